@@ -1,0 +1,176 @@
+//! Typed identifiers: the only ids that may appear in a signature.
+//!
+//! Invariant: an id of one noun never passes for an id of another. Ids that we mint are UUIDv7 (they sort
+//! by creation time, so ranges of a store's key space are also ranges of time). [`DomId`] is Xen's: small,
+//! reused after a reboot, and only meaningful together with the host and the [`IncarnationId`].
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Why a text is not an id. Names the noun, so that an error message can be shown as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a {noun} id (a UUID such as 01890a5d-ac96-774b-bcce-b302099a8057)")]
+pub struct ParseIdError {
+    noun: &'static str,
+    text: String,
+}
+
+macro_rules! typed_ids {
+    ($($(#[$doc:meta])* $name:ident = $noun:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// The noun, as the API, the CLI and the errors call it.
+            pub const NOUN: &'static str = $noun;
+
+            /// A new id, greater than every id minted before by this process.
+            #[must_use]
+            pub fn new() -> Self {
+                Self(Uuid::now_v7())
+            }
+
+            /// The id of a known UUID (a stored value, a wire value that was parsed).
+            #[must_use]
+            pub const fn from_uuid(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+
+            #[must_use]
+            pub const fn as_uuid(&self) -> &Uuid {
+                &self.0
+            }
+
+            /// 16 bytes, big endian: the order of the bytes is the order of the ids.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", $noun, self.0.hyphenated())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                Uuid::try_parse(text)
+                    .map(Self)
+                    .map_err(|_| ParseIdError { noun: $noun, text: text.to_owned() })
+            }
+        }
+    )*};
+}
+
+typed_ids! {
+    /// The user's object: what is created, started, backed up.
+    VmId = "vm";
+    /// One run of a VM: from a start to the end of its domain. Written into the domain's xenstore.
+    IncarnationId = "incarnation";
+    /// A physical machine with an agent.
+    HostId = "host";
+    /// Hosts that share networks and storage.
+    PoolId = "pool";
+    /// A storage repository.
+    SrId = "sr";
+    /// A virtual disk image in an SR.
+    VdiId = "vdi";
+    /// A VDI attached to a VM.
+    VbdId = "vbd";
+    /// A virtual NIC.
+    VifId = "vif";
+    /// What VIFs plug into.
+    NetworkId = "network";
+    /// The user-visible progress handle.
+    TaskId = "task";
+    /// The logged steps behind a task.
+    SagaId = "saga";
+    /// Makes one command to an agent safe to repeat.
+    OperationId = "operation";
+    /// A person or program that may sign in.
+    UserId = "user";
+    /// An API token.
+    TokenId = "token";
+    /// A signed-in browser or CLI.
+    SessionId = "session";
+    /// Something that happened, in the event log.
+    EventId = "event";
+    /// A record of the audit log.
+    AuditId = "audit";
+}
+
+/// Xen's number for a running domain. Reused: never store it as an identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DomId(pub u32);
+
+impl DomId {
+    /// The control domain.
+    pub const DOM0: Self = Self(0);
+}
+
+impl fmt::Display for DomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Counts the changes that one agent has published; a gap means that the list must be read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[serde(transparent)]
+pub struct Generation(pub u64);
+
+/// Fences commands: an agent refuses an epoch older than the newest it has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_the_time_of_their_making() {
+        let ids: Vec<VmId> = (0..100).map(|_| VmId::new()).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn a_bad_id_names_its_noun() {
+        let error = "web-1".parse::<HostId>().unwrap_err();
+        assert!(error.to_string().starts_with("\"web-1\" is not a host id"));
+    }
+
+    #[test]
+    fn text_and_bytes_round_trip() {
+        let id = VdiId::new();
+        assert_eq!(id.to_string().parse::<VdiId>(), Ok(id));
+        assert_eq!(VdiId::from_bytes(*id.as_bytes()), id);
+    }
+}
