@@ -1,0 +1,98 @@
+//! The seam between the agent and what runs domains.
+//!
+//! What always holds, for every back-end:
+//! * Calls may be made at the same time; the back-end orders what must be ordered. A long call on one domain
+//!   does not delay calls on another.
+//! * A call that returned an error left nothing behind that [`Hypervisor::domains`] does not list.
+//! * A [`DomId`] is valid from the create that returned it to [`DomainEventKind::Gone`]. A dead domain keeps
+//!   its id until [`Hypervisor::destroy`].
+//! * Events may be late and may be lost when a subscriber lags, which the subscriber is told
+//!   ([`DomainEventKind::Resync`]): the list is the truth, events only say when to look.
+//! * Memory for a create is reserved before it begins: of two creates that do not both fit, one gets
+//!   [`HypervisorError::NoMemory`].
+
+mod error;
+mod event;
+
+use std::os::fd::OwnedFd;
+
+use async_trait::async_trait;
+use xenith_common_ids::DomId;
+use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
+use xenith_hypervisor_agent_types::{
+    ConsolePaths, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec, HostFacts,
+};
+
+pub use error::HypervisorError;
+pub use event::{DomainEvent, DomainEventKind, DomainEvents, EventSender};
+
+pub type Result<T, E = HypervisorError> = std::result::Result<T, E>;
+
+/// Whether a new domain runs at once or waits for [`Hypervisor::unpause`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    Running,
+    Paused,
+}
+
+/// What a guest is asked for. It may ignore this; whoever asks keeps the deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutdownRequest {
+    PowerOff,
+    Reboot,
+}
+
+/// Runs domains. Implemented by libxl on a real host and by the simulator.
+#[async_trait]
+pub trait Hypervisor: Send + Sync + 'static {
+    /// The machine, as it is now.
+    async fn host(&self) -> Result<HostFacts>;
+
+    /// All domains but dom0, foreign ones included, in the order of their ids.
+    async fn domains(&self) -> Result<Vec<DomainInfo>>;
+
+    /// One domain, dead or alive.
+    async fn domain(&self, domid: DomId) -> Result<DomainInfo>;
+
+    /// Builds a domain. It is listed with its identity from the moment that it is listed at all.
+    async fn create(&self, spec: &DomainSpec, start: Start) -> Result<DomId>;
+
+    /// Builds a domain from the stream that [`Self::suspend`] wrote; `spec` is the one it had.
+    async fn resume(&self, spec: &DomainSpec, from: OwnedFd, start: Start) -> Result<DomId>;
+
+    /// Writes a domain's memory and devices to `to` and leaves it `Dead(Suspend)`. On an error the guest
+    /// runs on.
+    async fn suspend(&self, domid: DomId, to: OwnedFd) -> Result<()>;
+
+    /// Stops the virtual CPUs. Pausing a paused domain is fine.
+    async fn pause(&self, domid: DomId) -> Result<()>;
+
+    /// Lets the virtual CPUs run. Unpausing a running domain is fine.
+    async fn unpause(&self, domid: DomId) -> Result<()>;
+
+    /// Asks the guest to shut down, by the PV control node or, for HVM guests without PV drivers, by ACPI.
+    /// Returns when the request is made; the domain's death is an event.
+    async fn shutdown(&self, domid: DomId, request: ShutdownRequest) -> Result<()>;
+
+    /// Ends a domain at once and releases all it holds. Returns when it is no longer listed.
+    async fn destroy(&self, domid: DomId) -> Result<()>;
+
+    /// Balloons a running guest to `target`, at most the maximum it was made with.
+    async fn set_memory(&self, domid: DomId, target: MemoryMiB) -> Result<()>;
+
+    /// Gives a running guest `online` virtual CPUs, at most the maximum it was made with.
+    async fn set_vcpus(&self, domid: DomId, online: VcpuCount) -> Result<()>;
+
+    async fn attach_disk(&self, domid: DomId, disk: &DomainDisk) -> Result<()>;
+
+    async fn detach_disk(&self, domid: DomId, device: DiskDevice) -> Result<()>;
+
+    async fn attach_nic(&self, domid: DomId, nic: &DomainNic) -> Result<()>;
+
+    async fn detach_nic(&self, domid: DomId, mac: MacAddr) -> Result<()>;
+
+    async fn consoles(&self, domid: DomId) -> Result<ConsolePaths>;
+
+    /// Events from now on.
+    fn events(&self) -> DomainEvents;
+}

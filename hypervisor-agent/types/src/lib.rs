@@ -1,0 +1,28 @@
+//! The vocabulary that agent, orchestrator and hypervisor back-ends share.
+//!
+//! Two levels, never mixed: a [`VmSpec`] is what an administrator asks for (disks are VDIs, NICs plug into
+//! networks); a [`DomainSpec`] is what a hypervisor builds (disks are paths, NICs plug into bridges). The
+//! agent turns the first into the second on its host.
+
+mod device;
+mod domain;
+mod host;
+mod name;
+mod platform;
+mod spec;
+mod vdi;
+mod vm;
+
+pub use device::{DiskAccess, DiskDevice, DiskSpec, NicSpec, ParseDiskDeviceError};
+pub use domain::{
+    ConsolePaths, DeathReason, DomainDisk, DomainIdentity, DomainInfo, DomainNic, DomainSpec, DomainStatus,
+};
+pub use host::{Bridge, CpuTopology, HostFacts, XenVersion};
+pub use name::{ParseNameError, VmName};
+pub use platform::{BootDevice, DirectBoot, Firmware, Platform, PlatformKind};
+pub use spec::{
+    Autostart, CrashAction, FieldError, Graphics, MemorySpec, RebootAction, SpecErrors, ValidVmSpec,
+    VcpuSpec, VmSpec,
+};
+pub use vdi::{VdiFacts, VdiSize, VdiSizeError};
+pub use vm::{GuestFacts, ObservedVm, Power, VmFailure};

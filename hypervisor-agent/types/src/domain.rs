@@ -1,0 +1,107 @@
+//! Xen's object: what a hypervisor back-end builds, lists and reports.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use xenith_common_ids::{DomId, IncarnationId, VmId};
+use xenith_common_units::{MacAddr, MemoryMiB};
+
+use crate::{
+    BootDevice, DirectBoot, DiskAccess, DiskDevice, Firmware, Graphics, MemorySpec, PlatformKind, VcpuSpec,
+    VmName,
+};
+
+/// Whose domain it is. Written where a guest can read but not change it, and listed again after a restart
+/// of the agent: this is how running VMs are adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DomainIdentity {
+    pub vm: VmId,
+    pub incarnation: IncarnationId,
+}
+
+/// Everything that a hypervisor needs to build a domain. Paths and bridges are the host's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainSpec {
+    pub identity: DomainIdentity,
+    pub name: VmName,
+    pub kind: PlatformKind,
+    /// PV and PVH; `kernel` and `ramdisk` are absolute paths here.
+    pub direct_boot: Option<DirectBoot>,
+    /// HVM.
+    pub firmware: Firmware,
+    /// HVM; never empty there.
+    pub boot_order: Vec<BootDevice>,
+    pub vcpus: VcpuSpec,
+    pub memory: MemorySpec,
+    pub disks: Vec<DomainDisk>,
+    pub nics: Vec<DomainNic>,
+    pub graphics: Graphics,
+}
+
+/// A raw image or block device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainDisk {
+    pub device: DiskDevice,
+    pub path: PathBuf,
+    pub access: DiskAccess,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainNic {
+    pub mac: MacAddr,
+    pub bridge: String,
+}
+
+/// Why a domain ended, as Xen tells (`SHUTDOWN_*` in Xen's public `sched.h`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeathReason {
+    PowerOff,
+    Reboot,
+    /// Saved to a stream on request.
+    Suspend,
+    Crash,
+    /// The guest's own watchdog fired.
+    Watchdog,
+    SoftReset,
+    /// It is gone and nobody saw why (destroyed from outside).
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DomainStatus {
+    Running,
+    Paused,
+    /// Ended, its memory still held until it is destroyed.
+    Dead(DeathReason),
+    /// Being torn down by Xen.
+    Dying,
+}
+
+/// One domain as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainInfo {
+    pub domid: DomId,
+    pub name: String,
+    /// `None`: not made by an agent, or not finished.
+    pub identity: Option<DomainIdentity>,
+    pub status: DomainStatus,
+    pub kind: PlatformKind,
+    pub memory: MemoryMiB,
+    pub memory_max: MemoryMiB,
+    pub vcpus_online: u32,
+    /// Sum over all virtual CPUs since the domain was made.
+    pub cpu_time_ns: u64,
+    pub created: Option<OffsetDateTime>,
+}
+
+/// Where a domain's consoles are on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConsolePaths {
+    /// The PV console's pseudo-terminal.
+    pub serial: Option<PathBuf>,
+    /// TCP port of VNC on the host's loopback.
+    pub vnc_port: Option<u16>,
+}

@@ -1,0 +1,124 @@
+//! A VM as its agent sees it: observed, never intended.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use xenith_common_ids::{DomId, IncarnationId, VmId};
+use xenith_common_units::MemoryMiB;
+
+use crate::{DeathReason, PlatformKind};
+
+/// What a VM is doing. `Unknown` is the orchestrator's word for a VM whose host is not heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Power {
+    Stopped,
+    Starting,
+    Running,
+    Paused,
+    Stopping,
+    Suspending,
+    /// Off, its memory in a file.
+    Suspended,
+    Resuming,
+    /// Off because it died.
+    Crashed,
+    Unknown,
+}
+
+impl Power {
+    pub const ALL: [Self; 10] = [
+        Self::Stopped,
+        Self::Starting,
+        Self::Running,
+        Self::Paused,
+        Self::Stopping,
+        Self::Suspending,
+        Self::Suspended,
+        Self::Resuming,
+        Self::Crashed,
+        Self::Unknown,
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopping => "stopping",
+            Self::Suspending => "suspending",
+            Self::Suspended => "suspended",
+            Self::Resuming => "resuming",
+            Self::Crashed => "crashed",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether a domain holds memory for it.
+    #[must_use]
+    pub const fn has_domain(self) -> bool {
+        !matches!(self, Self::Stopped | Self::Suspended | Self::Crashed)
+    }
+}
+
+impl fmt::Display for Power {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Power {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|power| power.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is not a power state"))
+    }
+}
+
+/// What a guest says of itself. Foreign data: bounded and stripped of control characters by the reader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct GuestFacts {
+    pub addresses: Vec<IpAddr>,
+    pub os: Option<String>,
+    pub pv_drivers: Option<String>,
+    pub memory_free: Option<MemoryMiB>,
+    /// Other `data/` keys that the guest wrote, at most 64.
+    pub data: BTreeMap<String, String>,
+}
+
+/// Why the last thing that the agent tried with a VM did not work, for people to read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmFailure {
+    pub at: OffsetDateTime,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedVm {
+    pub vm: VmId,
+    pub name: String,
+    pub power: Power,
+    pub kind: PlatformKind,
+    /// `false`: a domain that no orchestrator knows; listed, never touched.
+    pub managed: bool,
+    /// Which definition the agent has, 0 for unmanaged ones.
+    pub definition: u64,
+    pub incarnation: Option<IncarnationId>,
+    pub domid: Option<DomId>,
+    pub memory: MemoryMiB,
+    pub vcpus_online: u32,
+    pub cpu_time_ns: u64,
+    pub started: Option<OffsetDateTime>,
+    pub last_death: Option<DeathReason>,
+    pub failure: Option<VmFailure>,
+    pub guest: GuestFacts,
+}
