@@ -17,10 +17,11 @@ mod event;
 use std::os::fd::OwnedFd;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use xenith_common_ids::DomId;
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_types::{
-    ConsolePaths, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec, HostFacts,
+    ConsolePaths, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec, GuestFacts, HostFacts,
 };
 
 pub use error::HypervisorError;
@@ -64,6 +65,10 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// runs on.
     async fn suspend(&self, domid: DomId, to: OwnedFd) -> Result<()>;
 
+    /// Lets a domain that is `Dead(Suspend)` run on in place, as if it had never been suspended: the way back
+    /// when its stream could not be kept (a full disk, an agent that died half way).
+    async fn cancel_suspend(&self, domid: DomId) -> Result<()>;
+
     /// Stops the virtual CPUs. Pausing a paused domain is fine.
     async fn pause(&self, domid: DomId) -> Result<()>;
 
@@ -95,4 +100,10 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// Events from now on.
     fn events(&self) -> DomainEvents;
+}
+
+/// Reads what guests say of themselves (xenstore on a real host).
+pub trait GuestFactsSource: Send + Sync + 'static {
+    /// The facts of one domain now and whenever they change, until the domain is gone. Bursts are merged.
+    fn watch(&self, domid: DomId) -> BoxStream<'static, GuestFacts>;
 }
