@@ -1,1 +1,23 @@
-fn main() {}
+//! All automation of the project. The Makefile only forwards to it; each verb is a file of its own.
+
+mod cli;
+mod crate_graph;
+mod exec;
+mod licences;
+mod setup;
+mod sizes;
+mod step;
+mod test;
+mod tree;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

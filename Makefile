@@ -1,0 +1,25 @@
+# Everything is done by xtask (cargo xtask --help); this file only forwards.
+#
+# Variables: HOSTS (a number of lab hosts, or sim), CARGO_TARGET_DIR (where to build).
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lab lab-test check-cargo
+
+# Outside the checkout, so that a fresh clone finds the dependencies built.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/xenith
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+
+# xtask itself needs these two and nothing else.
+check-cargo:
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.92 or newer (https://rustup.rs)" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "cc is missing: apt-get install gcc" >&2; exit 1; }
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: check-cargo ## Install the Debian packages that are missing
+	@cargo xtask setup
+
+test: check-cargo ## All checks and tests
+	@cargo xtask test

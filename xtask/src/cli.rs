@@ -1,0 +1,93 @@
+//! The verbs. Each is a file of its own; a new one gets a variant here and a file beside this one.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::setup::Purpose;
+use crate::{crate_graph, licences, setup, sizes, test};
+
+/// Builds, checks and tests Xenith. `make help` lists the everyday commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install the Debian packages that are missing, saying which and why
+    Setup {
+        /// What the machine is to be ready for; may be repeated [default: build and test]
+        #[arg(long = "for", value_name = "PURPOSE")]
+        purposes: Vec<PurposeName>,
+        /// Only say what is missing
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check the size budgets and house rules of the code
+    Sizes,
+    /// Check which of our crates uses which, against docs/crate-graph.txt and the rules of direction
+    CrateGraph {
+        /// Take the graph as it is as the new golden file
+        #[arg(long)]
+        bless: bool,
+    },
+    /// Check licences, bans and sources of all crates against deny.toml
+    Licences,
+    /// Do everything that `make test` promises
+    Test {
+        /// Do not look for Debian packages
+        #[arg(long)]
+        no_setup: bool,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PurposeName {
+    Build,
+    Test,
+    Lab,
+    Ui,
+}
+
+impl From<PurposeName> for Purpose {
+    fn from(name: PurposeName) -> Self {
+        match name {
+            PurposeName::Build => Self::Build,
+            PurposeName::Test => Self::Test,
+            PurposeName::Lab => Self::Lab,
+            PurposeName::Ui => Self::Ui,
+        }
+    }
+}
+
+pub fn run() -> Result<()> {
+    match Cli::parse().verb {
+        Verb::Setup { purposes, check } => {
+            let mut purposes: Vec<Purpose> = purposes.into_iter().map(Purpose::from).collect();
+            if purposes.is_empty() {
+                purposes = vec![Purpose::Build, Purpose::Test];
+            }
+            setup::run(&purposes, if check { setup::Mode::Check } else { setup::Mode::Install })
+        }
+        Verb::Sizes => sizes::run(),
+        Verb::CrateGraph { bless } => {
+            crate_graph::run(if bless { crate_graph::Mode::Bless } else { crate_graph::Mode::Check })
+        }
+        Verb::Licences => licences::run(),
+        Verb::Test { no_setup } => test::run(if no_setup { test::Setup::Skip } else { test::Setup::Install }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,50 @@
+//! `xtask setup`: the Debian packages that building and testing need.
+//!
+//! What always holds: nothing is touched when nothing is missing; every package has its reason; a package that is
+//! installed is never removed. Packages are asked for by name and come from the machine's own archives. An end in
+//! the middle leaves what apt leaves; the next run goes on from there.
+
+mod apt;
+mod packages;
+
+use anyhow::{Result, bail};
+
+pub use self::packages::Purpose;
+use self::packages::{PACKAGES, Package};
+use crate::exec;
+
+/// What to do about missing packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Install,
+    /// Only say what is missing, and fail if something is.
+    Check,
+}
+
+/// Makes the machine ready for `purposes`.
+pub fn run(purposes: &[Purpose], mode: Mode) -> Result<()> {
+    let wanted: Vec<&Package> =
+        PACKAGES.iter().filter(|package| purposes.contains(&package.purpose)).collect();
+    if !exec::installed("apt-get") || !exec::installed("dpkg-query") {
+        for package in &wanted {
+            println!("  {package}");
+        }
+        bail!("this is not a Debian system; install what the list above names, then use --no-setup");
+    }
+    let installed = apt::installed(&wanted)?;
+    let missing: Vec<&Package> =
+        wanted.iter().copied().filter(|package| !installed.contains(package.name)).collect();
+    if missing.is_empty() {
+        println!("all {} Debian packages are there", wanted.len());
+    } else {
+        println!("missing Debian packages:");
+        for package in &missing {
+            println!("  {package}");
+        }
+        if mode == Mode::Check {
+            bail!("{} packages are missing; to install them: cargo xtask setup", missing.len());
+        }
+        apt::install(&missing)?;
+    }
+    packages::check_node(purposes)
+}

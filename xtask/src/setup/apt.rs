@@ -1,0 +1,172 @@
+//! Asking dpkg what is there, and apt for what is not.
+//!
+//! Downloads go to a directory of our own: some images delete `/var/cache/apt/archives/*.deb` after every dpkg run,
+//! which breaks a second apt that is just downloading. Locks are waited for, since unattended upgrades hold them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::packages::Package;
+use crate::exec;
+
+const ARCHIVES: &str = "/var/cache/xenith-apt";
+/// Seconds to wait for another apt or dpkg.
+const LOCK_TIMEOUT: &str = "DPkg::Lock::Timeout=300";
+
+/// Those of `wanted` that are installed.
+pub fn installed(wanted: &[&Package]) -> Result<BTreeSet<String>> {
+    let output = Command::new("dpkg-query")
+        .args(["-W", "-f=${Package} ${db:Status-Status}\n"])
+        .args(wanted.iter().map(|package| package.name))
+        .output()
+        .context("cannot start dpkg-query")?;
+    // It exits with 1 when it does not know one of the names; what it knows it has printed.
+    Ok(parse_installed(&String::from_utf8_lossy(&output.stdout)))
+}
+
+fn parse_installed(listing: &str) -> BTreeSet<String> {
+    listing.lines().filter_map(|line| line.strip_suffix(" installed")).map(str::to_owned).collect()
+}
+
+/// Installs `missing` at the archives' versions.
+pub fn install(missing: &[&Package]) -> Result<()> {
+    let mut names: Vec<String> = missing.iter().map(|package| package.name.to_owned()).collect();
+    println!("reading the package lists (usually 5-20 seconds)");
+    exec::run(as_root("mkdir").args(["-p", &format!("{ARCHIVES}/partial")]))?;
+    exec::run(apt().arg("update").arg("-qq"))?;
+    let mut allow = Vec::new();
+    if let Err(conflict) = exec::output(install_command(&names, &["--simulate"]).env("LC_ALL", "C")) {
+        let downgrades = downgrades(&names)?;
+        if downgrades.is_empty() {
+            return Err(conflict.context("apt cannot install the packages above"));
+        }
+        for (name, have, offered) in &downgrades {
+            println!("{name} {have} is in no archive any more; it goes to {offered} so that the others fit");
+            names.push(format!("{name}={offered}"));
+        }
+        allow.push("--allow-downgrades");
+    }
+    println!("installing {} (usually 1-3 minutes)", names.join(" "));
+    exec::run(&mut install_command(&names, &allow))?;
+    exec::run(apt().arg("clean"))
+}
+
+fn install_command(names: &[String], options: &[&str]) -> Command {
+    let mut command = apt();
+    command.args(["install", "--yes", "--no-install-recommends"]).args(options).args(names);
+    command
+}
+
+fn apt() -> Command {
+    let mut command = as_root("env");
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", LOCK_TIMEOUT]);
+    command.args(["-o", &format!("Dir::Cache::archives={ARCHIVES}")]);
+    command
+}
+
+fn as_root(program: &str) -> Command {
+    // An unknown user is taken for an ordinary one: sudo as root does no harm.
+    let root = exec::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    if root {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.arg(program);
+    command
+}
+
+/// Installed packages that are built from the sources of the wanted ones and whose version no archive offers any
+/// more, with their version and the archives' newest.
+///
+/// Seen with qemu: `qemu-utils` from backports, since replaced there, holds back the `qemu-system-x86` of the same
+/// source, and apt will not go back by itself.
+fn downgrades(wanted: &[String]) -> Result<Vec<(String, String, String)>> {
+    let sources = exec::output(Command::new("apt-cache").args(["show", "--no-all-versions"]).args(wanted))?;
+    let sources = parse_sources(&sources);
+    let status = exec::output(
+        Command::new("dpkg-query")
+            .args(["-W", "-f=${Package} ${source:Package} ${Version} ${db:Status-Status}\n"]),
+    )?;
+    let suspects = of_sources(&status, &sources);
+    if suspects.is_empty() {
+        return Ok(Vec::new());
+    }
+    let offers = exec::output(Command::new("apt-cache").arg("madison").args(suspects.keys()))?;
+    Ok(no_longer_offered(&suspects, &offers))
+}
+
+/// The source packages in the output of `apt-cache show`: `Source: qemu (1:7.2…)`, or the package's own name.
+fn parse_sources(shown: &str) -> BTreeSet<String> {
+    let mut sources = BTreeSet::new();
+    for stanza in shown.split("\n\n") {
+        let field =
+            |name: &str| stanza.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next());
+        sources.extend(field("Source:").or_else(|| field("Package:")).map(str::to_owned));
+    }
+    sources
+}
+
+/// Installed packages of `sources` with their version.
+fn of_sources(status: &str, sources: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for line in status.lines() {
+        if let [name, source, version, "installed"] = line.split_whitespace().collect::<Vec<_>>()[..]
+            && sources.contains(source)
+        {
+            found.insert(name.to_owned(), version.to_owned());
+        }
+    }
+    found
+}
+
+/// `apt-cache madison` prints `name | version | archive`, newest first, and nothing for what is only installed.
+fn no_longer_offered(suspects: &BTreeMap<String, String>, madison: &str) -> Vec<(String, String, String)> {
+    let mut offers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for line in madison.lines() {
+        if let [name, version, _] = line.split('|').map(str::trim).collect::<Vec<_>>()[..] {
+            offers.entry(name).or_default().push(version);
+        }
+    }
+    suspects
+        .iter()
+        .filter_map(|(name, have)| {
+            let offered = offers.get(name.as_str())?;
+            (!offered.contains(&have.as_str())).then(|| (name.clone(), have.clone(), offered[0].to_owned()))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_installed_counts() {
+        let listing = "clang installed\ncmake config-files\nlibc6 installed\nzstd not-installed\n";
+        assert_eq!(parse_installed(listing), ["clang", "libc6"].map(String::from).into());
+    }
+
+    #[test]
+    fn a_version_that_no_archive_has_is_found() {
+        let shown = "Package: qemu-system-x86\nSource: qemu (1:7.2+dfsg-7)\n\nPackage: cpio\nVersion: 2.13\n";
+        let sources = parse_sources(shown);
+        assert_eq!(sources, ["cpio", "qemu"].map(String::from).into());
+        let status = "qemu-utils qemu 1:10.0.2+bpo installed\nqemu-block-extra qemu 1:10.0.2+bpo config-files\n\
+                      cpio cpio 2.13 installed\nclang llvm 14 installed\n";
+        let suspects = of_sources(status, &sources);
+        assert_eq!(suspects.len(), 2);
+        let madison = " qemu-utils | 1:7.2+dfsg-7+u18 | http://a bookworm/main amd64 Packages\n \
+                        qemu-utils | 1:7.2+dfsg-7 | http://b bookworm/main amd64 Packages\n \
+                        cpio | 2.13 | http://a bookworm/main amd64 Packages\n";
+        let expected = ("qemu-utils".to_owned(), "1:10.0.2+bpo".to_owned(), "1:7.2+dfsg-7+u18".to_owned());
+        assert_eq!(no_longer_offered(&suspects, madison), [expected]);
+    }
+
+    #[test]
+    fn what_is_only_installed_by_hand_is_left_alone() {
+        let suspects = [("local".to_owned(), "1".to_owned())].into();
+        assert_eq!(no_longer_offered(&suspects, ""), []);
+    }
+}

@@ -1,0 +1,185 @@
+//! `xtask test`: everything that has to hold before a change goes in, in one command.
+//!
+//! Quick checks go first; a failure does not keep the others from running, so that one run tells everything. Only
+//! a failed set-up ends the run, since nothing after it could succeed, and the slow scenarios wait for the rest.
+
+mod counts;
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail, ensure};
+
+use self::counts::Counts;
+use crate::setup::{self, Purpose};
+use crate::step::{Progress, Step};
+use crate::{crate_graph, exec, licences, sizes, tree};
+
+/// What to do about Debian packages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setup {
+    Install,
+    /// The machine is ready, or is not Debian.
+    Skip,
+}
+
+pub fn run(setup: Setup) -> Result<()> {
+    let root = tree::root();
+    let ui = root.join("ui/package.json").is_file();
+    println!("building in {}", tree::target_dir()?.display());
+    let mut progress = Progress::default();
+    let mut counts = Counts::default();
+    match setup {
+        Setup::Install if ui => install(&mut progress, &[Purpose::Build, Purpose::Test, Purpose::Ui]),
+        Setup::Install => install(&mut progress, &[Purpose::Build, Purpose::Test]),
+        Setup::Skip => progress.skip("setup", "asked for"),
+    }
+    if !progress.has_failed() {
+        checks(&mut progress);
+        tests(&mut progress, &mut counts);
+        if ui {
+            browser(&mut progress, &mut counts, &root.join("ui"));
+        }
+    }
+    println!("\n{}", progress.table());
+    // The last line is what pipelines read; without it the last runner's own line would stand for all.
+    let outcome = progress.finish();
+    println!("tests: {counts}");
+    outcome
+}
+
+fn install(progress: &mut Progress, purposes: &[Purpose]) {
+    let step = Step {
+        name: "setup",
+        what: "look for missing Debian packages and install them",
+        usually: "a second, or 1-3 minutes the first time",
+        repeat: "cargo xtask setup".to_owned(),
+    };
+    progress.run(step, || setup::run(purposes, setup::Mode::Install));
+}
+
+fn checks(progress: &mut Progress) {
+    progress.run(step("fmt", "is the code formatted", "2 seconds", "cargo fmt --all -- --check"), || {
+        exec::run(&mut cargo(&["fmt", "--all", "--", "--check"]))
+    });
+    progress.run(step("sizes", "size budgets and house rules", "1 second", "cargo xtask sizes"), sizes::run);
+    progress.run(step("crate-graph", "who depends on whom", "1 second", "cargo xtask crate-graph"), || {
+        crate_graph::run(crate_graph::Mode::Check)
+    });
+    progress
+        .run(step("licences", "licences of all crates", "1 second", "cargo xtask licences"), licences::run);
+    let mut clippy = cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
+    let repeat = exec::shown(&clippy);
+    progress.run(
+        step("clippy", "warnings are errors", "3 seconds, or 3-5 minutes the first time", &repeat),
+        || exec::run(&mut clippy),
+    );
+}
+
+fn tests(progress: &mut Progress, counts: &mut Counts) {
+    let mut command = if exec::installed("cargo-nextest") {
+        cargo(&["nextest", "run", "--workspace", "--locked", "--profile", profile()])
+    } else {
+        println!(
+            "\ncargo-nextest is not installed (cargo install cargo-nextest); cargo test is used: slower, same tests"
+        );
+        cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--locked", "--no-fail-fast"])
+    };
+    counted(
+        progress,
+        counts,
+        "tests",
+        ("unit and integration tests", "1-2 minutes, or 10 the first time"),
+        &mut command,
+    );
+    let mut command = cargo(&["test", "--workspace", "--doc", "--locked"]);
+    counted(
+        progress,
+        counts,
+        "doc tests",
+        ("the examples in the documentation", "half a minute"),
+        &mut command,
+    );
+    progress.run(
+        step("goldens", "no golden file is waiting for a decision", "no time", "cargo xtask test"),
+        || no_pending_goldens(&tree::root()),
+    );
+}
+
+/// The UI's own build and tests, by its own scripts.
+fn browser(progress: &mut Progress, counts: &mut Counts, ui: &Path) {
+    for (name, what, usually, arguments) in [
+        ("ui install", "fetch the UI's packages", "half a minute", &["ci", "--no-fund", "--no-audit"][..]),
+        ("ui build", "compile the UI", "10 seconds", &["run", "build"]),
+        ("ui test", "the UI's tests", "half a minute", &["test"]),
+    ] {
+        let mut command = Command::new("npm");
+        command.current_dir(ui).args(arguments).env("CI", "true");
+        counted(progress, counts, name, (what, usually), &mut command);
+    }
+}
+
+fn counted(
+    progress: &mut Progress,
+    counts: &mut Counts,
+    name: &'static str,
+    (what, usually): (&'static str, &'static str),
+    command: &mut Command,
+) {
+    let mut here = Counts::default();
+    let mut repeat = exec::shown(command);
+    if let Some(dir) = command.get_current_dir() {
+        repeat = format!("cd {} && {repeat}", dir.display());
+    }
+    progress.run(step(name, what, usually, &repeat), || {
+        exec::run_seen(command, |line| here += Counts::of_line(line).unwrap_or_default())?;
+        // A runner that fails says so by its exit status; this is for one that does not.
+        ensure!(here.failed == 0, "{} tests failed", here.failed);
+        Ok(())
+    });
+    *counts += here;
+}
+
+fn step(name: &'static str, what: &'static str, usually: &'static str, repeat: &str) -> Step {
+    Step { name, what, usually, repeat: repeat.to_owned() }
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new("cargo");
+    // A snapshot that differs fails and is not written beside the golden file.
+    command.args(arguments).env("INSTA_UPDATE", "no");
+    command
+}
+
+/// The pipeline gets every failure in full at the end; a person wants the first one at once.
+fn profile() -> &'static str {
+    if env::var_os("CI").is_some() { "ci" } else { "default" }
+}
+
+fn no_pending_goldens(root: &Path) -> Result<()> {
+    let pending =
+        tree::all_files(root, |name| name.ends_with(".snap.new") || name.ends_with(".pending-snap"))?;
+    for path in &pending {
+        println!("{}", path.display());
+    }
+    if !pending.is_empty() {
+        bail!("these golden files wait for `cargo insta review`, or to be deleted");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pending_golden_file_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(".gitignore"), "*.snap.new\n").unwrap();
+        std::fs::write(dir.path().join("a.snap"), "").unwrap();
+        assert!(no_pending_goldens(dir.path()).is_ok());
+        std::fs::write(dir.path().join("a.snap.new"), "").unwrap();
+        assert!(no_pending_goldens(dir.path()).is_err());
+    }
+}
