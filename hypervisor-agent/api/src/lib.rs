@@ -1,0 +1,27 @@
+//! The contract between orchestrator and agent: generated wire types, and their conversion into the domain
+//! types of `xenith-hypervisor-agent-types`.
+//!
+//! Wire types stop here: a server or client converts at once, and a value that cannot be converted is
+//! refused with the path of its field. [`PROTOCOL`] is compared by both sides in `Hello` and `Join`.
+
+mod command;
+mod convert;
+mod fault;
+mod observed;
+
+/// Generated from `proto/`.
+#[allow(clippy::all, clippy::too_many_lines, reason = "generated code")]
+pub mod wire {
+    tonic::include_proto!("xenith.agent.v1");
+}
+
+pub use command::{Command, CommandResult, Envelope, ShutdownKind, VmAction};
+pub use convert::WireError;
+pub use fault::{fault_from_status, status_from_fault};
+pub use observed::{Changes, Hello};
+
+/// Raised with each incompatible change. A peer of another number is told so in words, not by an odd error.
+pub const PROTOCOL: u32 = 1;
+
+/// The largest message either side accepts. A full list of a host with a thousand VMs is under 1 MiB.
+pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;

@@ -6,6 +6,7 @@
 
 mod device;
 mod domain;
+mod fault;
 mod host;
 mod name;
 mod platform;
@@ -17,6 +18,7 @@ pub use device::{DiskAccess, DiskDevice, DiskSpec, NicSpec, ParseDiskDeviceError
 pub use domain::{
     ConsolePaths, DeathReason, DomainDisk, DomainIdentity, DomainInfo, DomainNic, DomainSpec, DomainStatus,
 };
+pub use fault::{Fault, FaultReason};
 pub use host::{Bridge, CpuTopology, HostFacts, XenVersion};
 pub use name::{ParseNameError, VmName};
 pub use platform::{BootDevice, DirectBoot, Firmware, Platform, PlatformKind};

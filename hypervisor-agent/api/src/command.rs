@@ -1,0 +1,211 @@
+//! What an agent can be told to do, in domain types.
+
+use std::time::Duration;
+
+use xenith_common_ids::{Epoch, IncarnationId, OperationId, SrId, VdiId, VmId};
+use xenith_hypervisor_agent_types::{ObservedVm, ValidVmSpec, VdiFacts, VdiSize};
+
+use crate::convert::{id, required, under};
+use crate::wire::execute_reply::Result as WireResult;
+use crate::wire::execute_request::Command as WireCommand;
+use crate::{WireError, wire};
+
+/// A command with what makes it safe to repeat and impossible to send from the past.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    pub operation: OperationId,
+    pub epoch: Epoch,
+    pub command: Command,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    Vm { vm: VmId, action: VmAction },
+    EnsureVdi { vdi: VdiId, sr: SrId, size: VdiSize },
+    DeleteVdi { vdi: VdiId, sr: SrId },
+}
+
+/// What one VM can be told. Each is idempotent: asked again when it holds already, it answers at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VmAction {
+    /// Keeps a definition in the journal. Definitions only go up.
+    Define {
+        definition: u64,
+        spec: Box<ValidVmSpec>,
+    },
+    /// Drops the definition of a VM that has no domain.
+    Forget,
+    Start {
+        incarnation: IncarnationId,
+    },
+    /// Asks the guest, and waits for it at most `deadline`.
+    Shutdown {
+        kind: ShutdownKind,
+        deadline: Duration,
+    },
+    Destroy,
+    Pause,
+    Unpause,
+    /// Saves the memory to a file and frees it.
+    Suspend,
+    /// From that file.
+    Resume {
+        incarnation: IncarnationId,
+    },
+    /// Drops that file; the VM is then stopped, as after a power cut.
+    DiscardSuspended,
+    /// Makes the running domain agree with the definition as far as that can be done live.
+    Apply,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutdownKind {
+    PowerOff,
+    Reboot,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandResult {
+    Nothing,
+    Vm(Box<ObservedVm>),
+    /// `after_restart` names the fields that wait for the next start.
+    Applied {
+        vm: Box<ObservedVm>,
+        after_restart: Vec<String>,
+    },
+    Vdi(VdiFacts),
+}
+
+impl From<&Envelope> for wire::ExecuteRequest {
+    fn from(envelope: &Envelope) -> Self {
+        let command = match &envelope.command {
+            Command::Vm { vm, action } => vm_action_to_wire(*vm, action),
+            Command::EnsureVdi { vdi, sr, size } => WireCommand::EnsureVdi(wire::EnsureVdi {
+                vdi_id: vdi.to_string(),
+                sr_id: sr.to_string(),
+                size: size.bytes(),
+            }),
+            Command::DeleteVdi { vdi, sr } => {
+                WireCommand::DeleteVdi(wire::DeleteVdi { vdi_id: vdi.to_string(), sr_id: sr.to_string() })
+            }
+        };
+        Self { operation_id: envelope.operation.to_string(), epoch: envelope.epoch.0, command: Some(command) }
+    }
+}
+
+fn vm_action_to_wire(vm: VmId, action: &VmAction) -> WireCommand {
+    let vm_id = vm.to_string();
+    let plain = wire::VmCommand { vm_id: vm_id.clone() };
+    match action {
+        VmAction::Define { definition, spec } => WireCommand::DefineVm(wire::DefineVm {
+            vm_id,
+            definition: *definition,
+            spec: Some((&**spec).into()),
+        }),
+        VmAction::Forget => WireCommand::ForgetVm(plain),
+        VmAction::Start { incarnation } => {
+            WireCommand::StartVm(wire::StartVm { vm_id, incarnation_id: incarnation.to_string() })
+        }
+        VmAction::Shutdown { kind, deadline } => WireCommand::ShutdownVm(wire::ShutdownVm {
+            vm_id,
+            reboot: *kind == ShutdownKind::Reboot,
+            deadline_s: u32::try_from(deadline.as_secs()).unwrap_or(u32::MAX),
+        }),
+        VmAction::Destroy => WireCommand::DestroyVm(plain),
+        VmAction::Pause => WireCommand::PauseVm(plain),
+        VmAction::Unpause => WireCommand::UnpauseVm(plain),
+        VmAction::Suspend => WireCommand::SuspendVm(plain),
+        VmAction::Resume { incarnation } => {
+            WireCommand::ResumeVm(wire::StartVm { vm_id, incarnation_id: incarnation.to_string() })
+        }
+        VmAction::DiscardSuspended => WireCommand::DiscardSuspendedVm(plain),
+        VmAction::Apply => WireCommand::ApplyVm(plain),
+    }
+}
+
+impl TryFrom<wire::ExecuteRequest> for Envelope {
+    type Error = WireError;
+
+    fn try_from(request: wire::ExecuteRequest) -> Result<Self, WireError> {
+        Ok(Self {
+            operation: id("operation_id", &request.operation_id)?,
+            epoch: Epoch(request.epoch),
+            command: required("command", request.command)?.try_into()?,
+        })
+    }
+}
+
+impl TryFrom<WireCommand> for Command {
+    type Error = WireError;
+
+    fn try_from(command: WireCommand) -> Result<Self, WireError> {
+        let plain = |vm: wire::VmCommand, action| Ok(Self::Vm { vm: id("vm_id", &vm.vm_id)?, action });
+        match command {
+            WireCommand::DefineVm(define) => {
+                let spec = under("spec", required("spec", define.spec)?.try_into())?;
+                let action = VmAction::Define { definition: define.definition, spec: Box::new(spec) };
+                Ok(Self::Vm { vm: id("vm_id", &define.vm_id)?, action })
+            }
+            WireCommand::StartVm(start) => {
+                let incarnation = id("incarnation_id", &start.incarnation_id)?;
+                Ok(Self::Vm { vm: id("vm_id", &start.vm_id)?, action: VmAction::Start { incarnation } })
+            }
+            WireCommand::ResumeVm(start) => {
+                let incarnation = id("incarnation_id", &start.incarnation_id)?;
+                Ok(Self::Vm { vm: id("vm_id", &start.vm_id)?, action: VmAction::Resume { incarnation } })
+            }
+            WireCommand::ShutdownVm(shutdown) => {
+                let kind = if shutdown.reboot { ShutdownKind::Reboot } else { ShutdownKind::PowerOff };
+                let deadline = Duration::from_secs(shutdown.deadline_s.into());
+                let action = VmAction::Shutdown { kind, deadline };
+                Ok(Self::Vm { vm: id("vm_id", &shutdown.vm_id)?, action })
+            }
+            WireCommand::ForgetVm(vm) => plain(vm, VmAction::Forget),
+            WireCommand::DestroyVm(vm) => plain(vm, VmAction::Destroy),
+            WireCommand::PauseVm(vm) => plain(vm, VmAction::Pause),
+            WireCommand::UnpauseVm(vm) => plain(vm, VmAction::Unpause),
+            WireCommand::SuspendVm(vm) => plain(vm, VmAction::Suspend),
+            WireCommand::DiscardSuspendedVm(vm) => plain(vm, VmAction::DiscardSuspended),
+            WireCommand::ApplyVm(vm) => plain(vm, VmAction::Apply),
+            WireCommand::EnsureVdi(vdi) => Ok(Self::EnsureVdi {
+                vdi: id("vdi_id", &vdi.vdi_id)?,
+                sr: id("sr_id", &vdi.sr_id)?,
+                size: VdiSize::from_bytes(vdi.size).map_err(|error| WireError::new("size", error))?,
+            }),
+            WireCommand::DeleteVdi(vdi) => {
+                Ok(Self::DeleteVdi { vdi: id("vdi_id", &vdi.vdi_id)?, sr: id("sr_id", &vdi.sr_id)? })
+            }
+        }
+    }
+}
+
+impl From<&CommandResult> for wire::ExecuteReply {
+    fn from(result: &CommandResult) -> Self {
+        let result = match result {
+            CommandResult::Nothing => WireResult::Nothing(wire::Nothing {}),
+            CommandResult::Vm(vm) => WireResult::Vm((&**vm).into()),
+            CommandResult::Applied { vm, after_restart } => WireResult::Applied(wire::Applied {
+                vm: Some((&**vm).into()),
+                after_restart: after_restart.clone(),
+            }),
+            CommandResult::Vdi(vdi) => WireResult::Vdi(vdi.into()),
+        };
+        Self { result: Some(result) }
+    }
+}
+
+impl TryFrom<wire::ExecuteReply> for CommandResult {
+    type Error = WireError;
+
+    fn try_from(reply: wire::ExecuteReply) -> Result<Self, WireError> {
+        Ok(match required("result", reply.result)? {
+            WireResult::Nothing(wire::Nothing {}) => Self::Nothing,
+            WireResult::Vm(vm) => Self::Vm(Box::new(under("vm", vm.try_into())?)),
+            WireResult::Applied(applied) => Self::Applied {
+                vm: Box::new(under("vm", required("vm", applied.vm)?.try_into())?),
+                after_restart: applied.after_restart,
+            },
+            WireResult::Vdi(vdi) => Self::Vdi(under("vdi", vdi.try_into())?),
+        })
+    }
+}

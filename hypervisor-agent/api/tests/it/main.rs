@@ -1,0 +1,142 @@
+//! Domain to wire to domain loses nothing; what is not valid is refused with its field.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails, which is its purpose")]
+
+use proptest::prelude::*;
+use xenith_common_ids::{Epoch, NetworkId, OperationId, VdiId, VmId};
+use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
+use xenith_hypervisor_agent_api::{Command, Envelope, VmAction, fault_from_status, status_from_fault, wire};
+use xenith_hypervisor_agent_types::{
+    Autostart, BootDevice, CrashAction, DirectBoot, DiskAccess, DiskDevice, DiskSpec, Fault, FaultReason,
+    Firmware, Graphics, MemorySpec, NicSpec, Platform, RebootAction, ValidVmSpec, VcpuSpec, VmSpec,
+};
+
+fn platform() -> impl Strategy<Value = Platform> {
+    let boot = || {
+        ("[a-z][a-z0-9.-]{0,20}", prop::option::of("[a-z]{1,9}"), "[ -~]{0,80}")
+            .prop_map(|(kernel, ramdisk, cmdline)| DirectBoot { kernel, ramdisk, cmdline })
+    };
+    let firmware = prop_oneof![Just(Firmware::Bios), Just(Firmware::Uefi)];
+    let order =
+        prop::sample::subsequence(vec![BootDevice::Disk, BootDevice::Cdrom, BootDevice::Network], 0..=3);
+    prop_oneof![
+        boot().prop_map(|boot| Platform::Pv { boot }),
+        boot().prop_map(|boot| Platform::Pvh { boot }),
+        (firmware, order).prop_map(|(firmware, boot_order)| Platform::Hvm { firmware, boot_order }),
+    ]
+}
+
+fn spec() -> impl Strategy<Value = ValidVmSpec> {
+    let disks = prop::collection::vec(any::<bool>(), 0..5).prop_map(|read_only| {
+        let disk = |(index, read_only): (usize, bool)| DiskSpec {
+            device: DiskDevice::nth(u8::try_from(index).unwrap()).unwrap(),
+            vdi: VdiId::new(),
+            access: if read_only { DiskAccess::ReadOnly } else { DiskAccess::ReadWrite },
+        };
+        read_only.into_iter().enumerate().map(disk).collect::<Vec<_>>()
+    });
+    let nics = prop::collection::btree_set(any::<[u8; 3]>(), 0..4).prop_map(|macs| {
+        let nic = |mac| NicSpec {
+            mac: MacAddr::from_xen_block(mac),
+            network: NetworkId::new(),
+            bridge: "xenbr0".to_owned(),
+        };
+        macs.into_iter().map(nic).collect::<Vec<_>>()
+    });
+    let autostart = prop::option::of((any::<u16>(), any::<u16>()))
+        .prop_map(|some| some.map(|(order, delay_s)| Autostart { order, delay_s }));
+    let crash = prop_oneof![Just(CrashAction::Restart), Just(CrashAction::Stop), Just(CrashAction::Preserve)];
+    let reboot = prop_oneof![Just(RebootAction::Restart), Just(RebootAction::Stop)];
+    let graphics = prop_oneof![Just(Graphics::None), Just(Graphics::Vnc)];
+    let sizes = (1u32..=64, 0u32..=64, 32u64..65_536, 0u64..65_536);
+    ("[a-z][a-z0-9-]{0,30}", platform(), sizes, disks, nics, autostart, crash, reboot, graphics).prop_map(
+        |(name, platform, sizes, disks, nics, autostart, on_crash, on_reboot, graphics)| {
+            let (online, more_vcpus, target, more_memory) = sizes;
+            let vcpus = |count| VcpuCount::new(count).unwrap();
+            let memory = |mib| MemoryMiB::new(mib).unwrap();
+            let spec = VmSpec {
+                name: name.parse().unwrap(),
+                platform,
+                vcpus: VcpuSpec { online: vcpus(online), max: vcpus(online + more_vcpus) },
+                memory: MemorySpec { target: memory(target), max: memory(target + more_memory) },
+                disks,
+                nics,
+                graphics,
+                on_crash,
+                on_reboot,
+                autostart,
+            };
+            ValidVmSpec::try_from(spec).unwrap()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_definition_round_trips(spec in spec(), definition: u64, epoch: u64) {
+        let envelope = Envelope {
+            operation: OperationId::new(),
+            epoch: Epoch(epoch),
+            command: Command::Vm { vm: VmId::new(), action: VmAction::Define { definition, spec: Box::new(spec) } },
+        };
+        let wire = wire::ExecuteRequest::from(&envelope);
+        prop_assert_eq!(Envelope::try_from(wire).unwrap(), envelope);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let vm_id = VmId::new().to_string();
+    let define = |change: fn(&mut wire::VmSpec)| {
+        let mut spec = wire::VmSpec {
+            name: "web".into(),
+            platform: Some(wire::Platform {
+                kind: Some(wire::platform::Kind::Pvh(wire::DirectBoot {
+                    kernel: "vmlinuz".into(),
+                    ..Default::default()
+                })),
+            }),
+            vcpus_online: 1,
+            vcpus_max: 1,
+            memory_target_mib: 128,
+            memory_max_mib: 128,
+            graphics: 1,
+            on_crash: 1,
+            on_reboot: 1,
+            ..Default::default()
+        };
+        change(&mut spec);
+        wire::execute_request::Command::DefineVm(wire::DefineVm {
+            vm_id: VmId::new().to_string(),
+            definition: 1,
+            spec: Some(spec),
+        })
+    };
+    let pause =
+        |vm_id: &str| wire::execute_request::Command::PauseVm(wire::VmCommand { vm_id: vm_id.to_owned() });
+    let table = [
+        ("vm_id", Some(pause("web-1"))),
+        ("command", None),
+        ("spec.name", Some(define(|spec| spec.name = "a b".into()))),
+        ("spec.platform", Some(define(|spec| spec.platform = None))),
+        ("spec.graphics", Some(define(|spec| spec.graphics = 77))),
+        ("spec.vcpus_max", Some(define(|spec| spec.vcpus_max = 0))),
+        ("spec.memory.target", Some(define(|spec| spec.memory_target_mib = 512))),
+        ("spec.disks[0].device", Some(define(|spec| spec.disks = vec![wire::Disk::default()]))),
+    ];
+    for (field, command) in table {
+        let operation_id = OperationId::new().to_string();
+        let request = wire::ExecuteRequest { operation_id, epoch: 1, command };
+        assert_eq!(Envelope::try_from(request).unwrap_err().field, field);
+    }
+    let request = wire::ExecuteRequest { operation_id: "1".into(), epoch: 1, command: Some(pause(&vm_id)) };
+    assert_eq!(Envelope::try_from(request).unwrap_err().field, "operation_id");
+}
+
+#[test]
+fn faults_round_trip() {
+    for reason in FaultReason::ALL {
+        let fault = Fault { reason, message: "no".into(), field: Some("spec.name".into()) };
+        assert_eq!(fault_from_status(&status_from_fault(&fault)), Some(fault));
+    }
+    assert_eq!(fault_from_status(&tonic::Status::unavailable("connection refused")), None);
+}

@@ -1,0 +1,129 @@
+//! Why an agent refused or failed a command: the one error that crosses the wire.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A stable word for programs and the manual (docs/errors.md).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultReason {
+    /// The VM, VDI or SR is not on this host.
+    NotFound,
+    /// Not while the VM does what it does now.
+    WrongState,
+    /// The request itself is wrong; `field` says where.
+    Invalid,
+    /// An orchestrator with a newer epoch has taken over.
+    StaleEpoch,
+    /// A newer definition is in the journal already.
+    StaleDefinition,
+    /// This run of the VM has ended; a new start needs a new incarnation.
+    IncarnationEnded,
+    NoMemory,
+    StorageFull,
+    GuestUnresponsive,
+    Unsupported,
+    /// Xen or a device failed; the message holds what the toolstack wrote.
+    Hypervisor,
+    /// The agent is starting or stopping.
+    NotReady,
+    /// The caller is not who may do this.
+    Forbidden,
+    /// A bug or a broken disk; the agent's log has more.
+    Internal,
+}
+
+impl FaultReason {
+    pub const ALL: [Self; 14] = [
+        Self::NotFound,
+        Self::WrongState,
+        Self::Invalid,
+        Self::StaleEpoch,
+        Self::StaleDefinition,
+        Self::IncarnationEnded,
+        Self::NoMemory,
+        Self::StorageFull,
+        Self::GuestUnresponsive,
+        Self::Unsupported,
+        Self::Hypervisor,
+        Self::NotReady,
+        Self::Forbidden,
+        Self::Internal,
+    ];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::WrongState => "wrong-state",
+            Self::Invalid => "invalid",
+            Self::StaleEpoch => "stale-epoch",
+            Self::StaleDefinition => "stale-definition",
+            Self::IncarnationEnded => "incarnation-ended",
+            Self::NoMemory => "no-memory",
+            Self::StorageFull => "storage-full",
+            Self::GuestUnresponsive => "guest-unresponsive",
+            Self::Unsupported => "unsupported",
+            Self::Hypervisor => "hypervisor",
+            Self::NotReady => "not-ready",
+            Self::Forbidden => "forbidden",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Whether the same call may succeed later without anybody mending something.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(
+            self,
+            Self::WrongState | Self::NoMemory | Self::GuestUnresponsive | Self::Hypervisor | Self::NotReady
+        )
+    }
+}
+
+impl fmt::Display for FaultReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for FaultReason {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|reason| reason.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is not a reason that this version knows"))
+    }
+}
+
+/// A refusal or failure, in an administrator's words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    pub reason: FaultReason,
+    pub message: String,
+    /// The field of the request that is wrong, for [`FaultReason::Invalid`].
+    pub field: Option<String>,
+}
+
+impl Fault {
+    #[must_use]
+    pub fn new(reason: FaultReason, message: impl fmt::Display) -> Self {
+        Self { reason, message: message.to_string(), field: None }
+    }
+
+    #[must_use]
+    pub fn invalid(field: impl Into<String>, problem: impl fmt::Display) -> Self {
+        let field = field.into();
+        Self { reason: FaultReason::Invalid, message: format!("{field}: {problem}"), field: Some(field) }
+    }
+
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        self.reason.is_retryable()
+    }
+}
