@@ -2,6 +2,7 @@
 
 mod cli;
 mod crate_graph;
+mod docs;
 mod exec;
 mod licences;
 mod setup;

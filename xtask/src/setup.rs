@@ -46,5 +46,8 @@ pub fn run(purposes: &[Purpose], mode: Mode) -> Result<()> {
         }
         apt::install(&missing)?;
     }
+    if mode == Mode::Install && purposes.contains(&Purpose::Test) {
+        apt::ensure_listed(packages::FETCHED_BY_TESTS)?;
+    }
     packages::check_node(purposes)
 }

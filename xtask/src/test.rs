@@ -14,7 +14,7 @@ use anyhow::{Result, bail, ensure};
 use self::counts::Counts;
 use crate::setup::{self, Purpose};
 use crate::step::{Progress, Step};
-use crate::{crate_graph, exec, licences, sizes, tree};
+use crate::{crate_graph, docs, exec, licences, sizes, tree};
 
 /// What to do about Debian packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,8 @@ fn checks(progress: &mut Progress) {
     });
     progress
         .run(step("licences", "licences of all crates", "1 second", "cargo xtask licences"), licences::run);
+    progress
+        .run(step("docs", "links, and what is said to be built", "1 second", "cargo xtask docs"), docs::run);
     let mut clippy = cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
     let repeat = exec::shown(&clippy);
     progress.run(

@@ -53,6 +53,15 @@ pub fn install(missing: &[&Package]) -> Result<()> {
     exec::run(apt().arg("clean"))
 }
 
+/// Makes sure that `apt-get download` can find `package`, which tests fetch into the cache without installing it.
+pub fn ensure_listed(package: &str) -> Result<()> {
+    if exec::output(Command::new("apt-cache").args(["show", package])).is_ok() {
+        return Ok(());
+    }
+    println!("reading the package lists, in which the tests look for {package} (usually 5-20 seconds)");
+    exec::run(apt().arg("update").arg("-qq"))
+}
+
 fn install_command(names: &[String], options: &[&str]) -> Command {
     let mut command = apt();
     command.args(["install", "--yes", "--no-install-recommends"]).args(options).args(names);

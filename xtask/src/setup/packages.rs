@@ -71,6 +71,10 @@ pub const PACKAGES: &[Package] = &[
     package(Purpose::Ui, "chromium", "the browser of the end-to-end tests"),
 ];
 
+/// Unpacked into the cache by the tests of `hypervisor-agent/xenstore`, for its xenstored. It is not in the table:
+/// installing it starts services and changes the boot menu.
+pub const FETCHED_BY_TESTS: &str = "xen-utils-4.17";
+
 /// The UI's tools need a newer Node.js than Debian 12 has, so it cannot be in the table.
 const NODE_MAJOR: u32 = 20;
 

@@ -125,8 +125,8 @@ impl Visitor {
             );
         }
         self.source.functions.push((name.clone(), length));
-        // The trait decides what its implementations take, and is measured where it is ours.
-        if !self.in_trait_impl {
+        // The trait decides what its implementations take, and is measured where it is ours; C decides for callbacks.
+        if !self.in_trait_impl && signature.abi.is_none() {
             self.parameters(signature, &name, first_line);
         }
     }
@@ -172,21 +172,25 @@ fn item_attributes(item: &Item) -> &[Attribute] {
     }
 }
 
-/// `#[test]`, `#[tokio::test]` and the like, `#[cfg(test)]`, `#[cfg(all(test, …))]`.
+/// `#[test]`, `#[tokio::test]` and the like, or a `cfg` that is false in the product.
 fn marks_test(attribute: &Attribute) -> bool {
     if attribute.path().segments.last().is_some_and(|segment| segment.ident == "test") {
         return true;
     }
     let Meta::List(list) = &attribute.meta else { return false };
-    if !list.path.is_ident("cfg") {
-        return false;
+    list.path.is_ident("cfg")
+        && only_in_tests(&list.tokens.to_string().split_whitespace().collect::<String>())
+}
+
+/// Whether a condition without spaces holds in tests only: `test`, or the feature under which a crate lends its
+/// harness and conformance suite to others, alone, with more (`all`) or as alternatives (`any`).
+fn only_in_tests(condition: &str) -> bool {
+    let parts = |name: &str| condition.strip_prefix(name).and_then(|rest| rest.strip_suffix(')'));
+    match (parts("all("), parts("any(")) {
+        (Some(inner), _) => inner.split(',').any(only_in_tests),
+        (_, Some(inner)) => inner.split(',').all(only_in_tests),
+        _ => matches!(condition, "test" | "feature=\"test-support\""),
     }
-    let condition: String = list.tokens.to_string().split_whitespace().collect();
-    condition == "test"
-        || condition
-            .strip_prefix("all(")
-            .and_then(|rest| rest.strip_suffix(')'))
-            .is_some_and(|inner| inner.split(',').any(|part| part == "test"))
 }
 
 impl<'ast> Visit<'ast> for Visitor {

@@ -21,6 +21,21 @@ fn each_rule_finds_its_violation() {
         ("unwrap in an async test", "#[tokio::test] async fn f() { g().unwrap(); }", &[]),
         ("unwrap in a test module", "#[cfg(test)] mod tests { fn f() { g().unwrap(); } }", &[]),
         ("unwrap behind all(test)", "#[cfg(all(test, unix))] mod t { fn f() { g().unwrap(); } }", &[]),
+        (
+            "unwrap in a lent harness",
+            "#[cfg(feature = \"test-support\")] mod t { fn f() { g().unwrap(); } }",
+            &[],
+        ),
+        (
+            "unwrap in either",
+            "#[cfg(any(test, feature = \"test-support\"))] mod t { fn f() { g().unwrap(); } }",
+            &[],
+        ),
+        (
+            "unwrap in tests and elsewhere",
+            "#[cfg(any(test, unix))] mod t { fn f() { g().unwrap(); } }",
+            &[Unwrap],
+        ),
         ("unwrap without test", "#[cfg(not(test))] mod t { fn f() { g().unwrap(); } }", &[Unwrap]),
         ("unwrap after the test module", "#[cfg(test)] mod t {} fn f() { g().unwrap(); }", &[Unwrap]),
         ("unwrap in a test method", "impl A { #[cfg(test)] fn f() { g().unwrap(); } }", &[]),
@@ -33,6 +48,11 @@ fn each_rule_finds_its_violation() {
             "the trait is measured, not its implementation",
             "trait T { fn f(&self, on: bool); } impl T for A { fn f(&self, on: bool) {} }",
             &[BareBool],
+        ),
+        (
+            "C decides what a callback takes",
+            "extern \"C\" fn f(a: u8, b: u8, c: u8, d: u8, e: u8, g: bool) {}",
+            &[],
         ),
         ("bare bool", "fn f(force: bool) {}", &[BareBool]),
         ("bool inside", "fn f(force: Option<bool>) -> bool { true }", &[]),
