@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::setup::Purpose;
-use crate::{crate_graph, docs, licences, setup, sizes, test};
+use crate::{crate_graph, docs, licences, manifests, setup, sizes, test};
 
 /// Builds, checks and tests Xenith. `make help` lists the everyday commands.
 #[derive(Parser)]
@@ -35,6 +35,8 @@ enum Verb {
     },
     /// Check licences, bans and sources of all crates against deny.toml
     Licences,
+    /// Check that each crate's name, lints and dependencies are the workspace's
+    Manifests,
     /// Check links between documents, and that ARCHITECTURE.md tells truly what is built
     Docs,
     /// Do everything that `make test` promises
@@ -78,6 +80,7 @@ pub fn run() -> Result<()> {
             crate_graph::run(if bless { crate_graph::Mode::Bless } else { crate_graph::Mode::Check })
         }
         Verb::Licences => licences::run(),
+        Verb::Manifests => manifests::run(),
         Verb::Docs => docs::run(),
         Verb::Test { no_setup } => test::run(if no_setup { test::Setup::Skip } else { test::Setup::Install }),
     }

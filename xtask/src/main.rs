@@ -5,6 +5,7 @@ mod crate_graph;
 mod docs;
 mod exec;
 mod licences;
+mod manifests;
 mod setup;
 mod sizes;
 mod step;

@@ -14,7 +14,7 @@ use anyhow::{Result, bail, ensure};
 use self::counts::Counts;
 use crate::setup::{self, Purpose};
 use crate::step::{Progress, Step};
-use crate::{crate_graph, docs, exec, licences, sizes, tree};
+use crate::{crate_graph, docs, exec, licences, manifests, sizes, tree};
 
 /// What to do about Debian packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,22 +59,28 @@ fn install(progress: &mut Progress, purposes: &[Purpose]) {
     progress.run(step, || setup::run(purposes, setup::Mode::Install));
 }
 
+/// A verb of ours: its name, what it looks at, and the check itself.
+type OwnCheck = (&'static str, &'static str, fn() -> Result<()>);
+
+const OWN_CHECKS: [OwnCheck; 5] = [
+    ("sizes", "size budgets and house rules", sizes::run),
+    ("manifests", "names, lints and versions of our crates", manifests::run),
+    ("crate-graph", "who depends on whom", || crate_graph::run(crate_graph::Mode::Check)),
+    ("licences", "licences, bans and sources of all crates", licences::run),
+    ("docs", "links, and what is said to be built", docs::run),
+];
+
 fn checks(progress: &mut Progress) {
     progress.run(step("fmt", "is the code formatted", "2 seconds", "cargo fmt --all -- --check"), || {
         exec::run(&mut cargo(&["fmt", "--all", "--", "--check"]))
     });
-    progress.run(step("sizes", "size budgets and house rules", "1 second", "cargo xtask sizes"), sizes::run);
-    progress.run(step("crate-graph", "who depends on whom", "1 second", "cargo xtask crate-graph"), || {
-        crate_graph::run(crate_graph::Mode::Check)
-    });
-    progress
-        .run(step("licences", "licences of all crates", "1 second", "cargo xtask licences"), licences::run);
-    progress
-        .run(step("docs", "links, and what is said to be built", "1 second", "cargo xtask docs"), docs::run);
+    for (name, what, check) in OWN_CHECKS {
+        progress.run(step(name, what, "a second", &format!("cargo xtask {name}")), check);
+    }
     let mut clippy = cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
     let repeat = exec::shown(&clippy);
     progress.run(
-        step("clippy", "warnings are errors", "3 seconds, or 3-5 minutes the first time", &repeat),
+        step("clippy", "warnings are errors", "3 seconds, or 5 minutes the first time", &repeat),
         || exec::run(&mut clippy),
     );
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::packages::Package;
 use crate::exec;
@@ -33,6 +33,11 @@ fn parse_installed(listing: &str) -> BTreeSet<String> {
 /// Installs `missing` at the archives' versions.
 pub fn install(missing: &[&Package]) -> Result<()> {
     let mut names: Vec<String> = missing.iter().map(|package| package.name.to_owned()).collect();
+    ensure!(
+        is_root() || exec::installed("sudo"),
+        "only root can install packages and there is no sudo; as root: apt-get install {}",
+        names.join(" ")
+    );
     println!("reading the package lists (usually 5-20 seconds)");
     exec::run(as_root("mkdir").args(["-p", &format!("{ARCHIVES}/partial")]))?;
     exec::run(apt().arg("update").arg("-qq"))?;
@@ -76,14 +81,17 @@ fn apt() -> Command {
 }
 
 fn as_root(program: &str) -> Command {
-    // An unknown user is taken for an ordinary one: sudo as root does no harm.
-    let root = exec::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
-    if root {
+    if is_root() {
         return Command::new(program);
     }
     let mut command = Command::new("sudo");
     command.arg(program);
     command
+}
+
+fn is_root() -> bool {
+    // An unknown user is taken for an ordinary one: sudo as root does no harm.
+    exec::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
 
 /// Installed packages that are built from the sources of the wanted ones and whose version no archive offers any
