@@ -1,0 +1,275 @@
+//! From a source to an image file: the whole of `xenith-import convert` and `verify`, without the command line.
+//!
+//! What always holds: the target's name appears when the image is whole and not before; an existing file of
+//! that name is replaced by the rename, or left as it was. A killed conversion leaves `NAME.xenith-part` and
+//! `NAME.xenith-journal`; the same call goes on from there, at most [`CHECKPOINT`] of work repeated.
+
+pub mod block;
+pub mod engine;
+pub mod journal;
+pub mod stream;
+pub mod verify;
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use xenith_common_block::ByteRange;
+
+use self::block::Hashing;
+use self::engine::{EngineOptions, Outcome, Salvage, Watermark, copy_image};
+use self::journal::{Durability, Journal};
+use crate::error::{ImportError, Result};
+use crate::target::{self, Target, TargetFormat, journal_path, part_path};
+use crate::vmdk::image::Image;
+use crate::vmdk::stream::StreamReader;
+
+/// Between two states of the journal; with the time a checkpoint takes well below the promised 5 s.
+pub const CHECKPOINT: Duration = Duration::from_secs(2);
+
+/// What to make, and how.
+#[derive(Debug, Clone)]
+pub struct ConvertOptions {
+    pub format: TargetFormat,
+    pub workers: usize,
+    pub hashing: Hashing,
+    pub salvage: Salvage,
+    pub durability: Durability,
+    pub check: Check,
+}
+
+impl ConvertOptions {
+    #[must_use]
+    pub fn new(format: TargetFormat) -> Self {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+        Self {
+            format,
+            workers,
+            hashing: Hashing::On,
+            salvage: Salvage::Refuse,
+            durability: Durability::Kill,
+            check: Check::Skip,
+        }
+    }
+
+    fn engine(&self) -> EngineOptions {
+        EngineOptions { workers: self.workers.max(1), hashing: self.hashing, salvage: self.salvage }
+    }
+}
+
+/// Whether the target is read again after it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Check {
+    #[default]
+    Skip,
+    ReadBack,
+}
+
+/// How far a conversion is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Bytes of the disk (or of the stream) that are behind us.
+    pub done: u64,
+    /// Bytes of the disk; 0 for a stream, whose length is not known.
+    pub total: u64,
+}
+
+/// A range that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    pub offset: u64,
+    pub length: u64,
+    pub reason: String,
+}
+
+/// What was done.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub source: String,
+    pub target: String,
+    pub format: TargetFormat,
+    pub virtual_size: u64,
+    /// Bytes stored, zeros not counted.
+    pub written: u64,
+    /// The disk's digest (see `digest`); `None` when hashing was off.
+    pub digest: Option<String>,
+    pub verified: bool,
+    /// Where an earlier run had got to.
+    pub resumed_from: u64,
+    pub seconds: f64,
+    pub lost: Vec<Lost>,
+}
+
+/// Converts a disk with random access.
+pub fn convert_image(
+    image: &Image,
+    path: &Path,
+    options: &ConvertOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report> {
+    let started = Instant::now();
+    if options.salvage == Salvage::Refuse {
+        image.audit()?;
+    }
+    let total = image.virtual_size();
+    let source = image.extents.iter().map(|extent| extent.bytes().identity()).collect();
+    let journal = Journal::new(journal_path(path), source, (options.format, total), options.durability);
+    let place = Output::prepare(path, options.format, total, Some(&journal))?;
+    let resumed_from = place.from.done;
+    let mut last = Instant::now();
+    let outcome =
+        copy_image(image, &*place.sink, place.from.clone(), options.engine(), &mut |mark, done| {
+            progress(Progress { done, total });
+            if last.elapsed() >= CHECKPOINT && !place.is_device {
+                place.checkpoint(&journal, mark, options.durability)?;
+                last = Instant::now();
+            }
+            Ok(())
+        })?;
+    progress(Progress { done: total, total });
+    place.finish(options.durability)?;
+    journal.remove();
+    let source = image.layers.first().map_or_else(String::new, |layer| layer.name.clone());
+    report((source, path), options, total, (outcome, resumed_from), started)
+}
+
+/// Converts a disk that comes once, front to back. Not continued after a kill: the stream is gone.
+pub fn convert_stream<R: Read>(
+    stream: &mut StreamReader<R>,
+    path: &Path,
+    options: &ConvertOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report> {
+    let started = Instant::now();
+    let size = stream.header.capacity;
+    let place = Output::prepare(path, options.format, size, None)?;
+    let copied = stream::copy_stream(stream, &*place.sink, options.engine(), &mut |_, done| {
+        progress(Progress { done, total: 0 });
+        Ok(())
+    });
+    let mut outcome = match copied {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            place.discard();
+            return Err(error);
+        }
+    };
+    place.finish(options.durability)?;
+    if options.hashing == Hashing::On && !stream::can_hash(stream.header.grain) {
+        outcome.watermark.digest = verify::digest_of_file(path, options)?;
+    }
+    report((stream.name().to_owned(), path), options, size, (outcome, 0), started)
+}
+
+fn report(
+    names: (String, &Path),
+    options: &ConvertOptions,
+    size: u64,
+    outcome: (Outcome, u64),
+    started: Instant,
+) -> Result<Report> {
+    let ((source, path), (outcome, resumed_from)) = (names, outcome);
+    let target = path.display().to_string();
+    let verified = options.check == Check::ReadBack;
+    if verified {
+        let found = verify::digest_of_file(path, options)?;
+        if options.hashing == Hashing::On && found != outcome.watermark.digest {
+            let detail = "what was read back is not what was written".to_owned();
+            return Err(ImportError::Differs { origin: source, target, detail });
+        }
+    }
+    let lost =
+        |(range, reason): (ByteRange, String)| Lost { offset: range.start, length: range.len(), reason };
+    let mut lost: Vec<Lost> = outcome.lost.into_iter().map(lost).collect();
+    lost.sort_by_key(|lost| lost.offset);
+    Ok(Report {
+        source,
+        target,
+        format: options.format,
+        virtual_size: size,
+        written: outcome.watermark.written,
+        digest: (options.hashing == Hashing::On).then(|| outcome.watermark.digest.finish(size)),
+        verified,
+        resumed_from,
+        seconds: started.elapsed().as_secs_f64(),
+        lost,
+    })
+}
+
+/// The target on its way to its name.
+struct Output {
+    sink: Arc<dyn Target>,
+    part: PathBuf,
+    path: PathBuf,
+    is_device: bool,
+    from: Watermark,
+}
+
+impl Output {
+    fn prepare(path: &Path, format: TargetFormat, size: u64, journal: Option<&Journal>) -> Result<Self> {
+        let device = fs::metadata(path).is_ok_and(|about| about.file_type().is_block_device());
+        if device {
+            if format != TargetFormat::Raw {
+                let detail = "is a block device, which takes raw only".to_owned();
+                return Err(ImportError::Target { target: path.display().to_string(), detail });
+            }
+            let sink = target::device(path, size)?;
+            return Ok(Self::new(sink, path, (path.to_owned(), true), Watermark::default()));
+        }
+        if path.is_dir() {
+            let detail = "is a folder; name a file".to_owned();
+            return Err(ImportError::Target { target: path.display().to_string(), detail });
+        }
+        let part = part_path(path);
+        if let Some(resume) = journal.and_then(Journal::load)
+            && let Ok(sink) = target::reopen(&part, format, size, resume.target_state)
+            && sink.size() == size
+        {
+            return Ok(Self::new(sink, path, (part, false), resume.watermark));
+        }
+        match fs::remove_file(&part) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(ImportError::io("replace", part.display().to_string(), error));
+            }
+            _ => {}
+        }
+        let sink = target::create(&part, format, size)?;
+        Ok(Self::new(sink, path, (part, false), Watermark::default()))
+    }
+
+    fn new(sink: Arc<dyn Target>, path: &Path, part: (PathBuf, bool), from: Watermark) -> Self {
+        Self { sink, part: part.0, path: path.to_owned(), is_device: part.1, from }
+    }
+
+    fn checkpoint(&self, journal: &Journal, mark: &Watermark, durability: Durability) -> Result<()> {
+        let state = self.sink.checkpoint()?;
+        if durability == Durability::PowerCut {
+            self.sink.flush()?;
+        }
+        journal.save(mark, state)
+    }
+
+    /// The commit point is the rename.
+    fn finish(&self, durability: Durability) -> Result<()> {
+        self.sink.finish()?;
+        if durability == Durability::PowerCut || self.is_device {
+            self.sink.flush()?;
+        }
+        if self.is_device {
+            return Ok(());
+        }
+        fs::rename(&self.part, &self.path)
+            .map_err(|source| ImportError::io("rename to", self.path.display().to_string(), source))
+    }
+
+    /// A part file that nothing can continue is of no use.
+    fn discard(&self) {
+        if !self.is_device {
+            let _ = fs::remove_file(&self.part);
+        }
+    }
+}

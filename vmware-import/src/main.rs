@@ -1,0 +1,9 @@
+//! The thin binary: everything is in the library and in `cli`.
+
+use std::process::ExitCode;
+
+mod cli;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,8 @@
+//! Integration tests: the library and the tool against disks made by `generator` and, where it is installed,
+//! by qemu-img, which is also the judge of what we write.
+
+#![allow(clippy::unwrap_used)]
+
+mod formats;
+mod support;
+mod tool;
