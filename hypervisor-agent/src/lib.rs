@@ -1,0 +1,10 @@
+//! The agent of one host: runs VMs over a [`Hypervisor`](xenith_hypervisor_agent_backend::Hypervisor), keeps
+//! their definitions, and tells its orchestrator what it sees.
+//!
+//! VMs keep running, restart with the host and keep their settings with the orchestrator gone: all that is
+//! needed for that is in the [`journal`].
+
+pub mod disk;
+mod fault;
+pub mod journal;
+pub mod vm;

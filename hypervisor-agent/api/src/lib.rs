@@ -7,6 +7,7 @@
 mod command;
 mod convert;
 mod fault;
+mod join_token;
 mod observed;
 
 /// Generated from `proto/`.
@@ -18,6 +19,7 @@ pub mod wire {
 pub use command::{Command, CommandResult, Envelope, ShutdownKind, VmAction};
 pub use convert::WireError;
 pub use fault::{fault_from_status, status_from_fault};
+pub use join_token::{JoinToken, ParseJoinTokenError};
 pub use observed::{Changes, Hello};
 
 /// Raised with each incompatible change. A peer of another number is told so in words, not by an odd error.

@@ -1,0 +1,29 @@
+//! Errors of the agent's parts, told to the orchestrator as faults.
+
+use xenith_hypervisor_agent_backend::HypervisorError;
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
+
+use crate::journal::JournalError;
+
+pub fn from_hypervisor(error: &HypervisorError) -> Fault {
+    let reason = match error {
+        HypervisorError::NoSuchDomain(_) | HypervisorError::NoSuchDevice { .. } => FaultReason::NotFound,
+        HypervisorError::WrongStatus { .. } | HypervisorError::NameTaken { .. } => FaultReason::WrongState,
+        HypervisorError::NoMemory { .. } => FaultReason::NoMemory,
+        HypervisorError::InvalidSpec { field, problem } => return Fault::invalid(field, problem),
+        HypervisorError::Unsupported { .. } => FaultReason::Unsupported,
+        HypervisorError::GuestUnresponsive { .. } => FaultReason::GuestUnresponsive,
+        HypervisorError::Closed => FaultReason::NotReady,
+        HypervisorError::NotAXenHost { .. }
+        | HypervisorError::Device { .. }
+        | HypervisorError::TimedOut { .. }
+        | HypervisorError::Failed { .. } => FaultReason::Hypervisor,
+    };
+    Fault::new(reason, error)
+}
+
+pub fn from_journal(error: &JournalError) -> Fault {
+    let reason = if error.is_full() { FaultReason::StorageFull } else { FaultReason::Internal };
+    let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    Fault::new(reason, format_args!("{error}{source}"))
+}

@@ -1,0 +1,250 @@
+//! What the agent must know after a restart: the definition of every VM assigned to this host, what was being
+//! done with it, the newest epoch seen.
+//!
+//! One JSON file per VM. A write goes to a temporary file, is flushed, and renamed over the old one: the
+//! rename is the commit point, so a crash leaves the old record or the new one, never a torn one. Only the
+//! VM's owner task writes its record, so there is no lock between them. A record that cannot be read is
+//! reported and left alone: guessing could start a VM twice.
+
+mod record;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use xenith_common_ids::{Epoch, SrId, VmId};
+
+pub use record::{By, Phase, Run, VmRecord};
+
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("cannot {action} {path}")]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "{path} is damaged: {detail}; restore it from a backup, or move it away and define the VM anew \
+         from the orchestrator"
+    )]
+    Damaged { path: PathBuf, detail: String },
+    #[error("{path} was written by a newer agent (format {format}); install that version again")]
+    Newer { path: PathBuf, format: u32 },
+}
+
+impl JournalError {
+    /// The disk of the host is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+}
+
+/// The folder. Calls block; async callers use a blocking thread.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    vms: PathBuf,
+    suspended: PathBuf,
+    host: PathBuf,
+}
+
+/// What concerns the host and not one VM.
+#[derive(Debug, Clone, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostRecord {
+    pub format: u32,
+    pub epoch: Epoch,
+    /// The kernel's id of the boot during which the agent last ran.
+    pub boot: String,
+    pub local_sr: SrId,
+}
+
+impl Journal {
+    pub const FORMAT: u32 = 1;
+
+    /// Opens or creates the journal below `state`.
+    pub fn open(state: &Path) -> Result<Self, JournalError> {
+        let journal = Self {
+            vms: state.join("vms"),
+            suspended: state.join("suspended"),
+            host: state.join("host.json"),
+        };
+        for folder in [&journal.vms, &journal.suspended] {
+            fs::create_dir_all(folder).map_err(|source| io_error("create", folder, source))?;
+        }
+        Ok(journal)
+    }
+
+    /// Every record, and beside them what could not be read.
+    pub fn load(&self) -> Result<(Vec<VmRecord>, Vec<JournalError>), JournalError> {
+        let (mut records, mut broken) = (Vec::new(), Vec::new());
+        let entries = fs::read_dir(&self.vms).map_err(|source| io_error("list", &self.vms, source))?;
+        for entry in entries {
+            let path = entry.map_err(|source| io_error("list", &self.vms, source))?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            match read::<VmRecord>(&path) {
+                Ok(Some(record)) if record.format > Self::FORMAT => {
+                    broken.push(JournalError::Newer { path, format: record.format });
+                }
+                Ok(Some(record)) => records.push(record),
+                Ok(None) => {}
+                Err(error) => broken.push(error),
+            }
+        }
+        records.sort_by_key(|record| record.vm);
+        Ok((records, broken))
+    }
+
+    pub fn save(&self, record: &VmRecord) -> Result<(), JournalError> {
+        write(&self.vms.join(format!("{}.json", record.vm)), record)
+    }
+
+    pub fn remove(&self, vm: VmId) -> Result<(), JournalError> {
+        remove(&self.vms.join(format!("{vm}.json")))
+    }
+
+    pub fn load_host(&self) -> Result<Option<HostRecord>, JournalError> {
+        read(&self.host)
+    }
+
+    pub fn save_host(&self, record: &HostRecord) -> Result<(), JournalError> {
+        write(&self.host, record)
+    }
+
+    /// Where the memory of a suspended VM is.
+    #[must_use]
+    pub fn image(&self, vm: VmId) -> PathBuf {
+        self.suspended.join(format!("{vm}.image"))
+    }
+
+    /// A new file for the memory of a VM; it counts only after [`Self::commit_image`].
+    pub fn create_image(&self, vm: VmId) -> Result<File, JournalError> {
+        let path = self.partial_image(vm);
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| io_error("create", &path, source))
+    }
+
+    /// Makes the partial image the image: the commit point of a suspend.
+    pub fn commit_image(&self, vm: VmId) -> Result<(), JournalError> {
+        let (partial, image) = (self.partial_image(vm), self.image(vm));
+        File::open(&partial)
+            .and_then(|file| file.sync_all())
+            .map_err(|source| io_error("flush", &partial, source))?;
+        fs::rename(&partial, &image).map_err(|source| io_error("commit", &image, source))?;
+        sync_folder(&self.suspended)
+    }
+
+    pub fn open_image(&self, vm: VmId) -> Result<File, JournalError> {
+        let path = self.image(vm);
+        File::open(&path).map_err(|source| io_error("open", &path, source))
+    }
+
+    pub fn has_image(&self, vm: VmId) -> bool {
+        self.image(vm).exists()
+    }
+
+    pub fn remove_image(&self, vm: VmId) -> Result<(), JournalError> {
+        remove(&self.image(vm))
+    }
+
+    pub fn remove_partial_image(&self, vm: VmId) -> Result<(), JournalError> {
+        remove(&self.partial_image(vm))
+    }
+
+    fn partial_image(&self, vm: VmId) -> PathBuf {
+        self.suspended.join(format!("{vm}.partial"))
+    }
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> JournalError {
+    JournalError::Io { action, path: path.to_owned(), source }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, JournalError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(io_error("read", path, source)),
+    };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| JournalError::Damaged { path: path.to_owned(), detail: error.to_string() })
+}
+
+fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), JournalError> {
+    let bytes = serde_json::to_vec_pretty(value)
+        .map_err(|error| io_error("encode", path, io::Error::other(error)))?;
+    let partial = path.with_extension("partial");
+    let result = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)
+        .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&partial, path));
+    if let Err(source) = result {
+        // Best effort: a full disk gets its few bytes back, and the error is reported anyway.
+        let _removed = fs::remove_file(&partial);
+        return Err(io_error("write", path, source));
+    }
+    path.parent().map_or(Ok(()), sync_folder)
+}
+
+fn remove(path: &Path) -> Result<(), JournalError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path, error)),
+        _ => path.parent().map_or(Ok(()), sync_folder),
+    }
+}
+
+/// A rename or removal is durable when its folder is.
+fn sync_folder(folder: &Path) -> Result<(), JournalError> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|source| io_error("flush", folder, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damaged_records_are_reported_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).unwrap();
+        let damaged = folder.path().join("vms").join(format!("{}.json", VmId::new()));
+        fs::write(&damaged, b"{\"format\": 1, \"vm\"").unwrap();
+        let (records, broken) = journal.load().unwrap();
+        assert!(records.is_empty());
+        assert!(broken[0].to_string().contains("is damaged"), "{}", broken[0]);
+        assert!(damaged.exists());
+    }
+
+    #[test]
+    fn a_partial_write_is_not_a_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).unwrap();
+        fs::write(folder.path().join("vms").join("x.partial"), b"{").unwrap();
+        assert_eq!(journal.load().unwrap().0.len(), 0);
+        let vm = VmId::new();
+        drop(journal.create_image(vm).unwrap());
+        assert!(!journal.has_image(vm));
+        journal.commit_image(vm).unwrap();
+        assert!(journal.has_image(vm));
+        journal.remove_image(vm).unwrap();
+        journal.remove_image(vm).unwrap();
+    }
+}

@@ -1,0 +1,14 @@
+//! VMs on this host: one owner task each.
+//!
+//! [`state`] decides (pure), [`driver`] does (every call that can block or fail), [`owner`] is the task that
+//! ties the two together, [`adopt`] finds the way back after a restart of the agent, [`registry`] knows all
+//! owners, [`publisher`] tells the world.
+
+pub mod adopt;
+pub mod apply;
+pub mod domain_spec;
+pub mod driver;
+pub mod owner;
+pub mod publisher;
+pub mod registry;
+pub mod state;

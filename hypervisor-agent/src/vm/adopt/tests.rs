@@ -1,0 +1,139 @@
+//! The table of the module doc, row by row.
+
+use time::OffsetDateTime;
+use xenith_common_ids::{IncarnationId, VmId};
+use xenith_hypervisor_agent_types::{
+    DirectBoot, DomainIdentity, MemorySpec, Platform, PlatformKind, ValidVmSpec, VcpuSpec, VmSpec,
+};
+
+use super::*;
+
+const DOMID: DomId = DomId(7);
+
+fn record(run: IncarnationId, phase: Option<(Phase, By)>) -> VmRecord {
+    let boot = DirectBoot { kernel: "k".into(), ramdisk: None, cmdline: String::new() };
+    let spec = VmSpec {
+        name: "v".parse().unwrap(),
+        platform: Platform::Pv { boot },
+        vcpus: VcpuSpec { online: 1.try_into().unwrap(), max: 1.try_into().unwrap() },
+        memory: MemorySpec { target: 128.try_into().unwrap(), max: 128.try_into().unwrap() },
+        disks: vec![],
+        nics: vec![],
+        graphics: Default::default(),
+        on_crash: Default::default(),
+        on_reboot: Default::default(),
+        autostart: None,
+    };
+    let mut record = VmRecord::new(VmId::new(), 1, ValidVmSpec::try_from(spec.clone()).unwrap());
+    record.run = phase.map(|(phase, by)| Run {
+        incarnation: run,
+        phase,
+        applied: spec,
+        by,
+        started: OffsetDateTime::UNIX_EPOCH,
+    });
+    record
+}
+
+fn domain(record: &VmRecord, run: IncarnationId, status: DomainStatus) -> DomainInfo {
+    DomainInfo {
+        domid: DOMID,
+        name: "v".into(),
+        identity: Some(DomainIdentity { vm: record.vm, incarnation: run }),
+        status,
+        kind: PlatformKind::Pv,
+        memory: 128.try_into().unwrap(),
+        memory_max: 128.try_into().unwrap(),
+        vcpus_online: 1,
+        cpu_time_ns: 0,
+        created: None,
+    }
+}
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "one line per row of the table")]
+fn rows() {
+    use DomainStatus::{Dead, Paused, Running};
+    use Image::{Absent, Present};
+    let run = IncarnationId::new();
+    let up = |mode| Settled::Up(Up { domid: DOMID, run, mode });
+    let (running, paused) = (up(Mode::Running), up(Mode::Paused));
+    let stopped = Settled::Stopped { last: None };
+    let ended = Settled::Stopped { last: Some(Ended { run, reason: DeathReason::Unknown }) };
+    let suspended = Settled::Suspended;
+    let dead = Dead(DeathReason::Suspend);
+    let (ours, agents) = (By::Orchestrator, By::Agent);
+    let release = Some(Fixup::Release(DOMID));
+    let table: Vec<(&str, Option<(Phase, By)>, Option<DomainStatus>, Image, &Settled, Option<Fixup>)> = vec![
+        ("no run, none", None, None, Absent, &stopped, None),
+        ("no run, image", None, None, Present, &suspended, None),
+        ("no run, alive", None, Some(Running), Absent, &running, None),
+        ("no run, dead", None, Some(dead), Present, &suspended, release),
+        ("building, none", Some((Phase::Building, ours)), None, Absent, &stopped, None),
+        ("building, paused", Some((Phase::Building, ours)), Some(Paused), Absent, &stopped, release),
+        (
+            "building for the agent, none",
+            Some((Phase::Building, agents)),
+            None,
+            Absent,
+            &stopped,
+            Some(Fixup::Start),
+        ),
+        (
+            "building for the agent, paused",
+            Some((Phase::Building, agents)),
+            Some(Paused),
+            Absent,
+            &stopped,
+            Some(Fixup::ReleaseAndStart(DOMID)),
+        ),
+        ("building, running", Some((Phase::Building, ours)), Some(Running), Absent, &running, None),
+        ("running", Some((Phase::Running, ours)), Some(Running), Absent, &running, None),
+        (
+            "running, never unpaused",
+            Some((Phase::Running, ours)),
+            Some(Paused),
+            Absent,
+            &running,
+            Some(Fixup::Unpause(DOMID)),
+        ),
+        ("paused", Some((Phase::Paused, ours)), Some(Paused), Absent, &paused, None),
+        (
+            "paused, never paused",
+            Some((Phase::Paused, ours)),
+            Some(Running),
+            Absent,
+            &paused,
+            Some(Fixup::Pause(DOMID)),
+        ),
+        (
+            "running, dead",
+            Some((Phase::Running, ours)),
+            Some(Dead(DeathReason::Crash)),
+            Absent,
+            &running,
+            Some(Fixup::Death(DeathReason::Crash)),
+        ),
+        ("running, gone", Some((Phase::Running, ours)), None, Absent, &ended, None),
+        ("suspending, committed", Some((Phase::Suspending, ours)), Some(dead), Present, &suspended, release),
+        ("suspending, released", Some((Phase::Suspending, ours)), None, Present, &suspended, None),
+        (
+            "suspending, not committed",
+            Some((Phase::Suspending, ours)),
+            Some(dead),
+            Absent,
+            &running,
+            Some(Fixup::RunOn(DOMID)),
+        ),
+        ("suspending, not begun", Some((Phase::Suspending, ours)), Some(Running), Absent, &running, None),
+        ("suspending, gone", Some((Phase::Suspending, ours)), None, Absent, &ended, None),
+        ("resuming, none", Some((Phase::Resuming, ours)), None, Present, &suspended, None),
+        ("resuming, paused", Some((Phase::Resuming, ours)), Some(Paused), Present, &suspended, release),
+    ];
+    for (case, phase, status, image, settled, fixup) in table {
+        let record = record(run, phase);
+        let domain = status.map(|status| domain(&record, run, status));
+        let adoption = adopt(&record, domain.as_ref(), image);
+        assert_eq!(adoption, Adoption { settled: settled.clone(), fixup }, "{case}");
+    }
+}

@@ -1,0 +1,134 @@
+//! From what a domain has to what its definition says: the changes that can be made while it runs, in the
+//! order in which they are made, and the fields that must wait for the next start.
+
+use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
+use xenith_hypervisor_agent_types::{DiskDevice, DiskSpec, NicSpec, VmSpec};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    DetachDisk(DiskDevice),
+    DetachNic(MacAddr),
+    SetMemory(MemoryMiB),
+    SetVcpus(VcpuCount),
+    AttachDisk(DiskSpec),
+    AttachNic(NicSpec),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    pub changes: Vec<Change>,
+    pub after_restart: Vec<String>,
+}
+
+/// Detaching comes first: a device name may be used again at once.
+#[must_use]
+pub fn plan(applied: &VmSpec, wanted: &VmSpec) -> Plan {
+    let mut plan = Plan::default();
+    for disk in &applied.disks {
+        if !wanted.disks.contains(disk) {
+            plan.changes.push(Change::DetachDisk(disk.device));
+        }
+    }
+    for nic in &applied.nics {
+        if !wanted.nics.contains(nic) {
+            plan.changes.push(Change::DetachNic(nic.mac));
+        }
+    }
+    if wanted.memory.target > applied.memory.max {
+        plan.after_restart.push("memory.target".to_owned());
+    } else if wanted.memory.target != applied.memory.target {
+        plan.changes.push(Change::SetMemory(wanted.memory.target));
+    }
+    if wanted.vcpus.online > applied.vcpus.max {
+        plan.after_restart.push("vcpus.online".to_owned());
+    } else if wanted.vcpus.online != applied.vcpus.online {
+        plan.changes.push(Change::SetVcpus(wanted.vcpus.online));
+    }
+    let added_disks = wanted.disks.iter().filter(|disk| !applied.disks.contains(disk));
+    plan.changes.extend(added_disks.cloned().map(Change::AttachDisk));
+    let added_nics = wanted.nics.iter().filter(|nic| !applied.nics.contains(nic));
+    plan.changes.extend(added_nics.cloned().map(Change::AttachNic));
+
+    let fixed = [
+        ("name", applied.name == wanted.name),
+        ("platform", applied.platform == wanted.platform),
+        ("memory.max", applied.memory.max == wanted.memory.max),
+        ("vcpus.max", applied.vcpus.max == wanted.vcpus.max),
+        ("graphics", applied.graphics == wanted.graphics),
+    ];
+    plan.after_restart.extend(fixed.into_iter().filter(|(_, same)| !same).map(|(field, _)| field.to_owned()));
+    plan
+}
+
+/// Notes in `applied` that `change` was made.
+pub fn note(applied: &mut VmSpec, change: &Change) {
+    match change {
+        Change::DetachDisk(device) => applied.disks.retain(|disk| disk.device != *device),
+        Change::DetachNic(mac) => applied.nics.retain(|nic| nic.mac != *mac),
+        Change::SetMemory(target) => applied.memory.target = *target,
+        Change::SetVcpus(online) => applied.vcpus.online = *online,
+        Change::AttachDisk(disk) => applied.disks.push(disk.clone()),
+        Change::AttachNic(nic) => applied.nics.push(nic.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xenith_common_ids::VdiId;
+    use xenith_hypervisor_agent_types::{DirectBoot, DiskAccess, Graphics, MemorySpec, Platform, VcpuSpec};
+
+    fn spec() -> VmSpec {
+        let boot = DirectBoot { kernel: "k".into(), ramdisk: None, cmdline: String::new() };
+        VmSpec {
+            name: "v".parse().unwrap(),
+            platform: Platform::Pv { boot },
+            vcpus: VcpuSpec { online: 1.try_into().unwrap(), max: 2.try_into().unwrap() },
+            memory: MemorySpec { target: 128.try_into().unwrap(), max: 256.try_into().unwrap() },
+            disks: vec![],
+            nics: vec![],
+            graphics: Graphics::None,
+            on_crash: Default::default(),
+            on_reboot: Default::default(),
+            autostart: None,
+        }
+    }
+
+    fn disk(index: u8) -> DiskSpec {
+        let device = DiskDevice::nth(index).unwrap();
+        DiskSpec { device, vdi: VdiId::new(), access: DiskAccess::ReadWrite }
+    }
+
+    #[test]
+    fn a_replaced_disk_is_detached_before_the_new_one_is_attached() {
+        let (mut applied, mut wanted) = (spec(), spec());
+        applied.disks = vec![disk(0), disk(1)];
+        let new = disk(1);
+        wanted.disks = vec![applied.disks[0].clone(), new.clone()];
+        let changes = plan(&applied, &wanted).changes;
+        assert_eq!(changes, [Change::DetachDisk(new.device), Change::AttachDisk(new)]);
+    }
+
+    #[test]
+    fn what_cannot_change_live_waits() {
+        let mut wanted = spec();
+        wanted.memory = MemorySpec { target: 512.try_into().unwrap(), max: 512.try_into().unwrap() };
+        wanted.vcpus.online = 2.try_into().unwrap();
+        wanted.graphics = Graphics::Vnc;
+        let plan = plan(&spec(), &wanted);
+        assert_eq!(plan.changes, [Change::SetVcpus(2.try_into().unwrap())]);
+        assert_eq!(plan.after_restart, ["memory.target", "memory.max", "graphics"]);
+    }
+
+    #[test]
+    fn applying_a_plan_leaves_nothing_to_apply() {
+        let (mut applied, mut wanted) = (spec(), spec());
+        applied.disks = vec![disk(0), disk(1)];
+        wanted.disks = vec![disk(1), disk(2)];
+        wanted.memory.target = 200.try_into().unwrap();
+        for change in plan(&applied, &wanted).changes {
+            note(&mut applied, &change);
+        }
+        assert_eq!(plan(&applied, &wanted), Plan::default());
+    }
+}

@@ -1,0 +1,363 @@
+//! The activities of a VM: every call that can block or fail.
+//!
+//! An activity takes the VM's record and gives it back, so that only one can have it. It writes the journal
+//! before and after each step that a crash could cut; the commit points are named where they are. An error
+//! leaves the VM as the returned [`Settled`] says, with nothing half built.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use xenith_common_ids::{DomId, IncarnationId, VmId};
+use xenith_hypervisor_agent_api::ShutdownKind;
+use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, ShutdownRequest, Start};
+use xenith_hypervisor_agent_types::{DeathReason, Fault, FaultReason};
+
+use crate::fault::{from_hypervisor, from_journal};
+use crate::journal::{By, Journal, JournalError, Phase, Run, VmRecord};
+use crate::vm::apply::{self, Change};
+use crate::vm::domain_spec::{self, Resolver};
+use crate::vm::state::{AfterDeath, Ended, Mode, Settled, Up};
+
+/// The hands of all owners.
+pub struct Driver {
+    pub hypervisor: Arc<dyn Hypervisor>,
+    pub journal: Journal,
+    pub resolver: Resolver,
+}
+
+/// How an activity ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub record: VmRecord,
+    pub settled: Settled,
+    pub result: Result<Done, Fault>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Done {
+    Plain,
+    Applied { after_restart: Vec<String> },
+}
+
+impl Finished {
+    fn new(record: VmRecord, settled: Settled, result: Result<(), Fault>) -> Self {
+        Self { record, settled, result: result.map(|()| Done::Plain) }
+    }
+}
+
+fn stopped(record: &VmRecord) -> Settled {
+    Settled::Stopped { last: record.last.map(|(run, reason)| Ended { run, reason }) }
+}
+
+impl Driver {
+    async fn in_journal<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Journal) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let journal = self.journal.clone();
+        tokio::task::spawn_blocking(move || call(&journal))
+            .await
+            .map_err(|error| Fault::new(FaultReason::Internal, error))?
+            .map_err(|error| from_journal(&error))
+    }
+
+    pub async fn save(&self, record: &VmRecord) -> Result<(), Fault> {
+        let record = record.clone();
+        self.in_journal(move |journal| journal.save(&record)).await
+    }
+
+    pub async fn forget(&self, vm: VmId) -> Result<(), Fault> {
+        self.in_journal(move |journal| journal.remove(vm)).await
+    }
+
+    /// Builds the domain and lets it run. Commit point: the journal says `Running` while the virtual CPUs
+    /// still stand; a crash before that loses a domain that never ran.
+    pub async fn start(self: Arc<Self>, mut record: VmRecord, run: IncarnationId, by: By) -> Finished {
+        let result = self.build(&mut record, run, by).await;
+        match result {
+            Ok(domid) => {
+                let result = self.let_run(domid).await;
+                Finished::new(record, Settled::Up(Up { domid, run, mode: Mode::Running }), result)
+            }
+            Err(fault) => {
+                record.run = None;
+                let result = Err(self.also_saving(&record, fault).await);
+                let settled = stopped(&record);
+                Finished::new(record, settled, result)
+            }
+        }
+    }
+
+    async fn build(&self, record: &mut VmRecord, run: IncarnationId, by: By) -> Result<DomId, Fault> {
+        let spec = record.spec.get().clone();
+        record.run = Some(Run {
+            incarnation: run,
+            phase: Phase::Building,
+            applied: spec.clone(),
+            by,
+            started: OffsetDateTime::now_utc(),
+        });
+        self.save(record).await?;
+        let (resolver, vm) = (self.resolver.clone(), record.vm);
+        let domain = tokio::task::spawn_blocking(move || resolver.domain_spec(vm, run, &spec))
+            .await
+            .map_err(|error| Fault::new(FaultReason::Internal, error))??;
+        let domid = self.hypervisor.create(&domain, Start::Paused).await.map_err(|e| from_hypervisor(&e))?;
+        self.commit_build(record, domid).await?;
+        Ok(domid)
+    }
+
+    /// Writes `Running`, or takes the domain down again when that cannot be written.
+    async fn commit_build(&self, record: &mut VmRecord, domid: DomId) -> Result<(), Fault> {
+        set_phase(record, Phase::Running);
+        if let Err(fault) = self.save(record).await {
+            self.release(domid).await?;
+            return Err(fault);
+        }
+        Ok(())
+    }
+
+    async fn let_run(&self, domid: DomId) -> Result<(), Fault> {
+        self.hypervisor.unpause(domid).await.map_err(|error| from_hypervisor(&error))
+    }
+
+    /// Destroys a domain; one that is gone is as good.
+    pub async fn release(&self, domid: DomId) -> Result<(), Fault> {
+        match self.hypervisor.destroy(domid).await {
+            Ok(()) | Err(HypervisorError::NoSuchDomain(_)) => Ok(()),
+            Err(error) => Err(from_hypervisor(&error)),
+        }
+    }
+
+    /// Saves a record while something else has failed already; both are told when both failed.
+    async fn also_saving(&self, record: &VmRecord, fault: Fault) -> Fault {
+        match self.save(record).await {
+            Ok(()) => fault,
+            Err(also) => Fault { message: format!("{fault}; besides, {also}"), ..fault },
+        }
+    }
+
+    /// Builds the domain from its saved memory. Commit point as in [`Self::start`]; the image is removed
+    /// after it and before the guest runs, so that it can never be resumed twice.
+    pub async fn resume(self: Arc<Self>, mut record: VmRecord, run: IncarnationId) -> Finished {
+        match self.rebuild(&mut record, run).await {
+            Ok(domid) => {
+                let vm = record.vm;
+                let mut result = self.in_journal(move |journal| journal.remove_image(vm)).await;
+                if result.is_ok() {
+                    result = self.let_run(domid).await;
+                }
+                Finished::new(record, Settled::Up(Up { domid, run, mode: Mode::Running }), result)
+            }
+            Err(fault) => {
+                record.run = None;
+                let fault = self.also_saving(&record, fault).await;
+                Finished::new(record, Settled::Suspended, Err(fault))
+            }
+        }
+    }
+
+    async fn rebuild(&self, record: &mut VmRecord, run: IncarnationId) -> Result<DomId, Fault> {
+        let spec = record.spec.get().clone();
+        let vm = record.vm;
+        record.run = Some(Run {
+            incarnation: run,
+            phase: Phase::Resuming,
+            applied: spec.clone(),
+            by: By::Orchestrator,
+            started: OffsetDateTime::now_utc(),
+        });
+        self.save(record).await?;
+        let image = self.in_journal(move |journal| journal.open_image(vm)).await?;
+        let resolver = self.resolver.clone();
+        let domain = tokio::task::spawn_blocking(move || resolver.domain_spec(vm, run, &spec))
+            .await
+            .map_err(|error| Fault::new(FaultReason::Internal, error))??;
+        let domid = self
+            .hypervisor
+            .resume(&domain, OwnedFd::from(image), Start::Paused)
+            .await
+            .map_err(|error| from_hypervisor(&error))?;
+        self.commit_build(record, domid).await?;
+        Ok(domid)
+    }
+
+    /// Asks the guest and waits. The death that answers comes as an event and ends this; returning at all
+    /// means that the guest did not answer.
+    pub async fn shut_down(self: Arc<Self>, up: Up, kind: ShutdownKind, deadline: Duration) -> Fault {
+        let request = match kind {
+            ShutdownKind::PowerOff => ShutdownRequest::PowerOff,
+            ShutdownKind::Reboot => ShutdownRequest::Reboot,
+        };
+        if let Err(error) = self.hypervisor.shutdown(up.domid, request).await {
+            return from_hypervisor(&error);
+        }
+        tokio::time::sleep(deadline).await;
+        Fault::new(
+            FaultReason::GuestUnresponsive,
+            format_args!(
+                "the guest did not shut down within {} s; wait longer, look at its console, or power it off",
+                deadline.as_secs()
+            ),
+        )
+    }
+
+    pub async fn destroy(self: Arc<Self>, mut record: VmRecord, up: Up) -> Finished {
+        if let Err(fault) = self.release(up.domid).await {
+            return Finished::new(record, Settled::Up(up), Err(fault));
+        }
+        let result = self.note_end(&mut record, up.run, DeathReason::PowerOff).await;
+        let settled = stopped(&record);
+        Finished::new(record, settled, result)
+    }
+
+    async fn note_end(
+        &self,
+        record: &mut VmRecord,
+        run: IncarnationId,
+        reason: DeathReason,
+    ) -> Result<(), Fault> {
+        record.run = None;
+        record.last = Some((run, reason));
+        self.save(record).await
+    }
+
+    /// Pauses or unpauses.
+    pub async fn set_mode(self: Arc<Self>, mut record: VmRecord, up: Up, mode: Mode) -> Finished {
+        let done = match mode {
+            Mode::Running => self.hypervisor.unpause(up.domid).await,
+            Mode::Paused | Mode::Preserved => self.hypervisor.pause(up.domid).await,
+        };
+        if let Err(error) = done {
+            return Finished::new(record, Settled::Up(up), Err(from_hypervisor(&error)));
+        }
+        set_phase(&mut record, if mode == Mode::Running { Phase::Running } else { Phase::Paused });
+        let result = self.save(&record).await;
+        Finished::new(record, Settled::Up(Up { mode, ..up }), result)
+    }
+
+    /// Saves the memory and frees it. Commit point: the rename of the image; before it the guest runs on.
+    pub async fn suspend(self: Arc<Self>, mut record: VmRecord, up: Up) -> Finished {
+        if let Err(fault) = self.write_image(&mut record, up).await {
+            let fault = self.run_on(&mut record, up, fault).await;
+            return Finished::new(record, Settled::Up(up), Err(fault));
+        }
+        let mut result = self.release(up.domid).await;
+        if result.is_ok() {
+            result = self.note_end(&mut record, up.run, DeathReason::Suspend).await;
+        }
+        Finished::new(record, Settled::Suspended, result)
+    }
+
+    async fn write_image(&self, record: &mut VmRecord, up: Up) -> Result<(), Fault> {
+        set_phase(record, Phase::Suspending);
+        self.save(record).await?;
+        let vm = record.vm;
+        let image = self.in_journal(move |journal| journal.create_image(vm)).await?;
+        self.hypervisor.suspend(up.domid, OwnedFd::from(image)).await.map_err(|e| from_hypervisor(&e))?;
+        self.in_journal(move |journal| journal.commit_image(vm)).await
+    }
+
+    /// The way back from a suspend that could not be kept.
+    pub async fn run_on(&self, record: &mut VmRecord, up: Up, fault: Fault) -> Fault {
+        let mut fault = fault;
+        // Not suspended yet (the stream broke before the end): it runs, and this says so.
+        let cancelled = self.hypervisor.cancel_suspend(up.domid).await;
+        if let Err(error) = cancelled
+            && !matches!(error, HypervisorError::WrongStatus { .. })
+        {
+            fault.message = format!("{fault}; and the guest could not be let run on: {error}");
+        }
+        let vm = record.vm;
+        if let Err(also) = self.in_journal(move |journal| journal.remove_partial_image(vm)).await {
+            fault.message = format!("{fault}; besides, {also}");
+        }
+        set_phase(record, Phase::Running);
+        self.also_saving(record, fault).await
+    }
+
+    /// Drops the saved memory.
+    pub async fn discard(self: Arc<Self>, mut record: VmRecord) -> Finished {
+        let vm = record.vm;
+        record.run = None;
+        let mut result = self.in_journal(move |journal| journal.remove_image(vm)).await;
+        if result.is_ok() {
+            result = self.save(&record).await;
+        }
+        let settled = if result.is_ok() { stopped(&record) } else { Settled::Suspended };
+        Finished::new(record, settled, result)
+    }
+
+    /// Makes the changes one by one and notes each, so that a crash or an error half way is continued by the
+    /// next apply.
+    pub async fn apply(self: Arc<Self>, mut record: VmRecord, up: Up) -> Finished {
+        let Some(applied) = record.run.as_ref().map(|run| run.applied.clone()) else {
+            let fault = Fault::new(FaultReason::Internal, "a running VM has no run in the journal");
+            return Finished::new(record, Settled::Up(up), Err(fault));
+        };
+        let plan = apply::plan(&applied, record.spec.get());
+        for change in &plan.changes {
+            let mut result = self.change(up.domid, change).await;
+            if result.is_ok() {
+                if let Some(run) = &mut record.run {
+                    apply::note(&mut run.applied, change);
+                }
+                result = self.save(&record).await;
+            }
+            if let Err(fault) = result {
+                return Finished::new(record, Settled::Up(up), Err(fault));
+            }
+        }
+        let done = Done::Applied { after_restart: plan.after_restart };
+        Finished { record, settled: Settled::Up(up), result: Ok(done) }
+    }
+
+    async fn change(&self, domid: DomId, change: &Change) -> Result<(), Fault> {
+        let hypervisor = &self.hypervisor;
+        let result = match change {
+            Change::SetMemory(target) => hypervisor.set_memory(domid, *target).await,
+            Change::SetVcpus(online) => hypervisor.set_vcpus(domid, *online).await,
+            Change::AttachDisk(disk) => {
+                let disk = self.resolver.disk(disk)?;
+                hypervisor.attach_disk(domid, &disk).await
+            }
+            Change::AttachNic(nic) => hypervisor.attach_nic(domid, &domain_spec::nic(nic)).await,
+            Change::DetachDisk(device) => gone_is_fine(hypervisor.detach_disk(domid, *device).await),
+            Change::DetachNic(mac) => gone_is_fine(hypervisor.detach_nic(domid, *mac).await),
+        };
+        result.map_err(|error| from_hypervisor(&error))
+    }
+
+    /// Releases a dead domain, and starts anew where that is wanted.
+    pub async fn clean_up(self: Arc<Self>, mut record: VmRecord, up: Up, then: AfterDeath) -> Finished {
+        let (AfterDeath::Stop(reason) | AfterDeath::Restart(reason)) = then else {
+            return Finished::new(record, Settled::Up(Up { mode: Mode::Preserved, ..up }), Ok(()));
+        };
+        if let Err(fault) = self.release(up.domid).await {
+            return Finished::new(record, Settled::Up(up), Err(fault));
+        }
+        let result = self.note_end(&mut record, up.run, reason).await;
+        match (then, result) {
+            (AfterDeath::Restart(_), Ok(())) => self.start(record, IncarnationId::new(), By::Agent).await,
+            (_, result) => {
+                let settled = stopped(&record);
+                Finished::new(record, settled, result)
+            }
+        }
+    }
+}
+
+fn set_phase(record: &mut VmRecord, phase: Phase) {
+    if let Some(run) = &mut record.run {
+        run.phase = phase;
+    }
+}
+
+fn gone_is_fine(result: Result<(), HypervisorError>) -> Result<(), HypervisorError> {
+    match result {
+        Err(HypervisorError::NoSuchDevice { .. }) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,503 @@
+//! The task that owns one VM: its queue, its state, its one activity.
+//!
+//! Requests and events are messages in one bounded queue ([`QUEUE`]); nobody else touches the VM. A message
+//! is handled at once: it may begin an activity, join the one that runs, or be refused, but never waits for
+//! it, except `Define` and `Forget`, which need the record that the activity has. Dropping the queue's last
+//! sender ends the task and leaves the domain alone: that is what a restart of the agent looks like.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{BoxStream, StreamExt};
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot};
+use xenith_common_ids::{DomId, VmId};
+use xenith_hypervisor_agent_api::{CommandResult, ShutdownKind, VmAction};
+use xenith_hypervisor_agent_backend::{GuestFactsSource, HypervisorError};
+use xenith_hypervisor_agent_types::{
+    DeathReason, DomainInfo, DomainStatus, Fault, FaultReason, GuestFacts, ObservedVm, VmFailure,
+};
+
+use crate::journal::{By, VmRecord};
+use crate::vm::adopt::{Adoption, Fixup};
+use crate::vm::driver::{Done, Driver, Finished};
+use crate::vm::publisher::Publisher;
+use crate::vm::registry::Domids;
+use crate::vm::state::{self, Activity, AfterDeath, Decision, Mode, Settled, Up};
+
+/// Requests that may wait for one VM. More at once is a caller gone wild, who is told to come back.
+pub const QUEUE: usize = 64;
+
+pub type Reply = oneshot::Sender<Result<CommandResult, Fault>>;
+
+pub enum Message {
+    Command {
+        action: VmAction,
+        reply: Reply,
+    },
+    Died {
+        domid: DomId,
+        reason: DeathReason,
+    },
+    /// The hypervisor lists it like this.
+    Seen(Box<DomainInfo>),
+    /// It was not in a list; looked up again before it is believed.
+    Missing(DomId),
+    /// Started by the agent itself, when the host boots.
+    Autostart {
+        reply: Reply,
+    },
+}
+
+/// What all owners share.
+pub struct Shared {
+    pub driver: Arc<Driver>,
+    pub facts: Arc<dyn GuestFactsSource>,
+    pub publisher: Arc<Publisher>,
+    pub domids: Domids,
+}
+
+struct Current {
+    activity: Activity,
+    future: BoxFuture<'static, Finished>,
+    waiters: Vec<Reply>,
+}
+
+pub struct Owner {
+    shared: Arc<Shared>,
+    queue: mpsc::Receiver<Message>,
+    record: VmRecord,
+    settled: Settled,
+    current: Option<Current>,
+    /// A death that came while something else was being done.
+    death: Option<DeathReason>,
+    /// Wait for the record to be free.
+    deferred: VecDeque<(VmAction, Reply)>,
+    guest: GuestFacts,
+    guest_stream: Option<(DomId, BoxStream<'static, GuestFacts>)>,
+    seen: Option<Box<DomainInfo>>,
+    failure: Option<VmFailure>,
+    forgotten: bool,
+}
+
+impl Owner {
+    pub fn new(
+        shared: Arc<Shared>,
+        record: VmRecord,
+        adoption: Adoption,
+        queue: mpsc::Receiver<Message>,
+    ) -> Self {
+        let mut owner = Self {
+            shared,
+            queue,
+            record,
+            settled: adoption.settled,
+            current: None,
+            death: None,
+            deferred: VecDeque::new(),
+            guest: GuestFacts::default(),
+            guest_stream: None,
+            seen: None,
+            failure: None,
+            forgotten: false,
+        };
+        owner.fix_up(adoption.fixup);
+        owner.follow_domain();
+        owner.publish();
+        owner
+    }
+
+    fn vm(&self) -> VmId {
+        self.record.vm
+    }
+
+    /// Runs until the VM is forgotten or the queue is closed.
+    pub async fn run(mut self) {
+        while !self.forgotten {
+            tokio::select! {
+                message = self.queue.recv() => match message {
+                    Some(message) => self.handle(message).await,
+                    None => return,
+                },
+                finished = current_activity(&mut self.current) => self.finish(finished).await,
+                facts = next_facts(&mut self.guest_stream) => self.note_facts(facts),
+            }
+            self.publish();
+        }
+        self.shared.publisher.remove(self.vm());
+    }
+
+    async fn handle(&mut self, message: Message) {
+        match message {
+            Message::Command { action: action @ (VmAction::Define { .. } | VmAction::Forget), reply } => {
+                self.deferred.push_back((action, reply));
+                self.work_off_deferred().await;
+            }
+            Message::Command { action, reply } => self.command(action, reply),
+            Message::Died { domid, reason } => self.died(domid, reason),
+            Message::Seen(info) => self.note_seen(info),
+            Message::Missing(domid) => self.check_missing(domid).await,
+            Message::Autostart { reply } => match (&self.settled, &self.current) {
+                (Settled::Stopped { .. }, None) => {
+                    let driver = Arc::clone(&self.shared.driver);
+                    let run = xenith_common_ids::IncarnationId::new();
+                    let future = driver.start(self.record.clone(), run, By::Agent).boxed();
+                    self.begin(Activity::Starting(run), future, vec![reply]);
+                }
+                _ => self.answer(reply, Ok(Done::Plain)),
+            },
+        }
+    }
+
+    fn command(&mut self, action: VmAction, reply: Reply) {
+        let activity = self.current.as_ref().map(|current| current.activity);
+        match (state::decide(&self.settled, activity, &action), &mut self.current) {
+            (Decision::AlreadySo, _) => self.answer(reply, Ok(Done::Plain)),
+            (Decision::Join, Some(current)) => current.waiters.push(reply),
+            (Decision::Join, None) => self.answer(reply, Ok(Done::Plain)),
+            (Decision::Begin(activity), _) => self.start_activity(activity, &action, vec![reply]),
+            (Decision::Supersede(activity), current) => {
+                // Only a request that waits for the guest is superseded: nothing is half done.
+                let waiting = current.take().map(|current| current.waiters).unwrap_or_default();
+                let fault = Fault::new(FaultReason::WrongState, "the VM was powered off meanwhile");
+                for waiter in waiting {
+                    self.answer(waiter, Err(fault.clone()));
+                }
+                self.start_activity(activity, &action, vec![reply]);
+            }
+            (Decision::Denied(denied), _) => {
+                let reason = match denied {
+                    state::Denied::IncarnationEnded { .. } => FaultReason::IncarnationEnded,
+                    _ => FaultReason::WrongState,
+                };
+                self.answer(reply, Err(Fault::new(reason, denied)));
+            }
+        }
+    }
+
+    fn start_activity(&mut self, activity: Activity, action: &VmAction, waiters: Vec<Reply>) {
+        let driver = Arc::clone(&self.shared.driver);
+        let record = self.record.clone();
+        let future = match (activity, &self.settled) {
+            (Activity::Starting(run), _) => driver.start(record, run, By::Orchestrator).boxed(),
+            (Activity::Resuming(run), _) => driver.resume(record, run).boxed(),
+            (Activity::Discarding, _) => driver.discard(record).boxed(),
+            (Activity::ShuttingDown(kind), Settled::Up(up)) => {
+                let deadline = match action {
+                    VmAction::Shutdown { deadline, .. } => *deadline,
+                    _ => Duration::from_secs(60),
+                };
+                let up = *up;
+                async move {
+                    let fault = driver.shut_down(up, kind, deadline).await;
+                    Finished { record, settled: Settled::Up(up), result: Err(fault) }
+                }
+                .boxed()
+            }
+            (Activity::Destroying, Settled::Up(up)) => driver.destroy(record, *up).boxed(),
+            (Activity::Pausing, Settled::Up(up)) => driver.set_mode(record, *up, Mode::Paused).boxed(),
+            (Activity::Unpausing, Settled::Up(up)) => driver.set_mode(record, *up, Mode::Running).boxed(),
+            (Activity::Suspending, Settled::Up(up)) => driver.suspend(record, *up).boxed(),
+            (Activity::Applying, Settled::Up(up)) => driver.apply(record, *up).boxed(),
+            (Activity::CleaningUp(then), Settled::Up(up)) => driver.clean_up(record, *up, then).boxed(),
+            (_, Settled::Stopped { .. } | Settled::Suspended) => {
+                // `decide` begins these only for a VM that is up; answer rather than trust that for ever.
+                let fault = Fault::new(FaultReason::WrongState, "the VM is not running");
+                for waiter in waiters {
+                    self.answer(waiter, Err(fault.clone()));
+                }
+                return;
+            }
+        };
+        self.begin(activity, future, waiters);
+    }
+
+    fn begin(&mut self, activity: Activity, future: BoxFuture<'static, Finished>, waiters: Vec<Reply>) {
+        tracing::info!(vm = %self.vm(), name = %self.record.spec.get().name, ?activity, "begin");
+        self.current = Some(Current { activity, future, waiters });
+    }
+
+    async fn finish(&mut self, finished: Finished) {
+        let Some(current) = self.current.take() else { return };
+        self.record = finished.record;
+        self.settled = finished.settled;
+        match &finished.result {
+            Ok(_) => self.failure = None,
+            Err(fault) => {
+                tracing::warn!(vm = %self.vm(), activity = ?current.activity, %fault, "failed");
+                self.failure =
+                    Some(VmFailure { at: OffsetDateTime::now_utc(), message: fault.message.clone() });
+            }
+        }
+        self.follow_domain();
+        self.publish();
+        for waiter in current.waiters {
+            let result = match &finished.result {
+                Ok(Done::Plain) => Ok(Done::Plain),
+                Ok(Done::Applied { after_restart }) => {
+                    Ok(Done::Applied { after_restart: after_restart.clone() })
+                }
+                Err(fault) => Err(fault.clone()),
+            };
+            self.answer(waiter, result);
+        }
+        self.work_off_deferred().await;
+        if let Some(reason) = self.death.take()
+            && let Settled::Up(up) = self.settled
+        {
+            self.died(up.domid, reason);
+        }
+    }
+
+    fn answer(&self, reply: Reply, result: Result<Done, Fault>) {
+        let result = result.map(|done| {
+            let vm = Box::new(self.observed());
+            match done {
+                Done::Plain => CommandResult::Vm(vm),
+                Done::Applied { after_restart } => CommandResult::Applied { vm, after_restart },
+            }
+        });
+        // Who asked may be gone (a broken connection); the work is done all the same.
+        let _asker_gone = reply.send(result);
+    }
+
+    async fn work_off_deferred(&mut self) {
+        while self.current.is_none()
+            && !self.forgotten
+            && let Some((action, reply)) = self.deferred.pop_front()
+        {
+            let result = match action {
+                VmAction::Define { definition, spec } => self.define(definition, *spec).await,
+                _ => self.forget().await,
+            };
+            match result {
+                Ok(()) if self.forgotten => {
+                    let _asker_gone = reply.send(Ok(CommandResult::Nothing));
+                }
+                result => self.answer(reply, result.map(|()| Done::Plain)),
+            }
+        }
+    }
+
+    async fn define(
+        &mut self,
+        definition: u64,
+        spec: xenith_hypervisor_agent_types::ValidVmSpec,
+    ) -> Result<(), Fault> {
+        if definition < self.record.definition {
+            return Err(Fault::new(
+                FaultReason::StaleDefinition,
+                format_args!("definition {} is here already, {definition} is older", self.record.definition),
+            ));
+        }
+        if definition == self.record.definition && spec == self.record.spec {
+            return Ok(());
+        }
+        let record = VmRecord { definition, spec, ..self.record.clone() };
+        self.shared.driver.save(&record).await?;
+        self.record = record;
+        Ok(())
+    }
+
+    async fn forget(&mut self) -> Result<(), Fault> {
+        if !matches!(self.settled, Settled::Stopped { .. }) {
+            let now = state::power(&self.settled, None);
+            return Err(Fault::new(FaultReason::WrongState, format_args!("the VM is {now}; stop it first")));
+        }
+        self.shared.driver.forget(self.vm()).await?;
+        self.forgotten = true;
+        Ok(())
+    }
+
+    fn died(&mut self, domid: DomId, reason: DeathReason) {
+        let Settled::Up(up) = self.settled else { return };
+        // A kept corpse died before, and a suspended domain is dead by design.
+        let expected = up.mode == Mode::Preserved || reason == DeathReason::Suspend;
+        if up.domid != domid || expected {
+            return;
+        }
+        let (asked, waiters) = match self.current.take() {
+            None => (None, Vec::new()),
+            Some(Current { activity: Activity::ShuttingDown(kind), waiters, .. }) => (Some(kind), waiters),
+            Some(other) => {
+                self.death = Some(reason);
+                self.current = Some(other);
+                return;
+            }
+        };
+        self.clean_up(up, reason, asked, waiters);
+    }
+
+    fn clean_up(&mut self, up: Up, reason: DeathReason, asked: Option<ShutdownKind>, waiters: Vec<Reply>) {
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        if matches!(reason, DeathReason::Crash | DeathReason::Watchdog) {
+            let oldest = now - i64::try_from(state::CRASH_WINDOW.as_secs()).unwrap_or(i64::MAX);
+            self.record.crashes.retain(|at| *at > oldest);
+            self.record.crashes.push(now);
+        }
+        let spec = self.record.spec.get();
+        let then = state::after_death(reason, spec, asked, self.record.crashes.len());
+        tracing::info!(vm = %self.vm(), domid = %up.domid, ?reason, ?then, "the domain ended");
+        if then == AfterDeath::Preserve {
+            self.settled = Settled::Up(Up { mode: Mode::Preserved, ..up });
+            return;
+        }
+        self.start_activity(Activity::CleaningUp(then), &VmAction::Destroy, waiters);
+    }
+
+    async fn check_missing(&mut self, domid: DomId) {
+        let Settled::Up(up) = self.settled else { return };
+        if up.domid != domid || self.current.is_some() {
+            return;
+        }
+        let looked_up = self.shared.driver.hypervisor.domain(domid).await;
+        if matches!(looked_up, Err(HypervisorError::NoSuchDomain(_))) {
+            self.clean_up(up, DeathReason::Unknown, None, Vec::new());
+        }
+    }
+
+    fn note_seen(&mut self, info: Box<DomainInfo>) {
+        let Settled::Up(up) = self.settled else { return };
+        if info.domid != up.domid {
+            return;
+        }
+        match info.status {
+            // The event for this was lost.
+            DomainStatus::Dead(reason) => self.died(info.domid, reason),
+            _ => self.seen = Some(info),
+        }
+    }
+
+    fn note_facts(&mut self, facts: Option<GuestFacts>) {
+        match facts {
+            Some(facts) => self.guest = facts,
+            None => self.guest_stream = None,
+        }
+    }
+
+    /// Follows the facts of the domain that is there now, and tells the registry which one that is.
+    fn follow_domain(&mut self) {
+        let domid = match self.settled {
+            Settled::Up(up) => Some(up.domid),
+            _ => None,
+        };
+        self.shared.domids.set(self.vm(), domid);
+        if self.guest_stream.as_ref().map(|(domid, _)| *domid) != domid {
+            self.guest_stream = domid.map(|domid| (domid, self.shared.facts.watch(domid)));
+            self.guest = GuestFacts::default();
+            self.seen = None;
+        }
+    }
+
+    fn fix_up(&mut self, fixup: Option<Fixup>) {
+        let driver = Arc::clone(&self.shared.driver);
+        let record = self.record.clone();
+        let settled = self.settled.clone();
+        let after = |result: Result<(), Fault>, record: VmRecord, settled| Finished {
+            record,
+            settled,
+            result: result.map(|()| Done::Plain),
+        };
+        let (activity, future) = match (fixup, &self.settled) {
+            (None, _) => return,
+            (Some(Fixup::Death(reason)), Settled::Up(up)) => return self.clean_up(*up, reason, None, vec![]),
+            (Some(Fixup::Death(_)), _) => return,
+            (Some(Fixup::Unpause(_)), Settled::Up(up)) => {
+                (Activity::Unpausing, driver.set_mode(record, *up, Mode::Running).boxed())
+            }
+            (Some(Fixup::Pause(_)), Settled::Up(up)) => {
+                (Activity::Pausing, driver.set_mode(record, *up, Mode::Paused).boxed())
+            }
+            (Some(Fixup::RunOn(_)), Settled::Up(up)) => {
+                let (up, mut record) = (*up, record);
+                let future = async move {
+                    let why = Fault::new(FaultReason::Internal, "the agent ended while it suspended this VM");
+                    let fault = driver.run_on(&mut record, up, why).await;
+                    after(Err(fault), record, settled)
+                };
+                (Activity::Suspending, future.boxed())
+            }
+            (Some(Fixup::Release(domid)), _) => {
+                let future = async move {
+                    let mut record = record;
+                    let mut result = driver.release(domid).await;
+                    if result.is_ok() {
+                        record.run = None;
+                        result = driver.save(&record).await;
+                    }
+                    after(result, record, settled)
+                };
+                (Activity::Destroying, future.boxed())
+            }
+            (Some(Fixup::Start | Fixup::ReleaseAndStart(_)), _) => {
+                let run = xenith_common_ids::IncarnationId::new();
+                let left_over = match fixup {
+                    Some(Fixup::ReleaseAndStart(domid)) => Some(domid),
+                    _ => None,
+                };
+                let future = async move {
+                    if let Some(domid) = left_over
+                        && let Err(fault) = driver.release(domid).await
+                    {
+                        return after(Err(fault), record, settled);
+                    }
+                    driver.start(record, run, By::Agent).await
+                };
+                (Activity::Starting(run), future.boxed())
+            }
+            (Some(Fixup::Unpause(_) | Fixup::Pause(_) | Fixup::RunOn(_)), _) => return,
+        };
+        self.begin(activity, future, Vec::new());
+    }
+
+    fn observed(&self) -> ObservedVm {
+        let activity = self.current.as_ref().map(|current| current.activity);
+        let up = match self.settled {
+            Settled::Up(up) => Some(up),
+            _ => None,
+        };
+        let spec = self.record.spec.get();
+        let run = self.record.run.as_ref().filter(|_| up.is_some());
+        let seen = self.seen.as_deref();
+        ObservedVm {
+            vm: self.vm(),
+            name: spec.name.to_string(),
+            power: state::power(&self.settled, activity),
+            kind: spec.platform.kind(),
+            managed: true,
+            definition: self.record.definition,
+            incarnation: up.map(|up| up.run),
+            domid: up.map(|up| up.domid),
+            memory: seen.map_or(spec.memory.target, |info| info.memory),
+            vcpus_online: seen.map_or(spec.vcpus.online.get(), |info| info.vcpus_online),
+            cpu_time_ns: seen.map_or(0, |info| info.cpu_time_ns),
+            started: run.map(|run| run.started),
+            last_death: self.record.last.map(|(_, reason)| reason),
+            failure: self.failure.clone(),
+            guest: self.guest.clone(),
+        }
+    }
+
+    fn publish(&self) {
+        if !self.forgotten {
+            self.shared.publisher.publish(self.observed());
+        }
+    }
+}
+
+async fn current_activity(current: &mut Option<Current>) -> Finished {
+    match current {
+        Some(current) => Pin::new(&mut current.future).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_facts(stream: &mut Option<(DomId, BoxStream<'static, GuestFacts>)>) -> Option<GuestFacts> {
+    match stream {
+        Some((_, stream)) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}

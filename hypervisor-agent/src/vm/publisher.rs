@@ -1,0 +1,259 @@
+//! What this host looks like, with a generation number for every change.
+//!
+//! Nothing is queued for subscribers: each keeps the generation that it has seen and collects what changed
+//! since, so a slow one gets fewer, merged changes and costs no memory. The work of a collection follows the
+//! number of changes, not the number of VMs. Removals are remembered for the last [`TOMBSTONES`]; who is
+//! further behind, or comes from another run of the agent, gets the full list.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use uuid::Uuid;
+use xenith_common_ids::{Generation, VmId};
+use xenith_hypervisor_agent_api::Changes;
+use xenith_hypervisor_agent_types::{HostFacts, ObservedVm};
+
+const TOMBSTONES: usize = 4096;
+
+#[derive(Debug, Clone)]
+enum Entry {
+    Vm(VmId),
+    Gone(VmId),
+    Host,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    generation: u64,
+    /// Every entry is the newest of its VM.
+    log: BTreeMap<u64, Entry>,
+    vms: HashMap<VmId, (u64, Arc<ObservedVm>)>,
+    host: Option<(u64, Arc<HostFacts>)>,
+    gone: BTreeMap<u64, VmId>,
+    /// Removals up to this generation are forgotten.
+    forgotten: u64,
+}
+
+/// Shared by the owners (who write) and the watch streams (who read).
+#[derive(Debug)]
+pub struct Publisher {
+    instance: String,
+    inner: Mutex<Inner>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for Publisher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Publisher {
+    #[must_use]
+    pub fn new() -> Self {
+        let instance = Uuid::new_v4().simple().to_string();
+        Self { instance, inner: Mutex::default(), changed: watch::Sender::new(0) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes a VM as it is now; nothing happens when it is as it was.
+    pub fn publish(&self, vm: ObservedVm) {
+        let mut inner = self.lock();
+        let id = vm.vm;
+        if inner.vms.get(&id).is_some_and(|(_, known)| **known == vm) {
+            return;
+        }
+        let at = inner.next(Entry::Vm(id));
+        if let Some((before, _)) = inner.vms.insert(id, (at, Arc::new(vm))) {
+            inner.log.remove(&before);
+        }
+        self.changed.send_replace(at);
+    }
+
+    pub fn remove(&self, vm: VmId) {
+        let mut inner = self.lock();
+        let Some((before, _)) = inner.vms.remove(&vm) else { return };
+        inner.log.remove(&before);
+        let at = inner.next(Entry::Gone(vm));
+        inner.gone.insert(at, vm);
+        if inner.gone.len() > TOMBSTONES
+            && let Some((oldest, _)) = inner.gone.pop_first()
+        {
+            inner.log.remove(&oldest);
+            inner.forgotten = oldest;
+        }
+        self.changed.send_replace(at);
+    }
+
+    pub fn publish_host(&self, host: HostFacts) {
+        let mut inner = self.lock();
+        if inner.host.as_ref().is_some_and(|(_, known)| **known == host) {
+            return;
+        }
+        let at = inner.next(Entry::Host);
+        if let Some((before, _)) = inner.host.replace((at, Arc::new(host))) {
+            inner.log.remove(&before);
+        }
+        self.changed.send_replace(at);
+    }
+
+    #[must_use]
+    pub fn vm(&self, vm: VmId) -> Option<Arc<ObservedVm>> {
+        self.lock().vms.get(&vm).map(|(_, vm)| Arc::clone(vm))
+    }
+
+    #[must_use]
+    pub fn host(&self) -> Option<Arc<HostFacts>> {
+        self.lock().host.as_ref().map(|(_, host)| Arc::clone(host))
+    }
+
+    /// A stream of changes for one subscriber.
+    #[must_use]
+    pub fn subscribe(self: &Arc<Self>, instance: &str, since: Generation) -> Subscription {
+        let seen = (instance == self.instance).then_some(since.0);
+        Subscription { publisher: Arc::clone(self), seen, changed: self.changed.subscribe() }
+    }
+
+    fn collect(&self, seen: Option<u64>) -> Changes {
+        let inner = self.lock();
+        let since = seen.filter(|seen| *seen >= inner.forgotten && *seen <= inner.generation);
+        let mut changes = Changes {
+            instance: self.instance.clone(),
+            generation: Generation(inner.generation),
+            full: since.is_none(),
+            vms: Vec::new(),
+            gone: Vec::new(),
+            host: None,
+        };
+        match since {
+            None => {
+                changes.vms = inner.vms.values().map(|(_, vm)| ObservedVm::clone(vm)).collect();
+                changes.host = inner.host.as_ref().map(|(_, host)| HostFacts::clone(host));
+            }
+            Some(since) => {
+                for entry in inner.log.range(since + 1..).map(|(_, entry)| entry) {
+                    match entry {
+                        Entry::Vm(vm) => {
+                            let known = inner.vms.get(vm).map(|(_, vm)| ObservedVm::clone(vm));
+                            changes.vms.extend(known);
+                        }
+                        Entry::Gone(vm) => changes.gone.push(*vm),
+                        Entry::Host => {
+                            changes.host = inner.host.as_ref().map(|(_, host)| HostFacts::clone(host));
+                        }
+                    }
+                }
+            }
+        }
+        changes
+    }
+}
+
+impl Inner {
+    fn next(&mut self, entry: Entry) -> u64 {
+        self.generation += 1;
+        self.log.insert(self.generation, entry);
+        self.generation
+    }
+}
+
+/// One subscriber's place.
+#[derive(Debug)]
+pub struct Subscription {
+    publisher: Arc<Publisher>,
+    seen: Option<u64>,
+    changed: watch::Receiver<u64>,
+}
+
+impl Subscription {
+    /// Waits until there is something new and returns all of it. Safe to drop while it waits.
+    pub async fn next(&mut self) -> Changes {
+        loop {
+            let newest = *self.changed.borrow_and_update();
+            if self.seen.is_none_or(|seen| seen != newest) {
+                return self.now();
+            }
+            // An error says that the publisher is gone; it is not, we hold it.
+            if self.changed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// What is new, which may be nothing: a heartbeat.
+    pub fn now(&mut self) -> Changes {
+        let changes = self.publisher.collect(self.seen);
+        self.seen = Some(changes.generation.0);
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xenith_hypervisor_agent_types::{GuestFacts, PlatformKind, Power};
+
+    fn vm(vm: VmId, power: Power) -> ObservedVm {
+        ObservedVm {
+            vm,
+            name: "v".into(),
+            power,
+            kind: PlatformKind::Pv,
+            managed: true,
+            definition: 1,
+            incarnation: None,
+            domid: None,
+            memory: Default::default(),
+            vcpus_online: 1,
+            cpu_time_ns: 0,
+            started: None,
+            last_death: None,
+            failure: None,
+            guest: GuestFacts::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn changes_are_merged_and_never_lost() {
+        let publisher = Arc::new(Publisher::new());
+        let (a, b) = (VmId::new(), VmId::new());
+        publisher.publish(vm(a, Power::Stopped));
+        let mut subscription = publisher.subscribe("", Generation(0));
+        let first = subscription.next().await;
+        assert!(first.full && first.vms.len() == 1);
+
+        publisher.publish(vm(a, Power::Starting));
+        publisher.publish(vm(b, Power::Stopped));
+        publisher.publish(vm(a, Power::Running));
+        let second = subscription.next().await;
+        assert!(!second.full);
+        assert_eq!(second.vms.iter().map(|v| v.power).collect::<Vec<_>>(), [Power::Stopped, Power::Running]);
+
+        publisher.publish(vm(a, Power::Running));
+        publisher.remove(b);
+        let third = subscription.next().await;
+        assert_eq!((third.vms.len(), third.gone), (0, vec![b]));
+
+        let mut again = publisher.subscribe(&third.instance, third.generation);
+        assert_eq!(again.now().vms.len(), 0);
+        let mut stranger = publisher.subscribe("another run", third.generation);
+        assert!(stranger.next().await.full);
+    }
+
+    #[tokio::test]
+    async fn who_missed_too_many_removals_reads_again() {
+        let publisher = Arc::new(Publisher::new());
+        let mut subscription = publisher.subscribe("", Generation(0));
+        assert!(subscription.now().full);
+        for _ in 0..=TOMBSTONES {
+            let id = VmId::new();
+            publisher.publish(vm(id, Power::Stopped));
+            publisher.remove(id);
+        }
+        assert!(subscription.next().await.full);
+    }
+}

@@ -1,0 +1,320 @@
+//! All VMs of this host: who owns which, and who is told what the hypervisor says.
+//!
+//! Domains that no journal knows are listed as unmanaged and never touched. The list of domains is read after
+//! events and every [`Settings::sample`], which also repairs events that were lost.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+use uuid::Uuid;
+use xenith_common_ids::{DomId, VmId};
+use xenith_common_tasks::TaskSet;
+use xenith_hypervisor_agent_api::{CommandResult, VmAction};
+use xenith_hypervisor_agent_backend::{DomainEvent, DomainEventKind};
+use xenith_hypervisor_agent_types::{
+    DomainInfo, DomainStatus, Fault, FaultReason, GuestFacts, ObservedVm, Power,
+};
+
+use crate::fault::{from_hypervisor, from_journal};
+use crate::journal::{JournalError, VmRecord};
+use crate::vm::adopt::{Adoption, Image, adopt};
+use crate::vm::owner::{Message, Owner, QUEUE, Shared};
+use crate::vm::state::Settled;
+
+/// Which VM has which domain now. Written by the owners.
+#[derive(Debug, Clone, Default)]
+pub struct Domids(Arc<Mutex<HashMap<VmId, DomId>>>);
+
+impl Domids {
+    pub fn set(&self, vm: VmId, domid: Option<DomId>) {
+        let mut domids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match domid {
+            Some(domid) => domids.insert(vm, domid),
+            None => domids.remove(&vm),
+        };
+    }
+
+    fn snapshot(&self) -> HashMap<DomId, VmId> {
+        let domids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        domids.iter().map(|(vm, domid)| (*domid, *vm)).collect()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// How often the list of domains and the host's facts are read when nothing happens.
+    pub sample: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { sample: Duration::from_secs(10) }
+    }
+}
+
+/// Whether this is the first start of the agent since the host booted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostBoot {
+    Fresh,
+    Continued,
+}
+
+pub struct Registry {
+    shared: Arc<Shared>,
+    tasks: TaskSet,
+    owners: Mutex<HashMap<VmId, mpsc::Sender<Message>>>,
+    unmanaged: Mutex<BTreeSet<VmId>>,
+}
+
+impl Registry {
+    /// Adopts what is there, then follows the hypervisor until `tasks` end.
+    pub async fn start(
+        shared: Arc<Shared>,
+        tasks: TaskSet,
+        settings: Settings,
+        boot: HostBoot,
+    ) -> Result<Arc<Self>, Fault> {
+        let registry =
+            Arc::new(Self { shared, tasks, owners: Mutex::default(), unmanaged: Mutex::default() });
+        let mut events = registry.shared.driver.hypervisor.events();
+        registry.adopt_all().await?;
+        registry.refresh().await;
+        if boot == HostBoot::Fresh {
+            let autostart = Arc::clone(&registry);
+            registry.tasks.spawn("autostart", async move { autostart.autostart().await });
+        }
+        let follower = Arc::clone(&registry);
+        registry.tasks.spawn("domain-watcher", async move {
+            let token = follower.tasks.token();
+            let mut sample = interval(settings.sample);
+            sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    () = token.cancelled() => break,
+                    event = events.next() => match event {
+                        Some(event) => follower.follow(event).await,
+                        None => break,
+                    },
+                    _ = sample.tick() => follower.refresh().await,
+                }
+            }
+            // The owners end when their queues close; their domains stay.
+            follower.owners.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        });
+        Ok(registry)
+    }
+
+    async fn adopt_all(self: &Arc<Self>) -> Result<(), Fault> {
+        let journal = self.shared.driver.journal.clone();
+        let (records, broken) = tokio::task::spawn_blocking(move || journal.load())
+            .await
+            .map_err(|error| Fault::new(FaultReason::Internal, error))?
+            .map_err(|error| from_journal(&error))?;
+        for error in &broken {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "a VM's record cannot be read; it is left alone"
+            );
+        }
+        let domains = self.domains().await?;
+        let mut of_vm: HashMap<VmId, DomainInfo> = HashMap::new();
+        for info in domains {
+            if let Some(identity) = info.identity {
+                of_vm.insert(identity.vm, info);
+            }
+        }
+        for record in records {
+            let image = match self.shared.driver.journal.has_image(record.vm) {
+                true => Image::Present,
+                false => Image::Absent,
+            };
+            let adoption = adopt(&record, of_vm.get(&record.vm), image);
+            tracing::info!(vm = %record.vm, name = %record.spec.get().name, ?adoption, "adopted");
+            self.spawn_owner(record, adoption);
+        }
+        Ok(())
+    }
+
+    async fn domains(&self) -> Result<Vec<DomainInfo>, Fault> {
+        self.shared.driver.hypervisor.domains().await.map_err(|error| from_hypervisor(&error))
+    }
+
+    fn spawn_owner(&self, record: VmRecord, adoption: Adoption) -> mpsc::Sender<Message> {
+        let vm = record.vm;
+        let (sender, queue) = mpsc::channel(QUEUE);
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).insert(vm, sender.clone());
+        let owner = Owner::new(Arc::clone(&self.shared), record, adoption, queue);
+        self.tasks.spawn("vm", owner.run());
+        sender
+    }
+
+    fn owner(&self, vm: VmId) -> Option<mpsc::Sender<Message>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(&vm).cloned()
+    }
+
+    /// Does one thing with one VM and returns when it is done.
+    pub async fn execute(self: &Arc<Self>, vm: VmId, action: VmAction) -> Result<CommandResult, Fault> {
+        let owner = match (self.owner(vm), &action) {
+            (Some(owner), _) => owner,
+            (None, VmAction::Define { definition, spec }) => {
+                let record = VmRecord::new(vm, *definition, (**spec).clone());
+                self.shared.driver.save(&record).await?;
+                self.spawn_owner(record, Adoption { settled: Settled::Stopped { last: None }, fixup: None })
+            }
+            (None, VmAction::Forget) => return Ok(CommandResult::Nothing),
+            (None, _) => {
+                return Err(Fault::new(
+                    FaultReason::NotFound,
+                    format_args!("VM {vm} is not defined on this host"),
+                ));
+            }
+        };
+        let forget = action == VmAction::Forget;
+        let result = ask(&owner, |reply| Message::Command { action, reply }).await;
+        if forget && result.is_ok() {
+            self.owners.lock().unwrap_or_else(PoisonError::into_inner).remove(&vm);
+            self.shared.domids.set(vm, None);
+        }
+        result
+    }
+
+    async fn follow(&self, event: DomainEvent) {
+        let vm = match event.kind {
+            DomainEventKind::Died(_) => match self.shared.driver.hypervisor.domain(event.domid).await {
+                Ok(info) => info.identity.map(|identity| identity.vm),
+                Err(_) => None,
+            },
+            _ => self.shared.domids.snapshot().get(&event.domid).copied(),
+        };
+        let message = match (event.kind, vm) {
+            (DomainEventKind::Died(reason), Some(_)) => Message::Died { domid: event.domid, reason },
+            (DomainEventKind::Gone, Some(_)) => Message::Missing(event.domid),
+            _ => return self.refresh().await,
+        };
+        if let Some(owner) = vm.and_then(|vm| self.owner(vm)) {
+            // A full queue loses nothing: the next sample says the same.
+            let _next_sample_repeats = owner.try_send(message);
+        }
+    }
+
+    /// Reads the list of domains and tells everybody what concerns them.
+    async fn refresh(&self) {
+        let known = self.shared.domids.snapshot();
+        let domains = match self.domains().await {
+            Ok(domains) => domains,
+            Err(fault) => return tracing::warn!(%fault, "the list of domains cannot be read"),
+        };
+        let listed: BTreeSet<DomId> = domains.iter().map(|info| info.domid).collect();
+        for (domid, vm) in known.iter().filter(|(domid, _)| !listed.contains(domid)) {
+            if let Some(owner) = self.owner(*vm) {
+                let _next_sample_repeats = owner.try_send(Message::Missing(*domid));
+            }
+        }
+        let mut unmanaged = BTreeSet::new();
+        for info in domains {
+            match info.identity.and_then(|identity| self.owner(identity.vm)) {
+                Some(owner) => {
+                    let _next_sample_repeats = owner.try_send(Message::Seen(Box::new(info)));
+                }
+                None => {
+                    let vm = observed_unmanaged(&info);
+                    unmanaged.insert(vm.vm);
+                    self.shared.publisher.publish(vm);
+                }
+            }
+        }
+        let before = {
+            let mut known = self.unmanaged.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *known, unmanaged.clone())
+        };
+        for gone in before.difference(&unmanaged) {
+            if self.owner(*gone).is_none() {
+                self.shared.publisher.remove(*gone);
+            }
+        }
+        match self.shared.driver.hypervisor.host().await {
+            Ok(host) => self.shared.publisher.publish_host(host),
+            Err(error) => tracing::warn!(%error, "the host's facts cannot be read"),
+        }
+    }
+
+    /// Starts what is to start with the host: orders one after the other, those of one order together.
+    async fn autostart(self: Arc<Self>) {
+        let journal = self.shared.driver.journal.clone();
+        let loaded: Result<Result<_, JournalError>, _> =
+            tokio::task::spawn_blocking(move || journal.load()).await;
+        let Ok(Ok((records, _))) = loaded else { return };
+        let mut orders: BTreeMap<u16, (u16, Vec<VmId>)> = BTreeMap::new();
+        for record in records {
+            if let Some(autostart) = record.spec.get().autostart {
+                let (delay, vms) = orders.entry(autostart.order).or_default();
+                *delay = (*delay).max(autostart.delay_s);
+                vms.push(record.vm);
+            }
+        }
+        let token = self.tasks.token();
+        for (order, (delay, vms)) in orders {
+            tracing::info!(order, vms = vms.len(), "autostart");
+            let owners: Vec<_> = vms.into_iter().filter_map(|vm| self.owner(vm)).collect();
+            let starts = owners.iter().map(|owner| ask(owner, |reply| Message::Autostart { reply }));
+            for fault in futures::future::join_all(starts).await.into_iter().filter_map(Result::err) {
+                tracing::error!(%fault, "a VM did not start with the host");
+            }
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(delay.into())) => {}
+            }
+        }
+    }
+}
+
+async fn ask(
+    owner: &mpsc::Sender<Message>,
+    message: impl FnOnce(oneshot::Sender<Result<CommandResult, Fault>>) -> Message,
+) -> Result<CommandResult, Fault> {
+    let (reply, answer) = oneshot::channel();
+    owner.try_send(message(reply)).map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => {
+            Fault::new(FaultReason::NotReady, "too many requests wait for this VM already")
+        }
+        mpsc::error::TrySendError::Closed(_) => Fault::new(FaultReason::NotReady, "the agent is stopping"),
+    })?;
+    answer.await.unwrap_or_else(|_| Err(Fault::new(FaultReason::NotReady, "the agent is stopping")))
+}
+
+/// A domain without an owner, under an id that stays the same while it runs.
+fn observed_unmanaged(info: &DomainInfo) -> ObservedVm {
+    let vm = info.identity.map_or_else(
+        || {
+            let seed = format!("unmanaged/{}/{}", info.domid, info.name);
+            VmId::from_uuid(Uuid::new_v5(&Uuid::NAMESPACE_OID, seed.as_bytes()))
+        },
+        |identity| identity.vm,
+    );
+    let power = match info.status {
+        DomainStatus::Running => Power::Running,
+        DomainStatus::Paused => Power::Paused,
+        DomainStatus::Dying => Power::Stopping,
+        DomainStatus::Dead(_) => Power::Crashed,
+    };
+    ObservedVm {
+        vm,
+        name: info.name.clone(),
+        power,
+        kind: info.kind,
+        managed: false,
+        definition: 0,
+        incarnation: info.identity.map(|identity| identity.incarnation),
+        domid: Some(info.domid),
+        memory: info.memory,
+        vcpus_online: info.vcpus_online,
+        cpu_time_ns: info.cpu_time_ns,
+        started: info.created,
+        last_death: None,
+        failure: None,
+        guest: GuestFacts::default(),
+    }
+}

@@ -1,0 +1,271 @@
+//! What a VM is, what it is doing, and what may happen next. No IO.
+//!
+//! ```text
+//!                 Start                         Resume
+//!   Stopped ────(Starting)────▶ Up ◀────(Resuming)──── Suspended
+//!      ▲                        │ │                        ▲  │
+//!      │  (ShuttingDown) guest  │ │                        │  │ DiscardSuspended
+//!      ├──── died ◀─────────────┤ └──(Suspending)──────────┘  │
+//!      │  (Destroying)          │                             │
+//!      └────────────────────────┘◀─ (Restarting) after a      │
+//!      ▲                            reboot or crash           │
+//!      └──────────────────────────────────────────────────────┘
+//! ```
+//!
+//! [`Settled`] is what a VM is between activities; an [`Activity`] is the one thing that is being done.
+//! What always holds: at most one activity; a death ends any activity but the cleaning up; a command that
+//! already holds is answered, not done again; what is not allowed now is refused with a sentence.
+
+use xenith_common_ids::{DomId, IncarnationId};
+use xenith_hypervisor_agent_api::{ShutdownKind, VmAction};
+use xenith_hypervisor_agent_types::{CrashAction, DeathReason, Power, RebootAction, VmSpec};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    Stopped {
+        last: Option<Ended>,
+    },
+    /// Its memory is in a file.
+    Suspended,
+    Up(Up),
+}
+
+/// The last run, for people and for refusing to start the same incarnation twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    pub run: IncarnationId,
+    pub reason: DeathReason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Up {
+    pub domid: DomId,
+    pub run: IncarnationId,
+    pub mode: Mode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Running,
+    Paused,
+    /// Crashed and kept for a look inside.
+    Preserved,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    Starting(IncarnationId),
+    Resuming(IncarnationId),
+    ShuttingDown(ShutdownKind),
+    Destroying,
+    Pausing,
+    Unpausing,
+    Suspending,
+    Applying,
+    Discarding,
+    /// Releasing a dead domain, and starting anew where the policy says so.
+    CleaningUp(AfterDeath),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterDeath {
+    Stop(DeathReason),
+    Restart(DeathReason),
+    Preserve,
+}
+
+/// What to do with a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It holds already.
+    AlreadySo,
+    /// Wait for the activity that does just this.
+    Join,
+    Begin(Activity),
+    /// Give the present activity up and begin this one.
+    Supersede(Activity),
+    Denied(Denied),
+}
+
+/// Why a command is refused, in words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    #[error("the VM is {now}; wait until that is done, then try again")]
+    Busy { now: Power },
+    #[error("the VM is {now}, this needs one that is {needs}")]
+    WrongState { now: Power, needs: &'static str },
+    #[error("this run of the VM ended ({}); start it with a new incarnation", reason_text(*reason))]
+    IncarnationEnded { reason: DeathReason },
+    #[error("the VM runs already, as another incarnation ({run})")]
+    OtherIncarnation { run: IncarnationId },
+}
+
+#[must_use]
+pub const fn reason_text(reason: DeathReason) -> &'static str {
+    match reason {
+        DeathReason::PowerOff => "the guest powered off",
+        DeathReason::Reboot => "the guest rebooted",
+        DeathReason::Suspend => "it was suspended",
+        DeathReason::Crash => "the guest crashed",
+        DeathReason::Watchdog => "the guest's watchdog fired",
+        DeathReason::SoftReset => "the guest was reset",
+        DeathReason::Unknown => "its domain disappeared",
+    }
+}
+
+/// What people see.
+#[must_use]
+pub fn power(settled: &Settled, activity: Option<Activity>) -> Power {
+    match (activity, settled) {
+        (Some(Activity::Starting(_) | Activity::CleaningUp(AfterDeath::Restart(_))), _) => Power::Starting,
+        (Some(Activity::Resuming(_)), _) => Power::Resuming,
+        (
+            Some(
+                Activity::ShuttingDown(_) | Activity::Destroying | Activity::CleaningUp(AfterDeath::Stop(_)),
+            ),
+            _,
+        ) => Power::Stopping,
+        (Some(Activity::Suspending), _) => Power::Suspending,
+        (
+            _,
+            Settled::Stopped { last: Some(Ended { reason: DeathReason::Crash | DeathReason::Watchdog, .. }) },
+        ) => Power::Crashed,
+        (_, Settled::Stopped { .. }) => Power::Stopped,
+        (_, Settled::Suspended) => Power::Suspended,
+        (_, Settled::Up(up)) => match up.mode {
+            Mode::Running => Power::Running,
+            Mode::Paused => Power::Paused,
+            Mode::Preserved => Power::Crashed,
+        },
+    }
+}
+
+/// What a command means now. `Define` and `Forget` change the journal only and are decided elsewhere.
+#[must_use]
+pub fn decide(settled: &Settled, activity: Option<Activity>, action: &VmAction) -> Decision {
+    if let Some(activity) = activity {
+        return while_busy(settled, activity, action);
+    }
+    let denied = |needs| Decision::Denied(Denied::WrongState { now: power(settled, None), needs });
+    match (action, settled) {
+        (VmAction::Define { .. } | VmAction::Forget, _) => Decision::AlreadySo,
+
+        (VmAction::Start { incarnation }, Settled::Stopped { last }) => start_again(*incarnation, *last),
+        (VmAction::Start { incarnation } | VmAction::Resume { incarnation }, Settled::Up(up)) => {
+            if up.run == *incarnation {
+                Decision::AlreadySo
+            } else {
+                Decision::Denied(Denied::OtherIncarnation { run: up.run })
+            }
+        }
+        (VmAction::Start { .. }, Settled::Suspended) => {
+            denied("stopped; resume it, or discard its saved memory")
+        }
+        (VmAction::Resume { incarnation }, Settled::Suspended) => {
+            Decision::Begin(Activity::Resuming(*incarnation))
+        }
+        (VmAction::Resume { .. }, Settled::Stopped { .. }) => denied("suspended"),
+
+        (VmAction::Shutdown { .. }, Settled::Stopped { .. }) => Decision::AlreadySo,
+        (VmAction::Shutdown { kind, .. }, Settled::Up(Up { mode: Mode::Running, .. })) => {
+            Decision::Begin(Activity::ShuttingDown(*kind))
+        }
+        (VmAction::Shutdown { .. }, Settled::Suspended | Settled::Up(_)) => {
+            denied("running; a guest must run to shut itself down")
+        }
+        (VmAction::Destroy, Settled::Stopped { .. } | Settled::Suspended) => Decision::AlreadySo,
+        (VmAction::Destroy, Settled::Up(_)) => Decision::Begin(Activity::Destroying),
+
+        (VmAction::Pause, Settled::Up(up)) => match up.mode {
+            Mode::Paused => Decision::AlreadySo,
+            Mode::Running => Decision::Begin(Activity::Pausing),
+            Mode::Preserved => denied("running"),
+        },
+        (VmAction::Unpause, Settled::Up(up)) => match up.mode {
+            Mode::Running => Decision::AlreadySo,
+            Mode::Paused => Decision::Begin(Activity::Unpausing),
+            Mode::Preserved => denied("paused"),
+        },
+        (VmAction::Pause, _) => denied("running"),
+        (VmAction::Unpause, _) => denied("paused"),
+
+        (VmAction::Suspend, Settled::Suspended) => Decision::AlreadySo,
+        (VmAction::Suspend, Settled::Up(Up { mode: Mode::Running, .. })) => {
+            Decision::Begin(Activity::Suspending)
+        }
+        (VmAction::Suspend, _) => denied("running; its guest helps to suspend it"),
+
+        (VmAction::DiscardSuspended, Settled::Suspended) => Decision::Begin(Activity::Discarding),
+        (VmAction::DiscardSuspended, Settled::Stopped { .. }) => Decision::AlreadySo,
+        (VmAction::DiscardSuspended, Settled::Up(_)) => denied("suspended"),
+
+        (VmAction::Apply, Settled::Up(Up { mode: Mode::Running | Mode::Paused, .. })) => {
+            Decision::Begin(Activity::Applying)
+        }
+        (VmAction::Apply, _) => Decision::AlreadySo,
+    }
+}
+
+fn start_again(incarnation: IncarnationId, last: Option<Ended>) -> Decision {
+    match last {
+        Some(ended) if ended.run == incarnation => {
+            Decision::Denied(Denied::IncarnationEnded { reason: ended.reason })
+        }
+        _ => Decision::Begin(Activity::Starting(incarnation)),
+    }
+}
+
+fn while_busy(settled: &Settled, activity: Activity, action: &VmAction) -> Decision {
+    let same = match (action, activity) {
+        (VmAction::Start { incarnation }, Activity::Starting(run))
+        | (VmAction::Resume { incarnation }, Activity::Resuming(run)) => *incarnation == run,
+        (VmAction::Shutdown { kind, .. }, Activity::ShuttingDown(doing)) => *kind == doing,
+        (VmAction::Destroy, Activity::Destroying | Activity::CleaningUp(AfterDeath::Stop(_)))
+        | (VmAction::Pause, Activity::Pausing)
+        | (VmAction::Unpause, Activity::Unpausing)
+        | (VmAction::Suspend, Activity::Suspending)
+        | (VmAction::DiscardSuspended, Activity::Discarding) => true,
+        _ => false,
+    };
+    if same {
+        return Decision::Join;
+    }
+    match (action, activity) {
+        // The one thing that must never wait for a guest that does not answer.
+        (VmAction::Destroy, Activity::ShuttingDown(_)) => Decision::Supersede(Activity::Destroying),
+        _ => Decision::Denied(Denied::Busy { now: power(settled, Some(activity)) }),
+    }
+}
+
+/// How often a VM may crash within the window before it is left off.
+pub const CRASH_RESTARTS: usize = 3;
+pub const CRASH_WINDOW: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// What follows a death. `crashes` counts those within [`CRASH_WINDOW`], this one included; `asked` is the
+/// request that the guest was answering, if any.
+#[must_use]
+pub fn after_death(
+    reason: DeathReason,
+    spec: &VmSpec,
+    asked: Option<ShutdownKind>,
+    crashes: usize,
+) -> AfterDeath {
+    match (reason, asked) {
+        (DeathReason::Reboot, Some(ShutdownKind::PowerOff)) => AfterDeath::Stop(reason),
+        (DeathReason::Reboot | DeathReason::SoftReset, _) => match spec.on_reboot {
+            RebootAction::Restart => AfterDeath::Restart(reason),
+            RebootAction::Stop => AfterDeath::Stop(reason),
+        },
+        // A guest that was asked to reboot and powered off did what it could: bring it back.
+        (DeathReason::PowerOff, Some(ShutdownKind::Reboot)) => AfterDeath::Restart(reason),
+        (DeathReason::Crash | DeathReason::Watchdog, _) => match spec.on_crash {
+            CrashAction::Restart if crashes <= CRASH_RESTARTS => AfterDeath::Restart(reason),
+            CrashAction::Restart | CrashAction::Stop => AfterDeath::Stop(reason),
+            CrashAction::Preserve => AfterDeath::Preserve,
+        },
+        (DeathReason::PowerOff | DeathReason::Suspend | DeathReason::Unknown, _) => AfterDeath::Stop(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! The whole table: every command in every state.
+
+use std::time::Duration;
+
+use super::*;
+use xenith_hypervisor_agent_types::{CrashAction, DirectBoot, MemorySpec, Platform, VcpuSpec};
+
+fn actions(run: IncarnationId) -> Vec<(&'static str, VmAction)> {
+    let deadline = Duration::from_secs(1);
+    vec![
+        ("start", VmAction::Start { incarnation: run }),
+        ("resume", VmAction::Resume { incarnation: run }),
+        ("shutdown", VmAction::Shutdown { kind: ShutdownKind::PowerOff, deadline }),
+        ("destroy", VmAction::Destroy),
+        ("pause", VmAction::Pause),
+        ("unpause", VmAction::Unpause),
+        ("suspend", VmAction::Suspend),
+        ("discard", VmAction::DiscardSuspended),
+        ("apply", VmAction::Apply),
+    ]
+}
+
+fn word(decision: &Decision) -> &'static str {
+    match decision {
+        Decision::AlreadySo => "so",
+        Decision::Join => "join",
+        Decision::Begin(_) => "begin",
+        Decision::Supersede(_) => "supersede",
+        Decision::Denied(_) => "no",
+    }
+}
+
+#[test]
+fn every_command_in_every_state() {
+    let (run, other) = (IncarnationId::new(), IncarnationId::new());
+    let up = |mode| Settled::Up(Up { domid: DomId(1), run, mode });
+    let ended = Settled::Stopped { last: Some(Ended { run, reason: DeathReason::PowerOff }) };
+    let running = up(Mode::Running);
+    // columns:              start resume shutdown destroy pause unpause suspend discard apply
+    let table: [(&str, &Settled, Option<Activity>, IncarnationId, [&str; 9]); 11] = [
+        (
+            "never started",
+            &Settled::Stopped { last: None },
+            None,
+            run,
+            ["begin", "no", "so", "so", "no", "no", "no", "so", "so"],
+        ),
+        ("this run ended", &ended, None, run, ["no", "no", "so", "so", "no", "no", "no", "so", "so"]),
+        ("another run ended", &ended, None, other, ["begin", "no", "so", "so", "no", "no", "no", "so", "so"]),
+        (
+            "suspended",
+            &Settled::Suspended,
+            None,
+            run,
+            ["no", "begin", "no", "so", "no", "no", "so", "begin", "so"],
+        ),
+        (
+            "running",
+            &running,
+            None,
+            run,
+            ["so", "so", "begin", "begin", "begin", "so", "begin", "no", "begin"],
+        ),
+        (
+            "running as another",
+            &running,
+            None,
+            other,
+            ["no", "no", "begin", "begin", "begin", "so", "begin", "no", "begin"],
+        ),
+        (
+            "paused",
+            &up(Mode::Paused),
+            None,
+            run,
+            ["so", "so", "no", "begin", "so", "begin", "no", "no", "begin"],
+        ),
+        (
+            "preserved",
+            &up(Mode::Preserved),
+            None,
+            run,
+            ["so", "so", "no", "begin", "no", "no", "no", "no", "so"],
+        ),
+        (
+            "starting",
+            &Settled::Stopped { last: None },
+            Some(Activity::Starting(run)),
+            run,
+            ["join", "no", "no", "no", "no", "no", "no", "no", "no"],
+        ),
+        (
+            "shutting down",
+            &running,
+            Some(Activity::ShuttingDown(ShutdownKind::PowerOff)),
+            run,
+            ["no", "no", "join", "supersede", "no", "no", "no", "no", "no"],
+        ),
+        (
+            "suspending",
+            &running,
+            Some(Activity::Suspending),
+            run,
+            ["no", "no", "no", "no", "no", "no", "join", "no", "no"],
+        ),
+    ];
+    for (case, settled, activity, incarnation, expected) in table {
+        for ((name, action), expected) in actions(incarnation).into_iter().zip(expected) {
+            let decision = decide(settled, activity, &action);
+            assert_eq!(word(&decision), expected, "{name} when {case}: {decision:?}");
+        }
+    }
+}
+
+#[test]
+fn deaths() {
+    let spec = |on_crash, on_reboot| {
+        let boot = DirectBoot { kernel: "k".into(), ramdisk: None, cmdline: String::new() };
+        VmSpec {
+            name: "v".parse().unwrap(),
+            platform: Platform::Pv { boot },
+            vcpus: VcpuSpec { online: 1.try_into().unwrap(), max: 1.try_into().unwrap() },
+            memory: MemorySpec { target: 128.try_into().unwrap(), max: 128.try_into().unwrap() },
+            disks: vec![],
+            nics: vec![],
+            graphics: Default::default(),
+            on_crash,
+            on_reboot,
+            autostart: None,
+        }
+    };
+    use DeathReason::{Crash, PowerOff, Reboot};
+    let table = [
+        ("clean", PowerOff, CrashAction::Restart, RebootAction::Restart, None, 0, AfterDeath::Stop(PowerOff)),
+        ("reboot", Reboot, CrashAction::Stop, RebootAction::Restart, None, 0, AfterDeath::Restart(Reboot)),
+        ("no reboot", Reboot, CrashAction::Stop, RebootAction::Stop, None, 0, AfterDeath::Stop(Reboot)),
+        (
+            "asked off, rebooted",
+            Reboot,
+            CrashAction::Stop,
+            RebootAction::Restart,
+            Some(ShutdownKind::PowerOff),
+            0,
+            AfterDeath::Stop(Reboot),
+        ),
+        (
+            "asked to reboot, went off",
+            PowerOff,
+            CrashAction::Stop,
+            RebootAction::Restart,
+            Some(ShutdownKind::Reboot),
+            0,
+            AfterDeath::Restart(PowerOff),
+        ),
+        ("crash", Crash, CrashAction::Restart, RebootAction::Restart, None, 3, AfterDeath::Restart(Crash)),
+        ("crash loop", Crash, CrashAction::Restart, RebootAction::Restart, None, 4, AfterDeath::Stop(Crash)),
+        ("crash kept", Crash, CrashAction::Preserve, RebootAction::Restart, None, 1, AfterDeath::Preserve),
+    ];
+    for (case, reason, on_crash, on_reboot, asked, crashes, expected) in table {
+        assert_eq!(after_death(reason, &spec(on_crash, on_reboot), asked, crashes), expected, "{case}");
+    }
+}
