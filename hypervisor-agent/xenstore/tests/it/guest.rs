@@ -176,11 +176,17 @@ async fn the_mark_of_a_domain() {
 
     boot(store).await;
     assert_eq!(store.read_incarnation(GUEST).await.unwrap(), None);
+    // Left by something else, and open to everybody.
+    let home = domain_path(GUEST);
+    let open = Permissions { owner: GUEST, everyone_else: Access::ReadWrite, others: Vec::new() };
+    for path in ["xenith", "xenith/vm"] {
+        store.write(&format!("{home}/{path}"), "").await.unwrap();
+        store.set_permissions(&format!("{home}/{path}"), &open).await.unwrap();
+    }
     for _ in 0..2 {
         store.write_incarnation(GUEST, mark).await.unwrap();
         assert_eq!(store.read_incarnation(GUEST).await.unwrap(), Some(mark));
     }
-    let home = domain_path(GUEST);
     assert_eq!(store.read(&format!("{home}/xenith/vm")).await.unwrap(), mark.vm.to_string());
     let expected = Permissions::private().and(GUEST, Access::Read);
     for path in ["xenith", "xenith/vm", "xenith/incarnation"] {

@@ -1,7 +1,7 @@
 //! Against a real xenstored, started per test, and against a daemon of our own that breaks the protocol.
 #![allow(clippy::unwrap_used, reason = "clippy knows tests by their attribute, not their helpers")]
 
-mod broken_daemon;
+mod fake_daemon;
 mod guest;
 mod harness;
 mod nodes;
