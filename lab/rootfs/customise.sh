@@ -1,0 +1,46 @@
+#!/bin/sh
+# Makes the fresh Debian tree in $1 a Xenith host. Runs outside the tree, as root or as root of a user
+# namespace; the same for the installer and the lab.
+set -eu
+tree=$1
+
+echo xenith >"$tree/etc/hostname"
+printf '127.0.0.1 localhost\n::1 localhost\n' >"$tree/etc/hosts"
+
+# Nobody logs in with a password, and nobody logs in at all before a key is put there.
+chroot "$tree" usermod --password '*' root
+mkdir -p "$tree/etc/ssh/sshd_config.d"
+cat >"$tree/etc/ssh/sshd_config.d/xenith.conf" <<'X'
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+# No name look-ups: a host whose DNS is away must still let its administrator in.
+UseDNS no
+# One connection carries many commands.
+MaxSessions 64
+X
+
+# A getty on Xen's console swallows whatever the hypervisor and tests write there.
+# The rest costs start-up time and does nothing for a hypervisor.
+for unit in serial-getty@hvc0.service \
+    apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer man-db.timer fstrim.timer \
+    e2scrub_all.timer e2scrub_reap.service systemd-networkd-wait-online.service \
+    systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-binfmt.service \
+    modprobe@drm.service; do
+    ln -sf /dev/null "$tree/etc/systemd/system/$unit"
+done
+chroot "$tree" systemctl --quiet enable systemd-networkd.service ssh.service
+chroot "$tree" systemctl --quiet set-default multi-user.target
+
+# The agent starts and saves VMs itself. Debian's xendomains would save every guest to disk on a shutdown
+# and bring it back behind the agent's back.
+chroot "$tree" systemctl --quiet disable xendomains.service
+ln -sf /dev/null "$tree/etc/systemd/system/xendomains.service"
+
+# Thin pools are monitored when the agent activates them; at start-up this only waits.
+ln -sf /dev/null "$tree/etc/systemd/system/lvm2-monitor.service"
+
+# A machine gets its own identity at first boot.
+rm -f "$tree"/etc/ssh/ssh_host_*
+: >"$tree/etc/machine-id"
+rm -rf "$tree"/var/cache/apt/* "$tree"/var/lib/apt/lists/* "$tree"/var/log/*.log "$tree"/var/log/apt

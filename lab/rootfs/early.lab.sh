@@ -1,0 +1,7 @@
+#!/bin/sh
+# Before the packages are unpacked: a small initrd, because dom0 unpacks it under emulation.
+set -eu
+tree=$1
+mkdir -p "$tree/etc/initramfs-tools/conf.d"
+echo 'MODULES=list' >"$tree/etc/initramfs-tools/conf.d/xenith"
+printf 'virtio_pci\nvirtio_blk\next4\ncrc32c_generic\n' >"$tree/etc/initramfs-tools/modules"

@@ -1,0 +1,82 @@
+//! What a host remembers between runs, in `host.json`.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Doing, LabError};
+use crate::paths::write;
+
+/// Ports stay the same from run to run where they are still free: an orchestrator has stored the address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HostRecord {
+    /// Recipe hash of the image under the root disk.
+    pub rootfs: String,
+    pub number: u8,
+    pub ssh_port: u16,
+    pub agent_port: u16,
+    /// Sockets of the present run.
+    pub sockets: PathBuf,
+}
+
+impl HostRecord {
+    fn path(dir: &Path) -> PathBuf {
+        dir.join("host.json")
+    }
+
+    /// `None` if there is none, or none that can be read: then the host is as good as new.
+    pub fn load(dir: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(Self::path(dir)).ok()?).ok()
+    }
+
+    /// Written beside and renamed: a crash leaves the old record.
+    pub fn store(&self, dir: &Path) -> Result<(), LabError> {
+        let part = dir.join("host.json.part");
+        let text = serde_json::to_vec_pretty(self).expect("a record of strings and numbers is JSON");
+        write(&part, text)?;
+        std::fs::rename(&part, Self::path(dir)).doing(|| format!("could not write {}", dir.display()))
+    }
+}
+
+/// The wished port if it is free, else any free one. It is free again when this returns: QEMU takes it next,
+/// and if somebody was quicker QEMU says so and ends.
+pub(crate) fn choose_port(wished: Option<u16>) -> Result<u16, LabError> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|l| l.local_addr());
+    wished
+        .and_then(|port| bind(port).ok())
+        .map_or_else(|| bind(0), Ok)
+        .map(|address| address.port())
+        .doing(|| "no free port on 127.0.0.1".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_and_a_broken_one_counts_as_none() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(HostRecord::load(dir.path()), None);
+        let record = HostRecord {
+            rootfs: "abc".into(),
+            number: 1,
+            ssh_port: 2,
+            agent_port: 3,
+            sockets: "/run/x".into(),
+        };
+        record.store(dir.path()).unwrap();
+        assert_eq!(HostRecord::load(dir.path()), Some(record));
+        std::fs::write(dir.path().join("host.json"), "{").unwrap();
+        assert_eq!(HostRecord::load(dir.path()), None);
+    }
+
+    #[test]
+    fn a_free_port_is_kept_and_a_taken_one_is_replaced() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        assert_ne!(choose_port(Some(port)).unwrap(), port);
+        drop(taken);
+        assert_eq!(choose_port(Some(port)).unwrap(), port);
+    }
+}
