@@ -4,7 +4,13 @@
 //! VMs keep running, restart with the host and keep their settings with the orchestrator gone: all that is
 //! needed for that is in the [`journal`].
 
+pub mod agent;
+pub mod config;
 pub mod disk;
 mod fault;
+pub mod fence;
+pub mod identity;
 pub mod journal;
+pub mod operations;
+pub mod server;
 pub mod vm;

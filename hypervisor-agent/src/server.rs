@@ -1,0 +1,151 @@
+//! The gRPC side: decode, check the fence, hand on, encode. No decisions.
+
+mod incoming;
+mod watch;
+
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use tonic::{Request, Response, Status};
+use xenith_common_ids::{Epoch, Generation};
+use xenith_hypervisor_agent_api::wire::agent_server::{Agent as WireAgent, AgentServer};
+use xenith_hypervisor_agent_api::{
+    Command, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, status_from_fault, wire,
+};
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
+
+use crate::disk::FileSr;
+use crate::fence::Fence;
+use crate::identity::{Identity, IdentityError};
+use crate::operations::Operations;
+use crate::vm::publisher::Publisher;
+use crate::vm::registry::Registry;
+
+pub use incoming::{Incoming, accept};
+
+/// What the calls need.
+pub struct Service {
+    pub registry: Arc<Registry>,
+    pub publisher: Arc<Publisher>,
+    pub operations: Arc<Operations>,
+    pub fence: Arc<Fence>,
+    pub identity: Arc<Identity>,
+    pub sr: FileSr,
+}
+
+impl Service {
+    /// The tonic service, with its limits.
+    #[must_use]
+    pub fn into_server(self) -> AgentServer<Self> {
+        AgentServer::new(self)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    async fn pass(&self, epoch: u64) -> Result<(), Status> {
+        self.fence.pass(Epoch(epoch)).await.map_err(|fault| status_from_fault(&fault))
+    }
+}
+
+async fn in_sr<T: Send + 'static>(
+    sr: FileSr,
+    call: impl FnOnce(&FileSr) -> Result<T, crate::disk::DiskError> + Send + 'static,
+) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(move || call(&sr))
+        .await
+        .map_err(|error| Fault::new(FaultReason::Internal, error))?
+        .map_err(Fault::from)
+}
+
+async fn dispatch(registry: Arc<Registry>, sr: FileSr, command: Command) -> Result<CommandResult, Fault> {
+    match command {
+        Command::Vm { vm, action } => registry.execute(vm, action).await,
+        Command::EnsureVdi { vdi, sr: of, size } => {
+            in_sr(sr, move |sr| sr.ensure(of, vdi, size)).await.map(CommandResult::Vdi)
+        }
+        Command::DeleteVdi { vdi, sr: of } => {
+            in_sr(sr, move |sr| sr.delete(of, vdi)).await.map(|()| CommandResult::Nothing)
+        }
+    }
+}
+
+fn identity_status(error: &IdentityError) -> Status {
+    let reason = match error {
+        IdentityError::NoRequest | IdentityError::Pki(_) => FaultReason::Invalid,
+        IdentityError::Io { .. } | IdentityError::Damaged { .. } => FaultReason::Internal,
+    };
+    status_from_fault(&Fault::new(reason, error))
+}
+
+#[tonic::async_trait]
+impl WireAgent for Service {
+    async fn hello(
+        &self,
+        request: Request<wire::HelloRequest>,
+    ) -> Result<Response<wire::HelloReply>, Status> {
+        let request = request.into_inner();
+        // Another protocol gets our answer, which names both versions, and nothing more.
+        if request.protocol == PROTOCOL {
+            self.pass(request.epoch).await?;
+        }
+        let facts = self.publisher.host().ok_or_else(|| {
+            status_from_fault(&Fault::new(FaultReason::NotReady, "the host's facts are not known yet"))
+        })?;
+        let hello = Hello {
+            protocol: PROTOCOL,
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: self.identity.host(),
+            facts: (*facts).clone(),
+            local_sr: self.sr.id,
+        };
+        Ok(Response::new((&hello).into()))
+    }
+
+    type WatchStream = BoxStream<'static, Result<wire::WatchReply, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<wire::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let request = request.into_inner();
+        let subscription = self.publisher.subscribe(&request.instance, Generation(request.generation));
+        Ok(Response::new(watch::stream(subscription)))
+    }
+
+    async fn execute(
+        &self,
+        request: Request<wire::ExecuteRequest>,
+    ) -> Result<Response<wire::ExecuteReply>, Status> {
+        let envelope =
+            Envelope::try_from(request.into_inner()).map_err(|error| status_from_fault(&error.into()))?;
+        self.pass(envelope.epoch.0).await?;
+        tracing::debug!(operation = %envelope.operation, command = ?envelope.command, "execute");
+        let work = dispatch(Arc::clone(&self.registry), self.sr.clone(), envelope.command);
+        let result = self.operations.run(envelope.operation, work).await;
+        result.map(|result| Response::new((&result).into())).map_err(|fault| status_from_fault(&fault))
+    }
+
+    async fn request_certificate(
+        &self,
+        request: Request<wire::RequestCertificateRequest>,
+    ) -> Result<Response<wire::RequestCertificateReply>, Status> {
+        self.pass(request.into_inner().epoch).await?;
+        let request_pem = self.identity.begin_renewal().map_err(|error| identity_status(&error))?;
+        Ok(Response::new(wire::RequestCertificateReply { request_pem }))
+    }
+
+    async fn install_certificate(
+        &self,
+        request: Request<wire::InstallCertificateRequest>,
+    ) -> Result<Response<wire::InstallCertificateReply>, Status> {
+        let request = request.into_inner();
+        self.pass(request.epoch).await?;
+        let identity = Arc::clone(&self.identity);
+        tokio::task::spawn_blocking(move || identity.finish_renewal(request.certificate_pem))
+            .await
+            .map_err(|error| status_from_fault(&Fault::new(FaultReason::Internal, error)))?
+            .map_err(|error| identity_status(&error))?;
+        tracing::info!("the certificate was renewed");
+        Ok(Response::new(wire::InstallCertificateReply {}))
+    }
+}

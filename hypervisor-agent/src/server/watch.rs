@@ -1,0 +1,23 @@
+//! A subscription as a stream of messages, with heartbeats.
+
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use tonic::Status;
+use xenith_hypervisor_agent_api::wire;
+
+use crate::vm::publisher::Subscription;
+
+/// How long the stream is silent at most. The orchestrator calls a host lost after a few of these.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+pub fn stream(subscription: Subscription) -> BoxStream<'static, Result<wire::WatchReply, Status>> {
+    stream::unfold(subscription, |mut subscription| async move {
+        let changes = match tokio::time::timeout(HEARTBEAT, subscription.next()).await {
+            Ok(changes) => changes,
+            Err(_) => subscription.now(),
+        };
+        Some((Ok(wire::WatchReply::from(&changes)), subscription))
+    })
+    .boxed()
+}
