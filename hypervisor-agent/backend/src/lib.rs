@@ -11,6 +11,8 @@
 //! * Memory for a create is reserved before it begins: of two creates that do not both fit, one gets
 //!   [`HypervisorError::NoMemory`].
 
+#[cfg(feature = "test-support")]
+pub mod conformance;
 mod error;
 mod event;
 

@@ -1,0 +1,135 @@
+//! What can be plugged into a running guest, and taken out.
+
+use xenith_common_units::{MacAddr, VcpuCount};
+use xenith_hypervisor_agent_types::{DiskAccess, DiskDevice, DomainDisk, DomainNic};
+
+use super::promises;
+use super::scene::{During, Halt, Outcome, Scene, ensure};
+use crate::HypervisorError;
+
+promises! {
+    vcpus_within_the_maximum: "a running guest's virtual CPUs can be set up to its maximum and back";
+    vcpus_over_the_maximum: "virtual CPUs over the maximum are refused";
+    disk_in_and_out: "a disk can be attached to a running guest, detached and attached again";
+    disk_twice: "a device name that is in use is refused";
+    disk_not_there: "detaching a disk that is not attached says so";
+    disk_without_image: "attaching an image that does not exist is refused and attaches nothing";
+    nic_in_and_out: "a NIC can be attached to a running guest, detached and attached again";
+    nic_not_there: "detaching a NIC that is not attached says so";
+    nic_without_bridge: "attaching to a bridge that does not exist is refused";
+}
+
+fn no_such_device(error: &HypervisorError) -> bool {
+    matches!(error, HypervisorError::NoSuchDevice { .. })
+}
+
+fn refused_device(error: &HypervisorError) -> bool {
+    matches!(error, HypervisorError::InvalidSpec { .. } | HypervisorError::Device { .. })
+}
+
+async fn vcpus_within_the_maximum(scene: &Scene<'_>) -> Outcome {
+    let (domid, spec) = scene.booted().await?;
+    if spec.vcpus.max <= spec.vcpus.online {
+        return Err(Halt::Skip(format!("the fixture's {} guest has no more virtual CPUs", spec.kind)));
+    }
+    for goal in [spec.vcpus.max, spec.vcpus.online] {
+        scene.hv.set_vcpus(domid, goal).await.during(&format!("setting {goal} virtual CPUs"))?;
+        let mut wait = scene.wait(format!("domain {domid} to have {goal} virtual CPUs online"));
+        while scene.info(domid).await?.vcpus_online != goal.get() {
+            wait.tick().await?;
+        }
+    }
+    Ok(())
+}
+
+async fn vcpus_over_the_maximum(scene: &Scene<'_>) -> Outcome {
+    let (domid, spec) = scene.booted().await?;
+    let over = VcpuCount::new(spec.vcpus.max.get() + 1)
+        .map_err(|error| Halt::Skip(format!("the guest has as many as there can be: {error}")))?;
+    let set = scene.hv.set_vcpus(domid, over).await;
+    set.refused("setting virtual CPUs over the maximum", "InvalidSpec", |error| {
+        matches!(error, HypervisorError::InvalidSpec { .. })
+    })?;
+    Ok(())
+}
+
+/// The last device: no fixture boots from it.
+fn device() -> DiskDevice {
+    DiskDevice::nth(DiskDevice::COUNT - 1).expect("one less than there are")
+}
+
+async fn disk(scene: &Scene<'_>) -> Outcome<DomainDisk> {
+    let path = scene.fixture.disk(16 << 20).await?;
+    Ok(DomainDisk { device: device(), path, access: DiskAccess::ReadWrite })
+}
+
+async fn disk_in_and_out(scene: &Scene<'_>) -> Outcome {
+    let disk = disk(scene).await?;
+    let (domid, _) = scene.booted().await?;
+    for round in ["first", "second"] {
+        scene.hv.attach_disk(domid, &disk).await.during(&format!("the {round} attach"))?;
+        scene.hv.detach_disk(domid, disk.device).await.during(&format!("the {round} detach"))?;
+    }
+    let again = scene.hv.detach_disk(domid, disk.device).await;
+    again.refused("detaching it once more", "NoSuchDevice", no_such_device)?;
+    Ok(())
+}
+
+async fn disk_twice(scene: &Scene<'_>) -> Outcome {
+    let (first, second) = (disk(scene).await?, disk(scene).await?);
+    let (domid, _) = scene.booted().await?;
+    scene.hv.attach_disk(domid, &first).await.during("attaching")?;
+    let again = scene.hv.attach_disk(domid, &second).await;
+    again.refused("attaching another disk under that name", "InvalidSpec or Device", refused_device)?;
+    scene.hv.detach_disk(domid, first.device).await.during("detaching the first")?;
+    Ok(())
+}
+
+async fn disk_not_there(scene: &Scene<'_>) -> Outcome {
+    let (domid, _) = scene.booted().await?;
+    let detached = scene.hv.detach_disk(domid, device()).await;
+    detached.refused("detaching a disk that is not there", "NoSuchDevice", no_such_device)?;
+    Ok(())
+}
+
+async fn disk_without_image(scene: &Scene<'_>) -> Outcome {
+    let (domid, _) = scene.booted().await?;
+    let disk =
+        DomainDisk { device: device(), path: "/nonexistent/image".into(), access: DiskAccess::ReadWrite };
+    let attached = scene.hv.attach_disk(domid, &disk).await;
+    attached.refused("attaching a missing image", "InvalidSpec or Device", refused_device)?;
+    let detached = scene.hv.detach_disk(domid, disk.device).await;
+    detached.refused("detaching what was never attached", "NoSuchDevice", no_such_device)?;
+    Ok(())
+}
+
+const MAC: MacAddr = MacAddr::from_xen_block([0x5e, 0xed, 0x01]);
+
+async fn nic_in_and_out(scene: &Scene<'_>) -> Outcome {
+    let nic = DomainNic { mac: MAC, bridge: scene.fixture.bridge()? };
+    let (domid, _) = scene.booted().await?;
+    for round in ["first", "second"] {
+        scene.hv.attach_nic(domid, &nic).await.during(&format!("the {round} attach"))?;
+        scene.hv.detach_nic(domid, nic.mac).await.during(&format!("the {round} detach"))?;
+    }
+    let again = scene.hv.detach_nic(domid, nic.mac).await;
+    again.refused("detaching it once more", "NoSuchDevice", no_such_device)?;
+    Ok(())
+}
+
+async fn nic_not_there(scene: &Scene<'_>) -> Outcome {
+    let (domid, _) = scene.booted().await?;
+    let detached = scene.hv.detach_nic(domid, MAC).await;
+    detached.refused("detaching a NIC that is not there", "NoSuchDevice", no_such_device)?;
+    Ok(())
+}
+
+async fn nic_without_bridge(scene: &Scene<'_>) -> Outcome {
+    let (domid, _) = scene.booted().await?;
+    let nic = DomainNic { mac: MAC, bridge: "no-such-bridge".to_owned() };
+    let attached = scene.hv.attach_nic(domid, &nic).await;
+    attached.refused("attaching to an unknown bridge", "InvalidSpec or Device", refused_device)?;
+    let info = scene.info(domid).await?;
+    ensure!(info.domid == domid, "the domain is another one after that: {info:?}");
+    Ok(())
+}

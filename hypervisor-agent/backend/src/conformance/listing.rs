@@ -1,0 +1,128 @@
+//! What the host and its list of domains say.
+
+use std::time::Duration;
+
+use xenith_common_ids::DomId;
+use xenith_common_units::{MacAddr, VcpuCount};
+use xenith_hypervisor_agent_types::{DiskAccess, DiskDevice, DomainDisk, DomainNic};
+
+use super::promises;
+use super::scene::{During, Outcome, Scene, ensure};
+use crate::{ShutdownRequest, Start};
+
+promises! {
+    host_tells_its_facts: "the host's name, CPUs and memory are told, and free memory is part of the total";
+    list_is_in_order: "domains are listed in the order of their ids, without dom0";
+    listed_with_identity: "a domain is listed with the name, identity, kind and sizes it was made with";
+    identity_from_the_first_listing: "a domain is listed with its identity from the moment that it is listed";
+    foreign_domain_has_no_identity: "a domain made by somebody else is listed without identity";
+    unknown_domain: "every call on a domain that does not exist says so";
+    dom0_is_out_of_reach: "dom0 is no domain of this seam";
+}
+
+async fn host_tells_its_facts(scene: &Scene<'_>) -> Outcome {
+    let host = scene.hv.host().await.during("asking for the host")?;
+    ensure!(!host.hostname.is_empty(), "the host has no name");
+    ensure!(host.topology.cpus > 0, "the host has no CPU");
+    ensure!(host.xen.major >= 4, "Xen {} is not a version", host.xen.major);
+    ensure!(host.memory_total >= host.memory_free, "more memory is free than there is: {host:?}");
+    ensure!(host.memory_dom0.mib() > 0, "dom0 has no memory");
+    ensure!(!host.capabilities.is_empty(), "the host can run no guest");
+    Ok(())
+}
+
+async fn list_is_in_order(scene: &Scene<'_>) -> Outcome {
+    let (first, _) = scene.domain(Start::Paused).await?;
+    let (second, _) = scene.domain(Start::Paused).await?;
+    ensure!(first != second, "two domains have the id {first}");
+    let ids: Vec<DomId> =
+        scene.hv.domains().await.during("listing")?.into_iter().map(|info| info.domid).collect();
+    ensure!(ids.is_sorted(), "the list is not in order: {ids:?}");
+    ensure!(!ids.contains(&DomId::DOM0), "dom0 is listed");
+    ensure!(ids.contains(&first) && ids.contains(&second), "{first} or {second} is not in {ids:?}");
+    Ok(())
+}
+
+async fn listed_with_identity(scene: &Scene<'_>) -> Outcome {
+    let (domid, spec) = scene.domain(Start::Paused).await?;
+    let Some(info) = scene.listed(domid).await? else {
+        ensure!(false, "domain {domid} is not listed after its create");
+        return Ok(());
+    };
+    ensure!(info.identity == Some(spec.identity), "the identity is {:?}", info.identity);
+    ensure!(info.name == spec.name.as_str(), "the name is {:?}", info.name);
+    ensure!(info.kind == spec.kind, "the kind is {}", info.kind);
+    ensure!(info.memory_max >= spec.memory.target, "the maximum of memory is {}", info.memory_max);
+    ensure!(info.vcpus_online >= 1, "no virtual CPU is online");
+    let alone = scene.info(domid).await?;
+    ensure!(alone.identity == info.identity && alone.name == info.name, "{alone:?} is listed as {info:?}");
+    Ok(())
+}
+
+async fn identity_from_the_first_listing(scene: &Scene<'_>) -> Outcome {
+    let spec = scene.spec();
+    let create = scene.hv.create(&spec, Start::Paused);
+    tokio::pin!(create);
+    let pace = scene.fixture.pace().min(Duration::from_millis(50));
+    loop {
+        let done = tokio::select! {
+            created = &mut create => { created.during("creating")?; true }
+            () = tokio::time::sleep(pace) => false,
+        };
+        let domains = scene.hv.domains().await.during("listing")?;
+        for info in domains.iter().filter(|info| info.name == spec.name.as_str()) {
+            ensure!(info.identity == Some(spec.identity), "it was listed with {:?}", info.identity);
+        }
+        if done {
+            return Ok(());
+        }
+    }
+}
+
+async fn foreign_domain_has_no_identity(scene: &Scene<'_>) -> Outcome {
+    let (domid, name) = scene.foreign().await?;
+    let mut wait = scene.wait("the foreign domain to be listed");
+    let info = loop {
+        if let Some(info) = scene.listed(domid).await? {
+            break info;
+        }
+        wait.tick().await?;
+    };
+    ensure!(info.identity.is_none(), "a foreign domain has the identity {:?}", info.identity);
+    ensure!(info.name == name, "the foreign domain's name is {:?}, not {name:?}", info.name);
+    Ok(())
+}
+
+async fn unknown_domain(scene: &Scene<'_>) -> Outcome {
+    // Xen's ids end at 0x7ff0 (DOMID_FIRST_RESERVED), and this one was never given out.
+    let nobody = DomId(0x7fee);
+    let hv = &scene.hv;
+    let memory = scene.spec().memory.target;
+    let device = DiskDevice::nth(25).expect("there are 26");
+    let mac = MacAddr::from_xen_block([0, 0, 1]);
+    hv.domain(nobody).await.refused_no_such_domain("looking")?;
+    hv.pause(nobody).await.refused_no_such_domain("pausing")?;
+    hv.unpause(nobody).await.refused_no_such_domain("unpausing")?;
+    hv.destroy(nobody).await.refused_no_such_domain("destroying")?;
+    hv.shutdown(nobody, ShutdownRequest::PowerOff).await.refused_no_such_domain("shutting down")?;
+    hv.set_memory(nobody, memory).await.refused_no_such_domain("ballooning")?;
+    hv.set_vcpus(nobody, VcpuCount::ONE).await.refused_no_such_domain("setting virtual CPUs")?;
+    hv.detach_disk(nobody, device).await.refused_no_such_domain("detaching a disk")?;
+    hv.detach_nic(nobody, mac).await.refused_no_such_domain("detaching a NIC")?;
+    hv.consoles(nobody).await.refused_no_such_domain("asking for consoles")?;
+    hv.cancel_suspend(nobody).await.refused_no_such_domain("cancelling a suspend")?;
+    if let Ok(bridge) = scene.fixture.bridge() {
+        let nic = DomainNic { mac, bridge };
+        hv.attach_nic(nobody, &nic).await.refused_no_such_domain("attaching a NIC")?;
+    }
+    let path = scene.fixture.disk(1 << 20).await?;
+    let disk = DomainDisk { device, path, access: DiskAccess::ReadOnly };
+    hv.attach_disk(nobody, &disk).await.refused_no_such_domain("attaching a disk")?;
+    Ok(())
+}
+
+async fn dom0_is_out_of_reach(scene: &Scene<'_>) -> Outcome {
+    scene.hv.domain(DomId::DOM0).await.refused_no_such_domain("looking at dom0")?;
+    scene.hv.pause(DomId::DOM0).await.refused_no_such_domain("pausing dom0")?;
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Suspending to a stream and resuming from it.
+
+use std::path::PathBuf;
+
+use xenith_common_ids::DomId;
+use xenith_hypervisor_agent_types::{DeathReason, DomainSpec, DomainStatus};
+
+use super::promises;
+use super::scene::{During, Halt, Outcome, Scene, ensure, from_file, to_file};
+use crate::{DomainEventKind, HypervisorError, ShutdownRequest, Start};
+
+promises! {
+    suspended_is_dead: "a suspended domain is Dead(Suspend), told by an event, and listed until it is destroyed";
+    suspend_and_resume: "a resumed guest has its identity, runs, and answers requests";
+    resume_paused: "a guest that is resumed paused waits for unpause";
+    cancelled_suspend_runs_on: "a suspended domain can run on in place as if it had never been suspended";
+    cancel_needs_a_suspended_domain: "a domain that is not suspended has nothing to cancel";
+    full_disk_leaves_the_guest_running: "when the stream cannot be written the guest runs on";
+    empty_stream: "resuming from nothing fails and leaves nothing";
+    cut_stream: "resuming from half a stream fails and leaves nothing";
+    changed_stream: "resuming from a stream with a changed head fails and leaves nothing";
+}
+
+async fn suspended(scene: &Scene<'_>) -> Outcome<(DomId, DomainSpec, PathBuf)> {
+    let (domid, spec) = scene.booted().await?;
+    let mut events = scene.hv.events();
+    let stream = scene.file("stream");
+    scene.hv.suspend(domid, to_file(&stream)?).await.during("suspending")?;
+    scene.event(&mut events, domid, DomainEventKind::Died(DeathReason::Suspend)).await?;
+    scene.reaches(domid, DomainStatus::Dead(DeathReason::Suspend)).await?;
+    Ok((domid, spec, stream))
+}
+
+async fn saved(scene: &Scene<'_>) -> Outcome<(DomainSpec, PathBuf)> {
+    let (domid, spec, stream) = suspended(scene).await?;
+    scene.hv.destroy(domid).await.during("destroying a suspended domain")?;
+    Ok((spec, stream))
+}
+
+async fn suspended_is_dead(scene: &Scene<'_>) -> Outcome {
+    let (domid, _, stream) = suspended(scene).await?;
+    let listed = scene.listed(domid).await?.map(|info| info.status);
+    ensure!(listed == Some(DomainStatus::Dead(DeathReason::Suspend)), "it is listed as {listed:?}");
+    let length = std::fs::metadata(&stream).map(|found| found.len()).unwrap_or(0);
+    ensure!(length > 0, "the stream is empty");
+    scene.hv.destroy(domid).await.during("destroying a suspended domain")?;
+    ensure!(scene.listed(domid).await?.is_none(), "it is listed after its destroy");
+    Ok(())
+}
+
+async fn suspend_and_resume(scene: &Scene<'_>) -> Outcome {
+    let (spec, stream) = saved(scene).await?;
+    let resumed = scene.hv.resume(&spec, from_file(&stream)?, Start::Running).await;
+    let domid = resumed.during("resuming")?;
+    let info = scene.info(domid).await?;
+    ensure!(info.identity == Some(spec.identity), "the identity is {:?}", info.identity);
+    ensure!(info.status == DomainStatus::Running, "it is {:?}", info.status);
+    scene.fixture.booted(domid).await?;
+    scene.hv.shutdown(domid, ShutdownRequest::PowerOff).await.during("asking the resumed guest")?;
+    scene.reaches(domid, DomainStatus::Dead(DeathReason::PowerOff)).await
+}
+
+async fn resume_paused(scene: &Scene<'_>) -> Outcome {
+    let (spec, stream) = saved(scene).await?;
+    let resumed = scene.hv.resume(&spec, from_file(&stream)?, Start::Paused).await;
+    let domid = resumed.during("resuming")?;
+    let status = scene.status(domid).await?;
+    ensure!(status == DomainStatus::Paused, "it is {status:?}");
+    scene.hv.unpause(domid).await.during("unpausing")?;
+    scene.reaches(domid, DomainStatus::Running).await
+}
+
+async fn cancelled_suspend_runs_on(scene: &Scene<'_>) -> Outcome {
+    let (domid, _, _) = suspended(scene).await?;
+    scene.hv.cancel_suspend(domid).await.during("cancelling the suspend")?;
+    scene.reaches(domid, DomainStatus::Running).await?;
+    scene.fixture.booted(domid).await?;
+    scene.hv.shutdown(domid, ShutdownRequest::PowerOff).await.during("asking the guest that runs on")?;
+    scene.reaches(domid, DomainStatus::Dead(DeathReason::PowerOff)).await
+}
+
+async fn cancel_needs_a_suspended_domain(scene: &Scene<'_>) -> Outcome {
+    let (domid, _) = scene.booted().await?;
+    let cancelled = scene.hv.cancel_suspend(domid).await;
+    cancelled.refused("cancelling what was not suspended", "WrongStatus", |error| {
+        matches!(error, HypervisorError::WrongStatus { .. })
+    })?;
+    let status = scene.status(domid).await?;
+    ensure!(status == DomainStatus::Running, "it is {status:?} after that");
+    Ok(())
+}
+
+async fn full_disk_leaves_the_guest_running(scene: &Scene<'_>) -> Outcome {
+    let (domid, _) = scene.booted().await?;
+    // Linux: every write to it fails as on a full disk.
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .map_err(|error| Halt::Skip(format!("/dev/full: {error}")))?;
+    let suspended = scene.hv.suspend(domid, full.into()).await;
+    suspended.refused("suspending to a full disk", "an error", |_| true)?;
+    scene.reaches(domid, DomainStatus::Running).await?;
+    scene.hv.shutdown(domid, ShutdownRequest::PowerOff).await.during("asking the guest that runs on")?;
+    scene.reaches(domid, DomainStatus::Dead(DeathReason::PowerOff)).await
+}
+
+async fn refused_stream(scene: &Scene<'_>, damage: fn(&mut Vec<u8>)) -> Outcome {
+    let (spec, path) = saved(scene).await?;
+    let io = |error: std::io::Error| Halt::Broken(format!("the stream: {error}"));
+    let mut stream = std::fs::read(&path).map_err(io)?;
+    damage(&mut stream);
+    std::fs::write(&path, stream).map_err(io)?;
+    let resumed = scene.hv.resume(&spec, from_file(&path)?, Start::Running).await;
+    // The agent must be able to tell damage from a shortage that passes.
+    resumed.refused("resuming from a damaged stream", "an error about the stream", |error| {
+        !matches!(error, HypervisorError::NoMemory { .. } | HypervisorError::Closed)
+    })?;
+    scene.left_nothing(&spec, "a resume from a damaged stream").await
+}
+
+async fn empty_stream(scene: &Scene<'_>) -> Outcome {
+    refused_stream(scene, Vec::clear).await
+}
+
+async fn cut_stream(scene: &Scene<'_>) -> Outcome {
+    refused_stream(scene, |stream| stream.truncate(stream.len() / 2)).await
+}
+
+async fn changed_stream(scene: &Scene<'_>) -> Outcome {
+    refused_stream(scene, |stream| stream[..8].fill(0xa5)).await
+}

@@ -1,0 +1,307 @@
+//! The seam's calls on a simulated host. Each is a [`Call`] (for rules and delays) and an effect on the
+//! world; only create, resume and suspend have more than one step.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::task::spawn_blocking;
+use xenith_common_ids::DomId;
+use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
+use xenith_hypervisor_agent_backend::{
+    DomainEvents, Hypervisor, HypervisorError, Result, ShutdownRequest, Start,
+};
+use xenith_hypervisor_agent_types::{
+    ConsolePaths, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec, HostFacts,
+};
+
+use crate::console::Console;
+use crate::fault::{Failure, Verdict};
+use crate::stream::SavedGuest;
+use crate::world::{Begun, Call, NeedsGuest};
+use crate::{Files, Inner, Operation, SimHypervisor};
+
+impl Call {
+    fn host(operation: Operation) -> Self {
+        Self::on(operation, DomId::DOM0)
+    }
+
+    fn on(operation: Operation, domid: DomId) -> Self {
+        Self { operation, domid, subject: None, memory: MemoryMiB::ZERO, guest: NeedsGuest::No }
+    }
+
+    fn building(operation: Operation, spec: &DomainSpec) -> Self {
+        let subject = Some(spec.name.to_string());
+        Self { subject, memory: spec.memory.target, ..Self::host(operation) }
+    }
+
+    fn of(mut self, subject: impl ToString) -> Self {
+        self.subject = Some(subject.to_string());
+        self
+    }
+
+    fn with_guest(mut self) -> Self {
+        self.guest = NeedsGuest::Yes;
+        self
+    }
+}
+
+/// A create or resume whose files and stream were looked at.
+struct Checked {
+    call: Call,
+    begun: Begun,
+    spec: DomainSpec,
+    saved: Option<SavedGuest>,
+    start: Start,
+}
+
+#[async_trait]
+impl Hypervisor for SimHypervisor {
+    async fn host(&self) -> Result<HostFacts> {
+        self.inner.perform(Call::host(Operation::Host), |world, _| Ok(world.host())).await
+    }
+
+    async fn domains(&self) -> Result<Vec<DomainInfo>> {
+        let epoch = self.inner.epoch;
+        self.inner
+            .perform(Call::host(Operation::Domains), move |world, at| {
+                Ok(world.domains.iter().map(|(domid, domain)| domain.info(*domid, at, epoch)).collect())
+            })
+            .await
+    }
+
+    async fn domain(&self, domid: DomId) -> Result<DomainInfo> {
+        let epoch = self.inner.epoch;
+        self.inner
+            .perform(Call::on(Operation::Domain, domid), move |world, at| {
+                world.get(domid).map(|domain| domain.info(domid, at, epoch))
+            })
+            .await
+    }
+
+    async fn create(&self, spec: &DomainSpec, start: Start) -> Result<DomId> {
+        self.inner.build(Operation::Create, spec, None, start).await
+    }
+
+    async fn resume(&self, spec: &DomainSpec, from: OwnedFd, start: Start) -> Result<DomId> {
+        self.inner.build(Operation::Resume, spec, Some(from), start).await
+    }
+
+    async fn suspend(&self, domid: DomId, to: OwnedFd) -> Result<()> {
+        let call = Call::on(Operation::Suspend, domid).with_guest();
+        let begun = self.inner.with(|world, at| world.begin(&call, at));
+        let inner = Arc::clone(&self.inner);
+        self.inner.carry_out("suspend", async move { inner.suspend(call, begun, to).await }).await
+    }
+
+    async fn cancel_suspend(&self, domid: DomId) -> Result<()> {
+        let call = Call::on(Operation::CancelSuspend, domid);
+        self.inner.perform(call, move |world, at| world.cancel_suspend(domid, at)).await
+    }
+
+    async fn pause(&self, domid: DomId) -> Result<()> {
+        self.inner.perform(Call::on(Operation::Pause, domid), move |world, at| world.pause(domid, at)).await
+    }
+
+    async fn unpause(&self, domid: DomId) -> Result<()> {
+        let call = Call::on(Operation::Unpause, domid);
+        self.inner.perform(call, move |world, at| world.unpause(domid, at)).await
+    }
+
+    async fn shutdown(&self, domid: DomId, request: ShutdownRequest) -> Result<()> {
+        let call = Call::on(Operation::Shutdown, domid);
+        self.inner.perform(call, move |world, at| world.shutdown(domid, request, at)).await
+    }
+
+    async fn destroy(&self, domid: DomId) -> Result<()> {
+        self.inner.perform(Call::on(Operation::Destroy, domid), move |world, _| world.remove(domid)).await
+    }
+
+    async fn set_memory(&self, domid: DomId, target: MemoryMiB) -> Result<()> {
+        let call = Call { memory: target, ..Call::on(Operation::SetMemory, domid).with_guest() };
+        self.inner.perform(call, move |world, _| world.set_memory(domid, target)).await
+    }
+
+    async fn set_vcpus(&self, domid: DomId, online: VcpuCount) -> Result<()> {
+        let call = Call::on(Operation::SetVcpus, domid).with_guest();
+        self.inner.perform(call, move |world, at| world.set_vcpus(domid, online, at)).await
+    }
+
+    async fn attach_disk(&self, domid: DomId, disk: &DomainDisk) -> Result<()> {
+        self.inner.check_file("disk.path", &disk.path).await?;
+        let disk = disk.clone();
+        let call = Call::on(Operation::AttachDisk, domid).of(disk.device);
+        self.inner.perform(call, move |world, _| world.attach_disk(domid, disk)).await
+    }
+
+    async fn detach_disk(&self, domid: DomId, device: DiskDevice) -> Result<()> {
+        let call = Call::on(Operation::DetachDisk, domid).of(device).with_guest();
+        self.inner.perform(call, move |world, _| world.detach_disk(domid, device)).await
+    }
+
+    async fn attach_nic(&self, domid: DomId, nic: &DomainNic) -> Result<()> {
+        let nic = nic.clone();
+        let call = Call::on(Operation::AttachNic, domid).of(nic.mac);
+        self.inner.perform(call, move |world, _| world.attach_nic(domid, nic)).await
+    }
+
+    async fn detach_nic(&self, domid: DomId, mac: MacAddr) -> Result<()> {
+        let call = Call::on(Operation::DetachNic, domid).of(mac).with_guest();
+        self.inner.perform(call, move |world, _| world.detach_nic(domid, mac)).await
+    }
+
+    async fn consoles(&self, domid: DomId) -> Result<ConsolePaths> {
+        let tasks = self.inner.tasks.clone();
+        self.inner
+            .perform(Call::on(Operation::Consoles, domid), move |world, _| {
+                let domain = world.get_mut(domid)?;
+                if domain.console.is_none() {
+                    let console = Console::open(&domain.name, &tasks).map_err(|error| {
+                        HypervisorError::Device { device: "console".to_owned(), detail: error.to_string() }
+                    })?;
+                    domain.console = Some(Box::new(console));
+                }
+                let serial = domain.console.as_ref().map(|console| console.path.clone());
+                Ok(ConsolePaths { serial, vnc_port: None })
+            })
+            .await
+    }
+
+    fn events(&self) -> DomainEvents {
+        self.inner.world().events.subscribe()
+    }
+}
+
+impl Inner {
+    async fn build(
+        self: &Arc<Self>,
+        operation: Operation,
+        spec: &DomainSpec,
+        from: Option<OwnedFd>,
+        start: Start,
+    ) -> Result<DomId> {
+        let call = Call::building(operation, spec);
+        let begun = self.with(|world, at| world.begin(&call, at));
+        let inner = Arc::clone(self);
+        let spec = spec.clone();
+        self.carry_out(operation.as_str(), async move {
+            inner.check_spec_files(&spec).await?;
+            let saved = match from {
+                Some(from) => Some(read_saved(&spec, from).await?),
+                None => None,
+            };
+            inner.build_checked(&Checked { call, begun, spec, saved, start }).await
+        })
+        .await
+    }
+
+    /// From the reservation on: an error takes the half-built domain off the list again.
+    async fn build_checked(&self, build: &Checked) -> Result<DomId> {
+        let Checked { call, begun, spec, saved, start } = build;
+        let begun = *begun;
+        let domid = self.with(|world, at| match begun.verdict {
+            // What a real host finds out before it begins.
+            Verdict::Fail(
+                failure @ (Failure::NoMemory
+                | Failure::InvalidSpec
+                | Failure::NotAXenHost
+                | Failure::Unsupported
+                | Failure::Closed),
+            ) => Err(world.error(failure, call)),
+            _ => world.admit(spec, at),
+        })?;
+        self.clock.sleep_until(Some(begun.due)).await;
+        self.with(|world, at| {
+            world.check(begun)?;
+            if let Verdict::Fail(failure) = begun.verdict {
+                let error = world.error(failure, call);
+                // It may have been destroyed meanwhile, which is as good.
+                let _gone_already = world.remove(domid);
+                return Err(error);
+            }
+            if world.get(domid).is_err() {
+                return Err(HypervisorError::Failed {
+                    operation: call.operation.as_str(),
+                    code: "destroyed".to_owned(),
+                    log: format!("domain {domid} was destroyed while it was built"),
+                });
+            }
+            world.built(domid, saved.as_ref(), *start, at)?;
+            match begun.verdict {
+                Verdict::Spoil(failure) => Err(world.error(failure, call)),
+                Verdict::Pass | Verdict::Fail(_) => Ok(domid),
+            }
+        })
+    }
+
+    async fn suspend(&self, call: Call, begun: Begun, to: OwnedFd) -> Result<()> {
+        self.clock.sleep_until(Some(begun.due)).await;
+        let domid = call.domid;
+        let saved = self.with(|world, at| {
+            world.check(begun)?;
+            match begun.verdict {
+                Verdict::Fail(failure) => Err(world.error(failure, &call)),
+                Verdict::Pass | Verdict::Spoil(_) => world.begin_suspend(domid, at),
+            }
+        })?;
+        let written = spawn_blocking(move || saved.write(File::from(to))).await;
+        let problem = match written {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(panic) => Some(panic.to_string()),
+        };
+        self.with(|world, at| {
+            world.check(begun)?;
+            if let Some(log) = problem {
+                world.not_suspended(domid, at);
+                return Err(HypervisorError::Failed { operation: "suspend", code: "write".to_owned(), log });
+            }
+            world.suspended(domid, at)?;
+            match begun.verdict {
+                Verdict::Spoil(failure) => Err(world.error(failure, &call)),
+                Verdict::Pass | Verdict::Fail(_) => Ok(()),
+            }
+        })
+    }
+
+    async fn check_spec_files(&self, spec: &DomainSpec) -> Result<()> {
+        if let Some(boot) = &spec.direct_boot {
+            self.check_file("direct_boot.kernel", Path::new(&boot.kernel)).await?;
+            if let Some(ramdisk) = &boot.ramdisk {
+                self.check_file("direct_boot.ramdisk", Path::new(ramdisk)).await?;
+            }
+        }
+        for (index, disk) in spec.disks.iter().enumerate() {
+            self.check_file(&format!("disks[{index}].path"), &disk.path).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_file(&self, field: &str, path: &Path) -> Result<()> {
+        let files = self.world().config.host.files;
+        if files == Files::Trust || tokio::fs::try_exists(path).await.unwrap_or(false) {
+            return Ok(());
+        }
+        let problem = format!("{} does not exist", path.display());
+        Err(HypervisorError::InvalidSpec { field: field.to_owned(), problem })
+    }
+}
+
+/// Reads and checks a stream on a thread of its own: it may be a slow disk or a pipe.
+async fn read_saved(spec: &DomainSpec, from: OwnedFd) -> Result<SavedGuest> {
+    let refuse =
+        |log: String| HypervisorError::Failed { operation: "resume", code: "damaged-stream".to_owned(), log };
+    let saved = spawn_blocking(move || SavedGuest::read(File::from(from)))
+        .await
+        .map_err(|panic| refuse(panic.to_string()))?
+        .map_err(|error| refuse(error.to_string()))?;
+    if saved.vm.is_some_and(|vm| vm != spec.identity.vm) {
+        return Err(HypervisorError::InvalidSpec {
+            field: "identity.vm".to_owned(),
+            problem: "the stream is another VM's".to_owned(),
+        });
+    }
+    Ok(saved)
+}

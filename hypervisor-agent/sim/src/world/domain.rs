@@ -1,0 +1,226 @@
+//! One simulated domain and the guest in it.
+//!
+//! ```text
+//! Building --finished--> Paused <--> Running --end--> Dead(reason) --destroy--> (gone)
+//! guest:   Booting --boot--> Up --request--> Leaving(reason) --shutdown--> the domain's end
+//! ```
+//!
+//! A guest has at most one thing before it, and only while its virtual CPUs run: a pause stops the time that
+//! is left to a boot or a shutdown. CPU time is counted when it is asked for, so a domain at rest costs its
+//! memory and nothing else.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use xenith_common_ids::DomId;
+use xenith_common_units::{MacAddr, MemoryMiB};
+use xenith_hypervisor_agent_types::{
+    DeathReason, DomainDisk, DomainIdentity, DomainInfo, DomainNic, DomainSpec, DomainStatus, GuestFacts,
+    MemorySpec, PlatformKind, VcpuSpec,
+};
+
+use crate::Manners;
+use crate::console::Console;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Run {
+    /// Listed, its call not answered yet.
+    Building,
+    Paused,
+    Running,
+    /// Being written to a stream; the virtual CPUs stand still.
+    Suspending,
+    Dead(DeathReason),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Booting,
+    Up,
+    Leaving(DeathReason),
+}
+
+/// When the guest's next step comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timer {
+    Off,
+    Due(Duration),
+    /// So much running time is left; the virtual CPUs stand still.
+    Held(Duration),
+}
+
+#[derive(Debug)]
+pub(crate) struct Domain {
+    pub name: Box<str>,
+    pub identity: Option<DomainIdentity>,
+    pub kind: PlatformKind,
+    pub run: Run,
+    pub stage: Stage,
+    pub timer: Timer,
+    /// Asked for before the guest could hear it.
+    pub pending: Option<DeathReason>,
+    pub manners: Manners,
+    pub memory: MemoryMiB,
+    pub memory_max: MemoryMiB,
+    pub vcpus: VcpuSpec,
+    pub disks: Vec<DomainDisk>,
+    pub nics: Vec<DomainNic>,
+    pub created: Duration,
+    pub cpu_ns: u64,
+    pub counted_at: Duration,
+    /// How busy each virtual CPU is.
+    pub load_permille: u16,
+    pub console: Option<Box<Console>>,
+}
+
+impl Domain {
+    pub(crate) fn building(spec: &DomainSpec, manners: Manners, at: Duration) -> Self {
+        Self {
+            name: spec.name.as_str().into(),
+            identity: Some(spec.identity),
+            kind: spec.kind,
+            run: Run::Building,
+            stage: Stage::Booting,
+            timer: Timer::Off,
+            pending: None,
+            manners,
+            memory: spec.memory.target,
+            memory_max: spec.memory.max,
+            vcpus: spec.vcpus,
+            disks: spec.disks.clone(),
+            nics: spec.nics.clone(),
+            created: at,
+            cpu_ns: 0,
+            counted_at: at,
+            load_permille: 0,
+            console: None,
+        }
+    }
+
+    /// Made "by xl": running, nobody's.
+    pub(crate) fn foreign(
+        name: &str,
+        kind: PlatformKind,
+        memory: MemorySpec,
+        vcpus: VcpuSpec,
+        at: Duration,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            identity: None,
+            kind,
+            run: Run::Running,
+            stage: Stage::Up,
+            timer: Timer::Off,
+            pending: None,
+            manners: Manners::Polite,
+            memory: memory.target,
+            memory_max: memory.max,
+            vcpus,
+            disks: Vec::new(),
+            nics: Vec::new(),
+            created: at,
+            cpu_ns: 0,
+            counted_at: at,
+            load_permille: 100,
+            console: None,
+        }
+    }
+
+    pub(crate) const fn is_alive(&self) -> bool {
+        !matches!(self.run, Run::Dead(_))
+    }
+
+    /// Whether its guest has booted.
+    pub(crate) fn is_up(&self) -> bool {
+        self.stage != Stage::Booting
+    }
+
+    pub(crate) fn cpu_time_ns(&self, at: Duration) -> u64 {
+        if self.run != Run::Running {
+            return self.cpu_ns;
+        }
+        let ran = at.saturating_sub(self.counted_at).as_nanos();
+        let busy = ran * u128::from(self.vcpus.online.get()) * u128::from(self.load_permille) / 1000;
+        self.cpu_ns.saturating_add(u64::try_from(busy).unwrap_or(u64::MAX))
+    }
+
+    /// To be called before anything changes that CPU time depends on.
+    pub(crate) fn count_cpu(&mut self, at: Duration) {
+        self.cpu_ns = self.cpu_time_ns(at);
+        self.counted_at = at;
+    }
+
+    pub(crate) const fn status(&self) -> DomainStatus {
+        match self.run {
+            Run::Running => DomainStatus::Running,
+            Run::Building | Run::Paused | Run::Suspending => DomainStatus::Paused,
+            Run::Dead(reason) => DomainStatus::Dead(reason),
+        }
+    }
+
+    /// For people, in errors.
+    pub(crate) const fn status_text(&self) -> &'static str {
+        match self.run {
+            Run::Building => "being built",
+            Run::Paused => "paused",
+            Run::Running => "running",
+            Run::Suspending => "being suspended",
+            Run::Dead(_) => "dead",
+        }
+    }
+
+    pub(crate) fn info(&self, domid: DomId, at: Duration, epoch: OffsetDateTime) -> DomainInfo {
+        DomainInfo {
+            domid,
+            name: self.name.to_string(),
+            identity: self.identity,
+            status: self.status(),
+            kind: self.kind,
+            memory: self.memory,
+            memory_max: self.memory_max,
+            vcpus_online: self.vcpus.online.get(),
+            cpu_time_ns: self.cpu_time_ns(at),
+            created: Some(epoch + self.created),
+        }
+    }
+
+    /// What the guest has told; nothing before it is up, and nothing without PV drivers.
+    pub(crate) fn facts(&self, os: &str) -> GuestFacts {
+        if self.stage == Stage::Booting || !self.is_alive() || self.manners == Manners::NoDrivers {
+            return GuestFacts::default();
+        }
+        GuestFacts {
+            addresses: self.nics.iter().flat_map(|nic| addresses(nic.mac)).collect(),
+            os: Some(os.to_owned()),
+            pv_drivers: Some("simulated 1.0".to_owned()),
+            memory_free: Some(MemoryMiB::from_bytes_floor(self.memory.bytes() / 5 * 3)),
+            data: BTreeMap::new(),
+        }
+    }
+}
+
+/// What a guest gives its NIC: a private IPv4 address made of the MAC's last bytes, and the IPv6 link-local
+/// address that RFC 4291 (appendix A) makes of a MAC.
+fn addresses(mac: MacAddr) -> [IpAddr; 2] {
+    let [a, b, c, d, e, f] = mac.octets();
+    let pair = |high: u8, low: u8| u16::from_be_bytes([high, low]);
+    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f));
+    [IpAddr::V4(Ipv4Addr::new(10, d, e, f)), IpAddr::V6(link_local)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_from_the_mac() {
+        let [v4, v6] = addresses("00:16:3e:01:02:03".parse().unwrap());
+        assert_eq!(
+            (v4.to_string().as_str(), v6.to_string().as_str()),
+            ("10.1.2.3", "fe80::216:3eff:fe01:203")
+        );
+    }
+}
