@@ -6,9 +6,9 @@
 //! Life of the link, as [`LinkState`] shows it:
 //!
 //! ```text
-//! connect() ──> Connected ──stream ends, or the daemon breaks the protocol──> Disconnected
-//!                   ^                                                            │
-//!                   └── the daemon answers again; watches are registered again ──┘   (backoff)
+//! connect() ──> Connected ──stream ends, or the daemon errs or stays silent──> Disconnected
+//!                   ^                                                           │
+//!                   └── the stream opens again; watches are registered again ───┘   (backoff)
 //!     any ──shutdown of the task set, or the last handle is dropped──> ShutDown (final)
 //! ```
 //!
@@ -48,6 +48,9 @@ pub struct Options {
     pub first_retry: Duration,
     /// The longest wait between two attempts.
     pub slowest_retry: Duration,
+    /// How long the daemon may owe answers without giving any before the link counts as lost. Its live update
+    /// takes seconds; nothing that it does for a request takes longer.
+    pub answer_patience: Duration,
     /// How many unread events a watch keeps before they become one [`WatchEvent::Lagged`].
     /// The default of 256 holds a burst such as the start of a VM with many devices; at the longest path
     /// it is 768 KiB per watch that nobody reads.
@@ -55,13 +58,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// Retries from 50 ms (a restart of the daemon for an update) up to 5 s (a host that is going down).
+    /// Gives a silent daemon a minute; retries from 50 ms (a restart of the daemon for an update) up to 5 s (a host that is going down).
     #[must_use]
     pub const fn new(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
             first_retry: Duration::from_millis(50),
             slowest_retry: Duration::from_secs(5),
+            answer_patience: Duration::from_secs(60),
             watch_capacity: 256,
         }
     }
@@ -93,7 +97,7 @@ impl Xenstore {
         let seed = u64::from(std::process::id());
         let backoff = Backoff::new(options.first_retry, options.slowest_retry, seed);
         let (link, inbox) = link::pair(&options);
-        let actor = actor::Actor::new(options.endpoint, inbox, backoff, tasks.token());
+        let actor = actor::Actor::new(options, inbox, backoff, tasks.token());
         tasks.spawn("xenstore connection", actor.run(stream));
         Ok(Self { nodes: Nodes::new(link.clone(), Scope::Outside), link })
     }

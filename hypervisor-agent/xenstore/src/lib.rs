@@ -5,7 +5,7 @@
 //! directories, watches that never stall a request, reconnection). On top: [`guest`] (what a guest says
 //! about itself) and [`Incarnation`] (which run of which VM a domain is).
 //!
-//! What always holds: every request ends, with an answer or a typed error, also when the daemon dies; a
+//! What always holds: every request ends, with an answer or a typed error, also when the daemon dies or hangs; a
 //! slow watcher costs a bounded amount of memory and nobody else's time; everything read from a guest's
 //! part of the store is foreign data, bounded and cleaned before it leaves this crate.
 //!

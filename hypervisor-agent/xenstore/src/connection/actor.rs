@@ -7,12 +7,14 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use xenith_common_tasks::{Backoff, CancellationToken};
 
+use super::Options;
 use super::link::{Command, Failure, Inbox, LinkState, OpenTransaction, Orphan, Request, Scope, Session};
 use super::mailbox::Watch;
 use super::pending::{Answer, Pending, Waiting};
@@ -35,6 +37,9 @@ enum Ended {
 
 pub struct Actor {
     endpoint: Endpoint,
+    answer_patience: Duration,
+    /// When the daemon last gave an answer, or began to owe one.
+    progress: Instant,
     inbox: Inbox,
     backoff: Backoff,
     cancel: CancellationToken,
@@ -45,9 +50,11 @@ pub struct Actor {
 }
 
 impl Actor {
-    pub fn new(endpoint: Endpoint, inbox: Inbox, backoff: Backoff, cancel: CancellationToken) -> Self {
+    pub fn new(options: Options, inbox: Inbox, backoff: Backoff, cancel: CancellationToken) -> Self {
         Self {
-            endpoint,
+            endpoint: options.endpoint,
+            answer_patience: options.answer_patience,
+            progress: Instant::now(),
             inbox,
             backoff,
             cancel,
@@ -89,6 +96,8 @@ impl Actor {
             self.register(id, Waiting::Rewatch { id });
         }
         self.inbox.state.send_replace(LinkState::Connected);
+        // Not reset with each answer: that would cost more than the answer. It looks when it fires.
+        let mut watchdog = std::pin::pin!(sleep(self.answer_patience));
         loop {
             input.reserve(READ_SIZE);
             tokio::select! {
@@ -106,12 +115,22 @@ impl Actor {
                     }
                 }
                 () = self.inbox.orphanage.arrived() => self.end_orphans(),
+                () = &mut watchdog => match self.answers_due() {
+                    due if due > Instant::now() => watchdog.as_mut().reset(due),
+                    _ => return Ended::Lost(format!("no answer for {:?}", self.answer_patience)),
+                },
                 command = self.inbox.commands.recv(), if self.pending.len() < MAX_IN_FLIGHT => {
                     let Some(command) = command else { return Ended::ShutDown };
                     self.take_commands(command);
                 }
             }
         }
+    }
+
+    /// When the next answer must have come. An idle connection owes none.
+    fn answers_due(&self) -> Instant {
+        let since = if self.pending.len() == 0 { Instant::now() } else { self.progress };
+        since + self.answer_patience
     }
 
     /// Waits and tries until the stream is open again; `None` to shut down.
@@ -192,6 +211,9 @@ impl Actor {
     }
 
     fn send(&mut self, waiting: Waiting, kind: MessageType, transaction: TxId, payload: Bytes) {
+        if self.pending.len() == 0 {
+            self.progress = Instant::now();
+        }
         let request = self.pending.add(waiting);
         wire::encode(&Message { kind, request, transaction, payload }, &mut self.output)
             .expect("the link and the path check refuse what does not fit into a message");
@@ -205,6 +227,7 @@ impl Actor {
                 let answer = self.pending.settle(message)?;
                 // Only now: a daemon that accepts and then breaks the protocol must not be tried in a circle.
                 self.backoff.reset();
+                self.progress = Instant::now();
                 self.take_answer(answer);
             }
         }

@@ -124,3 +124,22 @@ async fn the_connection_ends_with_its_last_user() {
     soon("the end", state.wait_for(|state| *state == LinkState::ShutDown)).await.unwrap();
     tasks.shut_down(Duration::from_secs(30)).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_silent_daemon_counts_as_lost_and_an_idle_one_does_not() {
+    let patience = Duration::from_millis(700);
+    let lab = Lab::with(|options| Options { answer_patience: patience, ..options }).await;
+    lab.store.write("/a", "1").await.unwrap();
+    let mut state = lab.store.state();
+    state.mark_unchanged();
+    let idle = tokio::time::timeout(patience * 2, state.changed()).await;
+    assert!(idle.is_err(), "nothing was asked, nothing is owed");
+
+    lab.daemon.freeze();
+    let asked = Instant::now();
+    let error = soon("the request fails", lab.store.read("/a")).await.unwrap_err();
+    assert!(matches!(error, XenstoreError::Disconnected { .. }), "{error:?}");
+    assert!(asked.elapsed() >= patience, "not before its time");
+    lab.daemon.thaw();
+    soon("the daemon is used again", async { while lab.store.read("/a").await.is_err() {} }).await;
+}
