@@ -1,0 +1,189 @@
+//! The embedded backend: RocksDB in one folder, for one process.
+//!
+//! Layout: a column family per keyspace; each value has its revision (8 bytes, big endian) in front. The default
+//! column family holds three keys of our own: the newest revision, the schema version, a migration's progress.
+//! Beside RocksDB's files lie `xenith-store` (says that this folder is ours, so that a half deleted store is
+//! never mistaken for an empty one) and `xenith-store.lock` (an advisory lock with the holder's process id).
+//!
+//! **Writes** go to one thread, which takes whatever waits (up to [`writer::MAX_GROUP`]), checks the preconditions
+//! against the database and the group so far, and writes the group as one batch with one `fdatasync`. While the
+//! disk syncs, the next group gathers: throughput follows the load without a timer, a lone commit waits for
+//! nobody. One thread also makes the check-and-write atomic without any lock. The alternative, RocksDB's
+//! optimistic transactions, syncs each commit on its own unless tuned, and gives no total order to publish.
+//!
+//! **Point reads** run inline on the async thread: hot records are in the memtable or the block cache
+//! (microseconds), a cold one costs one `pread` of a few KiB; a hop to a blocking thread costs more than the
+//! usual read. Lists of the inventory never come here. **Scans** go to a blocking thread, a page at a time.
+//!
+//! **Full disk:** the first failed write makes the store read-only. Every second the writer tries to write and
+//! sync a few MiB beside the store; when that works it reopens the database (which drops RocksDB's error state
+//! and tells from the disk which of the unacknowledged commits happened), tells watchers to read again, and
+//! goes on. Other failed writes (EIO) stay read-only until a restart: after a failed `fsync` the kernel may have
+//! dropped the pages, and trying again would report a success that is none.
+//!
+//! **Crash:** acknowledged commits are in the synced write-ahead log. A torn last record was never acknowledged
+//! and is dropped; damage before the end of the log, in a table or in the manifest is refused at open with
+//! [`StoreError::Corrupt`] (`TolerateCorruptedTailRecords`; RocksDB's default, point-in-time, would silently drop
+//! everything behind the damage).
+
+mod disk;
+mod migrate;
+mod reader;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rocksdb::DB;
+use tokio::sync::{oneshot, watch};
+
+use crate::feed::Feed;
+use crate::{
+    Entry, Health, Keyspace, Revision, ScanPage, ScanRequest, Schema, StateStore, StoreError, Transaction,
+    Watch,
+};
+
+/// How to run it. The defaults are for production.
+#[derive(Debug, Clone)]
+pub struct RocksOptions {
+    /// For blocks of tables read lately; memory in bytes.
+    pub block_cache_bytes: usize,
+    /// How often a full store tries whether there is space again.
+    pub space_probe_interval: Duration,
+}
+
+impl Default for RocksOptions {
+    fn default() -> Self {
+        Self { block_cache_bytes: 64 << 20, space_probe_interval: Duration::from_secs(1) }
+    }
+}
+
+/// What the writer and the readers share.
+struct Shared {
+    path: PathBuf,
+    schema: Schema,
+    options: RocksOptions,
+    /// `None` only while it is reopened, or when that failed for lack of space.
+    db: RwLock<Option<DB>>,
+    feed: Arc<Feed>,
+    health: watch::Sender<Health>,
+    /// Held open for the advisory lock; dropped last.
+    _lock: disk::FolderLock,
+}
+
+impl Shared {
+    fn db(&self) -> RwLockReadGuard<'_, Option<DB>> {
+        // A panic of a reader leaves nothing half done; one of the writer ends the writer, and reads may go on.
+        self.db.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn full(&self) -> StoreError {
+        StoreError::StorageFull { path: self.path.clone() }
+    }
+}
+
+/// The store in a folder. See the module's documentation.
+pub struct RocksStore {
+    shared: Arc<Shared>,
+    commits: Option<writer::Inbox>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for RocksStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RocksStore({})", self.shared.path.display())
+    }
+}
+
+impl RocksStore {
+    /// Opens the store in `path`, or makes a new one if the folder is empty or missing. Runs migrations. Blocks:
+    /// call it before the runtime serves, or from `spawn_blocking`.
+    pub fn open(path: impl AsRef<Path>, schema: Schema) -> Result<Self, StoreError> {
+        Self::open_with(path, schema, RocksOptions::default())
+    }
+
+    /// [`Self::open`] with options.
+    pub fn open_with(
+        path: impl AsRef<Path>,
+        schema: Schema,
+        options: RocksOptions,
+    ) -> Result<Self, StoreError> {
+        let path = path.as_ref().to_owned();
+        let lock = disk::FolderLock::take(&path)?;
+        let db = disk::open(&path, &schema, &options)?;
+        migrate::ensure_schema(&db, &path, &schema)?;
+        let revision = disk::read_revision(&db, &path)?;
+        let shared = Arc::new(Shared {
+            path,
+            schema,
+            options,
+            db: RwLock::new(Some(db)),
+            feed: Feed::new(revision),
+            health: watch::Sender::new(Health::Writable),
+            _lock: lock,
+        });
+        let (commits, writer) = writer::start(Arc::clone(&shared))?;
+        Ok(Self { shared, commits: Some(commits), writer: Some(writer) })
+    }
+
+    /// Makes a consistent copy in `target`, which must not exist; same file system: hard links, no copying.
+    /// It can be opened as a store. Blocks.
+    pub fn checkpoint(&self, target: &Path) -> Result<(), StoreError> {
+        match &*self.shared.db() {
+            Some(db) => disk::checkpoint(db, target),
+            None => Err(self.shared.full()),
+        }
+    }
+}
+
+impl Drop for RocksStore {
+    /// Waits for the writer: commits under way are finished, and the folder can be opened again afterwards.
+    fn drop(&mut self) {
+        self.commits = None;
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!(path = %self.shared.path.display(), "the store's writer had panicked");
+        }
+    }
+}
+
+#[async_trait]
+impl StateStore for RocksStore {
+    async fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        reader::get(&self.shared, keyspace, key)
+    }
+
+    async fn scan(&self, request: ScanRequest) -> Result<ScanPage, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        // Errs only when the runtime shuts down (scans do not panic).
+        tokio::task::spawn_blocking(move || reader::scan(&shared, &request))
+            .await
+            .unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn commit(&self, transaction: Transaction) -> Result<Revision, StoreError> {
+        transaction.check_limits()?;
+        let (answer, answered) = oneshot::channel();
+        match &self.commits {
+            Some(commits) => commits.send(transaction, answer).await?,
+            None => return Err(StoreError::Closed),
+        }
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn watch(&self, keyspace: Keyspace, prefix: &[u8], since: Revision) -> Watch {
+        self.shared.feed.watch(keyspace, prefix, since)
+    }
+
+    fn revision(&self) -> Revision {
+        self.shared.feed.latest()
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+}
