@@ -21,5 +21,8 @@ help: ## Show this list
 setup: check-cargo ## Install the Debian packages that are missing
 	@cargo xtask setup
 
+lab: check-cargo ## Real Xen hosts in QEMU until Ctrl-C; HOSTS=2 for two
+	@exec cargo xtask lab $(if $(HOSTS),--hosts $(HOSTS))
+
 test: check-cargo ## All checks and tests
 	@cargo xtask test

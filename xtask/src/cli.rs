@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::setup::Purpose;
-use crate::{crate_graph, docs, licences, manifests, setup, sizes, test};
+use crate::{crate_graph, docs, lab, licences, manifests, setup, sizes, test};
 
 /// Builds, checks and tests Xenith. `make help` lists the everyday commands.
 #[derive(Parser)]
@@ -39,6 +39,12 @@ enum Verb {
     Manifests,
     /// Check links between documents, and that ARCHITECTURE.md tells truly what is built
     Docs,
+    /// Start real Xen hosts in QEMU and keep them until Ctrl-C
+    Lab {
+        /// How many: xen1, xen2 and so on
+        #[arg(long, default_value_t = 1)]
+        hosts: u8,
+    },
     /// Do everything that `make test` promises
     Test {
         /// Do not look for Debian packages
@@ -82,6 +88,7 @@ pub fn run() -> Result<()> {
         Verb::Licences => licences::run(),
         Verb::Manifests => manifests::run(),
         Verb::Docs => docs::run(),
+        Verb::Lab { hosts } => lab::run(hosts),
         Verb::Test { no_setup } => test::run(if no_setup { test::Setup::Skip } else { test::Setup::Install }),
     }
 }

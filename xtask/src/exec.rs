@@ -1,6 +1,7 @@
 //! Running other programs: what is run can be shown, repeated by hand, and its tests counted.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::{env, thread};
@@ -40,6 +41,12 @@ pub fn run(command: &mut Command) -> Result<()> {
         bail!("{} failed ({status})", shown(command));
     }
     Ok(())
+}
+
+/// Becomes the command; returns only if that cannot be done.
+pub fn replace(command: &mut Command) -> Result<()> {
+    let error = prepared(command)?.exec();
+    Err(error).with_context(|| format!("cannot start {}", shown(command)))
 }
 
 /// Runs to the end and returns what was printed; a failure carries the program's own message.

@@ -4,6 +4,7 @@ mod cli;
 mod crate_graph;
 mod docs;
 mod exec;
+mod lab;
 mod licences;
 mod manifests;
 mod setup;

@@ -71,8 +71,9 @@ const OWN_CHECKS: [OwnCheck; 5] = [
 ];
 
 fn checks(progress: &mut Progress) {
+    // The names are enough: `cargo fmt --all` mends it.
     progress.run(step("fmt", "is the code formatted", "2 seconds", "cargo fmt --all -- --check"), || {
-        exec::run(&mut cargo(&["fmt", "--all", "--", "--check"]))
+        exec::run(&mut cargo(&["fmt", "--all", "--", "--check", "-l"]))
     });
     for (name, what, check) in OWN_CHECKS {
         progress.run(step(name, what, "a second", &format!("cargo xtask {name}")), check);

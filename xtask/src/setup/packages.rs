@@ -61,13 +61,12 @@ pub const PACKAGES: &[Package] = &[
         "xenstore-utils",
         "xenstore-ls and its like, the other side of the xenstore tests",
     ),
-    package(Purpose::Lab, "busybox-static", "userland of the small test guests"),
-    package(Purpose::Lab, "cpio", "packs initramfs archives"),
-    package(Purpose::Lab, "mmdebstrap", "makes the root filesystem of a lab host"),
+    package(Purpose::Lab, "e2fsprogs", "makes the file system of a lab host's disk"),
+    package(Purpose::Lab, "mmdebstrap", "fetches and unpacks what a lab host is made of"),
     package(Purpose::Lab, "openssh-client", "the way into a lab host"),
     package(Purpose::Lab, "qemu-system-x86", "the machine that a lab host runs in"),
-    package(Purpose::Lab, "qemu-utils", "makes and copies disk images"),
-    package(Purpose::Lab, "zstd", "packs the root filesystem for the cache"),
+    package(Purpose::Lab, "qemu-utils", "makes disk images"),
+    package(Purpose::Lab, "uidmap", "lets mmdebstrap work without root"),
     package(Purpose::Ui, "chromium", "the browser of the end-to-end tests"),
 ];
 
