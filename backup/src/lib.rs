@@ -1,0 +1,31 @@
+//! Backups of disks: every restore point is a full, only what is new is stored, nothing is ever merged.
+//!
+//! From the disk to the store: [`ingest`] reads a `BlockSource`, [`chunk`] cuts it, [`id`] names the chunks,
+//! [`index`] knows which the repository has, [`packer`] fills packs with the rest in the container of
+//! [`format`], [`map`] says which chunk lies where, and [`manifest`] commits. Back again: [`reader`] makes any
+//! backup a `BlockSource`, [`restore`] writes it out. [`session`] and [`gc`] keep writers and collectors apart
+//! without a lock. [`store`] is the seam to folders and object stores, [`keys`] holds the keys.
+//!
+//! `docs/backup-format.md` describes every byte and the proofs; the crate depends on `common` only.
+
+pub mod chunk;
+pub mod crypto;
+pub mod error;
+pub mod format;
+pub mod gc;
+pub mod id;
+pub mod index;
+pub mod ingest;
+pub mod keys;
+pub mod manifest;
+pub mod map;
+pub mod packer;
+pub mod reader;
+pub mod repo;
+pub mod restore;
+pub mod session;
+pub mod store;
+pub mod verify;
+
+pub use error::{BackupError, Result};
+pub use repo::Repository;

@@ -1,0 +1,62 @@
+//! What the subcommands do: parse what clap cannot, call the library, print.
+
+mod backup;
+mod list;
+mod open;
+mod restore;
+mod verify;
+
+use std::process::ExitCode;
+
+use xenith_backup::BackupError;
+
+use crate::cli::{ChunkMode, Cli, Command, KeyArgs};
+
+/// Damage was found: scripts tell it from failures.
+pub const DAMAGED: u8 = 3;
+
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let key = &cli.key;
+    match cli.command {
+        Command::Init { repo, chunks } => init(&repo, chunks, key),
+        Command::Backup { repo, disks, changed_ranges, level, workers, tags, output } => {
+            let repo = open::repository(&repo, key)?;
+            let request = backup::Request { disks, changed_ranges, level, workers, tags };
+            backup::run(&repo, request, output.output)
+        }
+        Command::List { repo, output } => list::run(&open::repository(&repo, key)?, output.output),
+        Command::Restore { repo, what, dst, overwrite } => {
+            let existing = if overwrite { restore::Existing::Overwrite } else { restore::Existing::Refuse };
+            restore::run(&open::repository(&repo, key)?, &what, &dst, existing)
+        }
+        Command::Verify { repo, deep, quick, output } => {
+            verify::run(&open::repository(&repo, key)?, verify::level(deep, quick), output.output)
+        }
+    }
+}
+
+fn init(repo: &str, chunks: ChunkMode, key: &KeyArgs) -> anyhow::Result<ExitCode> {
+    use xenith_backup::chunk::Chunking;
+    use xenith_backup::keys::{KdfCost, Keyring};
+    let chunking = match chunks {
+        ChunkMode::Content => Chunking::default(),
+        ChunkMode::Fixed => Chunking::FIXED,
+    };
+    let credential = open::credential(key)?;
+    let store = open::store_for_init(repo)?;
+    let made =
+        xenith_backup::Repository::init(store, &Keyring::create(chunking), &credential, KdfCost::DEFAULT)?;
+    println!("repository {} made at {repo}", made.keyring().repo());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The exit code an error stands for.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let code = match error.downcast_ref::<BackupError>() {
+        Some(BackupError::Damaged { .. } | BackupError::Missing { .. }) => DAMAGED,
+        Some(BackupError::WrongKey) => 4,
+        Some(BackupError::NotFound { .. } | BackupError::Ambiguous { .. }) => 5,
+        _ => 1,
+    };
+    ExitCode::from(code)
+}

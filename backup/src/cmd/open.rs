@@ -1,0 +1,42 @@
+//! From words on the command line to an opened repository.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use xenith_backup::Repository;
+use xenith_backup::keys::Credential;
+use xenith_backup::store::{LocalStore, ObjectStore, RetryingStore};
+
+use crate::cli::KeyArgs;
+
+pub fn credential(key: &KeyArgs) -> anyhow::Result<Credential> {
+    if let Some(path) = &key.key_file {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        return Credential::from_key_file(&text)
+            .with_context(|| format!("{} does not hold 64 hex digits", path.display()));
+    }
+    match &key.passphrase {
+        Some(text) if !text.is_empty() => Ok(Credential::Passphrase(text.clone())),
+        _ => bail!("no key: set XENITH_PASSPHRASE or give --key-file"),
+    }
+}
+
+fn patient(store: impl ObjectStore + 'static) -> Arc<dyn ObjectStore> {
+    Arc::new(RetryingStore::new(store, Duration::from_millis(200), Duration::from_secs(180)))
+}
+
+pub fn store(repo: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    Ok(patient(LocalStore::open(Path::new(repo))?))
+}
+
+pub fn store_for_init(repo: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    Ok(patient(LocalStore::create_root(Path::new(repo))?))
+}
+
+pub fn repository(repo: &str, key: &KeyArgs) -> anyhow::Result<Repository> {
+    let credential = credential(key)?;
+    Ok(Repository::open(store(repo)?, &credential)?)
+}

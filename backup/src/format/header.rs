@@ -1,0 +1,160 @@
+//! The first 128 bytes of an object.
+
+use crate::crypto::{Cipher, Secret32, WRAPPED_LEN};
+use crate::error::{BackupError, Result};
+use crate::id::KekId;
+use crate::keys::Keyring;
+
+pub const HEADER_LEN: usize = 128;
+const MAGIC: &[u8; 8] = b"XENITHB1";
+/// How the object key is wrapped: by a KEK of the keyring.
+const WRAP_KEK: u8 = 1;
+/// Sealed to the repository's public key: whoever wrote it cannot read it again.
+const WRAP_SEALED: u8 = 2;
+
+/// What an object is. The number is in its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ObjectKind {
+    Pack = 1,
+    Index = 2,
+    Manifest = 3,
+    Plan = 4,
+    Session = 5,
+}
+
+impl ObjectKind {
+    const fn parse(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Pack),
+            2 => Some(Self::Index),
+            3 => Some(Self::Manifest),
+            4 => Some(Self::Plan),
+            5 => Some(Self::Session),
+            _ => None,
+        }
+    }
+
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pack => "pack",
+            Self::Index => "index segment",
+            Self::Manifest => "manifest",
+            Self::Plan => "plan",
+            Self::Session => "session",
+        }
+    }
+}
+
+/// A parsed header. Its fields are not authentic until the key was unwrapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    pub kind: ObjectKind,
+    pub cipher: Cipher,
+    wrap: u8,
+    kek: KekId,
+    wrapped: [u8; WRAPPED_LEN],
+    ephemeral: [u8; 32],
+}
+
+impl Header {
+    /// A header for a new object with its fresh key.
+    pub(super) fn create(kind: ObjectKind, keyring: &Keyring) -> (Self, Secret32) {
+        let key = Secret32::random();
+        let mut header = Self {
+            kind,
+            cipher: Cipher::for_this_machine(),
+            wrap: WRAP_KEK,
+            kek: keyring.current_kek(),
+            wrapped: [0; WRAPPED_LEN],
+            ephemeral: [0; 32],
+        };
+        let aad = header.aad(keyring);
+        header.wrapped =
+            keyring.wrap_key(header.kek).expect("the current KEK is in the ring").wrap(&aad, &key);
+        (header, key)
+    }
+
+    fn aad(&self, keyring: &Keyring) -> Vec<u8> {
+        let mut aad = keyring.repo().0.to_vec();
+        aad.extend_from_slice(MAGIC);
+        aad.extend_from_slice(&[self.kind as u8, self.cipher as u8, self.wrap, 0]);
+        aad.extend_from_slice(&self.kek.0);
+        aad.extend_from_slice(&self.ephemeral);
+        aad
+    }
+
+    pub(super) fn encode(&self) -> [u8; HEADER_LEN] {
+        let mut out = [0; HEADER_LEN];
+        out[..8].copy_from_slice(MAGIC);
+        out[8..12].copy_from_slice(&[self.kind as u8, self.cipher as u8, self.wrap, 0]);
+        out[12..28].copy_from_slice(&self.kek.0);
+        out[28..28 + WRAPPED_LEN].copy_from_slice(&self.wrapped);
+        out[88..120].copy_from_slice(&self.ephemeral);
+        out
+    }
+
+    /// Reads a header; the error is what is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
+        let bytes: &[u8; HEADER_LEN] =
+            bytes.get(..HEADER_LEN).and_then(|b| b.try_into().ok()).ok_or("it is shorter than a header")?;
+        if &bytes[..8] != MAGIC {
+            return Err("it does not start with the magic number");
+        }
+        let header = Self {
+            kind: ObjectKind::parse(bytes[8]).ok_or("its kind is unknown")?,
+            cipher: Cipher::parse(bytes[9]).ok_or("its cipher is unknown")?,
+            wrap: bytes[10],
+            kek: KekId(bytes[12..28].try_into().expect("16 bytes")),
+            wrapped: bytes[28..88].try_into().expect("60 bytes"),
+            ephemeral: bytes[88..120].try_into().expect("32 bytes"),
+        };
+        if header.encode() != *bytes {
+            return Err("its reserved bytes are not zero");
+        }
+        match header.wrap {
+            WRAP_KEK | WRAP_SEALED => Ok(header),
+            _ => Err("its key is wrapped in an unknown way"),
+        }
+    }
+
+    /// The object key, if the header is authentic and of `kind`.
+    pub fn unwrap_key(&self, kind: ObjectKind, keyring: &Keyring, object: &str) -> Result<Secret32> {
+        if self.kind != kind {
+            let detail = format!("it says it is a {}, not a {}", self.kind.name(), kind.name());
+            return Err(BackupError::damaged(object, detail));
+        }
+        if self.wrap != WRAP_KEK {
+            return Err(BackupError::damaged(object, "it is sealed to a public key this ring does not have"));
+        }
+        let wrap = keyring.wrap_key(self.kek).ok_or_else(|| {
+            BackupError::damaged(object, format!("its key {} is not in the ring", self.kek))
+        })?;
+        wrap.unwrap(&self.aad(keyring), &self.wrapped)
+            .map_err(|_| BackupError::damaged(object, "its header is not authentic"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_with_any_bit_flipped_is_refused() {
+        let ring = Keyring::for_tests();
+        let (header, key) = Header::create(ObjectKind::Pack, &ring);
+        let bytes = header.encode();
+        assert_eq!(Header::parse(&bytes), Ok(header.clone()));
+        assert_eq!(header.unwrap_key(ObjectKind::Pack, &ring, "p").unwrap(), key);
+        assert!(header.unwrap_key(ObjectKind::Index, &ring, "p").is_err());
+        for bit in 0..HEADER_LEN * 8 {
+            let mut bad = bytes;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let opened = Header::parse(&bad)
+                .map_err(|e| BackupError::damaged("p", e))
+                .and_then(|h| h.unwrap_key(ObjectKind::Pack, &ring, "p"));
+            assert!(opened.is_err(), "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Where each chunk lies: a cache of what the packs' footers say, kept in sorted segments.
+//!
+//! What always holds: an entry is a fact about an immutable pack ("pack P has chunk C at O"), so an index is
+//! never wrong, only incomplete or about packs that are gone. Entries count only while the store lists their
+//! pack. Packs that no segment covers (a run was interrupted, a segment was lost) are read by their footers.
+//! Losing every segment costs time, never data.
+
+mod segment;
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+
+use crate::error::{BackupError, Result};
+use crate::format::{
+    Codec, Footer, FrameKind, FrameOpener, FrameRecord, HEADER_LEN, ObjectKind, TRAILER_LEN, Trailer,
+};
+use crate::id::{ChunkId, ObjectHash};
+use crate::packer::StoredPack;
+use crate::repo::Repository;
+use crate::store::{ObjectKey, StoreError};
+
+pub use segment::{ENTRY_LEN, IndexEntry, Segment};
+
+/// Largest segment object.
+const MAX_SEGMENT: u64 = crate::format::MAX_OBJECT;
+
+/// A chunk's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    pub pack: ObjectHash,
+    pub offset: u64,
+    pub record: FrameRecord,
+}
+
+#[must_use]
+pub fn pack_key(name: &ObjectHash) -> ObjectKey {
+    let hex = name.to_string();
+    ObjectKey::new(format!("packs/{}/{hex}", &hex[..2]))
+}
+
+#[must_use]
+pub fn pack_name(key: &ObjectKey) -> Option<ObjectHash> {
+    let (folder, hex) = key.as_str().strip_prefix("packs/")?.split_once('/')?;
+    ObjectHash::parse(hex).filter(|_| hex.starts_with(folder) && folder.len() == 2)
+}
+
+fn segment_key(name: &ObjectHash) -> ObjectKey {
+    ObjectKey::new(format!("index/{name}"))
+}
+
+/// A pack the store lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackInfo {
+    pub name: ObjectHash,
+    pub size: u64,
+    pub modified: u64,
+}
+
+/// All packs in the store, sorted by name.
+pub fn list_packs(repo: &Repository) -> Result<Vec<PackInfo>> {
+    let listed = repo.store().list("packs/")?;
+    let mut packs: Vec<PackInfo> = listed
+        .into_iter()
+        .filter_map(|info| {
+            Some(PackInfo { name: pack_name(&info.key)?, size: info.size, modified: info.modified })
+        })
+        .collect();
+    packs.sort_unstable_by_key(|pack| pack.name);
+    Ok(packs)
+}
+
+/// Everything a reader or a new session knows about the repository's chunks.
+#[derive(Debug, Default)]
+pub struct Index {
+    packs: Vec<PackInfo>,
+    /// Sorted by id.
+    entries: Vec<IndexEntry>,
+    /// Packs that were found by their footers: the next segment written should cover them.
+    orphans: Vec<StoredPack>,
+    /// Packs and segments that could not be used, and why.
+    problems: Vec<BackupError>,
+}
+
+impl Index {
+    /// Reads all segments, and the footers of packs that none covers.
+    pub fn load(repo: &Repository) -> Result<Self> {
+        let packs = list_packs(repo)?;
+        let mut index = Self { packs, ..Self::default() };
+        let mut covered = vec![false; index.packs.len()];
+        for info in repo.store().list("index/")? {
+            match read_segment(repo, &info.key) {
+                Ok(segment) => index.take_segment(&segment, &mut covered),
+                // Merged and deleted since the listing: what replaced it is found as orphans at worst.
+                Err(BackupError::Store(StoreError::NotFound { .. })) => {}
+                Err(error @ BackupError::Damaged { .. }) => index.problems.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        for (number, _) in covered.iter().enumerate().filter(|(_, covered)| !**covered) {
+            index.take_orphan(repo, number)?;
+        }
+        index.entries.sort_unstable_by_key(|entry| (entry.id, entry.pack));
+        index.entries.dedup_by_key(|entry| (entry.id, entry.pack));
+        Ok(index)
+    }
+
+    fn pack_number(&self, name: &ObjectHash) -> Option<u32> {
+        self.packs.binary_search_by_key(name, |pack| pack.name).ok().map(|at| at as u32)
+    }
+
+    fn take_segment(&mut self, segment: &Segment, covered: &mut [bool]) {
+        let numbers: Vec<Option<u32>> = segment.packs.iter().map(|name| self.pack_number(name)).collect();
+        for number in numbers.iter().flatten() {
+            covered[*number as usize] = true;
+        }
+        self.entries.extend(segment.entries.iter().filter_map(|entry| {
+            let pack = numbers.get(entry.pack as usize).copied().flatten()?;
+            Some(entry.in_pack(pack))
+        }));
+    }
+
+    fn take_orphan(&mut self, repo: &Repository, number: usize) -> Result<()> {
+        let PackInfo { name, size, .. } = self.packs[number];
+        match read_pack_footer(repo, &name, size) {
+            Ok(footer) => {
+                let frames = footer.frames().to_vec();
+                self.entries.extend(
+                    frames.iter().map(|(offset, record)| IndexEntry::of(number as u32, *offset, record)),
+                );
+                self.orphans.push(StoredPack { name, size, frames });
+            }
+            Err(BackupError::Store(StoreError::NotFound { .. })) => {}
+            Err(error @ BackupError::Damaged { .. }) => self.problems.push(error),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// All known places of a chunk or page.
+    pub fn places<'a>(&'a self, id: &'a ChunkId) -> impl Iterator<Item = Location> + 'a {
+        let from = self.entries.partition_point(|entry| entry.id < *id);
+        self.entries[from..].iter().take_while(move |entry| entry.id == *id).map(|entry| Location {
+            pack: self.packs[entry.pack as usize].name,
+            offset: u64::from(entry.offset),
+            record: entry.record(),
+        })
+    }
+
+    #[must_use]
+    pub fn packs(&self) -> &[PackInfo] {
+        &self.packs
+    }
+
+    #[must_use]
+    pub fn entries(&self) -> &[IndexEntry] {
+        &self.entries
+    }
+
+    #[must_use]
+    pub fn orphans(&self) -> &[StoredPack] {
+        &self.orphans
+    }
+
+    #[must_use]
+    pub fn problems(&self) -> &[BackupError] {
+        &self.problems
+    }
+}
+
+/// Reads a segment and checks that it is what its name says.
+pub fn read_segment(repo: &Repository, key: &ObjectKey) -> Result<Segment> {
+    let body = repo.store().read(key, MAX_SEGMENT)?;
+    let name = format!("index segment {key}");
+    if key.as_str() != segment_key(&ObjectHash::of(&body)).as_str() {
+        return Err(BackupError::damaged(name, "its bytes are not those it was named after"));
+    }
+    Segment::open(&body, repo.keyring(), &name)
+}
+
+/// Reads a pack's footer without the pack.
+pub fn read_pack_footer(repo: &Repository, name: &ObjectHash, size: u64) -> Result<Footer> {
+    let (key, label) = (pack_key(name), format!("pack {name}"));
+    let head = repo.store().read_range(&key, 0..HEADER_LEN as u64)?;
+    let opener = FrameOpener::new(&head, ObjectKind::Pack, repo.keyring(), &label)?;
+    let first = 64 * 1024;
+    let tail = repo.store().read_range(&key, size.saturating_sub(first)..size)?;
+    let trailer = Trailer::parse(&tail, size).map_err(|detail| BackupError::damaged(&label, detail))?;
+    let needed = u64::from(trailer.footer) + TRAILER_LEN as u64;
+    let tail =
+        if needed > tail.len() as u64 { repo.store().read_range(&key, size - needed..size)? } else { tail };
+    Footer::open(&opener, &tail, size)
+}
+
+/// What a session adds: chunks claimed by its threads, and packs stored but not yet in a segment.
+#[derive(Debug)]
+pub struct IndexWriter {
+    claims: Vec<Mutex<HashSet<ChunkId>>>,
+    pending: Mutex<Vec<StoredPack>>,
+}
+
+impl Default for IndexWriter {
+    fn default() -> Self {
+        Self { claims: (0..64).map(|_| Mutex::default()).collect(), pending: Mutex::default() }
+    }
+}
+
+impl IndexWriter {
+    /// A segment is written at this many entries: 12 MiB, and 256 Ki ids of claims in memory.
+    const FLUSH_AT: usize = 256 * 1024;
+
+    /// Whether the caller is the first in this session to store `id`, and has to.
+    pub fn claim(&self, id: &ChunkId) -> bool {
+        let shard = &self.claims[usize::from(id.0[31]) % self.claims.len()];
+        shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(*id)
+    }
+
+    /// Notes a stored pack; writes a segment when enough have come together.
+    pub fn add(&self, repo: &Repository, pack: StoredPack) -> Result<()> {
+        let full = {
+            let mut pending = self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            pending.push(pack);
+            let entries: usize = pending.iter().map(|pack| pack.frames.len()).sum();
+            if entries < Self::FLUSH_AT {
+                return Ok(());
+            }
+            std::mem::take(&mut *pending)
+        };
+        write_segment(repo, &full)
+    }
+
+    /// Writes what is left.
+    pub fn flush(&self, repo: &Repository) -> Result<()> {
+        let left =
+            std::mem::take(&mut *self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        if left.is_empty() { Ok(()) } else { write_segment(repo, &left) }
+    }
+}
+
+/// Writes a segment that covers `packs`.
+pub fn write_segment(repo: &Repository, packs: &[StoredPack]) -> Result<()> {
+    let (bytes, hash) = Segment::of(packs).seal(repo.keyring());
+    match repo.store().create(&segment_key(&hash), &[bytes]) {
+        Err(StoreError::AlreadyExists { .. }) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Keeps the kinds apart in one byte with the codec.
+pub(crate) const fn kind_codec(kind: FrameKind, codec: Codec) -> u8 {
+    (kind as u8) << 4 | codec as u8
+}

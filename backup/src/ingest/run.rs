@@ -1,0 +1,224 @@
+//! A run from session to manifest.
+
+use std::sync::Mutex;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use xenith_common_block::RangeSet;
+
+use super::tasks::{Base, Tasks};
+use super::worker::{DiskWork, Shared, Worker};
+use super::{DiskJob, Options, Progress};
+use crate::error::{BackupError, Result};
+use crate::gc;
+use crate::id::{ChunkId, ObjectHash};
+use crate::index::{Index, IndexWriter, pack_key};
+use crate::manifest::{self, DiskRecord, Manifest};
+use crate::map::{Shape, TreeBuilder, TreeReader};
+use crate::packer::{PackLimits, Packer};
+use crate::reader::ChunkReader;
+use crate::repo::Repository;
+use crate::session::{Session, host_name};
+
+/// Backs up `jobs` as one backup and returns its manifest, which is then committed.
+pub fn backup(
+    repo: &Repository,
+    jobs: Vec<DiskJob<'_>>,
+    options: &Options,
+    progress: &Progress,
+) -> Result<Manifest> {
+    check_names(&jobs)?;
+    let mut session = Session::open(repo)?;
+    // The order matters: session, then plans, then packs and manifests (see `gc`).
+    let plans = gc::published(repo)?;
+    session.saw(plans.iter().map(|plan| plan.name.clone()).collect())?;
+    let mut doomed: Vec<ObjectHash> = plans.iter().flat_map(|plan| plan.packs.iter().copied()).collect();
+    doomed.sort_unstable();
+    let forgotten: Vec<_> = plans.iter().flat_map(|plan| plan.forget.iter().copied()).collect();
+    let index = Index::load(repo)?;
+    let (mut manifests, _) = manifest::list(repo)?;
+    manifests.retain(|manifest| !forgotten.contains(&manifest.id));
+    let shared = Shared {
+        repo,
+        session: &session,
+        index: &index,
+        doomed: &doomed,
+        writer: IndexWriter::default(),
+        data: Packer::new(repo.keyring().clone(), PackLimits::DATA),
+        maps: Packer::new(repo.keyring().clone(), PackLimits::MAPS),
+        progress,
+        level: options.level,
+        stop: false.into(),
+    };
+    for orphan in index.orphans() {
+        shared.writer.add(repo, orphan.clone())?;
+    }
+    let disks = store_disks(&shared, jobs, &manifests, options)?;
+    shared.writer.flush(repo)?;
+    let manifest = Manifest {
+        id: session.id(),
+        created: session.started(),
+        host: host_name(),
+        tags: options.tags.clone(),
+        disks,
+        attachments: options.attachments.clone(),
+    };
+    gc::check_before_commit(repo, session.saw_plans())?;
+    manifest::commit(repo, &manifest)?;
+    if let Err(error) = session.end() {
+        // The backup is committed; its session ends with its lease.
+        tracing::warn!(%error, "the session could not be ended");
+    }
+    Ok(manifest)
+}
+
+fn check_names(jobs: &[DiskJob<'_>]) -> Result<()> {
+    for (at, job) in jobs.iter().enumerate() {
+        let odd = |c: char| c.is_control() || matches!(c, '@' | '=' | ',');
+        if job.name.is_empty() || job.name.len() > 200 || job.name.contains(odd) {
+            return Err(BackupError::Invalid(format!(
+                "{:?} cannot name a disk: give 1 to 200 letters without @ = , and control characters",
+                job.name
+            )));
+        }
+        if jobs[..at].iter().any(|other| other.name == job.name) {
+            return Err(BackupError::Invalid(format!("two disks are named {}", job.name)));
+        }
+    }
+    Ok(())
+}
+
+/// Runs the storing threads and works through the disks one after another.
+fn store_disks(
+    shared: &Shared<'_>,
+    jobs: Vec<DiskJob<'_>>,
+    manifests: &[Manifest],
+    options: &Options,
+) -> Result<Vec<DiskRecord>> {
+    let total = jobs.iter().map(|job| job.source.size()).sum();
+    shared.progress.total.store(total, Ordering::Relaxed);
+    let reader = ChunkReader::new(shared.repo.clone());
+    std::thread::scope(|scope| {
+        for (packer, threads) in [(&shared.data, 2), (&shared.maps, 1)] {
+            for _ in 0..threads {
+                scope.spawn(move || {
+                    packer.store_loop(&|pack, parts| {
+                        shared.repo.store().create(&pack_key(&pack.name), parts)?;
+                        shared.writer.add(shared.repo, pack.clone())
+                    });
+                });
+            }
+        }
+        let work = || -> Result<Vec<DiskRecord>> {
+            let mut disks = Vec::new();
+            for job in jobs {
+                disks.push(store_disk(shared, job, manifests, (options, &reader))?);
+            }
+            shared.data.flush()?;
+            shared.maps.flush()?;
+            Ok(disks)
+        };
+        let result = work();
+        if result.is_err() {
+            shared.data.fail(BackupError::Cancelled);
+            shared.maps.fail(BackupError::Cancelled);
+        }
+        shared.data.finish();
+        shared.maps.finish();
+        // A storing thread's error is the cause; what the others report are its echoes.
+        match (shared.data.take_failure(), shared.maps.take_failure(), result) {
+            (Some(error), _, Err(BackupError::Cancelled)) if !matches!(error, BackupError::Cancelled) => {
+                Err(error)
+            }
+            (_, Some(error), Err(BackupError::Cancelled)) if !matches!(error, BackupError::Cancelled) => {
+                Err(error)
+            }
+            (_, _, result) => result,
+        }
+    })
+}
+
+/// The base to count changes from, or why there is none.
+fn choose_base<'a>(
+    job: &DiskJob<'_>,
+    manifests: &'a [Manifest],
+    repo: &Repository,
+) -> Result<(&'a DiskRecord, RangeSet), String> {
+    let Some(changed) = &job.changed else {
+        return Err("the changed ranges are not known".to_owned());
+    };
+    let base = manifests.iter().rev().find_map(|manifest| manifest.disk(&job.name));
+    let base = base.ok_or_else(|| format!("this is the first backup of {}", job.name))?;
+    if base.chunking != repo.chunking() {
+        return Err("the newest backup was cut differently".to_owned());
+    }
+    Ok((base, changed.clone()))
+}
+
+fn store_disk(
+    shared: &Shared<'_>,
+    job: DiskJob<'_>,
+    manifests: &[Manifest],
+    (options, reader): (&Options, &ChunkReader),
+) -> Result<DiskRecord> {
+    let (began, before) = (Instant::now(), shared.progress.snapshot());
+    let base = choose_base(&job, manifests, shared.repo);
+    let whole_because = base.as_ref().err().cloned();
+    let fetch = |id: &ChunkId| reader.page(shared.index, id);
+    let base = base.ok().map(|(disk, changed)| Base {
+        size: disk.size,
+        tree: TreeReader::new(disk.size, disk.root, &fetch),
+        changed,
+    });
+    let shape = Shape::of(job.source.size());
+    let work = DiskWork {
+        source: job.source,
+        tasks: Mutex::new(Tasks::new(job.source, base)),
+        tree: Mutex::new(TreeBuilder::new(shape)),
+        reader,
+    };
+    run_workers(shared, &work, options.workers)?;
+    let tree = work.tree.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut worker = Worker::new(shared)?;
+    let root = tree.finish(|page| worker.page(page))?;
+    worker.flush()?;
+    let mut stats = shared.progress.snapshot();
+    stats.read -= before.read;
+    stats.chunks -= before.chunks;
+    stats.new_chunks -= before.new_chunks;
+    stats.new_bytes -= before.new_bytes;
+    stats.stored -= before.stored;
+    stats.millis = began.elapsed().as_millis() as u64;
+    Ok(DiskRecord {
+        name: job.name,
+        size: job.source.size(),
+        root,
+        chunking: shared.repo.chunking(),
+        stats,
+        whole_because,
+    })
+}
+
+/// Runs workers until the disk is done; the first error that is not an echo is returned.
+fn run_workers(shared: &Shared<'_>, work: &DiskWork<'_>, count: usize) -> Result<()> {
+    let failure: Mutex<Option<BackupError>> = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..count.max(1) {
+            scope.spawn(|| {
+                if let Err(error) = Worker::new(shared).and_then(|mut worker| worker.run(work)) {
+                    shared.stop.store(true, Ordering::Relaxed);
+                    shared.data.fail(BackupError::Cancelled);
+                    shared.maps.fail(BackupError::Cancelled);
+                    let mut first = failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    if first.as_ref().is_none_or(|first| matches!(first, BackupError::Cancelled)) {
+                        *first = Some(error);
+                    }
+                }
+            });
+        }
+    });
+    match failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}

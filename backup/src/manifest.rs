@@ -1,0 +1,192 @@
+//! Manifests: a backup exists when, and only when, its manifest does.
+//!
+//! The manifest is the last object of a run and its one commit point. Its key is the session's id, known from
+//! the session's start; a collector that gives up on a session creates a *revocation* under that same key, so
+//! create-if-absent decides who was first, whatever the clocks say.
+
+use serde::{Deserialize, Serialize};
+
+use crate::chunk::Chunking;
+use crate::error::{BackupError, Result};
+use crate::format::{ObjectBuilder, ObjectKind, Sealed};
+use crate::id::{BackupId, ChunkId};
+use crate::repo::Repository;
+use crate::store::{ObjectKey, StoreError};
+
+/// Largest manifest: a thousand disks with long names.
+const MAX_MANIFEST: u64 = 4 << 20;
+
+/// One disk of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskRecord {
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// The root page of its map; nothing for a disk of zeros.
+    pub root: Option<ChunkId>,
+    pub chunking: Chunking,
+    pub stats: DiskStats,
+    /// Why the whole disk was read, when it was.
+    pub whole_because: Option<String>,
+}
+
+/// What backing up a disk took. Bytes unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskStats {
+    /// Read from the source.
+    pub read: u64,
+    /// Number of chunks that were named.
+    pub chunks: u64,
+    /// Number of chunks that were not in the repository yet.
+    pub new_chunks: u64,
+    /// Plain size of those.
+    pub new_bytes: u64,
+    /// What they take in the repository, with new map pages.
+    pub stored: u64,
+    /// Time it took, in milliseconds.
+    pub millis: u64,
+}
+
+/// A committed backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub id: BackupId,
+    /// When the run began, milliseconds since 1970.
+    pub created: u64,
+    pub host: String,
+    pub tags: Vec<String>,
+    pub disks: Vec<DiskRecord>,
+    /// Opaque to this crate: the VM's definition, for instance.
+    pub attachments: Vec<Attachment>,
+}
+
+/// A small file kept with a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attachment {
+    pub name: String,
+    pub text: String,
+}
+
+impl Manifest {
+    #[must_use]
+    pub fn disk(&self, name: &str) -> Option<&DiskRecord> {
+        self.disks.iter().find(|disk| disk.name == name)
+    }
+
+    /// What retention counts together: backups of the same disks.
+    #[must_use]
+    pub fn series(&self) -> String {
+        let mut names: Vec<&str> = self.disks.iter().map(|disk| disk.name.as_str()).collect();
+        names.sort_unstable();
+        names.join(",")
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case", tag = "what")]
+enum Body {
+    Backup { format: u32, manifest: Manifest },
+    Revoked { format: u32, session: BackupId, at: u64 },
+}
+
+#[must_use]
+pub fn manifest_key(id: &BackupId) -> ObjectKey {
+    ObjectKey::new(format!("manifests/{id}"))
+}
+
+fn create(repo: &Repository, id: &BackupId, body: &Body) -> Result<(), StoreError> {
+    let mut object = ObjectBuilder::new(ObjectKind::Manifest, repo.keyring());
+    object.push_all(&serde_json::to_vec(body).expect("a manifest is plain data"));
+    repo.store().create(&manifest_key(id), &[object.finish().0])
+}
+
+/// Commits a backup. A key that is taken means that a collector revoked the session.
+pub fn commit(repo: &Repository, manifest: &Manifest) -> Result<()> {
+    let body = Body::Backup { format: crate::repo::FORMAT, manifest: manifest.clone() };
+    match create(repo, &manifest.id, &body) {
+        Err(StoreError::AlreadyExists { .. }) => {
+            Err(BackupError::SessionRevoked { session: manifest.id.to_string() })
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Makes sure that session `id` never commits. `false`: it did already.
+pub fn revoke(repo: &Repository, id: &BackupId) -> Result<bool> {
+    let body = Body::Revoked { format: crate::repo::FORMAT, session: *id, at: crate::repo::now_millis() };
+    match create(repo, id, &body) {
+        Ok(()) => Ok(true),
+        Err(StoreError::AlreadyExists { .. }) => Ok(read(repo, id)?.is_none()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The backup `id`; `None` when the session was revoked.
+pub fn read(repo: &Repository, id: &BackupId) -> Result<Option<Manifest>> {
+    let key = manifest_key(id);
+    let bytes = match repo.store().read(&key, MAX_MANIFEST) {
+        Err(StoreError::NotFound { .. }) => {
+            return Err(BackupError::NotFound { what: format!("backup {id}") });
+        }
+        other => other?,
+    };
+    let name = format!("manifest {id}");
+    let plain =
+        Sealed::open(&bytes, ObjectKind::Manifest, repo.keyring(), &name)?.concat(MAX_MANIFEST as usize)?;
+    let body: Body =
+        serde_json::from_slice(&plain).map_err(|error| BackupError::damaged(&name, error.to_string()))?;
+    match body {
+        Body::Backup { manifest, .. } if manifest.id == *id => Ok(Some(manifest)),
+        Body::Revoked { session, .. } if session == *id => Ok(None),
+        _ => Err(BackupError::damaged(name, "it is another backup's manifest under this name")),
+    }
+}
+
+/// Ids of everything under `manifests/`, oldest first, revocations among them.
+pub fn list_ids(repo: &Repository) -> Result<Vec<BackupId>> {
+    let listed = repo.store().list("manifests/")?;
+    let mut ids: Vec<BackupId> = listed
+        .iter()
+        .filter_map(|info| info.key.as_str().strip_prefix("manifests/").and_then(BackupId::parse))
+        .collect();
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+/// All backups, oldest first. Those that cannot be read are given apart, with the reason.
+pub fn list(repo: &Repository) -> Result<(Vec<Manifest>, Vec<BackupError>)> {
+    let (mut manifests, mut problems) = (Vec::new(), Vec::new());
+    for id in list_ids(repo)? {
+        match read(repo, &id) {
+            Ok(Some(manifest)) => manifests.push(manifest),
+            // Revoked, or pruned since the listing.
+            Ok(None) | Err(BackupError::NotFound { .. }) => {}
+            Err(error @ BackupError::Damaged { .. }) => problems.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    manifests.sort_by_key(|manifest| (manifest.created, manifest.id));
+    Ok((manifests, problems))
+}
+
+/// Finds `NAME`, `NAME@latest` or `NAME@ID`, where the first digits of an id will do.
+pub fn find<'a>(manifests: &'a [Manifest], what: &str) -> Result<(&'a Manifest, &'a DiskRecord)> {
+    let (name, id) = what.rsplit_once('@').unwrap_or((what, "latest"));
+    let mut found = manifests
+        .iter()
+        .filter(|m| id == "latest" || m.id.to_string().starts_with(id))
+        .filter_map(|m| m.disk(name).map(|disk| (m, disk)));
+    let not_found = || BackupError::NotFound { what: format!("a backup {what}") };
+    if id == "latest" {
+        return found.next_back().ok_or_else(not_found);
+    }
+    let first = found.next().ok_or_else(not_found)?;
+    match found.next() {
+        None => Ok(first),
+        Some(_) => Err(BackupError::Ambiguous { what: what.to_owned() }),
+    }
+}

@@ -1,0 +1,296 @@
+//! Filling packs from many threads, and storing them from others.
+//!
+//! A worker reserves room for a batch of chunks under a short lock, encrypts them in its own time, and puts
+//! them in their place; whoever completes a full pack hands it to a storing thread. What always holds: at most
+//! [`PackLimits::in_memory`] packs exist at once, open or being stored, whatever the store's speed: opening one more
+//! waits. That wait is the back-pressure of the whole pipeline. An error of the store ends all waits.
+//!
+//! A crash loses what is not stored yet; packs that are stored are found by the next run through their footers.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use crate::crypto::TAG_LEN;
+use crate::error::{BackupError, Result};
+use crate::format::{
+    Codec, FrameKind, FrameRecord, HEADER_LEN, MAX_FRAMES, MAX_OBJECT, ObjectKind, RECORD_LEN, Sealer,
+    TRAILER_LEN,
+};
+use crate::id::{ChunkId, ObjectHash};
+use crate::keys::Keyring;
+
+/// How large packs get and how many of them may be in memory at once, open or being stored.
+#[derive(Debug, Clone, Copy)]
+pub struct PackLimits {
+    pub bytes: u64,
+    pub in_memory: usize,
+}
+
+impl PackLimits {
+    /// For chunks: the fewest objects the format allows; one pack is filled while two are stored, 180 MiB.
+    pub const DATA: Self = Self { bytes: 60 << 20, in_memory: 3 };
+    /// For map pages: apart from the data, so that walking maps reads few and small objects.
+    pub const MAPS: Self = Self { bytes: 8 << 20, in_memory: 2 };
+}
+
+/// Chunks of one worker on their way into a pack, packed but not yet encrypted, each with room for its tag.
+#[derive(Debug, Default)]
+pub struct Batch {
+    buf: Vec<u8>,
+    records: Vec<FrameRecord>,
+}
+
+impl Batch {
+    /// A worker hands its batch over at this size: large enough that a disk's neighbours stay neighbours in
+    /// the pack, small enough that many workers fit in memory.
+    pub const FULL: usize = 1 << 20;
+
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.buf.len() >= Self::FULL
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Adds `raw` bytes packed as `packed`.
+    pub fn push(&mut self, (id, kind): (ChunkId, FrameKind), codec: Codec, raw: usize, packed: &[u8]) {
+        self.buf.extend_from_slice(packed);
+        self.buf.extend_from_slice(&[0; TAG_LEN]);
+        let stored = (packed.len() + TAG_LEN) as u32;
+        self.records.push(FrameRecord { id, kind, codec, stored, raw: raw as u32 });
+    }
+}
+
+/// A pack that is stored.
+#[derive(Debug, Clone)]
+pub struct StoredPack {
+    pub name: ObjectHash,
+    pub size: u64,
+    /// Its frames and where each begins.
+    pub frames: Vec<(u64, FrameRecord)>,
+}
+
+#[derive(Debug)]
+struct OpenPack {
+    sealer: Arc<Sealer>,
+    parts: Vec<Bytes>,
+    records: Vec<FrameRecord>,
+    end: u64,
+    /// Batches reserved and not yet in place.
+    pending: usize,
+    closed: bool,
+}
+
+impl OpenPack {
+    fn new(keyring: &Keyring) -> Self {
+        let (header, sealer) = Sealer::create(ObjectKind::Pack, keyring);
+        Self {
+            sealer: Arc::new(sealer),
+            parts: vec![header],
+            records: Vec::new(),
+            end: HEADER_LEN as u64,
+            pending: 0,
+            closed: false,
+        }
+    }
+
+    fn has_room(&self, batch: &Batch, limit: u64) -> bool {
+        let records = self.records.len() + batch.records.len();
+        let tail = records * RECORD_LEN + TAG_LEN + TRAILER_LEN;
+        records <= MAX_FRAMES / 2 && self.end + batch.buf.len() as u64 + tail as u64 <= limit.min(MAX_OBJECT)
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: Option<u64>,
+    packs: std::collections::HashMap<u64, OpenPack>,
+    ready: Vec<u64>,
+    storing: usize,
+    next: u64,
+    finished: bool,
+    failure: Option<Arc<BackupError>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Packer {
+    state: Mutex<State>,
+    changed: Condvar,
+    keyring: Keyring,
+    limits: PackLimits,
+}
+
+impl Packer {
+    #[must_use]
+    pub fn new(keyring: Keyring, limits: PackLimits) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), keyring, limits }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, guard: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Encrypts a batch into a pack, waiting while too many packs are in memory. Empties the batch.
+    pub fn add(&self, batch: &mut Batch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (number, slot, offset, sealer) = self.reserve(batch)?;
+        let mut buf = std::mem::take(&mut batch.buf);
+        let mut at = 0;
+        for record in batch.records.drain(..) {
+            let end = at + record.stored as usize;
+            sealer.seal_slice(offset + at as u64, &mut buf[at..end]);
+            at = end;
+        }
+        let mut state = self.lock();
+        let pack = state.packs.get_mut(&number).expect("a pack with reservations stays");
+        pack.parts[slot] = Bytes::from(buf);
+        pack.pending -= 1;
+        if pack.pending == 0 && pack.closed {
+            state.ready.push(number);
+            self.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    fn reserve(&self, batch: &Batch) -> Result<(u64, usize, u64, Arc<Sealer>)> {
+        let mut state = self.lock();
+        loop {
+            if let Some(failure) = &state.failure {
+                return Err(failed(failure));
+            }
+            if let Some(number) = state.open {
+                let pack = state.packs.get_mut(&number).expect("the open pack is in the table");
+                if pack.has_room(batch, self.limits.bytes) {
+                    let (slot, offset) = (pack.parts.len(), pack.end);
+                    pack.parts.push(Bytes::new());
+                    pack.records.extend_from_slice(&batch.records);
+                    pack.end += batch.buf.len() as u64;
+                    pack.pending += 1;
+                    return Ok((number, slot, offset, Arc::clone(&pack.sealer)));
+                }
+                self.close(&mut state);
+            } else if state.packs.len() + state.storing < self.limits.in_memory {
+                let number = state.next;
+                state.next += 1;
+                state.packs.insert(number, OpenPack::new(&self.keyring));
+                state.open = Some(number);
+            } else {
+                state = self.wait(state);
+            }
+        }
+    }
+
+    fn close(&self, state: &mut State) {
+        let Some(number) = state.open.take() else { return };
+        let pack = state.packs.get_mut(&number).expect("the open pack is in the table");
+        pack.closed = true;
+        if pack.pending == 0 {
+            state.ready.push(number);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Closes the open pack, and waits until all packs are stored.
+    pub fn flush(&self) -> Result<()> {
+        let mut state = self.lock();
+        self.close(&mut state);
+        loop {
+            if let Some(failure) = &state.failure {
+                return Err(failed(failure));
+            }
+            if state.packs.is_empty() && state.storing == 0 {
+                return Ok(());
+            }
+            state = self.wait(state);
+        }
+    }
+
+    /// Ends the storing threads once nothing is left to store.
+    pub fn finish(&self) {
+        let mut state = self.lock();
+        state.finished = true;
+        self.changed.notify_all();
+    }
+
+    /// Ends everything with `error`.
+    pub fn fail(&self, error: BackupError) {
+        let mut state = self.lock();
+        state.failure.get_or_insert(Arc::new(error));
+        self.changed.notify_all();
+    }
+
+    /// The first error, if there was one.
+    pub fn take_failure(&self) -> Option<BackupError> {
+        let failure = self.lock().failure.take()?;
+        Some(Arc::try_unwrap(failure).unwrap_or_else(|shared| failed(&shared)))
+    }
+
+    /// The body of a storing thread: gives each full pack to `store` until [`Self::finish`] or an error.
+    pub fn store_loop(&self, store: &dyn Fn(&StoredPack, &[Bytes]) -> Result<()>) {
+        while let Some(pack) = self.next_ready() {
+            let (stored, parts) = finish_pack(pack);
+            let result = store(&stored, &parts);
+            drop(parts);
+            let mut state = self.lock();
+            state.storing -= 1;
+            if let Err(error) = result {
+                state.failure.get_or_insert(Arc::new(error));
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    fn next_ready(&self) -> Option<OpenPack> {
+        let mut state = self.lock();
+        loop {
+            if state.failure.is_some() {
+                return None;
+            }
+            if let Some(number) = state.ready.pop() {
+                state.storing += 1;
+                return state.packs.remove(&number);
+            }
+            if state.finished && state.packs.is_empty() {
+                return None;
+            }
+            state = self.wait(state);
+        }
+    }
+}
+
+fn failed(error: &Arc<BackupError>) -> BackupError {
+    // Threads that only learn of another's error end as cancelled; the first error is what the run reports.
+    tracing::debug!(%error, "a batch was given up");
+    BackupError::Cancelled
+}
+
+fn finish_pack(pack: OpenPack) -> (StoredPack, Vec<Bytes>) {
+    let mut parts = pack.parts;
+    parts.push(pack.sealer.finish(pack.end, &pack.records));
+    let mut hasher = blake3::Hasher::new();
+    let mut size = 0;
+    for part in &parts {
+        hasher.update(part);
+        size += part.len() as u64;
+    }
+    let mut offset = HEADER_LEN as u64;
+    let frames = pack.records.into_iter().map(|record| {
+        let at = offset;
+        offset += u64::from(record.stored);
+        (at, record)
+    });
+    let stored =
+        StoredPack { name: ObjectHash(*hasher.finalize().as_bytes()), size, frames: frames.collect() };
+    (stored, parts)
+}

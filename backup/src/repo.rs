@@ -1,0 +1,135 @@
+//! A repository: a store, its keys, and the few objects that say what it is.
+//!
+//! | object | created by | deleted by |
+//! |---|---|---|
+//! | `config` | `init` | nobody |
+//! | `keys/*`, `keyring/*` | `init`, `key` | `key` |
+//! | `packs/*`, `index/*` | writers | collectors, by plan |
+//! | `manifests/*` | writers at their commit; collectors to revoke a dead session | collectors, by plan |
+//! | `sessions/*` | writers | collectors, after the session ended |
+//! | `plans/*` | collectors | collectors, when carried out |
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::chunk::{Chunking, Cutter};
+use crate::error::{BackupError, Result};
+use crate::id::RepoId;
+use crate::keys::{self, Credential, KdfCost, Keyring, Keys};
+use crate::store::{ObjectKey, ObjectStore, StoreError, probe};
+
+/// The format this program writes, and the newest it reads.
+pub const FORMAT: u32 = 1;
+const MAGIC: &str = "xenith-backup repository";
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    magic: String,
+    format: u32,
+    id: RepoId,
+    created: u64,
+}
+
+fn config_key() -> ObjectKey {
+    ObjectKey::new("config".to_owned())
+}
+
+/// Milliseconds since 1970 by this machine's clock.
+#[must_use]
+pub fn now_millis() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_millis() as u64)
+}
+
+/// An opened repository. Cheap to clone; all clones share the store.
+#[derive(Clone)]
+pub struct Repository {
+    store: Arc<dyn ObjectStore>,
+    keys: Arc<Keys>,
+    cutter: Arc<Cutter>,
+}
+
+impl std::fmt::Debug for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Repository({})", self.store.describe())
+    }
+}
+
+impl Repository {
+    /// Makes a repository in an empty store that keeps the needed promises.
+    pub fn init(
+        store: Arc<dyn ObjectStore>,
+        ring: &Keyring,
+        credential: &Credential,
+        cost: KdfCost,
+    ) -> Result<Self> {
+        if !ring.chunking().is_valid() {
+            return Err(BackupError::Invalid("the chunk sizes are out of bounds".to_owned()));
+        }
+        probe(&store)?;
+        match store.size(&config_key()) {
+            Err(StoreError::NotFound { .. }) => {}
+            Ok(_) => {
+                return Err(BackupError::Invalid(format!("{} already holds a repository", store.describe())));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        // The config is last: without it the rest is not a repository, and init can be run again.
+        keys::create(&store, ring, credential, cost)?;
+        let config =
+            Config { magic: MAGIC.to_owned(), format: FORMAT, id: ring.repo(), created: now_millis() };
+        let body = serde_json::to_vec_pretty(&config).expect("a config is plain data");
+        store.create(&config_key(), &[body.into()])?;
+        Self::open(store, credential)
+    }
+
+    pub fn open(store: Arc<dyn ObjectStore>, credential: &Credential) -> Result<Self> {
+        let body = match store.read(&config_key(), 1 << 16) {
+            Err(StoreError::NotFound { .. }) => {
+                return Err(BackupError::NotFound { what: format!("a repository at {}", store.describe()) });
+            }
+            other => other?,
+        };
+        let config: Config = serde_json::from_slice(&body)
+            .map_err(|_| BackupError::damaged("config", "it is not the JSON of a repository's config"))?;
+        if config.magic != MAGIC {
+            return Err(BackupError::damaged("config", "it belongs to some other program"));
+        }
+        if config.format > FORMAT {
+            return Err(BackupError::TooNew { found: config.format, supported: FORMAT });
+        }
+        let keys = keys::open(&store, &config.id, credential)?;
+        if !keys.ring.chunking().is_valid() {
+            return Err(BackupError::damaged("keyring", "its chunk sizes are out of bounds"));
+        }
+        let cutter = Cutter::new(keys.ring.chunking(), &keys.ring.cut_secret());
+        Ok(Self { store, keys: Arc::new(keys), cutter: Arc::new(cutter) })
+    }
+
+    #[must_use]
+    pub fn store(&self) -> &dyn ObjectStore {
+        &*self.store
+    }
+
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        &self.keys.ring
+    }
+
+    #[must_use]
+    pub fn chunking(&self) -> Chunking {
+        self.keys.ring.chunking()
+    }
+
+    #[must_use]
+    pub fn cutter(&self) -> &Cutter {
+        &self.cutter
+    }
+}

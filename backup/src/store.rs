@@ -1,0 +1,200 @@
+//! Where a repository's objects lie: a flat namespace of objects that are created once and never changed.
+//!
+//! What always holds:
+//! * [`ObjectStore::create`] is atomic and refuses a key that exists. It is the only write. When it returns
+//!   `Ok`, the object is durable and every later `list` and `read`, from any machine, shows all of it.
+//! * Keys are our own: lower-case letters, digits, `-`, `.` and `/`. What a store lists besides is skipped, so
+//!   a hostile store cannot make us touch anything outside its folder.
+//! * Only collectors delete. Writers get by with create, read and list, and so may their credentials.
+//!
+//! Calls block and may come from many threads at once. Crashes: an object is there whole or not at all
+//! (`probe` proves that a store honours this before a repository is made in it).
+
+mod faulty;
+mod local;
+mod memory;
+mod probe;
+mod retry;
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+pub use faulty::{Fault, FaultyStore};
+pub use local::LocalStore;
+pub use memory::MemoryStore;
+pub use probe::probe;
+pub use retry::RetryingStore;
+
+/// The name of an object. Valid by construction.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey(String);
+
+impl ObjectKey {
+    /// Longest key; S3 allows 1024, and a prefix comes before it.
+    const MAX: usize = 200;
+
+    /// `None` for anything that is not relative, plain and short.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'.' | b'/');
+        let segments_good = text.split('/').all(|s| !s.is_empty() && !s.starts_with('.'));
+        (text.len() <= Self::MAX && text.bytes().all(plain) && segments_good).then(|| Self(text.to_owned()))
+    }
+
+    /// For keys put together from literals and hex digits.
+    pub(crate) fn new(text: String) -> Self {
+        debug_assert!(Self::parse(&text).is_some(), "{text}");
+        Self(text)
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An object as a listing shows it. `modified` is the store's clock in milliseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    pub key: ObjectKey,
+    pub size: u64,
+    pub modified: u64,
+}
+
+/// What a store can answer with besides success.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{key} does not exist in the store")]
+    NotFound { key: String },
+    #[error("{key} already exists in the store")]
+    AlreadyExists { key: String },
+    /// The store could not be reached or was busy: the same call may succeed later.
+    #[error("the store cannot {action} {key} now")]
+    Unavailable {
+        action: &'static str,
+        key: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store is full. Nothing was damaged; make room and run again.
+    #[error("the store has no room left for {key}")]
+    Full { key: String },
+    #[error("the store refuses to {action} {key}")]
+    Refused {
+        action: &'static str,
+        key: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store breaks a promise the repository's safety rests on.
+    #[error("this store cannot hold a repository: {0}")]
+    Unsuitable(String),
+}
+
+impl StoreError {
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
+    pub(crate) fn io(action: &'static str, key: &str, source: std::io::Error) -> Self {
+        use std::io::ErrorKind;
+        let key = key.to_owned();
+        match source.kind() {
+            ErrorKind::NotFound => Self::NotFound { key },
+            ErrorKind::AlreadyExists => Self::AlreadyExists { key },
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full { key },
+            ErrorKind::TimedOut
+            | ErrorKind::Interrupted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::BrokenPipe
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::StaleNetworkFileHandle
+            | ErrorKind::ResourceBusy => Self::Unavailable { action, key, source },
+            _ => Self::Refused { action, key, source },
+        }
+    }
+}
+
+/// See the module's promises.
+pub trait ObjectStore: Send + Sync {
+    /// Creates `key` from `parts` in order, if absent; durable on return.
+    fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError>;
+
+    /// The bytes of `range`, or fewer where the object ends before.
+    fn read_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError>;
+
+    /// The size in bytes.
+    fn size(&self, key: &ObjectKey) -> Result<u64, StoreError>;
+
+    /// All objects whose key starts with `prefix` (`"packs/"`), in no order.
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError>;
+
+    /// Deletes `key`; deleting what is not there succeeds.
+    fn delete(&self, key: &ObjectKey) -> Result<(), StoreError>;
+
+    /// A folder on this machine that holds the objects as files, if there is one.
+    fn describe(&self) -> String;
+
+    /// The whole object, refused when larger than `limit` bytes.
+    fn read(&self, key: &ObjectKey, limit: u64) -> Result<Bytes, StoreError> {
+        let size = self.size(key)?;
+        if size > limit {
+            let source = std::io::Error::other(format!("it has {size} bytes, more than the {limit} allowed"));
+            return Err(StoreError::Refused { action: "read", key: key.to_string(), source });
+        }
+        self.read_range(key, 0..size)
+    }
+}
+
+impl<T: ObjectStore + ?Sized> ObjectStore for std::sync::Arc<T> {
+    fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
+        (**self).create(key, parts)
+    }
+
+    fn read_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
+        (**self).read_range(key, range)
+    }
+
+    fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        (**self).size(key)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+        (**self).list(prefix)
+    }
+
+    fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        (**self).delete(key)
+    }
+
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_could_leave_the_folder_are_refused() {
+        for bad in ["", "/etc", "a//b", "../x", "a/../b", "a/.b", "A", "a b", "a\0", "a/", &"a".repeat(201)] {
+            assert_eq!(ObjectKey::parse(bad), None, "{bad:?}");
+        }
+        for good in ["config", "packs/0a/0abc", "plans/1.done"] {
+            assert!(ObjectKey::parse(good).is_some(), "{good}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! A store that misbehaves on order: the tool of the crash tests.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{ObjectInfo, ObjectKey, ObjectStore, StoreError};
+
+/// What happens at the chosen mutation (create or delete).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The process dies just before it: this and every later call fails.
+    DieBefore,
+    /// The process dies just after it.
+    DieAfter,
+    /// It fails once with a retryable error and does nothing.
+    FailOnce,
+    /// It happens, but the answer is lost: a retryable error once.
+    LoseAnswer,
+    /// The store is full from then on.
+    Full,
+}
+
+/// Passes calls on to `inner`, with one fault at mutation number `at` and a delay before every answer.
+#[derive(Debug)]
+pub struct FaultyStore<S> {
+    inner: S,
+    fault: Option<(Fault, u64)>,
+    delay: Duration,
+    mutations: AtomicU64,
+}
+
+impl<S: ObjectStore> FaultyStore<S> {
+    pub fn new(inner: S, fault: Option<(Fault, u64)>) -> Self {
+        Self { inner, fault, delay: Duration::ZERO, mutations: AtomicU64::new(0) }
+    }
+
+    /// Every call takes `delay` longer, as a distant store's does.
+    #[must_use]
+    pub fn with_delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// What the "process" left behind.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+
+    /// Mutations asked for so far.
+    pub fn mutations(&self) -> u64 {
+        self.mutations.load(Ordering::SeqCst)
+    }
+
+    fn dead(key: &str) -> StoreError {
+        let source = std::io::Error::other("killed by the test");
+        StoreError::Refused { action: "use", key: key.to_owned(), source }
+    }
+
+    fn lost(key: &ObjectKey) -> StoreError {
+        let source = std::io::ErrorKind::ConnectionReset.into();
+        StoreError::Unavailable { action: "write", key: key.to_string(), source }
+    }
+
+    fn check_alive(&self, key: &str) -> Result<(), StoreError> {
+        if !self.delay.is_zero() {
+            std::thread::sleep(self.delay);
+        }
+        let done = self.mutations();
+        match self.fault {
+            Some((Fault::DieBefore | Fault::DieAfter, at)) if done > at => Err(Self::dead(key)),
+            _ => Ok(()),
+        }
+    }
+
+    fn mutate(
+        &self,
+        key: &ObjectKey,
+        call: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        if !self.delay.is_zero() {
+            std::thread::sleep(self.delay);
+        }
+        let number = self.mutations.fetch_add(1, Ordering::SeqCst);
+        match self.fault {
+            Some((fault, at)) if number == at => match fault {
+                Fault::DieBefore => Err(Self::dead(key.as_str())),
+                Fault::DieAfter => call().and(Err(Self::dead(key.as_str()))),
+                Fault::FailOnce => Err(Self::lost(key)),
+                Fault::LoseAnswer => call().and(Err(Self::lost(key))),
+                Fault::Full => Err(StoreError::Full { key: key.to_string() }),
+            },
+            Some((Fault::DieBefore | Fault::DieAfter, at)) if number > at => Err(Self::dead(key.as_str())),
+            Some((Fault::Full, at)) if number > at => Err(StoreError::Full { key: key.to_string() }),
+            _ => call(),
+        }
+    }
+}
+
+impl<S: ObjectStore> ObjectStore for FaultyStore<S> {
+    fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
+        self.mutate(key, || self.inner.create(key, parts))
+    }
+
+    fn read_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.check_alive(key.as_str())?;
+        self.inner.read_range(key, range)
+    }
+
+    fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        self.check_alive(key.as_str())?;
+        self.inner.size(key)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+        self.check_alive(prefix)?;
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.mutate(key, || self.inner.delete(key))
+    }
+
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+}

@@ -1,0 +1,223 @@
+//! A folder as a store: local disks, NFS, anything mounted.
+//!
+//! An object is written to `.tmp/<random>` in the same filesystem, made durable, then linked to its name:
+//! `link(2)` refuses a name that exists and shows the whole file or nothing, on local filesystems and on NFS
+//! alike. Rejected: `O_EXCL` at the final name (a crash leaves half an object there) and plain `rename` (it
+//! overwrites). Where links are not to be had, `renameat2(RENAME_NOREPLACE)` does the same. The folder that
+//! got the name is synced too, so that a name seen once is there after a power cut.
+//!
+//! A crash leaves files in `.tmp`; `create` never looks there, and `sweep` removes what is old.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice, Write};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+
+use super::{ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use crate::crypto::random_hex;
+
+const TMP: &str = ".tmp";
+
+/// A store in a folder of this machine.
+#[derive(Debug, Clone)]
+pub struct LocalStore {
+    root: PathBuf,
+}
+
+impl LocalStore {
+    /// The folder must exist.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let name = root.display().to_string();
+        let root = root.canonicalize().map_err(|source| StoreError::io("open", &name, source))?;
+        Ok(Self { root })
+    }
+
+    /// Makes the folder and its parents where they are missing.
+    pub fn create_root(root: &Path) -> Result<Self, StoreError> {
+        let name = root.display().to_string();
+        fs::create_dir_all(root).map_err(|source| StoreError::io("create", &name, source))?;
+        Self::open(root)
+    }
+
+    fn path(&self, key: &ObjectKey) -> PathBuf {
+        self.root.join(key.as_str())
+    }
+
+    /// Removes temporary files older than `age`; what a running writer has open is younger.
+    pub fn sweep(&self, age: Duration) -> Result<usize, StoreError> {
+        let Ok(entries) = fs::read_dir(self.root.join(TMP)) else { return Ok(0) };
+        let mut removed = 0;
+        for entry in entries.flatten() {
+            let modified = entry.metadata().and_then(|meta| meta.modified());
+            let old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|passed| passed > age));
+            if old && fs::remove_file(entry.path()).is_ok() {
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn write_tmp(&self, tmp: &Path, parts: &[Bytes]) -> io::Result<()> {
+        let open = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(tmp);
+        let mut file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(self.root.join(TMP))?;
+                open()?
+            }
+            other => other?,
+        };
+        let mut slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let mut left = slices.as_mut_slice();
+        while !left.is_empty() {
+            let window = left.len().min(512);
+            let written = file.write_vectored(&left[..window])?;
+            if written == 0 && left.iter().any(|part| !part.is_empty()) {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            IoSlice::advance_slices(&mut left, written);
+            while left.first().is_some_and(|part| part.is_empty()) {
+                left = &mut left[1..];
+            }
+        }
+        file.sync_all()
+    }
+
+    fn publish(&self, tmp: &Path, path: &Path) -> io::Result<()> {
+        let parent = path.parent().unwrap_or(&self.root);
+        let linked = match fs::hard_link(tmp, path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_dir(parent)?;
+                fs::hard_link(tmp, path)
+            }
+            other => other,
+        };
+        match linked {
+            Ok(()) => fs::remove_file(tmp)?,
+            // NFS: the link was made, its answer lost, and the repeated request says that it exists.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && same_file(tmp, path) => {
+                fs::remove_file(tmp)?;
+            }
+            Err(error) if matches!(error.raw_os_error(), Some(nix::libc::EPERM | nix::libc::EOPNOTSUPP)) => {
+                renameat2(AT_FDCWD, tmp, AT_FDCWD, path, RenameFlags::RENAME_NOREPLACE)?;
+            }
+            Err(error) => return Err(error),
+        }
+        File::open(parent)?.sync_all()
+    }
+
+    /// Makes `dir` below the root, durable with its name.
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(dir)?;
+        let mut at = Some(dir);
+        while let Some(path) = at.filter(|path| path.starts_with(&self.root)) {
+            File::open(path)?.sync_all()?;
+            at = path.parent();
+        }
+        Ok(())
+    }
+
+    fn walk(&self, dir: &Path, found: &mut Vec<ObjectInfo>) -> io::Result<()> {
+        let entries = match fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            // Symbolic links are neither followed nor listed: an object is a plain file.
+            let kind = entry.file_type()?;
+            let path = entry.path();
+            let Some(key) = path.strip_prefix(&self.root).ok().and_then(Path::to_str) else { continue };
+            let Some(key) = ObjectKey::parse(key) else { continue };
+            if kind.is_dir() {
+                self.walk(&path, found)?;
+            } else if kind.is_file() {
+                let meta = match entry.metadata() {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    other => other?,
+                };
+                found.push(ObjectInfo { key, size: meta.len(), modified: millis(meta.modified()?) });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    match (fs::symlink_metadata(a), fs::symlink_metadata(b)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+fn millis(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_millis() as u64)
+}
+
+impl ObjectStore for LocalStore {
+    fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
+        let path = self.path(key);
+        if path.symlink_metadata().is_ok() {
+            return Err(StoreError::AlreadyExists { key: key.to_string() });
+        }
+        let tmp = self.root.join(TMP).join(random_hex());
+        let result = self.write_tmp(&tmp, parts).and_then(|()| self.publish(&tmp, &path));
+        if result.is_err() {
+            let _ = fs::remove_file(&tmp);
+        }
+        result.map_err(|source| StoreError::io("create", key.as_str(), source))
+    }
+
+    fn read_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let read = || -> io::Result<Bytes> {
+            let file =
+                OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(self.path(key))?;
+            let wanted = range.end.saturating_sub(range.start) as usize;
+            let mut buf = vec![0; wanted];
+            let mut filled = 0;
+            while filled < wanted {
+                match file.read_at(&mut buf[filled..], range.start + filled as u64)? {
+                    0 => break,
+                    got => filled += got,
+                }
+            }
+            buf.truncate(filled);
+            Ok(Bytes::from(buf))
+        };
+        read().map_err(|source| StoreError::io("read", key.as_str(), source))
+    }
+
+    fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        let meta = self
+            .path(key)
+            .symlink_metadata()
+            .map_err(|source| StoreError::io("look at", key.as_str(), source))?;
+        Ok(meta.len())
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+        let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let mut found = Vec::new();
+        self.walk(&self.root.join(folder), &mut found)
+            .map_err(|source| StoreError::io("list", prefix, source))?;
+        found.retain(|info| info.key.as_str().starts_with(prefix));
+        Ok(found)
+    }
+
+    fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        match fs::remove_file(self.path(key)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("delete", key.as_str(), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn describe(&self) -> String {
+        self.root.display().to_string()
+    }
+}
