@@ -111,7 +111,8 @@ impl FileBytes {
         }
         let len = lseek64(&file, 0, Whence::SeekEnd)
             .map_err(|errno| ImportError::io("find the size of", &name, errno.into()))?;
-        let identity = format!("{}:{}:{}.{}", about.ino(), len, about.mtime(), about.mtime_nsec());
+        let identity =
+            format!("{}:{}:{len}:{}.{}", about.dev(), about.ino(), about.mtime(), about.mtime_nsec());
         Ok(Self { file, name, len: len as u64, identity })
     }
 }

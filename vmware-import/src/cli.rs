@@ -4,22 +4,20 @@
 //! `ImportError::exit_code`, and 7 for a conversion that finished with losses (`--salvage`).
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use xenith_vmware_import::convert::block::Hashing;
-use xenith_vmware_import::convert::engine::Salvage;
 use xenith_vmware_import::convert::journal::Durability;
-use xenith_vmware_import::convert::{self, Check, ConvertOptions, Progress, Report};
+use xenith_vmware_import::convert::{self, Check, ConvertOptions, Progress, Report, verify};
 use xenith_vmware_import::error::{ImportError, Result};
-use xenith_vmware_import::info::{DiskInfo, describe};
-use xenith_vmware_import::source::{SourceOptions, open_disk, open_target};
+use xenith_vmware_import::info::{DiskInfo, describe, describe_stream};
+use xenith_vmware_import::source::{Opened, SourceOptions, open_any, open_stream, open_target};
 use xenith_vmware_import::target::TargetFormat;
-use xenith_vmware_import::vmdk::Plain;
-use xenith_vmware_import::vmdk::stream::StreamReader;
+use xenith_vmware_import::vmdk::{Plain, Salvage};
 
 #[derive(Parser)]
 #[command(name = "xenith-import", version, about = "Reads disks and VMs of VMware")]
@@ -137,12 +135,12 @@ impl std::convert::From<Format> for TargetFormat {
 impl OpenArgs {
     fn options(&self) -> SourceOptions {
         let plain = if self.from.is_some() { Plain::Yes } else { Plain::ByName };
-        SourceOptions { plain, parent: self.parent.clone() }
+        SourceOptions { plain, parent: self.parent.clone(), salvage: Salvage::Refuse }
     }
 }
 
 impl ConvertArgs {
-    fn options(&self, target: &std::path::Path) -> ConvertOptions {
+    fn options(&self, target: &Path) -> ConvertOptions {
         let format = self.to.map_or_else(|| TargetFormat::of_name(target), TargetFormat::from);
         let mut options = ConvertOptions::new(format);
         if let Some(workers) = self.workers {
@@ -179,40 +177,54 @@ pub fn run() -> ExitCode {
 fn execute(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Info { source, open } => {
-            let info = describe(&open_disk(source, &open.options())?)?;
+            let info = match open_source(source, &open.options())? {
+                Opened::Image(image) => describe(&image)?,
+                Opened::Stream(mut stream) => describe_stream(&mut stream)?,
+            };
             print(cli.output, &info, || info_text(&info));
             Ok(ExitCode::SUCCESS)
         }
         Command::Convert { source, target, open, convert } => {
             let options = convert.options(target);
+            let source_options = SourceOptions { salvage: options.salvage, ..open.options() };
             let mut show = Show::new(cli.progress);
-            let report = if source.as_os_str() == "-" {
-                let input = std::io::stdin().lock();
-                let input = std::io::BufReader::with_capacity(256 * 1024, input);
-                let mut stream = StreamReader::open("standard input", input)?;
-                convert::convert_stream(&mut stream, target, &options, &mut |p| show.progress(p))?
-            } else {
-                let image = open_disk(source, &open.options())?;
-                convert::convert_image(&image, target, &options, &mut |p| show.progress(p))?
+            let progress = &mut |p| show.progress(p);
+            let report = match open_source(source, &source_options)? {
+                Opened::Image(image) => convert::convert_image(&image, target, &options, progress)?,
+                Opened::Stream(mut stream) => {
+                    convert::convert_stream(&mut stream, target, &options, progress)?
+                }
             };
             show.end();
             print(cli.output, &report, || report_text(&report));
             Ok(if report.lost.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(7) })
         }
         Command::Verify { source, target, to, open } => {
-            let origin = open_disk(source, &open.options())?;
             let format = to.map(TargetFormat::from);
-            let image = open_target(target, format, origin.virtual_size())?;
             let mut show = Show::new(cli.progress);
-            let total = origin.virtual_size();
-            let result = convert::verify::compare(&origin, &image, &mut |done| {
-                show.progress(Progress { done, total })
-            })?;
+            let result = match open_source(source, &open.options())? {
+                Opened::Image(origin) => {
+                    let total = origin.virtual_size();
+                    let image = open_target(target, format, total)?;
+                    verify::compare(&origin, &image, &mut |done| show.progress(Progress { done, total }))?
+                }
+                Opened::Stream(mut stream) => {
+                    let image = open_target(target, format, stream.header.capacity)?;
+                    verify::compare_stream(&mut stream, &image, 2)?
+                }
+            };
             show.end();
             print(cli.output, &result, || result.detail.clone());
             Ok(if result.identical { ExitCode::SUCCESS } else { ExitCode::from(6) })
         }
     }
+}
+
+fn open_source(source: &Path, options: &SourceOptions) -> Result<Opened> {
+    if source.as_os_str() == "-" {
+        return open_stream("standard input", Box::new(std::io::stdin()));
+    }
+    open_any(source, options)
 }
 
 fn print<T: Serialize>(output: Output, value: &T, text: impl FnOnce() -> String) {

@@ -21,10 +21,11 @@ use serde::Serialize;
 use xenith_common_block::ByteRange;
 
 use self::block::Hashing;
-use self::engine::{EngineOptions, Outcome, Salvage, Watermark, copy_image};
+use self::engine::{EngineOptions, Outcome, Watermark, copy_image};
 use self::journal::{Durability, Journal};
 use crate::error::{ImportError, Result};
 use crate::target::{self, Target, TargetFormat, journal_path, part_path};
+use crate::vmdk::Salvage;
 use crate::vmdk::image::Image;
 use crate::vmdk::stream::StreamReader;
 

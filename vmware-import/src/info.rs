@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use std::io::Read;
+
 use crate::error::Result;
+use crate::vmdk::Descriptor;
 use crate::vmdk::image::{Image, Layer, Reader};
+use crate::vmdk::stream::StreamReader;
 
 /// The answer of `xenith-import info`; the JSON is this struct.
 #[derive(Debug, Clone, Serialize)]
@@ -56,7 +60,6 @@ pub fn describe(image: &Image) -> Result<DiskInfo> {
     let audit = image.audit()?;
     let top = image.layers.first();
     let descriptor = top.and_then(|layer| layer.descriptor.as_ref());
-    let ddb = |key: &str| descriptor.and_then(|d| d.ddb.get(key)).cloned();
     let mut warnings = image.warnings.clone();
     for reader in &image.extents {
         if let Reader::Sparse(sparse) = reader
@@ -75,12 +78,56 @@ pub fn describe(image: &Image) -> Result<DiskInfo> {
         file_size: image.extents.iter().map(|extent| extent.bytes().len()).sum(),
         cid: descriptor.and_then(|d| d.cid).map(|cid| cid.to_string()),
         parent_cid: descriptor.and_then(|d| d.parent_cid).map(|cid| cid.to_string()),
-        adapter: ddb("adapterType"),
-        uuid: ddb("uuid"),
+        adapter: ddb(descriptor, "adapterType"),
+        uuid: ddb(descriptor, "uuid"),
         change_tracking: descriptor.is_some_and(|d| d.change_track_path.is_some()),
         compressed: image.extents.iter().any(|e| matches!(e, Reader::Sparse(s) if s.header.compressed)),
         chain: image.layers.iter().map(|layer| layer_info(image, layer)).collect(),
         warnings,
+    })
+}
+
+fn ddb(descriptor: Option<&Descriptor>, key: &str) -> Option<String> {
+    descriptor.and_then(|d| d.ddb.get(key)).cloned()
+}
+
+/// Reads a stream to its end, without inflating, and sums up.
+pub fn describe_stream<R: Read>(stream: &mut StreamReader<R>) -> Result<DiskInfo> {
+    let (mut allocated, mut grains) = (0, 0);
+    let mut packed = Vec::new();
+    while let Some(grain) = stream.next_grain(&mut packed)? {
+        packed.clear();
+        allocated += grain.len;
+        grains += 1;
+    }
+    let name = stream.name().to_owned();
+    let descriptor = stream.descriptor.as_ref();
+    let create_type = descriptor.map_or_else(String::new, |d| d.create_type.clone());
+    let (cid, size) = (descriptor.and_then(|d| d.cid).map(|cid| cid.to_string()), stream.header.capacity);
+    let extent = ExtentInfo { file: Some(name.clone()), kind: "stream", offset: 0, length: size };
+    let layer = LayerInfo {
+        name: name.clone(),
+        create_type: create_type.clone(),
+        cid: cid.clone(),
+        extents: vec![extent],
+        ddb: descriptor.map(|d| d.ddb.clone()).unwrap_or_default(),
+    };
+    Ok(DiskInfo {
+        name,
+        format: "vmdk",
+        create_type,
+        virtual_size: size,
+        allocated,
+        data_runs: grains,
+        file_size: stream.position(),
+        cid,
+        parent_cid: None,
+        adapter: ddb(descriptor, "adapterType"),
+        uuid: ddb(descriptor, "uuid"),
+        change_tracking: false,
+        compressed: true,
+        chain: vec![layer],
+        warnings: vec!["read front to back, without tables".to_owned()],
     })
 }
 

@@ -17,6 +17,16 @@ pub mod sparse;
 pub mod stream;
 pub mod tables;
 
+/// What happens to what cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Salvage {
+    /// The call ends with the error.
+    #[default]
+    Refuse,
+    /// The range reads as zeros and is listed.
+    NoteLosses,
+}
+
 pub use descriptor::{ContentId, Descriptor};
 pub use image::{Audit, Image};
 pub use open::{FileKind, OpenOptions, Plain, open_image};

@@ -17,6 +17,7 @@ use xenith_common_block::{BlockSink, ByteRange};
 use super::block::{Hashing, store};
 use crate::digest::{DIGEST_BLOCK, DiskDigest};
 use crate::error::{ImportError, Result};
+use crate::vmdk::Salvage;
 use crate::vmdk::image::{GrainReader, Image};
 use crate::vmdk::runs::{Run, Runs};
 
@@ -41,16 +42,6 @@ pub struct EngineOptions {
     pub workers: usize,
     pub hashing: Hashing,
     pub salvage: Salvage,
-}
-
-/// What happens to a range that cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Salvage {
-    /// The conversion ends with the error.
-    #[default]
-    Refuse,
-    /// The range reads as zeros and is listed.
-    NoteLosses,
 }
 
 /// What an engine has done.

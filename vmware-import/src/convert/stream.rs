@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use xenith_common_block::BlockSink;
 
 use super::block::{Hashing, store};
-use super::engine::{EngineOptions, Outcome, Salvage, Tick, Watermark};
+use super::engine::{EngineOptions, Outcome, Tick, Watermark};
 use crate::digest::{DIGEST_BLOCK, DiskDigest};
 use crate::error::{ImportError, Result};
+use crate::vmdk::Salvage;
 use crate::vmdk::grain::Inflater;
 use crate::vmdk::stream::{StreamGrain, StreamReader};
 

@@ -1,5 +1,6 @@
 //! Comparing two disks, and the digest of one.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,13 +8,14 @@ use serde::Serialize;
 use xenith_common_block::{BlockError, BlockSink, BlockSource, ByteRange, ExtentKind};
 
 use super::ConvertOptions;
-use super::engine::{EngineOptions, Salvage, Watermark, copy_image};
+use super::engine::{EngineOptions, Watermark, copy_image};
 use crate::bytes::{DirFolder, FileBytes};
 use crate::digest::DiskDigest;
-use crate::error::Result;
+use crate::error::{ImportError, Result};
 use crate::target::TargetFormat;
 use crate::vmdk::image::Image;
-use crate::vmdk::{OpenOptions, open_image};
+use crate::vmdk::stream::StreamReader;
+use crate::vmdk::{OpenOptions, Salvage, open_image};
 
 /// What a comparison found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,6 +57,36 @@ pub fn digest(image: &Image, workers: usize) -> Result<DiskDigest> {
     let sink = Nowhere(image.virtual_size());
     let outcome = copy_image(image, &sink, Watermark::default(), options, &mut |_, _| Ok(()))?;
     Ok(outcome.watermark.digest)
+}
+
+/// Compares what is left of a stream with `target` by their digests: a stream cannot be read twice.
+pub fn compare_stream<R: Read>(
+    stream: &mut StreamReader<R>,
+    target: &Image,
+    workers: usize,
+) -> Result<Comparison> {
+    let size = stream.header.capacity;
+    let options =
+        EngineOptions { workers: workers.max(1), hashing: super::Hashing::On, salvage: Salvage::Refuse };
+    if !super::stream::can_hash(stream.header.grain) {
+        let way_out = "save the stream to a file first";
+        return Err(ImportError::unsupported(
+            stream.name(),
+            "grains below 64 KiB, for a comparison",
+            way_out,
+        ));
+    }
+    let outcome = super::stream::copy_stream(stream, &Nowhere(size), options, &mut |_, _| Ok(()))?;
+    let found = digest(target, workers)?;
+    let same = found == outcome.watermark.digest && size == target.virtual_size();
+    let detail = if same { "the disks are identical" } else { "the disks differ (by their digests)" };
+    Ok(Comparison {
+        virtual_size: size,
+        compared: found.blocks * crate::digest::DIGEST_BLOCK,
+        identical: same,
+        first_difference: None,
+        detail: detail.to_owned(),
+    })
 }
 
 /// The digest of an image this crate has written.

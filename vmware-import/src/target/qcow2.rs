@@ -94,6 +94,11 @@ impl Qcow2Extent {
         self.size
     }
 
+    #[must_use]
+    pub fn cluster(&self) -> u64 {
+        self.cluster
+    }
+
     pub fn runs(&self, range: ByteRange, shift: u64, out: &mut Runs) -> Result<u64> {
         let per_table = self.cluster * (self.cluster / 8);
         let mut at = range.start;
@@ -106,7 +111,8 @@ impl Qcow2Extent {
             let offset = u64::from_be_bytes(entry) & OFFSET_MASK;
             let whole = ByteRange::new(at + shift, end + shift);
             if offset == 0 || offset + self.cluster > self.tables.bytes.len() {
-                let lost = Place::Lost { extent: self.index, at: self.l1 + table * 8 };
+                let (entry_at, needed) = (self.l1 + table * 8, offset + self.cluster);
+                let lost = Place::Lost { extent: self.index, at: entry_at, needed };
                 out.push(whole, if offset == 0 { Place::Hole } else { lost });
                 at = end;
                 continue;
@@ -142,12 +148,10 @@ impl Qcow2Extent {
             return Ok(Place::Hole);
         }
         let at = offset + range.start % self.cluster;
-        let fits = at + range.len() <= self.tables.bytes.len().next_multiple_of(self.cluster);
-        // The last cluster may end early in the file: what is missing was never written.
-        if fits && at + range.len() <= self.tables.bytes.len() {
+        if at + range.len() <= self.tables.bytes.len() {
             return Ok(Place::Raw { extent: self.index, at });
         }
-        Ok(Place::Lost { extent: self.index, at: entry_at })
+        Ok(Place::Lost { extent: self.index, at: entry_at, needed: at + range.len() })
     }
 }
 

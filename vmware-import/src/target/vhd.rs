@@ -166,7 +166,8 @@ impl VhdExtent {
             let start = u64::from(sector) * SECTOR;
             let data = start + self.bitmap + at % self.block;
             if start < SECTOR || data + (end - at) > self.tables.bytes.len() {
-                let lost = Place::Lost { extent: self.index, at: self.bat + number * 4 };
+                let needed = if start < SECTOR { 0 } else { data + (end - at) };
+                let lost = Place::Lost { extent: self.index, at: self.bat + number * 4, needed };
                 out.push(ByteRange::new(at + shift, end + shift), lost);
                 at = end;
                 continue;

@@ -5,6 +5,7 @@
 
 use xenith_common_block::ByteRange;
 
+use super::Salvage;
 use super::descriptor::MAX_DISK;
 use super::header::SECTOR;
 use super::runs::{Place, Runs};
@@ -66,13 +67,15 @@ pub struct CowdExtent {
 }
 
 impl CowdExtent {
-    pub fn open(tables: Tables, index: u32) -> Result<Self> {
+    pub fn open(tables: Tables, index: u32, salvage: Salvage) -> Result<Self> {
         let mut head = [0; HEADER as usize];
         tables.bytes.read_at("COWD header", 0, &mut head)?;
         let header = CowdHeader::parse(tables.bytes.name(), &head)?;
         let bytes = &*tables.bytes;
         check(bytes, "grain directory", header.gd, header.gd_entries * 4)?;
-        check_directory(bytes, &tables, &header)?;
+        if salvage == Salvage::Refuse {
+            check_directory(bytes, &tables, &header)?;
+        }
         Ok(Self { tables, header, index })
     }
 
@@ -91,8 +94,10 @@ impl CowdExtent {
                 at = end;
                 continue;
             }
-            if offset < HEADER || offset + GTES_PER_GT * 4 > self.tables.bytes.len() {
-                let lost = Place::Lost { extent: self.index, at: self.header.gd + table * 4 };
+            let table_end = offset + GTES_PER_GT * 4;
+            if offset < HEADER || table_end > self.tables.bytes.len() {
+                let needed = if offset < HEADER { 0 } else { table_end };
+                let lost = Place::Lost { extent: self.index, at: self.header.gd + table * 4, needed };
                 out.push(ByteRange::new(at + shift, end + shift), lost);
                 at = end;
                 continue;
@@ -142,8 +147,10 @@ impl CowdExtent {
             _ => {}
         }
         let at = u64::from(sector) * SECTOR + range.start % self.header.grain;
-        if at < HEADER || at + range.len() > self.tables.bytes.len() {
-            return Place::Lost { extent: self.index, at: entry_at };
+        let end = at + range.len();
+        if at < HEADER || end > self.tables.bytes.len() {
+            let needed = if at < HEADER { 0 } else { end };
+            return Place::Lost { extent: self.index, at: entry_at, needed };
         }
         Place::Raw { extent: self.index, at }
     }

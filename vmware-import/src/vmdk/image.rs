@@ -52,6 +52,18 @@ impl Reader {
         }
     }
 
+    /// The unit its tables count in, in bytes.
+    fn grain(&self) -> u64 {
+        match self {
+            Self::Flat(_) => 512,
+            Self::Sparse(extent) => extent.header.grain,
+            Self::Cowd(extent) => extent.header.grain,
+            Self::SeSparse(_) => 4096,
+            Self::Qcow2(extent) => extent.cluster(),
+            Self::Vhd(_) => 512,
+        }
+    }
+
     /// The word `info` uses for it.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -239,14 +251,18 @@ impl Image {
         };
         let bytes = reader.bytes();
         let (mut at, mut raw, mut packed) = (0, 0u64, 0u64);
+        let mut once = Once::new(bytes.len(), reader.grain());
         while at < part.range.len() {
             let mut runs = Runs::with_budget(4096, u64::MAX);
             let end = reader.runs(ByteRange::new(at, part.range.len()), 0, &mut runs)?;
             for run in runs.as_slice() {
                 match run.place {
-                    Place::Raw { .. } => raw += run.range.len(),
+                    Place::Raw { at, .. } => {
+                        raw += run.range.len();
+                        once.mark(bytes, at, run.range)?;
+                    }
                     Place::Packed { .. } => packed += MARKER as u64,
-                    Place::Lost { at, .. } => return Err(lost_error(bytes, at)),
+                    Place::Lost { at, needed, .. } => return Err(lost_error(bytes, at, needed)),
                     Place::Zero | Place::Hole | Place::Absent => {}
                 }
             }
@@ -270,7 +286,9 @@ impl Image {
                     Err(ImportError::damaged(other.bytes().name(), at, "grain", "is packed in a plain file"))
                 }
             },
-            Place::Lost { extent, at } => Err(lost_error(self.extents[extent as usize].bytes(), at)),
+            Place::Lost { extent, at, needed } => {
+                Err(lost_error(self.extents[extent as usize].bytes(), at, needed))
+            }
             Place::Zero | Place::Hole | Place::Absent => {
                 buf.fill(0);
                 Ok(())
@@ -298,13 +316,41 @@ impl Image {
     }
 }
 
-fn lost_error(bytes: &dyn ByteSource, at: u64) -> ImportError {
-    ImportError::damaged(
-        bytes.name(),
-        at,
-        "table entry",
-        format!("points outside the file of {} bytes or into its header", bytes.len()),
-    )
+fn lost_error(bytes: &dyn ByteSource, at: u64, needed: u64) -> ImportError {
+    if needed > bytes.len() && needed < bytes.len().saturating_mul(4) {
+        return ImportError::truncated(bytes.name(), "a table entry", needed, bytes.len());
+    }
+    let detail = format!("points outside the file of {} bytes or into its header", bytes.len());
+    ImportError::damaged(bytes.name(), at, "table entry", detail)
+}
+
+/// Which grains of a file were met, where a bitmap of 8 MiB is enough to tell; above that only the sum is
+/// checked.
+struct Once {
+    bits: Vec<u64>,
+    grain: u64,
+}
+
+impl Once {
+    fn new(len: u64, grain: u64) -> Self {
+        let bits = len / grain + 1;
+        let words = if bits <= 64 << 20 { bits.div_ceil(64) } else { 0 };
+        Self { bits: vec![0; words as usize], grain }
+    }
+
+    /// Marks the grains of a run that starts at `at` of the file.
+    fn mark(&mut self, bytes: &dyn ByteSource, at: u64, range: ByteRange) -> Result<()> {
+        // Only whole grains are marked: a disk that ends inside one may share nothing.
+        for index in at / self.grain..(at + range.len()) / self.grain {
+            let Some(word) = self.bits.get_mut((index / 64) as usize) else { return Ok(()) };
+            if *word & (1 << (index % 64)) != 0 {
+                let detail = format!("give byte {} of the file to the disk twice", index * self.grain);
+                return Err(ImportError::damaged(bytes.name(), at, "grain tables", detail));
+            }
+            *word |= 1 << (index % 64);
+        }
+        Ok(())
+    }
 }
 
 impl BlockSource for Image {

@@ -4,11 +4,12 @@
 //! by the user, who may name any file. Depth and loops are limited: a chain is at most [`MAX_DEPTH`] deep and
 //! never meets a file twice.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use xenith_common_block::ByteRange;
 
+use super::Salvage;
 use super::cowd::{self, CowdExtent, CowdHeader};
 use super::descriptor::{Access, Descriptor, ExtentKind, ExtentLine, MAX_DESCRIPTOR};
 use super::flat::FlatExtent;
@@ -90,6 +91,7 @@ pub type Located = (Arc<dyn ByteSource>, Arc<dyn Folder>);
 #[derive(Default)]
 pub struct OpenOptions {
     pub plain: Plain,
+    pub salvage: Salvage,
     /// The parent the user named, with the folder it lies in: used for the first parent of the chain.
     pub parent: Option<Located>,
 }
@@ -99,6 +101,9 @@ struct Opener {
     extents: Vec<Reader>,
     layers: Vec<Layer>,
     seen: HashSet<String>,
+    /// Which parts of which files are extents already.
+    taken: HashMap<String, Vec<ByteRange>>,
+    salvage: Salvage,
 }
 
 /// Opens `bytes`, whose neighbours are in `folder`.
@@ -107,8 +112,14 @@ pub fn open_image(
     folder: Arc<dyn Folder>,
     options: OpenOptions,
 ) -> Result<Image> {
-    let mut opener =
-        Opener { cache: Arc::default(), extents: Vec::new(), layers: Vec::new(), seen: HashSet::new() };
+    let mut opener = Opener {
+        cache: Arc::default(),
+        extents: Vec::new(),
+        layers: Vec::new(),
+        seen: HashSet::new(),
+        taken: HashMap::new(),
+        salvage: options.salvage,
+    };
     let format = match FileKind::detect(&*bytes)? {
         FileKind::Qcow2 => "qcow2",
         FileKind::Vhd => "vhd",
@@ -246,7 +257,7 @@ impl Opener {
                 "give the small descriptor file that names it, so that its parent is found",
             ));
         }
-        let extent = CowdExtent::open(self.tables(bytes), self.index())?;
+        let extent = CowdExtent::open(self.tables(bytes), self.index(), self.salvage)?;
         let size = extent.header.capacity;
         Ok(self.single(&name, Reader::Cowd(extent), size, None))
     }
@@ -279,7 +290,7 @@ impl Opener {
             let detail = format!("states {stated} bytes, the header {capacity}");
             return Err(ImportError::damaged(&name, at, "extent size", detail));
         }
-        let extent = SparseExtent::open(self.tables(bytes), head, self.index())?;
+        let extent = SparseExtent::open(self.tables(bytes), head, self.index(), self.salvage)?;
         Ok(self.single(&name, Reader::Sparse(extent), capacity, Some(descriptor)))
     }
 
@@ -318,6 +329,7 @@ impl Opener {
             ));
         }
         let bytes = folder.open(name, "extent", &line.name)?;
+        self.take(name, &*bytes, line)?;
         let index = self.index();
         let reader = match line.kind {
             ExtentKind::Flat | ExtentKind::Vmfs => {
@@ -325,14 +337,34 @@ impl Opener {
             }
             ExtentKind::Sparse => {
                 let head = SparseExtent::read_header(&*bytes)?;
-                Reader::Sparse(SparseExtent::open(self.tables(bytes), head, index)?)
+                Reader::Sparse(SparseExtent::open(self.tables(bytes), head, index, self.salvage)?)
             }
-            ExtentKind::VmfsSparse => Reader::Cowd(CowdExtent::open(self.tables(bytes), index)?),
-            ExtentKind::SeSparse => Reader::SeSparse(SeSparseExtent::open(self.tables(bytes), index)?),
+            ExtentKind::VmfsSparse => {
+                Reader::Cowd(CowdExtent::open(self.tables(bytes), index, self.salvage)?)
+            }
+            ExtentKind::SeSparse => {
+                Reader::SeSparse(SeSparseExtent::open(self.tables(bytes), index, self.salvage)?)
+            }
             ExtentKind::Zero | ExtentKind::Rdm => unreachable_kind(name)?,
         };
         check_capacity(name, &reader, line.len)?;
         Ok(reader)
+    }
+
+    /// One file may hold several extents, but no byte of it may be in two: a few lines could otherwise
+    /// make petabytes of a small file.
+    fn take(&mut self, name: &str, bytes: &dyn ByteSource, line: &ExtentLine) -> Result<()> {
+        let range = match line.kind {
+            ExtentKind::Flat | ExtentKind::Vmfs => ByteRange::with_len(line.offset, line.len),
+            _ => ByteRange::new(0, bytes.len()),
+        };
+        let taken = self.taken.entry(bytes.identity()).or_default();
+        if taken.iter().any(|other| other.intersect(&range).is_some()) {
+            let detail = format!("uses {:?} for two stretches of the disk", line.name);
+            return Err(ImportError::damaged(name, 0, "extent", detail));
+        }
+        taken.push(range);
+        Ok(())
     }
 
     fn tables(&self, bytes: Arc<dyn ByteSource>) -> Tables {

@@ -20,8 +20,9 @@ pub enum Place {
     Hole,
     /// This layer does not know: the parent decides; without one, zeros.
     Absent,
-    /// The table points where nothing can be: `at` is the entry's own offset in the file.
-    Lost { extent: u32, at: u64 },
+    /// The table points where nothing can be: `at` is the entry's own offset in the file, `needed` how long the
+    /// file would have to be (0 when no length would help).
+    Lost { extent: u32, at: u64, needed: u64 },
 }
 
 /// A stretch of a disk (bytes) and where its contents are.

@@ -5,6 +5,7 @@
 
 use xenith_common_block::ByteRange;
 
+use super::Salvage;
 use super::descriptor::MAX_DISK;
 use super::header::SECTOR;
 use super::runs::{Place, Runs};
@@ -81,7 +82,7 @@ pub struct SeSparseExtent {
 }
 
 impl SeSparseExtent {
-    pub fn open(tables: Tables, index: u32) -> Result<Self> {
+    pub fn open(tables: Tables, index: u32, salvage: Salvage) -> Result<Self> {
         let bytes = &*tables.bytes;
         let mut sector = [0; 512];
         bytes.read_at("seSparse header", 0, &mut sector)?;
@@ -108,7 +109,9 @@ impl SeSparseExtent {
             return Err(ImportError::damaged(bytes.name(), 17 * 8, "grain directory", detail));
         }
         check(bytes, "grain directory", header.gd.start, needed)?;
-        check_directory(bytes, &tables, &header, needed / 8)?;
+        if salvage == Salvage::Refuse {
+            check_directory(bytes, &tables, &header, needed / 8)?;
+        }
         Ok(Self { tables, header, index })
     }
 
@@ -125,7 +128,7 @@ impl SeSparseExtent {
             let whole = ByteRange::new(at + shift, end + shift);
             match table_offset(&self.header, u64::from_le_bytes(entry), self.tables.bytes.len()) {
                 None => out.push(whole, Place::Absent),
-                Some(Err(_)) => out.push(whole, Place::Lost { extent: self.index, at: entry_at }),
+                Some(Err(_)) => out.push(whole, Place::Lost { extent: self.index, at: entry_at, needed: 0 }),
                 Some(Ok(offset)) => {
                     let first = at % per_table / GRAIN;
                     let last = (end - table * per_table).div_ceil(GRAIN);
@@ -161,10 +164,14 @@ impl SeSparseExtent {
                     Some(at) if at.saturating_add(range.len()) <= self.tables.bytes.len() => {
                         Place::Raw { extent: self.index, at }
                     }
-                    _ => Place::Lost { extent: self.index, at: entry_at },
+                    Some(at) => {
+                        let needed = at.saturating_add(range.len());
+                        Place::Lost { extent: self.index, at: entry_at, needed }
+                    }
+                    None => Place::Lost { extent: self.index, at: entry_at, needed: 0 },
                 }
             }
-            _ => Place::Lost { extent: self.index, at: entry_at },
+            _ => Place::Lost { extent: self.index, at: entry_at, needed: 0 },
         }
     }
 }

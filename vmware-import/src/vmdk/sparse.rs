@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use xenith_common_block::ByteRange;
 
+use super::Salvage;
 use super::grain::MARKER;
 use super::header::{GTES_PER_GT, SECTOR, SparseHeader};
 use super::runs::{Place, Runs};
@@ -22,7 +23,8 @@ const MAX_TABLES: usize = 8 << 20;
 enum Entry {
     None,
     Table(u64),
-    Bad,
+    /// With the length the file would need, 0 when none would help.
+    Bad(u64),
 }
 
 pub struct SparseExtent {
@@ -44,14 +46,14 @@ impl SparseExtent {
         Ok(header)
     }
 
-    pub fn open(tables: Tables, header: SparseHeader, index: u32) -> Result<Self> {
+    pub fn open(tables: Tables, header: SparseHeader, index: u32, salvage: Salvage) -> Result<Self> {
         let bytes = Arc::clone(&tables.bytes);
         let mut header = header;
         if header.gd.is_none() {
             header = read_footer(&*bytes, &header)?;
         }
         let len = header.gd_entries() * 4;
-        let gd = choose_directory(&*bytes, &header, len)?;
+        let gd = choose_directory(&*bytes, &header, len, salvage)?;
         Ok(Self { tables, header, gd, index })
     }
 
@@ -67,8 +69,8 @@ impl SparseExtent {
             let end = range.end.min((table + 1) * per_table);
             match self.directory_entry(table)? {
                 Entry::None => out.push(ByteRange::new(at + shift, end + shift), Place::Absent),
-                Entry::Bad => {
-                    let lost = Place::Lost { extent: self.index, at: self.gd + table * 4 };
+                Entry::Bad(needed) => {
+                    let lost = Place::Lost { extent: self.index, at: self.gd + table * 4, needed };
                     out.push(ByteRange::new(at + shift, end + shift), lost);
                 }
                 Entry::Table(offset) => {
@@ -102,9 +104,15 @@ impl SparseExtent {
             return Ok(Entry::None);
         }
         let offset = u64::from(sector) * SECTOR;
-        let whole = offset + GTES_PER_GT * 4 <= self.tables.bytes.len();
+        let end = offset + GTES_PER_GT * 4;
         // Tables under header and descriptor would be made of something else.
-        Ok(if whole && offset >= self.metadata_end() { Entry::Table(offset) } else { Entry::Bad })
+        Ok(if offset < self.metadata_end() {
+            Entry::Bad(0)
+        } else if end > self.tables.bytes.len() {
+            Entry::Bad(end)
+        } else {
+            Entry::Table(offset)
+        })
     }
 
     fn metadata_end(&self) -> u64 {
@@ -112,7 +120,7 @@ impl SparseExtent {
     }
 
     fn place(&self, sector: u32, entry_at: u64, disk: u64) -> Place {
-        let lost = Place::Lost { extent: self.index, at: entry_at };
+        let lost = |needed| Place::Lost { extent: self.index, at: entry_at, needed };
         match sector {
             0 => return Place::Absent,
             1 if self.header.zero_grains => return Place::Zero,
@@ -122,17 +130,17 @@ impl SparseExtent {
         let len = self.tables.bytes.len();
         let grain = self.header.grain;
         let gd = ByteRange::with_len(self.gd, self.header.gd_entries() * 4);
-        if at < self.metadata_end() || at >= len || gd.contains(at) {
-            return lost;
+        if at < self.metadata_end() || gd.contains(at) {
+            return lost(0);
         }
         if self.header.compressed {
             let skip = (disk % grain) as u32;
             let packed = Place::Packed { extent: self.index, at, grain: disk - disk % grain, skip };
-            return if at + MARKER as u64 <= len { packed } else { lost };
+            return if at + MARKER as u64 <= len { packed } else { lost(at + MARKER as u64) };
         }
         let inside = disk % grain;
         let needed = grain.min(self.header.capacity - (disk - inside));
-        if at + needed > len { lost } else { Place::Raw { extent: self.index, at: at + inside } }
+        if at + needed > len { lost(at + needed) } else { Place::Raw { extent: self.index, at: at + inside } }
     }
 }
 
@@ -184,7 +192,12 @@ fn read_footer(bytes: &dyn ByteSource, header: &SparseHeader) -> Result<SparseHe
 }
 
 /// The directory, or the redundant one when the first lies outside the file or is all over the place.
-fn choose_directory(bytes: &dyn ByteSource, header: &SparseHeader, len: u64) -> Result<u64> {
+fn choose_directory(
+    bytes: &dyn ByteSource,
+    header: &SparseHeader,
+    len: u64,
+    salvage: Salvage,
+) -> Result<u64> {
     let gd = header.gd.unwrap_or_default();
     let error = match check_directory(bytes, header, gd, len) {
         Ok(()) => return Ok(gd),
@@ -192,6 +205,8 @@ fn choose_directory(bytes: &dyn ByteSource, header: &SparseHeader, len: u64) -> 
     };
     match header.redundant_gd {
         Some(redundant) if check_directory(bytes, header, redundant, len).is_ok() => Ok(redundant),
+        // Entries are looked at one by one later; what they cannot give is listed as lost.
+        _ if salvage == Salvage::NoteLosses && check(bytes, "grain directory", gd, len).is_ok() => Ok(gd),
         _ => Err(error),
     }
 }

@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod formats;
+mod hostile;
 mod support;
 mod tool;
