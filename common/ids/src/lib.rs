@@ -4,9 +4,11 @@
 //! by creation time, so ranges of a store's key space are also ranges of time). [`DomId`] is Xen's: small,
 //! reused after a reboot, and only meaningful together with the host and the [`IncarnationId`].
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -76,6 +78,16 @@ macro_rules! typed_ids {
             }
         }
 
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                Cow::Borrowed(stringify!($name))
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "format": "uuid" })
+            }
+        }
+
         impl FromStr for $name {
             type Err = ParseIdError;
 
@@ -126,7 +138,7 @@ typed_ids! {
 }
 
 /// Xen's number for a running domain. Reused: never store it as an identity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct DomId(pub u32);
 
@@ -142,12 +154,16 @@ impl fmt::Display for DomId {
 }
 
 /// Counts the changes that one agent has published; a gap means that the list must be read again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct Generation(pub u64);
 
 /// Fences commands: an agent refuses an epoch older than the newest it has seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 

@@ -1,8 +1,10 @@
 //! Ethernet addresses of virtual NICs.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A unicast MAC address that is not all zeros. Shown as `00:16:3e:12:34:56`.
@@ -82,6 +84,16 @@ impl TryFrom<String> for MacAddr {
 impl From<MacAddr> for String {
     fn from(mac: MacAddr) -> Self {
         mac.to_string()
+    }
+}
+
+impl JsonSchema for MacAddr {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("MacAddr")
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^([0-9a-f]{2}:){5}[0-9a-f]{2}$" })
     }
 }
 

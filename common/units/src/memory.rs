@@ -1,8 +1,10 @@
 //! Memory in MiB, the unit in which an administrator thinks and Xen allocates comfortably.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// An amount of memory in MiB, at most 16 TiB (Xen's largest guest).
@@ -77,6 +79,16 @@ impl TryFrom<u64> for MemoryMiB {
 impl From<MemoryMiB> for u64 {
     fn from(memory: MemoryMiB) -> Self {
         memory.0
+    }
+}
+
+impl JsonSchema for MemoryMiB {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("MemoryMiB")
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 0, "maximum": 16_777_216, "description": "MiB" })
     }
 }
 

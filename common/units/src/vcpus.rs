@@ -1,7 +1,9 @@
 //! The number of virtual CPUs of a guest.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// 1 to 512 virtual CPUs (Xen's limit for PV and PVH; HVM guests get at most 128, checked with the spec).
@@ -41,6 +43,16 @@ impl TryFrom<u32> for VcpuCount {
 impl From<VcpuCount> for u32 {
     fn from(count: VcpuCount) -> Self {
         count.get()
+    }
+}
+
+impl JsonSchema for VcpuCount {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("VcpuCount")
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": 512 })
     }
 }
 

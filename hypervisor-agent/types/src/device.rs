@@ -1,8 +1,10 @@
 //! Disks and NICs of a VM, as an administrator asks for them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use xenith_common_ids::{NetworkId, VdiId};
 use xenith_common_units::MacAddr;
@@ -29,6 +31,16 @@ impl DiskDevice {
     #[must_use]
     pub const fn index(self) -> u8 {
         self.0
+    }
+}
+
+impl JsonSchema for DiskDevice {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("DiskDevice")
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^xvd[a-z]$" })
     }
 }
 
@@ -63,7 +75,7 @@ impl From<DiskDevice> for String {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DiskAccess {
     #[default]
@@ -72,7 +84,7 @@ pub enum DiskAccess {
 }
 
 /// A VDI attached to a VM.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DiskSpec {
     pub device: DiskDevice,
@@ -83,7 +95,7 @@ pub struct DiskSpec {
 
 /// A NIC plugged into a network. `bridge` is the network's bridge on the host, filled in by the
 /// orchestrator when it places the VM; one MAC per pool, checked by the orchestrator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NicSpec {
     pub mac: MacAddr,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{DomId, IncarnationId, VmId};
@@ -14,7 +15,7 @@ use crate::{
 
 /// Whose domain it is. Written where a guest can read but not change it, and listed again after a restart
 /// of the agent: this is how running VMs are adopted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct DomainIdentity {
     pub vm: VmId,
     pub incarnation: IncarnationId,
@@ -54,7 +55,7 @@ pub struct DomainNic {
 }
 
 /// Why a domain ended, as Xen tells (`SHUTDOWN_*` in Xen's public `sched.h`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeathReason {
     PowerOff,
@@ -69,7 +70,7 @@ pub enum DeathReason {
     Unknown,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DomainStatus {
     Running,

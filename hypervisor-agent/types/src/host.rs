@@ -1,9 +1,10 @@
 //! What a host is and has, as its agent reports it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xenith_common_units::MemoryMiB;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct XenVersion {
     pub major: u32,
     pub minor: u32,
@@ -11,7 +12,7 @@ pub struct XenVersion {
     pub extra: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct CpuTopology {
     pub cpus: u32,
     pub cores_per_socket: u32,
@@ -21,7 +22,7 @@ pub struct CpuTopology {
 }
 
 /// A bridge that NICs can plug into.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Bridge {
     pub name: String,
     /// Interfaces of the host in it (PIFs, bonds, VLANs), guests' interfaces left out.
@@ -29,7 +30,7 @@ pub struct Bridge {
     pub mtu: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostFacts {
     pub hostname: String,
     pub xen: XenVersion,

@@ -1,8 +1,10 @@
 //! Names of VMs, as people type them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// 1 to 63 characters: letters, digits, `.`, `_`, `-`, starting with a letter or digit. Safe as a domain
@@ -52,6 +54,16 @@ impl FromStr for VmName {
 impl From<VmName> for String {
     fn from(name: VmName) -> Self {
         name.0
+    }
+}
+
+impl JsonSchema for VmName {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("VmName")
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" })
     }
 }
 

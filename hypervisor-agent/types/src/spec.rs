@@ -5,12 +5,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xenith_common_units::{MemoryMiB, VcpuCount};
 
 use crate::{DiskSpec, NicSpec, Platform, PlatformKind, VmName};
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VmSpec {
     pub name: VmName,
@@ -33,7 +34,7 @@ pub struct VmSpec {
 }
 
 /// Virtual CPUs: those a guest starts with, and how many it can be given while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VcpuSpec {
     pub online: VcpuCount,
@@ -41,14 +42,14 @@ pub struct VcpuSpec {
 }
 
 /// Memory in MiB: what a guest starts with, and how far it can be ballooned up while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MemorySpec {
     pub target: MemoryMiB,
     pub max: MemoryMiB,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Graphics {
     #[default]
@@ -57,7 +58,7 @@ pub enum Graphics {
     Vnc,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CrashAction {
     /// Start it again, at most a few times in a row.
@@ -69,7 +70,7 @@ pub enum CrashAction {
     Preserve,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RebootAction {
     #[default]
@@ -78,7 +79,7 @@ pub enum RebootAction {
 }
 
 /// Lower `order` first; `delay_s` seconds are waited after this VM before the next order begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Autostart {
     pub order: u16,
@@ -87,7 +88,7 @@ pub struct Autostart {
 }
 
 /// One problem of a spec.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldError {
     /// Where, as a path: `disks[1].device`.
     pub field: String,

@@ -1,8 +1,10 @@
 //! Virtual disk images.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use xenith_common_ids::{SrId, VdiId};
 
@@ -69,6 +71,16 @@ impl FromStr for VdiSize {
     }
 }
 
+impl JsonSchema for VdiSize {
+    fn schema_name() -> Cow<'static, str> {
+        Cow::Borrowed("VdiSize")
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1_048_576, "maximum": 70_368_744_177_664_u64, "multipleOf": 1_048_576, "description": "bytes" })
+    }
+}
+
 impl fmt::Display for VdiSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 >> 20 {
@@ -80,7 +92,7 @@ impl fmt::Display for VdiSize {
 }
 
 /// A VDI as the agent finds it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VdiFacts {
     pub vdi: VdiId,
     pub sr: SrId,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{DomId, IncarnationId, VmId};
@@ -13,7 +14,7 @@ use xenith_common_units::MemoryMiB;
 use crate::{DeathReason, PlatformKind};
 
 /// What a VM is doing. `Unknown` is the orchestrator's word for a VM whose host is not heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Power {
     Stopped,
@@ -85,7 +86,7 @@ impl FromStr for Power {
 }
 
 /// What a guest says of itself. Foreign data: bounded and stripped of control characters by the reader.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default, JsonSchema)]
 pub struct GuestFacts {
     pub addresses: Vec<IpAddr>,
     pub os: Option<String>,
@@ -96,13 +97,15 @@ pub struct GuestFacts {
 }
 
 /// Why the last thing that the agent tried with a VM did not work, for people to read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VmFailure {
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "String")]
     pub at: OffsetDateTime,
     pub message: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObservedVm {
     pub vm: VmId,
     pub name: String,
@@ -117,6 +120,8 @@ pub struct ObservedVm {
     pub memory: MemoryMiB,
     pub vcpus_online: u32,
     pub cpu_time_ns: u64,
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<String>")]
     pub started: Option<OffsetDateTime>,
     pub last_death: Option<DeathReason>,
     pub failure: Option<VmFailure>,
