@@ -1,0 +1,34 @@
+//! The API's vocabulary: what a client sends and gets, one module per noun.
+//!
+//! Everything here is serialised; names are the field's standard terms and the same in the CLI, the UI and the
+//! documents. Times are RFC 3339 in UTC, memory is MiB, sizes are bytes. Requests refuse unknown fields.
+
+pub mod access;
+pub mod audit;
+pub mod auth;
+pub mod error;
+pub mod event;
+pub mod host;
+pub mod list;
+pub mod network;
+pub mod pool;
+pub mod system;
+pub mod task;
+pub mod token;
+pub mod user;
+pub mod vdi;
+pub mod vm;
+
+pub use access::{Binding, Permission, Role, Scope};
+pub use error::{ApiError, Reason};
+pub use list::{ListRequest, Page};
+
+/// Nothing to say.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(deny_unknown_fields)]
+pub struct Empty {}
+
+/// Names one object by its id or its name.
+pub type Reference = String;

@@ -1,0 +1,37 @@
+//! What happened: found out, not asked for (that is the audit log's).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use xenith_common_ids::EventId;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Info,
+    Warning,
+    Error,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    pub id: EventId,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "String")]
+    pub at: OffsetDateTime,
+    pub severity: Severity,
+    /// Stable: `host.lost`, `vm.crashed`.
+    pub kind: String,
+    /// `vm/…`, `host/…`.
+    pub subject: String,
+    pub message: String,
+}
+
+/// Newest first.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListEvents {
+    /// 1 to 1000; 0 stands for 100.
+    pub limit: u32,
+    pub cursor: Option<String>,
+}

@@ -1,0 +1,95 @@
+//! Physical machines.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use xenith_common_ids::{HostId, PoolId, SrId};
+use xenith_hypervisor_agent_types::HostFacts;
+
+use crate::Reference;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HostStatus {
+    Connected,
+    /// Not heard: nothing is known about it and its VMs.
+    Unknown,
+    /// Has joined, was not reached yet.
+    Enrolling,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Host {
+    pub id: HostId,
+    pub name: String,
+    pub pool: PoolId,
+    pub address: String,
+    pub status: HostStatus,
+    /// Why it is unknown.
+    pub problem: Option<String>,
+    /// Takes no new VMs.
+    pub maintenance: bool,
+    pub agent_version: Option<String>,
+    pub local_sr: Option<SrId>,
+    /// As last heard.
+    pub facts: Option<HostFacts>,
+    pub vms: u32,
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<String>")]
+    pub last_heard: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "String")]
+    pub certificate_expires: OffsetDateTime,
+}
+
+/// Asks for a join token.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddHost {
+    /// The name it gets; without one, its own host name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Without one, the pool `default`.
+    #[serde(default)]
+    pub pool: Option<Reference>,
+    /// How long the token works, in minutes; 1 to 10080. 0 stands for 60.
+    #[serde(default)]
+    pub minutes: u32,
+}
+
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+pub struct JoinTokenIssued {
+    /// For `xenith-agent join`.
+    pub token: String,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "String")]
+    pub expires: OffsetDateTime,
+}
+
+impl std::fmt::Debug for JoinTokenIssued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JoinTokenIssued").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HostRef {
+    pub host: Reference,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetMaintenance {
+    pub host: Reference,
+    pub maintenance: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveHost {
+    pub host: Reference,
+    /// Also when VMs are defined on it: they are forgotten here, and run on there.
+    #[serde(default)]
+    pub force: bool,
+}

@@ -1,0 +1,40 @@
+//! Lists: filtered, sorted and paged by the server.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What part of a list is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListRequest {
+    /// The filter language: `power:running tag:prod name:/^db/`. Empty: everything.
+    pub filter: String,
+    /// A column, with `-` in front for descending. Empty: by name.
+    pub sort: String,
+    /// At most this many rows, 1 to 1000; 0 stands for 100.
+    pub limit: u32,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl ListRequest {
+    pub const DEFAULT_LIMIT: u32 = 100;
+    pub const MAX_LIMIT: u32 = 1000;
+
+    /// The number of rows to give.
+    #[must_use]
+    pub fn effective_limit(&self) -> usize {
+        let limit = if self.limit == 0 { Self::DEFAULT_LIMIT } else { self.limit.min(Self::MAX_LIMIT) };
+        limit as usize
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// How many there are in all that the caller may see and the filter lets through.
+    pub total: u64,
+    /// Asks for the next page; `None` on the last.
+    pub next: Option<String>,
+}
