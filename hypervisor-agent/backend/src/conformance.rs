@@ -58,7 +58,7 @@ pub trait Fixture: Send + Sync {
 
     /// A spec that boots a guest which answers requests to shut down: fresh identity and name, no disks but
     /// what it boots from, no NICs, `memory.max` above `memory.target` and `vcpus.max` above `vcpus.online`
-    /// where that kind of guest can change them.
+    /// where that kind of guest can change them. Graphics where that kind can have it.
     fn spec(&self) -> DomainSpec;
 
     /// Returns when the guest answers requests. Takes at most [`Self::patience`].

@@ -50,6 +50,8 @@ impl SimClock {
     pub(crate) async fn sleep_until(&self, at: Option<Duration>) {
         match (&self.0, at) {
             (_, None) => std::future::pending().await,
+            // tokio rounds every sleep up to its next millisecond, also one that is over.
+            (_, Some(at)) if at <= self.now() => {}
             (Source::Real(start), Some(at)) => tokio::time::sleep_until(*start + at).await,
             (Source::Manual(clock), Some(at)) => {
                 Sleep { clock: clock.clone(), at, key: None }.await;

@@ -1,8 +1,10 @@
-//! A simulated domain's serial console: a real pseudo-terminal with somebody at the other end.
+//! A simulated domain's consoles: a real pseudo-terminal, and a real VNC server where there is graphics.
 //!
-//! Made when it is first asked for, so a fleet whose consoles nobody opens has none. It prints a boot text,
-//! echoes what is typed and answers each line with a prompt. Output that nobody reads is dropped when the
-//! terminal is full, as a guest's is. It ends with its domain: dropping the [`Console`] closes the terminal.
+//! Made when they are first asked for, so a fleet whose consoles nobody opens has none. The terminal prints a
+//! boot text, echoes what is typed and answers each line with a prompt; output that nobody reads is dropped
+//! when it is full, as a guest's is. Consoles end with their domain: dropping [`Consoles`] closes them.
+
+mod vnc;
 
 use std::io;
 use std::path::PathBuf;
@@ -13,44 +15,57 @@ use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::ttyname;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::{Receiver, Sender};
-use tokio::sync::oneshot;
 use xenith_common_tasks::TaskSet;
+use xenith_hypervisor_agent_types::{ConsolePaths, Graphics};
 
 #[derive(Debug)]
-pub(crate) struct Console {
-    pub path: PathBuf,
-    /// Dropped with the domain, which ends the task.
-    _alive: oneshot::Sender<()>,
+pub(crate) struct Consoles {
+    pub paths: ConsolePaths,
+    tasks: TaskSet,
 }
 
-impl Console {
-    pub(crate) fn open(name: &str, tasks: &TaskSet) -> io::Result<Self> {
-        let pty = openpty(None, None)?;
-        // Raw, as xenconsoled makes it: the guest echoes, not the host's terminal.
-        let mut termios = tcgetattr(&pty.slave)?;
-        cfmakeraw(&mut termios);
-        tcsetattr(&pty.slave, SetArg::TCSANOW, &termios)?;
-        let path = ttyname(&pty.slave)?;
-        fcntl(&pty.master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        // tokio's pipes drive any pollable descriptor and own it, so no AsyncFd and its unsafe is needed.
-        let output = Sender::from_owned_fd_unchecked(pty.master.try_clone()?)?;
-        let input = Receiver::from_owned_fd_unchecked(pty.master)?;
-        let (alive, ended) = oneshot::channel();
-        let name = name.to_owned();
-        let cancelled = tasks.token();
-        tasks.spawn("sim-console", async move {
-            tokio::select! {
-                _ = ended => {}
-                () = cancelled.cancelled() => {}
-                Err(error) = serve(input, &output, &name) => {
-                    tracing::warn!(%error, name, "a simulated console ended early");
-                }
-            }
-            // Kept open until here: a master without a slave reads only errors.
-            drop(pty.slave);
-        });
-        Ok(Self { path, _alive: alive })
+impl Consoles {
+    pub(crate) fn open(name: &str, graphics: Graphics, tasks: &TaskSet) -> io::Result<Self> {
+        let tasks = tasks.child();
+        let serial = Some(open_serial(name, &tasks)?);
+        let vnc_port = match graphics {
+            Graphics::None => None,
+            Graphics::Vnc => Some(vnc::listen(name, &tasks)?),
+        };
+        Ok(Self { paths: ConsolePaths { serial, vnc_port }, tasks })
     }
+}
+
+impl Drop for Consoles {
+    fn drop(&mut self) {
+        self.tasks.cancel();
+    }
+}
+
+fn open_serial(name: &str, tasks: &TaskSet) -> io::Result<PathBuf> {
+    let pty = openpty(None, None)?;
+    // Raw, as xenconsoled makes it: the guest echoes, not the host's terminal.
+    let mut termios = tcgetattr(&pty.slave)?;
+    cfmakeraw(&mut termios);
+    tcsetattr(&pty.slave, SetArg::TCSANOW, &termios)?;
+    let path = ttyname(&pty.slave)?;
+    fcntl(&pty.master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    // tokio's pipes drive any pollable descriptor and own it, so no AsyncFd and its unsafe is needed.
+    let output = Sender::from_owned_fd_unchecked(pty.master.try_clone()?)?;
+    let input = Receiver::from_owned_fd_unchecked(pty.master)?;
+    let name = name.to_owned();
+    let cancelled = tasks.token();
+    tasks.spawn("sim-console", async move {
+        tokio::select! {
+            () = cancelled.cancelled() => {}
+            Err(error) = serve(input, &output, &name) => {
+                tracing::warn!(%error, name, "a simulated console ended early");
+            }
+        }
+        // Kept open until here: a master without a slave reads only errors.
+        drop(pty.slave);
+    });
+    Ok(path)
 }
 
 async fn serve(mut input: Receiver, output: &Sender, name: &str) -> io::Result<()> {

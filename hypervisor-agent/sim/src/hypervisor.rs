@@ -17,7 +17,7 @@ use xenith_hypervisor_agent_types::{
     ConsolePaths, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec, HostFacts,
 };
 
-use crate::console::Console;
+use crate::console::Consoles;
 use crate::fault::{Failure, Verdict};
 use crate::stream::SavedGuest;
 use crate::world::{Begun, Call, NeedsGuest};
@@ -157,14 +157,15 @@ impl Hypervisor for SimHypervisor {
         self.inner
             .perform(Call::on(Operation::Consoles, domid), move |world, _| {
                 let domain = world.get_mut(domid)?;
-                if domain.console.is_none() {
-                    let console = Console::open(&domain.name, &tasks).map_err(|error| {
-                        HypervisorError::Device { device: "console".to_owned(), detail: error.to_string() }
-                    })?;
-                    domain.console = Some(Box::new(console));
+                if let Some(consoles) = &domain.consoles {
+                    return Ok(consoles.paths.clone());
                 }
-                let serial = domain.console.as_ref().map(|console| console.path.clone());
-                Ok(ConsolePaths { serial, vnc_port: None })
+                let consoles = Consoles::open(&domain.name, domain.graphics, &tasks).map_err(|error| {
+                    HypervisorError::Device { device: "console".to_owned(), detail: error.to_string() }
+                })?;
+                let paths = consoles.paths.clone();
+                domain.consoles = Some(Box::new(consoles));
+                Ok(paths)
             })
             .await
     }

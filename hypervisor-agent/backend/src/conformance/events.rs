@@ -1,5 +1,9 @@
 //! What a back-end tells without being asked, and where consoles are.
 
+use std::net::Ipv4Addr;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use xenith_hypervisor_agent_types::Graphics;
 
 use super::scene::{During, Halt, Outcome, Scene, ensure};
@@ -11,7 +15,7 @@ promises! {
     foreign_end_is_told: "the end of a foreign domain is told too";
     late_subscriber_lists_again: "a subscriber that lags is told to list again, and then hears new events";
     serial_console: "a domain's serial console is a terminal on the host";
-    vnc_console: "a domain with graphics has a VNC port";
+    vnc_console: "a domain with graphics has a VNC server on the host's loopback";
 }
 
 async fn made_and_gone_are_told(scene: &Scene<'_>) -> Outcome {
@@ -69,15 +73,24 @@ async fn serial_console(scene: &Scene<'_>) -> Outcome {
 }
 
 async fn vnc_console(scene: &Scene<'_>) -> Outcome {
-    let mut spec = scene.spec();
+    let spec = scene.spec();
     if spec.graphics == Graphics::None {
         return Err(Halt::Skip(format!("the fixture's {} guest has no graphics", spec.kind)));
     }
-    spec.graphics = Graphics::Vnc;
     let domid = scene.create(&spec, Start::Running).await?;
     let mut wait = scene.wait(format!("domain {domid} to have a VNC port"));
-    while scene.hv.consoles(domid).await.during("asking for consoles")?.vnc_port.is_none() {
+    let port = loop {
+        if let Some(port) = scene.hv.consoles(domid).await.during("asking for consoles")?.vnc_port {
+            break port;
+        }
         wait.tick().await?;
-    }
+    };
+    let mut greeting = [0; 4];
+    let greeted = async {
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        client.read_exact(&mut greeting).await
+    };
+    let greeted = greeted.await.map_err(|error| Halt::Broken(format!("port {port}: {error}")))?;
+    ensure!(&greeting == b"RFB ", "port {port} greets with {greeted} bytes {greeting:?}");
     Ok(())
 }

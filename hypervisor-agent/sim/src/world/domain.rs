@@ -17,12 +17,12 @@ use time::OffsetDateTime;
 use xenith_common_ids::DomId;
 use xenith_common_units::{MacAddr, MemoryMiB};
 use xenith_hypervisor_agent_types::{
-    DeathReason, DomainDisk, DomainIdentity, DomainInfo, DomainNic, DomainSpec, DomainStatus, GuestFacts,
-    MemorySpec, PlatformKind, VcpuSpec,
+    DeathReason, DomainDisk, DomainIdentity, DomainInfo, DomainNic, DomainSpec, DomainStatus, Graphics,
+    GuestFacts, MemorySpec, PlatformKind, VcpuSpec,
 };
 
 use crate::Manners;
-use crate::console::Console;
+use crate::console::Consoles;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Run {
@@ -72,7 +72,8 @@ pub(crate) struct Domain {
     pub counted_at: Duration,
     /// How busy each virtual CPU is.
     pub load_permille: u16,
-    pub console: Option<Box<Console>>,
+    pub graphics: Graphics,
+    pub consoles: Option<Box<Consoles>>,
 }
 
 impl Domain {
@@ -95,7 +96,8 @@ impl Domain {
             cpu_ns: 0,
             counted_at: at,
             load_permille: 0,
-            console: None,
+            graphics: spec.graphics,
+            consoles: None,
         }
     }
 
@@ -125,7 +127,8 @@ impl Domain {
             cpu_ns: 0,
             counted_at: at,
             load_permille: 100,
-            console: None,
+            graphics: Graphics::None,
+            consoles: None,
         }
     }
 

@@ -10,12 +10,11 @@ use xenith_hypervisor_agent_types::PlatformKind;
 
 use crate::fixture::SimFixture;
 
-/// What no simulated host can do, and which case finds out.
+/// A case that does not apply to a kind of guest.
 const SKIPPED: &[(&str, PlatformKind)] = &[
     ("missing_kernel_is_refused", PlatformKind::Hvm),
     ("vnc_console", PlatformKind::Pv),
     ("vnc_console", PlatformKind::Pvh),
-    ("vnc_console", PlatformKind::Hvm),
 ];
 
 async fn keeps_all(fixture: &SimFixture, leave_out: &[&str]) {

@@ -100,6 +100,7 @@ impl Fixture for SimFixture {
             PlatformKind::Hvm => {
                 spec.direct_boot = None;
                 spec.boot_order = vec![BootDevice::Disk];
+                spec.graphics = Graphics::Vnc;
             }
             PlatformKind::Pv | PlatformKind::Pvh => {
                 spec.direct_boot = Some(DirectBoot { kernel, ramdisk: None, cmdline: String::new() });

@@ -222,3 +222,33 @@ async fn a_console_prints_and_echoes() {
     sim.destroy(domid).await.unwrap();
     crate::fixture::until("the terminal to go with its domain", || !path.exists()).await;
 }
+
+#[tokio::test]
+async fn a_key_changes_the_picture() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let sim = SimHypervisor::builder().build();
+    let mut spec = spec("desk");
+    spec.graphics = Graphics::Vnc;
+    let domid = sim.create(&spec, Start::Running).await.unwrap();
+    let port = sim.consoles(domid).await.unwrap().vnc_port.unwrap();
+    let mut viewer = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let (mut version, mut security, mut start) = ([0; 12], [0; 2], [0; 4 + 24 + 4]);
+    viewer.read_exact(&mut version).await.unwrap();
+    viewer.write_all(&version).await.unwrap();
+    viewer.read_exact(&mut security).await.unwrap();
+    viewer.write_all(&[1, 1]).await.unwrap();
+    viewer.read_exact(&mut start).await.unwrap();
+    assert_eq!((&start[4..8], &start[28..]), (&[1, 64, 0, 200][..], &b"desk"[..]));
+    let mut pictures = Vec::new();
+    // The whole picture; then what changes, after a key.
+    let key = [3, 1, 0, 0, 0, 0, 1, 64, 0, 200, 4, 1, 0, 0, 0, 0, 0, 97];
+    for asked in [&[3, 0, 0, 0, 0, 0, 1, 64, 0, 200][..], &key[..]] {
+        viewer.write_all(asked).await.unwrap();
+        let mut picture = vec![0; 16 + 320 * 200 * 4];
+        viewer.read_exact(&mut picture).await.unwrap();
+        pictures.push(picture);
+    }
+    assert_ne!(pictures[0], pictures[1]);
+    sim.destroy(domid).await.unwrap();
+    assert_eq!(viewer.read(&mut [0; 1]).await.unwrap(), 0, "the server ends with its domain");
+}

@@ -5,4 +5,6 @@ mod conformance;
 mod controls;
 mod faults;
 mod fixture;
+mod footprint;
 mod guests;
+mod model;
