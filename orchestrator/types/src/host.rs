@@ -80,7 +80,7 @@ pub struct HostRef {
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct SetMaintenance {
+pub struct HostMaintenance {
     pub host: Reference,
     pub maintenance: bool,
 }

@@ -185,28 +185,28 @@ pub struct DeleteVm {
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct AttachDisk {
+pub struct DiskAttachment {
     pub vm: Reference,
     pub disk: NewDisk,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct DetachDisk {
+pub struct DiskDetachment {
     pub vm: Reference,
     pub device: DiskDevice,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct AttachNic {
+pub struct NicAttachment {
     pub vm: Reference,
     pub nic: NewNic,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct DetachNic {
+pub struct NicDetachment {
     pub vm: Reference,
     pub mac: MacAddr,
 }

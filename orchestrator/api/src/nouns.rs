@@ -1,0 +1,210 @@
+//! The nouns and their verbs.
+
+noun! {
+    /// Signing in and out.
+    auth: AuthApi {
+        /// Signs in with a name and a password.
+        Login = fn login(Credentials) -> LoggedIn, Anyone, Mutation;
+        /// Ends the caller's session.
+        Logout = fn logout(Empty) -> Empty, Own, Mutation;
+        /// Tells who the caller is and what roles they have.
+        Whoami = fn whoami(Empty) -> User, Own, Read;
+        /// Changes the caller's password and ends their other sessions.
+        ChangePassword = fn change_password(NewPassword) -> Empty, Own, Mutation;
+    }
+}
+
+noun! {
+    /// People and programs that may sign in.
+    user: UserApi {
+        /// Lists users.
+        List = fn list(Empty) -> Vec<User>, Secure, Read;
+        /// Shows one user.
+        Get = fn get(UserRef) -> User, Secure, Read;
+        /// Creates a user.
+        Create = fn create(CreateUser) -> User, Secure, Mutation;
+        /// Changes a user's password, roles or whether they may sign in.
+        Update = fn update(UpdateUser) -> User, Secure, Mutation;
+        /// Deletes a user, their sessions and tokens.
+        Delete = fn delete(UserRef) -> Empty, Secure, Mutation;
+    }
+}
+
+noun! {
+    /// API tokens.
+    token: TokenApi {
+        /// Lists the caller's tokens; an admin of everything sees all.
+        List = fn list(Empty) -> Vec<Token>, Own, Read;
+        /// Creates a token of the caller; the secret is shown this once.
+        Create = fn create(CreateToken) -> CreatedToken, Own, Mutation;
+        /// Revokes a token of the caller; an admin of everything revokes any.
+        Revoke = fn revoke(TokenRef) -> Empty, Own, Mutation;
+    }
+}
+
+noun! {
+    /// Roles.
+    role: RoleApi {
+        /// Lists the roles and what they allow.
+        List = fn list(Empty) -> Vec<RoleInfo>, Own, Read;
+    }
+}
+
+noun! {
+    /// Physical machines.
+    host: HostApi {
+        /// Lists hosts.
+        List = fn list(ListRequest) -> Page<Host>, View, Read;
+        /// Shows one host.
+        Get = fn get(HostRef) -> Host, View, Read;
+        /// Issues a join token for a new host; it works once.
+        Add = fn add(AddHost) -> JoinTokenIssued, Administer, Mutation;
+        /// Keeps new VMs off a host, or lets them on again.
+        SetMaintenance = fn set_maintenance(HostMaintenance) -> Host, Administer, Mutation;
+        /// Forgets a host and revokes its certificate.
+        Remove = fn remove(RemoveHost) -> Empty, Administer, Mutation;
+    }
+}
+
+noun! {
+    /// Hosts that share networks and storage.
+    pool: PoolApi {
+        /// Lists pools.
+        List = fn list(Empty) -> Vec<Pool>, View, Read;
+        /// Creates a pool.
+        Create = fn create(CreatePool) -> Pool, Administer, Mutation;
+        /// Deletes an empty pool.
+        Delete = fn delete(PoolRef) -> Empty, Administer, Mutation;
+    }
+}
+
+noun! {
+    /// Virtual machines.
+    vm: VmApi {
+        /// Lists VMs.
+        List = fn list(ListRequest) -> Page<VmRow>, View, Read;
+        /// Counts VMs.
+        Count = fn count(ListRequest) -> VmCount, View, Read;
+        /// Shows one VM.
+        Get = fn get(VmRef) -> Vm, View, Read;
+        /// Tells where a VM would be placed, and why.
+        Place = fn place(PlaceVm) -> Placement, View, Read;
+        /// Creates a VM and its disks on the best host, and starts it where asked.
+        Create = fn create(CreateVm) -> TaskStarted, Provision, Plannable;
+        /// Changes a VM; a running one gets what it can take at once.
+        Update = fn update(UpdateVm) -> TaskStarted, Operate, Plannable;
+        /// Deletes a stopped VM and its disks.
+        Delete = fn delete(DeleteVm) -> TaskStarted, Provision, Plannable;
+        /// Starts a VM.
+        Start = fn start(StartVm) -> TaskStarted, Operate, Plannable;
+        /// Asks the guest to shut down.
+        Shutdown = fn shutdown(ShutdownVm) -> TaskStarted, Operate, Mutation;
+        /// Asks the guest to reboot.
+        Reboot = fn reboot(ShutdownVm) -> TaskStarted, Operate, Mutation;
+        /// Ends a VM at once, like pulling its plug.
+        PowerOff = fn power_off(VmRef) -> TaskStarted, Operate, Mutation;
+        /// Stops a VM's virtual CPUs.
+        Pause = fn pause(VmRef) -> TaskStarted, Operate, Mutation;
+        /// Lets a paused VM run.
+        Unpause = fn unpause(VmRef) -> TaskStarted, Operate, Mutation;
+        /// Saves a VM's memory to its host's disk and frees it.
+        Suspend = fn suspend(VmRef) -> TaskStarted, Operate, Mutation;
+        /// Brings a suspended VM back.
+        Resume = fn resume(VmRef) -> TaskStarted, Operate, Mutation;
+        /// Attaches a disk, new or there.
+        AttachDisk = fn attach_disk(DiskAttachment) -> TaskStarted, Provision, Mutation;
+        /// Detaches a disk; its VDI stays.
+        DetachDisk = fn detach_disk(DiskDetachment) -> TaskStarted, Operate, Mutation;
+        /// Adds a NIC.
+        AttachNic = fn attach_nic(NicAttachment) -> TaskStarted, Operate, Mutation;
+        /// Removes a NIC.
+        DetachNic = fn detach_nic(NicDetachment) -> TaskStarted, Operate, Mutation;
+    }
+}
+
+noun! {
+    /// What NICs plug into.
+    network: NetworkApi {
+        /// Lists networks.
+        List = fn list(Empty) -> Vec<Network>, View, Read;
+        /// Declares a network: a bridge that hosts of a pool have.
+        Create = fn create(CreateNetwork) -> Network, Administer, Mutation;
+        /// Deletes a network that no VM uses.
+        Delete = fn delete(NetworkRef) -> Empty, Administer, Mutation;
+    }
+}
+
+noun! {
+    /// Virtual disk images.
+    vdi: VdiApi {
+        /// Lists VDIs.
+        List = fn list(ListRequest) -> Page<Vdi>, View, Read;
+        /// Creates an empty VDI.
+        Create = fn create(CreateVdi) -> TaskStarted, Provision, Mutation;
+        /// Deletes a VDI that no VM has.
+        Delete = fn delete(VdiRef) -> TaskStarted, Provision, Mutation;
+    }
+}
+
+noun! {
+    /// The progress of what takes longer than a call.
+    task: TaskApi {
+        /// Lists tasks, newest first.
+        List = fn list(ListTasks) -> Page<Task>, View, Read;
+        /// Shows one task.
+        Get = fn get(TaskRef) -> Task, View, Read;
+        /// Asks a task to stop and undo what it did.
+        Cancel = fn cancel(TaskRef) -> Task, Operate, Mutation;
+        /// Lets a parked task try again.
+        Retry = fn retry(TaskRef) -> Task, Operate, Mutation;
+        /// Leaves a parked task as it is.
+        Abandon = fn abandon(TaskRef) -> Task, Administer, Mutation;
+    }
+}
+
+noun! {
+    /// What happened.
+    event: EventApi {
+        /// Lists events, newest first.
+        List = fn list(ListEvents) -> Page<Event>, View, Read;
+    }
+}
+
+noun! {
+    /// Who asked for what.
+    audit: AuditApi {
+        /// Lists audit records, newest first.
+        List = fn list(ListAudit) -> Page<AuditRecord>, Secure, Read;
+        /// Reads the whole chain and checks every hash.
+        Verify = fn verify(Empty) -> AuditVerified, Secure, Read;
+    }
+}
+
+noun! {
+    /// The orchestrator itself.
+    system: SystemApi {
+        /// Tells version and identity; works without signing in.
+        Info = fn info(Empty) -> SystemInfo, Anyone, Read;
+        /// Tells how the installation is.
+        Health = fn health(Empty) -> SystemHealth, View, Read;
+    }
+}
+
+pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
+    [
+        auth::methods(),
+        user::methods(),
+        token::methods(),
+        role::methods(),
+        host::methods(),
+        pool::methods(),
+        vm::methods(),
+        network::methods(),
+        vdi::methods(),
+        task::methods(),
+        event::methods(),
+        audit::methods(),
+        system::methods(),
+    ]
+    .concat()
+}
