@@ -112,6 +112,8 @@ impl Percentile {
 struct RustFile {
     path: String,
     source: Source,
+    /// It is a module of `main.rs`, which no other crate can see.
+    of_program: bool,
 }
 
 impl RustFile {
@@ -142,7 +144,9 @@ impl RustFile {
         for (watched, line) in &self.source.mentions {
             let rule = match *watched {
                 "clap" if !may_mention_clap(&self.path) => Rule::ClapOutsideCli,
-                "anyhow" if !may_mention_anyhow(&self.path) => Rule::AnyhowOutsidePrograms,
+                "anyhow" if !self.of_program && !may_mention_anyhow(&self.path) => {
+                    Rule::AnyhowOutsidePrograms
+                }
                 _ => continue,
             };
             findings.push(Finding::new(rule, *line, *watched));
@@ -157,7 +161,7 @@ fn may_mention_clap(path: &str) -> bool {
     path.ends_with("/cli.rs") || path.contains("/src/cli/")
 }
 
-/// Programs that only people and the pipeline run may end with any error; so may the outermost layer of the others.
+/// Programs that only people and the pipeline run may end with any error, and so may `main` of the others.
 fn may_mention_anyhow(path: &str) -> bool {
     path.ends_with("/main.rs")
         || path.contains("/examples/")
@@ -172,22 +176,28 @@ fn rust_files(root: &Path) -> Result<Vec<RustFile>> {
             .with_context(|| format!("cannot read {}", path.display()))?;
         texts.push((path, text));
     }
-    // `#[cfg(test)] mod name;` is only seen in the parent, so the parents go first.
-    let mut test_files = BTreeSet::new();
+    // What a file is, is only seen in the one that declares it, so the declarations are read first.
+    let (mut tests, mut programs, mut libraries) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for (path, text) in &texts {
-        if let Ok(source) = measure(text, Nature::Code) {
-            test_files.extend(source.test_modules.iter().map(|name| module_dir(path).join(name)));
+        let Ok(source) = measure(text, Nature::Code) else { continue };
+        let modules = |names: Vec<String>| names.into_iter().map(|name| module_dir(path).join(name));
+        tests.extend(modules(source.test_modules));
+        match path.file_name().and_then(|name| name.to_str()) {
+            Some("main.rs") => programs.extend(modules(source.modules)),
+            Some("lib.rs") => libraries.extend(modules(source.modules)),
+            _ => {}
         }
     }
     Ok(texts
         .into_iter()
         .map(|(path, text)| {
-            let nature = if is_test_file(path, &test_files) { Nature::Test } else { Nature::Code };
+            let nature = if is_test_file(path, &tests) { Nature::Test } else { Nature::Code };
             let source = measure(&text, nature).unwrap_or_else(|error| Source {
                 findings: vec![Finding::new(Rule::Parse, error.span().start().line, error.to_string())],
                 ..Source::default()
             });
-            RustFile { path: path.to_string_lossy().into_owned(), source }
+            let of_program = is_below(path, &programs) && !is_below(path, &libraries);
+            RustFile { path: path.to_string_lossy().into_owned(), source, of_program }
         })
         .collect())
 }
@@ -204,7 +214,12 @@ fn module_dir(path: &Path) -> PathBuf {
 fn is_test_file(path: &Path, test_modules: &BTreeSet<PathBuf>) -> bool {
     let in_test_folder =
         path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "benches");
-    in_test_folder || path.with_extension("").ancestors().any(|module| test_modules.contains(module))
+    in_test_folder || is_below(path, test_modules)
+}
+
+/// Whether the file is one of `modules` or inside one.
+fn is_below(path: &Path, modules: &BTreeSet<PathBuf>) -> bool {
+    path.with_extension("").ancestors().any(|module| modules.contains(module))
 }
 
 /// The UI's files with what is wrong with their length.

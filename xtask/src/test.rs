@@ -78,7 +78,17 @@ fn checks(progress: &mut Progress) {
     for (name, what, check) in OWN_CHECKS {
         progress.run(step(name, what, "a second", &format!("cargo xtask {name}")), check);
     }
-    let mut clippy = cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
+    // Without --keep-going the first crate with a warning hides those of all that depend on it, and of others.
+    let mut clippy = cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--keep-going",
+        "--",
+        "-D",
+        "warnings",
+    ]);
     let repeat = exec::shown(&clippy);
     progress.run(
         step("clippy", "warnings are errors", "3 seconds, or 5 minutes the first time", &repeat),

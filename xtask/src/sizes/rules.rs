@@ -48,7 +48,9 @@ impl Rule {
     /// What the rule wants, as the message says it.
     pub const fn wants(self) -> &'static str {
         match self {
-            Self::AnyhowOutsidePrograms => "anyhow belongs to main.rs, xtask and tests; use an error enum",
+            Self::AnyhowOutsidePrograms => {
+                "anyhow belongs to main.rs and its own modules, xtask and tests; use an error enum"
+            }
             Self::BareBool => "a bare bool says nothing where it is passed; use an enum of two words",
             Self::ClapOutsideCli => "cli.rs is the only file that mentions clap",
             Self::ExpectReason => "expect says why it cannot happen",

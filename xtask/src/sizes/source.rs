@@ -23,6 +23,8 @@ pub struct Source {
     pub findings: Vec<Finding>,
     /// `#[cfg(test)] mod name;`: the file behind such a module is test code as a whole.
     pub test_modules: Vec<String>,
+    /// `mod name;` of all other kinds.
+    pub modules: Vec<String>,
     /// Lines on which an identifier stands outside test code, for the rules about crates.
     pub mentions: Vec<(&'static str, usize)>,
 }
@@ -197,9 +199,10 @@ impl<'ast> Visit<'ast> for Visitor {
     fn visit_item(&mut self, item: &'ast Item) {
         if let Item::Mod(module) = item
             && module.content.is_none()
-            && module.attrs.iter().any(marks_test)
         {
-            self.source.test_modules.push(module.ident.to_string());
+            let of_tests = module.attrs.iter().any(marks_test);
+            let list = if of_tests { &mut self.source.test_modules } else { &mut self.source.modules };
+            list.push(module.ident.to_string());
         }
         if let Item::Struct(syn::ItemStruct { ident, .. })
         | Item::Enum(syn::ItemEnum { ident, .. })

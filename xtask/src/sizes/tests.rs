@@ -74,6 +74,22 @@ fn a_test_module_in_its_own_file_is_test_code() {
 }
 
 #[test]
+fn anyhow_may_stand_in_modules_that_only_main_has() {
+    let anyhow = || "use anyhow::Result;\n".to_owned();
+    let declares = |name: &str| format!("mod {name};\n");
+    for (name, main, lib, file, count) in [
+        ("of main", declares("cmd"), String::new(), "a/src/cmd.rs", 0),
+        ("below it", declares("cmd"), String::new(), "a/src/cmd/list.rs", 0),
+        ("of the library", String::new(), declares("cmd"), "a/src/cmd.rs", 1),
+        ("of both", declares("cmd"), declares("cmd"), "a/src/cmd.rs", 1),
+        ("of nobody", String::new(), String::new(), "a/src/cmd.rs", 1),
+    ] {
+        let files = [("a/src/main.rs", main), ("a/src/lib.rs", lib), (file, anyhow())];
+        assert_eq!(broken(&files, "").len(), count, "{name}");
+    }
+}
+
+#[test]
 fn the_percentiles_are_enforced() {
     for (name, long, expected) in [
         ("one of twenty", 1, None),

@@ -84,6 +84,7 @@ fn lines_of_tests_do_not_count() {
 fn test_modules_in_files_are_named() {
     let source = measure("mod code;\n#[cfg(test)]\nmod cases;\n", Nature::Code).unwrap();
     assert_eq!(source.test_modules, ["cases"]);
+    assert_eq!(source.modules, ["code"]);
 }
 
 #[test]
