@@ -4,11 +4,15 @@
 set -eu
 tree=$1
 
-# Beside the tree first, or the image would contain itself.
+# The bind mount shows the tree without what is mounted in it: /proc has files that nobody can copy.
+# Both stand beside the tree, or the image would contain itself.
 image=$tree.img
-trap 'rm -f "$image"' EXIT
+bare=$tree.bare
+mkdir "$bare"
+mount --bind "$tree" "$bare"
+trap 'umount "$bare" && rmdir "$bare"; rm -f "$image"' EXIT
 mke2fs -q -t ext4 -L xenith-root -m 0 -E lazy_itable_init=1,lazy_journal_init=1,nodiscard \
-    -d "$tree" "$image" "${XENITH_IMAGE_MIB}M"
+    -d "$bare" "$image" "${XENITH_IMAGE_MIB}M"
 
 out=$tree/out
 mkdir "$out" "$out/guest"
@@ -24,4 +28,5 @@ for part in bin/busybox usr/bin/xenstore lib64/ld-linux-x86-64.so.2 \
     cp -L "$tree"/$part "$out/guest/"
 done
 chroot "$tree" dpkg-query -W -f '${Package} ${Version}\n' >"$out/versions"
-mv "$image" "$out/root.img"
+# qcow2 holds only what is used; the raw image has holes, which the copy out would fill.
+qemu-img convert -q -f raw -O qcow2 "$image" "$out/root.qcow2"

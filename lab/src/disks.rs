@@ -32,7 +32,7 @@ impl DiskPaths {
 
     pub async fn create(&self, rootfs: &Rootfs, data_gib: u32) -> Result<(), LabError> {
         let image = rootfs.image();
-        let root = [Path::new("-F"), Path::new("raw"), Path::new("-b"), &image, &self.root];
+        let root = [Path::new("-F"), Path::new("qcow2"), Path::new("-b"), &image, &self.root];
         // The data disk last: its presence says that both are whole.
         remove(&self.data)?;
         qemu_img(&root, None).await?;

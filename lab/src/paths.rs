@@ -3,8 +3,8 @@
 //! ```text
 //! ~/.cache/xenith/lab/
 //!   key, key.pub            the SSH key of all lab hosts on this machine
-//!   rootfs/<recipe hash>/   root.img, xen, vmlinuz, initrd.img, guest/, versions; read-only once there
-//!   hosts/<name>/           root.qcow2 over a root.img, data.qcow2, console.log, host.json, lock
+//!   rootfs/<recipe hash>/   root.qcow2, xen, vmlinuz, initrd.img, guest/, versions; read-only once there
+//!   hosts/<name>/           root.qcow2 over the image of that name, data.qcow2, console.log, host.json, lock
 //! ```
 //!
 //! Disks stand beside the image they are made over: a cache that is wiped loses both, never half.

@@ -157,7 +157,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = LabPaths::at(dir.path());
         std::fs::create_dir_all(paths.rootfs().join("abc")).unwrap();
-        std::fs::write(paths.rootfs().join("abc/root.img"), "").unwrap();
+        std::fs::write(paths.rootfs().join("abc/root.qcow2"), "").unwrap();
         let rootfs = Rootfs::by_hash(&paths, "abc").unwrap();
         let machine = Machine {
             name: "xen2",

@@ -41,7 +41,7 @@ pub const SUITE: &str = "bookworm";
 /// Raised when the code that cooks changes what comes out.
 const COOK_VERSION: u32 = 1;
 
-/// Size of the root file system, MiB. The image is sparse; 3 GiB leaves room for logs, kernels and guests.
+/// Size of the root file system, MiB. It only costs what is used; 4 GiB leaves room for logs, kernels and guests.
 pub const IMAGE_MIB: u32 = 4096;
 
 /// A recipe, ready to be cooked.

@@ -35,10 +35,10 @@ impl Rootfs {
         &self.dir
     }
 
-    /// Raw ext4 image, sparse.
+    /// ext4 without partitions in a qcow2.
     #[must_use]
     pub fn image(&self) -> PathBuf {
-        self.dir.join("root.img")
+        self.dir.join("root.qcow2")
     }
 
     /// Xen as an ELF file for QEMU's multiboot loader.
@@ -73,7 +73,7 @@ impl Rootfs {
     /// The one a host was made over, if it is still there.
     pub(crate) fn by_hash(paths: &LabPaths, hash: &str) -> Option<Self> {
         let dir = paths.rootfs().join(hash);
-        dir.join("root.img").is_file().then_some(Self { dir })
+        dir.join("root.qcow2").is_file().then_some(Self { dir })
     }
 }
 
@@ -262,7 +262,7 @@ mod tests {
         let paths = LabPaths::at(dir.path());
         std::fs::create_dir_all(paths.rootfs().join("abc")).unwrap();
         assert_eq!(Rootfs::by_hash(&paths, "abc"), None);
-        std::fs::write(paths.rootfs().join("abc/root.img"), "").unwrap();
+        std::fs::write(paths.rootfs().join("abc/root.qcow2"), "").unwrap();
         assert_eq!(Rootfs::by_hash(&paths, "abc").unwrap().hash(), "abc");
     }
 }
