@@ -61,7 +61,8 @@ pub trait Fixture: Send + Sync {
     /// where that kind of guest can change them. Graphics where that kind can have it.
     fn spec(&self) -> DomainSpec;
 
-    /// Returns when the guest answers requests. Takes at most [`Self::patience`].
+    /// Returns when the guest answers requests. Takes at most [`Self::patience`]. Also asked of guests that
+    /// were resumed: what they wrote into xenstore when they booted is not there any more.
     async fn booted(&self, domid: DomId) -> Ability<()>;
 
     /// Makes the guest die as by a kernel's panic.

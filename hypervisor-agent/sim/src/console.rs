@@ -70,6 +70,8 @@ fn open_serial(name: &str, tasks: &TaskSet) -> io::Result<PathBuf> {
 
 async fn serve(mut input: Receiver, output: &Sender, name: &str) -> io::Result<()> {
     let prompt = format!("{name} login: ");
+    // tokio takes a new descriptor for full until it has looked once; the boot text would be lost.
+    output.writable().await?;
     say(output, format!("[    0.000000] Booting a simulated guest\r\n\r\n{prompt}").as_bytes())?;
     let mut typed = [0; 256];
     loop {

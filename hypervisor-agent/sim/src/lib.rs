@@ -69,7 +69,8 @@ impl SimHypervisor {
         SimBuilder::default()
     }
 
-    /// Ends the host's tasks and waits for them.
+    /// Ends the host's tasks and waits for them. A host that was built with somebody's [`TaskSet`] ends with
+    /// that: shut the set down instead.
     pub async fn shut_down(&self, patience: Duration) -> Result<(), Stragglers> {
         self.inner.tasks.shut_down(patience).await
     }
