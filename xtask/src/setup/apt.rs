@@ -69,7 +69,10 @@ pub fn ensure_listed(package: &str) -> Result<()> {
 
 fn install_command(names: &[String], options: &[&str]) -> Command {
     let mut command = apt();
-    command.args(["install", "--yes", "--no-install-recommends"]).args(options).args(names);
+    command
+        .args(["install", "--yes", "--quiet", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"])
+        .args(options)
+        .args(names);
     command
 }
 
