@@ -8,3 +8,4 @@ mod fixture;
 mod footprint;
 mod guests;
 mod model;
+mod storm;
