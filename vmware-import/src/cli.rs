@@ -13,6 +13,7 @@ use serde::Serialize;
 use xenith_vmware_import::convert::block::Hashing;
 use xenith_vmware_import::convert::journal::Durability;
 use xenith_vmware_import::convert::{self, Check, ConvertOptions, Progress, Report, verify};
+use xenith_vmware_import::digest::DigestKind;
 use xenith_vmware_import::error::{ImportError, Result};
 use xenith_vmware_import::info::{DiskInfo, describe, describe_stream};
 use xenith_vmware_import::source::{Opened, SourceOptions, open_any, open_stream, open_target};
@@ -107,12 +108,22 @@ struct ConvertArgs {
     /// Return when the target would survive a power cut
     #[arg(long)]
     sync: bool,
-    /// Do not hash what flows through
-    #[arg(long, conflicts_with = "verify")]
-    no_hash: bool,
+    /// Digest of what flows through: fast notices accidents, strong (BLAKE3) also forgeries
+    #[arg(long, value_enum, default_value_t = Hash::Fast)]
+    hash: Hash,
+    /// Read at most this many MiB of data per second
+    #[arg(long, value_name = "MIB")]
+    max_rate: Option<u64>,
     /// Threads that read, inflate, hash and write
     #[arg(long)]
     workers: Option<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Hash {
+    Fast,
+    Strong,
+    None,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -146,9 +157,12 @@ impl ConvertArgs {
         if let Some(workers) = self.workers {
             options.workers = workers.clamp(1, 64);
         }
-        if self.no_hash {
-            options.hashing = Hashing::Off;
-        }
+        options.hashing = match self.hash {
+            Hash::Fast => Hashing::On(DigestKind::Fast),
+            Hash::Strong => Hashing::On(DigestKind::Strong),
+            Hash::None => Hashing::Off,
+        };
+        options.max_rate = self.max_rate.map(|mib| mib << 20);
         if self.salvage {
             options.salvage = Salvage::NoteLosses;
         }
@@ -156,7 +170,11 @@ impl ConvertArgs {
             options.durability = Durability::PowerCut;
         }
         if self.verify {
+            // Without a digest there is nothing to compare with.
             options.check = Check::ReadBack;
+            if options.hashing == Hashing::Off {
+                options.hashing = Hashing::default();
+            }
         }
         options
     }

@@ -41,6 +41,8 @@ pub struct ConvertOptions {
     pub salvage: Salvage,
     pub durability: Durability,
     pub check: Check,
+    /// Bytes of data per second.
+    pub max_rate: Option<u64>,
 }
 
 impl ConvertOptions {
@@ -50,15 +52,21 @@ impl ConvertOptions {
         Self {
             format,
             workers,
-            hashing: Hashing::On,
+            hashing: Hashing::default(),
             salvage: Salvage::Refuse,
             durability: Durability::Kill,
             check: Check::Skip,
+            max_rate: None,
         }
     }
 
     fn engine(&self) -> EngineOptions {
-        EngineOptions { workers: self.workers.max(1), hashing: self.hashing, salvage: self.salvage }
+        EngineOptions {
+            workers: self.workers.max(1),
+            hashing: self.hashing,
+            salvage: self.salvage,
+            max_rate: self.max_rate,
+        }
     }
 }
 
@@ -118,14 +126,14 @@ pub fn convert_image(
     }
     let total = image.virtual_size();
     let source = image.extents.iter().map(|extent| extent.bytes().identity()).collect();
-    let journal = Journal::new(journal_path(path), source, (options.format, total), options.durability);
+    let journal = Journal::new(journal_path(path), source, total, options);
     let place = Output::prepare(path, options.format, total, Some(&journal))?;
     let resumed_from = place.from.done;
     let mut last = Instant::now();
     let outcome =
         copy_image(image, &*place.sink, place.from.clone(), options.engine(), &mut |mark, done| {
             progress(Progress { done, total });
-            if last.elapsed() >= CHECKPOINT && !place.is_device {
+            if last.elapsed() >= CHECKPOINT && !place.is_device && mark.done > resumed_from {
                 place.checkpoint(&journal, mark, options.durability)?;
                 last = Instant::now();
             }
@@ -160,7 +168,7 @@ pub fn convert_stream<R: Read>(
         }
     };
     place.finish(options.durability)?;
-    if options.hashing == Hashing::On && !stream::can_hash(stream.header.grain) {
+    if options.hashing != Hashing::Off && !stream::can_hash(stream.header.grain) {
         outcome.watermark.digest = verify::digest_of_file(path, options)?;
     }
     report((stream.name().to_owned(), path), options, size, (outcome, 0), started)
@@ -178,7 +186,7 @@ fn report(
     let verified = options.check == Check::ReadBack;
     if verified {
         let found = verify::digest_of_file(path, options)?;
-        if options.hashing == Hashing::On && found != outcome.watermark.digest {
+        if options.hashing != Hashing::Off && found != outcome.watermark.digest {
             let detail = "what was read back is not what was written".to_owned();
             return Err(ImportError::Differs { origin: source, target, detail });
         }
@@ -193,7 +201,7 @@ fn report(
         format: options.format,
         virtual_size: size,
         written: outcome.watermark.written,
-        digest: (options.hashing == Hashing::On).then(|| outcome.watermark.digest.finish(size)),
+        digest: (options.hashing != Hashing::Off).then(|| outcome.watermark.digest.finish(size)),
         verified,
         resumed_from,
         seconds: started.elapsed().as_secs_f64(),

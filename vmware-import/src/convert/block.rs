@@ -3,7 +3,7 @@
 
 use xenith_common_block::{BlockError, BlockSink};
 
-use crate::digest::{DIGEST_BLOCK, DiskDigest};
+use crate::digest::{DIGEST_BLOCK, DigestKind, DiskDigest};
 
 /// What is tested for zeros, and the least that a target stores.
 const UNIT: usize = 4096;
@@ -15,12 +15,28 @@ pub fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(UNIT).all(|part| part == &ZEROS[..part.len()])
 }
 
-/// Whether a step is hashed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Whether and how what flows through is hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hashing {
-    #[default]
-    On,
+    On(DigestKind),
     Off,
+}
+
+impl Default for Hashing {
+    fn default() -> Self {
+        Self::On(DigestKind::default())
+    }
+}
+
+impl Hashing {
+    /// A digest to begin with; `None` when nothing is hashed.
+    #[must_use]
+    pub fn start(self) -> Option<DiskDigest> {
+        match self {
+            Self::On(kind) => Some(DiskDigest::new(kind)),
+            Self::Off => None,
+        }
+    }
 }
 
 /// Writes what is not zero of `data`, which is the disk's contents from `offset` (a multiple of

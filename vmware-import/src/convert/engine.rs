@@ -1,7 +1,7 @@
 //! The copy engines: by tables with any number of workers, or front to back from a stream.
 //!
 //! By tables: one worker at a time resolves the next stretch of the chain (cheap), then reads, hashes and
-//! writes it on its own. Stretches end on 64 KiB boundaries and at 8 MiB of data, so that memory is bounded
+//! writes it on its own. Stretches end on 64 KiB boundaries and at 2 MiB of data, so that memory is bounded
 //! and the watermark of the journal advances steadily. Stretches finish in any order; the [`Watermark`] is
 //! what lies before the first unfinished one.
 //!
@@ -24,7 +24,8 @@ use crate::vmdk::runs::{Run, Runs};
 /// Read and written at once: small enough for the second-level cache together with the window of grains.
 const STEP: u64 = 256 * 1024;
 const STRETCH_RUNS: usize = 8192;
-const STRETCH_DATA: u64 = 8 * 1024 * 1024;
+/// A stretch is what a kill may repeat beyond the journal: half a second of a slow network.
+const STRETCH_DATA: u64 = 2 * 1024 * 1024;
 
 /// What is done for good, as far as the journal knows.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +43,34 @@ pub struct EngineOptions {
     pub workers: usize,
     pub hashing: Hashing,
     pub salvage: Salvage,
+    /// Bytes of data per second, over all workers; `None` for as fast as it goes.
+    pub max_rate: Option<u64>,
+}
+
+/// Keeps a copy below a rate: whoever is ahead of the clock sleeps.
+pub(crate) struct Throttle {
+    started: Instant,
+    bytes: AtomicU64,
+    max_rate: Option<u64>,
+}
+
+impl Throttle {
+    pub(crate) fn new(max_rate: Option<u64>) -> Self {
+        Self {
+            started: Instant::now(),
+            bytes: AtomicU64::new(0),
+            max_rate: max_rate.filter(|&rate| rate > 0),
+        }
+    }
+
+    /// Accounts for `bytes`; sleeps at most a tenth of a second, so that a cancelled copy ends soon.
+    pub(crate) fn spend(&self, bytes: u64) {
+        let Some(rate) = self.max_rate else { return };
+        let spent = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let due = Duration::from_secs_f64(spent as f64 / rate as f64);
+        let ahead = due.saturating_sub(self.started.elapsed());
+        std::thread::sleep(ahead.min(TICK));
+    }
 }
 
 /// What an engine has done.
@@ -89,6 +118,7 @@ struct Shared<'a> {
     changed: Condvar,
     stop: AtomicBool,
     position: AtomicU64,
+    throttle: Throttle,
 }
 
 /// Copies `image` to `sink` from `from` on, whose digest and count are in it. `tick` gets the watermark and
@@ -110,6 +140,7 @@ pub fn copy_image(
         changed: Condvar::new(),
         stop: AtomicBool::new(false),
         position: AtomicU64::new(start),
+        throttle: Throttle::new(options.max_rate),
     };
     std::thread::scope(|scope| {
         for _ in 0..options.workers {
@@ -213,6 +244,7 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn copy(&mut self, stretch: &Stretch) -> Result<()> {
         let mut done = Watermark { done: stretch.range.end, ..Watermark::default() };
+        let mut digest = self.shared.options.hashing.start();
         let mut first = 0;
         let mut at = stretch.range.start;
         while at < stretch.range.end {
@@ -228,8 +260,8 @@ impl Worker<'_> {
             let step = ByteRange::new(at, (at + STEP).min(stretch.range.end));
             self.fill(stretch, first, step)?;
             let bytes = &self.buf[..step.len() as usize];
-            let digest = (self.shared.options.hashing == Hashing::On).then_some(&mut done.digest);
-            done.written += store(self.shared.sink, step.start, bytes, digest)?;
+            done.written += store(self.shared.sink, step.start, bytes, digest.as_mut())?;
+            self.shared.throttle.spend(step.len());
             at = step.end;
             self.shared.position.fetch_max(at, Ordering::Relaxed);
             if self.shared.stop.load(Ordering::Relaxed) {
@@ -237,6 +269,7 @@ impl Worker<'_> {
             }
         }
         self.shared.position.fetch_max(stretch.range.end, Ordering::Relaxed);
+        done.digest = digest.unwrap_or_default();
         lock(&self.shared.finished).finish(stretch.range.start, done);
         Ok(())
     }

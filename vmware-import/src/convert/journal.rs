@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::ConvertOptions;
+use super::block::Hashing;
 use super::engine::Watermark;
 use crate::digest::DiskDigest;
 use crate::error::{ImportError, Result};
@@ -57,6 +59,7 @@ pub struct Journal {
     source: Vec<String>,
     format: TargetFormat,
     size: u64,
+    hashing: Hashing,
 }
 
 /// Where an earlier run got to.
@@ -68,13 +71,9 @@ pub struct Resume {
 
 impl Journal {
     #[must_use]
-    pub fn new(
-        path: PathBuf,
-        source: Vec<String>,
-        target: (TargetFormat, u64),
-        durability: Durability,
-    ) -> Self {
-        Self { path, durability, source, format: target.0, size: target.1 }
+    pub fn new(path: PathBuf, source: Vec<String>, size: u64, options: &ConvertOptions) -> Self {
+        let ConvertOptions { format, hashing, durability, .. } = *options;
+        Self { path, durability, source, format, size, hashing }
     }
 
     /// The state of an earlier run of the same conversion; `None` when there is none, or it was of another
@@ -82,13 +81,14 @@ impl Journal {
     #[must_use]
     pub fn load(&self) -> Option<Resume> {
         let record: Record = serde_json::from_slice(&fs::read(&self.path).ok()?).ok()?;
+        let digest = DiskDigest::from_bytes(&unhex(&record.digest)?)?;
         let same = record.version == VERSION
             && record.source == self.source
             && record.format == self.format
             && record.size == self.size
             && record.done <= self.size
+            && self.hashing.start().is_none_or(|start| start.kind() == digest.kind())
             && record.boot.is_none_or(|boot| !boot.is_empty() && boot == boot_id());
-        let digest = DiskDigest::from_bytes(&unhex(&record.digest)?)?;
         let watermark = Watermark { done: record.done, written: record.written, digest };
         same.then_some(Resume { watermark, target_state: record.target_state })
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use xenith_common_block::BlockSink;
 
 use super::block::{Hashing, store};
-use super::engine::{EngineOptions, Outcome, Tick, Watermark};
+use super::engine::{EngineOptions, Outcome, Throttle, Tick, Watermark};
 use crate::digest::{DIGEST_BLOCK, DiskDigest};
 use crate::error::{ImportError, Result};
 use crate::vmdk::Salvage;
@@ -31,7 +31,7 @@ struct Batch {
 #[derive(Default)]
 struct Totals {
     written: u64,
-    digest: DiskDigest,
+    digest: Option<DiskDigest>,
     lost: Vec<(xenith_common_block::ByteRange, String)>,
     error: Option<ImportError>,
 }
@@ -61,11 +61,14 @@ pub fn copy_stream<R: Read>(
     let totals = Mutex::new(Totals::default());
     let grain = stream.header.grain;
     let name = stream.name().to_owned();
+    let throttle = Throttle::new(options.max_rate);
     let read = std::thread::scope(|scope| {
         for _ in 0..workers {
             let empty_tx = empty_tx.clone();
-            let (full_rx, totals, name) = (&full_rx, &totals, name.as_str());
-            scope.spawn(move || work(&Unpack { full_rx, empty_tx, sink, options, name, grain }, totals));
+            let (full_rx, totals, name, throttle) = (&full_rx, &totals, name.as_str(), &throttle);
+            scope.spawn(move || {
+                work(&Unpack { full_rx, empty_tx, sink, options, name, grain, throttle }, totals)
+            });
         }
         drop(empty_tx);
         read_batches(stream, (&empty_rx, full_tx), tick)
@@ -85,8 +88,11 @@ pub fn copy_stream<R: Read>(
         }
         Err(error) => return Err(error),
     }
-    let watermark =
-        Watermark { done: stream.header.capacity, written: totals.written, digest: totals.digest };
+    let watermark = Watermark {
+        done: stream.header.capacity,
+        written: totals.written,
+        digest: totals.digest.unwrap_or_default(),
+    };
     Ok(Outcome { watermark, lost })
 }
 
@@ -136,10 +142,12 @@ struct Unpack<'a> {
     options: EngineOptions,
     name: &'a str,
     grain: u64,
+    throttle: &'a Throttle,
 }
 
 fn work(unpack: &Unpack<'_>, totals: &Mutex<Totals>) {
-    let mut own = Totals::default();
+    let hashing = if can_hash(unpack.grain) { unpack.options.hashing } else { Hashing::Off };
+    let mut own = Totals { digest: hashing.start(), ..Totals::default() };
     let mut inflater = Inflater::default();
     let mut buf = vec![0; unpack.grain as usize];
     loop {
@@ -154,7 +162,10 @@ fn work(unpack: &Unpack<'_>, totals: &Mutex<Totals>) {
     }
     let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
     totals.written += own.written;
-    totals.digest.merge(&own.digest);
+    match (&mut totals.digest, own.digest) {
+        (Some(digest), Some(more)) => digest.merge(&more),
+        (digest, more) => *digest = digest.take().or(more),
+    }
     totals.lost.append(&mut own.lost);
     totals.error = totals.error.take().or(own.error);
 }
@@ -177,8 +188,9 @@ fn unpack_batch(
             own.lost.push((range, error.to_string()));
             continue;
         }
-        let hash = unpack.options.hashing == Hashing::On && can_hash(unpack.grain);
-        own.written += store(unpack.sink, grain.disk_offset, out, hash.then_some(&mut own.digest))?;
+        unpack.throttle.spend(grain.len);
+        let digest = own.digest.as_mut();
+        own.written += store(unpack.sink, grain.disk_offset, out, digest)?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use xenith_common_block::{BlockError, BlockSink, BlockSource, ByteRange, ExtentK
 use super::ConvertOptions;
 use super::engine::{EngineOptions, Watermark, copy_image};
 use crate::bytes::{DirFolder, FileBytes};
-use crate::digest::DiskDigest;
+use crate::digest::{DigestKind, DiskDigest};
 use crate::error::{ImportError, Result};
 use crate::target::TargetFormat;
 use crate::vmdk::image::Image;
@@ -51,9 +51,10 @@ impl BlockSink for Nowhere {
 }
 
 /// The digest of all of `image`.
-pub fn digest(image: &Image, workers: usize) -> Result<DiskDigest> {
+pub fn digest(image: &Image, workers: usize, kind: DigestKind) -> Result<DiskDigest> {
+    let hashing = super::Hashing::On(kind);
     let options =
-        EngineOptions { workers: workers.max(1), hashing: super::Hashing::On, salvage: Salvage::Refuse };
+        EngineOptions { workers: workers.max(1), hashing, salvage: Salvage::Refuse, max_rate: None };
     let sink = Nowhere(image.virtual_size());
     let outcome = copy_image(image, &sink, Watermark::default(), options, &mut |_, _| Ok(()))?;
     Ok(outcome.watermark.digest)
@@ -66,8 +67,9 @@ pub fn compare_stream<R: Read>(
     workers: usize,
 ) -> Result<Comparison> {
     let size = stream.header.capacity;
+    let hashing = super::Hashing::default();
     let options =
-        EngineOptions { workers: workers.max(1), hashing: super::Hashing::On, salvage: Salvage::Refuse };
+        EngineOptions { workers: workers.max(1), hashing, salvage: Salvage::Refuse, max_rate: None };
     if !super::stream::can_hash(stream.header.grain) {
         let way_out = "save the stream to a file first";
         return Err(ImportError::unsupported(
@@ -77,7 +79,7 @@ pub fn compare_stream<R: Read>(
         ));
     }
     let outcome = super::stream::copy_stream(stream, &Nowhere(size), options, &mut |_, _| Ok(()))?;
-    let found = digest(target, workers)?;
+    let found = digest(target, workers, DigestKind::default())?;
     let same = found == outcome.watermark.digest && size == target.virtual_size();
     let detail = if same { "the disks are identical" } else { "the disks differ (by their digests)" };
     Ok(Comparison {
@@ -99,7 +101,11 @@ pub fn digest_of_file(path: &Path, options: &ConvertOptions) -> Result<DiskDiges
             open_image(Arc::new(FileBytes::open(path)?), folder, OpenOptions::default())?
         }
     };
-    digest(&image, options.workers)
+    let kind = match options.hashing {
+        super::Hashing::On(kind) => kind,
+        super::Hashing::Off => DigestKind::default(),
+    };
+    digest(&image, options.workers, kind)
 }
 
 /// Opens `path` as a plain image, whatever its first bytes say.

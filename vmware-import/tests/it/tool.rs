@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use xenith_vmware_import_generator::{self as generate, Options, StreamStyle};
 
@@ -40,6 +41,78 @@ fn info_convert_verify() {
     assert_eq!(differs.status.code(), Some(6));
     let value: serde_json::Value = serde_json::from_slice(&differs.stdout).unwrap();
     assert_eq!(value["first_difference"], 48 << 20);
+}
+
+/// The same command goes on where the killed one was, in every target format.
+#[test]
+fn a_killed_conversion_goes_on() {
+    let lab = Lab::new(22);
+    let disk = lab.path("disk.vmdk");
+    generate::vmfs_sparse(&disk, &lab.content(), &Options { cid: 5, ..Options::default() }).unwrap();
+    for format in ["raw", "qcow2", "vhd"] {
+        let target = lab.path(&format!("out.{format}"));
+        let journal = lab.path(&format!("out.{format}.xenith-journal"));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_xenith-import"))
+            .args(["convert", text(&disk), text(&target), "--max-rate", "2"])
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !journal.exists() {
+            assert!(Instant::now() < deadline, "{format}: no journal");
+            assert!(child.try_wait().unwrap().is_none(), "{format}: it ended before it wrote a journal");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!target.exists(), "{format}: half an image has the target's name");
+        let done = tool(&["convert", text(&disk), text(&target), "--verify", "-o", "json"]);
+        assert!(done.status.success(), "{format}: {}", String::from_utf8_lossy(&done.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert!(report["resumed_from"].as_u64().unwrap() > 0, "{format}: it began again");
+        assert_eq!(tool(&["verify", text(&disk), text(&target)]).status.code(), Some(0), "{format}");
+        assert!(!journal.exists());
+        if format == "qcow2" {
+            crate::support::qemu_img_ok(&["check", "-f", "qcow2", text(&target)]);
+        }
+    }
+}
+
+/// What is lost is listed, the rest is there, the exit code says so.
+#[test]
+fn salvage_keeps_what_is_left() {
+    let lab = Lab::new(23);
+    let reference = lab.reference();
+    type Make = fn(&Lab, &Path);
+    let kinds: &[(&str, &str, Make)] = &[
+        ("sparse", "d.vmdk", |lab, path| {
+            generate::monolithic_sparse(path, &lab.content(), &Options::default()).unwrap();
+        }),
+        ("sesparse", "d-sesparse.vmdk", |lab, path| {
+            generate::se_sparse(path, &lab.content(), &Options::default()).unwrap();
+        }),
+        ("stream", "d.vmdk", |lab, path| {
+            generate::stream_optimized(path, &lab.content(), &Options::default(), StreamStyle::VMware)
+                .unwrap();
+        }),
+    ];
+    for (name, cut, make) in kinds {
+        let (disk, target) = (lab.path("d.vmdk"), lab.path("salvaged.raw"));
+        make(&lab, &disk);
+        let file = std::fs::OpenOptions::new().write(true).open(lab.path(cut)).unwrap();
+        file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        let refused = tool(&["convert", text(&disk), text(&target)]);
+        assert_eq!(refused.status.code(), Some(4), "{name}");
+        let done = tool(&["convert", text(&disk), text(&target), "--salvage", "-o", "json"]);
+        assert_eq!(done.status.code(), Some(7), "{name}: {}", String::from_utf8_lossy(&done.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert!(!report["lost"].as_array().unwrap().is_empty(), "{name}");
+        let found = std::fs::read(&target).unwrap();
+        assert_eq!(found.len(), reference.len());
+        let wrong = found.iter().zip(&reference).filter(|(a, b)| a != b && **a != 0).count();
+        assert_eq!(wrong, 0, "{name}: bytes that were never there");
+        let whole = reference[..1 << 20].iter().zip(&found).all(|(a, b)| a == b);
+        assert!(whole, "{name}: the first MiB was readable");
+    }
 }
 
 #[test]
