@@ -1,8 +1,11 @@
 //! The agent as a whole: from settings and a hypervisor to a server that runs until it is told to stop.
+//!
+//! What always holds: one agent per state folder (a lock that dies with the process), and nothing is adopted
+//! before that lock and the port are ours. A crash at any time leaves what [`crate::vm::adopt`] expects.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,12 +24,12 @@ use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
 use crate::journal::{HostRecord, Journal, JournalError};
 use crate::operations::Operations;
-use crate::server::{Service, accept};
+use crate::server::{Incoming, Service, accept};
 use crate::vm::domain_spec::Resolver;
 use crate::vm::driver::Driver;
 use crate::vm::owner::Shared;
 use crate::vm::publisher::Publisher;
-use crate::vm::registry::{Domids, HostBoot, Registry, Settings};
+use crate::vm::registry::{Domids, Registry, Settings};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -38,10 +41,12 @@ pub enum AgentError {
     },
     #[error("cannot create {path}")]
     Folder {
-        path: std::path::PathBuf,
+        path: PathBuf,
         #[source]
         source: std::io::Error,
     },
+    #[error("another agent runs on {path} already; stop it first (systemctl stop xenith-agent)")]
+    Running { path: PathBuf },
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
@@ -51,6 +56,9 @@ pub enum AgentError {
     #[error("the VMs of this host cannot be taken over: {0}")]
     Adopt(Fault),
 }
+
+/// The file in the state folder whose lock a running agent holds.
+pub const LOCK: &str = "lock";
 
 /// The hypervisor and what goes with it.
 #[derive(Clone)]
@@ -62,10 +70,18 @@ pub struct Backend {
     pub boot_id: String,
 }
 
-/// A running agent.
+impl std::fmt::Debug for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backend").field("boot_id", &self.boot_id).finish_non_exhaustive()
+    }
+}
+
+/// A running agent. Dropping it ends nothing: [`Agent::stop`].
+#[derive(Debug)]
 pub struct Agent {
     tasks: TaskSet,
     pub address: SocketAddr,
+    _lock: File,
 }
 
 impl Agent {
@@ -78,58 +94,103 @@ impl Agent {
         for path in [&config.state, &config.storage, &config.boot] {
             fs::create_dir_all(path).map_err(|source| AgentError::Folder { path: path.clone(), source })?;
         }
-        let journal = Journal::open(&config.state)?;
-        let (record, boot) = host_record(&journal, &backend.boot_id)?;
-        let tasks = TaskSet::new();
-        let sr = FileSr { id: record.local_sr, folder: config.storage.clone() };
-        let publisher = Arc::new(Publisher::new());
-        let driver = Driver {
-            hypervisor: backend.hypervisor,
-            journal: journal.clone(),
-            resolver: Resolver { boot: config.boot.clone(), sr: sr.clone() },
-        };
-        let shared = Arc::new(Shared {
-            driver: Arc::new(driver),
-            facts: backend.facts,
-            publisher: Arc::clone(&publisher),
-            domids: Domids::default(),
-        });
-        let registry = Registry::start(shared, tasks.child(), backend.settings, boot)
-            .await
-            .map_err(AgentError::Adopt)?;
+        let lock = lock(&config.state)?;
         let listen = |source| AgentError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let tls = server_config(Arc::clone(&identity.live), &identity.authority()?)?;
-        let service = Service {
-            registry,
-            publisher,
-            operations: Arc::new(Operations::new(tasks.child())),
-            fence: Arc::new(Fence::new(journal, record)),
-            identity,
-            sr,
-        };
-        let incoming = accept(listener, tls, &tasks);
-        let token = tasks.token();
-        tasks.spawn("grpc", async move {
-            let server = Server::builder()
-                .http2_keepalive_interval(Some(Duration::from_secs(5)))
-                .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-                .add_service(service.into_server())
-                .serve_with_incoming_shutdown(incoming, token.cancelled());
-            if let Err(error) = server.await {
-                tracing::error!(%error, "the gRPC server failed");
+        let tasks = TaskSet::new();
+        match adopt(config, identity, backend, &tasks).await {
+            Ok(service) => {
+                serve(service, accept(listener, tls, &tasks), &tasks);
+                tracing::info!(%address, "the agent serves");
+                Ok(Self { tasks, address, _lock: lock })
             }
-        });
-        tracing::info!(%address, "the agent serves");
-        Ok(Self { tasks, address })
+            Err(error) => {
+                tasks.cancel();
+                Err(error)
+            }
+        }
     }
 
     /// Stops serving. Domains are left alone.
     pub async fn stop(self) -> Result<(), Stragglers> {
-        // Watch streams never end by themselves, and tonic waits for them: give commands a moment, then go.
         self.tasks.shut_down(Duration::from_secs(3)).await
     }
+}
+
+/// Held until the file is closed, by us or by the kernel when we die.
+fn lock(state: &Path) -> Result<File, AgentError> {
+    let path = state.join(LOCK);
+    let folder = |source| AgentError::Folder { path: path.clone(), source };
+    let file = File::create(&path).map_err(folder)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(AgentError::Running { path: state.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(folder(source)),
+    }
+}
+
+/// Everything behind the calls, with the VMs of this host taken over.
+async fn adopt(
+    config: &Config,
+    identity: Arc<Identity>,
+    backend: Backend,
+    tasks: &TaskSet,
+) -> Result<Service, AgentError> {
+    let journal = Journal::open(&config.state)?;
+    let record = host_record(&journal)?;
+    let sr = FileSr { id: record.local_sr, folder: config.storage.clone() };
+    let publisher = Arc::new(Publisher::new());
+    let driver = Driver {
+        hypervisor: backend.hypervisor,
+        journal: journal.clone(),
+        resolver: Resolver { boot: config.boot.clone(), sr: sr.clone() },
+    };
+    let shared = Arc::new(Shared {
+        driver: Arc::new(driver),
+        facts: backend.facts,
+        publisher: Arc::clone(&publisher),
+        domids: Domids::default(),
+    });
+    let registry =
+        Registry::start(shared, tasks.child(), backend.settings).await.map_err(AgentError::Adopt)?;
+    let fresh_boot = record.boot != backend.boot_id;
+    let fence = Arc::new(Fence::new(journal, record));
+    if fresh_boot {
+        let (registry, fence, boot) = (Arc::clone(&registry), Arc::clone(&fence), backend.boot_id);
+        tasks.spawn("autostart", async move {
+            // Noted at the end: an agent that dies half way goes on where it was.
+            if registry.autostart(&boot).await.is_continue()
+                && let Err(fault) = fence.note_boot(boot).await
+            {
+                tracing::error!(%fault, "that the VMs were autostarted cannot be written down");
+            }
+        });
+    }
+    Ok(Service {
+        registry,
+        publisher,
+        operations: Arc::new(Operations::new(tasks.child())),
+        fence,
+        identity,
+        sr,
+        stopping: tasks.token(),
+    })
+}
+
+fn serve(service: Service, incoming: Incoming, tasks: &TaskSet) {
+    let token = tasks.token();
+    tasks.spawn("grpc", async move {
+        let server = Server::builder()
+            .http2_keepalive_interval(Some(Duration::from_secs(5)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            .add_service(service.into_server())
+            .serve_with_incoming_shutdown(incoming, token.cancelled());
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the gRPC server failed");
+        }
+    });
 }
 
 /// The kernel's id of this boot.
@@ -139,27 +200,12 @@ pub fn boot_id() -> String {
         .map_or_else(|_| Uuid::new_v4().to_string(), |text| text.trim().to_owned())
 }
 
-fn host_record(journal: &Journal, boot_id: &str) -> Result<(HostRecord, HostBoot), JournalError> {
-    let before = journal.load_host()?;
-    let boot = match &before {
-        Some(record) if record.boot == boot_id => HostBoot::Continued,
-        _ => HostBoot::Fresh,
-    };
-    let record = HostRecord {
-        format: Journal::FORMAT,
-        epoch: before.as_ref().map_or(Epoch(0), |record| record.epoch),
-        boot: boot_id.to_owned(),
-        local_sr: before.map_or_else(SrId::new, |record| record.local_sr),
-    };
-    journal.save_host(&record)?;
-    Ok((record, boot))
-}
-
-/// Reads the join token and forgets it when it is spent.
-pub fn read_join_token(path: &Path) -> std::io::Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.trim().to_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+fn host_record(journal: &Journal) -> Result<HostRecord, JournalError> {
+    if let Some(record) = journal.load_host()? {
+        return Ok(record);
     }
+    let record =
+        HostRecord { format: Journal::FORMAT, epoch: Epoch(0), boot: String::new(), local_sr: SrId::new() };
+    journal.save_host(&record)?;
+    Ok(record)
 }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use xenith_common_units::MemoryMiB;
 
 /// Where the settings are looked for when no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/xenith/agent.toml";
@@ -25,6 +26,14 @@ pub struct Config {
     pub storage: PathBuf,
     /// Holds the join token of a host that has not joined yet; removed when it is spent.
     pub join_token: PathBuf,
+    /// dom0 is ballooned down to make room for guests, never below this (`"1GiB"`). Unset: its size is fixed
+    /// by `dom0_mem=` on Xen's command line, as we recommend.
+    #[serde(deserialize_with = "memory")]
+    pub dom0_memory_min: Option<MemoryMiB>,
+}
+
+fn memory<'de, D: Deserializer<'de>>(from: D) -> Result<Option<MemoryMiB>, D::Error> {
+    String::deserialize(from)?.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
 impl Default for Config {
@@ -37,6 +46,7 @@ impl Default for Config {
             storage: state.join("sr"),
             state,
             join_token: PathBuf::from("/etc/xenith/join-token"),
+            dom0_memory_min: None,
         }
     }
 }
@@ -54,6 +64,12 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// What is told to the orchestrator as our address; an empty host stands for the address that we call from.
+    #[must_use]
+    pub fn advertised(&self) -> String {
+        if self.advertise.is_empty() { format!(":{}", self.listen.port()) } else { self.advertise.clone() }
+    }
+
     /// Reads `path`; without one, [`DEFAULT_PATH`] where it exists, else the defaults.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let (path, must_exist) = path.map_or((Path::new(DEFAULT_PATH), false), |path| (path, true));
@@ -74,14 +90,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_example_shows_the_defaults() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/agent.toml");
+        assert_eq!(Config::load(Some(&example)).unwrap(), Config::default());
+    }
+
+    #[test]
     fn unknown_settings_are_refused_with_their_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.toml");
         fs::write(&path, "listen = \"127.0.0.1:9000\"\nlisen = 1\n").unwrap();
         let error = Config::load(Some(&path)).unwrap_err().to_string();
         assert!(error.contains("lisen") && error.contains("line 2"), "{error}");
-        fs::write(&path, "listen = \"127.0.0.1:9000\"\n").unwrap();
-        assert_eq!(Config::load(Some(&path)).unwrap().listen.port(), 9000);
+        fs::write(&path, "listen = \"127.0.0.1:9000\"\ndom0_memory_min = \"1GiB\"\n").unwrap();
+        let config = Config::load(Some(&path)).unwrap();
+        assert_eq!((config.listen.port(), config.advertised().as_str()), (9000, ":9000"));
+        assert_eq!(config.dom0_memory_min.map(MemoryMiB::mib), Some(1024));
         assert!(Config::load(Some(&folder.path().join("none"))).is_err());
     }
 }

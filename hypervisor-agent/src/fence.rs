@@ -36,13 +36,25 @@ impl Fence {
         }
         if epoch > record.epoch {
             let newer = HostRecord { epoch, ..record.clone() };
-            let (journal, to_save) = (self.journal.clone(), newer.clone());
-            tokio::task::spawn_blocking(move || journal.save_host(&to_save))
-                .await
-                .map_err(|error| Fault::new(FaultReason::Internal, error))?
-                .map_err(|error| from_journal(&error))?;
-            *record = newer;
+            self.save(&mut record, newer).await?;
         }
+        Ok(())
+    }
+
+    /// What is to start with the host was started for this boot. Here because this is who owns the record.
+    pub async fn note_boot(&self, boot: String) -> Result<(), Fault> {
+        let mut record = self.record.lock().await;
+        let newer = HostRecord { boot, ..record.clone() };
+        self.save(&mut record, newer).await
+    }
+
+    async fn save(&self, record: &mut HostRecord, newer: HostRecord) -> Result<(), Fault> {
+        let (journal, to_save) = (self.journal.clone(), newer.clone());
+        tokio::task::spawn_blocking(move || journal.save_host(&to_save))
+            .await
+            .map_err(|error| Fault::new(FaultReason::Internal, error))?
+            .map_err(|error| from_journal(&error))?;
+        *record = newer;
         Ok(())
     }
 }

@@ -51,9 +51,12 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The file, below the agent's state folder.
+    pub const FILE: &'static str = "identity.json";
+
     /// `None`: this host has not joined.
     pub fn load(state: &Path) -> Result<Option<Self>, IdentityError> {
-        let path = state.join("identity.json");
+        let path = state.join(Self::FILE);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -80,7 +83,7 @@ impl Identity {
         })?;
         let stored = Stored { host, authority_pem, key_pem: key.key_pem.clone(), certificate_pem };
         let live = LiveIdentity::new(&stored.key_pem, &stored.certificate_pem)?;
-        let path = state.join("identity.json");
+        let path = state.join(Self::FILE);
         write(&path, &stored)?;
         Ok(Self { path, stored: Mutex::new(stored), renewing: Mutex::new(None), live })
     }

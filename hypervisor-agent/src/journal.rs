@@ -59,7 +59,7 @@ pub struct Journal {
 pub struct HostRecord {
     pub format: u32,
     pub epoch: Epoch,
-    /// The kernel's id of the boot during which the agent last ran.
+    /// The kernel's id of the last boot whose autostart is done; empty before the first.
     pub boot: String,
     pub local_sr: SrId,
 }
@@ -111,7 +111,12 @@ impl Journal {
     }
 
     pub fn load_host(&self) -> Result<Option<HostRecord>, JournalError> {
-        read(&self.host)
+        match read::<HostRecord>(&self.host)? {
+            Some(record) if record.format > Self::FORMAT => {
+                Err(JournalError::Newer { path: self.host.clone(), format: record.format })
+            }
+            record => Ok(record),
+        }
     }
 
     pub fn save_host(&self, record: &HostRecord) -> Result<(), JournalError> {

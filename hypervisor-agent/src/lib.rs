@@ -5,12 +5,17 @@
 //! needed for that is in the [`journal`].
 
 pub mod agent;
+pub mod backends;
 pub mod config;
 pub mod disk;
+pub mod doctor;
+pub mod enrol;
 mod fault;
 pub mod fence;
 pub mod identity;
 pub mod journal;
+mod notify;
 pub mod operations;
+pub mod run;
 pub mod server;
 pub mod vm;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status};
 use xenith_common_ids::{Epoch, Generation};
+use xenith_common_tasks::CancellationToken;
 use xenith_hypervisor_agent_api::wire::agent_server::{Agent as WireAgent, AgentServer};
 use xenith_hypervisor_agent_api::{
     Command, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, status_from_fault, wire,
@@ -31,6 +32,8 @@ pub struct Service {
     pub fence: Arc<Fence>,
     pub identity: Arc<Identity>,
     pub sr: FileSr,
+    /// Ends the watch streams, which otherwise never end.
+    pub stopping: CancellationToken,
 }
 
 impl Service {
@@ -109,7 +112,7 @@ impl WireAgent for Service {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let request = request.into_inner();
         let subscription = self.publisher.subscribe(&request.instance, Generation(request.generation));
-        Ok(Response::new(watch::stream(subscription)))
+        Ok(Response::new(watch::stream(subscription, self.stopping.clone())))
     }
 
     async fn execute(

@@ -21,6 +21,9 @@ pub struct VmRecord {
     /// When it crashed lately, in seconds since 1970; the oldest are dropped.
     #[serde(default)]
     pub crashes: Vec<i64>,
+    /// The boot of the host for which it was autostarted: once each, also when the agent dies meanwhile.
+    #[serde(default)]
+    pub autostarted: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +62,15 @@ pub enum By {
 impl VmRecord {
     #[must_use]
     pub const fn new(vm: VmId, definition: u64, spec: ValidVmSpec) -> Self {
-        Self { format: Journal::FORMAT, vm, definition, spec, run: None, last: None, crashes: Vec::new() }
+        Self {
+            format: Journal::FORMAT,
+            vm,
+            definition,
+            spec,
+            run: None,
+            last: None,
+            crashes: Vec::new(),
+            autostarted: None,
+        }
     }
 }

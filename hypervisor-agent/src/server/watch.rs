@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use tonic::Status;
+use xenith_common_tasks::CancellationToken;
 use xenith_hypervisor_agent_api::wire;
 
 use crate::vm::publisher::Subscription;
@@ -11,7 +12,11 @@ use crate::vm::publisher::Subscription;
 /// How long the stream is silent at most. The orchestrator calls a host lost after a few of these.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-pub fn stream(subscription: Subscription) -> BoxStream<'static, Result<wire::WatchReply, Status>> {
+/// Never ends before `stopping`.
+pub fn stream(
+    subscription: Subscription,
+    stopping: CancellationToken,
+) -> BoxStream<'static, Result<wire::WatchReply, Status>> {
     stream::unfold(subscription, |mut subscription| async move {
         let changes = match tokio::time::timeout(HEARTBEAT, subscription.next()).await {
             Ok(changes) => changes,
@@ -19,5 +24,6 @@ pub fn stream(subscription: Subscription) -> BoxStream<'static, Result<wire::Wat
         };
         Some((Ok(wire::WatchReply::from(&changes)), subscription))
     })
+    .take_until(stopping.cancelled_owned())
     .boxed()
 }

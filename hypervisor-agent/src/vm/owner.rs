@@ -46,8 +46,9 @@ pub enum Message {
     Seen(Box<DomainInfo>),
     /// It was not in a list; looked up again before it is believed.
     Missing(DomId),
-    /// Started by the agent itself, when the host boots.
+    /// Started by the agent itself, when the host boots; once for each boot.
     Autostart {
+        boot: String,
         reply: Reply,
     },
 }
@@ -140,8 +141,9 @@ impl Owner {
             Message::Died { domid, reason } => self.died(domid, reason),
             Message::Seen(info) => self.note_seen(info),
             Message::Missing(domid) => self.check_missing(domid).await,
-            Message::Autostart { reply } => match (&self.settled, &self.current) {
-                (Settled::Stopped { .. }, None) => {
+            Message::Autostart { boot, reply } => match (&self.settled, &self.current) {
+                (Settled::Stopped { .. }, None) if self.record.autostarted.as_ref() != Some(&boot) => {
+                    self.record.autostarted = Some(boot);
                     let driver = Arc::clone(&self.shared.driver);
                     let run = xenith_common_ids::IncarnationId::new();
                     let future = driver.start(self.record.clone(), run, By::Agent).boxed();

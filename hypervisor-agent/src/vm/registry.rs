@@ -4,6 +4,7 @@
 //! events and every [`Settings::sample`], which also repairs events that were lost.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,13 +56,6 @@ impl Default for Settings {
     }
 }
 
-/// Whether this is the first start of the agent since the host booted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HostBoot {
-    Fresh,
-    Continued,
-}
-
 pub struct Registry {
     shared: Arc<Shared>,
     tasks: TaskSet,
@@ -71,21 +65,12 @@ pub struct Registry {
 
 impl Registry {
     /// Adopts what is there, then follows the hypervisor until `tasks` end.
-    pub async fn start(
-        shared: Arc<Shared>,
-        tasks: TaskSet,
-        settings: Settings,
-        boot: HostBoot,
-    ) -> Result<Arc<Self>, Fault> {
+    pub async fn start(shared: Arc<Shared>, tasks: TaskSet, settings: Settings) -> Result<Arc<Self>, Fault> {
         let registry =
             Arc::new(Self { shared, tasks, owners: Mutex::default(), unmanaged: Mutex::default() });
         let mut events = registry.shared.driver.hypervisor.events();
         registry.adopt_all().await?;
         registry.refresh().await;
-        if boot == HostBoot::Fresh {
-            let autostart = Arc::clone(&registry);
-            registry.tasks.spawn("autostart", async move { autostart.autostart().await });
-        }
         let follower = Arc::clone(&registry);
         registry.tasks.spawn("domain-watcher", async move {
             let token = follower.tasks.token();
@@ -242,11 +227,12 @@ impl Registry {
     }
 
     /// Starts what is to start with the host: orders one after the other, those of one order together.
-    async fn autostart(self: Arc<Self>) {
+    /// `Break`: it was not finished.
+    pub async fn autostart(&self, boot: &str) -> ControlFlow<()> {
         let journal = self.shared.driver.journal.clone();
         let loaded: Result<Result<_, JournalError>, _> =
             tokio::task::spawn_blocking(move || journal.load()).await;
-        let Ok(Ok((records, _))) = loaded else { return };
+        let Ok(Ok((records, _))) = loaded else { return ControlFlow::Break(()) };
         let mut orders: BTreeMap<u16, (u16, Vec<VmId>)> = BTreeMap::new();
         for record in records {
             if let Some(autostart) = record.spec.get().autostart {
@@ -259,15 +245,17 @@ impl Registry {
         for (order, (delay, vms)) in orders {
             tracing::info!(order, vms = vms.len(), "autostart");
             let owners: Vec<_> = vms.into_iter().filter_map(|vm| self.owner(vm)).collect();
-            let starts = owners.iter().map(|owner| ask(owner, |reply| Message::Autostart { reply }));
+            let start = |reply| Message::Autostart { boot: boot.to_owned(), reply };
+            let starts = owners.iter().map(|owner| ask(owner, start));
             for fault in futures::future::join_all(starts).await.into_iter().filter_map(Result::err) {
                 tracing::error!(%fault, "a VM did not start with the host");
             }
             tokio::select! {
-                () = token.cancelled() => return,
+                () = token.cancelled() => return ControlFlow::Break(()),
                 () = tokio::time::sleep(Duration::from_secs(delay.into())) => {}
             }
         }
+        ControlFlow::Continue(())
     }
 }
 

@@ -1,0 +1,35 @@
+//! Real Xen: libxl for the domains, xenstore for what guests say.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use xenith_common_tasks::TaskSet;
+use xenith_hypervisor_agent_backend::HypervisorError;
+use xenith_hypervisor_agent_libxl as libxl;
+use xenith_hypervisor_agent_xenstore::{self as xenstore, Xenstore, XenstoreError};
+
+use super::{BackendError, Opened, StoreFacts};
+use crate::agent::{Backend, boot_id};
+use crate::config::Config;
+use crate::vm::registry::Settings;
+
+pub(super) async fn open(config: &Config) -> Result<Opened, BackendError> {
+    let tasks = TaskSet::new();
+    let store = Xenstore::connect(xenstore::Options::default(), &tasks).await.map_err(no_store)?;
+    let dom0_memory = config.dom0_memory_min.map_or(libxl::Dom0Memory::Fixed, libxl::Dom0Memory::GivesDownTo);
+    let options = libxl::Options { dom0_memory };
+    let hypervisor = libxl::Libxl::open(options, store.clone(), &tasks).await?;
+    tracing::info!(library = hypervisor.library_name(), "Xen is there");
+    let backend = Backend {
+        hypervisor: Arc::new(hypervisor.clone()),
+        facts: Arc::new(StoreFacts::new(store)),
+        settings: Settings::default(),
+        boot_id: boot_id(),
+    };
+    Ok(Opened { backend, tasks, libxl: Some(hypervisor) })
+}
+
+fn no_store(error: XenstoreError) -> HypervisorError {
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    HypervisorError::NotAXenHost { detail: format!("{error}{cause}; `xenith-agent doctor` says more") }
+}
