@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
 
-use self::counts::Counts;
+use self::counts::{Counts, Runner};
 use crate::setup::{self, Purpose};
 use crate::step::{Progress, Step};
 use crate::{crate_graph, docs, exec, licences, manifests, sizes, tree};
@@ -76,7 +76,7 @@ fn checks(progress: &mut Progress) {
         exec::run(&mut cargo(&["fmt", "--all", "--", "--check", "-l"]))
     });
     for (name, what, check) in OWN_CHECKS {
-        progress.run(step(name, what, "a second", &format!("cargo xtask {name}")), check);
+        progress.run(step(name, what, "a second or two", &format!("cargo xtask {name}")), check);
     }
     // Without --keep-going the first crate with a warning hides those of all that depend on it, and of others.
     let mut clippy = cargo(&[
@@ -97,29 +97,31 @@ fn checks(progress: &mut Progress) {
 }
 
 fn tests(progress: &mut Progress, counts: &mut Counts) {
-    let mut command = if exec::installed("cargo-nextest") {
-        cargo(&["nextest", "run", "--workspace", "--locked", "--profile", profile()])
+    let usually = "1-2 minutes, or 10 the first time";
+    if exec::installed("cargo-nextest") {
+        let mut command = cargo(&["nextest", "run", "--workspace", "--locked", "--profile", profile()]);
+        let about =
+            About { name: "tests", what: "unit and integration tests", usually, runner: Runner::Nextest };
+        *counts += counted(progress, about, &mut command);
     } else {
         println!(
-            "\ncargo-nextest is not installed (cargo install cargo-nextest); cargo test is used: slower, same tests"
+            "\ncargo-nextest is not there (cargo install cargo-nextest); cargo test does the same, more slowly"
         );
-        cargo(&["test", "--workspace", "--lib", "--bins", "--tests", "--locked", "--no-fail-fast"])
-    };
-    counted(
-        progress,
-        counts,
-        "tests",
-        ("unit and integration tests", "1-2 minutes, or 10 the first time"),
-        &mut command,
-    );
+        let kinds = ["--lib", "--bins", "--tests"];
+        let mut command = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+        command.args(kinds);
+        let about =
+            About { name: "tests", what: "unit and integration tests", usually, runner: Runner::Harness };
+        *counts += counted(progress, about, &mut command);
+    }
     let mut command = cargo(&["test", "--workspace", "--doc", "--locked"]);
-    counted(
-        progress,
-        counts,
-        "doc tests",
-        ("the examples in the documentation", "half a minute"),
-        &mut command,
-    );
+    let about = About {
+        name: "doc tests",
+        what: "the examples in the documentation",
+        usually: "half a minute",
+        runner: Runner::Harness,
+    };
+    *counts += counted(progress, about, &mut command);
     progress.run(
         step("goldens", "no golden file is waiting for a decision", "no time", "cargo xtask test"),
         || no_pending_goldens(&tree::root()),
@@ -135,29 +137,31 @@ fn browser(progress: &mut Progress, counts: &mut Counts, ui: &Path) {
     ] {
         let mut command = Command::new("npm");
         command.current_dir(ui).args(arguments).env("CI", "true");
-        counted(progress, counts, name, (what, usually), &mut command);
+        *counts += counted(progress, About { name, what, usually, runner: Runner::Vitest }, &mut command);
     }
 }
 
-fn counted(
-    progress: &mut Progress,
-    counts: &mut Counts,
+/// What is said of a step whose tests are counted.
+struct About {
     name: &'static str,
-    (what, usually): (&'static str, &'static str),
-    command: &mut Command,
-) {
-    let mut here = Counts::default();
+    what: &'static str,
+    usually: &'static str,
+    runner: Runner,
+}
+
+fn counted(progress: &mut Progress, about: About, command: &mut Command) -> Counts {
+    let mut counts = Counts::default();
     let mut repeat = exec::shown(command);
     if let Some(dir) = command.get_current_dir() {
         repeat = format!("cd {} && {repeat}", dir.display());
     }
-    progress.run(step(name, what, usually, &repeat), || {
-        exec::run_seen(command, |line| here += Counts::of_line(line).unwrap_or_default())?;
+    progress.run(step(about.name, about.what, about.usually, &repeat), || {
+        exec::run_seen(command, |line| counts += Counts::of_line(about.runner, line).unwrap_or_default())?;
         // A runner that fails says so by its exit status; this is for one that does not.
-        ensure!(here.failed == 0, "{} tests failed", here.failed);
+        ensure!(counts.failed == 0, "{} tests failed", counts.failed);
         Ok(())
     });
-    *counts += here;
+    counts
 }
 
 fn step(name: &'static str, what: &'static str, usually: &'static str, repeat: &str) -> Step {

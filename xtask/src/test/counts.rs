@@ -25,21 +25,26 @@ impl fmt::Display for Counts {
     }
 }
 
+/// Whose closing lines to look for. Only those: nextest shows the harness's own lines of each failed test, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runner {
+    /// `Summary [ 1.2s] 12 tests run: 10 passed (1 slow), 1 failed, 1 timed out, 2 skipped`
+    Nextest,
+    /// `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`
+    Harness,
+    /// `Tests  1 failed | 11 passed | 2 skipped (14)`
+    Vitest,
+}
+
 impl Counts {
-    /// What a line of output says, if it is a closing line of cargo-nextest, of the test harness or of vitest:
-    ///
-    /// * `Summary [ 1.2s] 12 tests run: 10 passed (1 slow), 1 failed, 1 timed out, 2 skipped`
-    /// * `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`
-    /// * `Tests  1 failed | 11 passed | 2 skipped (14)`
-    pub fn of_line(line: &str) -> Option<Self> {
+    /// What a line of output says, if it is a closing line of `runner`.
+    pub fn of_line(runner: Runner, line: &str) -> Option<Self> {
         let line = without_colours(line);
         let line = line.trim();
-        let tail = if line.starts_with("Summary [") {
-            line.split_once(" run: ")?.1
-        } else if let Some(tail) = line.strip_prefix("test result: ") {
-            tail.split_once(". ")?.1
-        } else {
-            line.strip_prefix("Tests  ")?
+        let tail = match runner {
+            Runner::Nextest => line.strip_prefix("Summary [")?.split_once(" run: ")?.1,
+            Runner::Harness => line.strip_prefix("test result: ")?.split_once(". ")?.1,
+            Runner::Vitest => line.strip_prefix("Tests  ")?,
         };
         let mut counts = Self::default();
         for part in tail.split([',', ';', '|']) {
@@ -75,34 +80,37 @@ mod tests {
 
     #[test]
     fn closing_lines_are_read() {
-        for (name, line, expected) in [
-            ("nextest", "     Summary [   0.012s] 12 tests run: 12 passed, 0 skipped", Some((12, 0, 0))),
+        use Runner::{Harness, Nextest, Vitest};
+        let harness =
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.01s";
+        for (name, runner, line, expected) in [
+            ("all", Nextest, "     Summary [   0.012s] 12 tests run: 12 passed, 0 skipped", Some((12, 0, 0))),
             (
-                "nextest with everything",
+                "everything",
+                Nextest,
                 "Summary [ 9.1s] 12/14 tests run: 8 passed (1 slow, 1 leaky), 2 failed, 1 timed out, 1 exec failed, 3 skipped",
                 Some((8, 4, 3)),
             ),
             (
-                "nextest in colour",
-                "\u{1b}[32;1m     Summary\u{1b}[0m [ 1s] \u{1b}[1m1\u{1b}[0m test run: \u{1b}[1m1\u{1b}[0m \u{1b}[32;1mpassed\u{1b}[0m, 0 skipped",
+                "in colour",
+                Nextest,
+                "\u{1b}[32;1m Summary\u{1b}[0m [ 1s] \u{1b}[1m1\u{1b}[0m test run: \u{1b}[1m1\u{1b}[0m \u{1b}[32mpassed\u{1b}[0m, 0 skipped",
                 Some((1, 0, 0)),
             ),
-            (
-                "harness",
-                "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.01s",
-                Some((3, 0, 1)),
-            ),
+            ("a failed test's own lines", Nextest, harness, None),
+            ("harness", Harness, harness, Some((3, 0, 1))),
             (
                 "harness failed",
+                Harness,
                 "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
                 Some((3, 2, 0)),
             ),
-            ("vitest", "      Tests  1 failed | 11 passed | 2 skipped (14)", Some((11, 1, 2))),
-            ("vitest's files are no tests", " Test Files  2 passed (2)", None),
-            ("a test's own line", "test tests::it_works ... ok", None),
-            ("nothing", "", None),
+            ("a test's line", Harness, "test tests::it_works ... ok", None),
+            ("vitest", Vitest, "      Tests  1 failed | 11 passed | 2 skipped (14)", Some((11, 1, 2))),
+            ("vitest's files are no tests", Vitest, " Test Files  2 passed (2)", None),
+            ("nothing", Nextest, "", None),
         ] {
-            let found = Counts::of_line(line).map(|c| (c.passed, c.failed, c.skipped));
+            let found = Counts::of_line(runner, line).map(|c| (c.passed, c.failed, c.skipped));
             assert_eq!(found, expected, "{name}");
         }
     }
