@@ -146,15 +146,6 @@ impl libxl_error {
 #[repr(transparent)]
 #[derive(Copy, Clone, Hash, PartialEq, Eq)]
 pub struct libxl_error(pub ::std::os::raw::c_int);
-impl libxl_console_type {
-    pub const LIBXL_CONSOLE_TYPE_UNKNOWN: libxl_console_type = libxl_console_type(0);
-    pub const LIBXL_CONSOLE_TYPE_SERIAL: libxl_console_type = libxl_console_type(1);
-    pub const LIBXL_CONSOLE_TYPE_PV: libxl_console_type = libxl_console_type(2);
-    pub const LIBXL_CONSOLE_TYPE_VUART: libxl_console_type = libxl_console_type(3);
-}
-#[repr(transparent)]
-#[derive(Copy, Clone, Hash, PartialEq, Eq)]
-pub struct libxl_console_type(pub ::std::os::raw::c_uint);
 impl libxl_trigger {
     pub const LIBXL_TRIGGER_UNKNOWN: libxl_trigger = libxl_trigger(0);
     pub const LIBXL_TRIGGER_POWER: libxl_trigger = libxl_trigger(1);
@@ -179,57 +170,6 @@ impl libxl_scheduler {
 #[repr(transparent)]
 #[derive(Copy, Clone, Hash, PartialEq, Eq)]
 pub struct libxl_scheduler(pub ::std::os::raw::c_uint);
-impl libxl_shutdown_reason {
-    pub const LIBXL_SHUTDOWN_REASON_UNKNOWN: libxl_shutdown_reason = libxl_shutdown_reason(
-        -1,
-    );
-    pub const LIBXL_SHUTDOWN_REASON_POWEROFF: libxl_shutdown_reason = libxl_shutdown_reason(
-        0,
-    );
-    pub const LIBXL_SHUTDOWN_REASON_REBOOT: libxl_shutdown_reason = libxl_shutdown_reason(
-        1,
-    );
-    pub const LIBXL_SHUTDOWN_REASON_SUSPEND: libxl_shutdown_reason = libxl_shutdown_reason(
-        2,
-    );
-    pub const LIBXL_SHUTDOWN_REASON_CRASH: libxl_shutdown_reason = libxl_shutdown_reason(
-        3,
-    );
-    pub const LIBXL_SHUTDOWN_REASON_WATCHDOG: libxl_shutdown_reason = libxl_shutdown_reason(
-        4,
-    );
-    pub const LIBXL_SHUTDOWN_REASON_SOFT_RESET: libxl_shutdown_reason = libxl_shutdown_reason(
-        5,
-    );
-}
-#[repr(transparent)]
-#[derive(Copy, Clone, Hash, PartialEq, Eq)]
-pub struct libxl_shutdown_reason(pub ::std::os::raw::c_int);
-#[repr(C)]
-#[derive(Copy, Clone)]
-pub struct libxl_numainfo {
-    pub size: u64,
-    pub free: u64,
-    pub num_dists: ::std::os::raw::c_int,
-    pub dists: *mut u32,
-}
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of libxl_numainfo"][::std::mem::size_of::<libxl_numainfo>() - 32usize];
-    ["Alignment of libxl_numainfo"][::std::mem::align_of::<libxl_numainfo>() - 8usize];
-    [
-        "Offset of field: libxl_numainfo::size",
-    ][::std::mem::offset_of!(libxl_numainfo, size) - 0usize];
-    [
-        "Offset of field: libxl_numainfo::free",
-    ][::std::mem::offset_of!(libxl_numainfo, free) - 8usize];
-    [
-        "Offset of field: libxl_numainfo::num_dists",
-    ][::std::mem::offset_of!(libxl_numainfo, num_dists) - 16usize];
-    [
-        "Offset of field: libxl_numainfo::dists",
-    ][::std::mem::offset_of!(libxl_numainfo, dists) - 24usize];
-};
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct libxl_cputopology {
@@ -433,9 +373,6 @@ pub struct LibXl {
     __library: ::libloading::Library,
     pub libxl_bitmap_init: unsafe extern "C" fn(map: *mut libxl_bitmap),
     pub libxl_bitmap_dispose: unsafe extern "C" fn(map: *mut libxl_bitmap),
-    pub libxl_error_to_string: unsafe extern "C" fn(
-        p: libxl_error,
-    ) -> *const ::std::os::raw::c_char,
     pub libxl_scheduler_to_string: unsafe extern "C" fn(
         p: libxl_scheduler,
     ) -> *const ::std::os::raw::c_char,
@@ -536,12 +473,6 @@ pub struct LibXl {
         ao_how: *const libxl_asyncop_how,
         aop_console_how: *const libxl_asyncprogress_how,
     ) -> ::std::os::raw::c_int,
-    pub libxl_retrieve_domain_configuration: unsafe extern "C" fn(
-        ctx: *mut libxl_ctx,
-        domid: u32,
-        d_config: *mut libxl_domain_config,
-        ao_how: *const libxl_asyncop_how,
-    ) -> ::std::os::raw::c_int,
     pub libxl_domain_suspend: unsafe extern "C" fn(
         ctx: *mut libxl_ctx,
         domid: u32,
@@ -580,11 +511,6 @@ pub struct LibXl {
         domid: u32,
         ao_how: *const libxl_asyncop_how,
     ) -> ::std::os::raw::c_int,
-    pub libxl_domain_setmaxmem: unsafe extern "C" fn(
-        ctx: *mut libxl_ctx,
-        domid: u32,
-        target_memkb: u64,
-    ) -> ::std::os::raw::c_int,
     pub libxl_set_memory_target: unsafe extern "C" fn(
         ctx: *mut libxl_ctx,
         domid: u32,
@@ -592,23 +518,11 @@ pub struct LibXl {
         relative: ::std::os::raw::c_int,
         enforce: ::std::os::raw::c_int,
     ) -> ::std::os::raw::c_int,
-    pub libxl_get_memory_target: unsafe extern "C" fn(
-        ctx: *mut libxl_ctx,
-        domid: u32,
-        out_target: *mut u64,
-    ) -> ::std::os::raw::c_int,
     pub libxl_domain_need_memory: unsafe extern "C" fn(
         ctx: *mut libxl_ctx,
         config: *mut libxl_domain_config,
         domid_for_logging: u32,
         need_memkb: *mut u64,
-    ) -> ::std::os::raw::c_int,
-    pub libxl_console_get_tty: unsafe extern "C" fn(
-        ctx: *mut libxl_ctx,
-        domid: u32,
-        cons_num: ::std::os::raw::c_int,
-        type_: libxl_console_type,
-        path: *mut *mut ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int,
     pub libxl_primary_console_get_tty: unsafe extern "C" fn(
         ctx: *mut libxl_ctx,
@@ -635,14 +549,6 @@ pub struct LibXl {
     pub libxl_cputopology_list_free: unsafe extern "C" fn(
         arg1: *mut libxl_cputopology,
         nb_cpu: ::std::os::raw::c_int,
-    ),
-    pub libxl_get_numainfo: unsafe extern "C" fn(
-        ctx: *mut libxl_ctx,
-        nr: *mut ::std::os::raw::c_int,
-    ) -> *mut libxl_numainfo,
-    pub libxl_numainfo_list_free: unsafe extern "C" fn(
-        arg1: *mut libxl_numainfo,
-        nr: ::std::os::raw::c_int,
     ),
     pub libxl_device_disk_add: unsafe extern "C" fn(
         ctx: *mut libxl_ctx,
@@ -781,8 +687,6 @@ impl LibXl {
             .map(|sym| *sym)?;
         let libxl_bitmap_dispose = unsafe { __library.get(b"libxl_bitmap_dispose\0") }
             .map(|sym| *sym)?;
-        let libxl_error_to_string = unsafe { __library.get(b"libxl_error_to_string\0") }
-            .map(|sym| *sym)?;
         let libxl_scheduler_to_string = unsafe {
             __library.get(b"libxl_scheduler_to_string\0")
         }
@@ -885,10 +789,6 @@ impl LibXl {
             __library.get(b"libxl_domain_create_restore\0")
         }
             .map(|sym| *sym)?;
-        let libxl_retrieve_domain_configuration = unsafe {
-            __library.get(b"libxl_retrieve_domain_configuration\0")
-        }
-            .map(|sym| *sym)?;
         let libxl_domain_suspend = unsafe { __library.get(b"libxl_domain_suspend\0") }
             .map(|sym| *sym)?;
         let libxl_domain_resume = unsafe { __library.get(b"libxl_domain_resume\0") }
@@ -903,23 +803,13 @@ impl LibXl {
             .map(|sym| *sym)?;
         let libxl_domain_unpause = unsafe { __library.get(b"libxl_domain_unpause\0") }
             .map(|sym| *sym)?;
-        let libxl_domain_setmaxmem = unsafe {
-            __library.get(b"libxl_domain_setmaxmem\0")
-        }
-            .map(|sym| *sym)?;
         let libxl_set_memory_target = unsafe {
             __library.get(b"libxl_set_memory_target\0")
-        }
-            .map(|sym| *sym)?;
-        let libxl_get_memory_target = unsafe {
-            __library.get(b"libxl_get_memory_target\0")
         }
             .map(|sym| *sym)?;
         let libxl_domain_need_memory = unsafe {
             __library.get(b"libxl_domain_need_memory\0")
         }
-            .map(|sym| *sym)?;
-        let libxl_console_get_tty = unsafe { __library.get(b"libxl_console_get_tty\0") }
             .map(|sym| *sym)?;
         let libxl_primary_console_get_tty = unsafe {
             __library.get(b"libxl_primary_console_get_tty\0")
@@ -939,12 +829,6 @@ impl LibXl {
             .map(|sym| *sym)?;
         let libxl_cputopology_list_free = unsafe {
             __library.get(b"libxl_cputopology_list_free\0")
-        }
-            .map(|sym| *sym)?;
-        let libxl_get_numainfo = unsafe { __library.get(b"libxl_get_numainfo\0") }
-            .map(|sym| *sym)?;
-        let libxl_numainfo_list_free = unsafe {
-            __library.get(b"libxl_numainfo_list_free\0")
         }
             .map(|sym| *sym)?;
         let libxl_device_disk_add = unsafe { __library.get(b"libxl_device_disk_add\0") }
@@ -1021,7 +905,6 @@ impl LibXl {
             __library,
             libxl_bitmap_init,
             libxl_bitmap_dispose,
-            libxl_error_to_string,
             libxl_scheduler_to_string,
             libxl_dominfo_dispose,
             libxl_dominfo_init,
@@ -1052,7 +935,6 @@ impl LibXl {
             libxl_ctx_free,
             libxl_domain_create_new,
             libxl_domain_create_restore,
-            libxl_retrieve_domain_configuration,
             libxl_domain_suspend,
             libxl_domain_resume,
             libxl_domain_shutdown,
@@ -1060,19 +942,14 @@ impl LibXl {
             libxl_domain_destroy,
             libxl_domain_pause,
             libxl_domain_unpause,
-            libxl_domain_setmaxmem,
             libxl_set_memory_target,
-            libxl_get_memory_target,
             libxl_domain_need_memory,
-            libxl_console_get_tty,
             libxl_primary_console_get_tty,
             libxl_domain_info,
             libxl_list_domain,
             libxl_dominfo_list_free,
             libxl_get_cpu_topology,
             libxl_cputopology_list_free,
-            libxl_get_numainfo,
-            libxl_numainfo_list_free,
             libxl_device_disk_add,
             libxl_device_disk_remove,
             libxl_device_nic_add,
@@ -1103,12 +980,6 @@ impl LibXl {
     }
     pub unsafe fn libxl_bitmap_dispose(&self, map: *mut libxl_bitmap) {
         unsafe { (self.libxl_bitmap_dispose)(map) }
-    }
-    pub unsafe fn libxl_error_to_string(
-        &self,
-        p: libxl_error,
-    ) -> *const ::std::os::raw::c_char {
-        unsafe { (self.libxl_error_to_string)(p) }
     }
     pub unsafe fn libxl_scheduler_to_string(
         &self,
@@ -1301,17 +1172,6 @@ impl LibXl {
             )
         }
     }
-    pub unsafe fn libxl_retrieve_domain_configuration(
-        &self,
-        ctx: *mut libxl_ctx,
-        domid: u32,
-        d_config: *mut libxl_domain_config,
-        ao_how: *const libxl_asyncop_how,
-    ) -> ::std::os::raw::c_int {
-        unsafe {
-            (self.libxl_retrieve_domain_configuration)(ctx, domid, d_config, ao_how)
-        }
-    }
     pub unsafe fn libxl_domain_suspend(
         &self,
         ctx: *mut libxl_ctx,
@@ -1371,14 +1231,6 @@ impl LibXl {
     ) -> ::std::os::raw::c_int {
         unsafe { (self.libxl_domain_unpause)(ctx, domid, ao_how) }
     }
-    pub unsafe fn libxl_domain_setmaxmem(
-        &self,
-        ctx: *mut libxl_ctx,
-        domid: u32,
-        target_memkb: u64,
-    ) -> ::std::os::raw::c_int {
-        unsafe { (self.libxl_domain_setmaxmem)(ctx, domid, target_memkb) }
-    }
     pub unsafe fn libxl_set_memory_target(
         &self,
         ctx: *mut libxl_ctx,
@@ -1391,14 +1243,6 @@ impl LibXl {
             (self.libxl_set_memory_target)(ctx, domid, target_memkb, relative, enforce)
         }
     }
-    pub unsafe fn libxl_get_memory_target(
-        &self,
-        ctx: *mut libxl_ctx,
-        domid: u32,
-        out_target: *mut u64,
-    ) -> ::std::os::raw::c_int {
-        unsafe { (self.libxl_get_memory_target)(ctx, domid, out_target) }
-    }
     pub unsafe fn libxl_domain_need_memory(
         &self,
         ctx: *mut libxl_ctx,
@@ -1409,16 +1253,6 @@ impl LibXl {
         unsafe {
             (self.libxl_domain_need_memory)(ctx, config, domid_for_logging, need_memkb)
         }
-    }
-    pub unsafe fn libxl_console_get_tty(
-        &self,
-        ctx: *mut libxl_ctx,
-        domid: u32,
-        cons_num: ::std::os::raw::c_int,
-        type_: libxl_console_type,
-        path: *mut *mut ::std::os::raw::c_char,
-    ) -> ::std::os::raw::c_int {
-        unsafe { (self.libxl_console_get_tty)(ctx, domid, cons_num, type_, path) }
     }
     pub unsafe fn libxl_primary_console_get_tty(
         &self,
@@ -1463,20 +1297,6 @@ impl LibXl {
         nb_cpu: ::std::os::raw::c_int,
     ) {
         unsafe { (self.libxl_cputopology_list_free)(arg1, nb_cpu) }
-    }
-    pub unsafe fn libxl_get_numainfo(
-        &self,
-        ctx: *mut libxl_ctx,
-        nr: *mut ::std::os::raw::c_int,
-    ) -> *mut libxl_numainfo {
-        unsafe { (self.libxl_get_numainfo)(ctx, nr) }
-    }
-    pub unsafe fn libxl_numainfo_list_free(
-        &self,
-        arg1: *mut libxl_numainfo,
-        nr: ::std::os::raw::c_int,
-    ) {
-        unsafe { (self.libxl_numainfo_list_free)(arg1, nr) }
     }
     pub unsafe fn libxl_device_disk_add(
         &self,

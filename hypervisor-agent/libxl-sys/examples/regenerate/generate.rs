@@ -30,7 +30,6 @@ pub const FUNCTIONS: &[&str] = &[
     "libxl_childproc_setmode",
     "libxl_childproc_sigchld_occurred",
     "libxl_ao_abort",
-    "libxl_error_to_string",
     // domains
     "libxl_list_domain",
     "libxl_dominfo_list_free",
@@ -42,14 +41,11 @@ pub const FUNCTIONS: &[&str] = &[
     "libxl_domain_restore_params_(init|dispose|from_json)",
     "libxl_domain_create_new",
     "libxl_domain_create_restore",
-    "libxl_retrieve_domain_configuration",
     "libxl_domain_(shutdown|reboot|destroy|pause|unpause|suspend|resume)",
     "libxl_send_trigger",
     // memory and CPUs of a domain
     "libxl_domain_need_memory",
-    "libxl_domain_setmaxmem",
     "libxl_set_memory_target",
-    "libxl_get_memory_target",
     "libxl_set_vcpuonline",
     "libxl_bitmap_(init|alloc|dispose|set)",
     // devices
@@ -58,7 +54,6 @@ pub const FUNCTIONS: &[&str] = &[
     "libxl_device_nic_(init|dispose|to_json|from_json|add|remove)",
     "libxl_mac_to_device_nic",
     // consoles
-    "libxl_console_get_tty",
     "libxl_primary_console_get_tty",
     // the host
     "libxl_physinfo_(init|dispose|to_json)",
@@ -69,8 +64,6 @@ pub const FUNCTIONS: &[&str] = &[
     "libxl_scheduler_to_string",
     "libxl_get_cpu_topology",
     "libxl_cputopology_list_free",
-    "libxl_get_numainfo",
-    "libxl_numainfo_list_free",
 ];
 
 /// Types whose layout differs between Xen versions: pointers only.
@@ -97,7 +90,6 @@ const PLAIN: &[&str] = &[
     "libxl_uuid",
     "libxl_mac",
     "libxl_bitmap",
-    "libxl_numainfo",
     "libxl_cputopology",
     "libxl_asyncop_how.*",
     "libxl_asyncprogress_how",
@@ -110,8 +102,6 @@ const PLAIN: &[&str] = &[
     "libxl_error",
     "libxl_trigger",
     "libxl_scheduler",
-    "libxl_console_type",
-    "libxl_shutdown_reason",
     "xentoollog_logger",
     "xentoollog_level",
 ];

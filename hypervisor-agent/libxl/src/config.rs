@@ -1,0 +1,192 @@
+//! From our typed spec to libxl's configuration, as JSON.
+//!
+//! The field names are those of `libxl_types.idl`. libxl fills in what is left out; what is written here is
+//! what we mean on purpose:
+//!
+//! * the domain's uuid is the VM's id, so that a domain can be told from a later one with the same number;
+//! * the identity is in `xsdata`, which libxl writes in the transaction that makes the domain's directory: no
+//!   domain of ours is ever in the store without its mark (`/local/domain/N/xenith`);
+//! * `on_*` is `preserve`: the agent sees the death, takes what it needs, and destroys the domain itself. libxl
+//!   ignores these fields, but an `xl` that somebody attaches to the domain does not;
+//! * `claim_mode`: Xen sets the memory of the domain aside before it is populated, or fails at once;
+//! * disks are block devices (`phy`): see [`crate::disk`];
+//! * graphics listen on the loopback only.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use xenith_hypervisor_agent_types::{
+    BootDevice, DiskAccess, DomainDisk, DomainNic, DomainSpec, Firmware, Graphics, PlatformKind,
+};
+
+/// libxl's spelling of its three-valued boolean.
+const TRUE: &str = "True";
+const FALSE: &str = "False";
+
+/// `libxl_domain_config`. `disks` are the block devices of the spec's disks, in their order.
+pub fn domain(spec: &DomainSpec, disks: &[&Path]) -> Value {
+    let identity = &spec.identity;
+    let mut config = json!({
+        "c_info": {
+            "type": spec.kind.as_str(),
+            "name": spec.name.as_str(),
+            "uuid": identity.vm.to_string(),
+            "xsdata": {
+                "xenith/vm": identity.vm.to_string(),
+                "xenith/incarnation": identity.incarnation.to_string(),
+            },
+        },
+        "b_info": build(spec),
+        "disks": spec.disks.iter().zip(disks).map(|(disk, path)| self::disk(disk, path)).collect::<Vec<_>>(),
+        "nics": indexed(spec.nics.iter().map(|nic| self::nic(nic, spec.kind))),
+        "on_poweroff": "preserve",
+        "on_reboot": "preserve",
+        "on_watchdog": "preserve",
+        "on_crash": "preserve",
+        "on_soft_reset": "preserve",
+    });
+    if spec.kind != PlatformKind::Hvm && spec.graphics == Graphics::Vnc {
+        config["vfbs"] = json!([{ "devid": 0, "vnc": vnc() }]);
+        config["vkbs"] = json!([{ "devid": 0 }]);
+    }
+    config
+}
+
+/// `libxl_domain_build_info`.
+fn build(spec: &DomainSpec) -> Value {
+    let mut build = json!({
+        "max_vcpus": spec.vcpus.max.get(),
+        "avail_vcpus": (0..spec.vcpus.online.get()).collect::<Vec<_>>(),
+        "max_memkb": spec.memory.max.kib(),
+        "target_memkb": spec.memory.target.kib(),
+        "claim_mode": TRUE,
+    });
+    if let Some(boot) = &spec.direct_boot {
+        build["kernel"] = json!(boot.kernel);
+        build["cmdline"] = json!(boot.cmdline);
+        if let Some(ramdisk) = &boot.ramdisk {
+            build["ramdisk"] = json!(ramdisk);
+        }
+    }
+    match spec.kind {
+        PlatformKind::Pv => build["type.pv"] = json!({}),
+        PlatformKind::Pvh => build["type.pvh"] = json!({}),
+        PlatformKind::Hvm => build["type.hvm"] = hvm(spec),
+    }
+    build
+}
+
+fn hvm(spec: &DomainSpec) -> Value {
+    let with_graphics = spec.graphics == Graphics::Vnc;
+    let mut hvm = json!({
+        "bios": match spec.firmware {
+            Firmware::Bios => "seabios",
+            Firmware::Uefi => "ovmf",
+        },
+        "boot": boot_order(&spec.boot_order),
+        "serial": "pty",
+        "vga": { "kind": if with_graphics { "std" } else { "none" } },
+        "vnc": if with_graphics { vnc() } else { json!({ "enable": FALSE }) },
+        "sdl": { "enable": FALSE },
+        "spice": { "enable": FALSE },
+    });
+    if with_graphics {
+        // Without an absolute pointer the cursor of the guest and that of the browser drift apart.
+        hvm["usb"] = json!(TRUE);
+        hvm["usbdevice_list"] = json!(["tablet"]);
+    } else {
+        hvm["nographic"] = json!(TRUE);
+    }
+    hvm
+}
+
+/// One letter per device, as QEMU's `-boot order` has it.
+fn boot_order(order: &[BootDevice]) -> String {
+    let letter = |device: &BootDevice| match device {
+        BootDevice::Disk => 'c',
+        BootDevice::Cdrom => 'd',
+        BootDevice::Network => 'n',
+    };
+    if order.is_empty() { "cd".to_owned() } else { order.iter().map(letter).collect() }
+}
+
+/// A password is not set: nobody but root of this host reaches the loopback, and the agent's console
+/// tickets stand before it.
+fn vnc() -> Value {
+    json!({ "enable": TRUE, "listen": "127.0.0.1", "findunused": TRUE })
+}
+
+/// `libxl_device_disk`; `path` is its block device.
+pub fn disk(disk: &DomainDisk, path: &Path) -> Value {
+    json!({
+        "pdev_path": path,
+        "vdev": disk.device.to_string(),
+        "format": "raw",
+        "backend": "phy",
+        "readwrite": i32::from(disk.access == DiskAccess::ReadWrite),
+    })
+}
+
+/// `libxl_device_nic`. HVM guests get an emulated card beside the PV one, for as long as they have no drivers.
+pub fn nic(nic: &DomainNic, kind: PlatformKind) -> Value {
+    let mut json = json!({ "mac": nic.mac.to_string(), "bridge": nic.bridge });
+    if kind == PlatformKind::Hvm {
+        json["nictype"] = json!("vif_ioemu");
+        json["model"] = json!("e1000");
+    } else {
+        json["nictype"] = json!("vif");
+    }
+    json
+}
+
+fn indexed(devices: impl Iterator<Item = Value>) -> Vec<Value> {
+    devices
+        .enumerate()
+        .map(|(index, mut device)| {
+            device["devid"] = json!(index);
+            device
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::spec;
+
+    #[test]
+    fn the_identity_is_made_with_the_domain() {
+        let spec = spec(PlatformKind::Pvh);
+        let config = domain(&spec, &[]);
+        assert_eq!(config["c_info"]["uuid"], spec.identity.vm.to_string());
+        assert_eq!(config["c_info"]["xsdata"]["xenith/incarnation"], spec.identity.incarnation.to_string());
+    }
+
+    #[test]
+    fn what_each_kind_gets() {
+        for (kind, graphics, pointer, expected) in [
+            (PlatformKind::Pv, Graphics::None, "/b_info/type.pv", Some(json!({}))),
+            (PlatformKind::Pvh, Graphics::None, "/vfbs", None),
+            (PlatformKind::Pvh, Graphics::Vnc, "/vfbs/0/vnc/listen", Some(json!("127.0.0.1"))),
+            (PlatformKind::Hvm, Graphics::Vnc, "/b_info/type.hvm/vnc/listen", Some(json!("127.0.0.1"))),
+            (PlatformKind::Hvm, Graphics::None, "/b_info/type.hvm/vnc/enable", Some(json!("False"))),
+            (PlatformKind::Hvm, Graphics::Vnc, "/vfbs", None),
+            (PlatformKind::Hvm, Graphics::None, "/b_info/type.hvm/boot", Some(json!("dc"))),
+            (PlatformKind::Hvm, Graphics::None, "/b_info/kernel", None),
+            (PlatformKind::Hvm, Graphics::None, "/nics/0/nictype", Some(json!("vif_ioemu"))),
+            (PlatformKind::Pv, Graphics::None, "/nics/0/nictype", Some(json!("vif"))),
+            (PlatformKind::Pv, Graphics::None, "/b_info/claim_mode", Some(json!("True"))),
+            (PlatformKind::Pv, Graphics::None, "/disks/0/backend", Some(json!("phy"))),
+            (PlatformKind::Pv, Graphics::None, "/disks/0/pdev_path", Some(json!("/dev/loop7"))),
+            (PlatformKind::Pv, Graphics::None, "/disks/0/readwrite", Some(json!(1))),
+        ] {
+            let mut spec = spec(kind);
+            spec.graphics = graphics;
+            assert_eq!(
+                domain(&spec, &[Path::new("/dev/loop7")]).pointer(pointer),
+                expected.as_ref(),
+                "{kind} {graphics:?} {pointer}"
+            );
+        }
+    }
+}

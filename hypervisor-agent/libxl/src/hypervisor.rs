@@ -1,0 +1,344 @@
+//! The trait, operation by operation.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use xenith_common_ids::DomId;
+use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
+use xenith_hypervisor_agent_backend::{
+    DomainEvents, Hypervisor, HypervisorError, Result, ShutdownRequest, Start,
+};
+use xenith_hypervisor_agent_libxl_sys::{libxl_device_disk, libxl_device_nic, libxl_error};
+use xenith_hypervisor_agent_types::{
+    ConsolePaths, DeathReason, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec, DomainStatus,
+    HostFacts, PlatformKind,
+};
+
+use crate::create::Source;
+use crate::disk::Ready;
+use crate::domains::parse;
+use crate::error::{Subject, from_failure};
+use crate::info::{Dominfo, Version};
+use crate::memory::Ledger;
+use crate::raw::{Context, Failure};
+use crate::reserve::moment;
+use crate::store::kib_to_mib;
+use crate::suspend::suspend;
+use crate::{Libxl, config, host, preflight, store};
+
+/// A destroyed domain is gone when the last of its memory is freed, which back ends may still hold.
+const GONE_WITHIN: Duration = Duration::from_secs(120);
+
+/// Xen counts pauses; more than a tool or two never add up to this.
+const MOST_PAUSES: u32 = 16;
+
+impl Libxl {
+    /// Runs an operation on a domain that must be in one of some states.
+    async fn operate<T, F>(&self, domid: DomId, needs: Needs, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Context) -> std::result::Result<T, Failure> + Send + 'static,
+    {
+        self.expect(domid, needs).await?;
+        let result = self.workers.run(operation).await?;
+        result.map_err(|failure| from_failure(&failure, Subject::Domain(domid)))
+    }
+
+    async fn expect(&self, domid: DomId, needs: Needs) -> Result<DomainInfo> {
+        let info = self.domain(domid).await?;
+        if (needs.fits)(info.status) {
+            return Ok(info);
+        }
+        let status = describe(info.status);
+        Err(HypervisorError::WrongStatus { domid, status, operation: needs.operation, needs: needs.what })
+    }
+
+    async fn dominfo(&self, domid: DomId) -> Result<Dominfo> {
+        let json = self.reader.ask(move |context| context.domain_info(domid)).await?;
+        parse(&json.map_err(|failure| from_failure(&failure, Subject::Domain(domid)))?)
+    }
+}
+
+/// What an operation asks of a domain.
+#[derive(Clone, Copy)]
+struct Needs {
+    operation: &'static str,
+    what: &'static str,
+    fits: fn(DomainStatus) -> bool,
+}
+
+impl Needs {
+    const fn alive(operation: &'static str) -> Self {
+        let fits = |status| matches!(status, DomainStatus::Running | DomainStatus::Paused);
+        Self { operation, what: "running or paused", fits }
+    }
+
+    const fn running(operation: &'static str) -> Self {
+        Self { operation, what: "running", fits: |status| matches!(status, DomainStatus::Running) }
+    }
+
+    const fn suspended(operation: &'static str) -> Self {
+        let fits = |status| matches!(status, DomainStatus::Dead(DeathReason::Suspend));
+        Self { operation, what: "suspended", fits }
+    }
+}
+
+fn describe(status: DomainStatus) -> String {
+    match status {
+        DomainStatus::Running => "running".to_owned(),
+        DomainStatus::Paused => "paused".to_owned(),
+        DomainStatus::Dead(DeathReason::Suspend) => "suspended".to_owned(),
+        DomainStatus::Dead(reason) => format!("dead ({reason:?})").to_lowercase(),
+        DomainStatus::Dying => "being destroyed".to_owned(),
+    }
+}
+
+#[async_trait]
+impl Hypervisor for Libxl {
+    async fn host(&self) -> Result<HostFacts> {
+        let facts = self.reader.ask(|context| {
+            let machine = |failure: Failure| from_failure(&failure, Subject::Host);
+            let now = moment(context)?;
+            let version = Version::parse(&context.version().map_err(machine)?).unwrap_or_default();
+            let topology = now.physinfo.topology(&context.topology().unwrap_or_default());
+            let scheduler = context.scheduler().map_err(machine)?;
+            Ok::<_, HypervisorError>((now, version, topology, scheduler))
+        });
+        let (now, version, topology, scheduler) = facts.await??;
+        Ok(HostFacts {
+            hostname: host::hostname(),
+            xen: version.into(),
+            cpu_model: host::cpu_model(),
+            topology,
+            memory_total: MemoryMiB::from_bytes_floor(now.physinfo.total_kib() << 10),
+            memory_free: MemoryMiB::from_bytes_floor(now.physinfo.free_kib() << 10),
+            memory_dom0: kib_to_mib(now.dom0_kib()),
+            scheduler,
+            capabilities: now.physinfo.capabilities(),
+            bridges: host::bridges(),
+        })
+    }
+
+    async fn domains(&self) -> Result<Vec<DomainInfo>> {
+        self.domains.all(&self.reader, &self.store).await
+    }
+
+    async fn domain(&self, domid: DomId) -> Result<DomainInfo> {
+        self.domains.one(domid, &self.reader, &self.store).await
+    }
+
+    async fn create(&self, spec: &DomainSpec, start: Start) -> Result<DomId> {
+        self.build(spec, Source::Kernel, start).await
+    }
+
+    async fn resume(&self, spec: &DomainSpec, from: OwnedFd, start: Start) -> Result<DomId> {
+        let source = Source::stream(from).await?;
+        self.build(spec, source, start).await
+    }
+
+    async fn suspend(&self, domid: DomId, to: OwnedFd) -> Result<()> {
+        self.expect(domid, Needs::running("suspend")).await?;
+        let suspended = self.workers.run(move |context| suspend(context, domid, to)).await?;
+        // A failed one may have been noticed as a death; this notices that the guest runs on.
+        self.reader.look().await?;
+        suspended
+    }
+
+    async fn cancel_suspend(&self, domid: DomId) -> Result<()> {
+        self.operate(domid, Needs::suspended("cancelling a suspend"), move |context| context.resume(domid))
+            .await?;
+        self.reader.look().await
+    }
+
+    async fn pause(&self, domid: DomId) -> Result<()> {
+        let info = self.expect(domid, Needs::alive("pause")).await?;
+        if info.status == DomainStatus::Paused {
+            return Ok(());
+        }
+        self.operate(domid, Needs::alive("pause"), move |context| context.pause(domid)).await
+    }
+
+    async fn unpause(&self, domid: DomId) -> Result<()> {
+        self.operate(domid, Needs::alive("unpause"), move |context| {
+            for _ in 0..MOST_PAUSES {
+                if !is_paused(context, domid)? {
+                    break;
+                }
+                context.unpause(domid)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn shutdown(&self, domid: DomId, request: ShutdownRequest) -> Result<()> {
+        let operation = match request {
+            ShutdownRequest::PowerOff => "shutdown",
+            ShutdownRequest::Reboot => "reboot",
+        };
+        let info = self.expect(domid, Needs::alive(operation)).await?;
+        self.operate(domid, Needs::alive(operation), move |context| match request {
+            ShutdownRequest::Reboot => context.reboot(domid),
+            ShutdownRequest::PowerOff => match context.shutdown(domid) {
+                Err(failure)
+                    if info.kind == PlatformKind::Hvm && failure.code == libxl_error::ERROR_NOPARAVIRT.0 =>
+                {
+                    context.press_power(domid)
+                }
+                result => result,
+            },
+        })
+        .await
+    }
+
+    async fn destroy(&self, domid: DomId) -> Result<()> {
+        self.domain(domid).await?;
+        let destroyed = self.workers.run(move |context| destroy(context, domid)).await?;
+        self.reader.look().await?;
+        destroyed
+    }
+
+    async fn set_memory(&self, domid: DomId, target: MemoryMiB) -> Result<()> {
+        let info = self.expect(domid, Needs::running("setting the memory")).await?;
+        if target > info.memory_max {
+            let problem =
+                format!("{target} is more than the {} that the domain was made with", info.memory_max);
+            return Err(HypervisorError::InvalidSpec { field: "memory.target".to_owned(), problem });
+        }
+        let reservation = self.reserve(|now| self.ledger.reserve_growth(domid, target.kib(), now)).await?;
+        let kib = target.kib();
+        self.operate(domid, Needs::running("setting the memory"), move |context| {
+            context.set_memory_target(domid, kib)
+        })
+        .await?;
+        self.hold_until_grown(domid, target, reservation);
+        Ok(())
+    }
+
+    async fn set_vcpus(&self, domid: DomId, online: VcpuCount) -> Result<()> {
+        self.expect(domid, Needs::running("setting the virtual CPUs")).await?;
+        let most = self.dominfo(domid).await?.vcpu_max_id + 1;
+        let count = online.get();
+        if count > most {
+            let problem = format!("{count} are more than the {most} that the domain was made with");
+            return Err(HypervisorError::InvalidSpec { field: "vcpus.online".to_owned(), problem });
+        }
+        self.operate(domid, Needs::running("setting the virtual CPUs"), move |context| {
+            context.set_vcpus_online(domid, count)
+        })
+        .await
+    }
+
+    async fn attach_disk(&self, domid: DomId, disk: &DomainDisk) -> Result<()> {
+        self.expect(domid, Needs::alive("attaching a disk")).await?;
+        preflight::disk("disk", disk)?;
+        let disk = disk.clone();
+        self.workers.run(move |context| attach_disk(context, domid, &disk)).await?
+    }
+
+    async fn detach_disk(&self, domid: DomId, device: DiskDevice) -> Result<()> {
+        self.expect(domid, Needs::alive("detaching a disk")).await?;
+        let vdev = device.to_string();
+        let removed = self.workers.run(move |context| context.remove_disk(domid, &vdev)).await?;
+        let device = device.to_string();
+        detached(removed, domid, device)
+    }
+
+    async fn attach_nic(&self, domid: DomId, nic: &DomainNic) -> Result<()> {
+        let info = self.expect(domid, Needs::alive("attaching a NIC")).await?;
+        preflight::nic("nic", nic)?;
+        let json = config::nic(nic, info.kind).to_string();
+        let added = self.workers.run(move |context| {
+            let mut nic = context.parse::<libxl_device_nic>("attaching the NIC", &json)?;
+            context.add_nic(domid, &mut nic)
+        });
+        let subject = Subject::Device { domid, device: nic.mac.to_string() };
+        added.await?.map_err(|failure| from_failure(&failure, subject))
+    }
+
+    async fn detach_nic(&self, domid: DomId, mac: MacAddr) -> Result<()> {
+        self.expect(domid, Needs::alive("detaching a NIC")).await?;
+        let removed = self.workers.run(move |context| context.remove_nic(domid, mac)).await?;
+        detached(removed, domid, mac.to_string())
+    }
+
+    async fn consoles(&self, domid: DomId) -> Result<ConsolePaths> {
+        self.domain(domid).await?;
+        let serial = self.reader.ask(move |context| context.console(domid)).await?;
+        Ok(ConsolePaths {
+            // An error means that xenconsoled or QEMU has not made it yet.
+            serial: serial.ok().flatten().map(PathBuf::from),
+            vnc_port: store::vnc_port(&self.store, domid).await?,
+        })
+    }
+
+    fn events(&self) -> DomainEvents {
+        self.events.subscribe()
+    }
+}
+
+impl Libxl {
+    /// Keeps the memory of a growing guest set aside until it has taken it. A guest whose balloon driver
+    /// does not move keeps it for a while and then loses it, to whoever asks first.
+    fn hold_until_grown(&self, domid: DomId, target: MemoryMiB, reservation: crate::memory::Reservation) {
+        let reader = self.reader.clone();
+        self.tasks.spawn("libxl growth", async move {
+            let deadline = tokio::time::Instant::now() + GROWN_WITHIN;
+            while tokio::time::Instant::now() < deadline {
+                match reader.ask(moment).await {
+                    Ok(Ok(now)) if Ledger::lacks(domid, target.kib(), &now.domains) > 0 => {}
+                    _ => break,
+                }
+                tokio::time::sleep(GROWTH_POLL).await;
+            }
+            drop(reservation);
+        });
+    }
+}
+
+const GROWN_WITHIN: Duration = Duration::from_secs(60);
+const GROWTH_POLL: Duration = Duration::from_secs(1);
+
+fn is_paused(context: &Context, domid: DomId) -> std::result::Result<bool, Failure> {
+    let json = context.domain_info(domid)?;
+    Ok(parse(&json).is_ok_and(|info| info.paused))
+}
+
+fn destroy(context: &Context, domid: DomId) -> Result<()> {
+    let failed = |failure: Failure| from_failure(&failure, Subject::Domain(domid));
+    match context.destroy(domid).map_err(failed) {
+        Ok(()) | Err(HypervisorError::NoSuchDomain(_)) => {}
+        Err(error) => return Err(error),
+    }
+    let began = Instant::now();
+    while began.elapsed() < GONE_WITHIN {
+        match context.domain_info(domid).map_err(failed) {
+            Err(HypervisorError::NoSuchDomain(_)) => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(_) => context.turn(Duration::from_millis(20)),
+        }
+    }
+    Err(HypervisorError::TimedOut { operation: "destroying the domain", after: GONE_WITHIN })
+}
+
+fn attach_disk(context: &Context, domid: DomId, disk: &DomainDisk) -> Result<()> {
+    let ready = Ready::prepare(disk)?;
+    let json = config::disk(disk, ready.path()).to_string();
+    let added = context
+        .parse::<libxl_device_disk>("attaching the disk", &json)
+        .and_then(|mut disk| context.add_disk(domid, &mut disk));
+    let subject = Subject::Device { domid, device: disk.device.to_string() };
+    added.map_err(|failure| from_failure(&failure, subject))?;
+    ready.hand_over(domid);
+    Ok(())
+}
+
+fn detached(removed: std::result::Result<Option<()>, Failure>, domid: DomId, device: String) -> Result<()> {
+    match removed {
+        Ok(Some(())) => Ok(()),
+        Ok(None) => Err(HypervisorError::NoSuchDevice { domid, device }),
+        Err(failure) => Err(from_failure(&failure, Subject::Device { domid, device })),
+    }
+}

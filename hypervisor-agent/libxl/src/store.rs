@@ -1,0 +1,58 @@
+//! What this crate reads in xenstore itself: the facts that libxl keeps there but does not hand out.
+
+use xenith_common_ids::DomId;
+use xenith_common_units::MemoryMiB;
+use xenith_hypervisor_agent_backend::HypervisorError;
+use xenith_hypervisor_agent_types::{DomainIdentity, PlatformKind};
+use xenith_hypervisor_agent_xenstore::{Xenstore, XenstoreError, domain_path};
+
+/// What never changes in a domain's life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fixed {
+    pub identity: Option<DomainIdentity>,
+    /// `None` while the domain is being built, and for what is not a guest.
+    pub kind: Option<PlatformKind>,
+    pub memory_max: Option<MemoryMiB>,
+}
+
+/// Reads [`Fixed`].
+pub async fn fixed(store: &Xenstore, domid: DomId) -> Result<Fixed, HypervisorError> {
+    // A mark that is half there or garbled is not ours: whoever wrote it, we did not.
+    let identity = match store.read_incarnation(domid).await {
+        Ok(mark) => mark.map(|mark| DomainIdentity { vm: mark.vm, incarnation: mark.incarnation }),
+        Err(XenstoreError::Malformed { .. }) => None,
+        Err(error) => return Err(from_store(&error)),
+    };
+    let kind = read(store, &format!("/libxl/{domid}/type")).await?;
+    let maximum = read(store, &format!("{}/memory/static-max", domain_path(domid))).await?;
+    let memory_max = maximum.and_then(|kib| kib.trim().parse().ok()).map(kib_to_mib);
+    Ok(Fixed { identity, kind: kind.and_then(|kind| kind.trim().parse().ok()), memory_max })
+}
+
+/// The TCP port of the domain's VNC server, once QEMU has told it.
+pub async fn vnc_port(store: &Xenstore, domid: DomId) -> Result<Option<u16>, HypervisorError> {
+    let port = read(store, &format!("{}/console/vnc-port", domain_path(domid))).await?;
+    Ok(port.and_then(|port| port.trim().parse().ok()))
+}
+
+async fn read(store: &Xenstore, path: &str) -> Result<Option<String>, HypervisorError> {
+    store.read_if_there(path).await.map_err(|error| from_store(&error))
+}
+
+/// xenstore is part of what makes a host a Xen host.
+pub fn from_store(error: &XenstoreError) -> HypervisorError {
+    match error {
+        XenstoreError::Unreachable { .. } => HypervisorError::NotAXenHost { detail: error.to_string() },
+        XenstoreError::ShutDown { .. } => HypervisorError::Closed,
+        _ => HypervisorError::Failed {
+            operation: "reading xenstore",
+            code: "xenstore".to_owned(),
+            log: error.to_string(),
+        },
+    }
+}
+
+/// Rounds to the nearest: Xen's figures differ from round ones by a few pages.
+pub fn kib_to_mib(kib: u64) -> MemoryMiB {
+    MemoryMiB::from_bytes_floor(kib.saturating_add(512).saturating_mul(1024))
+}
