@@ -166,6 +166,8 @@ impl Cutter {
             return Ok((Piece::Zero, zero_end));
         }
         let end = window.blocks().min(at + cell);
+        // The cell may begin with zeros that were let go of.
+        window.rewind(at);
         window.need(end)?;
         Ok((Piece::Data, end))
     }

@@ -105,4 +105,113 @@ pub enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Show all about one backup.
+    Show {
+        repo: String,
+        /// NAME for the newest, or NAME@ID.
+        what: String,
+    },
+    /// Print what differs between two backups as lines `offset length`.
+    Diff {
+        repo: String,
+        /// NAME or NAME@ID.
+        old: String,
+        new: String,
+    },
+    /// Forget backups by rules, and free what then nobody needs.
+    Prune {
+        repo: String,
+        #[command(flatten)]
+        keep: KeepArgs,
+        /// Only backups of this name (several disks: joined by commas).
+        #[arg(long)]
+        name: Option<String>,
+        /// Print what would be done, change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        collect: CollectArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Free what no backup needs: carry out plans that are due, repack, publish the next plan.
+    Gc {
+        repo: String,
+        /// Move what is needed out of packs of which less than this percentage is; 0 turns it off.
+        #[arg(long, default_value_t = 30)]
+        repack_below: u64,
+        #[command(flatten)]
+        collect: CollectArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Protect a backup from retention.
+    Hold {
+        repo: String,
+        /// NAME or NAME@ID.
+        what: String,
+        /// Lift the hold.
+        #[arg(long)]
+        lift: bool,
+    },
+    /// Keys: who can open the repository.
+    Key {
+        #[command(subcommand)]
+        action: KeyAction,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CollectArgs {
+    /// Seconds a plan rests before it is carried out, besides waiting for running backups.
+    #[arg(long, value_name = "SECONDS")]
+    pub grace: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct KeepArgs {
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub keep_last: u32,
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub keep_hourly: u32,
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub keep_daily: u32,
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub keep_weekly: u32,
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub keep_monthly: u32,
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub keep_yearly: u32,
+    #[arg(long, value_name = "TAG")]
+    pub keep_tag: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct NewKeyArgs {
+    /// The new passphrase.
+    #[arg(long, env = "XENITH_NEW_PASSPHRASE", hide_env_values = true, hide = true)]
+    pub new_passphrase: Option<String>,
+    /// A file of 64 hex digits, instead of XENITH_NEW_PASSPHRASE.
+    #[arg(long)]
+    pub new_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyAction {
+    /// Write a new key file; it opens nothing until it is added.
+    Generate { file: PathBuf },
+    /// List the slots.
+    List { repo: String },
+    /// Let another passphrase (XENITH_NEW_PASSPHRASE) or key file open the repository.
+    Add {
+        repo: String,
+        #[command(flatten)]
+        new: NewKeyArgs,
+    },
+    /// Start new keys: all slots but one with the new (or the same) passphrase are dropped. No data is rewritten.
+    Rotate {
+        repo: String,
+        #[command(flatten)]
+        new: NewKeyArgs,
+    },
 }

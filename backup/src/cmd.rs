@@ -1,6 +1,9 @@
 //! What the subcommands do: parse what clap cannot, call the library, print.
 
 mod backup;
+mod collect;
+mod inspect;
+mod key;
 mod list;
 mod open;
 mod restore;
@@ -9,6 +12,7 @@ mod verify;
 use std::process::ExitCode;
 
 use xenith_backup::BackupError;
+use xenith_backup::store::StoreError;
 
 use crate::cli::{ChunkMode, Cli, Command, KeyArgs};
 
@@ -32,6 +36,21 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify { repo, deep, quick, output } => {
             verify::run(&open::repository(&repo, key)?, verify::level(deep, quick), output.output)
         }
+        Command::Show { repo, what } => inspect::show(&open::repository(&repo, key)?, &what),
+        Command::Diff { repo, old, new } => inspect::diff(&open::repository(&repo, key)?, &old, &new),
+        Command::Prune { repo, keep, name, dry_run, collect, output } => {
+            let mode = if dry_run { collect::Mode::DryRun } else { collect::Mode::Real };
+            let request = collect::Prune { keep, name, mode, grace: collect.grace };
+            collect::prune(&open::repository(&repo, key)?, &request, output.output)
+        }
+        Command::Gc { repo, repack_below, collect, output } => {
+            collect::gc(&open::repository(&repo, key)?, repack_below, (collect.grace, output.output))
+        }
+        Command::Hold { repo, what, lift } => {
+            let hold = if lift { inspect::Hold::Lift } else { inspect::Hold::Place };
+            inspect::hold(&open::repository(&repo, key)?, &what, hold)
+        }
+        Command::Key { action } => key::run(action, key),
     }
 }
 
@@ -58,5 +77,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         Some(BackupError::NotFound { .. } | BackupError::Ambiguous { .. }) => 5,
         _ => 1,
     };
+    let store = error.downcast_ref::<StoreError>();
+    let code = if matches!(store, Some(StoreError::NotFound { .. })) { 5 } else { code };
     ExitCode::from(code)
 }

@@ -1,24 +1,48 @@
 //! Collection without a global lock.
 //!
-//! A collector marks what the manifests reach, publishes an immutable *plan* of what nobody reaches, waits, and
-//! carries it out. What always holds:
+//! A collector marks what the manifests reach, publishes an immutable *plan* of what nobody reaches, waits,
+//! settles on a *verdict*, and carries it out. What always holds:
 //! * The plan exists before its collector lists sessions, and a session exists before its writer lists plans.
 //!   So for each pair either the writer knows the plan and uses nothing in it, or the collector knows the
 //!   session and waits until it has committed, ended or been revoked.
 //! * After the wait everything is marked again; what a commit made reachable since is spared.
 //! * A pack is deleted only if every reachable chunk in it lies in another pack that no published plan names.
+//! * There is one verdict per plan (create-if-absent), and whoever carries the plan out deletes just what the
+//!   verdict says: two collectors that see different moments cannot add up their deletions.
 //! * Anything that cannot be read ends a collection before it deletes.
 //!
-//! A crash at any point leaves a plan that the next collector carries out. `docs/backup-format.md` has the
-//! proof, `tests/it/gc_model.rs` the model that is checked exhaustively.
+//! | step | who reads it | a crash after it leaves |
+//! |---|---|---|
+//! | publish plan | writers at their start, collectors | a plan that the next collector carries out |
+//! | publish verdict | collectors | the same, with the choice made |
+//! | delete manifests, then packs | | some deleted; the rest is deleted by the next collector |
+//! | delete plan, then verdict | | a verdict without plan: swept by the next collector |
+//!
+//! `docs/backup-format.md` has the proof, `tests/it/gc_model.rs` a model that is checked exhaustively.
+
+mod carry_out;
+mod mark;
+mod repack;
 
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::random_hex;
 use crate::error::{BackupError, Result};
-use crate::format::{ObjectKind, Sealed};
+use crate::format::{ObjectBuilder, ObjectKind, Sealed};
 use crate::id::{BackupId, ObjectHash};
-use crate::repo::Repository;
+use crate::index::Index;
+use crate::manifest;
+use crate::repo::{Repository, now_millis};
+use crate::session;
 use crate::store::{ObjectKey, StoreError};
+
+pub use carry_out::{Outcome, carry_out};
+pub use mark::{Live, PackUse};
+pub use repack::{Repacked, repack};
+
+/// How long a plan rests before it is carried out, on top of waiting for sessions: twice the longest lease, for
+/// stores whose listings lag.
+pub const DEFAULT_GRACE_MILLIS: u64 = 2 * session::LEASE_MILLIS;
 
 /// Largest plan: names of all packs of 100 TiB.
 const MAX_PLAN: u64 = 64 << 20;
@@ -41,6 +65,10 @@ fn plan_key(name: &str) -> Option<ObjectKey> {
     ObjectKey::parse(&format!("plans/{name}"))
 }
 
+fn verdict_key(name: &str) -> Option<ObjectKey> {
+    ObjectKey::parse(&format!("verdicts/{name}"))
+}
+
 /// All plans that are published and not yet carried out.
 pub fn published(repo: &Repository) -> Result<Vec<Plan>> {
     let mut plans = Vec::new();
@@ -53,17 +81,96 @@ pub fn published(repo: &Repository) -> Result<Vec<Plan>> {
             Err(error) => return Err(error),
         }
     }
+    plans.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(plans)
 }
 
 fn read_plan(repo: &Repository, name: &str) -> Result<Plan> {
-    let label = format!("plan {name}");
-    let key = plan_key(name).ok_or_else(|| BackupError::damaged(&label, "it has an impossible name"))?;
-    let bytes = repo.store().read(&key, MAX_PLAN)?;
+    let key = plan_key(name).ok_or_else(|| BackupError::damaged(name, "a plan has an impossible name"))?;
+    read_object(repo, &key, name)
+}
+
+fn read_object(repo: &Repository, key: &ObjectKey, name: &str) -> Result<Plan> {
+    let label = format!("plan {key}");
+    let bytes = repo.store().read(key, MAX_PLAN)?;
     let plain = Sealed::open(&bytes, ObjectKind::Plan, repo.keyring(), &label)?.concat(MAX_PLAN as usize)?;
     let plan: Plan =
         serde_json::from_slice(&plain).map_err(|error| BackupError::damaged(&label, error.to_string()))?;
     if plan.name == name { Ok(plan) } else { Err(BackupError::damaged(label, "it is another plan's")) }
+}
+
+fn write_object(repo: &Repository, key: &ObjectKey, plan: &Plan) -> Result<(), StoreError> {
+    let mut object = ObjectBuilder::new(ObjectKind::Plan, repo.keyring());
+    object.push_all(&serde_json::to_vec(plan).expect("a plan is plain data"));
+    repo.store().create(key, &[object.finish().0])
+}
+
+/// A printable proposal: nothing is changed until it is published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Proposal {
+    pub plan: Plan,
+    /// Stored bytes of the plan's packs.
+    pub bytes: u64,
+    /// Stored bytes nobody needs inside packs that stay.
+    pub waste: u64,
+    /// Stored bytes of all packs.
+    pub total: u64,
+}
+
+/// Marks, and proposes to forget `forget` and to delete what then nobody needs.
+pub fn propose(repo: &Repository, forget: Vec<BackupId>) -> Result<Proposal> {
+    // Sessions first: packs that came after the oldest open one are left for another time. That spares
+    // running writers the trouble; safety does not need it.
+    let open: Vec<_> = session::list(repo)?.into_iter().filter(|session| !session.ended).collect();
+    let youngest = open.iter().map(|session| session.opened).min().unwrap_or(u64::MAX);
+    let plans = published(repo)?;
+    let index = Index::load(repo)?;
+    let live = Live::mark(repo, &index, &forget)?;
+    let use_of = live.pack_use(&index, &|name| plans.iter().any(|plan| plan.packs.contains(name)));
+    let mut proposal = Proposal {
+        plan: Plan { name: plan_name(&plans), created: now_millis(), forget, packs: Vec::new() },
+        bytes: 0,
+        waste: 0,
+        total: 0,
+    };
+    for (pack, used) in index.packs().iter().zip(&use_of) {
+        proposal.total += pack.size;
+        let planned = plans.iter().any(|plan| plan.packs.contains(&pack.name));
+        if !used.needed && !planned && pack.modified < youngest && !index.is_unreadable(&pack.name) {
+            proposal.plan.packs.push(pack.name);
+            proposal.bytes += pack.size;
+        } else if used.needed {
+            proposal.waste += pack.size.saturating_sub(used.live_bytes);
+        }
+    }
+    Ok(proposal)
+}
+
+/// Epoch and random digits: the epoch orders plans for people, the digits make a name nobody used before.
+fn plan_name(plans: &[Plan]) -> String {
+    let epoch = |plan: &Plan| plan.name.split('-').next().and_then(|text| text.parse::<u64>().ok());
+    let last = plans.iter().filter_map(epoch).max().unwrap_or(0);
+    format!("{:012}-{}", last.max(now_millis() / 1000).saturating_add(1), random_hex())
+}
+
+/// Publishes a plan. From here on no new session uses what it names.
+pub fn publish(repo: &Repository, plan: &Plan) -> Result<()> {
+    let key = plan_key(&plan.name).ok_or_else(|| BackupError::Invalid("not a plan's name".to_owned()))?;
+    write_object(repo, &key, plan)?;
+    Ok(())
+}
+
+/// Backups that a published plan forgets: they are not shown any more.
+pub fn forgotten(repo: &Repository) -> Result<Vec<BackupId>> {
+    Ok(published(repo)?.into_iter().flat_map(|plan| plan.forget).collect())
+}
+
+/// The backups there are: committed, readable, and not to be forgotten.
+pub fn visible(repo: &Repository) -> Result<(Vec<manifest::Manifest>, Vec<BackupError>)> {
+    let gone = forgotten(repo)?;
+    let (mut manifests, problems) = manifest::list(repo)?;
+    manifests.retain(|manifest| !gone.contains(&manifest.id));
+    Ok((manifests, problems))
 }
 
 /// The last look before a commit. Plans published since the session began wait for it, and mark again after

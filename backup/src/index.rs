@@ -44,7 +44,7 @@ pub fn pack_name(key: &ObjectKey) -> Option<ObjectHash> {
     ObjectHash::parse(hex).filter(|_| hex.starts_with(folder) && folder.len() == 2)
 }
 
-fn segment_key(name: &ObjectHash) -> ObjectKey {
+pub(crate) fn segment_key(name: &ObjectHash) -> ObjectKey {
     ObjectKey::new(format!("index/{name}"))
 }
 
@@ -77,6 +77,7 @@ pub struct Index {
     entries: Vec<IndexEntry>,
     /// Packs that were found by their footers: the next segment written should cover them.
     orphans: Vec<StoredPack>,
+    unreadable: HashSet<ObjectHash>,
     /// Packs and segments that could not be used, and why.
     problems: Vec<BackupError>,
 }
@@ -130,7 +131,10 @@ impl Index {
                 self.orphans.push(StoredPack { name, size, frames });
             }
             Err(BackupError::Store(StoreError::NotFound { .. })) => {}
-            Err(error @ BackupError::Damaged { .. }) => self.problems.push(error),
+            Err(error @ BackupError::Damaged { .. }) => {
+                self.unreadable.insert(name);
+                self.problems.push(error);
+            }
             Err(error) => return Err(error),
         }
         Ok(())
@@ -144,6 +148,20 @@ impl Index {
             offset: u64::from(entry.offset),
             record: entry.record(),
         })
+    }
+
+    /// Rows of [`Self::entries`] that are about `id`.
+    #[must_use]
+    pub fn rows(&self, id: &ChunkId) -> std::ops::Range<usize> {
+        let from = self.entries.partition_point(|entry| entry.id < *id);
+        let count = self.entries[from..].iter().take_while(|entry| entry.id == *id).count();
+        from..from + count
+    }
+
+    /// Whether nothing is known about a pack because its footer cannot be read.
+    #[must_use]
+    pub fn is_unreadable(&self, name: &ObjectHash) -> bool {
+        self.unreadable.contains(name)
     }
 
     #[must_use]
@@ -243,6 +261,49 @@ pub fn write_segment(repo: &Repository, packs: &[StoredPack]) -> Result<()> {
         Err(StoreError::AlreadyExists { .. }) | Ok(()) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Segments that say what `segments` say about packs that `exists`, as few as fit the size of an object.
+#[must_use]
+pub fn merge(
+    segments: &[(ObjectKey, Segment)],
+    exists: &dyn Fn(&ObjectHash) -> bool,
+    keyring: &crate::keys::Keyring,
+) -> Vec<(bytes::Bytes, ObjectHash)> {
+    /// 48 MiB of entries.
+    const MOST: usize = 1 << 20;
+    let mut by_pack: std::collections::BTreeMap<ObjectHash, Vec<IndexEntry>> =
+        std::collections::BTreeMap::new();
+    for (_, segment) in segments {
+        // A pack that two segments cover is taken from one.
+        let fresh: Vec<bool> =
+            segment.packs.iter().map(|name| exists(name) && !by_pack.contains_key(name)).collect();
+        for (name, _) in segment.packs.iter().zip(&fresh).filter(|(_, fresh)| **fresh) {
+            by_pack.insert(*name, Vec::new());
+        }
+        for entry in segment.entries.iter().filter(|entry| fresh[entry.pack as usize]) {
+            by_pack.entry(segment.packs[entry.pack as usize]).or_default().push(*entry);
+        }
+    }
+    let mut merged = Vec::new();
+    let mut current = Segment::default();
+    for (name, entries) in by_pack {
+        if current.entries.len() + entries.len() > MOST {
+            merged.push(std::mem::take(&mut current));
+        }
+        let number = current.packs.len() as u32;
+        current.packs.push(name);
+        current.entries.extend(entries.into_iter().map(|entry| entry.in_pack(number)));
+    }
+    merged.push(current);
+    merged.retain(|segment| !segment.packs.is_empty());
+    merged
+        .into_iter()
+        .map(|mut segment| {
+            segment.entries.sort_unstable_by_key(|entry| (entry.id, entry.pack));
+            segment.seal(keyring)
+        })
+        .collect()
 }
 
 /// Keeps the kinds apart in one byte with the codec.

@@ -10,9 +10,11 @@
 
 pub mod chunk;
 pub mod crypto;
+pub mod diff;
 pub mod error;
 pub mod format;
 pub mod gc;
+pub mod hold;
 pub mod id;
 pub mod index;
 pub mod ingest;
@@ -20,9 +22,11 @@ pub mod keys;
 pub mod manifest;
 pub mod map;
 pub mod packer;
+pub mod prune;
 pub mod reader;
 pub mod repo;
 pub mod restore;
+pub mod retention;
 pub mod session;
 pub mod store;
 pub mod verify;

@@ -113,7 +113,19 @@ struct State {
     storing: usize,
     next: u64,
     finished: bool,
-    failure: Option<Arc<BackupError>>,
+    /// Set for good by the first error; the error itself is taken once.
+    failed: bool,
+    failure: Option<BackupError>,
+}
+
+impl State {
+    /// Threads that only learn of another's error end as cancelled; the first cause is what the run reports.
+    fn set_failure(&mut self, error: BackupError) {
+        self.failed = true;
+        if self.failure.as_ref().is_none_or(|known| matches!(known, BackupError::Cancelled)) {
+            self.failure = Some(error);
+        }
+    }
 }
 
 /// See the module.
@@ -166,8 +178,8 @@ impl Packer {
     fn reserve(&self, batch: &Batch) -> Result<(u64, usize, u64, Arc<Sealer>)> {
         let mut state = self.lock();
         loop {
-            if let Some(failure) = &state.failure {
-                return Err(failed(failure));
+            if state.failed {
+                return Err(BackupError::Cancelled);
             }
             if let Some(number) = state.open {
                 let pack = state.packs.get_mut(&number).expect("the open pack is in the table");
@@ -206,8 +218,8 @@ impl Packer {
         let mut state = self.lock();
         self.close(&mut state);
         loop {
-            if let Some(failure) = &state.failure {
-                return Err(failed(failure));
+            if state.failed {
+                return Err(BackupError::Cancelled);
             }
             if state.packs.is_empty() && state.storing == 0 {
                 return Ok(());
@@ -226,14 +238,13 @@ impl Packer {
     /// Ends everything with `error`.
     pub fn fail(&self, error: BackupError) {
         let mut state = self.lock();
-        state.failure.get_or_insert(Arc::new(error));
+        state.set_failure(error);
         self.changed.notify_all();
     }
 
     /// The first error, if there was one.
     pub fn take_failure(&self) -> Option<BackupError> {
-        let failure = self.lock().failure.take()?;
-        Some(Arc::try_unwrap(failure).unwrap_or_else(|shared| failed(&shared)))
+        self.lock().failure.take()
     }
 
     /// The body of a storing thread: gives each full pack to `store` until [`Self::finish`] or an error.
@@ -245,7 +256,7 @@ impl Packer {
             let mut state = self.lock();
             state.storing -= 1;
             if let Err(error) = result {
-                state.failure.get_or_insert(Arc::new(error));
+                state.set_failure(error);
             }
             self.changed.notify_all();
         }
@@ -254,7 +265,7 @@ impl Packer {
     fn next_ready(&self) -> Option<OpenPack> {
         let mut state = self.lock();
         loop {
-            if state.failure.is_some() {
+            if state.failed {
                 return None;
             }
             if let Some(number) = state.ready.pop() {
@@ -267,12 +278,6 @@ impl Packer {
             state = self.wait(state);
         }
     }
-}
-
-fn failed(error: &Arc<BackupError>) -> BackupError {
-    // Threads that only learn of another's error end as cancelled; the first error is what the run reports.
-    tracing::debug!(%error, "a batch was given up");
-    BackupError::Cancelled
 }
 
 fn finish_pack(pack: OpenPack) -> (StoredPack, Vec<Bytes>) {

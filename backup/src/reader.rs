@@ -89,6 +89,14 @@ impl ChunkReader {
         Err(last.unwrap_or_else(|| missing(id, kind)))
     }
 
+    /// A chunk's bytes as they are stored, decrypted but still compressed. Its id was checked.
+    pub fn packed(&self, place: &Location) -> Result<Vec<u8>> {
+        let end = place.offset + u64::from(place.record.stored);
+        let stored = self.repo.store().read_range(&pack_key(&place.pack), place.offset..end)?;
+        self.open(place, stored.to_vec())?;
+        self.opener(&place.pack)?.decrypt(&place.record, place.offset, stored.into())
+    }
+
     /// A map page's bytes.
     pub fn page(&self, index: &Index, id: &ChunkId) -> Result<Vec<u8>> {
         if let Some(page) = self.pages.get(id) {

@@ -26,6 +26,8 @@ const MAX_SESSION: u64 = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lease {
+    /// The object this was written as.
+    pub key: String,
     pub session: BackupId,
     pub host: String,
     /// By the writer's clock, milliseconds since 1970.
@@ -42,9 +44,10 @@ fn end_key(id: &BackupId) -> ObjectKey {
     ObjectKey::new(format!("sessions/{id}/end"))
 }
 
-fn write(repo: &Repository, key: &ObjectKey, lease: &Lease) -> Result<()> {
+fn write(repo: &Repository, key: &ObjectKey, lease: Lease) -> Result<()> {
+    let lease = Lease { key: key.to_string(), ..lease };
     let mut object = ObjectBuilder::new(ObjectKind::Session, repo.keyring());
-    object.push_all(&serde_json::to_vec(lease).expect("a lease is plain data"));
+    object.push_all(&serde_json::to_vec(&lease).expect("a lease is plain data"));
     repo.store().create(key, &[object.finish().0])?;
     Ok(())
 }
@@ -80,12 +83,13 @@ impl Session {
             saw_plans: Vec::new(),
             next: std::sync::Mutex::new((1, started + RENEW_MILLIS)),
         };
-        write(repo, &lease_key(&id, 0), &session.lease(started))?;
+        write(repo, &lease_key(&id, 0), session.lease(started))?;
         Ok(session)
     }
 
     fn lease(&self, now: u64) -> Lease {
         Lease {
+            key: String::new(),
             session: self.id,
             host: host_name(),
             until: now + LEASE_MILLIS,
@@ -104,7 +108,7 @@ impl Session {
 
     fn renew(&self, now: u64) -> Result<()> {
         let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        write(&self.repo, &lease_key(&self.id, next.0), &self.lease(now))?;
+        write(&self.repo, &lease_key(&self.id, next.0), self.lease(now))?;
         *next = (next.0 + 1, now + RENEW_MILLIS);
         Ok(())
     }
@@ -134,7 +138,7 @@ impl Session {
 
     /// Ends the session, committed or not: it will not write any more.
     pub fn end(self) -> Result<()> {
-        write(&self.repo, &end_key(&self.id), &self.lease(self.started))
+        write(&self.repo, &end_key(&self.id), self.lease(self.started))
     }
 }
 
@@ -199,7 +203,11 @@ fn read(repo: &Repository, key: &ObjectKey, id: BackupId) -> Result<Lease> {
         Sealed::open(&bytes, ObjectKind::Session, repo.keyring(), &name)?.concat(MAX_SESSION as usize)?;
     let lease: Lease =
         serde_json::from_slice(&plain).map_err(|error| BackupError::damaged(&name, error.to_string()))?;
-    if lease.session == id { Ok(lease) } else { Err(BackupError::damaged(name, "it is another session's")) }
+    if lease.session == id && lease.key == key.as_str() {
+        Ok(lease)
+    } else {
+        Err(BackupError::damaged(name, "it is another lease under this name"))
+    }
 }
 
 /// Leases that cannot be read.

@@ -146,6 +146,8 @@ impl<'a> LeafWindow<'a> {
     /// The first block at or after `from` that is not zero. Lets go of everything before it.
     pub fn zero_until(&mut self, from: u32) -> Result<u32, BlockError> {
         let mut at = from;
+        self.rewind(from);
+        self.discard_before(from);
         while at < self.blocks {
             if let Some(end) = self.known_zero(at) {
                 at = end.min(self.blocks);
@@ -161,6 +163,14 @@ impl<'a> LeafWindow<'a> {
         }
         self.discard_before(at);
         Ok(at)
+    }
+
+    /// Makes `block`, which may have been let go of, the start again.
+    pub fn rewind(&mut self, block: u32) {
+        if block < self.start {
+            self.buf.clear();
+            self.start = block;
+        }
     }
 
     /// Forgets what lies before `block`, so that the buffer may be refilled.

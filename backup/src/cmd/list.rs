@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
-use xenith_backup::{Repository, manifest};
+use xenith_backup::{Repository, gc};
 
 use crate::cli::Output;
 
@@ -31,7 +31,7 @@ pub fn time_text(millis: u64) -> String {
 }
 
 pub fn run(repo: &Repository, output: Output) -> anyhow::Result<ExitCode> {
-    let (manifests, problems) = manifest::list(repo)?;
+    let (manifests, problems) = gc::visible(repo)?;
     let rows: Vec<Row<'_>> = manifests
         .iter()
         .flat_map(|manifest| {

@@ -9,7 +9,7 @@ use anyhow::bail;
 use xenith_backup::index::Index;
 use xenith_backup::reader::BackupDisk;
 use xenith_backup::restore::{self, RestoreProgress, Target};
-use xenith_backup::{Repository, manifest};
+use xenith_backup::{Repository, gc, manifest};
 use xenith_common_block::{BlockSink, BlockSource, FileSink};
 
 /// What to do with a target that is there.
@@ -20,7 +20,7 @@ pub enum Existing {
 }
 
 pub fn run(repo: &Repository, what: &str, dst: &Path, existing: Existing) -> anyhow::Result<ExitCode> {
-    let (manifests, _) = manifest::list(repo)?;
+    let (manifests, _) = gc::visible(repo)?;
     let (_, record) = manifest::find(&manifests, what)?;
     let disk = BackupDisk::new(repo, Arc::new(Index::load(repo)?), record);
     let (sink, target) = open_target(dst, disk.size(), existing)?;

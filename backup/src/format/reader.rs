@@ -69,6 +69,18 @@ impl FrameOpener {
         BackupError::damaged(&self.object, format!("the frame at byte {offset} {detail}"))
     }
 
+    /// Decrypts the frame at `offset` without unpacking it.
+    pub fn decrypt(&self, record: &FrameRecord, offset: u64, mut stored: Vec<u8>) -> Result<Vec<u8>> {
+        if stored.len() != record.stored as usize {
+            return Err(self.damaged(offset, "is cut off"));
+        }
+        let plain =
+            self.key.open(offset, &[], &mut stored).map_err(|_| self.damaged(offset, "is not authentic"))?;
+        let len = plain.len();
+        stored.truncate(len);
+        Ok(stored)
+    }
+
     /// Decrypts the frame at `offset`, given its stored bytes, and appends its plain bytes to `out`.
     pub fn open(
         &self,

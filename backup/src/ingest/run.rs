@@ -126,14 +126,12 @@ fn store_disks(
         shared.data.finish();
         shared.maps.finish();
         // A storing thread's error is the cause; what the others report are its echoes.
-        match (shared.data.take_failure(), shared.maps.take_failure(), result) {
-            (Some(error), _, Err(BackupError::Cancelled)) if !matches!(error, BackupError::Cancelled) => {
-                Err(error)
+        let cause = |packer: &Packer| packer.take_failure().filter(|e| !matches!(e, BackupError::Cancelled));
+        match result {
+            Err(BackupError::Cancelled) => {
+                Err(cause(&shared.data).or_else(|| cause(&shared.maps)).unwrap_or(BackupError::Cancelled))
             }
-            (_, Some(error), Err(BackupError::Cancelled)) if !matches!(error, BackupError::Cancelled) => {
-                Err(error)
-            }
-            (_, _, result) => result,
+            result => result,
         }
     })
 }

@@ -52,6 +52,11 @@ impl BackupDisk {
         call(&mut TreeReader::new(self.size, self.root, &fetch))
     }
 
+    /// The page of leaf `number`; `None` for zeros. Equal ids mean equal bytes.
+    pub fn leaf_id(&self, number: u64) -> Result<Option<ChunkId>> {
+        self.tree(|tree| tree.leaf(number))
+    }
+
     /// The pieces of leaf `number`.
     pub fn leaf(&self, number: u64) -> Result<Arc<Leaf>> {
         if let Some((known, leaf)) = &*self.last.lock().unwrap_or_else(PoisonError::into_inner)

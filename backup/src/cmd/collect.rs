@@ -1,0 +1,123 @@
+//! `prune` and `gc`.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use xenith_backup::gc::{self, Outcome};
+use xenith_backup::repo::now_millis;
+use xenith_backup::retention::Policy;
+use xenith_backup::{Repository, prune};
+
+use super::list::time_text;
+use crate::cli::{KeepArgs, Output};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    DryRun,
+    Real,
+}
+
+pub struct Prune {
+    pub keep: KeepArgs,
+    pub name: Option<String>,
+    pub mode: Mode,
+    /// Seconds.
+    pub grace: Option<u64>,
+}
+
+pub fn prune(repo: &Repository, request: &Prune, output: Output) -> anyhow::Result<ExitCode> {
+    let keep = &request.keep;
+    let policy = Policy {
+        last: keep.keep_last,
+        hourly: keep.keep_hourly,
+        daily: keep.keep_daily,
+        weekly: keep.keep_weekly,
+        monthly: keep.keep_monthly,
+        yearly: keep.keep_yearly,
+        tags: keep.keep_tag.clone(),
+    };
+    let plan = prune::plan(repo, &policy, request.name.as_deref())?;
+    if output == Output::Text {
+        for decision in &plan.decisions {
+            let why = if decision.keep_because.is_empty() {
+                "forget".to_owned()
+            } else {
+                format!("keep: {}", decision.keep_because.join(", "))
+            };
+            println!("{}  {}  {}  {why}", decision.id, time_text(decision.created), decision.series);
+        }
+        println!("frees {} of {} MiB", plan.proposal.bytes >> 20, plan.proposal.total >> 20);
+    }
+    let mut done = Vec::new();
+    if request.mode == Mode::Real {
+        publish(repo, &plan.proposal)?;
+        done = carry_out_due(repo, request.grace)?;
+    }
+    match output {
+        Output::Json => {
+            println!("{}", serde_json::to_string_pretty(&serde_json::json!({"prune": plan, "done": done}))?);
+        }
+        Output::Text => report(&done),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn gc(
+    repo: &Repository,
+    repack_below: u64,
+    (grace, output): (Option<u64>, Output),
+) -> anyhow::Result<ExitCode> {
+    let mut done = carry_out_due(repo, grace)?;
+    if repack_below > 0 {
+        let moved = gc::repack(repo, repack_below)?;
+        if moved.packs > 0 && output == Output::Text {
+            println!("moved {} chunks out of {} packs", moved.chunks, moved.packs);
+        }
+    }
+    publish(repo, &gc::propose(repo, Vec::new())?)?;
+    done.extend(carry_out_due(repo, grace)?);
+    match output {
+        Output::Json => println!("{}", serde_json::to_string_pretty(&done)?),
+        Output::Text => report(&done),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn publish(repo: &Repository, proposal: &gc::Proposal) -> anyhow::Result<()> {
+    if !proposal.plan.packs.is_empty() || !proposal.plan.forget.is_empty() {
+        gc::publish(repo, &proposal.plan)?;
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Done {
+    plan: String,
+    outcome: Outcome,
+}
+
+fn carry_out_due(repo: &Repository, grace: Option<u64>) -> anyhow::Result<Vec<Done>> {
+    let grace = grace.map_or(gc::DEFAULT_GRACE_MILLIS, |seconds| seconds.saturating_mul(1000));
+    let mut done = Vec::new();
+    for plan in gc::published(repo)? {
+        let outcome = gc::carry_out(repo, &plan, now_millis(), grace)?;
+        done.push(Done { plan: plan.name, outcome });
+    }
+    Ok(done)
+}
+
+fn report(done: &[Done]) {
+    for Done { plan, outcome } in done {
+        match outcome {
+            Outcome::Waiting { sessions, until } => println!(
+                "plan {plan} waits until {} and for {} running backups; run gc then",
+                time_text(*until),
+                sessions.len()
+            ),
+            Outcome::Done { forgotten, packs, spared, bytes } => println!(
+                "plan {plan}: {forgotten} backups forgotten, {packs} packs deleted ({} MiB), {spared} spared",
+                bytes >> 20
+            ),
+        }
+    }
+}

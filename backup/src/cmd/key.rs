@@ -1,0 +1,65 @@
+//! `key`.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use xenith_backup::crypto::Secret32;
+use xenith_backup::id::hex;
+use xenith_backup::keys::{self, Credential, KdfCost};
+
+use super::open;
+use crate::cli::{KeyAction, KeyArgs, NewKeyArgs};
+
+pub fn run(action: KeyAction, key: &KeyArgs) -> anyhow::Result<ExitCode> {
+    match action {
+        KeyAction::Generate { file } => {
+            let mut out = std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&file)
+                .with_context(|| format!("cannot create {}", file.display()))?;
+            writeln!(out, "{}", hex(Secret32::random().expose()))?;
+            out.sync_all()?;
+        }
+        KeyAction::List { repo } => {
+            for (name, slot) in keys::slots(&open::store(&repo)?)? {
+                println!("{name}  {}", slot.kind());
+            }
+        }
+        KeyAction::Add { repo, new } => {
+            let repo = open::repository(&repo, key)?;
+            let new = new_credential(&new)?
+                .context("no new key: set XENITH_NEW_PASSPHRASE or give --new-key-file")?;
+            let slot = keys::add_slot(
+                repo.store(),
+                &repo.keyring().repo(),
+                &repo.keys().mek,
+                &new,
+                KdfCost::DEFAULT,
+            )?;
+            println!("{slot}");
+        }
+        KeyAction::Rotate { repo, new } => {
+            let old = open::credential(key)?;
+            let repo = open::repository(&repo, key)?;
+            let credential = new_credential(&new)?.unwrap_or(old);
+            let dropped = keys::rotate(repo.store(), repo.keys(), &credential, KdfCost::DEFAULT)?;
+            println!("rotated; {dropped} other slots were dropped");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new_credential(new: &NewKeyArgs) -> anyhow::Result<Option<Credential>> {
+    match (&new.new_passphrase, &new.new_key_file) {
+        (Some(_), Some(_)) => bail!("give a new passphrase or a new key file, not both"),
+        (None, None) => Ok(None),
+        (passphrase, key_file) => {
+            let args = KeyArgs { passphrase: passphrase.clone(), key_file: key_file.clone() };
+            open::credential(&args).map(Some)
+        }
+    }
+}

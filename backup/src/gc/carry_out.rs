@@ -1,0 +1,216 @@
+//! From a published plan to deleted packs.
+
+use serde::Serialize;
+
+use super::mark::same_id;
+use super::{Live, Plan, plan_key, published, read_object, verdict_key, write_object};
+use crate::error::{BackupError, Result};
+use crate::hold;
+use crate::id::{BackupId, ObjectHash};
+use crate::index::{self, Index, pack_key, segment_key};
+use crate::manifest::{self, manifest_key};
+use crate::repo::Repository;
+use crate::session::{self, SeenSession};
+use crate::store::StoreError;
+
+/// Segments beyond this are merged: each costs every reader a request.
+const MAX_SEGMENTS: usize = 32;
+
+/// How carrying out a plan went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Sessions that began before the plan are still open, or the grace is not over. Try again later.
+    Waiting {
+        sessions: Vec<BackupId>,
+        until: u64,
+    },
+    Done {
+        forgotten: usize,
+        packs: usize,
+        spared: usize,
+        bytes: u64,
+    },
+}
+
+/// Carries out a published plan as of `now`, if its grace (milliseconds) is over and no session is in the way.
+/// May be called again, by anybody, at the same time.
+pub fn carry_out(repo: &Repository, plan: &Plan, now: u64, grace: u64) -> Result<Outcome> {
+    let sessions = session::list(repo)?;
+    let waiting = waiting_for(repo, plan, &sessions, (now, grace))?;
+    let until = plan.created.saturating_add(grace);
+    if !waiting.is_empty() || now < until {
+        return Ok(Outcome::Waiting { sessions: waiting, until });
+    }
+    let Some(verdict) = settle(repo, plan)? else {
+        // Somebody else finished it meanwhile.
+        return Ok(Outcome::Done { forgotten: 0, packs: 0, spared: 0, bytes: 0 });
+    };
+    let sizes: std::collections::HashMap<ObjectHash, u64> =
+        index::list_packs(repo)?.into_iter().map(|pack| (pack.name, pack.size)).collect();
+    for id in &verdict.forget {
+        repo.store().delete(&manifest_key(id))?;
+    }
+    let mut bytes = 0;
+    for pack in &verdict.packs {
+        repo.store().delete(&pack_key(pack))?;
+        bytes += sizes.get(pack).copied().unwrap_or(0);
+    }
+    tidy(repo, &sessions)?;
+    // The plan goes before the verdict: see `settle`.
+    for key in [plan_key(&plan.name), verdict_key(&plan.name)].into_iter().flatten() {
+        repo.store().delete(&key)?;
+    }
+    Ok(Outcome::Done {
+        forgotten: verdict.forget.len(),
+        packs: verdict.packs.len(),
+        spared: plan.packs.len() - verdict.packs.len(),
+        bytes,
+    })
+}
+
+/// Sessions that may not know the plan and are not over. Those whose lease ran out are revoked.
+fn waiting_for(
+    repo: &Repository,
+    plan: &Plan,
+    sessions: &[SeenSession],
+    (now, grace): (u64, u64),
+) -> Result<Vec<BackupId>> {
+    let mut waiting = Vec::new();
+    for session in sessions {
+        if session.ended || session.saw_plans.contains(&plan.name) {
+            continue;
+        }
+        match manifest::read(repo, &session.id) {
+            // Committed or revoked: over.
+            Ok(_) => continue,
+            Err(BackupError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        if session.until.saturating_add(grace) < now {
+            let revoked = manifest::revoke(repo, &session.id)?;
+            tracing::warn!(session = %session.id, host = session.host, revoked, "a session's lease ran out");
+        } else {
+            waiting.push(session.id);
+        }
+    }
+    Ok(waiting)
+}
+
+/// The one verdict on `plan`: made now, or by somebody before. `None` when the plan is carried out already.
+fn settle(repo: &Repository, plan: &Plan) -> Result<Option<Plan>> {
+    let key = verdict_key(&plan.name).ok_or_else(|| BackupError::Invalid("not a plan's name".to_owned()))?;
+    match read_object(repo, &key, &plan.name) {
+        Err(BackupError::Store(StoreError::NotFound { .. })) => {}
+        other => return other.map(Some),
+    }
+    let verdict = judge(repo, plan)?;
+    match write_object(repo, &key, &verdict) {
+        Ok(()) => {}
+        Err(StoreError::AlreadyExists { .. }) => {
+            return match read_object(repo, &key, &plan.name) {
+                Err(BackupError::Store(StoreError::NotFound { .. })) => Ok(None),
+                other => other.map(Some),
+            };
+        }
+        Err(error) => return Err(error.into()),
+    }
+    // If the verdict could be created because another collector had deleted its own, then that one had deleted
+    // the plan before: this verdict is late and must not be carried out.
+    let alive = plan_key(&plan.name).is_some_and(|key| repo.store().size(&key).is_ok());
+    if alive {
+        return Ok(Some(verdict));
+    }
+    repo.store().delete(&key)?;
+    Ok(None)
+}
+
+/// Marks again and spares what is needed.
+fn judge(repo: &Repository, plan: &Plan) -> Result<Plan> {
+    // Plans before packs: a pack of a plan that is finished in between is then missing from the listing.
+    let plans = published(repo)?;
+    let planned =
+        |name: &ObjectHash| plan.packs.contains(name) || plans.iter().any(|other| other.packs.contains(name));
+    let index = Index::load(repo)?;
+    let held = hold::list(repo)?;
+    let forget: Vec<BackupId> = plan.forget.iter().filter(|id| !held.contains(id)).copied().collect();
+    let live = Live::mark(repo, &index, &forget)?;
+    let mut spared: Vec<ObjectHash> = Vec::new();
+    let mut row = 0;
+    while row < index.entries().len() {
+        let rows = same_id(&index, row);
+        if live.get(row) {
+            let names = || index.entries()[rows.clone()].iter().map(|e| index.packs()[e.pack as usize].name);
+            if names().all(|name| planned(&name)) {
+                spared.extend(names());
+            }
+        }
+        row = rows.end;
+    }
+    spared.sort_unstable();
+    spared.dedup();
+    let keep = |name: &&ObjectHash| spared.binary_search(name).is_err() && !index.is_unreadable(name);
+    Ok(Plan { packs: plan.packs.iter().filter(keep).copied().collect(), forget, ..plan.clone() })
+}
+
+/// Index segments about packs that are gone, sessions that are over, verdicts nobody needs.
+fn tidy(repo: &Repository, sessions: &[SeenSession]) -> Result<()> {
+    for session in sessions {
+        let over = session.ended
+            || match manifest::read(repo, &session.id) {
+                Ok(_) => true,
+                Err(BackupError::NotFound { .. }) => false,
+                Err(error) => return Err(error),
+            };
+        if over {
+            for key in &session.objects {
+                repo.store().delete(key)?;
+            }
+        }
+    }
+    tidy_index(repo)?;
+    let plans: Vec<String> =
+        repo.store().list("plans/")?.into_iter().map(|info| info.key.to_string()).collect();
+    for info in repo.store().list("verdicts/")? {
+        let plan = info.key.as_str().replacen("verdicts/", "plans/", 1);
+        if !plans.contains(&plan) {
+            repo.store().delete(&info.key)?;
+        }
+    }
+    Ok(())
+}
+
+/// Merges segments when there are many or they are mostly about packs that are gone.
+fn tidy_index(repo: &Repository) -> Result<()> {
+    let packs = index::list_packs(repo)?;
+    let exists = |name: &ObjectHash| packs.binary_search_by_key(name, |pack| pack.name).is_ok();
+    let listed = repo.store().list("index/")?;
+    let (mut total, mut dead) = (0, 0);
+    let mut segments = Vec::new();
+    for info in &listed {
+        match index::read_segment(repo, &info.key) {
+            Ok(segment) => {
+                total += segment.packs.len();
+                dead += segment.packs.iter().filter(|name| !exists(name)).count();
+                segments.push((info.key.clone(), segment));
+            }
+            Err(BackupError::Store(StoreError::NotFound { .. })) => {}
+            // A segment that cannot be read is worth nothing: its packs have footers.
+            Err(BackupError::Damaged { .. }) => repo.store().delete(&info.key)?,
+            Err(error) => return Err(error),
+        }
+    }
+    if segments.len() <= MAX_SEGMENTS && dead * 4 < total.max(1) {
+        return Ok(());
+    }
+    for (bytes, hash) in index::merge(&segments, &exists, repo.keyring()) {
+        match repo.store().create(&segment_key(&hash), &[bytes]) {
+            Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for (key, _) in &segments {
+        repo.store().delete(key)?;
+    }
+    Ok(())
+}

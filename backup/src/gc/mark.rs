@@ -1,0 +1,174 @@
+//! What the manifests reach, as one bit per row of the index.
+
+use crate::chunk::leaf_blocks;
+use crate::error::{BackupError, Result};
+use crate::id::{BackupId, ChunkId, ObjectHash};
+use crate::index::Index;
+use crate::manifest::{self, DiskRecord};
+use crate::map::{FANOUT, Leaf, Shape, parse_inner};
+use crate::reader::ChunkReader;
+use crate::repo::Repository;
+
+/// Rows of an index that are about reachable chunks and pages: 2 MiB of bits per TiB.
+#[derive(Debug)]
+pub struct Live {
+    bits: Vec<u64>,
+}
+
+/// How far a pack is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PackUse {
+    /// Some reachable chunk is to be read from here.
+    pub needed: bool,
+    /// Stored bytes of reachable frames.
+    pub live_bytes: u64,
+    /// Stored bytes of all frames.
+    pub all_bytes: u64,
+}
+
+impl Live {
+    /// Walks all manifests but `forget`. Whatever cannot be read is an error: who does not know what is
+    /// reachable must not delete.
+    pub fn mark(repo: &Repository, index: &Index, forget: &[BackupId]) -> Result<Self> {
+        let mut walk = Walk {
+            index,
+            reader: ChunkReader::new(repo.clone()),
+            live: Self { bits: vec![0; index.entries().len().div_ceil(64)] },
+        };
+        for id in manifest::list_ids(repo)? {
+            if forget.contains(&id) {
+                continue;
+            }
+            match manifest::read(repo, &id) {
+                Ok(None) => continue,
+                // Another collector's plan forgot it since the listing.
+                Err(BackupError::NotFound { .. }) => continue,
+                Err(error) => return Err(error),
+                Ok(Some(manifest)) => {
+                    let marked: Result<()> = manifest.disks.iter().try_for_each(|disk| walk.disk(&id, disk));
+                    match marked {
+                        Err(error) if still_there(repo, &id)? => return Err(error),
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Ok(walk.live)
+    }
+
+    fn set(&mut self, row: usize) {
+        self.bits[row / 64] |= 1 << (row % 64);
+    }
+
+    #[must_use]
+    pub fn get(&self, row: usize) -> bool {
+        self.bits[row / 64] >> (row % 64) & 1 == 1
+    }
+
+    /// For each pack of `index`, how far it is needed. A chunk in several packs needs one of them: never one
+    /// that `is_planned` if there is another, and rather one that is needed anyway or is better used.
+    #[must_use]
+    pub fn pack_use(&self, index: &Index, is_planned: &dyn Fn(&ObjectHash) -> bool) -> Vec<PackUse> {
+        let packs = index.packs();
+        let planned: Vec<bool> = packs.iter().map(|pack| is_planned(&pack.name)).collect();
+        let mut uses = vec![PackUse::default(); packs.len()];
+        for (row, entry) in index.entries().iter().enumerate() {
+            let used = &mut uses[entry.pack as usize];
+            let stored = u64::from(entry.record().stored);
+            used.all_bytes += stored;
+            if self.get(row) {
+                used.live_bytes += stored;
+            }
+        }
+        // First the chunks that leave no choice, then the others.
+        for with_choice in [false, true] {
+            let mut row = 0;
+            while row < index.entries().len() {
+                let rows = same_id(index, row);
+                if self.get(row) {
+                    let holders: Vec<usize> =
+                        index.entries()[rows.clone()].iter().map(|entry| entry.pack as usize).collect();
+                    let free: Vec<usize> = holders.iter().copied().filter(|&pack| !planned[pack]).collect();
+                    let choice = if free.is_empty() { holders } else { free };
+                    if (choice.len() > 1) == with_choice && !choice.iter().any(|&pack| uses[pack].needed) {
+                        let best = choice.iter().copied().max_by_key(|&pack| share(&uses[pack]));
+                        if let Some(best) = best {
+                            uses[best].needed = true;
+                        }
+                    }
+                }
+                row = rows.end;
+            }
+        }
+        uses
+    }
+}
+
+/// Live bytes in thousandths.
+fn share(used: &PackUse) -> u64 {
+    used.live_bytes * 1000 / used.all_bytes.max(1)
+}
+
+/// Rows from `row` on that are about the same chunk.
+pub(super) fn same_id(index: &Index, row: usize) -> std::ops::Range<usize> {
+    let id = index.entries()[row].id;
+    let count = index.entries()[row..].iter().take_while(|entry| entry.id == id).count();
+    row..row + count
+}
+
+fn still_there(repo: &Repository, id: &BackupId) -> Result<bool> {
+    Ok(manifest::list_ids(repo)?.contains(id))
+}
+
+struct Walk<'a> {
+    index: &'a Index,
+    reader: ChunkReader,
+    live: Live,
+}
+
+impl Walk<'_> {
+    fn disk(&mut self, backup: &BackupId, disk: &DiskRecord) -> Result<()> {
+        let shape = Shape::of(disk.size);
+        match disk.root {
+            None => Ok(()),
+            Some(root) => self.page(&root, (shape.height(), 0), disk.size).map_err(|error| match error {
+                BackupError::Missing { missing, .. } => {
+                    BackupError::Missing { missing, needed_by: format!("backup {}@{backup}", disk.name) }
+                }
+                other => other,
+            }),
+        }
+    }
+
+    /// Marks an id; says whether it was unmarked before.
+    fn touch(&mut self, id: &ChunkId, what: &str) -> Result<bool> {
+        let rows = self.index.rows(id);
+        if rows.is_empty() {
+            let missing = format!("{what} {id}");
+            return Err(BackupError::Missing { missing, needed_by: "a backup".to_owned() });
+        }
+        let fresh = !self.live.get(rows.start);
+        rows.for_each(|row| self.live.set(row));
+        Ok(fresh)
+    }
+
+    fn page(&mut self, id: &ChunkId, (level, number): (usize, u64), size: u64) -> Result<()> {
+        // A page that is marked was walked, and its bytes say how much it covers: nothing to add.
+        if !self.touch(id, "map page")? {
+            return Ok(());
+        }
+        let bytes = self.reader.page(self.index, id)?;
+        let broken = |detail: &str| BackupError::damaged(format!("map page {id}"), detail);
+        if level == 0 {
+            let leaf = Leaf::parse(&bytes, leaf_blocks(size, number)).map_err(broken)?;
+            return leaf.chunks().try_for_each(|chunk| self.touch(&chunk, "chunk").map(|_| ()));
+        }
+        let children = parse_inner(&bytes, Shape::of(size).children(level, number)).map_err(broken)?;
+        for (at, child) in (number * FANOUT..).zip(children) {
+            if let Some(child) = child {
+                self.page(&child, (level - 1, at), size)?;
+            }
+        }
+        Ok(())
+    }
+}

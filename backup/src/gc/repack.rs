@@ -1,0 +1,121 @@
+//! Moving what is needed out of packs that are mostly not.
+//!
+//! Repacking is an ordinary session: it adds packs and a segment and changes nothing else. The next proposal
+//! finds the chunks in better places and the old packs needless. A crash leaves duplicates, nothing worse.
+
+use serde::Serialize;
+
+use super::{Live, published};
+use crate::error::Result;
+use crate::format::FrameKind;
+use crate::id::ObjectHash;
+use crate::index::{Index, IndexWriter, Location, pack_key};
+use crate::packer::{Batch, PackLimits, Packer};
+use crate::reader::ChunkReader;
+use crate::repo::Repository;
+use crate::session::Session;
+
+/// What was moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Repacked {
+    pub packs: usize,
+    pub chunks: u64,
+    pub bytes: u64,
+}
+
+/// Moves what is needed out of packs of which less than `share` percent is.
+pub fn repack(repo: &Repository, share: u64) -> Result<Repacked> {
+    let mut session = Session::open(repo)?;
+    let plans = published(repo)?;
+    session.saw(plans.iter().map(|plan| plan.name.clone()).collect())?;
+    let planned = |name: &ObjectHash| plans.iter().any(|plan| plan.packs.contains(name));
+    let index = Index::load(repo)?;
+    let live = Live::mark(repo, &index, &[])?;
+    let uses = live.pack_use(&index, &planned);
+    let poor: Vec<bool> = index
+        .packs()
+        .iter()
+        .zip(&uses)
+        .map(|(pack, used)| used.needed && used.live_bytes * 100 < pack.size * share && !planned(&pack.name))
+        .collect();
+    let mut done = Repacked { packs: poor.iter().filter(|poor| **poor).count(), ..Repacked::default() };
+    if done.packs > 0 {
+        let places = places_to_move(&index, &live, &poor, &planned);
+        move_all(repo, &session, &places, &mut done)?;
+    }
+    session.end()?;
+    Ok(done)
+}
+
+/// Live frames that lie in poor or planned packs only, in pack order.
+fn places_to_move(
+    index: &Index,
+    live: &Live,
+    poor: &[bool],
+    planned: &dyn Fn(&ObjectHash) -> bool,
+) -> Vec<Location> {
+    let mut places = Vec::new();
+    let mut row = 0;
+    while row < index.entries().len() {
+        let rows = super::mark::same_id(index, row);
+        let entries = &index.entries()[rows.clone()];
+        let elsewhere = |pack: u32| !poor[pack as usize] && !planned(&index.packs()[pack as usize].name);
+        if live.get(row) && !entries.iter().any(|entry| elsewhere(entry.pack)) {
+            let source = entries.iter().find(|entry| poor[entry.pack as usize]);
+            places.extend(source.map(|entry| Location {
+                pack: index.packs()[entry.pack as usize].name,
+                offset: u64::from(entry.offset),
+                record: entry.record(),
+            }));
+        }
+        row = rows.end;
+    }
+    places.sort_unstable_by_key(|place| (place.pack, place.offset));
+    places
+}
+
+fn move_all(repo: &Repository, session: &Session, places: &[Location], done: &mut Repacked) -> Result<()> {
+    let (writer, reader) = (IndexWriter::default(), ChunkReader::new(repo.clone()));
+    let data = Packer::new(repo.keyring().clone(), PackLimits::DATA);
+    let maps = Packer::new(repo.keyring().clone(), PackLimits::MAPS);
+    std::thread::scope(|scope| {
+        for packer in [&data, &maps] {
+            scope.spawn(|| {
+                packer.store_loop(&|pack, parts| {
+                    repo.store().create(&pack_key(&pack.name), parts)?;
+                    writer.add(repo, pack.clone())
+                });
+            });
+        }
+        let mut work = || -> Result<()> {
+            let (mut chunks, mut pages) = (Batch::default(), Batch::default());
+            for place in places {
+                session.renew_if_due()?;
+                let packed = reader.packed(place)?;
+                let record = place.record;
+                let (packer, batch) =
+                    if record.kind == FrameKind::Page { (&maps, &mut pages) } else { (&data, &mut chunks) };
+                batch.push((record.id, record.kind), record.codec, record.raw as usize, &packed);
+                done.chunks += 1;
+                done.bytes += packed.len() as u64;
+                if batch.is_full() {
+                    packer.add(batch)?;
+                }
+            }
+            data.add(&mut chunks)?;
+            maps.add(&mut pages)?;
+            data.flush()?;
+            maps.flush()
+        };
+        let result = work();
+        if result.is_err() {
+            data.fail(crate::BackupError::Cancelled);
+            maps.fail(crate::BackupError::Cancelled);
+        }
+        data.finish();
+        maps.finish();
+        // A storing thread's error is the cause of a cancellation.
+        result.map_err(|error| data.take_failure().or_else(|| maps.take_failure()).unwrap_or(error))
+    })?;
+    writer.flush(repo)
+}
