@@ -1,0 +1,247 @@
+//! Pages, counts, facets, completions.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::{Inventory, Revision, State};
+use crate::bits::Bits;
+use crate::column::Column;
+use crate::dictionary::fold;
+use crate::filter::{Completion, Filter, complete};
+use crate::schema::{ColumnKind, Noun, Schema};
+use crate::scope::Scope;
+use crate::table::Table;
+use crate::table::compiled::Compiled;
+use crate::table::page::{Cursor, Descending, Sort, page};
+
+/// Most rows of a page.
+const MAX_PAGE: usize = 1000;
+
+/// Which rows, in which order.
+#[derive(Debug, Clone)]
+pub struct PageRequest {
+    pub filter: Filter,
+    pub scope: Scope,
+    /// The name of a column, with `-` in front for descending; empty for the noun's default.
+    pub sort: String,
+    /// Of the page before.
+    pub cursor: Option<String>,
+    /// 1 to 1000.
+    pub limit: usize,
+}
+
+impl PageRequest {
+    /// The first `limit` rows that `scope` shows of `filter`, in the default order.
+    #[must_use]
+    pub const fn first(filter: Filter, scope: Scope, limit: usize) -> Self {
+        Self { filter, scope, sort: String::new(), cursor: None, limit }
+    }
+}
+
+/// Some rows, and how many there are.
+#[derive(Debug, Clone)]
+pub struct Page<Row> {
+    pub rows: Vec<Row>,
+    /// For the next page; `None`: these were the last.
+    pub next: Option<String>,
+    /// Of the filter, on all pages.
+    pub total: u64,
+    /// What the page shows; watch from here.
+    pub revision: Revision,
+}
+
+/// How many rows have which value.
+#[derive(Debug, Clone)]
+pub struct CountRequest {
+    pub filter: Filter,
+    pub scope: Scope,
+    /// Columns to group by: choices, shared values, labels.
+    pub group_by: Vec<String>,
+    /// Most values of each column, those with the most rows.
+    pub limit: usize,
+}
+
+/// The values of one column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facet {
+    pub column: String,
+    /// Value and number of rows, most first, then by value. An empty value stands for rows without one.
+    pub values: Vec<(String, u64)>,
+    /// How many more values there are.
+    pub more: u64,
+}
+
+/// What is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    #[error("{sort:?} is not an order; give one of {}, with - in front for descending", .allowed.join(", "))]
+    UnknownSort { sort: String, allowed: Vec<&'static str> },
+    #[error("cannot group by {column:?}; give one of {}", .allowed.join(", "))]
+    UnknownGroup { column: String, allowed: Vec<&'static str> },
+    #[error("the cursor is not one of this list; begin with the first page")]
+    BadCursor,
+    #[error("the cursor belongs to the order {expected:?}; keep the order, or begin with the first page")]
+    OtherSort { expected: String },
+}
+
+pub(super) fn now_ms() -> u64 {
+    u64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or_default()
+}
+
+fn parse_sort(schema: &Schema, sort: &str) -> Result<Sort, QueryError> {
+    let (name, descending) = match sort.strip_prefix('-') {
+        Some(name) => (name, Descending::Yes),
+        None => (sort, Descending::No),
+    };
+    let sortable = |kind| !matches!(kind, ColumnKind::Fields);
+    let name = if name.is_empty() { schema.default_sort } else { name };
+    match schema.find(name).filter(|column| sortable(schema.columns[*column].kind)) {
+        Some(column) => Ok(Sort { column, descending }),
+        None => {
+            let allowed =
+                schema.columns.iter().filter(|column| sortable(column.kind)).map(|column| column.name);
+            Err(QueryError::UnknownSort { sort: sort.to_owned(), allowed: allowed.collect() })
+        }
+    }
+}
+
+impl State {
+    /// Rows of `filter` that `scope` shows.
+    pub fn find(&self, filter: &Filter, scope: &Scope) -> Bits {
+        self.compile(filter, scope).bits(&self.table)
+    }
+
+    pub fn compile(&self, filter: &Filter, scope: &Scope) -> Compiled {
+        Compiled::scope(&self.table, scope).and(Compiled::new(&self.table, filter, now_ms()))
+    }
+}
+
+impl<N: Noun> Inventory<N> {
+    /// One page. All of it is of one revision.
+    pub fn page(&self, request: &PageRequest) -> Result<Page<N::Row>, QueryError> {
+        let sort = parse_sort(N::SCHEMA, &request.sort)?;
+        let cursor = match &request.cursor {
+            None => None,
+            Some(text) => Some(Cursor::decode(text).ok_or(QueryError::BadCursor)?),
+        };
+        if let Some(cursor) = cursor.as_ref().filter(|cursor| cursor.sort != request.sort) {
+            return Err(QueryError::OtherSort { expected: cursor.sort.clone() });
+        }
+        let limit = request.limit.clamp(1, MAX_PAGE);
+        let state = self.shared.read();
+        let found = state.find(&request.filter, &request.scope);
+        let bounds = (limit, self.shared.process);
+        let (slots, next) = page(&state.table, &found, (sort, &request.sort), cursor.as_ref(), bounds);
+        Ok(Page {
+            rows: slots.iter().map(|slot| N::read(&state.table.row(*slot))).collect(),
+            next: next.map(|cursor| cursor.encode()),
+            total: found.count(),
+            revision: state.history.latest(),
+        })
+    }
+
+    /// Only the number of rows.
+    #[must_use]
+    pub fn count(&self, filter: &Filter, scope: &Scope) -> u64 {
+        self.shared.read().find(filter, scope).count()
+    }
+
+    /// The number of rows, and by value of some columns.
+    pub fn facets(&self, request: &CountRequest) -> Result<(u64, Vec<Facet>), QueryError> {
+        let columns: Vec<usize> =
+            request.group_by.iter().map(|name| group_column(N::SCHEMA, name)).collect::<Result<_, _>>()?;
+        let state = self.shared.read();
+        let found = state.find(&request.filter, &request.scope);
+        let total = found.count();
+        let facet = |column| facet(&state.table, column, &found, (total, request.limit.max(1)));
+        Ok((total, columns.into_iter().map(facet).collect()))
+    }
+
+    /// What could be typed at `cursor`; values only of rows that `scope` shows.
+    #[must_use]
+    pub fn complete(&self, text: &str, cursor: usize, scope: &Scope) -> Completion {
+        let state = self.shared.read();
+        let visible = (!scope.is_everything()).then(|| state.find(&Filter::All, scope));
+        complete(N::SCHEMA, text, cursor, |column, prefix| {
+            values_with_prefix(state.table.column(column), prefix, visible.as_ref())
+        })
+    }
+}
+
+/// Values that begin with `prefix`, with their number of visible rows, most first.
+fn values_with_prefix(column: &Column, prefix: &str, visible: Option<&Bits>) -> Vec<(String, u64)> {
+    let (Column::Shared { values, .. } | Column::Labels { values, .. }) = column else { return Vec::new() };
+    let prefix = fold(prefix);
+    let codes = values.find(|_, folded| folded.starts_with(prefix.as_ref()));
+    let mut found: Vec<(String, u64)> = codes
+        .into_iter()
+        .filter_map(|code| {
+            let slots = values.slots(code)?;
+            let rows = visible.map_or_else(|| slots.len(), |visible| visible.count_of(slots));
+            (rows > 0).then_some((values.text(code)?.to_owned(), rows))
+        })
+        .collect();
+    found.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    found
+}
+
+fn group_column(schema: &Schema, name: &str) -> Result<usize, QueryError> {
+    let groupable = |kind| {
+        matches!(
+            kind,
+            ColumnKind::Choice(_) | ColumnKind::Shared(_) | ColumnKind::Labels | ColumnKind::Fields
+        )
+    };
+    match schema.find(name).filter(|column| groupable(schema.columns[*column].kind)) {
+        Some(column) => Ok(column),
+        None => {
+            let allowed =
+                schema.columns.iter().filter(|column| groupable(column.kind)).map(|column| column.name);
+            Err(QueryError::UnknownGroup { column: name.to_owned(), allowed: allowed.collect() })
+        }
+    }
+}
+
+fn facet(table: &Table, column: usize, found: &Bits, (total, limit): (u64, usize)) -> Facet {
+    let mut counts: Vec<u64> = Vec::new();
+    let mut count = |code: u32| {
+        if counts.len() <= code as usize {
+            counts.resize(code as usize + 1, 0);
+        }
+        counts[code as usize] += 1;
+    };
+    let mut with_value = 0;
+    let values = match table.column(column) {
+        Column::Shared { codes, values } => {
+            for code in found.iter().map(|slot| codes[slot as usize]).filter(|code| *code != u32::MAX) {
+                count(code);
+                with_value += 1;
+            }
+            values
+        }
+        Column::Labels { codes, values } => {
+            for labels in found.iter().map(|slot| &codes[slot as usize]).filter(|labels| !labels.is_empty()) {
+                labels.iter().for_each(|code| count(*code));
+                with_value += 1;
+            }
+            values
+        }
+        Column::Numbers(_) | Column::Text(_) | Column::Derived => {
+            return Facet {
+                column: table.schema.columns[column].name.to_owned(),
+                values: Vec::new(),
+                more: 0,
+            };
+        }
+    };
+    let named = counts.iter().enumerate().filter(|(_, rows)| **rows > 0);
+    let mut named: Vec<(String, u64)> =
+        named.filter_map(|(code, rows)| Some((values.text(code as u32)?.to_owned(), *rows))).collect();
+    if total > with_value {
+        named.push((String::new(), total - with_value));
+    }
+    named.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let more = named.len().saturating_sub(limit) as u64;
+    named.truncate(limit);
+    Facet { column: table.schema.columns[column].name.to_owned(), values: named, more }
+}

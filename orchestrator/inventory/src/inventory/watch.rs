@@ -1,0 +1,173 @@
+//! What changes in the rows of a filter, for one subscriber.
+//!
+//! A subscriber is two sets of slots: `known`, the rows it has been told of, and `dirty`, the rows that changed since.
+//! Nothing is queued: a row that changes a thousand times before the subscriber asks is told once, as it is then. So
+//! a slow subscriber costs two bits a row and delays nobody.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Inventory, Revision, Shared, State};
+use crate::bits::Bits;
+use crate::filter::Filter;
+use crate::schema::Noun;
+use crate::scope::Scope;
+
+/// Most changes told at once; the rest comes with the next call.
+const MAX_CHANGES: usize = 1000;
+/// Changes are gathered for so long before they are told: a row that changes often is told at most 20 times a second,
+/// and 200 subscribers do not look at each batch.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Relative to the filter: a row that begins to match is added, whether it is new or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change<Row, Id> {
+    Added(Row),
+    Changed(Row),
+    Removed(Id),
+}
+
+/// What a [`Subscription`] yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchEvent<Row, Id> {
+    /// At least one. After the last event of a revision the subscriber has what a page of that revision shows.
+    Changes { revision: Revision, changes: Vec<Change<Row, Id>> },
+    /// What changed cannot be told: read the list again. The subscription goes on behind `revision`, and takes the
+    /// rows of that revision as known.
+    Resync { revision: Revision },
+}
+
+/// See the module's documentation. Dropping it ends it.
+pub struct Subscription<N: Noun> {
+    shared: Arc<Shared>,
+    latest: tokio::sync::watch::Receiver<Revision>,
+    filter: Filter,
+    scope: Scope,
+    /// Everything up to here is in `known` or `dirty`.
+    cursor: Revision,
+    known: Bits,
+    dirty: Bits,
+    /// `dirty` holds nothing older. Slots of removed rows are used again when the history has passed them.
+    dirty_since: Revision,
+    resync: bool,
+    noun: PhantomData<fn() -> N>,
+}
+
+impl<N: Noun> std::fmt::Debug for Subscription<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Subscription({} from {})", N::SCHEMA.noun, self.cursor.0)
+    }
+}
+
+impl<N: Noun> Inventory<N> {
+    /// Changes of the rows of `filter` that `scope` shows, after `since`: the revision of the page that the
+    /// subscriber has read. If that is long ago, or from another process, the first event is a resync.
+    ///
+    /// Since it is not known which rows a returning subscriber has, each row that changed meanwhile and does not
+    /// match is told as removed. To a limited scope that would tell the ids of hidden rows, so it is told to resync
+    /// instead.
+    #[must_use]
+    pub fn watch(&self, since: Revision, filter: Filter, scope: Scope) -> Subscription<N> {
+        let latest = self.shared.latest.subscribe();
+        let state = self.shared.read();
+        let mut dirty = Bits::none(state.table.slots());
+        let mut known = state.find(&filter, &scope);
+        let mut resync = !state.history.changes_since(since, &mut dirty);
+        if !resync && !dirty.is_empty() {
+            let visible = state.find(&Filter::All, &scope);
+            resync = !scope.is_everything() && dirty.iter().any(|slot| !visible.contains(slot));
+            // Not known whether it was told of these: those that match are told as changed, others as removed.
+            known.or(&dirty);
+        }
+        let cursor = state.history.latest();
+        drop(state);
+        let shared = Arc::clone(&self.shared);
+        Subscription {
+            shared,
+            latest,
+            filter,
+            scope,
+            cursor,
+            known,
+            dirty,
+            dirty_since: since,
+            resync,
+            noun: PhantomData,
+        }
+    }
+}
+
+impl<N: Noun> Subscription<N> {
+    /// The next changes; waits for them. Safe to cancel.
+    pub async fn next(&mut self) -> WatchEvent<N::Row, N::Id> {
+        loop {
+            let seen = *self.latest.borrow_and_update();
+            if let Some(event) = self.take() {
+                return event;
+            }
+            if seen == *self.latest.borrow() {
+                // Errs only when the inventory is gone, and we hold it.
+                let _ = self.latest.changed().await;
+                tokio::time::sleep(GATHER).await;
+            }
+        }
+    }
+
+    /// What is there now, without waiting.
+    pub fn take(&mut self) -> Option<WatchEvent<N::Row, N::Id>> {
+        let shared = Arc::clone(&self.shared);
+        let state = shared.read();
+        if std::mem::take(&mut self.resync) || !self.gather(&state) {
+            return Some(self.start_again(&state));
+        }
+        let filter = state.compile(&self.filter, &self.scope);
+        let mut changes = Vec::new();
+        let mut looked_at = Vec::new();
+        for slot in self.dirty.iter() {
+            if changes.len() == MAX_CHANGES {
+                break;
+            }
+            looked_at.push(slot);
+            let matches = state.table.live().contains(slot) && filter.holds(&state.table, slot);
+            match (self.known.contains(slot), matches) {
+                (false, false) => {}
+                (true, false) => changes.push(Change::Removed(N::id_from(state.table.id(slot)))),
+                (true, true) => changes.push(Change::Changed(N::read(&state.table.row(slot)))),
+                (false, true) => changes.push(Change::Added(N::read(&state.table.row(slot)))),
+            }
+        }
+        for slot in looked_at {
+            self.dirty.remove(slot);
+            let matches = state.table.live().contains(slot) && filter.holds(&state.table, slot);
+            if matches {
+                self.known.insert(slot);
+            } else {
+                self.known.remove(slot);
+            }
+        }
+        (!changes.is_empty()).then_some(WatchEvent::Changes { revision: self.cursor, changes })
+    }
+
+    /// Adds what changed since to `dirty`. `false`: too much was missed.
+    fn gather(&mut self, state: &State) -> bool {
+        self.dirty.grow(state.table.slots());
+        self.known.grow(state.table.slots());
+        let latest = state.history.latest();
+        if self.dirty.is_empty() {
+            self.dirty_since = self.cursor;
+        } else if self.dirty_since < state.history.oldest() {
+            return false;
+        }
+        let told = latest == self.cursor || state.history.changes_since(self.cursor, &mut self.dirty);
+        self.cursor = latest;
+        told
+    }
+
+    fn start_again(&mut self, state: &State) -> WatchEvent<N::Row, N::Id> {
+        self.cursor = state.history.latest();
+        self.known = state.find(&self.filter, &self.scope);
+        self.dirty = Bits::none(state.table.slots());
+        WatchEvent::Resync { revision: self.cursor }
+    }
+}
