@@ -3,22 +3,27 @@
 //! Results go to standard output, progress and errors to standard error. Exit codes are those of
 //! `ImportError::exit_code`, and 7 for a conversion that finished with losses (`--salvage`).
 
-use std::io::{IsTerminal, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use serde::Serialize;
+use xenith_vmware_import::bytes::check_plain;
 use xenith_vmware_import::convert::block::Hashing;
 use xenith_vmware_import::convert::journal::Durability;
 use xenith_vmware_import::convert::{self, Check, ConvertOptions, Progress, Report, verify};
 use xenith_vmware_import::digest::DigestKind;
 use xenith_vmware_import::error::{ImportError, Result};
-use xenith_vmware_import::info::{DiskInfo, describe, describe_stream};
-use xenith_vmware_import::source::{Opened, SourceOptions, open_any, open_stream, open_target};
+use xenith_vmware_import::info::{describe, describe_stream};
+use xenith_vmware_import::ovf::{OvaOutcome, OvaPackage, StreamedDisk, convert_ova_stream};
+use xenith_vmware_import::plan::{self, Settings};
+use xenith_vmware_import::source::{
+    Opened, PackageKind, SourceOptions, open_any, open_input, open_target, package_kind, read_vmx,
+};
 use xenith_vmware_import::target::TargetFormat;
 use xenith_vmware_import::vmdk::{Plain, Salvage};
+
+use crate::output::{Show, info_text, package_text, plan_text, print, report_error, report_text};
 
 #[derive(Parser)]
 #[command(name = "xenith-import", version, about = "Reads disks and VMs of VMware")]
@@ -34,13 +39,13 @@ struct Cli {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub enum Output {
     Text,
     Json,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum ProgressKind {
+pub enum ProgressKind {
     /// A line that is rewritten, on a terminal; else nothing
     Auto,
     Json,
@@ -67,6 +72,22 @@ enum Command {
         #[command(flatten)]
         convert: ConvertArgs,
     },
+    /// What is in an OVA or OVF; with a folder, bring all its disks there
+    Ova {
+        /// An .ova or .ovf; - reads an OVA from standard input
+        source: PathBuf,
+        folder: Option<PathBuf>,
+        #[command(flatten)]
+        convert: ConvertArgs,
+    },
+    /// Assess all VMs of an RVTools export, cut waves, see which hosts come free
+    Plan {
+        /// The export: an .xlsx, a vInfo .csv or a folder of .csv files
+        export: PathBuf,
+        /// Mappings, rates and wishes, as TOML
+        #[arg(long)]
+        settings: Option<PathBuf>,
+    },
     /// Compare a disk with an image made from it
     Verify {
         source: PathBuf,
@@ -87,6 +108,9 @@ struct OpenArgs {
     /// The parent of the snapshot, when it is not beside it under its own name
     #[arg(long)]
     parent: Option<PathBuf>,
+    /// Which disk of an OVA, OVF or VMX is meant, counted from 0
+    #[arg(long)]
+    disk: Option<usize>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -94,7 +118,7 @@ enum From {
     Raw,
 }
 
-#[derive(Args)]
+#[derive(Args, Default)]
 struct ConvertArgs {
     /// Format of the target; by default its name tells (.qcow2, .vhd), else raw
     #[arg(long, value_enum)]
@@ -109,7 +133,7 @@ struct ConvertArgs {
     #[arg(long)]
     sync: bool,
     /// Digest of what flows through: fast notices accidents, strong (BLAKE3) also forgeries
-    #[arg(long, value_enum, default_value_t = Hash::Fast)]
+    #[arg(long, value_enum, default_value_t)]
     hash: Hash,
     /// Read at most this many MiB of data per second
     #[arg(long, value_name = "MIB")]
@@ -119,8 +143,9 @@ struct ConvertArgs {
     workers: Option<usize>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Hash {
+    #[default]
     Fast,
     Strong,
     None,
@@ -143,10 +168,20 @@ impl std::convert::From<Format> for TargetFormat {
     }
 }
 
+impl std::convert::From<TargetFormat> for Format {
+    fn from(format: TargetFormat) -> Self {
+        match format {
+            TargetFormat::Raw => Self::Raw,
+            TargetFormat::Qcow2 => Self::Qcow2,
+            TargetFormat::Vhd => Self::Vhd,
+        }
+    }
+}
+
 impl OpenArgs {
     fn options(&self) -> SourceOptions {
         let plain = if self.from.is_some() { Plain::Yes } else { Plain::ByName };
-        SourceOptions { plain, parent: self.parent.clone(), salvage: Salvage::Refuse }
+        SourceOptions { plain, parent: self.parent.clone(), salvage: Salvage::Refuse, disk: self.disk }
     }
 }
 
@@ -193,33 +228,30 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(cli: &Cli) -> Result<ExitCode> {
+    let mut show = Show::new(cli.progress);
     match &cli.command {
-        Command::Info { source, open } => {
-            let info = match open_source(source, &open.options())? {
-                Opened::Image(image) => describe(&image)?,
-                Opened::Stream(mut stream) => describe_stream(&mut stream)?,
-            };
-            print(cli.output, &info, || info_text(&info));
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Info { source, open } => info(cli, source, open),
         Command::Convert { source, target, open, convert } => {
             let options = convert.options(target);
             let source_options = SourceOptions { salvage: options.salvage, ..open.options() };
-            let mut show = Show::new(cli.progress);
             let progress = &mut |p| show.progress(p);
             let report = match open_source(source, &source_options)? {
                 Opened::Image(image) => convert::convert_image(&image, target, &options, progress)?,
                 Opened::Stream(mut stream) => {
                     convert::convert_stream(&mut stream, target, &options, progress)?
                 }
+                Opened::Package(input) => {
+                    let outcome = streamed_package(input, target, &options, progress)?;
+                    show.end();
+                    return Ok(print_outcome(cli.output, &outcome));
+                }
             };
             show.end();
             print(cli.output, &report, || report_text(&report));
-            Ok(if report.lost.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(7) })
+            Ok(code_of(&[&report]))
         }
         Command::Verify { source, target, to, open } => {
             let format = to.map(TargetFormat::from);
-            let mut show = Show::new(cli.progress);
             let result = match open_source(source, &open.options())? {
                 Opened::Image(origin) => {
                     let total = origin.virtual_size();
@@ -230,150 +262,150 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
                     let image = open_target(target, format, stream.header.capacity)?;
                     verify::compare_stream(&mut stream, &image, 2)?
                 }
+                Opened::Package(_) => {
+                    return Err(ImportError::Usage(
+                        "an OVA from a stream cannot be compared: save it first".into(),
+                    ));
+                }
             };
             show.end();
             print(cli.output, &result, || result.detail.clone());
             Ok(if result.identical { ExitCode::SUCCESS } else { ExitCode::from(6) })
         }
+        Command::Plan { export, settings } => plan(cli, export, settings.as_deref()),
+        Command::Ova { source, folder, convert } => ova(cli, source, folder.as_deref(), convert),
     }
+}
+
+fn info(cli: &Cli, source: &Path, open: &OpenArgs) -> Result<ExitCode> {
+    let from_pipe = source.as_os_str() == "-";
+    if !from_pipe && open.disk.is_none() {
+        match package_kind(source)? {
+            Some(PackageKind::Ovf) => return ova(cli, source, None, &ConvertArgs::default()),
+            Some(PackageKind::Vmx) => {
+                let vm = read_vmx(source)?;
+                print(cli.output, &vm, || {
+                    format!("{}: {} disks, {} NICs", vm.name, vm.disks.len(), vm.nics.len())
+                });
+                return Ok(ExitCode::SUCCESS);
+            }
+            None => {}
+        }
+    }
+    let info = match open_source(source, &open.options())? {
+        Opened::Image(image) => describe(&image)?,
+        Opened::Stream(mut stream) => describe_stream(&mut stream)?,
+        Opened::Package(_) => {
+            return Err(ImportError::Usage("an OVA from a stream can only be converted".into()));
+        }
+    };
+    print(cli.output, &info, || info_text(&info));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn plan(cli: &Cli, export: &Path, settings: Option<&Path>) -> Result<ExitCode> {
+    let settings = match settings {
+        None => Settings::default(),
+        Some(path) => {
+            let name = path.display().to_string();
+            let text =
+                std::fs::read_to_string(path).map_err(|error| ImportError::io("read", &name, error))?;
+            Settings::parse(&name, &text)?
+        }
+    };
+    let plan = plan::make(&plan::rvtools::read(export)?, &settings);
+    print(cli.output, &plan, || plan_text(&plan));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Describes a package, and with a folder brings all its disks there.
+fn ova(cli: &Cli, source: &Path, folder: Option<&Path>, convert: &ConvertArgs) -> Result<ExitCode> {
+    let mut show = Show::new(cli.progress);
+    if source.as_os_str() == "-" {
+        let Some(folder) = folder else {
+            return Err(ImportError::Usage("name a folder for the disks of the stream".into()));
+        };
+        let options = convert.options(Path::new("disk"));
+        let Opened::Package(input) = open_source(source, &SourceOptions::default())? else {
+            return Err(ImportError::Usage("standard input holds no OVA".into()));
+        };
+        let outcome = streamed_package(input, folder, &options, &mut |p| show.progress(p))?;
+        show.end();
+        return Ok(print_outcome(cli.output, &outcome));
+    }
+    let package = OvaPackage::open(source)?;
+    let Some(folder) = folder else {
+        print(cli.output, &package.envelope, || package_text(&package.envelope));
+        return Ok(ExitCode::SUCCESS);
+    };
+    let checked = package.check_manifest()?;
+    let mut outcome =
+        OvaOutcome { checked, package: Some(package.envelope.clone()), ..OvaOutcome::default() };
+    for (_, _, file) in package.envelope.disk_files() {
+        let path = disk_path(folder, &file.href, convert)?;
+        let options = convert.options(&path);
+        let progress = &mut |p| show.progress(p);
+        let report = match package.disk(file, options.salvage)? {
+            Opened::Image(image) => convert::convert_image(&image, &path, &options, progress)?,
+            Opened::Stream(mut stream) => convert::convert_stream(&mut stream, &path, &options, progress)?,
+            Opened::Package(_) => return Err(ImportError::Usage("a package inside a package".into())),
+        };
+        outcome.disks.push(StreamedDisk { href: file.href.clone(), report });
+    }
+    show.end();
+    Ok(print_outcome(cli.output, &outcome))
+}
+
+/// Converts what comes: into `target` when there is one disk, into a folder by the disks' names.
+fn streamed_package(
+    input: Box<dyn Read>,
+    target: &Path,
+    options: &ConvertOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<OvaOutcome> {
+    let format = ConvertArgs { to: Some(options.format.into()), ..ConvertArgs::default() };
+    let mut used = false;
+    let mut place = |href: &str| {
+        if target.is_dir() {
+            return disk_path(target, href, &format);
+        }
+        if std::mem::replace(&mut used, true) {
+            return Err(ImportError::Usage(format!(
+                "the package has more than one disk: make {} a folder",
+                target.display()
+            )));
+        }
+        Ok(target.to_owned())
+    };
+    convert_ova_stream(("standard input", input), options, &mut place, progress)
+}
+
+fn disk_path(folder: &Path, href: &str, convert: &ConvertArgs) -> Result<PathBuf> {
+    check_plain("the package", "file", href)?;
+    let format = convert.to.map_or(TargetFormat::Raw, TargetFormat::from);
+    let stem = href.strip_suffix(".gz").unwrap_or(href);
+    let stem = stem.strip_suffix(".vmdk").unwrap_or(stem);
+    Ok(folder.join(format!("{stem}.{}", format.name())))
+}
+
+fn print_outcome(output: Output, outcome: &OvaOutcome) -> ExitCode {
+    print(output, outcome, || {
+        let mut text: Vec<String> = outcome.disks.iter().map(|disk| report_text(&disk.report)).collect();
+        text.push(format!("{} files agree with the manifest", outcome.checked.len()));
+        text.extend(outcome.warnings.iter().map(|warning| format!("warning: {warning}")));
+        text.join("\n")
+    });
+    code_of(&outcome.disks.iter().map(|disk| &disk.report).collect::<Vec<_>>())
+}
+
+fn code_of(reports: &[&Report]) -> ExitCode {
+    let lost = reports.iter().any(|report| !report.lost.is_empty());
+    if lost { ExitCode::from(7) } else { ExitCode::SUCCESS }
 }
 
 fn open_source(source: &Path, options: &SourceOptions) -> Result<Opened> {
     if source.as_os_str() == "-" {
-        return open_stream("standard input", Box::new(std::io::stdin()));
+        return open_input("standard input", Box::new(std::io::stdin()));
     }
     open_any(source, options)
-}
-
-fn print<T: Serialize>(output: Output, value: &T, text: impl FnOnce() -> String) {
-    let line = match output {
-        Output::Text => text(),
-        Output::Json => serde_json::to_string_pretty(value).expect("results are plain data"),
-    };
-    // A reader that went away (head, a closed pipe) is no error of ours.
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-fn report_error(output: Output, error: &ImportError) {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    if output == Output::Json {
-        let value = serde_json::json!({ "error": text, "code": error.exit_code() });
-        let _ = writeln!(std::io::stdout(), "{value}");
-    }
-    let _ = writeln!(std::io::stderr(), "xenith-import: {text}");
-}
-
-fn info_text(info: &DiskInfo) -> String {
-    let kind = if info.create_type.is_empty() { info.format } else { &info.create_type };
-    let mut text = format!(
-        "{}\n  type       {kind}\n  size       {}\n  data       {} in {} runs\n  files      {}\n",
-        info.name,
-        bytes(info.virtual_size),
-        bytes(info.allocated),
-        info.data_runs,
-        bytes(info.file_size)
-    );
-    if let Some(cid) = &info.cid {
-        text.push_str(&format!("  content id {cid}\n"));
-    }
-    for (depth, layer) in info.chain.iter().enumerate() {
-        let word = if depth == 0 { "disk" } else { "parent" };
-        text.push_str(&format!("  {word:<10} {}\n", layer.name));
-        for extent in &layer.extents {
-            let file = extent.file.as_deref().unwrap_or("(zeros)");
-            text.push_str(&format!("    {:<10} {} {}\n", extent.kind, bytes(extent.length), file));
-        }
-    }
-    for warning in &info.warnings {
-        text.push_str(&format!("  warning: {warning}\n"));
-    }
-    text.truncate(text.trim_end().len());
-    text
-}
-
-fn report_text(report: &Report) -> String {
-    let mut text = format!(
-        "{}: {} ({}), {} stored in {:.1} s",
-        report.target,
-        bytes(report.virtual_size),
-        report.format.name(),
-        bytes(report.written),
-        report.seconds
-    );
-    if let Some(digest) = &report.digest {
-        text.push_str(&format!("\ndigest {digest}"));
-    }
-    if report.verified {
-        text.push_str("\nread back and found the same");
-    }
-    for lost in &report.lost {
-        text.push_str(&format!("\nlost: {} bytes from {}: {}", lost.length, lost.offset, lost.reason));
-    }
-    text
-}
-
-fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{count} bytes") } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
-/// Progress on standard error, at most five times a second.
-struct Show {
-    kind: ProgressKind,
-    started: Instant,
-    last: Option<Instant>,
-}
-
-impl Show {
-    fn new(kind: ProgressKind) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let kind = if kind == ProgressKind::Auto && !terminal { ProgressKind::None } else { kind };
-        Self { kind, started: Instant::now(), last: None }
-    }
-
-    fn progress(&mut self, progress: Progress) {
-        let due = self.last.is_none_or(|last| last.elapsed() >= Duration::from_millis(200));
-        if self.kind == ProgressKind::None || !due {
-            return;
-        }
-        self.last = Some(Instant::now());
-        let seconds = self.started.elapsed().as_secs_f64();
-        let mut stderr = std::io::stderr();
-        let _ = match self.kind {
-            ProgressKind::Json => {
-                let line = serde_json::json!({
-                    "done": progress.done, "total": progress.total, "seconds": seconds
-                });
-                writeln!(stderr, "{line}")
-            }
-            _ => write!(stderr, "\r{}\x1b[K", progress_text(progress, seconds)),
-        };
-    }
-
-    fn end(&self) {
-        if self.kind == ProgressKind::Auto && self.last.is_some() {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-    }
-}
-
-fn progress_text(progress: Progress, seconds: f64) -> String {
-    let rate = progress.done as f64 / seconds.max(0.001);
-    if progress.total == 0 {
-        return format!("{} read, {}/s", bytes(progress.done), bytes(rate as u64));
-    }
-    let percent = progress.done as f64 * 100.0 / progress.total as f64;
-    let left = (progress.total - progress.done.min(progress.total)) as f64 / rate.max(1.0);
-    format!("{percent:5.1}% of {}, {}/s, {left:.0} s left", bytes(progress.total), bytes(rate as u64))
 }

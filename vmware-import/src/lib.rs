@@ -11,8 +11,12 @@ pub mod convert;
 pub mod digest;
 pub mod error;
 pub mod info;
+pub mod ovf;
+pub mod plan;
 pub mod source;
+pub mod tar;
 pub mod target;
 pub mod vmdk;
+pub mod vmx;
 
 pub use error::{ImportError, Result, Retry};

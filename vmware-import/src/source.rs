@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use crate::bytes::{ByteSource, DirFolder, FileBytes, Folder};
 use crate::error::{ImportError, Result};
+use crate::ovf::OvaPackage;
 use crate::target::TargetFormat;
 use crate::vmdk::image::Image;
 use crate::vmdk::sparse::SparseExtent;
 use crate::vmdk::stream::StreamReader;
 use crate::vmdk::{FileKind, OpenOptions, Plain, Salvage, open_image};
+use crate::vmx::VmxVm;
 
 /// How a source is opened.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +22,8 @@ pub struct SourceOptions {
     /// The parent of the snapshot, named by the user: any file.
     pub parent: Option<std::path::PathBuf>,
     pub salvage: Salvage,
+    /// Which disk of a package.
+    pub disk: Option<usize>,
 }
 
 /// Opens the disk at `path`; its extents and parents are looked up in the folder it lies in.
@@ -59,24 +63,89 @@ pub fn open_target(path: &Path, format: Option<TargetFormat>, size: u64) -> Resu
     }
 }
 
-/// A disk with random access, or one that can only be read front to back.
+/// A disk with random access, or something that can only be read front to back.
 pub enum Opened {
     Image(Image),
     Stream(Box<StreamReader<Box<dyn Read>>>),
+    /// An OVA that is being streamed: its disks are found while it is read.
+    Package(Box<dyn Read>),
+}
+
+/// Files that describe a VM instead of being a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PackageKind {
+    /// OVA or OVF.
+    Ovf,
+    Vmx,
 }
 
 /// What is read at once from a pipe or file.
 const STREAM_BUFFER: usize = 256 * 1024;
 
-/// Reads a streamOptimized disk from `input`, front to back.
-pub fn open_stream(name: &str, input: Box<dyn Read>) -> Result<Opened> {
+/// Reads a streamOptimized disk or an OVA from `input`, front to back.
+pub fn open_input(name: &str, mut input: Box<dyn Read>) -> Result<Opened> {
+    let mut head = [0; 512];
+    let mut filled = 0;
+    while filled < head.len() {
+        match input.read(&mut head[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(ImportError::io("read", name, error)),
+        }
+    }
+    let head = head[..filled].to_vec();
+    let kind = FileKind::of(&head);
+    let input: Box<dyn Read> = Box::new(std::io::Cursor::new(head).chain(input));
+    match kind {
+        FileKind::Tar => Ok(Opened::Package(input)),
+        FileKind::Sparse => open_stream(name, input),
+        // An empty stream is one that was cut off before its first byte.
+        _ if filled == 0 => Err(ImportError::truncated(name, "header", 512, 0)),
+        _ => Err(ImportError::unsupported(
+            name,
+            "what is neither a streamOptimized VMDK nor an OVA, from a stream",
+            "save it to a file first",
+        )),
+    }
+}
+
+fn open_stream(name: &str, input: Box<dyn Read>) -> Result<Opened> {
     let input: Box<dyn Read> = Box::new(BufReader::with_capacity(STREAM_BUFFER, input));
     Ok(Opened::Stream(Box::new(StreamReader::open(name, input)?)))
 }
 
-/// As [`open_disk`]; a streamOptimized file without tables at its end is read front to back, and its markers
-/// decide whether it is whole. One whose tables contradict it is refused, unless losses are accepted.
+/// Whether `path` is a package, by its contents or, for a `.vmx`, its name.
+pub fn package_kind(path: &Path) -> Result<Option<PackageKind>> {
+    let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    if extension.as_deref() == Some("vmx") {
+        return Ok(Some(PackageKind::Vmx));
+    }
+    Ok(match FileKind::detect(&FileBytes::open(path)?)? {
+        FileKind::Tar | FileKind::Ovf => Some(PackageKind::Ovf),
+        FileKind::Unknown if extension.as_deref() == Some("ovf") => Some(PackageKind::Ovf),
+        _ => None,
+    })
+}
+
+/// Reads the VM of a `.vmx`.
+pub fn read_vmx(path: &Path) -> Result<VmxVm> {
+    let bytes = FileBytes::open(path)?;
+    let text = crate::bytes::read_vec(&bytes, "settings", 0, bytes.len().min((1 << 20) + 1))?;
+    VmxVm::parse(bytes.name(), &text)
+}
+
+/// As [`open_disk`], also for a disk of a package. A streamOptimized file without tables at its end is read front
+/// to back, and its markers decide whether it is whole. One whose tables contradict it is refused, unless losses
+/// are accepted.
 pub fn open_any(path: &Path, options: &SourceOptions) -> Result<Opened> {
+    if options.plain != Plain::Yes {
+        match package_kind(path)? {
+            Some(PackageKind::Ovf) => return open_of_package(path, options),
+            Some(PackageKind::Vmx) => return open_of_vmx(path, options),
+            None => {}
+        }
+    }
     let error = match open_disk(path, options) {
         Ok(image) => return Ok(Opened::Image(image)),
         Err(error) => error,
@@ -91,4 +160,31 @@ pub fn open_any(path: &Path, options: &SourceOptions) -> Result<Opened> {
     let Ok(file) = File::open(path) else { return Err(error) };
     // A damaged descriptor is no better from here: then the first error stands.
     open_stream(&path.display().to_string(), Box::new(file)).map_err(|_| error)
+}
+
+fn choose<T>(path: &Path, mut all: Vec<T>, wanted: Option<usize>) -> Result<T> {
+    let count = all.len();
+    match wanted {
+        Some(index) if index < count => Ok(all.swap_remove(index)),
+        None if count == 1 => Ok(all.swap_remove(0)),
+        _ => Err(ImportError::Usage(format!(
+            "{} has {count} disks: say which with --disk 0 to {}",
+            path.display(),
+            count.saturating_sub(1)
+        ))),
+    }
+}
+
+fn open_of_package(path: &Path, options: &SourceOptions) -> Result<Opened> {
+    let package = OvaPackage::open(path)?;
+    let files = package.envelope.disk_files().map(|(_, _, file)| file.clone()).collect();
+    package.disk(&choose(path, files, options.disk)?, options.salvage)
+}
+
+fn open_of_vmx(path: &Path, options: &SourceOptions) -> Result<Opened> {
+    let disk = choose(path, read_vmx(path)?.disks, options.disk)?;
+    let folder = DirFolder::of(path);
+    let bytes = folder.open(&path.display().to_string(), "disk", &disk.file)?;
+    let open = OpenOptions { plain: Plain::ByName, salvage: options.salvage, parent: None };
+    open_image(bytes, Arc::new(folder), open).map(Opened::Image)
 }

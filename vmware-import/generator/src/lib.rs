@@ -6,12 +6,14 @@
 //! so that a mistake of one does not hide in the other; qemu-img reads most of the results as a third opinion.
 
 mod cowd;
+mod ova;
 mod raw;
 mod sesparse;
 mod sparse;
 mod stream;
 
 pub use cowd::vmfs_sparse;
+pub use ova::{ovf_text, tar};
 pub use raw::{Content, RawImage, sample};
 pub use sesparse::se_sparse;
 pub use sparse::monolithic_sparse;

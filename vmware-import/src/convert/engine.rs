@@ -63,13 +63,12 @@ impl Throttle {
         }
     }
 
-    /// Accounts for `bytes`; sleeps at most a tenth of a second, so that a cancelled copy ends soon.
+    /// Accounts for `bytes` and waits until they are due.
     pub(crate) fn spend(&self, bytes: u64) {
         let Some(rate) = self.max_rate else { return };
         let spent = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let due = Duration::from_secs_f64(spent as f64 / rate as f64);
-        let ahead = due.saturating_sub(self.started.elapsed());
-        std::thread::sleep(ahead.min(TICK));
+        std::thread::sleep(due.saturating_sub(self.started.elapsed()));
     }
 }
 

@@ -5,5 +5,7 @@
 
 mod formats;
 mod hostile;
+mod ova;
+mod plan;
 mod support;
 mod tool;

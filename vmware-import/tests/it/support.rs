@@ -12,6 +12,9 @@ use xenith_vmware_import::vmdk::Image;
 use xenith_vmware_import::vmdk::stream::StreamReader;
 use xenith_vmware_import_generator as generate;
 
+/// Not a whole number of grains of any format.
+pub const SIZE: u64 = 20 * 1024 * 1024 + 7 * 512;
+
 /// A folder with a raw image of odd size in it.
 pub struct Lab {
     pub dir: tempfile::TempDir,
@@ -22,7 +25,7 @@ impl Lab {
     pub fn new(seed: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let raw = dir.path().join("reference.raw");
-        generate::sample(&raw, 48 * 1024 * 1024 + 7 * 512, 20, seed).unwrap();
+        generate::sample(&raw, SIZE, 20, seed).unwrap();
         Self { dir, raw }
     }
 

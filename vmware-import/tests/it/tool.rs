@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use xenith_vmware_import_generator::{self as generate, Options, StreamStyle};
 
-use crate::support::Lab;
+use crate::support::{Lab, SIZE};
 
 pub fn tool(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_xenith-import")).args(arguments).output().unwrap()
@@ -24,7 +24,7 @@ fn info_convert_verify() {
     let info = tool(&["info", text(&disk), "-o", "json"]);
     assert!(info.status.success());
     let value: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
-    assert_eq!(value["virtual_size"], 48 * 1024 * 1024 + 7 * 512);
+    assert_eq!(value["virtual_size"], SIZE);
     assert_eq!(value["create_type"], "seSparse");
     assert_eq!(value["cid"], "0000beef");
     assert_eq!(value["adapter"], "lsilogic");
@@ -36,11 +36,11 @@ fn info_convert_verify() {
         let same = tool(&["verify", text(&disk), text(&target)]);
         assert_eq!(same.status.code(), Some(0), "{format}: {}", String::from_utf8_lossy(&same.stderr));
     }
-    std::fs::OpenOptions::new().write(true).open(&lab.raw).unwrap().set_len(48 << 20).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&lab.raw).unwrap().set_len(20 << 20).unwrap();
     let differs = tool(&["verify", text(&disk), text(&lab.raw), "-o", "json"]);
     assert_eq!(differs.status.code(), Some(6));
     let value: serde_json::Value = serde_json::from_slice(&differs.stdout).unwrap();
-    assert_eq!(value["first_difference"], 48 << 20);
+    assert_eq!(value["first_difference"], 20 << 20);
 }
 
 /// The same command goes on where the killed one was, in every target format.
@@ -53,7 +53,7 @@ fn a_killed_conversion_goes_on() {
         let target = lab.path(&format!("out.{format}"));
         let journal = lab.path(&format!("out.{format}.xenith-journal"));
         let mut child = Command::new(env!("CARGO_BIN_EXE_xenith-import"))
-            .args(["convert", text(&disk), text(&target), "--max-rate", "2"])
+            .args(["convert", text(&disk), text(&target), "--max-rate", "1"])
             .spawn()
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
