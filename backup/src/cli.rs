@@ -154,6 +154,21 @@ pub enum Command {
         #[arg(long)]
         lift: bool,
     },
+    /// Serve a disk as a network block device, until interrupted.
+    ServeNbd {
+        repo: String,
+        /// NAME for the newest, or NAME@ID.
+        what: String,
+        /// Address to listen on; port 0 takes a free one.
+        #[arg(long, default_value = "127.0.0.1:10809")]
+        listen: String,
+        /// Listen on a Unix socket instead.
+        #[arg(long)]
+        socket: Option<PathBuf>,
+        /// Allow writes, kept in this file (and FILE.map); the backup stays as it is.
+        #[arg(long, value_name = "FILE")]
+        overlay: Option<PathBuf>,
+    },
     /// Keys: who can open the repository.
     Key {
         #[command(subcommand)]

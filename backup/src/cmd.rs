@@ -7,6 +7,7 @@ mod key;
 mod list;
 mod open;
 mod restore;
+mod serve;
 mod verify;
 
 use std::process::ExitCode;
@@ -49,6 +50,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Hold { repo, what, lift } => {
             let hold = if lift { inspect::Hold::Lift } else { inspect::Hold::Place };
             inspect::hold(&open::repository(&repo, key)?, &what, hold)
+        }
+        Command::ServeNbd { repo, what, listen, socket, overlay } => {
+            let request = serve::Request { what, listen, socket, overlay };
+            serve::run(&open::repository(&repo, key)?, &request)
         }
         Command::Key { action } => key::run(action, key),
     }

@@ -21,6 +21,7 @@ pub mod ingest;
 pub mod keys;
 pub mod manifest;
 pub mod map;
+pub mod nbd;
 pub mod packer;
 pub mod prune;
 pub mod reader;

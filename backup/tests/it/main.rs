@@ -1,9 +1,12 @@
 //! Integration tests of the backup engine and tool.
+// Helpers outside `#[test]` functions are test code too.
+#![allow(clippy::unwrap_used)]
 
 mod cli;
 mod collect;
 mod crash;
 mod damage;
 mod gc_model;
+mod nbd;
 mod roundtrip;
 mod support;
