@@ -1,0 +1,25 @@
+//! The orchestrator: owns what is intended, listens to what is observed, and closes the gap in logged steps.
+//!
+//! A call comes in through [`http`] and [`rpc`], is decided in [`app`], done by [`sagas`] over the [`fleet`], and
+//! is seen in [`views`]. [`orchestrator`] puts it all together.
+
+pub mod app;
+pub mod audit;
+pub mod authn;
+pub mod authority;
+pub mod background;
+pub mod config;
+pub mod db;
+pub mod enrol;
+mod errors;
+pub mod events;
+pub mod fleet;
+pub mod http;
+pub mod model;
+pub mod orchestrator;
+pub mod placement;
+mod records;
+pub mod rpc;
+pub mod sagas;
+pub mod secret;
+pub mod views;

@@ -2,16 +2,40 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
+use serde_json::Value;
 use xenith_common_ids::{PoolId, TokenId, UserId};
 use xenith_orchestrator_types::{ApiError, Binding, Permission, Reason, Scope};
 
 /// One call: who, from where, and what goes with every mutation.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Call {
     pub caller: Caller,
     pub idempotency_key: Option<String>,
     pub dry_run: bool,
+    plan: OnceLock<Value>,
+}
+
+impl Call {
+    #[must_use]
+    pub const fn new(caller: Caller, idempotency_key: Option<String>, dry_run: bool) -> Self {
+        Self { caller, idempotency_key, dry_run, plan: OnceLock::new() }
+    }
+
+    /// Ends a dry run: all checks were made, this is what would be done. The caller gets `{"plan": …}`; the
+    /// error only carries that through the method's result type.
+    #[must_use]
+    pub fn planned(&self, plan: Value) -> ApiError {
+        let _only_one = self.plan.set(plan);
+        ApiError::new(Reason::Internal, "a dry run ends with its plan")
+    }
+
+    /// What [`Self::planned`] was given.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Value> {
+        self.plan.get()
+    }
 }
 
 /// Somebody who may or may not have signed in.

@@ -1,0 +1,79 @@
+//! What the API's methods decide: find the objects, check who may, check what can be, begin.
+//!
+//! Anything of more than one step is a saga; the method answers with its task at once. Objects that a caller
+//! may not see do not exist for them: the same error, the same words.
+
+mod access;
+mod auth;
+mod begin;
+mod find;
+mod host;
+mod log;
+mod network;
+mod pool;
+mod system;
+mod task;
+mod token;
+mod user;
+mod vdi;
+mod vm;
+mod vm_spec;
+
+use std::sync::{Arc, Mutex};
+
+use xenith_orchestrator_api::{
+    Registrar, audit, auth as auth_api, event, host as host_api, network as network_api, pool as pool_api,
+    role, system as system_api, task as task_api, token as token_api, user as user_api, vdi as vdi_api,
+    vm as vm_api,
+};
+use xenith_orchestrator_saga::SagaEngine;
+
+use crate::audit::Audit;
+use crate::authn::Authn;
+use crate::authority::Certificates;
+use crate::db::Db;
+use crate::events::Events;
+use crate::fleet::Fleet;
+use crate::views::Views;
+
+pub use begin::Promises;
+pub(crate) use log::sees_event;
+pub(crate) use task::task_of;
+pub(crate) use vm::{api_row as vm_row, filter as vm_filter};
+
+/// The pool of who names none.
+pub const DEFAULT_POOL: &str = "default";
+
+/// Everything that the methods work with.
+pub struct App {
+    pub db: Db,
+    pub fleet: Arc<Fleet>,
+    pub views: Arc<Views>,
+    pub engine: SagaEngine,
+    pub certificates: Arc<Certificates>,
+    pub authn: Arc<Authn>,
+    pub audit: Arc<Audit>,
+    pub events: Events,
+    /// `host:port` for join tokens, as hosts reach us.
+    pub join_address: String,
+    pub promises: Mutex<Promises>,
+}
+
+impl App {
+    /// Hands every method to `registrar`.
+    pub fn register(self: &Arc<Self>, registrar: &mut impl Registrar) {
+        auth_api::register(self, registrar);
+        user_api::register(self, registrar);
+        token_api::register(self, registrar);
+        role::register(self, registrar);
+        host_api::register(self, registrar);
+        pool_api::register(self, registrar);
+        vm_api::register(self, registrar);
+        network_api::register(self, registrar);
+        vdi_api::register(self, registrar);
+        task_api::register(self, registrar);
+        event::register(self, registrar);
+        audit::register(self, registrar);
+        system_api::register(self, registrar);
+    }
+}

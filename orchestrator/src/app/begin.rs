@@ -1,0 +1,106 @@
+//! Starting sagas, and what is promised to them before a host's own figures show it.
+
+use std::collections::VecDeque;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use xenith_common_ids::{HostId, SagaId, TaskId};
+use xenith_orchestrator_api::Call;
+use xenith_orchestrator_saga::{Meta, Saga, SagaError};
+use xenith_orchestrator_store::Transaction;
+use xenith_orchestrator_types::task::TaskStarted;
+use xenith_orchestrator_types::{ApiError, Reason};
+
+use super::App;
+use crate::errors::saga_error;
+use crate::model::VmRecord;
+
+/// How long a host takes to report memory that a start has taken: two of the agent's samples.
+const PROMISE: Duration = Duration::from_secs(25);
+
+/// Memory that starts under way will take, by host.
+#[derive(Debug, Default)]
+pub struct Promises(VecDeque<(Instant, HostId, u64)>);
+
+impl Promises {
+    fn drop_old(&mut self) {
+        while self.0.front().is_some_and(|(made, ..)| made.elapsed() > PROMISE) {
+            self.0.pop_front();
+        }
+    }
+
+    pub fn make(&mut self, host: HostId, mib: u64) {
+        self.drop_old();
+        self.0.push_back((Instant::now(), host, mib));
+    }
+
+    /// In MiB.
+    pub fn of(&mut self, host: HostId) -> u64 {
+        self.drop_old();
+        self.0.iter().filter(|(_, of, _)| *of == host).map(|(_, _, mib)| mib).sum()
+    }
+}
+
+/// What a task is called and about.
+pub(super) struct About<'a> {
+    pub method: &'static str,
+    pub title: String,
+    pub subjects: Vec<String>,
+    pub object: Option<&'a str>,
+}
+
+impl App {
+    /// Logs a saga together with `transaction` and lets it run.
+    pub(super) async fn begin<S: Saga>(
+        &self,
+        call: &Call,
+        (id, params): (SagaId, &S::Params),
+        about: About<'_>,
+        transaction: Transaction,
+    ) -> Result<TaskStarted, ApiError> {
+        let labels = [("method".to_owned(), about.method.to_owned())];
+        let user = call.caller.user.map(|user| ("user".to_owned(), user.to_string()));
+        let meta = Meta {
+            title: about.title,
+            who: call.caller.name.clone(),
+            subjects: about.subjects,
+            labels: labels.into_iter().chain(user).collect(),
+        };
+        match self.engine.start_with::<S>(id, params, meta, transaction).await {
+            Ok(_) => {
+                let task = TaskId::from_bytes(*id.as_bytes());
+                Ok(TaskStarted { task, object: about.object.map(ToOwned::to_owned) })
+            }
+            Err(SagaError::Store(error)) if error.is_conflict() => Err(ApiError::new(
+                Reason::Conflict,
+                "a name or address that this needs was taken, or the object was changed, at the same moment; \
+                 look again and try again",
+            )),
+            Err(error) => Err(saga_error(&error)),
+        }
+    }
+
+    pub(super) fn promise(&self, host: HostId, mib: u64) {
+        self.promises.lock().unwrap_or_else(PoisonError::into_inner).make(host, mib);
+    }
+
+    pub(super) fn promised(&self, host: HostId) -> u64 {
+        self.promises.lock().unwrap_or_else(PoisonError::into_inner).of(host)
+    }
+}
+
+/// Refuses a VM that another operation works on.
+pub(super) fn free(record: &VmRecord) -> Result<(), ApiError> {
+    match record.held_by {
+        None => Ok(()),
+        Some(saga) => {
+            let name = &record.spec.name;
+            Err(ApiError::new(
+                Reason::WrongState,
+                format_args!(
+                    "{name} is being worked on by task {saga}; wait for it, or look at it with `xenith task get {saga}`"
+                ),
+            ))
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! From a name or id to the object, for callers who may see it.
+
+use std::str::FromStr;
+
+use xenith_common_ids::{HostId, NetworkId, UserId, VdiId, VmId};
+use xenith_orchestrator_api::{Call, Sight};
+use xenith_orchestrator_store::Record;
+use xenith_orchestrator_types::network::Network;
+use xenith_orchestrator_types::pool::Pool;
+use xenith_orchestrator_types::vdi::Vdi;
+use xenith_orchestrator_types::{ApiError, Permission, Reason};
+
+use super::{App, DEFAULT_POOL};
+use crate::errors::store_error;
+use crate::model::{HostRecord, UserRecord, VmRecord};
+
+/// One of several, or the error that lists them.
+fn only<T>(noun: &str, reference: &str, mut found: Vec<(T, String)>) -> Result<T, ApiError> {
+    match (found.pop(), found.is_empty()) {
+        (None, _) => Err(ApiError::not_found(noun, reference)),
+        (Some((one, _)), true) => Ok(one),
+        (Some((_, last)), false) => {
+            let mut error = ApiError::new(
+                Reason::Ambiguous,
+                format_args!("there are several {noun}s named {reference:?}; name one by its id"),
+            );
+            error.data.candidates = found.into_iter().map(|(_, shown)| shown).chain([last]).collect();
+            Err(error)
+        }
+    }
+}
+
+/// By id where the reference is one, else by name.
+fn matches<Id: FromStr + PartialEq>(reference: &str, id: &Id, name: &str) -> bool {
+    reference.parse::<Id>().is_ok_and(|wanted| wanted == *id) || name == reference
+}
+
+impl App {
+    /// A managed VM that the caller may see and has `permission` for.
+    pub(super) async fn find_vm(
+        &self,
+        call: &Call,
+        reference: &str,
+        permission: Permission,
+    ) -> Result<Record<VmId, VmRecord>, ApiError> {
+        let mut candidates = Vec::new();
+        if let Ok(id) = reference.parse::<VmId>() {
+            candidates.push(id);
+        } else {
+            let name = reference.to_owned();
+            let page = self.db.vm_names.page_under(&name, None, 1000).await.map_err(|e| store_error(&e))?;
+            candidates.extend(page.records.into_iter().map(|record| record.value));
+        }
+        let (sees, may) = (call.caller.sight(Permission::View), call.caller.sight(permission));
+        let mut found = Vec::new();
+        for id in candidates {
+            let record = self.db.vms.get(&id).await.map_err(|e| store_error(&e))?;
+            if let Some(record) = record.filter(|record| covers(&sees, &record.value)) {
+                let pool = self.views.pool(record.value.pool).map(|pool| pool.name).unwrap_or_default();
+                found.push((record, format!("{id} (pool {pool})")));
+            }
+        }
+        let record = only("VM", reference, found)?;
+        if covers(&may, &record.value) { Ok(record) } else { Err(call.caller.forbidden(permission)) }
+    }
+
+    pub(super) async fn find_host(
+        &self,
+        call: &Call,
+        reference: &str,
+    ) -> Result<Record<HostId, HostRecord>, ApiError> {
+        let id = match reference.parse::<HostId>() {
+            Ok(id) => Some(id),
+            Err(_) => {
+                let named = self.db.host_names.get(&reference.to_owned()).await;
+                named.map_err(|e| store_error(&e))?.map(|record| record.value)
+            }
+        };
+        let missing = || ApiError::not_found("host", reference);
+        let record = self.db.hosts.get(&id.ok_or_else(missing)?).await.map_err(|e| store_error(&e))?;
+        let sees = call.caller.sight(Permission::View);
+        record.filter(|record| sees.covers(Some(record.value.pool), [])).ok_or_else(missing)
+    }
+
+    /// The named pool, or the default one.
+    pub(super) fn find_pool(&self, call: &Call, reference: Option<&str>) -> Result<Pool, ApiError> {
+        let reference = reference.unwrap_or(DEFAULT_POOL);
+        let sees = call.caller.sight(Permission::View);
+        let found = self.views.pools().into_iter().find(|pool| matches(reference, &pool.id, &pool.name));
+        // Who sees a tagged VM of a pool knows that the pool is there; its name is no secret to them.
+        let visible = |pool: &Pool| {
+            sees.covers(Some(pool.id), []) || matches!(&sees, Sight::Only { tags, .. } if !tags.is_empty())
+        };
+        found.filter(visible).ok_or_else(|| ApiError::not_found("pool", reference))
+    }
+
+    pub(super) async fn find_network(
+        &self,
+        call: &Call,
+        reference: &str,
+    ) -> Result<Record<NetworkId, Network>, ApiError> {
+        let sees = call.caller.sight(Permission::View);
+        let (networks, _) = self.db.networks.all().await.map_err(|e| store_error(&e))?;
+        let found = networks
+            .into_iter()
+            .filter(|record| matches(reference, &record.key, &record.value.name))
+            .filter(|record| {
+                sees.covers(Some(record.value.pool), [])
+                    || matches!(&sees, Sight::Only { tags, .. } if !tags.is_empty())
+            })
+            .map(|record| {
+                let shown = record.key.to_string();
+                (record, shown)
+            });
+        only("network", reference, found.collect())
+    }
+
+    pub(super) async fn find_vdi(
+        &self,
+        call: &Call,
+        reference: &str,
+    ) -> Result<Record<VdiId, Vdi>, ApiError> {
+        let sees = call.caller.sight(Permission::View);
+        let visible = |vdi: &Vdi| {
+            let pool = self.views.host(vdi.host).map(|host| host.pool);
+            let vm = vdi.attached_to.and_then(|vm| self.views.vm(vm));
+            sees.covers(pool, vm.iter().flat_map(|vm| &vm.tags))
+        };
+        let found: Vec<_> = match reference.parse::<VdiId>() {
+            Ok(id) => self.db.vdis.get(&id).await.map_err(|e| store_error(&e))?.into_iter().collect(),
+            Err(_) => {
+                let (vdis, _) = self.db.vdis.all().await.map_err(|e| store_error(&e))?;
+                vdis.into_iter().filter(|record| record.value.name == reference).collect()
+            }
+        };
+        let found = found.into_iter().filter(|record| visible(&record.value)).map(|record| {
+            let shown = record.key.to_string();
+            (record, shown)
+        });
+        only("VDI", reference, found.collect())
+    }
+
+    pub(super) async fn find_user(&self, reference: &str) -> Result<Record<UserId, UserRecord>, ApiError> {
+        let missing = || ApiError::not_found("user", reference);
+        let id = match reference.parse::<UserId>() {
+            Ok(id) => id,
+            Err(_) => {
+                let named = self.db.user_names.get(&reference.to_owned()).await;
+                named.map_err(|e| store_error(&e))?.ok_or_else(missing)?.value
+            }
+        };
+        self.db.users.get(&id).await.map_err(|e| store_error(&e))?.ok_or_else(missing)
+    }
+}
+
+fn covers(sight: &Sight, vm: &VmRecord) -> bool {
+    sight.covers(Some(vm.pool), &vm.tags)
+}

@@ -1,0 +1,152 @@
+//! Physical machines.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use xenith_common_ids::HostId;
+use xenith_hypervisor_agent_api::JoinToken;
+use xenith_orchestrator_api::Call;
+use xenith_orchestrator_api::host::HostApi;
+use xenith_orchestrator_store::{Expect, Transaction};
+use xenith_orchestrator_types::event::Severity;
+use xenith_orchestrator_types::host::{
+    AddHost, Host, HostMaintenance, HostRef, HostStatus, JoinTokenIssued, RemoveHost,
+};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
+
+use super::App;
+use crate::authn::{new_secret, secret_hash};
+use crate::errors::store_error;
+use crate::events::Happened;
+use crate::fleet::Link;
+use crate::model::{HostRecord, JoinRecord};
+
+const LONGEST_MINUTES: u32 = 7 * 24 * 60;
+
+impl App {
+    fn api_host(&self, id: HostId, record: &HostRecord) -> Host {
+        let state = self.fleet.state(id);
+        let link = state.as_ref().map_or(Link::Connecting, |state| state.link());
+        let (status, problem) = match link {
+            Link::Connected => (HostStatus::Connected, None),
+            Link::Connecting if record.local_sr.is_none() => (HostStatus::Enrolling, None),
+            Link::Connecting => (HostStatus::Unknown, Some("is being connected".to_owned())),
+            Link::Lost { why } => (HostStatus::Unknown, Some(why)),
+        };
+        Host {
+            id,
+            name: record.name.clone(),
+            pool: record.pool,
+            address: record.address.clone(),
+            status,
+            problem,
+            maintenance: record.maintenance,
+            agent_version: state.as_ref().and_then(|state| state.agent_version()),
+            local_sr: record.local_sr,
+            facts: state.as_ref().and_then(|state| state.facts()).map(|facts| (*facts).clone()),
+            vms: state.as_ref().map_or(0, |state| u32::try_from(state.vm_count()).unwrap_or(u32::MAX)),
+            last_heard: state.as_ref().and_then(|state| state.last_heard()),
+            certificate_expires: record.certificate_expires,
+        }
+    }
+}
+
+#[async_trait]
+impl HostApi for App {
+    async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Host>, ApiError> {
+        let sees = call.caller.sight(Permission::View);
+        let wanted = request.filter.trim().to_lowercase();
+        let mut hosts: Vec<Host> = self
+            .views
+            .hosts()
+            .into_iter()
+            .filter(|(_, record)| sees.covers(Some(record.pool), []))
+            .filter(|(_, record)| record.name.to_lowercase().contains(&wanted))
+            .map(|(id, record)| self.api_host(id, &record))
+            .collect();
+        hosts.sort_by(|a, b| a.name.cmp(&b.name));
+        let total = hosts.len() as u64;
+        if let Some(after) = &request.cursor {
+            hosts.retain(|host| host.name > *after);
+        }
+        let more = hosts.len() > request.effective_limit();
+        hosts.truncate(request.effective_limit());
+        let next = hosts.last().filter(|_| more).map(|host| host.name.clone());
+        Ok(Page { items: hosts, total, next })
+    }
+
+    async fn get(&self, call: &Call, request: HostRef) -> Result<Host, ApiError> {
+        let found = self.find_host(call, &request.host).await?;
+        Ok(self.api_host(found.key, &found.value))
+    }
+
+    async fn add(&self, call: &Call, request: AddHost) -> Result<JoinTokenIssued, ApiError> {
+        let pool = self.find_pool(call, request.pool.as_deref())?;
+        let minutes = if request.minutes == 0 { 60 } else { request.minutes };
+        if minutes > LONGEST_MINUTES {
+            return Err(ApiError::invalid("minutes", format_args!("give 1 to {LONGEST_MINUTES} (a week)")));
+        }
+        let secret = new_secret()?;
+        let expires = OffsetDateTime::now_utc() + Duration::from_secs(u64::from(minutes) * 60);
+        let join = JoinRecord { name: request.name, pool: pool.id, expires };
+        self.db.joins.insert(&secret_hash(&secret), &join).await.map_err(|e| store_error(&e))?;
+        let token = JoinToken {
+            address: self.join_address.clone(),
+            fingerprint: self.certificates.authority().fingerprint().to_string(),
+            secret,
+        };
+        Ok(JoinTokenIssued { token: token.to_string(), expires })
+    }
+
+    async fn set_maintenance(&self, call: &Call, request: HostMaintenance) -> Result<Host, ApiError> {
+        let found = self.find_host(call, &request.host).await?;
+        let changed = HostRecord { maintenance: request.maintenance, ..found.value.clone() };
+        self.db.hosts.update(&found, &changed).await.map_err(|e| store_error(&e))?;
+        Ok(self.api_host(found.key, &changed))
+    }
+
+    async fn remove(&self, call: &Call, request: RemoveHost) -> Result<Empty, ApiError> {
+        let found = self.find_host(call, &request.host).await?;
+        let vms = self.views.vms_of(found.key);
+        if let Some((_, held)) = vms.iter().find(|(_, record)| record.held_by.is_some()) {
+            return super::begin::free(held).map(|()| Empty {});
+        }
+        if !vms.is_empty() && !request.force {
+            let message = format_args!(
+                "{} VMs are defined on {}; delete them first, or force: they are forgotten here and run on there",
+                vms.len(),
+                found.value.name
+            );
+            return Err(ApiError::new(Reason::WrongState, message));
+        }
+        for (vm, record) in &vms {
+            let mut forget = self.db.vms.delete_in(Transaction::new(), vm);
+            let change = (Some(&**record), None);
+            forget = crate::records::follow(&self.db, forget, *vm, change, &Default::default())
+                .await
+                .map_err(|e| store_error(&e))?;
+            self.db.store.commit(forget).await.map_err(|e| store_error(&e))?;
+        }
+        let (vdis, _) = self.db.vdis.all().await.map_err(|e| store_error(&e))?;
+        for vdi in vdis.iter().filter(|vdi| vdi.value.host == found.key) {
+            self.db.vdis.delete(vdi).await.map_err(|e| store_error(&e))?;
+        }
+        let remove = self.db.hosts.require_in(Transaction::new(), &found.key, Expect::At(found.revision));
+        let remove = self.db.hosts.delete_in(remove, &found.key);
+        let remove = self.db.host_names.delete_in(remove, &found.value.name);
+        self.db.store.commit(remove).await.map_err(|e| store_error(&e))?;
+        self.certificates.revoke(found.key);
+        self.fleet.remove(found.key);
+        self.events
+            .note(Happened {
+                severity: Severity::Warning,
+                kind: "host.removed",
+                subject: format!("host/{}", found.key),
+                message: format!("{} was removed by {}", found.value.name, call.caller.name),
+                pool: Some(found.value.pool),
+            })
+            .await;
+        Ok(Empty {})
+    }
+}

@@ -1,0 +1,565 @@
+//! Virtual machines.
+
+use async_trait::async_trait;
+use serde_json::json;
+use time::OffsetDateTime;
+use xenith_common_ids::{HostId, IncarnationId, SagaId, VmId};
+use xenith_hypervisor_agent_types::{ObservedVm, VmSpec};
+use xenith_orchestrator_api::Call;
+use xenith_orchestrator_api::vm::VmApi;
+use xenith_orchestrator_inventory::PageRequest;
+use xenith_orchestrator_inventory::filter::Filter;
+use xenith_orchestrator_inventory::vm::VmRow as InventoryRow;
+use xenith_orchestrator_store::{Record, Transaction};
+use xenith_orchestrator_types::task::TaskStarted;
+use xenith_orchestrator_types::vm::{
+    CreateVm, DeleteVm, DiskAttachment, DiskDetachment, NicAttachment, NicDetachment, PlaceVm, Placement,
+    ShutdownVm, StartVm, UpdateVm, Vm, VmCount, VmRef, VmRow,
+};
+use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
+
+use super::App;
+use super::begin::{About, free};
+use super::vm_spec::{Disks, validated};
+use crate::errors::{query_error, store_error};
+use crate::model::VmRecord;
+use crate::placement::{HostView, Wish, place};
+use crate::records;
+use crate::sagas::NewVdi;
+use crate::sagas::vm_act::{Act, Params as ActParams, VmAct};
+use crate::sagas::vm_create::{Params as CreateParams, VmCreate};
+use crate::sagas::vm_delete::{Params as DeleteParams, VmDelete};
+use crate::sagas::vm_update::{Params as UpdateParams, VmUpdate};
+
+/// What a guest gets when the caller names no deadline.
+const SHUTDOWN_S: u32 = 120;
+
+pub(crate) fn filter(text: &str) -> Result<Filter, ApiError> {
+    xenith_orchestrator_inventory::filter::parse(
+        <xenith_orchestrator_inventory::vm::Vms as xenith_orchestrator_inventory::Noun>::SCHEMA,
+        text,
+    )
+    .map_err(|error| ApiError::invalid("filter", error))
+}
+
+/// A row of the inventory as the API shows it.
+pub(crate) fn api_row(row: InventoryRow) -> VmRow {
+    let power = row.power.as_str();
+    VmRow {
+        id: row.id,
+        name: row.name,
+        power: power.parse().expect("the inventory's words are among the API's"),
+        managed: row.managed.as_str() == "yes",
+        host: row.host.as_ref().map(|host| host.id),
+        host_name: row.host.map(|host| host.name),
+        pool: row.pool.map(|pool| pool.name),
+        tags: row.tags,
+        memory: row.memory,
+        vcpus: row.vcpus,
+        kind: row.kind.as_str().to_owned(),
+        addresses: row.addresses,
+        os: row.os,
+    }
+}
+
+/// A VM that the host runs or ran; `record` has the rest.
+fn api_vm(id: VmId, record: &VmRecord, observed: Option<ObservedVm>, power: &str) -> Vm {
+    Vm {
+        id,
+        name: record.spec.name.to_string(),
+        description: record.description.clone(),
+        tags: record.tags.clone(),
+        pool: record.pool,
+        host: Some(record.host),
+        power: power.parse().expect("the inventory's words are among the API's"),
+        managed: true,
+        spec: Some(record.spec.clone()),
+        definition: record.definition,
+        observed,
+        pending_restart: record.pending_restart.clone(),
+        created: Some(record.created),
+    }
+}
+
+/// One change of a definition on its way to a saga.
+struct Update {
+    record: Record<VmId, VmRecord>,
+    new: VmRecord,
+    new_vdis: Vec<NewVdi>,
+    method: &'static str,
+    title: String,
+}
+
+impl App {
+    fn host_views(&self) -> Vec<HostView> {
+        let view = |(host, record): (HostId, std::sync::Arc<crate::model::HostRecord>)| {
+            let state = self.fleet.state(host);
+            let facts = state.as_ref().and_then(|state| state.facts());
+            let heard = state.as_ref().is_some_and(|state| state.is_heard());
+            let running = state.iter().flat_map(|state| state.vms());
+            let running: Vec<_> = running.filter(|vm| vm.power.has_domain()).collect();
+            HostView {
+                host,
+                name: record.name.clone(),
+                pool: record.pool,
+                heard,
+                maintenance: record.maintenance,
+                memory_total: facts.as_ref().map_or(0, |facts| facts.memory_total.mib()),
+                memory_free: facts
+                    .as_ref()
+                    .map_or(0, |facts| facts.memory_free.mib().saturating_sub(self.promised(host))),
+                cpus: facts.as_ref().map_or(0, |facts| facts.topology.cpus),
+                vcpus_used: running.iter().map(|vm| vm.vcpus_online).sum(),
+                bridges: facts
+                    .iter()
+                    .flat_map(|facts| &facts.bridges)
+                    .map(|bridge| bridge.name.clone())
+                    .collect(),
+                vms: running.iter().map(|vm| vm.vm).collect(),
+            }
+        };
+        self.views.hosts().into_iter().map(view).collect()
+    }
+
+    /// The best host, or why there is none.
+    fn placed(&self, wish: &Wish) -> Result<(HostId, Placement), ApiError> {
+        let placement = place(wish, &self.host_views());
+        if let Some(host) = placement.host {
+            return Ok((host, placement));
+        }
+        let message = if placement.candidates.is_empty() {
+            "there is no host yet; add one with `xenith host add`"
+        } else {
+            "no host can take this VM"
+        };
+        let mut error = ApiError::new(Reason::NoPlacement, message);
+        let why = |candidate: &xenith_orchestrator_types::vm::Candidate| {
+            format!("{} {}", candidate.name, candidate.reasons.join("; "))
+        };
+        error.data.detail = placement.candidates.iter().map(why).collect();
+        Err(error)
+    }
+
+    async fn act(
+        &self,
+        call: &Call,
+        reference: &str,
+        act: Act,
+        method: &'static str,
+    ) -> Result<TaskStarted, ApiError> {
+        let found = self.find_vm(call, reference, Permission::Operate).await?;
+        let record = &found.value;
+        free(record)?;
+        let verb = match act {
+            Act::Start { .. } => "Start",
+            Act::Resume { .. } => "Resume",
+            Act::Shutdown { .. } => "Shut down",
+            Act::Reboot { .. } => "Reboot",
+            Act::PowerOff => "Power off",
+            Act::Pause => "Pause",
+            Act::Unpause => "Unpause",
+            Act::Suspend => "Suspend",
+        };
+        let title = format!("{verb} {}", record.spec.name);
+        if call.dry_run {
+            return Err(call.planned(json!({ "title": title, "host": record.host, "act": act })));
+        }
+        if matches!(act, Act::Start { .. } | Act::Resume { .. }) {
+            self.promise(record.host, record.spec.memory.target.mib());
+        }
+        let saga = SagaId::new();
+        let held = VmRecord { held_by: Some(saga), ..record.clone() };
+        let hold = self.db.vms.update_in(Transaction::new(), &found, &held);
+        let params = ActParams {
+            vm: found.key,
+            host: record.host,
+            definition: record.definition,
+            spec: record.spec.clone(),
+            act,
+        };
+        let subjects = vec![format!("vm/{}", found.key), format!("host/{}", record.host)];
+        let id = found.key.to_string();
+        self.begin::<VmAct>(call, (saga, &params), About { method, title, subjects, object: Some(&id) }, hold)
+            .await
+    }
+
+    async fn change(&self, call: &Call, update: Update) -> Result<TaskStarted, ApiError> {
+        let Update { record: found, mut new, new_vdis, method, title } = update;
+        new.spec = validated(new.spec)?;
+        if call.dry_run {
+            return Err(
+                call.planned(json!({ "title": title, "before": found.value.spec, "after": new.spec }))
+            );
+        }
+        let saga = SagaId::new();
+        new.definition = found.value.definition + 1;
+        new.held_by = Some(saga);
+        let made = new_vdis.iter().map(|new| new.vdi).collect();
+        let mut commit = self.db.vms.update_in(Transaction::new(), &found, &new);
+        let change = (Some(&found.value), Some(&new));
+        commit =
+            records::follow(&self.db, commit, found.key, change, &made).await.map_err(|e| store_error(&e))?;
+        for vdi in &new_vdis {
+            commit = self.insert_vdi(commit, vdi, new.host, Some(found.key));
+        }
+        let params = UpdateParams {
+            vm: found.key,
+            host: new.host,
+            old: found.value.spec.clone(),
+            new: new.spec.clone(),
+            definition: new.definition,
+            new_vdis,
+        };
+        let subjects = vec![format!("vm/{}", found.key), format!("host/{}", new.host)];
+        let id = found.key.to_string();
+        let about = About { method, title, subjects, object: Some(&id) };
+        self.begin::<VmUpdate>(call, (saga, &params), about, commit).await
+    }
+
+    async fn wish(
+        &self,
+        call: &Call,
+        spec: &VmSpec,
+        create: &CreateVm,
+        disks: &Disks,
+    ) -> Result<Wish, ApiError> {
+        let pool = self.find_pool(call, create.pool.as_deref())?;
+        let mut wish = Wish {
+            memory: if create.start { spec.memory.target.mib() } else { 0 },
+            vcpus: spec.vcpus.online.get(),
+            pool: Some(pool.id),
+            bridges: spec.nics.iter().map(|nic| nic.bridge.clone()).collect(),
+            only: disks.host,
+            ..Wish::default()
+        };
+        if let Some(reference) = &create.host {
+            let host = self.find_host(call, reference).await?;
+            if disks.host.is_some_and(|bound| bound != host.key) {
+                return Err(ApiError::invalid("host", "a VDI of this VM is on another host"));
+            }
+            wish.only = Some(host.key);
+            if create.pool.is_none() {
+                wish.pool = Some(host.value.pool);
+            }
+        }
+        for reference in &create.apart_from {
+            wish.apart_from.insert(self.find_vm(call, reference, Permission::View).await?.key);
+        }
+        Ok(wish)
+    }
+}
+
+#[async_trait]
+impl VmApi for App {
+    async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<VmRow>, ApiError> {
+        let page = PageRequest {
+            filter: filter(&request.filter)?,
+            scope: self.vm_scope(&call.caller),
+            sort: request.sort.clone(),
+            cursor: request.cursor.clone(),
+            limit: request.effective_limit(),
+        };
+        let page = self.views.vms.page(&page).map_err(|error| query_error(&error))?;
+        Ok(Page { items: page.rows.into_iter().map(api_row).collect(), total: page.total, next: page.next })
+    }
+
+    async fn count(&self, call: &Call, request: ListRequest) -> Result<VmCount, ApiError> {
+        let scope = self.vm_scope(&call.caller);
+        let total = self.views.vms.count(&filter(&request.filter)?, &scope);
+        let running = format!("({}) power:running", request.filter);
+        let running = if request.filter.trim().is_empty() { "power:running".to_owned() } else { running };
+        Ok(VmCount { total, running: self.views.vms.count(&filter(&running)?, &scope) })
+    }
+
+    async fn get(&self, call: &Call, request: VmRef) -> Result<Vm, ApiError> {
+        match self.find_vm(call, &request.vm, Permission::View).await {
+            Ok(found) => {
+                let everything = xenith_orchestrator_inventory::Scope::everything();
+                let row = self.views.vms.get(found.key, &everything);
+                let power = row.map_or("unknown", |row| row.power.as_str());
+                let observed = self.fleet.vm(found.key).map(|(_, observed)| (*observed).clone());
+                Ok(api_vm(found.key, &found.value, observed, power))
+            }
+            Err(error) if error.reason() == Reason::NotFound => {
+                self.unmanaged(call, &request.vm).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn place(&self, call: &Call, request: PlaceVm) -> Result<Placement, ApiError> {
+        let mut wish = Wish { memory: request.memory.mib(), vcpus: request.vcpus, ..Wish::default() };
+        if let Some(pool) = &request.pool {
+            wish.pool = Some(self.find_pool(call, Some(pool))?.id);
+        }
+        for network in &request.networks {
+            wish.bridges.insert(self.find_network(call, network).await?.value.bridge);
+        }
+        for vdi in &request.vdis {
+            wish.only = Some(self.find_vdi(call, &vdi.to_string()).await?.value.host);
+        }
+        for vm in &request.apart_from {
+            wish.apart_from.insert(self.find_vm(call, vm, Permission::View).await?.key);
+        }
+        let mut placement = place(&wish, &self.host_views());
+        let sees = call.caller.sight(Permission::View);
+        let visible =
+            |host: HostId| self.views.host(host).is_some_and(|host| sees.covers(Some(host.pool), []));
+        placement.candidates.retain(|candidate| visible(candidate.host));
+        placement.host = placement.host.filter(|host| visible(*host));
+        Ok(placement)
+    }
+
+    async fn create(&self, call: &Call, request: CreateVm) -> Result<TaskStarted, ApiError> {
+        let name = request.name.to_string();
+        let pool = self.find_pool(call, request.pool.as_deref())?;
+        if !call.caller.sight(Permission::Provision).covers(Some(pool.id), &request.tags) {
+            return Err(call.caller.forbidden(Permission::Provision));
+        }
+        let disks = self.disks(call, &name, &request.disks, &[]).await?;
+        let spec = validated(VmSpec {
+            name: request.name.clone(),
+            platform: request.platform.clone(),
+            vcpus: request.vcpus,
+            memory: request.memory,
+            disks: disks.specs.clone(),
+            nics: self.nics(call, &request.nics).await?,
+            graphics: request.graphics,
+            on_crash: request.on_crash,
+            on_reboot: request.on_reboot,
+            autostart: request.autostart,
+        })?;
+        let wish = self.wish(call, &spec, &request, &disks).await?;
+        let (host, placement) = self.placed(&wish)?;
+        let pool = self.views.host(host).map_or(pool.id, |record| record.pool);
+        if self.db.vm_names.get(&(name.clone(), pool)).await.map_err(|e| store_error(&e))?.is_some() {
+            let message = format_args!("there is a VM {name:?} in this pool already");
+            return Err(ApiError::new(Reason::Conflict, message));
+        }
+        if call.dry_run {
+            return Err(call.planned(
+                json!({ "title": format!("Create {name}"), "spec": spec, "placement": placement }),
+            ));
+        }
+        let sr = self.views.host(host).and_then(|record| record.local_sr);
+        let sr = sr.ok_or_else(|| {
+            ApiError::new(Reason::HostUnreachable, "the host's storage is not known yet; try again")
+        })?;
+        let (vm, saga) = (VmId::new(), SagaId::new());
+        let record = VmRecord {
+            spec,
+            definition: 1,
+            description: request.description,
+            tags: request.tags,
+            pool,
+            host,
+            created: OffsetDateTime::now_utc(),
+            apart_from: wish.apart_from.iter().copied().collect(),
+            pending_restart: vec![],
+            held_by: Some(saga),
+        };
+        let new_vdis = disks.new_vdis(sr);
+        let made = new_vdis.iter().map(|new| new.vdi).collect();
+        let mut commit = self.db.vms.insert_in(Transaction::new(), &vm, &record);
+        commit = records::follow(&self.db, commit, vm, (None, Some(&record)), &made)
+            .await
+            .map_err(|e| store_error(&e))?;
+        for vdi in &new_vdis {
+            commit = self.insert_vdi(commit, vdi, host, Some(vm));
+        }
+        if request.start {
+            self.promise(host, record.spec.memory.target.mib());
+        }
+        let start = request.start.then(IncarnationId::new);
+        let params = CreateParams { vm, record, new_vdis, start };
+        let subjects = vec![format!("vm/{vm}"), format!("host/{host}")];
+        let id = vm.to_string();
+        let about =
+            About { method: "vm.create", title: format!("Create {name}"), subjects, object: Some(&id) };
+        self.begin::<VmCreate>(call, (saga, &params), about, commit).await
+    }
+
+    async fn update(&self, call: &Call, request: UpdateVm) -> Result<TaskStarted, ApiError> {
+        let found = self.find_vm(call, &request.vm, Permission::Operate).await?;
+        free(&found.value)?;
+        let mut new = found.value.clone();
+        let spec = &mut new.spec;
+        macro_rules! take {
+            ($($field:ident),*) => { $(if let Some(value) = request.$field { spec.$field = value; })* };
+        }
+        take!(name, vcpus, memory, platform, graphics, on_crash, on_reboot);
+        if request.no_autostart {
+            spec.autostart = None;
+        } else if request.autostart.is_some() {
+            spec.autostart = request.autostart;
+        }
+        if let Some(description) = request.description {
+            new.description = description;
+        }
+        if let Some(tags) = request.tags {
+            // A tag may be what the caller's role hangs on: nobody tags a VM into or out of their own reach.
+            let sight = call.caller.sight(Permission::Operate);
+            if !sight.covers(Some(new.pool), &tags) {
+                return Err(call.caller.forbidden(Permission::Operate));
+            }
+            new.tags = tags;
+        }
+        let title = format!("Change {}", found.value.spec.name);
+        self.change(call, Update { record: found, new, new_vdis: vec![], method: "vm.update", title }).await
+    }
+
+    async fn delete(&self, call: &Call, request: DeleteVm) -> Result<TaskStarted, ApiError> {
+        let found = self.find_vm(call, &request.vm, Permission::Provision).await?;
+        let record = &found.value;
+        free(record)?;
+        let name = &record.spec.name;
+        if let Some((_, observed)) = self.fleet.vm(found.key)
+            && observed.power.has_domain()
+        {
+            let message = format_args!("{name} is {}; shut it down or power it off first", observed.power);
+            return Err(ApiError::new(Reason::WrongState, message));
+        }
+        let mut vdis = Vec::new();
+        for disk in record.spec.disks.iter().filter(|_| !request.keep_disks) {
+            if let Some(vdi) = self.db.vdis.get(&disk.vdi).await.map_err(|e| store_error(&e))? {
+                vdis.push((vdi.key, vdi.value.sr));
+            }
+        }
+        let title = format!("Delete {name}");
+        if call.dry_run {
+            return Err(call.planned(json!({ "title": title, "host": record.host, "vdis": vdis })));
+        }
+        let saga = SagaId::new();
+        let held = VmRecord { held_by: Some(saga), ..record.clone() };
+        let hold = self.db.vms.update_in(Transaction::new(), &found, &held);
+        let params = DeleteParams { vm: found.key, host: record.host, vdis };
+        let subjects = vec![format!("vm/{}", found.key), format!("host/{}", record.host)];
+        let about = About { method: "vm.delete", title, subjects, object: None };
+        self.begin::<VmDelete>(call, (saga, &params), about, hold).await
+    }
+
+    async fn start(&self, call: &Call, request: StartVm) -> Result<TaskStarted, ApiError> {
+        self.act(call, &request.vm, Act::Start { incarnation: IncarnationId::new() }, "vm.start").await
+    }
+
+    async fn shutdown(&self, call: &Call, request: ShutdownVm) -> Result<TaskStarted, ApiError> {
+        let deadline_s = if request.deadline_s == 0 { SHUTDOWN_S } else { request.deadline_s };
+        self.act(call, &request.vm, Act::Shutdown { deadline_s, force: request.force }, "vm.shutdown").await
+    }
+
+    async fn reboot(&self, call: &Call, request: ShutdownVm) -> Result<TaskStarted, ApiError> {
+        let deadline_s = if request.deadline_s == 0 { SHUTDOWN_S } else { request.deadline_s };
+        self.act(call, &request.vm, Act::Reboot { deadline_s, force: request.force }, "vm.reboot").await
+    }
+
+    async fn power_off(&self, call: &Call, request: VmRef) -> Result<TaskStarted, ApiError> {
+        self.act(call, &request.vm, Act::PowerOff, "vm.power_off").await
+    }
+
+    async fn pause(&self, call: &Call, request: VmRef) -> Result<TaskStarted, ApiError> {
+        self.act(call, &request.vm, Act::Pause, "vm.pause").await
+    }
+
+    async fn unpause(&self, call: &Call, request: VmRef) -> Result<TaskStarted, ApiError> {
+        self.act(call, &request.vm, Act::Unpause, "vm.unpause").await
+    }
+
+    async fn suspend(&self, call: &Call, request: VmRef) -> Result<TaskStarted, ApiError> {
+        self.act(call, &request.vm, Act::Suspend, "vm.suspend").await
+    }
+
+    async fn resume(&self, call: &Call, request: VmRef) -> Result<TaskStarted, ApiError> {
+        self.act(call, &request.vm, Act::Resume { incarnation: IncarnationId::new() }, "vm.resume").await
+    }
+
+    async fn attach_disk(&self, call: &Call, request: DiskAttachment) -> Result<TaskStarted, ApiError> {
+        let found = self.find_vm(call, &request.vm, Permission::Provision).await?;
+        free(&found.value)?;
+        let mut new = found.value.clone();
+        let name = new.spec.name.to_string();
+        let disks = self.disks(call, &name, std::slice::from_ref(&request.disk), &new.spec.disks).await?;
+        if disks.host.is_some_and(|host| host != new.host) {
+            return Err(ApiError::invalid("disk.vdi", "is on another host than the VM"));
+        }
+        let sr = self.views.host(new.host).and_then(|record| record.local_sr);
+        let sr = sr.ok_or_else(|| {
+            ApiError::new(Reason::HostUnreachable, "the host's storage is not known yet; try again")
+        })?;
+        new.spec.disks.extend(disks.specs.iter().cloned());
+        let title = format!("Attach a disk to {name}");
+        let new_vdis = disks.new_vdis(sr);
+        self.change(call, Update { record: found, new, new_vdis, method: "vm.attach_disk", title }).await
+    }
+
+    async fn detach_disk(&self, call: &Call, request: DiskDetachment) -> Result<TaskStarted, ApiError> {
+        let found = self.find_vm(call, &request.vm, Permission::Operate).await?;
+        free(&found.value)?;
+        let mut new = found.value.clone();
+        let before = new.spec.disks.len();
+        new.spec.disks.retain(|disk| disk.device != request.device);
+        if new.spec.disks.len() == before {
+            return Err(ApiError::not_found("disk", &request.device.to_string()));
+        }
+        let title = format!("Detach {} from {}", request.device, new.spec.name);
+        self.change(call, Update { record: found, new, new_vdis: vec![], method: "vm.detach_disk", title })
+            .await
+    }
+
+    async fn attach_nic(&self, call: &Call, request: NicAttachment) -> Result<TaskStarted, ApiError> {
+        let found = self.find_vm(call, &request.vm, Permission::Operate).await?;
+        free(&found.value)?;
+        let mut new = found.value.clone();
+        new.spec.nics.extend(self.nics(call, std::slice::from_ref(&request.nic)).await?);
+        let title = format!("Add a NIC to {}", new.spec.name);
+        self.change(call, Update { record: found, new, new_vdis: vec![], method: "vm.attach_nic", title })
+            .await
+    }
+
+    async fn detach_nic(&self, call: &Call, request: NicDetachment) -> Result<TaskStarted, ApiError> {
+        let found = self.find_vm(call, &request.vm, Permission::Operate).await?;
+        free(&found.value)?;
+        let mut new = found.value.clone();
+        let before = new.spec.nics.len();
+        new.spec.nics.retain(|nic| nic.mac != request.mac);
+        if new.spec.nics.len() == before {
+            return Err(ApiError::not_found("NIC", &request.mac.to_string()));
+        }
+        let title = format!("Remove {} from {}", request.mac, new.spec.name);
+        self.change(call, Update { record: found, new, new_vdis: vec![], method: "vm.detach_nic", title })
+            .await
+    }
+}
+
+impl App {
+    /// A domain that Xenith did not make: by its id, or by its name among those.
+    fn unmanaged(&self, call: &Call, reference: &str) -> Option<Vm> {
+        let id = match reference.parse::<VmId>() {
+            Ok(id) => id,
+            Err(_) => {
+                let scope = self.vm_scope(&call.caller);
+                let all = filter("managed:no").ok()?;
+                let mut page = PageRequest::first(all, scope, 1000);
+                page.sort = "name".to_owned();
+                let rows = self.views.vms.page(&page).ok()?.rows;
+                rows.into_iter().find(|row| row.name == reference)?.id
+            }
+        };
+        let row = self.views.vms.get(id, &self.vm_scope(&call.caller))?;
+        let (host, observed) = self.fleet.vm(id)?;
+        Some(Vm {
+            id,
+            name: row.name,
+            description: String::new(),
+            tags: Default::default(),
+            pool: row.pool?.id,
+            host: Some(host),
+            power: observed.power,
+            managed: false,
+            spec: None,
+            definition: 0,
+            observed: Some((*observed).clone()),
+            pending_restart: vec![],
+            created: None,
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! From a request to a whole definition: devices chosen, networks and disks found, MACs made.
+
+use std::collections::BTreeSet;
+
+use aws_lc_rs::rand;
+use xenith_common_ids::{HostId, SrId, VdiId};
+use xenith_common_units::MacAddr;
+use xenith_hypervisor_agent_types::{DiskDevice, DiskSpec, NicSpec, SpecErrors, ValidVmSpec, VmSpec};
+use xenith_orchestrator_api::Call;
+use xenith_orchestrator_types::vm::{NewDisk, NewNic};
+use xenith_orchestrator_types::{ApiError, Reason};
+
+use super::App;
+use crate::errors::store_error;
+use crate::sagas::NewVdi;
+
+/// Disks that a request names, before the host is known.
+#[derive(Debug, Default)]
+pub(super) struct Disks {
+    pub specs: Vec<DiskSpec>,
+    /// VDIs to make: size and name; the SR follows from the host.
+    pub new: Vec<(VdiId, xenith_hypervisor_agent_types::VdiSize, String)>,
+    /// Where VDIs that are there bind the VM to.
+    pub host: Option<HostId>,
+}
+
+impl Disks {
+    pub fn new_vdis(&self, sr: SrId) -> Vec<NewVdi> {
+        let make = |(vdi, size, name): &(VdiId, _, String)| NewVdi {
+            vdi: *vdi,
+            sr,
+            size: *size,
+            name: name.clone(),
+        };
+        self.new.iter().map(make).collect()
+    }
+}
+
+pub(super) fn validated(spec: VmSpec) -> Result<VmSpec, ApiError> {
+    ValidVmSpec::try_from(spec).map(ValidVmSpec::into_inner).map_err(|SpecErrors(errors)| {
+        let lines: Vec<String> =
+            errors.iter().map(|error| format!("{}: {}", error.field, error.problem)).collect();
+        let mut told = ApiError::new(Reason::Invalid, lines.join("; "));
+        told.data.field = errors.first().map(|error| error.field.clone());
+        told.data.detail = lines;
+        told
+    })
+}
+
+impl App {
+    /// `taken` are the devices that the VM has already.
+    pub(super) async fn disks(
+        &self,
+        call: &Call,
+        vm_name: &str,
+        wanted: &[NewDisk],
+        taken: &[DiskSpec],
+    ) -> Result<Disks, ApiError> {
+        let mut disks = Disks::default();
+        let mut used: BTreeSet<DiskDevice> = taken.iter().map(|disk| disk.device).collect();
+        used.extend(wanted.iter().filter_map(|disk| disk.device));
+        for (index, disk) in wanted.iter().enumerate() {
+            let device = match disk.device {
+                Some(device) => device,
+                None => (0..DiskDevice::COUNT)
+                    .filter_map(DiskDevice::nth)
+                    .find(|device| !used.contains(device))
+                    .ok_or_else(|| {
+                        ApiError::invalid(format!("disks[{index}]"), "all disk devices are in use")
+                    })?,
+            };
+            used.insert(device);
+            let vdi = match (&disk.vdi, disk.size) {
+                (None, Some(size)) => {
+                    let vdi = VdiId::new();
+                    disks.new.push((vdi, size, format!("{vm_name}-{device}")));
+                    vdi
+                }
+                (Some(reference), None) => {
+                    let found = self.find_vdi(call, reference).await?;
+                    if let Some(vm) = found.value.attached_to {
+                        return Err(ApiError::new(
+                            Reason::Conflict,
+                            format_args!("VDI {reference:?} is attached to VM {vm}; detach it there first"),
+                        ));
+                    }
+                    if disks.host.is_some_and(|host| host != found.value.host) {
+                        return Err(ApiError::invalid(
+                            format!("disks[{index}].vdi"),
+                            "is on another host than the VDIs before it; a VM needs all on one",
+                        ));
+                    }
+                    disks.host = Some(found.value.host);
+                    found.key
+                }
+                _ => {
+                    return Err(ApiError::invalid(
+                        format!("disks[{index}]"),
+                        "give either size, for a new VDI, or vdi, for one that is there",
+                    ));
+                }
+            };
+            disks.specs.push(DiskSpec { device, vdi, access: disk.access });
+        }
+        Ok(disks)
+    }
+
+    pub(super) async fn nics(&self, call: &Call, wanted: &[NewNic]) -> Result<Vec<NicSpec>, ApiError> {
+        let mut nics = Vec::with_capacity(wanted.len());
+        for (index, nic) in wanted.iter().enumerate() {
+            let network = self.find_network(call, &nic.network).await?;
+            let mac = match nic.mac {
+                Some(mac) => {
+                    let taken = self.db.macs.get(&mac.to_string()).await.map_err(|e| store_error(&e))?;
+                    if let Some(vm) = taken {
+                        let vm = vm.value;
+                        let mut error = ApiError::invalid(
+                            format!("nics[{index}].mac"),
+                            format_args!("{mac} belongs to VM {vm}"),
+                        );
+                        error.data.reason = Reason::Conflict;
+                        return Err(error);
+                    }
+                    mac
+                }
+                None => self.free_mac().await?,
+            };
+            nics.push(NicSpec { mac, network: network.key, bridge: network.value.bridge });
+        }
+        Ok(nics)
+    }
+
+    async fn free_mac(&self) -> Result<MacAddr, ApiError> {
+        // 16 million addresses: the second try is rare, the eighth a sign of something else.
+        for _ in 0..8 {
+            let mut random = [0; 3];
+            rand::fill(&mut random).map_err(|_| ApiError::internal("the system has no randomness"))?;
+            let mac = MacAddr::from_xen_block(random);
+            if self.db.macs.get(&mac.to_string()).await.map_err(|e| store_error(&e))?.is_none() {
+                return Ok(mac);
+            }
+        }
+        Err(ApiError::internal("no free MAC address was found"))
+    }
+}

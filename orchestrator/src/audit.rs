@@ -1,0 +1,225 @@
+//! The audit log: every mutation, before it has an effect and again when it is done.
+//!
+//! What always holds: records are numbered without gaps and each holds the BLAKE3 of the one before, so that a
+//! changed, removed or inserted record breaks the chain from there on. A call whose first record cannot be
+//! written is refused: nothing is done that is not in the log.
+
+use std::net::IpAddr;
+
+use blake3::Hash;
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio::sync::Mutex;
+use xenith_common_ids::AuditId;
+use xenith_orchestrator_api::Caller;
+use xenith_orchestrator_store::StoreError;
+use xenith_orchestrator_types::ApiError;
+use xenith_orchestrator_types::audit::{AuditPhase, AuditRecord, AuditVerified};
+
+use crate::db::Db;
+use crate::errors::store_error;
+
+/// Parameters that are never written down.
+const SECRETS: [&str; 5] = ["password", "old", "new", "secret", "token"];
+const PAGE: usize = 500;
+
+struct Head {
+    next: u64,
+    hash: String,
+}
+
+pub struct Audit {
+    db: Db,
+    /// Held while a record is written: the chain has one end.
+    head: Mutex<Head>,
+}
+
+fn genesis() -> String {
+    blake3::hash(b"xenith audit log").to_hex().to_string()
+}
+
+/// The hash covers every field but itself.
+fn hash(record: &AuditRecord) -> String {
+    let bare = AuditRecord { hash: String::new(), ..record.clone() };
+    let bytes = serde_json::to_vec(&bare).expect("a record is plain data that JSON can hold");
+    blake3::hash(&bytes).to_hex().to_string()
+}
+
+/// Secrets out, and nothing longer than a screen.
+fn without_secrets(params: &Value) -> Value {
+    match params {
+        Value::Object(fields) => Value::Object(
+            fields
+                .iter()
+                .map(|(name, value)| {
+                    let hidden = SECRETS.contains(&name.as_str());
+                    (name.clone(), if hidden { Value::from("(not logged)") } else { without_secrets(value) })
+                })
+                .collect(),
+        ),
+        Value::Array(items) => Value::Array(items.iter().take(100).map(without_secrets).collect()),
+        Value::String(text) if text.len() > 2000 => Value::from(format!("({} bytes)", text.len())),
+        other => other.clone(),
+    }
+}
+
+impl Audit {
+    pub async fn open(db: Db) -> Result<Self, StoreError> {
+        let newest = db.audit.page_descending(None, 1).await?;
+        let head = newest.records.first().map_or_else(
+            || Head { next: 0, hash: genesis() },
+            |record| Head { next: record.key + 1, hash: record.value.hash.clone() },
+        );
+        Ok(Self { db, head: Mutex::new(head) })
+    }
+
+    async fn append(&self, record: AuditRecord) -> Result<u64, ApiError> {
+        let mut head = self.head.lock().await;
+        let mut record = AuditRecord { sequence: head.next, previous: head.hash.clone(), ..record };
+        record.hash = hash(&record);
+        let sequence = record.sequence;
+        self.db.audit.insert(&sequence, &record).await.map_err(|error| store_error(&error))?;
+        *head = Head { next: sequence + 1, hash: record.hash };
+        Ok(sequence)
+    }
+
+    fn record(caller: &Caller, method: &str, params: Value, phase: AuditPhase) -> AuditRecord {
+        AuditRecord {
+            id: AuditId::new(),
+            sequence: 0,
+            at: OffsetDateTime::now_utc(),
+            phase,
+            of: None,
+            user: caller.user,
+            user_name: caller.name.clone(),
+            from: caller.from.map(|ip: IpAddr| ip.to_string()).unwrap_or_default(),
+            method: method.to_owned(),
+            params,
+            outcome: None,
+            previous: String::new(),
+            hash: String::new(),
+        }
+    }
+
+    /// Before the effect. Returns the number to complete later.
+    pub async fn ask(&self, caller: &Caller, method: &str, params: &Value) -> Result<u64, ApiError> {
+        self.append(Self::record(caller, method, without_secrets(params), AuditPhase::Asked)).await
+    }
+
+    /// After the effect. That it cannot be written is logged: the effect is there, and so is the first record.
+    pub async fn complete(&self, caller: &Caller, method: &str, of: u64, result: &Result<Value, ApiError>) {
+        let (phase, outcome) = match result {
+            Ok(answer) => (
+                AuditPhase::Done,
+                answer.get("task").and_then(Value::as_str).map(|task| format!("task {task}")),
+            ),
+            Err(error) => (AuditPhase::Failed, Some(error.message.clone())),
+        };
+        let record =
+            AuditRecord { of: Some(of), outcome, ..Self::record(caller, method, Value::Null, phase) };
+        if let Err(error) = self.append(record).await {
+            tracing::error!(%error, method, of, "the end of a call could not be written to the audit log");
+        }
+    }
+
+    /// A call that was refused before anything happened.
+    pub async fn refused(&self, caller: &Caller, method: &str, params: &Value, error: &ApiError) {
+        let record = AuditRecord {
+            outcome: Some(error.message.clone()),
+            ..Self::record(caller, method, without_secrets(params), AuditPhase::Refused)
+        };
+        if let Err(error) = self.append(record).await {
+            tracing::warn!(%error, method, "a refusal could not be written to the audit log");
+        }
+    }
+
+    /// Reads the whole chain, page by page.
+    pub async fn verify(&self) -> Result<AuditVerified, ApiError> {
+        let mut verified = AuditVerified { records: 0, broken_at: None, problem: None, head: genesis() };
+        let mut after = None;
+        loop {
+            let page = self.db.audit.page(after, PAGE).await.map_err(|error| store_error(&error))?;
+            for record in &page.records {
+                if let Some(problem) = fits(&verified, record.key, &record.value) {
+                    verified.broken_at = Some(verified.records);
+                    verified.problem = Some(problem);
+                    return Ok(verified);
+                }
+                verified.records += 1;
+                verified.head.clone_from(&record.value.hash);
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(verified),
+            }
+        }
+    }
+}
+
+/// What is wrong with the next record, if anything.
+fn fits(so_far: &AuditVerified, key: u64, record: &AuditRecord) -> Option<String> {
+    if key != so_far.records || record.sequence != key {
+        return Some(format!("record {} is missing", so_far.records));
+    }
+    if record.previous != so_far.head {
+        return Some("it does not follow the record before it: one of the two was changed".to_owned());
+    }
+    let right = Hash::from_hex(&record.hash).is_ok() && hash(record) == record.hash;
+    (!right).then(|| "its contents were changed".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+    use xenith_orchestrator_store::{MemoryStore, Transaction};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whatever_is_changed_breaks_the_chain_there() {
+        type Damage = fn(&mut AuditRecord);
+        let table: [(&str, Option<Damage>, Option<u64>); 4] = [
+            ("nothing", None, None),
+            ("the user", Some(|record| record.user_name = "mallory".into()), Some(2)),
+            ("the link", Some(|record| record.previous = genesis()), Some(2)),
+            (
+                "rehashed",
+                Some(|record| {
+                    record.method = "vm.start".into();
+                    record.hash = hash(record);
+                }),
+                Some(3),
+            ),
+        ];
+        for (case, damage, broken_at) in table {
+            let db = Db::over(Arc::new(MemoryStore::new(&crate::db::schema())));
+            let audit = Audit::open(db.clone()).await.unwrap();
+            let caller = Caller { name: "admin".into(), ..Caller::anonymous(None) };
+            for _ in 0..3 {
+                let of =
+                    audit.ask(&caller, "vm.delete", &json!({"vm": "web", "password": "x"})).await.unwrap();
+                audit.complete(&caller, "vm.delete", of, &Ok(json!({}))).await;
+            }
+            if let Some(damage) = damage {
+                db.audit.modify(&2, damage).await.unwrap();
+            }
+            let verified = audit.verify().await.unwrap();
+            assert_eq!(verified.broken_at, broken_at, "{case}: {verified:?}");
+            let kept = serde_json::to_string(&db.audit.get(&0).await.unwrap().unwrap().value).unwrap();
+            assert!(!kept.contains("\"x\""), "a secret was logged: {kept}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_record_is_noticed() {
+        let db = Db::over(Arc::new(MemoryStore::new(&crate::db::schema())));
+        let audit = Audit::open(db.clone()).await.unwrap();
+        for _ in 0..3 {
+            audit.ask(&Caller::anonymous(None), "auth.login", &json!({})).await.unwrap();
+        }
+        db.store.commit(db.audit.delete_in(Transaction::new(), &1)).await.unwrap();
+        assert_eq!(audit.verify().await.unwrap().broken_at, Some(1));
+    }
+}

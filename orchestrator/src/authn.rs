@@ -1,0 +1,286 @@
+//! Who is calling: passwords, sessions, API tokens.
+//!
+//! What always holds: secrets are 256 random bits and stored as BLAKE3 hashes; passwords as Argon2id. A wrong
+//! password costs as much time as a right one and an unknown name as much as a known one. After a few failures
+//! from one address, or for one name, attempts are refused for a while ([`throttle`]).
+
+pub mod password;
+pub mod throttle;
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::rand;
+use time::OffsetDateTime;
+use xenith_common_ids::{TokenId, UserId};
+use xenith_orchestrator_api::Caller;
+use xenith_orchestrator_store::{StoreError, Transaction};
+use xenith_orchestrator_types::user::User;
+use xenith_orchestrator_types::{ApiError, Binding, Reason, Role, Scope};
+
+use crate::db::Db;
+use crate::errors::store_error;
+use crate::model::{SessionRecord, UserRecord};
+use throttle::Throttle;
+
+/// A working day: who walks away in the evening signs in again in the morning.
+pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
+/// Marks what kind of secret it is, for people and for secret scanners.
+const SESSION_PREFIX: &str = "xs1-";
+const TOKEN_PREFIX: &str = "xt1-";
+
+/// 256 random bits in hexadecimal.
+pub fn new_secret() -> Result<String, ApiError> {
+    let mut bytes = [0; 32];
+    rand::fill(&mut bytes).map_err(|_| ApiError::internal("the system has no randomness"))?;
+    Ok(bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _infallible = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+/// What of a secret is stored.
+#[must_use]
+pub fn secret_hash(secret: &str) -> String {
+    blake3::hash(secret.as_bytes()).to_hex().to_string()
+}
+
+pub struct Authn {
+    db: Db,
+    throttle: Throttle,
+    /// Checked against when a name is unknown, so that the answer takes as long.
+    decoy: String,
+}
+
+impl Authn {
+    pub async fn new(db: Db) -> Result<Arc<Self>, ApiError> {
+        let decoy = password::hash(new_secret()?).await?;
+        Ok(Arc::new(Self { db, throttle: Throttle::default(), decoy }))
+    }
+
+    /// Makes the first admin when there is no user at all. Returns the password, to be shown once.
+    pub async fn first_admin(&self) -> Result<Option<String>, ApiError> {
+        let users = self.db.users.page(None, 1).await.map_err(|error| store_error(&error))?;
+        if !users.records.is_empty() {
+            return Ok(None);
+        }
+        let secret = new_secret()?[..20].to_owned();
+        let binding = Binding { role: Role::Admin, scope: Scope::All };
+        self.create_user("admin", &secret, vec![binding]).await?;
+        Ok(Some(secret))
+    }
+
+    pub async fn create_user(
+        &self,
+        name: &str,
+        password: &str,
+        bindings: Vec<Binding>,
+    ) -> Result<User, ApiError> {
+        let fine = (1..=64).contains(&name.len())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c))
+            && name.parse::<UserId>().is_err();
+        if !fine {
+            return Err(ApiError::invalid(
+                "name",
+                "use 1 to 64 letters, digits, dots, hyphens, @ or underscores",
+            ));
+        }
+        password::check(password)?;
+        let user = User {
+            id: UserId::new(),
+            name: name.to_owned(),
+            bindings,
+            disabled: false,
+            created: OffsetDateTime::now_utc(),
+            last_login: None,
+        };
+        let record =
+            UserRecord { user: user.clone(), password_hash: password::hash(password.to_owned()).await? };
+        let commit = self.db.users.insert_in(Transaction::new(), &user.id, &record);
+        let commit = self.db.user_names.insert_in(commit, &name.to_owned(), &user.id);
+        match self.db.store.commit(commit).await {
+            Ok(_) => Ok(user),
+            Err(error) if error.is_conflict() => {
+                Err(ApiError::new(Reason::Conflict, format_args!("there is a user {name:?} already")))
+            }
+            Err(error) => Err(store_error(&error)),
+        }
+    }
+
+    async fn user_by_name(&self, name: &str) -> Result<Option<UserRecord>, StoreError> {
+        match self.db.user_names.get(&name.to_owned()).await? {
+            Some(id) => Ok(self.db.users.get(&id.value).await?.map(|record| record.value)),
+            None => Ok(None),
+        }
+    }
+
+    /// Checks a name and password and opens a session. Returns its secret.
+    pub async fn login(
+        &self,
+        name: &str,
+        password: &str,
+        from: Option<IpAddr>,
+    ) -> Result<(String, OffsetDateTime, User), ApiError> {
+        self.throttle.check(name, from)?;
+        let known = self.user_by_name(name).await.map_err(|error| store_error(&error))?;
+        let hash = known.as_ref().map_or(&self.decoy, |record| &record.password_hash);
+        let right = password::verify(password.to_owned(), hash.clone()).await?;
+        let Some(record) = known.filter(|record| right && !record.user.disabled) else {
+            self.throttle.failed(name, from);
+            return Err(ApiError::new(Reason::Unauthenticated, "the name or the password is wrong"));
+        };
+        self.throttle.succeeded(name, from);
+        let id = record.user.id;
+        let secret = format!("{SESSION_PREFIX}{}", new_secret()?);
+        let expires = OffsetDateTime::now_utc() + SESSION_LIFE;
+        let session = SessionRecord { user: id, expires };
+        self.db
+            .sessions
+            .insert(&secret_hash(&secret), &session)
+            .await
+            .map_err(|error| store_error(&error))?;
+        let now = OffsetDateTime::now_utc();
+        // Only for people to see: a full disk must not keep an administrator out.
+        if let Err(error) = self.db.users.modify(&id, |record| record.user.last_login = Some(now)).await {
+            tracing::warn!(%error, "the time of a login could not be noted");
+        }
+        Ok((secret, expires, User { last_login: Some(now), ..record.user }))
+    }
+
+    /// Who has this session or token.
+    pub async fn caller(&self, secret: &str, from: Option<IpAddr>) -> Result<Caller, ApiError> {
+        let over = || {
+            ApiError::new(
+                Reason::Unauthenticated,
+                "the session or token is not valid any more; sign in again",
+            )
+        };
+        let now = OffsetDateTime::now_utc();
+        if let Some(token) = secret.strip_prefix(TOKEN_PREFIX) {
+            let (id, _) = token.split_once('.').ok_or_else(over)?;
+            let id: TokenId = id.parse().map_err(|_| over())?;
+            let record =
+                self.db.tokens.get(&id).await.map_err(|error| store_error(&error))?.ok_or_else(over)?.value;
+            let expected = blake3::Hash::from_hex(&record.secret_hash).map_err(|_| over())?;
+            // blake3's comparison takes the same time wherever the difference is.
+            if blake3::hash(secret.as_bytes()) != expected || record.token.expires < now {
+                return Err(over());
+            }
+            let user = self.enabled_user(record.token.user).await?.ok_or_else(over)?;
+            let bindings = narrowed(&user.bindings, &record.token.bindings);
+            return Ok(Caller { token: Some(id), bindings, ..caller_of(&user, from) });
+        }
+        let hash = secret_hash(secret);
+        let session =
+            self.db.sessions.get(&hash).await.map_err(|error| store_error(&error))?.ok_or_else(over)?.value;
+        if session.expires < now {
+            return Err(over());
+        }
+        let user = self.enabled_user(session.user).await?.ok_or_else(over)?;
+        let session = Some(*blake3::hash(secret.as_bytes()).as_bytes());
+        Ok(Caller { session, bindings: user.bindings.clone(), ..caller_of(&user, from) })
+    }
+
+    async fn enabled_user(&self, id: UserId) -> Result<Option<User>, ApiError> {
+        let record = self.db.users.get(&id).await.map_err(|error| store_error(&error))?;
+        Ok(record.map(|record| record.value.user).filter(|user| !user.disabled))
+    }
+
+    /// Ends the sessions of a user, but for the one that asks.
+    pub async fn end_sessions(&self, user: UserId, but: Option<[u8; 32]>) -> Result<(), ApiError> {
+        let keep = but.map(|hash| blake3::Hash::from_bytes(hash).to_hex().to_string());
+        // Sessions are few and this is rare; an index by user would cost more than it saves.
+        let (sessions, _) = self.db.sessions.all().await.map_err(|error| store_error(&error))?;
+        for session in sessions {
+            if session.value.user == user && Some(&session.key) != keep.as_ref() {
+                let delete = self.db.sessions.delete_in(Transaction::new(), &session.key);
+                self.db.store.commit(delete).await.map_err(|error| store_error(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops what has expired; run now and then.
+    pub async fn prune(&self) -> Result<usize, StoreError> {
+        let now = OffsetDateTime::now_utc();
+        let mut pruned = 0;
+        for session in self.db.sessions.all().await?.0 {
+            if session.value.expires < now {
+                self.db.store.commit(self.db.sessions.delete_in(Transaction::new(), &session.key)).await?;
+                pruned += 1;
+            }
+        }
+        for join in self.db.joins.all().await?.0 {
+            if join.value.expires < now {
+                self.db.store.commit(self.db.joins.delete_in(Transaction::new(), &join.key)).await?;
+                pruned += 1;
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// A new token's secret.
+    pub fn token_secret(id: TokenId) -> Result<String, ApiError> {
+        Ok(format!("{TOKEN_PREFIX}{id}.{}", new_secret()?))
+    }
+}
+
+fn caller_of(user: &User, from: Option<IpAddr>) -> Caller {
+    Caller { user: Some(user.id), name: user.name.clone(), ..Caller::anonymous(from) }
+}
+
+/// A token's rights: what it was given, as far as its user has that still.
+fn narrowed(user: &[Binding], token: &[Binding]) -> Vec<Binding> {
+    if token.is_empty() {
+        return user.to_vec();
+    }
+    let has = |wanted: &Binding| {
+        user.iter().any(|binding| {
+            binding.role >= wanted.role && (binding.scope == Scope::All || binding.scope == wanted.scope)
+        })
+    };
+    token.iter().filter(|wanted| has(wanted)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xenith_common_ids::PoolId;
+    use xenith_orchestrator_store::MemoryStore;
+
+    fn db() -> Db {
+        Db::over(Arc::new(MemoryStore::new(&crate::db::schema())))
+    }
+
+    #[tokio::test]
+    async fn a_session_lasts_until_it_is_ended() {
+        let authn = Authn::new(db()).await.unwrap();
+        let password = authn.first_admin().await.unwrap().unwrap();
+        assert_eq!(authn.first_admin().await.unwrap(), None, "shown once");
+        let wrong = authn.login("admin", "not the password", None).await.unwrap_err();
+        let unknown = authn.login("nobody", "not the password", None).await.unwrap_err();
+        assert_eq!(wrong.message, unknown.message);
+        let (secret, _, user) = authn.login("admin", &password, None).await.unwrap();
+        let caller = authn.caller(&secret, None).await.unwrap();
+        assert_eq!(caller.user, Some(user.id));
+        authn.end_sessions(user.id, caller.session).await.unwrap();
+        assert!(authn.caller(&secret, None).await.is_ok());
+        authn.end_sessions(user.id, None).await.unwrap();
+        assert_eq!(authn.caller(&secret, None).await.unwrap_err().reason(), Reason::Unauthenticated);
+        assert!(authn.caller("xt1-nonsense", None).await.is_err());
+    }
+
+    #[test]
+    fn a_token_never_has_more_than_its_user() {
+        let pool = Scope::Pool(PoolId::new());
+        let binding = |role, scope: &Scope| Binding { role, scope: scope.clone() };
+        let user = [binding(Role::Operator, &pool), binding(Role::Viewer, &Scope::All)];
+        assert_eq!(narrowed(&user, &[]), user);
+        assert_eq!(narrowed(&user, &[binding(Role::Admin, &Scope::All)]), []);
+        assert_eq!(narrowed(&user, &[binding(Role::Operator, &Scope::All)]), []);
+        let viewer = [binding(Role::Viewer, &pool)];
+        assert_eq!(narrowed(&user, &viewer), viewer);
+    }
+}

@@ -1,0 +1,53 @@
+//! Passwords: Argon2id with the library's parameters (19 MiB, two passes: OWASP's advice), on blocking threads,
+//! few at a time so that a storm of logins cannot take all memory.
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use tokio::sync::Semaphore;
+use xenith_orchestrator_types::ApiError;
+
+/// 19 MiB each.
+static PLACES: Semaphore = Semaphore::const_new(4);
+const SHORTEST: usize = 12;
+const LONGEST: usize = 1024;
+
+/// Length is what counts; rules about digits and signs make passwords worse.
+pub fn check(password: &str) -> Result<(), ApiError> {
+    match password.chars().count() {
+        SHORTEST..=LONGEST => Ok(()),
+        count if count < SHORTEST => Err(ApiError::invalid(
+            "password",
+            format_args!("is too short; use at least {SHORTEST} characters"),
+        )),
+        _ => Err(ApiError::invalid("password", format_args!("is longer than {LONGEST} characters"))),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let _place = PLACES.acquire().await.map_err(ApiError::internal)?;
+    tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)?
+}
+
+/// In PHC form, with a new salt.
+pub async fn hash(password: String) -> Result<String, ApiError> {
+    blocking(move || {
+        let hash = Argon2::default().hash_password(password.as_bytes()).map_err(ApiError::internal)?;
+        Ok(hash.to_string())
+    })
+    .await
+}
+
+pub async fn verify(password: String, hash: String) -> Result<bool, ApiError> {
+    // Nobody has a longer one, and hashing megabytes for strangers is not our business.
+    if password.chars().count() > LONGEST {
+        return Ok(false);
+    }
+    blocking(move || {
+        let hash = PasswordHash::new(&hash).map_err(ApiError::internal)?;
+        Ok(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+    })
+    .await
+}

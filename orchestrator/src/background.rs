@@ -1,0 +1,96 @@
+//! Work that nobody asks for: each task reads what is intended and what is observed, and acts idempotently.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{MissedTickBehavior, interval};
+use xenith_common_tasks::TaskSet;
+use xenith_hypervisor_agent_types::Power;
+use xenith_orchestrator_types::event::Severity;
+
+use crate::app::App;
+use crate::events::Happened;
+use crate::fleet::{FleetEvent, Link};
+
+/// How long ended sagas are kept for people to look at.
+const ENDED_KEPT: Duration = Duration::from_secs(30 * 86_400);
+
+/// Starts all of it.
+pub fn start(app: &Arc<App>, tasks: &TaskSet) {
+    let (token, reporter) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("event-reporter", async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = report(&reporter) => {}
+        }
+    });
+    let (token, reaper) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("expiry-reaper", async move {
+        let mut hourly = interval(Duration::from_secs(3600));
+        hourly.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                _ = hourly.tick() => reap(&reaper).await,
+            }
+        }
+    });
+}
+
+async fn reap(app: &App) {
+    if let Err(error) = app.authn.prune().await {
+        tracing::warn!(%error, "expired sessions could not be dropped");
+    }
+    if let Err(error) = app.engine.prune_ended(OffsetDateTime::now_utc() - ENDED_KEPT, 10_000).await {
+        tracing::warn!(%error, "old tasks could not be dropped");
+    }
+}
+
+/// Writes what the fleet tells into the event log: hosts lost and found, VMs that crashed.
+async fn report(app: &App) {
+    let mut events = app.fleet.events();
+    let mut crashed = std::collections::HashSet::new();
+    loop {
+        let event = match events.recv().await {
+            Ok(event) => event,
+            // What was missed is in the inventory; the log has a gap.
+            Err(RecvError::Lagged(missed)) => {
+                tracing::warn!(missed, "too much happened at once for the event log");
+                continue;
+            }
+            Err(RecvError::Closed) => return,
+        };
+        match event {
+            FleetEvent::Link { host } => {
+                let Some(record) = app.views.host(host) else { continue };
+                let link = app.fleet.state(host).map(|state| state.link());
+                let (severity, kind, message) = match link {
+                    Some(Link::Connected) => {
+                        (Severity::Info, "host.connected", format!("{} is heard", record.name))
+                    }
+                    Some(Link::Lost { why }) => {
+                        let message = format!("{} is not heard, its VMs are unknown: {why}", record.name);
+                        (Severity::Error, "host.lost", message)
+                    }
+                    _ => continue,
+                };
+                let subject = format!("host/{host}");
+                app.events.note(Happened { severity, kind, subject, message, pool: Some(record.pool) }).await;
+            }
+            FleetEvent::Vm { vm, .. } if vm.power == Power::Crashed && crashed.insert(vm.vm) => {
+                let pool = app.views.vm(vm.vm).map(|record| record.pool);
+                let message = format!("{} crashed", vm.name);
+                let subject = format!("vm/{}", vm.vm);
+                let (severity, kind) = (Severity::Error, "vm.crashed");
+                app.events.note(Happened { severity, kind, subject, message, pool }).await;
+            }
+            FleetEvent::Vm { vm, .. } if vm.power == Power::Crashed => {}
+            FleetEvent::Vm { vm, .. } => {
+                crashed.remove(&vm.vm);
+            }
+            _ => {}
+        }
+    }
+}

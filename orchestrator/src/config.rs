@@ -1,0 +1,82 @@
+//! The orchestrator's settings: a TOML file, every field with a default.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use serde::Deserialize;
+
+/// Where the settings are looked for when no other file is named.
+pub const DEFAULT_PATH: &str = "/etc/xenith/orchestrator.toml";
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub listen: SocketAddr,
+    /// Store and master key.
+    pub data: PathBuf,
+    /// Names and addresses under which people and hosts reach us; they go into the certificate.
+    pub names: Vec<String>,
+    pub addresses: Vec<IpAddr>,
+    /// `host:port` in join tokens, as hosts reach us. Empty: the first name or address, and the port of `listen`.
+    pub join_address: String,
+    /// A certificate chain and its key (PEM) for browsers and the CLI, instead of our own.
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8443)),
+            data: PathBuf::from("/var/lib/xenith-orchestrator"),
+            names: vec!["localhost".to_owned()],
+            addresses: vec![IpAddr::from([127, 0, 0, 1])],
+            join_address: String::new(),
+            certificate: None,
+            key: None,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{path}: {detail}")]
+    Syntax { path: PathBuf, detail: String },
+}
+
+impl Config {
+    /// Reads `path`; without one, [`DEFAULT_PATH`] where it exists, else the defaults.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let (path, must_exist) = path.map_or((Path::new(DEFAULT_PATH), false), |path| (path, true));
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => {
+                return Ok(Self::default());
+            }
+            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+        };
+        toml::from_str(&text)
+            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), detail: error.to_string() })
+    }
+
+    /// What goes into join tokens when nothing else is said.
+    #[must_use]
+    pub fn join_address(&self, port: u16) -> String {
+        if !self.join_address.is_empty() {
+            return self.join_address.clone();
+        }
+        let address = self.addresses.first().map(|address| match address {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        });
+        let host = self.names.iter().find(|name| *name != "localhost").cloned().or(address);
+        format!("{}:{port}", host.unwrap_or_else(|| "localhost".to_owned()))
+    }
+}

@@ -1,0 +1,139 @@
+//! What the orchestrator keeps: one collection per noun, and the indexes that keep names and addresses unique.
+//!
+//! What always holds: a record and its index entries are written in one transaction; an index entry is inserted
+//! only if absent, so two callers cannot take one name. Secrets are stored as hashes, or sealed
+//! ([`crate::secret`]).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use xenith_common_ids::{HostId, NetworkId, PoolId, TokenId, UserId, VdiId, VmId};
+use xenith_orchestrator_store::{Collection, Keyspace, RocksStore, Schema, StateStore, StoreError};
+use xenith_orchestrator_types::network::Network;
+use xenith_orchestrator_types::pool::Pool;
+use xenith_orchestrator_types::vdi::Vdi;
+
+use crate::model::{
+    AuthorityRecord, EventRecord, HostRecord, IdempotencyRecord, JoinRecord, SessionRecord, TokenRecord,
+    UserRecord, VmRecord,
+};
+use xenith_orchestrator_types::audit::AuditRecord;
+
+const VM: Keyspace = Keyspace::new("vm");
+const VM_NAME: Keyspace = Keyspace::new("vm.name");
+const MAC: Keyspace = Keyspace::new("mac");
+const HOST: Keyspace = Keyspace::new("host");
+const HOST_NAME: Keyspace = Keyspace::new("host.name");
+const JOIN: Keyspace = Keyspace::new("host.join");
+const POOL: Keyspace = Keyspace::new("pool");
+const NETWORK: Keyspace = Keyspace::new("network");
+const VDI: Keyspace = Keyspace::new("vdi");
+const USER: Keyspace = Keyspace::new("user");
+const USER_NAME: Keyspace = Keyspace::new("user.name");
+const TOKEN: Keyspace = Keyspace::new("token");
+const SESSION: Keyspace = Keyspace::new("session");
+const AUDIT: Keyspace = Keyspace::new("audit");
+const EVENT: Keyspace = Keyspace::new("event");
+const AUTHORITY: Keyspace = Keyspace::new("authority");
+const IDEMPOTENCY: Keyspace = Keyspace::new("idempotency");
+
+/// Raise it with every incompatible change of a record, and add the migration.
+const SCHEMA_VERSION: u32 = 1;
+
+/// Everything that is declared, the engine's own included.
+#[must_use]
+pub fn schema() -> Schema {
+    Schema::new(SCHEMA_VERSION)
+        .with(&[
+            VM,
+            VM_NAME,
+            MAC,
+            HOST,
+            HOST_NAME,
+            JOIN,
+            POOL,
+            NETWORK,
+            VDI,
+            USER,
+            USER_NAME,
+            TOKEN,
+            SESSION,
+            AUDIT,
+            EVENT,
+            AUTHORITY,
+            IDEMPOTENCY,
+        ])
+        .with(xenith_orchestrator_saga::KEYSPACES)
+}
+
+/// The collections. Cheap to clone.
+#[derive(Clone)]
+pub struct Db {
+    pub store: Arc<dyn StateStore>,
+    pub vms: Collection<VmId, VmRecord>,
+    /// By name and pool: a name is unique within its pool.
+    pub vm_names: Collection<(String, PoolId), VmId>,
+    /// Who has a MAC address.
+    pub macs: Collection<String, VmId>,
+    pub hosts: Collection<HostId, HostRecord>,
+    pub host_names: Collection<String, HostId>,
+    /// By the BLAKE3 of the token's secret, in hexadecimal.
+    pub joins: Collection<String, JoinRecord>,
+    pub pools: Collection<PoolId, Pool>,
+    pub networks: Collection<NetworkId, Network>,
+    pub vdis: Collection<VdiId, Vdi>,
+    pub users: Collection<UserId, UserRecord>,
+    pub user_names: Collection<String, UserId>,
+    pub tokens: Collection<TokenId, TokenRecord>,
+    /// By the BLAKE3 of the session's secret, in hexadecimal.
+    pub sessions: Collection<String, SessionRecord>,
+    /// By sequence number.
+    pub audit: Collection<u64, AuditRecord>,
+    /// By sequence number.
+    pub events: Collection<u64, EventRecord>,
+    pub authority: Collection<(), AuthorityRecord>,
+    /// By user and key.
+    pub idempotency: Collection<(UserId, String), IdempotencyRecord>,
+}
+
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Db")
+    }
+}
+
+impl Db {
+    /// Opens the store in `folder`, which is made when it is not there.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        Ok(Self::over(Arc::new(RocksStore::open(folder, schema())?)))
+    }
+
+    #[must_use]
+    pub fn over(store: Arc<dyn StateStore>) -> Self {
+        macro_rules! collection {
+            ($keyspace:ident) => {
+                Collection::new(Arc::clone(&store), $keyspace)
+            };
+        }
+        Self {
+            vms: collection!(VM),
+            vm_names: collection!(VM_NAME),
+            macs: collection!(MAC),
+            hosts: collection!(HOST),
+            host_names: collection!(HOST_NAME),
+            joins: collection!(JOIN),
+            pools: collection!(POOL),
+            networks: collection!(NETWORK),
+            vdis: collection!(VDI),
+            users: collection!(USER),
+            user_names: collection!(USER_NAME),
+            tokens: collection!(TOKEN),
+            sessions: collection!(SESSION),
+            audit: collection!(AUDIT),
+            events: collection!(EVENT),
+            authority: collection!(AUTHORITY),
+            idempotency: collection!(IDEMPOTENCY),
+            store,
+        }
+    }
+}

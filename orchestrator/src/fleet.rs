@@ -1,0 +1,156 @@
+//! The hosts as they are: one watcher task for each, and what it heard last.
+//!
+//! Nothing here is stored; it is rebuilt from the agents' lists after a start. A host that is silent becomes
+//! *unknown*, and so do its VMs: never *stopped*, because nobody knows that.
+
+mod state;
+mod watcher;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use tokio::sync::broadcast;
+use xenith_common_ids::{Epoch, HostId, VmId};
+use xenith_common_tasks::TaskSet;
+use xenith_hypervisor_agent_client::AgentClient;
+use xenith_hypervisor_agent_types::{HostFacts, ObservedVm};
+
+pub use state::{HostState, Link};
+pub use watcher::Renewal;
+
+use crate::db::Db;
+
+/// Something that a watcher heard.
+#[derive(Debug, Clone)]
+pub enum FleetEvent {
+    /// A VM is as it says, on this host.
+    Vm { host: HostId, vm: Arc<ObservedVm> },
+    /// The VM is not on this host any more.
+    VmGone { host: HostId, vm: VmId },
+    /// The list of this host is complete as of now.
+    Host { host: HostId },
+    /// The host is heard again, or no more.
+    Link { host: HostId },
+    /// Forgotten by an administrator.
+    Removed { host: HostId },
+}
+
+/// Kept for a subscriber that is busy; one that lags reads the whole fleet again.
+const EVENTS: usize = 16_384;
+
+struct Member {
+    client: AgentClient,
+    state: Arc<HostState>,
+    tasks: TaskSet,
+}
+
+/// Everything that watchers need.
+pub struct Fleet {
+    db: Db,
+    epoch: Epoch,
+    tls: Arc<ClientConfig>,
+    renewal: Arc<dyn Renewal>,
+    tasks: TaskSet,
+    members: RwLock<HashMap<HostId, Member>>,
+    /// Which host has a VM, by what was heard.
+    places: RwLock<HashMap<VmId, HostId>>,
+    events: broadcast::Sender<FleetEvent>,
+}
+
+impl Fleet {
+    #[must_use]
+    pub fn new(
+        db: Db,
+        epoch: Epoch,
+        tls: Arc<ClientConfig>,
+        renewal: Arc<dyn Renewal>,
+        tasks: &TaskSet,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            db,
+            epoch,
+            tls,
+            renewal,
+            tasks: tasks.child(),
+            members: RwLock::default(),
+            places: RwLock::default(),
+            events: broadcast::Sender::new(EVENTS),
+        })
+    }
+
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<FleetEvent> {
+        self.events.subscribe()
+    }
+
+    /// The client of a host, heard or not.
+    #[must_use]
+    pub fn client(&self, host: HostId) -> Option<AgentClient> {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.get(&host).map(|member| member.client.clone())
+    }
+
+    #[must_use]
+    pub fn state(&self, host: HostId) -> Option<Arc<HostState>> {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.get(&host).map(|member| Arc::clone(&member.state))
+    }
+
+    #[must_use]
+    pub fn states(&self) -> Vec<(HostId, Arc<HostState>)> {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.iter().map(|(host, member)| (*host, Arc::clone(&member.state))).collect()
+    }
+
+    /// What was heard last of a VM, and where. `None` while its host is not heard.
+    #[must_use]
+    pub fn vm(&self, vm: VmId) -> Option<(HostId, Arc<ObservedVm>)> {
+        let host = *self.places.read().unwrap_or_else(PoisonError::into_inner).get(&vm)?;
+        let state = self.state(host)?;
+        state.is_heard().then(|| state.vm(vm).map(|observed| (host, observed)))?
+    }
+
+    #[must_use]
+    pub fn facts(&self, host: HostId) -> Option<Arc<HostFacts>> {
+        self.state(host)?.facts()
+    }
+
+    /// Waits until a VM is as `wanted` says, at most `patience`. Whether it is.
+    pub async fn wait_for(
+        &self,
+        vm: VmId,
+        patience: Duration,
+        wanted: impl Fn(Option<&ObservedVm>) -> bool + Send,
+    ) -> bool {
+        let mut events = self.events();
+        let wait = async {
+            while !wanted(self.vm(vm).map(|(_, observed)| observed).as_deref()) {
+                // Lagging is as good as an event: look again.
+                let _event = events.recv().await;
+            }
+        };
+        tokio::time::timeout(patience, wait).await.is_ok()
+    }
+
+    /// Ends the watcher of a host and forgets what it said.
+    pub fn remove(&self, host: HostId) {
+        let member = self.members.write().unwrap_or_else(PoisonError::into_inner).remove(&host);
+        let Some(member) = member else { return };
+        member.tasks.cancel();
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        places.retain(|_, place| *place != host);
+        drop(places);
+        self.emit(FleetEvent::Removed { host });
+    }
+
+    fn emit(&self, event: FleetEvent) {
+        let _nobody_listens = self.events.send(event);
+    }
+}

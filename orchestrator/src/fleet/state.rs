@@ -1,0 +1,149 @@
+//! What one watcher heard last.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use time::OffsetDateTime;
+use xenith_common_ids::{SrId, VmId};
+use xenith_hypervisor_agent_api::Changes;
+use xenith_hypervisor_agent_types::{HostFacts, ObservedVm};
+
+/// Whether the host is heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Link {
+    /// Not reached since the orchestrator started.
+    Connecting,
+    Connected,
+    /// Was heard, or should have been, and is not.
+    Lost {
+        why: String,
+    },
+}
+
+#[derive(Debug)]
+struct Inner {
+    link: Link,
+    facts: Option<Arc<HostFacts>>,
+    vms: HashMap<VmId, Arc<ObservedVm>>,
+    agent_version: Option<String>,
+    local_sr: Option<SrId>,
+    last_heard: Option<OffsetDateTime>,
+}
+
+/// Read by many, written by the watcher only.
+#[derive(Debug)]
+pub struct HostState(Mutex<Inner>);
+
+/// What of a message is news.
+#[derive(Debug, Default)]
+pub struct News {
+    pub changed: Vec<Arc<ObservedVm>>,
+    pub gone: Vec<VmId>,
+}
+
+impl Default for HostState {
+    fn default() -> Self {
+        Self(Mutex::new(Inner {
+            link: Link::Connecting,
+            facts: None,
+            vms: HashMap::new(),
+            agent_version: None,
+            local_sr: None,
+            last_heard: None,
+        }))
+    }
+}
+
+impl HostState {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[must_use]
+    pub fn link(&self) -> Link {
+        self.lock().link.clone()
+    }
+
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.lock().link == Link::Connected
+    }
+
+    #[must_use]
+    pub fn vm(&self, vm: VmId) -> Option<Arc<ObservedVm>> {
+        self.lock().vms.get(&vm).cloned()
+    }
+
+    #[must_use]
+    pub fn vms(&self) -> Vec<Arc<ObservedVm>> {
+        self.lock().vms.values().cloned().collect()
+    }
+
+    #[must_use]
+    pub fn vm_count(&self) -> usize {
+        self.lock().vms.len()
+    }
+
+    #[must_use]
+    pub fn facts(&self) -> Option<Arc<HostFacts>> {
+        self.lock().facts.clone()
+    }
+
+    #[must_use]
+    pub fn agent_version(&self) -> Option<String> {
+        self.lock().agent_version.clone()
+    }
+
+    #[must_use]
+    pub fn local_sr(&self) -> Option<SrId> {
+        self.lock().local_sr
+    }
+
+    #[must_use]
+    pub fn last_heard(&self) -> Option<OffsetDateTime> {
+        self.lock().last_heard
+    }
+
+    /// Whether that is new.
+    pub(super) fn set_link(&self, link: Link) -> bool {
+        let mut inner = self.lock();
+        let news = inner.link != link;
+        inner.link = link;
+        news
+    }
+
+    pub(super) fn greet(&self, version: String, local_sr: SrId, facts: HostFacts) {
+        let mut inner = self.lock();
+        inner.agent_version = Some(version);
+        inner.local_sr = Some(local_sr);
+        inner.facts = Some(Arc::new(facts));
+        inner.last_heard = Some(OffsetDateTime::now_utc());
+    }
+
+    pub(super) fn apply(&self, changes: Changes) -> News {
+        let mut news = News::default();
+        let mut inner = self.lock();
+        inner.last_heard = Some(OffsetDateTime::now_utc());
+        if let Some(facts) = changes.host {
+            inner.facts = Some(Arc::new(facts));
+        }
+        if changes.full {
+            let listed: HashMap<VmId, ObservedVm> = changes.vms.into_iter().map(|vm| (vm.vm, vm)).collect();
+            news.gone = inner.vms.keys().filter(|vm| !listed.contains_key(vm)).copied().collect();
+            inner.vms = listed.into_iter().map(|(id, vm)| (id, Arc::new(vm))).collect();
+            news.changed = inner.vms.values().cloned().collect();
+            return news;
+        }
+        for vm in changes.vms {
+            let vm = Arc::new(vm);
+            inner.vms.insert(vm.vm, Arc::clone(&vm));
+            news.changed.push(vm);
+        }
+        for vm in changes.gone {
+            if inner.vms.remove(&vm).is_some() {
+                news.gone.push(vm);
+            }
+        }
+        news
+    }
+}

@@ -1,0 +1,124 @@
+//! The one port: browsers, the API, consoles to come, and hosts that join.
+//!
+//! TLS always. Which certificate is shown follows the name that is asked for: our own authority's for hosts
+//! (`*.xenith.internal`), the configured one for everybody else.
+
+mod metrics;
+mod serve;
+mod tls;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use axum::{Extension, Router};
+use jsonrpsee::server::{
+    BatchRequestConfig, PingConfig, ServerConfig, ServerHandle, StopHandle, TowerServiceBuilder, stop_channel,
+};
+use jsonrpsee::{Methods, RpcModule};
+use tower::Service;
+
+use crate::app::App;
+use crate::enrol::{CallerAddress, Enrol};
+use crate::rpc::{Credentials, Gate};
+
+pub use serve::serve;
+pub use tls::WebCertificates;
+
+/// A definition with every disk and NIC is a few KiB; nothing of the API comes near this.
+const MAX_REQUEST: u32 = 1 << 20;
+const MAX_RESPONSE: u32 = 32 << 20;
+const MAX_CONNECTIONS: u32 = 4096;
+const MAX_SUBSCRIPTIONS: u32 = 64;
+const MAX_BATCH: u32 = 100;
+
+/// Browsers get nothing from anywhere else, and nobody frames us.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+#[derive(Clone)]
+struct Rpc {
+    methods: Methods,
+    builder: TowerServiceBuilder<tower::layer::util::Identity, tower::layer::util::Identity>,
+    stop: StopHandle,
+}
+
+/// All routes. The handle ends open WebSockets when it is stopped.
+pub fn router(app: &Arc<App>, module: RpcModule<Gate>, enrol: Enrol) -> (Router, ServerHandle) {
+    let (stop, handle) = stop_channel();
+    let config = ServerConfig::builder()
+        .max_request_body_size(MAX_REQUEST)
+        .max_response_body_size(MAX_RESPONSE)
+        .max_connections(MAX_CONNECTIONS)
+        .max_subscriptions_per_connection(MAX_SUBSCRIPTIONS)
+        .set_batch_request_config(BatchRequestConfig::Limit(MAX_BATCH))
+        .enable_ws_ping(PingConfig::new())
+        .build();
+    let builder = jsonrpsee::server::Server::builder().set_config(config).to_service_builder();
+    let rpc = Rpc { methods: module.into(), builder, stop };
+    let enrolment = tonic::service::Routes::new(enrol.into_server()).into_axum_router();
+    let router = Router::new()
+        .route("/rpc", any(call).with_state(rpc))
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready).with_state(Arc::clone(app)))
+        .route("/metrics", get(metrics::show).with_state(Arc::clone(app)))
+        .route("/openrpc.json", get(|| async { axum::Json(xenith_orchestrator_api::openrpc()) }))
+        .merge(enrolment)
+        .fallback(nothing_here)
+        .layer(axum::middleware::map_response(harden));
+    (router, handle)
+}
+
+async fn harden(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
+    ] {
+        headers.insert(name, header::HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn nothing_here() -> impl IntoResponse {
+    (
+        StatusCode::NOT_FOUND,
+        "Nothing is here. The API is at /rpc (JSON-RPC 2.0), its document at /openrpc.json.\n",
+    )
+}
+
+/// Not ready: the store does not write.
+async fn ready(State(app): State<Arc<App>>) -> impl IntoResponse {
+    match app.read_only() {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("read-only: {reason}\n")),
+    }
+}
+
+async fn call(
+    State(rpc): State<Rpc>,
+    caller: Option<Extension<CallerAddress>>,
+    mut request: Request<Body>,
+) -> Response {
+    let bearer = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .map(|secret| secret.trim().to_owned());
+    let from = caller.map(|Extension(caller)| caller.0.ip());
+    request.extensions_mut().insert(Credentials { secret: bearer, from });
+    let mut service = rpc.builder.build(rpc.methods.clone(), rpc.stop.clone());
+    match service.call(request).await {
+        Ok(response) => response.map(Body::new).into_response(),
+        Err(error) => {
+            tracing::warn!(error, "a request could not be answered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

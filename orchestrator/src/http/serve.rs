@@ -1,0 +1,77 @@
+//! Accepting connections until told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::{Extension, Router};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use xenith_common_tasks::TaskSet;
+
+use crate::enrol::CallerAddress;
+
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Open connections of all kinds. Each costs some ten KiB.
+const CONNECTIONS: usize = 8192;
+
+/// Serves `router` until `tasks` end.
+pub fn serve(listener: TcpListener, tls: ServerConfig, router: Router, tasks: &TaskSet) {
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let (owned, token) = (tasks.clone(), tasks.token());
+    tasks.spawn("http-accept", async move {
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                () = token.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let (tcp, from) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    continue;
+                }
+            };
+            let service = router.clone().layer(Extension(CallerAddress(from)));
+            let (acceptor, closing) = (acceptor.clone(), owned.token());
+            owned.spawn("http-connection", async move {
+                let _place = place;
+                tokio::select! {
+                    () = closing.cancelled() => {}
+                    () = connection(acceptor, tcp, service) => {}
+                }
+            });
+        }
+    });
+}
+
+async fn connection(acceptor: TlsAcceptor, tcp: TcpStream, service: Router) {
+    if let Err(error) = tcp.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended before it began");
+        return;
+    }
+    let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)).await {
+        Ok(Ok(stream)) => stream,
+        // Port scanners and browsers that do not trust us yet: no news for the log.
+        Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => return tracing::debug!("a TLS handshake took too long"),
+    };
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HANDSHAKE);
+    builder
+        .http2()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .keep_alive_interval(Some(Duration::from_secs(20)));
+    let served =
+        builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service)).await;
+    if let Err(error) = served {
+        tracing::debug!(error, "a connection ended with an error");
+    }
+}

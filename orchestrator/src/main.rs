@@ -1,0 +1,42 @@
+//! `xenith-orchestrator`.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use xenith_orchestrator::config::Config;
+use xenith_orchestrator::orchestrator::Orchestrator;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    xenith_common_pki::install_provider();
+    let arguments = cli::parse();
+    xenith_common_telemetry::init();
+    match run(&arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xenith-orchestrator: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &cli::Arguments) -> anyhow::Result<()> {
+    let config = arguments.apply(Config::load(arguments.config.as_deref())?);
+    let orchestrator = Orchestrator::start(&config).await?;
+    println!("listening  https://{}", orchestrator.address);
+    println!("authority  {}", orchestrator.fingerprint);
+    if let Some(password) = &orchestrator.first_password {
+        println!("password   {password}  (of the user admin; shown this once)");
+    }
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result?,
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+    if let Err(stragglers) = orchestrator.stop().await {
+        tracing::warn!(%stragglers, "not everything ended in time");
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! The records as they are stored. Fields may be added with a default; never renamed without a migration.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use xenith_common_ids::{HostId, PoolId, SagaId, SrId, UserId, VmId};
+use xenith_hypervisor_agent_types::VmSpec;
+use xenith_orchestrator_types::event::Severity;
+use xenith_orchestrator_types::token::Token;
+use xenith_orchestrator_types::user::User;
+
+/// A VM as it is intended to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmRecord {
+    pub spec: VmSpec,
+    /// Raised with each change of `spec`.
+    pub definition: u64,
+    pub description: String,
+    pub tags: BTreeSet<String>,
+    pub pool: PoolId,
+    pub host: HostId,
+    pub created: OffsetDateTime,
+    pub apart_from: Vec<VmId>,
+    pub pending_restart: Vec<String>,
+    /// The saga that works on it: at most one.
+    pub held_by: Option<SagaId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    pub name: String,
+    pub pool: PoolId,
+    pub address: String,
+    pub maintenance: bool,
+    pub joined: OffsetDateTime,
+    pub local_sr: Option<SrId>,
+    pub certificate_serial: String,
+    pub certificate_expires: OffsetDateTime,
+    /// The serial of the certificate before, valid until the host shows the new one.
+    #[serde(default)]
+    pub previous_serial: Option<String>,
+}
+
+/// A join token that was issued and not spent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRecord {
+    pub name: Option<String>,
+    pub pool: PoolId,
+    pub expires: OffsetDateTime,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRecord {
+    pub user: User,
+    /// Argon2id, in PHC form.
+    pub password_hash: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    pub token: Token,
+    /// BLAKE3 of the secret, in hexadecimal: the secret has 256 random bits, a slow hash would add nothing.
+    pub secret_hash: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    pub user: UserId,
+    pub expires: OffsetDateTime,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRecord {
+    pub at: OffsetDateTime,
+    pub severity: Severity,
+    pub kind: String,
+    pub subject: String,
+    pub message: String,
+    /// For who may see it: the pool of the subject.
+    pub pool: Option<PoolId>,
+}
+
+/// The installation's authority, its key sealed.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct AuthorityRecord {
+    pub certificate_pem: String,
+    pub sealed_key: Vec<u8>,
+}
+
+/// The answer to a mutation that came with an idempotency key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct IdempotencyRecord {
+    pub method: String,
+    /// BLAKE3 of the parameters, in hexadecimal: the same key for another call is an error.
+    pub params_hash: String,
+    pub at: OffsetDateTime,
+    /// `None`: the first call has not been answered yet.
+    pub answer: Option<serde_json::Value>,
+}

@@ -1,0 +1,183 @@
+//! The orchestrator as a whole: from settings to a server that runs until it is told to stop.
+//!
+//! The order of a start: store, keys, saga engine (which takes the next fencing epoch), fleet, read model,
+//! recovery of sagas, and only then the port: who can call finds everything in place.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonrpsee::server::ServerHandle;
+use tokio::net::TcpListener;
+use xenith_common_ids::PoolId;
+use xenith_common_pki::{LiveIdentity, PkiError, client_config, web_server_config};
+use xenith_common_tasks::{Stragglers, TaskSet};
+use xenith_orchestrator_saga::{EngineConfig, SagaEngine, SagaError};
+use xenith_orchestrator_store::StoreError;
+use xenith_orchestrator_types::ApiError;
+use xenith_orchestrator_types::pool::Pool;
+
+use crate::app::{App, DEFAULT_POOL};
+use crate::audit::Audit;
+use crate::authn::Authn;
+use crate::authority::{AuthorityError, Certificates};
+use crate::config::Config;
+use crate::db::Db;
+use crate::enrol::Enrol;
+use crate::events::Events;
+use crate::fleet::Fleet;
+use crate::http::{WebCertificates, router, serve};
+use crate::sagas::{Deps, registry};
+use crate::secret::{SecretError, Vault};
+use crate::views::Views;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot {action} {path}")]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot listen on {address}")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    #[error(transparent)]
+    Saga(#[from] SagaError),
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error("the API cannot be put together (an error of the program): {0}")]
+    Register(String),
+}
+
+/// A running orchestrator.
+pub struct Orchestrator {
+    tasks: TaskSet,
+    rpc: ServerHandle,
+    pub address: SocketAddr,
+    /// Set at the very first start.
+    pub first_password: Option<String>,
+    pub fingerprint: String,
+    pub app: Arc<App>,
+}
+
+impl Orchestrator {
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        fs::create_dir_all(&config.data).map_err(|source| StartError::Io {
+            action: "create",
+            path: config.data.clone(),
+            source,
+        })?;
+        let tasks = TaskSet::new();
+        let folder = config.data.join("store");
+        let db =
+            tokio::task::spawn_blocking(move || Db::open(&folder)).await.map_err(ApiError::internal)??;
+        let vault = Vault::open(&config.data.join("master.key"))?;
+        let certificates = Certificates::open(db.clone(), &vault).await?;
+        let listen = |source| StartError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let app = assemble(config, db, &certificates, address, &tasks).await?;
+        let first_password = app.authn.first_admin().await?;
+
+        let internal = certificates.own_identity()?;
+        let web = web_identity(config, &certificates)?;
+        let tls = web_server_config(Arc::new(WebCertificates { internal, web }))?;
+        let module = crate::rpc::module(&app).map_err(|error| StartError::Register(error.to_string()))?;
+        let enrol = Enrol {
+            db: app.db.clone(),
+            certificates: Arc::clone(&certificates),
+            fleet: Arc::clone(&app.fleet),
+            events: app.events.clone(),
+        };
+        let (router, rpc) = router(&app, module, enrol);
+        crate::background::start(&app, &tasks);
+        serve(listener, tls, router, &tasks);
+        tracing::info!(%address, epoch = app.fleet.epoch().0, "the orchestrator serves");
+        let fingerprint = certificates.authority().fingerprint().to_string();
+        Ok(Self { tasks, rpc, address, first_password, fingerprint, app })
+    }
+
+    /// Ends everything. Sagas stop where they are and go on at the next start.
+    pub async fn stop(self) -> Result<(), Stragglers> {
+        // An error says that it has stopped already.
+        let _stopped_before = self.rpc.stop();
+        self.tasks.shut_down(Duration::from_secs(5)).await
+    }
+}
+
+async fn assemble(
+    config: &Config,
+    db: Db,
+    certificates: &Arc<Certificates>,
+    address: SocketAddr,
+    tasks: &TaskSet,
+) -> Result<Arc<App>, StartError> {
+    ensure_default_pool(&db).await?;
+    // The engine wants its sagas, the sagas want the fleet, the fleet wants the engine's epoch: the registry
+    // gets its dependencies through a cell that is filled before anything runs.
+    let deps = Arc::new(Deps::new(db.clone()));
+    let engine =
+        SagaEngine::open(Arc::clone(&db.store), registry(&deps), EngineConfig::default(), tasks).await?;
+    let tls = Arc::new(client_config(certificates.own_identity()?, certificates.authority().certificate())?);
+    let renewal = Arc::clone(certificates) as Arc<dyn crate::fleet::Renewal>;
+    let fleet = Fleet::new(db.clone(), engine.epoch(), tls, renewal, tasks);
+    deps.set_fleet(&fleet);
+    let views = Views::start(&db, &fleet, tasks).await?;
+    for (host, record) in views.hosts() {
+        fleet.watch(host, &record);
+    }
+    engine.recover().await?;
+    Ok(Arc::new(App {
+        authn: Authn::new(db.clone()).await?,
+        audit: Arc::new(Audit::open(db.clone()).await?),
+        events: Events::open(db.clone()).await?,
+        certificates: Arc::clone(certificates),
+        join_address: config.join_address(address.port()),
+        promises: Default::default(),
+        fleet,
+        views,
+        engine,
+        db,
+    }))
+}
+
+async fn ensure_default_pool(db: &Db) -> Result<(), StoreError> {
+    let (pools, _) = db.pools.all().await?;
+    if pools.is_empty() {
+        let description = "Hosts that were put into no other pool".to_owned();
+        let pool = Pool { id: PoolId::new(), name: DEFAULT_POOL.to_owned(), description };
+        db.pools.insert(&pool.id, &pool).await?;
+    }
+    Ok(())
+}
+
+fn web_identity(config: &Config, certificates: &Certificates) -> Result<Arc<LiveIdentity>, StartError> {
+    match (&config.certificate, &config.key) {
+        (Some(certificate), Some(key)) => {
+            let read = |path: &PathBuf| {
+                fs::read_to_string(path).map_err(|source| StartError::Io {
+                    action: "read",
+                    path: path.clone(),
+                    source,
+                })
+            };
+            Ok(LiveIdentity::new(&read(key)?, &read(certificate)?)?)
+        }
+        _ => Ok(certificates.web_identity(&config.names, &config.addresses)?),
+    }
+}

@@ -1,0 +1,160 @@
+//! Which host takes a VM, and why. Pure: the same inputs give the same, explained choice; a dry run is the
+//! same code.
+//!
+//! Ruled out: hosts in maintenance, not heard, without the memory, without a network's bridge, without a disk
+//! that is local to another. Among the rest: more free memory after the start is better, fewer virtual CPUs
+//! per physical one is better, a host that has none of the VMs to stay apart from is much better.
+
+use std::collections::BTreeSet;
+
+use xenith_common_ids::{HostId, PoolId, VmId};
+use xenith_orchestrator_types::vm::{Candidate, Placement};
+
+/// A host as placement sees it.
+#[derive(Debug, Clone)]
+pub struct HostView {
+    pub host: HostId,
+    pub name: String,
+    pub pool: PoolId,
+    pub heard: bool,
+    pub maintenance: bool,
+    pub memory_total: u64,
+    /// MiB, less what is promised to starts under way.
+    pub memory_free: u64,
+    pub cpus: u32,
+    pub vcpus_used: u32,
+    pub bridges: BTreeSet<String>,
+    pub vms: BTreeSet<VmId>,
+}
+
+/// What is wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    pub memory: u64,
+    pub vcpus: u32,
+    pub pool: Option<PoolId>,
+    pub bridges: BTreeSet<String>,
+    /// Asked for by name, or bound by a local disk.
+    pub only: Option<HostId>,
+    pub apart_from: BTreeSet<VmId>,
+}
+
+/// Memory counts 1000 at most, virtual CPUs 500, staying apart decides before both.
+const APART: i64 = 10_000;
+
+#[must_use]
+pub fn place(wish: &Wish, hosts: &[HostView]) -> Placement {
+    let mut candidates: Vec<Candidate> = hosts.iter().map(|host| judge(wish, host)).collect();
+    // Equal scores: by name, so that the same question gets the same answer.
+    candidates.sort_by(|a, b| b.score.cmp(&a.score).then_with(|| a.name.cmp(&b.name)));
+    let host = candidates.first().filter(|best| best.score.is_some()).map(|best| best.host);
+    Placement { host, candidates }
+}
+
+fn judge(wish: &Wish, host: &HostView) -> Candidate {
+    let out = obstacles(wish, host);
+    if !out.is_empty() {
+        return Candidate { host: host.host, name: host.name.clone(), score: None, reasons: out };
+    }
+    let left = host.memory_free - wish.memory;
+    let memory = i64::try_from(left * 1000 / host.memory_total.max(1)).unwrap_or(0);
+    let vcpus_after = u64::from(host.vcpus_used + wish.vcpus);
+    let cpus = u64::from(host.cpus.max(1));
+    // 1 virtual per physical CPU or less is best, 8 and more are equally bad.
+    let ratio_percent = vcpus_after * 100 / cpus;
+    let load = 500 - i64::try_from(ratio_percent.saturating_sub(100).min(700) * 500 / 700).unwrap_or(500);
+    let together = host.vms.intersection(&wish.apart_from).count();
+    let apart = -APART * i64::try_from(together).unwrap_or(i64::MAX / APART);
+    let mut reasons = vec![
+        format!("{left} MiB of memory left (+{memory})"),
+        format!("{vcpus_after} virtual CPUs on {cpus} (+{load})"),
+    ];
+    if together > 0 {
+        reasons.push(format!("has {together} of the VMs to stay apart from ({apart})"));
+    }
+    Candidate { host: host.host, name: host.name.clone(), score: Some(memory + load + apart), reasons }
+}
+
+fn obstacles(wish: &Wish, host: &HostView) -> Vec<String> {
+    let mut out = Vec::new();
+    if wish.only.is_some_and(|only| only != host.host) {
+        out.push("another host is asked for, or has a disk of this VM".to_owned());
+    }
+    if wish.pool.is_some_and(|pool| pool != host.pool) {
+        out.push("is in another pool".to_owned());
+    }
+    if host.maintenance {
+        out.push("is in maintenance".to_owned());
+    }
+    if !host.heard {
+        out.push("is not heard".to_owned());
+    }
+    if host.memory_free < wish.memory {
+        out.push(format!("has {} MiB of memory free, {} are needed", host.memory_free, wish.memory));
+    }
+    for bridge in wish.bridges.difference(&host.bridges) {
+        out.push(format!("has no bridge {bridge}"));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str, memory_free: u64) -> HostView {
+        HostView {
+            host: HostId::new(),
+            name: name.into(),
+            pool: PoolId::from_bytes([1; 16]),
+            heard: true,
+            maintenance: false,
+            memory_total: 16_384,
+            memory_free,
+            cpus: 8,
+            vcpus_used: 0,
+            bridges: BTreeSet::from(["xenbr0".to_owned()]),
+            vms: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn who_wins_and_why_the_others_lose() {
+        let wish = || Wish {
+            memory: 1024,
+            vcpus: 2,
+            bridges: BTreeSet::from(["xenbr0".to_owned()]),
+            ..Wish::default()
+        };
+        let friend = VmId::new();
+        type Change = fn(&mut Wish, &mut HostView, &mut HostView, VmId);
+        let table: [(&str, Change, Option<&str>, &str); 8] = [
+            ("more memory", |_, _, b, _| b.memory_free = 16_000, Some("b"), "memory left"),
+            ("equal: by name", |_, _, _, _| {}, Some("a"), "memory left"),
+            ("maintenance", |_, a, _, _| a.maintenance = true, Some("b"), "is in maintenance"),
+            ("not heard", |_, a, _, _| a.heard = false, Some("b"), "is not heard"),
+            ("no bridge", |_, a, _, _| a.bridges.clear(), Some("b"), "has no bridge xenbr0"),
+            (
+                "apart",
+                |wish, a, b, friend| {
+                    wish.apart_from.insert(friend);
+                    a.vms.insert(friend);
+                    b.memory_free = 2000;
+                },
+                Some("b"),
+                "stay apart",
+            ),
+            ("busy CPUs", |_, a, _, _| a.vcpus_used = 64, Some("b"), "virtual CPUs"),
+            ("nobody", |wish, _, _, _| wish.memory = 65_536, None, "65536 are needed"),
+        ];
+        for (case, change, winner, reason) in table {
+            let (mut wish, mut a, mut b) = (wish(), host("a", 8192), host("b", 8192));
+            change(&mut wish, &mut a, &mut b, friend);
+            let placement = place(&wish, &[a.clone(), b.clone()]);
+            let name = placement.host.map(|host| if host == a.host { "a" } else { "b" });
+            assert_eq!(name, winner, "{case}: {placement:?}");
+            let told = placement.candidates.iter().flat_map(|candidate| &candidate.reasons);
+            assert!(told.clone().any(|text| text.contains(reason)), "{case}: {placement:?}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! JSON-RPC: decode, authenticate, authorise, audit, hand on. No decisions of its own.
+//!
+//! Every method goes through [`Module::method`] and every subscription through [`Gate::admit`]; there is no
+//! other way in. The order is: who (the secret is looked up for each call, so that a session that was ended
+//! ends open WebSockets too), how often, whether allowed at all, what exactly (typed parameters), then the
+//! audit record, then the effect, then the audit record's completion.
+
+mod idempotency;
+mod limit;
+mod subscriptions;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jsonrpsee::types::{ErrorObject, ErrorObjectOwned, Params};
+use jsonrpsee::{Extensions, RpcModule};
+use serde_json::{Map, Value};
+use xenith_orchestrator_api::{Call, Caller, Method, Registrar, openrpc};
+use xenith_orchestrator_types::{ApiError, Permission};
+
+use crate::app::App;
+use limit::RateLimit;
+
+/// What the HTTP side puts into each request.
+#[derive(Debug, Clone, Default)]
+pub struct Credentials {
+    pub secret: Option<String>,
+    pub from: Option<IpAddr>,
+}
+
+/// What every call passes.
+pub struct Gate {
+    app: Arc<App>,
+    rate: RateLimit,
+}
+
+pub(crate) fn error_object(error: &ApiError) -> ErrorObjectOwned {
+    ErrorObject::owned(error.reason().code(), error.message.clone(), Some(&error.data))
+}
+
+impl Gate {
+    /// Who calls, if they may go on at all.
+    async fn admit(
+        &self,
+        extensions: &Extensions,
+        permission: Permission,
+    ) -> Result<Caller, (Caller, ApiError)> {
+        let credentials = extensions.get::<Credentials>().cloned().unwrap_or_default();
+        let nobody = Caller::anonymous(credentials.from);
+        let caller = match &credentials.secret {
+            Some(secret) => match self.app.authn.caller(secret, credentials.from).await {
+                Ok(caller) => caller,
+                // Signing in must work with an old session in hand.
+                Err(_) if permission == Permission::Anyone => nobody,
+                Err(error) => return Err((nobody, error)),
+            },
+            None => nobody,
+        };
+        let checked = self.rate.check(&caller).and_then(|()| caller.check(permission));
+        match checked {
+            Ok(()) => Ok(caller),
+            Err(error) => Err((caller, error)),
+        }
+    }
+
+    async fn run<M, Fut>(
+        &self,
+        params: Params<'static>,
+        extensions: Extensions,
+        handler: impl FnOnce(Arc<Call>, M::Params) -> Fut + Send,
+    ) -> Result<Value, ErrorObjectOwned>
+    where
+        M: Method,
+        Fut: Future<Output = Result<M::Result, ApiError>> + Send,
+    {
+        let parsed = object(&params);
+        let result = match self.admit(&extensions, M::PERMISSION).await {
+            Ok(caller) => match parsed {
+                Ok(fields) => self.admitted::<M, Fut>(caller, fields, handler).await,
+                Err(error) => Err(error),
+            },
+            Err((caller, error)) => {
+                // Who is not signed in at all is nobody to note; a refused user is.
+                if M::KIND.is_mutation() && caller.user.is_some() {
+                    let params = parsed.map(Value::Object).unwrap_or(Value::Null);
+                    self.app.audit.refused(&caller, M::NAME, &params, &error).await;
+                }
+                Err(error)
+            }
+        };
+        result.map_err(|error| error_object(&error))
+    }
+
+    async fn admitted<M, Fut>(
+        &self,
+        caller: Caller,
+        mut fields: Map<String, Value>,
+        handler: impl FnOnce(Arc<Call>, M::Params) -> Fut + Send,
+    ) -> Result<Value, ApiError>
+    where
+        M: Method,
+        Fut: Future<Output = Result<M::Result, ApiError>> + Send,
+    {
+        let (key, dry_run) = if M::KIND.is_mutation() { extras::<M>(&mut fields)? } else { (None, false) };
+        let raw = Value::Object(fields);
+        let params: M::Params =
+            serde_json::from_value(raw.clone()).map_err(|error| ApiError::invalid("params", error))?;
+        let call = Arc::new(Call::new(caller, key, dry_run));
+        let effect = async {
+            let result = handler(Arc::clone(&call), params).await;
+            match (result, call.plan()) {
+                (Ok(result), _) => serde_json::to_value(result).map_err(ApiError::internal),
+                (Err(_), Some(plan)) => Ok(serde_json::json!({ "plan": plan })),
+                (Err(error), None) => Err(error),
+            }
+        };
+        if !M::KIND.is_mutation() || dry_run {
+            return effect.await;
+        }
+        // Who signs in is not known yet by their session: their name is.
+        let mut who = call.caller.clone();
+        if who.user.is_none()
+            && let Some(name) = raw.get("name").and_then(Value::as_str)
+        {
+            who.name = name.chars().take(64).collect();
+        }
+        let of = self.app.audit.ask(&who, M::NAME, &raw).await?;
+        let result = match (&call.idempotency_key, call.caller.user) {
+            (Some(key), Some(user)) => {
+                idempotency::once(&self.app.db, (user, key), (M::NAME, &raw), effect).await
+            }
+            _ => effect.await,
+        };
+        self.app.audit.complete(&who, M::NAME, of, &result).await;
+        result
+    }
+}
+
+/// Parameters come by name. None at all is an empty object.
+fn object(params: &Params<'static>) -> Result<Map<String, Value>, ApiError> {
+    let wrong = |detail: &dyn std::fmt::Display| {
+        ApiError::invalid("params", format_args!("must be an object with named members ({detail})"))
+    };
+    match params.as_str() {
+        None => Ok(Map::new()),
+        Some(text) => match serde_json::from_str(text) {
+            Ok(Value::Object(fields)) => Ok(fields),
+            Ok(Value::Array(items)) if items.is_empty() => Ok(Map::new()),
+            Ok(_) => Err(wrong(&"an array or a plain value was sent")),
+            Err(error) => Err(wrong(&error)),
+        },
+    }
+}
+
+/// Takes the members that every mutation has.
+fn extras<M: Method>(fields: &mut Map<String, Value>) -> Result<(Option<String>, bool), ApiError> {
+    let key = match fields.remove("idempotency_key") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(key)) if (1..=128).contains(&key.len()) => Some(key),
+        Some(_) => return Err(ApiError::invalid("idempotency_key", "must be 1 to 128 characters")),
+    };
+    let dry_run = match fields.remove("dry_run") {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::Bool(true)) if M::KIND == xenith_orchestrator_api::Kind::Plannable => true,
+        Some(Value::Bool(true)) => {
+            return Err(ApiError::invalid("dry_run", format_args!("{} cannot be planned", M::NAME)));
+        }
+        Some(_) => return Err(ApiError::invalid("dry_run", "must be true or false")),
+    };
+    Ok((key, dry_run))
+}
+
+/// Methods on their way into jsonrpsee.
+struct Module {
+    inner: RpcModule<Gate>,
+}
+
+impl Registrar for Module {
+    fn method<M, F, Fut>(&mut self, handler: F)
+    where
+        M: Method,
+        F: Fn(Arc<Call>, M::Params) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<M::Result, ApiError>> + Send + 'static,
+    {
+        let registered = self.inner.register_async_method(M::NAME, move |params, gate, extensions| {
+            let handler = handler.clone();
+            async move { gate.run::<M, Fut>(params, extensions, handler).await }
+        });
+        registered.expect("the API's names are unique, which a test of the API checks");
+    }
+}
+
+/// Everything that can be called.
+pub fn module(app: &Arc<App>) -> Result<RpcModule<Gate>, jsonrpsee::core::RegisterMethodError> {
+    let gate = Gate { app: Arc::clone(app), rate: RateLimit::default() };
+    let mut module = Module { inner: RpcModule::new(gate) };
+    app.register(&mut module);
+    let mut inner = module.inner;
+    subscriptions::register(&mut inner)?;
+    let document = openrpc();
+    inner.register_method("rpc.discover", move |_, _, _| Ok::<_, ErrorObjectOwned>(document.clone()))?;
+    Ok(inner)
+}
+
+/// For subscriptions: parameters as typed values.
+pub(crate) fn typed<T: serde::de::DeserializeOwned>(params: &Params<'static>) -> Result<T, ApiError> {
+    let fields = object(params)?;
+    serde_json::from_value(Value::Object(fields)).map_err(|error| ApiError::invalid("params", error))
+}

@@ -1,0 +1,248 @@
+//! What is pushed. Each subscription is one task of jsonrpsee's, ended by the subscriber or the connection.
+//!
+//! A subscriber that reads slowly gets merged changes (VMs), the newest state (tasks), or is ended with an
+//! error (events): nothing is queued without bound. Whoever loses a right, or their session, loses the
+//! subscription with the next message.
+
+use std::time::Duration;
+
+use jsonrpsee::types::{ErrorObjectOwned, Params};
+use jsonrpsee::{Extensions, PendingSubscriptionSink, RpcModule, SubscriptionMessage, SubscriptionSink};
+use serde::Serialize;
+use tokio::sync::broadcast::error::RecvError;
+use xenith_common_ids::SagaId;
+use xenith_orchestrator_api::{Caller, InventoryChange, SUBSCRIPTIONS, WatchEvents, WatchTasks, WatchVms};
+use xenith_orchestrator_inventory::{Change, PageRequest, Revision, WatchEvent};
+use xenith_orchestrator_types::{ApiError, Permission, Reason};
+
+use super::{Gate, error_object, typed};
+use crate::app::task_of;
+use crate::events::to_api;
+
+/// A subscriber that takes nothing for so long is gone.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a subscription ends before its subscriber wants.
+enum End {
+    Gone,
+    Refused(ApiError),
+}
+
+impl From<ApiError> for End {
+    fn from(error: ApiError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+pub fn register(module: &mut RpcModule<Gate>) -> Result<(), jsonrpsee::core::RegisterMethodError> {
+    let [vms, tasks, events] = SUBSCRIPTIONS;
+    module.register_subscription(
+        vms.name,
+        vms.notification,
+        vms.unsubscribe,
+        move |params, pending, gate, extensions| async move {
+            serve(&gate, (params, pending, extensions), vms.permission, Gate::follow_vms).await;
+        },
+    )?;
+    module.register_subscription(
+        tasks.name,
+        tasks.notification,
+        tasks.unsubscribe,
+        move |params, pending, gate, extensions| async move {
+            serve(&gate, (params, pending, extensions), tasks.permission, Gate::follow_tasks).await;
+        },
+    )?;
+    module.register_subscription(
+        events.name,
+        events.notification,
+        events.unsubscribe,
+        move |params, pending, gate, extensions| async move {
+            serve(&gate, (params, pending, extensions), events.permission, Gate::follow_events).await;
+        },
+    )?;
+    Ok(())
+}
+
+/// Admits, parses, accepts, and runs until the subscriber or the follower ends it.
+async fn serve<P: serde::de::DeserializeOwned + Send>(
+    gate: &Gate,
+    (params, pending, extensions): (Params<'static>, PendingSubscriptionSink, Extensions),
+    permission: Permission,
+    follow: impl AsyncFn(&Gate, &Subscriber<'_>, P) -> Result<(), End>,
+) {
+    let admitted = gate.admit(&extensions, permission).await.map_err(|(_, error)| error);
+    let ready = admitted.and_then(|caller| Ok((caller, typed::<P>(&params)?)));
+    let (caller, params) = match ready {
+        Ok(ready) => ready,
+        Err(error) => return pending.reject(error_object(&error)).await,
+    };
+    let Ok(sink) = pending.accept().await else { return };
+    let subscriber = Subscriber { gate, sink: &sink, extensions: &extensions, permission };
+    let ended = tokio::select! {
+        () = sink.closed() => return,
+        ended = follow(gate, &subscriber, params) => ended,
+    };
+    drop(caller);
+    if let Err(End::Refused(error)) = ended {
+        let object: ErrorObjectOwned = error_object(&error);
+        subscriber.tell(&serde_json::json!({ "error": object })).await.unwrap_or(());
+    }
+}
+
+struct Subscriber<'a> {
+    gate: &'a Gate,
+    sink: &'a SubscriptionSink,
+    extensions: &'a Extensions,
+    permission: Permission,
+}
+
+impl Subscriber<'_> {
+    /// Who it is, still.
+    async fn caller(&self) -> Result<Caller, End> {
+        self.gate.admit(self.extensions, self.permission).await.map_err(|(_, error)| End::Refused(error))
+    }
+
+    async fn tell(&self, item: &impl Serialize) -> Result<(), End> {
+        let message =
+            serde_json::value::to_raw_value(item).map_err(|error| End::Refused(ApiError::internal(error)))?;
+        self.sink.send_timeout(SubscriptionMessage::from(message), PATIENCE).await.map_err(|_| End::Gone)
+    }
+}
+
+impl Gate {
+    async fn follow_vms(&self, subscriber: &Subscriber<'_>, params: WatchVms) -> Result<(), End> {
+        let filter = crate::app::vm_filter(&params.filter)?;
+        loop {
+            let caller = subscriber.caller().await?;
+            let scope = self.app.vm_scope(&caller);
+            let since = self.tell_all(subscriber, &filter, &caller).await?;
+            let mut watch = self.app.views.vms.watch(since, filter.clone(), scope);
+            let resync = loop {
+                let event = watch.next().await;
+                // Rights change rarely; a look at each batch is cheap.
+                if self.app.vm_scope(&subscriber.caller().await?) != self.app.vm_scope(&caller) {
+                    break true;
+                }
+                match event {
+                    WatchEvent::Resync { .. } => break true,
+                    WatchEvent::Changes { changes, .. } => {
+                        for change in changes {
+                            let change = match change {
+                                Change::Added(row) => InventoryChange::Added(crate::app::vm_row(row)),
+                                Change::Changed(row) => InventoryChange::Changed(crate::app::vm_row(row)),
+                                Change::Removed(vm) => InventoryChange::Removed(vm),
+                            };
+                            subscriber.tell(&change).await?;
+                        }
+                    }
+                }
+            };
+            if resync {
+                subscriber.tell(&InventoryChange::Resync).await?;
+            }
+        }
+    }
+
+    /// The rows that are there, page by page. Returns the revision to watch from: the first page's, so that
+    /// what changed between the pages comes again.
+    async fn tell_all(
+        &self,
+        subscriber: &Subscriber<'_>,
+        filter: &xenith_orchestrator_inventory::filter::Filter,
+        caller: &Caller,
+    ) -> Result<Revision, End> {
+        let mut request = PageRequest::first(filter.clone(), self.app.vm_scope(caller), 1000);
+        let (mut first, mut total) = (None, 0);
+        loop {
+            let page =
+                self.app.views.vms.page(&request).map_err(|error| crate::errors::query_error(&error))?;
+            let since = *first.get_or_insert(page.revision);
+            for row in page.rows {
+                total += 1;
+                subscriber.tell(&InventoryChange::Added(crate::app::vm_row(row))).await?;
+            }
+            match page.next {
+                Some(next) => request.cursor = Some(next),
+                None => {
+                    subscriber.tell(&InventoryChange::Ready { total }).await?;
+                    return Ok(since);
+                }
+            }
+        }
+    }
+
+    async fn follow_tasks(&self, subscriber: &Subscriber<'_>, params: WatchTasks) -> Result<(), End> {
+        let mut events = self.app.engine.subscribe();
+        let only = params.task.map(|task| SagaId::from_bytes(*task.as_bytes()));
+        match only {
+            Some(task) if self.tell_task(subscriber, task).await? => return Ok(()),
+            Some(_) => {}
+            None => self.tell_active(subscriber).await?,
+        }
+        loop {
+            match events.recv().await {
+                Ok(event) if only.is_none_or(|only| only == event.saga) => {
+                    if self.tell_task(subscriber, event.saga).await? && only.is_some() {
+                        return Ok(());
+                    }
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => match only {
+                    Some(task) if self.tell_task(subscriber, task).await? => return Ok(()),
+                    Some(_) => {}
+                    None => self.tell_active(subscriber).await?,
+                },
+                Err(RecvError::Closed) => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether it is over.
+    async fn tell_task(&self, subscriber: &Subscriber<'_>, id: SagaId) -> Result<bool, End> {
+        let caller = subscriber.caller().await?;
+        let task = self.app.task(id).await?;
+        if !self.app.sees_task(&caller.sight(Permission::View), &task.subjects) {
+            return Ok(false);
+        }
+        subscriber.tell(&task).await?;
+        Ok(task.status.is_over())
+    }
+
+    async fn tell_active(&self, subscriber: &Subscriber<'_>) -> Result<(), End> {
+        let sight = subscriber.caller().await?.sight(Permission::View);
+        let mut after = None;
+        loop {
+            let active = self.app.engine.active(after, 500).await;
+            let (page, next) = active.map_err(|error| crate::errors::saga_error(&error))?;
+            for (id, record) in page {
+                if self.app.sees_task(&sight, &record.meta.subjects) {
+                    subscriber.tell(&task_of(id, &record, self.app.engine.progress(id))).await?;
+                }
+            }
+            match next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn follow_events(&self, subscriber: &Subscriber<'_>, _: WatchEvents) -> Result<(), End> {
+        let mut events = self.app.events.subscribe();
+        loop {
+            match events.recv().await {
+                Ok((sequence, record)) => {
+                    let sight = subscriber.caller().await?.sight(Permission::View);
+                    if crate::app::sees_event(&sight, &record) {
+                        subscriber.tell(&to_api(sequence, &record)).await?;
+                    }
+                }
+                Err(RecvError::Lagged(missed)) => {
+                    let message =
+                        format_args!("{missed} events were missed; read event.list and subscribe again");
+                    return Err(End::Refused(ApiError::new(Reason::Throttled, message)));
+                }
+                Err(RecvError::Closed) => return Ok(()),
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Create a VM: its disks, its definition on the host, and its first start where asked.
+//!
+//! The record, with its name, MACs and VDIs, is written in the transaction that starts the saga.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use xenith_common_ids::{IncarnationId, VmId};
+use xenith_hypervisor_agent_api::VmAction;
+use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
+use xenith_orchestrator_store::Transaction;
+
+use super::{Deps, NewVdi};
+use crate::model::VmRecord;
+use crate::records;
+
+#[derive(Clone)]
+pub struct VmCreate(pub Arc<Deps>);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Params {
+    pub vm: VmId,
+    pub record: VmRecord,
+    pub new_vdis: Vec<NewVdi>,
+    pub start: Option<IncarnationId>,
+}
+
+impl Saga for VmCreate {
+    const KIND: &'static str = "vm_create";
+    type Params = Params;
+
+    fn steps(params: &Params) -> Vec<Step<Self>> {
+        let mut steps = vec![Step::new("record", nothing).undo(erase)];
+        for new in &params.new_vdis {
+            steps.push(Step::new("disk", ensure_disk).undo(delete_disk).for_item(new.vdi.to_string()));
+        }
+        steps.push(Step::new("define", define).undo(forget));
+        if params.start.is_some() {
+            steps.push(Step::new("start", start).undo(power_off));
+        }
+        steps.push(Step::new("release", release));
+        steps
+    }
+}
+
+async fn nothing(_: &VmCreate, _: &StepCtx<VmCreate>) -> Result<(), StepError> {
+    Ok(())
+}
+
+async fn erase(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {
+    let (db, params) = (&saga.0.db, ctx.params());
+    let Some(record) = db.vms.get(&params.vm).await? else { return Ok(()) };
+    let made: BTreeSet<_> = params.new_vdis.iter().map(|new| new.vdi).collect();
+    let mut erase = db.vms.delete_in(Transaction::new(), &params.vm);
+    erase = records::follow(db, erase, params.vm, (Some(&record.value), None), &made).await?;
+    for vdi in &made {
+        erase = db.vdis.delete_in(erase, vdi);
+    }
+    db.store.commit(erase).await?;
+    Ok(())
+}
+
+fn new_vdi(ctx: &StepCtx<VmCreate>) -> Result<&NewVdi, StepError> {
+    let wanted = ctx.item().unwrap_or_default();
+    let found = ctx.params().new_vdis.iter().find(|new| new.vdi.to_string() == wanted);
+    found.ok_or_else(|| StepError::permanent("the step names a disk that is not in the parameters"))
+}
+
+async fn ensure_disk(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {
+    saga.0.ensure_vdi(ctx, ctx.params().record.host, new_vdi(ctx)?).await
+}
+
+async fn delete_disk(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {
+    let new = new_vdi(ctx)?;
+    saga.0.delete_vdi(ctx, ctx.params().record.host, (new.vdi, new.sr)).await
+}
+
+async fn define(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {
+    let Params { vm, record, .. } = ctx.params();
+    saga.0.define(ctx, (record.host, *vm), record.definition, &record.spec).await
+}
+
+async fn forget(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {
+    let Params { vm, record, .. } = ctx.params();
+    saga.0.tell_vm(ctx, record.host, *vm, VmAction::Forget).await.map(|_| ())
+}
+
+async fn start(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {
+    let Params { vm, record, start, .. } = ctx.params();
+    let Some(incarnation) = *start else { return Ok(()) };
+    saga.0.tell_vm(ctx, record.host, *vm, VmAction::Start { incarnation }).await.map(|_| ())
+}
+
+async fn power_off(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {
+    let Params { vm, record, .. } = ctx.params();
+    saga.0.tell_vm(ctx, record.host, *vm, VmAction::Destroy).await.map(|_| ())
+}
+
+async fn release(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {
+    saga.0.release(ctx.params().vm, ctx.saga()).await?;
+    Ok(())
+}

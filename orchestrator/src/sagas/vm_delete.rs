@@ -1,0 +1,80 @@
+//! Delete a stopped VM, and its disks unless they are kept.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use xenith_common_ids::{HostId, SrId, VdiId, VmId};
+use xenith_hypervisor_agent_api::VmAction;
+use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
+use xenith_orchestrator_store::Transaction;
+
+use super::Deps;
+use crate::records;
+
+#[derive(Clone)]
+pub struct VmDelete(pub Arc<Deps>);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Params {
+    pub vm: VmId,
+    pub host: HostId,
+    /// To delete with it.
+    pub vdis: Vec<(VdiId, SrId)>,
+}
+
+impl Saga for VmDelete {
+    const KIND: &'static str = "vm_delete";
+    type Params = Params;
+
+    fn steps(params: &Params) -> Vec<Step<Self>> {
+        let mut steps = vec![
+            Step::new("hold", nothing).undo(release),
+            // Asks the host first: it refuses while there is a domain, and then nothing is lost.
+            Step::new("forget", forget),
+        ];
+        for (vdi, _) in &params.vdis {
+            let step =
+                Step::new("delete_disk", delete_disk).cannot_be_undone("the contents of a disk are gone");
+            steps.push(step.for_item(vdi.to_string()));
+        }
+        steps.push(Step::new("erase", erase).cannot_be_undone("the record is gone"));
+        steps
+    }
+}
+
+async fn nothing(_: &VmDelete, _: &StepCtx<VmDelete>) -> Result<(), StepError> {
+    Ok(())
+}
+
+async fn release(saga: &VmDelete, ctx: &StepCtx<VmDelete>) -> Result<(), StepError> {
+    saga.0.release(ctx.params().vm, ctx.saga()).await?;
+    Ok(())
+}
+
+async fn forget(saga: &VmDelete, ctx: &StepCtx<VmDelete>) -> Result<(), StepError> {
+    let Params { vm, host, .. } = ctx.params();
+    saga.0.tell_vm(ctx, *host, *vm, VmAction::Forget).await.map(|_| ())
+}
+
+async fn delete_disk(saga: &VmDelete, ctx: &StepCtx<VmDelete>) -> Result<(), StepError> {
+    let Params { host, vdis, .. } = ctx.params();
+    let wanted = ctx.item().unwrap_or_default();
+    match vdis.iter().find(|(vdi, _)| vdi.to_string() == wanted) {
+        Some(vdi) => saga.0.delete_vdi(ctx, *host, *vdi).await,
+        None => Err(StepError::permanent("the step names a disk that is not in the parameters")),
+    }
+}
+
+async fn erase(saga: &VmDelete, ctx: &StepCtx<VmDelete>) -> Result<(), StepError> {
+    let (db, params) = (&saga.0.db, ctx.params());
+    let Some(record) = db.vms.get(&params.vm).await? else { return Ok(()) };
+    let deleted: BTreeSet<_> = params.vdis.iter().map(|(vdi, _)| *vdi).collect();
+    let mut erase = db.vms.delete_in(Transaction::new(), &params.vm);
+    erase = records::follow(db, erase, params.vm, (Some(&record.value), None), &deleted).await?;
+    for vdi in &deleted {
+        erase = db.vdis.delete_in(erase, vdi);
+    }
+    db.store.commit(erase).await?;
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Secrets at rest: AES-256-GCM under a key that lies beside the store, not in it.
+//!
+//! A copy of the store alone (a backup, a stolen disk image of the data volume) gives nothing away; the key
+//! file is 32 bytes, readable by the orchestrator's user only. Each sealed value is bound to its purpose: one
+//! cannot be passed off as another.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
+use aws_lc_rs::rand;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    #[error("cannot {action} {path}")]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "{0} does not hold 32 bytes; put the right key back, it came with your backup of the orchestrator"
+    )]
+    BadKey(PathBuf),
+    #[error(
+        "the {0} cannot be opened with this master key; put back the key that belongs to this store, \
+         it came with your backup of the orchestrator"
+    )]
+    WrongKey(&'static str),
+    #[error("the cryptography library refused ({0})")]
+    Crypto(&'static str),
+}
+
+/// The master key of this installation.
+pub struct Vault {
+    key: RandomizedNonceKey,
+}
+
+impl Vault {
+    /// Reads the key, or makes one when there is none.
+    pub fn open(path: &Path) -> Result<Self, SecretError> {
+        let io_error = |action| move |source| SecretError::Io { action, path: path.to_owned(), source };
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut bytes = vec![0; 32];
+                rand::fill(&mut bytes).map_err(|_| SecretError::Crypto("no randomness"))?;
+                let partial = path.with_extension("partial");
+                OpenOptions::new()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o600)
+                    .open(&partial)
+                    .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
+                    .and_then(|()| fs::rename(&partial, path))
+                    .and_then(|()| path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()))
+                    .map_err(io_error("create"))?;
+                bytes
+            }
+            Err(error) => return Err(io_error("read")(error)),
+        };
+        if bytes.len() != 32 {
+            return Err(SecretError::BadKey(path.to_owned()));
+        }
+        let key =
+            RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| SecretError::Crypto("bad key"))?;
+        Ok(Self { key })
+    }
+
+    /// Nonce, then ciphertext and tag.
+    pub fn seal(&self, purpose: &'static str, plain: &[u8]) -> Result<Vec<u8>, SecretError> {
+        let mut data = plain.to_vec();
+        let nonce = self
+            .key
+            .seal_in_place_append_tag(Aad::from(purpose.as_bytes()), &mut data)
+            .map_err(|_| SecretError::Crypto("sealing failed"))?;
+        Ok([nonce.as_ref().as_slice(), &data].concat())
+    }
+
+    pub fn unseal(&self, purpose: &'static str, sealed: &[u8]) -> Result<Vec<u8>, SecretError> {
+        let wrong = SecretError::WrongKey(purpose);
+        let Some((nonce, data)) = sealed.split_at_checked(NONCE_LEN) else { return Err(wrong) };
+        let Ok(nonce) = Nonce::try_assume_unique_for_key(nonce) else { return Err(wrong) };
+        let mut data = data.to_vec();
+        match self.key.open_in_place(nonce, Aad::from(purpose.as_bytes()), &mut data) {
+            Ok(plain) => Ok(plain.to_vec()),
+            Err(_) => Err(wrong),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_key_and_the_purpose_open_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("master.key");
+        let sealed = Vault::open(&path).unwrap().seal("authority", b"secret").unwrap();
+        let again = Vault::open(&path).unwrap();
+        assert_eq!(again.unseal("authority", &sealed).unwrap(), b"secret");
+        assert!(again.unseal("something else", &sealed).is_err());
+        assert!(again.unseal("authority", &sealed[..10]).is_err());
+        let other = Vault::open(&folder.path().join("other.key")).unwrap();
+        assert!(matches!(other.unseal("authority", &sealed), Err(SecretError::WrongKey(_))));
+        fs::write(&path, b"short").unwrap();
+        assert!(matches!(Vault::open(&path), Err(SecretError::BadKey(_))));
+    }
+}
