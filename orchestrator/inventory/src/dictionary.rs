@@ -39,12 +39,13 @@ pub(crate) struct Ranks {
     pub order: Vec<Code>,
 }
 
-/// Without case. Most values have none, so usually nothing is copied.
+/// Without case. Most values have none, so usually nothing is copied. Letter by letter, so that a part of a text folds
+/// as it does within the text (`str::to_lowercase` looks at the end of words for the sake of Greek).
 pub(crate) fn fold(text: &str) -> Cow<'_, str> {
     if text.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase()) {
         Cow::Borrowed(text)
     } else {
-        Cow::Owned(text.to_lowercase())
+        Cow::Owned(text.chars().flat_map(char::to_lowercase).collect())
     }
 }
 
@@ -55,6 +56,11 @@ impl Dictionary {
 
     pub fn slots(&self, code: Code) -> Option<&RoaringBitmap> {
         self.entry(code).map(|entry| &entry.slots)
+    }
+
+    /// Codes are below this.
+    pub fn codes_end(&self) -> usize {
+        self.entries.len()
     }
 
     fn entry(&self, code: Code) -> Option<&Entry> {

@@ -137,7 +137,7 @@ impl std::fmt::Debug for RowView<'_> {
     }
 }
 
-impl RowView<'_> {
+impl<'a> RowView<'a> {
     #[must_use]
     pub fn id(&self) -> [u8; 16] {
         self.table.id(self.slot)
@@ -151,7 +151,13 @@ impl RowView<'_> {
 
     #[must_use]
     pub fn text_if_any(&self, column: usize) -> Option<String> {
-        self.table.column(column).text(self.slot).filter(|text| !text.is_empty()).map(str::to_owned)
+        self.str_if_any(column).map(str::to_owned)
+    }
+
+    /// Without a copy.
+    #[must_use]
+    pub fn str_if_any(&self, column: usize) -> Option<&'a str> {
+        self.table.column(column).text(self.slot).filter(|text| !text.is_empty())
     }
 
     /// In the order in which they were given for `Texts`, sorted for labels.

@@ -20,9 +20,17 @@ pub(super) enum Token {
 
 pub(super) type Spanned = (Range<usize>, Token);
 
+/// Where a token begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    /// Directly behind `field:` or the comma of its list.
+    Value,
+    Filter,
+}
+
 /// What ends a bare word. A comma does so only within a value.
-fn ends_word(c: char, in_value: bool) -> bool {
-    c.is_whitespace() || matches!(c, '(' | ')' | '"') || (in_value && c == ',')
+fn ends_word(c: char, within: Within) -> bool {
+    c.is_whitespace() || matches!(c, '(' | ')' | '"') || (within == Within::Value && c == ',')
 }
 
 pub(super) fn tokens(text: &str) -> Result<Vec<Spanned>, FilterError> {
@@ -31,7 +39,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Spanned>, FilterError> {
     // Whether the next token, if it follows at once, is the value of a field.
     let mut value_at = None;
     while let Some(c) = text[at..].chars().next() {
-        let in_value = value_at == Some(at);
+        let within = if value_at == Some(at) { Within::Value } else { Within::Filter };
         let (len, token) = match c {
             c if c.is_whitespace() => {
                 at += c.len_utf8();
@@ -40,10 +48,10 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Spanned>, FilterError> {
             '(' => (1, Token::Open),
             ')' => (1, Token::Close),
             '"' => quoted(text, at, '"')?,
-            '/' if in_value => quoted(text, at, '/')?,
-            '-' if !in_value => (1, Token::Minus),
+            '/' if within == Within::Value => quoted(text, at, '/')?,
+            '-' if within == Within::Filter => (1, Token::Minus),
             ',' if after_value(&tokens, at) => (1, Token::Comma),
-            _ => word(&text[at..], in_value),
+            _ => word(&text[at..], within),
         };
         let end = at + len;
         value_at = matches!(token, Token::Field(_) | Token::Comma).then_some(end);
@@ -69,14 +77,14 @@ fn after_value(tokens: &[Spanned], at: usize) -> bool {
     false
 }
 
-fn word(rest: &str, in_value: bool) -> (usize, Token) {
+fn word(rest: &str, within: Within) -> (usize, Token) {
     let mut len = 0;
     for c in rest.chars() {
-        if ends_word(c, in_value) {
+        if ends_word(c, within) {
             break;
         }
         len += c.len_utf8();
-        if c == ':' && !in_value && len > 1 {
+        if c == ':' && within == Within::Filter && len > 1 {
             return (len, Token::Field(rest[..len - 1].to_owned()));
         }
     }

@@ -30,12 +30,15 @@ fn write_filter(out: &mut String, schema: &Schema, filter: &Filter, context: Con
     match filter {
         Filter::All => Ok(()),
         Filter::And(parts) => {
-            let bracket = matches!(context, Context::And | Context::Not);
-            write_list(out, schema, (parts, " ", Context::And), bracket)
+            let brackets = match context {
+                Context::And | Context::Not => ("(", ")"),
+                Context::Top | Context::Or => ("", ""),
+            };
+            write_list(out, schema, (parts, " ", Context::And), brackets)
         }
         Filter::Or(parts) => {
-            let bracket = context != Context::Top;
-            write_list(out, schema, (parts, " or ", Context::Or), bracket)
+            let brackets = if context == Context::Top { ("", "") } else { ("(", ")") };
+            write_list(out, schema, (parts, " or ", Context::Or), brackets)
         }
         Filter::Not(inner) => {
             out.push('-');
@@ -51,20 +54,16 @@ fn write_list(
     out: &mut String,
     schema: &Schema,
     (parts, separator, context): (&[Filter], &str, Context),
-    bracket: bool,
+    (open, close): (&str, &str),
 ) -> fmt::Result {
-    if bracket {
-        out.push('(');
-    }
+    out.push_str(open);
     for (index, part) in parts.iter().enumerate() {
         if index > 0 {
             out.push_str(separator);
         }
         write_filter(out, schema, part, context)?;
     }
-    if bracket {
-        out.push(')');
-    }
+    out.push_str(close);
     Ok(())
 }
 

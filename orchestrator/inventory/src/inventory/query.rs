@@ -203,35 +203,31 @@ fn group_column(schema: &Schema, name: &str) -> Result<usize, QueryError> {
 }
 
 fn facet(table: &Table, column: usize, found: &Bits, (total, limit): (u64, usize)) -> Facet {
-    let mut counts: Vec<u64> = Vec::new();
-    let mut count = |code: u32| {
-        if counts.len() <= code as usize {
-            counts.resize(code as usize + 1, 0);
-        }
-        counts[code as usize] += 1;
-    };
+    let name = || table.schema.columns[column].name.to_owned();
     let mut with_value = 0;
-    let values = match table.column(column) {
+    let (counts, values) = match table.column(column) {
         Column::Shared { codes, values } => {
-            for code in found.iter().map(|slot| codes[slot as usize]).filter(|code| *code != u32::MAX) {
-                count(code);
-                with_value += 1;
-            }
-            values
+            let mut counts = vec![0_u64; values.codes_end()];
+            found.for_each(|slot| {
+                // Rows without a value have a code behind the end.
+                if let Some(count) = counts.get_mut(codes[slot as usize] as usize) {
+                    *count += 1;
+                    with_value += 1;
+                }
+            });
+            (counts, values)
         }
         Column::Labels { codes, values } => {
-            for labels in found.iter().map(|slot| &codes[slot as usize]).filter(|labels| !labels.is_empty()) {
-                labels.iter().for_each(|code| count(*code));
-                with_value += 1;
-            }
-            values
+            let mut counts = vec![0_u64; values.codes_end()];
+            found.for_each(|slot| {
+                let labels = &codes[slot as usize];
+                labels.iter().for_each(|code| counts[*code as usize] += 1);
+                with_value += u64::from(!labels.is_empty());
+            });
+            (counts, values)
         }
         Column::Numbers(_) | Column::Text(_) | Column::Derived => {
-            return Facet {
-                column: table.schema.columns[column].name.to_owned(),
-                values: Vec::new(),
-                more: 0,
-            };
+            return Facet { column: name(), values: Vec::new(), more: 0 };
         }
     };
     let named = counts.iter().enumerate().filter(|(_, rows)| **rows > 0);
@@ -243,5 +239,5 @@ fn facet(table: &Table, column: usize, found: &Bits, (total, limit): (u64, usize
     named.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     let more = named.len().saturating_sub(limit) as u64;
     named.truncate(limit);
-    Facet { column: table.schema.columns[column].name.to_owned(), values: named, more }
+    Facet { column: name(), values: named, more }
 }

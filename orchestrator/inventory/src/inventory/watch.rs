@@ -13,12 +13,15 @@ use crate::bits::Bits;
 use crate::filter::Filter;
 use crate::schema::Noun;
 use crate::scope::Scope;
+use crate::table::compiled::Compiled;
 
 /// Most changes told at once; the rest comes with the next call.
 const MAX_CHANGES: usize = 1000;
-/// Changes are gathered for so long before they are told: a row that changes often is told at most 20 times a second,
+/// Changes are gathered for so long before they are told: a row that changes often is told at most 10 times a second,
 /// and 200 subscribers do not look at each batch.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER: Duration = Duration::from_millis(100);
+/// Rows looked at under one lock: a writer waits at most for so many, a fraction of a millisecond.
+const LOCKED: usize = 128;
 
 /// Relative to the filter: a row that begins to match is added, whether it is new or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub struct Subscription<N: Noun> {
     dirty: Bits,
     /// `dirty` holds nothing older. Slots of removed rows are used again when the history has passed them.
     dirty_since: Revision,
+    /// Where in `dirty` to go on: each row gets its turn, however fast those before it change again.
+    turn: u32,
     resync: bool,
     noun: PhantomData<fn() -> N>,
 }
@@ -92,6 +97,7 @@ impl<N: Noun> Inventory<N> {
             known,
             dirty,
             dirty_since: since,
+            turn: 0,
             resync,
             noun: PhantomData,
         }
@@ -117,36 +123,49 @@ impl<N: Noun> Subscription<N> {
     /// What is there now, without waiting.
     pub fn take(&mut self) -> Option<WatchEvent<N::Row, N::Id>> {
         let shared = Arc::clone(&self.shared);
-        let state = shared.read();
-        if std::mem::take(&mut self.resync) || !self.gather(&state) {
-            return Some(self.start_again(&state));
+        {
+            let state = shared.read();
+            if std::mem::take(&mut self.resync) || !self.gather(&state) {
+                return Some(self.start_again(&state));
+            }
         }
-        let filter = state.compile(&self.filter, &self.scope);
         let mut changes = Vec::new();
-        let mut looked_at = Vec::new();
-        for slot in self.dirty.iter() {
-            if changes.len() == MAX_CHANGES {
-                break;
-            }
-            looked_at.push(slot);
-            let matches = state.table.live().contains(slot) && filter.holds(&state.table, slot);
-            match (self.known.contains(slot), matches) {
-                (false, false) => {}
-                (true, false) => changes.push(Change::Removed(N::id_from(state.table.id(slot)))),
-                (true, true) => changes.push(Change::Changed(N::read(&state.table.row(slot)))),
-                (false, true) => changes.push(Change::Added(N::read(&state.table.row(slot)))),
-            }
-        }
-        for slot in looked_at {
-            self.dirty.remove(slot);
-            let matches = state.table.live().contains(slot) && filter.holds(&state.table, slot);
-            if matches {
-                self.known.insert(slot);
-            } else {
-                self.known.remove(slot);
-            }
+        let mut wrapped = self.turn == 0;
+        while changes.len() < MAX_CHANGES {
+            let slots: Vec<u32> = self.dirty.iter_from(self.turn).take(LOCKED).collect();
+            let Some(last) = slots.last() else {
+                if std::mem::replace(&mut wrapped, true) {
+                    break;
+                }
+                self.turn = 0;
+                continue;
+            };
+            self.turn = last + 1;
+            let state = shared.read();
+            let filter = state.compile(&self.filter, &self.scope);
+            changes.extend(slots.into_iter().filter_map(|slot| self.look_at(&state, &filter, slot)));
         }
         (!changes.is_empty()).then_some(WatchEvent::Changes { revision: self.cursor, changes })
+    }
+
+    /// What to tell of one row.
+    fn look_at(&mut self, state: &State, filter: &Compiled, slot: u32) -> Option<Change<N::Row, N::Id>> {
+        self.dirty.remove(slot);
+        let known = self.known.contains(slot);
+        let matches = state.table.live().contains(slot) && filter.holds(&state.table, slot);
+        let row = || N::read(&state.table.row(slot));
+        match (known, matches) {
+            (false, false) => None,
+            (true, false) => {
+                self.known.remove(slot);
+                Some(Change::Removed(N::id_from(state.table.id(slot))))
+            }
+            (true, true) => Some(Change::Changed(row())),
+            (false, true) => {
+                self.known.insert(slot);
+                Some(Change::Added(row()))
+            }
+        }
     }
 
     /// Adds what changed since to `dirty`. `false`: too much was missed.

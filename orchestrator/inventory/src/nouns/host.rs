@@ -161,10 +161,7 @@ impl Noun for Hosts {
             id: HostId::from_bytes(row.id()),
             name: row.text(NAME),
             pool: row.text_if_any(POOL),
-            status: row
-                .text_if_any(STATUS)
-                .and_then(|word| HostStatus::parse(&word))
-                .unwrap_or(HostStatus::Unknown),
+            status: row.str_if_any(STATUS).and_then(HostStatus::parse).unwrap_or(HostStatus::Unknown),
             memory_total: row.number(MEMORY),
             memory_free: row.number(FREE),
             cpus: small(CPUS),

@@ -275,18 +275,18 @@ impl Noun for Vms {
             id: VmId::from_bytes(row.id()),
             name: row.text(NAME),
             description: row.text(DESCRIPTION),
-            power: row.text_if_any(POWER).and_then(|word| Power::parse(&word)).unwrap_or(Power::Unknown),
+            power: row.str_if_any(POWER).and_then(Power::parse).unwrap_or(Power::Unknown),
             host: named(row, HOST, HOST_ID),
             pool: named(row, POOL, POOL_ID),
             tags: row.texts(TAG),
             memory: row.number(MEMORY).and_then(|mib| MemoryMiB::new(mib).ok()).unwrap_or_default(),
             vcpus: row.number(VCPUS).and_then(|count| u32::try_from(count).ok()).unwrap_or_default(),
-            kind: row.text_if_any(KIND).and_then(|word| Kind::parse(&word)).unwrap_or(Kind::Pvh),
+            kind: row.str_if_any(KIND).and_then(Kind::parse).unwrap_or(Kind::Pvh),
             addresses: row.texts(ADDRESS),
             os: row.text_if_any(OS),
             created: row.number(CREATED).and_then(time_of),
             started: row.number(STARTED).and_then(time_of),
-            managed: row.text_if_any(MANAGED).and_then(|word| Managed::parse(&word)).unwrap_or(Managed::No),
+            managed: row.str_if_any(MANAGED).and_then(Managed::parse).unwrap_or(Managed::No),
             fields: row.texts(FIELDS).into_iter().filter_map(field).collect(),
             cpu: row.number(CPU).and_then(|cpu| u32::try_from(cpu).ok()),
         }
@@ -294,6 +294,6 @@ impl Noun for Vms {
 }
 
 fn named<Id: std::str::FromStr>(row: &RowView<'_>, name: usize, id: usize) -> Option<Named<Id>> {
-    let id = row.text_if_any(id)?.parse().ok()?;
+    let id = row.str_if_any(id)?.parse().ok()?;
     Some(Named { id, name: row.text(name) })
 }

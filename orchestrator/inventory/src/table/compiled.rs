@@ -5,6 +5,7 @@
 
 use memchr::memmem;
 use regex::Regex;
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
 use super::Table;
 use crate::bits::Bits;
@@ -14,8 +15,11 @@ use crate::filter::{Bound, Filter, Term, Test};
 use crate::schema::{ColumnKind, MatchBy, Searched};
 use crate::scope::Scope;
 
-/// A value with more than one in so many rows is found faster by a pass over the column than from its bitmap.
+/// A value that more than one in so many rows have is found faster by a pass over the column than from its bitmap.
 const DENSE: u64 = 64;
+
+/// Asking one row costs so many times what it costs in a pass over all.
+const PASS: u64 = 8;
 
 /// See the module's documentation. Columns are positions.
 pub(crate) enum Compiled {
@@ -47,9 +51,11 @@ pub(crate) enum Compiled {
         column: usize,
         text: String,
     },
+    /// `literals`: each match holds one of these, without case; empty: not known.
     Regex {
         column: usize,
-        regex: Regex,
+        regex: Box<Regex>,
+        literals: Vec<String>,
     },
     /// The beginning of the id.
     Id(String),
@@ -159,7 +165,7 @@ impl Compiled {
 
     fn regex(column: usize, regex: &str) -> Self {
         match crate::filter::compile_regex(regex) {
-            Ok(regex) => Self::Regex { column, regex },
+            Ok(compiled) => Self::Regex { column, regex: Box::new(compiled), literals: literals(regex) },
             // The parser has compiled it; a filter made by hand finds nothing.
             Err(_) => Self::Nothing,
         }
@@ -255,13 +261,7 @@ impl Compiled {
             Self::All => Bits::all(len),
             Self::Nothing => Bits::none(len),
             Self::And(parts) => Self::and_bits(table, parts),
-            Self::Or(parts) => {
-                let mut bits = Bits::none(len);
-                for part in parts {
-                    bits.or(&part.raw_bits(table));
-                }
-                bits
-            }
+            Self::Or(parts) => Self::or_bits(table, parts),
             Self::Not(inner) => {
                 let mut bits = inner.raw_bits(table);
                 bits.invert();
@@ -294,10 +294,43 @@ impl Compiled {
                 }
                 _ => Bits::none(len),
             },
+            Self::Regex { column, literals, .. } if !literals.is_empty() => match table.column(*column) {
+                Column::Text(texts) => {
+                    let mut bits = Bits::none(len);
+                    literals.iter().for_each(|literal| texts.search(literal, &mut bits));
+                    let found: Vec<u32> = bits.iter().filter(|slot| !self.holds(table, *slot)).collect();
+                    found.into_iter().for_each(|slot| bits.remove(slot));
+                    bits
+                }
+                _ => Bits::none(len),
+            },
             Self::HasValue(_) | Self::Regex { .. } | Self::Id(_) => {
                 Bits::collect(len, |slot| self.holds(table, slot))
             }
         }
+    }
+
+    /// Where the first parts leave few rows open, the others are asked row by row.
+    fn or_bits(table: &Table, parts: &[Self]) -> Bits {
+        let mut bits = Bits::none(table.slots());
+        for (index, part) in parts.iter().enumerate() {
+            let open = u64::from(table.count()).saturating_sub(bits.count());
+            let rest = &parts[index..];
+            let asked_alone: u32 = rest.iter().map(Self::cost).sum();
+            if asked_alone > 0 && open * PASS < u64::from(table.slots()) {
+                let mut left = bits.clone();
+                left.invert();
+                left.and(table.live());
+                left.for_each(|slot| {
+                    if rest.iter().any(|part| part.holds(table, slot)) {
+                        bits.insert(slot);
+                    }
+                });
+                break;
+            }
+            bits.or(&part.raw_bits(table));
+        }
+        bits
     }
 
     /// Where the cheap parts leave few rows, the dear ones are asked row by row.
@@ -310,7 +343,7 @@ impl Compiled {
             if left == 0 {
                 break;
             }
-            if part.cost() > 0 && left < u64::from(table.slots()) / DENSE {
+            if part.cost() > 0 && left * PASS < u64::from(table.slots()) {
                 let gone: Vec<u32> = bits.iter().filter(|slot| !part.holds(table, *slot)).collect();
                 gone.into_iter().for_each(|slot| bits.remove(slot));
             } else {
@@ -365,7 +398,7 @@ impl Compiled {
                 Column::Text(text) => text.folded(slot).split('\n').any(|text| text == wanted),
                 _ => false,
             },
-            Self::Regex { column, regex } => match table.column(*column) {
+            Self::Regex { column, regex, .. } => match table.column(*column) {
                 Column::Text(text) => text.get(slot).split('\n').any(|text| regex.is_match(text)),
                 _ => false,
             },
@@ -376,6 +409,31 @@ impl Compiled {
             }
         }
     }
+}
+
+/// Texts, one of which is in each match of `regex`, without case: a search for them is much faster than the regex on
+/// every row. Empty if there are none, or too many or too short ones to be of use.
+fn literals(regex: &str) -> Vec<String> {
+    let Ok(hir) = regex_syntax::parse(regex) else { return Vec::new() };
+    let sequences = [ExtractKind::Prefix, ExtractKind::Suffix].map(|kind| {
+        let mut extractor = Extractor::new();
+        extractor.kind(kind).limit_total(16);
+        extractor.extract(&hir)
+    });
+    let usable = sequences.iter().filter_map(|sequence| {
+        let literals = sequence.literals()?;
+        let texts: Option<Vec<String>> = literals
+            .iter()
+            .map(|literal| Some(fold(std::str::from_utf8(literal.as_bytes()).ok()?).into_owned()))
+            .collect();
+        let texts = texts?;
+        let shortest = texts.iter().map(String::len).min()?;
+        (shortest >= 2).then_some((shortest, texts))
+    });
+    let mut best = usable.max_by_key(|(shortest, _)| *shortest).map_or_else(Vec::new, |(_, texts)| texts);
+    best.sort_unstable();
+    best.dedup();
+    best
 }
 
 fn code_bits(table: &Table, column: usize, wanted: &[Code]) -> Bits {

@@ -214,10 +214,10 @@ fn key_page(
     // The best so far, the worst of them on top.
     let mut best: BinaryHeap<(u64, u32)> = BinaryHeap::with_capacity(limit + 1);
     let mut threshold = (LAST, u32::MAX);
-    for slot in found.iter() {
+    found.for_each(|slot| {
         let key = directed(keys.of(slot), order.descending);
         if (key, slot) > threshold || !behind(key, slot) {
-            continue;
+            return;
         }
         best.push((key, slot));
         if best.len() > limit {
@@ -228,7 +228,7 @@ fn key_page(
         {
             threshold = *worst;
         }
-    }
+    });
     best.into_sorted_vec().into_iter().map(|(_, slot)| slot).collect()
 }
 

@@ -1,3 +1,5 @@
+//! The engine from outside: outcomes, cancelling, crashes, fencing, events.
+
 use std::sync::Arc;
 use std::time::Duration;
 

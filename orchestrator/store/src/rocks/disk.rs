@@ -77,7 +77,9 @@ impl FolderLock {
 /// Opens or creates the database. The caller holds the lock.
 pub(super) fn open(path: &Path, schema: &Schema, options: &RocksOptions) -> Result<DB, StoreError> {
     let exists = is_our_folder(path)?;
-    let database = database_options(exists);
+    let mut database = database_options();
+    // A store whose CURRENT file is gone must be an error, not a new, empty store.
+    database.create_if_missing(!exists);
     let mut families: BTreeSet<String> = BTreeSet::from(["default".to_owned()]);
     if exists {
         // Retired keyspaces must be opened too; RocksDB insists.
@@ -96,7 +98,7 @@ pub(super) fn open(path: &Path, schema: &Schema, options: &RocksOptions) -> Resu
 
 /// For reading on a disk without space: creates no files. The caller holds the lock.
 pub(super) fn open_read_only(path: &Path, schema: &Schema, options: &RocksOptions) -> Result<DB, StoreError> {
-    let database = database_options(true);
+    let database = database_options();
     let mut families: BTreeSet<String> =
         DB::list_cf(&database, path).map_err(|e| open_error(path, &e))?.into_iter().collect();
     families.extend(schema.keyspaces.iter().map(|keyspace| keyspace.name().to_owned()));
@@ -106,10 +108,8 @@ pub(super) fn open_read_only(path: &Path, schema: &Schema, options: &RocksOption
     DB::open_cf_descriptors_read_only(&database, path, descriptors, false).map_err(|e| open_error(path, &e))
 }
 
-fn database_options(exists: bool) -> Options {
+fn database_options() -> Options {
     let mut options = Options::default();
-    // A store whose CURRENT file is gone must be an error, not a new, empty store.
-    options.create_if_missing(!exists);
     options.create_missing_column_families(true);
     options.set_paranoid_checks(true);
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
@@ -219,13 +219,12 @@ pub(super) fn corrupt(path: &Path, detail: String) -> StoreError {
 
 /// Whether the system refused for lack of space: ENOSPC, EDQUOT, EFBIG. RocksDB gives only text, made of
 /// `strerror`, in the C locale as we never call `setlocale`.
-pub(super) fn is_space_error(error: &rocksdb::Error) -> bool {
-    let text = error.as_ref();
+pub(super) fn is_space_error(text: &str) -> bool {
     ["No space left on device", "Disk quota exceeded", "File too large"].iter().any(|e| text.contains(e))
 }
 
 fn open_error(path: &Path, error: &rocksdb::Error) -> StoreError {
-    if is_space_error(error) {
+    if is_space_error(error.as_ref()) {
         return StoreError::StorageFull { path: path.to_owned() };
     }
     let text: &str = error.as_ref();

@@ -142,7 +142,7 @@ fn rewritten(
 fn write(db: &DB, path: &Path, batch: WriteBatch) -> Result<(), StoreError> {
     let mut options = WriteOptions::default();
     options.set_sync(true);
-    db.write_opt(batch, &options).map_err(|e| match disk::is_space_error(&e) {
+    db.write_opt(batch, &options).map_err(|e| match disk::is_space_error(e.as_ref()) {
         true => StoreError::StorageFull { path: path.to_owned() },
         false => StoreError::Io { action: "migrate", path: path.to_owned(), source: e.to_string().into() },
     })

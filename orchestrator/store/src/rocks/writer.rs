@@ -164,7 +164,7 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                let full = disk::is_space_error(&error);
+                let full = disk::is_space_error(error.as_ref());
                 let cause = error.into_string();
                 for (answer, _) in group.answers {
                     let path = self.shared.path.clone();
@@ -237,9 +237,8 @@ impl Writer {
     }
 
     fn stop(&mut self, cause: String) {
-        let full = ["No space left on device", "Disk quota exceeded", "File too large"];
         let path = self.shared.path.display();
-        let stopped = if full.iter().any(|text| cause.contains(text)) {
+        let stopped = if disk::is_space_error(&cause) {
             tracing::error!(%path, cause, "the store is read-only: its disk is full");
             Stopped::Full { next_probe: Instant::now() + self.shared.options.space_probe_interval }
         } else {
