@@ -308,8 +308,12 @@ fn is_paused(context: &Context, domid: DomId) -> std::result::Result<bool, Failu
 
 fn destroy(context: &Context, domid: DomId) -> Result<()> {
     let failed = |failure: Failure| from_failure(&failure, Subject::Domain(domid));
+    let is_gone =
+        || matches!(context.domain_info(domid).map_err(failed), Err(HypervisorError::NoSuchDomain(_)));
     match context.destroy(domid).map_err(failed) {
         Ok(()) | Err(HypervisorError::NoSuchDomain(_)) => {}
+        // Of two destroys at once the second may trip over what the first has removed.
+        Err(_) if is_gone() => return Ok(()),
         Err(error) => return Err(error),
     }
     let began = Instant::now();

@@ -39,6 +39,9 @@ mod preflight;
 #[allow(unsafe_code)]
 mod raw;
 mod reader;
+#[cfg(test)]
+#[allow(unsafe_code)]
+mod real_library;
 mod reserve;
 mod store;
 mod stream;

@@ -64,7 +64,7 @@ impl LoopDevice {
             }
             let path = PathBuf::from(format!("/dev/loop{number}"));
             let device = OpenOptions::new().read(true).write(write).open(&path)?;
-            match configure(&device, &image_file, image, write) {
+            match configure(&device, &image_file, image, access) {
                 Ok(()) => return Ok(Self { path, _open: device }),
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
                 Err(error) => return Err(error),
@@ -79,12 +79,15 @@ impl LoopDevice {
     }
 }
 
-fn configure(device: &File, image: &File, name: &Path, write: bool) -> io::Result<()> {
+fn configure(device: &File, image: &File, name: &Path, access: DiskAccess) -> io::Result<()> {
     let mut file_name = [0; 64];
     let shown = name.as_os_str().as_encoded_bytes();
     let length = shown.len().min(file_name.len() - 1);
     file_name[..length].copy_from_slice(&shown[..length]);
-    let access = if write { 0 } else { LO_FLAGS_READ_ONLY };
+    let access = match access {
+        DiskAccess::ReadWrite => 0,
+        DiskAccess::ReadOnly => LO_FLAGS_READ_ONLY,
+    };
     let configuration = Configuration {
         fd: u32::try_from(image.as_raw_fd()).expect("an open descriptor is not negative"),
         block_size: 0,
