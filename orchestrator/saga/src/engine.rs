@@ -8,7 +8,7 @@ mod live;
 mod queries;
 mod runner;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, oneshot, watch};
 use xenith_common_ids::{Epoch, SagaId};
 use xenith_common_tasks::TaskSet;
 use xenith_orchestrator_store::{Collection, Expect, Health, Record, StateStore, StoreError, Transaction};
@@ -61,6 +61,8 @@ struct Inner {
     slots: Semaphore,
     events: broadcast::Sender<SagaEvent>,
     live: Mutex<HashMap<SagaId, Arc<Live>>>,
+    /// Being logged, not yet in `live`: a recovery at this moment must not take them for left behind.
+    starting: Mutex<HashSet<SagaId>>,
     hooks: Arc<dyn Hooks>,
 }
 
@@ -72,6 +74,18 @@ impl Inner {
 
     fn find(&self, id: SagaId) -> Option<Arc<Live>> {
         self.live().get(&id).cloned()
+    }
+
+    /// The runner of `live` is through. A saga that parked may have been retried meanwhile: that one stays.
+    fn forget(&self, live: &Arc<Live>) {
+        let mut all = self.live();
+        if all.get(&live.id).is_some_and(|found| Arc::ptr_eq(found, live)) {
+            all.remove(&live.id);
+        }
+    }
+
+    fn starting(&self) -> MutexGuard<'_, HashSet<SagaId>> {
+        self.starting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn emit(&self, saga: SagaId, kind: &str, what: EventKind) {
@@ -149,6 +163,7 @@ impl SagaEngine {
             epoch,
             tasks: tasks.child(),
             live: Mutex::default(),
+            starting: Mutex::default(),
             hooks,
             store,
         });
@@ -228,13 +243,50 @@ impl SagaEngine {
             started: None,
             ended: None,
         };
+        let engine = self.clone();
+        self.unhurried("saga start", async move { engine.log_and_run((id, record), plan, transaction).await })
+            .await
+    }
+
+    async fn log_and_run(
+        &self,
+        (id, record): (SagaId, SagaRecord),
+        plan: Arc<dyn Plan>,
+        transaction: Transaction,
+    ) -> Result<Started, SagaError> {
+        let inner = &self.inner;
+        inner.starting().insert(id);
         let commit = inner.active.insert_in(transaction, &id, &record);
-        let revision = inner.store.commit(commit).await.map_err(|error| match error {
-            source @ StoreError::TooLarge { .. } => SagaError::TooLarge { id, source },
-            other => other.into(),
-        })?;
-        let outcome = self.run_live(Record { key: id, value: record, revision }, plan, Resumed::No);
-        Ok(Started { id, outcome })
+        let started = match inner.store.commit(commit).await {
+            Ok(revision) => {
+                let outcome = self.run_live(Record { key: id, value: record, revision }, plan, Resumed::No);
+                Ok(Started { id, outcome })
+            }
+            Err(source @ StoreError::TooLarge { .. }) => Err(SagaError::TooLarge { id, source }),
+            Err(error) => Err(error.into()),
+        };
+        inner.starting().remove(&id);
+        started
+    }
+
+    /// Runs `work` to its end even if the caller goes away (a client that hung up): between the log and the runner
+    /// nothing may be dropped half way. Only a shutdown does that, after which the log is read anew.
+    async fn unhurried<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl Future<Output = Result<T, SagaError>> + Send + 'static,
+    ) -> Result<T, SagaError> {
+        let (answer, answered) = oneshot::channel();
+        let token = self.inner.tasks.token();
+        self.inner.tasks.spawn(name, async move {
+            tokio::select! {
+                biased;
+                () = token.cancelled() => {}
+                // The caller may have gone.
+                done = work => drop(answer.send(done)),
+            }
+        });
+        answered.await.unwrap_or(Err(SagaError::ShuttingDown))
     }
 
     /// Takes up every logged saga that has not ended and that nobody here runs.
@@ -267,7 +319,8 @@ impl SagaEngine {
         if found.value.epoch > inner.epoch {
             return Err(SagaError::Fenced { id: found.key });
         }
-        if inner.find(found.key).is_some() {
+        // In this order: a start moves from the one to the other.
+        if inner.starting().contains(&found.key) || inner.find(found.key).is_some() {
             return Ok(TakenUp::NotOurs);
         }
         if matches!(found.value.phase, Phase::Parked { .. }) {

@@ -7,6 +7,7 @@ use tokio::sync::broadcast;
 use xenith_common_ids::SagaId;
 use xenith_orchestrator_store::{Bytes, Record, Transaction};
 
+use super::live::Live;
 use super::{Resumed, SagaEngine};
 use crate::record::{CancelRequest, Identified};
 use crate::{EventKind, Outcome, Phase, SagaError, SagaEvent, SagaRecord, StepProgress};
@@ -75,12 +76,19 @@ impl SagaEngine {
             let state = self.get(id).await?.phase.name();
             return Err(SagaError::WrongState { id, state, asked: "cancelled" });
         };
+        let (engine, by) = (self.clone(), by.to_owned());
+        self.unhurried("saga cancel", async move { engine.log_cancel(&live, by).await }).await
+    }
+
+    async fn log_cancel(&self, live: &Live, by: String) -> Result<(), SagaError> {
+        let id = live.id;
+        let request = CancelRequest { by: by.clone() };
         let record = live
             .update(&self.inner, |record| match &record.phase {
                 Phase::Running { step } => match live.point_of_no_return(*step) {
                     Some(step) => Err(SagaError::PointOfNoReturn { id, step }),
                     None => {
-                        record.cancel.get_or_insert_with(|| CancelRequest { by: by.to_owned() });
+                        record.cancel.get_or_insert(request);
                         Ok(())
                     }
                 },
@@ -91,7 +99,7 @@ impl SagaEngine {
             })
             .await?;
         live.cancel.cancel();
-        self.inner.emit(id, &record.kind, EventKind::CancelRequested { by: by.to_owned() });
+        self.inner.emit(id, &record.kind, EventKind::CancelRequested { by });
         Ok(())
     }
 
@@ -111,9 +119,13 @@ impl SagaEngine {
                 Phase::Running { step: parked.step }
             }
         };
-        let revision = self.inner.active.update(&found, &record).await?;
-        self.run_live(Record { key: id, value: record, revision }, plan, Resumed::Yes);
-        Ok(())
+        let engine = self.clone();
+        self.unhurried("saga retry", async move {
+            let revision = engine.inner.active.update(&found, &record).await?;
+            engine.run_live(Record { key: id, value: record, revision }, plan, Resumed::Yes);
+            Ok(())
+        })
+        .await
     }
 
     /// Ends a parked saga as it is. What it did stays; somebody has looked.

@@ -31,7 +31,7 @@ pub(super) async fn run(inner: Arc<Inner>, live: Arc<Live>, resumed: Resumed) {
         () = token.cancelled() => {}
         () = walk.instrument(span) => {}
     }
-    inner.live().remove(&live.id);
+    inner.forget(&live);
 }
 
 struct Runner<'a> {
@@ -56,7 +56,7 @@ impl Runner<'_> {
         }
         if let Some(outcome) = record.phase.outcome() {
             // First out of the map, then the word: who waits and asks again reads the record.
-            self.inner.live().remove(&self.live.id);
+            self.inner.forget(self.live);
             self.emit(&record, EventKind::Ended { outcome: outcome.clone() });
             tracing::info!(kind = record.kind, ?outcome, "saga ended");
             self.live.announce(outcome);
@@ -74,7 +74,7 @@ impl Runner<'_> {
                 Ok(())
             };
             if let Ok(record) = self.live.update(self.inner, park).await {
-                self.inner.live().remove(&self.live.id);
+                self.inner.forget(self.live);
                 self.emit(&record, EventKind::Ended { outcome: Outcome::Parked { reason: reason.clone() } });
                 self.live.announce(Outcome::Parked { reason });
             }
