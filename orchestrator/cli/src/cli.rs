@@ -1,0 +1,114 @@
+//! The command line: this file and those below `cli/` are the only ones that know clap.
+//!
+//! A method `noun.some_verb` of the API is the command `noun some-verb`; a test fails for a method without one.
+//! Nothing here decides anything: the types are read by `run/`, noun by noun.
+
+mod access;
+mod args;
+mod document;
+mod host;
+mod record;
+mod session;
+mod storage;
+mod vm;
+
+use clap::{Parser, Subcommand};
+
+pub use access::{GrantScope, RoleCommand, RoleGrant, TokenCommand, UserCommand};
+pub use args::{Columns, Confirm, Format, Global, Keyed, Limited, Listing, Planned, Tasked, WhenColor};
+pub use document::{Shell, completions, full_help, man_pages};
+pub use host::{HostCommand, NetworkCommand, OnOff, PoolCommand};
+pub use record::{AuditCommand, EventCommand, EventListing, SystemCommand, TaskCommand};
+pub use session::{ContextCommand, Login, RawCall};
+pub use storage::VdiCommand;
+pub use vm::{
+    Boot, CreateArgs, DeviceFlag, DiskFlag, Hardware, Kind, NicFlag, One, PlaceArgs, Shutdown, UpdateArgs,
+    VmCommand,
+};
+
+/// Manages Xen hosts and their virtual machines through a Xenith orchestrator.
+///
+/// Begin with `xenith login URL`. Objects are named by name or id. Lists take the filter language:
+/// power:running host:xen1 tag:prod memory:>8GiB name:/^db/
+#[derive(Debug, Parser)]
+#[command(name = "xenith", version, after_help = EXIT_CODES, max_term_width = 110, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong usage or request, 3 not found or ambiguous, 4 not signed in or forbidden,
+5 conflict, wrong state or no placement, 6 orchestrator or host not reachable or not trusted, 7 the task was rolled
+back, parked or abandoned, 8 the task runs on after --timeout, 130 interrupted (a task runs on).";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Sign in to an orchestrator and remember it as a context.
+    Login(Login),
+    /// End the session of the current context.
+    Logout,
+    /// Show who is signed in and what roles they have.
+    Whoami,
+    /// Change one's own password; other sessions end.
+    ChangePassword,
+    /// The orchestrators that this machine knows.
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Virtual machines.
+    #[command(subcommand)]
+    Vm(VmCommand),
+    /// Physical machines.
+    #[command(subcommand)]
+    Host(HostCommand),
+    /// Hosts that share networks and storage.
+    #[command(subcommand)]
+    Pool(PoolCommand),
+    /// What NICs plug into.
+    #[command(subcommand)]
+    Network(NetworkCommand),
+    /// Virtual disk images.
+    #[command(subcommand)]
+    Vdi(VdiCommand),
+    /// The progress of what takes longer than a call.
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// What happened.
+    #[command(subcommand)]
+    Event(EventCommand),
+    /// The same as `event list`.
+    Events(EventListing),
+    /// Who asked for what.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// People and programs that may sign in.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// API tokens, for programs.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Roles.
+    #[command(subcommand)]
+    Role(RoleCommand),
+    /// The orchestrator itself.
+    #[command(subcommand)]
+    System(SystemCommand),
+    /// Call a method of the API by name and print its answer.
+    Rpc(RawCall),
+    /// Print shell completions: `source <(xenith completion bash)`.
+    Completion { shell: Shell },
+    /// Write the manual pages into a folder.
+    Man {
+        /// The folder; it is made when it is not there.
+        #[arg(long, value_name = "FOLDER")]
+        dir: std::path::PathBuf,
+    },
+}
+
+/// Reads this process' arguments. Ends the process with code 2 after a wrong one, 0 after --help.
+#[must_use]
+pub fn parse() -> Cli {
+    Cli::parse()
+}

@@ -1,0 +1,113 @@
+//! Hosts, pools, networks.
+
+use clap::{Subcommand, ValueEnum};
+use humantime::Duration;
+
+use super::{Columns, Confirm, Keyed, Listing};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    On,
+    Off,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    /// List hosts.
+    List(Listing),
+    /// Show one host.
+    #[command(visible_alias = "show")]
+    Get {
+        #[arg(value_name = "HOST")]
+        host: String,
+    },
+    /// Issue a join token for a new host; it works once.
+    Add {
+        /// The name it gets; without one, its own host name.
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+        /// The pool it joins; without one, the pool `default`.
+        #[arg(long)]
+        pool: Option<String>,
+        /// How long the token works, 1m to 7d.
+        #[arg(long, value_name = "DURATION", default_value = "1h")]
+        valid: Duration,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Keep new VMs off a host, or let them on again.
+    SetMaintenance {
+        #[arg(value_name = "HOST")]
+        host: String,
+        #[arg(value_enum, default_value = "on")]
+        maintenance: OnOff,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Forget a host and revoke its certificate.
+    Remove {
+        #[arg(value_name = "HOST")]
+        host: String,
+        /// Also when VMs are defined on it: they are forgotten here, and run on there.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        confirm: Confirm,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PoolCommand {
+    /// List pools.
+    List(Columns),
+    /// Create a pool.
+    Create {
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[arg(long, default_value = "", hide_default_value = true)]
+        description: String,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Delete an empty pool.
+    Delete {
+        #[arg(value_name = "POOL")]
+        pool: String,
+        #[command(flatten)]
+        confirm: Confirm,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum NetworkCommand {
+    /// List networks.
+    List(Columns),
+    /// Declare a network: a bridge that the hosts of a pool have.
+    Create {
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The bridge's name on the hosts, such as xenbr0.
+        #[arg(long)]
+        bridge: String,
+        /// Without one, the pool `default`.
+        #[arg(long)]
+        pool: Option<String>,
+        #[arg(long, default_value = "", hide_default_value = true)]
+        description: String,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Delete a network that no VM uses.
+    Delete {
+        #[arg(value_name = "NETWORK")]
+        network: String,
+        #[command(flatten)]
+        confirm: Confirm,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+}

@@ -1,0 +1,102 @@
+//! Tasks, events, the audit log, the system.
+
+use clap::{Args, Subcommand};
+use humantime::Duration;
+use xenith_common_ids::TaskId;
+
+use super::{Columns, Confirm, Keyed, Limited};
+
+#[derive(Debug, Subcommand)]
+pub enum TaskCommand {
+    /// List tasks, newest first.
+    List {
+        /// Only those that work on this VM.
+        #[arg(long)]
+        vm: Option<String>,
+        /// Only those that are not over.
+        #[arg(long)]
+        active: bool,
+        /// Follow all tasks until Ctrl-C.
+        #[arg(short, long, conflicts_with_all = ["vm", "limit", "all"])]
+        watch: bool,
+        #[command(flatten)]
+        limited: Limited,
+        #[command(flatten)]
+        columns: Columns,
+    },
+    /// Show one task and its steps.
+    #[command(visible_alias = "show")]
+    Get {
+        #[arg(value_name = "TASK")]
+        task: TaskId,
+    },
+    /// Wait for a task and end as it ends.
+    Wait {
+        #[arg(value_name = "TASK")]
+        task: TaskId,
+        /// Stop waiting after this long (90s, 5m); the task runs on.
+        #[arg(long, value_name = "DURATION")]
+        timeout: Option<Duration>,
+    },
+    /// Ask a task to stop and undo what it did.
+    Cancel {
+        #[arg(value_name = "TASK")]
+        task: TaskId,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Let a parked task try again.
+    Retry {
+        #[arg(value_name = "TASK")]
+        task: TaskId,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Leave a parked task as it is.
+    Abandon {
+        #[arg(value_name = "TASK")]
+        task: TaskId,
+        #[command(flatten)]
+        confirm: Confirm,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct EventListing {
+    /// Print events as they happen, until Ctrl-C.
+    #[arg(short, long, conflicts_with_all = ["limit", "all"])]
+    pub watch: bool,
+    #[command(flatten)]
+    pub limited: Limited,
+    #[command(flatten)]
+    pub columns: Columns,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EventCommand {
+    /// List events, newest first.
+    List(EventListing),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// List audit records, newest first.
+    List {
+        #[command(flatten)]
+        limited: Limited,
+        #[command(flatten)]
+        columns: Columns,
+    },
+    /// Read the whole chain and check every hash; fails when one does not fit.
+    Verify,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SystemCommand {
+    /// Show version and identity; works without signing in.
+    Info,
+    /// Show how the installation is.
+    Health,
+}

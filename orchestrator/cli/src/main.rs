@@ -1,0 +1,7 @@
+//! `xenith`: the administrator's command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    xenith_orchestrator_cli::main()
+}

@@ -1,0 +1,180 @@
+//! Users, tokens, roles.
+
+use xenith_orchestrator_api::{pool, role, token, user};
+use xenith_orchestrator_types::token::{CreateToken, Token, TokenRef};
+use xenith_orchestrator_types::user::{CreateUser, RoleInfo, UpdateUser, User, UserRef};
+use xenith_orchestrator_types::{ApiError, Binding, Empty, Scope};
+
+use crate::app::App;
+use crate::ask;
+use crate::cli::{Format, GrantScope, RoleCommand, RoleGrant, TokenCommand, UserCommand};
+use crate::error::CliError;
+use crate::run::{print, said};
+use crate::table::{Cell, Column, Row, Sheet, Tone};
+use crate::words;
+
+impl Row for User {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            Column::new("name", |user, _| Cell::new(&user.name)),
+            Column::new("roles", |user, _| Cell::new(words::bindings(&user.bindings))),
+            Column::new("sign_in", |user, _| match user.disabled {
+                true => Cell::toned(Tone::Bad, "disabled"),
+                false => Cell::toned(Tone::Good, "yes"),
+            }),
+            Column::new("last_login", |user, _| Cell::new(words::at_or_never(user.last_login))),
+            Column::on_request("created", |user, _| Cell::new(words::at(user.created))),
+            Column::on_request("id", |user, _| Cell::new(user.id.to_string())),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+pub fn user_sheet(user: &User) -> Sheet {
+    let roles = user.bindings.iter().map(words::binding).collect::<Vec<_>>();
+    let roles = if roles.is_empty() { vec!["none".to_owned()] } else { roles };
+    Sheet::new()
+        .line("name", &user.name)
+        .line("id", user.id.to_string())
+        .each("roles", roles)
+        .line("may sign in", if user.disabled { "no" } else { "yes" })
+        .line("created", words::at(user.created))
+        .line("last login", words::at_or_never(user.last_login))
+}
+
+impl Row for Token {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            Column::new("name", |token, _| Cell::new(&token.name)),
+            Column::new("rights", |token, _| match token.bindings.as_slice() {
+                [] => Cell::new("all of its user"),
+                bindings => Cell::new(words::bindings(bindings)),
+            }),
+            Column::new("expires", |token, _| Cell::new(words::at(token.expires))),
+            Column::on_request("created", |token, _| Cell::new(words::at(token.created))),
+            Column::on_request("user", |token, _| Cell::new(token.user.to_string())),
+            Column::new("id", |token, _| Cell::new(token.id.to_string())),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+impl Row for RoleInfo {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            Column::new("role", |info, _| Cell::new(info.role.to_string())),
+            Column::new("permissions", |info, _| {
+                let words: Vec<_> =
+                    info.permissions.iter().map(|one| format!("{one:?}").to_lowercase()).collect();
+                Cell::list(&words)
+            }),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.role.to_string()
+    }
+
+    fn id(&self) -> String {
+        self.role.to_string()
+    }
+}
+
+/// Pools by name become pools by id: roles are kept by id, so that renaming a pool changes no rights.
+async fn bindings(app: &App, grants: Vec<RoleGrant>) -> Result<Vec<Binding>, CliError> {
+    let needs_pools = grants.iter().any(|grant| matches!(grant.scope, GrantScope::Pool(_)));
+    let pools = if needs_pools { app.call::<pool::List>(&Empty {}).await? } else { Vec::new() };
+    let binding = |grant: RoleGrant| {
+        let scope = match grant.scope {
+            GrantScope::All => Scope::All,
+            GrantScope::Tag(tag) => Scope::Tag(tag),
+            GrantScope::Pool(name) => {
+                let found = pools.iter().find(|pool| pool.name == name || pool.id.to_string() == name);
+                Scope::Pool(found.ok_or_else(|| ApiError::not_found("pool", &name))?.id)
+            }
+        };
+        Ok(Binding { role: grant.role, scope })
+    };
+    grants.into_iter().map(binding).collect()
+}
+
+pub async fn user(app: &App, command: UserCommand) -> Result<(), CliError> {
+    match command {
+        UserCommand::List(columns) => print(app, &app.call::<user::List>(&Empty {}).await?, &columns).await,
+        UserCommand::Get { user } => {
+            let user = app.call::<user::Get>(&UserRef { user }).await?;
+            app.out.object(&user, || user_sheet(&user))
+        }
+        UserCommand::Create { name, roles, keyed } => {
+            let bindings = bindings(app, roles).await?;
+            let password = ask::new_secret(&format!("Password of {name}"), "XENITH_NEW_PASSWORD")?;
+            let user = app.change::<user::Create>(&CreateUser { name, password, bindings }, &keyed).await?;
+            app.out.object(&user, || user_sheet(&user))
+        }
+        UserCommand::Update { user, roles, no_roles, password, disable, enable, keyed } => {
+            let bindings = match (no_roles, roles.is_empty()) {
+                (true, _) => Some(Vec::new()),
+                (false, true) => None,
+                (false, false) => Some(bindings(app, roles).await?),
+            };
+            let password = match password {
+                true => Some(ask::new_secret(&format!("New password of {user}"), "XENITH_NEW_PASSWORD")?),
+                false => None,
+            };
+            let disabled = (disable || enable).then_some(disable);
+            if bindings.is_none() && password.is_none() && disabled.is_none() {
+                return Err(CliError::usage("nothing to change was given"));
+            }
+            let params = UpdateUser { user, password, bindings, disabled };
+            let user = app.change::<user::Update>(&params, &keyed).await?;
+            app.out.object(&user, || user_sheet(&user))
+        }
+        UserCommand::Delete { user, confirm, keyed } => {
+            ask::confirm(&format!("Delete the user {user}, their sessions and tokens?"), confirm)?;
+            app.change::<user::Delete>(&UserRef { user: user.clone() }, &keyed).await?;
+            said(app, &format!("{user} is deleted"));
+            Ok(())
+        }
+    }
+}
+
+pub async fn token(app: &App, command: TokenCommand) -> Result<(), CliError> {
+    match command {
+        TokenCommand::List(columns) => print(app, &app.call::<token::List>(&Empty {}).await?, &columns).await,
+        TokenCommand::Create { name, days, roles, keyed } => {
+            let bindings = bindings(app, roles).await?;
+            let created = app.change::<token::Create>(&CreateToken { name, days, bindings }, &keyed).await?;
+            if matches!(app.out.format, Format::Name | Format::Id) {
+                return app.out.line(&created.secret);
+            }
+            app.out.value(&created, || format!("{}\n", created.secret))?;
+            let expires = words::at(created.token.expires);
+            said(app, &format!("Keep it: it is not shown again. It works until {expires}"));
+            Ok(())
+        }
+        TokenCommand::Revoke { token, confirm, keyed } => {
+            ask::confirm(&format!("Revoke the token {token}?"), confirm)?;
+            app.change::<token::Revoke>(&TokenRef { token: token.clone() }, &keyed).await?;
+            said(app, &format!("{token} is revoked"));
+            Ok(())
+        }
+    }
+}
+
+pub async fn role(app: &App, RoleCommand::List(columns): RoleCommand) -> Result<(), CliError> {
+    print(app, &app.call::<role::List>(&Empty {}).await?, &columns).await
+}

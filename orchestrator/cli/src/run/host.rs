@@ -1,0 +1,138 @@
+//! Physical machines.
+
+use xenith_orchestrator_api::host;
+use xenith_orchestrator_types::host::{AddHost, Host, HostMaintenance, HostRef, HostStatus, RemoveHost};
+
+use crate::app::App;
+use crate::ask;
+use crate::cli::{Format, HostCommand, OnOff};
+use crate::error::CliError;
+use crate::run::{list, said};
+use crate::table::{Cell, Column, Names, Row, Sheet, Tone};
+use crate::words;
+
+fn status(host: &Host) -> Cell {
+    match host.status {
+        HostStatus::Connected if host.maintenance => Cell::toned(Tone::Busy, "maintenance"),
+        HostStatus::Connected => Cell::toned(Tone::Good, "connected"),
+        HostStatus::Unknown => Cell::toned(Tone::Bad, "unknown"),
+        HostStatus::Enrolling => Cell::toned(Tone::Busy, "enrolling"),
+    }
+}
+
+impl Row for Host {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            Column::new("name", |host, _| Cell::new(&host.name)),
+            Column::new("status", |host, _| status(host)),
+            Column::new("pool", |host, names| Cell::new(names.pool(host.pool))),
+            Column::new("address", |host, _| Cell::new(&host.address)),
+            Column::new("vms", |host, _| Cell::new(host.vms.to_string())),
+            Column::new("cpus", |host, _| {
+                Cell::maybe(host.facts.as_ref().map(|facts| facts.topology.cpus.to_string()))
+            }),
+            Column::new("memory_free", |host, _| {
+                Cell::maybe(host.facts.as_ref().map(|facts| facts.memory_free.to_string()))
+            }),
+            Column::new("memory", |host, _| {
+                Cell::maybe(host.facts.as_ref().map(|facts| facts.memory_total.to_string()))
+            }),
+            Column::on_request("xen", |host, _| Cell::maybe(xen(host))),
+            Column::on_request("agent", |host, _| Cell::maybe(host.agent_version.as_ref())),
+            Column::on_request("heard", |host, _| Cell::maybe(host.last_heard.map(words::ago))),
+            Column::on_request("problem", |host, _| Cell::maybe(host.problem.as_ref())),
+            Column::on_request("id", |host, _| Cell::new(host.id.to_string())),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+fn xen(host: &Host) -> Option<String> {
+    host.facts.as_ref().map(|facts| format!("{}.{}{}", facts.xen.major, facts.xen.minor, facts.xen.extra))
+}
+
+fn sheet(host: &Host, names: &Names) -> Sheet {
+    let sheet = Sheet::new()
+        .line("name", &host.name)
+        .line("id", host.id.to_string())
+        .cell("status", status(host))
+        .maybe("problem", host.problem.as_ref())
+        .line("maintenance", if host.maintenance { "on: takes no new VMs" } else { "off" })
+        .line("pool", names.pool(host.pool))
+        .line("address", &host.address)
+        .line("vms", host.vms.to_string())
+        .maybe("agent", host.agent_version.as_ref())
+        .maybe("local sr", host.local_sr.map(|sr| sr.to_string()))
+        .line("last heard", words::at_or_never(host.last_heard))
+        .line("certificate expires", words::at(host.certificate_expires));
+    let Some(facts) = &host.facts else { return sheet };
+    let topology = &facts.topology;
+    sheet
+        .line("host name", &facts.hostname)
+        .maybe("xen", xen(host))
+        .line("cpu", &facts.cpu_model)
+        .line(
+            "cpus",
+            format!(
+                "{} ({} cores a socket, {} threads a core, {} nodes)",
+                topology.cpus, topology.cores_per_socket, topology.threads_per_core, topology.nodes
+            ),
+        )
+        .line(
+            "memory",
+            format!("{} free of {}, dom0 has {}", facts.memory_free, facts.memory_total, facts.memory_dom0),
+        )
+        .line("guests", facts.capabilities.join(", "))
+        .each(
+            "bridges",
+            facts.bridges.iter().map(|bridge| format!("{} ({})", bridge.name, bridge.uplinks.join(", "))),
+        )
+}
+
+pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
+    match command {
+        HostCommand::List(listing) => list::<host::List, Host>(app, &listing).await,
+        HostCommand::Get { host } => {
+            let host = app.call::<host::Get>(&HostRef { host }).await?;
+            let names = app.names().await;
+            app.out.object(&host, || sheet(&host, &names))
+        }
+        HostCommand::Add { name, pool, valid, keyed } => {
+            // Part of a minute is a minute; 0 would stand for the default.
+            let minutes = u32::try_from(valid.as_secs().div_ceil(60).max(1))
+                .map_err(|_| CliError::usage("--valid is at most 7d"))?;
+            let issued = app.change::<host::Add>(&AddHost { name, pool, minutes }, &keyed).await?;
+            if matches!(app.out.format, Format::Name | Format::Id) {
+                return app.out.line(&issued.token);
+            }
+            app.out.value(&issued, || format!("{}\n", issued.token))?;
+            said(
+                app,
+                &format!(
+                    "On the new host: xenith-agent join TOKEN. It works once, until {}",
+                    words::at(issued.expires)
+                ),
+            );
+            Ok(())
+        }
+        HostCommand::SetMaintenance { host, maintenance, keyed } => {
+            let params = HostMaintenance { host, maintenance: maintenance == OnOff::On };
+            let host = app.change::<host::SetMaintenance>(&params, &keyed).await?;
+            let names = app.names().await;
+            app.out.object(&host, || sheet(&host, &names))
+        }
+        HostCommand::Remove { host, force, confirm, keyed } => {
+            ask::confirm(&format!("Forget {host} and revoke its certificate?"), confirm)?;
+            app.change::<host::Remove>(&RemoveHost { host: host.clone(), force }, &keyed).await?;
+            said(app, &format!("{host} is forgotten; VMs on it run on"));
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Virtual disk images.
+
+use xenith_orchestrator_api::vdi;
+use xenith_orchestrator_types::vdi::{CreateVdi, Vdi, VdiRef};
+
+use crate::app::App;
+use crate::ask;
+use crate::cli::VdiCommand;
+use crate::error::CliError;
+use crate::run::list;
+use crate::table::{Cell, Column, Row};
+use crate::wait::begin;
+use crate::words;
+
+impl Row for Vdi {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            Column::new("name", |vdi, _| Cell::new(&vdi.name)),
+            Column::new("size", |vdi, _| Cell::new(words::bytes(vdi.size.bytes()))),
+            Column::new("host", |vdi, names| Cell::new(names.host(vdi.host))),
+            Column::new("attached_to", |vdi, _| Cell::maybe(vdi.attached_to.map(|vm| vm.to_string()))),
+            Column::on_request("sr", |vdi, _| Cell::new(vdi.sr.to_string())),
+            Column::on_request("id", |vdi, _| Cell::new(vdi.id.to_string())),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+pub async fn run(app: &App, command: VdiCommand) -> Result<(), CliError> {
+    match command {
+        VdiCommand::List(listing) => list::<vdi::List, Vdi>(app, &listing).await,
+        VdiCommand::Create { name, size, host, tasked } => {
+            begin::<vdi::Create>(app, &CreateVdi { name, size, host }, &tasked).await
+        }
+        VdiCommand::Delete { vdi, confirm, tasked } => {
+            ask::confirm(&format!("Delete the disk {vdi} and all that is on it?"), confirm)?;
+            begin::<vdi::Delete>(app, &VdiRef { vdi }, &tasked).await
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Subscriptions that outlive their connection.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use jsonrpsee_core::client::{
+    Error as RpcError, Subscription as Feed, SubscriptionClientT, SubscriptionCloseReason,
+};
+use jsonrpsee_ws_client::WsClient;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use xenith_common_tasks::Backoff;
+use xenith_orchestrator_api::{InventoryChange, WatchEvents, WatchTasks, WatchVms};
+use xenith_orchestrator_types::event::Event;
+use xenith_orchestrator_types::task::Task;
+
+use crate::call::{Params, new_backoff, refused};
+use crate::{Client, ClientError};
+
+/// A subscription as a type: `client.watch::<TaskChanges>(params)`.
+pub trait Subscription: Send + 'static {
+    const NAME: &'static str;
+    const UNSUBSCRIBE: &'static str;
+    type Params: Serialize + Send;
+    type Item: DeserializeOwned + Send;
+}
+
+macro_rules! subscriptions {
+    ($($(#[$doc:meta])* $name:ident = $wire:literal / $end:literal ($params:ty) -> $item:ty;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name;
+
+        impl Subscription for $name {
+            const NAME: &'static str = $wire;
+            const UNSUBSCRIBE: &'static str = $end;
+            type Params = $params;
+            type Item = $item;
+        }
+    )*
+
+        #[cfg(test)]
+        const DECLARED: &[(&str, &str)] = &[$(($wire, $end)),*];
+    };
+}
+
+subscriptions! {
+    /// The VMs that a filter lets through.
+    VmChanges = "vm.subscribe" / "vm.unsubscribe" (WatchVms) -> InventoryChange;
+    /// One task, or all.
+    TaskChanges = "task.subscribe" / "task.unsubscribe" (WatchTasks) -> Task;
+    /// Events from now on.
+    EventChanges = "event.subscribe" / "event.unsubscribe" (WatchEvents) -> Event;
+}
+
+/// What a subscription tells.
+#[derive(Debug)]
+pub enum Update<T> {
+    Item(T),
+    /// The connection broke; it is being opened again. What happens meanwhile may be missed.
+    Interrupted,
+    /// It is back. Forget what was told: what is there follows again, as at the beginning.
+    Resumed,
+}
+
+/// A running subscription. Dropping it ends it.
+pub struct Watch<S: Subscription> {
+    client: Client,
+    params: Params,
+    feed: Option<(Arc<WsClient>, Feed<Box<RawValue>>)>,
+    backoff: Backoff,
+    of: PhantomData<fn() -> S>,
+}
+
+impl Client {
+    /// Subscribes; fails at once when the orchestrator refuses.
+    pub async fn watch<S: Subscription>(&self, params: &S::Params) -> Result<Watch<S>, ClientError> {
+        let params = Params::new(params)
+            .map_err(|source| ClientError::Unexpected { method: S::NAME.to_owned(), source })?;
+        let mut watch =
+            Watch { client: self.clone(), params, feed: None, backoff: new_backoff(), of: PhantomData };
+        watch.subscribe().await?;
+        Ok(watch)
+    }
+}
+
+impl<S: Subscription> Watch<S> {
+    /// The next update; `None` when the orchestrator ended the subscription because there is nothing more to tell.
+    /// Fails when the orchestrator refuses to begin again: the session is over, rights are gone.
+    pub async fn next(&mut self) -> Result<Option<Update<S::Item>>, ClientError> {
+        let Some((connection, feed)) = self.feed.as_mut() else { return self.resume().await };
+        match feed.next().await {
+            Some(Ok(raw)) => serde_json::from_str(raw.get())
+                .map(|item| Some(Update::Item(item)))
+                .map_err(|source| ClientError::Unexpected { method: S::NAME.to_owned(), source }),
+            Some(Err(source)) => Err(ClientError::Unexpected { method: S::NAME.to_owned(), source }),
+            None => {
+                // Read too slowly, so messages are missing: as good as a broken connection.
+                let lagged = matches!(feed.close_reason(), Some(SubscriptionCloseReason::Lagged));
+                let ended = connection.is_connected() && !lagged;
+                self.feed = None;
+                Ok((!ended).then_some(Update::Interrupted))
+            }
+        }
+    }
+
+    async fn resume(&mut self) -> Result<Option<Update<S::Item>>, ClientError> {
+        loop {
+            tokio::time::sleep(self.backoff.next_delay()).await;
+            match self.subscribe().await {
+                Ok(()) => return Ok(Some(Update::Resumed)),
+                Err(error) if error.is_passing() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn subscribe(&mut self) -> Result<(), ClientError> {
+        let connection = self.client.connection().await?;
+        match connection.subscribe(S::NAME, self.params.clone(), S::UNSUBSCRIBE).await {
+            Ok(feed) => {
+                self.feed = Some((connection, feed));
+                self.backoff.reset();
+                Ok(())
+            }
+            Err(RpcError::Call(refusal)) => Err(refused(S::NAME, refusal)),
+            Err(error) => {
+                tracing::debug!(subscription = S::NAME, %error, "the connection broke");
+                self.client.forget(&connection).await;
+                Err(ClientError::Lost { url: self.client.endpoint().to_string(), key: None })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_subscription_of_the_api_is_here() {
+        let declared: Vec<_> =
+            xenith_orchestrator_api::SUBSCRIPTIONS.iter().map(|info| (info.name, info.unsubscribe)).collect();
+        assert_eq!(declared, DECLARED);
+    }
+}
