@@ -208,6 +208,11 @@ impl Context {
         patience: Duration,
         begin: impl FnOnce(*const libxl_asyncop_how) -> c_int,
     ) -> Result<(), Failure> {
+        if self.is_broken() {
+            // An earlier operation was left in the middle: running the event loop again could finish it, and
+            // what its caller lent to libxl is gone.
+            return Err(self.failure(operation, libxl_error::ERROR_FAIL.0));
+        }
         let token = self.last_token.get() + 1;
         self.last_token.set(token);
         let how =
