@@ -19,7 +19,7 @@ use xenith_hypervisor_agent_backend::{GuestFactsSource, Hypervisor};
 use xenith_hypervisor_agent_types::Fault;
 
 use crate::config::Config;
-use crate::disk::FileSr;
+use crate::disk::{FileSr, InUse};
 use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
 use crate::journal::{HostRecord, Journal, JournalError};
@@ -152,6 +152,7 @@ async fn adopt(
         facts: backend.facts,
         publisher: Arc::clone(&publisher),
         domids: Domids::default(),
+        in_use: InUse::default(),
     });
     let registry =
         Registry::start(shared, tasks.child(), backend.settings).await.map_err(AgentError::Adopt)?;

@@ -13,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use xenith_common_ids::HostId;
-use xenith_common_pki::{KeyAndRequest, LiveIdentity, PkiError};
+use xenith_common_pki::{KeyAndRequest, LiveIdentity, Peer, PeerCertificate, PkiError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -26,6 +26,8 @@ pub enum IdentityError {
     },
     #[error("{path} is damaged: {detail}; remove the folder and let the host join anew")]
     Damaged { path: PathBuf, detail: String },
+    #[error("the certificate is not for this host ({host})")]
+    NotOurs { host: HostId },
     #[error("there is no certificate request to answer; ask for one first")]
     NoRequest,
     #[error(transparent)]
@@ -114,9 +116,14 @@ impl Identity {
     pub fn finish_renewal(&self, certificate_pem: String) -> Result<(), IdentityError> {
         let mut renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
         let key = renewing.as_ref().ok_or(IdentityError::NoRequest)?;
-        // Refuses a certificate for another key before anything is written.
-        LiveIdentity::new(&key.key_pem, &certificate_pem)?;
+        // Refuses a certificate for another key, or for somebody else, before anything is written: a host that
+        // took one would never be reached again.
+        let certificate = LiveIdentity::new(&key.key_pem, &certificate_pem)?.certificate();
         let mut stored = self.stored();
+        let peer = certificate.map(|leaf| PeerCertificate::read(&leaf)).transpose()?.map(|read| read.peer);
+        if peer != Some(Peer::Host(stored.host)) {
+            return Err(IdentityError::NotOurs { host: stored.host });
+        }
         let renewed = Stored {
             host: stored.host,
             authority_pem: stored.authority_pem.clone(),

@@ -67,6 +67,10 @@ async fn dispatch(registry: Arc<Registry>, sr: FileSr, command: Command) -> Resu
             in_sr(sr, move |sr| sr.ensure(of, vdi, size)).await.map(CommandResult::Vdi)
         }
         Command::DeleteVdi { vdi, sr: of } => {
+            if let Some(vm) = registry.user_of(vdi) {
+                let refusal = format_args!("VDI {vdi} is a disk of VM {vm}; detach it or stop the VM first");
+                return Err(Fault::new(FaultReason::WrongState, refusal));
+            }
             in_sr(sr, move |sr| sr.delete(of, vdi)).await.map(|()| CommandResult::Nothing)
         }
     }
@@ -74,7 +78,9 @@ async fn dispatch(registry: Arc<Registry>, sr: FileSr, command: Command) -> Resu
 
 fn identity_status(error: &IdentityError) -> Status {
     let reason = match error {
-        IdentityError::NoRequest | IdentityError::Pki(_) => FaultReason::Invalid,
+        IdentityError::NoRequest | IdentityError::NotOurs { .. } | IdentityError::Pki(_) => {
+            FaultReason::Invalid
+        }
         IdentityError::Io { .. } | IdentityError::Damaged { .. } => FaultReason::Internal,
     };
     status_from_fault(&Fault::new(reason, error))

@@ -24,6 +24,18 @@ pub struct VmRecord {
     /// The boot of the host for which it was autostarted: once each, also when the agent dies meanwhile.
     #[serde(default)]
     pub autostarted: Option<String>,
+    /// Its memory is in the image. Without this an image is a leftover: memory that is older than the disks,
+    /// which would ruin them if it were resumed.
+    #[serde(default)]
+    pub saved: Option<Saved>,
+}
+
+/// What a suspended VM was, to be resumed as just that whatever its definition says by then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Saved {
+    pub run: IncarnationId,
+    pub spec: VmSpec,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +72,19 @@ pub enum By {
 }
 
 impl VmRecord {
+    /// The run has ended.
+    pub fn end(&mut self, run: IncarnationId, reason: DeathReason) {
+        self.run = None;
+        self.last = Some((run, reason));
+    }
+
+    /// The run's memory is in the image.
+    pub fn suspended(&mut self, run: IncarnationId) {
+        let spec = self.run.take().map_or_else(|| self.spec.get().clone(), |run| run.applied);
+        self.saved = Some(Saved { run, spec });
+        self.last = Some((run, DeathReason::Suspend));
+    }
+
     #[must_use]
     pub const fn new(vm: VmId, definition: u64, spec: ValidVmSpec) -> Self {
         Self {
@@ -71,6 +96,7 @@ impl VmRecord {
             last: None,
             crashes: Vec::new(),
             autostarted: None,
+            saved: None,
         }
     }
 }

@@ -5,20 +5,24 @@
 //!
 //! | journal | domain | then |
 //! |---|---|---|
-//! | no run | none | stopped, or suspended where there is an image |
+//! | no run | none | stopped, or suspended where there is an image for what the journal calls saved |
 //! | no run | alive | adopted as it is (the record was lost) |
 //! | no run | dead | released |
-//! | building | none or paused | released; started again if the agent itself wanted it |
+//! | building | none, paused or dead | released; started again if the agent itself wanted it |
 //! | building | running | adopted (cannot happen: the commit comes before the unpause) |
+//! | any | alive, of another run | adopted as that run (the journal was restored from a backup) |
 //! | running, paused | alive | adopted; unpaused or paused as the journal says |
 //! | running, paused | dead | adopted, its death is handled as if it came now |
+//! | running, paused | dead (suspended) | let run on: a suspend that failed, whose way back failed too |
 //! | running, paused | none | stopped: it ended while nobody watched |
-//! | suspending | dead (suspended), image | suspended; the domain is released |
+//! | suspending | dead (suspended) or none, image | suspended; the domain is released |
 //! | suspending | dead (suspended), no image | let run on |
 //! | suspending | alive | adopted |
-//! | suspending | none | suspended with an image, else stopped |
-//! | resuming | none or paused | released, still suspended |
+//! | suspending | none, no image | stopped: it ended while nobody watched |
+//! | resuming | none, paused or dead | released, still suspended |
 //! | resuming | running | adopted (cannot happen, as above) |
+//!
+//! An image that is there for a VM that is not suspended is a leftover and to be removed.
 
 use xenith_common_ids::DomId;
 use xenith_hypervisor_agent_types::{DeathReason, DomainInfo, DomainStatus};
@@ -32,9 +36,10 @@ pub struct Adoption {
     pub fixup: Option<Fixup>,
 }
 
-/// What must be done before the VM is as [`Adoption::settled`] says.
+/// What must be done before the VM is as [`Adoption::settled`] says. Each writes the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fixup {
+    Save,
     Release(DomId),
     ReleaseAndStart(DomId),
     Start,
@@ -52,23 +57,51 @@ pub enum Image {
     Absent,
 }
 
+/// Decides, and makes `record` agree with it (not saved yet: the fix-up or the next change does that).
 #[must_use]
-pub fn adopt(record: &VmRecord, domain: Option<&DomainInfo>, image: Image) -> Adoption {
+pub fn adopt(record: &mut VmRecord, domain: Option<&DomainInfo>, image: Image) -> Adoption {
+    let adoption = decide(record, domain, image);
+    match (&adoption.settled, &record.run) {
+        (Settled::Stopped { last }, _) => {
+            record.run = None;
+            record.saved = None;
+            record.last = last.map(|ended| (ended.run, ended.reason));
+        }
+        (Settled::Suspended, Some(Run { phase: Phase::Suspending, incarnation, .. })) => {
+            record.suspended(*incarnation);
+        }
+        (Settled::Suspended, _) => record.run = None,
+        (Settled::Up(up), run) => {
+            if run.as_ref().is_some_and(|run| run.incarnation != up.run) {
+                record.run = None;
+            }
+            record.saved = None;
+        }
+    }
+    adoption
+}
+
+fn decide(record: &VmRecord, domain: Option<&DomainInfo>, image: Image) -> Adoption {
     let stopped = Settled::Stopped { last: record.last.map(|(run, reason)| Ended { run, reason }) };
-    let at_rest = if image == Image::Present { Settled::Suspended } else { stopped };
-    match (&record.run, domain) {
-        (None, domain) => without_run(at_rest, domain),
-        (Some(run), domain) => match run.phase {
-            Phase::Building => building(run, at_rest, domain),
-            Phase::Resuming => match domain {
-                Some(info) if is_running(info) => adopted(info, run, Mode::Running),
-                Some(info) => settle(at_rest, Some(Fixup::Release(info.domid))),
-                None => settle(at_rest, None),
-            },
-            Phase::Running => up(run, domain, Mode::Running),
-            Phase::Paused => up(run, domain, Mode::Paused),
-            Phase::Suspending => suspending(run, domain, image),
+    let at_rest =
+        if image == Image::Present && record.saved.is_some() { Settled::Suspended } else { stopped };
+    let Some(run) = &record.run else { return without_run(at_rest, domain) };
+    if let Some(info) = domain
+        && is_alive(info)
+        && info.identity.is_some_and(|identity| identity.incarnation != run.incarnation)
+    {
+        return without_run(at_rest, domain);
+    }
+    match run.phase {
+        Phase::Building => building(run, at_rest, domain),
+        Phase::Resuming => match domain {
+            Some(info) if is_running(info) => adopted(info, run, Mode::Running),
+            Some(info) => settle(at_rest, Some(Fixup::Release(info.domid))),
+            None => settle(at_rest, None),
         },
+        Phase::Running => up(run, domain, Mode::Running),
+        Phase::Paused => up(run, domain, Mode::Paused),
+        Phase::Suspending => suspending(run, domain, image),
     }
 }
 
@@ -78,6 +111,10 @@ const fn settle(settled: Settled, fixup: Option<Fixup>) -> Adoption {
 
 fn is_running(info: &DomainInfo) -> bool {
     info.status == DomainStatus::Running
+}
+
+const fn is_alive(info: &DomainInfo) -> bool {
+    matches!(info.status, DomainStatus::Running | DomainStatus::Paused)
 }
 
 fn adopted(info: &DomainInfo, run: &Run, mode: Mode) -> Adoption {
@@ -116,28 +153,32 @@ fn up(run: &Run, domain: Option<&DomainInfo>, mode: Mode) -> Adoption {
         let last = Some(Ended { run: run.incarnation, reason: DeathReason::Unknown });
         return settle(Settled::Stopped { last }, None);
     };
-    let settled = Settled::Up(Up { domid: info.domid, run: run.incarnation, mode });
+    let as_it_was = Settled::Up(Up { domid: info.domid, run: run.incarnation, mode });
     let fixup = match (info.status, mode) {
         (DomainStatus::Running, Mode::Running)
         | (DomainStatus::Paused, Mode::Paused)
         | (_, Mode::Preserved) => None,
         (DomainStatus::Paused, Mode::Running) => Some(Fixup::Unpause(info.domid)),
         (DomainStatus::Running, Mode::Paused) => Some(Fixup::Pause(info.domid)),
+        (DomainStatus::Dead(DeathReason::Suspend), _) => return run_on(info, run),
         (DomainStatus::Dead(reason), _) => Some(Fixup::Death(reason)),
         (DomainStatus::Dying, _) => Some(Fixup::Death(DeathReason::Unknown)),
     };
-    settle(settled, fixup)
+    settle(as_it_was, fixup)
+}
+
+fn run_on(info: &DomainInfo, run: &Run) -> Adoption {
+    Adoption { fixup: Some(Fixup::RunOn(info.domid)), ..adopted(info, run, Mode::Running) }
 }
 
 fn suspending(run: &Run, domain: Option<&DomainInfo>, image: Image) -> Adoption {
     match (domain, image) {
-        (Some(info), Image::Present) => settle(Settled::Suspended, Some(Fixup::Release(info.domid))),
-        (None, Image::Present) => settle(Settled::Suspended, None),
-        (Some(info), Image::Absent) if info.status == DomainStatus::Dead(DeathReason::Suspend) => {
-            let settled = Settled::Up(Up { domid: info.domid, run: run.incarnation, mode: Mode::Running });
-            settle(settled, Some(Fixup::RunOn(info.domid)))
+        (None, Image::Present) => settle(Settled::Suspended, Some(Fixup::Save)),
+        (Some(info), Image::Present) if !is_alive(info) => {
+            settle(Settled::Suspended, Some(Fixup::Release(info.domid)))
         }
-        (domain, Image::Absent) => up(run, domain, Mode::Running),
+        // An old image is removed before a suspend begins, so this one is whole; but who runs is not harmed.
+        (domain, _) => up(run, domain, Mode::Running),
     }
 }
 

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use xenith_common_ids::{DomId, IncarnationId, VmId};
 use xenith_hypervisor_agent_api::ShutdownKind;
 use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, ShutdownRequest, Start};
-use xenith_hypervisor_agent_types::{DeathReason, Fault, FaultReason};
+use xenith_hypervisor_agent_types::{DeathReason, DomainSpec, DomainStatus, Fault, FaultReason, VmSpec};
 
 use crate::fault::{from_hypervisor, from_journal};
 use crate::journal::{By, Journal, JournalError, Phase, Run, VmRecord};
@@ -75,44 +75,105 @@ impl Driver {
     /// Builds the domain and lets it run. Commit point: the journal says `Running` while the virtual CPUs
     /// still stand; a crash before that loses a domain that never ran.
     pub async fn start(self: Arc<Self>, mut record: VmRecord, run: IncarnationId, by: By) -> Finished {
-        let result = self.build(&mut record, run, by).await;
-        match result {
+        let fault = match self.build(&mut record, run, by).await {
             Ok(domid) => {
-                let result = self.let_run(domid).await;
-                Finished::new(record, Settled::Up(Up { domid, run, mode: Mode::Running }), result)
+                let up = Up { domid, run, mode: Mode::Running };
+                match self.let_run(domid).await {
+                    Ok(()) => return Finished::new(record, Settled::Up(up), Ok(())),
+                    // It has not run: nothing is lost by starting again from the beginning.
+                    Err(fault) => match self.release(domid).await {
+                        Ok(()) => fault,
+                        Err(_) => return self.left_paused(record, up, fault).await,
+                    },
+                }
             }
-            Err(fault) => {
-                record.run = None;
-                let result = Err(self.also_saving(&record, fault).await);
-                let settled = stopped(&record);
-                Finished::new(record, settled, result)
-            }
-        }
+            Err(fault) => fault,
+        };
+        record.run = None;
+        let fault = self.also_saving(&record, fault).await;
+        let settled = stopped(&record);
+        Finished::new(record, settled, Err(fault))
+    }
+
+    /// A complete domain whose virtual CPUs could not be let go.
+    async fn left_paused(&self, mut record: VmRecord, up: Up, fault: Fault) -> Finished {
+        set_phase(&mut record, Phase::Paused);
+        let fault = self.also_saving(&record, fault).await;
+        Finished::new(record, Settled::Up(Up { mode: Mode::Paused, ..up }), Err(fault))
     }
 
     async fn build(&self, record: &mut VmRecord, run: IncarnationId, by: By) -> Result<DomId, Fault> {
         let spec = record.spec.get().clone();
-        record.run = Some(Run {
-            incarnation: run,
-            phase: Phase::Building,
-            applied: spec.clone(),
-            by,
-            started: OffsetDateTime::now_utc(),
-        });
+        record.run = Some(begun(run, Phase::Building, spec.clone(), by));
+        record.saved = None;
         self.save(record).await?;
-        let (resolver, vm) = (self.resolver.clone(), record.vm);
-        let domain = tokio::task::spawn_blocking(move || resolver.domain_spec(vm, run, &spec))
-            .await
-            .map_err(|error| Fault::new(FaultReason::Internal, error))??;
-        let domid = self.hypervisor.create(&domain, Start::Paused).await.map_err(|e| from_hypervisor(&e))?;
+        let domain = self.resolve(record.vm, run, spec).await?;
+        let domid = self.make(&domain, Source::Boot).await?;
         self.commit_build(record, domid).await?;
         Ok(domid)
+    }
+
+    async fn resolve(&self, vm: VmId, run: IncarnationId, spec: VmSpec) -> Result<DomainSpec, Fault> {
+        let resolver = self.resolver.clone();
+        tokio::task::spawn_blocking(move || resolver.domain_spec(vm, run, &spec))
+            .await
+            .map_err(|error| Fault::new(FaultReason::Internal, error))?
+    }
+
+    /// Makes the domain, paused. What a failed call left behind (one that timed out, a release that did not
+    /// work) is taken away; if that was in the way, it is tried again.
+    async fn make(&self, domain: &DomainSpec, source: Source) -> Result<DomId, Fault> {
+        let mut retried = false;
+        loop {
+            let made = match source {
+                Source::Boot => self.hypervisor.create(domain, Start::Paused).await,
+                Source::Image => {
+                    let vm = domain.identity.vm;
+                    let image = self.in_journal(move |journal| journal.open_image(vm)).await?;
+                    self.hypervisor.resume(domain, OwnedFd::from(image), Start::Paused).await
+                }
+            };
+            let error = match made {
+                Ok(domid) => return Ok(domid),
+                Err(error) => error,
+            };
+            let cleared = self.clear_left_overs(domain.identity.vm).await;
+            if !matches!(error, HypervisorError::NameTaken { .. }) || cleared == 0 || retried {
+                return Err(from_hypervisor(&error));
+            }
+            retried = true;
+        }
+    }
+
+    /// Releases the domains of a VM that is not up. One that runs is left alone: then we are wrong.
+    async fn clear_left_overs(&self, vm: VmId) -> usize {
+        let domains = match self.hypervisor.domains().await {
+            Ok(domains) => domains,
+            Err(error) => {
+                tracing::warn!(%vm, %error, "what a failed call left behind cannot be found");
+                return 0;
+            }
+        };
+        let mut cleared = 0;
+        for info in domains {
+            let ours = info.identity.is_some_and(|identity| identity.vm == vm);
+            if !ours || info.status == DomainStatus::Running {
+                continue;
+            }
+            match self.release(info.domid).await {
+                Ok(()) => cleared += 1,
+                Err(fault) => tracing::warn!(%vm, domid = %info.domid, %fault, "a left-over stays"),
+            }
+        }
+        cleared
     }
 
     /// Writes `Running`, or takes the domain down again when that cannot be written.
     async fn commit_build(&self, record: &mut VmRecord, domid: DomId) -> Result<(), Fault> {
         set_phase(record, Phase::Running);
+        let saved = record.saved.take();
         if let Err(fault) = self.save(record).await {
+            record.saved = saved;
             self.release(domid).await?;
             return Err(fault);
         }
@@ -120,7 +181,12 @@ impl Driver {
     }
 
     async fn let_run(&self, domid: DomId) -> Result<(), Fault> {
-        self.hypervisor.unpause(domid).await.map_err(|error| from_hypervisor(&error))
+        let Err(error) = self.hypervisor.unpause(domid).await else { return Ok(()) };
+        // An answer that was lost: whether it runs (or has run and died) is what counts.
+        match self.hypervisor.domain(domid).await {
+            Ok(info) if info.status != DomainStatus::Paused => Ok(()),
+            _ => Err(from_hypervisor(&error)),
+        }
     }
 
     /// Destroys a domain; one that is gone is as good.
@@ -139,47 +205,38 @@ impl Driver {
         }
     }
 
-    /// Builds the domain from its saved memory. Commit point as in [`Self::start`]; the image is removed
-    /// after it and before the guest runs, so that it can never be resumed twice.
+    /// Builds the domain from its saved memory, as what it was when that was saved. Commit point as in
+    /// [`Self::start`]: from there the record calls the image a leftover, so it is never resumed twice.
     pub async fn resume(self: Arc<Self>, mut record: VmRecord, run: IncarnationId) -> Finished {
-        match self.rebuild(&mut record, run).await {
-            Ok(domid) => {
-                let vm = record.vm;
-                let mut result = self.in_journal(move |journal| journal.remove_image(vm)).await;
-                if result.is_ok() {
-                    result = self.let_run(domid).await;
-                }
-                Finished::new(record, Settled::Up(Up { domid, run, mode: Mode::Running }), result)
-            }
+        let domid = match self.rebuild(&mut record, run).await {
+            Ok(domid) => domid,
             Err(fault) => {
                 record.run = None;
                 let fault = self.also_saving(&record, fault).await;
-                Finished::new(record, Settled::Suspended, Err(fault))
+                return Finished::new(record, Settled::Suspended, Err(fault));
             }
+        };
+        let vm = record.vm;
+        if let Err(fault) = self.in_journal(move |journal| journal.remove_image(vm)).await {
+            tracing::warn!(%vm, %fault, "an image that was resumed stays until the next suspend or start");
+        }
+        let up = Up { domid, run, mode: Mode::Running };
+        match self.let_run(domid).await {
+            Ok(()) => Finished::new(record, Settled::Up(up), Ok(())),
+            // Its memory is in the domain and nowhere else.
+            Err(fault) => self.left_paused(record, up, fault).await,
         }
     }
 
     async fn rebuild(&self, record: &mut VmRecord, run: IncarnationId) -> Result<DomId, Fault> {
-        let spec = record.spec.get().clone();
-        let vm = record.vm;
-        record.run = Some(Run {
-            incarnation: run,
-            phase: Phase::Resuming,
-            applied: spec.clone(),
-            by: By::Orchestrator,
-            started: OffsetDateTime::now_utc(),
-        });
+        let spec = match &record.saved {
+            Some(saved) => saved.spec.clone(),
+            None => return Err(Fault::new(FaultReason::Internal, "the journal knows of no saved memory")),
+        };
+        record.run = Some(begun(run, Phase::Resuming, spec.clone(), By::Orchestrator));
         self.save(record).await?;
-        let image = self.in_journal(move |journal| journal.open_image(vm)).await?;
-        let resolver = self.resolver.clone();
-        let domain = tokio::task::spawn_blocking(move || resolver.domain_spec(vm, run, &spec))
-            .await
-            .map_err(|error| Fault::new(FaultReason::Internal, error))??;
-        let domid = self
-            .hypervisor
-            .resume(&domain, OwnedFd::from(image), Start::Paused)
-            .await
-            .map_err(|error| from_hypervisor(&error))?;
+        let domain = self.resolve(record.vm, run, spec).await?;
+        let domid = self.make(&domain, Source::Image).await?;
         self.commit_build(record, domid).await?;
         Ok(domid)
     }
@@ -219,8 +276,7 @@ impl Driver {
         run: IncarnationId,
         reason: DeathReason,
     ) -> Result<(), Fault> {
-        record.run = None;
-        record.last = Some((run, reason));
+        record.end(run, reason);
         self.save(record).await
     }
 
@@ -244,17 +300,18 @@ impl Driver {
             let fault = self.run_on(&mut record, up, fault).await;
             return Finished::new(record, Settled::Up(up), Err(fault));
         }
-        let mut result = self.release(up.domid).await;
-        if result.is_ok() {
-            result = self.note_end(&mut record, up.run, DeathReason::Suspend).await;
-        }
-        Finished::new(record, Settled::Suspended, result)
+        record.suspended(up.run);
+        let released = self.release(up.domid).await;
+        let saved = self.save(&record).await;
+        Finished::new(record, Settled::Suspended, released.and(saved))
     }
 
     async fn write_image(&self, record: &mut VmRecord, up: Up) -> Result<(), Fault> {
+        let vm = record.vm;
+        // From here an image is the one of this suspend.
+        self.in_journal(move |journal| journal.remove_image(vm)).await?;
         set_phase(record, Phase::Suspending);
         self.save(record).await?;
-        let vm = record.vm;
         let image = self.in_journal(move |journal| journal.create_image(vm)).await?;
         self.hypervisor.suspend(up.domid, OwnedFd::from(image)).await.map_err(|e| from_hypervisor(&e))?;
         self.in_journal(move |journal| journal.commit_image(vm)).await
@@ -281,12 +338,14 @@ impl Driver {
     /// Drops the saved memory.
     pub async fn discard(self: Arc<Self>, mut record: VmRecord) -> Finished {
         let vm = record.vm;
+        let before = record.clone();
         record.run = None;
-        let mut result = self.in_journal(move |journal| journal.remove_image(vm)).await;
-        if result.is_ok() {
-            result = self.save(&record).await;
+        record.saved = None;
+        if let Err(fault) = self.save(&record).await {
+            return Finished::new(before, Settled::Suspended, Err(fault));
         }
-        let settled = if result.is_ok() { stopped(&record) } else { Settled::Suspended };
+        let result = self.in_journal(move |journal| journal.remove_image(vm)).await;
+        let settled = stopped(&record);
         Finished::new(record, settled, result)
     }
 
@@ -330,23 +389,41 @@ impl Driver {
         result.map_err(|error| from_hypervisor(&error))
     }
 
-    /// Releases a dead domain, and starts anew where that is wanted.
+    /// Releases a dead domain, and starts anew where that is wanted. What follows is written first, so that
+    /// a crash between the two does not forget it.
     pub async fn clean_up(self: Arc<Self>, mut record: VmRecord, up: Up, then: AfterDeath) -> Finished {
         let (AfterDeath::Stop(reason) | AfterDeath::Restart(reason)) = then else {
             return Finished::new(record, Settled::Up(Up { mode: Mode::Preserved, ..up }), Ok(()));
         };
+        let run_before = record.run.clone();
+        record.end(up.run, reason);
+        let next = IncarnationId::new();
+        if matches!(then, AfterDeath::Restart(_)) {
+            record.run = Some(begun(next, Phase::Building, record.spec.get().clone(), By::Agent));
+        }
+        let noted = self.save(&record).await;
         if let Err(fault) = self.release(up.domid).await {
+            record.run = run_before;
             return Finished::new(record, Settled::Up(up), Err(fault));
         }
-        let result = self.note_end(&mut record, up.run, reason).await;
-        match (then, result) {
-            (AfterDeath::Restart(_), Ok(())) => self.start(record, IncarnationId::new(), By::Agent).await,
-            (_, result) => {
-                let settled = stopped(&record);
-                Finished::new(record, settled, result)
-            }
+        if matches!(then, AfterDeath::Restart(_)) && noted.is_ok() {
+            return self.start(record, next, By::Agent).await;
         }
+        record.run = None;
+        let settled = stopped(&record);
+        Finished::new(record, settled, noted)
     }
+}
+
+/// What a new domain is made from.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Boot,
+    Image,
+}
+
+fn begun(incarnation: IncarnationId, phase: Phase, applied: VmSpec, by: By) -> Run {
+    Run { incarnation, phase, applied, by, started: OffsetDateTime::now_utc() }
 }
 
 fn set_phase(record: &mut VmRecord, phase: Phase) {

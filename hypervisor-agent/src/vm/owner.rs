@@ -5,6 +5,8 @@
 //! it, except `Define` and `Forget`, which need the record that the activity has. Dropping the queue's last
 //! sender ends the task and leaves the domain alone: that is what a restart of the agent looks like.
 
+mod fix_up;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,8 +23,9 @@ use xenith_hypervisor_agent_types::{
     DeathReason, DomainInfo, DomainStatus, Fault, FaultReason, GuestFacts, ObservedVm, VmFailure,
 };
 
-use crate::journal::{By, VmRecord};
-use crate::vm::adopt::{Adoption, Fixup};
+use crate::disk::InUse;
+use crate::journal::{By, Phase, VmRecord};
+use crate::vm::adopt::Adoption;
 use crate::vm::driver::{Done, Driver, Finished};
 use crate::vm::publisher::Publisher;
 use crate::vm::registry::Domids;
@@ -59,6 +62,7 @@ pub struct Shared {
     pub facts: Arc<dyn GuestFactsSource>,
     pub publisher: Arc<Publisher>,
     pub domids: Domids,
+    pub in_use: InUse,
 }
 
 struct Current {
@@ -74,7 +78,9 @@ pub struct Owner {
     settled: Settled,
     current: Option<Current>,
     /// A death that came while something else was being done.
-    death: Option<DeathReason>,
+    death: Option<(DomId, DeathReason)>,
+    /// Whose crash was counted last: a release that fails is tried again, the crash is still one.
+    counted: Option<DomId>,
     /// Wait for the record to be free.
     deferred: VecDeque<(VmAction, Reply)>,
     guest: GuestFacts,
@@ -98,6 +104,7 @@ impl Owner {
             settled: adoption.settled,
             current: None,
             death: None,
+            counted: None,
             deferred: VecDeque::new(),
             guest: GuestFacts::default(),
             guest_stream: None,
@@ -128,18 +135,22 @@ impl Owner {
             }
             self.publish();
         }
-        self.shared.publisher.remove(self.vm());
     }
 
     async fn handle(&mut self, message: Message) {
         match message {
             Message::Command { action: action @ (VmAction::Define { .. } | VmAction::Forget), reply } => {
+                if self.deferred.len() >= QUEUE {
+                    let fault =
+                        Fault::new(FaultReason::NotReady, "too many requests wait for this VM already");
+                    return self.answer(reply, Err(fault));
+                }
                 self.deferred.push_back((action, reply));
                 self.work_off_deferred().await;
             }
             Message::Command { action, reply } => self.command(action, reply),
             Message::Died { domid, reason } => self.died(domid, reason),
-            Message::Seen(info) => self.note_seen(info),
+            Message::Seen(info) => self.note_seen(info).await,
             Message::Missing(domid) => self.check_missing(domid).await,
             Message::Autostart { boot, reply } => match (&self.settled, &self.current) {
                 (Settled::Stopped { .. }, None) if self.record.autostarted.as_ref() != Some(&boot) => {
@@ -220,6 +231,21 @@ impl Owner {
     fn begin(&mut self, activity: Activity, future: BoxFuture<'static, Finished>, waiters: Vec<Reply>) {
         tracing::info!(vm = %self.vm(), name = %self.record.spec.get().name, ?activity, "begin");
         self.current = Some(Current { activity, future, waiters });
+        self.note_disks();
+    }
+
+    /// Tells which VDIs must not be deleted now: those of a domain that is there or under way, and of saved
+    /// memory.
+    fn note_disks(&self) {
+        let record = &self.record;
+        let mut specs = Vec::new();
+        if self.current.is_some() || matches!(self.settled, Settled::Up(_)) {
+            specs.push(record.spec.get());
+            specs.extend(record.run.as_ref().map(|run| &run.applied));
+        }
+        specs.extend(record.saved.as_ref().map(|saved| &saved.spec));
+        let disks = specs.into_iter().flat_map(|spec| &spec.disks).map(|disk| disk.vdi).collect();
+        self.shared.in_use.set(self.vm(), disks);
     }
 
     async fn finish(&mut self, finished: Finished) {
@@ -247,10 +273,8 @@ impl Owner {
             self.answer(waiter, result);
         }
         self.work_off_deferred().await;
-        if let Some(reason) = self.death.take()
-            && let Settled::Up(up) = self.settled
-        {
-            self.died(up.domid, reason);
+        if let Some((domid, reason)) = self.death.take() {
+            self.died(domid, reason);
         }
     }
 
@@ -311,40 +335,52 @@ impl Owner {
         }
         self.shared.driver.forget(self.vm()).await?;
         self.forgotten = true;
+        // Before the answer: who defines it again at once must not be removed with it.
+        self.shared.publisher.remove(self.vm());
         Ok(())
     }
 
     fn died(&mut self, domid: DomId, reason: DeathReason) {
-        let Settled::Up(up) = self.settled else { return };
-        // A kept corpse died before, and a suspended domain is dead by design.
-        let expected = up.mode == Mode::Preserved || reason == DeathReason::Suspend;
-        if up.domid != domid || expected {
+        if reason == DeathReason::Suspend {
+            // A suspended domain is dead by design.
             return;
         }
-        let (asked, waiters) = match self.current.take() {
-            None => (None, Vec::new()),
-            Some(Current { activity: Activity::ShuttingDown(kind), waiters, .. }) => (Some(kind), waiters),
-            Some(other) => {
-                self.death = Some(reason);
-                self.current = Some(other);
+        let asked = match &self.current {
+            None => None,
+            Some(Current { activity: Activity::ShuttingDown(kind), .. }) => Some(*kind),
+            // Kept with its domain: what is being done may end with another one, or none.
+            Some(_) => {
+                self.death = Some((domid, reason));
                 return;
             }
         };
+        let Settled::Up(up) = self.settled else { return };
+        // A kept corpse died before.
+        if up.domid != domid || up.mode == Mode::Preserved {
+            return;
+        }
+        let waiters = self.current.take().map(|current| current.waiters).unwrap_or_default();
         self.clean_up(up, reason, asked, waiters);
     }
 
     fn clean_up(&mut self, up: Up, reason: DeathReason, asked: Option<ShutdownKind>, waiters: Vec<Reply>) {
-        let now = OffsetDateTime::now_utc().unix_timestamp();
-        if matches!(reason, DeathReason::Crash | DeathReason::Watchdog) {
+        let crashed = matches!(reason, DeathReason::Crash | DeathReason::Watchdog);
+        if crashed && self.counted != Some(up.domid) {
+            let now = OffsetDateTime::now_utc().unix_timestamp();
             let oldest = now - i64::try_from(state::CRASH_WINDOW.as_secs()).unwrap_or(i64::MAX);
             self.record.crashes.retain(|at| *at > oldest);
             self.record.crashes.push(now);
+            self.counted = Some(up.domid);
         }
         let spec = self.record.spec.get();
         let then = state::after_death(reason, spec, asked, self.record.crashes.len());
         tracing::info!(vm = %self.vm(), domid = %up.domid, ?reason, ?then, "the domain ended");
         if then == AfterDeath::Preserve {
             self.settled = Settled::Up(Up { mode: Mode::Preserved, ..up });
+            let fault = Fault::new(FaultReason::WrongState, "the guest crashed and is kept; power it off");
+            for waiter in waiters {
+                self.answer(waiter, Err(fault.clone()));
+            }
             return;
         }
         self.start_activity(Activity::CleaningUp(then), &VmAction::Destroy, waiters);
@@ -361,15 +397,42 @@ impl Owner {
         }
     }
 
-    fn note_seen(&mut self, info: Box<DomainInfo>) {
+    async fn note_seen(&mut self, info: Box<DomainInfo>) {
         let Settled::Up(up) = self.settled else { return };
         if info.domid != up.domid {
             return;
         }
-        match info.status {
+        match (info.status, up.mode) {
             // The event for this was lost.
-            DomainStatus::Dead(reason) => self.died(info.domid, reason),
-            _ => self.seen = Some(info),
+            (DomainStatus::Dead(reason), _) => return self.died(info.domid, reason),
+            (DomainStatus::Paused, Mode::Running) | (DomainStatus::Running, Mode::Paused)
+                if self.current.is_none() =>
+            {
+                self.check_mode(up).await;
+            }
+            _ => {}
+        }
+        self.seen = Some(info);
+    }
+
+    /// Somebody paused or unpaused it from outside, or the list is older than our own doing: looked up again.
+    /// What is so is told, and kept, so that a restart of the agent does not undo it.
+    async fn check_mode(&mut self, up: Up) {
+        let (mode, phase) = match self.shared.driver.hypervisor.domain(up.domid).await {
+            Ok(info) if info.status == DomainStatus::Paused => (Mode::Paused, Phase::Paused),
+            Ok(info) if info.status == DomainStatus::Running => (Mode::Running, Phase::Running),
+            _ => return,
+        };
+        if mode == up.mode {
+            return;
+        }
+        tracing::info!(vm = %self.vm(), domid = %up.domid, ?mode, "changed from outside");
+        self.settled = Settled::Up(Up { mode, ..up });
+        if let Some(run) = &mut self.record.run {
+            run.phase = phase;
+            if let Err(fault) = self.shared.driver.save(&self.record).await {
+                tracing::warn!(vm = %self.vm(), %fault, "that cannot be written down");
+            }
         }
     }
 
@@ -387,72 +450,12 @@ impl Owner {
             _ => None,
         };
         self.shared.domids.set(self.vm(), domid);
+        self.note_disks();
         if self.guest_stream.as_ref().map(|(domid, _)| *domid) != domid {
             self.guest_stream = domid.map(|domid| (domid, self.shared.facts.watch(domid)));
             self.guest = GuestFacts::default();
             self.seen = None;
         }
-    }
-
-    fn fix_up(&mut self, fixup: Option<Fixup>) {
-        let driver = Arc::clone(&self.shared.driver);
-        let record = self.record.clone();
-        let settled = self.settled.clone();
-        let after = |result: Result<(), Fault>, record: VmRecord, settled| Finished {
-            record,
-            settled,
-            result: result.map(|()| Done::Plain),
-        };
-        let (activity, future) = match (fixup, &self.settled) {
-            (None, _) => return,
-            (Some(Fixup::Death(reason)), Settled::Up(up)) => return self.clean_up(*up, reason, None, vec![]),
-            (Some(Fixup::Death(_)), _) => return,
-            (Some(Fixup::Unpause(_)), Settled::Up(up)) => {
-                (Activity::Unpausing, driver.set_mode(record, *up, Mode::Running).boxed())
-            }
-            (Some(Fixup::Pause(_)), Settled::Up(up)) => {
-                (Activity::Pausing, driver.set_mode(record, *up, Mode::Paused).boxed())
-            }
-            (Some(Fixup::RunOn(_)), Settled::Up(up)) => {
-                let (up, mut record) = (*up, record);
-                let future = async move {
-                    let why = Fault::new(FaultReason::Internal, "the agent ended while it suspended this VM");
-                    let fault = driver.run_on(&mut record, up, why).await;
-                    after(Err(fault), record, settled)
-                };
-                (Activity::Suspending, future.boxed())
-            }
-            (Some(Fixup::Release(domid)), _) => {
-                let future = async move {
-                    let mut record = record;
-                    let mut result = driver.release(domid).await;
-                    if result.is_ok() {
-                        record.run = None;
-                        result = driver.save(&record).await;
-                    }
-                    after(result, record, settled)
-                };
-                (Activity::Destroying, future.boxed())
-            }
-            (Some(Fixup::Start | Fixup::ReleaseAndStart(_)), _) => {
-                let run = xenith_common_ids::IncarnationId::new();
-                let left_over = match fixup {
-                    Some(Fixup::ReleaseAndStart(domid)) => Some(domid),
-                    _ => None,
-                };
-                let future = async move {
-                    if let Some(domid) = left_over
-                        && let Err(fault) = driver.release(domid).await
-                    {
-                        return after(Err(fault), record, settled);
-                    }
-                    driver.start(record, run, By::Agent).await
-                };
-                (Activity::Starting(run), future.boxed())
-            }
-            (Some(Fixup::Unpause(_) | Fixup::Pause(_) | Fixup::RunOn(_)), _) => return,
-        };
-        self.begin(activity, future, Vec::new());
     }
 
     fn observed(&self) -> ObservedVm {

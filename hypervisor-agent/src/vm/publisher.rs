@@ -141,6 +141,8 @@ impl Publisher {
                             let known = inner.vms.get(vm).map(|(_, vm)| ObservedVm::clone(vm));
                             changes.vms.extend(known);
                         }
+                        // It may be there again.
+                        Entry::Gone(vm) if inner.vms.contains_key(vm) => {}
                         Entry::Gone(vm) => changes.gone.push(*vm),
                         Entry::Host => {
                             changes.host = inner.host.as_ref().map(|(_, host)| HostFacts::clone(host));
@@ -242,6 +244,19 @@ mod tests {
         assert_eq!(again.now().vms.len(), 0);
         let mut stranger = publisher.subscribe("another run", third.generation);
         assert!(stranger.next().await.full);
+    }
+
+    #[tokio::test]
+    async fn a_vm_that_came_back_is_not_told_gone() {
+        let publisher = Arc::new(Publisher::new());
+        let id = VmId::new();
+        publisher.publish(vm(id, Power::Stopped));
+        let mut subscription = publisher.subscribe("", Generation(0));
+        subscription.next().await;
+        publisher.remove(id);
+        publisher.publish(vm(id, Power::Stopped));
+        let changes = subscription.next().await;
+        assert_eq!((changes.vms.len(), changes.gone.len()), (1, 0));
     }
 
     #[tokio::test]

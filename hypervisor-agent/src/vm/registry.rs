@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
-use xenith_common_ids::{DomId, VmId};
+use xenith_common_ids::{DomId, VdiId, VmId};
 use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_api::{CommandResult, VmAction};
-use xenith_hypervisor_agent_backend::{DomainEvent, DomainEventKind};
+use xenith_hypervisor_agent_backend::{DomainEvent, DomainEventKind, DomainEvents};
 use xenith_hypervisor_agent_types::{
     DomainInfo, DomainStatus, Fault, FaultReason, GuestFacts, ObservedVm, Power,
 };
@@ -56,40 +56,68 @@ impl Default for Settings {
     }
 }
 
+/// How long events are collected before the list is read for all of them: a hundred starts at once are a
+/// hundred events, and a list costs as much as there are domains.
+const BURST: Duration = Duration::from_millis(100);
+
+/// How long one order may hold up the next: a start that hangs is no reason to leave the others off.
+const AUTOSTART_PATIENCE: Duration = Duration::from_secs(120);
+
+/// What an event leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Follow {
+    /// Its VM was told.
+    Told,
+    List,
+}
+
 pub struct Registry {
     shared: Arc<Shared>,
     tasks: TaskSet,
     owners: Mutex<HashMap<VmId, mpsc::Sender<Message>>>,
     unmanaged: Mutex<BTreeSet<VmId>>,
+    /// Held while a VM gets its owner, so that it gets one only.
+    defining: tokio::sync::Mutex<()>,
 }
 
 impl Registry {
     /// Adopts what is there, then follows the hypervisor until `tasks` end.
     pub async fn start(shared: Arc<Shared>, tasks: TaskSet, settings: Settings) -> Result<Arc<Self>, Fault> {
-        let registry =
-            Arc::new(Self { shared, tasks, owners: Mutex::default(), unmanaged: Mutex::default() });
-        let mut events = registry.shared.driver.hypervisor.events();
+        let registry = Arc::new(Self {
+            shared,
+            tasks,
+            owners: Mutex::default(),
+            unmanaged: Mutex::default(),
+            defining: tokio::sync::Mutex::default(),
+        });
+        let events = registry.shared.driver.hypervisor.events();
         registry.adopt_all().await?;
         registry.refresh().await;
         let follower = Arc::clone(&registry);
-        registry.tasks.spawn("domain-watcher", async move {
-            let token = follower.tasks.token();
-            let mut sample = interval(settings.sample);
-            sample.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    () = token.cancelled() => break,
-                    event = events.next() => match event {
-                        Some(event) => follower.follow(event).await,
-                        None => break,
+        registry.tasks.spawn("domain-watcher", follower.watch_domains(events, settings.sample));
+        Ok(registry)
+    }
+
+    async fn watch_domains(self: Arc<Self>, mut events: DomainEvents, sample: Duration) {
+        let token = self.tasks.token();
+        let mut next_list = Instant::now() + sample;
+        loop {
+            tokio::select! {
+                () = token.cancelled() => break,
+                event = events.next() => match event {
+                    Some(event) => if self.follow(event).await == Follow::List {
+                        next_list = next_list.min(Instant::now() + BURST);
                     },
-                    _ = sample.tick() => follower.refresh().await,
+                    None => break,
+                },
+                () = sleep_until(next_list) => {
+                    self.refresh().await;
+                    next_list = Instant::now() + sample;
                 }
             }
-            // The owners end when their queues close; their domains stay.
-            follower.owners.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        });
-        Ok(registry)
+        }
+        // The owners end when their queues close; their domains stay.
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     async fn adopt_all(self: &Arc<Self>) -> Result<(), Fault> {
@@ -105,22 +133,34 @@ impl Registry {
             );
         }
         let domains = self.domains().await?;
-        let mut of_vm: HashMap<VmId, DomainInfo> = HashMap::new();
-        for info in domains {
-            if let Some(identity) = info.identity {
-                of_vm.insert(identity.vm, info);
+        for mut record in records {
+            let adoption = self.adopt(&mut record, &domains);
+            if adoption.settled != Settled::Suspended && self.shared.driver.journal.has_image(record.vm) {
+                self.drop_image(record.vm).await;
             }
-        }
-        for record in records {
-            let image = match self.shared.driver.journal.has_image(record.vm) {
-                true => Image::Present,
-                false => Image::Absent,
-            };
-            let adoption = adopt(&record, of_vm.get(&record.vm), image);
-            tracing::info!(vm = %record.vm, name = %record.spec.get().name, ?adoption, "adopted");
             self.spawn_owner(record, adoption);
         }
         Ok(())
+    }
+
+    fn adopt(&self, record: &mut VmRecord, domains: &[DomainInfo]) -> Adoption {
+        let image = match self.shared.driver.journal.has_image(record.vm) {
+            true => Image::Present,
+            false => Image::Absent,
+        };
+        let domain = domain_of(record, domains);
+        let adoption = adopt(record, domain, image);
+        tracing::info!(vm = %record.vm, name = %record.spec.get().name, ?adoption, "adopted");
+        adoption
+    }
+
+    /// An image that is a leftover: it would not be resumed, but takes room.
+    async fn drop_image(&self, vm: VmId) {
+        let journal = self.shared.driver.journal.clone();
+        let removed = tokio::task::spawn_blocking(move || journal.remove_image(vm)).await;
+        if !matches!(removed, Ok(Ok(()))) {
+            tracing::warn!(%vm, "an old image of its memory cannot be removed");
+        }
     }
 
     async fn domains(&self) -> Result<Vec<DomainInfo>, Fault> {
@@ -145,9 +185,7 @@ impl Registry {
         let owner = match (self.owner(vm), &action) {
             (Some(owner), _) => owner,
             (None, VmAction::Define { definition, spec }) => {
-                let record = VmRecord::new(vm, *definition, (**spec).clone());
-                self.shared.driver.save(&record).await?;
-                self.spawn_owner(record, Adoption { settled: Settled::Stopped { last: None }, fixup: None })
+                self.first_definition(VmRecord::new(vm, *definition, (**spec).clone())).await?
             }
             (None, VmAction::Forget) => return Ok(CommandResult::Nothing),
             (None, _) => {
@@ -162,11 +200,30 @@ impl Registry {
         if forget && result.is_ok() {
             self.owners.lock().unwrap_or_else(PoisonError::into_inner).remove(&vm);
             self.shared.domids.set(vm, None);
+            self.shared.in_use.set(vm, Vec::new());
         }
         result
     }
 
-    async fn follow(&self, event: DomainEvent) {
+    /// It may have a domain all the same, when its record was lost: that one is adopted.
+    async fn first_definition(&self, mut record: VmRecord) -> Result<mpsc::Sender<Message>, Fault> {
+        let _one_at_a_time = self.defining.lock().await;
+        if let Some(owner) = self.owner(record.vm) {
+            return Ok(owner);
+        }
+        let domains = self.domains().await?;
+        self.shared.driver.save(&record).await?;
+        let adoption = self.adopt(&mut record, &domains);
+        Ok(self.spawn_owner(record, adoption))
+    }
+
+    /// The VM that would lose this disk.
+    #[must_use]
+    pub fn user_of(&self, vdi: VdiId) -> Option<VmId> {
+        self.shared.in_use.by(vdi)
+    }
+
+    async fn follow(&self, event: DomainEvent) -> Follow {
         let vm = match event.kind {
             DomainEventKind::Died(_) => match self.shared.driver.hypervisor.domain(event.domid).await {
                 Ok(info) => info.identity.map(|identity| identity.vm),
@@ -177,12 +234,13 @@ impl Registry {
         let message = match (event.kind, vm) {
             (DomainEventKind::Died(reason), Some(_)) => Message::Died { domid: event.domid, reason },
             (DomainEventKind::Gone, Some(_)) => Message::Missing(event.domid),
-            _ => return self.refresh().await,
+            _ => return Follow::List,
         };
         if let Some(owner) = vm.and_then(|vm| self.owner(vm)) {
             // A full queue loses nothing: the next sample says the same.
             let _next_sample_repeats = owner.try_send(message);
         }
+        Follow::Told
     }
 
     /// Reads the list of domains and tells everybody what concerns them.
@@ -247,8 +305,13 @@ impl Registry {
             let owners: Vec<_> = vms.into_iter().filter_map(|vm| self.owner(vm)).collect();
             let start = |reply| Message::Autostart { boot: boot.to_owned(), reply };
             let starts = owners.iter().map(|owner| ask(owner, start));
-            for fault in futures::future::join_all(starts).await.into_iter().filter_map(Result::err) {
-                tracing::error!(%fault, "a VM did not start with the host");
+            match timeout(AUTOSTART_PATIENCE, futures::future::join_all(starts)).await {
+                Ok(results) => {
+                    for fault in results.into_iter().filter_map(Result::err) {
+                        tracing::error!(%fault, "a VM did not start with the host");
+                    }
+                }
+                Err(_) => tracing::error!(order, "some VMs still start; the next order begins without them"),
             }
             tokio::select! {
                 () = token.cancelled() => return ControlFlow::Break(()),
@@ -257,6 +320,16 @@ impl Registry {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The domain of a VM; of several, the one that the journal means, else one that runs.
+fn domain_of<'a>(record: &VmRecord, domains: &'a [DomainInfo]) -> Option<&'a DomainInfo> {
+    let of_vm = domains.iter().filter(|info| info.identity.is_some_and(|identity| identity.vm == record.vm));
+    of_vm.max_by_key(|info| {
+        let run = record.run.as_ref().map(|run| run.incarnation);
+        let meant = run.is_some() && info.identity.map(|identity| identity.incarnation) == run;
+        (info.status == DomainStatus::Running, meant, info.status == DomainStatus::Paused)
+    })
 }
 
 async fn ask(

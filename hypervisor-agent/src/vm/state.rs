@@ -258,6 +258,12 @@ pub fn after_death(
         },
         // A guest that was asked to reboot and powered off did what it could: bring it back.
         (DeathReason::PowerOff, Some(ShutdownKind::Reboot)) => AfterDeath::Restart(reason),
+        // Not what was meant, but off is what was asked for.
+        (DeathReason::Crash | DeathReason::Watchdog, Some(ShutdownKind::PowerOff))
+            if spec.on_crash == CrashAction::Restart =>
+        {
+            AfterDeath::Stop(reason)
+        }
         (DeathReason::Crash | DeathReason::Watchdog, _) => match spec.on_crash {
             CrashAction::Restart if crashes <= CRASH_RESTARTS => AfterDeath::Restart(reason),
             CrashAction::Restart | CrashAction::Stop => AfterDeath::Stop(reason),

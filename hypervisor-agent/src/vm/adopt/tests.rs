@@ -7,6 +7,7 @@ use xenith_hypervisor_agent_types::{
 };
 
 use super::*;
+use crate::journal::Saved;
 
 const DOMID: DomId = DomId(7);
 
@@ -62,6 +63,7 @@ fn rows() {
     let ended = Settled::Stopped { last: Some(Ended { run, reason: DeathReason::Unknown }) };
     let suspended = Settled::Suspended;
     let dead = Dead(DeathReason::Suspend);
+    let crashed = Dead(DeathReason::Crash);
     let (ours, agents) = (By::Orchestrator, By::Agent);
     let release = Some(Fixup::Release(DOMID));
     let table: Vec<(&str, Option<(Phase, By)>, Option<DomainStatus>, Image, &Settled, Option<Fixup>)> = vec![
@@ -71,6 +73,14 @@ fn rows() {
         ("no run, dead", None, Some(dead), Present, &suspended, release),
         ("building, none", Some((Phase::Building, ours)), None, Absent, &stopped, None),
         ("building, paused", Some((Phase::Building, ours)), Some(Paused), Absent, &stopped, release),
+        (
+            "building for the agent, the run before not released yet",
+            Some((Phase::Building, agents)),
+            Some(crashed),
+            Absent,
+            &stopped,
+            Some(Fixup::ReleaseAndStart(DOMID)),
+        ),
         (
             "building for the agent, none",
             Some((Phase::Building, agents)),
@@ -109,14 +119,31 @@ fn rows() {
         (
             "running, dead",
             Some((Phase::Running, ours)),
-            Some(Dead(DeathReason::Crash)),
+            Some(crashed),
             Absent,
             &running,
             Some(Fixup::Death(DeathReason::Crash)),
         ),
         ("running, gone", Some((Phase::Running, ours)), None, Absent, &ended, None),
+        ("running, gone, old image", Some((Phase::Running, ours)), None, Present, &ended, None),
+        (
+            "running, suspended by a suspend that failed",
+            Some((Phase::Running, ours)),
+            Some(dead),
+            Absent,
+            &running,
+            Some(Fixup::RunOn(DOMID)),
+        ),
         ("suspending, committed", Some((Phase::Suspending, ours)), Some(dead), Present, &suspended, release),
-        ("suspending, released", Some((Phase::Suspending, ours)), None, Present, &suspended, None),
+        (
+            "suspending, released",
+            Some((Phase::Suspending, ours)),
+            None,
+            Present,
+            &suspended,
+            Some(Fixup::Save),
+        ),
+        ("suspending, runs", Some((Phase::Suspending, ours)), Some(Running), Present, &running, None),
         (
             "suspending, not committed",
             Some((Phase::Suspending, ours)),
@@ -131,9 +158,34 @@ fn rows() {
         ("resuming, paused", Some((Phase::Resuming, ours)), Some(Paused), Present, &suspended, release),
     ];
     for (case, phase, status, image, settled, fixup) in table {
-        let record = record(run, phase);
+        let mut record = record(run, phase);
+        let asleep = phase.is_none_or(|(phase, _)| phase == Phase::Resuming);
+        if asleep && image == Present {
+            record.saved = Some(Saved { run, spec: record.spec.get().clone() });
+        }
         let domain = status.map(|status| domain(&record, run, status));
-        let adoption = adopt(&record, domain.as_ref(), image);
+        let adoption = adopt(&mut record, domain.as_ref(), image);
         assert_eq!(adoption, Adoption { settled: settled.clone(), fixup }, "{case}");
+        assert_eq!(record.saved.is_some(), *settled == suspended, "{case}");
     }
+}
+
+#[test]
+fn a_domain_of_another_run_is_adopted_as_that_run() {
+    let (run, other) = (IncarnationId::new(), IncarnationId::new());
+    for phase in [Phase::Building, Phase::Resuming, Phase::Running, Phase::Suspending] {
+        let mut record = record(run, Some((phase, By::Orchestrator)));
+        let info = domain(&record, other, DomainStatus::Paused);
+        let adoption = adopt(&mut record, Some(&info), Image::Absent);
+        let up = Up { domid: DOMID, run: other, mode: Mode::Paused };
+        assert_eq!(adoption, Adoption { settled: Settled::Up(up), fixup: None }, "{phase:?}");
+    }
+}
+
+#[test]
+fn an_image_that_the_journal_does_not_call_saved_is_not_resumed() {
+    let run = IncarnationId::new();
+    let mut record = record(run, None);
+    let adoption = adopt(&mut record, None, Image::Present);
+    assert_eq!(adoption.settled, Settled::Stopped { last: None });
 }

@@ -154,6 +154,15 @@ fn deaths() {
         ),
         ("crash", Crash, CrashAction::Restart, RebootAction::Restart, None, 3, AfterDeath::Restart(Crash)),
         ("crash loop", Crash, CrashAction::Restart, RebootAction::Restart, None, 4, AfterDeath::Stop(Crash)),
+        (
+            "asked off, crashed",
+            Crash,
+            CrashAction::Restart,
+            RebootAction::Restart,
+            Some(ShutdownKind::PowerOff),
+            1,
+            AfterDeath::Stop(Crash),
+        ),
         ("crash kept", Crash, CrashAction::Preserve, RebootAction::Restart, None, 1, AfterDeath::Preserve),
     ];
     for (case, reason, on_crash, on_reboot, asked, crashes, expected) in table {

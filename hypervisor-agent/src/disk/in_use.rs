@@ -1,0 +1,28 @@
+//! Which VDIs a domain has open or a suspended VM will need: these are not deleted, whoever asks.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use xenith_common_ids::{VdiId, VmId};
+
+/// Written by the owners of VMs, read by the commands about VDIs. All clones are one table.
+#[derive(Debug, Clone, Default)]
+pub struct InUse(Arc<Mutex<HashMap<VmId, Vec<VdiId>>>>);
+
+impl InUse {
+    pub fn set(&self, vm: VmId, disks: Vec<VdiId>) {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if disks.is_empty() {
+            table.remove(&vm);
+        } else {
+            table.insert(vm, disks);
+        }
+    }
+
+    /// Who has it.
+    #[must_use]
+    pub fn by(&self, vdi: VdiId) -> Option<VmId> {
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.iter().find(|(_, disks)| disks.contains(&vdi)).map(|(vm, _)| *vm)
+    }
+}

@@ -1,0 +1,74 @@
+//! What is done right after an adoption, before any command.
+
+use std::sync::Arc;
+
+use futures::future::FutureExt;
+use xenith_common_ids::{DomId, IncarnationId};
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
+
+use super::Owner;
+use crate::journal::{By, VmRecord};
+use crate::vm::adopt::Fixup;
+use crate::vm::driver::{Done, Driver, Finished};
+use crate::vm::state::{Activity, Mode, Settled, Up};
+
+impl Owner {
+    pub(super) fn fix_up(&mut self, fixup: Option<Fixup>) {
+        let driver = Arc::clone(&self.shared.driver);
+        let record = self.record.clone();
+        let settled = self.settled.clone();
+        let (activity, future) = match (fixup, &self.settled) {
+            (None, _) => return,
+            (Some(Fixup::Death(reason)), Settled::Up(up)) => return self.clean_up(*up, reason, None, vec![]),
+            (Some(Fixup::Unpause(_)), Settled::Up(up)) => {
+                (Activity::Unpausing, driver.set_mode(record, *up, Mode::Running).boxed())
+            }
+            (Some(Fixup::Pause(_)), Settled::Up(up)) => {
+                (Activity::Pausing, driver.set_mode(record, *up, Mode::Paused).boxed())
+            }
+            (Some(Fixup::RunOn(_)), Settled::Up(up)) => {
+                (Activity::Suspending, run_on(driver, record, *up).boxed())
+            }
+            (Some(Fixup::Save), _) => (Activity::Destroying, release(driver, record, settled, None).boxed()),
+            (Some(Fixup::Release(domid)), _) => {
+                (Activity::Destroying, release(driver, record, settled, Some(domid)).boxed())
+            }
+            (Some(Fixup::Start), _) => {
+                let run = IncarnationId::new();
+                (Activity::Starting(run), driver.start(record, run, By::Agent).boxed())
+            }
+            (Some(Fixup::ReleaseAndStart(domid)), _) => {
+                let run = IncarnationId::new();
+                let future = async move {
+                    match driver.release(domid).await {
+                        Ok(()) => driver.start(record, run, By::Agent).await,
+                        Err(fault) => after(Err(fault), record, settled),
+                    }
+                };
+                (Activity::Starting(run), future.boxed())
+            }
+            (Some(Fixup::Unpause(_) | Fixup::Pause(_) | Fixup::RunOn(_) | Fixup::Death(_)), _) => return,
+        };
+        self.begin(activity, future, Vec::new());
+    }
+}
+
+fn after(result: Result<(), Fault>, record: VmRecord, settled: Settled) -> Finished {
+    Finished { record, settled, result: result.map(|()| Done::Plain) }
+}
+
+async fn release(driver: Arc<Driver>, record: VmRecord, settled: Settled, domid: Option<DomId>) -> Finished {
+    let mut result = Ok(());
+    if let Some(domid) = domid {
+        result = driver.release(domid).await;
+    }
+    // Also after a release that failed: what is left is dead or never ran, and is no run of this VM.
+    let saved = driver.save(&record).await;
+    after(result.and(saved), record, settled)
+}
+
+async fn run_on(driver: Arc<Driver>, mut record: VmRecord, up: Up) -> Finished {
+    let why = Fault::new(FaultReason::Internal, "the agent ended while it suspended this VM");
+    let fault = driver.run_on(&mut record, up, why).await;
+    after(Err(fault), record, Settled::Up(up))
+}
