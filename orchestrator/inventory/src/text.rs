@@ -129,6 +129,11 @@ impl TextColumn {
         self.given.get(slot)
     }
 
+    /// Whether there is a text, without looking at it.
+    pub fn has(&self, slot: u32) -> bool {
+        self.given.places.get(slot as usize).is_some_and(|place| !place.range().is_empty())
+    }
+
     pub fn folded(&self, slot: u32) -> &str {
         self.folded.get(slot)
     }

@@ -59,6 +59,8 @@ pub(crate) enum Compiled {
     },
     /// The beginning of the id.
     Id(String),
+    /// One row, by its whole id.
+    Slot(u32),
 }
 
 /// Milliseconds since 1970, for ages.
@@ -73,7 +75,10 @@ impl Compiled {
             Filter::Or(parts) => Self::Or(list(parts)),
             Filter::Not(inner) => Self::Not(Box::new(Self::new(table, inner, now))),
             Filter::Text(text) => Self::free_text(table, text),
-            Filter::Id(prefix) => Self::Id(prefix.clone()),
+            Filter::Id(prefix) => match prefix.parse::<uuid::Uuid>() {
+                Ok(id) => table.find(id.as_bytes()).map_or(Self::Nothing, Self::Slot),
+                Err(_) => Self::Id(prefix.clone()),
+            },
             Filter::Term(term) => Self::or(term.tests.iter().map(|test| Self::test(table, term, test, now))),
         }
     }
@@ -304,6 +309,11 @@ impl Compiled {
                 }
                 _ => Bits::none(len),
             },
+            Self::Slot(slot) => {
+                let mut bits = Bits::none(len);
+                bits.insert(*slot);
+                bits
+            }
             Self::HasValue(_) | Self::Regex { .. } | Self::Id(_) => {
                 Bits::collect(len, |slot| self.holds(table, slot))
             }
@@ -356,7 +366,7 @@ impl Compiled {
     /// Roughly, per row: 0 for what has an index.
     fn cost(&self) -> u32 {
         match self {
-            Self::All | Self::Nothing | Self::Codes { .. } => 0,
+            Self::All | Self::Nothing | Self::Codes { .. } | Self::Slot(_) => 0,
             Self::Numbers { .. } | Self::HasValue(_) => 1,
             Self::Id(_) => 2,
             Self::Part { .. } | Self::Whole { .. } => 4,
@@ -383,7 +393,7 @@ impl Compiled {
                 Column::Shared { codes, .. } => codes[slot as usize] != NO_CODE,
                 Column::Labels { codes, .. } => !codes[slot as usize].is_empty(),
                 Column::Numbers(numbers) => numbers[slot as usize] != NO_NUMBER,
-                Column::Text(text) => !text.get(slot).is_empty(),
+                Column::Text(text) => text.has(slot),
                 Column::Derived => false,
             },
             Self::Numbers { column, from, to } => match table.column(*column) {
@@ -402,6 +412,7 @@ impl Compiled {
                 Column::Text(text) => text.get(slot).split('\n').any(|text| regex.is_match(text)),
                 _ => false,
             },
+            Self::Slot(wanted) => slot == *wanted,
             Self::Id(prefix) => {
                 let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
                 let id = uuid::Uuid::from_bytes(table.id(slot)).hyphenated().encode_lower(&mut buffer);
