@@ -15,6 +15,7 @@ mod local;
 mod memory;
 mod probe;
 mod retry;
+mod s3;
 
 use std::fmt;
 use std::ops::Range;
@@ -26,6 +27,7 @@ pub use local::LocalStore;
 pub use memory::MemoryStore;
 pub use probe::probe;
 pub use retry::RetryingStore;
+pub use s3::S3Store;
 
 /// The name of an object. Valid by construction.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,7 +146,7 @@ pub trait ObjectStore: Send + Sync {
     /// Deletes `key`; deleting what is not there succeeds.
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError>;
 
-    /// A folder on this machine that holds the objects as files, if there is one.
+    /// What people call this store.
     fn describe(&self) -> String;
 
     /// The whole object, refused when larger than `limit` bytes.

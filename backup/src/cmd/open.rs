@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use xenith_backup::Repository;
 use xenith_backup::keys::Credential;
-use xenith_backup::store::{LocalStore, ObjectStore, RetryingStore};
+use xenith_backup::store::{LocalStore, ObjectStore, RetryingStore, S3Store};
 
 use crate::cli::KeyArgs;
 
@@ -29,10 +29,16 @@ fn patient(store: impl ObjectStore + 'static) -> Arc<dyn ObjectStore> {
 }
 
 pub fn store(repo: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    if repo.starts_with("s3://") {
+        return Ok(patient(S3Store::open(repo)?));
+    }
     Ok(patient(LocalStore::open(Path::new(repo))?))
 }
 
 pub fn store_for_init(repo: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    if repo.starts_with("s3://") {
+        return Ok(patient(S3Store::open(repo)?));
+    }
     Ok(patient(LocalStore::create_root(Path::new(repo))?))
 }
 

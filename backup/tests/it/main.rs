@@ -9,4 +9,5 @@ mod damage;
 mod gc_model;
 mod nbd;
 mod roundtrip;
+mod s3;
 mod support;

@@ -1,0 +1,146 @@
+//! S3 and what speaks like it, through the `object_store` crate.
+//!
+//! `create` is a `PUT` with `If-None-Match: *`; `probe` finds servers that ignore it. A pack is one request of
+//! at most 64 MiB: rejected are multipart uploads, which not all servers can make conditional. The crate's own
+//! retries are off: a repeated conditional `PUT` would meet its own first try, and only [`super::RetryingStore`]
+//! looks whether it did.
+//!
+//! Calls block their thread while a small runtime of this store's own does the talking. Credentials and
+//! endpoint come from the usual `AWS_*` variables.
+
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig};
+use tokio::runtime::Runtime;
+
+use super::{ObjectInfo, ObjectKey, ObjectStore, StoreError};
+
+/// A bucket, or a part of one.
+pub struct S3Store {
+    runtime: Runtime,
+    inner: Arc<dyn object_store::ObjectStore>,
+    prefix: String,
+    name: String,
+}
+
+impl S3Store {
+    /// Opens `s3://bucket/prefix` with the credentials of the environment.
+    pub fn open(url: &str) -> Result<Self, StoreError> {
+        let builder = AmazonS3Builder::from_env();
+        // Plain HTTP only where the endpoint says so: a server on the own machine or network.
+        let plain = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
+            .iter()
+            .any(|name| std::env::var(name).is_ok_and(|value| value.starts_with("http://")));
+        Self::with(url, builder.with_allow_http(plain))
+    }
+
+    /// The same with a prepared builder.
+    pub fn with(url: &str, builder: AmazonS3Builder) -> Result<Self, StoreError> {
+        let unfit = |why: &str| StoreError::Unsuitable(format!("{url}: {why}"));
+        let rest = url.strip_prefix("s3://").ok_or_else(|| unfit("not of the form s3://bucket/prefix"))?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+        let inner = builder
+            .with_bucket_name(bucket)
+            .with_conditional_put(S3ConditionalPut::ETagMatch)
+            .with_retry(retry)
+            .build()
+            .map_err(|error| unfit(&error.to_string()))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("s3")
+            .enable_all()
+            .build()
+            .map_err(|source| StoreError::Refused { action: "reach", key: url.to_owned(), source })?;
+        let prefix = prefix.trim_matches('/').to_owned();
+        Ok(Self { runtime, inner: Arc::new(inner), prefix, name: url.to_owned() })
+    }
+
+    fn path(&self, key: &str) -> Path {
+        Path::from(if self.prefix.is_empty() { key.to_owned() } else { format!("{}/{key}", self.prefix) })
+    }
+
+    fn wait<T>(
+        &self,
+        (action, key): (&'static str, &str),
+        call: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, StoreError> {
+        self.runtime.block_on(call).map_err(|error| translate(error, action, key))
+    }
+}
+
+fn translate(error: object_store::Error, action: &'static str, key: &str) -> StoreError {
+    use object_store::Error;
+    let key = key.to_owned();
+    match error {
+        Error::NotFound { .. } => StoreError::NotFound { key },
+        Error::AlreadyExists { .. } | Error::Precondition { .. } => StoreError::AlreadyExists { key },
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } | Error::InvalidPath { .. } => {
+            StoreError::Refused { action, key, source: std::io::Error::other(error) }
+        }
+        Error::NotSupported { .. } | Error::NotImplemented { .. } => {
+            StoreError::Unsuitable(error.to_string())
+        }
+        other => StoreError::Unavailable { action, key, source: std::io::Error::other(other) },
+    }
+}
+
+impl ObjectStore for S3Store {
+    fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
+        let path = self.path(key.as_str());
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let body: PutPayload = parts.iter().cloned().collect();
+        self.wait(("create", key.as_str()), self.inner.put_opts(&path, body, options)).map(|_| ())
+    }
+
+    fn read_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let path = self.path(key.as_str());
+        let read = self.wait(("read", key.as_str()), self.inner.get_range(&path, range.clone()));
+        match read {
+            // A range behind the end is an error to S3 and nothing to us.
+            Err(StoreError::Unavailable { .. }) if self.size(key)? <= range.start => Ok(Bytes::new()),
+            other => other,
+        }
+    }
+
+    fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        let path = self.path(key.as_str());
+        self.wait(("look at", key.as_str()), self.inner.head(&path)).map(|meta| meta.size)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+        let folder = self.path(prefix.trim_end_matches('/'));
+        let listed = self.wait(("list", prefix), self.inner.list(Some(&folder)).try_collect::<Vec<_>>())?;
+        let own = self.path("");
+        Ok(listed
+            .into_iter()
+            .filter_map(|meta| {
+                let text = meta.location.as_ref().strip_prefix(own.as_ref())?.trim_start_matches('/');
+                let key = ObjectKey::parse(text).filter(|key| key.as_str().starts_with(prefix))?;
+                let modified = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
+                Some(ObjectInfo { key, size: meta.size, modified })
+            })
+            .collect())
+    }
+
+    fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        let path = self.path(key.as_str());
+        match self.wait(("delete", key.as_str()), self.inner.delete(&path)) {
+            Err(StoreError::NotFound { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn describe(&self) -> String {
+        self.name.clone()
+    }
+}
