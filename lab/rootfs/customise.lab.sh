@@ -51,3 +51,17 @@ X
 mkdir -p "$tree/etc/systemd/journald.conf.d"
 printf '[Journal]\nStorage=persistent\nSystemMaxUse=64M\nSyncIntervalSec=30s\n' \
     >"$tree/etc/systemd/journald.conf.d/lab.conf"
+
+# What guests print is kept: tests look for it in /var/log/xen/console/guest-NAME.log.
+echo 'XENCONSOLED_ARGS="--log=guest --log-dir=/var/log/xen/console"' >>"$tree/etc/default/xen"
+mkdir -p "$tree/var/log/xen/console"
+
+# libxl would unpack the kernel for each start of a test guest, slowly under emulation: once here instead.
+# The folder is the one the agent boots kernels from.
+mkdir -p "$tree/var/lib/xenith/boot"
+chroot "$tree" python3 - <<'X'
+import glob, lzma
+packed = open(glob.glob("/boot/vmlinuz-*")[0], "rb").read()
+start = packed.index(b"\xfd7zXZ\x00")
+open("/var/lib/xenith/boot/lab-vmlinux", "wb").write(lzma.LZMADecompressor().decompress(packed[start:]))
+X

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Disks, HostSpec, LabError, LabHost, LabPaths, Progress, attach, rootfs};
+use crate::{Disks, HostSpec, LabError, LabHost, LabPaths, Progress, Switch, attach, rootfs};
 
 const SHUT_DOWN_LIMIT: Duration = Duration::from_secs(90);
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
@@ -95,6 +95,10 @@ async fn run(order: Order, paths: &LabPaths) -> Result<ExitCode, LabError> {
             }
             if let (Some(name), [spec]) = (name, specs.as_mut_slice()) {
                 spec.name = name;
+            }
+            let lan = Switch::start(specs.len())?;
+            for (port, spec) in (1..).zip(&mut specs) {
+                spec.lan = Some(lan.port(port));
             }
             return up(paths, specs, &progress).await;
         }

@@ -5,10 +5,12 @@
 //! can and cannot do, and why the flags are what they are, stands in `docs/lab.md`.
 
 mod accel;
+pub mod agent;
 mod child;
 mod console;
 mod disks;
 mod error;
+pub mod guest;
 mod host;
 mod paths;
 pub mod programs;
@@ -19,6 +21,7 @@ pub mod recipe;
 mod record;
 pub mod rootfs;
 mod ssh;
+mod switch;
 
 pub mod cli;
 
@@ -32,3 +35,4 @@ pub use progress::Progress;
 pub use qemu::{LanPort, Sizes};
 pub use rootfs::Rootfs;
 pub use ssh::{Output, Shell, quote};
+pub use switch::Switch;

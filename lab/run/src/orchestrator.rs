@@ -1,0 +1,151 @@
+//! The orchestrator as a child, and a client that may administer it.
+//!
+//! At the very first start the orchestrator prints the admin's password. With it a token is made for later
+//! runs; the password itself is shown to the person and kept nowhere.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use xenith_common_pki::Fingerprint;
+use xenith_orchestrator_api::{auth, token};
+use xenith_orchestrator_client::{Client, Credential, Endpoint, Trust};
+use xenith_orchestrator_types::auth::Credentials;
+use xenith_orchestrator_types::token::CreateToken;
+
+use crate::place::Place;
+
+/// Opening a store and making keys takes a second; a busy machine gets more.
+const START: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_secs(15);
+
+pub struct Orchestrator {
+    child: Child,
+    pub client: Client,
+    pub fingerprint: Fingerprint,
+    /// Of this very first start.
+    pub password: Option<String>,
+}
+
+/// What it prints on its standard output.
+#[derive(Default)]
+struct Said {
+    fingerprint: Option<Fingerprint>,
+    password: Option<String>,
+}
+
+/// A program of ours that ends with us, and that a Ctrl-C for us does not reach.
+pub fn owned(program: &std::path::Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+    command.stdin(Stdio::null()).kill_on_drop(true).process_group(0);
+    command
+}
+
+impl Orchestrator {
+    pub async fn start(place: &Place, port: u16) -> Result<Self> {
+        let log = place.data.join("orchestrator.log");
+        let log_file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| format!("cannot open {}", log.display()))?;
+        let mut child = owned(&place.program("xenith-orchestrator")?)
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--data"])
+            .arg(place.data.join("orchestrator"))
+            // How a lab host reaches this machine, through QEMU's own network.
+            .args(["--join-address", &format!("10.0.2.2:{port}")])
+            .stdout(Stdio::piped())
+            .stderr(log_file)
+            .spawn()
+            .context("cannot start the orchestrator")?;
+        let output = child.stdout.take().context("the orchestrator's output is not ours")?;
+        let said = match tokio::time::timeout(START, listen(output)).await {
+            Ok(said) => said?,
+            Err(_) => Said::default(),
+        };
+        let Some(fingerprint) = said.fingerprint else {
+            let tail = fs::read_to_string(&log).unwrap_or_default();
+            let last = tail.lines().last().unwrap_or("it said nothing").to_owned();
+            bail!("the orchestrator did not start: {last} (all of it is in {})", log.display());
+        };
+        let endpoint: Endpoint = format!("https://127.0.0.1:{port}").parse()?;
+        let client = sign_in(place, endpoint, Trust::Pinned(fingerprint), said.password.as_deref()).await?;
+        Ok(Self { child, client, fingerprint, password: said.password })
+    }
+
+    /// Asks it to end and waits.
+    pub async fn stop(mut self) -> Result<()> {
+        if let Some(id) = self.child.id() {
+            Command::new("kill").args(["-TERM", &id.to_string()]).status().await?;
+        }
+        if tokio::time::timeout(STOP, self.child.wait()).await.is_err() {
+            self.child.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Returns when it ended by itself, which it should not.
+    pub async fn ended(&mut self) -> String {
+        match self.child.wait().await {
+            Ok(status) => format!("the orchestrator ended ({status})"),
+            Err(error) => format!("the orchestrator cannot be watched ({error})"),
+        }
+    }
+}
+
+/// Reads until the orchestrator has said what it serves. A password comes last, at the very first start only,
+/// in the same write: what is buffered by then is all there is.
+async fn listen(output: tokio::process::ChildStdout) -> Result<Said> {
+    let mut lines = BufReader::new(output).lines();
+    let mut said = Said::default();
+    loop {
+        let line = if said.fingerprint.is_none() {
+            lines.next_line().await?
+        } else {
+            match tokio::time::timeout(Duration::from_millis(500), lines.next_line()).await {
+                Ok(line) => line?,
+                Err(_) => return Ok(said),
+            }
+        };
+        let Some(line) = line else { return Ok(said) };
+        match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["authority", fingerprint, ..] => said.fingerprint = Some(fingerprint.parse()?),
+            ["password", password, ..] => said.password = Some(password.to_owned()),
+            _ => {}
+        }
+    }
+}
+
+async fn sign_in(place: &Place, endpoint: Endpoint, trust: Trust, password: Option<&str>) -> Result<Client> {
+    let path = place.token();
+    let Some(password) = password else {
+        let secret = fs::read_to_string(&path).with_context(|| {
+            format!(
+                "cannot read {}, which an earlier run wrote; give another --data to begin anew",
+                path.display()
+            )
+        })?;
+        return Ok(Client::connect(endpoint, trust, Credential::Bearer(secret.trim().to_owned())).await?);
+    };
+    let nobody = Client::connect(endpoint.clone(), trust, Credential::None).await?;
+    let credentials = Credentials { name: "admin".to_owned(), password: password.to_owned() };
+    let session = nobody.call::<auth::Login>(&credentials).await?.session;
+    let admin = Client::connect(endpoint.clone(), trust, Credential::Bearer(session)).await?;
+    let wanted = CreateToken { name: "make run".to_owned(), days: 366, bindings: vec![] };
+    let secret = admin.call::<token::Create>(&wanted).await?.secret;
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| file.write_all(secret.as_bytes()))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Client::connect(endpoint, trust, Credential::Bearer(secret)).await?)
+}

@@ -1,0 +1,22 @@
+//! The parts of the scenario on real Xen: an orchestrator of its own, a lab host with an agent that joined it,
+//! and steps that are named and timed. The scenario itself is the test in `tests/it`; `docs/lab-scenario.md` says
+//! what it shows and what it leaves out.
+
+mod orchestrator;
+mod programs;
+mod stage;
+mod steps;
+
+pub use orchestrator::Orchestrator;
+pub use programs::Programs;
+pub use stage::{Guest, Stage, until};
+pub use steps::Steps;
+
+/// Set by `cargo xtask lab-test`: without it nothing that boots a host runs.
+pub const ASKED: &str = "XENITH_LAB";
+
+/// Whether tests on real Xen were asked for.
+#[must_use]
+pub fn asked() -> bool {
+    std::env::var_os(ASKED).is_some_and(|value| !value.is_empty() && value != "0")
+}

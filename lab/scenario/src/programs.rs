@@ -1,0 +1,31 @@
+//! Where the programs under test lie.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+
+/// The programs of one build.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    pub orchestrator: PathBuf,
+    pub agent: PathBuf,
+}
+
+impl Programs {
+    /// From `XENITH_ORCHESTRATOR_BIN` and `XENITH_AGENT_BIN`, else beside the running test in cargo's target folder.
+    pub fn find() -> Result<Self> {
+        // target/debug/deps/it-1a2b: the programs are one folder up.
+        let test = env::current_exe()?;
+        let built = test.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+        let find = |variable: &str, name: &str| {
+            let path = env::var_os(variable).map_or_else(|| built.join(name), PathBuf::from);
+            ensure!(path.is_file(), "{} is not there; `cargo xtask lab-test` builds it first", path.display());
+            Ok(path)
+        };
+        Ok(Self {
+            orchestrator: find("XENITH_ORCHESTRATOR_BIN", "xenith-orchestrator")?,
+            agent: find("XENITH_AGENT_BIN", "xenith-agent")?,
+        })
+    }
+}

@@ -1,0 +1,197 @@
+//! The stage: one lab host with an agent that joined the scenario's orchestrator.
+//!
+//! The test owns all of it: the host's QEMU, the orchestrator's process, their folders. Nothing outlives it.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+use xenith_hypervisor_agent_types::{ObservedVm, Power};
+use xenith_lab::agent::{AgentFile, agent_log, install_agent};
+use xenith_lab::guest::{self, GuestKind, GuestView, kernel_arguments};
+use xenith_lab::{Disks, HostSpec, LabHost, LabPaths, Progress};
+use xenith_orchestrator_api::{host, vm};
+use xenith_orchestrator_types::host::{Host, HostStatus};
+use xenith_orchestrator_types::vm::Vm;
+
+use crate::orchestrator::Orchestrator;
+use crate::programs::Programs;
+
+const POLL: Duration = Duration::from_millis(250);
+const MINUTE: Duration = Duration::from_secs(60);
+/// A new host is heard a moment after it joined; under emulation TLS alone takes seconds.
+const JOIN_LIMIT: Duration = Duration::from_secs(120);
+/// From the agent's answer to the inventory, and from the guest's kernel to its facts, under emulation.
+const SEE_LIMIT: Duration = Duration::from_secs(180);
+
+/// Everything a step works with.
+#[derive(Debug)]
+pub struct Stage {
+    pub host: LabHost,
+    pub orchestrator: Orchestrator,
+    agent_config: String,
+}
+
+/// A VM to make.
+#[derive(Debug, Clone, Copy)]
+pub struct Guest {
+    pub name: &'static str,
+    pub kind: GuestKind,
+    pub memory_mib: u64,
+    /// The last number of its address on the host's bridge, 100 to 200.
+    pub number: u8,
+}
+
+impl Guest {
+    #[must_use]
+    pub const fn new(name: &'static str, kind: GuestKind, number: u8) -> Self {
+        Self { name, kind, memory_mib: 128, number }
+    }
+
+    #[must_use]
+    pub const fn address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 2, self.number)
+    }
+
+    /// Parameters of `vm.create`: one disk of 64 MiB, one NIC in the network `lan`.
+    #[must_use]
+    pub fn create(&self) -> Value {
+        let file = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        let boot = json!({
+            "kernel": file(guest::KERNEL),
+            "ramdisk": file(guest::INITRAMFS),
+            "cmdline": kernel_arguments(Some(self.address())),
+        });
+        json!({
+            "name": self.name,
+            "platform": { "kind": self.kind.to_string(), "boot": boot },
+            "vcpus": { "online": 1, "max": 1 },
+            "memory": { "target": self.memory_mib, "max": self.memory_mib },
+            "disks": [{ "size": 64 << 20 }],
+            "nics": [{ "network": "lan" }],
+            "on_crash": "stop",
+        })
+    }
+}
+
+/// Polls until `look` finds something. What it finds wrong ends the wait.
+pub async fn until<T>(what: &str, limit: Duration, look: impl AsyncFn() -> Result<Option<T>>) -> Result<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(found) = look().await? {
+            return Ok(found);
+        }
+        ensure!(Instant::now() < deadline, "waited {} s in vain until {what}", limit.as_secs());
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+impl Stage {
+    /// Boots a host with empty disks, puts guest and agent into it and starts an orchestrator. Not joined yet.
+    pub async fn set(programs: &Programs) -> Result<Self> {
+        let spec = HostSpec { name: "scenario".into(), disks: Disks::Fresh, ..HostSpec::numbered(1) };
+        let host = LabHost::boot(&LabPaths::from_env(), spec, &Progress::stderr()).await?;
+        if let Some(why) = host.restarted() {
+            eprintln!("    the host was started twice: {why}");
+        }
+        guest::install(host.shell(), host.rootfs()).await?;
+        let agent_config = format!("advertise = \"{}\"\n", host.agent_address());
+        let orchestrator = Orchestrator::new(programs).await?;
+        Ok(Self { host, orchestrator, agent_config })
+    }
+
+    /// Installs the agent with a join token, and waits until the orchestrator hears it.
+    pub async fn enrol(&self, programs: &Programs) -> Result<Host> {
+        let issued = self.orchestrator.call::<host::Add>(json!({ "name": "xen-lab" })).await?;
+        let files = [
+            AgentFile { path: "/etc/xenith/agent.toml", content: self.agent_config.as_bytes(), mode: 0o600 },
+            AgentFile { path: "/etc/xenith/join-token", content: issued.token.as_bytes(), mode: 0o600 },
+        ];
+        install_agent(self.host.shell(), &programs.agent, &files).await?;
+        self.host_is(HostStatus::Connected, JOIN_LIMIT).await
+    }
+
+    /// Waits for the host's status.
+    pub async fn host_is(&self, status: HostStatus, limit: Duration) -> Result<Host> {
+        until(&format!("the host is {status:?}"), limit, async || {
+            let page = self.orchestrator.call::<host::List>(json!({})).await?;
+            Ok(page.items.into_iter().find(|host| host.status == status))
+        })
+        .await
+    }
+
+    pub async fn vm(&self, name: &str) -> Result<Vm> {
+        self.orchestrator.call::<vm::Get>(json!({ "vm": name })).await
+    }
+
+    /// Waits until what the host says of a VM satisfies `look`.
+    pub async fn observed(
+        &self,
+        name: &str,
+        what: &str,
+        look: impl Fn(&ObservedVm) -> bool,
+    ) -> Result<ObservedVm> {
+        let waited = until(&format!("{name} {what}"), SEE_LIMIT, async || {
+            Ok(self.vm(name).await?.observed.filter(|observed| look(observed)))
+        })
+        .await;
+        match waited {
+            Ok(observed) => Ok(observed),
+            Err(error) => {
+                let last = self.vm(name).await.map(|vm| format!("{:?}", vm.observed));
+                Err(error.context(format!("last seen: {}", last.unwrap_or_default())))
+            }
+        }
+    }
+
+    /// Waits until the VM runs, and its guest has told its facts.
+    pub async fn running(&self, guest: &Guest) -> Result<ObservedVm> {
+        let seen = self
+            .observed(guest.name, "runs and tells its address", |observed| {
+                observed.power == Power::Running
+                    && observed.guest.addresses.contains(&guest.address().into())
+            })
+            .await?;
+        ensure!(seen.managed && seen.incarnation.is_some() && seen.domid.is_some(), "{seen:?}");
+        Ok(seen)
+    }
+
+    /// The guest of a VM, through xenstore.
+    pub fn view(&self, observed: &ObservedVm) -> Result<GuestView<'_>> {
+        let domid = observed.domid.with_context(|| format!("{} has no domain", observed.name))?;
+        Ok(GuestView::new(self.host.shell(), domid.0))
+    }
+
+    /// Gives the guest an order that has to go well.
+    pub async fn order(&self, observed: &ObservedVm, order: &str) -> Result<String> {
+        let said = self.view(observed)?.order(order, 2 * MINUTE).await?;
+        if !said.starts_with("ok") {
+            bail!("the guest {} says to {order:?}: {said}", observed.name);
+        }
+        Ok(said.trim_start_matches("ok").trim().to_owned())
+    }
+
+    /// Names this run of the guest's kernel: the same after a suspend and resume, another after a start.
+    pub async fn boot_id(&self, observed: &ObservedVm) -> Result<String> {
+        self.view(observed)?.read("data/xenith/boot").await?.context("the guest has told no boot id")
+    }
+
+    /// A command in dom0.
+    pub async fn dom0(&self, command: &str) -> Result<String> {
+        Ok(self.host.shell().run(command, 2 * MINUTE).await?)
+    }
+
+    /// Ids of the domains of this name.
+    pub async fn domains(&self, name: &str) -> Result<Vec<u32>> {
+        let command = format!("xl list | awk '$1 == \"{name}\" {{print $2}}'");
+        let text = self.dom0(&command).await?;
+        text.split_whitespace().map(|id| id.parse().context("xl list has an odd id")).collect()
+    }
+
+    /// The end of both logs, for a step that failed.
+    pub async fn logs(&self) -> String {
+        let agent = agent_log(self.host.shell(), 40).await.unwrap_or_else(|error| error.to_string());
+        format!("--- agent\n{agent}\n--- orchestrator\n{}", self.orchestrator.log_tail(25))
+    }
+}

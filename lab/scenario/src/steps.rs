@@ -1,0 +1,80 @@
+//! Named, timed steps of one long test.
+//!
+//! A host takes minutes to boot under emulation, so all steps share one. A step that fails does not keep the others
+//! from running: one run tells everything. The test fails at its end with the list.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+#[derive(Debug)]
+struct Row {
+    name: String,
+    took: Duration,
+    error: Option<String>,
+}
+
+/// The steps so far.
+#[derive(Debug, Default)]
+pub struct Steps {
+    rows: Vec<Row>,
+}
+
+impl Steps {
+    /// Does one step and prints its name and duration. Returns whether it went well.
+    pub async fn run(&mut self, name: &str, limit: Duration, step: impl Future<Output = Result<()>>) -> bool {
+        eprintln!("==> {name}");
+        let start = Instant::now();
+        // On the heap: the futures of a scenario are large, and there is one at a time.
+        let outcome = tokio::time::timeout(limit, Box::pin(step)).await;
+        let took = start.elapsed();
+        let error = match outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("{error:#}")),
+            Err(_) => Some(format!("not done within {} s", limit.as_secs())),
+        };
+        match &error {
+            None => eprintln!("    {name}: done in {:.1} s", took.as_secs_f64()),
+            Some(error) => eprintln!("    {name}: FAILED after {:.1} s: {error}", took.as_secs_f64()),
+        }
+        let good = error.is_none();
+        self.rows.push(Row { name: name.to_owned(), took, error });
+        good
+    }
+
+    /// A line per step, and an error that names those that failed.
+    pub fn finish(&self) -> Result<()> {
+        let mut table = String::new();
+        for row in &self.rows {
+            let word = if row.error.is_some() { "FAILED" } else { "done" };
+            writeln!(table, "  {word:<7} {:>6.1} s  {}", row.took.as_secs_f64(), row.name)?;
+        }
+        eprintln!("{table}");
+        let failed: Vec<_> = self
+            .rows
+            .iter()
+            .filter_map(|row| row.error.as_ref().map(|error| format!("{}: {error}", row.name)))
+            .collect();
+        if !failed.is_empty() {
+            bail!("{} of {} steps failed:\n{}", failed.len(), self.rows.len(), failed.join("\n"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_step_is_told_at_the_end_and_the_next_still_runs() {
+        let mut steps = Steps::default();
+        assert!(!steps.run("breaks", Duration::from_secs(1), async { bail!("no disk") }).await);
+        assert!(!steps.run("hangs", Duration::from_secs(1), std::future::pending()).await);
+        assert!(steps.run("works", Duration::from_secs(1), async { Ok(()) }).await);
+        let error = steps.finish().unwrap_err().to_string();
+        assert!(error.starts_with("2 of 3 steps failed"), "{error}");
+        assert!(error.contains("breaks: no disk") && error.contains("hangs: not done within 1 s"), "{error}");
+    }
+}
