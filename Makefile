@@ -21,8 +21,14 @@ help: ## Show this list
 setup: check-cargo ## Install the Debian packages that are missing
 	@cargo xtask setup
 
+run: check-cargo ## Orchestrator and a real Xen host (QEMU where this is none); HOSTS=2 or HOSTS=sim
+	@exec cargo xtask run $(if $(HOSTS),--hosts $(HOSTS))
+
 lab: check-cargo ## Real Xen hosts in QEMU until Ctrl-C; HOSTS=2 for two
 	@exec cargo xtask lab $(if $(HOSTS),--hosts $(HOSTS))
+
+lab-test: check-cargo ## The scenario on real Xen, about 15 minutes
+	@cargo xtask lab-test
 
 test: check-cargo ## All checks and tests
 	@cargo xtask test

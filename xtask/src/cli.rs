@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::setup::Purpose;
-use crate::{crate_graph, docs, lab, licences, manifests, setup, sizes, test};
+use crate::{crate_graph, docs, lab, lab_test, licences, manifests, run, setup, sizes, test};
 
 /// Builds, checks and tests Xenith. `make help` lists the everyday commands.
 #[derive(Parser)]
@@ -39,12 +39,20 @@ enum Verb {
     Manifests,
     /// Check links between documents, and that ARCHITECTURE.md tells truly what is built
     Docs,
+    /// Run the product on this machine until Ctrl-C
+    Run {
+        /// A number of lab hosts, or sim [default: this machine if it is a Xen host, else one lab host]
+        #[arg(long, default_value = "auto")]
+        hosts: run::Hosts,
+    },
     /// Start real Xen hosts in QEMU and keep them until Ctrl-C
     Lab {
         /// How many: xen1, xen2 and so on
         #[arg(long, default_value_t = 1)]
         hosts: u8,
     },
+    /// Run the scenario on real Xen, in a QEMU host of its own
+    LabTest,
     /// Do everything that `make test` promises
     Test {
         /// Do not look for Debian packages
@@ -88,7 +96,9 @@ pub fn run() -> Result<()> {
         Verb::Licences => licences::run(),
         Verb::Manifests => manifests::run(),
         Verb::Docs => docs::run(),
+        Verb::Run { hosts } => run::run(hosts),
         Verb::Lab { hosts } => lab::run(hosts),
+        Verb::LabTest => lab_test::run(),
         Verb::Test { no_setup } => test::run(if no_setup { test::Setup::Skip } else { test::Setup::Install }),
     }
 }

@@ -1,0 +1,44 @@
+//! `xtask lab-test`: the scenario on real Xen, in one QEMU host of its own.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::exec;
+use crate::setup::{self, Purpose};
+
+/// What [`run`] takes, for whoever announces it.
+pub const USUALLY: &str = "10-15 minutes on two idle cores, and five more the first time";
+
+/// Makes the machine ready, builds the programs under test and runs the scenario.
+pub fn run() -> Result<()> {
+    setup::run(&[Purpose::Build, Purpose::Lab], setup::Mode::Install)?;
+    println!("building what is tested (usually a minute, or 10 the first time)");
+    exec::run(&mut programs())?;
+    exec::run(&mut scenario())
+}
+
+/// The test finds them beside itself in the target folder.
+pub fn programs() -> Command {
+    let mut command = Command::new("cargo");
+    command.args(["build", "--locked", "--bins"]);
+    command.args(["--package", "xenith-hypervisor-agent", "--package", "xenith-orchestrator"]);
+    command
+}
+
+/// cargo test, not nextest: nextest's limits are for tests of a second, and its output comes at the end only.
+pub fn scenario() -> Command {
+    let mut command = Command::new("cargo");
+    command.args([
+        "test",
+        "--locked",
+        "--package",
+        "xenith-lab-scenario",
+        "--test",
+        "it",
+        "--",
+        "--nocapture",
+    ]);
+    command.env("XENITH_LAB", "1");
+    command
+}

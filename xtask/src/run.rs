@@ -1,0 +1,97 @@
+//! `xtask run`: the product on this machine, until Ctrl-C.
+//!
+//! This machine's own Xen where it is a dom0; else real Xen inside QEMU; simulated hosts where asked for.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+use std::str::FromStr;
+
+use anyhow::{Context, Result};
+
+use crate::exec;
+use crate::setup::{self, Purpose};
+
+/// What `HOSTS` says: nothing, a number, or `sim`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Hosts {
+    #[default]
+    Auto,
+    Lab(u8),
+    Sim,
+}
+
+impl FromStr for Hosts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" | "auto" => Ok(Self::Auto),
+            "sim" => Ok(Self::Sim),
+            number => number
+                .parse()
+                .ok()
+                .filter(|hosts| (1..=8).contains(hosts))
+                .map(Self::Lab)
+                .ok_or_else(|| format!("{text:?} is neither a number of hosts (1 to 8) nor sim")),
+        }
+    }
+}
+
+const PROGRAMS: [(&str, &str); 4] = [
+    ("xenith-orchestrator", "xenith-orchestrator"),
+    ("xenith-hypervisor-agent", "xenith-agent"),
+    ("xenith-orchestrator-cli", "xenith"),
+    ("xenith-lab-run", "xenith-run"),
+];
+
+pub fn run(hosts: Hosts) -> Result<()> {
+    let mut purposes = vec![Purpose::Build];
+    if hosts != Hosts::Sim {
+        purposes.push(Purpose::Lab);
+    }
+    setup::run(&purposes, setup::Mode::Install)?;
+    println!("building (usually a few seconds; the first time about ten minutes on two cores)");
+    let mut build = Command::new("cargo");
+    build.args(["build", "--locked"]);
+    for (package, program) in PROGRAMS {
+        build.args(["--package", package, "--bin", program]);
+    }
+    exec::run(&mut build)?;
+    let mut program = Command::new(programs()?.join("xenith-run"));
+    match hosts {
+        Hosts::Auto => {}
+        Hosts::Lab(count) => {
+            program.args(["--kind", "lab", "--hosts", &count.to_string()]);
+        }
+        Hosts::Sim => {
+            program.args(["--kind", "sim"]);
+        }
+    }
+    // Become it, so that Ctrl-C reaches it and nobody in between.
+    exec::replace(&mut program)
+}
+
+fn programs() -> Result<PathBuf> {
+    let own = env::current_exe().context("cannot find this program's own file")?;
+    Ok(own.parent().context("this program's file has no folder")?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_a_number_or_sim() {
+        for (text, hosts) in [
+            ("", Some(Hosts::Auto)),
+            ("2", Some(Hosts::Lab(2))),
+            ("sim", Some(Hosts::Sim)),
+            ("0", None),
+            ("9", None),
+            ("xen", None),
+        ] {
+            assert_eq!(text.parse::<Hosts>().ok(), hosts, "{text}");
+        }
+    }
+}
