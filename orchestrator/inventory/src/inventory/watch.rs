@@ -8,6 +8,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{Inventory, Revision, Shared, State};
 use crate::bits::Bits;
 use crate::filter::Filter;
@@ -20,6 +22,8 @@ const MAX_CHANGES: usize = 1000;
 /// Changes are gathered for so long before they are told: a row that changes often is told at most 10 times a second,
 /// and 200 subscribers do not look at each batch.
 const GATHER: Duration = Duration::from_millis(100);
+/// Even the first change waits so long, for those that come with it.
+const SOON: Duration = Duration::from_millis(5);
 /// Rows looked at under one lock: a writer waits at most for so many, a fraction of a millisecond.
 const LOCKED: usize = 128;
 
@@ -55,6 +59,7 @@ pub struct Subscription<N: Noun> {
     dirty_since: Revision,
     /// Where in `dirty` to go on: each row gets its turn, however fast those before it change again.
     turn: u32,
+    last_told: Option<Instant>,
     resync: bool,
     noun: PhantomData<fn() -> N>,
 }
@@ -98,6 +103,7 @@ impl<N: Noun> Inventory<N> {
             dirty,
             dirty_since: since,
             turn: 0,
+            last_told: None,
             resync,
             noun: PhantomData,
         }
@@ -110,12 +116,16 @@ impl<N: Noun> Subscription<N> {
         loop {
             let seen = *self.latest.borrow_and_update();
             if let Some(event) = self.take() {
+                self.last_told = Some(Instant::now());
                 return event;
             }
             if seen == *self.latest.borrow() {
                 // Errs only when the inventory is gone, and we hold it.
                 let _ = self.latest.changed().await;
-                tokio::time::sleep(GATHER).await;
+                // A first change after a calm is told soon, the next ones are gathered.
+                let soon = Instant::now() + SOON;
+                let turn = self.last_told.map_or(soon, |told| soon.max(told + GATHER));
+                tokio::time::sleep_until(turn).await;
             }
         }
     }
