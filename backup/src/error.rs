@@ -37,6 +37,12 @@ pub enum BackupError {
     SessionRevoked { session: String },
     #[error("this repository has format {found}, this program reads formats up to {supported}")]
     TooNew { found: u32, supported: u32 },
+    /// This machine's disk for temporary files failed or is full; set `TMPDIR` to another one.
+    #[error("a temporary file failed (TMPDIR chooses where they are)")]
+    Scratch {
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the operation was cancelled")]
     Cancelled,
 }

@@ -126,7 +126,7 @@ pub fn propose(repo: &Repository, forget: Vec<BackupId>) -> Result<Proposal> {
     let plans = published(repo)?;
     let index = Index::load(repo)?;
     let live = Live::mark(repo, &index, &forget)?;
-    let use_of = live.pack_use(&index, &|name| plans.iter().any(|plan| plan.packs.contains(name)));
+    let use_of = live.pack_use(&index, &|name| plans.iter().any(|plan| plan.packs.contains(name)))?;
     let mut proposal = Proposal {
         plan: Plan { name: plan_name(&plans), created: now_millis(), forget, packs: Vec::new() },
         bytes: 0,

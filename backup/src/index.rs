@@ -6,9 +6,10 @@
 //! Losing every segment costs time, never data.
 
 mod segment;
+mod table;
 
 use std::collections::HashSet;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::error::{BackupError, Result};
 use crate::format::{
@@ -20,6 +21,8 @@ use crate::repo::Repository;
 use crate::store::{ObjectKey, StoreError};
 
 pub use segment::{ENTRY_LEN, IndexEntry, Segment};
+use table::Stack;
+pub use table::Table;
 
 /// Largest segment object.
 const MAX_SEGMENT: u64 = crate::format::MAX_OBJECT;
@@ -73,8 +76,7 @@ pub fn list_packs(repo: &Repository) -> Result<Vec<PackInfo>> {
 #[derive(Debug, Default)]
 pub struct Index {
     packs: Vec<PackInfo>,
-    /// Sorted by id.
-    entries: Vec<IndexEntry>,
+    table: Table,
     /// Packs that were found by their footers: the next segment written should cover them.
     orphans: Vec<StoredPack>,
     unreadable: HashSet<ObjectHash>,
@@ -88,9 +90,10 @@ impl Index {
         let packs = list_packs(repo)?;
         let mut index = Self { packs, ..Self::default() };
         let mut covered = vec![false; index.packs.len()];
+        let mut stack = Stack::default();
         for info in repo.store().list("index/")? {
             match read_segment(repo, &info.key) {
-                Ok(segment) => index.take_segment(&segment, &mut covered),
+                Ok(segment) => index.take_segment(&segment, &mut covered, &mut stack)?,
                 // Merged and deleted since the listing: what replaced it is found as orphans at worst.
                 Err(BackupError::Store(StoreError::NotFound { .. })) => {}
                 Err(error @ BackupError::Damaged { .. }) => index.problems.push(error),
@@ -98,10 +101,9 @@ impl Index {
             }
         }
         for (number, _) in covered.iter().enumerate().filter(|(_, covered)| !**covered) {
-            index.take_orphan(repo, number)?;
+            index.take_orphan(repo, number, &mut stack)?;
         }
-        index.entries.sort_unstable_by_key(|entry| (entry.id, entry.pack));
-        index.entries.dedup_by_key(|entry| (entry.id, entry.pack));
+        index.table = stack.finish()?;
         Ok(index)
     }
 
@@ -109,25 +111,27 @@ impl Index {
         self.packs.binary_search_by_key(name, |pack| pack.name).ok().map(|at| at as u32)
     }
 
-    fn take_segment(&mut self, segment: &Segment, covered: &mut [bool]) {
+    fn take_segment(&self, segment: &Segment, covered: &mut [bool], stack: &mut Stack) -> Result<()> {
         let numbers: Vec<Option<u32>> = segment.packs.iter().map(|name| self.pack_number(name)).collect();
         for number in numbers.iter().flatten() {
             covered[*number as usize] = true;
         }
-        self.entries.extend(segment.entries.iter().filter_map(|entry| {
-            let pack = numbers.get(entry.pack as usize).copied().flatten()?;
-            Some(entry.in_pack(pack))
-        }));
+        for entry in &segment.entries {
+            if let Some(pack) = numbers.get(entry.pack as usize).copied().flatten() {
+                stack.push(entry.in_pack(pack))?;
+            }
+        }
+        Ok(())
     }
 
-    fn take_orphan(&mut self, repo: &Repository, number: usize) -> Result<()> {
+    fn take_orphan(&mut self, repo: &Repository, number: usize, stack: &mut Stack) -> Result<()> {
         let PackInfo { name, size, .. } = self.packs[number];
         match read_pack_footer(repo, &name, size) {
             Ok(footer) => {
                 let frames = footer.frames().to_vec();
-                self.entries.extend(
-                    frames.iter().map(|(offset, record)| IndexEntry::of(number as u32, *offset, record)),
-                );
+                for (offset, record) in &frames {
+                    stack.push(IndexEntry::of(number as u32, *offset, record))?;
+                }
                 self.orphans.push(StoredPack { name, size, frames });
             }
             Err(BackupError::Store(StoreError::NotFound { .. })) => {}
@@ -141,21 +145,24 @@ impl Index {
     }
 
     /// All known places of a chunk or page.
-    pub fn places<'a>(&'a self, id: &'a ChunkId) -> impl Iterator<Item = Location> + 'a {
-        let from = self.entries.partition_point(|entry| entry.id < *id);
-        self.entries[from..].iter().take_while(move |entry| entry.id == *id).map(|entry| Location {
+    pub fn places(&self, id: &ChunkId) -> Result<Vec<Location>> {
+        Ok(self.table.find(id)?.1.iter().map(|entry| self.location(entry)).collect())
+    }
+
+    /// Where an entry of [`Self::table`] points.
+    #[must_use]
+    pub fn location(&self, entry: &IndexEntry) -> Location {
+        Location {
             pack: self.packs[entry.pack as usize].name,
             offset: u64::from(entry.offset),
             record: entry.record(),
-        })
+        }
     }
 
-    /// Rows of [`Self::entries`] that are about `id`.
+    /// Everything that is known, by chunk.
     #[must_use]
-    pub fn rows(&self, id: &ChunkId) -> std::ops::Range<usize> {
-        let from = self.entries.partition_point(|entry| entry.id < *id);
-        let count = self.entries[from..].iter().take_while(|entry| entry.id == *id).count();
-        from..from + count
+    pub const fn table(&self) -> &Table {
+        &self.table
     }
 
     /// Whether nothing is known about a pack because its footer cannot be read.
@@ -167,11 +174,6 @@ impl Index {
     #[must_use]
     pub fn packs(&self) -> &[PackInfo] {
         &self.packs
-    }
-
-    #[must_use]
-    pub fn entries(&self) -> &[IndexEntry] {
-        &self.entries
     }
 
     #[must_use]
@@ -210,32 +212,52 @@ pub fn read_pack_footer(repo: &Repository, name: &ObjectHash, size: u64) -> Resu
 }
 
 /// What a session adds: chunks claimed by its threads, and packs stored but not yet in a segment.
+///
+/// Claims of chunks whose segment is written move to disk with the segment's entries: memory stays the same
+/// however much a run stores.
 #[derive(Debug)]
 pub struct IndexWriter {
     claims: Vec<Mutex<HashSet<ChunkId>>>,
     pending: Mutex<Vec<StoredPack>>,
+    written: RwLock<Stack>,
 }
 
 impl Default for IndexWriter {
     fn default() -> Self {
-        Self { claims: (0..64).map(|_| Mutex::default()).collect(), pending: Mutex::default() }
+        Self {
+            claims: (0..64).map(|_| Mutex::default()).collect(),
+            pending: Mutex::default(),
+            written: RwLock::default(),
+        }
     }
 }
 
 impl IndexWriter {
-    /// A segment is written at this many entries: 12 MiB, and 256 Ki ids of claims in memory.
-    const FLUSH_AT: usize = 256 * 1024;
+    /// A segment is written at this many entries: 12 MiB, and as many ids of claims in memory.
+    const FLUSH_AT: usize = table::IN_MEMORY;
+
+    fn shard(&self, id: &ChunkId) -> MutexGuard<'_, HashSet<ChunkId>> {
+        let shard = &self.claims[usize::from(id.0[31]) % self.claims.len()];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     /// Whether the caller is the first in this session to store `id`, and has to.
-    pub fn claim(&self, id: &ChunkId) -> bool {
-        let shard = &self.claims[usize::from(id.0[31]) % self.claims.len()];
-        shard.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(*id)
+    pub fn claim(&self, id: &ChunkId) -> Result<bool> {
+        // The claim first: ids leave the claims only after they are in `written`.
+        if !self.shard(id).insert(*id) {
+            return Ok(false);
+        }
+        if self.written.read().unwrap_or_else(PoisonError::into_inner).spilled(id)? {
+            self.shard(id).remove(id);
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// Notes a stored pack; writes a segment when enough have come together.
     pub fn add(&self, repo: &Repository, pack: StoredPack) -> Result<()> {
         let full = {
-            let mut pending = self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
             pending.push(pack);
             let entries: usize = pending.iter().map(|pack| pack.frames.len()).sum();
             if entries < Self::FLUSH_AT {
@@ -243,13 +265,23 @@ impl IndexWriter {
             }
             std::mem::take(&mut *pending)
         };
-        write_segment(repo, &full)
+        write_segment(repo, &full)?;
+        let entries: Vec<IndexEntry> = full
+            .iter()
+            .flat_map(|pack| pack.frames.iter().map(|(offset, record)| IndexEntry::of(0, *offset, record)))
+            .collect();
+        self.written.write().unwrap_or_else(PoisonError::into_inner).add_run(entries)?;
+        for pack in &full {
+            pack.frames.iter().for_each(|(_, record)| {
+                self.shard(&record.id).remove(&record.id);
+            });
+        }
+        Ok(())
     }
 
     /// Writes what is left.
     pub fn flush(&self, repo: &Repository) -> Result<()> {
-        let left =
-            std::mem::take(&mut *self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let left = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
         if left.is_empty() { Ok(()) } else { write_segment(repo, &left) }
     }
 }
@@ -270,8 +302,7 @@ pub fn merge(
     exists: &dyn Fn(&ObjectHash) -> bool,
     keyring: &crate::keys::Keyring,
 ) -> Vec<(bytes::Bytes, ObjectHash)> {
-    /// 48 MiB of entries.
-    const MOST: usize = 1 << 20;
+    const MOST: usize = table::IN_MEMORY;
     let mut by_pack: std::collections::BTreeMap<ObjectHash, Vec<IndexEntry>> =
         std::collections::BTreeMap::new();
     for (_, segment) in segments {

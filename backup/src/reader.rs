@@ -80,7 +80,7 @@ impl ChunkReader {
     /// A chunk or page from the first of its places that is good.
     pub fn fetch(&self, index: &Index, id: &ChunkId, kind: FrameKind) -> Result<Vec<u8>> {
         let mut last = None;
-        for place in index.places(id).filter(|place| place.record.kind == kind) {
+        for place in index.places(id)?.into_iter().filter(|place| place.record.kind == kind) {
             match self.read_place(&place) {
                 Ok(plain) => return Ok(plain),
                 Err(error) => last = Some(error),
@@ -123,7 +123,7 @@ impl ChunkReader {
     ) -> Result<()> {
         let mut places = Vec::with_capacity(ids.len());
         for (at, id) in ids.iter().enumerate() {
-            let place = index.places(id).find(|place| place.record.kind == FrameKind::Chunk);
+            let place = index.places(id)?.into_iter().find(|place| place.record.kind == FrameKind::Chunk);
             places.push((at, place.ok_or_else(|| missing(id, FrameKind::Chunk))?));
         }
         places.sort_unstable_by_key(|(_, place)| (place.pack, place.offset));

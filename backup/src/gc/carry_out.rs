@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::mark::same_id;
 use super::{Live, Plan, plan_key, published, read_object, verdict_key, write_object};
 use crate::error::{BackupError, Result};
 use crate::hold;
@@ -13,8 +12,12 @@ use crate::repo::Repository;
 use crate::session::{self, SeenSession};
 use crate::store::StoreError;
 
-/// Segments beyond this are merged: each costs every reader a request.
+/// More small segments than this are merged: each costs every reader a request.
 const MAX_SEGMENTS: usize = 32;
+/// Segments with fewer entries are small: a full one has 256 Ki.
+const SMALL_SEGMENT: usize = 64 * 1024;
+/// Entries merged at a time: 26 MiB.
+const MOST_ENTRIES: usize = 512 * 1024;
 
 /// How carrying out a plan went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -136,17 +139,12 @@ fn judge(repo: &Repository, plan: &Plan) -> Result<Plan> {
     let forget: Vec<BackupId> = plan.forget.iter().filter(|id| !held.contains(id)).copied().collect();
     let live = Live::mark(repo, &index, &forget)?;
     let mut spared: Vec<ObjectHash> = Vec::new();
-    let mut row = 0;
-    while row < index.entries().len() {
-        let rows = same_id(&index, row);
-        if live.get(row) {
-            let names = || index.entries()[rows.clone()].iter().map(|e| index.packs()[e.pack as usize].name);
-            if names().all(|name| planned(&name)) {
-                spared.extend(names());
-            }
+    index.table().groups(|rows, entries| {
+        let names = || entries.iter().map(|entry| index.packs()[entry.pack as usize].name);
+        if live.get(rows.start) && names().all(|name| planned(&name)) {
+            spared.extend(names());
         }
-        row = rows.end;
-    }
+    })?;
     spared.sort_unstable();
     spared.dedup();
     let keep = |name: &&ObjectHash| spared.binary_search(name).is_err() && !index.is_unreadable(name);
@@ -180,36 +178,43 @@ fn tidy(repo: &Repository, sessions: &[SeenSession]) -> Result<()> {
     Ok(())
 }
 
-/// Merges segments when there are many or they are mostly about packs that are gone.
+/// Merges segments that are small or mostly about packs that are gone, as many at a time as fit in memory.
 fn tidy_index(repo: &Repository) -> Result<()> {
     let packs = index::list_packs(repo)?;
     let exists = |name: &ObjectHash| packs.binary_search_by_key(name, |pack| pack.name).is_ok();
-    let listed = repo.store().list("index/")?;
-    let (mut total, mut dead) = (0, 0);
-    let mut segments = Vec::new();
-    for info in &listed {
+    let (mut entries, mut worth_it) = (0, false);
+    let mut chosen = Vec::new();
+    for info in repo.store().list("index/")? {
         match index::read_segment(repo, &info.key) {
             Ok(segment) => {
-                total += segment.packs.len();
-                dead += segment.packs.iter().filter(|name| !exists(name)).count();
-                segments.push((info.key.clone(), segment));
+                let dead = segment.packs.iter().filter(|name| !exists(name)).count();
+                let stale = dead * 2 > segment.packs.len();
+                if stale || segment.entries.len() < SMALL_SEGMENT {
+                    worth_it |= stale;
+                    entries += segment.entries.len();
+                    chosen.push((info.key, segment));
+                }
             }
             Err(BackupError::Store(StoreError::NotFound { .. })) => {}
             // A segment that cannot be read is worth nothing: its packs have footers.
             Err(BackupError::Damaged { .. }) => repo.store().delete(&info.key)?,
             Err(error) => return Err(error),
         }
+        if entries > MOST_ENTRIES {
+            worth_it = true;
+            break;
+        }
     }
-    if segments.len() <= MAX_SEGMENTS && dead * 4 < total.max(1) {
+    if !worth_it && chosen.len() <= MAX_SEGMENTS {
         return Ok(());
     }
-    for (bytes, hash) in index::merge(&segments, &exists, repo.keyring()) {
+    for (bytes, hash) in index::merge(&chosen, &exists, repo.keyring()) {
         match repo.store().create(&segment_key(&hash), &[bytes]) {
             Ok(()) | Err(StoreError::AlreadyExists { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    for (key, _) in &segments {
+    for (key, _) in &chosen {
         repo.store().delete(key)?;
     }
     Ok(())

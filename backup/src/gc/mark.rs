@@ -33,7 +33,7 @@ impl Live {
         let mut walk = Walk {
             index,
             reader: ChunkReader::new(repo.clone()),
-            live: Self { bits: vec![0; index.entries().len().div_ceil(64)] },
+            live: Self { bits: vec![0; index.table().len().div_ceil(64)] },
         };
         for id in manifest::list_ids(repo)? {
             if forget.contains(&id) {
@@ -68,52 +68,44 @@ impl Live {
     /// For each pack of `index`, how far it is needed. A chunk in several packs needs one of them: never one
     /// that `is_planned` if there is another, and rather one that is needed anyway or is better used.
     #[must_use]
-    pub fn pack_use(&self, index: &Index, is_planned: &dyn Fn(&ObjectHash) -> bool) -> Vec<PackUse> {
+    pub fn pack_use(&self, index: &Index, is_planned: &dyn Fn(&ObjectHash) -> bool) -> Result<Vec<PackUse>> {
         let packs = index.packs();
         let planned: Vec<bool> = packs.iter().map(|pack| is_planned(&pack.name)).collect();
         let mut uses = vec![PackUse::default(); packs.len()];
-        for (row, entry) in index.entries().iter().enumerate() {
-            let used = &mut uses[entry.pack as usize];
-            let stored = u64::from(entry.record().stored);
-            used.all_bytes += stored;
-            if self.get(row) {
-                used.live_bytes += stored;
+        index.table().groups(|rows, entries| {
+            for entry in entries {
+                let used = &mut uses[entry.pack as usize];
+                let stored = u64::from(entry.record().stored);
+                used.all_bytes += stored;
+                if self.get(rows.start) {
+                    used.live_bytes += stored;
+                }
             }
-        }
+        })?;
         // First the chunks that leave no choice, then the others.
         for with_choice in [false, true] {
-            let mut row = 0;
-            while row < index.entries().len() {
-                let rows = same_id(index, row);
-                if self.get(row) {
-                    let holders: Vec<usize> =
-                        index.entries()[rows.clone()].iter().map(|entry| entry.pack as usize).collect();
-                    let free: Vec<usize> = holders.iter().copied().filter(|&pack| !planned[pack]).collect();
-                    let choice = if free.is_empty() { holders } else { free };
-                    if (choice.len() > 1) == with_choice && !choice.iter().any(|&pack| uses[pack].needed) {
-                        let best = choice.iter().copied().max_by_key(|&pack| share(&uses[pack]));
-                        if let Some(best) = best {
-                            uses[best].needed = true;
-                        }
+            index.table().groups(|rows, entries| {
+                if !self.get(rows.start) {
+                    return;
+                }
+                let holders: Vec<usize> = entries.iter().map(|entry| entry.pack as usize).collect();
+                let free: Vec<usize> = holders.iter().copied().filter(|&pack| !planned[pack]).collect();
+                let choice = if free.is_empty() { holders } else { free };
+                if (choice.len() > 1) == with_choice && !choice.iter().any(|&pack| uses[pack].needed) {
+                    let best = choice.iter().copied().max_by_key(|&pack| share(&uses[pack]));
+                    if let Some(best) = best {
+                        uses[best].needed = true;
                     }
                 }
-                row = rows.end;
-            }
+            })?;
         }
-        uses
+        Ok(uses)
     }
 }
 
 /// Live bytes in thousandths.
 fn share(used: &PackUse) -> u64 {
     used.live_bytes * 1000 / used.all_bytes.max(1)
-}
-
-/// Rows from `row` on that are about the same chunk.
-pub(super) fn same_id(index: &Index, row: usize) -> std::ops::Range<usize> {
-    let id = index.entries()[row].id;
-    let count = index.entries()[row..].iter().take_while(|entry| entry.id == id).count();
-    row..row + count
 }
 
 fn still_there(repo: &Repository, id: &BackupId) -> Result<bool> {
@@ -142,13 +134,13 @@ impl Walk<'_> {
 
     /// Marks an id; says whether it was unmarked before.
     fn touch(&mut self, id: &ChunkId, what: &str) -> Result<bool> {
-        let rows = self.index.rows(id);
+        let (start, rows) = self.index.table().find(id)?;
         if rows.is_empty() {
             let missing = format!("{what} {id}");
             return Err(BackupError::Missing { missing, needed_by: "a backup".to_owned() });
         }
-        let fresh = !self.live.get(rows.start);
-        rows.for_each(|row| self.live.set(row));
+        let fresh = !self.live.get(start);
+        (start..start + rows.len()).for_each(|row| self.live.set(row));
         Ok(fresh)
     }
 

@@ -31,7 +31,7 @@ pub fn repack(repo: &Repository, share: u64) -> Result<Repacked> {
     let planned = |name: &ObjectHash| plans.iter().any(|plan| plan.packs.contains(name));
     let index = Index::load(repo)?;
     let live = Live::mark(repo, &index, &[])?;
-    let uses = live.pack_use(&index, &planned);
+    let uses = live.pack_use(&index, &planned)?;
     let poor: Vec<bool> = index
         .packs()
         .iter()
@@ -40,7 +40,7 @@ pub fn repack(repo: &Repository, share: u64) -> Result<Repacked> {
         .collect();
     let mut done = Repacked { packs: poor.iter().filter(|poor| **poor).count(), ..Repacked::default() };
     if done.packs > 0 {
-        let places = places_to_move(&index, &live, &poor, &planned);
+        let places = places_to_move(&index, &live, &poor, &planned)?;
         move_all(repo, &session, &places, &mut done)?;
     }
     session.end()?;
@@ -53,25 +53,17 @@ fn places_to_move(
     live: &Live,
     poor: &[bool],
     planned: &dyn Fn(&ObjectHash) -> bool,
-) -> Vec<Location> {
+) -> Result<Vec<Location>> {
     let mut places = Vec::new();
-    let mut row = 0;
-    while row < index.entries().len() {
-        let rows = super::mark::same_id(index, row);
-        let entries = &index.entries()[rows.clone()];
-        let elsewhere = |pack: u32| !poor[pack as usize] && !planned(&index.packs()[pack as usize].name);
-        if live.get(row) && !entries.iter().any(|entry| elsewhere(entry.pack)) {
+    let elsewhere = |pack: u32| !poor[pack as usize] && !planned(&index.packs()[pack as usize].name);
+    index.table().groups(|rows, entries| {
+        if live.get(rows.start) && !entries.iter().any(|entry| elsewhere(entry.pack)) {
             let source = entries.iter().find(|entry| poor[entry.pack as usize]);
-            places.extend(source.map(|entry| Location {
-                pack: index.packs()[entry.pack as usize].name,
-                offset: u64::from(entry.offset),
-                record: entry.record(),
-            }));
+            places.extend(source.map(|entry| index.location(entry)));
         }
-        row = rows.end;
-    }
+    })?;
     places.sort_unstable_by_key(|place| (place.pack, place.offset));
-    places
+    Ok(places)
 }
 
 fn move_all(repo: &Repository, session: &Session, places: &[Location], done: &mut Repacked) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::chunk::{LeafWindow, ReadAhead, leaf_blocks};
 use crate::error::{BackupError, Result};
 use crate::format::{Codec, FrameKind};
 use crate::id::{ChunkId, ObjectHash};
-use crate::index::{Index, IndexWriter};
+use crate::index::{Index, IndexWriter, Location};
 use crate::map::{Children, Leaf, TreeBuilder, encode_inner};
 use crate::packer::{Batch, Packer};
 use crate::reader::ChunkReader;
@@ -40,9 +40,9 @@ pub struct Shared<'a> {
 
 impl Shared<'_> {
     /// Whether this session has to store `id`.
-    fn is_new(&self, id: &ChunkId) -> bool {
-        let known = self.index.places(id).any(|place| self.doomed.binary_search(&place.pack).is_err());
-        !known && self.writer.claim(id)
+    fn is_new(&self, id: &ChunkId) -> Result<bool> {
+        let usable = |place: &Location| self.doomed.binary_search(&place.pack).is_err();
+        Ok(!self.index.places(id)?.iter().any(usable) && self.writer.claim(id)?)
     }
 
     fn check_cancelled(&self) -> Result<()> {
@@ -149,7 +149,7 @@ impl<'a> Worker<'a> {
     /// Stores a map page if it is new; gives its id.
     pub fn page(&mut self, bytes: &[u8]) -> Result<ChunkId> {
         let id = self.shared.repo.keyring().ids().page(bytes);
-        if self.shared.is_new(&id) {
+        if self.shared.is_new(&id)? {
             let (codec, len) = self.compress(bytes);
             let packed = if codec == Codec::Raw { bytes } else { &self.packed[..len] };
             self.pages.push((id, FrameKind::Page), codec, bytes.len(), packed);
@@ -179,7 +179,7 @@ impl PieceSink for Worker<'_> {
         let progress = self.shared.progress;
         let id = self.shared.repo.keyring().ids().chunk(bytes);
         add(&progress.chunks, 1);
-        if !self.shared.is_new(&id) {
+        if !self.shared.is_new(&id)? {
             return Ok(id);
         }
         let (codec, len) = self.compress(bytes);

@@ -59,18 +59,18 @@ impl Walk<'_> {
     }
 
     /// Whether a chunk or page has a good place; if not, why.
-    fn look_up(&self, id: &ChunkId, kind: FrameKind) -> Verdict {
+    fn look_up(&self, id: &ChunkId, kind: FrameKind) -> Result<Verdict> {
         let mut why = None;
-        for place in self.index.places(id).filter(|place| place.record.kind == kind) {
+        for place in self.index.places(id)?.into_iter().filter(|place| place.record.kind == kind) {
             let spoilt =
                 self.bad.packs.contains(&place.pack) || self.bad.frames.contains(&(place.pack, place.offset));
             if !spoilt {
-                return None;
+                return Ok(None);
             }
             why = Some((format!("pack {}", place.pack), "it is damaged".to_owned(), 1));
         }
         let what = if kind == FrameKind::Page { "map page" } else { "chunk" };
-        Some(why.unwrap_or_else(|| (format!("{what} {id}"), "no pack holds it".to_owned(), 1)))
+        Ok(Some(why.unwrap_or_else(|| (format!("{what} {id}"), "no pack holds it".to_owned(), 1))))
     }
 
     fn page(&mut self, id: &ChunkId, (level, number): (usize, u64), size: u64) -> Result<Verdict> {
@@ -83,7 +83,7 @@ impl Walk<'_> {
         if let Some(known) = self.seen.get(&(*id, covers)) {
             return Ok(known.clone());
         }
-        let verdict = match self.look_up(id, FrameKind::Page) {
+        let verdict = match self.look_up(id, FrameKind::Page)? {
             None => self.below(id, (level, number), size)?,
             bad => bad,
         };
@@ -107,7 +107,7 @@ impl Walk<'_> {
                 Err(detail) => return Ok(broken(detail)),
                 Ok(leaf) => {
                     for chunk in leaf.chunks() {
-                        merge(&mut worst, self.look_up(&chunk, FrameKind::Chunk));
+                        merge(&mut worst, self.look_up(&chunk, FrameKind::Chunk)?);
                     }
                 }
             }
