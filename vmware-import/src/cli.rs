@@ -6,6 +6,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use xenith_vmware_import::bytes::check_plain;
@@ -23,6 +24,7 @@ use xenith_vmware_import::source::{
 use xenith_vmware_import::target::TargetFormat;
 use xenith_vmware_import::vmdk::{Plain, Salvage};
 
+use crate::live::{self, Login, WarmStep};
 use crate::output::{Show, info_text, package_text, plan_text, print, report_error, report_text};
 
 #[derive(Parser)]
@@ -88,6 +90,11 @@ enum Command {
         #[arg(long)]
         settings: Option<PathBuf>,
     },
+    /// A live ESXi host or vCenter
+    Vsphere {
+        #[command(subcommand)]
+        command: Live,
+    },
     /// Compare a disk with an image made from it
     Verify {
         source: PathBuf,
@@ -98,6 +105,74 @@ enum Command {
         #[command(flatten)]
         open: OpenArgs,
     },
+}
+
+#[derive(Subcommand)]
+enum Live {
+    /// All VMs, hosts and datastores
+    Inventory(LoginArgs),
+    /// The plan of the live inventory
+    Plan {
+        #[command(flatten)]
+        login: LoginArgs,
+        /// Mappings, rates and wishes, as TOML
+        #[arg(long)]
+        settings: Option<PathBuf>,
+    },
+    /// Bring the disks of a VM that is off, by NFC export
+    Export {
+        #[command(flatten)]
+        login: LoginArgs,
+        vm: String,
+        folder: PathBuf,
+        #[arg(long, value_enum, default_value_t = Format::Raw)]
+        to: Format,
+    },
+    /// One pass of a warm migration into a folder; the first copies, later ones bring what changed
+    Warm {
+        #[command(flatten)]
+        login: LoginArgs,
+        vm: String,
+        folder: PathBuf,
+        /// The datacenter's name, for a vCenter
+        #[arg(long, default_value = "")]
+        datacenter: String,
+        /// Shut the guest down and make the last pass; the seconds it may take to stop
+        #[arg(long, value_name = "SECONDS")]
+        cut_over: Option<u64>,
+    },
+    /// Remove our snapshots and start the source again if we stopped it
+    Rollback {
+        #[command(flatten)]
+        login: LoginArgs,
+        vm: String,
+        folder: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct LoginArgs {
+    /// Name or address, with :port when it is not 443
+    host: String,
+    #[arg(long)]
+    user: String,
+    /// A file with the password in its first line
+    #[arg(long)]
+    password_file: PathBuf,
+    /// SHA-256 of the server's certificate; without it the first connection shows it
+    #[arg(long)]
+    fingerprint: Option<String>,
+}
+
+impl LoginArgs {
+    fn login(&self) -> Login {
+        Login {
+            host: self.host.clone(),
+            user: self.user.clone(),
+            password_file: self.password_file.clone(),
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
 }
 
 #[derive(Args)]
@@ -272,6 +347,7 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
             print(cli.output, &result, || result.detail.clone());
             Ok(if result.identical { ExitCode::SUCCESS } else { ExitCode::from(6) })
         }
+        Command::Vsphere { command } => live(cli, command, &mut show),
         Command::Plan { export, settings } => plan(cli, export, settings.as_deref()),
         Command::Ova { source, folder, convert } => ova(cli, source, folder.as_deref(), convert),
     }
@@ -303,16 +379,34 @@ fn info(cli: &Cli, source: &Path, open: &OpenArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn plan(cli: &Cli, export: &Path, settings: Option<&Path>) -> Result<ExitCode> {
-    let settings = match settings {
-        None => Settings::default(),
-        Some(path) => {
-            let name = path.display().to_string();
-            let text =
-                std::fs::read_to_string(path).map_err(|error| ImportError::io("read", &name, error))?;
-            Settings::parse(&name, &text)?
+fn live(cli: &Cli, command: &Live, show: &mut Show) -> Result<ExitCode> {
+    match command {
+        Live::Inventory(login) => live::list(cli.output, &login.login()),
+        Live::Plan { login, settings } => {
+            live::assess(cli.output, &login.login(), &read_settings(settings.as_deref())?)
         }
-    };
+        Live::Export { login, vm, folder, to } => {
+            live::export(cli.output, &login.login(), (vm, folder, (*to).into()), show)
+        }
+        Live::Warm { login, vm, folder, datacenter, cut_over } => {
+            let step = cut_over.map_or(WarmStep::Pass, |s| WarmStep::CutOver(Duration::from_secs(s)));
+            live::warm(cli.output, &login.login(), (vm, folder, datacenter), step)
+        }
+        Live::Rollback { login, vm, folder } => {
+            live::warm(cli.output, &login.login(), (vm, folder, ""), WarmStep::RollBack)
+        }
+    }
+}
+
+fn read_settings(path: Option<&Path>) -> Result<Settings> {
+    let Some(path) = path else { return Ok(Settings::default()) };
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| ImportError::io("read", &name, error))?;
+    Settings::parse(&name, &text)
+}
+
+fn plan(cli: &Cli, export: &Path, settings: Option<&Path>) -> Result<ExitCode> {
+    let settings = read_settings(settings)?;
     let plan = plan::make(&plan::rvtools::read(export)?, &settings);
     print(cli.output, &plan, || plan_text(&plan));
     Ok(ExitCode::SUCCESS)

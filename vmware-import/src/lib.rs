@@ -18,5 +18,8 @@ pub mod tar;
 pub mod target;
 pub mod vmdk;
 pub mod vmx;
+pub mod vsphere;
+
+pub use xenith_common_block::ByteRange;
 
 pub use error::{ImportError, Result, Retry};

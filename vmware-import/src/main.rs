@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod cli;
+mod live;
 mod output;
 
 fn main() -> ExitCode {

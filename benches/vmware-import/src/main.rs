@@ -25,6 +25,8 @@ enum Input {
     File,
     /// Ours through a pipe; qemu-img, which cannot, from the file.
     Pipe,
+    /// Ours an OVA around the disk, through a pipe; qemu-img the bare disk, which an `ova` beside it holds.
+    Ova,
 }
 
 struct Case {
@@ -78,13 +80,16 @@ const CASES: &[Case] = &[
     Case { name: "sparse", make: |l, p| qemu(l, p, "monolithicSparse"), input: Input::File, promised: 1.5 },
     Case {
         name: "sparse shuffled",
-        make: |l, p| {
-            Ok(generate::monolithic_sparse(p, &RawImage::open(&l.raw)?, &options(SHUFFLED))?)
-        },
+        make: |l, p| Ok(generate::monolithic_sparse(p, &RawImage::open(&l.raw)?, &options(SHUFFLED))?),
         input: Input::File,
         promised: 1.5,
     },
-    Case { name: "split sparse", make: |l, p| qemu(l, p, "twoGbMaxExtentSparse"), input: Input::File, promised: 1.5 },
+    Case {
+        name: "split sparse",
+        make: |l, p| qemu(l, p, "twoGbMaxExtentSparse"),
+        input: Input::File,
+        promised: 1.5,
+    },
     Case {
         name: "chain sparse<-sparse",
         make: |l, p| {
@@ -99,7 +104,12 @@ const CASES: &[Case] = &[
         input: Input::File,
         promised: 1.5,
     },
-    Case { name: "stream file", make: |l, p| qemu(l, p, "streamOptimized"), input: Input::File, promised: 2.2 },
+    Case {
+        name: "stream file",
+        make: |l, p| qemu(l, p, "streamOptimized"),
+        input: Input::File,
+        promised: 2.2,
+    },
     Case {
         name: "stream file, VMware style",
         make: |l, p| stream(l, p, Order::AsOnDisk),
@@ -112,6 +122,7 @@ const CASES: &[Case] = &[
         input: Input::Pipe,
         promised: 2.2,
     },
+    Case { name: "OVA pipe, SHA-256 manifest", make: ova, input: Input::Ova, promised: 2.2 },
     Case {
         name: "sesparse",
         make: |l, p| Ok(generate::se_sparse(p, &RawImage::open(&l.raw)?, &options(Order::AsOnDisk))?),
@@ -141,6 +152,19 @@ const CASES: &[Case] = &[
 fn stream(lab: &Lab, path: &Path, order: Order) -> anyhow::Result<()> {
     let content = RawImage::open(&lab.raw)?;
     Ok(generate::stream_optimized(path, &content, &options(order), StreamStyle::VMware)?)
+}
+
+/// The disk as a stream, and `disk.ova` beside it with the manifest in front.
+fn ova(lab: &Lab, path: &Path) -> anyhow::Result<()> {
+    stream(lab, path, Order::AsOnDisk)?;
+    let disk = std::fs::read(path)?;
+    let size = std::fs::metadata(&lab.raw)?.len();
+    let ovf = generate::ovf_text(&["disk.vmdk"], size, "");
+    let sum = Command::new("sha256sum").arg(path).output().context("sha256sum is needed")?.stdout;
+    let sum = String::from_utf8_lossy(&sum[..64]).into_owned();
+    let manifest = format!("SHA256(disk.vmdk)= {sum}\n");
+    let members = [("vm.ovf", ovf.as_bytes()), ("vm.mf", manifest.as_bytes()), ("disk.vmdk", &disk[..])];
+    Ok(generate::tar(&path.with_extension("ova"), &members)?)
 }
 
 /// Runs a program and tells what it cost. Memory is the largest child so far, so it only grows.
@@ -213,9 +237,13 @@ fn run_case(case: &Case, lab: &Lab, tool: &Path) -> anyhow::Result<(Cost, Cost)>
         command.args(["convert", "-f", "vmdk", "-O", "raw"]).args([&disk, &theirs_out]);
         theirs.push(run(&mut command, None)?);
         let mut command = Command::new(tool);
-        let pipe = (case.input == Input::Pipe).then_some(disk.as_path());
-        command.arg("convert").arg(pipe.map_or(disk.as_path(), |_| Path::new("-"))).arg(&ours_out);
-        ours.push(run(&mut command, pipe)?);
+        let pipe = match case.input {
+            Input::File => None,
+            Input::Pipe => Some(disk.clone()),
+            Input::Ova => Some(disk.with_extension("ova")),
+        };
+        command.arg("convert").arg(pipe.as_ref().map_or(disk.as_path(), |_| Path::new("-"))).arg(&ours_out);
+        ours.push(run(&mut command, pipe.as_deref())?);
     }
     ensure!(same(&theirs_out, &ours_out)?, "{}: the outputs differ", case.name);
     for entry in std::fs::read_dir(&lab.dir)? {
@@ -261,7 +289,9 @@ fn main() -> anyhow::Result<()> {
     println!("| disk ({mib} MiB, 60% data) | qemu-img CPU s | ours CPU s | ratio | promised | wall ratio |");
     println!("|---|---|---|---|---|---|");
     let mut missed = Vec::new();
-    for case in CASES.iter().filter(|c| wanted.is_empty() || wanted.iter().any(|w| c.name.contains(w.as_str()))) {
+    for case in
+        CASES.iter().filter(|c| wanted.is_empty() || wanted.iter().any(|w| c.name.contains(w.as_str())))
+    {
         let (theirs, ours) = run_case(case, &lab, &tool)?;
         let (ratio, wall) = (theirs.cpu / ours.cpu, theirs.wall / ours.wall);
         println!(

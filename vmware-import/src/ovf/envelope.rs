@@ -171,7 +171,7 @@ pub(crate) fn decode(xml: &[u8]) -> Cow<'_, str> {
 }
 
 /// The five entities of XML; anything else would need a document type.
-fn entity_char(name: &str) -> char {
+pub(crate) fn entity_char(name: &str) -> char {
     match name {
         "amp" => '&',
         "lt" => '<',

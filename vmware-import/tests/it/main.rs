@@ -9,3 +9,4 @@ mod ova;
 mod plan;
 mod support;
 mod tool;
+mod vsphere;

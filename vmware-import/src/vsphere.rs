@@ -1,0 +1,16 @@
+//! ESXi and vCenter over port 443: a vim25 client of the calls that a move needs, and the data paths.
+//!
+//! What always holds: the server is the one whose certificate was pinned; a session that expired is opened
+//! again and the call repeated once; nothing is created on the source but snapshots with our name, which
+//! [`warm::WarmMove::roll_back`] removes; answers are bounded before they are kept.
+
+pub mod client;
+pub mod datastore;
+pub mod inventory;
+pub mod nfc;
+pub mod pin;
+pub mod soap;
+pub mod warm;
+
+pub use client::{Credentials, MoRef, Vim};
+pub use pin::Fingerprint;

@@ -1,0 +1,177 @@
+//! NFC export: a lease, its URLs, and keeping it alive while bytes flow.
+//!
+//! A lease ends 300 s after the last word from us, whatever the transfer does; a thread speaks up every
+//! [`KEEP_ALIVE`]. There are no ranges: a transfer that breaks begins again with the same lease. The lease is
+//! completed or aborted in every case, else the VM stays locked on the server.
+
+use std::io::{BufReader, Read};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use super::client::{MoRef, Vim};
+use super::pin::Fingerprint;
+use super::soap::Body;
+use crate::convert::{ConvertOptions, Progress, Report, convert_stream};
+use crate::error::{ImportError, Result, Retry};
+use crate::vmdk::stream::StreamReader;
+
+/// Five times within the lease's 300 s.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(300);
+const TRIES: u32 = 4;
+
+/// A disk the lease offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseDisk {
+    pub key: String,
+    pub url: String,
+}
+
+/// An export in progress.
+pub struct Lease<'a> {
+    vim: &'a Vim,
+    reference: MoRef,
+    pub disks: Vec<LeaseDisk>,
+    finished: bool,
+}
+
+impl<'a> Lease<'a> {
+    /// Asks for the export of a VM (switched off) or of a snapshot, and waits until it is ready.
+    pub fn open(vim: &'a Vim, source: &MoRef) -> Result<Self> {
+        let method = if source.kind == "VirtualMachineSnapshot" { "ExportSnapshot" } else { "ExportVm" };
+        let reference = vim.call(method, source, &Body::new())?.moref();
+        let mut lease = Self { vim, reference, disks: Vec::new(), finished: false };
+        let end = Instant::now() + READY;
+        loop {
+            let found = vim.properties(&lease.reference, &["state", "info", "error"])?;
+            match found.text("state") {
+                "ready" => {
+                    let info = found.get("info").cloned().unwrap_or_default();
+                    for device in info.all("deviceUrl").filter(|d| d.bool_at("disk") != Some(false)) {
+                        let thumbprint = device.text_at("sslThumbprint");
+                        if let Ok(pin) = thumbprint.parse::<Fingerprint>() {
+                            // It came over the pinned session.
+                            vim.pins.trust(pin);
+                        }
+                        let url = lease.resolve(device.text_at("url"));
+                        lease.disks.push(LeaseDisk { key: device.text_at("key").to_owned(), url });
+                    }
+                    return Ok(lease);
+                }
+                "error" => {
+                    let detail = found.get("error").map_or("", |e| e.text_at("localizedMessage")).to_owned();
+                    return Err(vim.error("an NFC lease", detail, Retry::Never));
+                }
+                _ if Instant::now() >= end => {
+                    return Err(vim.error("an NFC lease", "it does not get ready".to_owned(), Retry::Later));
+                }
+                _ => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+
+    /// ESXi writes `*` for "the address you reached me by".
+    fn resolve(&self, url: &str) -> String {
+        let host = self.vim.base().trim_start_matches("https://");
+        match url.strip_prefix("https://*") {
+            Some(rest) => match rest.strip_prefix(':').and_then(|r| r.find('/').map(|at| &r[at..])) {
+                Some(path) => format!("https://{host}{path}"),
+                None => format!("https://{host}{rest}"),
+            },
+            None => url.to_owned(),
+        }
+    }
+
+    /// Brings all disks into `folder`, one file each.
+    pub fn download(
+        mut self,
+        folder: &Path,
+        name: &str,
+        options: &ConvertOptions,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Vec<Report>> {
+        let percent = AtomicU64::new(0);
+        let disks = std::mem::take(&mut self.disks);
+        let (stop, stopped) = channel::<()>();
+        let result = std::thread::scope(|scope| {
+            let (vim, reference, shown) = (self.vim, &self.reference, &percent);
+            scope.spawn(move || {
+                while stopped.recv_timeout(KEEP_ALIVE) == Err(RecvTimeoutError::Timeout) {
+                    let body = Body::new().number("percent", shown.load(Ordering::Relaxed));
+                    // The transfer itself finds out if the lease is gone.
+                    let _ = vim.call("HttpNfcLeaseProgress", reference, &body);
+                }
+            });
+            let result = disks.iter().enumerate().map(|(index, disk)| {
+                percent.store(index as u64 * 100 / disks.len().max(1) as u64, Ordering::Relaxed);
+                let path = folder.join(format!("{name}-{index}.{}", options.format.name()));
+                self.disk(disk, &path, options, progress)
+            });
+            let result = result.collect::<Result<Vec<Report>>>();
+            drop(stop);
+            result
+        });
+        self.finished = result.is_ok();
+        result
+    }
+
+    fn disk(
+        &self,
+        disk: &LeaseDisk,
+        path: &Path,
+        options: &ConvertOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Report> {
+        let mut last = None;
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                std::thread::sleep(Duration::from_millis(200 << attempt));
+            }
+            match self.try_disk(disk, path, options, progress) {
+                // Cut transfers look like cut files; what is damaged stays damaged.
+                Err(
+                    error @ (ImportError::Truncated { .. }
+                    | ImportError::Io { .. }
+                    | ImportError::Server { .. }),
+                ) => {
+                    last = Some(error);
+                }
+                other => return other,
+            }
+        }
+        Err(last.unwrap_or(ImportError::Cancelled))
+    }
+
+    fn try_disk(
+        &self,
+        disk: &LeaseDisk,
+        path: &Path,
+        options: &ConvertOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Report> {
+        let request = self
+            .vim
+            .http()
+            .get(&disk.url)
+            .header("Cookie", self.vim.cookie())
+            .timeout(Duration::from_secs(86_400));
+        let response = request.send().map_err(|error| self.vim.transport("GET /nfc", &error))?;
+        if !response.status().is_success() {
+            let retry = if response.status().is_server_error() { Retry::Later } else { Retry::Never };
+            return Err(self.vim.error("GET /nfc", response.status().to_string(), retry));
+        }
+        let input: Box<dyn Read> = Box::new(response);
+        let mut stream = StreamReader::open(&disk.url, BufReader::with_capacity(256 * 1024, input))?;
+        convert_stream(&mut stream, path, options, progress)
+    }
+}
+
+impl Drop for Lease<'_> {
+    /// An open lease keeps the VM locked.
+    fn drop(&mut self) {
+        let method = if self.finished { "HttpNfcLeaseComplete" } else { "HttpNfcLeaseAbort" };
+        let _ = self.vim.call(method, &self.reference, &Body::new());
+    }
+}

@@ -1,0 +1,249 @@
+//! The client, the data paths and the warm migration against govmomi's simulator behind `tests/vcsim`. Without Go
+//! and the library these tests say so and end.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use xenith_vmware_import::convert::ConvertOptions;
+use xenith_vmware_import::error::ImportError;
+use xenith_vmware_import::plan::inventory::Power;
+use xenith_vmware_import::target::TargetFormat;
+use xenith_vmware_import::vsphere::datastore::DatastoreFile;
+use xenith_vmware_import::vsphere::nfc::Lease;
+use xenith_vmware_import::vsphere::warm::{Method, Phase, Stopped, WarmMove};
+use xenith_vmware_import::vsphere::{Credentials, Vim, inventory};
+use xenith_vmware_import_generator::{self as generate, Options, StreamStyle};
+
+use crate::support::Lab;
+
+struct Server {
+    child: Child,
+    host: String,
+    fingerprint: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn front() -> Option<PathBuf> {
+    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vcsim-{}", std::process::id()));
+    let built = Command::new("go")
+        .args(["build", "-o"])
+        .arg(&binary)
+        .arg(".")
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vcsim"))
+        .envs([("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode"), ("GOFLAGS", "")])
+        .output();
+    match built {
+        Ok(output) if output.status.success() => Some(binary),
+        _ => {
+            eprintln!("golang-go and golang-github-vmware-govmomi-dev are not installed: this is not tested");
+            None
+        }
+    }
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Option<Self> {
+        let binary = front()?;
+        let mut child = Command::new(&binary)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let _ = std::fs::remove_file(&binary);
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let text = |key: &str| ready[key].as_str().unwrap().to_owned();
+        Some(Self { host: text("host"), fingerprint: text("fingerprint"), child })
+    }
+
+    fn connect(&self) -> Arc<Vim> {
+        let credentials = Credentials { user: "user".to_owned(), password: "pass".to_owned() };
+        Arc::new(Vim::connect(&self.host, credentials, Some(self.fingerprint.parse().unwrap())).unwrap())
+    }
+}
+
+/// A folder with the files that the front serves: a flat disk, its descriptor, a stream of it.
+fn files(lab: &Lab) -> String {
+    let size = std::fs::metadata(&lab.raw).unwrap().len();
+    std::fs::copy(&lab.raw, lab.path("disk1-flat.vmdk")).unwrap();
+    let text = format!(
+        "# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType=\"vmfs\"\nRW {} VMFS \"disk1-flat.vmdk\"\n",
+        size / 512
+    );
+    std::fs::write(lab.path("disk1.vmdk"), text).unwrap();
+    generate::stream_optimized(
+        &lab.path("nfc.vmdk"),
+        &lab.content(),
+        &Options::default(),
+        StreamStyle::VMware,
+    )
+    .unwrap();
+    std::fs::write(lab.path("changed.json"), "[]").unwrap();
+    lab.dir.path().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_certificate_is_pinned_and_a_password_checked() {
+    let Some(server) = Server::start(&[]) else { return };
+    let credentials = || Credentials { user: "user".to_owned(), password: "pass".to_owned() };
+    let error = Vim::connect(&server.host, credentials(), None).err().unwrap().to_string();
+    let shown = server.fingerprint.to_uppercase();
+    let shown: Vec<&str> = (0..32).map(|i| &shown[i * 2..i * 2 + 2]).collect();
+    assert!(error.contains(&shown.join(":")), "the fingerprint is not shown: {error}");
+    let other = "00".repeat(32).parse().unwrap();
+    assert!(Vim::connect(&server.host, credentials(), Some(other)).is_err());
+    let nobody = Credentials { user: String::new(), password: String::new() };
+    let error = Vim::connect(&server.host, nobody, Some(server.fingerprint.parse().unwrap())).err().unwrap();
+    assert!(error.to_string().contains("InvalidLogin"), "{error}");
+    assert!(!format!("{:?}", credentials()).contains("pass\""), "the password is shown");
+}
+
+#[test]
+fn the_inventory_is_read_through_expiring_sessions() {
+    for arguments in [&["-vm", "30"][..], &["-esx", "-vm", "5"], &["-vm", "10", "-session-expires", "7"]] {
+        let Some(server) = Server::start(arguments) else { return };
+        let vim = server.connect();
+        let found = inventory::read(&vim).unwrap();
+        assert!(found.vms.len() >= 5, "{arguments:?}: {} VMs", found.vms.len());
+        assert!(!found.hosts.is_empty() && !found.datastores.is_empty());
+        let vm = &found.vms[0];
+        assert!(vm.vcpus > 0 && vm.memory_mib > 0 && vm.power == Power::On, "{vm:?}");
+        assert_eq!((vm.disks.len(), vm.nics.len()), (1, 1), "{vm:?}");
+        assert!(vm.disks[0].path.starts_with('['), "{vm:?}");
+        assert!(found.hosts.iter().any(|host| host.name == vm.host), "{vm:?}");
+        let plan = xenith_vmware_import::plan::make(&found, &Default::default());
+        assert_eq!(plan.vms.len(), found.vms.len());
+    }
+}
+
+#[test]
+fn an_export_survives_a_transfer_that_breaks() {
+    for (name, arguments) in [
+        ("plain", &["-esx"][..]),
+        ("cut twice", &["-nfc-cut", "300000", "-nfc-cut-times", "2"]),
+        ("expiring", &["-session-expires", "4"]),
+    ] {
+        let lab = Lab::new(40);
+        let folder = files(&lab);
+        let Some(server) = Server::start(&[arguments, &["-files", &folder]].concat()) else { return };
+        let vim = server.connect();
+        let vm = inventory::vms(&vim).unwrap().swap_remove(0);
+        let lease = Lease::open(&vim, &vm.reference).unwrap();
+        assert_eq!(lease.disks.len(), 1);
+        let options = ConvertOptions::new(TargetFormat::Raw);
+        let reports = lease.download(lab.dir.path(), "vm", &options, &mut |_| ()).unwrap();
+        assert!(std::fs::read(&reports[0].target).unwrap() == lab.reference(), "{name}: contents differ");
+    }
+    let Some(server) = Server::start(&["-export-invalid-state"]) else { return };
+    let vim = server.connect();
+    let vm = inventory::vms(&vim).unwrap().swap_remove(0);
+    let error = Lease::open(&vim, &vm.reference).err().unwrap();
+    assert!(error.to_string().contains("InvalidState"), "{error}");
+}
+
+#[test]
+fn datastore_files_are_read_by_ranges() {
+    use xenith_vmware_import::bytes::ByteSource;
+    let lab = Lab::new(41);
+    let folder = files(&lab);
+    let Some(server) = Server::start(&["-files", &folder, "-folder-503", "3"]) else { return };
+    let vim = server.connect();
+    let file = DatastoreFile::open(Arc::clone(&vim), "[LocalDS_0] vm/disk1-flat.vmdk", "DC0").unwrap();
+    let reference = lab.reference();
+    assert_eq!(file.len(), reference.len() as u64);
+    let mut found = vec![0; reference.len()];
+    for (index, part) in found.chunks_mut(777_777).enumerate() {
+        file.read_at("data", index as u64 * 777_777, part).unwrap();
+    }
+    assert!(found == reference);
+    let gone = DatastoreFile::open(vim, "[LocalDS_0] vm/none.vmdk", "DC0").err().unwrap();
+    assert!(matches!(gone, ImportError::Missing { .. }), "{gone}");
+}
+
+/// Writes `bytes` at `at` of the running VM's disk, and tells the tracker when `told`.
+fn write(lab: &Lab, at: u64, bytes: &[u8], told: &str) {
+    let file = std::fs::File::options().write(true).open(lab.path("disk1-flat.vmdk")).unwrap();
+    file.write_all_at(bytes, at).unwrap();
+    std::fs::write(lab.path("changed.json"), told).unwrap();
+}
+
+fn same(lab: &Lab, warm: &WarmMove, key: u64) {
+    let (source, target) =
+        (std::fs::read(lab.path("disk1-flat.vmdk")).unwrap(), std::fs::read(warm.target(key)).unwrap());
+    assert!(target[..source.len()] == source[..], "the target is not the source");
+}
+
+#[test]
+fn warm_migration_from_first_pass_to_cut_over() {
+    let lab = Lab::new(42);
+    let folder = files(&lab);
+    let changes = lab.path("changed.json");
+    let Some(server) = Server::start(&["-files", &folder, "-changed", changes.to_str().unwrap()]) else {
+        return;
+    };
+    let vim = server.connect();
+    let vm = inventory::vms(&vim).unwrap().swap_remove(0).reference;
+    let target = lab.path("move");
+    let mut warm = WarmMove::open(Arc::clone(&vim), vm.clone(), &target, "DC0").unwrap();
+    let first = warm.pass().unwrap();
+    assert_eq!(first[0].method, Method::Allocated);
+    let key = first[0].key;
+    same(&lab, &warm, key);
+    write(&lab, 8192, &[7; 4096], "[[8192,4096]]");
+    // As after a crash: the state comes from the file.
+    let mut warm = WarmMove::open(Arc::clone(&vim), vm.clone(), &target, "DC0").unwrap();
+    let second = warm.pass().unwrap();
+    assert_eq!((&second[0].method, second[0].read), (&Method::Changed, 4096));
+    same(&lab, &warm, key);
+    // Zeros over data have to arrive too.
+    write(&lab, 8192, &[0; 4096], "[[8192,4096]]");
+    assert!(matches!(warm.finish(), Err(ImportError::Usage(_))), "the VM still runs");
+    assert_eq!(warm.stop_guest(Duration::from_secs(60)).unwrap(), Stopped::Yes);
+    warm.finish().unwrap();
+    same(&lab, &warm, key);
+    assert_eq!(warm.state.phase, Phase::Done);
+    let found = vim.properties(&vm, &["snapshot"]).unwrap();
+    assert!(
+        found.get("snapshot").is_none_or(|tree| tree.child("rootSnapshotList").is_none()),
+        "a snapshot was left"
+    );
+    warm.roll_back().unwrap();
+    let power = vim.properties(&vm, &["runtime.powerState"]).unwrap();
+    assert_eq!(power.text("runtime.powerState"), "poweredOn", "the source was not started again");
+}
+
+#[test]
+fn doubts_about_tracking_become_a_compare_pass() {
+    for (name, arguments, first) in
+        [("fault", &["-cbt-filefault"][..], "Everything"), ("no tracking", &["-no-cbt"], "Everything")]
+    {
+        let lab = Lab::new(43);
+        let folder = files(&lab);
+        let Some(server) = Server::start(&[arguments, &["-files", &folder]].concat()) else { return };
+        let vim = server.connect();
+        let vm = inventory::vms(&vim).unwrap().swap_remove(0).reference;
+        let mut warm = WarmMove::open(vim, vm, &lab.path("move"), "DC0").unwrap();
+        let pass = warm.pass().unwrap();
+        assert!(format!("{:?}", pass[0].method).starts_with(first), "{name}: {pass:?}");
+        same(&lab, &warm, pass[0].key);
+        // The tracker is told nothing: only a comparison can find this.
+        write(&lab, 4 << 20, &[9; 512], "[]");
+        let pass = warm.pass().unwrap();
+        assert!(matches!(pass[0].method, Method::Compared(_)), "{name}: {pass:?}");
+        assert!(pass[0].written > 0 && pass[0].written <= 4 << 20, "{name}: {pass:?}");
+        same(&lab, &warm, pass[0].key);
+    }
+}
