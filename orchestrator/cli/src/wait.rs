@@ -110,7 +110,7 @@ pub fn done(task: &Task, took: Duration) -> String {
     format!("{}: done in {:.1} s", task.title, took.as_secs_f64())
 }
 
-/// Until the task is over. Only a task that is done is a success.
+/// Until the task is over.
 pub async fn follow(app: &App, id: TaskId, limit: Option<Duration>) -> Result<Task, CliError> {
     let client = app.client().await?;
     let mut progress = Progress::new(app);
@@ -135,13 +135,17 @@ pub async fn follow(app: &App, id: TaskId, limit: Option<Duration>) -> Result<Ta
     };
     progress.clear();
     match task {
-        Ok(task) if task.status == TaskStatus::Done => Ok(task),
-        Ok(task) => Err(CliError::TaskEnded(Box::new(task))),
+        Ok(task) => succeeded(task),
         Err(CliError::Interrupted { task, .. }) => {
             Err(CliError::Interrupted { title: progress.title(), task })
         }
         Err(error) => Err(error),
     }
+}
+
+/// Only a task that is done is a success.
+pub fn succeeded(task: Task) -> Result<Task, CliError> {
+    if task.status == TaskStatus::Done { Ok(task) } else { Err(CliError::TaskEnded(Box::new(task))) }
 }
 
 async fn until_over(

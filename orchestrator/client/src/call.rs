@@ -129,12 +129,16 @@ impl Client {
             .map_err(|source| ClientError::Unexpected { method: method.to_owned(), source })?;
         let url = self.inner.endpoint.to_string();
         let given_up = Instant::now() + PATIENCE;
-        let mut backoff = new_backoff();
+        let (mut backoff, mut repeated) = (new_backoff(), false);
         loop {
             let error = match self.connection().await {
                 Ok(connection) => match connection.request(method, params.clone()).await {
                     Ok(answer) => return Ok(answer),
-                    Err(RpcError::Call(refusal)) => return Err(refused(method, refusal)),
+                    Err(RpcError::Call(refusal)) => match refused(method, refusal) {
+                        // The call that lost its connection is still at work: its answer comes to the key.
+                        error if repeated && is_under_way(&error) => error,
+                        error => return Err(error),
+                    },
                     Err(RpcError::ParseError(source)) => {
                         return Err(ClientError::Unexpected { method: method.to_owned(), source });
                     }
@@ -151,9 +155,11 @@ impl Client {
                 Err(error) => error,
             };
             let delay = backoff.next_delay();
-            if repeat == Repeat::Never || !error.is_passing() || Instant::now() + delay > given_up {
+            let passing = error.is_passing() || is_under_way(&error);
+            if repeat == Repeat::Never || !passing || Instant::now() + delay > given_up {
                 return Err(error);
             }
+            repeated = true;
             tokio::time::sleep(delay).await;
         }
     }
@@ -204,6 +210,11 @@ impl ToRpcParams for Params {
 
 pub(crate) fn new_backoff() -> Backoff {
     Backoff::new(Duration::from_millis(100), Duration::from_secs(3), fastrand::u64(..))
+}
+
+fn is_under_way(error: &ClientError) -> bool {
+    matches!(error, ClientError::Api(error)
+        if error.reason() == Reason::Conflict && error.data.field.as_deref() == Some("idempotency_key"))
 }
 
 fn new_key() -> String {

@@ -24,8 +24,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 /// A peer that is gone without a word is noticed within two of these.
 const PING: Duration = Duration::from_secs(10);
-/// A page of 1000 VMs with everything in it stays below; the server's limit is the same.
-const MAX_MESSAGE: u32 = 16 << 20;
+/// As the orchestrator's limits.
+const MAX_REQUEST: u32 = 1 << 20;
+const MAX_RESPONSE: u32 = 32 << 20;
 /// Messages of one subscription that wait to be read: a first list of a large installation comes in one go.
 /// When it is full the subscription begins again.
 const BUFFERED: usize = 16_384;
@@ -56,8 +57,8 @@ pub(crate) async fn open(
         .set_headers(headers(credential)?)
         .connection_timeout(CONNECT)
         .request_timeout(ANSWER)
-        .max_request_size(MAX_MESSAGE)
-        .max_response_size(MAX_MESSAGE)
+        .max_request_size(MAX_REQUEST)
+        .max_response_size(MAX_RESPONSE)
         .max_buffer_capacity_per_subscription(BUFFERED)
         .enable_ws_ping(ping)
         .build_with_stream(endpoint.web_socket(), stream)

@@ -38,9 +38,10 @@ impl Endpoint {
         })
     }
 
+    /// For the WebSocket's handshake inside TLS that is open already: `wss` would ask the library to do TLS.
     pub(crate) fn web_socket(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();
-        format!("wss://{host}:{}/rpc", self.port)
+        format!("ws://{host}:{}/rpc", self.port)
     }
 }
 
@@ -101,6 +102,6 @@ mod tests {
         }
         let v6: Endpoint = "https://[::1]:8443".parse().unwrap();
         assert_eq!(v6.address(), ("::1".to_owned(), 8443));
-        assert_eq!(v6.web_socket(), "wss://[::1]:8443/rpc");
+        assert_eq!(v6.web_socket(), "ws://[::1]:8443/rpc");
     }
 }

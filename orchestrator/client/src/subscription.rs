@@ -7,11 +7,13 @@ use jsonrpsee_core::client::{
     Error as RpcError, Subscription as Feed, SubscriptionClientT, SubscriptionCloseReason,
 };
 use jsonrpsee_ws_client::WsClient;
-use serde::Serialize;
+use jsonrpsee_ws_client::types::ErrorObjectOwned;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use xenith_common_tasks::Backoff;
 use xenith_orchestrator_api::{InventoryChange, WatchEvents, WatchTasks, WatchVms};
+use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::event::Event;
 use xenith_orchestrator_types::task::Task;
 
@@ -91,9 +93,18 @@ impl<S: Subscription> Watch<S> {
     pub async fn next(&mut self) -> Result<Option<Update<S::Item>>, ClientError> {
         let Some((connection, feed)) = self.feed.as_mut() else { return self.resume().await };
         match feed.next().await {
-            Some(Ok(raw)) => serde_json::from_str(raw.get())
-                .map(|item| Some(Update::Item(item)))
-                .map_err(|source| ClientError::Unexpected { method: S::NAME.to_owned(), source }),
+            Some(Ok(raw)) => match parse::<S>(&raw) {
+                // Too much was missed: begin again, as after a broken connection.
+                Err(ClientError::Api(error)) if error.reason() == Reason::Throttled => {
+                    self.feed = None;
+                    Ok(Some(Update::Interrupted))
+                }
+                Err(error) => {
+                    self.feed = None;
+                    Err(error)
+                }
+                Ok(item) => Ok(Some(Update::Item(item))),
+            },
             Some(Err(source)) => Err(ClientError::Unexpected { method: S::NAME.to_owned(), source }),
             None => {
                 // Read too slowly, so messages are missing: as good as a broken connection.
@@ -132,6 +143,19 @@ impl<S: Subscription> Watch<S> {
             }
         }
     }
+}
+
+/// An item, or why the orchestrator ends the subscription: the last message is `{"error": …}` then.
+fn parse<S: Subscription>(raw: &RawValue) -> Result<S::Item, ClientError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Ended {
+        error: ErrorObjectOwned,
+    }
+    serde_json::from_str(raw.get()).map_err(|source| match serde_json::from_str::<Ended>(raw.get()) {
+        Ok(ended) => refused(S::NAME, ended.error),
+        Err(_) => ClientError::Unexpected { method: S::NAME.to_owned(), source },
+    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::cli::{Keyed, TaskCommand};
 use crate::error::CliError;
 use crate::run::paged;
 use crate::table::{Cell, Column, Row, Sheet, Tone};
-use crate::wait::{done, follow};
+use crate::wait::{done, follow, succeeded};
 use crate::words;
 
 fn status(status: TaskStatus) -> Cell {
@@ -85,7 +85,13 @@ pub async fn run(app: &App, command: TaskCommand) -> Result<(), CliError> {
         }
         TaskCommand::Wait { task, timeout } => {
             let began = Instant::now();
-            let task = follow(app, task, timeout.map(Into::into)).await?;
+            // It may be over already, or not be there: then nothing would ever come.
+            let now = app.call::<task::Get>(&TaskRef { task }).await?;
+            let task = if now.status.is_over() {
+                succeeded(now)?
+            } else {
+                follow(app, task, timeout.map(Into::into)).await?
+            };
             app.out.result(&task, &task.id.to_string(), &done(&task, began.elapsed()))
         }
         TaskCommand::Cancel { task, keyed } => change::<task::Cancel>(app, TaskRef { task }, keyed).await,
