@@ -36,6 +36,8 @@ use crate::ssh::Shell;
 const POLL: Duration = Duration::from_millis(250);
 /// One try of the readiness command; under load a first SSH connection takes several seconds.
 const PROBE_LIMIT: Duration = Duration::from_secs(40);
+/// Several times what the quietest part of a good boot takes on a loaded machine.
+const SILENCE_LIMIT: Duration = Duration::from_secs(180);
 /// Xen's daemons run and libxl can talk to them.
 const READY: &str = "systemctl is-active --quiet xen.service && xl list >/dev/null";
 /// The shared connection only saves time, so it is not waited for longer.
@@ -194,25 +196,35 @@ impl LabHost {
         Ok(())
     }
 
-    /// Waits until Xen's tools answer in dom0.
+    /// Waits until Xen's tools answer in dom0. Gives up after `limit`, or sooner if the console falls silent:
+    /// an emulated host may be slow for a long time, but one that boots says something.
     pub async fn wait_ready(&mut self, limit: Duration) -> Result<(), LabError> {
         let started = Instant::now();
-        loop {
-            self.check_alive()?;
-            if banner(self.record.ssh_port, started.elapsed()).await {
-                match self.shell.exec(READY, PROBE_LIMIT).await {
-                    Ok(output) if output.success() => break,
-                    Ok(_) | Err(LabError::Unreachable { .. } | LabError::Deadline { .. }) => {}
-                    Err(other) => return Err(other),
-                }
+        let mut heard = (started, self.console.position());
+        while !self.is_ready(started.elapsed()).await? {
+            let position = self.console.position();
+            if position != heard.1 {
+                heard = (Instant::now(), position);
             }
-            if started.elapsed() >= limit {
-                let tail = self.console_tail();
-                return Err(LabError::NotReady { name: self.spec.name.clone(), after: limit, tail });
+            if started.elapsed() >= limit || heard.0.elapsed() >= SILENCE_LIMIT {
+                let (after, tail) = (started.elapsed(), self.console_tail());
+                return Err(LabError::NotReady { name: self.spec.name.clone(), after, tail });
             }
             tokio::time::sleep(POLL).await;
         }
         self.open_master().await
+    }
+
+    async fn is_ready(&mut self, waited: Duration) -> Result<bool, LabError> {
+        self.check_alive()?;
+        if !banner(self.record.ssh_port, waited).await {
+            return Ok(false);
+        }
+        match self.shell.exec(READY, PROBE_LIMIT).await {
+            Ok(output) => Ok(output.success()),
+            Err(LabError::Unreachable { .. } | LabError::Deadline { .. }) => Ok(false),
+            Err(other) => Err(other),
+        }
     }
 
     async fn open_master(&mut self) -> Result<(), LabError> {

@@ -7,7 +7,7 @@ mod programs;
 mod stage;
 mod steps;
 
-pub use orchestrator::Orchestrator;
+pub use orchestrator::{Orchestrator, told};
 pub use programs::Programs;
 pub use stage::{Guest, Stage, until};
 pub use steps::Steps;

@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn the_first_words_of_an_orchestrator_are_read() {
-        let said = "listening  https://127.0.0.1:1\nauthority  a3:1f\npassword   s3cret  (of the user admin)\n";
+        let said =
+            "listening  https://127.0.0.1:1\nauthority  a3:1f\npassword   s3cret  (of the user admin)\n";
         assert_eq!(word_after(said, "authority").as_deref(), Some("a3:1f"));
         assert_eq!(word_after(said, "password").as_deref(), Some("s3cret"));
         assert_eq!(word_after(said, "token"), None);

@@ -20,7 +20,11 @@ impl Programs {
         let built = test.parent().and_then(Path::parent).unwrap_or(Path::new("."));
         let find = |variable: &str, name: &str| {
             let path = env::var_os(variable).map_or_else(|| built.join(name), PathBuf::from);
-            ensure!(path.is_file(), "{} is not there; `cargo xtask lab-test` builds it first", path.display());
+            ensure!(
+                path.is_file(),
+                "{} is not there; `cargo xtask lab-test` builds it first",
+                path.display()
+            );
             Ok(path)
         };
         Ok(Self {

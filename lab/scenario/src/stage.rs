@@ -2,7 +2,7 @@
 //!
 //! The test owns all of it: the host's QEMU, the orchestrator's process, their folders. Nothing outlives it.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use xenith_hypervisor_agent_types::{ObservedVm, Power};
 use xenith_lab::agent::{AgentFile, agent_log, install_agent};
 use xenith_lab::guest::{self, GuestKind, GuestView, kernel_arguments};
-use xenith_lab::{Disks, HostSpec, LabHost, LabPaths, Progress};
+use xenith_lab::{Disks, HostSpec, LabHost, LabPaths, Progress, Rootfs, Shell, attach, rootfs};
 use xenith_orchestrator_api::{host, vm};
 use xenith_orchestrator_types::host::{Host, HostStatus};
 use xenith_orchestrator_types::vm::Vm;
@@ -28,7 +28,9 @@ const SEE_LIMIT: Duration = Duration::from_secs(180);
 /// Everything a step works with.
 #[derive(Debug)]
 pub struct Stage {
-    pub host: LabHost,
+    /// `None` for a host that another process keeps: its power is not ours to cut.
+    pub host: Option<LabHost>,
+    pub shell: Shell,
     pub orchestrator: Orchestrator,
     agent_config: String,
 }
@@ -75,6 +77,32 @@ impl Guest {
     }
 }
 
+type Place = (Option<LabHost>, Shell, SocketAddr, Rootfs);
+
+async fn own_host(paths: &LabPaths) -> Result<Place> {
+    let spec = HostSpec { name: "scenario".into(), disks: Disks::Fresh, ..HostSpec::numbered(1) };
+    let host = LabHost::boot(paths, spec, &Progress::stderr()).await?;
+    if let Some(why) = host.restarted() {
+        eprintln!("    the host was started twice: {why}");
+    }
+    let (shell, agent, rootfs) = (host.shell().clone(), host.agent_address(), host.rootfs().clone());
+    Ok((Some(host), shell, agent, rootfs))
+}
+
+async fn kept_host(paths: &LabPaths, name: &str) -> Result<Place> {
+    let shell = attach(paths, name)?;
+    let record: Value = serde_json::from_slice(&std::fs::read(paths.host(name).join("host.json"))?)?;
+    let port = record["agent_port"].as_u64().and_then(|port| port.try_into().ok());
+    let agent = (Ipv4Addr::LOCALHOST, port.context("host.json names no agent_port")?).into();
+    let rootfs = rootfs::ensure(paths, &Progress::stderr()).await?;
+    // An agent of an earlier run, its VMs and its identity are not this run's.
+    let clean =
+        "systemctl stop xenith-agent; for d in $(xl list | awk 'NR > 2 {print $2}'); do xl destroy $d; done
+        find /var/lib/xenith -mindepth 1 -maxdepth 1 ! -name boot -exec rm -rf {} +";
+    shell.exec(clean, 2 * MINUTE).await?;
+    Ok((None, shell, agent, rootfs))
+}
+
 /// Polls until `look` finds something. What it finds wrong ends the wait.
 pub async fn until<T>(what: &str, limit: Duration, look: impl AsyncFn() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + limit;
@@ -89,16 +117,20 @@ pub async fn until<T>(what: &str, limit: Duration, look: impl AsyncFn() -> Resul
 
 impl Stage {
     /// Boots a host with empty disks, puts guest and agent into it and starts an orchestrator. Not joined yet.
+    ///
+    /// With `XENITH_LAB_HOST` set to the name of a host that `xenith-lab up` keeps, that one is taken: who writes
+    /// a step saves the boot.
     pub async fn set(programs: &Programs) -> Result<Self> {
-        let spec = HostSpec { name: "scenario".into(), disks: Disks::Fresh, ..HostSpec::numbered(1) };
-        let host = LabHost::boot(&LabPaths::from_env(), spec, &Progress::stderr()).await?;
-        if let Some(why) = host.restarted() {
-            eprintln!("    the host was started twice: {why}");
-        }
-        guest::install(host.shell(), host.rootfs()).await?;
-        let agent_config = format!("advertise = \"{}\"\n", host.agent_address());
+        let paths = LabPaths::from_env();
+        let kept = std::env::var("XENITH_LAB_HOST").ok().filter(|name| !name.is_empty());
+        let (host, shell, agent, rootfs) = match kept {
+            Some(name) => kept_host(&paths, &name).await?,
+            None => own_host(&paths).await?,
+        };
+        guest::install(&shell, &rootfs).await?;
+        let agent_config = format!("advertise = \"{agent}\"\n");
         let orchestrator = Orchestrator::new(programs).await?;
-        Ok(Self { host, orchestrator, agent_config })
+        Ok(Self { host, shell, orchestrator, agent_config })
     }
 
     /// Installs the agent with a join token, and waits until the orchestrator hears it.
@@ -108,7 +140,9 @@ impl Stage {
             AgentFile { path: "/etc/xenith/agent.toml", content: self.agent_config.as_bytes(), mode: 0o600 },
             AgentFile { path: "/etc/xenith/join-token", content: issued.token.as_bytes(), mode: 0o600 },
         ];
-        install_agent(self.host.shell(), &programs.agent, &files).await?;
+        install_agent(&self.shell, &programs.agent, &files).await?;
+        // What was installed is not what a power cut tests.
+        self.dom0("sync").await?;
         self.host_is(HostStatus::Connected, JOIN_LIMIT).await
     }
 
@@ -149,8 +183,7 @@ impl Stage {
     pub async fn running(&self, guest: &Guest) -> Result<ObservedVm> {
         let seen = self
             .observed(guest.name, "runs and tells its address", |observed| {
-                observed.power == Power::Running
-                    && observed.guest.addresses.contains(&guest.address().into())
+                observed.power == Power::Running && observed.guest.addresses.contains(&guest.address().into())
             })
             .await?;
         ensure!(seen.managed && seen.incarnation.is_some() && seen.domid.is_some(), "{seen:?}");
@@ -160,7 +193,7 @@ impl Stage {
     /// The guest of a VM, through xenstore.
     pub fn view(&self, observed: &ObservedVm) -> Result<GuestView<'_>> {
         let domid = observed.domid.with_context(|| format!("{} has no domain", observed.name))?;
-        Ok(GuestView::new(self.host.shell(), domid.0))
+        Ok(GuestView::new(&self.shell, domid.0))
     }
 
     /// Gives the guest an order that has to go well.
@@ -179,7 +212,7 @@ impl Stage {
 
     /// A command in dom0.
     pub async fn dom0(&self, command: &str) -> Result<String> {
-        Ok(self.host.shell().run(command, 2 * MINUTE).await?)
+        Ok(self.shell.run(command, 2 * MINUTE).await?)
     }
 
     /// Ids of the domains of this name.
@@ -191,7 +224,7 @@ impl Stage {
 
     /// The end of both logs, for a step that failed.
     pub async fn logs(&self) -> String {
-        let agent = agent_log(self.host.shell(), 40).await.unwrap_or_else(|error| error.to_string());
+        let agent = agent_log(&self.shell, 40).await.unwrap_or_else(|error| error.to_string());
         format!("--- agent\n{agent}\n--- orchestrator\n{}", self.orchestrator.log_tail(25))
     }
 }

@@ -1,15 +1,12 @@
 //! A VM's life as an administrator sees it.
 
-use std::time::Duration;
-
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde_json::json;
-use xenith_hypervisor_agent_types::Power;
-use xenith_lab::guest::GuestKind;
-use xenith_lab_scenario::{Guest, Programs, Stage, Steps};
-use xenith_orchestrator_api::{network, vm};
+use xenith_hypervisor_agent_types::{DeathReason, ObservedVm, Power};
+use xenith_lab_scenario::{Guest, Programs, Stage};
+use xenith_orchestrator_api::{network, vdi, vm};
 
-const MINUTE: Duration = Duration::from_secs(60);
+use crate::MINUTE;
 
 pub async fn enrol(stage: &Stage, programs: &Programs) -> Result<()> {
     let host = stage.enrol(programs).await?;
@@ -21,30 +18,116 @@ pub async fn enrol(stage: &Stage, programs: &Programs) -> Result<()> {
     stage.orchestrator.call::<network::Create>(network).await.map(drop)
 }
 
-pub async fn all(stage: &mut Stage, steps: &mut Steps) {
-    let pvh = Guest::new("pvh-1", GuestKind::Pvh, 101);
-    if !steps.run("start a PVH guest, see its facts", 6 * MINUTE, start(stage, &pvh)).await {
-        eprintln!("{}", stage.logs().await);
-    }
-    if !steps.run("shut down and delete it", 4 * MINUTE, end(stage, &pvh)).await {
-        eprintln!("{}", stage.logs().await);
-    }
-}
-
 pub async fn start(stage: &Stage, guest: &Guest) -> Result<()> {
     stage.orchestrator.done::<vm::Create>(guest.create(), MINUTE).await?;
     stage.orchestrator.done::<vm::Start>(json!({ "vm": guest.name }), 3 * MINUTE).await?;
     let seen = stage.running(guest).await?;
     ensure!(seen.guest.os.as_deref().is_some_and(|os| os.contains("Xenith test guest")), "{:?}", seen.guest);
     stage.order(&seen, "write-pattern 7").await?;
-    stage.order(&seen, "check-pattern 7").await.map(drop)
+    stage.order(&seen, "check-pattern 7").await?;
+    // Through the bridge, to dom0's own address.
+    stage.order(&seen, "ping 10.0.2.2").await.map(drop)
+}
+
+/// Brings a VM to running from wherever the step before left it.
+pub async fn ensure_running(stage: &Stage, guest: &Guest) -> Result<ObservedVm> {
+    let vm = json!({ "vm": guest.name });
+    let limit = 3 * MINUTE;
+    match stage.vm(guest.name).await?.power {
+        Power::Running => None,
+        Power::Stopped | Power::Crashed => Some(stage.orchestrator.done::<vm::Start>(vm, limit).await?),
+        Power::Suspended => Some(stage.orchestrator.done::<vm::Resume>(vm, limit).await?),
+        Power::Paused => Some(stage.orchestrator.done::<vm::Unpause>(vm, limit).await?),
+        other => bail!("{} is {other} when the step begins", guest.name),
+    };
+    stage.running(guest).await
+}
+
+/// Brings a VM to off; how does not matter here.
+pub async fn ensure_stopped(stage: &Stage, guest: &Guest) -> Result<()> {
+    if stage.vm(guest.name).await?.power.has_domain() {
+        stage.orchestrator.done::<vm::PowerOff>(json!({ "vm": guest.name }), 2 * MINUTE).await?;
+    }
+    stage.observed(guest.name, "is off", |seen| !seen.power.has_domain()).await.map(drop)
+}
+
+pub async fn pause(stage: &Stage, guest: &Guest) -> Result<()> {
+    let before = ensure_running(stage, guest).await?;
+    let vm = json!({ "vm": guest.name });
+    stage.orchestrator.done::<vm::Pause>(vm.clone(), MINUTE).await?;
+    stage.observed(guest.name, "is paused", |seen| seen.power == Power::Paused).await?;
+    let state = stage.dom0(&format!("xl list {} | awk 'NR == 2 {{print $5}}'", guest.name)).await?;
+    ensure!(state.contains('p'), "xl shows {state}");
+    stage.orchestrator.done::<vm::Unpause>(vm, MINUTE).await?;
+    let after = stage.observed(guest.name, "runs", |seen| seen.power == Power::Running).await?;
+    ensure!(same_domain(&before, &after), "{before:?} became {after:?}");
+    stage.order(&after, "uptime").await.map(drop)
+}
+
+pub async fn set_memory(stage: &Stage, guest: &Guest) -> Result<()> {
+    let before = ensure_running(stage, guest).await?;
+    let target = guest.memory_mib - 48;
+    let update = json!({ "vm": guest.name, "memory": { "target": target, "max": guest.memory_mib } });
+    stage.orchestrator.done::<vm::Update>(update, 2 * MINUTE).await?;
+    let after =
+        stage.observed(guest.name, "has given memory back", |seen| seen.memory.mib() <= target + 2).await?;
+    ensure!(same_domain(&before, &after), "{before:?} became {after:?}");
+    let vm = stage.vm(guest.name).await?;
+    ensure!(vm.pending_restart.is_empty(), "{:?}", vm.pending_restart);
+    Ok(())
+}
+
+pub async fn attach_disk(stage: &Stage, guest: &Guest) -> Result<()> {
+    let before = ensure_running(stage, guest).await?;
+    let disk = json!({ "vm": guest.name, "disk": { "size": 32 << 20 } });
+    stage.orchestrator.done::<vm::AttachDisk>(disk, 2 * MINUTE).await?;
+    stage.order(&before, "write-pattern 3 4 xvdb").await?;
+    stage.order(&before, "check-pattern 3 4 xvdb").await?;
+    let disks = stage.vm(guest.name).await?.spec.map_or(0, |spec| spec.disks.len());
+    ensure!(disks == 2, "{disks} disks");
+    Ok(())
+}
+
+pub async fn suspend_and_resume(stage: &Stage, guest: &Guest) -> Result<()> {
+    let before = ensure_running(stage, guest).await?;
+    let boot = stage.boot_id(&before).await?;
+    stage.orchestrator.done::<vm::Suspend>(json!({ "vm": guest.name }), 3 * MINUTE).await?;
+    stage.observed(guest.name, "is suspended", |seen| seen.power == Power::Suspended).await?;
+    ensure!(stage.domains(guest.name).await?.is_empty(), "the domain is still there");
+    stage.orchestrator.done::<vm::Resume>(json!({ "vm": guest.name }), 3 * MINUTE).await?;
+    let after = stage.running(guest).await?;
+    ensure!(after.domid != before.domid, "a new domain has a new id");
+    ensure!(stage.boot_id(&after).await? == boot, "the guest has booted anew: its memory is lost");
+    stage.order(&after, "check-pattern 7").await.map(drop)
 }
 
 pub async fn end(stage: &Stage, guest: &Guest) -> Result<()> {
-    stage.orchestrator.done::<vm::Shutdown>(json!({ "vm": guest.name }), 3 * MINUTE).await?;
-    stage.observed(guest.name, "is stopped", |seen| seen.power == Power::Stopped).await?;
+    ensure_running(stage, guest).await?;
+    let vm = json!({ "vm": guest.name });
+    stage.orchestrator.done::<vm::Shutdown>(vm.clone(), 3 * MINUTE).await?;
+    let off = stage.observed(guest.name, "is stopped", |seen| seen.power == Power::Stopped).await?;
+    ensure!(off.last_death == Some(DeathReason::PowerOff), "{off:?}");
     ensure!(stage.domains(guest.name).await?.is_empty(), "the domain is still there");
-    stage.orchestrator.done::<vm::Delete>(json!({ "vm": guest.name }), MINUTE).await?;
+    stage.orchestrator.done::<vm::Delete>(vm, MINUTE).await?;
     ensure!(stage.vm(guest.name).await.is_err(), "it is still known");
+    let disks = stage.orchestrator.call::<vdi::List>(json!({})).await?.items;
+    let left: Vec<_> = disks.iter().filter(|disk| disk.name.contains(guest.name)).collect();
+    ensure!(left.is_empty(), "disks are left: {left:?}");
     Ok(())
+}
+
+pub async fn crash(stage: &Stage, guest: &Guest) -> Result<()> {
+    let before = ensure_running(stage, guest).await?;
+    let domid = before.domid.map_or(0, |domid| domid.0);
+    // Not `order`: a guest that crashes does not answer.
+    stage.dom0(&format!("xenstore-write /local/domain/{domid}/xenith/command '99 crash'")).await?;
+    let after = stage.observed(guest.name, "is crashed", |seen| seen.power == Power::Crashed).await?;
+    ensure!(after.last_death == Some(DeathReason::Crash), "{after:?}");
+    ensure!(stage.domains(guest.name).await?.is_empty(), "the dead domain is still there");
+    Ok(())
+}
+
+/// The same run of the VM, in the same domain.
+pub fn same_domain(one: &ObservedVm, other: &ObservedVm) -> bool {
+    one.incarnation == other.incarnation && one.domid == other.domid
 }

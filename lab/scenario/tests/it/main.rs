@@ -1,16 +1,32 @@
 //! The whole product on real Xen, once through: `cargo xtask lab-test`, or with XENITH_LAB=1 by hand.
 //!
-//! One host for all steps: its boot is what costs. Without XENITH_LAB the test ends at once.
+//! One host for all steps: its boot is what costs. Each step brings the VM that it needs into the power state that
+//! it needs, so that a step which failed spoils no other. Without XENITH_LAB the test ends at once.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod faults;
+mod foreign;
 mod life;
 
 use std::time::{Duration, Instant};
 
-use xenith_lab_scenario::{Programs, Stage, Steps, asked};
+use xenith_lab::Accel;
+use xenith_lab::guest::GuestKind;
+use xenith_lab_scenario::{Guest, Programs, Stage, Steps, asked};
 
 const MINUTE: Duration = Duration::from_secs(60);
+const PVH: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-1", GuestKind::Pvh, 101) };
+const PV: Guest = Guest::new("pv-1", GuestKind::Pv, 102);
+
+/// Runs a step; one that failed shows the logs as they are then.
+macro_rules! step {
+    ($stage:ident, $steps:ident, $name:literal, $minutes:literal, $work:expr) => {
+        if !$steps.run($name, $minutes * MINUTE, $work).await {
+            eprintln!("{}", $stage.logs().await);
+        }
+    };
+}
 
 #[tokio::test]
 async fn the_scenario_on_real_xen() {
@@ -22,12 +38,44 @@ async fn the_scenario_on_real_xen() {
     let started = Instant::now();
     let mut steps = Steps::default();
     let mut stage = Stage::set(&programs).await.unwrap();
-    eprintln!("    the stage is set after {:.1} s, {:?}", started.elapsed().as_secs_f64(), stage.host.accel());
-    if !steps.run("enrol", 5 * MINUTE, life::enrol(&stage, &programs)).await {
+    eprintln!("    the stage is set after {:.1} s, {:?}", started.elapsed().as_secs_f64(), Accel::detect());
+    if steps.run("enrol the host, declare a network", 5 * MINUTE, life::enrol(&stage, &programs)).await {
+        lives(&stage, &mut steps).await;
+        faults(&mut stage, &mut steps).await;
+    } else {
+        // Nothing else could work.
         eprintln!("{}", stage.logs().await);
-        steps.finish().unwrap();
     }
-    life::all(&mut stage, &mut steps).await;
     eprintln!("the scenario took {:.0} s", started.elapsed().as_secs_f64());
     steps.finish().unwrap();
+}
+
+async fn lives(stage: &Stage, steps: &mut Steps) {
+    step!(stage, steps, "start a PVH guest, see its facts", 6, life::start(stage, &PVH));
+    step!(stage, steps, "start a PV guest, see its facts", 6, life::start(stage, &PV));
+    step!(stage, steps, "list a foreign domain, refuse to touch it", 6, foreign::listed(stage));
+    step!(stage, steps, "pause and unpause", 3, life::pause(stage, &PVH));
+    step!(stage, steps, "set memory of a running guest", 4, life::set_memory(stage, &PVH));
+    step!(stage, steps, "attach a disk to a running guest", 4, life::attach_disk(stage, &PVH));
+    step!(stage, steps, "suspend and resume a PVH guest", 6, life::suspend_and_resume(stage, &PVH));
+    step!(stage, steps, "suspend and resume a PV guest", 6, life::suspend_and_resume(stage, &PV));
+    step!(stage, steps, "shut down and delete", 4, life::end(stage, &PV));
+    step!(stage, steps, "notice a crash", 4, life::crash(stage, &PVH));
+}
+
+async fn faults(stage: &mut Stage, steps: &mut Steps) {
+    step!(stage, steps, "kill -9 of the agent while guests run", 5, faults::agent_at_rest(stage, &PVH));
+    step!(stage, steps, "kill -9 of the agent in a suspend", 6, faults::agent_in_suspend(stage, &PVH));
+    step!(stage, steps, "kill -9 of the agent in a shutdown", 6, faults::agent_in_shutdown(stage, &PVH));
+    step!(stage, steps, "kill -9 of the agent in a start", 6, faults::agent_in_start(stage, &PVH));
+    step!(
+        stage,
+        steps,
+        "kill -9 of the orchestrator in a start",
+        6,
+        faults::orchestrator_in_start(stage, &PVH)
+    );
+    step!(stage, steps, "find the foreign domain untouched", 3, foreign::untouched(stage));
+    step!(stage, steps, "lose power, come back", 12, faults::power_loss(stage, &PVH));
+    step!(stage, steps, "delete, and leave nothing", 5, life::end(stage, &PVH));
 }

@@ -1,0 +1,168 @@
+//! What dies under a VM, and what becomes of the VM.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use serde_json::json;
+use xenith_hypervisor_agent_types::Power;
+use xenith_lab_scenario::{Guest, Stage, told, until};
+use xenith_orchestrator_api::vm;
+use xenith_orchestrator_types::host::HostStatus;
+use xenith_orchestrator_types::task::{Task, TaskStarted, TaskStatus};
+
+use crate::MINUTE;
+use crate::life::{ensure_running, ensure_stopped, same_domain};
+
+const KILL: &str = "kill -9 $agent";
+/// What is promised: a host that is gone is known to be unknown within this.
+const UNKNOWN_WITHIN: Duration = Duration::from_secs(15);
+
+/// Waits in dom0 until the agent begins `activity`, then does `then` at once: from outside, over SSH, the moment
+/// would be gone. The journal is read from `since`, so that it does not matter which of the two comes first.
+fn trap(activity: &str, since: &str, then: &str) -> String {
+    format!(
+        "agent=$(systemctl show -p MainPID --value xenith-agent)
+         exec 3< <(exec timeout 100 journalctl -f -o cat -u xenith-agent --since @{since})
+         while read -r line <&3; do
+             case $line in *' begin '*'activity={activity}'*) {then}; exit 0;; esac
+         done
+         echo 'the agent never began {activity}' >&2; exit 1"
+    )
+}
+
+/// Calls, and kills the agent in dom0 as soon as it is at work on it. Returns the task when it is over.
+async fn kill_agent_in(
+    stage: &Stage,
+    activity: &str,
+    call: impl Future<Output = Result<TaskStarted>>,
+) -> Result<Task> {
+    let since = now(stage).await?;
+    let script = trap(activity, &since, KILL);
+    let (trapped, started) = tokio::join!(stage.dom0(&script), call);
+    trapped?;
+    let task = stage.orchestrator.over(started?.task, 4 * MINUTE).await?;
+    eprintln!("    {}", told(&task));
+    ensure!(matches!(task.status, TaskStatus::Done | TaskStatus::RolledBack), "{}", told(&task));
+    agent_is_back(stage, &since).await?;
+    Ok(task)
+}
+
+/// dom0's clock, a second ago: journald's time of a line may be rounded.
+async fn now(stage: &Stage) -> Result<String> {
+    Ok(stage.dom0("sleep 1; date +%s.%N").await?.trim().to_owned())
+}
+
+async fn agent_is_back(stage: &Stage, since: &str) -> Result<()> {
+    let script = format!("journalctl -o cat -u xenith-agent --since @{since} | grep -c 'the agent serves'");
+    until("the agent is back", MINUTE, async || {
+        let output = stage.shell.exec(&script, MINUTE).await?;
+        Ok(output.success().then_some(()))
+    })
+    .await?;
+    stage.host_is(HostStatus::Connected, MINUTE).await.map(drop)
+}
+
+pub async fn agent_at_rest(stage: &Stage, guest: &Guest) -> Result<()> {
+    let before = ensure_running(stage, guest).await?;
+    let boot = stage.boot_id(&before).await?;
+    let since = now(stage).await?;
+    stage.dom0("kill -9 $(systemctl show -p MainPID --value xenith-agent)").await?;
+    agent_is_back(stage, &since).await?;
+    let adopted =
+        format!("journalctl -o cat -u xenith-agent --since @{since} | grep 'adopted.*{}'", guest.name);
+    stage.dom0(&adopted).await?;
+    let after = stage.running(guest).await?;
+    ensure!(same_domain(&before, &after), "{before:?} became {after:?}");
+    ensure!(stage.boot_id(&after).await? == boot, "the guest has booted anew");
+    Ok(())
+}
+
+pub async fn agent_in_suspend(stage: &Stage, guest: &Guest) -> Result<()> {
+    let before = ensure_running(stage, guest).await?;
+    let boot = stage.boot_id(&before).await?;
+    let call = stage.orchestrator.call::<vm::Suspend>(json!({ "vm": guest.name }));
+    let task = kill_agent_in(stage, "Suspending", call).await?;
+    // Suspended, or running on as if nothing had been: both are right, half of each is not.
+    if task.status == TaskStatus::Done {
+        stage.observed(guest.name, "is suspended", |seen| seen.power == Power::Suspended).await?;
+        ensure!(stage.domains(guest.name).await?.is_empty(), "the domain is still there");
+    } else {
+        let after = stage.running(guest).await?;
+        ensure!(same_domain(&before, &after), "{before:?} became {after:?}");
+    }
+    let after = ensure_running(stage, guest).await?;
+    ensure!(stage.boot_id(&after).await? == boot, "the guest has booted anew: its memory is lost");
+    stage.order(&after, "check-pattern 7").await.map(drop)
+}
+
+pub async fn agent_in_shutdown(stage: &Stage, guest: &Guest) -> Result<()> {
+    ensure_running(stage, guest).await?;
+    let call = stage.orchestrator.call::<vm::Shutdown>(json!({ "vm": guest.name }));
+    let task = kill_agent_in(stage, "ShuttingDown", call).await?;
+    // The guest was asked before the agent died, and it obeys without it.
+    ensure!(task.status == TaskStatus::Done, "{}", told(&task));
+    stage.observed(guest.name, "is stopped", |seen| seen.power == Power::Stopped).await?;
+    ensure!(stage.domains(guest.name).await?.is_empty(), "the domain is still there");
+    Ok(())
+}
+
+pub async fn agent_in_start(stage: &Stage, guest: &Guest) -> Result<()> {
+    ensure_stopped(stage, guest).await?;
+    let call = stage.orchestrator.call::<vm::Start>(json!({ "vm": guest.name }));
+    let task = kill_agent_in(stage, "Starting", call).await?;
+    ended_whole(stage, guest, &task).await
+}
+
+pub async fn orchestrator_in_start(stage: &mut Stage, guest: &Guest) -> Result<()> {
+    ensure_stopped(stage, guest).await?;
+    let script = trap("Starting", &now(stage).await?, "true");
+    let started = stage.orchestrator.call::<vm::Start>(json!({ "vm": guest.name })).await?;
+    stage.dom0(&script).await?;
+    stage.orchestrator.kill().await?;
+    stage.orchestrator.start().await?;
+    let task = stage.orchestrator.over(started.task, 4 * MINUTE).await?;
+    eprintln!("    {}", told(&task));
+    ended_whole(stage, guest, &task).await
+}
+
+/// A start that was disturbed is done and the VM runs once, or undone and nothing is left of it.
+async fn ended_whole(stage: &Stage, guest: &Guest, task: &Task) -> Result<()> {
+    match task.status {
+        TaskStatus::Done => {
+            let seen = stage.running(guest).await?;
+            let domains = stage.domains(guest.name).await?;
+            ensure!(domains.len() == 1 && seen.domid.is_some_and(|id| id.0 == domains[0]), "{domains:?}");
+            stage.order(&seen, "check-pattern 7").await.map(drop)
+        }
+        TaskStatus::RolledBack => {
+            stage.observed(guest.name, "is off", |seen| !seen.power.has_domain()).await?;
+            let domains = stage.domains(guest.name).await?;
+            ensure!(domains.is_empty(), "domains are left: {domains:?}");
+            Ok(())
+        }
+        _ => bail!("{}", told(task)),
+    }
+}
+
+pub async fn power_loss(stage: &mut Stage, guest: &Guest) -> Result<()> {
+    let before = ensure_running(stage, guest).await?;
+    let autostart = json!({ "vm": guest.name, "autostart": { "order": 1 } });
+    stage.orchestrator.done::<vm::Update>(autostart, MINUTE).await?;
+    let Some(host) = &mut stage.host else { bail!("not with XENITH_LAB_HOST: its power is somebody else's") };
+    host.power_cut();
+    let cut = Instant::now();
+    stage.host_is(HostStatus::Unknown, UNKNOWN_WITHIN).await?;
+    eprintln!("    unknown after {:.1} s", cut.elapsed().as_secs_f64());
+    let power = stage.vm(guest.name).await?.power;
+    ensure!(power == Power::Unknown, "the VM is said to be {power}");
+    let refused =
+        stage.orchestrator.done::<vm::Start>(json!({ "vm": guest.name }), Duration::from_secs(5)).await;
+    ensure!(refused.is_err(), "a VM was started on a guess");
+    if let Some(host) = &mut stage.host {
+        host.power_on().await?;
+    }
+    stage.host_is(HostStatus::Connected, 3 * MINUTE).await?;
+    let after = stage.running(guest).await?;
+    ensure!(after.incarnation != before.incarnation, "this is another run of the VM");
+    stage.order(&after, "check-pattern 7").await.map(drop)
+}

@@ -1,0 +1,57 @@
+//! A domain that somebody made with `xl`.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use xenith_hypervisor_agent_types::Power;
+use xenith_lab::guest::{GuestKind, GuestView, XlGuest};
+use xenith_lab_scenario::{Stage, until};
+use xenith_orchestrator_api::vm;
+
+use crate::MINUTE;
+
+const NAME: &str = "foreign";
+/// Where its first domain id and boot id are kept between the two steps.
+const KEPT: &str = "/root/foreign.kept";
+
+pub async fn listed(stage: &Stage) -> Result<()> {
+    let guest =
+        XlGuest { name: NAME.into(), kind: GuestKind::Pvh, memory_mib: 128, address: None, disk: None };
+    let config = "/root/foreign.cfg";
+    stage.shell.put_bytes(guest.config().as_bytes(), config, 0o644, MINUTE).await?;
+    stage.dom0(&format!("xl create -q {config}")).await?;
+    let domid = only(stage).await?;
+    let view = GuestView::new(&stage.shell, domid);
+    view.wait_ready(3 * MINUTE).await?;
+    let boot = view.read("data/xenith/boot").await?.context("no boot id")?;
+    stage.dom0(&format!("echo '{domid} {boot}' >{KEPT}")).await?;
+    let row = until("the foreign domain is listed", MINUTE, async || {
+        let page = stage.orchestrator.call::<vm::List>(json!({ "filter": "managed:no" })).await?;
+        Ok(page.items.into_iter().find(|row| row.name == NAME))
+    })
+    .await?;
+    ensure!(!row.managed && row.power == Power::Running, "{row:?}");
+    let refused = stage.orchestrator.call::<vm::PowerOff>(json!({ "vm": row.id })).await;
+    ensure!(refused.is_err(), "it was powered off");
+    let refused = stage.orchestrator.call::<vm::Delete>(json!({ "vm": NAME })).await;
+    ensure!(refused.is_err(), "it was deleted");
+    Ok(())
+}
+
+pub async fn untouched(stage: &Stage) -> Result<()> {
+    let domid = only(stage).await?;
+    let view = GuestView::new(&stage.shell, domid);
+    let boot = view.read("data/xenith/boot").await?.context("no boot id")?;
+    let kept = stage.dom0(&format!("cat {KEPT}")).await?;
+    ensure!(kept.trim() == format!("{domid} {boot}"), "it was {kept}, and is {domid} {boot}");
+    let said = view.order("uptime", MINUTE).await?;
+    ensure!(said.starts_with("ok"), "{said}");
+    let page = stage.orchestrator.call::<vm::List>(json!({ "filter": "managed:no" })).await?;
+    ensure!(page.items.iter().any(|row| row.name == NAME), "it is not listed any more");
+    Ok(())
+}
+
+async fn only(stage: &Stage) -> Result<u32> {
+    let domains = stage.domains(NAME).await?;
+    ensure!(domains.len() == 1, "domains of that name: {domains:?}");
+    Ok(domains[0])
+}
