@@ -90,14 +90,32 @@ pub enum Decision {
 /// Why a command is refused, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
-    #[error("the VM is {now}; wait until that is done, then try again")]
-    Busy { now: Power },
+    #[error("the VM is {}; wait until that is done, then try again", activity_text(*now))]
+    Busy { now: Activity },
     #[error("the VM is {now}, this needs one that is {needs}")]
     WrongState { now: Power, needs: &'static str },
     #[error("this run of the VM ended ({}); start it with a new incarnation", reason_text(*reason))]
     IncarnationEnded { reason: DeathReason },
     #[error("the VM runs already, as another incarnation ({run})")]
     OtherIncarnation { run: IncarnationId },
+}
+
+#[must_use]
+pub const fn activity_text(activity: Activity) -> &'static str {
+    match activity {
+        Activity::Starting(_) => "starting",
+        Activity::Resuming(_) => "resuming",
+        Activity::ShuttingDown(ShutdownKind::PowerOff) => "shutting down",
+        Activity::ShuttingDown(ShutdownKind::Reboot) => "rebooting",
+        Activity::Destroying => "being powered off",
+        Activity::Pausing => "being paused",
+        Activity::Unpausing => "being unpaused",
+        Activity::Suspending => "being suspended",
+        Activity::Applying => "being changed",
+        Activity::Discarding => "losing its saved memory",
+        Activity::CleaningUp(AfterDeath::Restart(_)) => "starting again",
+        Activity::CleaningUp(AfterDeath::Stop(_) | AfterDeath::Preserve) => "being cleared away",
+    }
 }
 
 #[must_use]
@@ -230,10 +248,21 @@ fn while_busy(settled: &Settled, activity: Activity, action: &VmAction) -> Decis
     if same {
         return Decision::Join;
     }
+    // A start that is repeated: it worked, whatever else is done with the running VM by now.
+    if let (VmAction::Start { incarnation } | VmAction::Resume { incarnation }, Settled::Up(up)) =
+        (action, settled)
+        && up.run == *incarnation
+    {
+        match activity {
+            Activity::Unpausing => return Decision::Join,
+            Activity::Pausing | Activity::Applying => return Decision::AlreadySo,
+            _ => {}
+        }
+    }
     match (action, activity) {
         // The one thing that must never wait for a guest that does not answer.
         (VmAction::Destroy, Activity::ShuttingDown(_)) => Decision::Supersede(Activity::Destroying),
-        _ => Decision::Denied(Denied::Busy { now: power(settled, Some(activity)) }),
+        _ => Decision::Denied(Denied::Busy { now: activity }),
     }
 }
 

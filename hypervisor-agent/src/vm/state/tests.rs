@@ -31,13 +31,14 @@ fn word(decision: &Decision) -> &'static str {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "one line per row of the table")]
 fn every_command_in_every_state() {
     let (run, other) = (IncarnationId::new(), IncarnationId::new());
     let up = |mode| Settled::Up(Up { domid: DomId(1), run, mode });
     let ended = Settled::Stopped { last: Some(Ended { run, reason: DeathReason::PowerOff }) };
     let running = up(Mode::Running);
     // columns:              start resume shutdown destroy pause unpause suspend discard apply
-    let table: [(&str, &Settled, Option<Activity>, IncarnationId, [&str; 9]); 11] = [
+    let table: [(&str, &Settled, Option<Activity>, IncarnationId, [&str; 9]); 13] = [
         (
             "never started",
             &Settled::Stopped { last: None },
@@ -88,6 +89,20 @@ fn every_command_in_every_state() {
             Some(Activity::Starting(run)),
             run,
             ["join", "no", "no", "no", "no", "no", "no", "no", "no"],
+        ),
+        (
+            "being let run by the agent itself",
+            &running,
+            Some(Activity::Unpausing),
+            run,
+            ["join", "join", "no", "no", "no", "join", "no", "no", "no"],
+        ),
+        (
+            "being changed",
+            &running,
+            Some(Activity::Applying),
+            run,
+            ["so", "so", "no", "no", "no", "no", "no", "no", "no"],
         ),
         (
             "shutting down",

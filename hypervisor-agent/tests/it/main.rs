@@ -1,0 +1,19 @@
+//! The agent from outside: the real server over the simulated host, spoken to by the real client over mutual
+//! TLS. One file per promise.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where by panicking")]
+
+mod adoption;
+mod autostart;
+mod certificates;
+mod commands;
+mod enrolment;
+mod fence;
+mod frames;
+mod full_disk;
+mod guest_facts;
+mod harness;
+mod policies;
+mod program;
+mod repeats;
+mod unmanaged;
+mod watching;

@@ -1,0 +1,74 @@
+//! Domains that are not ours, and those that we no longer know.
+
+use std::time::Duration;
+
+use xenith_hypervisor_agent_api::VmAction;
+use xenith_hypervisor_agent_backend::Hypervisor;
+use xenith_hypervisor_agent_sim::Foreign;
+use xenith_hypervisor_agent_types::{DomainStatus, FaultReason, Power};
+
+use crate::harness::{Lab, define, power_off, resume, spec, start, until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_domain_is_listed_and_never_touched() {
+    let mut lab = Lab::new().await;
+    let domid = lab.sim.make_foreign(&Foreign::named("theirs")).unwrap();
+    until("it to be listed", async || !lab.list().await.vms.is_empty()).await;
+    let listed = lab.list().await.vms.remove(0);
+    assert_eq!((listed.name.as_str(), listed.managed, listed.power), ("theirs", false, Power::Running));
+    for restarted in [false, true] {
+        if restarted {
+            lab.restart().await;
+        }
+        for action in [
+            start(),
+            resume(),
+            power_off(),
+            VmAction::Destroy,
+            VmAction::Pause,
+            VmAction::Unpause,
+            VmAction::Suspend,
+            VmAction::DiscardSuspended,
+            VmAction::Apply,
+        ] {
+            assert_eq!(lab.refused(listed.vm, action).await, FaultReason::NotFound);
+        }
+        lab.vm(listed.vm, VmAction::Forget).await.unwrap();
+        assert_eq!(lab.look(listed.vm).await.map(|vm| vm.managed), Some(false), "the same id: {restarted}");
+    }
+    assert_eq!(lab.sim.domain(domid).await.unwrap().status, DomainStatus::Running);
+    // Even a VM of the same id leaves it alone, and cannot take its name.
+    lab.done(listed.vm, define(1, spec("theirs"))).await;
+    assert_eq!(lab.refused(listed.vm, start()).await, FaultReason::WrongState);
+    lab.vm(listed.vm, VmAction::Forget).await.unwrap();
+    assert_eq!(lab.sim.domain(domid).await.unwrap().status, DomainStatus::Running);
+    lab.sim.destroy_from_outside(domid).unwrap();
+    until("it to be gone", async || lab.list().await.vms.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_vm_whose_record_was_lost_is_adopted_when_it_is_defined_again() {
+    let mut lab = Lab::builder().sample(Duration::from_millis(100)).start().await;
+    let up = lab.running("v").await;
+    lab.kill().await;
+    std::fs::remove_file(lab.record_of(up.vm)).unwrap();
+    lab.start().await;
+    let listed = lab.look(up.vm).await.unwrap();
+    assert!(!listed.managed);
+    assert_eq!(lab.refused(up.vm, VmAction::Destroy).await, FaultReason::NotFound);
+    let again = lab.done(up.vm, define(7, spec("v"))).await;
+    assert_eq!((again.managed, again.power, again.domid), (true, Power::Running, up.domid));
+    lab.done(up.vm, VmAction::Destroy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_record_is_left_alone_with_its_domain() {
+    let mut lab = Lab::new().await;
+    let up = lab.running("v").await;
+    lab.kill().await;
+    std::fs::write(lab.record_of(up.vm), b"{ torn").unwrap();
+    lab.start().await;
+    assert!(!lab.look(up.vm).await.unwrap().managed);
+    assert!(lab.sim.is_up(up.domid.unwrap()));
+    assert_eq!(std::fs::read(lab.record_of(up.vm)).unwrap(), b"{ torn");
+}
