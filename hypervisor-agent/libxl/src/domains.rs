@@ -34,7 +34,7 @@ pub struct Domains {
     building: Mutex<HashMap<Uuid, Announced>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Announced {
     identity: DomainIdentity,
     kind: PlatformKind,
@@ -94,14 +94,16 @@ impl Domains {
         let domid = DomId(info.domid);
         let fixed = self.fixed(row, store).await?;
         let building = self.building(info.uuid);
-        let kind = fixed.kind.or(building.map(|(_, kind)| kind)).or_else(|| kind_of(info));
+        let kind = fixed.kind.or(building.as_ref().map(|announced| announced.kind)).or_else(|| kind_of(info));
         let Some(kind) = kind else { return Ok(None) };
         // Xen's own uuid must agree, or the mark belongs to another life of this number.
-        let identity = fixed.identity.or(building.map(|(identity, _)| identity));
+        let identity = fixed.identity.or(building.as_ref().map(|announced| announced.identity));
         let identity = identity.filter(|identity| *identity.vm.as_uuid() == info.uuid);
+        let name = row.name.clone().or_else(|| Some(building?.name.to_string()));
+        let name = name.unwrap_or_else(|| format!("domain {domid}"));
         Ok(Some(DomainInfo {
             domid,
-            name: row.name.clone().unwrap_or_else(|| format!("domain {domid}")),
+            name,
             identity,
             status: info.status(),
             kind,
@@ -115,9 +117,8 @@ impl Domains {
         }))
     }
 
-    fn building(&self, uuid: Uuid) -> Option<(DomainIdentity, PlatformKind)> {
-        let building = self.building.lock().unwrap_or_else(PoisonError::into_inner);
-        building.get(&uuid).map(|announced| (announced.identity, announced.kind))
+    fn building(&self, uuid: Uuid) -> Option<Announced> {
+        self.building.lock().unwrap_or_else(PoisonError::into_inner).get(&uuid).cloned()
     }
 
     async fn fixed(&self, row: &Row, store: &Xenstore) -> Result<Fixed, HypervisorError> {
