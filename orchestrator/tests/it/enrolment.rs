@@ -1,0 +1,67 @@
+//! How hosts come and go.
+
+use xenith_hypervisor_agent_api::JoinToken;
+use xenith_hypervisor_agent_client::{AgentClientError, JoinRequest, join};
+use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_hypervisor_agent_types::FaultReason;
+use xenith_orchestrator_api::{event, host, vm};
+use xenith_orchestrator_types::event::ListEvents;
+use xenith_orchestrator_types::host::{HostRef, RemoveHost};
+use xenith_orchestrator_types::{ListRequest, Reason};
+
+use crate::harness::{Installation, api_error, small, until};
+
+fn request() -> JoinRequest {
+    JoinRequest {
+        certificate_request_pem: xenith_common_pki::KeyAndRequest::generate().unwrap().request_pem,
+        hostname: "evil".into(),
+        address: "127.0.0.1:1".into(),
+        agent_version: "0".into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_token_works_once_and_only_with_the_right_orchestrator() {
+    let installation = Installation::start().await;
+    let token: JoinToken = installation.join_token("xen1").await.parse().unwrap();
+    let other_pin = JoinToken { fingerprint: "00".repeat(32), ..token.clone() };
+    let untrusted = join(&other_pin, request()).await.unwrap_err();
+    assert!(matches!(untrusted, AgentClientError::Unreachable { .. }), "{untrusted}");
+    let made_up = JoinToken { secret: "ab".repeat(32), ..token.clone() };
+    let refused = |error: AgentClientError| match error {
+        AgentClientError::Refused(fault) => fault,
+        other => panic!("not refused: {other}"),
+    };
+    let unknown = refused(join(&made_up, request()).await.unwrap_err());
+    join(&token, request()).await.unwrap();
+    let replayed = refused(join(&token, request()).await.unwrap_err());
+    assert_eq!(replayed.reason, FaultReason::Forbidden);
+    assert_eq!(replayed, unknown, "a spent token is told apart from none by nobody");
+    installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_host_is_forgotten_and_its_guests_run_on() {
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    let mut create = small("web-1");
+    create.start = true;
+    installation.run::<vm::Create>(&create).await;
+    let remove = |force| RemoveHost { host: "xen1".into(), force };
+    let refused = api_error(installation.admin.call::<host::Remove>(&remove(false)).await);
+    assert_eq!(refused.reason(), Reason::WrongState);
+    installation.admin.call::<host::Remove>(&remove(true)).await.unwrap();
+    let gone = api_error(installation.admin.call::<host::Get>(&HostRef { host: "xen1".into() }).await);
+    assert_eq!(gone.reason(), Reason::NotFound);
+    until("no VM is listed", async || {
+        let vms = installation.admin.call::<vm::List>(&ListRequest::default()).await.unwrap();
+        (vms.total == 0).then_some(())
+    })
+    .await;
+    let facts = installation.hosts[0].sim.clone();
+    use xenith_hypervisor_agent_backend::Hypervisor;
+    assert_eq!(facts.domains().await.unwrap().len(), 1, "the guest runs on");
+    let events = installation.admin.call::<event::List>(&ListEvents::default()).await.unwrap();
+    let kinds: Vec<_> = events.items.iter().map(|event| event.kind.as_str()).collect();
+    assert!(kinds.contains(&"host.joined") && kinds.contains(&"host.removed"), "{kinds:?}");
+    installation.stop().await;
+}

@@ -1,0 +1,70 @@
+//! Hosts and orchestrators that go away.
+
+use std::time::{Duration, Instant};
+
+use xenith_common_ids::OperationId;
+use xenith_hypervisor_agent_sim::{Operation, SimHypervisor};
+use xenith_hypervisor_agent_types::Power;
+use xenith_orchestrator_api::vm;
+use xenith_orchestrator_client::CallOptions;
+use xenith_orchestrator_types::host::HostStatus;
+use xenith_orchestrator_types::task::TaskStatus;
+use xenith_orchestrator_types::vm::StartVm;
+
+use crate::harness::{Installation, small, until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_host_is_unknown_within_15_s_and_its_vms_too() {
+    let mut installation = Installation::with_host(SimHypervisor::builder()).await;
+    let mut create = small("web-1");
+    create.start = true;
+    installation.run::<vm::Create>(&create).await;
+    installation.hosts[0].stop_agent().await;
+    let begun = Instant::now();
+    let host = installation.wait_host("xen1", HostStatus::Unknown).await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(host.problem.is_some());
+    until("the VM is unknown", async || {
+        (installation.vm("web-1").await.power == Power::Unknown).then_some(())
+    })
+    .await;
+    installation.hosts[0].start_agent().await;
+    installation.wait_host("xen1", HostStatus::Connected).await;
+    until("the VM is running", async || {
+        (installation.vm("web-1").await.power == Power::Running).then_some(())
+    })
+    .await;
+    installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_outlives_the_orchestrator() {
+    let slow = SimHypervisor::builder().delay(Operation::Create, Duration::from_millis(1500));
+    let mut installation = Installation::with_host(slow).await;
+    installation.run::<vm::Create>(&small("web-1")).await;
+    let started = installation.admin.call::<vm::Start>(&StartVm { vm: "web-1".into() }).await.unwrap();
+    until("the host is building", async || {
+        (installation.hosts[0].sim.calls(Operation::Create) > 0).then_some(())
+    })
+    .await;
+    installation.restart().await;
+    let task = installation.wait_task(started.task).await;
+    assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
+    assert_eq!(installation.hosts[0].sim.calls(Operation::Create), 1, "built once");
+    until("the VM is running", async || {
+        (installation.vm("web-1").await.power == Power::Running).then_some(())
+    })
+    .await;
+    installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_call_twice_is_done_once() {
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    let options = CallOptions { idempotency_key: Some(OperationId::new().to_string()) };
+    let first = installation.admin.call_with::<vm::Create>(&small("web-1"), &options).await.unwrap();
+    let second = installation.admin.call_with::<vm::Create>(&small("web-1"), &options).await.unwrap();
+    assert_eq!(first, second);
+    installation.wait_task(first.task).await;
+    installation.stop().await;
+}

@@ -1,0 +1,227 @@
+//! One orchestrator and its hosts, each with a folder of its own that outlives a restart.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use xenith_common_ids::TaskId;
+use xenith_common_pki::Fingerprint;
+use xenith_hypervisor_agent::agent::Agent;
+use xenith_hypervisor_agent::backends::over;
+use xenith_hypervisor_agent::config::Config as AgentConfig;
+use xenith_hypervisor_agent::enrol::join_once;
+use xenith_hypervisor_agent::identity::Identity;
+use xenith_hypervisor_agent::vm::registry::Settings;
+use xenith_hypervisor_agent_sim::{SimBuilder, SimHypervisor};
+use xenith_orchestrator::config::Config;
+use xenith_orchestrator::orchestrator::Orchestrator;
+use xenith_orchestrator_api::{Method, auth, host, network, task, vm};
+use xenith_orchestrator_client::{Client, ClientError, Credential, Endpoint, Trust};
+use xenith_orchestrator_types::auth::Credentials;
+use xenith_orchestrator_types::host::{AddHost, Host, HostRef, HostStatus};
+use xenith_orchestrator_types::network::CreateNetwork;
+use xenith_orchestrator_types::task::{Task, TaskRef, TaskStarted};
+use xenith_orchestrator_types::vm::{CreateVm, Vm, VmRef};
+use xenith_orchestrator_types::{ApiError, Empty};
+
+/// Everything here takes milliseconds; a busy machine gets a minute.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Looks again until it is so.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("not in time: {what}"))
+}
+
+pub struct TestHost {
+    folder: TempDir,
+    pub sim: Arc<SimHypervisor>,
+    pub agent: Option<Agent>,
+    config: AgentConfig,
+}
+
+impl TestHost {
+    pub async fn start_agent(&mut self) {
+        let identity = Identity::load(&self.config.state).unwrap().unwrap();
+        let settings = Settings { sample: Duration::from_millis(200) };
+        let backend = over(&self.sim, settings, "boot-1");
+        self.agent = Some(Agent::start(&self.config, Arc::new(identity), backend).await.unwrap());
+    }
+
+    pub async fn stop_agent(&mut self) {
+        if let Some(agent) = self.agent.take() {
+            agent.stop().await.unwrap();
+        }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+pub struct Installation {
+    folder: TempDir,
+    pub orchestrator: Option<Orchestrator>,
+    address: SocketAddr,
+    pub fingerprint: Fingerprint,
+    pub admin: Client,
+    pub hosts: Vec<TestHost>,
+}
+
+fn config(folder: &Path, listen: SocketAddr) -> Config {
+    Config { listen, data: folder.join("data"), join_address: String::new(), ..Config::default() }
+}
+
+impl Installation {
+    pub async fn start() -> Self {
+        xenith_common_pki::install_provider();
+        let folder = tempfile::tempdir().unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let orchestrator = Orchestrator::start(&config(folder.path(), any)).await.unwrap();
+        let address = orchestrator.address;
+        let password = orchestrator.first_password.clone().unwrap();
+        let fingerprint = orchestrator.fingerprint.parse().unwrap();
+        let nobody = client(address, fingerprint, Credential::None).await;
+        let credentials = Credentials { name: "admin".into(), password: password.clone() };
+        let session = nobody.call::<auth::Login>(&credentials).await.unwrap().session;
+        let admin = client(address, fingerprint, Credential::Bearer(session)).await;
+        Self { folder, orchestrator: Some(orchestrator), address, fingerprint, admin, hosts: vec![] }
+    }
+
+    /// With one host and a network `default`.
+    pub async fn with_host(sim: SimBuilder) -> Self {
+        let mut installation = Self::start().await;
+        installation.add_host("xen1", sim).await;
+        let network = CreateNetwork {
+            name: "default".into(),
+            bridge: "xenbr0".into(),
+            pool: None,
+            description: String::new(),
+        };
+        installation.admin.call::<network::Create>(&network).await.unwrap();
+        installation
+    }
+
+    pub async fn client(&self, credential: Credential) -> Client {
+        client(self.address, self.fingerprint, credential).await
+    }
+
+    pub async fn login(&self, name: &str, password: &str) -> Result<Client, ClientError> {
+        let nobody = self.client(Credential::None).await;
+        let credentials = Credentials { name: name.into(), password: password.into() };
+        let session = nobody.call::<auth::Login>(&credentials).await?.session;
+        Ok(self.client(Credential::Bearer(session)).await)
+    }
+
+    pub async fn join_token(&self, name: &str) -> String {
+        let request = AddHost { name: Some(name.into()), pool: None, minutes: 0 };
+        self.admin.call::<host::Add>(&request).await.unwrap().token
+    }
+
+    pub async fn add_host(&mut self, name: &str, sim: SimBuilder) {
+        let folder = tempfile::tempdir().unwrap();
+        // A port that is free now: the agent must come back under it after a restart.
+        let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let config = AgentConfig {
+            listen,
+            advertise: listen.to_string(),
+            state: folder.path().join("state"),
+            boot: folder.path().join("boot"),
+            storage: folder.path().join("sr"),
+            join_token: folder.path().join("join-token"),
+            ..AgentConfig::default()
+        };
+        std::fs::create_dir_all(&config.boot).unwrap();
+        std::fs::write(config.boot.join("vmlinuz"), b"kernel").unwrap();
+        let token = self.join_token(name).await;
+        join_once(&config, &token).await.unwrap();
+        let mut host = TestHost { folder, sim: sim.build(), agent: None, config };
+        host.start_agent().await;
+        self.hosts.push(host);
+        self.wait_host(name, HostStatus::Connected).await;
+    }
+
+    pub async fn wait_host(&self, name: &str, status: HostStatus) -> Host {
+        until(&format!("{name} is {status:?}"), async || {
+            let host = self.admin.call::<host::Get>(&HostRef { host: name.into() }).await.ok()?;
+            (host.status == status).then_some(host)
+        })
+        .await
+    }
+
+    /// Ends the orchestrator as a crash would, as far as sagas can tell, and starts it again.
+    pub async fn restart(&mut self) {
+        self.orchestrator.take().unwrap().stop().await.unwrap();
+        let again = config(self.folder.path(), self.address);
+        self.orchestrator =
+            Some(until("the store is released", async || Orchestrator::start(&again).await.ok()).await);
+        assert_eq!(self.orchestrator.as_ref().unwrap().first_password, None, "shown once");
+    }
+
+    pub async fn wait_task(&self, task: TaskId) -> Task {
+        until("the task is over", async || {
+            let task = self.admin.call::<task::Get>(&TaskRef { task }).await.ok()?;
+            task.status.is_over().then_some(task)
+        })
+        .await
+    }
+
+    /// A mutation that starts a task, to its end.
+    pub async fn run<M: Method<Result = TaskStarted>>(&self, params: &M::Params) -> Task {
+        let started =
+            self.admin.call::<M>(params).await.unwrap_or_else(|error| panic!("{}: {error}", M::NAME));
+        self.wait_task(started.task).await
+    }
+
+    pub async fn vm(&self, name: &str) -> Vm {
+        self.admin.call::<vm::Get>(&VmRef { vm: name.into() }).await.unwrap()
+    }
+
+    pub async fn stop(mut self) {
+        for host in &mut self.hosts {
+            host.stop_agent().await;
+        }
+        if let Some(orchestrator) = self.orchestrator.take() {
+            orchestrator.stop().await.unwrap();
+        }
+    }
+}
+
+async fn client(address: SocketAddr, fingerprint: Fingerprint, credential: Credential) -> Client {
+    let endpoint: Endpoint = format!("https://{address}").parse().unwrap();
+    until("the orchestrator answers", async || {
+        Client::connect(endpoint.clone(), Trust::Pinned(fingerprint), credential.clone()).await.ok()
+    })
+    .await
+}
+
+pub fn api_error<T: std::fmt::Debug>(result: Result<T, ClientError>) -> ApiError {
+    match result {
+        Err(ClientError::Api(error)) => error,
+        other => panic!("not an answer of the API: {other:?}"),
+    }
+}
+
+/// A small PVH guest with one disk and one NIC.
+pub fn small(name: &str) -> CreateVm {
+    serde_json::from_value(serde_json::json!({
+        "name": name,
+        "platform": { "kind": "pvh", "boot": { "kernel": "vmlinuz" } },
+        "vcpus": { "online": 1, "max": 2 },
+        "memory": { "target": 128, "max": 256 },
+        "disks": [{ "size": 1 << 30 }],
+        "nics": [{ "network": "default" }],
+    }))
+    .unwrap()
+}
+
+pub const EMPTY: Empty = Empty {};

@@ -1,0 +1,127 @@
+//! The life of a VM, from its creation to its end.
+
+use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_hypervisor_agent_types::Power;
+use xenith_orchestrator_api::{audit, vdi, vm};
+use xenith_orchestrator_types::task::TaskStatus;
+use xenith_orchestrator_types::vm::{
+    DeleteVm, DiskAttachment, DiskDetachment, NewDisk, ShutdownVm, StartVm, UpdateVm, VmRef,
+};
+use xenith_orchestrator_types::{ListRequest, Reason};
+
+use crate::harness::{EMPTY, Installation, api_error, small};
+
+fn named(vm: &str) -> VmRef {
+    VmRef { vm: vm.into() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_lives_and_leaves_nothing_behind() {
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    let done = |task: xenith_orchestrator_types::task::Task| {
+        assert_eq!(task.status, TaskStatus::Done, "{}: {:?}", task.title, task.message);
+    };
+    let plan = installation.admin.plan::<vm::Create>(&small("web-1")).await.unwrap();
+    assert!(plan["placement"]["host"].is_string(), "{plan}");
+    let mut create = small("web-1");
+    create.start = true;
+    done(installation.run::<vm::Create>(&create).await);
+    assert_eq!(installation.vm("web-1").await.power, Power::Running);
+
+    done(installation.run::<vm::Pause>(&named("web-1")).await);
+    assert_eq!(installation.vm("web-1").await.power, Power::Paused);
+    done(installation.run::<vm::Unpause>(&named("web-1")).await);
+    done(installation.run::<vm::Suspend>(&named("web-1")).await);
+    assert_eq!(installation.vm("web-1").await.power, Power::Suspended);
+    done(installation.run::<vm::Resume>(&named("web-1")).await);
+
+    let disk = NewDisk {
+        device: None,
+        size: Some((1u64 << 30).try_into().unwrap()),
+        vdi: None,
+        access: Default::default(),
+    };
+    done(installation.run::<vm::AttachDisk>(&DiskAttachment { vm: "web-1".into(), disk }).await);
+    let spec = installation.vm("web-1").await.spec.unwrap();
+    assert_eq!(spec.disks.len(), 2);
+    let detach = DiskDetachment { vm: "web-1".into(), device: spec.disks[1].device };
+    done(installation.run::<vm::DetachDisk>(&detach).await);
+
+    let mut update: UpdateVm = serde_json::from_value(serde_json::json!({ "vm": "web-1" })).unwrap();
+    update.memory = serde_json::from_value(serde_json::json!({ "target": 200, "max": 512 })).unwrap();
+    done(installation.run::<vm::Update>(&update).await);
+    assert_eq!(installation.vm("web-1").await.pending_restart, ["memory.max"]);
+
+    let shutdown = ShutdownVm { vm: "web-1".into(), deadline_s: 30, force: false };
+    done(installation.run::<vm::Shutdown>(&shutdown).await);
+    assert_eq!(installation.vm("web-1").await.power, Power::Stopped);
+    done(installation.run::<vm::Delete>(&DeleteVm { vm: "web-1".into(), keep_disks: false }).await);
+    assert_eq!(
+        api_error(installation.admin.call::<vm::Get>(&named("web-1")).await).reason(),
+        Reason::NotFound
+    );
+    let vdis = installation.admin.call::<vdi::List>(&ListRequest::default()).await.unwrap();
+    // The detached one is the administrator's; the VM's own went with it.
+    assert_eq!(vdis.total, 1, "{vdis:?}");
+    let images = std::fs::read_dir(installation.hosts[0].folder().join("sr")).unwrap().count();
+    assert_eq!(images, 1);
+    let verified = installation.admin.call::<audit::Verify>(&EMPTY).await.unwrap();
+    assert_eq!(verified.broken_at, None);
+    installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_is_refused_in_words() {
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    installation.run::<vm::Create>(&small("web-1")).await;
+    let refusal = |change: serde_json::Value| {
+        let mut create = serde_json::to_value(small("web-2")).unwrap();
+        for (name, value) in change.as_object().unwrap() {
+            create[name] = value.clone();
+        }
+        serde_json::from_value(create).unwrap()
+    };
+    let table = [
+        ("a name that is taken", serde_json::json!({ "name": "web-1" }), Reason::Conflict, "already"),
+        (
+            "no such network",
+            serde_json::json!({ "nics": [{ "network": "dmz" }] }),
+            Reason::NotFound,
+            "network",
+        ),
+        ("no such host", serde_json::json!({ "host": "xen9" }), Reason::NotFound, "host"),
+        (
+            "more CPUs than the maximum",
+            serde_json::json!({ "vcpus": { "online": 4, "max": 2 } }),
+            Reason::Invalid,
+            "vcpus.online",
+        ),
+        (
+            "more memory than any host has",
+            serde_json::json!({ "memory": { "target": 16_000_000, "max": 16_000_000 }, "start": true }),
+            Reason::NoPlacement,
+            "no host can take",
+        ),
+        ("neither size nor VDI", serde_json::json!({ "disks": [{}] }), Reason::Invalid, "either size"),
+    ];
+    for (case, change, reason, words) in table {
+        let error = api_error(installation.admin.call::<vm::Create>(&refusal(change)).await);
+        assert_eq!(error.reason(), reason, "{case}: {error}");
+        assert!(error.message.contains(words), "{case}: {error}");
+    }
+    installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_fails_is_undone_and_says_why() {
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    installation.run::<vm::Create>(&small("web-1")).await;
+    std::fs::remove_file(installation.hosts[0].folder().join("boot/vmlinuz")).unwrap();
+    let task = installation.run::<vm::Start>(&StartVm { vm: "web-1".into() }).await;
+    assert_eq!(task.status, TaskStatus::RolledBack);
+    assert!(task.message.unwrap().contains("vmlinuz"));
+    std::fs::write(installation.hosts[0].folder().join("boot/vmlinuz"), b"kernel").unwrap();
+    let task = installation.run::<vm::Start>(&StartVm { vm: "web-1".into() }).await;
+    assert_eq!(task.status, TaskStatus::Done, "nothing holds it back: {:?}", task.message);
+    installation.stop().await;
+}

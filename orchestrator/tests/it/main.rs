@@ -1,0 +1,8 @@
+//! The orchestrator with real agents over simulated hypervisors, over real TLS, through the API's client.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails, which is its purpose")]
+
+mod access;
+mod enrolment;
+mod faults;
+mod harness;
+mod life;
