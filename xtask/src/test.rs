@@ -14,7 +14,7 @@ use anyhow::{Result, bail, ensure};
 use self::counts::{Counts, Runner};
 use crate::setup::{self, Purpose};
 use crate::step::{Progress, Step};
-use crate::{crate_graph, docs, exec, licences, manifests, sizes, tree};
+use crate::{crate_graph, docs, exec, lab_test, licences, manifests, sizes, tree};
 
 /// What to do about Debian packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub fn run(setup: Setup) -> Result<()> {
             browser(&mut progress, &mut counts, &root.join("ui"));
         }
     }
+    scenario(&mut progress, &mut counts);
     println!("\n{}", progress.table());
     // The last line is what pipelines read; without it the last runner's own line would stand for all.
     let outcome = progress.finish();
@@ -139,6 +140,23 @@ fn browser(progress: &mut Progress, counts: &mut Counts, ui: &Path) {
         command.current_dir(ui).args(arguments).env("CI", "true");
         *counts += counted(progress, About { name, what, usually, runner: Runner::Vitest }, &mut command);
     }
+}
+
+/// The slow one: it waits for the rest, and is not begun when that has failed.
+fn scenario(progress: &mut Progress, counts: &mut Counts) {
+    let name = "lab scenario";
+    if progress.has_failed() {
+        return progress.skip(name, "something before it has failed");
+    }
+    let missing = ["qemu-system-x86_64", "mmdebstrap", "ssh"].into_iter().find(|p| !exec::installed(p));
+    if let Some(program) = missing {
+        return progress.skip(name, format!("{program} is not there: cargo xtask setup --for lab"));
+    }
+    let built = step("lab build", "the programs that the scenario tests", "a minute", "cargo xtask lab-test");
+    progress.run(built, || exec::run(&mut lab_test::programs()));
+    let about =
+        About { name, what: "the product on real Xen", usually: lab_test::USUALLY, runner: Runner::Harness };
+    *counts += counted(progress, about, &mut lab_test::scenario());
 }
 
 /// What is said of a step whose tests are counted.

@@ -22,7 +22,7 @@ const PV: Guest = Guest::new("pv-1", GuestKind::Pv, 102);
 /// Runs a step; one that failed shows the logs as they are then.
 macro_rules! step {
     ($stage:ident, $steps:ident, $name:literal, $minutes:literal, $work:expr) => {
-        if !$steps.run($name, $minutes * MINUTE, $work).await {
+        if !$steps.run($name, $minutes * MINUTE, Box::pin($work)).await {
             eprintln!("{}", $stage.logs().await);
         }
     };
@@ -39,7 +39,8 @@ async fn the_scenario_on_real_xen() {
     let mut steps = Steps::default();
     let mut stage = Stage::set(&programs).await.unwrap();
     eprintln!("    the stage is set after {:.1} s, {:?}", started.elapsed().as_secs_f64(), Accel::detect());
-    if steps.run("enrol the host, declare a network", 5 * MINUTE, life::enrol(&stage, &programs)).await {
+    let enrolled = Box::pin(life::enrol(&stage, &programs));
+    if steps.run("enrol the host, declare a network", 5 * MINUTE, enrolled).await {
         lives(&stage, &mut steps).await;
         faults(&mut stage, &mut steps).await;
     } else {
