@@ -33,8 +33,8 @@ pub enum FleetEvent {
     Host { host: HostId },
     /// The host is heard again, or no more.
     Link { host: HostId },
-    /// Forgotten by an administrator.
-    Removed { host: HostId },
+    /// Forgotten by an administrator, with the VMs that it was heard to have.
+    Removed { host: HostId, vms: Vec<VmId> },
 }
 
 /// Kept for a subscriber that is busy; one that lags reads the whole fleet again.
@@ -144,10 +144,9 @@ impl Fleet {
         let member = self.members.write().unwrap_or_else(PoisonError::into_inner).remove(&host);
         let Some(member) = member else { return };
         member.tasks.cancel();
-        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
-        places.retain(|_, place| *place != host);
-        drop(places);
-        self.emit(FleetEvent::Removed { host });
+        let vms = member.state.vms().iter().map(|vm| vm.vm).collect();
+        self.places.write().unwrap_or_else(PoisonError::into_inner).retain(|_, place| *place != host);
+        self.emit(FleetEvent::Removed { host, vms });
     }
 
     fn emit(&self, event: FleetEvent) {

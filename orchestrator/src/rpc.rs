@@ -105,7 +105,8 @@ impl Gate {
         let raw = Value::Object(fields);
         let params: M::Params =
             serde_json::from_value(raw.clone()).map_err(|error| ApiError::invalid("params", error))?;
-        let call = Arc::new(Call::new(caller, key, dry_run));
+        let call = Call::new(caller, key);
+        let call = Arc::new(if dry_run { call.planning() } else { call });
         let effect = async {
             let result = handler(Arc::clone(&call), params).await;
             match (result, call.plan()) {

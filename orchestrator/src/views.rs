@@ -168,7 +168,11 @@ impl Views {
         match event {
             FleetEvent::Vm { vm, .. } => self.refresh([vm.vm]),
             FleetEvent::VmGone { vm, .. } => self.refresh([*vm]),
-            FleetEvent::Link { host } | FleetEvent::Removed { host } => self.refresh_host(*host),
+            FleetEvent::Link { host } => self.refresh_host(*host),
+            FleetEvent::Removed { host, vms } => {
+                self.refresh(vms.iter().copied());
+                self.refresh_host(*host);
+            }
             FleetEvent::Host { .. } => {}
         }
     }

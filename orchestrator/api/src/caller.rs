@@ -19,8 +19,14 @@ pub struct Call {
 
 impl Call {
     #[must_use]
-    pub const fn new(caller: Caller, idempotency_key: Option<String>, dry_run: bool) -> Self {
-        Self { caller, idempotency_key, dry_run, plan: OnceLock::new() }
+    pub const fn new(caller: Caller, idempotency_key: Option<String>) -> Self {
+        Self { caller, idempotency_key, dry_run: false, plan: OnceLock::new() }
+    }
+
+    /// The same call, to be planned only.
+    #[must_use]
+    pub fn planning(self) -> Self {
+        Self { dry_run: true, ..self }
     }
 
     /// Ends a dry run: all checks were made, this is what would be done. The caller gets `{"plan": …}`; the
