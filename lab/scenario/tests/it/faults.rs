@@ -92,7 +92,7 @@ pub async fn agent_in_suspend(stage: &Stage, guest: &Guest) -> Result<()> {
     }
     let after = ensure_running(stage, guest).await?;
     ensure!(stage.boot_id(&after).await? == boot, "the guest has booted anew: its memory is lost");
-    stage.order(&after, "check-pattern 7").await.map(drop)
+    stage.order(&after, "check-pattern 7 1").await.map(drop)
 }
 
 pub async fn agent_in_shutdown(stage: &Stage, guest: &Guest) -> Result<()> {
@@ -132,7 +132,7 @@ async fn ended_whole(stage: &Stage, guest: &Guest, task: &Task) -> Result<()> {
             let seen = stage.running(guest).await?;
             let domains = stage.domains(guest.name).await?;
             ensure!(domains.len() == 1 && seen.domid.is_some_and(|id| id.0 == domains[0]), "{domains:?}");
-            stage.order(&seen, "check-pattern 7").await.map(drop)
+            stage.order(&seen, "check-pattern 7 1").await.map(drop)
         }
         TaskStatus::RolledBack => {
             stage.observed(guest.name, "is off", |seen| !seen.power.has_domain()).await?;
@@ -164,5 +164,5 @@ pub async fn power_loss(stage: &mut Stage, guest: &Guest) -> Result<()> {
     stage.host_is(HostStatus::Connected, 3 * MINUTE).await?;
     let after = stage.running(guest).await?;
     ensure!(after.incarnation != before.incarnation, "this is another run of the VM");
-    stage.order(&after, "check-pattern 7").await.map(drop)
+    stage.order(&after, "check-pattern 7 1").await.map(drop)
 }
