@@ -154,6 +154,14 @@ pub enum Command {
         #[arg(long)]
         lift: bool,
     },
+    /// Copy backups to another repository; what it has already is neither read nor sent.
+    Copy {
+        from: String,
+        /// Its passphrase comes from XENITH_NEW_PASSPHRASE or --new-key-file, or is the same.
+        to: String,
+        #[command(flatten)]
+        new: NewKeyArgs,
+    },
     /// Serve a disk as a network block device, until interrupted.
     ServeNbd {
         repo: String,

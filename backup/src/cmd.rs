@@ -51,6 +51,14 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let hold = if lift { inspect::Hold::Lift } else { inspect::Hold::Place };
             inspect::hold(&open::repository(&repo, key)?, &what, hold)
         }
+        Command::Copy { from, to, new } => {
+            let credential = match key::new_credential(&new)? {
+                Some(credential) => credential,
+                None => open::credential(key)?,
+            };
+            let to = xenith_backup::Repository::open(open::store(&to)?, &credential)?;
+            inspect::copy(&open::repository(&from, key)?, &to)
+        }
         Command::ServeNbd { repo, what, listen, socket, overlay } => {
             let request = serve::Request { what, listen, socket, overlay };
             serve::run(&open::repository(&repo, key)?, &request)

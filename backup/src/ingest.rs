@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use xenith_common_block::{BlockSource, RangeSet};
 
+use crate::id::BackupId;
 use crate::manifest::{Attachment, DiskStats};
 
 pub use run::backup;
@@ -39,13 +40,21 @@ pub struct Options {
     pub level: i32,
     pub tags: Vec<String>,
     pub attachments: Vec<Attachment>,
+    /// For copies: whose, and when that was made.
+    pub copy_of: Option<(BackupId, u64)>,
 }
 
 impl Default for Options {
     /// Two more workers than cores, so that some may wait for the source; no more than memory allows.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { workers: (cores + 2).min(16), level: 3, tags: Vec::new(), attachments: Vec::new() }
+        Self {
+            workers: (cores + 2).min(16),
+            level: 3,
+            tags: Vec::new(),
+            attachments: Vec::new(),
+            copy_of: None,
+        }
     }
 }
 
@@ -80,6 +89,15 @@ impl Progress {
 
 fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+/// What `bytes` would take in a pack at zstd's `level`; for comparing parameters.
+#[must_use]
+pub fn packed_len(bytes: &[u8], level: i32) -> usize {
+    if looks_random(bytes) {
+        return bytes.len();
+    }
+    zstd::bulk::compress(bytes, level).map_or(bytes.len(), |packed| packed.len().min(bytes.len()))
 }
 
 /// Whether compressing is hopeless: the byte counts of samples are as even as noise. Compressed, encrypted and

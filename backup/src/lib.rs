@@ -9,6 +9,7 @@
 //! `docs/backup-format.md` describes every byte and the proofs; the crate depends on `common` only.
 
 pub mod chunk;
+pub mod copy;
 pub mod crypto;
 pub mod diff;
 pub mod error;

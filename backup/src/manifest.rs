@@ -59,6 +59,8 @@ pub struct Manifest {
     pub host: String,
     pub tags: Vec<String>,
     pub disks: Vec<DiskRecord>,
+    /// The backup in another repository that this is a copy of.
+    pub origin: Option<BackupId>,
     /// Opaque to this crate: the VM's definition, for instance.
     pub attachments: Vec<Attachment>,
 }

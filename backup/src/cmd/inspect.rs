@@ -1,11 +1,12 @@
-//! `show`, `diff`, `hold`.
+//! `show`, `diff`, `hold`, `copy`.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use xenith_backup::index::Index;
+use xenith_backup::ingest::{Options, Progress};
 use xenith_backup::reader::BackupDisk;
-use xenith_backup::{Repository, diff, gc, hold, manifest};
+use xenith_backup::{Repository, copy, diff, gc, hold, manifest};
 
 pub fn show(repo: &Repository, what: &str) -> anyhow::Result<ExitCode> {
     let (manifests, _) = gc::visible(repo)?;
@@ -38,6 +39,16 @@ pub fn hold(repo: &Repository, what: &str, action: Hold) -> anyhow::Result<ExitC
     match action {
         Hold::Place => hold::place(repo, &manifest.id)?,
         Hold::Lift => hold::lift(repo, &manifest.id)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn copy(from: &Repository, to: &Repository) -> anyhow::Result<ExitCode> {
+    for manifest in copy::copy(from, to, &Options::default(), &Progress::default())? {
+        for disk in &manifest.disks {
+            let (read, stored) = (disk.stats.read >> 20, disk.stats.stored >> 20);
+            println!("{}@{}: {read} MiB read, {stored} MiB stored", disk.name, manifest.id);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

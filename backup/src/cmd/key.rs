@@ -53,7 +53,8 @@ pub fn run(action: KeyAction, key: &KeyArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn new_credential(new: &NewKeyArgs) -> anyhow::Result<Option<Credential>> {
+/// The new passphrase or key file, if one was given.
+pub fn new_credential(new: &NewKeyArgs) -> anyhow::Result<Option<Credential>> {
     match (&new.new_passphrase, &new.new_key_file) {
         (Some(_), Some(_)) => bail!("give a new passphrase or a new key file, not both"),
         (None, None) => Ok(None),

@@ -67,7 +67,6 @@ impl Live {
 
     /// For each pack of `index`, how far it is needed. A chunk in several packs needs one of them: never one
     /// that `is_planned` if there is another, and rather one that is needed anyway or is better used.
-    #[must_use]
     pub fn pack_use(&self, index: &Index, is_planned: &dyn Fn(&ObjectHash) -> bool) -> Result<Vec<PackUse>> {
         let packs = index.packs();
         let planned: Vec<bool> = packs.iter().map(|pack| is_planned(&pack.name)).collect();

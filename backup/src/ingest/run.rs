@@ -57,10 +57,11 @@ pub fn backup(
     shared.writer.flush(repo)?;
     let manifest = Manifest {
         id: session.id(),
-        created: session.started(),
+        created: options.copy_of.map_or(session.started(), |(_, created)| created),
         host: host_name(),
         tags: options.tags.clone(),
         disks,
+        origin: options.copy_of.map(|(id, _)| id),
         attachments: options.attachments.clone(),
     };
     gc::check_before_commit(repo, session.saw_plans())?;

@@ -4,6 +4,7 @@
 
 mod cli;
 mod collect;
+mod corpus;
 mod crash;
 mod damage;
 mod gc_model;

@@ -175,3 +175,44 @@ fn several_disks_commit_together_and_read_at_random() {
         assert!(try_backup(&repo, &[(bad, &a, None)]).is_err(), "{bad:?}");
     }
 }
+
+#[test]
+fn the_paper_kit_needs_packs_manifests_and_the_key_only() {
+    use xenith_backup::store::ObjectStore;
+    let (store, repo) = in_memory();
+    let bytes = noise(5, 3 * MIB);
+    backup(&repo, "vm", &bytes);
+    for key in store
+        .keys()
+        .iter()
+        .filter(|key| key.as_str().starts_with("index/") || key.as_str().starts_with("sessions/"))
+    {
+        store.delete(key).unwrap();
+    }
+    assert!(support::try_restore(&support::open(store).unwrap(), "vm").unwrap() == bytes);
+}
+
+#[test]
+fn copies_read_and_store_only_what_the_other_repository_lacks() {
+    use xenith_backup::ingest::Progress;
+    let (_, from) = in_memory();
+    let (_, to) = in_memory();
+    let mut disk = Disk::new(40 * MIB);
+    disk.write(MIB, &noise(1, 8 * MIB));
+    let first = backup(&from, "vm", &disk.bytes);
+    let old = disk.bytes.clone();
+    disk.write(20 * MIB, &noise(2, 4096));
+    backup(&from, "vm", &disk.bytes);
+    let copied = xenith_backup::copy::copy(&from, &to, &support::options(), &Progress::default()).unwrap();
+    assert_eq!(copied.len(), 2);
+    assert_eq!((copied[0].origin, copied[0].created), (Some(first.id), first.created));
+    assert!(copied[1].disks[0].stats.read < MIB as u64, "{:?}", copied[1].disks[0].stats);
+    assert!(restored(&to, &copied[0], "vm") == old && restored(&to, &copied[1], "vm") == disk.bytes);
+    let again = xenith_backup::copy::copy(&from, &to, &support::options(), &Progress::default()).unwrap();
+    assert_eq!(again, vec![]);
+    // What differs is what was written, and a valid list of changed ranges.
+    let index = std::sync::Arc::new(xenith_backup::index::Index::load(&to).unwrap());
+    let open = |at: usize| xenith_backup::reader::BackupDisk::new(&to, index.clone(), &copied[at].disks[0]);
+    let ranges = xenith_backup::diff::diff(&open(0), &open(1)).unwrap();
+    assert!(ranges.contains(20 * MIB as u64) && ranges.total_len() <= 512 * 1024, "{ranges:?}");
+}

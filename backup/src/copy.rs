@@ -1,0 +1,70 @@
+//! Copying backups to another repository.
+//!
+//! A copy is a backup of a backup: the reader is the source, what differs from the copy before is found in the
+//! maps, and only that is read. The target's own keys, chunking and sessions apply, so any two repositories can
+//! be copied between, and a copy cut short resumes like every run. Copies keep the time of their original, and
+//! its id as their origin. Rejected: moving packs as they are, which would tie both repositories to the same
+//! keys and drag along what the source no longer needs.
+
+use std::sync::Arc;
+
+use xenith_common_block::RangeSet;
+
+use crate::diff::diff;
+use crate::error::Result;
+use crate::gc;
+use crate::index::Index;
+use crate::ingest::{DiskJob, Options, Progress, backup};
+use crate::manifest::{DiskRecord, Manifest};
+use crate::reader::BackupDisk;
+use crate::repo::Repository;
+
+/// Copies every backup of `from` that `to` lacks, oldest first. Returns the new manifests.
+pub fn copy(
+    from: &Repository,
+    to: &Repository,
+    options: &Options,
+    progress: &Progress,
+) -> Result<Vec<Manifest>> {
+    let (sources, _) = gc::visible(from)?;
+    let index = Arc::new(Index::load(from)?);
+    let open = |disk: &DiskRecord| BackupDisk::new(from, Arc::clone(&index), disk);
+    let mut copied = Vec::new();
+    for source in &sources {
+        let (there, _) = gc::visible(to)?;
+        if there.iter().any(|manifest| manifest.origin == Some(source.id)) {
+            continue;
+        }
+        let disks: Vec<(&DiskRecord, BackupDisk)> =
+            source.disks.iter().map(|disk| (disk, open(disk))).collect();
+        let mut jobs: Vec<DiskJob<'_>> = Vec::new();
+        for (record, disk) in &disks {
+            let changed = changes(&sources, &there, record, (disk, &open))?;
+            jobs.push(DiskJob { name: record.name.clone(), source: disk, changed });
+        }
+        let options = Options {
+            tags: source.tags.clone(),
+            attachments: source.attachments.clone(),
+            copy_of: Some((source.id, source.created)),
+            ..options.clone()
+        };
+        copied.push(backup(to, jobs, &options, progress)?);
+    }
+    Ok(copied)
+}
+
+/// What differs from the target's newest backup of this disk, if that is a copy of one the source still has.
+fn changes(
+    sources: &[Manifest],
+    there: &[Manifest],
+    record: &DiskRecord,
+    (disk, open): (&BackupDisk, &dyn Fn(&DiskRecord) -> BackupDisk),
+) -> Result<Option<RangeSet>> {
+    let newest = there.iter().rev().find(|manifest| manifest.disk(&record.name).is_some());
+    let origin = newest.and_then(|manifest| manifest.origin);
+    let base = sources.iter().find(|source| Some(source.id) == origin);
+    match base.and_then(|base| base.disk(&record.name)) {
+        None => Ok(None),
+        Some(base) => diff(&open(base), disk).map(Some),
+    }
+}
