@@ -278,7 +278,7 @@ mod tests {
     fn columns_are_aligned_and_harmless() {
         assert_eq!(render(&[]), ["NAME   NOTE", "apple  red", "梨     a\u{fffd}[31mb\u{fffd}", "fig"]);
         assert_eq!(render(&["id", "name"])[1], "1   apple");
-        assert_eq!(render(&["all"])[0], "NAME   NOTE    ID");
+        assert_eq!(render(&["all"])[0], "NAME   NOTE      ID");
     }
 
     #[test]

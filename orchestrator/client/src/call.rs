@@ -21,7 +21,7 @@ use xenith_orchestrator_types::{ApiError, Permission, Reason};
 use crate::{ClientError, Endpoint, Trust, connection};
 
 /// How long a call tries to get its connection back: an orchestrator that restarts is there again by then.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a caller signs in with.
 #[derive(Clone, PartialEq, Eq)]

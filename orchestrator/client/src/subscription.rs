@@ -2,22 +2,23 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Instant;
 
+use futures::future::BoxFuture;
 use jsonrpsee_core::client::{
-    Error as RpcError, Subscription as Feed, SubscriptionClientT, SubscriptionCloseReason,
+    Error as RpcError, Subscription as RpcSubscription, SubscriptionClientT, SubscriptionCloseReason,
 };
 use jsonrpsee_ws_client::WsClient;
 use jsonrpsee_ws_client::types::ErrorObjectOwned;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use xenith_common_tasks::Backoff;
 use xenith_orchestrator_api::{InventoryChange, WatchEvents, WatchTasks, WatchVms};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::event::Event;
 use xenith_orchestrator_types::task::Task;
 
-use crate::call::{Params, new_backoff, refused};
+use crate::call::{PATIENCE, Params, new_backoff, refused};
 use crate::{Client, ClientError};
 
 /// A subscription as a type: `client.watch::<TaskChanges>(params)`.
@@ -66,30 +67,36 @@ pub enum Update<T> {
     Resumed,
 }
 
+type Feed = (Arc<WsClient>, RpcSubscription<Box<RawValue>>);
+
 /// A running subscription. Dropping it ends it.
 pub struct Watch<S: Subscription> {
     client: Client,
     params: Params,
-    feed: Option<(Arc<WsClient>, Feed<Box<RawValue>>)>,
-    backoff: Backoff,
+    feed: Option<Feed>,
+    /// The way back after a broken connection. Kept here so that a caller who stops waiting in [`Watch::next`], to draw
+    /// something, does not make it begin anew each time.
+    returning: Option<BoxFuture<'static, Result<Feed, ClientError>>>,
     of: PhantomData<fn() -> S>,
 }
 
 impl Client {
-    /// Subscribes; fails at once when the orchestrator refuses.
+    /// Subscribes; fails at once when the orchestrator refuses. A connection that breaks meanwhile is tried again,
+    /// as with calls.
     pub async fn watch<S: Subscription>(&self, params: &S::Params) -> Result<Watch<S>, ClientError> {
         let params = Params::new(params)
             .map_err(|source| ClientError::Unexpected { method: S::NAME.to_owned(), source })?;
-        let mut watch =
-            Watch { client: self.clone(), params, feed: None, backoff: new_backoff(), of: PhantomData };
-        watch.subscribe().await?;
-        Ok(watch)
+        let given_up = Instant::now() + PATIENCE;
+        let feed = subscribe::<S>(self.clone(), params.clone(), Some(given_up)).await?;
+        Ok(Watch { client: self.clone(), params, feed: Some(feed), returning: None, of: PhantomData })
     }
 }
 
 impl<S: Subscription> Watch<S> {
     /// The next update; `None` when the orchestrator ended the subscription because there is nothing more to tell.
     /// Fails when the orchestrator refuses to begin again: the session is over, rights are gone.
+    ///
+    /// Nothing is lost when the future is dropped before it is done.
     pub async fn next(&mut self) -> Result<Option<Update<S::Item>>, ClientError> {
         let Some((connection, feed)) = self.feed.as_mut() else { return self.resume().await };
         match feed.next().await {
@@ -117,31 +124,42 @@ impl<S: Subscription> Watch<S> {
     }
 
     async fn resume(&mut self) -> Result<Option<Update<S::Item>>, ClientError> {
-        loop {
-            tokio::time::sleep(self.backoff.next_delay()).await;
-            match self.subscribe().await {
-                Ok(()) => return Ok(Some(Update::Resumed)),
-                Err(error) if error.is_passing() => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let (client, params) = (&self.client, &self.params);
+        let returning = self
+            .returning
+            .get_or_insert_with(|| Box::pin(subscribe::<S>(client.clone(), params.clone(), None)));
+        let result = returning.await;
+        self.returning = None;
+        self.feed = Some(result?);
+        Ok(Some(Update::Resumed))
     }
+}
 
-    async fn subscribe(&mut self) -> Result<(), ClientError> {
-        let connection = self.client.connection().await?;
-        match connection.subscribe(S::NAME, self.params.clone(), S::UNSUBSCRIBE).await {
-            Ok(feed) => {
-                self.feed = Some((connection, feed));
-                self.backoff.reset();
-                Ok(())
-            }
-            Err(RpcError::Call(refusal)) => Err(refused(S::NAME, refusal)),
-            Err(error) => {
-                tracing::debug!(subscription = S::NAME, %error, "the connection broke");
-                self.client.forget(&connection).await;
-                Err(ClientError::Lost { url: self.client.endpoint().to_string(), key: None })
-            }
+/// Tries until it works, is refused, or `given_up` has come.
+async fn subscribe<S: Subscription>(
+    client: Client,
+    params: Params,
+    given_up: Option<Instant>,
+) -> Result<Feed, ClientError> {
+    let mut backoff = new_backoff();
+    loop {
+        let error = match client.connection().await {
+            Ok(connection) => match connection.subscribe(S::NAME, params.clone(), S::UNSUBSCRIBE).await {
+                Ok(feed) => return Ok((connection, feed)),
+                Err(RpcError::Call(refusal)) => return Err(refused(S::NAME, refusal)),
+                Err(error) => {
+                    tracing::debug!(subscription = S::NAME, %error, "the connection broke");
+                    client.forget(&connection).await;
+                    ClientError::Lost { url: client.endpoint().to_string(), key: None }
+                }
+            },
+            Err(error) => error,
+        };
+        let delay = backoff.next_delay();
+        if !error.is_passing() || given_up.is_some_and(|given_up| Instant::now() + delay > given_up) {
+            return Err(error);
         }
+        tokio::time::sleep(delay).await;
     }
 }
 

@@ -36,11 +36,11 @@ pub fn man_pages(folder: &Path) -> io::Result<usize> {
     Ok(std::fs::read_dir(folder)?.count())
 }
 
-/// The long help of every command, one after the other, 100 columns wide.
+/// The long help of every command, one after the other. The global options stand once, at the top.
 #[must_use]
 pub fn full_help() -> String {
     let mut text = String::new();
-    append(&mut Cli::command().term_width(100), "", &mut text);
+    append(&mut Cli::command(), "", &mut text);
     text
 }
 
@@ -50,9 +50,15 @@ fn append(command: &mut Command, above: &str, text: &mut String) {
         text.push('\n');
     }
     writeln!(text, "== {path}\n").expect("a string takes everything");
-    text.push_str(&command.render_long_help().to_string());
+    let help = command.render_long_help().to_string();
+    text.push_str(if above.is_empty() { &help } else { own(&help) });
     let path = format!("{path} ");
     for below in command.get_subcommands_mut() {
         append(below, &path, text);
     }
+}
+
+/// What comes before the global options.
+fn own(help: &str) -> &str {
+    help.split_once("\nGlobal options:").map_or(help, |(own, _)| own)
 }

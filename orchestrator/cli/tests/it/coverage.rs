@@ -1,0 +1,132 @@
+//! Every method of the API has a command, and the command calls it with parameters that the API takes.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use xenith_orchestrator_api::{
+    Method, audit, auth, event, host, network, pool, role, system, task, token, user, vdi, vm,
+};
+
+use crate::program::Program;
+use crate::samples::{ID, answer_everything};
+use crate::server::FakeOrchestrator;
+
+struct Case {
+    method: &'static str,
+    arguments: Vec<&'static str>,
+    fits: fn(Value) -> Result<(), String>,
+}
+
+fn case<M: Method>(arguments: &'static str) -> Case {
+    let fits = |params: Value| {
+        serde_json::from_value::<M::Params>(params).map(drop).map_err(|error| error.to_string())
+    };
+    Case { method: M::NAME, arguments: arguments.split(' ').collect(), fits }
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        case::<auth::Login>("login --user admin"),
+        case::<auth::Logout>("logout"),
+        case::<auth::Whoami>("whoami"),
+        case::<auth::ChangePassword>("change-password"),
+        case::<user::List>("user list"),
+        case::<user::Get>("user get ann"),
+        case::<user::Create>("user create ann --role operator@pool:default --role viewer@tag:dev"),
+        case::<user::Update>("user update ann --disable --no-roles --password"),
+        case::<user::Delete>("user delete ann --yes"),
+        case::<token::List>("token list"),
+        case::<token::Create>("token create ci --days 30 --role viewer"),
+        case::<token::Revoke>("token revoke ci -y"),
+        case::<role::List>("role list"),
+        case::<host::List>("host list --filter status:connected"),
+        case::<host::Get>("host get xen1"),
+        case::<host::Add>("host add xen2 --pool default --valid 30m"),
+        case::<host::SetMaintenance>("host set-maintenance xen1 off"),
+        case::<host::Remove>("host remove xen1 --force --yes"),
+        case::<pool::List>("pool list"),
+        case::<pool::Create>("pool create lab --description x"),
+        case::<pool::Delete>("pool delete lab --yes"),
+        case::<network::List>("network list"),
+        case::<network::Create>("network create lan --bridge xenbr0"),
+        case::<network::Delete>("network delete lan --yes"),
+        case::<vdi::List>("vdi list --sort -size"),
+        case::<vdi::Create>("vdi create data --size 1GiB --host xen1"),
+        case::<vdi::Delete>("vdi delete data --yes"),
+        case::<event::List>("event list --limit 5"),
+        case::<audit::List>("audit list --columns all"),
+        case::<audit::Verify>("audit verify"),
+        case::<system::Info>("system info"),
+        case::<system::Health>("system health"),
+    ];
+    cases.extend(tasks());
+    cases.extend(vms());
+    cases
+}
+
+fn tasks() -> Vec<Case> {
+    vec![
+        case::<task::List>("task list --active --vm web-1"),
+        case::<task::Get>("task get 01890a5d-ac96-774b-bcce-b302099a8057"),
+        case::<task::Cancel>("task cancel 01890a5d-ac96-774b-bcce-b302099a8057"),
+        case::<task::Retry>("task retry 01890a5d-ac96-774b-bcce-b302099a8057"),
+        case::<task::Abandon>("task abandon 01890a5d-ac96-774b-bcce-b302099a8057 --yes"),
+    ]
+}
+
+fn vms() -> Vec<Case> {
+    vec![
+        case::<vm::List>("vm list -f power:running --all"),
+        case::<vm::Count>("vm count"),
+        case::<vm::Get>("vm get web-1"),
+        case::<vm::Place>("vm place --memory 1GiB --vcpus 2 --network lan"),
+        case::<vm::Create>("vm create web-1 --kernel vmlinuz --memory 256MiB --disk 1GiB --nic lan --start"),
+        case::<vm::Update>("vm update web-1 --memory 1GiB --add-tag new"),
+        case::<vm::Delete>("vm delete web-1 --keep-disks --yes"),
+        case::<vm::Start>("vm start web-1"),
+        case::<vm::Shutdown>("vm shutdown web-1 --deadline 30s --force"),
+        case::<vm::Reboot>("vm reboot web-1"),
+        case::<vm::PowerOff>("vm power-off web-1 --yes"),
+        case::<vm::Pause>("vm pause web-1"),
+        case::<vm::Unpause>("vm unpause web-1"),
+        case::<vm::Suspend>("vm suspend web-1"),
+        case::<vm::Resume>("vm resume web-1"),
+        case::<vm::AttachDisk>("vm attach-disk web-1 vdi=data,access=ro"),
+        case::<vm::DetachDisk>("vm detach-disk web-1 xvdb"),
+        case::<vm::AttachNic>("vm attach-nic web-1 lan,mac=00:16:3e:00:00:01"),
+        case::<vm::DetachNic>("vm detach-nic web-1 00:16:3e:00:00:01"),
+    ]
+}
+
+#[tokio::test]
+async fn every_method_has_a_command() {
+    let methods: BTreeSet<_> = xenith_orchestrator_api::methods().iter().map(|method| method.name).collect();
+    let covered: BTreeSet<_> = cases().iter().map(|case| case.method).collect();
+    assert_eq!(methods, covered, "give the method a command, and the command a line here");
+    assert!(ID.starts_with("01890a5d"), "the table above has it literally");
+
+    let server = FakeOrchestrator::start().await;
+    answer_everything(&server);
+    let program = Program::signed_in(&server)
+        .with("XENITH_PASSWORD", "old password")
+        .with("XENITH_NEW_PASSWORD", "a new long password");
+    for case in cases() {
+        program.run(&case.arguments).await.is(0);
+        let asked = server.asked();
+        let call = asked.iter().find(|asked| asked.method == case.method);
+        let call = call.unwrap_or_else(|| panic!("{:?} calls {asked:?}", case.arguments));
+        (case.fits)(call.params.clone()).unwrap_or_else(|error| panic!("{}: {error}", case.method));
+    }
+}
+
+#[tokio::test]
+async fn commands_are_called_like_their_methods() {
+    let help = xenith_orchestrator_cli::cli::full_help();
+    for method in xenith_orchestrator_api::methods() {
+        let (noun, verb) = method.name.split_once('.').unwrap();
+        let verb = verb.replace('_', "-");
+        let heading =
+            if noun == "auth" { format!("== xenith {verb}\n") } else { format!("== xenith {noun} {verb}\n") };
+        assert!(help.contains(&heading), "{heading}");
+    }
+}

@@ -1,0 +1,98 @@
+//! Signing in, and what is remembered of it.
+
+use std::os::unix::fs::MetadataExt;
+
+use xenith_orchestrator_types::{ApiError, Reason};
+
+use crate::program::Program;
+use crate::samples::answer_everything;
+use crate::server::{Answer, FakeOrchestrator};
+
+#[tokio::test]
+async fn the_first_login_shows_whom_one_trusts() {
+    let server = FakeOrchestrator::start().await;
+    answer_everything(&server);
+    let program = Program::alone();
+    let url = server.url();
+    let login = ["login", url.as_str(), "--user", "admin"];
+
+    // Nobody is there to compare: nothing is sent.
+    let outcome = program.run_with_input(&login, "secret\n").await.is(6);
+    assert!(outcome.err.contains(&server.authority.to_string()), "{}", outcome.err);
+    assert!(server.asked().is_empty());
+
+    let accept = [login.as_slice(), &["--accept-new"]].concat();
+    program.run_with_input(&accept, "secret\n").await.is(0);
+    let asked = server.asked();
+    assert_eq!((asked[0].method.as_str(), &asked[0].params["password"]), ("auth.login", &"secret".into()));
+    assert_eq!(asked[0].bearer, None);
+    assert_eq!(std::fs::metadata(program.contexts()).unwrap().mode() & 0o777, 0o600);
+
+    // From now on it is known, and the session is used.
+    program.run(&["vm", "list"]).await.is(0);
+    assert_eq!(server.asked()[0].bearer.as_deref(), Some("s"));
+    let outcome = program.run(&["context", "list"]).await.is(0);
+    assert!(outcome.out.contains("127.0.0.1  yes"), "{}", outcome.out);
+    assert!(!outcome.out.contains(" s\n"), "no secret is shown");
+
+    program.run(&["logout"]).await.is(0);
+    assert_eq!(server.asked()[0].method, "auth.logout");
+    assert!(!std::fs::read_to_string(program.contexts()).unwrap().contains("credential"));
+}
+
+#[tokio::test]
+async fn a_fingerprint_in_the_arguments_asks_nobody() {
+    let server = FakeOrchestrator::start().await;
+    answer_everything(&server);
+    let program = Program::alone().with("XENITH_PASSWORD", "secret");
+    let pin = server.authority.to_string();
+    let arguments = ["login", &server.url(), "-u", "admin", "--fingerprint", &pin, "--name", "lab"];
+    program.run(&arguments).await.is(0);
+    program.run(&["--context", "lab", "whoami"]).await.is(0);
+    program.run(&["context", "use", "nowhere"]).await.is(2);
+    program.run(&["context", "remove", "lab"]).await.is(0);
+    program.run(&["vm", "list"]).await.is(2);
+}
+
+#[tokio::test]
+async fn a_known_orchestrator_is_not_replaced_by_another() {
+    let (old, new) = (FakeOrchestrator::start().await, FakeOrchestrator::start().await);
+    answer_everything(&new);
+    let program = Program::alone().with("XENITH_PASSWORD", "secret");
+    let (url, pin) = (new.url(), old.authority.to_string());
+    let stored = format!("current = \"lab\"\n[contexts.lab]\nurl = \"{url}\"\nfingerprint = \"{pin}\"\n");
+    std::fs::create_dir_all(program.contexts().parent().unwrap()).unwrap();
+    std::fs::write(program.contexts(), stored).unwrap();
+    // Others may read it: refused, and said how to mend.
+    let outcome = program.run(&["vm", "list"]).await.is(2);
+    assert!(outcome.err.contains("chmod 600"), "{}", outcome.err);
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(program.contexts(), private).unwrap();
+    let outcome = program.run(&["login", "-u", "admin", "--accept-new"]).await.is(6);
+    assert!(outcome.err.contains("--fingerprint"), "{}", outcome.err);
+    assert!(new.asked().is_empty());
+    let pin = new.authority.to_string();
+    program.run(&["login", "-u", "admin", "--fingerprint", &pin]).await.is(0);
+}
+
+#[tokio::test]
+async fn a_wrong_password_stores_nothing() {
+    let server = FakeOrchestrator::start().await;
+    server.on("auth.login", Answer::Refuse(ApiError::new(Reason::Unauthenticated, "wrong name or password")));
+    let program = Program::alone().with("XENITH_PASSWORD", "wrong");
+    let outcome = program.run(&["login", &server.url(), "-u", "admin", "--accept-new"]).await.is(4);
+    assert!(outcome.err.contains("wrong name or password"), "{}", outcome.err);
+    assert!(!program.contexts().exists());
+}
+
+#[tokio::test]
+async fn a_session_goes_to_no_other_address() {
+    let (mine, other) = (FakeOrchestrator::start().await, FakeOrchestrator::start().await);
+    answer_everything(&mine);
+    answer_everything(&other);
+    let program = Program::alone().with("XENITH_PASSWORD", "secret");
+    program.run(&["login", &mine.url(), "-u", "admin", "--accept-new"]).await.is(0);
+    let pin = other.authority.to_string();
+    program.run(&["--url", &other.url(), "--fingerprint", &pin, "vm", "list"]).await.is(0);
+    assert!(other.asked().iter().all(|asked| asked.bearer.is_none()));
+}

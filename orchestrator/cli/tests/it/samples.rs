@@ -1,0 +1,182 @@
+//! One of everything that the API answers.
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::macros::datetime;
+use xenith_common_ids::{HostId, NetworkId, PoolId, TaskId, TokenId, UserId, VmId};
+use xenith_hypervisor_agent_types::Power;
+use xenith_orchestrator_types::event::{Event, Severity};
+use xenith_orchestrator_types::host::{Host, HostStatus};
+use xenith_orchestrator_types::network::Network;
+use xenith_orchestrator_types::pool::Pool;
+use xenith_orchestrator_types::task::{StepStatus, Task, TaskStarted, TaskStatus, TaskStep};
+use xenith_orchestrator_types::token::Token;
+use xenith_orchestrator_types::user::User;
+use xenith_orchestrator_types::vm::{Vm, VmRow};
+use xenith_orchestrator_types::{Binding, Page, Role, Scope};
+
+use crate::server::FakeOrchestrator;
+
+pub const AT: OffsetDateTime = datetime!(2026-11-23 08:00:00 UTC);
+pub const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+fn id<T: std::str::FromStr>() -> T
+where
+    T::Err: std::fmt::Debug,
+{
+    ID.parse().unwrap()
+}
+
+pub fn page<T>(items: Vec<T>) -> Page<T> {
+    Page { total: items.len() as u64, items, next: None }
+}
+
+pub fn row(name: &str) -> VmRow {
+    serde_json::from_value(json!({
+        "id": VmId::new(), "name": name, "power": "running", "managed": true, "host": HostId::new(),
+        "host_name": "xen1", "pool": "default", "tags": ["prod"], "memory": 256, "vcpus": 2, "kind": "pvh",
+        "addresses": ["10.0.0.7"], "os": null,
+    }))
+    .unwrap()
+}
+
+pub fn vm() -> Vm {
+    serde_json::from_value(json!({
+        "id": ID, "name": "web-1", "description": "", "tags": ["prod"], "pool": ID, "host": ID,
+        "power": Power::Running, "managed": true, "definition": 1, "observed": null, "pending_restart": [],
+        "created": null,
+        "spec": {
+            "name": "web-1", "platform": { "kind": "pvh", "boot": { "kernel": "vmlinuz", "cmdline": "quiet" } },
+            "vcpus": { "online": 2, "max": 4 }, "memory": { "target": 256, "max": 512 },
+        },
+    }))
+    .unwrap()
+}
+
+pub fn user() -> User {
+    let bindings = vec![Binding { role: Role::Admin, scope: Scope::All }];
+    User {
+        id: id::<UserId>(),
+        name: "admin".into(),
+        bindings,
+        disabled: false,
+        created: AT,
+        last_login: None,
+    }
+}
+
+pub fn host() -> Host {
+    Host {
+        id: id(),
+        name: "xen1".into(),
+        pool: id(),
+        address: "10.0.0.1:8444".into(),
+        status: HostStatus::Connected,
+        problem: None,
+        maintenance: false,
+        agent_version: None,
+        local_sr: None,
+        facts: None,
+        vms: 3,
+        last_heard: None,
+        certificate_expires: AT,
+    }
+}
+
+pub fn task(status: TaskStatus) -> Task {
+    Task {
+        id: id::<TaskId>(),
+        method: "vm.start".into(),
+        title: "Start web-1".into(),
+        subjects: vec![format!("vm/{ID}")],
+        user: None,
+        status,
+        percent: 50,
+        message: (status == TaskStatus::RolledBack).then(|| "xen1: not enough memory".into()),
+        steps: vec![TaskStep { name: "ensure running".into(), status: StepStatus::Running }],
+        created: AT,
+        ended: None,
+    }
+}
+
+pub fn started() -> TaskStarted {
+    TaskStarted { task: id::<TaskId>(), object: Some(ID.into()) }
+}
+
+fn event() -> Event {
+    let subject = format!("host/{ID}");
+    let (kind, message) = ("host.lost".into(), "xen1 is not heard".into());
+    Event { id: id(), at: AT, severity: Severity::Warning, kind, subject, message }
+}
+
+fn token() -> Token {
+    Token {
+        id: id::<TokenId>(),
+        user: id::<UserId>(),
+        name: "ci".into(),
+        bindings: vec![],
+        created: AT,
+        expires: AT,
+    }
+}
+
+/// Every method answers something that fits.
+pub fn answer_everything(server: &FakeOrchestrator) {
+    let pool = Pool { id: id::<PoolId>(), name: "default".into(), description: String::new() };
+    let network = Network {
+        id: id::<NetworkId>(),
+        name: "lan".into(),
+        pool: id(),
+        bridge: "xenbr0".into(),
+        description: String::new(),
+    };
+    let at = "2026-11-23T08:00:00Z";
+    let audit = json!({
+        "id": ID, "sequence": 1, "at": at, "phase": "done", "of": null, "user": null, "user_name": "admin",
+        "from": "10.0.0.9", "method": "vm.start", "params": { "vm": "web-1" }, "outcome": null,
+        "previous": "00", "hash": "01",
+    });
+    let vdi = json!({
+        "id": ID, "name": "root", "size": 1 << 30, "sr": ID, "host": ID, "attached_to": null,
+    });
+    let candidate = json!({ "host": ID, "name": "xen1", "score": 7, "reasons": ["8 GiB free"] });
+    for method in xenith_orchestrator_api::methods() {
+        let answer: Value = match method.name {
+            "auth.login" => json!({ "session": "s", "expires": at, "user": user() }),
+            "auth.whoami" | "user.get" | "user.create" | "user.update" => json!(user()),
+            "user.list" => json!([user()]),
+            "token.list" => json!([token()]),
+            "token.create" => json!({ "token": token(), "secret": "xt_secret" }),
+            "role.list" => json!([{ "role": "viewer", "permissions": ["view", "own"] }]),
+            "host.list" => json!(page(vec![host()])),
+            "host.get" | "host.set_maintenance" => json!(host()),
+            "host.add" => json!({ "token": "join-me", "expires": at }),
+            "pool.list" => json!([pool]),
+            "pool.create" => json!(pool),
+            "network.list" => json!([network]),
+            "network.create" => json!(network),
+            "vm.list" => json!(page(vec![row("web-1")])),
+            "vm.count" => json!({ "total": 5, "running": 2 }),
+            "vm.get" => json!(vm()),
+            "vm.place" => json!({ "host": ID, "candidates": [candidate] }),
+            "vdi.list" => json!({ "items": [vdi], "total": 1, "next": null }),
+            "task.list" => json!(page(vec![task(TaskStatus::Done)])),
+            "task.get" | "task.cancel" | "task.retry" | "task.abandon" => json!(task(TaskStatus::Done)),
+            "event.list" => json!(page(vec![event()])),
+            "audit.list" => json!({ "items": [audit], "total": 1, "next": null }),
+            "audit.verify" => json!({ "records": 3, "broken_at": null, "problem": null, "head": "ab" }),
+            "system.info" => json!({ "version": "0.1.0", "authority": "ab" }),
+            "system.health" => json!({
+                "hosts": 1, "hosts_unknown": 0, "vms": 1, "vms_running": 1, "tasks_active": 0, "read_only": null,
+            }),
+            name if name.starts_with("vm.") || name.starts_with("vdi.") => json!(started()),
+            _ => json!({}),
+        };
+        server.answer(method.name, answer);
+    }
+    server.feed("task.subscribe", vec![json!(task(TaskStatus::Running)), json!(task(TaskStatus::Done))]);
+    server.feed("event.subscribe", vec![json!(event())]);
+    let rows = [row("web-1"), row("web-2")].map(|row| json!({ "kind": "added", "value": row }));
+    let ready = json!({ "kind": "ready", "value": { "total": 2 } });
+    server.feed("vm.subscribe", rows.into_iter().chain([ready]).collect());
+}
