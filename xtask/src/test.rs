@@ -145,6 +145,11 @@ fn browser(progress: &mut Progress, counts: &mut Counts, ui: &Path) {
 /// The slow one: it waits for the rest, and is not begun when that has failed.
 fn scenario(progress: &mut Progress, counts: &mut Counts) {
     let name = "lab scenario";
+    // Until it has been seen green on a quiet machine many times over: emulation has faults of its own, and a
+    // gate that fails without a reason in the code gets ignored.
+    if std::env::var_os("XENITH_LAB").is_none() {
+        return progress.skip(name, "only when asked for: make lab-test, or XENITH_LAB=1 make test");
+    }
     if progress.has_failed() {
         return progress.skip(name, "something before it has failed");
     }
