@@ -15,7 +15,7 @@ use nix::unistd::{Whence, lseek64};
 
 use crate::{BlockError, BlockSink, BlockSource, ByteRange, Extent, ExtentKind};
 
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 #[derive(Debug)]
 struct Disk {

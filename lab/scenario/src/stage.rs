@@ -73,6 +73,8 @@ impl Guest {
             "disks": [{ "size": 64 << 20 }],
             "nics": [{ "network": "lan" }],
             "on_crash": "stop",
+            // A guest that resets itself is a finding, not a reason to go on.
+            "on_reboot": "stop",
         })
     }
 }

@@ -57,10 +57,13 @@ fn taken(error: &StoreError) -> ApiError {
 }
 
 fn under_way() -> ApiError {
-    ApiError::new(
+    let mut error = ApiError::new(
         Reason::Conflict,
         "a call with this idempotency key has begun and has no answer yet; look at the tasks to see what became of it",
-    )
+    );
+    // Tells it apart from a name that is taken: a client whose connection broke asks again.
+    error.data.field = Some("idempotency_key".to_owned());
+    error
 }
 
 fn repeated(first: &IdempotencyRecord, second: &IdempotencyRecord) -> Result<Value, ApiError> {

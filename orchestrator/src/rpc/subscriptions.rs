@@ -22,6 +22,13 @@ use crate::events::to_api;
 /// A subscriber that takes nothing for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Whether a task was asked for by its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Only {
+    ThisOne,
+    AnyOfMany,
+}
+
 /// Why a subscription ends before its subscriber wants.
 enum End {
     Gone,
@@ -175,20 +182,21 @@ impl Gate {
         let mut events = self.app.engine.subscribe();
         let only = params.task.map(|task| SagaId::from_bytes(*task.as_bytes()));
         match only {
-            Some(task) if self.tell_task(subscriber, task).await? => return Ok(()),
+            Some(task) if self.tell_task(subscriber, task, Only::ThisOne).await? => return Ok(()),
             Some(_) => {}
             None => self.tell_active(subscriber).await?,
         }
         loop {
             match events.recv().await {
                 Ok(event) if only.is_none_or(|only| only == event.saga) => {
-                    if self.tell_task(subscriber, event.saga).await? && only.is_some() {
+                    let which = if only.is_some() { Only::ThisOne } else { Only::AnyOfMany };
+                    if self.tell_task(subscriber, event.saga, which).await? && only.is_some() {
                         return Ok(());
                     }
                 }
                 Ok(_) => {}
                 Err(RecvError::Lagged(_)) => match only {
-                    Some(task) if self.tell_task(subscriber, task).await? => return Ok(()),
+                    Some(task) if self.tell_task(subscriber, task, Only::ThisOne).await? => return Ok(()),
                     Some(_) => {}
                     None => self.tell_active(subscriber).await?,
                 },
@@ -198,11 +206,15 @@ impl Gate {
     }
 
     /// Whether it is over.
-    async fn tell_task(&self, subscriber: &Subscriber<'_>, id: SagaId) -> Result<bool, End> {
+    async fn tell_task(&self, subscriber: &Subscriber<'_>, id: SagaId, only: Only) -> Result<bool, End> {
         let caller = subscriber.caller().await?;
         let task = self.app.task(id).await?;
         if !self.app.sees_task(&caller.sight(Permission::View), &task.subjects) {
-            return Ok(false);
+            // As with every other look at it: hidden is not there.
+            return match only {
+                Only::ThisOne => Err(ApiError::not_found("task", &task.id.to_string()).into()),
+                Only::AnyOfMany => Ok(false),
+            };
         }
         subscriber.tell(&task).await?;
         Ok(task.status.is_over())
