@@ -40,6 +40,9 @@ ln -sf /dev/null "$tree/etc/systemd/system/xendomains.service"
 # Thin pools are monitored when the agent activates them; at start-up this only waits.
 ln -sf /dev/null "$tree/etc/systemd/system/lvm2-monitor.service"
 
+# libxl does not load the back ends that VMs' disks and cards need.
+printf 'xen-blkback\nxen-netback\nxen-gntdev\nxen-gntalloc\nxen-evtchn\n' >"$tree/etc/modules-load.d/xenith.conf"
+
 # A machine gets its own identity at first boot.
 rm -f "$tree"/etc/ssh/ssh_host_*
 : >"$tree/etc/machine-id"
