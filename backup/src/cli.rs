@@ -17,6 +17,11 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// The command line, or its error printed and the process ended.
+pub fn parse() -> Cli {
+    Cli::parse()
+}
+
 #[derive(Debug, clap::Args)]
 pub struct KeyArgs {
     /// The passphrase.
@@ -96,12 +101,8 @@ pub enum Command {
     /// Check a repository: footers, maps and checksums.
     Verify {
         repo: String,
-        /// Decrypt and name every chunk, too.
-        #[arg(long, conflicts_with = "quick")]
-        deep: bool,
-        /// Only footers, index and maps.
-        #[arg(long)]
-        quick: bool,
+        #[command(flatten)]
+        depth: DepthArgs,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -182,6 +183,16 @@ pub enum Command {
         #[command(subcommand)]
         action: KeyAction,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DepthArgs {
+    /// Decrypt and name every chunk, too.
+    #[arg(long, conflicts_with = "quick")]
+    pub deep: bool,
+    /// Only footers, index and maps.
+    #[arg(long)]
+    pub quick: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -34,8 +34,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let existing = if overwrite { restore::Existing::Overwrite } else { restore::Existing::Refuse };
             restore::run(&open::repository(&repo, key)?, &what, &dst, existing)
         }
-        Command::Verify { repo, deep, quick, output } => {
-            verify::run(&open::repository(&repo, key)?, verify::level(deep, quick), output.output)
+        Command::Verify { repo, depth, output } => {
+            verify::run(&open::repository(&repo, key)?, verify::level(&depth), output.output)
         }
         Command::Show { repo, what } => inspect::show(&open::repository(&repo, key)?, &what),
         Command::Diff { repo, old, new } => inspect::diff(&open::repository(&repo, key)?, &old, &new),

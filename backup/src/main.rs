@@ -5,8 +5,6 @@ mod cmd;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     // The one TLS provider; fails only if it is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -18,7 +16,7 @@ fn main() -> ExitCode {
         )
         .without_time()
         .init();
-    match cmd::run(cli::Cli::parse()) {
+    match cmd::run(cli::parse()) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("xenith-backup: {error:#}");

@@ -5,13 +5,15 @@ use std::process::ExitCode;
 use xenith_backup::Repository;
 use xenith_backup::verify::{self, Level};
 
-use crate::cli::Output;
+use crate::cli::{DepthArgs, Output};
 
-pub fn level(deep: bool, quick: bool) -> Level {
-    match (deep, quick) {
-        (true, _) => Level::Deep,
-        (false, true) => Level::Quick,
-        (false, false) => Level::Normal,
+pub fn level(depth: &DepthArgs) -> Level {
+    if depth.deep {
+        Level::Deep
+    } else if depth.quick {
+        Level::Quick
+    } else {
+        Level::Normal
     }
 }
 
