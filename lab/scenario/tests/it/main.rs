@@ -3,7 +3,6 @@
 //! One host for all steps: its boot is what costs. Each step brings the VM that it needs into the power state that
 //! it needs, so that a step which failed spoils no other. Without XENITH_LAB the test ends at once.
 #![allow(clippy::large_futures, reason = "one test runs them, each once")]
-
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod faults;
