@@ -119,8 +119,8 @@ impl Machine<'_> {
     }
 
     /// `bootscrub=0`: QEMU's memory is zero, and scrubbing 2 GiB under emulation took half of the boot time.
-    /// Xen's mitigations stay on: with `spec-ctrl=no` two of three PVH guests died of a triple fault at VMRUN,
-    /// and the boot was no quicker.
+    /// Mitigations stay on: without them (`xpti=no spec-ctrl=no`, and `mitigations=off` in dom0) two of three PVH
+    /// guests died of a triple fault at VMRUN, and the boot was no quicker.
     fn xen_arguments(&self) -> String {
         let dom0 = self.sizes.dom0_mib;
         format!("dom0_mem={dom0}M,max:{dom0}M console=com1 com1=115200,8n1 bootscrub=0")
