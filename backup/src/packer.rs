@@ -34,6 +34,9 @@ impl PackLimits {
     pub const MAPS: Self = Self { bytes: 8 << 20, in_memory: 2 };
 }
 
+/// Largest chunk or page.
+const MAX_BLOB: usize = crate::chunk::MAX_CHUNK_BLOCKS as usize * crate::chunk::BLOCK;
+
 /// Chunks of one worker on their way into a pack, packed but not yet encrypted, each with room for its tag.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -58,6 +61,10 @@ impl Batch {
 
     /// Adds `raw` bytes packed as `packed`.
     pub fn push(&mut self, (id, kind): (ChunkId, FrameKind), codec: Codec, raw: usize, packed: &[u8]) {
+        if self.buf.capacity() == 0 {
+            // All at once: a buffer that doubles its way up would keep twice the pack in memory.
+            self.buf.reserve_exact(Self::FULL + MAX_BLOB + TAG_LEN);
+        }
         self.buf.extend_from_slice(packed);
         self.buf.extend_from_slice(&[0; TAG_LEN]);
         let stored = (packed.len() + TAG_LEN) as u32;
