@@ -2,7 +2,7 @@
 //!
 //! A VM is *held* by the saga that works on it: `held_by` is set in the transaction that starts the saga and
 //! cleared by its last step, or by the undo of its first. So two operations never work on one VM, whatever
-//! process dies when.
+//! process dies when. That last step cannot be undone: behind it the VM may be somebody else's already.
 
 pub mod vdi_create;
 pub mod vdi_delete;
@@ -22,6 +22,9 @@ use xenith_orchestrator_store::StoreError;
 
 use crate::db::Db;
 use crate::fleet::Fleet;
+
+/// Why a VM's release is the commit point of a saga.
+const RELEASED: &str = "the VM is free for the next operation";
 
 /// What the steps work with.
 pub struct Deps {

@@ -138,6 +138,13 @@ impl SagaRegistry {
         self
     }
 
+    /// What is registered, each kind once.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        let mut kinds: Vec<_> = self.kinds.keys().map(|(kind, _)| *kind).collect();
+        kinds.dedup();
+        kinds.into_iter()
+    }
+
     /// `None`: no such kind in this version.
     pub(crate) fn plan(
         &self,

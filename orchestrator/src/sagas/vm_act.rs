@@ -76,7 +76,7 @@ impl Saga for VmAct {
             Act::Suspend => steps.push(Step::new("suspend", act).deadline(PATIENCE)),
         }
         steps.push(Step::new("observe", observe));
-        steps.push(Step::new("release", release));
+        steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
         steps
     }
 }

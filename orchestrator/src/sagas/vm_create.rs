@@ -39,7 +39,7 @@ impl Saga for VmCreate {
         if params.start.is_some() {
             steps.push(Step::new("start", start).undo(power_off));
         }
-        steps.push(Step::new("release", release));
+        steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
         steps
     }
 }

@@ -31,7 +31,7 @@ impl Saga for VmDelete {
         let mut steps = vec![
             Step::new("hold", nothing).undo(release),
             // Asks the host first: it refuses while there is a domain, and then nothing is lost.
-            Step::new("forget", forget),
+            Step::new("forget", forget).undo(define),
         ];
         for (vdi, _) in &params.vdis {
             let step =
@@ -55,6 +55,12 @@ async fn release(saga: &VmDelete, ctx: &StepCtx<VmDelete>) -> Result<(), StepErr
 async fn forget(saga: &VmDelete, ctx: &StepCtx<VmDelete>) -> Result<(), StepError> {
     let Params { vm, host, .. } = ctx.params();
     saga.0.tell_vm(ctx, *host, *vm, VmAction::Forget).await.map(|_| ())
+}
+
+async fn define(saga: &VmDelete, ctx: &StepCtx<VmDelete>) -> Result<(), StepError> {
+    let Params { vm, host, .. } = ctx.params();
+    let Some(record) = saga.0.db.vms.get(vm).await? else { return Ok(()) };
+    saga.0.define(ctx, (*host, *vm), record.value.definition, &record.value.spec).await
 }
 
 async fn delete_disk(saga: &VmDelete, ctx: &StepCtx<VmDelete>) -> Result<(), StepError> {

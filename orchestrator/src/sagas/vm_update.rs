@@ -42,7 +42,7 @@ impl Saga for VmUpdate {
         }
         steps.push(Step::new("define", define).undo(define_old));
         steps.push(Step::new("apply", apply));
-        steps.push(Step::new("release", release));
+        steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
         steps
     }
 }

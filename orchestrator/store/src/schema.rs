@@ -50,6 +50,11 @@ impl Schema {
         Self { version: version.max(1), keyspaces: BTreeSet::new(), migrations: Vec::new() }
     }
 
+    /// What was declared, in order.
+    pub fn keyspaces(&self) -> impl Iterator<Item = Keyspace> {
+        self.keyspaces.iter().copied()
+    }
+
     /// Adds keyspaces, such as those that a crate declares.
     #[must_use]
     pub fn with(mut self, keyspaces: &[Keyspace]) -> Self {

@@ -6,3 +6,4 @@ mod enrolment;
 mod faults;
 mod harness;
 mod life;
+mod sagas;

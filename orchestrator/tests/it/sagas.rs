@@ -1,0 +1,84 @@
+//! The two proofs of the saga engine over every saga of ours: each step twice, a failure and a crash everywhere.
+//!
+//! A saga is begun as a user begins it, by a method of the API, against real agents over simulated hypervisors:
+//! what the method writes in the saga's own transaction is proven along. A new saga is one line in [`sagas!`].
+
+mod world;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use xenith_orchestrator_saga::harness::{subject_every_step_twice, subject_failures_and_crashes};
+
+use world::{ApiCall, Case, Proof, World};
+
+/// `name: "kind" after [calls] => ("method", parameters)`, and what [`Case`] can say of it besides: a test each.
+macro_rules! sagas {
+    ($($name:ident: $kind:literal after $before:expr => $call:expr $(, $say:ident($($what:expr)?))*;)*) => {
+        fn kinds() -> BTreeSet<&'static str> {
+            [$($kind),*].into()
+        }
+
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let proof = Proof(Arc::new(Case::new($before, $call)$(.$say($($what)?))*));
+            proof.is_of_kind($kind).await;
+            subject_every_step_twice(&proof).await;
+            subject_failures_and_crashes(&proof).await;
+        })*
+    };
+}
+
+sagas! {
+    create: "vm_create" after vec![] => web();
+    create_and_start: "vm_create" after vec![] => with(web(), "start", json!(true));
+    start: "vm_act" after vec![web()] => on_web("vm.start");
+    shutdown: "vm_act" after started() => on_web("vm.shutdown"), guest_decides();
+    reboot: "vm_act" after started() => on_web("vm.reboot"), guest_decides();
+    power_off: "vm_act" after started() => on_web("vm.power_off"), guest_decides();
+    pause: "vm_act" after started() => on_web("vm.pause"), guest_decides();
+    unpause: "vm_act" after then(started(), "vm.pause") => on_web("vm.unpause"), guest_decides();
+    suspend: "vm_act" after started() => on_web("vm.suspend"), guest_decides();
+    resume: "vm_act" after then(started(), "vm.suspend") => on_web("vm.resume"), guest_decides();
+    rename: "vm_update" after vec![web()] => with(on_web("vm.update"), "name", json!("web-2"));
+    attach_disk: "vm_update" after started() => with(on_web("vm.attach_disk"), "disk", json!({ "size": 1 << 20 }));
+    delete: "vm_delete" after vec![web()] => on_web("vm.delete");
+    delete_but_keep_disks: "vm_delete" after vec![web()] => with(on_web("vm.delete"), "keep_disks", json!(true));
+    vdi_create: "vdi_create" after vec![] => data();
+    vdi_delete: "vdi_delete" after vec![data()] => ("vdi.delete", json!({ "vdi": "data" }));
+}
+
+/// A VM with a disk and a NIC, not started.
+fn web() -> ApiCall {
+    let small = serde_json::to_value(crate::harness::small("web-1")).unwrap();
+    with(("vm.create", small), "disks", json!([{ "size": 1 << 20 }]))
+}
+
+fn on_web(method: &'static str) -> ApiCall {
+    (method, json!({ "vm": "web-1" }))
+}
+
+fn started() -> Vec<ApiCall> {
+    vec![web(), on_web("vm.start")]
+}
+
+fn data() -> ApiCall {
+    ("vdi.create", json!({ "name": "data", "size": 1 << 20, "host": "xen1" }))
+}
+
+fn then(mut calls: Vec<ApiCall>, method: &'static str) -> Vec<ApiCall> {
+    calls.push(on_web(method));
+    calls
+}
+
+fn with(mut call: ApiCall, field: &str, value: Value) -> ApiCall {
+    call.1[field] = value;
+    call
+}
+
+#[tokio::test]
+async fn every_saga_that_is_registered_has_a_line_here() {
+    let registered: BTreeSet<_> = World::bare().await.registry().kinds().collect();
+    assert_eq!(kinds(), registered, "sagas! needs a line for each saga of sagas::registry, and none beside");
+}
