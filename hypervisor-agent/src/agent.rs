@@ -16,10 +16,11 @@ use xenith_common_ids::{Epoch, SrId};
 use xenith_common_pki::server_config;
 use xenith_common_tasks::{Stragglers, TaskSet};
 use xenith_hypervisor_agent_backend::{GuestFactsSource, Hypervisor};
-use xenith_hypervisor_agent_types::Fault;
+use xenith_hypervisor_agent_storage::file::FileDriver;
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use crate::config::Config;
-use crate::disk::{FileSr, InUse};
+use crate::disk::{InUse, Storage};
 use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
 use crate::journal::{HostRecord, Journal, JournalError};
@@ -140,19 +141,23 @@ async fn adopt(
 ) -> Result<Service, AgentError> {
     let journal = Journal::open(&config.state)?;
     let record = host_record(&journal)?;
-    let sr = FileSr { id: record.local_sr, folder: config.storage.clone() };
+    let in_use = InUse::default();
+    let (local, folder) = (record.local_sr, config.storage.clone());
+    let driver = tokio::task::spawn_blocking(move || FileDriver::open(local, folder)).await;
+    let driver = driver.map_err(|error| AgentError::Adopt(Fault::new(FaultReason::Internal, error)))?;
+    let storage = Storage::new(Arc::new(driver), in_use.clone());
     let publisher = Arc::new(Publisher::new());
     let driver = Driver {
         hypervisor: backend.hypervisor,
         journal: journal.clone(),
-        resolver: Resolver { boot: config.boot.clone(), sr: sr.clone() },
+        resolver: Resolver { boot: config.boot.clone(), storage: storage.clone() },
     };
     let shared = Arc::new(Shared {
         driver: Arc::new(driver),
         facts: backend.facts,
         publisher: Arc::clone(&publisher),
         domids: Domids::default(),
-        in_use: InUse::default(),
+        in_use,
     });
     let registry =
         Registry::start(shared, tasks.child(), backend.settings).await.map_err(AgentError::Adopt)?;
@@ -175,7 +180,7 @@ async fn adopt(
         operations: Arc::new(Operations::new(tasks.child())),
         fence,
         identity,
-        sr,
+        storage,
         stopping: tasks.token(),
     })
 }

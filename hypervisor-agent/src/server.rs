@@ -1,6 +1,7 @@
 //! The gRPC side: decode, check the fence, hand on, encode. No decisions.
 
 mod incoming;
+mod storage;
 mod watch;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use xenith_hypervisor_agent_api::{
 };
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
-use crate::disk::FileSr;
+use crate::disk::Storage;
 use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
 use crate::operations::Operations;
@@ -31,7 +32,7 @@ pub struct Service {
     pub operations: Arc<Operations>,
     pub fence: Arc<Fence>,
     pub identity: Arc<Identity>,
-    pub sr: FileSr,
+    pub storage: Storage,
     /// Ends the watch streams, which otherwise never end.
     pub stopping: CancellationToken,
 }
@@ -50,29 +51,22 @@ impl Service {
     }
 }
 
-async fn in_sr<T: Send + 'static>(
-    sr: FileSr,
-    call: impl FnOnce(&FileSr) -> Result<T, crate::disk::DiskError> + Send + 'static,
-) -> Result<T, Fault> {
-    tokio::task::spawn_blocking(move || call(&sr))
-        .await
-        .map_err(|error| Fault::new(FaultReason::Internal, error))?
-        .map_err(Fault::from)
-}
-
-async fn dispatch(registry: Arc<Registry>, sr: FileSr, command: Command) -> Result<CommandResult, Fault> {
+async fn dispatch(
+    registry: Arc<Registry>,
+    storage: Storage,
+    command: Command,
+) -> Result<CommandResult, Fault> {
     match command {
         Command::Vm { vm, action } => registry.execute(vm, action).await,
-        Command::EnsureVdi { vdi, sr: of, size } => {
-            in_sr(sr, move |sr| sr.ensure(of, vdi, size)).await.map(CommandResult::Vdi)
+        Command::EnsureVdi { vdi, sr, size } => {
+            let ensured = storage::blocking(&storage, move |storage| storage.ensure(sr, vdi, size));
+            ensured.await.map(CommandResult::Vdi)
         }
-        Command::DeleteVdi { vdi, sr: of } => {
-            if let Some(vm) = registry.user_of(vdi) {
-                let refusal = format_args!("VDI {vdi} is a disk of VM {vm}; detach it or stop the VM first");
-                return Err(Fault::new(FaultReason::WrongState, refusal));
-            }
-            in_sr(sr, move |sr| sr.delete(of, vdi)).await.map(|()| CommandResult::Nothing)
+        Command::DeleteVdi { vdi, sr } => {
+            let deleted = storage::blocking(&storage, move |storage| storage.delete(sr, vdi));
+            deleted.await.map(|()| CommandResult::Nothing)
         }
+        Command::Storage(command) => storage::execute(&storage, command).await,
     }
 }
 
@@ -105,7 +99,7 @@ impl WireAgent for Service {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             host: self.identity.host(),
             facts: (*facts).clone(),
-            local_sr: self.sr.id,
+            local_sr: self.storage.local(),
         };
         Ok(Response::new((&hello).into()))
     }
@@ -129,7 +123,7 @@ impl WireAgent for Service {
             Envelope::try_from(request.into_inner()).map_err(|error| status_from_fault(&error.into()))?;
         self.pass(envelope.epoch.0).await?;
         tracing::debug!(operation = %envelope.operation, command = ?envelope.command, "execute");
-        let work = dispatch(Arc::clone(&self.registry), self.sr.clone(), envelope.command);
+        let work = dispatch(Arc::clone(&self.registry), self.storage.clone(), envelope.command);
         let result = self.operations.run(envelope.operation, work).await;
         result.map(|result| Response::new((&result).into())).map_err(|fault| status_from_fault(&fault))
     }

@@ -11,4 +11,5 @@ pub mod driver;
 pub mod owner;
 pub mod publisher;
 pub mod registry;
+mod snapshot;
 pub mod state;

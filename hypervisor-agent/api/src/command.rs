@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use xenith_common_ids::{Epoch, IncarnationId, OperationId, SrId, VdiId, VmId};
-use xenith_hypervisor_agent_types::{ObservedVm, ValidVmSpec, VdiFacts, VdiSize};
+use xenith_hypervisor_agent_types::{ObservedVm, SnapshotOf, ValidVmSpec, VdiFacts, VdiSize};
 
 use crate::convert::{id, required, under};
+use crate::storage::{self, Snapshotted, StorageCommand};
 use crate::wire::execute_reply::Result as WireResult;
 use crate::wire::execute_request::Command as WireCommand;
 use crate::{WireError, wire};
@@ -23,6 +24,7 @@ pub enum Command {
     Vm { vm: VmId, action: VmAction },
     EnsureVdi { vdi: VdiId, sr: SrId, size: VdiSize },
     DeleteVdi { vdi: VdiId, sr: SrId },
+    Storage(StorageCommand),
 }
 
 /// What one VM can be told. Each is idempotent: asked again when it holds already, it answers at once.
@@ -54,6 +56,10 @@ pub enum VmAction {
     },
     /// Drops that file; the VM is then stopped, as after a power cut.
     DiscardSuspended,
+    /// Keeps the contents of its disks as they are at one instant. A running VM is paused for it.
+    Snapshot {
+        disks: Vec<SnapshotOf>,
+    },
     /// Makes the running domain agree with the definition as far as that can be done live.
     Apply,
 }
@@ -74,6 +80,7 @@ pub enum CommandResult {
         after_restart: Vec<String>,
     },
     Vdi(VdiFacts),
+    Snapshotted(Snapshotted),
 }
 
 impl From<&Envelope> for wire::ExecuteRequest {
@@ -88,6 +95,7 @@ impl From<&Envelope> for wire::ExecuteRequest {
             Command::DeleteVdi { vdi, sr } => {
                 WireCommand::DeleteVdi(wire::DeleteVdi { vdi_id: vdi.to_string(), sr_id: sr.to_string() })
             }
+            Command::Storage(command) => command.into(),
         };
         Self { operation_id: envelope.operation.to_string(), epoch: envelope.epoch.0, command: Some(command) }
     }
@@ -119,6 +127,7 @@ fn vm_action_to_wire(vm: VmId, action: &VmAction) -> WireCommand {
             WireCommand::ResumeVm(wire::StartVm { vm_id, incarnation_id: incarnation.to_string() })
         }
         VmAction::DiscardSuspended => WireCommand::DiscardSuspendedVm(plain),
+        VmAction::Snapshot { disks } => storage::snapshot_vm_to_wire(vm, disks),
         VmAction::Apply => WireCommand::ApplyVm(plain),
     }
 }
@@ -140,6 +149,9 @@ impl TryFrom<WireCommand> for Command {
 
     fn try_from(command: WireCommand) -> Result<Self, WireError> {
         let plain = |vm: wire::VmCommand, action| Ok(Self::Vm { vm: id("vm_id", &vm.vm_id)?, action });
+        if let Some(command) = storage::from_wire(&command) {
+            return command.map(Self::Storage);
+        }
         match command {
             WireCommand::DefineVm(define) => {
                 let spec = under("spec", required("spec", define.spec)?.try_into())?;
@@ -175,6 +187,12 @@ impl TryFrom<WireCommand> for Command {
             WireCommand::DeleteVdi(vdi) => {
                 Ok(Self::DeleteVdi { vdi: id("vdi_id", &vdi.vdi_id)?, sr: id("sr_id", &vdi.sr_id)? })
             }
+            WireCommand::SnapshotVm(snapshot) => {
+                let action = VmAction::Snapshot { disks: storage::disks_from_wire(&snapshot.disks)? };
+                Ok(Self::Vm { vm: id("vm_id", &snapshot.vm_id)?, action })
+            }
+            // Parsed above.
+            other => Err(WireError::new("command", format_args!("{other:?} has no meaning here"))),
         }
     }
 }
@@ -189,6 +207,7 @@ impl From<&CommandResult> for wire::ExecuteReply {
                 after_restart: after_restart.clone(),
             }),
             CommandResult::Vdi(vdi) => WireResult::Vdi(vdi.into()),
+            CommandResult::Snapshotted(made) => WireResult::Snapshotted(made.into()),
         };
         Self { result: Some(result) }
     }
@@ -206,6 +225,7 @@ impl TryFrom<wire::ExecuteReply> for CommandResult {
                 after_restart: applied.after_restart,
             },
             WireResult::Vdi(vdi) => Self::Vdi(under("vdi", vdi.try_into())?),
+            WireResult::Snapshotted(made) => Self::Snapshotted(under("snapshotted", made.try_into())?),
         })
     }
 }

@@ -9,6 +9,7 @@ mod convert;
 mod fault;
 mod join_token;
 mod observed;
+mod storage;
 
 /// Generated from `proto/`.
 #[allow(clippy::all, clippy::too_many_lines, reason = "generated code")]
@@ -21,6 +22,7 @@ pub use convert::WireError;
 pub use fault::{fault_from_status, status_from_fault};
 pub use join_token::{JoinToken, ParseJoinTokenError};
 pub use observed::{Changes, Hello};
+pub use storage::{Snapshotted, StorageCommand};
 
 /// Raised with each incompatible change. A peer of another number is told so in words, not by an odd error.
 pub const PROTOCOL: u32 = 1;

@@ -1,21 +1,21 @@
 //! From what an administrator asks for to what the hypervisor of this host builds.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use xenith_common_ids::{IncarnationId, VmId};
 use xenith_hypervisor_agent_types::{
-    BootDevice, DirectBoot, DiskSpec, DomainDisk, DomainIdentity, DomainNic, DomainSpec, Fault, FaultReason,
-    Firmware, NicSpec, Platform, VmSpec,
+    BootDevice, DirectBoot, DiskSpec, DomainDisk, DomainIdentity, DomainNic, DomainSpec, Fault, Firmware,
+    NicSpec, Platform, VmSpec,
 };
 
-use crate::disk::FileSr;
+use crate::disk::Storage;
 
 /// Finds on this host what a spec only names.
 #[derive(Debug, Clone)]
 pub struct Resolver {
     /// Kernels and ramdisks for direct boot.
     pub boot: PathBuf,
-    pub sr: FileSr,
+    pub storage: Storage,
 }
 
 impl Resolver {
@@ -68,13 +68,10 @@ impl Resolver {
     }
 
     pub fn disk(&self, disk: &DiskSpec) -> Result<DomainDisk, Fault> {
-        let path = self.sr.path(disk.vdi);
-        if !Path::new(&path).exists() {
-            return Err(Fault::new(
-                FaultReason::NotFound,
-                format_args!("the disk {} (VDI {}) is not on this host", disk.device, disk.vdi),
-            ));
-        }
+        let path = self.storage.path_for_domain(disk.vdi).map_err(|fault| Fault {
+            message: format!("disk {}: {}", disk.device, fault.message),
+            ..fault
+        })?;
         Ok(DomainDisk { device: disk.device, path, access: disk.access })
     }
 }

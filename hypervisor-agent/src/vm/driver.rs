@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use xenith_common_ids::{DomId, IncarnationId, VmId};
-use xenith_hypervisor_agent_api::ShutdownKind;
+use xenith_hypervisor_agent_api::{ShutdownKind, Snapshotted};
 use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, ShutdownRequest, Start};
 use xenith_hypervisor_agent_types::{DeathReason, DomainSpec, DomainStatus, Fault, FaultReason, VmSpec};
 
@@ -39,6 +39,7 @@ pub struct Finished {
 pub enum Done {
     Plain,
     Applied { after_restart: Vec<String> },
+    Snapshotted(Snapshotted),
 }
 
 impl Finished {
@@ -180,7 +181,7 @@ impl Driver {
         Ok(())
     }
 
-    async fn let_run(&self, domid: DomId) -> Result<(), Fault> {
+    pub(super) async fn let_run(&self, domid: DomId) -> Result<(), Fault> {
         let Err(error) = self.hypervisor.unpause(domid).await else { return Ok(()) };
         // An answer that was lost: whether it runs (or has run and died) is what counts.
         match self.hypervisor.domain(domid).await {
@@ -198,7 +199,7 @@ impl Driver {
     }
 
     /// Saves a record while something else has failed already; both are told when both failed.
-    async fn also_saving(&self, record: &VmRecord, fault: Fault) -> Fault {
+    pub(super) async fn also_saving(&self, record: &VmRecord, fault: Fault) -> Fault {
         match self.save(record).await {
             Ok(()) => fault,
             Err(also) => Fault { message: format!("{fault}; besides, {also}"), ..fault },
@@ -426,7 +427,7 @@ fn begun(incarnation: IncarnationId, phase: Phase, applied: VmSpec, by: By) -> R
     Run { incarnation, phase, applied, by, started: OffsetDateTime::now_utc() }
 }
 
-fn set_phase(record: &mut VmRecord, phase: Phase) {
+pub(super) fn set_phase(record: &mut VmRecord, phase: Phase) {
     if let Some(run) = &mut record.run {
         run.phase = phase;
     }

@@ -198,6 +198,13 @@ impl Owner {
             (Activity::Starting(run), _) => driver.start(record, run, By::Orchestrator).boxed(),
             (Activity::Resuming(run), _) => driver.resume(record, run).boxed(),
             (Activity::Discarding, _) => driver.discard(record).boxed(),
+            (Activity::Snapshotting, settled) => {
+                let disks = match action {
+                    VmAction::Snapshot { disks } => disks.clone(),
+                    _ => Vec::new(),
+                };
+                driver.snapshot(record, settled.clone(), disks).boxed()
+            }
             (Activity::ShuttingDown(kind), Settled::Up(up)) => {
                 let deadline = match action {
                     VmAction::Shutdown { deadline, .. } => *deadline,
@@ -268,6 +275,7 @@ impl Owner {
                 Ok(Done::Applied { after_restart }) => {
                     Ok(Done::Applied { after_restart: after_restart.clone() })
                 }
+                Ok(Done::Snapshotted(made)) => Ok(Done::Snapshotted(made.clone())),
                 Err(fault) => Err(fault.clone()),
             };
             self.answer(waiter, result);
@@ -279,12 +287,11 @@ impl Owner {
     }
 
     fn answer(&self, reply: Reply, result: Result<Done, Fault>) {
-        let result = result.map(|done| {
-            let vm = Box::new(self.observed());
-            match done {
-                Done::Plain => CommandResult::Vm(vm),
-                Done::Applied { after_restart } => CommandResult::Applied { vm, after_restart },
-            }
+        let vm = || Box::new(self.observed());
+        let result = result.map(|done| match done {
+            Done::Plain => CommandResult::Vm(vm()),
+            Done::Applied { after_restart } => CommandResult::Applied { vm: vm(), after_restart },
+            Done::Snapshotted(made) => CommandResult::Snapshotted(made),
         });
         // Who asked may be gone (a broken connection); the work is done all the same.
         let _asker_gone = reply.send(result);

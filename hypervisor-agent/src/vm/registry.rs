@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
-use xenith_common_ids::{DomId, VdiId, VmId};
+use xenith_common_ids::{DomId, VmId};
 use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_api::{CommandResult, VmAction};
 use xenith_hypervisor_agent_backend::{DomainEvent, DomainEventKind, DomainEvents};
@@ -215,12 +215,6 @@ impl Registry {
         self.shared.driver.save(&record).await?;
         let adoption = self.adopt(&mut record, &domains);
         Ok(self.spawn_owner(record, adoption))
-    }
-
-    /// The VM that would lose this disk.
-    #[must_use]
-    pub fn user_of(&self, vdi: VdiId) -> Option<VmId> {
-        self.shared.in_use.by(vdi)
     }
 
     async fn follow(&self, event: DomainEvent) -> Follow {

@@ -63,6 +63,8 @@ pub enum Activity {
     Suspending,
     Applying,
     Discarding,
+    /// Keeping the contents of its disks; a running VM stands meanwhile.
+    Snapshotting,
     /// Releasing a dead domain, and starting anew where the policy says so.
     CleaningUp(AfterDeath),
 }
@@ -113,6 +115,7 @@ pub const fn activity_text(activity: Activity) -> &'static str {
         Activity::Suspending => "being suspended",
         Activity::Applying => "being changed",
         Activity::Discarding => "losing its saved memory",
+        Activity::Snapshotting => "being snapshotted",
         Activity::CleaningUp(AfterDeath::Restart(_)) => "starting again",
         Activity::CleaningUp(AfterDeath::Stop(_) | AfterDeath::Preserve) => "being cleared away",
     }
@@ -217,6 +220,8 @@ pub fn decide(settled: &Settled, activity: Option<Activity>, action: &VmAction) 
         (VmAction::DiscardSuspended, Settled::Stopped { .. }) => Decision::AlreadySo,
         (VmAction::DiscardSuspended, Settled::Up(_)) => denied("suspended"),
 
+        (VmAction::Snapshot { .. }, _) => Decision::Begin(Activity::Snapshotting),
+
         (VmAction::Apply, Settled::Up(Up { mode: Mode::Running | Mode::Paused, .. })) => {
             Decision::Begin(Activity::Applying)
         }
@@ -255,7 +260,7 @@ fn while_busy(settled: &Settled, activity: Activity, action: &VmAction) -> Decis
     {
         match activity {
             Activity::Unpausing => return Decision::Join,
-            Activity::Pausing | Activity::Applying => return Decision::AlreadySo,
+            Activity::Pausing | Activity::Applying | Activity::Snapshotting => return Decision::AlreadySo,
             _ => {}
         }
     }

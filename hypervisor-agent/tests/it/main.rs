@@ -15,5 +15,6 @@ mod harness;
 mod policies;
 mod program;
 mod repeats;
+mod snapshots;
 mod unmanaged;
 mod watching;

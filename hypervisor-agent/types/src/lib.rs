@@ -26,5 +26,5 @@ pub use spec::{
     Autostart, CrashAction, FieldError, Graphics, MemorySpec, RebootAction, SpecErrors, ValidVmSpec,
     VcpuSpec, VmSpec,
 };
-pub use vdi::{VdiFacts, VdiSize, VdiSizeError};
+pub use vdi::{SnapshotOf, VdiFacts, VdiSize, VdiSizeError};
 pub use vm::{GuestFacts, ObservedVm, Power, VmFailure};

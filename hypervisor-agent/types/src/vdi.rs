@@ -99,6 +99,17 @@ pub struct VdiFacts {
     pub size: VdiSize,
     /// Bytes that it takes from its SR.
     pub physical: u64,
+    /// Set for a snapshot, which never changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_of: Option<VdiId>,
+}
+
+/// One disk of a snapshot: the VDI, and the id under which its contents are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotOf {
+    pub vdi: VdiId,
+    pub snapshot: VdiId,
 }
 
 #[cfg(test)]

@@ -131,6 +131,7 @@ impl From<&VdiFacts> for wire::VdiFacts {
             sr_id: vdi.sr.to_string(),
             size: vdi.size.bytes(),
             physical: vdi.physical,
+            snapshot_of: vdi.snapshot_of.map(|of| of.to_string()).unwrap_or_default(),
         }
     }
 }
@@ -144,6 +145,7 @@ impl TryFrom<wire::VdiFacts> for VdiFacts {
             sr: id("sr_id", &vdi.sr_id)?,
             size: VdiSize::from_bytes(vdi.size).map_err(|error| WireError::new("size", error))?,
             physical: vdi.physical,
+            snapshot_of: optional_id("snapshot_of", &vdi.snapshot_of)?,
         })
     }
 }

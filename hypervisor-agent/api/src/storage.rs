@@ -1,0 +1,132 @@
+//! What an agent can be told to do with its storage, in domain types.
+
+use std::time::Duration;
+
+use xenith_common_ids::{SrId, VdiId, VmId};
+use xenith_hypervisor_agent_types::{SnapshotOf, VdiFacts, VdiSize};
+
+use crate::convert::{id, under};
+use crate::wire::execute_request::Command as Wire;
+use crate::{WireError, wire};
+
+/// Each is idempotent: asked again when it holds already, it answers at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StorageCommand {
+    /// Also a running guest's device. Never smaller.
+    Grow { vdi: VdiId, sr: SrId, size: VdiSize },
+    /// Within one SR, sharing blocks where it can.
+    Clone { from: VdiId, to: VdiId, sr: SrId },
+    /// Back to a snapshot, contents and size. No VM may have it open.
+    Revert { vdi: VdiId, snapshot: VdiId, sr: SrId },
+    /// Of VDIs that no VM has open, at one instant. A VM's are snapshotted through it
+    /// ([`VmAction::Snapshot`](crate::VmAction::Snapshot)).
+    Snapshot { disks: Vec<SnapshotOf> },
+}
+
+/// Snapshots that were made, and how long the VM stood for them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshotted {
+    pub snapshots: Vec<VdiFacts>,
+    pub paused: Duration,
+}
+
+impl From<&StorageCommand> for Wire {
+    fn from(command: &StorageCommand) -> Self {
+        match command {
+            StorageCommand::Grow { vdi, sr, size } => Self::GrowVdi(wire::GrowVdi {
+                vdi_id: vdi.to_string(),
+                sr_id: sr.to_string(),
+                size: size.bytes(),
+            }),
+            StorageCommand::Clone { from, to, sr } => Self::CloneVdi(wire::CloneVdi {
+                from_id: from.to_string(),
+                to_id: to.to_string(),
+                sr_id: sr.to_string(),
+            }),
+            StorageCommand::Revert { vdi, snapshot, sr } => Self::RevertVdi(wire::RevertVdi {
+                vdi_id: vdi.to_string(),
+                snapshot_id: snapshot.to_string(),
+                sr_id: sr.to_string(),
+            }),
+            StorageCommand::Snapshot { disks } => {
+                Self::SnapshotVdis(wire::SnapshotVdis { disks: disks_to_wire(disks) })
+            }
+        }
+    }
+}
+
+/// `None`: it is not about storage.
+pub(crate) fn from_wire(command: &Wire) -> Option<Result<StorageCommand, WireError>> {
+    Some(match command {
+        Wire::GrowVdi(grow) => parse_grow(grow),
+        Wire::CloneVdi(clone) => parse_clone(clone),
+        Wire::RevertVdi(revert) => parse_revert(revert),
+        Wire::SnapshotVdis(snapshot) => {
+            disks_from_wire(&snapshot.disks).map(|disks| StorageCommand::Snapshot { disks })
+        }
+        _ => return None,
+    })
+}
+
+fn parse_grow(grow: &wire::GrowVdi) -> Result<StorageCommand, WireError> {
+    Ok(StorageCommand::Grow {
+        vdi: id("vdi_id", &grow.vdi_id)?,
+        sr: id("sr_id", &grow.sr_id)?,
+        size: VdiSize::from_bytes(grow.size).map_err(|error| WireError::new("size", error))?,
+    })
+}
+
+fn parse_clone(clone: &wire::CloneVdi) -> Result<StorageCommand, WireError> {
+    Ok(StorageCommand::Clone {
+        from: id("from_id", &clone.from_id)?,
+        to: id("to_id", &clone.to_id)?,
+        sr: id("sr_id", &clone.sr_id)?,
+    })
+}
+
+fn parse_revert(revert: &wire::RevertVdi) -> Result<StorageCommand, WireError> {
+    Ok(StorageCommand::Revert {
+        vdi: id("vdi_id", &revert.vdi_id)?,
+        snapshot: id("snapshot_id", &revert.snapshot_id)?,
+        sr: id("sr_id", &revert.sr_id)?,
+    })
+}
+
+pub(crate) fn snapshot_vm_to_wire(vm: VmId, disks: &[SnapshotOf]) -> Wire {
+    Wire::SnapshotVm(wire::SnapshotVm { vm_id: vm.to_string(), disks: disks_to_wire(disks) })
+}
+
+fn disks_to_wire(disks: &[SnapshotOf]) -> Vec<wire::SnapshotOf> {
+    disks
+        .iter()
+        .map(|of| wire::SnapshotOf { vdi_id: of.vdi.to_string(), snapshot_id: of.snapshot.to_string() })
+        .collect()
+}
+
+pub(crate) fn disks_from_wire(disks: &[wire::SnapshotOf]) -> Result<Vec<SnapshotOf>, WireError> {
+    let one = |(index, of): (usize, &wire::SnapshotOf)| {
+        let parsed = (|| {
+            Ok(SnapshotOf { vdi: id("vdi_id", &of.vdi_id)?, snapshot: id("snapshot_id", &of.snapshot_id)? })
+        })();
+        under(format_args!("disks[{index}]"), parsed)
+    };
+    disks.iter().enumerate().map(one).collect()
+}
+
+impl From<&Snapshotted> for wire::Snapshotted {
+    fn from(made: &Snapshotted) -> Self {
+        Self {
+            snapshots: made.snapshots.iter().map(Into::into).collect(),
+            paused_ms: u32::try_from(made.paused.as_millis()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl TryFrom<wire::Snapshotted> for Snapshotted {
+    type Error = WireError;
+
+    fn try_from(made: wire::Snapshotted) -> Result<Self, WireError> {
+        let snapshots = made.snapshots.into_iter().map(VdiFacts::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { snapshots, paused: Duration::from_millis(made.paused_ms.into()) })
+    }
+}

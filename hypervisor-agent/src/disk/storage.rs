@@ -1,0 +1,213 @@
+//! The SRs of this host, and the rules for their VDIs.
+//!
+//! What always holds: one change per VDI at a time, and none of what a VM has open but growing it and snapshotting
+//! it (through the VM). Holding a VDI comes before asking who has it open, and a VM that starts says what it opens
+//! before it asks whether that is held: of the two, at least one sees the other.
+//!
+//! Everything here blocks; it is called from worker threads.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use xenith_common_block::{BaseId, BlockError, BlockSink, BlockSource, ByteRange, ChangedRanges, Extent};
+use xenith_common_ids::{SrId, VdiId};
+use xenith_hypervisor_agent_storage::{StorageDriver, StorageError};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, SnapshotOf, VdiFacts, VdiSize};
+
+use super::busy::{Busy, Hold};
+use super::{InUse, PendingSnapshots};
+
+type Result<T, E = Fault> = std::result::Result<T, E>;
+
+/// All clones are one.
+#[derive(Debug, Clone)]
+pub struct Storage {
+    local: SrId,
+    drivers: Arc<RwLock<BTreeMap<SrId, Arc<dyn StorageDriver>>>>,
+    busy: Busy,
+    in_use: InUse,
+}
+
+impl Storage {
+    #[must_use]
+    pub fn new(local: Arc<dyn StorageDriver>, in_use: InUse) -> Self {
+        let id = local.sr();
+        let drivers = Arc::new(RwLock::new(BTreeMap::from([(id, local)])));
+        Self { local: id, drivers, busy: Busy::default(), in_use }
+    }
+
+    /// The SR on the host's own disk.
+    #[must_use]
+    pub const fn local(&self) -> SrId {
+        self.local
+    }
+
+    pub fn driver(&self, sr: SrId) -> Result<Arc<dyn StorageDriver>> {
+        let drivers = self.drivers.read().unwrap_or_else(PoisonError::into_inner);
+        drivers.get(&sr).cloned().ok_or_else(|| StorageError::OtherSr(sr).into())
+    }
+
+    #[must_use]
+    pub fn drivers(&self) -> Vec<Arc<dyn StorageDriver>> {
+        let drivers = self.drivers.read().unwrap_or_else(PoisonError::into_inner);
+        drivers.values().cloned().collect()
+    }
+
+    /// The SR that has the VDI.
+    pub fn find(&self, vdi: VdiId) -> Result<Arc<dyn StorageDriver>> {
+        for driver in self.drivers() {
+            match driver.facts(vdi) {
+                Ok(_) => return Ok(driver),
+                Err(StorageError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Fault::new(FaultReason::NotFound, format_args!("VDI {vdi} is not on this host")))
+    }
+
+    /// What a domain is given, when nothing changes it now. The caller has said that it opens it.
+    pub fn path_for_domain(&self, vdi: VdiId) -> Result<PathBuf> {
+        self.busy.check_still(vdi)?;
+        Ok(self.find(vdi)?.path(vdi)?)
+    }
+
+    pub fn ensure(&self, sr: SrId, vdi: VdiId, size: VdiSize) -> Result<VdiFacts> {
+        let driver = self.driver(sr)?;
+        let _hold = self.busy.change(vdi, "being created")?;
+        Ok(driver.ensure(vdi, size)?)
+    }
+
+    pub fn delete(&self, sr: SrId, vdi: VdiId) -> Result<()> {
+        let driver = self.driver(sr)?;
+        let _hold = self.busy.change(vdi, "being deleted")?;
+        self.closed(vdi)?;
+        Ok(driver.delete(vdi)?)
+    }
+
+    pub fn grow(&self, sr: SrId, vdi: VdiId, size: VdiSize) -> Result<VdiFacts> {
+        let driver = self.driver(sr)?;
+        let _hold = self.busy.change(vdi, "being resized")?;
+        Ok(driver.grow(vdi, size)?)
+    }
+
+    pub fn clone_vdi(&self, sr: SrId, from: VdiId, to: VdiId) -> Result<VdiFacts> {
+        let driver = self.driver(sr)?;
+        let _from = self.busy.read(from, "being cloned")?;
+        let _to = self.busy.change(to, "being created")?;
+        self.still(&*driver, from)?;
+        Ok(driver.clone_vdi(from, to)?)
+    }
+
+    pub fn revert(&self, sr: SrId, vdi: VdiId, snapshot: VdiId) -> Result<VdiFacts> {
+        let driver = self.driver(sr)?;
+        let _vdi = self.busy.change(vdi, "being reverted to a snapshot")?;
+        let _snapshot = self.busy.read(snapshot, "being reverted to")?;
+        self.closed(vdi)?;
+        Ok(driver.revert(vdi, snapshot)?)
+    }
+
+    /// Begins a snapshot of VDIs in any SRs of this host; [`PendingSnapshots::take`] must find them standing still.
+    pub fn prepare_snapshots(&self, disks: &[SnapshotOf]) -> Result<PendingSnapshots> {
+        let mut holds = Vec::new();
+        let mut by_sr: BTreeMap<SrId, Vec<SnapshotOf>> = BTreeMap::new();
+        for of in disks {
+            holds.push(self.busy.read(of.vdi, "being snapshotted")?);
+            holds.push(self.busy.change(of.snapshot, "being made")?);
+            by_sr.entry(self.find(of.vdi)?.sr()).or_default().push(*of);
+        }
+        let mut parts = Vec::new();
+        for (sr, disks) in by_sr {
+            parts.push(self.driver(sr)?.prepare_snapshot(&disks)?);
+        }
+        Ok(PendingSnapshots::new(parts, holds))
+    }
+
+    /// Of VDIs that no VM has open.
+    pub fn snapshot_closed(&self, disks: &[SnapshotOf]) -> Result<Vec<VdiFacts>> {
+        let mut pending = self.prepare_snapshots(disks)?;
+        for of in disks {
+            self.closed(of.vdi)?;
+        }
+        pending.take(None)?;
+        pending.commit()
+    }
+
+    /// Reads a snapshot, or a VDI that no VM has open. Nobody deletes or changes it meanwhile.
+    pub fn open_source(&self, vdi: VdiId) -> Result<Arc<dyn BlockSource>> {
+        let hold = self.busy.read(vdi, "being read")?;
+        let driver = self.find(vdi)?;
+        self.still(&*driver, vdi)?;
+        Ok(Arc::new(Held { inner: driver.open_source(vdi)?, _hold: hold }))
+    }
+
+    /// Writes a VDI that no VM has open, alone.
+    pub fn open_sink(&self, vdi: VdiId) -> Result<Arc<dyn BlockSink>> {
+        let hold = self.busy.change(vdi, "being written")?;
+        let driver = self.find(vdi)?;
+        self.closed(vdi)?;
+        Ok(Arc::new(Held { inner: driver.open_sink(vdi)?, _hold: hold }))
+    }
+
+    /// Refuses a VDI that a VM has open.
+    fn closed(&self, vdi: VdiId) -> Result<()> {
+        match self.in_use.by(vdi) {
+            None => Ok(()),
+            Some(vm) => Err(Fault::new(
+                FaultReason::WrongState,
+                format_args!("VDI {vdi} is a disk of VM {vm}; detach it or stop the VM first"),
+            )),
+        }
+    }
+
+    /// Refuses a VDI that may change while it is read; a snapshot does not, whoever has it open.
+    fn still(&self, driver: &dyn StorageDriver, vdi: VdiId) -> Result<()> {
+        if driver.facts(vdi)?.snapshot_of.is_some() {
+            return Ok(());
+        }
+        self.closed(vdi)
+            .map_err(|fault| Fault { message: format!("{fault}, or take a snapshot and use that"), ..fault })
+    }
+}
+
+/// A source or sink that keeps others away as long as it lives.
+struct Held<T: ?Sized> {
+    inner: Box<T>,
+    _hold: Hold,
+}
+
+impl BlockSource for Held<dyn BlockSource> {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), BlockError> {
+        self.inner.read_at(offset, buf)
+    }
+
+    fn extents(&self, range: ByteRange) -> Result<Vec<Extent>, BlockError> {
+        self.inner.extents(range)
+    }
+
+    fn changed_since(&self, base: &BaseId) -> Result<ChangedRanges, BlockError> {
+        self.inner.changed_since(base)
+    }
+}
+
+impl BlockSink for Held<dyn BlockSink> {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), BlockError> {
+        self.inner.write_at(offset, data)
+    }
+
+    fn zero(&self, range: ByteRange) -> Result<(), BlockError> {
+        self.inner.zero(range)
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        self.inner.flush()
+    }
+}

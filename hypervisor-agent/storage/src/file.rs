@@ -1,0 +1,378 @@
+//! The SR in a folder: one sparse raw image per VDI, named by its id.
+//!
+//! | name | what |
+//! |---|---|
+//! | `<id>.raw` | a VDI; being there under this name is its commit point |
+//! | `<id>.snap` | a snapshot: the same, never opened for writing |
+//! | `<id>.json` | what was written down about either ([`meta`]): written before it, deleted after it |
+//! | `*.partial` | something that is being made, or was when the power went |
+//!
+//! Snapshots and clones share blocks where the file system can (`FICLONE`: XFS made with reflink, btrfs, NFS 4.2 on
+//! these). Elsewhere they are copies; there is no qcow2 under a running guest (`docs/adr/0040-raw-images.md`).
+//!
+//! Who else touches it: the kernel's loop devices write images in place for running guests. A crash leaves
+//! `*.partial` files, which the same call made again overwrites, or a `.json` without an image.
+
+mod loops;
+mod meta;
+mod snapshot;
+mod source;
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+use xenith_common_block::{BlockError, BlockSink, BlockSource, FileSink, FileSource, copy};
+use xenith_common_ids::{SrId, VdiId};
+use xenith_hypervisor_agent_types::{SnapshotOf, VdiFacts, VdiSize};
+
+use crate::error::is_full;
+use crate::{LeftOver, Listing, PendingSnapshot, Result, Sharing, Space, StorageDriver, StorageError};
+use meta::Meta;
+use source::RawSource;
+
+/// The driver. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct FileDriver {
+    id: SrId,
+    folder: PathBuf,
+    sharing: Sharing,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Disk,
+    Snapshot,
+}
+
+/// An image as it is found.
+#[derive(Debug, Clone)]
+struct Found {
+    path: PathBuf,
+    size: VdiSize,
+    physical: u64,
+    snapshot_of: Option<VdiId>,
+    kind: Kind,
+}
+
+impl FileDriver {
+    /// The SR `id` in `folder`, which is there. Tries whether the file system shares blocks.
+    #[must_use]
+    pub fn open(id: SrId, folder: PathBuf) -> Self {
+        let sharing = match shares_blocks(&folder) {
+            Ok(true) => Sharing::CopyOnWrite,
+            Ok(false) => Sharing::FullCopy,
+            Err(error) => {
+                tracing::warn!(%error, folder = %folder.display(), "cannot try whether blocks are shared here");
+                Sharing::FullCopy
+            }
+        };
+        Self { id, folder, sharing }
+    }
+
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn image(&self, vdi: VdiId) -> PathBuf {
+        self.folder.join(format!("{vdi}.raw"))
+    }
+
+    fn frozen(&self, vdi: VdiId) -> PathBuf {
+        self.folder.join(format!("{vdi}.snap"))
+    }
+
+    fn io(&self, action: &'static str, vdi: VdiId) -> impl Fn(io::Error) -> StorageError + '_ {
+        move |source| {
+            if is_full(&source) {
+                StorageError::Full { sr: self.id, vdi, action }
+            } else {
+                StorageError::Io { action, vdi, source }
+            }
+        }
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        File::open(&self.folder)?.sync_all()
+    }
+
+    fn find(&self, vdi: VdiId) -> Result<Found> {
+        for (path, kind) in [(self.image(vdi), Kind::Disk), (self.frozen(vdi), Kind::Snapshot)] {
+            match fs::metadata(&path) {
+                Ok(found) => return self.check(vdi, path, &found, kind),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.io("look at", vdi)(error)),
+            }
+        }
+        Err(StorageError::NotFound { vdi, sr: self.id })
+    }
+
+    /// Holds an image against what was written down about it.
+    fn check(&self, vdi: VdiId, path: PathBuf, found: &fs::Metadata, kind: Kind) -> Result<Found> {
+        let damaged = |detail| StorageError::Damaged { vdi, detail };
+        let meta = Meta::load(&self.folder, vdi).map_err(self.io("read what is known of", vdi))?;
+        let size = VdiSize::from_bytes(found.len()).map_err(|_| {
+            damaged(format!("its image is {} bytes long, which no disk is; it was cut off", found.len()))
+        })?;
+        if let Some(meta) = &meta
+            && meta.size > size
+        {
+            return Err(damaged(format!(
+                "its image holds {size} of {}: it was cut off; restore it from a backup, or give it its size back \
+                 with `truncate -s {} {}` to look at what is left",
+                meta.size,
+                meta.size.bytes(),
+                path.display()
+            )));
+        }
+        let snapshot_of = meta.and_then(|meta| meta.snapshot_of);
+        Ok(Found { path, size, physical: found.blocks() * 512, snapshot_of, kind })
+    }
+
+    fn find_writable(&self, vdi: VdiId) -> Result<Found> {
+        let found = self.find(vdi)?;
+        if found.kind == Kind::Snapshot { Err(StorageError::IsSnapshot { vdi }) } else { Ok(found) }
+    }
+
+    fn facts_of(&self, vdi: VdiId, found: &Found) -> VdiFacts {
+        VdiFacts {
+            vdi,
+            sr: self.id,
+            size: found.size,
+            physical: found.physical,
+            snapshot_of: found.snapshot_of.filter(|_| found.kind == Kind::Snapshot),
+        }
+    }
+
+    fn note(&self, vdi: VdiId, meta: &Meta) -> Result<()> {
+        meta.save(&self.folder, vdi).map_err(self.io("write down the size of", vdi))
+    }
+
+    /// Fills `partial`, an empty file, with the contents of `from`, sharing blocks where that is possible.
+    fn fill(&self, vdi: VdiId, from: &Found, partial: &Path, deadline: Option<Instant>) -> Result<()> {
+        let io = self.io("copy", vdi);
+        if self.sharing == Sharing::CopyOnWrite {
+            let source = File::open(&from.path).map_err(&io)?;
+            let target = OpenOptions::new().write(true).open(partial).map_err(&io)?;
+            return rustix::fs::ioctl_ficlone(&target, &source).map_err(|errno| io(errno.into()));
+        }
+        let target = OpenOptions::new().write(true).open(partial).map_err(&io)?;
+        target.set_len(0).and_then(|()| target.set_len(from.size.bytes())).map_err(&io)?;
+        let (source, sink) = (FileSource::open(&from.path)?, FileSink::open(partial)?);
+        let copied = copy(&source, &sink, |_| match deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(BlockError::Cancelled),
+            _ => Ok(()),
+        });
+        match copied {
+            Ok(_) => Ok(()),
+            Err(BlockError::Cancelled) => Err(StorageError::TooSlow { sr: self.id, vdi }),
+            Err(BlockError::Io { source, .. }) if is_full(&source) => Err(io(source)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes `<to>.raw` from `from`, replacing what is there. The rename is the commit point.
+    fn put(&self, from: &Found, to: VdiId, action: &'static str) -> Result<()> {
+        let io = self.io(action, to);
+        let path = self.image(to);
+        let partial = Partial::create(path.with_extension("raw.partial")).map_err(&io)?;
+        self.fill(to, from, &partial.path, None)?;
+        File::open(&partial.path).and_then(|file| file.sync_all()).map_err(&io)?;
+        partial.commit(&path).and_then(|()| self.sync_folder()).map_err(&io)
+    }
+}
+
+/// A file that is removed unless it is committed under its name.
+#[derive(Debug)]
+struct Partial {
+    path: PathBuf,
+    committed: bool,
+}
+
+impl Partial {
+    /// An empty file, whatever a crash has left there.
+    fn create(path: PathBuf) -> io::Result<Self> {
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        Ok(Self { path, committed: false })
+    }
+
+    fn commit(mut self, name: &Path) -> io::Result<()> {
+        fs::rename(&self.path, name)?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.committed {
+            // What cannot be removed is listed as a left-over.
+            let _left_over = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Tries it: asking the file system for its name would only be a guess.
+fn shares_blocks(folder: &Path) -> io::Result<bool> {
+    let name = |half| folder.join(format!("probe-{}-{half}.partial", VdiId::new()));
+    let (first, second) = (Partial::create(name(1))?, Partial::create(name(2))?);
+    fs::write(&first.path, [1; 4096])?;
+    let source = File::open(&first.path)?;
+    source.sync_all()?;
+    let target = OpenOptions::new().write(true).open(&second.path)?;
+    Ok(rustix::fs::ioctl_ficlone(&target, &source).is_ok())
+}
+
+impl StorageDriver for FileDriver {
+    fn sr(&self) -> SrId {
+        self.id
+    }
+
+    fn sharing(&self) -> Sharing {
+        self.sharing
+    }
+
+    fn space(&self) -> Result<Space> {
+        let sr = |source| StorageError::Sr { action: "look at", sr: self.id, source };
+        let disk = rustix::fs::statvfs(&self.folder).map_err(|errno| sr(errno.into()))?;
+        let listing = self.list()?;
+        Ok(Space {
+            total: disk.f_blocks.saturating_mul(disk.f_frsize),
+            free: disk.f_bavail.saturating_mul(disk.f_frsize),
+            physical: listing.vdis.iter().map(|vdi| vdi.physical).sum(),
+            // What a snapshot holds does not grow.
+            promised: listing
+                .vdis
+                .iter()
+                .map(|vdi| if vdi.snapshot_of.is_some() { vdi.physical } else { vdi.size.bytes() })
+                .sum(),
+        })
+    }
+
+    fn list(&self) -> Result<Listing> {
+        let sr = |source| StorageError::Sr { action: "list", sr: self.id, source };
+        let mut listing = Listing::default();
+        for entry in fs::read_dir(&self.folder).map_err(sr)? {
+            let entry = entry.map_err(sr)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let parsed = name.split_once('.').and_then(|(id, kind)| Some((id.parse::<VdiId>().ok()?, kind)));
+            match parsed {
+                Some((vdi, "raw" | "snap")) => match self.facts(vdi) {
+                    Ok(facts) => listing.vdis.push(facts),
+                    // Deleted meanwhile.
+                    Err(StorageError::NotFound { .. }) => {}
+                    Err(error) => listing.damaged.push((vdi, error.to_string())),
+                },
+                Some((vdi, "json")) if self.image(vdi).exists() || self.frozen(vdi).exists() => {}
+                _ => {
+                    let Ok(found) = entry.metadata() else { continue };
+                    let idle = found.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+                    let idle_s = idle.map_or(0, |idle| idle.as_secs());
+                    listing.left_overs.push(LeftOver { name, bytes: found.blocks() * 512, idle_s });
+                }
+            }
+        }
+        listing.vdis.sort_by_key(|facts| facts.vdi);
+        listing.left_overs.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listing)
+    }
+
+    fn facts(&self, vdi: VdiId) -> Result<VdiFacts> {
+        let found = self.find(vdi)?;
+        Ok(self.facts_of(vdi, &found))
+    }
+
+    fn ensure(&self, vdi: VdiId, size: VdiSize) -> Result<VdiFacts> {
+        match self.find_writable(vdi) {
+            Ok(found) if found.size == size => return Ok(self.facts_of(vdi, &found)),
+            Ok(found) => return Err(StorageError::OtherSize { vdi, found: found.size, wanted: size }),
+            Err(StorageError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let io = self.io("create", vdi);
+        self.note(vdi, &Meta::new(size, None))?;
+        let path = self.image(vdi);
+        let partial = Partial::create(path.with_extension("raw.partial")).map_err(&io)?;
+        OpenOptions::new()
+            .write(true)
+            .open(&partial.path)
+            .and_then(|file| file.set_len(size.bytes()).and_then(|()| file.sync_all()))
+            .and_then(|()| partial.commit(&path))
+            .and_then(|()| self.sync_folder())
+            .map_err(&io)?;
+        self.facts(vdi)
+    }
+
+    fn delete(&self, vdi: VdiId) -> Result<()> {
+        for path in [self.image(vdi), self.frozen(vdi), Meta::path(&self.folder, vdi)] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(self.io("delete", vdi)(error));
+                }
+                _ => {}
+            }
+        }
+        self.sync_folder().map_err(self.io("delete", vdi))
+    }
+
+    fn grow(&self, vdi: VdiId, size: VdiSize) -> Result<VdiFacts> {
+        let found = self.find_writable(vdi)?;
+        if size < found.size {
+            return Err(StorageError::Shrink { vdi, found: found.size, wanted: size });
+        }
+        let io = self.io("grow", vdi);
+        if size > found.size {
+            // First the image, then the note: a note that is too large would call the image cut off.
+            let file = OpenOptions::new().write(true).open(&found.path).map_err(&io)?;
+            file.set_len(size.bytes()).and_then(|()| file.sync_all()).map_err(&io)?;
+        }
+        self.note(vdi, &Meta::new(size, None))?;
+        loops::grown(&found.path).map_err(&io)?;
+        self.facts(vdi)
+    }
+
+    fn prepare_snapshot(&self, disks: &[SnapshotOf]) -> Result<Box<dyn PendingSnapshot>> {
+        Ok(Box::new(snapshot::Pending::prepare(self, disks)?))
+    }
+
+    fn clone_vdi(&self, from: VdiId, to: VdiId) -> Result<VdiFacts> {
+        let source = self.find(from)?;
+        match self.find_writable(to) {
+            Ok(found) => return Ok(self.facts_of(to, &found)),
+            Err(StorageError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.note(to, &Meta::new(source.size, None))?;
+        self.put(&source, to, "clone")?;
+        self.facts(to)
+    }
+
+    fn revert(&self, vdi: VdiId, snapshot: VdiId) -> Result<VdiFacts> {
+        let source = self.find(snapshot)?;
+        if source.kind != Kind::Snapshot {
+            return Err(StorageError::NotASnapshot { vdi: snapshot });
+        }
+        let before = self.find_writable(vdi)?;
+        // The smaller size while either may be there.
+        self.note(vdi, &Meta::new(before.size.min(source.size), None))?;
+        self.put(&source, vdi, "revert")?;
+        self.note(vdi, &Meta::new(source.size, None))?;
+        self.facts(vdi)
+    }
+
+    fn path(&self, vdi: VdiId) -> Result<PathBuf> {
+        Ok(self.find(vdi)?.path)
+    }
+
+    fn open_source(&self, vdi: VdiId) -> Result<Box<dyn BlockSource>> {
+        let found = self.find(vdi)?;
+        Ok(Box::new(RawSource::open(self.clone(), &found.path)?))
+    }
+
+    fn open_sink(&self, vdi: VdiId) -> Result<Box<dyn BlockSink>> {
+        Ok(Box::new(FileSink::open(&self.find_writable(vdi)?.path)?))
+    }
+}

@@ -1,0 +1,120 @@
+//! The seam between the agent and what keeps disks: one [`StorageDriver`] per SR.
+//!
+//! What always holds, for every driver:
+//! * Calls block; they are made from worker threads. Calls about different VDIs may be made at the same time;
+//!   the caller makes sure that there is one writer per VDI and that nothing is deleted while it is read.
+//! * A VDI is found by its id. It is there completely or not at all: what a crash leaves half made is a left-over
+//!   that [`StorageDriver::list`] shows and that no other call takes for a VDI.
+//! * A snapshot is a VDI that never changes. Snapshots of one VDI are independent: each is deleted by itself, in
+//!   any order, and nothing has to be merged.
+//! * Repeating a call that was done is done at once.
+//! * What changed since a snapshot is never too few; where a driver cannot tell, it says so and why.
+
+pub mod changed;
+#[cfg(feature = "test-support")]
+pub mod conformance;
+mod error;
+mod extent_map;
+pub mod file;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use xenith_common_block::{BlockSink, BlockSource};
+use xenith_common_ids::{SrId, VdiId};
+use xenith_hypervisor_agent_types::{SnapshotOf, VdiFacts, VdiSize};
+
+pub use error::StorageError;
+
+pub type Result<T, E = StorageError> = std::result::Result<T, E>;
+
+/// How a driver makes a snapshot or a clone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Blocks are shared until they are written: at once, whatever the size.
+    CopyOnWrite,
+    /// The contents are copied, which takes as long as it takes.
+    FullCopy,
+}
+
+/// Bytes of an SR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Space {
+    /// All there is.
+    pub total: u64,
+    /// What may still be written.
+    pub free: u64,
+    /// What VDIs take now.
+    pub physical: u64,
+    /// What VDIs may grow to: the sum of their sizes.
+    pub promised: u64,
+}
+
+/// Something in an SR that is no VDI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOver {
+    pub name: String,
+    pub bytes: u64,
+    /// Since when nobody has written it, in seconds.
+    pub idle_s: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Listing {
+    pub vdis: Vec<VdiFacts>,
+    pub left_overs: Vec<LeftOver>,
+    /// VDIs that are there but broken, each with what is wrong.
+    pub damaged: Vec<(VdiId, String)>,
+}
+
+/// Keeps disks. Implemented by `file` (raw images in a folder) and `lvm-thin`.
+pub trait StorageDriver: Send + Sync + std::fmt::Debug + 'static {
+    fn sr(&self) -> SrId;
+
+    fn sharing(&self) -> Sharing;
+
+    fn space(&self) -> Result<Space>;
+
+    /// Everything that is there.
+    fn list(&self) -> Result<Listing>;
+
+    fn facts(&self, vdi: VdiId) -> Result<VdiFacts>;
+
+    /// Makes sure that the VDI is there with this size; a new one is thin and reads as zeros.
+    fn ensure(&self, vdi: VdiId, size: VdiSize) -> Result<VdiFacts>;
+
+    /// Makes sure that the VDI or snapshot is not there.
+    fn delete(&self, vdi: VdiId) -> Result<()>;
+
+    /// Makes the VDI this large; a running guest's device too. Shrinking is refused.
+    fn grow(&self, vdi: VdiId, size: VdiSize) -> Result<VdiFacts>;
+
+    /// Begins a snapshot of several VDIs at one instant: everything that takes time and does not need them to
+    /// stand still.
+    fn prepare_snapshot(&self, disks: &[SnapshotOf]) -> Result<Box<dyn PendingSnapshot>>;
+
+    /// Makes sure that `to` is there as a VDI with the contents of `from`, which stands still meanwhile.
+    fn clone_vdi(&self, from: VdiId, to: VdiId) -> Result<VdiFacts>;
+
+    /// Gives the VDI the contents and the size of a snapshot. Nobody may have it open.
+    fn revert(&self, vdi: VdiId, snapshot: VdiId) -> Result<VdiFacts>;
+
+    /// The raw image or block device that a domain is given.
+    fn path(&self, vdi: VdiId) -> Result<PathBuf>;
+
+    /// Reads a snapshot, or a VDI that nobody writes. Bases of [`BlockSource::changed_since`] are ids of snapshots
+    /// in this SR.
+    fn open_source(&self, vdi: VdiId) -> Result<Box<dyn BlockSource>>;
+
+    /// Writes a VDI that nobody else has open.
+    fn open_sink(&self, vdi: VdiId) -> Result<Box<dyn BlockSink>>;
+}
+
+/// A snapshot that is being made. Dropped before [`PendingSnapshot::commit`], it leaves nothing behind.
+pub trait PendingSnapshot: Send {
+    /// Takes it, while the VDIs stand still: as short as the driver can. Gives up at `deadline` where it copies.
+    fn take(&mut self, deadline: Option<Instant>) -> Result<()>;
+
+    /// Makes it durable and visible; the VDIs may be written again.
+    fn commit(self: Box<Self>) -> Result<Vec<VdiFacts>>;
+}

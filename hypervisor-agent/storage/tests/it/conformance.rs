@@ -1,0 +1,24 @@
+//! The suite, driver by driver.
+
+use std::sync::Arc;
+
+use xenith_common_ids::SrId;
+use xenith_hypervisor_agent_storage::conformance::{Scene, run};
+use xenith_hypervisor_agent_storage::file::FileDriver;
+use xenith_hypervisor_agent_storage::{Sharing, StorageDriver};
+
+use crate::xfs::Xfs;
+
+#[test]
+fn file_in_any_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    run(&Scene { driver: Arc::new(FileDriver::open(SrId::new(), folder.path().to_owned())) });
+}
+
+#[test]
+fn file_on_xfs() {
+    let Some(xfs) = Xfs::mount(512) else { return };
+    let driver = FileDriver::open(SrId::new(), xfs.path());
+    assert_eq!(driver.sharing(), Sharing::CopyOnWrite);
+    run(&Scene { driver: Arc::new(driver) });
+}

@@ -1,0 +1,104 @@
+//! What images in a folder can suffer.
+
+use std::fs;
+
+use xenith_common_ids::{SrId, VdiId};
+use xenith_hypervisor_agent_storage::file::FileDriver;
+use xenith_hypervisor_agent_storage::{StorageDriver, StorageError};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, SnapshotOf, VdiSize};
+
+use crate::xfs::Xfs;
+
+fn size(mib: u64) -> VdiSize {
+    VdiSize::from_bytes(mib << 20).unwrap()
+}
+
+#[test]
+fn an_image_that_was_cut_off_is_noticed_and_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let driver = FileDriver::open(SrId::new(), folder.path().to_owned());
+    let vdi = VdiId::new();
+    driver.ensure(vdi, size(8)).unwrap();
+    let image = driver.path(vdi).unwrap();
+    for len in [4 << 20, (4 << 20) + 5, 0] {
+        fs::File::options().write(true).open(&image).unwrap().set_len(len).unwrap();
+        let results = [
+            driver.path(vdi).map(|_| ()),
+            driver.open_source(vdi).map(|_| ()),
+            driver.ensure(vdi, size(8)).map(|_| ()),
+            driver.prepare_snapshot(&[SnapshotOf { vdi, snapshot: VdiId::new() }]).map(|_| ()),
+        ];
+        for result in results {
+            assert!(
+                matches!(&result, Err(StorageError::Damaged { detail, .. }) if detail.contains("cut off")),
+                "{result:?}"
+            );
+        }
+        let listing = driver.list().unwrap();
+        assert_eq!((listing.vdis.len(), listing.damaged.len()), (0, 1));
+    }
+    driver.delete(vdi).unwrap();
+    assert!(driver.list().unwrap().damaged.is_empty());
+}
+
+#[test]
+fn an_image_from_before_there_were_notes_is_taken_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let driver = FileDriver::open(SrId::new(), folder.path().to_owned());
+    let vdi = VdiId::new();
+    let image = folder.path().join(format!("{vdi}.raw"));
+    fs::File::create(&image).unwrap().set_len(4 << 20).unwrap();
+    assert_eq!(driver.facts(vdi).unwrap().size, size(4));
+    driver.grow(vdi, size(6)).unwrap();
+    assert_eq!(driver.facts(vdi).unwrap().size, size(6));
+}
+
+#[test]
+fn what_a_crash_leaves_is_shown_and_in_nobodys_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let driver = FileDriver::open(SrId::new(), folder.path().to_owned());
+    let (vdi, snapshot) = (VdiId::new(), VdiId::new());
+    let left = [
+        format!("{vdi}.raw.partial"),
+        format!("{vdi}.json"),
+        format!("{snapshot}.snap.partial"),
+        "readme.txt".to_owned(),
+    ];
+    for name in &left[..3] {
+        fs::write(folder.path().join(name), br#"{"format":1,"size":1048576}"#).unwrap();
+    }
+    fs::write(folder.path().join(&left[3]), b"not ours").unwrap();
+    assert!(matches!(driver.facts(vdi), Err(StorageError::NotFound { .. })));
+    let mut names: Vec<_> = driver.list().unwrap().left_overs.into_iter().map(|left| left.name).collect();
+    names.sort();
+    let mut expected = left.to_vec();
+    expected.sort();
+    assert_eq!(names, expected);
+    driver.ensure(vdi, size(4)).unwrap();
+    let mut pending = driver.prepare_snapshot(&[SnapshotOf { vdi, snapshot }]).unwrap();
+    pending.take(None).unwrap();
+    pending.commit().unwrap();
+    assert_eq!(driver.list().unwrap().left_overs.len(), 1);
+}
+
+#[test]
+fn a_full_sr_says_so_and_keeps_what_it_has() {
+    let Some(xfs) = Xfs::mount(320) else { return };
+    let driver = FileDriver::open(SrId::new(), xfs.path());
+    let vdi = VdiId::new();
+    driver.ensure(vdi, size(64)).unwrap();
+    let sink = driver.open_sink(vdi).unwrap();
+    sink.write_at(0, &[7; 1 << 20]).unwrap();
+    sink.flush().unwrap();
+    let ballast = fs::File::create(xfs.path().join("ballast")).unwrap();
+    let free = driver.space().unwrap().free;
+    rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, free - (64 << 10)).unwrap();
+    let written =
+        (1..64).find_map(|mib| sink.write_at(mib << 20, &[8; 1 << 20]).and_then(|()| sink.flush()).err());
+    let fault = Fault::from(StorageError::from(written.unwrap()));
+    assert_eq!(fault.reason, FaultReason::StorageFull, "{fault}");
+    let mut first = [0; 4096];
+    driver.open_source(vdi).unwrap().read_at(0, &mut first).unwrap();
+    assert_eq!(first, [7; 4096]);
+    driver.delete(vdi).unwrap();
+}
