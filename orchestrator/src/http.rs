@@ -3,8 +3,11 @@
 //! TLS always. Which certificate is shown follows the name that is asked for: our own authority's for hosts
 //! (`*.xenith.internal`), the configured one for everybody else.
 
+mod assets;
 mod metrics;
+mod origin;
 mod serve;
+mod session;
 mod tls;
 
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum::{Extension, Router};
 use jsonrpsee::server::{
     BatchRequestConfig, PingConfig, ServerConfig, ServerHandle, StopHandle, TowerServiceBuilder, stop_channel,
@@ -24,6 +27,7 @@ use tower::Service;
 use crate::app::App;
 use crate::enrol::{CallerAddress, Enrol};
 use crate::rpc::{Credentials, Gate};
+use origin::{Sender, sender};
 
 pub use serve::serve;
 pub use tls::WebCertificates;
@@ -35,7 +39,7 @@ const MAX_CONNECTIONS: u32 = 4096;
 const MAX_SUBSCRIPTIONS: u32 = 64;
 const MAX_BATCH: u32 = 100;
 
-/// Browsers get nothing from anywhere else, and nobody frames us.
+/// Browsers get nothing from anywhere else, run nothing that stands in a page, and nobody frames us.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
@@ -61,13 +65,14 @@ pub fn router(app: &Arc<App>, module: RpcModule<Gate>, enrol: Enrol) -> (Router,
     let rpc = Rpc { methods: module.into(), builder, stop };
     let enrolment = tonic::service::Routes::new(enrol.into_server()).into_axum_router();
     let router = Router::new()
+        .route("/session", post(session::open).delete(session::close).with_state(rpc.clone()))
         .route("/rpc", any(call).with_state(rpc))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready).with_state(Arc::clone(app)))
         .route("/metrics", get(metrics::show).with_state(Arc::clone(app)))
         .route("/openrpc.json", get(|| async { axum::Json(xenith_orchestrator_api::openrpc()) }))
         .merge(enrolment)
-        .fallback(nothing_here)
+        .fallback(assets::serve)
         .layer(axum::middleware::map_response(harden));
     (router, handle)
 }
@@ -79,17 +84,12 @@ async fn harden(mut response: Response) -> Response {
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"),
+        (header::HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (header::HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ] {
         headers.insert(name, header::HeaderValue::from_static(value));
     }
     response
-}
-
-async fn nothing_here() -> impl IntoResponse {
-    (
-        StatusCode::NOT_FOUND,
-        "Nothing is here. The API is at /rpc (JSON-RPC 2.0), its document at /openrpc.json.\n",
-    )
 }
 
 /// Not ready: the store does not write.
@@ -103,22 +103,28 @@ async fn ready(State(app): State<Arc<App>>) -> impl IntoResponse {
 async fn call(
     State(rpc): State<Rpc>,
     caller: Option<Extension<CallerAddress>>,
-    mut request: Request<Body>,
+    request: Request<Body>,
 ) -> Response {
-    let bearer = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "))
-        .map(|secret| secret.trim().to_owned());
+    let secret = match sender(request.uri(), request.headers()) {
+        Sender::Foreign => return session::foreign(),
+        Sender::Nobody => None,
+        Sender::Bearer(secret) => Some(secret),
+        Sender::Page(secret) => secret,
+    };
     let from = caller.map(|Extension(caller)| caller.0.ip());
-    request.extensions_mut().insert(Credentials { secret: bearer, from });
-    let mut service = rpc.builder.build(rpc.methods.clone(), rpc.stop.clone());
-    match service.call(request).await {
-        Ok(response) => response.map(Body::new).into_response(),
-        Err(error) => {
-            tracing::warn!(error, "a request could not be answered");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    rpc.answer(Credentials { secret, from }, request).await
+}
+
+impl Rpc {
+    async fn answer(&self, credentials: Credentials, mut request: Request<Body>) -> Response {
+        request.extensions_mut().insert(credentials);
+        let mut service = self.builder.clone().build(self.methods.clone(), self.stop.clone());
+        match service.call(request).await {
+            Ok(response) => response.map(Body::new).into_response(),
+            Err(error) => {
+                tracing::warn!(error, "a request could not be answered");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
         }
     }
 }

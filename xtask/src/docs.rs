@@ -105,6 +105,10 @@ fn crates(root: &Path) -> Result<BTreeMap<PathBuf, Code>> {
         let code = if has_code(&folder.join("src"))? { Code::Yes } else { Code::No };
         found.insert(folder.strip_prefix(root).unwrap_or(folder).to_path_buf(), code);
     }
+    // The one part that is not a crate.
+    if root.join("ui/src/main.tsx").is_file() {
+        found.insert("ui".into(), Code::Yes);
+    }
     Ok(found)
 }
 

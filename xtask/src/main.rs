@@ -14,6 +14,7 @@ mod sizes;
 mod step;
 mod test;
 mod tree;
+mod ui;
 
 use std::process::ExitCode;
 

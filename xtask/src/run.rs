@@ -9,8 +9,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 
-use crate::exec;
 use crate::setup::{self, Purpose};
+use crate::{exec, ui};
 
 /// What `HOSTS` says: nothing, a number, or `sim`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,6 +51,7 @@ pub fn run(hosts: Hosts) -> Result<()> {
         purposes.push(Purpose::Lab);
     }
     setup::run(&purposes, setup::Mode::Install)?;
+    ui::ensure_built();
     println!("building (usually a few seconds; the first time about ten minutes on two cores)");
     let mut build = Command::new("cargo");
     build.args(["build", "--locked"]);

@@ -9,8 +9,8 @@ mod packages;
 
 use anyhow::{Result, bail};
 
-pub use self::packages::Purpose;
 use self::packages::{PACKAGES, Package};
+pub use self::packages::{Purpose, check_node};
 use crate::exec;
 
 /// What to do about missing packages.
@@ -49,5 +49,5 @@ pub fn run(purposes: &[Purpose], mode: Mode) -> Result<()> {
     if mode == Mode::Install && purposes.contains(&Purpose::Test) {
         apt::ensure_listed(packages::FETCHED_BY_TESTS)?;
     }
-    packages::check_node(purposes)
+    check_node(purposes)
 }

@@ -85,6 +85,8 @@ noun! {
         List = fn list(ListRequest) -> Page<VmRow>, View, Read;
         /// Counts VMs.
         Count = fn count(ListRequest) -> VmCount, View, Read;
+        /// Tells what could be typed next in a filter.
+        Complete = fn complete(CompleteFilter) -> Completion, View, Read;
         /// Shows one VM.
         Get = fn get(VmRef) -> Vm, View, Read;
         /// Tells where a VM would be placed, and why.

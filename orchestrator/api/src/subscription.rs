@@ -13,6 +13,9 @@ use xenith_orchestrator_types::vm::VmRow;
 #[serde(deny_unknown_fields, default)]
 pub struct WatchVms {
     pub filter: String,
+    /// Leaves out what is there and begins with the first change: for who shows pages of `vm.list`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub only_changes: bool,
 }
 
 /// Parameters of `task.subscribe`.

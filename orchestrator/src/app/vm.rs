@@ -13,8 +13,9 @@ use xenith_orchestrator_inventory::vm::VmRow as InventoryRow;
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
-    CreateVm, DeleteVm, DiskAttachment, DiskDetachment, NicAttachment, NicDetachment, PlaceVm, Placement,
-    ShutdownVm, StartVm, UpdateVm, Vm, VmCount, VmRef, VmRow,
+    CompleteFilter, Completion, CompletionCandidate, CreateVm, DeleteVm, DiskAttachment, DiskDetachment,
+    NicAttachment, NicDetachment, PlaceVm, Placement, ShutdownVm, StartVm, UpdateVm, Vm, VmCount, VmRef,
+    VmRow,
 };
 use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
@@ -33,6 +34,8 @@ use crate::sagas::vm_update::{Params as UpdateParams, VmUpdate};
 
 /// What a guest gets when the caller names no deadline.
 const SHUTDOWN_S: u32 = 120;
+/// Of a filter to complete: nobody types more.
+const MAX_FILTER: usize = 4096;
 
 pub(crate) fn filter(text: &str) -> Result<Filter, ApiError> {
     xenith_orchestrator_inventory::filter::parse(
@@ -269,6 +272,22 @@ impl VmApi for App {
         let running = format!("({}) power:running", request.filter);
         let running = if request.filter.trim().is_empty() { "power:running".to_owned() } else { running };
         Ok(VmCount { total, running: self.views.vms.count(&filter(&running)?, &scope) })
+    }
+
+    async fn complete(&self, call: &Call, request: CompleteFilter) -> Result<Completion, ApiError> {
+        if request.text.len() > MAX_FILTER {
+            return Err(ApiError::invalid("text", format_args!("is longer than {MAX_FILTER} bytes")));
+        }
+        let scope = self.vm_scope(&call.caller);
+        let found = self.views.vms.complete(&request.text, request.text.len(), &scope);
+        let candidate = |found: xenith_orchestrator_inventory::filter::Candidate| CompletionCandidate {
+            text: found.text,
+            hint: found.hint,
+        };
+        Ok(Completion {
+            from: u32::try_from(found.replace.start).map_err(ApiError::internal)?,
+            candidates: found.candidates.into_iter().map(candidate).collect(),
+        })
     }
 
     async fn get(&self, call: &Call, request: VmRef) -> Result<Vm, ApiError> {

@@ -122,7 +122,14 @@ impl Gate {
         loop {
             let caller = subscriber.caller().await?;
             let scope = self.app.vm_scope(&caller);
-            let since = self.tell_all(subscriber, &filter, &caller).await?;
+            let since = if params.only_changes {
+                let since = self.app.views.vms.revision();
+                let total = self.app.views.vms.count(&filter, &scope);
+                subscriber.tell(&InventoryChange::Ready { total }).await?;
+                since
+            } else {
+                self.tell_all(subscriber, &filter, &caller).await?
+            };
             let mut watch = self.app.views.vms.watch(since, filter.clone(), scope);
             let resync = loop {
                 let event = watch.next().await;

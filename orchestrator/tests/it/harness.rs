@@ -71,7 +71,7 @@ impl TestHost {
 pub struct Installation {
     folder: TempDir,
     pub orchestrator: Option<Orchestrator>,
-    address: SocketAddr,
+    pub address: SocketAddr,
     pub fingerprint: Fingerprint,
     pub admin: Client,
     pub hosts: Vec<TestHost>,

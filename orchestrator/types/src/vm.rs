@@ -218,6 +218,30 @@ pub struct VmCount {
     pub running: u64,
 }
 
+/// A filter that is being typed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompleteFilter {
+    /// What stands before the cursor.
+    pub text: String,
+}
+
+/// What could be typed next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Completion {
+    /// From this byte of the text on, a candidate replaces it.
+    pub from: u32,
+    pub candidates: Vec<CompletionCandidate>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CompletionCandidate {
+    /// What to insert, quoted where needed.
+    pub text: String,
+    /// What it means, or how many VMs have it.
+    pub hint: String,
+}
+
 /// Why which host: the answer to `vm.place`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Placement {

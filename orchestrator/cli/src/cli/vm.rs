@@ -26,6 +26,12 @@ pub enum VmCommand {
         #[arg(short, long, value_name = "FILTER", default_value = "", hide_default_value = true)]
         filter: String,
     },
+    /// Tell what could be typed next in a filter.
+    Complete {
+        /// What was typed so far.
+        #[arg(value_name = "FILTER", default_value = "", hide_default_value = true)]
+        text: String,
+    },
     /// Show one VM.
     #[command(visible_alias = "show")]
     Get {

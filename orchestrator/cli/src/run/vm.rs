@@ -8,8 +8,8 @@ use xenith_orchestrator_api::{Method, vm};
 use xenith_orchestrator_types::ListRequest;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
-    DeleteVm, DiskAttachment, DiskDetachment, NicAttachment, NicDetachment, PlaceVm, ShutdownVm, StartVm, Vm,
-    VmRef, VmRow,
+    CompleteFilter, CompletionCandidate, DeleteVm, DiskAttachment, DiskDetachment, NicAttachment,
+    NicDetachment, PlaceVm, ShutdownVm, StartVm, Vm, VmRef, VmRow,
 };
 
 use crate::app::App;
@@ -63,6 +63,7 @@ pub async fn run(app: &App, command: VmCommand) -> Result<(), CliError> {
         VmCommand::List { watch: true, listing } => watch::follow(app, &listing).await,
         VmCommand::List { watch: false, listing } => list::<vm::List, VmRow>(app, &listing).await,
         VmCommand::Count { filter } => count(app, filter).await,
+        VmCommand::Complete { text } => complete(app, text).await,
         VmCommand::Get { vm } => {
             let vm = app.call::<vm::Get>(&VmRef { vm }).await?;
             let names = app.names().await;
@@ -124,6 +125,12 @@ async fn count(app: &App, filter: String) -> Result<(), CliError> {
     let request = ListRequest { filter, ..ListRequest::default() };
     let count = app.call::<vm::Count>(&request).await?;
     app.out.value(&count, || format!("{} VMs, {} running\n", count.total, count.running))
+}
+
+async fn complete(app: &App, text: String) -> Result<(), CliError> {
+    let found = app.call::<vm::Complete>(&CompleteFilter { text }).await?;
+    let line = |candidate: &CompletionCandidate| format!("{}  {}\n", candidate.text, candidate.hint);
+    app.out.value(&found, || found.candidates.iter().map(line).collect())
 }
 
 async fn placement(app: &App, args: PlaceArgs) -> Result<(), CliError> {

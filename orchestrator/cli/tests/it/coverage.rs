@@ -78,6 +78,7 @@ fn vms() -> Vec<Case> {
     vec![
         case::<vm::List>("vm list -f power:running --all"),
         case::<vm::Count>("vm count"),
+        case::<vm::Complete>("vm complete power:r"),
         case::<vm::Get>("vm get web-1"),
         case::<vm::Place>("vm place --memory 1GiB --vcpus 2 --network lan"),
         case::<vm::Create>("vm create web-1 --kernel vmlinuz --memory 256MiB --disk 1GiB --nic lan --start"),

@@ -157,6 +157,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "network.create" => json!(network),
             "vm.list" => json!(page(vec![row("web-1")])),
             "vm.count" => json!({ "total": 5, "running": 2 }),
+            "vm.complete" => json!({ "from": 6, "candidates": [{ "text": "running", "hint": "2" }] }),
             "vm.get" => json!(vm()),
             "vm.place" => json!({ "host": ID, "candidates": [candidate] }),
             "vdi.list" => json!({ "items": [vdi], "total": 1, "next": null }),

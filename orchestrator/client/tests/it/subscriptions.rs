@@ -20,7 +20,10 @@ async fn a_broken_connection_is_told_and_mended() {
     let server = FakeOrchestrator::start().await;
     server.feed("vm.subscribe", vec![json!({ "kind": "ready", "value": { "total": 0 } })]);
     let client = client(&server).await;
-    let mut watch = client.watch::<VmChanges>(&WatchVms { filter: "tag:prod".into() }).await.unwrap();
+    let mut watch = client
+        .watch::<VmChanges>(&WatchVms { filter: "tag:prod".into(), ..WatchVms::default() })
+        .await
+        .unwrap();
     let ready = |update| matches!(update, Ok(Some(Update::Item(InventoryChange::Ready { total: 0 }))));
     assert!(ready(next(&mut watch).await));
     server.cut();

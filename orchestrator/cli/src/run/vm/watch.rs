@@ -22,7 +22,8 @@ const FRAME: Duration = Duration::from_millis(200);
 pub async fn follow(app: &App, listing: &Listing) -> Result<(), CliError> {
     let columns = choose::<VmRow>(&listing.columns)?;
     let filter = listing.filter.clone();
-    let mut watch = app.client().await?.watch::<VmChanges>(&WatchVms { filter }).await?;
+    let mut watch =
+        app.client().await?.watch::<VmChanges>(&WatchVms { filter, ..WatchVms::default() }).await?;
     let drawing = app.out.for_people() && io::stdout().is_terminal();
     let following =
         async { if drawing { draw(app, &mut watch, &columns).await } else { print(app, &mut watch).await } };

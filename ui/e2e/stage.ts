@@ -1,0 +1,150 @@
+// A real orchestrator with simulated hosts, and a real browser in front of it.
+
+import { spawn, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { request } from 'node:https';
+import { chromium, type Browser, type Page } from 'playwright-core';
+
+const target = process.env.CARGO_TARGET_DIR ?? join(homedir(), '.cache/xenith/target');
+const programs = process.env.XENITH_PROGRAMS ?? join(target, 'debug');
+const browserPath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+
+/** Asked for by `make test`; by hand only where the programs were built. */
+export const possible = !!process.env.XENITH_PROGRAMS || (existsSync(join(programs, 'xenith-run')) && existsSync(browserPath));
+
+async function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.on('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
+    });
+  });
+}
+
+export async function until<T>(what: string, look: () => Promise<T | undefined | false> | T | undefined | false, seconds = 60): Promise<T> {
+  const end = Date.now() + seconds * 1000;
+  for (;;) {
+    const found = await look();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`not in time: ${what}`);
+    await new Promise((go) => setTimeout(go, 50));
+  }
+}
+
+export class Stage {
+  private constructor(
+    readonly url: string,
+    readonly password: string,
+    private readonly child: ChildProcess,
+    private readonly folder: string,
+    readonly browser: Browser,
+  ) {}
+
+  static async start(hosts = 2): Promise<Stage> {
+    const folder = mkdtempSync(join(tmpdir(), 'xenith-ui-'));
+    let port = await freePort();
+    // The simulated hosts listen beside it.
+    while (port > 60_000) port = await freePort();
+    const child = spawn(join(programs, 'xenith-run'), ['--kind', 'sim', '--hosts', String(hosts), '--port', String(port), '--data', folder], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    let said = '';
+    child.stdout?.on('data', (data) => (said += data));
+    child.stderr?.on('data', (data) => (said += data));
+    const ready = () => {
+      if (child.exitCode !== null) throw new Error(`xenith-run ended: ${said}`);
+      return /Ctrl-C stops/.test(said) && /password (\S+)/.exec(said)?.[1];
+    };
+    const password = await until('the orchestrator runs', ready, 90);
+    const browser = await chromium.launch({
+      executablePath: browserPath,
+      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+    });
+    return new Stage(`https://127.0.0.1:${port}`, password, child, folder, browser);
+  }
+
+  /** Calls the API beside the browser, with the token that `make run` keeps. */
+  async call<T = unknown>(method: string, params: object = {}): Promise<T> {
+    const token = readFileSync(join(this.folder, 'run-token'), 'utf8').trim();
+    const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params });
+    const text = await new Promise<string>((resolve, reject) => {
+      const headers = { 'content-type': 'application/json', authorization: `Bearer ${token}` };
+      const call = request(`${this.url}/rpc`, { method: 'POST', headers, rejectUnauthorized: false }, (response) => {
+        let text = '';
+        response.on('data', (data) => (text += data));
+        response.on('end', () => resolve(text));
+      });
+      call.on('error', reject);
+      call.end(body);
+    });
+    const answer = JSON.parse(text) as { result?: T; error?: { message: string } };
+    if (answer.error) throw new Error(`${method}: ${answer.error.message}`);
+    return answer.result as T;
+  }
+
+  /** To the end of its task. */
+  async run(method: string, params: object): Promise<{ object?: string }> {
+    const started = await this.call<{ task: string; object?: string }>(method, params);
+    await until(`${method} is over`, async () => {
+      const { status } = await this.call<{ status: string }>('task.get', { task: started.task });
+      return status !== 'running' && status !== 'rolling-back';
+    });
+    return started;
+  }
+
+  small(name: string, more: object = {}): object {
+    return {
+      name,
+      platform: { kind: 'pvh', boot: { kernel: 'lab-vmlinux' } },
+      vcpus: { online: 1, max: 2 },
+      memory: { target: 128, max: 256 },
+      disks: [{ size: 1 << 30 }],
+      nics: [{ network: 'default' }],
+      ...more,
+    };
+  }
+
+  /** A window of its own; what breaks the security policy, or throws, is gathered in `problems`. */
+  async page(options: { width?: number; height?: number; dark?: boolean; lang?: string } = {}): Promise<{ page: Page; problems: string[] }> {
+    const { width = 1280, height = 800, dark = false, lang = 'en-GB' } = options;
+    const context = await this.browser.newContext({
+      ignoreHTTPSErrors: true,
+      viewport: { width, height },
+      colorScheme: dark ? 'dark' : 'light',
+      locale: lang,
+      reducedMotion: 'reduce',
+    });
+    const page = await context.newPage();
+    const problems: string[] = [];
+    page.on('pageerror', (error) => problems.push(String(error)));
+    page.on('console', (message) => {
+      if (/Content Security Policy|Warning:|is not a valid/i.test(message.text())) problems.push(message.text());
+    });
+    page.on('request', (request) => {
+      if (!request.url().startsWith(this.url) && !/^(blob|data):/.test(request.url())) problems.push(`asks ${request.url()}`);
+    });
+    page.setDefaultTimeout(20_000);
+    return { page, problems };
+  }
+
+  async signIn(page: Page, name = 'admin', password = this.password) {
+    await page.goto(this.url);
+    await page.fill('#name', name);
+    await page.fill('#password', password);
+    await page.click('button[type=submit]');
+    await page.waitForSelector('nav');
+  }
+
+  async stop() {
+    await this.browser.close();
+    const ended = new Promise((resolve) => this.child.once('exit', resolve));
+    this.child.kill('SIGTERM');
+    await ended;
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,926 @@
+// Written by scripts/generate-api.mjs from orchestrator/api/openrpc.json. Not edited by hand.
+
+/** One page of a list. */
+export interface Page<T> {
+  items: T[];
+  total: number;
+  next?: string | null;
+}
+
+/** Asks for a join token. */
+export type AddHost = {
+  /** How long the token works, in minutes; 1 to 10080. 0 stands for 60. */
+  minutes?: number;
+  /** The name it gets; without one, its own host name. */
+  name?: string | null;
+  /** Without one, the pool `default`. */
+  pool?: string | null;
+};
+
+export type AuditId = string;
+
+export type AuditPhase = "done" | "failed" | "asked" | "refused";
+
+export type AuditRecord = {
+  at: string;
+  /** The caller's address. */
+  from: string;
+  hash: string;
+  id: AuditId;
+  method: string;
+  /** The record that this one completes. */
+  of?: number | null;
+  outcome?: string | null;
+  /** The parameters, secrets left out. */
+  params: unknown;
+  phase: AuditPhase;
+  /** Hexadecimal BLAKE3 of the record before, and of this one. */
+  previous: string;
+  sequence: number;
+  user?: UserId | null;
+  user_name: string;
+};
+
+/** The result of reading the whole chain. */
+export type AuditVerified = {
+  /** The first record that does not fit, and why. */
+  broken_at?: number | null;
+  /** The newest hash: write it down elsewhere to prove later that nothing was cut off. */
+  head: string;
+  problem?: string | null;
+  records: number;
+};
+
+/** Lower `order` first; `delay_s` seconds are waited after this VM before the next order begins. */
+export type Autostart = {
+  delay_s?: number;
+  order: number;
+};
+
+/** A role somewhere. */
+export type Binding = {
+  role: Role;
+  scope: Scope;
+};
+
+export type BootDevice = "disk" | "cdrom" | "network";
+
+/** A bridge that NICs can plug into. */
+export type Bridge = {
+  mtu: number;
+  name: string;
+  /** Interfaces of the host in it (PIFs, bonds, VLANs), guests' interfaces left out. */
+  uplinks: Array<string>;
+};
+
+export type Candidate = {
+  host: HostId;
+  name: string;
+  /** Each part of the score, or what rules the host out. */
+  reasons: Array<string>;
+  /** Higher is better; `None` when it cannot take the VM. */
+  score?: number | null;
+};
+
+/** A filter that is being typed. */
+export type CompleteFilter = {
+  /** What stands before the cursor. */
+  text: string;
+};
+
+/** What could be typed next. */
+export type Completion = {
+  candidates: Array<CompletionCandidate>;
+  /** From this byte of the text on, a candidate replaces it. */
+  from: number;
+};
+
+export type CompletionCandidate = {
+  /** What it means, or how many VMs have it. */
+  hint: string;
+  /** What to insert, quoted where needed. */
+  text: string;
+};
+
+export type CpuTopology = {
+  cores_per_socket: number;
+  cpus: number;
+  khz: number;
+  nodes: number;
+  threads_per_core: number;
+};
+
+export type CrashAction = "restart" | "stop" | "preserve";
+
+export type CreateNetwork = {
+  bridge: string;
+  description?: string;
+  name: string;
+  pool?: string | null;
+};
+
+export type CreatePool = {
+  description?: string;
+  name: string;
+};
+
+export type CreateToken = {
+  /** Empty: all rights of the user, as they are at each use. Never more than those. */
+  bindings?: Array<Binding>;
+  /** 1 to 366. */
+  days: number;
+  name: string;
+};
+
+export type CreateUser = {
+  bindings?: Array<Binding>;
+  name: string;
+  /** At least 12 characters. */
+  password: string;
+};
+
+export type CreateVdi = {
+  /** In the local SR of this host. */
+  host: string;
+  name: string;
+  size: VdiSize;
+};
+
+export type CreateVm = {
+  /** Names or ids of VMs that it should not share a host with. */
+  apart_from?: Array<string>;
+  autostart?: Autostart | null;
+  description?: string;
+  disks?: Array<NewDisk>;
+  graphics?: Graphics;
+  /** Without one, the best host is chosen. */
+  host?: string | null;
+  memory: MemorySpec;
+  name: VmName;
+  nics?: Array<NewNic>;
+  on_crash?: CrashAction;
+  on_reboot?: RebootAction;
+  platform: Platform;
+  pool?: string | null;
+  /** Start it when it is made. */
+  start?: boolean;
+  tags?: Array<string>;
+  vcpus: VcpuSpec;
+};
+
+/** The only time that the secret is shown. */
+export type CreatedToken = {
+  secret: string;
+  token: Token;
+};
+
+export type Credentials = {
+  name: string;
+  password: string;
+};
+
+/** Why a domain ended, as Xen tells (`SHUTDOWN_*` in Xen's public `sched.h`). */
+export type DeathReason = "poweroff" | "reboot" | "crash" | "softreset" | "suspend" | "watchdog" | "unknown";
+
+export type DeleteVm = {
+  /** Keep its VDIs. */
+  keep_disks?: boolean;
+  vm: string;
+};
+
+/** A kernel that the toolstack loads itself. File names, not paths: they are looked up in the host's boot folder, so that nobody reads another file of the host through them. */
+export type DirectBoot = {
+  cmdline?: string;
+  kernel: string;
+  ramdisk?: string | null;
+};
+
+export type DiskAccess = "read-write" | "read-only";
+
+export type DiskAttachment = {
+  disk: NewDisk;
+  vm: string;
+};
+
+export type DiskDetachment = {
+  device: DiskDevice;
+  vm: string;
+};
+
+export type DiskDevice = string;
+
+/** A VDI attached to a VM. */
+export type DiskSpec = {
+  access?: DiskAccess;
+  device: DiskDevice;
+  vdi: VdiId;
+};
+
+/** Xen's number for a running domain. Reused: never store it as an identity. */
+export type DomId = number;
+
+/** Nothing to say. */
+export type Empty = Record<string, never>;
+
+export type Event = {
+  at: string;
+  id: EventId;
+  /** Stable: `host.lost`, `vm.crashed`. */
+  kind: string;
+  message: string;
+  severity: Severity;
+  /** `vm/…`, `host/…`. */
+  subject: string;
+};
+
+export type EventId = string;
+
+export type Firmware = "bios" | "uefi";
+
+export type Graphics = "none" | "vnc";
+
+/** What a guest says of itself. Foreign data: bounded and stripped of control characters by the reader. */
+export type GuestFacts = {
+  addresses: Array<string>;
+  /** Other `data/` keys that the guest wrote, at most 64. */
+  data: Record<string, string>;
+  memory_free?: MemoryMiB | null;
+  os?: string | null;
+  pv_drivers?: string | null;
+};
+
+export type Host = {
+  address: string;
+  agent_version?: string | null;
+  certificate_expires: string;
+  /** As last heard. */
+  facts?: HostFacts | null;
+  id: HostId;
+  last_heard?: string | null;
+  local_sr?: SrId | null;
+  /** Takes no new VMs. */
+  maintenance: boolean;
+  name: string;
+  pool: PoolId;
+  /** Why it is unknown. */
+  problem?: string | null;
+  status: HostStatus;
+  vms: number;
+};
+
+export type HostFacts = {
+  bridges: Array<Bridge>;
+  /** Xen's word for what guests it can run: `pv`, `hvm`, `hap`, … */
+  capabilities: Array<string>;
+  cpu_model: string;
+  hostname: string;
+  memory_dom0: MemoryMiB;
+  memory_free: MemoryMiB;
+  memory_total: MemoryMiB;
+  scheduler: string;
+  topology: CpuTopology;
+  xen: XenVersion;
+};
+
+export type HostId = string;
+
+export type HostMaintenance = {
+  host: string;
+  maintenance: boolean;
+};
+
+export type HostRef = {
+  host: string;
+};
+
+export type HostStatus = "connected" | "unknown" | "enrolling";
+
+export type IncarnationId = string;
+
+/** One message of `vm.subscribe`. */
+export type InventoryChange = {
+  kind: "added";
+  value: VmRow;
+} | {
+  kind: "changed";
+  value: VmRow;
+} | {
+  kind: "removed";
+  value: VmId;
+} | {
+  kind: "ready";
+  value: {
+  total: number;
+};
+} | {
+  kind: "resync";
+};
+
+export type JoinTokenIssued = {
+  expires: string;
+  /** For `xenith-agent join`. */
+  token: string;
+};
+
+/** Newest first. */
+export type ListAudit = {
+  cursor?: string | null;
+  /** 1 to 1000; 0 stands for 100. */
+  limit?: number;
+};
+
+/** Newest first. */
+export type ListEvents = {
+  cursor?: string | null;
+  /** 1 to 1000; 0 stands for 100. */
+  limit?: number;
+};
+
+/** What part of a list is wanted. */
+export type ListRequest = {
+  /** `next` of the page before. */
+  cursor?: string | null;
+  /** The filter language: `power:running tag:prod name:/^db/`. Empty: everything. */
+  filter?: string;
+  /** At most this many rows, 1 to 1000; 0 stands for 100. */
+  limit?: number;
+  /** A column, with `-` in front for descending. Empty: by name. */
+  sort?: string;
+};
+
+/** Newest first. */
+export type ListTasks = {
+  /** Only those that are not over. */
+  active?: boolean;
+  cursor?: string | null;
+  /** 1 to 1000; 0 stands for 100. */
+  limit?: number;
+  /** Only those that work on this VM. */
+  vm?: string | null;
+};
+
+/** A session. Over HTTP it comes as a cookie too; a program sends it as `Authorization: Bearer`. */
+export type LoggedIn = {
+  expires: string;
+  session: string;
+  user: User;
+};
+
+export type MacAddr = string;
+
+/** MiB */
+export type MemoryMiB = number;
+
+/** Memory in MiB: what a guest starts with, and how far it can be ballooned up while it runs. */
+export type MemorySpec = {
+  max: MemoryMiB;
+  target: MemoryMiB;
+};
+
+export type Network = {
+  bridge: string;
+  description?: string;
+  id: NetworkId;
+  name: string;
+  pool: PoolId;
+};
+
+export type NetworkId = string;
+
+export type NetworkRef = {
+  network: string;
+};
+
+/** A disk to make, or a VDI that is there. */
+export type NewDisk = {
+  access?: DiskAccess;
+  /** Without one, the next free device. */
+  device?: DiskDevice | null;
+  /** Bytes of a new VDI. */
+  size?: VdiSize | null;
+  /** A VDI that is there; instead of `size`. */
+  vdi?: string | null;
+};
+
+export type NewNic = {
+  /** Without one, a free address of Xen's block. */
+  mac?: MacAddr | null;
+  network: string;
+};
+
+export type NewPassword = {
+  new: string;
+  old: string;
+};
+
+export type NicAttachment = {
+  nic: NewNic;
+  vm: string;
+};
+
+export type NicDetachment = {
+  mac: MacAddr;
+  vm: string;
+};
+
+/** A NIC plugged into a network. `bridge` is the network's bridge on the host, filled in by the orchestrator when it places the VM; one MAC per pool, checked by the orchestrator. */
+export type NicSpec = {
+  bridge: string;
+  mac: MacAddr;
+  network: NetworkId;
+};
+
+export type ObservedVm = {
+  cpu_time_ns: number;
+  /** Which definition the agent has, 0 for unmanaged ones. */
+  definition: number;
+  domid?: DomId | null;
+  failure?: VmFailure | null;
+  guest: GuestFacts;
+  incarnation?: IncarnationId | null;
+  kind: PlatformKind;
+  last_death?: DeathReason | null;
+  /** `false`: a domain that no orchestrator knows; listed, never touched. */
+  managed: boolean;
+  memory: MemoryMiB;
+  name: string;
+  power: Power;
+  started?: string | null;
+  vcpus_online: number;
+  vm: VmId;
+};
+
+/** What one method of the API needs. Each method names exactly one. */
+export type Permission = "anyone" | "own" | "view" | "operate" | "provision" | "administer" | "secure";
+
+/** Asks where a VM would go. */
+export type PlaceVm = {
+  apart_from?: Array<string>;
+  memory: MemoryMiB;
+  networks?: Array<string>;
+  pool?: string | null;
+  vcpus: number;
+  /** A VDI binds the VM to the host that has it. */
+  vdis?: Array<VdiId>;
+};
+
+/** Why which host: the answer to `vm.place`. */
+export type Placement = {
+  /** Best first, those that cannot take it last. */
+  candidates: Array<Candidate>;
+  host?: HostId | null;
+};
+
+/** Each variant holds just what that kind of guest can have. */
+export type Platform = {
+  boot: DirectBoot;
+  kind: "pv";
+} | {
+  boot: DirectBoot;
+  kind: "pvh";
+} | {
+  /** Tried in this order; empty means disk, then CD. */
+  boot_order?: Array<BootDevice>;
+  firmware?: Firmware;
+  kind: "hvm";
+};
+
+export type PlatformKind = "pv" | "pvh" | "hvm";
+
+export type Pool = {
+  description?: string;
+  id: PoolId;
+  name: string;
+};
+
+export type PoolId = string;
+
+export type PoolRef = {
+  pool: string;
+};
+
+/** What a VM is doing. `Unknown` is the orchestrator's word for a VM whose host is not heard. */
+export type Power = "stopped" | "starting" | "running" | "paused" | "stopping" | "suspending" | "resuming" | "unknown" | "suspended" | "crashed";
+
+export type RebootAction = "restart" | "stop";
+
+export type RemoveHost = {
+  /** Also when VMs are defined on it: they are forgotten here, and run on there. */
+  force?: boolean;
+  host: string;
+};
+
+export type Role = "viewer" | "operator" | "admin";
+
+/** A role and the permissions that it holds. */
+export type RoleInfo = {
+  permissions: Array<Permission>;
+  role: Role;
+};
+
+/** Where a role holds. Permissions on hosts, pools, users and the system need the scope `all`. */
+export type Scope = {
+  kind: "all";
+} | {
+  kind: "pool";
+  value: PoolId;
+} | {
+  kind: "tag";
+  value: string;
+};
+
+export type Severity = "info" | "warning" | "error";
+
+/** Asks the guest to shut down or reboot. */
+export type ShutdownVm = {
+  /** How long the guest may take; 0 stands for 120. */
+  deadline_s?: number;
+  /** Power it off when it did not answer in time. */
+  force?: boolean;
+  vm: string;
+};
+
+export type SrId = string;
+
+export type StartVm = {
+  vm: string;
+};
+
+export type StepStatus = "waiting" | "running" | "done" | "undone";
+
+export type SystemHealth = {
+  hosts: number;
+  hosts_unknown: number;
+  /** The store refuses writes (its disk is full): the reason. */
+  read_only?: string | null;
+  tasks_active: number;
+  vms: number;
+  vms_running: number;
+};
+
+export type SystemInfo = {
+  /** SHA-256 of the installation's authority. */
+  authority: string;
+  version: string;
+};
+
+export type Task = {
+  created: string;
+  ended?: string | null;
+  id: TaskId;
+  /** What is going on, or why it ended as it did. */
+  message?: string | null;
+  /** The method that began it: `vm.start`. */
+  method: string;
+  /** 0 to 100. */
+  percent: number;
+  status: TaskStatus;
+  steps: Array<TaskStep>;
+  /** Ids of the objects that it works on, as `vm/…`, `host/…`. */
+  subjects: Array<string>;
+  /** A sentence: "Start web-1". */
+  title: string;
+  user?: UserId | null;
+};
+
+export type TaskId = string;
+
+export type TaskRef = {
+  task: TaskId;
+};
+
+/** What a long method answers at once. */
+export type TaskStarted = {
+  /** The id of what the task makes or changes, where there is one. */
+  object?: string | null;
+  task: TaskId;
+};
+
+export type TaskStatus = "running" | "done" | "rolled-back" | "rolling-back" | "parked" | "abandoned";
+
+/** One step of it. */
+export type TaskStep = {
+  name: string;
+  status: StepStatus;
+};
+
+export type Token = {
+  /** What of its user's rights it has. */
+  bindings: Array<Binding>;
+  created: string;
+  expires: string;
+  id: TokenId;
+  name: string;
+  user: UserId;
+};
+
+export type TokenId = string;
+
+export type TokenRef = {
+  token: string;
+};
+
+/** Only the fields that are given change. */
+export type UpdateUser = {
+  bindings?: Array<Binding> | null;
+  disabled?: boolean | null;
+  password?: string | null;
+  user: string;
+};
+
+/** Only the fields that are given change. What a running VM can take is applied at once. */
+export type UpdateVm = {
+  autostart?: Autostart | null;
+  description?: string | null;
+  graphics?: Graphics | null;
+  memory?: MemorySpec | null;
+  name?: VmName | null;
+  /** Turns autostart off. */
+  no_autostart?: boolean;
+  on_crash?: CrashAction | null;
+  on_reboot?: RebootAction | null;
+  platform?: Platform | null;
+  tags?: Array<string> | null;
+  vcpus?: VcpuSpec | null;
+  vm: string;
+};
+
+export type User = {
+  bindings: Array<Binding>;
+  created: string;
+  disabled: boolean;
+  id: UserId;
+  last_login?: string | null;
+  name: string;
+};
+
+export type UserId = string;
+
+export type UserRef = {
+  user: string;
+};
+
+export type VcpuCount = number;
+
+/** Virtual CPUs: those a guest starts with, and how many it can be given while it runs. */
+export type VcpuSpec = {
+  max: VcpuCount;
+  online: VcpuCount;
+};
+
+export type Vdi = {
+  attached_to?: VmId | null;
+  /** Whose local SR it is in. */
+  host: HostId;
+  id: VdiId;
+  name: string;
+  size: VdiSize;
+  sr: SrId;
+};
+
+export type VdiId = string;
+
+export type VdiRef = {
+  vdi: string;
+};
+
+/** bytes */
+export type VdiSize = number;
+
+/** What was asked for and what is. */
+export type Vm = {
+  created?: string | null;
+  definition: number;
+  description: string;
+  /** Where it is defined; `None` until it was placed. */
+  host?: HostId | null;
+  id: VmId;
+  /** `false`: a domain that Xenith did not make; it can be looked at only. */
+  managed: boolean;
+  name: string;
+  /** As its host last said. */
+  observed?: ObservedVm | null;
+  /** What of the definition waits for the next start. */
+  pending_restart: Array<string>;
+  pool: PoolId;
+  power: Power;
+  /** The definition; `None` for unmanaged ones. */
+  spec?: VmSpec | null;
+  tags: Array<string>;
+};
+
+/** How many VMs a filter lets through. */
+export type VmCount = {
+  running: number;
+  total: number;
+};
+
+/** Why the last thing that the agent tried with a VM did not work, for people to read. */
+export type VmFailure = {
+  at: string;
+  message: string;
+};
+
+export type VmId = string;
+
+export type VmName = string;
+
+export type VmRef = {
+  vm: string;
+};
+
+/** A row of a list: what tables show. */
+export type VmRow = {
+  addresses: Array<string>;
+  host?: HostId | null;
+  host_name?: string | null;
+  id: VmId;
+  kind: string;
+  managed: boolean;
+  memory: MemoryMiB;
+  name: string;
+  os?: string | null;
+  pool?: string | null;
+  power: Power;
+  tags: Array<string>;
+  vcpus: number;
+};
+
+export type VmSpec = {
+  /** Started by the agent when its host boots, with or without an orchestrator. */
+  autostart?: Autostart | null;
+  disks?: Array<DiskSpec>;
+  graphics?: Graphics;
+  memory: MemorySpec;
+  name: VmName;
+  nics?: Array<NicSpec>;
+  on_crash?: CrashAction;
+  on_reboot?: RebootAction;
+  platform: Platform;
+  vcpus: VcpuSpec;
+};
+
+/** Parameters of `event.subscribe`. */
+export type WatchEvents = Record<string, never>;
+
+/** Parameters of `task.subscribe`. */
+export type WatchTasks = {
+  /** One task: the subscription ends with it. Otherwise all that the caller may see. */
+  task?: TaskId | null;
+};
+
+/** Parameters of `vm.subscribe`. */
+export type WatchVms = {
+  filter?: string;
+  /** Leaves out what is there and begins with the first change: for who shows pages of `vm.list`. */
+  only_changes?: boolean;
+};
+
+export type XenVersion = {
+  /** `.7` and the like; may name the distribution. */
+  extra: string;
+  major: number;
+  minor: number;
+};
+
+export interface Methods {
+  'auth.login': { params: Credentials; result: LoggedIn };
+  'auth.logout': { params: Empty; result: Empty };
+  'auth.whoami': { params: Empty; result: User };
+  'auth.change_password': { params: NewPassword; result: Empty };
+  'user.list': { params: Empty; result: Array<User> };
+  'user.get': { params: UserRef; result: User };
+  'user.create': { params: CreateUser; result: User };
+  'user.update': { params: UpdateUser; result: User };
+  'user.delete': { params: UserRef; result: Empty };
+  'token.list': { params: Empty; result: Array<Token> };
+  'token.create': { params: CreateToken; result: CreatedToken };
+  'token.revoke': { params: TokenRef; result: Empty };
+  'role.list': { params: Empty; result: Array<RoleInfo> };
+  'host.list': { params: ListRequest; result: Page<Host> };
+  'host.get': { params: HostRef; result: Host };
+  'host.add': { params: AddHost; result: JoinTokenIssued };
+  'host.set_maintenance': { params: HostMaintenance; result: Host };
+  'host.remove': { params: RemoveHost; result: Empty };
+  'pool.list': { params: Empty; result: Array<Pool> };
+  'pool.create': { params: CreatePool; result: Pool };
+  'pool.delete': { params: PoolRef; result: Empty };
+  'vm.list': { params: ListRequest; result: Page<VmRow> };
+  'vm.count': { params: ListRequest; result: VmCount };
+  'vm.complete': { params: CompleteFilter; result: Completion };
+  'vm.get': { params: VmRef; result: Vm };
+  'vm.place': { params: PlaceVm; result: Placement };
+  'vm.create': { params: CreateVm; result: TaskStarted };
+  'vm.update': { params: UpdateVm; result: TaskStarted };
+  'vm.delete': { params: DeleteVm; result: TaskStarted };
+  'vm.start': { params: StartVm; result: TaskStarted };
+  'vm.shutdown': { params: ShutdownVm; result: TaskStarted };
+  'vm.reboot': { params: ShutdownVm; result: TaskStarted };
+  'vm.power_off': { params: VmRef; result: TaskStarted };
+  'vm.pause': { params: VmRef; result: TaskStarted };
+  'vm.unpause': { params: VmRef; result: TaskStarted };
+  'vm.suspend': { params: VmRef; result: TaskStarted };
+  'vm.resume': { params: VmRef; result: TaskStarted };
+  'vm.attach_disk': { params: DiskAttachment; result: TaskStarted };
+  'vm.detach_disk': { params: DiskDetachment; result: TaskStarted };
+  'vm.attach_nic': { params: NicAttachment; result: TaskStarted };
+  'vm.detach_nic': { params: NicDetachment; result: TaskStarted };
+  'network.list': { params: Empty; result: Array<Network> };
+  'network.create': { params: CreateNetwork; result: Network };
+  'network.delete': { params: NetworkRef; result: Empty };
+  'vdi.list': { params: ListRequest; result: Page<Vdi> };
+  'vdi.create': { params: CreateVdi; result: TaskStarted };
+  'vdi.delete': { params: VdiRef; result: TaskStarted };
+  'task.list': { params: ListTasks; result: Page<Task> };
+  'task.get': { params: TaskRef; result: Task };
+  'task.cancel': { params: TaskRef; result: Task };
+  'task.retry': { params: TaskRef; result: Task };
+  'task.abandon': { params: TaskRef; result: Task };
+  'event.list': { params: ListEvents; result: Page<Event> };
+  'audit.list': { params: ListAudit; result: Page<AuditRecord> };
+  'audit.verify': { params: Empty; result: AuditVerified };
+  'system.info': { params: Empty; result: SystemInfo };
+  'system.health': { params: Empty; result: SystemHealth };
+}
+
+export type MethodName = keyof Methods;
+
+export interface MethodInfo {
+  permission: Permission;
+  mutation: boolean;
+  dryRun: boolean;
+}
+
+export const METHODS: Record<MethodName, MethodInfo> = {
+  'auth.login': { permission: 'anyone', mutation: true, dryRun: false },
+  'auth.logout': { permission: 'own', mutation: true, dryRun: false },
+  'auth.whoami': { permission: 'own', mutation: false, dryRun: false },
+  'auth.change_password': { permission: 'own', mutation: true, dryRun: false },
+  'user.list': { permission: 'secure', mutation: false, dryRun: false },
+  'user.get': { permission: 'secure', mutation: false, dryRun: false },
+  'user.create': { permission: 'secure', mutation: true, dryRun: false },
+  'user.update': { permission: 'secure', mutation: true, dryRun: false },
+  'user.delete': { permission: 'secure', mutation: true, dryRun: false },
+  'token.list': { permission: 'own', mutation: false, dryRun: false },
+  'token.create': { permission: 'own', mutation: true, dryRun: false },
+  'token.revoke': { permission: 'own', mutation: true, dryRun: false },
+  'role.list': { permission: 'own', mutation: false, dryRun: false },
+  'host.list': { permission: 'view', mutation: false, dryRun: false },
+  'host.get': { permission: 'view', mutation: false, dryRun: false },
+  'host.add': { permission: 'administer', mutation: true, dryRun: false },
+  'host.set_maintenance': { permission: 'administer', mutation: true, dryRun: false },
+  'host.remove': { permission: 'administer', mutation: true, dryRun: false },
+  'pool.list': { permission: 'view', mutation: false, dryRun: false },
+  'pool.create': { permission: 'administer', mutation: true, dryRun: false },
+  'pool.delete': { permission: 'administer', mutation: true, dryRun: false },
+  'vm.list': { permission: 'view', mutation: false, dryRun: false },
+  'vm.count': { permission: 'view', mutation: false, dryRun: false },
+  'vm.complete': { permission: 'view', mutation: false, dryRun: false },
+  'vm.get': { permission: 'view', mutation: false, dryRun: false },
+  'vm.place': { permission: 'view', mutation: false, dryRun: false },
+  'vm.create': { permission: 'provision', mutation: true, dryRun: true },
+  'vm.update': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.delete': { permission: 'provision', mutation: true, dryRun: true },
+  'vm.start': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.shutdown': { permission: 'operate', mutation: true, dryRun: false },
+  'vm.reboot': { permission: 'operate', mutation: true, dryRun: false },
+  'vm.power_off': { permission: 'operate', mutation: true, dryRun: false },
+  'vm.pause': { permission: 'operate', mutation: true, dryRun: false },
+  'vm.unpause': { permission: 'operate', mutation: true, dryRun: false },
+  'vm.suspend': { permission: 'operate', mutation: true, dryRun: false },
+  'vm.resume': { permission: 'operate', mutation: true, dryRun: false },
+  'vm.attach_disk': { permission: 'provision', mutation: true, dryRun: false },
+  'vm.detach_disk': { permission: 'operate', mutation: true, dryRun: false },
+  'vm.attach_nic': { permission: 'operate', mutation: true, dryRun: false },
+  'vm.detach_nic': { permission: 'operate', mutation: true, dryRun: false },
+  'network.list': { permission: 'view', mutation: false, dryRun: false },
+  'network.create': { permission: 'administer', mutation: true, dryRun: false },
+  'network.delete': { permission: 'administer', mutation: true, dryRun: false },
+  'vdi.list': { permission: 'view', mutation: false, dryRun: false },
+  'vdi.create': { permission: 'provision', mutation: true, dryRun: false },
+  'vdi.delete': { permission: 'provision', mutation: true, dryRun: false },
+  'task.list': { permission: 'view', mutation: false, dryRun: false },
+  'task.get': { permission: 'view', mutation: false, dryRun: false },
+  'task.cancel': { permission: 'operate', mutation: true, dryRun: false },
+  'task.retry': { permission: 'operate', mutation: true, dryRun: false },
+  'task.abandon': { permission: 'administer', mutation: true, dryRun: false },
+  'event.list': { permission: 'view', mutation: false, dryRun: false },
+  'audit.list': { permission: 'secure', mutation: false, dryRun: false },
+  'audit.verify': { permission: 'secure', mutation: false, dryRun: false },
+  'system.info': { permission: 'anyone', mutation: false, dryRun: false },
+  'system.health': { permission: 'view', mutation: false, dryRun: false },
+};
+
+export interface Subscriptions {
+  'vm.subscribe': { params: WatchVms; item: InventoryChange };
+  'task.subscribe': { params: WatchTasks; item: Task };
+  'event.subscribe': { params: WatchEvents; item: Event };
+}
+
+export type SubscriptionName = keyof Subscriptions;
+
+export const SUBSCRIPTIONS: Record<SubscriptionName, { unsubscribe: string; notification: string }> = {
+  'vm.subscribe': { unsubscribe: 'vm.unsubscribe', notification: 'vm.changed' },
+  'task.subscribe': { unsubscribe: 'task.unsubscribe', notification: 'task.changed' },
+  'event.subscribe': { unsubscribe: 'event.unsubscribe', notification: 'event.happened' },
+};

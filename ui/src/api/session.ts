@@ -1,0 +1,30 @@
+// Signing in and out of the browser: over HTTP, because only there a cookie can be set.
+
+import { ApiError, Unreachable, type WireError } from './errors';
+import type { User } from './generated';
+
+async function ask(method: string, body?: object): Promise<unknown> {
+  let response: Response;
+  try {
+    response = await fetch('/session', {
+      method,
+      credentials: 'same-origin',
+      headers: body ? { 'content-type': 'application/json' } : {},
+      body: body ? JSON.stringify(body) : undefined,
+    });
+  } catch {
+    throw new Unreachable();
+  }
+  if (response.ok) return response.status === 204 ? undefined : response.json();
+  const answer = (await response.json().catch(() => null)) as { error?: WireError } | null;
+  throw new ApiError(answer?.error ?? { code: 0, message: `HTTP ${response.status}` });
+}
+
+export async function signIn(name: string, password: string): Promise<User> {
+  const answer = (await ask('POST', { name, password })) as { user: User };
+  return answer.user;
+}
+
+export async function signOut(): Promise<void> {
+  await ask('DELETE');
+}

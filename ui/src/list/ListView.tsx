@@ -1,0 +1,154 @@
+// A list as a screen has it: query, columns, CSV, selection, the table, and what is shown instead of it.
+
+import { Button, Content, PageSection, Title, Toolbar, ToolbarContent, ToolbarGroup, ToolbarItem, Tooltip } from '@patternfly/react-core';
+import DownloadIcon from '@patternfly/react-icons/dist/esm/icons/download-icon';
+import { useDeferredValue, useMemo, useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { ApiError } from '../api/errors';
+import { useFormat } from '../parts/format';
+import { ErrorBox, Failed, Loading } from '../parts/feedback';
+import { useToasts } from '../parts/toasts';
+import { useNarrow, useUrlState } from '../parts/url';
+import { ColumnChooser } from './ColumnChooser';
+import { csv, download, shown, type Column } from './columns';
+import type { Pages } from './pages';
+import { VirtualTable, type Selection } from './VirtualTable';
+
+interface Props<R> {
+  title: string;
+  /** A sentence under the title. */
+  about?: string;
+  /** Names the CSV file. */
+  noun: string;
+  columns: Column<R>[];
+  pages: Pages<R>;
+  id(row: R): string;
+  name(row: R): string;
+  /** The query bar. */
+  query?: React.ReactNode;
+  filtered?: boolean;
+  clear?(): void;
+  sort?: string;
+  setSort?(sort: string): void;
+  selection?: Selection<R>;
+  bulk?: React.ReactNode;
+  actions?(row: R): React.ReactNode;
+  /** The button that makes one. */
+  create?: React.ReactNode;
+  extra?: React.ReactNode;
+  empty: React.ReactNode;
+  heading?: 'h1' | 'h2';
+}
+
+export function ListView<R>(props: Props<R>) {
+  const { title, about, noun, columns, pages, id, name, query, selection, bulk, actions, create, extra, empty } = props;
+  const { t } = useTranslation();
+  const format = useFormat();
+  const narrow = useNarrow();
+  const { fail } = useToasts();
+  const [chosen, choose] = useUrlState('cols');
+  const [saving, setSaving] = useState(false);
+  const visible = useMemo(() => shown(columns, chosen, narrow), [columns, chosen, narrow]);
+  const rows = useDeferredValue(pages.rows);
+  const wrong = pages.error instanceof ApiError && pages.error.data.field === 'filter' ? pages.error : undefined;
+
+  const save = async () => {
+    setSaving(true);
+    try {
+      download(`${noun}.csv`, csv(visible, await pages.everything(), t));
+    } catch (error) {
+      fail(t('The list was not saved'), error);
+    } finally {
+      setSaving(false);
+    }
+  };
+
+  const body = () => {
+    if (pages.pending) return <Loading lines={10} />;
+    if (pages.error && !wrong && rows.length === 0) return <Failed error={pages.error} retry={pages.retry} />;
+    if (rows.length === 0 && !wrong) {
+      return props.filtered ? (
+        <div className="x-pad x-center">
+          <Title headingLevel="h2" size="lg">
+            {t('Nothing matches')}
+          </Title>
+          <Content component="p" className="x-dim">
+            {t('No entry passes the filter.')}
+          </Content>
+          {props.clear && (
+            <Button variant="link" onClick={props.clear}>
+              {t('Clear the filter')}
+            </Button>
+          )}
+        </div>
+      ) : (
+        empty
+      );
+    }
+    return (
+      <VirtualTable
+        label={title}
+        columns={visible}
+        rows={rows}
+        id={id}
+        name={name}
+        total={pages.total}
+        more={pages.more}
+        sort={props.sort}
+        setSort={props.setSort}
+        selection={narrow ? undefined : selection}
+        actions={actions}
+      />
+    );
+  };
+
+  const Heading = props.heading ?? 'h1';
+  return (
+    <PageSection isFilled hasBodyWrapper={false} className="x-list">
+      <div className="x-head">
+        <div>
+          <Title headingLevel={Heading} size={Heading === 'h1' ? '2xl' : 'lg'}>
+            {title}
+          </Title>
+          {about && (
+            <Content component="p" className="x-dim">
+              {about}
+            </Content>
+          )}
+        </div>
+        <div className="x-head-actions">{create}</div>
+      </div>
+      <Toolbar className="x-toolbar" inset={{ default: 'insetNone' }}>
+        <ToolbarContent>
+          {query && <ToolbarItem className="x-grow">{query}</ToolbarItem>}
+          {selection && selection.chosen.size > 0 && (
+            <ToolbarGroup>
+              <ToolbarItem alignSelf="center">{t('{{count}} selected', { count: selection.chosen.size })}</ToolbarItem>
+              <ToolbarItem>{bulk}</ToolbarItem>
+            </ToolbarGroup>
+          )}
+          <ToolbarGroup align={{ default: 'alignEnd' }} gap={{ default: 'gapSm' }} alignItems="center">
+            {extra}
+            <ToolbarItem alignSelf="center" className="x-count" aria-live="polite">
+              {pages.pending
+                ? ''
+                : rows.length < pages.total
+                  ? t('{{here}} of {{total}}', { here: format.number(rows.length), total: format.number(pages.total) })
+                  : format.number(pages.total)}
+            </ToolbarItem>
+            <ToolbarItem>
+              <Tooltip content={t('Save as CSV: everything that passes the filter')}>
+                <Button variant="plain" aria-label={t('Save as CSV')} icon={<DownloadIcon />} isLoading={saving} onClick={() => void save()} />
+              </Tooltip>
+            </ToolbarItem>
+            <ToolbarItem>
+              <ColumnChooser columns={columns} shown={visible} choose={choose} />
+            </ToolbarItem>
+          </ToolbarGroup>
+        </ToolbarContent>
+      </Toolbar>
+      {wrong && <ErrorBox error={wrong} />}
+      {body()}
+    </PageSection>
+  );
+}

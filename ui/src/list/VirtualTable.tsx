@@ -1,0 +1,137 @@
+// A table of any length of which only the rows in sight exist.
+
+import { Table, Tbody, Td, Th, Thead, Tr, type ThProps } from '@patternfly/react-table';
+import { useVirtualizer } from '@tanstack/react-virtual';
+import { useEffect, useRef } from 'react';
+import { useTranslation } from 'react-i18next';
+import type { Column } from './columns';
+
+export interface Selection<R> {
+  chosen: Map<string, R>;
+  set(chosen: Map<string, R>): void;
+}
+
+interface Props<R> {
+  label: string;
+  columns: Column<R>[];
+  rows: R[];
+  id(row: R): string;
+  name(row: R): string;
+  total: number;
+  more?: () => void;
+  sort?: string;
+  setSort?(sort: string): void;
+  selection?: Selection<R>;
+  actions?(row: R): React.ReactNode;
+}
+
+export const ROW_HEIGHT = 40;
+
+export function VirtualTable<R>(props: Props<R>) {
+  const { label, columns, rows, id, name, total, more, sort, setSort, selection, actions } = props;
+  const { t } = useTranslation();
+  const scroller = useRef<HTMLDivElement>(null);
+  const virtual = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => ROW_HEIGHT,
+    overscan: 12,
+    initialRect: { width: 1000, height: 800 },
+  });
+  const items = virtual.getVirtualItems();
+  const last = items.at(-1)?.index ?? 0;
+  useEffect(() => {
+    if (more && last > rows.length - 60) more();
+  }, [more, last, rows.length]);
+
+  const before = items[0]?.start ?? 0;
+  const after = virtual.getTotalSize() - (items.at(-1)?.end ?? 0);
+  const spans = columns.length + (selection ? 1 : 0) + (actions ? 1 : 0);
+  const width = columns.reduce((sum, column) => sum + (column.grow ?? 1), 0);
+
+  const sorting = (column: Column<R>, index: number): ThProps['sort'] => {
+    if (!column.sort || !setSort) return undefined;
+    const active = columns.findIndex((one) => one.sort === (sort || 'name').replace(/^-/, ''));
+    return {
+      columnIndex: index,
+      sortBy: { index: active, direction: sort?.startsWith('-') ? 'desc' : 'asc' },
+      onSort: (_event, _index, direction) => setSort(direction === 'desc' ? `-${column.sort}` : (column.sort ?? '')),
+    };
+  };
+  const toggle = (row: R, on: boolean) => {
+    const chosen = new Map(selection?.chosen);
+    if (on) chosen.set(id(row), row);
+    else chosen.delete(id(row));
+    selection?.set(chosen);
+  };
+  const all = rows.length > 0 && rows.every((row) => selection?.chosen.has(id(row)));
+
+  return (
+    <div ref={scroller} className="x-scroller" tabIndex={0} role="region" aria-label={label}>
+      <Table variant="compact" isStickyHeader gridBreakPoint="" aria-label={label} aria-rowcount={total + 1} className="x-table">
+        <Thead>
+          <Tr aria-rowindex={1}>
+            {selection && (
+              <Th
+                className="x-check"
+                aria-label={t('Select all that are shown')}
+                select={{
+                  isSelected: all,
+                  onSelect: (_event, on) => selection.set(new Map(on ? rows.map((row) => [id(row), row]) : [])),
+                }}
+              />
+            )}
+            {columns.map((column, index) => (
+              <Th key={column.key} sort={sorting(column, index)} style={{ width: `${((column.grow ?? 1) / width) * 100}%` }}>
+                {t(column.header)}
+              </Th>
+            ))}
+            {actions && <Th className="x-actions" screenReaderText={t('Actions')} />}
+          </Tr>
+        </Thead>
+        <Tbody>
+          {before > 0 && <Spacer height={before} spans={spans} />}
+          {items.map(({ index, key }) => {
+            const row = rows[index];
+            if (row === undefined) return null;
+            const chosen = selection?.chosen.has(id(row)) ?? false;
+            return (
+              <Tr key={key} aria-rowindex={index + 2} isRowSelected={chosen} className="x-row">
+                {selection && (
+                  <Td
+                    className="x-check"
+                    select={{
+                      rowIndex: index,
+                      isSelected: chosen,
+                      onSelect: (_event, on) => toggle(row, on),
+                      props: { 'aria-label': t('Select {{name}}', { name: name(row) }) },
+                    }}
+                  />
+                )}
+                {columns.map((column) => (
+                  <Td key={column.key} modifier="truncate">
+                    {column.cell(row)}
+                  </Td>
+                ))}
+                {actions && (
+                  <Td className="x-actions" isActionCell>
+                    {actions(row)}
+                  </Td>
+                )}
+              </Tr>
+            );
+          })}
+          {after > 0 && <Spacer height={after} spans={spans} />}
+        </Tbody>
+      </Table>
+    </div>
+  );
+}
+
+function Spacer({ height, spans }: { height: number; spans: number }) {
+  return (
+    <tr aria-hidden>
+      <td colSpan={spans} style={{ height, padding: 0, border: 0 }} />
+    </tr>
+  );
+}

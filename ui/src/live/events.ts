@@ -1,0 +1,12 @@
+// Events as they happen: what they are about is read again, and the newest are kept for the home page.
+
+import { refresh, useFollow } from '../api/client';
+import type { Event } from '../api/generated';
+
+export function useEventFeed() {
+  const changed = (event: Event) => {
+    const [noun] = event.subject.split('/');
+    refresh('event', 'system', noun ?? 'host');
+  };
+  useFollow('event.subscribe', {}, changed, { started: () => refresh('event', 'host', 'system') });
+}

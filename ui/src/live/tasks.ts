@@ -1,0 +1,91 @@
+// The tasks that the caller may see: those that run, and the newest that are over. Fed by one subscription.
+
+import { useEffect, useMemo, useSyncExternalStore } from 'react';
+import { refresh, useSocket } from '../api/client';
+import type { Task } from '../api/generated';
+import { over } from '../parts/words';
+
+const KEPT = 100;
+
+type Ended = (task: Task) => void;
+
+class Tasks {
+  private tasks = new Map<string, Task>();
+  private sorted: Task[] = [];
+  private readonly listeners = new Set<() => void>();
+  private readonly mine = new Map<string, Ended>();
+  private later: ReturnType<typeof setTimeout> | undefined;
+
+  watch = (listener: () => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  list = (): Task[] => this.sorted;
+
+  /** Calls `ended` when this task is over. */
+  expect(id: string, ended: Ended) {
+    const known = this.tasks.get(id);
+    if (known && over(known.status)) ended(known);
+    else this.mine.set(id, ended);
+  }
+
+  put(...tasks: Task[]) {
+    for (const task of tasks) {
+      const before = this.tasks.get(task.id);
+      if (before && over(before.status) && !over(task.status) && before.status !== 'parked') continue;
+      this.tasks.set(task.id, task);
+      if (!over(task.status)) continue;
+      if (!before || !over(before.status)) this.changed(task);
+      this.mine.get(task.id)?.(task);
+      this.mine.delete(task.id);
+    }
+    this.sorted = [...this.tasks.values()].sort((a, b) => b.created.localeCompare(a.created));
+    const surplus = this.sorted.filter((task) => over(task.status)).slice(KEPT);
+    surplus.forEach((task) => this.tasks.delete(task.id));
+    this.sorted = this.sorted.filter((task) => this.tasks.has(task.id));
+    this.listeners.forEach((listener) => listener());
+  }
+
+  /** Something was done: what shows it is read again, once for many. */
+  private changed(_task: Task) {
+    this.later ??= setTimeout(() => {
+      this.later = undefined;
+      refresh('vm', 'vdi', 'host', 'task', 'system', 'sr', 'snapshot', 'job', 'run', 'backup', 'repository', 'import');
+    }, 150);
+  }
+
+  clear() {
+    this.tasks.clear();
+    this.mine.clear();
+    this.sorted = [];
+  }
+}
+
+export const tasks = new Tasks();
+
+export function useTasks(): Task[] {
+  return useSyncExternalStore(tasks.watch, tasks.list);
+}
+
+export function useRunning(): Task[] {
+  const all = useTasks();
+  return useMemo(() => all.filter((task) => !over(task.status)), [all]);
+}
+
+/** Keeps the store fed; used once, by the shell. */
+export function useTaskFeed() {
+  const socket = useSocket();
+  useEffect(() => {
+    const recent = () =>
+      socket.call('task.list', { limit: 50 }).then(
+        (page) => tasks.put(...page.items.reverse()),
+        () => undefined,
+      );
+    const stop = socket.subscribe('task.subscribe', {}, (task) => tasks.put(task), { started: () => void recent() });
+    return () => {
+      stop();
+      tasks.clear();
+    };
+  }, [socket]);
+}

@@ -1,0 +1,95 @@
+// The question before something that cannot be taken back: what it means, the plan where the API has one, the name to
+// type where much is at stake.
+
+import { Button, Checkbox, CodeBlock, CodeBlockCode, ExpandableSection, Form, FormGroup, Modal, ModalBody, ModalFooter, ModalHeader, TextInput } from '@patternfly/react-core';
+import { useQuery } from '@tanstack/react-query';
+import { useState } from 'react';
+import { Trans, useTranslation } from 'react-i18next';
+import { useSocket } from '../api/client';
+import { METHODS } from '../api/generated';
+import { useActs, type Question } from './acts';
+import { ErrorBox, Loading } from './feedback';
+
+function Plan({ method, params }: Pick<Question, 'method' | 'params'>) {
+  const { t } = useTranslation();
+  const socket = useSocket();
+  const plan = useQuery({
+    queryKey: ['plan', method, params],
+    queryFn: () => socket.call(method, { ...params, dry_run: true } as never) as unknown as Promise<{ plan: unknown }>,
+    gcTime: 0,
+  });
+  if (plan.isPending) return <Loading lines={2} />;
+  if (plan.isError) return <ErrorBox error={plan.error} title={t('It would be refused')} />;
+  return (
+    <ExpandableSection toggleText={t('What exactly would be done')}>
+      <CodeBlock>
+        <CodeBlockCode>{JSON.stringify(plan.data.plan, null, 2)}</CodeBlockCode>
+      </CodeBlock>
+    </ExpandableSection>
+  );
+}
+
+export function ConfirmAct({ question, close }: { question: Question; close: () => void }) {
+  const { t } = useTranslation();
+  const { run, copy } = useActs();
+  const [typed, setTyped] = useState('');
+  const [chosen, setChosen] = useState<Record<string, boolean>>({});
+  const [busy, setBusy] = useState(false);
+  const { method, title, text, button, typeName, choices = [], done } = question;
+  const set = Object.fromEntries(Object.entries(chosen).filter(([, on]) => on));
+  const params = { ...question.params, ...set } as Question['params'];
+  const ready = !typeName || typed === typeName;
+  const go = async () => {
+    if (!ready || busy) return;
+    setBusy(true);
+    const result = await run({ method, params, title });
+    close();
+    if (result !== undefined) done?.();
+  };
+  return (
+    <Modal isOpen onClose={close} variant="small" aria-labelledby="ask-title" aria-describedby="ask-text">
+      <ModalHeader title={title} labelId="ask-title" titleIconVariant="warning" />
+      <ModalBody>
+        <Form
+          onSubmit={(event) => {
+            event.preventDefault();
+            void go();
+          }}
+        >
+          <p id="ask-text">{text}</p>
+          {choices.map(({ field, label }) => (
+            <Checkbox
+              key={field}
+              id={`ask-${field}`}
+              label={label}
+              isChecked={chosen[field] ?? false}
+              onChange={(_, on) => setChosen({ ...chosen, [field]: on })}
+            />
+          ))}
+          {METHODS[method].dryRun && <Plan method={method} params={params} />}
+          {typeName && (
+            <FormGroup
+              fieldId="ask-name"
+              label={
+                <Trans t={t} defaults="Type <0>{{name}}</0> to go on" values={{ name: typeName }} components={[<strong key="0" />]} />
+              }
+            >
+              <TextInput id="ask-name" value={typed} autoFocus autoComplete="off" onChange={(_, value) => setTyped(value)} />
+            </FormGroup>
+          )}
+        </Form>
+      </ModalBody>
+      <ModalFooter>
+        <Button variant="danger" isDisabled={!ready} isLoading={busy} onClick={() => void go()}>
+          {button}
+        </Button>
+        <Button variant="secondary" onClick={() => copy({ method, params, title })}>
+          {t('Copy as …')}
+        </Button>
+        <Button variant="link" onClick={close}>
+          {t('Cancel')}
+        </Button>
+      </ModalFooter>
+    </Modal>
+  );
+}

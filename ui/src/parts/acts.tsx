@@ -1,0 +1,105 @@
+// Doing things: ask where it is dangerous, call, say what came of it. Every action can be copied as its command line
+// and as its call.
+
+import { createContext, useCallback, useContext, useMemo, useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { useNavigate } from 'react-router';
+import { refresh, useSocket } from '../api/client';
+import type { MethodName, Methods } from '../api/generated';
+import { tasks } from '../live/tasks';
+import { ConfirmAct } from './ConfirmAct';
+import { CopyCall } from './CopyCall';
+import { useToasts } from './toasts';
+
+export interface Act<M extends MethodName = MethodName> {
+  method: M;
+  params: Methods[M]['params'];
+  /** A short sentence in the present: “Start web-1”. */
+  title: string;
+}
+
+export interface Question extends Act {
+  /** What it means, in a sentence. */
+  text: string;
+  button: string;
+  /** The name to type. */
+  typeName?: string;
+  /** Check boxes that set members of the parameters. */
+  choices?: { field: string; label: string }[];
+  done?: () => void;
+}
+
+interface Acts {
+  /** Calls it; resolves with the result, or with nothing when it was refused (which was said). */
+  run<M extends MethodName>(act: Act<M>): Promise<Methods[M]['result'] | undefined>;
+  ask(question: Question): void;
+  copy(act: Act): void;
+}
+
+const ActsContext = createContext<Acts | undefined>(undefined);
+
+export function useActs(): Acts {
+  const acts = useContext(ActsContext);
+  if (!acts) throw new Error('useActs outside of ActsProvider');
+  return acts;
+}
+
+function taskOf(result: unknown): string | undefined {
+  const task = (result as { task?: unknown } | null)?.task;
+  return typeof task === 'string' ? task : undefined;
+}
+
+export function ActsProvider({ children }: { children: React.ReactNode }) {
+  const { t } = useTranslation();
+  const socket = useSocket();
+  const navigate = useNavigate();
+  const { say, fail } = useToasts();
+  const [question, setQuestion] = useState<Question>();
+  const [copied, setCopied] = useState<Act>();
+
+  const run = useCallback(
+    async <M extends MethodName>({ method, params, title }: Act<M>) => {
+      try {
+        const result = await socket.call(method, params);
+        const noun = method.split('.')[0] ?? '';
+        const task = taskOf(result);
+        if (!task) {
+          refresh(noun, 'system');
+          say({ variant: 'success', title: t('Done: {{title}}', { title }) });
+          return result;
+        }
+        refresh(noun, 'task');
+        const look = { label: t('Show the task'), go: () => void navigate(`/tasks/${task}`) };
+        tasks.expect(task, (ended) => {
+          const variant = ended.status === 'done' ? 'success' : 'danger';
+          const words: Record<string, string> = {
+            done: t('Done: {{title}}', { title }),
+            'rolled-back': t('Rolled back: {{title}}', { title }),
+            parked: t('Parked, waits for you: {{title}}', { title }),
+          };
+          say({
+            key: task,
+            variant,
+            title: words[ended.status] ?? t('Abandoned: {{title}}', { title }),
+            text: ended.status === 'done' ? undefined : (ended.message ?? undefined),
+            look: ended.status === 'done' ? undefined : look,
+          });
+        });
+        return result;
+      } catch (error) {
+        fail(t('Not done: {{title}}', { title }), error);
+        return undefined;
+      }
+    },
+    [socket, say, fail, t, navigate],
+  );
+
+  const acts = useMemo<Acts>(() => ({ run, ask: setQuestion, copy: setCopied }), [run]);
+  return (
+    <ActsContext.Provider value={acts}>
+      {children}
+      {question && <ConfirmAct question={question} close={() => setQuestion(undefined)} />}
+      {copied && <CopyCall act={copied} close={() => setCopied(undefined)} />}
+    </ActsContext.Provider>
+  );
+}

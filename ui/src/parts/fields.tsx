@@ -1,0 +1,132 @@
+// Fields of forms that several screens have.
+
+import { FormGroup, FormHelperText, FormSelect, FormSelectOption, HelperText, HelperTextItem, NumberInput, TextInput } from '@patternfly/react-core';
+import { useTranslation } from 'react-i18next';
+import { useRead } from '../api/client';
+
+/** Sorted, each once. */
+export function words(text: string): string[] {
+  return [...new Set(text.split(/[\s,]+/).filter(Boolean))].sort();
+}
+
+interface NumberProps {
+  id: string;
+  label: string;
+  value: number;
+  set(value: number): void;
+  min?: number;
+  max?: number;
+  step?: number;
+  help?: string;
+}
+
+export function NumberField({ id, label, value, set, min = 0, max = Number.MAX_SAFE_INTEGER, step = 1, help }: NumberProps) {
+  const { t } = useTranslation();
+  const within = (value: number) => Math.min(max, Math.max(min, value));
+  return (
+    <FormGroup label={label} fieldId={id}>
+      <NumberInput
+        id={id}
+        value={value}
+        min={min}
+        max={max}
+        inputProps={{ id }}
+        inputAriaLabel={label}
+        minusBtnAriaLabel={t('Less')}
+        plusBtnAriaLabel={t('More')}
+        onMinus={() => set(within(value - step))}
+        onPlus={() => set(within(value + step))}
+        onChange={(event) => set(Number((event.target as HTMLInputElement).value))}
+        onBlur={() => set(within(value))}
+      />
+      {help && <Help>{help}</Help>}
+    </FormGroup>
+  );
+}
+
+export function Help({ children, wrong }: { children: React.ReactNode; wrong?: boolean }) {
+  return (
+    <FormHelperText>
+      <HelperText>
+        <HelperTextItem variant={wrong ? 'error' : 'default'}>{children}</HelperTextItem>
+      </HelperText>
+    </FormHelperText>
+  );
+}
+
+interface TextProps {
+  id: string;
+  label: string;
+  value: string;
+  set(value: string): void;
+  required?: boolean;
+  help?: string;
+  /** Why it is not right. */
+  wrong?: string;
+  type?: 'text' | 'password';
+  placeholder?: string;
+  autoFocus?: boolean;
+}
+
+export function TextField({ id, label, value, set, required, help, wrong, type = 'text', placeholder, autoFocus }: TextProps) {
+  const bad = value !== '' && wrong;
+  return (
+    <FormGroup label={label} fieldId={id} isRequired={required}>
+      <TextInput
+        id={id}
+        type={type}
+        value={value}
+        placeholder={placeholder}
+        autoFocus={autoFocus}
+        autoComplete={type === 'password' ? 'new-password' : 'off'}
+        isRequired={required}
+        validated={bad ? 'error' : 'default'}
+        onChange={(_event, value) => set(value)}
+      />
+      {(bad || help) && <Help wrong={!!bad}>{bad || help}</Help>}
+    </FormGroup>
+  );
+}
+
+interface ChoiceProps {
+  id: string;
+  label: string;
+  value: string;
+  set(value: string): void;
+  options: [value: string, label: string][];
+  /** What an empty value means; without it there is none. */
+  none?: string;
+  help?: string;
+}
+
+export function ChoiceField({ id, label, value, set, options, none, help }: ChoiceProps) {
+  return (
+    <FormGroup label={label} fieldId={id}>
+      <FormSelect id={id} value={value} onChange={(_event, value) => set(value)}>
+        {none !== undefined && <FormSelectOption value="" label={none} />}
+        {options.map(([value, label]) => (
+          <FormSelectOption key={value} value={value} label={label} />
+        ))}
+      </FormSelect>
+      {help && <Help>{help}</Help>}
+    </FormGroup>
+  );
+}
+
+export function usePoolOptions(): [string, string][] {
+  const pools = useRead('pool.list', {});
+  return (pools.data ?? []).map((pool) => [pool.id, pool.name]);
+}
+
+export function useHostOptions(): [string, string][] {
+  const hosts = useRead('host.list', { limit: 1000 });
+  return (hosts.data?.items ?? []).map((host) => [host.id, host.name]);
+}
+
+export function useNetworkOptions(): [string, string][] {
+  const networks = useRead('network.list', {});
+  return (networks.data ?? []).map((network) => [network.id, `${network.name} (${network.bridge})`]);
+}
+
+/** As the API takes names of VMs. */
+export const VM_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;

@@ -1,0 +1,82 @@
+// What can be done with a VM now: hypervisor-agent/src/vm/state.rs (`decide`) and orchestrator/src/app/vm.rs, mirrored.
+
+import { msg } from '../i18n/msg';
+import type { MethodName, Power, User, VmRow } from '../api/generated';
+import { mayNot, type Place } from './may';
+
+export type VmVerb =
+  | 'vm.start'
+  | 'vm.shutdown'
+  | 'vm.reboot'
+  | 'vm.power_off'
+  | 'vm.pause'
+  | 'vm.unpause'
+  | 'vm.suspend'
+  | 'vm.resume'
+  | 'vm.delete';
+
+export interface VerbInfo {
+  method: VmVerb;
+  label: string;
+  /** Ends or loses something: asks first. */
+  danger?: boolean;
+}
+
+export const VM_VERBS: VerbInfo[] = [
+  { method: 'vm.start', label: msg('Start') },
+  { method: 'vm.shutdown', label: msg('Shut down') },
+  { method: 'vm.reboot', label: msg('Reboot') },
+  { method: 'vm.pause', label: msg('Pause') },
+  { method: 'vm.unpause', label: msg('Unpause') },
+  { method: 'vm.suspend', label: msg('Suspend') },
+  { method: 'vm.resume', label: msg('Resume') },
+  { method: 'vm.power_off', label: msg('Power off'), danger: true },
+  { method: 'vm.delete', label: msg('Delete'), danger: true },
+];
+
+const BUSY: Power[] = ['starting', 'stopping', 'suspending', 'resuming'];
+const HAS_DOMAIN: Power[] = ['running', 'paused', 'starting', 'stopping', 'suspending', 'resuming'];
+
+function powerForbids(method: VmVerb, power: Power): string | undefined {
+  if (power === 'unknown') return msg('Its host is not heard: nothing is known about this VM now.');
+  if (method === 'vm.delete') {
+    return HAS_DOMAIN.includes(power) ? msg('Shut it down or power it off first.') : undefined;
+  }
+  if (method === 'vm.power_off') {
+    return ['stopped', 'suspended'].includes(power) ? msg('It does not run.') : undefined;
+  }
+  if (BUSY.includes(power)) return msg('It is changing its state; wait until that is done.');
+  switch (method) {
+    case 'vm.start':
+      if (power === 'suspended') return msg('It is suspended: resume it.');
+      return ['running', 'paused'].includes(power) ? msg('It runs already.') : undefined;
+    case 'vm.resume':
+      return power === 'suspended' ? undefined : msg('It is not suspended.');
+    case 'vm.unpause':
+      return power === 'paused' ? undefined : msg('It is not paused.');
+    default:
+      return power === 'running' ? undefined : msg('It does not run.');
+  }
+}
+
+/** Why `method` cannot be done with this VM by this user; nothing when it can. */
+export function vmCannot(
+  user: User,
+  method: VmVerb,
+  vm: { power: Power; managed: boolean },
+  place?: Place,
+): string | undefined {
+  if (!vm.managed) return msg('Xenith did not make this domain: it is only shown.');
+  return mayNot(user, method, place) ?? powerForbids(method, vm.power);
+}
+
+/** Changes of the definition. */
+export function vmCannotChange(user: User, method: MethodName, vm: { managed: boolean }, place?: Place) {
+  if (!vm.managed) return msg('Xenith did not make this domain: it is only shown.');
+  return mayNot(user, method, place);
+}
+
+/** Params of a verb for one VM, named by its id so that a renamed one is still meant. */
+export function verbParams(_method: VmVerb, vm: Pick<VmRow, 'id'>, more: object = {}) {
+  return { vm: vm.id, ...more } as { vm: string };
+}

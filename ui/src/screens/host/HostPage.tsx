@@ -1,0 +1,153 @@
+// One host: capacity, topology, what it offers, its VMs.
+
+import { Alert, Breadcrumb, BreadcrumbItem, Card, CardBody, CardTitle, ClipboardCopy, PageSection, Tab, Tabs, TabTitleText, Title } from '@patternfly/react-core';
+import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
+import { useTranslation } from 'react-i18next';
+import { Link, useNavigate, useParams } from 'react-router';
+import { useRead } from '../../api/client';
+import type { Host, HostFacts } from '../../api/generated';
+import { Facts } from '../../parts/Facts';
+import { Failed, Loading } from '../../parts/feedback';
+import { useFormat } from '../../parts/format';
+import { Meter } from '../../parts/Meter';
+import { useNames } from '../../parts/names';
+import { HostLabel } from '../../parts/state';
+import { useUrlState } from '../../parts/url';
+import Vms from '../vm/Vms';
+import { HostMenu } from './Hosts';
+
+export default function HostPage() {
+  const { t } = useTranslation();
+  const { host: reference = '' } = useParams();
+  const navigate = useNavigate();
+  const [tab, setTab] = useUrlState('tab');
+  const read = useRead('host.get', { host: reference }, { every: 5_000 });
+  const host = read.data;
+  if (read.isPending) return <Loading />;
+  if (!host) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  return (
+    <PageSection isFilled hasBodyWrapper={false} className="x-page">
+      <Breadcrumb>
+        <BreadcrumbItem render={({ className }) => <Link className={className} to="/hosts">{t('Hosts')}</Link>} />
+        <BreadcrumbItem isActive>{host.name}</BreadcrumbItem>
+      </Breadcrumb>
+      <div className="x-head">
+        <div className="x-title">
+          <Title headingLevel="h1" size="2xl">
+            {host.name}
+          </Title>
+          <HostLabel status={host.status} maintenance={host.maintenance} />
+        </div>
+        <div className="x-head-actions">
+          <HostMenu host={host} labelled removed={() => void navigate('/hosts')} />
+        </div>
+      </div>
+      {host.status === 'unknown' && (
+        <Alert isInline variant="danger" title={t('{{name}} is not heard: {{why}}', { name: host.name, why: host.problem ?? t('no reason is known') })}>
+          {t('Its VMs may well run; nobody starts them elsewhere on a guess. Look at the host: systemctl status xenith-agent, and xenith-agent doctor.')}
+        </Alert>
+      )}
+      {host.maintenance && (
+        <Alert isInline variant="info" title={t('In maintenance: it takes no new VMs')}>
+          {t('Those that are here run on. Shut them down before you work on the host.')}
+        </Alert>
+      )}
+      <Tabs activeKey={tab ?? 'summary'} onSelect={(_event, key) => setTab(key === 'summary' ? null : String(key))} aria-label={t('Parts of the host')} component="nav">
+        <Tab eventKey="summary" href={`/hosts/${host.id}`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{t('Summary')}</TabTitleText>} />
+        <Tab eventKey="vms" href={`/hosts/${host.id}?tab=vms`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{t('Virtual machines')}</TabTitleText>} />
+      </Tabs>
+      <div className="x-tab">{tab === 'vms' ? <Vms within={`host_id:${host.id}`} title={t('Virtual machines')} /> : <Summary host={host} />}</div>
+    </PageSection>
+  );
+}
+
+function Summary({ host }: { host: Host }) {
+  const { t } = useTranslation();
+  const format = useFormat();
+  const names = useNames();
+  const { facts } = host;
+  return (
+    <div className="x-cards">
+      <Card isCompact>
+        <CardTitle component="h2">{t('Capacity')}</CardTitle>
+        <CardBody>
+          {facts ? (
+            <>
+              <Meter
+                label={t('Memory')}
+                used={facts.memory_total - facts.memory_free}
+                total={facts.memory_total}
+                text={t('{{free}} free of {{total}}, {{dom0}} for the host itself', {
+                  free: format.mib(facts.memory_free),
+                  total: format.mib(facts.memory_total),
+                  dom0: format.mib(facts.memory_dom0),
+                })}
+              />
+              <Facts
+                facts={[
+                  [t('Processor'), facts.cpu_model],
+                  [t('CPU threads'), t('{{cpus}}: {{nodes}} nodes, {{cores}} cores a socket, {{threads}} threads a core', { cpus: facts.topology.cpus, nodes: facts.topology.nodes, cores: facts.topology.cores_per_socket, threads: facts.topology.threads_per_core })],
+                  [t('VMs'), format.number(host.vms)],
+                ]}
+              />
+            </>
+          ) : (
+            <p className="x-dim">{t('The host has not told yet.')}</p>
+          )}
+        </CardBody>
+      </Card>
+      <Card isCompact>
+        <CardTitle component="h2">{t('About it')}</CardTitle>
+        <CardBody>
+          <Facts
+            facts={[
+              [t('Pool'), names.pool(host.pool)],
+              [t('Address'), host.address],
+              [t('Last heard'), <time key="t" dateTime={host.last_heard ?? ''} title={format.date(host.last_heard)}>{format.ago(host.last_heard)}</time>],
+              [t('Agent'), host.agent_version],
+              [t('Certificate ends'), format.date(host.certificate_expires)],
+              [t('Xen'), facts && `${facts.xen.major}.${facts.xen.minor}${facts.xen.extra}`],
+              [t('Scheduler'), facts?.scheduler],
+              [t('Runs guests of'), facts?.capabilities.join(', ')],
+              [t('Id'), <ClipboardCopy key="i" variant="inline-compact" isCode hoverTip={t('Copy')} clickTip={t('Copied')}>{host.id}</ClipboardCopy>],
+            ]}
+          />
+        </CardBody>
+      </Card>
+      {facts && <Bridges facts={facts} />}
+    </div>
+  );
+}
+
+function Bridges({ facts }: { facts: HostFacts }) {
+  const { t } = useTranslation();
+  return (
+    <Card isCompact>
+      <CardTitle component="h2">{t('Bridges')}</CardTitle>
+      <CardBody>
+        {facts.bridges.length === 0 ? (
+          <p className="x-dim">{t('There is none: VMs with a NIC cannot be placed here.')}</p>
+        ) : (
+          <Table variant="compact" borders={false} aria-label={t('Bridges')}>
+            <Thead>
+              <Tr>
+                <Th>{t('Bridge')}</Th>
+                <Th>{t('Uplinks')}</Th>
+                <Th>{t('MTU')}</Th>
+              </Tr>
+            </Thead>
+            <Tbody>
+              {facts.bridges.map((bridge) => (
+                <Tr key={bridge.name}>
+                  <Td dataLabel={t('Bridge')}>{bridge.name}</Td>
+                  <Td dataLabel={t('Uplinks')}>{bridge.uplinks.join(', ') || t('none: only VMs among themselves')}</Td>
+                  <Td dataLabel={t('MTU')}>{bridge.mtu}</Td>
+                </Tr>
+              ))}
+            </Tbody>
+          </Table>
+        )}
+      </CardBody>
+    </Card>
+  );
+}

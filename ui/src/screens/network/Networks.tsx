@@ -1,0 +1,112 @@
+// Networks: a bridge that the hosts of a pool have under one name.
+
+import { Button } from '@patternfly/react-core';
+import NetworkIcon from '@patternfly/react-icons/dist/esm/icons/network-icon';
+import { useMemo, useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { useRead } from '../../api/client';
+import type { Network } from '../../api/generated';
+import { msg } from '../../i18n/msg';
+import type { Column } from '../../list/columns';
+import { ListView } from '../../list/ListView';
+import { QueryBar } from '../../list/QueryBar';
+import { useWhole } from '../../list/whole';
+import { useActs } from '../../parts/acts';
+import { Nothing } from '../../parts/feedback';
+import { ChoiceField, TextField, usePoolOptions } from '../../parts/fields';
+import { FormDialog } from '../../parts/FormDialog';
+import { useNames } from '../../parts/names';
+import { RowAction } from '../../parts/RowAction';
+import { useUrlState } from '../../parts/url';
+import { mayNot } from '../../rules/may';
+import { useUser } from '../../shell/user';
+
+const textOf = (network: Network) => `${network.name} ${network.bridge} ${network.description ?? ''}`;
+
+export default function Networks() {
+  const { t } = useTranslation();
+  const user = useUser();
+  const names = useNames();
+  const { ask } = useActs();
+  const [query, setQuery] = useUrlState('q');
+  const [making, setMaking] = useState(false);
+  const hosts = useRead('host.list', { limit: 1000 });
+  const pages = useWhole(useRead('network.list', {}), query ?? '', textOf);
+  const columns = useMemo((): Column<Network>[] => {
+    const having = (network: Network) => {
+      const pool = hosts.data?.items.filter((host) => host.pool === network.pool) ?? [];
+      const has = pool.filter((host) => host.facts?.bridges.some((bridge) => bridge.name === network.bridge));
+      return t('{{has}} of {{all}} hosts', { has: has.length, all: pool.length });
+    };
+    return [
+      { key: 'name', header: msg('Name'), cell: (network) => <strong>{network.name}</strong>, text: (network) => network.name },
+      { key: 'bridge', header: msg('Bridge'), cell: (network) => <code>{network.bridge}</code>, text: (network) => network.bridge },
+      { key: 'where', header: msg('Its bridge is on'), cell: having, text: having },
+      { key: 'pool', header: msg('Pool'), wide: true, cell: (network) => names.pool(network.pool), text: (network) => names.pool(network.pool) },
+      { key: 'description', header: msg('Description'), grow: 2, wide: true, cell: (network) => network.description || '—', text: (network) => network.description ?? '' },
+      { key: 'id', header: msg('Id'), optional: true, cell: (network) => <code>{network.id}</code>, text: (network) => network.id },
+    ];
+  }, [hosts.data, names, t]);
+  const why = mayNot(user, 'network.create');
+  const create = (
+    <Button isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setMaking(true)} data-create>
+      {t('Declare a network')}
+    </Button>
+  );
+  const remove = (network: Network) =>
+    ask({
+      method: 'network.delete',
+      params: { network: network.id },
+      title: t('Delete the network {{name}}', { name: network.name }),
+      text: t('Only a network that no VM uses can be deleted. The bridges on the hosts stay.'),
+      button: t('Delete'),
+    });
+  return (
+    <>
+      <ListView
+        title={t('Networks')}
+        about={t('What NICs plug into: a bridge that the hosts of a pool have under one name.')}
+        noun="networks"
+        columns={columns}
+        pages={pages}
+        id={(network) => network.id}
+        name={(network) => network.name}
+        filtered={!!query}
+        clear={() => setQuery(null)}
+        query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter networks')} placeholder={t('A part of the name')} />}
+        create={create}
+        actions={(network) => <RowAction label={t('Delete')} name={network.name} why={why} danger go={() => remove(network)} />}
+        empty={
+          <Nothing icon={NetworkIcon} title={t('No networks yet')} action={create}>
+            {t('Make a bridge on each host of a pool, under the same name, and declare it here.')}
+          </Nothing>
+        }
+      />
+      {making && <CreateNetwork close={() => setMaking(false)} />}
+    </>
+  );
+}
+
+function CreateNetwork({ close }: { close: () => void }) {
+  const { t } = useTranslation();
+  const pools = usePoolOptions();
+  const hosts = useRead('host.list', { limit: 1000 });
+  const bridges = [...new Set(hosts.data?.items.flatMap((host) => host.facts?.bridges.map((bridge) => bridge.name) ?? []))].sort();
+  const [name, setName] = useState('');
+  const [bridge, setBridge] = useState('');
+  const [pool, setPool] = useState('');
+  const [description, setDescription] = useState('');
+  const params = { name, bridge, description, ...(pool ? { pool } : {}) };
+  return (
+    <FormDialog act={{ method: 'network.create', params, title: t('Declare a network') }} button={t('Declare')} ready={name !== '' && bridge !== ''} close={close}>
+      <TextField id="network-name" label={t('Name')} value={name} set={setName} required autoFocus />
+      {bridges.length > 0 ? (
+        <ChoiceField id="network-bridge" label={t('Bridge')} value={bridge} set={setBridge} none={t('Choose one')} options={bridges.map((one) => [one, one])} help={t('Those that hosts have told of.')} />
+      ) : (
+        <TextField id="network-bridge" label={t('Bridge')} value={bridge} set={setBridge} required help={t('Its name on the hosts, such as xenbr0.')} />
+      )}
+      <ChoiceField id="network-pool" label={t('Pool')} value={pool} set={setPool} options={pools} none={t('The pool default')} />
+      <TextField id="network-description" label={t('Description')} value={description} set={setDescription} />
+    </FormDialog>
+  );
+}

@@ -1,0 +1,83 @@
+// Pools: hosts that share networks and storage.
+
+import { Button } from '@patternfly/react-core';
+import PoolIcon from '@patternfly/react-icons/dist/esm/icons/cubes-icon';
+import { useMemo, useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { Link } from 'react-router';
+import { useRead } from '../../api/client';
+import type { Pool } from '../../api/generated';
+import { msg } from '../../i18n/msg';
+import type { Column } from '../../list/columns';
+import { ListView } from '../../list/ListView';
+import { useWhole } from '../../list/whole';
+import { useActs } from '../../parts/acts';
+import { Nothing } from '../../parts/feedback';
+import { TextField } from '../../parts/fields';
+import { FormDialog } from '../../parts/FormDialog';
+import { RowAction } from '../../parts/RowAction';
+import { mayNot } from '../../rules/may';
+import { useUser } from '../../shell/user';
+
+const nameOf = (pool: Pool) => pool.name;
+
+export default function Pools() {
+  const { t } = useTranslation();
+  const user = useUser();
+  const { ask } = useActs();
+  const [making, setMaking] = useState(false);
+  const hosts = useRead('host.list', { limit: 1000 });
+  const pages = useWhole(useRead('pool.list', {}), '', nameOf);
+  const columns = useMemo((): Column<Pool>[] => {
+    const count = (pool: Pool) => hosts.data?.items.filter((host) => host.pool === pool.id).length ?? 0;
+    return [
+      { key: 'name', header: msg('Name'), cell: (pool) => <Link to={`/vms?q=pool:${encodeURIComponent(pool.name)}`}>{pool.name}</Link>, text: nameOf },
+      { key: 'hosts', header: msg('Hosts'), cell: (pool) => t('{{count}} hosts', { count: count(pool) }), text: (pool) => String(count(pool)) },
+      { key: 'description', header: msg('Description'), grow: 3, wide: true, cell: (pool) => pool.description || '—', text: (pool) => pool.description ?? '' },
+      { key: 'id', header: msg('Id'), optional: true, cell: (pool) => <code>{pool.id}</code>, text: (pool) => pool.id },
+    ];
+  }, [hosts.data, t]);
+  const why = mayNot(user, 'pool.create');
+  const create = (
+    <Button isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setMaking(true)} data-create>
+      {t('Create a pool')}
+    </Button>
+  );
+  const remove = (pool: Pool) =>
+    ask({
+      method: 'pool.delete',
+      params: { pool: pool.id },
+      title: t('Delete the pool {{name}}', { name: pool.name }),
+      text: t('Only an empty pool can be deleted.'),
+      button: t('Delete'),
+    });
+  return (
+    <>
+      <ListView
+        title={t('Pools')}
+        about={t('Hosts that share networks and storage. Roles can be given for one pool.')}
+        noun="pools"
+        columns={columns}
+        pages={pages}
+        id={(pool) => pool.id}
+        name={nameOf}
+        create={create}
+        actions={(pool) => <RowAction label={t('Delete')} name={pool.name} why={why} danger go={() => remove(pool)} />}
+        empty={<Nothing icon={PoolIcon} title={t('No pools you may see')} action={create} />}
+      />
+      {making && <CreatePool close={() => setMaking(false)} />}
+    </>
+  );
+}
+
+function CreatePool({ close }: { close: () => void }) {
+  const { t } = useTranslation();
+  const [name, setName] = useState('');
+  const [description, setDescription] = useState('');
+  return (
+    <FormDialog act={{ method: 'pool.create', params: { name, description }, title: t('Create a pool') }} button={t('Create')} ready={name !== ''} close={close}>
+      <TextField id="pool-name" label={t('Name')} value={name} set={setName} required autoFocus />
+      <TextField id="pool-description" label={t('Description')} value={description} set={setDescription} />
+    </FormDialog>
+  );
+}

@@ -1,0 +1,58 @@
+// Tasks, all or of one VM: pages from the orchestrator, brought up to date by the feed.
+
+import { ToggleGroup, ToggleGroupItem, ToolbarItem } from '@patternfly/react-core';
+import TasksIcon from '@patternfly/react-icons/dist/esm/icons/tasks-icon';
+import { useMemo } from 'react';
+import { useTranslation } from 'react-i18next';
+import { ListView } from '../../list/ListView';
+import { usePages } from '../../list/pages';
+import { useTasks } from '../../live/tasks';
+import { Nothing } from '../../parts/feedback';
+import { useFormat } from '../../parts/format';
+import { useUrlState } from '../../parts/url';
+import { taskColumns } from './columns';
+import { TaskVerbs } from './parts';
+
+export function TaskList({ vm }: { vm?: string }) {
+  const { t } = useTranslation();
+  const format = useFormat();
+  const columns = useMemo(() => taskColumns(format), [format]);
+  const [active, setActive] = useUrlState('active');
+  const pages = usePages('task.list', { vm: vm ?? null, active: active === 'yes' });
+  const live = useTasks();
+  const rows = useMemo(() => {
+    const newer = new Map(live.map((task) => [task.id, task]));
+    const known = new Set(pages.rows.map((task) => task.id));
+    const added = live.filter((task) => !known.has(task.id) && (!vm || task.subjects.includes(`vm/${vm}`)) && !active);
+    const newest = pages.rows[0]?.created ?? '';
+    return [...added.filter((task) => task.created > newest), ...pages.rows.map((task) => newer.get(task.id) ?? task)];
+  }, [live, pages.rows, vm, active]);
+  return (
+    <ListView
+      title={t('Tasks')}
+      about={vm ? undefined : t('Everything that takes longer than a call: its steps, how far it is, and how it ended.')}
+      heading={vm ? 'h2' : 'h1'}
+      noun="tasks"
+      columns={columns}
+      pages={{ ...pages, rows, total: Math.max(pages.total, rows.length) }}
+      id={(task) => task.id}
+      name={(task) => task.title}
+      filtered={active === 'yes'}
+      clear={() => setActive(null)}
+      actions={(task) => <TaskVerbs task={task} />}
+      extra={
+        <ToolbarItem>
+          <ToggleGroup isCompact aria-label={t('Which tasks')}>
+            <ToggleGroupItem text={t('All')} buttonId="tasks-all" isSelected={active !== 'yes'} onChange={() => setActive(null)} />
+            <ToggleGroupItem text={t('Not over')} buttonId="tasks-active" isSelected={active === 'yes'} onChange={() => setActive('yes')} />
+          </ToggleGroup>
+        </ToolbarItem>
+      }
+      empty={
+        <Nothing icon={TasksIcon} title={t('No tasks yet')}>
+          {t('What you start appears here, with its steps.')}
+        </Nothing>
+      }
+    />
+  );
+}

@@ -1,0 +1,5 @@
+import { TaskList } from './TaskList';
+
+export default function Tasks() {
+  return <TaskList />;
+}

@@ -1,0 +1,125 @@
+// API tokens: what scripts sign in with.
+
+import { Alert, Button, ClipboardCopy, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import KeyIcon from '@patternfly/react-icons/dist/esm/icons/key-icon';
+import { useMemo, useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { useRead } from '../../api/client';
+import type { Binding, CreatedToken, Token } from '../../api/generated';
+import { msg } from '../../i18n/msg';
+import type { Column } from '../../list/columns';
+import { ListView } from '../../list/ListView';
+import { useWhole } from '../../list/whole';
+import { useActs } from '../../parts/acts';
+import { Nothing } from '../../parts/feedback';
+import { NumberField, TextField } from '../../parts/fields';
+import { FormDialog } from '../../parts/FormDialog';
+import { useFormat } from '../../parts/format';
+import { RowAction } from '../../parts/RowAction';
+import { seesSecurity } from '../../rules/may';
+import { useUser } from '../../shell/user';
+import { Bindings, BindingsField, complete } from '../user/Bindings';
+
+const nameOf = (token: Token) => token.name;
+
+export default function Tokens() {
+  const { t } = useTranslation();
+  const me = useUser();
+  const format = useFormat();
+  const { ask } = useActs();
+  const [making, setMaking] = useState(false);
+  const [created, setCreated] = useState<CreatedToken>();
+  const secure = seesSecurity(me);
+  const users = useRead('user.list', {}, { enabled: secure });
+  const pages = useWhole(useRead('token.list', {}), '', nameOf);
+  const columns = useMemo((): Column<Token>[] => {
+    const owner = (token: Token) => (token.user === me.id ? me.name : (users.data?.find(({ id }) => id === token.user)?.name ?? token.user));
+    return [
+      { key: 'name', header: msg('Name'), cell: (token) => <strong>{token.name}</strong>, text: nameOf },
+      { key: 'user', header: msg('User'), cell: owner, text: owner },
+      {
+        key: 'rights',
+        header: msg('Rights'),
+        grow: 2,
+        wide: true,
+        cell: (token) => (token.bindings.length ? <Bindings bindings={token.bindings} /> : t('all of its user')),
+        text: (token) => token.bindings.map(({ role }) => role).join(' '),
+      },
+      { key: 'expires', header: msg('Ends'), cell: (token) => <time dateTime={token.expires} title={format.date(token.expires)}>{format.ago(token.expires)}</time>, text: (token) => token.expires },
+      { key: 'created', header: msg('Created'), wide: true, cell: (token) => format.date(token.created), text: (token) => token.created },
+    ];
+  }, [format, me, t, users.data]);
+  const create = (
+    <Button onClick={() => setMaking(true)} data-create>
+      {t('Create a token')}
+    </Button>
+  );
+  const revoke = (token: Token) =>
+    ask({
+      method: 'token.revoke',
+      params: { token: token.id },
+      title: t('Revoke the token {{name}}', { name: token.name }),
+      text: t('What signs in with it is refused from now on.'),
+      button: t('Revoke'),
+    });
+  return (
+    <>
+      <ListView
+        title={t('API tokens')}
+        about={secure ? t('Everybody’s tokens: what scripts sign in with.') : t('Your tokens: what your scripts sign in with.')}
+        noun="tokens"
+        columns={columns}
+        pages={pages}
+        id={(token) => token.id}
+        name={nameOf}
+        create={create}
+        actions={(token) => <RowAction label={t('Revoke')} name={token.name} danger go={() => revoke(token)} />}
+        empty={
+          <Nothing icon={KeyIcon} title={t('No tokens yet')} action={create}>
+            {t('A script signs in with a token, not with your password. It never has more rights than you.')}
+          </Nothing>
+        }
+      />
+      {making && <CreateToken close={() => setMaking(false)} done={setCreated} />}
+      {created && <Secret created={created} close={() => setCreated(undefined)} />}
+    </>
+  );
+}
+
+function CreateToken({ close, done }: { close: () => void; done(created: CreatedToken): void }) {
+  const { t } = useTranslation();
+  const [name, setName] = useState('');
+  const [days, setDays] = useState(90);
+  const [bindings, setBindings] = useState<Binding[]>([]);
+  return (
+    <FormDialog
+      act={{ method: 'token.create', params: { name, days, bindings }, title: t('Create a token') }}
+      button={t('Create')}
+      ready={name !== '' && days >= 1 && complete(bindings)}
+      close={close}
+      done={done}
+    >
+      <TextField id="token-name" label={t('Name')} value={name} set={setName} required autoFocus help={t('What it is for, such as nightly-report.')} />
+      <NumberField id="token-days" label={t('Works for (days)')} value={days} set={setDays} min={1} max={366} />
+      <BindingsField bindings={bindings} set={setBindings} none={t('None chosen: all of your rights, as they are at each use.')} />
+    </FormDialog>
+  );
+}
+
+function Secret({ created, close }: { created: CreatedToken; close: () => void }) {
+  const { t } = useTranslation();
+  return (
+    <Modal isOpen variant="medium" onClose={close} aria-labelledby="secret-title">
+      <ModalHeader title={t('The token {{name}}', { name: created.token.name })} labelId="secret-title" />
+      <ModalBody>
+        <Alert isInline variant="warning" title={t('It is shown only now. Copy it to where the script keeps its secrets.')} className="x-gap" />
+        <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Token')}>
+          {created.secret}
+        </ClipboardCopy>
+      </ModalBody>
+      <ModalFooter>
+        <Button onClick={close}>{t('Close')}</Button>
+      </ModalFooter>
+    </Modal>
+  );
+}

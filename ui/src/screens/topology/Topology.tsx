@@ -1,0 +1,116 @@
+// Pools, their hosts, networks and VMs as a picture: choose one thing, and what is hit when it fails is marked.
+
+import { Alert, Button, Card, CardBody, CardTitle, Content, PageSection, Title } from '@patternfly/react-core';
+import { useMemo } from 'react';
+import { useTranslation } from 'react-i18next';
+import { Link } from 'react-router';
+import { useRead } from '../../api/client';
+import type { VmRow } from '../../api/generated';
+import { Failed, Loading } from '../../parts/feedback';
+import { HostLabel } from '../../parts/state';
+import { POWER } from '../../parts/words';
+import { useUrlState } from '../../parts/url';
+import { hitBy, type Picture } from './hit';
+
+const MOST = 1000;
+
+export default function Topology() {
+  const { t } = useTranslation();
+  const [failed, setFailed] = useUrlState('fails');
+  const pools = useRead('pool.list', {});
+  const hosts = useRead('host.list', { limit: 1000 }, { every: 5_000 });
+  const networks = useRead('network.list', {});
+  const vms = useRead('vm.list', { limit: MOST, sort: 'name' }, { every: 5_000 });
+  const error = pools.error ?? hosts.error ?? networks.error ?? vms.error;
+  const picture: Picture | undefined = useMemo(
+    () => (pools.data && hosts.data && networks.data && vms.data ? { pools: pools.data, hosts: hosts.data.items, networks: networks.data, vms: vms.data.items } : undefined),
+    [pools.data, hosts.data, networks.data, vms.data],
+  );
+  const hit = useMemo(() => (picture && failed ? hitBy(picture, failed) : undefined), [picture, failed]);
+  if (error) return <Failed error={error} />;
+  if (!picture) return <Loading />;
+  const running = picture.vms.filter((vm) => hit?.vms.has(vm.id) && vm.power === 'running');
+  const mark = (id: string) => (id === failed ? ' x-fails' : hit && (hit.vms.has(id) || hit.hosts.has(id) || hit.networks.has(id)) ? ' x-hit' : '');
+  const pick = (id: string) => setFailed(failed === id ? null : id);
+  const name = [...picture.pools, ...picture.hosts, ...picture.networks].find(({ id }) => id === failed)?.name;
+  return (
+    <PageSection isFilled hasBodyWrapper={false} className="x-page">
+      <div>
+        <Title headingLevel="h1" size="2xl">
+          {t('Topology')}
+        </Title>
+        <Content component="p" className="x-dim">
+          {t('Choose a host, network or pool to see what is hit when it fails.')}
+        </Content>
+      </div>
+      {(vms.data?.total ?? 0) > MOST && (
+        <Alert isInline variant="info" title={t('The first {{count}} VMs are drawn. Hosts and networks are all here.', { count: MOST })} />
+      )}
+      {hit && name && (
+        <Alert
+          isInline
+          variant="warning"
+          title={t('If {{name}} fails: {{count}} VMs are hit, {{running}} of them run now', { name, count: hit.vms.size, running: running.length })}
+          actionLinks={
+            <Button variant="link" isInline onClick={() => setFailed(null)}>
+              {t('Forget it')}
+            </Button>
+          }
+        />
+      )}
+      {picture.pools.map((pool) => (
+        <Card key={pool.id} isCompact className={`x-pool${mark(pool.id)}`}>
+          <CardTitle component="h2">
+            <Button variant="link" isInline aria-pressed={failed === pool.id} onClick={() => pick(pool.id)}>
+              {t('Pool {{name}}', { name: pool.name })}
+            </Button>
+          </CardTitle>
+          <CardBody>
+            <div className="x-networks">
+              {picture.networks
+                .filter((network) => network.pool === pool.id)
+                .map((network) => (
+                  <button key={network.id} type="button" className={`x-network${mark(network.id)}`} aria-pressed={failed === network.id} onClick={() => pick(network.id)}>
+                    {network.name} <span className="x-dim">{network.bridge}</span>
+                  </button>
+                ))}
+            </div>
+            <div className="x-hosts">
+              {picture.hosts
+                .filter((host) => host.pool === pool.id)
+                .map((host) => (
+                  <section key={host.id} className={`x-host${mark(host.id)}`} aria-label={host.name}>
+                    <div className="x-labels">
+                      <Button variant="link" isInline aria-pressed={failed === host.id} onClick={() => pick(host.id)}>
+                        {host.name}
+                      </Button>
+                      <HostLabel status={host.status} maintenance={host.maintenance} />
+                    </div>
+                    <ul className="x-plain x-dots">
+                      {picture.vms
+                        .filter((vm) => vm.host === host.id)
+                        .map((vm) => (
+                          <Dot key={vm.id} vm={vm} mark={mark(vm.id)} />
+                        ))}
+                    </ul>
+                  </section>
+                ))}
+            </div>
+            {!picture.hosts.some((host) => host.pool === pool.id) && <p className="x-dim">{t('No hosts in this pool.')}</p>}
+          </CardBody>
+        </Card>
+      ))}
+    </PageSection>
+  );
+}
+
+function Dot({ vm, mark }: { vm: VmRow; mark: string }) {
+  const { t } = useTranslation();
+  return (
+    <li>
+      <Link to={`/vms/${vm.id}`} className={`x-dot x-dot-${vm.power}${mark}`} title={`${vm.name}: ${t(POWER[vm.power].label)}`}>
+        {vm.name}
+      </Link>
+    </li>
+  );
+}

@@ -1,0 +1,158 @@
+// People and programs that may sign in, and what the roles allow.
+
+import { Button, Card, CardBody, CardTitle, Checkbox, Label } from '@patternfly/react-core';
+import UsersIcon from '@patternfly/react-icons/dist/esm/icons/users-icon';
+import { useMemo, useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { useRead } from '../../api/client';
+import type { Binding, UpdateUser, User } from '../../api/generated';
+import { msg } from '../../i18n/msg';
+import type { Column } from '../../list/columns';
+import { ListView } from '../../list/ListView';
+import { QueryBar } from '../../list/QueryBar';
+import { useWhole } from '../../list/whole';
+import { useActs } from '../../parts/acts';
+import { Facts } from '../../parts/Facts';
+import { Nothing } from '../../parts/feedback';
+import { TextField } from '../../parts/fields';
+import { FormDialog } from '../../parts/FormDialog';
+import { useFormat } from '../../parts/format';
+import { RowAction } from '../../parts/RowAction';
+import { useUrlState } from '../../parts/url';
+import { useUser } from '../../shell/user';
+import { Bindings, BindingsField, complete, ROLES } from './Bindings';
+
+const SHORTEST = 12;
+
+export default function Users() {
+  const { t } = useTranslation();
+  const me = useUser();
+  const format = useFormat();
+  const { ask } = useActs();
+  const [query, setQuery] = useUrlState('q');
+  const [editing, setEditing] = useState<User | 'new'>();
+  const pages = useWhole(useRead('user.list', {}), query ?? '', (user: User) => user.name);
+  const columns = useMemo((): Column<User>[] => [
+    {
+      key: 'name',
+      header: msg('Name'),
+      cell: (user) => (
+        <Button variant="link" isInline onClick={() => setEditing(user)}>
+          {user.name}
+        </Button>
+      ),
+      text: (user) => user.name,
+    },
+    { key: 'roles', header: msg('Roles'), grow: 3, cell: (user) => <Bindings bindings={user.bindings} />, text: (user) => user.bindings.map(({ role }) => role).join(' ') },
+    {
+      key: 'state',
+      header: msg('State'),
+      wide: true,
+      cell: (user) => (user.disabled ? <Label isCompact color="orange">{t('disabled')}</Label> : t('may sign in')),
+      text: (user) => (user.disabled ? 'disabled' : 'enabled'),
+    },
+    { key: 'last', header: msg('Last signed in'), wide: true, cell: (user) => format.ago(user.last_login), text: (user) => user.last_login ?? '' },
+    { key: 'id', header: msg('Id'), optional: true, cell: (user) => <code>{user.id}</code>, text: (user) => user.id },
+  ], [format, t]);
+  const remove = (user: User) =>
+    ask({
+      method: 'user.delete',
+      params: { user: user.id },
+      title: t('Delete the user {{name}}', { name: user.name }),
+      text: t('The user’s sessions end and tokens stop working at once.'),
+      button: t('Delete'),
+      typeName: user.name,
+    });
+  const create = (
+    <Button onClick={() => setEditing('new')} data-create>
+      {t('Create a user')}
+    </Button>
+  );
+  return (
+    <>
+      <ListView
+        title={t('Users')}
+        noun="users"
+        columns={columns}
+        pages={pages}
+        id={(user) => user.id}
+        name={(user) => user.name}
+        filtered={!!query}
+        clear={() => setQuery(null)}
+        query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter users')} placeholder={t('A part of the name')} />}
+        create={create}
+        actions={(user) => <RowAction label={t('Delete')} name={user.name} danger why={user.id === me.id ? msg('You cannot delete yourself.') : undefined} go={() => remove(user)} />}
+        empty={<Nothing icon={UsersIcon} title={t('No users')} />}
+      />
+      <Roles />
+      {editing && <EditUser user={editing === 'new' ? undefined : editing} close={() => setEditing(undefined)} />}
+    </>
+  );
+}
+
+function Roles() {
+  const { t } = useTranslation();
+  const roles = useRead('role.list', {});
+  return (
+    <Card isCompact className="x-roles">
+      <CardTitle component="h2">{t('What the roles allow')}</CardTitle>
+      <CardBody>
+        <Facts facts={(roles.data ?? []).map(({ role }) => [t(ROLES[role].label), t(ROLES[role].text)])} />
+      </CardBody>
+    </Card>
+  );
+}
+
+function EditUser({ user, close }: { user?: User; close: () => void }) {
+  const { t } = useTranslation();
+  const [name, setName] = useState('');
+  const [password, setPassword] = useState('');
+  const [bindings, setBindings] = useState<Binding[]>(user?.bindings ?? [{ role: 'viewer', scope: { kind: 'all' } }]);
+  const [enabled, setEnabled] = useState(!user?.disabled);
+  const short = password.length < SHORTEST ? t('At least {{count}} characters.', { count: SHORTEST }) : undefined;
+  const passwordField = (
+    <TextField
+      id="user-password"
+      label={user ? t('New password') : t('Password')}
+      type="password"
+      value={password}
+      set={setPassword}
+      required={!user}
+      wrong={short}
+      help={user ? t('Empty: stays as it is.') : t('At least {{count}} characters.', { count: SHORTEST })}
+    />
+  );
+  if (!user) {
+    return (
+      <FormDialog
+        secret
+        act={{ method: 'user.create', params: { name, password, bindings }, title: t('Create a user') }}
+        button={t('Create')}
+        ready={name !== '' && !short && complete(bindings)}
+        close={close}
+      >
+        <TextField id="user-name" label={t('Name')} value={name} set={setName} required autoFocus />
+        {passwordField}
+        <BindingsField bindings={bindings} set={setBindings} none={t('Without a role the user sees nothing.')} />
+      </FormDialog>
+    );
+  }
+  const params: UpdateUser = { user: user.id };
+  if (password) params.password = password;
+  if (JSON.stringify(bindings) !== JSON.stringify(user.bindings)) params.bindings = bindings;
+  if (enabled === user.disabled) params.disabled = !enabled;
+  const same = Object.keys(params).length === 1;
+  return (
+    <FormDialog
+      secret={!!password}
+      act={{ method: 'user.update', params, title: t('Change the user {{name}}', { name: user.name }) }}
+      button={t('Change')}
+      ready={!same && complete(bindings) && (!password || !short)}
+      close={close}
+    >
+      <Checkbox id="user-enabled" label={t('May sign in')} isChecked={enabled} onChange={(_event, on) => setEnabled(on)} />
+      {passwordField}
+      <BindingsField bindings={bindings} set={setBindings} none={t('Without a role the user sees nothing.')} />
+    </FormDialog>
+  );
+}

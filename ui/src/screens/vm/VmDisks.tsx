@@ -1,0 +1,157 @@
+// The disks of a VM: attach a new one or one that is there, detach.
+
+import { Button, Form, Modal, ModalBody, ModalFooter, ModalHeader, Radio, Tooltip } from '@patternfly/react-core';
+import DiskIcon from '@patternfly/react-icons/dist/esm/icons/hdd-icon';
+import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
+import { useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { useRead } from '../../api/client';
+import type { DiskSpec, NewDisk, Vm } from '../../api/generated';
+import { useActs } from '../../parts/acts';
+import { Nothing } from '../../parts/feedback';
+import { ChoiceField, NumberField } from '../../parts/fields';
+import { useFormat } from '../../parts/format';
+import { vmCannotChange } from '../../rules/vm';
+import { useUser } from '../../shell/user';
+
+export function VmDisks({ vm }: { vm: Vm }) {
+  const { t } = useTranslation();
+  const user = useUser();
+  const format = useFormat();
+  const { ask } = useActs();
+  const [adding, setAdding] = useState(false);
+  const vdis = useRead('vdi.list', { limit: 1000 });
+  const place = { pool: vm.pool, tags: vm.tags };
+  const noAttach = vmCannotChange(user, 'vm.attach_disk', vm, place);
+  const noDetach = vmCannotChange(user, 'vm.detach_disk', vm, place);
+  const disks = vm.spec?.disks ?? [];
+  const vdi = (disk: DiskSpec) => vdis.data?.items.find(({ id }) => id === disk.vdi);
+  const add = (
+    <Tooltip content={noAttach && t(noAttach)} trigger={noAttach ? 'mouseenter focus' : 'manual'}>
+      <Button variant="secondary" isAriaDisabled={!!noAttach} onClick={noAttach ? undefined : () => setAdding(true)} data-create>
+        {t('Attach a disk')}
+      </Button>
+    </Tooltip>
+  );
+  const detach = (disk: DiskSpec) =>
+    ask({
+      method: 'vm.detach_disk',
+      params: { vm: vm.id, device: disk.device },
+      title: t('Detach {{device}} from {{name}}', { device: disk.device, name: vm.name }),
+      text: t('The guest loses this disk; unmount it there first. Its contents stay, as a disk of its own.'),
+      button: t('Detach'),
+    });
+  return (
+    <>
+      {disks.length === 0 ? (
+        <Nothing icon={DiskIcon} title={t('No disks')} action={add}>
+          {t('This VM runs from its kernel and ramdisk alone.')}
+        </Nothing>
+      ) : (
+        <>
+          <div className="x-head-actions x-gap">{add}</div>
+          <Table variant="compact" aria-label={t('Disks')}>
+            <Thead>
+              <Tr>
+                <Th>{t('Device')}</Th>
+                <Th>{t('Name')}</Th>
+                <Th>{t('Size')}</Th>
+                <Th>{t('Access')}</Th>
+                <Th screenReaderText={t('Actions')} />
+              </Tr>
+            </Thead>
+            <Tbody>
+              {disks.map((disk) => (
+                <Tr key={disk.device}>
+                  <Td dataLabel={t('Device')}>
+                    <code>{disk.device}</code>
+                  </Td>
+                  <Td dataLabel={t('Name')}>{vdi(disk)?.name ?? disk.vdi}</Td>
+                  <Td dataLabel={t('Size')}>{vdi(disk) ? format.bytes(vdi(disk)?.size ?? 0) : '—'}</Td>
+                  <Td dataLabel={t('Access')}>{disk.access === 'read-only' ? t('read only') : t('read and write')}</Td>
+                  <Td isActionCell>
+                    <Button variant="link" isInline isAriaDisabled={!!noDetach} title={noDetach && t(noDetach)} onClick={noDetach ? undefined : () => detach(disk)}>
+                      {t('Detach')}
+                    </Button>
+                  </Td>
+                </Tr>
+              ))}
+            </Tbody>
+          </Table>
+        </>
+      )}
+      {adding && <AttachDisk vm={vm} close={() => setAdding(false)} />}
+    </>
+  );
+}
+
+function AttachDisk({ vm, close }: { vm: Vm; close: () => void }) {
+  const { t } = useTranslation();
+  const format = useFormat();
+  const { run, copy } = useActs();
+  const [kind, setKind] = useState<'new' | 'there'>('new');
+  const [gib, setGib] = useState(10);
+  const [vdi, setVdi] = useState('');
+  const [access, setAccess] = useState('read-write');
+  const vdis = useRead('vdi.list', { limit: 1000 });
+  const free = (vdis.data?.items ?? []).filter((one) => !one.attached_to && one.host === vm.host);
+  const disk: NewDisk = {
+    ...(kind === 'new' ? { size: gib * 1024 ** 3 } : { vdi }),
+    ...(access === 'read-only' ? { access: 'read-only' as const } : {}),
+  };
+  const act = { method: 'vm.attach_disk' as const, params: { vm: vm.id, disk }, title: t('Attach a disk to {{name}}', { name: vm.name }) };
+  const ready = kind === 'new' ? gib > 0 : vdi !== '';
+  const submit = async () => {
+    if (ready && (await run(act)) !== undefined) close();
+  };
+  return (
+    <Modal isOpen variant="small" onClose={close} aria-labelledby="disk-title">
+      <ModalHeader title={act.title} labelId="disk-title" />
+      <ModalBody>
+        <Form
+          id="attach-disk"
+          onSubmit={(event) => {
+            event.preventDefault();
+            void submit();
+          }}
+        >
+          <Radio id="disk-new" name="disk-kind" label={t('A new, empty disk')} isChecked={kind === 'new'} onChange={() => setKind('new')} />
+          {kind === 'new' && <NumberField id="disk-size" label={t('Size (GiB)')} value={gib} set={setGib} min={1} max={65536} />}
+          <Radio
+            id="disk-there"
+            name="disk-kind"
+            label={t('A disk that is there')}
+            description={free.length === 0 ? t('There is none on this host that no VM has.') : undefined}
+            isDisabled={free.length === 0}
+            isChecked={kind === 'there'}
+            onChange={() => setKind('there')}
+          />
+          {kind === 'there' && (
+            <ChoiceField id="disk-vdi" label={t('Disk')} value={vdi} set={setVdi} none={t('Choose one')} options={free.map((one) => [one.id, `${one.name} (${format.bytes(one.size)})`])} />
+          )}
+          <ChoiceField
+            id="disk-access"
+            label={t('Access')}
+            value={access}
+            set={setAccess}
+            options={[
+              ['read-write', t('read and write')],
+              ['read-only', t('read only')],
+            ]}
+          />
+        </Form>
+      </ModalBody>
+      <ModalFooter>
+        <Button type="submit" form="attach-disk" isDisabled={!ready}>
+          {t('Attach')}
+        </Button>
+        <Button variant="secondary" isDisabled={!ready} onClick={() => copy(act)}>
+          {t('Copy as …')}
+        </Button>
+        <Button variant="link" onClick={close}>
+          {t('Cancel')}
+        </Button>
+      </ModalFooter>
+    </Modal>
+  );
+}

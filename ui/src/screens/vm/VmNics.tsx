@@ -1,0 +1,123 @@
+// The NICs of a VM: add one, remove one.
+
+import { Button, Form, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import NetworkIcon from '@patternfly/react-icons/dist/esm/icons/network-icon';
+import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
+import { useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import type { NicSpec, Vm } from '../../api/generated';
+import { useActs } from '../../parts/acts';
+import { Nothing } from '../../parts/feedback';
+import { ChoiceField, TextField, useNetworkOptions } from '../../parts/fields';
+import { useNames } from '../../parts/names';
+import { vmCannotChange } from '../../rules/vm';
+import { useUser } from '../../shell/user';
+
+const MAC = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/;
+
+export function VmNics({ vm }: { vm: Vm }) {
+  const { t } = useTranslation();
+  const user = useUser();
+  const names = useNames();
+  const { ask } = useActs();
+  const [adding, setAdding] = useState(false);
+  const place = { pool: vm.pool, tags: vm.tags };
+  const why = vmCannotChange(user, 'vm.attach_nic', vm, place);
+  const nics = vm.spec?.nics ?? [];
+  const add = (
+    <Button variant="secondary" isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setAdding(true)} data-create>
+      {t('Add a NIC')}
+    </Button>
+  );
+  const detach = (nic: NicSpec) =>
+    ask({
+      method: 'vm.detach_nic',
+      params: { vm: vm.id, mac: nic.mac },
+      title: t('Remove the NIC {{mac}} from {{name}}', { mac: nic.mac, name: vm.name }),
+      text: t('The guest loses this connection at once.'),
+      button: t('Remove'),
+    });
+  return (
+    <>
+      {nics.length === 0 ? (
+        <Nothing icon={NetworkIcon} title={t('No NICs')} action={add}>
+          {t('This VM is on no network.')}
+        </Nothing>
+      ) : (
+        <>
+          <div className="x-head-actions x-gap">{add}</div>
+          <Table variant="compact" aria-label={t('NICs')}>
+            <Thead>
+              <Tr>
+                <Th>{t('Network')}</Th>
+                <Th>{t('MAC address')}</Th>
+                <Th>{t('Bridge on the host')}</Th>
+                <Th screenReaderText={t('Actions')} />
+              </Tr>
+            </Thead>
+            <Tbody>
+              {nics.map((nic) => (
+                <Tr key={nic.mac}>
+                  <Td dataLabel={t('Network')}>{names.network(nic.network)}</Td>
+                  <Td dataLabel={t('MAC address')}>
+                    <code>{nic.mac}</code>
+                  </Td>
+                  <Td dataLabel={t('Bridge on the host')}>{nic.bridge}</Td>
+                  <Td isActionCell>
+                    <Button variant="link" isInline isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => detach(nic)}>
+                      {t('Remove')}
+                    </Button>
+                  </Td>
+                </Tr>
+              ))}
+            </Tbody>
+          </Table>
+        </>
+      )}
+      {adding && <AddNic vm={vm} close={() => setAdding(false)} />}
+    </>
+  );
+}
+
+function AddNic({ vm, close }: { vm: Vm; close: () => void }) {
+  const { t } = useTranslation();
+  const { run, copy } = useActs();
+  const networks = useNetworkOptions();
+  const [network, setNetwork] = useState('');
+  const [mac, setMac] = useState('');
+  const chosen = network || networks[0]?.[0] || '';
+  const params = { vm: vm.id, nic: { network: chosen, ...(mac ? { mac: mac.toLowerCase() } : {}) } };
+  const act = { method: 'vm.attach_nic' as const, params, title: t('Add a NIC to {{name}}', { name: vm.name }) };
+  const ready = chosen !== '' && (mac === '' || MAC.test(mac.toLowerCase()));
+  const submit = async () => {
+    if (ready && (await run(act)) !== undefined) close();
+  };
+  return (
+    <Modal isOpen variant="small" onClose={close} aria-labelledby="nic-title">
+      <ModalHeader title={act.title} labelId="nic-title" />
+      <ModalBody>
+        <Form
+          id="add-nic"
+          onSubmit={(event) => {
+            event.preventDefault();
+            void submit();
+          }}
+        >
+          <ChoiceField id="nic-network" label={t('Network')} value={chosen} set={setNetwork} options={networks} help={networks.length === 0 ? t('There is no network yet; declare one first.') : undefined} />
+          <TextField id="nic-mac" label={t('MAC address')} value={mac} set={setMac} placeholder="00:16:3e:…" help={t('Empty: a free one is chosen.')} wrong={MAC.test(mac.toLowerCase()) ? undefined : t('Six pairs of hexadecimal digits with colons between.')} />
+        </Form>
+      </ModalBody>
+      <ModalFooter>
+        <Button type="submit" form="add-nic" isDisabled={!ready}>
+          {t('Add')}
+        </Button>
+        <Button variant="secondary" isDisabled={!ready} onClick={() => copy(act)}>
+          {t('Copy as …')}
+        </Button>
+        <Button variant="link" onClick={close}>
+          {t('Cancel')}
+        </Button>
+      </ModalFooter>
+    </Modal>
+  );
+}

@@ -1,0 +1,101 @@
+// One VM: what it is and does, its disks and NICs, its tasks, who may do what.
+
+import { Alert, Breadcrumb, BreadcrumbItem, Label, PageSection, Tab, Tabs, TabTitleText, Title } from '@patternfly/react-core';
+import { useTranslation } from 'react-i18next';
+import { Link, useNavigate, useParams } from 'react-router';
+import { refresh, useFollow, useRead } from '../../api/client';
+import type { Vm } from '../../api/generated';
+import { Failed, Loading } from '../../parts/feedback';
+import { useNames } from '../../parts/names';
+import { PowerLabel, Tags } from '../../parts/state';
+import { TaskList } from '../task/TaskList';
+import { Access } from './Access';
+import { VmDisks } from './VmDisks';
+import { VmNics } from './VmNics';
+import { VmMenu } from './VmMenu';
+import { VmQuick } from './VmQuick';
+import { VmSummary } from './VmSummary';
+
+export default function VmPage() {
+  const { t } = useTranslation();
+  const { vm: reference = '', tab = 'summary' } = useParams();
+  const navigate = useNavigate();
+  const names = useNames();
+  const read = useRead('vm.get', { vm: reference });
+  const vm = read.data;
+  useFollow('vm.subscribe', { filter: `id:${vm?.id ?? reference}`, only_changes: true }, () => refresh('vm'), { enabled: !!vm, started: () => refresh('vm') });
+  if (read.isPending) return <Loading />;
+  if (!vm) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  const place = { pool: vm.pool, tags: vm.tags };
+  const tabs: [string, string, React.ReactNode][] = [
+    ['summary', t('Summary'), <VmSummary key="summary" vm={vm} />],
+    ['disks', t('Disks'), <VmDisks key="disks" vm={vm} />],
+    ['nics', t('NICs'), <VmNics key="nics" vm={vm} />],
+    ['tasks', t('Tasks'), <TaskList key="tasks" vm={vm.id} />],
+    ['access', t('Access'), <Access key="access" vm={vm} />],
+  ];
+  const shown = tabs.find(([key]) => key === tab) ?? tabs[0];
+  return (
+    <PageSection isFilled hasBodyWrapper={false} className="x-page">
+      <Breadcrumb>
+        <BreadcrumbItem render={({ className }) => <Link className={className} to="/vms">{t('Virtual machines')}</Link>} />
+        <BreadcrumbItem isActive>{vm.name}</BreadcrumbItem>
+      </Breadcrumb>
+      <div className="x-head">
+        <div>
+          <div className="x-title">
+            <Title headingLevel="h1" size="2xl">
+              {vm.name}
+            </Title>
+            <PowerLabel power={vm.power} />
+            {!vm.managed && <Label isCompact>{t('Unmanaged')}</Label>}
+          </div>
+          <div className="x-labels x-dim">
+            {vm.host && <Link to={`/hosts/${vm.host}`}>{names.host(vm.host)}</Link>}
+            {vm.description && <span>{vm.description}</span>}
+            {vm.tags.length > 0 && <Tags tags={vm.tags} />}
+          </div>
+        </div>
+        <div className="x-head-actions">
+          <VmQuick vm={vm} place={place} />
+          <VmMenu vm={vm} place={place} labelled deleted={() => void navigate('/vms')} />
+        </div>
+      </div>
+      <Warnings vm={vm} />
+      <Tabs
+        activeKey={shown?.[0]}
+        onSelect={(_event, key) => void navigate(key === 'summary' ? `/vms/${vm.id}` : `/vms/${vm.id}/${key}`, { replace: true })}
+        aria-label={t('Parts of the VM')}
+        component="nav"
+      >
+        {tabs.map(([key, label]) => (
+          <Tab key={key} eventKey={key} title={<TabTitleText>{label}</TabTitleText>} href={key === 'summary' ? `/vms/${vm.id}` : `/vms/${vm.id}/${key}`} onClick={(event) => event.preventDefault()} />
+        ))}
+      </Tabs>
+      <div className="x-tab">{shown?.[2]}</div>
+    </PageSection>
+  );
+}
+
+function Warnings({ vm }: { vm: Vm }) {
+  const { t } = useTranslation();
+  const failure = vm.observed?.failure;
+  return (
+    <>
+      {vm.power === 'unknown' && (
+        <Alert isInline variant="warning" title={t('Its host is not heard')}>
+          {t('What is shown is what was known last. The VM may well run: it needs neither us nor the network to us.')}
+        </Alert>
+      )}
+      {vm.pending_restart.length > 0 && (
+        <Alert isInline variant="info" title={t('Waits for the next start: {{what}}', { what: vm.pending_restart.join(', ') })} />
+      )}
+      {failure && <Alert isInline variant="danger" title={t('It failed last: {{why}}', { why: failure.message })} />}
+      {!vm.managed && (
+        <Alert isInline variant="info" title={t('Xenith did not make this domain')}>
+          {t('It is shown so that nothing on the host is hidden, and never touched.')}
+        </Alert>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,107 @@
+// Makes a VM: step by step, its place explained, checked before it is done.
+
+import { Breadcrumb, BreadcrumbItem, Button, PageSection, Title, Wizard, WizardFooterWrapper, WizardStep, useWizardContext } from '@patternfly/react-core';
+import { useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { Link, useNavigate } from 'react-router';
+import { useActs } from '../../../parts/acts';
+import { Nothing } from '../../../parts/feedback';
+import { mayNot } from '../../../rules/may';
+import { useUser } from '../../../shell/user';
+import { Basics } from './Basics';
+import { EMPTY, params, ready, type Draft } from './draft';
+import { Hardware } from './Hardware';
+import { Placing } from './Placing';
+import { Review } from './Review';
+
+export interface StepProps {
+  draft: Draft;
+  set(part: Partial<Draft>): void;
+}
+
+export default function NewVm() {
+  const { t } = useTranslation();
+  const user = useUser();
+  const navigate = useNavigate();
+  const { run, copy } = useActs();
+  const [draft, setDraft] = useState<Draft>(EMPTY);
+  const [busy, setBusy] = useState(false);
+  const set = (part: Partial<Draft>) => setDraft((before) => ({ ...before, ...part }));
+  const act = { method: 'vm.create' as const, params: params(draft), title: t('Create {{name}}', { name: draft.name }) };
+  const why = mayNot(user, 'vm.create');
+  if (why) return <Nothing title={t('You cannot create VMs')}>{t(why)}</Nothing>;
+  const create = async () => {
+    setBusy(true);
+    const started = await run(act);
+    setBusy(false);
+    if (started) void navigate(started.object ? `/vms/${started.object}` : `/tasks/${started.task}`);
+  };
+  const basics = ready.basics(draft);
+  const hardware = ready.hardware(draft);
+  const props = { draft, set };
+  return (
+    <PageSection isFilled hasBodyWrapper={false} className="x-page">
+      <Breadcrumb>
+        <BreadcrumbItem render={({ className }) => <Link className={className} to="/vms">{t('Virtual machines')}</Link>} />
+        <BreadcrumbItem isActive>{t('Create a VM')}</BreadcrumbItem>
+      </Breadcrumb>
+      <Title headingLevel="h1" size="2xl">
+        {t('Create a VM')}
+      </Title>
+      <Wizard className="x-wizard" navAriaLabel={t('Steps')} onClose={() => void navigate('/vms')}>
+        <WizardStep name={t('Name and kind')} id="basics" footer={<Footer ready={basics} />}>
+          <Basics {...props} />
+        </WizardStep>
+        <WizardStep name={t('Hardware')} id="hardware" isDisabled={!basics} footer={<Footer ready={hardware} />}>
+          <Hardware {...props} />
+        </WizardStep>
+        <WizardStep name={t('Placement')} id="place" isDisabled={!basics || !hardware} footer={<Footer ready />}>
+          <Placing {...props} />
+        </WizardStep>
+        <WizardStep
+          name={t('Review')}
+          id="review"
+          isDisabled={!basics || !hardware}
+          footer={<Footer ready busy={busy} finish={{ label: t('Create'), go: () => void create(), copy: () => copy(act) }} />}
+        >
+          <Review {...props} />
+        </WizardStep>
+      </Wizard>
+    </PageSection>
+  );
+}
+
+interface FooterProps {
+  ready: boolean;
+  busy?: boolean;
+  finish?: { label: string; go(): void; copy(): void };
+}
+
+function Footer({ ready, busy, finish }: FooterProps) {
+  const { t } = useTranslation();
+  const { goToNextStep, goToPrevStep, activeStep, close } = useWizardContext();
+  return (
+    <WizardFooterWrapper>
+      <Button variant="secondary" isDisabled={activeStep.index <= 1} onClick={() => void goToPrevStep()}>
+        {t('Back')}
+      </Button>
+      {finish ? (
+        <>
+          <Button isLoading={busy} isDisabled={busy} onClick={finish.go}>
+            {finish.label}
+          </Button>
+          <Button variant="secondary" onClick={finish.copy}>
+            {t('Copy as …')}
+          </Button>
+        </>
+      ) : (
+        <Button isDisabled={!ready} onClick={() => void goToNextStep()}>
+          {t('Next')}
+        </Button>
+      )}
+      <Button variant="link" onClick={close}>
+        {t('Cancel')}
+      </Button>
+    </WizardFooterWrapper>
+  );
+}

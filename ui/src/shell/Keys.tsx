@@ -1,0 +1,110 @@
+// Quick hands: `/` and Ctrl-K open the palette, `g` and a letter goes somewhere, `?` shows all keys.
+
+import { DescriptionList, DescriptionListDescription, DescriptionListGroup, DescriptionListTerm, Modal, ModalBody, ModalHeader } from '@patternfly/react-core';
+import { lazy, Suspense, useEffect, useRef, useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { useNavigate } from 'react-router';
+import { seesSecurity } from '../rules/may';
+import { PLACES } from './nav';
+import { useUser } from './user';
+
+const Palette = lazy(() => import('./Palette'));
+
+const opened = new EventTarget();
+export const openPalette = () => opened.dispatchEvent(new Event('palette'));
+export const openKeys = () => opened.dispatchEvent(new Event('keys'));
+
+function typing(target: EventTarget | null): boolean {
+  const element = target as HTMLElement | null;
+  return !!element?.closest?.('input, textarea, select, [contenteditable], .x-console');
+}
+
+export function Keys() {
+  const { t } = useTranslation();
+  const navigate = useNavigate();
+  const user = useUser();
+  const [shown, setShown] = useState<'palette' | 'keys'>();
+  const going = useRef(0);
+  const secure = seesSecurity(user);
+
+  useEffect(() => {
+    const palette = () => setShown('palette');
+    const keys = () => setShown('keys');
+    opened.addEventListener('palette', palette);
+    opened.addEventListener('keys', keys);
+    const onKey = (event: KeyboardEvent) => {
+      if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'k') {
+        event.preventDefault();
+        return setShown('palette');
+      }
+      const modal = document.querySelector('[aria-modal="true"]');
+      if (typing(event.target) || modal || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === '/') {
+        event.preventDefault();
+        setShown('palette');
+      } else if (event.key === '?') {
+        setShown('keys');
+      } else if (event.key === 'f') {
+        const bar = document.querySelector<HTMLInputElement>('input[data-search], .x-query input');
+        if (bar) {
+          event.preventDefault();
+          bar.focus();
+        }
+      } else if (event.key === 'c') {
+        document.querySelector<HTMLElement>('[data-create]')?.click();
+      } else if (event.key === 'g') {
+        going.current = Date.now();
+      } else if (Date.now() - going.current < 1500) {
+        going.current = 0;
+        const place = PLACES.find(({ key, secure: only }) => key === event.key && (secure || !only));
+        if (place) void navigate(place.path);
+      }
+    };
+    document.addEventListener('keydown', onKey);
+    return () => {
+      opened.removeEventListener('palette', palette);
+      opened.removeEventListener('keys', keys);
+      document.removeEventListener('keydown', onKey);
+    };
+  }, [navigate, secure]);
+
+  const close = () => setShown(undefined);
+  if (shown === 'palette') {
+    return (
+      <Suspense fallback={null}>
+        <Palette close={close} />
+      </Suspense>
+    );
+  }
+  if (shown !== 'keys') return null;
+  const keys: [string[], string][] = [
+    [['/'], t('Search everything')],
+    [['Ctrl', 'K'], t('Commands')],
+    [['f'], t('Filter the list')],
+    [['c'], t('Create what the screen lists')],
+    [['?'], t('Show these keys')],
+    [['Esc'], t('Close what is open')],
+    ...PLACES.filter((place) => secure || !place.secure).map(
+      ({ key, label }): [string[], string] => [['g', key], t(label)],
+    ),
+  ];
+  return (
+    <Modal isOpen variant="medium" onClose={close} aria-labelledby="keys-title">
+      <ModalHeader title={t('Keyboard shortcuts')} labelId="keys-title" />
+      <ModalBody tabIndex={0} aria-labelledby="keys-title">
+        <DescriptionList isHorizontal isCompact columnModifier={{ default: '1Col', md: '2Col' }}>
+          {keys.map(([key, text]) => (
+            <DescriptionListGroup key={text}>
+              <DescriptionListTerm>
+                {key.map((one) => (
+                  <kbd key={one}>{one}</kbd>
+                ))}
+              </DescriptionListTerm>
+              <DescriptionListDescription>{text}</DescriptionListDescription>
+            </DescriptionListGroup>
+          ))}
+        </DescriptionList>
+      </ModalBody>
+    </Modal>
+  );
+}

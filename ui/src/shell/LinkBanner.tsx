@@ -1,0 +1,30 @@
+// Says when what is shown is old, how old, and that it mends itself.
+
+import { Alert } from '@patternfly/react-core';
+import { useTranslation } from 'react-i18next';
+import { useLink, useRead } from '../api/client';
+import { useFormat } from '../parts/format';
+
+export function LinkBanner() {
+  const { t } = useTranslation();
+  const format = useFormat();
+  const { link, age } = useLink();
+  const health = useRead('system.health', {}, { every: 15_000 });
+  if (link === 'lost' && age >= 1) {
+    return (
+      <Alert isInline variant="warning" className="x-banner" title={t('No connection to the orchestrator')}>
+        {t('What you see is {{age}} old. The page connects again by itself; VMs do not notice.', {
+          age: format.duration(age),
+        })}
+      </Alert>
+    );
+  }
+  if (health.data?.read_only) {
+    return (
+      <Alert isInline variant="danger" className="x-banner" title={t('The orchestrator cannot write: only reading works')}>
+        {health.data.read_only} {t('Free space on the orchestrator’s disk; it recovers by itself.')}
+      </Alert>
+    );
+  }
+  return null;
+}

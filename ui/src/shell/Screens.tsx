@@ -1,0 +1,57 @@
+// Which address is which screen. Each comes when it is first looked at.
+
+import { lazy, Suspense } from 'react';
+import { Route, Routes } from 'react-router';
+import { Loading } from '../parts/feedback';
+import { ErrorBoundary } from './ErrorBoundary';
+import { Missing } from '../screens/Missing';
+
+const Home = lazy(() => import('../screens/home/Home'));
+const Topology = lazy(() => import('../screens/topology/Topology'));
+const Vms = lazy(() => import('../screens/vm/Vms'));
+const VmPage = lazy(() => import('../screens/vm/VmPage'));
+const NewVm = lazy(() => import('../screens/vm/new/NewVm'));
+const Hosts = lazy(() => import('../screens/host/Hosts'));
+const HostPage = lazy(() => import('../screens/host/HostPage'));
+const Pools = lazy(() => import('../screens/pool/Pools'));
+const Networks = lazy(() => import('../screens/network/Networks'));
+const Disks = lazy(() => import('../screens/vdi/Disks'));
+const Tasks = lazy(() => import('../screens/task/Tasks'));
+const TaskPage = lazy(() => import('../screens/task/TaskPage'));
+const Events = lazy(() => import('../screens/event/Events'));
+const Users = lazy(() => import('../screens/user/Users'));
+const Tokens = lazy(() => import('../screens/token/Tokens'));
+const Audit = lazy(() => import('../screens/audit/Audit'));
+const Account = lazy(() => import('../screens/account/Account'));
+const About = lazy(() => import('../screens/about/About'));
+
+export function Screens() {
+  return (
+    <ErrorBoundary>
+      <Suspense fallback={<Loading />}>
+        <Routes>
+          <Route path="/" element={<Home />} />
+          <Route path="/topology" element={<Topology />} />
+          <Route path="/vms" element={<Vms />} />
+          <Route path="/vms/new" element={<NewVm />} />
+          <Route path="/vms/:vm" element={<VmPage />} />
+          <Route path="/vms/:vm/:tab" element={<VmPage />} />
+          <Route path="/hosts" element={<Hosts />} />
+          <Route path="/hosts/:host" element={<HostPage />} />
+          <Route path="/pools" element={<Pools />} />
+          <Route path="/networks" element={<Networks />} />
+          <Route path="/disks" element={<Disks />} />
+          <Route path="/tasks" element={<Tasks />} />
+          <Route path="/tasks/:task" element={<TaskPage />} />
+          <Route path="/events" element={<Events />} />
+          <Route path="/users" element={<Users />} />
+          <Route path="/tokens" element={<Tokens />} />
+          <Route path="/audit" element={<Audit />} />
+          <Route path="/account" element={<Account />} />
+          <Route path="/about" element={<About />} />
+          <Route path="*" element={<Missing />} />
+        </Routes>
+      </Suspense>
+    </ErrorBoundary>
+  );
+}

@@ -1,0 +1,44 @@
+// Masthead, navigation, the screen, the drawer with tasks; what is the same on every screen.
+
+import { Page, SkipToContent } from '@patternfly/react-core';
+import { useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { useEventFeed } from '../live/events';
+import { useTaskFeed } from '../live/tasks';
+import { ActsProvider } from '../parts/acts';
+import { ToastsProvider } from '../parts/toasts';
+import { LinkBanner } from './LinkBanner';
+import { Keys } from './Keys';
+import { Sidebar } from './Sidebar';
+import { TasksDrawer } from './TasksDrawer';
+import { TopBar } from './TopBar';
+import { Screens } from './Screens';
+
+export function Shell({ leave }: { leave: () => void }) {
+  const { t } = useTranslation();
+  const [drawer, setDrawer] = useState(false);
+  useTaskFeed();
+  useEventFeed();
+  return (
+    <ToastsProvider>
+      <ActsProvider>
+        <Page
+          masthead={<TopBar leave={leave} drawer={drawer} toggleDrawer={() => setDrawer(!drawer)} />}
+          sidebar={<Sidebar />}
+          isManagedSidebar
+          isContentFilled
+          skipToContent={<SkipToContent href="#main">{t('Skip to the content')}</SkipToContent>}
+          mainContainerId="main"
+          mainAriaLabel={t('Content')}
+          mainTabIndex={-1}
+          isNotificationDrawerExpanded={drawer}
+          notificationDrawer={<TasksDrawer close={() => setDrawer(false)} />}
+        >
+          <LinkBanner />
+          <Screens />
+        </Page>
+        <Keys />
+      </ActsProvider>
+    </ToastsProvider>
+  );
+}

@@ -1,0 +1,157 @@
+// Where one is, what runs, search, look and language, who is signed in.
+
+import { Button, Divider, Dropdown, DropdownGroup, DropdownItem, DropdownList, Masthead, MastheadBrand, MastheadContent, MastheadLogo, MastheadMain, MastheadToggle, MenuToggle, NotificationBadge, PageToggleButton, Toolbar, ToolbarContent, ToolbarGroup, ToolbarItem } from '@patternfly/react-core';
+import SearchIcon from '@patternfly/react-icons/dist/esm/icons/search-icon';
+import TasksIcon from '@patternfly/react-icons/dist/esm/icons/tasks-icon';
+import UserIcon from '@patternfly/react-icons/dist/esm/icons/user-icon';
+import { useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { Link, useNavigate } from 'react-router';
+import { useLink } from '../api/client';
+import { choose, LANGUAGES } from '../i18n';
+import { useRunning } from '../live/tasks';
+import { useFormat } from '../parts/format';
+import { useNarrow } from '../parts/url';
+import { Brand } from './Brand';
+import { openKeys, openPalette } from './Keys';
+import { setLook, useLook, type Theme } from './theme';
+import { useUser } from './user';
+
+function LinkState() {
+  const { t } = useTranslation();
+  const format = useFormat();
+  const { link, age } = useLink();
+  const open = link === 'open';
+  return (
+    <span className={`x-link ${open ? 'x-link-open' : 'x-link-lost'}`} role="status">
+      {open ? t('Live') : t('{{age}} old', { age: format.duration(age) })}
+    </span>
+  );
+}
+
+function UserMenu({ leave }: { leave: () => void }) {
+  const { t, i18n } = useTranslation();
+  const user = useUser();
+  const navigate = useNavigate();
+  const narrow = useNarrow();
+  const { theme, contrast } = useLook();
+  const [open, setOpen] = useState(false);
+  const themes: [Theme, string][] = [
+    ['system', t('As the system')],
+    ['light', t('Light')],
+    ['dark', t('Dark')],
+  ];
+  return (
+    <Dropdown
+      isOpen={open}
+      onOpenChange={setOpen}
+      onSelect={() => setOpen(false)}
+      popperProps={{ position: 'right' }}
+      toggle={(ref) => (
+        <MenuToggle
+          ref={ref}
+          variant={narrow ? 'plain' : 'plainText'}
+          icon={<UserIcon />}
+          isExpanded={open}
+          onClick={() => setOpen(!open)}
+          aria-label={t('{{name}}: account and appearance', { name: user.name })}
+        >
+          {narrow ? undefined : user.name}
+        </MenuToggle>
+      )}
+    >
+      <DropdownList>
+        <DropdownItem onClick={() => void navigate('/account')}>{t('My account')}</DropdownItem>
+        <DropdownItem onClick={openKeys}>{t('Keyboard shortcuts')}</DropdownItem>
+      </DropdownList>
+      <Divider />
+      <DropdownGroup label={t('Appearance')}>
+        <DropdownList>
+          {themes.map(([value, label]) => (
+            <DropdownItem key={value} isSelected={theme === value} onClick={() => setLook('theme', value)}>
+              {label}
+            </DropdownItem>
+          ))}
+          <DropdownItem isSelected={contrast === 'high'} onClick={() => setLook('contrast', contrast === 'high' ? 'system' : 'high')}>
+            {t('High contrast')}
+          </DropdownItem>
+        </DropdownList>
+      </DropdownGroup>
+      <Divider />
+      <DropdownGroup label={t('Language')}>
+        <DropdownList>
+          {Object.entries(LANGUAGES).map(([code, name]) => (
+            <DropdownItem key={code} lang={code} isSelected={i18n.language === code} onClick={() => void choose(code)}>
+              {name}
+            </DropdownItem>
+          ))}
+        </DropdownList>
+      </DropdownGroup>
+      <Divider />
+      <DropdownList>
+        <DropdownItem onClick={leave}>{t('Sign out')}</DropdownItem>
+      </DropdownList>
+    </Dropdown>
+  );
+}
+
+interface Props {
+  leave(): void;
+  drawer: boolean;
+  toggleDrawer(): void;
+}
+
+export function TopBar({ leave, drawer, toggleDrawer }: Props) {
+  const { t } = useTranslation();
+  const running = useRunning();
+  const narrow = useNarrow();
+  return (
+    <Masthead>
+      <MastheadMain>
+        <MastheadToggle>
+          <PageToggleButton isHamburgerButton aria-label={t('Main navigation')} />
+        </MastheadToggle>
+        <MastheadBrand>
+          <MastheadLogo component={(props) => <Link {...props} to="/" />} className="x-logo">
+            <Brand />
+            <span>Xenith</span>
+          </MastheadLogo>
+        </MastheadBrand>
+      </MastheadMain>
+      <MastheadContent>
+        <Toolbar isFullHeight isStatic>
+          <ToolbarContent>
+            <ToolbarItem className="x-grow">
+              <Button variant={narrow ? 'plain' : 'secondary'} className={narrow ? '' : 'x-find'} icon={<SearchIcon />} onClick={openPalette} aria-label={narrow ? t('Search and commands') : undefined}>
+                {narrow ? undefined : (
+                  <>
+                    <span className="x-dim">{t('Search, or do something …')}</span>
+                    <kbd>/</kbd>
+                  </>
+                )}
+              </Button>
+            </ToolbarItem>
+            <ToolbarGroup align={{ default: 'alignEnd' }} alignItems="center" gap={{ default: 'gapMd' }}>
+              <ToolbarItem>
+                <LinkState />
+              </ToolbarItem>
+              <ToolbarItem>
+                <NotificationBadge
+                  variant={running.length > 0 ? 'unread' : 'read'}
+                  count={running.length || undefined}
+                  icon={<TasksIcon />}
+                  isExpanded={drawer}
+                  onClick={toggleDrawer}
+                  aria-label={running.length ? t('{{count}} tasks running', { count: running.length }) : t('Tasks')}
+                />
+              </ToolbarItem>
+              <ToolbarItem>
+                <UserMenu leave={leave} />
+              </ToolbarItem>
+            </ToolbarGroup>
+          </ToolbarContent>
+        </Toolbar>
+      </MastheadContent>
+    </Masthead>
+  );
+}

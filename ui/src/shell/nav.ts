@@ -1,0 +1,31 @@
+// The places of the UI: address, name, group, and the letter behind `g`.
+
+import { msg } from '../i18n/msg';
+
+export interface Place {
+  path: string;
+  label: string;
+  key: string;
+  group: string;
+  /** Only for an admin of everything. */
+  secure?: boolean;
+}
+
+export const GROUPS = [msg('Overview'), msg('Inventory'), msg('Activity'), msg('Access'), msg('System')];
+
+export const PLACES: Place[] = [
+  { path: '/', label: msg('Home'), key: 'd', group: 'Overview' },
+  { path: '/topology', label: msg('Topology'), key: 'y', group: 'Overview' },
+  { path: '/vms', label: msg('Virtual machines'), key: 'v', group: 'Inventory' },
+  { path: '/hosts', label: msg('Hosts'), key: 'h', group: 'Inventory' },
+  { path: '/pools', label: msg('Pools'), key: 'p', group: 'Inventory' },
+  { path: '/networks', label: msg('Networks'), key: 'n', group: 'Inventory' },
+  { path: '/disks', label: msg('Disks'), key: 's', group: 'Inventory' },
+  { path: '/tasks', label: msg('Tasks'), key: 't', group: 'Activity' },
+  { path: '/events', label: msg('Events'), key: 'e', group: 'Activity' },
+  { path: '/users', label: msg('Users'), key: 'u', group: 'Access', secure: true },
+  { path: '/tokens', label: msg('API tokens'), key: 'k', group: 'Access' },
+  { path: '/audit', label: msg('Audit log'), key: 'a', group: 'Access', secure: true },
+  { path: '/account', label: msg('My account'), key: 'm', group: 'System' },
+  { path: '/about', label: msg('About'), key: 'i', group: 'System' },
+];
