@@ -10,80 +10,12 @@ pub mod vhd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use xenith_common_block::{BlockError, BlockSink, ByteRange, FileSink};
+use xenith_common_image::RawTarget;
 
 use crate::error::{ImportError, Result};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TargetFormat {
-    Raw,
-    Qcow2,
-    Vhd,
-}
-
-impl TargetFormat {
-    /// By the ending of a name; raw for any other.
-    #[must_use]
-    pub fn of_name(path: &Path) -> Self {
-        match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
-            Some("qcow2") => Self::Qcow2,
-            Some("vhd" | "vpc") => Self::Vhd,
-            _ => Self::Raw,
-        }
-    }
-
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
-            Self::Vhd => "vhd",
-        }
-    }
-}
-
-/// A sink with what a journal has to know about it.
-pub trait Target: BlockSink {
-    /// Makes everything written so far findable after a kill; returns the number that [`reopen`] needs to go
-    /// on from here.
-    fn checkpoint(&self) -> Result<u64, BlockError>;
-
-    /// Writes what comes last (tables, footers). After it the image is whole.
-    fn finish(&self) -> Result<(), BlockError>;
-}
-
-/// A raw image has no tables: what is written is there.
-pub struct RawTarget(FileSink);
-
-impl BlockSink for RawTarget {
-    fn size(&self) -> u64 {
-        self.0.size()
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), BlockError> {
-        self.0.write_at(offset, data)
-    }
-
-    fn zero(&self, range: ByteRange) -> Result<(), BlockError> {
-        self.0.zero(range)
-    }
-
-    fn flush(&self) -> Result<(), BlockError> {
-        self.0.flush()
-    }
-}
-
-impl Target for RawTarget {
-    fn checkpoint(&self) -> Result<u64, BlockError> {
-        Ok(0)
-    }
-
-    fn finish(&self) -> Result<(), BlockError> {
-        Ok(())
-    }
-}
+pub use xenith_common_image::{Target, TargetFormat};
 
 /// Where an image goes on its way to its name.
 #[must_use]
@@ -105,20 +37,24 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// Creates a new image of `size` bytes at `path`, which must not exist.
 pub fn create(path: &Path, format: TargetFormat, size: u64) -> Result<Arc<dyn Target>> {
-    Ok(match format {
-        TargetFormat::Raw => Arc::new(RawTarget(FileSink::create_new(path, size)?)),
-        TargetFormat::Qcow2 => Arc::new(qcow2::Qcow2Sink::create(path, size)?),
-        TargetFormat::Vhd => Arc::new(vhd::VhdSink::create(path, size)?),
-    })
+    if format == TargetFormat::Vhd && size > xenith_common_image::vhd::MAX_SIZE {
+        let detail = "VHD ends at 2040 GiB; use raw or qcow2".to_owned();
+        return Err(ImportError::Target { target: path.display().to_string(), detail });
+    }
+    xenith_common_image::create(path, format, size).map_err(lifted)
 }
 
 /// Opens an image that an earlier run left, at the state `checkpoint` of its journal.
 pub fn reopen(path: &Path, format: TargetFormat, size: u64, checkpoint: u64) -> Result<Arc<dyn Target>> {
-    Ok(match format {
-        TargetFormat::Raw => Arc::new(RawTarget(FileSink::open(path)?)),
-        TargetFormat::Qcow2 => Arc::new(qcow2::Qcow2Sink::reopen(path, size, checkpoint)?),
-        TargetFormat::Vhd => Arc::new(vhd::VhdSink::reopen(path, size, checkpoint)?),
-    })
+    xenith_common_image::reopen(path, format, size, checkpoint).map_err(lifted)
+}
+
+/// What the system said about the file is this crate's own error.
+fn lifted(error: BlockError) -> ImportError {
+    match error {
+        BlockError::Io { action, target, source, .. } => ImportError::io(action, target, source),
+        other => ImportError::Block(other),
+    }
 }
 
 /// A block device: written in place, and only what is not zero, so it is zeroed first.
