@@ -94,6 +94,11 @@ pub enum Command {
         /// NAME for the newest, or NAME@ID.
         what: String,
         dst: PathBuf,
+        /// What to write; else the ending of DST decides, and raw is the rest. An OVA takes all disks of the backup.
+        #[arg(long, value_enum)]
+        format: Option<ImageFormat>,
+        #[command(flatten)]
+        machine: MachineArgs,
         /// Overwrite a file or device that exists.
         #[arg(long)]
         overwrite: bool,
@@ -163,6 +168,50 @@ pub enum Command {
         #[command(flatten)]
         new: NewKeyArgs,
     },
+    /// Look into a disk and take files out, without its own system.
+    ///
+    /// Reads GPT, MBR, LVM (linear, RAID 1), ext2 to ext4, XFS and NTFS. Without VOLUME:PATH it lists the volumes.
+    Files {
+        repo: String,
+        /// NAME for the newest, or NAME@ID.
+        what: String,
+        /// Where to look: the volume's name and a path in it, such as `1:/etc`.
+        #[arg(value_name = "VOLUME:PATH")]
+        at: Option<String>,
+        /// Take what is there out: into a .zip or .tar, into a new file for one file, or - for a tar to the output.
+        #[arg(long, value_name = "FILE", requires = "at")]
+        to: Option<PathBuf>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Import the history of a Xen Orchestra repository (its folder, mounted). It is read only.
+    ImportXo {
+        repo: String,
+        /// The folder that holds xo-vm-backups.
+        source: PathBuf,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Measure how fast this machine backs up, adds and restores, in memory or in a folder.
+    Bench {
+        /// A folder to put a repository in, which is removed again; in memory otherwise.
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+        /// MiB of disk.
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..=65536))]
+        size: u64,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Print what is needed to restore with nothing but the repository and the key.
+    PaperKit {
+        repo: String,
+        /// Print the key as well: whoever finds the paper can then open the repository.
+        #[arg(long)]
+        with_key: bool,
+    },
+    /// Make the disks of all backups appear as read-only files below a folder, until interrupted (needs FUSE).
+    Mount { repo: String, folder: PathBuf },
     /// Serve a disk as a network block device, until interrupted.
     ServeNbd {
         repo: String,
@@ -183,6 +232,26 @@ pub enum Command {
         #[command(subcommand)]
         action: KeyAction,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImageFormat {
+    Raw,
+    Qcow2,
+    Vhd,
+    Vmdk,
+    Ova,
+}
+
+/// What an OVA says of the machine, which a backup of disks does not know.
+#[derive(Debug, clap::Args)]
+pub struct MachineArgs {
+    /// CPUs of the machine in an OVA.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub vcpus: u32,
+    /// Its memory.
+    #[arg(long, default_value_t = 1024, value_name = "MIB")]
+    pub memory_mib: u64,
 }
 
 #[derive(Debug, clap::Args)]

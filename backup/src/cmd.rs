@@ -1,11 +1,16 @@
 //! What the subcommands do: parse what clap cannot, call the library, print.
 
 mod backup;
+mod bench;
 mod collect;
+mod files;
+mod import_xo;
 mod inspect;
 mod key;
 mod list;
+mod mount;
 mod open;
+mod paper_kit;
 mod restore;
 mod serve;
 mod verify;
@@ -30,10 +35,24 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             backup::run(&repo, request, output.output)
         }
         Command::List { repo, output } => list::run(&open::repository(&repo, key)?, output.output),
-        Command::Restore { repo, what, dst, overwrite } => {
+        Command::Restore { repo, what, dst, format, machine, overwrite } => {
             let existing = if overwrite { restore::Existing::Overwrite } else { restore::Existing::Refuse };
-            restore::run(&open::repository(&repo, key)?, &what, &dst, existing)
+            let request = restore::Request { what, dst, existing, format, machine };
+            restore::run(&open::repository(&repo, key)?, &request)
         }
+        Command::Files { repo, what, at, to, output } => {
+            let request = files::Request { what, at, to, output: output.output };
+            files::run(&open::repository(&repo, key)?, &request)
+        }
+        Command::ImportXo { repo, source, output } => {
+            import_xo::run(&open::repository(&repo, key)?, &source, output.output)
+        }
+        Command::Bench { folder, size, output } => bench::run(folder.as_deref(), size, output.output),
+        Command::PaperKit { repo, with_key } => {
+            let secret = if with_key { paper_kit::Secret::Print } else { paper_kit::Secret::Blank };
+            paper_kit::run(&repo, &open::repository(&repo, key)?, secret, key)
+        }
+        Command::Mount { repo, folder } => mount::run(open::repository(&repo, key)?, &folder),
         Command::Verify { repo, depth, output } => {
             verify::run(&open::repository(&repo, key)?, verify::level(&depth), output.output)
         }

@@ -40,7 +40,7 @@ pub fn copy(
         let mut jobs: Vec<DiskJob<'_>> = Vec::new();
         for (record, disk) in &disks {
             let changed = changes(&sources, &there, record, (disk, &open))?;
-            jobs.push(DiskJob { name: record.name.clone(), source: disk, changed });
+            jobs.push(DiskJob { name: record.name.clone(), source: disk, changed: changed.into() });
         }
         let options = Options {
             tags: source.tags.clone(),

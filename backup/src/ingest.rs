@@ -27,8 +27,26 @@ pub use run::backup;
 pub struct DiskJob<'a> {
     pub name: String,
     pub source: &'a dyn BlockSource,
-    /// What changed since the newest backup of this name: everything outside reads as it did then.
-    pub changed: Option<RangeSet>,
+    pub changed: Changes,
+}
+
+/// What of a disk has to be read.
+#[derive(Debug, Clone)]
+pub enum Changes {
+    /// All of it; the reason is kept with the backup.
+    Unknown { because: String },
+    /// Only these: everything outside reads as it did in the newest backup of this disk's name. Where `base` is
+    /// given and is not that backup, all is read.
+    Since { ranges: RangeSet, base: Option<BackupId> },
+}
+
+impl From<Option<RangeSet>> for Changes {
+    fn from(ranges: Option<RangeSet>) -> Self {
+        match ranges {
+            Some(ranges) => Self::Since { ranges, base: None },
+            None => Self::Unknown { because: "the changed ranges are not known".to_owned() },
+        }
+    }
 }
 
 /// How to run.

@@ -13,6 +13,8 @@ pub mod copy;
 pub mod crypto;
 pub mod diff;
 pub mod error;
+pub mod export;
+pub mod files;
 pub mod format;
 pub mod gc;
 pub mod hold;
@@ -32,6 +34,7 @@ pub mod retention;
 pub mod session;
 pub mod store;
 pub mod verify;
+pub mod xo;
 
 pub use error::{BackupError, Result};
 pub use repo::Repository;

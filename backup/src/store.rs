@@ -16,6 +16,7 @@ mod memory;
 mod probe;
 mod retry;
 mod s3;
+mod throttle;
 
 use std::fmt;
 use std::ops::Range;
@@ -27,7 +28,8 @@ pub use local::LocalStore;
 pub use memory::MemoryStore;
 pub use probe::probe;
 pub use retry::RetryingStore;
-pub use s3::S3Store;
+pub use s3::{S3Credentials, S3Store};
+pub use throttle::ThrottledStore;
 
 /// The name of an object. Valid by construction.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

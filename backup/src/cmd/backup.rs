@@ -35,7 +35,7 @@ pub fn run(repo: &Repository, request: Request, output: Output) -> anyhow::Resul
     };
     let jobs = sources
         .iter()
-        .map(|(name, source)| DiskJob { name: name.clone(), source, changed: changed.take() })
+        .map(|(name, source)| DiskJob { name: name.clone(), source, changed: changed.take().into() })
         .collect();
     let mut options = Options { level: request.level, tags: request.tags, ..Options::default() };
     options.workers = request.workers.unwrap_or(options.workers);

@@ -1,16 +1,19 @@
 //! `restore`.
 
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::bail;
+use xenith_backup::export::{self, Format, Machine};
 use xenith_backup::index::Index;
 use xenith_backup::reader::BackupDisk;
 use xenith_backup::restore::{self, RestoreProgress, Target};
 use xenith_backup::{Repository, gc, manifest};
 use xenith_common_block::{BlockSink, BlockSource, FileSink};
+
+use crate::cli::{ImageFormat, MachineArgs};
 
 /// What to do with a target that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,20 +22,62 @@ pub enum Existing {
     Overwrite,
 }
 
-pub fn run(repo: &Repository, what: &str, dst: &Path, existing: Existing) -> anyhow::Result<ExitCode> {
+pub struct Request {
+    pub what: String,
+    pub dst: PathBuf,
+    pub existing: Existing,
+    pub format: Option<ImageFormat>,
+    pub machine: MachineArgs,
+}
+
+fn format(request: &Request) -> Format {
+    match request.format {
+        None => Format::of_name(&request.dst),
+        Some(ImageFormat::Raw) => Format::Raw,
+        Some(ImageFormat::Qcow2) => Format::Qcow2,
+        Some(ImageFormat::Vhd) => Format::Vhd,
+        Some(ImageFormat::Vmdk) => Format::Vmdk,
+        Some(ImageFormat::Ova) => Format::Ova,
+    }
+}
+
+pub fn run(repo: &Repository, request: &Request) -> anyhow::Result<ExitCode> {
+    let dst = &request.dst;
     let (manifests, _) = gc::visible(repo)?;
-    let (_, record) = manifest::find(&manifests, what)?;
-    let disk = BackupDisk::new(repo, Arc::new(Index::load(repo)?), record);
-    let (sink, target) = open_target(dst, disk.size(), existing)?;
-    let workers = std::thread::available_parallelism().map_or(2, usize::from) + 1;
+    let (manifest, record) = manifest::find(&manifests, &request.what)?;
+    let index = Arc::new(Index::load(repo)?);
+    let open = |record| BackupDisk::new(repo, Arc::clone(&index), record);
     let progress = RestoreProgress::default();
-    let result = restore::restore(&disk, &sink, target, workers, &progress);
+    let format = format(request);
+    if format != Format::Raw && dst.exists() {
+        if request.existing == Existing::Refuse {
+            bail!("{} exists; give --overwrite to replace it", dst.display());
+        }
+        std::fs::remove_file(dst)?;
+    }
+    match format {
+        Format::Raw => raw(&open(record), request, &progress)?,
+        Format::Ova => {
+            let disks: Vec<(String, BackupDisk)> =
+                manifest.disks.iter().map(|disk| (disk.name.clone(), open(disk))).collect();
+            let MachineArgs { vcpus, memory_mib } = request.machine;
+            let machine = Machine { name: record.name.clone(), vcpus, memory_mib };
+            export::ova(&machine, &disks, dst, &progress)?;
+        }
+        format => export::disk(&open(record), dst, format, &progress)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn raw(disk: &BackupDisk, request: &Request, progress: &RestoreProgress) -> anyhow::Result<()> {
+    let (sink, target) = open_target(&request.dst, disk.size(), request.existing)?;
+    let workers = std::thread::available_parallelism().map_or(2, usize::from) + 1;
+    let result = restore::restore(disk, &sink, target, workers, progress);
     if result.is_err() && target == Target::Blank {
         // Half a disk must not be mistaken for a whole one.
-        let _ = std::fs::remove_file(dst);
+        let _ = std::fs::remove_file(&request.dst);
     }
-    result?;
-    Ok(ExitCode::SUCCESS)
+    Ok(result?)
 }
 
 fn open_target(dst: &Path, size: u64, existing: Existing) -> anyhow::Result<(FileSink, Target)> {

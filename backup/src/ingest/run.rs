@@ -8,7 +8,7 @@ use xenith_common_block::RangeSet;
 
 use super::tasks::{Base, Tasks};
 use super::worker::{DiskWork, Shared, Worker};
-use super::{DiskJob, Options, Progress};
+use super::{Changes, DiskJob, Options, Progress};
 use crate::error::{BackupError, Result};
 use crate::gc;
 use crate::id::{ChunkId, ObjectHash};
@@ -143,15 +143,19 @@ fn choose_base<'a>(
     manifests: &'a [Manifest],
     repo: &Repository,
 ) -> Result<(&'a DiskRecord, RangeSet), String> {
-    let Some(changed) = &job.changed else {
-        return Err("the changed ranges are not known".to_owned());
+    let (ranges, wanted) = match &job.changed {
+        Changes::Unknown { because } => return Err(because.clone()),
+        Changes::Since { ranges, base } => (ranges, base),
     };
-    let base = manifests.iter().rev().find_map(|manifest| manifest.disk(&job.name));
-    let base = base.ok_or_else(|| format!("this is the first backup of {}", job.name))?;
+    let newest = manifests.iter().rev().find_map(|manifest| Some((manifest.id, manifest.disk(&job.name)?)));
+    let (id, base) = newest.ok_or_else(|| format!("this is the first backup of {}", job.name))?;
+    if wanted.is_some_and(|wanted| wanted != id) {
+        return Err("the newest backup is not the one that changes are known since".to_owned());
+    }
     if base.chunking != repo.chunking() {
         return Err("the newest backup was cut differently".to_owned());
     }
-    Ok((base, changed.clone()))
+    Ok((base, ranges.clone()))
 }
 
 fn store_disk(

@@ -29,6 +29,17 @@ pub struct S3Store {
     name: String,
 }
 
+/// Who opens a bucket, and where. `Debug` is not derived: it would show the secret.
+#[derive(Clone)]
+pub struct S3Credentials {
+    pub access_key: String,
+    pub secret_key: String,
+    /// Empty for AWS's own. Plain HTTP only where it says so.
+    pub endpoint: String,
+    /// Empty for `us-east-1`, which servers other than AWS's mostly take.
+    pub region: String,
+}
+
 impl S3Store {
     /// Opens `s3://bucket/prefix` with the credentials of the environment.
     pub fn open(url: &str) -> Result<Self, StoreError> {
@@ -38,6 +49,20 @@ impl S3Store {
             .iter()
             .any(|name| std::env::var(name).is_ok_and(|value| value.starts_with("http://")));
         Self::with(url, builder.with_allow_http(plain))
+    }
+
+    /// The same with credentials given.
+    pub fn open_as(url: &str, as_whom: &S3Credentials) -> Result<Self, StoreError> {
+        let S3Credentials { access_key, secret_key, endpoint, region } = as_whom;
+        let region = if region.is_empty() { "us-east-1" } else { region };
+        let mut builder = AmazonS3Builder::new()
+            .with_access_key_id(access_key)
+            .with_secret_access_key(secret_key)
+            .with_region(region);
+        if !endpoint.is_empty() {
+            builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
+        }
+        Self::with(url, builder)
     }
 
     /// The same with a prepared builder.

@@ -51,7 +51,7 @@ pub fn try_backup(repo: &Repository, disks: &[(&str, &[u8], Option<RangeSet>)]) 
         .map(|((name, _, changed), source)| DiskJob {
             name: (*name).to_owned(),
             source,
-            changed: changed.clone(),
+            changed: changed.clone().into(),
         })
         .collect();
     ingest::backup(repo, jobs, &options(), &Progress::default())

@@ -56,11 +56,13 @@ pub const PACKAGES: &[Package] = &[
     package(Purpose::Build, "pkg-config", "finds the libraries above"),
     package(Purpose::Build, "protobuf-compiler", "the gRPC contract between orchestrator and agents"),
     package(Purpose::Test, "libxen-dev", "the headers that the libxl bindings are compared with"),
+    package(Purpose::Test, "ntfs-3g", "makes the NTFS that the backup tool's file browser reads"),
     package(
         Purpose::Test,
         "xenstore-utils",
         "xenstore-ls and its like, the other side of the xenstore tests",
     ),
+    package(Purpose::Test, "xfsprogs", "makes the XFS that it reads"),
     package(Purpose::Lab, "e2fsprogs", "makes the file system of a lab host's disk"),
     package(Purpose::Lab, "mmdebstrap", "fetches and unpacks what a lab host is made of"),
     package(Purpose::Lab, "openssh-client", "the way into a lab host"),

@@ -1,0 +1,256 @@
+//! The import itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+use xenith_common_block::{BlockError, BlockSource};
+
+use super::metadata::{OldBackup, OldDisk, scan};
+use super::{Chain, Vhd};
+use crate::error::{BackupError, Result, chain};
+use crate::gc;
+use crate::id::BackupId;
+use crate::ingest::{DiskJob, Options, Progress, backup};
+use crate::manifest::{Attachment, Manifest};
+use crate::repo::Repository;
+
+/// Longest chain that is followed.
+const MAX_CHAIN: usize = 1000;
+
+/// What became of one restore point.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Outcome {
+    Imported {
+        vm: String,
+        created: u64,
+        backup: BackupId,
+        read: u64,
+        stored: u64,
+    },
+    /// It was imported before.
+    Present {
+        vm: String,
+        created: u64,
+        backup: BackupId,
+    },
+    Failed {
+        vm: String,
+        created: u64,
+        why: String,
+    },
+    /// Its metadata could not be read.
+    Unreadable {
+        why: String,
+    },
+}
+
+/// Imports everything below `root` that `repo` lacks, oldest first. `told` hears of each restore point. A
+/// restore point that cannot be read is reported and stops nothing; a failing target repository stops all.
+pub fn import(
+    repo: &Repository,
+    root: &Path,
+    (options, progress): (&Options, &Progress),
+    told: &mut dyn FnMut(&Outcome),
+) -> Result<Vec<Outcome>> {
+    let (found, problems) = scan(root)?;
+    let names = disk_names(&found);
+    let mut outcomes = Vec::new();
+    let mut tell = |outcome: Outcome| {
+        told(&outcome);
+        outcomes.push(outcome);
+    };
+    for why in problems {
+        tell(Outcome::Unreadable { why });
+    }
+    let mut library = Library::default();
+    for old in &found {
+        let (vm, created) = (old.vm.clone(), old.created);
+        let outcome = match import_one(repo, old, (&names, &mut library), (options, progress)) {
+            Ok(Step::Present(backup)) => Outcome::Present { vm, created, backup },
+            Ok(Step::Imported(manifest)) => Outcome::Imported {
+                vm,
+                created,
+                backup: manifest.id,
+                read: manifest.disks.iter().map(|disk| disk.stats.read).sum(),
+                stored: manifest.disks.iter().map(|disk| disk.stats.stored).sum(),
+            },
+            Err(BackupError::Block(error)) if !matches!(error, BlockError::Cancelled) => {
+                Outcome::Failed { vm, created, why: chain(&error) }
+            }
+            Err(BackupError::Invalid(why)) => Outcome::Failed { vm, created, why },
+            Err(error) => return Err(error),
+        };
+        tell(outcome);
+    }
+    Ok(outcomes)
+}
+
+enum Step {
+    Present(BackupId),
+    Imported(Box<Manifest>),
+}
+
+fn import_one(
+    repo: &Repository,
+    old: &OldBackup,
+    (names, library): (&BTreeMap<String, String>, &mut Library),
+    (options, progress): (&Options, &Progress),
+) -> Result<Step> {
+    let (there, _) = gc::visible(repo)?;
+    if let Some(manifest) = there.iter().find(|manifest| manifest.origin == Some(old.origin())) {
+        library.note(old);
+        return Ok(Step::Present(manifest.id));
+    }
+    if let Some(why) = &old.unusable {
+        return Err(BackupError::Invalid(why.clone()));
+    }
+    let mut chains: Vec<(String, Chain)> = Vec::new();
+    for disk in &old.disks {
+        chains.push((names[&key(old, disk)].clone(), library.chain(&disk.vhd)?));
+    }
+    let jobs = chains
+        .iter()
+        .map(|(name, chain)| {
+            let newest = there.iter().rev().find(|manifest| manifest.disk(name).is_some());
+            let base = newest.and_then(|manifest| manifest.origin);
+            let same = base.is_some() && chain.parent().and_then(|id| library.imported(&id)) == base;
+            DiskJob {
+                name: name.clone(),
+                source: chain as &dyn BlockSource,
+                changed: same.then(|| chain.changed()).into(),
+            }
+        })
+        .collect();
+    let options = Options {
+        attachments: vec![Attachment { name: "xen-orchestra.json".to_owned(), text: attachment(old) }],
+        copy_of: Some((old.origin(), old.created)),
+        ..options.clone()
+    };
+    let manifest = backup(repo, jobs, &options, progress)?;
+    library.note(old);
+    Ok(Step::Imported(Box::new(manifest)))
+}
+
+/// Kept whole where a manifest has room for it.
+fn attachment(old: &OldBackup) -> String {
+    const ROOM: usize = 1 << 20;
+    if old.metadata.len() <= ROOM {
+        return old.metadata.clone();
+    }
+    format!(
+        "{{\"vm\":{{\"uuid\":{:?}}},\"note\":\"the original has {} bytes\"}}",
+        old.vm_uuid,
+        old.metadata.len()
+    )
+}
+
+fn key(old: &OldBackup, disk: &OldDisk) -> String {
+    format!("{}/{}", old.vm_uuid, disk.uuid)
+}
+
+/// The name of each disk, the same for all its restore points: labels as they were last, made unique.
+fn disk_names(found: &[OldBackup]) -> BTreeMap<String, String> {
+    let plain = |text: &str| -> String {
+        text.chars()
+            .map(|c| if c.is_control() || matches!(c, '@' | '=' | ',') { '-' } else { c })
+            .take(90)
+            .collect()
+    };
+    let mut vms: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut labels: BTreeMap<String, (String, String)> = BTreeMap::new();
+    for old in found {
+        vms.insert(&old.vm_uuid, &old.vm);
+        for disk in &old.disks {
+            let label = if disk.label.is_empty() { "disk" } else { &disk.label };
+            labels.insert(key(old, disk), (old.vm_uuid.clone(), plain(label)));
+        }
+    }
+    let mut names = BTreeMap::new();
+    let mut used: HashMap<String, usize> = HashMap::new();
+    for (key, (vm, label)) in labels {
+        let base = format!("{}.{label}", plain(vms.get(vm.as_str()).copied().unwrap_or("vm")));
+        let count = used.entry(base.clone()).or_default();
+        *count += 1;
+        names.insert(key, if *count == 1 { base } else { format!("{base}.{count}") });
+    }
+    names
+}
+
+/// VHDs met so far, by place and by id.
+#[derive(Default)]
+struct Library {
+    opened: HashMap<PathBuf, Arc<Vhd>>,
+    /// Folders that were searched for parents.
+    searched: Vec<PathBuf>,
+    by_id: HashMap<[u8; 16], PathBuf>,
+    /// The restore point that a VHD is the youngest of.
+    imported: HashMap<[u8; 16], BackupId>,
+}
+
+impl Library {
+    fn open(&mut self, path: &Path) -> Result<Arc<Vhd>, BlockError> {
+        if let Some(vhd) = self.opened.get(path) {
+            return Ok(Arc::clone(vhd));
+        }
+        // Each keeps a file open and its table in memory.
+        if self.opened.len() >= 2 * MAX_CHAIN {
+            self.opened.clear();
+        }
+        let vhd = Arc::new(Vhd::open(path)?);
+        self.by_id.insert(vhd.uuid(), path.to_owned());
+        self.opened.insert(path.to_owned(), Arc::clone(&vhd));
+        Ok(vhd)
+    }
+
+    fn note(&mut self, old: &OldBackup) {
+        for disk in &old.disks {
+            if let Ok(vhd) = self.open(&disk.vhd) {
+                self.imported.insert(vhd.uuid(), old.origin());
+            }
+        }
+    }
+
+    fn imported(&self, id: &[u8; 16]) -> Option<BackupId> {
+        self.imported.get(id).copied()
+    }
+
+    fn chain(&mut self, path: &Path) -> Result<Chain, BlockError> {
+        let mut layers = vec![self.open(path)?];
+        while let Some(id) = layers[layers.len() - 1].parent() {
+            let child = layers[layers.len() - 1].name().to_owned();
+            let corrupt = |detail: String| BlockError::Corrupt { target: child.clone(), detail };
+            if layers.len() >= MAX_CHAIN {
+                return Err(corrupt(format!("its chain has more than {MAX_CHAIN} members")));
+            }
+            let parent = self.find(&id, path).ok_or_else(|| {
+                let name = layers[layers.len() - 1].parent_name().to_owned();
+                corrupt(format!("its parent {name:?} is missing, and what it holds with it"))
+            })?;
+            layers.push(self.open(&parent)?);
+        }
+        Chain::new(layers)
+    }
+
+    /// The VHD with this id: the names inside VHDs go stale, ids do not.
+    fn find(&mut self, id: &[u8; 16], near: &Path) -> Option<PathBuf> {
+        if let Some(path) = self.by_id.get(id) {
+            return Some(path.clone());
+        }
+        let folder = near.parent()?.to_owned();
+        if !self.searched.contains(&folder) {
+            for entry in std::fs::read_dir(&folder).ok()?.take(MAX_CHAIN * 10).flatten() {
+                let path = entry.path();
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.ends_with(".vhd") && !name.ends_with(".alias.vhd") && !name.starts_with('.') {
+                    // One that cannot be opened is nobody's parent.
+                    let _unreadable = self.open(&path);
+                }
+            }
+            self.searched.push(folder);
+        }
+        self.by_id.get(id).cloned()
+    }
+}
