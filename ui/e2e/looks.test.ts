@@ -86,7 +86,7 @@ describe.skipIf(!possible)('the looks', () => {
     const host = hosts.items[0]?.id ?? '';
     all = screens('00000000-0000-7000-8000-000000000000', host, '00000000-0000-7000-8000-000000000000');
     await each('empty', {}, ['home', 'topology', 'vms', 'vm-summary', 'host-vms', 'disks', 'tasks', 'task', 'events']);
-  });
+  }, 300_000);
 
   it('full, light and dark, wide and narrow', async () => {
     await stage.call('user.create', { name: 'dora', password: 'correct horse battery', bindings: [{ role: 'operator', scope: { kind: 'tag', value: 'dev' } }] });
@@ -102,11 +102,11 @@ describe.skipIf(!possible)('the looks', () => {
     await each('light', {});
     await each('dark', { width: 1920, height: 1080, dark: true });
     await each('phone', { width: 390, height: 844 }, ['home', 'vms', 'vm-summary', 'hosts', 'host', 'tasks', 'task', 'events', 'about']);
-  }, 240_000);
+  }, 600_000);
 
   it('in French, with nothing left in English', async () => {
     await each('fr', { lang: 'fr-FR' }, ['home', 'vms', 'vm-summary', 'new-vm', 'audit']);
-  });
+  }, 300_000);
 
   it('dialogs, drawer and palette', async () => {
     const { page, problems } = await stage.page();
@@ -124,7 +124,7 @@ describe.skipIf(!possible)('the looks', () => {
     await look('keys');
     await page.keyboard.press('Escape');
     await page.keyboard.press('Control+k');
-    await page.keyboard.type('web');
+    await page.locator('.x-palette input').fill('web');
     await page.waitForSelector('.x-offer-label >> text=web-1');
     await look('palette');
     await page.keyboard.press('Escape');
@@ -157,5 +157,5 @@ describe.skipIf(!possible)('the looks', () => {
     expect(found).toEqual({});
     expect(problems).toEqual([]);
     await page.context().close();
-  }, 60_000);
+  }, 300_000);
 });

@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { request } from 'node:https';
-import { chromium, type Browser, type Page } from 'playwright-core';
+import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 
 const target = process.env.CARGO_TARGET_DIR ?? join(homedir(), '.cache/xenith/target');
 const programs = process.env.XENITH_PROGRAMS ?? join(target, 'debug');
@@ -36,6 +36,19 @@ export async function until<T>(what: string, look: () => Promise<T | undefined |
   }
 }
 
+const TYPES: Record<string, string> = { html: 'text/html', js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml', woff2: 'font/woff2' };
+
+async function fetchHeader(url: string, name: string): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const call = request(url, { rejectUnauthorized: false }, (response) => {
+      response.resume();
+      resolve(response.headers[name] as string | undefined);
+    });
+    call.on('error', reject);
+    call.end();
+  });
+}
+
 export class Stage {
   private constructor(
     readonly url: string,
@@ -63,7 +76,7 @@ export class Stage {
     const password = await until('the orchestrator runs', ready, 90);
     const browser = await chromium.launch({
       executablePath: browserPath,
-      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-features=LocalNetworkAccessChecks'],
     });
     return new Stage(`https://127.0.0.1:${port}`, password, child, folder, browser);
   }
@@ -119,6 +132,7 @@ export class Stage {
       locale: lang,
       reducedMotion: 'reduce',
     });
+    if (process.env.UI_SITE) await this.fromFolder(context, process.env.UI_SITE);
     const page = await context.newPage();
     const problems: string[] = [];
     page.on('pageerror', (error) => problems.push(String(error)));
@@ -130,6 +144,17 @@ export class Stage {
     });
     page.setDefaultTimeout(20_000);
     return { page, problems };
+  }
+
+  /** For work on the looks: the site from a folder, without compiling the orchestrator anew. */
+  private async fromFolder(context: BrowserContext, site: string) {
+    const policy = (await fetchHeader(this.url, 'content-security-policy')) ?? '';
+    await context.route(`${this.url}/**`, async (route) => {
+      const { pathname } = new URL(route.request().url());
+      if (route.request().method() !== 'GET' || /^\/(rpc|session|openrpc)/.test(pathname)) return route.fallback();
+      const file = join(site, existsSync(join(site, pathname)) && pathname !== '/' ? pathname : 'index.html');
+      await route.fulfill({ path: file, headers: { 'content-security-policy': policy, 'content-type': TYPES[file.split('.').pop() ?? ''] ?? '' } });
+    });
   }
 
   async signIn(page: Page, name = 'admin', password = this.password) {

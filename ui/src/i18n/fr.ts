@@ -1,1 +1,16 @@
-export const fr: Record<string, string> = {};
+// French. Loaded only when it is chosen.
+
+import { access } from './fr/access';
+import { common } from './fr/common';
+import { places } from './fr/places';
+import { vm } from './fr/vm';
+
+const all: Record<string, string> = { ...common, ...places, ...access, ...vm };
+
+// French says millions in a form of its own, which here is never another.
+const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));
+
+export const fr: Record<string, string> = {
+  ...all,
+  ...Object.fromEntries(millions.map(([key, text]) => [key.replace(/_other$/, '_many'), text])),
+};

@@ -49,6 +49,7 @@ export async function startLanguages(language = wanted()) {
       interpolation: { escapeValue: false },
       postProcess: ['pseudo'],
       returnEmptyString: false,
+      showSupportNotice: false,
     });
   await choose(language, false);
 }

@@ -33,6 +33,7 @@ interface Props<R> {
   selection?: Selection<R>;
   bulk?: React.ReactNode;
   actions?(row: R): React.ReactNode;
+  menu?: boolean;
   /** The button that makes one. */
   create?: React.ReactNode;
   extra?: React.ReactNode;
@@ -82,7 +83,7 @@ export function ListView<R>(props: Props<R>) {
           )}
         </div>
       ) : (
-        empty
+        <div className="x-none">{empty}</div>
       );
     }
     return (
@@ -98,11 +99,34 @@ export function ListView<R>(props: Props<R>) {
         setSort={props.setSort}
         selection={narrow ? undefined : selection}
         actions={actions}
+        menu={props.menu}
       />
     );
   };
 
   const Heading = props.heading ?? 'h1';
+  // Nothing to filter, count or save.
+  const bare = !pages.pending && rows.length === 0 && !props.filtered && !wrong;
+  const tools = (
+    <ToolbarGroup align={{ default: 'alignEnd' }} gap={{ default: 'gapSm' }} alignItems="center">
+      {extra}
+      <ToolbarItem alignSelf="center" className="x-count" aria-live="polite">
+        {pages.pending
+          ? ''
+          : rows.length < pages.total
+            ? t('{{here}} of {{total}}', { here: format.number(rows.length), total: format.number(pages.total) })
+            : format.number(pages.total)}
+      </ToolbarItem>
+      <ToolbarItem>
+        <Tooltip content={t('Save as CSV: everything that passes the filter')}>
+          <Button variant="plain" aria-label={t('Save as CSV')} icon={<DownloadIcon />} isLoading={saving} onClick={() => void save()} />
+        </Tooltip>
+      </ToolbarItem>
+      <ToolbarItem>
+        <ColumnChooser columns={columns} shown={visible} choose={choose} />
+      </ToolbarItem>
+    </ToolbarGroup>
+  );
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-list">
       <div className="x-head">
@@ -116,37 +140,25 @@ export function ListView<R>(props: Props<R>) {
             </Content>
           )}
         </div>
-        <div className="x-head-actions">{create}</div>
+        <div className="x-head-actions">
+          {!query && !bare && <Toolbar isStatic className="x-toolbar" inset={{ default: 'insetNone' }}><ToolbarContent>{tools}</ToolbarContent></Toolbar>}
+          {!bare && create}
+        </div>
       </div>
-      <Toolbar className="x-toolbar" inset={{ default: 'insetNone' }}>
-        <ToolbarContent>
-          {query && <ToolbarItem className="x-grow">{query}</ToolbarItem>}
-          {selection && selection.chosen.size > 0 && (
-            <ToolbarGroup>
-              <ToolbarItem alignSelf="center">{t('{{count}} selected', { count: selection.chosen.size })}</ToolbarItem>
-              <ToolbarItem>{bulk}</ToolbarItem>
-            </ToolbarGroup>
-          )}
-          <ToolbarGroup align={{ default: 'alignEnd' }} gap={{ default: 'gapSm' }} alignItems="center">
-            {extra}
-            <ToolbarItem alignSelf="center" className="x-count" aria-live="polite">
-              {pages.pending
-                ? ''
-                : rows.length < pages.total
-                  ? t('{{here}} of {{total}}', { here: format.number(rows.length), total: format.number(pages.total) })
-                  : format.number(pages.total)}
-            </ToolbarItem>
-            <ToolbarItem>
-              <Tooltip content={t('Save as CSV: everything that passes the filter')}>
-                <Button variant="plain" aria-label={t('Save as CSV')} icon={<DownloadIcon />} isLoading={saving} onClick={() => void save()} />
-              </Tooltip>
-            </ToolbarItem>
-            <ToolbarItem>
-              <ColumnChooser columns={columns} shown={visible} choose={choose} />
-            </ToolbarItem>
-          </ToolbarGroup>
-        </ToolbarContent>
-      </Toolbar>
+      {!bare && (query || selection?.chosen.size) && (
+        <Toolbar className="x-toolbar" inset={{ default: 'insetNone' }}>
+          <ToolbarContent>
+            {query && <ToolbarItem className="x-grow">{query}</ToolbarItem>}
+            {selection && selection.chosen.size > 0 && (
+              <ToolbarGroup>
+                <ToolbarItem alignSelf="center">{t('{{count}} selected', { count: selection.chosen.size })}</ToolbarItem>
+                <ToolbarItem>{bulk}</ToolbarItem>
+              </ToolbarGroup>
+            )}
+            {query && tools}
+          </ToolbarContent>
+        </Toolbar>
+      )}
       {wrong && <ErrorBox error={wrong} />}
       {body()}
     </PageSection>

@@ -23,12 +23,15 @@ interface Props<R> {
   setSort?(sort: string): void;
   selection?: Selection<R>;
   actions?(row: R): React.ReactNode;
+  /** The actions are a menu behind three dots. */
+  menu?: boolean;
 }
 
 export const ROW_HEIGHT = 40;
 
 export function VirtualTable<R>(props: Props<R>) {
-  const { label, columns, rows, id, name, total, more, sort, setSort, selection, actions } = props;
+  const { label, columns, rows, id, name, total, more, sort, setSort, selection, actions, menu } = props;
+  const actionClass = menu ? 'x-actions x-menu' : 'x-actions';
   const { t } = useTranslation();
   const scroller = useRef<HTMLDivElement>(null);
   const virtual = useVirtualizer({
@@ -47,7 +50,6 @@ export function VirtualTable<R>(props: Props<R>) {
   const before = items[0]?.start ?? 0;
   const after = virtual.getTotalSize() - (items.at(-1)?.end ?? 0);
   const spans = columns.length + (selection ? 1 : 0) + (actions ? 1 : 0);
-  const width = columns.reduce((sum, column) => sum + (column.grow ?? 1), 0);
 
   const sorting = (column: Column<R>, index: number): ThProps['sort'] => {
     if (!column.sort || !setSort) return undefined;
@@ -82,11 +84,11 @@ export function VirtualTable<R>(props: Props<R>) {
               />
             )}
             {columns.map((column, index) => (
-              <Th key={column.key} sort={sorting(column, index)} style={{ width: `${((column.grow ?? 1) / width) * 100}%` }}>
+              <Th key={column.key} sort={sorting(column, index)} style={column.width ? { width: `${column.width}rem` } : undefined}>
                 {t(column.header)}
               </Th>
             ))}
-            {actions && <Th className="x-actions" screenReaderText={t('Actions')} />}
+            {actions && <Th className={actionClass} screenReaderText={t('Actions')} />}
           </Tr>
         </Thead>
         <Tbody>
@@ -114,7 +116,7 @@ export function VirtualTable<R>(props: Props<R>) {
                   </Td>
                 ))}
                 {actions && (
-                  <Td className="x-actions" isActionCell>
+                  <Td className={actionClass} isActionCell>
                     {actions(row)}
                   </Td>
                 )}

@@ -11,8 +11,8 @@ export interface Column<R> {
   text(row: R): string;
   /** The API's name to sort by. */
   sort?: string;
-  /** A share of the width; 1 by default. */
-  grow?: number;
+  /** In rem; those without share what is left. */
+  width?: number;
   /** Not shown until it is chosen. */
   optional?: boolean;
   /** Left out on a phone. */

@@ -19,16 +19,22 @@ export interface Format {
   bytes(bytes: number): string;
   mib(mib: number): string;
   date(text: string | null | undefined): string;
+  /** For tables: digits only. */
+  stamp(text: string | null | undefined): string;
   ago(text: string | null | undefined, now?: number): string;
   duration(seconds: number): string;
 }
 
 export function formats(language: string): Format {
-  const locale = language === 'pseudo' ? 'en' : language;
+  const plainLanguage = language === 'pseudo' ? 'en' : language;
+  const own = globalThis.navigator?.language ?? plainLanguage;
+  // Canadian French, British English: as the browser has it.
+  const locale = own.startsWith(plainLanguage) ? own : plainLanguage;
   const plain = new Intl.NumberFormat(locale);
   const short = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
   const ratio = new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 0 });
   const when = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' });
+  const digits = new Intl.DateTimeFormat(locale, { dateStyle: 'short', timeStyle: 'medium' });
   const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' });
   const bytes = (value: number) => {
     const step = value < 1 ? 0 : Math.min(BINARY.length - 1, Math.floor(Math.log2(value) / 10));
@@ -42,6 +48,7 @@ export function formats(language: string): Format {
     bytes,
     mib: (mib) => bytes(mib * 1024 ** 2),
     date: (text) => (text ? when.format(new Date(text)) : '—'),
+    stamp: (text) => (text ? digits.format(new Date(text)) : '—'),
     ago: (text, now = Date.now()) => {
       if (!text) return '—';
       let value = (new Date(text).getTime() - now) / 1000;

@@ -8,7 +8,8 @@ import { seesSecurity } from '../rules/may';
 import { PLACES } from './nav';
 import { useUser } from './user';
 
-const Palette = lazy(() => import('./Palette'));
+const load = () => import('./Palette');
+const Palette = lazy(load);
 
 const opened = new EventTarget();
 export const openPalette = () => opened.dispatchEvent(new Event('palette'));
@@ -30,6 +31,8 @@ export function Keys() {
   useEffect(() => {
     const palette = () => setShown('palette');
     const keys = () => setShown('keys');
+    // Before it is wanted: what is typed at once must not get lost.
+    void load();
     opened.addEventListener('palette', palette);
     opened.addEventListener('keys', keys);
     const onKey = (event: KeyboardEvent) => {

@@ -28,13 +28,12 @@ export default function Audit() {
   const [shown, setShown] = useState<AuditRecord>();
   const pages = usePages('audit.list', {}, 10_000);
   const columns = useMemo((): Column<AuditRecord>[] => [
-    { key: 'sequence', header: msg('No.'), grow: 0.5, cell: (record) => record.sequence, text: (record) => String(record.sequence) },
-    { key: 'at', header: msg('When'), grow: 1.5, cell: (record) => format.date(record.at), text: (record) => record.at },
-    { key: 'user', header: msg('Who'), cell: (record) => record.user_name || '—', text: (record) => record.user_name },
+    { key: 'sequence', header: msg('No.'), width: 4.5, cell: (record) => record.sequence, text: (record) => String(record.sequence) },
+    { key: 'at', header: msg('When'), width: 11, cell: (record) => format.stamp(record.at), text: (record) => record.at },
+    { key: 'user', header: msg('Who'), width: 8, cell: (record) => record.user_name || '—', text: (record) => record.user_name },
     {
       key: 'method',
       header: msg('What'),
-      grow: 1.5,
       cell: (record) => (
         <Button variant="link" isInline onClick={() => setShown(record)}>
           <code>{record.method}</code>
@@ -45,6 +44,7 @@ export default function Audit() {
     {
       key: 'phase',
       header: msg('Result'),
+      width: 7,
       cell: (record) => (
         <Label isCompact variant="outline" color={PHASE[record.phase].color}>
           {t(PHASE[record.phase].label)}
@@ -52,9 +52,9 @@ export default function Audit() {
       ),
       text: (record) => record.phase,
     },
-    { key: 'outcome', header: msg('Outcome'), grow: 2, wide: true, cell: (record) => record.outcome ?? '—', text: (record) => record.outcome ?? '' },
-    { key: 'from', header: msg('From'), wide: true, cell: (record) => record.from, text: (record) => record.from },
-    { key: 'params', header: msg('With'), optional: true, grow: 2, cell: (record) => <code>{JSON.stringify(record.params)}</code>, text: (record) => JSON.stringify(record.params) },
+    { key: 'outcome', header: msg('Outcome'), wide: true, cell: (record) => record.outcome ?? '—', text: (record) => record.outcome ?? '' },
+    { key: 'from', header: msg('From'), width: 9, wide: true, cell: (record) => record.from, text: (record) => record.from },
+    { key: 'params', header: msg('With'), optional: true, cell: (record) => <code>{JSON.stringify(record.params)}</code>, text: (record) => JSON.stringify(record.params) },
     { key: 'hash', header: msg('Hash'), optional: true, cell: (record) => <code>{record.hash}</code>, text: (record) => record.hash },
   ], [format, t]);
   return (

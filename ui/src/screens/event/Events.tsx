@@ -15,12 +15,13 @@ import { Subject } from '../../parts/Subject';
 
 export function eventColumns(format: Format): Column<Event>[] {
   return [
-    { key: 'severity', header: msg('Severity'), cell: (event) => <SeverityLabel severity={event.severity} />, text: (event) => event.severity },
-    { key: 'message', header: msg('What happened'), grow: 4, cell: (event) => <Subject subject={event.subject}>{event.message}</Subject>, text: (event) => event.message },
-    { key: 'kind', header: msg('Kind'), wide: true, cell: (event) => <code>{event.kind}</code>, text: (event) => event.kind },
+    { key: 'severity', header: msg('Severity'), width: 9, cell: (event) => <SeverityLabel severity={event.severity} />, text: (event) => event.severity },
+    { key: 'message', header: msg('What happened'), cell: (event) => <Subject subject={event.subject}>{event.message}</Subject>, text: (event) => event.message },
+    { key: 'kind', header: msg('Kind'), width: 6, wide: true, cell: (event) => <code>{event.kind}</code>, text: (event) => event.kind },
     {
       key: 'at',
       header: msg('When'),
+      width: 8.5,
       cell: (event) => (
         <time dateTime={event.at} title={format.date(event.at)}>
           {format.ago(event.at)}

@@ -53,10 +53,10 @@ export default function HostPage() {
         </Alert>
       )}
       <Tabs activeKey={tab ?? 'summary'} onSelect={(_event, key) => setTab(key === 'summary' ? null : String(key))} aria-label={t('Parts of the host')} component="nav">
-        <Tab eventKey="summary" href={`/hosts/${host.id}`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{t('Summary')}</TabTitleText>} />
-        <Tab eventKey="vms" href={`/hosts/${host.id}?tab=vms`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{t('Virtual machines')}</TabTitleText>} />
+        <Tab tabContentId="host-part" eventKey="summary" href={`/hosts/${host.id}`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{t('Summary')}</TabTitleText>} />
+        <Tab tabContentId="host-part" eventKey="vms" href={`/hosts/${host.id}?tab=vms`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{t('Virtual machines')}</TabTitleText>} />
       </Tabs>
-      <div className="x-tab">{tab === 'vms' ? <Vms within={`host_id:${host.id}`} title={t('Virtual machines')} /> : <Summary host={host} />}</div>
+      <div className="x-tab" id="host-part">{tab === 'vms' ? <Vms within={`host_id:${host.id}`} title={t('Virtual machines')} /> : <Summary host={host} />}</div>
     </PageSection>
   );
 }

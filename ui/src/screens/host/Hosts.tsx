@@ -26,28 +26,29 @@ import { useHostVerbs } from './verbs';
 function columns(format: Format, pool: (id: string) => string): Column<Host>[] {
   const used = (host: Host) => (host.facts ? host.facts.memory_total - host.facts.memory_free : 0);
   return [
-    { key: 'name', header: msg('Name'), grow: 1.5, cell: (host) => <Link to={`/hosts/${host.id}`}>{host.name}</Link>, text: (host) => host.name },
-    { key: 'status', header: msg('State'), grow: 1.5, cell: (host) => <HostLabel status={host.status} maintenance={host.maintenance} />, text: (host) => host.status },
-    { key: 'vms', header: msg('VMs'), cell: (host) => format.number(host.vms), text: (host) => String(host.vms) },
+    { key: 'name', header: msg('Name'), cell: (host) => <Link to={`/hosts/${host.id}`}>{host.name}</Link>, text: (host) => host.name },
+    { key: 'status', header: msg('State'), width: 11, cell: (host) => <HostLabel status={host.status} maintenance={host.maintenance} />, text: (host) => host.status },
+    { key: 'vms', header: msg('VMs'), width: 5, cell: (host) => format.number(host.vms), text: (host) => String(host.vms) },
     {
       key: 'memory',
       header: msg('Memory used'),
-      grow: 1.5,
+      width: 11,
       wide: true,
       cell: (host) => (host.facts ? `${format.mib(used(host))} / ${format.mib(host.facts.memory_total)}` : '—'),
       text: (host) => String(used(host)),
     },
-    { key: 'cpus', header: msg('CPU threads'), wide: true, cell: (host) => (host.facts ? format.number(host.facts.topology.cpus) : '—'), text: (host) => String(host.facts?.topology.cpus ?? '') },
-    { key: 'pool', header: msg('Pool'), wide: true, cell: (host) => pool(host.pool), text: (host) => pool(host.pool) },
+    { key: 'cpus', header: msg('CPU threads'), width: 7, wide: true, cell: (host) => (host.facts ? format.number(host.facts.topology.cpus) : '—'), text: (host) => String(host.facts?.topology.cpus ?? '') },
+    { key: 'pool', header: msg('Pool'), width: 8, wide: true, cell: (host) => pool(host.pool), text: (host) => pool(host.pool) },
     {
       key: 'xen',
       header: msg('Xen'),
+      width: 7,
       wide: true,
       cell: (host) => (host.facts ? `${host.facts.xen.major}.${host.facts.xen.minor}${host.facts.xen.extra}` : '—'),
       text: (host) => (host.facts ? `${host.facts.xen.major}.${host.facts.xen.minor}` : ''),
     },
-    { key: 'address', header: msg('Address'), optional: true, cell: (host) => host.address, text: (host) => host.address },
-    { key: 'agent', header: msg('Agent'), optional: true, cell: (host) => host.agent_version ?? '—', text: (host) => host.agent_version ?? '' },
+    { key: 'address', header: msg('Address'), width: 10, optional: true, cell: (host) => host.address, text: (host) => host.address },
+    { key: 'agent', header: msg('Agent'), width: 7, optional: true, cell: (host) => host.agent_version ?? '—', text: (host) => host.agent_version ?? '' },
     { key: 'id', header: msg('Id'), optional: true, cell: (host) => <code>{host.id}</code>, text: (host) => host.id },
   ];
 }
@@ -80,6 +81,7 @@ export default function Hosts() {
         clear={() => setQuery(null)}
         query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter hosts')} placeholder={t('A part of the name')} />}
         actions={(host) => <HostMenu host={host} />}
+        menu
         create={create}
         empty={
           <Nothing icon={ServerIcon} title={t('No hosts yet')} action={create}>

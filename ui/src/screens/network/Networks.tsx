@@ -40,10 +40,10 @@ export default function Networks() {
     };
     return [
       { key: 'name', header: msg('Name'), cell: (network) => <strong>{network.name}</strong>, text: (network) => network.name },
-      { key: 'bridge', header: msg('Bridge'), cell: (network) => <code>{network.bridge}</code>, text: (network) => network.bridge },
-      { key: 'where', header: msg('Its bridge is on'), cell: having, text: having },
-      { key: 'pool', header: msg('Pool'), wide: true, cell: (network) => names.pool(network.pool), text: (network) => names.pool(network.pool) },
-      { key: 'description', header: msg('Description'), grow: 2, wide: true, cell: (network) => network.description || '—', text: (network) => network.description ?? '' },
+      { key: 'bridge', header: msg('Bridge'), width: 9, cell: (network) => <code>{network.bridge}</code>, text: (network) => network.bridge },
+      { key: 'where', header: msg('Its bridge is on'), width: 9, cell: having, text: having },
+      { key: 'pool', header: msg('Pool'), width: 8, wide: true, cell: (network) => names.pool(network.pool), text: (network) => names.pool(network.pool) },
+      { key: 'description', header: msg('Description'), wide: true, cell: (network) => network.description || '—', text: (network) => network.description ?? '' },
       { key: 'id', header: msg('Id'), optional: true, cell: (network) => <code>{network.id}</code>, text: (network) => network.id },
     ];
   }, [hosts.data, names, t]);

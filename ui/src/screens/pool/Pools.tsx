@@ -32,8 +32,8 @@ export default function Pools() {
     const count = (pool: Pool) => hosts.data?.items.filter((host) => host.pool === pool.id).length ?? 0;
     return [
       { key: 'name', header: msg('Name'), cell: (pool) => <Link to={`/vms?q=pool:${encodeURIComponent(pool.name)}`}>{pool.name}</Link>, text: nameOf },
-      { key: 'hosts', header: msg('Hosts'), cell: (pool) => t('{{count}} hosts', { count: count(pool) }), text: (pool) => String(count(pool)) },
-      { key: 'description', header: msg('Description'), grow: 3, wide: true, cell: (pool) => pool.description || '—', text: (pool) => pool.description ?? '' },
+      { key: 'hosts', header: msg('Hosts'), width: 8, cell: (pool) => t('{{count}} hosts', { count: count(pool) }), text: (pool) => String(count(pool)) },
+      { key: 'description', header: msg('Description'), wide: true, cell: (pool) => pool.description || '—', text: (pool) => pool.description ?? '' },
       { key: 'id', header: msg('Id'), optional: true, cell: (pool) => <code>{pool.id}</code>, text: (pool) => pool.id },
     ];
   }, [hosts.data, t]);

@@ -22,6 +22,8 @@ export default function TaskPage() {
   const read = useRead('task.get', { task: id });
   const live = useTasks().find((task) => task.id === id);
   const task = live ?? read.data;
+  const vmId = task?.subjects.find((subject) => subject.startsWith('vm/'))?.slice(3);
+  const vm = useRead('vm.get', { vm: vmId ?? '' }, { enabled: !!vmId });
   if (!task && read.isPending) return <Loading />;
   if (!task) return <Failed error={read.error} retry={() => void read.refetch()} />;
   const meaning = {
@@ -33,6 +35,7 @@ export default function TaskPage() {
   const seconds = ((task.ended ? new Date(task.ended) : new Date()).getTime() - new Date(task.created).getTime()) / 1000;
   const about = (subject: string) => {
     const [noun, of] = subject.split('/');
+    if (noun === 'vm' && vm.data) return vm.data.name;
     return noun === 'host' && of ? names.host(of) : subject.replace(/^(\w+)\/([0-9a-f]{8}).*/, '$1 $2');
   };
   return (

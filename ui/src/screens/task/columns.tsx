@@ -11,17 +11,19 @@ const seconds = (task: Task) => ((task.ended ? new Date(task.ended).getTime() : 
 
 export function taskColumns(format: Format): Column<Task>[] {
   return [
-    { key: 'title', header: msg('Task'), grow: 2, cell: (task) => <Link to={`/tasks/${task.id}`}>{task.title}</Link>, text: (task) => task.title },
+    { key: 'title', header: msg('Task'), cell: (task) => <Link to={`/tasks/${task.id}`}>{task.title}</Link>, text: (task) => task.title },
     {
       key: 'status',
       header: msg('State'),
+      width: 10,
       cell: (task) => (over(task.status) ? <TaskLabel status={task.status} /> : <TaskProgress task={{ ...task, steps: [] }} />),
       text: (task) => task.status,
     },
-    { key: 'message', header: msg('Message'), grow: 2, wide: true, cell: (task) => task.message ?? '—', text: (task) => task.message ?? '' },
+    { key: 'message', header: msg('Message'), wide: true, cell: (task) => task.message ?? '—', text: (task) => task.message ?? '' },
     {
       key: 'created',
       header: msg('Begun'),
+      width: 8.5,
       cell: (task) => (
         <time dateTime={task.created} title={format.date(task.created)}>
           {format.ago(task.created)}
@@ -29,7 +31,7 @@ export function taskColumns(format: Format): Column<Task>[] {
       ),
       text: (task) => task.created,
     },
-    { key: 'took', header: msg('Took'), wide: true, cell: (task) => format.duration(seconds(task)), text: (task) => seconds(task).toFixed(1) },
+    { key: 'took', header: msg('Took'), width: 6.5, wide: true, cell: (task) => format.duration(seconds(task)), text: (task) => seconds(task).toFixed(1) },
     { key: 'method', header: msg('Method'), optional: true, cell: (task) => <code>{task.method}</code>, text: (task) => task.method },
     { key: 'id', header: msg('Id'), optional: true, cell: (task) => <code>{task.id}</code>, text: (task) => task.id },
   ];

@@ -36,17 +36,17 @@ export default function Tokens() {
     const owner = (token: Token) => (token.user === me.id ? me.name : (users.data?.find(({ id }) => id === token.user)?.name ?? token.user));
     return [
       { key: 'name', header: msg('Name'), cell: (token) => <strong>{token.name}</strong>, text: nameOf },
-      { key: 'user', header: msg('User'), cell: owner, text: owner },
+      { key: 'user', header: msg('User'), width: 8, cell: owner, text: owner },
       {
         key: 'rights',
         header: msg('Rights'),
-        grow: 2,
+       
         wide: true,
         cell: (token) => (token.bindings.length ? <Bindings bindings={token.bindings} /> : t('all of its user')),
         text: (token) => token.bindings.map(({ role }) => role).join(' '),
       },
-      { key: 'expires', header: msg('Ends'), cell: (token) => <time dateTime={token.expires} title={format.date(token.expires)}>{format.ago(token.expires)}</time>, text: (token) => token.expires },
-      { key: 'created', header: msg('Created'), wide: true, cell: (token) => format.date(token.created), text: (token) => token.created },
+      { key: 'expires', header: msg('Ends'), width: 8, cell: (token) => <time dateTime={token.expires} title={format.date(token.expires)}>{format.ago(token.expires)}</time>, text: (token) => token.expires },
+      { key: 'created', header: msg('Created'), width: 8.5, wide: true, cell: (token) => format.stamp(token.created), text: (token) => token.created },
     ];
   }, [format, me, t, users.data]);
   const create = (

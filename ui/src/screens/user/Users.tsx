@@ -43,15 +43,16 @@ export default function Users() {
       ),
       text: (user) => user.name,
     },
-    { key: 'roles', header: msg('Roles'), grow: 3, cell: (user) => <Bindings bindings={user.bindings} />, text: (user) => user.bindings.map(({ role }) => role).join(' ') },
+    { key: 'roles', header: msg('Roles'), cell: (user) => <Bindings bindings={user.bindings} />, text: (user) => user.bindings.map(({ role }) => role).join(' ') },
     {
       key: 'state',
       header: msg('State'),
+      width: 8,
       wide: true,
       cell: (user) => (user.disabled ? <Label isCompact color="orange">{t('disabled')}</Label> : t('may sign in')),
       text: (user) => (user.disabled ? 'disabled' : 'enabled'),
     },
-    { key: 'last', header: msg('Last signed in'), wide: true, cell: (user) => format.ago(user.last_login), text: (user) => user.last_login ?? '' },
+    { key: 'last', header: msg('Last signed in'), width: 9, wide: true, cell: (user) => format.ago(user.last_login), text: (user) => user.last_login ?? '' },
     { key: 'id', header: msg('Id'), optional: true, cell: (user) => <code>{user.id}</code>, text: (user) => user.id },
   ], [format, t]);
   const remove = (user: User) =>

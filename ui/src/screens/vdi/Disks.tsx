@@ -35,15 +35,16 @@ export default function Disks() {
   const [chosen, setChosen] = useState(new Map<string, Vdi>());
   const pages = usePages('vdi.list', { filter: query ?? '' });
   const columns = useMemo((): Column<Vdi>[] => [
-    { key: 'name', header: msg('Name'), grow: 2, cell: (vdi) => <strong>{vdi.name}</strong>, text: (vdi) => vdi.name },
-    { key: 'size', header: msg('Size'), cell: (vdi) => format.bytes(vdi.size), text: (vdi) => String(vdi.size) },
+    { key: 'name', header: msg('Name'), cell: (vdi) => <strong>{vdi.name}</strong>, text: (vdi) => vdi.name },
+    { key: 'size', header: msg('Size'), width: 7, cell: (vdi) => format.bytes(vdi.size), text: (vdi) => String(vdi.size) },
     {
       key: 'vm',
       header: msg('Attached to'),
+      width: 8,
       cell: (vdi) => (vdi.attached_to ? <Link to={`/vms/${vdi.attached_to}/disks`}>{t('a VM')}</Link> : <span className="x-dim">{t('nothing')}</span>),
       text: (vdi) => vdi.attached_to ?? '',
     },
-    { key: 'host', header: msg('Host'), wide: true, cell: (vdi) => <Link to={`/hosts/${vdi.host}`}>{names.host(vdi.host)}</Link>, text: (vdi) => names.host(vdi.host) },
+    { key: 'host', header: msg('Host'), width: 9, wide: true, cell: (vdi) => <Link to={`/hosts/${vdi.host}`}>{names.host(vdi.host)}</Link>, text: (vdi) => names.host(vdi.host) },
     { key: 'sr', header: msg('SR'), optional: true, cell: (vdi) => <code>{vdi.sr}</code>, text: (vdi) => vdi.sr },
     { key: 'id', header: msg('Id'), optional: true, cell: (vdi) => <code>{vdi.id}</code>, text: (vdi) => vdi.id },
   ], [format, names, t]);

@@ -69,10 +69,10 @@ export default function VmPage() {
         component="nav"
       >
         {tabs.map(([key, label]) => (
-          <Tab key={key} eventKey={key} title={<TabTitleText>{label}</TabTitleText>} href={key === 'summary' ? `/vms/${vm.id}` : `/vms/${vm.id}/${key}`} onClick={(event) => event.preventDefault()} />
+          <Tab key={key} eventKey={key} tabContentId="vm-part" title={<TabTitleText>{label}</TabTitleText>} href={key === 'summary' ? `/vms/${vm.id}` : `/vms/${vm.id}/${key}`} onClick={(event) => event.preventDefault()} />
         ))}
       </Tabs>
-      <div className="x-tab">{shown?.[2]}</div>
+      <div className="x-tab" id="vm-part">{shown?.[2]}</div>
     </PageSection>
   );
 }

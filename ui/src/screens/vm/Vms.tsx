@@ -73,6 +73,7 @@ export default function Vms({ within, title }: Props) {
         selection={{ chosen, set: setChosen }}
         bulk={<BulkMenu choose={(verb) => setBulk({ verb, vms: [...chosen.values()].map(current) })} />}
         actions={(vm) => <VmMenu vm={vm} />}
+        menu
         create={within ? undefined : create}
         empty={
           <Nothing icon={MachineIcon} title={within ? t('No VMs here') : t('No VMs yet')} action={within ? undefined : create}>

@@ -1,0 +1,80 @@
+// One VM's life, by hand, in a real browser: made, started, seen to change by itself, stopped, deleted.
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { possible, Stage } from './stage';
+
+describe.skipIf(!possible)('by hand', () => {
+  let stage: Stage;
+  beforeAll(async () => {
+    stage = await Stage.start(2);
+  });
+  afterAll(async () => stage?.stop());
+
+  it('a VM from the wizard to its end', async () => {
+    const { page, problems } = await stage.page();
+    await stage.signIn(page);
+
+    // No script gets at the session.
+    expect(await page.evaluate(() => document.cookie)).toBe('');
+
+    await page.keyboard.press('g');
+    await page.keyboard.press('v');
+    await page.getByRole('heading', { name: 'No VMs yet' }).waitFor();
+    await page.keyboard.press('c');
+    await page.fill('#vm-name', 'web-1');
+    await page.fill('#vm-kernel', 'lab-vmlinux');
+    await page.fill('#vm-tags', 'prod');
+    await page.getByRole('button', { name: 'Next' }).click();
+    await page.fill('#vm-memory', '256');
+    await page.getByLabel(/^default/).check();
+    await page.getByRole('button', { name: 'Next' }).click();
+    await page.getByText('MiB of memory left').first().waitFor();
+    await page.getByRole('button', { name: 'Next' }).click();
+    await page.getByText('All checks pass').waitFor();
+    await page.getByRole('button', { name: 'Create', exact: true }).click();
+
+    // Its page, and it starts before one's eyes.
+    await page.getByRole('heading', { name: 'web-1', level: 1 }).waitFor();
+    await page.locator('.x-title').getByText('Running').waitFor();
+    const address = page.url();
+
+    // A change that somebody else makes is seen without reloading.
+    await page.goto(`${stage.url}/vms`);
+    const row = page.getByRole('row', { name: /web-1/ });
+    await row.getByText('Running').waitFor();
+    await stage.run('vm.pause', { vm: 'web-1' });
+    const begun = Date.now();
+    await row.getByText('Paused').waitFor();
+    expect(Date.now() - begun).toBeLessThan(1500);
+
+    // The filter is the API's, and stands in the address.
+    await page.getByLabel('Filter VMs').fill('power:running');
+    await page.getByText('Nothing matches').waitFor();
+    expect(page.url()).toContain('q=power%3Arunning');
+    await page.getByLabel('Filter VMs').fill('power:nonsense');
+    await page.locator('.pf-v6-c-alert').first().waitFor();
+
+    // Deleting a VM that runs is not offered, and says why; then it is, with its name typed.
+    await page.goto(address);
+    await page.getByRole('button', { name: 'Actions for web-1' }).click();
+    await page.getByText('Shut it down or power it off first.').waitFor();
+    await page.getByRole('menuitem', { name: 'Power off' }).first().click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Power off' }).click();
+    await page.locator('.x-title').getByText('Stopped').waitFor();
+    await page.getByRole('button', { name: 'Actions for web-1' }).click();
+    await page.getByRole('menuitem', { name: 'Delete' }).first().click();
+    const confirm = page.getByRole('dialog').getByRole('button', { name: 'Delete' });
+    expect(await confirm.isDisabled()).toBe(true);
+    await page.fill('#ask-name', 'web-1');
+    await confirm.click();
+    await page.getByRole('heading', { name: 'No VMs yet' }).waitFor();
+
+    // Signed out is signed out, also for the way back.
+    await page.getByRole('button', { name: /account and appearance/ }).click();
+    await page.getByRole('menuitem', { name: 'Sign out' }).click();
+    await page.waitForSelector('#password');
+    await page.goto(`${stage.url}/vms`);
+    await page.waitForSelector('#password');
+    expect(problems).toEqual([]);
+  }, 300_000);
+});

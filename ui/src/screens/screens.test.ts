@@ -1,0 +1,109 @@
+import { describe, expect, it } from 'vitest';
+import type { Host, Network, Pool, Vm, VmRow, VmSpec } from '../api/generated';
+import { formats } from '../parts/format';
+import { places, quoted, verbOf } from '../shell/palette';
+import { hitBy } from './topology/hit';
+import { EMPTY, params, ready } from './vm/new/draft';
+import { changes } from './vm/EditVm';
+
+const same = (text: string) => text;
+
+describe('the wizard', () => {
+  it('asks only for what was chosen', () => {
+    const draft = { ...EMPTY, name: 'web-1', kernel: 'vmlinuz', tags: 'web prod web', nics: ['n'], host: '' };
+    expect(params(draft)).toEqual({
+      name: 'web-1',
+      platform: { kind: 'pvh', boot: { kernel: 'vmlinuz', cmdline: 'console=hvc0' } },
+      vcpus: { online: 1, max: 1 },
+      memory: { target: 1024, max: 1024 },
+      disks: [{ size: 10 * 1024 ** 3 }],
+      nics: [{ network: 'n' }],
+      tags: ['prod', 'web'],
+      start: true,
+    });
+  });
+
+  it.each([
+    ['', 'k', false],
+    ['web 1', 'k', false],
+    ['web-1', '', false],
+    ['web-1', 'k', true],
+  ])('name %j and kernel %j', (name, kernel, fine) => {
+    expect(ready.basics({ ...EMPTY, name, kernel })).toBe(fine);
+  });
+});
+
+describe('a change', () => {
+  it('sends what differs and nothing else', () => {
+    const spec = { vcpus: { online: 1, max: 2 }, memory: { target: 128, max: 256 } } as VmSpec;
+    const vm = { id: 'v', name: 'web-1', description: '', tags: ['b', 'a'] } as unknown as Vm;
+    const form = { name: 'web-1', description: '', tags: 'a b', vcpus: 1, maxVcpus: 2, memory: 128, maxMemory: 256, onCrash: 'restart', autostart: false };
+    expect(changes(vm, spec, form)).toEqual({ vm: 'v' });
+    expect(changes(vm, spec, { ...form, memory: 512, autostart: true })).toEqual({
+      vm: 'v',
+      memory: { target: 512, max: 512 },
+      autostart: { order: 100 },
+    });
+  });
+});
+
+describe('the palette', () => {
+  it.each([
+    ['shut down web', 'vm.shutdown', 'web'],
+    ['Start', 'vm.start', ''],
+    ['power off', 'vm.power_off', ''],
+    ['startup', undefined, undefined],
+  ])('%j', (typed, method, rest) => {
+    const found = verbOf(typed, same);
+    expect([found?.verb.method, found?.rest]).toEqual([method, rest]);
+  });
+
+  it('quotes words for the filter language', () => {
+    expect(quoted('a "b"')).toBe('"a \\"b\\""');
+    expect(quoted('')).toBe('');
+  });
+
+  it('shows the places that one may see', () => {
+    const viewer = { id: 'u', name: 'v', bindings: [{ role: 'viewer' as const, scope: { kind: 'all' as const } }], disabled: false, created: '' };
+    const found = places('', viewer, same).map(({ label }) => label);
+    expect(found).toContain('Hosts');
+    expect(found).not.toContain('Audit log');
+  });
+});
+
+describe('numbers and times', () => {
+  const english = formats('en');
+  it.each([
+    [512, '512 MiB'],
+    [1536, '1.5 GiB'],
+    [2048, '2 GiB'],
+  ])('%d MiB', (mib, text) => expect(english.mib(mib)).toBe(text));
+
+  it('are as the language has them', () => {
+    expect(formats('fr').mib(1536)).toBe('1,5 GiB');
+    expect(english.ago('2026-01-01T00:00:00Z', Date.parse('2026-01-01T00:05:00Z'))).toBe('5 minutes ago');
+    expect(formats('fr').ago('2026-01-01T00:00:00Z', Date.parse('2026-01-01T00:05:00Z'))).toBe('il y a 5 minutes');
+  });
+});
+
+describe('what is hit', () => {
+  const picture = {
+    pools: [{ id: 'p', name: 'p' }] as Pool[],
+    hosts: [
+      { id: 'h1', pool: 'p', facts: { bridges: [{ name: 'br0' }] } },
+      { id: 'h2', pool: 'p', facts: { bridges: [] } },
+    ] as unknown as Host[],
+    networks: [{ id: 'n', pool: 'p', bridge: 'br0' }] as Network[],
+    vms: [
+      { id: 'v1', host: 'h1' },
+      { id: 'v2', host: 'h2' },
+    ] as VmRow[],
+  };
+  it.each([
+    ['h1', ['v1']],
+    ['n', ['v1']],
+    ['p', ['v1', 'v2']],
+  ])('when %s fails', (id, vms) => {
+    expect([...hitBy(picture, id).vms]).toEqual(vms);
+  });
+});
