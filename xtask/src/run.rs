@@ -53,12 +53,7 @@ pub fn run(hosts: Hosts) -> Result<()> {
     setup::run(&purposes, setup::Mode::Install)?;
     ui::ensure_built();
     println!("building (usually a few seconds; the first time about ten minutes on two cores)");
-    let mut build = Command::new("cargo");
-    build.args(["build", "--locked"]);
-    for (package, program) in PROGRAMS {
-        build.args(["--package", package, "--bin", program]);
-    }
-    exec::run(&mut build)?;
+    exec::run(&mut build())?;
     let mut program = Command::new(programs()?.join("xenith-run"));
     match hosts {
         Hosts::Auto => {}
@@ -71,6 +66,16 @@ pub fn run(hosts: Hosts) -> Result<()> {
     }
     // Become it, so that Ctrl-C reaches it and nobody in between.
     exec::replace(&mut program)
+}
+
+/// Builds what runs, with the UI as it is built now.
+pub fn build() -> Command {
+    let mut build = Command::new("cargo");
+    build.args(["build", "--locked"]);
+    for (package, program) in PROGRAMS {
+        build.args(["--package", package, "--bin", program]);
+    }
+    build
 }
 
 fn programs() -> Result<PathBuf> {

@@ -14,7 +14,7 @@ use anyhow::{Result, bail, ensure};
 use self::counts::{Counts, Runner};
 use crate::setup::{self, Purpose};
 use crate::step::{Progress, Step};
-use crate::{crate_graph, docs, exec, lab_test, licences, manifests, sizes, tree};
+use crate::{crate_graph, docs, exec, lab_test, licences, manifests, run as product, sizes, tree};
 
 /// What to do about Debian packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,15 +131,31 @@ fn tests(progress: &mut Progress, counts: &mut Counts) {
 
 /// The UI's own build and tests, by its own scripts.
 fn browser(progress: &mut Progress, counts: &mut Counts, ui: &Path) {
-    for (name, what, usually, arguments) in [
-        ("ui install", "fetch the UI's packages", "half a minute", &["ci", "--no-fund", "--no-audit"][..]),
-        ("ui build", "compile the UI", "10 seconds", &["run", "build"]),
-        ("ui test", "the UI's tests", "half a minute", &["test"]),
-    ] {
+    let npm = |arguments: &[&str]| {
         let mut command = Command::new("npm");
         command.current_dir(ui).args(arguments).env("CI", "true");
-        *counts += counted(progress, About { name, what, usually, runner: Runner::Vitest }, &mut command);
+        command
+    };
+    for (name, what, usually, arguments) in [
+        ("ui install", "fetch the UI's packages", "half a minute", &["ci", "--no-fund", "--no-audit"][..]),
+        ("ui build", "compile the UI, and hold its size against the budget", "10 seconds", &["run", "build"]),
+    ] {
+        let about = About { name, what, usually, runner: Runner::Vitest };
+        *counts += counted(progress, about, &mut npm(arguments));
     }
+    let mut programs = product::build();
+    let repeat = exec::shown(&programs);
+    progress.run(step("ui programs", "the orchestrator with the UI in it", "half a minute", &repeat), || {
+        exec::run(&mut programs)
+    });
+    let mut test = npm(&["test"]);
+    if let Ok(target) = tree::target_dir() {
+        // The browser tests must run here, not be left out because a program is missing.
+        test.env("XENITH_PROGRAMS", target.join("debug"));
+    }
+    let what = "the UI's types, units, and every screen in a browser";
+    let about = About { name: "ui test", what, usually: "3 minutes", runner: Runner::Vitest };
+    *counts += counted(progress, about, &mut test);
 }
 
 /// The slow one: it waits for the rest, and is not begun when that has failed.
