@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::disk::{InUse, Storage};
 use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
+use crate::import::{Imports, http};
 use crate::journal::{HostRecord, Journal, JournalError};
 use crate::operations::Operations;
 use crate::server::{Incoming, Service, accept};
@@ -101,8 +102,9 @@ impl Agent {
         let address = listener.local_addr().map_err(listen)?;
         let tls = server_config(Arc::clone(&identity.live), &identity.authority()?)?;
         let tasks = TaskSet::new();
-        match adopt(config, identity, backend, &tasks).await {
+        match adopt(config, Arc::clone(&identity), backend, &tasks).await {
             Ok(service) => {
+                http::serve(&service.imports, &identity, config.uploads(address), &tasks).await;
                 serve(service, accept(listener, tls, &tasks), &tasks);
                 tracing::info!(%address, "the agent serves");
                 Ok(Self { tasks, address, _lock: lock })
@@ -152,6 +154,7 @@ async fn adopt(
         journal: journal.clone(),
         resolver: Resolver { boot: config.boot.clone(), storage: storage.clone() },
     };
+    let imports = Imports::new(&config.state, storage.clone());
     let shared = Arc::new(Shared {
         driver: Arc::new(driver),
         facts: backend.facts,
@@ -181,6 +184,7 @@ async fn adopt(
         fence,
         identity,
         storage,
+        imports,
         stopping: tasks.token(),
     })
 }

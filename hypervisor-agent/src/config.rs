@@ -10,11 +10,16 @@ use xenith_common_units::MemoryMiB;
 /// Where the settings are looked for when no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/xenith/agent.toml";
 
+const PORT: u16 = 8444;
+
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where the orchestrator reaches this agent.
     pub listen: SocketAddr,
+    /// Where disks are uploaded to, with a ticket of the orchestrator. Unset: the address of `listen` and the port
+    /// after it (8445), any free port when `listen` has another than 8444.
+    pub uploads: Option<SocketAddr>,
     /// What is told to the orchestrator as this agent's address; empty: the address it calls from, and the
     /// port of `listen`.
     pub advertise: String,
@@ -40,7 +45,8 @@ impl Default for Config {
     fn default() -> Self {
         let state = PathBuf::from("/var/lib/xenith");
         Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], 8444)),
+            listen: SocketAddr::from(([0, 0, 0, 0], PORT)),
+            uploads: None,
             advertise: String::new(),
             boot: state.join("boot"),
             storage: state.join("sr"),
@@ -64,6 +70,13 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Where uploads are taken, by an agent that serves on `address`.
+    #[must_use]
+    pub fn uploads(&self, address: SocketAddr) -> SocketAddr {
+        let port = if address.port() == PORT { PORT + 1 } else { 0 };
+        self.uploads.unwrap_or_else(|| SocketAddr::new(address.ip(), port))
+    }
+
     /// What is told to the orchestrator as our address; an empty host stands for the address that we call from.
     #[must_use]
     pub fn advertised(&self) -> String {

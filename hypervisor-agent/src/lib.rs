@@ -13,6 +13,7 @@ pub mod enrol;
 mod fault;
 pub mod fence;
 pub mod identity;
+pub mod import;
 pub mod journal;
 mod notify;
 pub mod operations;

@@ -12,13 +12,14 @@ use xenith_common_ids::{Epoch, Generation};
 use xenith_common_tasks::CancellationToken;
 use xenith_hypervisor_agent_api::wire::agent_server::{Agent as WireAgent, AgentServer};
 use xenith_hypervisor_agent_api::{
-    Command, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, status_from_fault, wire,
+    Command, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, status_from_fault, vdi_ids, wire,
 };
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use crate::disk::Storage;
 use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
+use crate::import::Imports;
 use crate::operations::Operations;
 use crate::vm::publisher::Publisher;
 use crate::vm::registry::Registry;
@@ -33,6 +34,7 @@ pub struct Service {
     pub fence: Arc<Fence>,
     pub identity: Arc<Identity>,
     pub storage: Storage,
+    pub imports: Arc<Imports>,
     /// Ends the watch streams, which otherwise never end.
     pub stopping: CancellationToken,
 }
@@ -54,10 +56,12 @@ impl Service {
 async fn dispatch(
     registry: Arc<Registry>,
     storage: Storage,
+    imports: Arc<Imports>,
     command: Command,
 ) -> Result<CommandResult, Fault> {
     match command {
         Command::Vm { vm, action } => registry.execute(vm, action).await,
+        Command::Import(command) => imports.execute(command).await,
         Command::EnsureVdi { vdi, sr, size } => {
             let ensured = storage::blocking(&storage, move |storage| storage.ensure(sr, vdi, size));
             ensured.await.map(CommandResult::Vdi)
@@ -123,9 +127,19 @@ impl WireAgent for Service {
             Envelope::try_from(request.into_inner()).map_err(|error| status_from_fault(&error.into()))?;
         self.pass(envelope.epoch.0).await?;
         tracing::debug!(operation = %envelope.operation, command = ?envelope.command, "execute");
-        let work = dispatch(Arc::clone(&self.registry), self.storage.clone(), envelope.command);
+        let (registry, imports) = (Arc::clone(&self.registry), Arc::clone(&self.imports));
+        let work = dispatch(registry, self.storage.clone(), imports, envelope.command);
         let result = self.operations.run(envelope.operation, work).await;
         result.map(|result| Response::new((&result).into())).map_err(|fault| status_from_fault(&fault))
+    }
+
+    async fn import_progress(
+        &self,
+        request: Request<wire::ImportProgressRequest>,
+    ) -> Result<Response<wire::ImportProgressReply>, Status> {
+        let vdis = vdi_ids(&request.into_inner()).map_err(|error| status_from_fault(&error.into()))?;
+        let vdis = self.imports.progress(&vdis).iter().map(Into::into).collect();
+        Ok(Response::new(wire::ImportProgressReply { vdis }))
     }
 
     async fn request_certificate(

@@ -8,6 +8,7 @@ mod auth;
 mod begin;
 mod find;
 mod host;
+mod import;
 mod log;
 mod network;
 mod pool;
@@ -17,14 +18,15 @@ mod token;
 mod user;
 mod vdi;
 mod vm;
+mod vm_new;
 mod vm_spec;
 
 use std::sync::{Arc, Mutex};
 
 use xenith_orchestrator_api::{
-    Registrar, audit, auth as auth_api, event, host as host_api, network as network_api, pool as pool_api,
-    role, system as system_api, task as task_api, token as token_api, user as user_api, vdi as vdi_api,
-    vm as vm_api,
+    Registrar, audit, auth as auth_api, event, host as host_api, import as import_api,
+    network as network_api, pool as pool_api, role, system as system_api, task as task_api,
+    token as token_api, user as user_api, vdi as vdi_api, vm as vm_api,
 };
 use xenith_orchestrator_saga::SagaEngine;
 
@@ -34,6 +36,7 @@ use crate::authority::Certificates;
 use crate::db::Db;
 use crate::events::Events;
 use crate::fleet::Fleet;
+use crate::imports::LiveImports;
 use crate::views::Views;
 
 pub use begin::Promises;
@@ -57,6 +60,7 @@ pub struct App {
     /// `host:port` for join tokens, as hosts reach us.
     pub join_address: String,
     pub promises: Mutex<Promises>,
+    pub imports: Arc<LiveImports>,
 }
 
 impl App {
@@ -71,6 +75,7 @@ impl App {
         vm_api::register(self, registrar);
         network_api::register(self, registrar);
         vdi_api::register(self, registrar);
+        import_api::register(self, registrar);
         task_api::register(self, registrar);
         event::register(self, registrar);
         audit::register(self, registrar);

@@ -7,15 +7,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use xenith_common_ids::{HostId, NetworkId, PoolId, TokenId, UserId, VdiId, VmId};
+use xenith_common_ids::{HostId, ImportId, ImportSourceId, NetworkId, PoolId, TokenId, UserId, VdiId, VmId};
 use xenith_orchestrator_store::{Collection, Keyspace, RocksStore, Schema, StateStore, StoreError};
 use xenith_orchestrator_types::network::Network;
 use xenith_orchestrator_types::pool::Pool;
 use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::model::{
-    AuthorityRecord, EventRecord, HostRecord, IdempotencyRecord, JoinRecord, SessionRecord, TokenRecord,
-    UserRecord, VmRecord,
+    AuthorityRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord, ImportSourceRecord,
+    JoinRecord, SessionRecord, TokenRecord, UserRecord, VmRecord,
 };
 use xenith_orchestrator_types::audit::AuditRecord;
 
@@ -28,6 +28,8 @@ const JOIN: Keyspace = Keyspace::new("host.join");
 const POOL: Keyspace = Keyspace::new("pool");
 const NETWORK: Keyspace = Keyspace::new("network");
 const VDI: Keyspace = Keyspace::new("vdi");
+const IMPORT: Keyspace = Keyspace::new("import");
+const IMPORT_SOURCE: Keyspace = Keyspace::new("import.source");
 const USER: Keyspace = Keyspace::new("user");
 const USER_NAME: Keyspace = Keyspace::new("user.name");
 const TOKEN: Keyspace = Keyspace::new("token");
@@ -54,6 +56,8 @@ pub fn schema() -> Schema {
             POOL,
             NETWORK,
             VDI,
+            IMPORT,
+            IMPORT_SOURCE,
             USER,
             USER_NAME,
             TOKEN,
@@ -82,6 +86,8 @@ pub struct Db {
     pub pools: Collection<PoolId, Pool>,
     pub networks: Collection<NetworkId, Network>,
     pub vdis: Collection<VdiId, Vdi>,
+    pub imports: Collection<ImportId, ImportRecord>,
+    pub import_sources: Collection<ImportSourceId, ImportSourceRecord>,
     pub users: Collection<UserId, UserRecord>,
     pub user_names: Collection<String, UserId>,
     pub tokens: Collection<TokenId, TokenRecord>,
@@ -125,6 +131,8 @@ impl Db {
             pools: collection!(POOL),
             networks: collection!(NETWORK),
             vdis: collection!(VDI),
+            imports: collection!(IMPORT),
+            import_sources: collection!(IMPORT_SOURCE),
             users: collection!(USER),
             user_names: collection!(USER_NAME),
             tokens: collection!(TOKEN),

@@ -15,6 +15,7 @@ mod errors;
 pub mod events;
 pub mod fleet;
 pub mod http;
+pub mod imports;
 pub mod model;
 pub mod orchestrator;
 pub mod placement;

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_common_ids::{HostId, PoolId, SagaId, SrId, UserId, VmId};
-use xenith_hypervisor_agent_types::VmSpec;
+use xenith_common_ids::{HostId, PoolId, SagaId, SrId, UserId, VdiId, VmId};
+use xenith_hypervisor_agent_types::{VdiSize, VmSpec};
 use xenith_orchestrator_types::event::Severity;
+use xenith_orchestrator_types::import::{ImportOrigin, ImportPass, ImportPhase};
 use xenith_orchestrator_types::token::Token;
 use xenith_orchestrator_types::user::User;
 
@@ -86,6 +87,64 @@ pub struct EventRecord {
 pub struct AuthorityRecord {
     pub certificate_pem: String,
     pub sealed_key: Vec<u8>,
+}
+
+/// A VM on its way to us.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportRecord {
+    pub name: String,
+    pub vm: VmId,
+    pub pool: PoolId,
+    pub tags: BTreeSet<String>,
+    pub host: HostId,
+    pub saga: SagaId,
+    pub origin: ImportOrigin,
+    pub phase: ImportPhase,
+    pub message: Option<String>,
+    pub disks: Vec<ImportDiskRecord>,
+    pub passes: Vec<ImportPass>,
+    pub cut_over: Option<CutOverWish>,
+    /// The source was asked to shut down by us: undone, it is started again.
+    #[serde(default)]
+    pub stopped_source: bool,
+    /// BLAKE3 of the ticket that opens the host for an upload, in hexadecimal.
+    pub ticket_hash: Option<String>,
+    pub created: OffsetDateTime,
+    pub ended: Option<OffsetDateTime>,
+    pub archived: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportDiskRecord {
+    pub name: String,
+    pub vdi: VdiId,
+    /// Of the VDI.
+    pub size: VdiSize,
+    /// Of the source's disk.
+    pub capacity: u64,
+    /// The device key at a vSphere source.
+    pub key: Option<u64>,
+}
+
+/// An ESXi host or vCenter.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportSourceRecord {
+    pub name: String,
+    pub address: String,
+    pub user: String,
+    /// Under the master key.
+    pub sealed_password: Vec<u8>,
+    pub fingerprint: String,
+    pub about: String,
+    pub created: OffsetDateTime,
+}
+
+/// When a cut-over is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutOverWish {
+    pub at: OffsetDateTime,
+    /// Power the source off when its guest does not shut down.
+    pub force: bool,
 }
 
 /// The answer to a mutation that came with an idempotency key.

@@ -149,6 +149,7 @@ async fn assemble(
         certificates: Arc::clone(certificates),
         join_address: config.join_address(address.port()),
         promises: Default::default(),
+        imports: Arc::clone(&deps.imports),
         fleet,
         views,
         engine,

@@ -4,6 +4,7 @@
 //! cleared by its last step, or by the undo of its first. So two operations never work on one VM, whatever
 //! process dies when. That last step cannot be undone: behind it the VM may be somebody else's already.
 
+pub mod import;
 pub mod vdi_create;
 pub mod vdi_delete;
 pub mod vm_act;
@@ -22,6 +23,7 @@ use xenith_orchestrator_store::StoreError;
 
 use crate::db::Db;
 use crate::fleet::Fleet;
+use crate::imports::LiveImports;
 
 /// Why a VM's release is the commit point of a saga.
 const RELEASED: &str = "the VM is free for the next operation";
@@ -29,6 +31,7 @@ const RELEASED: &str = "the VM is free for the next operation";
 /// What the steps work with.
 pub struct Deps {
     pub db: Db,
+    pub imports: Arc<LiveImports>,
     fleet: OnceLock<Arc<Fleet>>,
 }
 
@@ -42,6 +45,7 @@ pub fn registry(deps: &Arc<Deps>) -> SagaRegistry {
     registry.register(vm_delete::VmDelete(Arc::clone(deps)));
     registry.register(vdi_create::VdiCreate(Arc::clone(deps)));
     registry.register(vdi_delete::VdiDelete(Arc::clone(deps)));
+    registry.register(import::ImportUpload(Arc::clone(deps)));
     registry
 }
 
@@ -66,8 +70,8 @@ fn step_error(error: &AgentClientError) -> StepError {
 
 impl Deps {
     #[must_use]
-    pub const fn new(db: Db) -> Self {
-        Self { db, fleet: OnceLock::new() }
+    pub fn new(db: Db) -> Self {
+        Self { db, imports: Arc::default(), fleet: OnceLock::new() }
     }
 
     /// Before any saga runs: the fleet needs the engine's epoch, so it comes later.

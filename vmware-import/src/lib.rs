@@ -16,9 +16,11 @@ pub mod plan;
 pub mod source;
 pub mod tar;
 pub mod target;
+pub mod upload;
 pub mod vmdk;
 pub mod vmx;
 pub mod vsphere;
+pub mod whole;
 
 pub use xenith_common_block::ByteRange;
 

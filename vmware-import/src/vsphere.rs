@@ -10,6 +10,8 @@ pub mod inventory;
 pub mod nfc;
 pub mod pin;
 pub mod soap;
+pub mod source;
+pub mod transfer;
 pub mod warm;
 
 pub use client::{Credentials, MoRef, Vim};

@@ -111,6 +111,12 @@ typed_ids! {
     PoolId = "pool";
     /// A storage repository.
     SrId = "sr";
+    /// A VM on its way to us from another hypervisor.
+    ImportId = "import";
+    /// Another hypervisor, or its manager, that VMs are taken from.
+    ImportSourceId = "import source";
+    /// A plan of such a move.
+    ImportPlanId = "import plan";
     /// A virtual disk image in an SR.
     VdiId = "vdi";
     /// A VDI attached to a VM.

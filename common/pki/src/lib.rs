@@ -22,7 +22,9 @@ pub use error::PkiError;
 pub use fingerprint::Fingerprint;
 pub use identity::{KeyAndRequest, LiveIdentity};
 pub use peer::{Peer, PeerCertificate};
-pub use tls::{client_config, pinned_client_config, server_config, web_server_config};
+pub use tls::{
+    authority_client_config, client_config, pinned_client_config, server_config, web_server_config,
+};
 
 /// Makes aws-lc-rs the provider of this process. Calling it again is harmless.
 pub fn install_provider() {

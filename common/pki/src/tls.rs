@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -69,6 +70,18 @@ pub fn pinned_client_config(pin: Fingerprint, alpn: &[&[u8]]) -> Result<ClientCo
         .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(config)
+}
+
+/// Trusts what the authority signed, names included, and shows none: for who talks to a host with a ticket.
+pub fn authority_client_config(authority_pem: &str, alpn: &[&[u8]]) -> Result<ClientConfig, PkiError> {
+    let authority = CertificateDer::from_pem_slice(authority_pem.as_bytes())
+        .map_err(|error| PkiError::Pem { what: "the authority's certificate", detail: error.to_string() })?;
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots(&authority)?)
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)

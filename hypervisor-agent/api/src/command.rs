@@ -6,6 +6,7 @@ use xenith_common_ids::{Epoch, IncarnationId, OperationId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{ObservedVm, SnapshotOf, ValidVmSpec, VdiFacts, VdiSize};
 
 use crate::convert::{id, required, under};
+use crate::import::{DiskPassed, ImportCommand, UploadOpen};
 use crate::storage::{self, Snapshotted, StorageCommand};
 use crate::wire::execute_reply::Result as WireResult;
 use crate::wire::execute_request::Command as WireCommand;
@@ -25,6 +26,7 @@ pub enum Command {
     EnsureVdi { vdi: VdiId, sr: SrId, size: VdiSize },
     DeleteVdi { vdi: VdiId, sr: SrId },
     Storage(StorageCommand),
+    Import(ImportCommand),
 }
 
 /// What one VM can be told. Each is idempotent: asked again when it holds already, it answers at once.
@@ -81,6 +83,8 @@ pub enum CommandResult {
     },
     Vdi(VdiFacts),
     Snapshotted(Snapshotted),
+    UploadOpen(UploadOpen),
+    ImportPassed(Vec<DiskPassed>),
 }
 
 impl From<&Envelope> for wire::ExecuteRequest {
@@ -96,6 +100,7 @@ impl From<&Envelope> for wire::ExecuteRequest {
                 WireCommand::DeleteVdi(wire::DeleteVdi { vdi_id: vdi.to_string(), sr_id: sr.to_string() })
             }
             Command::Storage(command) => command.into(),
+            Command::Import(command) => WireCommand::Import(command.into()),
         };
         Self { operation_id: envelope.operation.to_string(), epoch: envelope.epoch.0, command: Some(command) }
     }
@@ -191,6 +196,7 @@ impl TryFrom<WireCommand> for Command {
                 let action = VmAction::Snapshot { disks: storage::disks_from_wire(&snapshot.disks)? };
                 Ok(Self::Vm { vm: id("vm_id", &snapshot.vm_id)?, action })
             }
+            WireCommand::Import(command) => Ok(Self::Import(under("import", command.try_into())?)),
             // Parsed above.
             other => Err(WireError::new("command", format_args!("{other:?} has no meaning here"))),
         }
@@ -208,6 +214,10 @@ impl From<&CommandResult> for wire::ExecuteReply {
             }),
             CommandResult::Vdi(vdi) => WireResult::Vdi(vdi.into()),
             CommandResult::Snapshotted(made) => WireResult::Snapshotted(made.into()),
+            CommandResult::UploadOpen(open) => WireResult::UploadOpen(open.into()),
+            CommandResult::ImportPassed(disks) => {
+                WireResult::ImportPassed(wire::ImportPassed { disks: disks.iter().map(Into::into).collect() })
+            }
         };
         Self { result: Some(result) }
     }
@@ -226,6 +236,10 @@ impl TryFrom<wire::ExecuteReply> for CommandResult {
             },
             WireResult::Vdi(vdi) => Self::Vdi(under("vdi", vdi.try_into())?),
             WireResult::Snapshotted(made) => Self::Snapshotted(under("snapshotted", made.try_into())?),
+            WireResult::UploadOpen(open) => Self::UploadOpen(under("upload_open", open.try_into())?),
+            WireResult::ImportPassed(passed) => {
+                Self::ImportPassed(passed.disks.into_iter().map(Into::into).collect())
+            }
         })
     }
 }

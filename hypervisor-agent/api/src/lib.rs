@@ -7,6 +7,7 @@
 mod command;
 mod convert;
 mod fault;
+mod import;
 mod join_token;
 mod observed;
 mod storage;
@@ -20,6 +21,10 @@ pub mod wire {
 pub use command::{Command, CommandResult, Envelope, ShutdownKind, VmAction};
 pub use convert::WireError;
 pub use fault::{fault_from_status, status_from_fault};
+pub use import::{
+    DiskPassed, ImportCommand, ImportDisk, ImportPass, OpenUpload, PassKind, UploadOpen, VdiProgress,
+    VsphereAccess, vdi_ids,
+};
 pub use join_token::{JoinToken, ParseJoinTokenError};
 pub use observed::{Changes, Hello};
 pub use storage::{Snapshotted, StorageCommand};

@@ -13,10 +13,11 @@ use futures::Stream;
 use futures::stream::StreamExt;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
-use xenith_common_ids::{Epoch, Generation, HostId};
+use xenith_common_ids::{Epoch, Generation, HostId, VdiId};
 use xenith_hypervisor_agent_api::wire::agent_client::AgentClient as WireClient;
 use xenith_hypervisor_agent_api::{
-    Changes, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, WireError, fault_from_status, wire,
+    Changes, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, VdiProgress, WireError,
+    fault_from_status, wire,
 };
 use xenith_hypervisor_agent_types::Fault;
 
@@ -126,6 +127,14 @@ impl AgentClient {
         let request = wire::ExecuteRequest::from(envelope);
         let reply = self.wire.clone().execute(request).await.map_err(|status| self.error(&status))?;
         Ok(CommandResult::try_from(reply.into_inner())?)
+    }
+
+    /// How far the imports into `vdis` are; a VDI that nothing is known of is left out.
+    pub async fn import_progress(&self, vdis: &[VdiId]) -> Result<Vec<VdiProgress>, AgentClientError> {
+        let request = wire::ImportProgressRequest { vdi_ids: vdis.iter().map(ToString::to_string).collect() };
+        let reply = self.wire.clone().import_progress(request).await.map_err(|status| self.error(&status))?;
+        let progress = reply.into_inner().vdis.into_iter().map(VdiProgress::try_from);
+        Ok(progress.collect::<Result<_, _>>()?)
     }
 
     /// The host makes a new key and asks for a certificate for it (PEM).

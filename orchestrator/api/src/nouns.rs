@@ -149,6 +149,24 @@ noun! {
 }
 
 noun! {
+    /// VMs on their way from other hypervisors, or from a file.
+    import: ImportApi {
+        /// Lists imports, newest first.
+        List = fn list(ListImports) -> Page<Import>, View, Read;
+        /// Shows one import: how far each disk is, and what it waits for.
+        Get = fn get(ImportRef) -> Import, View, Read;
+        /// Makes a VM whose disks somebody sends; it starts only when they are whole.
+        Upload = fn upload(UploadVm) -> TaskStarted, Provision, Plannable;
+        /// Gives the right to send the disks of an upload; an earlier ticket ends.
+        Ticket = fn ticket(ImportRef) -> UploadTicket, Provision, Mutation;
+        /// Undoes an import: the VM here goes, the source is as it was.
+        RollBack = fn roll_back(ImportRef) -> Import, Provision, Mutation;
+        /// Takes an import that is over out of the list.
+        Archive = fn archive(ImportRef) -> Import, Provision, Mutation;
+    }
+}
+
+noun! {
     /// The progress of what takes longer than a call.
     task: TaskApi {
         /// Lists tasks, newest first.
@@ -203,6 +221,7 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         vm::methods(),
         network::methods(),
         vdi::methods(),
+        import::methods(),
         task::methods(),
         event::methods(),
         audit::methods(),

@@ -7,6 +7,7 @@ mod access;
 mod args;
 mod document;
 mod host;
+mod import;
 mod record;
 mod session;
 mod storage;
@@ -18,6 +19,7 @@ pub use access::{GrantScope, RoleCommand, RoleGrant, TokenCommand, UserCommand};
 pub use args::{Columns, Confirm, Format, Global, Keyed, Limited, Listing, Planned, Tasked, WhenColor};
 pub use document::{Shell, completions, full_help, man_pages};
 pub use host::{HostCommand, NetworkCommand, OnOff, PoolCommand};
+pub use import::{FileArgs, ImportCommand, UploadArgs};
 pub use record::{AuditCommand, EventCommand, EventListing, SystemCommand, TaskCommand};
 pub use session::{ContextCommand, Login, RawCall};
 pub use storage::VdiCommand;
@@ -72,6 +74,9 @@ pub enum Command {
     /// Virtual disk images.
     #[command(subcommand)]
     Vdi(VdiCommand),
+    /// VMs on their way from other hypervisors, or from a file.
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// The progress of what takes longer than a call.
     #[command(subcommand)]
     Task(TaskCommand),

@@ -35,6 +35,12 @@ pub enum CliError {
     Declined,
     #[error("the audit log is not whole: {problem}")]
     AuditBroken { problem: String },
+    /// The file that is to be imported.
+    #[error(transparent)]
+    Import(xenith_vmware_import::ImportError),
+    /// Disks did not get to their host.
+    #[error("{problem}")]
+    Upload { problem: String, next: String },
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
 }
@@ -53,6 +59,14 @@ impl CliError {
         match self {
             Self::Client(error) => client_code(error),
             Self::Usage { .. } => 2,
+            Self::Import(error) => {
+                if error.exit_code() == 2 {
+                    2
+                } else {
+                    1
+                }
+            }
+            Self::Upload { .. } => 6,
             Self::File { .. } | Self::Declined | Self::AuditBroken { .. } => 1,
             Self::TaskEnded(_) => 7,
             Self::StillRunning { .. } => 8,
@@ -80,6 +94,7 @@ impl CliError {
         match self {
             Self::Client(error) => client_next(error),
             Self::Usage { next, .. } => next.clone(),
+            Self::Upload { next, .. } => Some(next.clone()),
             Self::TaskEnded(task) => task_next(task),
             Self::StillRunning { task, .. } | Self::Interrupted { task, .. } => {
                 Some(format!("follow it: xenith task wait {task}; stop it: xenith task cancel {task}"))
@@ -87,7 +102,7 @@ impl CliError {
             Self::AuditBroken { .. } => {
                 Some("keep a copy of the orchestrator's data folder before anything else is done".into())
             }
-            Self::File { .. } | Self::Declined | Self::Output(_) => None,
+            Self::File { .. } | Self::Declined | Self::Output(_) | Self::Import(_) => None,
         }
     }
 }

@@ -4,6 +4,7 @@ mod access;
 mod audit;
 mod event;
 mod host;
+mod import;
 mod network;
 mod pool;
 mod raw;
@@ -35,6 +36,7 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
         Command::Pool(command) => pool::run(app, command).await,
         Command::Network(command) => network::run(app, command).await,
         Command::Vdi(command) => vdi::run(app, command).await,
+        Command::Import(command) => import::run(app, command).await,
         Command::Task(command) => task::run(app, command).await,
         Command::Event(cli::EventCommand::List(listing)) | Command::Events(listing) => {
             event::list(app, listing).await

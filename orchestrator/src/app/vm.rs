@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use serde_json::json;
-use time::OffsetDateTime;
 use xenith_common_ids::{HostId, IncarnationId, SagaId, VmId};
 use xenith_hypervisor_agent_types::{ObservedVm, VmSpec};
 use xenith_orchestrator_api::Call;
@@ -21,6 +20,7 @@ use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason}
 
 use super::App;
 use super::begin::{About, free};
+use super::vm_new::NewVm;
 use super::vm_spec::{Disks, validated};
 use crate::errors::{query_error, store_error};
 use crate::model::VmRecord;
@@ -125,7 +125,7 @@ impl App {
     }
 
     /// The best host, or why there is none.
-    fn placed(&self, wish: &Wish) -> Result<(HostId, Placement), ApiError> {
+    pub(super) fn placed(&self, wish: &Wish) -> Result<(HostId, Placement), ApiError> {
         let placement = place(wish, &self.host_views());
         if let Some(host) = placement.host {
             return Ok((host, placement));
@@ -219,7 +219,7 @@ impl App {
         self.begin::<VmUpdate>(call, (saga, &params), about, commit).await
     }
 
-    async fn wish(
+    pub(super) async fn wish(
         &self,
         call: &Call,
         spec: &VmSpec,
@@ -330,62 +330,17 @@ impl VmApi for App {
     }
 
     async fn create(&self, call: &Call, request: CreateVm) -> Result<TaskStarted, ApiError> {
-        let name = request.name.to_string();
-        let pool = self.find_pool(call, request.pool.as_deref())?;
-        if !call.caller.sight(Permission::Provision).covers(Some(pool.id), &request.tags) {
-            return Err(call.caller.forbidden(Permission::Provision));
-        }
-        let disks = self.disks(call, &name, &request.disks, &[]).await?;
-        let spec = validated(VmSpec {
-            name: request.name.clone(),
-            platform: request.platform.clone(),
-            vcpus: request.vcpus,
-            memory: request.memory,
-            disks: disks.specs.clone(),
-            nics: self.nics(call, &request.nics).await?,
-            graphics: request.graphics,
-            on_crash: request.on_crash,
-            on_reboot: request.on_reboot,
-            autostart: request.autostart,
-        })?;
-        let wish = self.wish(call, &spec, &request, &disks).await?;
-        let (host, placement) = self.placed(&wish)?;
-        let pool = self.views.host(host).map_or(pool.id, |record| record.pool);
-        if self.db.vm_names.get(&(name.clone(), pool)).await.map_err(|e| store_error(&e))?.is_some() {
-            let message = format_args!("there is a VM {name:?} in this pool already");
-            return Err(ApiError::new(Reason::Conflict, message));
-        }
+        let saga = SagaId::new();
+        let new = self.new_vm(call, &request, saga).await?;
+        let title = format!("Create {}", request.name);
         if call.dry_run {
-            return Err(call.planned(
-                json!({ "title": format!("Create {name}"), "spec": spec, "placement": placement }),
-            ));
+            return Err(
+                call.planned(json!({ "title": title, "spec": new.record.spec, "placement": new.placement }))
+            );
         }
-        let sr = self.views.host(host).and_then(|record| record.local_sr);
-        let sr = sr.ok_or_else(|| {
-            ApiError::new(Reason::HostUnreachable, "the host's storage is not known yet; try again")
-        })?;
-        let (vm, saga) = (VmId::new(), SagaId::new());
-        let record = VmRecord {
-            spec,
-            definition: 1,
-            description: request.description,
-            tags: request.tags,
-            pool,
-            host,
-            created: OffsetDateTime::now_utc(),
-            apart_from: wish.apart_from.iter().copied().collect(),
-            pending_restart: vec![],
-            held_by: Some(saga),
-        };
-        let new_vdis = disks.new_vdis(sr);
-        let made = new_vdis.iter().map(|new| new.vdi).collect();
-        let mut commit = self.db.vms.insert_in(Transaction::new(), &vm, &record);
-        commit = records::follow(&self.db, commit, vm, (None, Some(&record)), &made)
-            .await
-            .map_err(|e| store_error(&e))?;
-        for vdi in &new_vdis {
-            commit = self.insert_vdi(commit, vdi, host, Some(vm));
-        }
+        let commit = self.insert_vm(&new).await?;
+        let NewVm { vm, record, new_vdis, .. } = new;
+        let host = record.host;
         if request.start {
             self.promise(host, record.spec.memory.target.mib());
         }
@@ -393,8 +348,7 @@ impl VmApi for App {
         let params = CreateParams { vm, record, new_vdis, start };
         let subjects = vec![format!("vm/{vm}"), format!("host/{host}")];
         let id = vm.to_string();
-        let about =
-            About { method: "vm.create", title: format!("Create {name}"), subjects, object: Some(&id) };
+        let about = About { method: "vm.create", title, subjects, object: Some(&id) };
         self.begin::<VmCreate>(call, (saga, &params), about, commit).await
     }
 

@@ -1,8 +1,8 @@
 //! Typed keys as bytes whose order is the order of the keys.
 
 use xenith_common_ids::{
-    AuditId, EventId, HostId, IncarnationId, NetworkId, OperationId, PoolId, SagaId, SessionId, SrId, TaskId,
-    TokenId, UserId, VbdId, VdiId, VifId, VmId,
+    AuditId, EventId, HostId, ImportId, ImportPlanId, ImportSourceId, IncarnationId, NetworkId, OperationId,
+    PoolId, SagaId, SessionId, SrId, TaskId, TokenId, UserId, VbdId, VdiId, VifId, VmId,
 };
 
 /// A key of a [`crate::Collection`]. `decode(encode(k)) == k`, and the bytes sort as the keys do.
@@ -31,6 +31,9 @@ id_keys!(
     EventId,
     HostId,
     IncarnationId,
+    ImportId,
+    ImportSourceId,
+    ImportPlanId,
     NetworkId,
     OperationId,
     PoolId,

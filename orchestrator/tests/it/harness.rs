@@ -111,6 +111,10 @@ impl Installation {
         installation
     }
 
+    pub fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
     pub async fn client(&self, credential: Credential) -> Client {
         client(self.address, self.fingerprint, credential).await
     }

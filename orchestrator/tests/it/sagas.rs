@@ -3,6 +3,7 @@
 //! A saga is begun as a user begins it, by a method of the API, against real agents over simulated hypervisors:
 //! what the method writes in the saga's own transaction is proven along. A new saga is one line in [`sagas!`].
 
+mod sender;
 mod world;
 
 use std::collections::BTreeSet;
@@ -45,6 +46,7 @@ sagas! {
     attach_disk: "vm_update" after started() => with(on_web("vm.attach_disk"), "disk", json!({ "size": 1 << 20 }));
     delete: "vm_delete" after vec![web()] => on_web("vm.delete");
     delete_but_keep_disks: "vm_delete" after vec![web()] => with(on_web("vm.delete"), "keep_disks", json!(true));
+    import_upload: "import_upload" after vec![] => upload(), sends();
     vdi_create: "vdi_create" after vec![] => data();
     vdi_delete: "vdi_delete" after vec![data()] => ("vdi.delete", json!({ "vdi": "data" }));
 }
@@ -53,6 +55,12 @@ sagas! {
 fn web() -> ApiCall {
     let small = serde_json::to_value(crate::harness::small("web-1")).unwrap();
     with(("vm.create", small), "disks", json!([{ "size": 1 << 20 }]))
+}
+
+/// The same, with its disk to be sent.
+fn upload() -> ApiCall {
+    let disks = json!([{ "name": "web.vmdk", "capacity": sender::CAPACITY }]);
+    ("import.upload", json!({ "vm": web().1, "disks": disks, "file": "web.ova" }))
 }
 
 fn on_web(method: &'static str) -> ApiCall {

@@ -9,6 +9,7 @@ pub mod auth;
 pub mod error;
 pub mod event;
 pub mod host;
+pub mod import;
 pub mod list;
 pub mod network;
 pub mod pool;

@@ -85,6 +85,16 @@ pub fn vms(vim: &Vim) -> Result<Vec<LiveVm>> {
     Ok(found)
 }
 
+/// One VM, with the name of its host.
+pub fn live_vm(vim: &Vim, reference: &MoRef) -> Result<Vm> {
+    let found = vm(&vim.properties(reference, VM_PATHS)?);
+    if found.host.is_empty() {
+        return Ok(found);
+    }
+    let host = vim.properties(&MoRef::new("HostSystem", &found.host), &["name"])?;
+    Ok(Vm { host: host.text("name").to_owned(), ..found })
+}
+
 fn is_true(object: &Object, path: &str) -> bool {
     object.text(path) == "true"
 }

@@ -7,8 +7,9 @@
 //!
 //! What always holds: a change id counts only when all its changes are on the target, and is saved after them; any
 //! doubt about what changed (no change id, another tracker, a new size, a fault) becomes a compare pass, which
-//! reads both sides and writes what differs. A crash leaves the state of the last pass and at most one snapshot
-//! with our name, which the next pass or a roll-back removes.
+//! reads both sides and writes what differs. A crash, or a server that is away, leaves the state of the last
+//! checkpoint and at most one snapshot with our name: the next pass goes on there when the snapshot still stands, and
+//! otherwise removes it; a roll-back always does.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,12 +17,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use xenith_common_block::{BlockSink, BlockSource, ByteRange, FileSink, FileSource, RangeSet};
+use xenith_common_block::{BlockSource, ByteRange, ExtentKind, FileSink, FileSource, RangeSet};
 
 use super::client::{MoRef, Vim};
 use super::datastore::{DatastoreFile, DatastoreFolder};
 use super::soap::{Body, Flag, Node};
-use crate::convert::block::is_zero;
+use super::transfer::{Sums, TargetDisk, Work, transfer};
 use crate::error::{ImportError, Result, Retry};
 use crate::vmdk::image::Image;
 use crate::vmdk::{OpenOptions, open_image};
@@ -30,7 +31,8 @@ use crate::vmdk::{OpenOptions, open_image};
 pub const SNAPSHOT: &str = "xenith-import";
 /// A quiesced snapshot of a busy guest can take many minutes.
 const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(3600);
-const STEP: u64 = 2 * 1024 * 1024;
+/// Between two states on disk while a pass runs: what a crash may repeat.
+const CHECKPOINT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -82,7 +84,74 @@ pub struct WarmState {
     pub passes: Vec<Vec<DiskPass>>,
     /// We have switched the source off, so a roll-back starts it again.
     we_stopped_it: bool,
+    /// The pass that was begun and not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    open: Option<OpenPass>,
 }
+
+/// What a pass that is begun again needs to go on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpenPass {
+    snapshot: (String, String),
+    /// Disks of this snapshot that are done.
+    done: Vec<DiskPass>,
+    /// The disk that is not, and the position before which it is.
+    at: Option<(u64, u64)>,
+}
+
+/// What has to be on a target before it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contents {
+    /// Zeros everywhere.
+    Fresh,
+    /// What was written there before.
+    Kept,
+}
+
+/// Where the disks of a move go.
+pub trait Targets: Send + Sync {
+    /// Opens the target of a disk. `Kept` may be answered with `Fresh` when it is not there any more.
+    fn open(&self, key: u64, capacity: u64, contents: Contents) -> Result<(TargetDisk, Contents)>;
+}
+
+/// Raw files in a folder.
+pub struct FolderTargets(pub PathBuf);
+
+impl FolderTargets {
+    #[must_use]
+    pub fn path(&self, key: u64) -> PathBuf {
+        self.0.join(format!("disk-{key}.raw"))
+    }
+}
+
+impl Targets for FolderTargets {
+    fn open(&self, key: u64, capacity: u64, contents: Contents) -> Result<(TargetDisk, Contents)> {
+        let path = self.path(key);
+        let failed = |action| {
+            let path = path.display().to_string();
+            move |error| ImportError::io(action, path, error)
+        };
+        let mut found = contents;
+        if !path.exists() {
+            found = Contents::Fresh;
+        } else if contents == Contents::Fresh {
+            fs::remove_file(&path).map_err(failed("replace"))?;
+        } else {
+            let grow = fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(capacity));
+            grow.map_err(failed("set the size of"))?;
+        }
+        let sink = match found {
+            Contents::Fresh => FileSink::create_new(&path, capacity)?,
+            Contents::Kept => FileSink::open(&path)?,
+        };
+        let disk = TargetDisk { sink: Arc::new(sink), source: Arc::new(FileSource::open(&path)?) };
+        Ok((disk, found))
+    }
+}
+
+/// Told of a disk, the position reached and its size; an error ends the pass, which can go on there later.
+pub type Watch = Arc<dyn Fn(u64, u64, u64) -> Result<()> + Send + Sync>;
 
 /// One VM on its way.
 pub struct WarmMove {
@@ -90,6 +159,8 @@ pub struct WarmMove {
     vm: MoRef,
     folder: PathBuf,
     datacenter: String,
+    targets: Arc<dyn Targets>,
+    watch: Watch,
     pub state: WarmState,
 }
 
@@ -109,8 +180,19 @@ struct SnapshotDisk {
 }
 
 impl WarmMove {
-    /// Begins, or goes on with what an earlier run left in `folder`.
+    /// Begins, or goes on with what an earlier run left in `folder`, where the disks go too.
     pub fn open(vim: Arc<Vim>, vm: MoRef, folder: &Path, datacenter: &str) -> Result<Self> {
+        Self::open_with(vim, vm, folder, datacenter, Arc::new(FolderTargets(folder.to_owned())))
+    }
+
+    /// The same with targets elsewhere; `folder` keeps the state.
+    pub fn open_with(
+        vim: Arc<Vim>,
+        vm: MoRef,
+        folder: &Path,
+        datacenter: &str,
+        targets: Arc<dyn Targets>,
+    ) -> Result<Self> {
         fs::create_dir_all(folder).map_err(|e| ImportError::io("make", folder.display().to_string(), e))?;
         let name = vim.properties(&vm, &["name"])?.text("name").to_owned();
         let fresh = WarmState {
@@ -120,6 +202,7 @@ impl WarmMove {
             disks: Vec::new(),
             passes: Vec::new(),
             we_stopped_it: false,
+            open: None,
         };
         let path = folder.join("xenith-warm.json");
         let state = match fs::read(&path) {
@@ -137,7 +220,16 @@ impl WarmMove {
                 state
             }
         };
-        Ok(Self { vim, vm, folder: folder.to_owned(), datacenter: datacenter.to_owned(), state })
+        let (folder, datacenter) = (folder.to_owned(), datacenter.to_owned());
+        let watch: Watch = Arc::new(|_, _, _| Ok(()));
+        Ok(Self { vim, vm, folder, datacenter, targets, watch, state })
+    }
+
+    /// Who is told how far a pass is, and may end it.
+    #[must_use]
+    pub fn watched_by(mut self, watch: Watch) -> Self {
+        self.watch = watch;
+        self
     }
 
     fn save(&self) -> Result<()> {
@@ -149,17 +241,50 @@ impl WarmMove {
             .map_err(|error| ImportError::io("write", path.display().to_string(), error))
     }
 
-    /// Where the disk with this key is copied to.
+    /// Where the disk with this key is copied to, when it goes into the folder.
     #[must_use]
     pub fn target(&self, key: u64) -> PathBuf {
-        self.folder.join(format!("disk-{key}.raw"))
+        FolderTargets(self.folder.clone()).path(key)
     }
 
     /// One pass over all disks: snapshot, copy what changed, remove the snapshot.
     pub fn pass(&mut self) -> Result<Vec<DiskPass>> {
+        self.run_pass(None)
+    }
+
+    /// A pass that reads both sides of every disk and writes what differs.
+    pub fn compare(&mut self, why: &str) -> Result<Vec<DiskPass>> {
+        self.run_pass(Some(why))
+    }
+
+    fn run_pass(&mut self, compare: Option<&str>) -> Result<Vec<DiskPass>> {
         if !matches!(self.state.phase, Phase::Copying | Phase::CutOver) {
             return Err(ImportError::Usage(format!("the move of {} is over", self.state.name)));
         }
+        let snapshot = self.snapshot()?;
+        let result = self.copy_snapshot(&snapshot, compare);
+        if result.as_ref().is_err_and(can_go_on) {
+            return result;
+        }
+        self.state.open = None;
+        if let Ok(passes) = &result {
+            self.state.passes.push(passes.clone());
+        }
+        // Before the snapshot goes: what is known of it must not outlive it.
+        self.save()?;
+        self.remove_our_snapshots()?;
+        result
+    }
+
+    /// The snapshot that a pass reads: that of the pass before when it broke off and its snapshot still stands.
+    fn snapshot(&mut self) -> Result<MoRef> {
+        if let Some(open) = &self.state.open {
+            let reference = MoRef::new(&open.snapshot.0, &open.snapshot.1);
+            if self.our_snapshots()?.contains(&reference) {
+                return Ok(reference);
+            }
+        }
+        self.state.open = None;
         self.save()?;
         self.remove_our_snapshots()?;
         let body = Body::new()
@@ -168,15 +293,13 @@ impl WarmMove {
             .flag("memory", Flag::False)
             .flag("quiesce", Flag::False);
         let snapshot = self.vim.run("CreateSnapshot_Task", &self.vm, &body, SNAPSHOT_DEADLINE)?.moref();
-        let result = self.copy_snapshot(&snapshot);
-        self.remove_our_snapshots()?;
-        let passes = result?;
-        self.state.passes.push(passes.clone());
+        let reference = (snapshot.kind.clone(), snapshot.id.clone());
+        self.state.open = Some(OpenPass { snapshot: reference, done: Vec::new(), at: None });
         self.save()?;
-        Ok(passes)
+        Ok(snapshot)
     }
 
-    fn copy_snapshot(&mut self, snapshot: &MoRef) -> Result<Vec<DiskPass>> {
+    fn copy_snapshot(&mut self, snapshot: &MoRef, compare: Option<&str>) -> Result<Vec<DiskPass>> {
         let config = self.vim.properties(snapshot, &["config"])?;
         let config = config.get("config").cloned().unwrap_or_default();
         let disks: Vec<SnapshotDisk> = config
@@ -185,39 +308,82 @@ impl WarmMove {
             .flat_map(|h| h.all("device"))
             .filter_map(snapshot_disk)
             .collect();
-        let mut passes = Vec::new();
         for disk in &disks {
-            let pass = self.copy_disk(snapshot, disk)?;
+            let open = self.state.open.as_ref();
+            if open.is_some_and(|open| open.done.iter().any(|done| done.key == disk.key)) {
+                continue;
+            }
+            let pass = self.copy_disk(snapshot, disk, compare)?;
             let done =
                 DiskState { key: disk.key, capacity: disk.capacity, change_id: disk.change_id.clone() };
             self.state.disks.retain(|old| old.key != disk.key);
             self.state.disks.push(done);
+            if let Some(open) = &mut self.state.open {
+                open.done.push(pass);
+                open.at = None;
+            }
             self.save()?;
-            passes.push(pass);
         }
-        Ok(passes)
+        Ok(self.state.open.as_ref().map(|open| open.done.clone()).unwrap_or_default())
     }
 
-    fn copy_disk(&self, snapshot: &MoRef, disk: &SnapshotDisk) -> Result<DiskPass> {
+    fn copy_disk(
+        &mut self,
+        snapshot: &MoRef,
+        disk: &SnapshotDisk,
+        compare: Option<&str>,
+    ) -> Result<DiskPass> {
         let started = Instant::now();
         let image = self.open_disk(&disk.path)?;
-        let path = self.target(disk.key);
-        let before = self.state.disks.iter().find(|old| old.key == disk.key);
-        let (sink, before) = open_sink(&path, disk.capacity, before)?;
+        let from = self.state.open.as_ref().and_then(|open| open.at).filter(|(key, _)| *key == disk.key);
+        let mut from = from.map_or(0, |(_, at)| at);
+        let mut before = self.state.disks.iter().find(|old| old.key == disk.key).cloned();
+        let contents = if before.is_some() || from > 0 { Contents::Kept } else { Contents::Fresh };
+        let (target, found) = self.targets.open(disk.key, disk.capacity, contents)?;
+        if found == Contents::Fresh {
+            (before, from) = (None, 0);
+        }
         let whole = ByteRange::new(0, disk.capacity.min(image.virtual_size()));
-        let (method, ranges) = self.what_to_read(snapshot, disk, before, whole);
-        let ranges = match &method {
+        let (method, ranges) = match (compare, &before) {
+            (Some(why), Some(_)) => (Method::Compared(why.to_owned()), std::iter::once(whole).collect()),
+            _ => self.what_to_read(snapshot, disk, before.as_ref(), whole),
+        };
+        let (work, ranges) = match &method {
             // What the tables do not hold was never written.
-            Method::Everything(_) => data_ranges(&image, whole)?,
-            _ => ranges,
+            Method::Everything(_) => (Work::Fresh, data_ranges(&image, whole)?),
+            Method::Allocated => (Work::Fresh, ranges),
+            Method::Changed => (Work::Over, ranges),
+            Method::Compared(_) => (Work::Compare, ranges),
         };
-        let (read, written) = match &method {
-            Method::Compared(_) => compare_and_write(&image, &path, &sink, whole)?,
-            Method::Changed => write_ranges(&image, &sink, &ranges, Zeros::Written)?,
-            _ => write_ranges(&image, &sink, &ranges, Zeros::LeftOut)?,
-        };
-        sink.flush()?;
+        let sums = self.checkpointed((&image, &target), (&ranges, from), work, disk)?;
+        target.sink.flush()?;
+        let Sums { read, written } = sums;
         Ok(DiskPass { key: disk.key, method, read, written, seconds: started.elapsed().as_secs_f64() })
+    }
+
+    fn checkpointed(
+        &mut self,
+        (image, target): (&Image, &TargetDisk),
+        what: (&RangeSet, u64),
+        work: Work,
+        disk: &SnapshotDisk,
+    ) -> Result<Sums> {
+        let watch = Arc::clone(&self.watch);
+        let mut last = Instant::now();
+        let sums = transfer(image, target, what, work, &mut |position, _| {
+            watch(disk.key, position, disk.capacity)?;
+            if last.elapsed() >= CHECKPOINT {
+                target.sink.flush()?;
+                if let Some(open) = &mut self.state.open {
+                    open.at = Some((disk.key, position));
+                }
+                self.save()?;
+                last = Instant::now();
+            }
+            Ok(())
+        })?;
+        watch(disk.key, disk.capacity, disk.capacity)?;
+        Ok(sums)
     }
 
     fn open_disk(&self, path: &str) -> Result<Image> {
@@ -347,18 +513,47 @@ impl WarmMove {
         self.save()
     }
 
-    fn remove_our_snapshots(&self) -> Result<()> {
-        let found = self.vim.properties(&self.vm, &["snapshot"])?;
-        let mut ours = Vec::new();
-        if let Some(tree) = found.get("snapshot") {
-            collect(tree, "rootSnapshotList", &mut ours);
-        }
-        for snapshot in ours {
-            let body = Body::new().flag("removeChildren", Flag::False).flag("consolidate", Flag::True);
-            self.vim.run("RemoveSnapshot_Task", &snapshot, &body, SNAPSHOT_DEADLINE)?;
-        }
-        Ok(())
+    fn our_snapshots(&self) -> Result<Vec<MoRef>> {
+        our_snapshots(&self.vim, &self.vm)
     }
+
+    fn remove_our_snapshots(&self) -> Result<()> {
+        remove_our_snapshots(&self.vim, &self.vm)
+    }
+}
+
+fn our_snapshots(vim: &Vim, vm: &MoRef) -> Result<Vec<MoRef>> {
+    let found = vim.properties(vm, &["snapshot"])?;
+    let mut ours = Vec::new();
+    if let Some(tree) = found.get("snapshot") {
+        collect(tree, "rootSnapshotList", &mut ours);
+    }
+    Ok(ours)
+}
+
+/// Removes the snapshots with our name from a VM, wherever the move that made them ran.
+pub fn remove_our_snapshots(vim: &Vim, vm: &MoRef) -> Result<()> {
+    for snapshot in our_snapshots(vim, vm)? {
+        let body = Body::new().flag("removeChildren", Flag::False).flag("consolidate", Flag::True);
+        vim.run("RemoveSnapshot_Task", &snapshot, &body, SNAPSHOT_DEADLINE)?;
+    }
+    Ok(())
+}
+
+/// Whether a pass that ended so may go on from its snapshot.
+fn can_go_on(error: &ImportError) -> bool {
+    use xenith_common_block::BlockError;
+    match error {
+        ImportError::Server { retry, .. } => *retry == Retry::Later,
+        ImportError::Block(error) => error.is_retryable() || matches!(error, BlockError::Cancelled),
+        ImportError::Cancelled | ImportError::Io { .. } => true,
+        _ => false,
+    }
+}
+
+fn data_ranges(image: &Image, whole: ByteRange) -> Result<RangeSet> {
+    let extents = image.extents(whole)?;
+    Ok(extents.iter().filter(|extent| extent.kind == ExtentKind::Data).map(|extent| extent.range).collect())
 }
 
 fn collect(node: &Node, list: &str, ours: &mut Vec<MoRef>) {
@@ -381,91 +576,4 @@ fn snapshot_disk(device: &Node) -> Option<SnapshotDisk> {
         path: device.text_at("backing.fileName").to_owned(),
         change_id: Some(device.text_at("backing.changeId").to_owned()).filter(|id| !id.is_empty()),
     })
-}
-
-/// Opens the target; what is known of an earlier pass counts only when the file is there in that size.
-fn open_sink<'a>(
-    path: &Path,
-    size: u64,
-    before: Option<&'a DiskState>,
-) -> Result<(FileSink, Option<&'a DiskState>)> {
-    if !path.exists() {
-        return Ok((FileSink::create_new(path, size)?, None));
-    }
-    if before.is_none() {
-        // Left by a first pass that did not end: holes are what a first pass relies on.
-        fs::remove_file(path)
-            .map_err(|error| ImportError::io("replace", path.display().to_string(), error))?;
-        return Ok((FileSink::create_new(path, size)?, None));
-    }
-    let grow = fs::OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(size));
-    grow.map_err(|error| ImportError::io("set the size of", path.display().to_string(), error))?;
-    Ok((FileSink::open(path)?, before))
-}
-
-fn data_ranges(image: &Image, whole: ByteRange) -> Result<RangeSet> {
-    let extents = image.extents(whole)?;
-    Ok(extents.iter().filter(|e| e.kind == xenith_common_block::ExtentKind::Data).map(|e| e.range).collect())
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Zeros {
-    /// The target holds zeros already.
-    LeftOut,
-    /// The target may hold something older.
-    Written,
-}
-
-/// Copies `ranges`; returns bytes read and stored. Two readers: one request travels while the other is written.
-fn write_ranges(image: &Image, sink: &FileSink, ranges: &RangeSet, zeros: Zeros) -> Result<(u64, u64)> {
-    let mut pieces = Vec::new();
-    for range in ranges.iter() {
-        let mut at = range.start;
-        while at < range.end {
-            let end = range.end.min((at / STEP + 1) * STEP);
-            pieces.push(ByteRange::new(at, end));
-            at = end;
-        }
-    }
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let work = || -> Result<(u64, u64)> {
-        let (mut read, mut written) = (0, 0);
-        let mut buf = vec![0; STEP as usize];
-        while let Some(piece) = pieces.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-            let data = &mut buf[..piece.len() as usize];
-            image.read_at(piece.start, data)?;
-            read += piece.len();
-            if !is_zero(data) {
-                sink.write_at(piece.start, data)?;
-                written += piece.len();
-            } else if zeros == Zeros::Written {
-                sink.zero(*piece)?;
-            }
-        }
-        Ok((read, written))
-    };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_fold((0, 0), |sum, worker| {
-            let (read, written) = worker.join().map_err(|_| ImportError::Cancelled)??;
-            Ok((sum.0 + read, sum.1 + written))
-        })
-    })
-}
-
-fn compare_and_write(image: &Image, path: &Path, sink: &FileSink, whole: ByteRange) -> Result<(u64, u64)> {
-    let target = FileSource::open(path)?;
-    let (mut ours, mut theirs) = (vec![0; STEP as usize], vec![0; STEP as usize]);
-    let (mut at, mut written) = (0, 0);
-    while at < whole.end {
-        let len = (whole.end - at).min(STEP) as usize;
-        image.read_at(at, &mut theirs[..len])?;
-        target.read_at(at, &mut ours[..len])?;
-        if ours[..len] != theirs[..len] {
-            sink.write_at(at, &theirs[..len])?;
-            written += len as u64;
-        }
-        at += len as u64;
-    }
-    Ok((whole.len(), written))
 }

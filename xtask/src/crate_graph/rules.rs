@@ -95,8 +95,10 @@ const ROWS: &[Row] = &[
             "xenith-orchestrator-types",
             "xenith-orchestrator-api",
             "xenith-orchestrator-client",
+            // It opens the files that it sends.
+            "xenith-vmware-import",
         ],
-        tests_may_use: &["xenith-orchestrator*", "xenith-hypervisor-agent*"],
+        tests_may_use: &["xenith-orchestrator*", "xenith-hypervisor-agent*", "xenith-vmware-import*"],
         why: "the CLI is one client among others",
     },
     Row {
@@ -128,7 +130,7 @@ const ROWS: &[Row] = &[
             "xenith-backup",
             "xenith-vmware-import",
         ],
-        tests_may_use: &["xenith-hypervisor-agent*"],
+        tests_may_use: &["xenith-hypervisor-agent*", "xenith-vmware-import*"],
         why: "the orchestrator talks to agents through their client",
     },
     Row {

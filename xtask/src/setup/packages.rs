@@ -55,6 +55,12 @@ pub const PACKAGES: &[Package] = &[
     package(Purpose::Build, "libzstd-dev", "compression that RocksDB is linked with"),
     package(Purpose::Build, "pkg-config", "finds the libraries above"),
     package(Purpose::Build, "protobuf-compiler", "the gRPC contract between orchestrator and agents"),
+    package(
+        Purpose::Test,
+        "golang-github-vmware-govmomi-dev",
+        "the simulated ESXi and vCenter of the import's tests",
+    ),
+    package(Purpose::Test, "golang-go", "compiles that simulator"),
     package(Purpose::Test, "libxen-dev", "the headers that the libxl bindings are compared with"),
     package(Purpose::Test, "ntfs-3g", "makes the NTFS that the backup tool's file browser reads"),
     package(

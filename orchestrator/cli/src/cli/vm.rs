@@ -302,7 +302,7 @@ pub struct UpdateArgs {
     pub planned: Planned,
 }
 
-fn vcpus(text: &str) -> Result<VcpuCount, String> {
+pub(super) fn vcpus(text: &str) -> Result<VcpuCount, String> {
     let count: u32 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
     VcpuCount::new(count).map_err(|error| error.to_string())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, audit, auth, event, host, network, pool, role, system, task, token, user, vdi, vm,
+    Method, audit, auth, event, host, import, network, pool, role, system, task, token, user, vdi, vm,
 };
 
 use crate::program::Program;
@@ -60,6 +60,7 @@ fn cases() -> Vec<Case> {
         case::<system::Health>("system health"),
     ];
     cases.extend(tasks());
+    cases.extend(imports());
     cases.extend(vms());
     cases
 }
@@ -71,6 +72,19 @@ fn tasks() -> Vec<Case> {
         case::<task::Cancel>("task cancel 01890a5d-ac96-774b-bcce-b302099a8057"),
         case::<task::Retry>("task retry 01890a5d-ac96-774b-bcce-b302099a8057"),
         case::<task::Abandon>("task abandon 01890a5d-ac96-774b-bcce-b302099a8057 --yes"),
+    ]
+}
+
+fn imports() -> Vec<Case> {
+    vec![
+        case::<import::List>("import list --archived"),
+        case::<import::Get>("import get web-1"),
+        case::<import::Upload>(
+            "import upload tests/it/sector.raw --name web-1 --memory 1GiB --vcpus 2 --network lan --no-send",
+        ),
+        case::<import::Ticket>("import ticket web-1"),
+        case::<import::RollBack>("import roll-back web-1 --yes"),
+        case::<import::Archive>("import archive web-1"),
     ]
 }
 

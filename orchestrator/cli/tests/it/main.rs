@@ -4,6 +4,10 @@
 
 mod coverage;
 mod errors;
+#[path = "../../../tests/it/harness.rs"]
+#[allow(dead_code, reason = "the orchestrator's tests use the rest")]
+mod harness;
+mod import;
 mod lists;
 mod login;
 mod program;

@@ -139,6 +139,15 @@ pub fn answer_everything(server: &FakeOrchestrator) {
     let vdi = json!({
         "id": ID, "name": "root", "size": 1 << 30, "sr": ID, "host": ID, "attached_to": null,
     });
+    let import = json!({
+        "id": ID, "name": "web-1", "vm": ID, "host": ID, "task": ID, "phase": "uploading", "message": null,
+        "origin": { "kind": "upload", "file": "web-1.ova" }, "passes": [], "cut_over_at": null, "created": at,
+        "disks": [{ "name": "web-1.vmdk", "vdi": ID, "capacity": 1 << 30, "done": 0 }], "ended": null,
+        "archived": false,
+    });
+    let ticket = json!({
+        "ticket": "secret", "address": "10.0.0.1:8445", "server_name": "a", "authority_pem": "", "disks": [],
+    });
     let candidate = json!({ "host": ID, "name": "xen1", "score": 7, "reasons": ["8 GiB free"] });
     for method in xenith_orchestrator_api::methods() {
         let answer: Value = match method.name {
@@ -161,6 +170,10 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "vm.get" => json!(vm()),
             "vm.place" => json!({ "host": ID, "candidates": [candidate] }),
             "vdi.list" => json!({ "items": [vdi], "total": 1, "next": null }),
+            "import.list" => json!({ "items": [import], "total": 1, "next": null }),
+            "import.upload" => json!(started()),
+            "import.ticket" => ticket.clone(),
+            name if name.starts_with("import.") => import.clone(),
             "task.list" => json!(page(vec![task(TaskStatus::Done)])),
             "task.get" | "task.cancel" | "task.retry" | "task.abandon" => json!(task(TaskStatus::Done)),
             "event.list" => json!(page(vec![event()])),

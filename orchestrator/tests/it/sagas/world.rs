@@ -54,17 +54,24 @@ pub struct Case {
     before: Vec<ApiCall>,
     call: ApiCall,
     guest_decides: bool,
+    sends: bool,
 }
 
 impl Case {
     pub fn new(before: Vec<ApiCall>, call: ApiCall) -> Self {
-        Self { hosts: 1, before, call, guest_decides: false }
+        Self { hosts: 1, before, call, guest_decides: false, sends: false }
     }
 
     /// Hosts `xen1`, `xen2`, … of one pool.
     #[allow(dead_code, reason = "for sagas between hosts")]
     pub fn hosts(mut self, hosts: usize) -> Self {
         self.hosts = hosts;
+        self
+    }
+
+    /// Somebody sends the disks of uploads.
+    pub fn sends(mut self) -> Self {
+        self.sends = true;
         self
     }
 
@@ -98,6 +105,18 @@ impl Subject for Proof {
     async fn world(&self) -> World {
         let world = World::with_hosts(self.0.hosts).await;
         world.prepare(&self.0.before).await;
+        if self.0.sends {
+            let inner = &world.0;
+            let (db, imports) = (inner.db.clone(), Arc::clone(&inner.deps.imports));
+            let authority = inner.certificates.authority().certificate_pem().to_owned();
+            let token = inner.tasks.token();
+            inner.tasks.spawn("sender", async move {
+                tokio::select! {
+                    () = token.cancelled() => {}
+                    () = super::sender::send_all(db, imports, authority) => {}
+                }
+            });
+        }
         world
     }
 
@@ -262,6 +281,7 @@ impl World {
             events: Events::open(inner.db.clone()).await.unwrap(),
             join_address: String::new(),
             promises: Default::default(),
+            imports: Arc::clone(&inner.deps.imports),
         });
         let mut methods = Methods::default();
         app.register(&mut methods);
@@ -277,7 +297,8 @@ impl World {
         for keyspace in db::schema().keyspaces() {
             let name = keyspace.to_string();
             // The engine's own; and what tells of calls, not of the world.
-            if name.starts_with("saga.") || ["audit", "event", "idempotency", "authority"].contains(&&*name) {
+            let told = ["audit", "event", "idempotency", "authority", "import"];
+            if name.starts_with("saga.") || told.contains(&&*name) {
                 continue;
             }
             let page = self.0.store.scan(ScanRequest::prefix(keyspace, [], 1000)).await.unwrap();
@@ -355,6 +376,8 @@ impl Host {
             for domain in self.sim.domains().await.unwrap() {
                 lines.push(format!("domain {}: {:?}", domain.name, domain.status));
             }
+            lines
+                .push(format!("{} files of imports", files(&self.folder.path().join("state/imports")).len()));
             let images = files(&self.folder.path().join("state/suspended")).len();
             lines.push(format!("{images} memory images"));
         }

@@ -1,0 +1,109 @@
+//! VDIs that are filled from elsewhere: uploads ([`upload`]) and passes over VMs of other hypervisors ([`pass`]).
+//!
+//! What always holds: a VDI that a VM has open is never written here, and nobody else writes one while it is
+//! ([`Storage`]); what is known of an upload or an import
+//! lies in a folder of its own below the agent's state and is enough to go on after a crash; passwords are never
+//! written there. Who else touches the VDIs: nobody, as their VM is not defined before the orchestrator's saga has
+//! come to that. Formats of strangers are read by `xenith-vmware-import`, which forbids `unsafe` and bounds its memory.
+
+pub mod http;
+mod pass;
+mod target;
+pub mod upload;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use xenith_common_ids::{ImportId, VdiId};
+use xenith_hypervisor_agent_api::{CommandResult, ImportCommand, VdiProgress};
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_vmware_import::ImportError;
+
+use crate::disk::Storage;
+
+/// All of it, shared by the gRPC server and the listener for uploads.
+pub struct Imports {
+    folder: PathBuf,
+    storage: Storage,
+    uploads: Mutex<HashMap<VdiId, upload::Upload>>,
+    running: Mutex<HashMap<ImportId, Arc<pass::Lane>>>,
+    progress: Mutex<HashMap<VdiId, VdiProgress>>,
+    port: OnceLock<Result<u16, String>>,
+}
+
+impl Imports {
+    /// `state` is the agent's folder.
+    #[must_use]
+    pub fn new(state: &Path, storage: Storage) -> Arc<Self> {
+        Arc::new(Self {
+            folder: state.join("imports"),
+            storage,
+            uploads: Mutex::default(),
+            running: Mutex::default(),
+            progress: Mutex::default(),
+            port: OnceLock::new(),
+        })
+    }
+
+    pub async fn execute(self: &Arc<Self>, command: ImportCommand) -> Result<CommandResult, Fault> {
+        match command {
+            ImportCommand::OpenUpload(open) => {
+                let this = Arc::clone(self);
+                blocking(move || this.open_upload(open)).await.map(CommandResult::UploadOpen)
+            }
+            ImportCommand::CloseUpload(vdi) => {
+                self.close_upload(vdi).await?;
+                Ok(CommandResult::Nothing)
+            }
+            ImportCommand::Pass(pass) => self.pass(*pass).await.map(CommandResult::ImportPassed),
+            ImportCommand::Stop(import) => {
+                self.stop(import).await?;
+                Ok(CommandResult::Nothing)
+            }
+        }
+    }
+
+    /// Of those that anything is known of.
+    #[must_use]
+    pub fn progress(&self, vdis: &[VdiId]) -> Vec<VdiProgress> {
+        let uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let passes = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let find = |vdi| uploads.get(vdi).map(|upload| upload.progress(*vdi)).or(passes.get(vdi).cloned());
+        vdis.iter().filter_map(find).collect()
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(call).await.map_err(|error| Fault::new(FaultReason::Internal, error))?
+}
+
+/// "Not ready" stands for what may be tried again.
+fn fault(error: &ImportError) -> Fault {
+    use xenith_common_block::BlockError;
+    use xenith_vmware_import::Retry;
+    let full = |source: &std::io::Error| source.kind() == std::io::ErrorKind::StorageFull;
+    let reason = match error {
+        ImportError::Io { source, .. } | ImportError::Block(BlockError::Io { source, .. })
+            if full(source) =>
+        {
+            FaultReason::StorageFull
+        }
+        ImportError::Server { retry: Retry::Later, .. }
+        | ImportError::Block(BlockError::Unreachable { .. })
+        | ImportError::Truncated { .. } => FaultReason::NotReady,
+        ImportError::Usage(_) | ImportError::Unsupported { .. } => FaultReason::Unsupported,
+        ImportError::Missing { .. } => FaultReason::NotFound,
+        ImportError::Cancelled | ImportError::Target { .. } => FaultReason::WrongState,
+        _ => FaultReason::Internal,
+    };
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    Fault::new(reason, text)
+}

@@ -1,0 +1,174 @@
+//! The listener for uploads: HTTPS with the host's certificate, for senders who have a ticket and nothing else.
+//!
+//! ```text
+//! GET /v1/vdis/ID    Authorization: Bearer TICKET    -> the mark
+//! PUT /v1/vdis/ID    Authorization: Bearer TICKET    <- the disk, from the mark on
+//! ```
+//!
+//! Not on the agent's port: that one speaks with the orchestrator only, certificate on both sides. Without a ticket
+//! nothing is read but a request's head, and connections are few and bounded in time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use futures::StreamExt;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use xenith_common_ids::VdiId;
+use xenith_common_pki::web_server_config;
+use xenith_common_tasks::TaskSet;
+
+use super::Imports;
+use super::upload::Refusal;
+use crate::identity::Identity;
+
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A sender that is silent for so long is gone.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Each sender holds a few MiB.
+const CONNECTIONS: usize = 64;
+/// Chunks between network and disk, about 16 KiB each.
+const CHUNKS: usize = 64;
+
+/// Begins to take uploads; where that cannot be, the agent goes on without and says why when one is asked for.
+pub async fn serve(imports: &Arc<Imports>, identity: &Identity, listen: SocketAddr, tasks: &TaskSet) {
+    let started = async {
+        let listener = TcpListener::bind(listen).await?;
+        let port = listener.local_addr()?.port();
+        let tls = web_server_config(Arc::clone(&identity.live) as _).map_err(io::Error::other)?;
+        Ok::<_, io::Error>((listener, port, tls))
+    };
+    let bound = match started.await {
+        Ok((listener, port, tls)) => {
+            accept(listener, tls, router(imports), tasks);
+            tracing::info!(port, "uploads are taken");
+            Ok(port)
+        }
+        Err(error) => {
+            tracing::warn!(%listen, %error, "uploads cannot be taken");
+            Err(format!("it cannot listen on {listen}: {error}"))
+        }
+    };
+    // Nobody else sets it.
+    let _set_before = imports.port.set(bound);
+}
+
+fn router(imports: &Arc<Imports>) -> Router {
+    Router::new().route("/v1/vdis/{vdi}", get(look).put(take)).with_state(Arc::clone(imports))
+}
+
+fn accept(listener: TcpListener, tls: ServerConfig, router: Router, tasks: &TaskSet) {
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let (owned, token) = (tasks.clone(), tasks.token());
+    tasks.spawn("upload-accept", async move {
+        loop {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                () = token.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let tcp = match accepted {
+                Ok((tcp, _)) => tcp,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept an upload");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    continue;
+                }
+            };
+            let (acceptor, router, closing) = (acceptor.clone(), router.clone(), owned.token());
+            owned.spawn("upload", async move {
+                let _place = place;
+                tokio::select! {
+                    () = closing.cancelled() => {}
+                    () = connection(acceptor, tcp, router) => {}
+                }
+            });
+        }
+    });
+}
+
+async fn connection(acceptor: TlsAcceptor, tcp: TcpStream, router: Router) {
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)).await else { return };
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
+    if let Err(error) = served {
+        tracing::debug!(error, "an upload's connection ended with an error");
+    }
+}
+
+fn ticket(headers: &HeaderMap) -> &str {
+    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    value.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default().trim()
+}
+
+fn vdi(text: &str) -> Result<VdiId, Refusal> {
+    text.parse().map_err(|_| Refusal::Ticket)
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, text) = match self {
+            Self::Ticket => (StatusCode::UNAUTHORIZED, "this ticket opens nothing here".to_owned()),
+            Self::Busy => (StatusCode::CONFLICT, "somebody sends this disk already".to_owned()),
+            Self::Failed(fault) => (StatusCode::UNPROCESSABLE_ENTITY, fault.message),
+        };
+        (status, Json(json!({ "error": text }))).into_response()
+    }
+}
+
+async fn look(
+    State(imports): State<Arc<Imports>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    Ok(Json(imports.look(vdi(&id)?, ticket(&headers))?).into_response())
+}
+
+async fn take(
+    State(imports): State<Arc<Imports>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let place = match imports.enter(vdi(&id)?, ticket(&headers))? {
+        Ok(place) => place,
+        Err(mark) => return Ok(Json(mark).into_response()),
+    };
+    let ended = place.ended.clone();
+    let (sender, receiver) = mpsc::channel(CHUNKS);
+    let taking = tokio::task::spawn_blocking(move || place.receive(receiver));
+    let mut body = body.into_data_stream();
+    loop {
+        let chunk = tokio::select! {
+            () = ended.cancelled() => break,
+            chunk = tokio::time::timeout(SILENCE, body.next()) => chunk,
+        };
+        // The end, a broken connection and silence are one here: what is missing is found by the receiver.
+        let Ok(Some(Ok(chunk))) = chunk else { break };
+        if sender.send(chunk).await.is_err() {
+            break;
+        }
+    }
+    drop(sender);
+    let failed = |error| {
+        let reason = xenith_hypervisor_agent_types::FaultReason::Internal;
+        Refusal::Failed(xenith_hypervisor_agent_types::Fault::new(reason, error))
+    };
+    Ok(Json(taking.await.map_err(failed)??).into_response())
+}

@@ -1,0 +1,215 @@
+//! Uploads: one VDI, one ticket, one sender at a time.
+//!
+//! ```text
+//! open --sender--> taken --all came, digests same--> whole
+//!   ^                 |
+//!   +---- broke off --+        closed from anywhere: forgotten
+//! ```
+//!
+//! A ticket is known by its hash. It opens one VDI until that is whole, and ends when nothing came for the time that
+//! the orchestrator set: a ticket that leaks later opens nothing. The mark of how far it is lies on disk, after the
+//! data before it was made durable; after a crash the sender goes on from there.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes};
+use tokio::sync::mpsc;
+use xenith_common_ids::VdiId;
+use xenith_common_tasks::CancellationToken;
+use xenith_hypervisor_agent_api::{OpenUpload, UploadOpen, VdiProgress};
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_vmware_import::ImportError;
+use xenith_vmware_import::upload::{Mark, receive};
+
+use super::{Imports, fault, target};
+
+/// What is known of one.
+pub struct Upload {
+    open: OpenUpload,
+    mark: Mark,
+    /// Of the sender whose bytes are being taken.
+    sender: Option<CancellationToken>,
+    heard: Instant,
+}
+
+impl Upload {
+    pub(super) fn progress(&self, vdi: VdiId) -> VdiProgress {
+        VdiProgress { vdi, done: self.mark.done, total: self.open.capacity, whole: self.mark.whole }
+    }
+}
+
+/// Why a sender is turned away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such ticket for this VDI, or not any more.
+    Ticket,
+    /// Somebody sends already.
+    Busy,
+    Failed(Fault),
+}
+
+/// The right to send, until it is dropped or used.
+pub struct Place {
+    imports: Arc<Imports>,
+    open: OpenUpload,
+    mark: Mark,
+    pub ended: CancellationToken,
+}
+
+impl Imports {
+    fn mark_file(&self, vdi: VdiId) -> PathBuf {
+        self.folder.join(format!("{vdi}.upload"))
+    }
+
+    pub(super) fn open_upload(&self, open: OpenUpload) -> Result<UploadOpen, Fault> {
+        let port = match self.port.get() {
+            Some(Ok(port)) => *port,
+            Some(Err(why)) => {
+                let refusal = format_args!("this host takes no uploads: {why}");
+                return Err(Fault::new(FaultReason::Unsupported, refusal));
+            }
+            None => return Err(Fault::new(FaultReason::NotReady, "uploads are not taken yet")),
+        };
+        self.storage.driver(open.sr)?.facts(open.vdi)?;
+        let vdi = open.vdi;
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let upload = match uploads.remove(&vdi) {
+            Some(known) => Upload { open, ..known },
+            None => {
+                let kept = fs::read(self.mark_file(vdi)).ok();
+                let mark = kept.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+                Upload { open, mark, sender: None, heard: Instant::now() }
+            }
+        };
+        let progress = upload.progress(vdi);
+        uploads.insert(vdi, upload);
+        Ok(UploadOpen { port, progress })
+    }
+
+    /// Waits for a sender to be gone.
+    pub(super) async fn close_upload(&self, vdi: VdiId) -> Result<(), Fault> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            {
+                let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+                match uploads.get(&vdi).and_then(|upload| upload.sender.as_ref()) {
+                    None => {
+                        uploads.remove(&vdi);
+                        break;
+                    }
+                    Some(sender) => sender.cancel(),
+                }
+            }
+            if Instant::now() > deadline {
+                return Err(Fault::new(
+                    FaultReason::NotReady,
+                    format_args!("the upload of {vdi} does not end"),
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        match fs::remove_file(self.mark_file(vdi)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Fault::new(
+                FaultReason::Internal,
+                format_args!("cannot forget the upload of {vdi}: {error}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// How far the upload is, for who shows the ticket.
+    pub fn look(&self, vdi: VdiId, ticket: &str) -> Result<Mark, Refusal> {
+        let uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let upload = uploads.get(&vdi).filter(|upload| upload.opens_with(ticket)).ok_or(Refusal::Ticket)?;
+        Ok(upload.mark.clone())
+    }
+
+    /// Lets a sender in. `Ok(Err(mark))`: everything is here already.
+    pub fn enter(self: &Arc<Self>, vdi: VdiId, ticket: &str) -> Result<Result<Place, Mark>, Refusal> {
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let upload =
+            uploads.get_mut(&vdi).filter(|upload| upload.opens_with(ticket)).ok_or(Refusal::Ticket)?;
+        if upload.mark.whole {
+            return Ok(Err(upload.mark.clone()));
+        }
+        if upload.sender.is_some() {
+            return Err(Refusal::Busy);
+        }
+        let ended = CancellationToken::new();
+        upload.sender = Some(ended.clone());
+        upload.heard = Instant::now();
+        let (open, mark) = (upload.open.clone(), upload.mark.clone());
+        Ok(Ok(Place { imports: Arc::clone(self), open, mark, ended }))
+    }
+
+    fn keep(&self, vdi: VdiId, mark: &Mark) -> Result<(), ImportError> {
+        let path = self.mark_file(vdi);
+        let failed = |error| ImportError::io("write", path.display().to_string(), error);
+        let text = serde_json::to_vec(mark).map_err(|error| failed(io::Error::other(error)))?;
+        let partial = path.with_extension("partial");
+        fs::create_dir_all(&self.folder)
+            .and_then(|()| fs::write(&partial, text))
+            .and_then(|()| fs::rename(&partial, &path))
+            .map_err(failed)?;
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(upload) = uploads.get_mut(&vdi) {
+            upload.mark = mark.clone();
+            upload.heard = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+impl Upload {
+    fn opens_with(&self, ticket: &str) -> bool {
+        let alive = self.sender.is_some() || self.heard.elapsed() <= self.open.idle;
+        alive && blake3::hash(ticket.as_bytes()).to_hex().as_str() == self.open.ticket_hash
+    }
+}
+
+impl Place {
+    /// Takes what comes; blocks. The mark it got to, whatever happened, is kept.
+    pub fn receive(self, input: mpsc::Receiver<Bytes>) -> Result<Mark, Refusal> {
+        let vdi = self.open.vdi;
+        let failed = |error: &ImportError| Refusal::Failed(fault(error));
+        let disk = target::open(&self.imports.storage, self.open.sr, vdi).map_err(|error| failed(&error))?;
+        let mut input = Pipe { input, rest: Bytes::new() };
+        let keep = &mut |mark: &Mark| self.imports.keep(vdi, mark);
+        receive(&mut input, &*disk.sink, (self.open.capacity, &self.mark), keep)
+            .map_err(|error| failed(&error))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut uploads = self.imports.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(upload) = uploads.get_mut(&self.open.vdi) {
+            upload.sender = None;
+            upload.heard = Instant::now();
+        }
+    }
+}
+
+/// Chunks of a body as a reader.
+struct Pipe {
+    input: mpsc::Receiver<Bytes>,
+    rest: Bytes,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.input.blocking_recv() {
+                Some(chunk) => self.rest = chunk,
+                None => return Ok(0),
+            }
+        }
+        let len = self.rest.len().min(buf.len());
+        self.rest.copy_to_slice(&mut buf[..len]);
+        Ok(len)
+    }
+}

@@ -1,0 +1,133 @@
+//! VMs on their way to us.
+
+mod send;
+mod upload;
+
+use xenith_orchestrator_api::{Method, import};
+use xenith_orchestrator_types::import::{
+    Import, ImportDisk, ImportOrigin, ImportPass, ImportPhase, ImportRef, ListImports,
+};
+
+use crate::app::App;
+use crate::ask;
+use crate::cli::{ImportCommand, Keyed};
+use crate::error::CliError;
+use crate::run::paged;
+use crate::table::{Cell, Column, Row, Sheet, Tone};
+use crate::words;
+
+fn phase(phase: ImportPhase) -> Cell {
+    let tone = match phase {
+        ImportPhase::Done => Tone::Good,
+        ImportPhase::RolledBack | ImportPhase::WaitingForShutdown => Tone::Bad,
+        _ => Tone::Busy,
+    };
+    Cell::toned(tone, phase.as_str())
+}
+
+fn origin(origin: &ImportOrigin) -> String {
+    match origin {
+        ImportOrigin::Upload { file } => file.clone(),
+        ImportOrigin::Vsphere { source_name, vm_name, .. } => format!("{source_name}: {vm_name}"),
+    }
+}
+
+fn share(import: &Import) -> String {
+    let total: u64 = import.disks.iter().map(|disk| disk.capacity).sum();
+    let done: u64 = import.disks.iter().map(|disk| disk.done).sum();
+    format!("{} %", done * 100 / total.max(1))
+}
+
+impl Row for Import {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            Column::new("name", |import, _| Cell::new(&import.name)),
+            Column::new("phase", |import, _| phase(import.phase)),
+            Column::new("copied", |import, _| Cell::new(share(import))),
+            Column::new("from", |import, _| Cell::new(origin(&import.origin))),
+            Column::new("host", |import, names| Cell::new(names.host(import.host))),
+            Column::new("created", |import, _| Cell::new(words::ago(import.created))),
+            Column::new("message", |import, _| Cell::maybe(import.message.as_ref())),
+            Column::on_request("id", |import, _| Cell::new(import.id.to_string())),
+            Column::on_request("task", |import, _| Cell::new(import.task.to_string())),
+            Column::on_request("vm", |import, _| Cell::new(import.vm.to_string())),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+fn sheet(import: &Import) -> Sheet {
+    let disk = |disk: &ImportDisk| {
+        let percent = disk.done * 100 / disk.capacity.max(1);
+        format!("{}: {percent} % of {}", disk.name, words::bytes(disk.capacity))
+    };
+    let pass = |pass: &ImportPass| {
+        let why = if pass.reason.is_empty() { String::new() } else { format!(" ({})", pass.reason) };
+        let (read, written) = (words::bytes(pass.read), words::bytes(pass.written));
+        format!("{}: {}{why}, {read} read, {written} written", pass.disk, pass.method)
+    };
+    Sheet::new()
+        .line("name", &import.name)
+        .line("id", import.id.to_string())
+        .cell("phase", phase(import.phase))
+        .maybe("message", import.message.as_ref())
+        .line("from", origin(&import.origin))
+        .line("vm", import.vm.to_string())
+        .line("task", import.task.to_string())
+        .each("disks", import.disks.iter().map(disk))
+        .each("passes", import.passes.iter().map(pass))
+        .maybe("cut over at", import.cut_over_at.map(words::at))
+        .line("created", words::at(import.created))
+        .maybe("ended", import.ended.map(words::at))
+}
+
+pub async fn run(app: &App, command: ImportCommand) -> Result<(), CliError> {
+    match command {
+        ImportCommand::List { archived, limited, columns } => {
+            paged(app, &limited, &columns, async |limit, cursor| {
+                app.call::<import::List>(&ListImports { archived, limit, cursor }).await
+            })
+            .await
+        }
+        ImportCommand::Get { import } => {
+            let import = app.call::<import::Get>(&ImportRef { import }).await?;
+            app.out.object(&import, || sheet(&import))
+        }
+        ImportCommand::Upload(args) => upload::run(app, *args).await,
+        ImportCommand::Send { import, from } => {
+            let (_, images) = upload::read(&from).await?;
+            let import = send::send(app, &import, images).await?;
+            app.out.result(&import, &import.id.to_string(), &format!("{}: every disk was sent", import.name))
+        }
+        ImportCommand::Ticket { import, keyed } => {
+            let ticket = app.change::<import::Ticket>(&ImportRef { import }, &keyed).await?;
+            let text = format!(
+                "{}\nfor https://{}, which takes it once for each disk",
+                ticket.ticket, ticket.address
+            );
+            app.out.result(&ticket, &ticket.ticket, &text)
+        }
+        ImportCommand::RollBack { import, confirm, keyed } => {
+            ask::confirm(&format!("Undo the import of {import}, and delete what was copied?"), confirm)?;
+            change::<import::RollBack>(app, ImportRef { import }, keyed).await
+        }
+        ImportCommand::Archive { import, keyed } => {
+            change::<import::Archive>(app, ImportRef { import }, keyed).await
+        }
+    }
+}
+
+async fn change<M>(app: &App, params: ImportRef, keyed: Keyed) -> Result<(), CliError>
+where
+    M: Method<Params = ImportRef, Result = Import>,
+{
+    let import = app.change::<M>(&params, &keyed).await?;
+    app.out.object(&import, || sheet(&import))
+}

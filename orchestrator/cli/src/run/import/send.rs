@@ -1,0 +1,259 @@
+//! Sending disks to the host that takes them: straight there, never through the orchestrator.
+//!
+//! A connection that breaks is made again, and the sending goes on at the receiver's mark. When it cannot be made
+//! again, the import waits for a day: `xenith import send` goes on.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use reqwest::blocking::{Body, Client, Response};
+use xenith_common_pki::authority_client_config;
+use xenith_orchestrator_api::import;
+use xenith_orchestrator_types::import::{Import, ImportPhase, ImportRef, UploadTicket};
+use xenith_vmware_import::ImportError;
+use xenith_vmware_import::upload::{Mark, send as send_frames};
+use xenith_vmware_import::vmdk::image::Image;
+
+use crate::app::App;
+use crate::error::CliError;
+use crate::live::LiveRegion;
+use crate::words;
+
+/// Until the host has its VDIs and says where it takes them.
+const READY: Duration = Duration::from_secs(120);
+const TRIES: u32 = 20;
+/// Pieces of a body between reading and the network.
+const PIECES: usize = 16;
+const PIECE: usize = 256 * 1024;
+
+/// Sends all disks of an import. They have to be those that it was begun with.
+pub async fn send(app: &App, reference: &str, images: Vec<Image>) -> Result<Import, CliError> {
+    let reference = ImportRef { import: reference.to_owned() };
+    let ticket = ticket(app, &reference).await?;
+    let sizes: Vec<u64> = images.iter().map(Image::virtual_size).collect();
+    if sizes != ticket.disks.iter().map(|disk| disk.capacity).collect::<Vec<_>>() {
+        return Err(CliError::usage(
+            "these are not the disks that the import was begun with: their sizes differ",
+        ));
+    }
+    let sending = tokio::task::spawn_blocking(move || send_all(&ticket, images));
+    let sent = sending.await.map_err(|error| CliError::usage(error.to_string()))?;
+    if let Err(error) = sent {
+        let next = format!("the import waits for a day: xenith import send {} FILE", reference.import);
+        return Err(CliError::Upload { problem: error, next });
+    }
+    app.call::<import::Get>(&reference).await
+}
+
+async fn ticket(app: &App, reference: &ImportRef) -> Result<UploadTicket, CliError> {
+    let deadline = Instant::now() + READY;
+    loop {
+        let import = app.call::<import::Get>(reference).await?;
+        if import.phase == ImportPhase::Uploading {
+            match app.call::<import::Ticket>(reference).await {
+                Ok(ticket) => return Ok(ticket),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => {}
+            }
+        } else if import.phase != ImportPhase::Preparing || Instant::now() > deadline {
+            let state = import.message.unwrap_or_else(|| format!("it is {}", import.phase.as_str()));
+            return Err(CliError::usage(format!("the import of {} takes no upload: {state}", import.name)));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+struct Host<'a> {
+    http: Client,
+    base: String,
+    ticket: &'a UploadTicket,
+}
+
+fn send_all(ticket: &UploadTicket, images: Vec<Image>) -> Result<(), String> {
+    let tls =
+        authority_client_config(&ticket.authority_pem, &[b"http/1.1"]).map_err(|error| error.to_string())?;
+    let (_, port) = ticket.address.rsplit_once(':').ok_or("the host's address has no port")?;
+    let addresses: Vec<SocketAddr> = ticket
+        .address
+        .to_socket_addrs()
+        .map_err(|error| format!("{} cannot be found: {}", ticket.address, words::io(&error)))?
+        .collect();
+    let http = Client::builder()
+        .tls_backend_preconfigured(tls)
+        .resolve_to_addrs(&ticket.server_name, &addresses)
+        .connect_timeout(Duration::from_secs(10))
+        .timeout(None)
+        .no_proxy()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let host = Host { http, base: format!("https://{}:{port}/v1/vdis", ticket.server_name), ticket };
+    let mut progress = Progress::new(images.iter().map(Image::virtual_size).sum());
+    for (disk, image) in ticket.disks.iter().zip(images) {
+        let image = Arc::new(image);
+        let mut tries = 0;
+        loop {
+            match one(&host, &disk.vdi.to_string(), &image, &mut progress) {
+                Ok(()) => break,
+                Err(Failure::Final(problem)) => return Err(format!("{}: {problem}", disk.name)),
+                Err(Failure::Passing(problem)) if tries == TRIES => {
+                    return Err(format!("{}: {problem}", disk.name));
+                }
+                Err(Failure::Passing(_)) => tries += 1,
+            }
+            // Half a second, then more, a minute in all for a host that restarts.
+            std::thread::sleep(Duration::from_millis(500 * u64::from(tries.min(8))));
+        }
+        progress.before += image.virtual_size();
+    }
+    progress.clear();
+    Ok(())
+}
+
+enum Failure {
+    Passing(String),
+    Final(String),
+}
+
+/// Sends one disk from where it is; done when the host says that it is whole.
+fn one(host: &Host<'_>, vdi: &str, image: &Arc<Image>, progress: &mut Progress) -> Result<(), Failure> {
+    let url = format!("{}/{vdi}", host.base);
+    let asked = host.http.get(&url).bearer_auth(&host.ticket.ticket).send();
+    let mark: Mark = answer(asked)?;
+    if mark.whole {
+        return Ok(());
+    }
+    let (sender, receiver) = sync_channel(PIECES);
+    let (positions, heard) = sync_channel(PIECES);
+    let (image, start) = (Arc::clone(image), mark.clone());
+    let reading = std::thread::spawn(move || read(&image, &start, sender, &positions));
+    let body = Body::new(Pieces { receiver, rest: Vec::new(), at: 0 });
+    let (http, ticket) = (host.http.clone(), host.ticket.ticket.clone());
+    let putting = std::thread::spawn(move || http.put(&url).bearer_auth(ticket).body(body).send());
+    while let Ok(position) = heard.recv() {
+        progress.show(position);
+    }
+    let read = reading.join().map_err(|_| Failure::Final("the reader died".to_owned()))?;
+    let put = putting.join().map_err(|_| Failure::Final("the sender died".to_owned()))?;
+    match (answer::<Mark>(put), read) {
+        (Ok(mark), _) if mark.whole => Ok(()),
+        // What the host says about it comes first; a reader that found nobody to read for is its consequence.
+        (Err(failure), Ok(()) | Err(ImportError::Cancelled | ImportError::Io { .. })) => Err(failure),
+        (_, Err(error)) => Err(Failure::Final(chain(&error))),
+        (Ok(_), Ok(())) => Err(Failure::Passing("the host has not got everything".to_owned())),
+    }
+}
+
+fn answer<T: serde::de::DeserializeOwned>(response: reqwest::Result<Response>) -> Result<T, Failure> {
+    let response = response.map_err(|error| Failure::Passing(chain(&error)))?;
+    let status = response.status();
+    if status.is_success() {
+        return response.json().map_err(|error| Failure::Passing(chain(&error)));
+    }
+    let told = response.json::<serde_json::Value>().ok();
+    let told = told.and_then(|body| body["error"].as_str().map(ToOwned::to_owned));
+    let told = told.unwrap_or_else(|| status.to_string());
+    // The host hears of a new ticket a moment after we do; a sender that broke off is noticed a moment later.
+    let passing =
+        matches!(status.as_u16(), 401 | 409) || status.is_server_error() || told.contains("cut off");
+    Err(if passing { Failure::Passing(told) } else { Failure::Final(told) })
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+fn read(
+    image: &Image,
+    mark: &Mark,
+    out: SyncSender<Vec<u8>>,
+    positions: &SyncSender<u64>,
+) -> Result<(), ImportError> {
+    let mut writer = io::BufWriter::with_capacity(PIECE, PieceWriter(out));
+    let mut progress = |position| {
+        // Nobody has to look.
+        let _full = positions.try_send(position);
+        Ok(())
+    };
+    send_frames(image, mark, &mut writer, &mut progress).map(drop)
+}
+
+struct PieceWriter(SyncSender<Vec<u8>>);
+
+impl Write for PieceWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(bytes.to_vec()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Pieces {
+    receiver: Receiver<Vec<u8>>,
+    rest: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.rest.len() {
+            match self.receiver.recv() {
+                Ok(piece) => (self.rest, self.at) = (piece, 0),
+                Err(_) => return Ok(0),
+            }
+        }
+        let len = (self.rest.len() - self.at).min(buf.len());
+        buf[..len].copy_from_slice(&self.rest[self.at..self.at + len]);
+        self.at += len;
+        Ok(len)
+    }
+}
+
+/// A line for people, on a terminal.
+struct Progress {
+    total: u64,
+    /// Bytes of the disks that were sent already.
+    before: u64,
+    began: Instant,
+    region: Option<LiveRegion<io::Stderr>>,
+    drawn: Instant,
+}
+
+impl Progress {
+    fn new(total: u64) -> Self {
+        let region = io::stderr().is_terminal().then(LiveRegion::on_stderr);
+        Self { total, before: 0, began: Instant::now(), region, drawn: Instant::now() }
+    }
+
+    fn show(&mut self, position: u64) {
+        if self.drawn.elapsed() < Duration::from_millis(200) {
+            return;
+        }
+        self.drawn = Instant::now();
+        let done = self.before + position;
+        let percent = done * 100 / self.total.max(1);
+        let (sent, total) = (words::bytes(done), words::bytes(self.total));
+        let line =
+            format!("Sending  {percent:>3}%  {sent} of {total}  {}", words::roughly(self.began.elapsed()));
+        if let Some(region) = &mut self.region {
+            let _nobody_looks = region.draw(&[line]);
+        }
+    }
+
+    fn clear(&mut self) {
+        if let Some(region) = &mut self.region {
+            let _nobody_looks = region.clear();
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! VMs on their way to us. Everything that takes time is in the saga; here it is begun, shown and steered.
+
+use async_trait::async_trait;
+use aws_lc_rs::rand;
+use serde_json::json;
+use time::OffsetDateTime;
+use xenith_common_ids::{ImportId, SagaId, TaskId};
+use xenith_common_pki::Peer;
+use xenith_orchestrator_api::Call;
+use xenith_orchestrator_api::import::ImportApi;
+use xenith_orchestrator_store::Record;
+use xenith_orchestrator_types::import::{
+    Import, ImportDisk, ImportOrigin, ImportPhase, ImportRef, ListImports, UploadTicket, UploadVm,
+};
+use xenith_orchestrator_types::task::TaskStarted;
+use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
+
+use super::App;
+use super::begin::About;
+use super::vm_new::NewVm;
+use crate::errors::{saga_error, store_error};
+use crate::model::{ImportDiskRecord, ImportRecord};
+use crate::sagas::import::{ImportUpload, UploadParams};
+
+impl App {
+    pub(super) fn api_import(&self, id: ImportId, record: &ImportRecord) -> Import {
+        let live = self.imports.of(id);
+        let disk = |disk: &ImportDiskRecord| {
+            let done = live.get(&disk.vdi).copied().unwrap_or(0);
+            let done = if record.phase == ImportPhase::Done { disk.capacity } else { done };
+            ImportDisk { name: disk.name.clone(), vdi: disk.vdi, capacity: disk.capacity, done }
+        };
+        Import {
+            id,
+            name: record.name.clone(),
+            vm: record.vm,
+            host: record.host,
+            task: TaskId::from_bytes(*record.saga.as_bytes()),
+            origin: record.origin.clone(),
+            phase: record.phase,
+            message: record.message.clone(),
+            disks: record.disks.iter().map(disk).collect(),
+            passes: record.passes.clone(),
+            cut_over_at: record.cut_over.map(|wish| wish.at),
+            created: record.created,
+            ended: record.ended,
+            archived: record.archived,
+        }
+    }
+
+    pub(super) async fn find_import(
+        &self,
+        call: &Call,
+        reference: &str,
+        permission: Permission,
+    ) -> Result<Record<ImportId, ImportRecord>, ApiError> {
+        let sees = call.caller.sight(Permission::View);
+        let visible = |record: &ImportRecord| sees.covers(Some(record.pool), &record.tags);
+        let found = match reference.parse::<ImportId>() {
+            Ok(id) => self.db.imports.get(&id).await.map_err(|e| store_error(&e))?,
+            // A name may have been imported several times: the newest is meant.
+            Err(_) => {
+                let (all, _) = self.db.imports.all().await.map_err(|e| store_error(&e))?;
+                all.into_iter()
+                    .filter(|record| record.value.name == reference)
+                    .max_by_key(|record| record.key)
+            }
+        };
+        let found = found.filter(|record| visible(&record.value));
+        let found = found.ok_or_else(|| ApiError::not_found("import", reference))?;
+        let may = call.caller.sight(permission);
+        if may.covers(Some(found.value.pool), &found.value.tags) {
+            Ok(found)
+        } else {
+            Err(call.caller.forbidden(permission))
+        }
+    }
+
+    async fn ticket_for(&self, record: &ImportRecord, ticket: String) -> Result<UploadTicket, ApiError> {
+        let port = self.imports.port(record.host).ok_or_else(|| {
+            ApiError::new(Reason::WrongState, "the host has not said yet where it takes uploads; try again")
+        })?;
+        let host = self.views.host(record.host);
+        let host = host.ok_or_else(|| ApiError::new(Reason::HostUnreachable, "the host was removed"))?;
+        let name = host.address.rsplit_once(':').map_or(host.address.as_str(), |(name, _)| name);
+        let disks = record.disks.iter().map(|disk| ImportDisk {
+            name: disk.name.clone(),
+            vdi: disk.vdi,
+            capacity: disk.capacity,
+            done: 0,
+        });
+        Ok(UploadTicket {
+            ticket,
+            address: format!("{name}:{port}"),
+            server_name: Peer::Host(record.host).server_name().to_str().into_owned(),
+            authority_pem: self.certificates.authority().certificate_pem().to_owned(),
+            disks: disks.collect(),
+        })
+    }
+}
+
+fn check_disks(request: &UploadVm) -> Result<(), ApiError> {
+    if request.disks.len() != request.vm.disks.len() || request.disks.is_empty() {
+        return Err(ApiError::invalid("disks", "name each disk of the VM once, and at least one"));
+    }
+    for (index, (upload, disk)) in request.disks.iter().zip(&request.vm.disks).enumerate() {
+        let field = format!("disks[{index}]");
+        match disk.size {
+            Some(size) if disk.vdi.is_none() && upload.capacity <= size.bytes() && upload.capacity > 0 => {}
+            Some(_) => return Err(ApiError::invalid(field, "the VDI is too small for what comes")),
+            None => return Err(ApiError::invalid(field, "only a new VDI takes an upload; give its size")),
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl ImportApi for App {
+    async fn list(&self, call: &Call, request: ListImports) -> Result<Page<Import>, ApiError> {
+        let sees = call.caller.sight(Permission::View);
+        let (all, _) = self.db.imports.all().await.map_err(|error| store_error(&error))?;
+        let mut found: Vec<_> = all
+            .into_iter()
+            .filter(|record| sees.covers(Some(record.value.pool), &record.value.tags))
+            .filter(|record| request.archived || !record.value.archived)
+            .collect();
+        found.sort_by_key(|record| std::cmp::Reverse(record.key));
+        let total = found.len() as u64;
+        if let Some(cursor) = &request.cursor {
+            let after = cursor.parse::<ImportId>().map_err(|error| ApiError::invalid("cursor", error))?;
+            found.retain(|record| record.key < after);
+        }
+        let limit = ListRequest { limit: request.limit, ..ListRequest::default() }.effective_limit();
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|record| record.key.to_string());
+        let items = found.iter().map(|record| self.api_import(record.key, &record.value)).collect();
+        Ok(Page { items, total, next })
+    }
+
+    async fn get(&self, call: &Call, request: ImportRef) -> Result<Import, ApiError> {
+        let found = self.find_import(call, &request.import, Permission::View).await?;
+        Ok(self.api_import(found.key, &found.value))
+    }
+
+    async fn upload(&self, call: &Call, request: UploadVm) -> Result<TaskStarted, ApiError> {
+        check_disks(&request)?;
+        let (import, saga) = (ImportId::new(), SagaId::new());
+        let new = self.new_vm(call, &request.vm, saga).await?;
+        let name = request.vm.name.to_string();
+        let title = format!("Import {name} from {}", request.file);
+        if call.dry_run {
+            let plan = json!({ "title": title, "spec": new.record.spec, "placement": new.placement });
+            return Err(call.planned(plan));
+        }
+        let disks = request.disks.iter().zip(&new.new_vdis).map(|(disk, vdi)| ImportDiskRecord {
+            name: disk.name.clone(),
+            vdi: vdi.vdi,
+            size: vdi.size,
+            capacity: disk.capacity,
+            key: None,
+        });
+        let origin = ImportOrigin::Upload { file: request.file.clone() };
+        let record = import_record(&new, saga, origin, disks.collect());
+        let commit = self.insert_vm(&new).await?;
+        let commit = self.db.imports.insert_in(commit, &import, &record);
+        let start = request.vm.start;
+        let NewVm { vm, record, new_vdis, .. } = new;
+        let subjects = vec![format!("vm/{vm}"), format!("host/{}", record.host), format!("import/{import}")];
+        let id = import.to_string();
+        let about = About { method: "import.upload", title, subjects, object: Some(&id) };
+        let params = UploadParams { import, vm, record, new_vdis, start };
+        self.begin::<ImportUpload>(call, (saga, &params), about, commit).await
+    }
+
+    async fn ticket(&self, call: &Call, request: ImportRef) -> Result<UploadTicket, ApiError> {
+        let found = self.find_import(call, &request.import, Permission::Provision).await?;
+        if found.value.phase != ImportPhase::Uploading {
+            let text =
+                format_args!("{} takes no upload: it is {}", found.value.name, found.value.phase.as_str());
+            return Err(ApiError::new(Reason::WrongState, text));
+        }
+        let mut random = [0; 32];
+        rand::fill(&mut random).map_err(|_| ApiError::internal("the system has no randomness"))?;
+        let secret: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let ticket = self.ticket_for(&found.value, secret.clone()).await?;
+        let hash = blake3::hash(secret.as_bytes()).to_hex().to_string();
+        let changed = ImportRecord { ticket_hash: Some(hash), ..found.value.clone() };
+        self.db.imports.update(&found, &changed).await.map_err(|error| store_error(&error))?;
+        // The saga tells the host; whoever has the ticket need not wait for its next round.
+        self.imports.nudge();
+        Ok(ticket)
+    }
+
+    async fn roll_back(&self, call: &Call, request: ImportRef) -> Result<Import, ApiError> {
+        let found = self.find_import(call, &request.import, Permission::Provision).await?;
+        if found.value.phase.is_over() {
+            let text = format_args!(
+                "the import of {} is {}; delete the VM to be rid of it",
+                found.value.name,
+                found.value.phase.as_str()
+            );
+            return Err(ApiError::new(Reason::WrongState, text));
+        }
+        self.engine.cancel(found.value.saga, &call.caller.name).await.map_err(|error| saga_error(&error))?;
+        self.imports.nudge();
+        Ok(self.api_import(found.key, &found.value))
+    }
+
+    async fn archive(&self, call: &Call, request: ImportRef) -> Result<Import, ApiError> {
+        let found = self.find_import(call, &request.import, Permission::Provision).await?;
+        if !found.value.phase.is_over() {
+            let text = format_args!("the import of {} is not over yet", found.value.name);
+            return Err(ApiError::new(Reason::WrongState, text));
+        }
+        let changed = ImportRecord { archived: true, ..found.value.clone() };
+        self.db.imports.update(&found, &changed).await.map_err(|error| store_error(&error))?;
+        Ok(self.api_import(found.key, &changed))
+    }
+}
+
+pub(super) fn import_record(
+    new: &NewVm,
+    saga: SagaId,
+    origin: ImportOrigin,
+    disks: Vec<ImportDiskRecord>,
+) -> ImportRecord {
+    ImportRecord {
+        name: new.record.spec.name.to_string(),
+        vm: new.vm,
+        pool: new.record.pool,
+        tags: new.record.tags.clone(),
+        host: new.record.host,
+        saga,
+        origin,
+        phase: ImportPhase::Preparing,
+        message: None,
+        disks,
+        passes: Vec::new(),
+        cut_over: None,
+        stopped_source: false,
+        ticket_hash: None,
+        created: OffsetDateTime::now_utc(),
+        ended: None,
+        archived: false,
+    }
+}

@@ -1,0 +1,91 @@
+//! A VM that is to be made: placed, whole, and what has to be written for it. Creating and importing share it.
+
+use time::OffsetDateTime;
+use xenith_common_ids::{SagaId, VmId};
+use xenith_hypervisor_agent_types::VmSpec;
+use xenith_orchestrator_api::Call;
+use xenith_orchestrator_store::Transaction;
+use xenith_orchestrator_types::vm::{CreateVm, Placement};
+use xenith_orchestrator_types::{ApiError, Permission, Reason};
+
+use super::App;
+use super::vm_spec::validated;
+use crate::errors::store_error;
+use crate::model::VmRecord;
+use crate::records;
+use crate::sagas::NewVdi;
+
+/// See the module's text.
+pub(super) struct NewVm {
+    pub vm: VmId,
+    /// Held by the saga that will make it.
+    pub record: VmRecord,
+    pub new_vdis: Vec<NewVdi>,
+    pub placement: Placement,
+}
+
+impl App {
+    /// Checks who may, finds everything that `request` names, and the best host.
+    pub(super) async fn new_vm(
+        &self,
+        call: &Call,
+        request: &CreateVm,
+        saga: SagaId,
+    ) -> Result<NewVm, ApiError> {
+        let name = request.name.to_string();
+        let pool = self.find_pool(call, request.pool.as_deref())?;
+        if !call.caller.sight(Permission::Provision).covers(Some(pool.id), &request.tags) {
+            return Err(call.caller.forbidden(Permission::Provision));
+        }
+        let disks = self.disks(call, &name, &request.disks, &[]).await?;
+        let spec = validated(VmSpec {
+            name: request.name.clone(),
+            platform: request.platform.clone(),
+            vcpus: request.vcpus,
+            memory: request.memory,
+            disks: disks.specs.clone(),
+            nics: self.nics(call, &request.nics).await?,
+            graphics: request.graphics,
+            on_crash: request.on_crash,
+            on_reboot: request.on_reboot,
+            autostart: request.autostart,
+        })?;
+        let wish = self.wish(call, &spec, request, &disks).await?;
+        let (host, placement) = self.placed(&wish)?;
+        let pool = self.views.host(host).map_or(pool.id, |record| record.pool);
+        if self.db.vm_names.get(&(name.clone(), pool)).await.map_err(|e| store_error(&e))?.is_some() {
+            let message = format_args!("there is a VM {name:?} in this pool already");
+            return Err(ApiError::new(Reason::Conflict, message));
+        }
+        let sr = self.views.host(host).and_then(|record| record.local_sr);
+        let sr = sr.ok_or_else(|| {
+            ApiError::new(Reason::HostUnreachable, "the host's storage is not known yet; try again")
+        })?;
+        let record = VmRecord {
+            spec,
+            definition: 1,
+            description: request.description.clone(),
+            tags: request.tags.clone(),
+            pool,
+            host,
+            created: OffsetDateTime::now_utc(),
+            apart_from: wish.apart_from.iter().copied().collect(),
+            pending_restart: vec![],
+            held_by: Some(saga),
+        };
+        Ok(NewVm { vm: VmId::new(), record, new_vdis: disks.new_vdis(sr), placement })
+    }
+
+    /// The records of the VM, of its name and addresses, and of its disks.
+    pub(super) async fn insert_vm(&self, new: &NewVm) -> Result<Transaction, ApiError> {
+        let made = new.new_vdis.iter().map(|new| new.vdi).collect();
+        let mut commit = self.db.vms.insert_in(Transaction::new(), &new.vm, &new.record);
+        commit = records::follow(&self.db, commit, new.vm, (None, Some(&new.record)), &made)
+            .await
+            .map_err(|e| store_error(&e))?;
+        for vdi in &new.new_vdis {
+            commit = self.insert_vdi(commit, vdi, new.record.host, Some(new.vm));
+        }
+        Ok(commit)
+    }
+}

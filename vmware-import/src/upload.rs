@@ -1,0 +1,282 @@
+//! A disk on its way from who has the file to the host that keeps it: what is sent, and how it is received.
+//!
+//! The sender has opened the image, whatever its format, so that no format of a stranger is parsed on the host: what
+//! travels is offsets and bytes. Zeros do not travel.
+//!
+//! ```text
+//! "XNUP" version:u32  size:u64  from:u64        then frames, ascending:
+//! offset:u64 length:u32 bytes                   at most 1 MiB each
+//! ffffffffffffffff length:u32 digest            the end: the digest of the whole disk, as text
+//! ```
+//!
+//! What always holds: numbers are checked before anything is allocated or written; a stream without its end record is
+//! not whole; a disk is whole only when both sides have the same digest. The receiver keeps a [`Mark`] (what lies
+//! before it is written, and the digest so far), so that a sender which comes again goes on from there. A crash loses
+//! what came after the last mark, and that is sent again.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use xenith_common_block::{BlockSink, BlockSource, ByteRange, ExtentKind};
+
+use crate::convert::block::{is_zero, store};
+use crate::convert::journal::{hex, unhex};
+use crate::digest::{DIGEST_BLOCK, DigestKind, DiskDigest};
+use crate::error::{ImportError, Result};
+
+const MAGIC: &[u8; 4] = b"XNUP";
+const VERSION: u32 = 1;
+const END: u64 = u64::MAX;
+/// A frame holds whole digest blocks, except at the end of the disk.
+const FRAME: u64 = 1 << 20;
+const MAX_DIGEST: u32 = 256;
+/// Between two marks of the receiver.
+const MARK_EVERY: Duration = Duration::from_secs(2);
+const NAME: &str = "upload";
+
+/// How far a receiver is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// Bytes of the disk before this are written.
+    pub done: u64,
+    /// The state of the digest, hexadecimal.
+    pub digest: String,
+    /// Every byte came, and the digests were the same.
+    pub whole: bool,
+}
+
+impl Default for Mark {
+    fn default() -> Self {
+        Self::at(0, &DiskDigest::new(DigestKind::Fast))
+    }
+}
+
+impl Mark {
+    fn at(done: u64, digest: &DiskDigest) -> Self {
+        Self { done, digest: hex(&digest.to_bytes()), whole: false }
+    }
+
+    fn state(&self) -> Option<DiskDigest> {
+        DiskDigest::from_bytes(&unhex(&self.digest)?)
+    }
+}
+
+fn damaged(detail: &str) -> ImportError {
+    ImportError::damaged(NAME, 0, "frame", detail)
+}
+
+/// Sends `disk` to `out`, from where the receiver's `mark` is. `progress` gets the offset reached; its error ends
+/// the sending. Returns the digest of the whole disk.
+pub fn send(
+    disk: &dyn BlockSource,
+    mark: &Mark,
+    out: &mut dyn Write,
+    progress: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<String> {
+    let size = disk.size();
+    let from = mark.done.min(size);
+    let mut digest = mark.state().ok_or_else(|| damaged("the receiver's mark makes no sense"))?;
+    let broke = |error| ImportError::io("send", NAME, error);
+    let head = [MAGIC, &VERSION.to_le_bytes()[..], &size.to_le_bytes(), &from.to_le_bytes()].concat();
+    out.write_all(&head).map_err(broke)?;
+    let mut buf = vec![0; FRAME as usize];
+    let mut at = from;
+    while at < size {
+        let window = ByteRange::new(at, size.min((at / FRAME + 1) * FRAME));
+        let data = disk.extents(window)?.iter().any(|extent| extent.kind == ExtentKind::Data);
+        if data {
+            let bytes = &mut buf[..window.len() as usize];
+            disk.read_at(window.start, bytes)?;
+            for part in pieces(window) {
+                let piece = &bytes[(part.start - window.start) as usize..(part.end - window.start) as usize];
+                if is_zero(piece) {
+                    continue;
+                }
+                digest_of(&mut digest, part.start, piece);
+                let head = [&part.start.to_le_bytes()[..], &(piece.len() as u32).to_le_bytes()].concat();
+                out.write_all(&head).and_then(|()| out.write_all(piece)).map_err(broke)?;
+            }
+        }
+        at = window.end;
+        progress(at)?;
+    }
+    let digest = digest.finish(size);
+    let tail = [&END.to_le_bytes()[..], &(digest.len() as u32).to_le_bytes(), digest.as_bytes()].concat();
+    out.write_all(&tail).and_then(|()| out.flush()).map_err(broke)?;
+    Ok(digest)
+}
+
+/// A window as parts of a quarter: a frame that is mostly zeros travels in part.
+fn pieces(window: ByteRange) -> impl Iterator<Item = ByteRange> {
+    let step = FRAME / 4;
+    (window.start..window.end)
+        .step_by(step as usize)
+        .map(move |start| ByteRange::new(start, window.end.min(start + step)))
+}
+
+fn digest_of(digest: &mut DiskDigest, offset: u64, bytes: &[u8]) {
+    for (block, at) in bytes.chunks(DIGEST_BLOCK as usize).zip((offset..).step_by(DIGEST_BLOCK as usize)) {
+        if !is_zero(block) {
+            digest.add(at, block);
+        }
+    }
+}
+
+/// Receives a disk of `capacity` bytes into `sink`, which may be larger and holds zeros where nothing was written.
+/// `keep` is told each new mark after everything before it was flushed; its error ends the receiving.
+pub fn receive(
+    input: &mut dyn Read,
+    sink: &dyn BlockSink,
+    (capacity, mark): (u64, &Mark),
+    keep: &mut dyn FnMut(&Mark) -> Result<()>,
+) -> Result<Mark> {
+    let mut head = [0; 24];
+    read(input, &mut head)?;
+    let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().unwrap_or_default());
+    if &head[..4] != MAGIC || head[4..8] != VERSION.to_le_bytes() {
+        return Err(damaged("it does not begin as an upload does; the sender is of another version"));
+    }
+    if number(8) != capacity {
+        let detail = format!("the sender's disk has {} bytes, announced were {capacity}", number(8));
+        return Err(damaged(&detail));
+    }
+    if number(16) != mark.done {
+        return Err(damaged("it does not go on where the receiver is; ask for the mark and send from there"));
+    }
+    let mut digest = mark.state().ok_or_else(|| damaged("the mark makes no sense"))?;
+    // What came after the mark comes again, perhaps as zeros, which do not travel.
+    sink.zero(ByteRange::new(mark.done.min(capacity), capacity))?;
+    let mut buf = vec![0; FRAME as usize];
+    let (mut next, mut kept) = (mark.done, Instant::now());
+    loop {
+        let mut head = [0; 12];
+        read(input, &mut head)?;
+        let offset = u64::from_le_bytes(head[..8].try_into().unwrap_or_default());
+        let len = u32::from_le_bytes(head[8..].try_into().unwrap_or_default());
+        if offset == END {
+            let ours = digest.finish(capacity);
+            finish(input, len, &ours)?;
+            sink.flush()?;
+            let mark = Mark { whole: true, ..Mark::at(capacity, &digest) };
+            keep(&mark)?;
+            return Ok(mark);
+        }
+        let end = offset.checked_add(u64::from(len)).filter(|&end| end <= capacity);
+        let aligned = offset.is_multiple_of(DIGEST_BLOCK)
+            && end.is_some_and(|end| end == capacity || end.is_multiple_of(DIGEST_BLOCK));
+        let Some(end) = end.filter(|_| aligned && offset >= next && len > 0 && u64::from(len) <= FRAME)
+        else {
+            return Err(damaged(&format!("{len} bytes at {offset} have no place here")));
+        };
+        let bytes = &mut buf[..len as usize];
+        read(input, bytes)?;
+        store(sink, offset, bytes, Some(&mut digest))?;
+        next = end;
+        if kept.elapsed() >= MARK_EVERY {
+            sink.flush()?;
+            keep(&Mark::at(next, &digest))?;
+            kept = Instant::now();
+        }
+    }
+}
+
+fn finish(input: &mut dyn Read, len: u32, ours: &str) -> Result<()> {
+    if len > MAX_DIGEST {
+        return Err(damaged("its end makes no sense"));
+    }
+    let mut theirs = vec![0; len as usize];
+    read(input, &mut theirs)?;
+    if theirs == ours.as_bytes() {
+        return Ok(());
+    }
+    let detail = format!("what came has the digest {ours}, what was sent another; send it anew");
+    Err(ImportError::Differs { origin: NAME.to_owned(), target: "the disk".to_owned(), detail })
+}
+
+fn read(input: &mut dyn Read, buf: &mut [u8]) -> Result<()> {
+    input.read_exact(buf).map_err(|error| match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => ImportError::truncated(NAME, "frame", buf.len() as u64, 0),
+        _ => ImportError::io("receive", NAME, error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_common_block::{MemorySink, MemorySource};
+
+    use super::*;
+
+    const SIZE: usize = (5 << 20) + 512;
+
+    fn disk() -> Vec<u8> {
+        let mut bytes = vec![0; SIZE];
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            if (at >> 20) % 2 == 0 {
+                *byte = (at / 97) as u8;
+            }
+        }
+        bytes
+    }
+
+    fn sent(bytes: &[u8], mark: &Mark) -> Vec<u8> {
+        let mut out = Vec::new();
+        send(&MemorySource::new(bytes.to_vec()), mark, &mut out, &mut |_| Ok(())).unwrap();
+        out
+    }
+
+    #[test]
+    fn what_was_sent_arrives_and_zeros_do_not_travel() {
+        let bytes = disk();
+        let stream = sent(&bytes, &Mark::default());
+        assert!(stream.len() < SIZE * 3 / 4, "{} bytes", stream.len());
+        let sink = MemorySink::new(SIZE + (1 << 20));
+        let mark =
+            receive(&mut &stream[..], &sink, (SIZE as u64, &Mark::default()), &mut |_| Ok(())).unwrap();
+        assert!(mark.whole && mark.done == SIZE as u64);
+        assert!(sink.into_bytes()[..SIZE] == bytes[..]);
+    }
+
+    #[test]
+    fn a_sender_goes_on_where_the_receiver_is() {
+        let bytes = disk();
+        // The state after 2 MiB, as a receiver would have kept it.
+        let mut digest = DiskDigest::new(DigestKind::Fast);
+        digest_of(&mut digest, 0, &bytes[..2 << 20]);
+        let mark = Mark::at(2 << 20, &digest);
+        let sink = MemorySink::new(SIZE);
+        sink.write_at(0, &bytes[..2 << 20]).unwrap();
+        let stream = sent(&bytes, &mark);
+        let mark = receive(&mut &stream[..], &sink, (SIZE as u64, &mark), &mut |_| Ok(())).unwrap();
+        assert!(mark.whole);
+        assert!(sink.into_bytes()[..SIZE] == bytes[..]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let bytes = disk();
+        let good = sent(&bytes, &Mark::default());
+        let change = |at: usize, with: &[u8]| {
+            let mut stream = good.clone();
+            stream[at..at + with.len()].copy_from_slice(with);
+            stream
+        };
+        let table: [(&str, Vec<u8>, &str); 8] = [
+            ("nothing", vec![], "frame"),
+            ("another protocol", change(0, b"HTTP"), "another version"),
+            ("another size", change(8, &[1]), "announced"),
+            ("another start", change(16, &[1]), "go on"),
+            ("past the end", change(24, &(SIZE as u64).to_le_bytes()), "no place"),
+            ("a huge frame", change(32, &u32::MAX.to_le_bytes()), "no place"),
+            ("another byte", change(40, &[0xee, 0xee, 0xee]), "digest"),
+            ("cut off", good[..good.len() - 1].to_vec(), "frame"),
+        ];
+        for (case, stream, words) in table {
+            let sink = MemorySink::new(SIZE);
+            let result = receive(&mut &stream[..], &sink, (SIZE as u64, &Mark::default()), &mut |_| Ok(()));
+            let error = result.expect_err(case).to_string();
+            assert!(error.contains(words), "{case}: {error}");
+        }
+    }
+}

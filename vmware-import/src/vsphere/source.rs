@@ -1,0 +1,137 @@
+//! A VM at its source: what it is made of, and the few things that are done to it.
+//!
+//! Everything here can be called again. Nothing is changed but power and snapshots with our name.
+
+use std::time::Duration;
+
+use super::client::{MoRef, Vim};
+use super::inventory::live_vm;
+use super::soap::{Body, Node};
+use super::warm::remove_our_snapshots;
+use crate::error::{ImportError, Result};
+use crate::plan::inventory::{Power, Vm};
+
+/// Powering on or off takes seconds; a busy host minutes.
+const POWER: Duration = Duration::from_secs(600);
+/// Folders in folders in a datacenter: nobody has more.
+const MAX_DEPTH: usize = 64;
+
+/// A disk of a VM, as the move addresses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceDisk {
+    pub key: u64,
+    pub label: String,
+    pub capacity: u64,
+    pub path: String,
+}
+
+/// See the module's text.
+#[derive(Debug, Clone)]
+pub struct SourceVm {
+    pub reference: MoRef,
+    pub vm: Vm,
+    pub disks: Vec<SourceDisk>,
+    /// The name of its datacenter, for paths of datastores.
+    pub datacenter: String,
+}
+
+/// Finds a VM by its name or id.
+pub fn find(vim: &Vim, name: &str) -> Result<MoRef> {
+    let mut found = Vec::new();
+    vim.list("VirtualMachine", &["name"], |object| {
+        if object.text("name") == name || object.reference.id == name {
+            found.push(object.reference);
+        }
+    })?;
+    match found.len() {
+        1 => Ok(found.swap_remove(0)),
+        0 => Err(ImportError::Missing { file: vim.base().to_owned(), name: name.to_owned() }),
+        count => {
+            Err(ImportError::Usage(format!("{count} VMs are called {name:?}: give the id, such as vm-42")))
+        }
+    }
+}
+
+/// Reads one VM.
+pub fn describe(vim: &Vim, reference: &MoRef) -> Result<SourceVm> {
+    let live = live_vm(vim, reference)?;
+    let hardware = vim.properties(reference, &["config.hardware"])?;
+    let hardware = hardware.get("config.hardware").cloned().unwrap_or_default();
+    let disks = hardware.all("device").filter(|device| device.kind == "VirtualDisk").map(disk);
+    let disks = disks
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| ImportError::Usage(format!("{} has a disk without a size or a key", live.name)))?;
+    Ok(SourceVm { reference: reference.clone(), vm: live, disks, datacenter: datacenter(vim, reference)? })
+}
+
+fn disk(device: &Node) -> Option<SourceDisk> {
+    let bytes = device.number_at("capacityInBytes").filter(|bytes| *bytes > 0);
+    Some(SourceDisk {
+        key: device.number_at("key")?,
+        label: device.text_at("deviceInfo.label").to_owned(),
+        capacity: bytes.or_else(|| device.number_at("capacityInKB").map(|kb| kb << 10))?,
+        path: device.text_at("backing.fileName").to_owned(),
+    })
+}
+
+fn datacenter(vim: &Vim, vm: &MoRef) -> Result<String> {
+    let mut at = vm.clone();
+    for _ in 0..MAX_DEPTH {
+        let object = vim.properties(&at, &["name", "parent"])?;
+        if at.kind == "Datacenter" {
+            return Ok(object.text("name").to_owned());
+        }
+        match object.get("parent").map(Node::moref).filter(|parent| !parent.id.is_empty()) {
+            Some(parent) => at = parent,
+            None => break,
+        }
+    }
+    // A VM of a vApp has no folder. One datacenter there is in any case.
+    let mut names = Vec::new();
+    vim.list("Datacenter", &["name"], |object| names.push(object.text("name").to_owned()))?;
+    match names.len() {
+        1 => Ok(names.swap_remove(0)),
+        _ => Err(ImportError::Usage(format!("the datacenter of {} cannot be told", vm.id))),
+    }
+}
+
+pub fn power(vim: &Vim, vm: &MoRef) -> Result<Power> {
+    let found = vim.properties(vm, &["runtime.powerState"])?;
+    Ok(match found.text("runtime.powerState") {
+        "poweredOn" => Power::On,
+        "suspended" => Power::Suspended,
+        _ => Power::Off,
+    })
+}
+
+/// Asks the guest; returns at once.
+pub fn ask_to_shut_down(vim: &Vim, vm: &MoRef) -> Result<()> {
+    match power(vim, vm)? {
+        Power::On => vim.call("ShutdownGuest", vm, &Body::new()).map(drop),
+        Power::Off | Power::Suspended => Ok(()),
+    }
+}
+
+/// Pulls the plug.
+pub fn power_off(vim: &Vim, vm: &MoRef) -> Result<()> {
+    match power(vim, vm)? {
+        Power::On => vim.run("PowerOffVM_Task", vm, &Body::new(), POWER).map(drop),
+        Power::Off | Power::Suspended => Ok(()),
+    }
+}
+
+/// As it was: our snapshots gone, and running again where `started` says that we switched it off.
+pub fn restore(vim: &Vim, vm: &MoRef, started: Started) -> Result<()> {
+    remove_our_snapshots(vim, vm)?;
+    if started == Started::Again && power(vim, vm)? == Power::Off {
+        vim.run("PowerOnVM_Task", vm, &Body::new(), POWER)?;
+    }
+    Ok(())
+}
+
+/// Whether a source is switched on again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    Again,
+    AsItIs,
+}

@@ -1,0 +1,166 @@
+//! A whole VM in a file: what an OVA, OVF or `.vmx` says it is made of, or nothing more than a disk.
+//!
+//! Nothing is left out in silence: what cannot come along is in [`WholeVm::warnings`], and a disk that cannot be
+//! opened is an error.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::bytes::DirFolder;
+use crate::bytes::Folder as _;
+use crate::error::{ImportError, Result};
+use crate::ovf::OvaPackage;
+use crate::source::{Opened, PackageKind, SourceOptions, open_any, package_kind, read_vmx};
+use crate::vmdk::image::Image;
+use crate::vmdk::{OpenOptions, Plain, Salvage, open_image};
+
+/// See the module's text.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct WholeVm {
+    /// Empty where the file does not say.
+    pub name: String,
+    pub os: String,
+    pub vcpus: Option<u32>,
+    pub memory_mib: Option<u64>,
+    pub efi: bool,
+    pub nics: Vec<WholeNic>,
+    /// File names, in the order of the controllers.
+    pub disks: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WholeNic {
+    pub network: String,
+    pub mac: Option<String>,
+}
+
+/// How the file is read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WholeOptions<'a> {
+    /// Which VM of a package with several.
+    pub vm: Option<&'a str>,
+    pub plain: Plain,
+    /// Sum up every file that the manifest names before anything else.
+    pub manifest: ManifestCheck,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ManifestCheck {
+    #[default]
+    Done,
+    Skipped,
+}
+
+/// Reads `path`; returns what it describes, with all of its disks open.
+pub fn open(path: &Path, options: WholeOptions<'_>) -> Result<(WholeVm, Vec<Image>)> {
+    if options.plain != Plain::Yes {
+        match package_kind(path)? {
+            Some(PackageKind::Ovf) => return of_package(path, options),
+            Some(PackageKind::Vmx) => return of_vmx(path),
+            None => {}
+        }
+    }
+    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let open = SourceOptions { plain: options.plain, ..SourceOptions::default() };
+    let image = seekable(&file, open_any(path, &open)?)?;
+    Ok((WholeVm { disks: vec![file], ..WholeVm::default() }, vec![image]))
+}
+
+fn seekable(file: &str, opened: Opened) -> Result<Image> {
+    match opened {
+        Opened::Image(image) => {
+            image.audit()?;
+            Ok(image)
+        }
+        Opened::Stream(_) | Opened::Package(_) => Err(ImportError::unsupported(
+            file,
+            "a disk that can only be read front to back, as part of a VM,",
+            "unpack it first: xenith-import ova FILE FOLDER, or xenith-import convert FILE DISK.qcow2",
+        )),
+    }
+}
+
+fn of_package(path: &Path, options: WholeOptions<'_>) -> Result<(WholeVm, Vec<Image>)> {
+    let package = OvaPackage::open(path)?;
+    let mut warnings = package.envelope.warnings.clone();
+    if package.has_certificate {
+        warnings.push("its certificate was not checked".to_owned());
+    }
+    match options.manifest {
+        ManifestCheck::Done if package.manifest.is_some() => drop(package.check_manifest()?),
+        ManifestCheck::Done => warnings.push("it has no manifest: nothing vouches for its files".to_owned()),
+        ManifestCheck::Skipped => {}
+    }
+    let vms = &package.envelope.vms;
+    let names = || vms.iter().map(|vm| vm.name.as_str()).collect::<Vec<_>>().join(", ");
+    let mut chosen = vms.iter().filter(|vm| options.vm.is_none_or(|name| vm.name == name));
+    let (Some(vm), None) = (chosen.next(), chosen.next()) else {
+        let text =
+            format!("{} describes {} VMs ({}): say which with --vm NAME", path.display(), vms.len(), names());
+        return Err(ImportError::Usage(text));
+    };
+    let (mut files, mut images) = (Vec::new(), Vec::new());
+    for disk in &vm.disks {
+        let Some(file) = disk.file.and_then(|file| package.envelope.files.get(file)) else {
+            let text = format!("{}: disk {} has no file: it would be empty", path.display(), disk.id);
+            return Err(ImportError::Usage(text));
+        };
+        images.push(seekable(&file.href, package.disk(file, Salvage::Refuse)?)?);
+        files.push(file.href.clone());
+    }
+    warnings.extend(vm.left_out.iter().map(|device| format!("{device} cannot come along")));
+    if vm.secure_boot {
+        warnings.push("Secure Boot is not brought along".to_owned());
+    }
+    let nic =
+        |nic: &crate::ovf::envelope::Nic| WholeNic { network: nic.network.clone(), mac: nic.mac.clone() };
+    let whole = WholeVm {
+        name: vm.name.clone(),
+        os: vm.os.clone(),
+        vcpus: Some(vm.vcpus).filter(|count| *count > 0),
+        memory_mib: Some(vm.memory_mib).filter(|mib| *mib > 0),
+        efi: vm.efi,
+        nics: vm.nics.iter().map(nic).collect(),
+        disks: files,
+        warnings,
+    };
+    Ok((whole, images))
+}
+
+fn of_vmx(path: &Path) -> Result<(WholeVm, Vec<Image>)> {
+    let vm = read_vmx(path)?;
+    let name = path.display().to_string();
+    if vm.encrypted {
+        return Err(ImportError::unsupported(&name, "an encrypted VM", "decrypt it first, at its source"));
+    }
+    let (mut files, mut images) = (Vec::new(), Vec::new());
+    for disk in &vm.disks {
+        let folder = DirFolder::of(path);
+        let bytes = folder.open(&name, "disk", &disk.file)?;
+        let open = OpenOptions { plain: Plain::ByName, salvage: Salvage::Refuse, parent: None };
+        let image = open_image(bytes, std::sync::Arc::new(folder), open).map(Opened::Image)?;
+        images.push(seekable(&disk.file, image)?);
+        files.push(disk.file.clone());
+    }
+    let mut warnings: Vec<String> =
+        vm.left_out.iter().map(|device| format!("{device} cannot come along")).collect();
+    for (is, what) in [(vm.vtpm, "the vTPM's state"), (vm.secure_boot, "Secure Boot")] {
+        if is {
+            warnings.push(format!("{what} is not brought along"));
+        }
+    }
+    let nic = |nic: &crate::vmx::VmxNic| WholeNic { network: nic.network.clone(), mac: nic.mac.clone() };
+    let whole = WholeVm {
+        name: vm.name.clone(),
+        os: vm.os.clone(),
+        vcpus: u32::try_from(vm.vcpus).ok().filter(|count| *count > 0),
+        memory_mib: Some(vm.memory_mib).filter(|mib| *mib > 0),
+        efi: vm.efi,
+        nics: vm.nics.iter().map(nic).collect(),
+        disks: files,
+        warnings,
+    };
+    Ok((whole, images))
+}
