@@ -71,6 +71,13 @@ export function VirtualTable<R>(props: Props<R>) {
   return (
     <div ref={scroller} className="x-scroller" tabIndex={0} role="region" aria-label={label}>
       <Table variant="compact" isStickyHeader gridBreakPoint="" aria-label={label} aria-rowcount={total + 1} className="x-table">
+        <colgroup>
+          {selection && <col className="x-check" />}
+          {columns.map(({ key, width }) => (
+            <col key={key} style={width ? { width: `${width}rem` } : undefined} />
+          ))}
+          {actions && <col className={actionClass} />}
+        </colgroup>
         <Thead>
           <Tr aria-rowindex={1}>
             {selection && (
@@ -84,7 +91,7 @@ export function VirtualTable<R>(props: Props<R>) {
               />
             )}
             {columns.map((column, index) => (
-              <Th key={column.key} sort={sorting(column, index)} style={column.width ? { width: `${column.width}rem` } : undefined}>
+              <Th key={column.key} sort={sorting(column, index)}>
                 {t(column.header)}
               </Th>
             ))}

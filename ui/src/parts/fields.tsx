@@ -26,7 +26,6 @@ export function NumberField({ id, label, value, set, min = 0, max = Number.MAX_S
   return (
     <FormGroup label={label} fieldId={id}>
       <NumberInput
-        id={id}
         value={value}
         min={min}
         max={max}

@@ -32,6 +32,7 @@ export function VmSummary({ vm }: { vm: Vm }) {
       <Card isCompact>
         <CardHeader
           actions={{
+            hasNoOffset: true,
             actions: (
               <Button variant="link" isInline isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setEditing(true)}>
                 {t('Change')}

@@ -25,8 +25,8 @@ export function vmColumns(format: Format): Column<VmRow>[] {
       text: (vm) => vm.host_name ?? '',
     },
     { key: 'pool', header: msg('Pool'), width: 8, sort: 'pool', optional: true, cell: (vm) => vm.pool ?? '—', text: (vm) => vm.pool ?? '' },
-    { key: 'memory', header: msg('Memory'), width: 7, sort: 'memory', cell: (vm) => format.mib(vm.memory), text: (vm) => String(vm.memory), wide: true },
-    { key: 'vcpus', header: msg('vCPUs'), width: 6, sort: 'vcpus', cell: (vm) => format.number(vm.vcpus), text: (vm) => String(vm.vcpus), wide: true },
+    { key: 'memory', header: msg('Memory'), width: 7.5, sort: 'memory', cell: (vm) => format.mib(vm.memory), text: (vm) => String(vm.memory), wide: true },
+    { key: 'vcpus', header: msg('vCPUs'), width: 7, sort: 'vcpus', cell: (vm) => format.number(vm.vcpus), text: (vm) => String(vm.vcpus), wide: true },
     { key: 'kind', header: msg('Kind'), width: 6, sort: 'kind', optional: true, cell: (vm) => vm.kind.toUpperCase(), text: (vm) => vm.kind },
     {
       key: 'addresses',
