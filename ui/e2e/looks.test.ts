@@ -85,7 +85,7 @@ describe.skipIf(!possible)('the looks', () => {
     const hosts = await stage.call<{ items: { id: string }[] }>('host.list');
     const host = hosts.items[0]?.id ?? '';
     all = screens('00000000-0000-7000-8000-000000000000', host, '00000000-0000-7000-8000-000000000000');
-    await each('empty', {}, ['home', 'topology', 'vms', 'vm-summary', 'host-vms', 'disks', 'tasks', 'task', 'events']);
+    await each('empty', {}, ['home', 'topology', 'vms', 'vm-summary', 'host-vms', 'disks', 'imports', 'tasks', 'task', 'events']);
   }, 300_000);
 
   it('full, light and dark, wide and narrow', async () => {

@@ -295,6 +295,74 @@ export type HostRef = {
 
 export type HostStatus = "connected" | "unknown" | "enrolling";
 
+export type Import = {
+  archived: boolean;
+  created: string;
+  /** When the cut-over begins, where that is decided. */
+  cut_over_at?: string | null;
+  disks: Array<ImportDisk>;
+  ended?: string | null;
+  host: HostId;
+  id: ImportId;
+  /** What it waits for, or why it ended. */
+  message?: string | null;
+  /** Of the VM here. */
+  name: string;
+  origin: ImportOrigin;
+  /** The newest of each disk, newest last. */
+  passes: Array<ImportPass>;
+  phase: ImportPhase;
+  task: TaskId;
+  vm: VmId;
+};
+
+/** One disk on its way. */
+export type ImportDisk = {
+  /** Bytes of the source's disk. */
+  capacity: number;
+  /** Bytes of the disk that are behind us, in this pass. */
+  done: number;
+  /** As the source calls it. */
+  name: string;
+  vdi: VdiId;
+};
+
+export type ImportId = string;
+
+/** Where a VM comes from. */
+export type ImportOrigin = {
+  file: string;
+  kind: "upload";
+} | {
+  kind: "vsphere";
+  source: ImportSourceId;
+  source_name: string;
+  vm: string;
+  vm_name: string;
+};
+
+/** What one pass did with one disk. */
+export type ImportPass = {
+  disk: string;
+  /** `allocated`, `everything`, `changed` or `compared`. */
+  method: string;
+  milliseconds: number;
+  read: number;
+  /** Why not less was read. */
+  reason?: string;
+  written: number;
+};
+
+/** Where an import stands. */
+export type ImportPhase = "done" | "preparing" | "uploading" | "copying" | "following" | "cutting-over" | "waiting-for-shutdown" | "finishing" | "rolled-back";
+
+export type ImportRef = {
+  /** The import's id, or the name of its VM. */
+  import: string;
+};
+
+export type ImportSourceId = string;
+
 export type IncarnationId = string;
 
 /** One message of `vm.subscribe`. */
@@ -331,6 +399,15 @@ export type ListAudit = {
 
 /** Newest first. */
 export type ListEvents = {
+  cursor?: string | null;
+  /** 1 to 1000; 0 stands for 100. */
+  limit?: number;
+};
+
+/** Newest first. */
+export type ListImports = {
+  /** Those that were archived, too. */
+  archived?: boolean;
   cursor?: string | null;
   /** 1 to 1000; 0 stands for 100. */
   limit?: number;
@@ -645,6 +722,35 @@ export type UpdateVm = {
   vm: string;
 };
 
+export type UploadDisk = {
+  /** Bytes, at most the size of the VDI. */
+  capacity: number;
+  name: string;
+};
+
+/** The right to send disks to a host. It opens each disk until that is whole. */
+export type UploadTicket = {
+  /** `host:port` of the host that takes them. */
+  address: string;
+  /** Who signed that certificate (PEM). */
+  authority_pem: string;
+  disks: Array<ImportDisk>;
+  /** The name in the host's certificate. */
+  server_name: string;
+  /** Shown this once; a new one replaces it. */
+  ticket: string;
+};
+
+/** A VM whose disks somebody will send. */
+export type UploadVm = {
+  /** What comes, in the order of `vm.disks`, which have to be new ones. */
+  disks: Array<UploadDisk>;
+  /** The file it comes from, for people. */
+  file: string;
+  /** The VM to make; `start` starts it when its disks are whole. */
+  vm: CreateVm;
+};
+
 export type User = {
   bindings: Array<Binding>;
   created: string;
@@ -831,6 +937,12 @@ export interface Methods {
   'vdi.list': { params: ListRequest; result: Page<Vdi> };
   'vdi.create': { params: CreateVdi; result: TaskStarted };
   'vdi.delete': { params: VdiRef; result: TaskStarted };
+  'import.list': { params: ListImports; result: Page<Import> };
+  'import.get': { params: ImportRef; result: Import };
+  'import.upload': { params: UploadVm; result: TaskStarted };
+  'import.ticket': { params: ImportRef; result: UploadTicket };
+  'import.roll_back': { params: ImportRef; result: Import };
+  'import.archive': { params: ImportRef; result: Import };
   'task.list': { params: ListTasks; result: Page<Task> };
   'task.get': { params: TaskRef; result: Task };
   'task.cancel': { params: TaskRef; result: Task };
@@ -899,6 +1011,12 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'vdi.list': { permission: 'view', mutation: false, dryRun: false },
   'vdi.create': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.delete': { permission: 'provision', mutation: true, dryRun: false },
+  'import.list': { permission: 'view', mutation: false, dryRun: false },
+  'import.get': { permission: 'view', mutation: false, dryRun: false },
+  'import.upload': { permission: 'provision', mutation: true, dryRun: true },
+  'import.ticket': { permission: 'provision', mutation: true, dryRun: false },
+  'import.roll_back': { permission: 'provision', mutation: true, dryRun: false },
+  'import.archive': { permission: 'provision', mutation: true, dryRun: false },
   'task.list': { permission: 'view', mutation: false, dryRun: false },
   'task.get': { permission: 'view', mutation: false, dryRun: false },
   'task.cancel': { permission: 'operate', mutation: true, dryRun: false },

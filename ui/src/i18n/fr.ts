@@ -2,10 +2,11 @@
 
 import { access } from './fr/access';
 import { common } from './fr/common';
+import { imports } from './fr/import';
 import { places } from './fr/places';
 import { vm } from './fr/vm';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...vm };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...vm };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

@@ -16,6 +16,8 @@ const HostPage = lazy(() => import('../screens/host/HostPage'));
 const Pools = lazy(() => import('../screens/pool/Pools'));
 const Networks = lazy(() => import('../screens/network/Networks'));
 const Disks = lazy(() => import('../screens/vdi/Disks'));
+const Imports = lazy(() => import('../screens/import/Imports'));
+const ImportPage = lazy(() => import('../screens/import/ImportPage'));
 const Tasks = lazy(() => import('../screens/task/Tasks'));
 const TaskPage = lazy(() => import('../screens/task/TaskPage'));
 const Events = lazy(() => import('../screens/event/Events'));
@@ -41,6 +43,8 @@ export function Screens() {
           <Route path="/pools" element={<Pools />} />
           <Route path="/networks" element={<Networks />} />
           <Route path="/disks" element={<Disks />} />
+          <Route path="/imports" element={<Imports />} />
+          <Route path="/imports/:import" element={<ImportPage />} />
           <Route path="/tasks" element={<Tasks />} />
           <Route path="/tasks/:task" element={<TaskPage />} />
           <Route path="/events" element={<Events />} />

@@ -21,6 +21,7 @@ export const PLACES: Place[] = [
   { path: '/pools', label: msg('Pools'), key: 'p', group: 'Inventory' },
   { path: '/networks', label: msg('Networks'), key: 'n', group: 'Inventory' },
   { path: '/disks', label: msg('Disks'), key: 's', group: 'Inventory' },
+  { path: '/imports', label: msg('Imports'), key: 'o', group: 'Activity' },
   { path: '/tasks', label: msg('Tasks'), key: 't', group: 'Activity' },
   { path: '/events', label: msg('Events'), key: 'e', group: 'Activity' },
   { path: '/users', label: msg('Users'), key: 'u', group: 'Access', secure: true },

@@ -48,7 +48,6 @@ export const common: Record<string, string> = {
   'Copy as …': 'Copier comme …',
   'Type <0>{{name}}</0> to go on': 'Saisissez <0>{{name}}</0> pour continuer',
   Copy: 'Copier',
-  Copied: 'Copié',
   'The same from a shell, or from a program. Nothing has been done yet.':
     'La même chose depuis un terminal ou un programme. Rien n’a encore été fait.',
   'Command line': 'Ligne de commande',

@@ -108,7 +108,7 @@ export const vm: Record<string, string> = {
   'No VMs here': 'Pas de VM ici',
   'No VMs yet': 'Pas encore de VM',
   'None is defined here.': 'Aucune n’est définie ici.',
-  'Create one, or bring yours over from VMware with xenith-import.': 'Créez-en une, ou amenez les vôtres de VMware avec xenith-import.',
+  'Create one, or bring yours over from VMware: xenith import upload.': 'Créez-en une, ou amenez les vôtres de VMware : xenith import upload.',
   '{{verb}}: {{count}} VMs': '{{verb}} : {{count}} VM',
   'With the selected': 'Avec la sélection',
   'PVH: the default for Linux': 'PVH : le choix habituel pour Linux',

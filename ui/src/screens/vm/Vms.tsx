@@ -77,7 +77,7 @@ export default function Vms({ within, title }: Props) {
         create={within ? undefined : create}
         empty={
           <Nothing icon={MachineIcon} title={within ? t('No VMs here') : t('No VMs yet')} action={within ? undefined : create}>
-            {within ? t('None is defined here.') : t('Create one, or bring yours over from VMware with xenith-import.')}{' '}
+            {within ? t('None is defined here.') : t('Create one, or bring yours over from VMware: xenith import upload.')}{' '}
             {cannot && <span>{t(cannot)}</span>}
           </Nothing>
         }

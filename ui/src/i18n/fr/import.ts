@@ -1,0 +1,31 @@
+// Imports.
+export const imports: Record<string, string> = {
+  Imports: 'Imports',
+  Preparing: 'En préparation',
+  'Waits for the file': 'Attend le fichier',
+  Copying: 'Copie',
+  'Follows the source': 'Suit la source',
+  'Cutting over': 'Bascule',
+  'Waits for the shutdown': 'Attend l’arrêt',
+  Finishing: 'Termine',
+  'Archive the import of {{name}}': 'Archiver l’import de {{name}}',
+  'Roll back the import of {{name}}': 'Annuler l’import de {{name}}',
+  'The VM here and its disks go. The source is as it was before.':
+    'La VM d’ici et ses disques disparaissent. La source est comme avant.',
+  'Roll back': 'Annuler',
+  Archive: 'Archiver',
+  Copied: 'Copié',
+  'VMs that come from a file or from VMware.': 'Les VM qui viennent d’un fichier ou de VMware.',
+  'Which imports': 'Quels imports',
+  Current: 'En cours',
+  'Archived, too': 'Archivés aussi',
+  'No imports yet': 'Pas encore d’imports',
+  'A file goes straight to a host, which a browser cannot do. From where the file is:':
+    'Un fichier va directement à un hôte, ce qu’un navigateur ne peut pas faire. Depuis l’endroit où il est :',
+  'It waits for its disks. From where the file is:': 'Il attend ses disques. Depuis l’endroit où est le fichier :',
+  VM: 'VM',
+  'Cuts over': 'Bascule',
+  Passes: 'Passes',
+  Read: 'Lu',
+  Written: 'Écrit',
+};

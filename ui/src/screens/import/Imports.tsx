@@ -1,0 +1,78 @@
+// VMs on their way to us, and those that came.
+
+import { ClipboardCopy, Content, Label, Progress, ToggleGroup, ToggleGroupItem, ToolbarItem } from '@patternfly/react-core';
+import ImportIcon from '@patternfly/react-icons/dist/esm/icons/import-icon';
+import { useMemo } from 'react';
+import { useTranslation } from 'react-i18next';
+import { Link } from 'react-router';
+import type { Import } from '../../api/generated';
+import { msg } from '../../i18n/msg';
+import type { Column } from '../../list/columns';
+import { ListView } from '../../list/ListView';
+import { usePages } from '../../list/pages';
+import { Nothing } from '../../parts/feedback';
+import { useFormat } from '../../parts/format';
+import { useUrlState } from '../../parts/url';
+import { ImportVerb } from './verbs';
+import { isOver, origin, PHASE, progress } from './words';
+
+export default function Imports() {
+  const { t } = useTranslation();
+  const format = useFormat();
+  const [archived, setArchived] = useUrlState('archived');
+  const pages = usePages('import.list', { archived: archived === 'yes' }, 3_000);
+  const columns = useMemo((): Column<Import>[] => [
+    { key: 'name', header: msg('Name'), cell: (row) => <Link to={`/imports/${row.id}`}>{row.name}</Link>, text: (row) => row.name },
+    {
+      key: 'phase',
+      header: msg('State'),
+      width: 13,
+      cell: (row) => (
+        <Label isCompact variant="outline" color={PHASE[row.phase].color}>
+          {t(PHASE[row.phase].label)}
+        </Label>
+      ),
+      text: (row) => row.phase,
+    },
+    {
+      key: 'progress',
+      header: msg('Copied'),
+      wide: true,
+      cell: (row) => (isOver(row) ? '—' : <Progress size="sm" measureLocation="outside" aria-label={row.name} value={progress(row) * 100} label={format.percent(progress(row))} />),
+      text: (row) => progress(row).toFixed(3),
+    },
+    { key: 'origin', header: msg('From'), wide: true, cell: origin, text: origin },
+    { key: 'created', header: msg('Begun'), width: 9, cell: (row) => <time dateTime={row.created} title={format.date(row.created)}>{format.ago(row.created)}</time>, text: (row) => row.created },
+    { key: 'message', header: msg('Message'), optional: true, cell: (row) => row.message ?? '—', text: (row) => row.message ?? '' },
+  ], [format, t]);
+  return (
+    <ListView
+      title={t('Imports')}
+      about={t('VMs that come from a file or from VMware.')}
+      noun="imports"
+      columns={columns}
+      pages={pages}
+      id={(row) => row.id}
+      name={(row) => row.name}
+      filtered={archived === 'yes'}
+      clear={() => setArchived(null)}
+      actions={(row) => <ImportVerb row={row} />}
+      extra={
+        <ToolbarItem>
+          <ToggleGroup isCompact aria-label={t('Which imports')}>
+            <ToggleGroupItem text={t('Current')} buttonId="imports-current" isSelected={archived !== 'yes'} onChange={() => setArchived(null)} />
+            <ToggleGroupItem text={t('Archived, too')} buttonId="imports-all" isSelected={archived === 'yes'} onChange={() => setArchived('yes')} />
+          </ToggleGroup>
+        </ToolbarItem>
+      }
+      empty={
+        <Nothing icon={ImportIcon} title={t('No imports yet')}>
+          <Content component="p">{t('A file goes straight to a host, which a browser cannot do. From where the file is:')}</Content>
+          <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command line')}>
+            xenith import upload FILE.ova
+          </ClipboardCopy>
+        </Nothing>
+      }
+    />
+  );
+}

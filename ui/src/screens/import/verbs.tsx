@@ -1,0 +1,41 @@
+// What can be done with an import now.
+
+import { Button } from '@patternfly/react-core';
+import { useTranslation } from 'react-i18next';
+import type { Import } from '../../api/generated';
+import { useActs } from '../../parts/acts';
+import { RowAction } from '../../parts/RowAction';
+import { mayNot } from '../../rules/may';
+import { useUser } from '../../shell/user';
+import { isOver } from './words';
+
+export function ImportVerb({ row, large }: { row: Import; large?: boolean }) {
+  const { t } = useTranslation();
+  const user = useUser();
+  const { run, ask } = useActs();
+  const why = mayNot(user, 'import.roll_back');
+  const params = { import: row.id };
+  const archive = () => void run({ method: 'import.archive', params, title: t('Archive the import of {{name}}', { name: row.name }) });
+  const rollBack = () =>
+    ask({
+      method: 'import.roll_back',
+      params,
+      title: t('Roll back the import of {{name}}', { name: row.name }),
+      text: t('The VM here and its disks go. The source is as it was before.'),
+      button: t('Roll back'),
+      typeName: row.name,
+    });
+  const verbs = [
+    ...(row.phase === 'rolled-back' ? [] : [{ label: t('Roll back'), go: rollBack, danger: true }]),
+    ...(isOver(row) && !row.archived ? [{ label: t('Archive'), go: archive, danger: false }] : []),
+  ];
+  if (!large) {
+    const verb = verbs.at(-1);
+    return verb ? <RowAction label={verb.label} name={row.name} why={why} danger={verb.danger} go={verb.go} /> : null;
+  }
+  return verbs.map(({ label, go, danger }) => (
+    <Button key={label} variant="secondary" isDanger={danger} isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : go}>
+      {label}
+    </Button>
+  ));
+}
