@@ -43,6 +43,23 @@ ln -sf /dev/null "$tree/etc/systemd/system/lvm2-monitor.service"
 # libxl does not load the back ends that VMs' disks and cards need.
 printf 'xen-blkback\nxen-netback\nxen-gntdev\nxen-gntalloc\nxen-evtchn\n' >"$tree/etc/modules-load.d/xenith.conf"
 
+# dom0 does the disk and network work of all guests. With an equal share of the CPU, guests that compute starve it: Xen's
+# scripts then run into libxl's time-out of 40 s, and an attach fails.
+cat >"$tree/etc/systemd/system/xenith-dom0-weight.service" <<'X'
+[Unit]
+Description=A larger share of the CPU for dom0
+Requires=xen.service
+After=xen.service
+
+[Service]
+Type=oneshot
+ExecStart=/usr/sbin/xl sched-credit2 -d Domain-0 -w 2048
+
+[Install]
+WantedBy=multi-user.target
+X
+chroot "$tree" systemctl --quiet enable xenith-dom0-weight.service
+
 # A machine gets its own identity at first boot.
 rm -f "$tree"/etc/ssh/ssh_host_*
 : >"$tree/etc/machine-id"

@@ -1,6 +1,6 @@
 //! Putting an agent into a lab host, under the same systemd unit that the installer ships.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::LabError;
@@ -23,6 +23,12 @@ pub struct AgentFile<'a> {
     pub content: &'a [u8],
     /// File mode such as 0o600.
     pub mode: u32,
+}
+
+/// Where cargo's profile `lab` puts the agent, seen from the folder of the profile that the caller was built with.
+#[must_use]
+pub fn agent_for_lab(programs: &Path) -> PathBuf {
+    programs.with_file_name("lab").join("xenith-agent")
 }
 
 /// Installs the agent, or a newer one over it, and starts it. VMs of a running one are not touched.

@@ -155,6 +155,9 @@ impl LabHost {
     pub async fn power_on(&mut self) -> Result<(), LabError> {
         let limit = self.accel.boot_limit();
         let usual = if self.accel == Accel::Kvm { "15 s" } else { "30 to 70 s under emulation" };
+        if let Some(fault) = self.accel.known_fault() {
+            self.progress.say(fault);
+        }
         self.progress.say(format!("starting {}; usually ready in {usual}", self.spec.name));
         let started = Instant::now();
         self.start_qemu()?;

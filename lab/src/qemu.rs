@@ -16,8 +16,6 @@ pub struct Sizes {
     pub memory_mib: u32,
     /// What dom0 gets of it, MiB; the rest is for guests.
     pub dom0_mib: u32,
-    /// CPUs, all of them dom0's too.
-    pub cpus: u32,
     /// The second disk, GiB, sparse: room for an LVM-thin pool.
     pub data_gib: u32,
 }
@@ -25,7 +23,7 @@ pub struct Sizes {
 impl Default for Sizes {
     /// dom0 rests at 80 MiB; 1 GiB leaves room for an agent's debug build and a device model.
     fn default() -> Self {
-        Self { memory_mib: 3072, dom0_mib: 1024, cpus: 2, data_gib: 16 }
+        Self { memory_mib: 3072, dom0_mib: 1024, data_gib: 16 }
     }
 }
 
@@ -58,7 +56,7 @@ pub(crate) struct Machine<'a> {
 
 impl Machine<'_> {
     pub fn arguments(&self) -> Vec<OsString> {
-        let Sizes { memory_mib, cpus, .. } = self.sizes;
+        let Sizes { memory_mib, .. } = self.sizes;
         let mut args: Vec<OsString> = Vec::new();
         let mut add = |option: &str, value: String| {
             args.push(option.into());
@@ -69,7 +67,7 @@ impl Machine<'_> {
         add("-accel", self.accel.accel_argument().into());
         add("-cpu", self.accel.cpu_argument());
         add("-m", memory_mib.to_string());
-        add("-smp", cpus.to_string());
+        add("-smp", self.accel.cpus().to_string());
         add("-kernel", plain(&self.rootfs.xen()));
         add("-append", self.xen_arguments());
         // Multiboot modules: "file arguments,file". A comma inside is doubled.
@@ -119,11 +117,10 @@ impl Machine<'_> {
     }
 
     /// `bootscrub=0`: QEMU's memory is zero, and scrubbing 2 GiB under emulation took half of the boot time.
-    /// Mitigations stay on: without them (`xpti=no spec-ctrl=no`, and `mitigations=off` in dom0) two of three PVH
-    /// guests died of a triple fault at VMRUN, and the boot was no quicker.
+    /// `guest_loglvl`: why Xen ended a guest stands on the host's console, and nowhere else.
     fn xen_arguments(&self) -> String {
         let dom0 = self.sizes.dom0_mib;
-        format!("dom0_mem={dom0}M,max:{dom0}M console=com1 com1=115200,8n1 bootscrub=0")
+        format!("dom0_mem={dom0}M,max:{dom0}M console=com1 com1=115200,8n1 bootscrub=0 guest_loglvl=warning")
     }
 
     fn dom0_arguments(&self) -> String {

@@ -15,14 +15,22 @@ pub fn run() -> Result<()> {
     setup::run(&[Purpose::Build, Purpose::Lab], setup::Mode::Install)?;
     println!("building what is tested (usually a minute, or 10 the first time)");
     exec::run(&mut programs())?;
+    exec::run(&mut agent())?;
     exec::run(&mut scenario())
 }
 
 /// The test finds them beside itself in the target folder.
 pub fn programs() -> Command {
     let mut command = Command::new("cargo");
-    command.args(["build", "--locked", "--bins"]);
-    command.args(["--package", "xenith-hypervisor-agent", "--package", "xenith-orchestrator"]);
+    command.args(["build", "--locked", "--bins", "--package", "xenith-orchestrator"]);
+    command
+}
+
+/// The agent as hosts in QEMU get it: optimised, because emulation is slow enough.
+pub fn agent() -> Command {
+    let mut command = Command::new("cargo");
+    command.args(["build", "--locked", "--profile", "lab"]);
+    command.args(["--package", "xenith-hypervisor-agent", "--bin", "xenith-agent"]);
     command
 }
 

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result};
 
 use crate::setup::{self, Purpose};
-use crate::{exec, ui};
+use crate::{exec, lab_test, ui};
 
 /// What `HOSTS` says: nothing, a number, or `sim`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,6 +54,9 @@ pub fn run(hosts: Hosts) -> Result<()> {
     ui::ensure_built();
     println!("building (usually a few seconds; the first time about ten minutes on two cores)");
     exec::run(&mut build())?;
+    if hosts != Hosts::Sim {
+        exec::run(&mut lab_test::agent())?;
+    }
     let mut program = Command::new(programs()?.join("xenith-run"));
     match hosts {
         Hosts::Auto => {}

@@ -174,7 +174,10 @@ fn scenario(progress: &mut Progress, counts: &mut Counts) {
         return progress.skip(name, format!("{program} is not there: cargo xtask setup --for lab"));
     }
     let built = step("lab build", "the programs that the scenario tests", "a minute", "cargo xtask lab-test");
-    progress.run(built, || exec::run(&mut lab_test::programs()));
+    progress.run(built, || {
+        exec::run(&mut lab_test::programs())?;
+        exec::run(&mut lab_test::agent())
+    });
     let about =
         About { name, what: "the product on real Xen", usually: lab_test::USUALLY, runner: Runner::Harness };
     *counts += counted(progress, about, &mut lab_test::scenario());

@@ -59,7 +59,7 @@ pub async fn wait_connected(client: &Client, wanted: usize) -> Result<()> {
 /// Real Xen inside QEMU, its disks kept from run to run.
 pub async fn lab(place: &Place, client: &Client, count: u8, progress: &Progress) -> Result<Hosts> {
     let paths = LabPaths::from_env();
-    let binary = place.program("xenith-agent")?;
+    let binary = place.lab_agent()?;
     let mut specs: Vec<_> = (1..=count).map(HostSpec::numbered).collect();
     let lan = Switch::start(specs.len())?;
     for (port, spec) in (1..).zip(&mut specs) {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use xenith_lab::agent::agent_for_lab;
 
 #[derive(Debug, Clone)]
 pub struct Place {
@@ -27,7 +28,15 @@ impl Place {
 
     /// One of ours.
     pub fn program(&self, name: &str) -> Result<PathBuf> {
-        let path = self.programs.join(name);
+        Self::built(self.programs.join(name))
+    }
+
+    /// The agent for hosts in QEMU.
+    pub fn lab_agent(&self) -> Result<PathBuf> {
+        Self::built(agent_for_lab(&self.programs))
+    }
+
+    fn built(path: PathBuf) -> Result<PathBuf> {
         if !path.is_file() {
             bail!("{} is missing; `make run` builds it", path.display());
         }

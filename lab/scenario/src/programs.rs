@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use xenith_lab::agent::agent_for_lab;
 
 /// The programs of one build.
 #[derive(Debug, Clone)]
@@ -18,8 +19,8 @@ impl Programs {
         // target/debug/deps/it-1a2b: the programs are one folder up.
         let test = env::current_exe()?;
         let built = test.parent().and_then(Path::parent).unwrap_or(Path::new("."));
-        let find = |variable: &str, name: &str| {
-            let path = env::var_os(variable).map_or_else(|| built.join(name), PathBuf::from);
+        let find = |variable: &str, built: PathBuf| {
+            let path = env::var_os(variable).map_or(built, PathBuf::from);
             ensure!(
                 path.is_file(),
                 "{} is not there; `cargo xtask lab-test` builds it first",
@@ -28,8 +29,8 @@ impl Programs {
             Ok(path)
         };
         Ok(Self {
-            orchestrator: find("XENITH_ORCHESTRATOR_BIN", "xenith-orchestrator")?,
-            agent: find("XENITH_AGENT_BIN", "xenith-agent")?,
+            orchestrator: find("XENITH_ORCHESTRATOR_BIN", built.join("xenith-orchestrator"))?,
+            agent: find("XENITH_AGENT_BIN", agent_for_lab(built))?,
         })
     }
 }
