@@ -85,6 +85,12 @@ struct Group {
     newest: Revision,
 }
 
+/// A group that was not written, and who waits for word of it.
+struct Unwritten {
+    cause: String,
+    answers: Vec<Answer>,
+}
+
 impl Writer {
     fn run(&mut self) {
         loop {
@@ -114,11 +120,18 @@ impl Writer {
             let guard = self.shared.db();
             match guard.as_ref() {
                 Some(db) => self.commit_group(db, first),
-                None => Err("the database is closed".to_owned()),
+                None => {
+                    let cause = "the database is closed".to_owned();
+                    Err(Unwritten { cause, answers: vec![first.answer] })
+                }
             }
         };
-        if let Err(cause) = outcome {
-            self.stop(cause);
+        if let Err(Unwritten { cause, answers }) = outcome {
+            let error = self.stop(cause);
+            // Afterwards: who is told that the disk is full finds that the store says so, too.
+            for answer in answers {
+                let _ = answer.send(Err(error()));
+            }
         }
     }
 
@@ -131,9 +144,8 @@ impl Writer {
         }
     }
 
-    /// Takes what waits, writes it with one sync, publishes, answers. The write is the commit point. `Err`: the
-    /// write failed; its callers have their answer.
-    fn commit_group(&self, db: &DB, first: Request) -> Result<(), String> {
+    /// Takes what waits, writes it with one sync, publishes, answers. The write is the commit point.
+    fn commit_group(&self, db: &DB, first: Request) -> Result<(), Unwritten> {
         let mut group = Group {
             batch: WriteBatch::default(),
             touched: HashMap::new(),
@@ -164,16 +176,8 @@ impl Writer {
                 Ok(())
             }
             Err(error) => {
-                let full = disk::is_space_error(error.as_ref());
-                let cause = error.into_string();
-                for (answer, _) in group.answers {
-                    let path = self.shared.path.clone();
-                    let _ = answer.send(Err(match full {
-                        true => StoreError::StorageFull { path },
-                        false => StoreError::Failed { path, source: cause.as_str().into() },
-                    }));
-                }
-                Err(cause)
+                let answers = group.answers.into_iter().map(|(answer, _)| answer).collect();
+                Err(Unwritten { cause: error.into_string(), answers })
             }
         }
     }
@@ -236,7 +240,8 @@ impl Writer {
         }
     }
 
-    fn stop(&mut self, cause: String) {
+    /// Returns what to answer.
+    fn stop(&mut self, cause: String) -> impl Fn() -> StoreError + use<> {
         let path = self.shared.path.display();
         let stopped = if disk::is_space_error(&cause) {
             tracing::error!(%path, cause, "the store is read-only: its disk is full");
@@ -247,8 +252,19 @@ impl Writer {
         };
         let heals_itself = matches!(stopped, Stopped::Full { .. });
         let reason = self.refusal(&stopped).to_string();
+        let (shared, failed) = (
+            Arc::clone(&self.shared),
+            match &stopped {
+                Stopped::Full { .. } => None,
+                Stopped::Failed { cause } => Some(cause.clone()),
+            },
+        );
         self.stopped = Some(stopped);
         self.shared.health.send_replace(Health::ReadOnly { reason, since: SystemTime::now(), heals_itself });
+        move || match &failed {
+            None => shared.full(),
+            Some(cause) => StoreError::Failed { path: shared.path.clone(), source: cause.as_str().into() },
+        }
     }
 
     /// When it is time: is there space again? Then reopen and go on.
