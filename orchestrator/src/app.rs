@@ -3,12 +3,12 @@
 //! Anything of more than one step is a saga; the method answers with its task at once. Objects that a caller
 //! may not see do not exist for them: the same error, the same words.
 
-mod access;
 mod auth;
 mod begin;
 mod find;
 mod host;
 mod import;
+mod lists;
 mod log;
 mod network;
 mod pool;
@@ -40,9 +40,10 @@ use crate::imports::LiveImports;
 use crate::views::Views;
 
 pub use begin::Promises;
+pub(crate) use lists::{Listed, parse_filter};
 pub(crate) use log::sees_event;
 pub(crate) use task::task_of;
-pub(crate) use vm::{api_row as vm_row, filter as vm_filter};
+pub(crate) use vm::api_row as vm_row;
 
 /// The pool of who names none.
 pub const DEFAULT_POOL: &str = "default";

@@ -42,5 +42,10 @@ pub fn saga_error(error: &SagaError) -> ApiError {
 }
 
 pub fn query_error(error: &QueryError) -> ApiError {
-    ApiError::invalid("filter", error)
+    let field = match error {
+        QueryError::UnknownSort { .. } => "sort",
+        QueryError::UnknownGroup { .. } => "group_by",
+        QueryError::BadCursor | QueryError::OtherSort { .. } => "cursor",
+    };
+    ApiError::invalid(field, error)
 }

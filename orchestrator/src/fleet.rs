@@ -3,10 +3,12 @@
 //! Nothing here is stored; it is rebuilt from the agents' lists after a start. A host that is silent becomes
 //! *unknown*, and so do its VMs: never *stopped*, because nobody knows that.
 
+mod changes;
 mod state;
 mod watcher;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_client::AgentClient;
 use xenith_hypervisor_agent_types::{HostFacts, ObservedVm};
 
+pub use changes::Changed;
 pub use state::{HostState, Link};
 pub use watcher::Renewal;
 
@@ -37,7 +40,8 @@ pub enum FleetEvent {
     Removed { host: HostId, vms: Vec<VmId> },
 }
 
-/// Kept for a subscriber that is busy; one that lags reads the whole fleet again.
+/// Kept for a subscriber that is busy. One that lags has missed something: what must miss nothing takes
+/// [`Fleet::changed`].
 const EVENTS: usize = 16_384;
 
 struct Member {
@@ -57,6 +61,8 @@ pub struct Fleet {
     /// Which host has a VM, by what was heard.
     places: RwLock<HashMap<VmId, HostId>>,
     events: broadcast::Sender<FleetEvent>,
+    changes: changes::Changes,
+    heard: AtomicU64,
 }
 
 impl Fleet {
@@ -77,6 +83,8 @@ impl Fleet {
             members: RwLock::default(),
             places: RwLock::default(),
             events: broadcast::Sender::new(EVENTS),
+            changes: changes::Changes::default(),
+            heard: AtomicU64::new(0),
         })
     }
 
@@ -117,6 +125,17 @@ impl Fleet {
         state.is_heard().then(|| state.vm(vm).map(|observed| (host, observed)))?
     }
 
+    /// How many changes of VMs hosts told since the start.
+    #[must_use]
+    pub fn changes_heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// What changed since the last call, for the read model; waits until something did. Safe to cancel.
+    pub async fn changed(&self) -> Changed {
+        self.changes.take().await
+    }
+
     #[must_use]
     pub fn facts(&self, host: HostId) -> Option<Arc<HostFacts>> {
         self.state(host)?.facts()
@@ -129,11 +148,17 @@ impl Fleet {
         patience: Duration,
         wanted: impl Fn(Option<&ObservedVm>) -> bool + Send,
     ) -> bool {
-        let mut events = self.events();
+        let waiting = self.changes.wait_for(vm);
         let wait = async {
-            while !wanted(self.vm(vm).map(|(_, observed)| observed).as_deref()) {
-                // Lagging is as good as an event: look again.
-                let _event = events.recv().await;
+            loop {
+                // Before the look, so that a change right after it is not missed.
+                let news = waiting.news.notified();
+                tokio::pin!(news);
+                news.as_mut().enable();
+                if wanted(self.vm(vm).map(|(_, observed)| observed).as_deref()) {
+                    return;
+                }
+                news.await;
             }
         };
         tokio::time::timeout(patience, wait).await.is_ok()
@@ -144,8 +169,13 @@ impl Fleet {
         let member = self.members.write().unwrap_or_else(PoisonError::into_inner).remove(&host);
         let Some(member) = member else { return };
         member.tasks.cancel();
-        let vms = member.state.vms().iter().map(|vm| vm.vm).collect();
+        let vms: Vec<VmId> = member.state.vms().iter().map(|vm| vm.vm).collect();
         self.places.write().unwrap_or_else(PoisonError::into_inner).retain(|_, place| *place != host);
+        self.changes.note(|changed| {
+            changed.vms.extend(&vms);
+            changed.links.insert(host);
+        });
+        self.changes.wake_all();
         self.emit(FleetEvent::Removed { host, vms });
     }
 

@@ -39,23 +39,32 @@ pub(crate) fn error_object(error: &ApiError) -> ErrorObjectOwned {
 }
 
 impl Gate {
-    /// Who calls, if they may go on at all.
-    async fn admit(
+    /// Who calls, if their secret is good.
+    async fn known(
         &self,
         extensions: &Extensions,
         permission: Permission,
     ) -> Result<Caller, (Caller, ApiError)> {
         let credentials = extensions.get::<Credentials>().cloned().unwrap_or_default();
         let nobody = Caller::anonymous(credentials.from);
-        let caller = match &credentials.secret {
+        match &credentials.secret {
             Some(secret) => match self.app.authn.caller(secret, credentials.from).await {
-                Ok(caller) => caller,
+                Ok(caller) => Ok(caller),
                 // Signing in must work with an old session in hand.
-                Err(_) if permission == Permission::Anyone => nobody,
-                Err(error) => return Err((nobody, error)),
+                Err(_) if permission == Permission::Anyone => Ok(nobody),
+                Err(error) => Err((nobody, error)),
             },
-            None => nobody,
-        };
+            None => Ok(nobody),
+        }
+    }
+
+    /// Who calls, if they may go on at all.
+    async fn admit(
+        &self,
+        extensions: &Extensions,
+        permission: Permission,
+    ) -> Result<Caller, (Caller, ApiError)> {
+        let caller = self.known(extensions, permission).await?;
         let checked = self.rate.check(&caller).and_then(|()| caller.check(permission));
         match checked {
             Ok(()) => Ok(caller),

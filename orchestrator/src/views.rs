@@ -1,25 +1,37 @@
-//! The read model of VMs and hosts, kept up to date from two sides: what is intended (the store) and what is
-//! observed (the fleet).
+//! The read model of VMs, hosts and VDIs, kept up to date from two sides: what is intended (the store) and what
+//! is observed (the fleet).
 //!
-//! One task writes it. It starts from a full read of both and follows their changes; when it lags behind the
-//! fleet's events it reads the fleet again, so nothing is missed for good.
+//! One task writes it. It starts from a full read of the store and follows the changes of both. Of the fleet it
+//! takes the ids of what changed ([`Fleet::changed`]), so it misses nothing and works in batches when much
+//! happens; of the store it reads all again if it was too slow for the store's history.
 
 mod rows;
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
-use xenith_common_ids::{HostId, PoolId, VmId};
+use xenith_common_ids::{HostId, PoolId, VdiId, VmId};
 use xenith_common_tasks::TaskSet;
+use xenith_orchestrator_inventory::host::Hosts;
+use xenith_orchestrator_inventory::vdi::Vdis;
 use xenith_orchestrator_inventory::vm::Vms;
-use xenith_orchestrator_inventory::{Delta, Inventory};
-use xenith_orchestrator_store::{CollectionWatch, RecordChange, RecordEvent, StoreError};
+use xenith_orchestrator_inventory::{Delta, Inventory, Noun};
+use xenith_orchestrator_store::{
+    Collection, CollectionWatch, RecordChange, RecordEvent, Revision, StoreError, StoreKey,
+};
 use xenith_orchestrator_types::pool::Pool;
+use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::db::Db;
-use crate::fleet::{Fleet, FleetEvent};
+use crate::fleet::{Changed, Fleet};
 use crate::model::{HostRecord, VmRecord};
+
+/// Records read at once at the start.
+const PAGE: usize = 1000;
+/// Rows made under one look at what is intended: who asks for a record meanwhile waits for a fraction of that.
+const ROWS: usize = 256;
 
 /// What is intended, in memory: the records that every list and placement needs.
 #[derive(Debug, Default)]
@@ -28,98 +40,121 @@ struct Intended {
     of_host: HashMap<HostId, HashSet<VmId>>,
     hosts: HashMap<HostId, Arc<HostRecord>>,
     pools: HashMap<PoolId, Pool>,
+    vdis: HashMap<VdiId, Arc<Vdi>>,
 }
 
 pub struct Views {
     fleet: Arc<Fleet>,
     intended: RwLock<Intended>,
     pub vms: Inventory<Vms>,
+    pub hosts: Inventory<Hosts>,
+    pub vdis: Inventory<Vdis>,
 }
 
 struct Watches {
     vms: CollectionWatch<VmId, VmRecord>,
     hosts: CollectionWatch<HostId, HostRecord>,
     pools: CollectionWatch<PoolId, Pool>,
+    vdis: CollectionWatch<VdiId, Vdi>,
+}
+
+/// Whether changes of the store were missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missed {
+    Nothing,
+    Something,
 }
 
 impl Views {
     /// Reads everything, then follows until `tasks` end.
     pub async fn start(db: &Db, fleet: &Arc<Fleet>, tasks: &TaskSet) -> Result<Arc<Self>, StoreError> {
-        let events = fleet.events();
-        let views =
-            Arc::new(Self { fleet: Arc::clone(fleet), intended: RwLock::default(), vms: Inventory::new() });
-        let (vms, vms_at) = db.vms.all().await?;
-        let (hosts, hosts_at) = db.hosts.all().await?;
-        let (pools, pools_at) = db.pools.all().await?;
-        {
-            let mut intended = views.intended.write().unwrap_or_else(PoisonError::into_inner);
-            for vm in vms {
-                intended.put_vm(vm.key, Some(vm.value));
-            }
-            intended.hosts = hosts.into_iter().map(|host| (host.key, Arc::new(host.value))).collect();
-            intended.pools = pools.into_iter().map(|pool| (pool.key, pool.value)).collect();
-        }
-        views.rebuild();
-        let watches = Watches {
-            vms: db.vms.watch(vms_at),
-            hosts: db.hosts.watch(hosts_at),
-            pools: db.pools.watch(pools_at),
-        };
-        let (follower, token) = (Arc::clone(&views), tasks.token());
+        let (intended, watches) = Intended::read(db).await?;
+        // Nothing is heard yet. Loading makes the orders once, where applying would insert each row into them.
+        let views = Arc::new(Self {
+            fleet: Arc::clone(fleet),
+            vms: Inventory::load(intended.vms.keys().filter_map(|vm| rows::vm(*vm, &intended, fleet))),
+            hosts: Inventory::load(
+                intended.hosts.keys().filter_map(|host| rows::host(*host, &intended, fleet)),
+            ),
+            vdis: Inventory::load(intended.vdis.keys().filter_map(|vdi| rows::vdi(*vdi, &intended))),
+            intended: RwLock::new(intended),
+        });
+        let (follower, db, token) = (Arc::clone(&views), db.clone(), tasks.token());
         tasks.spawn("views", async move {
             tokio::select! {
                 () = token.cancelled() => {}
-                () = follower.follow(events, watches) => {}
+                () = follower.follow(&db, watches) => {}
             }
         });
         Ok(views)
     }
 
+    fn intended(&self) -> std::sync::RwLockReadGuard<'_, Intended> {
+        self.intended.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn intended_mut(&self) -> std::sync::RwLockWriteGuard<'_, Intended> {
+        self.intended.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     #[must_use]
     pub fn host(&self, host: HostId) -> Option<Arc<HostRecord>> {
-        self.intended.read().unwrap_or_else(PoisonError::into_inner).hosts.get(&host).cloned()
+        self.intended().hosts.get(&host).cloned()
     }
 
     #[must_use]
     pub fn hosts(&self) -> Vec<(HostId, Arc<HostRecord>)> {
-        let intended = self.intended.read().unwrap_or_else(PoisonError::into_inner);
-        intended.hosts.iter().map(|(id, record)| (*id, Arc::clone(record))).collect()
+        self.intended().hosts.iter().map(|(id, record)| (*id, Arc::clone(record))).collect()
     }
 
     #[must_use]
     pub fn pools(&self) -> Vec<Pool> {
-        self.intended.read().unwrap_or_else(PoisonError::into_inner).pools.values().cloned().collect()
+        self.intended().pools.values().cloned().collect()
     }
 
     #[must_use]
     pub fn pool(&self, pool: PoolId) -> Option<Pool> {
-        self.intended.read().unwrap_or_else(PoisonError::into_inner).pools.get(&pool).cloned()
+        self.intended().pools.get(&pool).cloned()
     }
 
     #[must_use]
     pub fn vm(&self, vm: VmId) -> Option<Arc<VmRecord>> {
-        self.intended.read().unwrap_or_else(PoisonError::into_inner).vms.get(&vm).cloned()
+        self.intended().vms.get(&vm).cloned()
+    }
+
+    #[must_use]
+    pub fn vdi(&self, vdi: VdiId) -> Option<Arc<Vdi>> {
+        self.intended().vdis.get(&vdi).cloned()
     }
 
     /// The VMs that are defined on a host.
     #[must_use]
     pub fn vms_of(&self, host: HostId) -> Vec<(VmId, Arc<VmRecord>)> {
-        let intended = self.intended.read().unwrap_or_else(PoisonError::into_inner);
+        let intended = self.intended();
         let ids = intended.of_host.get(&host).into_iter().flatten();
         ids.filter_map(|vm| Some((*vm, Arc::clone(intended.vms.get(vm)?)))).collect()
     }
 
-    async fn follow(&self, mut events: tokio::sync::broadcast::Receiver<FleetEvent>, mut watches: Watches) {
+    /// Every VDI, for who looks at all of them.
+    #[must_use]
+    pub fn all_vdis(&self) -> Vec<Arc<Vdi>> {
+        self.intended().vdis.values().cloned().collect()
+    }
+
+    async fn follow(&self, db: &Db, mut watches: Watches) {
         loop {
-            tokio::select! {
-                event = events.recv() => match event {
-                    Ok(event) => self.hear(&event),
-                    Err(RecvError::Lagged(_)) => self.rebuild(),
-                    Err(RecvError::Closed) => return,
-                },
-                event = watches.vms.next() => self.note(event, Self::note_vm),
-                event = watches.hosts.next() => self.note(event, Self::note_host),
-                event = watches.pools.next() => self.note(event, Self::note_pool),
+            let missed = tokio::select! {
+                changed = self.fleet.changed() => {
+                    self.hear(&changed);
+                    Missed::Nothing
+                }
+                event = watches.vms.next() => self.note(event, Self::note_vms),
+                event = watches.hosts.next() => self.note(event, Self::note_hosts),
+                event = watches.pools.next() => self.note(event, Self::note_pools),
+                event = watches.vdis.next() => self.note(event, Self::note_vdis),
+            };
+            if missed == Missed::Something {
+                watches = self.read_again(db).await;
             }
         }
     }
@@ -127,92 +162,204 @@ impl Views {
     fn note<K, V>(
         &self,
         event: Result<RecordEvent<K, V>, StoreError>,
-        each: impl Fn(&Self, RecordChange<K, V>),
-    ) {
+        all: impl Fn(&Self, Vec<RecordChange<K, V>>),
+    ) -> Missed {
         match event {
-            Ok(RecordEvent::Changes(changes)) => changes.into_iter().for_each(|change| each(self, change)),
-            // The history of the store is longer than any pause of this task; if that is ever wrong, a restart
-            // reads all again. What was missed shows as an old row until its next change.
-            Ok(RecordEvent::Compacted { through }) => {
-                tracing::error!(%through, "the read model missed changes of the store; restart the orchestrator");
+            Ok(RecordEvent::Changes(changes)) => {
+                all(self, changes);
+                Missed::Nothing
             }
-            Err(error) => tracing::error!(%error, "a record could not be read into the read model"),
+            Ok(RecordEvent::Compacted { through }) => {
+                tracing::warn!(%through, "the read model was too slow for the store; it reads all again");
+                Missed::Something
+            }
+            Err(error) => {
+                tracing::error!(%error, "a record could not be read into the read model");
+                Missed::Nothing
+            }
         }
     }
 
-    fn note_vm(&self, change: RecordChange<VmId, VmRecord>) {
-        self.intended.write().unwrap_or_else(PoisonError::into_inner).put_vm(change.key, change.value);
-        self.refresh([change.key]);
+    /// Until it works: without this the lists would be wrong for good.
+    async fn read_again(&self, db: &Db) -> Watches {
+        let (new, watches) = loop {
+            match Intended::read(db).await {
+                Ok(read) => break read,
+                Err(error) => tracing::error!(%error, "the store cannot be read; trying again"),
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        };
+        let old = std::mem::replace(&mut *self.intended_mut(), new);
+        let (vms, hosts, vdis) = {
+            let intended = self.intended();
+            (
+                both(&old.vms, &intended.vms),
+                both(&old.hosts, &intended.hosts),
+                both(&old.vdis, &intended.vdis),
+            )
+        };
+        self.refresh_vms(vms);
+        self.refresh_hosts(hosts);
+        self.refresh_vdis(vdis);
+        watches
     }
 
-    fn note_host(&self, change: RecordChange<HostId, HostRecord>) {
+    fn note_vms(&self, changes: Vec<RecordChange<VmId, VmRecord>>) {
+        let (mut vms, mut vdis) = (HashSet::new(), HashSet::new());
         {
-            let mut intended = self.intended.write().unwrap_or_else(PoisonError::into_inner);
+            let mut intended = self.intended_mut();
+            for change in changes {
+                vms.insert(change.key);
+                let before = intended.put_vm(change.key, change.value);
+                let after = intended.vms.get(&change.key);
+                // What rows of VDIs show of their VM.
+                let shown = |record: &Arc<VmRecord>| (record.spec.name.to_string(), record.tags.clone());
+                if before.as_ref().map(shown) != after.map(shown) {
+                    let records = before.iter().chain(after);
+                    vdis.extend(records.flat_map(|record| record.spec.disks.iter().map(|disk| disk.vdi)));
+                }
+            }
+        }
+        self.refresh_vms(vms);
+        self.refresh_vdis(vdis);
+    }
+
+    fn note_hosts(&self, changes: Vec<RecordChange<HostId, HostRecord>>) {
+        for change in changes {
+            let host = change.key;
+            let mut vdis = Vec::new();
+            {
+                let mut intended = self.intended_mut();
+                let after = change.value.map(Arc::new);
+                let before = match &after {
+                    Some(record) => intended.hosts.insert(host, Arc::clone(record)),
+                    None => intended.hosts.remove(&host),
+                };
+                let shown = |record: Arc<HostRecord>| (record.name.clone(), record.pool);
+                if before.map(shown) != after.map(shown) {
+                    vdis.extend(intended.vdis.values().filter(|vdi| vdi.host == host).map(|vdi| vdi.id));
+                }
+            }
+            self.refresh_link(host);
+            self.refresh_hosts([host]);
+            self.refresh_vdis(vdis);
+        }
+    }
+
+    fn note_pools(&self, changes: Vec<RecordChange<PoolId, Pool>>) {
+        let mut intended = self.intended_mut();
+        for change in changes {
             match change.value {
-                Some(record) => intended.hosts.insert(change.key, Arc::new(record)),
-                None => intended.hosts.remove(&change.key),
+                Some(pool) => intended.pools.insert(change.key, pool),
+                None => intended.pools.remove(&change.key),
             };
         }
-        self.refresh_host(change.key);
     }
 
-    fn note_pool(&self, change: RecordChange<PoolId, Pool>) {
-        let mut intended = self.intended.write().unwrap_or_else(PoisonError::into_inner);
-        match change.value {
-            Some(pool) => intended.pools.insert(change.key, pool),
-            None => intended.pools.remove(&change.key),
-        };
-    }
-
-    fn hear(&self, event: &FleetEvent) {
-        match event {
-            FleetEvent::Vm { vm, .. } => self.refresh([vm.vm]),
-            FleetEvent::VmGone { vm, .. } => self.refresh([*vm]),
-            FleetEvent::Link { host } => self.refresh_host(*host),
-            FleetEvent::Removed { host, vms } => {
-                self.refresh(vms.iter().copied());
-                self.refresh_host(*host);
+    fn note_vdis(&self, changes: Vec<RecordChange<VdiId, Vdi>>) {
+        let keys: Vec<VdiId> = changes.iter().map(|change| change.key).collect();
+        {
+            let mut intended = self.intended_mut();
+            for change in changes {
+                match change.value {
+                    Some(vdi) => intended.vdis.insert(change.key, Arc::new(vdi)),
+                    None => intended.vdis.remove(&change.key),
+                };
             }
-            FleetEvent::Host { .. } => {}
         }
+        self.refresh_vdis(keys);
     }
 
-    fn refresh_host(&self, host: HostId) {
+    fn hear(&self, changed: &Changed) {
+        for host in &changed.links {
+            self.refresh_link(*host);
+        }
+        self.refresh_vms(changed.vms.iter().copied());
+        self.refresh_hosts(changed.hosts.union(&changed.links).copied());
+    }
+
+    /// Everything known of a host's VMs.
+    fn refresh_link(&self, host: HostId) {
         let mut vms: HashSet<VmId> = self.vms_of(host).into_iter().map(|(vm, _)| vm).collect();
         if let Some(state) = self.fleet.state(host) {
             vms.extend(state.vms().iter().map(|vm| vm.vm));
         }
-        self.refresh(vms);
+        self.refresh_vms(vms);
     }
 
-    /// Makes the rows of these VMs anew.
-    fn refresh(&self, vms: impl IntoIterator<Item = VmId>) {
-        let deltas: Vec<_> = {
-            let intended = self.intended.read().unwrap_or_else(PoisonError::into_inner);
-            let delta = |vm| match rows::row(vm, &intended, &self.fleet) {
-                Some(row) => Delta::Put(row),
-                None => Delta::Remove(vm),
+    fn refresh_vms(&self, vms: impl IntoIterator<Item = VmId>) {
+        self.refresh(&self.vms, vms, |vm, intended| rows::vm(vm, intended, &self.fleet));
+    }
+
+    fn refresh_hosts(&self, hosts: impl IntoIterator<Item = HostId>) {
+        self.refresh(&self.hosts, hosts, |host, intended| rows::host(host, intended, &self.fleet));
+    }
+
+    fn refresh_vdis(&self, vdis: impl IntoIterator<Item = VdiId>) {
+        self.refresh(&self.vdis, vdis, rows::vdi);
+    }
+
+    /// Makes these rows anew.
+    fn refresh<N: Noun>(
+        &self,
+        inventory: &Inventory<N>,
+        ids: impl IntoIterator<Item = N::Id>,
+        row: impl Fn(N::Id, &Intended) -> Option<N::Row>,
+    ) {
+        let mut ids = ids.into_iter();
+        loop {
+            let deltas: Vec<_> = {
+                let intended = self.intended();
+                let delta = |id| row(id, &intended).map_or(Delta::Remove(id), Delta::Put);
+                ids.by_ref().take(ROWS).map(delta).collect()
             };
-            vms.into_iter().map(delta).collect()
-        };
-        self.vms.apply(deltas);
-    }
-
-    fn rebuild(&self) {
-        let mut vms: HashSet<VmId> = {
-            let intended = self.intended.read().unwrap_or_else(PoisonError::into_inner);
-            intended.vms.keys().copied().collect()
-        };
-        for (_, state) in self.fleet.states() {
-            vms.extend(state.vms().iter().map(|vm| vm.vm));
+            if deltas.is_empty() {
+                return;
+            }
+            inventory.apply(deltas);
         }
-        self.refresh(vms);
+    }
+}
+
+fn both<K: Copy + Eq + Hash, V>(old: &HashMap<K, V>, new: &HashMap<K, V>) -> HashSet<K> {
+    old.keys().chain(new.keys()).copied().collect()
+}
+
+/// Calls `each` for every record. Returns the revision to watch from.
+async fn read<K: StoreKey, V: serde::Serialize + serde::de::DeserializeOwned>(
+    collection: &Collection<K, V>,
+    mut each: impl FnMut(K, V),
+) -> Result<Revision, StoreError> {
+    let (mut after, mut first) = (None, None);
+    loop {
+        let page = collection.page(after, PAGE).await?;
+        let since = *first.get_or_insert(page.revision);
+        page.records.into_iter().for_each(|record| each(record.key, record.value));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(since),
+        }
     }
 }
 
 impl Intended {
-    fn put_vm(&mut self, vm: VmId, record: Option<VmRecord>) {
-        if let Some(before) = self.vms.remove(&vm)
+    async fn read(db: &Db) -> Result<(Self, Watches), StoreError> {
+        let mut new = Self::default();
+        let watches = Watches {
+            vms: db.vms.watch(read(&db.vms, |vm, record| drop(new.put_vm(vm, Some(record)))).await?),
+            hosts: db
+                .hosts
+                .watch(read(&db.hosts, |host, record| drop(new.hosts.insert(host, Arc::new(record)))).await?),
+            pools: db.pools.watch(read(&db.pools, |id, pool| drop(new.pools.insert(id, pool))).await?),
+            vdis: db.vdis.watch(read(&db.vdis, |id, vdi| drop(new.vdis.insert(id, Arc::new(vdi)))).await?),
+        };
+        Ok((new, watches))
+    }
+
+    /// Returns what was there before.
+    fn put_vm(&mut self, vm: VmId, record: Option<VmRecord>) -> Option<Arc<VmRecord>> {
+        let before = self.vms.remove(&vm);
+        if let Some(before) = &before
             && let Some(vms) = self.of_host.get_mut(&before.host)
         {
             vms.remove(&vm);
@@ -221,5 +368,6 @@ impl Intended {
             self.of_host.entry(record.host).or_default().insert(vm);
             self.vms.insert(vm, Arc::new(record));
         }
+        before
     }
 }

@@ -19,7 +19,10 @@ pub use caller::{Call, Caller, Sight};
 pub use declare::{Kind, Method, MethodInfo, Registrar};
 pub use nouns::*;
 pub use openrpc::openrpc;
-pub use subscription::{InventoryChange, SUBSCRIPTIONS, SubscriptionInfo, WatchEvents, WatchTasks, WatchVms};
+pub use subscription::{
+    HostChange, InventoryChange, SUBSCRIPTIONS, SubscriptionInfo, VdiChange, VmChange, WatchEvents,
+    WatchRows, WatchTasks,
+};
 
 /// Every method, in the order of the document.
 #[must_use]

@@ -2,16 +2,19 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
-use xenith_common_ids::{TaskId, VmId};
+use xenith_common_ids::{HostId, TaskId, VdiId, VmId};
 use xenith_orchestrator_types::Permission;
 use xenith_orchestrator_types::event::Event;
+use xenith_orchestrator_types::host::Host;
 use xenith_orchestrator_types::task::Task;
+use xenith_orchestrator_types::vdi::Vdi;
 use xenith_orchestrator_types::vm::VmRow;
 
-/// Parameters of `vm.subscribe`.
+/// Parameters of `vm.subscribe`, `host.subscribe` and `vdi.subscribe`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct WatchVms {
+pub struct WatchRows {
+    /// The filter language, as for lists. Empty: everything.
     pub filter: String,
     /// Leaves out what is there and begins with the first change: for who shows pages of `vm.list`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -31,15 +34,16 @@ pub struct WatchTasks {
 #[serde(deny_unknown_fields, default)]
 pub struct WatchEvents {}
 
-/// One message of `vm.subscribe`.
+/// One message about the rows of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "kind", content = "value")]
-pub enum InventoryChange {
+#[schemars(rename = "{Row}Change")]
+pub enum InventoryChange<Row, Id> {
     /// Was not there, or did not pass the filter, until now.
-    Added(VmRow),
-    Changed(VmRow),
+    Added(Row),
+    Changed(Row),
     /// Is gone, or no longer passes the filter.
-    Removed(VmId),
+    Removed(Id),
     /// What was there at first is complete.
     Ready {
         total: u64,
@@ -47,6 +51,13 @@ pub enum InventoryChange {
     /// Too much was missed: forget everything, the list follows again.
     Resync,
 }
+
+/// One message of `vm.subscribe`.
+pub type VmChange = InventoryChange<VmRow, VmId>;
+/// One message of `host.subscribe`.
+pub type HostChange = InventoryChange<Host, HostId>;
+/// One message of `vdi.subscribe`.
+pub type VdiChange = InventoryChange<Vdi, VdiId>;
 
 /// A subscription, for tables and documents.
 #[derive(Clone, Copy)]
@@ -61,15 +72,15 @@ pub struct SubscriptionInfo {
 }
 
 /// All of them.
-pub const SUBSCRIPTIONS: [SubscriptionInfo; 3] = [
+pub const SUBSCRIPTIONS: [SubscriptionInfo; 5] = [
     SubscriptionInfo {
         name: "vm.subscribe",
         unsubscribe: "vm.unsubscribe",
         notification: "vm.changed",
         summary: "Follows the VMs that a filter lets through.",
         permission: Permission::View,
-        params: |generator| generator.subschema_for::<WatchVms>(),
-        item: |generator| generator.subschema_for::<InventoryChange>(),
+        params: |generator| generator.subschema_for::<WatchRows>(),
+        item: |generator| generator.subschema_for::<VmChange>(),
     },
     SubscriptionInfo {
         name: "task.subscribe",
@@ -88,5 +99,23 @@ pub const SUBSCRIPTIONS: [SubscriptionInfo; 3] = [
         permission: Permission::View,
         params: |generator| generator.subschema_for::<WatchEvents>(),
         item: |generator| generator.subschema_for::<Event>(),
+    },
+    SubscriptionInfo {
+        name: "host.subscribe",
+        unsubscribe: "host.unsubscribe",
+        notification: "host.changed",
+        summary: "Follows the hosts that a filter lets through.",
+        permission: Permission::View,
+        params: |generator| generator.subschema_for::<WatchRows>(),
+        item: |generator| generator.subschema_for::<HostChange>(),
+    },
+    SubscriptionInfo {
+        name: "vdi.subscribe",
+        unsubscribe: "vdi.unsubscribe",
+        notification: "vdi.changed",
+        summary: "Follows the VDIs that a filter lets through.",
+        permission: Permission::View,
+        params: |generator| generator.subschema_for::<WatchRows>(),
+        item: |generator| generator.subschema_for::<VdiChange>(),
     },
 ];

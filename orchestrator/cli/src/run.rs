@@ -13,6 +13,7 @@ mod system;
 mod task;
 mod vdi;
 mod vm;
+mod watch;
 
 use std::io;
 

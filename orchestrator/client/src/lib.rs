@@ -27,5 +27,7 @@ pub use call::{CallOptions, Client, Credential, Repeat};
 pub use endpoint::Endpoint;
 pub use error::ClientError;
 pub use probe::{Pin, Presented, probe};
-pub use subscription::{EventChanges, Subscription, TaskChanges, Update, VmChanges, Watch};
+pub use subscription::{
+    EventChanges, HostChanges, Subscription, TaskChanges, Update, VdiChanges, VmChanges, Watch,
+};
 pub use trust::Trust;

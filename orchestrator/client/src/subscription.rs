@@ -13,7 +13,7 @@ use jsonrpsee_ws_client::types::ErrorObjectOwned;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use xenith_orchestrator_api::{InventoryChange, WatchEvents, WatchTasks, WatchVms};
+use xenith_orchestrator_api::{HostChange, VdiChange, VmChange, WatchEvents, WatchRows, WatchTasks};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::event::Event;
 use xenith_orchestrator_types::task::Task;
@@ -50,11 +50,15 @@ macro_rules! subscriptions {
 
 subscriptions! {
     /// The VMs that a filter lets through.
-    VmChanges = "vm.subscribe" / "vm.unsubscribe" (WatchVms) -> InventoryChange;
+    VmChanges = "vm.subscribe" / "vm.unsubscribe" (WatchRows) -> VmChange;
     /// One task, or all.
     TaskChanges = "task.subscribe" / "task.unsubscribe" (WatchTasks) -> Task;
     /// Events from now on.
     EventChanges = "event.subscribe" / "event.unsubscribe" (WatchEvents) -> Event;
+    /// The hosts that a filter lets through.
+    HostChanges = "host.subscribe" / "host.unsubscribe" (WatchRows) -> HostChange;
+    /// The VDIs that a filter lets through.
+    VdiChanges = "vdi.subscribe" / "vdi.unsubscribe" (WatchRows) -> VdiChange;
 }
 
 /// What a subscription tells.

@@ -2,6 +2,7 @@
 
 mod history;
 mod query;
+mod shown;
 mod watch;
 
 use std::marker::PhantomData;
@@ -17,6 +18,7 @@ use crate::table::compiled::Compiled;
 use history::History;
 
 pub use query::{CountRequest, Facet, Page, PageRequest, QueryError};
+pub use shown::Shown;
 pub use watch::{Change, Subscription, WatchEvent};
 
 /// Most rows changed under one lock: readers wait at most for so many, which is a fraction of a millisecond.
@@ -40,6 +42,7 @@ pub enum Delta<N: Noun> {
 pub(crate) struct State {
     pub table: Table,
     pub history: History,
+    pub texts: shown::Texts,
 }
 
 pub(crate) struct Shared {
@@ -85,7 +88,11 @@ impl<N: Noun> Default for Inventory<N> {
 impl<N: Noun> Inventory<N> {
     #[must_use]
     pub fn new() -> Self {
-        let state = State { table: Table::new(N::SCHEMA), history: History::default() };
+        let state = State {
+            table: Table::new(N::SCHEMA),
+            history: History::default(),
+            texts: shown::Texts::default(),
+        };
         let process = (uuid::Uuid::new_v4().as_u128() >> 96) as u32;
         let latest = tokio::sync::watch::Sender::new(Revision::default());
         Self { shared: Arc::new(Shared { state: RwLock::new(state), latest, process }), noun: PhantomData }
@@ -127,11 +134,12 @@ impl<N: Noun> Inventory<N> {
     fn apply_batch(&self, batch: Vec<Delta<N>>) {
         let revision = {
             let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
-            let State { table, history } = &mut *state;
+            let State { table, history, texts } = &mut *state;
             let revision = history.begin();
             for delta in batch {
                 if let Some(slot) = apply_one(table, delta, (revision, history.oldest())) {
                     history.changed(slot);
+                    texts.forget(slot);
                 }
             }
             revision

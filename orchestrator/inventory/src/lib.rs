@@ -3,7 +3,7 @@
 //! A read model: it owns nothing. Rows come from the store at start ([`Inventory::load`]) and from the streams of
 //! the hosts ([`Inventory::apply`]); if it is lost it is built again.
 //!
-//! One table per noun ([`vm::Vms`], [`host::Hosts`]; more nouns are a [`Schema`] and a [`Noun`]). A table is
+//! One table per noun ([`vm::Vms`], [`host::Hosts`], [`vdi::Vdis`]; more nouns are a [`Schema`] and a [`Noun`]). A table is
 //! columns, not records: a row is a *slot* number, a column an array indexed by it.
 //!
 //! * Repeated text (host, pool, power, OS, tags) is interned per column; each value has a compressed bitmap of the
@@ -40,9 +40,9 @@ mod table;
 mod text;
 
 pub use inventory::{
-    Change, CountRequest, Delta, Facet, Inventory, Page, PageRequest, QueryError, Revision, Subscription,
-    WatchEvent,
+    Change, CountRequest, Delta, Facet, Inventory, Page, PageRequest, QueryError, Revision, Shown,
+    Subscription, WatchEvent,
 };
-pub use nouns::{host, vm};
+pub use nouns::{host, vdi, vm};
 pub use schema::{Cell, ColumnKind, ColumnSpec, MatchBy, Noun, RowView, Schema, Searched, Unit};
 pub use scope::Scope;

@@ -1,6 +1,7 @@
 //! The nouns that there are inventories of.
 
 pub mod host;
+pub mod vdi;
 pub mod vm;
 
 use time::OffsetDateTime;

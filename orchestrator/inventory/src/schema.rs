@@ -108,7 +108,15 @@ pub trait Noun: Send + Sync + 'static {
     type Row: Clone + Send + Sync + 'static;
     /// Some cells of a row; unset ones stay as they are.
     type Patch: Send + Sync + 'static;
-    type Id: Copy + Eq + Ord + std::fmt::Debug + std::str::FromStr<Err = ParseIdError> + Send + Sync + 'static;
+    type Id: Copy
+        + Eq
+        + Ord
+        + std::fmt::Debug
+        + std::fmt::Display
+        + std::str::FromStr<Err = ParseIdError>
+        + Send
+        + Sync
+        + 'static;
 
     const SCHEMA: &'static Schema;
 

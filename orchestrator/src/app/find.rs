@@ -4,14 +4,16 @@ use std::str::FromStr;
 
 use xenith_common_ids::{HostId, NetworkId, UserId, VdiId, VmId};
 use xenith_orchestrator_api::{Call, Sight};
+use xenith_orchestrator_inventory::vdi::Vdis;
+use xenith_orchestrator_inventory::{PageRequest, Scope};
 use xenith_orchestrator_store::Record;
 use xenith_orchestrator_types::network::Network;
 use xenith_orchestrator_types::pool::Pool;
 use xenith_orchestrator_types::vdi::Vdi;
 use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
-use super::{App, DEFAULT_POOL};
-use crate::errors::store_error;
+use super::{App, DEFAULT_POOL, parse_filter};
+use crate::errors::{query_error, store_error};
 use crate::model::{HostRecord, UserRecord, VmRecord};
 
 /// One of several, or the error that lists them.
@@ -129,8 +131,12 @@ impl App {
         let found: Vec<_> = match reference.parse::<VdiId>() {
             Ok(id) => self.db.vdis.get(&id).await.map_err(|e| store_error(&e))?.into_iter().collect(),
             Err(_) => {
-                let (vdis, _) = self.db.vdis.all().await.map_err(|e| store_error(&e))?;
-                vdis.into_iter().filter(|record| record.value.name == reference).collect()
+                let mut named = Vec::new();
+                for id in self.vdis_named(reference)? {
+                    named.extend(self.db.vdis.get(&id).await.map_err(|e| store_error(&e))?);
+                }
+                named.retain(|record| record.value.name == reference);
+                named
             }
         };
         let found = found.into_iter().filter(|record| visible(&record.value)).map(|record| {
@@ -138,6 +144,16 @@ impl App {
             (record, shown)
         });
         only("VDI", reference, found.collect())
+    }
+
+    /// VDIs of this name, give or take case; those that the caller may not see among them.
+    fn vdis_named(&self, name: &str) -> Result<Vec<VdiId>, ApiError> {
+        let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
+        let filter = parse_filter::<Vdis>(&format!("name:=\"{quoted}\""))
+            .map_err(|_| ApiError::not_found("VDI", name))?;
+        let named = PageRequest::first(filter, Scope::everything(), 1000);
+        let page = self.views.vdis.page(&named).map_err(|error| query_error(&error))?;
+        Ok(page.rows.into_iter().map(|row| row.id).collect())
     }
 
     pub(super) async fn find_user(&self, reference: &str) -> Result<Record<UserId, UserRecord>, ApiError> {

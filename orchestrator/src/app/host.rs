@@ -8,12 +8,13 @@ use xenith_common_ids::HostId;
 use xenith_hypervisor_agent_api::JoinToken;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::host::HostApi;
+use xenith_orchestrator_inventory::host::Hosts;
 use xenith_orchestrator_store::{Expect, Transaction};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::host::{
     AddHost, Host, HostMaintenance, HostRef, HostStatus, JoinTokenIssued, RemoveHost,
 };
-use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Reason};
 
 use super::App;
 use crate::authn::{new_secret, secret_hash};
@@ -25,7 +26,7 @@ use crate::model::{HostRecord, JoinRecord};
 const LONGEST_MINUTES: u32 = 7 * 24 * 60;
 
 impl App {
-    fn api_host(&self, id: HostId, record: &HostRecord) -> Host {
+    pub(super) fn api_host(&self, id: HostId, record: &HostRecord) -> Host {
         let state = self.fleet.state(id);
         let link = state.as_ref().map_or(Link::Connecting, |state| state.link());
         let (status, problem) = match link {
@@ -55,25 +56,7 @@ impl App {
 #[async_trait]
 impl HostApi for App {
     async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Host>, ApiError> {
-        let sees = call.caller.sight(Permission::View);
-        let wanted = request.filter.trim().to_lowercase();
-        let mut hosts: Vec<Host> = self
-            .views
-            .hosts()
-            .into_iter()
-            .filter(|(_, record)| sees.covers(Some(record.pool), []))
-            .filter(|(_, record)| record.name.to_lowercase().contains(&wanted))
-            .map(|(id, record)| self.api_host(id, &record))
-            .collect();
-        hosts.sort_by(|a, b| a.name.cmp(&b.name));
-        let total = hosts.len() as u64;
-        if let Some(after) = &request.cursor {
-            hosts.retain(|host| host.name > *after);
-        }
-        let more = hosts.len() > request.effective_limit();
-        hosts.truncate(request.effective_limit());
-        let next = hosts.last().filter(|_| more).map(|host| host.name.clone());
-        Ok(Page { items: hosts, total, next })
+        App::list::<Hosts>(self, call, &request)
     }
 
     async fn get(&self, call: &Call, request: HostRef) -> Result<Host, ApiError> {

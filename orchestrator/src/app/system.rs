@@ -3,12 +3,13 @@
 use async_trait::async_trait;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::system::SystemApi;
+use xenith_orchestrator_inventory::vm::Vms;
 use xenith_orchestrator_store::Health;
 use xenith_orchestrator_types::system::{SystemHealth, SystemInfo};
 use xenith_orchestrator_types::{ApiError, Empty, Permission};
 
 use super::App;
-use super::vm::filter;
+use super::parse_filter;
 
 impl App {
     /// Why the store does not write, if it does not.
@@ -34,13 +35,14 @@ impl SystemApi for App {
         let hosts = self.views.hosts();
         let hosts: Vec<_> = hosts.iter().filter(|(_, host)| sees.covers(Some(host.pool), [])).collect();
         let unheard = |id| !self.fleet.state(id).is_some_and(|state| state.is_heard());
-        let scope = self.vm_scope(&call.caller);
+        let scope = self.scope(&call.caller);
         Ok(SystemHealth {
             hosts: hosts.len() as u64,
             hosts_unknown: hosts.iter().filter(|(id, _)| unheard(*id)).count() as u64,
-            vms: self.views.vms.count(&filter("")?, &scope),
-            vms_running: self.views.vms.count(&filter("power:running")?, &scope),
+            vms: self.views.vms.count(&parse_filter::<Vms>("")?, &scope),
+            vms_running: self.views.vms.count(&parse_filter::<Vms>("power:running")?, &scope),
             tasks_active: self.engine.running() as u64,
+            changes_heard: self.fleet.changes_heard(),
             read_only: self.read_only(),
         })
     }

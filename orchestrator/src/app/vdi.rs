@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use xenith_common_ids::{HostId, SagaId, VdiId, VmId};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::vdi::VdiApi;
+use xenith_orchestrator_inventory::vdi::Vdis;
 use xenith_orchestrator_store::{Expect, Transaction};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vdi::{CreateVdi, Vdi, VdiRef};
@@ -11,7 +12,6 @@ use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason}
 
 use super::App;
 use super::begin::About;
-use crate::errors::store_error;
 use crate::sagas::NewVdi;
 use crate::sagas::vdi_create::{Params as CreateParams, VdiCreate};
 use crate::sagas::vdi_delete::{Params as DeleteParams, VdiDelete};
@@ -33,25 +33,7 @@ impl App {
 #[async_trait]
 impl VdiApi for App {
     async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Vdi>, ApiError> {
-        let sees = call.caller.sight(Permission::View);
-        let wanted = request.filter.trim().to_lowercase();
-        let visible = |vdi: &Vdi| {
-            let pool = self.views.host(vdi.host).map(|host| host.pool);
-            let vm = vdi.attached_to.and_then(|vm| self.views.vm(vm));
-            sees.covers(pool, vm.iter().flat_map(|vm| &vm.tags))
-        };
-        let (vdis, _) = self.db.vdis.all().await.map_err(|error| store_error(&error))?;
-        let mut vdis: Vec<Vdi> = vdis.into_iter().map(|record| record.value).collect();
-        vdis.retain(|vdi| visible(vdi) && vdi.name.to_lowercase().contains(&wanted));
-        vdis.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
-        let total = vdis.len() as u64;
-        if let Some((name, id)) = request.cursor.as_ref().and_then(|cursor| cursor.split_once('/')) {
-            vdis.retain(|vdi| (vdi.name.as_str(), vdi.id.to_string().as_str()) > (id, name));
-        }
-        let more = vdis.len() > request.effective_limit();
-        vdis.truncate(request.effective_limit());
-        let next = vdis.last().filter(|_| more).map(|vdi| format!("{}/{}", vdi.id, vdi.name));
-        Ok(Page { items: vdis, total, next })
+        App::list::<Vdis>(self, call, &request)
     }
 
     async fn create(&self, call: &Call, request: CreateVdi) -> Result<TaskStarted, ApiError> {

@@ -8,7 +8,7 @@ use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::vm::VmApi;
 use xenith_orchestrator_inventory::PageRequest;
 use xenith_orchestrator_inventory::filter::Filter;
-use xenith_orchestrator_inventory::vm::VmRow as InventoryRow;
+use xenith_orchestrator_inventory::vm::{VmRow as InventoryRow, Vms};
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
@@ -20,9 +20,10 @@ use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason}
 
 use super::App;
 use super::begin::{About, free};
+use super::parse_filter;
 use super::vm_new::NewVm;
 use super::vm_spec::{Disks, validated};
-use crate::errors::{query_error, store_error};
+use crate::errors::store_error;
 use crate::model::VmRecord;
 use crate::placement::{HostView, Wish, place};
 use crate::records;
@@ -37,12 +38,8 @@ const SHUTDOWN_S: u32 = 120;
 /// Of a filter to complete: nobody types more.
 const MAX_FILTER: usize = 4096;
 
-pub(crate) fn filter(text: &str) -> Result<Filter, ApiError> {
-    xenith_orchestrator_inventory::filter::parse(
-        <xenith_orchestrator_inventory::vm::Vms as xenith_orchestrator_inventory::Noun>::SCHEMA,
-        text,
-    )
-    .map_err(|error| ApiError::invalid("filter", error))
+fn filter(text: &str) -> Result<Filter, ApiError> {
+    parse_filter::<Vms>(text)
 }
 
 /// A row of the inventory as the API shows it.
@@ -255,19 +252,11 @@ impl App {
 #[async_trait]
 impl VmApi for App {
     async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<VmRow>, ApiError> {
-        let page = PageRequest {
-            filter: filter(&request.filter)?,
-            scope: self.vm_scope(&call.caller),
-            sort: request.sort.clone(),
-            cursor: request.cursor.clone(),
-            limit: request.effective_limit(),
-        };
-        let page = self.views.vms.page(&page).map_err(|error| query_error(&error))?;
-        Ok(Page { items: page.rows.into_iter().map(api_row).collect(), total: page.total, next: page.next })
+        App::list::<Vms>(self, call, &request)
     }
 
     async fn count(&self, call: &Call, request: ListRequest) -> Result<VmCount, ApiError> {
-        let scope = self.vm_scope(&call.caller);
+        let scope = self.scope(&call.caller);
         let total = self.views.vms.count(&filter(&request.filter)?, &scope);
         let running = format!("({}) power:running", request.filter);
         let running = if request.filter.trim().is_empty() { "power:running".to_owned() } else { running };
@@ -278,7 +267,7 @@ impl VmApi for App {
         if request.text.len() > MAX_FILTER {
             return Err(ApiError::invalid("text", format_args!("is longer than {MAX_FILTER} bytes")));
         }
-        let scope = self.vm_scope(&call.caller);
+        let scope = self.scope(&call.caller);
         let found = self.views.vms.complete(&request.text, request.text.len(), &scope);
         let candidate = |found: xenith_orchestrator_inventory::filter::Candidate| CompletionCandidate {
             text: found.text,
@@ -509,15 +498,14 @@ impl App {
         let id = match reference.parse::<VmId>() {
             Ok(id) => id,
             Err(_) => {
-                let scope = self.vm_scope(&call.caller);
-                let all = filter("managed:no").ok()?;
-                let mut page = PageRequest::first(all, scope, 1000);
-                page.sort = "name".to_owned();
-                let rows = self.views.vms.page(&page).ok()?.rows;
+                let scope = self.scope(&call.caller);
+                let quoted = reference.replace('\\', "\\\\").replace('"', "\\\"");
+                let named = filter(&format!("managed:no name:=\"{quoted}\"")).ok()?;
+                let rows = self.views.vms.page(&PageRequest::first(named, scope, 2)).ok()?.rows;
                 rows.into_iter().find(|row| row.name == reference)?.id
             }
         };
-        let row = self.views.vms.get(id, &self.vm_scope(&call.caller))?;
+        let row = self.views.vms.get(id, &self.scope(&call.caller))?;
         let (host, observed) = self.fleet.vm(id)?;
         Some(Vm {
             id,

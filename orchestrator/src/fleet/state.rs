@@ -39,6 +39,8 @@ pub struct HostState(Mutex<Inner>);
 pub struct News {
     pub changed: Vec<Arc<ObservedVm>>,
     pub gone: Vec<VmId>,
+    /// There are more or other VMs than before.
+    pub others: bool,
 }
 
 impl Default for HostState {
@@ -132,16 +134,18 @@ impl HostState {
             news.gone = inner.vms.keys().filter(|vm| !listed.contains_key(vm)).copied().collect();
             inner.vms = listed.into_iter().map(|(id, vm)| (id, Arc::new(vm))).collect();
             news.changed = inner.vms.values().cloned().collect();
+            news.others = true;
             return news;
         }
         for vm in changes.vms {
             let vm = Arc::new(vm);
-            inner.vms.insert(vm.vm, Arc::clone(&vm));
+            news.others |= inner.vms.insert(vm.vm, Arc::clone(&vm)).is_none();
             news.changed.push(vm);
         }
         for vm in changes.gone {
             if inner.vms.remove(&vm).is_some() {
                 news.gone.push(vm);
+                news.others = true;
             }
         }
         news

@@ -1,5 +1,6 @@
 //! One task per host: connect, greet, listen, and again with backoff.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -90,8 +91,14 @@ impl Watcher {
     fn lost(&self, error: &AgentClientError) {
         if self.state.set_link(Link::Lost { why: error.to_string() }) {
             tracing::warn!(host = %self.host, %error, "the host is lost");
+            self.note_link();
             self.fleet.emit(FleetEvent::Link { host: self.host });
         }
+    }
+
+    fn note_link(&self) {
+        self.fleet.changes.note(|changed| changed.links.extend([self.host]));
+        self.fleet.changes.wake_all();
     }
 
     /// Listens until the connection ends, and says why it did.
@@ -167,7 +174,18 @@ impl Watcher {
                 }
             }
         }
+        let count = news.changed.len() + news.gone.len();
+        self.fleet.heard.fetch_add(count as u64, Ordering::Relaxed);
+        let vms = || news.changed.iter().map(|vm| vm.vm).chain(news.gone.iter().copied());
+        self.fleet.changes.note(|changed| {
+            changed.vms.extend(vms());
+            if host_news || news.others {
+                changed.hosts.insert(self.host);
+            }
+        });
+        self.fleet.changes.wake(vms());
         if first {
+            self.note_link();
             tracing::info!(host = %self.host, at = %OffsetDateTime::now_utc(), "the host is heard");
             self.fleet.emit(FleetEvent::Link { host: self.host });
         }

@@ -10,8 +10,9 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use xenith_orchestrator_inventory::Scope;
+use xenith_orchestrator_inventory::vm::Vms;
 
-use crate::app::{App, vm_filter};
+use crate::app::{App, parse_filter};
 
 pub async fn show(State(app): State<Arc<App>>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text(&app))
@@ -34,7 +35,7 @@ fn text(app: &App) -> String {
         &[("{status=\"connected\"}", heard), ("{status=\"unknown\"}", unheard)],
     );
     let count = |filter: &str| {
-        vm_filter(filter).map_or(0, |filter| app.views.vms.count(&filter, &Scope::everything()))
+        parse_filter::<Vms>(filter).map_or(0, |filter| app.views.vms.count(&filter, &Scope::everything()))
     };
     let powers = ["running", "paused", "stopped", "suspended", "crashed", "unknown"];
     let labels: Vec<(String, u64)> = powers

@@ -2,25 +2,34 @@
 //!
 //! A subscriber that reads slowly gets merged changes (VMs), the newest state (tasks), or is ended with an
 //! error (events): nothing is queued without bound. Whoever loses a right, or their session, loses the
-//! subscription with the next message.
+//! subscription with the first message a second later.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use jsonrpsee::{Extensions, PendingSubscriptionSink, RpcModule, SubscriptionMessage, SubscriptionSink};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::sync::broadcast::error::RecvError;
 use xenith_common_ids::SagaId;
-use xenith_orchestrator_api::{Caller, InventoryChange, SUBSCRIPTIONS, WatchEvents, WatchTasks, WatchVms};
-use xenith_orchestrator_inventory::{Change, PageRequest, Revision, WatchEvent};
+use xenith_orchestrator_api::{Caller, InventoryChange, SUBSCRIPTIONS, WatchEvents, WatchRows, WatchTasks};
+use xenith_orchestrator_inventory::filter::Filter;
+use xenith_orchestrator_inventory::host::Hosts;
+use xenith_orchestrator_inventory::vdi::Vdis;
+use xenith_orchestrator_inventory::vm::Vms;
+use xenith_orchestrator_inventory::{Change, PageRequest, Revision, Scope, Shown, WatchEvent};
 use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
 use super::{Gate, error_object, typed};
-use crate::app::task_of;
+use crate::app::{Listed, parse_filter, task_of};
 use crate::events::to_api;
 
 /// A subscriber that takes nothing for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long what was looked up of a caller's rights is good. With each message it would be several reads of the
+/// store, thousands of times a second.
+const RIGHTS: Duration = Duration::from_secs(1);
 
 /// Whether a task was asked for by its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +51,13 @@ impl From<ApiError> for End {
 }
 
 pub fn register(module: &mut RpcModule<Gate>) -> Result<(), jsonrpsee::core::RegisterMethodError> {
-    let [vms, tasks, events] = SUBSCRIPTIONS;
+    let [vms, tasks, events, hosts, vdis] = SUBSCRIPTIONS;
     module.register_subscription(
         vms.name,
         vms.notification,
         vms.unsubscribe,
         move |params, pending, gate, extensions| async move {
-            serve(&gate, (params, pending, extensions), vms.permission, Gate::follow_vms).await;
+            serve(&gate, (params, pending, extensions), vms.permission, Gate::follow::<Vms>).await;
         },
     )?;
     module.register_subscription(
@@ -65,6 +74,22 @@ pub fn register(module: &mut RpcModule<Gate>) -> Result<(), jsonrpsee::core::Reg
         events.unsubscribe,
         move |params, pending, gate, extensions| async move {
             serve(&gate, (params, pending, extensions), events.permission, Gate::follow_events).await;
+        },
+    )?;
+    module.register_subscription(
+        hosts.name,
+        hosts.notification,
+        hosts.unsubscribe,
+        move |params, pending, gate, extensions| async move {
+            serve(&gate, (params, pending, extensions), hosts.permission, Gate::follow::<Hosts>).await;
+        },
+    )?;
+    module.register_subscription(
+        vdis.name,
+        vdis.notification,
+        vdis.unsubscribe,
+        move |params, pending, gate, extensions| async move {
+            serve(&gate, (params, pending, extensions), vdis.permission, Gate::follow::<Vdis>).await;
         },
     )?;
     Ok(())
@@ -84,12 +109,12 @@ async fn serve<P: serde::de::DeserializeOwned + Send>(
         Err(error) => return pending.reject(error_object(&error)).await,
     };
     let Ok(sink) = pending.accept().await else { return };
-    let subscriber = Subscriber { gate, sink: &sink, extensions: &extensions, permission };
+    let known = Mutex::new((Instant::now(), caller));
+    let subscriber = Subscriber { gate, sink: &sink, extensions: &extensions, permission, known };
     let ended = tokio::select! {
         () = sink.closed() => return,
         ended = follow(gate, &subscriber, params) => ended,
     };
-    drop(caller);
     if let Err(End::Refused(error)) = ended {
         let object: ErrorObjectOwned = error_object(&error);
         subscriber.tell(&serde_json::json!({ "error": object })).await.unwrap_or(());
@@ -101,12 +126,23 @@ struct Subscriber<'a> {
     sink: &'a SubscriptionSink,
     extensions: &'a Extensions,
     permission: Permission,
+    /// Who it was, and when that was looked up.
+    known: Mutex<(Instant, Caller)>,
 }
 
 impl Subscriber<'_> {
-    /// Who it is, still.
+    /// Who it is, still. That is no call: it does not count against how many the caller may make.
     async fn caller(&self) -> Result<Caller, End> {
-        self.gate.admit(self.extensions, self.permission).await.map_err(|(_, error)| End::Refused(error))
+        {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.0.elapsed() < RIGHTS {
+                return Ok(known.1.clone());
+            }
+        }
+        let caller = self.gate.known(self.extensions, self.permission).await.map_err(|(_, error)| error)?;
+        caller.check(self.permission)?;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (Instant::now(), caller.clone());
+        Ok(caller)
     }
 
     async fn tell(&self, item: &impl Serialize) -> Result<(), End> {
@@ -117,68 +153,62 @@ impl Subscriber<'_> {
 }
 
 impl Gate {
-    async fn follow_vms(&self, subscriber: &Subscriber<'_>, params: WatchVms) -> Result<(), End> {
-        let filter = crate::app::vm_filter(&params.filter)?;
+    async fn follow<N: Listed>(&self, subscriber: &Subscriber<'_>, params: WatchRows) -> Result<(), End> {
+        let filter = parse_filter::<N>(&params.filter)?;
+        let write = |row: N::Row| written(&N::item(&self.app, row)?);
         loop {
-            let caller = subscriber.caller().await?;
-            let scope = self.app.vm_scope(&caller);
+            let scope = self.app.scope(&subscriber.caller().await?);
             let since = if params.only_changes {
-                let since = self.app.views.vms.revision();
-                let total = self.app.views.vms.count(&filter, &scope);
-                subscriber.tell(&InventoryChange::Ready { total }).await?;
+                let since = N::inventory(&self.app).revision();
+                let total = N::inventory(&self.app).count(&filter, &scope);
+                subscriber.tell(&InventoryChange::<(), ()>::Ready { total }).await?;
                 since
             } else {
-                self.tell_all(subscriber, &filter, &caller).await?
+                self.tell_all::<N>(subscriber, &filter, &scope).await?
             };
-            let mut watch = self.app.views.vms.watch(since, filter.clone(), scope);
-            let resync = loop {
-                let event = watch.next().await;
-                // Rights change rarely; a look at each batch is cheap.
-                if self.app.vm_scope(&subscriber.caller().await?) != self.app.vm_scope(&caller) {
-                    break true;
+            let mut watch = N::inventory(&self.app).watch(since, filter.clone(), scope.clone());
+            loop {
+                let event = watch.next_shown(&write).await;
+                if self.app.scope(&subscriber.caller().await?) != scope {
+                    break;
                 }
-                match event {
-                    WatchEvent::Resync { .. } => break true,
-                    WatchEvent::Changes { changes, .. } => {
-                        for change in changes {
-                            let change = match change {
-                                Change::Added(row) => InventoryChange::Added(crate::app::vm_row(row)),
-                                Change::Changed(row) => InventoryChange::Changed(crate::app::vm_row(row)),
-                                Change::Removed(vm) => InventoryChange::Removed(vm),
-                            };
-                            subscriber.tell(&change).await?;
-                        }
-                    }
+                let WatchEvent::Changes { changes, .. } = event else { break };
+                for change in &changes {
+                    subscriber
+                        .tell(&match change {
+                            Change::Added(row) => InventoryChange::Added(&**row),
+                            Change::Changed(row) => InventoryChange::Changed(&**row),
+                            Change::Removed(id) => InventoryChange::Removed(id.to_string()),
+                        })
+                        .await?;
                 }
-            };
-            if resync {
-                subscriber.tell(&InventoryChange::Resync).await?;
             }
+            subscriber.tell(&InventoryChange::<(), ()>::Resync).await?;
         }
     }
 
     /// The rows that are there, page by page. Returns the revision to watch from: the first page's, so that
     /// what changed between the pages comes again.
-    async fn tell_all(
+    async fn tell_all<N: Listed>(
         &self,
         subscriber: &Subscriber<'_>,
-        filter: &xenith_orchestrator_inventory::filter::Filter,
-        caller: &Caller,
+        filter: &Filter,
+        scope: &Scope,
     ) -> Result<Revision, End> {
-        let mut request = PageRequest::first(filter.clone(), self.app.vm_scope(caller), 1000);
+        let mut request = PageRequest::first(filter.clone(), scope.clone(), 1000);
         let (mut first, mut total) = (None, 0);
         loop {
-            let page =
-                self.app.views.vms.page(&request).map_err(|error| crate::errors::query_error(&error))?;
+            let page = N::inventory(&self.app).page(&request);
+            let page = page.map_err(|error| crate::errors::query_error(&error))?;
             let since = *first.get_or_insert(page.revision);
-            for row in page.rows {
+            for item in page.rows.into_iter().filter_map(|row| N::item(&self.app, row)) {
                 total += 1;
-                subscriber.tell(&InventoryChange::Added(crate::app::vm_row(row))).await?;
+                subscriber.tell(&InventoryChange::<_, ()>::Added(item)).await?;
             }
             match page.next {
                 Some(next) => request.cursor = Some(next),
                 None => {
-                    subscriber.tell(&InventoryChange::Ready { total }).await?;
+                    subscriber.tell(&InventoryChange::<(), ()>::Ready { total }).await?;
                     return Ok(since);
                 }
             }
@@ -262,6 +292,16 @@ impl Gate {
                 }
                 Err(RecvError::Closed) => return Ok(()),
             }
+        }
+    }
+}
+
+fn written(item: &impl Serialize) -> Option<Shown> {
+    match serde_json::value::to_raw_value(item) {
+        Ok(text) => Some(Arc::<RawValue>::from(text)),
+        Err(error) => {
+            tracing::error!(%error, "a row cannot be written as JSON");
+            None
         }
     }
 }

@@ -1,17 +1,19 @@
-//! One VM's row from what is intended and what is observed.
+//! One row from what is intended and what is observed.
 
 use std::collections::BTreeMap;
 
-use xenith_common_ids::VmId;
+use xenith_common_ids::{HostId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{ObservedVm, PlatformKind, Power as ObservedPower};
+use xenith_orchestrator_inventory::host::{HostRow, HostStatus, Maintenance};
+use xenith_orchestrator_inventory::vdi::{Attached, VdiRow};
 use xenith_orchestrator_inventory::vm::{Kind, Managed, Named, Power, VmRow};
 
 use super::Intended;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Link};
 use crate::model::VmRecord;
 
 /// `None`: there is no such VM, or it is an unmanaged one whose host is not heard.
-pub(super) fn row(vm: VmId, intended: &Intended, fleet: &Fleet) -> Option<VmRow> {
+pub(super) fn vm(vm: VmId, intended: &Intended, fleet: &Fleet) -> Option<VmRow> {
     let record = intended.vms.get(&vm);
     let observed = fleet.vm(vm);
     let host = record.map(|record| record.host).or(observed.as_ref().map(|(host, _)| *host))?;
@@ -54,6 +56,50 @@ pub(super) fn row(vm: VmId, intended: &Intended, fleet: &Fleet) -> Option<VmRow>
         managed: if record.is_some() { Managed::Yes } else { Managed::No },
         fields: BTreeMap::new(),
         cpu: None,
+    })
+}
+
+pub(super) fn host(host: HostId, intended: &Intended, fleet: &Fleet) -> Option<HostRow> {
+    let record = intended.hosts.get(&host)?;
+    let state = fleet.state(host);
+    let facts = state.as_ref().and_then(|state| state.facts());
+    let facts = facts.as_deref();
+    Some(HostRow {
+        id: host,
+        name: record.name.clone(),
+        pool: intended.pools.get(&record.pool).map(|pool| pool.name.clone()),
+        status: match state.as_ref().map_or(Link::Connecting, |state| state.link()) {
+            Link::Connected => HostStatus::Connected,
+            Link::Connecting if record.local_sr.is_none() => HostStatus::Enrolling,
+            Link::Connecting | Link::Lost { .. } => HostStatus::Unknown,
+        },
+        maintenance: if record.maintenance { Maintenance::On } else { Maintenance::Off },
+        memory_total: facts.map(|facts| facts.memory_total.mib()),
+        memory_free: facts.map(|facts| facts.memory_free.mib()),
+        cpus: facts.map(|facts| facts.topology.cpus),
+        vms: state.as_ref().map_or(0, |state| u32::try_from(state.vm_count()).unwrap_or(u32::MAX)),
+        xen_version: facts.map(|facts| format!("{}.{}{}", facts.xen.major, facts.xen.minor, facts.xen.extra)),
+        agent_version: state.as_ref().and_then(|state| state.agent_version()),
+        tags: vec![],
+        addresses: vec![record.address.clone()],
+    })
+}
+
+pub(super) fn vdi(vdi: VdiId, intended: &Intended) -> Option<VdiRow> {
+    let record = intended.vdis.get(&vdi)?;
+    let host = intended.hosts.get(&record.host);
+    let pool = host.and_then(|host| intended.pools.get(&host.pool));
+    let vm = record.attached_to.and_then(|vm| intended.vms.get(&vm));
+    Some(VdiRow {
+        id: vdi,
+        name: record.name.clone(),
+        size: record.size.bytes().div_ceil(1 << 20),
+        host: host.map(|host| host.name.clone()),
+        pool: pool.map(|pool| pool.name.clone()),
+        sr: Some(record.sr.to_string()),
+        vm: vm.map(|vm| vm.spec.name.to_string()),
+        attached: if record.attached_to.is_some() { Attached::Yes } else { Attached::No },
+        tags: vm.map(|vm| vm.tags.iter().cloned().collect()).unwrap_or_default(),
     })
 }
 

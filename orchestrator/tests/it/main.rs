@@ -7,4 +7,5 @@ mod enrolment;
 mod faults;
 mod harness;
 mod life;
+mod lists;
 mod sagas;

@@ -17,6 +17,8 @@ pub struct SystemHealth {
     pub vms: u64,
     pub vms_running: u64,
     pub tasks_active: u64,
+    /// Changes of VMs that hosts told since the orchestrator started.
+    pub changes_heard: u64,
     /// The store refuses writes (its disk is full): the reason.
     pub read_only: Option<String>,
 }

@@ -268,6 +268,25 @@ export type Host = {
   vms: number;
 };
 
+/** One message about the rows of a list. */
+export type HostChange = {
+  kind: "added";
+  value: Host;
+} | {
+  kind: "changed";
+  value: Host;
+} | {
+  kind: "removed";
+  value: HostId;
+} | {
+  kind: "ready";
+  value: {
+  total: number;
+};
+} | {
+  kind: "resync";
+};
+
 export type HostFacts = {
   bridges: Array<Bridge>;
   /** Xen's word for what guests it can run: `pv`, `hvm`, `hap`, … */
@@ -364,25 +383,6 @@ export type ImportRef = {
 export type ImportSourceId = string;
 
 export type IncarnationId = string;
-
-/** One message of `vm.subscribe`. */
-export type InventoryChange = {
-  kind: "added";
-  value: VmRow;
-} | {
-  kind: "changed";
-  value: VmRow;
-} | {
-  kind: "removed";
-  value: VmId;
-} | {
-  kind: "ready";
-  value: {
-  total: number;
-};
-} | {
-  kind: "resync";
-};
 
 export type JoinTokenIssued = {
   expires: string;
@@ -626,6 +626,8 @@ export type StartVm = {
 export type StepStatus = "waiting" | "running" | "done" | "undone";
 
 export type SystemHealth = {
+  /** Changes of VMs that hosts told since the orchestrator started. */
+  changes_heard: number;
   hosts: number;
   hosts_unknown: number;
   /** The store refuses writes (its disk is full): the reason. */
@@ -784,6 +786,25 @@ export type Vdi = {
   sr: SrId;
 };
 
+/** One message about the rows of a list. */
+export type VdiChange = {
+  kind: "added";
+  value: Vdi;
+} | {
+  kind: "changed";
+  value: Vdi;
+} | {
+  kind: "removed";
+  value: VdiId;
+} | {
+  kind: "ready";
+  value: {
+  total: number;
+};
+} | {
+  kind: "resync";
+};
+
 export type VdiId = string;
 
 export type VdiRef = {
@@ -852,6 +873,25 @@ export type VmRow = {
   vcpus: number;
 };
 
+/** One message about the rows of a list. */
+export type VmRowChange = {
+  kind: "added";
+  value: VmRow;
+} | {
+  kind: "changed";
+  value: VmRow;
+} | {
+  kind: "removed";
+  value: VmId;
+} | {
+  kind: "ready";
+  value: {
+  total: number;
+};
+} | {
+  kind: "resync";
+};
+
 export type VmSpec = {
   /** Started by the agent when its host boots, with or without an orchestrator. */
   autostart?: Autostart | null;
@@ -869,17 +909,18 @@ export type VmSpec = {
 /** Parameters of `event.subscribe`. */
 export type WatchEvents = Record<string, never>;
 
+/** Parameters of `vm.subscribe`, `host.subscribe` and `vdi.subscribe`. */
+export type WatchRows = {
+  /** The filter language, as for lists. Empty: everything. */
+  filter?: string;
+  /** Leaves out what is there and begins with the first change: for who shows pages of `vm.list`. */
+  only_changes?: boolean;
+};
+
 /** Parameters of `task.subscribe`. */
 export type WatchTasks = {
   /** One task: the subscription ends with it. Otherwise all that the caller may see. */
   task?: TaskId | null;
-};
-
-/** Parameters of `vm.subscribe`. */
-export type WatchVms = {
-  filter?: string;
-  /** Leaves out what is there and begins with the first change: for who shows pages of `vm.list`. */
-  only_changes?: boolean;
 };
 
 export type XenVersion = {
@@ -1030,9 +1071,11 @@ export const METHODS: Record<MethodName, MethodInfo> = {
 };
 
 export interface Subscriptions {
-  'vm.subscribe': { params: WatchVms; item: InventoryChange };
+  'vm.subscribe': { params: WatchRows; item: VmRowChange };
   'task.subscribe': { params: WatchTasks; item: Task };
   'event.subscribe': { params: WatchEvents; item: Event };
+  'host.subscribe': { params: WatchRows; item: HostChange };
+  'vdi.subscribe': { params: WatchRows; item: VdiChange };
 }
 
 export type SubscriptionName = keyof Subscriptions;
@@ -1041,4 +1084,6 @@ export const SUBSCRIPTIONS: Record<SubscriptionName, { unsubscribe: string; noti
   'vm.subscribe': { unsubscribe: 'vm.unsubscribe', notification: 'vm.changed' },
   'task.subscribe': { unsubscribe: 'task.unsubscribe', notification: 'task.changed' },
   'event.subscribe': { unsubscribe: 'event.unsubscribe', notification: 'event.happened' },
+  'host.subscribe': { unsubscribe: 'host.unsubscribe', notification: 'host.changed' },
+  'vdi.subscribe': { unsubscribe: 'vdi.unsubscribe', notification: 'vdi.changed' },
 };

@@ -14,7 +14,13 @@ pub enum OnOff {
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
     /// List hosts.
-    List(Listing),
+    List {
+        /// Follow the list until Ctrl-C.
+        #[arg(short, long, conflicts_with_all = ["sort", "limit", "all"])]
+        watch: bool,
+        #[command(flatten)]
+        listing: Listing,
+    },
     /// Show one host.
     #[command(visible_alias = "show")]
     Get {

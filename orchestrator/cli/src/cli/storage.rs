@@ -8,7 +8,13 @@ use super::{Confirm, Listing, Tasked};
 #[derive(Debug, Subcommand)]
 pub enum VdiCommand {
     /// List VDIs.
-    List(Listing),
+    List {
+        /// Follow the list until Ctrl-C.
+        #[arg(short, long, conflicts_with_all = ["sort", "limit", "all"])]
+        watch: bool,
+        #[command(flatten)]
+        listing: Listing,
+    },
     /// Create an empty VDI.
     Create {
         #[arg(value_name = "NAME")]

@@ -1,12 +1,14 @@
 //! Physical machines.
 
 use xenith_orchestrator_api::host;
+use xenith_orchestrator_client::HostChanges;
 use xenith_orchestrator_types::host::{AddHost, Host, HostMaintenance, HostRef, HostStatus, RemoveHost};
 
 use crate::app::App;
 use crate::ask;
 use crate::cli::{Format, HostCommand, OnOff};
 use crate::error::CliError;
+use crate::run::watch::follow;
 use crate::run::{list, said};
 use crate::table::{Cell, Column, Names, Row, Sheet, Tone};
 use crate::words;
@@ -98,7 +100,8 @@ fn sheet(host: &Host, names: &Names) -> Sheet {
 
 pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
     match command {
-        HostCommand::List(listing) => list::<host::List, Host>(app, &listing).await,
+        HostCommand::List { watch: true, listing } => follow::<HostChanges, _, _>(app, &listing).await,
+        HostCommand::List { watch: false, listing } => list::<host::List, Host>(app, &listing).await,
         HostCommand::Get { host } => {
             let host = app.call::<host::Get>(&HostRef { host }).await?;
             let names = app.names().await;

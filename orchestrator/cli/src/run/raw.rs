@@ -14,7 +14,7 @@ pub async fn run(app: &App, call: RawCall) -> Result<(), CliError> {
     if SUBSCRIPTIONS.iter().any(|subscription| subscription.name == call.method) {
         return Err(CliError::usage_next(
             format!("{} is a subscription", call.method),
-            "use --watch of vm list, task list or event list",
+            "use --watch of vm list, host list, vdi list, task list or event list",
         ));
     }
     let text = if call.params == "-" {

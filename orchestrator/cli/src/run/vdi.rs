@@ -1,6 +1,7 @@
 //! Virtual disk images.
 
 use xenith_orchestrator_api::vdi;
+use xenith_orchestrator_client::VdiChanges;
 use xenith_orchestrator_types::vdi::{CreateVdi, Vdi, VdiRef};
 
 use crate::app::App;
@@ -8,6 +9,7 @@ use crate::ask;
 use crate::cli::VdiCommand;
 use crate::error::CliError;
 use crate::run::list;
+use crate::run::watch::follow;
 use crate::table::{Cell, Column, Row};
 use crate::wait::begin;
 use crate::words;
@@ -35,7 +37,8 @@ impl Row for Vdi {
 
 pub async fn run(app: &App, command: VdiCommand) -> Result<(), CliError> {
     match command {
-        VdiCommand::List(listing) => list::<vdi::List, Vdi>(app, &listing).await,
+        VdiCommand::List { watch: true, listing } => follow::<VdiChanges, _, _>(app, &listing).await,
+        VdiCommand::List { watch: false, listing } => list::<vdi::List, Vdi>(app, &listing).await,
         VdiCommand::Create { name, size, host, tasked } => {
             begin::<vdi::Create>(app, &CreateVdi { name, size, host }, &tasked).await
         }

@@ -1,10 +1,10 @@
 //! Virtual machines.
 
 mod show;
-mod watch;
 
 use xenith_hypervisor_agent_types::Power;
 use xenith_orchestrator_api::{Method, vm};
+use xenith_orchestrator_client::VmChanges;
 use xenith_orchestrator_types::ListRequest;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
@@ -17,6 +17,7 @@ use crate::ask;
 use crate::cli::{Confirm, CreateArgs, One, PlaceArgs, Planned, Shutdown, UpdateArgs, VmCommand};
 use crate::error::CliError;
 use crate::run::list;
+use crate::run::watch::follow;
 use crate::spec;
 use crate::table::{Cell, Column, Row, Tone};
 use crate::wait::{begin, begin_or_plan};
@@ -60,7 +61,7 @@ impl Row for VmRow {
 
 pub async fn run(app: &App, command: VmCommand) -> Result<(), CliError> {
     match command {
-        VmCommand::List { watch: true, listing } => watch::follow(app, &listing).await,
+        VmCommand::List { watch: true, listing } => follow::<VmChanges, _, _>(app, &listing).await,
         VmCommand::List { watch: false, listing } => list::<vm::List, VmRow>(app, &listing).await,
         VmCommand::Count { filter } => count(app, filter).await,
         VmCommand::Complete { text } => complete(app, text).await,

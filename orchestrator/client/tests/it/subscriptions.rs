@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::time::timeout;
-use xenith_orchestrator_api::{InventoryChange, WatchEvents, WatchVms};
+use xenith_orchestrator_api::{InventoryChange, WatchEvents, WatchRows};
 use xenith_orchestrator_client::{ClientError, EventChanges, Subscription, Update, VmChanges, Watch};
 use xenith_orchestrator_types::{ApiError, Reason};
 
@@ -20,10 +20,8 @@ async fn a_broken_connection_is_told_and_mended() {
     let server = FakeOrchestrator::start().await;
     server.feed("vm.subscribe", vec![json!({ "kind": "ready", "value": { "total": 0 } })]);
     let client = client(&server).await;
-    let mut watch = client
-        .watch::<VmChanges>(&WatchVms { filter: "tag:prod".into(), ..WatchVms::default() })
-        .await
-        .unwrap();
+    let watched = WatchRows { filter: "tag:prod".into(), ..WatchRows::default() };
+    let mut watch = client.watch::<VmChanges>(&watched).await.unwrap();
     let ready = |update| matches!(update, Ok(Some(Update::Item(InventoryChange::Ready { total: 0 }))));
     assert!(ready(next(&mut watch).await));
     server.cut();

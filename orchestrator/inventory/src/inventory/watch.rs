@@ -10,18 +10,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Inventory, Revision, Shared, State};
+use super::{Inventory, Revision, Shared, Shown, State};
 use crate::bits::Bits;
 use crate::filter::Filter;
 use crate::schema::Noun;
 use crate::scope::Scope;
-use crate::table::compiled::Compiled;
 
 /// Most changes told at once; the rest comes with the next call.
 const MAX_CHANGES: usize = 1000;
-/// Changes are gathered for so long before they are told: a row that changes often is told at most 10 times a second,
-/// and 200 subscribers do not look at each batch.
-const GATHER: Duration = Duration::from_millis(100);
+/// Changes are gathered before they are told, so that a row that changes often is told a few times a second and 200
+/// subscribers do not look at each batch: for ten times as long as telling takes, between these two. An idle machine
+/// tells soon, a busy one in larger pieces.
+const GATHER: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(100));
+const TELLING: u32 = 10;
 /// Even the first change waits so long, for those that come with it.
 const SOON: Duration = Duration::from_millis(5);
 /// Rows looked at under one lock: a writer waits at most for so many, a fraction of a millisecond.
@@ -45,6 +46,21 @@ pub enum WatchEvent<Row, Id> {
     Resync { revision: Revision },
 }
 
+/// The last telling: when it was, and how long it took to make what was told.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    at: Instant,
+    took: Duration,
+}
+
+impl Told {
+    /// When to tell again, at the earliest: `asked` is when the subscriber was through with what it got.
+    fn turn(self, asked: Instant) -> Instant {
+        let cost = self.took + asked.saturating_duration_since(self.at);
+        self.at + (cost * TELLING).clamp(GATHER.0, GATHER.1)
+    }
+}
+
 /// See the module's documentation. Dropping it ends it.
 pub struct Subscription<N: Noun> {
     shared: Arc<Shared>,
@@ -59,7 +75,7 @@ pub struct Subscription<N: Noun> {
     dirty_since: Revision,
     /// Where in `dirty` to go on: each row gets its turn, however fast those before it change again.
     turn: u32,
-    last_told: Option<Instant>,
+    last_told: Option<Told>,
     resync: bool,
     noun: PhantomData<fn() -> N>,
 }
@@ -113,10 +129,30 @@ impl<N: Noun> Inventory<N> {
 impl<N: Noun> Subscription<N> {
     /// The next changes; waits for them. Safe to cancel.
     pub async fn next(&mut self) -> WatchEvent<N::Row, N::Id> {
+        self.next_with(&read::<N>).await
+    }
+
+    /// As [`Self::next`], with rows as `write` puts them, once for all subscribers. A row for which it gives nothing
+    /// is not there for them.
+    pub async fn next_shown(
+        &mut self,
+        write: &(dyn Fn(N::Row) -> Option<Shown> + Sync),
+    ) -> WatchEvent<Shown, N::Id> {
+        let show = |state: &State, slot| state.texts.get(slot, || write(N::read(&state.table.row(slot))));
+        self.next_with(&show).await
+    }
+
+    async fn next_with<T>(
+        &mut self,
+        show: &(dyn Fn(&State, u32) -> Option<T> + Sync),
+    ) -> WatchEvent<T, N::Id> {
+        let asked = Instant::now();
         loop {
             let seen = *self.latest.borrow_and_update();
-            if let Some(event) = self.take() {
-                self.last_told = Some(Instant::now());
+            let begun = Instant::now();
+            if let Some(event) = self.take_with(show) {
+                let at = Instant::now();
+                self.last_told = Some(Told { at, took: at - begun });
                 return event;
             }
             if seen == *self.latest.borrow() {
@@ -124,7 +160,7 @@ impl<N: Noun> Subscription<N> {
                 let _ = self.latest.changed().await;
                 // A first change after a calm is told soon, the next ones are gathered.
                 let soon = Instant::now() + SOON;
-                let turn = self.last_told.map_or(soon, |told| soon.max(told + GATHER));
+                let turn = self.last_told.map_or(soon, |told| soon.max(told.turn(asked)));
                 tokio::time::sleep_until(turn).await;
             }
         }
@@ -132,6 +168,10 @@ impl<N: Noun> Subscription<N> {
 
     /// What is there now, without waiting.
     pub fn take(&mut self) -> Option<WatchEvent<N::Row, N::Id>> {
+        self.take_with(&read::<N>)
+    }
+
+    fn take_with<T>(&mut self, show: &dyn Fn(&State, u32) -> Option<T>) -> Option<WatchEvent<T, N::Id>> {
         let shared = Arc::clone(&self.shared);
         {
             let state = shared.read();
@@ -153,27 +193,28 @@ impl<N: Noun> Subscription<N> {
             self.turn = last + 1;
             let state = shared.read();
             let filter = state.compile(&self.filter, &self.scope);
-            changes.extend(slots.into_iter().filter_map(|slot| self.look_at(&state, &filter, slot)));
+            changes.extend(slots.into_iter().filter_map(|slot| {
+                let matches = state.table.live().contains(slot) && filter.holds(&state.table, slot);
+                let shown = if matches { show(&state, slot) } else { None };
+                self.look_at(slot, N::id_from(state.table.id(slot)), shown)
+            }));
         }
         (!changes.is_empty()).then_some(WatchEvent::Changes { revision: self.cursor, changes })
     }
 
-    /// What to tell of one row.
-    fn look_at(&mut self, state: &State, filter: &Compiled, slot: u32) -> Option<Change<N::Row, N::Id>> {
+    /// What to tell of one row, which matches if it is `shown`.
+    fn look_at<T>(&mut self, slot: u32, id: N::Id, shown: Option<T>) -> Option<Change<T, N::Id>> {
         self.dirty.remove(slot);
-        let known = self.known.contains(slot);
-        let matches = state.table.live().contains(slot) && filter.holds(&state.table, slot);
-        let row = || N::read(&state.table.row(slot));
-        match (known, matches) {
-            (false, false) => None,
-            (true, false) => {
+        match (self.known.contains(slot), shown) {
+            (false, None) => None,
+            (true, None) => {
                 self.known.remove(slot);
-                Some(Change::Removed(N::id_from(state.table.id(slot))))
+                Some(Change::Removed(id))
             }
-            (true, true) => Some(Change::Changed(row())),
-            (false, true) => {
+            (true, Some(row)) => Some(Change::Changed(row)),
+            (false, Some(row)) => {
                 self.known.insert(slot);
-                Some(Change::Added(row()))
+                Some(Change::Added(row))
             }
         }
     }
@@ -193,10 +234,14 @@ impl<N: Noun> Subscription<N> {
         told
     }
 
-    fn start_again(&mut self, state: &State) -> WatchEvent<N::Row, N::Id> {
+    fn start_again<T>(&mut self, state: &State) -> WatchEvent<T, N::Id> {
         self.cursor = state.history.latest();
         self.known = state.find(&self.filter, &self.scope);
         self.dirty = Bits::none(state.table.slots());
         WatchEvent::Resync { revision: self.cursor }
     }
+}
+
+fn read<N: Noun>(state: &State, slot: u32) -> Option<N::Row> {
+    Some(N::read(&state.table.row(slot)))
 }

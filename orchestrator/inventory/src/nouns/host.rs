@@ -12,9 +12,15 @@ words! {
         Connected = "connected",
         /// Not heard of; its VMs are unknown too.
         Unknown = "unknown",
-        /// Connected, and nothing new is placed there.
-        Maintenance = "maintenance",
         Enrolling = "enrolling",
+    }
+}
+
+words! {
+    /// Whether it takes new VMs.
+    Maintenance {
+        On = "on",
+        Off = "off",
     }
 }
 
@@ -25,6 +31,7 @@ pub struct HostRow {
     pub name: String,
     pub pool: Option<String>,
     pub status: HostStatus,
+    pub maintenance: Maintenance,
     /// In MiB; hosts have more than a guest may.
     pub memory_total: Option<u64>,
     /// In MiB.
@@ -45,6 +52,7 @@ pub struct HostPatch {
     pub name: Option<String>,
     pub pool: Option<Option<String>>,
     pub status: Option<HostStatus>,
+    pub maintenance: Option<Maintenance>,
     pub memory_total: Option<Option<u64>>,
     pub memory_free: Option<Option<u64>>,
     pub vms: Option<u32>,
@@ -62,6 +70,7 @@ const XEN: usize = 7;
 const AGENT: usize = 8;
 const TAG: usize = 9;
 const ADDRESS: usize = 10;
+const MAINTENANCE: usize = 11;
 
 use Searched::{No, Yes};
 
@@ -85,6 +94,7 @@ static SCHEMA: Schema = Schema {
         column("agent", ColumnKind::Shared(MatchBy::Part), No, "a part of the version of the agent"),
         column("tag", ColumnKind::Labels, Yes, "a tag"),
         column("address", ColumnKind::Texts, Yes, "a part of an address"),
+        column("maintenance", ColumnKind::Choice(Maintenance::WORDS), No, "on: it takes no new VMs"),
     ],
 };
 
@@ -129,6 +139,7 @@ impl Noun for Hosts {
         put(AGENT, text_cell(row.agent_version.as_deref()));
         put(TAG, Cell::Texts(&row.tags));
         put(ADDRESS, Cell::Texts(&row.addresses));
+        put(MAINTENANCE, Cell::Text(row.maintenance.as_str()));
     }
 
     fn patch_cells(patch: &HostPatch, put: Put<'_>) {
@@ -140,6 +151,9 @@ impl Noun for Hosts {
         }
         if let Some(status) = patch.status {
             put(STATUS, Cell::Text(status.as_str()));
+        }
+        if let Some(maintenance) = patch.maintenance {
+            put(MAINTENANCE, Cell::Text(maintenance.as_str()));
         }
         if let Some(total) = patch.memory_total {
             put(MEMORY, number_cell(total));
@@ -170,6 +184,7 @@ impl Noun for Hosts {
             agent_version: row.text_if_any(AGENT),
             tags: row.texts(TAG),
             addresses: row.texts(ADDRESS),
+            maintenance: row.str_if_any(MAINTENANCE).and_then(Maintenance::parse).unwrap_or(Maintenance::Off),
         }
     }
 }

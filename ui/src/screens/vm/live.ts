@@ -3,7 +3,7 @@
 
 import { useEffect, useRef } from 'react';
 import { refresh, useFollow } from '../../api/client';
-import type { InventoryChange, VmRow } from '../../api/generated';
+import type { VmRow, VmRowChange } from '../../api/generated';
 import { patchRows } from '../../list/pages';
 
 const GATHER_MS = 100;
@@ -34,7 +34,7 @@ export function useLiveVms(filter: string, sort: string) {
     });
     if (moved) readAgain();
   };
-  const take = (change: InventoryChange) => {
+  const take = (change: VmRowChange) => {
     if (change.kind === 'ready') return;
     if (change.kind === 'resync') return readAgain();
     if (change.kind === 'removed') changed.current.set(change.value, undefined);
