@@ -1,0 +1,133 @@
+//! What people and their browsers do: look at pages, search, open one VM, follow changes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use xenith_common_ids::VmId;
+use xenith_orchestrator_api::{InventoryChange, WatchRows, vm};
+use xenith_orchestrator_client::{Client, Update, VmChanges};
+use xenith_orchestrator_types::ListRequest;
+use xenith_orchestrator_types::vm::VmRef;
+
+use crate::report::Times;
+
+const FILTERS: [&str; 10] = [
+    "",
+    "power:running",
+    "power:stopped",
+    "tag:prod",
+    "tag:prod,test -tag:web",
+    "memory:>200MiB vcpus:1",
+    "name:/^db-.*7$/",
+    "host:xen7",
+    "billing",
+    "billing 99",
+];
+const ORDERS: [&str; 6] = ["", "-name", "memory", "-memory", "host", "power"];
+
+async fn timed<T>(
+    work: impl Future<Output = Result<T, xenith_orchestrator_client::ClientError>>,
+) -> Result<Duration> {
+    let begun = Instant::now();
+    work.await?;
+    Ok(begun.elapsed())
+}
+
+/// One after the other, until `end`.
+async fn repeat(end: Instant, mut each: impl AsyncFnMut(usize) -> Result<Duration>) -> Result<Times> {
+    let mut times = Times::default();
+    let mut turn = 0;
+    while Instant::now() < end {
+        times.add(each(turn).await?);
+        turn += 1;
+    }
+    Ok(times)
+}
+
+/// Pages of 100 of every filter in every order, two pages each.
+pub async fn pages(client: &Client, end: Instant) -> Result<Times> {
+    let mut cursor = None;
+    repeat(end, async |turn| {
+        let view = turn / 2;
+        let request = ListRequest {
+            filter: FILTERS[view % FILTERS.len()].into(),
+            sort: ORDERS[view / FILTERS.len() % ORDERS.len()].into(),
+            limit: 100,
+            cursor: if turn % 2 == 0 { None } else { cursor.take() },
+        };
+        let begun = Instant::now();
+        cursor = client.call::<vm::List>(&request).await?.next;
+        Ok(begun.elapsed())
+    })
+    .await
+}
+
+pub async fn searches(client: &Client, filters: &[&str], end: Instant) -> Result<Times> {
+    repeat(end, async |turn| {
+        let filter = filters[turn % filters.len()].into();
+        timed(client.call::<vm::List>(&ListRequest { filter, limit: 100, ..ListRequest::default() })).await
+    })
+    .await
+}
+
+pub async fn gets(client: &Client, vms: &[VmId], end: Instant) -> Result<Times> {
+    repeat(end, async |turn| {
+        let vm = vms[turn * 7919 % vms.len()].to_string();
+        let took = timed(client.call::<vm::Get>(&VmRef { vm })).await?;
+        // Below the rate that one user may keep up.
+        tokio::time::sleep(Duration::from_millis(4)).await;
+        Ok(took)
+    })
+    .await
+}
+
+/// Changes that were made, and who is still to be told: when, and what the guest says from then on.
+pub type Made = Arc<Mutex<HashMap<VmId, (Instant, bool)>>>;
+
+/// What one subscriber saw.
+#[derive(Debug, Default)]
+pub struct Told {
+    pub times: Times,
+    pub rows: u64,
+    pub resyncs: u64,
+}
+
+/// Follows `filter` until `end`; `ready` counts down when the first list is complete.
+pub async fn follow(
+    client: Client,
+    filter: String,
+    (made, ready): (Made, Arc<tokio::sync::Semaphore>),
+    end: Arc<tokio::sync::Notify>,
+) -> Result<Told> {
+    let mut watch = client.watch::<VmChanges>(&WatchRows { filter, ..WatchRows::default() }).await?;
+    let mut told = Told::default();
+    let mut listed = false;
+    loop {
+        let update = tokio::select! {
+            update = watch.next() => update?,
+            () = end.notified() => return Ok(told),
+        };
+        match update {
+            Some(Update::Item(InventoryChange::Added(row) | InventoryChange::Changed(row))) => {
+                told.rows += u64::from(listed);
+                let made = made.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some((at, talks)) = made.get(&row.id)
+                    && row.os.is_some() == *talks
+                    && listed
+                {
+                    told.times.add(at.elapsed());
+                }
+            }
+            Some(Update::Item(InventoryChange::Ready { .. })) => {
+                listed = true;
+                ready.add_permits(1);
+            }
+            Some(Update::Item(InventoryChange::Resync)) => told.resyncs += 1,
+            Some(Update::Item(InventoryChange::Removed(_))) => {}
+            Some(Update::Interrupted | Update::Resumed) => bail!("a subscriber lost its connection"),
+            None => bail!("a subscription ended"),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Figures, as they are printed.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// Durations of one thing.
+#[derive(Debug, Default)]
+pub struct Times(Vec<Duration>);
+
+impl Times {
+    pub fn add(&mut self, time: Duration) {
+        self.0.push(time);
+    }
+
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// `median / p99 / worst`.
+    pub fn show(&mut self) -> String {
+        self.0.sort_unstable();
+        let at = |part: f64| {
+            let index = (self.0.len() as f64 * part) as usize;
+            self.0.get(index.min(self.0.len().saturating_sub(1))).copied().unwrap_or_default()
+        };
+        format!(
+            "median {:.1} ms, p99 {:.1} ms, worst {:.1} ms ({} times)",
+            at(0.5).as_secs_f64() * 1e3,
+            at(0.99).as_secs_f64() * 1e3,
+            at(1.0).as_secs_f64() * 1e3,
+            self.0.len()
+        )
+    }
+}
+
+pub fn line(what: &str, figure: impl std::fmt::Display) {
+    println!("{what:<64} {figure}");
+}
+
+/// Resident bytes and CPU time of a process.
+#[derive(Debug, Clone, Copy)]
+pub struct Usage {
+    pub resident: u64,
+    pub cpu: Duration,
+}
+
+/// From `/proc/PID/statm` and `/proc/PID/stat` (`man 5 proc`): pages of 4 KiB, ticks of 10 ms.
+pub fn usage(pid: u32) -> Result<Usage> {
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
+    let pages: u64 = statm.split(' ').nth(1).context("statm has a second field")?.parse()?;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, rest) = stat.rsplit_once(')').context("stat has a name")?;
+    let ticks: u64 =
+        rest.split_whitespace().skip(11).take(2).filter_map(|tick| tick.parse::<u64>().ok()).sum();
+    Ok(Usage { resident: pages * 4096, cpu: Duration::from_millis(ticks * 10) })
+}
+
+/// What the machine was busy with besides.
+pub fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("?").to_owned()
+}
