@@ -20,6 +20,7 @@ use xenith_hypervisor_agent_storage::file::FileDriver;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use crate::config::Config;
+use crate::console::Consoles;
 use crate::disk::{InUse, Storage};
 use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
@@ -155,11 +156,18 @@ async fn adopt(
         resolver: Resolver { boot: config.boot.clone(), storage: storage.clone() },
     };
     let imports = Imports::new(&config.state, storage.clone());
+    let domids = Domids::default();
+    let consoles = Consoles::new(
+        Arc::clone(&driver.hypervisor),
+        domids.clone(),
+        config.host_shell.clone(),
+        tasks.child(),
+    );
     let shared = Arc::new(Shared {
         driver: Arc::new(driver),
         facts: backend.facts,
         publisher: Arc::clone(&publisher),
-        domids: Domids::default(),
+        domids,
         in_use,
     });
     let registry =
@@ -185,6 +193,8 @@ async fn adopt(
         identity,
         storage,
         imports,
+        consoles,
+        tasks: tasks.child(),
         stopping: tasks.token(),
     })
 }

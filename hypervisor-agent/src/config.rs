@@ -31,6 +31,8 @@ pub struct Config {
     pub storage: PathBuf,
     /// Holds the join token of a host that has not joined yet; removed when it is spent.
     pub join_token: PathBuf,
+    /// The shell that an administrator gets over the orchestrator: program and arguments. Empty: none is given.
+    pub host_shell: Vec<String>,
     /// dom0 is ballooned down to make room for guests, never below this (`"1GiB"`). Unset: its size is fixed
     /// by `dom0_mem=` on Xen's command line, as we recommend.
     #[serde(deserialize_with = "memory")]
@@ -52,6 +54,7 @@ impl Default for Config {
             storage: state.join("sr"),
             state,
             join_token: PathBuf::from("/etc/xenith/join-token"),
+            host_shell: vec!["/bin/bash".to_owned(), "--login".to_owned()],
             dom0_memory_min: None,
         }
     }

@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod backends;
 pub mod config;
+pub mod console;
 pub mod disk;
 pub mod doctor;
 pub mod enrol;

@@ -1,5 +1,6 @@
 //! The gRPC side: decode, check the fence, hand on, encode. No decisions.
 
+mod console;
 mod incoming;
 mod storage;
 mod watch;
@@ -7,15 +8,16 @@ mod watch;
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use xenith_common_ids::{Epoch, Generation};
-use xenith_common_tasks::CancellationToken;
+use xenith_common_tasks::{CancellationToken, TaskSet};
 use xenith_hypervisor_agent_api::wire::agent_server::{Agent as WireAgent, AgentServer};
 use xenith_hypervisor_agent_api::{
     Command, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, status_from_fault, vdi_ids, wire,
 };
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
+use crate::console::Consoles;
 use crate::disk::Storage;
 use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
@@ -35,6 +37,9 @@ pub struct Service {
     pub identity: Arc<Identity>,
     pub storage: Storage,
     pub imports: Arc<Imports>,
+    pub consoles: Arc<Consoles>,
+    /// For what a stream needs beside itself.
+    pub tasks: TaskSet,
     /// Ends the watch streams, which otherwise never end.
     pub stopping: CancellationToken,
 }
@@ -164,5 +169,19 @@ impl WireAgent for Service {
             .map_err(|error| identity_status(&error))?;
         tracing::info!("the certificate was renewed");
         Ok(Response::new(wire::InstallCertificateReply {}))
+    }
+
+    type ConsoleStream = console::Output;
+
+    async fn console(
+        &self,
+        request: Request<Streaming<wire::ConsoleInput>>,
+    ) -> Result<Response<Self::ConsoleStream>, Status> {
+        let mut input = request.into_inner();
+        let open = console::opening(&mut input).await?;
+        self.pass(open.epoch.0).await?;
+        let attached = self.consoles.open(open.target).await.map_err(|fault| status_from_fault(&fault))?;
+        tracing::info!(target = ?open.target, "a console was opened");
+        Ok(Response::new(console::stream(input, attached, &self.tasks)))
     }
 }

@@ -5,6 +5,7 @@
 
 mod auth;
 mod begin;
+mod console;
 mod find;
 mod host;
 mod import;
@@ -24,15 +25,16 @@ mod vm_spec;
 use std::sync::{Arc, Mutex};
 
 use xenith_orchestrator_api::{
-    Registrar, audit, auth as auth_api, event, host as host_api, import as import_api,
-    network as network_api, pool as pool_api, role, system as system_api, task as task_api,
-    token as token_api, user as user_api, vdi as vdi_api, vm as vm_api,
+    Registrar, audit, auth as auth_api, console as console_api, event, host as host_api,
+    import as import_api, network as network_api, pool as pool_api, role, system as system_api,
+    task as task_api, token as token_api, user as user_api, vdi as vdi_api, vm as vm_api,
 };
 use xenith_orchestrator_saga::SagaEngine;
 
 use crate::audit::Audit;
 use crate::authn::Authn;
 use crate::authority::Certificates;
+use crate::console::Tickets;
 use crate::db::Db;
 use crate::events::Events;
 use crate::fleet::Fleet;
@@ -62,6 +64,7 @@ pub struct App {
     pub join_address: String,
     pub promises: Mutex<Promises>,
     pub imports: Arc<LiveImports>,
+    pub tickets: Tickets,
 }
 
 impl App {
@@ -77,6 +80,7 @@ impl App {
         network_api::register(self, registrar);
         vdi_api::register(self, registrar);
         import_api::register(self, registrar);
+        console_api::register(self, registrar);
         task_api::register(self, registrar);
         event::register(self, registrar);
         audit::register(self, registrar);

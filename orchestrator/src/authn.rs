@@ -183,6 +183,29 @@ impl Authn {
         Ok(Caller { session, bindings: user.bindings.clone(), ..caller_of(&user, from) })
     }
 
+    /// The same caller as things are now: the session or token may have ended, roles may have changed.
+    pub async fn current(&self, caller: &Caller) -> Result<Caller, ApiError> {
+        let over = || ApiError::new(Reason::Unauthenticated, "the session or token is not valid any more");
+        let now = OffsetDateTime::now_utc();
+        let user = caller.user.ok_or_else(over)?;
+        let user = self.enabled_user(user).await?.ok_or_else(over)?;
+        let bindings = match (caller.session, caller.token) {
+            (Some(hash), _) => {
+                let key = blake3::Hash::from_bytes(hash).to_hex().to_string();
+                let session = self.db.sessions.get(&key).await.map_err(|error| store_error(&error))?;
+                session.filter(|session| session.value.expires >= now).ok_or_else(over)?;
+                user.bindings.clone()
+            }
+            (None, Some(token)) => {
+                let record = self.db.tokens.get(&token).await.map_err(|error| store_error(&error))?;
+                let record = record.filter(|record| record.value.token.expires >= now).ok_or_else(over)?;
+                narrowed(&user.bindings, &record.value.token.bindings)
+            }
+            (None, None) => return Err(over()),
+        };
+        Ok(Caller { bindings, ..caller.clone() })
+    }
+
     async fn enabled_user(&self, id: UserId) -> Result<Option<User>, ApiError> {
         let record = self.db.users.get(&id).await.map_err(|error| store_error(&error))?;
         Ok(record.map(|record| record.value.user).filter(|user| !user.disabled))

@@ -1,9 +1,10 @@
-//! The one port: browsers, the API, consoles to come, and hosts that join.
+//! The one port: browsers, the API, consoles, and hosts that join.
 //!
 //! TLS always. Which certificate is shown follows the name that is asked for: our own authority's for hosts
 //! (`*.xenith.internal`), the configured one for everybody else.
 
 mod assets;
+mod console;
 mod metrics;
 mod origin;
 mod serve;
@@ -67,6 +68,7 @@ pub fn router(app: &Arc<App>, module: RpcModule<Gate>, enrol: Enrol) -> (Router,
     let router = Router::new()
         .route("/session", post(session::open).delete(session::close).with_state(rpc.clone()))
         .route("/rpc", any(call).with_state(rpc))
+        .route("/console/{ticket}", any(console::connect).with_state(Arc::clone(app)))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready).with_state(Arc::clone(app)))
         .route("/metrics", get(metrics::show).with_state(Arc::clone(app)))

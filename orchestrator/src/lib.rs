@@ -9,6 +9,7 @@ pub mod authn;
 pub mod authority;
 pub mod background;
 pub mod config;
+pub mod console;
 pub mod db;
 pub mod enrol;
 mod errors;

@@ -150,6 +150,7 @@ async fn assemble(
         join_address: config.join_address(address.port()),
         promises: Default::default(),
         imports: Arc::clone(&deps.imports),
+        tickets: Default::default(),
         fleet,
         views,
         engine,

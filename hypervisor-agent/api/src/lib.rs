@@ -5,6 +5,7 @@
 //! refused with the path of its field. [`PROTOCOL`] is compared by both sides in `Hello` and `Join`.
 
 mod command;
+mod console;
 mod convert;
 mod fault;
 mod import;
@@ -19,6 +20,7 @@ pub mod wire {
 }
 
 pub use command::{Command, CommandResult, Envelope, ShutdownKind, VmAction};
+pub use console::{ConsoleInput, ConsoleOutput, ConsoleTarget, OpenConsole};
 pub use convert::WireError;
 pub use fault::{fault_from_status, status_from_fault};
 pub use import::{

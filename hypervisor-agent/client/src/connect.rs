@@ -32,10 +32,24 @@ pub struct AgentAddress {
 /// A last word on a certificate that TLS found valid: revocation. `Err` is the reason, for people.
 pub type CertificateCheck = Arc<dyn Fn(&PeerCertificate) -> Result<(), String> + Send + Sync>;
 
+/// What every connection to an agent needs.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    tls: Arc<ClientConfig>,
+    check: CertificateCheck,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
 impl AgentClient {
     /// A client that connects when it is first used. `tls` is [`xenith_common_pki::client_config`]'s.
     #[must_use]
     pub fn connect(address: AgentAddress, tls: Arc<ClientConfig>, check: CertificateCheck) -> Self {
+        let parts = Connector { tls: Arc::clone(&tls), check: Arc::clone(&check) };
         let target = address.clone();
         let connector = service_fn(move |_: Uri| {
             let (target, tls, check) = (target.clone(), Arc::clone(&tls), Arc::clone(&check));
@@ -49,7 +63,15 @@ impl AgentClient {
             .keep_alive_while_idle(true)
             .tcp_nodelay(true)
             .connect_with_connector_lazy(connector);
-        Self::new(channel, address)
+        Self::new(channel, address, parts)
+    }
+
+    /// The same agent over a connection of its own: for streams that may stand still, because all streams of
+    /// one connection share its window.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let Connector { tls, check } = self.connector.clone();
+        Self::connect(self.address.clone(), tls, check)
     }
 }
 

@@ -5,6 +5,7 @@
 //! which carries heartbeats.
 
 mod connect;
+mod console;
 mod enrol;
 
 use std::time::Duration;
@@ -21,7 +22,9 @@ use xenith_hypervisor_agent_api::{
 };
 use xenith_hypervisor_agent_types::Fault;
 
+use connect::Connector;
 pub use connect::{AgentAddress, CertificateCheck};
+pub use console::Console;
 pub use enrol::{JoinRequest, Joined, join};
 
 /// An agent that is silent for this long on its watch stream is lost.
@@ -60,14 +63,15 @@ impl AgentClientError {
 pub struct AgentClient {
     wire: WireClient<Channel>,
     address: AgentAddress,
+    connector: Connector,
 }
 
 impl AgentClient {
-    fn new(channel: Channel, address: AgentAddress) -> Self {
+    fn new(channel: Channel, address: AgentAddress, connector: Connector) -> Self {
         let wire = WireClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Self { wire, address }
+        Self { wire, address, connector }
     }
 
     fn error(&self, status: &Status) -> AgentClientError {

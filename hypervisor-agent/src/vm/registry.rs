@@ -38,6 +38,12 @@ impl Domids {
         };
     }
 
+    /// The domain that a VM has now.
+    #[must_use]
+    pub fn get(&self, vm: VmId) -> Option<DomId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&vm).copied()
+    }
+
     fn snapshot(&self) -> HashMap<DomId, VmId> {
         let domids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         domids.iter().map(|(vm, domid)| (*domid, *vm)).collect()

@@ -6,6 +6,7 @@ mod adoption;
 mod autostart;
 mod certificates;
 mod commands;
+mod console;
 mod enrolment;
 mod fence;
 mod frames;

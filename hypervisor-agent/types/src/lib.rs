@@ -4,6 +4,7 @@
 //! networks); a [`DomainSpec`] is what a hypervisor builds (disks are paths, NICs plug into bridges). The
 //! agent turns the first into the second on its host.
 
+mod console;
 mod device;
 mod domain;
 mod fault;
@@ -14,6 +15,7 @@ mod spec;
 mod vdi;
 mod vm;
 
+pub use console::TerminalSize;
 pub use device::{DiskAccess, DiskDevice, DiskSpec, NicSpec, ParseDiskDeviceError};
 pub use domain::{
     ConsolePaths, DeathReason, DomainDisk, DomainIdentity, DomainInfo, DomainNic, DomainSpec, DomainStatus,

@@ -71,6 +71,12 @@ impl Orchestrator {
         self.client.call::<M>(&typed).await.with_context(|| M::NAME)
     }
 
+    /// For what is no call.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Begins what takes longer, and waits until it is done.
     pub async fn done<M>(&self, params: Value, limit: Duration) -> Result<TaskStarted>
     where

@@ -167,6 +167,16 @@ noun! {
 }
 
 noun! {
+    /// Consoles of guests and hosts.
+    console: ConsoleApi {
+        /// Issues a ticket for a VM's serial console or screen; it opens a WebSocket once.
+        Vm = fn vm(OpenVmConsole) -> ConsoleTicket, Operate, Mutation;
+        /// Issues a ticket for a shell of a host.
+        Host = fn host(OpenHostConsole) -> ConsoleTicket, Administer, Mutation;
+    }
+}
+
+noun! {
     /// The progress of what takes longer than a call.
     task: TaskApi {
         /// Lists tasks, newest first.
@@ -222,6 +232,7 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         network::methods(),
         vdi::methods(),
         import::methods(),
+        console::methods(),
         task::methods(),
         event::methods(),
         audit::methods(),

@@ -5,6 +5,7 @@
 
 mod access;
 mod args;
+mod console;
 mod document;
 mod host;
 mod import;
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 
 pub use access::{GrantScope, RoleCommand, RoleGrant, TokenCommand, UserCommand};
 pub use args::{Columns, Confirm, Format, Global, Keyed, Limited, Listing, Planned, Tasked, WhenColor};
+pub use console::ConsoleCommand;
 pub use document::{Shell, completions, full_help, man_pages};
 pub use host::{HostCommand, NetworkCommand, OnOff, PoolCommand};
 pub use import::{FileArgs, ImportCommand, UploadArgs};
@@ -77,6 +79,9 @@ pub enum Command {
     /// VMs on their way from other hypervisors, or from a file.
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Consoles of guests and hosts.
+    #[command(subcommand)]
+    Console(ConsoleCommand),
     /// The progress of what takes longer than a call.
     #[command(subcommand)]
     Task(TaskCommand),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use xenith_common_ids::TaskId;
 use xenith_orchestrator_client::ClientError;
+use xenith_orchestrator_types::console::close;
 use xenith_orchestrator_types::task::{Task, TaskStatus};
 use xenith_orchestrator_types::{ApiError, Reason};
 
@@ -122,7 +123,12 @@ fn client_code(error: &ClientError) -> u8 {
         | ClientError::NotOrchestrator { .. }
         | ClientError::Lost { .. }
         | ClientError::TimedOut { .. } => 6,
-        ClientError::Refused { .. } | ClientError::Unexpected { .. } | ClientError::Tls(_) => 1,
+        ClientError::ConsoleClosed { code: close::NOT_ALLOWED, .. } => 4,
+        ClientError::ConsoleClosed { code: close::LOST, .. } => 6,
+        ClientError::Refused { .. }
+        | ClientError::ConsoleClosed { .. }
+        | ClientError::Unexpected { .. }
+        | ClientError::Tls(_) => 1,
     }
 }
 
@@ -171,7 +177,10 @@ fn client_next(error: &ClientError) -> Option<String> {
             Some("xenith rpc rpc.discover lists the methods; `xenith system info` tells its version".into())
         }
         ClientError::Unexpected { .. } => Some("compare `xenith --version` with `xenith system info`".into()),
-        ClientError::BadUrl { .. } | ClientError::Refused { .. } | ClientError::Tls(_) => None,
+        ClientError::BadUrl { .. }
+        | ClientError::Refused { .. }
+        | ClientError::ConsoleClosed { .. }
+        | ClientError::Tls(_) => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod console;
 mod event;
 mod host;
 mod import;
@@ -38,6 +39,7 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
         Command::Network(command) => network::run(app, command).await,
         Command::Vdi(command) => vdi::run(app, command).await,
         Command::Import(command) => import::run(app, command).await,
+        Command::Console(command) => console::run(app, command).await,
         Command::Task(command) => task::run(app, command).await,
         Command::Event(cli::EventCommand::List(listing)) | Command::Events(listing) => {
             event::list(app, listing).await

@@ -81,6 +81,10 @@ impl Client {
         Ok(client)
     }
 
+    pub(crate) fn parts(&self) -> (&Endpoint, Arc<ClientConfig>, &Credential) {
+        (&self.inner.endpoint, Arc::clone(&self.inner.tls), &self.inner.credential)
+    }
+
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.inner.endpoint

@@ -66,7 +66,7 @@ pub(crate) async fn open(
         .map_err(|error| handshake_error(endpoint, error))
 }
 
-fn headers(credential: &Credential) -> Result<HeaderMap, ClientError> {
+pub(crate) fn headers(credential: &Credential) -> Result<HeaderMap, ClientError> {
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("xenith/", env!("CARGO_PKG_VERSION"))));
     if let Credential::Bearer(secret) = credential {

@@ -40,8 +40,12 @@ impl Endpoint {
 
     /// For the WebSocket's handshake inside TLS that is open already: `wss` would ask the library to do TLS.
     pub(crate) fn web_socket(&self) -> String {
+        self.web_socket_at("/rpc")
+    }
+
+    pub(crate) fn web_socket_at(&self, path: &str) -> String {
         let host = self.url.host_str().unwrap_or_default();
-        format!("ws://{host}:{}/rpc", self.port)
+        format!("ws://{host}:{}{path}", self.port)
     }
 }
 

@@ -33,6 +33,9 @@ pub enum ClientError {
     /// Refused by the protocol itself: an unknown method, a call that is too large, too many subscriptions.
     #[error("the orchestrator does not take the call {method}: {message} (code {code})")]
     Refused { method: String, code: i32, message: String },
+    /// The orchestrator does not open a console, or has closed it before its end.
+    #[error("the console was closed: {reason}")]
+    ConsoleClosed { code: u16, reason: String },
     /// The answer is not what this version expects.
     #[error("the answer to {method} is not understood; orchestrator and client may differ in version")]
     Unexpected {

@@ -17,6 +17,7 @@
 
 mod call;
 mod connection;
+mod console;
 mod endpoint;
 mod error;
 mod probe;
@@ -24,6 +25,7 @@ mod subscription;
 mod trust;
 
 pub use call::{CallOptions, Client, Credential, Repeat};
+pub use console::{Console, ConsoleReader, ConsoleWriter};
 pub use endpoint::Endpoint;
 pub use error::ClientError;
 pub use probe::{Pin, Presented, probe};

@@ -5,6 +5,7 @@
 #![allow(clippy::large_futures, reason = "one test runs them, each once")]
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod consoles;
 mod faults;
 mod foreign;
 mod life;
@@ -55,6 +56,8 @@ async fn lives(stage: &Stage, steps: &mut Steps) {
     step!(stage, steps, "start a PVH guest, see its facts", 6, life::start(stage, &PVH));
     step!(stage, steps, "start a PV guest, see its facts", 6, life::start(stage, &PV));
     step!(stage, steps, "list a foreign domain, refuse to touch it", 6, foreign::listed(stage));
+    step!(stage, steps, "read a guest's serial console", 3, consoles::serial(stage, &PVH));
+    step!(stage, steps, "have a shell of the host", 2, consoles::host_shell(stage));
     step!(stage, steps, "pause and unpause", 3, life::pause(stage, &PVH));
     step!(stage, steps, "set memory of a running guest", 4, life::set_memory(stage, &PVH));
     step!(stage, steps, "attach a disk to a running guest", 4, life::attach_disk(stage, &PVH));

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, audit, auth, event, host, import, network, pool, role, system, task, token, user, vdi, vm,
+    Method, audit, auth, console, event, host, import, network, pool, role, system, task, token, user, vdi,
+    vm,
 };
 
 use crate::program::Program;
@@ -53,6 +54,8 @@ fn cases() -> Vec<Case> {
         case::<vdi::List>("vdi list --sort -size"),
         case::<vdi::Create>("vdi create data --size 1GiB --host xen1"),
         case::<vdi::Delete>("vdi delete data --yes"),
+        case::<console::Vm>("console vm web-1 --ticket"),
+        case::<console::Host>("console host xen1 --ticket"),
         case::<event::List>("event list --limit 5"),
         case::<audit::List>("audit list --columns all"),
         case::<audit::Verify>("audit verify"),

@@ -174,6 +174,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "import.upload" => json!(started()),
             "import.ticket" => ticket.clone(),
             name if name.starts_with("import.") => import.clone(),
+            "console.vm" | "console.host" => json!({ "path": "/console/00", "expires": at }),
             "task.list" => json!(page(vec![task(TaskStatus::Done)])),
             "task.get" | "task.cancel" | "task.retry" | "task.abandon" => json!(task(TaskStatus::Done)),
             "event.list" => json!(page(vec![event()])),

@@ -282,6 +282,7 @@ impl World {
             join_address: String::new(),
             promises: Default::default(),
             imports: Arc::clone(&inner.deps.imports),
+            tickets: Default::default(),
         });
         let mut methods = Methods::default();
         app.register(&mut methods);
