@@ -21,7 +21,7 @@ use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use crate::config::Config;
 use crate::console::Consoles;
-use crate::disk::{InUse, Storage};
+use crate::disk::{Attachments, InUse, Storage};
 use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
 use crate::import::{Imports, http};
@@ -145,10 +145,7 @@ async fn adopt(
     let journal = Journal::open(&config.state)?;
     let record = host_record(&journal)?;
     let in_use = InUse::default();
-    let (local, folder) = (record.local_sr, config.storage.clone());
-    let driver = tokio::task::spawn_blocking(move || FileDriver::open(local, folder)).await;
-    let driver = driver.map_err(|error| AgentError::Adopt(Fault::new(FaultReason::Internal, error)))?;
-    let storage = Storage::new(Arc::new(driver), in_use.clone());
+    let storage = storage(config, record.local_sr, in_use.clone()).await.map_err(AgentError::Adopt)?;
     let publisher = Arc::new(Publisher::new());
     let driver = Driver {
         hypervisor: backend.hypervisor,
@@ -197,6 +194,18 @@ async fn adopt(
         tasks: tasks.child(),
         stopping: tasks.token(),
     })
+}
+
+/// The SRs of this host, with those that were attached before.
+async fn storage(config: &Config, local: SrId, in_use: InUse) -> Result<Storage, Fault> {
+    let (folder, state) = (config.storage.clone(), config.state.clone());
+    let open = move || {
+        let attachments = Attachments::open(&state, &folder)?;
+        let mut storage = Storage::new(Arc::new(FileDriver::open(local, folder)), in_use);
+        storage.remember(attachments);
+        Ok(storage)
+    };
+    tokio::task::spawn_blocking(open).await.map_err(|error| Fault::new(FaultReason::Internal, error))?
 }
 
 fn serve(service: Service, incoming: Incoming, tasks: &TaskSet) {

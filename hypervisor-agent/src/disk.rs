@@ -4,11 +4,17 @@
 //! `VmAction::Snapshot`, which names a new id for each disk; then [`Storage::open_source`] of each of these ids;
 //! then, with the sources dropped, [`Storage::delete`] of them.
 
+mod attached;
 mod busy;
+mod import;
 mod in_use;
+mod seed;
 mod snapshot;
 mod storage;
 
+pub use attached::{AttachedSr, Attachments};
+pub use import::Import;
 pub use in_use::InUse;
+pub use seed::SeedFile;
 pub use snapshot::PendingSnapshots;
 pub use storage::Storage;

@@ -18,6 +18,7 @@ pub mod import;
 pub mod journal;
 mod notify;
 pub mod operations;
+pub mod progress;
 pub mod run;
 pub mod server;
 pub mod vm;

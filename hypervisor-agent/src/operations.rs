@@ -6,13 +6,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use xenith_common_ids::OperationId;
 use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_api::CommandResult;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
+
+use crate::progress::Progress;
 
 const KEPT: usize = 4096;
 
@@ -28,16 +30,21 @@ struct Table {
 pub struct Operations {
     tasks: TaskSet,
     table: Mutex<Table>,
+    running: Arc<Mutex<HashMap<OperationId, Arc<Progress>>>>,
 }
 
 impl Operations {
     #[must_use]
     pub fn new(tasks: TaskSet) -> Self {
-        Self { tasks, table: Mutex::default() }
+        Self { tasks, table: Mutex::default(), running: Arc::default() }
     }
 
-    /// Runs `work` once per id.
-    pub async fn run(&self, id: OperationId, work: impl Future<Output = Answer> + Send + 'static) -> Answer {
+    /// Runs `work` once per id. It is given where to tell how far it is.
+    pub async fn run<F: Future<Output = Answer> + Send + 'static>(
+        &self,
+        id: OperationId,
+        work: impl FnOnce(Arc<Progress>) -> F + Send,
+    ) -> Answer {
         let mut answer = self.join_or_begin(id, work);
         match answer.wait_for(Option::is_some).await {
             Ok(answer) => answer.clone().unwrap_or_else(stopping),
@@ -45,10 +52,16 @@ impl Operations {
         }
     }
 
-    fn join_or_begin(
+    /// Of a command that runs.
+    #[must_use]
+    pub fn progress(&self, id: OperationId) -> Option<Arc<Progress>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    fn join_or_begin<F: Future<Output = Answer> + Send + 'static>(
         &self,
         id: OperationId,
-        work: impl Future<Output = Answer> + Send + 'static,
+        work: impl FnOnce(Arc<Progress>) -> F + Send,
     ) -> watch::Receiver<Option<Answer>> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(answer) = table.answers.get(&id) {
@@ -67,8 +80,14 @@ impl Operations {
         {
             table.answers.remove(&oldest);
         }
+        let progress = Arc::new(Progress::default());
+        let work = work(Arc::clone(&progress));
+        let running = Arc::clone(&self.running);
+        running.lock().unwrap_or_else(PoisonError::into_inner).insert(id, progress);
         self.tasks.spawn("command", async move {
-            sender.send_replace(Some(work.await));
+            let answer = work.await;
+            running.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            sender.send_replace(Some(answer));
         });
         receiver
     }
@@ -80,7 +99,6 @@ fn stopping() -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -91,7 +109,7 @@ mod tests {
         let count = Arc::new(AtomicUsize::new(0));
         let work = |answer: Answer| {
             let count = Arc::clone(&count);
-            async move {
+            move |_: Arc<Progress>| async move {
                 count.fetch_add(1, Ordering::SeqCst);
                 answer
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
-use xenith_common_ids::{Epoch, Generation};
+use xenith_common_ids::{Epoch, Generation, OperationId};
 use xenith_common_tasks::{CancellationToken, TaskSet};
 use xenith_hypervisor_agent_api::wire::agent_server::{Agent as WireAgent, AgentServer};
 use xenith_hypervisor_agent_api::{
@@ -23,6 +23,7 @@ use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
 use crate::import::Imports;
 use crate::operations::Operations;
+use crate::progress::Progress;
 use crate::vm::publisher::Publisher;
 use crate::vm::registry::Registry;
 
@@ -63,6 +64,7 @@ async fn dispatch(
     storage: Storage,
     imports: Arc<Imports>,
     command: Command,
+    progress: Arc<Progress>,
 ) -> Result<CommandResult, Fault> {
     match command {
         Command::Vm { vm, action } => registry.execute(vm, action).await,
@@ -75,8 +77,12 @@ async fn dispatch(
             let deleted = storage::blocking(&storage, move |storage| storage.delete(sr, vdi));
             deleted.await.map(|()| CommandResult::Nothing)
         }
-        Command::Storage(command) => storage::execute(&storage, command).await,
+        Command::Storage(command) => storage::execute(&storage, command, progress).await,
     }
+}
+
+fn operation_id(text: &str) -> Result<OperationId, Status> {
+    text.parse().map_err(|error| status_from_fault(&Fault::invalid("operation_id", error)))
 }
 
 fn identity_status(error: &IdentityError) -> Status {
@@ -133,7 +139,8 @@ impl WireAgent for Service {
         self.pass(envelope.epoch.0).await?;
         tracing::debug!(operation = %envelope.operation, command = ?envelope.command, "execute");
         let (registry, imports) = (Arc::clone(&self.registry), Arc::clone(&self.imports));
-        let work = dispatch(registry, self.storage.clone(), imports, envelope.command);
+        let (storage, command) = (self.storage.clone(), envelope.command);
+        let work = move |progress| dispatch(registry, storage, imports, command, progress);
         let result = self.operations.run(envelope.operation, work).await;
         result.map(|result| Response::new((&result).into())).map_err(|fault| status_from_fault(&fault))
     }
@@ -145,6 +152,23 @@ impl WireAgent for Service {
         let vdis = vdi_ids(&request.into_inner()).map_err(|error| status_from_fault(&error.into()))?;
         let vdis = self.imports.progress(&vdis).iter().map(Into::into).collect();
         Ok(Response::new(wire::ImportProgressReply { vdis }))
+    }
+
+    async fn progress(
+        &self,
+        request: Request<wire::ProgressRequest>,
+    ) -> Result<Response<wire::ProgressReply>, Status> {
+        let request = request.into_inner();
+        self.pass(request.epoch).await?;
+        let operation = operation_id(&request.operation_id)?;
+        let running = self.operations.progress(operation);
+        if request.cancel
+            && let Some(progress) = &running
+        {
+            progress.cancel();
+        }
+        let (done, total) = running.as_ref().map_or((0, 0), |progress| progress.get());
+        Ok(Response::new(wire::ProgressReply { running: running.is_some(), done, total }))
     }
 
     async fn request_certificate(

@@ -5,6 +5,7 @@
 
 mod auth;
 mod begin;
+mod cloud_init;
 mod console;
 mod find;
 mod host;
@@ -13,8 +14,11 @@ mod lists;
 mod log;
 mod network;
 mod pool;
+mod snapshot;
+mod sr;
 mod system;
 mod task;
+mod template;
 mod token;
 mod user;
 mod vdi;
@@ -26,8 +30,9 @@ use std::sync::{Arc, Mutex};
 
 use xenith_orchestrator_api::{
     Registrar, audit, auth as auth_api, console as console_api, event, host as host_api,
-    import as import_api, network as network_api, pool as pool_api, role, system as system_api,
-    task as task_api, token as token_api, user as user_api, vdi as vdi_api, vm as vm_api,
+    import as import_api, network as network_api, pool as pool_api, role, snapshot as snapshot_api,
+    sr as sr_api, system as system_api, task as task_api, template as template_api, token as token_api,
+    user as user_api, vdi as vdi_api, vm as vm_api,
 };
 use xenith_orchestrator_saga::SagaEngine;
 
@@ -44,6 +49,7 @@ use crate::views::Views;
 pub use begin::Promises;
 pub(crate) use lists::{Listed, parse_filter};
 pub(crate) use log::sees_event;
+pub(crate) use sr::scan as scan_sr;
 pub(crate) use task::task_of;
 pub(crate) use vm::api_row as vm_row;
 
@@ -81,6 +87,9 @@ impl App {
         vdi_api::register(self, registrar);
         import_api::register(self, registrar);
         console_api::register(self, registrar);
+        sr_api::register(self, registrar);
+        template_api::register(self, registrar);
+        snapshot_api::register(self, registrar);
         task_api::register(self, registrar);
         event::register(self, registrar);
         audit::register(self, registrar);

@@ -1,5 +1,8 @@
 //! Work that nobody asks for: each task reads what is intended and what is observed, and acts idempotently.
 
+mod storage;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +27,18 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
         tokio::select! {
             () = token.cancelled() => {}
             () = report(&reporter) => {}
+        }
+    });
+    let (token, looker) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("storage-watcher", async move {
+        let mut now_and_then = interval(storage::EVERY);
+        now_and_then.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut levels = HashMap::new();
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                _ = now_and_then.tick() => storage::look(&looker, &mut levels).await,
+            }
         }
     });
     let (token, reaper) = (tasks.token(), Arc::clone(app));

@@ -7,15 +7,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use xenith_common_ids::{HostId, ImportId, ImportSourceId, NetworkId, PoolId, TokenId, UserId, VdiId, VmId};
+use xenith_common_ids::{
+    HostId, ImportId, ImportSourceId, NetworkId, PoolId, SnapshotId, SrId, TemplateId, TokenId, UserId,
+    VdiId, VmId,
+};
 use xenith_orchestrator_store::{Collection, Keyspace, RocksStore, Schema, StateStore, StoreError};
 use xenith_orchestrator_types::network::Network;
 use xenith_orchestrator_types::pool::Pool;
+use xenith_orchestrator_types::template::Template;
 use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::model::{
     AuthorityRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord, ImportSourceRecord,
-    JoinRecord, SessionRecord, TokenRecord, UserRecord, VmRecord,
+    JoinRecord, SessionRecord, SnapshotRecord, SrRecord, TokenRecord, UserRecord, VmRecord,
 };
 use xenith_orchestrator_types::audit::AuditRecord;
 
@@ -30,6 +34,9 @@ const NETWORK: Keyspace = Keyspace::new("network");
 const VDI: Keyspace = Keyspace::new("vdi");
 const IMPORT: Keyspace = Keyspace::new("import");
 const IMPORT_SOURCE: Keyspace = Keyspace::new("import.source");
+const SR: Keyspace = Keyspace::new("sr");
+const TEMPLATE: Keyspace = Keyspace::new("template");
+const SNAPSHOT: Keyspace = Keyspace::new("snapshot");
 const USER: Keyspace = Keyspace::new("user");
 const USER_NAME: Keyspace = Keyspace::new("user.name");
 const TOKEN: Keyspace = Keyspace::new("token");
@@ -58,6 +65,9 @@ pub fn schema() -> Schema {
             VDI,
             IMPORT,
             IMPORT_SOURCE,
+            SR,
+            TEMPLATE,
+            SNAPSHOT,
             USER,
             USER_NAME,
             TOKEN,
@@ -88,6 +98,9 @@ pub struct Db {
     pub vdis: Collection<VdiId, Vdi>,
     pub imports: Collection<ImportId, ImportRecord>,
     pub import_sources: Collection<ImportSourceId, ImportSourceRecord>,
+    pub srs: Collection<SrId, SrRecord>,
+    pub templates: Collection<TemplateId, Template>,
+    pub snapshots: Collection<SnapshotId, SnapshotRecord>,
     pub users: Collection<UserId, UserRecord>,
     pub user_names: Collection<String, UserId>,
     pub tokens: Collection<TokenId, TokenRecord>,
@@ -133,6 +146,9 @@ impl Db {
             vdis: collection!(VDI),
             imports: collection!(IMPORT),
             import_sources: collection!(IMPORT_SOURCE),
+            srs: collection!(SR),
+            templates: collection!(TEMPLATE),
+            snapshots: collection!(SNAPSHOT),
             users: collection!(USER),
             user_names: collection!(USER_NAME),
             tokens: collection!(TOKEN),

@@ -20,7 +20,7 @@ use xenith_hypervisor_agent_client::AgentClient;
 use xenith_hypervisor_agent_types::{HostFacts, ObservedVm};
 
 pub use changes::Changed;
-pub use state::{HostState, Link};
+pub use state::{HostState, Link, SeenSr};
 pub use watcher::Renewal;
 
 use crate::db::Db;

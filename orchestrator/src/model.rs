@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_common_ids::{HostId, PoolId, SagaId, SrId, UserId, VdiId, VmId};
-use xenith_hypervisor_agent_types::{VdiSize, VmSpec};
+use xenith_common_ids::{HostId, PoolId, SagaId, SnapshotId, SrId, UserId, VdiId, VmId};
+use xenith_hypervisor_agent_types::{SrSpec, VdiSize, VmSpec};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::import::{ImportOrigin, ImportPass, ImportPhase};
+use xenith_orchestrator_types::snapshot::SnapshotDisk;
 use xenith_orchestrator_types::token::Token;
 use xenith_orchestrator_types::user::User;
 
@@ -26,6 +27,34 @@ pub struct VmRecord {
     pub pending_restart: Vec<String>,
     /// The saga that works on it: at most one.
     pub held_by: Option<SagaId>,
+    /// The snapshot that its disks go on from.
+    #[serde(default)]
+    pub snapshot: Option<SnapshotId>,
+}
+
+/// An SR that was declared; the local ones of hosts have no record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SrRecord {
+    pub name: String,
+    pub pool: PoolId,
+    pub spec: Option<SrSpec>,
+    /// Where it is attached.
+    pub hosts: BTreeSet<HostId>,
+}
+
+/// A point in time of a VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    pub name: String,
+    pub description: String,
+    pub vm: VmId,
+    pub host: HostId,
+    pub parent: Option<SnapshotId>,
+    pub created: OffsetDateTime,
+    pub spec: VmSpec,
+    pub disks: Vec<SnapshotDisk>,
+    /// How long the VM stood; `None`: not complete.
+    pub paused_ms: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,18 +5,29 @@
 //! process dies when. That last step cannot be undone: behind it the VM may be somebody else's already.
 
 pub mod import;
+pub mod snapshot_create;
+pub mod snapshot_delete;
+pub mod snapshot_revert;
+pub mod sr_attach;
+pub mod sr_detach;
+pub mod template_create;
+pub mod template_delete;
 pub mod vdi_create;
 pub mod vdi_delete;
+pub mod vdi_import;
+pub mod vdi_resize;
 pub mod vm_act;
 pub mod vm_create;
 pub mod vm_delete;
 pub mod vm_update;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use xenith_common_ids::{HostId, OperationId, SagaId, SrId, VdiId, VmId};
-use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, VmAction};
-use xenith_hypervisor_agent_client::AgentClientError;
+use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, StorageCommand, VmAction};
+use xenith_hypervisor_agent_client::{AgentClientError, Wish};
 use xenith_hypervisor_agent_types::{FaultReason, ValidVmSpec, VdiSize, VmSpec};
 use xenith_orchestrator_saga::{Saga, SagaRegistry, StepCtx, StepError};
 use xenith_orchestrator_store::StoreError;
@@ -27,6 +38,9 @@ use crate::imports::LiveImports;
 
 /// Why a VM's release is the commit point of a saga.
 const RELEASED: &str = "the VM is free for the next operation";
+
+/// How often a long command is asked how far it is.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What the steps work with.
 pub struct Deps {
@@ -46,6 +60,15 @@ pub fn registry(deps: &Arc<Deps>) -> SagaRegistry {
     registry.register(vdi_create::VdiCreate(Arc::clone(deps)));
     registry.register(vdi_delete::VdiDelete(Arc::clone(deps)));
     registry.register(import::ImportUpload(Arc::clone(deps)));
+    registry.register(vdi_resize::VdiResize(Arc::clone(deps)));
+    registry.register(vdi_import::VdiImport(Arc::clone(deps)));
+    registry.register(sr_attach::SrAttach(Arc::clone(deps)));
+    registry.register(sr_detach::SrDetach(Arc::clone(deps)));
+    registry.register(template_create::TemplateCreate(Arc::clone(deps)));
+    registry.register(template_delete::TemplateDelete(Arc::clone(deps)));
+    registry.register(snapshot_create::SnapshotCreate(Arc::clone(deps)));
+    registry.register(snapshot_revert::SnapshotRevert(Arc::clone(deps)));
+    registry.register(snapshot_delete::SnapshotDelete(Arc::clone(deps)));
     registry
 }
 
@@ -56,6 +79,12 @@ pub struct NewVdi {
     pub sr: SrId,
     pub size: VdiSize,
     pub name: String,
+    /// The VDI or snapshot in the same SR whose contents it begins with.
+    #[serde(default)]
+    pub from: Option<VdiId>,
+    /// Files for cloud-init, which make it the small disk that they are on.
+    #[serde(default)]
+    pub seed: Option<BTreeMap<String, String>>,
 }
 
 fn step_error(error: &AgentClientError) -> StepError {
@@ -110,6 +139,39 @@ impl Deps {
         client.execute(&Envelope { operation, epoch: ctx.epoch(), command }).await.map_err(Some)
     }
 
+    /// As [`Self::send`], for a command that takes long: tells how far it is, and has it stopped when the saga is.
+    async fn send_long<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        host: HostId,
+        command: Command,
+    ) -> Result<CommandResult, StepError> {
+        let operation = ctx.operation_id();
+        let client =
+            self.fleet.get().and_then(|fleet| fleet.client(host)).ok_or_else(|| host_removed(host))?;
+        let envelope = Envelope { operation, epoch: ctx.epoch(), command };
+        let mut work = std::pin::pin!(client.execute(&envelope));
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                result = &mut work => {
+                    return match result {
+                        Err(_) if ctx.cancelled().is_cancelled() => Err(StepError::Cancelled),
+                        result => result.map_err(|error| step_error(&error)),
+                    };
+                }
+                _ = look.tick() => {
+                    let wish = if ctx.cancelled().is_cancelled() { Wish::Stop } else { Wish::GoOn };
+                    // An answer that is missing is no reason to give up: the command's own will say.
+                    if let Ok(Some((done, total))) = client.progress(operation, ctx.epoch(), wish).await {
+                        let percent = done.saturating_mul(100) / total.max(1);
+                        ctx.progress(u8::try_from(percent.min(100)).unwrap_or(100), "");
+                    }
+                }
+            }
+        }
+    }
+
     async fn tell_vm<S: Saga>(
         &self,
         ctx: &StepCtx<S>,
@@ -139,8 +201,24 @@ impl Deps {
         host: HostId,
         vdi: &NewVdi,
     ) -> Result<(), StepError> {
-        let command = Command::EnsureVdi { vdi: vdi.vdi, sr: vdi.sr, size: vdi.size };
-        self.send(ctx, host, command).await.map(|_| ())
+        let command = match (vdi.from, &vdi.seed) {
+            (None, None) => Command::EnsureVdi { vdi: vdi.vdi, sr: vdi.sr, size: vdi.size },
+            (None, Some(files)) => {
+                let files = files.clone();
+                Command::Storage(StorageCommand::Seed { vdi: vdi.vdi, sr: vdi.sr, files })
+            }
+            (Some(from), _) => Command::Storage(StorageCommand::Clone { from, to: vdi.vdi, sr: vdi.sr }),
+        };
+        self.send(ctx, host, command).await?;
+        if vdi.from.is_none() {
+            return Ok(());
+        }
+        // A clone is as large as its source; asked for more, it grows.
+        let operation = OperationId::from_uuid(ctx.derived_uuid("grow the clone"));
+        let grow = Command::Storage(StorageCommand::Grow { vdi: vdi.vdi, sr: vdi.sr, size: vdi.size });
+        let grown = self.send_as(ctx, operation, host, grow).await;
+        grown.map_err(|error| error.map_or_else(|| host_removed(host), |error| step_error(&error)))?;
+        Ok(())
     }
 
     async fn delete_vdi<S: Saga>(

@@ -204,6 +204,7 @@ async fn write_records(db: &Db, (host, record): (HostId, &HostRecord), vms: &[Ma
                 apart_from: vec![],
                 pending_restart: vec![],
                 held_by: None,
+                snapshot: None,
             };
             commit = db.vms.insert_in(commit, id, &vm);
             commit = db.vm_names.insert_in(commit, &(spec.name.to_string(), record.pool), id);

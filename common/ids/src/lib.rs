@@ -119,6 +119,10 @@ typed_ids! {
     ImportPlanId = "import plan";
     /// A virtual disk image in an SR.
     VdiId = "vdi";
+    /// A point in time of a VM, on its host.
+    SnapshotId = "snapshot";
+    /// What VMs are made from.
+    TemplateId = "template";
     /// A VDI attached to a VM.
     VbdId = "vbd";
     /// A virtual NIC.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use xenith_common_ids::{Epoch, IncarnationId, OperationId, SrId, VdiId, VmId};
-use xenith_hypervisor_agent_types::{ObservedVm, SnapshotOf, ValidVmSpec, VdiFacts, VdiSize};
+use xenith_hypervisor_agent_types::{ObservedVm, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize};
 
 use crate::convert::{id, required, under};
 use crate::import::{DiskPassed, ImportCommand, UploadOpen};
@@ -85,6 +85,7 @@ pub enum CommandResult {
     Snapshotted(Snapshotted),
     UploadOpen(UploadOpen),
     ImportPassed(Vec<DiskPassed>),
+    Sr(Box<SrFacts>),
 }
 
 impl From<&Envelope> for wire::ExecuteRequest {
@@ -213,6 +214,7 @@ impl From<&CommandResult> for wire::ExecuteReply {
                 after_restart: after_restart.clone(),
             }),
             CommandResult::Vdi(vdi) => WireResult::Vdi(vdi.into()),
+            CommandResult::Sr(sr) => WireResult::Sr((&**sr).into()),
             CommandResult::Snapshotted(made) => WireResult::Snapshotted(made.into()),
             CommandResult::UploadOpen(open) => WireResult::UploadOpen(open.into()),
             CommandResult::ImportPassed(disks) => {
@@ -235,6 +237,7 @@ impl TryFrom<wire::ExecuteReply> for CommandResult {
                 after_restart: applied.after_restart,
             },
             WireResult::Vdi(vdi) => Self::Vdi(under("vdi", vdi.try_into())?),
+            WireResult::Sr(sr) => Self::Sr(Box::new(under("sr", sr.try_into())?)),
             WireResult::Snapshotted(made) => Self::Snapshotted(under("snapshotted", made.try_into())?),
             WireResult::UploadOpen(open) => Self::UploadOpen(under("upload_open", open.try_into())?),
             WireResult::ImportPassed(passed) => {

@@ -3,6 +3,7 @@
 mod fields;
 mod host;
 mod spec;
+mod sr;
 mod vm;
 
 pub use fields::WireError;

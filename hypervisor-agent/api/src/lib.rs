@@ -29,7 +29,7 @@ pub use import::{
 };
 pub use join_token::{JoinToken, ParseJoinTokenError};
 pub use observed::{Changes, Hello};
-pub use storage::{Snapshotted, StorageCommand};
+pub use storage::{MakeSr, Snapshotted, StorageCommand};
 
 /// Raised with each incompatible change. A peer of another number is told so in words, not by an odd error.
 pub const PROTOCOL: u32 = 1;

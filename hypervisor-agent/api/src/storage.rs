@@ -1,11 +1,12 @@
 //! What an agent can be told to do with its storage, in domain types.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use xenith_common_ids::{SrId, VdiId, VmId};
-use xenith_hypervisor_agent_types::{SnapshotOf, VdiFacts, VdiSize};
+use xenith_hypervisor_agent_types::{SnapshotOf, SrSpec, VdiFacts, VdiSize};
 
-use crate::convert::{id, under};
+use crate::convert::{id, required, under};
 use crate::wire::execute_request::Command as Wire;
 use crate::{WireError, wire};
 
@@ -21,6 +22,28 @@ pub enum StorageCommand {
     /// Of VDIs that no VM has open, at one instant. A VM's are snapshotted through it
     /// ([`VmAction::Snapshot`](crate::VmAction::Snapshot)).
     Snapshot { disks: Vec<SnapshotOf> },
+    /// Makes an SR usable on this host, now and after a restart. With `New`, makes it where there is none.
+    Attach { sr: SrId, spec: SrSpec, make: MakeSr },
+    /// Lets go of an SR that no VM uses. What is in it stays.
+    Detach { sr: SrId },
+    /// The same; and one that is empty is an SR no more. Takes back [`MakeSr::New`].
+    Unmake { sr: SrId },
+    /// Makes a VDI from an image that a web server has. Takes as long as it takes: see
+    /// `AgentClient::progress`.
+    Import { vdi: VdiId, sr: SrId, url: String, sha256: String },
+    /// Drops what an import has left that is not wanted any more.
+    DropImport { vdi: VdiId },
+    /// Makes a small disk with files for cloud-init.
+    Seed { vdi: VdiId, sr: SrId, files: BTreeMap<String, String> },
+    /// Reads what is in it.
+    Scan { sr: SrId },
+}
+
+/// Whether an SR is made or must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MakeSr {
+    New,
+    MustExist,
 }
 
 /// Snapshots that were made, and how long the VM stood for them.
@@ -51,6 +74,32 @@ impl From<&StorageCommand> for Wire {
             StorageCommand::Snapshot { disks } => {
                 Self::SnapshotVdis(wire::SnapshotVdis { disks: disks_to_wire(disks) })
             }
+            StorageCommand::Attach { sr, spec, make } => Self::AttachSr(wire::AttachSr {
+                sr_id: sr.to_string(),
+                spec: Some(spec.into()),
+                create: *make == MakeSr::New,
+            }),
+            StorageCommand::Import { vdi, sr, url, sha256 } => Self::ImportVdi(wire::ImportVdi {
+                vdi_id: vdi.to_string(),
+                sr_id: sr.to_string(),
+                url: url.clone(),
+                sha256: sha256.clone(),
+            }),
+            StorageCommand::DropImport { vdi } => {
+                Self::DropImport(wire::DropImport { vdi_id: vdi.to_string() })
+            }
+            StorageCommand::Seed { vdi, sr, files } => Self::SeedVdi(wire::SeedVdi {
+                vdi_id: vdi.to_string(),
+                sr_id: sr.to_string(),
+                files: files.clone().into_iter().collect(),
+            }),
+            StorageCommand::Detach { sr } => {
+                Self::DetachSr(wire::SrRef { sr_id: sr.to_string(), unmake: false })
+            }
+            StorageCommand::Unmake { sr } => {
+                Self::DetachSr(wire::SrRef { sr_id: sr.to_string(), unmake: true })
+            }
+            StorageCommand::Scan { sr } => Self::ScanSr(wire::SrRef { sr_id: sr.to_string(), unmake: false }),
         }
     }
 }
@@ -64,6 +113,15 @@ pub(crate) fn from_wire(command: &Wire) -> Option<Result<StorageCommand, WireErr
         Wire::SnapshotVdis(snapshot) => {
             disks_from_wire(&snapshot.disks).map(|disks| StorageCommand::Snapshot { disks })
         }
+        Wire::AttachSr(attach) => parse_attach(attach),
+        Wire::ImportVdi(import) => parse_import(import),
+        Wire::DropImport(import) => {
+            id("vdi_id", &import.vdi_id).map(|vdi| StorageCommand::DropImport { vdi })
+        }
+        Wire::SeedVdi(seed) => parse_seed(seed),
+        Wire::DetachSr(sr) if sr.unmake => id("sr_id", &sr.sr_id).map(|sr| StorageCommand::Unmake { sr }),
+        Wire::DetachSr(sr) => id("sr_id", &sr.sr_id).map(|sr| StorageCommand::Detach { sr }),
+        Wire::ScanSr(sr) => id("sr_id", &sr.sr_id).map(|sr| StorageCommand::Scan { sr }),
         _ => return None,
     })
 }
@@ -73,6 +131,31 @@ fn parse_grow(grow: &wire::GrowVdi) -> Result<StorageCommand, WireError> {
         vdi: id("vdi_id", &grow.vdi_id)?,
         sr: id("sr_id", &grow.sr_id)?,
         size: VdiSize::from_bytes(grow.size).map_err(|error| WireError::new("size", error))?,
+    })
+}
+
+fn parse_attach(attach: &wire::AttachSr) -> Result<StorageCommand, WireError> {
+    Ok(StorageCommand::Attach {
+        sr: id("sr_id", &attach.sr_id)?,
+        spec: under("spec", required("spec", attach.spec.clone())?.try_into())?,
+        make: if attach.create { MakeSr::New } else { MakeSr::MustExist },
+    })
+}
+
+fn parse_import(import: &wire::ImportVdi) -> Result<StorageCommand, WireError> {
+    Ok(StorageCommand::Import {
+        vdi: id("vdi_id", &import.vdi_id)?,
+        sr: id("sr_id", &import.sr_id)?,
+        url: import.url.clone(),
+        sha256: import.sha256.clone(),
+    })
+}
+
+fn parse_seed(seed: &wire::SeedVdi) -> Result<StorageCommand, WireError> {
+    Ok(StorageCommand::Seed {
+        vdi: id("vdi_id", &seed.vdi_id)?,
+        sr: id("sr_id", &seed.sr_id)?,
+        files: seed.files.clone().into_iter().collect(),
     })
 }
 

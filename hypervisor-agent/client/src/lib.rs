@@ -14,7 +14,7 @@ use futures::Stream;
 use futures::stream::StreamExt;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
-use xenith_common_ids::{Epoch, Generation, HostId, VdiId};
+use xenith_common_ids::{Epoch, Generation, HostId, OperationId, VdiId};
 use xenith_hypervisor_agent_api::wire::agent_client::AgentClient as WireClient;
 use xenith_hypervisor_agent_api::{
     Changes, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, VdiProgress, WireError,
@@ -64,6 +64,13 @@ pub struct AgentClient {
     wire: WireClient<Channel>,
     address: AgentAddress,
     connector: Connector,
+}
+
+/// Whether a command that runs is still wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    GoOn,
+    Stop,
 }
 
 impl AgentClient {
@@ -139,6 +146,23 @@ impl AgentClient {
         let reply = self.wire.clone().import_progress(request).await.map_err(|status| self.error(&status))?;
         let progress = reply.into_inner().vdis.into_iter().map(VdiProgress::try_from);
         Ok(progress.collect::<Result<_, _>>()?)
+    }
+
+    /// How far a command that runs is, in parts of a whole; `None` when it does not run or the whole is not known.
+    pub async fn progress(
+        &self,
+        operation: OperationId,
+        epoch: Epoch,
+        wish: Wish,
+    ) -> Result<Option<(u64, u64)>, AgentClientError> {
+        let request = wire::ProgressRequest {
+            operation_id: operation.to_string(),
+            epoch: epoch.0,
+            cancel: wish == Wish::Stop,
+        };
+        let reply = self.wire.clone().progress(request).await.map_err(|status| self.error(&status))?;
+        let wire::ProgressReply { running, done, total } = reply.into_inner();
+        Ok((running && total > 0).then_some((done, total)))
     }
 
     /// The host makes a new key and asks for a certificate for it (PEM).

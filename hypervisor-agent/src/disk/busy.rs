@@ -53,6 +53,14 @@ impl Busy {
         Ok(Hold { busy: self.clone(), vdi, changing: true })
     }
 
+    /// One that is worked on and of which this holds.
+    #[must_use]
+    pub fn any(&self, mut holds: impl FnMut(VdiId) -> bool) -> Option<VdiId> {
+        let table: Vec<VdiId> =
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
+        table.into_iter().find(|vdi| holds(*vdi))
+    }
+
     /// Refuses a VDI whose contents are being changed.
     pub fn check_still(&self, vdi: VdiId) -> Result<(), Fault> {
         let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,6 +19,14 @@ impl InUse {
         }
     }
 
+    /// Whether some VM has one of which this holds.
+    #[must_use]
+    pub fn any(&self, mut holds: impl FnMut(VdiId) -> bool) -> Option<VmId> {
+        // Copied out: asking may take a while, and owners must not wait for it.
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        table.into_iter().find(|(_, disks)| disks.iter().any(|vdi| holds(*vdi))).map(|(vm, _)| vm)
+    }
+
     /// Who has it.
     #[must_use]
     pub fn by(&self, vdi: VdiId) -> Option<VmId> {

@@ -7,14 +7,16 @@
 //! Everything here blocks; it is called from worker threads.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use xenith_common_block::{BaseId, BlockError, BlockSink, BlockSource, ByteRange, ChangedRanges, Extent};
 use xenith_common_ids::{SrId, VdiId};
-use xenith_hypervisor_agent_storage::{StorageDriver, StorageError};
-use xenith_hypervisor_agent_types::{Fault, FaultReason, SnapshotOf, VdiFacts, VdiSize};
+use xenith_hypervisor_agent_api::MakeSr;
+use xenith_hypervisor_agent_storage::{Sharing, StorageDriver, StorageError};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, SnapshotOf, SrFacts, VdiFacts, VdiSize};
 
+use super::attached::{AttachedSr, Attachments};
 use super::busy::{Busy, Hold};
 use super::{InUse, PendingSnapshots};
 
@@ -27,6 +29,7 @@ pub struct Storage {
     drivers: Arc<RwLock<BTreeMap<SrId, Arc<dyn StorageDriver>>>>,
     busy: Busy,
     in_use: InUse,
+    attachments: Option<Attachments>,
 }
 
 impl Storage {
@@ -34,7 +37,109 @@ impl Storage {
     pub fn new(local: Arc<dyn StorageDriver>, in_use: InUse) -> Self {
         let id = local.sr();
         let drivers = Arc::new(RwLock::new(BTreeMap::from([(id, local)])));
-        Self { local: id, drivers, busy: Busy::default(), in_use }
+        Self { local: id, drivers, busy: Busy::default(), in_use, attachments: None }
+    }
+
+    /// Attaches what was attached before, and remembers what is attached from now on.
+    pub fn remember(&mut self, attachments: Attachments) {
+        for attached in attachments.load() {
+            match attachments.attach(&attached) {
+                Ok(driver) => self.put(driver),
+                Err(fault) => tracing::error!(sr = %attached.sr, %fault, "an SR cannot be attached"),
+            }
+        }
+        self.attachments = Some(attachments);
+    }
+
+    /// Where downloads are kept until they are VDIs.
+    pub(super) fn downloads(&self) -> Option<&Path> {
+        self.attachments.as_ref().map(Attachments::downloads)
+    }
+
+    pub(super) fn hold_for_import(&self, vdi: VdiId) -> Result<Hold> {
+        self.busy.change(vdi, "being imported")
+    }
+
+    fn put(&self, driver: Arc<dyn StorageDriver>) {
+        self.drivers.write().unwrap_or_else(PoisonError::into_inner).insert(driver.sr(), driver);
+    }
+
+    fn attachments(&self) -> Result<&Attachments> {
+        self.attachments.as_ref().ok_or_else(|| Fault::new(FaultReason::NotReady, "the agent is starting"))
+    }
+
+    /// Makes an SR usable here, now and after a restart of the agent.
+    pub fn attach(&self, attached: &AttachedSr, make: MakeSr) -> Result<SrFacts> {
+        let attachments = self.attachments()?;
+        if let Some(before) = attachments.get(attached.sr)
+            && before.spec != attached.spec
+        {
+            let message = format_args!("SR {} is attached already, from {}", attached.sr, before.spec);
+            return Err(Fault::new(FaultReason::WrongState, message));
+        }
+        if self.driver(attached.sr).is_err() {
+            if make == MakeSr::New {
+                attachments.make(attached)?;
+            }
+            let driver = attachments.attach(attached)?;
+            attachments.remember(attached)?;
+            self.put(driver);
+        }
+        self.scan(attached.sr)
+    }
+
+    /// Lets go of an SR. What is in it stays.
+    pub fn detach(&self, sr: SrId) -> Result<()> {
+        let attachments = self.attachments()?;
+        if sr == self.local {
+            let message = "the local SR belongs to its host; remove the host instead";
+            return Err(Fault::new(FaultReason::WrongState, message));
+        }
+        if let Ok(driver) = self.driver(sr) {
+            if let Some(vm) = self.in_use.any(|vdi| driver.facts(vdi).is_ok()) {
+                let message = format_args!("VM {vm} has a disk in SR {sr}; stop it or detach the disk first");
+                return Err(Fault::new(FaultReason::WrongState, message));
+            }
+            if let Some(vdi) = self.busy.any(|vdi| driver.facts(vdi).is_ok()) {
+                let message =
+                    format_args!("VDI {vdi} in SR {sr} is being worked on; wait until that is done");
+                return Err(Fault::new(FaultReason::WrongState, message));
+            }
+        }
+        self.drivers.write().unwrap_or_else(PoisonError::into_inner).remove(&sr);
+        attachments.unmount(sr)?;
+        attachments.forget(sr)
+    }
+
+    /// Takes an SR back that was made for nothing: detaches it, and where it is empty it is an SR no more.
+    pub fn unmake(&self, sr: SrId) -> Result<()> {
+        let attached = self.attachments()?.get(sr);
+        if let (Some(attached), Ok(driver)) = (attached, self.driver(sr)) {
+            let listing = driver.list()?;
+            if listing.vdis.is_empty() && listing.damaged.is_empty() {
+                self.attachments()?.unmake(&attached)?;
+            }
+        }
+        self.detach(sr)
+    }
+
+    /// What is in an SR. One that could not be attached before is tried again.
+    pub fn scan(&self, sr: SrId) -> Result<SrFacts> {
+        if self.driver(sr).is_err()
+            && let Some(attached) = self.attachments()?.get(sr)
+        {
+            self.put(self.attachments()?.attach(&attached)?);
+        }
+        let driver = self.driver(sr)?;
+        let listing = driver.list()?;
+        Ok(SrFacts {
+            sr,
+            copy_on_write: driver.sharing() == Sharing::CopyOnWrite,
+            space: driver.space()?,
+            vdis: listing.vdis,
+            left_overs: listing.left_overs,
+            damaged: listing.damaged,
+        })
     }
 
     /// The SR on the host's own disk.

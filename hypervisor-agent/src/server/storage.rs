@@ -1,9 +1,12 @@
 //! Commands about VDIs and SRs.
 
+use std::sync::Arc;
+
 use xenith_hypervisor_agent_api::{CommandResult, Snapshotted, StorageCommand};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
-use crate::disk::Storage;
+use crate::disk::{AttachedSr, Import, SeedFile, Storage};
+use crate::progress::Progress;
 
 /// Calls storage on a thread that may block.
 pub(super) async fn blocking<T: Send + 'static>(
@@ -16,7 +19,11 @@ pub(super) async fn blocking<T: Send + 'static>(
         .map_err(|error| Fault::new(FaultReason::Internal, error))?
 }
 
-pub(super) async fn execute(storage: &Storage, command: StorageCommand) -> Result<CommandResult, Fault> {
+pub(super) async fn execute(
+    storage: &Storage,
+    command: StorageCommand,
+    progress: Arc<Progress>,
+) -> Result<CommandResult, Fault> {
     let facts = match command {
         StorageCommand::Grow { vdi, sr, size } => {
             blocking(storage, move |storage| storage.grow(sr, vdi, size)).await?
@@ -26,6 +33,40 @@ pub(super) async fn execute(storage: &Storage, command: StorageCommand) -> Resul
         }
         StorageCommand::Revert { vdi, snapshot, sr } => {
             blocking(storage, move |storage| storage.revert(sr, vdi, snapshot)).await?
+        }
+        StorageCommand::Import { vdi, sr, url, sha256 } => {
+            let import = Import { vdi, sr, url, sha256 };
+            blocking(storage, move |storage| storage.import(&import, &progress)).await?
+        }
+        StorageCommand::DropImport { vdi } => {
+            blocking(storage, move |storage| {
+                storage.drop_import(vdi);
+                Ok(())
+            })
+            .await?;
+            return Ok(CommandResult::Nothing);
+        }
+        StorageCommand::Seed { vdi, sr, files } => {
+            let files: Vec<SeedFile> =
+                files.into_iter().map(|(name, content)| SeedFile { name, content }).collect();
+            blocking(storage, move |storage| storage.seed(sr, vdi, &files)).await?
+        }
+        StorageCommand::Attach { sr, spec, make } => {
+            let attached = AttachedSr { sr, spec };
+            let facts = blocking(storage, move |storage| storage.attach(&attached, make)).await?;
+            return Ok(CommandResult::Sr(Box::new(facts)));
+        }
+        StorageCommand::Detach { sr } => {
+            blocking(storage, move |storage| storage.detach(sr)).await?;
+            return Ok(CommandResult::Nothing);
+        }
+        StorageCommand::Unmake { sr } => {
+            blocking(storage, move |storage| storage.unmake(sr)).await?;
+            return Ok(CommandResult::Nothing);
+        }
+        StorageCommand::Scan { sr } => {
+            let facts = blocking(storage, move |storage| storage.scan(sr)).await?;
+            return Ok(CommandResult::Sr(Box::new(facts)));
         }
         StorageCommand::Snapshot { disks } => {
             let snapshots = blocking(storage, move |storage| storage.snapshot_closed(&disks)).await?;

@@ -27,6 +27,7 @@ pub const CASES: &[(&str, fn(&Scene))] = &[
     ("a disk grows and never shrinks", life::grows),
     ("what was written is read, the rest is zero", life::contents),
     ("everything is listed", life::listed),
+    ("a disk made aside appears under its id", life::renamed),
     ("a clone and its source go their own ways", life::clones),
     ("a snapshot never changes", snapshots::stand_still),
     ("several disks are snapshotted together or not at all", snapshots::together),

@@ -26,12 +26,15 @@ use std::time::{Instant, SystemTime};
 
 use xenith_common_block::{BlockError, BlockSink, BlockSource, FileSink, FileSource, copy};
 use xenith_common_ids::{SrId, VdiId};
-use xenith_hypervisor_agent_types::{SnapshotOf, VdiFacts, VdiSize};
+use xenith_hypervisor_agent_types::{DamagedVdi, LeftOver, SnapshotOf, SrSpace, VdiFacts, VdiSize};
 
 use crate::error::is_full;
-use crate::{LeftOver, Listing, PendingSnapshot, Result, Sharing, Space, StorageDriver, StorageError};
+use crate::{Listing, PendingSnapshot, Result, Sharing, StorageDriver, StorageError};
 use meta::Meta;
 use source::RawSource;
+
+/// Says whose folder it is: the id of the SR. A folder without it is not attached (a disk that is not mounted).
+const MARK: &str = ".xenith-sr";
 
 /// The driver. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -70,6 +73,53 @@ impl FileDriver {
             }
         };
         Self { id, folder, sharing }
+    }
+
+    /// Marks a folder as the SR `id`, which it becomes with that.
+    pub fn mark(id: SrId, folder: &Path) -> Result<()> {
+        let sr = |source| StorageError::Sr { action: "make", sr: id, source };
+        match fs::read_to_string(folder.join(MARK)) {
+            Ok(mark) if mark.trim() == id.to_string() => return Ok(()),
+            Ok(mark) => {
+                let mark = mark.trim();
+                let folder = folder.display();
+                let problem =
+                    format!("{folder} is SR {mark} already; attach that one, or give another folder");
+                return Err(StorageError::Unsupported(problem));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(sr(error)),
+        }
+        let partial = Partial::create(folder.join(format!("{MARK}.partial"))).map_err(sr)?;
+        fs::write(&partial.path, id.to_string())
+            .and_then(|()| File::open(&partial.path)?.sync_all())
+            .and_then(|()| partial.commit(&folder.join(MARK)))
+            .and_then(|()| File::open(folder)?.sync_all())
+            .map_err(sr)
+    }
+
+    /// Takes [`Self::mark`] back.
+    pub fn unmark(id: SrId, folder: &Path) -> Result<()> {
+        match fs::remove_file(folder.join(MARK)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StorageError::Sr { action: "unmake", sr: id, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The SR `id` in a folder that is marked as such.
+    pub fn attach(id: SrId, folder: PathBuf) -> Result<Self> {
+        let sr = |source| StorageError::Sr { action: "attach", sr: id, source };
+        let shown = folder.display();
+        match fs::read_to_string(folder.join(MARK)) {
+            Ok(mark) if mark.trim() == id.to_string() => Ok(Self::open(id, folder)),
+            Ok(mark) => Err(StorageError::Unsupported(format!("{shown} is another SR: {}", mark.trim()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StorageError::Unsupported(format!(
+                "{shown} is not SR {id} (it has no {MARK}); is its disk mounted?"
+            ))),
+            Err(error) => Err(sr(error)),
+        }
     }
 
     #[must_use]
@@ -235,11 +285,11 @@ impl StorageDriver for FileDriver {
         self.sharing
     }
 
-    fn space(&self) -> Result<Space> {
+    fn space(&self) -> Result<SrSpace> {
         let sr = |source| StorageError::Sr { action: "look at", sr: self.id, source };
         let disk = rustix::fs::statvfs(&self.folder).map_err(|errno| sr(errno.into()))?;
         let listing = self.list()?;
-        Ok(Space {
+        Ok(SrSpace {
             total: disk.f_blocks.saturating_mul(disk.f_frsize),
             free: disk.f_bavail.saturating_mul(disk.f_frsize),
             physical: listing.vdis.iter().map(|vdi| vdi.physical).sum(),
@@ -264,8 +314,10 @@ impl StorageDriver for FileDriver {
                     Ok(facts) => listing.vdis.push(facts),
                     // Deleted meanwhile.
                     Err(StorageError::NotFound { .. }) => {}
-                    Err(error) => listing.damaged.push((vdi, error.to_string())),
+                    Err(error) => listing.damaged.push(DamagedVdi { vdi, problem: error.to_string() }),
                 },
+                // Not in the list of what is there, and none of ours to clear away.
+                _ if [MARK, "lost+found", "downloads"].contains(&&*name) => {}
                 Some((vdi, "json")) if self.image(vdi).exists() || self.frozen(vdi).exists() => {}
                 _ => {
                     let Ok(found) = entry.metadata() else { continue };
@@ -347,6 +399,20 @@ impl StorageDriver for FileDriver {
         }
         self.note(to, &Meta::new(source.size, None))?;
         self.put(&source, to, "clone")?;
+        self.facts(to)
+    }
+
+    fn rename(&self, from: VdiId, to: VdiId) -> Result<VdiFacts> {
+        let source = self.find_writable(from)?;
+        match self.find(to) {
+            Err(StorageError::NotFound { .. }) => {}
+            Ok(_) => return Err(StorageError::Exists { vdi: to }),
+            Err(error) => return Err(error),
+        }
+        self.note(to, &Meta::new(source.size, None))?;
+        let io = self.io("rename", to);
+        fs::rename(&source.path, self.image(to)).and_then(|()| self.sync_folder()).map_err(&io)?;
+        self.delete(from)?;
         self.facts(to)
     }
 

@@ -22,9 +22,9 @@ use std::time::Instant;
 
 use xenith_common_block::{BlockSink, BlockSource};
 use xenith_common_ids::{SrId, VdiId};
-use xenith_hypervisor_agent_types::{SnapshotOf, VdiFacts, VdiSize};
+use xenith_hypervisor_agent_types::{DamagedVdi, LeftOver, SnapshotOf, SrSpace, VdiFacts, VdiSize};
 
-pub use error::StorageError;
+pub use error::{StorageError, is_full};
 
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 
@@ -37,34 +37,12 @@ pub enum Sharing {
     FullCopy,
 }
 
-/// Bytes of an SR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Space {
-    /// All there is.
-    pub total: u64,
-    /// What may still be written.
-    pub free: u64,
-    /// What VDIs take now.
-    pub physical: u64,
-    /// What VDIs may grow to: the sum of their sizes.
-    pub promised: u64,
-}
-
-/// Something in an SR that is no VDI.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOver {
-    pub name: String,
-    pub bytes: u64,
-    /// Since when nobody has written it, in seconds.
-    pub idle_s: u64,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Listing {
     pub vdis: Vec<VdiFacts>,
     pub left_overs: Vec<LeftOver>,
-    /// VDIs that are there but broken, each with what is wrong.
-    pub damaged: Vec<(VdiId, String)>,
+    /// VDIs that are there and cannot be used.
+    pub damaged: Vec<DamagedVdi>,
 }
 
 /// Keeps disks. Implemented by `file` (raw images in a folder) and `lvm-thin`.
@@ -73,7 +51,7 @@ pub trait StorageDriver: Send + Sync + std::fmt::Debug + 'static {
 
     fn sharing(&self) -> Sharing;
 
-    fn space(&self) -> Result<Space>;
+    fn space(&self) -> Result<SrSpace>;
 
     /// Everything that is there.
     fn list(&self) -> Result<Listing>;
@@ -95,6 +73,9 @@ pub trait StorageDriver: Send + Sync + std::fmt::Debug + 'static {
 
     /// Makes sure that `to` is there as a VDI with the contents of `from`, which stands still meanwhile.
     fn clone_vdi(&self, from: VdiId, to: VdiId) -> Result<VdiFacts>;
+
+    /// Gives a VDI another id, which nothing has: how something that was made aside appears all at once.
+    fn rename(&self, from: VdiId, to: VdiId) -> Result<VdiFacts>;
 
     /// Gives the VDI the contents and the size of a snapshot. Nobody may have it open.
     fn revert(&self, vdi: VdiId, snapshot: VdiId) -> Result<VdiFacts>;

@@ -12,6 +12,7 @@ mod host;
 mod name;
 mod platform;
 mod spec;
+mod sr;
 mod vdi;
 mod vm;
 
@@ -28,5 +29,6 @@ pub use spec::{
     Autostart, CrashAction, FieldError, Graphics, MemorySpec, RebootAction, SpecErrors, ValidVmSpec,
     VcpuSpec, VmSpec,
 };
+pub use sr::{DamagedVdi, LeftOver, SrFacts, SrSpace, SrSpec, SrSpecError};
 pub use vdi::{SnapshotOf, VdiFacts, VdiSize, VdiSizeError};
 pub use vm::{GuestFacts, ObservedVm, Power, VmFailure};

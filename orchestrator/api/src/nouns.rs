@@ -141,8 +141,16 @@ noun! {
     vdi: VdiApi {
         /// Lists VDIs.
         List = fn list(ListRequest) -> Page<Vdi>, View, Read;
+        /// Shows one VDI.
+        Get = fn get(VdiRef) -> Vdi, View, Read;
         /// Creates an empty VDI.
         Create = fn create(CreateVdi) -> TaskStarted, Provision, Mutation;
+        /// Makes a VDI from an image that a web server has; its format is recognised by its contents.
+        Import = fn import(ImportVdi) -> TaskStarted, Provision, Mutation;
+        /// Makes a VDI larger; a running guest sees it at once.
+        Resize = fn resize(ResizeVdi) -> TaskStarted, Provision, Mutation;
+        /// Makes a new VDI with the contents of one that no running VM has; blocks are shared where the SR can.
+        Clone = fn clone(CloneVdi) -> TaskStarted, Provision, Mutation;
         /// Deletes a VDI that no VM has.
         Delete = fn delete(VdiRef) -> TaskStarted, Provision, Mutation;
     }
@@ -173,6 +181,64 @@ noun! {
         Vm = fn vm(OpenVmConsole) -> ConsoleTicket, Operate, Mutation;
         /// Issues a ticket for a shell of a host.
         Host = fn host(OpenHostConsole) -> ConsoleTicket, Administer, Mutation;
+    }
+}
+
+noun! {
+    /// Storage repositories.
+    sr: SrApi {
+        /// Lists SRs, the local ones of hosts first.
+        List = fn list(Empty) -> Vec<Sr>, View, Read;
+        /// Shows one SR.
+        Get = fn get(SrRef) -> Sr, View, Read;
+        /// Makes an SR in a folder or on an NFS server and attaches it to a host.
+        Create = fn create(CreateSr) -> TaskStarted, Administer, Mutation;
+        /// Attaches an SR to one more host.
+        Attach = fn attach(SrOnHost) -> TaskStarted, Administer, Mutation;
+        /// Detaches an SR from a host; what is in it stays.
+        Detach = fn detach(SrOnHost) -> TaskStarted, Administer, Mutation;
+        /// Forgets an SR that no host has attached; what is in it stays.
+        Forget = fn forget(SrRef) -> Empty, Administer, Mutation;
+        /// Reads what is in an SR and holds it against what is known: orphans, what is missing, left-overs.
+        Scan = fn scan(SrRef) -> SrScan, View, Read;
+        /// Makes an orphan a VDI again.
+        Adopt = fn adopt(AdoptVdi) -> Vdi, Administer, Mutation;
+    }
+}
+
+noun! {
+    /// What VMs are made from.
+    template: TemplateApi {
+        /// Lists templates.
+        List = fn list(Empty) -> Vec<Template>, View, Read;
+        /// Shows one template.
+        Get = fn get(TemplateRef) -> Template, View, Read;
+        /// Makes a template from a VM, which stays as it is.
+        Create = fn create(CreateTemplate) -> TaskStarted, Provision, Mutation;
+        /// Makes a template from an image that a web server has, such as a distribution's cloud image.
+        Import = fn import(ImportTemplate) -> TaskStarted, Provision, Mutation;
+        /// Deletes a template; VMs that were made from it stay.
+        Delete = fn delete(TemplateRef) -> TaskStarted, Provision, Mutation;
+        /// Makes a VM from a template, with what its cloud-init is told.
+        Deploy = fn deploy(DeployTemplate) -> TaskStarted, Provision, Mutation;
+    }
+}
+
+noun! {
+    /// Points in time of VMs, on their hosts.
+    snapshot: SnapshotApi {
+        /// Lists snapshots; each names its parent.
+        List = fn list(ListSnapshots) -> Vec<Snapshot>, View, Read;
+        /// Shows one snapshot.
+        Get = fn get(SnapshotRef) -> Snapshot, View, Read;
+        /// Keeps the contents of a VM's disks at one instant; a running VM stands for under a second.
+        Create = fn create(CreateSnapshot) -> TaskStarted, Operate, Mutation;
+        /// Gives a stopped VM's disks the contents of a snapshot; what they hold now is lost.
+        Revert = fn revert(SnapshotRef) -> TaskStarted, Operate, Mutation;
+        /// Deletes a snapshot; others stay as they are.
+        Delete = fn delete(SnapshotRef) -> TaskStarted, Operate, Mutation;
+        /// Makes a new VM from a snapshot, with new MAC addresses.
+        Clone = fn clone(CloneSnapshot) -> TaskStarted, Provision, Mutation;
     }
 }
 
@@ -233,6 +299,9 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         vdi::methods(),
         import::methods(),
         console::methods(),
+        sr::methods(),
+        template::methods(),
+        snapshot::methods(),
         task::methods(),
         event::methods(),
         audit::methods(),

@@ -11,7 +11,10 @@ mod host;
 mod import;
 mod record;
 mod session;
+mod snapshot;
+mod sr;
 mod storage;
+mod template;
 mod vm;
 
 use clap::{Parser, Subcommand};
@@ -24,7 +27,10 @@ pub use host::{HostCommand, NetworkCommand, OnOff, PoolCommand};
 pub use import::{FileArgs, ImportCommand, UploadArgs};
 pub use record::{AuditCommand, EventCommand, EventListing, SystemCommand, TaskCommand};
 pub use session::{ContextCommand, Login, RawCall};
+pub use snapshot::SnapshotCommand;
+pub use sr::{CreateSrArgs, SrCommand, SrHost};
 pub use storage::VdiCommand;
+pub use template::{DeployArgs, ImportArgs, TemplateCommand};
 pub use vm::{
     Boot, CreateArgs, DeviceFlag, DiskFlag, Hardware, Kind, NicFlag, One, PlaceArgs, Shutdown, UpdateArgs,
     VmCommand,
@@ -82,6 +88,15 @@ pub enum Command {
     /// Consoles of guests and hosts.
     #[command(subcommand)]
     Console(ConsoleCommand),
+    /// Storage repositories.
+    #[command(subcommand)]
+    Sr(SrCommand),
+    /// What VMs are made from.
+    #[command(subcommand)]
+    Template(TemplateCommand),
+    /// Points in time of VMs, on their hosts.
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// The progress of what takes longer than a call.
     #[command(subcommand)]
     Task(TaskCommand),

@@ -10,8 +10,11 @@ mod network;
 mod pool;
 mod raw;
 mod session;
+mod snapshot;
+mod sr;
 mod system;
 mod task;
+mod template;
 mod vdi;
 mod vm;
 mod watch;
@@ -40,6 +43,9 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
         Command::Vdi(command) => vdi::run(app, command).await,
         Command::Import(command) => import::run(app, command).await,
         Command::Console(command) => console::run(app, command).await,
+        Command::Sr(command) => sr::run(app, command).await,
+        Command::Template(command) => template::run(app, command).await,
+        Command::Snapshot(command) => snapshot::run(app, command).await,
         Command::Task(command) => task::run(app, command).await,
         Command::Event(cli::EventCommand::List(listing)) | Command::Events(listing) => {
             event::list(app, listing).await

@@ -109,6 +109,9 @@ impl HostApi for App {
             forget = crate::records::follow(&self.db, forget, *vm, change, &Default::default())
                 .await
                 .map_err(|e| store_error(&e))?;
+            for snapshot in self.snapshots_of(*vm).await? {
+                forget = self.db.snapshots.delete_in(forget, &snapshot.key);
+            }
             self.db.store.commit(forget).await.map_err(|e| store_error(&e))?;
         }
         let (vdis, _) = self.db.vdis.all().await.map_err(|e| store_error(&e))?;

@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use xenith_common_ids::{HostId, SagaId, VdiId, VmId};
+use xenith_hypervisor_agent_types::VdiSize;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::vdi::VdiApi;
 use xenith_orchestrator_inventory::vdi::Vdis;
 use xenith_orchestrator_store::{Expect, Transaction};
 use xenith_orchestrator_types::task::TaskStarted;
-use xenith_orchestrator_types::vdi::{CreateVdi, Vdi, VdiRef};
+use xenith_orchestrator_types::vdi::{CloneVdi, CreateVdi, ImportVdi, ResizeVdi, Vdi, VdiRef};
 use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
 use super::App;
@@ -15,8 +16,18 @@ use super::begin::About;
 use crate::sagas::NewVdi;
 use crate::sagas::vdi_create::{Params as CreateParams, VdiCreate};
 use crate::sagas::vdi_delete::{Params as DeleteParams, VdiDelete};
+use crate::sagas::vdi_import::{Params as ImportParams, VdiImport};
+use crate::sagas::vdi_resize::{Params as ResizeParams, VdiResize};
 
 impl App {
+    fn may_provision(&self, call: &Call, vdi: &Vdi) -> Result<(), ApiError> {
+        let pool = self.views.host(vdi.host).map(|host| host.pool);
+        if call.caller.sight(Permission::Provision).covers(pool, []) {
+            return Ok(());
+        }
+        Err(call.caller.forbidden(Permission::Provision))
+    }
+
     /// Adds the record of a VDI that a saga will make.
     pub(super) fn insert_vdi(
         &self,
@@ -30,25 +41,47 @@ impl App {
     }
 }
 
+/// Refuses what an agent could not fetch, and a digest that is none.
+pub(super) fn checked_source(url: &str, sha256: &str) -> Result<(), ApiError> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) || url.contains(char::is_whitespace) {
+        return Err(ApiError::invalid(
+            "url",
+            "give the address of the file, beginning with https:// or http://",
+        ));
+    }
+    if !sha256.is_empty() && (sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        return Err(ApiError::invalid("sha256", "give 64 hexadecimal digits, or none"));
+    }
+    Ok(())
+}
+
+pub(super) fn checked_name(name: &str) -> Result<(), ApiError> {
+    if name.is_empty() || name.len() > 128 {
+        return Err(ApiError::invalid("name", "use 1 to 128 characters"));
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl VdiApi for App {
     async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Vdi>, ApiError> {
         App::list::<Vdis>(self, call, &request)
     }
 
+    async fn get(&self, call: &Call, request: VdiRef) -> Result<Vdi, ApiError> {
+        Ok(self.find_vdi(call, &request.vdi).await?.value)
+    }
+
     async fn create(&self, call: &Call, request: CreateVdi) -> Result<TaskStarted, ApiError> {
-        if request.name.is_empty() || request.name.len() > 128 {
-            return Err(ApiError::invalid("name", "use 1 to 128 characters"));
-        }
+        checked_name(&request.name)?;
         let host = self.find_host(call, &request.host).await?;
         if !call.caller.sight(Permission::Provision).covers(Some(host.value.pool), []) {
             return Err(call.caller.forbidden(Permission::Provision));
         }
-        let sr = host.value.local_sr;
-        let sr = sr.ok_or_else(|| {
-            ApiError::new(Reason::HostUnreachable, "the host's storage is not known yet; try again")
-        })?;
-        let vdi = NewVdi { vdi: VdiId::new(), sr, size: request.size, name: request.name };
+        let sr = self.sr_on(call, host.key, request.sr.as_deref()).await?;
+        let vdi =
+            NewVdi { vdi: VdiId::new(), sr, size: request.size, name: request.name, from: None, seed: None };
         let record = self.insert_vdi(Transaction::new(), &vdi, host.key, None);
         let id = vdi.vdi.to_string();
         let about = About {
@@ -61,12 +94,71 @@ impl VdiApi for App {
         self.begin::<VdiCreate>(call, (SagaId::new(), &params), about, record).await
     }
 
-    async fn delete(&self, call: &Call, request: VdiRef) -> Result<TaskStarted, ApiError> {
-        let found = self.find_vdi(call, &request.vdi).await?;
-        let pool = self.views.host(found.value.host).map(|host| host.pool);
-        if !call.caller.sight(Permission::Provision).covers(pool, []) {
+    async fn import(&self, call: &Call, request: ImportVdi) -> Result<TaskStarted, ApiError> {
+        checked_name(&request.name)?;
+        checked_source(&request.url, &request.sha256)?;
+        let host = self.find_host(call, &request.host).await?;
+        if !call.caller.sight(Permission::Provision).covers(Some(host.value.pool), []) {
             return Err(call.caller.forbidden(Permission::Provision));
         }
+        let sr = self.sr_on(call, host.key, request.sr.as_deref()).await?;
+        // Until it is there.
+        let size = VdiSize::from_bytes(1 << 20).map_err(ApiError::internal)?;
+        let vdi = NewVdi { vdi: VdiId::new(), sr, size, name: request.name, from: None, seed: None };
+        let record = self.insert_vdi(Transaction::new(), &vdi, host.key, None);
+        let id = vdi.vdi.to_string();
+        let about = About {
+            method: "vdi.import",
+            title: format!("Import VDI {}", vdi.name),
+            subjects: vec![format!("vdi/{id}"), format!("host/{}", host.key)],
+            object: Some(&id),
+        };
+        let (url, sha256) = (request.url, request.sha256);
+        let params = ImportParams { host: host.key, vdi: vdi.vdi, sr, url, sha256, template: None };
+        self.begin::<VdiImport>(call, (SagaId::new(), &params), about, record).await
+    }
+
+    async fn resize(&self, call: &Call, request: ResizeVdi) -> Result<TaskStarted, ApiError> {
+        let found = self.find_vdi(call, &request.vdi).await?;
+        self.may_provision(call, &found.value)?;
+        let Vdi { name, size, sr, host, .. } = &found.value;
+        if request.size < *size {
+            let problem = format_args!("{name} is {size} large; a disk is never made smaller");
+            return Err(ApiError::invalid("size", problem));
+        }
+        let id = found.key.to_string();
+        let about = About {
+            method: "vdi.resize",
+            title: format!("Resize VDI {name} to {}", request.size),
+            subjects: vec![format!("vdi/{id}"), format!("host/{host}")],
+            object: Some(&id),
+        };
+        let params = ResizeParams { host: *host, vdi: found.key, sr: *sr, size: request.size };
+        self.begin::<VdiResize>(call, (SagaId::new(), &params), about, Transaction::new()).await
+    }
+
+    async fn clone(&self, call: &Call, request: CloneVdi) -> Result<TaskStarted, ApiError> {
+        checked_name(&request.name)?;
+        let found = self.find_vdi(call, &request.vdi).await?;
+        self.may_provision(call, &found.value)?;
+        let Vdi { name, size, sr, host, .. } = found.value;
+        let vdi =
+            NewVdi { vdi: VdiId::new(), sr, size, name: request.name, from: Some(found.key), seed: None };
+        let record = self.insert_vdi(Transaction::new(), &vdi, host, None);
+        let id = vdi.vdi.to_string();
+        let about = About {
+            method: "vdi.clone",
+            title: format!("Clone VDI {name} as {}", vdi.name),
+            subjects: vec![format!("vdi/{id}"), format!("vdi/{}", found.key), format!("host/{host}")],
+            object: Some(&id),
+        };
+        let params = CreateParams { host, vdi };
+        self.begin::<VdiCreate>(call, (SagaId::new(), &params), about, record).await
+    }
+
+    async fn delete(&self, call: &Call, request: VdiRef) -> Result<TaskStarted, ApiError> {
+        let found = self.find_vdi(call, &request.vdi).await?;
+        self.may_provision(call, &found.value)?;
         if let Some(vm) = found.value.attached_to {
             let name = self.views.vm(vm).map_or_else(|| vm.to_string(), |vm| vm.spec.name.to_string());
             return Err(ApiError::new(

@@ -387,6 +387,11 @@ impl VmApi for App {
                 vdis.push((vdi.key, vdi.value.sr));
             }
         }
+        let mut snapshots = Vec::new();
+        for snapshot in self.snapshots_of(found.key).await? {
+            vdis.extend(snapshot.value.disks.iter().map(|disk| (disk.snapshot, disk.sr)));
+            snapshots.push(snapshot.key);
+        }
         let title = format!("Delete {name}");
         if call.dry_run {
             return Err(call.planned(json!({ "title": title, "host": record.host, "vdis": vdis })));
@@ -394,7 +399,7 @@ impl VmApi for App {
         let saga = SagaId::new();
         let held = VmRecord { held_by: Some(saga), ..record.clone() };
         let hold = self.db.vms.update_in(Transaction::new(), &found, &held);
-        let params = DeleteParams { vm: found.key, host: record.host, vdis };
+        let params = DeleteParams { vm: found.key, host: record.host, vdis, snapshots };
         let subjects = vec![format!("vm/{}", found.key), format!("host/{}", record.host)];
         let about = About { method: "vm.delete", title, subjects, object: None };
         self.begin::<VmDelete>(call, (saga, &params), about, hold).await

@@ -72,6 +72,7 @@ impl App {
             apart_from: wish.apart_from.iter().copied().collect(),
             pending_restart: vec![],
             held_by: Some(saga),
+            snapshot: None,
         };
         Ok(NewVm { vm: VmId::new(), record, new_vdis: disks.new_vdis(sr), placement })
     }

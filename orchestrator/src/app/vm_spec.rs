@@ -31,6 +31,8 @@ impl Disks {
             sr,
             size: *size,
             name: name.clone(),
+            from: None,
+            seed: None,
         };
         self.new.iter().map(make).collect()
     }
@@ -130,7 +132,7 @@ impl App {
         Ok(nics)
     }
 
-    async fn free_mac(&self) -> Result<MacAddr, ApiError> {
+    pub(super) async fn free_mac(&self) -> Result<MacAddr, ApiError> {
         // 16 million addresses: the second try is rare, the eighth a sign of something else.
         for _ in 0..8 {
             let mut random = [0; 3];

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use time::OffsetDateTime;
 use xenith_common_ids::{SrId, VmId};
 use xenith_hypervisor_agent_api::Changes;
-use xenith_hypervisor_agent_types::{HostFacts, ObservedVm};
+use xenith_hypervisor_agent_types::{HostFacts, ObservedVm, SrSpace};
 
 /// Whether the host is heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,14 @@ struct Inner {
     agent_version: Option<String>,
     local_sr: Option<SrId>,
     last_heard: Option<OffsetDateTime>,
+    srs: HashMap<SrId, Result<SeenSr, String>>,
+}
+
+/// What was seen of an SR last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenSr {
+    pub space: SrSpace,
+    pub copy_on_write: bool,
 }
 
 /// Read by many, written by the watcher only.
@@ -52,6 +60,7 @@ impl Default for HostState {
             agent_version: None,
             local_sr: None,
             last_heard: None,
+            srs: HashMap::new(),
         }))
     }
 }
@@ -104,6 +113,16 @@ impl HostState {
     #[must_use]
     pub fn last_heard(&self) -> Option<OffsetDateTime> {
         self.lock().last_heard
+    }
+
+    /// `Err`: why it cannot be used.
+    #[must_use]
+    pub fn sr(&self, sr: SrId) -> Option<Result<SeenSr, String>> {
+        self.lock().srs.get(&sr).cloned()
+    }
+
+    pub fn note_sr(&self, sr: SrId, seen: Result<SeenSr, String>) {
+        self.lock().srs.insert(sr, seen);
     }
 
     /// Whether that is new.

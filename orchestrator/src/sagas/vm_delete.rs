@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use xenith_common_ids::{HostId, SrId, VdiId, VmId};
+use xenith_common_ids::{HostId, SnapshotId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_api::VmAction;
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
@@ -19,8 +19,10 @@ pub struct VmDelete(pub Arc<Deps>);
 pub struct Params {
     pub vm: VmId,
     pub host: HostId,
-    /// To delete with it.
+    /// To delete with it, those of its snapshots too.
     pub vdis: Vec<(VdiId, SrId)>,
+    #[serde(default)]
+    pub snapshots: Vec<SnapshotId>,
 }
 
 impl Saga for VmDelete {
@@ -80,6 +82,9 @@ async fn erase(saga: &VmDelete, ctx: &StepCtx<VmDelete>) -> Result<(), StepError
     erase = records::follow(db, erase, params.vm, (Some(&record.value), None), &deleted).await?;
     for vdi in &deleted {
         erase = db.vdis.delete_in(erase, vdi);
+    }
+    for snapshot in &params.snapshots {
+        erase = db.snapshots.delete_in(erase, snapshot);
     }
     db.store.commit(erase).await?;
     Ok(())

@@ -2,7 +2,8 @@
 
 use xenith_common_ids::{
     AuditId, EventId, HostId, ImportId, ImportPlanId, ImportSourceId, IncarnationId, NetworkId, OperationId,
-    PoolId, SagaId, SessionId, SrId, TaskId, TokenId, UserId, VbdId, VdiId, VifId, VmId,
+    PoolId, SagaId, SessionId, SnapshotId, SrId, TaskId, TemplateId, TokenId, UserId, VbdId, VdiId, VifId,
+    VmId,
 };
 
 /// A key of a [`crate::Collection`]. `decode(encode(k)) == k`, and the bytes sort as the keys do.
@@ -39,8 +40,10 @@ id_keys!(
     PoolId,
     SagaId,
     SessionId,
+    SnapshotId,
     SrId,
     TaskId,
+    TemplateId,
     TokenId,
     UserId,
     VbdId,

@@ -111,6 +111,7 @@ impl Installation {
         installation
     }
 
+    #[allow(dead_code, reason = "for tests that speak to the port themselves")]
     pub fn url(&self) -> String {
         format!("https://{}", self.address)
     }

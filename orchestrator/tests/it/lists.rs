@@ -26,7 +26,7 @@ where
 
 async fn create_vdi(of: &Installation, name: &str, mib: u64) {
     let size = (mib << 20).try_into().unwrap();
-    of.run::<vdi::Create>(&CreateVdi { name: name.into(), size, host: "xen1".into() }).await;
+    of.run::<vdi::Create>(&CreateVdi { name: name.into(), size, host: "xen1".into(), sr: None }).await;
 }
 
 /// As `names`, until it is so: the read model is told a moment after the store.

@@ -48,6 +48,29 @@ sagas! {
     delete_but_keep_disks: "vm_delete" after vec![web()] => with(on_web("vm.delete"), "keep_disks", json!(true));
     import_upload: "import_upload" after vec![] => upload(), sends();
     vdi_create: "vdi_create" after vec![] => data();
+    sr_create: "sr_attach" after vec![] => fast();
+    sr_detach: "sr_detach" after vec![fast()] => on_fast("sr.detach");
+    sr_attach: "sr_attach" after vec![fast(), on_fast("sr.detach")] => on_fast("sr.attach");
+    vdi_in_sr: "vdi_create" after vec![fast()] => with(data(), "sr", json!("fast"));
+    template_create: "template_create" after vec![web()] => template();
+    template_delete: "template_delete" after vec![web(), template()] => of_template("template.delete");
+    template_deploy: "vm_create" after vec![web(), template()] => with(
+        with(of_template("template.deploy"), "name", json!("web-2")),
+        "cloud_init",
+        json!({})
+    );
+    vdi_import: "vdi_import" after vec![] => (
+        "vdi.import",
+        json!({ "name": "data", "host": "xen1", "url": world::image_server() })
+    );
+    vdi_resize: "vdi_resize" after vec![data()] => ("vdi.resize", json!({ "vdi": "data", "size": 2 << 20 }));
+    vdi_clone: "vdi_create" after vec![data()] => ("vdi.clone", json!({ "vdi": "data", "name": "copy" }));
+    snapshot_create: "snapshot_create" after vec![web()] => snapshot("late");
+    snapshot_of_running: "snapshot_create" after started() => snapshot("late");
+    snapshot_revert: "snapshot_revert" after vec![web(), snapshot("early")] => of_early("snapshot.revert");
+    snapshot_delete: "snapshot_delete" after vec![web(), snapshot("early"), snapshot("late")] => of_early("snapshot.delete");
+    snapshot_clone: "vm_create" after vec![web(), snapshot("early")] => with(of_early("snapshot.clone"), "name", json!("web-2"));
+    delete_with_snapshots: "vm_delete" after vec![web(), snapshot("early")] => on_web("vm.delete");
     vdi_delete: "vdi_delete" after vec![data()] => ("vdi.delete", json!({ "vdi": "data" }));
 }
 
@@ -73,6 +96,32 @@ fn started() -> Vec<ApiCall> {
 
 fn data() -> ApiCall {
     ("vdi.create", json!({ "name": "data", "size": 1 << 20, "host": "xen1" }))
+}
+
+/// An SR in a second folder of the host.
+fn fast() -> ApiCall {
+    let spec = json!({ "kind": "folder", "path": world::SECOND });
+    ("sr.create", json!({ "name": "fast", "host": "xen1", "spec": spec }))
+}
+
+fn on_fast(method: &'static str) -> ApiCall {
+    (method, json!({ "sr": "fast", "host": "xen1" }))
+}
+
+fn template() -> ApiCall {
+    ("template.create", json!({ "vm": "web-1", "name": "web" }))
+}
+
+fn of_template(method: &'static str) -> ApiCall {
+    (method, json!({ "template": "web" }))
+}
+
+fn snapshot(name: &str) -> ApiCall {
+    ("snapshot.create", json!({ "vm": "web-1", "name": name }))
+}
+
+fn of_early(method: &'static str) -> ApiCall {
+    (method, json!({ "snapshot": "early" }))
 }
 
 fn then(mut calls: Vec<ApiCall>, method: &'static str) -> Vec<ApiCall> {

@@ -110,3 +110,14 @@ pub fn clones(scene: &Scene) {
         assert!(began.elapsed().as_secs() < 5, "1 TiB took {:?}", began.elapsed());
     }
 }
+
+pub fn renamed(scene: &Scene) {
+    let (aside, vdi) = (scene.disk(8), VdiId::new());
+    scene.write(aside, MIB, &[6; 4096]);
+    assert_eq!(scene.driver.rename(aside, vdi).expect("rename").size, size(8));
+    assert!(scene.present(vdi) && !scene.present(aside));
+    assert_eq!(scene.read(vdi, MIB, 4096), [6; 4096]);
+    let other = scene.disk(4);
+    assert!(matches!(scene.driver.rename(other, vdi), Err(StorageError::Exists { .. })));
+    assert!(matches!(scene.driver.rename(aside, VdiId::new()), Err(StorageError::NotFound { .. })));
+}

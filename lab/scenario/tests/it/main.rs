@@ -9,6 +9,7 @@ mod consoles;
 mod faults;
 mod foreign;
 mod life;
+mod storage;
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ use xenith_lab_scenario::{Guest, Programs, Stage, Steps, asked};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const PVH: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-1", GuestKind::Pvh, 101) };
+/// What is cloned from the first: it boots with the first one's command line, and so with its address.
+const COPY: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-copy", GuestKind::Pvh, 101) };
 const PV: Guest = Guest::new("pv-1", GuestKind::Pv, 102);
 
 /// Runs a step; one that failed shows the logs as they are then.
@@ -61,6 +64,9 @@ async fn lives(stage: &Stage, steps: &mut Steps) {
     step!(stage, steps, "pause and unpause", 3, life::pause(stage, &PVH));
     step!(stage, steps, "set memory of a running guest", 4, life::set_memory(stage, &PVH));
     step!(stage, steps, "attach a disk to a running guest", 4, life::attach_disk(stage, &PVH));
+    step!(stage, steps, "snapshot a running guest, go back", 8, storage::snapshot(stage, &PVH));
+    step!(stage, steps, "enlarge a disk of a running guest", 4, storage::resize(stage, &PVH));
+    step!(stage, steps, "clone a guest from a snapshot", 10, storage::clone(stage, &PVH, &COPY));
     step!(stage, steps, "suspend and resume a PVH guest", 6, life::suspend_and_resume(stage, &PVH));
     step!(stage, steps, "suspend and resume a PV guest", 6, life::suspend_and_resume(stage, &PV));
     step!(stage, steps, "shut down and delete", 4, life::end(stage, &PV));

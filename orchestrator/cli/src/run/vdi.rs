@@ -2,7 +2,7 @@
 
 use xenith_orchestrator_api::vdi;
 use xenith_orchestrator_client::VdiChanges;
-use xenith_orchestrator_types::vdi::{CreateVdi, Vdi, VdiRef};
+use xenith_orchestrator_types::vdi::{CloneVdi, CreateVdi, ImportVdi, ResizeVdi, Vdi, VdiRef};
 
 use crate::app::App;
 use crate::ask;
@@ -10,7 +10,7 @@ use crate::cli::VdiCommand;
 use crate::error::CliError;
 use crate::run::list;
 use crate::run::watch::follow;
-use crate::table::{Cell, Column, Row};
+use crate::table::{Cell, Column, Row, Sheet};
 use crate::wait::begin;
 use crate::words;
 
@@ -39,8 +39,30 @@ pub async fn run(app: &App, command: VdiCommand) -> Result<(), CliError> {
     match command {
         VdiCommand::List { watch: true, listing } => follow::<VdiChanges, _, _>(app, &listing).await,
         VdiCommand::List { watch: false, listing } => list::<vdi::List, Vdi>(app, &listing).await,
-        VdiCommand::Create { name, size, host, tasked } => {
-            begin::<vdi::Create>(app, &CreateVdi { name, size, host }, &tasked).await
+        VdiCommand::Create { name, size, host, sr, tasked } => {
+            begin::<vdi::Create>(app, &CreateVdi { name, size, host, sr }, &tasked).await
+        }
+        VdiCommand::Import { name, url, sha256, host, sr, tasked } => {
+            begin::<vdi::Import>(app, &ImportVdi { name, host, sr, url, sha256 }, &tasked).await
+        }
+        VdiCommand::Get { vdi } => {
+            let found = app.call::<vdi::Get>(&VdiRef { vdi }).await?;
+            let names = app.names().await;
+            app.out.object(&found, || {
+                Sheet::new()
+                    .line("name", &found.name)
+                    .line("id", found.id.to_string())
+                    .line("size", words::bytes(found.size.bytes()))
+                    .line("host", names.host(found.host))
+                    .line("sr", found.sr.to_string())
+                    .maybe("attached to", found.attached_to.map(|vm| vm.to_string()))
+            })
+        }
+        VdiCommand::Resize { vdi, size, tasked } => {
+            begin::<vdi::Resize>(app, &ResizeVdi { vdi, size }, &tasked).await
+        }
+        VdiCommand::Clone { vdi, name, tasked } => {
+            begin::<vdi::Clone>(app, &CloneVdi { vdi, name }, &tasked).await
         }
         VdiCommand::Delete { vdi, confirm, tasked } => {
             ask::confirm(&format!("Delete the disk {vdi} and all that is on it?"), confirm)?;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, audit, auth, console, event, host, import, network, pool, role, system, task, token, user, vdi,
-    vm,
+    Method, audit, auth, console, event, host, import, network, pool, role, snapshot, sr, system, task,
+    template, token, user, vdi, vm,
 };
 
 use crate::program::Program;
@@ -53,9 +53,37 @@ fn cases() -> Vec<Case> {
         case::<network::Delete>("network delete lan --yes"),
         case::<vdi::List>("vdi list --sort -size"),
         case::<vdi::Create>("vdi create data --size 1GiB --host xen1"),
+        case::<vdi::Import>("vdi import iso https://example.org/debian.iso --host xen1 --sr fast"),
+        case::<vdi::Get>("vdi get data"),
+        case::<vdi::Resize>("vdi resize data 2GiB"),
+        case::<vdi::Clone>("vdi clone data copy"),
         case::<vdi::Delete>("vdi delete data --yes"),
         case::<console::Vm>("console vm web-1 --ticket"),
         case::<console::Host>("console host xen1 --ticket"),
+        case::<sr::List>("sr list"),
+        case::<sr::Get>("sr get fast"),
+        case::<sr::Create>("sr create nas --host xen1 --nfs nas:/export/vms --nfs-options vers=4.2"),
+        case::<sr::Attach>("sr attach nas xen2"),
+        case::<sr::Detach>("sr detach nas xen2"),
+        case::<sr::Forget>("sr forget nas --yes"),
+        case::<sr::Scan>("sr scan nas"),
+        case::<sr::Adopt>("sr adopt nas 01890a5d-ac96-774b-bcce-b302099a8057 data"),
+        case::<template::List>("template list"),
+        case::<template::Get>("template get debian"),
+        case::<template::Create>("template create web-1 web"),
+        case::<template::Import>(
+            "template import debian https://example.org/debian.qcow2 --host xen1 --uefi",
+        ),
+        case::<template::Delete>("template delete debian --yes"),
+        case::<template::Deploy>(
+            "template deploy debian web-2 --disk-size 20GiB --nic lan --hostname www --start",
+        ),
+        case::<snapshot::List>("snapshot list --vm web-1"),
+        case::<snapshot::Get>("snapshot get before"),
+        case::<snapshot::Create>("snapshot create web-1 before --description x"),
+        case::<snapshot::Revert>("snapshot revert before --vm web-1 --yes"),
+        case::<snapshot::Delete>("snapshot delete before --yes"),
+        case::<snapshot::Clone>("snapshot clone before web-2 --start"),
         case::<event::List>("event list --limit 5"),
         case::<audit::List>("audit list --columns all"),
         case::<audit::Verify>("audit verify"),

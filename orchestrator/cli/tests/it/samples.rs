@@ -121,6 +121,7 @@ fn token() -> Token {
 }
 
 /// Every method answers something that fits.
+#[allow(clippy::too_many_lines, reason = "a table with a line per method")]
 pub fn answer_everything(server: &FakeOrchestrator) {
     let pool = Pool { id: id::<PoolId>(), name: "default".into(), description: String::new() };
     let network = Network {
@@ -148,6 +149,22 @@ pub fn answer_everything(server: &FakeOrchestrator) {
     let ticket = json!({
         "ticket": "secret", "address": "10.0.0.1:8445", "server_name": "a", "authority_pem": "", "disks": [],
     });
+    let sr = json!({
+        "id": ID, "name": "nas", "pool": ID, "spec": { "kind": "nfs", "server": "nas", "export": "/export/vms" },
+        "hosts": [ID], "vdis": 2, "copy_on_write": true, "problem": null,
+        "space": { "total": 1_u64 << 40, "free": 1_u64 << 39, "physical": 1 << 30, "promised": 1_u64 << 35 },
+    });
+    let template = json!({
+        "id": ID, "name": "debian", "description": "", "pool": ID, "host": ID, "created": at, "ready": true,
+        "platform": vm().spec.unwrap().platform, "vcpus": { "online": 1, "max": 1 },
+        "memory": { "target": 1024, "max": 1024 }, "graphics": "vnc",
+        "disks": [{ "device": "xvda", "vdi": ID, "sr": ID, "size": 1 << 31 }],
+    });
+    let snapshot = json!({
+        "id": ID, "name": "before", "description": "", "vm": ID, "host": ID, "parent": null, "current": true,
+        "created": at, "paused_ms": 12, "spec": vm().spec,
+        "disks": [{ "device": "xvda", "vdi": ID, "snapshot": ID, "sr": ID, "size": 1 << 30 }],
+    });
     let candidate = json!({ "host": ID, "name": "xen1", "score": 7, "reasons": ["8 GiB free"] });
     for method in xenith_orchestrator_api::methods() {
         let answer: Value = match method.name {
@@ -169,6 +186,19 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "vm.complete" => json!({ "from": 6, "candidates": [{ "text": "running", "hint": "2" }] }),
             "vm.get" => json!(vm()),
             "vm.place" => json!({ "host": ID, "candidates": [candidate] }),
+            "vdi.get" => vdi.clone(),
+            "sr.list" => json!([sr]),
+            "sr.get" => sr.clone(),
+            "sr.scan" => json!({
+                "sr": ID, "host": ID, "copy_on_write": true, "space": sr["space"], "known": 2, "orphans": [],
+                "missing": [], "left_overs": [], "damaged": [],
+            }),
+            "sr.adopt" => vdi.clone(),
+            "sr.forget" => json!({}),
+            "template.list" => json!([template]),
+            "template.get" => template.clone(),
+            "snapshot.list" => json!([snapshot]),
+            "snapshot.get" => snapshot.clone(),
             "vdi.list" => json!({ "items": [vdi], "total": 1, "next": null }),
             "import.list" => json!({ "items": [import], "total": 1, "next": null }),
             "import.upload" => json!(started()),
@@ -184,7 +214,11 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "system.health" => json!({
                 "hosts": 1, "hosts_unknown": 0, "vms": 1, "vms_running": 1, "tasks_active": 0, "read_only": null,
             }),
-            name if name.starts_with("vm.") || name.starts_with("vdi.") => json!(started()),
+            name if ["vm", "vdi", "sr", "template", "snapshot"]
+                .contains(&name.split('.').next().unwrap()) =>
+            {
+                json!(started())
+            }
             _ => json!({}),
         };
         server.answer(method.name, answer);

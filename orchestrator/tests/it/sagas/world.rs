@@ -3,9 +3,10 @@
 //! It outlives the saga engines that run in it, as hosts and the store's disk outlive a crash.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
@@ -47,6 +48,43 @@ use crate::harness::PATIENCE;
 
 /// One call of the API: a method's name and its parameters.
 pub type ApiCall = (&'static str, Value);
+
+/// Stands for a folder of the host `xen1`, in the parameters of a call.
+pub const SECOND: &str = "/SECOND";
+
+/// Where an image of 1 MiB is to be had, as long as the tests run.
+pub fn image_server() -> &'static str {
+    static URL: OnceLock<String> = OnceLock::new();
+    URL.get_or_init(|| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/image", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A caller that was killed is what the tests are about.
+                let _caller_gone = serve_image(stream);
+            }
+        });
+        url
+    })
+}
+
+fn serve_image(mut stream: std::net::TcpStream) -> std::io::Result<()> {
+    let mut head = BufReader::new(&stream).lines();
+    let mut from = 0;
+    while let Some(Ok(line)) = head.next().filter(|line| line.as_ref().is_ok_and(|line| !line.is_empty())) {
+        if let Some(range) = line.to_lowercase().strip_prefix("range: bytes=") {
+            from = range.trim_end_matches('-').parse().unwrap_or(0);
+        }
+    }
+    let image = [7; 1 << 20];
+    if from >= image.len() {
+        return stream.write_all(b"HTTP/1.1 416 no\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    }
+    let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
+    let rest = &image[from..];
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", rest.len())?;
+    stream.write_all(rest)
+}
 
 /// One saga, as a user begins it.
 pub struct Case {
@@ -287,7 +325,12 @@ impl World {
         let mut methods = Methods::default();
         app.register(&mut methods);
         let handler = methods.0.get(method).unwrap_or_else(|| panic!("no method {method}"));
-        let result = handler(params.clone()).await.unwrap_or_else(|error| panic!("{method}: {error}"));
+        let mut params = params.clone();
+        if let (Some(host), Some(path)) = (inner.hosts.first(), params.pointer_mut("/spec/path")) {
+            let second = host.folder.path().join("second");
+            *path = path.as_str().unwrap().replace(SECOND, second.to_str().unwrap()).into();
+        }
+        let result = handler(params).await.unwrap_or_else(|error| panic!("{method}: {error}"));
         let started: TaskStarted = serde_json::from_value(result).unwrap();
         SagaId::from_bytes(*started.task.as_bytes())
     }
@@ -373,6 +416,14 @@ impl Host {
         for (_, bytes) in files(&self.folder.path().join("sr")) {
             lines.push(format!("image of {} bytes", bytes.len()));
         }
+        for (name, bytes) in files(&self.folder.path().join("second")) {
+            let name = name.split_once('.').map_or("", |(_, ending)| ending);
+            lines.push(format!("second: {name} of {} bytes", bytes.len()));
+        }
+        for (name, _) in files(&self.folder.path().join("state/srs")) {
+            lines.push(format!("attached: {}", name.split('.').next_back().unwrap_or_default()));
+        }
+        lines.push(format!("{} downloads", files(&self.folder.path().join("sr/downloads")).len()));
         if domains == Domains::Shown {
             for domain in self.sim.domains().await.unwrap() {
                 lines.push(format!("domain {}: {:?}", domain.name, domain.status));
@@ -388,6 +439,8 @@ impl Host {
 
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let Ok(entries) = std::fs::read_dir(folder) else { return BTreeMap::new() };
+    // Folders hold nothing of their own.
+    let entries = entries.filter(|entry| entry.as_ref().unwrap().path().is_file());
     let read = |entry: std::io::Result<std::fs::DirEntry>| {
         let entry = entry.unwrap();
         (entry.file_name().to_string_lossy().into_owned(), entry.path())
@@ -408,6 +461,7 @@ fn plain(value: Value, hidden: &[&str]) -> Value {
         "certificate_expires",
         "last",
         "autostarted",
+        "paused_ms",
     ];
     match value {
         Value::Object(fields) => {
@@ -421,6 +475,7 @@ fn plain(value: Value, hidden: &[&str]) -> Value {
         Value::Array(items) => items.into_iter().map(|item| plain(item, hidden)).collect(),
         Value::String(text) if text.parse::<UserId>().is_ok() => "an id".into(),
         Value::String(text) if text.starts_with("00:16:3e:") => "a MAC".into(),
+        Value::String(text) if text.starts_with('/') => "a path".into(),
         other => other,
     }
 }

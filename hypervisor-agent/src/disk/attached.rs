@@ -1,0 +1,193 @@
+//! Attaching SRs: mounting what must be mounted, and remembering it over restarts.
+//!
+//! One file per SR in the state folder, written before the SR is mounted and removed after it is unmounted: a crash
+//! leaves an SR that the next start attaches, or an empty mount point. An SR that cannot be attached (a server that is
+//! away) is tried again when it is asked for; its VDIs are not on this host until then.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use xenith_common_ids::SrId;
+use xenith_hypervisor_agent_storage::StorageDriver;
+use xenith_hypervisor_agent_storage::file::FileDriver;
+use xenith_hypervisor_agent_types::{Fault, FaultReason, SrSpec};
+
+/// A server that does not answer is given up after this; a mount that is there waits for ever (`hard`), because a
+/// guest survives a pause and not a lost write.
+const MOUNT_WITHIN: Duration = Duration::from_secs(45);
+const NFS_OPTIONS: &str = "hard,retry=0,nosuid,nodev,noexec";
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AttachedSr {
+    pub sr: SrId,
+    pub spec: SrSpec,
+}
+
+/// The files, and where SRs are mounted.
+#[derive(Debug, Clone)]
+pub struct Attachments {
+    folder: PathBuf,
+    downloads: PathBuf,
+}
+
+fn internal(action: &str, path: &Path, error: &std::io::Error) -> Fault {
+    Fault::new(FaultReason::Internal, format_args!("cannot {action} {}: {error}", path.display()))
+}
+
+impl Attachments {
+    /// Below the agent's state folder; downloads, which are large, below the local SR.
+    pub fn open(state: &Path, storage: &Path) -> Result<Self, Fault> {
+        let folder = state.join("srs");
+        fs::create_dir_all(&folder).map_err(|error| internal("create", &folder, &error))?;
+        Ok(Self { folder, downloads: storage.join("downloads") })
+    }
+
+    #[must_use]
+    pub fn downloads(&self) -> &Path {
+        &self.downloads
+    }
+
+    fn file(&self, sr: SrId) -> PathBuf {
+        self.folder.join(format!("{sr}.json"))
+    }
+
+    fn mount_point(&self, sr: SrId) -> PathBuf {
+        self.folder.join(format!("{sr}.mount"))
+    }
+
+    /// What was attached.
+    #[must_use]
+    pub fn load(&self) -> Vec<AttachedSr> {
+        let Ok(entries) = fs::read_dir(&self.folder) else { return Vec::new() };
+        let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+        paths
+            .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+            .filter_map(|path| {
+                let read = fs::read(&path).map_err(|error| error.to_string());
+                let parsed = read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|e| e.to_string()));
+                parsed
+                    .map_err(
+                        |error| tracing::error!(path = %path.display(), error, "an SR's file cannot be read"),
+                    )
+                    .ok()
+            })
+            .collect()
+    }
+
+    #[must_use]
+    pub fn get(&self, sr: SrId) -> Option<AttachedSr> {
+        serde_json::from_slice(&fs::read(self.file(sr)).ok()?).ok()
+    }
+
+    pub fn remember(&self, attached: &AttachedSr) -> Result<(), Fault> {
+        let path = self.file(attached.sr);
+        let partial = path.with_extension("partial");
+        let bytes = serde_json::to_vec(attached).map_err(|error| Fault::new(FaultReason::Internal, error))?;
+        fs::write(&partial, bytes)
+            .and_then(|()| fs::File::open(&partial)?.sync_all())
+            .and_then(|()| fs::rename(&partial, &path))
+            .map_err(|error| internal("write", &path, &error))
+    }
+
+    pub fn forget(&self, sr: SrId) -> Result<(), Fault> {
+        match fs::remove_file(self.file(sr)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(internal("remove", &self.file(sr), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the folder of an SR is, mounted.
+    pub fn folder_of(&self, attached: &AttachedSr) -> Result<PathBuf, Fault> {
+        match &attached.spec {
+            SrSpec::Folder { path } => Ok(PathBuf::from(path)),
+            SrSpec::Nfs { server, export, options } => {
+                let at = self.mount_point(attached.sr);
+                fs::create_dir_all(&at).map_err(|error| internal("create", &at, &error))?;
+                if !is_mounted(&at) {
+                    mount_nfs(&format!("{server}:{export}"), options, &at)?;
+                }
+                Ok(at)
+            }
+        }
+    }
+
+    /// Mounts it and opens its driver.
+    pub fn attach(&self, attached: &AttachedSr) -> Result<Arc<dyn StorageDriver>, Fault> {
+        let folder = self.folder_of(attached)?;
+        Ok(Arc::new(FileDriver::attach(attached.sr, folder)?))
+    }
+
+    /// Makes the SR where there is none.
+    pub fn make(&self, attached: &AttachedSr) -> Result<(), Fault> {
+        let folder = self.folder_of(attached)?;
+        fs::create_dir_all(&folder).map_err(|error| internal("create", &folder, &error))?;
+        Ok(FileDriver::mark(attached.sr, &folder)?)
+    }
+
+    /// What [`Self::make`] did.
+    pub fn unmake(&self, attached: &AttachedSr) -> Result<(), Fault> {
+        Ok(FileDriver::unmark(attached.sr, &self.folder_of(attached)?)?)
+    }
+
+    pub fn unmount(&self, sr: SrId) -> Result<(), Fault> {
+        let at = self.mount_point(sr);
+        if is_mounted(&at) {
+            run(Command::new("umount").arg(&at), &format!("unmount {}", at.display()))?;
+        }
+        // Not empty only if somebody else mounted or wrote there; it is no harm.
+        let _left_over = fs::remove_dir(&at);
+        Ok(())
+    }
+}
+
+fn mount_nfs(from: &str, options: &str, at: &Path) -> Result<(), Fault> {
+    let options =
+        if options.is_empty() { NFS_OPTIONS.to_owned() } else { format!("{NFS_OPTIONS},{options}") };
+    let mut command = Command::new("mount");
+    command.args(["-t", "nfs", "-o", &options, "--", from]).arg(at);
+    run(&mut command, &format!("mount {from}"))
+}
+
+/// Whether another file system begins there.
+fn is_mounted(path: &Path) -> bool {
+    let shown = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let Ok(mounts) = fs::read_to_string("/proc/self/mounts") else { return false };
+    mounts.lines().any(|line| line.split(' ').nth(1).is_some_and(|point| Path::new(point) == shown))
+}
+
+/// Runs a program that may hang, for as long as [`MOUNT_WITHIN`].
+fn run(command: &mut Command, what: &str) -> Result<(), Fault> {
+    let failed = |detail: &dyn std::fmt::Display| {
+        Fault::new(FaultReason::NotReady, format_args!("cannot {what}: {detail}"))
+    };
+    // What mount says fits into a pipe.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| failed(&error))?;
+    let began = Instant::now();
+    loop {
+        match child.try_wait().map_err(|error| failed(&error))? {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => {
+                let mut said = String::new();
+                if let Some(mut stderr) = child.stderr.take() {
+                    let _what_was_read = stderr.read_to_string(&mut said);
+                }
+                let said = said.trim();
+                return Err(if said.is_empty() { failed(&status) } else { failed(&said) });
+            }
+            None if began.elapsed() > MOUNT_WITHIN => {
+                let _gone_already = child.kill();
+                let _reaped = child.wait();
+                return Err(failed(&format_args!("no answer within {} s", MOUNT_WITHIN.as_secs())));
+            }
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}

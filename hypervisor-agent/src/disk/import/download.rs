@@ -1,0 +1,120 @@
+//! A file from a web server, taken up where it was left.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::blocking::{Client, Response};
+use sha2::{Digest, Sha256};
+use xenith_hypervisor_agent_storage::is_full;
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
+
+use super::{Import, cancelled};
+use crate::progress::Progress;
+
+const STEP: usize = 256 * 1024;
+/// A server that says nothing for so long is given up; the next try goes on there.
+const SILENCE: Duration = Duration::from_secs(60);
+
+fn unreachable(import: &Import, error: &dyn std::error::Error) -> Fault {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    Fault::new(FaultReason::NotReady, format_args!("{} cannot be downloaded: {text}", import.url))
+}
+
+fn on_disk(path: &Path, error: &io::Error) -> Fault {
+    let reason = if is_full(error) { FaultReason::StorageFull } else { FaultReason::Internal };
+    Fault::new(reason, format_args!("cannot write {}: {error}", path.display()))
+}
+
+/// Whole, and with the digest that was asked for; otherwise an error.
+pub fn download(import: &Import, path: &Path, progress: &Progress) -> Result<(), Fault> {
+    let client = Client::builder()
+        .connect_timeout(Duration::from_secs(15))
+        // For each read, not for the whole.
+        .timeout(SILENCE)
+        .build()
+        .map_err(|error| Fault::new(FaultReason::Internal, error))?;
+    let there = std::fs::metadata(path).map_or(0, |found| found.len());
+    let mut request = client.get(&import.url);
+    if there > 0 {
+        request = request.header("Range", format!("bytes={there}-"));
+    }
+    let response = request.send().map_err(|error| unreachable(import, &error))?;
+    let at = match response.status() {
+        StatusCode::PARTIAL_CONTENT => there,
+        // It was whole already.
+        StatusCode::RANGE_NOT_SATISFIABLE if there > 0 => return verify(import, &mut open(path)?, path),
+        status if status.is_success() => 0,
+        status => {
+            let message = format_args!("the server answers {status} for {}", import.url);
+            return Err(Fault::invalid("url", message));
+        }
+    };
+    let mut file = open(path)?;
+    file.set_len(at).and_then(|()| file.seek(SeekFrom::Start(at))).map_err(|e| on_disk(path, &e))?;
+    receive(import, response, (&mut file, path), (at, progress))?;
+    file.sync_data().map_err(|error| on_disk(path, &error))?;
+    verify(import, &mut file, path)
+}
+
+fn open(path: &Path) -> Result<File, Fault> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(path).map_err(|error| on_disk(path, &error))
+}
+
+fn receive(
+    import: &Import,
+    mut response: Response,
+    (file, path): (&mut File, &Path),
+    (mut at, progress): (u64, &Progress),
+) -> Result<(), Fault> {
+    let total = response.content_length().map_or(0, |rest| at + rest);
+    let mut buffer = vec![0; STEP];
+    loop {
+        progress.check().map_err(|_| cancelled())?;
+        let read = match response.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(unreachable(import, &error)),
+        };
+        file.write_all(&buffer[..read]).map_err(|error| on_disk(path, &error))?;
+        at += read as u64;
+        progress.set(at, total);
+    }
+    if total != 0 && at != total {
+        let message = format_args!("{} ended after {at} of {total} bytes", import.url);
+        return Err(Fault::new(FaultReason::NotReady, message));
+    }
+    Ok(())
+}
+
+fn verify(import: &Import, file: &mut File, path: &Path) -> Result<(), Fault> {
+    if import.sha256.is_empty() {
+        return Ok(());
+    }
+    let mut digest = Sha256::new();
+    file.seek(SeekFrom::Start(0)).map_err(|error| on_disk(path, &error))?;
+    let mut buffer = vec![0; STEP];
+    loop {
+        match file.read(&mut buffer).map_err(|error| on_disk(path, &error))? {
+            0 => break,
+            read => digest.update(&buffer[..read]),
+        }
+    }
+    let found = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    if found.eq_ignore_ascii_case(&import.sha256) {
+        return Ok(());
+    }
+    // Not taken up: it would never be right.
+    let _left_over = std::fs::remove_file(path);
+    Err(Fault::invalid("sha256", format_args!("the file that was downloaded has {found}")))
+}

@@ -1,0 +1,249 @@
+//! Images from a web server become VDIs: whole, or not at all.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command as Program;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use xenith_common_ids::{SrId, VdiId};
+use xenith_hypervisor_agent_api::{Command, CommandResult, StorageCommand};
+use xenith_hypervisor_agent_client::{AgentClientError, Wish};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, VdiFacts};
+
+use crate::harness::{Lab, until};
+
+/// Serves one file, understands `Range`, and closes each connection after `limit` bytes of it.
+struct Server {
+    address: SocketAddr,
+    sent: Arc<AtomicU64>,
+}
+
+impl Server {
+    fn start(content: Vec<u8>, limit: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, sent) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(0)));
+        let counted = Arc::clone(&sent);
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A client that goes away is what some tests are about.
+                let _client_gone = answer(stream, &content, limit, &counted);
+            }
+        });
+        Self { address, sent }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/image", self.address)
+    }
+}
+
+fn answer(mut stream: TcpStream, content: &[u8], limit: u64, sent: &AtomicU64) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte)? == 1 {
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).to_lowercase();
+    let from = head.split("range: bytes=").nth(1).and_then(|rest| rest.split('-').next()?.parse().ok());
+    let from = from.unwrap_or(0usize);
+    if from >= content.len() {
+        return stream.write_all(b"HTTP/1.1 416 no\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    }
+    let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
+    let rest = &content[from..];
+    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", rest.len())?;
+    let part = &rest[..rest.len().min(usize::try_from(limit).unwrap_or(usize::MAX))];
+    for piece in part.chunks(64 * 1024) {
+        stream.write_all(piece)?;
+        sent.fetch_add(piece.len() as u64, Ordering::SeqCst);
+    }
+    Ok(())
+}
+
+fn raw() -> Vec<u8> {
+    let mut bytes = vec![0; 3 << 20];
+    bytes[..512].fill(0xEB);
+    bytes[2 << 20..(2 << 20) + 4096].fill(7);
+    bytes
+}
+
+async fn sr(lab: &Lab) -> SrId {
+    lab.client().hello(lab.epoch, "test").await.unwrap().local_sr
+}
+
+async fn import(lab: &Lab, vdi: VdiId, url: String, sha256: &str) -> Result<VdiFacts, Fault> {
+    let command = StorageCommand::Import { vdi, sr: sr(lab).await, url, sha256: sha256.to_owned() };
+    match lab.execute(Command::Storage(command)).await {
+        Ok(CommandResult::Vdi(facts)) => Ok(facts),
+        Err(AgentClientError::Refused(fault)) => Err(fault),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn holds(lab: &Lab, vdi: VdiId) -> bool {
+    let image = std::fs::File::open(lab.config.storage.join(format!("{vdi}.raw"))).unwrap();
+    let (mut first, mut later) = ([0; 512], [0; 4096]);
+    image.read_exact_at(&mut first, 0).unwrap();
+    image.read_exact_at(&mut later, 2 << 20).unwrap();
+    first == [0xEB; 512] && later == [7; 4096]
+}
+
+/// What lies in the SR beside VDIs.
+fn rest(lab: &Lab) -> Vec<PathBuf> {
+    let in_folder = |path: &Path| {
+        let entries = std::fs::read_dir(path).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()).collect::<Vec<_>>()
+    };
+    let ours = in_folder(&lab.config.storage).into_iter();
+    let ours = ours.filter(|path| path.extension().is_none_or(|end| end != "raw" && end != "json"));
+    ours.chain(in_folder(&lab.config.storage.join("downloads"))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn raw_and_qcow2_and_vmdk_become_the_same_disk() {
+    let lab = Lab::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("disk");
+    std::fs::write(&source, raw()).unwrap();
+    let mut images = vec![("raw", raw())];
+    for format in ["qcow2", "vmdk", "vpc", "vhdx"] {
+        let target = folder.path().join(format);
+        let made = Program::new("qemu-img").args(["convert", "-O", format]).args([&source, &target]).status();
+        match made {
+            Ok(status) => assert!(status.success(), "{format}"),
+            Err(error) => {
+                eprintln!("skipped: {format} ({error}; install qemu-utils)");
+                continue;
+            }
+        }
+        images.push((format, std::fs::read(target).unwrap()));
+    }
+    for (format, content) in images {
+        let server = Server::start(content, u64::MAX);
+        let vdi = VdiId::new();
+        let facts =
+            import(&lab, vdi, server.url(), "").await.unwrap_or_else(|fault| panic!("{format}: {fault}"));
+        assert!(facts.size.bytes() >= 3 << 20 && facts.physical < 3 << 20, "{format}: {facts:?}");
+        assert!(holds(&lab, vdi), "{format}");
+        // Again: done already, without a download.
+        let sent = server.sent.load(Ordering::SeqCst);
+        import(&lab, vdi, server.url(), "").await.unwrap();
+        assert_eq!(server.sent.load(Ordering::SeqCst), sent);
+    }
+    assert_eq!(rest(&lab), Vec::<PathBuf>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_that_breaks_goes_on_where_it_was() {
+    let mut lab = Lab::new().await;
+    let server = Server::start(raw(), 1 << 20);
+    let vdi = VdiId::new();
+    for _ in 0..2 {
+        let fault = import(&lab, vdi, server.url(), "").await.unwrap_err();
+        assert!(fault.is_retryable(), "{fault}");
+        lab.restart().await;
+    }
+    import(&lab, vdi, server.url(), "").await.unwrap();
+    assert!(holds(&lab, vdi));
+    assert_eq!(server.sent.load(Ordering::SeqCst), 3 << 20, "no byte twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_image_or_another_leaves_nothing() {
+    let lab = Lab::new().await;
+    let sha256 = "0".repeat(64);
+    let mut backed = b"QFI\xfb\0\0\0\x03".to_vec();
+    backed.resize(65536, 0);
+    for (content, sha256, field) in [
+        (raw(), &*sha256, "sha256"),
+        (b"<!DOCTYPE html><p>not found".to_vec(), "", "url"),
+        (b"\x1f\x8b\x08 packed".to_vec(), "", "url"),
+        (b"KDMV and nothing more".to_vec(), "", "url"),
+        (b"# Disk DescriptorFile\nversion=1\n".to_vec(), "", "url"),
+        (backed, "", "url"),
+        (Vec::new(), "", "url"),
+    ] {
+        let shown = String::from_utf8_lossy(&content[..content.len().min(30)]).into_owned();
+        let server = Server::start(content, u64::MAX);
+        let fault = import(&lab, VdiId::new(), server.url(), sha256).await.unwrap_err();
+        let unusable = fault.field.as_deref() == Some(field) || fault.reason == FaultReason::Unsupported;
+        assert!(unusable, "{shown}: {fault:?}");
+    }
+    let nobody = format!("http://{}/", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    assert_eq!(import(&lab, VdiId::new(), nobody, "").await.unwrap_err().reason, FaultReason::NotReady);
+    assert_eq!(rest(&lab), Vec::<PathBuf>::new());
+    assert_eq!(std::fs::read_dir(&lab.config.storage).unwrap().count(), 1, "the folder of downloads");
+}
+
+/// A qcow2 over another file makes a careless reader read that file, whichever it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_names_a_file_of_the_host_is_refused() {
+    let lab = Lab::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (secret, image) = (folder.path().join("secret"), folder.path().join("image"));
+    std::fs::write(&secret, vec![9; 1 << 20]).unwrap();
+    let backing = ["create", "-q", "-f", "qcow2", "-F", "raw", "-b"];
+    let Ok(made) = Program::new("qemu-img").args(backing).args([&secret, &image]).status() else {
+        eprintln!("skipped: there is no qemu-img (install qemu-utils)");
+        return;
+    };
+    assert!(made.success());
+    let server = Server::start(std::fs::read(image).unwrap(), u64::MAX);
+    let fault = import(&lab, VdiId::new(), server.url(), "").await.unwrap_err();
+    assert!(fault.message.contains("whole image"), "{fault}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_tells_how_far_it_is_and_stops_when_asked() {
+    let lab = Lab::new().await;
+    // A server that says what it has and then nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/image", listener.local_addr().unwrap());
+    let slow = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").unwrap();
+        while stream.write_all(&[1; 100]).is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+    let vdi = VdiId::new();
+    let command = StorageCommand::Import { vdi, sr: sr(&lab).await, url, sha256: String::new() };
+    let envelope = lab.envelope(Command::Storage(command));
+    let (operation, client) = (envelope.operation, lab.client());
+    let running = tokio::spawn(async move { client.execute(&envelope).await });
+    let client = lab.client();
+    until("progress", async || {
+        let progress = client.progress(operation, lab.epoch, Wish::GoOn).await.unwrap();
+        progress.is_some_and(|(done, total)| done > 0 && total == 1_000_000)
+    })
+    .await;
+    client.progress(operation, lab.epoch, Wish::Stop).await.unwrap();
+    let stopped = running.await.unwrap().unwrap_err();
+    assert!(stopped.to_string().contains("cancelled"), "{stopped}");
+    assert_eq!(rest(&lab).len(), 1, "what was downloaded may be taken up");
+    lab.execute(Command::Storage(StorageCommand::DropImport { vdi })).await.unwrap();
+    assert_eq!(rest(&lab), Vec::<PathBuf>::new());
+    slow.join().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seed_is_a_small_disk_with_files() {
+    let lab = Lab::new().await;
+    let vdi = VdiId::new();
+    let files = [("user-data".to_owned(), "#cloud-config\n".to_owned())].into();
+    let command = StorageCommand::Seed { vdi, sr: sr(&lab).await, files };
+    for _ in 0..2 {
+        let CommandResult::Vdi(facts) = lab.execute(Command::Storage(command.clone())).await.unwrap() else {
+            panic!("a VDI");
+        };
+        assert_eq!((facts.vdi, facts.size.bytes()), (vdi, 1 << 20));
+    }
+    let image = std::fs::read(lab.config.storage.join(format!("{vdi}.raw"))).unwrap();
+    assert!(image.windows(13).any(|window| window == b"#cloud-config"));
+    assert!(image.windows(6).any(|window| window == b"CIDATA"));
+}

@@ -1,0 +1,78 @@
+//! Points in time of VMs.
+
+use clap::Subcommand;
+use xenith_hypervisor_agent_types::VmName;
+
+use super::{Columns, Confirm, Tasked};
+
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// List snapshots as a tree.
+    List {
+        /// Of this VM only.
+        #[arg(long)]
+        vm: Option<String>,
+        #[command(flatten)]
+        columns: Columns,
+    },
+    /// Show one snapshot.
+    #[command(visible_alias = "show")]
+    Get {
+        #[arg(value_name = "SNAPSHOT")]
+        snapshot: String,
+        /// Of this VM, where several have a snapshot of that name.
+        #[arg(long)]
+        vm: Option<String>,
+    },
+    /// Keep the contents of a VM's disks at one instant; a running VM stands for under a second.
+    Create {
+        #[arg(value_name = "VM")]
+        vm: String,
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[arg(long, default_value = "", hide_default_value = true)]
+        description: String,
+        #[command(flatten)]
+        tasked: Tasked,
+    },
+    /// Give a stopped VM's disks the contents of a snapshot; what they hold now is lost.
+    Revert {
+        #[arg(value_name = "SNAPSHOT")]
+        snapshot: String,
+        /// Of this VM, where several have a snapshot of that name.
+        #[arg(long)]
+        vm: Option<String>,
+        #[command(flatten)]
+        confirm: Confirm,
+        #[command(flatten)]
+        tasked: Tasked,
+    },
+    /// Delete a snapshot; others stay as they are.
+    Delete {
+        #[arg(value_name = "SNAPSHOT")]
+        snapshot: String,
+        /// Of this VM, where several have a snapshot of that name.
+        #[arg(long)]
+        vm: Option<String>,
+        #[command(flatten)]
+        confirm: Confirm,
+        #[command(flatten)]
+        tasked: Tasked,
+    },
+    /// Make a new VM from a snapshot, with new MAC addresses.
+    Clone {
+        #[arg(value_name = "SNAPSHOT")]
+        snapshot: String,
+        /// Of the new VM.
+        #[arg(value_name = "NAME")]
+        name: VmName,
+        /// Of this VM, where several have a snapshot of that name.
+        #[arg(long)]
+        vm: Option<String>,
+        /// Start it when it is made.
+        #[arg(long)]
+        start: bool,
+        #[command(flatten)]
+        tasked: Tasked,
+    },
+}

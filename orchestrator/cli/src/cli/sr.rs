@@ -1,0 +1,80 @@
+//! Storage repositories.
+
+use clap::{Args, Subcommand};
+
+use super::{Columns, Confirm, Keyed, Tasked};
+
+#[derive(Debug, Subcommand)]
+pub enum SrCommand {
+    /// List SRs, the local ones of hosts first.
+    List(Columns),
+    /// Show one SR.
+    #[command(visible_alias = "show")]
+    Get {
+        #[arg(value_name = "SR")]
+        sr: String,
+    },
+    /// Make an SR in a folder of a host or on an NFS server, and attach it.
+    Create(Box<CreateSrArgs>),
+    /// Attach an SR to one more host.
+    Attach(SrHost),
+    /// Detach an SR from a host; what is in it stays.
+    Detach(SrHost),
+    /// Forget an SR that no host has attached; what is in it stays.
+    Forget {
+        #[arg(value_name = "SR")]
+        sr: String,
+        #[command(flatten)]
+        confirm: Confirm,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Read what is in an SR: orphans, what is missing, left-overs.
+    Scan {
+        #[arg(value_name = "SR")]
+        sr: String,
+    },
+    /// Make an orphan a VDI again.
+    Adopt {
+        #[arg(value_name = "SR")]
+        sr: String,
+        /// The id that `sr scan` shows.
+        #[arg(value_name = "VDI")]
+        vdi: String,
+        /// What it is called from now on.
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct CreateSrArgs {
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The host that makes and attaches it.
+    #[arg(long)]
+    pub host: String,
+    /// A folder of the host, by its absolute path; an XFS with reflink or a btrfs makes snapshots at once.
+    #[arg(long, value_name = "PATH", required_unless_present = "nfs", conflicts_with = "nfs")]
+    pub folder: Option<String>,
+    /// SERVER:/EXPORT; the host mounts it.
+    #[arg(long, value_name = "SERVER:EXPORT")]
+    pub nfs: Option<String>,
+    /// For `mount -o`, such as vers=4.2.
+    #[arg(long, value_name = "OPTIONS", default_value = "", hide_default_value = true, requires = "nfs")]
+    pub nfs_options: String,
+    #[command(flatten)]
+    pub tasked: Tasked,
+}
+
+#[derive(Debug, Args)]
+pub struct SrHost {
+    #[arg(value_name = "SR")]
+    pub sr: String,
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    #[command(flatten)]
+    pub tasked: Tasked,
+}

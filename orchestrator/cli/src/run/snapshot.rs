@@ -1,0 +1,113 @@
+//! Points in time of VMs.
+
+use std::collections::HashMap;
+
+use xenith_common_ids::SnapshotId;
+use xenith_orchestrator_api::snapshot;
+use xenith_orchestrator_types::snapshot::{
+    CloneSnapshot, CreateSnapshot, ListSnapshots, Snapshot, SnapshotDisk, SnapshotRef,
+};
+
+use crate::app::App;
+use crate::ask;
+use crate::cli::SnapshotCommand;
+use crate::error::CliError;
+use crate::run::print;
+use crate::table::{Cell, Column, Row, Sheet};
+use crate::wait::begin;
+use crate::words;
+
+impl Row for Snapshot {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            Column::new("name", |snapshot, _| Cell::new(&snapshot.name)),
+            Column::new("vm", |snapshot, _| Cell::new(snapshot.spec.name.to_string())),
+            Column::new("created", |snapshot, _| Cell::new(words::at(snapshot.created))),
+            Column::new("current", |snapshot, _| Cell::maybe(snapshot.current.then(|| "yes".to_owned()))),
+            Column::new("disks", |snapshot, _| Cell::new(snapshot.disks.len().to_string())),
+            Column::new("description", |snapshot, _| Cell::new(&snapshot.description)),
+            Column::on_request("host", |snapshot, names| Cell::new(names.host(snapshot.host))),
+            Column::on_request("parent", |snapshot, _| Cell::maybe(snapshot.parent.map(|id| id.to_string()))),
+            Column::on_request("id", |snapshot, _| Cell::new(snapshot.id.to_string())),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+/// Parents before their children, children indented.
+fn as_tree(snapshots: Vec<Snapshot>) -> Vec<Snapshot> {
+    let known: HashMap<SnapshotId, Option<SnapshotId>> =
+        snapshots.iter().map(|snapshot| (snapshot.id, snapshot.parent)).collect();
+    let path = |snapshot: &Snapshot| {
+        let mut path = vec![snapshot.id];
+        let mut at = snapshot.parent;
+        // Bounded by the list's length, whatever the parents say.
+        while let Some(id) = at.filter(|id| known.contains_key(id) && path.len() <= known.len()) {
+            path.push(id);
+            at = known.get(&id).copied().flatten();
+        }
+        path.reverse();
+        path
+    };
+    let mut rows: Vec<_> =
+        snapshots.iter().map(|snapshot| ((snapshot.vm, path(snapshot)), snapshot.clone())).collect();
+    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    rows.into_iter()
+        .map(|((_, path), snapshot)| {
+            let depth = path.len() - 1;
+            let branch = if depth == 0 { String::new() } else { format!("{}└ ", "  ".repeat(depth - 1)) };
+            Snapshot { name: format!("{branch}{}", snapshot.name), ..snapshot }
+        })
+        .collect()
+}
+
+pub async fn run(app: &App, command: SnapshotCommand) -> Result<(), CliError> {
+    match command {
+        SnapshotCommand::List { vm, columns } => {
+            let snapshots = app.call::<snapshot::List>(&ListSnapshots { vm }).await?;
+            let rows = if app.out.for_people() { as_tree(snapshots) } else { snapshots };
+            print(app, &rows, &columns).await
+        }
+        SnapshotCommand::Get { snapshot, vm } => {
+            let found = app.call::<snapshot::Get>(&SnapshotRef { snapshot, vm }).await?;
+            app.out.object(&found, || sheet(&found))
+        }
+        SnapshotCommand::Create { vm, name, description, tasked } => {
+            begin::<snapshot::Create>(app, &CreateSnapshot { vm, name, description }, &tasked).await
+        }
+        SnapshotCommand::Revert { snapshot, vm, confirm, tasked } => {
+            ask::confirm(
+                &format!("Give up what the VM's disks hold now and go back to {snapshot}?"),
+                confirm,
+            )?;
+            begin::<snapshot::Revert>(app, &SnapshotRef { snapshot, vm }, &tasked).await
+        }
+        SnapshotCommand::Delete { snapshot, vm, confirm, tasked } => {
+            ask::confirm(&format!("Delete the snapshot {snapshot}?"), confirm)?;
+            begin::<snapshot::Delete>(app, &SnapshotRef { snapshot, vm }, &tasked).await
+        }
+        SnapshotCommand::Clone { snapshot, name, vm, start, tasked } => {
+            begin::<snapshot::Clone>(app, &CloneSnapshot { snapshot, vm, name, start }, &tasked).await
+        }
+    }
+}
+
+fn sheet(found: &Snapshot) -> Sheet {
+    let sheet = Sheet::new()
+        .line("name", &found.name)
+        .line("id", found.id.to_string())
+        .line("vm", found.spec.name.to_string())
+        .line("created", words::at(found.created))
+        .maybe("parent", found.parent.map(|id| id.to_string()))
+        .maybe("description", Some(&found.description))
+        .maybe("vm stood", found.paused_ms.map(|ms| format!("{ms} ms")));
+    let disk = |disk: &SnapshotDisk| format!("{} {}", disk.device, words::bytes(disk.size.bytes()));
+    sheet.each("disks", found.disks.iter().map(disk))
+}

@@ -1,0 +1,126 @@
+//! What a guest's cloud-init is told: the files of its NoCloud source.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use xenith_common_ids::VmId;
+use xenith_orchestrator_types::ApiError;
+use xenith_orchestrator_types::template::CloudInit;
+
+/// What user-data may begin with, so that cloud-init knows what it is
+/// (https://docs.cloud-init.io/en/latest/explanation/format.html).
+const BEGINNINGS: &[&str] = &[
+    "#cloud-config",
+    "#!",
+    "#include",
+    "#cloud-boothook",
+    "#part-handler",
+    "## template: jinja",
+    "Content-Type: multipart/mixed",
+    "MIME-Version:",
+];
+
+/// JSON is YAML, and quotes what a name or key may hold.
+fn yaml(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn checked_key(key: &str) -> Result<&str, ApiError> {
+    let key = key.trim();
+    let mut parts = key.split_ascii_whitespace();
+    let known = parts
+        .next()
+        .is_some_and(|kind| ["ssh-", "ecdsa-", "sk-"].iter().any(|prefix| kind.starts_with(prefix)));
+    if known && parts.next().is_some() && !key.contains('\n') {
+        return Ok(key);
+    }
+    let problem = "give a public key, as in ~/.ssh/id_ed25519.pub";
+    Err(ApiError::invalid("cloud_init.ssh_keys", problem))
+}
+
+/// The files by name.
+pub(super) fn files(vm: VmId, name: &str, wanted: &CloudInit) -> Result<BTreeMap<String, String>, ApiError> {
+    let hostname = wanted.hostname.as_deref().unwrap_or(name);
+    if hostname.is_empty() || hostname.len() > 253 || hostname.contains(char::is_whitespace) {
+        return Err(ApiError::invalid("cloud_init.hostname", "use 1 to 253 characters without spaces"));
+    }
+    let user_data = match &wanted.user_data {
+        Some(_) if !wanted.ssh_keys.is_empty() => {
+            let problem = "put the keys into user_data; it is given to the guest as it is";
+            return Err(ApiError::invalid("cloud_init.ssh_keys", problem));
+        }
+        Some(text) if !BEGINNINGS.iter().any(|beginning| text.starts_with(beginning)) => {
+            let problem =
+                "begin it with #cloud-config, #! or what else cloud-init knows; it would be ignored";
+            return Err(ApiError::invalid("cloud_init.user_data", problem));
+        }
+        Some(text) => text.replace("${name}", name).replace("${hostname}", hostname),
+        None => {
+            let keys = wanted.ssh_keys.iter().map(|key| checked_key(key)).collect::<Result<Vec<_>, _>>()?;
+            let mut config = json!({ "hostname": hostname, "preserve_hostname": false });
+            if !keys.is_empty() {
+                config["ssh_authorized_keys"] = json!(keys);
+            }
+            format!("#cloud-config\n{}", yaml(&config))
+        }
+    };
+    let meta_data = yaml(&json!({ "instance-id": vm.to_string(), "local-hostname": hostname }));
+    let mut files =
+        BTreeMap::from([("meta-data".to_owned(), meta_data), ("user-data".to_owned(), user_data)]);
+    if let Some(network) = &wanted.network_config {
+        if !network.contains("version:") && !network.contains("\"version\"") {
+            let problem = "it needs a version (1 or 2), as cloud-init's network configuration has";
+            return Err(ApiError::invalid("cloud_init.network_config", problem));
+        }
+        files.insert("network-config".to_owned(), network.clone());
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(wanted: CloudInit) -> Result<BTreeMap<String, String>, String> {
+        files(VmId::new(), "web-1", &wanted).map_err(|error| error.data.field.unwrap_or_default())
+    }
+
+    #[test]
+    fn what_is_told() {
+        let key = "ssh-ed25519 AAAAC3Nz ann@laptop".to_owned();
+        let files = told(CloudInit { ssh_keys: vec![key.clone()], ..CloudInit::default() }).unwrap();
+        let user_data = &files["user-data"];
+        let config = user_data.strip_prefix("#cloud-config\n").unwrap();
+        let config: serde_json::Value = serde_json::from_str(config).unwrap();
+        assert_eq!((&config["hostname"], &config["ssh_authorized_keys"][0]), (&"web-1".into(), &key.into()));
+        assert!(files["meta-data"].contains("instance-id") && !files.contains_key("network-config"));
+
+        let script = CloudInit {
+            hostname: Some("www".into()),
+            user_data: Some("#!/bin/sh\necho ${name} ${hostname}\n".into()),
+            network_config: Some("version: 2\n".into()),
+            ..CloudInit::default()
+        };
+        let files = told(script).unwrap();
+        assert_eq!(files["user-data"], "#!/bin/sh\necho web-1 www\n");
+        assert_eq!(files["network-config"], "version: 2\n");
+    }
+
+    #[test]
+    fn what_would_be_ignored_is_refused() {
+        let with = |change: fn(&mut CloudInit)| {
+            let mut wanted = CloudInit::default();
+            change(&mut wanted);
+            told(wanted).unwrap_err()
+        };
+        assert_eq!(with(|c| c.user_data = Some("packages: [vim]".into())), "cloud_init.user_data");
+        assert_eq!(with(|c| c.ssh_keys = vec!["AAAA".into()]), "cloud_init.ssh_keys");
+        assert_eq!(with(|c| c.hostname = Some("a b".into())), "cloud_init.hostname");
+        assert_eq!(with(|c| c.network_config = Some("eth0".into())), "cloud_init.network_config");
+        let both = |c: &mut CloudInit| {
+            c.user_data = Some("#cloud-config\n".into());
+            c.ssh_keys = vec!["ssh-rsa AAAA".into()];
+        };
+        assert_eq!(with(both), "cloud_init.ssh_keys");
+    }
+}

@@ -1,0 +1,312 @@
+//! Points in time of VMs.
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use xenith_common_ids::{IncarnationId, SagaId, SnapshotId, VdiId, VmId};
+use xenith_hypervisor_agent_types::{DiskAccess, Power, VmSpec};
+use xenith_orchestrator_api::Call;
+use xenith_orchestrator_api::snapshot::SnapshotApi;
+use xenith_orchestrator_store::{Record, Transaction};
+use xenith_orchestrator_types::snapshot::{
+    CloneSnapshot, CreateSnapshot, ListSnapshots, Snapshot, SnapshotDisk, SnapshotRef,
+};
+use xenith_orchestrator_types::task::TaskStarted;
+use xenith_orchestrator_types::{ApiError, Permission, Reason};
+
+use super::App;
+use super::begin::{About, free};
+use crate::errors::store_error;
+use crate::model::{SnapshotRecord, VmRecord};
+use crate::records;
+use crate::sagas::NewVdi;
+use crate::sagas::snapshot_create::{Params as CreateParams, SnapshotCreate};
+use crate::sagas::snapshot_delete::{Params as DeleteParams, SnapshotDelete};
+use crate::sagas::snapshot_revert::{Params as RevertParams, SnapshotRevert};
+use crate::sagas::vm_create::{Params as VmParams, VmCreate};
+
+/// More would be a mistake of a script, and slow nobody down sooner.
+const MOST_PER_VM: usize = 256;
+
+type Found<K, V> = Record<K, V>;
+
+fn api_snapshot(id: SnapshotId, record: SnapshotRecord, vm: Option<&VmRecord>) -> Snapshot {
+    Snapshot {
+        id,
+        name: record.name,
+        description: record.description,
+        vm: record.vm,
+        host: record.host,
+        parent: record.parent,
+        current: vm.is_some_and(|vm| vm.snapshot == Some(id)),
+        created: record.created,
+        spec: record.spec,
+        disks: record.disks,
+        paused_ms: record.paused_ms,
+    }
+}
+
+impl App {
+    /// The snapshots of a VM.
+    pub(super) async fn snapshots_of(
+        &self,
+        vm: VmId,
+    ) -> Result<Vec<Found<SnapshotId, SnapshotRecord>>, ApiError> {
+        let (all, _) = self.db.snapshots.all().await.map_err(|e| store_error(&e))?;
+        Ok(all.into_iter().filter(|record| record.value.vm == vm).collect())
+    }
+
+    /// A snapshot and its VM, for which the caller has `permission`.
+    async fn find_snapshot(
+        &self,
+        call: &Call,
+        request: &SnapshotRef,
+        permission: Permission,
+    ) -> Result<(Found<SnapshotId, SnapshotRecord>, Found<VmId, VmRecord>), ApiError> {
+        let reference = &request.snapshot;
+        let of = match &request.vm {
+            Some(vm) => Some(self.find_vm(call, vm, Permission::View).await?.key),
+            None => None,
+        };
+        let (all, _) = self.db.snapshots.all().await.map_err(|e| store_error(&e))?;
+        let id = reference.parse::<SnapshotId>().ok();
+        let wanted = |record: &Found<SnapshotId, SnapshotRecord>| {
+            (Some(record.key) == id || record.value.name == *reference)
+                && of.is_none_or(|vm| vm == record.value.vm)
+        };
+        let mut found = Vec::new();
+        for record in all.into_iter().filter(wanted) {
+            // Of a VM that the caller does not see, there is none.
+            match self.find_vm(call, &record.value.vm.to_string(), Permission::View).await {
+                Ok(vm) => found.push((record, vm)),
+                Err(error) if error.reason() == Reason::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if found.len() > 1 {
+            let message =
+                format_args!("several VMs have a snapshot {reference:?}; name the VM, or use the id");
+            let mut error = ApiError::new(Reason::Ambiguous, message);
+            let shown = |(snapshot, vm): &(Found<SnapshotId, _>, Found<VmId, VmRecord>)| {
+                format!("{} (VM {})", snapshot.key, vm.value.spec.name)
+            };
+            error.data.candidates = found.iter().map(shown).collect();
+            return Err(error);
+        }
+        let (snapshot, _) = found.pop().ok_or_else(|| ApiError::not_found("snapshot", reference))?;
+        let vm = self.find_vm(call, &snapshot.value.vm.to_string(), permission).await?;
+        Ok((snapshot, vm))
+    }
+
+    /// Takes hold of a VM for a saga.
+    fn hold(&self, vm: &Found<VmId, VmRecord>, saga: SagaId) -> Result<Transaction, ApiError> {
+        free(&vm.value)?;
+        let held = VmRecord { held_by: Some(saga), ..vm.value.clone() };
+        Ok(self.db.vms.update_in(Transaction::new(), vm, &held))
+    }
+}
+
+fn subjects(snapshot: SnapshotId, vm: &Found<VmId, VmRecord>) -> Vec<String> {
+    vec![format!("snapshot/{snapshot}"), format!("vm/{}", vm.key), format!("host/{}", vm.value.host)]
+}
+
+fn made(snapshot: &Found<SnapshotId, SnapshotRecord>) -> Result<(), ApiError> {
+    if snapshot.value.paused_ms.is_some() {
+        return Ok(());
+    }
+    let message = format_args!("the snapshot {} is not complete", snapshot.value.name);
+    Err(ApiError::new(Reason::WrongState, message))
+}
+
+#[async_trait]
+impl SnapshotApi for App {
+    async fn list(&self, call: &Call, request: ListSnapshots) -> Result<Vec<Snapshot>, ApiError> {
+        let of = match &request.vm {
+            Some(vm) => Some(self.find_vm(call, vm, Permission::View).await?.key),
+            None => None,
+        };
+        let sees = call.caller.sight(Permission::View);
+        let (all, _) = self.db.snapshots.all().await.map_err(|e| store_error(&e))?;
+        let mut snapshots = Vec::new();
+        for record in all.into_iter().filter(|record| of.is_none_or(|vm| vm == record.value.vm)) {
+            let Some(vm) = self.views.vm(record.value.vm) else { continue };
+            if sees.covers(Some(vm.pool), &vm.tags) {
+                snapshots.push(api_snapshot(record.key, record.value, Some(&vm)));
+            }
+        }
+        snapshots.sort_by_key(|snapshot| (snapshot.vm, snapshot.created, snapshot.id));
+        Ok(snapshots)
+    }
+
+    async fn get(&self, call: &Call, request: SnapshotRef) -> Result<Snapshot, ApiError> {
+        let (snapshot, vm) = self.find_snapshot(call, &request, Permission::View).await?;
+        Ok(api_snapshot(snapshot.key, snapshot.value, Some(&vm.value)))
+    }
+
+    async fn create(&self, call: &Call, request: CreateSnapshot) -> Result<TaskStarted, ApiError> {
+        if request.name.trim().is_empty() || request.name.len() > 128 {
+            return Err(ApiError::invalid("name", "use 1 to 128 characters"));
+        }
+        let vm = self.find_vm(call, &request.vm, Permission::Operate).await?;
+        let others = self.snapshots_of(vm.key).await?;
+        if others.iter().any(|other| other.value.name == request.name) {
+            let message = format_args!("{} has a snapshot {:?} already", vm.value.spec.name, request.name);
+            return Err(ApiError::new(Reason::Conflict, message));
+        }
+        if others.len() >= MOST_PER_VM {
+            let message = format_args!("{} has {MOST_PER_VM} snapshots; delete some", vm.value.spec.name);
+            return Err(ApiError::new(Reason::Conflict, message));
+        }
+        let mut disks = Vec::new();
+        for disk in vm.value.spec.disks.iter().filter(|disk| disk.access == DiskAccess::ReadWrite) {
+            let vdi = self.db.vdis.get(&disk.vdi).await.map_err(|e| store_error(&e))?;
+            let vdi = vdi.ok_or_else(|| ApiError::not_found("VDI", &disk.vdi.to_string()))?.value;
+            let (device, snapshot) = (disk.device, VdiId::new());
+            disks.push(SnapshotDisk { device, vdi: vdi.id, snapshot, sr: vdi.sr, size: vdi.size });
+        }
+        if disks.is_empty() {
+            let message = format_args!("{} has no disks that it writes", vm.value.spec.name);
+            return Err(ApiError::new(Reason::WrongState, message));
+        }
+        let (snapshot, saga) = (SnapshotId::new(), SagaId::new());
+        let record = SnapshotRecord {
+            name: request.name,
+            description: request.description,
+            vm: vm.key,
+            host: vm.value.host,
+            parent: vm.value.snapshot,
+            created: OffsetDateTime::now_utc(),
+            spec: vm.value.spec.clone(),
+            disks,
+            paused_ms: None,
+        };
+        let commit = self.db.snapshots.insert_in(self.hold(&vm, saga)?, &snapshot, &record);
+        let id = snapshot.to_string();
+        let about = About {
+            method: "snapshot.create",
+            title: format!("Snapshot {} as {}", vm.value.spec.name, record.name),
+            subjects: subjects(snapshot, &vm),
+            object: Some(&id),
+        };
+        let params = CreateParams { snapshot, record };
+        self.begin::<SnapshotCreate>(call, (saga, &params), about, commit).await
+    }
+
+    async fn revert(&self, call: &Call, request: SnapshotRef) -> Result<TaskStarted, ApiError> {
+        let (snapshot, vm) = self.find_snapshot(call, &request, Permission::Operate).await?;
+        made(&snapshot)?;
+        let name = &vm.value.spec.name;
+        if let Some((_, observed)) = self.fleet.vm(vm.key)
+            && observed.power != Power::Stopped
+            && observed.power != Power::Crashed
+        {
+            let message = format_args!("{name} is {}; shut it down first", observed.power);
+            return Err(ApiError::new(Reason::WrongState, message));
+        }
+        let has = |disk: &SnapshotDisk| vm.value.spec.disks.iter().any(|now| now.vdi == disk.vdi);
+        if let Some(gone) = snapshot.value.disks.iter().find(|disk| !has(disk)) {
+            return Err(ApiError::new(
+                Reason::Conflict,
+                format_args!(
+                    "the disk {} of this snapshot (VDI {}) is not attached to {name} any more; attach it again, or \
+                     clone the snapshot to a new VM",
+                    gone.device, gone.vdi
+                ),
+            ));
+        }
+        let saga = SagaId::new();
+        let commit = self.hold(&vm, saga)?;
+        let id = vm.key.to_string();
+        let about = About {
+            method: "snapshot.revert",
+            title: format!("Revert {name} to {}", snapshot.value.name),
+            subjects: subjects(snapshot.key, &vm),
+            object: Some(&id),
+        };
+        let params = RevertParams {
+            snapshot: snapshot.key,
+            vm: vm.key,
+            host: vm.value.host,
+            disks: snapshot.value.disks.clone(),
+        };
+        self.begin::<SnapshotRevert>(call, (saga, &params), about, commit).await
+    }
+
+    async fn delete(&self, call: &Call, request: SnapshotRef) -> Result<TaskStarted, ApiError> {
+        let (snapshot, vm) = self.find_snapshot(call, &request, Permission::Operate).await?;
+        let saga = SagaId::new();
+        let commit = self.hold(&vm, saga)?;
+        let about = About {
+            method: "snapshot.delete",
+            title: format!("Delete the snapshot {} of {}", snapshot.value.name, vm.value.spec.name),
+            subjects: subjects(snapshot.key, &vm),
+            object: None,
+        };
+        let disks = snapshot.value.disks.iter().map(|disk| (disk.snapshot, disk.sr)).collect();
+        let params = DeleteParams { snapshot: snapshot.key, vm: vm.key, host: snapshot.value.host, disks };
+        self.begin::<SnapshotDelete>(call, (saga, &params), about, commit).await
+    }
+
+    async fn clone(&self, call: &Call, request: CloneSnapshot) -> Result<TaskStarted, ApiError> {
+        let of = SnapshotRef { snapshot: request.snapshot.clone(), vm: request.vm.clone() };
+        let (snapshot, source) = self.find_snapshot(call, &of, Permission::View).await?;
+        made(&snapshot)?;
+        if !call.caller.sight(Permission::Provision).covers(Some(source.value.pool), &source.value.tags) {
+            return Err(call.caller.forbidden(Permission::Provision));
+        }
+        let name = request.name.to_string();
+        let mut new_vdis = Vec::new();
+        let mut spec = VmSpec { name: request.name.clone(), autostart: None, ..snapshot.value.spec.clone() };
+        for disk in &mut spec.disks {
+            let Some(kept) = snapshot.value.disks.iter().find(|kept| kept.device == disk.device) else {
+                continue;
+            };
+            let vdi = VdiId::new();
+            disk.vdi = vdi;
+            new_vdis.push(NewVdi {
+                vdi,
+                sr: kept.sr,
+                size: kept.size,
+                name: format!("{name}-{}", disk.device),
+                from: Some(kept.snapshot),
+                seed: None,
+            });
+        }
+        // What it only read (an ISO) has one user at a time and stays with the VM that has it.
+        spec.disks.retain(|disk| new_vdis.iter().any(|new| new.vdi == disk.vdi));
+        for nic in &mut spec.nics {
+            nic.mac = self.free_mac().await?;
+        }
+        let (vm, saga) = (VmId::new(), SagaId::new());
+        let record = VmRecord {
+            spec,
+            definition: 1,
+            description: format!("from the snapshot {} of {}", snapshot.value.name, source.value.spec.name),
+            tags: source.value.tags.clone(),
+            pool: source.value.pool,
+            host: snapshot.value.host,
+            created: OffsetDateTime::now_utc(),
+            apart_from: vec![],
+            pending_restart: vec![],
+            held_by: Some(saga),
+            snapshot: None,
+        };
+        let ids = new_vdis.iter().map(|new| new.vdi).collect();
+        let mut commit = self.db.vms.insert_in(Transaction::new(), &vm, &record);
+        let change = (None, Some(&record));
+        commit = records::follow(&self.db, commit, vm, change, &ids).await.map_err(|e| store_error(&e))?;
+        for vdi in &new_vdis {
+            commit = self.insert_vdi(commit, vdi, record.host, Some(vm));
+        }
+        // The snapshot is not deleted under the clone: both are commands to one agent, which holds what it reads.
+        let start = request.start.then(IncarnationId::new);
+        let (id, host) = (vm.to_string(), record.host);
+        let about = About {
+            method: "snapshot.clone",
+            title: format!("Clone {name} from the snapshot {}", snapshot.value.name),
+            subjects: vec![format!("vm/{vm}"), format!("snapshot/{}", snapshot.key), format!("host/{host}")],
+            object: Some(&id),
+        };
+        let params = VmParams { vm, record, new_vdis, start };
+        self.begin::<VmCreate>(call, (saga, &params), about, commit).await
+    }
+}

@@ -1,0 +1,82 @@
+//! Points in time of VMs, on their hosts. (A backup lives elsewhere.)
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use xenith_common_ids::{HostId, SnapshotId, SrId, VdiId, VmId};
+use xenith_hypervisor_agent_types::{DiskDevice, VdiSize, VmName, VmSpec};
+
+use crate::Reference;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Snapshot {
+    pub id: SnapshotId,
+    pub name: String,
+    pub description: String,
+    pub vm: VmId,
+    /// Where its disks are.
+    pub host: HostId,
+    /// The snapshot that the VM came from when this was taken: a tree.
+    pub parent: Option<SnapshotId>,
+    /// The VM goes on from this one.
+    pub current: bool,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "String")]
+    pub created: OffsetDateTime,
+    /// What the VM was then.
+    pub spec: VmSpec,
+    pub disks: Vec<SnapshotDisk>,
+    /// How long the VM stood for it, in milliseconds; 0 when it did not run, `None` while it is being taken.
+    pub paused_ms: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotDisk {
+    pub device: DiskDevice,
+    /// The disk that it is a snapshot of.
+    pub vdi: VdiId,
+    /// What its contents are kept as.
+    pub snapshot: VdiId,
+    pub sr: SrId,
+    pub size: VdiSize,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListSnapshots {
+    /// Of this VM only.
+    #[serde(default)]
+    pub vm: Option<Reference>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateSnapshot {
+    pub vm: Reference,
+    pub name: String,
+    #[serde(default)]
+    pub description: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotRef {
+    pub snapshot: Reference,
+    /// Of this VM: several may have a snapshot of one name.
+    #[serde(default)]
+    pub vm: Option<Reference>,
+}
+
+/// A new VM from a snapshot.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloneSnapshot {
+    pub snapshot: Reference,
+    #[serde(default)]
+    pub vm: Option<Reference>,
+    /// Of the new VM.
+    pub name: VmName,
+    /// Start it when it is made.
+    #[serde(default)]
+    pub start: bool,
+}
