@@ -94,14 +94,14 @@ pub struct Told {
     pub resyncs: u64,
 }
 
-/// Follows `filter` until `end`; `ready` counts down when the first list is complete.
+/// Follows `filter` until `end`, as the UI does: without the rows that are there. `ready` counts who follows.
 pub async fn follow(
     client: Client,
     filter: String,
     (made, ready): (Made, Arc<tokio::sync::Semaphore>),
     end: Arc<tokio::sync::Notify>,
 ) -> Result<Told> {
-    let mut watch = client.watch::<VmChanges>(&WatchRows { filter, ..WatchRows::default() }).await?;
+    let mut watch = client.watch::<VmChanges>(&WatchRows { filter, only_changes: true }).await?;
     let mut told = Told::default();
     let mut listed = false;
     loop {

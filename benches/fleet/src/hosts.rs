@@ -189,7 +189,8 @@ async fn write_records(db: &Db, (host, record): (HostId, &HostRecord), vms: &[Ma
     let commit = db.hosts.insert_in(Transaction::new(), &host, record);
     db.store.commit(db.host_names.insert_in(commit, &record.name, &host)).await?;
     let sr = record.local_sr.unwrap_or_else(SrId::new);
-    for chunk in vms.chunks(50) {
+    // A transaction holds 128 operations; a VM is eight.
+    for chunk in vms.chunks(15) {
         let mut commit = Transaction::new();
         for Made { id, index, spec, .. } in chunk {
             let tags = [index % TAGS.len(), index / TAGS.len() % TAGS.len()];
