@@ -10,6 +10,7 @@ mod console;
 mod find;
 mod host;
 mod import;
+mod import_source;
 mod lists;
 mod log;
 mod network;
@@ -44,9 +45,11 @@ use crate::db::Db;
 use crate::events::Events;
 use crate::fleet::Fleet;
 use crate::imports::LiveImports;
+use crate::secret::Vault;
 use crate::views::Views;
 
 pub use begin::Promises;
+pub(crate) use import_source::vm_reference;
 pub(crate) use lists::{Listed, parse_filter};
 pub(crate) use log::sees_event;
 pub(crate) use sr::scan as scan_sr;
@@ -71,6 +74,7 @@ pub struct App {
     pub promises: Mutex<Promises>,
     pub imports: Arc<LiveImports>,
     pub tickets: Tickets,
+    pub vault: Arc<Vault>,
 }
 
 impl App {

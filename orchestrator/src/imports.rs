@@ -45,8 +45,8 @@ impl LiveImports {
         self.nudged.notify_waiters();
     }
 
-    /// Returns at the next nudge.
-    pub async fn nudged(&self) {
-        self.nudged.notified().await;
+    /// Returns at the next nudge after this call, whenever it is waited for.
+    pub fn nudged(&self) -> tokio::sync::futures::Notified<'_> {
+        self.nudged.notified()
     }
 }

@@ -25,3 +25,4 @@ pub mod rpc;
 pub mod sagas;
 pub mod secret;
 pub mod views;
+mod vsphere;

@@ -86,12 +86,12 @@ impl Orchestrator {
         let folder = config.data.join("store");
         let db =
             tokio::task::spawn_blocking(move || Db::open(&folder)).await.map_err(ApiError::internal)??;
-        let vault = Vault::open(&config.data.join("master.key"))?;
+        let vault = Arc::new(Vault::open(&config.data.join("master.key"))?);
         let certificates = Certificates::open(db.clone(), &vault).await?;
         let listen = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let app = assemble(config, db, &certificates, address, &tasks).await?;
+        let app = assemble(config, (db, &vault), &certificates, address, &tasks).await?;
         let first_password = app.authn.first_admin().await?;
 
         let internal = certificates.own_identity()?;
@@ -122,7 +122,7 @@ impl Orchestrator {
 
 async fn assemble(
     config: &Config,
-    db: Db,
+    (db, vault): (Db, &Arc<Vault>),
     certificates: &Arc<Certificates>,
     address: SocketAddr,
     tasks: &TaskSet,
@@ -137,6 +137,7 @@ async fn assemble(
     let renewal = Arc::clone(certificates) as Arc<dyn crate::fleet::Renewal>;
     let fleet = Fleet::new(db.clone(), engine.epoch(), tls, renewal, tasks);
     deps.set_fleet(&fleet);
+    deps.set_vault(vault);
     let views = Views::start(&db, &fleet, tasks).await?;
     for (host, record) in views.hosts() {
         fleet.watch(host, &record);
@@ -151,6 +152,7 @@ async fn assemble(
         promises: Default::default(),
         imports: Arc::clone(&deps.imports),
         tickets: Default::default(),
+        vault: Arc::clone(vault),
         fleet,
         views,
         engine,

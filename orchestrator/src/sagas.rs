@@ -35,6 +35,7 @@ use xenith_orchestrator_store::StoreError;
 use crate::db::Db;
 use crate::fleet::Fleet;
 use crate::imports::LiveImports;
+use crate::secret::Vault;
 
 /// Why a VM's release is the commit point of a saga.
 const RELEASED: &str = "the VM is free for the next operation";
@@ -47,6 +48,7 @@ pub struct Deps {
     pub db: Db,
     pub imports: Arc<LiveImports>,
     fleet: OnceLock<Arc<Fleet>>,
+    vault: OnceLock<Arc<Vault>>,
 }
 
 /// Every operation that this version knows.
@@ -69,6 +71,7 @@ pub fn registry(deps: &Arc<Deps>) -> SagaRegistry {
     registry.register(snapshot_create::SnapshotCreate(Arc::clone(deps)));
     registry.register(snapshot_revert::SnapshotRevert(Arc::clone(deps)));
     registry.register(snapshot_delete::SnapshotDelete(Arc::clone(deps)));
+    registry.register(import::ImportVsphere(Arc::clone(deps)));
     registry
 }
 
@@ -100,12 +103,22 @@ fn step_error(error: &AgentClientError) -> StepError {
 impl Deps {
     #[must_use]
     pub fn new(db: Db) -> Self {
-        Self { db, imports: Arc::default(), fleet: OnceLock::new() }
+        Self { db, imports: Arc::default(), fleet: OnceLock::new(), vault: OnceLock::new() }
     }
 
     /// Before any saga runs: the fleet needs the engine's epoch, so it comes later.
     pub fn set_fleet(&self, fleet: &Arc<Fleet>) {
         let _set_before = self.fleet.set(Arc::clone(fleet));
+    }
+
+    /// Before any saga runs.
+    pub fn set_vault(&self, vault: &Arc<Vault>) {
+        let _set_before = self.vault.set(Arc::clone(vault));
+    }
+
+    fn vault(&self) -> Result<&Vault, StepError> {
+        let vault = self.vault.get().map(|vault| &**vault);
+        vault.ok_or_else(|| StepError::retryable("the orchestrator is starting"))
     }
 
     fn fleet(&self) -> Result<&Fleet, StepError> {

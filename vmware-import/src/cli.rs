@@ -24,6 +24,7 @@ use xenith_vmware_import::source::{
 use xenith_vmware_import::target::TargetFormat;
 use xenith_vmware_import::vmdk::{Plain, Salvage};
 
+use crate::guest_tool::{Deed, guest};
 use crate::live::{self, Login, WarmStep};
 use crate::output::{Show, info_text, package_text, plan_text, print, report_error, report_text};
 
@@ -94,6 +95,17 @@ enum Command {
     Vsphere {
         #[command(subcommand)]
         command: Live,
+    },
+    /// What has to change in a guest's root so that it boots on Xen
+    Guest {
+        /// A mounted root, in a machine made for this: never on a host
+        root: PathBuf,
+        /// Devices, MAC addresses and ready kernels, as JSON
+        #[arg(long)]
+        facts: Option<PathBuf>,
+        /// Do it, with the root as our own (needs root)
+        #[arg(long)]
+        apply: bool,
     },
     /// Compare a disk with an image made from it
     Verify {
@@ -348,6 +360,10 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
             Ok(if result.identical { ExitCode::SUCCESS } else { ExitCode::from(6) })
         }
         Command::Vsphere { command } => live(cli, command, &mut show),
+        Command::Guest { root, facts, apply } => {
+            let deed = if *apply { Deed::Apply } else { Deed::Show };
+            guest(cli.output, root, facts.as_deref(), deed)
+        }
         Command::Plan { export, settings } => plan(cli, export, settings.as_deref()),
         Command::Ova { source, folder, convert } => ova(cli, source, folder.as_deref(), convert),
     }

@@ -10,6 +10,7 @@ pub mod bytes;
 pub mod convert;
 pub mod digest;
 pub mod error;
+pub mod guest;
 pub mod info;
 pub mod ovf;
 pub mod plan;

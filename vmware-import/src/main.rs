@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 mod cli;
+mod guest_tool;
 mod live;
 mod output;
 

@@ -167,6 +167,20 @@ noun! {
         Upload = fn upload(UploadVm) -> TaskStarted, Provision, Plannable;
         /// Gives the right to send the disks of an upload; an earlier ticket ends.
         Ticket = fn ticket(ImportRef) -> UploadTicket, Provision, Mutation;
+        /// Makes an ESXi host or vCenter known, by its certificate's fingerprint and with a password that is kept sealed.
+        Connect = fn connect(ConnectSource) -> ImportSource, Administer, Mutation;
+        /// Lists the hosts and vCenters that VMs are taken from.
+        Sources = fn sources(Empty) -> Vec<ImportSource>, Administer, Read;
+        /// Forgets a source and its password; nothing there changes.
+        Disconnect = fn disconnect(SourceRef) -> Empty, Administer, Mutation;
+        /// Lists the VMs of a source, as they are now.
+        Inventory = fn inventory(LookAtSource) -> Vec<SourceVm>, Administer, Read;
+        /// Tells what speaks against the move of VMs, and what to do about it.
+        Assess = fn assess(LookAtSource) -> Vec<VmAssessment>, Administer, Read;
+        /// Begins to take a VM from a source: copied while it runs there, then followed until the cut-over.
+        Start = fn start(StartImport) -> TaskStarted, Administer, Plannable;
+        /// Sets when the source is shut down and the VM made here: now, or at a time.
+        CutOver = fn cut_over(CutOverImport) -> Import, Provision, Mutation;
         /// Undoes an import: the VM here goes, the source is as it was.
         RollBack = fn roll_back(ImportRef) -> Import, Provision, Mutation;
         /// Takes an import that is over out of the list.

@@ -24,7 +24,7 @@ pub use args::{Columns, Confirm, Format, Global, Keyed, Limited, Listing, Planne
 pub use console::ConsoleCommand;
 pub use document::{Shell, completions, full_help, man_pages};
 pub use host::{HostCommand, NetworkCommand, OnOff, PoolCommand};
-pub use import::{FileArgs, ImportCommand, UploadArgs};
+pub use import::{FileArgs, ImportCommand, LookArgs, StartArgs, UploadArgs};
 pub use record::{AuditCommand, EventCommand, EventListing, SystemCommand, TaskCommand};
 pub use session::{ContextCommand, Login, RawCall};
 pub use snapshot::SnapshotCommand;

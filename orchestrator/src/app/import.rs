@@ -10,13 +10,15 @@ use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::import::ImportApi;
 use xenith_orchestrator_store::Record;
 use xenith_orchestrator_types::import::{
-    Import, ImportDisk, ImportOrigin, ImportPhase, ImportRef, ListImports, UploadTicket, UploadVm,
+    ConnectSource, CutOverImport, Import, ImportDisk, ImportOrigin, ImportPhase, ImportRef, ImportSource,
+    ListImports, LookAtSource, SourceRef, SourceVm, StartImport, UploadTicket, UploadVm, VmAssessment,
 };
 use xenith_orchestrator_types::task::TaskStarted;
-use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
 use super::App;
 use super::begin::About;
+use super::import_source::api_source;
 use super::vm_new::NewVm;
 use crate::errors::{saga_error, store_error};
 use crate::model::{ImportDiskRecord, ImportRecord};
@@ -192,15 +194,40 @@ impl ImportApi for App {
         Ok(ticket)
     }
 
+    async fn connect(&self, _: &Call, request: ConnectSource) -> Result<ImportSource, ApiError> {
+        self.connect_source(request).await
+    }
+
+    async fn sources(&self, _: &Call, _: Empty) -> Result<Vec<ImportSource>, ApiError> {
+        let (all, _) = self.db.import_sources.all().await.map_err(|error| store_error(&error))?;
+        Ok(all.iter().map(|record| api_source(record.key, &record.value)).collect())
+    }
+
+    async fn disconnect(&self, _: &Call, request: SourceRef) -> Result<Empty, ApiError> {
+        self.forget_source(&request.source).await?;
+        Ok(Empty {})
+    }
+
+    async fn inventory(&self, _: &Call, request: LookAtSource) -> Result<Vec<SourceVm>, ApiError> {
+        self.source_vms(request).await
+    }
+
+    async fn assess(&self, _: &Call, request: LookAtSource) -> Result<Vec<VmAssessment>, ApiError> {
+        self.assess_vms(request).await
+    }
+
+    async fn start(&self, call: &Call, request: StartImport) -> Result<TaskStarted, ApiError> {
+        self.start_import(call, request).await
+    }
+
+    async fn cut_over(&self, call: &Call, request: CutOverImport) -> Result<Import, ApiError> {
+        self.set_cut_over(call, request).await
+    }
+
     async fn roll_back(&self, call: &Call, request: ImportRef) -> Result<Import, ApiError> {
         let found = self.find_import(call, &request.import, Permission::Provision).await?;
         if found.value.phase.is_over() {
-            let text = format_args!(
-                "the import of {} is {}; delete the VM to be rid of it",
-                found.value.name,
-                found.value.phase.as_str()
-            );
-            return Err(ApiError::new(Reason::WrongState, text));
+            return self.go_back(&found).await;
         }
         self.engine.cancel(found.value.saga, &call.caller.name).await.map_err(|error| saga_error(&error))?;
         self.imports.nudge();

@@ -5,10 +5,12 @@
 //! record follows the saga and decides nothing but what a person decided: when to cut over.
 
 mod upload;
+mod vsphere;
 
 use std::collections::BTreeSet;
 
 pub use upload::{ImportUpload, UploadParams};
+pub use vsphere::{ImportVsphere, VsphereParams};
 
 use time::OffsetDateTime;
 use xenith_common_ids::{ImportId, VdiId, VmId};

@@ -111,6 +111,11 @@ impl Installation {
         installation
     }
 
+    /// Of the orchestrator.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     #[allow(dead_code, reason = "for tests that speak to the port themselves")]
     pub fn url(&self) -> String {
         format!("https://{}", self.address)

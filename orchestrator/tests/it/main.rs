@@ -7,6 +7,7 @@ mod console;
 mod enrolment;
 mod faults;
 mod harness;
+mod import;
 mod life;
 mod lists;
 mod sagas;

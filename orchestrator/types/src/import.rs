@@ -315,7 +315,7 @@ pub struct StartImport {
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CutOver {
+pub struct CutOverImport {
     pub import: Reference,
     /// Without it, now.
     #[serde(default, with = "time::serde::rfc3339::option")]

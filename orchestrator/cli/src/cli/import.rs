@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use humantime::Duration;
 use xenith_common_units::{MemoryMiB, VcpuCount};
 
 use super::vm::vcpus;
-use super::{Columns, Confirm, Keyed, Limited, Tasked};
+use super::{Columns, Confirm, Keyed, Limited, Planned, Tasked};
 
 #[derive(Debug, Subcommand)]
 pub enum ImportCommand {
@@ -43,6 +44,65 @@ pub enum ImportCommand {
         #[command(flatten)]
         keyed: Keyed,
     },
+    /// Make an ESXi host or vCenter known. Its certificate is shown and asked about, its password read without echo.
+    Connect {
+        /// What it is called here.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// host or host:port
+        #[arg(long)]
+        address: String,
+        #[arg(long)]
+        user: String,
+        /// SHA-256 of its certificate; without it, it is shown and asked about.
+        #[arg(long, value_name = "SHA256")]
+        certificate: Option<String>,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// List the hosts and vCenters that VMs are taken from.
+    Sources {
+        #[command(flatten)]
+        columns: Columns,
+    },
+    /// Forget a source and its password; nothing there changes.
+    Disconnect {
+        #[arg(value_name = "SOURCE")]
+        source: String,
+        #[command(flatten)]
+        confirm: Confirm,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// List the VMs of a source, as they are now.
+    Inventory {
+        #[command(flatten)]
+        look: LookArgs,
+        #[command(flatten)]
+        columns: Columns,
+    },
+    /// Tell what speaks against the move of VMs, and what to do about it.
+    Assess {
+        #[command(flatten)]
+        look: LookArgs,
+        #[command(flatten)]
+        columns: Columns,
+    },
+    /// Begin to take a VM from a source: copied while it runs there, then followed until the cut-over.
+    Start(Box<StartArgs>),
+    /// Set when the source is shut down and the VM made here: now, or at a time.
+    CutOver {
+        #[arg(value_name = "IMPORT")]
+        import: String,
+        /// Such as 2026-12-24T22:00:00Z; without it, now.
+        #[arg(long, value_name = "TIME", value_parser = time_of)]
+        at: Option<time::OffsetDateTime>,
+        /// Power the source off when its guest does not shut down in time.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
     /// Undo an import: the VM here goes, the source is as it was.
     RollBack {
         #[arg(value_name = "IMPORT")]
@@ -59,6 +119,70 @@ pub enum ImportCommand {
         #[command(flatten)]
         keyed: Keyed,
     },
+}
+
+/// Which VMs of which source.
+#[derive(Debug, Args)]
+pub struct LookArgs {
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// Names or ids; all without one.
+    #[arg(value_name = "VM")]
+    pub vms: Vec<String>,
+}
+
+/// xenith import start vcenter web-1 --network "VM Network=lan" --cut-over-at 2026-12-24T22:00:00Z
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// Its name or id there.
+    #[arg(value_name = "VM")]
+    pub vm: String,
+    /// What it is called here; without it, as there.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Our network for one of theirs, or for all: THEIRS=OURS or OURS. THEIRS=none leaves NICs out. More than once.
+    #[arg(long = "network", value_name = "NETWORK")]
+    pub networks: Vec<String>,
+    #[arg(long)]
+    pub pool: Option<String>,
+    #[arg(long)]
+    pub host: Option<String>,
+    /// More than once.
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// Cut over at this time; without it, at `import cut-over`.
+    #[arg(long, value_name = "TIME", value_parser = time_of)]
+    pub cut_over_at: Option<time::OffsetDateTime>,
+    /// Cut over as soon as it is copied.
+    #[arg(long, conflicts_with = "cut_over_at")]
+    pub now: bool,
+    /// Cut over as soon as what changes between two passes is copied within this time.
+    #[arg(long, value_name = "DURATION")]
+    pub downtime: Option<Duration>,
+    /// Between two passes.
+    #[arg(long, value_name = "DURATION", default_value = "10m")]
+    pub interval: Duration,
+    /// How long the guest may take to shut down.
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    pub shutdown: Duration,
+    /// Power the source off when its guest does not shut down in time.
+    #[arg(long)]
+    pub force: bool,
+    /// Compare all of both sides before the VM here is made.
+    #[arg(long)]
+    pub verify: bool,
+    /// Start it here at the end.
+    #[arg(long)]
+    pub start: bool,
+    #[command(flatten)]
+    pub planned: Planned,
+}
+
+fn time_of(text: &str) -> Result<time::OffsetDateTime, String> {
+    time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
+        .map_err(|_| format!("{text:?} is not a time; write it like 2026-12-24T22:00:00Z"))
 }
 
 /// What is read.

@@ -1,18 +1,21 @@
 //! VMs on their way to us.
 
 mod send;
+mod source;
 mod upload;
 
 use xenith_orchestrator_api::{Method, import};
+use xenith_orchestrator_types::Empty;
 use xenith_orchestrator_types::import::{
-    Import, ImportDisk, ImportOrigin, ImportPass, ImportPhase, ImportRef, ListImports,
+    ConnectSource, CutOverImport, Import, ImportDisk, ImportOrigin, ImportPass, ImportPhase, ImportRef,
+    ListImports, LookAtSource, SourceRef,
 };
 
 use crate::app::App;
 use crate::ask;
-use crate::cli::{ImportCommand, Keyed};
+use crate::cli::{ImportCommand, Keyed, LookArgs};
 use crate::error::CliError;
-use crate::run::paged;
+use crate::run::{paged, print, said};
 use crate::table::{Cell, Column, Row, Sheet, Tone};
 use crate::words;
 
@@ -113,6 +116,31 @@ pub async fn run(app: &App, command: ImportCommand) -> Result<(), CliError> {
                 ticket.ticket, ticket.address
             );
             app.out.result(&ticket, &ticket.ticket, &text)
+        }
+        ImportCommand::Connect { name, address, user, certificate: fingerprint, keyed } => {
+            let request = ConnectSource { name, address, user, password: String::new(), fingerprint };
+            source::connect(app, request, &keyed).await
+        }
+        ImportCommand::Sources { columns } => {
+            let sources = app.call::<import::Sources>(&Empty {}).await?;
+            print(app, &sources, &columns).await
+        }
+        ImportCommand::Disconnect { source, confirm, keyed } => {
+            ask::confirm(&format!("Forget the source {source} and its password?"), confirm)?;
+            app.change::<import::Disconnect>(&SourceRef { source }, &keyed).await?;
+            said(app, "The source is forgotten.");
+            Ok(())
+        }
+        ImportCommand::Inventory { look, columns } => {
+            let LookArgs { source, vms } = look;
+            let vms = app.call::<import::Inventory>(&LookAtSource { source, vms }).await?;
+            print(app, &vms, &columns).await
+        }
+        ImportCommand::Assess { look, columns } => source::assess(app, look, &columns).await,
+        ImportCommand::Start(args) => source::start(app, *args).await,
+        ImportCommand::CutOver { import, at, force, keyed } => {
+            let import = app.change::<import::CutOver>(&CutOverImport { import, at, force }, &keyed).await?;
+            app.out.object(&import, || sheet(&import))
         }
         ImportCommand::RollBack { import, confirm, keyed } => {
             ask::confirm(&format!("Undo the import of {import}, and delete what was copied?"), confirm)?;

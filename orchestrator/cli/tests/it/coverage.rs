@@ -113,6 +113,13 @@ fn imports() -> Vec<Case> {
         case::<import::Upload>(
             "import upload tests/it/sector.raw --name web-1 --memory 1GiB --vcpus 2 --network lan --no-send",
         ),
+        case::<import::Connect>("import connect vc --address vc.example --user me --certificate aa"),
+        case::<import::Sources>("import sources"),
+        case::<import::Disconnect>("import disconnect vc --yes"),
+        case::<import::Inventory>("import inventory vc web-1"),
+        case::<import::Assess>("import assess vc"),
+        case::<import::Start>("import start vc web-1 --network lan --downtime 30s --verify"),
+        case::<import::CutOver>("import cut-over web-1 --at 2026-12-24T22:00:00Z --force"),
         case::<import::Ticket>("import ticket web-1"),
         case::<import::RollBack>("import roll-back web-1 --yes"),
         case::<import::Archive>("import archive web-1"),
@@ -155,6 +162,7 @@ async fn every_method_has_a_command() {
     answer_everything(&server);
     let program = Program::signed_in(&server)
         .with("XENITH_PASSWORD", "old password")
+        .with("XENITH_SOURCE_PASSWORD", "its password")
         .with("XENITH_NEW_PASSWORD", "a new long password");
     for case in cases() {
         program.run(&case.arguments).await.is(0);

@@ -146,6 +146,10 @@ pub fn answer_everything(server: &FakeOrchestrator) {
         "disks": [{ "name": "web-1.vmdk", "vdi": ID, "capacity": 1 << 30, "done": 0 }], "ended": null,
         "archived": false,
     });
+    let source = json!({
+        "id": ID, "name": "vc", "address": "vc.example", "user": "me", "fingerprint": "AA", "about": "vCenter 8",
+        "created": at,
+    });
     let ticket = json!({
         "ticket": "secret", "address": "10.0.0.1:8445", "server_name": "a", "authority_pem": "", "disks": [],
     });
@@ -201,6 +205,18 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "snapshot.get" => snapshot.clone(),
             "vdi.list" => json!({ "items": [vdi], "total": 1, "next": null }),
             "import.list" => json!({ "items": [import], "total": 1, "next": null }),
+            "import.connect" => source.clone(),
+            "import.sources" => json!([source]),
+            "import.disconnect" => json!({}),
+            "import.inventory" => json!([{
+                "id": "vm-1", "name": "web-1", "power": "on", "host": "esx1", "os": "Debian", "vcpus": 2,
+                "memory_mib": 1024, "disks": 1, "transfer_mib": 900, "networks": ["VM Network"], "template": false,
+            }]),
+            "import.assess" => json!([{
+                "id": "vm-1", "name": "web-1", "transfer_mib": 900, "method": "changed blocks", "movable": true,
+                "findings": [],
+            }]),
+            "import.start" => json!(started()),
             "import.upload" => json!(started()),
             "import.ticket" => ticket.clone(),
             name if name.starts_with("import.") => import.clone(),

@@ -199,6 +199,7 @@ struct Inner {
     fleet: Arc<Fleet>,
     views: Arc<Views>,
     certificates: Arc<Certificates>,
+    vault: Arc<Vault>,
     hosts: Vec<Host>,
     tasks: TaskSet,
 }
@@ -229,7 +230,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let store = MemoryStore::new(&db::schema());
         let db = Db::over(Arc::new(store.clone()));
-        let vault = Vault::open(&folder.path().join("master.key")).unwrap();
+        let vault = Arc::new(Vault::open(&folder.path().join("master.key")).unwrap());
         let certificates = Certificates::open(db.clone(), &vault).await.unwrap();
         let pool = Pool { id: PoolId::new(), name: "default".into(), description: String::new() };
         db.pools.insert(&pool.id, &pool).await.unwrap();
@@ -264,6 +265,7 @@ impl World {
             fleet,
             views,
             certificates,
+            vault,
             hosts,
             tasks,
         }));
@@ -321,6 +323,7 @@ impl World {
             promises: Default::default(),
             imports: Arc::clone(&inner.deps.imports),
             tickets: Default::default(),
+            vault: Arc::clone(&inner.vault),
         });
         let mut methods = Methods::default();
         app.register(&mut methods);

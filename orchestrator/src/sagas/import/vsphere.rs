@@ -1,0 +1,406 @@
+//! Take a VM from ESXi or vCenter: copied while it runs, followed until the cut-over, then made here.
+//!
+//! ```text
+//! record disk* check source copy follow shutdown last [verify] define [start] clean release
+//! ```
+//!
+//! The host's agent reads; we steer the source: it is asked to shut down by us, and set right by us when all is undone,
+//! whether the host is there or not. Undone, the source runs again if we stopped it, and has none of our snapshots.
+//! A crash of the agent or of ours repeats at most what came after its last checkpoint; a crash of the host, too.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use xenith_common_ids::{HostId, ImportId, ImportSourceId, IncarnationId, OperationId, VmId};
+use xenith_hypervisor_agent_api::{
+    Command, CommandResult, DiskPassed, ImportCommand, ImportDisk, ImportPass, PassKind, VmAction,
+    VsphereAccess,
+};
+use xenith_hypervisor_agent_client::AgentClientError;
+use xenith_hypervisor_agent_types::FaultReason;
+use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
+use xenith_orchestrator_types::import::{ImportPass as ApiPass, ImportPhase};
+use xenith_vmware_import::plan::inventory::Power;
+use xenith_vmware_import::vsphere::source::{self, Started};
+
+use super::super::{Deps, NewVdi, host_removed, step_error};
+use crate::app::vm_reference;
+use crate::model::{ImportRecord, VmRecord};
+use crate::vsphere::{self, with_source};
+
+#[derive(Clone)]
+pub struct ImportVsphere(pub Arc<Deps>);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct VsphereParams {
+    pub import: ImportId,
+    pub vm: VmId,
+    pub record: VmRecord,
+    pub new_vdis: Vec<NewVdi>,
+    pub source: ImportSourceId,
+    /// The VM's managed object id there.
+    pub reference: String,
+    pub datacenter: String,
+    /// The source ran when the import began.
+    pub was_on: bool,
+    pub downtime_s: Option<u32>,
+    pub interval_s: u32,
+    pub shutdown_s: u32,
+    pub force: bool,
+    pub verify: bool,
+    pub start: bool,
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// Passes kept for people to look at.
+const KEPT_PASSES: usize = 64;
+/// A source or host that is away for a night is back in the morning; the copy so far is worth the wait.
+const PATIENT: RetryPolicy =
+    RetryPolicy { attempts: 2000, first: Duration::from_secs(1), most: Duration::from_secs(60) };
+
+type Ctx = StepCtx<ImportVsphere>;
+
+impl Saga for ImportVsphere {
+    const KIND: &'static str = "import_vsphere";
+    type Params = VsphereParams;
+
+    fn steps(params: &VsphereParams) -> Vec<Step<Self>> {
+        let long = |step: Step<Self>| step.deadline(DAY * 30).retry(PATIENT);
+        let mut steps = vec![Step::new("record", nothing).undo(erase), Step::new("check", check)];
+        for new in &params.new_vdis {
+            steps.push(Step::new("disk", ensure_disk).undo(delete_disk).for_item(new.vdi.to_string()));
+        }
+        // Undone after everything that reads the source has ended.
+        steps.push(Step::new("source", nothing).undo(restore).undo_retry(PATIENT).deadline(DAY));
+        steps.push(long(Step::new("copy", copy)).undo(stop));
+        steps.push(long(Step::new("follow", follow)));
+        steps.push(long(Step::new("shutdown", shutdown)));
+        steps.push(long(Step::new("last", last)));
+        if params.verify {
+            steps.push(long(Step::new("verify", verify)));
+        }
+        steps.push(Step::new("define", define).undo(forget));
+        if params.start {
+            steps.push(Step::new("start", start).undo(power_off));
+        }
+        steps.push(Step::new("clean", clean).retry(PATIENT).deadline(DAY));
+        steps.push(Step::new("release", release).cannot_be_undone(super::super::RELEASED));
+        steps
+    }
+}
+
+async fn nothing(_: &ImportVsphere, _: &Ctx) -> Result<(), StepError> {
+    Ok(())
+}
+
+async fn erase(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let params = ctx.params();
+    let made: BTreeSet<_> = params.new_vdis.iter().map(|new| new.vdi).collect();
+    saga.0.erase_vm(params.vm, &made).await?;
+    saga.0.imports.forget(params.import);
+    saga.0.import_phase(params.import, ImportPhase::RolledBack).await?;
+    Ok(())
+}
+
+impl ImportVsphere {
+    async fn opened(&self, ctx: &Ctx) -> Result<vsphere::Opened, StepError> {
+        let found = self.0.db.import_sources.get(&ctx.params().source).await?;
+        let found = found.ok_or_else(|| StepError::permanent("the import source was removed"))?;
+        let vault = self.0.vault()?;
+        vsphere::open(vault, &found.value).map_err(|error| StepError::permanent(error.to_string()))
+    }
+
+    /// Does something at the source.
+    async fn there<T: Send + 'static>(
+        &self,
+        ctx: &Ctx,
+        work: impl FnOnce(&xenith_vmware_import::vsphere::Vim) -> xenith_vmware_import::Result<T> + Send + 'static,
+    ) -> Result<T, StepError> {
+        let opened = self.opened(ctx).await?;
+        with_source(opened, move |vim| work(vim)).await.map_err(|error| vsphere::step_error(&error))
+    }
+
+    /// A pass of the agent, with its progress; writes down what it did.
+    async fn pass(
+        &self,
+        ctx: &Ctx,
+        operation: OperationId,
+        kind: PassKind,
+    ) -> Result<Vec<DiskPassed>, StepError> {
+        let params = ctx.params();
+        let host = params.record.host;
+        let record = self.0.import(params.import).await?;
+        let opened = self.opened(ctx).await?;
+        let pass = ImportPass {
+            import: params.import,
+            source: VsphereAccess {
+                address: opened.address,
+                user: opened.credentials.user,
+                password: opened.credentials.password,
+                fingerprint: opened.fingerprint,
+                datacenter: params.datacenter.clone(),
+            },
+            vm: params.reference.clone(),
+            disks: pass_disks(params, &record)?,
+            kind,
+        };
+        let command = Command::Import(ImportCommand::Pass(Box::new(pass)));
+        let answer = tokio::select! {
+            answer = self.0.send_as(ctx, operation, host, command) => answer,
+            never = self.watch(ctx, &record) => never,
+            () = ctx.cancelled().cancelled() => return Err(StepError::Cancelled),
+        };
+        let passed = match answer {
+            Ok(CommandResult::ImportPassed(passed)) => passed,
+            Ok(_) => return Err(StepError::permanent("the host answered something else")),
+            // Somebody may make room, and then it goes on where it was.
+            Err(Some(AgentClientError::Refused(fault))) if fault.reason == FaultReason::StorageFull => {
+                return Err(StepError::retryable(fault.message));
+            }
+            Err(error) => return Err(error.map_or_else(|| host_removed(host), |error| step_error(&error))),
+        };
+        let api = |passed: &DiskPassed| ApiPass {
+            disk: record
+                .disks
+                .iter()
+                .find(|disk| disk.key == Some(passed.key))
+                .map_or_else(|| passed.key.to_string(), |disk| disk.name.clone()),
+            method: passed.method.clone(),
+            reason: passed.reason.clone(),
+            read: passed.read,
+            written: passed.written,
+            milliseconds: u64::try_from(passed.took.as_millis()).unwrap_or(u64::MAX),
+        };
+        let done: Vec<ApiPass> = passed.iter().map(api).collect();
+        self.0
+            .note_import(params.import, move |record| {
+                record.passes.extend(done.iter().cloned());
+                let surplus = record.passes.len().saturating_sub(KEPT_PASSES);
+                record.passes.drain(..surplus);
+            })
+            .await?;
+        Ok(passed)
+    }
+
+    /// Asks the agent how far it is, for ever.
+    async fn watch<T>(&self, ctx: &Ctx, record: &ImportRecord) -> T {
+        let params = ctx.params();
+        let vdis: Vec<_> = record.disks.iter().map(|disk| disk.vdi).collect();
+        let total: u64 = record.disks.iter().map(|disk| disk.capacity).sum();
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let client = self.0.fleet.get().and_then(|fleet| fleet.client(params.record.host));
+            // A host that does not answer now is asked again.
+            let Some(client) = client else { continue };
+            let Ok(progress) = client.import_progress(&vdis).await else { continue };
+            for disk in &progress {
+                self.0.imports.set(params.import, disk.vdi, disk.done);
+            }
+            let done: u64 = self.0.imports.of(params.import).values().sum();
+            let percent = u8::try_from(done * 100 / total.max(1)).unwrap_or(100);
+            ctx.progress(percent, format!("{} of {} MiB are behind us", done >> 20, total >> 20));
+        }
+    }
+}
+
+fn pass_disks(params: &VsphereParams, record: &ImportRecord) -> Result<Vec<ImportDisk>, StepError> {
+    let lost = || StepError::permanent("a disk is not in the parameters");
+    let disk = |disk: &crate::model::ImportDiskRecord| {
+        let sr = params.new_vdis.iter().find(|new| new.vdi == disk.vdi).map(|new| new.sr);
+        Some(ImportDisk { key: disk.key?, vdi: disk.vdi, sr: sr?, capacity: disk.capacity })
+    };
+    record.disks.iter().map(|record| disk(record).ok_or_else(lost)).collect()
+}
+
+/// Whether the source is still what the import was begun with.
+async fn check(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let reference = vm_reference(&ctx.params().reference);
+    let record = saga.0.import(ctx.params().import).await?;
+    let now = saga.there(ctx, move |vim| source::describe(vim, &reference)).await?;
+    let then: BTreeSet<_> = record.disks.iter().map(|disk| (disk.key, disk.capacity)).collect();
+    let found: BTreeSet<_> = now.disks.iter().map(|disk| (Some(disk.key), disk.capacity)).collect();
+    if then == found {
+        return Ok(());
+    }
+    Err(StepError::permanent(
+        "the disks of the source have changed since the import was asked for; begin again",
+    ))
+}
+
+fn new_vdi(ctx: &Ctx) -> Result<&NewVdi, StepError> {
+    let wanted = ctx.item().unwrap_or_default();
+    let found = ctx.params().new_vdis.iter().find(|new| new.vdi.to_string() == wanted);
+    found.ok_or_else(|| StepError::permanent("the step names a disk that is not in the parameters"))
+}
+
+async fn ensure_disk(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    saga.0.ensure_vdi(ctx, ctx.params().record.host, new_vdi(ctx)?).await
+}
+
+async fn delete_disk(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let new = new_vdi(ctx)?;
+    saga.0.delete_vdi(ctx, ctx.params().record.host, (new.vdi, new.sr)).await
+}
+
+async fn restore(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let reference = vm_reference(&ctx.params().reference);
+    let record = saga.0.import(ctx.params().import).await?;
+    let again = ctx.params().was_on && record.stopped_source;
+    let started = if again { Started::Again } else { Started::AsItIs };
+    saga.there(ctx, move |vim| source::restore(vim, &reference, started)).await
+}
+
+async fn copy(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    saga.0.import_phase(ctx.params().import, ImportPhase::Copying).await?;
+    // An orchestrator that comes back joins the pass that runs; a try after a failure is another pass.
+    let operation = OperationId::from_uuid(ctx.derived_uuid(&format!("try {}", ctx.attempt())));
+    saga.pass(ctx, operation, PassKind::Copy).await.map(|_| ())
+}
+
+async fn stop(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    forget_at_host(saga, ctx, ctx.params().record.host).await
+}
+
+async fn forget_at_host(saga: &ImportVsphere, ctx: &Ctx, host: HostId) -> Result<(), StepError> {
+    let command = Command::Import(ImportCommand::Stop(ctx.params().import));
+    saga.0.send(ctx, host, command).await.map(|_| ())
+}
+
+async fn follow(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let (deps, params) = (&saga.0, ctx.params());
+    if !params.was_on {
+        return Ok(());
+    }
+    deps.import_phase(params.import, ImportPhase::Following).await?;
+    let interval = Duration::from_secs(params.interval_s.into());
+    let mut next = tokio::time::Instant::now() + interval;
+    loop {
+        let nudged = deps.imports.nudged();
+        let wish = deps.import(params.import).await?.cut_over;
+        if wish.is_some_and(|wish| wish.at <= OffsetDateTime::now_utc()) {
+            return Ok(());
+        }
+        ctx.progress(50, "follows the source until the cut-over");
+        tokio::select! {
+            () = ctx.cancelled().cancelled() => return Err(StepError::Cancelled),
+            () = nudged => {}
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = tokio::time::sleep_until(next) => {
+                let passed = saga.pass(ctx, OperationId::new(), PassKind::Copy).await?;
+                let took: Duration = passed.iter().map(|disk| disk.took).sum();
+                if params.downtime_s.is_some_and(|most| took <= Duration::from_secs(most.into())) {
+                    return Ok(());
+                }
+                next = tokio::time::Instant::now() + interval;
+            }
+        }
+    }
+}
+
+async fn shutdown(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let (deps, params) = (&saga.0, ctx.params());
+    let reference = vm_reference(&params.reference);
+    let at = reference.clone();
+    if saga.there(ctx, move |vim| source::power(vim, &at)).await? == Power::Off {
+        return Ok(());
+    }
+    deps.note_import(params.import, |record| {
+        record.stopped_source = true;
+        record.phase = ImportPhase::CuttingOver;
+    })
+    .await?;
+    let at = reference.clone();
+    saga.there(ctx, move |vim| source::ask_to_shut_down(vim, &at)).await?;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(params.shutdown_s.into());
+    loop {
+        let nudged = deps.imports.nudged();
+        let at = reference.clone();
+        if saga.there(ctx, move |vim| source::power(vim, &at)).await? == Power::Off {
+            return Ok(());
+        }
+        let record = deps.import(params.import).await?;
+        if tokio::time::Instant::now() >= deadline {
+            if params.force || record.cut_over.is_some_and(|wish| wish.force) {
+                let at = reference.clone();
+                return saga.there(ctx, move |vim| source::power_off(vim, &at)).await;
+            }
+            if record.phase != ImportPhase::WaitingForShutdown {
+                deps.note_import(params.import, |record| {
+                    record.phase = ImportPhase::WaitingForShutdown;
+                    record.message = Some(
+                        "the guest has not shut down; shut it down there, cut over again with force, or roll back"
+                            .to_owned(),
+                    );
+                })
+                .await?;
+            }
+        }
+        ctx.progress(50, "waits for the guest to shut down");
+        tokio::select! {
+            () = ctx.cancelled().cancelled() => return Err(StepError::Cancelled),
+            () = nudged => {}
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}
+
+async fn last(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    saga.0.import_phase(ctx.params().import, ImportPhase::CuttingOver).await?;
+    let kind = if ctx.params().verify { PassKind::Copy } else { PassKind::Last };
+    let operation = OperationId::from_uuid(ctx.derived_uuid(&format!("try {}", ctx.attempt())));
+    saga.pass(ctx, operation, kind).await.map(|_| ())
+}
+
+/// Both sides read: what the last pass left different is an error, not something to be mended in silence.
+async fn verify(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let operation = OperationId::from_uuid(ctx.derived_uuid(&format!("try {}", ctx.attempt())));
+    let passed = saga.pass(ctx, operation, PassKind::Compare).await?;
+    let written: u64 = passed.iter().map(|disk| disk.written).sum();
+    if written == 0 {
+        return Ok(());
+    }
+    let text = format!(
+        "{written} bytes differed from the source after the last pass: its changed-block tracking is not to be trusted"
+    );
+    Err(StepError::permanent(text))
+}
+
+async fn define(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let VsphereParams { import, vm, record, .. } = ctx.params();
+    saga.0.import_phase(*import, ImportPhase::Finishing).await?;
+    saga.0.define(ctx, (record.host, *vm), record.definition, &record.spec).await
+}
+
+async fn forget(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let VsphereParams { vm, record, .. } = ctx.params();
+    saga.0.tell_vm(ctx, record.host, *vm, VmAction::Forget).await.map(|_| ())
+}
+
+async fn start(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let VsphereParams { vm, record, .. } = ctx.params();
+    let incarnation = IncarnationId::from_uuid(ctx.derived_uuid("incarnation"));
+    saga.0.tell_vm(ctx, record.host, *vm, VmAction::Start { incarnation }).await.map(|_| ())
+}
+
+async fn power_off(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let VsphereParams { vm, record, .. } = ctx.params();
+    saga.0.tell_vm(ctx, record.host, *vm, VmAction::Destroy).await.map(|_| ())
+}
+
+/// The source keeps nothing of ours, and stays off.
+async fn clean(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let reference = vm_reference(&ctx.params().reference);
+    saga.there(ctx, move |vim| source::restore(vim, &reference, Started::AsItIs)).await?;
+    forget_at_host(saga, ctx, ctx.params().record.host).await
+}
+
+async fn release(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let VsphereParams { import, vm, .. } = ctx.params();
+    saga.0.release(*vm, ctx.saga()).await?;
+    saga.0.imports.forget(*import);
+    saga.0.import_phase(*import, ImportPhase::Done).await?;
+    Ok(())
+}

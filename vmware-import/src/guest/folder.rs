@@ -1,0 +1,169 @@
+//! A guest's root as a folder, and the changes done to it.
+//!
+//! Whoever uses this has made the folder its own root before (`chroot`): a symbolic link in the guest then leads nowhere
+//! else. It is for the helper VM that has the copied disks, and for tests; a host never mounts what a stranger wrote.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Change, Files};
+use crate::error::{ImportError, Result};
+
+/// Larger is no configuration file.
+const MAX_FILE: u64 = 4 << 20;
+const HEAD: u64 = 64;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct FolderFiles(pub PathBuf);
+
+impl FolderFiles {
+    fn path(&self, path: &str) -> PathBuf {
+        self.0.join(path.trim_start_matches('/'))
+    }
+
+    fn start_of(&self, path: &str, most: u64) -> Option<Vec<u8>> {
+        let file = fs::OpenOptions::new()
+            .read(true)
+            // A FIFO of this name must not hang us.
+            .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+            .open(self.path(path))
+            .ok()?;
+        file.metadata().ok().filter(fs::Metadata::is_file)?;
+        let mut bytes = Vec::new();
+        file.take(most + 1).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+}
+
+impl Files for FolderFiles {
+    fn read(&self, path: &str) -> Option<Vec<u8>> {
+        self.start_of(path, MAX_FILE).filter(|bytes| bytes.len() as u64 <= MAX_FILE)
+    }
+
+    fn head(&self, path: &str) -> Option<Vec<u8>> {
+        self.start_of(path, HEAD)
+    }
+
+    fn list(&self, folder: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path(folder)) else { return Vec::new() };
+        let name = |entry: fs::DirEntry| entry.file_name().into_string().ok();
+        let mut names: Vec<String> = entries.flatten().filter_map(name).collect();
+        names.sort();
+        names
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        fs::symlink_metadata(self.path(path)).is_ok()
+    }
+}
+
+/// Does `changes`, in order, below `root`. One that fails ends it: what was done before is harmless to do again.
+pub fn apply(root: &Path, changes: &[Change], told: &mut dyn FnMut(&Change)) -> Result<()> {
+    let below = |path: &str| root.join(path.trim_start_matches('/'));
+    for change in changes {
+        told(change);
+        match change {
+            Change::Write { path, text, mode, .. } => write(&below(path), text, *mode),
+            Change::Copy { from, to } => {
+                folders_of(&below(to)).and_then(|()| fs::copy(below(from), below(to)).map(drop))
+            }
+            Change::Link { path, to } => link(&below(path), to),
+            Change::Run { command, .. } => run(root, command),
+            Change::Registry { hive, .. } => {
+                return Err(ImportError::unsupported(
+                    hive,
+                    "a registry",
+                    "its values are in the preparation; hivexregedit --merge sets them",
+                ));
+            }
+        }
+        .map_err(|error| ImportError::io("prepare", describe(change), error))?;
+    }
+    Ok(())
+}
+
+fn describe(change: &Change) -> String {
+    match change {
+        Change::Write { path, .. } | Change::Link { path, .. } => path.clone(),
+        Change::Copy { to, .. } => to.clone(),
+        Change::Run { command, .. } => command.join(" "),
+        Change::Registry { hive, .. } => hive.clone(),
+    }
+}
+
+fn folders_of(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)
+}
+
+/// By rename: a crash leaves the old file or the new one.
+fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    folders_of(path)?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(".xenith-new");
+    let partial = PathBuf::from(name);
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&partial)?;
+    file.write_all(text.as_bytes())?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.sync_all()?;
+    fs::rename(partial, path)
+}
+
+fn link(path: &Path, to: &str) -> io::Result<()> {
+    folders_of(path)?;
+    match symlink(to, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+fn run(root: &Path, command: &[String]) -> io::Result<()> {
+    let Some((program, arguments)) = command.split_first() else { return Ok(()) };
+    let status = Command::new(program)
+        .args(arguments)
+        .current_dir(root)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C")
+        .status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("it ended with {status}"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Facts, prepare};
+    use super::*;
+
+    #[test]
+    fn a_folder_is_prepared_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir_all(root.join("etc/systemd/system")).unwrap();
+        fs::create_dir_all(root.join("usr/bin")).unwrap();
+        fs::write(root.join("etc/os-release"), "ID=debian\n").unwrap();
+        fs::write(root.join("etc/fstab"), "/dev/sda1 / ext4 defaults 0 1\n").unwrap();
+        fs::write(root.join("usr/bin/vmtoolsd"), "").unwrap();
+        nix::unistd::mkfifo(&root.join("etc/crypttab"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let device = super::super::Device {
+            name: "/dev/sda1".to_owned(),
+            uuid: "1111-aaaa".to_owned(),
+            kind: "ext4".to_owned(),
+        };
+        let facts = Facts { devices: vec![device], ..Facts::default() };
+        let files = FolderFiles(root.to_owned());
+        let plan = prepare(&files, &facts).unwrap();
+        let mut told = 0;
+        apply(root, &plan.changes, &mut |_| told += 1).unwrap();
+        assert_eq!(told, plan.changes.len());
+        assert!(fs::read_to_string(root.join("etc/fstab")).unwrap().starts_with("UUID=1111-aaaa / "));
+        let script = fs::metadata(root.join("usr/local/sbin/xenith-first-boot")).unwrap();
+        assert_eq!(script.permissions().mode() & 0o777, 0o755);
+        assert!(prepare(&files, &facts).unwrap().changes.is_empty(), "a second time");
+        let fails = [Change::Run { command: vec!["/bin/false".to_owned()], why: String::new() }];
+        assert!(apply(root, &fails, &mut |_| ()).unwrap_err().to_string().contains("/bin/false"));
+    }
+}
