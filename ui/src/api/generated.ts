@@ -102,6 +102,15 @@ export type CompletionCandidate = {
   text: string;
 };
 
+export type ConsoleKind = "serial" | "vnc";
+
+/** Opens one console, once, within half a minute. */
+export type ConsoleTicket = {
+  expires: string;
+  /** Such as `/console/4a7d…`: a WebSocket at the orchestrator's address. Whoever has it gets the console. */
+  path: string;
+};
+
 export type CpuTopology = {
   cores_per_socket: number;
   cpus: number;
@@ -527,6 +536,19 @@ export type ObservedVm = {
   vm: VmId;
 };
 
+export type OpenHostConsole = {
+  host: string;
+  /** Of the terminal at first; without one, 80 by 24. */
+  size?: TerminalSize | null;
+};
+
+export type OpenVmConsole = {
+  /** Serial: how many bytes of what was written before come first. Without a number, all that the host keeps (64 KiB). */
+  history?: number | null;
+  kind?: ConsoleKind;
+  vm: string;
+};
+
 /** What one method of the API needs. Each method names exactly one. */
 export type Permission = "anyone" | "own" | "view" | "operate" | "provision" | "administer" | "secure";
 
@@ -681,6 +703,12 @@ export type TaskStatus = "running" | "done" | "rolled-back" | "rolling-back" | "
 export type TaskStep = {
   name: string;
   status: StepStatus;
+};
+
+/** Of a terminal, in characters. */
+export type TerminalSize = {
+  columns: number;
+  rows: number;
 };
 
 export type Token = {
@@ -984,6 +1012,8 @@ export interface Methods {
   'import.ticket': { params: ImportRef; result: UploadTicket };
   'import.roll_back': { params: ImportRef; result: Import };
   'import.archive': { params: ImportRef; result: Import };
+  'console.vm': { params: OpenVmConsole; result: ConsoleTicket };
+  'console.host': { params: OpenHostConsole; result: ConsoleTicket };
   'task.list': { params: ListTasks; result: Page<Task> };
   'task.get': { params: TaskRef; result: Task };
   'task.cancel': { params: TaskRef; result: Task };
@@ -1058,6 +1088,8 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'import.ticket': { permission: 'provision', mutation: true, dryRun: false },
   'import.roll_back': { permission: 'provision', mutation: true, dryRun: false },
   'import.archive': { permission: 'provision', mutation: true, dryRun: false },
+  'console.vm': { permission: 'operate', mutation: true, dryRun: false },
+  'console.host': { permission: 'administer', mutation: true, dryRun: false },
   'task.list': { permission: 'view', mutation: false, dryRun: false },
   'task.get': { permission: 'view', mutation: false, dryRun: false },
   'task.cancel': { permission: 'operate', mutation: true, dryRun: false },

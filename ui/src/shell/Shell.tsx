@@ -1,11 +1,13 @@
 // Masthead, navigation, the screen, the drawer with tasks; what is the same on every screen.
 
 import { Page, SkipToContent } from '@patternfly/react-core';
-import { useState } from 'react';
+import { lazy, Suspense, useState } from 'react';
 import { useTranslation } from 'react-i18next';
+import { useLocation, Route, Routes } from 'react-router';
 import { useEventFeed } from '../live/events';
 import { useTaskFeed } from '../live/tasks';
 import { ActsProvider } from '../parts/acts';
+import { Loading } from '../parts/feedback';
 import { ToastsProvider } from '../parts/toasts';
 import { LinkBanner } from './LinkBanner';
 import { Keys } from './Keys';
@@ -14,11 +16,25 @@ import { TasksDrawer } from './TasksDrawer';
 import { TopBar } from './TopBar';
 import { Screens } from './Screens';
 
+const Window = lazy(() => import('../console/Window'));
+
 export function Shell({ leave }: { leave: () => void }) {
   const { t } = useTranslation();
+  const { pathname } = useLocation();
   const [drawer, setDrawer] = useState(false);
   useTaskFeed();
   useEventFeed();
+  if (pathname.startsWith('/window/')) {
+    return (
+      <ToastsProvider>
+        <Suspense fallback={<Loading />}>
+          <Routes>
+            <Route path="/window/:noun/:id/:kind" element={<Window />} />
+          </Routes>
+        </Suspense>
+      </ToastsProvider>
+    );
+  }
   return (
     <ToastsProvider>
       <ActsProvider>

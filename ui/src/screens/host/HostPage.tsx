@@ -6,6 +6,7 @@ import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Host, HostFacts } from '../../api/generated';
+import { HostShell } from '../../console/HostShell';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
@@ -54,9 +55,10 @@ export default function HostPage() {
       )}
       <Tabs activeKey={tab ?? 'summary'} onSelect={(_event, key) => setTab(key === 'summary' ? null : String(key))} aria-label={t('Parts of the host')} component="nav">
         <Tab tabContentId="host-part" eventKey="summary" href={`/hosts/${host.id}`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{t('Summary')}</TabTitleText>} />
+        <Tab tabContentId="host-part" eventKey="shell" href={`/hosts/${host.id}?tab=shell`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{t('Shell')}</TabTitleText>} />
         <Tab tabContentId="host-part" eventKey="vms" href={`/hosts/${host.id}?tab=vms`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{t('Virtual machines')}</TabTitleText>} />
       </Tabs>
-      <div className="x-tab" id="host-part">{tab === 'vms' ? <Vms within={`host_id:${host.id}`} title={t('Virtual machines')} /> : <Summary host={host} />}</div>
+      <div className="x-tab" id="host-part">{tab === 'shell' ? <HostShell host={host} /> : tab === 'vms' ? <Vms within={`host_id:${host.id}`} title={t('Virtual machines')} /> : <Summary host={host} />}</div>
     </PageSection>
   );
 }

@@ -5,6 +5,7 @@ import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { refresh, useFollow, useRead } from '../../api/client';
 import type { Vm } from '../../api/generated';
+import { VmConsole } from '../../console/VmConsole';
 import { Failed, Loading } from '../../parts/feedback';
 import { useNames } from '../../parts/names';
 import { PowerLabel, Tags } from '../../parts/state';
@@ -29,6 +30,7 @@ export default function VmPage() {
   const place = { pool: vm.pool, tags: vm.tags };
   const tabs: [string, string, React.ReactNode][] = [
     ['summary', t('Summary'), <VmSummary key="summary" vm={vm} />],
+    ['console', t('Console'), <VmConsole key="console" vm={vm} />],
     ['disks', t('Disks'), <VmDisks key="disks" vm={vm} />],
     ['nics', t('NICs'), <VmNics key="nics" vm={vm} />],
     ['tasks', t('Tasks'), <TaskList key="tasks" vm={vm.id} />],
