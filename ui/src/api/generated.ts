@@ -17,6 +17,13 @@ export type AddHost = {
   pool?: string | null;
 };
 
+/** Makes an orphan a VDI again. */
+export type AdoptVdi = {
+  name: string;
+  sr: string;
+  vdi: VdiId;
+};
+
 export type AuditId = string;
 
 export type AuditPhase = "done" | "failed" | "asked" | "refused";
@@ -82,6 +89,35 @@ export type Candidate = {
   score?: number | null;
 };
 
+/** A new VM from a snapshot. */
+export type CloneSnapshot = {
+  /** Of the new VM. */
+  name: VmName;
+  snapshot: string;
+  /** Start it when it is made. */
+  start?: boolean;
+  vm?: string | null;
+};
+
+/** A new VDI with the contents of another, in the same SR. */
+export type CloneVdi = {
+  /** Of the new one. */
+  name: string;
+  vdi: string;
+};
+
+/** What cloud-init in the guest is told at its first boot, by a small disk (NoCloud). */
+export type CloudInit = {
+  /** The VM's name, unless it says otherwise. */
+  hostname?: string | null;
+  /** Version 1 or 2 of cloud-init's network configuration, in YAML. */
+  network_config?: string | null;
+  /** Public keys of the image's default user; not together with `user_data`. */
+  ssh_keys?: Array<string>;
+  /** The whole of it: `#cloud-config`, a script, or what else cloud-init takes. `${name}` and `${hostname}` are replaced. */
+  user_data?: string | null;
+};
+
 /** A filter that is being typed. */
 export type CompleteFilter = {
   /** What stands before the cursor. */
@@ -100,6 +136,16 @@ export type CompletionCandidate = {
   hint: string;
   /** What to insert, quoted where needed. */
   text: string;
+};
+
+export type ConnectSource = {
+  /** host or host:port */
+  address: string;
+  /** SHA-256 of its certificate. Without it, nothing is sent but a handshake, and the error shows what was found. */
+  fingerprint?: string | null;
+  name: string;
+  password: string;
+  user: string;
 };
 
 export type ConsoleKind = "serial" | "vnc";
@@ -133,6 +179,27 @@ export type CreatePool = {
   name: string;
 };
 
+export type CreateSnapshot = {
+  description?: string;
+  name: string;
+  vm: string;
+};
+
+/** Makes an SR, or attaches one that is there. */
+export type CreateSr = {
+  /** The first host to attach it. */
+  host: string;
+  name: string;
+  spec: SrSpec;
+};
+
+/** A template from a VM, which stays as it is. */
+export type CreateTemplate = {
+  description?: string;
+  name: string;
+  vm: string;
+};
+
 export type CreateToken = {
   /** Empty: all rights of the user, as they are at each use. Never more than those. */
   bindings?: Array<Binding>;
@@ -149,10 +216,12 @@ export type CreateUser = {
 };
 
 export type CreateVdi = {
-  /** In the local SR of this host. */
+  /** In the local SR of this host, unless `sr` says otherwise. */
   host: string;
   name: string;
   size: VdiSize;
+  /** An SR that is attached to the host. */
+  sr?: string | null;
 };
 
 export type CreateVm = {
@@ -188,6 +257,20 @@ export type Credentials = {
   password: string;
 };
 
+export type CutOverImport = {
+  /** Without it, now. */
+  at?: string | null;
+  /** Power the source off when its guest does not shut down in time. */
+  force?: boolean;
+  import: string;
+};
+
+/** A VDI that is there and cannot be used. */
+export type DamagedVdi = {
+  problem: string;
+  vdi: VdiId;
+};
+
 /** Why a domain ended, as Xen tells (`SHUTDOWN_*` in Xen's public `sched.h`). */
 export type DeathReason = "poweroff" | "reboot" | "crash" | "softreset" | "suspend" | "watchdog" | "unknown";
 
@@ -195,6 +278,22 @@ export type DeleteVm = {
   /** Keep its VDIs. */
   keep_disks?: boolean;
   vm: string;
+};
+
+/** A VM from a template. */
+export type DeployTemplate = {
+  cloud_init?: CloudInit | null;
+  description?: string;
+  /** Of the first disk, which grows to it. */
+  disk_size?: VdiSize | null;
+  memory?: MemorySpec | null;
+  name: VmName;
+  nics?: Array<NewNic>;
+  /** Start it when it is made. */
+  start?: boolean;
+  tags?: Array<string>;
+  template: string;
+  vcpus?: VcpuSpec | null;
 };
 
 /** A kernel that the toolstack loads itself. File names, not paths: they are looked up in the host's boot folder, so that nobody reads another file of the host through them. */
@@ -355,6 +454,15 @@ export type ImportDisk = {
   vdi: VdiId;
 };
 
+/** What speaks against a VM's move, or should be known. */
+export type ImportFinding = {
+  code: string;
+  fix: string;
+  reason: string;
+  /** `note`, `attention` or `blocks`. */
+  severity: string;
+};
+
 export type ImportId = string;
 
 /** Where a VM comes from. */
@@ -389,7 +497,49 @@ export type ImportRef = {
   import: string;
 };
 
+/** An ESXi host or vCenter that VMs are taken from. Its password is kept sealed and never shown. */
+export type ImportSource = {
+  /** What it says it is. */
+  about: string;
+  address: string;
+  created: string;
+  /** SHA-256 of its certificate: no other is talked to. */
+  fingerprint: string;
+  id: ImportSourceId;
+  name: string;
+  user: string;
+};
+
 export type ImportSourceId = string;
+
+/** A template from an image that a web server has, such as a distribution's cloud image. */
+export type ImportTemplate = {
+  description?: string;
+  graphics?: Graphics;
+  /** In the local SR of this host, unless `sr` says otherwise. */
+  host: string;
+  memory: MemorySpec;
+  name: string;
+  platform: Platform;
+  /** Of the file, in hexadecimal; checked where it is given. */
+  sha256?: string;
+  sr?: string | null;
+  /** `https://…`; raw, qcow2, VHD, VHDX or VMDK, recognised by its contents. */
+  url: string;
+  vcpus: VcpuSpec;
+};
+
+/** A VDI from an image that a web server has. */
+export type ImportVdi = {
+  /** In the local SR of this host, unless `sr` says otherwise. */
+  host: string;
+  name: string;
+  /** Of the file, in hexadecimal; checked where it is given. */
+  sha256?: string;
+  sr?: string | null;
+  /** `https://…`; raw, ISO, qcow2, VHD, VHDX or VMDK, recognised by its contents. */
+  url: string;
+};
 
 export type IncarnationId = string;
 
@@ -397,6 +547,14 @@ export type JoinTokenIssued = {
   expires: string;
   /** For `xenith-agent join`. */
   token: string;
+};
+
+/** Something in an SR that is no VDI. */
+export type LeftOver = {
+  bytes: number;
+  /** Since when nobody has written it, in seconds. */
+  idle_s: number;
+  name: string;
 };
 
 /** Newest first. */
@@ -434,6 +592,11 @@ export type ListRequest = {
   sort?: string;
 };
 
+export type ListSnapshots = {
+  /** Of this VM only. */
+  vm?: string | null;
+};
+
 /** Newest first. */
 export type ListTasks = {
   /** Only those that are not over. */
@@ -450,6 +613,13 @@ export type LoggedIn = {
   expires: string;
   session: string;
   user: User;
+};
+
+/** Which VMs of a source. */
+export type LookAtSource = {
+  source: string;
+  /** Names or ids; none stands for all. */
+  vms?: Array<string>;
 };
 
 export type MacAddr = string;
@@ -472,6 +642,14 @@ export type Network = {
 };
 
 export type NetworkId = string;
+
+/** Our network for one of the source's. */
+export type NetworkMapping = {
+  /** The source's name; `*` stands for all others. */
+  from: string;
+  /** Ours; `None` leaves such NICs out. */
+  to?: string | null;
+};
 
 export type NetworkRef = {
   network: string;
@@ -609,6 +787,12 @@ export type RemoveHost = {
   host: string;
 };
 
+/** Makes a VDI larger; a running guest sees it at once. */
+export type ResizeVdi = {
+  size: VdiSize;
+  vdi: string;
+};
+
 export type Role = "viewer" | "operator" | "admin";
 
 /** A role and the permissions that it holds. */
@@ -639,7 +823,160 @@ export type ShutdownVm = {
   vm: string;
 };
 
+export type Snapshot = {
+  created: string;
+  /** The VM goes on from this one. */
+  current: boolean;
+  description: string;
+  disks: Array<SnapshotDisk>;
+  /** Where its disks are. */
+  host: HostId;
+  id: SnapshotId;
+  name: string;
+  /** The snapshot that the VM came from when this was taken: a tree. */
+  parent?: SnapshotId | null;
+  /** How long the VM stood for it, in milliseconds; 0 when it did not run, `None` while it is being taken. */
+  paused_ms?: number | null;
+  /** What the VM was then. */
+  spec: VmSpec;
+  vm: VmId;
+};
+
+export type SnapshotDisk = {
+  device: DiskDevice;
+  size: VdiSize;
+  /** What its contents are kept as. */
+  snapshot: VdiId;
+  sr: SrId;
+  /** The disk that it is a snapshot of. */
+  vdi: VdiId;
+};
+
+export type SnapshotId = string;
+
+export type SnapshotRef = {
+  snapshot: string;
+  /** Of this VM: several may have a snapshot of one name. */
+  vm?: string | null;
+};
+
+export type SourceRef = {
+  source: string;
+};
+
+/** A VM at its source. */
+export type SourceVm = {
+  disks: number;
+  host: string;
+  id: string;
+  memory_mib: number;
+  name: string;
+  networks: Array<string>;
+  os: string;
+  /** `on`, `off` or `suspended`. */
+  power: string;
+  template: boolean;
+  /** MiB that have to be moved, as far as known. */
+  transfer_mib: number;
+  vcpus: number;
+};
+
+export type Sr = {
+  /** Snapshots and clones share blocks: at once, whatever the size. Otherwise they are copies. `None`: not heard. */
+  copy_on_write?: boolean | null;
+  /** Where it is attached. */
+  hosts: Array<HostId>;
+  id: SrId;
+  name: string;
+  pool: PoolId;
+  /** Why it cannot be used where it is attached. */
+  problem?: string | null;
+  /** As a host said last. */
+  space?: SrSpace | null;
+  /** `None`: the local SR that every host has. */
+  spec?: SrSpec | null;
+  /** VDIs that are known in it. */
+  vdis: number;
+};
+
 export type SrId = string;
+
+export type SrOnHost = {
+  host: string;
+  sr: string;
+};
+
+export type SrRef = {
+  sr: string;
+};
+
+/** What is in an SR, held against what is known. */
+export type SrScan = {
+  copy_on_write: boolean;
+  damaged: Array<DamagedVdi>;
+  host: HostId;
+  /** VDIs that are there and known. */
+  known: number;
+  left_overs: Array<LeftOver>;
+  /** Known, and not there. */
+  missing: Array<VdiId>;
+  /** There, and nobody's: of a lost record, or left by something that failed. */
+  orphans: Array<VdiFacts>;
+  space: SrSpace;
+  sr: SrId;
+};
+
+/** Bytes of an SR. */
+export type SrSpace = {
+  /** What may still be written. */
+  free: number;
+  /** What VDIs take now; blocks that several share are counted for each. */
+  physical: number;
+  /** What VDIs may grow to. */
+  promised: number;
+  /** All there is. */
+  total: number;
+};
+
+/** What an SR is made of, as an administrator says it. */
+export type SrSpec = {
+  kind: "folder";
+  path: string;
+} | {
+  export: string;
+  kind: "nfs";
+  /** For `mount -o`, beside ours. */
+  options?: string;
+  server: string;
+};
+
+/** Takes one VM from a source. */
+export type StartImport = {
+  /** When the source is shut down. Without it, the import follows the source until `import.cut_over`. */
+  cut_over_at?: string | null;
+  /** Seconds: cut over as soon as what changes between two passes is copied in so short a time. */
+  downtime_s?: number | null;
+  /** Power the source off when its guest does not shut down in time. */
+  force?: boolean;
+  /** Without one, the best host is chosen. */
+  host?: string | null;
+  /** Seconds between two passes while it follows; 0 stands for 600. */
+  interval_s?: number;
+  /** Without one, as there. */
+  name?: string | null;
+  networks?: Array<NetworkMapping>;
+  pool?: string | null;
+  /** Seconds that the guest may take to shut down; 0 stands for 300. */
+  shutdown_s?: number;
+  source: string;
+  /** Start it here at the end. */
+  start?: boolean;
+  tags?: Array<string>;
+  /** Compare all of both sides before the VM here is made. */
+  verify?: boolean;
+  /** Its name or id there. */
+  vm: string;
+};
 
 export type StartVm = {
   vm: string;
@@ -703,6 +1040,38 @@ export type TaskStatus = "running" | "done" | "rolled-back" | "rolling-back" | "
 export type TaskStep = {
   name: string;
   status: StepStatus;
+};
+
+export type Template = {
+  created: string;
+  description: string;
+  disks: Array<TemplateDisk>;
+  graphics: Graphics;
+  /** Where its disks are, and so the VMs made from it. */
+  host: HostId;
+  id: TemplateId;
+  memory: MemorySpec;
+  name: string;
+  /** What a VM gets that asks for nothing else. */
+  platform: Platform;
+  pool: PoolId;
+  /** Not before its disks are complete. */
+  ready: boolean;
+  vcpus: VcpuSpec;
+};
+
+export type TemplateDisk = {
+  device: DiskDevice;
+  /** `None`: not known before it is imported. */
+  size?: VdiSize | null;
+  sr: SrId;
+  vdi: VdiId;
+};
+
+export type TemplateId = string;
+
+export type TemplateRef = {
+  template: string;
 };
 
 /** Of a terminal, in characters. */
@@ -833,6 +1202,17 @@ export type VdiChange = {
   kind: "resync";
 };
 
+/** A VDI as the agent finds it. */
+export type VdiFacts = {
+  /** Bytes that it takes from its SR. */
+  physical: number;
+  size: VdiSize;
+  /** Set for a snapshot, which never changes. */
+  snapshot_of?: VdiId | null;
+  sr: SrId;
+  vdi: VdiId;
+};
+
 export type VdiId = string;
 
 export type VdiRef = {
@@ -862,6 +1242,17 @@ export type Vm = {
   /** The definition; `None` for unmanaged ones. */
   spec?: VmSpec | null;
   tags: Array<string>;
+};
+
+export type VmAssessment = {
+  findings: Array<ImportFinding>;
+  id: string;
+  /** What will be read: changed blocks, whole disks, or those of a VM that is off. */
+  method: string;
+  /** Nothing speaks against it that has to be put right first. */
+  movable: boolean;
+  name: string;
+  transfer_mib: number;
 };
 
 /** How many VMs a filter lets through. */
@@ -1004,16 +1395,47 @@ export interface Methods {
   'network.create': { params: CreateNetwork; result: Network };
   'network.delete': { params: NetworkRef; result: Empty };
   'vdi.list': { params: ListRequest; result: Page<Vdi> };
+  'vdi.get': { params: VdiRef; result: Vdi };
   'vdi.create': { params: CreateVdi; result: TaskStarted };
+  'vdi.import': { params: ImportVdi; result: TaskStarted };
+  'vdi.resize': { params: ResizeVdi; result: TaskStarted };
+  'vdi.clone': { params: CloneVdi; result: TaskStarted };
   'vdi.delete': { params: VdiRef; result: TaskStarted };
   'import.list': { params: ListImports; result: Page<Import> };
   'import.get': { params: ImportRef; result: Import };
   'import.upload': { params: UploadVm; result: TaskStarted };
   'import.ticket': { params: ImportRef; result: UploadTicket };
+  'import.connect': { params: ConnectSource; result: ImportSource };
+  'import.sources': { params: Empty; result: Array<ImportSource> };
+  'import.disconnect': { params: SourceRef; result: Empty };
+  'import.inventory': { params: LookAtSource; result: Array<SourceVm> };
+  'import.assess': { params: LookAtSource; result: Array<VmAssessment> };
+  'import.start': { params: StartImport; result: TaskStarted };
+  'import.cut_over': { params: CutOverImport; result: Import };
   'import.roll_back': { params: ImportRef; result: Import };
   'import.archive': { params: ImportRef; result: Import };
   'console.vm': { params: OpenVmConsole; result: ConsoleTicket };
   'console.host': { params: OpenHostConsole; result: ConsoleTicket };
+  'sr.list': { params: Empty; result: Array<Sr> };
+  'sr.get': { params: SrRef; result: Sr };
+  'sr.create': { params: CreateSr; result: TaskStarted };
+  'sr.attach': { params: SrOnHost; result: TaskStarted };
+  'sr.detach': { params: SrOnHost; result: TaskStarted };
+  'sr.forget': { params: SrRef; result: Empty };
+  'sr.scan': { params: SrRef; result: SrScan };
+  'sr.adopt': { params: AdoptVdi; result: Vdi };
+  'template.list': { params: Empty; result: Array<Template> };
+  'template.get': { params: TemplateRef; result: Template };
+  'template.create': { params: CreateTemplate; result: TaskStarted };
+  'template.import': { params: ImportTemplate; result: TaskStarted };
+  'template.delete': { params: TemplateRef; result: TaskStarted };
+  'template.deploy': { params: DeployTemplate; result: TaskStarted };
+  'snapshot.list': { params: ListSnapshots; result: Array<Snapshot> };
+  'snapshot.get': { params: SnapshotRef; result: Snapshot };
+  'snapshot.create': { params: CreateSnapshot; result: TaskStarted };
+  'snapshot.revert': { params: SnapshotRef; result: TaskStarted };
+  'snapshot.delete': { params: SnapshotRef; result: TaskStarted };
+  'snapshot.clone': { params: CloneSnapshot; result: TaskStarted };
   'task.list': { params: ListTasks; result: Page<Task> };
   'task.get': { params: TaskRef; result: Task };
   'task.cancel': { params: TaskRef; result: Task };
@@ -1080,16 +1502,47 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'network.create': { permission: 'administer', mutation: true, dryRun: false },
   'network.delete': { permission: 'administer', mutation: true, dryRun: false },
   'vdi.list': { permission: 'view', mutation: false, dryRun: false },
+  'vdi.get': { permission: 'view', mutation: false, dryRun: false },
   'vdi.create': { permission: 'provision', mutation: true, dryRun: false },
+  'vdi.import': { permission: 'provision', mutation: true, dryRun: false },
+  'vdi.resize': { permission: 'provision', mutation: true, dryRun: false },
+  'vdi.clone': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.delete': { permission: 'provision', mutation: true, dryRun: false },
   'import.list': { permission: 'view', mutation: false, dryRun: false },
   'import.get': { permission: 'view', mutation: false, dryRun: false },
   'import.upload': { permission: 'provision', mutation: true, dryRun: true },
   'import.ticket': { permission: 'provision', mutation: true, dryRun: false },
+  'import.connect': { permission: 'administer', mutation: true, dryRun: false },
+  'import.sources': { permission: 'administer', mutation: false, dryRun: false },
+  'import.disconnect': { permission: 'administer', mutation: true, dryRun: false },
+  'import.inventory': { permission: 'administer', mutation: false, dryRun: false },
+  'import.assess': { permission: 'administer', mutation: false, dryRun: false },
+  'import.start': { permission: 'administer', mutation: true, dryRun: true },
+  'import.cut_over': { permission: 'provision', mutation: true, dryRun: false },
   'import.roll_back': { permission: 'provision', mutation: true, dryRun: false },
   'import.archive': { permission: 'provision', mutation: true, dryRun: false },
   'console.vm': { permission: 'operate', mutation: true, dryRun: false },
   'console.host': { permission: 'administer', mutation: true, dryRun: false },
+  'sr.list': { permission: 'view', mutation: false, dryRun: false },
+  'sr.get': { permission: 'view', mutation: false, dryRun: false },
+  'sr.create': { permission: 'administer', mutation: true, dryRun: false },
+  'sr.attach': { permission: 'administer', mutation: true, dryRun: false },
+  'sr.detach': { permission: 'administer', mutation: true, dryRun: false },
+  'sr.forget': { permission: 'administer', mutation: true, dryRun: false },
+  'sr.scan': { permission: 'view', mutation: false, dryRun: false },
+  'sr.adopt': { permission: 'administer', mutation: true, dryRun: false },
+  'template.list': { permission: 'view', mutation: false, dryRun: false },
+  'template.get': { permission: 'view', mutation: false, dryRun: false },
+  'template.create': { permission: 'provision', mutation: true, dryRun: false },
+  'template.import': { permission: 'provision', mutation: true, dryRun: false },
+  'template.delete': { permission: 'provision', mutation: true, dryRun: false },
+  'template.deploy': { permission: 'provision', mutation: true, dryRun: false },
+  'snapshot.list': { permission: 'view', mutation: false, dryRun: false },
+  'snapshot.get': { permission: 'view', mutation: false, dryRun: false },
+  'snapshot.create': { permission: 'operate', mutation: true, dryRun: false },
+  'snapshot.revert': { permission: 'operate', mutation: true, dryRun: false },
+  'snapshot.delete': { permission: 'operate', mutation: true, dryRun: false },
+  'snapshot.clone': { permission: 'provision', mutation: true, dryRun: false },
   'task.list': { permission: 'view', mutation: false, dryRun: false },
   'task.get': { permission: 'view', mutation: false, dryRun: false },
   'task.cancel': { permission: 'operate', mutation: true, dryRun: false },
