@@ -30,7 +30,6 @@ use crate::crypto::random_hex;
 use crate::error::{BackupError, Result};
 use crate::format::{ObjectBuilder, ObjectKind, Sealed};
 use crate::id::{BackupId, ObjectHash};
-use crate::index::Index;
 use crate::manifest;
 use crate::repo::{Repository, now_millis};
 use crate::session;
@@ -124,8 +123,7 @@ pub fn propose(repo: &Repository, forget: Vec<BackupId>) -> Result<Proposal> {
     let open: Vec<_> = session::list(repo)?.into_iter().filter(|session| !session.ended).collect();
     let youngest = open.iter().map(|session| session.opened).min().unwrap_or(u64::MAX);
     let plans = published(repo)?;
-    let index = Index::load(repo)?;
-    let live = Live::mark(repo, &index, &forget)?;
+    let (index, live) = Live::load(repo, &forget)?;
     let use_of = live.pack_use(&index, &|name| plans.iter().any(|plan| plan.packs.contains(name)))?;
     let mut proposal = Proposal {
         plan: Plan { name: plan_name(&plans), created: now_millis(), forget, packs: Vec::new() },

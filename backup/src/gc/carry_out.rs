@@ -6,7 +6,7 @@ use super::{Live, Plan, plan_key, published, read_object, verdict_key, write_obj
 use crate::error::{BackupError, Result};
 use crate::hold;
 use crate::id::{BackupId, ObjectHash};
-use crate::index::{self, Index, pack_key, segment_key};
+use crate::index::{self, pack_key, segment_key};
 use crate::manifest::{self, manifest_key};
 use crate::repo::Repository;
 use crate::session::{self, SeenSession};
@@ -134,10 +134,9 @@ fn judge(repo: &Repository, plan: &Plan) -> Result<Plan> {
     let plans = published(repo)?;
     let planned =
         |name: &ObjectHash| plan.packs.contains(name) || plans.iter().any(|other| other.packs.contains(name));
-    let index = Index::load(repo)?;
     let held = hold::list(repo)?;
     let forget: Vec<BackupId> = plan.forget.iter().filter(|id| !held.contains(id)).copied().collect();
-    let live = Live::mark(repo, &index, &forget)?;
+    let (index, live) = Live::load(repo, &forget)?;
     let mut spared: Vec<ObjectHash> = Vec::new();
     index.table().groups(|rows, entries| {
         let names = || entries.iter().map(|entry| index.packs()[entry.pack as usize].name);

@@ -26,10 +26,29 @@ pub struct PackUse {
     pub all_bytes: u64,
 }
 
+/// How often the index is loaded anew because a backup was committed after it was read. Each time needs another commit
+/// in the short while between the two; what is missing after all of them is missing.
+const RELOADS: u32 = 8;
+
 impl Live {
+    /// The index, and what the manifests but `forget` reach in it.
+    ///
+    /// A backup that is committed between the two reads is listed, and its pages are not in that index: that is no
+    /// damage, so the index is read again before anything is called missing.
+    pub fn load(repo: &Repository, forget: &[BackupId]) -> Result<(Index, Self)> {
+        let mut reloads = RELOADS;
+        loop {
+            let index = Index::load(repo)?;
+            match Self::mark(repo, &index, forget) {
+                Err(BackupError::Missing { .. }) if reloads > 0 => reloads -= 1,
+                marked => return marked.map(|live| (index, live)),
+            }
+        }
+    }
+
     /// Walks all manifests but `forget`. Whatever cannot be read is an error: who does not know what is
     /// reachable must not delete.
-    pub fn mark(repo: &Repository, index: &Index, forget: &[BackupId]) -> Result<Self> {
+    fn mark(repo: &Repository, index: &Index, forget: &[BackupId]) -> Result<Self> {
         let mut walk = Walk {
             index,
             reader: ChunkReader::new(repo.clone()),

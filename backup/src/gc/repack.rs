@@ -29,8 +29,7 @@ pub fn repack(repo: &Repository, share: u64) -> Result<Repacked> {
     let plans = published(repo)?;
     session.saw(plans.iter().map(|plan| plan.name.clone()).collect())?;
     let planned = |name: &ObjectHash| plans.iter().any(|plan| plan.packs.contains(name));
-    let index = Index::load(repo)?;
-    let live = Live::mark(repo, &index, &[])?;
+    let (index, live) = Live::load(repo, &[])?;
     let uses = live.pack_use(&index, &planned)?;
     let poor: Vec<bool> = index
         .packs()
