@@ -206,6 +206,9 @@ async fn an_import_tells_how_far_it_is_and_stops_when_asked() {
     let url = format!("http://{}/image", listener.local_addr().unwrap());
     let slow = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
+        // An answer that comes before its question ends the connection.
+        let asked = stream.read(&mut [0; 4096]).unwrap();
+        assert!(asked > 0);
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n").unwrap();
         while stream.write_all(&[1; 100]).is_ok() {
             std::thread::sleep(Duration::from_millis(20));

@@ -162,7 +162,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
         "id": ID, "name": "debian", "description": "", "pool": ID, "host": ID, "created": at, "ready": true,
         "platform": vm().spec.unwrap().platform, "vcpus": { "online": 1, "max": 1 },
         "memory": { "target": 1024, "max": 1024 }, "graphics": "vnc",
-        "disks": [{ "device": "xvda", "vdi": ID, "sr": ID, "size": 1 << 31 }],
+        "disks": [{ "device": "xvda", "vdi": ID, "sr": ID, "size": 1_u64 << 31 }],
     });
     let snapshot = json!({
         "id": ID, "name": "before", "description": "", "vm": ID, "host": ID, "parent": null, "current": true,
@@ -229,6 +229,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "system.info" => json!({ "version": "0.1.0", "authority": "ab" }),
             "system.health" => json!({
                 "hosts": 1, "hosts_unknown": 0, "vms": 1, "vms_running": 1, "tasks_active": 0, "read_only": null,
+                "changes_heard": 9,
             }),
             name if ["vm", "vdi", "sr", "template", "snapshot"]
                 .contains(&name.split('.').next().unwrap()) =>
