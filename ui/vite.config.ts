@@ -14,7 +14,8 @@ export default defineConfig({
   server: { proxy: { '/rpc': { target: 'https://127.0.0.1:8443', secure: false, ws: true } } },
   test: {
     environment: 'happy-dom',
-    include: ['src/**/*.test.{ts,tsx}', 'e2e/**/*.test.ts'],
+    // The browser's tests are asked for: they need the programs, and minutes.
+    include: process.env.XENITH_BROWSER ? ['e2e/**/*.test.ts'] : ['src/**/*.test.{ts,tsx}'],
     testTimeout: 30_000,
     hookTimeout: 120_000,
     css: false,
