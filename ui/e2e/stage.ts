@@ -162,7 +162,8 @@ export class Stage {
     await page.fill('#name', name);
     await page.fill('#password', password);
     await page.click('button[type=submit]');
-    await page.waitForSelector('nav');
+    // Folded away on a phone.
+    await page.waitForSelector('nav', { state: 'attached' });
   }
 
   async stop() {
