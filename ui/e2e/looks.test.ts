@@ -1,43 +1,15 @@
-// Every screen, full and empty, light and dark: axe finds nothing serious, nothing breaks the security policy, nothing
-// is asked from elsewhere. With SHOTS=folder a picture of each is kept, to be looked at.
+// Every screen, full and empty, light, dark and in high contrast: axe finds nothing serious, nothing breaks the security
+// policy, nothing is asked from elsewhere, nothing is left untranslated or cut off. With SHOTS=folder a picture of each
+// is kept, to be looked at.
 
-import { mkdirSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { screens } from './screens';
+import { cutOff, serious, settled, shot, unmarked } from './eyes';
+import { EMPTY, ON_A_PHONE, screens } from './screens';
 import { possible, Stage } from './stage';
+import { fill, things } from './things';
 
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const shots = process.env.SHOTS;
-if (shots) mkdirSync(shots, { recursive: true });
-
-interface Finding {
-  id: string;
-  impact: string;
-  nodes: { target: string[]; failureSummary: string }[];
-}
-
-async function serious(page: Page): Promise<string[]> {
-  await page.evaluate(axe);
-  const violations = await page.evaluate(
-    `axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }).then((r) => r.violations)`,
-  );
-  return (violations as Finding[])
-    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
-    .map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.target.join(' ')).slice(0, 3).join(' | ')}`);
-}
-
-async function settled(page: Page) {
-  // Not waitForFunction: it evaluates text in the page, which the security policy forbids.
-  await page.locator('h1, h2').first().waitFor();
-  await page.locator('.x-loading').first().waitFor({ state: 'detached' });
-  await page.waitForTimeout(150);
-}
-
-async function shot(page: Page, name: string) {
-  if (shots) await page.screenshot({ path: `${shots}/${name}.png` });
-}
+const NOTHING = '00000000-0000-7000-8000-000000000000';
 
 describe.skipIf(!possible)('the looks', () => {
   let stage: Stage;
@@ -48,17 +20,19 @@ describe.skipIf(!possible)('the looks', () => {
   });
   afterAll(async () => stage?.stop());
 
-  async function each(kind: string, options: Parameters<Stage['page']>[0], wanted?: string[]) {
+  type Look = (page: Page) => Promise<string[]>;
+
+  async function each(kind: string, options: Parameters<Stage['page']>[0], wanted = Object.keys(all), looks: Look[] = [serious, cutOff]) {
     const { page, problems } = await stage.page(options);
     await stage.signIn(page);
     const found: Record<string, string[]> = {};
-    for (const [name, path] of Object.entries(all)) {
-      if (wanted && !wanted.includes(name)) continue;
-      await page.goto(stage.url + path);
+    for (const name of wanted) {
+      await page.goto(stage.url + all[name]);
       await settled(page);
       await shot(page, `${name}-${kind}`);
-      const list = await serious(page);
-      if (list.length) found[name] = list;
+      const lists = [];
+      for (const look of looks) lists.push(await look(page));
+      if (lists.flat().length) found[name] = lists.flat();
     }
     expect(found).toEqual({});
     expect(problems).toEqual([]);
@@ -81,32 +55,50 @@ describe.skipIf(!possible)('the looks', () => {
     await page.context().close();
   });
 
-  it('empty', async () => {
-    const hosts = await stage.call<{ items: { id: string }[] }>('host.list');
-    const host = hosts.items[0]?.id ?? '';
-    all = screens('00000000-0000-7000-8000-000000000000', host, '00000000-0000-7000-8000-000000000000');
-    await each('empty', {}, ['home', 'topology', 'vms', 'vm-summary', 'host-vms', 'disks', 'imports', 'tasks', 'task', 'events']);
+  it('empty, and what is not there', async () => {
+    const there = await things(stage);
+    all = screens({ ...there, vm: NOTHING, task: NOTHING, template: NOTHING });
+    await each('empty', {}, [...EMPTY, 'template', 'deploy']);
   }, 300_000);
 
-  it('full, light and dark, wide and narrow', async () => {
-    await stage.call('user.create', { name: 'dora', password: 'correct horse battery', bindings: [{ role: 'operator', scope: { kind: 'tag', value: 'dev' } }] });
-    const made = await stage.run('vm.create', stage.small('web-1', { start: true, tags: ['prod', 'web'], description: 'The shop’s front end' }));
-    for (const name of ['web-2', 'db-1', 'db-2', 'build-1', 'mail']) {
-      await stage.run('vm.create', stage.small(name, { start: name !== 'mail', tags: name.startsWith('db') ? ['prod', 'db'] : ['dev'] }));
-    }
-    await stage.run('vm.pause', { vm: 'build-1' });
-    await stage.run('vm.suspend', { vm: 'db-2' });
-    const tasks = await stage.call<{ items: { id: string }[] }>('task.list');
-    const hosts = await stage.call<{ items: { id: string; name: string }[] }>('host.list');
-    all = screens(made.object ?? '', hosts.items[0]?.id ?? '', tasks.items[0]?.id ?? '');
+  it('full and light', async () => {
+    await fill(stage);
+    all = screens(await things(stage));
     await each('light', {});
-    await each('dark', { width: 1920, height: 1080, dark: true });
-    await each('phone', { width: 390, height: 844 }, ['home', 'vms', 'vm-summary', 'hosts', 'host', 'tasks', 'task', 'events', 'about']);
   }, 600_000);
 
-  it('in French, with nothing left in English', async () => {
-    await each('fr', { lang: 'fr-FR' }, ['home', 'vms', 'vm-summary', 'new-vm', 'audit']);
+  it('dark and large', async () => {
+    await each('dark', { width: 1920, height: 1080, dark: true });
+  }, 600_000);
+
+  it('on a phone', async () => {
+    await each('phone', { width: 390, height: 844 }, ON_A_PHONE);
   }, 300_000);
+
+  it('in high contrast, light and dark', async () => {
+    const some = ['home', 'fleet', 'topology', 'vms', 'vm-summary', 'vm-snapshots', 'new-vm', 'sr', 'deploy', 'task'];
+    await each('contrast', { contrast: true }, some);
+    await each('contrast-dark', { contrast: true, dark: true }, some);
+  }, 300_000);
+
+  it('in French', async () => {
+    await each('fr', { lang: 'fr-FR' }, ['home', 'vms', 'vm-summary', 'vm-snapshots', 'new-vm', 'storage', 'deploy', 'audit']);
+  }, 300_000);
+
+  it('in the pseudo-locale: every text of its own is translated, and there is room for longer ones', async () => {
+    await each('pseudo', { pseudo: true }, Object.keys(all), [unmarked, cutOff]);
+  }, 600_000);
+
+  it('without motion where none is wanted', async () => {
+    const { page } = await stage.page();
+    await stage.signIn(page);
+    const seconds = await page.locator('button').first().evaluate((button) => {
+      const { transitionDuration, animationDuration } = getComputedStyle(button);
+      return `${transitionDuration}, ${animationDuration}`.split(', ').map((text) => Number.parseFloat(text));
+    });
+    expect(Math.max(...seconds)).toBeLessThan(0.001);
+    await page.context().close();
+  });
 
   it('dialogs, drawer and palette', async () => {
     const { page, problems } = await stage.page();
@@ -118,8 +110,11 @@ describe.skipIf(!possible)('the looks', () => {
       const list = await serious(page);
       if (list.length) found[name] = list;
     };
-    await page.goto(`${stage.url}/vms`);
-    await settled(page);
+    const go = async (path: string) => {
+      await page.goto(stage.url + path);
+      await settled(page);
+    };
+    await go('/vms');
     await page.keyboard.press('?');
     await look('keys');
     await page.keyboard.press('Escape');
@@ -150,10 +145,27 @@ describe.skipIf(!possible)('the looks', () => {
     await page.keyboard.press('Escape');
     await page.getByLabel('Tasks', { exact: true }).first().click();
     await look('drawer');
-    await page.goto(`${stage.url}/hosts`);
-    await settled(page);
+    await go('/hosts');
     await page.keyboard.press('c');
     await look('add-host');
+    await go('/hosts');
+    await page.getByLabel(/^Actions for/).first().click();
+    await page.getByRole('menuitem', { name: 'Begin maintenance' }).click();
+    await look('maintenance');
+    await go('/storage');
+    await page.keyboard.press('c');
+    await look('create-sr');
+    await go('/templates');
+    await page.keyboard.press('c');
+    await look('import-template');
+    await go('/disks');
+    await page.getByLabel(/^Actions for/).first().click();
+    await page.getByRole('menuitem', { name: 'Make larger' }).click();
+    await look('resize');
+    await go('/vms?q=power:running');
+    await page.getByLabel('Views').click();
+    await page.getByRole('menuitem', { name: 'Save this view' }).click();
+    await look('view');
     expect(found).toEqual({});
     expect(problems).toEqual([]);
     await page.context().close();

@@ -1,11 +1,24 @@
-/** Every screen by name, once there is something to see. */
-export function screens(vm: string, host: string, task: string): Record<string, string> {
+/** What there is to look at; `nothing` where a screen is seen empty. */
+export interface Things {
+  vm: string;
+  host: string;
+  task: string;
+  network: string;
+  sr: string;
+  template: string;
+}
+
+/** Every screen by name. */
+export function screens({ vm, host, task, network, sr, template }: Things): Record<string, string> {
   return {
     home: '/',
+    fleet: '/fleet',
+    'fleet-tags': '/fleet?by=tag',
     topology: '/topology',
     vms: '/vms',
     'vm-summary': `/vms/${vm}`,
     'vm-disks': `/vms/${vm}/disks`,
+    'vm-snapshots': `/vms/${vm}/snapshots`,
     'vm-nics': `/vms/${vm}/nics`,
     'vm-tasks': `/vms/${vm}/tasks`,
     'vm-access': `/vms/${vm}/access`,
@@ -15,8 +28,17 @@ export function screens(vm: string, host: string, task: string): Record<string, 
     'host-vms': `/hosts/${host}?tab=vms`,
     pools: '/pools',
     networks: '/networks',
+    network: `/networks/${network}`,
+    storage: '/storage',
+    sr: `/storage/${sr}`,
+    'sr-disks': `/storage/${sr}?tab=disks`,
+    'sr-scan': `/storage/${sr}?tab=scan`,
+    templates: '/templates',
+    template: `/templates/${template}`,
+    deploy: `/templates/${template}/deploy`,
     disks: '/disks',
     imports: '/imports',
+    'new-import': '/imports/new',
     tasks: '/tasks',
     task: `/tasks/${task}`,
     events: '/events',
@@ -28,3 +50,8 @@ export function screens(vm: string, host: string, task: string): Record<string, 
     missing: '/no-such-page',
   };
 }
+
+/** Those that only look, and so are for a phone, too. */
+export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-snapshots', 'hosts', 'host', 'storage', 'sr', 'templates', 'tasks', 'task', 'events', 'about'];
+/** Those that say something of their own when there is nothing yet. */
+export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'storage', 'templates', 'disks', 'imports', 'new-import', 'tasks', 'task', 'events'];

@@ -123,15 +123,17 @@ export class Stage {
   }
 
   /** A window of its own; what breaks the security policy, or throws, is gathered in `problems`. */
-  async page(options: { width?: number; height?: number; dark?: boolean; lang?: string } = {}): Promise<{ page: Page; problems: string[] }> {
-    const { width = 1280, height = 800, dark = false, lang = 'en-GB' } = options;
+  async page(options: { width?: number; height?: number; dark?: boolean; lang?: string; contrast?: boolean; pseudo?: boolean } = {}): Promise<{ page: Page; problems: string[] }> {
+    const { width = 1280, height = 800, dark = false, lang = 'en-GB', contrast = false, pseudo = false } = options;
     const context = await this.browser.newContext({
       ignoreHTTPSErrors: true,
       viewport: { width, height },
       colorScheme: dark ? 'dark' : 'light',
       locale: lang,
       reducedMotion: 'reduce',
+      contrast: contrast ? 'more' : 'no-preference',
     });
+    if (pseudo) await context.addInitScript(() => localStorage.setItem('xenith.language', 'pseudo'));
     if (process.env.UI_SITE) await this.fromFolder(context, process.env.UI_SITE);
     const page = await context.newPage();
     const problems: string[] = [];

@@ -12,4 +12,20 @@ export const en: Record<string, string> = {
   '{{count}} disks_other': '{{count}} disks',
   '{{count}} records_one': '{{count}} record',
   '{{count}} records_other': '{{count}} records',
+  'What is on it stays; it can be attached again. Its {{count}} disks are no longer known here._one':
+    'What is on it stays; it can be attached again. Its {{count}} disk is no longer known here.',
+  'What is on it stays; it can be attached again. Its {{count}} disks are no longer known here._other':
+    'What is on it stays; it can be attached again. Its {{count}} disks are no longer known here.',
+  '{{host}} looked: {{count}} disks are where they should be._one': '{{host}} looked: {{count}} disk is where it should be.',
+  '{{host}} looked: {{count}} disks are where they should be._other': '{{host}} looked: {{count}} disks are where they should be.',
+  '{{count}} VMs run on it and run on. Shut them down before you work on the host:_one': '{{count}} VM runs on it and runs on. Shut it down before you work on the host:',
+  '{{count}} VMs run on it and run on. Shut them down before you work on the host:_other': '{{count}} VMs run on it and run on. Shut them down before you work on the host:',
+  'Maintenance of {{count}} hosts_one': 'Maintenance of {{count}} host',
+  'Maintenance of {{count}} hosts_other': 'Maintenance of {{count}} hosts',
+  'End the maintenance of {{count}} hosts_one': 'End the maintenance of {{count}} host',
+  'End the maintenance of {{count}} hosts_other': 'End the maintenance of {{count}} hosts',
+  '{{count}} hosts of the pool do not have its bridge_one': '{{count}} host of the pool does not have its bridge',
+  '{{count}} hosts of the pool do not have its bridge_other': '{{count}} hosts of the pool do not have its bridge',
+  '{{count}} VMs cannot be moved as they are_one': '{{count}} VM cannot be moved as it is',
+  '{{count}} VMs cannot be moved as they are_other': '{{count}} VMs cannot be moved as they are',
 };

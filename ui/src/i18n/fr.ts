@@ -4,9 +4,12 @@ import { access } from './fr/access';
 import { common } from './fr/common';
 import { imports } from './fr/import';
 import { places } from './fr/places';
+import { storage } from './fr/storage';
+import { template } from './fr/template';
 import { vm } from './fr/vm';
+import { vsphere } from './fr/vsphere';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...vm };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

@@ -12,6 +12,7 @@ import { useNarrow, useUrlState } from '../parts/url';
 import { ColumnChooser } from './ColumnChooser';
 import { csv, download, shown, type Column } from './columns';
 import type { Pages } from './pages';
+import { Views } from './Views';
 import { VirtualTable, type Selection } from './VirtualTable';
 
 interface Props<R> {
@@ -110,6 +111,11 @@ export function ListView<R>(props: Props<R>) {
   const tools = (
     <ToolbarGroup align={{ default: 'alignEnd' }} gap={{ default: 'gapSm' }} alignItems="center">
       {extra}
+      {query && !narrow && (
+        <ToolbarItem>
+          <Views noun={noun} />
+        </ToolbarItem>
+      )}
       <ToolbarItem alignSelf="center" className="x-count" aria-live="polite">
         {pages.pending
           ? ''

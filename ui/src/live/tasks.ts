@@ -51,7 +51,7 @@ class Tasks {
   private changed(_task: Task) {
     this.later ??= setTimeout(() => {
       this.later = undefined;
-      refresh('vm', 'vdi', 'host', 'task', 'system', 'sr', 'snapshot', 'job', 'run', 'backup', 'repository', 'import');
+      refresh('vm', 'vdi', 'host', 'task', 'system', 'sr', 'snapshot', 'template', 'job', 'run', 'backup', 'repository', 'import');
     }, 150);
   }
 

@@ -1,6 +1,6 @@
 // Fields of forms that several screens have.
 
-import { FormGroup, FormHelperText, FormSelect, FormSelectOption, HelperText, HelperTextItem, NumberInput, TextInput } from '@patternfly/react-core';
+import { FormGroup, FormHelperText, FormSelect, FormSelectOption, HelperText, HelperTextItem, NumberInput, TextArea, TextInput } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../api/client';
 
@@ -127,5 +127,26 @@ export function useNetworkOptions(): [string, string][] {
   return (networks.data ?? []).map((network) => [network.id, `${network.name} (${network.bridge})`]);
 }
 
+/** The SRs that a host has attached, beside its own. */
+export function useSrOptions(host: string): [string, string][] {
+  const srs = useRead('sr.list', {});
+  return (srs.data ?? []).filter((sr) => sr.spec && sr.hosts.includes(host)).map((sr) => [sr.id, sr.name]);
+}
+
 /** As the API takes names of VMs. */
 export const VM_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+
+/** Why a name will not do, in words; nothing when it will. */
+export function useVmNameProblem(name: string): string | undefined {
+  const { t } = useTranslation();
+  return VM_NAME.test(name) ? undefined : t('Letters, digits, dots, hyphens and underscores; 63 at most, a letter or digit first.');
+}
+
+export function AreaField({ id, label, value, set, help, placeholder, rows = 6 }: Omit<TextProps, 'type' | 'wrong'> & { rows?: number }) {
+  return (
+    <FormGroup label={label} fieldId={id}>
+      <TextArea id={id} value={value} rows={rows} placeholder={placeholder} resizeOrientation="vertical" spellCheck={false} className="x-mono" onChange={(_event, value) => set(value)} />
+      {help && <Help>{help}</Help>}
+    </FormGroup>
+  );
+}

@@ -1,63 +1,115 @@
-// The command line that does what a call does: `noun.some_verb` is `xenith noun some-verb` (docs/cli.md).
+// The command line that does what a call does: `noun.some_verb` is `xenith noun some-verb` (docs/cli.md). A test holds
+// the verbs and flags against the help of the CLI.
 
 import type { MethodName } from '../api/generated';
 
 type Params = Record<string, unknown>;
+type Shape = { bare: string[]; flags?: string[] };
 
 export function quote(word: string): string {
   return /^[A-Za-z0-9_./=:,+@%-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-/** What stands behind the verb, by its field in the parameters; booleans are flags. */
-const POSITIONAL = ['vm', 'host', 'pool', 'network', 'vdi', 'user', 'token', 'task', 'name', 'device', 'mac'];
-const SIMPLE: Partial<Record<MethodName, string[]>> = {
-  'vm.start': ['vm'],
-  'vm.shutdown': ['vm', 'force'],
-  'vm.reboot': ['vm', 'force'],
-  'vm.power_off': ['vm'],
-  'vm.pause': ['vm'],
-  'vm.unpause': ['vm'],
-  'vm.suspend': ['vm'],
-  'vm.resume': ['vm'],
-  'vm.delete': ['vm', 'keep_disks'],
-  'vm.detach_disk': ['vm', 'device'],
-  'vm.detach_nic': ['vm', 'mac'],
-  'host.remove': ['host', 'force'],
-  'pool.create': ['name', 'description'],
-  'pool.delete': ['pool'],
-  'network.create': ['name', 'bridge', 'pool', 'description'],
-  'network.delete': ['network'],
-  'vdi.delete': ['vdi'],
-  'user.delete': ['user'],
-  'token.revoke': ['token'],
-  'task.cancel': ['task'],
-  'task.retry': ['task'],
-  'task.abandon': ['task'],
+/** Fields that stand bare behind the verb, in this order, and those that are flags of their name. */
+export const SHAPES: Partial<Record<MethodName, Shape>> = {
+  'vm.start': { bare: ['vm'] },
+  'vm.shutdown': { bare: ['vm'], flags: ['force'] },
+  'vm.reboot': { bare: ['vm'], flags: ['force'] },
+  'vm.power_off': { bare: ['vm'] },
+  'vm.pause': { bare: ['vm'] },
+  'vm.unpause': { bare: ['vm'] },
+  'vm.suspend': { bare: ['vm'] },
+  'vm.resume': { bare: ['vm'] },
+  'vm.delete': { bare: ['vm'], flags: ['keep_disks'] },
+  'vm.attach_disk': { bare: ['vm', 'disk'] },
+  'vm.detach_disk': { bare: ['vm', 'device'] },
+  'vm.attach_nic': { bare: ['vm', 'nic'] },
+  'vm.detach_nic': { bare: ['vm', 'mac'] },
+  'host.remove': { bare: ['host'], flags: ['force'] },
+  'host.set_maintenance': { bare: ['host', 'maintenance'] },
+  'pool.create': { bare: ['name'], flags: ['description'] },
+  'pool.delete': { bare: ['pool'] },
+  'network.create': { bare: ['name'], flags: ['bridge', 'pool', 'description'] },
+  'network.delete': { bare: ['network'] },
+  'vdi.create': { bare: ['name'], flags: ['size', 'host', 'sr'] },
+  'vdi.import': { bare: ['name', 'url'], flags: ['host', 'sr', 'sha256'] },
+  'vdi.resize': { bare: ['vdi', 'size'] },
+  'vdi.clone': { bare: ['vdi', 'name'] },
+  'vdi.delete': { bare: ['vdi'] },
+  'sr.create': { bare: ['name'], flags: ['host', 'folder', 'nfs', 'nfs_options'] },
+  'sr.attach': { bare: ['sr', 'host'] },
+  'sr.detach': { bare: ['sr', 'host'] },
+  'sr.forget': { bare: ['sr'] },
+  'sr.adopt': { bare: ['sr', 'vdi', 'name'] },
+  'template.create': { bare: ['vm', 'name'], flags: ['description'] },
+  'template.import': { bare: ['name', 'url'], flags: ['host', 'sr', 'sha256', 'uefi', 'memory', 'vcpus', 'description'] },
+  'template.delete': { bare: ['template'] },
+  'snapshot.create': { bare: ['vm', 'name'], flags: ['description'] },
+  'snapshot.revert': { bare: ['snapshot'] },
+  'snapshot.delete': { bare: ['snapshot'] },
+  'snapshot.clone': { bare: ['snapshot', 'name'], flags: ['start'] },
+  'import.cut_over': { bare: ['import'], flags: ['at', 'force'] },
+  'import.roll_back': { bare: ['import'] },
+  'import.archive': { bare: ['import'] },
+  'import.disconnect': { bare: ['source'] },
+  'user.delete': { bare: ['user'] },
+  'token.revoke': { bare: ['token'] },
+  'task.cancel': { bare: ['task'] },
+  'task.retry': { bare: ['task'] },
+  'task.abandon': { bare: ['task'] },
+};
+
+/** Bytes as the CLI takes them: whole binary units. */
+function size(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let step = 0;
+  while (step < units.length - 1 && bytes % 1024 === 0 && bytes > 0) [bytes, step] = [bytes / 1024, step + 1];
+  return `${bytes}${units[step]}`;
+}
+
+const withParts = (first: string, rest: Params) => [first, ...Object.entries(rest).filter(([, value]) => value != null).map(([name, value]) => `${name}=${value}`)].join(',');
+
+/** Parameters that the command line says otherwise. */
+const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
+  'host.set_maintenance': (params) => ({ ...params, maintenance: params.maintenance ? 'on' : 'off' }),
+  'vdi.create': (params) => ({ ...params, size: size(params.size as number) }),
+  'vdi.resize': (params) => ({ ...params, size: size(params.size as number) }),
+  'vm.attach_disk': ({ disk, ...rest }) => {
+    const { size: bytes, vdi, access, device } = disk as { size?: number; vdi?: string; access?: string; device?: string };
+    return { ...rest, disk: withParts(bytes ? `size=${size(bytes)}` : `vdi=${vdi}`, { device, access: access === 'read-only' ? 'ro' : undefined }) };
+  },
+  'vm.attach_nic': ({ nic, ...rest }) => {
+    const { network, mac } = nic as { network: string; mac?: string };
+    return { ...rest, nic: withParts(network, { mac }) };
+  },
+  'sr.create': ({ spec, ...rest }) => {
+    const { kind, path, server, export: folder, options } = spec as Record<string, string>;
+    return kind === 'folder' ? { ...rest, folder: path } : { ...rest, nfs: `${server}:${folder}`, nfs_options: options };
+  },
+  'template.import': ({ platform, memory, vcpus, ...rest }) => ({
+    ...rest,
+    uefi: (platform as { firmware?: string }).firmware === 'uefi',
+    memory: `${(memory as { target: number }).target}MiB`,
+    vcpus: (vcpus as { online: number }).online,
+  }),
 };
 
 export function rpcLine(method: MethodName, params: object): string {
   return JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }, null, 2);
 }
 
+const said = (params: object) => Object.entries(params).filter(([, value]) => value !== undefined && value !== null && value !== '' && value !== false);
+
 export function cliLine(method: MethodName, params: object): string {
-  const given = Object.entries(params as Params).filter(
-    ([, value]) => value !== undefined && value !== null && value !== '' && value !== false,
-  );
-  const verb = `xenith ${method.replace('.', ' ').replaceAll('_', '-')}`;
-  if (method === 'host.set_maintenance') {
-    const { host, maintenance } = params as Params;
-    return `${verb} ${quote(String(host))} ${maintenance ? 'on' : 'off'}`;
-  }
-  const known = SIMPLE[method];
-  const plain = given.every(([name, value]) => known?.includes(name) && typeof value !== 'object');
-  if (!known || !plain) return `xenith rpc ${method} ${quote(JSON.stringify(Object.fromEntries(given)))}`;
-  // `network create NAME --pool POOL`: only what the verb is about stands without a flag.
-  const bare = known.filter((name) => POSITIONAL.includes(name) && !(name === 'pool' && known[0] === 'name'));
-  const words = given.map(([name, value]) => {
-    if (bare.includes(name)) return { order: bare.indexOf(name), text: quote(String(value)) };
-    const flag = `--${name.replaceAll('_', '-')}`;
-    return { order: 100, text: value === true ? flag : `${flag} ${quote(String(value))}` };
-  });
-  words.sort((a, b) => a.order - b.order);
-  return [verb, ...words.map((word) => word.text)].join(' ');
+  const shape = SHAPES[method];
+  const given = said(SAYS[method]?.(params as Params) ?? params);
+  const known = [...(shape?.bare ?? []), ...(shape?.flags ?? [])];
+  const plain = given.every(([name, value]) => known.includes(name) && typeof value !== 'object');
+  if (!shape || !plain) return `xenith rpc ${method} ${quote(JSON.stringify(Object.fromEntries(said(params))))}`;
+  const values = new Map(given);
+  const bare = shape.bare.filter((name) => values.has(name)).map((name) => quote(String(values.get(name))));
+  const flags = given
+    .filter(([name]) => shape.flags?.includes(name))
+    .map(([name, value]) => (value === true ? `--${name.replaceAll('_', '-')}` : `--${name.replaceAll('_', '-')} ${quote(String(value))}`));
+  return [`xenith ${method.replace('.', ' ').replaceAll('_', '-')}`, ...bare, ...flags].join(' ');
 }

@@ -1,8 +1,10 @@
 // What buttons promise, and what is copied from them.
 
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Binding, MethodName, Power, User } from '../api/generated';
-import { cliLine, quote } from './cli';
+import { cliLine, quote, SHAPES } from './cli';
 import { mayNot } from './may';
 import { VM_VERBS, vmCannot, type VmVerb } from './vm';
 
@@ -62,9 +64,35 @@ describe('the command line', () => {
     ['vm.detach_disk', { device: 'xvdb', vm: 'web-1' }, 'xenith vm detach-disk web-1 xvdb'],
     ['host.set_maintenance', { host: 'xen1', maintenance: true }, 'xenith host set-maintenance xen1 on'],
     ['network.create', { name: 'lan', bridge: 'xenbr0', pool: 'p', description: '' }, 'xenith network create lan --bridge xenbr0 --pool p'],
+    ['vm.attach_disk', { vm: 'web-1', disk: { size: 20 * 1024 ** 3, access: 'read-only' } }, 'xenith vm attach-disk web-1 size=20GiB,access=ro'],
+    ['vm.attach_nic', { vm: 'web-1', nic: { network: 'lan' } }, 'xenith vm attach-nic web-1 lan'],
+    ['vdi.resize', { vdi: 'd', size: 40 * 1024 ** 3 }, 'xenith vdi resize d 40GiB'],
+    ['vdi.create', { name: 'd', size: 1536 * 1024 ** 2, host: 'xen1' }, 'xenith vdi create d --size 1536MiB --host xen1'],
+    ['sr.create', { name: 'nas', host: 'xen1', spec: { kind: 'nfs', server: 'nas', export: '/vms' } }, 'xenith sr create nas --host xen1 --nfs nas:/vms'],
+    ['snapshot.clone', { snapshot: 's', name: 'web-2', start: true }, 'xenith snapshot clone s web-2 --start'],
+    [
+      'template.import',
+      { name: 'deb', url: 'https://x/y', host: 'xen1', platform: { kind: 'hvm', firmware: 'uefi' }, vcpus: { online: 2, max: 2 }, memory: { target: 1024, max: 1024 } },
+      'xenith template import deb https://x/y --host xen1 --uefi --memory 1024MiB --vcpus 2',
+    ],
     ['vm.update', { vm: 'web-1', memory: { target: 1, max: 2 } }, `xenith rpc vm.update '{"vm":"web-1","memory":{"target":1,"max":2}}'`],
   ])('%s', (method, params, line) => {
     expect(cliLine(method, params)).toBe(line);
+  });
+
+  it('knows only verbs, arguments and flags that the program has', () => {
+    const help = readFileSync(join(__dirname, '../../../orchestrator/cli/tests/it/golden/help.txt'), 'utf8');
+    const sections = new Map(help.split(/^== /m).map((text) => [text.slice(0, text.indexOf('\n')).trim(), text]));
+    const wrong = Object.entries(SHAPES).flatMap(([method, { bare, flags = [] }]) => {
+      const verb = `xenith ${method.replace('.', ' ').replaceAll('_', '-')}`;
+      const text = sections.get(verb) ?? '';
+      const line = /^Usage: (.*)$/m.exec(text)?.[1] ?? '';
+      const takes = [...line.matchAll(/[<[]([A-Z][A-Z_0-9]*)[>\]]/g)].map(([, name]) => name).filter((name) => name !== 'OPTIONS');
+      const behind = takes.slice(-bare.length);
+      const missing = flags.filter((flag) => !text.includes(`--${flag.replaceAll('_', '-')}`));
+      return behind.length === bare.length && missing.length === 0 ? [] : [`${verb}: ${line} ${missing.join()}`];
+    });
+    expect(wrong).toEqual([]);
   });
 
   it('quotes what a shell would take apart', () => {

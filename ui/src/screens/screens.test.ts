@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import type { Host, Network, Pool, Vm, VmRow, VmSpec } from '../api/generated';
+import type { Host, Network, Pool, SourceVm, Vm, VmRow, VmSpec } from '../api/generated';
 import { formats } from '../parts/format';
 import { places, quoted, verbOf } from '../shell/palette';
+import { EMPTY_IMPORT, fingerprintIn, importParams, importReady } from './import/new/draft';
 import { hitBy } from './topology/hit';
 import { EMPTY, params, ready } from './vm/new/draft';
 import { changes } from './vm/EditVm';
@@ -30,6 +31,28 @@ describe('the wizard', () => {
     ['web-1', 'k', true],
   ])('name %j and kernel %j', (name, kernel, fine) => {
     expect(ready.basics({ ...EMPTY, name, kernel })).toBe(fine);
+  });
+});
+
+describe('an import', () => {
+  const vm = { id: 'vm-7', networks: ['VM Network', 'DMZ', 'DMZ'] } as unknown as SourceVm;
+  const draft = { ...EMPTY_IMPORT, source: 's', networks: { DMZ: 'n1' } };
+  const now = new Date('2026-01-01T00:00:00Z');
+  it('maps each network once, and leaves out what has none', () => {
+    expect(importParams(draft, vm, now)).toEqual({ source: 's', vm: 'vm-7', networks: [{ from: 'VM Network' }, { from: 'DMZ', to: 'n1' }], start: true });
+  });
+  it.each([
+    ['now', { cut_over_at: '2026-01-01T00:00:00.000Z' }],
+    ['downtime', { downtime_s: 60 }],
+  ] as const)('cuts over %s', (cutOver, wanted) => expect(importParams({ ...draft, cutOver }, vm, now)).toMatchObject(wanted));
+  it('does not cut over in the past', () => {
+    expect(importReady({ ...draft, cutOver: 'at', at: '2025-12-31T00:00' }, now.getTime())).toBe(false);
+    expect(importReady({ ...draft, cutOver: 'at', at: '' }, now.getTime())).toBe(false);
+  });
+  it('reads the fingerprint out of the refusal', () => {
+    const print = Array.from({ length: 32 }, (_, at) => at.toString(16).padStart(2, '0')).join(':').toUpperCase();
+    expect(fingerprintIn(`the certificate has the SHA-256 ${print}, which nobody confirmed`)).toBe(print);
+    expect(fingerprintIn('no route to host 10.0.0.1')).toBeUndefined();
   });
 });
 

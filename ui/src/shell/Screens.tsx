@@ -7,6 +7,7 @@ import { ErrorBoundary } from './ErrorBoundary';
 import { Missing } from '../screens/Missing';
 
 const Home = lazy(() => import('../screens/home/Home'));
+const Fleet = lazy(() => import('../screens/fleet/Fleet'));
 const Topology = lazy(() => import('../screens/topology/Topology'));
 const Vms = lazy(() => import('../screens/vm/Vms'));
 const VmPage = lazy(() => import('../screens/vm/VmPage'));
@@ -15,8 +16,15 @@ const Hosts = lazy(() => import('../screens/host/Hosts'));
 const HostPage = lazy(() => import('../screens/host/HostPage'));
 const Pools = lazy(() => import('../screens/pool/Pools'));
 const Networks = lazy(() => import('../screens/network/Networks'));
+const NetworkPage = lazy(() => import('../screens/network/NetworkPage'));
+const Srs = lazy(() => import('../screens/sr/Srs'));
+const SrPage = lazy(() => import('../screens/sr/SrPage'));
+const Templates = lazy(() => import('../screens/template/Templates'));
+const TemplatePage = lazy(() => import('../screens/template/TemplatePage'));
+const Deploy = lazy(() => import('../screens/template/Deploy'));
 const Disks = lazy(() => import('../screens/vdi/Disks'));
 const Imports = lazy(() => import('../screens/import/Imports'));
+const NewImport = lazy(() => import('../screens/import/new/NewImport'));
 const ImportPage = lazy(() => import('../screens/import/ImportPage'));
 const Tasks = lazy(() => import('../screens/task/Tasks'));
 const TaskPage = lazy(() => import('../screens/task/TaskPage'));
@@ -33,6 +41,7 @@ export function Screens() {
       <Suspense fallback={<Loading />}>
         <Routes>
           <Route path="/" element={<Home />} />
+          <Route path="/fleet" element={<Fleet />} />
           <Route path="/topology" element={<Topology />} />
           <Route path="/vms" element={<Vms />} />
           <Route path="/vms/new" element={<NewVm />} />
@@ -42,8 +51,15 @@ export function Screens() {
           <Route path="/hosts/:host" element={<HostPage />} />
           <Route path="/pools" element={<Pools />} />
           <Route path="/networks" element={<Networks />} />
+          <Route path="/networks/:network" element={<NetworkPage />} />
+          <Route path="/storage" element={<Srs />} />
+          <Route path="/storage/:sr" element={<SrPage />} />
+          <Route path="/templates" element={<Templates />} />
+          <Route path="/templates/:template" element={<TemplatePage />} />
+          <Route path="/templates/:template/deploy" element={<Deploy />} />
           <Route path="/disks" element={<Disks />} />
           <Route path="/imports" element={<Imports />} />
+          <Route path="/imports/new" element={<NewImport />} />
           <Route path="/imports/:import" element={<ImportPage />} />
           <Route path="/tasks" element={<Tasks />} />
           <Route path="/tasks/:task" element={<TaskPage />} />

@@ -15,12 +15,15 @@ export const GROUPS = [msg('Overview'), msg('Inventory'), msg('Activity'), msg('
 
 export const PLACES: Place[] = [
   { path: '/', label: msg('Home'), key: 'd', group: 'Overview' },
+  { path: '/fleet', label: msg('Fleet'), key: 'f', group: 'Overview' },
   { path: '/topology', label: msg('Topology'), key: 'y', group: 'Overview' },
   { path: '/vms', label: msg('Virtual machines'), key: 'v', group: 'Inventory' },
   { path: '/hosts', label: msg('Hosts'), key: 'h', group: 'Inventory' },
   { path: '/pools', label: msg('Pools'), key: 'p', group: 'Inventory' },
   { path: '/networks', label: msg('Networks'), key: 'n', group: 'Inventory' },
   { path: '/disks', label: msg('Disks'), key: 's', group: 'Inventory' },
+  { path: '/storage', label: msg('Storage'), key: 'r', group: 'Inventory' },
+  { path: '/templates', label: msg('Templates'), key: 'l', group: 'Inventory' },
   { path: '/imports', label: msg('Imports'), key: 'o', group: 'Activity' },
   { path: '/tasks', label: msg('Tasks'), key: 't', group: 'Activity' },
   { path: '/events', label: msg('Events'), key: 'e', group: 'Activity' },

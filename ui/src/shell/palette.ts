@@ -75,18 +75,22 @@ export async function search(socket: Socket, typed: string, user: User, t: Trans
   const none = { items: [] };
   const vms = await socket.call('vm.list', { filter: quoted(words), limit: 8 });
   if (verb) return vms.items.map((vm) => doing(vm, verb.verb, user, t));
-  const [hosts, disks, networks, pools] = await Promise.all([
+  const [hosts, disks, networks, pools, templates, srs] = await Promise.all([
     socket.call('host.list', { filter: words, limit: 5 }).catch(() => none),
     socket.call('vdi.list', { filter: words, limit: 5 }).catch(() => none),
     socket.call('network.list', {}).catch(() => []),
     socket.call('pool.list', {}).catch(() => []),
+    socket.call('template.list', {}).catch(() => []),
+    socket.call('sr.list', {}).catch(() => []),
   ]);
   const named = <T extends { name: string }>(list: T[]) => list.filter(({ name }) => plain(name).includes(plain(words))).slice(0, 5);
   return [
     ...vms.items.map((vm) => ({ key: vm.id, group: t('Virtual machines'), label: vm.name, hint: vm.host_name ?? undefined, go: `/vms/${vm.id}` })),
     ...hosts.items.map((host) => ({ key: host.id, group: t('Hosts'), label: host.name, hint: host.address, go: `/hosts/${host.id}` })),
     ...disks.items.map((disk) => ({ key: disk.id, group: t('Disks'), label: disk.name, go: `/disks?q=${encodeURIComponent(disk.name)}` })),
-    ...named(networks).map((network) => ({ key: network.id, group: t('Networks'), label: network.name, hint: network.bridge, go: '/networks' })),
+    ...named(networks).map((network) => ({ key: network.id, group: t('Networks'), label: network.name, hint: network.bridge, go: `/networks/${network.id}` })),
+    ...named(templates).map((template) => ({ key: template.id, group: t('Templates'), label: template.name, go: `/templates/${template.id}` })),
+    ...named(srs).map((sr) => ({ key: sr.id, group: t('Storage'), label: sr.name, go: `/storage/${sr.id}` })),
     ...named(pools).map((pool) => ({ key: pool.id, group: t('Pools'), label: pool.name, go: '/pools' })),
   ];
 }

@@ -20,8 +20,6 @@ export const imports: Record<string, string> = {
   Current: 'En cours',
   'Archived, too': 'Archivés aussi',
   'No imports yet': 'Pas encore d’imports',
-  'A file goes straight to a host, which a browser cannot do. From where the file is:':
-    'Un fichier va directement à un hôte, ce qu’un navigateur ne peut pas faire. Depuis l’endroit où il est :',
   'It waits for its disks. From where the file is:': 'Il attend ses disques. Depuis l’endroit où est le fichier :',
   VM: 'VM',
   'Cuts over': 'Bascule',

@@ -72,7 +72,6 @@ export const places: Record<string, string> = {
   'Begin maintenance': 'Commencer la maintenance',
   'Actions for {{name}}': 'Actions pour {{name}}',
   'It takes no new VMs while in maintenance.': 'En maintenance, il ne prend pas de nouvelles VM.',
-  'Copy as a command …': 'Copier comme commande …',
   'Maintenance of {{name}}': 'Maintenance de {{name}}',
   'End the maintenance of {{name}}': 'Terminer la maintenance de {{name}}',
   'Remove {{name}}': 'Retirer {{name}}',
@@ -152,7 +151,6 @@ export const places: Record<string, string> = {
   'a VM': 'une VM',
   nothing: 'rien',
   Host: 'Hôte',
-  SR: 'SR',
   'A VM has it: detach it there first.': 'Une VM l’a : détachez-le d’abord là-bas.',
   'Create a disk': 'Créer un disque',
   'Delete the disk {{name}}': 'Supprimer le disque {{name}}',
@@ -165,5 +163,4 @@ export const places: Record<string, string> = {
   'Delete {{count}} disks': 'Supprimer {{count}} disques',
   'All that is on them is lost.': 'Tout ce qu’ils contiennent est perdu.',
   'Size (GiB)': 'Taille (Gio)',
-  'In the local storage of': 'Dans le stockage local de',
 };

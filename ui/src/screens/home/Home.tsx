@@ -6,7 +6,8 @@ import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { useRead } from '../../api/client';
-import type { Event, Host } from '../../api/generated';
+import type { Event, Host, Sr } from '../../api/generated';
+import { useLiveRows } from '../../live/rows';
 import { useTasks } from '../../live/tasks';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
@@ -17,13 +18,16 @@ import { over } from '../../parts/words';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { AddHost } from '../host/AddHost';
+import { full } from '../sr/words';
 import { TaskProgress } from '../task/parts';
 
 export default function Home() {
   const { t } = useTranslation();
   const user = useUser();
   const health = useRead('system.health', {}, { every: 5_000 });
-  const hosts = useRead('host.list', { limit: 1000 }, { every: 5_000 });
+  const hosts = useRead('host.list', { limit: 1000 });
+  useLiveRows('host', '');
+  const srs = useRead('sr.list', {}, { every: 30_000 });
   const [adding, setAdding] = useState(false);
   if (health.isPending || hosts.isPending) return <Loading />;
   if (health.isError) return <Failed error={health.error} retry={() => void health.refetch()} />;
@@ -52,7 +56,7 @@ export default function Home() {
       <Title headingLevel="h1" size="2xl">
         {t('Home')}
       </Title>
-      <Attention hosts={hosts.data.items} unknown={health.data.hosts_unknown} />
+      <Attention hosts={hosts.data.items} srs={srs.data ?? []} unknown={health.data.hosts_unknown} />
       <Gallery hasGutter minWidths={{ default: '260px' }} className="x-tiles">
         <Tile title={t('Virtual machines')} to="/vms" value={health.data.vms} note={t('{{count}} running', { count: health.data.vms_running })} />
         <Tile
@@ -110,7 +114,7 @@ function Capacity({ hosts }: { hosts: Host[] }) {
 }
 
 /** What a person should look at; nothing when all is well. */
-function Attention({ hosts, unknown }: { hosts: Host[]; unknown: number }) {
+function Attention({ hosts, srs, unknown }: { hosts: Host[]; srs: Sr[]; unknown: number }) {
   const { t } = useTranslation();
   const format = useFormat();
   const parked = useTasks().filter((task) => task.status === 'parked');
@@ -123,6 +127,13 @@ function Attention({ hosts, unknown }: { hosts: Host[]; unknown: number }) {
         key: host.id,
         to: `/hosts/${host.id}`,
         text: t('{{name}} is not heard: {{why}}', { name: host.name, why: host.problem ?? t('no reason is known') }),
+      })),
+    ...srs
+      .filter((sr) => sr.problem || (full(sr) ?? 0) > 0.9)
+      .map((sr) => ({
+        key: sr.id,
+        to: `/storage/${sr.id}`,
+        text: sr.problem ? t('{{name}} cannot be used: {{why}}', { name: sr.name, why: sr.problem }) : t('{{name}} is {{percent}} full', { name: sr.name, percent: format.percent(full(sr) ?? 0) }),
       })),
     ...parked.map((task) => ({ key: task.id, to: `/tasks/${task.id}`, text: t('Parked, waits for you: {{title}}', { title: task.title }) })),
     ...expiring.map((host) => ({

@@ -1,48 +1,48 @@
-// One host: capacity, topology, what it offers, its VMs.
+// One host: capacity, topology, what it offers, its storage and VMs.
 
-import { Alert, Breadcrumb, BreadcrumbItem, Card, CardBody, CardTitle, ClipboardCopy, PageSection, Tab, Tabs, TabTitleText, Title } from '@patternfly/react-core';
+import { Alert, Card, CardBody, CardTitle, ClipboardCopy, PageSection, Tab, Tabs, TabTitleText } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Host, HostFacts } from '../../api/generated';
+import { useLiveRows } from '../../live/rows';
 import { HostShell } from '../../console/HostShell';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
 import { Meter } from '../../parts/Meter';
 import { useNames } from '../../parts/names';
+import { PageHead } from '../../parts/PageHead';
 import { HostLabel } from '../../parts/state';
 import { useUrlState } from '../../parts/url';
+import { SrLabel } from '../sr/state';
 import Vms from '../vm/Vms';
-import { HostMenu } from './Hosts';
+import { HostMenu } from './verbs';
 
 export default function HostPage() {
   const { t } = useTranslation();
   const { host: reference = '' } = useParams();
   const navigate = useNavigate();
   const [tab, setTab] = useUrlState('tab');
-  const read = useRead('host.get', { host: reference }, { every: 5_000 });
+  const read = useRead('host.get', { host: reference });
   const host = read.data;
+  useLiveRows('host', `id:${host?.id ?? ''}`, '', !!host);
   if (read.isPending) return <Loading />;
   if (!host) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  const tabs: [string, string][] = [
+    ['summary', t('Summary')],
+    ['vms', t('Virtual machines')],
+    ['shell', t('Shell')],
+  ];
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
-      <Breadcrumb>
-        <BreadcrumbItem render={({ className }) => <Link className={className} to="/hosts">{t('Hosts')}</Link>} />
-        <BreadcrumbItem isActive>{host.name}</BreadcrumbItem>
-      </Breadcrumb>
-      <div className="x-head">
-        <div className="x-title">
-          <Title headingLevel="h1" size="2xl">
-            {host.name}
-          </Title>
-          <HostLabel status={host.status} maintenance={host.maintenance} />
-        </div>
-        <div className="x-head-actions">
-          <HostMenu host={host} labelled removed={() => void navigate('/hosts')} />
-        </div>
-      </div>
+      <PageHead
+        up={['/hosts', t('Hosts')]}
+        title={host.name}
+        labels={<HostLabel status={host.status} maintenance={host.maintenance} />}
+        actions={<HostMenu host={host} labelled removed={() => void navigate('/hosts')} />}
+      />
       {host.status === 'unknown' && (
         <Alert isInline variant="danger" title={t('{{name}} is not heard: {{why}}', { name: host.name, why: host.problem ?? t('no reason is known') })}>
           {t('Its VMs may well run; nobody starts them elsewhere on a guess. Look at the host: systemctl status xenith-agent, and xenith-agent doctor.')}
@@ -54,9 +54,9 @@ export default function HostPage() {
         </Alert>
       )}
       <Tabs activeKey={tab ?? 'summary'} onSelect={(_event, key) => setTab(key === 'summary' ? null : String(key))} aria-label={t('Parts of the host')} component="nav">
-        <Tab tabContentId="host-part" eventKey="summary" href={`/hosts/${host.id}`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{t('Summary')}</TabTitleText>} />
-        <Tab tabContentId="host-part" eventKey="shell" href={`/hosts/${host.id}?tab=shell`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{t('Shell')}</TabTitleText>} />
-        <Tab tabContentId="host-part" eventKey="vms" href={`/hosts/${host.id}?tab=vms`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{t('Virtual machines')}</TabTitleText>} />
+        {tabs.map(([key, label]) => (
+          <Tab key={key} tabContentId="host-part" eventKey={key} href={key === 'summary' ? `/hosts/${host.id}` : `/hosts/${host.id}?tab=${key}`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{label}</TabTitleText>} />
+        ))}
       </Tabs>
       <div className="x-tab" id="host-part">{tab === 'shell' ? <HostShell host={host} /> : tab === 'vms' ? <Vms within={`host_id:${host.id}`} title={t('Virtual machines')} /> : <Summary host={host} />}</div>
     </PageSection>
@@ -117,6 +117,7 @@ function Summary({ host }: { host: Host }) {
         </CardBody>
       </Card>
       {facts && <Bridges facts={facts} />}
+      <Storage host={host} />
     </div>
   );
 }
@@ -149,6 +150,32 @@ function Bridges({ facts }: { facts: HostFacts }) {
             </Tbody>
           </Table>
         )}
+      </CardBody>
+    </Card>
+  );
+}
+
+function Storage({ host }: { host: Host }) {
+  const { t } = useTranslation();
+  const format = useFormat();
+  const srs = useRead('sr.list', {});
+  const here = (srs.data ?? []).filter((sr) => sr.hosts.includes(host.id));
+  return (
+    <Card isCompact>
+      <CardTitle component="h2">{t('Storage')}</CardTitle>
+      <CardBody>
+        {srs.data && here.length === 0 && <p className="x-dim">{t('The host has not told yet.')}</p>}
+        <ul className="x-plain x-lines">
+          {here.map((sr) => (
+            <li key={sr.id}>
+              <span className="x-labels">
+                <Link to={`/storage/${sr.id}`}>{sr.name}</Link>
+                <SrLabel sr={sr} />
+              </span>
+              <span className="x-dim">{sr.space ? t('{{free}} free of {{total}}', { free: format.bytes(sr.space.free), total: format.bytes(sr.space.total) }) : '—'}</span>
+            </li>
+          ))}
+        </ul>
       </CardBody>
     </Card>
   );

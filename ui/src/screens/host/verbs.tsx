@@ -1,35 +1,90 @@
 // What can be done with a host.
 
+import { Checkbox, List, ListItem } from '@patternfly/react-core';
+import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
+import { Link } from 'react-router';
+import { useRead } from '../../api/client';
 import type { Host } from '../../api/generated';
-import { useActs } from '../../parts/acts';
+import { ErrorBox, Loading } from '../../parts/feedback';
+import { FormDialog } from '../../parts/FormDialog';
+import { VerbMenu, type Verb } from '../../parts/VerbMenu';
+import { mayNot } from '../../rules/may';
+import { useUser } from '../../shell/user';
 
-export function useHostVerbs() {
+export function HostMenu({ host, removed, labelled }: { host: Host; removed?: () => void; labelled?: boolean }) {
   const { t } = useTranslation();
-  const { run, ask } = useActs();
-  return {
-    maintenance(host: Host) {
-      const maintenance = !host.maintenance;
-      void run({
-        method: 'host.set_maintenance',
-        params: { host: host.id, maintenance },
-        title: maintenance ? t('Maintenance of {{name}}', { name: host.name }) : t('End the maintenance of {{name}}', { name: host.name }),
-      });
-    },
-    remove(host: Host, done?: () => void) {
-      ask({
-        method: 'host.remove',
-        params: { host: host.id },
-        title: t('Remove {{name}}', { name: host.name }),
-        text: t('{{name}} is forgotten and its certificate revoked. It can join again with a new token. Its {{count}} VMs run on.', {
-          name: host.name,
-          count: host.vms,
-        }),
+  const user = useUser();
+  const [beginning, setBeginning] = useState(false);
+  const why = mayNot(user, 'host.remove');
+  const end = { method: 'host.set_maintenance' as const, params: { host: host.id, maintenance: false }, title: t('End the maintenance of {{name}}', { name: host.name }) };
+  const verbs: Verb[] = [
+    host.maintenance
+      ? { label: t('End maintenance'), why, act: end, note: t('VMs may be placed on it again.') }
+      : { label: t('Begin maintenance'), why, go: () => setBeginning(true), note: t('It takes no new VMs while in maintenance.') },
+    {
+      label: t('Remove'),
+      danger: true,
+      why,
+      act: { method: 'host.remove', params: { host: host.id }, title: t('Remove {{name}}', { name: host.name }) },
+      question: {
+        text: t('{{name}} is forgotten and its certificate revoked. It can join again with a new token. Its {{count}} VMs run on.', { name: host.name, count: host.vms }),
         button: t('Remove'),
         typeName: host.name,
         choices: host.vms > 0 ? [{ field: 'force', label: t('Forget the definitions of its VMs too') }] : [],
-        done,
-      });
+        done: removed,
+      },
     },
-  };
+  ];
+  return (
+    <>
+      <VerbMenu name={host.name} verbs={verbs} labelled={labelled} />
+      {beginning && <Maintenance host={host} close={() => setBeginning(false)} />}
+    </>
+  );
+}
+
+const MOST = 12;
+
+/** What runs there is shown first: it stays until somebody sees to it. */
+function Maintenance({ host, close }: { host: Host; close: () => void }) {
+  const { t } = useTranslation();
+  const [seen, setSeen] = useState(false);
+  const running = useRead('vm.list', { filter: `host_id:${host.id} power:running,paused`, limit: MOST });
+  const total = running.data?.total ?? 0;
+  return (
+    <FormDialog
+      act={{ method: 'host.set_maintenance', params: { host: host.id, maintenance: true }, title: t('Maintenance of {{name}}', { name: host.name }) }}
+      button={t('Begin maintenance')}
+      ready={running.data !== undefined && (total === 0 || seen)}
+      close={close}
+      about={t('It takes no new VMs until the maintenance is ended. Nothing is moved and nothing is stopped.')}
+    >
+      {running.isPending && <Loading lines={2} />}
+      {running.isError && <ErrorBox error={running.error} />}
+      {running.data && total === 0 && <p>{t('No VM runs on it: it can be worked on at once.')}</p>}
+      {running.data && total > 0 && (
+        <>
+          <p>{t('{{count}} VMs run on it and run on. Shut them down before you work on the host:', { count: total })}</p>
+          <List isPlain>
+            {running.data.items.map((vm) => (
+              <ListItem key={vm.id}>
+                <Link to={`/vms/${vm.id}`} onClick={close}>
+                  {vm.name}
+                </Link>
+              </ListItem>
+            ))}
+            {total > MOST && (
+              <ListItem>
+                <Link to={`/hosts/${host.id}?tab=vms`} onClick={close}>
+                  {t('… all {{count}} of them', { count: total })}
+                </Link>
+              </ListItem>
+            )}
+          </List>
+          <Checkbox id="maintenance-seen" label={t('I see to them')} isChecked={seen} onChange={(_event, on) => setSeen(on)} />
+        </>
+      )}
+    </FormDialog>
+  );
 }

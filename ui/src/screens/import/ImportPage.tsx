@@ -1,6 +1,6 @@
 // One import: how far each disk is, what it waits for, what each pass did.
 
-import { Alert, Breadcrumb, BreadcrumbItem, Card, CardBody, CardTitle, ClipboardCopy, Label, PageSection, Progress, Title } from '@patternfly/react-core';
+import { Alert, Card, CardBody, CardTitle, ClipboardCopy, Label, PageSection, Progress } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useParams } from 'react-router';
@@ -9,6 +9,7 @@ import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
 import { useNames } from '../../parts/names';
+import { PageHead } from '../../parts/PageHead';
 import { ImportVerb } from './verbs';
 import { origin, PHASE } from './words';
 
@@ -23,23 +24,16 @@ export default function ImportPage() {
   if (!row) return <Failed error={read.error} retry={() => void read.refetch()} />;
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
-      <Breadcrumb>
-        <BreadcrumbItem render={({ className }) => <Link className={className} to="/imports">{t('Imports')}</Link>} />
-        <BreadcrumbItem isActive>{row.name}</BreadcrumbItem>
-      </Breadcrumb>
-      <div className="x-head">
-        <div className="x-title">
-          <Title headingLevel="h1" size="2xl">
-            {row.name}
-          </Title>
+      <PageHead
+        up={['/imports', t('Imports')]}
+        title={row.name}
+        labels={
           <Label isCompact variant="outline" color={PHASE[row.phase].color}>
             {t(PHASE[row.phase].label)}
           </Label>
-        </div>
-        <div className="x-head-actions">
-          <ImportVerb row={row} large />
-        </div>
-      </div>
+        }
+        actions={<ImportVerb row={row} large />}
+      />
       {row.message && <Alert isInline variant={row.phase === 'done' ? 'info' : 'warning'} title={row.message} />}
       {row.phase === 'uploading' && (
         <Alert isInline variant="info" title={t('It waits for its disks. From where the file is:')}>

@@ -4,21 +4,26 @@ import { ClipboardCopy, Content, Label, Progress, ToggleGroup, ToggleGroupItem, 
 import ImportIcon from '@patternfly/react-icons/dist/esm/icons/import-icon';
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
-import { Link } from 'react-router';
+import { Link, useNavigate } from 'react-router';
 import type { Import } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { usePages } from '../../list/pages';
+import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
 import { useUrlState } from '../../parts/url';
+import { mayNot } from '../../rules/may';
+import { useUser } from '../../shell/user';
 import { ImportVerb } from './verbs';
 import { isOver, origin, PHASE, progress } from './words';
 
 export default function Imports() {
   const { t } = useTranslation();
   const format = useFormat();
+  const user = useUser();
+  const navigate = useNavigate();
   const [archived, setArchived] = useUrlState('archived');
   const pages = usePages('import.list', { archived: archived === 'yes' }, 3_000);
   const columns = useMemo((): Column<Import>[] => [
@@ -45,6 +50,7 @@ export default function Imports() {
     { key: 'created', header: msg('Begun'), width: 9, cell: (row) => <time dateTime={row.created} title={format.date(row.created)}>{format.ago(row.created)}</time>, text: (row) => row.created },
     { key: 'message', header: msg('Message'), optional: true, cell: (row) => row.message ?? '—', text: (row) => row.message ?? '' },
   ], [format, t]);
+  const create = <CreateButton label={t('Take VMs out of vSphere')} why={mayNot(user, 'import.start')} go={() => void navigate('/imports/new')} />;
   return (
     <ListView
       title={t('Imports')}
@@ -56,6 +62,7 @@ export default function Imports() {
       name={(row) => row.name}
       filtered={archived === 'yes'}
       clear={() => setArchived(null)}
+      create={create}
       actions={(row) => <ImportVerb row={row} />}
       extra={
         <ToolbarItem>
@@ -66,8 +73,8 @@ export default function Imports() {
         </ToolbarItem>
       }
       empty={
-        <Nothing icon={ImportIcon} title={t('No imports yet')}>
-          <Content component="p">{t('A file goes straight to a host, which a browser cannot do. From where the file is:')}</Content>
+        <Nothing icon={ImportIcon} title={t('No imports yet')} action={create}>
+          <Content component="p">{t('Take VMs out of a vCenter or an ESXi host while they run. An OVA or VMDK goes straight to a host, which a browser cannot do. From where the file is:')}</Content>
           <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command line')}>
             xenith import upload FILE.ova
           </ClipboardCopy>

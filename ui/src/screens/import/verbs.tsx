@@ -1,18 +1,21 @@
 // What can be done with an import now.
 
 import { Button } from '@patternfly/react-core';
+import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { Import } from '../../api/generated';
 import { useActs } from '../../parts/acts';
 import { RowAction } from '../../parts/RowAction';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { CutOver } from './CutOver';
 import { isOver } from './words';
 
 export function ImportVerb({ row, large }: { row: Import; large?: boolean }) {
   const { t } = useTranslation();
   const user = useUser();
   const { run, ask } = useActs();
+  const [cutting, setCutting] = useState(false);
   const why = mayNot(user, 'import.roll_back');
   const params = { import: row.id };
   const archive = () => void run({ method: 'import.archive', params, title: t('Archive the import of {{name}}', { name: row.name }) });
@@ -33,9 +36,22 @@ export function ImportVerb({ row, large }: { row: Import; large?: boolean }) {
     const verb = verbs.at(-1);
     return verb ? <RowAction label={verb.label} name={row.name} why={why} danger={verb.danger} go={verb.go} /> : null;
   }
-  return verbs.map(({ label, go, danger }) => (
+  const canCut = row.origin.kind === 'vsphere' && ['preparing', 'copying', 'following', 'waiting-for-shutdown'].includes(row.phase);
+  const cut = canCut && (
+    <Button isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setCutting(true)}>
+      {t('Cut over')}
+    </Button>
+  );
+  const buttons = verbs.map(({ label, go, danger }) => (
     <Button key={label} variant="secondary" isDanger={danger} isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : go}>
       {label}
     </Button>
   ));
+  return (
+    <>
+      {cut}
+      {buttons}
+      {cutting && <CutOver row={row} close={() => setCutting(false)} />}
+    </>
+  );
 }

@@ -1,9 +1,9 @@
 // Networks: a bridge that the hosts of a pool have under one name.
 
-import { Button } from '@patternfly/react-core';
 import NetworkIcon from '@patternfly/react-icons/dist/esm/icons/network-icon';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
+import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Network } from '../../api/generated';
 import { msg } from '../../i18n/msg';
@@ -11,15 +11,16 @@ import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { QueryBar } from '../../list/QueryBar';
 import { useWhole } from '../../list/whole';
-import { useActs } from '../../parts/acts';
+import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
 import { ChoiceField, TextField, usePoolOptions } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { useNames } from '../../parts/names';
-import { RowAction } from '../../parts/RowAction';
 import { useUrlState } from '../../parts/url';
+import { VerbMenu } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { useNetworkVerbs } from './verbs';
 
 const textOf = (network: Network) => `${network.name} ${network.bridge} ${network.description ?? ''}`;
 
@@ -27,7 +28,7 @@ export default function Networks() {
   const { t } = useTranslation();
   const user = useUser();
   const names = useNames();
-  const { ask } = useActs();
+  const verbs = useNetworkVerbs();
   const [query, setQuery] = useUrlState('q');
   const [making, setMaking] = useState(false);
   const hosts = useRead('host.list', { limit: 1000 });
@@ -39,7 +40,7 @@ export default function Networks() {
       return t('{{has}} of {{all}} hosts', { has: has.length, all: pool.length });
     };
     return [
-      { key: 'name', header: msg('Name'), cell: (network) => <strong>{network.name}</strong>, text: (network) => network.name },
+      { key: 'name', header: msg('Name'), cell: (network) => <Link to={`/networks/${network.id}`}>{network.name}</Link>, text: (network) => network.name },
       { key: 'bridge', header: msg('Bridge'), width: 9, cell: (network) => <code>{network.bridge}</code>, text: (network) => network.bridge },
       { key: 'where', header: msg('Its bridge is on'), width: 9, cell: having, text: having },
       { key: 'pool', header: msg('Pool'), width: 8, wide: true, cell: (network) => names.pool(network.pool), text: (network) => names.pool(network.pool) },
@@ -48,19 +49,7 @@ export default function Networks() {
     ];
   }, [hosts.data, names, t]);
   const why = mayNot(user, 'network.create');
-  const create = (
-    <Button isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setMaking(true)} data-create>
-      {t('Declare a network')}
-    </Button>
-  );
-  const remove = (network: Network) =>
-    ask({
-      method: 'network.delete',
-      params: { network: network.id },
-      title: t('Delete the network {{name}}', { name: network.name }),
-      text: t('Only a network that no VM uses can be deleted. The bridges on the hosts stay.'),
-      button: t('Delete'),
-    });
+  const create = <CreateButton label={t('Declare a network')} why={why} go={() => setMaking(true)} />;
   return (
     <>
       <ListView
@@ -75,7 +64,8 @@ export default function Networks() {
         clear={() => setQuery(null)}
         query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter networks')} placeholder={t('A part of the name')} />}
         create={create}
-        actions={(network) => <RowAction label={t('Delete')} name={network.name} why={why} danger go={() => remove(network)} />}
+        actions={(network) => <VerbMenu name={network.name} verbs={verbs(network)} />}
+        menu
         empty={
           <Nothing icon={NetworkIcon} title={t('No networks yet')} action={create}>
             {t('Make a bridge on each host of a pool, under the same name, and declare it here.')}

@@ -1,6 +1,5 @@
 // Pools: hosts that share networks and storage.
 
-import { Button } from '@patternfly/react-core';
 import PoolIcon from '@patternfly/react-icons/dist/esm/icons/cubes-icon';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
@@ -11,11 +10,11 @@ import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { useWhole } from '../../list/whole';
-import { useActs } from '../../parts/acts';
+import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
 import { TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
-import { RowAction } from '../../parts/RowAction';
+import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 
@@ -24,7 +23,6 @@ const nameOf = (pool: Pool) => pool.name;
 export default function Pools() {
   const { t } = useTranslation();
   const user = useUser();
-  const { ask } = useActs();
   const [making, setMaking] = useState(false);
   const hosts = useRead('host.list', { limit: 1000 });
   const pages = useWhole(useRead('pool.list', {}), '', nameOf);
@@ -38,19 +36,16 @@ export default function Pools() {
     ];
   }, [hosts.data, t]);
   const why = mayNot(user, 'pool.create');
-  const create = (
-    <Button isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setMaking(true)} data-create>
-      {t('Create a pool')}
-    </Button>
-  );
-  const remove = (pool: Pool) =>
-    ask({
-      method: 'pool.delete',
-      params: { pool: pool.id },
-      title: t('Delete the pool {{name}}', { name: pool.name }),
-      text: t('Only an empty pool can be deleted.'),
-      button: t('Delete'),
-    });
+  const create = <CreateButton label={t('Create a pool')} why={why} go={() => setMaking(true)} />;
+  const verbs = (pool: Pool): Verb[] => [
+    {
+      label: t('Delete'),
+      danger: true,
+      why,
+      act: { method: 'pool.delete', params: { pool: pool.id }, title: t('Delete the pool {{name}}', { name: pool.name }) },
+      question: { text: t('Only an empty pool can be deleted.'), button: t('Delete') },
+    },
+  ];
   return (
     <>
       <ListView
@@ -62,7 +57,8 @@ export default function Pools() {
         id={(pool) => pool.id}
         name={nameOf}
         create={create}
-        actions={(pool) => <RowAction label={t('Delete')} name={pool.name} why={why} danger go={() => remove(pool)} />}
+        actions={(pool) => <VerbMenu name={pool.name} verbs={verbs(pool)} />}
+        menu
         empty={<Nothing icon={PoolIcon} title={t('No pools you may see')} action={create} />}
       />
       {making && <CreatePool close={() => setMaking(false)} />}

@@ -6,6 +6,7 @@ import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { VmRow } from '../../api/generated';
+import { useLiveRows } from '../../live/rows';
 import { Failed, Loading } from '../../parts/feedback';
 import { HostLabel } from '../../parts/state';
 import { POWER } from '../../parts/words';
@@ -18,9 +19,11 @@ export default function Topology() {
   const { t } = useTranslation();
   const [failed, setFailed] = useUrlState('fails');
   const pools = useRead('pool.list', {});
-  const hosts = useRead('host.list', { limit: 1000 }, { every: 5_000 });
+  const hosts = useRead('host.list', { limit: 1000 });
+  useLiveRows('host', '');
   const networks = useRead('network.list', {});
-  const vms = useRead('vm.list', { limit: MOST, sort: 'name' }, { every: 5_000 });
+  const vms = useRead('vm.list', { limit: MOST, sort: 'name' });
+  useLiveRows('vm', '');
   const error = pools.error ?? hosts.error ?? networks.error ?? vms.error;
   const picture: Picture | undefined = useMemo(
     () => (pools.data && hosts.data && networks.data && vms.data ? { pools: pools.data, hosts: hosts.data.items, networks: networks.data, vms: vms.data.items } : undefined),

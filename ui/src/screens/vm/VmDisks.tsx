@@ -1,46 +1,50 @@
-// The disks of a VM: attach a new one or one that is there, detach.
+// The disks of a VM: attach a new one or one that is there, make it larger, detach.
 
-import { Button, Form, Modal, ModalBody, ModalFooter, ModalHeader, Radio, Tooltip } from '@patternfly/react-core';
+import { Button, Form, Modal, ModalBody, ModalFooter, ModalHeader, Radio } from '@patternfly/react-core';
 import DiskIcon from '@patternfly/react-icons/dist/esm/icons/hdd-icon';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
+import { Link } from 'react-router';
 import { useRead } from '../../api/client';
-import type { DiskSpec, NewDisk, Vm } from '../../api/generated';
+import type { DiskSpec, NewDisk, Vdi, Vm } from '../../api/generated';
+import { msg } from '../../i18n/msg';
 import { useActs } from '../../parts/acts';
+import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
 import { ChoiceField, NumberField } from '../../parts/fields';
 import { useFormat } from '../../parts/format';
+import { useNames, useSrName } from '../../parts/names';
+import { VerbMenu, type Verb } from '../../parts/VerbMenu';
+import { mayNot } from '../../rules/may';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
+import { ResizeDisk } from '../vdi/dialogs';
 
 export function VmDisks({ vm }: { vm: Vm }) {
   const { t } = useTranslation();
   const user = useUser();
   const format = useFormat();
-  const { ask } = useActs();
   const [adding, setAdding] = useState(false);
-  const vdis = useRead('vdi.list', { limit: 1000 });
+  const [growing, setGrowing] = useState<Vdi>();
+  const srName = useSrName();
+  const ids = (vm.spec?.disks ?? []).map((disk) => `id:${disk.vdi}`).join(' or ');
+  const vdis = useRead('vdi.list', { filter: ids, limit: 64 }, { enabled: ids !== '' });
   const place = { pool: vm.pool, tags: vm.tags };
   const noAttach = vmCannotChange(user, 'vm.attach_disk', vm, place);
   const noDetach = vmCannotChange(user, 'vm.detach_disk', vm, place);
   const disks = vm.spec?.disks ?? [];
   const vdi = (disk: DiskSpec) => vdis.data?.items.find(({ id }) => id === disk.vdi);
-  const add = (
-    <Tooltip content={noAttach && t(noAttach)} trigger={noAttach ? 'mouseenter focus' : 'manual'}>
-      <Button variant="secondary" isAriaDisabled={!!noAttach} onClick={noAttach ? undefined : () => setAdding(true)} data-create>
-        {t('Attach a disk')}
-      </Button>
-    </Tooltip>
-  );
-  const detach = (disk: DiskSpec) =>
-    ask({
-      method: 'vm.detach_disk',
-      params: { vm: vm.id, device: disk.device },
-      title: t('Detach {{device}} from {{name}}', { device: disk.device, name: vm.name }),
-      text: t('The guest loses this disk; unmount it there first. Its contents stay, as a disk of its own.'),
-      button: t('Detach'),
-    });
+  const add = <CreateButton secondary label={t('Attach a disk')} why={noAttach} go={() => setAdding(true)} />;
+  const verbs = (disk: DiskSpec): Verb[] => [
+    { label: t('Make larger'), why: mayNot(user, 'vdi.resize', place) ?? (vdi(disk) ? undefined : msg('Its size is not known.')), go: () => setGrowing(vdi(disk)) },
+    {
+      label: t('Detach'),
+      why: noDetach,
+      act: { method: 'vm.detach_disk', params: { vm: vm.id, device: disk.device }, title: t('Detach {{device}} from {{name}}', { device: disk.device, name: vm.name }) },
+      question: { text: t('The guest loses this disk; unmount it there first. Its contents stay, as a disk of its own.'), button: t('Detach') },
+    },
+  ];
   return (
     <>
       {disks.length === 0 ? (
@@ -56,6 +60,7 @@ export function VmDisks({ vm }: { vm: Vm }) {
                 <Th>{t('Device')}</Th>
                 <Th>{t('Name')}</Th>
                 <Th>{t('Size')}</Th>
+                <Th>{t('Storage')}</Th>
                 <Th>{t('Access')}</Th>
                 <Th screenReaderText={t('Actions')} />
               </Tr>
@@ -68,11 +73,10 @@ export function VmDisks({ vm }: { vm: Vm }) {
                   </Td>
                   <Td dataLabel={t('Name')}>{vdi(disk)?.name ?? disk.vdi}</Td>
                   <Td dataLabel={t('Size')}>{vdi(disk) ? format.bytes(vdi(disk)?.size ?? 0) : '—'}</Td>
+                  <Td dataLabel={t('Storage')}>{vdi(disk) ? <Link to={`/storage/${vdi(disk)?.sr}`}>{srName(vdi(disk)?.sr ?? '')}</Link> : '—'}</Td>
                   <Td dataLabel={t('Access')}>{disk.access === 'read-only' ? t('read only') : t('read and write')}</Td>
                   <Td isActionCell>
-                    <Button variant="link" isInline isAriaDisabled={!!noDetach} title={noDetach && t(noDetach)} onClick={noDetach ? undefined : () => detach(disk)}>
-                      {t('Detach')}
-                    </Button>
+                    <VerbMenu name={vdi(disk)?.name ?? disk.device} verbs={verbs(disk)} />
                   </Td>
                 </Tr>
               ))}
@@ -81,6 +85,7 @@ export function VmDisks({ vm }: { vm: Vm }) {
         </>
       )}
       {adding && <AttachDisk vm={vm} close={() => setAdding(false)} />}
+      {growing && <ResizeDisk vdi={growing} close={() => setGrowing(undefined)} />}
     </>
   );
 }
@@ -93,7 +98,8 @@ function AttachDisk({ vm, close }: { vm: Vm; close: () => void }) {
   const [gib, setGib] = useState(10);
   const [vdi, setVdi] = useState('');
   const [access, setAccess] = useState('read-write');
-  const vdis = useRead('vdi.list', { limit: 1000 });
+  const names = useNames();
+  const vdis = useRead('vdi.list', { filter: `attached:no host:"${vm.host ? names.host(vm.host) : ''}"`, limit: 1000 }, { enabled: !!vm.host });
   const free = (vdis.data?.items ?? []).filter((one) => !one.attached_to && one.host === vm.host);
   const disk: NewDisk = {
     ...(kind === 'new' ? { size: gib * 1024 ** 3 } : { vdi }),

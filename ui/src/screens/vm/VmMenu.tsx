@@ -1,117 +1,60 @@
-// What can be done with one VM: each verb, why not where it cannot be done, and each as a command to copy.
+// What can be done with one VM.
 
-import { Dropdown, DropdownItem, DropdownList, MenuItemAction, MenuToggle } from '@patternfly/react-core';
-import CopyIcon from '@patternfly/react-icons/dist/esm/icons/copy-icon';
-import EllipsisIcon from '@patternfly/react-icons/dist/esm/icons/ellipsis-v-icon';
-import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { VmRow } from '../../api/generated';
-import { useActs } from '../../parts/acts';
+import { useActs, type Act, type Question } from '../../parts/acts';
+import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import type { Place } from '../../rules/may';
 import { VM_VERBS, verbParams, vmCannot, type VerbInfo } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 
 type Subject = Pick<VmRow, 'id' | 'name' | 'power' | 'managed'>;
 
-export function useVmVerb() {
+/** A verb as a call, with what is asked before it. */
+function useVmActs() {
   const { t } = useTranslation();
-  const { run, ask } = useActs();
-  return (vm: Subject, verb: VerbInfo, done?: () => void) => {
-    const act = {
-      method: verb.method,
-      params: verbParams(verb.method, vm),
-      title: t('{{verb}}: {{name}}', { verb: t(verb.label), name: vm.name }),
-    };
+  return (vm: Subject, verb: VerbInfo, done?: () => void): { act: Act; question?: Omit<Question, keyof Act> } => {
+    const title = t('{{verb}}: {{name}}', { verb: t(verb.label), name: vm.name });
+    const act: Act = { method: verb.method, params: verbParams(verb.method, vm), title };
     if (verb.method === 'vm.delete') {
-      return ask({
-        ...act,
-        text: t('{{name}} and its disks are deleted. Backups stay. This cannot be taken back.', { name: vm.name }),
-        button: t('Delete'),
-        typeName: vm.name,
-        choices: [{ field: 'keep_disks', label: t('Keep its disks') }],
-        done,
-      });
+      const text = t('{{name}} and its disks are deleted. Backups stay. This cannot be taken back.', { name: vm.name });
+      const choices = [{ field: 'keep_disks', label: t('Keep its disks') }];
+      return { act, question: { text, button: t('Delete'), typeName: vm.name, choices, done } };
     }
     if (verb.method === 'vm.power_off') {
-      return ask({
-        ...act,
-        text: t('{{name}} ends at once, like pulling its plug: what its guest has not written is lost.', { name: vm.name }),
-        button: t('Power off'),
-      });
+      const text = t('{{name}} ends at once, like pulling its plug: what its guest has not written is lost.', { name: vm.name });
+      return { act, question: { text, button: t('Power off') } };
     }
-    void run(act);
+    return { act };
+  };
+}
+
+export function useVmVerb() {
+  const { run, ask } = useActs();
+  const acts = useVmActs();
+  return (vm: Subject, verb: VerbInfo) => {
+    const { act, question } = acts(vm, verb);
+    if (question) ask({ ...act, ...question });
+    else void run(act);
   };
 }
 
 interface Props {
   vm: Subject;
   place?: Place;
-  /** A labelled button rather than three dots. */
   labelled?: boolean;
   deleted?: () => void;
-  more?: React.ReactNode;
+  /** Before the deleting. */
+  more?: Verb[];
 }
 
-export function VmMenu({ vm, place, labelled, deleted, more }: Props) {
+export function VmMenu({ vm, place, labelled, deleted, more = [] }: Props) {
   const { t } = useTranslation();
   const user = useUser();
-  const { copy } = useActs();
-  const act = useVmVerb();
-  const [open, setOpen] = useState(false);
-  return (
-    <Dropdown
-      isOpen={open}
-      onOpenChange={setOpen}
-      popperProps={{ position: 'right', appendTo: () => document.body }}
-      isScrollable
-      toggle={(ref) => (
-        <MenuToggle
-          ref={ref}
-          variant={labelled ? 'primary' : 'plain'}
-          isExpanded={open}
-          onClick={() => setOpen(!open)}
-          aria-label={t('Actions for {{name}}', { name: vm.name })}
-          icon={labelled ? undefined : <EllipsisIcon />}
-        >
-          {labelled ? t('Actions') : undefined}
-        </MenuToggle>
-      )}
-    >
-      <DropdownList>
-        {more}
-        {VM_VERBS.map((verb) => {
-          const why = vmCannot(user, verb.method, vm, place);
-          return (
-            <DropdownItem
-              key={verb.method}
-              isDanger={verb.danger}
-              isAriaDisabled={!!why}
-              description={why && t(why)}
-              actions={
-                <MenuItemAction
-                  icon={<CopyIcon />}
-                  actionId={verb.method}
-                  aria-label={t('Copy as a command: {{verb}}', { verb: t(verb.label) })}
-                  onClick={() => {
-                    setOpen(false);
-                    copy({
-                      method: verb.method,
-                      params: verbParams(verb.method, vm),
-                      title: t('{{verb}}: {{name}}', { verb: t(verb.label), name: vm.name }),
-                    });
-                  }}
-                />
-              }
-              onClick={() => {
-                setOpen(false);
-                act(vm, verb, verb.method === 'vm.delete' ? deleted : undefined);
-              }}
-            >
-              {t(verb.label)}
-            </DropdownItem>
-          );
-        })}
-      </DropdownList>
-    </Dropdown>
-  );
+  const acts = useVmActs();
+  const verbs = VM_VERBS.map((verb): Verb => {
+    const done = verb.method === 'vm.delete' ? deleted : undefined;
+    return { label: t(verb.label), danger: verb.danger, why: vmCannot(user, verb.method, vm, place), ...acts(vm, verb, done) };
+  });
+  return <VerbMenu name={vm.name} labelled={labelled} verbs={[...verbs.slice(0, -2), ...more, ...verbs.slice(-2)]} />;
 }

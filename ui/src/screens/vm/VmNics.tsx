@@ -5,11 +5,14 @@ import NetworkIcon from '@patternfly/react-icons/dist/esm/icons/network-icon';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
+import { Link } from 'react-router';
 import type { NicSpec, Vm } from '../../api/generated';
 import { useActs } from '../../parts/acts';
+import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
 import { ChoiceField, TextField, useNetworkOptions } from '../../parts/fields';
 import { useNames } from '../../parts/names';
+import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 
@@ -19,24 +22,20 @@ export function VmNics({ vm }: { vm: Vm }) {
   const { t } = useTranslation();
   const user = useUser();
   const names = useNames();
-  const { ask } = useActs();
   const [adding, setAdding] = useState(false);
   const place = { pool: vm.pool, tags: vm.tags };
   const why = vmCannotChange(user, 'vm.attach_nic', vm, place);
   const nics = vm.spec?.nics ?? [];
-  const add = (
-    <Button variant="secondary" isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setAdding(true)} data-create>
-      {t('Add a NIC')}
-    </Button>
-  );
-  const detach = (nic: NicSpec) =>
-    ask({
-      method: 'vm.detach_nic',
-      params: { vm: vm.id, mac: nic.mac },
-      title: t('Remove the NIC {{mac}} from {{name}}', { mac: nic.mac, name: vm.name }),
-      text: t('The guest loses this connection at once.'),
-      button: t('Remove'),
-    });
+  const add = <CreateButton secondary label={t('Add a NIC')} why={why} go={() => setAdding(true)} />;
+  const verbs = (nic: NicSpec): Verb[] => [
+    {
+      label: t('Remove'),
+      danger: true,
+      why,
+      act: { method: 'vm.detach_nic', params: { vm: vm.id, mac: nic.mac }, title: t('Remove the NIC {{mac}} from {{name}}', { mac: nic.mac, name: vm.name }) },
+      question: { text: t('The guest loses this connection at once.'), button: t('Remove') },
+    },
+  ];
   return (
     <>
       {nics.length === 0 ? (
@@ -58,15 +57,15 @@ export function VmNics({ vm }: { vm: Vm }) {
             <Tbody>
               {nics.map((nic) => (
                 <Tr key={nic.mac}>
-                  <Td dataLabel={t('Network')}>{names.network(nic.network)}</Td>
+                  <Td dataLabel={t('Network')}>
+                    <Link to={`/networks/${nic.network}`}>{names.network(nic.network)}</Link>
+                  </Td>
                   <Td dataLabel={t('MAC address')}>
                     <code>{nic.mac}</code>
                   </Td>
                   <Td dataLabel={t('Bridge on the host')}>{nic.bridge}</Td>
                   <Td isActionCell>
-                    <Button variant="link" isInline isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => detach(nic)}>
-                      {t('Remove')}
-                    </Button>
+                    <VerbMenu name={nic.mac} verbs={verbs(nic)} />
                   </Td>
                 </Tr>
               ))}

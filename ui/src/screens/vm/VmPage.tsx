@@ -1,6 +1,7 @@
-// One VM: what it is and does, its disks and NICs, its tasks, who may do what.
+// One VM: what it is and does, its disks, snapshots and NICs, its tasks, who may do what.
 
-import { Alert, Breadcrumb, BreadcrumbItem, Label, PageSection, Tab, Tabs, TabTitleText, Title } from '@patternfly/react-core';
+import { Alert, Label, PageSection, Tab, Tabs, TabTitleText } from '@patternfly/react-core';
+import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { refresh, useFollow, useRead } from '../../api/client';
@@ -8,8 +9,14 @@ import type { Vm } from '../../api/generated';
 import { VmConsole } from '../../console/VmConsole';
 import { Failed, Loading } from '../../parts/feedback';
 import { useNames } from '../../parts/names';
+import { PageHead } from '../../parts/PageHead';
 import { PowerLabel, Tags } from '../../parts/state';
+import type { Verb } from '../../parts/VerbMenu';
+import { vmCannotChange } from '../../rules/vm';
+import { useUser } from '../../shell/user';
+import { VmSnapshots } from '../snapshot/VmSnapshots';
 import { TaskList } from '../task/TaskList';
+import { TemplateFromVm } from '../template/dialogs';
 import { Access } from './Access';
 import { VmDisks } from './VmDisks';
 import { VmNics } from './VmNics';
@@ -22,16 +29,21 @@ export default function VmPage() {
   const { vm: reference = '', tab = 'summary' } = useParams();
   const navigate = useNavigate();
   const names = useNames();
+  const user = useUser();
+  const [templating, setTemplating] = useState(false);
   const read = useRead('vm.get', { vm: reference });
   const vm = read.data;
   useFollow('vm.subscribe', { filter: `id:${vm?.id ?? reference}`, only_changes: true }, () => refresh('vm'), { enabled: !!vm, started: () => refresh('vm') });
   if (read.isPending) return <Loading />;
   if (!vm) return <Failed error={read.error} retry={() => void read.refetch()} />;
   const place = { pool: vm.pool, tags: vm.tags };
+  const cannotKeep = vmCannotChange(user, 'template.create', vm, place);
+  const more: Verb[] = [{ label: t('Make a template of it'), why: cannotKeep, go: () => setTemplating(true) }];
   const tabs: [string, string, React.ReactNode][] = [
     ['summary', t('Summary'), <VmSummary key="summary" vm={vm} />],
     ['console', t('Console'), <VmConsole key="console" vm={vm} />],
     ['disks', t('Disks'), <VmDisks key="disks" vm={vm} />],
+    ['snapshots', t('Snapshots'), <VmSnapshots key="snapshots" vm={vm} />],
     ['nics', t('NICs'), <VmNics key="nics" vm={vm} />],
     ['tasks', t('Tasks'), <TaskList key="tasks" vm={vm.id} />],
     ['access', t('Access'), <Access key="access" vm={vm} />],
@@ -39,30 +51,29 @@ export default function VmPage() {
   const shown = tabs.find(([key]) => key === tab) ?? tabs[0];
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
-      <Breadcrumb>
-        <BreadcrumbItem render={({ className }) => <Link className={className} to="/vms">{t('Virtual machines')}</Link>} />
-        <BreadcrumbItem isActive>{vm.name}</BreadcrumbItem>
-      </Breadcrumb>
-      <div className="x-head">
-        <div>
-          <div className="x-title">
-            <Title headingLevel="h1" size="2xl">
-              {vm.name}
-            </Title>
+      <PageHead
+        up={['/vms', t('Virtual machines')]}
+        title={vm.name}
+        labels={
+          <>
             <PowerLabel power={vm.power} />
             {!vm.managed && <Label isCompact>{t('Unmanaged')}</Label>}
-          </div>
-          <div className="x-labels x-dim">
+          </>
+        }
+        below={
+          <>
             {vm.host && <Link to={`/hosts/${vm.host}`}>{names.host(vm.host)}</Link>}
             {vm.description && <span>{vm.description}</span>}
             {vm.tags.length > 0 && <Tags tags={vm.tags} />}
-          </div>
-        </div>
-        <div className="x-head-actions">
-          <VmQuick vm={vm} place={place} />
-          <VmMenu vm={vm} place={place} labelled deleted={() => void navigate('/vms')} />
-        </div>
-      </div>
+          </>
+        }
+        actions={
+          <>
+            <VmQuick vm={vm} place={place} />
+            <VmMenu vm={vm} place={place} labelled deleted={() => void navigate('/vms')} more={more} />
+          </>
+        }
+      />
       <Warnings vm={vm} />
       <Tabs
         activeKey={shown?.[0]}
@@ -75,6 +86,7 @@ export default function VmPage() {
         ))}
       </Tabs>
       <div className="x-tab" id="vm-part">{shown?.[2]}</div>
+      {templating && <TemplateFromVm vm={vm} close={() => setTemplating(false)} />}
     </PageSection>
   );
 }

@@ -17,7 +17,7 @@ import { mayNot } from '../../rules/may';
 import { VM_VERBS, vmCannot, verbParams, type VerbInfo } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 import { vmColumns } from './columns';
-import { useLiveVms } from './live';
+import { useLiveRows } from '../../live/rows';
 import { VmMenu } from './VmMenu';
 
 interface Props {
@@ -38,7 +38,7 @@ export default function Vms({ within, title }: Props) {
   const [bulk, setBulk] = useState<{ verb: VerbInfo; vms: VmRow[] }>();
   const filter = within ? (query ? `${within} (${query})` : within) : (query ?? '');
   const pages = usePages('vm.list', { filter, sort: sort ?? '' });
-  useLiveVms(filter, sort ?? '');
+  useLiveRows('vm', filter, sort ?? '');
   const cannot = mayNot(user, 'vm.create');
   const create = (
     <Button isAriaDisabled={!!cannot} title={cannot && t(cannot)} onClick={cannot ? undefined : () => void navigate('/vms/new')} data-create>

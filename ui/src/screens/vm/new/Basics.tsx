@@ -2,12 +2,13 @@
 
 import { Form, FormGroup, FormSection, Radio } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
-import { ChoiceField, TextField, usePoolOptions, VM_NAME } from '../../../parts/fields';
+import { ChoiceField, TextField, usePoolOptions, useVmNameProblem } from '../../../parts/fields';
 import type { StepProps } from './NewVm';
 
 export function Basics({ draft, set }: StepProps) {
   const { t } = useTranslation();
   const pools = usePoolOptions();
+  const wrong = useVmNameProblem(draft.name);
   const kinds = [
     ['pvh', t('PVH: the default for Linux'), t('Hardware-assisted, without emulated devices: quick and small. Its kernel lies in the host’s boot folder.')],
     ['hvm', t('HVM: any operating system'), t('A whole emulated machine with BIOS or UEFI. Boots from disk, CD or network.')],
@@ -22,7 +23,7 @@ export function Basics({ draft, set }: StepProps) {
         set={(name) => set({ name })}
         required
         autoFocus
-        wrong={VM_NAME.test(draft.name) ? undefined : t('Letters, digits, dots, hyphens and underscores; 63 at most, a letter or digit first.')}
+        wrong={wrong}
       />
       <FormGroup role="radiogroup" label={t('Kind')} fieldId="vm-kind">
         {kinds.map(([kind, label, text]) => (

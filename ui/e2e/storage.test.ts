@@ -1,0 +1,101 @@
+// Storage by hand: a disk grows, snapshots are taken and gone back to, a template is made and deployed.
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { possible, Stage } from './stage';
+
+describe.skipIf(!possible)('storage by hand', () => {
+  let stage: Stage;
+  beforeAll(async () => {
+    stage = await Stage.start(1);
+  });
+  afterAll(async () => stage?.stop());
+
+  it('from a snapshot to a template to a VM', async () => {
+    const made = await stage.run('vm.create', stage.small('mail'));
+    const { page, problems } = await stage.page();
+    await stage.signIn(page);
+    const dialog = page.getByRole('dialog');
+
+    // Two snapshots, and back to the first.
+    await page.goto(`${stage.url}/vms/${made.object}/snapshots`);
+    await page.getByRole('heading', { name: 'No snapshots' }).waitFor();
+    for (const name of ['fresh', 'tuned']) {
+      await page.getByRole('button', { name: 'Take a snapshot' }).click();
+      await page.fill('#snapshot-name', name);
+      await dialog.getByRole('button', { name: 'Take', exact: true }).click();
+      await page.getByRole('row', { name: new RegExp(name) }).getByText('It did not run').waitFor();
+    }
+    const fresh = page.getByRole('row', { name: /fresh/ });
+    await page.getByRole('row', { name: /tuned/ }).getByText('the VM goes on from here').waitFor();
+    await fresh.getByRole('button', { name: 'Actions for fresh' }).click();
+    await page.getByRole('menuitem', { name: 'Go back to it' }).first().click();
+    await page.fill('#ask-name', 'mail');
+    await dialog.getByRole('button', { name: 'Go back' }).click();
+    await fresh.getByText('the VM goes on from here').waitFor();
+
+    // A VM from one of them.
+    await page.getByRole('button', { name: 'Actions for tuned' }).click();
+    await page.getByRole('menuitem', { name: 'Make a VM from it' }).first().click();
+    await page.fill('#clone-name', 'mail-2');
+    await dialog.getByRole('button', { name: 'Create' }).click();
+    await page.getByRole('heading', { name: 'mail-2', level: 1 }).waitFor();
+
+    // Its disk grows.
+    await page.getByRole('link', { name: 'Disks' }).last().click();
+    await page.getByRole('button', { name: /^Actions for mail-2-/ }).click();
+    await page.getByRole('menuitem', { name: 'Make larger' }).first().click();
+    await page.fill('#vdi-size', '2');
+    await dialog.getByRole('button', { name: 'Make larger' }).click();
+    await page.getByRole('row', { name: /xvda/ }).getByText('2 GiB').waitFor();
+
+    // A template of it, deployed with a key; what the guest will read is shown before.
+    await page.getByRole('button', { name: 'Actions for mail-2', exact: true }).click();
+    await page.getByRole('menuitem', { name: 'Make a template of it' }).first().click();
+    await page.fill('#template-name', 'golden');
+    await dialog.getByRole('button', { name: 'Create' }).click();
+    await page.getByRole('row', { name: /golden/ }).getByText('Ready').waitFor();
+    await page.getByRole('button', { name: 'Actions for golden' }).click();
+    await page.getByRole('menuitem', { name: 'Deploy' }).first().click();
+    await page.fill('#deploy-name', 'mail-3');
+    await page.fill('#cloud-keys', 'AAAA');
+    await page.getByText('Give public keys').waitFor();
+    expect(await page.getByRole('button', { name: 'Deploy', exact: true }).isDisabled()).toBe(true);
+    await page.fill('#cloud-keys', 'ssh-ed25519 AAAAC3Nz ann@laptop');
+    await page.locator('.x-preview').getByText('"hostname": "mail-3"').waitFor();
+    await page.getByRole('button', { name: 'Deploy', exact: true }).click();
+    await page.getByRole('heading', { name: 'mail-3', level: 1 }).waitFor();
+    await page.locator('.x-title').getByText('Running').waitFor();
+
+    // All of it is in the storage of its host, and a look through finds nothing amiss.
+    await page.goto(`${stage.url}/storage`);
+    await page.getByRole('link', { name: /^local-/ }).click();
+    await page.getByRole('link', { name: 'Look through' }).click();
+    await page.getByText('All is as it is known').waitFor();
+    expect(problems).toEqual([]);
+  }, 300_000);
+
+  it('a connection that is lost says how old the page is, and comes back by itself', async () => {
+    const { page, problems } = await stage.page();
+    let lost = false;
+    const open = new Set<{ close(): Promise<void> }>();
+    await page.routeWebSocket(/\/rpc$/, (socket) => {
+      if (lost) return void socket.close();
+      socket.connectToServer();
+      open.add(socket);
+    });
+    await stage.signIn(page);
+    await page.goto(`${stage.url}/vms`);
+    await page.getByRole('row', { name: /mail-3/ }).getByText('Running').waitFor();
+    await page.getByText('Live').waitFor();
+    lost = true;
+    for (const socket of open) await socket.close();
+    await page.getByText('No connection to the orchestrator').waitFor();
+    await page.getByText(/What you see is \d+s old/).waitFor();
+    await stage.run('vm.pause', { vm: 'mail-3' });
+    lost = false;
+    await page.getByRole('row', { name: /mail-3/ }).getByText('Paused').waitFor();
+    await page.getByText('Live').waitFor();
+    expect(problems).toEqual([]);
+    await page.context().close();
+  }, 120_000);
+});

@@ -1,0 +1,41 @@
+// A small fleet with something of everything, and the ids of it.
+
+import type { Stage } from './stage';
+import type { Things } from './screens';
+
+interface Named {
+  id: string;
+  name: string;
+}
+
+export async function fill(stage: Stage) {
+  await stage.call('user.create', { name: 'dora', password: 'correct horse battery', bindings: [{ role: 'operator', scope: { kind: 'tag', value: 'dev' } }] });
+  await stage.run('vm.create', stage.small('web-1', { start: true, tags: ['prod', 'web'], description: 'The shop’s front end' }));
+  for (const name of ['web-2', 'db-1', 'db-2', 'build-1', 'mail']) {
+    await stage.run('vm.create', stage.small(name, { start: name !== 'mail', tags: name.startsWith('db') ? ['prod', 'db'] : ['dev'] }));
+  }
+  await stage.run('vm.pause', { vm: 'build-1' });
+  await stage.run('vm.suspend', { vm: 'db-2' });
+  // A tree: two hang on the first, one on the last.
+  const take = (name: string, description = '') => stage.run('snapshot.create', { vm: 'mail', name, description });
+  await take('fresh', 'Just installed');
+  await take('configured');
+  await stage.run('snapshot.revert', { vm: 'mail', snapshot: 'fresh' });
+  await take('other-mta');
+  await take('other-mta-tuned');
+  await stage.run('template.create', { vm: 'mail', name: 'debian-mail', description: 'A mail server, as it was tested' });
+}
+
+export async function things(stage: Stage): Promise<Things> {
+  const page = async (method: string, params = {}) => (await stage.call<{ items: Named[] }>(method, params)).items;
+  const list = (method: string) => stage.call<Named[]>(method);
+  const id = (found: Named[], name?: string) => (found.find((one) => one.name === name) ?? found[0])?.id ?? '';
+  return {
+    vm: id(await page('vm.list'), 'mail'),
+    host: id(await page('host.list')),
+    task: id(await page('task.list')),
+    network: id(await list('network.list')),
+    sr: id(await list('sr.list')),
+    template: id(await list('template.list')),
+  };
+}

@@ -1,0 +1,81 @@
+// A list that changes by itself. Rows that are here are changed in place at once; what comes, goes or moves makes the
+// pages be read again, soon but not for each of a thousand changes.
+
+import { useEffect, useRef } from 'react';
+import { queries, refresh, useFollow } from '../api/client';
+import type { Host, HostChange, Page, Vdi, VdiChange, VmRow, VmRowChange } from '../api/generated';
+import { patchRows } from '../list/pages';
+
+const GATHER_MS = 100;
+const AGAIN_MS = 700;
+
+interface Rows {
+  vm: VmRow;
+  host: Host;
+  vdi: Vdi;
+}
+type Noun = keyof Rows;
+type Change = VmRowChange | HostChange | VdiChange;
+
+/** What is shown of single things, and of lists that are read as a whole. */
+function patchReads<N extends Noun>(noun: N, changes: Map<string, Rows[N] | undefined>) {
+  for (const query of queries.getQueryCache().findAll({ queryKey: [`${noun}.list`] })) {
+    const data = query.state.data as Page<Rows[N]> | { pages: unknown } | undefined;
+    if (!data || !('items' in data)) continue;
+    const items = data.items.flatMap((row) => {
+      if (!changes.has(row.id)) return [row];
+      const after = changes.get(row.id);
+      return after ? [after] : [];
+    });
+    queries.setQueryData(query.queryKey, { ...data, items, total: data.total - (data.items.length - items.length) });
+  }
+  if (noun === 'vm') return;
+  changes.forEach((row) => row && queries.setQueryData([`${noun}.get`, { [noun]: row.id }], row));
+}
+
+/** Keeps lists of `noun` true while the component is there; `enabled` when there is something to follow. */
+export function useLiveRows<N extends Noun>(noun: N, filter: string, sort = '', enabled = true) {
+  const changed = useRef(new Map<string, Rows[N] | undefined>());
+  const gather = useRef<ReturnType<typeof setTimeout>>(undefined);
+  const again = useRef<ReturnType<typeof setTimeout>>(undefined);
+
+  const readAgain = () => {
+    again.current ??= setTimeout(() => {
+      again.current = undefined;
+      refresh(noun);
+    }, AGAIN_MS);
+  };
+  const apply = () => {
+    gather.current = undefined;
+    const changes = changed.current;
+    changed.current = new Map();
+    const field = sort.replace(/^-/, '') || 'name';
+    const value = (row: unknown) => String((row as Record<string, unknown>)[field]);
+    let moved = false;
+    patchRows(`${noun}.list` as 'vm.list', (before) => {
+      if (!changes.has(before.id)) return before;
+      const after = changes.get(before.id) as VmRow | undefined;
+      if (after && (!(field in before) || value(after) !== value(before))) moved = true;
+      return after;
+    });
+    patchReads(noun, changes);
+    if (moved) readAgain();
+  };
+  const take = (change: Change) => {
+    if (change.kind === 'ready') return;
+    if (change.kind === 'resync') return readAgain();
+    if (change.kind === 'removed') changed.current.set(change.value, undefined);
+    else changed.current.set(change.value.id, change.value as Rows[N]);
+    if (change.kind === 'added') readAgain();
+    gather.current ??= setTimeout(apply, GATHER_MS);
+  };
+  useFollow(`${noun}.subscribe`, { filter, only_changes: true }, take, { enabled, started: () => refresh(noun) });
+  useEffect(
+    () => () => {
+      clearTimeout(gather.current);
+      clearTimeout(again.current);
+      gather.current = again.current = undefined;
+    },
+    [],
+  );
+}

@@ -1,0 +1,38 @@
+// The top of a page about one thing: the way back, its name and state, what can be done with it.
+
+import { Breadcrumb, BreadcrumbItem, Title } from '@patternfly/react-core';
+import { Link } from 'react-router';
+
+interface Props {
+  /** The list that it is in: address and name. */
+  up: [path: string, label: string];
+  title: string;
+  /** Beside the title. */
+  labels?: React.ReactNode;
+  /** Under the title. */
+  below?: React.ReactNode;
+  actions?: React.ReactNode;
+}
+
+export function PageHead({ up: [path, label], title, labels, below, actions }: Props) {
+  return (
+    <>
+      <Breadcrumb>
+        <BreadcrumbItem render={({ className }) => <Link className={className} to={path}>{label}</Link>} />
+        <BreadcrumbItem isActive>{title}</BreadcrumbItem>
+      </Breadcrumb>
+      <div className="x-head">
+        <div>
+          <div className="x-title">
+            <Title headingLevel="h1" size="2xl">
+              {title}
+            </Title>
+            {labels}
+          </div>
+          {below && <div className="x-labels x-dim">{below}</div>}
+        </div>
+        {actions && <div className="x-head-actions">{actions}</div>}
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,81 @@
+// What the wizard gathers, and the calls that it becomes: one import for each VM.
+
+import type { NetworkMapping, SourceVm, StartImport } from '../../../api/generated';
+import { words } from '../../../parts/fields';
+
+export type CutOver = 'by-hand' | 'now' | 'at' | 'downtime';
+
+export interface ImportDraft {
+  source: string;
+  vms: SourceVm[];
+  /** Ours for each of theirs; empty leaves those NICs out. */
+  networks: Record<string, string>;
+  pool: string;
+  host: string;
+  tags: string;
+  cutOver: CutOver;
+  /** As a field for date and time has it, in the browser's zone. */
+  at: string;
+  downtime: number;
+  force: boolean;
+  verify: boolean;
+  start: boolean;
+}
+
+export const EMPTY_IMPORT: ImportDraft = {
+  source: '',
+  vms: [],
+  networks: {},
+  pool: '',
+  host: '',
+  tags: '',
+  cutOver: 'by-hand',
+  at: '',
+  downtime: 60,
+  force: false,
+  verify: false,
+  start: true,
+};
+
+export const networksOf = (vms: SourceVm[]): string[] => [...new Set(vms.flatMap(({ networks }) => networks))].sort();
+
+function mapping(draft: ImportDraft, vm: SourceVm): NetworkMapping[] {
+  return [...new Set(vm.networks)].map((from) => ({ from, ...(draft.networks[from] ? { to: draft.networks[from] } : {}) }));
+}
+
+function cutOver({ cutOver, at, downtime }: ImportDraft, now: Date): Partial<StartImport> {
+  switch (cutOver) {
+    case 'by-hand':
+      return {};
+    case 'now':
+      return { cut_over_at: now.toISOString() };
+    case 'at':
+      return { cut_over_at: new Date(at).toISOString() };
+    case 'downtime':
+      return { downtime_s: downtime };
+  }
+}
+
+export function importParams(draft: ImportDraft, vm: SourceVm, now = new Date()): StartImport {
+  const networks = mapping(draft, vm);
+  const tags = words(draft.tags);
+  return {
+    source: draft.source,
+    vm: vm.id,
+    ...(networks.length ? { networks } : {}),
+    ...(draft.pool ? { pool: draft.pool } : {}),
+    ...(draft.host ? { host: draft.host } : {}),
+    ...(tags.length ? { tags } : {}),
+    ...cutOver(draft, now),
+    ...(draft.force ? { force: true } : {}),
+    ...(draft.verify ? { verify: true } : {}),
+    ...(draft.start ? { start: true } : {}),
+  };
+}
+
+export const importReady = (draft: ImportDraft, now = Date.now()): boolean => draft.cutOver !== 'at' || (draft.at !== '' && new Date(draft.at).getTime() > now);
+
+/** The fingerprint that a refused handshake tells of. */
+export function fingerprintIn(message: string): string | undefined {
+  return message.split(/\s+/).map((word) => word.replace(/[^0-9A-Fa-f:]/g, '')).find((word) => word.split(':').length === 32);
+}

@@ -1,0 +1,93 @@
+// Storage repositories: where disks live, and how much room there is.
+
+import { Progress } from '@patternfly/react-core';
+import StorageIcon from '@patternfly/react-icons/dist/esm/icons/database-icon';
+import { useMemo, useState } from 'react';
+import { useTranslation } from 'react-i18next';
+import { Link } from 'react-router';
+import { useRead } from '../../api/client';
+import type { Sr } from '../../api/generated';
+import { msg } from '../../i18n/msg';
+import type { Column } from '../../list/columns';
+import { ListView } from '../../list/ListView';
+import { QueryBar } from '../../list/QueryBar';
+import { useWhole } from '../../list/whole';
+import { CreateButton } from '../../parts/CreateButton';
+import { Nothing } from '../../parts/feedback';
+import { useFormat } from '../../parts/format';
+import { useNames } from '../../parts/names';
+import { useUrlState } from '../../parts/url';
+import { VerbMenu } from '../../parts/VerbMenu';
+import { mayNot } from '../../rules/may';
+import { useUser } from '../../shell/user';
+import { AttachSr, CreateSr } from './dialogs';
+import { SrLabel } from './state';
+import { useSrVerbs } from './verbs';
+import { full, where } from './words';
+
+const textOf = (sr: Sr) => `${sr.name} ${where(sr, 'local')}`;
+
+export default function Srs() {
+  const { t } = useTranslation();
+  const user = useUser();
+  const format = useFormat();
+  const names = useNames();
+  const verbs = useSrVerbs();
+  const [query, setQuery] = useUrlState('q');
+  const [making, setMaking] = useState(false);
+  const [attaching, setAttaching] = useState<Sr>();
+  const pages = useWhole(useRead('sr.list', {}, { every: 10_000 }), query ?? '', textOf);
+  const columns = useMemo((): Column<Sr>[] => {
+    const hosts = (sr: Sr) => (sr.hosts.length > 3 ? t('{{count}} hosts', { count: sr.hosts.length }) : sr.hosts.map(names.host).join(', ')) || '—';
+    const room = (sr: Sr) => (sr.space ? t('{{free}} free of {{total}}', { free: format.bytes(sr.space.free), total: format.bytes(sr.space.total) }) : '—');
+    return [
+      { key: 'name', header: msg('Name'), cell: (sr) => <Link to={`/storage/${sr.id}`}>{sr.name}</Link>, text: (sr) => sr.name },
+      { key: 'state', header: msg('State'), width: 9, cell: (sr) => <SrLabel sr={sr} />, text: (sr) => sr.problem ?? 'usable' },
+      {
+        key: 'used',
+        header: msg('Used'),
+        width: 9,
+        wide: true,
+        cell: (sr) => {
+          const ratio = full(sr);
+          if (ratio === undefined) return '—';
+          return <Progress size="sm" measureLocation="outside" aria-label={t('Used: {{name}}', { name: sr.name })} value={ratio * 100} label={format.percent(ratio)} variant={ratio > 0.97 ? 'danger' : ratio > 0.9 ? 'warning' : undefined} />;
+        },
+        text: (sr) => full(sr)?.toFixed(3) ?? '',
+      },
+      { key: 'free', header: msg('Room'), width: 13, cell: room, text: (sr) => String(sr.space?.free ?? '') },
+      { key: 'vdis', header: msg('Disks'), width: 6, wide: true, cell: (sr) => format.number(sr.vdis), text: (sr) => String(sr.vdis) },
+      { key: 'hosts', header: msg('Hosts'), wide: true, cell: hosts, text: hosts },
+      { key: 'where', header: msg('Where'), wide: true, cell: (sr) => (sr.spec ? <code>{where(sr, '')}</code> : <span className="x-dim">{t('local')}</span>), text: (sr) => where(sr, 'local') },
+      { key: 'copies', header: msg('Snapshots'), width: 8, optional: true, cell: (sr) => (sr.copy_on_write == null ? '—' : sr.copy_on_write ? t('at once') : t('copies')), text: (sr) => String(sr.copy_on_write ?? '') },
+      { key: 'id', header: msg('Id'), optional: true, cell: (sr) => <code>{sr.id}</code>, text: (sr) => sr.id },
+    ];
+  }, [format, names, t]);
+  const create = <CreateButton label={t('Attach storage')} why={mayNot(user, 'sr.create')} go={() => setMaking(true)} />;
+  return (
+    <>
+      <ListView
+        title={t('Storage')}
+        about={t('Storage repositories: where disks live. Every host has one of its own; shared ones are attached to several.')}
+        noun="storage"
+        columns={columns}
+        pages={pages}
+        id={(sr) => sr.id}
+        name={(sr) => sr.name}
+        filtered={!!query}
+        clear={() => setQuery(null)}
+        query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter storage')} placeholder={t('A part of the name')} />}
+        create={create}
+        actions={(sr) => <VerbMenu name={sr.name} verbs={verbs(sr, { attach: () => setAttaching(sr) })} />}
+        menu
+        empty={
+          <Nothing icon={StorageIcon} title={t('No storage yet')} action={create}>
+            {t('Hosts bring storage of their own when they join.')}
+          </Nothing>
+        }
+      />
+      {making && <CreateSr close={() => setMaking(false)} />}
+      {attaching && <AttachSr sr={attaching} close={() => setAttaching(undefined)} />}
+    </>
+  );
+}

@@ -1,0 +1,55 @@
+// What the form of a deployment gathers, and the call that it becomes.
+
+import type { DeployTemplate, Template } from '../../api/generated';
+import { VM_NAME, words } from '../../parts/fields';
+import { cloudInit, cloudProblem, NO_CLOUD, type CloudDraft } from './cloudInit';
+
+const GIB = 1024 ** 3;
+
+export interface DeployDraft {
+  name: string;
+  description: string;
+  tags: string;
+  vcpus: number;
+  memory: number;
+  gib: number;
+  nics: string[];
+  start: boolean;
+  cloud: CloudDraft;
+}
+
+export const diskGib = (template: Template): number => Math.ceil((template.disks[0]?.size ?? 0) / GIB);
+
+export function emptyDeploy(template: Template): DeployDraft {
+  return {
+    name: '',
+    description: '',
+    tags: '',
+    vcpus: template.vcpus.online,
+    memory: template.memory.target,
+    gib: diskGib(template),
+    nics: [],
+    start: true,
+    cloud: NO_CLOUD,
+  };
+}
+
+/** Only what differs from the template. */
+export function deployParams(template: Template, draft: DeployDraft): DeployTemplate {
+  const tags = words(draft.tags);
+  const cloud = cloudInit(draft.cloud);
+  return {
+    template: template.id,
+    name: draft.name,
+    ...(draft.description ? { description: draft.description } : {}),
+    ...(tags.length ? { tags } : {}),
+    ...(draft.vcpus !== template.vcpus.online ? { vcpus: { online: draft.vcpus, max: Math.max(draft.vcpus, template.vcpus.max) } } : {}),
+    ...(draft.memory !== template.memory.target ? { memory: { target: draft.memory, max: Math.max(draft.memory, template.memory.max) } } : {}),
+    ...(draft.gib > diskGib(template) ? { disk_size: draft.gib * GIB } : {}),
+    ...(draft.nics.length ? { nics: draft.nics.map((network) => ({ network })) } : {}),
+    ...(cloud ? { cloud_init: cloud } : {}),
+    ...(draft.start ? { start: true } : {}),
+  };
+}
+
+export const deployReady = (draft: DeployDraft): boolean => VM_NAME.test(draft.name) && draft.vcpus >= 1 && draft.memory >= 1 && !cloudProblem(draft.cloud);

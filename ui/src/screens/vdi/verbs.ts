@@ -1,0 +1,32 @@
+// What can be done with a disk.
+
+import { useTranslation } from 'react-i18next';
+import type { Vdi } from '../../api/generated';
+import { msg } from '../../i18n/msg';
+import type { Verb } from '../../parts/VerbMenu';
+import { mayNot } from '../../rules/may';
+import { useUser } from '../../shell/user';
+
+export function useVdiCannot() {
+  const user = useUser();
+  return {
+    change: () => mayNot(user, 'vdi.create'),
+    delete: (vdi: Vdi) => mayNot(user, 'vdi.delete') ?? (vdi.attached_to ? msg('A VM has it: detach it there first.') : undefined),
+  };
+}
+
+export function useVdiVerbs() {
+  const { t } = useTranslation();
+  const cannot = useVdiCannot();
+  return (vdi: Vdi, forms: { resize(): void; clone(): void }): Verb[] => [
+    { label: t('Make larger'), go: forms.resize, why: cannot.change() },
+    { label: t('Copy'), go: forms.clone, why: cannot.change(), note: vdi.attached_to ? t('Not while its VM runs.') : undefined },
+    {
+      label: t('Delete'),
+      danger: true,
+      why: cannot.delete(vdi),
+      act: { method: 'vdi.delete', params: { vdi: vdi.id }, title: t('Delete the disk {{name}}', { name: vdi.name }) },
+      question: { text: t('All that is on it is lost.'), button: t('Delete'), typeName: vdi.name },
+    },
+  ];
+}
