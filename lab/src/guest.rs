@@ -26,7 +26,10 @@ pub const KERNEL: &str = "/var/lib/xenith/boot/lab-vmlinux";
 pub const INITRAMFS: &str = "/var/lib/xenith/boot/lab-initramfs";
 const PUT_LIMIT: Duration = Duration::from_secs(120);
 const ASK_LIMIT: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(300);
+/// How often dom0 looks before it reports that there is nothing yet: some ten seconds.
+const LOOKS: u32 = 10;
+/// The exit status that says so.
+const NOT_YET: i32 = 1;
 
 /// What kind of domain the guest is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,11 +183,7 @@ impl<'a> GuestView<'a> {
 
     /// Waits until the guest has reported its facts.
     pub async fn wait_ready(&self, limit: Duration) -> Result<(), LabError> {
-        self.wait_for(limit, "the guest's start", async || {
-            Ok(self.read("data/xenith/ready").await?.filter(|ready| ready == "1"))
-        })
-        .await
-        .map(drop)
+        self.wait_for("data/xenith/ready", "1", limit, "the guest's start").await.map(drop)
     }
 
     /// Gives one order of `lab/guest/init` and returns what the guest says, `ok …` or `failed …`.
@@ -192,36 +191,48 @@ impl<'a> GuestView<'a> {
         // The present answer's number, so that an old answer is never taken for ours.
         let last = self.read("data/xenith/result").await?.unwrap_or_default();
         let number = last.split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) + 1;
-        let command = format!(
+        let give = format!(
             "xenstore-write {} {}",
             quote(&self.path("xenith/command")),
             quote(&format!("{number} {order}"))
         );
-        self.shell.run(&command, ASK_LIMIT).await?;
+        self.shell.run(&give, ASK_LIMIT).await?;
         let prefix = format!("{number} ");
-        self.wait_for(limit, order, async || {
-            let result = self.read("data/xenith/result").await?.unwrap_or_default();
-            Ok(result.strip_prefix(&prefix).map(|said| said.trim_end().to_owned()))
-        })
-        .await
+        let said = self.wait_for("data/xenith/result", &prefix, limit, order).await?;
+        Ok(said[prefix.len()..].trim_end().to_owned())
     }
 
-    async fn wait_for<T>(
+    /// Waits until a node begins with `prefix`, and returns it.
+    ///
+    /// dom0 itself looks once a second: a look over ssh costs the one emulated CPU ten times as much, and the guest
+    /// waits for that CPU.
+    async fn wait_for(
         &self,
+        node: &str,
+        prefix: &str,
         limit: Duration,
         what: &str,
-        look: impl AsyncFn() -> Result<Option<T>, LabError>,
-    ) -> Result<T, LabError> {
+    ) -> Result<String, LabError> {
         let deadline = Instant::now() + limit;
+        let node = quote(&self.path(node));
+        let look = format!(
+            "for i in $(seq {LOOKS}); do n=$(xenstore-read {node} 2>/dev/null); \
+             case \"$n\" in {}*) echo \"$n\"; exit 0;; esac; sleep 1; done; exit {NOT_YET}",
+            quote(prefix)
+        );
         loop {
-            if let Some(found) = look().await? {
-                return Ok(found);
+            let output = self.shell.exec(&look, ASK_LIMIT).await?;
+            let said = output.text();
+            if said.starts_with(prefix) {
+                return Ok(said);
+            }
+            if output.status != NOT_YET {
+                self.shell.insist(&look, &output)?;
             }
             if Instant::now() >= deadline {
                 let what = format!("{what} in domain {}", self.domain);
                 return Err(LabError::Deadline { name: self.shell.name.clone(), what, after: limit });
             }
-            tokio::time::sleep(POLL).await;
         }
     }
 

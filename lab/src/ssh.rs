@@ -174,7 +174,7 @@ impl Shell {
         Ok(Output { status, stdout: output.stdout, stderr: output.stderr })
     }
 
-    fn insist(&self, command: &str, output: &Output) -> Result<(), LabError> {
+    pub(crate) fn insist(&self, command: &str, output: &Output) -> Result<(), LabError> {
         if output.success() {
             return Ok(());
         }

@@ -22,7 +22,8 @@ pub fn run() -> Result<()> {
 /// The test finds them beside itself in the target folder.
 pub fn programs() -> Command {
     let mut command = Command::new("cargo");
-    command.args(["build", "--locked", "--bins", "--package", "xenith-orchestrator"]);
+    command.args(["build", "--locked", "--bins"]);
+    command.args(["--package", "xenith-orchestrator", "--package", "xenith-orchestrator-cli"]);
     command
 }
 

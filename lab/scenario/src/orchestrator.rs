@@ -36,6 +36,7 @@ pub struct Orchestrator {
     child: Option<Child>,
     password: String,
     client: Client,
+    access: Access,
 }
 
 impl Orchestrator {
@@ -46,8 +47,8 @@ impl Orchestrator {
         let child = spawn(programs, dir.path(), port)?;
         let said = said(dir.path()).await?;
         let password = word_after(&said, "password").context("it shows no first password")?;
-        let client = sign_in(&said, port, &password).await?;
-        Ok(Self { programs: programs.clone(), dir, port, child: Some(child), password, client })
+        let (client, access) = sign_in(&said, port, &password).await?;
+        Ok(Self { programs: programs.clone(), dir, port, child: Some(child), password, client, access })
     }
 
     /// `kill -9`.
@@ -61,7 +62,7 @@ impl Orchestrator {
         self.child = Some(spawn(&self.programs, self.dir.path(), self.port)?);
         let said = said(self.dir.path()).await?;
         ensure!(word_after(&said, "password").is_none(), "it has forgotten its users");
-        self.client = sign_in(&said, self.port, &self.password).await?;
+        (self.client, self.access) = sign_in(&said, self.port, &self.password).await?;
         Ok(())
     }
 
@@ -75,6 +76,12 @@ impl Orchestrator {
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// The environment in which the command line talks to this orchestrator.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        self.access.clone()
     }
 
     /// Begins what takes longer, and waits until it is done.
@@ -138,13 +145,18 @@ async fn said(dir: &Path) -> Result<String> {
     complete.with_context(|| std::fs::read_to_string(dir.join("log")).unwrap_or_default())
 }
 
-async fn sign_in(said: &str, port: u16, password: &str) -> Result<Client> {
+type Access = Vec<(&'static str, String)>;
+
+async fn sign_in(said: &str, port: u16, password: &str) -> Result<(Client, Access)> {
     let pin: Fingerprint = word_after(said, "authority").context("it shows no fingerprint")?.parse()?;
-    let endpoint: Endpoint = format!("https://127.0.0.1:{port}").parse()?;
+    let url = format!("https://127.0.0.1:{port}");
+    let endpoint: Endpoint = url.parse()?;
     let anyone = Client::connect(endpoint.clone(), Trust::Pinned(pin), Credential::None).await?;
     let credentials = Credentials { name: "admin".into(), password: password.into() };
     let session = anyone.call::<auth::Login>(&credentials).await?.session;
-    Ok(Client::connect(endpoint, Trust::Pinned(pin), Credential::Bearer(session)).await?)
+    let access =
+        vec![("XENITH_URL", url), ("XENITH_FINGERPRINT", pin.to_string()), ("XENITH_TOKEN", session.clone())];
+    Ok((Client::connect(endpoint, Trust::Pinned(pin), Credential::Bearer(session)).await?, access))
 }
 
 fn word_after(text: &str, label: &str) -> Option<String> {

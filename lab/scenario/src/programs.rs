@@ -10,15 +10,19 @@ use xenith_lab::agent::agent_for_lab;
 #[derive(Debug, Clone)]
 pub struct Programs {
     pub orchestrator: PathBuf,
+    /// The command line `xenith`.
+    pub cli: PathBuf,
     pub agent: PathBuf,
 }
 
 impl Programs {
-    /// From `XENITH_ORCHESTRATOR_BIN` and `XENITH_AGENT_BIN`, else beside the running test in cargo's target folder.
+    /// From `XENITH_ORCHESTRATOR_BIN`, `XENITH_CLI_BIN` and `XENITH_AGENT_BIN`, else beside the running program in
+    /// cargo's target folder.
     pub fn find() -> Result<Self> {
-        // target/debug/deps/it-1a2b: the programs are one folder up.
-        let test = env::current_exe()?;
-        let built = test.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+        // target/debug/deps/it-1a2b: the programs are one folder up; beside a bench they lie beside it.
+        let me = env::current_exe()?;
+        let beside = me.parent().unwrap_or(Path::new("."));
+        let built = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside };
         let find = |variable: &str, built: PathBuf| {
             let path = env::var_os(variable).map_or(built, PathBuf::from);
             ensure!(
@@ -30,6 +34,7 @@ impl Programs {
         };
         Ok(Self {
             orchestrator: find("XENITH_ORCHESTRATOR_BIN", built.join("xenith-orchestrator"))?,
+            cli: find("XENITH_CLI_BIN", built.join("xenith"))?,
             agent: find("XENITH_AGENT_BIN", agent_for_lab(built))?,
         })
     }

@@ -91,6 +91,7 @@ pub async fn attach_disk(stage: &Stage, guest: &Guest) -> Result<()> {
 pub async fn suspend_and_resume(stage: &Stage, guest: &Guest) -> Result<()> {
     let before = ensure_running(stage, guest).await?;
     let boot = stage.boot_id(&before).await?;
+    stage.order(&before, "write-pattern 7 1").await?;
     stage.orchestrator.done::<vm::Suspend>(json!({ "vm": guest.name }), 3 * MINUTE).await?;
     stage.observed(guest.name, "is suspended", |seen| seen.power == Power::Suspended).await?;
     ensure!(stage.domains(guest.name).await?.is_empty(), "the domain is still there");
