@@ -243,6 +243,12 @@ fn while_busy(settled: &Settled, activity: Activity, action: &VmAction) -> Decis
         (VmAction::Start { incarnation }, Activity::Starting(run))
         | (VmAction::Resume { incarnation }, Activity::Resuming(run)) => *incarnation == run,
         (VmAction::Shutdown { kind, .. }, Activity::ShuttingDown(doing)) => *kind == doing,
+        // The guest has gone already: what is asked is under way, as after an agent that died in the middle of it.
+        (VmAction::Shutdown { kind, .. }, Activity::CleaningUp(then)) => match then {
+            AfterDeath::Stop(_) => *kind == ShutdownKind::PowerOff,
+            AfterDeath::Restart(_) => *kind == ShutdownKind::Reboot,
+            AfterDeath::Preserve => false,
+        },
         (VmAction::Destroy, Activity::Destroying | Activity::CleaningUp(AfterDeath::Stop(_)))
         | (VmAction::Pause, Activity::Pausing)
         | (VmAction::Unpause, Activity::Unpausing)

@@ -38,7 +38,7 @@ fn every_command_in_every_state() {
     let ended = Settled::Stopped { last: Some(Ended { run, reason: DeathReason::PowerOff }) };
     let running = up(Mode::Running);
     // columns:              start resume shutdown destroy pause unpause suspend discard apply
-    let table: [(&str, &Settled, Option<Activity>, IncarnationId, [&str; 9]); 13] = [
+    let table: [(&str, &Settled, Option<Activity>, IncarnationId, [&str; 9]); 15] = [
         (
             "never started",
             &Settled::Stopped { last: None },
@@ -117,6 +117,20 @@ fn every_command_in_every_state() {
             Some(Activity::Suspending),
             run,
             ["no", "no", "no", "no", "no", "no", "join", "no", "no"],
+        ),
+        (
+            "cleared away, as its guest has powered off",
+            &running,
+            Some(Activity::CleaningUp(AfterDeath::Stop(DeathReason::PowerOff))),
+            run,
+            ["no", "no", "join", "join", "no", "no", "no", "no", "no"],
+        ),
+        (
+            "starting again, as its guest has rebooted",
+            &running,
+            Some(Activity::CleaningUp(AfterDeath::Restart(DeathReason::Reboot))),
+            run,
+            ["no", "no", "no", "no", "no", "no", "no", "no", "no"],
         ),
     ];
     for (case, settled, activity, incarnation, expected) in table {

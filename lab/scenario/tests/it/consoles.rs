@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use tokio::time::timeout;
+use xenith_lab::guest::READY;
 use xenith_lab_scenario::{Guest, Stage};
 use xenith_orchestrator_api::console;
 use xenith_orchestrator_client::Console;
@@ -33,14 +34,14 @@ async fn read_until(console: &mut Console, wanted: &str, limit: Duration) -> Res
     }
 }
 
-/// xenconsoled has kept what nobody has read: the first viewer sees the kernel's first line. The second sees it
+/// xenconsoled has kept what nobody has read: the first viewer sees the guest's first words. The second sees them
 /// too, from our own history.
 pub async fn serial(stage: &Stage, guest: &Guest) -> Result<()> {
     ensure_running(stage, guest).await?;
     for viewer in ["the first", "the second"] {
         let ticket = stage.orchestrator.call::<console::Vm>(json!({ "vm": guest.name })).await?;
         let mut console = stage.orchestrator.client().console(&ticket).await?;
-        let seen = read_until(&mut console, "Linux version", MINUTE).await;
+        let seen = read_until(&mut console, READY, MINUTE).await;
         seen.with_context(|| format!("{viewer} viewer"))?;
         let used = stage.orchestrator.client().console(&ticket).await;
         ensure!(used.is_err(), "a ticket worked twice");
