@@ -34,7 +34,8 @@ pub async fn listed(stage: &Stage) -> Result<()> {
     ensure!(refused.is_err(), "it was powered off");
     let refused = stage.orchestrator.call::<vm::Delete>(json!({ "vm": NAME })).await;
     ensure!(refused.is_err(), "it was deleted");
-    Ok(())
+    // Its owner lets it rest: that too is to stay as it is, and it costs the other guests no CPU.
+    stage.dom0(&format!("xl pause {NAME}")).await.map(drop)
 }
 
 pub async fn untouched(stage: &Stage) -> Result<()> {
@@ -43,6 +44,9 @@ pub async fn untouched(stage: &Stage) -> Result<()> {
     let boot = view.read("data/xenith/boot").await?.context("no boot id")?;
     let kept = stage.dom0(&format!("cat {KEPT}")).await?;
     ensure!(kept.trim() == format!("{domid} {boot}"), "it was {kept}, and is {domid} {boot}");
+    let state = stage.dom0(&format!("xl list {NAME} | awk 'NR == 2 {{print $5}}'")).await?;
+    ensure!(state.contains('p'), "it was paused, and is {state}");
+    stage.dom0(&format!("xl unpause {NAME}")).await?;
     let said = view.order("uptime", MINUTE).await?;
     ensure!(said.starts_with("ok"), "{said}");
     let page = stage.orchestrator.call::<vm::List>(json!({ "filter": "managed:no" })).await?;
