@@ -18,6 +18,8 @@ export default defineConfig({
     include: process.env.XENITH_BROWSER ? ['e2e/**/*.test.ts'] : ['src/**/*.test.{ts,tsx}'],
     testTimeout: 30_000,
     hookTimeout: 120_000,
+    // One orchestrator and one browser at a time are enough for two cores.
+    fileParallelism: !process.env.XENITH_BROWSER,
     css: false,
   },
 });

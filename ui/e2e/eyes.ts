@@ -39,20 +39,21 @@ export async function shot(page: Page, name: string) {
 }
 
 /** Words of the UI's own that the pseudo-locale did not mark: headings, buttons, labels, headers of tables, tabs. */
-export async function unmarked(page: Page): Promise<string[]> {
-  return page.evaluate(() => {
+export async function unmarked(page: Page, names: string[]): Promise<string[]> {
+  return page.evaluate((names) => {
     const chrome = 'h1, h2, h3, button, th, dt, label, legend, [role=tab], .pf-v6-c-nav__link, .pf-v6-c-empty-state__body, .pf-v6-c-helper-text, p.x-dim';
     const found = new Set<string>();
     for (const element of document.querySelectorAll<HTMLElement>(chrome)) {
-      if (element.closest('code, kbd, pre, .x-title, [data-name]') || element.offsetParent === null) continue;
+      if (element.closest('code, kbd, pre, .x-title') || element.offsetParent === null) continue;
       const copy = element.cloneNode(true) as HTMLElement;
       copy.querySelectorAll('code, kbd, pre, a, strong, .pf-v6-c-badge, .pf-v6-c-label, time').forEach((part) => part.remove());
       // What is left outside of the marks.
-      const rest = (copy.textContent ?? '').replace(/⟦[^⟦⟧]*(⟦[^⟦⟧]*⟧[^⟦⟧]*)*⟧/g, '').trim();
-      if (/\p{L}{3}/u.test(rest)) found.add(rest.slice(0, 60));
+      let rest = (copy.textContent ?? '').replace(/⟦[^⟦⟧]*(⟦[^⟦⟧]*⟧[^⟦⟧]*)*⟧/g, '');
+      for (const name of names) rest = rest.replaceAll(name, '');
+      if (/\p{L}{3}/u.test(rest)) found.add(rest.trim().slice(0, 60));
     }
     return [...found];
-  });
+  }, names);
 }
 
 /** Buttons, headers and labels whose text does not fit, and a page that is wider than its window. */

@@ -10,6 +10,8 @@ import { chromium, type Browser, type BrowserContext, type Page } from 'playwrig
 
 const target = process.env.CARGO_TARGET_DIR ?? join(homedir(), '.cache/xenith/target');
 const programs = process.env.XENITH_PROGRAMS ?? join(target, 'debug');
+/** The bench's fleet and an orchestrator, beside each other. */
+export const fleetPrograms = process.env.XENITH_FLEET ?? join(target, 'release');
 const browserPath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
 /** Asked for by `make test`; by hand only where the programs were built. */
@@ -56,7 +58,33 @@ export class Stage {
     private readonly child: ChildProcess,
     private readonly folder: string,
     readonly browser: Browser,
+    private readonly user = 'admin',
   ) {}
+
+  private static browser(): Promise<Browser> {
+    return chromium.launch({
+      executablePath: browserPath,
+      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-features=LocalNetworkAccessChecks'],
+    });
+  }
+
+  /** In front of the fleet of the bench, which is built with optimisation. */
+  static async fleet(hosts: number, vms: number): Promise<Stage> {
+    const folder = mkdtempSync(join(tmpdir(), 'xenith-ui-'));
+    const child = spawn(join(fleetPrograms, 'xenith-benches-fleet'), [String(hosts), String(vms), '0'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    let said = '';
+    child.stdout?.on('data', (data) => (said += data));
+    const found = await until(
+      'the fleet is served',
+      () => {
+        if (child.exitCode !== null) throw new Error(`the fleet ended: ${said}`);
+        return /serving (\S+) user (\S+) password (.+)/.exec(said);
+      },
+      900,
+    );
+    const [, url = '', user = '', password = ''] = found as RegExpExecArray;
+    return new Stage(url, password, child, folder, await Stage.browser(), user);
+  }
 
   static async start(hosts = 2): Promise<Stage> {
     const folder = mkdtempSync(join(tmpdir(), 'xenith-ui-'));
@@ -74,11 +102,7 @@ export class Stage {
       return /Ctrl-C stops/.test(said) && /password (\S+)/.exec(said)?.[1];
     };
     const password = await until('the orchestrator runs', ready, 90);
-    const browser = await chromium.launch({
-      executablePath: browserPath,
-      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-features=LocalNetworkAccessChecks'],
-    });
-    return new Stage(`https://127.0.0.1:${port}`, password, child, folder, browser);
+    return new Stage(`https://127.0.0.1:${port}`, password, child, folder, await Stage.browser());
   }
 
   /** Calls the API beside the browser, with the token that `make run` keeps. */
@@ -159,7 +183,7 @@ export class Stage {
     });
   }
 
-  async signIn(page: Page, name = 'admin', password = this.password) {
+  async signIn(page: Page, name = this.user, password = this.password) {
     await page.goto(this.url);
     await page.fill('#name', name);
     await page.fill('#password', password);
@@ -171,6 +195,7 @@ export class Stage {
   async stop() {
     await this.browser.close();
     const ended = new Promise((resolve) => this.child.once('exit', resolve));
+    this.child.stdin?.end();
     this.child.kill('SIGTERM');
     await ended;
     rmSync(this.folder, { recursive: true, force: true });

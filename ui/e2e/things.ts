@@ -39,3 +39,12 @@ export async function things(stage: Stage): Promise<Things> {
     template: id(await list('template.list')),
   };
 }
+
+/** What is called so by people and not by the UI, longest first. */
+export async function namesOf(stage: Stage): Promise<string[]> {
+  const paged = await Promise.all(['vm.list', 'host.list', 'vdi.list', 'task.list', 'event.list'].map((method) => stage.call<{ items: (Partial<Named> & { title?: string; message?: string })[] }>(method, { limit: 1000 })));
+  const whole = await Promise.all(['pool.list', 'network.list', 'sr.list', 'template.list', 'user.list', 'snapshot.list'].map((method) => stage.call<(Named & { bridge?: string })[]>(method)));
+  const found = [...paged.flatMap(({ items }) => items.flatMap(({ name, title, message }) => [name, title, message])), ...whole.flat().flatMap(({ name, bridge }) => [name, bridge])];
+  const fixed = ['Xenith', 'English', 'Français', 'PVH', 'HVM', 'UEFI', 'BIOS', 'VNC'];
+  return [...new Set([...found.filter((name): name is string => !!name), ...fixed])].sort((a, b) => b.length - a.length);
+}

@@ -72,27 +72,31 @@ export function usePages<M extends PagedMethod>(
   };
 }
 
-/** Changes rows that are here, in every list of `method`; those elsewhere stay as they are. */
+/** Changes rows that are here, in every list of `method`, of which the filter is told; those elsewhere stay. */
 export function patchRows<M extends PagedMethod>(
   method: M,
-  change: (row: RowOf<M>) => RowOf<M> | undefined,
+  change: (row: RowOf<M>, filter: string) => RowOf<M> | undefined,
 ) {
-  queries.setQueriesData<InfiniteData<Page<RowOf<M>>>>({ queryKey: [method, 'pages'] }, (data) => {
-    if (!data) return data;
-    let touched = false;
-    const pages = data.pages.map((page) => {
-      let gone = 0;
-      let changed = false;
-      const items = page.items.flatMap((row) => {
-        const after = change(row);
-        if (after === undefined) gone += 1;
-        if (after !== row) changed = true;
-        return after === undefined ? [] : [after];
-      });
-      if (!changed) return page;
-      touched = true;
-      return { ...page, items, total: page.total - gone };
+  for (const { queryKey } of queries.getQueryCache().findAll({ queryKey: [method, 'pages'] })) {
+    const { filter = '' } = JSON.parse(String(queryKey[2])) as { filter?: string };
+    queries.setQueryData<InfiniteData<Page<RowOf<M>>>>(queryKey, (data) => data && patched(data, (row) => change(row, filter)));
+  }
+}
+
+function patched<R>(data: InfiniteData<Page<R>>, change: (row: R) => R | undefined): InfiniteData<Page<R>> {
+  let touched = false;
+  const pages = data.pages.map((page) => {
+    let gone = 0;
+    let changed = false;
+    const items = page.items.flatMap((row) => {
+      const after = change(row);
+      if (after === undefined) gone += 1;
+      if (after !== row) changed = true;
+      return after === undefined ? [] : [after];
     });
-    return touched ? { ...data, pages } : data;
+    if (!changed) return page;
+    touched = true;
+    return { ...page, items, total: page.total - gone };
   });
+  return touched ? { ...data, pages } : data;
 }

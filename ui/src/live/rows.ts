@@ -18,14 +18,16 @@ type Noun = keyof Rows;
 type Change = VmRowChange | HostChange | VdiChange;
 
 /** What is shown of single things, and of lists that are read as a whole. */
-function patchReads<N extends Noun>(noun: N, changes: Map<string, Rows[N] | undefined>) {
+function patchReads<N extends Noun>(noun: N, filter: string, changes: Map<string, Rows[N] | undefined>) {
   for (const query of queries.getQueryCache().findAll({ queryKey: [`${noun}.list`] })) {
     const data = query.state.data as Page<Rows[N]> | { pages: unknown } | undefined;
     if (!data || !('items' in data)) continue;
+    const own = ((query.queryKey[1] as { filter?: string } | undefined)?.filter ?? '') === filter;
     const items = data.items.flatMap((row) => {
       if (!changes.has(row.id)) return [row];
       const after = changes.get(row.id);
-      return after ? [after] : [];
+      // One that left this filter may well pass another.
+      return after ? [after] : own ? [] : [row];
     });
     queries.setQueryData(query.queryKey, { ...data, items, total: data.total - (data.items.length - items.length) });
   }
@@ -52,13 +54,14 @@ export function useLiveRows<N extends Noun>(noun: N, filter: string, sort = '', 
     const field = sort.replace(/^-/, '') || 'name';
     const value = (row: unknown) => String((row as Record<string, unknown>)[field]);
     let moved = false;
-    patchRows(`${noun}.list` as 'vm.list', (before) => {
+    patchRows(`${noun}.list` as 'vm.list', (before, of) => {
       if (!changes.has(before.id)) return before;
       const after = changes.get(before.id) as VmRow | undefined;
+      if (!after && of !== filter) return before;
       if (after && (!(field in before) || value(after) !== value(before))) moved = true;
       return after;
     });
-    patchReads(noun, changes);
+    patchReads(noun, filter, changes);
     if (moved) readAgain();
   };
   const take = (change: Change) => {

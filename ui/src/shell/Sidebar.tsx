@@ -1,3 +1,5 @@
+// The places, in groups. What is about oneself and the program is in the user's menu.
+
 import { Nav, NavGroup, NavItem, PageSidebar, PageSidebarBody } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { NavLink, useLocation } from 'react-router';
@@ -15,7 +17,7 @@ export function Sidebar() {
     <PageSidebar>
       <PageSidebarBody>
         <Nav aria-label={t('Main navigation')}>
-          {GROUPS.map((group) => (
+          {GROUPS.filter((group) => group !== 'System').map((group) => (
             <NavGroup key={group} title={t(group)}>
               {PLACES.filter((place) => place.group === group && (secure || !place.secure)).map(({ path, label }) => (
                 <NavItem key={path} itemId={path} isActive={active(path)}>

@@ -63,6 +63,7 @@ function UserMenu({ leave }: { leave: () => void }) {
       <DropdownList>
         <DropdownItem onClick={() => void navigate('/account')}>{t('My account')}</DropdownItem>
         <DropdownItem onClick={openKeys}>{t('Keyboard shortcuts')}</DropdownItem>
+        <DropdownItem onClick={() => void navigate('/about')}>{t('About')}</DropdownItem>
       </DropdownList>
       <Divider />
       <DropdownGroup label={t('Appearance')}>

@@ -163,4 +163,5 @@ export const places: Record<string, string> = {
   'Delete {{count}} disks': 'Supprimer {{count}} disques',
   'All that is on them is lost.': 'Tout ce qu’ils contiennent est perdu.',
   'Size (GiB)': 'Taille (Gio)',
+  'None of the newest {{count}} events is about it.': 'Aucun des {{count}} événements les plus récents n’en parle.',
 };

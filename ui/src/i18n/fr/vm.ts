@@ -128,8 +128,9 @@ export const vm: Record<string, string> = {
   'Filter: power:running tag:prod memory:>4GiB, or words': 'Filtre : power:running tag:prod memory:>4GiB, ou des mots',
   'No VMs here': 'Pas de VM ici',
   'No VMs yet': 'Pas encore de VM',
-  'None is defined here.': 'Aucune n’est définie ici.',
-  'Create one, or bring yours over from VMware: xenith import upload.': 'Créez-en une, ou amenez les vôtres de VMware : xenith import upload.',
+  'VMs that are placed on this host appear here.': 'Les VM placées sur cet hôte apparaissent ici.',
+  'Create one, deploy one from a template, or take yours over from VMware, under Imports.':
+    'Créez-en une, déployez-en une d’un modèle, ou reprenez les vôtres de VMware, sous Imports.',
   '{{verb}}: {{count}} VMs': '{{verb}} : {{count}} VM',
   'With the selected': 'Avec la sélection',
   'PVH: the default for Linux': 'PVH : le choix habituel pour Linux',

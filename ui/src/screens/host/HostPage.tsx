@@ -16,6 +16,7 @@ import { useNames } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
 import { HostLabel } from '../../parts/state';
 import { useUrlState } from '../../parts/url';
+import { EventsOf } from '../event/EventsOf';
 import { SrLabel } from '../sr/state';
 import Vms from '../vm/Vms';
 import { HostMenu } from './verbs';
@@ -33,6 +34,7 @@ export default function HostPage() {
   const tabs: [string, string][] = [
     ['summary', t('Summary')],
     ['vms', t('Virtual machines')],
+    ['events', t('Events')],
     ['shell', t('Shell')],
   ];
   return (
@@ -58,7 +60,9 @@ export default function HostPage() {
           <Tab key={key} tabContentId="host-part" eventKey={key} href={key === 'summary' ? `/hosts/${host.id}` : `/hosts/${host.id}?tab=${key}`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{label}</TabTitleText>} />
         ))}
       </Tabs>
-      <div className="x-tab" id="host-part">{tab === 'shell' ? <HostShell host={host} /> : tab === 'vms' ? <Vms within={`host_id:${host.id}`} title={t('Virtual machines')} /> : <Summary host={host} />}</div>
+      <div className="x-tab" id="host-part">
+        {tab === 'shell' ? <HostShell host={host} /> : tab === 'vms' ? <Vms within={`host_id:${host.id}`} title={t('Virtual machines')} /> : tab === 'events' ? <EventsOf subject={`host/${host.id}`} /> : <Summary host={host} />}
+      </div>
     </PageSection>
   );
 }

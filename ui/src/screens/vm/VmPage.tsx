@@ -15,6 +15,7 @@ import type { Verb } from '../../parts/VerbMenu';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 import { VmSnapshots } from '../snapshot/VmSnapshots';
+import { EventsOf } from '../event/EventsOf';
 import { TaskList } from '../task/TaskList';
 import { TemplateFromVm } from '../template/dialogs';
 import { Access } from './Access';
@@ -46,6 +47,7 @@ export default function VmPage() {
     ['snapshots', t('Snapshots'), <VmSnapshots key="snapshots" vm={vm} />],
     ['nics', t('NICs'), <VmNics key="nics" vm={vm} />],
     ['tasks', t('Tasks'), <TaskList key="tasks" vm={vm.id} />],
+    ['events', t('Events'), <EventsOf key="events" subject={`vm/${vm.id}`} />],
     ['access', t('Access'), <Access key="access" vm={vm} />],
   ];
   const shown = tabs.find(([key]) => key === tab) ?? tabs[0];

@@ -77,8 +77,8 @@ export default function Vms({ within, title }: Props) {
         create={within ? undefined : create}
         empty={
           <Nothing icon={MachineIcon} title={within ? t('No VMs here') : t('No VMs yet')} action={within ? undefined : create}>
-            {within ? t('None is defined here.') : t('Create one, or bring yours over from VMware: xenith import upload.')}{' '}
-            {cannot && <span>{t(cannot)}</span>}
+            {within ? t('VMs that are placed on this host appear here.') : t('Create one, deploy one from a template, or take yours over from VMware, under Imports.')}{' '}
+            {!within && cannot && <span>{t(cannot)}</span>}
           </Nothing>
         }
       />
