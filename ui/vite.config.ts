@@ -16,7 +16,7 @@ export default defineConfig({
     environment: 'happy-dom',
     // The browser's tests are asked for: they need the programs, and minutes.
     include: process.env.XENITH_BROWSER ? ['e2e/**/*.test.ts'] : ['src/**/*.test.{ts,tsx}'],
-    testTimeout: 30_000,
+    testTimeout: process.env.XENITH_BROWSER ? 180_000 : 30_000,
     hookTimeout: 120_000,
     // One orchestrator and one browser at a time are enough for two cores.
     fileParallelism: !process.env.XENITH_BROWSER,

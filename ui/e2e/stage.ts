@@ -10,8 +10,6 @@ import { chromium, type Browser, type BrowserContext, type Page } from 'playwrig
 
 const target = process.env.CARGO_TARGET_DIR ?? join(homedir(), '.cache/xenith/target');
 const programs = process.env.XENITH_PROGRAMS ?? join(target, 'debug');
-/** The bench's fleet and an orchestrator, beside each other. */
-export const fleetPrograms = process.env.XENITH_FLEET ?? join(target, 'release');
 const browserPath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
 /** Asked for by `make test`; by hand only where the programs were built. */
@@ -58,7 +56,6 @@ export class Stage {
     private readonly child: ChildProcess,
     private readonly folder: string,
     readonly browser: Browser,
-    private readonly user = 'admin',
   ) {}
 
   private static browser(): Promise<Browser> {
@@ -66,24 +63,6 @@ export class Stage {
       executablePath: browserPath,
       args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--disable-features=LocalNetworkAccessChecks'],
     });
-  }
-
-  /** In front of the fleet of the bench, which is built with optimisation. */
-  static async fleet(hosts: number, vms: number): Promise<Stage> {
-    const folder = mkdtempSync(join(tmpdir(), 'xenith-ui-'));
-    const child = spawn(join(fleetPrograms, 'xenith-benches-fleet'), [String(hosts), String(vms), '0'], { stdio: ['pipe', 'pipe', 'inherit'] });
-    let said = '';
-    child.stdout?.on('data', (data) => (said += data));
-    const found = await until(
-      'the fleet is served',
-      () => {
-        if (child.exitCode !== null) throw new Error(`the fleet ended: ${said}`);
-        return /serving (\S+) user (\S+) password (.+)/.exec(said);
-      },
-      900,
-    );
-    const [, url = '', user = '', password = ''] = found as RegExpExecArray;
-    return new Stage(url, password, child, folder, await Stage.browser(), user);
   }
 
   static async start(hosts = 2): Promise<Stage> {
@@ -168,7 +147,7 @@ export class Stage {
     page.on('request', (request) => {
       if (!request.url().startsWith(this.url) && !/^(blob|data):/.test(request.url())) problems.push(`asks ${request.url()}`);
     });
-    page.setDefaultTimeout(20_000);
+    page.setDefaultTimeout(60_000);
     return { page, problems };
   }
 
@@ -183,7 +162,7 @@ export class Stage {
     });
   }
 
-  async signIn(page: Page, name = this.user, password = this.password) {
+  async signIn(page: Page, name = 'admin', password = this.password) {
     await page.goto(this.url);
     await page.fill('#name', name);
     await page.fill('#password', password);
@@ -195,7 +174,6 @@ export class Stage {
   async stop() {
     await this.browser.close();
     const ended = new Promise((resolve) => this.child.once('exit', resolve));
-    this.child.stdin?.end();
     this.child.kill('SIGTERM');
     await ended;
     rmSync(this.folder, { recursive: true, force: true });

@@ -7,6 +7,7 @@ import { useTranslation } from 'react-i18next';
 import { ApiError } from '../api/errors';
 import { useFormat } from '../parts/format';
 import { ErrorBox, Failed, Loading } from '../parts/feedback';
+import { PageTitle } from '../parts/PageTitle';
 import { useToasts } from '../parts/toasts';
 import { useNarrow, useUrlState } from '../parts/url';
 import { ColumnChooser } from './ColumnChooser';
@@ -105,7 +106,6 @@ export function ListView<R>(props: Props<R>) {
     );
   };
 
-  const Heading = props.heading ?? 'h1';
   // Nothing to filter, count or save.
   const bare = !pages.pending && rows.length === 0 && !props.filtered && !wrong;
   const tools = (
@@ -137,9 +137,13 @@ export function ListView<R>(props: Props<R>) {
     <PageSection isFilled hasBodyWrapper={false} className="x-list">
       <div className="x-head">
         <div>
-          <Title headingLevel={Heading} size={Heading === 'h1' ? '2xl' : 'lg'}>
-            {title}
-          </Title>
+          {props.heading === 'h2' ? (
+            <Title headingLevel="h2" size="lg">
+              {title}
+            </Title>
+          ) : (
+            <PageTitle>{title}</PageTitle>
+          )}
           {about && (
             <Content component="p" className="x-dim">
               {about}

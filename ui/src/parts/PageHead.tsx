@@ -1,7 +1,8 @@
 // The top of a page about one thing: the way back, its name and state, what can be done with it.
 
-import { Breadcrumb, BreadcrumbItem, Title } from '@patternfly/react-core';
+import { Breadcrumb, BreadcrumbItem } from '@patternfly/react-core';
 import { Link } from 'react-router';
+import { PageTitle } from './PageTitle';
 
 interface Props {
   /** The list that it is in: address and name. */
@@ -24,9 +25,7 @@ export function PageHead({ up: [path, label], title, labels, below, actions }: P
       <div className="x-head">
         <div>
           <div className="x-title">
-            <Title headingLevel="h1" size="2xl">
-              {title}
-            </Title>
+            <PageTitle>{title}</PageTitle>
             {labels}
           </div>
           {below && <div className="x-labels x-dim">{below}</div>}

@@ -1,11 +1,12 @@
 // Which version, which installation, how it is, what it is licensed under.
 
-import { Card, CardBody, CardTitle, ClipboardCopy, PageSection, Title } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle, ClipboardCopy, PageSection } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../../api/client';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
+import { PageTitle } from '../../parts/PageTitle';
 
 export default function About() {
   const { t } = useTranslation();
@@ -17,9 +18,7 @@ export default function About() {
   const counts = health.data;
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
-      <Title headingLevel="h1" size="2xl">
-        {t('About')}
-      </Title>
+      <PageTitle>{t('About')}</PageTitle>
       <div className="x-cards">
         <Card isCompact>
           <CardTitle component="h2">{t('This installation')}</CardTitle>

@@ -1,6 +1,6 @@
 // Who one is, what one may do, one's password.
 
-import { ActionGroup, Button, Card, CardBody, CardTitle, Form, PageSection, Title } from '@patternfly/react-core';
+import { ActionGroup, Button, Card, CardBody, CardTitle, Form, PageSection } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../../api/client';
@@ -8,6 +8,7 @@ import { useActs } from '../../parts/acts';
 import { Facts } from '../../parts/Facts';
 import { TextField } from '../../parts/fields';
 import { useFormat } from '../../parts/format';
+import { PageTitle } from '../../parts/PageTitle';
 import { useUser } from '../../shell/user';
 import { ROLES, useScope } from '../user/Bindings';
 
@@ -35,9 +36,7 @@ export default function Account() {
   };
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
-      <Title headingLevel="h1" size="2xl">
-        {t('My account')}
-      </Title>
+      <PageTitle>{t('My account')}</PageTitle>
       <div className="x-cards">
         <Card isCompact>
           <CardTitle component="h2">{user.name}</CardTitle>

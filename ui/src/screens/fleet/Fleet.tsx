@@ -1,7 +1,7 @@
 // The fleet as a tree: pools, their hosts, the VMs on those; or tags and the VMs that have them. Only what is opened is
 // read, and of a long branch only its beginning: the rest is a link to the table.
 
-import { Content, PageSection, Title, ToggleGroup, ToggleGroupItem } from '@patternfly/react-core';
+import { Content, PageSection, ToggleGroup, ToggleGroupItem } from '@patternfly/react-core';
 import PoolIcon from '@patternfly/react-icons/dist/esm/icons/cubes-icon';
 import ServerIcon from '@patternfly/react-icons/dist/esm/icons/server-icon';
 import TagIcon from '@patternfly/react-icons/dist/esm/icons/tag-icon';
@@ -16,6 +16,7 @@ import { Failed, Loading, Nothing } from '../../parts/feedback';
 import { HostLabel, PowerLabel } from '../../parts/state';
 import { useFormat } from '../../parts/format';
 import { useUrlState } from '../../parts/url';
+import { PageTitle } from '../../parts/PageTitle';
 import { Branch } from './Branch';
 import { tagsOf } from './tags';
 
@@ -28,9 +29,7 @@ export default function Fleet() {
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <div className="x-head">
         <div>
-          <Title headingLevel="h1" size="2xl">
-            {t('Fleet')}
-          </Title>
+          <PageTitle>{t('Fleet')}</PageTitle>
           <Content component="p" className="x-dim">
             {by === 'tag' ? t('Tags, and the VMs that have them.') : t('Pools, their hosts, and the VMs on those.')}
           </Content>

@@ -1,6 +1,6 @@
 // How the installation is: what needs a person first, then capacity, what runs and what happened.
 
-import { Button, Card, CardBody, CardTitle, Content, Gallery, PageSection, Title } from '@patternfly/react-core';
+import { Button, Card, CardBody, CardTitle, Content, Gallery, PageSection } from '@patternfly/react-core';
 import ServerIcon from '@patternfly/react-icons/dist/esm/icons/server-icon';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
@@ -15,6 +15,7 @@ import { Meter } from '../../parts/Meter';
 import { SeverityLabel, TaskLabel } from '../../parts/state';
 import { Subject } from '../../parts/Subject';
 import { over } from '../../parts/words';
+import { PageTitle } from '../../parts/PageTitle';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { AddHost } from '../host/AddHost';
@@ -53,9 +54,7 @@ export default function Home() {
   }
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
-      <Title headingLevel="h1" size="2xl">
-        {t('Home')}
-      </Title>
+      <PageTitle>{t('Home')}</PageTitle>
       <Attention hosts={hosts.data.items} srs={srs.data ?? []} unknown={health.data.hosts_unknown} />
       <Gallery hasGutter minWidths={{ default: '260px' }} className="x-tiles">
         <Tile title={t('Virtual machines')} to="/vms" value={health.data.vms} note={t('{{count}} running', { count: health.data.vms_running })} />

@@ -1,6 +1,6 @@
 // One task: its steps as they go, what it works on, why it ended as it did.
 
-import { Alert, Breadcrumb, BreadcrumbItem, Card, CardBody, CardTitle, ClipboardCopy, PageSection, Title } from '@patternfly/react-core';
+import { Alert, Breadcrumb, BreadcrumbItem, Card, CardBody, CardTitle, ClipboardCopy, PageSection } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { Link, useParams } from 'react-router';
 import { useRead } from '../../api/client';
@@ -12,6 +12,7 @@ import { useNames } from '../../parts/names';
 import { TaskLabel } from '../../parts/state';
 import { Subject } from '../../parts/Subject';
 import { over } from '../../parts/words';
+import { PageTitle } from '../../parts/PageTitle';
 import { TaskProgress, TaskSteps, TaskVerbs, stuck } from './parts';
 
 export default function TaskPage() {
@@ -46,9 +47,7 @@ export default function TaskPage() {
       </Breadcrumb>
       <div className="x-head">
         <div className="x-title">
-          <Title headingLevel="h1" size="2xl">
-            {task.title}
-          </Title>
+          <PageTitle>{task.title}</PageTitle>
           <TaskLabel status={task.status} />
         </div>
         <div className="x-head-actions">

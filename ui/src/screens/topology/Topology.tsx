@@ -1,6 +1,6 @@
 // Pools, their hosts, networks and VMs as a picture: choose one thing, and what is hit when it fails is marked.
 
-import { Alert, Button, Card, CardBody, CardTitle, Content, PageSection, Title } from '@patternfly/react-core';
+import { Alert, Button, Card, CardBody, CardTitle, Content, PageSection } from '@patternfly/react-core';
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
@@ -11,6 +11,7 @@ import { Failed, Loading } from '../../parts/feedback';
 import { HostLabel } from '../../parts/state';
 import { POWER } from '../../parts/words';
 import { useUrlState } from '../../parts/url';
+import { PageTitle } from '../../parts/PageTitle';
 import { hitBy, type Picture } from './hit';
 
 const MOST = 1000;
@@ -39,9 +40,7 @@ export default function Topology() {
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <div>
-        <Title headingLevel="h1" size="2xl">
-          {t('Topology')}
-        </Title>
+        <PageTitle>{t('Topology')}</PageTitle>
         <Content component="p" className="x-dim">
           {t('Choose a host, network or pool to see what is hit when it fails.')}
         </Content>

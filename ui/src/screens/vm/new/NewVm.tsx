@@ -1,11 +1,12 @@
 // Makes a VM: step by step, its place explained, checked before it is done.
 
-import { Breadcrumb, BreadcrumbItem, Button, PageSection, Title, Wizard, WizardFooterWrapper, WizardStep, useWizardContext } from '@patternfly/react-core';
+import { Breadcrumb, BreadcrumbItem, Button, PageSection, Wizard, WizardFooterWrapper, WizardStep, useWizardContext } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate } from 'react-router';
 import { useActs } from '../../../parts/acts';
 import { Nothing } from '../../../parts/feedback';
+import { PageTitle } from '../../../parts/PageTitle';
 import { mayNot } from '../../../rules/may';
 import { useUser } from '../../../shell/user';
 import { Basics } from './Basics';
@@ -45,9 +46,7 @@ export default function NewVm() {
         <BreadcrumbItem render={({ className }) => <Link className={className} to="/vms">{t('Virtual machines')}</Link>} />
         <BreadcrumbItem isActive>{t('Create a VM')}</BreadcrumbItem>
       </Breadcrumb>
-      <Title headingLevel="h1" size="2xl">
-        {t('Create a VM')}
-      </Title>
+      <PageTitle>{t('Create a VM')}</PageTitle>
       <Wizard className="x-wizard" navAriaLabel={t('Steps')} onClose={() => void navigate('/vms')}>
         <WizardStep name={t('Name and kind')} id="basics" footer={<Footer ready={basics} />}>
           <Basics {...props} />

@@ -1,0 +1,17 @@
+import { Title } from '@patternfly/react-core';
+import { useEffect } from 'react';
+
+/** The name of the page: its first heading, and that of the browser's tab. */
+export function PageTitle({ children }: { children: string }) {
+  useEffect(() => {
+    document.title = `${children} · Xenith`;
+    return () => {
+      document.title = 'Xenith';
+    };
+  }, [children]);
+  return (
+    <Title headingLevel="h1" size="2xl">
+      {children}
+    </Title>
+  );
+}
