@@ -57,7 +57,9 @@ impl Disk {
         }
     }
 
-    const fn overlay(&self) -> Option<&Overlay> {
+    /// Where writes go.
+    #[must_use]
+    pub const fn overlay(&self) -> Option<&Overlay> {
         match self {
             Self::ReadOnly(_) => None,
             Self::Writable(overlay) => Some(overlay),
@@ -138,6 +140,11 @@ pub fn serve(listener: &Listener, export: &Export, stop: &Stop) -> io::Result<()
             }
         }
     })
+}
+
+/// Serves one client that has agreed on nothing but the size: the kernel, which is told it by `ioctl`.
+pub fn serve_kernel(stream: std::os::unix::net::UnixStream, export: &Export) -> io::Result<()> {
+    requests::serve(stream, export, handshake::Agreed::default())
 }
 
 fn connection<C: Connection>(mut stream: C, export: &Export) {

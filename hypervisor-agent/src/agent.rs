@@ -19,12 +19,14 @@ use xenith_hypervisor_agent_backend::{GuestFactsSource, Hypervisor};
 use xenith_hypervisor_agent_storage::file::FileDriver;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
+use crate::backup::Backups;
 use crate::config::Config;
 use crate::console::Consoles;
 use crate::disk::{Attachments, InUse, Storage};
 use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
 use crate::import::{Imports, http};
+use crate::instant::Launcher;
 use crate::journal::{HostRecord, Journal, JournalError};
 use crate::operations::Operations;
 use crate::server::{Incoming, Service, accept};
@@ -71,6 +73,8 @@ pub struct Backend {
     pub settings: Settings,
     /// Names the boot of the host: VMs are autostarted once for each.
     pub boot_id: String,
+    /// Of disks that are used while they come in from their backups.
+    pub disk_servers: Launcher,
 }
 
 impl std::fmt::Debug for Backend {
@@ -105,7 +109,8 @@ impl Agent {
         let tasks = TaskSet::new();
         match adopt(config, Arc::clone(&identity), backend, &tasks).await {
             Ok(service) => {
-                http::serve(&service.imports, &identity, config.uploads(address), &tasks).await;
+                http::serve((&service.imports, &service.backups), &identity, config.uploads(address), &tasks)
+                    .await;
                 serve(service, accept(listener, tls, &tasks), &tasks);
                 tracing::info!(%address, "the agent serves");
                 Ok(Self { tasks, address, _lock: lock })
@@ -145,7 +150,8 @@ async fn adopt(
     let journal = Journal::open(&config.state)?;
     let record = host_record(&journal)?;
     let in_use = InUse::default();
-    let storage = storage(config, record.local_sr, in_use.clone()).await.map_err(AgentError::Adopt)?;
+    let place = (record.local_sr, backend.disk_servers);
+    let storage = storage(config, place, in_use.clone()).await.map_err(AgentError::Adopt)?;
     let publisher = Arc::new(Publisher::new());
     let driver = Driver {
         hypervisor: backend.hypervisor,
@@ -182,7 +188,9 @@ async fn adopt(
             }
         });
     }
+    let backups = Arc::new(Backups::new(storage.clone(), tasks.token()));
     Ok(Service {
+        backups,
         registry,
         publisher,
         operations: Arc::new(Operations::new(tasks.child())),
@@ -197,12 +205,17 @@ async fn adopt(
 }
 
 /// The SRs of this host, with those that were attached before.
-async fn storage(config: &Config, local: SrId, in_use: InUse) -> Result<Storage, Fault> {
+async fn storage(
+    config: &Config,
+    (local, launcher): (SrId, Launcher),
+    in_use: InUse,
+) -> Result<Storage, Fault> {
     let (folder, state) = (config.storage.clone(), config.state.clone());
     let open = move || {
         let attachments = Attachments::open(&state, &folder)?;
         let mut storage = Storage::new(Arc::new(FileDriver::open(local, folder)), in_use);
         storage.remember(attachments);
+        storage.adopt_instants(&state, launcher)?;
         Ok(storage)
     };
     tokio::task::spawn_blocking(open).await.map_err(|error| Fault::new(FaultReason::Internal, error))?

@@ -15,6 +15,8 @@ use xenith_hypervisor_agent_sim::{ConfigError, SimConfig, SimHypervisor};
 
 use crate::agent::Backend;
 use crate::config::Config;
+use crate::instant::Launcher;
+use crate::instant::control::Attach;
 use crate::vm::registry::Settings;
 
 pub use guest_facts::StoreFacts;
@@ -91,6 +93,7 @@ fn simulated() -> Result<Opened, BackendError> {
         facts: sim,
         settings: Settings::default(),
         boot_id: Uuid::new_v4().to_string(),
+        disk_servers: Launcher::this_program(Attach::Socket),
     };
     Ok(Opened { backend, tasks, libxl: None })
 }
@@ -98,5 +101,11 @@ fn simulated() -> Result<Opened, BackendError> {
 /// The same for tests and programs that keep the simulated host.
 #[must_use]
 pub fn over(sim: &Arc<SimHypervisor>, settings: Settings, boot_id: &str) -> Backend {
-    Backend { hypervisor: sim.clone(), facts: sim.clone(), settings, boot_id: boot_id.to_owned() }
+    Backend {
+        hypervisor: sim.clone(),
+        facts: sim.clone(),
+        settings,
+        boot_id: boot_id.to_owned(),
+        disk_servers: Launcher::Inside,
+    }
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 use xenith_hypervisor_agent::backends::Kind;
 use xenith_hypervisor_agent::config::Config;
-use xenith_hypervisor_agent::{doctor, enrol, run};
+use xenith_hypervisor_agent::{doctor, enrol, instant, run};
 
 /// Runs the VMs of one Xen host for a Xenith orchestrator.
 #[derive(Debug, Parser)]
@@ -38,6 +38,9 @@ enum Command {
         #[arg(long, value_name = "HOST:PORT")]
         address: Option<String>,
     },
+    /// Serve a disk that is being restored; started by `run`, which says on standard input what
+    #[command(hide = true)]
+    ServeDisk,
     /// Say what this host has, lacks, and why it matters
     Doctor {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
@@ -60,6 +63,9 @@ enum Output {
 /// The whole program.
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::ServeDisk) {
+        return tokio::task::spawn_blocking(instant::serve_disk).await.unwrap_or(ExitCode::FAILURE);
+    }
     let config = match Config::load(cli.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return failed(&error, 2),
@@ -75,6 +81,7 @@ pub async fn main() -> ExitCode {
                 Err(error) => failed(&error, error.exit_code()),
             }
         }
+        Command::ServeDisk => unreachable!("it was looked at before the settings"),
         Command::Join { token, address } => join(config, &token, address).await,
         Command::Doctor { output } => {
             let report = doctor::examine(&config).await;

@@ -13,6 +13,7 @@ mod snapshot;
 mod storage;
 
 pub use attached::{AttachedSr, Attachments};
+pub(crate) use busy::{Busy, Hold};
 pub use import::Import;
 pub use in_use::InUse;
 pub use seed::SeedFile;

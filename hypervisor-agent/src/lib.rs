@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod backends;
+pub mod backup;
 pub mod config;
 pub mod console;
 pub mod disk;
@@ -15,6 +16,7 @@ mod fault;
 pub mod fence;
 pub mod identity;
 pub mod import;
+pub mod instant;
 pub mod journal;
 mod notify;
 pub mod operations;

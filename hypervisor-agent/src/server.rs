@@ -17,6 +17,7 @@ use xenith_hypervisor_agent_api::{
 };
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
+use crate::backup::Backups;
 use crate::console::Consoles;
 use crate::disk::Storage;
 use crate::fence::Fence;
@@ -31,6 +32,7 @@ pub use incoming::{Incoming, accept};
 
 /// What the calls need.
 pub struct Service {
+    pub backups: Arc<Backups>,
     pub registry: Arc<Registry>,
     pub publisher: Arc<Publisher>,
     pub operations: Arc<Operations>,
@@ -60,10 +62,9 @@ impl Service {
 }
 
 async fn dispatch(
-    registry: Arc<Registry>,
-    storage: Storage,
-    imports: Arc<Imports>,
-    command: Command,
+    (registry, storage): (Arc<Registry>, Storage),
+    (imports, backups): (Arc<Imports>, Arc<Backups>),
+    (operation, command): (OperationId, Command),
     progress: Arc<Progress>,
 ) -> Result<CommandResult, Fault> {
     match command {
@@ -78,11 +79,11 @@ async fn dispatch(
             deleted.await.map(|()| CommandResult::Nothing)
         }
         Command::Storage(command) => storage::execute(&storage, command, progress).await,
+        Command::Backup(command) => {
+            let reply = backups.execute(operation, *command).await?;
+            Ok(CommandResult::Backup(Box::new(reply)))
+        }
     }
-}
-
-fn operation_id(text: &str) -> Result<OperationId, Status> {
-    text.parse().map_err(|error| status_from_fault(&Fault::invalid("operation_id", error)))
 }
 
 fn identity_status(error: &IdentityError) -> Status {
@@ -93,6 +94,10 @@ fn identity_status(error: &IdentityError) -> Status {
         IdentityError::Io { .. } | IdentityError::Damaged { .. } => FaultReason::Internal,
     };
     status_from_fault(&Fault::new(reason, error))
+}
+
+fn operation_id(text: &str) -> Result<OperationId, Status> {
+    text.parse().map_err(|error| status_from_fault(&Fault::new(FaultReason::Invalid, error)))
 }
 
 #[tonic::async_trait]
@@ -138,9 +143,10 @@ impl WireAgent for Service {
             Envelope::try_from(request.into_inner()).map_err(|error| status_from_fault(&error.into()))?;
         self.pass(envelope.epoch.0).await?;
         tracing::debug!(operation = %envelope.operation, command = ?envelope.command, "execute");
-        let (registry, imports) = (Arc::clone(&self.registry), Arc::clone(&self.imports));
-        let (storage, command) = (self.storage.clone(), envelope.command);
-        let work = move |progress| dispatch(registry, storage, imports, command, progress);
+        let disks = (Arc::clone(&self.registry), self.storage.clone());
+        let movers = (Arc::clone(&self.imports), Arc::clone(&self.backups));
+        let (operation, command) = (envelope.operation, envelope.command);
+        let work = move |progress| dispatch(disks, movers, (operation, command), progress);
         let result = self.operations.run(envelope.operation, work).await;
         result.map(|result| Response::new((&result).into())).map_err(|fault| status_from_fault(&fault))
     }
@@ -169,6 +175,24 @@ impl WireAgent for Service {
         }
         let (done, total) = running.as_ref().map_or((0, 0), |progress| progress.get());
         Ok(Response::new(wire::ProgressReply { running: running.is_some(), done, total }))
+    }
+
+    async fn backup_progress(
+        &self,
+        request: Request<wire::BackupProgressRequest>,
+    ) -> Result<Response<wire::BackupProgressReply>, Status> {
+        let operation = operation_id(&request.into_inner().operation_id)?;
+        Ok(Response::new(self.backups.progress(operation).into()))
+    }
+
+    async fn backup_cancel(
+        &self,
+        request: Request<wire::BackupCancelRequest>,
+    ) -> Result<Response<wire::Nothing>, Status> {
+        let request = request.into_inner();
+        self.pass(request.epoch).await?;
+        self.backups.cancel(operation_id(&request.operation_id)?);
+        Ok(Response::new(wire::Nothing {}))
     }
 
     async fn request_certificate(

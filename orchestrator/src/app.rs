@@ -4,6 +4,10 @@
 //! may not see do not exist for them: the same error, the same words.
 
 mod auth;
+mod backup;
+mod backup_files;
+mod backup_job;
+mod backup_proof;
 mod begin;
 mod cloud_init;
 mod console;
@@ -15,6 +19,7 @@ mod lists;
 mod log;
 mod network;
 mod pool;
+mod repository;
 mod snapshot;
 mod sr;
 mod system;
@@ -30,10 +35,11 @@ mod vm_spec;
 use std::sync::{Arc, Mutex};
 
 use xenith_orchestrator_api::{
-    Registrar, audit, auth as auth_api, console as console_api, event, host as host_api,
-    import as import_api, network as network_api, pool as pool_api, role, snapshot as snapshot_api,
-    sr as sr_api, system as system_api, task as task_api, template as template_api, token as token_api,
-    user as user_api, vdi as vdi_api, vm as vm_api,
+    Registrar, audit, auth as auth_api, backup as backup_api, backup_job as backup_job_api, backup_run,
+    console as console_api, event, host as host_api, import as import_api, network as network_api,
+    pool as pool_api, repository as repository_api, role, snapshot as snapshot_api, sr as sr_api,
+    system as system_api, task as task_api, template as template_api, token as token_api, user as user_api,
+    vdi as vdi_api, vm as vm_api,
 };
 use xenith_orchestrator_saga::SagaEngine;
 
@@ -54,7 +60,7 @@ pub(crate) use lists::{Listed, parse_filter};
 pub(crate) use log::sees_event;
 pub(crate) use sr::scan as scan_sr;
 pub(crate) use task::task_of;
-pub(crate) use vm::api_row as vm_row;
+pub(crate) use vm::{api_row as vm_row, filter as vm_filter};
 
 /// The pool of who names none.
 pub const DEFAULT_POOL: &str = "default";
@@ -74,7 +80,10 @@ pub struct App {
     pub promises: Mutex<Promises>,
     pub imports: Arc<LiveImports>,
     pub tickets: Tickets,
+    /// Opens the secrets of repositories.
     pub vault: Arc<Vault>,
+    /// Wakes the backup runner.
+    pub runner: tokio::sync::Notify,
 }
 
 impl App {
@@ -94,6 +103,10 @@ impl App {
         sr_api::register(self, registrar);
         template_api::register(self, registrar);
         snapshot_api::register(self, registrar);
+        repository_api::register(self, registrar);
+        backup_job_api::register(self, registrar);
+        backup_run::register(self, registrar);
+        backup_api::register(self, registrar);
         task_api::register(self, registrar);
         event::register(self, registrar);
         audit::register(self, registrar);

@@ -20,7 +20,8 @@ use crate::db::Db;
 use crate::errors::store_error;
 
 /// Parameters that are never written down.
-const SECRETS: [&str; 5] = ["password", "old", "new", "secret", "token"];
+const SECRETS: [&str; 9] =
+    ["password", "old", "new", "secret", "token", "passphrase", "key", "access_key", "secret_key"];
 const PAGE: usize = 500;
 
 struct Head {

@@ -7,19 +7,22 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use time::OffsetDateTime;
 use xenith_common_ids::{
-    HostId, ImportId, ImportSourceId, NetworkId, PoolId, SnapshotId, SrId, TemplateId, TokenId, UserId,
-    VdiId, VmId,
+    BackupJobId, BackupRunId, HostId, ImportId, ImportSourceId, NetworkId, PoolId, RepositoryId, SnapshotId,
+    SrId, TemplateId, TokenId, UserId, VdiId, VmId,
 };
 use xenith_orchestrator_store::{Collection, Keyspace, RocksStore, Schema, StateStore, StoreError};
+use xenith_orchestrator_types::backup::{BackupProof, BackupRun};
 use xenith_orchestrator_types::network::Network;
 use xenith_orchestrator_types::pool::Pool;
 use xenith_orchestrator_types::template::Template;
 use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::model::{
-    AuthorityRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord, ImportSourceRecord,
-    JoinRecord, SessionRecord, SnapshotRecord, SrRecord, TokenRecord, UserRecord, VmRecord,
+    AuthorityRecord, BackupRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord,
+    ImportSourceRecord, JobRecord, JoinRecord, RepositoryRecord, SessionRecord, SnapshotRecord, SrRecord,
+    TokenRecord, UserRecord, VmRecord,
 };
 use xenith_orchestrator_types::audit::AuditRecord;
 
@@ -37,6 +40,15 @@ const IMPORT_SOURCE: Keyspace = Keyspace::new("import.source");
 const SR: Keyspace = Keyspace::new("sr");
 const TEMPLATE: Keyspace = Keyspace::new("template");
 const SNAPSHOT: Keyspace = Keyspace::new("snapshot");
+const REPOSITORY: Keyspace = Keyspace::new("repository");
+const REPOSITORY_NAME: Keyspace = Keyspace::new("repository.name");
+const BACKUP_JOB: Keyspace = Keyspace::new("backup.job");
+const BACKUP_RUN: Keyspace = Keyspace::new("backup.run");
+const BACKUP: Keyspace = Keyspace::new("backup");
+const BACKUP_BASE: Keyspace = Keyspace::new("backup.base");
+const BACKUP_OLD: Keyspace = Keyspace::new("backup.old");
+const PROOF: Keyspace = Keyspace::new("backup.proof");
+const UNPROTECTED: Keyspace = Keyspace::new("backup.unprotected");
 const USER: Keyspace = Keyspace::new("user");
 const USER_NAME: Keyspace = Keyspace::new("user.name");
 const TOKEN: Keyspace = Keyspace::new("token");
@@ -68,6 +80,15 @@ pub fn schema() -> Schema {
             SR,
             TEMPLATE,
             SNAPSHOT,
+            REPOSITORY,
+            REPOSITORY_NAME,
+            BACKUP_JOB,
+            BACKUP_RUN,
+            BACKUP,
+            BACKUP_BASE,
+            BACKUP_OLD,
+            PROOF,
+            UNPROTECTED,
             USER,
             USER_NAME,
             TOKEN,
@@ -101,6 +122,19 @@ pub struct Db {
     pub srs: Collection<SrId, SrRecord>,
     pub templates: Collection<TemplateId, Template>,
     pub snapshots: Collection<SnapshotId, SnapshotRecord>,
+    pub repositories: Collection<RepositoryId, RepositoryRecord>,
+    pub repository_names: Collection<String, RepositoryId>,
+    pub backup_jobs: Collection<BackupJobId, JobRecord>,
+    pub backup_runs: Collection<BackupRunId, BackupRun>,
+    /// By repository and the backup's id there.
+    pub backups: Collection<(RepositoryId, String), BackupRecord>,
+    pub bases: Collection<(VdiId, RepositoryId), BaseRecord>,
+    /// Snapshots that were bases and are to be deleted.
+    pub old_snapshots: Collection<VdiId, BaseRecord>,
+    /// By repository and the backup's id there: whether it was seen to boot.
+    pub proofs: Collection<(RepositoryId, String), BackupProof>,
+    /// VMs of which it was told that nothing protects them, and when.
+    pub unprotected: Collection<VmId, OffsetDateTime>,
     pub users: Collection<UserId, UserRecord>,
     pub user_names: Collection<String, UserId>,
     pub tokens: Collection<TokenId, TokenRecord>,
@@ -149,6 +183,15 @@ impl Db {
             srs: collection!(SR),
             templates: collection!(TEMPLATE),
             snapshots: collection!(SNAPSHOT),
+            repositories: collection!(REPOSITORY),
+            repository_names: collection!(REPOSITORY_NAME),
+            backup_jobs: collection!(BACKUP_JOB),
+            backup_runs: collection!(BACKUP_RUN),
+            backups: collection!(BACKUP),
+            bases: collection!(BACKUP_BASE),
+            old_snapshots: collection!(BACKUP_OLD),
+            proofs: collection!(PROOF),
+            unprotected: collection!(UNPROTECTED),
             users: collection!(USER),
             user_names: collection!(USER_NAME),
             tokens: collection!(TOKEN),

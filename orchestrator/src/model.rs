@@ -4,13 +4,17 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_common_ids::{HostId, PoolId, SagaId, SnapshotId, SrId, UserId, VdiId, VmId};
+use xenith_common_ids::{HostId, PoolId, RepositoryId, SagaId, SnapshotId, SrId, UserId, VdiId, VmId};
+use xenith_hypervisor_agent_types::backup::BackupFacts;
 use xenith_hypervisor_agent_types::{SrSpec, VdiSize, VmSpec};
+use xenith_orchestrator_types::backup::{JobSettings, Repository};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::import::{ImportOrigin, ImportPass, ImportPhase};
 use xenith_orchestrator_types::snapshot::SnapshotDisk;
 use xenith_orchestrator_types::token::Token;
 use xenith_orchestrator_types::user::User;
+
+use crate::catalogue::Definition;
 
 /// A VM as it is intended to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +113,51 @@ pub struct EventRecord {
     pub message: String,
     /// For who may see it: the pool of the subject.
     pub pool: Option<PoolId>,
+}
+
+/// What [`RepositoryRecord::sealed_access`] is sealed for.
+pub const SEALED_ACCESS: &str = "repository access";
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepositoryRecord {
+    pub repository: Repository,
+    /// A `RepositoryAccess` as JSON, sealed.
+    pub sealed_access: Vec<u8>,
+    /// Who probed it first, and is asked first: the folder may be on that host alone.
+    pub host: Option<HostId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRecord {
+    pub settings: JobSettings,
+    pub created: OffsetDateTime,
+    /// The point of the schedule that was begun last, or the first run by hand.
+    pub last_run: Option<OffsetDateTime>,
+    /// VMs of which it was said that their last good backup is too old.
+    #[serde(default)]
+    pub warned: BTreeSet<VmId>,
+}
+
+/// A backup as the catalogue has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupRecord {
+    pub repository: RepositoryId,
+    pub created: OffsetDateTime,
+    /// Of its VM, when it was made by Xenith.
+    pub definition: Option<Definition>,
+    /// Without its attachments.
+    pub facts: BackupFacts,
+}
+
+/// From where the next increment of a VDI into one repository counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseRecord {
+    pub snapshot: VdiId,
+    pub sr: SrId,
+    pub host: HostId,
+    pub backup: String,
+    /// Of the disk in the repository.
+    pub disk_name: String,
 }
 
 /// The installation's authority, its key sealed.

@@ -91,7 +91,7 @@ impl Orchestrator {
         let listen = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let app = assemble(config, (db, &vault), &certificates, address, &tasks).await?;
+        let app = assemble(config, (db, vault), &certificates, address, &tasks).await?;
         let first_password = app.authn.first_admin().await?;
 
         let internal = certificates.own_identity()?;
@@ -106,6 +106,7 @@ impl Orchestrator {
         };
         let (router, rpc) = router(&app, module, enrol);
         crate::background::start(&app, &tasks);
+        crate::backup_runner::start(&app, &tasks);
         serve(listener, tls, router, &tasks);
         tracing::info!(%address, epoch = app.fleet.epoch().0, "the orchestrator serves");
         let fingerprint = certificates.authority().fingerprint().to_string();
@@ -122,7 +123,7 @@ impl Orchestrator {
 
 async fn assemble(
     config: &Config,
-    (db, vault): (Db, &Arc<Vault>),
+    (db, vault): (Db, Arc<Vault>),
     certificates: &Arc<Certificates>,
     address: SocketAddr,
     tasks: &TaskSet,
@@ -137,7 +138,7 @@ async fn assemble(
     let renewal = Arc::clone(certificates) as Arc<dyn crate::fleet::Renewal>;
     let fleet = Fleet::new(db.clone(), engine.epoch(), tls, renewal, tasks);
     deps.set_fleet(&fleet);
-    deps.set_vault(vault);
+    deps.set_vault(&vault);
     let views = Views::start(&db, &fleet, tasks).await?;
     for (host, record) in views.hosts() {
         fleet.watch(host, &record);
@@ -152,7 +153,8 @@ async fn assemble(
         promises: Default::default(),
         imports: Arc::clone(&deps.imports),
         tickets: Default::default(),
-        vault: Arc::clone(vault),
+        vault,
+        runner: Default::default(),
         fleet,
         views,
         engine,

@@ -4,7 +4,12 @@
 //! cleared by its last step, or by the undo of its first. So two operations never work on one VM, whatever
 //! process dies when. That last step cannot be undone: behind it the VM may be somebody else's already.
 
+mod backup_parts;
+pub mod backup_proof;
+pub mod backup_restore;
+pub mod backup_vm;
 pub mod import;
+pub mod repository_act;
 pub mod snapshot_create;
 pub mod snapshot_delete;
 pub mod snapshot_revert;
@@ -72,6 +77,9 @@ pub fn registry(deps: &Arc<Deps>) -> SagaRegistry {
     registry.register(snapshot_revert::SnapshotRevert(Arc::clone(deps)));
     registry.register(snapshot_delete::SnapshotDelete(Arc::clone(deps)));
     registry.register(import::ImportVsphere(Arc::clone(deps)));
+    registry.register(repository_act::RepositoryAct(Arc::clone(deps)));
+    registry.register(backup_vm::BackupVm(Arc::clone(deps)));
+    registry.register(backup_restore::BackupRestore(Arc::clone(deps)));
     registry
 }
 

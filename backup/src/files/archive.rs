@@ -59,6 +59,13 @@ impl<W: Write> Archive<W> {
             .large_file(true)
     }
 
+    /// A text that is not from the disk.
+    pub fn note(&mut self, name: &str, text: &[u8]) -> Result<()> {
+        let (name_bytes, size) = (name.as_bytes().to_vec(), text.len() as u64);
+        let entry = Entry { name: name_bytes, kind: Kind::File, size, mode: 0o644, modified: 0 };
+        self.file(name, &entry, &mut |take| take(text))
+    }
+
     fn folder(&mut self, path: &str, entry: &Entry) -> Result<()> {
         match self {
             Self::Zip(zip) => zip.add_directory(path, Self::options(entry)).map_err(|error| broken(&error)),

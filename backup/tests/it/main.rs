@@ -10,6 +10,7 @@ mod damage;
 mod export;
 mod files;
 mod gc_model;
+mod instant;
 mod nbd;
 mod paper_kit;
 mod roundtrip;

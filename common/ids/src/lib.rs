@@ -141,6 +141,12 @@ typed_ids! {
     TokenId = "token";
     /// A signed-in browser or CLI.
     SessionId = "session";
+    /// Where backups are kept.
+    RepositoryId = "repository";
+    /// What makes backups again and again.
+    BackupJobId = "backup job";
+    /// One time that a job did its work.
+    BackupRunId = "backup run";
     /// Something that happened, in the event log.
     EventId = "event";
     /// A record of the audit log.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use xenith_common_ids::{Epoch, IncarnationId, OperationId, SrId, VdiId, VmId};
+use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply};
 use xenith_hypervisor_agent_types::{ObservedVm, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize};
 
 use crate::convert::{id, required, under};
@@ -27,6 +28,7 @@ pub enum Command {
     DeleteVdi { vdi: VdiId, sr: SrId },
     Storage(StorageCommand),
     Import(ImportCommand),
+    Backup(Box<BackupCommand>),
 }
 
 /// What one VM can be told. Each is idempotent: asked again when it holds already, it answers at once.
@@ -86,6 +88,7 @@ pub enum CommandResult {
     UploadOpen(UploadOpen),
     ImportPassed(Vec<DiskPassed>),
     Sr(Box<SrFacts>),
+    Backup(Box<BackupReply>),
 }
 
 impl From<&Envelope> for wire::ExecuteRequest {
@@ -102,6 +105,7 @@ impl From<&Envelope> for wire::ExecuteRequest {
             }
             Command::Storage(command) => command.into(),
             Command::Import(command) => WireCommand::Import(command.into()),
+            Command::Backup(command) => crate::backup::to_wire(command),
         };
         Self { operation_id: envelope.operation.to_string(), epoch: envelope.epoch.0, command: Some(command) }
     }
@@ -198,6 +202,7 @@ impl TryFrom<WireCommand> for Command {
                 Ok(Self::Vm { vm: id("vm_id", &snapshot.vm_id)?, action })
             }
             WireCommand::Import(command) => Ok(Self::Import(under("import", command.try_into())?)),
+            WireCommand::Backup(backup) => crate::backup::from_wire(&backup).map(Self::Backup),
             // Parsed above.
             other => Err(WireError::new("command", format_args!("{other:?} has no meaning here"))),
         }
@@ -220,6 +225,7 @@ impl From<&CommandResult> for wire::ExecuteReply {
             CommandResult::ImportPassed(disks) => {
                 WireResult::ImportPassed(wire::ImportPassed { disks: disks.iter().map(Into::into).collect() })
             }
+            CommandResult::Backup(reply) => WireResult::Backup(crate::backup::reply_to_wire(reply)),
         };
         Self { result: Some(result) }
     }
@@ -243,6 +249,7 @@ impl TryFrom<wire::ExecuteReply> for CommandResult {
             WireResult::ImportPassed(passed) => {
                 Self::ImportPassed(passed.disks.into_iter().map(Into::into).collect())
             }
+            WireResult::Backup(done) => Self::Backup(crate::backup::reply_from_wire(&done)?),
         })
     }
 }

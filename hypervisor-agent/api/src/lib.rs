@@ -4,6 +4,7 @@
 //! Wire types stop here: a server or client converts at once, and a value that cannot be converted is
 //! refused with the path of its field. [`PROTOCOL`] is compared by both sides in `Hello` and `Join`.
 
+mod backup;
 mod command;
 mod console;
 mod convert;

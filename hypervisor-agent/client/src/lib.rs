@@ -21,6 +21,7 @@ use xenith_hypervisor_agent_api::{
     fault_from_status, wire,
 };
 use xenith_hypervisor_agent_types::Fault;
+use xenith_hypervisor_agent_types::backup::BackupProgress;
 
 use connect::Connector;
 pub use connect::{AgentAddress, CertificateCheck};
@@ -163,6 +164,20 @@ impl AgentClient {
         let reply = self.wire.clone().progress(request).await.map_err(|status| self.error(&status))?;
         let wire::ProgressReply { running, done, total } = reply.into_inner();
         Ok((running && total > 0).then_some((done, total)))
+    }
+
+    /// How far a long command is; all zero where nothing runs under this id.
+    pub async fn backup_progress(&self, operation: OperationId) -> Result<BackupProgress, AgentClientError> {
+        let request = wire::BackupProgressRequest { operation_id: operation.to_string() };
+        let reply = self.wire.clone().backup_progress(request).await.map_err(|status| self.error(&status))?;
+        Ok(reply.into_inner().into())
+    }
+
+    /// Asks a long command to end.
+    pub async fn backup_cancel(&self, operation: OperationId, epoch: Epoch) -> Result<(), AgentClientError> {
+        let request = wire::BackupCancelRequest { operation_id: operation.to_string(), epoch: epoch.0 };
+        self.wire.clone().backup_cancel(request).await.map_err(|status| self.error(&status))?;
+        Ok(())
     }
 
     /// The host makes a new key and asks for a certificate for it (PEM).

@@ -63,6 +63,7 @@ use crate::reader::Reader;
 use crate::workers::{Workers, not_a_xen_host};
 
 pub use memory::Dom0Memory;
+pub use raw::NbdDevice;
 
 /// How this host is to be treated.
 #[derive(Debug, Clone, Copy)]

@@ -1,4 +1,4 @@
-//! Everything unsafe of this crate: libxl's calls (and the kernel's loop devices) as safe Rust.
+//! Everything unsafe of this crate: libxl's calls (and the kernel's loop and nbd devices) as safe Rust.
 //!
 //! What always holds:
 //! * A [`Context`] is one `libxl_ctx` that is made, used and freed on one thread (it is neither `Send` nor
@@ -20,6 +20,7 @@ mod context;
 mod event;
 mod log;
 mod loop_device;
+mod nbd_device;
 mod opaque;
 mod poll;
 mod wake;
@@ -28,6 +29,7 @@ pub use calls::{DeathWatch, Topology};
 pub use context::{Context, Failure, OpenError};
 pub use event::RawEvent;
 pub use loop_device::LoopDevice;
+pub use nbd_device::NbdDevice;
 pub use opaque::DomainConfig;
 pub use poll::{set_blocking, wait_readable};
 pub use wake::Wake;

@@ -11,6 +11,8 @@ use xenith_hypervisor_agent_xenstore::{self as xenstore, Xenstore, XenstoreError
 use super::{BackendError, Opened, StoreFacts};
 use crate::agent::{Backend, boot_id};
 use crate::config::Config;
+use crate::instant::Launcher;
+use crate::instant::control::Attach;
 use crate::vm::registry::Settings;
 
 pub(super) async fn open(config: &Config) -> Result<Opened, BackendError> {
@@ -25,6 +27,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, BackendError> {
         facts: Arc::new(StoreFacts::new(store)),
         settings: Settings::default(),
         boot_id: boot_id(),
+        disk_servers: Launcher::this_program(Attach::Kernel),
     };
     Ok(Opened { backend, tasks, libxl: Some(hypervisor) })
 }

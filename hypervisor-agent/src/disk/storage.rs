@@ -19,6 +19,8 @@ use xenith_hypervisor_agent_types::{Fault, FaultReason, SnapshotOf, SrFacts, Vdi
 use super::attached::{AttachedSr, Attachments};
 use super::busy::{Busy, Hold};
 use super::{InUse, PendingSnapshots};
+use crate::instant::control::Status;
+use crate::instant::{Instants, Launcher, Origin};
 
 type Result<T, E = Fault> = std::result::Result<T, E>;
 
@@ -30,6 +32,7 @@ pub struct Storage {
     busy: Busy,
     in_use: InUse,
     attachments: Option<Attachments>,
+    instants: Option<Arc<Instants>>,
 }
 
 impl Storage {
@@ -37,7 +40,7 @@ impl Storage {
     pub fn new(local: Arc<dyn StorageDriver>, in_use: InUse) -> Self {
         let id = local.sr();
         let drivers = Arc::new(RwLock::new(BTreeMap::from([(id, local)])));
-        Self { local: id, drivers, busy: Busy::default(), in_use, attachments: None }
+        Self { local: id, drivers, busy: Busy::default(), in_use, attachments: None, instants: None }
     }
 
     /// Attaches what was attached before, and remembers what is attached from now on.
@@ -49,6 +52,32 @@ impl Storage {
             }
         }
         self.attachments = Some(attachments);
+    }
+
+    /// Takes over the disks that are being used while they come in from their backups.
+    pub fn adopt_instants(&mut self, state: &Path, launcher: Launcher) -> Result<()> {
+        self.instants = Some(Arc::new(Instants::open(state, launcher, self.busy.clone())?));
+        Ok(())
+    }
+
+    fn instants(&self) -> Result<&Instants> {
+        let instants = self.instants.as_deref();
+        instants.ok_or_else(|| Fault::new(FaultReason::NotReady, "the agent is starting"))
+    }
+
+    /// Makes sure that a VDI which is new is served from a backup while that comes in.
+    pub fn begin_instant(&self, vdi: VdiId, origin: Origin) -> Result<()> {
+        let driver = self.find(vdi)?;
+        self.instants()?.begin(vdi, &*driver, origin, || self.closed(vdi))
+    }
+
+    /// How far that is; `None` for a plain VDI.
+    pub fn look_at_instant(&self, vdi: VdiId) -> Result<Option<Status>> {
+        let status = self.instants()?.look(vdi)?;
+        if status.is_none() {
+            self.find(vdi)?;
+        }
+        Ok(status)
     }
 
     /// Where downloads are kept until they are VDIs.
@@ -173,6 +202,11 @@ impl Storage {
 
     /// What a domain is given, when nothing changes it now. The caller has said that it opens it.
     pub fn path_for_domain(&self, vdi: VdiId) -> Result<PathBuf> {
+        if let Some(instants) = &self.instants
+            && let Some(path) = instants.path_for_domain(vdi)?
+        {
+            return Ok(path);
+        }
         self.busy.check_still(vdi)?;
         Ok(self.find(vdi)?.path(vdi)?)
     }
@@ -185,6 +219,9 @@ impl Storage {
 
     pub fn delete(&self, sr: SrId, vdi: VdiId) -> Result<()> {
         let driver = self.driver(sr)?;
+        if let Some(instants) = &self.instants {
+            instants.drop_vdi(vdi, || self.closed(vdi))?;
+        }
         let _hold = self.busy.change(vdi, "being deleted")?;
         self.closed(vdi)?;
         Ok(driver.delete(vdi)?)

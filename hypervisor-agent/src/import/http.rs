@@ -3,6 +3,7 @@
 //! ```text
 //! GET /v1/vdis/ID    Authorization: Bearer TICKET    -> the mark
 //! PUT /v1/vdis/ID    Authorization: Bearer TICKET    <- the disk, from the mark on
+//! GET /v1/files      Authorization: Bearer TICKET    -> files of a backup, as an archive
 //! ```
 //!
 //! Not on the agent's port: that one speaks with the orchestrator only, certificate on both sides. Without a ticket
@@ -31,9 +32,11 @@ use tokio_rustls::TlsAcceptor;
 use xenith_common_ids::VdiId;
 use xenith_common_pki::web_server_config;
 use xenith_common_tasks::TaskSet;
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use super::Imports;
 use super::upload::Refusal;
+use crate::backup::Backups;
 use crate::identity::Identity;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -43,9 +46,16 @@ const SILENCE: Duration = Duration::from_secs(60);
 const CONNECTIONS: usize = 64;
 /// Chunks between network and disk, about 16 KiB each.
 const CHUNKS: usize = 64;
+/// Of an archive that is sent, 256 KiB each.
+const PIECES: usize = 8;
 
 /// Begins to take uploads; where that cannot be, the agent goes on without and says why when one is asked for.
-pub async fn serve(imports: &Arc<Imports>, identity: &Identity, listen: SocketAddr, tasks: &TaskSet) {
+pub async fn serve(
+    (imports, backups): (&Arc<Imports>, &Arc<Backups>),
+    identity: &Identity,
+    listen: SocketAddr,
+    tasks: &TaskSet,
+) {
     let started = async {
         let listener = TcpListener::bind(listen).await?;
         let port = listener.local_addr()?.port();
@@ -54,7 +64,7 @@ pub async fn serve(imports: &Arc<Imports>, identity: &Identity, listen: SocketAd
     };
     let bound = match started.await {
         Ok((listener, port, tls)) => {
-            accept(listener, tls, router(imports), tasks);
+            accept(listener, tls, router(imports).merge(downloads(backups)), tasks);
             tracing::info!(port, "uploads are taken");
             Ok(port)
         }
@@ -63,12 +73,17 @@ pub async fn serve(imports: &Arc<Imports>, identity: &Identity, listen: SocketAd
             Err(format!("it cannot listen on {listen}: {error}"))
         }
     };
-    // Nobody else sets it.
+    // Nobody else sets them.
+    let _set_before = backups.port.set(bound.clone());
     let _set_before = imports.port.set(bound);
 }
 
 fn router(imports: &Arc<Imports>) -> Router {
     Router::new().route("/v1/vdis/{vdi}", get(look).put(take)).with_state(Arc::clone(imports))
+}
+
+fn downloads(backups: &Arc<Backups>) -> Router {
+    Router::new().route("/v1/files", get(hand_out)).with_state(Arc::clone(backups))
 }
 
 fn accept(listener: TcpListener, tls: ServerConfig, router: Router, tasks: &TaskSet) {
@@ -166,9 +181,19 @@ async fn take(
         }
     }
     drop(sender);
-    let failed = |error| {
-        let reason = xenith_hypervisor_agent_types::FaultReason::Internal;
-        Refusal::Failed(xenith_hypervisor_agent_types::Fault::new(reason, error))
-    };
+    let failed = |error| Refusal::Failed(Fault::new(FaultReason::Internal, error));
     Ok(Json(taking.await.map_err(failed)??).into_response())
+}
+
+async fn hand_out(State(backups): State<Arc<Backups>>, headers: HeaderMap) -> Result<Response, Refusal> {
+    let download = backups.downloads.take(ticket(&headers)).ok_or(Refusal::Ticket)?;
+    let kind = download.media_type();
+    let failed = |error| Refusal::Failed(Fault::new(FaultReason::Internal, error));
+    let (sender, receiver) = mpsc::channel(PIECES);
+    let (opened, is_open) = tokio::sync::oneshot::channel();
+    // Ends when its listener does: the next piece finds nobody.
+    let _sending = tokio::task::spawn_blocking(move || download.send(opened, sender));
+    is_open.await.map_err(failed)?.map_err(Refusal::Failed)?;
+    let pieces = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(pieces)).into_response())
 }

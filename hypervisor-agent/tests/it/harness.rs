@@ -15,10 +15,11 @@ use tokio::runtime::Runtime;
 use xenith_common_ids::{Epoch, Generation, HostId, IncarnationId, OperationId, VmId};
 use xenith_common_pki::{Authority, KeyAndRequest, LiveIdentity, Peer, client_config};
 use xenith_common_units::{MemoryMiB, VcpuCount};
-use xenith_hypervisor_agent::agent::{Agent, AgentError};
+use xenith_hypervisor_agent::agent::{Agent, AgentError, Backend};
 use xenith_hypervisor_agent::backends;
 use xenith_hypervisor_agent::config::Config;
 use xenith_hypervisor_agent::identity::Identity;
+use xenith_hypervisor_agent::instant::Launcher;
 use xenith_hypervisor_agent::vm::registry::Settings;
 use xenith_hypervisor_agent_api::{Changes, Command, CommandResult, Envelope, ShutdownKind, VmAction};
 use xenith_hypervisor_agent_client::{AgentAddress, AgentClient, AgentClientError};
@@ -52,6 +53,7 @@ pub struct Lab {
     pub epoch: Epoch,
     pub boot: String,
     sample: Duration,
+    pub disk_servers: Launcher,
     running: Option<(Runtime, Agent)>,
 }
 
@@ -97,6 +99,7 @@ impl LabBuilder {
             epoch: Epoch(1),
             boot: "first boot".to_owned(),
             sample: self.sample,
+            disk_servers: Launcher::Inside,
             running: None,
         }
     }
@@ -135,9 +138,11 @@ impl Lab {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (config, sim, boot) = (self.config.clone(), Arc::clone(&self.sim), self.boot.clone());
         let settings = Settings { sample: self.sample };
+        let disk_servers = self.disk_servers.clone();
         let started = runtime.spawn(async move {
             let identity = Arc::new(Identity::load(&config.state).unwrap().unwrap());
-            Agent::start(&config, identity, backends::over(&sim, settings, &boot)).await
+            let backend = backends::over(&sim, settings, &boot);
+            Agent::start(&config, identity, Backend { disk_servers, ..backend }).await
         });
         match started.await.unwrap() {
             Ok(agent) => {

@@ -14,6 +14,7 @@ mod full_disk;
 mod guest_facts;
 mod harness;
 mod imports;
+mod instant;
 mod policies;
 mod program;
 mod repeats;

@@ -4,6 +4,7 @@
 //! networks); a [`DomainSpec`] is what a hypervisor builds (disks are paths, NICs plug into bridges). The
 //! agent turns the first into the second on its host.
 
+pub mod backup;
 mod console;
 mod device;
 mod domain;

@@ -221,6 +221,26 @@ noun! {
 }
 
 noun! {
+    /// Where backups are kept.
+    repository: RepositoryApi {
+        /// Lists repositories.
+        List = fn list(Empty) -> Vec<Repository>, View, Read;
+        /// Shows one repository.
+        Get = fn get(RepositoryRef) -> Repository, View, Read;
+        /// Adds a repository: makes it in an empty place, or opens one that is there; a host probes it.
+        Create = fn create(CreateRepository) -> TaskStarted, Administer, Mutation;
+        /// Opens a repository again and reads its list of backups.
+        Test = fn test(RepositoryRef) -> TaskStarted, Administer, Mutation;
+        /// Checks what a repository holds.
+        Verify = fn verify(VerifyRepository) -> TaskStarted, Administer, Mutation;
+        /// Shows what opens a repository without the orchestrator: keep it on paper.
+        Key = fn key(RepositoryRef) -> RepositorySecret, Secure, Mutation;
+        /// Forgets a repository; what it holds stays.
+        Delete = fn delete(RepositoryRef) -> Empty, Administer, Mutation;
+    }
+}
+
+noun! {
     /// What VMs are made from.
     template: TemplateApi {
         /// Lists templates.
@@ -239,6 +259,24 @@ noun! {
 }
 
 noun! {
+    /// What makes backups again and again.
+    backup_job: BackupJobApi {
+        /// Lists backup jobs.
+        List = fn list(Empty) -> Vec<BackupJob>, View, Read;
+        /// Shows one backup job.
+        Get = fn get(BackupJobRef) -> BackupJob, View, Read;
+        /// Creates a backup job.
+        Create = fn create(CreateBackupJob) -> BackupJob, Administer, Mutation;
+        /// Changes a backup job.
+        Update = fn update(UpdateBackupJob) -> BackupJob, Administer, Mutation;
+        /// Deletes a backup job; its backups stay.
+        Delete = fn delete(BackupJobRef) -> Empty, Administer, Mutation;
+        /// Begins a run now.
+        Run = fn run(BackupJobRef) -> RunStarted, Administer, Mutation;
+    }
+}
+
+noun! {
     /// Points in time of VMs, on their hosts.
     snapshot: SnapshotApi {
         /// Lists snapshots; each names its parent.
@@ -253,6 +291,44 @@ noun! {
         Delete = fn delete(SnapshotRef) -> TaskStarted, Operate, Mutation;
         /// Makes a new VM from a snapshot, with new MAC addresses.
         Clone = fn clone(CloneSnapshot) -> TaskStarted, Provision, Mutation;
+    }
+}
+
+noun! {
+    /// What jobs did.
+    backup_run: BackupRunApi {
+        /// Lists runs, newest first.
+        List = fn list(ListBackupRuns) -> Vec<BackupRun>, View, Read;
+        /// Shows one run.
+        Get = fn get(BackupRunRef) -> BackupRun, View, Read;
+        /// Ends a run: VMs that wait are left out, those being read are given up on.
+        Cancel = fn cancel(BackupRunRef) -> BackupRun, Administer, Mutation;
+    }
+}
+
+noun! {
+    /// Backups that are there.
+    backup: BackupApi {
+        /// Lists backups, newest first.
+        List = fn list(ListBackups) -> Vec<Backup>, View, Read;
+        /// Shows one backup.
+        Get = fn get(BackupRef) -> Backup, View, Read;
+        /// Lists VMs that no job covers or that have no backup; those with the tag `no-backup` are left out.
+        Unprotected = fn unprotected(ListUnprotected) -> Vec<UnprotectedVm>, View, Read;
+        /// Backs up a VM now, outside any job.
+        Create = fn create(CreateBackup) -> TaskStarted, Operate, Mutation;
+        /// Keeps a backup whatever the rules say, or no longer.
+        Hold = fn hold(HoldBackup) -> TaskStarted, Administer, Mutation;
+        /// Deletes a backup; what others need stays.
+        Delete = fn delete(BackupRef) -> TaskStarted, Administer, Mutation;
+        /// Lists the volumes of a backup's disk, or a folder of one.
+        Files = fn files(ListBackupFiles) -> BackupFiles, Provision, Read;
+        /// Gives a ticket for a file or folder of a backup; the host that reads it hands it out as an archive.
+        Download = fn download(DownloadFiles) -> DownloadTicket, Provision, Mutation;
+        /// Restores a VM for a moment, without a network, to see whether it boots.
+        Prove = fn prove(ProveBackup) -> TaskStarted, Provision, Mutation;
+        /// Brings a VM, or disks of it, back.
+        Restore = fn restore(RestoreBackup) -> TaskStarted, Provision, Mutation;
     }
 }
 
@@ -316,6 +392,10 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         sr::methods(),
         template::methods(),
         snapshot::methods(),
+        repository::methods(),
+        backup_job::methods(),
+        backup_run::methods(),
+        backup::methods(),
         task::methods(),
         event::methods(),
         audit::methods(),

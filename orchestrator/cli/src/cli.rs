@@ -5,6 +5,7 @@
 
 mod access;
 mod args;
+mod backup;
 mod console;
 mod document;
 mod host;
@@ -21,6 +22,10 @@ use clap::{Parser, Subcommand};
 
 pub use access::{GrantScope, RoleCommand, RoleGrant, TokenCommand, UserCommand};
 pub use args::{Columns, Confirm, Format, Global, Keyed, Limited, Listing, Planned, Tasked, WhenColor};
+pub use backup::{
+    BackupCommand, BackupJobCommand, BackupRunCommand, JobFlags, RepositoryCommand, RepositoryPlace,
+    WhichBackup,
+};
 pub use console::ConsoleCommand;
 pub use document::{Shell, completions, full_help, man_pages};
 pub use host::{HostCommand, NetworkCommand, OnOff, PoolCommand};
@@ -97,6 +102,18 @@ pub enum Command {
     /// Points in time of VMs, on their hosts.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Where backups are kept.
+    #[command(subcommand)]
+    Repository(RepositoryCommand),
+    /// What makes backups again and again.
+    #[command(subcommand)]
+    BackupJob(BackupJobCommand),
+    /// What jobs did.
+    #[command(subcommand)]
+    BackupRun(BackupRunCommand),
+    /// Backups that are there.
+    #[command(subcommand)]
+    Backup(BackupCommand),
     /// The progress of what takes longer than a call.
     #[command(subcommand)]
     Task(TaskCommand),

@@ -2,6 +2,8 @@
 
 mod access;
 mod audit;
+mod backup;
+mod backup_files;
 mod console;
 mod event;
 mod host;
@@ -46,6 +48,10 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
         Command::Sr(command) => sr::run(app, command).await,
         Command::Template(command) => template::run(app, command).await,
         Command::Snapshot(command) => snapshot::run(app, command).await,
+        Command::Repository(command) => backup::repository(app, command).await,
+        Command::BackupJob(command) => backup::job(app, command).await,
+        Command::BackupRun(command) => backup::run(app, command).await,
+        Command::Backup(command) => backup::backup(app, command).await,
         Command::Task(command) => task::run(app, command).await,
         Command::Event(cli::EventCommand::List(listing)) | Command::Events(listing) => {
             event::list(app, listing).await

@@ -38,7 +38,7 @@ const SHUTDOWN_S: u32 = 120;
 /// Of a filter to complete: nobody types more.
 const MAX_FILTER: usize = 4096;
 
-fn filter(text: &str) -> Result<Filter, ApiError> {
+pub(crate) fn filter(text: &str) -> Result<Filter, ApiError> {
     parse_filter::<Vms>(text)
 }
 

@@ -1,9 +1,9 @@
 //! Typed keys as bytes whose order is the order of the keys.
 
 use xenith_common_ids::{
-    AuditId, EventId, HostId, ImportId, ImportPlanId, ImportSourceId, IncarnationId, NetworkId, OperationId,
-    PoolId, SagaId, SessionId, SnapshotId, SrId, TaskId, TemplateId, TokenId, UserId, VbdId, VdiId, VifId,
-    VmId,
+    AuditId, BackupJobId, BackupRunId, EventId, HostId, ImportId, ImportPlanId, ImportSourceId,
+    IncarnationId, NetworkId, OperationId, PoolId, RepositoryId, SagaId, SessionId, SnapshotId, SrId, TaskId,
+    TemplateId, TokenId, UserId, VbdId, VdiId, VifId, VmId,
 };
 
 /// A key of a [`crate::Collection`]. `decode(encode(k)) == k`, and the bytes sort as the keys do.
@@ -29,6 +29,8 @@ macro_rules! id_keys {
 
 id_keys!(
     AuditId,
+    BackupJobId,
+    BackupRunId,
     EventId,
     HostId,
     IncarnationId,
@@ -38,6 +40,7 @@ id_keys!(
     NetworkId,
     OperationId,
     PoolId,
+    RepositoryId,
     SagaId,
     SessionId,
     SnapshotId,

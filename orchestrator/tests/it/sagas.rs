@@ -47,6 +47,14 @@ sagas! {
     delete: "vm_delete" after vec![web()] => on_web("vm.delete");
     delete_but_keep_disks: "vm_delete" after vec![web()] => with(on_web("vm.delete"), "keep_disks", json!(true));
     import_upload: "import_upload" after vec![] => upload(), sends();
+    repository_create: "repository_act" after vec![] => repository();
+    repository_test: "repository_act" after vec![repository()] => ("repository.test", json!({ "repository": "main" }));
+    backup_first: "backup_vm" after vec![repository(), web()] => back_up();
+    backup_again: "backup_vm" after backed_up() => back_up();
+    restore_new_vm: "backup_restore" after backed_up() => restore(json!({ "kind": "new_vm", "name": "web-2" }));
+ restore_instantly: "backup_restore" after backed_up() => with(restore(json!({ "kind": "new_vm", "name": "web-2" })), "instant", json!(true));
+    prove: "backup_restore" after backed_up() => ("backup.prove", json!({ "backup": "web-1@latest", "minutes": 1 }));
+    restore_in_place: "backup_restore" after backed_up() => restore(json!({ "kind": "in_place" }));
     vdi_create: "vdi_create" after vec![] => data();
     sr_create: "sr_attach" after vec![] => fast();
     sr_detach: "sr_detach" after vec![fast()] => on_fast("sr.detach");
@@ -122,6 +130,26 @@ fn snapshot(name: &str) -> ApiCall {
 
 fn of_early(method: &'static str) -> ApiCall {
     (method, json!({ "snapshot": "early" }))
+}
+
+/// In a folder of the world's own.
+fn repository() -> ApiCall {
+    (
+        "repository.create",
+        json!({ "name": "main", "place": { "kind": "folder", "path": "/WORLD/repository" } }),
+    )
+}
+
+fn back_up() -> ApiCall {
+    ("backup.create", json!({ "vm": "web-1", "repositories": ["main"] }))
+}
+
+fn backed_up() -> Vec<ApiCall> {
+    vec![repository(), web(), back_up()]
+}
+
+fn restore(target: Value) -> ApiCall {
+    ("backup.restore", json!({ "backup": "web-1@latest", "target": target }))
 }
 
 fn then(mut calls: Vec<ApiCall>, method: &'static str) -> Vec<ApiCall> {

@@ -64,6 +64,105 @@ export type Autostart = {
   order: number;
 };
 
+/** A backup of a VM in one repository. */
+export type Backup = {
+  created: string;
+  disks: Array<BackupDiskFacts>;
+  /** Rules do not touch it. */
+  held: boolean;
+  /** The repository's own: what `xenith-backup` calls it, too. */
+  id: string;
+  repository: RepositoryId;
+  repository_name: string;
+  /** `None`: not made by Xenith, or its VM's definition cannot be read. */
+  vm?: VmId | null;
+  vm_name: string;
+};
+
+/** Bytes unless said otherwise. */
+export type BackupDiskFacts = {
+  /** Milliseconds. */
+  millis: number;
+  name: string;
+  /** That the repository did not have. */
+  new_bytes: number;
+  /** Read from the disk. */
+  read: number;
+  size: number;
+  /** What those take there, compressed. */
+  stored: number;
+  /** Why all of it was read, when it was. */
+  whole_because?: string | null;
+};
+
+/** Which VMs, when, where to, and for how long. */
+export type BackupJob = {
+  /** Bytes per second and VM; 0 for no limit. */
+  bandwidth?: number;
+  /** VMs at a time. */
+  concurrency: number;
+  enabled: boolean;
+  /** Disks left out, as `VM:device` or `device`. */
+  exclude_disks?: Array<string>;
+  /** And those that this filter lets through when a run begins, such as `tag:prod`. */
+  filter?: string;
+  id: BackupJobId;
+  keep?: KeepPolicy;
+  /** Of the newest run. */
+  last_run?: string | null;
+  name: string;
+  next_run?: string | null;
+  repositories: Array<RepositoryId>;
+  /** How often a VM whose backup failed is tried again in a run. */
+  retries?: number;
+  /** A VM of this job that has no good backup for longer than this many minutes raises a warning; 0 for never. */
+  rpo_minutes?: number;
+  /** Cron, five fields, such as `30 2 * * *`; empty for runs by hand only. */
+  schedule?: string;
+  /** IANA's name of the time zone that the schedule is in. */
+  timezone?: string;
+  /** VMs by id. */
+  vms?: Array<VmId>;
+  /** Gets the report of each run as JSON by POST; empty for nobody. */
+  webhook?: string;
+  /** A run that takes longer than this many minutes is cancelled; 0 for no limit. */
+  window_minutes?: number;
+};
+
+export type BackupJobId = string;
+
+export type BackupJobRef = {
+  job: string;
+};
+
+/** By its id, or the first digits of it; `VM@latest` is the newest of a VM. */
+export type BackupRef = {
+  backup: string;
+  /** When it is in several. */
+  repository?: string | null;
+};
+
+/** One time that a job did its work. */
+export type BackupRun = {
+  /** Who ended it, or what. */
+  cancelled_by?: string | null;
+  ended?: string | null;
+  id: BackupRunId;
+  job: BackupJobId;
+  job_name: string;
+  /** What else there is to say: a report that nobody took. */
+  notes?: Array<string>;
+  started: string;
+  status: RunStatus;
+  vms: Array<RunVm>;
+};
+
+export type BackupRunId = string;
+
+export type BackupRunRef = {
+  run: BackupRunId;
+};
+
 /** A role somewhere. */
 export type Binding = {
   role: Role;
@@ -166,6 +265,32 @@ export type CpuTopology = {
 };
 
 export type CrashAction = "restart" | "stop" | "preserve";
+
+/** Backs up a VM now, outside any job. */
+export type CreateBackup = {
+  /** By device. */
+  exclude_disks?: Array<string>;
+  repositories: Array<string>;
+  vm: string;
+};
+
+export type CreateBackupJob = {
+  bandwidth?: number;
+  /** 0 stands for 2. */
+  concurrency?: number;
+  exclude_disks?: Array<string>;
+  filter?: string;
+  keep?: KeepPolicy;
+  name: string;
+  repositories: Array<string>;
+  retries?: number;
+  rpo_minutes?: number;
+  schedule?: string;
+  timezone?: string;
+  vms?: Array<string>;
+  webhook?: string;
+  window_minutes?: number;
+};
 
 export type CreateNetwork = {
   bridge: string;
@@ -357,6 +482,13 @@ export type GuestFacts = {
   pv_drivers?: string | null;
 };
 
+export type HoldBackup = {
+  backup: string;
+  /** `false` lets the rules at it again. */
+  held?: boolean;
+  repository?: string | null;
+};
+
 export type Host = {
   address: string;
   agent_version?: string | null;
@@ -374,25 +506,6 @@ export type Host = {
   problem?: string | null;
   status: HostStatus;
   vms: number;
-};
-
-/** One message about the rows of a list. */
-export type HostChange = {
-  kind: "added";
-  value: Host;
-} | {
-  kind: "changed";
-  value: Host;
-} | {
-  kind: "removed";
-  value: HostId;
-} | {
-  kind: "ready";
-  value: {
-  total: number;
-};
-} | {
-  kind: "resync";
 };
 
 export type HostFacts = {
@@ -543,6 +656,25 @@ export type ImportVdi = {
 
 export type IncarnationId = string;
 
+/** One message of `vm.subscribe`. */
+export type InventoryChange = {
+  kind: "added";
+  value: VmRow;
+} | {
+  kind: "changed";
+  value: VmRow;
+} | {
+  kind: "removed";
+  value: VmId;
+} | {
+  kind: "ready";
+  value: {
+  total: number;
+};
+} | {
+  kind: "resync";
+};
+
 export type JoinTokenIssued = {
   expires: string;
   /** For `xenith-agent join`. */
@@ -562,6 +694,21 @@ export type ListAudit = {
   cursor?: string | null;
   /** 1 to 1000; 0 stands for 100. */
   limit?: number;
+};
+
+/** Newest first. */
+export type ListBackupRuns = {
+  job?: string | null;
+  /** 1 to 1000; 0 stands for 100. */
+  limit?: number;
+};
+
+export type ListBackups = {
+  /** 1 to 1000; 0 stands for 100. */
+  limit?: number;
+  repository?: string | null;
+  /** A VM's name or id, also of one that is gone. */
+  vm?: string | null;
 };
 
 /** Newest first. */
@@ -730,6 +877,18 @@ export type OpenVmConsole = {
 /** What one method of the API needs. Each method names exactly one. */
 export type Permission = "anyone" | "own" | "view" | "operate" | "provision" | "administer" | "secure";
 
+export type Place = {
+  kind: "folder";
+  path: string;
+} | {
+  bucket: string;
+  /** Empty for AWS's own. */
+  endpoint?: string;
+  kind: "s3";
+  prefix?: string;
+  region?: string;
+};
+
 /** Asks where a VM would go. */
 export type PlaceVm = {
   apart_from?: Array<string>;
@@ -799,6 +958,32 @@ export type Role = "viewer" | "operator" | "admin";
 export type RoleInfo = {
   permissions: Array<Permission>;
   role: Role;
+};
+
+export type RunStarted = {
+  run: BackupRunId;
+};
+
+export type RunStatus = "waiting" | "running" | "done" | "failed" | "cancelled";
+
+/** One VM of a run. Bytes are those of all repositories together. */
+export type RunVm = {
+  message?: string | null;
+  /** Milliseconds that reading, packing and storing took. */
+  millis?: number;
+  name: string;
+  new_bytes?: number;
+  read?: number;
+  /** Size of its disks. */
+  size?: number;
+  status: RunStatus;
+  stored?: number;
+  /** Of the newest try. */
+  task?: TaskId | null;
+  tries: number;
+  vm: VmId;
+  /** Why whole disks were read, when they were. */
+  whole_because?: Array<string>;
 };
 
 /** Where a role holds. Permissions on hosts, pools, users and the system need the scope `all`. */
@@ -985,8 +1170,6 @@ export type StartVm = {
 export type StepStatus = "waiting" | "running" | "done" | "undone";
 
 export type SystemHealth = {
-  /** Changes of VMs that hosts told since the orchestrator started. */
-  changes_heard: number;
   hosts: number;
   hosts_unknown: number;
   /** The store refuses writes (its disk is full): the reason. */
@@ -1094,6 +1277,25 @@ export type TokenId = string;
 
 export type TokenRef = {
   token: string;
+};
+
+/** Only the fields that are given change. */
+export type UpdateBackupJob = {
+  bandwidth?: number | null;
+  concurrency?: number | null;
+  enabled?: boolean | null;
+  exclude_disks?: Array<string> | null;
+  filter?: string | null;
+  job: string;
+  keep?: KeepPolicy | null;
+  repositories?: Array<string> | null;
+  retries?: number | null;
+  rpo_minutes?: number | null;
+  schedule?: string | null;
+  timezone?: string | null;
+  vms?: Array<string> | null;
+  webhook?: string | null;
+  window_minutes?: number | null;
 };
 
 /** Only the fields that are given change. */
@@ -1222,6 +1424,12 @@ export type VdiRef = {
 /** bytes */
 export type VdiSize = number;
 
+export type VerifyRepository = {
+  /** Decrypt and name every chunk, too. */
+  deep?: boolean;
+  repository: string;
+};
+
 /** What was asked for and what is. */
 export type Vm = {
   created?: string | null;
@@ -1292,25 +1500,6 @@ export type VmRow = {
   vcpus: number;
 };
 
-/** One message about the rows of a list. */
-export type VmRowChange = {
-  kind: "added";
-  value: VmRow;
-} | {
-  kind: "changed";
-  value: VmRow;
-} | {
-  kind: "removed";
-  value: VmId;
-} | {
-  kind: "ready";
-  value: {
-  total: number;
-};
-} | {
-  kind: "resync";
-};
-
 export type VmSpec = {
   /** Started by the agent when its host boots, with or without an orchestrator. */
   autostart?: Autostart | null;
@@ -1328,18 +1517,17 @@ export type VmSpec = {
 /** Parameters of `event.subscribe`. */
 export type WatchEvents = Record<string, never>;
 
-/** Parameters of `vm.subscribe`, `host.subscribe` and `vdi.subscribe`. */
-export type WatchRows = {
-  /** The filter language, as for lists. Empty: everything. */
-  filter?: string;
-  /** Leaves out what is there and begins with the first change: for who shows pages of `vm.list`. */
-  only_changes?: boolean;
-};
-
 /** Parameters of `task.subscribe`. */
 export type WatchTasks = {
   /** One task: the subscription ends with it. Otherwise all that the caller may see. */
   task?: TaskId | null;
+};
+
+/** Parameters of `vm.subscribe`. */
+export type WatchVms = {
+  filter?: string;
+  /** Leaves out what is there and begins with the first change: for who shows pages of `vm.list`. */
+  only_changes?: boolean;
 };
 
 export type XenVersion = {
@@ -1556,11 +1744,9 @@ export const METHODS: Record<MethodName, MethodInfo> = {
 };
 
 export interface Subscriptions {
-  'vm.subscribe': { params: WatchRows; item: VmRowChange };
+  'vm.subscribe': { params: WatchVms; item: InventoryChange };
   'task.subscribe': { params: WatchTasks; item: Task };
   'event.subscribe': { params: WatchEvents; item: Event };
-  'host.subscribe': { params: WatchRows; item: HostChange };
-  'vdi.subscribe': { params: WatchRows; item: VdiChange };
 }
 
 export type SubscriptionName = keyof Subscriptions;
@@ -1569,6 +1755,4 @@ export const SUBSCRIPTIONS: Record<SubscriptionName, { unsubscribe: string; noti
   'vm.subscribe': { unsubscribe: 'vm.unsubscribe', notification: 'vm.changed' },
   'task.subscribe': { unsubscribe: 'task.unsubscribe', notification: 'task.changed' },
   'event.subscribe': { unsubscribe: 'event.unsubscribe', notification: 'event.happened' },
-  'host.subscribe': { unsubscribe: 'host.unsubscribe', notification: 'host.changed' },
-  'vdi.subscribe': { unsubscribe: 'vdi.unsubscribe', notification: 'vdi.changed' },
 };

@@ -48,11 +48,11 @@ async fn kill_agent_in(
 }
 
 /// dom0's clock, a second ago: journald's time of a line may be rounded.
-async fn now(stage: &Stage) -> Result<String> {
+pub async fn now(stage: &Stage) -> Result<String> {
     Ok(stage.dom0("sleep 1; date +%s.%N").await?.trim().to_owned())
 }
 
-async fn agent_is_back(stage: &Stage, since: &str) -> Result<()> {
+pub async fn agent_is_back(stage: &Stage, since: &str) -> Result<()> {
     let script = format!("journalctl -o cat -u xenith-agent --since @{since} | grep -c 'the agent serves'");
     until("the agent is back", MINUTE, async || {
         let output = stage.shell.exec(&script, MINUTE).await?;

@@ -5,6 +5,7 @@
 #![allow(clippy::large_futures, reason = "one test runs them, each once")]
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod backups;
 mod consoles;
 mod faults;
 mod foreign;
@@ -21,6 +22,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const PVH: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-1", GuestKind::Pvh, 101) };
 /// What is cloned from the first: it boots with the first one's command line, and so with its address.
 const COPY: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-copy", GuestKind::Pvh, 101) };
+/// What is backed up, on an SR of its own.
+const KEPT: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-kept", GuestKind::Pvh, 103) };
 const PV: Guest = Guest::new("pv-1", GuestKind::Pv, 102);
 
 /// Runs a step; one that failed shows the logs as they are then.
@@ -71,6 +74,13 @@ async fn lives(stage: &Stage, steps: &mut Steps) {
     step!(stage, steps, "enlarge a disk of a running guest", 4, storage::resize(stage, &PVH));
     step!(stage, steps, "clone a guest from a snapshot", 10, storage::clone(stage, &PVH, &COPY));
     step!(stage, steps, "suspend and resume a PVH guest", 6, life::suspend_and_resume(stage, &PVH));
+    step!(
+        stage,
+        steps,
+        "back up twice, destroy, boot instantly",
+        20,
+        backups::back_up_destroy_restore(stage, &KEPT)
+    );
     step!(stage, steps, "notice a crash", 4, life::crash(stage, &PVH));
 }
 

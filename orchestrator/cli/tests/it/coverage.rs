@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, audit, auth, console, event, host, import, network, pool, role, snapshot, sr, system, task,
-    template, token, user, vdi, vm,
+    Method, audit, auth, backup, backup_job, backup_run, console, event, host, import, network, pool,
+    repository, role, snapshot, sr, system, task, template, token, user, vdi, vm,
 };
 
 use crate::program::Program;
@@ -92,6 +92,7 @@ fn cases() -> Vec<Case> {
     ];
     cases.extend(tasks());
     cases.extend(imports());
+    cases.extend(backups());
     cases.extend(vms());
     cases
 }
@@ -123,6 +124,39 @@ fn imports() -> Vec<Case> {
         case::<import::Ticket>("import ticket web-1"),
         case::<import::RollBack>("import roll-back web-1 --yes"),
         case::<import::Archive>("import archive web-1"),
+    ]
+}
+
+fn backups() -> Vec<Case> {
+    vec![
+        case::<repository::List>("repository list"),
+        case::<repository::Get>("repository get main"),
+        case::<repository::Create>("repository create main /backups --host xen1"),
+        case::<repository::Test>("repository test main"),
+        case::<repository::Verify>("repository verify main --deep"),
+        case::<repository::Key>("repository key main"),
+        case::<repository::Delete>("repository delete main --yes"),
+        case::<backup_job::List>("backup-job list"),
+        case::<backup_job::Get>("backup-job get nightly"),
+        case::<backup_job::Create>(
+            "backup-job create nightly --filter tag:prod --repository main --keep last=3,daily=7 --window 8h --rpo 26h",
+        ),
+        case::<backup_job::Update>("backup-job update nightly --enabled off --retries 2 --exclude-disk xvdb"),
+        case::<backup_job::Delete>("backup-job delete nightly --yes"),
+        case::<backup_job::Run>("backup-job run nightly"),
+        case::<backup_run::List>("backup-run list --job nightly"),
+        case::<backup_run::Get>("backup-run get 01890a5d-ac96-774b-bcce-b302099a8057"),
+        case::<backup_run::Cancel>("backup-run cancel 01890a5d-ac96-774b-bcce-b302099a8057"),
+        case::<backup::List>("backup list --vm web-1"),
+        case::<backup::Get>("backup get 0189 --repository main"),
+        case::<backup::Unprotected>("backup unprotected --older-than 26h"),
+        case::<backup::Create>("backup create web-1 --repository main"),
+        case::<backup::Hold>("backup hold 0189 off"),
+        case::<backup::Delete>("backup delete 0189 --yes"),
+        case::<backup::Prove>("backup prove 0189 --within 5m"),
+        case::<backup::Files>("backup files 0189 1:/etc"),
+        case::<backup::Download>("backup download 0189 1:/etc --ticket"),
+        case::<backup::Restore>("backup restore 0189 --name web-2 --instant"),
     ]
 }
 
@@ -178,7 +212,7 @@ async fn commands_are_called_like_their_methods() {
     let help = xenith_orchestrator_cli::cli::full_help();
     for method in xenith_orchestrator_api::methods() {
         let (noun, verb) = method.name.split_once('.').unwrap();
-        let verb = verb.replace('_', "-");
+        let (noun, verb) = (noun.replace('_', "-"), verb.replace('_', "-"));
         let heading =
             if noun == "auth" { format!("== xenith {verb}\n") } else { format!("== xenith {noun} {verb}\n") };
         assert!(help.contains(&heading), "{heading}");

@@ -120,6 +120,41 @@ fn token() -> Token {
     }
 }
 
+fn repository() -> Value {
+    json!({
+        "id": ID, "name": "main", "place": { "kind": "folder", "path": "/backups" }, "repository": "00",
+        "checked": "2026-11-23T08:00:00Z", "problem": null,
+    })
+}
+
+fn backup_job() -> Value {
+    json!({
+        "id": ID, "name": "nightly", "enabled": true, "vms": [], "filter": "tag:prod", "repositories": [ID],
+        "schedule": "30 2 * * *", "timezone": "Europe/Berlin", "concurrency": 2,
+        "last_run": null, "next_run": "2026-11-24T01:30:00Z",
+    })
+}
+
+fn backup_run() -> Value {
+    json!({
+        "id": ID, "job": ID, "job_name": "nightly", "status": "done", "started": "2026-11-23T08:00:00Z",
+        "ended": "2026-11-23T08:01:00Z", "vms": [{
+            "vm": ID, "name": "web-1", "status": "done", "task": ID, "tries": 1, "message": null, "size": 1 << 30,
+            "read": 1 << 20, "new_bytes": 1 << 19, "stored": 1 << 18, "millis": 1000,
+        }],
+    })
+}
+
+fn backup() -> Value {
+    json!({
+        "id": "0189", "repository": ID, "repository_name": "main", "vm": ID, "vm_name": "web-1",
+        "created": "2026-11-23T08:00:00Z", "held": false, "proof": null, "disks": [{
+            "name": "web-1.xvda.0", "size": 1 << 30, "read": 1, "new_bytes": 1, "stored": 1, "millis": 1,
+            "whole_because": null,
+        }],
+    })
+}
+
 /// Every method answers something that fits.
 #[allow(clippy::too_many_lines, reason = "a table with a line per method")]
 pub fn answer_everything(server: &FakeOrchestrator) {
@@ -203,6 +238,25 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "template.get" => template.clone(),
             "snapshot.list" => json!([snapshot]),
             "snapshot.get" => snapshot.clone(),
+            "repository.list" => json!([repository()]),
+            "repository.get" => repository(),
+            "repository.key" => json!({ "kind": "key file", "secret": "00" }),
+            "repository.delete" | "backup_job.delete" => json!({}),
+            "backup_job.list" => json!([backup_job()]),
+            "backup_job.run" => json!({ "run": ID }),
+            name if name.starts_with("backup_job.") => backup_job(),
+            "backup_run.list" => json!([backup_run()]),
+            name if name.starts_with("backup_run.") => backup_run(),
+            "backup.list" => json!([backup()]),
+            "backup.get" => backup(),
+            "backup.files" => json!({ "disk": "web-1.xvda.0", "volumes": [], "more": false, "entries": [
+                { "name": "passwd", "kind": "file", "size": 1, "mode": 420, "modified": 0 },
+            ] }),
+            "backup.download" => json!({
+                "ticket": "00", "address": "xen1:8445", "server_name": "host", "authority_pem": "",
+            }),
+            "backup.unprotected" => json!([{ "vm": ID, "name": "web-1", "why": "no_job", "newest": null }]),
+            name if name.starts_with("repository.") || name.starts_with("backup.") => json!(started()),
             "vdi.list" => json!({ "items": [vdi], "total": 1, "next": null }),
             "import.list" => json!({ "items": [import], "total": 1, "next": null }),
             "import.connect" => source.clone(),

@@ -192,10 +192,11 @@ struct Host {
 }
 
 struct Inner {
-    _folder: TempDir,
+    folder: TempDir,
     store: MemoryStore,
     db: Db,
     deps: Arc<Deps>,
+    vault: Arc<Vault>,
     fleet: Arc<Fleet>,
     views: Arc<Views>,
     certificates: Arc<Certificates>,
@@ -253,15 +254,17 @@ impl World {
         // Older than any engine here: its greetings fence nobody off.
         let fleet = Fleet::new(db.clone(), Epoch(0), tls, certificates.clone(), &tasks);
         deps.set_fleet(&fleet);
+        deps.set_vault(&vault);
         let views = Views::start(&db, &fleet, &tasks).await.unwrap();
         for (host, record) in views.hosts() {
             fleet.watch(host, &record);
         }
         let world = Self(Arc::new(Inner {
-            _folder: folder,
+            folder,
             store,
             db,
             deps,
+            vault,
             fleet,
             views,
             certificates,
@@ -324,11 +327,14 @@ impl World {
             imports: Arc::clone(&inner.deps.imports),
             tickets: Default::default(),
             vault: Arc::clone(&inner.vault),
+            runner: Default::default(),
         });
         let mut methods = Methods::default();
         app.register(&mut methods);
         let handler = methods.0.get(method).unwrap_or_else(|| panic!("no method {method}"));
-        let mut params = params.clone();
+        // Folders outside hosts are the world's own.
+        let folder = inner.folder.path().display().to_string();
+        let mut params: Value = serde_json::from_str(&params.to_string().replace("/WORLD", &folder)).unwrap();
         if let (Some(host), Some(path)) = (inner.hosts.first(), params.pointer_mut("/spec/path")) {
             let second = host.folder.path().join("second");
             *path = path.as_str().unwrap().replace(SECOND, second.to_str().unwrap()).into();
@@ -465,6 +471,13 @@ fn plain(value: Value, hidden: &[&str]) -> Value {
         "last",
         "autostarted",
         "paused_ms",
+        "sealed_access",
+        "place",
+        "checked",
+        "facts",
+        "disk_name",
+        "at",
+        "seconds",
     ];
     match value {
         Value::Object(fields) => {

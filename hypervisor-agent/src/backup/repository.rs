@@ -1,0 +1,241 @@
+//! Repositories: opening, listing, forgetting, checking.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use xenith_backup::gc::{self, Outcome};
+use xenith_backup::id::BackupId;
+use xenith_backup::keys::{Credential, KdfCost, Keyring};
+use xenith_backup::manifest::{self, Manifest};
+use xenith_backup::retention::{Candidate, Policy, decide};
+use xenith_backup::store::{LocalStore, ObjectStore, RetryingStore, S3Credentials, S3Store, ThrottledStore};
+use xenith_backup::verify::Level;
+use xenith_backup::{BackupError, Repository, chunk::Chunking, hold as holds, repo::now_millis};
+use xenith_hypervisor_agent_types::backup::{
+    BackupDiskFacts, BackupFacts, BackupReply, KeepPolicy, RepositoryAccess, RepositoryKey, RepositoryPlace,
+};
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
+
+use super::fault;
+
+/// A store may be away this long before a command fails: a switch that restarts, a server that fails over.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Folder {
+    Expect,
+    Make,
+}
+
+fn store(place: &RepositoryPlace, folder: Folder) -> Result<Arc<dyn ObjectStore>, BackupError> {
+    let retrying = |store: Box<dyn ObjectStore>| -> Arc<dyn ObjectStore> {
+        Arc::new(RetryingStore::new(
+            Arc::<dyn ObjectStore>::from(store),
+            Duration::from_millis(200),
+            PATIENCE,
+        ))
+    };
+    Ok(match place {
+        RepositoryPlace::Folder { path } => {
+            let path = Path::new(path);
+            if !path.is_absolute() {
+                return Err(BackupError::Invalid(format!("{} is not an absolute path", path.display())));
+            }
+            let opened = match folder {
+                Folder::Make => LocalStore::create_root(path)?,
+                Folder::Expect => LocalStore::open(path)?,
+            };
+            retrying(Box::new(opened))
+        }
+        RepositoryPlace::S3 { bucket, prefix, endpoint, region, access_key, secret_key } => {
+            let credentials = S3Credentials {
+                access_key: access_key.expose().to_owned(),
+                secret_key: secret_key.expose().to_owned(),
+                endpoint: endpoint.clone(),
+                region: region.clone(),
+            };
+            retrying(Box::new(S3Store::open_as(&format!("s3://{bucket}/{prefix}"), &credentials)?))
+        }
+    })
+}
+
+fn credential(key: &RepositoryKey) -> Result<Credential, BackupError> {
+    match key {
+        RepositoryKey::Passphrase(text) => Ok(Credential::Passphrase(text.expose().to_owned())),
+        RepositoryKey::Digits(digits) => Credential::from_key_file(digits.expose())
+            .ok_or_else(|| BackupError::Invalid("the repository's key is not 64 hex digits".to_owned())),
+    }
+}
+
+/// Opens it; `bandwidth` in bytes per second, 0 for no limit.
+pub(crate) fn open(access: &RepositoryAccess, bandwidth: u64) -> Result<Repository, Fault> {
+    let opened = || -> Result<Repository, BackupError> {
+        let mut store = store(&access.place, Folder::Expect)?;
+        if bandwidth > 0 {
+            store = Arc::new(ThrottledStore::new(store, bandwidth));
+        }
+        Repository::open(store, &credential(&access.key)?)
+    };
+    opened().map_err(|error| fault(&error))
+}
+
+pub(super) fn ensure(access: &RepositoryAccess) -> Result<BackupReply, Fault> {
+    let ensured = || -> Result<BackupReply, BackupError> {
+        let store = store(&access.place, Folder::Make)?;
+        let credential = credential(&access.key)?;
+        match Repository::open(Arc::clone(&store), &credential) {
+            Ok(repo) => {
+                // One that is there must keep its promises too: it may have moved.
+                xenith_backup::store::probe(&store)?;
+                Ok(BackupReply::Repository { id: repo.keyring().repo().to_string(), made: false })
+            }
+            Err(BackupError::NotFound { .. }) => {
+                let ring = Keyring::create(Chunking::default());
+                let repo = Repository::init(store, &ring, &credential, KdfCost::DEFAULT)?;
+                Ok(BackupReply::Repository { id: repo.keyring().repo().to_string(), made: true })
+            }
+            Err(error) => Err(error),
+        }
+    };
+    ensured().map_err(|error| fault(&error))
+}
+
+pub(super) fn facts(manifest: &Manifest, held: &[BackupId]) -> BackupFacts {
+    BackupFacts {
+        id: manifest.id.to_string(),
+        created: manifest.created,
+        host: manifest.host.clone(),
+        tags: manifest.tags.clone(),
+        disks: manifest
+            .disks
+            .iter()
+            .map(|disk| BackupDiskFacts {
+                name: disk.name.clone(),
+                size: disk.size,
+                read: disk.stats.read,
+                new_bytes: disk.stats.new_bytes,
+                stored: disk.stats.stored,
+                millis: disk.stats.millis,
+                whole_because: disk.whole_because.clone(),
+            })
+            .collect(),
+        attachments: manifest
+            .attachments
+            .iter()
+            .map(|attachment| (attachment.name.clone(), attachment.text.clone()))
+            .collect(),
+        held: held.contains(&manifest.id),
+    }
+}
+
+/// Newest first, and no more than an answer has room for: older ones are reached with the tool.
+pub(super) fn list(access: &RepositoryAccess) -> Result<BackupReply, Fault> {
+    const ROOM: usize = 2 << 20;
+    let repo = open(access, 0)?;
+    let listed = || -> Result<Vec<BackupFacts>, BackupError> {
+        let (manifests, _) = gc::visible(&repo)?;
+        let held = holds::list(&repo)?;
+        Ok(manifests.iter().rev().map(|manifest| facts(manifest, &held)).collect())
+    };
+    let mut left = ROOM;
+    let backups = listed().map_err(|error| fault(&error))?;
+    let fits = |backup: &BackupFacts| {
+        let texts = backup.attachments.iter().map(|(name, text)| name.len() + text.len() + 16).sum::<usize>();
+        let disks = backup.disks.iter().map(|disk| disk.name.len() + 200).sum::<usize>();
+        left = left.saturating_sub(2 * texts + disks + 200);
+        left > 0
+    };
+    Ok(BackupReply::Backups { backups: backups.into_iter().take_while(fits).collect() })
+}
+
+fn parse(backup: &str) -> Result<BackupId, Fault> {
+    BackupId::parse(backup)
+        .ok_or_else(|| Fault::new(FaultReason::Invalid, format_args!("{backup:?} is not the id of a backup")))
+}
+
+/// Only a backup that is there can be held.
+pub(super) fn hold(access: &RepositoryAccess, backup: &str) -> Result<BackupReply, Fault> {
+    let (repo, id) = (open(access, 0)?, parse(backup)?);
+    let held = manifest::read(&repo, &id).and_then(|_| holds::place(&repo, &id));
+    held.map(|()| BackupReply::Held).map_err(|error| fault(&error))
+}
+
+pub(super) fn release(access: &RepositoryAccess, backup: &str) -> Result<BackupReply, Fault> {
+    let (repo, id) = (open(access, 0)?, parse(backup)?);
+    holds::lift(&repo, &id).map(|()| BackupReply::Held).map_err(|error| fault(&error))
+}
+
+pub(super) fn forget(access: &RepositoryAccess, backups: &[String]) -> Result<BackupReply, Fault> {
+    let repo = open(access, 0)?;
+    let ids = backups.iter().map(|id| parse(id)).collect::<Result<Vec<_>, _>>()?;
+    let held = holds::list(&repo).map_err(|error| fault(&error))?;
+    if let Some(held) = ids.iter().find(|id| held.contains(id)) {
+        let refusal = format_args!("backup {held} is held; release it first");
+        return Err(Fault::new(FaultReason::WrongState, refusal));
+    }
+    collect(&repo, ids).map_err(|error| fault(&error))
+}
+
+pub(super) fn prune(
+    access: &RepositoryAccess,
+    disks: &[String],
+    keep: KeepPolicy,
+) -> Result<BackupReply, Fault> {
+    let repo = open(access, 0)?;
+    let pruned = || -> Result<BackupReply, BackupError> {
+        let held = holds::list(&repo)?;
+        let (manifests, _) = gc::visible(&repo)?;
+        let ours = |manifest: &Manifest| manifest.disks.iter().all(|disk| disks.contains(&disk.name));
+        let candidates: Vec<Candidate> = manifests
+            .into_iter()
+            .filter(|manifest| !manifest.disks.is_empty() && ours(manifest))
+            .map(|manifest| Candidate {
+                id: manifest.id,
+                // A VM that got a disk more is still one VM: its backups compete.
+                series: "vm".to_owned(),
+                created: manifest.created,
+                held: held.contains(&manifest.id),
+                tags: manifest.tags,
+            })
+            .collect();
+        let KeepPolicy { last, hourly, daily, weekly, monthly, yearly } = keep;
+        let policy = Policy { last, hourly, daily, weekly, monthly, yearly, tags: Vec::new() };
+        let decisions = decide(&candidates, &policy);
+        let forget = decisions.iter().filter(|d| d.keep_because.is_empty()).map(|d| d.id).collect();
+        collect(&repo, forget)
+    };
+    pruned().map_err(|error| fault(&error))
+}
+
+/// Publishes a plan that forgets `ids` and carries out those that are due. Another host may do the same meanwhile.
+fn collect(repo: &Repository, ids: Vec<BackupId>) -> Result<BackupReply, BackupError> {
+    let backups = ids.iter().map(ToString::to_string).collect();
+    let proposal = gc::propose(repo, ids)?;
+    if !proposal.plan.packs.is_empty() || !proposal.plan.forget.is_empty() {
+        gc::publish(repo, &proposal.plan)?;
+    }
+    let (mut freed, mut waiting) = (0, 0);
+    for plan in gc::published(repo)? {
+        match gc::carry_out(repo, &plan, now_millis(), gc::DEFAULT_GRACE_MILLIS)? {
+            Outcome::Done { bytes, .. } => freed += bytes,
+            Outcome::Waiting { .. } => waiting += 1,
+        }
+    }
+    Ok(BackupReply::Forgotten { backups, freed, waiting })
+}
+
+pub(super) fn verify(access: &RepositoryAccess, level: Level) -> Result<BackupReply, Fault> {
+    let repo = open(access, 0)?;
+    let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
+    let report = xenith_backup::verify::verify(&repo, level, threads).map_err(|error| fault(&error))?;
+    let problems = report.problems.iter().take(1000);
+    let problems = problems.map(|problem| {
+        format!("{}: {} (touches {})", problem.object, problem.detail, problem.touches.join(", "))
+    });
+    Ok(BackupReply::Verified {
+        backups: report.backups,
+        bytes_read: report.bytes_read,
+        problems: problems.collect(),
+    })
+}

@@ -1,0 +1,229 @@
+//! Backup jobs and their runs. What a run does is decided in [`crate::backup_runner`].
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use xenith_common_ids::{BackupJobId, BackupRunId};
+use xenith_orchestrator_api::Call;
+use xenith_orchestrator_api::backup_job::BackupJobApi;
+use xenith_orchestrator_api::backup_run::BackupRunApi;
+use xenith_orchestrator_store::Record;
+use xenith_orchestrator_types::backup::{
+    BackupJob, BackupJobRef, BackupRun, BackupRunRef, CreateBackupJob, JobSettings, ListBackupRuns,
+    RunStarted, UpdateBackupJob,
+};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Permission, Reason};
+
+use super::{App, vm_filter};
+use crate::backup_runner;
+use crate::errors::store_error;
+use crate::model::JobRecord;
+use crate::schedule::Schedule;
+
+/// VMs at a time of who names no number.
+const CONCURRENCY: u32 = 2;
+
+fn view(id: BackupJobId, record: &JobRecord) -> BackupJob {
+    let settings = record.settings.clone();
+    let schedule = Schedule::parse(&settings.schedule, &settings.timezone).ok().flatten();
+    let after = record.last_run.unwrap_or(record.created);
+    let next_run = schedule.filter(|_| settings.enabled).and_then(|schedule| schedule.next(after));
+    BackupJob { id, settings, last_run: record.last_run, next_run }
+}
+
+fn checked(mut settings: JobSettings) -> Result<JobSettings, ApiError> {
+    if settings.name.is_empty() || settings.name.len() > 128 {
+        return Err(ApiError::invalid("name", "use 1 to 128 characters"));
+    }
+    if settings.repositories.is_empty() {
+        return Err(ApiError::invalid("repositories", "name at least one"));
+    }
+    if settings.vms.is_empty() && settings.filter.trim().is_empty() {
+        return Err(ApiError::invalid("vms", "name VMs, or give a filter such as tag:prod"));
+    }
+    vm_filter(&settings.filter)?;
+    Schedule::parse(&settings.schedule, &settings.timezone)
+        .map_err(|(field, problem)| ApiError::invalid(field, problem))?;
+    if settings.concurrency == 0 {
+        settings.concurrency = CONCURRENCY;
+    }
+    if settings.concurrency > 64 || settings.retries > 20 {
+        return Err(ApiError::invalid("concurrency", "at most 64 VMs at a time, and at most 20 retries"));
+    }
+    let url = &settings.webhook;
+    if !url.is_empty() && !url.starts_with("https://") && !url.starts_with("http://") {
+        return Err(ApiError::invalid("webhook", "give a URL that begins with https:// or http://"));
+    }
+    Ok(settings)
+}
+
+impl App {
+    async fn find_job(&self, reference: &str) -> Result<Record<BackupJobId, JobRecord>, ApiError> {
+        let (jobs, _) = self.db.backup_jobs.all().await.map_err(|e| store_error(&e))?;
+        let id = reference.parse::<BackupJobId>().ok();
+        jobs.into_iter()
+            .find(|job| Some(job.key) == id || job.value.settings.name == reference)
+            .ok_or_else(|| ApiError::not_found("backup job", reference))
+    }
+
+    async fn vm_ids(
+        &self,
+        call: &Call,
+        references: &[String],
+    ) -> Result<std::collections::BTreeSet<xenith_common_ids::VmId>, ApiError> {
+        let mut ids = std::collections::BTreeSet::new();
+        for reference in references {
+            ids.insert(self.find_vm(call, reference, Permission::View).await?.key);
+        }
+        Ok(ids)
+    }
+
+    async fn repository_ids(
+        &self,
+        references: &[String],
+    ) -> Result<Vec<xenith_common_ids::RepositoryId>, ApiError> {
+        let mut ids = Vec::new();
+        for reference in references {
+            let id = self.find_repository(reference).await?.key;
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        Ok(ids)
+    }
+
+    async fn find_run(&self, run: BackupRunId) -> Result<Record<BackupRunId, BackupRun>, ApiError> {
+        let found = self.db.backup_runs.get(&run).await.map_err(|e| store_error(&e))?;
+        found.ok_or_else(|| ApiError::not_found("backup run", &run.to_string()))
+    }
+}
+
+/// A run as the caller may see it: the VMs that they see.
+fn visible(app: &App, call: &Call, mut run: BackupRun) -> BackupRun {
+    let sight = call.caller.sight(Permission::View);
+    run.vms.retain(|vm| match app.views.vm(vm.vm) {
+        Some(record) => sight.covers(Some(record.pool), &record.tags),
+        None => sight == xenith_orchestrator_api::Sight::All,
+    });
+    run
+}
+
+#[async_trait]
+impl BackupJobApi for App {
+    async fn list(&self, _: &Call, _: Empty) -> Result<Vec<BackupJob>, ApiError> {
+        let (jobs, _) = self.db.backup_jobs.all().await.map_err(|e| store_error(&e))?;
+        let mut jobs: Vec<BackupJob> = jobs.iter().map(|job| view(job.key, &job.value)).collect();
+        jobs.sort_by(|a, b| a.settings.name.cmp(&b.settings.name));
+        Ok(jobs)
+    }
+
+    async fn get(&self, _: &Call, request: BackupJobRef) -> Result<BackupJob, ApiError> {
+        let found = self.find_job(&request.job).await?;
+        Ok(view(found.key, &found.value))
+    }
+
+    async fn create(&self, call: &Call, request: CreateBackupJob) -> Result<BackupJob, ApiError> {
+        if self.find_job(&request.name).await.is_ok() {
+            let message = format_args!("there is a backup job {:?} already", request.name);
+            return Err(ApiError::new(Reason::Conflict, message));
+        }
+        let settings = checked(JobSettings {
+            name: request.name,
+            enabled: true,
+            vms: self.vm_ids(call, &request.vms).await?,
+            filter: request.filter,
+            repositories: self.repository_ids(&request.repositories).await?,
+            schedule: request.schedule,
+            timezone: request.timezone,
+            keep: request.keep,
+            concurrency: request.concurrency,
+            bandwidth: request.bandwidth,
+            window_minutes: request.window_minutes,
+            retries: request.retries,
+            exclude_disks: request.exclude_disks,
+            rpo_minutes: request.rpo_minutes,
+            webhook: request.webhook,
+            prove: request.prove,
+        })?;
+        let (id, created) = (BackupJobId::new(), OffsetDateTime::now_utc());
+        let record = JobRecord { settings, created, last_run: None, warned: Default::default() };
+        self.db.backup_jobs.insert(&id, &record).await.map_err(|e| store_error(&e))?;
+        Ok(view(id, &record))
+    }
+
+    async fn update(&self, call: &Call, request: UpdateBackupJob) -> Result<BackupJob, ApiError> {
+        let found = self.find_job(&request.job).await?;
+        let mut record = found.value.clone();
+        let settings = &mut record.settings;
+        macro_rules! take {
+            ($($field:ident),*) => { $(if let Some(value) = request.$field { settings.$field = value; })* };
+        }
+        let rescheduled =
+            request.schedule.is_some() || request.timezone.is_some() || request.enabled.is_some();
+        take!(enabled, filter, schedule, timezone, keep, concurrency, bandwidth, window_minutes, retries);
+        take!(exclude_disks, rpo_minutes, webhook, prove);
+        if let Some(vms) = &request.vms {
+            settings.vms = self.vm_ids(call, vms).await?;
+        }
+        if let Some(repositories) = &request.repositories {
+            settings.repositories = self.repository_ids(repositories).await?;
+        }
+        record.settings = checked(record.settings)?;
+        if rescheduled {
+            // The new schedule counts from now: nothing is made up for.
+            record.created = OffsetDateTime::now_utc();
+            record.last_run = record.last_run.map(|last| last.max(record.created));
+        }
+        self.db.backup_jobs.update(&found, &record).await.map_err(|e| store_error(&e))?;
+        Ok(view(found.key, &record))
+    }
+
+    async fn delete(&self, _: &Call, request: BackupJobRef) -> Result<Empty, ApiError> {
+        let found = self.find_job(&request.job).await?;
+        self.db.backup_jobs.delete(&found).await.map_err(|e| store_error(&e))?;
+        Ok(Empty {})
+    }
+
+    async fn run(&self, _: &Call, request: BackupJobRef) -> Result<RunStarted, ApiError> {
+        let found = self.find_job(&request.job).await?;
+        if backup_runner::is_running(self, found.key).await.map_err(|e| store_error(&e))? {
+            let name = &found.value.settings.name;
+            let message = format_args!("{name} is running; wait for it, or cancel the run");
+            return Err(ApiError::new(Reason::WrongState, message));
+        }
+        let run = backup_runner::begin(self, &found, OffsetDateTime::now_utc()).await?;
+        self.runner.notify_one();
+        Ok(RunStarted { run })
+    }
+}
+
+#[async_trait]
+impl BackupRunApi for App {
+    async fn list(&self, call: &Call, request: ListBackupRuns) -> Result<Vec<BackupRun>, ApiError> {
+        let job = match &request.job {
+            Some(reference) => Some(self.find_job(reference).await?.key),
+            None => None,
+        };
+        let limit = ListRequest { limit: request.limit, ..ListRequest::default() }.effective_limit();
+        let page = self.db.backup_runs.page_descending(None, 1000).await.map_err(|e| store_error(&e))?;
+        let runs = page.records.into_iter().map(|record| record.value);
+        let wanted = runs.filter(|run| job.is_none_or(|job| run.job == job)).take(limit);
+        Ok(wanted.map(|run| visible(self, call, run)).collect())
+    }
+
+    async fn get(&self, call: &Call, request: BackupRunRef) -> Result<BackupRun, ApiError> {
+        Ok(visible(self, call, self.find_run(request.run).await?.value))
+    }
+
+    async fn cancel(&self, call: &Call, request: BackupRunRef) -> Result<BackupRun, ApiError> {
+        let found = self.find_run(request.run).await?;
+        if found.value.status.is_over() {
+            let message = format_args!("this run is {}", found.value.status.as_str());
+            return Err(ApiError::new(Reason::WrongState, message));
+        }
+        let by = call.caller.name.clone();
+        let change = |run: &mut BackupRun| run.cancelled_by = Some(by.clone());
+        self.db.backup_runs.modify(&request.run, change).await.map_err(|e| store_error(&e))?;
+        self.runner.notify_one();
+        Ok(self.find_run(request.run).await?.value)
+    }
+}

@@ -1,0 +1,132 @@
+//! Which VMs nobody would bring back, and saying so.
+//!
+//! A VM is unprotected when no enabled job with a schedule covers it, or when it has no backup. Its owner can say that
+//! this is meant, with the tag [`NO_BACKUP`]. An event tells of each once, and again only after it was protected meanwhile; what was told
+//! is in the store, so that a restart repeats nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use time::{Duration, OffsetDateTime};
+use xenith_common_ids::VmId;
+use xenith_orchestrator_types::ApiError;
+use xenith_orchestrator_types::backup::{UnprotectedVm, WhyUnprotected};
+use xenith_orchestrator_types::event::Severity;
+
+use crate::app::App;
+use crate::backup_runner;
+use crate::catalogue;
+use crate::errors::store_error;
+
+/// On a VM that is to have no backups.
+pub const NO_BACKUP: &str = "no-backup";
+/// A VM that was just made is not warned of: its job may come.
+const GRACE: Duration = Duration::hours(1);
+
+/// What is known of a VM.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    covered: bool,
+    newest: Option<OffsetDateTime>,
+}
+
+fn judge(known: Known, older_than: Option<Duration>, now: OffsetDateTime) -> Option<WhyUnprotected> {
+    match known {
+        Known { covered: false, .. } => Some(WhyUnprotected::NoJob),
+        Known { newest: None, .. } => Some(WhyUnprotected::NoBackup),
+        Known { newest: Some(newest), .. } => {
+            older_than.filter(|most| now - newest > *most).map(|_| WhyUnprotected::TooOld)
+        }
+    }
+}
+
+/// All of them, by name.
+pub async fn unprotected(app: &App, older_than: Option<Duration>) -> Result<Vec<UnprotectedVm>, ApiError> {
+    let now = OffsetDateTime::now_utc();
+    let (jobs, _) = app.db.backup_jobs.all().await.map_err(|e| store_error(&e))?;
+    let mut covered = BTreeSet::new();
+    for job in &jobs {
+        let settings = &job.value.settings;
+        if settings.enabled && !settings.schedule.trim().is_empty() {
+            covered.extend(backup_runner::vms(app, settings)?.into_iter().map(|(vm, _)| vm));
+        }
+    }
+    let mut newest: BTreeMap<VmId, OffsetDateTime> = BTreeMap::new();
+    for backup in catalogue::all(&app.db, None).await.map_err(|e| store_error(&e))? {
+        if let Some(definition) = &backup.definition {
+            let entry = newest.entry(definition.vm).or_insert(backup.created);
+            *entry = backup.created.max(*entry);
+        }
+    }
+    let (vms, _) = app.db.vms.all().await.map_err(|e| store_error(&e))?;
+    let mut found: Vec<UnprotectedVm> = vms
+        .into_iter()
+        // Without a disk there is nothing to bring back.
+        .filter(|vm| !vm.value.spec.disks.is_empty() && !vm.value.tags.contains(NO_BACKUP))
+        .filter_map(|vm| {
+            let known = Known { covered: covered.contains(&vm.key), newest: newest.get(&vm.key).copied() };
+            let why = judge(known, older_than, now)?;
+            Some(UnprotectedVm {
+                vm: vm.key,
+                name: vm.value.spec.name.to_string(),
+                why,
+                newest: known.newest,
+            })
+        })
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// Tells of those that were not told of.
+pub async fn warn(app: &App) -> Result<(), ApiError> {
+    let now = OffsetDateTime::now_utc();
+    let found = unprotected(app, None).await?;
+    let (told, _) = app.db.unprotected.all().await.map_err(|e| store_error(&e))?;
+    for record in &told {
+        if !found.iter().any(|vm| vm.vm == record.key) {
+            app.db.unprotected.delete(record).await.map_err(|e| store_error(&e))?;
+        }
+    }
+    for vm in found {
+        let fresh = app.views.vm(vm.vm).is_none_or(|record| now - record.created < GRACE);
+        if fresh || told.iter().any(|record| record.key == vm.vm) {
+            continue;
+        }
+        // First: an event too few is better than one a minute.
+        app.db.unprotected.insert(&vm.vm, &now).await.map_err(|e| store_error(&e))?;
+        let why = match vm.why {
+            WhyUnprotected::NoJob => "no backup job with a schedule covers it",
+            WhyUnprotected::NoBackup => "it has no backup yet",
+            WhyUnprotected::TooOld => "its newest backup is old",
+        };
+        let message = format!(
+            "{} is not protected: {why}; add it to a job, or give it the tag {NO_BACKUP} if that is meant",
+            vm.name
+        );
+        let about = (Severity::Warning, "backup.unprotected");
+        backup_runner::note(app, about, format!("vm/{}", vm.vm), message).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_unprotected() {
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::days(100);
+        let ago = |hours| Some(now - Duration::hours(hours));
+        let day = Some(Duration::hours(24));
+        for (name, covered, newest, older_than, expected) in [
+            ("nothing", false, None, None, Some(WhyUnprotected::NoJob)),
+            ("by hand only", false, ago(1), None, Some(WhyUnprotected::NoJob)),
+            ("job, not run yet", true, None, None, Some(WhyUnprotected::NoBackup)),
+            ("fine", true, ago(23), day, None),
+            ("old, nobody asks", true, ago(1000), None, None),
+            ("old", true, ago(25), day, Some(WhyUnprotected::TooOld)),
+        ] {
+            assert_eq!(judge(Known { covered, newest }, older_than, now), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What the sagas about backups share.
+
+use std::time::Duration;
+
+use xenith_common_ids::{HostId, RepositoryId, SrId, VdiId};
+use xenith_hypervisor_agent_api::{Command, CommandResult};
+use xenith_hypervisor_agent_client::AgentClientError;
+use xenith_hypervisor_agent_types::FaultReason;
+use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply, RepositoryAccess};
+use xenith_orchestrator_saga::{Saga, StepCtx, StepError};
+
+use super::{Deps, host_removed, step_error};
+use crate::model::SEALED_ACCESS;
+
+impl Deps {
+    /// A repository's place and secrets, unsealed for one command.
+    pub(super) async fn access(&self, repository: RepositoryId) -> Result<RepositoryAccess, StepError> {
+        let record = self.db.repositories.get(&repository).await?;
+        let record = record
+            .ok_or_else(|| StepError::permanent(format!("repository {repository} is not known any more")))?;
+        let plain = self
+            .vault()?
+            .unseal(SEALED_ACCESS, &record.value.sealed_access)
+            .map_err(|error| StepError::permanent(error.to_string()))?;
+        serde_json::from_slice(&plain)
+            .map_err(|_| StepError::permanent("the repository's secrets cannot be read"))
+    }
+
+    /// Runs a long command, shows how far it is, and passes a wish to end on.
+    pub(super) async fn backup_command<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        host: HostId,
+        command: BackupCommand,
+    ) -> Result<BackupReply, StepError> {
+        let operation = ctx.operation_id();
+        let client = self.fleet()?.client(host).ok_or_else(|| host_removed(host))?;
+        let sent = self.send(ctx, host, Command::Backup(Box::new(command)));
+        tokio::pin!(sent);
+        let mut asked = false;
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut before, mut since) = (0, std::time::Instant::now());
+        loop {
+            tokio::select! {
+                result = &mut sent => return match result {
+                    Ok(CommandResult::Backup(reply)) => Ok(*reply),
+                    Ok(_) => Err(StepError::permanent("the host answered something else")),
+                    Err(_) if asked => Err(StepError::Cancelled),
+                    Err(error) => Err(error),
+                },
+                () = ctx.cancelled().cancelled(), if !asked => {
+                    asked = true;
+                    // A host that does not hear it now ends the command by itself when it stops.
+                    let _unheard = client.backup_cancel(operation, ctx.epoch()).await;
+                }
+                _ = tick.tick() => {
+                    let Ok(now) = client.backup_progress(operation).await else { continue };
+                    if now.total == 0 {
+                        continue;
+                    }
+                    let percent = (u128::from(now.done) * 100 / u128::from(now.total)).min(100) as u8;
+                    let rate = now.done.saturating_sub(before) as f64 / since.elapsed().as_secs_f64().max(0.001);
+                    (before, since) = (now.done, std::time::Instant::now());
+                    ctx.progress(percent, format!(
+                        "{} of {} MiB, {:.0} MiB/s, {} MiB read, {} MiB new, {} MiB stored",
+                        now.done >> 20, now.total >> 20, rate / 1_048_576.0,
+                        now.read >> 20, now.new_bytes >> 20, now.stored >> 20,
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Makes sure that a snapshot is gone; one of a host that is gone is.
+    pub(super) async fn delete_snapshot<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        host: HostId,
+        (snapshot, sr): (VdiId, SrId),
+    ) -> Result<(), StepError> {
+        // Several in one step: each needs an id of its own.
+        let operation =
+            xenith_common_ids::OperationId::from_uuid(ctx.derived_uuid(&format!("delete {snapshot}")));
+        match self.send_as(ctx, operation, host, Command::DeleteVdi { vdi: snapshot, sr }).await {
+            Ok(_) | Err(None) => Ok(()),
+            Err(Some(AgentClientError::Refused(fault))) if fault.reason == FaultReason::NotFound => Ok(()),
+            Err(Some(error)) => Err(step_error(&error)),
+        }
+    }
+}

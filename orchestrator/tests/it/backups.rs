@@ -1,0 +1,454 @@
+//! Backups through the API: real agents over simulated hosts, real images, a repository in a folder.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use xenith_common_ids::BackupRunId;
+use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_hypervisor_agent_types::{Power, VmSpec};
+use xenith_orchestrator_api::{Method, backup, backup_job, backup_run, repository, task, vm};
+use xenith_orchestrator_types::Reason;
+use xenith_orchestrator_types::backup::{
+    Backup, BackupJobRef, BackupRef, BackupRun, BackupRunRef, ListBackups, RepositoryRef, RunStatus,
+};
+use xenith_orchestrator_types::task::{TaskRef, TaskStatus};
+use xenith_orchestrator_types::vm::VmRef;
+
+use crate::harness::{EMPTY, Installation, api_error, small, until};
+
+const MIB: usize = 1 << 20;
+
+/// Bytes that do not shrink, the same each time.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+struct Scene {
+    installation: Installation,
+}
+
+impl Scene {
+    /// A host, a repository `main` in a folder, a running VM `web-1` with a disk of `size` MiB, a job `nightly`.
+    async fn new(size: usize) -> Self {
+        let installation = Installation::with_host(SimHypervisor::builder()).await;
+        let scene = Self { installation };
+        let place = scene.folder("repository");
+        scene
+            .done::<repository::Create>(
+                json!({ "name": "main", "place": { "kind": "folder", "path": place } }),
+            )
+            .await;
+        let mut create = serde_json::to_value(small("web-1")).unwrap();
+        create["disks"] = json!([{ "size": size * MIB }]);
+        create["start"] = json!(true);
+        scene.done::<vm::Create>(create).await;
+        scene.job(json!({})).await;
+        scene
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.installation.hosts[0].folder().join(name)
+    }
+
+    async fn job(&self, more: serde_json::Value) {
+        let mut settings = json!({ "name": "nightly", "filter": "name:web-1", "repositories": ["main"] });
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.call::<backup_job::Create>(settings).await;
+    }
+
+    async fn call<M: Method>(&self, params: serde_json::Value) -> M::Result {
+        let params: M::Params = serde_json::from_value(params).unwrap();
+        self.installation
+            .admin
+            .call::<M>(&params)
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error}", M::NAME))
+    }
+
+    async fn done<M: Method<Result = xenith_orchestrator_types::task::TaskStarted>>(
+        &self,
+        params: serde_json::Value,
+    ) {
+        let params: M::Params = serde_json::from_value(params).unwrap();
+        let task = self.installation.run::<M>(&params).await;
+        assert_eq!(task.status, TaskStatus::Done, "{}: {:?}", task.title, task.message);
+    }
+
+    async fn begin(&self) -> BackupRunId {
+        let job = BackupJobRef { job: "nightly".into() };
+        self.installation.admin.call::<backup_job::Run>(&job).await.unwrap().run
+    }
+
+    async fn over(&self, run: BackupRunId) -> BackupRun {
+        until("the run is over", async || {
+            let run = self.installation.admin.call::<backup_run::Get>(&BackupRunRef { run }).await.ok()?;
+            run.status.is_over().then_some(run)
+        })
+        .await
+    }
+
+    async fn run(&self) -> BackupRun {
+        let run = self.over(self.begin().await).await;
+        assert_eq!(run.status, RunStatus::Done, "{run:?}");
+        run
+    }
+
+    async fn backups(&self) -> Vec<Backup> {
+        self.installation.admin.call::<backup::List>(&ListBackups::default()).await.unwrap()
+    }
+
+    async fn spec(&self, name: &str) -> VmSpec {
+        self.installation.vm(name).await.spec.unwrap()
+    }
+
+    async fn image(&self, name: &str) -> PathBuf {
+        let spec = self.spec(name).await;
+        self.folder("sr").join(format!("{}.raw", spec.disks[0].vdi))
+    }
+
+    /// Images and snapshots in the SR.
+    fn images(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.folder("sr")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    }
+}
+
+fn write(path: &Path, at: usize, bytes: &[u8]) {
+    use std::os::unix::fs::FileExt;
+    std::fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, at as u64).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_is_backed_up_twice_and_comes_back() {
+    let scene = Scene::new(12).await;
+    let image = scene.image("web-1").await;
+    write(&image, MIB, &noise(1, 4 * MIB));
+    let first = scene.run().await;
+    let before = std::fs::read(&image).unwrap();
+    assert!(first.vms[0].new_bytes >= 4 * MIB as u64, "{first:?}");
+    write(&image, 9 * MIB, b"changed");
+    let second = scene.run().await;
+    let vm = &second.vms[0];
+    assert!(vm.new_bytes <= 512 * 1024, "only what is new is stored: {second:?}");
+    // Where the file system can share blocks only what changed is read; elsewhere it says why not.
+    assert!(vm.read < 2 * MIB as u64 || !vm.whole_because.is_empty(), "{second:?}");
+    assert_eq!(scene.installation.vm("web-1").await.power, Power::Running);
+    let snapshots = scene.images().iter().filter(|name| name.ends_with(".snap")).count();
+    assert!(snapshots <= 1, "only the base of the next increment is kept: {:?}", scene.images());
+
+    let backups = scene.backups().await;
+    assert_eq!(backups.len(), 2);
+    let older = &backups[1];
+    scene
+        .done::<backup::Restore>(json!({
+            "backup": older.id, "target": { "kind": "new_vm", "name": "web-2" }, "start": true,
+        }))
+        .await;
+    assert!(std::fs::read(scene.image("web-2").await).unwrap() == before, "byte for byte, as it was then");
+    let (old, new) = (scene.spec("web-1").await, scene.spec("web-2").await);
+    assert_ne!(old.nics[0].mac, new.nics[0].mac, "two VMs with one address");
+    assert_eq!(scene.installation.vm("web-2").await.power, Power::Running);
+
+    // In place, only into a stopped VM.
+    let in_place = json!({ "backup": older.id, "target": { "kind": "in_place" } });
+    let params = serde_json::from_value(in_place.clone()).unwrap();
+    let refused = api_error(scene.installation.admin.call::<backup::Restore>(&params).await);
+    assert_eq!(refused.reason(), Reason::WrongState);
+    scene.done::<vm::PowerOff>(json!({ "vm": "web-1" })).await;
+    write(&image, 0, &noise(7, 12 * MIB));
+    scene.done::<backup::Restore>(in_place).await;
+    assert!(std::fs::read(&image).unwrap() == before);
+
+    // A VM that is gone comes back from what its backup says of it.
+    scene.done::<vm::Delete>(json!({ "vm": "web-1" })).await;
+    scene.done::<backup::Restore>(json!({ "backup": backups[0].id })).await;
+    let again = scene.spec("web-2").await;
+    assert_eq!(again.memory, old.memory);
+    scene.installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_holds_and_a_fresh_catalogue() {
+    let scene = Scene::new(4).await;
+    let image = scene.image("web-1").await;
+    let keep = json!({ "job": "nightly", "keep": { "last": 1 } });
+    for round in 0..3u64 {
+        write(&image, 0, &noise(round, MIB));
+        scene.run().await;
+        if round == 0 {
+            let backup = scene.backups().await[0].id.clone();
+            scene.done::<backup::Hold>(json!({ "backup": backup })).await;
+        }
+    }
+    assert_eq!(scene.backups().await.len(), 3, "without rules all stay");
+    scene.call::<backup_job::Update>(keep).await;
+    scene.run().await;
+    let left = until("the rules were applied", async || {
+        let left = scene.backups().await;
+        (left.len() == 2).then_some(left)
+    })
+    .await;
+    assert!(left[1].held && !left[0].held, "the newest and the held one: {left:?}");
+    let held = BackupRef { backup: left[1].id.clone(), repository: None };
+    let refused = api_error(scene.installation.admin.call::<backup::Delete>(&held).await);
+    assert_eq!(refused.reason(), Reason::WrongState);
+    // Somebody who has only the place and the key finds everything, and what the VM was.
+    let main = RepositoryRef { repository: "main".into() };
+    let key = scene.installation.admin.call::<repository::Key>(&main).await.unwrap();
+    assert_eq!((key.kind.as_str(), key.secret.len()), ("key file", 64));
+    scene.call::<backup_job::Delete>(json!({ "job": "nightly" })).await;
+    scene.call::<repository::Delete>(json!({ "repository": "main" })).await;
+    assert!(scene.backups().await.is_empty());
+    let place = json!({ "kind": "folder", "path": scene.folder("repository") });
+    let wrong = json!({ "name": "again", "place": place, "key": "0".repeat(64) });
+    let task = scene.installation.run::<repository::Create>(&serde_json::from_value(wrong).unwrap()).await;
+    assert_eq!(task.status, TaskStatus::RolledBack, "another key opens nothing");
+    assert!(scene.installation.admin.call::<repository::List>(&EMPTY).await.unwrap().is_empty());
+    scene.done::<repository::Create>(json!({ "name": "again", "place": place, "key": key.secret })).await;
+    let found = scene.backups().await;
+    assert_eq!(found.len(), 2);
+    assert!(found[1].held && found[1].vm_name == "web-1", "{found:?}");
+    scene.done::<repository::Verify>(json!({ "repository": "again", "deep": true })).await;
+    scene.installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_survives_the_agent_and_the_orchestrator() {
+    let mut scene = Scene::new(48).await;
+    let image = scene.image("web-1").await;
+    // Off: where the file system cannot share blocks, copying so much would hold a running guest up.
+    scene.done::<vm::PowerOff>(json!({ "vm": "web-1" })).await;
+    write(&image, 0, &noise(1, 40 * MIB));
+    let run = scene.begin().await;
+    scene.installation.restart().await;
+    scene.installation.hosts[0].stop_agent().await;
+    scene.installation.hosts[0].start_agent().await;
+    let run = scene.over(run).await;
+    assert_eq!(run.status, RunStatus::Done, "{run:?}");
+    assert_eq!(scene.backups().await.len(), 1, "it was made once");
+    let snapshots = scene.images().iter().filter(|name| name.ends_with(".snap")).count();
+    assert!(snapshots <= 1, "{:?}", scene.images());
+    scene
+        .done::<backup::Restore>(json!({
+            "backup": scene.backups().await[0].id, "target": { "kind": "disks" },
+        }))
+        .await;
+    let bytes = std::fs::read(&image).unwrap();
+    let same = scene
+        .images()
+        .iter()
+        .filter(|name| name.ends_with(".raw"))
+        .filter(|name| std::fs::read(scene.folder("sr").join(name)).unwrap() == bytes)
+        .count();
+    assert_eq!(same, 2, "the disk and its copy");
+    scene.installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_is_said_and_leaves_nothing() {
+    let scene = Scene::new(4).await;
+    let images = scene.images().len();
+    // The repository's folder is gone, as when an NFS server is.
+    std::fs::rename(scene.folder("repository"), scene.folder("elsewhere")).unwrap();
+    let run = scene.over(scene.begin().await).await;
+    assert_eq!(run.status, RunStatus::Failed, "{run:?}");
+    assert!(run.vms[0].message.is_some());
+    assert_eq!(scene.images().len(), images, "no snapshot was left: {:?}", scene.images());
+    std::fs::rename(scene.folder("elsewhere"), scene.folder("repository")).unwrap();
+    scene.run().await;
+    // Cancelled at once: either it was over already, or nothing is left of it.
+    let run = scene.begin().await;
+    scene.call::<backup_run::Cancel>(json!({ "run": run })).await;
+    let run = scene.over(run).await;
+    assert!(matches!(run.status, RunStatus::Cancelled | RunStatus::Done), "{run:?}");
+    let vm = scene.installation.admin.call::<vm::Get>(&VmRef { vm: "web-1".into() }).await.unwrap();
+    assert_eq!(vm.power, Power::Running);
+    scene.installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_boots_from_its_backup_at_once() {
+    let mut scene = Scene::new(24).await;
+    let image = scene.image("web-1").await;
+    write(&image, 0, &noise(1, 20 * MIB));
+    scene.run().await;
+    let bytes = std::fs::read(&image).unwrap();
+    let ask = |name: &str, bandwidth: u64| {
+        let ask = json!({
+            "backup": "web-1@latest", "target": { "kind": "new_vm", "name": name }, "instant": true,
+            "bandwidth": bandwidth,
+        });
+        serde_json::from_value(ask).unwrap()
+    };
+    // Slow enough to see it run before its disk is there.
+    let task = scene.installation.admin.call::<backup::Restore>(&ask("web-2", 4 << 20)).await.unwrap().task;
+    until("it runs", async || {
+        let found = scene.installation.admin.call::<vm::Get>(&VmRef { vm: "web-2".into() }).await.ok()?;
+        (found.power == Power::Running).then_some(())
+    })
+    .await;
+    let running = scene.installation.admin.call::<task::Get>(&TaskRef { task }).await.unwrap();
+    assert_eq!(running.status, TaskStatus::Running, "{:?}", running.message);
+    scene.installation.hosts[0].stop_agent().await;
+    scene.installation.hosts[0].start_agent().await;
+    let over = scene.installation.wait_task(task).await;
+    assert_eq!(over.status, TaskStatus::Done, "{:?}", over.message);
+    assert!(std::fs::read(scene.image("web-2").await).unwrap() == bytes);
+    // The next start is from the plain disk, and it can be backed up.
+    scene.done::<backup::Create>(json!({ "vm": "web-2", "repositories": ["main"] })).await;
+    scene.done::<vm::PowerOff>(json!({ "vm": "web-2" })).await;
+    scene.done::<vm::Start>(json!({ "vm": "web-2" })).await;
+
+    // Deleted half way: the rest is not brought in for nobody, and the task says so by ending.
+    let task = scene.installation.admin.call::<backup::Restore>(&ask("web-3", 1 << 18)).await.unwrap().task;
+    until("it runs", async || {
+        let found = scene.installation.admin.call::<vm::Get>(&VmRef { vm: "web-3".into() }).await.ok()?;
+        (found.power == Power::Running).then_some(())
+    })
+    .await;
+    let third = scene.image("web-3").await;
+    scene.done::<vm::PowerOff>(json!({ "vm": "web-3" })).await;
+    scene.done::<vm::Delete>(json!({ "vm": "web-3" })).await;
+    let over = scene.installation.wait_task(task).await;
+    assert_eq!(over.status, TaskStatus::Done, "{:?}", over.message);
+    assert!(!third.exists());
+    let in_place = json!({ "backup": "web-1@latest", "target": { "kind": "in_place" }, "instant": true });
+    let refused = api_error(
+        scene.installation.admin.call::<backup::Restore>(&serde_json::from_value(in_place).unwrap()).await,
+    );
+    assert_eq!(refused.reason(), Reason::Invalid);
+    scene.installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_not_protected_is_found() {
+    let scene = Scene::new(4).await;
+    let names = async |older_than: u32| -> Vec<(String, String)> {
+        let found = scene.call::<backup::Unprotected>(json!({ "older_than_minutes": older_than })).await;
+        found.into_iter().map(|row| (row.name, format!("{:?}", row.why))).collect()
+    };
+    let only = |why: &str| vec![("web-1".to_owned(), why.to_owned())];
+    assert_eq!(names(0).await, only("NoJob"), "a job that nobody starts protects nothing");
+    scene.call::<backup_job::Update>(json!({ "job": "nightly", "schedule": "0 3 1 1 *" })).await;
+    assert_eq!(names(0).await, only("NoBackup"));
+    scene.run().await;
+    assert_eq!(names(60).await, []);
+    scene.call::<backup_job::Update>(json!({ "job": "nightly", "enabled": false })).await;
+    assert_eq!(names(0).await, only("NoJob"));
+    scene.done::<vm::Update>(json!({ "vm": "web-1", "tags": ["no-backup"] })).await;
+    assert_eq!(names(0).await, [], "it was said that this is meant");
+    scene.installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_found_and_fetched_from_the_host() {
+    let scene = Scene::new(16).await;
+    let image = scene.image("web-1").await;
+    let tree = tempfile::tempdir().unwrap();
+    std::fs::create_dir(tree.path().join("etc")).unwrap();
+    std::fs::write(tree.path().join("etc/hostname"), b"web-1\n").unwrap();
+    std::fs::write(tree.path().join("etc/big"), noise(5, 2 * MIB)).unwrap();
+    let made = std::process::Command::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-F", "-d"])
+        .arg(tree.path())
+        .arg(&image)
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!("mke2fs is not installed: nothing is tested");
+        return;
+    }
+    scene.run().await;
+    let volumes = scene.call::<backup::Files>(json!({ "backup": "web-1@latest" })).await;
+    assert_eq!(volumes.volumes[0].name, "disk");
+    let ask = json!({ "backup": "web-1@latest", "at": "disk:/etc" });
+    let names = |found: xenith_orchestrator_types::backup::BackupFiles| -> Vec<String> {
+        found.entries.into_iter().map(|entry| entry.name).collect()
+    };
+    assert_eq!(names(scene.call::<backup::Files>(ask.clone()).await), ["big", "hostname"]);
+    let mut rest = ask.clone();
+    rest["after"] = json!("big");
+    assert_eq!(names(scene.call::<backup::Files>(rest).await), ["hostname"]);
+    let missing = json!({ "backup": "web-1@latest", "at": "disk:/nowhere" });
+    let missing = serde_json::from_value(missing).unwrap();
+    assert_eq!(
+        api_error(scene.installation.admin.call::<backup::Files>(&missing).await).reason(),
+        Reason::NotFound
+    );
+
+    let mut ask = ask;
+    ask["archive"] = json!("tar");
+    let ticket = scene.call::<backup::Download>(ask).await;
+    let fetch = |ticket: xenith_orchestrator_types::backup::DownloadTicket| async move {
+        tokio::task::spawn_blocking(move || {
+            let (_, port) = ticket.address.rsplit_once(':').unwrap();
+            let tls =
+                xenith_common_pki::authority_client_config(&ticket.authority_pem, &[b"http/1.1"]).unwrap();
+            let address: std::net::SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
+            let http = reqwest::blocking::Client::builder()
+                .tls_backend_preconfigured(tls)
+                .resolve_to_addrs(&ticket.server_name, &[address])
+                .no_proxy()
+                .build()
+                .unwrap();
+            let url = format!("https://{}:{port}/v1/files", ticket.server_name);
+            let answer = http.get(url).bearer_auth(ticket.ticket).send().unwrap();
+            (answer.status().as_u16(), answer.bytes().unwrap().to_vec())
+        })
+        .await
+        .unwrap()
+    };
+    let (status, archive) = fetch(ticket.clone()).await;
+    assert_eq!(status, 200);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.tar"), archive).unwrap();
+    let unpacked =
+        std::process::Command::new("tar").args(["xf", "a.tar"]).current_dir(folder.path()).status();
+    assert!(unpacked.unwrap().success());
+    assert_eq!(std::fs::read(folder.path().join("etc/hostname")).unwrap(), b"web-1\n");
+    assert!(std::fs::read(folder.path().join("etc/big")).unwrap() == noise(5, 2 * MIB));
+    let (status, _) = fetch(ticket).await;
+    assert_eq!(status, 401, "a ticket opens once");
+    scene.installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_is_proved_and_nothing_stays() {
+    let scene = Scene::new(8).await;
+    write(&scene.image("web-1").await, 0, &noise(1, 4 * MIB));
+    scene.call::<backup_job::Update>(json!({ "job": "nightly", "prove": 1 })).await;
+    let images = scene.images().len();
+    scene.run().await;
+    let proved = until("the backup is proved", async || scene.backups().await[0].proof.clone()).await;
+    assert!(proved.answered && !proved.said.is_empty(), "{proved:?}");
+    until("the VM is gone", async || {
+        let vms = scene.call::<vm::List>(json!({})).await;
+        (vms.total == 1).then_some(())
+    })
+    .await;
+    until("its disk is gone", async || {
+        // The snapshot that the next increment counts from stays.
+        (scene.images().iter().filter(|name| name.ends_with(".raw")).count() == 1).then_some(())
+    })
+    .await;
+    assert!(scene.images().len() > images, "{:?}", scene.images());
+    // A guest that says nothing is a verdict, too.
+    let task = scene.call::<backup::Prove>(json!({ "backup": "web-1@latest", "minutes": 1 })).await.task;
+    let name = until("it runs", async || {
+        let vms = scene.call::<vm::List>(json!({})).await;
+        vms.items.into_iter().find(|vm| vm.name.starts_with("proof-")).map(|vm| vm.name)
+    })
+    .await;
+    assert_eq!(scene.spec(&name).await.nics, [], "two of one kind must not meet");
+    assert_eq!(scene.installation.wait_task(task).await.status, TaskStatus::Done);
+    scene.installation.stop().await;
+}
