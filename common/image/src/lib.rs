@@ -1,12 +1,15 @@
-//! Image files that a disk is written to: raw, qcow2, VHD, and VMDK for VMware and appliances.
+//! Image files that a disk is written to: raw, qcow2, VHD, and VMDK for VMware and appliances; and whole VMs in a
+//! file, as XenServer and XCP-ng ([`xva`]) and VMware ([`ova`]) take them.
 //!
 //! Raw, qcow2 and VHD are `BlockSink`s that take writes in any order from several threads and never store what
 //! was not written. A stream-optimised VMDK ([`vmdk`]) is written front to back from a `BlockSource` instead. A
 //! crash leaves a file that its writer has not finished; who writes gives it another name until then.
 
+pub mod ova;
 pub mod qcow2;
 pub mod vhd;
 pub mod vmdk;
+pub mod xva;
 
 use std::path::Path;
 use std::sync::Arc;
