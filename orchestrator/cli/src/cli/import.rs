@@ -28,7 +28,7 @@ pub enum ImportCommand {
         #[arg(value_name = "IMPORT")]
         import: String,
     },
-    /// Make a VM from an OVA, OVF, .vmx, VMDK, qcow2, VHD or raw file, and send its disks to its host.
+    /// Make a VM from an OVA, XVA, OVF, .vmx, VMDK, qcow2, VHD or raw file, and send its disks to its host.
     Upload(Box<UploadArgs>),
     /// Send the disks of an upload that was begun, from where it is.
     Send {
@@ -188,7 +188,7 @@ fn time_of(text: &str) -> Result<time::OffsetDateTime, String> {
 /// What is read.
 #[derive(Debug, Args)]
 pub struct FileArgs {
-    /// An OVA, OVF, .vmx or disk image. Its other files are looked up beside it.
+    /// An OVA, XVA, OVF, .vmx or disk image. Its other files are looked up beside it.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// The file is a raw disk, whatever its name or its first bytes say.

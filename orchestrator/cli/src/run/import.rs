@@ -3,6 +3,7 @@
 mod send;
 mod source;
 mod upload;
+mod xva;
 
 use xenith_orchestrator_api::{Method, import};
 use xenith_orchestrator_types::Empty;

@@ -172,3 +172,66 @@ async fn rolling_back_leaves_nothing_and_damage_is_found_first() {
     assert_eq!(gone.reason(), Reason::NotFound);
     installation.stop().await;
 }
+
+/// What XCP-ng would have written: a VM with two disks and a NIC.
+fn xva(files: &Files) -> (String, Vec<u8>) {
+    use xenith_common_block::MemorySource;
+    use xenith_common_image::xva::{XvaDisk, XvaNic, XvaVm, XvaWriter};
+    let content = std::fs::read(files.path("disk.raw")).unwrap();
+    let disk = |name: &str, position| XvaDisk {
+        name: name.into(),
+        size: content.len() as u64,
+        position,
+        bootable: position == 0,
+        read_only: false,
+    };
+    let vm = XvaVm {
+        name: "from-xcp".into(),
+        vcpus: 2,
+        vcpus_max: 2,
+        memory: 256 << 20,
+        memory_max: 256 << 20,
+        uefi: true,
+        disks: vec![disk("root", 0), disk("data", 1)],
+        nics: vec![XvaNic { mac: "00:16:3e:00:00:07".into(), network: "Pool-wide network".into() }],
+        ..XvaVm::default()
+    };
+    let path = files.path("vm.xva");
+    let mut writer = XvaWriter::new(std::fs::File::create(&path).unwrap(), "vm.xva", &vm).unwrap();
+    for _ in 0..2 {
+        let sink = writer.disk().unwrap();
+        xenith_common_block::copy(&MemorySource::new(content.clone()), &sink, |_| Ok(())).unwrap();
+        sink.finish().unwrap();
+    }
+    writer.finish().unwrap();
+    (path.to_str().unwrap().to_owned(), content)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_xva_becomes_a_vm_that_runs() {
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    let (files, program) = (Files::new(), program(&installation).await);
+    let (path, reference) = xva(&files);
+    let network = ["--network", "Pool-wide network=default"];
+    let call = [&["import", "upload", &path, "--start"][..], &network].concat();
+    program.run(&call).await.is(0);
+    let vm = installation.vm("from-xcp").await;
+    let spec = vm.spec.unwrap();
+    assert_eq!((vm.power, spec.disks.len(), spec.memory.target.mib()), (Power::Running, 2, 256));
+    assert_eq!(spec.nics[0].mac.to_string(), "00:16:3e:00:00:07");
+    let import = shown(&installation, "from-xcp").await;
+    for disk in 0..2 {
+        assert!(
+            vdi(&installation, &import, disk)[..reference.len()] == reference[..],
+            "disk {disk} is another"
+        );
+    }
+    // Cut off: found before anything is made.
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(files.path("cut.xva"), &bytes[..bytes.len() - (1 << 20)]).unwrap();
+    let cut = files.path("cut.xva");
+    let call = [&["import", "upload", cut.to_str().unwrap(), "--name", "web-9"][..], &network].concat();
+    let refused = program.run(&call).await;
+    assert!(refused.code != 0 && refused.err.contains("cut.xva"), "{refused:?}");
+    installation.stop().await;
+}

@@ -10,17 +10,20 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::{Body, Client, Response};
+use xenith_common_block::BlockSource;
 use xenith_common_pki::authority_client_config;
 use xenith_orchestrator_api::import;
 use xenith_orchestrator_types::import::{Import, ImportPhase, ImportRef, UploadTicket};
 use xenith_vmware_import::ImportError;
 use xenith_vmware_import::upload::{Mark, send as send_frames};
-use xenith_vmware_import::vmdk::image::Image;
 
 use crate::app::App;
 use crate::error::CliError;
 use crate::live::LiveRegion;
 use crate::words;
+
+/// Whoever has the contents of a disk.
+pub type Disk = Arc<dyn BlockSource>;
 
 /// Until the host has its VDIs and says where it takes them.
 const READY: Duration = Duration::from_secs(120);
@@ -30,10 +33,10 @@ const PIECES: usize = 16;
 const PIECE: usize = 256 * 1024;
 
 /// Sends all disks of an import. They have to be those that it was begun with.
-pub async fn send(app: &App, reference: &str, images: Vec<Image>) -> Result<Import, CliError> {
+pub async fn send(app: &App, reference: &str, images: Vec<Disk>) -> Result<Import, CliError> {
     let reference = ImportRef { import: reference.to_owned() };
     let ticket = ticket(app, &reference).await?;
-    let sizes: Vec<u64> = images.iter().map(Image::virtual_size).collect();
+    let sizes: Vec<u64> = images.iter().map(|disk| disk.size()).collect();
     if sizes != ticket.disks.iter().map(|disk| disk.capacity).collect::<Vec<_>>() {
         return Err(CliError::usage(
             "these are not the disks that the import was begun with: their sizes differ",
@@ -72,7 +75,7 @@ struct Host<'a> {
     ticket: &'a UploadTicket,
 }
 
-fn send_all(ticket: &UploadTicket, images: Vec<Image>) -> Result<(), String> {
+fn send_all(ticket: &UploadTicket, images: Vec<Disk>) -> Result<(), String> {
     let tls =
         authority_client_config(&ticket.authority_pem, &[b"http/1.1"]).map_err(|error| error.to_string())?;
     let (_, port) = ticket.address.rsplit_once(':').ok_or("the host's address has no port")?;
@@ -90,9 +93,8 @@ fn send_all(ticket: &UploadTicket, images: Vec<Image>) -> Result<(), String> {
         .build()
         .map_err(|error| error.to_string())?;
     let host = Host { http, base: format!("https://{}:{port}/v1/vdis", ticket.server_name), ticket };
-    let mut progress = Progress::new(images.iter().map(Image::virtual_size).sum());
+    let mut progress = Progress::new(images.iter().map(|disk| disk.size()).sum());
     for (disk, image) in ticket.disks.iter().zip(images) {
-        let image = Arc::new(image);
         let mut tries = 0;
         loop {
             match one(&host, &disk.vdi.to_string(), &image, &mut progress) {
@@ -106,7 +108,7 @@ fn send_all(ticket: &UploadTicket, images: Vec<Image>) -> Result<(), String> {
             // Half a second, then more, a minute in all for a host that restarts.
             std::thread::sleep(Duration::from_millis(500 * u64::from(tries.min(8))));
         }
-        progress.before += image.virtual_size();
+        progress.before += image.size();
     }
     progress.clear();
     Ok(())
@@ -118,7 +120,7 @@ enum Failure {
 }
 
 /// Sends one disk from where it is; done when the host says that it is whole.
-fn one(host: &Host<'_>, vdi: &str, image: &Arc<Image>, progress: &mut Progress) -> Result<(), Failure> {
+fn one(host: &Host<'_>, vdi: &str, image: &Disk, progress: &mut Progress) -> Result<(), Failure> {
     let url = format!("{}/{vdi}", host.base);
     let asked = host.http.get(&url).bearer_auth(&host.ticket.ticket).send();
     let mark: Mark = answer(asked)?;
@@ -128,7 +130,7 @@ fn one(host: &Host<'_>, vdi: &str, image: &Arc<Image>, progress: &mut Progress) 
     let (sender, receiver) = sync_channel(PIECES);
     let (positions, heard) = sync_channel(PIECES);
     let (image, start) = (Arc::clone(image), mark.clone());
-    let reading = std::thread::spawn(move || read(&image, &start, sender, &positions));
+    let reading = std::thread::spawn(move || read(&*image, &start, sender, &positions));
     let body = Body::new(Pieces { receiver, rest: Vec::new(), at: 0 });
     let (http, ticket) = (host.http.clone(), host.ticket.ticket.clone());
     let putting = std::thread::spawn(move || http.put(&url).bearer_auth(ticket).body(body).send());
@@ -172,7 +174,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn read(
-    image: &Image,
+    image: &dyn BlockSource,
     mark: &Mark,
     out: SyncSender<Vec<u8>>,
     positions: &SyncSender<u64>,

@@ -1,16 +1,16 @@
 //! From a file to a VM: what the file says, what the flags say instead, and then its disks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 use xenith_orchestrator_api::import;
 use xenith_orchestrator_types::import::{UploadDisk, UploadVm};
 use xenith_vmware_import::vmdk::Plain;
-use xenith_vmware_import::vmdk::image::Image;
 use xenith_vmware_import::whole::{self, ManifestCheck, WholeNic, WholeOptions, WholeVm};
 
-use super::send;
+use super::send::{self, Disk};
 use crate::app::App;
 use crate::cli::{FileArgs, Planned, UploadArgs};
 use crate::error::CliError;
@@ -19,15 +19,21 @@ use crate::wait::{begin_or_plan, done, follow};
 const MIB: u64 = 1 << 20;
 
 /// Opens the file; what it is read for may take a while, so not on the runtime.
-pub async fn read(from: &FileArgs) -> Result<(WholeVm, Vec<Image>), CliError> {
+pub async fn read(from: &FileArgs) -> Result<(WholeVm, Vec<Disk>), CliError> {
     let (file, vm) = (from.file.clone(), from.vm.clone());
     let plain = if from.raw { Plain::Yes } else { Plain::ByName };
     let manifest = if from.no_manifest { ManifestCheck::Skipped } else { ManifestCheck::Done };
     let reading = tokio::task::spawn_blocking(move || {
-        whole::open(&file, WholeOptions { vm: vm.as_deref(), plain, manifest })
+        if plain != Plain::Yes
+            && let Some(found) = super::xva::open(&file)?
+        {
+            return Ok(found);
+        }
+        let opened = whole::open(&file, WholeOptions { vm: vm.as_deref(), plain, manifest });
+        let (whole, images) = opened.map_err(CliError::Import)?;
+        Ok((whole, images.into_iter().map(|image| Arc::new(image) as Disk).collect()))
     });
-    let read = reading.await.map_err(|error| CliError::usage(error.to_string()))?;
-    read.map_err(CliError::Import)
+    reading.await.map_err(|error| CliError::usage(error.to_string()))?
 }
 
 pub async fn run(app: &App, args: UploadArgs) -> Result<(), CliError> {
@@ -53,7 +59,7 @@ pub async fn run(app: &App, args: UploadArgs) -> Result<(), CliError> {
     app.out.result(&task, &id, &done(&task, began.elapsed()))
 }
 
-fn request(args: &UploadArgs, vm: &WholeVm, images: &[Image]) -> Result<UploadVm, CliError> {
+fn request(args: &UploadArgs, vm: &WholeVm, images: &[Disk]) -> Result<UploadVm, CliError> {
     let file = args.from.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let missing =
         |what: &str, flag: &str| CliError::usage(format!("{file} does not say {what}; give {flag}"));
@@ -64,7 +70,7 @@ fn request(args: &UploadArgs, vm: &WholeVm, images: &[Image]) -> Result<UploadVm
     let vcpus =
         args.vcpus.map(|count| count.get()).or(vm.vcpus).ok_or_else(|| missing("its CPUs", "--vcpus"))?;
     let firmware = args.firmware.clone().unwrap_or_else(|| if vm.efi { "uefi" } else { "bios" }.to_owned());
-    let sizes: Vec<u64> = images.iter().map(Image::virtual_size).collect();
+    let sizes: Vec<u64> = images.iter().map(|disk| disk.size()).collect();
     let disks: Vec<Value> = sizes.iter().map(|size| json!({ "size": size.next_multiple_of(MIB) })).collect();
     let create = json!({
         "name": name,
