@@ -30,6 +30,8 @@ pub struct Imports {
     running: Mutex<HashMap<ImportId, Arc<pass::Lane>>>,
     progress: Mutex<HashMap<VdiId, VdiProgress>>,
     port: OnceLock<Result<u16, String>>,
+    /// The sender of some upload has gone.
+    sender_left: tokio::sync::Notify,
 }
 
 impl Imports {
@@ -43,6 +45,7 @@ impl Imports {
             running: Mutex::default(),
             progress: Mutex::default(),
             port: OnceLock::new(),
+            sender_left: tokio::sync::Notify::new(),
         })
     }
 

@@ -18,6 +18,7 @@ mod import_source;
 mod lists;
 mod log;
 mod network;
+mod orphan;
 mod pool;
 mod repository;
 mod snapshot;
@@ -35,11 +36,7 @@ mod vm_spec;
 use std::sync::{Arc, Mutex};
 
 use xenith_orchestrator_api::{
-    Registrar, audit, auth as auth_api, backup as backup_api, backup_job as backup_job_api, backup_run,
-    console as console_api, event, host as host_api, import as import_api, network as network_api,
-    pool as pool_api, repository as repository_api, role, snapshot as snapshot_api, sr as sr_api,
-    system as system_api, task as task_api, template as template_api, token as token_api, user as user_api,
-    vdi as vdi_api, vm as vm_api,
+    Registrar, audit, auth as auth_api, backup as backup_api, backup_job as backup_job_api, backup_run, console as console_api, event, host as host_api, import as import_api, network as network_api, pool as pool_api, repository as repository_api, role, snapshot as snapshot_api, sr as sr_api, system as system_api, task as task_api, template as template_api, token as token_api, user as user_api, vdi as vdi_api, vm as vm_api, orphan as orphan_api,
 };
 use xenith_orchestrator_saga::SagaEngine;
 
@@ -51,8 +48,9 @@ use crate::db::Db;
 use crate::events::Events;
 use crate::fleet::Fleet;
 use crate::imports::LiveImports;
+use crate::orphans::Orphans;
 use crate::secret::Vault;
-use crate::views::Views;
+use crate::views::{TaskList, Views};
 
 pub use begin::Promises;
 pub(crate) use import_source::vm_reference;
@@ -71,6 +69,8 @@ pub struct App {
     pub fleet: Arc<Fleet>,
     pub views: Arc<Views>,
     pub engine: SagaEngine,
+    pub tasks: Arc<TaskList>,
+    pub orphans: Orphans,
     pub certificates: Arc<Certificates>,
     pub authn: Arc<Authn>,
     pub audit: Arc<Audit>,
@@ -108,6 +108,7 @@ impl App {
         backup_run::register(self, registrar);
         backup_api::register(self, registrar);
         task_api::register(self, registrar);
+        orphan_api::register(self, registrar);
         event::register(self, registrar);
         audit::register(self, registrar);
         system_api::register(self, registrar);

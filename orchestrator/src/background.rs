@@ -1,6 +1,8 @@
 //! Work that nobody asks for: each task reads what is intended and what is observed, and acts idempotently.
 
-mod storage;
+pub mod orphans;
+pub mod storage;
+pub mod store;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,6 +43,8 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
             }
         }
     });
+    start_orphan_finder(app, tasks);
+    start_store_keeper(app, tasks);
     let (token, reaper) = (tasks.token(), Arc::clone(app));
     tasks.spawn("expiry-reaper", async move {
         let mut hourly = interval(Duration::from_secs(3600));
@@ -54,11 +58,54 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
     });
 }
 
+fn start_store_keeper(app: &Arc<App>, tasks: &TaskSet) {
+    let (token, keeper) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("store-keeper", async move {
+        let mut now_and_then = interval(store::EVERY);
+        now_and_then.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watching = store::watch_health(&keeper);
+        let keeping = async {
+            loop {
+                now_and_then.tick().await;
+                store::checkpoint(&keeper).await;
+            }
+        };
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = keeping => {}
+            () = watching => {}
+        }
+    });
+}
+
+fn start_orphan_finder(app: &Arc<App>, tasks: &TaskSet) {
+    let (token, finder) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("orphan-finder", async move {
+        let (mut often, mut hourly) = (interval(orphans::EVERY), interval(orphans::RECORDS_EVERY));
+        often.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        hourly.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut over = HashMap::new();
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                _ = often.tick() => {
+                    orphans::release(&finder, &mut over).await;
+                    orphans::look_at_hosts(&finder).await;
+                }
+                _ = hourly.tick() => orphans::look_at_records(&finder).await,
+            }
+        }
+    });
+}
+
 async fn reap(app: &App) {
     if let Err(error) = app.authn.prune().await {
         tracing::warn!(%error, "expired sessions could not be dropped");
     }
-    if let Err(error) = app.engine.prune_ended(OffsetDateTime::now_utc() - ENDED_KEPT, 10_000).await {
+    let before = OffsetDateTime::now_utc() - ENDED_KEPT;
+    app.tasks.trim(Some(before)).await;
+    // What is older than what the list holds.
+    if let Err(error) = app.engine.prune_ended(before, 10_000).await {
         tracing::warn!(%error, "old tasks could not be dropped");
     }
 }

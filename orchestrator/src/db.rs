@@ -19,6 +19,7 @@ use xenith_orchestrator_types::pool::Pool;
 use xenith_orchestrator_types::template::Template;
 use xenith_orchestrator_types::vdi::Vdi;
 
+use crate::background::store::Checkpoints;
 use crate::model::{
     AuthorityRecord, BackupRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord,
     ImportSourceRecord, JobRecord, JoinRecord, RepositoryRecord, SessionRecord, SnapshotRecord, SrRecord,
@@ -147,6 +148,8 @@ pub struct Db {
     pub authority: Collection<(), AuthorityRecord>,
     /// By user and key.
     pub idempotency: Collection<(UserId, String), IdempotencyRecord>,
+    /// Of a store on disk.
+    pub checkpoints: Option<Checkpoints>,
 }
 
 impl std::fmt::Debug for Db {
@@ -156,9 +159,13 @@ impl std::fmt::Debug for Db {
 }
 
 impl Db {
-    /// Opens the store in `folder`, which is made when it is not there.
+    /// Opens the store in `folder`, which is made when it is not there. Its checkpoints are in `checkpoints` beside
+    /// it.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        Ok(Self::over(Arc::new(RocksStore::open(folder, schema())?)))
+        let store = Arc::new(RocksStore::open(folder, schema())?);
+        let checkpoints =
+            Checkpoints { store: Arc::clone(&store), folder: folder.with_file_name("checkpoints") };
+        Ok(Self { checkpoints: Some(checkpoints), ..Self::over(store) })
     }
 
     #[must_use]
@@ -200,6 +207,7 @@ impl Db {
             events: collection!(EVENT),
             authority: collection!(AUTHORITY),
             idempotency: collection!(IDEMPOTENCY),
+            checkpoints: None,
             store,
         }
     }

@@ -3,11 +3,14 @@
 //! Append-only, numbered, bounded: the oldest are dropped above [`KEPT`]. Losing an event to a full disk is
 //! logged and nothing worse; what must not be lost is in records, not here.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, broadcast};
 use xenith_common_ids::{EventId, PoolId};
+use xenith_orchestrator_inventory::event::{EventRow, EventSeverity};
+use xenith_orchestrator_inventory::{Delta, Inventory};
 use xenith_orchestrator_store::{StoreError, Transaction};
 use xenith_orchestrator_types::event::{Event, Severity};
 
@@ -34,13 +37,16 @@ pub struct Events {
     /// The next number. Held while one is written, so that numbers have no gaps and come in order.
     next: Arc<Mutex<u64>>,
     live: broadcast::Sender<(u64, Arc<EventRecord>)>,
+    /// All of it, for lists.
+    pub rows: Inventory<xenith_orchestrator_inventory::event::Events>,
 }
 
 impl Events {
     pub async fn open(db: Db) -> Result<Self, StoreError> {
         let newest = db.events.page_descending(None, 1).await?;
         let next = newest.records.first().map_or(0, |record| record.key + 1);
-        Ok(Self { db, next: Arc::new(Mutex::new(next)), live: broadcast::Sender::new(1024) })
+        let rows = Inventory::load(read(&db).await?);
+        Ok(Self { db, next: Arc::new(Mutex::new(next)), live: broadcast::Sender::new(1024), rows })
     }
 
     pub async fn note(&self, happened: Happened) {
@@ -52,15 +58,23 @@ impl Events {
             message: happened.message,
             pool: happened.pool,
         };
+        // A pool that cannot be read is none: only who sees everything sees the event.
+        let pool = match record.pool {
+            Some(pool) => self.db.pools.get(&pool).await.ok().flatten().map(|pool| pool.value.name),
+            None => None,
+        };
         let mut next = self.next.lock().await;
         let sequence = *next;
         let mut commit = self.db.events.put_in(Transaction::new(), &sequence, &record);
-        if let Some(oldest) = sequence.checked_sub(KEPT) {
+        let oldest = sequence.checked_sub(KEPT);
+        if let Some(oldest) = oldest {
             commit = self.db.events.delete_in(commit, &oldest);
         }
         match self.db.store.commit(commit).await {
             Ok(_) => {
                 *next += 1;
+                let dropped = oldest.map(|oldest| Delta::Remove(id(oldest)));
+                self.rows.apply([Delta::Put(row(sequence, &record, pool))].into_iter().chain(dropped));
                 let _nobody_listens = self.live.send((sequence, Arc::new(record)));
             }
             Err(error) => {
@@ -75,13 +89,53 @@ impl Events {
     }
 }
 
-/// As the API shows it. The id holds the number, so that ids sort as events happened.
-#[must_use]
-pub fn to_api(sequence: u64, record: &EventRecord) -> Event {
+/// Every event that is kept.
+async fn read(db: &Db) -> Result<Vec<EventRow>, StoreError> {
+    let (pools, _) = db.pools.all().await?;
+    let pools: HashMap<PoolId, String> = pools.into_iter().map(|pool| (pool.key, pool.value.name)).collect();
+    let (mut rows, mut after) = (Vec::new(), None);
+    loop {
+        let page = db.events.page(after, 1000).await?;
+        rows.extend(page.records.into_iter().map(|record| {
+            let pool = record.value.pool.and_then(|pool| pools.get(&pool).cloned());
+            row(record.key, &record.value, pool)
+        }));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(rows),
+        }
+    }
+}
+
+/// The id holds the number, so that ids sort as events happened.
+fn id(sequence: u64) -> EventId {
     let mut bytes = [0; 16];
     bytes[8..].copy_from_slice(&sequence.to_be_bytes());
+    EventId::from_bytes(bytes)
+}
+
+fn row(sequence: u64, record: &EventRecord, pool: Option<String>) -> EventRow {
+    EventRow {
+        id: id(sequence),
+        number: sequence,
+        at: record.at,
+        severity: match record.severity {
+            Severity::Info => EventSeverity::Info,
+            Severity::Warning => EventSeverity::Warning,
+            Severity::Error => EventSeverity::Error,
+        },
+        kind: record.kind.clone(),
+        subject: record.subject.clone(),
+        message: record.message.clone(),
+        pool,
+    }
+}
+
+/// As the API shows it.
+#[must_use]
+pub fn to_api(sequence: u64, record: &EventRecord) -> Event {
     Event {
-        id: EventId::from_bytes(bytes),
+        id: id(sequence),
         at: record.at,
         severity: record.severity,
         kind: record.kind.clone(),

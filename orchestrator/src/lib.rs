@@ -22,6 +22,7 @@ pub mod imports;
 pub mod model;
 mod odd_change;
 pub mod orchestrator;
+pub mod orphans;
 pub mod placement;
 mod protection;
 mod records;

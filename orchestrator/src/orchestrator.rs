@@ -31,7 +31,7 @@ use crate::fleet::Fleet;
 use crate::http::{WebCertificates, router, serve};
 use crate::sagas::{Deps, registry};
 use crate::secret::{SecretError, Vault};
-use crate::views::Views;
+use crate::views::{TaskList, Views};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -143,6 +143,7 @@ async fn assemble(
     for (host, record) in views.hosts() {
         fleet.watch(host, &record);
     }
+    let task_list = TaskList::start(&engine, &views, tasks).await?;
     engine.recover().await?;
     Ok(Arc::new(App {
         authn: Authn::new(db.clone()).await?,
@@ -155,6 +156,8 @@ async fn assemble(
         tickets: Default::default(),
         vault,
         runner: Default::default(),
+        orphans: Default::default(),
+        tasks: task_list,
         fleet,
         views,
         engine,

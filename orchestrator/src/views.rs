@@ -5,24 +5,32 @@
 //! takes the ids of what changed ([`Fleet::changed`]), so it misses nothing and works in batches when much
 //! happens; of the store it reads all again if it was too slow for the store's history.
 
+mod known;
 mod rows;
+mod tasks;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use xenith_common_ids::{HostId, PoolId, VdiId, VmId};
+use tokio::sync::Notify;
+use xenith_common_ids::{HostId, PoolId, SagaId, SrId, VdiId, VmId};
 use xenith_common_tasks::TaskSet;
+use xenith_orchestrator_inventory::filter::{self, Filter};
 use xenith_orchestrator_inventory::host::Hosts;
 use xenith_orchestrator_inventory::vdi::Vdis;
 use xenith_orchestrator_inventory::vm::Vms;
-use xenith_orchestrator_inventory::{Delta, Inventory, Noun};
+use xenith_orchestrator_inventory::{Delta, Inventory, Noun, PageRequest, Scope};
 use xenith_orchestrator_store::{
     Collection, CollectionWatch, RecordChange, RecordEvent, Revision, StoreError, StoreKey,
 };
 use xenith_orchestrator_types::pool::Pool;
 use xenith_orchestrator_types::vdi::Vdi;
+
+pub use known::KnownVm;
+use known::TagSets;
+pub use tasks::TaskList;
 
 use crate::db::Db;
 use crate::fleet::{Changed, Fleet};
@@ -36,7 +44,8 @@ const ROWS: usize = 256;
 /// What is intended, in memory: the records that every list and placement needs.
 #[derive(Debug, Default)]
 struct Intended {
-    vms: HashMap<VmId, Arc<VmRecord>>,
+    vms: HashMap<VmId, Arc<KnownVm>>,
+    tag_sets: TagSets,
     of_host: HashMap<HostId, HashSet<VmId>>,
     hosts: HashMap<HostId, Arc<HostRecord>>,
     pools: HashMap<PoolId, Pool>,
@@ -49,6 +58,14 @@ pub struct Views {
     pub vms: Inventory<Vms>,
     pub hosts: Inventory<Hosts>,
     pub vdis: Inventory<Vdis>,
+    regrouped: Regrouped,
+}
+
+/// VMs that came, went, or changed their pool or tags, for who shows things by whose VMs they are about.
+#[derive(Debug, Default)]
+struct Regrouped {
+    vms: Mutex<HashSet<VmId>>,
+    news: Notify,
 }
 
 struct Watches {
@@ -78,6 +95,7 @@ impl Views {
             ),
             vdis: Inventory::load(intended.vdis.keys().filter_map(|vdi| rows::vdi(*vdi, &intended))),
             intended: RwLock::new(intended),
+            regrouped: Regrouped::default(),
         });
         let (follower, db, token) = (Arc::clone(&views), db.clone(), tasks.token());
         tasks.spawn("views", async move {
@@ -118,7 +136,7 @@ impl Views {
     }
 
     #[must_use]
-    pub fn vm(&self, vm: VmId) -> Option<Arc<VmRecord>> {
+    pub fn vm(&self, vm: VmId) -> Option<Arc<KnownVm>> {
         self.intended().vms.get(&vm).cloned()
     }
 
@@ -129,16 +147,73 @@ impl Views {
 
     /// The VMs that are defined on a host.
     #[must_use]
-    pub fn vms_of(&self, host: HostId) -> Vec<(VmId, Arc<VmRecord>)> {
+    pub fn vms_of(&self, host: HostId) -> Vec<(VmId, Arc<KnownVm>)> {
         let intended = self.intended();
         let ids = intended.of_host.get(&host).into_iter().flatten();
         ids.filter_map(|vm| Some((*vm, Arc::clone(intended.vms.get(vm)?)))).collect()
+    }
+
+    /// Their ids.
+    #[must_use]
+    pub fn ids_of(&self, host: HostId) -> Vec<VmId> {
+        self.intended().of_host.get(&host).into_iter().flatten().copied().collect()
+    }
+
+    /// The VMs that a saga holds.
+    #[must_use]
+    pub fn held(&self) -> Vec<(VmId, SagaId)> {
+        let intended = self.intended();
+        intended.vms.iter().filter_map(|(vm, record)| Some((*vm, record.held_by?))).collect()
+    }
+
+    fn of_sr(sr: SrId) -> Filter {
+        filter::parse(Vdis::SCHEMA, &format!("sr:\"{sr}\"")).expect("an id in quotes is a filter")
+    }
+
+    /// How many VDIs are in an SR.
+    #[must_use]
+    pub fn count_in(&self, sr: SrId) -> u64 {
+        self.vdis.count(&Self::of_sr(sr), &Scope::everything())
+    }
+
+    /// The VDIs that are in an SR.
+    #[must_use]
+    pub fn vdis_in(&self, sr: SrId) -> Vec<VdiId> {
+        let mut request = PageRequest::first(Self::of_sr(sr), Scope::everything(), PAGE);
+        let mut ids = Vec::new();
+        // An order and a cursor of ours cannot be wrong.
+        while let Ok(page) = self.vdis.page(&request) {
+            ids.extend(page.rows.into_iter().map(|row| row.id));
+            match page.next {
+                Some(next) => request.cursor = Some(next),
+                None => break,
+            }
+        }
+        ids
     }
 
     /// Every VDI, for who looks at all of them.
     #[must_use]
     pub fn all_vdis(&self) -> Vec<Arc<Vdi>> {
         self.intended().vdis.values().cloned().collect()
+    }
+
+    /// VMs that came, went, or changed their pool or tags since the last call; waits until there are some. One caller
+    /// at a time; safe to cancel.
+    pub async fn regrouped(&self) -> HashSet<VmId> {
+        loop {
+            let vms = std::mem::take(&mut *self.regrouped.vms.lock().unwrap_or_else(PoisonError::into_inner));
+            if !vms.is_empty() {
+                return vms;
+            }
+            self.regrouped.news.notified().await;
+        }
+    }
+
+    fn regroup(&self, vms: impl IntoIterator<Item = VmId>) {
+        self.regrouped.vms.lock().unwrap_or_else(PoisonError::into_inner).extend(vms);
+        // Kept for a reader that is not waiting at the moment.
+        self.regrouped.news.notify_one();
     }
 
     async fn follow(&self, db: &Db, mut watches: Watches) {
@@ -198,6 +273,7 @@ impl Views {
                 both(&old.vdis, &intended.vdis),
             )
         };
+        self.regroup(vms.iter().copied());
         self.refresh_vms(vms);
         self.refresh_hosts(hosts);
         self.refresh_vdis(vdis);
@@ -205,7 +281,7 @@ impl Views {
     }
 
     fn note_vms(&self, changes: Vec<RecordChange<VmId, VmRecord>>) {
-        let (mut vms, mut vdis) = (HashSet::new(), HashSet::new());
+        let (mut vms, mut vdis, mut regrouped) = (HashSet::new(), HashSet::new(), Vec::new());
         {
             let mut intended = self.intended_mut();
             for change in changes {
@@ -213,13 +289,22 @@ impl Views {
                 let before = intended.put_vm(change.key, change.value);
                 let after = intended.vms.get(&change.key);
                 // What rows of VDIs show of their VM.
-                let shown = |record: &Arc<VmRecord>| (record.spec.name.to_string(), record.tags.clone());
+                fn shown(vm: &Arc<KnownVm>) -> (&str, &BTreeSet<String>) {
+                    (&vm.name, &vm.tags)
+                }
                 if before.as_ref().map(shown) != after.map(shown) {
                     let records = before.iter().chain(after);
-                    vdis.extend(records.flat_map(|record| record.spec.disks.iter().map(|disk| disk.vdi)));
+                    vdis.extend(records.flat_map(|record| record.disks.iter().copied()));
+                }
+                fn group(vm: &Arc<KnownVm>) -> (PoolId, &BTreeSet<String>) {
+                    (vm.pool, &vm.tags)
+                }
+                if before.as_ref().map(group) != after.map(group) {
+                    regrouped.push(change.key);
                 }
             }
         }
+        self.regroup(regrouped);
         self.refresh_vms(vms);
         self.refresh_vdis(vdis);
     }
@@ -357,7 +442,7 @@ impl Intended {
     }
 
     /// Returns what was there before.
-    fn put_vm(&mut self, vm: VmId, record: Option<VmRecord>) -> Option<Arc<VmRecord>> {
+    fn put_vm(&mut self, vm: VmId, record: Option<VmRecord>) -> Option<Arc<KnownVm>> {
         let before = self.vms.remove(&vm);
         if let Some(before) = &before
             && let Some(vms) = self.of_host.get_mut(&before.host)
@@ -366,7 +451,7 @@ impl Intended {
         }
         if let Some(record) = record {
             self.of_host.entry(record.host).or_default().insert(vm);
-            self.vms.insert(vm, Arc::new(record));
+            self.vms.insert(vm, Arc::new(KnownVm::new(record, &mut self.tag_sets)));
         }
         before
     }

@@ -20,7 +20,7 @@ use xenith_backup::restore::{RestoreProgress, Target, restore};
 use xenith_backup::store::{LocalStore, MemoryStore, ObjectStore};
 use xenith_backup::verify::{Level, verify};
 use xenith_backup::{Repository, manifest::Manifest};
-use xenith_common_block::{BlockError, BlockSink, BlockSource, ByteRange};
+use xenith_common_block::{BlockError, BlockSource, NullSink};
 
 use crate::cli::Output;
 
@@ -73,26 +73,6 @@ impl MadeUp {
             line.copy_from_slice(b"a line of a log, number        \n");
             line[24..28].copy_from_slice(&((number as u32) ^ (at as u32 / 7)).to_le_bytes());
         }
-    }
-}
-
-struct Nowhere(u64);
-
-impl BlockSink for Nowhere {
-    fn size(&self) -> u64 {
-        self.0
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), BlockError> {
-        BlockError::check_bounds(offset, data.len() as u64, self.0)
-    }
-
-    fn zero(&self, _range: ByteRange) -> Result<(), BlockError> {
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), BlockError> {
-        Ok(())
     }
 }
 
@@ -158,7 +138,7 @@ fn measure(store: Arc<dyn ObjectStore>, size: u64) -> anyhow::Result<Vec<Line>> 
     let disk = BackupDisk::new(&repo, Arc::new(Index::load(&repo)?), &manifest.disks[0]);
     let workers = std::thread::available_parallelism().map_or(2, usize::from) + 1;
     let began = Instant::now();
-    restore(&disk, &Nowhere(size), Target::Blank, workers, &RestoreProgress::default())?;
+    restore(&disk, &NullSink(size), Target::Blank, workers, &RestoreProgress::default())?;
     note("restore", began, (0, 0));
     let began = Instant::now();
     let report = verify(&repo, Level::Deep, workers)?;

@@ -60,6 +60,36 @@ pub fn usage(pid: u32) -> Result<Usage> {
     Ok(Usage { resident: pages * 4096, cpu: Duration::from_millis(ticks * 10) })
 }
 
+/// CPU time of a process by the names of its threads, most first; names without their numbers.
+pub fn threads(pid: u32) -> Result<Vec<(String, Duration)>> {
+    let mut by_name = std::collections::HashMap::<String, Duration>::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let folder = entry?.path();
+        // One that ended meanwhile has nothing to tell.
+        let Ok(stat) = std::fs::read_to_string(folder.join("stat")) else { continue };
+        let (name, rest) = stat.rsplit_once(')').context("stat has a name")?;
+        let name = name.split_once('(').map_or(name, |(_, name)| name);
+        let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-').to_owned();
+        let ticks: u64 =
+            rest.split_whitespace().skip(11).take(2).filter_map(|tick| tick.parse::<u64>().ok()).sum();
+        *by_name.entry(name).or_default() += Duration::from_millis(ticks * 10);
+    }
+    let mut threads: Vec<_> = by_name.into_iter().collect();
+    threads.sort_by_key(|(_, cpu)| std::cmp::Reverse(*cpu));
+    Ok(threads)
+}
+
+/// `tokio-rt-worker 82 %, store-writer 5 %`: of one CPU, since `before`.
+pub fn shares(pid: u32, before: &[(String, Duration)], wall: Duration) -> Result<String> {
+    let now = threads(pid)?;
+    let share = |(name, cpu): &(String, Duration)| {
+        let old = before.iter().find(|(other, _)| other == name).map_or(Duration::ZERO, |(_, cpu)| *cpu);
+        let percent = cpu.saturating_sub(old).as_secs_f64() / wall.as_secs_f64() * 100.0;
+        (percent >= 0.5).then(|| format!("{name} {percent:.0} %"))
+    };
+    Ok(now.iter().filter_map(share).collect::<Vec<_>>().join(", "))
+}
+
 /// What the machine was busy with besides.
 pub fn load_average() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();

@@ -17,7 +17,7 @@ use crate::clients::{self, Made, Told};
 use crate::hosts::{Host, Plan};
 use crate::load::change;
 use crate::orchestrator::{Filling, Orchestrator};
-use crate::report::{line, load_average, usage};
+use crate::report::{line, load_average, shares, threads, usage};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
@@ -62,6 +62,7 @@ pub async fn run(size: Size) -> Result<()> {
     tokio::time::sleep(SAMPLE).await;
     at_rest(&orchestrator, total)?;
     let vms: Vec<VmId> = hosts.iter().flat_map(|host| host.guests.iter().map(|guest| guest.vm)).collect();
+    updates(&orchestrator, &client, vms.len(), size).await?;
     reads(&orchestrator, &vms, size).await?;
     subscribers(&orchestrator, &hosts, size).await?;
     sagas(&orchestrator, &hosts).await?;
@@ -121,6 +122,35 @@ fn at_rest(orchestrator: &Orchestrator, total: usize) -> Result<()> {
     Ok(())
 }
 
+/// What every fleet tells by itself, and nothing else: who eats the CPUs, and what one update costs the orchestrator.
+async fn updates(orchestrator: &Orchestrator, client: &Client, vms: usize, size: Size) -> Result<()> {
+    let (pid, own) = (orchestrator.pid()?, std::process::id());
+    let heard =
+        async || Ok::<_, anyhow::Error>(client.call::<system::Health>(&Empty {}).await?.changes_heard);
+    let before = (heard().await?, Instant::now(), usage(pid)?.cpu, usage(own)?.cpu, threads(pid)?);
+    tokio::time::sleep(Duration::from_secs(size.seconds)).await;
+    let wall = before.1.elapsed();
+    let taken = (heard().await? - before.0) as f64;
+    let cpu = (usage(pid)?.cpu - before.2).as_secs_f64();
+    let agents = (usage(own)?.cpu - before.3).as_secs_f64();
+    let (rate, offered) = (taken / wall.as_secs_f64(), vms as f64 / SAMPLE.as_secs_f64());
+    line(
+        "updates taken in a second, alone (aim 200,000, must 50,000)",
+        format!("{rate:.0} of {offered:.0} offered"),
+    );
+    line(
+        "- CPU of one update",
+        format!("{:.1} us: one CPU takes in {:.0} a second", cpu / taken * 1e6, taken / cpu),
+    );
+    let percent = |cpu: f64| cpu / wall.as_secs_f64() * 100.0;
+    line(
+        "- CPU of the orchestrator / of all agents, of one",
+        format!("{:.0} % / {:.0} %", percent(cpu), percent(agents)),
+    );
+    line("- the orchestrator's by thread", shares(pid, &before.4, wall)?);
+    Ok(())
+}
+
 /// Reads beside the updates that every fleet makes by itself.
 async fn reads(orchestrator: &Orchestrator, vms: &[VmId], size: Size) -> Result<()> {
     let client = orchestrator.client(1).await?;
@@ -177,9 +207,12 @@ async fn subscribers(orchestrator: &Orchestrator, hosts: &[Host], size: Size) ->
     let all = tokio::time::timeout(Duration::from_secs(300), all).await;
     all.context("not every subscriber got its first list")??.forget();
     let (begun, used) = (Instant::now(), usage(orchestrator.pid()?)?.cpu);
+    let (own, by_thread) = (usage(std::process::id())?.cpu, threads(orchestrator.pid()?)?);
     let changed = change(hosts, CHANGES, &made, begun + Duration::from_secs(size.seconds)).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let cpu = (usage(orchestrator.pid()?)?.cpu - used).as_secs_f64() / begun.elapsed().as_secs_f64();
+    let agents = (usage(std::process::id())?.cpu - own).as_secs_f64() / begun.elapsed().as_secs_f64();
+    let by_thread = shares(orchestrator.pid()?, &by_thread, begun.elapsed())?;
     end.notify_waiters();
     let mut all = Told::default();
     while let Some(told) = following.join_next().await {
@@ -191,7 +224,11 @@ async fn subscribers(orchestrator: &Orchestrator, hosts: &[Host], size: Size) ->
     line("rows that changed while 200 subscribers watched", format!("{changed} ({CHANGES} a second)"));
     line("- told to subscribers / ended with a resync", format!("{} / {}", all.rows, all.resyncs));
     line("- told to the broad ones of", format!("{} wanted", changed * BROAD as u64));
-    line("- CPU of the orchestrator meanwhile", format!("{:.0} % of one", cpu * 100.0));
+    line(
+        "- CPU of the orchestrator / of agents and subscribers, of one",
+        format!("{:.0} % / {:.0} %", cpu * 100.0, agents * 100.0),
+    );
+    line("- the orchestrator's by thread", by_thread);
     ensure!(all.times.count() > 0, "nobody was told anything");
     line("change at an agent to subscriber (aim 250, must 500)", all.times.show());
     Ok(())

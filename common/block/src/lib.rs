@@ -23,7 +23,7 @@ pub use copy::{CopyProgress, copy};
 pub use error::BlockError;
 pub use extent::{Extent, ExtentKind};
 pub use file::{FileSink, FileSource};
-pub use memory::{MemorySink, MemorySource};
+pub use memory::{MemorySink, MemorySource, NullSink};
 pub use range::{ByteRange, RangeSet};
 
 /// Names the state of a disk that changed ranges are counted from: a snapshot's id, a CBT change id, …

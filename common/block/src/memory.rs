@@ -90,3 +90,25 @@ impl BlockSink for MemorySink {
         Ok(())
     }
 }
+
+/// Takes a disk of a size and keeps nothing of it: what comes by is only read, hashed or measured.
+#[derive(Debug, Clone, Copy)]
+pub struct NullSink(pub u64);
+
+impl BlockSink for NullSink {
+    fn size(&self) -> u64 {
+        self.0
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), BlockError> {
+        BlockError::check_bounds(offset, data.len() as u64, self.0)
+    }
+
+    fn zero(&self, range: ByteRange) -> Result<(), BlockError> {
+        BlockError::check_bounds(range.start, range.len(), self.0)
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        Ok(())
+    }
+}

@@ -151,6 +151,8 @@ typed_ids! {
     EventId = "event";
     /// A record of the audit log.
     AuditId = "audit";
+    /// Something that hosts and records do not agree on; made from what it is, the same in every look.
+    OrphanId = "orphan";
 }
 
 /// Xen's number for a running domain. Reused: never store it as an identity.

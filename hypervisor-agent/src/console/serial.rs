@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 use xenith_common_ids::{DomId, VmId};
 use xenith_hypervisor_agent_api::{ConsoleInput, ConsoleOutput};
 
@@ -138,18 +137,21 @@ impl Serial {
     }
 
     async fn next_domain(&self, vm: VmId, last: DomId, consoles: &Consoles) -> Option<(DomId, Terminal)> {
-        let given_up = Instant::now() + RETURNS_WITHIN;
-        // Nobody looks: the next one to look opens a new line.
-        while Instant::now() < given_up && self.news.receiver_count() > 0 {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            if consoles.domids.get(vm).is_none_or(|domid| domid == last) {
-                continue;
+        let next = async {
+            loop {
+                consoles.domids.after(vm, last).await;
+                if let Ok(opened) = consoles.open_serial(vm).await {
+                    return opened;
+                }
+                // The domain is there before its terminal is; xenconsoled tells nobody when it has made that.
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
-            if let Ok(opened) = consoles.open_serial(vm).await {
-                return Some(opened);
-            }
+        };
+        tokio::select! {
+            opened = tokio::time::timeout(RETURNS_WITHIN, next) => opened.ok(),
+            // Nobody looks: the next one to look opens a new line.
+            () = self.news.closed() => None,
         }
-        None
     }
 
     /// Where a viewer begins that wants so many bytes of what was written before.

@@ -92,8 +92,12 @@ impl Imports {
 
     /// Waits for a sender to be gone.
     pub(super) async fn close_upload(&self, vdi: VdiId) -> Result<(), Fault> {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         loop {
+            // Before the look, so that one who leaves right after it is not missed.
+            let left = self.sender_left.notified();
+            tokio::pin!(left);
+            left.as_mut().enable();
             {
                 let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
                 match uploads.get(&vdi).and_then(|upload| upload.sender.as_ref()) {
@@ -104,13 +108,12 @@ impl Imports {
                     Some(sender) => sender.cancel(),
                 }
             }
-            if Instant::now() > deadline {
+            if tokio::time::timeout_at(deadline, left).await.is_err() {
                 return Err(Fault::new(
                     FaultReason::NotReady,
                     format_args!("the upload of {vdi} does not end"),
                 ));
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         match fs::remove_file(self.mark_file(vdi)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Fault::new(
@@ -191,6 +194,8 @@ impl Drop for Place {
             upload.sender = None;
             upload.heard = Instant::now();
         }
+        drop(uploads);
+        self.imports.sender_left.notify_waiters();
     }
 }
 

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 use xenith_common_ids::{DomId, VmId};
@@ -27,25 +27,52 @@ use crate::vm::state::Settled;
 
 /// Which VM has which domain now. Written by the owners.
 #[derive(Debug, Clone, Default)]
-pub struct Domids(Arc<Mutex<HashMap<VmId, DomId>>>);
+pub struct Domids(Arc<Domains>);
+
+#[derive(Debug, Default)]
+struct Domains {
+    of_vm: Mutex<HashMap<VmId, DomId>>,
+    /// A VM has another domain, or none.
+    changed: Notify,
+}
 
 impl Domids {
+    fn lock(&self) -> MutexGuard<'_, HashMap<VmId, DomId>> {
+        self.0.of_vm.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn set(&self, vm: VmId, domid: Option<DomId>) {
-        let mut domids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match domid {
-            Some(domid) => domids.insert(vm, domid),
-            None => domids.remove(&vm),
+        let before = match domid {
+            Some(domid) => self.lock().insert(vm, domid),
+            None => self.lock().remove(&vm),
         };
+        if before != domid {
+            self.0.changed.notify_waiters();
+        }
     }
 
     /// The domain that a VM has now.
     #[must_use]
     pub fn get(&self, vm: VmId) -> Option<DomId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&vm).copied()
+        self.lock().get(&vm).copied()
+    }
+
+    /// Waits until a VM has another domain than `last`.
+    pub async fn after(&self, vm: VmId, last: DomId) -> DomId {
+        loop {
+            // Before the look, so that a change right after it is not missed.
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if let Some(domid) = self.get(vm).filter(|domid| *domid != last) {
+                return domid;
+            }
+            changed.await;
+        }
     }
 
     fn snapshot(&self) -> HashMap<DomId, VmId> {
-        let domids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let domids = self.lock();
         domids.iter().map(|(vm, domid)| (*domid, *vm)).collect()
     }
 }

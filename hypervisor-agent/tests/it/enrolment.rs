@@ -21,6 +21,8 @@ pub enum Answer {
     Welcome,
     /// The token is spent or has expired.
     Refuse,
+    /// It speaks another protocol.
+    OtherProtocol,
     /// Not ready the first two times.
     Later,
     CertificateOfAnother,
@@ -53,6 +55,10 @@ impl WireEnrolment for Service {
         let fault = |reason, text| Err(status_from_fault(&Fault::new(reason, text)));
         match self.answer {
             Answer::Refuse => return fault(FaultReason::Forbidden, "the token has expired"),
+            Answer::OtherProtocol => {
+                let text = "this agent (version 0.1.0) speaks protocol 1, the orchestrator 2; upgrade the older of the two";
+                return fault(FaultReason::Unsupported, text);
+            }
             Answer::Later if asked < 3 => return fault(FaultReason::NotReady, "starting"),
             _ => {}
         }
@@ -156,6 +162,25 @@ async fn what_is_refused_leaves_no_identity() {
         assert_eq!(error.exit_code(), code, "{case}: {error}");
         assert!(matches!(enrol::look(&config).unwrap(), Enrolment::Token(_)), "{case}");
     }
+}
+
+#[tokio::test]
+async fn an_orchestrator_of_another_protocol_is_told_and_the_token_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let orchestrator = Orchestrator::start(Answer::OtherProtocol).await;
+    std::fs::write(&config.join_token, orchestrator.token.to_string()).unwrap();
+    let error = enrol::join_patiently(&config, &orchestrator.token).await.unwrap_err();
+    assert_eq!(error.exit_code(), 2, "nobody is served by trying again: {error}");
+    let mut told = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    assert!(told.contains("the orchestrator 2; upgrade the older"), "{told}");
+    assert!(matches!(enrol::look(&config).unwrap(), Enrolment::Token(_)), "it can be tried again after that");
+    assert_eq!(orchestrator.seen.lock().unwrap()[0].protocol, xenith_hypervisor_agent_api::PROTOCOL);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tonic::{Code, Request, Status};
 use xenith_common_ids::OperationId;
 use xenith_common_pki::{KeyAndRequest, LiveIdentity, Peer, client_config};
 use xenith_hypervisor_agent_api::wire::agent_client::AgentClient as Wire;
-use xenith_hypervisor_agent_api::{MAX_MESSAGE_BYTES, fault_from_status, wire};
+use xenith_hypervisor_agent_api::{MAX_MESSAGE_BYTES, PROTOCOL, fault_from_status, wire};
 
 use crate::harness::{Lab, certify};
 
@@ -160,4 +160,24 @@ async fn a_wrong_value_is_named_by_its_field() {
         assert_eq!(fault.field.as_deref(), Some(field), "{fault}");
         assert!(fault.message.starts_with(field), "{fault}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_greeting_in_another_protocol_gets_our_versions_and_changes_nothing() {
+    let lab = Lab::new().await;
+    let mut client = Wire::new(connect(&lab).await);
+    let greet =
+        |protocol, epoch| wire::HelloRequest { protocol, epoch, orchestrator_version: "9.9.9".into() };
+    for other in [0, PROTOCOL + 1] {
+        let answer = client.hello(greet(other, 77)).await.unwrap().into_inner();
+        assert_eq!(
+            (answer.protocol, answer.agent_version.as_str()),
+            (PROTOCOL, env!("CARGO_PKG_VERSION")),
+            "{other}"
+        );
+    }
+    // Its epoch was not taken: who commands this host goes on.
+    assert!(client.hello(greet(PROTOCOL, 5)).await.is_ok());
+    let stale = fault_from_status(&client.hello(greet(PROTOCOL, 4)).await.unwrap_err()).unwrap();
+    assert!(stale.message.contains("epoch 5"), "{stale}");
 }

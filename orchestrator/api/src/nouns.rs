@@ -335,7 +335,7 @@ noun! {
 noun! {
     /// The progress of what takes longer than a call.
     task: TaskApi {
-        /// Lists tasks, newest first.
+        /// Lists tasks, newest first unless another order is asked for.
         List = fn list(ListTasks) -> Page<Task>, View, Read;
         /// Shows one task.
         Get = fn get(TaskRef) -> Task, View, Read;
@@ -349,9 +349,17 @@ noun! {
 }
 
 noun! {
+    /// What hosts and records do not agree on. Nothing of it is removed by itself.
+    orphan: OrphanApi {
+        /// Lists definitions, domains and images that no record knows, and records of what is not there.
+        List = fn list(ListRequest) -> Page<Orphan>, View, Read;
+    }
+}
+
+noun! {
     /// What happened.
     event: EventApi {
-        /// Lists events, newest first.
+        /// Lists events, newest first unless another order is asked for.
         List = fn list(ListEvents) -> Page<Event>, View, Read;
     }
 }
@@ -397,6 +405,7 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         backup_run::methods(),
         backup::methods(),
         task::methods(),
+        orphan::methods(),
         event::methods(),
         audit::methods(),
         system::methods(),

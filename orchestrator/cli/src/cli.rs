@@ -10,6 +10,7 @@ mod console;
 mod document;
 mod host;
 mod import;
+mod orphan;
 mod record;
 mod session;
 mod snapshot;
@@ -30,6 +31,7 @@ pub use console::ConsoleCommand;
 pub use document::{Shell, completions, full_help, man_pages};
 pub use host::{HostCommand, NetworkCommand, OnOff, PoolCommand};
 pub use import::{FileArgs, ImportCommand, LookArgs, StartArgs, UploadArgs};
+pub use orphan::OrphanCommand;
 pub use record::{AuditCommand, EventCommand, EventListing, SystemCommand, TaskCommand};
 pub use session::{ContextCommand, Login, RawCall};
 pub use snapshot::SnapshotCommand;
@@ -117,6 +119,9 @@ pub enum Command {
     /// The progress of what takes longer than a call.
     #[command(subcommand)]
     Task(TaskCommand),
+    /// What hosts and records do not agree on.
+    #[command(subcommand)]
+    Orphan(OrphanCommand),
     /// What happened.
     #[command(subcommand)]
     Event(EventCommand),

@@ -9,6 +9,7 @@ mod event;
 mod host;
 mod import;
 mod network;
+mod orphan;
 mod pool;
 mod raw;
 mod session;
@@ -53,6 +54,7 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
         Command::BackupRun(command) => backup::run(app, command).await,
         Command::Backup(command) => backup::backup(app, command).await,
         Command::Task(command) => task::run(app, command).await,
+        Command::Orphan(command) => orphan::run(app, command).await,
         Command::Event(cli::EventCommand::List(listing)) | Command::Events(listing) => {
             event::list(app, listing).await
         }

@@ -53,6 +53,11 @@ impl Bits {
         }
     }
 
+    /// Bytes.
+    pub fn memory(&self) -> usize {
+        self.words.capacity() * 8
+    }
+
     /// Makes room; new bits are zero.
     pub fn grow(&mut self, len: u32) {
         if len > self.len {

@@ -61,6 +61,21 @@ pub enum Filter {
     Term(Term),
 }
 
+impl Filter {
+    /// What both let through.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let parts = |filter| match filter {
+            Self::All => vec![],
+            Self::And(parts) => parts,
+            other => vec![other],
+        };
+        let mut both = parts(self);
+        both.extend(parts(other));
+        if both.len() > 1 { Self::And(both) } else { both.pop().unwrap_or(Self::All) }
+    }
+}
+
 /// A test of one column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Term {

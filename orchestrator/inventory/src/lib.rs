@@ -43,6 +43,6 @@ pub use inventory::{
     Change, CountRequest, Delta, Facet, Inventory, Page, PageRequest, QueryError, Revision, Shown,
     Subscription, WatchEvent,
 };
-pub use nouns::{host, vdi, vm};
+pub use nouns::{event, host, orphan, task, vdi, vm};
 pub use schema::{Cell, ColumnKind, ColumnSpec, MatchBy, Noun, RowView, Schema, Searched, Unit};
 pub use scope::Scope;

@@ -1,6 +1,9 @@
 //! The nouns that there are inventories of.
 
+pub mod event;
 pub mod host;
+pub mod orphan;
+pub mod task;
 pub mod vdi;
 pub mod vm;
 

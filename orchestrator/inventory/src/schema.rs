@@ -72,7 +72,7 @@ pub struct Schema {
     /// Such as "vm".
     pub noun: &'static str,
     pub columns: &'static [ColumnSpec],
-    /// The order when none is asked for; the name of a `Text` column.
+    /// The order when none is asked for; the name of a column, with `-` in front for descending.
     pub default_sort: &'static str,
 }
 

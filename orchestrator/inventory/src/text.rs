@@ -1,17 +1,24 @@
 //! A column of text that is different in each row: one piece of memory to search, and an order to walk.
 //!
-//! Each text lies twice, as given and without case. New texts go to the end; what was replaced is garbage until half
-//! of the memory is garbage, then it is written anew. `0xff`, which is in no UTF-8 text, stands behind each text, so
+//! Each text lies there without case, and once more as given where that differs: most texts have no capitals. New texts
+//! go to the end; what was replaced is garbage until half of the memory is garbage, then it is written anew. `0xff`, which is in no UTF-8 text, stands behind each text, so
 //! that a match never crosses from one into the next.
+
+mod remembered;
+
+use std::borrow::Cow;
 
 use memchr::memmem;
 
 use crate::bits::Bits;
 use crate::dictionary::fold;
+use remembered::Remembered;
 
 const END: u8 = 0xff;
 /// Most slots in one chunk of the order: an insert moves at most 2 KiB, a search touches few cache lines.
 const CHUNK: usize = 512;
+/// Less text is searched anew each time: it takes microseconds.
+const WORTH: usize = 8 << 10;
 
 /// Where a text lies: 40 bits of offset, 24 of length.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,6 +59,9 @@ impl Arena {
 
     fn set(&mut self, slot: u32, text: &str) {
         if self.places.len() <= slot as usize {
+            if text.is_empty() {
+                return;
+            }
             self.places.resize(slot as usize + 1, Place::default());
         }
         self.garbage += self.places[slot as usize].range().len();
@@ -119,19 +129,22 @@ fn gallop(owners: &[(u64, u32)], offset: u64) -> usize {
 /// See the module's documentation. Several texts of one row (`Texts`) are kept as one, with `\n` in between.
 #[derive(Debug, Default)]
 pub(crate) struct TextColumn {
+    /// Of rows whose text is not the same without case.
     given: Arena,
     folded: Arena,
     order: Order,
+    remembered: Remembered,
 }
 
 impl TextColumn {
     pub fn get(&self, slot: u32) -> &str {
-        self.given.get(slot)
+        let given = self.given.get(slot);
+        if given.is_empty() { self.folded.get(slot) } else { given }
     }
 
     /// Whether there is a text, without looking at it.
     pub fn has(&self, slot: u32) -> bool {
-        self.given.places.get(slot as usize).is_some_and(|place| !place.range().is_empty())
+        self.folded.places.get(slot as usize).is_some_and(|place| !place.range().is_empty())
     }
 
     pub fn folded(&self, slot: u32) -> &str {
@@ -141,7 +154,7 @@ impl TextColumn {
     /// Returns whether it changed.
     pub fn set(&mut self, slot: u32, text: &str) -> bool {
         let text = cut(text);
-        if self.given.get(slot) == text {
+        if self.get(slot) == text {
             return false;
         }
         self.order.remove(slot, &self.folded);
@@ -156,8 +169,11 @@ impl TextColumn {
     }
 
     fn write(&mut self, slot: u32, text: &str) {
-        self.given.set(slot, text);
-        self.folded.set(slot, &fold(text));
+        let folded = fold(text);
+        let same = matches!(folded, Cow::Borrowed(_)) || folded == text;
+        self.given.set(slot, if same { "" } else { text });
+        self.folded.set(slot, &folded);
+        self.remembered.changed(slot);
     }
 
     /// Adds a slot with an empty text to the order.
@@ -195,6 +211,26 @@ impl TextColumn {
         self.folded.search(needle, found);
     }
 
+    /// The slots for which `holds`, which must depend on the text alone: found by `pass`, or known from the last
+    /// time that `question` was asked.
+    pub fn ask(
+        &self,
+        question: &str,
+        len: u32,
+        holds: impl Fn(u32) -> bool,
+        pass: impl FnOnce() -> Bits,
+    ) -> Bits {
+        if self.folded.bytes.len() < WORTH {
+            return pass();
+        }
+        if let Some(found) = self.remembered.get(question, len, holds) {
+            return found;
+        }
+        let found = pass();
+        self.remembered.put(question, &found);
+        found
+    }
+
     /// Slots in order, behind `after` (folded text and slot) if given.
     pub fn ascending<'a>(&'a self, after: Option<(&str, u32)>) -> impl Iterator<Item = u32> + 'a {
         let (chunk, index) =
@@ -217,7 +253,7 @@ impl TextColumn {
     pub fn memory(&self) -> usize {
         let arena = |a: &Arena| a.bytes.capacity() + a.places.capacity() * 8 + a.owners.capacity() * 16;
         let chunks: usize = self.order.chunks.iter().map(|chunk| chunk.capacity() * 4 + 24).sum();
-        arena(&self.given) + arena(&self.folded) + chunks
+        arena(&self.given) + arena(&self.folded) + chunks + self.remembered.memory()
     }
 }
 
@@ -297,7 +333,28 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % below
         };
-        for _ in 0..20_000 {
+        let asked = |column: &TextColumn, needle: &str| -> Vec<u32> {
+            let holds = |slot| column.folded(slot).contains(needle);
+            let pass = || {
+                let mut found = Bits::none(1500);
+                column.search(needle, &mut found);
+                found
+            };
+            column.ask(needle, 1500, holds, pass).iter().collect()
+        };
+        let mut known = 0;
+        for turn in 0..20_000 {
+            // What is remembered is what a pass over the texts would find.
+            if turn % 500 == 499 {
+                for needle in ["web-7", "-ä99", "web-49-ä1", "nothing", "w"] {
+                    let found = asked(&column, needle);
+                    let text_of = |slot: u32| model[slot as usize].as_deref().map(fold).unwrap_or_default();
+                    let expected: Vec<u32> =
+                        (0..1500).filter(|slot| text_of(*slot).contains(needle)).collect();
+                    assert_eq!(found, expected, "{needle} at {turn}");
+                    known += usize::from(column.remembered.get(needle, 1500, |_| unreachable!()).is_some());
+                }
+            }
             let slot = random(1500) as u32;
             let place = &mut model[slot as usize];
             match (place.is_some(), random(4)) {
@@ -316,6 +373,7 @@ mod tests {
                 }
             }
         }
+        assert!(known > 100, "hardly anything was remembered: {known}");
         let texts = model
             .iter()
             .enumerate()

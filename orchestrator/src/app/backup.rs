@@ -161,7 +161,6 @@ impl App {
             start,
             instant: false,
             bandwidth: 0,
-            proof: None,
         };
         let title = format!("Restore {name} to its backup of {}", stamp(record.created));
         Ok((Plan { params, commit, title, object: Some(found.key.to_string()) }, saga))
@@ -226,7 +225,6 @@ impl App {
             start: None,
             instant: false,
             bandwidth: 0,
-            proof: None,
         };
         let title = format!("Restore {} disks of {}", disks.len(), stamp(record.created));
         Ok(Plan { params, commit, title, object: None })
@@ -294,6 +292,7 @@ impl App {
             apart_from: vec![],
             pending_restart: vec![],
             held_by: Some(saga),
+            snapshot: None,
         };
         let made: BTreeSet<VdiId> = new_vdis.iter().map(|new| new.vdi).collect();
         let mut commit = self.db.vms.insert_in(Transaction::new(), &id, &vm);
@@ -314,7 +313,6 @@ impl App {
             start: (request.start || request.instant).then(IncarnationId::new),
             instant: request.instant,
             bandwidth: request.bandwidth,
-            proof: None,
         };
         let title = format!("Restore {name} from its backup of {}", stamp(record.created));
         Ok((Plan { params, commit, title, object: Some(id.to_string()) }, saga))
@@ -426,7 +424,6 @@ impl BackupApi for App {
             repositories: &repositories,
             exclude_disks: &request.exclude_disks,
             bandwidth: 0,
-            proof: None,
             tags: vec!["by-hand".to_owned()],
         };
         let name = found.value.spec.name.to_string();

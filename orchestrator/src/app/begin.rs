@@ -91,16 +91,15 @@ impl App {
 
 /// Refuses a VM that another operation works on.
 pub(super) fn free(record: &VmRecord) -> Result<(), ApiError> {
-    match record.held_by {
-        None => Ok(()),
-        Some(saga) => {
-            let name = &record.spec.name;
-            Err(ApiError::new(
-                Reason::WrongState,
-                format_args!(
-                    "{name} is being worked on by task {saga}; wait for it, or look at it with `xenith task get {saga}`"
-                ),
-            ))
-        }
-    }
+    record.held_by.map_or(Ok(()), |saga| Err(held(&record.spec.name, saga)))
+}
+
+/// It is worked on by another operation.
+pub(super) fn held(name: impl std::fmt::Display, saga: SagaId) -> ApiError {
+    ApiError::new(
+        Reason::WrongState,
+        format_args!(
+            "{name} is being worked on by task {saga}; wait for it, or look at it with `xenith task get {saga}`"
+        ),
+    )
 }

@@ -20,7 +20,7 @@ impl App {
         let Some(vm) = admission.vm else { return Ok(()) };
         let missing = || ApiError::not_found("VM", &vm.to_string());
         let record = self.views.vm(vm).ok_or_else(missing)?;
-        let may = caller.sight(admission.permission).covers(Some(record.pool), &record.tags);
+        let may = caller.sight(admission.permission).covers(Some(record.pool), &*record.tags);
         if may { Ok(()) } else { Err(caller.forbidden(admission.permission)) }
     }
 

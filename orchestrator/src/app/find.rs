@@ -126,7 +126,7 @@ impl App {
         let visible = |vdi: &Vdi| {
             let pool = self.views.host(vdi.host).map(|host| host.pool);
             let vm = vdi.attached_to.and_then(|vm| self.views.vm(vm));
-            sees.covers(pool, vm.iter().flat_map(|vm| &vm.tags))
+            sees.covers(pool, vm.iter().flat_map(|vm| &*vm.tags))
         };
         let found: Vec<_> = match reference.parse::<VdiId>() {
             Ok(id) => self.db.vdis.get(&id).await.map_err(|e| store_error(&e))?.into_iter().collect(),

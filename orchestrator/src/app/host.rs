@@ -92,8 +92,8 @@ impl HostApi for App {
     async fn remove(&self, call: &Call, request: RemoveHost) -> Result<Empty, ApiError> {
         let found = self.find_host(call, &request.host).await?;
         let vms = self.views.vms_of(found.key);
-        if let Some((_, held)) = vms.iter().find(|(_, record)| record.held_by.is_some()) {
-            return super::begin::free(held).map(|()| Empty {});
+        if let Some((name, saga)) = vms.iter().find_map(|(_, vm)| Some((&vm.name, vm.held_by?))) {
+            return Err(super::begin::held(name, saga));
         }
         if !vms.is_empty() && !request.force {
             let message = format_args!(
@@ -103,9 +103,11 @@ impl HostApi for App {
             );
             return Err(ApiError::new(Reason::WrongState, message));
         }
-        for (vm, record) in &vms {
+        for (vm, _) in &vms {
+            let record = self.db.vms.get(vm).await.map_err(|e| store_error(&e))?;
+            let Some(record) = record else { continue };
             let mut forget = self.db.vms.delete_in(Transaction::new(), vm);
-            let change = (Some(&**record), None);
+            let change = (Some(&record.value), None);
             forget = crate::records::follow(&self.db, forget, *vm, change, &Default::default())
                 .await
                 .map_err(|e| store_error(&e))?;

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use xenith_orchestrator_api::{Call, Caller, Sight};
+use xenith_orchestrator_inventory::event::{EventRow, EventSeverity, Events};
 use xenith_orchestrator_inventory::filter::{self, Filter};
 use xenith_orchestrator_inventory::host::{HostRow, Hosts};
+use xenith_orchestrator_inventory::orphan::{OrphanRow, Orphans};
 use xenith_orchestrator_inventory::vdi::{VdiRow, Vdis};
 use xenith_orchestrator_inventory::vm::{VmRow, Vms};
 use xenith_orchestrator_inventory::{Inventory, Noun, PageRequest, Scope};
+use xenith_orchestrator_types::event::{Event, Severity};
 use xenith_orchestrator_types::host::Host;
+use xenith_orchestrator_types::orphan::Orphan;
 use xenith_orchestrator_types::vdi::Vdi;
 use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, vm};
 
@@ -62,6 +66,36 @@ impl Listed for Vdis {
 
     fn item(app: &App, row: VdiRow) -> Option<Vdi> {
         app.views.vdi(row.id).map(Arc::unwrap_or_clone)
+    }
+}
+
+impl Listed for Events {
+    type Item = Event;
+
+    fn inventory(app: &App) -> &Inventory<Self> {
+        &app.events.rows
+    }
+
+    fn item(_: &App, row: EventRow) -> Option<Event> {
+        let EventRow { id, at, severity, kind, subject, message, .. } = row;
+        let severity = match severity {
+            EventSeverity::Info => Severity::Info,
+            EventSeverity::Warning => Severity::Warning,
+            EventSeverity::Error => Severity::Error,
+        };
+        Some(Event { id, at, severity, kind, subject, message })
+    }
+}
+
+impl Listed for Orphans {
+    type Item = Orphan;
+
+    fn inventory(app: &App) -> &Inventory<Self> {
+        &app.orphans.rows
+    }
+
+    fn item(_: &App, row: OrphanRow) -> Option<Orphan> {
+        Some(crate::orphans::to_api(row))
     }
 }
 

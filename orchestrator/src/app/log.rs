@@ -4,19 +4,16 @@ use async_trait::async_trait;
 use xenith_orchestrator_api::audit::AuditApi;
 use xenith_orchestrator_api::event::EventApi;
 use xenith_orchestrator_api::{Call, Sight};
+use xenith_orchestrator_inventory::event::Events;
 use xenith_orchestrator_store::StoreKey;
 use xenith_orchestrator_types::audit::{AuditRecord, AuditVerified, ListAudit};
 use xenith_orchestrator_types::event::{Event, ListEvents};
-use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission};
+use xenith_orchestrator_types::list::effective_limit;
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page};
 
 use super::App;
 use crate::errors::store_error;
-use crate::events::to_api;
 use crate::model::EventRecord;
-
-fn limit(limit: u32) -> usize {
-    ListRequest { limit, ..ListRequest::default() }.effective_limit()
-}
 
 /// A cursor is the number of the last record that was given.
 fn after(cursor: Option<&String>) -> Result<Option<bytes::Bytes>, ApiError> {
@@ -38,35 +35,15 @@ pub(crate) fn sees_event(sight: &Sight, record: &EventRecord) -> bool {
 #[async_trait]
 impl EventApi for App {
     async fn list(&self, call: &Call, request: ListEvents) -> Result<Page<Event>, ApiError> {
-        let sight = call.caller.sight(Permission::View);
-        let (limit, mut after) = (limit(request.limit), after(request.cursor.as_ref())?);
-        let mut items = Vec::new();
-        let mut next = None;
-        'pages: loop {
-            let page =
-                self.db.events.page_descending(after, 500).await.map_err(|error| store_error(&error))?;
-            for record in page.records {
-                if sees_event(&sight, &record.value) {
-                    items.push(to_api(record.key, &record.value));
-                    if items.len() == limit {
-                        next = Some(record.key.to_string());
-                        break 'pages;
-                    }
-                }
-            }
-            match page.next {
-                Some(more) => after = Some(more),
-                None => break,
-            }
-        }
-        Ok(Page { total: items.len() as u64, items, next })
+        let ListEvents { filter, sort, limit, cursor } = request;
+        self.list::<Events>(call, &ListRequest { filter, sort, limit, cursor })
     }
 }
 
 #[async_trait]
 impl AuditApi for App {
     async fn list(&self, _: &Call, request: ListAudit) -> Result<Page<AuditRecord>, ApiError> {
-        let limit = limit(request.limit);
+        let limit = effective_limit(request.limit);
         let page = self.db.audit.page_descending(after(request.cursor.as_ref())?, limit).await;
         let page = page.map_err(|error| store_error(&error))?;
         let items: Vec<AuditRecord> = page.records.into_iter().map(|record| record.value).collect();

@@ -52,9 +52,9 @@ impl NetworkApi for App {
         let found = self.find_network(call, &request.network).await?;
         let hosts = self.views.hosts();
         let users = hosts.iter().flat_map(|(host, _)| self.views.vms_of(*host));
-        let mut users = users.filter(|(_, vm)| vm.spec.nics.iter().any(|nic| nic.network == found.key));
+        let mut users = users.filter(|(_, vm)| vm.networks.contains(&found.key));
         if let Some((_, vm)) = users.next() {
-            let message = format_args!("{} has a NIC in it; remove that first", vm.spec.name);
+            let message = format_args!("{} has a NIC in it; remove that first", vm.name);
             return Err(ApiError::new(Reason::WrongState, message));
         }
         self.db.networks.delete(&found).await.map_err(|error| store_error(&error))?;

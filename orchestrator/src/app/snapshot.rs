@@ -29,7 +29,7 @@ const MOST_PER_VM: usize = 256;
 
 type Found<K, V> = Record<K, V>;
 
-fn api_snapshot(id: SnapshotId, record: SnapshotRecord, vm: Option<&VmRecord>) -> Snapshot {
+fn api_snapshot(id: SnapshotId, record: SnapshotRecord, current: Option<SnapshotId>) -> Snapshot {
     Snapshot {
         id,
         name: record.name,
@@ -37,7 +37,7 @@ fn api_snapshot(id: SnapshotId, record: SnapshotRecord, vm: Option<&VmRecord>) -
         vm: record.vm,
         host: record.host,
         parent: record.parent,
-        current: vm.is_some_and(|vm| vm.snapshot == Some(id)),
+        current: current == Some(id),
         created: record.created,
         spec: record.spec,
         disks: record.disks,
@@ -129,8 +129,8 @@ impl SnapshotApi for App {
         let mut snapshots = Vec::new();
         for record in all.into_iter().filter(|record| of.is_none_or(|vm| vm == record.value.vm)) {
             let Some(vm) = self.views.vm(record.value.vm) else { continue };
-            if sees.covers(Some(vm.pool), &vm.tags) {
-                snapshots.push(api_snapshot(record.key, record.value, Some(&vm)));
+            if sees.covers(Some(vm.pool), &*vm.tags) {
+                snapshots.push(api_snapshot(record.key, record.value, vm.snapshot));
             }
         }
         snapshots.sort_by_key(|snapshot| (snapshot.vm, snapshot.created, snapshot.id));
@@ -139,7 +139,7 @@ impl SnapshotApi for App {
 
     async fn get(&self, call: &Call, request: SnapshotRef) -> Result<Snapshot, ApiError> {
         let (snapshot, vm) = self.find_snapshot(call, &request, Permission::View).await?;
-        Ok(api_snapshot(snapshot.key, snapshot.value, Some(&vm.value)))
+        Ok(api_snapshot(snapshot.key, snapshot.value, vm.value.snapshot))
     }
 
     async fn create(&self, call: &Call, request: CreateSnapshot) -> Result<TaskStarted, ApiError> {

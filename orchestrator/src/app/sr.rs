@@ -115,15 +115,14 @@ impl App {
         })
     }
 
-    async fn api_sr(&self, sr: FoundSr) -> Result<Sr, ApiError> {
-        let (vdis, _) = self.db.vdis.all().await.map_err(|e| store_error(&e))?;
+    fn api_sr(&self, sr: FoundSr) -> Sr {
         let mut shown = Sr {
             id: sr.id,
             name: sr.record.name,
             pool: sr.record.pool,
             spec: sr.record.spec,
             hosts: sr.record.hosts.iter().copied().collect(),
-            vdis: vdis.iter().filter(|vdi| vdi.value.sr == sr.id).count() as u64,
+            vdis: self.views.count_in(sr.id),
             copy_on_write: None,
             space: None,
             problem: None,
@@ -138,7 +137,7 @@ impl App {
                 None => {}
             }
         }
-        Ok(shown)
+        shown
     }
 
     /// A host that has the SR and is heard.
@@ -177,14 +176,14 @@ impl SrApi for App {
     async fn list(&self, call: &Call, _: Empty) -> Result<Vec<Sr>, ApiError> {
         let mut shown = Vec::new();
         for sr in self.srs(call).await? {
-            shown.push(self.api_sr(sr).await?);
+            shown.push(self.api_sr(sr));
         }
         Ok(shown)
     }
 
     async fn get(&self, call: &Call, request: SrRef) -> Result<Sr, ApiError> {
         let sr = self.find_sr(call, &request.sr).await?;
-        self.api_sr(sr).await
+        Ok(self.api_sr(sr))
     }
 
     async fn create(&self, call: &Call, request: CreateSr) -> Result<TaskStarted, ApiError> {
@@ -243,12 +242,10 @@ impl SrApi for App {
             let message = format_args!("{} is not attached to {}", sr.record.name, host.value.name);
             return Err(ApiError::new(Reason::WrongState, message));
         };
-        let (vdis, _) = self.db.vdis.all().await.map_err(|e| store_error(&e))?;
-        let used = vdis.iter().find(|vdi| {
-            vdi.value.sr == sr.id && vdi.value.host == host.key && vdi.value.attached_to.is_some()
-        });
-        if let Some(vdi) = used {
-            let message = format_args!("VDI {} in it is attached to a VM; detach it first", vdi.value.name);
+        let vdis = self.views.vdis_in(sr.id).into_iter().filter_map(|vdi| self.views.vdi(vdi));
+        let mut used = vdis.filter(|vdi| vdi.host == host.key && vdi.attached_to.is_some());
+        if let Some(vdi) = used.next() {
+            let message = format_args!("VDI {} in it is attached to a VM; detach it first", vdi.name);
             return Err(ApiError::new(Reason::WrongState, message));
         }
         let id = sr.id.to_string();
@@ -269,9 +266,9 @@ impl SrApi for App {
             let message = format_args!("{} is attached; detach it from every host first", sr.record.name);
             return Err(ApiError::new(Reason::WrongState, message));
         }
-        let (vdis, _) = self.db.vdis.all().await.map_err(|e| store_error(&e))?;
         let mut erase = self.db.srs.delete_in(Transaction::new(), &sr.id);
-        for vdi in vdis.iter().filter(|vdi| vdi.value.sr == sr.id) {
+        for vdi in self.views.vdis_in(sr.id) {
+            let Some(vdi) = self.db.vdis.get(&vdi).await.map_err(|e| store_error(&e))? else { continue };
             erase = self.db.vdis.require_in(erase, &vdi.key, Expect::At(vdi.revision));
             erase = self.db.vdis.delete_in(erase, &vdi.key);
         }
@@ -285,11 +282,9 @@ impl SrApi for App {
         let facts = scan(&self.fleet, host, sr.id)
             .await
             .map_err(|error| ApiError::new(Reason::HostUnreachable, error))?;
-        let (vdis, _) = self.db.vdis.all().await.map_err(|e| store_error(&e))?;
         let (snapshots, _) = self.db.snapshots.all().await.map_err(|e| store_error(&e))?;
         let (templates, _) = self.db.templates.all().await.map_err(|e| store_error(&e))?;
-        let mut known: BTreeSet<VdiId> =
-            vdis.iter().filter(|vdi| vdi.value.sr == sr.id).map(|vdi| vdi.key).collect();
+        let mut known: BTreeSet<VdiId> = self.views.vdis_in(sr.id).into_iter().collect();
         let disks = snapshots.iter().flat_map(|snapshot| &snapshot.value.disks);
         known.extend(disks.filter(|disk| disk.sr == sr.id).map(|disk| disk.snapshot));
         let disks = templates.iter().flat_map(|template| &template.value.disks);

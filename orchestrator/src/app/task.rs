@@ -4,12 +4,15 @@ use async_trait::async_trait;
 use xenith_common_ids::{SagaId, TaskId};
 use xenith_orchestrator_api::task::TaskApi;
 use xenith_orchestrator_api::{Call, Sight};
+use xenith_orchestrator_inventory::PageRequest;
+use xenith_orchestrator_inventory::task::Tasks;
 use xenith_orchestrator_saga::{Outcome, Phase, SagaRecord, StepProgress};
+use xenith_orchestrator_types::list::effective_limit;
 use xenith_orchestrator_types::task::{ListTasks, StepStatus, Task, TaskRef, TaskStatus, TaskStep};
-use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission};
+use xenith_orchestrator_types::{ApiError, Page, Permission, Reason};
 
-use super::App;
-use crate::errors::saga_error;
+use super::{App, parse_filter};
+use crate::errors::{query_error, saga_error};
 
 const fn saga_id(task: TaskId) -> SagaId {
     SagaId::from_bytes(*task.as_bytes())
@@ -68,7 +71,7 @@ impl App {
         subjects.iter().any(|subject| match subject.split_once('/') {
             Some(("vm", id)) => {
                 let vm = id.parse().ok().and_then(|id| self.views.vm(id));
-                vm.is_some_and(|vm| sight.covers(Some(vm.pool), &vm.tags))
+                vm.is_some_and(|vm| sight.covers(Some(vm.pool), &*vm.tags))
             }
             Some(("host" | "vdi", _)) | None | Some(_) => false,
         })
@@ -101,26 +104,36 @@ impl App {
 #[async_trait]
 impl TaskApi for App {
     async fn list(&self, call: &Call, request: ListTasks) -> Result<Page<Task>, ApiError> {
-        let sight = call.caller.sight(Permission::View);
-        let about = match &request.vm {
-            Some(vm) => Some(format!("vm/{}", self.find_vm(call, vm, Permission::View).await?.key)),
-            None => None,
-        };
-        let wanted = |record: &SagaRecord| {
-            self.sees_task(&sight, &record.meta.subjects)
-                && about.as_ref().is_none_or(|about| record.meta.subjects.contains(about))
-        };
-        let limit = ListRequest { limit: request.limit, ..ListRequest::default() }.effective_limit();
-        let mut tasks = self.tasks(&request, limit, &wanted).await?;
-        tasks.sort_by(|a, b| b.created.cmp(&a.created).then(b.id.cmp(&a.id)));
-        if let Some(after) = request.cursor.as_ref().and_then(|cursor| cursor.parse::<TaskId>().ok()) {
-            tasks.retain(|task| task.id < after);
+        let mut filter = parse_filter::<Tasks>(&request.filter)?;
+        if request.active {
+            filter = filter.and(parse_filter::<Tasks>("status:running,rolling-back,parked")?);
         }
-        let total = tasks.len() as u64;
-        let more = tasks.len() > limit;
-        tasks.truncate(limit);
-        let next = tasks.last().filter(|_| more).map(|task| task.id.to_string());
-        Ok(Page { items: tasks, total, next })
+        if let Some(vm) = &request.vm {
+            let vm = self.find_vm(call, vm, Permission::View).await?.key;
+            filter = filter.and(parse_filter::<Tasks>(&format!("subject:=\"vm/{vm}\""))?);
+        }
+        self.tasks.caught_up().await;
+        let wanted = PageRequest {
+            filter,
+            scope: self.scope(&call.caller),
+            sort: request.sort,
+            cursor: request.cursor,
+            limit: effective_limit(request.limit),
+        };
+        let page = self.tasks.rows.page(&wanted).map_err(|error| query_error(&error))?;
+        let sight = call.caller.sight(Permission::View);
+        let mut items = Vec::with_capacity(page.rows.len());
+        for row in page.rows {
+            match self.task(saga_id(row.id)).await {
+                // Who may see it is known for certain only now: its VM may have gone since the row was written.
+                Ok(task) if self.sees_task(&sight, &task.subjects) => items.push(task),
+                Ok(_) => {}
+                // Dropped since the row was read.
+                Err(error) if error.reason() == Reason::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Page { items, total: page.total, next: page.next })
     }
 
     async fn get(&self, call: &Call, request: TaskRef) -> Result<Task, ApiError> {
@@ -158,47 +171,5 @@ impl TaskApi for App {
             }
         }
         self.task(id).await
-    }
-}
-
-impl App {
-    async fn tasks(
-        &self,
-        request: &ListTasks,
-        limit: usize,
-        wanted: &(dyn Fn(&SagaRecord) -> bool + Sync),
-    ) -> Result<Vec<Task>, ApiError> {
-        let mut tasks = Vec::new();
-        let mut after = None;
-        loop {
-            let (page, next) = self.engine.active(after, 500).await.map_err(|error| saga_error(&error))?;
-            for (id, record) in page.iter().filter(|(_, record)| wanted(record)) {
-                tasks.push(task_of(*id, record, self.engine.progress(*id)));
-            }
-            match next {
-                Some(next) => after = Some(next),
-                None => break,
-            }
-        }
-        if request.active {
-            return Ok(tasks);
-        }
-        // Newest first: only as many pages as the answer needs.
-        let before = request.cursor.as_ref().and_then(|cursor| cursor.parse::<TaskId>().ok());
-        let (mut after, mut ended) = (None, 0);
-        loop {
-            let (page, next) = self.engine.ended(after, 200).await.map_err(|error| saga_error(&error))?;
-            for (id, record) in page.iter().filter(|(_, record)| wanted(record)) {
-                let task = task_of(*id, record, None);
-                if before.is_none_or(|before| task.id < before) {
-                    ended += 1;
-                    tasks.push(task);
-                }
-            }
-            match next {
-                Some(next) if ended <= limit => after = Some(next),
-                _ => return Ok(tasks),
-            }
-        }
     }
 }

@@ -160,7 +160,7 @@ impl VdiApi for App {
         let found = self.find_vdi(call, &request.vdi).await?;
         self.may_provision(call, &found.value)?;
         if let Some(vm) = found.value.attached_to {
-            let name = self.views.vm(vm).map_or_else(|| vm.to_string(), |vm| vm.spec.name.to_string());
+            let name = self.views.vm(vm).map_or_else(|| vm.to_string(), |vm| vm.name.to_string());
             return Err(ApiError::new(
                 Reason::WrongState,
                 format_args!("it is attached to {name}; detach it first"),

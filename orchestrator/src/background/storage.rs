@@ -7,6 +7,7 @@ use xenith_common_ids::{HostId, SrId};
 use xenith_hypervisor_agent_types::SrSpace;
 use xenith_orchestrator_types::event::Severity;
 
+use super::orphans::Recorded;
 use crate::app::{App, scan_sr};
 use crate::events::Happened;
 use crate::fleet::SeenSr;
@@ -43,22 +44,35 @@ pub async fn look(app: &App, levels: &mut HashMap<SrId, Level>) {
         Ok((declared, _)) => declared,
         Err(error) => return tracing::warn!(%error, "the SRs cannot be read"),
     };
+    let mut recorded = match Recorded::read(app).await {
+        Ok(recorded) => recorded,
+        Err(error) => return tracing::warn!(%error, "what SRs must hold cannot be read"),
+    };
     for (host, record) in app.views.hosts() {
-        let Some(state) = app.fleet.state(host).filter(|state| state.is_heard()) else { continue };
+        let Some(state) = app.fleet.state(host).filter(|state| state.is_heard()) else {
+            recorded.missed(&record);
+            continue;
+        };
         let local = record.local_sr.map(|sr| (sr, format!("local-{}", record.name)));
         let attached = declared.iter().filter(|sr| sr.value.hosts.contains(&host));
         let attached = attached.map(|sr| (sr.key, sr.value.name.clone()));
+        let pool = app.views.pool(record.pool).map(|pool| pool.name);
         for (sr, name) in local.into_iter().chain(attached) {
             match scan_sr(&app.fleet, host, sr).await {
                 Ok(facts) => {
                     let seen = SeenSr { space: facts.space, copy_on_write: facts.copy_on_write };
                     state.note_sr(sr, Ok(seen));
                     tell(app, (sr, &name, host), facts.space, levels).await;
+                    recorded.compare((&name, &record), pool.as_ref(), &facts);
                 }
-                Err(error) => state.note_sr(sr, Err(error.to_string())),
+                Err(error) => {
+                    state.note_sr(sr, Err(error.to_string()));
+                    recorded.missed(&record);
+                }
             }
         }
     }
+    recorded.tell(app).await;
 }
 
 async fn tell(

@@ -163,7 +163,7 @@ impl Watcher {
         let host_news = changes.full || changes.host.is_some();
         let news = self.state.apply(changes);
         let first = self.state.set_link(Link::Connected);
-        {
+        if !news.changed.is_empty() || !news.gone.is_empty() {
             let mut places = self.fleet.places.write().unwrap_or_else(PoisonError::into_inner);
             for vm in &news.changed {
                 places.insert(vm.vm, self.host);
@@ -174,16 +174,18 @@ impl Watcher {
                 }
             }
         }
-        let count = news.changed.len() + news.gone.len();
+        let count = news.changed.len() + news.gone.len() + news.ran;
         self.fleet.heard.fetch_add(count as u64, Ordering::Relaxed);
         let vms = || news.changed.iter().map(|vm| vm.vm).chain(news.gone.iter().copied());
-        self.fleet.changes.note(|changed| {
-            changed.vms.extend(vms());
-            if host_news || news.others {
-                changed.hosts.insert(self.host);
-            }
-        });
-        self.fleet.changes.wake(vms());
+        if count > news.ran || host_news {
+            self.fleet.changes.note(|changed| {
+                changed.vms.extend(vms());
+                if host_news || news.others {
+                    changed.hosts.insert(self.host);
+                }
+            });
+            self.fleet.changes.wake(vms());
+        }
         if first {
             self.note_link();
             tracing::info!(host = %self.host, at = %OffsetDateTime::now_utc(), "the host is heard");

@@ -8,9 +8,8 @@ use xenith_orchestrator_inventory::host::{HostRow, HostStatus, Maintenance};
 use xenith_orchestrator_inventory::vdi::{Attached, VdiRow};
 use xenith_orchestrator_inventory::vm::{Kind, Managed, Named, Power, VmRow};
 
-use super::Intended;
+use super::{Intended, KnownVm};
 use crate::fleet::{Fleet, Link};
-use crate::model::VmRecord;
 
 /// `None`: there is no such VM, or it is an unmanaged one whose host is not heard.
 pub(super) fn vm(vm: VmId, intended: &Intended, fleet: &Fleet) -> Option<VmRow> {
@@ -27,9 +26,9 @@ pub(super) fn vm(vm: VmId, intended: &Intended, fleet: &Fleet) -> Option<VmRow> 
         id: vm,
         name: record.map_or_else(
             || observed.map(|observed| observed.name.clone()).unwrap_or_default(),
-            |record| record.spec.name.to_string(),
+            |record| record.name.to_string(),
         ),
-        description: record.map(|record| record.description.clone()).unwrap_or_default(),
+        description: record.map(|record| record.description.to_string()).unwrap_or_default(),
         power: match (heard, observed) {
             (false, _) => Power::Unknown,
             (true, Some(observed)) => power(observed.power),
@@ -42,11 +41,9 @@ pub(super) fn vm(vm: VmId, intended: &Intended, fleet: &Fleet) -> Option<VmRow> 
         memory: memory(record.map(|record| &**record), observed),
         vcpus: observed
             .map(|observed| observed.vcpus_online)
-            .or(record.map(|record| record.spec.vcpus.online.get()))
+            .or(record.map(|record| record.vcpus))
             .unwrap_or_default(),
-        kind: kind(
-            record.map(|record| record.spec.platform.kind()).or(observed.map(|observed| observed.kind))?,
-        ),
+        kind: kind(record.map(|record| record.kind).or(observed.map(|observed| observed.kind))?),
         addresses: guest
             .map(|guest| guest.addresses.iter().map(ToString::to_string).collect())
             .unwrap_or_default(),
@@ -97,15 +94,15 @@ pub(super) fn vdi(vdi: VdiId, intended: &Intended) -> Option<VdiRow> {
         host: host.map(|host| host.name.clone()),
         pool: pool.map(|pool| pool.name.clone()),
         sr: Some(record.sr.to_string()),
-        vm: vm.map(|vm| vm.spec.name.to_string()),
+        vm: vm.map(|vm| vm.name.to_string()),
         attached: if record.attached_to.is_some() { Attached::Yes } else { Attached::No },
         tags: vm.map(|vm| vm.tags.iter().cloned().collect()).unwrap_or_default(),
     })
 }
 
-fn memory(record: Option<&VmRecord>, observed: Option<&ObservedVm>) -> xenith_common_units::MemoryMiB {
+fn memory(record: Option<&KnownVm>, observed: Option<&ObservedVm>) -> xenith_common_units::MemoryMiB {
     let observed = observed.filter(|observed| observed.power.has_domain()).map(|observed| observed.memory);
-    observed.or(record.map(|record| record.spec.memory.target)).unwrap_or_default()
+    observed.or(record.map(|record| record.memory)).unwrap_or_default()
 }
 
 const fn power(power: ObservedPower) -> Power {

@@ -74,6 +74,7 @@ pub struct Installation {
     pub address: SocketAddr,
     pub fingerprint: Fingerprint,
     pub admin: Client,
+    password: String,
     pub hosts: Vec<TestHost>,
 }
 
@@ -94,7 +95,15 @@ impl Installation {
         let credentials = Credentials { name: "admin".into(), password: password.clone() };
         let session = nobody.call::<auth::Login>(&credentials).await.unwrap().session;
         let admin = client(address, fingerprint, Credential::Bearer(session)).await;
-        Self { folder, orchestrator: Some(orchestrator), address, fingerprint, admin, hosts: vec![] }
+        Self {
+            folder,
+            orchestrator: Some(orchestrator),
+            address,
+            fingerprint,
+            admin,
+            password,
+            hosts: vec![],
+        }
     }
 
     /// With one host and a network `default`.
@@ -109,6 +118,12 @@ impl Installation {
         };
         installation.admin.call::<network::Create>(&network).await.unwrap();
         installation
+    }
+
+    /// Of the first admin.
+    #[allow(dead_code, reason = "the tests of the command line share this file")]
+    pub fn password(&self) -> &str {
+        &self.password
     }
 
     /// Of the orchestrator.

@@ -27,10 +27,14 @@ pub struct Event {
     pub message: String,
 }
 
-/// Newest first.
+/// Newest first, unless `sort` says otherwise.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListEvents {
+    /// The filter language: `severity:error kind:host age:<1d`. Empty: everything.
+    pub filter: String,
+    /// A column, with `-` in front for descending. Empty: newest first.
+    pub sort: String,
     /// 1 to 1000; 0 stands for 100.
     pub limit: u32,
     pub cursor: Option<String>,

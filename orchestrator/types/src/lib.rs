@@ -14,6 +14,7 @@ pub mod host;
 pub mod import;
 pub mod list;
 pub mod network;
+pub mod orphan;
 pub mod pool;
 pub mod snapshot;
 pub mod sr;

@@ -24,9 +24,19 @@ impl ListRequest {
     /// The number of rows to give.
     #[must_use]
     pub fn effective_limit(&self) -> usize {
-        let limit = if self.limit == 0 { Self::DEFAULT_LIMIT } else { self.limit.min(Self::MAX_LIMIT) };
-        limit as usize
+        effective_limit(self.limit)
     }
+}
+
+/// How many rows a request asks for: 0 stands for the default, and more than the most is the most.
+#[must_use]
+pub const fn effective_limit(asked: u32) -> usize {
+    let limit = match asked {
+        0 => ListRequest::DEFAULT_LIMIT,
+        many if many > ListRequest::MAX_LIMIT => ListRequest::MAX_LIMIT,
+        some => some,
+    };
+    limit as usize
 }
 
 /// One page of a list.

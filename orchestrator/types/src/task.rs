@@ -96,10 +96,14 @@ pub struct TaskRef {
     pub task: TaskId,
 }
 
-/// Newest first.
+/// Newest first, unless `sort` says otherwise.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListTasks {
+    /// The filter language: `status:parked user:anna age:<1d`. Empty: everything.
+    pub filter: String,
+    /// A column, with `-` in front for descending. Empty: newest first.
+    pub sort: String,
     /// Only those that work on this VM.
     pub vm: Option<Reference>,
     /// Only those that are not over.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
-use xenith_common_block::{BlockError, BlockSink, BlockSource, ByteRange, ExtentKind};
+use xenith_common_block::{BlockError, BlockSource, ByteRange, ExtentKind, NullSink};
 
 use super::ConvertOptions;
 use super::engine::{EngineOptions, Watermark, copy_image};
@@ -29,33 +29,12 @@ pub struct Comparison {
     pub detail: String,
 }
 
-/// Takes everything and keeps nothing: the engine's way to a digest.
-struct Nowhere(u64);
-
-impl BlockSink for Nowhere {
-    fn size(&self) -> u64 {
-        self.0
-    }
-
-    fn write_at(&self, _: u64, _: &[u8]) -> Result<(), BlockError> {
-        Ok(())
-    }
-
-    fn zero(&self, _: ByteRange) -> Result<(), BlockError> {
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), BlockError> {
-        Ok(())
-    }
-}
-
 /// The digest of all of `image`.
 pub fn digest(image: &Image, workers: usize, kind: DigestKind) -> Result<DiskDigest> {
     let hashing = super::Hashing::On(kind);
     let options =
         EngineOptions { workers: workers.max(1), hashing, salvage: Salvage::Refuse, max_rate: None };
-    let sink = Nowhere(image.virtual_size());
+    let sink = NullSink(image.virtual_size());
     let outcome = copy_image(image, &sink, Watermark::default(), options, &mut |_, _| Ok(()))?;
     Ok(outcome.watermark.digest)
 }
@@ -78,7 +57,7 @@ pub fn compare_stream<R: Read>(
             way_out,
         ));
     }
-    let outcome = super::stream::copy_stream(stream, &Nowhere(size), options, &mut |_, _| Ok(()))?;
+    let outcome = super::stream::copy_stream(stream, &NullSink(size), options, &mut |_, _| Ok(()))?;
     let found = digest(target, workers, DigestKind::default())?;
     let same = found == outcome.watermark.digest && size == target.virtual_size();
     let detail = if same { "the disks are identical" } else { "the disks differ (by their digests)" };

@@ -4,11 +4,11 @@ use clap::{Args, Subcommand};
 use humantime::Duration;
 use xenith_common_ids::TaskId;
 
-use super::{Columns, Confirm, Keyed, Limited};
+use super::{Columns, Confirm, Keyed, Limited, Listing};
 
 #[derive(Debug, Subcommand)]
 pub enum TaskCommand {
-    /// List tasks, newest first.
+    /// List tasks, newest first: -f status:parked, -f "user:anna age:<1d".
     List {
         /// Only those that work on this VM.
         #[arg(long)]
@@ -17,12 +17,10 @@ pub enum TaskCommand {
         #[arg(long)]
         active: bool,
         /// Follow all tasks until Ctrl-C.
-        #[arg(short, long, conflicts_with_all = ["vm", "limit", "all"])]
+        #[arg(short, long, conflicts_with_all = ["vm", "filter", "sort", "limit", "all"])]
         watch: bool,
         #[command(flatten)]
-        limited: Limited,
-        #[command(flatten)]
-        columns: Columns,
+        listing: Listing,
     },
     /// Show one task and its steps.
     #[command(visible_alias = "show")]
@@ -66,17 +64,15 @@ pub enum TaskCommand {
 #[derive(Debug, Args)]
 pub struct EventListing {
     /// Print events as they happen, until Ctrl-C.
-    #[arg(short, long, conflicts_with_all = ["limit", "all"])]
+    #[arg(short, long, conflicts_with_all = ["filter", "sort", "limit", "all"])]
     pub watch: bool,
     #[command(flatten)]
-    pub limited: Limited,
-    #[command(flatten)]
-    pub columns: Columns,
+    pub listing: Listing,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum EventCommand {
-    /// List events, newest first.
+    /// List events, newest first: -f severity:error, -f "kind:host age:<1d".
     List(EventListing),
 }
 

@@ -41,12 +41,13 @@ impl Row for Event {
     }
 }
 
-pub async fn list(app: &App, listing: EventListing) -> Result<(), CliError> {
-    if listing.watch {
+pub async fn list(app: &App, EventListing { watch: follow, listing }: EventListing) -> Result<(), CliError> {
+    if follow {
         return watch(app).await;
     }
     paged(app, &listing.limited, &listing.columns, async |limit, cursor| {
-        app.call::<event::List>(&ListEvents { limit, cursor }).await
+        let (filter, sort) = (listing.filter.clone(), listing.sort.clone());
+        app.call::<event::List>(&ListEvents { filter, sort, limit, cursor }).await
     })
     .await
 }
@@ -73,7 +74,9 @@ async fn watch(app: &App) -> Result<(), CliError> {
         Ok(())
     };
     tokio::select! {
-        result = following => result,
+        // Before the first line is written: who reads it may interrupt at once.
+        biased;
         _ = tokio::signal::ctrl_c() => Ok(()),
+        result = following => result,
     }
 }

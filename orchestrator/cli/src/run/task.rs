@@ -73,9 +73,10 @@ fn sheet(task: &Task) -> Sheet {
 pub async fn run(app: &App, command: TaskCommand) -> Result<(), CliError> {
     match command {
         TaskCommand::List { watch: true, .. } => watch(app).await,
-        TaskCommand::List { watch: false, vm, active, limited, columns } => {
-            paged(app, &limited, &columns, async |limit, cursor| {
-                app.call::<task::List>(&ListTasks { vm: vm.clone(), active, limit, cursor }).await
+        TaskCommand::List { watch: false, vm, active, listing } => {
+            paged(app, &listing.limited, &listing.columns, async |limit, cursor| {
+                let (filter, sort, vm) = (listing.filter.clone(), listing.sort.clone(), vm.clone());
+                app.call::<task::List>(&ListTasks { filter, sort, vm, active, limit, cursor }).await
             })
             .await
         }
@@ -132,7 +133,9 @@ async fn watch(app: &App) -> Result<(), CliError> {
         Ok(())
     };
     tokio::select! {
-        result = following => result,
+        // Before the first line is written: who reads it may interrupt at once.
+        biased;
         _ = tokio::signal::ctrl_c() => Ok(()),
+        result = following => result,
     }
 }

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, audit, auth, backup, backup_job, backup_run, console, event, host, import, network, pool,
-    repository, role, snapshot, sr, system, task, template, token, user, vdi, vm,
+    Method, audit, auth, backup, backup_job, backup_run, console, event, host, import, network, pool, repository, role, snapshot, sr, system, task, template, token, user, vdi, vm, orphan,
 };
 
 use crate::program::Program;
@@ -84,7 +83,8 @@ fn cases() -> Vec<Case> {
         case::<snapshot::Revert>("snapshot revert before --vm web-1 --yes"),
         case::<snapshot::Delete>("snapshot delete before --yes"),
         case::<snapshot::Clone>("snapshot clone before web-2 --start"),
-        case::<event::List>("event list --limit 5"),
+        case::<orphan::List>("orphan list -f kind:image"),
+        case::<event::List>("event list --limit 5 -f severity:error"),
         case::<audit::List>("audit list --columns all"),
         case::<audit::Verify>("audit verify"),
         case::<system::Info>("system info"),
@@ -99,7 +99,7 @@ fn cases() -> Vec<Case> {
 
 fn tasks() -> Vec<Case> {
     vec![
-        case::<task::List>("task list --active --vm web-1"),
+        case::<task::List>("task list --active --vm web-1 -f user:ann --sort created"),
         case::<task::Get>("task get 01890a5d-ac96-774b-bcce-b302099a8057"),
         case::<task::Cancel>("task cancel 01890a5d-ac96-774b-bcce-b302099a8057"),
         case::<task::Retry>("task retry 01890a5d-ac96-774b-bcce-b302099a8057"),

@@ -277,6 +277,10 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "console.vm" | "console.host" => json!({ "path": "/console/00", "expires": at }),
             "task.list" => json!(page(vec![task(TaskStatus::Done)])),
             "task.get" | "task.cancel" | "task.retry" | "task.abandon" => json!(task(TaskStatus::Done)),
+            "orphan.list" => json!({ "items": [{
+                "id": ID, "kind": "image", "subject": format!("vdi/{ID}"), "name": ID, "host": "xen1",
+                "message": "local-xen1 holds an image that no record knows", "since": at,
+            }], "total": 1, "next": null }),
             "event.list" => json!(page(vec![event()])),
             "audit.list" => json!({ "items": [audit], "total": 1, "next": null }),
             "audit.verify" => json!({ "records": 3, "broken_at": null, "problem": null, "head": "ab" }),

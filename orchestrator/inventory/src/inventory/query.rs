@@ -89,12 +89,20 @@ pub(super) fn now_ms() -> u64 {
 }
 
 fn parse_sort(schema: &Schema, sort: &str) -> Result<Sort, QueryError> {
-    let (name, descending) = match sort.strip_prefix('-') {
+    let wanted = match sort {
+        "" => schema.default_sort.to_owned(),
+        // The default order the other way round.
+        "-" => match schema.default_sort.strip_prefix('-') {
+            Some(name) => name.to_owned(),
+            None => format!("-{}", schema.default_sort),
+        },
+        sort => sort.to_owned(),
+    };
+    let (name, descending) = match wanted.strip_prefix('-') {
         Some(name) => (name, Descending::Yes),
-        None => (sort, Descending::No),
+        None => (wanted.as_str(), Descending::No),
     };
     let sortable = |kind| !matches!(kind, ColumnKind::Fields);
-    let name = if name.is_empty() { schema.default_sort } else { name };
     match schema.find(name).filter(|column| sortable(schema.columns[*column].kind)) {
         Some(column) => Ok(Sort { column, descending }),
         None => {

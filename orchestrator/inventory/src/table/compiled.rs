@@ -14,6 +14,7 @@ use crate::dictionary::{Code, Dictionary, NO_CODE, fold};
 use crate::filter::{Bound, Filter, Term, Test};
 use crate::schema::{ColumnKind, MatchBy, Searched};
 use crate::scope::Scope;
+use crate::text::TextColumn;
 
 /// A value that more than one in so many rows have is found faster by a pass over the column than from its bitmap.
 const DENSE: u64 = 64;
@@ -280,43 +281,48 @@ impl Compiled {
                 }
                 _ => Bits::none(len),
             },
-            Self::Part { column, needle, .. } => match table.column(*column) {
-                Column::Text(text) => {
-                    let mut bits = Bits::none(len);
-                    text.search(needle, &mut bits);
-                    bits
+            Self::Part { column, .. } | Self::Whole { column, .. } | Self::Regex { column, .. } => {
+                match table.column(*column) {
+                    Column::Text(texts) => self.text_bits(table, texts),
+                    _ => Bits::none(len),
                 }
-                _ => Bits::none(len),
-            },
-            Self::Whole { column, text } => match table.column(*column) {
-                // Rare and never worth a pass: first the substring, then the whole.
-                Column::Text(texts) => {
-                    let mut bits = Bits::none(len);
-                    texts.search(text, &mut bits);
-                    let found: Vec<u32> = bits.iter().filter(|slot| !self.holds(table, *slot)).collect();
-                    found.into_iter().for_each(|slot| bits.remove(slot));
-                    bits
-                }
-                _ => Bits::none(len),
-            },
-            Self::Regex { column, literals, .. } if !literals.is_empty() => match table.column(*column) {
-                Column::Text(texts) => {
-                    let mut bits = Bits::none(len);
-                    literals.iter().for_each(|literal| texts.search(literal, &mut bits));
-                    let found: Vec<u32> = bits.iter().filter(|slot| !self.holds(table, *slot)).collect();
-                    found.into_iter().for_each(|slot| bits.remove(slot));
-                    bits
-                }
-                _ => Bits::none(len),
-            },
+            }
             Self::Slot(slot) => {
                 let mut bits = Bits::none(len);
                 bits.insert(*slot);
                 bits
             }
-            Self::HasValue(_) | Self::Regex { .. } | Self::Id(_) => {
-                Bits::collect(len, |slot| self.holds(table, slot))
+            Self::HasValue(_) | Self::Id(_) => Bits::collect(len, |slot| self.holds(table, slot)),
+        }
+    }
+
+    /// Of a test of one text column, as far as possible from what the column remembers.
+    fn text_bits(&self, table: &Table, texts: &TextColumn) -> Bits {
+        let len = table.slots();
+        // Whole and regex: first the substring, then the rest of the test.
+        let narrowed = |literals: &[String]| {
+            let mut bits = Bits::none(len);
+            literals.iter().for_each(|literal| texts.search(literal, &mut bits));
+            let found: Vec<u32> = bits.iter().filter(|slot| !self.holds(table, *slot)).collect();
+            found.into_iter().for_each(|slot| bits.remove(slot));
+            bits
+        };
+        let holds = |slot| self.holds(table, slot);
+        match self {
+            Self::Part { needle, .. } => texts.ask(&format!("part {needle}"), len, holds, || {
+                let mut bits = Bits::none(len);
+                texts.search(needle, &mut bits);
+                bits
+            }),
+            Self::Whole { text, .. } => {
+                texts.ask(&format!("whole {text}"), len, holds, || narrowed(std::slice::from_ref(text)))
             }
+            Self::Regex { regex, literals, .. } => {
+                texts.ask(&format!("regex {}", regex.as_str()), len, holds, || {
+                    if literals.is_empty() { Bits::collect(len, holds) } else { narrowed(literals) }
+                })
+            }
+            _ => Bits::none(len),
         }
     }
 

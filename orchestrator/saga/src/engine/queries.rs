@@ -171,6 +171,17 @@ impl SagaEngine {
         Ok(old.len())
     }
 
+    /// Deletes the records of sagas that have ended; others, and those that are not there, are left alone.
+    pub async fn delete_ended(&self, sagas: &[SagaId]) -> Result<(), SagaError> {
+        for chunk in sagas.chunks(100) {
+            let transaction = chunk
+                .iter()
+                .fold(Transaction::new(), |transaction, saga| self.inner.ended.delete_in(transaction, saga));
+            self.inner.store.commit(transaction).await?;
+        }
+        Ok(())
+    }
+
     /// How many sagas run or wait for their turn here.
     #[must_use]
     pub fn running(&self) -> usize {

@@ -280,6 +280,17 @@ async fn follow(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
     loop {
         let nudged = deps.imports.nudged();
         let wish = deps.import(params.import).await?.cut_over;
+        // Who wishes something else nudges.
+        let due = async {
+            match wish {
+                Some(wish) => {
+                    let wait = Duration::try_from(wish.at - OffsetDateTime::now_utc()).unwrap_or_default();
+                    // The clock may be set meanwhile: a long wait is looked at again.
+                    tokio::time::sleep(wait.min(Duration::from_secs(60))).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
         if wish.is_some_and(|wish| wish.at <= OffsetDateTime::now_utc()) {
             return Ok(());
         }
@@ -287,7 +298,7 @@ async fn follow(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
         tokio::select! {
             () = ctx.cancelled().cancelled() => return Err(StepError::Cancelled),
             () = nudged => {}
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = due => {}
             () = tokio::time::sleep_until(next) => {
                 let passed = saga.pass(ctx, OperationId::new(), PassKind::Copy).await?;
                 let took: Duration = passed.iter().map(|disk| disk.took).sum();

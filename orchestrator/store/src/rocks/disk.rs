@@ -24,8 +24,9 @@ pub(super) const REVISION_KEY: &[u8] = b"revision";
 pub(super) const SCHEMA_KEY: &[u8] = b"schema";
 pub(super) const MIGRATION_KEY: &[u8] = b"migration";
 
-const RECOVERY: &str = "keep a copy of that folder, put the newest checkpoint in its place and start again; VMs \
-                        keep running meanwhile and hosts report them";
+const RECOVERY: &str = "keep a copy of that folder, put the newest folder of checkpoints/ beside it in its place (by \
+                        that name) and start again; VMs keep running meanwhile, and what hosts have that the \
+                        checkpoint does not know is listed by `xenith orphan list`";
 
 /// An advisory lock on the folder. The kernel releases it when the process ends, however it ends.
 #[derive(Debug)]

@@ -41,6 +41,8 @@ pub(super) fn scan(shared: &Shared, request: &ScanRequest) -> Result<ScanPage, S
     let guard = shared.db();
     let db = guard.as_ref().ok_or_else(|| shared.full())?;
     let mut options = ReadOptions::default();
+    // Who reads a whole keyspace reads it once: it would drive what is read often out of the cache, and fill that.
+    options.fill_cache(!request.prefix.is_empty());
     if let Some(end) = prefix_end(&request.prefix) {
         options.set_iterate_upper_bound(end);
     }

@@ -34,7 +34,7 @@ use xenith_orchestrator::fleet::Fleet;
 use xenith_orchestrator::model::HostRecord;
 use xenith_orchestrator::sagas::{Deps, registry};
 use xenith_orchestrator::secret::Vault;
-use xenith_orchestrator::views::Views;
+use xenith_orchestrator::views::{TaskList, Views};
 use xenith_orchestrator_api::{Call, Caller, Method, Registrar};
 use xenith_orchestrator_saga::harness::Subject;
 use xenith_orchestrator_saga::{EngineConfig, Outcome, SagaEngine, SagaRegistry};
@@ -318,6 +318,8 @@ impl World {
             fleet: Arc::clone(&inner.fleet),
             views: Arc::clone(&inner.views),
             engine: engine.clone(),
+            tasks: TaskList::start(engine, &inner.views, &TaskSet::new()).await.unwrap(),
+            orphans: Default::default(),
             certificates: Arc::clone(&inner.certificates),
             authn: nobody_signs_in().await,
             audit: Arc::new(Audit::open(inner.db.clone()).await.unwrap()),

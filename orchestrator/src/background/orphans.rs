@@ -1,0 +1,392 @@
+//! Holds what hosts have against what is recorded, and lets go of VMs that a saga which is over still holds.
+//!
+//! Only hosts that are heard are looked at; what a saga is working on is left out. See [`crate::orphans`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use xenith_common_ids::{HostId, SagaId, SrId, VdiId, VmId};
+use xenith_hypervisor_agent_types::{ObservedVm, SrFacts};
+use xenith_orchestrator_saga::{Phase, SagaError};
+use xenith_orchestrator_store::StoreError;
+use xenith_orchestrator_types::event::Severity;
+use xenith_orchestrator_types::orphan::OrphanKind;
+
+use crate::app::App;
+use crate::events::Happened;
+use crate::fleet::HostState;
+use crate::model::{HostRecord, VmRecord};
+use crate::orphans::{Found, Where};
+use crate::views::KnownVm;
+
+pub const EVERY: Duration = Duration::from_secs(30);
+/// Names and addresses are far more than anything that goes wrong with them.
+pub const RECORDS_EVERY: Duration = Duration::from_secs(3600);
+/// More of one look are told in one event.
+const EVENTS: usize = 20;
+/// A half-written file that somebody writes is nobody's left-over.
+const IDLE: u64 = 3600;
+
+/// One look at every host that is heard. In memory; a host at a time, so that nothing else waits for it.
+pub async fn look_at_hosts(app: &App) {
+    let (mut found, mut unseen) = (Vec::new(), HashSet::new());
+    for (host, record) in app.views.hosts() {
+        let Some(state) = app.fleet.state(host).filter(|state| state.is_heard()) else {
+            unseen.insert(record.name.clone());
+            continue;
+        };
+        look_at_host(app, (host, &record), &state, &mut found);
+        tokio::task::yield_now().await;
+    }
+    if !found.is_empty() {
+        match worked_on(app).await {
+            Ok(ids) => found.retain(|(id, _)| !ids.contains(id.as_str())),
+            Err(error) => return tracing::warn!(%error, "tasks cannot be read; hosts are looked at later"),
+        }
+    }
+    tell(app, Where::Hosts, found.into_iter().map(|(_, found)| found), &unseen).await;
+}
+
+fn look_at_host(
+    app: &App,
+    (host, record): (HostId, &Arc<HostRecord>),
+    state: &HostState,
+    found: &mut Vec<(String, Found)>,
+) {
+    let observed = state.vms();
+    let pool = app.views.pool(record.pool).map(|pool| pool.name);
+    let mut add = |kind, vm: VmId, name: &str, message: String| {
+        let (name, host, pool) = (name.to_owned(), Some(record.name.clone()), pool.clone());
+        found.push((vm.to_string(), Found { kind, subject: format!("vm/{vm}"), name, host, pool, message }));
+    };
+    for seen in &observed {
+        let known = app.views.vm(seen.vm);
+        if let Some((kind, message)) = stray((host, &record.name), seen, known.as_deref()) {
+            add(kind, seen.vm, &seen.name, message);
+        }
+    }
+    let there: HashSet<VmId> = observed.iter().map(|seen| seen.vm).collect();
+    for vm in app.views.ids_of(host).into_iter().filter(|vm| !there.contains(vm)) {
+        let Some(lost) = app.views.vm(vm).filter(|lost| lost.held_by.is_none()) else { continue };
+        let name = lost.name.to_string();
+        let message = format!(
+            "{name} is recorded on {}, which does not know it any more; `xenith vm start` defines it there again, \
+             `xenith vm delete` forgets it",
+            record.name
+        );
+        add(OrphanKind::Lost, vm, &name, message);
+    }
+}
+
+/// What is wrong with a VM that a host has, by its record if there is one.
+fn stray(
+    (host, host_name): (HostId, &str),
+    seen: &ObservedVm,
+    record: Option<&KnownVm>,
+) -> Option<(OrphanKind, String)> {
+    let (name, power) = (&seen.name, seen.power);
+    match record {
+        Some(record) if record.held_by.is_some() || record.host == host => None,
+        Some(_) => Some((
+            OrphanKind::Elsewhere,
+            format!(
+                "{host_name} has {name} ({power}), which is recorded on another host; it must not be started in both \
+                 places"
+            ),
+        )),
+        None if seen.managed => Some((
+            OrphanKind::Definition,
+            format!(
+                "{host_name} has a definition of {name} ({power}) that no record knows, such as after the \
+                 orchestrator was restored from an older backup; nothing was done to it"
+            ),
+        )),
+        // A domain that an agent of ours made, and that has lost its definition. Others' domains are their own.
+        None if seen.incarnation.is_some() => Some((
+            OrphanKind::Domain,
+            format!(
+                "{host_name} runs the domain {name}, which was made by Xenith and has neither definition nor \
+                 record; nothing was done to it"
+            ),
+        )),
+        None => None,
+    }
+}
+
+/// What SRs must hold, by what is recorded: each id with its name.
+pub struct Recorded {
+    of_sr: HashMap<SrId, BTreeMap<VdiId, String>>,
+    /// SRs that were looked at: one that several hosts share is looked at on the first.
+    seen: HashSet<SrId>,
+    /// Found so far.
+    found: Vec<(String, Found)>,
+    /// The names of hosts that could not be looked at.
+    unseen: HashSet<String>,
+}
+
+impl Recorded {
+    pub async fn read(app: &App) -> Result<Self, StoreError> {
+        let mut of_sr: HashMap<SrId, BTreeMap<VdiId, String>> = HashMap::new();
+        for vdi in app.views.all_vdis() {
+            of_sr.entry(vdi.sr).or_default().insert(vdi.id, vdi.name.clone());
+        }
+        let (snapshots, _) = app.db.snapshots.all().await?;
+        for snapshot in snapshots {
+            for disk in snapshot.value.disks {
+                of_sr.entry(disk.sr).or_default().insert(disk.snapshot, snapshot.value.name.clone());
+            }
+        }
+        let (templates, _) = app.db.templates.all().await?;
+        for template in templates {
+            for disk in template.value.disks {
+                of_sr.entry(disk.sr).or_default().insert(disk.vdi, template.value.name.clone());
+            }
+        }
+        Ok(Self { of_sr, seen: HashSet::new(), found: Vec::new(), unseen: HashSet::new() })
+    }
+
+    /// A host, or an SR of it, could not be looked at.
+    pub fn missed(&mut self, host: &HostRecord) {
+        self.unseen.insert(host.name.clone());
+    }
+
+    /// Holds what is in an SR against what must be.
+    pub fn compare(&mut self, (sr_name, host): (&str, &HostRecord), pool: Option<&String>, facts: &SrFacts) {
+        if !self.seen.insert(facts.sr) {
+            return;
+        }
+        let nothing = BTreeMap::new();
+        let known = self.of_sr.get(&facts.sr).unwrap_or(&nothing);
+        let found = &mut self.found;
+        let mut add = |kind, (id, subject): (String, &str), name: String, message: String| {
+            let (subject, host) = (format!("{subject}/{id}"), Some(host.name.clone()));
+            found.push((id, Found { kind, subject, name, host, pool: pool.cloned(), message }));
+        };
+        let mut there = BTreeSet::new();
+        for vdi in &facts.vdis {
+            there.insert(vdi.vdi);
+            if known.contains_key(&vdi.vdi) {
+                continue;
+            }
+            let mib = vdi.size.bytes() >> 20;
+            let message = match vdi.snapshot_of {
+                Some(of) => format!("{sr_name} holds a snapshot of {of}, {mib} MiB, that no record knows"),
+                None => format!(
+                    "{sr_name} holds an image of {mib} MiB that no record knows; `xenith sr adopt {sr_name} {} NAME` \
+                     makes it a VDI again, which can be looked at and deleted",
+                    vdi.vdi
+                ),
+            };
+            add(OrphanKind::Image, (vdi.vdi.to_string(), "vdi"), vdi.vdi.to_string(), message);
+        }
+        for damaged in &facts.damaged {
+            there.insert(damaged.vdi);
+            let name = known.get(&damaged.vdi).cloned().unwrap_or_else(|| damaged.vdi.to_string());
+            let message = format!("{name} in {sr_name} cannot be used: {}", damaged.problem);
+            add(OrphanKind::Damaged, (damaged.vdi.to_string(), "vdi"), name, message);
+        }
+        for (vdi, name) in known.iter().filter(|(vdi, _)| !there.contains(vdi)) {
+            let message = format!("{name} ({vdi}) is recorded in {sr_name}, which does not hold it");
+            add(OrphanKind::Missing, (vdi.to_string(), "vdi"), name.clone(), message);
+        }
+        for left in facts.left_overs.iter().filter(|left| left.idle_s > IDLE) {
+            let message = format!(
+                "{sr_name} holds the file {}, {} MiB, which is no image and which nobody has written for {} hours",
+                left.name,
+                left.bytes >> 20,
+                left.idle_s / 3600
+            );
+            add(
+                OrphanKind::LeftOver,
+                (format!("{}/{}", facts.sr, left.name), "file"),
+                left.name.clone(),
+                message,
+            );
+        }
+    }
+
+    /// Tells what was found in all SRs that could be looked at.
+    pub async fn tell(mut self, app: &App) {
+        if !self.found.is_empty() {
+            match worked_on(app).await {
+                Ok(ids) => self.found.retain(|(id, _)| !ids.contains(id.as_str())),
+                Err(error) => return tracing::warn!(%error, "tasks cannot be read; SRs are looked at later"),
+            }
+            match abandoned(app).await {
+                Ok(tasks) => {
+                    for (id, found) in &mut self.found {
+                        if let Some(task) = tasks.get(id.as_str()) {
+                            found
+                                .message
+                                .push_str(&format!("; it was left by task {task}, which was abandoned"));
+                        }
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "abandoned tasks cannot be read"),
+            }
+        }
+        tell(app, Where::Storage, self.found.into_iter().map(|(_, found)| found), &self.unseen).await;
+    }
+}
+
+/// Lets go of VMs that are held by a saga which is over. The saga clears its hold with its last step or its undo; one
+/// that a person abandoned, or whose end was lost with a store that was restored, may not have. A saga that is not
+/// over is always in the log, so there is nothing here that could be somebody's.
+pub async fn release(app: &App, before: &mut HashMap<VmId, SagaId>) {
+    let mut over = HashMap::new();
+    for (vm, saga) in app.views.held() {
+        match app.engine.get(saga).await {
+            Ok(record) if matches!(record.phase, Phase::Ended { .. }) => {}
+            Err(SagaError::NotFound(_)) => {}
+            Ok(_) => continue,
+            Err(error) => return tracing::warn!(%error, "a task cannot be read; holds are looked at later"),
+        }
+        over.insert(vm, saga);
+    }
+    for (vm, saga) in &over {
+        if before.get(vm) != Some(saga) {
+            continue;
+        }
+        let released = app.db.vms.modify(vm, |record: &mut VmRecord| {
+            if record.held_by == Some(*saga) {
+                record.held_by = None;
+            }
+        });
+        if let Err(error) = released.await {
+            tracing::warn!(%error, "a VM could not be let go of");
+            continue;
+        }
+        let Some(record) = app.views.vm(*vm) else { continue };
+        let message = format!("{} was held by task {saga}, which is over; it is free again", record.name);
+        let (severity, kind, subject) = (Severity::Warning, "vm.released", format!("vm/{vm}"));
+        app.events.note(Happened { severity, kind, subject, message, pool: Some(record.pool) }).await;
+    }
+    *before = over;
+}
+
+/// One look at names, addresses and snapshots whose VM is gone.
+pub async fn look_at_records(app: &App) {
+    match stale_records(app).await {
+        Ok(found) => tell(app, Where::Records, found, &HashSet::new()).await,
+        Err(error) => tracing::warn!(%error, "records cannot be looked at"),
+    }
+}
+
+async fn stale_records(app: &App) -> Result<Vec<Found>, StoreError> {
+    let mut found = Vec::new();
+    let mut add = |(what, name): (&str, String), vm: VmId, pool: Option<String>| {
+        let message = format!("the {what} {name} is taken by VM {vm}, which is not there");
+        let subject = format!("{what}/{name}");
+        found.push(Found { kind: OrphanKind::Record, subject, name, host: None, pool, message });
+    };
+    let mut after = None;
+    loop {
+        let page = app.db.vm_names.page(after, 500).await?;
+        for record in &page.records {
+            if app.views.vm(record.value).is_none() && app.db.vms.get(&record.value).await?.is_none() {
+                let pool = app.views.pool(record.key.1).map(|pool| pool.name);
+                add(("name", record.key.0.clone()), record.value, pool);
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    loop {
+        let page = app.db.macs.page(after, 500).await?;
+        for record in &page.records {
+            if app.views.vm(record.value).is_none() && app.db.vms.get(&record.value).await?.is_none() {
+                add(("mac", record.key.clone()), record.value, None);
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let (snapshots, _) = app.db.snapshots.all().await?;
+    for snapshot in snapshots {
+        let vm = snapshot.value.vm;
+        if app.views.vm(vm).is_none() && app.db.vms.get(&vm).await?.is_none() {
+            add(("snapshot", snapshot.key.to_string()), vm, None);
+        }
+    }
+    Ok(found)
+}
+
+/// The ids that any saga which is not over speaks of.
+async fn worked_on(app: &App) -> Result<HashSet<String>, SagaError> {
+    let (mut ids, mut after) = (HashSet::new(), None);
+    loop {
+        let (page, next) = app.engine.active(after, 500).await?;
+        for (_, record) in &page {
+            for value in std::iter::once(&record.params).chain(record.outputs.values()) {
+                collect(value, &mut |id| {
+                    ids.insert(id);
+                });
+            }
+        }
+        match next {
+            Some(next) => after = Some(next),
+            None => return Ok(ids),
+        }
+    }
+}
+
+/// The ids that abandoned sagas speak of, with the saga.
+async fn abandoned(app: &App) -> Result<HashMap<String, SagaId>, SagaError> {
+    let mut ids = HashMap::new();
+    for saga in app.tasks.abandoned() {
+        let record = match app.engine.get(saga).await {
+            Ok(record) => record,
+            Err(SagaError::NotFound(_)) => continue,
+            Err(error) => return Err(error),
+        };
+        for value in std::iter::once(&record.params).chain(record.outputs.values()) {
+            collect(value, &mut |id| {
+                ids.insert(id, saga);
+            });
+        }
+    }
+    Ok(ids)
+}
+
+/// Every text that could be an id.
+fn collect(value: &Value, put: &mut dyn FnMut(String)) {
+    match value {
+        Value::String(text) if text.len() == 36 => put(text.clone()),
+        Value::Array(values) => values.iter().for_each(|value| collect(value, put)),
+        Value::Object(fields) => fields.values().for_each(|value| collect(value, put)),
+        _ => {}
+    }
+}
+
+async fn tell(app: &App, at: Where, found: impl IntoIterator<Item = Found>, unseen: &HashSet<String>) {
+    let new = app.orphans.take(at, found, unseen);
+    let pool_of = |found: &Found| {
+        let name = found.pool.as_ref()?;
+        app.views.pools().into_iter().find(|pool| pool.name == *name).map(|pool| pool.id)
+    };
+    for found in new.iter().take(EVENTS) {
+        let happened = Happened {
+            severity: Severity::Warning,
+            kind: "orphan.found",
+            subject: found.subject.clone(),
+            message: found.message.clone(),
+            pool: pool_of(found),
+        };
+        app.events.note(happened).await;
+    }
+    let more = new.len().saturating_sub(EVENTS);
+    if more > 0 {
+        let message = format!(
+            "{more} more things were found that hosts and records do not agree on; see \
+             `xenith orphan list`"
+        );
+        let (severity, kind, subject) = (Severity::Warning, "orphan.found", String::new());
+        app.events.note(Happened { severity, kind, subject, message, pool: None }).await;
+    }
+}

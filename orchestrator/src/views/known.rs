@@ -1,0 +1,94 @@
+//! What the read model keeps of a VM's record: what lists, placement and rights ask for, and nothing else. There are
+//! hundreds of thousands of them; a whole record in memory is four times as large, and is a read of the store away.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+use xenith_common_ids::{HostId, NetworkId, PoolId, SagaId, SnapshotId, VdiId};
+use xenith_common_units::MemoryMiB;
+use xenith_hypervisor_agent_types::PlatformKind;
+
+use crate::model::VmRecord;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct KnownVm {
+    pub name: Box<str>,
+    pub description: Box<str>,
+    pub tags: Arc<BTreeSet<String>>,
+    pub pool: PoolId,
+    pub host: HostId,
+    pub created: OffsetDateTime,
+    /// The saga that works on it.
+    pub held_by: Option<SagaId>,
+    /// The snapshot that its disks go on from.
+    pub snapshot: Option<SnapshotId>,
+    pub kind: PlatformKind,
+    pub vcpus: u32,
+    pub memory: MemoryMiB,
+    pub disks: Box<[VdiId]>,
+    pub networks: Box<[NetworkId]>,
+}
+
+/// Sets of tags, each once: a fleet has a few dozen, however many VMs.
+#[derive(Debug, Default)]
+pub(super) struct TagSets {
+    sets: HashSet<Arc<BTreeSet<String>>>,
+    /// How many there were when unused ones were dropped last.
+    cleaned: usize,
+}
+
+impl TagSets {
+    fn share(&mut self, tags: BTreeSet<String>) -> Arc<BTreeSet<String>> {
+        if let Some(known) = self.sets.get(&tags) {
+            return Arc::clone(known);
+        }
+        if self.sets.len() >= 2 * self.cleaned.max(64) {
+            self.sets.retain(|set| Arc::strong_count(set) > 1);
+            self.cleaned = self.sets.len();
+        }
+        let new = Arc::new(tags);
+        self.sets.insert(Arc::clone(&new));
+        new
+    }
+}
+
+impl KnownVm {
+    pub(super) fn new(record: VmRecord, sets: &mut TagSets) -> Self {
+        let spec = record.spec;
+        Self {
+            name: spec.name.to_string().into(),
+            description: record.description.into(),
+            tags: sets.share(record.tags),
+            pool: record.pool,
+            host: record.host,
+            created: record.created,
+            held_by: record.held_by,
+            snapshot: record.snapshot,
+            kind: spec.platform.kind(),
+            vcpus: spec.vcpus.online.get(),
+            memory: spec.memory.target,
+            disks: spec.disks.iter().map(|disk| disk.vdi).collect(),
+            networks: spec.nics.iter().map(|nic| nic.network).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_sets_of_tags_are_one_and_unused_ones_go() {
+        let set = |number: usize| BTreeSet::from(["prod".to_owned(), format!("n{number}")]);
+        let mut sets = TagSets::default();
+        let kept = sets.share(set(0));
+        assert!(Arc::ptr_eq(&kept, &sets.share(set(0))));
+        for number in 1..1000 {
+            sets.share(set(number));
+        }
+        assert!(sets.sets.len() < 200, "{} sets are kept, one is used", sets.sets.len());
+        assert!(Arc::ptr_eq(&kept, &sets.share(set(0))));
+    }
+}

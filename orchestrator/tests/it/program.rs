@@ -1,0 +1,223 @@
+//! The program as it is installed: a full disk, a damaged store, a second start.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use xenith_orchestrator_api::{auth, event, pool, system};
+use xenith_orchestrator_client::{Client, Credential, Endpoint, Trust};
+use xenith_orchestrator_types::Reason;
+use xenith_orchestrator_types::auth::Credentials;
+use xenith_orchestrator_types::event::ListEvents;
+use xenith_orchestrator_types::pool::CreatePool;
+
+use crate::harness::{EMPTY, PATIENCE, api_error, until};
+
+struct Program {
+    child: Child,
+    address: SocketAddr,
+    fingerprint: String,
+    password: Option<String>,
+}
+
+/// Writes beyond a limit fail, instead of ending the program.
+fn command(data: &Path) -> Command {
+    let mut command = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_xenith-orchestrator");
+    command
+        .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh", program, "--listen", "127.0.0.1:0", "--data"])
+        .arg(data)
+        .env_remove("XENITH_ORCHESTRATOR_CONFIG")
+        .env("RUST_LOG", "warn")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+impl Program {
+    async fn start(data: &Path) -> Self {
+        xenith_common_pki::install_provider();
+        let mut child = command(data).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (mut address, mut fingerprint, mut password) = (None, None, None);
+        let reading = async {
+            // The password, where there is one, is written before anything can be called.
+            while fingerprint.is_none() || (address.is_some() && password.is_none()) {
+                let Some(line) = lines.next_line().await.unwrap() else { break };
+                let mut words = line.split_whitespace();
+                match (words.next(), words.next()) {
+                    (Some("listening"), Some(url)) => {
+                        address = url.strip_prefix("https://").and_then(|address| address.parse().ok());
+                    }
+                    (Some("authority"), Some(shown)) => fingerprint = Some(shown.to_owned()),
+                    (Some("password"), Some(shown)) => password = Some(shown.to_owned()),
+                    _ => {}
+                }
+            }
+        };
+        // A second start shows no password: nothing more comes.
+        let _quiet = tokio::time::timeout(std::time::Duration::from_secs(5), reading).await;
+        let (address, fingerprint) =
+            (address.expect("it listens"), fingerprint.expect("it has an authority"));
+        Self { child, address, fingerprint, password }
+    }
+
+    async fn client(&self, credential: Credential) -> Client {
+        let endpoint: Endpoint = format!("https://{}", self.address).parse().unwrap();
+        let pin = self.fingerprint.parse().unwrap();
+        until("the program answers", async || {
+            Client::connect(endpoint.clone(), Trust::Pinned(pin), credential.clone()).await.ok()
+        })
+        .await
+    }
+
+    async fn admin(&self, password: &str) -> Client {
+        let nobody = self.client(Credential::None).await;
+        let credentials = Credentials { name: "admin".into(), password: password.into() };
+        let session = nobody.call::<auth::Login>(&credentials).await.unwrap().session;
+        self.client(Credential::Bearer(session)).await
+    }
+
+    /// How large a file may become from now on.
+    fn limit_files(&self, bytes: &str) {
+        let pid = self.child.id().unwrap().to_string();
+        let status = std::process::Command::new("prlimit")
+            .args(["--pid", &pid, &format!("--fsize={bytes}:unlimited")])
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+}
+
+/// To its end, which must come by itself.
+async fn ends(data: &Path) -> Output {
+    tokio::time::timeout(PATIENCE, command(data).output()).await.expect("it ends").unwrap()
+}
+
+fn files(folder: &Path, suffix: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<_> = entries.filter(|path| path.to_string_lossy().ends_with(suffix)).collect();
+    found.sort();
+    found
+}
+
+/// The newest one; waits for the first, which is made at the start.
+async fn checkpoint(data: &Path) -> PathBuf {
+    until("there is a checkpoint", async || {
+        let made = std::fs::read_dir(data.join("checkpoints")).ok()?.flatten().map(|entry| entry.path());
+        let mut whole: Vec<PathBuf> = made.filter(|path| path.extension().is_none()).collect();
+        whole.sort();
+        whole.pop()
+    })
+    .await
+}
+
+fn new_pool(name: &str) -> CreatePool {
+    CreatePool { name: name.into(), description: "x".repeat(200) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_makes_it_read_only_and_it_comes_back_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(folder.path()).await;
+    let admin = program.admin(program.password.as_deref().unwrap()).await;
+    admin.call::<pool::Create>(&new_pool("before")).await.unwrap();
+    let ready = async || {
+        let url = format!("https://{}/readyz", program.address);
+        let http = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build().unwrap();
+        let answer = http.get(url).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(ready().await.0, 200);
+    checkpoint(folder.path()).await;
+
+    program.limit_files("1");
+    let refused = api_error(admin.call::<pool::Create>(&new_pool("during")).await);
+    assert_eq!(refused.reason(), Reason::ReadOnly, "{refused}");
+    // It says so wherever somebody looks, and everything can be read.
+    let health = admin.call::<system::Health>(&EMPTY).await.unwrap();
+    let why = health.read_only.expect("the alarm");
+    assert!(why.contains("space") || why.contains("full"), "{why}");
+    let (status, text) = ready().await;
+    assert!(status == 503 && text.contains(&why), "{status} {text}");
+    let pools = admin.call::<pool::List>(&EMPTY).await.unwrap();
+    assert!(pools.iter().any(|pool| pool.name == "before"), "{pools:?}");
+
+    program.limit_files("unlimited");
+    until("it writes again by itself", async || {
+        admin.call::<system::Health>(&EMPTY).await.unwrap().read_only.is_none().then_some(())
+    })
+    .await;
+    admin.call::<pool::Create>(&new_pool("after")).await.unwrap();
+    assert_eq!(ready().await.0, 200);
+    until("the event log tells of it", async || {
+        let request = ListEvents { filter: "kind:store.writable".into(), ..ListEvents::default() };
+        (admin.call::<event::List>(&request).await.unwrap().total == 1).then_some(())
+    })
+    .await;
+    program.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_torn_store_is_refused_with_the_way_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("store");
+    let program = Program::start(folder.path()).await;
+    let password = program.password.clone().unwrap();
+    let admin = program.admin(&password).await;
+    for number in 0..50 {
+        admin.call::<pool::Create>(&new_pool(&format!("pool-{number}"))).await.unwrap();
+    }
+    program.kill().await;
+
+    // Cut at its very end, the log is whole but for what was never acknowledged.
+    let log = files(&store, ".log").pop().unwrap();
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::write(&log, &bytes[..bytes.len() - 3]).unwrap();
+    let program = Program::start(folder.path()).await;
+    let admin = program.admin(&password).await;
+    assert!(admin.call::<pool::List>(&EMPTY).await.unwrap().len() >= 50);
+    let checkpoint = checkpoint(folder.path()).await;
+    for number in 50..60 {
+        admin.call::<pool::Create>(&new_pool(&format!("pool-{number}"))).await.unwrap();
+    }
+    program.kill().await;
+
+    // Damaged in the middle, it is refused, in words that say what to do.
+    let log = files(&store, ".log").into_iter().max_by_key(|path| std::fs::metadata(path).unwrap().len());
+    let log = log.unwrap();
+    let mut bytes = std::fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x40;
+    std::fs::write(&log, &bytes).unwrap();
+    let refused = ends(folder.path()).await;
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success());
+    for part in [store.to_str().unwrap(), "damaged", "keep a copy", "checkpoint"] {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    // Which is then done.
+    std::fs::rename(&store, folder.path().join("damaged")).unwrap();
+    std::fs::rename(&checkpoint, &store).unwrap();
+    let program = Program::start(folder.path()).await;
+    let admin = program.admin(&password).await;
+    assert!(admin.call::<pool::List>(&EMPTY).await.unwrap().len() >= 50);
+    program.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_one_on_the_same_folder_says_who_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Program::start(folder.path()).await;
+    let refused = ends(folder.path()).await;
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success());
+    assert!(text.contains(&program.child.id().unwrap().to_string()), "{text}");
+    program.kill().await;
+}
