@@ -18,6 +18,7 @@ use xenith_common_tasks::{Stragglers, TaskSet};
 use xenith_hypervisor_agent_backend::{GuestFactsSource, Hypervisor};
 use xenith_hypervisor_agent_storage::file::FileDriver;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_vmware_import::guest::helper::machine::Kit;
 
 use crate::backup::Backups;
 use crate::config::Config;
@@ -25,7 +26,7 @@ use crate::console::Consoles;
 use crate::disk::{Attachments, InUse, Storage};
 use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
-use crate::import::{Imports, http};
+use crate::import::{Helpers, Imports, http};
 use crate::instant::Launcher;
 use crate::journal::{HostRecord, Journal, JournalError};
 use crate::operations::Operations;
@@ -75,6 +76,8 @@ pub struct Backend {
     pub boot_id: String,
     /// Of disks that are used while they come in from their backups.
     pub disk_servers: Launcher,
+    /// What helper VMs are made of, or why there are none.
+    pub helpers: Result<Kit, String>,
 }
 
 impl std::fmt::Debug for Backend {
@@ -158,7 +161,8 @@ async fn adopt(
         journal: journal.clone(),
         resolver: Resolver { boot: config.boot.clone(), storage: storage.clone() },
     };
-    let imports = Imports::new(&config.state, storage.clone());
+    let helpers = Helpers { hypervisor: Arc::clone(&driver.hypervisor), kit: backend.helpers };
+    let imports = Imports::new(&config.state, storage.clone(), helpers);
     let domids = Domids::default();
     let consoles = Consoles::new(
         Arc::clone(&driver.hypervisor),

@@ -21,6 +21,9 @@ use crate::vm::registry::Settings;
 
 pub use guest_facts::StoreFacts;
 
+/// Why a simulated host runs no helper VMs.
+const SIMULATED: &str = "this host is simulated: nothing runs in its VMs";
+
 /// Names the file with the simulator's settings.
 pub const SIM_CONFIG: &str = "XENITH_SIM_CONFIG";
 
@@ -94,6 +97,7 @@ fn simulated() -> Result<Opened, BackendError> {
         settings: Settings::default(),
         boot_id: Uuid::new_v4().to_string(),
         disk_servers: Launcher::this_program(Attach::Socket),
+        helpers: Err(SIMULATED.to_owned()),
     };
     Ok(Opened { backend, tasks, libxl: None })
 }
@@ -107,5 +111,6 @@ pub fn over(sim: &Arc<SimHypervisor>, settings: Settings, boot_id: &str) -> Back
         settings,
         boot_id: boot_id.to_owned(),
         disk_servers: Launcher::Inside,
+        helpers: Err(SIMULATED.to_owned()),
     }
 }

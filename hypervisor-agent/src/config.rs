@@ -37,6 +37,8 @@ pub struct Config {
     /// by `dom0_mem=` on Xen's command line, as we recommend.
     #[serde(deserialize_with = "memory")]
     pub dom0_memory_min: Option<MemoryMiB>,
+    /// The running kernel, unpacked, for helper VMs. Unset: that in /boot, which Xen unpacks at each start.
+    pub helper_kernel: Option<PathBuf>,
 }
 
 fn memory<'de, D: Deserializer<'de>>(from: D) -> Result<Option<MemoryMiB>, D::Error> {
@@ -56,6 +58,7 @@ impl Default for Config {
             join_token: PathBuf::from("/etc/xenith/join-token"),
             host_shell: vec!["/bin/bash".to_owned(), "--login".to_owned()],
             dom0_memory_min: None,
+            helper_kernel: None,
         }
     }
 }

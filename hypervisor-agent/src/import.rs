@@ -1,4 +1,5 @@
-//! VDIs that are filled from elsewhere: uploads ([`upload`]) and passes over VMs of other hypervisors ([`pass`]).
+//! VDIs that are filled from elsewhere: uploads ([`upload`]) and passes over VMs of other hypervisors ([`pass`]), and
+//! made ready to boot here ([`prepare`]).
 //!
 //! What always holds: a VDI that a VM has open is never written here, and nobody else writes one while it is
 //! ([`Storage`]); what is known of an upload or an import
@@ -8,6 +9,7 @@
 
 pub mod http;
 mod pass;
+mod prepare;
 mod target;
 pub mod upload;
 
@@ -19,6 +21,8 @@ use xenith_common_ids::{ImportId, VdiId};
 use xenith_hypervisor_agent_api::{CommandResult, ImportCommand, VdiProgress};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use xenith_vmware_import::ImportError;
+
+pub use prepare::Helpers;
 
 use crate::disk::Storage;
 
@@ -32,12 +36,13 @@ pub struct Imports {
     port: OnceLock<Result<u16, String>>,
     /// The sender of some upload has gone.
     sender_left: tokio::sync::Notify,
+    helpers: Helpers,
 }
 
 impl Imports {
     /// `state` is the agent's folder.
     #[must_use]
-    pub fn new(state: &Path, storage: Storage) -> Arc<Self> {
+    pub fn new(state: &Path, storage: Storage, helpers: Helpers) -> Arc<Self> {
         Arc::new(Self {
             folder: state.join("imports"),
             storage,
@@ -46,6 +51,7 @@ impl Imports {
             progress: Mutex::default(),
             port: OnceLock::new(),
             sender_left: tokio::sync::Notify::new(),
+            helpers,
         })
     }
 
@@ -63,6 +69,9 @@ impl Imports {
             ImportCommand::Stop(import) => {
                 self.stop(import).await?;
                 Ok(CommandResult::Nothing)
+            }
+            ImportCommand::Prepare(prepare) => {
+                self.prepare(prepare).await.map(|prepared| CommandResult::GuestPrepared(Box::new(prepared)))
             }
         }
     }

@@ -5,6 +5,10 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // The agent's program is also that of its helper VMs.
+    if let Some(code) = xenith_vmware_import::guest::helper::inside::asked() {
+        return code;
+    }
     xenith_common_pki::install_provider();
     xenith_common_telemetry::init();
     // dom0 has few virtual CPUs and better uses for them; the work is waiting for Xen, not computing.

@@ -310,6 +310,12 @@ impl LabHost {
         self.order("set_link", json!({ "name": name, "up": link == Link::Up })).await
     }
 
+    /// Makes a TCP port of dom0 reachable under the same number on this machine's loopback.
+    pub async fn forward(&self, port: u16) -> Result<(), LabError> {
+        let line = format!("hostfwd_add wan tcp:127.0.0.1:{port}-:{port}");
+        self.order("human-monitor-command", json!({ "command-line": line })).await
+    }
+
     async fn order(&self, order: &str, arguments: Value) -> Result<(), LabError> {
         if self.qemu.is_none() {
             return Err(LabError::NotRunning { name: self.spec.name.clone() });

@@ -22,6 +22,7 @@ mod record;
 pub mod rootfs;
 mod ssh;
 mod switch;
+pub mod vmware;
 
 pub mod cli;
 

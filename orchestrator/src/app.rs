@@ -32,11 +32,12 @@ mod vdi;
 mod vm;
 mod vm_new;
 mod vm_spec;
+mod wave;
 
 use std::sync::{Arc, Mutex};
 
 use xenith_orchestrator_api::{
-    Registrar, audit, auth as auth_api, backup as backup_api, backup_job as backup_job_api, backup_run, console as console_api, event, host as host_api, import as import_api, network as network_api, pool as pool_api, repository as repository_api, role, snapshot as snapshot_api, sr as sr_api, system as system_api, task as task_api, template as template_api, token as token_api, user as user_api, vdi as vdi_api, vm as vm_api, orphan as orphan_api,
+    Registrar, audit, auth as auth_api, backup as backup_api, backup_job as backup_job_api, backup_run, console as console_api, event, host as host_api, import as import_api, network as network_api, pool as pool_api, repository as repository_api, role, snapshot as snapshot_api, sr as sr_api, system as system_api, task as task_api, template as template_api, token as token_api, user as user_api, vdi as vdi_api, vm as vm_api, orphan as orphan_api, wave as wave_api,
 };
 use xenith_orchestrator_saga::SagaEngine;
 
@@ -99,6 +100,7 @@ impl App {
         network_api::register(self, registrar);
         vdi_api::register(self, registrar);
         import_api::register(self, registrar);
+        wave_api::register(self, registrar);
         console_api::register(self, registrar);
         sr_api::register(self, registrar);
         template_api::register(self, registrar);

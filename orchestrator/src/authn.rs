@@ -206,6 +206,14 @@ impl Authn {
         Ok(Caller { bindings, ..caller.clone() })
     }
 
+    /// A user with the rights of this moment, for work that goes on after the call that began it.
+    pub async fn caller_now(&self, user: UserId) -> Result<Caller, ApiError> {
+        let found = self.enabled_user(user).await?;
+        let gone = || ApiError::new(Reason::WrongState, "who began this is no user any more; begin it again");
+        let user = found.ok_or_else(gone)?;
+        Ok(Caller { bindings: user.bindings.clone(), ..caller_of(&user, None) })
+    }
+
     async fn enabled_user(&self, id: UserId) -> Result<Option<User>, ApiError> {
         let record = self.db.users.get(&id).await.map_err(|error| store_error(&error))?;
         Ok(record.map(|record| record.value.user).filter(|user| !user.disabled))

@@ -3,6 +3,7 @@
 pub mod orphans;
 pub mod storage;
 pub mod store;
+mod waves;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,6 +46,13 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
     });
     start_orphan_finder(app, tasks);
     start_store_keeper(app, tasks);
+    let (token, driven) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("wave-driver", async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = waves::drive(driven) => {}
+        }
+    });
     let (token, reaper) = (tasks.token(), Arc::clone(app));
     tasks.spawn("expiry-reaper", async move {
         let mut hourly = interval(Duration::from_secs(3600));

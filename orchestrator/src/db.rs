@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 use xenith_common_ids::{
-    BackupJobId, BackupRunId, HostId, ImportId, ImportSourceId, NetworkId, PoolId, RepositoryId, SnapshotId,
-    SrId, TemplateId, TokenId, UserId, VdiId, VmId,
+    BackupJobId, BackupRunId, HostId, ImportId, ImportSourceId, NetworkId, PoolId, RepositoryId, SnapshotId, SrId, TemplateId, TokenId, UserId, VdiId, VmId, ImportPlanId,
 };
 use xenith_orchestrator_store::{Collection, Keyspace, RocksStore, Schema, StateStore, StoreError};
 use xenith_orchestrator_types::backup::{BackupProof, BackupRun};
@@ -21,9 +20,7 @@ use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::background::store::Checkpoints;
 use crate::model::{
-    AuthorityRecord, BackupRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord,
-    ImportSourceRecord, JobRecord, JoinRecord, RepositoryRecord, SessionRecord, SnapshotRecord, SrRecord,
-    TokenRecord, UserRecord, VmRecord,
+    AuthorityRecord, BackupRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord, ImportSourceRecord, JobRecord, JoinRecord, RepositoryRecord, SessionRecord, SnapshotRecord, SrRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
 };
 use xenith_orchestrator_types::audit::AuditRecord;
 
@@ -38,6 +35,7 @@ const NETWORK: Keyspace = Keyspace::new("network");
 const VDI: Keyspace = Keyspace::new("vdi");
 const IMPORT: Keyspace = Keyspace::new("import");
 const IMPORT_SOURCE: Keyspace = Keyspace::new("import.source");
+const WAVE: Keyspace = Keyspace::new("import.wave");
 const SR: Keyspace = Keyspace::new("sr");
 const TEMPLATE: Keyspace = Keyspace::new("template");
 const SNAPSHOT: Keyspace = Keyspace::new("snapshot");
@@ -78,6 +76,7 @@ pub fn schema() -> Schema {
             VDI,
             IMPORT,
             IMPORT_SOURCE,
+            WAVE,
             SR,
             TEMPLATE,
             SNAPSHOT,
@@ -120,6 +119,7 @@ pub struct Db {
     pub vdis: Collection<VdiId, Vdi>,
     pub imports: Collection<ImportId, ImportRecord>,
     pub import_sources: Collection<ImportSourceId, ImportSourceRecord>,
+    pub waves: Collection<ImportPlanId, WaveRecord>,
     pub srs: Collection<SrId, SrRecord>,
     pub templates: Collection<TemplateId, Template>,
     pub snapshots: Collection<SnapshotId, SnapshotRecord>,
@@ -187,6 +187,7 @@ impl Db {
             vdis: collection!(VDI),
             imports: collection!(IMPORT),
             import_sources: collection!(IMPORT_SOURCE),
+            waves: collection!(WAVE),
             srs: collection!(SR),
             templates: collection!(TEMPLATE),
             snapshots: collection!(SNAPSHOT),

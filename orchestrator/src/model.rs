@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_common_ids::{HostId, PoolId, RepositoryId, SagaId, SnapshotId, SrId, UserId, VdiId, VmId};
+use xenith_common_ids::{
+    HostId, ImportId, ImportSourceId, PoolId, RepositoryId, SagaId, SnapshotId, SrId, UserId, VdiId, VmId,
+};
 use xenith_hypervisor_agent_types::backup::BackupFacts;
 use xenith_hypervisor_agent_types::{SrSpec, VdiSize, VmSpec};
 use xenith_orchestrator_types::backup::{JobSettings, Repository};
 use xenith_orchestrator_types::event::Severity;
-use xenith_orchestrator_types::import::{ImportOrigin, ImportPass, ImportPhase};
+use xenith_orchestrator_types::import::{GuestPreparation, ImportOrigin, ImportPass, ImportPhase};
 use xenith_orchestrator_types::snapshot::SnapshotDisk;
 use xenith_orchestrator_types::token::Token;
 use xenith_orchestrator_types::user::User;
+use xenith_orchestrator_types::wave::{WaveCaps, WaveOptions, WaveStatus};
 
 use crate::catalogue::Definition;
 
@@ -185,11 +188,26 @@ pub struct ImportRecord {
     /// The source was asked to shut down by us: undone, it is started again.
     #[serde(default)]
     pub stopped_source: bool,
+    #[serde(default)]
+    pub preparation: Option<GuestPreparation>,
+    /// How often it was asked for anew: names the commands to the host.
+    #[serde(default)]
+    pub prepare_tries: u32,
+    /// What a person decided, until the saga has seen it.
+    #[serde(default)]
+    pub prepare_wish: Option<PrepareWish>,
     /// BLAKE3 of the ticket that opens the host for an upload, in hexadecimal.
     pub ticket_hash: Option<String>,
     pub created: OffsetDateTime,
     pub ended: Option<OffsetDateTime>,
     pub archived: bool,
+}
+
+/// About a guest that could not be prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PrepareWish {
+    Again,
+    Without,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,6 +233,36 @@ pub struct ImportSourceRecord {
     pub fingerprint: String,
     pub about: String,
     pub created: OffsetDateTime,
+}
+
+/// Many VMs that are taken from one source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaveRecord {
+    pub name: String,
+    pub source: ImportSourceId,
+    pub status: WaveStatus,
+    pub options: WaveOptions,
+    pub caps: WaveCaps,
+    pub members: Vec<WaveMemberRecord>,
+    /// On whose behalf imports begin.
+    pub started_by: Option<UserId>,
+    pub created: OffsetDateTime,
+    pub ended: Option<OffsetDateTime>,
+}
+
+/// Where it is stands in its import.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaveMemberRecord {
+    /// Its id at the source.
+    pub vm: String,
+    pub name: String,
+    /// Of the source.
+    pub host: String,
+    pub datastores: Vec<String>,
+    pub transfer_mib: u64,
+    pub import: Option<ImportId>,
+    /// Why it could not begin.
+    pub refused: Option<String>,
 }
 
 /// When a cut-over is wanted.

@@ -8,6 +8,7 @@
 //! guest (devices, kernels, interfaces) are checked before they become part of a path or a command.
 
 pub mod folder;
+pub mod helper;
 mod linux;
 mod windows;
 
@@ -137,6 +138,20 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// For people.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match self {
+            Self::Write { path, why, .. } => format!("write {path}: {why}"),
+            Self::Copy { from, to } => format!("copy {from} to {to}"),
+            Self::Link { path, to } => format!("link {path} to {to}"),
+            Self::Run { command, why } => format!("run {}: {why}", command.join(" ")),
+            Self::Registry { hive, values, why } => format!("set {} values in {hive}: {why}", values.len()),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Family {
@@ -155,6 +170,12 @@ pub struct Preparation {
     pub family: Family,
     pub changes: Vec<Change>,
     pub warnings: Vec<String>,
+}
+
+/// Whether these are the files of a system that is known.
+#[must_use]
+pub fn is_root(files: &dyn Files) -> bool {
+    windows::is_root(files) || linux::is_root(files)
 }
 
 /// Looks at a root filesystem; `None` when it is not one.

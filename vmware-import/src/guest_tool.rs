@@ -38,24 +38,14 @@ pub fn guest(output: Output, root: &Path, facts: Option<&Path>, deed: Deed) -> R
     let plan =
         plan.ok_or_else(|| ImportError::Usage("this is not the root of a system that is known".to_owned()))?;
     if deed == Deed::Apply {
-        apply(root, &plan.changes, &mut |change| eprintln!("{}", line(change)))?;
+        apply(root, &plan.changes, &mut |change| eprintln!("{}", change.line()))?;
     }
     print(output, &plan, || text(&plan));
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(change: &Change) -> String {
-    match change {
-        Change::Write { path, why, .. } => format!("write {path}: {why}"),
-        Change::Copy { from, to } => format!("copy {from} to {to}"),
-        Change::Link { path, to } => format!("link {path} to {to}"),
-        Change::Run { command, why } => format!("run {}: {why}", command.join(" ")),
-        Change::Registry { hive, values, why } => format!("set {} values in {hive}: {why}", values.len()),
-    }
-}
-
 fn text(plan: &Preparation) -> String {
-    let changes = plan.changes.iter().map(line);
+    let changes = plan.changes.iter().map(Change::line);
     let warnings = plan.warnings.iter().map(|warning| format!("warning: {warning}"));
     let lines: Vec<String> = std::iter::once(plan.os.clone()).chain(changes).chain(warnings).collect();
     lines.join("\n")

@@ -7,7 +7,7 @@ use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply};
 use xenith_hypervisor_agent_types::{ObservedVm, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize};
 
 use crate::convert::{id, required, under};
-use crate::import::{DiskPassed, ImportCommand, UploadOpen};
+use crate::import::{DiskPassed, GuestPrepared, ImportCommand, UploadOpen};
 use crate::storage::{self, Snapshotted, StorageCommand};
 use crate::wire::execute_reply::Result as WireResult;
 use crate::wire::execute_request::Command as WireCommand;
@@ -87,6 +87,7 @@ pub enum CommandResult {
     Snapshotted(Snapshotted),
     UploadOpen(UploadOpen),
     ImportPassed(Vec<DiskPassed>),
+    GuestPrepared(Box<GuestPrepared>),
     Sr(Box<SrFacts>),
     Backup(Box<BackupReply>),
 }
@@ -226,6 +227,7 @@ impl From<&CommandResult> for wire::ExecuteReply {
                 WireResult::ImportPassed(wire::ImportPassed { disks: disks.iter().map(Into::into).collect() })
             }
             CommandResult::Backup(reply) => WireResult::Backup(crate::backup::reply_to_wire(reply)),
+            CommandResult::GuestPrepared(prepared) => WireResult::GuestPrepared((&**prepared).into()),
         };
         Self { result: Some(result) }
     }
@@ -250,6 +252,9 @@ impl TryFrom<wire::ExecuteReply> for CommandResult {
                 Self::ImportPassed(passed.disks.into_iter().map(Into::into).collect())
             }
             WireResult::Backup(done) => Self::Backup(crate::backup::reply_from_wire(&done)?),
+            WireResult::GuestPrepared(prepared) => {
+                Self::GuestPrepared(Box::new(under("guest_prepared", prepared.try_into())?))
+            }
         })
     }
 }

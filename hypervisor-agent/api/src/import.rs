@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use xenith_common_ids::{ImportId, SrId, VdiId};
+use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_types::VdiSize;
 
 use crate::convert::{id, required, under};
@@ -20,6 +21,8 @@ pub enum ImportCommand {
     Pass(Box<ImportPass>),
     /// Ends the pass of an import that runs, and forgets the import. VDIs stay.
     Stop(ImportId),
+    /// Makes the guest on whole disks ready to boot here, in a helper VM.
+    Prepare(PrepareGuest),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +113,41 @@ pub struct DiskPassed {
     pub took: Duration,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrepareGuest {
+    pub import: ImportId,
+    /// In the order that the guest knows them in.
+    pub disks: Vec<(VdiId, SrId)>,
+    /// In the order of the adapters.
+    pub macs: Vec<MacAddr>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrepareOutcome {
+    /// The disks were changed.
+    Prepared,
+    /// Nothing had to be changed, or nothing is known that could be.
+    Unchanged,
+    /// This host runs no helpers.
+    Skipped,
+    /// The disks are as they were.
+    Failed,
+    /// Some of the changes are on the disks: asked again, it goes on.
+    HalfWritten,
+}
+
+/// What came of it. Texts are of a stranger's disk: for people's eyes only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestPrepared {
+    pub outcome: PrepareOutcome,
+    pub os: String,
+    pub changes: Vec<String>,
+    pub warnings: Vec<String>,
+    /// Why it failed or was skipped.
+    pub message: String,
+    pub log: Vec<String>,
+}
+
 impl From<&ImportCommand> for wire::ImportCommand {
     fn from(command: &ImportCommand) -> Self {
         let what = match command {
@@ -124,6 +162,7 @@ impl From<&ImportCommand> for wire::ImportCommand {
             ImportCommand::CloseUpload(vdi) => What::CloseUpload(vdi.to_string()),
             ImportCommand::Pass(pass) => What::Pass((&**pass).into()),
             ImportCommand::Stop(import) => What::Stop(import.to_string()),
+            ImportCommand::Prepare(prepare) => What::Prepare(prepare.into()),
         };
         Self { what: Some(what) }
     }
@@ -138,6 +177,7 @@ impl TryFrom<wire::ImportCommand> for ImportCommand {
             What::CloseUpload(vdi) => Self::CloseUpload(id("close_upload", &vdi)?),
             What::Pass(pass) => Self::Pass(Box::new(under("pass", pass.try_into())?)),
             What::Stop(import) => Self::Stop(id("stop", &import)?),
+            What::Prepare(prepare) => Self::Prepare(under("prepare", prepare.try_into())?),
         })
     }
 }
@@ -220,6 +260,65 @@ impl TryFrom<wire::ImportPass> for ImportPass {
             disks: under("disks", pass.disks.into_iter().map(disk).collect())?,
             kind,
         })
+    }
+}
+
+impl From<&PrepareGuest> for wire::PrepareGuest {
+    fn from(prepare: &PrepareGuest) -> Self {
+        let disk =
+            |(vdi, sr): &(VdiId, SrId)| wire::PrepareDisk { vdi_id: vdi.to_string(), sr_id: sr.to_string() };
+        Self {
+            import_id: prepare.import.to_string(),
+            disks: prepare.disks.iter().map(disk).collect(),
+            macs: prepare.macs.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl TryFrom<wire::PrepareGuest> for PrepareGuest {
+    type Error = WireError;
+
+    fn try_from(prepare: wire::PrepareGuest) -> Result<Self, WireError> {
+        let disk = |disk: &wire::PrepareDisk| Ok((id("vdi_id", &disk.vdi_id)?, id("sr_id", &disk.sr_id)?));
+        let mac = |mac: &String| mac.parse::<MacAddr>().map_err(|error| WireError::new("macs", error));
+        Ok(Self {
+            import: id("import_id", &prepare.import_id)?,
+            disks: under("disks", prepare.disks.iter().map(disk).collect())?,
+            macs: prepare.macs.iter().map(mac).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<&GuestPrepared> for wire::GuestPrepared {
+    fn from(prepared: &GuestPrepared) -> Self {
+        let outcome = match prepared.outcome {
+            PrepareOutcome::Prepared => wire::PrepareOutcome::Prepared,
+            PrepareOutcome::Unchanged => wire::PrepareOutcome::Unchanged,
+            PrepareOutcome::Skipped => wire::PrepareOutcome::Skipped,
+            PrepareOutcome::Failed => wire::PrepareOutcome::Failed,
+            PrepareOutcome::HalfWritten => wire::PrepareOutcome::HalfWritten,
+        };
+        let GuestPrepared { os, changes, warnings, message, log, .. } = prepared.clone();
+        Self { outcome: outcome.into(), os, changes, warnings, message, log }
+    }
+}
+
+impl TryFrom<wire::GuestPrepared> for GuestPrepared {
+    type Error = WireError;
+
+    fn try_from(prepared: wire::GuestPrepared) -> Result<Self, WireError> {
+        let outcome = match prepared.outcome() {
+            wire::PrepareOutcome::Prepared => PrepareOutcome::Prepared,
+            wire::PrepareOutcome::Unchanged => PrepareOutcome::Unchanged,
+            wire::PrepareOutcome::Skipped => PrepareOutcome::Skipped,
+            wire::PrepareOutcome::Failed => PrepareOutcome::Failed,
+            wire::PrepareOutcome::HalfWritten => PrepareOutcome::HalfWritten,
+            wire::PrepareOutcome::Unspecified => {
+                return Err(WireError::new("outcome", "missing, or not known to this version"));
+            }
+        };
+        let wire::GuestPrepared { os, changes, warnings, message, log, .. } = prepared;
+        Ok(Self { outcome, os, changes, warnings, message, log })
     }
 }
 

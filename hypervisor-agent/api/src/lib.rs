@@ -25,8 +25,8 @@ pub use console::{ConsoleInput, ConsoleOutput, ConsoleTarget, OpenConsole};
 pub use convert::WireError;
 pub use fault::{fault_from_status, status_from_fault};
 pub use import::{
-    DiskPassed, ImportCommand, ImportDisk, ImportPass, OpenUpload, PassKind, UploadOpen, VdiProgress,
-    VsphereAccess, vdi_ids,
+    DiskPassed, GuestPrepared, ImportCommand, ImportDisk, ImportPass, OpenUpload, PassKind, PrepareGuest,
+    PrepareOutcome, UploadOpen, VdiProgress, VsphereAccess, vdi_ids,
 };
 pub use join_token::{JoinToken, ParseJoinTokenError};
 pub use observed::{Changes, Hello};

@@ -7,6 +7,7 @@ use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_backend::HypervisorError;
 use xenith_hypervisor_agent_libxl as libxl;
 use xenith_hypervisor_agent_xenstore::{self as xenstore, Xenstore, XenstoreError};
+use xenith_vmware_import::guest::helper::machine::Kit;
 
 use super::{BackendError, Opened, StoreFacts};
 use crate::agent::{Backend, boot_id};
@@ -28,8 +29,17 @@ pub(super) async fn open(config: &Config) -> Result<Opened, BackendError> {
         settings: Settings::default(),
         boot_id: boot_id(),
         disk_servers: Launcher::this_program(Attach::Kernel),
+        helpers: helpers(config),
     };
     Ok(Opened { backend, tasks, libxl: Some(hypervisor) })
+}
+
+fn helpers(config: &Config) -> Result<Kit, String> {
+    let mut kit = Kit::of_this_host().map_err(|error| error.to_string())?;
+    if let Some(kernel) = &config.helper_kernel {
+        kit.kernel.clone_from(kernel);
+    }
+    Ok(kit)
 }
 
 fn no_store(error: XenstoreError) -> HypervisorError {

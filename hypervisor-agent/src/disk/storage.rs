@@ -291,6 +291,15 @@ impl Storage {
         Ok(Arc::new(Held { inner: driver.open_sink(vdi)?, _hold: hold }))
     }
 
+    /// Gives a VDI that no VM has open to a domain of ours, alone, as long as the answer lives.
+    pub fn lend(&self, sr: SrId, vdi: VdiId, what: &'static str) -> Result<Lent> {
+        let hold = self.busy.change(vdi, what)?;
+        let driver = self.driver(sr)?;
+        self.closed(vdi)?;
+        let size = driver.facts(vdi)?.size.bytes();
+        Ok(Lent { path: driver.path(vdi)?, size, _hold: hold })
+    }
+
     /// Refuses a VDI that a VM has open.
     fn closed(&self, vdi: VdiId) -> Result<()> {
         match self.in_use.by(vdi) {
@@ -310,6 +319,14 @@ impl Storage {
         self.closed(vdi)
             .map_err(|fault| Fault { message: format!("{fault}, or take a snapshot and use that"), ..fault })
     }
+}
+
+/// A VDI for a domain of ours; others are kept away as long as it lives.
+#[derive(Debug)]
+pub struct Lent {
+    pub path: PathBuf,
+    pub size: u64,
+    _hold: Hold,
 }
 
 /// A source or sink that keeps others away as long as it lives.

@@ -26,8 +26,18 @@ use crate::disk::Storage;
 /// The passes of one import, one after the other.
 #[derive(Default)]
 pub struct Lane {
-    turn: tokio::sync::Mutex<()>,
+    pub(super) turn: tokio::sync::Mutex<()>,
     stop: AtomicBool,
+}
+
+impl Lane {
+    pub(super) fn resume(&self) {
+        self.stop.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
 }
 
 struct VdiTargets {
@@ -62,14 +72,14 @@ impl Imports {
         self.folder.join(import.to_string())
     }
 
-    fn lane(&self, import: ImportId) -> Arc<Lane> {
+    pub(super) fn lane(&self, import: ImportId) -> Arc<Lane> {
         Arc::clone(self.running.lock().unwrap_or_else(PoisonError::into_inner).entry(import).or_default())
     }
 
     pub(super) async fn pass(self: &Arc<Self>, pass: ImportPass) -> Result<Vec<DiskPassed>, Fault> {
         let lane = self.lane(pass.import);
         let _turn = lane.turn.lock().await;
-        lane.stop.store(false, Ordering::Relaxed);
+        lane.resume();
         let (this, lane) = (Arc::clone(self), Arc::clone(&lane));
         blocking(move || this.run_pass(&pass, &lane).map_err(|error| fault(&error))).await
     }
@@ -84,7 +94,7 @@ impl Imports {
         let (folder, vm) = (self.import_folder(pass.import), MoRef::new("VirtualMachine", &pass.vm));
         let (this, lane) = (Arc::clone(self), Arc::clone(lane));
         let watch = Arc::new(move |key, done, total| {
-            if lane.stop.load(Ordering::Relaxed) {
+            if lane.is_stopped() {
                 return Err(ImportError::Cancelled);
             }
             if let Some(disk) = disks.get(&key) {
@@ -122,6 +132,8 @@ impl Imports {
         let Ok(_turn) = turn else {
             return Err(Fault::new(FaultReason::NotReady, "the pass that runs does not end yet"));
         };
+        self.end_helper(import).await?;
+        self.forget_helper(import)?;
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&import);
         match fs::remove_dir_all(self.import_folder(import)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -27,6 +27,7 @@ use xenith_hypervisor_agent_sim::{Operation, SimBuilder, SimHypervisor};
 use xenith_hypervisor_agent_types::{
     DirectBoot, Fault, FaultReason, MemorySpec, ObservedVm, Platform, Power, ValidVmSpec, VcpuSpec, VmSpec,
 };
+use xenith_vmware_import::guest::helper::machine::Kit;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -54,6 +55,8 @@ pub struct Lab {
     pub boot: String,
     sample: Duration,
     pub disk_servers: Launcher,
+    /// What helper VMs are made of; without it, there are none.
+    pub helpers: Option<Kit>,
     running: Option<(Runtime, Agent)>,
 }
 
@@ -100,6 +103,7 @@ impl LabBuilder {
             boot: "first boot".to_owned(),
             sample: self.sample,
             disk_servers: Launcher::Inside,
+            helpers: None,
             running: None,
         }
     }
@@ -139,9 +143,13 @@ impl Lab {
         let (config, sim, boot) = (self.config.clone(), Arc::clone(&self.sim), self.boot.clone());
         let settings = Settings { sample: self.sample };
         let disk_servers = self.disk_servers.clone();
+        let helpers = self.helpers.clone();
         let started = runtime.spawn(async move {
             let identity = Arc::new(Identity::load(&config.state).unwrap().unwrap());
-            let backend = backends::over(&sim, settings, &boot);
+            let mut backend = backends::over(&sim, settings, &boot);
+            if let Some(kit) = helpers {
+                backend.helpers = Ok(kit);
+            }
             Agent::start(&config, identity, Backend { disk_servers, ..backend }).await
         });
         match started.await.unwrap() {

@@ -16,6 +16,7 @@ mod harness;
 mod imports;
 mod instant;
 mod policies;
+mod prepare;
 mod program;
 mod repeats;
 mod snapshots;

@@ -2,7 +2,7 @@
 //!
 //! The test owns all of it: the host's QEMU, the orchestrator's process, their folders. Nothing outlives it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -33,6 +33,8 @@ pub struct Stage {
     pub shell: Shell,
     pub orchestrator: Orchestrator,
     agent_config: String,
+    /// Where the agent takes uploads, in dom0 and here.
+    pub uploads: u16,
 }
 
 /// A VM to make.
@@ -130,9 +132,14 @@ impl Stage {
             None => own_host(&paths).await?,
         };
         guest::install(&shell, &rootfs).await?;
-        let agent_config = format!("advertise = \"{agent}\"\n");
+        let uploads = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        // The kernel for helper VMs: emulated, Xen takes half a minute to unpack the one in /boot.
+        let agent_config = format!(
+            "advertise = \"{agent}\"\nuploads = \"0.0.0.0:{uploads}\"\nhelper_kernel = \"{}\"\n",
+            guest::KERNEL
+        );
         let orchestrator = Orchestrator::new(programs).await?;
-        Ok(Self { host, shell, orchestrator, agent_config })
+        Ok(Self { host, shell, orchestrator, agent_config, uploads })
     }
 
     /// Installs the agent with a join token, and waits until the orchestrator hears it.

@@ -177,14 +177,36 @@ noun! {
         Inventory = fn inventory(LookAtSource) -> Vec<SourceVm>, Administer, Read;
         /// Tells what speaks against the move of VMs, and what to do about it.
         Assess = fn assess(LookAtSource) -> Vec<VmAssessment>, Administer, Read;
+        /// Makes a plan of a move: findings, waves, times, and which hosts of the source come free.
+        Plan = fn plan(PlanImports) -> ImportPlan, Administer, Read;
         /// Begins to take a VM from a source: copied while it runs there, then followed until the cut-over.
         Start = fn start(StartImport) -> TaskStarted, Administer, Plannable;
         /// Sets when the source is shut down and the VM made here: now, or at a time.
         CutOver = fn cut_over(CutOverImport) -> Import, Provision, Mutation;
+        /// Tries again to make a guest ready to boot here, or goes on without.
+        Prepare = fn prepare(PrepareImport) -> Import, Provision, Mutation;
         /// Undoes an import: the VM here goes, the source is as it was.
         RollBack = fn roll_back(ImportRef) -> Import, Provision, Mutation;
         /// Takes an import that is over out of the list.
         Archive = fn archive(ImportRef) -> Import, Provision, Mutation;
+    }
+}
+
+noun! {
+    /// Many VMs that are taken from one source, so many at a time.
+    wave: WaveApi {
+        /// Lists waves.
+        List = fn list(Empty) -> Vec<Wave>, Administer, Read;
+        /// Reports on one wave: where each of its VMs is.
+        Get = fn get(WaveRef) -> Wave, Administer, Read;
+        /// Puts VMs of a source together; nothing begins yet.
+        Create = fn create(CreateWave) -> Wave, Administer, Mutation;
+        /// Lets a wave run, or run on; VMs that could not begin are tried again.
+        Start = fn start(WaveRef) -> Wave, Administer, Mutation;
+        /// Begins no more VMs of a wave; those on their way go on.
+        Pause = fn pause(WaveRef) -> Wave, Administer, Mutation;
+        /// Forgets a wave of which nothing is on its way.
+        Delete = fn delete(WaveRef) -> Empty, Administer, Mutation;
     }
 }
 
@@ -396,6 +418,7 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         network::methods(),
         vdi::methods(),
         import::methods(),
+        wave::methods(),
         console::methods(),
         sr::methods(),
         template::methods(),

@@ -18,6 +18,7 @@ mod sr;
 mod storage;
 mod template;
 mod vm;
+mod wave;
 
 use clap::{Parser, Subcommand};
 
@@ -42,6 +43,7 @@ pub use vm::{
     Boot, CreateArgs, DeviceFlag, DiskFlag, Hardware, Kind, NicFlag, One, PlaceArgs, Shutdown, UpdateArgs,
     VmCommand,
 };
+pub use wave::{CapArgs, PlanArgs, WaveArgs, WaveCommand};
 
 /// Manages Xen hosts and their virtual machines through a Xenith orchestrator.
 ///
@@ -92,6 +94,9 @@ pub enum Command {
     /// VMs on their way from other hypervisors, or from a file.
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Many VMs that are taken from one source, so many at a time.
+    #[command(subcommand)]
+    Wave(WaveCommand),
     /// Consoles of guests and hosts.
     #[command(subcommand)]
     Console(ConsoleCommand),

@@ -21,6 +21,7 @@ mod template;
 mod vdi;
 mod vm;
 mod watch;
+mod wave;
 
 use std::io;
 
@@ -45,6 +46,7 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
         Command::Network(command) => network::run(app, command).await,
         Command::Vdi(command) => vdi::run(app, command).await,
         Command::Import(command) => import::run(app, command).await,
+        Command::Wave(command) => wave::run(app, command).await,
         Command::Console(command) => console::run(app, command).await,
         Command::Sr(command) => sr::run(app, command).await,
         Command::Template(command) => template::run(app, command).await,

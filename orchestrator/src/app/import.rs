@@ -11,9 +11,11 @@ use xenith_orchestrator_api::import::ImportApi;
 use xenith_orchestrator_store::Record;
 use xenith_orchestrator_types::import::{
     ConnectSource, CutOverImport, Import, ImportDisk, ImportOrigin, ImportPhase, ImportRef, ImportSource,
-    ListImports, LookAtSource, SourceRef, SourceVm, StartImport, UploadTicket, UploadVm, VmAssessment,
+    ListImports, LookAtSource, PrepareImport, SourceRef, SourceVm, StartImport, UploadTicket, UploadVm,
+    VmAssessment,
 };
 use xenith_orchestrator_types::task::TaskStarted;
+use xenith_orchestrator_types::wave::{ImportPlan, PlanImports};
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
 use super::App;
@@ -21,7 +23,7 @@ use super::begin::About;
 use super::import_source::api_source;
 use super::vm_new::NewVm;
 use crate::errors::{saga_error, store_error};
-use crate::model::{ImportDiskRecord, ImportRecord};
+use crate::model::{ImportDiskRecord, ImportRecord, PrepareWish};
 use crate::sagas::import::{ImportUpload, UploadParams};
 
 impl App {
@@ -43,6 +45,7 @@ impl App {
             message: record.message.clone(),
             disks: record.disks.iter().map(disk).collect(),
             passes: record.passes.clone(),
+            preparation: record.preparation.clone(),
             cut_over_at: record.cut_over.map(|wish| wish.at),
             created: record.created,
             ended: record.ended,
@@ -171,7 +174,8 @@ impl ImportApi for App {
         let subjects = vec![format!("vm/{vm}"), format!("host/{}", record.host), format!("import/{import}")];
         let id = import.to_string();
         let about = About { method: "import.upload", title, subjects, object: Some(&id) };
-        let params = UploadParams { import, vm, record, new_vdis, start };
+        let prepare = !request.no_prepare;
+        let params = UploadParams { import, vm, record, new_vdis, prepare, start };
         self.begin::<ImportUpload>(call, (saga, &params), about, commit).await
     }
 
@@ -216,6 +220,10 @@ impl ImportApi for App {
         self.assess_vms(request).await
     }
 
+    async fn plan(&self, _: &Call, request: PlanImports) -> Result<ImportPlan, ApiError> {
+        self.plan_imports(request).await
+    }
+
     async fn start(&self, call: &Call, request: StartImport) -> Result<TaskStarted, ApiError> {
         self.start_import(call, request).await
     }
@@ -232,6 +240,24 @@ impl ImportApi for App {
         self.engine.cancel(found.value.saga, &call.caller.name).await.map_err(|error| saga_error(&error))?;
         self.imports.nudge();
         Ok(self.api_import(found.key, &found.value))
+    }
+
+    async fn prepare(&self, call: &Call, request: PrepareImport) -> Result<Import, ApiError> {
+        let found = self.find_import(call, &request.import, Permission::Provision).await?;
+        let refused =
+            |text: &str| Err(ApiError::new(Reason::WrongState, format_args!("{}: {text}", found.value.name)));
+        if found.value.phase != ImportPhase::NotPrepared {
+            return refused("nothing is to be decided about its guest now");
+        }
+        let outcome = found.value.preparation.as_ref().map(|preparation| preparation.outcome.as_str());
+        if request.without && outcome == Some("half-written") {
+            return refused("some of the changes are on its disks; try again, or roll back");
+        }
+        let wish = if request.without { PrepareWish::Without } else { PrepareWish::Again };
+        let changed = ImportRecord { prepare_wish: Some(wish), ..found.value.clone() };
+        self.db.imports.update(&found, &changed).await.map_err(|error| store_error(&error))?;
+        self.imports.nudge();
+        Ok(self.api_import(found.key, &changed))
     }
 
     async fn archive(&self, call: &Call, request: ImportRef) -> Result<Import, ApiError> {
@@ -266,6 +292,9 @@ pub(super) fn import_record(
         passes: Vec::new(),
         cut_over: None,
         stopped_source: false,
+        preparation: None,
+        prepare_tries: 0,
+        prepare_wish: None,
         ticket_hash: None,
         created: OffsetDateTime::now_utc(),
         ended: None,

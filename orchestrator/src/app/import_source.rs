@@ -111,7 +111,7 @@ impl App {
         Ok(())
     }
 
-    async fn read_inventory(&self, request: &LookAtSource) -> Result<Inventory, ApiError> {
+    pub(super) async fn read_inventory(&self, request: &LookAtSource) -> Result<Inventory, ApiError> {
         let found = self.find_source(&request.source).await?;
         let opened = vsphere::open(&self.vault, &found.value).map_err(ApiError::internal)?;
         let read = with_source(opened, |vim| inventory::read(vim)).await;
@@ -138,7 +138,7 @@ impl App {
     }
 
     /// What we know of ourselves.
-    fn plan_settings(&self) -> Settings {
+    pub(super) fn plan_settings(&self) -> Settings {
         let facts = self.views.hosts().into_iter().filter_map(|(host, _)| self.fleet.facts(host));
         let largest = facts.map(|facts| facts.memory_total.mib()).max();
         Settings { max_host_memory_mib: largest, ..Settings::default() }
@@ -218,6 +218,7 @@ impl App {
             shutdown_s: if request.shutdown_s == 0 { 300 } else { request.shutdown_s },
             force: request.force,
             verify: request.verify,
+            prepare: !request.no_prepare,
             start: request.start,
         };
         self.begin::<ImportVsphere>(call, (saga, &params), about, commit).await
@@ -285,7 +286,7 @@ impl App {
     }
 }
 
-fn wanted(vm: &Vm, names: &[String]) -> bool {
+pub(super) fn wanted(vm: &Vm, names: &[String]) -> bool {
     names.is_empty() || names.iter().any(|name| vm.id == *name || vm.name == *name)
 }
 
@@ -305,7 +306,7 @@ fn source_vm(vm: &Vm) -> SourceVm {
     }
 }
 
-fn api_assessment(assessment: &plan::VmAssessment) -> VmAssessment {
+pub(super) fn api_assessment(assessment: &plan::VmAssessment) -> VmAssessment {
     let severity = |severity| match severity {
         Severity::Note => "note",
         Severity::Attention => "attention",

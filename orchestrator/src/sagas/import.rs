@@ -4,6 +4,7 @@
 //! its disks are whole; it is defined on the host only then, so the host does not autostart it either. The import's
 //! record follows the saga and decides nothing but what a person decided: when to cut over.
 
+mod guest;
 mod upload;
 mod vsphere;
 
@@ -33,7 +34,10 @@ impl Deps {
         import: ImportId,
         change: impl Fn(&mut ImportRecord) + Send + Sync,
     ) -> Result<(), StoreError> {
-        self.db.imports.modify(&import, change).await.map(|_| ())
+        self.db.imports.modify(&import, change).await?;
+        // Waves wait for what imports do.
+        self.imports.nudge();
+        Ok(())
     }
 
     pub(super) async fn import_phase(&self, import: ImportId, phase: ImportPhase) -> Result<(), StoreError> {

@@ -25,6 +25,7 @@ use xenith_orchestrator_types::network::CreateNetwork;
 use xenith_orchestrator_types::task::{Task, TaskRef, TaskStarted};
 use xenith_orchestrator_types::vm::{CreateVm, Vm, VmRef};
 use xenith_orchestrator_types::{ApiError, Empty};
+use xenith_vmware_import::guest::helper::machine::Kit;
 
 /// Everything here takes milliseconds; a busy machine gets a minute.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,6 +47,8 @@ pub struct TestHost {
     folder: TempDir,
     pub sim: Arc<SimHypervisor>,
     pub agent: Option<Agent>,
+    /// What helper VMs are made of; without it, there are none.
+    pub helpers: Option<Kit>,
     config: AgentConfig,
 }
 
@@ -53,7 +56,10 @@ impl TestHost {
     pub async fn start_agent(&mut self) {
         let identity = Identity::load(&self.config.state).unwrap().unwrap();
         let settings = Settings { sample: Duration::from_millis(200) };
-        let backend = over(&self.sim, settings, "boot-1");
+        let mut backend = over(&self.sim, settings, "boot-1");
+        if let Some(kit) = &self.helpers {
+            backend.helpers = Ok(kit.clone());
+        }
         self.agent = Some(Agent::start(&self.config, Arc::new(identity), backend).await.unwrap());
     }
 
@@ -169,7 +175,7 @@ impl Installation {
         std::fs::write(config.boot.join("vmlinuz"), b"kernel").unwrap();
         let token = self.join_token(name).await;
         join_once(&config, &token).await.unwrap();
-        let mut host = TestHost { folder, sim: sim.build(), agent: None, config };
+        let mut host = TestHost { folder, sim: sim.build(), agent: None, helpers: None, config };
         host.start_agent().await;
         self.hosts.push(host);
         self.wait_host(name, HostStatus::Connected).await;

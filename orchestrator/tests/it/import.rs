@@ -9,13 +9,17 @@ use std::sync::{Arc, OnceLock};
 
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::Power;
-use xenith_orchestrator_api::{import, vdi, vm};
+use xenith_orchestrator_api::{import, vdi, vm, wave as wave_api};
 use xenith_orchestrator_types::import::{
-    ConnectSource, CutOverImport, Import, ImportPhase, ImportRef, LookAtSource, NetworkMapping, SourceRef,
-    StartImport,
+    ConnectSource, CutOverImport, Import, ImportPhase, ImportRef, LookAtSource, NetworkMapping,
+    PrepareImport, SourceRef, SourceVm, StartImport,
 };
 use xenith_orchestrator_types::vm::{StartVm, VmRef};
+use xenith_orchestrator_types::wave::{
+    CreateWave, PlanImports, Wave, WaveCaps, WaveOptions, WaveRef, WaveStatus, WaveStep,
+};
 use xenith_orchestrator_types::{ListRequest, Reason};
+use xenith_vmware_import::guest::helper::machine::Kit;
 use xenith_vmware_import::plan::inventory::Power as SourcePower;
 use xenith_vmware_import::vsphere::{Credentials, MoRef, Vim, source};
 
@@ -144,6 +148,7 @@ fn wanted(vm: &str) -> StartImport {
         shutdown_s: 60,
         force: false,
         verify: true,
+        no_prepare: false,
         start: false,
     }
 }
@@ -272,4 +277,153 @@ fn all_files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         }
     }
     found
+}
+
+/// Of one VM after the other; `cut_over_at` is past, so none waits for a person.
+fn wave(vms: &[SourceVm], caps: WaveCaps) -> CreateWave {
+    let options = WaveOptions {
+        networks: vec![NetworkMapping { from: "*".into(), to: None }],
+        cut_over_at: Some(time::OffsetDateTime::now_utc()),
+        shutdown_s: 60,
+        force: true,
+        ..WaveOptions::default()
+    };
+    let vms = vms.iter().map(|vm| vm.id.clone()).collect();
+    CreateWave { name: "friday".into(), source: "old".into(), vms, options, caps }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wave_moves_so_many_at_a_time_stands_and_goes_on() {
+    let Some(site) = Site::start() else { return };
+    let mut installation = Installation::with_host(SimHypervisor::builder()).await;
+    installation.admin.call::<import::Connect>(&site.request(Some(&site.fingerprint))).await.unwrap();
+    let look = LookAtSource { source: "old".into(), vms: vec![] };
+    let vms = installation.admin.call::<import::Inventory>(&look).await.unwrap();
+    let (moving, count) = (&vms[..3], 3);
+    let caps = WaveCaps { overall: 1, ..WaveCaps::default() };
+    let request = wave(moving, caps);
+    let made = installation.admin.call::<wave_api::Create>(&request).await.unwrap();
+    assert_eq!((made.status, made.members.len()), (WaveStatus::Planned, count));
+    let twice = api_error(installation.admin.call::<wave_api::Create>(&request).await);
+    assert_eq!(twice.reason(), Reason::Conflict, "{twice}");
+
+    let friday = WaveRef { wave: "friday".into() };
+    installation.admin.call::<wave_api::Start>(&friday).await.unwrap();
+    let begun = |wave: &Wave| wave.members.iter().filter(|member| member.import.is_some()).count();
+    until("the first one has begun", async || {
+        let wave = installation.admin.call::<wave_api::Get>(&friday).await.unwrap();
+        (begun(&wave) > 0).then_some(())
+    })
+    .await;
+    installation.admin.call::<wave_api::Pause>(&friday).await.unwrap();
+    // What has begun goes on to its end; an orchestrator that comes back begins no more either.
+    installation.restart().await;
+    let paused = until("the one that has begun is here", async || {
+        let wave = installation.admin.call::<wave_api::Get>(&friday).await.unwrap();
+        let here = wave.members.iter().filter(|member| member.step == WaveStep::Moved).count();
+        (here == begun(&wave)).then_some(wave)
+    })
+    .await;
+    assert!(begun(&paused) < count, "it went on while it was to stand: {paused:?}");
+    assert_eq!(paused.status, WaveStatus::Paused);
+
+    installation.admin.call::<wave_api::Start>(&friday).await.unwrap();
+    let done = until("all are here", async || {
+        let wave = installation.admin.call::<wave_api::Get>(&friday).await.unwrap();
+        let at_once = wave.members.iter().filter(|member| member.step == WaveStep::Moving).count();
+        assert!(at_once <= 1, "{wave:?}");
+        (wave.status == WaveStatus::Done).then_some(wave)
+    })
+    .await;
+    assert!(done.members.iter().all(|member| member.step == WaveStep::Moved), "{done:?}");
+    assert_eq!(done.moved_mib, done.total_mib);
+    for (vm, member) in moving.iter().zip(&done.members) {
+        assert_eq!(site.state(&vm.id).await, (SourcePower::Off, 0), "{member:?}");
+        assert!(!installation.vm(&member.name).await.power.has_domain());
+    }
+    installation.admin.call::<wave_api::Delete>(&friday).await.unwrap();
+    installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_that_cannot_begin_is_told_and_tried_again() {
+    let Some(site) = Site::start() else { return };
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    installation.admin.call::<import::Connect>(&site.request(Some(&site.fingerprint))).await.unwrap();
+    let look = LookAtSource { source: "old".into(), vms: vec![] };
+    let vms = installation.admin.call::<import::Inventory>(&look).await.unwrap();
+    let mut request = wave(&vms[..1], WaveCaps::default());
+    request.options.networks.clear();
+    installation.admin.call::<wave_api::Create>(&request).await.unwrap();
+    let friday = WaveRef { wave: "friday".into() };
+    for _ in 0..2 {
+        installation.admin.call::<wave_api::Start>(&friday).await.unwrap();
+        let done = until("it could not begin", async || {
+            let wave = installation.admin.call::<wave_api::Get>(&friday).await.unwrap();
+            (wave.status == WaveStatus::Done).then_some(wave)
+        })
+        .await;
+        assert_eq!(done.members[0].step, WaveStep::Refused);
+        assert!(done.members[0].message.as_ref().unwrap().contains("network"), "{done:?}");
+    }
+    let plan = PlanImports { source: "old".into(), ..serde_json::from_str("{\"source\":\"old\"}").unwrap() };
+    let plan = installation.admin.call::<import::Plan>(&plan).await.unwrap();
+    // All of the simulator's VMs have one MAC address, so none may move as it is.
+    assert_eq!((plan.vms.len(), plan.blocked.len()), (vms.len(), vms.len()), "{plan:?}");
+    let one =
+        PlanImports { vms: vec![vms[0].id.clone()], ..serde_json::from_str("{\"source\":\"old\"}").unwrap() };
+    let plan = installation.admin.call::<import::Plan>(&one).await.unwrap();
+    assert_eq!((plan.waves.len(), plan.waves[0].vms.as_slice()), (1, &[vms[0].name.clone()][..]), "{plan:?}");
+    assert!(plan.waves[0].best_seconds <= plan.waves[0].seconds && plan.waves[0].seconds > 0, "{plan:?}");
+    installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_cannot_be_prepared_waits_for_a_person() {
+    let Some(site) = Site::start() else { return };
+    let mut installation = Installation::with_host(SimHypervisor::builder()).await;
+    // A helper cannot be made: its parts are not there.
+    let nowhere = std::path::PathBuf::from("/nowhere");
+    let kit = Kit { kernel: nowhere.clone(), modules: nowhere.clone(), program: nowhere, tools: Vec::new() };
+    installation.hosts[0].stop_agent().await;
+    installation.hosts[0].helpers = Some(kit);
+    installation.hosts[0].start_agent().await;
+    installation.admin.call::<import::Connect>(&site.request(Some(&site.fingerprint))).await.unwrap();
+    let look = LookAtSource { source: "old".into(), vms: vec![] };
+    let vms = installation.admin.call::<import::Inventory>(&look).await.unwrap();
+    let request = StartImport {
+        cut_over_at: Some(time::OffsetDateTime::now_utc()),
+        force: true,
+        verify: false,
+        ..wanted(&vms[0].id)
+    };
+    let task = installation.admin.call::<import::Start>(&request).await.unwrap().task;
+    let without = PrepareImport { import: "web-1".into(), without: true };
+    for again in [false, true] {
+        let waits = until("it waits for a person", async || {
+            let import = shown(&installation).await;
+            let tried = import.preparation.as_ref().is_some_and(|known| known.outcome == "failed");
+            (import.phase == ImportPhase::NotPrepared && tried).then_some(import)
+        })
+        .await;
+        assert!(waits.message.as_ref().unwrap().contains("/nowhere"), "{waits:?}");
+        let locked = api_error(installation.admin.call::<vm::Start>(&StartVm { vm: "web-1".into() }).await);
+        assert_eq!(locked.reason(), Reason::WrongState, "{locked}");
+        if !again {
+            installation.restart().await;
+            let retry = PrepareImport { import: "web-1".into(), without: false };
+            installation.admin.call::<import::Prepare>(&retry).await.unwrap();
+        }
+    }
+    // While it is tried again, nothing is to be decided.
+    until("the decision is taken", async || installation.admin.call::<import::Prepare>(&without).await.ok())
+        .await;
+    installation.wait_task(task).await;
+    let import = shown(&installation).await;
+    assert_eq!(import.phase, ImportPhase::Done, "{import:?}");
+    assert_eq!(import.preparation.as_ref().unwrap().outcome, "declined", "{import:?}");
+    assert!(vdi_of(&installation, &import) == site.bytes(), "the disk is as it was copied");
+    let late = api_error(installation.admin.call::<import::Prepare>(&without).await);
+    assert_eq!(late.reason(), Reason::WrongState, "{late}");
+    installation.stop().await;
 }

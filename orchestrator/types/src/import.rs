@@ -25,6 +25,10 @@ pub enum ImportPhase {
     /// The source has not shut down in time: cut over again with `force`, or roll back.
     WaitingForShutdown,
     /// Disks are whole; the guest is made ready to boot here.
+    PreparingGuest,
+    /// The guest could not be made ready, the disks are as copied: `import.prepare` tries again or goes on without.
+    NotPrepared,
+    /// The VM is made.
     Finishing,
     Done,
     /// Undone: the source is as it was.
@@ -46,6 +50,8 @@ impl ImportPhase {
             Self::Following => "following",
             Self::CuttingOver => "cutting-over",
             Self::WaitingForShutdown => "waiting-for-shutdown",
+            Self::PreparingGuest => "preparing-guest",
+            Self::NotPrepared => "not-prepared",
             Self::Finishing => "finishing",
             Self::Done => "done",
             Self::RolledBack => "rolled-back",
@@ -89,6 +95,26 @@ pub struct ImportPass {
     pub milliseconds: u64,
 }
 
+/// What was done to a guest so that it boots here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GuestPreparation {
+    /// `prepared`, `unchanged`, `skipped`, `failed` (the disks are as copied), `half-written` (try again) or `declined`.
+    pub outcome: String,
+    /// What the guest says it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub os: String,
+    #[serde(default)]
+    pub changes: Vec<String>,
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// Why it failed or was skipped.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// What the helper VM said.
+    #[serde(default)]
+    pub log: Vec<String>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Import {
     pub id: ImportId,
@@ -104,6 +130,8 @@ pub struct Import {
     pub disks: Vec<ImportDisk>,
     /// The newest of each disk, newest last.
     pub passes: Vec<ImportPass>,
+    /// Of the guest, once it was tried.
+    pub preparation: Option<GuestPreparation>,
     /// When the cut-over begins, where that is decided.
     #[serde(with = "time::serde::rfc3339::option")]
     #[schemars(with = "Option<String>")]
@@ -145,6 +173,9 @@ pub struct UploadVm {
     pub disks: Vec<UploadDisk>,
     /// The file it comes from, for people.
     pub file: String,
+    /// Leave the guest as it is: it has Xen's drivers already, or is prepared by hand.
+    #[serde(default)]
+    pub no_prepare: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -308,9 +339,22 @@ pub struct StartImport {
     /// Compare all of both sides before the VM here is made.
     #[serde(default)]
     pub verify: bool,
+    /// Leave the guest as it is: it has Xen's drivers already, or is prepared by hand.
+    #[serde(default)]
+    pub no_prepare: bool,
     /// Start it here at the end.
     #[serde(default)]
     pub start: bool,
+}
+
+/// Decides about a guest that could not be prepared.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrepareImport {
+    pub import: Reference,
+    /// Go on with the disks as they were copied, instead of trying again.
+    #[serde(default)]
+    pub without: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

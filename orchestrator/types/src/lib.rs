@@ -25,6 +25,7 @@ pub mod token;
 pub mod user;
 pub mod vdi;
 pub mod vm;
+pub mod wave;
 
 pub use access::{Binding, Permission, Role, Scope};
 pub use error::{ApiError, Reason};

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod formats;
+mod helper;
 mod hostile;
+mod mutations;
 mod ova;
 mod plan;
 mod support;

@@ -9,6 +9,7 @@ mod backups;
 mod consoles;
 mod faults;
 mod foreign;
+mod imports;
 mod life;
 mod storage;
 
@@ -48,7 +49,7 @@ async fn the_scenario_on_real_xen() {
     eprintln!("    the stage is set after {:.1} s, {:?}", started.elapsed().as_secs_f64(), Accel::detect());
     let enrolled = Box::pin(life::enrol(&stage, &programs));
     if steps.run("enrol the host, declare a network", 5 * MINUTE, enrolled).await {
-        lives(&stage, &mut steps).await;
+        lives(&stage, &mut steps, &programs).await;
         faults(&mut stage, &mut steps).await;
     } else {
         // Nothing else could work.
@@ -58,7 +59,7 @@ async fn the_scenario_on_real_xen() {
     steps.finish().unwrap();
 }
 
-async fn lives(stage: &Stage, steps: &mut Steps) {
+async fn lives(stage: &Stage, steps: &mut Steps, programs: &Programs) {
     // First, and gone: a guest that idles still costs a tenth of the one emulated CPU.
     step!(stage, steps, "start a PV guest, see its facts", 6, life::start(stage, &PV));
     step!(stage, steps, "suspend and resume a PV guest", 6, life::suspend_and_resume(stage, &PV));
@@ -82,6 +83,14 @@ async fn lives(stage: &Stage, steps: &mut Steps) {
         backups::back_up_destroy_restore(stage, &KEPT)
     );
     step!(stage, steps, "notice a crash", 4, life::crash(stage, &PVH));
+    step!(
+        stage,
+        steps,
+        "import an OVA, prepare its guest, hear it answer",
+        60,
+        imports::ova(stage, programs)
+    );
+    step!(stage, steps, "import from a simulated ESXi, hear it answer", 60, imports::esxi(stage, programs));
 }
 
 async fn faults(stage: &mut Stage, steps: &mut Steps) {

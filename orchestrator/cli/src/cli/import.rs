@@ -7,6 +7,7 @@ use humantime::Duration;
 use xenith_common_units::{MemoryMiB, VcpuCount};
 
 use super::vm::vcpus;
+use super::wave::PlanArgs;
 use super::{Columns, Confirm, Keyed, Limited, Planned, Tasked};
 
 #[derive(Debug, Subcommand)]
@@ -88,6 +89,8 @@ pub enum ImportCommand {
         #[command(flatten)]
         columns: Columns,
     },
+    /// Plan a move: findings, waves, times, and which hosts of the source come free.
+    Plan(Box<PlanArgs>),
     /// Begin to take a VM from a source: copied while it runs there, then followed until the cut-over.
     Start(Box<StartArgs>),
     /// Set when the source is shut down and the VM made here: now, or at a time.
@@ -100,6 +103,16 @@ pub enum ImportCommand {
         /// Power the source off when its guest does not shut down in time.
         #[arg(long)]
         force: bool,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Try again to make a guest ready to boot here, or go on without.
+    Prepare {
+        #[arg(value_name = "IMPORT")]
+        import: String,
+        /// Go on with the disks as they were copied.
+        #[arg(long)]
+        without: bool,
         #[command(flatten)]
         keyed: Keyed,
     },
@@ -173,6 +186,9 @@ pub struct StartArgs {
     /// Compare all of both sides before the VM here is made.
     #[arg(long)]
     pub verify: bool,
+    /// Leave the guest as it is.
+    #[arg(long)]
+    pub no_prepare: bool,
     /// Start it here at the end.
     #[arg(long)]
     pub start: bool,
@@ -180,7 +196,7 @@ pub struct StartArgs {
     pub planned: Planned,
 }
 
-fn time_of(text: &str) -> Result<time::OffsetDateTime, String> {
+pub(super) fn time_of(text: &str) -> Result<time::OffsetDateTime, String> {
     time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
         .map_err(|_| format!("{text:?} is not a time; write it like 2026-12-24T22:00:00Z"))
 }
@@ -234,6 +250,9 @@ pub struct UploadArgs {
     /// Without one, the best host is chosen.
     #[arg(long)]
     pub host: Option<String>,
+    /// Leave the guest as it is: it has Xen's drivers already, or is prepared by hand.
+    #[arg(long)]
+    pub no_prepare: bool,
     /// Start it when its disks are whole.
     #[arg(long)]
     pub start: bool,

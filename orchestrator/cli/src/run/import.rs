@@ -8,8 +8,8 @@ mod xva;
 use xenith_orchestrator_api::{Method, import};
 use xenith_orchestrator_types::Empty;
 use xenith_orchestrator_types::import::{
-    ConnectSource, CutOverImport, Import, ImportDisk, ImportOrigin, ImportPass, ImportPhase, ImportRef,
-    ListImports, LookAtSource, SourceRef,
+    ConnectSource, CutOverImport, GuestPreparation, Import, ImportDisk, ImportOrigin, ImportPass,
+    ImportPhase, ImportRef, ListImports, LookAtSource, PrepareImport, SourceRef,
 };
 
 use crate::app::App;
@@ -23,7 +23,7 @@ use crate::words;
 fn phase(phase: ImportPhase) -> Cell {
     let tone = match phase {
         ImportPhase::Done => Tone::Good,
-        ImportPhase::RolledBack | ImportPhase::WaitingForShutdown => Tone::Bad,
+        ImportPhase::RolledBack | ImportPhase::WaitingForShutdown | ImportPhase::NotPrepared => Tone::Bad,
         _ => Tone::Busy,
     };
     Cell::toned(tone, phase.as_str())
@@ -87,9 +87,25 @@ fn sheet(import: &Import) -> Sheet {
         .line("task", import.task.to_string())
         .each("disks", import.disks.iter().map(disk))
         .each("passes", import.passes.iter().map(pass))
+        .maybe("guest", import.preparation.as_ref().map(guest))
+        .each(
+            "guest's changes",
+            import.preparation.iter().flat_map(|preparation| preparation.changes.clone()),
+        )
+        .each(
+            "guest's warnings",
+            import.preparation.iter().flat_map(|preparation| preparation.warnings.clone()),
+        )
         .maybe("cut over at", import.cut_over_at.map(words::at))
         .line("created", words::at(import.created))
         .maybe("ended", import.ended.map(words::at))
+}
+
+fn guest(preparation: &GuestPreparation) -> String {
+    let GuestPreparation { outcome, os, message, .. } = preparation;
+    let about =
+        [os, message].into_iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join(": ");
+    if about.is_empty() { outcome.clone() } else { format!("{outcome} ({about})") }
 }
 
 pub async fn run(app: &App, command: ImportCommand) -> Result<(), CliError> {
@@ -138,9 +154,14 @@ pub async fn run(app: &App, command: ImportCommand) -> Result<(), CliError> {
             print(app, &vms, &columns).await
         }
         ImportCommand::Assess { look, columns } => source::assess(app, look, &columns).await,
+        ImportCommand::Plan(args) => super::wave::plan(app, *args).await,
         ImportCommand::Start(args) => source::start(app, *args).await,
         ImportCommand::CutOver { import, at, force, keyed } => {
             let import = app.change::<import::CutOver>(&CutOverImport { import, at, force }, &keyed).await?;
+            app.out.object(&import, || sheet(&import))
+        }
+        ImportCommand::Prepare { import, without, keyed } => {
+            let import = app.change::<import::Prepare>(&PrepareImport { import, without }, &keyed).await?;
             app.out.object(&import, || sheet(&import))
         }
         ImportCommand::RollBack { import, confirm, keyed } => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, audit, auth, backup, backup_job, backup_run, console, event, host, import, network, pool, repository, role, snapshot, sr, system, task, template, token, user, vdi, vm, orphan,
+    Method, audit, auth, backup, backup_job, backup_run, console, event, host, import, network, pool, repository, role, snapshot, sr, system, task, template, token, user, vdi, vm, orphan, wave,
 };
 
 use crate::program::Program;
@@ -122,8 +122,20 @@ fn imports() -> Vec<Case> {
         case::<import::Start>("import start vc web-1 --network lan --downtime 30s --verify"),
         case::<import::CutOver>("import cut-over web-1 --at 2026-12-24T22:00:00Z --force"),
         case::<import::Ticket>("import ticket web-1"),
+        case::<import::Prepare>("import prepare web-1 --without"),
         case::<import::RollBack>("import roll-back web-1 --yes"),
         case::<import::Archive>("import archive web-1"),
+        case::<import::Plan>(
+            "import plan vc web-1 --network lan --criticality web-1=3 --with web-1=db-1 --window 6h",
+        ),
+        case::<wave::List>("wave list"),
+        case::<wave::Get>("wave get friday"),
+        case::<wave::Create>(
+            "wave create friday vc web-1 db-1 --network lan --downtime 30s --per-host 2 --start",
+        ),
+        case::<wave::Start>("wave start friday"),
+        case::<wave::Pause>("wave pause friday"),
+        case::<wave::Delete>("wave delete friday --yes"),
     ]
 }
 

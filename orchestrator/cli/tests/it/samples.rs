@@ -181,6 +181,23 @@ pub fn answer_everything(server: &FakeOrchestrator) {
         "disks": [{ "name": "web-1.vmdk", "vdi": ID, "capacity": 1 << 30, "done": 0 }], "ended": null,
         "archived": false,
     });
+    let wave = json!({
+        "id": ID, "name": "friday", "source": ID, "status": "running", "options": {}, "total_mib": 2048,
+        "caps": { "overall": 20, "per_host": 4, "per_datastore": 8, "per_target": 8 }, "moved_mib": 1024,
+        "members": [{
+            "vm": "vm-1", "name": "web-1", "transfer_mib": 1024, "step": "stuck", "import": ID,
+            "message": "the guest has not shut down",
+        }],
+        "created": at, "ended": null,
+    });
+    let plan = json!({
+        "vms": [], "blocked": ["db-1"], "total_mib": 2048, "notes": [],
+        "freed": [{ "after_wave": 1, "after_seconds": 3600, "hosts": ["esx-2"] }],
+        "waves": [{
+            "number": 1, "vms": ["web-1"], "criticality": 0, "transfer_mib": 1024, "seconds": 3600,
+            "best_seconds": 3000, "worst_seconds": 5400, "narrowest": "line", "exceeds_window": false,
+        }],
+    });
     let source = json!({
         "id": ID, "name": "vc", "address": "vc.example", "user": "me", "fingerprint": "AA", "about": "vCenter 8",
         "created": at,
@@ -258,6 +275,10 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "backup.unprotected" => json!([{ "vm": ID, "name": "web-1", "why": "no_job", "newest": null }]),
             name if name.starts_with("repository.") || name.starts_with("backup.") => json!(started()),
             "vdi.list" => json!({ "items": [vdi], "total": 1, "next": null }),
+            "import.plan" => plan.clone(),
+            "wave.list" => json!([wave]),
+            "wave.delete" => json!({}),
+            name if name.starts_with("wave.") => wave.clone(),
             "import.list" => json!({ "items": [import], "total": 1, "next": null }),
             "import.connect" => source.clone(),
             "import.sources" => json!([source]),

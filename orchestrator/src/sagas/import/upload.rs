@@ -14,6 +14,7 @@ use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_types::import::ImportPhase;
 
 use super::super::{Deps, NewVdi, host_removed, step_error};
+use super::guest::Guest;
 use crate::model::{ImportDiskRecord, ImportRecord, VmRecord};
 
 #[derive(Clone)]
@@ -25,6 +26,9 @@ pub struct UploadParams {
     pub vm: VmId,
     pub record: VmRecord,
     pub new_vdis: Vec<NewVdi>,
+    /// Make its guest ready to boot here.
+    #[serde(default)]
+    pub prepare: bool,
     /// Start it when it is whole.
     pub start: bool,
 }
@@ -48,6 +52,9 @@ impl Saga for ImportUpload {
             steps.push(Step::new("disk", ensure_disk).undo(delete_disk).for_item(new.vdi.to_string()));
         }
         steps.push(Step::new("receive", receive).undo(close).deadline(DEADLINE).retry(PATIENT));
+        if params.prepare {
+            steps.push(Step::new("prepare", prepare).undo(forget_helper).deadline(DEADLINE).retry(PATIENT));
+        }
         steps.push(Step::new("define", define).undo(forget));
         if params.start {
             steps.push(Step::new("start", start).undo(power_off));
@@ -180,6 +187,19 @@ async fn close_all(
         }
     }
     Ok(())
+}
+
+fn guest(ctx: &StepCtx<ImportUpload>) -> Guest<'_> {
+    let UploadParams { import, record, new_vdis, .. } = ctx.params();
+    Guest { import: *import, record, new_vdis }
+}
+
+async fn prepare(saga: &ImportUpload, ctx: &StepCtx<ImportUpload>) -> Result<(), StepError> {
+    guest(ctx).prepare(&saga.0, ctx).await
+}
+
+async fn forget_helper(saga: &ImportUpload, ctx: &StepCtx<ImportUpload>) -> Result<(), StepError> {
+    guest(ctx).forget(&saga.0, ctx).await
 }
 
 async fn define(saga: &ImportUpload, ctx: &StepCtx<ImportUpload>) -> Result<(), StepError> {

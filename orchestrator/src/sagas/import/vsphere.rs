@@ -1,7 +1,7 @@
 //! Take a VM from ESXi or vCenter: copied while it runs, followed until the cut-over, then made here.
 //!
 //! ```text
-//! record disk* check source copy follow shutdown last [verify] define [start] clean release
+//! record check disk* source copy follow shutdown last [verify] [prepare] define [start] clean release
 //! ```
 //!
 //! The host's agent reads; we steer the source: it is asked to shut down by us, and set right by us when all is undone,
@@ -27,6 +27,7 @@ use xenith_vmware_import::plan::inventory::Power;
 use xenith_vmware_import::vsphere::source::{self, Started};
 
 use super::super::{Deps, NewVdi, host_removed, step_error};
+use super::guest::Guest;
 use crate::app::vm_reference;
 use crate::model::{ImportRecord, VmRecord};
 use crate::vsphere::{self, with_source};
@@ -51,6 +52,9 @@ pub struct VsphereParams {
     pub shutdown_s: u32,
     pub force: bool,
     pub verify: bool,
+    /// Make its guest ready to boot here.
+    #[serde(default)]
+    pub prepare: bool,
     pub start: bool,
 }
 
@@ -81,6 +85,9 @@ impl Saga for ImportVsphere {
         steps.push(long(Step::new("last", last)));
         if params.verify {
             steps.push(long(Step::new("verify", verify)));
+        }
+        if params.prepare {
+            steps.push(long(Step::new("prepare", prepare)));
         }
         steps.push(Step::new("define", define).undo(forget));
         if params.start {
@@ -295,6 +302,9 @@ async fn follow(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
             return Ok(());
         }
         ctx.progress(50, "follows the source until the cut-over");
+        // A clock that is set meanwhile is noticed within a minute.
+        let until =
+            wish.map_or(DAY, |wish| (wish.at - OffsetDateTime::now_utc()).try_into().unwrap_or_default());
         tokio::select! {
             () = ctx.cancelled().cancelled() => return Err(StepError::Cancelled),
             () = nudged => {}
@@ -377,6 +387,15 @@ async fn verify(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
         "{written} bytes differed from the source after the last pass: its changed-block tracking is not to be trusted"
     );
     Err(StepError::permanent(text))
+}
+
+fn guest(ctx: &Ctx) -> Guest<'_> {
+    let VsphereParams { import, record, new_vdis, .. } = ctx.params();
+    Guest { import: *import, record, new_vdis }
+}
+
+async fn prepare(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    guest(ctx).prepare(&saga.0, ctx).await
 }
 
 async fn define(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {

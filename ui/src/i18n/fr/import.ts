@@ -7,6 +7,8 @@ export const imports: Record<string, string> = {
   'Follows the source': 'Suit la source',
   'Cutting over': 'Bascule',
   'Waits for the shutdown': 'Attend l’arrêt',
+  'Prepares the guest': 'Prépare l’invité',
+  'Waits for a decision': 'Attend une décision',
   Finishing: 'Termine',
   'Archive the import of {{name}}': 'Archiver l’import de {{name}}',
   'Roll back the import of {{name}}': 'Annuler l’import de {{name}}',

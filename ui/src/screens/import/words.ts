@@ -10,6 +10,8 @@ export const PHASE: Record<ImportPhase, { label: string; color: Color }> = {
   following: { label: msg('Follows the source'), color: 'blue' },
   'cutting-over': { label: msg('Cutting over'), color: 'blue' },
   'waiting-for-shutdown': { label: msg('Waits for the shutdown'), color: 'orange' },
+  'preparing-guest': { label: msg('Prepares the guest'), color: 'blue' },
+  'not-prepared': { label: msg('Waits for a decision'), color: 'orange' },
   finishing: { label: msg('Finishing'), color: 'blue' },
   done: { label: msg('Done'), color: 'green' },
   'rolled-back': { label: msg('Rolled back'), color: 'grey' },

@@ -163,6 +163,7 @@ pub async fn start(app: &App, args: StartArgs) -> Result<(), CliError> {
         shutdown_s: seconds(args.shutdown),
         force: args.force,
         verify: args.verify,
+        no_prepare: args.no_prepare,
         start: args.start,
     };
     begin_or_plan::<import::Start>(app, &request, &args.planned).await

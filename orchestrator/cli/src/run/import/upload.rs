@@ -88,7 +88,8 @@ fn request(args: &UploadArgs, vm: &WholeVm, images: &[Disk]) -> Result<UploadVm,
     });
     let vm_fields = serde_json::from_value(create).map_err(|error| CliError::usage(error.to_string()))?;
     let disk = |(name, capacity): (&String, &u64)| UploadDisk { name: name.clone(), capacity: *capacity };
-    Ok(UploadVm { vm: vm_fields, disks: vm.disks.iter().zip(&sizes).map(disk).collect(), file })
+    let disks = vm.disks.iter().zip(&sizes).map(disk).collect();
+    Ok(UploadVm { vm: vm_fields, disks, file, no_prepare: args.no_prepare })
 }
 
 /// Every NIC of the file has a network of ours, or was left out by name.

@@ -1,0 +1,465 @@
+//! Waves: many imports from one source, within caps. Plans are made here, waves kept and steered; what makes them move is
+//! [`App::drive_waves`], called by a background task.
+//!
+//! What always holds: what a wave wants is in its record; where its members are is read from their imports, never kept
+//! twice. A member begins by `import.start` on behalf of who started the wave, with the rights that this user has then.
+//! A crash between the begin of an import and the record is found by the VM's id at its source: the import is taken
+//! over, never begun twice.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use xenith_common_ids::{HostId, ImportId, ImportPlanId};
+use xenith_orchestrator_api::wave::WaveApi;
+use xenith_orchestrator_api::{Call, Caller};
+use xenith_orchestrator_store::Record;
+use xenith_orchestrator_types::import::{ImportOrigin, ImportPhase, LookAtSource, StartImport};
+use xenith_orchestrator_types::wave::{
+    CreateWave, FreedHosts, ImportPlan, PlanImports, PlannedWave, Wave, WaveCaps, WaveMember, WaveRef,
+    WaveStatus, WaveStep,
+};
+use xenith_orchestrator_types::{ApiError, Empty, Reason};
+use xenith_vmware_import::plan::waves::{Rates, WaveLimits, Wish};
+use xenith_vmware_import::plan::{self, Settings};
+
+use super::App;
+use super::import_source::{api_assessment, wanted};
+use crate::errors::store_error;
+use crate::model::{ImportRecord, WaveMemberRecord, WaveRecord};
+
+type Imports = HashMap<ImportId, ImportRecord>;
+
+fn step_of(member: &WaveMemberRecord, imports: &Imports) -> WaveStep {
+    let import = member.import.and_then(|id| imports.get(&id));
+    match (import.map(|import| import.phase), &member.refused) {
+        (None, Some(_)) => WaveStep::Refused,
+        (None, None) => WaveStep::Waiting,
+        (Some(ImportPhase::Done), _) => WaveStep::Moved,
+        (Some(ImportPhase::RolledBack), _) => WaveStep::RolledBack,
+        (Some(ImportPhase::Following), _) => WaveStep::Following,
+        (Some(ImportPhase::NotPrepared | ImportPhase::WaitingForShutdown), _) => WaveStep::Stuck,
+        (Some(_), _) => WaveStep::Moving,
+    }
+}
+
+const fn is_over(step: WaveStep) -> bool {
+    matches!(step, WaveStep::Moved | WaveStep::RolledBack | WaveStep::Refused)
+}
+
+fn api_wave(id: ImportPlanId, record: &WaveRecord, imports: &Imports) -> Wave {
+    let member = |member: &WaveMemberRecord| WaveMember {
+        vm: member.vm.clone(),
+        name: member.name.clone(),
+        transfer_mib: member.transfer_mib,
+        step: step_of(member, imports),
+        import: member.import,
+        message: member.refused.clone().or_else(|| {
+            member.import.and_then(|id| imports.get(&id)).and_then(|import| import.message.clone())
+        }),
+    };
+    let members: Vec<WaveMember> = record.members.iter().map(member).collect();
+    let moved = members.iter().filter(|member| member.step == WaveStep::Moved);
+    Wave {
+        id,
+        name: record.name.clone(),
+        source: record.source,
+        status: record.status,
+        options: record.options.clone(),
+        caps: record.caps,
+        total_mib: members.iter().map(|member| member.transfer_mib).sum(),
+        moved_mib: moved.map(|member| member.transfer_mib).sum(),
+        members,
+        created: record.created,
+        ended: record.ended,
+    }
+}
+
+/// What takes a place now, of one source.
+#[derive(Debug, Default)]
+struct Places {
+    overall: u32,
+    hosts: BTreeMap<String, u32>,
+    datastores: BTreeMap<String, u32>,
+    targets: HashMap<HostId, u32>,
+}
+
+impl Places {
+    fn take(&mut self, member: &WaveMemberRecord, target: Option<HostId>) {
+        self.overall += 1;
+        *self.hosts.entry(member.host.clone()).or_default() += 1;
+        for datastore in &member.datastores {
+            *self.datastores.entry(datastore.clone()).or_default() += 1;
+        }
+        if let Some(target) = target {
+            *self.targets.entry(target).or_default() += 1;
+        }
+    }
+
+    /// Whether one more has a place. `targets` are the hosts that it may come to: one of them has to have room, and
+    /// placement spreads.
+    fn have_room(&self, member: &WaveMemberRecord, caps: WaveCaps, targets: &[HostId]) -> bool {
+        let below = |count: Option<&u32>, cap: u32| count.copied().unwrap_or(0) < cap;
+        self.overall < caps.overall
+            && below(self.hosts.get(&member.host), caps.per_host)
+            && member.datastores.iter().all(|name| below(self.datastores.get(name), caps.per_datastore))
+            && targets.iter().any(|host| below(self.targets.get(host), caps.per_target))
+    }
+}
+
+impl App {
+    async fn imports_by_id(&self) -> Result<Imports, ApiError> {
+        let (imports, _) = self.db.imports.all().await.map_err(|error| store_error(&error))?;
+        Ok(imports.into_iter().map(|record| (record.key, record.value)).collect())
+    }
+
+    async fn find_wave(&self, reference: &str) -> Result<Record<ImportPlanId, WaveRecord>, ApiError> {
+        let (all, _) = self.db.waves.all().await.map_err(|error| store_error(&error))?;
+        let found =
+            all.into_iter().find(|wave| wave.value.name == reference || wave.key.to_string() == reference);
+        found.ok_or_else(|| ApiError::not_found("wave", reference))
+    }
+
+    async fn set_wave(&self, reference: &str, change: impl Fn(&mut WaveRecord)) -> Result<Wave, ApiError> {
+        let found = self.find_wave(reference).await?;
+        if found.value.status == WaveStatus::Done && found.value.members.iter().all(|m| m.refused.is_none()) {
+            return Err(ApiError::new(
+                Reason::WrongState,
+                format_args!("the wave {} is done", found.value.name),
+            ));
+        }
+        let mut changed = found.value.clone();
+        change(&mut changed);
+        self.db.waves.update(&found, &changed).await.map_err(|error| store_error(&error))?;
+        self.imports.nudge();
+        Ok(api_wave(found.key, &changed, &self.imports_by_id().await?))
+    }
+
+    /// What moves next, in every wave that runs. Repeated, it does nothing twice.
+    pub async fn drive_waves(&self) -> Result<(), ApiError> {
+        let (waves, _) = self.db.waves.all().await.map_err(|error| store_error(&error))?;
+        let running: Vec<_> =
+            waves.into_iter().filter(|wave| wave.value.status == WaveStatus::Running).collect();
+        for wave in running {
+            if let Err(error) = self.drive_wave(&wave).await {
+                tracing::warn!(wave = wave.value.name, %error, "a wave does not move on");
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins one member at most for each look at the imports, so that every begin counts in the next.
+    async fn drive_wave(&self, wave: &Record<ImportPlanId, WaveRecord>) -> Result<(), ApiError> {
+        loop {
+            let found = self.find_wave(&wave.key.to_string()).await?;
+            let record = &found.value;
+            if record.status != WaveStatus::Running {
+                return Ok(());
+            }
+            let imports = self.imports_by_id().await?;
+            if record.members.iter().all(|member| is_over(step_of(member, &imports))) {
+                let mut done = record.clone();
+                (done.status, done.ended) = (WaveStatus::Done, Some(OffsetDateTime::now_utc()));
+                self.db.waves.update(&found, &done).await.map_err(|error| store_error(&error))?;
+                return Ok(());
+            }
+            let places = self.places(record, &imports).await?;
+            let targets = self.targets(record);
+            let next = record.members.iter().position(|member| {
+                step_of(member, &imports) == WaveStep::Waiting
+                    && places.have_room(member, record.caps, &targets)
+            });
+            let Some(next) = next else { return Ok(()) };
+            let begun = self.begin_member(record, &record.members[next], &imports).await;
+            let mut changed = record.clone();
+            match begun {
+                Ok(import) => changed.members[next].import = Some(import),
+                Err(error) => changed.members[next].refused = Some(error.to_string()),
+            }
+            self.db.waves.update(&found, &changed).await.map_err(|error| store_error(&error))?;
+        }
+    }
+
+    /// Of all waves from this source: the caps protect its hosts.
+    async fn places(&self, record: &WaveRecord, imports: &Imports) -> Result<Places, ApiError> {
+        let (waves, _) = self.db.waves.all().await.map_err(|error| store_error(&error))?;
+        let mut places = Places::default();
+        for wave in waves.iter().filter(|wave| wave.value.source == record.source) {
+            for member in wave.value.members.iter().filter(|m| step_of(m, imports) == WaveStep::Moving) {
+                places.take(member, member.import.and_then(|id| imports.get(&id)).map(|import| import.host));
+            }
+        }
+        Ok(places)
+    }
+
+    fn targets(&self, record: &WaveRecord) -> Vec<HostId> {
+        let wanted = record.options.host.as_deref();
+        let hosts = self.views.hosts().into_iter();
+        let mine = hosts
+            .filter(|(id, host)| wanted.is_none_or(|wanted| host.name == wanted || id.to_string() == wanted));
+        mine.map(|(id, _)| id).collect()
+    }
+
+    async fn begin_member(
+        &self,
+        record: &WaveRecord,
+        member: &WaveMemberRecord,
+        imports: &Imports,
+    ) -> Result<ImportId, ApiError> {
+        let known = imports.iter().find(|(_, import)| {
+            let same = matches!(&import.origin, ImportOrigin::Vsphere { source, vm, .. }
+                if *source == record.source && *vm == member.vm);
+            same && !import.phase.is_over()
+        });
+        if let Some((id, _)) = known {
+            return Ok(*id);
+        }
+        let options = record.options.clone();
+        let request = StartImport {
+            source: record.source.to_string(),
+            vm: member.vm.clone(),
+            name: None,
+            networks: options.networks,
+            pool: options.pool,
+            host: options.host,
+            tags: options.tags,
+            cut_over_at: options.cut_over_at,
+            downtime_s: options.downtime_s,
+            interval_s: options.interval_s,
+            shutdown_s: options.shutdown_s,
+            force: options.force,
+            verify: options.verify,
+            no_prepare: options.no_prepare,
+            start: options.start,
+        };
+        let user = record.started_by;
+        let user = user.ok_or_else(|| ApiError::new(Reason::WrongState, "nobody has started the wave"))?;
+        let caller: Caller = self.authn.caller_now(user).await?;
+        let call = Call::new(caller, None);
+        let started = Box::pin(self.start_import(&call, request)).await?;
+        let id = started.object.and_then(|id| id.parse().ok());
+        id.ok_or_else(|| ApiError::internal("an import without an id"))
+    }
+
+    /// The plan of `import.plan`: what is at the source, held against what is here.
+    pub(super) async fn plan_imports(&self, request: PlanImports) -> Result<ImportPlan, ApiError> {
+        let look = LookAtSource { source: request.source.clone(), vms: request.vms.clone() };
+        let mut inventory = self.read_inventory(&look).await?;
+        // Hosts stay all: which of them come free depends on who remains, too.
+        let chosen: Vec<String> =
+            inventory.vms.iter().filter(|vm| wanted(vm, &request.vms)).map(|vm| vm.id.clone()).collect();
+        let all = chosen.len() == inventory.vms.len();
+        if !all {
+            inventory.vms.retain(|vm| chosen.contains(&vm.id));
+        }
+        let taken = self.vm_names().await?;
+        let settings = self.settings_of(&request, taken);
+        let plan = plan::make(&inventory, &settings);
+        let seconds = |seconds: f64| seconds.max(0.0).round() as u64;
+        let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let wave = |wave: &plan::waves::Wave| PlannedWave {
+            number: number(wave.number),
+            vms: wave.vms.clone(),
+            criticality: wave.criticality,
+            transfer_mib: wave.estimate.mib,
+            seconds: seconds(wave.estimate.seconds),
+            best_seconds: seconds(wave.estimate.best_seconds),
+            worst_seconds: seconds(wave.estimate.worst_seconds),
+            narrowest: wave.estimate.narrowest.clone(),
+            exceeds_window: wave.exceeds_window,
+        };
+        let freed = |freed: &plan::FreedHosts| FreedHosts {
+            after_wave: number(freed.after_wave),
+            after_seconds: seconds(freed.after_seconds),
+            hosts: freed.clusters.iter().flat_map(|cluster| cluster.free.clone()).collect(),
+        };
+        let mut notes = plan.notes.clone();
+        if !all {
+            notes.push("which hosts come free is told only for a plan of all VMs".to_owned());
+        }
+        Ok(ImportPlan {
+            vms: plan.vms.iter().map(api_assessment).collect(),
+            waves: plan.waves.iter().map(wave).collect(),
+            blocked: plan.blocked.clone(),
+            freed: if all { plan.freed.iter().map(freed).collect() } else { Vec::new() },
+            total_mib: plan.total_mib,
+            notes,
+        })
+    }
+
+    async fn vm_names(&self) -> Result<HashSet<String>, ApiError> {
+        let (vms, _) = self.db.vms.all().await.map_err(|error| store_error(&error))?;
+        Ok(vms.into_iter().map(|record| record.value.spec.name.to_string()).collect())
+    }
+
+    fn settings_of(&self, request: &PlanImports, taken_names: HashSet<String>) -> Settings {
+        let caps = request.caps.or_default();
+        let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let or = |mine: u32, default: u32| if mine == 0 { default } else { mine };
+        let rates = Rates::default();
+        let line = if request.line_mib_s == 0 { rates.overall } else { f64::from(request.line_mib_s) };
+        let mut vms: HashMap<String, Wish> = HashMap::new();
+        for (name, criticality) in &request.criticality {
+            vms.entry(name.clone()).or_default().criticality = *criticality;
+        }
+        for (name, others) in &request.depends_on {
+            vms.entry(name.clone()).or_default().depends_on.clone_from(others);
+        }
+        // A star takes all: then no network is without one of ours.
+        let star = request.networks.iter().any(|mapping| mapping.from == "*");
+        let named = request.networks.iter().filter(|_| !star);
+        let networks = named.map(|m| (m.from.clone(), m.to.clone().unwrap_or_else(|| "none".to_owned())));
+        Settings {
+            networks: networks.collect(),
+            taken_names,
+            rates: Rates { overall: line, ..rates },
+            waves: WaveLimits {
+                max_vms: count(or(request.max_vms, 100)),
+                window_hours: f64::from(or(request.window_hours, 8)),
+                parallel_overall: count(caps.overall),
+                parallel_per_host: count(caps.per_host),
+                parallel_per_datastore: count(caps.per_datastore),
+                parallel_per_target: count(caps.per_target),
+            },
+            vms,
+            ..self.plan_settings()
+        }
+    }
+}
+
+#[async_trait]
+impl WaveApi for App {
+    async fn list(&self, _: &Call, _: Empty) -> Result<Vec<Wave>, ApiError> {
+        let imports = self.imports_by_id().await?;
+        let (all, _) = self.db.waves.all().await.map_err(|error| store_error(&error))?;
+        Ok(all.iter().map(|record| api_wave(record.key, &record.value, &imports)).collect())
+    }
+
+    async fn get(&self, _: &Call, request: WaveRef) -> Result<Wave, ApiError> {
+        let found = self.find_wave(&request.wave).await?;
+        Ok(api_wave(found.key, &found.value, &self.imports_by_id().await?))
+    }
+
+    async fn create(&self, _: &Call, request: CreateWave) -> Result<Wave, ApiError> {
+        if request.name.trim().is_empty() || request.vms.is_empty() {
+            return Err(ApiError::invalid("vms", "a wave needs a name and at least one VM"));
+        }
+        if self.find_wave(&request.name).await.is_ok() {
+            let text = format_args!("there is a wave {} already", request.name);
+            return Err(ApiError::new(Reason::Conflict, text));
+        }
+        let source = self.find_source(&request.source).await?;
+        let look = LookAtSource { source: request.source.clone(), vms: request.vms.clone() };
+        let inventory = self.read_inventory(&look).await?;
+        let mut members: Vec<WaveMemberRecord> = Vec::new();
+        for name in &request.vms {
+            let vm = inventory.vms.iter().find(|vm| vm.id == *name || vm.name == *name);
+            let vm = vm.ok_or_else(|| ApiError::not_found("VM at the source", name))?;
+            if members.iter().any(|member| member.vm == vm.id) {
+                return Err(ApiError::invalid("vms", format!("{} is named twice", vm.name)));
+            }
+            let mut datastores: Vec<String> = vm
+                .disks
+                .iter()
+                .map(|disk| disk.datastore().to_owned())
+                .filter(|name| !name.is_empty())
+                .collect();
+            datastores.sort();
+            datastores.dedup();
+            members.push(WaveMemberRecord {
+                vm: vm.id.clone(),
+                name: vm.name.clone(),
+                host: vm.host.clone(),
+                datastores,
+                transfer_mib: vm.transfer_mib(),
+                import: None,
+                refused: None,
+            });
+        }
+        let record = WaveRecord {
+            name: request.name,
+            source: source.key,
+            status: WaveStatus::Planned,
+            options: request.options,
+            caps: request.caps.or_default(),
+            members,
+            started_by: None,
+            created: OffsetDateTime::now_utc(),
+            ended: None,
+        };
+        let id = ImportPlanId::new();
+        self.db.waves.insert(&id, &record).await.map_err(|error| store_error(&error))?;
+        Ok(api_wave(id, &record, &Imports::new()))
+    }
+
+    async fn start(&self, call: &Call, request: WaveRef) -> Result<Wave, ApiError> {
+        let user = call.caller.user;
+        self.set_wave(&request.wave, |record| {
+            (record.status, record.started_by, record.ended) = (WaveStatus::Running, user, None);
+            record.members.iter_mut().for_each(|member| member.refused = None);
+        })
+        .await
+    }
+
+    async fn pause(&self, _: &Call, request: WaveRef) -> Result<Wave, ApiError> {
+        self.set_wave(&request.wave, |record| record.status = WaveStatus::Paused).await
+    }
+
+    async fn delete(&self, _: &Call, request: WaveRef) -> Result<Empty, ApiError> {
+        let found = self.find_wave(&request.wave).await?;
+        let imports = self.imports_by_id().await?;
+        let open = found
+            .value
+            .members
+            .iter()
+            .find(|member| member.import.is_some() && !is_over(step_of(member, &imports)));
+        if let Some(member) = open {
+            let text = format_args!("{} is on its way; roll it back, or wait for it", member.name);
+            return Err(ApiError::new(Reason::WrongState, text));
+        }
+        self.db.waves.delete(&found).await.map_err(|error| store_error(&error))?;
+        Ok(Empty {})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(host: &str, datastore: &str) -> WaveMemberRecord {
+        WaveMemberRecord {
+            vm: "vm-1".into(),
+            name: "web".into(),
+            host: host.into(),
+            datastores: vec![datastore.into()],
+            transfer_mib: 1,
+            import: None,
+            refused: None,
+        }
+    }
+
+    #[test]
+    fn every_cap_holds_back() {
+        let caps = WaveCaps { overall: 4, per_host: 2, per_datastore: 3, per_target: 2 };
+        let targets = [HostId::new(), HostId::new()];
+        for (name, taken, expected) in [
+            ("nothing runs", vec![], true),
+            ("the host of the source has enough", vec![("a", "x", 0), ("a", "y", 1)], false),
+            ("another host does not count", vec![("b", "x", 0), ("b", "y", 1)], true),
+            ("its datastore has enough", vec![("b", "d", 0), ("c", "d", 0), ("e", "d", 1)], false),
+            ("one target is full", vec![("b", "x", 0), ("c", "x", 0)], true),
+            (
+                "both targets are full",
+                vec![("b", "x", 0), ("c", "x", 0), ("e", "x", 1), ("f", "y", 1)],
+                false,
+            ),
+        ] {
+            let mut places = Places::default();
+            for (host, datastore, target) in taken {
+                places.take(&member(host, datastore), Some(targets[target]));
+            }
+            assert_eq!(places.have_room(&member("a", "d"), caps, &targets), expected, "{name}");
+        }
+        assert!(!Places::default().have_room(&member("a", "d"), caps, &[]), "nowhere to go");
+    }
+}
