@@ -4,7 +4,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab lab-test check-cargo
+.PHONY: help setup run test lab lab-test iso iso-test check-cargo
 
 # Outside the checkout, so that a fresh clone finds the dependencies built.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/xenith
@@ -29,6 +29,12 @@ lab: check-cargo ## Real Xen hosts in QEMU until Ctrl-C; HOSTS=2 for two
 
 lab-test: check-cargo ## The scenario on real Xen, about 15 minutes
 	@cargo xtask lab-test
+
+iso: check-cargo ## The installer medium, into dist/
+	@cargo xtask iso
+
+iso-test: check-cargo ## Install, upgrade and break hosts from the medium in QEMU, about an hour
+	@cargo xtask iso-test
 
 test: check-cargo ## All checks and tests
 	@cargo xtask test

@@ -48,14 +48,17 @@ impl Accel {
         if usable { Self::Kvm } else { Self::Tcg }
     }
 
-    pub(crate) const fn accel_argument(self) -> &'static str {
+    #[must_use]
+    pub const fn accel_argument(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
             Self::Tcg => "tcg,thread=multi",
         }
     }
 
-    pub(crate) fn cpu_argument(self) -> String {
+    /// The CPU that Xen works on.
+    #[must_use]
+    pub fn cpu_argument(self) -> String {
         match self {
             Self::Kvm => "host".into(),
             Self::Tcg => {
@@ -69,7 +72,8 @@ impl Accel {
     /// One under emulation: with two, guests died of triple faults that were none of their doing. Of 8 PVH guests 5 died
     /// with two CPUs and none with one. What Xen showed of the dead ones were its own registers, RIP after VMRUN: as
     /// if QEMU 7.2 had carried out a VMEXIT twice and the second time saved the host's state as the guest's.
-    pub(crate) const fn cpus(self) -> u32 {
+    #[must_use]
+    pub const fn cpus(self) -> u32 {
         match self {
             Self::Kvm => 2,
             Self::Tcg => 1,

@@ -14,7 +14,9 @@ pub struct Console {
 }
 
 impl Console {
-    pub(crate) fn new(path: PathBuf) -> Self {
+    /// Over the file that QEMU writes.
+    #[must_use]
+    pub const fn new(path: PathBuf) -> Self {
         Self { path }
     }
 

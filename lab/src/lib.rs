@@ -6,7 +6,7 @@
 
 mod accel;
 pub mod agent;
-mod child;
+pub mod child;
 mod console;
 mod disks;
 mod error;

@@ -7,8 +7,8 @@
 /// What the tree is for. Every flavour starts from the same packages and the same `customise.sh`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavour {
-    /// What the installer ships.
-    Plain,
+    /// What the installer medium carries and installs: boot loaders, file systems, drivers of real machines.
+    Iso,
     /// A host in QEMU: fewer drivers, fixed addresses, the lab's SSH key.
     Lab,
 }
@@ -28,12 +28,17 @@ macro_rules! file {
 
 const PACKAGES: RecipeFile = file!("packages");
 const PACKAGES_LAB: RecipeFile = file!("packages.lab");
+const PACKAGES_ISO: RecipeFile = file!("packages.iso");
 const EXCLUDES: RecipeFile = file!("excludes");
+const EXCLUDES_ISO: RecipeFile = file!("excludes.iso");
+const INCLUDES_ISO: RecipeFile = file!("includes.iso");
 const EXCLUDES_LAB: RecipeFile = file!("excludes.lab");
 const CUSTOMISE: RecipeFile = file!("customise.sh");
 const EARLY_LAB: RecipeFile = file!("early.lab.sh");
 const CUSTOMISE_LAB: RecipeFile = file!("customise.lab.sh");
 const PACK_LAB: RecipeFile = file!("pack.sh");
+const CUSTOMISE_ISO: RecipeFile = file!("customise.iso.sh");
+const PACK_ISO: RecipeFile = file!("pack.iso.sh");
 
 /// Debian 12: its Xen 4.17 and kernel are what the lab is measured with.
 pub const SUITE: &str = "bookworm";
@@ -59,27 +64,40 @@ impl Recipe {
     /// Debian packages to install.
     #[must_use]
     pub fn packages(&self) -> Vec<&'static str> {
-        self.lines(PACKAGES, PACKAGES_LAB)
+        self.lines(PACKAGES, PACKAGES_LAB, PACKAGES_ISO)
     }
 
     /// Paths never unpacked, for dpkg's `path-exclude`.
     #[must_use]
     pub fn excludes(&self) -> Vec<&'static str> {
-        self.lines(EXCLUDES, EXCLUDES_LAB)
+        self.lines(EXCLUDES, EXCLUDES_LAB, EXCLUDES_ISO)
+    }
+
+    /// Paths unpacked although one of [`Self::excludes`] fits them.
+    #[must_use]
+    pub fn includes(&self) -> Vec<&'static str> {
+        match self.flavour {
+            Flavour::Iso => parse_list(INCLUDES_ISO.text),
+            Flavour::Lab => Vec::new(),
+        }
     }
 
     /// Scripts run after the essential packages, before all others.
     #[must_use]
     pub fn early(&self) -> Vec<RecipeFile> {
-        self.lab_only(&[EARLY_LAB])
+        match self.flavour {
+            Flavour::Iso => Vec::new(),
+            Flavour::Lab => vec![EARLY_LAB],
+        }
     }
 
     /// Scripts run on the finished tree, in order.
     #[must_use]
     pub fn customise(&self) -> Vec<RecipeFile> {
-        let mut files = vec![CUSTOMISE];
-        files.extend(self.lab_only(&[CUSTOMISE_LAB, PACK_LAB]));
-        files
+        match self.flavour {
+            Flavour::Iso => vec![CUSTOMISE, CUSTOMISE_ISO, PACK_ISO],
+            Flavour::Lab => vec![CUSTOMISE, CUSTOMISE_LAB, PACK_LAB],
+        }
     }
 
     /// Changes when, and only when, the recipe does: 16 hex digits.
@@ -91,7 +109,7 @@ impl Recipe {
             hasher.update(text.as_bytes());
         };
         part(&format!("{COOK_VERSION} {SUITE} {IMAGE_MIB} {:?}", self.flavour));
-        for line in self.packages().into_iter().chain(self.excludes()) {
+        for line in self.packages().into_iter().chain(self.excludes()).chain(self.includes()) {
             part(line);
         }
         for file in self.early().into_iter().chain(self.customise()) {
@@ -101,16 +119,14 @@ impl Recipe {
         hasher.finalize().to_hex()[..16].to_owned()
     }
 
-    fn lines(&self, all: RecipeFile, lab: RecipeFile) -> Vec<&'static str> {
+    fn lines(&self, all: RecipeFile, lab: RecipeFile, iso: RecipeFile) -> Vec<&'static str> {
+        let own = match self.flavour {
+            Flavour::Iso => iso,
+            Flavour::Lab => lab,
+        };
         let mut lines = parse_list(all.text);
-        if self.flavour == Flavour::Lab {
-            lines.extend(parse_list(lab.text));
-        }
+        lines.extend(parse_list(own.text));
         lines
-    }
-
-    fn lab_only(&self, files: &[RecipeFile]) -> Vec<RecipeFile> {
-        if self.flavour == Flavour::Lab { files.to_vec() } else { Vec::new() }
     }
 }
 
@@ -129,12 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn the_installer_gets_the_same_packages_without_the_labs() {
-        let plain = Recipe::new(Flavour::Plain).packages();
+    fn what_the_lab_tests_is_what_the_installer_ships() {
+        let iso = Recipe::new(Flavour::Iso);
         let lab = Recipe::new(Flavour::Lab).packages();
-        assert!(plain.iter().all(|p| lab.contains(p)));
-        assert!(plain.contains(&"xen-hypervisor-4.17-amd64"));
-        assert!(lab.contains(&"busybox-static") && !plain.contains(&"busybox-static"));
+        let shared = parse_list(PACKAGES.text);
+        assert!(shared.contains(&"xen-hypervisor-4.17-amd64"));
+        assert!(shared.iter().all(|package| lab.contains(package) && iso.packages().contains(package)));
+        assert!(lab.contains(&"busybox-static") && !iso.packages().contains(&"busybox-static"));
+        assert!(iso.packages().contains(&"grub-pc-bin") && !lab.contains(&"grub-pc-bin"));
+        assert_eq!(iso.customise()[0], Recipe::new(Flavour::Lab).customise()[0]);
     }
 
     #[test]
@@ -142,15 +161,17 @@ mod tests {
         let lab = Recipe::new(Flavour::Lab).hash();
         assert_eq!(lab.len(), 16);
         assert_eq!(lab, Recipe::new(Flavour::Lab).hash());
-        assert_ne!(lab, Recipe::new(Flavour::Plain).hash());
+        assert_ne!(lab, Recipe::new(Flavour::Iso).hash());
     }
 
     #[test]
     fn every_package_is_named_once() {
-        let mut packages = Recipe::new(Flavour::Lab).packages();
-        let count = packages.len();
-        packages.sort_unstable();
-        packages.dedup();
-        assert_eq!(packages.len(), count);
+        for flavour in [Flavour::Lab, Flavour::Iso] {
+            let mut packages = Recipe::new(flavour).packages();
+            let count = packages.len();
+            packages.sort_unstable();
+            packages.dedup();
+            assert_eq!(packages.len(), count, "{flavour:?}");
+        }
     }
 }

@@ -160,24 +160,56 @@ async fn cook(recipe: &Recipe, kitchen: &Kitchen<'_>, progress: &Progress) -> Re
         "building the hosts' root file system from Debian packages; \
          happens once, downloads about 150 MB, usually takes 1 to 3 minutes",
     );
-    let started = Instant::now();
-    ensure_dir(&work.join("tmp"))?;
     let public = read(&key.with_extension("pub"))?;
-    let mut command = mmdebstrap(recipe, work)?;
-    let output = File::create(log).doing(|| format!("could not create {}", log.display()))?;
-    let errors = output.try_clone().doing(|| format!("could not share {}", log.display()))?;
-    command
-        .env("TMPDIR", work.join("tmp"))
-        .env("XENITH_IMAGE_MIB", IMAGE_MIB.to_string())
-        .env("XENITH_LAB_KEY", String::from_utf8_lossy(&public).trim())
-        .env("PATH", std::env::join_paths(programs::search_path()).unwrap_or_default())
-        .stdin(Stdio::null())
-        .stdout(output)
-        .stderr(errors);
-    let mut child = child::spawn(command, Ending::Terminate).doing(|| "could not start mmdebstrap".into())?;
-    watch(&mut child, log, progress).await?;
-    progress.say(format!("the root file system is built ({} s)", started.elapsed().as_secs()));
-    Ok(())
+    let order = Order {
+        recipe,
+        work,
+        log,
+        first: &[],
+        environment: &[
+            ("XENITH_IMAGE_MIB", IMAGE_MIB.to_string()),
+            ("XENITH_LAB_KEY", String::from_utf8_lossy(&public).trim().to_owned()),
+        ],
+    };
+    order.cook(progress).await
+}
+
+/// What is to be cooked, and where. What the recipe's last script puts into `/out` of the tree lies in `work/out`
+/// afterwards.
+#[derive(Debug)]
+pub struct Order<'a> {
+    pub recipe: &'a Recipe,
+    /// A folder of the caller's, which must not exist or be empty.
+    pub work: &'a Path,
+    pub log: &'a Path,
+    /// Options for mmdebstrap besides the recipe's; hooks among them run before the recipe's.
+    pub first: &'a [String],
+    /// For the recipe's scripts.
+    pub environment: &'a [(&'a str, String)],
+}
+
+impl Order<'_> {
+    /// Runs mmdebstrap, with a sign of life now and then.
+    pub async fn cook(&self, progress: &Progress) -> Result<(), LabError> {
+        let started = Instant::now();
+        let temporary = self.work.join("tmp");
+        ensure_dir(&temporary)?;
+        let mut command = mmdebstrap(self.recipe, self.work, self.first)?;
+        let output = File::create(self.log).doing(|| format!("could not create {}", self.log.display()))?;
+        let errors = output.try_clone().doing(|| format!("could not share {}", self.log.display()))?;
+        command
+            .env("TMPDIR", temporary)
+            .env("PATH", std::env::join_paths(programs::search_path()).unwrap_or_default())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors);
+        let mut child =
+            child::spawn(command, Ending::Terminate).doing(|| "could not start mmdebstrap".into())?;
+        watch(&mut child, self.log, progress).await?;
+        progress.say(format!("the root file system is built ({} s)", started.elapsed().as_secs()));
+        Ok(())
+    }
 }
 
 /// Waits for the cook, with a sign of life now and then.
@@ -199,7 +231,7 @@ async fn watch(child: &mut OwnedChild, log: &Path, progress: &Progress) -> Resul
 }
 
 /// The whole command. Scripts of the recipe are written to `work` first, since hooks are files or one-liners.
-fn mmdebstrap(recipe: &Recipe, work: &Path) -> Result<Command, LabError> {
+fn mmdebstrap(recipe: &Recipe, work: &Path, first: &[String]) -> Result<Command, LabError> {
     let mut command = Command::new("mmdebstrap");
     command
         .args(["--variant=minbase", "--format=null", "--aptopt=APT::Install-Recommends \"false\""])
@@ -207,6 +239,11 @@ fn mmdebstrap(recipe: &Recipe, work: &Path) -> Result<Command, LabError> {
     for glob in recipe.excludes() {
         command.arg(format!("--dpkgopt=path-exclude={glob}"));
     }
+    // After the others: of two that fit, dpkg takes the last.
+    for glob in recipe.includes() {
+        command.arg(format!("--dpkgopt=path-include={glob}"));
+    }
+    command.args(first);
     for (hook, files) in [("essential", recipe.early()), ("customize", recipe.customise())] {
         for file in files {
             let path = work.join(file.name);
@@ -219,14 +256,25 @@ fn mmdebstrap(recipe: &Recipe, work: &Path) -> Result<Command, LabError> {
     ensure_dir(&work.join("out"))?;
     command.arg(format!("--customize-hook=sync-out /out '{}'", work.join("out").display()));
     command.args([SUITE, "-"]);
-    for source in [
-        format!("deb http://deb.debian.org/debian {SUITE} main"),
-        format!("deb http://deb.debian.org/debian {SUITE}-updates main"),
-        format!("deb http://deb.debian.org/debian-security {SUITE}-security main"),
+    let mirror = std::env::var("XENITH_DEBIAN_MIRROR").ok().filter(|mirror| !mirror.is_empty());
+    let mirror = mirror.as_deref().unwrap_or("http://deb.debian.org/{archive}");
+    for (archive, suite) in [
+        ("debian", SUITE.to_owned()),
+        ("debian", format!("{SUITE}-updates")),
+        ("debian-security", format!("{SUITE}-security")),
     ] {
-        command.arg(source);
+        command.arg(format!("deb {} {suite} main", mirror_of(mirror, archive)));
     }
     Ok(command)
+}
+
+/// The address of one of Debian's archives on a mirror. With `{archive}` in it the mirror says itself where the name goes,
+/// as snapshot.debian.org wants it: `http://snapshot.debian.org/archive/{archive}/20260101T000000Z`.
+fn mirror_of(mirror: &str, archive: &str) -> String {
+    if mirror.contains("{archive}") {
+        return mirror.replace("{archive}", archive);
+    }
+    format!("{}/{archive}", mirror.trim_end_matches('/'))
 }
 
 #[cfg(test)]
@@ -236,7 +284,7 @@ mod tests {
     #[test]
     fn the_command_names_packages_hooks_and_security_updates() {
         let dir = tempfile::tempdir().unwrap();
-        let command = mmdebstrap(&Recipe::new(Flavour::Lab), dir.path()).unwrap();
+        let command = mmdebstrap(&Recipe::new(Flavour::Lab), dir.path(), &[]).unwrap();
         let args: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
         assert!(args.iter().any(|a| a.starts_with("--include=") && a.contains("xen-utils-4.17")));
         assert!(args.iter().any(|a| a.contains("bookworm-security")));
@@ -244,6 +292,12 @@ mod tests {
         assert!(hooks[0].contains("early.lab.sh"));
         assert!(hooks.last().unwrap().contains("sync-out /out"));
         assert!(dir.path().join("pack.sh").is_file());
+    }
+
+    #[test]
+    fn a_mirror_is_a_base_or_a_pattern() {
+        assert_eq!(mirror_of("http://m/", "debian-security"), "http://m/debian-security");
+        assert_eq!(mirror_of("http://s/archive/{archive}/2026", "debian"), "http://s/archive/debian/2026");
     }
 
     #[tokio::test]

@@ -47,6 +47,12 @@ pub struct Shell {
 }
 
 impl Shell {
+    /// A host that listens on a port of loopback and lets `key` in. `control`: a socket that nobody else uses.
+    #[must_use]
+    pub fn new(name: &str, port: u16, key: PathBuf, control: PathBuf) -> Self {
+        Self { name: name.to_owned(), port, key, control }
+    }
+
     /// Runs `command` in dom0's shell. A failing command is not an error here; see [`Self::run`].
     pub async fn exec(&self, command: &str, limit: Duration) -> Result<Output, LabError> {
         self.exec_with_input(command, &[], limit).await

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::setup::Purpose;
-use crate::{crate_graph, docs, lab, lab_test, licences, manifests, run, setup, sizes, test};
+use crate::{crate_graph, docs, iso, lab, lab_test, licences, manifests, run, setup, sizes, test};
 
 /// Builds, checks and tests Xenith. `make help` lists the everyday commands.
 #[derive(Parser)]
@@ -53,6 +53,17 @@ enum Verb {
     },
     /// Run the scenario on real Xen, in a QEMU host of its own
     LabTest,
+    /// Build the installer medium, its hash, signature and list of packages
+    Iso {
+        /// The folder for the results
+        #[arg(long, default_value = "dist")]
+        out: std::path::PathBuf,
+        /// Instead, take Debian's newest packages as the locked ones
+        #[arg(long)]
+        update_lock: bool,
+    },
+    /// Install hosts from the medium in QEMU, upgrade them, break them
+    IsoTest,
     /// Do everything that `make test` promises
     Test {
         /// Do not look for Debian packages
@@ -66,6 +77,7 @@ enum PurposeName {
     Build,
     Test,
     Lab,
+    Iso,
     Ui,
 }
 
@@ -75,6 +87,7 @@ impl From<PurposeName> for Purpose {
             PurposeName::Build => Self::Build,
             PurposeName::Test => Self::Test,
             PurposeName::Lab => Self::Lab,
+            PurposeName::Iso => Self::Iso,
             PurposeName::Ui => Self::Ui,
         }
     }
@@ -99,6 +112,10 @@ pub fn run() -> Result<()> {
         Verb::Run { hosts } => run::run(hosts),
         Verb::Lab { hosts } => lab::run(hosts),
         Verb::LabTest => lab_test::run(),
+        Verb::Iso { out, update_lock } => {
+            iso::run(&out, if update_lock { iso::Packages::Renew } else { iso::Packages::Locked })
+        }
+        Verb::IsoTest => iso::test(),
         Verb::Test { no_setup } => test::run(if no_setup { test::Setup::Skip } else { test::Setup::Install }),
     }
 }

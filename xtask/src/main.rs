@@ -4,6 +4,7 @@ mod cli;
 mod crate_graph;
 mod docs;
 mod exec;
+mod iso;
 mod lab;
 mod lab_test;
 mod licences;

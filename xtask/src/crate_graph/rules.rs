@@ -140,6 +140,18 @@ const ROWS: &[Row] = &[
         why: "make starts with xtask on a machine that cannot build the rest yet",
     },
     Row {
+        crates: "xenith-installer-media",
+        may_use: &["xenith-installer", "xenith-lab*"],
+        tests_may_use: &["xenith-*"],
+        why: "the medium is made from the lab's recipe, and its test drives the product",
+    },
+    Row {
+        crates: "xenith-installer",
+        may_use: &[COMMON, "xenith-hypervisor-agent-api"],
+        tests_may_use: &[],
+        why: "the installer knows the agent's join token and nothing else of it",
+    },
+    Row {
         crates: "xenith-lab*",
         may_use: &["xenith-*"],
         tests_may_use: &[],
@@ -154,7 +166,8 @@ const ROWS: &[Row] = &[
 ];
 
 /// What nobody may depend on in the product, because it is a program or belongs to tests.
-const LEAVES: &[&str] = &["xtask", "xenith-lab*", "xenith-benches*", "xenith-orchestrator-cli"];
+const LEAVES: &[&str] =
+    &["xtask", "xenith-lab*", "xenith-benches*", "xenith-installer-media", "xenith-orchestrator-cli"];
 
 /// The edges that no review can make right, as messages.
 pub fn violations(edges: &BTreeSet<Edge>) -> Vec<String> {
@@ -168,7 +181,7 @@ fn violation(edge: &Edge) -> Option<String> {
             edge.from
         ));
     };
-    let test_program = matches!(row.crates, "xenith-lab*" | "xenith-benches*");
+    let test_program = matches!(row.crates, "xenith-lab*" | "xenith-benches*" | "xenith-installer-media");
     if !test_program && any_fits(LEAVES, &edge.to) {
         return Some(format!("wrong: {edge}: nothing depends on {}", edge.to));
     }
@@ -223,6 +236,9 @@ mod tests {
             ("xenith-orchestrator", "xenith-lab-scenario", Tests, false),
             ("xenith-backup", "xenith-common-test-support", Tests, true),
             ("xenith-backup", "xenith-common-test-support", Always, false),
+            ("xenith-installer", "xenith-hypervisor-agent-api", Always, true),
+            ("xenith-installer", "xenith-lab", Always, false),
+            ("xenith-installer-media", "xenith-lab", Always, true),
             ("xtask", "xenith-common-ids", Always, false),
             ("xenith-new-component", "xenith-common-ids", Always, false),
         ] {

@@ -12,6 +12,7 @@ pub enum Purpose {
     Build,
     Test,
     Lab,
+    Iso,
     Ui,
 }
 
@@ -21,6 +22,7 @@ impl fmt::Display for Purpose {
             Self::Build => "build",
             Self::Test => "test",
             Self::Lab => "lab",
+            Self::Iso => "iso",
             Self::Ui => "ui",
         })
     }
@@ -55,6 +57,7 @@ pub const PACKAGES: &[Package] = &[
     package(Purpose::Build, "libzstd-dev", "compression that RocksDB is linked with"),
     package(Purpose::Build, "pkg-config", "finds the libraries above"),
     package(Purpose::Build, "protobuf-compiler", "the gRPC contract between orchestrator and agents"),
+    package(Purpose::Test, "fdisk", "makes the partition tables that the installer plans"),
     package(
         Purpose::Test,
         "golang-github-vmware-govmomi-dev",
@@ -75,6 +78,12 @@ pub const PACKAGES: &[Package] = &[
     package(Purpose::Lab, "qemu-system-x86", "the machine that a lab host runs in"),
     package(Purpose::Lab, "qemu-utils", "makes disk images"),
     package(Purpose::Lab, "uidmap", "lets mmdebstrap work without root"),
+    package(Purpose::Iso, "dosfstools", "makes the partition that a UEFI firmware starts from"),
+    package(Purpose::Iso, "minisign", "signs the medium and the image in it"),
+    package(Purpose::Iso, "mtools", "fills that partition without mounting it"),
+    package(Purpose::Iso, "ovmf", "the UEFI firmware of the machines that the test installs"),
+    package(Purpose::Iso, "squashfs-tools", "packs the root file system"),
+    package(Purpose::Iso, "xorriso", "writes the hybrid image"),
     package(Purpose::Ui, "chromium", "the browser of the end-to-end tests"),
 ];
 
@@ -112,7 +121,7 @@ mod tests {
     #[test]
     fn the_table_is_sorted_and_without_doubles() {
         let of = |purpose| PACKAGES.iter().filter(move |p| p.purpose == purpose).map(|p| p.name);
-        for purpose in [Purpose::Build, Purpose::Test, Purpose::Lab, Purpose::Ui] {
+        for purpose in [Purpose::Build, Purpose::Test, Purpose::Lab, Purpose::Iso, Purpose::Ui] {
             let names: Vec<_> = of(purpose).collect();
             assert!(names.is_sorted(), "{purpose}: {names:?}");
         }

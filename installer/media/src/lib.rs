@@ -1,0 +1,23 @@
+//! Makes the installer medium: one file that starts from a disc or a stick, on BIOS and on UEFI.
+//!
+//! ```text
+//!  recipe + locked packages + our programs --mmdebstrap--> tree --mksquashfs--> filesystem.squashfs   (cached)
+//!  squashfs + its description (signed) + GRUB --xorriso--> xenith-<version>-amd64.iso
+//! ```
+//!
+//! What always holds: equal inputs, equal bytes. Every time stamp comes from the source's date, every package's version
+//! from `packages.lock`. The expensive half is cached by a hash of all that goes in; a folder with a hash for its name is
+//! complete.
+
+pub mod cli;
+mod iso;
+mod lock;
+pub mod machine;
+mod sbom;
+mod sign;
+mod tree;
+
+pub use iso::{Medium, build};
+pub use lock::Lock;
+pub use machine::{Boot, Firmware, Machine, Ports};
+pub use tree::{Cooked, Inputs, Locking, ensure as cook};

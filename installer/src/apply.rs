@@ -1,0 +1,378 @@
+//! Carrying out a plan: the only code that writes to disks.
+//!
+//! What always holds: a failure names the step and its target, and what a program said stands in the log. After a
+//! failure the same plan can be applied again from its beginning: each disk is released and partitioned anew.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::disks::{Disk, Holder};
+use crate::image::{Image, ImageError};
+use crate::plan::{Action, Plan};
+
+/// The log of this installation, on the live system; the plan copies it to the installed one.
+pub const LOG: &str = "/run/xenith/install.log";
+/// How often the progress of unpacking is told.
+const PROGRESS: Duration = Duration::from_secs(2);
+/// Of what a program said, as much as fits on a screen.
+const SAID_LINES: usize = 12;
+
+#[derive(Debug, thiserror::Error)]
+#[error("{step} failed on {target}: {cause}")]
+pub struct ApplyError {
+    pub step: String,
+    pub target: String,
+    pub cause: Box<Cause>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    #[error("cannot {doing}: {source}")]
+    Io { doing: String, source: io::Error },
+    #[error("`{command}` ended with {status}: {said}")]
+    Program { command: String, status: String, said: String },
+    #[error(transparent)]
+    Image(#[from] ImageError),
+}
+
+fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> Cause {
+    let doing = what.into();
+    move |source| Cause::Io { doing, source }
+}
+
+/// What whoever watches is told.
+pub trait Watch {
+    /// Step `number` of `of` begins.
+    fn step(&mut self, number: usize, of: usize, title: &str);
+    /// How far the step is that takes long.
+    fn percent(&mut self, what: &str, percent: u64);
+}
+
+/// Does it. `image` is read when the plan unpacks it.
+pub fn apply(plan: &Plan, image: &Image, watch: &mut dyn Watch) -> Result<(), ApplyError> {
+    let log = open_log();
+    let mut work = Work { image, watch, log };
+    let of = plan.steps.len();
+    for (index, step) in plan.steps.iter().enumerate() {
+        work.watch.step(index + 1, of, &step.title);
+        work.note(&format!("== {} ({})", step.title, step.target));
+        for action in &step.actions {
+            work.note(&format!("   {action}"));
+            work.act(action).map_err(|cause| {
+                let error = ApplyError {
+                    step: step.title.clone(),
+                    target: step.target.clone(),
+                    cause: Box::new(cause),
+                };
+                work.note(&format!("FAILED {error}"));
+                error
+            })?;
+        }
+    }
+    work.note("done");
+    Ok(())
+}
+
+/// Without a log there is still an installation; what fails is told on the screen too.
+fn open_log() -> Option<File> {
+    let path = Path::new(LOG);
+    fs::create_dir_all(path.parent()?).ok()?;
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path).ok()
+}
+
+struct Work<'a> {
+    image: &'a Image,
+    watch: &'a mut dyn Watch,
+    log: Option<File>,
+}
+
+impl Work<'_> {
+    fn note(&mut self, line: &str) {
+        if let Some(log) = &mut self.log {
+            // A full /run must not end an installation.
+            let _lost = writeln!(log, "{line}");
+        }
+    }
+
+    fn act(&mut self, action: &Action) -> Result<(), Cause> {
+        match action {
+            Action::Release { disk } => self.release(disk),
+            Action::Run { program, args, stdin } => self.run(program, args, stdin),
+            Action::Mount { device, at } => {
+                self.unmount(at)?;
+                self.run("mount", &[device.clone(), at.clone()], "")
+            }
+            Action::Unmount { at } => self.unmount(at),
+            Action::Unpack { to } => self.unpack(to),
+            Action::MakeDir { path, mode } => make_dir(path, *mode),
+            Action::Write { path, mode, content } => write(path, *mode, content),
+            Action::Copy { from, to } => {
+                // -T: a folder that is there already is filled, not filled with another folder of its name.
+                self.run("cp", &["-rT".into(), from.clone(), to.clone()], "")
+            }
+            Action::Link { path, to } => link(path, to),
+        }
+    }
+
+    fn run(&mut self, program: &str, args: &[String], stdin: &str) -> Result<(), Cause> {
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(doing(format!("start {program}")))?;
+        if let Some(mut pipe) = child.stdin.take() {
+            // A program that has already failed closes the pipe; its status tells more.
+            let _closed = pipe.write_all(stdin.as_bytes());
+        }
+        let output = child.wait_with_output().map_err(doing(format!("wait for {program}")))?;
+        let text =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        for line in text.lines() {
+            self.note(&format!("     {line}"));
+        }
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Cause::Program {
+            command: format!("{program} {}", args.join(" ")),
+            status: output.status.to_string(),
+            said: tail(&text),
+        })
+    }
+
+    /// Everything below `at` too.
+    fn unmount(&mut self, at: &str) -> Result<(), Cause> {
+        while fs::read_to_string("/proc/self/mounts").is_ok_and(|mounts| is_mounted(&mounts, at)) {
+            self.run("umount", &["--recursive".into(), at.into()], "")?;
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, disk: &Disk) -> Result<(), Cause> {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let devices = |device: &str| {
+            disk.has_partition(device) || disk.holders.iter().any(|holder| holder.path == device)
+        };
+        let mut points = mounted_from(&mounts, devices);
+        // The inner ones first.
+        points.reverse();
+        for at in points {
+            self.unmount(&at)?;
+        }
+        let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+        for swap in
+            swaps.lines().skip(1).filter_map(|line| line.split_whitespace().next()).filter(|d| devices(d))
+        {
+            self.run("swapoff", &[swap.to_owned()], "")?;
+        }
+        // As the disk is now, not as it was when the plan was made: a retry finds its own arrays.
+        let holders = crate::disks::list()
+            .ok()
+            .and_then(|disks| disks.into_iter().find(|now| now.path == disk.path).map(|now| now.holders));
+        for Holder { path, kind } in holders.unwrap_or_else(|| disk.holders.clone()) {
+            match kind.as_str() {
+                "lvm" => self.run("dmsetup", &["remove".into(), "--retry".into(), path], "")?,
+                "crypt" => self.run("dmsetup", &["remove".into(), path], "")?,
+                kind if kind.starts_with("raid") => self.run("mdadm", &["--stop".into(), path], "")?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn unpack(&mut self, to: &str) -> Result<(), Cause> {
+        let total = self.image.description.bytes.max(1);
+        let watch = &mut *self.watch;
+        let mut told = 0;
+        let verified = self.image.clone().verify(|bytes| {
+            let percent = bytes * 100 / total;
+            if percent >= told + 20 {
+                told = percent;
+                watch.percent("checking the image", percent);
+            }
+        })?;
+        let image = verified.image();
+        let before = used(to);
+        let mut child = Command::new("unsquashfs")
+            .args(["-force", "-no-progress", "-quiet", "-dest", to])
+            .arg(&image.squashfs)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(doing("start unsquashfs"))?;
+        // Read all the time: a program whose pipe is full waits for ever.
+        let pipe = child.stderr.take();
+        let reader = thread::spawn(move || {
+            let mut said = Vec::new();
+            // What cannot be read is missing in a message.
+            let _cut_off = pipe.map(|mut pipe| pipe.read_to_end(&mut said));
+            String::from_utf8_lossy(&said).into_owned()
+        });
+        let expected = image.description.unpacked_bytes.max(1);
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(doing("wait for unsquashfs"))? {
+                break status;
+            }
+            let done = used(to).saturating_sub(before);
+            self.watch.percent("unpacking", (done * 100 / expected).min(99));
+            thread::sleep(PROGRESS);
+        };
+        let said = reader.join().unwrap_or_default();
+        if status.success() {
+            self.watch.percent("unpacking", 100);
+            return Ok(());
+        }
+        let command = format!("unsquashfs -dest {to} {}", image.squashfs.display());
+        Err(Cause::Program { command, status: status.to_string(), said: tail(&said) })
+    }
+}
+
+/// Bytes in use on the file system of `path`.
+fn used(path: &str) -> u64 {
+    nix::sys::statvfs::statvfs(path)
+        .map_or(0, |stat| (stat.blocks() - stat.blocks_free()) * stat.fragment_size())
+}
+
+fn make_dir(path: &str, mode: u32) -> Result<(), Cause> {
+    let make = || {
+        fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    };
+    make().map_err(doing(format!("make the folder {path}")))
+}
+
+fn write(path: &str, mode: u32, content: &[u8]) -> Result<(), Cause> {
+    let write = || {
+        // Not through a link that the tree brought: the file itself is replaced.
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+        file.write_all(content)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.sync_all()
+    };
+    write().map_err(doing(format!("write {path}")))
+}
+
+fn link(path: &str, to: &str) -> Result<(), Cause> {
+    let partial = PathBuf::from(format!("{path}.new"));
+    let link = || {
+        let _left_over = fs::remove_file(&partial);
+        std::os::unix::fs::symlink(to, &partial)?;
+        fs::rename(&partial, path)
+    };
+    link().map_err(doing(format!("link {path}")))
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    if lines.is_empty() {
+        return "it said nothing".to_owned();
+    }
+    lines[lines.len().saturating_sub(SAID_LINES)..].join("; ")
+}
+
+fn is_mounted(mounts: &str, at: &str) -> bool {
+    mounts.lines().any(|line| line.split(' ').nth(1) == Some(at))
+}
+
+fn mounted_from(mounts: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let rows = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        let (device, at) = (words.next()?, words.next()?);
+        wanted(device).then(|| at.replace("\\040", " "))
+    });
+    rows.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answers::After;
+    use crate::image::Description;
+    use crate::plan::Step;
+
+    #[derive(Default)]
+    struct Seen(Vec<String>);
+
+    impl Watch for Seen {
+        fn step(&mut self, number: usize, of: usize, title: &str) {
+            self.0.push(format!("{number}/{of} {title}"));
+        }
+        fn percent(&mut self, _: &str, _: u64) {}
+    }
+
+    fn image() -> Image {
+        let description = Description {
+            version: "1".into(),
+            sha256: "00".into(),
+            bytes: 0,
+            unpacked_bytes: 0,
+            source_date: 0,
+        };
+        Image { squashfs: "/nonexistent".into(), description }
+    }
+
+    fn plan(actions: Vec<Action>) -> Plan {
+        let step = Step { title: "try".into(), target: "/dev/sdx".into(), actions };
+        Plan { summary: Vec::new(), steps: vec![step], after: After::Reboot }
+    }
+
+    #[test]
+    fn files_folders_and_links_can_be_made_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        let actions = vec![
+            Action::MakeDir { path: path("a/b"), mode: 0o700 },
+            Action::Write { path: path("a/b/secret"), mode: 0o600, content: b"one".to_vec() },
+            Action::Link { path: path("a/link"), to: "b/secret".into() },
+            Action::Copy { from: path("a/b"), to: path("a/c") },
+        ];
+        let mut seen = Seen::default();
+        for _ in 0..2 {
+            apply(&plan(actions.clone()), &image(), &mut seen).unwrap();
+        }
+        assert_eq!(seen.0, ["1/1 try", "1/1 try"]);
+        assert_eq!(fs::read(dir.path().join("a/link")).unwrap(), b"one");
+        assert_eq!(fs::read(dir.path().join("a/c/secret")).unwrap(), b"one");
+        let mode = |name: &str| fs::metadata(path(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("a/b"), mode("a/b/secret")), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_failure_names_the_step_the_target_and_what_was_said() {
+        let args = ["-c", "echo no room >&2; exit 5"].map(str::to_owned).to_vec();
+        let error = apply(
+            &plan(vec![Action::Run { program: "sh", args, stdin: String::new() }]),
+            &image(),
+            &mut Seen::default(),
+        )
+        .unwrap_err()
+        .to_string();
+        for part in ["try failed on /dev/sdx", "exit status: 5", "no room"] {
+            assert!(error.contains(part), "{error}");
+        }
+        let error = apply(&plan(vec![Action::Unpack { to: "/tmp".into() }]), &image(), &mut Seen::default())
+            .unwrap_err();
+        assert!(error.to_string().contains("/nonexistent"), "{error}");
+    }
+
+    #[test]
+    fn mounts_of_a_disk_are_found_and_no_others() {
+        let mounts = "/dev/sda1 /mnt ext4 rw 0 0\n/dev/sdb1 /mnt/in\\040ner ext4 rw 0 0\n/dev/sda2 /mnt/x vfat rw 0 0\n";
+        assert_eq!(mounted_from(mounts, |device| device.starts_with("/dev/sda")), ["/mnt", "/mnt/x"]);
+        assert_eq!(mounted_from(mounts, |device| device == "/dev/sdb1"), ["/mnt/in ner"]);
+        assert!(is_mounted(mounts, "/mnt") && !is_mounted(mounts, "/mn"));
+    }
+}

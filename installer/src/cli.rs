@@ -1,0 +1,255 @@
+//! The command line. Exit status: 0 done; 1 failed; 2 a wrong command line or wrong answers; 10 no answers were found.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, ExitCode};
+
+use clap::{Parser, Subcommand};
+use xenith_installer::answers::{After, Answers};
+use xenith_installer::apply::Watch;
+use xenith_installer::facts::Facts;
+use xenith_installer::image::Image;
+use xenith_installer::screen::{self, Console, Ended, FAILED, Lines, Terminal};
+use xenith_installer::upgrade::{self, Verdict};
+use xenith_installer::{console, live, session, source};
+
+const NO_ANSWERS: u8 = 10;
+/// Who watches an unattended installation watches one of these.
+const CONSOLES: [&str; 2] = ["/dev/tty1", "/dev/ttyS0"];
+
+/// Installs a Xen host from this medium, and looks after the systems of an installed one.
+#[derive(Debug, Parser)]
+#[command(name = "xenith-installer", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check an answers file, on any machine: every complaint has its line and field
+    Check { answers: PathBuf },
+    /// Install without questions, if answers are found on the medium, a volume XENITH-ANSWERS or by URL
+    Auto,
+    /// Ask the questions on this console
+    Screen,
+    /// Show the status of this host, and a menu
+    Console,
+    /// Tell the boot loader that the running system is good, once it is
+    BootGood,
+    /// Put a new system into the other slot of this host
+    Upgrade {
+        /// The folder with image.json, its signature, and the squashfs (on a medium: live)
+        image: PathBuf,
+        /// The key that signed it (minisign, `RW…`), if not the one of the running system
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+        /// Only say what would be done
+        #[arg(long)]
+        plan: bool,
+        /// Start into it at once
+        #[arg(long)]
+        reboot: bool,
+    },
+}
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Check { answers } => return check(&answers),
+        Command::Auto => return auto(),
+        Command::Screen => screen(),
+        Command::Console => console::run().map_err(|error| error.to_string()),
+        Command::BootGood => boot_good(),
+        Command::Upgrade { image, key, plan, reboot } => {
+            let mode = if plan { Mode::PlanOnly } else { Mode::Apply };
+            upgrade(&image, key, mode).and_then(|()| if reboot { start_again() } else { Ok(()) })
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("xenith-installer: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(path: &Path) -> ExitCode {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            eprintln!("xenith-installer: cannot read {}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
+    };
+    match Answers::parse(&text) {
+        Ok(_) => {
+            println!("{}: good", path.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}: {error}", path.display());
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Every console at once.
+#[derive(Default)]
+struct Everywhere;
+
+impl Terminal for Everywhere {
+    fn show(&mut self, line: &str) {
+        println!("{line}");
+        for path in CONSOLES {
+            // A machine without one of them still has the other.
+            let _absent = fs::OpenOptions::new()
+                .write(true)
+                .open(path)
+                .and_then(|mut file| std::io::Write::write_all(&mut file, format!("{line}\r\n").as_bytes()));
+        }
+    }
+
+    fn ask(&mut self, _: &str) -> std::io::Result<String> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    fn ask_secret(&mut self, _: &str) -> std::io::Result<String> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+}
+
+fn auto() -> ExitCode {
+    let mut everywhere = Everywhere;
+    if let Err(error) = live::any_network() {
+        // An answers file on the medium needs none.
+        everywhere.show(&format!("xenith-installer: {error}"));
+    }
+    match unattended(&mut everywhere) {
+        Ok(Some(after)) => {
+            everywhere.show("xenith-installer: INSTALLED");
+            match end(after) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(problem) => {
+                    everywhere.show(&problem);
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        Ok(None) => ExitCode::from(NO_ANSWERS),
+        Err(problem) => {
+            everywhere.show(&format!("xenith-installer: FAILED: {problem}"));
+            // For the screens, which start now.
+            let _on_screen_already =
+                fs::create_dir_all("/run/xenith").and_then(|()| fs::write(FAILED, &problem));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn unattended(terminal: &mut Everywhere) -> Result<Option<After>, String> {
+    let Some(found) = source::find().map_err(|error| error.to_string())? else { return Ok(None) };
+    terminal.show(&format!("xenith-installer: unattended, answers from {}", found.from));
+    let answers = Answers::parse(&found.text).map_err(|error| format!("{}, {error}", found.from))?;
+    let facts = Facts::gather().map_err(|error| error.to_string())?;
+    let ready = session::prepare(&answers, &facts, &mut |line| terminal.show(line))
+        .map_err(|error| error.to_string())?;
+    for line in &ready.plan.summary {
+        terminal.show(&format!("  {line}"));
+    }
+    ready.apply(&mut Lines { terminal, last: 0 }).map_err(|error| error.to_string())?;
+    Ok(Some(ready.plan.after))
+}
+
+fn end(after: After) -> Result<(), String> {
+    let verb = match after {
+        After::Reboot => "reboot",
+        After::PowerOff => "poweroff",
+    };
+    systemctl(verb)
+}
+
+fn systemctl(verb: &str) -> Result<(), String> {
+    let status =
+        Process::new("systemctl").arg(verb).status().map_err(|error| format!("systemctl {verb}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("systemctl {verb} ended with {status}")) }
+}
+
+fn screen() -> Result<(), String> {
+    match screen::run(&mut Console).map_err(|error| error.to_string())? {
+        Ended::Installed(after) => end(after),
+        Ended::Shell => Process::new("/bin/bash")
+            .arg("--login")
+            .status()
+            .map(drop)
+            .map_err(|error| format!("a shell cannot be started: {error}")),
+    }
+}
+
+fn boot_good() -> Result<(), String> {
+    match upgrade::boot_good(&mut |line| println!("{line}")).map_err(|error| error.to_string())? {
+        Verdict::Healthy | Verdict::Stay => Ok(()),
+        Verdict::GoBack => start_again(),
+    }
+}
+
+fn start_again() -> Result<(), String> {
+    systemctl("reboot")
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    PlanOnly,
+    Apply,
+}
+
+/// Came with the running system: whoever signed that one signs the next.
+const IMAGE_KEY: &str = "/usr/share/xenith/image.pub";
+
+fn upgrade(folder: &Path, key: Option<String>, mode: Mode) -> Result<(), String> {
+    let key = match key {
+        Some(key) => key,
+        None => fs::read_to_string(IMAGE_KEY)
+            .map_err(|error| format!("cannot read {IMAGE_KEY}: {error}; give --key"))?,
+    };
+    let image = Image::open_signed(folder, &key).map_err(|error| error.to_string())?;
+    let (record, running) = upgrade::here().map_err(|error| error.to_string())?;
+    let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"));
+    let plan = upgrade::plan(
+        &record,
+        running,
+        &read("/etc/fstab")?,
+        &read("/etc/shadow")?,
+        &image.description.version,
+    );
+    for line in &plan.summary {
+        println!("{line}");
+    }
+    if mode == Mode::PlanOnly {
+        return Ok(());
+    }
+    let mut console = Console;
+    let mut watch = Lines { terminal: &mut console, last: 0 };
+    xenith_installer::apply::apply(&plan, &image, &mut watch).map_err(|error| error.to_string())?;
+    watch.percent("ready", 100);
+    upgrade::commit(running, Path::new(xenith_installer::boot_state::ESP))
+        .map_err(|error| error.to_string())?;
+    println!(
+        "slot {} is tried at the next start; if it does not come up, this one starts again",
+        running.other().as_str()
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

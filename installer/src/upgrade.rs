@@ -1,0 +1,261 @@
+//! A new system into the other slot, and whether it stays.
+//!
+//! ```text
+//!  verify -> make the file system -> unpack -> carry the settings over -> write out -> TRIAL (commit point)
+//! ```
+//!
+//! Until the last step the running system is the one that starts next, whatever happens. After it the new one is
+//! started once ([`crate::boot_state`]). The state partition and the SR belong to neither slot and are not touched.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::answers::After;
+use crate::boot_state::{Boot, BootState, BootStateError, ESP, RECORD, Record, Trial, Used};
+use crate::plan::{Action, Plan, Slot, Step, TARGET, slot_menu};
+
+/// Under emulation dom0's services take minutes; a host that is not up after ten is not coming.
+const HEALTH_LIMIT: Duration = Duration::from_secs(600);
+const HEALTH_POLL: Duration = Duration::from_secs(5);
+/// Files of this host that the new system takes over, as shell patterns below `/`. The table of file systems and root's
+/// password are not copied but made.
+const CARRIED: &str = "etc/machine-id etc/hostname etc/hosts etc/timezone etc/localtime etc/ssh/ssh_host_* etc/xenith \
+    etc/systemd/network etc/systemd/timesyncd.conf.d etc/mdadm/mdadm.conf root/.ssh";
+
+/// The plan of an upgrade from the running slot to the other one.
+#[must_use]
+pub fn plan(record: &Record, running: Slot, fstab: &str, shadow: &str, version: &str) -> Plan {
+    let slot = running.other();
+    let (old, new) = (&record.slots[running.index()], &record.slots[slot.index()]);
+    let device = format!("/dev/disk/by-uuid/{old}");
+    let step = |title: &str, target: &str, actions| Step {
+        title: title.to_owned(),
+        target: target.to_owned(),
+        actions,
+    };
+    let run = |program, args: &[&str]| Action::Run {
+        program,
+        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+        stdin: String::new(),
+    };
+    let partition = partition_of(slot, &device);
+    let label = format!("xenith-{}", slot.as_str());
+    let carry =
+        format!("cd / && for f in {CARRIED}; do [ ! -e \"$f\" ] || cp -a --parents \"$f\" {TARGET}/; done");
+    let mut settings = vec![
+        run("sh", &["-c", &carry]),
+        Action::Write {
+            path: format!("{TARGET}/etc/fstab"),
+            mode: 0o644,
+            content: fstab.replace(&format!("UUID={old} "), &format!("UUID={new} ")).into_bytes(),
+        },
+        Action::MakeDir { path: format!("{TARGET}/boot/esp"), mode: 0o700 },
+        Action::MakeDir { path: format!("{TARGET}/var/lib/xenith"), mode: 0o700 },
+    ];
+    if let Some(hash) =
+        shadow.lines().find_map(|line| line.strip_prefix("root:")).and_then(|rest| rest.split(':').next())
+        && hash.starts_with('$')
+    {
+        let args = [TARGET, "chpasswd", "--encrypted"].map(str::to_owned).to_vec();
+        settings.push(Action::Run { program: "chroot", args, stdin: format!("root:{hash}\n") });
+    }
+    settings.push(Action::Write {
+        path: format!("{TARGET}/boot/xenith.cfg"),
+        mode: 0o644,
+        content: slot_menu(new, record.dom0_mib).into_bytes(),
+    });
+    let steps = vec![
+        step(
+            "make the file system",
+            &partition,
+            vec![
+                Action::Unmount { at: TARGET.to_owned() },
+                run("mkfs.ext4", &["-q", "-F", "-m", "1", "-L", &label, "-U", new, &partition]),
+                Action::MakeDir { path: TARGET.to_owned(), mode: 0o755 },
+                Action::Mount { device: partition.clone(), at: TARGET.to_owned() },
+            ],
+        ),
+        step("copy the system", &partition, vec![Action::Unpack { to: TARGET.to_owned() }]),
+        step("carry the settings over", TARGET, settings),
+        step("write everything out", &partition, vec![Action::Unmount { at: TARGET.to_owned() }]),
+    ];
+    let summary = vec![
+        format!(
+            "Xenith {version} into slot {} ({partition}); slot {} runs and stays",
+            slot.as_str(),
+            running.as_str()
+        ),
+        "VMs, disks of VMs, logs and the identity of this host are not touched".to_owned(),
+    ];
+    Plan { summary, steps, after: After::Reboot }
+}
+
+/// The device of the other slot, by the name that the partition has in the table, or the array of a mirror.
+fn partition_of(slot: Slot, running_device: &str) -> String {
+    let name = format!("xenith-{}", slot.as_str());
+    let is_array =
+        fs::canonicalize(running_device).is_ok_and(|path| path.to_string_lossy().starts_with("/dev/md"));
+    if is_array {
+        format!("/dev/md/{name}")
+    } else {
+        beside(running_device, &name).unwrap_or(format!("/dev/disk/by-partlabel/{name}"))
+    }
+}
+
+/// The partition of this name on the same disk: another disk may have been a host once, too.
+fn beside(device: &str, name: &str) -> Option<String> {
+    let real = fs::canonicalize(device).ok()?;
+    let kernel_name = real.file_name()?.to_str()?;
+    let sys = fs::canonicalize(format!("/sys/class/block/{kernel_name}")).ok()?;
+    for entry in fs::read_dir(sys.parent()?).ok()?.flatten() {
+        let uevent = fs::read_to_string(entry.path().join("uevent")).unwrap_or_default();
+        if uevent.lines().any(|line| line == format!("PARTNAME={name}")) {
+            return Some(format!("/dev/{}", entry.file_name().to_str()?));
+        }
+    }
+    None
+}
+
+/// The commit point: the new slot is tried at the next start, once.
+pub fn commit(running: Slot, esp: &Path) -> Result<(), BootStateError> {
+    let mut state = BootState::read(esp)?;
+    // Who runs by hand what was not confirmed has looked at it: this is the one to come back to.
+    state.good = running;
+    state.trial = Some(Trial { slot: running.other(), used: Used::No });
+    state.write(esp)
+}
+
+/// What is running here.
+pub fn here() -> Result<(Record, Slot), BootStateError> {
+    let record = Record::load(Path::new(RECORD))?;
+    let running = record.running(&fs::read_to_string("/proc/cmdline").unwrap_or_default())?;
+    Ok((record, running))
+}
+
+/// What became of this boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Healthy,
+    /// The machine is to start again, into the other slot.
+    GoBack,
+    /// There is nothing to go back to.
+    Stay,
+}
+
+/// Waits for health, then writes down what the boot menu has to know.
+pub fn boot_good(say: &mut dyn FnMut(&str)) -> Result<Verdict, BootStateError> {
+    let (_, running) = here()?;
+    let esp = Path::new(ESP);
+    let mut state = BootState::read(esp)?;
+    let boot = state.judge(running);
+    if let Boot::FellBack { from } = boot {
+        say(&format!("the system in slot {} did not come up; this is the one before it", from.as_str()));
+        state.trial = None;
+        state.write(esp)?;
+        return Ok(Verdict::Stay);
+    }
+    if boot == Boot::Ordinary {
+        return Ok(Verdict::Healthy);
+    }
+    let deadline = Instant::now() + HEALTH_LIMIT;
+    loop {
+        match ill() {
+            None => break,
+            Some(problem) if Instant::now() >= deadline => {
+                say(&format!("not healthy after {} s: {problem}", HEALTH_LIMIT.as_secs()));
+                return Ok(if boot == Boot::OnTrial { Verdict::GoBack } else { Verdict::Stay });
+            }
+            Some(_) => thread::sleep(HEALTH_POLL),
+        }
+    }
+    if boot == Boot::OnTrial {
+        state.good = running;
+        state.trial = None;
+        state.write(esp)?;
+        say(&format!(
+            "the system in slot {} is healthy and is the one that starts from now on",
+            running.as_str()
+        ));
+    }
+    Ok(Verdict::Healthy)
+}
+
+/// What is wrong with this host, if anything is: Xen's tools must answer, and the agent must run.
+fn ill() -> Option<String> {
+    let xl = Command::new("xl").arg("info").output();
+    if !xl.is_ok_and(|output| output.status.success()) {
+        return Some("Xen does not answer `xl info`".to_owned());
+    }
+    let show = Command::new("systemctl")
+        .args(["show", "xenith-agent", "--property=ActiveState,ExecMainStatus"])
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
+    agent_is_well(&show)
+        .then_some(())
+        .map_or_else(|| Some(format!("the agent does not run ({})", show.replace('\n', " "))), |()| None)
+}
+
+/// Running, or waiting for a person (status 2), which no other system would change.
+fn agent_is_well(show: &str) -> bool {
+    let has = |line: &str| show.lines().any(|l| l == line);
+    has("ActiveState=active") || (has("ActiveState=failed") && has("ExecMainStatus=2"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        Record { slots: ["aa".into(), "bb".into()], esp: vec!["11112222".into()], dom0_mib: 1024 }
+    }
+
+    const FSTAB: &str = "UUID=aa / ext4 defaults 0 1\nUUID=cc /var/lib/xenith ext4 defaults 0 2\n";
+
+    #[test]
+    fn only_the_other_slot_is_written() {
+        let plan = plan(&record(), Slot::A, FSTAB, "root:$y$hash:1\n", "2.0");
+        let actions: Vec<_> = plan.steps.iter().flat_map(|step| &step.actions).collect();
+        let shown = actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(shown.contains("-U bb /dev/disk/by-partlabel/xenith-b"), "{shown}");
+        for other in ["xenith-a", "xenith-state", "xenith-sr", "sfdisk", "grub-install", "release"] {
+            assert!(!shown.contains(other), "{other}: {shown}");
+        }
+        let written = |path: &str| {
+            let content = actions.iter().find_map(|action| match action {
+                Action::Write { path: at, content, .. } if at.ends_with(path) => Some(content.clone()),
+                _ => None,
+            });
+            String::from_utf8(content.unwrap()).unwrap()
+        };
+        assert_eq!(written("/etc/fstab"), FSTAB.replace("UUID=aa", "UUID=bb"));
+        assert!(written("/boot/xenith.cfg").contains("root=UUID=bb"));
+        assert!(plan.summary[0].contains("into slot b"), "{}", plan.summary[0]);
+    }
+
+    #[test]
+    fn an_upgrade_counts_from_its_last_step() {
+        let esp = tempfile::tempdir().unwrap();
+        fs::create_dir(esp.path().join("grub")).unwrap();
+        fs::write(esp.path().join("grub/grubenv"), crate::plan::env_block(&[("slot", "b")])).unwrap();
+        commit(Slot::B, esp.path()).unwrap();
+        let state = BootState::read(esp.path()).unwrap();
+        assert_eq!(state, BootState { good: Slot::B, trial: Some(Trial { slot: Slot::A, used: Used::No }) });
+    }
+
+    #[test]
+    fn an_agent_that_waits_for_a_person_is_no_reason_to_go_back() {
+        for (show, well) in [
+            ("ActiveState=active\nExecMainStatus=0\n", true),
+            ("ActiveState=failed\nExecMainStatus=2\n", true),
+            ("ActiveState=failed\nExecMainStatus=3\n", false),
+            ("ActiveState=activating\nExecMainStatus=0\n", false),
+            ("", false),
+        ] {
+            assert_eq!(agent_is_well(show), well, "{show}");
+        }
+    }
+}
