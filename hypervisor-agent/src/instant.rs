@@ -19,6 +19,7 @@ pub mod control;
 pub mod serve;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -149,8 +150,8 @@ impl Instants {
     }
 
     fn hold(&self, holds: &mut HashMap<VdiId, Hold>, vdi: VdiId) -> Result<()> {
-        if !holds.contains_key(&vdi) {
-            holds.insert(vdi, self.busy.change(vdi, "being restored from its backup")?);
+        if let Entry::Vacant(free) = holds.entry(vdi) {
+            free.insert(self.busy.change(vdi, "being restored from its backup")?);
         }
         Ok(())
     }

@@ -35,6 +35,8 @@ printf '[Journal]\nStorage=persistent\nSystemMaxUse=512M\n' >"$tree/etc/systemd/
 # Traces of this build: two builds from the same packages are the same bytes.
 rm -f "$tree/etc/apt/preferences.d/xenith-lock" "$tree"/var/cache/ldconfig/aux-cache "$tree"/etc/*- \
     "$tree"/var/cache/debconf/*-old "$tree"/var/lib/dpkg/*-old "$tree"/var/log/*.log "$tree"/etc/mdadm/mdadm.conf.*
+# systemd would take D-Bus's machine id for this machine's, and every host would have that of the build.
+ln -sf /etc/machine-id "$tree/var/lib/dbus/machine-id"
 rm -rf "$tree"/var/log/journal "$tree"/var/lib/systemd/catalog "$tree"/var/lib/systemd/random-seed
 rm -f "$tree"/boot/*.dpkg-bak
 : >"$tree/etc/mdadm/mdadm.conf"

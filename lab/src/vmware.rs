@@ -52,7 +52,7 @@ pub async fn ensure(paths: &LabPaths, progress: &Progress) -> Result<PathBuf, La
     command
         .args(["--variant=minbase", "--format=null", "--aptopt=APT::Install-Recommends \"false\""])
         .arg(format!("--include={}", packages.join(",")));
-    for glob in Recipe::new(Flavour::Plain).excludes() {
+    for glob in Recipe::new(Flavour::Iso).excludes() {
         command.arg(format!("--dpkgopt=path-exclude={glob}"));
     }
     for (name, text) in [("customise.sh", CUSTOMISE), ("pack.sh", PACK)] {

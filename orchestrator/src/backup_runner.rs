@@ -158,7 +158,7 @@ pub fn vms(app: &App, settings: &JobSettings) -> Result<Vec<(VmId, String)>, Api
     let mut found: std::collections::BTreeMap<VmId, String> = settings
         .vms
         .iter()
-        .filter_map(|vm| app.views.vm(*vm).map(|record| (*vm, record.spec.name.to_string())))
+        .filter_map(|vm| app.views.vm(*vm).map(|record| (*vm, record.name.to_string())))
         .collect();
     if !settings.filter.trim().is_empty() {
         let mut page = PageRequest::first(vm_filter(&settings.filter)?, Scope::everything(), 1000);

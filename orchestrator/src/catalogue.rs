@@ -63,7 +63,6 @@ fn record(repository: RepositoryId, facts: &BackupFacts) -> BackupRecord {
 }
 
 /// Adds a backup that was just made.
-#[must_use]
 pub fn put_in(
     db: &Db,
     transaction: Transaction,

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 use xenith_common_ids::{
-    BackupJobId, BackupRunId, HostId, ImportId, ImportSourceId, NetworkId, PoolId, RepositoryId, SnapshotId, SrId, TemplateId, TokenId, UserId, VdiId, VmId, ImportPlanId,
+    BackupJobId, BackupRunId, HostId, ImportId, ImportPlanId, ImportSourceId, NetworkId, PoolId,
+    RepositoryId, SnapshotId, SrId, TemplateId, TokenId, UserId, VdiId, VmId,
 };
 use xenith_orchestrator_store::{Collection, Keyspace, RocksStore, Schema, StateStore, StoreError};
 use xenith_orchestrator_types::backup::{BackupProof, BackupRun};
@@ -20,7 +21,9 @@ use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::background::store::Checkpoints;
 use crate::model::{
-    AuthorityRecord, BackupRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord, ImportSourceRecord, JobRecord, JoinRecord, RepositoryRecord, SessionRecord, SnapshotRecord, SrRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
+    AuthorityRecord, BackupRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord,
+    ImportSourceRecord, JobRecord, JoinRecord, RepositoryRecord, SessionRecord, SnapshotRecord, SrRecord,
+    TokenRecord, UserRecord, VmRecord, WaveRecord,
 };
 use xenith_orchestrator_types::audit::AuditRecord;
 

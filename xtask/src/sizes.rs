@@ -165,7 +165,7 @@ fn may_mention_clap(path: &str) -> bool {
 fn may_mention_anyhow(path: &str) -> bool {
     path.ends_with("/main.rs")
         || path.contains("/examples/")
-        || ["xtask/", "lab/", "benches/"].iter().any(|folder| path.starts_with(folder))
+        || ["xtask/", "lab/", "benches/", "installer/media/"].iter().any(|folder| path.starts_with(folder))
 }
 
 fn rust_files(root: &Path) -> Result<Vec<RustFile>> {

@@ -147,28 +147,9 @@ fn item(elements: &[(&str, &str)]) -> String {
     format!("      <Item>{}</Item>\n", elements.iter().map(element).collect::<String>())
 }
 
-fn describe(vm: &OvaVm) -> String {
-    const STREAM: &str = "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized";
-    let (mut references, mut disks, mut networks, mut items) =
-        (String::new(), String::new(), String::new(), String::new());
-    for (number, size) in vm.disks.iter().enumerate() {
-        let file = file_name(number);
-        let _infallible = writeln!(references, "    <File ovf:href=\"{file}\" ovf:id=\"file{number}\"/>");
-        let _infallible = writeln!(
-            disks,
-            "    <Disk ovf:capacity=\"{size}\" ovf:capacityAllocationUnits=\"byte\" ovf:diskId=\"disk{number}\" ovf:fileRef=\"file{number}\" ovf:format=\"{STREAM}\"/>"
-        );
-        // The controller itself has the place 7.
-        let place = if number < 7 { number } else { number + 1 };
-        items.push_str(&item(&[
-            ("AddressOnParent", &place.to_string()),
-            ("ElementName", &format!("Disk {}", number + 1)),
-            ("HostResource", &format!("ovf:/disk/disk{number}")),
-            ("InstanceID", &(100 + number).to_string()),
-            ("Parent", "3"),
-            ("ResourceType", "17"),
-        ]));
-    }
+/// The networks that its cards are in, and the cards.
+fn describe_nics(vm: &OvaVm) -> (String, String) {
+    let (mut networks, mut items) = (String::new(), String::new());
     let mut named: Vec<&str> = vm.nics.iter().map(|(network, _)| network.as_str()).collect();
     named.sort_unstable();
     named.dedup();
@@ -191,6 +172,32 @@ fn describe(vm: &OvaVm) -> String {
         elements.extend([("ResourceSubType", "E1000"), ("ResourceType", "10")]);
         items.push_str(&item(&elements));
     }
+    (networks, items)
+}
+
+fn describe(vm: &OvaVm) -> String {
+    const STREAM: &str = "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized";
+    let (mut references, mut disks, mut items) = (String::new(), String::new(), String::new());
+    for (number, size) in vm.disks.iter().enumerate() {
+        let file = file_name(number);
+        let _infallible = writeln!(references, "    <File ovf:href=\"{file}\" ovf:id=\"file{number}\"/>");
+        let _infallible = writeln!(
+            disks,
+            "    <Disk ovf:capacity=\"{size}\" ovf:capacityAllocationUnits=\"byte\" ovf:diskId=\"disk{number}\" ovf:fileRef=\"file{number}\" ovf:format=\"{STREAM}\"/>"
+        );
+        // The controller itself has the place 7.
+        let place = if number < 7 { number } else { number + 1 };
+        items.push_str(&item(&[
+            ("AddressOnParent", &place.to_string()),
+            ("ElementName", &format!("Disk {}", number + 1)),
+            ("HostResource", &format!("ovf:/disk/disk{number}")),
+            ("InstanceID", &(100 + number).to_string()),
+            ("Parent", "3"),
+            ("ResourceType", "17"),
+        ]));
+    }
+    let (networks, cards) = describe_nics(vm);
+    items.push_str(&cards);
     let (vcpus, memory) = (vm.vcpus.to_string(), vm.memory_mib.to_string());
     let base = item(&[
         ("AllocationUnits", "hertz * 10^6"),

@@ -76,11 +76,13 @@ pub fn dom0_mib(memory_mib: u64) -> Result<u64, String> {
     Ok((1024 + memory_mib / 32).min(8192).min(memory_mib / 2))
 }
 
-/// `boot/xenith.cfg` of a slot. `$xenith_uuid` is set by the menu.
+/// `boot/xenith.cfg` of a slot, read by the menu when the slot is its root.
 #[must_use]
 pub fn slot_menu(uuid: &str, dom0_mib: u64) -> String {
     format!(
         "# Written by the installer; an upgrade writes it anew. Read by the boot menu on the EFI system partition.\n\
+         # Without gzio GRUB takes what gzip packed as it is, and finds no kernel in it.\n\
+         insmod gzio\ninsmod multiboot2\n\
          # xen_rm_opts: no real-mode code where there is no BIOS.\n\
          if [ \"$grub_platform\" = pc ]; then set xen_rm_opts=; else set xen_rm_opts='no-real-mode edd=off'; fi\n\
          multiboot2 /boot/xen.gz placeholder dom0_mem={dom0_mib}M,max:{dom0_mib}M console=com1,vga com1=115200,8n1 \

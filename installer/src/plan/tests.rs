@@ -163,6 +163,8 @@ fn the_installed_system_finds_its_parts_by_uuid() {
     assert!(menu.contains("--set=root uuid-a") && menu.contains("--set=root uuid-b"), "{menu}");
     let slot = written(&plan, "/run/xenith/target/boot/xenith.cfg");
     assert!(slot.contains("root=UUID=uuid-a") && slot.contains("dom0_mem=1149M"), "{slot}");
+    // "no multiboot header found" is what GRUB says of a packed Xen that it does not unpack.
+    assert!(slot.find("insmod gzio").unwrap() < slot.find("multiboot2 /boot/xen.gz").unwrap(), "{slot}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn the_table_is_what_was_planned_down_to_the_smallest_disk() {
             let rows = table["partitiontable"]["partitions"].as_array().unwrap();
             let made: Vec<_> = rows
                 .iter()
-                .map(|row| (row["name"].as_str().unwrap(), row["size"].as_u64().unwrap() * 512 >> 20))
+                .map(|row| (row["name"].as_str().unwrap(), (row["size"].as_u64().unwrap() * 512) >> 20))
                 .collect();
             let planned: Vec<_> = layout.partitions().iter().map(|row| (row.name, row.mib)).collect();
             assert_eq!(made, planned, "{bytes}");

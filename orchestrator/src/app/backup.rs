@@ -44,7 +44,7 @@ impl App {
     fn sees_backup(&self, sight: &Sight, record: &BackupRecord) -> bool {
         let vm = record.definition.as_ref().and_then(|definition| self.views.vm(definition.vm));
         match vm {
-            Some(vm) => sight.covers(Some(vm.pool), &vm.tags),
+            Some(vm) => sight.covers(Some(vm.pool), &*vm.tags),
             None => *sight == Sight::All,
         }
     }
@@ -152,6 +152,7 @@ impl App {
         let held = VmRecord { held_by: Some(saga), ..found.value.clone() };
         let commit = self.db.vms.update_in(Transaction::new(), &found, &held);
         let params = Params {
+            proof: None,
             repository: record.repository,
             backup: record.facts.id.clone(),
             host: found.value.host,
@@ -216,6 +217,7 @@ impl App {
         }
         let targets = disks.iter().zip(&new_vdis).map(|((name, _), new)| (name.clone(), new.vdi)).collect();
         let params = Params {
+            proof: None,
             repository: record.repository,
             backup: record.facts.id.clone(),
             host,
@@ -304,6 +306,7 @@ impl App {
         }
         let targets = disks.iter().zip(&new_vdis).map(|((name, _), new)| (name.clone(), new.vdi)).collect();
         let params = Params {
+            proof: None,
             repository: record.repository,
             backup: record.facts.id.clone(),
             host,
@@ -397,7 +400,7 @@ impl BackupApi for App {
         let older_than = (minutes > 0).then(|| time::Duration::minutes(minutes));
         let sight = call.caller.sight(Permission::View);
         let mut found = protection::unprotected(self, older_than).await?;
-        found.retain(|row| self.views.vm(row.vm).is_some_and(|vm| sight.covers(Some(vm.pool), &vm.tags)));
+        found.retain(|row| self.views.vm(row.vm).is_some_and(|vm| sight.covers(Some(vm.pool), &*vm.tags)));
         Ok(found)
     }
 

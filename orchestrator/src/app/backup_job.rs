@@ -101,7 +101,7 @@ impl App {
 fn visible(app: &App, call: &Call, mut run: BackupRun) -> BackupRun {
     let sight = call.caller.sight(Permission::View);
     run.vms.retain(|vm| match app.views.vm(vm.vm) {
-        Some(record) => sight.covers(Some(record.pool), &record.tags),
+        Some(record) => sight.covers(Some(record.pool), &*record.tags),
         None => sight == xenith_orchestrator_api::Sight::All,
     });
     run

@@ -37,10 +37,16 @@ fn step_of(member: &WaveMemberRecord, imports: &Imports) -> WaveStep {
         (None, None) => WaveStep::Waiting,
         (Some(ImportPhase::Done), _) => WaveStep::Moved,
         (Some(ImportPhase::RolledBack), _) => WaveStep::RolledBack,
-        (Some(ImportPhase::Following), _) => WaveStep::Following,
+        (Some(ImportPhase::Following), _) if !is_due(import) => WaveStep::Following,
         (Some(ImportPhase::NotPrepared | ImportPhase::WaitingForShutdown), _) => WaveStep::Stuck,
         (Some(_), _) => WaveStep::Moving,
     }
+}
+
+/// It only passes through: its cut-over is due, and it keeps its place.
+fn is_due(import: Option<&ImportRecord>) -> bool {
+    let wish = import.and_then(|import| import.cut_over);
+    wish.is_some_and(|wish| wish.at <= OffsetDateTime::now_utc())
 }
 
 const fn is_over(step: WaveStep) -> bool {

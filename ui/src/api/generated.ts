@@ -24,6 +24,8 @@ export type AdoptVdi = {
   vdi: VdiId;
 };
 
+export type ArchiveKind = "zip" | "tar";
+
 export type AuditId = string;
 
 export type AuditPhase = "done" | "failed" | "asked" | "refused";
@@ -72,6 +74,8 @@ export type Backup = {
   held: boolean;
   /** The repository's own: what `xenith-backup` calls it, too. */
   id: string;
+  /** Of the last time that it was tried. */
+  proof?: BackupProof | null;
   repository: RepositoryId;
   repository_name: string;
   /** `None`: not made by Xenith, or its VM's definition cannot be read. */
@@ -95,6 +99,29 @@ export type BackupDiskFacts = {
   whole_because?: string | null;
 };
 
+export type BackupFile = {
+  kind: BackupFileKind;
+  /** Permission bits, where the filesystem has them. */
+  mode: number;
+  /** Seconds since 1970. */
+  modified: number;
+  /** Bytes that are no UTF-8 are shown as replacement characters. */
+  name: string;
+  /** Bytes. */
+  size: number;
+};
+
+export type BackupFileKind = "file" | "folder" | "link" | "other";
+
+export type BackupFiles = {
+  disk: string;
+  /** By name. */
+  entries: Array<BackupFile>;
+  /** There are more; ask again with the last name in `after`. */
+  more: boolean;
+  volumes: Array<BackupVolume>;
+};
+
 /** Which VMs, when, where to, and for how long. */
 export type BackupJob = {
   /** Bytes per second and VM; 0 for no limit. */
@@ -112,6 +139,8 @@ export type BackupJob = {
   last_run?: string | null;
   name: string;
   next_run?: string | null;
+  /** After each run, so many of the job's VMs are proved, those first whose proof is oldest; 0 for none. */
+  prove?: number;
   repositories: Array<RepositoryId>;
   /** How often a VM whose backup failed is tried again in a run. */
   retries?: number;
@@ -133,6 +162,16 @@ export type BackupJobId = string;
 
 export type BackupJobRef = {
   job: string;
+};
+
+/** Whether a VM that was restored from it for a moment booted. */
+export type BackupProof = {
+  answered: boolean;
+  at: string;
+  /** What the guest said, or that it did not. */
+  said: string;
+  /** Until it answered, or was given up. */
+  seconds: number;
 };
 
 /** By its id, or the first digits of it; `VM@latest` is the newest of a VM. */
@@ -161,6 +200,17 @@ export type BackupRunId = string;
 
 export type BackupRunRef = {
   run: BackupRunId;
+};
+
+/** A partition, a logical volume, or the whole disk. */
+export type BackupVolume = {
+  filesystem?: string | null;
+  /** `1`, `group/name` or `disk`. */
+  name: string;
+  /** Bytes. */
+  size: number;
+  /** Why it cannot be read here, when it cannot. */
+  unreadable?: string | null;
 };
 
 /** A role somewhere. */
@@ -282,6 +332,8 @@ export type CreateBackupJob = {
   filter?: string;
   keep?: KeepPolicy;
   name: string;
+  /** After each run, so many VMs are restored for a moment to see whether they boot. */
+  prove?: number;
   repositories: Array<string>;
   retries?: number;
   rpo_minutes?: number;
@@ -302,6 +354,20 @@ export type CreateNetwork = {
 export type CreatePool = {
   description?: string;
   name: string;
+};
+
+export type CreateRepository = {
+  /** For S3. */
+  access_key?: string;
+  /** Who probes it; without one, any host that is connected. */
+  host?: string | null;
+  /** 64 hex digits. */
+  key?: string;
+  name: string;
+  /** Opens a repository that is there. Without it and without `key`, a new key is made; `repository.key` shows it. */
+  passphrase?: string;
+  place: Place;
+  secret_key?: string;
 };
 
 export type CreateSnapshot = {
@@ -369,6 +435,15 @@ export type CreateVm = {
   start?: boolean;
   tags?: Array<string>;
   vcpus: VcpuSpec;
+};
+
+export type CreateWave = {
+  caps?: WaveCaps;
+  name: string;
+  options?: WaveOptions;
+  source: string;
+  /** Names or ids at the source, in the order in which they begin. */
+  vms: Array<string>;
 };
 
 /** The only time that the secret is shown. */
@@ -452,6 +527,28 @@ export type DiskSpec = {
 /** Xen's number for a running domain. Reused: never store it as an identity. */
 export type DomId = number;
 
+/** A file or folder of a backup, to be fetched from the host that reads it. */
+export type DownloadFiles = {
+  archive?: ArchiveKind;
+  /** `VOLUME:PATH`, such as `1:/etc`. */
+  at: string;
+  backup: string;
+  /** By its name in the backup; its only disk without one. */
+  disk?: string | null;
+  repository?: string | null;
+};
+
+/** The right to fetch it once, within ten minutes: `GET https://ADDRESS/v1/files` with the ticket as bearer token. */
+export type DownloadTicket = {
+  /** `host:port` of the host that hands it out. */
+  address: string;
+  /** Who signed that certificate (PEM). */
+  authority_pem: string;
+  /** The name in the host's certificate. */
+  server_name: string;
+  ticket: string;
+};
+
 /** Nothing to say. */
 export type Empty = Record<string, never>;
 
@@ -470,6 +567,15 @@ export type EventId = string;
 
 export type Firmware = "bios" | "uefi";
 
+/** Hosts of the source that nobody needs any more. */
+export type FreedHosts = {
+  /** Since the start of the first wave, one after the other. */
+  after_seconds: number;
+  /** 0: before anything moves. */
+  after_wave: number;
+  hosts: Array<string>;
+};
+
 export type Graphics = "none" | "vnc";
 
 /** What a guest says of itself. Foreign data: bounded and stripped of control characters by the reader. */
@@ -480,6 +586,20 @@ export type GuestFacts = {
   memory_free?: MemoryMiB | null;
   os?: string | null;
   pv_drivers?: string | null;
+};
+
+/** What was done to a guest so that it boots here. */
+export type GuestPreparation = {
+  changes?: Array<string>;
+  /** What the helper VM said. */
+  log?: Array<string>;
+  /** Why it failed or was skipped. */
+  message?: string;
+  /** What the guest says it is. */
+  os?: string;
+  /** `prepared`, `unchanged`, `skipped`, `failed` (the disks are as copied), `half-written` (try again) or `declined`. */
+  outcome: string;
+  warnings?: Array<string>;
 };
 
 export type HoldBackup = {
@@ -506,6 +626,25 @@ export type Host = {
   problem?: string | null;
   status: HostStatus;
   vms: number;
+};
+
+/** One message about the rows of a list. */
+export type HostChange = {
+  kind: "added";
+  value: Host;
+} | {
+  kind: "changed";
+  value: Host;
+} | {
+  kind: "removed";
+  value: HostId;
+} | {
+  kind: "ready";
+  value: {
+  total: number;
+};
+} | {
+  kind: "resync";
 };
 
 export type HostFacts = {
@@ -552,6 +691,8 @@ export type Import = {
   /** The newest of each disk, newest last. */
   passes: Array<ImportPass>;
   phase: ImportPhase;
+  /** Of the guest, once it was tried. */
+  preparation?: GuestPreparation | null;
   task: TaskId;
   vm: VmId;
 };
@@ -603,7 +744,19 @@ export type ImportPass = {
 };
 
 /** Where an import stands. */
-export type ImportPhase = "done" | "preparing" | "uploading" | "copying" | "following" | "cutting-over" | "waiting-for-shutdown" | "finishing" | "rolled-back";
+export type ImportPhase = "done" | "preparing" | "uploading" | "copying" | "following" | "cutting-over" | "waiting-for-shutdown" | "preparing-guest" | "not-prepared" | "finishing" | "rolled-back";
+
+export type ImportPlan = {
+  /** VMs that cannot move as they are. */
+  blocked: Array<string>;
+  freed: Array<FreedHosts>;
+  notes: Array<string>;
+  total_mib: number;
+  vms: Array<VmAssessment>;
+  waves: Array<PlannedWave>;
+};
+
+export type ImportPlanId = string;
 
 export type ImportRef = {
   /** The import's id, or the name of its VM. */
@@ -656,29 +809,20 @@ export type ImportVdi = {
 
 export type IncarnationId = string;
 
-/** One message of `vm.subscribe`. */
-export type InventoryChange = {
-  kind: "added";
-  value: VmRow;
-} | {
-  kind: "changed";
-  value: VmRow;
-} | {
-  kind: "removed";
-  value: VmId;
-} | {
-  kind: "ready";
-  value: {
-  total: number;
-};
-} | {
-  kind: "resync";
-};
-
 export type JoinTokenIssued = {
   expires: string;
   /** For `xenith-agent join`. */
   token: string;
+};
+
+/** How many to keep of each; all zero keeps everything. */
+export type KeepPolicy = {
+  daily?: number;
+  hourly?: number;
+  last?: number;
+  monthly?: number;
+  weekly?: number;
+  yearly?: number;
 };
 
 /** Something in an SR that is no VDI. */
@@ -696,6 +840,18 @@ export type ListAudit = {
   limit?: number;
 };
 
+/** What is in a disk of a backup. */
+export type ListBackupFiles = {
+  /** Only entries whose names come after this one. */
+  after?: string | null;
+  /** `VOLUME:PATH`, such as `1:/etc`; without it the disk's volumes are listed. */
+  at?: string | null;
+  backup?: string;
+  /** By its name in the backup; its only disk without one. */
+  disk?: string | null;
+  repository?: string | null;
+};
+
 /** Newest first. */
 export type ListBackupRuns = {
   job?: string | null;
@@ -711,11 +867,15 @@ export type ListBackups = {
   vm?: string | null;
 };
 
-/** Newest first. */
+/** Newest first, unless `sort` says otherwise. */
 export type ListEvents = {
   cursor?: string | null;
+  /** The filter language: `severity:error kind:host age:<1d`. Empty: everything. */
+  filter?: string;
   /** 1 to 1000; 0 stands for 100. */
   limit?: number;
+  /** A column, with `-` in front for descending. Empty: newest first. */
+  sort?: string;
 };
 
 /** Newest first. */
@@ -744,15 +904,24 @@ export type ListSnapshots = {
   vm?: string | null;
 };
 
-/** Newest first. */
+/** Newest first, unless `sort` says otherwise. */
 export type ListTasks = {
   /** Only those that are not over. */
   active?: boolean;
   cursor?: string | null;
+  /** The filter language: `status:parked user:anna age:<1d`. Empty: everything. */
+  filter?: string;
   /** 1 to 1000; 0 stands for 100. */
   limit?: number;
+  /** A column, with `-` in front for descending. Empty: newest first. */
+  sort?: string;
   /** Only those that work on this VM. */
   vm?: string | null;
+};
+
+export type ListUnprotected = {
+  /** Also those whose newest backup is older; 0: only those without a job or a backup. */
+  older_than_minutes?: number;
 };
 
 /** A session. Over HTTP it comes as a cookie too; a program sends it as `Authorization: Bearer`. */
@@ -874,6 +1043,26 @@ export type OpenVmConsole = {
   vm: string;
 };
 
+/** Something that a host has and no record knows, or a record that no host bears out. */
+export type Orphan = {
+  /** The name of the host that it is on. */
+  host?: string | null;
+  id: OrphanId;
+  kind: OrphanKind;
+  /** What it is, and what can be done about it. */
+  message: string;
+  name: string;
+  /** When it was found. */
+  since: string;
+  /** `vm/…`, `vdi/…`, `snapshot/…`, `file/…`, `name/…`, `mac/…`. */
+  subject: string;
+};
+
+export type OrphanId = string;
+
+/** Why something does not fit. */
+export type OrphanKind = "definition" | "domain" | "elsewhere" | "lost" | "image" | "missing" | "damaged" | "left-over" | "record";
+
 /** What one method of the API needs. Each method names exactly one. */
 export type Permission = "anyone" | "own" | "view" | "operate" | "provision" | "administer" | "secure";
 
@@ -907,6 +1096,43 @@ export type Placement = {
   host?: HostId | null;
 };
 
+/** A plan to be made; nothing changes. */
+export type PlanImports = {
+  caps?: WaveCaps;
+  /** 0 least, 9 most: the less critical move first. By name. */
+  criticality?: Record<string, number>;
+  /** Names of VMs that have to move in the same wave as this one. By name. */
+  depends_on?: Record<string, Array<string>>;
+  /** MiB per second of the whole line; 0 stands for 800. Measure it. */
+  line_mib_s?: number;
+  /** Of a wave; 0 stands for 100. */
+  max_vms?: number;
+  /** With any, a NIC in a network without one is a finding. */
+  networks?: Array<NetworkMapping>;
+  source: string;
+  /** Names or ids; none stands for all. */
+  vms?: Array<string>;
+  /** Hours of a migration window; 0 stands for 8. */
+  window_hours?: number;
+};
+
+/** A wave as it is proposed. */
+export type PlannedWave = {
+  best_seconds: number;
+  criticality: number;
+  /** More than a window even alone. */
+  exceeds_window: boolean;
+  /** What limits it: `line`, `host NAME`, `datastore NAME`, `target NAME`, `vm NAME`. */
+  narrowest: string;
+  number: number;
+  /** At the rates given, and with what rates vary. */
+  seconds: number;
+  transfer_mib: number;
+  /** Names, dependencies first. */
+  vms: Array<string>;
+  worst_seconds: number;
+};
+
 /** Each variant holds just what that kind of guest can have. */
 export type Platform = {
   boot: DirectBoot;
@@ -938,6 +1164,22 @@ export type PoolRef = {
 /** What a VM is doing. `Unknown` is the orchestrator's word for a VM whose host is not heard. */
 export type Power = "stopped" | "starting" | "running" | "paused" | "stopping" | "suspending" | "resuming" | "unknown" | "suspended" | "crashed";
 
+/** Decides about a guest that could not be prepared. */
+export type PrepareImport = {
+  import: string;
+  /** Go on with the disks as they were copied, instead of trying again. */
+  without?: boolean;
+};
+
+/** Restores a VM for a moment, without a network, to see whether it boots. */
+export type ProveBackup = {
+  backup: string;
+  host?: string | null;
+  /** How long the guest may take to say something; 0 stands for 10. */
+  minutes?: number;
+  repository?: string | null;
+};
+
 export type RebootAction = "restart" | "stop";
 
 export type RemoveHost = {
@@ -946,10 +1188,61 @@ export type RemoveHost = {
   host: string;
 };
 
+/** Where backups are kept. Its secrets are never shown here. */
+export type Repository = {
+  checked?: string | null;
+  id: RepositoryId;
+  name: string;
+  place: Place;
+  /** Why the last check failed, when it did. */
+  problem?: string | null;
+  /** The id inside the repository, once it was opened. */
+  repository?: string | null;
+};
+
+export type RepositoryId = string;
+
+export type RepositoryRef = {
+  repository: string;
+};
+
+/** What opens a repository without the orchestrator. */
+export type RepositorySecret = {
+  /** `passphrase` or `key file`. */
+  kind: string;
+  secret: string;
+};
+
 /** Makes a VDI larger; a running guest sees it at once. */
 export type ResizeVdi = {
   size: VdiSize;
   vdi: string;
+};
+
+/** Brings a VM, or some of its disks, back. */
+export type RestoreBackup = {
+  backup: string;
+  /** Of an instant restore: bytes per second that come in behind; 0 for no limit. */
+  bandwidth?: number;
+  /** Only these disks, by their names in the backup; all of them without any. */
+  disks?: Array<string>;
+  /** For a new VM or disks; without one, the host where the VM was, or the best one. */
+  host?: string | null;
+  /** Start a new VM at once: it reads from the backup what is not there yet, and its disks come in behind. */
+  instant?: boolean;
+  repository?: string | null;
+  /** Start it when it is there. */
+  start?: boolean;
+  target?: RestoreTarget;
+};
+
+export type RestoreTarget = {
+  kind: "new_vm";
+  name?: VmName | null;
+} | {
+  kind: "in_place";
+} | {
+  kind: "disks";
 };
 
 export type Role = "viewer" | "operator" | "admin";
@@ -1150,6 +1443,8 @@ export type StartImport = {
   /** Without one, as there. */
   name?: string | null;
   networks?: Array<NetworkMapping>;
+  /** Leave the guest as it is: it has Xen's drivers already, or is prepared by hand. */
+  no_prepare?: boolean;
   pool?: string | null;
   /** Seconds that the guest may take to shut down; 0 stands for 300. */
   shutdown_s?: number;
@@ -1170,6 +1465,8 @@ export type StartVm = {
 export type StepStatus = "waiting" | "running" | "done" | "undone";
 
 export type SystemHealth = {
+  /** Changes of VMs that hosts told since the orchestrator started. */
+  changes_heard: number;
   hosts: number;
   hosts_unknown: number;
   /** The store refuses writes (its disk is full): the reason. */
@@ -1279,6 +1576,15 @@ export type TokenRef = {
   token: string;
 };
 
+/** A VM whose disks nobody would bring back. */
+export type UnprotectedVm = {
+  name: string;
+  /** Its newest backup. */
+  newest?: string | null;
+  vm: VmId;
+  why: WhyUnprotected;
+};
+
 /** Only the fields that are given change. */
 export type UpdateBackupJob = {
   bandwidth?: number | null;
@@ -1288,6 +1594,7 @@ export type UpdateBackupJob = {
   filter?: string | null;
   job: string;
   keep?: KeepPolicy | null;
+  prove?: number | null;
   repositories?: Array<string> | null;
   retries?: number | null;
   rpo_minutes?: number | null;
@@ -1348,6 +1655,8 @@ export type UploadVm = {
   disks: Array<UploadDisk>;
   /** The file it comes from, for people. */
   file: string;
+  /** Leave the guest as it is: it has Xen's drivers already, or is prepared by hand. */
+  no_prepare?: boolean;
   /** The VM to make; `start` starts it when its disks are whole. */
   vm: CreateVm;
 };
@@ -1500,6 +1809,25 @@ export type VmRow = {
   vcpus: number;
 };
 
+/** One message about the rows of a list. */
+export type VmRowChange = {
+  kind: "added";
+  value: VmRow;
+} | {
+  kind: "changed";
+  value: VmRow;
+} | {
+  kind: "removed";
+  value: VmId;
+} | {
+  kind: "ready";
+  value: {
+  total: number;
+};
+} | {
+  kind: "resync";
+};
+
 export type VmSpec = {
   /** Started by the agent when its host boots, with or without an orchestrator. */
   autostart?: Autostart | null;
@@ -1517,18 +1845,89 @@ export type VmSpec = {
 /** Parameters of `event.subscribe`. */
 export type WatchEvents = Record<string, never>;
 
+/** Parameters of `vm.subscribe`, `host.subscribe` and `vdi.subscribe`. */
+export type WatchRows = {
+  /** The filter language, as for lists. Empty: everything. */
+  filter?: string;
+  /** Leaves out what is there and begins with the first change: for who shows pages of `vm.list`. */
+  only_changes?: boolean;
+};
+
 /** Parameters of `task.subscribe`. */
 export type WatchTasks = {
   /** One task: the subscription ends with it. Otherwise all that the caller may see. */
   task?: TaskId | null;
 };
 
-/** Parameters of `vm.subscribe`. */
-export type WatchVms = {
-  filter?: string;
-  /** Leaves out what is there and begins with the first change: for who shows pages of `vm.list`. */
-  only_changes?: boolean;
+export type Wave = {
+  caps: WaveCaps;
+  created: string;
+  ended?: string | null;
+  id: ImportPlanId;
+  members: Array<WaveMember>;
+  moved_mib: number;
+  name: string;
+  options: WaveOptions;
+  source: ImportSourceId;
+  status: WaveStatus;
+  /** Of all members, and of those that have moved. */
+  total_mib: number;
 };
+
+/** How many move at a time; 0 stands for the default. */
+export type WaveCaps = {
+  /** Of all. */
+  overall?: number;
+  /** From one datastore. */
+  per_datastore?: number;
+  /** From one host of the source: above ten, an ESXi host runs out of the memory it sets aside for transfers. */
+  per_host?: number;
+  /** To one host here. */
+  per_target?: number;
+};
+
+export type WaveMember = {
+  /** Once it has begun. */
+  import?: ImportId | null;
+  /** Why it could not begin, or what it waits for. */
+  message?: string | null;
+  name: string;
+  step: WaveStep;
+  transfer_mib: number;
+  /** Its id at the source. */
+  vm: string;
+};
+
+/** What all VMs of a wave have in common; as in `import.start`. */
+export type WaveOptions = {
+  /** When the sources are shut down. Without it, each follows its source until `import.cut_over`. */
+  cut_over_at?: string | null;
+  /** Seconds: each cuts over as soon as what changes between two passes is copied in so short a time. */
+  downtime_s?: number | null;
+  force?: boolean;
+  /** Without one, the best host is chosen for each VM. */
+  host?: string | null;
+  interval_s?: number;
+  networks?: Array<NetworkMapping>;
+  no_prepare?: boolean;
+  pool?: string | null;
+  shutdown_s?: number;
+  /** Start them here at the end. */
+  start?: boolean;
+  tags?: Array<string>;
+  verify?: boolean;
+};
+
+export type WaveRef = {
+  /** The wave's id or name. */
+  wave: string;
+};
+
+export type WaveStatus = "running" | "planned" | "paused" | "done";
+
+export type WaveStep = "moved" | "rolled-back" | "waiting" | "moving" | "following" | "stuck" | "refused";
+
+export type WhyUnprotected = "too_old" | "no_job" | "no_backup";
 
 export type XenVersion = {
   /** `.7` and the like; may name the distribution. */
@@ -1598,10 +1997,18 @@ export interface Methods {
   'import.disconnect': { params: SourceRef; result: Empty };
   'import.inventory': { params: LookAtSource; result: Array<SourceVm> };
   'import.assess': { params: LookAtSource; result: Array<VmAssessment> };
+  'import.plan': { params: PlanImports; result: ImportPlan };
   'import.start': { params: StartImport; result: TaskStarted };
   'import.cut_over': { params: CutOverImport; result: Import };
+  'import.prepare': { params: PrepareImport; result: Import };
   'import.roll_back': { params: ImportRef; result: Import };
   'import.archive': { params: ImportRef; result: Import };
+  'wave.list': { params: Empty; result: Array<Wave> };
+  'wave.get': { params: WaveRef; result: Wave };
+  'wave.create': { params: CreateWave; result: Wave };
+  'wave.start': { params: WaveRef; result: Wave };
+  'wave.pause': { params: WaveRef; result: Wave };
+  'wave.delete': { params: WaveRef; result: Empty };
   'console.vm': { params: OpenVmConsole; result: ConsoleTicket };
   'console.host': { params: OpenHostConsole; result: ConsoleTicket };
   'sr.list': { params: Empty; result: Array<Sr> };
@@ -1624,11 +2031,38 @@ export interface Methods {
   'snapshot.revert': { params: SnapshotRef; result: TaskStarted };
   'snapshot.delete': { params: SnapshotRef; result: TaskStarted };
   'snapshot.clone': { params: CloneSnapshot; result: TaskStarted };
+  'repository.list': { params: Empty; result: Array<Repository> };
+  'repository.get': { params: RepositoryRef; result: Repository };
+  'repository.create': { params: CreateRepository; result: TaskStarted };
+  'repository.test': { params: RepositoryRef; result: TaskStarted };
+  'repository.verify': { params: VerifyRepository; result: TaskStarted };
+  'repository.key': { params: RepositoryRef; result: RepositorySecret };
+  'repository.delete': { params: RepositoryRef; result: Empty };
+  'backup_job.list': { params: Empty; result: Array<BackupJob> };
+  'backup_job.get': { params: BackupJobRef; result: BackupJob };
+  'backup_job.create': { params: CreateBackupJob; result: BackupJob };
+  'backup_job.update': { params: UpdateBackupJob; result: BackupJob };
+  'backup_job.delete': { params: BackupJobRef; result: Empty };
+  'backup_job.run': { params: BackupJobRef; result: RunStarted };
+  'backup_run.list': { params: ListBackupRuns; result: Array<BackupRun> };
+  'backup_run.get': { params: BackupRunRef; result: BackupRun };
+  'backup_run.cancel': { params: BackupRunRef; result: BackupRun };
+  'backup.list': { params: ListBackups; result: Array<Backup> };
+  'backup.get': { params: BackupRef; result: Backup };
+  'backup.unprotected': { params: ListUnprotected; result: Array<UnprotectedVm> };
+  'backup.create': { params: CreateBackup; result: TaskStarted };
+  'backup.hold': { params: HoldBackup; result: TaskStarted };
+  'backup.delete': { params: BackupRef; result: TaskStarted };
+  'backup.files': { params: ListBackupFiles; result: BackupFiles };
+  'backup.download': { params: DownloadFiles; result: DownloadTicket };
+  'backup.prove': { params: ProveBackup; result: TaskStarted };
+  'backup.restore': { params: RestoreBackup; result: TaskStarted };
   'task.list': { params: ListTasks; result: Page<Task> };
   'task.get': { params: TaskRef; result: Task };
   'task.cancel': { params: TaskRef; result: Task };
   'task.retry': { params: TaskRef; result: Task };
   'task.abandon': { params: TaskRef; result: Task };
+  'orphan.list': { params: ListRequest; result: Page<Orphan> };
   'event.list': { params: ListEvents; result: Page<Event> };
   'audit.list': { params: ListAudit; result: Page<AuditRecord> };
   'audit.verify': { params: Empty; result: AuditVerified };
@@ -1705,10 +2139,18 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'import.disconnect': { permission: 'administer', mutation: true, dryRun: false },
   'import.inventory': { permission: 'administer', mutation: false, dryRun: false },
   'import.assess': { permission: 'administer', mutation: false, dryRun: false },
+  'import.plan': { permission: 'administer', mutation: false, dryRun: false },
   'import.start': { permission: 'administer', mutation: true, dryRun: true },
   'import.cut_over': { permission: 'provision', mutation: true, dryRun: false },
+  'import.prepare': { permission: 'provision', mutation: true, dryRun: false },
   'import.roll_back': { permission: 'provision', mutation: true, dryRun: false },
   'import.archive': { permission: 'provision', mutation: true, dryRun: false },
+  'wave.list': { permission: 'administer', mutation: false, dryRun: false },
+  'wave.get': { permission: 'administer', mutation: false, dryRun: false },
+  'wave.create': { permission: 'administer', mutation: true, dryRun: false },
+  'wave.start': { permission: 'administer', mutation: true, dryRun: false },
+  'wave.pause': { permission: 'administer', mutation: true, dryRun: false },
+  'wave.delete': { permission: 'administer', mutation: true, dryRun: false },
   'console.vm': { permission: 'operate', mutation: true, dryRun: false },
   'console.host': { permission: 'administer', mutation: true, dryRun: false },
   'sr.list': { permission: 'view', mutation: false, dryRun: false },
@@ -1731,11 +2173,38 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'snapshot.revert': { permission: 'operate', mutation: true, dryRun: false },
   'snapshot.delete': { permission: 'operate', mutation: true, dryRun: false },
   'snapshot.clone': { permission: 'provision', mutation: true, dryRun: false },
+  'repository.list': { permission: 'view', mutation: false, dryRun: false },
+  'repository.get': { permission: 'view', mutation: false, dryRun: false },
+  'repository.create': { permission: 'administer', mutation: true, dryRun: false },
+  'repository.test': { permission: 'administer', mutation: true, dryRun: false },
+  'repository.verify': { permission: 'administer', mutation: true, dryRun: false },
+  'repository.key': { permission: 'secure', mutation: true, dryRun: false },
+  'repository.delete': { permission: 'administer', mutation: true, dryRun: false },
+  'backup_job.list': { permission: 'view', mutation: false, dryRun: false },
+  'backup_job.get': { permission: 'view', mutation: false, dryRun: false },
+  'backup_job.create': { permission: 'administer', mutation: true, dryRun: false },
+  'backup_job.update': { permission: 'administer', mutation: true, dryRun: false },
+  'backup_job.delete': { permission: 'administer', mutation: true, dryRun: false },
+  'backup_job.run': { permission: 'administer', mutation: true, dryRun: false },
+  'backup_run.list': { permission: 'view', mutation: false, dryRun: false },
+  'backup_run.get': { permission: 'view', mutation: false, dryRun: false },
+  'backup_run.cancel': { permission: 'administer', mutation: true, dryRun: false },
+  'backup.list': { permission: 'view', mutation: false, dryRun: false },
+  'backup.get': { permission: 'view', mutation: false, dryRun: false },
+  'backup.unprotected': { permission: 'view', mutation: false, dryRun: false },
+  'backup.create': { permission: 'operate', mutation: true, dryRun: false },
+  'backup.hold': { permission: 'administer', mutation: true, dryRun: false },
+  'backup.delete': { permission: 'administer', mutation: true, dryRun: false },
+  'backup.files': { permission: 'provision', mutation: false, dryRun: false },
+  'backup.download': { permission: 'provision', mutation: true, dryRun: false },
+  'backup.prove': { permission: 'provision', mutation: true, dryRun: false },
+  'backup.restore': { permission: 'provision', mutation: true, dryRun: false },
   'task.list': { permission: 'view', mutation: false, dryRun: false },
   'task.get': { permission: 'view', mutation: false, dryRun: false },
   'task.cancel': { permission: 'operate', mutation: true, dryRun: false },
   'task.retry': { permission: 'operate', mutation: true, dryRun: false },
   'task.abandon': { permission: 'administer', mutation: true, dryRun: false },
+  'orphan.list': { permission: 'view', mutation: false, dryRun: false },
   'event.list': { permission: 'view', mutation: false, dryRun: false },
   'audit.list': { permission: 'secure', mutation: false, dryRun: false },
   'audit.verify': { permission: 'secure', mutation: false, dryRun: false },
@@ -1744,9 +2213,11 @@ export const METHODS: Record<MethodName, MethodInfo> = {
 };
 
 export interface Subscriptions {
-  'vm.subscribe': { params: WatchVms; item: InventoryChange };
+  'vm.subscribe': { params: WatchRows; item: VmRowChange };
   'task.subscribe': { params: WatchTasks; item: Task };
   'event.subscribe': { params: WatchEvents; item: Event };
+  'host.subscribe': { params: WatchRows; item: HostChange };
+  'vdi.subscribe': { params: WatchRows; item: VdiChange };
 }
 
 export type SubscriptionName = keyof Subscriptions;
@@ -1755,4 +2226,6 @@ export const SUBSCRIPTIONS: Record<SubscriptionName, { unsubscribe: string; noti
   'vm.subscribe': { unsubscribe: 'vm.unsubscribe', notification: 'vm.changed' },
   'task.subscribe': { unsubscribe: 'task.unsubscribe', notification: 'task.changed' },
   'event.subscribe': { unsubscribe: 'event.unsubscribe', notification: 'event.happened' },
+  'host.subscribe': { unsubscribe: 'host.unsubscribe', notification: 'host.changed' },
+  'vdi.subscribe': { unsubscribe: 'vdi.unsubscribe', notification: 'vdi.changed' },
 };

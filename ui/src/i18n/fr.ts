@@ -1,6 +1,7 @@
 // French. Loaded only when it is chosen.
 
 import { access } from './fr/access';
+import { backup } from './fr/backup';
 import { common } from './fr/common';
 import { imports } from './fr/import';
 import { places } from './fr/places';
@@ -9,7 +10,7 @@ import { template } from './fr/template';
 import { vm } from './fr/vm';
 import { vsphere } from './fr/vsphere';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

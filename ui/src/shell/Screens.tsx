@@ -24,6 +24,14 @@ const TemplatePage = lazy(() => import('../screens/template/TemplatePage'));
 const Deploy = lazy(() => import('../screens/template/Deploy'));
 const Disks = lazy(() => import('../screens/vdi/Disks'));
 const Imports = lazy(() => import('../screens/import/Imports'));
+const Backups = lazy(() => import('../screens/backup/Backups'));
+const Restore = lazy(() => import('../screens/backup/Restore'));
+const Jobs = lazy(() => import('../screens/job/Jobs'));
+const JobPage = lazy(() => import('../screens/job/JobPage'));
+const JobForm = lazy(() => import('../screens/job/JobForm'));
+const Runs = lazy(() => import('../screens/job/Runs'));
+const RunPage = lazy(() => import('../screens/job/RunPage'));
+const Repositories = lazy(() => import('../screens/repository/Repositories'));
 const NewImport = lazy(() => import('../screens/import/new/NewImport'));
 const ImportPage = lazy(() => import('../screens/import/ImportPage'));
 const Tasks = lazy(() => import('../screens/task/Tasks'));
@@ -58,6 +66,15 @@ export function Screens() {
           <Route path="/templates/:template" element={<TemplatePage />} />
           <Route path="/templates/:template/deploy" element={<Deploy />} />
           <Route path="/disks" element={<Disks />} />
+          <Route path="/backups" element={<Backups />} />
+          <Route path="/restore/:repository/:backup" element={<Restore />} />
+          <Route path="/jobs" element={<Jobs />} />
+          <Route path="/jobs/new" element={<JobForm />} />
+          <Route path="/jobs/:job" element={<JobPage />} />
+          <Route path="/jobs/:job/edit" element={<JobForm />} />
+          <Route path="/runs" element={<Runs />} />
+          <Route path="/runs/:run" element={<RunPage />} />
+          <Route path="/repositories" element={<Repositories />} />
           <Route path="/imports" element={<Imports />} />
           <Route path="/imports/new" element={<NewImport />} />
           <Route path="/imports/:import" element={<ImportPage />} />

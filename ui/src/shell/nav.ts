@@ -11,7 +11,7 @@ export interface Place {
   secure?: boolean;
 }
 
-export const GROUPS = [msg('Overview'), msg('Inventory'), msg('Activity'), msg('Access'), msg('System')];
+export const GROUPS = [msg('Overview'), msg('Inventory'), msg('Protection'), msg('Activity'), msg('Access'), msg('System')];
 
 export const PLACES: Place[] = [
   { path: '/', label: msg('Home'), key: 'd', group: 'Overview' },
@@ -24,6 +24,10 @@ export const PLACES: Place[] = [
   { path: '/disks', label: msg('Disks'), key: 's', group: 'Inventory' },
   { path: '/storage', label: msg('Storage'), key: 'r', group: 'Inventory' },
   { path: '/templates', label: msg('Templates'), key: 'l', group: 'Inventory' },
+  { path: '/backups', label: msg('Backups'), key: 'b', group: 'Protection' },
+  { path: '/jobs', label: msg('Backup jobs'), key: 'j', group: 'Protection' },
+  { path: '/runs', label: msg('Backup runs'), key: 'w', group: 'Protection' },
+  { path: '/repositories', label: msg('Repositories'), key: 'x', group: 'Protection' },
   { path: '/imports', label: msg('Imports'), key: 'o', group: 'Activity' },
   { path: '/tasks', label: msg('Tasks'), key: 't', group: 'Activity' },
   { path: '/events', label: msg('Events'), key: 'e', group: 'Activity' },

@@ -46,7 +46,7 @@ impl SeSparseHeader {
         let Some(capacity) = capacity else {
             return bad(2, "capacity", format!("of {} sectors is no disk", word(2)));
         };
-        if word(3) * 512 != GRAIN {
+        if word(3) != GRAIN / SECTOR {
             return bad(3, "grain size", format!("is {} sectors instead of 8", word(3)));
         }
         if word(4) != TABLE / SECTOR {

@@ -265,8 +265,9 @@ pub fn parse(text: &str) -> Result<(XvaVm, Vec<String>), String> {
     let record = object.get("snapshot").ok_or("its VM has no record")?;
     let number =
         |name: &str| record.of(name).trim().parse::<u64>().map_err(|_| format!("{name} is no number"));
-    let small =
-        |name: &str| Ok::<_, String>(u32::try_from(number(name)?).map_err(|error| error.to_string())?);
+    let small = |name: &str| -> Result<u32, String> {
+        u32::try_from(number(name)?).map_err(|error| error.to_string())
+    };
     let kind = record.of("domain_type");
     let paravirtual = kind == "pv" || (kind.is_empty() && record.of("HVM_boot_policy").is_empty());
     let uefi = record.get("HVM_boot_params").is_some_and(|boot| boot.of("firmware") == "uefi");

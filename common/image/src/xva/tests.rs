@@ -1,3 +1,5 @@
+//! What is written is read again, and what is cut, changed or misplaced is refused.
+
 use std::fs;
 
 use xenith_common_block::MemorySource;

@@ -157,9 +157,8 @@ fn opened(name: &str) -> Open {
 }
 
 fn write(open: &mut [Open], piece: &str) {
-    match open.last_mut() {
-        Some(Open::Value(_, text) | Open::Name(text) | Open::Typed(text)) => text.push_str(piece),
-        _ => {}
+    if let Some(Open::Value(_, text) | Open::Name(text) | Open::Typed(text)) = open.last_mut() {
+        text.push_str(piece);
     }
 }
 

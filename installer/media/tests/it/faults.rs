@@ -11,7 +11,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Installs with these answers, and expects the reason on the console and the disk as it was.
 async fn refused(rig: &mut Rig, answers: &str, reasons: &[&str]) -> Result<()> {
     let position = rig.position();
-    let mut machine = rig.from_medium(Some(answers))?;
+    let mut machine = rig.boot_medium(Some(answers))?;
     machine.shows("xenith-installer: FAILED", position, 10 * MINUTE).await?;
     // The screens take over, and say it again to whoever comes.
     machine.shows("Enter begins", position, 2 * MINUTE).await?;
@@ -54,13 +54,13 @@ pub async fn power_cut(rig: &mut Rig) -> Result<()> {
     let token = rig.token("cut").await?;
     let answers = rig.answers(&token)?;
     let position = rig.position();
-    let mut machine = rig.from_medium(Some(&answers))?;
+    let mut machine = rig.boot_medium(Some(&answers))?;
     machine.shows("unpacking: ", position, 15 * MINUTE).await?;
     drop(machine);
     ensure!(!untouched(&rig.disk())?, "nothing was written yet: the cut came too early");
     // The half of an installation is offered as what it is, and is installed over.
     let position = rig.position();
-    let mut machine = rig.from_medium(Some(&answers))?;
+    let mut machine = rig.boot_medium(Some(&answers))?;
     machine.shows("xenith-installer: INSTALLED", position, 20 * MINUTE).await?;
     let shown = machine.console().since(position);
     ensure!(shown.contains("lost: ") && shown.contains("xenith-state"), "what was there is not told");

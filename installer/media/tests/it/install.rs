@@ -17,7 +17,7 @@ pub async fn unattended(rig: &mut Rig, firmware: Firmware) -> Result<()> {
     let token = rig.token(&name).await?;
     let answers = rig.answers(&token)?;
     let (started, position) = (Instant::now(), rig.position());
-    let mut machine = rig.from_medium(Some(&answers))?;
+    let mut machine = rig.boot_medium(Some(&answers))?;
     machine.shows("unattended, answers from", position, 10 * MINUTE).await?;
     let asked = started.elapsed().as_secs();
     machine.shows("xenith-installer: INSTALLED", position, 15 * MINUTE).await?;
@@ -28,7 +28,7 @@ pub async fn unattended(rig: &mut Rig, firmware: Firmware) -> Result<()> {
     ensure!(!shown.contains(&token), "the token is shown on the console");
     drop(machine);
     let (started, position) = (Instant::now(), rig.position());
-    let mut machine = rig.from_disk()?;
+    let mut machine = rig.boot_disk()?;
     machine.shows("enrolment    joined as", position, 12 * MINUTE).await?;
     eprintln!("    the host has joined {} s after it was switched on", started.elapsed().as_secs());
     let host = rig.connected(&name, 3 * MINUTE).await?;
@@ -114,7 +114,7 @@ pub async fn interactive(rig: &mut Rig) -> Result<()> {
     rig.firmware = Firmware::Bios;
     rig.fresh_disk(DISK_GIB)?;
     let position = rig.position();
-    let mut machine = rig.from_medium(None)?;
+    let mut machine = rig.boot_medium(None)?;
     for (question, answer) in [
         ("Enter begins", ""),
         ("Install on which", "1"),

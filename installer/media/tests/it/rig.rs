@@ -111,7 +111,7 @@ impl Rig {
     }
 
     /// Starts the machine from the medium, with answers on a volume of their own where there are any.
-    pub fn from_medium(&self, answers: Option<&str>) -> Result<Machine> {
+    pub fn boot_medium(&self, answers: Option<&str>) -> Result<Machine> {
         let mut volumes = Vec::new();
         if let Some(answers) = answers {
             let path = self.dir.join("answers.iso");
@@ -122,7 +122,7 @@ impl Rig {
     }
 
     /// Starts the machine from its disk.
-    pub fn from_disk(&self) -> Result<Machine> {
+    pub fn boot_disk(&self) -> Result<Machine> {
         self.start(None, Vec::new())
     }
 

@@ -40,7 +40,7 @@ async fn restart(rig: &mut Rig, shell: &Shell) -> Result<u64> {
     rig.running()?.ends(5 * MINUTE).await?;
     rig.machine = None;
     let position = rig.position();
-    rig.machine = Some(rig.from_disk()?);
+    rig.machine = Some(rig.boot_disk()?);
     Ok(position)
 }
 
@@ -92,7 +92,7 @@ pub async fn falls_back(rig: &mut Rig) -> Result<()> {
     rig.running()?.ends(5 * MINUTE).await?;
     rig.machine = None;
     let position = rig.position();
-    rig.machine = Some(rig.from_disk()?);
+    rig.machine = Some(rig.boot_disk()?);
     rig.running()?.shows("system       slot b", position, 20 * MINUTE).await?;
     rig.connected("iso-bios", 3 * MINUTE).await?;
     Ok(())

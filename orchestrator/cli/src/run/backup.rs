@@ -401,6 +401,31 @@ fn which(which: WhichBackup) -> BackupRef {
     BackupRef { backup: which.backup, repository: which.repository }
 }
 
+/// All of one backup, for people.
+fn sheet(found: &Backup) -> Sheet {
+    Sheet::new()
+        .line("id", &found.id)
+        .line("vm", &found.vm_name)
+        .line("created", words::at(found.created))
+        .line("repository", &found.repository_name)
+        .line("held", if found.held { "yes" } else { "no" })
+        .maybe("proof", found.proof.as_ref().map(proof_line))
+        .each(
+            "disk",
+            found.disks.iter().map(|disk| {
+                let why = disk.whole_because.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+                format!(
+                    "{}: {}, {} read{why}, {} new, {} stored",
+                    disk.name,
+                    words::bytes(disk.size),
+                    words::bytes(disk.read),
+                    words::bytes(disk.new_bytes),
+                    words::bytes(disk.stored)
+                )
+            }),
+        )
+}
+
 pub async fn backup(app: &App, command: BackupCommand) -> Result<(), CliError> {
     match command {
         BackupCommand::List { vm, repository, limit, columns } => {
@@ -413,33 +438,7 @@ pub async fn backup(app: &App, command: BackupCommand) -> Result<(), CliError> {
         }
         BackupCommand::Get { which: asked } => {
             let found = app.call::<backup::Get>(&which(asked)).await?;
-            app.out.object(&found, || {
-                Sheet::new()
-                    .line("id", &found.id)
-                    .line("vm", &found.vm_name)
-                    .line("created", words::at(found.created))
-                    .line("repository", &found.repository_name)
-                    .line("held", if found.held { "yes" } else { "no" })
-                    .maybe("proof", found.proof.as_ref().map(proof_line))
-                    .each(
-                        "disk",
-                        found.disks.iter().map(|disk| {
-                            let why = disk
-                                .whole_because
-                                .as_ref()
-                                .map(|why| format!(" ({why})"))
-                                .unwrap_or_default();
-                            format!(
-                                "{}: {}, {} read{why}, {} new, {} stored",
-                                disk.name,
-                                words::bytes(disk.size),
-                                words::bytes(disk.read),
-                                words::bytes(disk.new_bytes),
-                                words::bytes(disk.stored)
-                            )
-                        }),
-                    )
-            })
+            app.out.object(&found, || sheet(&found))
         }
         BackupCommand::Create { vm, repositories, exclude_disks, tasked } => {
             begin::<backup::Create>(app, &CreateBackup { vm, repositories, exclude_disks }, &tasked).await

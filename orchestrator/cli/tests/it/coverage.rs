@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, audit, auth, backup, backup_job, backup_run, console, event, host, import, network, pool, repository, role, snapshot, sr, system, task, template, token, user, vdi, vm, orphan, wave,
+    Method, audit, auth, backup, backup_job, backup_run, console, event, host, import, network, orphan, pool,
+    repository, role, snapshot, sr, system, task, template, token, user, vdi, vm, wave,
 };
 
 use crate::program::Program;

@@ -302,9 +302,6 @@ async fn follow(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
             return Ok(());
         }
         ctx.progress(50, "follows the source until the cut-over");
-        // A clock that is set meanwhile is noticed within a minute.
-        let until =
-            wish.map_or(DAY, |wish| (wish.at - OffsetDateTime::now_utc()).try_into().unwrap_or_default());
         tokio::select! {
             () = ctx.cancelled().cancelled() => return Err(StepError::Cancelled),
             () = nudged => {}

@@ -45,7 +45,7 @@ async fn with_table() -> (tempfile::TempDir, PathBuf) {
 fn assert_refused(folder: &Path, name: &str) {
     let error = RocksStore::open(folder, schema()).map(|_| ()).unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{name}: {error:?}");
-    assert!(error.to_string().contains("newest checkpoint"), "{name}: {error}");
+    assert!(error.to_string().contains("newest folder of checkpoints"), "{name}: {error}");
 }
 
 #[tokio::test]

@@ -200,7 +200,6 @@ struct Inner {
     fleet: Arc<Fleet>,
     views: Arc<Views>,
     certificates: Arc<Certificates>,
-    vault: Arc<Vault>,
     hosts: Vec<Host>,
     tasks: TaskSet,
 }
@@ -268,7 +267,6 @@ impl World {
             fleet,
             views,
             certificates,
-            vault,
             hosts,
             tasks,
         }));

@@ -18,6 +18,7 @@ import { over } from '../../parts/words';
 import { PageTitle } from '../../parts/PageTitle';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { Unprotected } from '../backup/Unprotected';
 import { AddHost } from '../host/AddHost';
 import { full } from '../sr/words';
 import { TaskProgress } from '../task/parts';
@@ -68,6 +69,7 @@ export default function Home() {
       </Gallery>
       <div className="x-columns">
         <RunningTasks />
+        <Unprotected />
         <Happened />
       </div>
     </PageSection>

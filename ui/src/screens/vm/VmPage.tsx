@@ -15,6 +15,7 @@ import type { Verb } from '../../parts/VerbMenu';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 import { VmSnapshots } from '../snapshot/VmSnapshots';
+import { VmBackups } from '../backup/VmBackups';
 import { EventsOf } from '../event/EventsOf';
 import { TaskList } from '../task/TaskList';
 import { TemplateFromVm } from '../template/dialogs';
@@ -45,6 +46,7 @@ export default function VmPage() {
     ['console', t('Console'), <VmConsole key="console" vm={vm} />],
     ['disks', t('Disks'), <VmDisks key="disks" vm={vm} />],
     ['snapshots', t('Snapshots'), <VmSnapshots key="snapshots" vm={vm} />],
+    ['backups', t('Backups'), <VmBackups key="backups" vm={vm} />],
     ['nics', t('NICs'), <VmNics key="nics" vm={vm} />],
     ['tasks', t('Tasks'), <TaskList key="tasks" vm={vm.id} />],
     ['events', t('Events'), <EventsOf key="events" subject={`vm/${vm.id}`} />],

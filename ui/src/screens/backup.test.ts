@@ -1,0 +1,86 @@
+// Schedules, retention, restores and sums of backups.
+
+import { describe, expect, it } from 'vitest';
+import type { Backup, BackupJob, KeepPolicy } from '../api/generated';
+import { EMPTY_RESTORE, restoreParams, restoreReady } from './backup/restore';
+import { saved, speed, sum } from './backup/words';
+import { EMPTY_JOB, fromSchedule, schedule, updateJob, fromJob } from './job/draft';
+import { month } from './job/month';
+import { decide } from './job/retention';
+
+describe('the schedule of a job', () => {
+  it.each([
+    ['30 2 * * *', 'day'],
+    ['0 23 * * 5', 'week'],
+    ['15 */4 * * *', 'hours'],
+    ['30 2 * * 1-5', 'own'],
+    ['', 'never'],
+  ])('%j is read as %s, and written as it was', (text, every) => {
+    const read = fromSchedule(text);
+    expect(read.every).toBe(every);
+    expect(schedule({ ...EMPTY_JOB, ...read })).toBe(text);
+  });
+});
+
+describe('a change of a job', () => {
+  const job = { id: 'j', name: 'nightly', enabled: true, repositories: ['r'], filter: 'tag:prod', schedule: '30 2 * * *', timezone: 'UTC', concurrency: 2 } as BackupJob;
+  it('sends what differs and nothing else', () => {
+    expect(updateJob(job, fromJob(job))).toEqual({ job: 'j' });
+    expect(updateJob(job, { ...fromJob(job), at: '03:00', rpo: 2 })).toEqual({ job: 'j', schedule: '0 3 * * *', rpo_minutes: 120 });
+  });
+});
+
+describe('retention', () => {
+  const none: KeepPolicy = {};
+  const kept = (dates: string[], policy: KeepPolicy) =>
+    decide(dates.map((created) => ({ created })), policy).map(({ created, because }) => `${created.slice(0, 16)} ${because.map(({ rule, number }) => `${rule}${number ?? ''}`).join('+')}`.trim());
+  const at = (day: number, hour = 0) => new Date(Date.UTC(2026, 0, day, hour)).toISOString();
+
+  // The same as in backup/src/retention.rs: the newest of each period, for as many periods as have one.
+  it('keeps the newest of each day', () => {
+    expect(kept([at(1), at(2, 1), at(2, 9), at(4)], { daily: 2 })).toEqual(['2026-01-04T00:00 the newest+daily1', '2026-01-02T09:00 daily2', '2026-01-02T01:00', '2026-01-01T00:00']);
+  });
+  it('counts weeks as ISO does', () => {
+    // 29 December 2025 to 4 January 2026 are one week.
+    expect(kept([new Date(Date.UTC(2025, 11, 29)).toISOString(), at(4), at(5)], { weekly: 2 })).toEqual(['2026-01-05T00:00 the newest+weekly1', '2026-01-04T00:00 weekly2', '2025-12-29T00:00']);
+  });
+  it('keeps everything without a rule, and what is held', () => {
+    expect(kept([at(1), at(2)], none)).toEqual(['2026-01-02T00:00 the newest+no rule', '2026-01-01T00:00 no rule']);
+    const decided = decide([{ created: at(1), held: true }, { created: at(2) }], { last: 1 });
+    expect(decided[1]?.because).toEqual([{ rule: 'held' }]);
+  });
+});
+
+describe('a restore', () => {
+  const backup = { id: 'b', repository: 'r', vm: 'v', vm_name: 'mail', disks: [{ name: 'xvda' }, { name: 'xvdb' }] } as unknown as Backup;
+  const draft = { ...EMPTY_RESTORE, disks: ['xvda', 'xvdb'] };
+  it('says only what differs from everything into a new VM', () => {
+    expect(restoreParams(backup, draft)).toEqual({ backup: 'b', repository: 'r', target: { kind: 'new_vm' } });
+    expect(restoreParams(backup, { ...draft, as: 'disks', disks: ['xvda'], start: true, instant: true })).toEqual({ backup: 'b', repository: 'r', target: { kind: 'disks' }, disks: ['xvda'] });
+  });
+  it.each([
+    ['a new VM', draft, true],
+    ['over what is there, unasked', { ...draft, as: 'in_place' as const }, false],
+    ['over what is there, its name typed', { ...draft, as: 'in_place' as const, typed: 'mail' }, true],
+    ['no disks', { ...draft, disks: [] }, false],
+  ])('%s', (_name, draft, ready) => expect(restoreReady(backup, draft)).toBe(ready));
+});
+
+describe('sums', () => {
+  it('say what was saved and how quick it was', () => {
+    const all = sum([{ size: 100, stored: 10, read: 50, millis: 500 }, { size: 100, stored: 10 }]);
+    expect(saved(all)).toBe(0.9);
+    expect(speed(all)).toBe(100);
+    expect(speed({ read: 1, millis: 0 })).toBeUndefined();
+  });
+});
+
+describe('a month', () => {
+  it('is whole weeks from Monday on', () => {
+    const days = month(2026, 2, new Date(2026, 1, 10));
+    expect(days.length).toBe(35);
+    expect(days[0]?.date.getDate()).toBe(26);
+    expect(days.filter(({ inside }) => inside).length).toBe(28);
+    expect(days.find(({ today }) => today)?.date.getDate()).toBe(10);
+  });
+});

@@ -1,0 +1,5 @@
+import { BackupList } from './BackupList';
+
+export default function Backups() {
+  return <BackupList />;
+}
