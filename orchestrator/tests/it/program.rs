@@ -111,6 +111,8 @@ async fn a_torn_store_is_refused_with_the_way_back() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join("store");
     let program = Program::start(folder.path()).await;
+    // A checkpoint empties the log: what follows is to be in it.
+    until("there is a first checkpoint", async || checkpoints(folder.path()).pop()).await;
     let password = program.password.clone().unwrap();
     let admin = program.admin(&password).await;
     for number in 0..50 {
