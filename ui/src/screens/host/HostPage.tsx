@@ -1,6 +1,6 @@
 // One host: capacity, topology, what it offers, its storage and VMs.
 
-import { Alert, Card, CardBody, CardTitle, ClipboardCopy, PageSection, Tab, Tabs, TabTitleText } from '@patternfly/react-core';
+import { Alert, Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
@@ -11,9 +11,11 @@ import { HostShell } from '../../console/HostShell';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
+import { Id } from '../../parts/Id';
 import { Meter } from '../../parts/Meter';
 import { useNames } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
+import { Parts } from '../../parts/Parts';
 import { HostLabel } from '../../parts/state';
 import { useUrlState } from '../../parts/url';
 import { EventsOf } from '../event/EventsOf';
@@ -55,14 +57,9 @@ export default function HostPage() {
           {t('Those that are here run on. Shut them down before you work on the host.')}
         </Alert>
       )}
-      <Tabs activeKey={tab ?? 'summary'} onSelect={(_event, key) => setTab(key === 'summary' ? null : String(key))} aria-label={t('Parts of the host')} component="nav">
-        {tabs.map(([key, label]) => (
-          <Tab key={key} tabContentId="host-part" eventKey={key} href={key === 'summary' ? `/hosts/${host.id}` : `/hosts/${host.id}?tab=${key}`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{label}</TabTitleText>} />
-        ))}
-      </Tabs>
-      <div className="x-tab" id="host-part">
+      <Parts of="host" label={t('Parts of the host')} parts={tabs} shown={tab ?? 'summary'} address={(key) => (key === 'summary' ? `/hosts/${host.id}` : `/hosts/${host.id}?tab=${key}`)} go={(key) => setTab(key === 'summary' ? null : key)}>
         {tab === 'shell' ? <HostShell host={host} /> : tab === 'vms' ? <Vms within={`host_id:${host.id}`} title={t('Virtual machines')} /> : tab === 'events' ? <EventsOf subject={`host/${host.id}`} /> : <Summary host={host} />}
-      </div>
+      </Parts>
     </PageSection>
   );
 }
@@ -115,7 +112,7 @@ function Summary({ host }: { host: Host }) {
               [t('Xen'), facts && `${facts.xen.major}.${facts.xen.minor}${facts.xen.extra}`],
               [t('Scheduler'), facts?.scheduler],
               [t('Runs guests of'), facts?.capabilities.join(', ')],
-              [t('Id'), <ClipboardCopy key="i" variant="inline-compact" isCode hoverTip={t('Copy')} clickTip={t('Copied')}>{host.id}</ClipboardCopy>],
+              [t('Id'), <Id key="i" id={host.id} />],
             ]}
           />
         </CardBody>

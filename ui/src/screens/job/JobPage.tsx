@@ -1,6 +1,6 @@
 // One job: its settings, what its rules keep of what is there, its runs.
 
-import { Card, CardBody, CardTitle, ClipboardCopy, PageSection, Tab, Tabs, TabTitleText } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
@@ -8,7 +8,9 @@ import type { BackupJob } from '../../api/generated';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
+import { Id } from '../../parts/Id';
 import { PageHead } from '../../parts/PageHead';
+import { Parts } from '../../parts/Parts';
 import { useUrlState } from '../../parts/url';
 import { VerbMenu } from '../../parts/VerbMenu';
 import { JobLabel } from './Jobs';
@@ -35,14 +37,9 @@ export default function JobPage() {
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <PageHead up={['/jobs', t('Backup jobs')]} title={job.name} labels={<JobLabel job={job} />} actions={<VerbMenu labelled name={job.name} verbs={verbs(job, () => void navigate('/jobs'))} />} />
-      <Tabs activeKey={tab ?? 'summary'} onSelect={(_event, key) => setTab(key === 'summary' ? null : String(key))} aria-label={t('Parts of the job')} component="nav">
-        {tabs.map(([key, label]) => (
-          <Tab key={key} eventKey={key} tabContentId="job-part" href={key === 'summary' ? `/jobs/${job.id}` : `/jobs/${job.id}?tab=${key}`} onClick={(event) => event.preventDefault()} title={<TabTitleText>{label}</TabTitleText>} />
-        ))}
-      </Tabs>
-      <div className="x-tab" id="job-part">
+      <Parts of="job" label={t('Parts of the job')} parts={tabs} shown={tab ?? 'summary'} address={(key) => (key === 'summary' ? `/jobs/${job.id}` : `/jobs/${job.id}?tab=${key}`)} go={(key) => setTab(key === 'summary' ? null : key)}>
         {tab === 'runs' ? <RunList job={job.id} /> : tab === 'keeps' ? <Retention job={job} /> : <Summary job={job} />}
-      </div>
+      </Parts>
     </PageSection>
   );
 }
@@ -93,7 +90,7 @@ function Summary({ job }: { job: BackupJob }) {
               [t('Tries after a failure'), job.retries ?? 0],
               [t('Speed limit'), job.bandwidth ? t('{{size}}/s', { size: format.bytes(job.bandwidth) }) : t('none')],
               [t('Report to'), job.webhook],
-              [t('Id'), <ClipboardCopy key="i" variant="inline-compact" isCode hoverTip={t('Copy')} clickTip={t('Copied')}>{job.id}</ClipboardCopy>],
+              [t('Id'), <Id key="i" id={job.id} />],
             ]}
           />
         </CardBody>

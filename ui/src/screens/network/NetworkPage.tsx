@@ -1,6 +1,6 @@
 // One network: which hosts have its bridge, and with what behind it.
 
-import { Alert, Card, CardBody, CardTitle, ClipboardCopy, PageSection } from '@patternfly/react-core';
+import { Alert, Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
@@ -9,6 +9,7 @@ import type { Host, Network } from '../../api/generated';
 import { useLiveRows } from '../../live/rows';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
+import { Id } from '../../parts/Id';
 import { useNames } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
 import { VerbMenu } from '../../parts/VerbMenu';
@@ -50,7 +51,7 @@ export default function NetworkPage() {
               facts={[
                 [t('Bridge'), <code key="b">{network.bridge}</code>],
                 [t('Pool'), names.pool(network.pool)],
-                [t('Id'), <ClipboardCopy key="i" variant="inline-compact" isCode hoverTip={t('Copy')} clickTip={t('Copied')}>{network.id}</ClipboardCopy>],
+                [t('Id'), <Id key="i" id={network.id} />],
               ]}
             />
             <p className="x-above">

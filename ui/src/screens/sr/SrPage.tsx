@@ -1,6 +1,6 @@
 // One SR: how full it is, where it is attached, the disks in it, and what a look through it finds.
 
-import { Alert, Card, CardBody, CardTitle, ClipboardCopy, PageSection, Tab, Tabs, TabTitleText } from '@patternfly/react-core';
+import { Alert, Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
@@ -9,9 +9,11 @@ import type { Sr } from '../../api/generated';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
+import { Id } from '../../parts/Id';
 import { Meter } from '../../parts/Meter';
 import { useNames } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
+import { Parts } from '../../parts/Parts';
 import { RowAction } from '../../parts/RowAction';
 import { useActs } from '../../parts/acts';
 import { useUrlState } from '../../parts/url';
@@ -51,14 +53,9 @@ export default function SrPage() {
         actions={<VerbMenu labelled name={sr.name} verbs={verbs(sr, { attach: () => setAttaching(true), scan: () => setTab('scan'), forgotten: () => void navigate('/storage') })} />}
       />
       {sr.problem && <Alert isInline variant="danger" title={t('It cannot be used: {{why}}', { why: sr.problem })} />}
-      <Tabs activeKey={tab ?? 'summary'} onSelect={(_event, key) => setTab(key === 'summary' ? null : String(key))} aria-label={t('Parts of the storage')} component="nav">
-        {tabs.map(([key, label]) => (
-          <Tab key={key} eventKey={key} tabContentId="sr-part" href={address(key)} onClick={(event) => event.preventDefault()} title={<TabTitleText>{label}</TabTitleText>} />
-        ))}
-      </Tabs>
-      <div className="x-tab" id="sr-part">
+      <Parts of="sr" label={t('Parts of the storage')} parts={tabs} shown={tab ?? 'summary'} address={address} go={(key) => setTab(key === 'summary' ? null : key)}>
         {tab === 'disks' ? <Disks within={`sr:${sr.id}`} sr={sr} /> : tab === 'scan' ? <Scan sr={sr} /> : <Summary sr={sr} />}
-      </div>
+      </Parts>
       {attaching && <AttachSr sr={sr} close={() => setAttaching(false)} />}
     </PageSection>
   );
@@ -105,7 +102,7 @@ function Summary({ sr }: { sr: Sr }) {
               sr.spec?.kind === 'nfs' && !!sr.spec.options && [t('Mount options'), <code key="o">{sr.spec.options}</code>],
               [t('Snapshots'), sr.copy_on_write == null ? undefined : sr.copy_on_write ? t('at once: blocks are shared') : t('copies: the file system shares no blocks')],
               [t('Pool'), names.pool(sr.pool)],
-              [t('Id'), <ClipboardCopy key="i" variant="inline-compact" isCode hoverTip={t('Copy')} clickTip={t('Copied')}>{sr.id}</ClipboardCopy>],
+              [t('Id'), <Id key="i" id={sr.id} />],
             ]}
           />
         </CardBody>

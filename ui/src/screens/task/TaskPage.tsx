@@ -1,6 +1,6 @@
 // One task: its steps as they go, what it works on, why it ended as it did.
 
-import { Alert, Breadcrumb, BreadcrumbItem, Card, CardBody, CardTitle, ClipboardCopy, PageSection } from '@patternfly/react-core';
+import { Alert, Breadcrumb, BreadcrumbItem, Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { Link, useParams } from 'react-router';
 import { useRead } from '../../api/client';
@@ -8,6 +8,7 @@ import { useTasks } from '../../live/tasks';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
+import { Id } from '../../parts/Id';
 import { useNames } from '../../parts/names';
 import { TaskLabel } from '../../parts/state';
 import { Subject } from '../../parts/Subject';
@@ -87,7 +88,7 @@ export default function TaskPage() {
                     ))}
                   </span>,
                 ],
-                [t('Id'), <ClipboardCopy key="i" variant="inline-compact" isCode hoverTip={t('Copy')} clickTip={t('Copied')}>{task.id}</ClipboardCopy>],
+                [t('Id'), <Id key="i" id={task.id} />],
               ]}
             />
           </CardBody>

@@ -1,6 +1,6 @@
 // One template: what a VM gets that asks for nothing else, and its disks.
 
-import { Card, CardBody, CardTitle, ClipboardCopy, PageSection } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
@@ -8,6 +8,7 @@ import { useRead } from '../../api/client';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
+import { Id } from '../../parts/Id';
 import { useNames, useSrName } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
 import { VerbMenu } from '../../parts/VerbMenu';
@@ -59,7 +60,7 @@ export default function TemplatePage() {
                 [t('Host'), <Link key="h" to={`/hosts/${template.host}`}>{names.host(template.host)}</Link>],
                 [t('Pool'), names.pool(template.pool)],
                 [t('Created'), format.date(template.created)],
-                [t('Id'), <ClipboardCopy key="i" variant="inline-compact" isCode hoverTip={t('Copy')} clickTip={t('Copied')}>{template.id}</ClipboardCopy>],
+                [t('Id'), <Id key="i" id={template.id} />],
               ]}
             />
           </CardBody>

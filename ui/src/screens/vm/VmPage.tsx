@@ -1,6 +1,6 @@
 // One VM: what it is and does, its disks, snapshots and NICs, its tasks, who may do what.
 
-import { Alert, Label, PageSection, Tab, Tabs, TabTitleText } from '@patternfly/react-core';
+import { Alert, Label, PageSection } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
@@ -10,6 +10,7 @@ import { VmConsole } from '../../console/VmConsole';
 import { Failed, Loading } from '../../parts/feedback';
 import { useNames } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
+import { Parts } from '../../parts/Parts';
 import { PowerLabel, Tags } from '../../parts/state';
 import type { Verb } from '../../parts/VerbMenu';
 import { vmCannotChange } from '../../rules/vm';
@@ -52,6 +53,7 @@ export default function VmPage() {
     ['events', t('Events'), <EventsOf key="events" subject={`vm/${vm.id}`} />],
     ['access', t('Access'), <Access key="access" vm={vm} />],
   ];
+  const address = (key: string) => (key === 'summary' ? `/vms/${vm.id}` : `/vms/${vm.id}/${key}`);
   const shown = tabs.find(([key]) => key === tab) ?? tabs[0];
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
@@ -79,17 +81,9 @@ export default function VmPage() {
         }
       />
       <Warnings vm={vm} />
-      <Tabs
-        activeKey={shown?.[0]}
-        onSelect={(_event, key) => void navigate(key === 'summary' ? `/vms/${vm.id}` : `/vms/${vm.id}/${key}`, { replace: true })}
-        aria-label={t('Parts of the VM')}
-        component="nav"
-      >
-        {tabs.map(([key, label]) => (
-          <Tab key={key} eventKey={key} tabContentId="vm-part" title={<TabTitleText>{label}</TabTitleText>} href={key === 'summary' ? `/vms/${vm.id}` : `/vms/${vm.id}/${key}`} onClick={(event) => event.preventDefault()} />
-        ))}
-      </Tabs>
-      <div className="x-tab" id="vm-part">{shown?.[2]}</div>
+      <Parts of="vm" label={t('Parts of the VM')} parts={tabs} shown={shown?.[0] ?? 'summary'} address={address} go={(key) => void navigate(address(key), { replace: true })}>
+        {shown?.[2]}
+      </Parts>
       {templating && <TemplateFromVm vm={vm} close={() => setTemplating(false)} />}
     </PageSection>
   );

@@ -1,12 +1,13 @@
 // What the VM is, what it does now, what its guest says.
 
-import { Button, Card, CardBody, CardHeader, CardTitle, ClipboardCopy } from '@patternfly/react-core';
+import { Button, Card, CardBody, CardHeader, CardTitle } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import type { Platform, Vm } from '../../api/generated';
 import { Facts } from '../../parts/Facts';
 import { useFormat } from '../../parts/format';
+import { Id } from '../../parts/Id';
 import { useNames } from '../../parts/names';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
@@ -80,7 +81,7 @@ export function VmSummary({ vm }: { vm: Vm }) {
               [t('vCPUs'), observed?.vcpus_online],
               [t('Xen domain'), observed?.domid ?? undefined],
               [t('Created'), format.date(vm.created)],
-              [t('Id'), <ClipboardCopy key="id" variant="inline-compact" isCode hoverTip={t('Copy')} clickTip={t('Copied')}>{vm.id}</ClipboardCopy>],
+              [t('Id'), <Id key="id" id={vm.id} />],
             ]}
           />
         </CardBody>
