@@ -43,6 +43,12 @@ ln -sf /dev/null "$tree/etc/systemd/system/lvm2-monitor.service"
 # libxl does not load the back ends that VMs' disks and cards need.
 printf 'xen-blkback\nxen-netback\nxen-gntdev\nxen-gntalloc\nxen-evtchn\n' >"$tree/etc/modules-load.d/xenith.conf"
 
+# Disks that are used while they come in from a backup. dom0 looks at no guest's partitions, labels or volume groups.
+echo 'options nbd nbds_max=64 max_part=0' >"$tree/etc/modprobe.d/xenith-nbd.conf"
+cat >"$tree/etc/udev/rules.d/59-xenith-nbd.rules" <<'X'
+KERNEL=="nbd*", OPTIONS:="nowatch", ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1", ENV{SYSTEMD_READY}="0"
+X
+
 # dom0 does the disk and network work of all guests. With an equal share of the CPU, guests that compute starve it: Xen's
 # scripts then run into libxl's time-out of 40 s, and an attach fails.
 cat >"$tree/etc/systemd/system/xenith-dom0-weight.service" <<'X'

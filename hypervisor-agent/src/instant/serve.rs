@@ -65,11 +65,23 @@ pub fn serve(order: &Order, ready: impl FnOnce(&Ready)) -> Result<(), Fault> {
         }
         Attach::Kernel => {
             let size = serving.overlay().size();
+            load_module();
             let (device, stream) = NbdDevice::attach(size).map_err(|error| no_device(&error))?;
             serving.path = device.path().to_owned();
             ready(&Ready { path: serving.path.clone() });
             serving.over_kernel(&control, &device, stream)
         }
+    }
+}
+
+/// Nobody else loads it. Without partitions: what stands in a guest's table is the guest's business.
+fn load_module() {
+    if std::path::Path::new("/dev/nbd0").exists() {
+        return;
+    }
+    let loaded = std::process::Command::new("modprobe").args(["nbd", "nbds_max=64", "max_part=0"]).status();
+    if !loaded.is_ok_and(|status| status.success()) {
+        tracing::warn!("the kernel's module nbd cannot be loaded");
     }
 }
 
