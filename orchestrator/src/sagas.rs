@@ -12,6 +12,7 @@ pub mod import;
 pub mod repository_act;
 pub mod snapshot_create;
 pub mod snapshot_delete;
+mod snapshot_parts;
 pub mod snapshot_revert;
 pub mod sr_attach;
 pub mod sr_detach;
@@ -96,6 +97,11 @@ pub struct NewVdi {
     /// Files for cloud-init, which make it the small disk that they are on.
     #[serde(default)]
     pub seed: Option<BTreeMap<String, String>>,
+}
+
+/// The action of a step that is there for its undo: what it stands for is done in the transaction that starts the saga.
+async fn nothing<S: Saga>(_: &S, _: &StepCtx<S>) -> Result<(), StepError> {
+    Ok(())
 }
 
 fn step_error(error: &AgentClientError) -> StepError {

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use xenith_common_ids::{HostId, RepositoryId, SrId, VdiId};
+use xenith_common_ids::{HostId, RepositoryId};
 use xenith_hypervisor_agent_api::{Command, CommandResult};
-use xenith_hypervisor_agent_client::AgentClientError;
-use xenith_hypervisor_agent_types::FaultReason;
 use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply, RepositoryAccess};
 use xenith_orchestrator_saga::{Saga, StepCtx, StepError};
 
-use super::{Deps, host_removed, step_error};
+use super::{Deps, host_removed};
 use crate::model::SEALED_ACCESS;
 
 impl Deps {
@@ -69,23 +67,6 @@ impl Deps {
                     ));
                 }
             }
-        }
-    }
-
-    /// Makes sure that a snapshot is gone; one of a host that is gone is.
-    pub(super) async fn delete_snapshot<S: Saga>(
-        &self,
-        ctx: &StepCtx<S>,
-        host: HostId,
-        (snapshot, sr): (VdiId, SrId),
-    ) -> Result<(), StepError> {
-        // Several in one step: each needs an id of its own.
-        let operation =
-            xenith_common_ids::OperationId::from_uuid(ctx.derived_uuid(&format!("delete {snapshot}")));
-        match self.send_as(ctx, operation, host, Command::DeleteVdi { vdi: snapshot, sr }).await {
-            Ok(_) | Err(None) => Ok(()),
-            Err(Some(AgentClientError::Refused(fault))) if fault.reason == FaultReason::NotFound => Ok(()),
-            Err(Some(error)) => Err(step_error(&error)),
         }
     }
 }

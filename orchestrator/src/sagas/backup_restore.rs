@@ -19,7 +19,7 @@ use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
 use super::backup_proof::{self, Proof};
-use super::{Deps, NewVdi};
+use super::{Deps, NewVdi, nothing};
 use crate::model::VmRecord;
 use crate::records;
 
@@ -104,10 +104,6 @@ impl Saga for BackupRestore {
         }
         steps
     }
-}
-
-async fn nothing(_: &BackupRestore, _: &StepCtx<BackupRestore>) -> Result<(), StepError> {
-    Ok(())
 }
 
 pub(super) async fn erase(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use xenith_common_ids::{HostId, RepositoryId, SrId, VdiId, VmId};
-use xenith_hypervisor_agent_api::VmAction;
 use xenith_hypervisor_agent_types::backup::{
     BackupCommand, BackupFacts, BackupReply, BackupRun, RunBase, RunDisk,
 };
@@ -71,7 +70,7 @@ async fn snapshot(saga: &BackupVm, ctx: &StepCtx<BackupVm>) -> Result<(), StepEr
     let params = ctx.params();
     let disks =
         params.disks.iter().map(|disk| SnapshotOf { vdi: disk.vdi, snapshot: disk.snapshot }).collect();
-    saga.0.tell_vm(ctx, params.host, params.vm, VmAction::Snapshot { disks }).await.map(|_| ())
+    saga.0.snapshot_disks(ctx, (params.host, params.vm), disks).await.map(|_| ())
 }
 
 /// Those that became a base of a later backup stay.

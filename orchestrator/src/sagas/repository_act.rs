@@ -13,7 +13,7 @@ use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply, KeepPoli
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
-use super::Deps;
+use super::{Deps, nothing};
 use crate::catalogue;
 
 #[derive(Clone)]
@@ -70,10 +70,6 @@ impl Saga for RepositoryAct {
         steps.push(Step::new("catalogue", list));
         steps
     }
-}
-
-async fn nothing(_: &RepositoryAct, _: &StepCtx<RepositoryAct>) -> Result<(), StepError> {
-    Ok(())
 }
 
 async fn erase(saga: &RepositoryAct, ctx: &StepCtx<RepositoryAct>) -> Result<(), StepError> {

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use xenith_common_ids::{OperationId, SnapshotId};
-use xenith_hypervisor_agent_api::{Command, CommandResult, VmAction};
+use xenith_common_ids::SnapshotId;
 use xenith_hypervisor_agent_types::SnapshotOf;
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
-use super::{Deps, host_removed, step_error};
+use super::{Deps, nothing};
 use crate::model::SnapshotRecord;
 
 #[derive(Clone)]
@@ -40,10 +39,6 @@ impl Saga for SnapshotCreate {
     }
 }
 
-async fn nothing(_: &SnapshotCreate, _: &StepCtx<SnapshotCreate>) -> Result<(), StepError> {
-    Ok(())
-}
-
 async fn erase(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Result<(), StepError> {
     let (db, params) = (&saga.0.db, ctx.params());
     db.store.commit(db.snapshots.delete_in(Transaction::new(), &params.snapshot)).await?;
@@ -56,19 +51,14 @@ async fn take(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Result<u3
     let record = &ctx.params().record;
     let disks =
         record.disks.iter().map(|disk| SnapshotOf { vdi: disk.vdi, snapshot: disk.snapshot }).collect();
-    match saga.0.tell_vm(ctx, record.host, record.vm, VmAction::Snapshot { disks }).await? {
-        CommandResult::Snapshotted(made) => Ok(u32::try_from(made.paused.as_millis()).unwrap_or(u32::MAX)),
-        other => Err(StepError::permanent(format!("the host answered something else: {other:?}"))),
-    }
+    let paused = saga.0.snapshot_disks(ctx, (record.host, record.vm), disks).await?;
+    Ok(u32::try_from(paused.as_millis()).unwrap_or(u32::MAX))
 }
 
 async fn drop_disks(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Result<(), StepError> {
     let record = &ctx.params().record;
     for disk in &record.disks {
-        let operation = OperationId::from_uuid(ctx.derived_uuid(&format!("drop {}", disk.snapshot)));
-        let command = Command::DeleteVdi { vdi: disk.snapshot, sr: disk.sr };
-        let sent = saga.0.send_as(ctx, operation, record.host, command).await;
-        sent.map_err(|error| error.map_or_else(|| host_removed(record.host), |error| step_error(&error)))?;
+        saga.0.delete_snapshot(ctx, record.host, (disk.snapshot, disk.sr)).await?;
     }
     Ok(())
 }

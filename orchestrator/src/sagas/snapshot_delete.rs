@@ -7,7 +7,7 @@ use xenith_common_ids::{HostId, SnapshotId, SrId, VdiId, VmId};
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
-use super::Deps;
+use super::{Deps, nothing};
 use crate::model::SnapshotRecord;
 
 #[derive(Clone)]
@@ -36,10 +36,6 @@ impl Saga for SnapshotDelete {
         steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
         steps
     }
-}
-
-async fn nothing(_: &SnapshotDelete, _: &StepCtx<SnapshotDelete>) -> Result<(), StepError> {
-    Ok(())
 }
 
 async fn delete(saga: &SnapshotDelete, ctx: &StepCtx<SnapshotDelete>) -> Result<(), StepError> {

@@ -10,7 +10,7 @@ use xenith_hypervisor_agent_api::{Command, StorageCommand};
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_types::snapshot::SnapshotDisk;
 
-use super::Deps;
+use super::{Deps, nothing};
 
 #[derive(Clone)]
 pub struct SnapshotRevert(pub Arc<Deps>);
@@ -38,10 +38,6 @@ impl Saga for SnapshotRevert {
         steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
         steps
     }
-}
-
-async fn nothing(_: &SnapshotRevert, _: &StepCtx<SnapshotRevert>) -> Result<(), StepError> {
-    Ok(())
 }
 
 async fn release_only(saga: &SnapshotRevert, ctx: &StepCtx<SnapshotRevert>) -> Result<(), StepError> {

@@ -9,7 +9,7 @@ use xenith_hypervisor_agent_types::SrSpec;
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
-use super::Deps;
+use super::{Deps, nothing};
 
 #[derive(Clone)]
 pub struct SrAttach(pub Arc<Deps>);
@@ -30,10 +30,6 @@ impl Saga for SrAttach {
     fn steps(_: &Params) -> Vec<Step<Self>> {
         vec![Step::new("record", nothing).undo(erase), Step::new("attach", attach).undo(detach)]
     }
-}
-
-async fn nothing(_: &SrAttach, _: &StepCtx<SrAttach>) -> Result<(), StepError> {
-    Ok(())
 }
 
 async fn erase(saga: &SrAttach, ctx: &StepCtx<SrAttach>) -> Result<(), StepError> {

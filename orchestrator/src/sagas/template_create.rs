@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use xenith_common_ids::{HostId, OperationId, TemplateId, VmId};
-use xenith_hypervisor_agent_api::{Command, VmAction};
+use xenith_common_ids::{HostId, TemplateId, VmId};
 use xenith_hypervisor_agent_types::SnapshotOf;
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 use xenith_orchestrator_types::snapshot::SnapshotDisk;
 
-use super::{Deps, host_removed, step_error};
+use super::{Deps, nothing};
 
 #[derive(Clone)]
 pub struct TemplateCreate(pub Arc<Deps>);
@@ -40,10 +39,6 @@ impl Saga for TemplateCreate {
     }
 }
 
-async fn nothing(_: &TemplateCreate, _: &StepCtx<TemplateCreate>) -> Result<(), StepError> {
-    Ok(())
-}
-
 async fn erase(saga: &TemplateCreate, ctx: &StepCtx<TemplateCreate>) -> Result<(), StepError> {
     let (db, params) = (&saga.0.db, ctx.params());
     db.store.commit(db.templates.delete_in(Transaction::new(), &params.template)).await?;
@@ -54,16 +49,13 @@ async fn erase(saga: &TemplateCreate, ctx: &StepCtx<TemplateCreate>) -> Result<(
 async fn take(saga: &TemplateCreate, ctx: &StepCtx<TemplateCreate>) -> Result<(), StepError> {
     let Params { vm, host, disks, .. } = ctx.params();
     let disks = disks.iter().map(|disk| SnapshotOf { vdi: disk.vdi, snapshot: disk.snapshot }).collect();
-    saga.0.tell_vm(ctx, *host, *vm, VmAction::Snapshot { disks }).await.map(|_| ())
+    saga.0.snapshot_disks(ctx, (*host, *vm), disks).await.map(|_| ())
 }
 
 async fn drop_disks(saga: &TemplateCreate, ctx: &StepCtx<TemplateCreate>) -> Result<(), StepError> {
     let Params { host, disks, .. } = ctx.params();
     for disk in disks {
-        let operation = OperationId::from_uuid(ctx.derived_uuid(&format!("drop {}", disk.snapshot)));
-        let command = Command::DeleteVdi { vdi: disk.snapshot, sr: disk.sr };
-        let sent = saga.0.send_as(ctx, operation, *host, command).await;
-        sent.map_err(|error| error.map_or_else(|| host_removed(*host), |error| step_error(&error)))?;
+        saga.0.delete_snapshot(ctx, *host, (disk.snapshot, disk.sr)).await?;
     }
     Ok(())
 }

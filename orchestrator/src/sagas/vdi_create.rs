@@ -7,7 +7,7 @@ use xenith_common_ids::HostId;
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
-use super::{Deps, NewVdi};
+use super::{Deps, NewVdi, nothing};
 
 #[derive(Clone)]
 pub struct VdiCreate(pub Arc<Deps>);
@@ -25,10 +25,6 @@ impl Saga for VdiCreate {
     fn steps(_: &Params) -> Vec<Step<Self>> {
         vec![Step::new("record", nothing).undo(erase), Step::new("disk", ensure).undo(delete)]
     }
-}
-
-async fn nothing(_: &VdiCreate, _: &StepCtx<VdiCreate>) -> Result<(), StepError> {
-    Ok(())
 }
 
 async fn erase(saga: &VdiCreate, ctx: &StepCtx<VdiCreate>) -> Result<(), StepError> {

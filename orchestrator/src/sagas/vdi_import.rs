@@ -12,7 +12,7 @@ use xenith_hypervisor_agent_types::VdiSize;
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
-use super::Deps;
+use super::{Deps, nothing};
 
 #[derive(Clone)]
 pub struct VdiImport(pub Arc<Deps>);
@@ -46,10 +46,6 @@ impl Saga for VdiImport {
             Step::new("complete", complete),
         ]
     }
-}
-
-async fn nothing(_: &VdiImport, _: &StepCtx<VdiImport>) -> Result<(), StepError> {
-    Ok(())
 }
 
 async fn erase(saga: &VdiImport, ctx: &StepCtx<VdiImport>) -> Result<(), StepError> {

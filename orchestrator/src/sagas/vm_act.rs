@@ -10,7 +10,7 @@ use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::{FaultReason, ObservedVm, Power, VmSpec};
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 
-use super::{Deps, host_removed, step_error};
+use super::{Deps, host_removed, nothing, step_error};
 
 #[derive(Clone)]
 pub struct VmAct(pub Arc<Deps>);
@@ -79,10 +79,6 @@ impl Saga for VmAct {
         steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
         steps
     }
-}
-
-async fn nothing(_: &VmAct, _: &StepCtx<VmAct>) -> Result<(), StepError> {
-    Ok(())
 }
 
 async fn define(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {

@@ -11,7 +11,7 @@ use xenith_hypervisor_agent_api::VmAction;
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
-use super::{Deps, NewVdi};
+use super::{Deps, NewVdi, nothing};
 use crate::model::VmRecord;
 use crate::records;
 
@@ -42,10 +42,6 @@ impl Saga for VmCreate {
         steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
         steps
     }
-}
-
-async fn nothing(_: &VmCreate, _: &StepCtx<VmCreate>) -> Result<(), StepError> {
-    Ok(())
 }
 
 async fn erase(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {

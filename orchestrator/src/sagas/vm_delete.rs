@@ -9,7 +9,7 @@ use xenith_hypervisor_agent_api::VmAction;
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
-use super::Deps;
+use super::{Deps, nothing};
 use crate::records;
 
 #[derive(Clone)]
@@ -43,10 +43,6 @@ impl Saga for VmDelete {
         steps.push(Step::new("erase", erase).cannot_be_undone("the record is gone"));
         steps
     }
-}
-
-async fn nothing(_: &VmDelete, _: &StepCtx<VmDelete>) -> Result<(), StepError> {
-    Ok(())
 }
 
 async fn release(saga: &VmDelete, ctx: &StepCtx<VmDelete>) -> Result<(), StepError> {

@@ -13,7 +13,7 @@ use xenith_hypervisor_agent_types::VmSpec;
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
-use super::{Deps, NewVdi, host_removed, step_error};
+use super::{Deps, NewVdi, host_removed, nothing, step_error};
 use crate::model::VmRecord;
 use crate::records;
 
@@ -45,10 +45,6 @@ impl Saga for VmUpdate {
         steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
         steps
     }
-}
-
-async fn nothing(_: &VmUpdate, _: &StepCtx<VmUpdate>) -> Result<(), StepError> {
-    Ok(())
 }
 
 /// The old spec under a definition newer than the one that failed.

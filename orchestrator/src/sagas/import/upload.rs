@@ -13,7 +13,7 @@ use xenith_hypervisor_agent_api::{Command, CommandResult, ImportCommand, OpenUpl
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_types::import::ImportPhase;
 
-use super::super::{Deps, NewVdi, host_removed, step_error};
+use super::super::{Deps, NewVdi, host_removed, nothing, step_error};
 use super::guest::Guest;
 use crate::model::{ImportDiskRecord, ImportRecord, VmRecord};
 
@@ -62,10 +62,6 @@ impl Saga for ImportUpload {
         steps.push(Step::new("release", release).cannot_be_undone(super::super::RELEASED));
         steps
     }
-}
-
-async fn nothing(_: &ImportUpload, _: &StepCtx<ImportUpload>) -> Result<(), StepError> {
-    Ok(())
 }
 
 async fn erase(saga: &ImportUpload, ctx: &StepCtx<ImportUpload>) -> Result<(), StepError> {

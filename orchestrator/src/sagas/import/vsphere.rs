@@ -26,7 +26,7 @@ use xenith_orchestrator_types::import::{ImportPass as ApiPass, ImportPhase};
 use xenith_vmware_import::plan::inventory::Power;
 use xenith_vmware_import::vsphere::source::{self, Started};
 
-use super::super::{Deps, NewVdi, host_removed, step_error};
+use super::super::{Deps, NewVdi, host_removed, nothing, step_error};
 use super::guest::Guest;
 use crate::app::vm_reference;
 use crate::model::{ImportRecord, VmRecord};
@@ -97,10 +97,6 @@ impl Saga for ImportVsphere {
         steps.push(Step::new("release", release).cannot_be_undone(super::super::RELEASED));
         steps
     }
-}
-
-async fn nothing(_: &ImportVsphere, _: &Ctx) -> Result<(), StepError> {
-    Ok(())
 }
 
 async fn erase(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {

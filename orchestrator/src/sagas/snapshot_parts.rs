@@ -1,0 +1,42 @@
+//! What the sagas that snapshot disks share: snapshots, templates and backups are made of the same contents.
+
+use std::time::Duration;
+
+use xenith_common_ids::{HostId, OperationId, SrId, VdiId, VmId};
+use xenith_hypervisor_agent_api::{Command, CommandResult, VmAction};
+use xenith_hypervisor_agent_client::AgentClientError;
+use xenith_hypervisor_agent_types::{FaultReason, SnapshotOf};
+use xenith_orchestrator_saga::{Saga, StepCtx, StepError};
+
+use super::{Deps, step_error};
+
+impl Deps {
+    /// Keeps the contents of a VM's disks at one instant; returns how long the VM stood.
+    pub(super) async fn snapshot_disks<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        (host, vm): (HostId, VmId),
+        disks: Vec<SnapshotOf>,
+    ) -> Result<Duration, StepError> {
+        match self.tell_vm(ctx, host, vm, VmAction::Snapshot { disks }).await? {
+            CommandResult::Snapshotted(made) => Ok(made.paused),
+            other => Err(StepError::permanent(format!("the host answered something else: {other:?}"))),
+        }
+    }
+
+    /// Makes sure that a snapshot is gone; one of a host that is gone is.
+    pub(super) async fn delete_snapshot<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        host: HostId,
+        (snapshot, sr): (VdiId, SrId),
+    ) -> Result<(), StepError> {
+        // Several in one step: each needs an id of its own.
+        let operation = OperationId::from_uuid(ctx.derived_uuid(&format!("delete {snapshot}")));
+        match self.send_as(ctx, operation, host, Command::DeleteVdi { vdi: snapshot, sr }).await {
+            Ok(_) | Err(None) => Ok(()),
+            Err(Some(AgentClientError::Refused(fault))) if fault.reason == FaultReason::NotFound => Ok(()),
+            Err(Some(error)) => Err(step_error(&error)),
+        }
+    }
+}
