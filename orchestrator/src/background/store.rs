@@ -2,7 +2,7 @@
 //! store is replaced with.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,8 +19,6 @@ use crate::events::Happened;
 pub const EVERY: Duration = Duration::from_secs(6 * 3600);
 /// They share their files with the store for as long as that has them, so a day of them costs little.
 const KEPT: usize = 4;
-/// As much as tables that are written for a checkpoint may need.
-const ROOM_MIB: usize = 128;
 /// Of one that is not whole yet.
 const NEW: &str = "new";
 
@@ -45,7 +43,6 @@ impl Checkpoints {
         if target.exists() {
             return Ok(target);
         }
-        self.probe()?;
         self.store.checkpoint(&new).map_err(io::Error::other)?;
         // The commit point: a folder with this name is whole.
         fs::rename(&new, &target)?;
@@ -55,19 +52,6 @@ impl Checkpoints {
             fs::remove_dir_all(left)?;
         }
         Ok(target)
-    }
-
-    /// A checkpoint flushes what is in memory into tables. A table that cannot be written to its end is not merely an
-    /// error: RocksDB as Debian builds it ends the program. So whether there is room is tried on a file of ours.
-    fn probe(&self) -> io::Result<()> {
-        let path = self.folder.join(format!("probe.{NEW}"));
-        let written = fs::File::create(&path).and_then(|mut file| {
-            let piece = vec![0; 1 << 20];
-            (0..ROOM_MIB).try_for_each(|_| file.write_all(&piece))?;
-            file.sync_all()
-        });
-        fs::remove_file(&path)?;
-        written
     }
 
     /// Those that are whole, oldest first, and those that are not.

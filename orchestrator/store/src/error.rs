@@ -12,9 +12,9 @@ pub enum StoreError {
     #[error("{keyspace}/{key} is not as expected ({}); read it again", Expected(*.expected, *.found))]
     Conflict { keyspace: Keyspace, key: String, expected: Expect, found: Option<Revision> },
 
-    /// No space. The store is read-only until there is some, and finds out by itself.
+    /// No space, or less than is kept free. The store is read-only until there is some, and finds out by itself.
     #[error(
-        "the store at {path} is read-only, its disk is full; free some space there (writing starts again by itself)"
+        "the store at {path} is not written, its disk is as good as full; free 2 GiB there, and it goes on by itself"
     )]
     StorageFull { path: PathBuf },
 

@@ -15,10 +15,14 @@
 //! (microseconds), a cold one costs one `pread` of a few KiB; a hop to a blocking thread costs more than the
 //! usual read. Lists of the inventory never come here. **Scans** go to a blocking thread, a page at a time.
 //!
-//! **Full disk:** the first failed write makes the store read-only. Every second the writer tries to write and
-//! sync a few MiB beside the store; when that works it reopens the database (which drops RocksDB's error state
-//! and tells from the disk which of the unacknowledged commits happened), tells watchers to read again, and
-//! goes on. Other failed writes (EIO) stay read-only until a restart: after a failed `fsync` the kernel may have
+//! **Full disk:** RocksDB itself should not meet one: as Debian builds it, with assertions, it ends the program
+//! when it uses a file again that could not be written. So a GiB is kept free ([`RocksOptions::keep_free_bytes`]): more than flushes and
+//! compactions, as they are bounded here, take at once. Before each group, and every second, the writer asks the
+//! system what is free. Less than that, or a write that failed for lack of space all the same, makes the store
+//! read-only: the database is opened anew for reading, and so does nothing in the background any more. Every
+//! second the writer looks again; when there is room, and a few MiB beside the store can be written and synced,
+//! it opens the database for writing (which drops RocksDB's error state and tells from the disk which of the
+//! unacknowledged commits happened), tells watchers to read again, and goes on. Other failed writes (EIO) stay read-only until a restart: after a failed `fsync` the kernel may have
 //! dropped the pages, and trying again would report a success that is none.
 //!
 //! **Crash:** acknowledged commits are in the synced write-ahead log. A torn last record was never acknowledged
@@ -51,13 +55,19 @@ use crate::{
 pub struct RocksOptions {
     /// For blocks of tables read lately; memory in bytes.
     pub block_cache_bytes: usize,
-    /// How often a full store tries whether there is space again.
+    /// How often it is looked whether there is space, still or again.
     pub space_probe_interval: Duration,
+    /// With less free on its disk the store is read-only, and is not opened.
+    pub keep_free_bytes: u64,
 }
 
 impl Default for RocksOptions {
     fn default() -> Self {
-        Self { block_cache_bytes: 64 << 20, space_probe_interval: Duration::from_secs(1) }
+        Self {
+            block_cache_bytes: 64 << 20,
+            space_probe_interval: Duration::from_secs(1),
+            keep_free_bytes: 1 << 30,
+        }
     }
 }
 
@@ -66,7 +76,7 @@ struct Shared {
     path: PathBuf,
     schema: Schema,
     options: RocksOptions,
-    /// `None` only while it is reopened, or when that failed for lack of space.
+    /// `None` only while it is reopened, or when that failed.
     db: RwLock<Option<DB>>,
     feed: Arc<Feed>,
     health: watch::Sender<Health>,
@@ -113,6 +123,7 @@ impl RocksStore {
     ) -> Result<Self, StoreError> {
         let path = path.as_ref().to_owned();
         let lock = disk::FolderLock::take(&path)?;
+        disk::check_room(&path, options.keep_free_bytes)?;
         let db = disk::open(&path, &schema, &options)?;
         migrate::ensure_schema(&db, &path, &schema)?;
         let revision = disk::read_revision(&db, &path)?;
@@ -132,6 +143,7 @@ impl RocksStore {
     /// Makes a consistent copy in `target`, which must not exist; same file system: hard links, no copying.
     /// It can be opened as a store. Blocks.
     pub fn checkpoint(&self, target: &Path) -> Result<(), StoreError> {
+        disk::check_room(&self.shared.path, self.shared.options.keep_free_bytes)?;
         match &*self.shared.db() {
             Some(db) => disk::checkpoint(db, target),
             None => Err(self.shared.full()),

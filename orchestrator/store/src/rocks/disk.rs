@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, ErrorKind,
-    Options,
+    LogLevel, Options,
 };
 
 use super::RocksOptions;
@@ -116,9 +116,12 @@ fn database_options() -> Options {
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     // Bounds the time of a restart: at most so much log is replayed.
     options.set_max_total_wal_size(128 << 20);
-    options.set_keep_log_file_num(4);
-    options.set_max_log_file_size(4 << 20);
-    // No periodic dump of statistics into the log file.
+    // RocksDB's own journal stays empty: on a full disk the second line that it cannot write there ends the program,
+    // by an assertion. A limit on its size would bring a writer that ignores the level.
+    options.set_log_level(LogLevel::Fatal);
+    options.set_max_log_file_size(0);
+    options.set_keep_log_file_num(1);
+    options.set_stats_dump_period_sec(0);
     options.set_stats_dump_period_sec(0);
     options
 }
@@ -134,6 +137,9 @@ fn family_options(store: &RocksOptions) -> Options {
     options.set_block_based_table_factory(&table);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_size(32 << 20);
+    // A compaction writes its result before it drops what that replaces: this bounds the room for it.
+    options.set_target_file_size_base(16 << 20);
+    options.set_max_compaction_bytes(128 << 20);
     options
 }
 
@@ -244,6 +250,14 @@ pub(super) fn read_error(path: &Path, error: &rocksdb::Error) -> StoreError {
         ErrorKind::Corruption => corrupt(path, error.to_string()),
         _ => StoreError::Io { action: "read", path: path.to_owned(), source: error.to_string().into() },
     }
+}
+
+/// Whether as much is free on the disk of this folder. What only root may use does not count.
+pub(super) fn check_room(path: &Path, wanted: u64) -> Result<(), StoreError> {
+    let disk =
+        nix::sys::statvfs::statvfs(path).map_err(|e| io_error("look at the disk of", path, e.into()))?;
+    let free = disk.blocks_available() * disk.fragment_size();
+    if free < wanted { Err(StoreError::StorageFull { path: path.to_owned() }) } else { Ok(()) }
 }
 
 /// Writes, syncs and removes a file beside the database.

@@ -32,6 +32,13 @@ struct Request {
     _place: OwnedSemaphorePermit,
 }
 
+/// Why a group was not written.
+enum Cause {
+    /// It was not tried.
+    NoRoom,
+    Failed(String),
+}
+
 /// Where commits are put. The queue is std's, as the thread waits with a timeout; the semaphore bounds it.
 pub(super) struct Inbox {
     requests: Sender<Request>,
@@ -87,22 +94,25 @@ struct Group {
 
 /// A group that was not written, and who waits for word of it.
 struct Unwritten {
-    cause: String,
+    cause: Cause,
     answers: Vec<Answer>,
 }
 
 impl Writer {
     fn run(&mut self) {
         loop {
-            let first = match &self.stopped {
-                Some(Stopped::Full { next_probe }) => {
-                    let patience = next_probe.saturating_duration_since(Instant::now());
-                    self.requests.recv_timeout(patience)
-                }
-                _ => self.requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let patience = match &self.stopped {
+                Some(Stopped::Full { next_probe }) => next_probe.saturating_duration_since(Instant::now()),
+                _ => self.shared.options.space_probe_interval,
             };
-            match first {
+            match self.requests.recv_timeout(patience) {
                 Ok(first) => self.serve(first),
+                // Nobody commits, but somebody else may fill the disk.
+                Err(RecvTimeoutError::Timeout) if self.stopped.is_none() => {
+                    if self.is_out_of_room() {
+                        let _nobody_asked = self.stop(Cause::NoRoom);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -119,9 +129,12 @@ impl Writer {
         let outcome = {
             let guard = self.shared.db();
             match guard.as_ref() {
+                _ if self.is_out_of_room() => {
+                    Err(Unwritten { cause: Cause::NoRoom, answers: vec![first.answer] })
+                }
                 Some(db) => self.commit_group(db, first),
                 None => {
-                    let cause = "the database is closed".to_owned();
+                    let cause = Cause::Failed("the database is closed".to_owned());
                     Err(Unwritten { cause, answers: vec![first.answer] })
                 }
             }
@@ -133,6 +146,12 @@ impl Writer {
                 let _ = answer.send(Err(error()));
             }
         }
+    }
+
+    fn is_out_of_room(&self) -> bool {
+        // Where the system does not say, the write will.
+        let room = disk::check_room(&self.shared.path, self.shared.options.keep_free_bytes);
+        matches!(room, Err(StoreError::StorageFull { .. }))
     }
 
     fn refusal(&self, stopped: &Stopped) -> StoreError {
@@ -177,7 +196,7 @@ impl Writer {
             }
             Err(error) => {
                 let answers = group.answers.into_iter().map(|(answer, _)| answer).collect();
-                Err(Unwritten { cause: error.into_string(), answers })
+                Err(Unwritten { cause: Cause::Failed(error.into_string()), answers })
             }
         }
     }
@@ -241,16 +260,27 @@ impl Writer {
     }
 
     /// Returns what to answer.
-    fn stop(&mut self, cause: String) -> impl Fn() -> StoreError + use<> {
+    fn stop(&mut self, cause: Cause) -> impl Fn() -> StoreError + use<> {
         let path = self.shared.path.display();
-        let stopped = if disk::is_space_error(&cause) {
-            tracing::error!(%path, cause, "the store is read-only: its disk is full");
-            Stopped::Full { next_probe: Instant::now() + self.shared.options.space_probe_interval }
-        } else {
-            tracing::error!(%path, cause, "the store is read-only: a write failed; restart on a healthy disk");
-            Stopped::Failed { cause }
+        let next_probe = Instant::now() + self.shared.options.space_probe_interval;
+        let stopped = match cause {
+            Cause::NoRoom => {
+                tracing::error!(%path, "the store is read-only: its disk is as good as full");
+                Stopped::Full { next_probe }
+            }
+            Cause::Failed(cause) if disk::is_space_error(&cause) => {
+                tracing::error!(%path, cause, "the store is read-only: its disk is full");
+                Stopped::Full { next_probe }
+            }
+            Cause::Failed(cause) => {
+                tracing::error!(%path, cause, "the store is read-only: a write failed; restart on a healthy disk");
+                Stopped::Failed { cause }
+            }
         };
         let heals_itself = matches!(stopped, Stopped::Full { .. });
+        if heals_itself && let Err(error) = self.read_only() {
+            tracing::error!(%path, %error, "the store cannot be read until its disk has room");
+        }
         let reason = self.refusal(&stopped).to_string();
         let (shared, failed) = (
             Arc::clone(&self.shared),
@@ -274,7 +304,11 @@ impl Writer {
             return;
         }
         *next_probe = Instant::now() + self.shared.options.space_probe_interval;
-        if let Err(error) = disk::probe_space(&self.shared.path) {
+        // A little more than stops it, so that it does not come and go with each table.
+        let keep = self.shared.options.keep_free_bytes;
+        let room = disk::check_room(&self.shared.path, keep + keep / 8);
+        let room = room.map_err(std::io::Error::other).and_then(|()| disk::probe_space(&self.shared.path));
+        if let Err(error) = room {
             tracing::debug!(%error, "the store's disk is still full");
             return;
         }
@@ -288,6 +322,15 @@ impl Writer {
             }
             Err(error) => tracing::warn!(%error, "the store could not be reopened; trying again"),
         }
+    }
+
+    /// Closes the database and opens it for reading: it writes nothing then, by itself neither.
+    fn read_only(&self) -> Result<(), StoreError> {
+        let shared = &*self.shared;
+        let mut slot = shared.db.write().unwrap_or_else(PoisonError::into_inner);
+        *slot = None;
+        *slot = Some(disk::open_read_only(&shared.path, &shared.schema, &shared.options)?);
+        Ok(())
     }
 
     /// Closes and opens the database; where opening fails, reads go on from a read-only one.

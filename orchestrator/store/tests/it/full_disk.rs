@@ -11,22 +11,32 @@ use xenith_orchestrator_store::{
 
 /// In a process of its own, because the limit counts for the whole process.
 #[test]
-fn child_fills_the_disk() {
+fn child_fills_the_disk_with_large_commits() {
+    child(100_000);
+}
+
+/// The log's writer has a buffer that such a commit fits into: the write fails later, and elsewhere.
+#[test]
+fn child_fills_the_disk_with_small_commits() {
+    child(5_000);
+}
+
+fn child(commit: usize) {
     let Some(folder) = crate::child_folder() else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(fill_and_heal(&folder));
+    runtime.block_on(fill_and_heal(&folder, commit));
 }
 
 fn limit_files(bytes: u64) {
     setrlimit(Resource::RLIMIT_FSIZE, bytes, nix::libc::RLIM_INFINITY).unwrap();
 }
 
-fn chunk(n: u32) -> Transaction {
+fn chunk(n: u32, bytes: usize) -> Transaction {
     // Not compressible, as the log is not compressed anyway.
-    Transaction::new().put(FRUIT, n.to_string(), vec![(n % 251) as u8; 100_000])
+    Transaction::new().put(FRUIT, n.to_string(), vec![(n % 251) as u8; bytes])
 }
 
-async fn fill_and_heal(folder: &std::path::Path) {
+async fn fill_and_heal(folder: &std::path::Path, bytes: usize) {
     // Without this the kernel ends the process instead of refusing the write.
     let ignore = nix::sys::signal::SigHandler::SigIgn;
     #[allow(
@@ -43,11 +53,11 @@ async fn fill_and_heal(folder: &std::path::Path) {
     limit_files(1 << 20);
     let mut stored = 0;
     let error = loop {
-        match store.commit(chunk(stored)).await {
+        match store.commit(chunk(stored, bytes)).await {
             Ok(_) => stored += 1,
             Err(error) => break error,
         }
-        assert!(stored < 100, "the limit has an effect");
+        assert!(stored < 1000, "the limit has an effect");
     };
     assert!(matches!(error, StoreError::StorageFull { .. }), "{error:?}");
     assert!(error.outcome_unknown() && error.is_retryable());
@@ -62,14 +72,14 @@ async fn fill_and_heal(folder: &std::path::Path) {
         for n in 0..stored {
             assert!(store.get(FRUIT, n.to_string().as_bytes()).await.unwrap().is_some());
         }
-        assert!(matches!(store.commit(chunk(1000)).await, Err(StoreError::StorageFull { .. })));
+        assert!(matches!(store.commit(chunk(5000, bytes)).await, Err(StoreError::StorageFull { .. })));
     }
 
     limit_files(nix::libc::RLIM_INFINITY);
     let healed = health.wait_for(|health| *health == Health::Writable);
     tokio::time::timeout(Duration::from_secs(30), healed).await.expect("it heals by itself").unwrap();
-    let revision = store.commit(chunk(2000)).await.unwrap();
-    for n in (0..stored).chain([2000]) {
+    let revision = store.commit(chunk(6000, bytes)).await.unwrap();
+    for n in (0..stored).chain([6000]) {
         assert!(store.get(FRUIT, n.to_string().as_bytes()).await.unwrap().is_some(), "{n}");
     }
     // The watch is told that it may have missed something, and goes on.
@@ -92,9 +102,11 @@ async fn fill_and_heal(folder: &std::path::Path) {
 
 #[test]
 fn read_only_while_full_and_back_by_itself() {
-    let folder = tempfile::tempdir().unwrap();
-    let child = crate::spawn_child("full_disk::child_fills_the_disk", folder.path());
-    let output = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("healed after"), "{text}");
+    for test in ["child_fills_the_disk_with_large_commits", "child_fills_the_disk_with_small_commits"] {
+        let folder = tempfile::tempdir().unwrap();
+        let child = crate::spawn_child(&format!("full_disk::{test}"), folder.path());
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("healed after"), "{test}: {text}");
+    }
 }

@@ -7,6 +7,7 @@ mod damage;
 mod full_disk;
 mod migration;
 mod opening;
+mod small_disk;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
