@@ -1,6 +1,7 @@
 # Everything is done by xtask (cargo xtask --help); this file only forwards.
 #
-# Variables: HOSTS (a number of lab hosts, or sim), CARGO_TARGET_DIR (where to build).
+# Variables: HOSTS (a number of lab hosts, or sim), TEST (of lab-test: scenario, disks or imports), CARGO_TARGET_DIR
+# (where to build).
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -27,8 +28,8 @@ run: check-cargo ## Orchestrator and a real Xen host (QEMU where this is none); 
 lab: check-cargo ## Real Xen hosts in QEMU until Ctrl-C; HOSTS=2 for two
 	@exec cargo xtask lab $(if $(HOSTS),--hosts $(HOSTS))
 
-lab-test: check-cargo ## The scenario on real Xen, about 15 minutes
-	@cargo xtask lab-test
+lab-test: check-cargo ## The scenario on real Xen, about 15 minutes; TEST=disks or TEST=imports for the others
+	@cargo xtask lab-test $(TEST)
 
 iso: check-cargo ## The installer medium, into dist/
 	@cargo xtask iso

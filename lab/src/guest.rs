@@ -89,7 +89,8 @@ impl XlGuest {
 #[must_use]
 pub fn kernel_arguments(address: Option<Ipv4Addr>) -> String {
     let network = address.map_or(String::new(), |a| format!(" xenith.ip={a}/24 xenith.gw=10.0.2.2"));
-    format!("console=hvc0 loglevel=3{network}")
+    // Mitigations and self tests, which an emulated CPU is slow at, are off.
+    format!("console=hvc0 loglevel=3 mitigations=off init_on_alloc=0 apparmor=0 cryptomgr.notests{network}")
 }
 
 /// Puts the initramfs beside the kernel in dom0; afterwards [`KERNEL`] and [`INITRAMFS`] can be booted.

@@ -51,8 +51,11 @@ enum Verb {
         #[arg(long, default_value_t = 1)]
         hosts: u8,
     },
-    /// Run the scenario on real Xen, in a QEMU host of its own
-    LabTest,
+    /// Run a test on real Xen, in a QEMU host of its own
+    LabTest {
+        #[arg(value_enum, default_value_t = lab_test::Test::Scenario)]
+        test: lab_test::Test,
+    },
     /// Build the installer medium, its hash, signature and list of packages
     Iso {
         /// The folder for the results
@@ -111,7 +114,7 @@ pub fn run() -> Result<()> {
         Verb::Docs => docs::run(),
         Verb::Run { hosts } => run::run(hosts),
         Verb::Lab { hosts } => lab::run(hosts),
-        Verb::LabTest => lab_test::run(),
+        Verb::LabTest { test } => lab_test::run(test),
         Verb::Iso { out, update_lock } => {
             iso::run(&out, if update_lock { iso::Packages::Renew } else { iso::Packages::Locked })
         }

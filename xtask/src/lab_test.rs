@@ -1,4 +1,4 @@
-//! `xtask lab-test`: the scenario on real Xen, in one QEMU host of its own.
+//! `xtask lab-test`: the tests on real Xen, each in one QEMU host of its own.
 
 use std::process::Command;
 
@@ -7,16 +7,37 @@ use anyhow::Result;
 use crate::exec;
 use crate::setup::{self, Purpose};
 
-/// What [`run`] takes, for whoever announces it.
+/// Which one. The names are those that the tests answer to.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Test {
+    /// A host joins, VMs live, everything is killed once: part of `make test`
+    Scenario,
+    /// Snapshots, clones, backups: a quarter of an hour
+    Disks,
+    /// Imports from VMware, which boot whole distributions: an hour
+    Imports,
+}
+
+impl Test {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Scenario => "scenario",
+            Self::Disks => "disks",
+            Self::Imports => "imports",
+        }
+    }
+}
+
+/// What the scenario takes, for whoever announces it.
 pub const USUALLY: &str = "10-15 minutes on two idle cores, and five more the first time";
 
-/// Makes the machine ready, builds the programs under test and runs the scenario.
-pub fn run() -> Result<()> {
+/// Makes the machine ready, builds the programs under test and runs the test of that name.
+pub fn run(test: Test) -> Result<()> {
     setup::run(&[Purpose::Build, Purpose::Lab], setup::Mode::Install)?;
     println!("building what is tested (usually a minute, or 10 the first time)");
     exec::run(&mut programs())?;
     exec::run(&mut agent())?;
-    exec::run(&mut scenario())
+    exec::run(&mut on_real_xen(test))
 }
 
 /// The test finds them beside itself in the target folder.
@@ -36,7 +57,7 @@ pub fn agent() -> Command {
 }
 
 /// cargo test, not nextest: nextest's limits are for tests of a second, and its output comes at the end only.
-pub fn scenario() -> Command {
+pub fn on_real_xen(test: Test) -> Command {
     let mut command = Command::new("cargo");
     command.args([
         "test",
@@ -48,6 +69,6 @@ pub fn scenario() -> Command {
         "--",
         "--nocapture",
     ]);
-    command.env("XENITH_LAB", "1");
+    command.env("XENITH_LAB", test.name());
     command
 }

@@ -30,9 +30,11 @@ pub fn run(setup: Setup) -> Result<()> {
     println!("building in {}", tree::target_dir()?.display());
     let mut progress = Progress::default();
     let mut counts = Counts::default();
+    let mut purposes = vec![Purpose::Build, Purpose::Test];
+    purposes.extend(ui.then_some(Purpose::Ui));
+    purposes.extend(on_real_xen().then_some(Purpose::Lab));
     match setup {
-        Setup::Install if ui => install(&mut progress, &[Purpose::Build, Purpose::Test, Purpose::Ui]),
-        Setup::Install => install(&mut progress, &[Purpose::Build, Purpose::Test]),
+        Setup::Install => install(&mut progress, &purposes),
         Setup::Skip => progress.skip("setup", "asked for"),
     }
     if !progress.has_failed() {
@@ -169,13 +171,16 @@ fn browser(progress: &mut Progress, counts: &mut Counts, ui: &Path) {
     *counts += counted(progress, about, &mut browser);
 }
 
+/// Unless somebody does not want to wait for it.
+fn on_real_xen() -> bool {
+    env::var_os("XENITH_LAB").is_none_or(|wanted| wanted != "0")
+}
+
 /// The slow one: it waits for the rest, and is not begun when that has failed.
 fn scenario(progress: &mut Progress, counts: &mut Counts) {
     let name = "lab scenario";
-    // Until it has been seen green on a quiet machine many times over: emulation has faults of its own, and a
-    // gate that fails without a reason in the code gets ignored.
-    if std::env::var_os("XENITH_LAB").is_none() {
-        return progress.skip(name, "only when asked for: make lab-test, or XENITH_LAB=1 make test");
+    if !on_real_xen() {
+        return progress.skip(name, "XENITH_LAB=0");
     }
     if progress.has_failed() {
         return progress.skip(name, "something before it has failed");
@@ -191,7 +196,7 @@ fn scenario(progress: &mut Progress, counts: &mut Counts) {
     });
     let about =
         About { name, what: "the product on real Xen", usually: lab_test::USUALLY, runner: Runner::Harness };
-    *counts += counted(progress, about, &mut lab_test::scenario());
+    *counts += counted(progress, about, &mut lab_test::on_real_xen(lab_test::Test::Scenario));
 }
 
 /// What is said of a step whose tests are counted.

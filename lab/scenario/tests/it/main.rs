@@ -1,7 +1,8 @@
-//! The whole product on real Xen, once through: `cargo xtask lab-test`, or with XENITH_LAB=1 by hand.
+//! The product on real Xen: `cargo xtask lab-test`, or with XENITH_LAB set by hand.
 //!
-//! One host for all steps: its boot is what costs. Each step brings the VM that it needs into the power state that
-//! it needs, so that a step which failed spoils no other. Without XENITH_LAB the test ends at once.
+//! One host for all steps of a test: its boot is what costs. Each step brings the VM that it needs into the power state
+//! that it needs, so that a step which failed spoils no other. There are three tests, because the first is part of each
+//! `make test` and may not take longer than a quarter of an hour. One that was not asked for ends at once.
 #![allow(clippy::large_futures, reason = "one test runs them, each once")]
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
@@ -38,28 +39,62 @@ macro_rules! step {
 
 #[tokio::test]
 async fn the_scenario_on_real_xen() {
-    if !asked() {
+    if !asked("scenario") {
         return;
     }
-    xenith_common_pki::install_provider();
-    let programs = Programs::find().unwrap();
     let started = Instant::now();
     let mut steps = Steps::default();
-    let mut stage = Stage::set(&programs).await.unwrap();
-    eprintln!("    the stage is set after {:.1} s, {:?}", started.elapsed().as_secs_f64(), Accel::detect());
-    let enrolled = Box::pin(life::enrol(&stage, &programs));
-    if steps.run("enrol the host, declare a network", 5 * MINUTE, enrolled).await {
-        lives(&stage, &mut steps, &programs).await;
+    if let Some((mut stage, _)) = enrolled(&mut steps).await {
+        lives(&stage, &mut steps).await;
         faults(&mut stage, &mut steps).await;
-    } else {
-        // Nothing else could work.
-        eprintln!("{}", stage.logs().await);
     }
     eprintln!("the scenario took {:.0} s", started.elapsed().as_secs_f64());
     steps.finish().unwrap();
 }
 
-async fn lives(stage: &Stage, steps: &mut Steps, programs: &Programs) {
+#[tokio::test]
+async fn disks_on_real_xen() {
+    if !asked("disks") {
+        return;
+    }
+    let mut steps = Steps::default();
+    if let Some((stage, _)) = enrolled(&mut steps).await {
+        disks(&stage, &mut steps).await;
+    }
+    steps.finish().unwrap();
+}
+
+#[tokio::test]
+async fn imports_on_real_xen() {
+    if !asked("imports") {
+        return;
+    }
+    let mut steps = Steps::default();
+    if let Some((stage, programs)) = enrolled(&mut steps).await {
+        let ova = imports::ova(&stage, &programs);
+        step!(stage, steps, "import an OVA, prepare its guest, hear it answer", 60, ova);
+        let esxi = imports::esxi(&stage, &programs);
+        step!(stage, steps, "import from a simulated ESXi, hear it answer", 60, esxi);
+    }
+    steps.finish().unwrap();
+}
+
+/// A host that has joined an orchestrator. Without it nothing else could work.
+async fn enrolled(steps: &mut Steps) -> Option<(Stage, Programs)> {
+    xenith_common_pki::install_provider();
+    let programs = Programs::find().unwrap();
+    let started = Instant::now();
+    let stage = Stage::set(&programs).await.unwrap();
+    eprintln!("    the stage is set after {:.1} s, {:?}", started.elapsed().as_secs_f64(), Accel::detect());
+    let enrolled = Box::pin(life::enrol(&stage, &programs));
+    if !steps.run("enrol the host, declare a network", 5 * MINUTE, enrolled).await {
+        eprintln!("{}", stage.logs().await);
+        return None;
+    }
+    Some((stage, programs))
+}
+
+async fn lives(stage: &Stage, steps: &mut Steps) {
     // First, and gone: a guest that idles still costs a tenth of the one emulated CPU.
     step!(stage, steps, "start a PV guest, see its facts", 6, life::start(stage, &PV));
     step!(stage, steps, "suspend and resume a PV guest", 6, life::suspend_and_resume(stage, &PV));
@@ -71,33 +106,27 @@ async fn lives(stage: &Stage, steps: &mut Steps, programs: &Programs) {
     step!(stage, steps, "pause and unpause", 3, life::pause(stage, &PVH));
     step!(stage, steps, "set memory of a running guest", 4, life::set_memory(stage, &PVH));
     step!(stage, steps, "attach a disk to a running guest", 4, life::attach_disk(stage, &PVH));
+    step!(stage, steps, "suspend and resume a PVH guest", 6, life::suspend_and_resume(stage, &PVH));
+}
+
+async fn disks(stage: &Stage, steps: &mut Steps) {
+    step!(stage, steps, "start a PVH guest, see its facts", 6, life::start(stage, &PVH));
+    step!(stage, steps, "attach a disk to a running guest", 4, life::attach_disk(stage, &PVH));
     step!(stage, steps, "snapshot a running guest, go back", 8, storage::snapshot(stage, &PVH));
     step!(stage, steps, "enlarge a disk of a running guest", 4, storage::resize(stage, &PVH));
     step!(stage, steps, "clone a guest from a snapshot", 10, storage::clone(stage, &PVH, &COPY));
-    step!(stage, steps, "suspend and resume a PVH guest", 6, life::suspend_and_resume(stage, &PVH));
-    step!(
-        stage,
-        steps,
-        "back up twice, destroy, boot instantly",
-        20,
-        backups::back_up_destroy_restore(stage, &KEPT)
-    );
-    step!(stage, steps, "notice a crash", 4, life::crash(stage, &PVH));
-    step!(
-        stage,
-        steps,
-        "import an OVA, prepare its guest, hear it answer",
-        60,
-        imports::ova(stage, programs)
-    );
-    step!(stage, steps, "import from a simulated ESXi, hear it answer", 60, imports::esxi(stage, programs));
+    let kept = backups::back_up_destroy_restore(stage, &KEPT);
+    step!(stage, steps, "back up twice, destroy, boot instantly", 20, kept);
+    step!(stage, steps, "delete, and leave nothing", 5, life::end(stage, &PVH));
 }
 
+/// In an order in which a step leaves the guest as the next one needs it: each boot costs half a minute.
 async fn faults(stage: &mut Stage, steps: &mut Steps) {
     step!(stage, steps, "kill -9 of the agent while guests run", 5, faults::agent_at_rest(stage, &PVH));
     step!(stage, steps, "kill -9 of the agent in a suspend", 6, faults::agent_in_suspend(stage, &PVH));
     step!(stage, steps, "kill -9 of the agent in a shutdown", 6, faults::agent_in_shutdown(stage, &PVH));
     step!(stage, steps, "kill -9 of the agent in a start", 6, faults::agent_in_start(stage, &PVH));
+    step!(stage, steps, "notice a crash", 4, life::crash(stage, &PVH));
     step!(
         stage,
         steps,
