@@ -64,6 +64,7 @@ fn spec(name: &str) -> ValidVmSpec {
         on_crash: Default::default(),
         on_reboot: Default::default(),
         autostart: None,
+        hardware: Default::default(),
     };
     ValidVmSpec::try_from(spec).unwrap()
 }

@@ -23,7 +23,7 @@ use xenith_vmware_import::guest::helper::machine::Kit;
 use crate::backup::Backups;
 use crate::config::Config;
 use crate::console::Consoles;
-use crate::disk::{Attachments, InUse, Storage};
+use crate::disk::{Attachments, InUse, SpaceGuard, Storage};
 use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
 use crate::import::{Helpers, Imports, http};
@@ -175,10 +175,14 @@ async fn adopt(
         facts: backend.facts,
         publisher: Arc::clone(&publisher),
         domids,
-        in_use,
+        in_use: in_use.clone(),
     });
     let registry =
         Registry::start(shared, tasks.child(), backend.settings).await.map_err(AgentError::Adopt)?;
+    let paused = config.state.join("paused-for-room.json");
+    let guard =
+        SpaceGuard::new((storage.clone(), in_use), Arc::clone(&registry), Arc::clone(&publisher), paused);
+    tasks.spawn("space-guard", guard.watch(tasks.token()));
     let fresh_boot = record.boot != backend.boot_id;
     let fence = Arc::new(Fence::new(journal, record));
     if fresh_boot {

@@ -6,6 +6,7 @@
 
 mod attached;
 mod busy;
+mod full;
 mod import;
 mod in_use;
 mod seed;
@@ -14,7 +15,9 @@ mod storage;
 
 pub use attached::{AttachedSr, Attachments};
 pub(crate) use busy::{Busy, Hold};
+pub use full::SpaceGuard;
 pub use import::Import;
+pub(crate) use import::scratch;
 pub use in_use::InUse;
 pub use seed::SeedFile;
 pub use snapshot::PendingSnapshots;

@@ -25,6 +25,7 @@ use xenith_vmware_import::ImportError;
 pub use prepare::Helpers;
 
 use crate::disk::Storage;
+use crate::transfer::download::Downloads;
 
 /// All of it, shared by the gRPC server and the listener for uploads.
 pub struct Imports {
@@ -37,6 +38,7 @@ pub struct Imports {
     /// The sender of some upload has gone.
     sender_left: tokio::sync::Notify,
     helpers: Helpers,
+    pub(crate) downloads: Downloads,
 }
 
 impl Imports {
@@ -52,7 +54,24 @@ impl Imports {
             port: OnceLock::new(),
             sender_left: tokio::sync::Notify::new(),
             helpers,
+            downloads: Downloads::default(),
         })
+    }
+
+    pub(crate) const fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Where senders and readers are served on this host.
+    pub(crate) fn listening(&self) -> Result<u16, Fault> {
+        match self.port.get() {
+            Some(Ok(port)) => Ok(*port),
+            Some(Err(why)) => {
+                let refusal = format_args!("this host serves no transfers: {why}");
+                Err(Fault::new(FaultReason::Unsupported, refusal))
+            }
+            None => Err(Fault::new(FaultReason::NotReady, "transfers are not served yet")),
+        }
     }
 
     pub async fn execute(self: &Arc<Self>, command: ImportCommand) -> Result<CommandResult, Fault> {

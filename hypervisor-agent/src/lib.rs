@@ -23,4 +23,5 @@ pub mod operations;
 pub mod progress;
 pub mod run;
 pub mod server;
+pub mod transfer;
 pub mod vm;

@@ -25,6 +25,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::import::Imports;
 use crate::operations::Operations;
 use crate::progress::Progress;
+use crate::transfer;
 use crate::vm::publisher::Publisher;
 use crate::vm::registry::Registry;
 
@@ -70,6 +71,10 @@ async fn dispatch(
     match command {
         Command::Vm { vm, action } => registry.execute(vm, action).await,
         Command::Import(command) => imports.execute(command).await,
+        Command::Transfer(command) => transfer::execute(storage, imports, command, progress).await,
+        Command::LookAtHardware => {
+            registry.hardware().await.map(|hardware| CommandResult::Hardware(Box::new(hardware)))
+        }
         Command::EnsureVdi { vdi, sr, size } => {
             let ensured = storage::blocking(&storage, move |storage| storage.ensure(sr, vdi, size));
             ensured.await.map(CommandResult::Vdi)

@@ -15,6 +15,7 @@ mod find;
 mod host;
 mod import;
 mod import_source;
+mod iso;
 mod lists;
 mod log;
 mod network;
@@ -29,7 +30,11 @@ mod template;
 mod token;
 mod user;
 mod vdi;
+mod vdi_transfer;
 mod vm;
+mod vm_bulk;
+mod vm_clone;
+mod vm_hardware;
 mod vm_new;
 mod vm_spec;
 mod wave;
@@ -38,10 +43,10 @@ use std::sync::{Arc, Mutex};
 
 use xenith_orchestrator_api::{
     Registrar, audit, auth as auth_api, backup as backup_api, backup_job as backup_job_api, backup_run,
-    console as console_api, event, host as host_api, import as import_api, network as network_api,
-    orphan as orphan_api, pool as pool_api, repository as repository_api, role, snapshot as snapshot_api,
-    sr as sr_api, system as system_api, task as task_api, template as template_api, token as token_api,
-    user as user_api, vdi as vdi_api, vm as vm_api, wave as wave_api,
+    console as console_api, event, host as host_api, import as import_api, iso as iso_api,
+    network as network_api, orphan as orphan_api, pool as pool_api, repository as repository_api, role,
+    snapshot as snapshot_api, sr as sr_api, system as system_api, task as task_api, template as template_api,
+    token as token_api, user as user_api, vdi as vdi_api, vm as vm_api, wave as wave_api,
 };
 use xenith_orchestrator_saga::SagaEngine;
 
@@ -107,6 +112,7 @@ impl App {
         wave_api::register(self, registrar);
         console_api::register(self, registrar);
         sr_api::register(self, registrar);
+        iso_api::register(self, registrar);
         template_api::register(self, registrar);
         snapshot_api::register(self, registrar);
         repository_api::register(self, registrar);

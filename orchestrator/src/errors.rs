@@ -1,5 +1,7 @@
 //! Errors of the parts, as the API tells them: the one function per source.
 
+use xenith_hypervisor_agent_client::AgentClientError;
+use xenith_hypervisor_agent_types::FaultReason;
 use xenith_orchestrator_inventory::QueryError;
 use xenith_orchestrator_saga::SagaError;
 use xenith_orchestrator_store::StoreError;
@@ -39,6 +41,20 @@ pub fn saga_error(error: &SagaError) -> ApiError {
             ApiError::internal(error)
         }
     }
+}
+
+/// What a host answered that was asked something at once.
+pub fn agent_error(error: &AgentClientError) -> ApiError {
+    let reason = match error {
+        AgentClientError::Refused(fault) => match fault.reason {
+            FaultReason::NotFound => Reason::NotFound,
+            FaultReason::WrongState => Reason::WrongState,
+            FaultReason::Invalid => Reason::Invalid,
+            _ => Reason::HostFailed,
+        },
+        _ => Reason::HostUnreachable,
+    };
+    ApiError::new(reason, error)
 }
 
 pub fn query_error(error: &QueryError) -> ApiError {

@@ -11,6 +11,8 @@ use xenith_common_ids::{HostId, ImportId, VdiId};
 pub struct LiveImports {
     disks: Mutex<HashMap<ImportId, HashMap<VdiId, u64>>>,
     ports: Mutex<HashMap<HostId, u16>>,
+    /// VDIs that wait to be sent: what their tickets hash to, once there is one.
+    tickets: Mutex<HashMap<VdiId, Option<String>>>,
     nudged: Notify,
 }
 
@@ -38,6 +40,22 @@ impl LiveImports {
 
     pub fn set_port(&self, host: HostId, port: u16) {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner).insert(host, port);
+    }
+
+    /// From now on the VDI waits to be sent; its ticket, if one was issued.
+    pub fn wait_for(&self, vdi: VdiId) -> Option<String> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner).entry(vdi).or_default().clone()
+    }
+
+    /// A later ticket ends the one before. `false`: the VDI waits for nobody.
+    #[must_use]
+    pub fn set_ticket(&self, vdi: VdiId, hash: String) -> bool {
+        let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
+        tickets.get_mut(&vdi).map(|ticket| *ticket = Some(hash)).is_some()
+    }
+
+    pub fn forget_ticket(&self, vdi: VdiId) {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(&vdi);
     }
 
     /// Somebody decided something: sagas that wait look again.

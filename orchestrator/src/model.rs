@@ -1,6 +1,6 @@
 //! The records as they are stored. Fields may be added with a default; never renamed without a migration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -13,11 +13,13 @@ use xenith_orchestrator_types::backup::{JobSettings, Repository};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::import::{GuestPreparation, ImportOrigin, ImportPass, ImportPhase};
 use xenith_orchestrator_types::snapshot::SnapshotDisk;
+use xenith_orchestrator_types::sr::SrContent;
 use xenith_orchestrator_types::token::Token;
 use xenith_orchestrator_types::user::User;
 use xenith_orchestrator_types::wave::{WaveCaps, WaveOptions, WaveStatus};
 
 use crate::catalogue::Definition;
+use xenith_orchestrator_types::vm::Protection;
 
 /// A VM as it is intended to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,10 @@ pub struct VmRecord {
     /// The snapshot that its disks go on from.
     #[serde(default)]
     pub snapshot: Option<SnapshotId>,
+    #[serde(default)]
+    pub protection: Protection,
+    #[serde(default)]
+    pub custom: BTreeMap<String, String>,
 }
 
 /// An SR that was declared; the local ones of hosts have no record.
@@ -47,6 +53,8 @@ pub struct SrRecord {
     pub spec: Option<SrSpec>,
     /// Where it is attached.
     pub hosts: BTreeSet<HostId>,
+    #[serde(default)]
+    pub content: SrContent,
 }
 
 /// A point in time of a VM.

@@ -37,6 +37,8 @@ pub struct Wish {
     /// Asked for by name, or bound by a local disk.
     pub only: Option<HostId>,
     pub apart_from: BTreeSet<VmId>,
+    /// The hosts that have its SRs; `None`: all do.
+    pub among: Option<BTreeSet<HostId>>,
 }
 
 /// Memory counts 1000 at most, virtual CPUs 500, staying apart decides before both.
@@ -79,6 +81,9 @@ fn obstacles(wish: &Wish, host: &HostView) -> Vec<String> {
     let mut out = Vec::new();
     if wish.only.is_some_and(|only| only != host.host) {
         out.push("another host is asked for, or has a disk of this VM".to_owned());
+    }
+    if wish.among.as_ref().is_some_and(|among| !among.contains(&host.host)) {
+        out.push("has not attached an SR that this VM needs".to_owned());
     }
     if wish.pool.is_some_and(|pool| pool != host.pool) {
         out.push("is in another pool".to_owned());

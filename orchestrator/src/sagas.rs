@@ -18,10 +18,12 @@ pub mod sr_attach;
 pub mod sr_detach;
 pub mod template_create;
 pub mod template_delete;
+pub mod vdi_copy;
 pub mod vdi_create;
 pub mod vdi_delete;
 pub mod vdi_import;
 pub mod vdi_resize;
+pub mod vdi_upload;
 pub mod vm_act;
 pub mod vm_create;
 pub mod vm_delete;
@@ -66,6 +68,8 @@ pub fn registry(deps: &Arc<Deps>) -> SagaRegistry {
     registry.register(vm_update::VmUpdate(Arc::clone(deps)));
     registry.register(vm_delete::VmDelete(Arc::clone(deps)));
     registry.register(vdi_create::VdiCreate(Arc::clone(deps)));
+    registry.register(vdi_copy::VdiCopy(Arc::clone(deps)));
+    registry.register(vdi_upload::VdiUpload(Arc::clone(deps)));
     registry.register(vdi_delete::VdiDelete(Arc::clone(deps)));
     registry.register(import::ImportUpload(Arc::clone(deps)));
     registry.register(vdi_resize::VdiResize(Arc::clone(deps)));
@@ -173,7 +177,15 @@ impl Deps {
         host: HostId,
         command: Command,
     ) -> Result<CommandResult, StepError> {
-        let operation = ctx.operation_id();
+        self.send_long_as(ctx, ctx.operation_id(), (host, command)).await
+    }
+
+    async fn send_long_as<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        operation: OperationId,
+        (host, command): (HostId, Command),
+    ) -> Result<CommandResult, StepError> {
         let client =
             self.fleet.get().and_then(|fleet| fleet.client(host)).ok_or_else(|| host_removed(host))?;
         let envelope = Envelope { operation, epoch: ctx.epoch(), command };

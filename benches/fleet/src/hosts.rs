@@ -85,6 +85,7 @@ fn spec(plan: &Plan<'_>, index: usize, vdi: Option<VdiId>) -> Result<VmSpec> {
         on_crash: Default::default(),
         on_reboot: Default::default(),
         autostart: None,
+        hardware: Default::default(),
     })
 }
 
@@ -102,6 +103,7 @@ fn domain(spec: &VmSpec, identity: DomainIdentity) -> DomainSpec {
         disks: vec![],
         nics: spec.nics.iter().map(|nic| DomainNic { mac: nic.mac, bridge: nic.bridge.clone() }).collect(),
         graphics: Graphics::None,
+        hardware: Default::default(),
     }
 }
 
@@ -206,6 +208,8 @@ async fn write_records(db: &Db, (host, record): (HostId, &HostRecord), vms: &[Ma
                 pending_restart: vec![],
                 held_by: None,
                 snapshot: None,
+                protection: Default::default(),
+                custom: Default::default(),
             };
             commit = db.vms.insert_in(commit, id, &vm);
             commit = db.vm_names.insert_in(commit, &(spec.name.to_string(), record.pool), id);

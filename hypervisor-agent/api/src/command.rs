@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use xenith_common_ids::{Epoch, IncarnationId, OperationId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply};
-use xenith_hypervisor_agent_types::{ObservedVm, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize};
+use xenith_hypervisor_agent_types::{
+    HostHardware, ObservedVm, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize,
+};
 
 use crate::convert::{id, required, under};
 use crate::import::{DiskPassed, GuestPrepared, ImportCommand, UploadOpen};
 use crate::storage::{self, Snapshotted, StorageCommand};
+use crate::transfer::TransferCommand;
 use crate::wire::execute_reply::Result as WireResult;
 use crate::wire::execute_request::Command as WireCommand;
 use crate::{WireError, wire};
@@ -23,12 +26,25 @@ pub struct Envelope {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    Vm { vm: VmId, action: VmAction },
-    EnsureVdi { vdi: VdiId, sr: SrId, size: VdiSize },
-    DeleteVdi { vdi: VdiId, sr: SrId },
+    Vm {
+        vm: VmId,
+        action: VmAction,
+    },
+    EnsureVdi {
+        vdi: VdiId,
+        sr: SrId,
+        size: VdiSize,
+    },
+    DeleteVdi {
+        vdi: VdiId,
+        sr: SrId,
+    },
     Storage(StorageCommand),
     Import(ImportCommand),
     Backup(Box<BackupCommand>),
+    /// What the host has that VMs can be bound to.
+    LookAtHardware,
+    Transfer(TransferCommand),
 }
 
 /// What one VM can be told. Each is idempotent: asked again when it holds already, it answers at once.
@@ -90,6 +106,7 @@ pub enum CommandResult {
     GuestPrepared(Box<GuestPrepared>),
     Sr(Box<SrFacts>),
     Backup(Box<BackupReply>),
+    Hardware(Box<HostHardware>),
 }
 
 impl From<&Envelope> for wire::ExecuteRequest {
@@ -107,6 +124,8 @@ impl From<&Envelope> for wire::ExecuteRequest {
             Command::Storage(command) => command.into(),
             Command::Import(command) => WireCommand::Import(command.into()),
             Command::Backup(command) => crate::backup::to_wire(command),
+            Command::Transfer(command) => WireCommand::Transfer(command.into()),
+            Command::LookAtHardware => WireCommand::LookAtHardware(wire::Nothing {}),
         };
         Self { operation_id: envelope.operation.to_string(), epoch: envelope.epoch.0, command: Some(command) }
     }
@@ -202,6 +221,8 @@ impl TryFrom<WireCommand> for Command {
                 let action = VmAction::Snapshot { disks: storage::disks_from_wire(&snapshot.disks)? };
                 Ok(Self::Vm { vm: id("vm_id", &snapshot.vm_id)?, action })
             }
+            WireCommand::Transfer(command) => Ok(Self::Transfer(under("transfer", command.try_into())?)),
+            WireCommand::LookAtHardware(wire::Nothing {}) => Ok(Self::LookAtHardware),
             WireCommand::Import(command) => Ok(Self::Import(under("import", command.try_into())?)),
             WireCommand::Backup(backup) => crate::backup::from_wire(&backup).map(Self::Backup),
             // Parsed above.
@@ -220,6 +241,7 @@ impl From<&CommandResult> for wire::ExecuteReply {
                 after_restart: after_restart.clone(),
             }),
             CommandResult::Vdi(vdi) => WireResult::Vdi(vdi.into()),
+            CommandResult::Hardware(hardware) => WireResult::Hardware((&**hardware).into()),
             CommandResult::Sr(sr) => WireResult::Sr((&**sr).into()),
             CommandResult::Snapshotted(made) => WireResult::Snapshotted(made.into()),
             CommandResult::UploadOpen(open) => WireResult::UploadOpen(open.into()),
@@ -245,6 +267,9 @@ impl TryFrom<wire::ExecuteReply> for CommandResult {
                 after_restart: applied.after_restart,
             },
             WireResult::Vdi(vdi) => Self::Vdi(under("vdi", vdi.try_into())?),
+            WireResult::Hardware(hardware) => {
+                Self::Hardware(Box::new(under("hardware", hardware.try_into())?))
+            }
             WireResult::Sr(sr) => Self::Sr(Box::new(under("sr", sr.try_into())?)),
             WireResult::Snapshotted(made) => Self::Snapshotted(under("snapshotted", made.try_into())?),
             WireResult::UploadOpen(open) => Self::UploadOpen(under("upload_open", open.try_into())?),

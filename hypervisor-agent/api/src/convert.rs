@@ -1,6 +1,7 @@
 //! Wire types to domain types and back.
 
 mod fields;
+mod hardware;
 mod host;
 mod spec;
 mod sr;

@@ -13,6 +13,7 @@ mod import;
 mod join_token;
 mod observed;
 mod storage;
+mod transfer;
 
 /// Generated from `proto/`.
 #[allow(clippy::all, clippy::too_many_lines, reason = "generated code")]
@@ -31,6 +32,7 @@ pub use import::{
 pub use join_token::{JoinToken, ParseJoinTokenError};
 pub use observed::{Changes, Hello};
 pub use storage::{MakeSr, Snapshotted, StorageCommand};
+pub use transfer::{SendVdi, TransferCommand};
 
 /// Raised with each incompatible change. A peer of another number is told so in words, not by an odd error.
 pub const PROTOCOL: u32 = 1;

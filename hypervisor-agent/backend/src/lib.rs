@@ -17,13 +17,15 @@ mod error;
 mod event;
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use xenith_common_ids::DomId;
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_types::{
-    ConsolePaths, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec, GuestFacts, HostFacts,
+    ConsolePaths, CpuShare, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec, GuestFacts, HostFacts,
+    HostHardware,
 };
 
 pub use error::HypervisorError;
@@ -50,6 +52,9 @@ pub enum ShutdownRequest {
 pub trait Hypervisor: Send + Sync + 'static {
     /// The machine, as it is now.
     async fn host(&self) -> Result<HostFacts>;
+
+    /// What the machine has that domains can be bound to.
+    async fn hardware(&self) -> Result<HostHardware>;
 
     /// All domains but dom0, foreign ones included, in the order of their ids.
     async fn domains(&self) -> Result<Vec<DomainInfo>>;
@@ -89,6 +94,12 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// Gives a running guest `online` virtual CPUs, at most the maximum it was made with.
     async fn set_vcpus(&self, domid: DomId, online: VcpuCount) -> Result<()>;
+
+    /// Changes a domain's share of the CPUs; what `share` leaves open is Xen's default.
+    async fn set_cpu_share(&self, domid: DomId, share: &CpuShare) -> Result<()>;
+
+    /// Puts an image into the CD drive of a running HVM domain in place of what was in it; `None`: takes it out.
+    async fn change_cd(&self, domid: DomId, image: Option<&Path>) -> Result<()>;
 
     async fn attach_disk(&self, domid: DomId, disk: &DomainDisk) -> Result<()>;
 

@@ -8,6 +8,7 @@ use libc::{pid_t, pollfd, timeval};
 #[repr(C)] pub struct libxl_dominfo { _opaque: [u8; 0] }
 #[repr(C)] pub struct libxl_device_disk { _opaque: [u8; 0] }
 #[repr(C)] pub struct libxl_device_nic { _opaque: [u8; 0] }
+#[repr(C)] pub struct libxl_domain_sched_params { _opaque: [u8; 0] }
 #[repr(C)] pub struct libxl_physinfo { _opaque: [u8; 0] }
 #[repr(C)] pub struct libxl_version_info { _opaque: [u8; 0] }
 #[repr(C)] pub struct libxl_event { _opaque: [u8; 0] }
@@ -170,6 +171,31 @@ impl libxl_scheduler {
 #[repr(transparent)]
 #[derive(Copy, Clone, Hash, PartialEq, Eq)]
 pub struct libxl_scheduler(pub ::std::os::raw::c_uint);
+#[repr(C)]
+#[derive(Copy, Clone)]
+pub struct libxl_numainfo {
+    pub size: u64,
+    pub free: u64,
+    pub num_dists: ::std::os::raw::c_int,
+    pub dists: *mut u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of libxl_numainfo"][::std::mem::size_of::<libxl_numainfo>() - 32usize];
+    ["Alignment of libxl_numainfo"][::std::mem::align_of::<libxl_numainfo>() - 8usize];
+    [
+        "Offset of field: libxl_numainfo::size",
+    ][::std::mem::offset_of!(libxl_numainfo, size) - 0usize];
+    [
+        "Offset of field: libxl_numainfo::free",
+    ][::std::mem::offset_of!(libxl_numainfo, free) - 8usize];
+    [
+        "Offset of field: libxl_numainfo::num_dists",
+    ][::std::mem::offset_of!(libxl_numainfo, num_dists) - 16usize];
+    [
+        "Offset of field: libxl_numainfo::dists",
+    ][::std::mem::offset_of!(libxl_numainfo, dists) - 24usize];
+};
 #[repr(C)]
 #[derive(Copy, Clone)]
 pub struct libxl_cputopology {
@@ -397,6 +423,17 @@ pub struct LibXl {
         p: *mut libxl_domain_restore_params,
         s: *const ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int,
+    pub libxl_domain_sched_params_dispose: unsafe extern "C" fn(
+        p: *mut libxl_domain_sched_params,
+    ),
+    pub libxl_domain_sched_params_init: unsafe extern "C" fn(
+        p: *mut libxl_domain_sched_params,
+    ),
+    pub libxl_domain_sched_params_from_json: unsafe extern "C" fn(
+        ctx: *mut libxl_ctx,
+        p: *mut libxl_domain_sched_params,
+        s: *const ::std::os::raw::c_char,
+    ) -> ::std::os::raw::c_int,
     pub libxl_device_disk_dispose: unsafe extern "C" fn(p: *mut libxl_device_disk),
     pub libxl_device_disk_init: unsafe extern "C" fn(p: *mut libxl_device_disk),
     pub libxl_device_disk_to_json: unsafe extern "C" fn(
@@ -550,6 +587,14 @@ pub struct LibXl {
         arg1: *mut libxl_cputopology,
         nb_cpu: ::std::os::raw::c_int,
     ),
+    pub libxl_get_numainfo: unsafe extern "C" fn(
+        ctx: *mut libxl_ctx,
+        nr: *mut ::std::os::raw::c_int,
+    ) -> *mut libxl_numainfo,
+    pub libxl_numainfo_list_free: unsafe extern "C" fn(
+        arg1: *mut libxl_numainfo,
+        nr: ::std::os::raw::c_int,
+    ),
     pub libxl_device_disk_add: unsafe extern "C" fn(
         ctx: *mut libxl_ctx,
         domid: u32,
@@ -557,6 +602,12 @@ pub struct LibXl {
         ao_how: *const libxl_asyncop_how,
     ) -> ::std::os::raw::c_int,
     pub libxl_device_disk_remove: unsafe extern "C" fn(
+        ctx: *mut libxl_ctx,
+        domid: u32,
+        disk: *mut libxl_device_disk,
+        ao_how: *const libxl_asyncop_how,
+    ) -> ::std::os::raw::c_int,
+    pub libxl_cdrom_insert: unsafe extern "C" fn(
         ctx: *mut libxl_ctx,
         domid: u32,
         disk: *mut libxl_device_disk,
@@ -578,6 +629,13 @@ pub struct LibXl {
         ctx: *mut libxl_ctx,
         physinfo: *mut libxl_physinfo,
     ) -> ::std::os::raw::c_int,
+    pub libxl_set_vcpuaffinity_all: unsafe extern "C" fn(
+        ctx: *mut libxl_ctx,
+        domid: u32,
+        max_vcpus: ::std::os::raw::c_uint,
+        cpumap_hard: *const libxl_bitmap,
+        cpumap_soft: *const libxl_bitmap,
+    ) -> ::std::os::raw::c_int,
     pub libxl_set_vcpuonline: unsafe extern "C" fn(
         ctx: *mut libxl_ctx,
         domid: u32,
@@ -586,6 +644,11 @@ pub struct LibXl {
     ) -> ::std::os::raw::c_int,
     pub libxl_get_scheduler: unsafe extern "C" fn(
         ctx: *mut libxl_ctx,
+    ) -> ::std::os::raw::c_int,
+    pub libxl_domain_sched_params_set: unsafe extern "C" fn(
+        ctx: *mut libxl_ctx,
+        domid: u32,
+        params: *const libxl_domain_sched_params,
     ) -> ::std::os::raw::c_int,
     pub libxl_send_trigger: unsafe extern "C" fn(
         ctx: *mut libxl_ctx,
@@ -713,6 +776,18 @@ impl LibXl {
             __library.get(b"libxl_domain_restore_params_from_json\0")
         }
             .map(|sym| *sym)?;
+        let libxl_domain_sched_params_dispose = unsafe {
+            __library.get(b"libxl_domain_sched_params_dispose\0")
+        }
+            .map(|sym| *sym)?;
+        let libxl_domain_sched_params_init = unsafe {
+            __library.get(b"libxl_domain_sched_params_init\0")
+        }
+            .map(|sym| *sym)?;
+        let libxl_domain_sched_params_from_json = unsafe {
+            __library.get(b"libxl_domain_sched_params_from_json\0")
+        }
+            .map(|sym| *sym)?;
         let libxl_device_disk_dispose = unsafe {
             __library.get(b"libxl_device_disk_dispose\0")
         }
@@ -831,11 +906,19 @@ impl LibXl {
             __library.get(b"libxl_cputopology_list_free\0")
         }
             .map(|sym| *sym)?;
+        let libxl_get_numainfo = unsafe { __library.get(b"libxl_get_numainfo\0") }
+            .map(|sym| *sym)?;
+        let libxl_numainfo_list_free = unsafe {
+            __library.get(b"libxl_numainfo_list_free\0")
+        }
+            .map(|sym| *sym)?;
         let libxl_device_disk_add = unsafe { __library.get(b"libxl_device_disk_add\0") }
             .map(|sym| *sym)?;
         let libxl_device_disk_remove = unsafe {
             __library.get(b"libxl_device_disk_remove\0")
         }
+            .map(|sym| *sym)?;
+        let libxl_cdrom_insert = unsafe { __library.get(b"libxl_cdrom_insert\0") }
             .map(|sym| *sym)?;
         let libxl_device_nic_add = unsafe { __library.get(b"libxl_device_nic_add\0") }
             .map(|sym| *sym)?;
@@ -845,9 +928,17 @@ impl LibXl {
             .map(|sym| *sym)?;
         let libxl_get_physinfo = unsafe { __library.get(b"libxl_get_physinfo\0") }
             .map(|sym| *sym)?;
+        let libxl_set_vcpuaffinity_all = unsafe {
+            __library.get(b"libxl_set_vcpuaffinity_all\0")
+        }
+            .map(|sym| *sym)?;
         let libxl_set_vcpuonline = unsafe { __library.get(b"libxl_set_vcpuonline\0") }
             .map(|sym| *sym)?;
         let libxl_get_scheduler = unsafe { __library.get(b"libxl_get_scheduler\0") }
+            .map(|sym| *sym)?;
+        let libxl_domain_sched_params_set = unsafe {
+            __library.get(b"libxl_domain_sched_params_set\0")
+        }
             .map(|sym| *sym)?;
         let libxl_send_trigger = unsafe { __library.get(b"libxl_send_trigger\0") }
             .map(|sym| *sym)?;
@@ -913,6 +1004,9 @@ impl LibXl {
             libxl_domain_restore_params_dispose,
             libxl_domain_restore_params_init,
             libxl_domain_restore_params_from_json,
+            libxl_domain_sched_params_dispose,
+            libxl_domain_sched_params_init,
+            libxl_domain_sched_params_from_json,
             libxl_device_disk_dispose,
             libxl_device_disk_init,
             libxl_device_disk_to_json,
@@ -950,13 +1044,18 @@ impl LibXl {
             libxl_dominfo_list_free,
             libxl_get_cpu_topology,
             libxl_cputopology_list_free,
+            libxl_get_numainfo,
+            libxl_numainfo_list_free,
             libxl_device_disk_add,
             libxl_device_disk_remove,
+            libxl_cdrom_insert,
             libxl_device_nic_add,
             libxl_device_nic_remove,
             libxl_get_physinfo,
+            libxl_set_vcpuaffinity_all,
             libxl_set_vcpuonline,
             libxl_get_scheduler,
+            libxl_domain_sched_params_set,
             libxl_send_trigger,
             libxl_vm_get_start_time,
             libxl_event_check,
@@ -1026,6 +1125,26 @@ impl LibXl {
         s: *const ::std::os::raw::c_char,
     ) -> ::std::os::raw::c_int {
         unsafe { (self.libxl_domain_restore_params_from_json)(ctx, p, s) }
+    }
+    pub unsafe fn libxl_domain_sched_params_dispose(
+        &self,
+        p: *mut libxl_domain_sched_params,
+    ) {
+        unsafe { (self.libxl_domain_sched_params_dispose)(p) }
+    }
+    pub unsafe fn libxl_domain_sched_params_init(
+        &self,
+        p: *mut libxl_domain_sched_params,
+    ) {
+        unsafe { (self.libxl_domain_sched_params_init)(p) }
+    }
+    pub unsafe fn libxl_domain_sched_params_from_json(
+        &self,
+        ctx: *mut libxl_ctx,
+        p: *mut libxl_domain_sched_params,
+        s: *const ::std::os::raw::c_char,
+    ) -> ::std::os::raw::c_int {
+        unsafe { (self.libxl_domain_sched_params_from_json)(ctx, p, s) }
     }
     pub unsafe fn libxl_device_disk_dispose(&self, p: *mut libxl_device_disk) {
         unsafe { (self.libxl_device_disk_dispose)(p) }
@@ -1298,6 +1417,20 @@ impl LibXl {
     ) {
         unsafe { (self.libxl_cputopology_list_free)(arg1, nb_cpu) }
     }
+    pub unsafe fn libxl_get_numainfo(
+        &self,
+        ctx: *mut libxl_ctx,
+        nr: *mut ::std::os::raw::c_int,
+    ) -> *mut libxl_numainfo {
+        unsafe { (self.libxl_get_numainfo)(ctx, nr) }
+    }
+    pub unsafe fn libxl_numainfo_list_free(
+        &self,
+        arg1: *mut libxl_numainfo,
+        nr: ::std::os::raw::c_int,
+    ) {
+        unsafe { (self.libxl_numainfo_list_free)(arg1, nr) }
+    }
     pub unsafe fn libxl_device_disk_add(
         &self,
         ctx: *mut libxl_ctx,
@@ -1315,6 +1448,15 @@ impl LibXl {
         ao_how: *const libxl_asyncop_how,
     ) -> ::std::os::raw::c_int {
         unsafe { (self.libxl_device_disk_remove)(ctx, domid, disk, ao_how) }
+    }
+    pub unsafe fn libxl_cdrom_insert(
+        &self,
+        ctx: *mut libxl_ctx,
+        domid: u32,
+        disk: *mut libxl_device_disk,
+        ao_how: *const libxl_asyncop_how,
+    ) -> ::std::os::raw::c_int {
+        unsafe { (self.libxl_cdrom_insert)(ctx, domid, disk, ao_how) }
     }
     pub unsafe fn libxl_device_nic_add(
         &self,
@@ -1341,6 +1483,25 @@ impl LibXl {
     ) -> ::std::os::raw::c_int {
         unsafe { (self.libxl_get_physinfo)(ctx, physinfo) }
     }
+    pub unsafe fn libxl_set_vcpuaffinity_all(
+        &self,
+        ctx: *mut libxl_ctx,
+        domid: u32,
+        max_vcpus: ::std::os::raw::c_uint,
+        cpumap_hard: *const libxl_bitmap,
+        cpumap_soft: *const libxl_bitmap,
+    ) -> ::std::os::raw::c_int {
+        unsafe {
+            (self
+                .libxl_set_vcpuaffinity_all)(
+                ctx,
+                domid,
+                max_vcpus,
+                cpumap_hard,
+                cpumap_soft,
+            )
+        }
+    }
     pub unsafe fn libxl_set_vcpuonline(
         &self,
         ctx: *mut libxl_ctx,
@@ -1355,6 +1516,14 @@ impl LibXl {
         ctx: *mut libxl_ctx,
     ) -> ::std::os::raw::c_int {
         unsafe { (self.libxl_get_scheduler)(ctx) }
+    }
+    pub unsafe fn libxl_domain_sched_params_set(
+        &self,
+        ctx: *mut libxl_ctx,
+        domid: u32,
+        params: *const libxl_domain_sched_params,
+    ) -> ::std::os::raw::c_int {
+        unsafe { (self.libxl_domain_sched_params_set)(ctx, domid, params) }
     }
     pub unsafe fn libxl_send_trigger(
         &self,

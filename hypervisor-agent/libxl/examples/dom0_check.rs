@@ -122,6 +122,7 @@ impl Fixture for Dom0 {
             disks: Vec::new(),
             nics: Vec::new(),
             graphics: if hvm { Graphics::Vnc } else { Graphics::None },
+            hardware: Default::default(),
         }
     }
 

@@ -16,7 +16,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use xenith_hypervisor_agent_types::{
-    BootDevice, DiskAccess, DomainDisk, DomainNic, DomainSpec, Firmware, Graphics, PlatformKind,
+    BootDevice, CdDrive, CpuShare, DiskAccess, DomainDisk, DomainNic, DomainSpec, Firmware, Graphics,
+    PciAddress, PlatformKind, VideoAdapter,
 };
 
 /// libxl's spelling of its three-valued boolean.
@@ -37,7 +38,7 @@ pub fn domain(spec: &DomainSpec, disks: &[&Path]) -> Value {
             },
         },
         "b_info": build(spec),
-        "disks": spec.disks.iter().zip(disks).map(|(disk, path)| self::disk(disk, path)).collect::<Vec<_>>(),
+        "disks": all_disks(spec, disks),
         "nics": indexed(spec.nics.iter().map(|nic| self::nic(nic, spec.kind))),
         "on_poweroff": "preserve",
         "on_reboot": "preserve",
@@ -45,11 +46,50 @@ pub fn domain(spec: &DomainSpec, disks: &[&Path]) -> Value {
         "on_crash": "preserve",
         "on_soft_reset": "preserve",
     });
+    if !spec.hardware.pci.is_empty() {
+        config["pcidevs"] = spec.hardware.pci.iter().copied().map(pci).collect();
+    }
     if spec.kind != PlatformKind::Hvm && spec.graphics == Graphics::Vnc {
         config["vfbs"] = json!([{ "devid": 0, "vnc": vnc() }]);
         config["vkbs"] = json!([{ "devid": 0 }]);
     }
     config
+}
+
+/// The spec's disks, and its CD drive. While their devices are not known (`disks` is empty) there are none.
+fn all_disks(spec: &DomainSpec, disks: &[&Path]) -> Vec<Value> {
+    let mut all: Vec<Value> =
+        spec.disks.iter().zip(disks).map(|(disk, path)| self::disk(disk, path)).collect();
+    all.extend(spec.hardware.cd.as_ref().map(|drive| cd(drive.path.as_deref())));
+    all
+}
+
+/// The CD drive. QEMU opens the image itself (`qdisk`): a block device could not be changed under it.
+pub fn cd(image: Option<&Path>) -> Value {
+    let mut cd = json!({
+        "vdev": CdDrive::VDEV, "backend": "qdisk", "removable": 1, "readwrite": 0, "is_cdrom": 1,
+    });
+    match image {
+        Some(image) => {
+            cd["pdev_path"] = json!(image);
+            cd["format"] = json!("raw");
+        }
+        None => cd["format"] = json!("empty"),
+    }
+    cd
+}
+
+/// `libxl_device_pci`. libxl takes the device from the host's driver and gives it back afterwards (`seize`).
+fn pci(address: PciAddress) -> Value {
+    json!({
+        "func": address.function, "dev": address.device, "bus": address.bus, "domain": address.domain,
+        "seize": true,
+    })
+}
+
+/// `libxl_domain_sched_params`.
+pub fn scheduling(share: &CpuShare) -> Value {
+    json!({ "weight": share.weight.unwrap_or(CpuShare::WEIGHT), "cap": share.cap.unwrap_or(0) })
 }
 
 /// `libxl_domain_build_info`.
@@ -68,10 +108,25 @@ fn build(spec: &DomainSpec) -> Value {
             build["ramdisk"] = json!(ramdisk);
         }
     }
+    let share = &spec.hardware.cpu;
+    if share.weight.or(share.cap).is_some() {
+        build["sched_params"] = scheduling(share);
+    }
+    if let Some(pin) = &share.pin {
+        let cpus: Vec<u16> = pin.iter().collect();
+        build["vcpu_hard_affinity"] = (0..spec.vcpus.max.get()).map(|_| json!(cpus)).collect();
+        // libxl would look for a node by itself.
+        build["numa_placement"] = json!(FALSE);
+    }
     match spec.kind {
         PlatformKind::Pv => build["type.pv"] = json!({}),
         PlatformKind::Pvh => build["type.pvh"] = json!({}),
-        PlatformKind::Hvm => build["type.hvm"] = hvm(spec),
+        PlatformKind::Hvm => {
+            build["type.hvm"] = hvm(spec);
+            if let Some(video) = spec.hardware.video.filter(|_| spec.graphics == Graphics::Vnc) {
+                build["video_memkb"] = json!(video.memory.kib());
+            }
+        }
     }
     build
 }
@@ -90,6 +145,13 @@ fn hvm(spec: &DomainSpec) -> Value {
         "sdl": { "enable": FALSE },
         "spice": { "enable": FALSE },
     });
+    if let Some(video) = spec.hardware.video.filter(|_| with_graphics) {
+        let kind = match video.adapter {
+            VideoAdapter::Std => "std",
+            VideoAdapter::Cirrus => "cirrus",
+        };
+        hvm["vga"] = json!({ "kind": kind });
+    }
     if with_graphics {
         // Without an absolute pointer the cursor of the guest and that of the browser drift apart.
         hvm["usb"] = json!(TRUE);
@@ -160,6 +222,31 @@ mod tests {
         let config = domain(&spec, &[]);
         assert_eq!(config["c_info"]["uuid"], spec.identity.vm.to_string());
         assert_eq!(config["c_info"]["xsdata"]["xenith/incarnation"], spec.identity.incarnation.to_string());
+    }
+
+    #[test]
+    fn hardware_beyond_the_usual() {
+        let mut spec = spec(PlatformKind::Hvm);
+        spec.hardware = crate::fixtures::hardware();
+        let config = domain(&spec, &[Path::new("/dev/loop7")]);
+        for (pointer, expected) in [
+            ("/disks/1/vdev", json!("hdd")),
+            ("/disks/1/pdev_path", json!("/var/lib/debian 12.iso")),
+            ("/disks/1/format", json!("raw")),
+            ("/disks/1/backend", json!("qdisk")),
+            ("/b_info/type.hvm/vga/kind", json!("cirrus")),
+            ("/b_info/video_memkb", json!(8192)),
+            ("/b_info/sched_params/weight", json!(512)),
+            ("/b_info/sched_params/cap", json!(150)),
+            ("/b_info/vcpu_hard_affinity/3", json!([0, 2, 3])),
+            ("/b_info/numa_placement", json!("False")),
+            ("/pcidevs/0/bus", json!(3)),
+            ("/pcidevs/0/func", json!(1)),
+        ] {
+            assert_eq!(config.pointer(pointer), Some(&expected), "{pointer}");
+        }
+        assert_eq!(cd(None)["format"], "empty");
+        assert_eq!(cd(None).get("pdev_path"), None);
     }
 
     #[test]

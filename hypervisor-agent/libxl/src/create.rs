@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use xenith_common_ids::DomId;
-use xenith_hypervisor_agent_backend::{HypervisorError, Start};
+use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, Start};
 use xenith_hypervisor_agent_libxl_sys::libxl_domain_config;
 use xenith_hypervisor_agent_types::DomainSpec;
 
@@ -50,6 +50,7 @@ impl Libxl {
         // Files may be on a network that hangs.
         let checked = tokio::task::spawn_blocking(move || preflight::check(&checked)).await;
         checked.map_err(|_panicked| HypervisorError::Closed)??;
+        self.check_passthrough(&spec).await?;
         let building = self.domains.announce(&spec).ok_or_else(|| HypervisorError::Failed {
             operation: "creating the domain",
             code: "BUSY".to_owned(),
@@ -61,6 +62,19 @@ impl Libxl {
         let domid = self.workers.run(move |context| order.carry_out(context)).await??;
         self.reader.look().await?;
         Ok(domid)
+    }
+
+    /// Without an IOMMU a device writes anywhere in the host's memory at its guest's wish.
+    async fn check_passthrough(&self, spec: &DomainSpec) -> Result<(), HypervisorError> {
+        if spec.hardware.pci.is_empty() {
+            return Ok(());
+        }
+        match self.hardware().await?.passthrough_problem {
+            Some(why) => {
+                Err(HypervisorError::Unsupported { operation: "giving a PCI device to a guest", why })
+            }
+            None => Ok(()),
+        }
     }
 
     async fn check_unique(&self, spec: &DomainSpec) -> Result<(), HypervisorError> {

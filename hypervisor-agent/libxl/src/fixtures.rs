@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use xenith_common_ids::{IncarnationId, VmId};
 use xenith_common_units::{MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_types::{
-    BootDevice, DirectBoot, DiskAccess, DiskDevice, DomainDisk, DomainIdentity, DomainNic, DomainSpec,
-    Firmware, Graphics, MemorySpec, PlatformKind, VcpuSpec,
+    BootDevice, CpuShare, DirectBoot, DiskAccess, DiskDevice, DomainCd, DomainDisk, DomainHardware,
+    DomainIdentity, DomainNic, DomainSpec, Firmware, Graphics, MemorySpec, PlatformKind, VcpuSpec, Video,
+    VideoAdapter,
 };
 
 /// A spec with everything that the kind can have.
@@ -32,5 +33,16 @@ pub fn spec(kind: PlatformKind) -> DomainSpec {
         }],
         nics: vec![DomainNic { mac: "00:16:3e:00:00:01".parse().unwrap(), bridge: "xenbr0".to_owned() }],
         graphics: Graphics::Vnc,
+        hardware: Default::default(),
+    }
+}
+
+/// One of everything.
+pub fn hardware() -> DomainHardware {
+    DomainHardware {
+        cd: Some(DomainCd { path: Some(PathBuf::from("/var/lib/debian 12.iso")) }),
+        video: Some(Video { adapter: VideoAdapter::Cirrus, memory: MemoryMiB::new(8).unwrap() }),
+        cpu: CpuShare { weight: Some(512), cap: Some(150), pin: Some("0,2-3".parse().unwrap()) },
+        pci: vec!["03:00.1".parse().unwrap()],
     }
 }

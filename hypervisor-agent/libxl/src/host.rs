@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use xenith_hypervisor_agent_types::Bridge;
+use xenith_hypervisor_agent_types::{Bridge, PciAddress, PciDevice};
 
 /// The name of this machine.
 pub fn hostname() -> String {
@@ -56,6 +56,66 @@ fn is_uplink(port: &str) -> bool {
     !port.starts_with("vif") && !port.starts_with("tap")
 }
 
+/// Whether there is such a device.
+pub fn has_pci(address: PciAddress) -> bool {
+    Path::new(PCI).join(address.to_string()).exists()
+}
+
+/// All PCI devices, bridges left out: those stay with the host.
+pub fn pci() -> Vec<PciDevice> {
+    pci_under(Path::new(PCI))
+}
+
+const PCI: &str = "/sys/bus/pci/devices";
+
+fn pci_under(folder: &Path) -> Vec<PciDevice> {
+    const BRIDGE: u32 = 0x06;
+    let device = |name: String| {
+        let at = folder.join(&name);
+        let hex = |file: &str| {
+            let text = fs::read_to_string(at.join(file)).ok()?;
+            u32::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok()
+        };
+        let class = hex("class")?;
+        let driver = fs::read_link(at.join("driver")).ok();
+        let driver = driver.and_then(|link| Some(link.file_name()?.to_str()?.to_owned()));
+        (class >> 16 != BRIDGE).then_some(())?;
+        Some(PciDevice {
+            address: name.parse().ok()?,
+            id: format!("{:04x}:{:04x}", hex("vendor")?, hex("device")?),
+            class: pci_class(class >> 8).to_owned(),
+            driver,
+        })
+    };
+    names(folder).into_iter().filter_map(device).collect()
+}
+
+/// The classes of the PCI Code and ID Assignment Specification that administrators look for.
+const fn pci_class(class: u32) -> &'static str {
+    match class {
+        0x0101 => "IDE controller",
+        0x0104 => "RAID controller",
+        0x0106 => "SATA controller",
+        0x0107 => "SAS controller",
+        0x0108 => "NVMe drive",
+        0x0200 => "network card",
+        0x0300 => "graphics card",
+        0x0302 => "3D controller",
+        0x0403 => "sound card",
+        0x0c03 => "USB controller",
+        0x0c04 => "Fibre Channel controller",
+        _ => match class >> 8 {
+            0x01 => "storage controller",
+            0x02 => "network controller",
+            0x03 => "display controller",
+            0x04 => "multimedia device",
+            0x10 => "encryption controller",
+            0x12 => "accelerator",
+            _ => "device",
+        },
+    }
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut names: Vec<String> =
@@ -82,6 +142,26 @@ mod tests {
         let expected = Bridge { name: "xenbr0".into(), uplinks: vec!["eth0".into()], mtu: 9000 };
         assert_eq!(bridges_under(folder.path()), [expected]);
         assert_eq!(bridges_under(Path::new("/nonexistent")), []);
+    }
+
+    #[test]
+    fn pci_devices_without_bridges() {
+        let folder = tempfile::tempdir().unwrap();
+        for (address, class) in [("0000:00:00.0", "0x060000"), ("0000:03:00.0", "0x020000")] {
+            let at = folder.path().join(address);
+            fs::create_dir(&at).unwrap();
+            for (file, text) in [("class", class), ("vendor", "0x8086"), ("device", "0x1533")] {
+                fs::write(at.join(file), format!("{text}\n")).unwrap();
+            }
+        }
+        std::os::unix::fs::symlink("../../drivers/igb", folder.path().join("0000:03:00.0/driver")).unwrap();
+        let expected = PciDevice {
+            address: "0000:03:00.0".parse().unwrap(),
+            id: "8086:1533".into(),
+            class: "network card".into(),
+            driver: Some("igb".into()),
+        };
+        assert_eq!(pci_under(folder.path()), [expected]);
     }
 
     #[test]

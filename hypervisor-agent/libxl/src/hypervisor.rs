@@ -1,7 +1,7 @@
 //! The trait, operation by operation.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -12,8 +12,8 @@ use xenith_hypervisor_agent_backend::{
 };
 use xenith_hypervisor_agent_libxl_sys::{libxl_device_disk, libxl_device_nic, libxl_error};
 use xenith_hypervisor_agent_types::{
-    ConsolePaths, DeathReason, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec, DomainStatus,
-    HostFacts, PlatformKind,
+    CdDrive, ConsolePaths, CpuShare, DeathReason, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec,
+    DomainStatus, HostFacts, HostHardware, NumaNode, PlatformKind,
 };
 
 use crate::create::Source;
@@ -118,6 +118,35 @@ impl Hypervisor for Libxl {
             scheduler,
             capabilities: now.physinfo.capabilities(),
             bridges: host::bridges(),
+        })
+    }
+
+    async fn hardware(&self) -> Result<HostHardware> {
+        let asked = self.reader.ask(|context| {
+            let machine = |failure: Failure| from_failure(&failure, Subject::Host);
+            let now = moment(context)?;
+            let cpus = context.topology().map_err(machine)?;
+            let nodes = context.nodes().map_err(machine)?;
+            Ok::<_, HypervisorError>((now, cpus, nodes))
+        });
+        let (now, cpus, nodes) = asked.await??;
+        let node = |(node, found): (u32, &crate::raw::Node)| {
+            let here = cpus.iter().filter(|cpu| cpu.node == node);
+            let here: Vec<u16> = here.filter_map(|cpu| u16::try_from(cpu.cpu).ok()).collect();
+            NumaNode {
+                node,
+                memory_total: MemoryMiB::from_bytes_floor(found.size),
+                memory_free: MemoryMiB::from_bytes_floor(found.free),
+                cpus: (!here.is_empty()).then(|| here.into_iter().collect()),
+            }
+        };
+        let iommu = now.physinfo.capabilities().iter().any(|word| word == "hvm_directio");
+        let problem = "Xen uses no IOMMU here: switch VT-d or AMD-Vi on in the firmware, and do not switch it off \
+                       on Xen's command line";
+        Ok(HostHardware {
+            numa: (0..).zip(&nodes).map(node).collect(),
+            pci: tokio::task::spawn_blocking(host::pci).await.unwrap_or_default(),
+            passthrough_problem: (!iommu).then(|| problem.to_owned()),
         })
     }
 
@@ -231,6 +260,22 @@ impl Hypervisor for Libxl {
         .await
     }
 
+    async fn set_cpu_share(&self, domid: DomId, share: &CpuShare) -> Result<()> {
+        self.expect(domid, Needs::alive("setting the share of the CPUs")).await?;
+        let vcpus = self.dominfo(domid).await?.vcpu_max_id + 1;
+        let share = share.clone();
+        self.workers.run(move |context| set_cpu_share(context, (domid, vcpus), &share)).await?
+    }
+
+    async fn change_cd(&self, domid: DomId, image: Option<&Path>) -> Result<()> {
+        self.expect(domid, Needs::alive("changing the CD")).await?;
+        if let Some(image) = image {
+            preflight::image("hardware.cd", image)?;
+        }
+        let json = config::cd(image).to_string();
+        self.workers.run(move |context| change_cd(context, domid, &json)).await?
+    }
+
     async fn attach_disk(&self, domid: DomId, disk: &DomainDisk) -> Result<()> {
         self.expect(domid, Needs::alive("attaching a disk")).await?;
         preflight::disk("disk", disk)?;
@@ -337,6 +382,34 @@ fn attach_disk(context: &Context, domid: DomId, disk: &DomainDisk) -> Result<()>
     added.map_err(|failure| from_failure(&failure, subject))?;
     ready.hand_over(domid);
     Ok(())
+}
+
+fn set_cpu_share(context: &Context, (domid, vcpus): (DomId, u32), share: &CpuShare) -> Result<()> {
+    let failed = |failure: Failure| from_failure(&failure, Subject::Domain(domid));
+    let cpus = context.topology().map_err(failed)?.iter().map(|cpu| cpu.cpu + 1).max().unwrap_or(1);
+    if let Some(pin) = &share.pin
+        && u32::from(pin.last()) >= cpus
+    {
+        let problem = format!("the host has no CPU {}, only 0 to {}", pin.last(), cpus - 1);
+        return Err(HypervisorError::InvalidSpec { field: "hardware.cpu.pin".to_owned(), problem });
+    }
+    context.set_scheduling(domid, &config::scheduling(share).to_string()).map_err(failed)?;
+    match &share.pin {
+        Some(pin) => context.set_affinity((domid, vcpus), cpus, pin.iter().map(u32::from)),
+        None => context.set_affinity((domid, vcpus), cpus, 0..cpus),
+    }
+    .map_err(failed)
+}
+
+fn change_cd(context: &Context, domid: DomId, json: &str) -> Result<()> {
+    const DEVICE: &str = "CD drive";
+    let failed =
+        |failure: Failure| from_failure(&failure, Subject::Device { domid, device: DEVICE.to_owned() });
+    if !context.has_disk(domid, CdDrive::VDEV).map_err(failed)? {
+        return Err(HypervisorError::NoSuchDevice { domid, device: DEVICE.to_owned() });
+    }
+    let mut cd = context.parse::<libxl_device_disk>("changing the CD", json).map_err(failed)?;
+    context.insert_cd(domid, &mut cd).map_err(failed)
 }
 
 fn detached(removed: std::result::Result<Option<()>, Failure>, domid: DomId, device: String) -> Result<()> {

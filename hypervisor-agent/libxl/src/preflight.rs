@@ -6,7 +6,7 @@ use std::path::Path;
 use xenith_hypervisor_agent_backend::HypervisorError;
 use xenith_hypervisor_agent_types::{DomainDisk, DomainNic, DomainSpec};
 
-use crate::host::is_bridge;
+use crate::host::{self, is_bridge};
 
 /// Checks files and bridges. What vanishes after this is libxl's error.
 pub fn check(spec: &DomainSpec) -> Result<(), HypervisorError> {
@@ -19,6 +19,15 @@ pub fn check(spec: &DomainSpec) -> Result<(), HypervisorError> {
     for (index, disk) in spec.disks.iter().enumerate() {
         self::disk(&format!("disks[{index}]"), disk)?;
     }
+    if let Some(image) = spec.hardware.cd.as_ref().and_then(|cd| cd.path.as_deref()) {
+        self::image("hardware.cd", image)?;
+    }
+    for (index, address) in spec.hardware.pci.iter().enumerate() {
+        if !host::has_pci(*address) {
+            let problem = format!("this host has no PCI device {address}; `xenith host hardware` lists them");
+            return Err(invalid(&format!("hardware.pci[{index}]"), problem));
+        }
+    }
     for (index, nic) in spec.nics.iter().enumerate() {
         self::nic(&format!("nics[{index}]"), nic)?;
     }
@@ -26,11 +35,15 @@ pub fn check(spec: &DomainSpec) -> Result<(), HypervisorError> {
 }
 
 pub fn disk(field: &str, disk: &DomainDisk) -> Result<(), HypervisorError> {
-    let shown = disk.path.display();
-    if disk.path.to_str().is_none() {
+    image(field, &disk.path)
+}
+
+pub fn image(field: &str, path: &Path) -> Result<(), HypervisorError> {
+    let shown = path.display();
+    if path.to_str().is_none() {
         return Err(invalid(field, format!("the path {shown} is not text (UTF-8)")));
     }
-    match std::fs::metadata(&disk.path) {
+    match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => {
             Err(invalid(field, format!("{shown} is a folder, not an image")))
         }

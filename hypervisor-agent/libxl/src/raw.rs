@@ -25,7 +25,7 @@ mod opaque;
 mod poll;
 mod wake;
 
-pub use calls::{DeathWatch, Topology};
+pub use calls::{DeathWatch, Node, Topology};
 pub use context::{Context, Failure, OpenError};
 pub use event::RawEvent;
 pub use loop_device::LoopDevice;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use xenith_hypervisor_agent_libxl_sys::{
-    Library, LoadError, libxl_device_disk, libxl_device_nic, libxl_domain_config, libxl_domain_restore_params,
+    Library, LoadError, libxl_device_disk, libxl_device_nic, libxl_domain_config,
+    libxl_domain_restore_params, libxl_domain_sched_params,
 };
 use xenith_hypervisor_agent_types::PlatformKind;
 use xenith_hypervisor_agent_xenstore::test_support::XenstoredFixture;
@@ -93,6 +94,27 @@ async fn configurations_round_trip() {
         let theirs: Value = serde_json::from_str(&theirs).unwrap();
         assert_kept(&ours, &theirs, &kind.to_string());
     }
+}
+
+#[tokio::test]
+async fn hardware_round_trips() {
+    let Some(library) = installed() else { return };
+    if !in_a_child("hardware_round_trips").await {
+        return;
+    }
+    let context = open(library).unwrap();
+    let mut spec = spec(PlatformKind::Hvm);
+    spec.hardware = crate::fixtures::hardware();
+    let ours = config::domain(&spec, &[Path::new("/dev/loop7")]);
+    let mut parsed = context.parse::<libxl_domain_config>("parsing", &ours.to_string()).unwrap();
+    let theirs: Value = serde_json::from_str(&context.json("writing", &mut parsed).unwrap()).unwrap();
+    assert_kept(&ours, &theirs, "hvm");
+    let empty = config::cd(None);
+    let mut parsed = context.parse::<libxl_device_disk>("parsing", &empty.to_string()).unwrap();
+    let theirs: Value = serde_json::from_str(&context.json("writing", &mut parsed).unwrap()).unwrap();
+    assert_kept(&empty, &theirs, "cd");
+    let share = config::scheduling(&spec.hardware.cpu).to_string();
+    context.parse::<libxl_domain_sched_params>("parsing", &share).unwrap();
 }
 
 /// Everything that we wrote is in what libxl read, but for values that are libxl's defaults.

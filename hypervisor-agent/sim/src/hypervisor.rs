@@ -14,7 +14,8 @@ use xenith_hypervisor_agent_backend::{
     DomainEvents, Hypervisor, HypervisorError, Result, ShutdownRequest, Start,
 };
 use xenith_hypervisor_agent_types::{
-    ConsolePaths, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec, HostFacts,
+    ConsolePaths, CpuShare, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec, HostFacts,
+    HostHardware,
 };
 
 use crate::console::Consoles;
@@ -61,6 +62,10 @@ struct Checked {
 impl Hypervisor for SimHypervisor {
     async fn host(&self) -> Result<HostFacts> {
         self.inner.perform(Call::host(Operation::Host), |world, _| Ok(world.host())).await
+    }
+
+    async fn hardware(&self) -> Result<HostHardware> {
+        self.inner.perform(Call::host(Operation::Hardware), |world, _| Ok(world.hardware())).await
     }
 
     async fn domains(&self) -> Result<Vec<DomainInfo>> {
@@ -127,6 +132,21 @@ impl Hypervisor for SimHypervisor {
     async fn set_vcpus(&self, domid: DomId, online: VcpuCount) -> Result<()> {
         let call = Call::on(Operation::SetVcpus, domid).with_guest();
         self.inner.perform(call, move |world, at| world.set_vcpus(domid, online, at)).await
+    }
+
+    async fn set_cpu_share(&self, domid: DomId, share: &CpuShare) -> Result<()> {
+        let share = share.clone();
+        let call = Call::on(Operation::SetCpuShare, domid);
+        self.inner.perform(call, move |world, _| world.set_cpu_share(domid, share)).await
+    }
+
+    async fn change_cd(&self, domid: DomId, image: Option<&Path>) -> Result<()> {
+        if let Some(image) = image {
+            self.inner.check_file("hardware.cd", image).await?;
+        }
+        let image = image.map(Path::to_owned);
+        let call = Call::on(Operation::ChangeCd, domid);
+        self.inner.perform(call, move |world, _| world.change_cd(domid, image)).await
     }
 
     async fn attach_disk(&self, domid: DomId, disk: &DomainDisk) -> Result<()> {
@@ -276,6 +296,9 @@ impl Inner {
         }
         for (index, disk) in spec.disks.iter().enumerate() {
             self.check_file(&format!("disks[{index}].path"), &disk.path).await?;
+        }
+        if let Some(image) = spec.hardware.cd.as_ref().and_then(|cd| cd.path.as_ref()) {
+            self.check_file("hardware.cd", image).await?;
         }
         Ok(())
     }

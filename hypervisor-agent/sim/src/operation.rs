@@ -6,6 +6,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
     Host,
+    Hardware,
     Domains,
     Domain,
     Create,
@@ -18,6 +19,8 @@ pub enum Operation {
     Destroy,
     SetMemory,
     SetVcpus,
+    SetCpuShare,
+    ChangeCd,
     AttachDisk,
     DetachDisk,
     AttachNic,
@@ -29,8 +32,9 @@ impl Operation {
     pub const COUNT: usize = Self::ALL.len();
 
     /// In the order of the variants, so that `ALL[operation as usize]` is its entry.
-    pub const ALL: [(Self, &'static str); 18] = [
+    pub const ALL: [(Self, &'static str); 21] = [
         (Self::Host, "host"),
+        (Self::Hardware, "hardware"),
         (Self::Domains, "domains"),
         (Self::Domain, "domain"),
         (Self::Create, "create"),
@@ -43,6 +47,8 @@ impl Operation {
         (Self::Destroy, "destroy"),
         (Self::SetMemory, "set-memory"),
         (Self::SetVcpus, "set-vcpus"),
+        (Self::SetCpuShare, "set-cpu-share"),
+        (Self::ChangeCd, "change-cd"),
         (Self::AttachDisk, "attach-disk"),
         (Self::DetachDisk, "detach-disk"),
         (Self::AttachNic, "attach-nic"),

@@ -39,7 +39,7 @@ pub struct Import {
 }
 
 /// The id under which a VDI is filled.
-pub(super) fn scratch(vdi: VdiId) -> VdiId {
+pub(crate) fn scratch(vdi: VdiId) -> VdiId {
     VdiId::from_uuid(Uuid::new_v5(&Uuid::from_bytes(*vdi.as_bytes()), b"import"))
 }
 

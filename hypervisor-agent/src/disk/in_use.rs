@@ -27,6 +27,12 @@ impl InUse {
         table.into_iter().find(|(_, disks)| disks.iter().any(|vdi| holds(*vdi))).map(|(vm, _)| vm)
     }
 
+    /// Everybody, with what they have.
+    #[must_use]
+    pub fn all(&self) -> HashMap<VmId, Vec<VdiId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Who has it.
     #[must_use]
     pub fn by(&self, vdi: VdiId) -> Option<VmId> {

@@ -85,7 +85,7 @@ impl Storage {
         self.attachments.as_ref().map(Attachments::downloads)
     }
 
-    pub(super) fn hold_for_import(&self, vdi: VdiId) -> Result<Hold> {
+    pub(crate) fn hold_for_import(&self, vdi: VdiId) -> Result<Hold> {
         self.busy.change(vdi, "being imported")
     }
 

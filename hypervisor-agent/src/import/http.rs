@@ -38,6 +38,7 @@ use super::Imports;
 use super::upload::Refusal;
 use crate::backup::Backups;
 use crate::identity::Identity;
+use crate::transfer::download;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A sender that is silent for so long is gone.
@@ -79,7 +80,8 @@ pub async fn serve(
 }
 
 fn router(imports: &Arc<Imports>) -> Router {
-    Router::new().route("/v1/vdis/{vdi}", get(look).put(take)).with_state(Arc::clone(imports))
+    let uploads = Router::new().route("/v1/vdis/{vdi}", get(look).put(take)).with_state(Arc::clone(imports));
+    uploads.merge(download::router(imports))
 }
 
 fn downloads(backups: &Arc<Backups>) -> Router {
@@ -127,7 +129,7 @@ async fn connection(acceptor: TlsAcceptor, tcp: TcpStream, router: Router) {
     }
 }
 
-fn ticket(headers: &HeaderMap) -> &str {
+pub(crate) fn ticket(headers: &HeaderMap) -> &str {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     value.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default().trim()
 }

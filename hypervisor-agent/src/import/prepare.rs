@@ -16,8 +16,8 @@ use xenith_common_units::{MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_api::{GuestPrepared, PrepareGuest, PrepareOutcome};
 use xenith_hypervisor_agent_backend::{DomainEventKind, Hypervisor, HypervisorError, Start};
 use xenith_hypervisor_agent_types::{
-    DirectBoot, DiskAccess, DiskDevice, DomainDisk, DomainIdentity, DomainSpec, DomainStatus, Fault,
-    FaultReason, Firmware, Graphics, MemorySpec, PlatformKind, VcpuSpec, VmName,
+    DirectBoot, DiskAccess, DiskDevice, DomainDisk, DomainHardware, DomainIdentity, DomainSpec, DomainStatus,
+    Fault, FaultReason, Firmware, Graphics, MemorySpec, PlatformKind, VcpuSpec, VmName,
 };
 use xenith_vmware_import::guest::helper::machine::{Kit, Machine};
 use xenith_vmware_import::guest::helper::report::{self, Phase, Report};
@@ -132,6 +132,7 @@ impl Imports {
             // No network: what runs in there is a stranger's.
             nics: Vec::new(),
             graphics: Graphics::None,
+            hardware: DomainHardware::default(),
         })
     }
 

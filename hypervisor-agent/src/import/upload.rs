@@ -66,14 +66,7 @@ impl Imports {
     }
 
     pub(super) fn open_upload(&self, open: OpenUpload) -> Result<UploadOpen, Fault> {
-        let port = match self.port.get() {
-            Some(Ok(port)) => *port,
-            Some(Err(why)) => {
-                let refusal = format_args!("this host takes no uploads: {why}");
-                return Err(Fault::new(FaultReason::Unsupported, refusal));
-            }
-            None => return Err(Fault::new(FaultReason::NotReady, "uploads are not taken yet")),
-        };
+        let port = self.listening()?;
         self.storage.driver(open.sr)?.facts(open.vdi)?;
         let vdi = open.vdi;
         let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,9 @@
 //! From what a domain has to what its definition says: the changes that can be made while it runs, in the
 //! order in which they are made, and the fields that must wait for the next start.
 
+use xenith_common_ids::VdiId;
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
-use xenith_hypervisor_agent_types::{DiskDevice, DiskSpec, NicSpec, VmSpec};
+use xenith_hypervisor_agent_types::{CdDrive, CpuShare, DiskDevice, DiskSpec, NicSpec, VmSpec};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -12,6 +13,9 @@ pub enum Change {
     SetVcpus(VcpuCount),
     AttachDisk(DiskSpec),
     AttachNic(NicSpec),
+    SetCpuShare(CpuShare),
+    /// `None`: out.
+    ChangeCd(Option<VdiId>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,6 +52,15 @@ pub fn plan(applied: &VmSpec, wanted: &VmSpec) -> Plan {
     plan.changes.extend(added_disks.cloned().map(Change::AttachDisk));
     let added_nics = wanted.nics.iter().filter(|nic| !applied.nics.contains(nic));
     plan.changes.extend(added_nics.cloned().map(Change::AttachNic));
+    let (has, wants) = (&applied.hardware, &wanted.hardware);
+    if has.cpu != wants.cpu {
+        plan.changes.push(Change::SetCpuShare(wants.cpu.clone()));
+    }
+    if let (Some(now), Some(then)) = (has.cd, wants.cd)
+        && now != then
+    {
+        plan.changes.push(Change::ChangeCd(then.vdi));
+    }
 
     let fixed = [
         ("name", applied.name == wanted.name),
@@ -55,6 +68,9 @@ pub fn plan(applied: &VmSpec, wanted: &VmSpec) -> Plan {
         ("memory.max", applied.memory.max == wanted.memory.max),
         ("vcpus.max", applied.vcpus.max == wanted.vcpus.max),
         ("graphics", applied.graphics == wanted.graphics),
+        ("hardware.cd", has.cd.is_some() == wants.cd.is_some()),
+        ("hardware.video", has.video == wants.video),
+        ("hardware.pci", has.pci == wants.pci),
     ];
     plan.after_restart.extend(fixed.into_iter().filter(|(_, same)| !same).map(|(field, _)| field.to_owned()));
     plan
@@ -69,13 +85,14 @@ pub fn note(applied: &mut VmSpec, change: &Change) {
         Change::SetVcpus(online) => applied.vcpus.online = *online,
         Change::AttachDisk(disk) => applied.disks.push(disk.clone()),
         Change::AttachNic(nic) => applied.nics.push(nic.clone()),
+        Change::SetCpuShare(share) => applied.hardware.cpu = share.clone(),
+        Change::ChangeCd(vdi) => applied.hardware.cd = Some(CdDrive { vdi: *vdi }),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xenith_common_ids::VdiId;
     use xenith_hypervisor_agent_types::{DirectBoot, DiskAccess, Graphics, MemorySpec, Platform, VcpuSpec};
 
     fn spec() -> VmSpec {
@@ -91,6 +108,7 @@ mod tests {
             on_crash: Default::default(),
             on_reboot: Default::default(),
             autostart: None,
+            hardware: Default::default(),
         }
     }
 
@@ -118,6 +136,24 @@ mod tests {
         let plan = plan(&spec(), &wanted);
         assert_eq!(plan.changes, [Change::SetVcpus(2.try_into().unwrap())]);
         assert_eq!(plan.after_restart, ["memory.target", "memory.max", "graphics"]);
+    }
+
+    #[test]
+    fn a_medium_changes_live_and_a_drive_at_the_next_start() {
+        let (mut applied, mut wanted) = (spec(), spec());
+        let iso = VdiId::new();
+        wanted.hardware.cd = Some(CdDrive { vdi: Some(iso) });
+        let first = plan(&applied, &wanted);
+        assert_eq!((first.changes, first.after_restart), (vec![], vec!["hardware.cd".to_owned()]));
+        applied.hardware.cd = Some(CdDrive { vdi: None });
+        wanted.hardware.cpu.weight = Some(512);
+        let plan_now = plan(&applied, &wanted);
+        let share = wanted.hardware.cpu.clone();
+        assert_eq!(plan_now.changes, [Change::SetCpuShare(share), Change::ChangeCd(Some(iso))]);
+        for change in &plan_now.changes {
+            note(&mut applied, change);
+        }
+        assert_eq!(plan(&applied, &wanted), Plan::default());
     }
 
     #[test]

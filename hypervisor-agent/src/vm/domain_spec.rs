@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use xenith_common_ids::{IncarnationId, VmId};
+use xenith_common_ids::{IncarnationId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{
-    BootDevice, DirectBoot, DiskSpec, DomainDisk, DomainIdentity, DomainNic, DomainSpec, Fault, Firmware,
-    NicSpec, Platform, VmSpec,
+    BootDevice, CdDrive, DirectBoot, DiskSpec, DomainCd, DomainDisk, DomainHardware, DomainIdentity,
+    DomainNic, DomainSpec, Fault, Firmware, Hardware, NicSpec, Platform, VmSpec,
 };
 
 use crate::disk::Storage;
@@ -46,6 +46,7 @@ impl Resolver {
             disks: spec.disks.iter().map(|disk| self.disk(disk)).collect::<Result<_, _>>()?,
             nics: spec.nics.iter().map(nic).collect(),
             graphics: spec.graphics,
+            hardware: self.hardware(&spec.hardware)?,
         })
     }
 
@@ -67,11 +68,27 @@ impl Resolver {
         Ok(path.display().to_string())
     }
 
+    fn hardware(&self, hardware: &Hardware) -> Result<DomainHardware, Fault> {
+        let cd = |drive: CdDrive| {
+            let path = drive.vdi.map(|vdi| self.image("hardware.cd", vdi)).transpose()?;
+            Ok::<_, Fault>(DomainCd { path })
+        };
+        Ok(DomainHardware {
+            cd: hardware.cd.map(cd).transpose()?,
+            video: hardware.video,
+            cpu: hardware.cpu.clone(),
+            pci: hardware.pci.clone(),
+        })
+    }
+
+    /// Where a VDI is; `what` is told when it is nowhere.
+    pub fn image(&self, what: &str, vdi: VdiId) -> Result<PathBuf, Fault> {
+        let told = |fault: Fault| Fault { message: format!("{what}: {}", fault.message), ..fault };
+        self.storage.path_for_domain(vdi).map_err(told)
+    }
+
     pub fn disk(&self, disk: &DiskSpec) -> Result<DomainDisk, Fault> {
-        let path = self.storage.path_for_domain(disk.vdi).map_err(|fault| Fault {
-            message: format!("disk {}: {}", disk.device, fault.message),
-            ..fault
-        })?;
+        let path = self.image(&format!("disk {}", disk.device), disk.vdi)?;
         Ok(DomainDisk { device: disk.device, path, access: disk.access })
     }
 }

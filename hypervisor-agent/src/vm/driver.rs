@@ -384,6 +384,11 @@ impl Driver {
                 hypervisor.attach_disk(domid, &disk).await
             }
             Change::AttachNic(nic) => hypervisor.attach_nic(domid, &domain_spec::nic(nic)).await,
+            Change::SetCpuShare(share) => hypervisor.set_cpu_share(domid, share).await,
+            Change::ChangeCd(vdi) => {
+                let image = vdi.map(|vdi| self.resolver.image("hardware.cd", vdi)).transpose()?;
+                hypervisor.change_cd(domid, image.as_deref()).await
+            }
             Change::DetachDisk(device) => gone_is_fine(hypervisor.detach_disk(domid, *device).await),
             Change::DetachNic(mac) => gone_is_fine(hypervisor.detach_nic(domid, *mac).await),
         };

@@ -251,8 +251,9 @@ impl Owner {
             specs.extend(record.run.as_ref().map(|run| &run.applied));
         }
         specs.extend(record.saved.as_ref().map(|saved| &saved.spec));
-        let disks = specs.into_iter().flat_map(|spec| &spec.disks).map(|disk| disk.vdi).collect();
-        self.shared.in_use.set(self.vm(), disks);
+        let disks = specs.iter().flat_map(|spec| &spec.disks).map(|disk| disk.vdi);
+        let media = specs.iter().filter_map(|spec| spec.hardware.cd.and_then(|cd| cd.vdi));
+        self.shared.in_use.set(self.vm(), disks.chain(media).collect());
     }
 
     async fn finish(&mut self, finished: Finished) {

@@ -16,7 +16,7 @@ use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_api::{CommandResult, VmAction};
 use xenith_hypervisor_agent_backend::{DomainEvent, DomainEventKind, DomainEvents};
 use xenith_hypervisor_agent_types::{
-    DomainInfo, DomainStatus, Fault, FaultReason, GuestFacts, ObservedVm, Power,
+    DomainInfo, DomainStatus, Fault, FaultReason, GuestFacts, HostHardware, ObservedVm, Power,
 };
 
 use crate::fault::{from_hypervisor, from_journal};
@@ -211,6 +211,11 @@ impl Registry {
 
     fn owner(&self, vm: VmId) -> Option<mpsc::Sender<Message>> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(&vm).cloned()
+    }
+
+    /// What the host has that VMs can be bound to.
+    pub async fn hardware(&self) -> Result<HostHardware, Fault> {
+        self.shared.driver.hypervisor.hardware().await.map_err(|error| from_hypervisor(&error))
     }
 
     /// Does one thing with one VM and returns when it is done.

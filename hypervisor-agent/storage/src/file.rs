@@ -286,12 +286,11 @@ impl StorageDriver for FileDriver {
     }
 
     fn space(&self) -> Result<SrSpace> {
-        let sr = |source| StorageError::Sr { action: "look at", sr: self.id, source };
-        let disk = rustix::fs::statvfs(&self.folder).map_err(|errno| sr(errno.into()))?;
+        let (free, total) = self.room()?;
         let listing = self.list()?;
         Ok(SrSpace {
-            total: disk.f_blocks.saturating_mul(disk.f_frsize),
-            free: disk.f_bavail.saturating_mul(disk.f_frsize),
+            total,
+            free,
             physical: listing.vdis.iter().map(|vdi| vdi.physical).sum(),
             // What a snapshot holds does not grow.
             promised: listing
@@ -300,6 +299,13 @@ impl StorageDriver for FileDriver {
                 .map(|vdi| if vdi.snapshot_of.is_some() { vdi.physical } else { vdi.size.bytes() })
                 .sum(),
         })
+    }
+
+    fn room(&self) -> Result<(u64, u64)> {
+        let sr = |source| StorageError::Sr { action: "look at", sr: self.id, source };
+        let disk = rustix::fs::statvfs(&self.folder).map_err(|errno| sr(errno.into()))?;
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        Ok((bytes(disk.f_bavail), bytes(disk.f_blocks)))
     }
 
     fn list(&self) -> Result<Listing> {

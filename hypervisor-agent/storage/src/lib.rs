@@ -53,6 +53,9 @@ pub trait StorageDriver: Send + Sync + std::fmt::Debug + 'static {
 
     fn space(&self) -> Result<SrSpace>;
 
+    /// Bytes that are free, of all there are. Quick: it is asked again and again.
+    fn room(&self) -> Result<(u64, u64)>;
+
     /// Everything that is there.
     fn list(&self) -> Result<Listing>;
 

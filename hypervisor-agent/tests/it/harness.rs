@@ -307,6 +307,7 @@ pub fn spec(name: &str) -> VmSpec {
         on_crash: Default::default(),
         on_reboot: Default::default(),
         autostart: None,
+        hardware: Default::default(),
     }
 }
 

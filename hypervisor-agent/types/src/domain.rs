@@ -9,8 +9,8 @@ use xenith_common_ids::{DomId, IncarnationId, VmId};
 use xenith_common_units::{MacAddr, MemoryMiB};
 
 use crate::{
-    BootDevice, DirectBoot, DiskAccess, DiskDevice, Firmware, Graphics, MemorySpec, PlatformKind, VcpuSpec,
-    VmName,
+    BootDevice, CpuShare, DirectBoot, DiskAccess, DiskDevice, Firmware, Graphics, MemorySpec, PciAddress,
+    PlatformKind, VcpuSpec, Video, VmName,
 };
 
 /// Whose domain it is. Written where a guest can read but not change it, and listed again after a restart
@@ -38,6 +38,22 @@ pub struct DomainSpec {
     pub disks: Vec<DomainDisk>,
     pub nics: Vec<DomainNic>,
     pub graphics: Graphics,
+    pub hardware: DomainHardware,
+}
+
+/// What a domain has besides; see [`crate::Hardware`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DomainHardware {
+    pub cd: Option<DomainCd>,
+    pub video: Option<Video>,
+    pub cpu: CpuShare,
+    pub pci: Vec<PciAddress>,
+}
+
+/// A CD drive; `None`: empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DomainCd {
+    pub path: Option<PathBuf>,
 }
 
 /// A raw image or block device.

@@ -9,6 +9,7 @@ mod console;
 mod device;
 mod domain;
 mod fault;
+mod hardware;
 mod host;
 mod name;
 mod platform;
@@ -20,9 +21,14 @@ mod vm;
 pub use console::TerminalSize;
 pub use device::{DiskAccess, DiskDevice, DiskSpec, NicSpec, ParseDiskDeviceError};
 pub use domain::{
-    ConsolePaths, DeathReason, DomainDisk, DomainIdentity, DomainInfo, DomainNic, DomainSpec, DomainStatus,
+    ConsolePaths, DeathReason, DomainCd, DomainDisk, DomainHardware, DomainIdentity, DomainInfo, DomainNic,
+    DomainSpec, DomainStatus,
 };
 pub use fault::{Fault, FaultReason};
+pub use hardware::{
+    CdDrive, CpuSet, CpuShare, Hardware, HostHardware, NumaNode, ParseCpuSetError, ParsePciAddressError,
+    PciAddress, PciDevice, Video, VideoAdapter,
+};
 pub use host::{Bridge, CpuTopology, HostFacts, XenVersion};
 pub use name::{ParseNameError, VmName};
 pub use platform::{BootDevice, DirectBoot, Firmware, Platform, PlatformKind};

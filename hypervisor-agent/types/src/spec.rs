@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xenith_common_units::{MemoryMiB, VcpuCount};
 
-use crate::{DiskSpec, NicSpec, Platform, PlatformKind, VmName};
+use crate::{CdDrive, DiskSpec, Hardware, NicSpec, Platform, PlatformKind, Video, VmName};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +31,8 @@ pub struct VmSpec {
     /// Started by the agent when its host boots, with or without an orchestrator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autostart: Option<Autostart>,
+    #[serde(default, skip_serializing_if = "Hardware::is_plain")]
+    pub hardware: Hardware,
 }
 
 /// Virtual CPUs: those a guest starts with, and how many it can be given while it runs.
@@ -143,6 +145,7 @@ impl TryFrom<VmSpec> for ValidVmSpec {
         check.boot(&spec.platform);
         check.disks(&spec.disks);
         check.nics(&spec.nics);
+        check.hardware(&spec);
         if check.0.is_empty() { Ok(Self(spec)) } else { Err(SpecErrors(check.0)) }
     }
 }
@@ -199,6 +202,53 @@ impl Check {
         }
     }
 
+    fn hardware(&mut self, spec: &VmSpec) {
+        let Hardware { cd, video, cpu, pci } = &spec.hardware;
+        let kind = spec.platform.kind();
+        if cd.is_some() && kind != PlatformKind::Hvm {
+            let problem = format!("a {kind} guest has no CD drive; attach the VDI as a read-only disk");
+            self.refuse("hardware.cd", problem);
+        }
+        let place = CdDrive::place();
+        if cd.is_some()
+            && let Some(index) = spec.disks.iter().position(|disk| disk.device == place)
+        {
+            self.refuse(format!("disks[{index}].device"), format!("{place} is where the CD drive is"));
+        }
+        if let Some(video) = video {
+            self.video(video, kind);
+        }
+        if cpu.weight == Some(0) {
+            self.refuse("hardware.cpu.weight", "give 1 to 65535; 256 is what others have");
+        }
+        let most = spec.vcpus.max.get().saturating_mul(100);
+        if let Some(cap) = cpu.cap
+            && !(1..=most).contains(&u32::from(cap))
+        {
+            let problem = format!("give 1 to {most}, hundredths of a CPU; leave it out for no limit");
+            self.refuse("hardware.cpu.cap", problem);
+        }
+        for (index, address) in pci.iter().enumerate() {
+            if pci[..index].contains(address) {
+                self.refuse(format!("hardware.pci[{index}]"), format!("{address} is given twice"));
+            }
+        }
+        // Their tables would have to be emulated; neither Xen 4.17 nor Linux does that for PVH.
+        if !pci.is_empty() && kind == PlatformKind::Pvh {
+            self.refuse("hardware.pci", "a pvh guest cannot have PCI devices; use hvm or pv");
+        }
+    }
+
+    fn video(&mut self, video: &Video, kind: PlatformKind) {
+        if kind != PlatformKind::Hvm {
+            self.refuse("hardware.video", format!("a {kind} guest has no video card to choose"));
+        }
+        let (least, most) = Video::range(video.adapter);
+        if !(least..=most).contains(&video.memory.mib()) {
+            self.refuse("hardware.video.memory", format!("give {least} to {most} MiB for this adapter"));
+        }
+    }
+
     fn boot_file(&mut self, field: &str, name: &str) {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '~');
         let fine =
@@ -240,7 +290,7 @@ impl Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BootDevice, DirectBoot, DiskAccess, DiskDevice, Firmware};
+    use crate::{BootDevice, DirectBoot, DiskAccess, DiskDevice, Firmware, VideoAdapter};
     use xenith_common_ids::{NetworkId, VdiId};
 
     fn spec() -> VmSpec {
@@ -257,6 +307,7 @@ mod tests {
             on_crash: CrashAction::Restart,
             on_reboot: RebootAction::Restart,
             autostart: None,
+            hardware: Hardware::default(),
         }
     }
 
@@ -315,6 +366,51 @@ mod tests {
         let errors = ValidVmSpec::try_from(bad).unwrap_err();
         let fields: Vec<_> = errors.0.iter().map(|e| e.field.as_str()).collect();
         assert_eq!(fields, ["nics[1].mac", "nics[1].bridge"]);
+    }
+
+    #[test]
+    fn hardware_fits_the_kind_of_guest() {
+        let hvm = |spec: &mut VmSpec| {
+            spec.platform = Platform::Hvm { firmware: Firmware::Bios, boot_order: vec![] };
+        };
+        let video = |adapter, mib| Some(Video { adapter, memory: MemoryMiB::new(mib).unwrap() });
+        let table: [(&str, &dyn Fn(&mut VmSpec)); 9] = [
+            ("hardware.cd", &|s| s.hardware.cd = Some(CdDrive::default())),
+            ("disks[0].device", &|s| {
+                hvm(s);
+                s.hardware.cd = Some(CdDrive::default());
+                s.disks = vec![disk(3)];
+            }),
+            ("hardware.video", &|s| s.hardware.video = video(VideoAdapter::Std, 16)),
+            ("hardware.video.memory", &|s| {
+                hvm(s);
+                s.hardware.video = video(VideoAdapter::Std, 8);
+            }),
+            ("hardware.video.memory", &|s| {
+                hvm(s);
+                s.hardware.video = video(VideoAdapter::Cirrus, 32);
+            }),
+            ("hardware.cpu.weight", &|s| s.hardware.cpu.weight = Some(0)),
+            ("hardware.cpu.cap", &|s| s.hardware.cpu.cap = Some(401)),
+            ("hardware.pci", &|s| s.hardware.pci = vec!["03:00.0".parse().unwrap()]),
+            ("hardware.pci[1]", &|s| {
+                hvm(s);
+                s.hardware.pci = vec!["03:00.0".parse().unwrap(), "0000:03:00.0".parse().unwrap()];
+            }),
+        ];
+        for (field, change) in table {
+            let mut bad = spec();
+            change(&mut bad);
+            let errors = ValidVmSpec::try_from(bad).unwrap_err();
+            assert_eq!(errors.0[0].field, field, "{errors}");
+        }
+        let mut good = spec();
+        hvm(&mut good);
+        good.hardware.cd = Some(CdDrive { vdi: Some(VdiId::new()) });
+        good.hardware.video = video(VideoAdapter::Cirrus, 8);
+        good.hardware.cpu.cap = Some(400);
+        good.hardware.pci = vec!["03:00.0".parse().unwrap()];
+        assert!(ValidVmSpec::try_from(good).is_ok());
     }
 
     #[test]

@@ -57,6 +57,8 @@ noun! {
         List = fn list(ListRequest) -> Page<Host>, View, Read;
         /// Shows one host.
         Get = fn get(HostRef) -> Host, View, Read;
+        /// Shows what a host has that VMs can be bound to: NUMA nodes and PCI devices.
+        Hardware = fn hardware(HostRef) -> HostHardware, View, Read;
         /// Issues a join token for a new host; it works once.
         Add = fn add(AddHost) -> JoinTokenIssued, Administer, Mutation;
         /// Keeps new VMs off a host, or lets them on again.
@@ -117,6 +119,14 @@ noun! {
         AttachDisk = fn attach_disk(DiskAttachment) -> TaskStarted, Provision, Mutation;
         /// Detaches a disk; its VDI stays.
         DetachDisk = fn detach_disk(DiskDetachment) -> TaskStarted, Operate, Mutation;
+        /// Puts an ISO into the CD drive of an HVM guest, running or not.
+        InsertCd = fn insert_cd(CdInsertion) -> TaskStarted, Operate, Mutation;
+        /// Takes out what is in the CD drive; the drive stays.
+        EjectCd = fn eject_cd(VmRef) -> TaskStarted, Operate, Mutation;
+        /// Makes a new VM like another, running or not, with disks of its own and other MAC addresses.
+        Clone = fn clone(CloneVm) -> TaskStarted, Provision, Mutation;
+        /// Does the same with many VMs, and tells of each what came of it.
+        Bulk = fn bulk(BulkVms) -> Vec<BulkResult>, Operate, Mutation;
         /// Adds a NIC.
         AttachNic = fn attach_nic(NicAttachment) -> TaskStarted, Operate, Mutation;
         /// Removes a NIC.
@@ -151,6 +161,16 @@ noun! {
         Resize = fn resize(ResizeVdi) -> TaskStarted, Provision, Mutation;
         /// Makes a new VDI with the contents of one that no running VM has; blocks are shared where the SR can.
         Clone = fn clone(CloneVdi) -> TaskStarted, Provision, Mutation;
+        /// Makes a new VDI with the contents of one in any SR of any host; of a running VM, as they are now.
+        Copy = fn copy(CopyVdi) -> TaskStarted, Provision, Mutation;
+        /// Moves a VDI to another SR or host; the VM that has it must be off.
+        Migrate = fn migrate(MigrateVdi) -> TaskStarted, Provision, Mutation;
+        /// Makes a VDI whose contents somebody sends to its host.
+        Upload = fn upload(UploadVdi) -> TaskStarted, Provision, Mutation;
+        /// Gives the right to send the contents of a VDI; an earlier ticket ends.
+        UploadTicket = fn upload_ticket(VdiRef) -> xenith_orchestrator_types::import::UploadTicket, Provision, Mutation;
+        /// Gives the right to read a VDI that no running VM has, or what a snapshot holds of it, from its host.
+        Export = fn export(ExportVdi) -> VdiDownload, Provision, Mutation;
         /// Deletes a VDI that no VM has.
         Delete = fn delete(VdiRef) -> TaskStarted, Provision, Mutation;
     }
@@ -259,6 +279,14 @@ noun! {
         Key = fn key(RepositoryRef) -> RepositorySecret, Secure, Mutation;
         /// Forgets a repository; what it holds stays.
         Delete = fn delete(RepositoryRef) -> Empty, Administer, Mutation;
+    }
+}
+
+noun! {
+    /// Images for CD drives.
+    iso: IsoApi {
+        /// Lists the VDIs in ISO libraries.
+        List = fn list(Empty) -> Vec<Vdi>, View, Read;
     }
 }
 
@@ -421,6 +449,7 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         wave::methods(),
         console::methods(),
         sr::methods(),
+        iso::methods(),
         template::methods(),
         snapshot::methods(),
         repository::methods(),

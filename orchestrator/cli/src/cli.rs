@@ -7,6 +7,7 @@ mod access;
 mod args;
 mod backup;
 mod console;
+mod devices;
 mod document;
 mod host;
 mod import;
@@ -29,6 +30,7 @@ pub use backup::{
     WhichBackup,
 };
 pub use console::ConsoleCommand;
+pub use devices::{Against, BulkArgs, BulkVerb, Devices, Kept, PinFlag, VmExportArgs, VmFormat};
 pub use document::{Shell, completions, full_help, man_pages};
 pub use host::{HostCommand, NetworkCommand, OnOff, PoolCommand};
 pub use import::{FileArgs, ImportCommand, LookArgs, StartArgs, UploadArgs};
@@ -36,8 +38,8 @@ pub use orphan::OrphanCommand;
 pub use record::{AuditCommand, EventCommand, EventListing, SystemCommand, TaskCommand};
 pub use session::{ContextCommand, Login, RawCall};
 pub use snapshot::SnapshotCommand;
-pub use sr::{CreateSrArgs, SrCommand, SrHost};
-pub use storage::VdiCommand;
+pub use sr::{CreateSrArgs, IsoCommand, SrCommand, SrHost};
+pub use storage::{ExportArgs, ExportFormat, VdiCommand, VdiUploadArgs};
 pub use template::{DeployArgs, ImportArgs, TemplateCommand};
 pub use vm::{
     Boot, CreateArgs, DeviceFlag, DiskFlag, Hardware, Kind, NicFlag, One, PlaceArgs, Shutdown, UpdateArgs,
@@ -103,6 +105,9 @@ pub enum Command {
     /// Storage repositories.
     #[command(subcommand)]
     Sr(SrCommand),
+    /// Images for CD drives.
+    #[command(subcommand)]
+    Iso(IsoCommand),
     /// What VMs are made from.
     #[command(subcommand)]
     Template(TemplateCommand),

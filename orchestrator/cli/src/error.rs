@@ -39,6 +39,9 @@ pub enum CliError {
     /// The file that is to be imported.
     #[error(transparent)]
     Import(xenith_vmware_import::ImportError),
+    /// Of many, each told above.
+    #[error("{failed} of {of} were left alone")]
+    Partly { failed: usize, of: usize },
     /// Disks did not get to their host.
     #[error("{problem}")]
     Upload { problem: String, next: String },
@@ -68,7 +71,7 @@ impl CliError {
                 }
             }
             Self::Upload { .. } => 6,
-            Self::File { .. } | Self::Declined | Self::AuditBroken { .. } => 1,
+            Self::File { .. } | Self::Declined | Self::AuditBroken { .. } | Self::Partly { .. } => 1,
             Self::TaskEnded(_) => 7,
             Self::StillRunning { .. } => 8,
             Self::Interrupted { .. } => 130,
@@ -103,7 +106,9 @@ impl CliError {
             Self::AuditBroken { .. } => {
                 Some("keep a copy of the orchestrator's data folder before anything else is done".into())
             }
-            Self::File { .. } | Self::Declined | Self::Output(_) | Self::Import(_) => None,
+            Self::File { .. } | Self::Declined | Self::Output(_) | Self::Import(_) | Self::Partly { .. } => {
+                None
+            }
         }
     }
 }

@@ -49,6 +49,7 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
         Command::Wave(command) => wave::run(app, command).await,
         Command::Console(command) => console::run(app, command).await,
         Command::Sr(command) => sr::run(app, command).await,
+        Command::Iso(command) => sr::isos(app, command).await,
         Command::Template(command) => template::run(app, command).await,
         Command::Snapshot(command) => snapshot::run(app, command).await,
         Command::Repository(command) => backup::repository(app, command).await,

@@ -4,6 +4,8 @@
 //! `nics = ["default"]`. Flags win over it, field by field; lists are replaced as a whole. What the values may be is
 //! for the orchestrator to judge.
 
+mod devices;
+
 use std::io::Read;
 use std::path::Path;
 
@@ -39,6 +41,8 @@ pub fn create(args: &CreateArgs) -> Result<CreateVm, CliError> {
         .unwrap_or(VcpuSpec { online: VcpuCount::ONE, max: VcpuCount::ONE });
     set(&mut fields, "vcpus", Some(vcpus));
     common(&mut fields, &args.hardware);
+    devices::devices(&mut fields, &args.devices, None)?;
+    devices::kept(&mut fields, &args.kept, None)?;
     set_list(&mut fields, "disks", args.disks.iter().map(new_disk).collect());
     set_list(&mut fields, "nics", args.nics.iter().map(new_nic).collect());
     set_list(&mut fields, "tags", args.tags.clone());
@@ -58,7 +62,8 @@ pub fn create(args: &CreateArgs) -> Result<CreateVm, CliError> {
 pub fn needs_current(args: &UpdateArgs) -> bool {
     let Hardware { memory, max_memory, vcpus, max_vcpus, .. } = &args.hardware;
     let hardware = memory.or(*max_memory).is_some() || vcpus.or(*max_vcpus).is_some();
-    hardware || any_boot(&args.boot) || !args.add_tags.is_empty() || !args.remove_tags.is_empty()
+    let more = devices::any_device(&args.devices) || devices::any_kept(&args.kept);
+    hardware || more || any_boot(&args.boot) || !args.add_tags.is_empty() || !args.remove_tags.is_empty()
 }
 
 pub fn update(args: &UpdateArgs, current: Option<&Vm>) -> Result<UpdateVm, CliError> {
@@ -75,6 +80,8 @@ pub fn update(args: &UpdateArgs, current: Option<&Vm>) -> Result<UpdateVm, CliEr
     }
     hardware_changes(&mut fields, &args.hardware, spec)?;
     common(&mut fields, &args.hardware);
+    devices::devices(&mut fields, &args.devices, spec.map(|spec| &spec.hardware))?;
+    devices::kept(&mut fields, &args.kept, current)?;
     set(&mut fields, "no_autostart", args.no_autostart.then_some(true));
     set_list(&mut fields, "tags", args.tags.clone());
     if !args.add_tags.is_empty() || !args.remove_tags.is_empty() {
@@ -220,7 +227,7 @@ pub fn new_disk(flag: &DiskFlag) -> NewDisk {
         DeviceFlag::Vdi(vdi) => (None, Some(vdi.clone())),
     };
     let access = if flag.read_only { DiskAccess::ReadOnly } else { DiskAccess::ReadWrite };
-    NewDisk { device: flag.device, size, vdi, access }
+    NewDisk { device: flag.device, size, vdi, access, sr: flag.sr.clone() }
 }
 
 pub fn new_nic(flag: &NicFlag) -> NewNic {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 use time::macros::format_description;
 use xenith_common_ids::{HostId, IncarnationId, SagaId, SrId, VdiId, VmId};
-use xenith_hypervisor_agent_types::{DiskSpec, NicSpec, VdiSize, VmName};
+use xenith_hypervisor_agent_types::{CdDrive, DiskSpec, NicSpec, VdiSize, VmName};
 use xenith_orchestrator_api::backup::BackupApi;
 use xenith_orchestrator_api::{Call, Sight};
 use xenith_orchestrator_store::Transaction;
@@ -265,6 +265,9 @@ impl App {
         spec.name = name.clone();
         spec.autostart = None;
         spec.nics = nics;
+        // The host's own, and what was in the drive: neither is in a backup.
+        spec.hardware.pci.clear();
+        spec.hardware.cd = spec.hardware.cd.map(|_| CdDrive::default());
         let wish = Wish {
             memory: if request.start || request.instant { spec.memory.target.mib() } else { 0 },
             vcpus: spec.vcpus.online.get(),
@@ -295,6 +298,8 @@ impl App {
             pending_restart: vec![],
             held_by: Some(saga),
             snapshot: None,
+            protection: Default::default(),
+            custom: Default::default(),
         };
         let made: BTreeSet<VdiId> = new_vdis.iter().map(|new| new.vdi).collect();
         let mut commit = self.db.vms.insert_in(Transaction::new(), &id, &vm);

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
-use xenith_common_ids::HostId;
-use xenith_hypervisor_agent_api::JoinToken;
+use xenith_common_ids::{HostId, OperationId};
+use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, JoinToken};
+use xenith_hypervisor_agent_types::HostHardware;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::host::HostApi;
 use xenith_orchestrator_inventory::host::Hosts;
@@ -62,6 +63,18 @@ impl HostApi for App {
     async fn get(&self, call: &Call, request: HostRef) -> Result<Host, ApiError> {
         let found = self.find_host(call, &request.host).await?;
         Ok(self.api_host(found.key, &found.value))
+    }
+
+    async fn hardware(&self, call: &Call, request: HostRef) -> Result<HostHardware, ApiError> {
+        let found = self.find_host(call, &request.host).await?;
+        let unreachable = |error: &dyn std::fmt::Display| ApiError::new(Reason::HostUnreachable, error);
+        let client = self.fleet.client(found.key).ok_or_else(|| unreachable(&"the host was removed"))?;
+        let command = Command::LookAtHardware;
+        let envelope = Envelope { operation: OperationId::new(), epoch: self.fleet.epoch(), command };
+        match client.execute(&envelope).await.map_err(|error| unreachable(&error))? {
+            CommandResult::Hardware(hardware) => Ok(*hardware),
+            other => Err(ApiError::internal(format_args!("the host answered something else: {other:?}"))),
+        }
     }
 
     async fn add(&self, call: &Call, request: AddHost) -> Result<JoinTokenIssued, ApiError> {

@@ -56,7 +56,7 @@ impl App {
     }
 
     /// A snapshot and its VM, for which the caller has `permission`.
-    async fn find_snapshot(
+    pub(super) async fn find_snapshot(
         &self,
         call: &Call,
         request: &SnapshotRef,
@@ -273,6 +273,8 @@ impl SnapshotApi for App {
         }
         // What it only read (an ISO) has one user at a time and stays with the VM that has it.
         spec.disks.retain(|disk| new_vdis.iter().any(|new| new.vdi == disk.vdi));
+        // A device of the host is one VM's.
+        spec.hardware.pci.clear();
         for nic in &mut spec.nics {
             nic.mac = self.free_mac().await?;
         }
@@ -289,6 +291,8 @@ impl SnapshotApi for App {
             pending_restart: vec![],
             held_by: Some(saga),
             snapshot: None,
+            protection: Default::default(),
+            custom: Default::default(),
         };
         let ids = new_vdis.iter().map(|new| new.vdi).collect();
         let mut commit = self.db.vms.insert_in(Transaction::new(), &vm, &record);
@@ -306,7 +310,7 @@ impl SnapshotApi for App {
             subjects: vec![format!("vm/{vm}"), format!("snapshot/{}", snapshot.key), format!("host/{host}")],
             object: Some(&id),
         };
-        let params = VmParams { vm, record, new_vdis, start };
+        let params = VmParams { vm, record, new_vdis, start, source: None };
         self.begin::<VmCreate>(call, (saga, &params), about, commit).await
     }
 }

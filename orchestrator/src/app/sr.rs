@@ -10,7 +10,7 @@ use xenith_hypervisor_agent_types::SrFacts;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::sr::SrApi;
 use xenith_orchestrator_store::{Expect, Transaction};
-use xenith_orchestrator_types::sr::{AdoptVdi, CreateSr, Sr, SrOnHost, SrRef, SrScan};
+use xenith_orchestrator_types::sr::{AdoptVdi, CreateSr, Sr, SrContent, SrOnHost, SrRef, SrScan};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vdi::Vdi;
 use xenith_orchestrator_types::{ApiError, Empty, Permission, Reason};
@@ -43,6 +43,7 @@ fn local(host: HostId, record: &HostRecord) -> Option<FoundSr> {
         pool: record.pool,
         spec: None,
         hosts: BTreeSet::from([host]),
+        content: SrContent::Vms,
     };
     Some(FoundSr { id: record.local_sr?, record: sr, revision: None })
 }
@@ -66,7 +67,7 @@ pub(crate) async fn scan(fleet: &Fleet, host: HostId, sr: SrId) -> Result<SrFact
 
 impl App {
     /// Every SR that the caller sees, local ones first.
-    async fn srs(&self, call: &Call) -> Result<Vec<FoundSr>, ApiError> {
+    pub(super) async fn srs(&self, call: &Call) -> Result<Vec<FoundSr>, ApiError> {
         let sees = call.caller.sight(Permission::View);
         let mut srs: Vec<FoundSr> =
             self.views.hosts().iter().filter_map(|(host, record)| local(*host, record)).collect();
@@ -79,6 +80,16 @@ impl App {
         }));
         srs.retain(|sr| sees.covers(Some(sr.record.pool), []));
         Ok(srs)
+    }
+
+    /// Of VDIs: who has them, and what for.
+    pub(super) async fn sr_record(&self, id: SrId) -> Result<Option<SrRecord>, ApiError> {
+        let mut hosts = self.views.hosts().into_iter();
+        if let Some((host, record)) = hosts.find(|(_, record)| record.local_sr == Some(id)) {
+            return Ok(local(host, &record).map(|found| found.record));
+        }
+        let declared = self.db.srs.get(&id).await.map_err(|e| store_error(&e))?;
+        Ok(declared.map(|record| record.value))
     }
 
     pub(super) async fn find_sr(&self, call: &Call, reference: &str) -> Result<FoundSr, ApiError> {
@@ -121,6 +132,7 @@ impl App {
             name: sr.record.name,
             pool: sr.record.pool,
             spec: sr.record.spec,
+            content: sr.record.content,
             hosts: sr.record.hosts.iter().copied().collect(),
             vdis: self.views.count_in(sr.id),
             copy_on_write: None,
@@ -205,6 +217,7 @@ impl SrApi for App {
             pool: host.value.pool,
             spec: Some(request.spec.clone()),
             hosts: BTreeSet::from([host.key]),
+            content: request.content,
         };
         let commit = self.db.srs.insert_in(Transaction::new(), &id, &record);
         let title = format!("Create SR {} ({})", record.name, request.spec);

@@ -258,6 +258,7 @@ impl TemplateApi for App {
             on_crash: Default::default(),
             on_reboot: Default::default(),
             autostart: None,
+            hardware: Default::default(),
         })?;
         let record = VmRecord {
             spec,
@@ -271,6 +272,8 @@ impl TemplateApi for App {
             pending_restart: vec![],
             held_by: Some(saga),
             snapshot: None,
+            protection: Default::default(),
+            custom: Default::default(),
         };
         let made = new_vdis.iter().map(|new| new.vdi).collect();
         let mut commit =
@@ -292,7 +295,7 @@ impl TemplateApi for App {
             object: Some(&id),
         };
         let start = request.start.then(IncarnationId::new);
-        let params = VmParams { vm, record, new_vdis, start };
+        let params = VmParams { vm, record, new_vdis, start, source: None };
         self.begin::<VmCreate>(call, (saga, &params), about, commit).await
     }
 }

@@ -7,8 +7,12 @@ use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::vdi::VdiApi;
 use xenith_orchestrator_inventory::vdi::Vdis;
 use xenith_orchestrator_store::{Expect, Transaction};
+use xenith_orchestrator_types::import::UploadTicket;
 use xenith_orchestrator_types::task::TaskStarted;
-use xenith_orchestrator_types::vdi::{CloneVdi, CreateVdi, ImportVdi, ResizeVdi, Vdi, VdiRef};
+use xenith_orchestrator_types::vdi::{
+    CloneVdi, CopyVdi, CreateVdi, ExportVdi, ImportVdi, MigrateVdi, ResizeVdi, UploadVdi, Vdi, VdiDownload,
+    VdiRef,
+};
 use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
 use super::App;
@@ -20,7 +24,7 @@ use crate::sagas::vdi_import::{Params as ImportParams, VdiImport};
 use crate::sagas::vdi_resize::{Params as ResizeParams, VdiResize};
 
 impl App {
-    fn may_provision(&self, call: &Call, vdi: &Vdi) -> Result<(), ApiError> {
+    pub(super) fn may_provision(&self, call: &Call, vdi: &Vdi) -> Result<(), ApiError> {
         let pool = self.views.host(vdi.host).map(|host| host.pool);
         if call.caller.sight(Permission::Provision).covers(pool, []) {
             return Ok(());
@@ -80,6 +84,7 @@ impl VdiApi for App {
             return Err(call.caller.forbidden(Permission::Provision));
         }
         let sr = self.sr_on(call, host.key, request.sr.as_deref()).await?;
+        self.not_a_library(sr).await?;
         let vdi =
             NewVdi { vdi: VdiId::new(), sr, size: request.size, name: request.name, from: None, seed: None };
         let record = self.insert_vdi(Transaction::new(), &vdi, host.key, None);
@@ -156,6 +161,26 @@ impl VdiApi for App {
         self.begin::<VdiCreate>(call, (SagaId::new(), &params), about, record).await
     }
 
+    async fn copy(&self, call: &Call, request: CopyVdi) -> Result<TaskStarted, ApiError> {
+        self.copy_vdi(call, request).await
+    }
+
+    async fn migrate(&self, call: &Call, request: MigrateVdi) -> Result<TaskStarted, ApiError> {
+        self.migrate_vdi(call, request).await
+    }
+
+    async fn upload(&self, call: &Call, request: UploadVdi) -> Result<TaskStarted, ApiError> {
+        self.upload_vdi(call, request).await
+    }
+
+    async fn upload_ticket(&self, call: &Call, request: VdiRef) -> Result<UploadTicket, ApiError> {
+        App::upload_ticket(self, call, request).await
+    }
+
+    async fn export(&self, call: &Call, request: ExportVdi) -> Result<VdiDownload, ApiError> {
+        self.export_vdi(call, request).await
+    }
+
     async fn delete(&self, call: &Call, request: VdiRef) -> Result<TaskStarted, ApiError> {
         let found = self.find_vdi(call, &request.vdi).await?;
         self.may_provision(call, &found.value)?;
@@ -165,6 +190,11 @@ impl VdiApi for App {
                 Reason::WrongState,
                 format_args!("it is attached to {name}; detach it first"),
             ));
+        }
+        if let Some(name) = self.drive_with(found.key) {
+            let message =
+                format_args!("it is in the CD drive of {name}; eject it first: xenith vm eject-cd {name}");
+            return Err(ApiError::new(Reason::WrongState, message));
         }
         let erase = self.db.vdis.require_in(Transaction::new(), &found.key, Expect::At(found.revision));
         let erase = self.db.vdis.delete_in(erase, &found.key);

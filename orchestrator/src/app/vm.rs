@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::json;
 use xenith_common_ids::{HostId, IncarnationId, SagaId, VmId};
-use xenith_hypervisor_agent_types::{ObservedVm, VmSpec};
+use xenith_hypervisor_agent_types::{CdDrive, ObservedVm, VmSpec};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::vm::VmApi;
 use xenith_orchestrator_inventory::PageRequest;
@@ -12,15 +12,16 @@ use xenith_orchestrator_inventory::vm::{VmRow as InventoryRow, Vms};
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
-    CompleteFilter, Completion, CompletionCandidate, CreateVm, DeleteVm, DiskAttachment, DiskDetachment,
-    NicAttachment, NicDetachment, PlaceVm, Placement, ShutdownVm, StartVm, UpdateVm, Vm, VmCount, VmRef,
-    VmRow,
+    BulkResult, BulkVms, CdInsertion, CloneVm, CompleteFilter, Completion, CompletionCandidate, CreateVm,
+    DeleteVm, DiskAttachment, DiskDetachment, NicAttachment, NicDetachment, PlaceVm, Placement, ShutdownVm,
+    StartVm, UpdateVm, Vm, VmCount, VmRef, VmRow,
 };
 use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
 use super::App;
 use super::begin::{About, free};
 use super::parse_filter;
+use super::vm_hardware::checked_custom;
 use super::vm_new::NewVm;
 use super::vm_spec::{Disks, validated};
 use crate::errors::store_error;
@@ -34,7 +35,7 @@ use crate::sagas::vm_delete::{Params as DeleteParams, VmDelete};
 use crate::sagas::vm_update::{Params as UpdateParams, VmUpdate};
 
 /// What a guest gets when the caller names no deadline.
-const SHUTDOWN_S: u32 = 120;
+pub(super) const SHUTDOWN_S: u32 = 120;
 /// Of a filter to complete: nobody types more.
 const MAX_FILTER: usize = 4096;
 
@@ -77,17 +78,28 @@ fn api_vm(id: VmId, record: &VmRecord, observed: Option<ObservedVm>, power: &str
         definition: record.definition,
         observed,
         pending_restart: record.pending_restart.clone(),
+        protection: record.protection,
+        custom: record.custom.clone(),
         created: Some(record.created),
     }
 }
 
 /// One change of a definition on its way to a saga.
-struct Update {
-    record: Record<VmId, VmRecord>,
-    new: VmRecord,
-    new_vdis: Vec<NewVdi>,
-    method: &'static str,
-    title: String,
+pub(super) struct Update {
+    pub record: Record<VmId, VmRecord>,
+    pub new: VmRecord,
+    pub new_vdis: Vec<NewVdi>,
+    pub method: &'static str,
+    pub title: String,
+}
+
+/// Refuses what a VM is protected against.
+pub(super) fn protected(record: &VmRecord, against: &str) -> ApiError {
+    let name = &record.spec.name;
+    let message = format_args!(
+        "{name} is protected against {against}; allow it first: xenith vm update {name} --unprotect {against}"
+    );
+    ApiError::new(Reason::WrongState, message)
 }
 
 impl App {
@@ -140,7 +152,7 @@ impl App {
         Err(error)
     }
 
-    async fn act(
+    pub(super) async fn act(
         &self,
         call: &Call,
         reference: &str,
@@ -160,6 +172,9 @@ impl App {
             Act::Unpause => "Unpause",
             Act::Suspend => "Suspend",
         };
+        if record.protection.start && matches!(act, Act::Start { .. } | Act::Resume { .. }) {
+            return Err(protected(record, "start"));
+        }
         let title = format!("{verb} {}", record.spec.name);
         if call.dry_run {
             return Err(call.planned(json!({ "title": title, "host": record.host, "act": act })));
@@ -183,7 +198,7 @@ impl App {
             .await
     }
 
-    async fn change(&self, call: &Call, update: Update) -> Result<TaskStarted, ApiError> {
+    pub(super) async fn change(&self, call: &Call, update: Update) -> Result<TaskStarted, ApiError> {
         let Update { record: found, mut new, new_vdis, method, title } = update;
         new.spec = validated(new.spec)?;
         if call.dry_run {
@@ -230,6 +245,7 @@ impl App {
             pool: Some(pool.id),
             bridges: spec.nics.iter().map(|nic| nic.bridge.clone()).collect(),
             only: disks.host,
+            among: disks.among.clone(),
             ..Wish::default()
         };
         if let Some(reference) = &create.host {
@@ -334,7 +350,7 @@ impl VmApi for App {
             self.promise(host, record.spec.memory.target.mib());
         }
         let start = request.start.then(IncarnationId::new);
-        let params = CreateParams { vm, record, new_vdis, start };
+        let params = CreateParams { vm, record, new_vdis, start, source: None };
         let subjects = vec![format!("vm/{vm}"), format!("host/{host}")];
         let id = vm.to_string();
         let about = About { method: "vm.create", title, subjects, object: Some(&id) };
@@ -358,6 +374,21 @@ impl VmApi for App {
         if let Some(description) = request.description {
             new.description = description;
         }
+        if let Some(protection) = request.protection {
+            new.protection = protection;
+        }
+        if let Some(custom) = request.custom {
+            checked_custom(&custom)?;
+            new.custom = custom;
+        }
+        if let Some(wanted) = &request.hardware {
+            let (hardware, hosts) = self.hardware(call, wanted).await?;
+            if hosts.is_some_and(|hosts| !hosts.contains(&new.host)) {
+                let problem = "is in an SR that the VM's host does not have";
+                return Err(ApiError::invalid("hardware.cd.iso", problem));
+            }
+            new.spec.hardware = hardware;
+        }
         if let Some(tags) = request.tags {
             // A tag may be what the caller's role hangs on: nobody tags a VM into or out of their own reach.
             let sight = call.caller.sight(Permission::Operate);
@@ -374,6 +405,9 @@ impl VmApi for App {
         let found = self.find_vm(call, &request.vm, Permission::Provision).await?;
         let record = &found.value;
         free(record)?;
+        if record.protection.delete {
+            return Err(protected(record, "delete"));
+        }
         let name = &record.spec.name;
         if let Some((_, observed)) = self.fleet.vm(found.key)
             && observed.power.has_domain()
@@ -444,9 +478,14 @@ impl VmApi for App {
         free(&found.value)?;
         let mut new = found.value.clone();
         let name = new.spec.name.to_string();
-        let disks = self.disks(call, &name, std::slice::from_ref(&request.disk), &new.spec.disks).await?;
+        let drive = new.spec.hardware.cd.map(|_| CdDrive::place());
+        let taken = new.spec.disks.iter().map(|disk| disk.device).chain(drive).collect();
+        let disks = self.disks(call, &name, std::slice::from_ref(&request.disk), taken).await?;
         if disks.host.is_some_and(|host| host != new.host) {
             return Err(ApiError::invalid("disk.vdi", "is on another host than the VM"));
+        }
+        if disks.among.as_ref().is_some_and(|hosts| !hosts.contains(&new.host)) {
+            return Err(ApiError::invalid("disk.sr", "is not attached to the VM's host"));
         }
         let sr = self.views.host(new.host).and_then(|record| record.local_sr);
         let sr = sr.ok_or_else(|| {
@@ -470,6 +509,22 @@ impl VmApi for App {
         let title = format!("Detach {} from {}", request.device, new.spec.name);
         self.change(call, Update { record: found, new, new_vdis: vec![], method: "vm.detach_disk", title })
             .await
+    }
+
+    async fn insert_cd(&self, call: &Call, request: CdInsertion) -> Result<TaskStarted, ApiError> {
+        self.insert_into_drive(call, &request.vm, Some(&request.iso)).await
+    }
+
+    async fn eject_cd(&self, call: &Call, request: VmRef) -> Result<TaskStarted, ApiError> {
+        self.insert_into_drive(call, &request.vm, None).await
+    }
+
+    async fn clone(&self, call: &Call, request: CloneVm) -> Result<TaskStarted, ApiError> {
+        self.clone_vm(call, request).await
+    }
+
+    async fn bulk(&self, call: &Call, request: BulkVms) -> Result<Vec<BulkResult>, ApiError> {
+        self.bulk_act(call, &request).await
     }
 
     async fn attach_nic(&self, call: &Call, request: NicAttachment) -> Result<TaskStarted, ApiError> {
@@ -525,6 +580,8 @@ impl App {
             definition: 0,
             observed: Some((*observed).clone()),
             pending_restart: vec![],
+            protection: Default::default(),
+            custom: Default::default(),
             created: None,
         })
     }

@@ -2,13 +2,14 @@
 
 use time::OffsetDateTime;
 use xenith_common_ids::{SagaId, VmId};
-use xenith_hypervisor_agent_types::VmSpec;
+use xenith_hypervisor_agent_types::{CdDrive, VmSpec};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_store::Transaction;
 use xenith_orchestrator_types::vm::{CreateVm, Placement};
 use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
 use super::App;
+use super::vm_hardware::checked_custom;
 use super::vm_spec::validated;
 use crate::errors::store_error;
 use crate::model::VmRecord;
@@ -37,7 +38,11 @@ impl App {
         if !call.caller.sight(Permission::Provision).covers(Some(pool.id), &request.tags) {
             return Err(call.caller.forbidden(Permission::Provision));
         }
-        let disks = self.disks(call, &name, &request.disks, &[]).await?;
+        checked_custom(&request.custom)?;
+        let (hardware, cd_hosts) = self.hardware(call, &request.hardware).await?;
+        let drive = hardware.cd.map(|_| CdDrive::place());
+        let mut disks = self.disks(call, &name, &request.disks, drive.into_iter().collect()).await?;
+        disks.only_on(cd_hosts);
         let spec = validated(VmSpec {
             name: request.name.clone(),
             platform: request.platform.clone(),
@@ -49,6 +54,7 @@ impl App {
             on_crash: request.on_crash,
             on_reboot: request.on_reboot,
             autostart: request.autostart,
+            hardware,
         })?;
         let wish = self.wish(call, &spec, request, &disks).await?;
         let (host, placement) = self.placed(&wish)?;
@@ -73,6 +79,8 @@ impl App {
             pending_restart: vec![],
             held_by: Some(saga),
             snapshot: None,
+            protection: request.protection,
+            custom: request.custom.clone(),
         };
         Ok(NewVm { vm: VmId::new(), record, new_vdis: disks.new_vdis(sr), placement })
     }

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use aws_lc_rs::rand;
 use xenith_common_ids::{HostId, SrId, VdiId};
 use xenith_common_units::MacAddr;
-use xenith_hypervisor_agent_types::{DiskDevice, DiskSpec, NicSpec, SpecErrors, ValidVmSpec, VmSpec};
+use xenith_hypervisor_agent_types::{
+    DiskDevice, DiskSpec, NicSpec, SpecErrors, ValidVmSpec, VdiSize, VmSpec,
+};
 use xenith_orchestrator_api::Call;
+use xenith_orchestrator_types::sr::SrContent;
 use xenith_orchestrator_types::vm::{NewDisk, NewNic};
 use xenith_orchestrator_types::{ApiError, Reason};
 
@@ -18,19 +21,40 @@ use crate::sagas::NewVdi;
 #[derive(Debug, Default)]
 pub(super) struct Disks {
     pub specs: Vec<DiskSpec>,
-    /// VDIs to make: size and name; the SR follows from the host.
-    pub new: Vec<(VdiId, xenith_hypervisor_agent_types::VdiSize, String)>,
+    /// VDIs to make.
+    pub new: Vec<WantedVdi>,
     /// Where VDIs that are there bind the VM to.
     pub host: Option<HostId>,
+    /// The hosts that have what it needs; `None`: any.
+    pub among: Option<BTreeSet<HostId>>,
+}
+
+#[derive(Debug)]
+pub(super) struct WantedVdi {
+    vdi: VdiId,
+    size: VdiSize,
+    name: String,
+    /// Without one, the local SR of the VM's host.
+    sr: Option<SrId>,
 }
 
 impl Disks {
-    pub fn new_vdis(&self, sr: SrId) -> Vec<NewVdi> {
-        let make = |(vdi, size, name): &(VdiId, _, String)| NewVdi {
-            vdi: *vdi,
-            sr,
-            size: *size,
-            name: name.clone(),
+    /// Leaves out hosts that are not among these.
+    pub fn only_on(&mut self, hosts: Option<BTreeSet<HostId>>) {
+        let Some(hosts) = hosts else { return };
+        self.among = Some(match self.among.take() {
+            Some(before) => before.intersection(&hosts).copied().collect(),
+            None => hosts,
+        });
+    }
+
+    /// `local` is the SR for those that name none.
+    pub fn new_vdis(&self, local: SrId) -> Vec<NewVdi> {
+        let make = |wanted: &WantedVdi| NewVdi {
+            vdi: wanted.vdi,
+            sr: wanted.sr.unwrap_or(local),
+            size: wanted.size,
+            name: wanted.name.clone(),
             from: None,
             seed: None,
         };
@@ -50,16 +74,15 @@ pub(super) fn validated(spec: VmSpec) -> Result<VmSpec, ApiError> {
 }
 
 impl App {
-    /// `taken` are the devices that the VM has already.
+    /// `used` are the devices that the VM has already.
     pub(super) async fn disks(
         &self,
         call: &Call,
         vm_name: &str,
         wanted: &[NewDisk],
-        taken: &[DiskSpec],
+        mut used: BTreeSet<DiskDevice>,
     ) -> Result<Disks, ApiError> {
         let mut disks = Disks::default();
-        let mut used: BTreeSet<DiskDevice> = taken.iter().map(|disk| disk.device).collect();
         used.extend(wanted.iter().filter_map(|disk| disk.device));
         for (index, disk) in wanted.iter().enumerate() {
             let device = match disk.device {
@@ -75,7 +98,8 @@ impl App {
             let vdi = match (&disk.vdi, disk.size) {
                 (None, Some(size)) => {
                     let vdi = VdiId::new();
-                    disks.new.push((vdi, size, format!("{vm_name}-{device}")));
+                    let sr = self.sr_of_new_disk(call, index, disk, &mut disks).await?;
+                    disks.new.push(WantedVdi { vdi, size, name: format!("{vm_name}-{device}"), sr });
                     vdi
                 }
                 (Some(reference), None) => {
@@ -105,6 +129,23 @@ impl App {
             disks.specs.push(DiskSpec { device, vdi, access: disk.access });
         }
         Ok(disks)
+    }
+
+    async fn sr_of_new_disk(
+        &self,
+        call: &Call,
+        index: usize,
+        disk: &NewDisk,
+        disks: &mut Disks,
+    ) -> Result<Option<SrId>, ApiError> {
+        let Some(reference) = &disk.sr else { return Ok(None) };
+        let sr = self.find_sr(call, reference).await?;
+        if sr.record.content == SrContent::Iso {
+            let problem = "is a library of ISO images; disks go into another SR";
+            return Err(ApiError::invalid(format!("disks[{index}].sr"), problem));
+        }
+        disks.only_on(Some(sr.record.hosts));
+        Ok(Some(sr.id))
     }
 
     pub(super) async fn nics(&self, call: &Call, wanted: &[NewNic]) -> Result<Vec<NicSpec>, ApiError> {

@@ -94,7 +94,7 @@ async fn tell(
         Level::Full => (
             Severity::Error,
             "sr.full",
-            format!("{name} is all but full: {free} MiB are free; guests that write will fail"),
+            format!("{name} is all but full: {free} MiB are free; its hosts pause VMs on it before it is"),
         ),
     };
     let pool = app.views.host(host).map(|record| record.pool);

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use xenith_common_ids::{IncarnationId, VmId};
+use xenith_common_ids::{IncarnationId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_api::VmAction;
+use xenith_hypervisor_agent_types::SnapshotOf;
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
@@ -24,6 +25,23 @@ pub struct Params {
     pub record: VmRecord,
     pub new_vdis: Vec<NewVdi>,
     pub start: Option<IncarnationId>,
+    /// A VM that is up, of whose disks these are clones.
+    #[serde(default)]
+    pub source: Option<Source>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Source {
+    pub vm: VmId,
+    pub disks: Vec<Kept>,
+}
+
+/// What a disk of the source is kept as until it is cloned.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Kept {
+    pub vdi: VdiId,
+    pub snapshot: VdiId,
+    pub sr: SrId,
 }
 
 impl Saga for VmCreate {
@@ -32,8 +50,14 @@ impl Saga for VmCreate {
 
     fn steps(params: &Params) -> Vec<Step<Self>> {
         let mut steps = vec![Step::new("record", nothing).undo(erase)];
+        if params.source.is_some() {
+            steps.push(Step::new("snapshot", snapshot).undo(drop_snapshot));
+        }
         for new in &params.new_vdis {
             steps.push(Step::new("disk", ensure_disk).undo(delete_disk).for_item(new.vdi.to_string()));
+        }
+        if params.source.is_some() {
+            steps.push(Step::new("drop_snapshot", drop_snapshot));
         }
         steps.push(Step::new("define", define).undo(forget));
         if params.start.is_some() {
@@ -70,6 +94,24 @@ async fn ensure_disk(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), Ste
 async fn delete_disk(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {
     let new = new_vdi(ctx)?;
     saga.0.delete_vdi(ctx, ctx.params().record.host, (new.vdi, new.sr)).await
+}
+
+async fn snapshot(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {
+    let Params { record, source: Some(source), .. } = ctx.params() else { return Ok(()) };
+    let of = |kept: &Kept| SnapshotOf { vdi: kept.vdi, snapshot: kept.snapshot };
+    let disks: Vec<_> = source.disks.iter().map(of).collect();
+    if disks.is_empty() {
+        return Ok(());
+    }
+    saga.0.snapshot_disks(ctx, (record.host, source.vm), disks).await.map(drop)
+}
+
+async fn drop_snapshot(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {
+    let Params { record, source: Some(source), .. } = ctx.params() else { return Ok(()) };
+    for Kept { snapshot, sr, .. } in &source.disks {
+        saga.0.delete_snapshot(ctx, record.host, (*snapshot, *sr)).await?;
+    }
+    Ok(())
 }
 
 async fn define(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {

@@ -28,6 +28,8 @@ pub struct KnownVm {
     pub vcpus: u32,
     pub memory: MemoryMiB,
     pub disks: Box<[VdiId]>,
+    /// What is in its CD drive.
+    pub medium: Option<VdiId>,
     pub networks: Box<[NetworkId]>,
 }
 
@@ -70,6 +72,7 @@ impl KnownVm {
             vcpus: spec.vcpus.online.get(),
             memory: spec.memory.target,
             disks: spec.disks.iter().map(|disk| disk.vdi).collect(),
+            medium: spec.hardware.cd.and_then(|cd| cd.vdi),
             networks: spec.nics.iter().map(|nic| nic.network).collect(),
         }
     }

@@ -40,6 +40,7 @@ async fn a_vm_lives_and_leaves_nothing_behind() {
         size: Some((1u64 << 30).try_into().unwrap()),
         vdi: None,
         access: Default::default(),
+        sr: None,
     };
     done(installation.run::<vm::AttachDisk>(&DiskAttachment { vm: "web-1".into(), disk }).await);
     let spec = installation.vm("web-1").await.spec.unwrap();

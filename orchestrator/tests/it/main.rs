@@ -7,6 +7,7 @@ mod browser;
 mod console;
 mod enrolment;
 mod faults;
+mod hardware;
 mod harness;
 mod import;
 mod journal;

@@ -34,6 +34,10 @@ macro_rules! sagas {
 sagas! {
     create: "vm_create" after vec![] => web();
     create_and_start: "vm_create" after vec![] => with(web(), "start", json!(true));
+    clone: "vm_create" after vec![web()] => with(on_web("vm.clone"), "name", json!("web-2"));
+    clone_of_running: "vm_create" after started() => with(with(on_web("vm.clone"), "name", json!("web-2")), "start", json!(true));
+    insert_cd: "vm_update" after cd_player() => with(on_web("vm.insert_cd"), "iso", json!("data"));
+    create_in_sr: "vm_create" after vec![fast()] => with(web(), "disks", json!([{ "size": 1 << 20, "sr": "fast" }]));
     start: "vm_act" after vec![web()] => on_web("vm.start");
     shutdown: "vm_act" after started() => on_web("vm.shutdown"), guest_decides();
     reboot: "vm_act" after started() => on_web("vm.reboot"), guest_decides();
@@ -73,6 +77,15 @@ sagas! {
     );
     vdi_resize: "vdi_resize" after vec![data()] => ("vdi.resize", json!({ "vdi": "data", "size": 2 << 20 }));
     vdi_clone: "vdi_create" after vec![data()] => ("vdi.clone", json!({ "vdi": "data", "name": "copy" }));
+    vdi_copy_here: "vdi_copy" after vec![data(), fast()] => with(with(of_data("vdi.copy"), "name", json!("copy")), "sr", json!("fast"));
+    vdi_copy_of_running: "vdi_copy" after started() => ("vdi.copy", json!({ "vdi": "web-1-xvda", "name": "copy" }));
+    vdi_copy_there: "vdi_copy" after vec![data()] => with(with(of_data("vdi.copy"), "name", json!("copy")), "host", json!("xen2")), hosts(2);
+    vdi_migrate: "vdi_copy" after vec![data()] => with(of_data("vdi.migrate"), "host", json!("xen2")), hosts(2);
+    vdi_migrate_of_vm: "vdi_copy" after vec![web(), fast()] => ("vdi.migrate", json!({ "vdi": "web-1-xvda", "sr": "fast" }));
+    vdi_upload: "vdi_upload" after vec![] => (
+        "vdi.upload",
+        json!({ "name": "data", "host": "xen1", "capacity": sender::CAPACITY })
+    ), sends();
     snapshot_create: "snapshot_create" after vec![web()] => snapshot("late");
     snapshot_of_running: "snapshot_create" after started() => snapshot("late");
     snapshot_revert: "snapshot_revert" after vec![web(), snapshot("early")] => of_early("snapshot.revert");
@@ -102,8 +115,20 @@ fn started() -> Vec<ApiCall> {
     vec![web(), on_web("vm.start")]
 }
 
+/// An HVM guest with an empty CD drive, started, and a VDI to put in.
+fn cd_player() -> Vec<ApiCall> {
+    let mut player = web();
+    player.1["platform"] = json!({ "kind": "hvm" });
+    player.1["hardware"] = json!({ "cd": {} });
+    vec![data(), player, on_web("vm.start")]
+}
+
 fn data() -> ApiCall {
     ("vdi.create", json!({ "name": "data", "size": 1 << 20, "host": "xen1" }))
+}
+
+fn of_data(method: &'static str) -> ApiCall {
+    (method, json!({ "vdi": "data" }))
 }
 
 /// An SR in a second folder of the host.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, PoolId, SrId};
 use xenith_hypervisor_agent_types::HostFacts;
+pub use xenith_hypervisor_agent_types::HostHardware;
 
 use crate::Reference;
 

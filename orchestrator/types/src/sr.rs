@@ -14,6 +14,8 @@ pub struct Sr {
     pub pool: PoolId,
     /// `None`: the local SR that every host has.
     pub spec: Option<SrSpec>,
+    #[serde(default)]
+    pub content: SrContent,
     /// Where it is attached.
     pub hosts: Vec<HostId>,
     /// VDIs that are known in it.
@@ -26,6 +28,17 @@ pub struct Sr {
     pub problem: Option<String>,
 }
 
+/// What an SR is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SrContent {
+    /// Disks of VMs, and anything else.
+    #[default]
+    Vms,
+    /// A library of images for CD drives.
+    Iso,
+}
+
 /// Makes an SR, or attaches one that is there.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +47,8 @@ pub struct CreateSr {
     /// The first host to attach it.
     pub host: Reference,
     pub spec: SrSpec,
+    #[serde(default)]
+    pub content: SrContent,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -68,3 +68,69 @@ pub struct CloneVdi {
 pub struct VdiRef {
     pub vdi: Reference,
 }
+
+/// A new VDI with the contents of another, anywhere.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopyVdi {
+    pub vdi: Reference,
+    /// Of the new one.
+    pub name: String,
+    /// Without one, the host that it is on.
+    #[serde(default)]
+    pub host: Option<Reference>,
+    /// Without one, the local SR of the host.
+    #[serde(default)]
+    pub sr: Option<Reference>,
+}
+
+/// Moves a VDI to another SR or host. It gets a new id.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MigrateVdi {
+    pub vdi: Reference,
+    /// Without one, the host that it is on.
+    #[serde(default)]
+    pub host: Option<Reference>,
+    /// Without one, the local SR of the host.
+    #[serde(default)]
+    pub sr: Option<Reference>,
+}
+
+/// A VDI whose contents somebody sends.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UploadVdi {
+    pub name: String,
+    /// In the local SR of this host, unless `sr` says otherwise.
+    pub host: Reference,
+    #[serde(default)]
+    pub sr: Option<Reference>,
+    /// Bytes of the disk that comes. The VDI has the next whole MiB.
+    pub capacity: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExportVdi {
+    pub vdi: Reference,
+    /// What this snapshot holds of it, instead of what it holds now: also while a VM runs on it.
+    #[serde(default)]
+    pub snapshot: Option<Reference>,
+}
+
+/// The right to read a VDI from its host. `https://ADDRESS/v1/images/VDI/raw`, `Authorization: Bearer TICKET`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VdiDownload {
+    /// The id of the contents: the VDI's, or what the snapshot keeps them as.
+    pub vdi: VdiId,
+    pub size: VdiSize,
+    /// Shown this once; a new one replaces it.
+    pub ticket: String,
+    /// `host:port` of the host that gives it.
+    pub address: String,
+    /// The name in the host's certificate.
+    pub server_name: String,
+    /// Who signed that certificate (PEM).
+    pub authority_pem: String,
+}

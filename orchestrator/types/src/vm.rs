@@ -1,15 +1,15 @@
 //! Virtual machines.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_common_ids::{HostId, PoolId, VdiId, VmId};
+use xenith_common_ids::{HostId, PoolId, TaskId, VdiId, VmId};
 use xenith_common_units::{MacAddr, MemoryMiB};
 use xenith_hypervisor_agent_types::{
-    Autostart, CrashAction, DiskAccess, DiskDevice, Graphics, MemorySpec, ObservedVm, Platform, Power,
-    RebootAction, VcpuSpec, VdiSize, VmName, VmSpec,
+    Autostart, CpuShare, CrashAction, DiskAccess, DiskDevice, Graphics, MemorySpec, ObservedVm, PciAddress,
+    Platform, Power, RebootAction, VcpuSpec, VdiSize, Video, VmName, VmSpec,
 };
 
 use crate::Reference;
@@ -34,9 +34,60 @@ pub struct Vm {
     pub observed: Option<ObservedVm>,
     /// What of the definition waits for the next start.
     pub pending_restart: Vec<String>,
+    #[serde(default)]
+    pub protection: Protection,
+    /// Whatever the administrator wants to keep with it.
+    #[serde(default)]
+    pub custom: BTreeMap<String, String>,
     #[serde(with = "time::serde::rfc3339::option")]
     #[schemars(with = "Option<String>")]
     pub created: Option<OffsetDateTime>,
+}
+
+/// What is refused until it is allowed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Protection {
+    #[serde(default)]
+    pub delete: bool,
+    /// Also resuming. Autostart on its host is not asked: turn that off too.
+    #[serde(default)]
+    pub start: bool,
+    #[serde(default)]
+    pub migration: bool,
+}
+
+/// What a VM has besides the usual.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewHardware {
+    /// A CD drive, for hvm.
+    #[serde(default)]
+    pub cd: Option<NewCd>,
+    #[serde(default)]
+    pub video: Option<Video>,
+    #[serde(default)]
+    pub cpu: CpuShare,
+    /// PCI devices of the host; `host.hardware` lists them.
+    #[serde(default)]
+    pub pci: Vec<PciAddress>,
+    /// Not offered: give the guest the PCI device that is the USB controller.
+    #[serde(default)]
+    pub usb: Vec<String>,
+    /// Not offered by Xen's tools for these guests.
+    #[serde(default)]
+    pub tpm: bool,
+    /// Not offered by Xen's tools for these guests.
+    #[serde(default)]
+    pub secure_boot: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewCd {
+    /// A VDI; without one the drive is empty.
+    #[serde(default)]
+    pub iso: Option<Reference>,
 }
 
 /// A row of a list: what tables show.
@@ -91,6 +142,12 @@ pub struct CreateVm {
     /// Names or ids of VMs that it should not share a host with.
     #[serde(default)]
     pub apart_from: Vec<Reference>,
+    #[serde(default)]
+    pub hardware: NewHardware,
+    #[serde(default)]
+    pub protection: Protection,
+    #[serde(default)]
+    pub custom: BTreeMap<String, String>,
 }
 
 /// A disk to make, or a VDI that is there.
@@ -108,6 +165,9 @@ pub struct NewDisk {
     pub vdi: Option<Reference>,
     #[serde(default)]
     pub access: DiskAccess,
+    /// Where a new VDI is made; without one, in the local SR of the VM's host.
+    #[serde(default)]
+    pub sr: Option<Reference>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -153,6 +213,81 @@ pub struct UpdateVm {
     /// Turns autostart off.
     #[serde(default)]
     pub no_autostart: bool,
+    /// Replaces all of it.
+    #[serde(default)]
+    pub hardware: Option<NewHardware>,
+    #[serde(default)]
+    pub protection: Option<Protection>,
+    /// Replaces all of them.
+    #[serde(default)]
+    pub custom: Option<BTreeMap<String, String>>,
+}
+
+/// Puts an ISO into a VM's CD drive.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CdInsertion {
+    pub vm: Reference,
+    /// A VDI; it may be in several drives.
+    pub iso: Reference,
+}
+
+/// A new VM like another, with disks of its own and other MAC addresses.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CloneVm {
+    pub vm: Reference,
+    pub name: VmName,
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Start it when it is made.
+    #[serde(default)]
+    pub start: bool,
+}
+
+/// The same for many VMs.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BulkVms {
+    /// Names or ids.
+    #[serde(default)]
+    pub vms: Vec<Reference>,
+    /// Those that this lets through; beside or instead of `vms`.
+    #[serde(default)]
+    pub filter: String,
+    pub action: BulkAction,
+    /// Of a shutdown or reboot: how long a guest may take; 0 stands for 120.
+    #[serde(default)]
+    pub deadline_s: u32,
+    /// Of a shutdown or reboot: power off who did not answer in time.
+    #[serde(default)]
+    pub force: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BulkAction {
+    Start,
+    Shutdown,
+    Reboot,
+    PowerOff,
+    Pause,
+    Unpause,
+    Suspend,
+    Resume,
+    Delete,
+}
+
+/// What came of it for one VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BulkResult {
+    /// As it was named, or its id.
+    pub vm: Reference,
+    pub name: Option<String>,
+    /// What works on it now.
+    pub task: Option<TaskId>,
+    /// Why it was left alone.
+    pub error: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -243,7 +378,7 @@ pub struct CompletionCandidate {
 }
 
 /// Why which host: the answer to `vm.place`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Placement {
     pub host: Option<HostId>,
     /// Best first, those that cannot take it last.

@@ -42,6 +42,7 @@ impl From<&ValidVmSpec> for wire::VmSpec {
                 order: autostart.order.into(),
                 delay_s: autostart.delay_s.into(),
             }),
+            hardware: (!spec.hardware.is_plain()).then(|| (&spec.hardware).into()),
         }
     }
 }
@@ -73,6 +74,7 @@ impl TryFrom<wire::VmSpec> for ValidVmSpec {
                 .autostart
                 .map(|autostart| under("autostart", autostart.try_into()))
                 .transpose()?,
+            hardware: under("hardware", spec.hardware.unwrap_or_default().try_into())?,
         };
         Self::try_from(spec).map_err(|errors| {
             let field = errors.0.first().map(|error| error.field.clone()).unwrap_or_default();

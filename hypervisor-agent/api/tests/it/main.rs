@@ -6,8 +6,9 @@ use xenith_common_ids::{Epoch, NetworkId, OperationId, VdiId, VmId};
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_api::{Command, Envelope, VmAction, fault_from_status, status_from_fault, wire};
 use xenith_hypervisor_agent_types::{
-    Autostart, BootDevice, CrashAction, DirectBoot, DiskAccess, DiskDevice, DiskSpec, Fault, FaultReason,
-    Firmware, Graphics, MemorySpec, NicSpec, Platform, RebootAction, ValidVmSpec, VcpuSpec, VmSpec,
+    Autostart, BootDevice, CdDrive, CpuShare, CrashAction, DirectBoot, DiskAccess, DiskDevice, DiskSpec,
+    Fault, FaultReason, Firmware, Graphics, Hardware, MemorySpec, NicSpec, Platform, PlatformKind,
+    RebootAction, ValidVmSpec, VcpuSpec, Video, VideoAdapter, VmSpec,
 };
 
 fn platform() -> impl Strategy<Value = Platform> {
@@ -48,8 +49,10 @@ fn spec() -> impl Strategy<Value = ValidVmSpec> {
     let reboot = prop_oneof![Just(RebootAction::Restart), Just(RebootAction::Stop)];
     let graphics = prop_oneof![Just(Graphics::None), Just(Graphics::Vnc)];
     let sizes = (1u32..=64, 0u32..=64, 32u64..65_536, 0u64..65_536);
-    ("[a-z][a-z0-9-]{0,30}", platform(), sizes, disks, nics, autostart, crash, reboot, graphics).prop_map(
-        |(name, platform, sizes, disks, nics, autostart, on_crash, on_reboot, graphics)| {
+    let what = (crash, reboot, graphics);
+    ("[a-z][a-z0-9-]{0,30}", platform(), sizes, disks, nics, autostart, what, any::<[u16; 3]>()).prop_map(
+        |(name, platform, sizes, disks, nics, autostart, (on_crash, on_reboot, graphics), seed)| {
+            let hardware = hardware(&platform, &disks, seed);
             let (online, more_vcpus, target, more_memory) = sizes;
             let vcpus = |count| VcpuCount::new(count).unwrap();
             let memory = |mib| MemoryMiB::new(mib).unwrap();
@@ -64,10 +67,31 @@ fn spec() -> impl Strategy<Value = ValidVmSpec> {
                 on_crash,
                 on_reboot,
                 autostart,
+                hardware,
             };
             ValidVmSpec::try_from(spec).unwrap()
         },
     )
+}
+
+/// What this kind of guest can have.
+fn hardware(platform: &Platform, disks: &[DiskSpec], [weight, cap, more]: [u16; 3]) -> Hardware {
+    let hvm = platform.kind() == PlatformKind::Hvm;
+    let room = disks.iter().all(|disk| disk.device != CdDrive::place());
+    let cd = CdDrive { vdi: more.is_multiple_of(3).then(VdiId::new) };
+    let video =
+        Video { adapter: VideoAdapter::Std, memory: MemoryMiB::new(16 + u64::from(more % 16)).unwrap() };
+    let pci = format!("{:x}:03:1f.{}", more, more % 8).parse().unwrap();
+    Hardware {
+        cd: (hvm && room).then_some(cd),
+        video: (hvm && more.is_multiple_of(2)).then_some(video),
+        cpu: CpuShare {
+            weight: (weight > 0).then_some(weight),
+            cap: (1..=100).contains(&cap).then_some(cap),
+            pin: more.is_multiple_of(5).then(|| "0-3,9".parse().unwrap()),
+        },
+        pci: if hvm && more.is_multiple_of(7) { vec![pci] } else { vec![] },
+    }
 }
 
 proptest! {

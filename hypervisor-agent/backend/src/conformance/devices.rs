@@ -1,15 +1,22 @@
 //! What can be plugged into a running guest, and taken out.
 
 use xenith_common_units::{MacAddr, VcpuCount};
-use xenith_hypervisor_agent_types::{DiskAccess, DiskDevice, DomainDisk, DomainNic};
+use xenith_hypervisor_agent_types::{
+    CpuShare, DiskAccess, DiskDevice, DomainCd, DomainDisk, DomainNic, PlatformKind,
+};
 
 use super::promises;
 use super::scene::{During, Halt, Outcome, Scene, ensure};
-use crate::HypervisorError;
+use crate::{HypervisorError, Start};
 
 promises! {
     vcpus_within_the_maximum: "a running guest's virtual CPUs can be set up to its maximum and back";
     vcpus_over_the_maximum: "virtual CPUs over the maximum are refused";
+    cpu_share: "a domain's share of the CPUs can be set when it is made, and changed while it runs";
+    cpu_share_of_absent_cpus: "a domain cannot be bound to CPUs that the host does not have";
+    cd_in_and_out: "a CD drive begins with its medium, gets another and none while its guest runs";
+    cd_without_drive: "a domain without a CD drive takes no medium";
+    host_hardware: "the host's NUMA nodes have its CPUs";
     disk_in_and_out: "a disk can be attached to a running guest, detached and attached again";
     disk_twice: "a device name that is in use is refused";
     disk_not_there: "detaching a disk that is not attached says so";
@@ -50,6 +57,64 @@ async fn vcpus_over_the_maximum(scene: &Scene<'_>) -> Outcome {
     set.refused("setting virtual CPUs over the maximum", "InvalidSpec", |error| {
         matches!(error, HypervisorError::InvalidSpec { .. })
     })?;
+    Ok(())
+}
+
+fn share(weight: u16, cap: Option<u16>, pin: Option<&str>) -> CpuShare {
+    let pin = pin.map(|cpus| cpus.parse().expect("a number"));
+    CpuShare { weight: Some(weight), cap, pin }
+}
+
+async fn cpu_share(scene: &Scene<'_>) -> Outcome {
+    let mut spec = scene.spec();
+    spec.hardware.cpu = share(512, Some(50), Some("0"));
+    let domid = scene.create(&spec, Start::Running).await?;
+    for share in [share(1024, None, None), share(128, Some(100), Some("0")), CpuShare::default()] {
+        scene.hv.set_cpu_share(domid, &share).await.during(&format!("setting {share:?}"))?;
+    }
+    Ok(())
+}
+
+async fn cpu_share_of_absent_cpus(scene: &Scene<'_>) -> Outcome {
+    let (domid, _) = scene.domain(Start::Paused).await?;
+    let set = scene.hv.set_cpu_share(domid, &share(256, None, Some("4095"))).await;
+    set.refused("binding a domain to CPU 4095", "InvalidSpec", |error| {
+        matches!(error, HypervisorError::InvalidSpec { .. })
+    })?;
+    Ok(())
+}
+
+async fn cd_in_and_out(scene: &Scene<'_>) -> Outcome {
+    let mut spec = scene.spec();
+    if spec.kind != PlatformKind::Hvm {
+        return Err(Halt::Skip(format!("a {} guest has no CD drive", spec.kind)));
+    }
+    let (first, second) = (scene.fixture.disk(1 << 20).await?, scene.fixture.disk(2 << 20).await?);
+    spec.hardware.cd = Some(DomainCd { path: Some(first) });
+    let domid = scene.create(&spec, Start::Running).await?;
+    scene.hv.change_cd(domid, Some(&second)).await.during("changing the medium")?;
+    scene.hv.change_cd(domid, None).await.during("taking it out")?;
+    scene.hv.change_cd(domid, None).await.during("taking out what is not in it")?;
+    scene.hv.change_cd(domid, Some(&second)).await.during("putting it in again")?;
+    let missing = scene.hv.change_cd(domid, Some("/nonexistent/image".as_ref())).await;
+    missing.refused("putting in a missing image", "InvalidSpec or Device", refused_device)?;
+    Ok(())
+}
+
+async fn cd_without_drive(scene: &Scene<'_>) -> Outcome {
+    let (domid, _) = scene.domain(Start::Paused).await?;
+    let image = scene.fixture.disk(1 << 20).await?;
+    let changed = scene.hv.change_cd(domid, Some(&image)).await;
+    changed.refused("putting in a medium", "NoSuchDevice", no_such_device)?;
+    Ok(())
+}
+
+async fn host_hardware(scene: &Scene<'_>) -> Outcome {
+    let hardware = scene.hv.hardware().await.during("asking for the hardware")?;
+    let facts = scene.hv.host().await.during("asking for the host")?;
+    let cpus: usize = hardware.numa.iter().flat_map(|node| &node.cpus).map(|cpus| cpus.iter().count()).sum();
+    let expected = facts.topology.cpus as usize;
+    ensure!(cpus == expected, "the nodes have {cpus} CPUs, the host {expected}: {hardware:?}");
     Ok(())
 }
 

@@ -107,6 +107,8 @@ async fn unknown_domain(scene: &Scene<'_>) -> Outcome {
     hv.shutdown(nobody, ShutdownRequest::PowerOff).await.refused_no_such_domain("shutting down")?;
     hv.set_memory(nobody, memory).await.refused_no_such_domain("ballooning")?;
     hv.set_vcpus(nobody, VcpuCount::ONE).await.refused_no_such_domain("setting virtual CPUs")?;
+    hv.set_cpu_share(nobody, &Default::default()).await.refused_no_such_domain("setting the CPU share")?;
+    hv.change_cd(nobody, None).await.refused_no_such_domain("changing the CD")?;
     hv.detach_disk(nobody, device).await.refused_no_such_domain("detaching a disk")?;
     hv.detach_nic(nobody, mac).await.refused_no_such_domain("detaching a NIC")?;
     hv.consoles(nobody).await.refused_no_such_domain("asking for consoles")?;

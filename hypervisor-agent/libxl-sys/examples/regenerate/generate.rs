@@ -48,11 +48,14 @@ pub const FUNCTIONS: &[&str] = &[
     "libxl_set_memory_target",
     "libxl_set_vcpuonline",
     "libxl_bitmap_(init|alloc|dispose|set)",
+    "libxl_domain_sched_params_(init|dispose|from_json|set)",
+    "libxl_set_vcpuaffinity_all",
     // devices
     "libxl_device_disk_(init|dispose|to_json|from_json|add|remove)",
     "libxl_vdev_to_device_disk",
     "libxl_device_nic_(init|dispose|to_json|from_json|add|remove)",
     "libxl_mac_to_device_nic",
+    "libxl_cdrom_insert",
     // consoles
     "libxl_primary_console_get_tty",
     // the host
@@ -64,6 +67,8 @@ pub const FUNCTIONS: &[&str] = &[
     "libxl_scheduler_to_string",
     "libxl_get_cpu_topology",
     "libxl_cputopology_list_free",
+    "libxl_get_numainfo",
+    "libxl_numainfo_list_free",
 ];
 
 /// Types whose layout differs between Xen versions: pointers only.
@@ -75,6 +80,7 @@ const OPAQUE: &[&str] = &[
     "libxl_dominfo",
     "libxl_device_disk",
     "libxl_device_nic",
+    "libxl_domain_sched_params",
     "libxl_physinfo",
     "libxl_version_info",
     "libxl_event",
@@ -91,6 +97,7 @@ const PLAIN: &[&str] = &[
     "libxl_mac",
     "libxl_bitmap",
     "libxl_cputopology",
+    "libxl_numainfo",
     "libxl_asyncop_how.*",
     "libxl_asyncprogress_how",
     "libxl_event_predicate",

@@ -13,7 +13,7 @@ use super::context::{Context, Failure};
 use super::opaque::{Generated, Opaque};
 
 pub use domain::DeathWatch;
-pub use host::Topology;
+pub use host::{Node, Topology};
 
 impl Context {
     /// A struct of libxl's from its JSON.

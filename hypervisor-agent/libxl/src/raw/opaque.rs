@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString, c_char, c_int};
 
 use xenith_hypervisor_agent_libxl_sys::{
     LibXl, Library, libxl_ctx, libxl_device_disk, libxl_device_nic, libxl_domain_config,
-    libxl_domain_restore_params, libxl_dominfo, libxl_physinfo,
+    libxl_domain_restore_params, libxl_domain_sched_params, libxl_dominfo, libxl_physinfo,
 };
 
 /// 6 times the largest struct of Xen 4.17.
@@ -84,6 +84,8 @@ generated! {
         libxl_device_nic_to_json libxl_device_nic_from_json;
     libxl_dominfo libxl_dominfo_init libxl_dominfo_dispose libxl_dominfo_to_json none;
     libxl_physinfo libxl_physinfo_init libxl_physinfo_dispose libxl_physinfo_to_json none;
+    libxl_domain_sched_params libxl_domain_sched_params_init libxl_domain_sched_params_dispose
+        none libxl_domain_sched_params_from_json;
     libxl_domain_restore_params libxl_domain_restore_params_init libxl_domain_restore_params_dispose
         none libxl_domain_restore_params_from_json;
 }

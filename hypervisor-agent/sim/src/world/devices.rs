@@ -1,12 +1,14 @@
 //! What can be changed about a simulated domain while it lives: memory, virtual CPUs, disks and NICs.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use xenith_common_ids::DomId;
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_backend::{HypervisorError, Result};
-use xenith_hypervisor_agent_types::{DiskDevice, DomainDisk, DomainNic};
+use xenith_hypervisor_agent_types::{CpuShare, DiskDevice, DomainDisk, DomainNic, HostHardware, NumaNode};
 
+use super::domain::plain_is_none;
 use super::lifecycle::invalid;
 use super::{Domain, Run, World};
 use crate::Operation;
@@ -48,6 +50,54 @@ impl World {
         domain.count_cpu(at);
         domain.vcpus.online = online;
         Ok(())
+    }
+
+    pub(crate) fn set_cpu_share(&mut self, domid: DomId, share: CpuShare) -> Result<()> {
+        self.check_cpu_share(&share)?;
+        let domain = self.alive(domid, Operation::SetCpuShare)?;
+        let mut hardware = domain.hardware.take().unwrap_or_default();
+        hardware.cpu = share;
+        domain.hardware = plain_is_none(&hardware);
+        Ok(())
+    }
+
+    pub(super) fn check_cpu_share(&self, share: &CpuShare) -> Result<()> {
+        let cpus = self.config.host.topology().cpus;
+        match &share.pin {
+            Some(pin) if u32::from(pin.last()) >= cpus => {
+                let problem =
+                    format!("the host has no CPU {}, only 0 to {}", pin.last(), cpus.saturating_sub(1));
+                Err(invalid("hardware.cpu.pin".to_owned(), problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn change_cd(&mut self, domid: DomId, image: Option<PathBuf>) -> Result<()> {
+        let domain = self.alive(domid, Operation::ChangeCd)?;
+        match domain.hardware.as_mut().and_then(|hardware| hardware.cd.as_mut()) {
+            Some(cd) => {
+                cd.path = image;
+                Ok(())
+            }
+            None => Err(HypervisorError::NoSuchDevice { domid, device: "CD drive".to_owned() }),
+        }
+    }
+
+    /// One NUMA node, and no PCI devices to give away.
+    pub(crate) fn hardware(&self) -> HostHardware {
+        let host = &self.config.host;
+        let cpus = u16::try_from(host.topology().cpus).unwrap_or(u16::MAX);
+        HostHardware {
+            numa: vec![NumaNode {
+                node: 0,
+                memory_total: host.memory,
+                memory_free: self.free(),
+                cpus: (cpus > 0).then(|| (0..cpus).collect()),
+            }],
+            pci: Vec::new(),
+            passthrough_problem: Some("a simulated host has no PCI devices".to_owned()),
+        }
     }
 
     pub(crate) fn attach_disk(&mut self, domid: DomId, disk: DomainDisk) -> Result<()> {

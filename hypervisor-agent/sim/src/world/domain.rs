@@ -17,8 +17,8 @@ use time::OffsetDateTime;
 use xenith_common_ids::DomId;
 use xenith_common_units::{MacAddr, MemoryMiB};
 use xenith_hypervisor_agent_types::{
-    DeathReason, DomainDisk, DomainIdentity, DomainInfo, DomainNic, DomainSpec, DomainStatus, Graphics,
-    GuestFacts, MemorySpec, PlatformKind, VcpuSpec,
+    DeathReason, DomainDisk, DomainHardware, DomainIdentity, DomainInfo, DomainNic, DomainSpec, DomainStatus,
+    Graphics, GuestFacts, MemorySpec, PlatformKind, VcpuSpec,
 };
 
 use crate::Manners;
@@ -73,6 +73,7 @@ pub(crate) struct Domain {
     /// How busy each virtual CPU is.
     pub load_permille: u16,
     pub graphics: Graphics,
+    pub hardware: Option<Box<DomainHardware>>,
     pub consoles: Option<Box<Consoles>>,
 }
 
@@ -97,6 +98,7 @@ impl Domain {
             counted_at: at,
             load_permille: 0,
             graphics: spec.graphics,
+            hardware: plain_is_none(&spec.hardware),
             consoles: None,
         }
     }
@@ -128,6 +130,7 @@ impl Domain {
             counted_at: at,
             load_permille: 100,
             graphics: Graphics::None,
+            hardware: None,
             consoles: None,
         }
     }
@@ -203,6 +206,11 @@ impl Domain {
             data: BTreeMap::new(),
         }
     }
+}
+
+/// Most domains have nothing special, and there may be a hundred thousand of them.
+pub(super) fn plain_is_none(hardware: &DomainHardware) -> Option<Box<DomainHardware>> {
+    (*hardware != DomainHardware::default()).then(|| Box::new(hardware.clone()))
 }
 
 /// What a guest gives its NIC: a private IPv4 address made of the MAC's last bytes, and the IPv6 link-local

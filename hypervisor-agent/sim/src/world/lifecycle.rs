@@ -27,6 +27,11 @@ impl World {
                 return Err(invalid(format!("nics[{index}].mac"), format!("{} is used twice", nic.mac)));
             }
         }
+        self.check_cpu_share(&spec.hardware.cpu)?;
+        if let Some(address) = spec.hardware.pci.first() {
+            let problem = format!("{address}: a simulated host has no PCI devices");
+            return Err(invalid("hardware.pci[0]".to_owned(), problem));
+        }
         let taken = self.domains.iter().find(|(_, domain)| *domain.name == *spec.name.as_str());
         if let Some((&domid, domain)) = taken {
             return Err(HypervisorError::NameTaken { name: domain.name.to_string(), domid });

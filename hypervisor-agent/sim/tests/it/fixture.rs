@@ -43,6 +43,7 @@ pub fn spec(name: &str) -> DomainSpec {
         disks: vec![],
         nics: vec![],
         graphics: Graphics::None,
+        hardware: Default::default(),
     }
 }
 

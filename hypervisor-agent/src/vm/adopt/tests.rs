@@ -24,6 +24,7 @@ fn record(run: IncarnationId, phase: Option<(Phase, By)>) -> VmRecord {
         on_crash: Default::default(),
         on_reboot: Default::default(),
         autostart: None,
+        hardware: Default::default(),
     };
     let mut record = VmRecord::new(VmId::new(), 1, ValidVmSpec::try_from(spec.clone()).unwrap());
     record.run = phase.map(|(phase, by)| Run {

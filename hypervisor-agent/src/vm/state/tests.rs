@@ -156,6 +156,7 @@ fn deaths() {
             on_crash,
             on_reboot,
             autostart: None,
+            hardware: Default::default(),
         }
     };
     use DeathReason::{Crash, PowerOff, Reboot};

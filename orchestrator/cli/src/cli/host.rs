@@ -27,6 +27,11 @@ pub enum HostCommand {
         #[arg(value_name = "HOST")]
         host: String,
     },
+    /// Show what VMs can be bound to: NUMA nodes and PCI devices.
+    Hardware {
+        #[arg(value_name = "HOST")]
+        host: String,
+    },
     /// Issue a join token for a new host; it works once.
     Add {
         /// The name it gets; without one, its own host name.

@@ -65,8 +65,17 @@ pub struct CreateSrArgs {
     /// For `mount -o`, such as vers=4.2.
     #[arg(long, value_name = "OPTIONS", default_value = "", hide_default_value = true, requires = "nfs")]
     pub nfs_options: String,
+    /// A library of ISO images, for CD drives; otherwise for disks.
+    #[arg(long)]
+    pub iso: bool,
     #[command(flatten)]
     pub tasked: Tasked,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum IsoCommand {
+    /// List the images in ISO libraries. `vdi import --sr LIBRARY` adds one.
+    List(Columns),
 }
 
 #[derive(Debug, Args)]

@@ -1,9 +1,11 @@
 //! Disks.
 
-use clap::Subcommand;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand, ValueEnum};
 use xenith_hypervisor_agent_types::VdiSize;
 
-use super::{Confirm, Listing, Tasked};
+use super::{Confirm, FileArgs, Keyed, Listing, Tasked};
 
 #[derive(Debug, Subcommand)]
 pub enum VdiCommand {
@@ -75,6 +77,46 @@ pub enum VdiCommand {
         #[command(flatten)]
         tasked: Tasked,
     },
+    /// Make a new VDI with the contents of one in any SR of any host; of a running VM, as they are now.
+    Copy {
+        #[arg(value_name = "VDI")]
+        vdi: String,
+        /// Of the new VDI.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Without one, the host that it is on.
+        #[arg(long)]
+        host: Option<String>,
+        /// Without one, the local SR of the host.
+        #[arg(long)]
+        sr: Option<String>,
+        #[command(flatten)]
+        tasked: Tasked,
+    },
+    /// Move a VDI to another SR or host; the VM that has it must be off. It gets a new id.
+    Migrate {
+        #[arg(value_name = "VDI")]
+        vdi: String,
+        /// Without one, the host that it is on.
+        #[arg(long)]
+        host: Option<String>,
+        /// Without one, the local SR of the host.
+        #[arg(long)]
+        sr: Option<String>,
+        #[command(flatten)]
+        tasked: Tasked,
+    },
+    /// Make a VDI from a disk image of this machine: raw, ISO, qcow2, VHD or VMDK.
+    Upload(Box<VdiUploadArgs>),
+    /// Get the right to send the contents of a VDI; an earlier ticket ends.
+    UploadTicket {
+        #[arg(value_name = "VDI")]
+        vdi: String,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Write a VDI into a file of this machine. The same command goes on where it was interrupted.
+    Export(ExportArgs),
     /// Delete a VDI that no VM has.
     Delete {
         #[arg(value_name = "VDI")]
@@ -84,4 +126,61 @@ pub enum VdiCommand {
         #[command(flatten)]
         tasked: Tasked,
     },
+}
+
+/// xenith vdi upload data disk.qcow2 --host xen1
+#[derive(Debug, Args)]
+pub struct VdiUploadArgs {
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    #[command(flatten)]
+    pub from: FileArgs,
+    /// In the local storage of this host.
+    #[arg(long)]
+    pub host: String,
+    /// An SR of the host, instead of its local one.
+    #[arg(long)]
+    pub sr: Option<String>,
+    /// Only make the VDI; `vdi upload-ticket` lets somebody send its contents.
+    #[arg(long)]
+    pub no_send: bool,
+    #[command(flatten)]
+    pub tasked: Tasked,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[arg(value_name = "VDI")]
+    pub vdi: String,
+    #[arg(value_name = "FILE", required_unless_present = "ticket")]
+    pub file: Option<PathBuf>,
+    /// Without one, by the ending of FILE; raw for any other.
+    #[arg(long, value_enum)]
+    pub format: Option<ExportFormat>,
+    /// What this snapshot of its VM holds of it, instead of what it holds now: also while the VM runs.
+    #[arg(long, value_name = "SNAPSHOT")]
+    pub snapshot: Option<String>,
+    /// Only print the ticket, for a program that reads https://HOST/v1/images/VDI/raw
+    #[arg(long)]
+    pub ticket: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    Raw,
+    Qcow2,
+    Vhd,
+    Vmdk,
+}
+
+impl ExportFormat {
+    /// By the ending of a name; raw for any other.
+    pub fn of_name(path: &Path) -> Self {
+        match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
+            Some("qcow2") => Self::Qcow2,
+            Some("vhd" | "vpc") => Self::Vhd,
+            Some("vmdk") => Self::Vmdk,
+            _ => Self::Raw,
+        }
+    }
 }

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use clap::{Args, Subcommand, ValueEnum};
 use humantime::Duration;
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
-use xenith_hypervisor_agent_types::{DiskDevice, VdiSize};
+use xenith_hypervisor_agent_types::{DiskDevice, VdiSize, VmName};
 
-use super::{Confirm, Listing, Planned, Tasked};
+use super::{BulkArgs, Confirm, Devices, Kept, Listing, Planned, Tasked, VmExportArgs};
 
 #[derive(Debug, Subcommand)]
 pub enum VmCommand {
@@ -104,6 +104,39 @@ pub enum VmCommand {
         #[command(flatten)]
         tasked: Tasked,
     },
+    /// Put an ISO into the CD drive of an hvm guest.
+    InsertCd {
+        #[arg(value_name = "VM")]
+        vm: String,
+        /// A VDI; it may be in several drives.
+        #[arg(value_name = "ISO")]
+        iso: String,
+        #[command(flatten)]
+        tasked: Tasked,
+    },
+    /// Take out what is in the CD drive; the drive stays.
+    EjectCd(One),
+    /// Make a new VM like another, running or not, with disks of its own.
+    Clone {
+        #[arg(value_name = "VM")]
+        vm: String,
+        /// Of the new VM.
+        #[arg(value_name = "NAME")]
+        name: VmName,
+        /// Without one, as the other's.
+        #[arg(long)]
+        description: Option<String>,
+        /// Start it when it is made.
+        #[arg(long)]
+        start: bool,
+        #[command(flatten)]
+        tasked: Tasked,
+    },
+    /// Write a whole VM into a file of this machine: an XVA for XenServer and XCP-ng, or an OVA. It is off, or a snapshot
+    /// is named.
+    Export(VmExportArgs),
+    /// Do the same with many VMs, and tell of each what came of it.
+    Bulk(BulkArgs),
     /// Add a NIC.
     AttachNic {
         #[arg(value_name = "VM")]
@@ -247,7 +280,11 @@ pub struct CreateArgs {
     pub boot: Boot,
     #[command(flatten)]
     pub hardware: Hardware,
-    /// A disk: 10GiB, or size=10GiB or vdi=NAME with device=xvdb and access=ro after commas. More than once.
+    #[command(flatten)]
+    pub devices: Devices,
+    #[command(flatten)]
+    pub kept: Kept,
+    /// A disk: 10GiB, or size=10GiB or vdi=NAME with sr=SR, device=xvdb, access=ro after commas. More than once.
     #[arg(long = "disk", value_name = "DISK", help_heading = "Hardware")]
     pub disks: Vec<DiskFlag>,
     /// A NIC in this network, with mac=00:16:3e:12:34:56 after a comma. More than once.
@@ -286,6 +323,10 @@ pub struct UpdateArgs {
     pub boot: Boot,
     #[command(flatten)]
     pub hardware: Hardware,
+    #[command(flatten)]
+    pub devices: Devices,
+    #[command(flatten)]
+    pub kept: Kept,
     /// Turns autostart off.
     #[arg(long, conflicts_with = "autostart")]
     pub no_autostart: bool,
@@ -337,13 +378,15 @@ pub struct DiskFlag {
     pub source: DeviceFlag,
     pub device: Option<DiskDevice>,
     pub read_only: bool,
+    /// Where a new one is made.
+    pub sr: Option<String>,
 }
 
 impl FromStr for DiskFlag {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (mut source, mut device, mut read_only) = (None, None, false);
+        let (mut source, mut device, mut read_only, mut sr) = (None, None, false, None);
         for part in text.split(',') {
             let (key, value) = part.split_once('=').unwrap_or(("size", part));
             let size = || {
@@ -354,20 +397,28 @@ impl FromStr for DiskFlag {
                 ("vdi", _) if !value.is_empty() => {
                     source.replace(DeviceFlag::Vdi(value.to_owned())).is_some()
                 }
+                ("sr", _) if !value.is_empty() => sr.replace(value.to_owned()).is_some(),
                 ("device", _) => {
                     let parsed = value.parse::<DiskDevice>().map_err(|error| error.to_string())?;
                     device.replace(parsed).is_some()
                 }
                 ("access", "rw" | "read-write") => false,
                 ("access", "ro" | "read-only") => std::mem::replace(&mut read_only, true),
-                _ => return Err(format!("{part:?}: use size=SIZE or vdi=NAME, device=xvdX, access=ro|rw")),
+                _ => {
+                    return Err(format!(
+                        "{part:?}: use size=SIZE or vdi=NAME, sr=SR, device=xvdX, access=ro|rw"
+                    ));
+                }
             };
             if twice {
                 return Err(format!("{part:?}: said twice; size and vdi exclude each other"));
             }
         }
         let source = source.ok_or_else(|| format!("{text:?} has neither size=SIZE nor vdi=NAME"))?;
-        Ok(Self { source, device, read_only })
+        if sr.is_some() && matches!(source, DeviceFlag::Vdi(_)) {
+            return Err(format!("{text:?}: a VDI is in its SR already"));
+        }
+        Ok(Self { source, device, read_only, sr })
     }
 }
 
@@ -414,6 +465,8 @@ mod tests {
             ("1GiB", Some((gib(1), None, false))),
             ("size=2GiB,access=ro", Some((gib(2), None, true))),
             ("vdi=root,device=xvdb", Some((DeviceFlag::Vdi("root".into()), Some("xvdb"), false))),
+            ("3GiB,sr=fast", Some((gib(3), None, false))),
+            ("vdi=root,sr=fast", None),
             ("1GiB,vdi=root", None),
             ("device=xvda", None),
             ("1GiB,access=maybe", None),
@@ -425,6 +478,7 @@ mod tests {
                 source,
                 device: device.map(|device| device.parse().unwrap()),
                 read_only,
+                sr: text.contains("sr=").then(|| "fast".to_owned()),
             });
             assert_eq!(text.parse::<DiskFlag>().ok(), expected, "{text}");
         }

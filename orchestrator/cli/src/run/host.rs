@@ -2,7 +2,9 @@
 
 use xenith_orchestrator_api::host;
 use xenith_orchestrator_client::HostChanges;
-use xenith_orchestrator_types::host::{AddHost, Host, HostMaintenance, HostRef, HostStatus, RemoveHost};
+use xenith_orchestrator_types::host::{
+    AddHost, Host, HostHardware, HostMaintenance, HostRef, HostStatus, RemoveHost,
+};
 
 use crate::app::App;
 use crate::ask;
@@ -10,7 +12,7 @@ use crate::cli::{Format, HostCommand, OnOff};
 use crate::error::CliError;
 use crate::run::watch::follow;
 use crate::run::{list, said};
-use crate::table::{Cell, Column, Names, Row, Sheet, Tone};
+use crate::table::{Cell, Column, Names, Paint, Row, Sheet, Tone};
 use crate::words;
 
 fn status(host: &Host) -> Cell {
@@ -98,6 +100,21 @@ fn sheet(host: &Host, names: &Names) -> Sheet {
         )
 }
 
+fn hardware_sheet(hardware: &HostHardware) -> Sheet {
+    let numa = hardware.numa.iter().map(|node| {
+        let cpus = node.cpus.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+        format!("{}: CPUs {cpus}, {} free of {}", node.node, node.memory_free, node.memory_total)
+    });
+    let pci = hardware.pci.iter().map(|device| {
+        let driver = device.driver.as_deref().unwrap_or("no driver");
+        format!("{} {} {} ({driver})", device.address, device.class, device.id)
+    });
+    Sheet::new()
+        .each("numa nodes", numa)
+        .each("pci devices", pci)
+        .maybe("not for guests", hardware.passthrough_problem.as_ref())
+}
+
 pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
     match command {
         HostCommand::List { watch: true, listing } => follow::<HostChanges, _, _>(app, &listing).await,
@@ -106,6 +123,10 @@ pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
             let host = app.call::<host::Get>(&HostRef { host }).await?;
             let names = app.names().await;
             app.out.object(&host, || sheet(&host, &names))
+        }
+        HostCommand::Hardware { host } => {
+            let hardware = app.call::<host::Hardware>(&HostRef { host }).await?;
+            app.out.value(&hardware, || hardware_sheet(&hardware).render(Paint::Plain))
         }
         HostCommand::Add { name, pool, valid, keyed } => {
             // Part of a minute is a minute; 0 would stand for the default.

@@ -5,6 +5,8 @@ mod source;
 mod upload;
 mod xva;
 
+pub(super) use send::send_all;
+pub(super) use upload::read as read_file;
 use xenith_orchestrator_api::{Method, import};
 use xenith_orchestrator_types::Empty;
 use xenith_orchestrator_types::import::{

@@ -1,13 +1,14 @@
 //! Storage repositories.
 
 use xenith_hypervisor_agent_types::SrSpec;
-use xenith_orchestrator_api::sr;
+use xenith_orchestrator_api::{iso, sr};
 use xenith_orchestrator_types::Empty;
-use xenith_orchestrator_types::sr::{AdoptVdi, CreateSr, Sr, SrOnHost, SrRef, SrScan};
+use xenith_orchestrator_types::sr::{AdoptVdi, CreateSr, Sr, SrContent, SrOnHost, SrRef, SrScan};
+use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::app::App;
 use crate::ask;
-use crate::cli::{CreateSrArgs, SrCommand};
+use crate::cli::{CreateSrArgs, IsoCommand, SrCommand};
 use crate::error::CliError;
 use crate::run::{print, said};
 use crate::table::{Cell, Column, Names, Paint, Row, Sheet, Tone};
@@ -16,6 +17,13 @@ use crate::words;
 
 fn place(sr: &Sr) -> String {
     sr.spec.as_ref().map_or_else(|| "local".to_owned(), ToString::to_string)
+}
+
+const fn content(sr: &Sr) -> &'static str {
+    match sr.content {
+        SrContent::Vms => "disks",
+        SrContent::Iso => "iso",
+    }
 }
 
 fn hosts(sr: &Sr, names: &Names) -> String {
@@ -27,6 +35,7 @@ impl Row for Sr {
         vec![
             Column::new("name", |sr, _| Cell::new(&sr.name)),
             Column::new("place", |sr, _| Cell::new(place(sr))),
+            Column::on_request("content", |sr, _| Cell::new(content(sr))),
             Column::new("hosts", |sr, names| Cell::new(hosts(sr, names))),
             Column::new("free", |sr, _| Cell::maybe(sr.space.map(|space| words::bytes(space.free)))),
             Column::new("total", |sr, _| Cell::maybe(sr.space.map(|space| words::bytes(space.total)))),
@@ -65,9 +74,10 @@ pub async fn run(app: &App, command: SrCommand) -> Result<(), CliError> {
             app.out.object(&found, || sheet(&found, &names))
         }
         SrCommand::Create(create) => {
-            let CreateSrArgs { name, host, folder, nfs, nfs_options, tasked } = *create;
+            let CreateSrArgs { name, host, folder, nfs, nfs_options, iso, tasked } = *create;
+            let content = if iso { SrContent::Iso } else { SrContent::Vms };
             let spec = spec(folder, nfs, nfs_options);
-            begin::<sr::Create>(app, &CreateSr { name, host, spec }, &tasked).await
+            begin::<sr::Create>(app, &CreateSr { name, host, spec, content }, &tasked).await
         }
         SrCommand::Attach(on) => {
             begin::<sr::Attach>(app, &SrOnHost { sr: on.sr, host: on.host }, &on.tasked).await
@@ -95,6 +105,11 @@ pub async fn run(app: &App, command: SrCommand) -> Result<(), CliError> {
     }
 }
 
+pub async fn isos(app: &App, IsoCommand::List(columns): IsoCommand) -> Result<(), CliError> {
+    let isos: Vec<Vdi> = app.call::<iso::List>(&Empty {}).await?;
+    print(app, &isos, &columns).await
+}
+
 fn spec(folder: Option<String>, nfs: Option<String>, options: String) -> SrSpec {
     match (folder, nfs) {
         (Some(path), _) => SrSpec::Folder { path },
@@ -115,6 +130,7 @@ fn sheet(sr: &Sr, names: &Names) -> Sheet {
         .line("name", &sr.name)
         .line("id", sr.id.to_string())
         .line("place", place(sr))
+        .line("content", content(sr))
         .line("hosts", hosts(sr, names))
         .line("vdis", sr.vdis.to_string())
         .maybe("free", space(|space| space.free))

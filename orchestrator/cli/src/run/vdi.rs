@@ -1,8 +1,13 @@
 //! Virtual disk images.
 
+pub(super) mod export;
+mod upload;
+
 use xenith_orchestrator_api::vdi;
 use xenith_orchestrator_client::VdiChanges;
-use xenith_orchestrator_types::vdi::{CloneVdi, CreateVdi, ImportVdi, ResizeVdi, Vdi, VdiRef};
+use xenith_orchestrator_types::vdi::{
+    CloneVdi, CopyVdi, CreateVdi, ImportVdi, MigrateVdi, ResizeVdi, Vdi, VdiRef,
+};
 
 use crate::app::App;
 use crate::ask;
@@ -64,6 +69,18 @@ pub async fn run(app: &App, command: VdiCommand) -> Result<(), CliError> {
         VdiCommand::Clone { vdi, name, tasked } => {
             begin::<vdi::Clone>(app, &CloneVdi { vdi, name }, &tasked).await
         }
+        VdiCommand::Copy { vdi, name, host, sr, tasked } => {
+            begin::<vdi::Copy>(app, &CopyVdi { vdi, name, host, sr }, &tasked).await
+        }
+        VdiCommand::Migrate { vdi, host, sr, tasked } => {
+            begin::<vdi::Migrate>(app, &MigrateVdi { vdi, host, sr }, &tasked).await
+        }
+        VdiCommand::Upload(args) => upload::run(app, *args).await,
+        VdiCommand::UploadTicket { vdi, keyed } => {
+            let ticket = app.change::<vdi::UploadTicket>(&VdiRef { vdi }, &keyed).await?;
+            app.out.value(&ticket, || format!("{}\n", ticket.ticket))
+        }
+        VdiCommand::Export(args) => export::run(app, args).await,
         VdiCommand::Delete { vdi, confirm, tasked } => {
             ask::confirm(&format!("Delete the disk {vdi} and all that is on it?"), confirm)?;
             begin::<vdi::Delete>(app, &VdiRef { vdi }, &tasked).await

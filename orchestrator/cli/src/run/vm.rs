@@ -1,5 +1,7 @@
 //! Virtual machines.
 
+mod bulk;
+mod export;
 mod show;
 
 use xenith_hypervisor_agent_types::Power;
@@ -8,8 +10,8 @@ use xenith_orchestrator_client::VmChanges;
 use xenith_orchestrator_types::ListRequest;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
-    CompleteFilter, CompletionCandidate, DeleteVm, DiskAttachment, DiskDetachment, NicAttachment,
-    NicDetachment, PlaceVm, ShutdownVm, StartVm, Vm, VmRef, VmRow,
+    CdInsertion, CloneVm, CompleteFilter, CompletionCandidate, DeleteVm, DiskAttachment, DiskDetachment,
+    NicAttachment, NicDetachment, PlaceVm, ShutdownVm, StartVm, Vm, VmRef, VmRow,
 };
 
 use crate::app::App;
@@ -94,6 +96,15 @@ pub async fn run(app: &App, command: VmCommand) -> Result<(), CliError> {
         VmCommand::DetachDisk { vm, device, tasked } => {
             begin::<vm::DetachDisk>(app, &DiskDetachment { vm, device }, &tasked).await
         }
+        VmCommand::InsertCd { vm, iso, tasked } => {
+            begin::<vm::InsertCd>(app, &CdInsertion { vm, iso }, &tasked).await
+        }
+        VmCommand::EjectCd(one) => act::<vm::EjectCd>(app, one).await,
+        VmCommand::Clone { vm, name, description, start, tasked } => {
+            begin::<vm::Clone>(app, &CloneVm { vm, name, description, start }, &tasked).await
+        }
+        VmCommand::Export(args) => export::run(app, args).await,
+        VmCommand::Bulk(args) => bulk::run(app, args).await,
         VmCommand::AttachNic { vm, nic, tasked } => {
             let nic = spec::new_nic(&nic);
             begin::<vm::AttachNic>(app, &NicAttachment { vm, nic }, &tasked).await

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, audit, auth, backup, backup_job, backup_run, console, event, host, import, network, orphan, pool,
-    repository, role, snapshot, sr, system, task, template, token, user, vdi, vm, wave,
+    Method, audit, auth, backup, backup_job, backup_run, console, event, host, import, iso, network, orphan,
+    pool, repository, role, snapshot, sr, system, task, template, token, user, vdi, vm, wave,
 };
 
 use crate::program::Program;
@@ -42,6 +42,7 @@ fn cases() -> Vec<Case> {
         case::<role::List>("role list"),
         case::<host::List>("host list --filter status:connected"),
         case::<host::Get>("host get xen1"),
+        case::<host::Hardware>("host hardware xen1"),
         case::<host::Add>("host add xen2 --pool default --valid 30m"),
         case::<host::SetMaintenance>("host set-maintenance xen1 off"),
         case::<host::Remove>("host remove xen1 --force --yes"),
@@ -57,6 +58,11 @@ fn cases() -> Vec<Case> {
         case::<vdi::Get>("vdi get data"),
         case::<vdi::Resize>("vdi resize data 2GiB"),
         case::<vdi::Clone>("vdi clone data copy"),
+        case::<vdi::Copy>("vdi copy data copy --host xen2 --sr fast"),
+        case::<vdi::Migrate>("vdi migrate data --sr fast"),
+        case::<vdi::Upload>("vdi upload data tests/it/sector.raw --host xen1 --no-send"),
+        case::<vdi::UploadTicket>("vdi upload-ticket data"),
+        case::<vdi::Export>("vdi export data --ticket"),
         case::<vdi::Delete>("vdi delete data --yes"),
         case::<console::Vm>("console vm web-1 --ticket"),
         case::<console::Host>("console host xen1 --ticket"),
@@ -68,6 +74,7 @@ fn cases() -> Vec<Case> {
         case::<sr::Forget>("sr forget nas --yes"),
         case::<sr::Scan>("sr scan nas"),
         case::<sr::Adopt>("sr adopt nas 01890a5d-ac96-774b-bcce-b302099a8057 data"),
+        case::<iso::List>("iso list"),
         case::<template::List>("template list"),
         case::<template::Get>("template get debian"),
         case::<template::Create>("template create web-1 web"),
@@ -193,6 +200,10 @@ fn vms() -> Vec<Case> {
         case::<vm::Resume>("vm resume web-1"),
         case::<vm::AttachDisk>("vm attach-disk web-1 vdi=data,access=ro"),
         case::<vm::DetachDisk>("vm detach-disk web-1 xvdb"),
+        case::<vm::InsertCd>("vm insert-cd web-1 debian"),
+        case::<vm::EjectCd>("vm eject-cd web-1"),
+        case::<vm::Clone>("vm clone web-1 web-2 --start"),
+        case::<vm::Bulk>("vm bulk shutdown web-1 --filter tag:test --force --yes"),
         case::<vm::AttachNic>("vm attach-nic web-1 lan,mac=00:16:3e:00:00:01"),
         case::<vm::DetachNic>("vm detach-nic web-1 00:16:3e:00:00:01"),
     ]

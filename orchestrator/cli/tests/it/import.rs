@@ -49,7 +49,7 @@ impl Files {
 }
 
 /// Signed in to a real orchestrator.
-async fn program(installation: &Installation) -> Program {
+pub async fn program(installation: &Installation) -> Program {
     let token = serde_json::json!({ "name": "test", "days": 1 });
     let token = installation
         .admin

@@ -4,6 +4,7 @@
 
 mod coverage;
 mod errors;
+mod files;
 #[path = "../../../tests/it/harness.rs"]
 #[allow(dead_code, reason = "the orchestrator's tests use the rest")]
 mod harness;

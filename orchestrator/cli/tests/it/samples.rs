@@ -233,6 +233,13 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "host.list" => json!(page(vec![host()])),
             "host.get" | "host.set_maintenance" => json!(host()),
             "host.add" => json!({ "token": "join-me", "expires": at }),
+            "host.hardware" => json!({
+                "numa": [{ "node": 0, "memory_total": 1024, "memory_free": 512, "cpus": "0-3" }],
+                "pci": [{ "address": "0000:03:00.0", "id": "8086:1533", "class": "network card", "driver": "igb" }],
+                "passthrough_problem": null,
+            }),
+            "vm.bulk" => json!([{ "vm": ID, "name": "web-1", "task": ID, "error": null }]),
+            "iso.list" => json!([vdi]),
             "pool.list" => json!([pool]),
             "pool.create" => json!(pool),
             "network.list" => json!([network]),
@@ -243,6 +250,11 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "vm.get" => json!(vm()),
             "vm.place" => json!({ "host": ID, "candidates": [candidate] }),
             "vdi.get" => vdi.clone(),
+            "vdi.upload_ticket" => ticket.clone(),
+            "vdi.export" => json!({
+                "vdi": ID, "size": 1 << 30, "ticket": "secret", "address": "10.0.0.1:8445", "server_name": "a",
+                "authority_pem": "",
+            }),
             "sr.list" => json!([sr]),
             "sr.get" => sr.clone(),
             "sr.scan" => json!({

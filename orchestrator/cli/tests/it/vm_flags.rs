@@ -24,7 +24,8 @@ async fn flags_make_a_vm() {
         &split(
             "vm create web-1 --kind pvh --kernel vmlinuz --ramdisk initrd.img --cmdline console=hvc0 --memory 256MiB \
              --max-memory 512MiB --vcpus 1 --disk 1GiB --disk vdi=data,device=xvdc,access=ro --nic default --host xen1 \
-             --start --tag prod --autostart 10:30 --on-crash stop --graphics vnc",
+             --start --tag prod --autostart 10:30 --on-crash stop --graphics vnc --cpu-weight 512 --cpu-pin 0-1 \
+             --protect delete --custom owner=ann",
         ),
         "",
     )
@@ -38,8 +39,8 @@ async fn flags_make_a_vm() {
         "vcpus": { "online": 1, "max": 1 },
         "memory": { "target": 256, "max": 512 },
         "disks": [
-            { "device": null, "size": 1_073_741_824, "vdi": null, "access": "read-write" },
-            { "device": "xvdc", "size": null, "vdi": "data", "access": "read-only" },
+            { "device": null, "size": 1_073_741_824, "vdi": null, "access": "read-write", "sr": null },
+            { "device": "xvdc", "size": null, "vdi": "data", "access": "read-only", "sr": null },
         ],
         "nics": [{ "network": "default", "mac": null }],
         "graphics": "vnc",
@@ -52,6 +53,12 @@ async fn flags_make_a_vm() {
         "host": "xen1",
         "start": true,
         "apart_from": [],
+        "hardware": {
+            "cd": null, "video": null, "cpu": { "weight": 512, "pin": "0-1" }, "pci": [], "usb": [], "tpm": false,
+            "secure_boot": false,
+        },
+        "protection": { "delete": true, "start": false, "migration": false },
+        "custom": { "owner": "ann" },
     });
     assert_eq!(params, expected);
 }
@@ -88,4 +95,17 @@ async fn an_update_says_only_what_changes() {
     let params = sent(&split("vm update web-1 --cmdline debug --remove-tag prod --add-tag dev"), "").await;
     assert_eq!(params["platform"]["boot"], json!({ "kernel": "vmlinuz", "cmdline": "debug" }));
     assert_eq!(params["tags"], json!(["dev"]));
+}
+
+#[tokio::test]
+async fn devices_are_changed_one_by_one() {
+    let params = sent(&split("vm update web-1 --cd=debian --video-memory 32MiB --unprotect start"), "").await;
+    assert_eq!(params["hardware"]["cd"], json!({ "iso": "debian" }));
+    assert_eq!(params["hardware"]["video"], json!({ "adapter": "std", "memory": 32 }));
+    assert_eq!(params["protection"]["start"], false);
+    assert_eq!(params["memory"], Value::Null);
+    let params = sent(&split("vm update web-1 --cd --cpu-cap 150 --pci 03:00.0"), "").await;
+    assert_eq!(params["hardware"]["cd"], json!({ "iso": null }));
+    assert_eq!(params["hardware"]["cpu"], json!({ "cap": 150 }));
+    assert_eq!(params["hardware"]["pci"], json!(["0000:03:00.0"]));
 }

@@ -21,6 +21,7 @@ const TICKET: &str = "a ticket";
 pub async fn send_all(db: Db, imports: Arc<LiveImports>, authority: String) {
     loop {
         tokio::time::sleep(Duration::from_millis(2)).await;
+        send_vdis(&db, &imports, &authority).await;
         let Ok((records, _)) = db.imports.all().await else { continue };
         for record in records.into_iter().filter(|record| record.value.phase == ImportPhase::Uploading) {
             let Some(port) = imports.port(record.value.host) else { continue };
@@ -39,6 +40,23 @@ pub async fn send_all(db: Db, imports: Arc<LiveImports>, authority: String) {
             }
             imports.nudge();
         }
+    }
+}
+
+/// To every VDI that waits for it.
+async fn send_vdis(db: &Db, imports: &LiveImports, authority: &str) {
+    let Ok((vdis, _)) = db.vdis.all().await else { return };
+    for vdi in vdis {
+        let Some(port) = imports.port(vdi.value.host) else { continue };
+        if !imports.set_ticket(vdi.key, blake3::hash(TICKET.as_bytes()).to_hex().to_string()) {
+            continue;
+        }
+        imports.nudge();
+        let (host, authority) = (vdi.value.host, authority.to_owned());
+        let send = move || send_one(&authority, (host, port), vdi.key);
+        // What it says does not matter: it is sent again until the VDI is whole.
+        let _told = tokio::task::spawn_blocking(send).await;
+        imports.nudge();
     }
 }
 

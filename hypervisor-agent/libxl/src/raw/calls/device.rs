@@ -44,6 +44,29 @@ impl Context {
         Ok(Some(()))
     }
 
+    /// Changes the medium of the CD drive that `cd` names.
+    pub fn insert_cd(&self, domid: DomId, cd: &mut Disk) -> Result<(), Failure> {
+        self.begin();
+        let pointer = cd.as_mut_ptr();
+        self.finish("changing the CD", DEVICE, |how| {
+            // SAFETY: an initialised struct that outlives the operation.
+            unsafe { self.xl().libxl_cdrom_insert(self.ptr(), domid.0, pointer, how) }
+        })
+    }
+
+    /// Whether there is a disk that the guest sees as `vdev`.
+    pub fn has_disk(&self, domid: DomId, vdev: &str) -> Result<bool, Failure> {
+        const OPERATION: &str = "looking for the disk";
+        self.begin();
+        let mut disk: Disk = self.new_opaque(OPERATION)?;
+        let Ok(vdev) = CString::new(vdev) else {
+            return Err(self.failure(OPERATION, libxl_error::ERROR_INVAL.0));
+        };
+        let pointer = disk.as_mut_ptr();
+        // SAFETY: a C string and an initialised struct to fill.
+        Ok(unsafe { self.xl().libxl_vdev_to_device_disk(self.ptr(), domid.0, vdev.as_ptr(), pointer) } == 0)
+    }
+
     pub fn add_nic(&self, domid: DomId, nic: &mut Nic) -> Result<(), Failure> {
         self.begin();
         let pointer = nic.as_mut_ptr();

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use xenith_common_ids::DomId;
 use xenith_hypervisor_agent_libxl_sys::{
-    libxl_bitmap, libxl_domain_restore_params, libxl_dominfo, libxl_error, libxl_evgen_domain_death,
-    libxl_trigger,
+    libxl_bitmap, libxl_domain_restore_params, libxl_domain_sched_params, libxl_dominfo, libxl_error,
+    libxl_evgen_domain_death, libxl_trigger,
 };
 
 use crate::raw::context::{Context, Failure};
@@ -216,23 +216,61 @@ impl Context {
     /// Brings virtual CPUs 0 to `count`-1 online and the others offline.
     pub fn set_vcpus_online(&self, domid: DomId, count: u32) -> Result<(), Failure> {
         const OPERATION: &str = "setting the virtual CPUs of the domain";
+        self.with_bitmap(OPERATION, count, 0..count, |map| {
+            self.finish(OPERATION, QUICK, |how| {
+                // SAFETY: the bitmap outlives the operation.
+                unsafe { self.xl().libxl_set_vcpuonline(self.ptr(), domid.0, map, how) }
+            })
+        })
+    }
+
+    /// Lets the first `vcpus` virtual CPUs of a domain run on these of the host's `cpus` only.
+    pub fn set_affinity(
+        &self,
+        (domid, vcpus): (DomId, u32),
+        cpus: u32,
+        on: impl Iterator<Item = u32>,
+    ) -> Result<(), Failure> {
+        const OPERATION: &str = "binding the domain to CPUs";
+        self.with_bitmap(OPERATION, cpus, on, |map| {
+            // SAFETY: an initialised bitmap; a null one leaves the soft affinity as it is.
+            let rc =
+                unsafe { self.xl().libxl_set_vcpuaffinity_all(self.ptr(), domid.0, vcpus, map, null_mut()) };
+            self.check(OPERATION, rc)
+        })
+    }
+
+    /// Weight and cap, as `libxl_domain_sched_params` in JSON.
+    pub fn set_scheduling(&self, domid: DomId, json: &str) -> Result<(), Failure> {
+        const OPERATION: &str = "setting the domain's share of the CPUs";
+        let mut parameters = self.parse::<libxl_domain_sched_params>(OPERATION, json)?;
+        // SAFETY: an initialised struct.
+        let rc =
+            unsafe { self.xl().libxl_domain_sched_params_set(self.ptr(), domid.0, parameters.as_mut_ptr()) };
+        self.check(OPERATION, rc)
+    }
+
+    /// Calls `then` with a bitmap of `size` bits, of which `bits` are set.
+    fn with_bitmap<T>(
+        &self,
+        operation: &'static str,
+        size: u32,
+        bits: impl Iterator<Item = u32>,
+        then: impl FnOnce(*mut libxl_bitmap) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         self.begin();
-        let bits = c_int::try_from(count).unwrap_or(c_int::MAX);
+        let size = c_int::try_from(size).unwrap_or(c_int::MAX);
         let mut map = libxl_bitmap { size: 0, map: null_mut() };
         // SAFETY: a struct to initialise.
         unsafe { self.xl().libxl_bitmap_init(&raw mut map) };
         // SAFETY: an initialised, empty bitmap.
-        let rc = unsafe { self.xl().libxl_bitmap_alloc(self.ptr(), &raw mut map, bits) };
-        self.check(OPERATION, rc)?;
-        for bit in 0..bits {
+        let rc = unsafe { self.xl().libxl_bitmap_alloc(self.ptr(), &raw mut map, size) };
+        self.check(operation, rc)?;
+        for bit in bits.filter_map(|bit| c_int::try_from(bit).ok()).filter(|bit| *bit < size) {
             // SAFETY: within the bits that were allocated.
             unsafe { self.xl().libxl_bitmap_set(&raw mut map, bit) };
         }
-        let pointer = &raw mut map;
-        let result = self.finish(OPERATION, QUICK, |how| {
-            // SAFETY: the bitmap outlives the operation.
-            unsafe { self.xl().libxl_set_vcpuonline(self.ptr(), domid.0, pointer, how) }
-        });
+        let result = then(&raw mut map);
         // SAFETY: initialised above, disposed of once.
         unsafe { self.xl().libxl_bitmap_dispose(&raw mut map) };
         result

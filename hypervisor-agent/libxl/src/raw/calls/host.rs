@@ -13,6 +13,15 @@ pub struct Topology {
     pub socket: u32,
     pub core: u32,
     pub node: u32,
+    /// Its number.
+    pub cpu: u32,
+}
+
+/// Bytes of one NUMA node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node {
+    pub size: u64,
+    pub free: u64,
 }
 
 impl Context {
@@ -72,11 +81,32 @@ impl Context {
         let cpus = unsafe { std::slice::from_raw_parts(list, usize::try_from(count).unwrap_or(0)) };
         let all = cpus
             .iter()
-            .filter(|cpu| cpu.core != OFFLINE)
-            .map(|cpu| Topology { socket: cpu.socket, core: cpu.core, node: cpu.node })
+            .zip(0..)
+            .filter(|(cpu, _)| cpu.core != OFFLINE)
+            .map(|(cpu, number)| Topology { socket: cpu.socket, core: cpu.core, node: cpu.node, cpu: number })
             .collect();
         // SAFETY: the list and its length as they were returned.
         unsafe { self.xl().libxl_cputopology_list_free(list, count) };
+        Ok(all)
+    }
+
+    /// The NUMA nodes, by their number.
+    pub fn nodes(&self) -> Result<Vec<Node>, Failure> {
+        /// What Xen tells of a node that is not there.
+        const ABSENT: u64 = u64::MAX;
+        self.begin();
+        let mut count = 0;
+        // SAFETY: an out pointer.
+        let list = unsafe { self.xl().libxl_get_numainfo(self.ptr(), &raw mut count) };
+        if list.is_null() {
+            return Err(self.failure("reading the NUMA nodes", libxl_error::ERROR_FAIL.0));
+        }
+        // SAFETY: `count` initialised elements; the struct has been the same since Xen 4.2.
+        let nodes = unsafe { std::slice::from_raw_parts(list, usize::try_from(count).unwrap_or(0)) };
+        let known = |bytes: u64| if bytes == ABSENT { 0 } else { bytes };
+        let all = nodes.iter().map(|node| Node { size: known(node.size), free: known(node.free) }).collect();
+        // SAFETY: the list and its length as they were returned.
+        unsafe { self.xl().libxl_numainfo_list_free(list, count) };
         Ok(all)
     }
 }

@@ -75,7 +75,7 @@ struct Host<'a> {
     ticket: &'a UploadTicket,
 }
 
-fn send_all(ticket: &UploadTicket, images: Vec<Disk>) -> Result<(), String> {
+pub fn send_all(ticket: &UploadTicket, images: Vec<Disk>) -> Result<(), String> {
     let tls =
         authority_client_config(&ticket.authority_pem, &[b"http/1.1"]).map_err(|error| error.to_string())?;
     let (_, port) = ticket.address.rsplit_once(':').ok_or("the host's address has no port")?;

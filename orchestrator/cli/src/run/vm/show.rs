@@ -1,6 +1,6 @@
 //! One VM, and where one would go, for people.
 
-use xenith_hypervisor_agent_types::{DiskSpec, ObservedVm, Platform, VmSpec};
+use xenith_hypervisor_agent_types::{DiskSpec, Hardware, ObservedVm, Platform, VmSpec};
 use xenith_orchestrator_types::vm::{Placement, Vm};
 
 use super::power;
@@ -41,7 +41,15 @@ pub fn sheet(vm: &Vm, names: &Names) -> Sheet {
     if let Some(observed) = &vm.observed {
         sheet = seen(sheet, observed);
     }
+    let protection = [
+        (vm.protection.delete, "delete"),
+        (vm.protection.start, "start"),
+        (vm.protection.migration, "migration"),
+    ];
+    let protected: Vec<_> = protection.into_iter().filter(|(on, _)| *on).map(|(_, what)| what).collect();
     sheet
+        .maybe("protected against", (!protected.is_empty()).then(|| protected.join(", ")))
+        .each("custom", vm.custom.iter().map(|(key, value)| format!("{key}={value}")))
         .each("waits for restart", vm.pending_restart.iter().cloned())
         .maybe("created", vm.created.map(words::at))
 }
@@ -71,10 +79,24 @@ fn defined(sheet: Sheet, spec: &VmSpec) -> Sheet {
     };
     let disk = |disk: &DiskSpec| format!("{} {} {:?}", disk.device, disk.vdi, disk.access);
     let autostart = spec.autostart.map(|start| format!("order {}, then {} s", start.order, start.delay_s));
-    sheet
+    hardware(sheet, &spec.hardware)
         .each("disks", spec.disks.iter().map(disk))
         .each("nics", spec.nics.iter().map(|nic| format!("{} on {}", nic.mac, nic.bridge)))
         .maybe("autostart", autostart)
+}
+
+fn hardware(sheet: Sheet, hardware: &Hardware) -> Sheet {
+    let cd = hardware.cd.map(|cd| cd.vdi.map_or_else(|| "empty".to_owned(), |vdi| vdi.to_string()));
+    let video =
+        hardware.video.map(|video| format!("{:?} with {}", video.adapter, video.memory).to_lowercase());
+    let cpu = &hardware.cpu;
+    sheet
+        .maybe("cd", cd)
+        .maybe("video", video)
+        .maybe("cpu weight", cpu.weight.map(|weight| weight.to_string()))
+        .maybe("cpu cap", cpu.cap.map(|cap| format!("{cap} hundredths of a CPU")))
+        .maybe("cpus", cpu.pin.as_ref().map(ToString::to_string))
+        .each("pci", hardware.pci.iter().map(ToString::to_string))
 }
 
 fn seen(sheet: Sheet, observed: &ObservedVm) -> Sheet {

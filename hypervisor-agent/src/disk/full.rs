@@ -1,0 +1,211 @@
+//! VMs are paused before their SR is full, and let run when there is room again.
+//!
+//! A guest that writes into a full SR gets errors for blocks that it believes it has: its file system breaks or goes
+//! read-only. Standing still costs it time and nothing else. What always holds: only VMs that run are paused, only
+//! those that were paused here are let run, and which these are lies on disk before they are paused. An SR that does
+//! not answer (an NFS server that is away) is left alone and holds nobody up: its guests stand in their writes anyway.
+//!
+//! Who else touches it: nobody. After a crash the VMs that were paused are known from the file.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use xenith_common_ids::{SrId, VdiId, VmId};
+use xenith_common_tasks::CancellationToken;
+use xenith_hypervisor_agent_api::VmAction;
+use xenith_hypervisor_agent_storage::StorageDriver;
+use xenith_hypervisor_agent_types::Power;
+
+use super::{InUse, Storage};
+use crate::vm::publisher::Publisher;
+use crate::vm::registry::Registry;
+
+/// A disk that takes 500 MiB a second writes 1 GiB meanwhile: what is held in reserve where there is much.
+const EVERY: Duration = Duration::from_secs(2);
+const MOST_RESERVE: u64 = 1 << 30;
+
+/// What an SR's room means for who writes into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Tight,
+    /// Neither: who stands goes on standing, who runs goes on running.
+    Between,
+    Enough,
+}
+
+impl Room {
+    fn of(free: u64, total: u64) -> Self {
+        let reserve = (total / 200).min(MOST_RESERVE);
+        match free {
+            free if free < reserve => Self::Tight,
+            free if free < reserve.saturating_mul(2) => Self::Between,
+            _ => Self::Enough,
+        }
+    }
+}
+
+type Looking = JoinHandle<Option<(u64, u64)>>;
+
+pub struct SpaceGuard {
+    storage: Storage,
+    registry: Arc<Registry>,
+    publisher: Arc<Publisher>,
+    in_use: InUse,
+    /// Where it is written which VMs were paused.
+    file: PathBuf,
+    paused: BTreeSet<VmId>,
+    /// SRs that were asked and have not answered.
+    asked: HashMap<SrId, Looking>,
+}
+
+impl SpaceGuard {
+    /// `file` is below the agent's state.
+    pub fn new(
+        (storage, in_use): (Storage, InUse),
+        registry: Arc<Registry>,
+        publisher: Arc<Publisher>,
+        file: PathBuf,
+    ) -> Self {
+        let known = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let paused = known.unwrap_or_default();
+        Self { storage, registry, publisher, in_use, file, paused, asked: HashMap::new() }
+    }
+
+    pub async fn watch(mut self, token: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+            let rooms = self.rooms().await;
+            if rooms.values().any(|room| *room == Room::Tight) || !self.paused.is_empty() {
+                self.follow(&rooms).await;
+            }
+        }
+    }
+
+    /// Of the SRs that answer in time.
+    async fn rooms(&mut self) -> BTreeMap<SrId, Room> {
+        let mut rooms = BTreeMap::new();
+        for driver in self.storage.drivers() {
+            let sr = driver.sr();
+            let mut looking =
+                self.asked.remove(&sr).unwrap_or_else(|| tokio::task::spawn_blocking(move || room(&*driver)));
+            match tokio::time::timeout(EVERY, &mut looking).await {
+                Ok(Ok(Some((free, total)))) => {
+                    rooms.insert(sr, Room::of(free, total));
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    self.asked.insert(sr, looking);
+                }
+            }
+        }
+        rooms
+    }
+
+    async fn follow(&mut self, rooms: &BTreeMap<SrId, Room>) {
+        let (storage, in_use) = (self.storage.clone(), self.in_use.clone());
+        let places = tokio::task::spawn_blocking(move || places(&storage, &in_use)).await.unwrap_or_default();
+        for (vm, srs) in &places {
+            let tight = srs.iter().find(|sr| rooms.get(sr) == Some(&Room::Tight));
+            if let Some(sr) = tight
+                && self.power(*vm) == Some(Power::Running)
+            {
+                self.pause(*vm, *sr).await;
+            }
+        }
+        for vm in self.paused.clone() {
+            let enough = |srs: &BTreeSet<SrId>| srs.iter().all(|sr| rooms.get(sr) == Some(&Room::Enough));
+            match self.power(vm) {
+                Some(Power::Paused) if places.get(&vm).is_some_and(|srs| !enough(srs)) => {}
+                Some(Power::Paused) => self.let_run(vm).await,
+                // Somebody has stopped it, or let it run.
+                _ => self.forget(vm),
+            }
+        }
+    }
+
+    fn power(&self, vm: VmId) -> Option<Power> {
+        self.publisher.vm(vm).map(|vm| vm.power)
+    }
+
+    async fn pause(&mut self, vm: VmId, sr: SrId) {
+        self.paused.insert(vm);
+        if let Err(error) = self.write() {
+            // The SR that is full may be where the journal is. Paused it is all the same; an administrator lets it run.
+            tracing::error!(%vm, %error, "it cannot be written down that a VM is paused for want of room");
+        }
+        match self.registry.execute(vm, VmAction::Pause).await {
+            Ok(_) => tracing::warn!(%vm, %sr, "the SR is all but full: the VM is paused until there is room"),
+            Err(fault) => {
+                tracing::error!(%vm, %sr, %fault, "the SR is all but full, and the VM cannot be paused");
+                self.forget(vm);
+            }
+        }
+    }
+
+    async fn let_run(&mut self, vm: VmId) {
+        match self.registry.execute(vm, VmAction::Unpause).await {
+            Ok(_) => {
+                tracing::info!(%vm, "there is room again: the VM runs on");
+                self.forget(vm);
+            }
+            // Tried again with the next look.
+            Err(fault) => {
+                tracing::warn!(%vm, %fault, "a VM that was paused for want of room does not run on")
+            }
+        }
+    }
+
+    fn forget(&mut self, vm: VmId) {
+        self.paused.remove(&vm);
+        if let Err(error) = self.write() {
+            tracing::warn!(%error, "the list of paused VMs cannot be written");
+        }
+    }
+
+    fn write(&self) -> std::io::Result<()> {
+        let partial = self.file.with_extension("partial");
+        fs::write(&partial, serde_json::to_vec(&self.paused)?)?;
+        fs::rename(&partial, &self.file)
+    }
+}
+
+fn room(driver: &dyn StorageDriver) -> Option<(u64, u64)> {
+    driver.room().inspect_err(|error| tracing::debug!(%error, "an SR does not tell its room")).ok()
+}
+
+/// The SRs that each VM with a domain has disks in.
+fn places(storage: &Storage, in_use: &InUse) -> BTreeMap<VmId, BTreeSet<SrId>> {
+    let of = |disks: Vec<VdiId>| -> BTreeSet<SrId> {
+        disks.into_iter().filter_map(|vdi| storage.find(vdi).ok()).map(|driver| driver.sr()).collect()
+    };
+    in_use.all().into_iter().map(|(vm, disks)| (vm, of(disks))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_tight_below_a_reserve_and_enough_above_twice_that() {
+        const GIB: u64 = 1 << 30;
+        for (free, total, expected) in [
+            (10 * GIB, 100 * GIB, Room::Enough),
+            (GIB / 2 - 1, 100 * GIB, Room::Tight),
+            (GIB / 2, 100 * GIB, Room::Between),
+            (GIB, 100 * GIB, Room::Enough),
+            // Of much, a GiB at most.
+            (GIB - 1, 1000 * GIB, Room::Tight),
+            (2 * GIB, 1000 * GIB, Room::Enough),
+            (0, 0, Room::Enough),
+        ] {
+            assert_eq!(Room::of(free, total), expected, "{free} of {total}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Contents of VDIs on their way out: to who has a ticket ([`download`]), to another host ([`send`]), and from SR to
+//! SR of this host.
+//!
+//! What always holds: only what stands still is read (a snapshot, or a VDI that no VM has open), and nobody deletes or
+//! changes it meanwhile ([`Storage::open_source`]). Nothing about an outgoing transfer is kept on disk: after a crash
+//! whoever wanted it asks again, and the receiver's own mark says from where.
+
+pub mod download;
+mod send;
+
+use std::sync::Arc;
+
+use xenith_common_block::{BlockError, CopyProgress, copy};
+use xenith_common_ids::{SrId, VdiId};
+use xenith_hypervisor_agent_api::{CommandResult, TransferCommand};
+use xenith_hypervisor_agent_storage::StorageError;
+use xenith_hypervisor_agent_types::{Fault, FaultReason, VdiFacts, VdiSize};
+
+use crate::disk::Storage;
+use crate::import::Imports;
+use crate::progress::Progress;
+
+pub async fn execute(
+    storage: Storage,
+    imports: Arc<Imports>,
+    command: TransferCommand,
+    progress: Arc<Progress>,
+) -> Result<CommandResult, Fault> {
+    match command {
+        TransferCommand::OpenDownload { vdi, ticket_hash, idle } => {
+            blocking(move || imports.open_download(vdi, ticket_hash, idle))
+                .await
+                .map(CommandResult::UploadOpen)
+        }
+        TransferCommand::CloseDownload { vdi } => {
+            imports.downloads.close(vdi);
+            Ok(CommandResult::Nothing)
+        }
+        TransferCommand::Send(order) => {
+            blocking(move || send::send(&storage, &order, &progress)).await.map(|()| CommandResult::Nothing)
+        }
+        TransferCommand::Copy { from, to, sr, size } => {
+            let copied = blocking(move || storage.copy_vdi(from, (to, sr, size), &progress));
+            copied.await.map(CommandResult::Vdi)
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(call).await.map_err(|error| Fault::new(FaultReason::Internal, error))?
+}
+
+fn cancelled() -> Fault {
+    Fault::new(FaultReason::WrongState, "the transfer was cancelled")
+}
+
+impl Storage {
+    /// The new VDI is there completely or not at all: it is filled under an id that nobody knows.
+    fn copy_vdi(
+        &self,
+        from: VdiId,
+        (to, sr, size): (VdiId, SrId, VdiSize),
+        progress: &Progress,
+    ) -> Result<VdiFacts, Fault> {
+        let driver = self.driver(sr)?;
+        match driver.facts(to) {
+            Ok(facts) => return Ok(facts),
+            Err(StorageError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let source = self.open_source(from)?;
+        let _hold = self.hold_for_import(to)?;
+        let aside = crate::disk::scratch(to);
+        driver.delete(aside)?;
+        driver.ensure(aside, size)?;
+        let filled = driver.open_sink(aside).map_err(Fault::from).and_then(|sink| {
+            let step = |done: CopyProgress| {
+                progress.set(done.copied + done.skipped, done.total);
+                progress.check()
+            };
+            copy(&*source, &*sink, step).map(|_| ()).map_err(|error| match error {
+                BlockError::Cancelled => cancelled(),
+                other => StorageError::from(other).into(),
+            })
+        });
+        let done = filled.and_then(|()| Ok(driver.rename(aside, to)?));
+        if done.is_err() {
+            driver.delete(aside)?;
+        }
+        done
+    }
+}

@@ -1,0 +1,185 @@
+//! A VDI to another host, which has opened an upload for it ([`crate::import::upload`]).
+//!
+//! A connection that breaks is made again, and the sending goes on at the receiver's mark. Zeros do not travel; the
+//! receiver holds the contents against the sender's digest before it calls them whole.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use reqwest::blocking::{Body, Client, Response};
+use xenith_common_block::BlockSource;
+use xenith_common_pki::authority_client_config;
+use xenith_hypervisor_agent_api::SendVdi;
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_vmware_import::ImportError;
+use xenith_vmware_import::upload::{Mark, send as send_frames};
+
+use super::cancelled;
+use crate::disk::Storage;
+use crate::progress::Progress;
+
+/// Of a receiver that restarts: each try waits longer, a minute in all.
+const TRIES: u32 = 12;
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// Between reading and the network, 256 KiB each.
+const PIECES: usize = 16;
+const PIECE: usize = 256 * 1024;
+
+enum Failure {
+    Passing(String),
+    Final(Fault),
+}
+
+/// Blocks until the receiver says that it has everything.
+pub fn send(storage: &Storage, order: &SendVdi, progress: &Arc<Progress>) -> Result<(), Fault> {
+    let source = storage.open_source(order.vdi)?;
+    let (http, url) = client(order)?;
+    let mut tries = 0;
+    loop {
+        match once(&http, &url, order, (&source, progress)) {
+            Ok(()) => return Ok(()),
+            Err(Failure::Final(fault)) => return Err(fault),
+            Err(Failure::Passing(problem)) => {
+                progress.check().map_err(|_| cancelled())?;
+                tries += 1;
+                if tries == TRIES {
+                    let message =
+                        format_args!("{} does not take VDI {}: {problem}", order.address, order.vdi);
+                    return Err(Fault::new(FaultReason::NotReady, message));
+                }
+            }
+        }
+        std::thread::sleep(LONGEST_WAIT.min(Duration::from_millis(250) * tries));
+    }
+}
+
+fn client(order: &SendVdi) -> Result<(Client, String), Fault> {
+    let wrong = |field: &str, problem: &dyn std::fmt::Display| Fault::invalid(field, problem);
+    let tls = authority_client_config(&order.authority_pem, &[b"http/1.1"])
+        .map_err(|error| wrong("authority_pem", &error))?;
+    let (_, port) = order.address.rsplit_once(':').ok_or_else(|| wrong("address", &"it has no port"))?;
+    let unknown = |error: io::Error| {
+        let message = format_args!("{} cannot be found: {error}", order.address);
+        Fault::new(FaultReason::NotReady, message)
+    };
+    let addresses: Vec<SocketAddr> = order.address.to_socket_addrs().map_err(unknown)?.collect();
+    let http = Client::builder()
+        .tls_backend_preconfigured(tls)
+        .resolve_to_addrs(&order.server_name, &addresses)
+        .connect_timeout(Duration::from_secs(10))
+        .timeout(None)
+        .no_proxy()
+        .build()
+        .map_err(|error| Fault::new(FaultReason::Internal, error))?;
+    Ok((http, format!("https://{}:{port}/v1/vdis/{}", order.server_name, order.to)))
+}
+
+fn once(
+    http: &Client,
+    url: &str,
+    order: &SendVdi,
+    (source, progress): (&Arc<dyn BlockSource>, &Arc<Progress>),
+) -> Result<(), Failure> {
+    let mark: Mark = answer(http.get(url).bearer_auth(&order.ticket).send())?;
+    if mark.whole {
+        return Ok(());
+    }
+    let (sender, receiver) = sync_channel(PIECES);
+    let (disk, start, shown) = (Arc::clone(source), mark, Arc::clone(progress));
+    let reading = std::thread::spawn(move || read(&*disk, &start, sender, &shown));
+    let body = Body::new(Pieces { receiver, rest: Vec::new(), at: 0 });
+    let put = http.put(url).bearer_auth(&order.ticket).body(body).send();
+    let read = reading.join().map_err(|_| Failure::Passing("the reader died".to_owned()))?;
+    if progress.check().is_err() {
+        return Err(Failure::Final(cancelled()));
+    }
+    let mark: Mark = match (answer(put), read) {
+        (Ok(mark), _) => mark,
+        // A connection that broke is what stopped the reader, too.
+        (Err(failure), Ok(()) | Err(ImportError::Io { .. })) => return Err(failure),
+        (Err(_), Err(error)) => {
+            let message = format_args!("VDI {} cannot be read: {error}", order.vdi);
+            return Err(Failure::Final(Fault::new(FaultReason::Internal, message)));
+        }
+    };
+    if mark.whole { Ok(()) } else { Err(Failure::Passing("it was cut off".to_owned())) }
+}
+
+fn answer(response: reqwest::Result<Response>) -> Result<Mark, Failure> {
+    let response = response.map_err(|error| Failure::Passing(chain(&error)))?;
+    let status = response.status();
+    if status.is_success() {
+        return response.json().map_err(|error| Failure::Passing(chain(&error)));
+    }
+    let told = response.json::<serde_json::Value>().ok();
+    let told = told.and_then(|body| body["error"].as_str().map(ToOwned::to_owned));
+    let told = told.unwrap_or_else(|| status.to_string());
+    // A sender before us that is not noticed as gone yet, or a restart.
+    if status.as_u16() == 409 || status.is_server_error() || told.contains("cut off") {
+        return Err(Failure::Passing(told));
+    }
+    let reason = if status.as_u16() == 401 { FaultReason::NotReady } else { FaultReason::Internal };
+    Err(Failure::Final(Fault::new(reason, format_args!("the receiving host says: {told}"))))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+fn read(
+    disk: &dyn BlockSource,
+    mark: &Mark,
+    out: SyncSender<Vec<u8>>,
+    progress: &Progress,
+) -> Result<(), ImportError> {
+    let total = disk.size();
+    let mut writer = io::BufWriter::with_capacity(PIECE, PieceWriter(out));
+    let mut step = |position| {
+        progress.set(position, total);
+        progress.check().map_err(|_| ImportError::Cancelled)
+    };
+    send_frames(disk, mark, &mut writer, &mut step).map(drop)
+}
+
+struct PieceWriter(SyncSender<Vec<u8>>);
+
+impl Write for PieceWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.send(bytes.to_vec()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Pieces {
+    receiver: Receiver<Vec<u8>>,
+    rest: Vec<u8>,
+    at: usize,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.rest.len() {
+            match self.receiver.recv() {
+                Ok(piece) => (self.rest, self.at) = (piece, 0),
+                Err(_) => return Ok(0),
+            }
+        }
+        let len = (self.rest.len() - self.at).min(buf.len());
+        buf[..len].copy_from_slice(&self.rest[self.at..self.at + len]);
+        self.at += len;
+        Ok(len)
+    }
+}

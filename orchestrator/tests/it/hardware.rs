@@ -1,0 +1,146 @@
+//! What a VM has besides the usual, what it is protected against, and many VMs at once.
+
+use serde_json::{Value, json};
+use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_hypervisor_agent_types::Power;
+use xenith_orchestrator_api::{Method, host, iso, sr, vdi, vm};
+use xenith_orchestrator_types::task::{Task, TaskStarted, TaskStatus};
+use xenith_orchestrator_types::{ApiError, Reason};
+
+use crate::harness::{EMPTY, Installation, api_error, small};
+
+fn done(task: &Task) {
+    assert_eq!(task.status, TaskStatus::Done, "{}: {:?}", task.title, task.message);
+}
+
+async fn run<M: Method<Result = TaskStarted>>(installation: &Installation, params: Value) {
+    let task = installation.run::<M>(&serde_json::from_value(params).unwrap()).await;
+    done(&task);
+}
+
+async fn refused<M: Method>(installation: &Installation, params: Value) -> ApiError
+where
+    M::Result: std::fmt::Debug,
+{
+    api_error(installation.admin.call::<M>(&serde_json::from_value(params).unwrap()).await)
+}
+
+fn player(name: &str) -> Value {
+    let mut create = serde_json::to_value(small(name)).unwrap();
+    create["platform"] = json!({ "kind": "hvm", "boot_order": ["disk", "cdrom"] });
+    create["hardware"] = json!({ "cd": { "iso": "debian" }, "video": { "adapter": "std", "memory": 16 } });
+    create
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_is_installed_from_a_library() {
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let spec = json!({ "kind": "folder", "path": folder.path().join("isos") });
+    run::<sr::Create>(
+        &installation,
+        json!({ "name": "isos", "host": "xen1", "spec": spec, "content": "iso" }),
+    )
+    .await;
+    let disk = json!({ "name": "data", "host": "xen1", "size": 1 << 20, "sr": "isos" });
+    assert_eq!(refused::<vdi::Create>(&installation, disk).await.reason(), Reason::Invalid);
+    // What is in it comes as the library's user brings it; here, as a file that is adopted.
+    run::<vdi::Create>(&installation, json!({ "name": "debian", "host": "xen1", "size": 1 << 20 })).await;
+    run::<vdi::Copy>(&installation, json!({ "vdi": "debian", "name": "netinst", "sr": "isos" })).await;
+    let isos = installation.admin.call::<iso::List>(&EMPTY).await.unwrap();
+    assert_eq!(isos.iter().map(|iso| iso.name.as_str()).collect::<Vec<_>>(), ["netinst"]);
+
+    run::<vm::Create>(&installation, player("web-1")).await;
+    run::<vm::Create>(&installation, player("web-2")).await;
+    run::<vm::Start>(&installation, json!({ "vm": "web-1" })).await;
+    let gone = refused::<vdi::Delete>(&installation, json!({ "vdi": "debian" })).await;
+    assert!(gone.reason() == Reason::WrongState && gone.message.contains("eject"), "{gone}");
+    run::<vm::InsertCd>(&installation, json!({ "vm": "web-1", "iso": "netinst" })).await;
+    let vm = installation.vm("web-1").await;
+    assert_eq!(vm.spec.unwrap().hardware.cd.unwrap().vdi, Some(isos[0].id));
+    assert_eq!(vm.pending_restart, Vec::<String>::new());
+    for vm in ["web-1", "web-2"] {
+        run::<vm::EjectCd>(&installation, json!({ "vm": vm })).await;
+    }
+    run::<vdi::Delete>(&installation, json!({ "vdi": "debian" })).await;
+    let without = serde_json::to_value(small("web-3")).unwrap();
+    run::<vm::Create>(&installation, without).await;
+    let error = refused::<vm::InsertCd>(&installation, json!({ "vm": "web-3", "iso": "netinst" })).await;
+    assert!(error.message.contains("no CD drive"), "{error}");
+    installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_vm_is_protected_against_is_refused() {
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    let mut create = serde_json::to_value(small("web-1")).unwrap();
+    create["protection"] = json!({ "delete": true, "start": true });
+    create["custom"] = json!({ "owner": "ann" });
+    create["hardware"] = json!({ "cpu": { "weight": 512 } });
+    run::<vm::Create>(&installation, create).await;
+    for error in [
+        refused::<vm::Start>(&installation, json!({ "vm": "web-1" })).await,
+        refused::<vm::Delete>(&installation, json!({ "vm": "web-1" })).await,
+    ] {
+        assert!(error.reason() == Reason::WrongState && error.message.contains("protected"), "{error}");
+    }
+    run::<vm::Update>(&installation, json!({ "vm": "web-1", "protection": { "migration": true } })).await;
+    let folder = tempfile::tempdir().unwrap();
+    let spec = json!({ "kind": "folder", "path": folder.path().join("fast") });
+    run::<sr::Create>(&installation, json!({ "name": "fast", "host": "xen1", "spec": spec })).await;
+    let moved = refused::<vdi::Migrate>(&installation, json!({ "vdi": "web-1-xvda", "sr": "fast" })).await;
+    assert!(moved.reason() == Reason::WrongState && moved.message.contains("migration"), "{moved}");
+    let vm = installation.vm("web-1").await;
+    assert_eq!((vm.custom["owner"].as_str(), vm.protection.delete), ("ann", false));
+    run::<vm::Update>(&installation, json!({ "vm": "web-1", "protection": {} })).await;
+    run::<vm::Start>(&installation, json!({ "vm": "web-1" })).await;
+    let share = json!({ "vm": "web-1", "hardware": { "cpu": { "weight": 1024, "cap": 50, "pin": "0" } } });
+    run::<vm::Update>(&installation, share).await;
+    assert_eq!(installation.vm("web-1").await.pending_restart, Vec::<String>::new());
+    let absent = json!({ "vm": "web-1", "hardware": { "cpu": { "pin": "4000" } } });
+    let task = installation.run::<vm::Update>(&serde_json::from_value(absent).unwrap()).await;
+    assert_eq!(task.status, TaskStatus::RolledBack);
+    let cpu = installation.vm("web-1").await.spec.unwrap().hardware.cpu;
+    assert_eq!((cpu.weight, cpu.cap), (Some(1024), Some(50)), "the share before");
+    for (hardware, words) in [
+        (json!({ "tpm": true }), "TPM"),
+        (json!({ "secure_boot": true }), "Secure Boot"),
+        (json!({ "usb": ["1-1"] }), "USB controller"),
+        (json!({ "pci": ["03:00.0"] }), "pvh"),
+    ] {
+        let error =
+            refused::<vm::Update>(&installation, json!({ "vm": "web-1", "hardware": hardware })).await;
+        assert!(error.message.contains(words), "{error}");
+    }
+    let xen1 = serde_json::from_value(json!({ "host": "xen1" })).unwrap();
+    assert_eq!(installation.admin.call::<host::Hardware>(&xen1).await.unwrap().numa.len(), 1);
+    installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_vms_at_once_each_with_its_result() {
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    for name in ["web-1", "web-2", "db-1"] {
+        run::<vm::Create>(&installation, serde_json::to_value(small(name)).unwrap()).await;
+    }
+    run::<vm::Update>(&installation, json!({ "vm": "web-2", "protection": { "start": true } })).await;
+    let start = json!({ "vms": ["nobody", "web-1"], "filter": "name:/^web/", "action": "start" });
+    let results = installation.admin.call::<vm::Bulk>(&serde_json::from_value(start).unwrap()).await.unwrap();
+    let shown: Vec<_> = results
+        .iter()
+        .map(|result| {
+            (result.name.as_deref().unwrap_or(&result.vm), result.task.is_some(), result.error.is_some())
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [("nobody", false, true), ("web-1", true, false), ("web-2", false, true)],
+        "{results:?}"
+    );
+    installation.wait_task(results[1].task.unwrap()).await;
+    assert_eq!(installation.vm("web-1").await.power, Power::Running);
+    assert_eq!(installation.vm("db-1").await.power, Power::Stopped);
+    let nobody = refused::<vm::Bulk>(&installation, json!({ "action": "start", "filter": "name:x" })).await;
+    assert_eq!(nobody.reason(), Reason::Invalid);
+    installation.stop().await;
+}
