@@ -35,6 +35,18 @@ async fn timed<T>(
     Ok(begun.elapsed())
 }
 
+/// Does it on a thread of its own: among the agents on theirs it would be their queue that is measured.
+pub async fn apart<T, F>(work: impl FnOnce() -> F + Send + 'static) -> Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T>>,
+{
+    tokio::task::spawn_blocking(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work())
+    })
+    .await?
+}
+
 /// One after the other, until `end`.
 async fn repeat(end: Instant, mut each: impl AsyncFnMut(usize) -> Result<Duration>) -> Result<Times> {
     let mut times = Times::default();

@@ -47,12 +47,18 @@ impl Filling {
     }
 }
 
+/// The way in.
+#[derive(Debug, Clone, Copy)]
+pub struct Door {
+    listen: SocketAddr,
+    pub fingerprint: Fingerprint,
+}
+
 /// The running program.
 pub struct Orchestrator {
     data: PathBuf,
-    listen: SocketAddr,
     child: Child,
-    pub fingerprint: Fingerprint,
+    pub door: Door,
     /// When the process was started.
     pub started: Instant,
 }
@@ -60,15 +66,19 @@ pub struct Orchestrator {
 impl Orchestrator {
     pub fn start(data: &Path, fingerprint: Fingerprint) -> Result<Self> {
         let listen = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        Self::spawn(data.to_owned(), listen, fingerprint)
+        Self::spawn(data.to_owned(), Door { listen, fingerprint })
     }
 
-    fn spawn(data: PathBuf, listen: SocketAddr, fingerprint: Fingerprint) -> Result<Self> {
+    /// Agents have machines of their own as a rule: here they take the CPU time that the orchestrator leaves. Without
+    /// the right to that, `nice` says so and starts it all the same.
+    fn spawn(data: PathBuf, door: Door) -> Result<Self> {
         let program = std::env::current_exe()?.with_file_name("xenith-orchestrator");
         ensure!(program.exists(), "{} is not built", program.display());
         let log = std::fs::OpenOptions::new().create(true).append(true).open(data.join("log"))?;
-        let child = Command::new(program)
-            .args(["--listen", &listen.to_string(), "--data"])
+        let child = Command::new("nice")
+            .args(["-n", "-10"])
+            .arg(program)
+            .args(["--listen", &door.listen.to_string(), "--data"])
             .arg(&data)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -77,7 +87,7 @@ impl Orchestrator {
             .kill_on_drop(true)
             .spawn()
             .context("cannot start the orchestrator")?;
-        Ok(Self { data, listen, child, fingerprint, started: Instant::now() })
+        Ok(Self { data, child, door, started: Instant::now() })
     }
 
     pub fn pid(&self) -> Result<u32> {
@@ -87,9 +97,15 @@ impl Orchestrator {
     /// `kill -9`, and started again at once.
     pub async fn crash(mut self) -> Result<Self> {
         self.child.kill().await?;
-        Self::spawn(self.data.clone(), self.listen, self.fingerprint)
+        Self::spawn(self.data.clone(), self.door)
     }
 
+    pub async fn client(&self, user: usize) -> Result<Client> {
+        self.door.client(user).await
+    }
+}
+
+impl Door {
     /// A client of one of the users; waits until the port is served.
     pub async fn client(&self, user: usize) -> Result<Client> {
         let nobody = self.connect(Credential::None).await?;

@@ -158,10 +158,11 @@ async fn reads(orchestrator: &Orchestrator, vms: &[VmId], size: Size) -> Result<
         async || Ok::<_, anyhow::Error>(client.call::<system::Health>(&Empty {}).await?.changes_heard);
     let (before, begun, used) = (heard().await?, Instant::now(), usage(orchestrator.pid()?)?.cpu);
     let end = |from: Instant| from + Duration::from_secs(size.seconds);
-    let (pager, getter) = (orchestrator.client(2).await?, orchestrator.client(3).await?);
-    let (pages, gets) =
-        tokio::try_join!(clients::pages(&pager, end(begun)), clients::gets(&getter, vms, end(begun)))?;
-    let (mut pages, mut gets) = (pages, gets);
+    let (door, end, known) = (orchestrator.door, end(begun), vms.to_vec());
+    let pages = clients::apart(move || async move { clients::pages(&door.client(2).await?, end).await });
+    let gets =
+        clients::apart(move || async move { clients::gets(&door.client(3).await?, &known, end).await });
+    let (mut pages, mut gets) = tokio::try_join!(pages, gets)?;
     let seconds = begun.elapsed().as_secs_f64();
     let taken = (heard().await? - before) as f64 / seconds;
     let offered = vms.len() as f64 / SAMPLE.as_secs_f64();
@@ -173,14 +174,14 @@ async fn reads(orchestrator: &Orchestrator, vms: &[VmId], size: Size) -> Result<
     line("- CPU of the orchestrator meanwhile, reads included", format!("{:.0} % of one", cpu * 100.0));
     line("page of 100, any filter and order (aim 10, must 30)", pages.show());
     line("get under that load (aim 1, must 2)", gets.show());
-    let client = orchestrator.client(4).await?;
-    let short = |from: Instant| from + Duration::from_secs(size.seconds.div_ceil(4));
-    let mut texts =
-        clients::searches(&client, &["web-1", "billing", "e", "name:99"], short(Instant::now())).await?;
-    line("substring search (aim 50, must 100)", texts.show());
-    let mut tags =
-        clients::searches(&client, &["tag:prod", "tag:web tag:test"], short(Instant::now())).await?;
-    line("tag search (aim 50, must 100)", tags.show());
+    for (what, filters) in [
+        ("substring search (aim 50, must 100)", &["web-1", "billing", "e", "name:99"][..]),
+        ("tag search (aim 50, must 100)", &["tag:prod", "tag:web tag:test"][..]),
+    ] {
+        let end = Instant::now() + Duration::from_secs(size.seconds.div_ceil(4));
+        let search = move || async move { clients::searches(&door.client(4).await?, filters, end).await };
+        line(what, clients::apart(search).await?.show());
+    }
     Ok(())
 }
 
