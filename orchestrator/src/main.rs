@@ -1,14 +1,20 @@
 //! `xenith-orchestrator`.
 
 mod cli;
+mod memory;
 
 use std::process::ExitCode;
 
 use xenith_orchestrator::config::Config;
 use xenith_orchestrator::orchestrator::Orchestrator;
 
+fn main() -> ExitCode {
+    memory::share_arenas();
+    serve()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn serve() -> ExitCode {
     xenith_common_pki::install_provider();
     let arguments = cli::parse();
     xenith_common_telemetry::init();
