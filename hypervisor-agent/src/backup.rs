@@ -235,7 +235,7 @@ fn perform(
             Err(Fault::new(FaultReason::Internal, "it is answered without a thread"))
         }
         BackupCommand::Forget { access, backups } => repository::forget(&access, &backups),
-        BackupCommand::Prune { access, disks, keep } => repository::prune(&access, &disks, keep),
+        BackupCommand::Prune { access, vms, keep } => repository::prune(&access, &vms, keep),
         BackupCommand::Hold { access, backup, held: true } => repository::hold(&access, &backup),
         BackupCommand::Hold { access, backup, held: false } => repository::release(&access, &backup),
         BackupCommand::Verify { access, deep } => {

@@ -22,8 +22,8 @@ use xenith_orchestrator_types::vdi::Vdi;
 use crate::background::store::Checkpoints;
 use crate::model::{
     AuthorityRecord, BackupRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord,
-    ImportSourceRecord, JobRecord, JoinRecord, RepositoryRecord, SessionRecord, SnapshotRecord, SrRecord,
-    TokenRecord, UserRecord, VmRecord, WaveRecord,
+    ImportSourceRecord, JobRecord, JoinRecord, ReportRecord, RepositoryRecord, SessionRecord, SnapshotRecord,
+    SrRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
 };
 use xenith_orchestrator_types::audit::AuditRecord;
 
@@ -50,6 +50,10 @@ const BACKUP: Keyspace = Keyspace::new("backup");
 const BACKUP_BASE: Keyspace = Keyspace::new("backup.base");
 const BACKUP_OLD: Keyspace = Keyspace::new("backup.old");
 const PROOF: Keyspace = Keyspace::new("backup.proof");
+const BACKUP_BY_VM: Keyspace = Keyspace::new("backup.by_vm");
+const BACKUP_LIVE: Keyspace = Keyspace::new("backup.live");
+const REPORT: Keyspace = Keyspace::new("backup.report");
+const UPKEEP: Keyspace = Keyspace::new("upkeep");
 const UNPROTECTED: Keyspace = Keyspace::new("backup.unprotected");
 const USER: Keyspace = Keyspace::new("user");
 const USER_NAME: Keyspace = Keyspace::new("user.name");
@@ -62,6 +66,9 @@ const IDEMPOTENCY: Keyspace = Keyspace::new("idempotency");
 
 /// Raise it with every incompatible change of a record, and add the migration.
 const SCHEMA_VERSION: u32 = 1;
+
+/// A VM, and of a backup of it the time (counted down, so that the newest comes first), the repository and the id there.
+pub type BackupOfVm = (VmId, (u64, (RepositoryId, String)));
 
 /// Everything that is declared, the engine's own included.
 #[must_use]
@@ -91,6 +98,10 @@ pub fn schema() -> Schema {
             BACKUP_BASE,
             BACKUP_OLD,
             PROOF,
+            BACKUP_BY_VM,
+            BACKUP_LIVE,
+            REPORT,
+            UPKEEP,
             UNPROTECTED,
             USER,
             USER_NAME,
@@ -137,6 +148,14 @@ pub struct Db {
     pub old_snapshots: Collection<VdiId, BaseRecord>,
     /// By repository and the backup's id there: whether it was seen to boot.
     pub proofs: Collection<(RepositoryId, String), BackupProof>,
+    /// Which backups a VM has; written by [`crate::catalogue`] alone.
+    pub backups_by_vm: Collection<BackupOfVm, ()>,
+    /// The run of a job that is not over: a job has one at a time.
+    pub live_runs: Collection<BackupJobId, BackupRunId>,
+    /// Reports that nobody has taken yet, by run and way.
+    pub reports: Collection<(BackupRunId, String), ReportRecord>,
+    /// What was made once for stores of an earlier program, and its version.
+    pub upkeep: Collection<String, u32>,
     /// VMs of which it was told that nothing protects them, and when.
     pub unprotected: Collection<VmId, OffsetDateTime>,
     pub users: Collection<UserId, UserRecord>,
@@ -202,6 +221,10 @@ impl Db {
             bases: collection!(BACKUP_BASE),
             old_snapshots: collection!(BACKUP_OLD),
             proofs: collection!(PROOF),
+            backups_by_vm: collection!(BACKUP_BY_VM),
+            live_runs: collection!(BACKUP_LIVE),
+            reports: collection!(REPORT),
+            upkeep: collection!(UPKEEP),
             unprotected: collection!(UNPROTECTED),
             users: collection!(USER),
             user_names: collection!(USER_NAME),

@@ -147,6 +147,19 @@ pub struct JobRecord {
     /// VMs of which it was said that their last good backup is too old.
     #[serde(default)]
     pub warned: BTreeSet<VmId>,
+    /// When its newest run ended: what jobs after it go by.
+    #[serde(default)]
+    pub last_over: Option<OffsetDateTime>,
+}
+
+/// A report of a run on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportRecord {
+    /// The URL, or the addresses.
+    pub to: String,
+    pub tries: u32,
+    /// Not before.
+    pub next: OffsetDateTime,
 }
 
 /// A backup as the catalogue has it.

@@ -9,6 +9,8 @@ use xenith_hypervisor_agent_types::backup::BackupFacts;
 
 /// Backups before that a rate is compared with.
 const HISTORY: usize = 10;
+/// Backups that a judgement looks at: the newest, those before it, and the one that may be the first of all.
+pub const LOOKED_AT: usize = HISTORY + 2;
 /// With fewer there is no "usual".
 const LEAST_HISTORY: usize = 3;
 /// Smaller changes are nobody's attack.

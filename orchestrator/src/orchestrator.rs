@@ -129,6 +129,8 @@ async fn assemble(
     tasks: &TaskSet,
 ) -> Result<Arc<App>, StartError> {
     ensure_default_pool(&db).await?;
+    crate::catalogue::ensure_index(&db).await?;
+    crate::backup_runner::ensure_live_runs(&db).await?;
     // The engine wants its sagas, the sagas want the fleet, the fleet wants the engine's epoch: the registry
     // gets its dependencies through a cell that is filled before anything runs.
     let deps = Arc::new(Deps::new(db.clone()));
@@ -139,6 +141,8 @@ async fn assemble(
     let fleet = Fleet::new(db.clone(), engine.epoch(), tls, renewal, tasks);
     deps.set_fleet(&fleet);
     deps.set_vault(&vault);
+    let events = Events::open(db.clone()).await?;
+    deps.set_events(&events);
     let views = Views::start(&db, &fleet, tasks).await?;
     for (host, record) in views.hosts() {
         fleet.watch(host, &record);
@@ -148,7 +152,7 @@ async fn assemble(
     Ok(Arc::new(App {
         authn: Authn::new(db.clone()).await?,
         audit: Arc::new(Audit::open(db.clone()).await?),
-        events: Events::open(db.clone()).await?,
+        events,
         certificates: Arc::clone(certificates),
         join_address: config.join_address(address.port()),
         promises: Default::default(),

@@ -4,10 +4,9 @@
 //! this is meant, with the tag [`NO_BACKUP`]. An event tells of each once, and again only after it was protected meanwhile; what was told
 //! is in the store, so that a restart repeats nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use time::{Duration, OffsetDateTime};
-use xenith_common_ids::VmId;
 use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::backup::{UnprotectedVm, WhyUnprotected};
 use xenith_orchestrator_types::event::Severity;
@@ -16,6 +15,7 @@ use crate::app::App;
 use crate::backup_runner;
 use crate::catalogue;
 use crate::errors::store_error;
+use crate::model::VmRecord;
 
 /// On a VM that is to have no backups.
 pub const NO_BACKUP: &str = "no-backup";
@@ -46,33 +46,21 @@ pub async fn unprotected(app: &App, older_than: Option<Duration>) -> Result<Vec<
     let mut covered = BTreeSet::new();
     for job in &jobs {
         let settings = &job.value.settings;
-        if settings.enabled && !settings.schedule.trim().is_empty() {
+        let begins = !settings.schedule.trim().is_empty() || settings.after.is_some();
+        if settings.enabled && begins {
             covered.extend(backup_runner::vms(app, settings)?.into_iter().map(|(vm, _)| vm));
         }
     }
-    let mut newest: BTreeMap<VmId, OffsetDateTime> = BTreeMap::new();
-    for backup in catalogue::all(&app.db, None).await.map_err(|e| store_error(&e))? {
-        if let Some(definition) = &backup.definition {
-            let entry = newest.entry(definition.vm).or_insert(backup.created);
-            *entry = backup.created.max(*entry);
+    let (vms, _) = app.db.vms.all().await.map_err(|e| store_error(&e))?;
+    let mut found = Vec::new();
+    // Without a disk there is nothing to bring back.
+    let wanted = |vm: &VmRecord| !vm.spec.disks.is_empty() && !vm.tags.contains(NO_BACKUP);
+    for vm in vms.into_iter().filter(|vm| wanted(&vm.value)) {
+        let newest = catalogue::newest(&app.db, vm.key, &[]).await.map_err(|e| store_error(&e))?;
+        if let Some(why) = judge(Known { covered: covered.contains(&vm.key), newest }, older_than, now) {
+            found.push(UnprotectedVm { vm: vm.key, name: vm.value.spec.name.to_string(), why, newest });
         }
     }
-    let (vms, _) = app.db.vms.all().await.map_err(|e| store_error(&e))?;
-    let mut found: Vec<UnprotectedVm> = vms
-        .into_iter()
-        // Without a disk there is nothing to bring back.
-        .filter(|vm| !vm.value.spec.disks.is_empty() && !vm.value.tags.contains(NO_BACKUP))
-        .filter_map(|vm| {
-            let known = Known { covered: covered.contains(&vm.key), newest: newest.get(&vm.key).copied() };
-            let why = judge(known, older_than, now)?;
-            Some(UnprotectedVm {
-                vm: vm.key,
-                name: vm.value.spec.name.to_string(),
-                why,
-                newest: known.newest,
-            })
-        })
-        .collect();
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }

@@ -41,6 +41,7 @@ use xenith_orchestrator_saga::{Saga, SagaRegistry, StepCtx, StepError};
 use xenith_orchestrator_store::StoreError;
 
 use crate::db::Db;
+use crate::events::{Events, Happened};
 use crate::fleet::Fleet;
 use crate::imports::LiveImports;
 use crate::secret::Vault;
@@ -57,6 +58,7 @@ pub struct Deps {
     pub imports: Arc<LiveImports>,
     fleet: OnceLock<Arc<Fleet>>,
     vault: OnceLock<Arc<Vault>>,
+    events: OnceLock<Events>,
 }
 
 /// Every operation that this version knows.
@@ -121,7 +123,13 @@ fn step_error(error: &AgentClientError) -> StepError {
 impl Deps {
     #[must_use]
     pub fn new(db: Db) -> Self {
-        Self { db, imports: Arc::default(), fleet: OnceLock::new(), vault: OnceLock::new() }
+        Self {
+            db,
+            imports: Arc::default(),
+            fleet: OnceLock::new(),
+            vault: OnceLock::new(),
+            events: OnceLock::new(),
+        }
     }
 
     /// Before any saga runs: the fleet needs the engine's epoch, so it comes later.
@@ -132,6 +140,17 @@ impl Deps {
     /// Before any saga runs.
     pub fn set_vault(&self, vault: &Arc<Vault>) {
         let _set_before = self.vault.set(Arc::clone(vault));
+    }
+
+    /// Before any saga runs. Without it nothing is told.
+    pub fn set_events(&self, events: &Events) {
+        let _set_before = self.events.set(events.clone());
+    }
+
+    async fn tell(&self, happened: Happened) {
+        if let Some(events) = self.events.get() {
+            events.note(happened).await;
+        }
     }
 
     fn vault(&self) -> Result<&Vault, StepError> {

@@ -1,5 +1,6 @@
 //! Repositories: opening, listing, forgetting, checking.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,26 +178,38 @@ pub(super) fn forget(access: &RepositoryAccess, backups: &[String]) -> Result<Ba
     collect(&repo, ids).map_err(|error| fault(&error))
 }
 
+/// Which VM a disk is of.
+fn of_disks(vms: &[Vec<String>]) -> HashMap<&str, usize> {
+    let disks = vms.iter().enumerate().flat_map(|(vm, disks)| disks.iter().map(move |disk| (&**disk, vm)));
+    disks.collect()
+}
+
 pub(super) fn prune(
     access: &RepositoryAccess,
-    disks: &[String],
+    vms: &[Vec<String>],
     keep: KeepPolicy,
 ) -> Result<BackupReply, Fault> {
     let repo = open(access, 0)?;
     let pruned = || -> Result<BackupReply, BackupError> {
         let held = holds::list(&repo)?;
         let (manifests, _) = gc::visible(&repo)?;
-        let ours = |manifest: &Manifest| manifest.disks.iter().all(|disk| disks.contains(&disk.name));
+        let vm_of = of_disks(vms);
+        // A VM that got a disk more is still one VM: its backups compete.
+        let series = |manifest: &Manifest| {
+            let mut vms = manifest.disks.iter().map(|disk| vm_of.get(disk.name.as_str()));
+            let first = vms.next()??;
+            vms.all(|vm| vm == Some(first)).then(|| first.to_string())
+        };
         let candidates: Vec<Candidate> = manifests
             .into_iter()
-            .filter(|manifest| !manifest.disks.is_empty() && ours(manifest))
-            .map(|manifest| Candidate {
-                id: manifest.id,
-                // A VM that got a disk more is still one VM: its backups compete.
-                series: "vm".to_owned(),
-                created: manifest.created,
-                held: held.contains(&manifest.id),
-                tags: manifest.tags,
+            .filter_map(|manifest| {
+                Some(Candidate {
+                    id: manifest.id,
+                    series: series(&manifest)?,
+                    created: manifest.created,
+                    held: held.contains(&manifest.id),
+                    tags: manifest.tags,
+                })
             })
             .collect();
         let KeepPolicy { last, hourly, daily, weekly, monthly, yearly } = keep;

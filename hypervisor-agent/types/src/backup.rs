@@ -109,10 +109,11 @@ pub enum BackupCommand {
         access: RepositoryAccess,
         backups: Vec<String>,
     },
-    /// Forgets by rules among the backups of these disks, and frees what nobody needs then.
+    /// Forgets by rules, and frees what nobody needs then. A VM is given by the names of its disks; its backups compete
+    /// with each other only.
     Prune {
         access: RepositoryAccess,
-        disks: Vec<String>,
+        vms: Vec<Vec<String>>,
         keep: KeepPolicy,
     },
     /// Keeps a backup whatever the rules say, or no longer.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use time::macros::format_description;
-use xenith_common_ids::{HostId, IncarnationId, SagaId, SrId, VdiId, VmId};
+use xenith_common_ids::{HostId, IncarnationId, RepositoryId, SagaId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{CdDrive, DiskSpec, NicSpec, VdiSize, VmName};
 use xenith_orchestrator_api::backup::BackupApi;
 use xenith_orchestrator_api::{Call, Sight};
@@ -70,6 +70,22 @@ impl App {
         })
     }
 
+    /// The backups among which those are that are asked for: of a VM that is named by its id so many of the newest, by
+    /// its name (which others may have had) and without a VM all of the repository, or of all.
+    async fn candidates(
+        &self,
+        of: Option<RepositoryId>,
+        vm: Option<(&str, usize)>,
+    ) -> Result<Vec<BackupRecord>, ApiError> {
+        let found = match (vm.and_then(|(vm, most)| Some((vm.parse().ok()?, most))), of) {
+            (Some((vm, most)), Some(of)) => catalogue::of_vm(&self.db, vm, &[of], most).await,
+            (Some((vm, most)), None) => catalogue::of_vm(&self.db, vm, &[], most).await,
+            (None, Some(of)) => catalogue::of_repository(&self.db, of).await,
+            (None, None) => catalogue::all(&self.db).await,
+        };
+        found.map_err(|e| store_error(&e))
+    }
+
     /// One backup by the first digits of its id.
     pub(super) async fn find_backup(
         &self,
@@ -82,9 +98,10 @@ impl App {
             None => None,
         };
         let (sees, may) = (call.caller.sight(Permission::View), call.caller.sight(permission));
-        let mut found = catalogue::all(&self.db, of).await.map_err(|e| store_error(&e))?;
+        let newest_of = backup.strip_suffix("@latest");
+        let mut found = self.candidates(of, newest_of.map(|vm| (vm, 1))).await?;
         found.retain(|record| self.sees_backup(&sees, record));
-        match backup.strip_suffix("@latest") {
+        match newest_of {
             Some(vm) => {
                 found.retain(|record| is_of(record, vm));
                 found.sort_by_key(|record| record.created);
@@ -377,12 +394,13 @@ impl BackupApi for App {
             None => None,
         };
         let sight = call.caller.sight(Permission::View);
-        let mut found = catalogue::all(&self.db, of).await.map_err(|e| store_error(&e))?;
+        let limit = ListRequest { limit: request.limit, ..ListRequest::default() }.effective_limit();
+        let mut found = self.candidates(of, request.vm.as_deref().map(|vm| (vm, limit))).await?;
         found.retain(|record| {
             request.vm.as_ref().is_none_or(|vm| is_of(record, vm)) && self.sees_backup(&sight, record)
         });
         found.sort_by(|a, b| (b.created, &b.facts.id).cmp(&(a.created, &a.facts.id)));
-        found.truncate(ListRequest { limit: request.limit, ..ListRequest::default() }.effective_limit());
+        found.truncate(limit);
         let mut backups = Vec::with_capacity(found.len());
         for record in found {
             backups.push(self.view_backup(record).await?);

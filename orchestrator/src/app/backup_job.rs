@@ -1,5 +1,7 @@
 //! Backup jobs and their runs. What a run does is decided in [`crate::backup_runner`].
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use xenith_common_ids::{BackupJobId, BackupRunId};
@@ -19,15 +21,14 @@ use crate::errors::store_error;
 use crate::model::JobRecord;
 use crate::schedule::Schedule;
 
+/// Runs read at a time: a run of a large job is large.
+const RUNS_AT_ONCE: usize = 50;
 /// VMs at a time of who names no number.
 const CONCURRENCY: u32 = 2;
 
 fn view(id: BackupJobId, record: &JobRecord) -> BackupJob {
     let settings = record.settings.clone();
-    let schedule = Schedule::parse(&settings.schedule, &settings.timezone).ok().flatten();
-    let after = record.last_run.unwrap_or(record.created);
-    let next_run = schedule.filter(|_| settings.enabled).and_then(|schedule| schedule.next(after));
-    BackupJob { id, settings, last_run: record.last_run, next_run }
+    BackupJob { id, settings, last_run: record.last_run, next_run: backup_runner::next_run(record) }
 }
 
 fn checked(mut settings: JobSettings) -> Result<JobSettings, ApiError> {
@@ -63,6 +64,31 @@ impl App {
         jobs.into_iter()
             .find(|job| Some(job.key) == id || job.value.settings.name == reference)
             .ok_or_else(|| ApiError::not_found("backup job", reference))
+    }
+
+    /// The job that `of` is to follow, which must not follow `of` itself, over however many others.
+    async fn job_before(
+        &self,
+        of: Option<BackupJobId>,
+        reference: Option<&str>,
+    ) -> Result<Option<BackupJobId>, ApiError> {
+        let Some(reference) = reference.filter(|reference| !reference.is_empty()) else { return Ok(None) };
+        let first = self.find_job(reference).await?;
+        let (jobs, _) = self.db.backup_jobs.all().await.map_err(|e| store_error(&e))?;
+        let before: BTreeMap<_, _> = jobs.iter().map(|job| (job.key, job.value.settings.after)).collect();
+        let mut at = Some(first.key);
+        // No longer than there are jobs: two changes at one moment may have made a circle before.
+        for _ in 0..=before.len() {
+            let Some(id) = at else { break };
+            if Some(id) == of {
+                return Err(ApiError::invalid(
+                    "after",
+                    "that job follows this one already; a circle never begins",
+                ));
+            }
+            at = before.get(&id).copied().flatten();
+        }
+        Ok(Some(first.key))
     }
 
     async fn vm_ids(
@@ -104,6 +130,9 @@ fn visible(app: &App, call: &Call, mut run: BackupRun) -> BackupRun {
         Some(record) => sight.covers(Some(record.pool), &*record.tags),
         None => sight == xenith_orchestrator_api::Sight::All,
     });
+    if !run.status.is_over() {
+        backup_runner::progress(app, &mut run);
+    }
     run
 }
 
@@ -134,6 +163,7 @@ impl BackupJobApi for App {
             repositories: self.repository_ids(&request.repositories).await?,
             schedule: request.schedule,
             timezone: request.timezone,
+            after: self.job_before(None, request.after.as_deref()).await?,
             keep: request.keep,
             concurrency: request.concurrency,
             bandwidth: request.bandwidth,
@@ -145,7 +175,8 @@ impl BackupJobApi for App {
             prove: request.prove,
         })?;
         let (id, created) = (BackupJobId::new(), OffsetDateTime::now_utc());
-        let record = JobRecord { settings, created, last_run: None, warned: Default::default() };
+        let record =
+            JobRecord { settings, created, last_run: None, warned: Default::default(), last_over: None };
         self.db.backup_jobs.insert(&id, &record).await.map_err(|e| store_error(&e))?;
         Ok(view(id, &record))
     }
@@ -157,8 +188,10 @@ impl BackupJobApi for App {
         macro_rules! take {
             ($($field:ident),*) => { $(if let Some(value) = request.$field { settings.$field = value; })* };
         }
-        let rescheduled =
-            request.schedule.is_some() || request.timezone.is_some() || request.enabled.is_some();
+        let rescheduled = request.schedule.is_some()
+            || request.timezone.is_some()
+            || request.enabled.is_some()
+            || request.after.is_some();
         take!(enabled, filter, schedule, timezone, keep, concurrency, bandwidth, window_minutes, retries);
         take!(exclude_disks, rpo_minutes, webhook, prove);
         if let Some(vms) = &request.vms {
@@ -166,6 +199,9 @@ impl BackupJobApi for App {
         }
         if let Some(repositories) = &request.repositories {
             settings.repositories = self.repository_ids(repositories).await?;
+        }
+        if let Some(after) = &request.after {
+            record.settings.after = self.job_before(Some(found.key), Some(after)).await?;
         }
         record.settings = checked(record.settings)?;
         if rescheduled {
@@ -179,6 +215,12 @@ impl BackupJobApi for App {
 
     async fn delete(&self, _: &Call, request: BackupJobRef) -> Result<Empty, ApiError> {
         let found = self.find_job(&request.job).await?;
+        let (jobs, _) = self.db.backup_jobs.all().await.map_err(|e| store_error(&e))?;
+        if let Some(after) = jobs.iter().find(|job| job.value.settings.after == Some(found.key)) {
+            let name = &after.value.settings.name;
+            let refusal = format_args!("the job {name} follows it; give that another schedule first");
+            return Err(ApiError::new(Reason::WrongState, refusal));
+        }
         self.db.backup_jobs.delete(&found).await.map_err(|e| store_error(&e))?;
         Ok(Empty {})
     }
@@ -191,7 +233,6 @@ impl BackupJobApi for App {
             return Err(ApiError::new(Reason::WrongState, message));
         }
         let run = backup_runner::begin(self, &found, OffsetDateTime::now_utc()).await?;
-        self.runner.notify_one();
         Ok(RunStarted { run })
     }
 }
@@ -204,10 +245,18 @@ impl BackupRunApi for App {
             None => None,
         };
         let limit = ListRequest { limit: request.limit, ..ListRequest::default() }.effective_limit();
-        let page = self.db.backup_runs.page_descending(None, 1000).await.map_err(|e| store_error(&e))?;
-        let runs = page.records.into_iter().map(|record| record.value);
-        let wanted = runs.filter(|run| job.is_none_or(|job| run.job == job)).take(limit);
-        Ok(wanted.map(|run| visible(self, call, run)).collect())
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.db.backup_runs.page_descending(after, RUNS_AT_ONCE).await;
+            let page = page.map_err(|e| store_error(&e))?;
+            let runs = page.records.into_iter().map(|record| record.value);
+            let wanted = runs.filter(|run| job.is_none_or(|job| run.job == job));
+            found.extend(wanted.take(limit - found.len()).map(|run| visible(self, call, run)));
+            after = page.next;
+            if after.is_none() || found.len() >= limit {
+                return Ok(found);
+            }
+        }
     }
 
     async fn get(&self, call: &Call, request: BackupRunRef) -> Result<BackupRun, ApiError> {
@@ -224,6 +273,6 @@ impl BackupRunApi for App {
         let change = |run: &mut BackupRun| run.cancelled_by = Some(by.clone());
         self.db.backup_runs.modify(&request.run, change).await.map_err(|e| store_error(&e))?;
         self.runner.notify_one();
-        Ok(self.find_run(request.run).await?.value)
+        Ok(visible(self, call, self.find_run(request.run).await?.value))
     }
 }

@@ -16,7 +16,6 @@ use crate::protection::NO_BACKUP;
 use crate::sagas::backup_proof::Proof;
 use crate::sagas::backup_restore::BackupRestore;
 use xenith_hypervisor_agent_types::VmName;
-use xenith_orchestrator_store::Transaction;
 
 /// How long a guest may take to say something when nobody said otherwise.
 const MINUTES: u32 = 10;
@@ -95,24 +94,6 @@ impl App {
         };
         let started = self.engine.start_with::<BackupRestore>(saga, &plan.params, meta, plan.commit).await;
         started.map(drop).map_err(|error| crate::errors::saga_error(&error))
-    }
-
-    /// Forgets the verdicts about backups that are gone.
-    pub(crate) async fn forget_proofs(&self) -> Result<(), ApiError> {
-        let error = |error| crate::errors::store_error(&error);
-        let (proofs, _) = self.db.proofs.all().await.map_err(error)?;
-        let mut gone = Transaction::new();
-        let mut any = false;
-        for proof in proofs {
-            if self.db.backups.get(&proof.key).await.map_err(error)?.is_none() {
-                gone = self.db.proofs.delete_in(gone, &proof.key);
-                any = true;
-            }
-        }
-        if any {
-            self.db.store.commit(gone).await.map_err(error)?;
-        }
-        Ok(())
     }
 }
 

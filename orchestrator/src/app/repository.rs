@@ -188,17 +188,17 @@ impl RepositoryApi for App {
             let refusal = format_args!("the backup job {name} writes to it; change or delete the job first");
             return Err(ApiError::new(Reason::WrongState, refusal));
         }
-        let mut commit = self.db.repositories.delete_in(Transaction::new(), &found.key);
-        commit = self.db.repository_names.delete_in(commit, &found.value.repository.name);
-        for backup in catalogue::all(&self.db, Some(found.key)).await.map_err(|e| store_error(&e))? {
-            commit = self.db.backups.delete_in(commit, &(found.key, backup.facts.id));
-        }
+        catalogue::clear(&self.db, found.key).await.map_err(|e| store_error(&e))?;
         let (bases, _) = self.db.bases.all().await.map_err(|e| store_error(&e))?;
         for base in bases.into_iter().filter(|base| base.key.1 == found.key) {
             let old = BaseRecord { backup: String::new(), ..base.value };
-            commit = self.db.old_snapshots.put_in(commit, &old.snapshot, &old);
-            commit = self.db.bases.delete_in(commit, &base.key);
+            let commit = self.db.old_snapshots.put_in(Transaction::new(), &old.snapshot, &old);
+            let commit = self.db.bases.delete_in(commit, &base.key);
+            self.db.store.commit(commit).await.map_err(|e| store_error(&e))?;
         }
+        // Last, and the commit point: a repository whose deletion was broken off is there, and can be read again.
+        let commit = self.db.repositories.delete_in(Transaction::new(), &found.key);
+        let commit = self.db.repository_names.delete_in(commit, &found.value.repository.name);
         self.db.store.commit(commit).await.map_err(|e| store_error(&e))?;
         Ok(Empty {})
     }

@@ -14,6 +14,9 @@ use xenith_orchestrator_saga::{Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 use xenith_orchestrator_types::backup::BackupProof;
 
+use crate::backup_runner::verdict_event;
+use crate::events::Happened;
+
 use super::backup_restore::{BackupRestore, Params, delete_disk, erase, forget, power_off, vm};
 
 /// How often the guest is looked at.
@@ -85,6 +88,13 @@ async fn verdict(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(
     let proof: BackupProof = ctx.output("answer")?;
     let key = (params.repository, params.backup.clone());
     db.store.commit(db.proofs.put_in(Transaction::new(), &key, &proof)).await?;
+    // A crash between the two repeats the step, so that it is told; twice rather than never.
+    if let Some(definition) = db.backups.get(&key).await?.and_then(|backup| backup.value.definition) {
+        let (severity, message) = verdict_event(definition.spec.name.as_str(), &proof);
+        let pool = db.vms.get(&definition.vm).await?.map(|vm| vm.value.pool);
+        let (kind, subject) = ("backup.proof", format!("vm/{}", definition.vm));
+        saga.0.tell(Happened { severity, kind, subject, message, pool }).await;
+    }
     Ok(())
 }
 

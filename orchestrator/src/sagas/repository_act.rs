@@ -42,9 +42,9 @@ pub enum Act {
     Forget {
         backups: Vec<String>,
     },
-    /// Among the backups of these disks.
+    /// Of each of these VMs, given by the names of its disks.
     Prune {
-        disks: Vec<String>,
+        vms: Vec<Vec<String>>,
         keep: KeepPolicy,
     },
 }
@@ -89,7 +89,7 @@ async fn act(saga: &RepositoryAct, ctx: &StepCtx<RepositoryAct>) -> Result<Strin
         Act::Verify { deep } => BackupCommand::Verify { access, deep },
         Act::Hold { backup, held } => BackupCommand::Hold { access, backup, held },
         Act::Forget { backups } => BackupCommand::Forget { access, backups },
-        Act::Prune { disks, keep } => BackupCommand::Prune { access, disks, keep },
+        Act::Prune { vms, keep } => BackupCommand::Prune { access, vms, keep },
     };
     let result = saga.0.backup_command(ctx, *host, command).await;
     if let Err(error) = &result
@@ -146,9 +146,10 @@ async fn note(
 async fn list(saga: &RepositoryAct, ctx: &StepCtx<RepositoryAct>) -> Result<(), StepError> {
     let Params { repository, host, .. } = ctx.params();
     let access = saga.0.access(*repository).await?;
+    let before = catalogue::known_before(&saga.0.db, *repository).await?;
     match saga.0.backup_command(ctx, *host, BackupCommand::List { access }).await? {
         BackupReply::Backups { backups } => {
-            catalogue::replace(&saga.0.db, *repository, &backups).await?;
+            catalogue::replace(&saga.0.db, *repository, before, &backups).await?;
             Ok(())
         }
         other => Err(StepError::permanent(format!("the host answered something else: {other:?}"))),

@@ -6,7 +6,7 @@ use serde_json::json;
 use xenith_common_ids::BackupRunId;
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::{Power, VmSpec};
-use xenith_orchestrator_api::{Method, backup, backup_job, backup_run, repository, task, vm};
+use xenith_orchestrator_api::{Method, backup, backup_job, backup_run, event, repository, task, vm};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::backup::{
     Backup, BackupJobRef, BackupRef, BackupRun, BackupRunRef, ListBackups, RepositoryRef, RunStatus,
@@ -450,5 +450,137 @@ async fn a_backup_is_proved_and_nothing_stays() {
     .await;
     assert_eq!(scene.spec(&name).await.nics, [], "two of one kind must not meet");
     assert_eq!(scene.installation.wait_task(task).await.status, TaskStatus::Done);
+    let told = events(&scene, "backup.proof").await;
+    assert_eq!(told.len(), 2, "each verdict is told: {told:?}");
+    scene.installation.stop().await;
+}
+
+/// The messages of one kind, newest first.
+async fn events(scene: &Scene, kind: &str) -> Vec<String> {
+    let page = scene.call::<event::List>(json!({ "filter": format!("kind:{kind}") })).await;
+    page.items.into_iter().map(|event| event.message).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_follows_another_and_has_one_run_at_a_time() {
+    let mut scene = Scene::new(4).await;
+    let second =
+        json!({ "name": "second", "filter": "name:web-1", "repositories": ["main"], "after": "nightly" });
+    scene.call::<backup_job::Create>(second).await;
+    let runs = async |scene: &Scene, job: &str| -> Vec<BackupRun> {
+        scene.call::<backup_run::List>(json!({ "job": job })).await
+    };
+    let circle = serde_json::from_value(json!({ "job": "nightly", "after": "second" })).unwrap();
+    let refused = api_error(scene.installation.admin.call::<backup_job::Update>(&circle).await);
+    assert_eq!(refused.reason(), Reason::Invalid);
+    let followed = BackupJobRef { job: "nightly".into() };
+    let refused = api_error(scene.installation.admin.call::<backup_job::Delete>(&followed).await);
+    assert_eq!(refused.reason(), Reason::WrongState);
+    // Begun twice at one moment: one of the two.
+    let job = BackupJobRef { job: "nightly".into() };
+    let (a, b) = tokio::join!(
+        scene.installation.admin.call::<backup_job::Run>(&job),
+        scene.installation.admin.call::<backup_job::Run>(&job),
+    );
+    assert!(a.is_ok() != b.is_ok(), "{a:?} {b:?}");
+    // What follows is not forgotten over a restart.
+    scene.installation.restart().await;
+    let followed = until("the second job has run", async || {
+        let found = runs(&scene, "second").await;
+        found.first().is_some_and(|run| run.status.is_over()).then_some(found)
+    })
+    .await;
+    assert_eq!(followed[0].status, RunStatus::Done, "{followed:?}");
+    assert_eq!((runs(&scene, "nightly").await.len(), followed.len()), (1, 1));
+    assert_eq!(scene.backups().await.len(), 2);
+    scene.run().await;
+    until("it follows the next run, too", async || (runs(&scene, "second").await.len() == 2).then_some(()))
+        .await;
+    scene.installation.stop().await;
+}
+
+/// Takes a POST, and answers with `status`; `None` hangs up at the end of the request.
+async fn listener(answers: Vec<Option<u16>>) -> (String, tokio::task::JoinHandle<Vec<String>>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook?secret=1", socket.local_addr().unwrap());
+    let taken = tokio::spawn(async move {
+        let mut bodies = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = socket.accept().await.unwrap();
+            let mut request = Vec::new();
+            let mut buffer = [0; 4096];
+            let body = loop {
+                let len = stream.read(&mut buffer).await.unwrap();
+                request.extend_from_slice(&buffer[..len]);
+                let text = String::from_utf8_lossy(&request).into_owned();
+                let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                let length = head
+                    .lines()
+                    .find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+                if body.len() >= length.unwrap_or(0) || len == 0 {
+                    break body.to_owned();
+                }
+            };
+            bodies.push(body);
+            if let Some(status) = answer {
+                let reply = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                stream.write_all(reply.as_bytes()).await.unwrap();
+            }
+        }
+        bodies
+    });
+    (url, taken)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_listens_slowly_holds_nothing_up_and_a_report_is_not_lost() {
+    let mut scene = Scene::new(4).await;
+    // Takes connections and never answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let webhook = format!("http://{}/", silent.local_addr().unwrap());
+    scene.call::<backup_job::Update>(json!({ "job": "nightly", "webhook": webhook })).await;
+    let begun = std::time::Instant::now();
+    scene.run().await;
+    scene.run().await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(19), "two runs while nobody answers");
+    let owed = async |scene: &Scene| {
+        scene.installation.orchestrator.as_ref().unwrap().app.db.reports.all().await.unwrap().0
+    };
+    assert_eq!(owed(&scene).await.len(), 2);
+    // Both are delivered by the next orchestrator, to where they were to go; the first try of one fails.
+    drop(silent);
+    scene.installation.restart().await;
+    until("they were tried and it was told", async || {
+        let told = events(&scene, "backup.report").await;
+        (told.len() == 2).then_some(told)
+    })
+    .await;
+    let (url, taken) = listener(vec![Some(200), Some(204)]).await;
+    for report in owed(&scene).await {
+        let now = time::OffsetDateTime::now_utc();
+        let due = |record: &mut xenith_orchestrator::model::ReportRecord| {
+            record.next = now;
+            record.to.clone_from(&url);
+        };
+        let db = scene.installation.orchestrator.as_ref().unwrap().app.db.clone();
+        db.reports.modify(&report.key, due).await.unwrap();
+    }
+    until("nothing is owed", async || owed(&scene).await.is_empty().then_some(())).await;
+    for body in taken.await.unwrap() {
+        let run: BackupRun = serde_json::from_str(&body).unwrap();
+        assert_eq!((run.job_name.as_str(), run.status), ("nightly", RunStatus::Done));
+    }
+    // One that refuses is told of once, without what may be a secret in its address.
+    let (url, taken) = listener(vec![Some(500)]).await;
+    scene.call::<backup_job::Update>(json!({ "job": "nightly", "webhook": url })).await;
+    let run = scene.run().await;
+    let notes = until("it is noted", async || {
+        let found = scene.call::<backup_run::Get>(json!({ "run": run.id })).await;
+        (!found.notes.is_empty()).then_some(found.notes)
+    })
+    .await;
+    assert!(notes[0].contains("500") && !notes[0].contains("secret"), "{notes:?}");
+    taken.await.unwrap();
     scene.installation.stop().await;
 }

@@ -121,6 +121,10 @@ pub struct JobSettings {
     /// IANA's name of the time zone that the schedule is in.
     #[serde(default)]
     pub timezone: String,
+    /// The job whose runs this one's follow, besides the schedule or instead of it: it begins when one of them has ended,
+    /// however it ended.
+    #[serde(default)]
+    pub after: Option<BackupJobId>,
     #[serde(default)]
     pub keep: KeepPolicy,
     /// VMs at a time.
@@ -162,6 +166,8 @@ pub struct CreateBackupJob {
     #[serde(default)]
     pub timezone: String,
     #[serde(default)]
+    pub after: Option<Reference>,
+    #[serde(default)]
     pub keep: KeepPolicy,
     /// 0 stands for 2.
     #[serde(default)]
@@ -200,6 +206,9 @@ pub struct UpdateBackupJob {
     pub schedule: Option<String>,
     #[serde(default)]
     pub timezone: Option<String>,
+    /// Empty for none.
+    #[serde(default)]
+    pub after: Option<Reference>,
     #[serde(default)]
     pub keep: Option<KeepPolicy>,
     #[serde(default)]

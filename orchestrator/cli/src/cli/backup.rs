@@ -150,6 +150,9 @@ pub struct JobFlags {
     /// The time zone of the schedule, such as Europe/Berlin; UTC without one.
     #[arg(long, value_name = "ZONE")]
     pub timezone: Option<String>,
+    /// Begin when a run of this other job has ended; empty for none.
+    #[arg(long, value_name = "JOB")]
+    pub after: Option<String>,
     /// What to keep, such as last=3,daily=7,weekly=4,monthly=12,yearly=2; without it, everything.
     #[arg(long, value_name = "RULES", value_parser = keep)]
     pub keep: Option<xenith_hypervisor_agent_types::backup::KeepPolicy>,

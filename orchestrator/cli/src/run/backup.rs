@@ -171,6 +171,7 @@ fn job_sheet(job: &BackupJob) -> Sheet {
         .line("enabled", if settings.enabled { "on" } else { "off" })
         .maybe("schedule", Some(&settings.schedule))
         .maybe("time zone", Some(&settings.timezone))
+        .maybe("after", settings.after.map(|job| job.to_string()))
         .line("last run", words::at_or_never(job.last_run))
         .line("next run", words::at_or_never(job.next_run))
         .each("vm", settings.vms.iter().map(ToString::to_string))
@@ -198,6 +199,7 @@ fn update(job: String, enabled: Option<OnOff>, flags: JobFlags) -> UpdateBackupJ
         repositories: some(flags.repositories),
         schedule: flags.schedule,
         timezone: flags.timezone,
+        after: flags.after,
         keep: flags.keep,
         concurrency: flags.concurrency,
         bandwidth: flags.bandwidth.map(|mib| mib << 20),
@@ -218,6 +220,7 @@ fn create(name: String, flags: JobFlags) -> CreateBackupJob {
         repositories: flags.repositories,
         schedule: flags.schedule.unwrap_or_default(),
         timezone: flags.timezone.unwrap_or_default(),
+        after: flags.after,
         keep: flags.keep.unwrap_or_default(),
         concurrency: flags.concurrency.unwrap_or_default(),
         bandwidth: flags.bandwidth.unwrap_or_default() << 20,

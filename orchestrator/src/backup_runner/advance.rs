@@ -1,0 +1,259 @@
+//! From VM to VM until a run is over, and what follows from its verdict.
+//!
+//! ```text
+//! a VM of a run: waiting -> running -> done
+//!                   ^          |-----> waiting   (failed, and may be tried again)
+//!                   |          '-----> failed
+//!                   '--------------> cancelled   (by somebody, or the window is over)
+//! ```
+//!
+//! The run's end is one commit: its verdict, that it is not live any more, the reports that are owed, and the time that
+//! jobs after it go by. What follows (rules, proofs) is lost in a crash behind it, and done by the next run.
+
+use time::OffsetDateTime;
+use xenith_common_ids::{BackupJobId, BackupRunId, SagaId, TaskId};
+use xenith_hypervisor_agent_types::backup::BackupFacts;
+use xenith_orchestrator_saga::{Meta, Outcome, Phase, SagaRecord};
+use xenith_orchestrator_store::{Record, Transaction};
+use xenith_orchestrator_types::ApiError;
+use xenith_orchestrator_types::backup::{BackupRun, JobSettings, RunStatus, RunVm};
+use xenith_orchestrator_types::event::Severity;
+
+use super::begin::{What, params};
+use super::{WHO, note, odd, proofs, prune, report};
+use crate::app::App;
+use crate::errors::store_error;
+use crate::model::JobRecord;
+use crate::sagas::backup_vm::BackupVm;
+
+type Run = Record<BackupRunId, BackupRun>;
+type Job = Record<BackupJobId, JobRecord>;
+
+/// What a run may do next.
+pub(super) async fn advance(
+    app: &App,
+    (job, id): (BackupJobId, BackupRunId),
+    now: OffsetDateTime,
+) -> Result<(), ApiError> {
+    let Some(found) = app.db.backup_runs.get(&id).await.map_err(|e| store_error(&e))? else {
+        // Nothing deletes a run that is not over.
+        let gone = app.db.live_runs.delete_in(Transaction::new(), &job);
+        return app.db.store.commit(gone).await.map(drop).map_err(|e| store_error(&e));
+    };
+    let job = app.db.backup_jobs.get(&job).await.map_err(|e| store_error(&e))?;
+    let settings = job.as_ref().map(|job| &job.value.settings);
+    let mut run = found.value.clone();
+    for vm in run.vms.iter_mut().filter(|vm| vm.status == RunStatus::Running) {
+        look(app, vm, settings.map_or(0, |settings| settings.retries)).await;
+    }
+    if run.cancelled_by.is_none() {
+        run.cancelled_by = ended_by(&run, settings, now);
+    }
+    if let Some(by) = run.cancelled_by.clone() {
+        cancel(app, &mut run, &by).await;
+    }
+    if let Some(settings) = settings
+        && run.cancelled_by.is_none()
+    {
+        let running = run.vms.iter().filter(|vm| vm.status == RunStatus::Running).count();
+        let waiting = run.vms.iter().position(|vm| vm.status == RunStatus::Waiting);
+        if let Some(at) = waiting.filter(|_| running < settings.concurrency as usize) {
+            // One a round: each begins in a transaction of its own with the run.
+            return begin_vm(app, (&found, run, at), settings).await;
+        }
+    }
+    if run.vms.iter().all(|vm| vm.status.is_over()) {
+        return finish(app, (&found, run), job.as_ref()).await;
+    }
+    if run != found.value {
+        app.db.backup_runs.update(&found, &run).await.map_err(|e| store_error(&e))?;
+    }
+    Ok(())
+}
+
+/// Who or what ends a run that nobody cancelled.
+fn ended_by(run: &BackupRun, settings: Option<&JobSettings>, now: OffsetDateTime) -> Option<String> {
+    let Some(settings) = settings else { return Some("the job was deleted".to_owned()) };
+    let minutes = settings.window_minutes;
+    let over = minutes > 0 && now - run.started > time::Duration::minutes(i64::from(minutes));
+    over.then(|| format!("its window of {minutes} minutes is over"))
+}
+
+fn saga_of(task: TaskId) -> SagaId {
+    SagaId::from_bytes(*task.as_bytes())
+}
+
+/// What became of a VM's task. How far a running one is, is not kept: who asks is told by [`progress`].
+async fn look(app: &App, vm: &mut RunVm, retries: u32) {
+    let Some(task) = vm.task else { return };
+    let record = match app.engine.get(saga_of(task)).await {
+        Ok(record) => record,
+        Err(error) => {
+            vm.status = RunStatus::Failed;
+            vm.message = Some(format!("its task is gone ({error})"));
+            return;
+        }
+    };
+    let failed = match &record.phase {
+        Phase::Running { .. } | Phase::Unwinding { .. } => return,
+        Phase::Ended { outcome: Outcome::Done } => {
+            vm.status = RunStatus::Done;
+            vm.message = None;
+            count(vm, &record);
+            return;
+        }
+        Phase::Parked { parked } => parked.reason.clone(),
+        Phase::Ended { outcome } => match outcome {
+            Outcome::RolledBack { reason } | Outcome::Parked { reason } | Outcome::Abandoned { reason } => {
+                reason.clone()
+            }
+            Outcome::Done => String::new(),
+        },
+    };
+    vm.message = Some(failed);
+    vm.status = if vm.tries <= retries { RunStatus::Waiting } else { RunStatus::Failed };
+}
+
+/// Says of the VMs of a run that is not over how far they are.
+pub fn progress(app: &App, run: &mut BackupRun) {
+    for vm in run.vms.iter_mut().filter(|vm| vm.status == RunStatus::Running) {
+        let progress = vm.task.and_then(|task| app.engine.progress(saga_of(task)));
+        vm.message = progress.map(|progress| progress.message).or(vm.message.take());
+    }
+}
+
+fn count(vm: &mut RunVm, record: &SagaRecord) {
+    let made = record.outputs.iter().filter(|(step, _)| step.starts_with("transfer:"));
+    for facts in made.filter_map(|(_, value)| serde_json::from_value::<BackupFacts>(value.clone()).ok()) {
+        vm.size = facts.disks.iter().map(|disk| disk.size).sum();
+        for disk in facts.disks {
+            vm.read += disk.read;
+            vm.new_bytes += disk.new_bytes;
+            vm.stored += disk.stored;
+            vm.millis += disk.millis;
+            vm.whole_because.extend(disk.whole_because.map(|why| format!("{}: {why}", disk.name)));
+        }
+    }
+}
+
+async fn cancel(app: &App, run: &mut BackupRun, by: &str) {
+    for vm in &mut run.vms {
+        match (vm.status, vm.task) {
+            (RunStatus::Waiting, _) => {
+                vm.status = RunStatus::Cancelled;
+                vm.message = Some(format!("cancelled: {by}"));
+            }
+            (RunStatus::Running, Some(task)) if vm.tries != u32::MAX => {
+                vm.tries = u32::MAX;
+                // Over by itself meanwhile, or cancelled before.
+                let _over = app.engine.cancel(saga_of(task), by).await;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Begins the backup of one VM, and notes it in the run, in one transaction.
+async fn begin_vm(
+    app: &App,
+    (found, mut run, at): (&Run, BackupRun, usize),
+    settings: &JobSettings,
+) -> Result<(), ApiError> {
+    let saga = SagaId::new();
+    let what = What {
+        repositories: &settings.repositories,
+        exclude_disks: &settings.exclude_disks,
+        bandwidth: settings.bandwidth,
+        tags: vec![format!("job:{}", settings.name)],
+    };
+    let begun = params(app, (run.vms[at].vm, &run.vms[at].name), &what).await?;
+    // Whatever came of it, the next VM may begin at once.
+    app.runner.notify_one();
+    let params = match begun {
+        Ok(params) => params,
+        Err(why) => {
+            run.vms[at].status = RunStatus::Failed;
+            run.vms[at].message = Some(why);
+            app.db.backup_runs.update(found, &run).await.map_err(|e| store_error(&e))?;
+            return Ok(());
+        }
+    };
+    let vm = &mut run.vms[at];
+    vm.status = RunStatus::Running;
+    vm.task = Some(TaskId::from_bytes(*saga.as_bytes()));
+    vm.tries = vm.tries.saturating_add(1);
+    let meta = Meta {
+        title: format!("Back up {}", vm.name),
+        who: WHO.to_owned(),
+        subjects: vec![
+            format!("vm/{}", vm.vm),
+            format!("host/{}", params.host),
+            format!("backup_run/{}", run.id),
+        ],
+        labels: [("method".to_owned(), "backup_job.run".to_owned())].into(),
+    };
+    let commit = app.db.backup_runs.update_in(Transaction::new(), found, &run);
+    let started = app.engine.start_with::<BackupVm>(saga, &params, meta, commit).await;
+    started.map(drop).map_err(|error| crate::errors::saga_error(&error))
+}
+
+fn verdict(run: &mut BackupRun) {
+    if run.cancelled_by.is_some() {
+        for vm in run.vms.iter_mut().filter(|vm| vm.status == RunStatus::Failed) {
+            vm.status = RunStatus::Cancelled;
+        }
+    }
+    let any = |status| run.vms.iter().any(|vm| vm.status == status);
+    run.status = if any(RunStatus::Failed) {
+        RunStatus::Failed
+    } else if any(RunStatus::Cancelled) {
+        RunStatus::Cancelled
+    } else {
+        RunStatus::Done
+    };
+    for vm in run.vms.iter_mut().filter(|vm| vm.tries == u32::MAX) {
+        vm.tries = 1;
+    }
+}
+
+/// What a run came to, in a sentence.
+pub(super) fn summary(run: &BackupRun) -> String {
+    let failed: Vec<&RunVm> = run.vms.iter().filter(|vm| vm.status != RunStatus::Done).collect();
+    if failed.is_empty() {
+        let stored: u64 = run.vms.iter().map(|vm| vm.stored).sum();
+        return format!("{}: {} VMs backed up, {} MiB stored", run.job_name, run.vms.len(), stored >> 20);
+    }
+    let names: Vec<&str> = failed.iter().map(|vm| vm.name.as_str()).take(20).collect();
+    let of = format!("{} of {} VMs were not backed up", failed.len(), run.vms.len());
+    format!("{}: {of}: {}", run.job_name, names.join(", "))
+}
+
+/// Ends a run: its verdict, the rules on what to keep, the proofs.
+async fn finish(app: &App, (found, mut run): (&Run, BackupRun), job: Option<&Job>) -> Result<(), ApiError> {
+    verdict(&mut run);
+    let ended = OffsetDateTime::now_utc();
+    run.ended = Some(ended);
+    let mut commit = app.db.backup_runs.update_in(Transaction::new(), found, &run);
+    commit = app.db.live_runs.delete_in(commit, &run.job);
+    if let Some(job) = job {
+        let record = JobRecord { last_over: Some(ended), ..job.value.clone() };
+        commit = app.db.backup_jobs.update_in(commit, job, &record);
+        commit = report::owe_in(app, commit, &run, &job.value.settings);
+    }
+    app.db.store.commit(commit).await.map_err(|e| store_error(&e))?;
+    let (severity, kind) = match run.status {
+        RunStatus::Done => (Severity::Info, "backup.done"),
+        _ => (Severity::Error, "backup.failed"),
+    };
+    note(app, (severity, kind), format!("backup_run/{}", run.id), summary(&run)).await;
+    if let Some(settings) = job.map(|job| &job.value.settings) {
+        let odd = odd::odd_changes(app, &run, settings).await;
+        if !settings.keep.is_everything() {
+            prune::prune(app, &run, settings, &odd).await;
+        }
+        if settings.prove > 0 {
+            proofs::prove(app, &run, settings).await;
+        }
+    }
+    Ok(())
+}

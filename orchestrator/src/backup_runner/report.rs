@@ -1,0 +1,174 @@
+//! Telling whoever wants to know how a run ended.
+//!
+//! What is owed is written in the commit that ends the run, and taken out when it was delivered or given up, so a
+//! restart loses no report; a crash between the delivery and that delivers it twice. Delivering is a task of its own:
+//! nobody who is slow to listen holds up a run. At most [`AT_ONCE`] are under way, each for at most [`PATIENCE`].
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
+use time::OffsetDateTime;
+use xenith_common_ids::BackupRunId;
+use xenith_orchestrator_store::{Record, StoreError, Transaction};
+use xenith_orchestrator_types::backup::{BackupRun, JobSettings};
+use xenith_orchestrator_types::event::Severity;
+
+use super::mirror::Mirror;
+use super::{IDLE, note};
+use crate::app::App;
+use crate::model::ReportRecord;
+
+const AT_ONCE: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Minutes before the next try; behind the last it is given up, after a day.
+const AGAIN: [i64; 8] = [1, 2, 5, 15, 60, 180, 360, 720];
+const WEBHOOK: &str = "webhook";
+
+type Owed = Record<(BackupRunId, String), ReportRecord>;
+
+/// Adds to the commit that ends a run: who has to be told.
+pub(super) fn owe_in(app: &App, commit: Transaction, run: &BackupRun, settings: &JobSettings) -> Transaction {
+    let mut commit = commit;
+    let next = OffsetDateTime::now_utc();
+    if !settings.webhook.is_empty() {
+        let record = ReportRecord { to: settings.webhook.clone(), tries: 0, next };
+        commit = app.db.reports.put_in(commit, &(run.id, WEBHOOK.to_owned()), &record);
+    }
+    commit
+}
+
+/// Delivers what is owed, until it is dropped.
+pub(super) async fn send_all(app: &App) {
+    let mut owed = Mirror::new(&app.db.reports);
+    let mut client = None;
+    loop {
+        let mut wait = IDLE;
+        match owed.catch_up().await {
+            Ok(_) => {
+                let now = OffsetDateTime::now_utc();
+                let (due, later): (Vec<&Owed>, Vec<&Owed>) =
+                    owed.all().partition(|report| report.value.next <= now);
+                let next = later.iter().map(|report| report.value.next - now).min();
+                wait = next.and_then(|next| Duration::try_from(next).ok()).unwrap_or(IDLE).min(IDLE);
+                if !due.is_empty() && client.is_none() {
+                    client = new_client().await;
+                }
+                let client = client.as_ref();
+                futures::stream::iter(due)
+                    .for_each_concurrent(AT_ONCE, |report| deliver_logged(app, client, report))
+                    .await;
+            }
+            Err(error) => tracing::warn!(%error, "it cannot be read which reports are owed; trying again"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = owed.changed() => {}
+        }
+    }
+}
+
+/// Reads the machine's certificates, which blocks. Redirects are not followed: the report goes where it was said.
+async fn new_client() -> Option<Client> {
+    let build = || Client::builder().timeout(PATIENCE).redirect(Policy::none()).build();
+    match tokio::task::spawn_blocking(build).await {
+        Ok(Ok(client)) => Some(client),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "nothing can be sent by HTTP");
+            None
+        }
+        Err(error) => {
+            tracing::error!(%error, "making a client was broken off");
+            None
+        }
+    }
+}
+
+async fn deliver_logged(app: &App, client: Option<&Client>, report: &Owed) {
+    if let Err(error) = deliver(app, client, report).await {
+        tracing::warn!(%error, "what became of a report could not be noted; it may be sent again");
+    }
+}
+
+async fn deliver(app: &App, client: Option<&Client>, report: &Owed) -> Result<(), StoreError> {
+    let (run, way) = &report.key;
+    let Some(run) = app.db.backup_runs.get(run).await? else {
+        return app.db.reports.delete(report).await.map(drop);
+    };
+    let sent = match (way.as_str(), client) {
+        (WEBHOOK, Some(client)) => webhook(client, &report.value.to, &run.value).await,
+        (WEBHOOK, None) => Err("this machine cannot make HTTP requests; its log says why".to_owned()),
+        _ => Err(format!("this program does not know the way {way:?}")),
+    };
+    match sent {
+        Ok(()) => app.db.reports.delete(report).await.map(drop),
+        Err(why) => again(app, (report, &run.value), &why).await,
+    }
+}
+
+/// Notes when the next try is, or that there is none. The first failure and the last are told.
+async fn again(app: &App, (report, run): (&Owed, &BackupRun), why: &str) -> Result<(), StoreError> {
+    let tries = report.value.tries + 1;
+    let wait = AGAIN.get(report.value.tries as usize);
+    match wait {
+        Some(minutes) => {
+            let next = OffsetDateTime::now_utc() + time::Duration::minutes(*minutes);
+            let record = ReportRecord { tries, next, ..report.value.clone() };
+            app.db.reports.update(report, &record).await?;
+        }
+        None => app.db.reports.delete(report).await.map(drop)?,
+    }
+    if tries > 1 && wait.is_some() {
+        return Ok(());
+    }
+    let to = shown(&report.value.to);
+    let after = if wait.is_some() {
+        "it is tried again for a day".to_owned()
+    } else {
+        format!("it was given up after {tries} tries")
+    };
+    let text = format!("the report was not taken by {to}: {why}; {after}");
+    note(app, (Severity::Warning, "backup.report"), format!("backup_run/{}", run.id), text.clone()).await;
+    app.db.backup_runs.modify(&run.id, |run| run.notes.push(text.clone())).await.map(drop)
+}
+
+/// A URL without what may be a secret in it.
+fn shown(to: &str) -> String {
+    match Url::parse(to).map(|url| (url.scheme().to_owned(), url.host_str().map(ToOwned::to_owned))) {
+        Ok((scheme, Some(host))) => format!("{scheme}://{host}"),
+        _ => to.to_owned(),
+    }
+}
+
+/// The run as JSON.
+async fn webhook(client: &Client, url: &str, run: &BackupRun) -> Result<(), String> {
+    let why = |error: reqwest::Error| {
+        let error = error.without_url();
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        text
+    };
+    let answer = client.post(url).json(run).send().await.map_err(why)?;
+    if answer.status().is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_of_an_address() {
+        for (to, expected) in [
+            ("https://hooks.example.org/T000/secret?x=1", "https://hooks.example.org"),
+            ("http://user:password@10.0.0.1:8080/", "http://10.0.0.1"),
+            ("ops@example.org", "ops@example.org"),
+        ] {
+            assert_eq!(shown(to), expected, "{to}");
+        }
+    }
+}
