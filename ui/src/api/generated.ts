@@ -124,6 +124,8 @@ export type BackupFiles = {
 
 /** Which VMs, when, where to, and for how long. */
 export type BackupJob = {
+  /** The job whose runs this one's follow, besides the schedule or instead of it: it begins when one of them has ended, however it ended. */
+  after?: BackupJobId | null;
   /** Bytes per second and VM; 0 for no limit. */
   bandwidth?: number;
   /** VMs at a time. */
@@ -229,6 +231,32 @@ export type Bridge = {
   uplinks: Array<string>;
 };
 
+export type BulkAction = "start" | "shutdown" | "reboot" | "power-off" | "pause" | "unpause" | "suspend" | "resume" | "delete";
+
+/** What came of it for one VM. */
+export type BulkResult = {
+  /** Why it was left alone. */
+  error?: string | null;
+  name?: string | null;
+  /** What works on it now. */
+  task?: TaskId | null;
+  /** As it was named, or its id. */
+  vm: string;
+};
+
+/** The same for many VMs. */
+export type BulkVms = {
+  action: BulkAction;
+  /** Of a shutdown or reboot: how long a guest may take; 0 stands for 120. */
+  deadline_s?: number;
+  /** Those that this lets through; beside or instead of `vms`. */
+  filter?: string;
+  /** Of a shutdown or reboot: power off who did not answer in time. */
+  force?: boolean;
+  /** Names or ids. */
+  vms?: Array<string>;
+};
+
 export type Candidate = {
   host: HostId;
   name: string;
@@ -236,6 +264,18 @@ export type Candidate = {
   reasons: Array<string>;
   /** Higher is better; `None` when it cannot take the VM. */
   score?: number | null;
+};
+
+/** An emulated CD drive, with a medium or empty. The medium may be in several drives at once. */
+export type CdDrive = {
+  vdi?: VdiId | null;
+};
+
+/** Puts an ISO into a VM's CD drive. */
+export type CdInsertion = {
+  /** A VDI; it may be in several drives. */
+  iso: string;
+  vm: string;
 };
 
 /** A new VM from a snapshot. */
@@ -253,6 +293,15 @@ export type CloneVdi = {
   /** Of the new one. */
   name: string;
   vdi: string;
+};
+
+/** A new VM like another, with disks of its own and other MAC addresses. */
+export type CloneVm = {
+  description?: string | null;
+  name: VmName;
+  /** Start it when it is made. */
+  start?: boolean;
+  vm: string;
 };
 
 /** What cloud-init in the guest is told at its first boot, by a small disk (NoCloud). */
@@ -306,6 +355,29 @@ export type ConsoleTicket = {
   path: string;
 };
 
+/** A new VDI with the contents of another, anywhere. */
+export type CopyVdi = {
+  /** Without one, the host that it is on. */
+  host?: string | null;
+  /** Of the new one. */
+  name: string;
+  /** Without one, the local SR of the host. */
+  sr?: string | null;
+  vdi: string;
+};
+
+export type CpuSet = string;
+
+/** How much of the host's CPUs a VM gets. */
+export type CpuShare = {
+  /** Hundredths of one CPU that it gets at most, also when others sleep: 250 are two and a half CPUs. */
+  cap?: number | null;
+  /** The CPUs of the host that it may run on; without it, all. */
+  pin?: CpuSet | null;
+  /** Against others when there is too little for all: twice as much gets twice the time. Without it, 256. */
+  weight?: number | null;
+};
+
 export type CpuTopology = {
   cores_per_socket: number;
   cpus: number;
@@ -325,6 +397,7 @@ export type CreateBackup = {
 };
 
 export type CreateBackupJob = {
+  after?: string | null;
   bandwidth?: number;
   /** 0 stands for 2. */
   concurrency?: number;
@@ -378,6 +451,7 @@ export type CreateSnapshot = {
 
 /** Makes an SR, or attaches one that is there. */
 export type CreateSr = {
+  content?: SrContent;
   /** The first host to attach it. */
   host: string;
   name: string;
@@ -419,9 +493,11 @@ export type CreateVm = {
   /** Names or ids of VMs that it should not share a host with. */
   apart_from?: Array<string>;
   autostart?: Autostart | null;
+  custom?: Record<string, string>;
   description?: string;
   disks?: Array<NewDisk>;
   graphics?: Graphics;
+  hardware?: NewHardware;
   /** Without one, the best host is chosen. */
   host?: string | null;
   memory: MemorySpec;
@@ -431,6 +507,7 @@ export type CreateVm = {
   on_reboot?: RebootAction;
   platform: Platform;
   pool?: string | null;
+  protection?: Protection;
   /** Start it when it is made. */
   start?: boolean;
   tags?: Array<string>;
@@ -565,6 +642,12 @@ export type Event = {
 
 export type EventId = string;
 
+export type ExportVdi = {
+  /** What this snapshot holds of it, instead of what it holds now: also while a VM runs on it. */
+  snapshot?: string | null;
+  vdi: string;
+};
+
 export type Firmware = "bios" | "uefi";
 
 /** Hosts of the source that nobody needs any more. */
@@ -600,6 +683,16 @@ export type GuestPreparation = {
   /** `prepared`, `unchanged`, `skipped`, `failed` (the disks are as copied), `half-written` (try again) or `declined`. */
   outcome: string;
   warnings?: Array<string>;
+};
+
+export type Hardware = {
+  /** HVM only. */
+  cd?: CdDrive | null;
+  cpu?: CpuShare;
+  /** Devices of the host that the guest drives itself. */
+  pci?: Array<PciAddress>;
+  /** HVM only; without it, Xen's default. */
+  video?: Video | null;
 };
 
 export type HoldBackup = {
@@ -659,6 +752,14 @@ export type HostFacts = {
   scheduler: string;
   topology: CpuTopology;
   xen: XenVersion;
+};
+
+/** What a host has that VMs can be bound to; asked for, not streamed. */
+export type HostHardware = {
+  numa: Array<NumaNode>;
+  /** Why PCI devices cannot be given to guests here; `None`: they can. */
+  passthrough_problem?: string | null;
+  pci: Array<PciDevice>;
 };
 
 export type HostId = string;
@@ -949,6 +1050,15 @@ export type MemorySpec = {
   target: MemoryMiB;
 };
 
+/** Moves a VDI to another SR or host. It gets a new id. */
+export type MigrateVdi = {
+  /** Without one, the host that it is on. */
+  host?: string | null;
+  /** Without one, the local SR of the host. */
+  sr?: string | null;
+  vdi: string;
+};
+
 export type Network = {
   bridge: string;
   description?: string;
@@ -971,6 +1081,11 @@ export type NetworkRef = {
   network: string;
 };
 
+export type NewCd = {
+  /** A VDI; without one the drive is empty. */
+  iso?: string | null;
+};
+
 /** A disk to make, or a VDI that is there. */
 export type NewDisk = {
   access?: DiskAccess;
@@ -978,8 +1093,26 @@ export type NewDisk = {
   device?: DiskDevice | null;
   /** Bytes of a new VDI. */
   size?: VdiSize | null;
+  /** Where a new VDI is made; without one, in the local SR of the VM's host. */
+  sr?: string | null;
   /** A VDI that is there; instead of `size`. */
   vdi?: string | null;
+};
+
+/** What a VM has besides the usual. */
+export type NewHardware = {
+  /** A CD drive, for hvm. */
+  cd?: NewCd | null;
+  cpu?: CpuShare;
+  /** PCI devices of the host; `host.hardware` lists them. */
+  pci?: Array<PciAddress>;
+  /** Not offered by Xen's tools for these guests. */
+  secure_boot?: boolean;
+  /** Not offered by Xen's tools for these guests. */
+  tpm?: boolean;
+  /** Not offered: give the guest the PCI device that is the USB controller. */
+  usb?: Array<string>;
+  video?: Video | null;
 };
 
 export type NewNic = {
@@ -1008,6 +1141,14 @@ export type NicSpec = {
   bridge: string;
   mac: MacAddr;
   network: NetworkId;
+};
+
+/** CPUs with the memory that is near to them. */
+export type NumaNode = {
+  cpus?: CpuSet | null;
+  memory_free: MemoryMiB;
+  memory_total: MemoryMiB;
+  node: number;
 };
 
 export type ObservedVm = {
@@ -1062,6 +1203,18 @@ export type OrphanId = string;
 
 /** Why something does not fit. */
 export type OrphanKind = "definition" | "domain" | "elsewhere" | "lost" | "image" | "missing" | "damaged" | "left-over" | "record";
+
+export type PciAddress = string;
+
+export type PciDevice = {
+  address: PciAddress;
+  /** What kind of device, in words. */
+  class: string;
+  /** The driver of the host that has it; `pciback` holds it for guests. */
+  driver?: string | null;
+  /** `8086:1533`: who made it, and what it is. */
+  id: string;
+};
 
 /** What one method of the API needs. Each method names exactly one. */
 export type Permission = "anyone" | "own" | "view" | "operate" | "provision" | "administer" | "secure";
@@ -1169,6 +1322,14 @@ export type PrepareImport = {
   import: string;
   /** Go on with the disks as they were copied, instead of trying again. */
   without?: boolean;
+};
+
+/** What is refused until it is allowed again. */
+export type Protection = {
+  delete?: boolean;
+  migration?: boolean;
+  /** Also resuming. Autostart on its host is not asked: turn that off too. */
+  start?: boolean;
 };
 
 /** Restores a VM for a moment, without a network, to see whether it boots. */
@@ -1360,6 +1521,7 @@ export type SourceVm = {
 };
 
 export type Sr = {
+  content?: SrContent;
   /** Snapshots and clones share blocks: at once, whatever the size. Otherwise they are copies. `None`: not heard. */
   copy_on_write?: boolean | null;
   /** Where it is attached. */
@@ -1376,6 +1538,9 @@ export type Sr = {
   /** VDIs that are known in it. */
   vdis: number;
 };
+
+/** What an SR is for. */
+export type SrContent = "vms" | "iso";
 
 export type SrId = string;
 
@@ -1587,6 +1752,8 @@ export type UnprotectedVm = {
 
 /** Only the fields that are given change. */
 export type UpdateBackupJob = {
+  /** Empty for none. */
+  after?: string | null;
   bandwidth?: number | null;
   concurrency?: number | null;
   enabled?: boolean | null;
@@ -1616,8 +1783,12 @@ export type UpdateUser = {
 /** Only the fields that are given change. What a running VM can take is applied at once. */
 export type UpdateVm = {
   autostart?: Autostart | null;
+  /** Replaces all of them. */
+  custom?: Record<string, string> | null;
   description?: string | null;
   graphics?: Graphics | null;
+  /** Replaces all of it. */
+  hardware?: NewHardware | null;
   memory?: MemorySpec | null;
   name?: VmName | null;
   /** Turns autostart off. */
@@ -1625,6 +1796,7 @@ export type UpdateVm = {
   on_crash?: CrashAction | null;
   on_reboot?: RebootAction | null;
   platform?: Platform | null;
+  protection?: Protection | null;
   tags?: Array<string> | null;
   vcpus?: VcpuSpec | null;
   vm: string;
@@ -1647,6 +1819,16 @@ export type UploadTicket = {
   server_name: string;
   /** Shown this once; a new one replaces it. */
   ticket: string;
+};
+
+/** A VDI whose contents somebody sends. */
+export type UploadVdi = {
+  /** Bytes of the disk that comes. The VDI has the next whole MiB. */
+  capacity: number;
+  /** In the local SR of this host, unless `sr` says otherwise. */
+  host: string;
+  name: string;
+  sr?: string | null;
 };
 
 /** A VM whose disks somebody will send. */
@@ -1713,6 +1895,21 @@ export type VdiChange = {
   kind: "resync";
 };
 
+/** The right to read a VDI from its host. `https://ADDRESS/v1/images/VDI/raw`, `Authorization: Bearer TICKET`. */
+export type VdiDownload = {
+  /** `host:port` of the host that gives it. */
+  address: string;
+  /** Who signed that certificate (PEM). */
+  authority_pem: string;
+  /** The name in the host's certificate. */
+  server_name: string;
+  size: VdiSize;
+  /** Shown this once; a new one replaces it. */
+  ticket: string;
+  /** The id of the contents: the VDI's, or what the snapshot keeps them as. */
+  vdi: VdiId;
+};
+
 /** A VDI as the agent finds it. */
 export type VdiFacts = {
   /** Bytes that it takes from its SR. */
@@ -1739,9 +1936,18 @@ export type VerifyRepository = {
   repository: string;
 };
 
+export type Video = {
+  adapter: VideoAdapter;
+  memory: MemoryMiB;
+};
+
+export type VideoAdapter = "std" | "cirrus";
+
 /** What was asked for and what is. */
 export type Vm = {
   created?: string | null;
+  /** Whatever the administrator wants to keep with it. */
+  custom?: Record<string, string>;
   definition: number;
   description: string;
   /** Where it is defined; `None` until it was placed. */
@@ -1756,6 +1962,7 @@ export type Vm = {
   pending_restart: Array<string>;
   pool: PoolId;
   power: Power;
+  protection?: Protection;
   /** The definition; `None` for unmanaged ones. */
   spec?: VmSpec | null;
   tags: Array<string>;
@@ -1833,6 +2040,7 @@ export type VmSpec = {
   autostart?: Autostart | null;
   disks?: Array<DiskSpec>;
   graphics?: Graphics;
+  hardware?: Hardware;
   memory: MemorySpec;
   name: VmName;
   nics?: Array<NicSpec>;
@@ -1952,6 +2160,7 @@ export interface Methods {
   'role.list': { params: Empty; result: Array<RoleInfo> };
   'host.list': { params: ListRequest; result: Page<Host> };
   'host.get': { params: HostRef; result: Host };
+  'host.hardware': { params: HostRef; result: HostHardware };
   'host.add': { params: AddHost; result: JoinTokenIssued };
   'host.set_maintenance': { params: HostMaintenance; result: Host };
   'host.remove': { params: RemoveHost; result: Empty };
@@ -1976,6 +2185,10 @@ export interface Methods {
   'vm.resume': { params: VmRef; result: TaskStarted };
   'vm.attach_disk': { params: DiskAttachment; result: TaskStarted };
   'vm.detach_disk': { params: DiskDetachment; result: TaskStarted };
+  'vm.insert_cd': { params: CdInsertion; result: TaskStarted };
+  'vm.eject_cd': { params: VmRef; result: TaskStarted };
+  'vm.clone': { params: CloneVm; result: TaskStarted };
+  'vm.bulk': { params: BulkVms; result: Array<BulkResult> };
   'vm.attach_nic': { params: NicAttachment; result: TaskStarted };
   'vm.detach_nic': { params: NicDetachment; result: TaskStarted };
   'network.list': { params: Empty; result: Array<Network> };
@@ -1987,6 +2200,11 @@ export interface Methods {
   'vdi.import': { params: ImportVdi; result: TaskStarted };
   'vdi.resize': { params: ResizeVdi; result: TaskStarted };
   'vdi.clone': { params: CloneVdi; result: TaskStarted };
+  'vdi.copy': { params: CopyVdi; result: TaskStarted };
+  'vdi.migrate': { params: MigrateVdi; result: TaskStarted };
+  'vdi.upload': { params: UploadVdi; result: TaskStarted };
+  'vdi.upload_ticket': { params: VdiRef; result: UploadTicket };
+  'vdi.export': { params: ExportVdi; result: VdiDownload };
   'vdi.delete': { params: VdiRef; result: TaskStarted };
   'import.list': { params: ListImports; result: Page<Import> };
   'import.get': { params: ImportRef; result: Import };
@@ -2019,6 +2237,7 @@ export interface Methods {
   'sr.forget': { params: SrRef; result: Empty };
   'sr.scan': { params: SrRef; result: SrScan };
   'sr.adopt': { params: AdoptVdi; result: Vdi };
+  'iso.list': { params: Empty; result: Array<Vdi> };
   'template.list': { params: Empty; result: Array<Template> };
   'template.get': { params: TemplateRef; result: Template };
   'template.create': { params: CreateTemplate; result: TaskStarted };
@@ -2094,6 +2313,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'role.list': { permission: 'own', mutation: false, dryRun: false },
   'host.list': { permission: 'view', mutation: false, dryRun: false },
   'host.get': { permission: 'view', mutation: false, dryRun: false },
+  'host.hardware': { permission: 'view', mutation: false, dryRun: false },
   'host.add': { permission: 'administer', mutation: true, dryRun: false },
   'host.set_maintenance': { permission: 'administer', mutation: true, dryRun: false },
   'host.remove': { permission: 'administer', mutation: true, dryRun: false },
@@ -2118,6 +2338,10 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'vm.resume': { permission: 'operate', mutation: true, dryRun: false },
   'vm.attach_disk': { permission: 'provision', mutation: true, dryRun: false },
   'vm.detach_disk': { permission: 'operate', mutation: true, dryRun: false },
+  'vm.insert_cd': { permission: 'operate', mutation: true, dryRun: false },
+  'vm.eject_cd': { permission: 'operate', mutation: true, dryRun: false },
+  'vm.clone': { permission: 'provision', mutation: true, dryRun: false },
+  'vm.bulk': { permission: 'operate', mutation: true, dryRun: false },
   'vm.attach_nic': { permission: 'operate', mutation: true, dryRun: false },
   'vm.detach_nic': { permission: 'operate', mutation: true, dryRun: false },
   'network.list': { permission: 'view', mutation: false, dryRun: false },
@@ -2129,6 +2353,11 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'vdi.import': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.resize': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.clone': { permission: 'provision', mutation: true, dryRun: false },
+  'vdi.copy': { permission: 'provision', mutation: true, dryRun: false },
+  'vdi.migrate': { permission: 'provision', mutation: true, dryRun: false },
+  'vdi.upload': { permission: 'provision', mutation: true, dryRun: false },
+  'vdi.upload_ticket': { permission: 'provision', mutation: true, dryRun: false },
+  'vdi.export': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.delete': { permission: 'provision', mutation: true, dryRun: false },
   'import.list': { permission: 'view', mutation: false, dryRun: false },
   'import.get': { permission: 'view', mutation: false, dryRun: false },
@@ -2161,6 +2390,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'sr.forget': { permission: 'administer', mutation: true, dryRun: false },
   'sr.scan': { permission: 'view', mutation: false, dryRun: false },
   'sr.adopt': { permission: 'administer', mutation: true, dryRun: false },
+  'iso.list': { permission: 'view', mutation: false, dryRun: false },
   'template.list': { permission: 'view', mutation: false, dryRun: false },
   'template.get': { permission: 'view', mutation: false, dryRun: false },
   'template.create': { permission: 'provision', mutation: true, dryRun: false },
