@@ -174,9 +174,9 @@ impl Reader {
         let tls = authority_client_config(lab.authority.certificate_pem(), &[b"http/1.1"]).unwrap();
         let http = Client::builder()
             .tls_backend_preconfigured(tls)
-            .resolve(&name, SocketAddr::from(([127, 0, 0, 1], port)))
-            .build()
-            .unwrap();
+            .resolve(&name, SocketAddr::from(([127, 0, 0, 1], port)));
+        // A blocking client makes a runtime of its own.
+        let http = tokio::task::block_in_place(|| http.build()).unwrap();
         Self { http, base: format!("https://{name}:{port}/v1/images/{vdi}") }
     }
 

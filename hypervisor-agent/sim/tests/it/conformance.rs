@@ -12,6 +12,8 @@ use crate::fixture::SimFixture;
 
 /// A case that does not apply to a kind of guest.
 const SKIPPED: &[(&str, PlatformKind)] = &[
+    ("cd_in_and_out", PlatformKind::Pv),
+    ("cd_in_and_out", PlatformKind::Pvh),
     ("missing_kernel_is_refused", PlatformKind::Hvm),
     ("vnc_console", PlatformKind::Pv),
     ("vnc_console", PlatformKind::Pvh),
