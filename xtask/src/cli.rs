@@ -53,8 +53,8 @@ enum Verb {
     },
     /// Run a test on real Xen, in a QEMU host of its own
     LabTest {
-        #[arg(value_enum, default_value_t = lab_test::Test::Scenario)]
-        test: lab_test::Test,
+        #[arg(value_enum, default_value_t = LabTestName::Scenario)]
+        test: LabTestName,
     },
     /// Build the installer medium, its hash, signature and list of packages
     Iso {
@@ -82,6 +82,26 @@ enum PurposeName {
     Lab,
     Iso,
     Ui,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LabTestName {
+    /// A host joins, VMs live, everything is killed once: part of `make test`
+    Scenario,
+    /// Snapshots, clones, backups: a quarter of an hour
+    Disks,
+    /// Imports from VMware, which boot whole distributions: an hour
+    Imports,
+}
+
+impl From<LabTestName> for lab_test::Test {
+    fn from(name: LabTestName) -> Self {
+        match name {
+            LabTestName::Scenario => Self::Scenario,
+            LabTestName::Disks => Self::Disks,
+            LabTestName::Imports => Self::Imports,
+        }
+    }
 }
 
 impl From<PurposeName> for Purpose {
@@ -114,7 +134,7 @@ pub fn run() -> Result<()> {
         Verb::Docs => docs::run(),
         Verb::Run { hosts } => run::run(hosts),
         Verb::Lab { hosts } => lab::run(hosts),
-        Verb::LabTest { test } => lab_test::run(test),
+        Verb::LabTest { test } => lab_test::run(test.into()),
         Verb::Iso { out, update_lock } => {
             iso::run(&out, if update_lock { iso::Packages::Renew } else { iso::Packages::Locked })
         }

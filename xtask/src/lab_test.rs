@@ -7,18 +7,16 @@ use anyhow::Result;
 use crate::exec;
 use crate::setup::{self, Purpose};
 
-/// Which one. The names are those that the tests answer to.
-#[derive(Clone, Copy, clap::ValueEnum)]
+/// Which one.
+#[derive(Clone, Copy)]
 pub enum Test {
-    /// A host joins, VMs live, everything is killed once: part of `make test`
     Scenario,
-    /// Snapshots, clones, backups: a quarter of an hour
     Disks,
-    /// Imports from VMware, which boot whole distributions: an hour
     Imports,
 }
 
 impl Test {
+    /// What the test answers to.
     const fn name(self) -> &'static str {
         match self {
             Self::Scenario => "scenario",
