@@ -195,6 +195,7 @@ pub(super) fn prune(
                 // A VM that got a disk more is still one VM: its backups compete.
                 series: "vm".to_owned(),
                 created: manifest.created,
+                number: manifest.number(),
                 held: held.contains(&manifest.id),
                 tags: manifest.tags,
             })
