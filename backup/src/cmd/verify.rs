@@ -24,6 +24,7 @@ pub fn scope(depth: &DepthArgs, now: u64) -> anyhow::Result<Scope> {
     }
     if let Some(text) = &depth.part {
         let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+        let parts: Option<(u32, u32)> = parts;
         match parts {
             Some((k, n)) if (1..=n).contains(&k) => scope.part = (k - 1, n),
             _ => bail!("--part {text:?} is not of the form K/N with K from 1 to N, such as 3/30"),

@@ -35,7 +35,7 @@ struct Shared {
 pub fn check(
     repo: &Repository,
     index: &Index,
-    (scope, threads): (&Scope, usize),
+    (looked_at, threads): (&Scope, usize),
     report: &mut Report,
 ) -> Result<Bad> {
     let shared = Mutex::new(Shared { report: std::mem::take(report), ..Shared::default() });
@@ -46,7 +46,7 @@ pub fn check(
                 while let Some(pack) = index.packs().get(next.fetch_add(1, Ordering::Relaxed)) {
                     let mut checker = PackCheck {
                         repo,
-                        level: scope.level_of(pack),
+                        level: looked_at.level_of(pack),
                         pack,
                         bytes: 0,
                         chunks: 0,

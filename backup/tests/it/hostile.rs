@@ -12,7 +12,7 @@ use xenith_backup::chunk::Chunking;
 use xenith_backup::id::BackupId;
 use xenith_backup::keys::{Credential, KdfCost, Keyring};
 use xenith_backup::manifest::{self, DiskRecord, DiskStats, Manifest};
-use xenith_backup::store::{LocalStore, ObjectKey, ObjectStore};
+use xenith_backup::store::{LocalStore, ObjectKey};
 use xenith_backup::{BackupError, Repository};
 
 use crate::support::{MIB, backup, in_memory, noise};

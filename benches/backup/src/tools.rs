@@ -79,8 +79,9 @@ impl Bench<'_> {
     fn xenith(&mut self) -> Result<()> {
         let repo = self.fresh("repo-xenith");
         let second = self.fresh("repo-xenith-ranges");
+        let ours = self.ours.to_owned();
         let tool = |args: &[&str], repo: &Path| {
-            let mut command = Command::new(self.ours);
+            let mut command = Command::new(&ours);
             command.env("XENITH_PASSPHRASE", PASS).arg(args[0]).arg(repo).args(&args[1..]);
             command
         };
