@@ -61,6 +61,8 @@ pub enum Command {
         /// How disks are cut into chunks; cannot be changed later.
         #[arg(long, value_enum, default_value = "content")]
         chunks: ChunkMode,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Back up disks (files or devices), as one backup.
     Backup {
@@ -71,9 +73,9 @@ pub enum Command {
         /// Lines `offset length` in bytes that changed since the newest backup of the (one) disk.
         #[arg(long, value_name = "FILE")]
         changed_ranges: Option<PathBuf>,
-        /// zstd's level.
-        #[arg(long, default_value_t = 3)]
-        level: i32,
+        /// zstd's level. Without it 3, and up to 9 while the store is what the run waits for.
+        #[arg(long, value_parser = clap::value_parser!(i32).range(1..=19))]
+        level: Option<i32>,
         /// Threads that read, hash and compress.
         #[arg(long)]
         workers: Option<usize>,
@@ -102,6 +104,8 @@ pub enum Command {
         /// Overwrite a file or device that exists.
         #[arg(long)]
         overwrite: bool,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Check a repository: footers, maps and checksums.
     Verify {
@@ -116,6 +120,8 @@ pub enum Command {
         repo: String,
         /// NAME for the newest, or NAME@ID.
         what: String,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Print what differs between two backups as lines `offset length`.
     Diff {
@@ -123,6 +129,8 @@ pub enum Command {
         /// NAME or NAME@ID.
         old: String,
         new: String,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Forget backups by rules, and free what then nobody needs.
     Prune {
@@ -167,6 +175,8 @@ pub enum Command {
         to: String,
         #[command(flatten)]
         new: NewKeyArgs,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Look into a disk and take files out, without its own system.
     ///
@@ -226,6 +236,11 @@ pub enum Command {
         /// Allow writes, kept in this file (and FILE.map); the backup stays as it is.
         #[arg(long, value_name = "FILE")]
         overlay: Option<PathBuf>,
+        /// Read ahead what this file says that an earlier boot read; where it is not there, write it.
+        #[arg(long, value_name = "FILE")]
+        boot_trace: Option<PathBuf>,
+        #[command(flatten)]
+        output: OutputArgs,
     },
     /// Keys: who can open the repository.
     Key {
@@ -262,6 +277,12 @@ pub struct DepthArgs {
     /// Only footers, index and maps.
     #[arg(long)]
     pub quick: bool,
+    /// Read only packs stored in the last DAYS days; of the others footers, index and maps.
+    #[arg(long, value_name = "DAYS", conflicts_with = "quick")]
+    pub newer_than: Option<u64>,
+    /// Read only the Kth of N parts, such as 3/30 on the third of the month; of the others footers, index and maps.
+    #[arg(long, value_name = "K/N", conflicts_with = "quick")]
+    pub part: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -304,7 +325,11 @@ pub enum KeyAction {
     /// Write a new key file; it opens nothing until it is added.
     Generate { file: PathBuf },
     /// List the slots.
-    List { repo: String },
+    List {
+        repo: String,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// Let another passphrase (XENITH_NEW_PASSPHRASE) or key file open the repository.
     Add {
         repo: String,

@@ -11,6 +11,7 @@ mod list;
 mod mount;
 mod open;
 mod paper_kit;
+mod progress;
 mod restore;
 mod serve;
 mod verify;
@@ -19,8 +20,9 @@ use std::process::ExitCode;
 
 use xenith_backup::BackupError;
 use xenith_backup::store::StoreError;
+use xenith_common_block::BlockError;
 
-use crate::cli::{ChunkMode, Cli, Command, KeyArgs};
+use crate::cli::{ChunkMode, Cli, Command, KeyArgs, Output};
 
 /// Damage was found: scripts tell it from failures.
 pub const DAMAGED: u8 = 3;
@@ -28,16 +30,16 @@ pub const DAMAGED: u8 = 3;
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let key = &cli.key;
     match cli.command {
-        Command::Init { repo, chunks } => init(&repo, chunks, key),
+        Command::Init { repo, chunks, output } => init(&repo, chunks, (key, output.output)),
         Command::Backup { repo, disks, changed_ranges, level, workers, tags, output } => {
             let repo = open::repository(&repo, key)?;
             let request = backup::Request { disks, changed_ranges, level, workers, tags };
             backup::run(&repo, request, output.output)
         }
         Command::List { repo, output } => list::run(&open::repository(&repo, key)?, output.output),
-        Command::Restore { repo, what, dst, format, machine, overwrite } => {
+        Command::Restore { repo, what, dst, format, machine, overwrite, output } => {
             let existing = if overwrite { restore::Existing::Overwrite } else { restore::Existing::Refuse };
-            let request = restore::Request { what, dst, existing, format, machine };
+            let request = restore::Request { what, dst, existing, format, machine, output: output.output };
             restore::run(&open::repository(&repo, key)?, &request)
         }
         Command::Files { repo, what, at, to, output } => {
@@ -54,10 +56,15 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Mount { repo, folder } => mount::run(open::repository(&repo, key)?, &folder),
         Command::Verify { repo, depth, output } => {
-            verify::run(&open::repository(&repo, key)?, verify::level(&depth), output.output)
+            let scope = verify::scope(&depth, xenith_backup::repo::now_millis())?;
+            verify::run(&open::repository(&repo, key)?, &scope, output.output)
         }
-        Command::Show { repo, what } => inspect::show(&open::repository(&repo, key)?, &what),
-        Command::Diff { repo, old, new } => inspect::diff(&open::repository(&repo, key)?, &old, &new),
+        Command::Show { repo, what, output } => {
+            inspect::show(&open::repository(&repo, key)?, &what, output.output)
+        }
+        Command::Diff { repo, old, new, output } => {
+            inspect::diff(&open::repository(&repo, key)?, (&old, &new), output.output)
+        }
         Command::Prune { repo, keep, name, dry_run, collect, output } => {
             let mode = if dry_run { collect::Mode::DryRun } else { collect::Mode::Real };
             let request = collect::Prune { keep, name, mode, grace: collect.grace };
@@ -70,23 +77,23 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let hold = if lift { inspect::Hold::Lift } else { inspect::Hold::Place };
             inspect::hold(&open::repository(&repo, key)?, &what, hold)
         }
-        Command::Copy { from, to, new } => {
+        Command::Copy { from, to, new, output } => {
             let credential = match key::new_credential(&new)? {
                 Some(credential) => credential,
                 None => open::credential(key)?,
             };
-            let to = xenith_backup::Repository::open(open::store(&to)?, &credential)?;
-            inspect::copy(&open::repository(&from, key)?, &to)
+            let from = open::repository(&from, key)?;
+            inspect::copy(&from, &open::repository_with(&to, &credential)?, output.output)
         }
-        Command::ServeNbd { repo, what, listen, socket, overlay } => {
-            let request = serve::Request { what, listen, socket, overlay };
+        Command::ServeNbd { repo, what, listen, socket, overlay, boot_trace, output } => {
+            let request = serve::Request { what, listen, socket, overlay, boot_trace, output: output.output };
             serve::run(&open::repository(&repo, key)?, &request)
         }
         Command::Key { action } => key::run(action, key),
     }
 }
 
-fn init(repo: &str, chunks: ChunkMode, key: &KeyArgs) -> anyhow::Result<ExitCode> {
+fn init(repo: &str, chunks: ChunkMode, (key, output): (&KeyArgs, Output)) -> anyhow::Result<ExitCode> {
     use xenith_backup::chunk::Chunking;
     use xenith_backup::keys::{KdfCost, Keyring};
     let chunking = match chunks {
@@ -97,19 +104,29 @@ fn init(repo: &str, chunks: ChunkMode, key: &KeyArgs) -> anyhow::Result<ExitCode
     let store = open::store_for_init(repo)?;
     let made =
         xenith_backup::Repository::init(store, &Keyring::create(chunking), &credential, KdfCost::DEFAULT)?;
-    println!("repository {} made at {repo}", made.keyring().repo());
+    let id = made.keyring().repo();
+    match output {
+        Output::Text => println!("repository {id} made at {repo}"),
+        Output::Json => println!("{}", serde_json::json!({"id": id, "repository": repo})),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The exit code an error stands for.
+/// The exit code an error stands for: the first of its causes that has one says which.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let code = match error.downcast_ref::<BackupError>() {
-        Some(BackupError::Damaged { .. } | BackupError::Missing { .. }) => DAMAGED,
-        Some(BackupError::WrongKey) => 4,
-        Some(BackupError::NotFound { .. } | BackupError::Ambiguous { .. }) => 5,
-        _ => 1,
+    ExitCode::from(error.chain().find_map(code_of).unwrap_or(1))
+}
+
+fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    let own = match cause.downcast_ref::<BackupError>() {
+        Some(BackupError::Damaged { .. } | BackupError::Missing { .. }) => Some(DAMAGED),
+        Some(BackupError::WrongKey) => Some(4),
+        Some(BackupError::NotFound { .. } | BackupError::Ambiguous { .. }) => Some(5),
+        // The causes inside variants that are transparent to the chain's walk.
+        Some(BackupError::Block(BlockError::Corrupt { .. })) => Some(DAMAGED),
+        Some(BackupError::Store(StoreError::NotFound { .. })) => Some(5),
+        _ => None,
     };
-    let store = error.downcast_ref::<StoreError>();
-    let code = if matches!(store, Some(StoreError::NotFound { .. })) { 5 } else { code };
-    ExitCode::from(code)
+    let store = matches!(cause.downcast_ref(), Some(StoreError::NotFound { .. })).then_some(5);
+    own.or(store)
 }

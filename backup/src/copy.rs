@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::gc;
 use crate::index::Index;
 use crate::ingest::{DiskJob, Options, Progress, backup};
-use crate::manifest::{DiskRecord, Manifest};
+use crate::manifest::{DiskRecord, Manifest, newest};
 use crate::reader::BackupDisk;
 use crate::repo::Repository;
 
@@ -26,7 +26,9 @@ pub fn copy(
     options: &Options,
     progress: &Progress,
 ) -> Result<Vec<Manifest>> {
-    let (sources, _) = gc::visible(from)?;
+    let (mut sources, _) = gc::visible(from)?;
+    // In the order they were made, so that they are numbered alike.
+    sources.sort_by_key(|source| (source.number(), source.created, source.id));
     let index = Arc::new(Index::load(from)?);
     let open = |disk: &DiskRecord| BackupDisk::new(from, Arc::clone(&index), disk);
     let mut copied = Vec::new();
@@ -60,8 +62,7 @@ fn changes(
     record: &DiskRecord,
     (disk, open): (&BackupDisk, &dyn Fn(&DiskRecord) -> BackupDisk),
 ) -> Result<Option<RangeSet>> {
-    let newest = there.iter().rev().find(|manifest| manifest.disk(&record.name).is_some());
-    let origin = newest.and_then(|manifest| manifest.origin);
+    let origin = newest(there, &record.name).and_then(|(manifest, _)| manifest.origin);
     let base = sources.iter().find(|source| Some(source.id) == origin);
     match base.and_then(|base| base.disk(&record.name)) {
         None => Ok(None),

@@ -13,7 +13,7 @@ pub type Result<T, E = BackupError> = std::result::Result<T, E>;
 pub enum BackupError {
     /// The store failed; [`StoreError::is_retryable`] says whether trying again helps.
     #[error("the repository's store failed")]
-    Store(#[from] StoreError),
+    Store(#[source] StoreError),
     /// The disk being backed up, or the target being restored to, failed.
     #[error("the disk failed")]
     Block(#[from] BlockError),
@@ -45,6 +45,19 @@ pub enum BackupError {
     },
     #[error("the operation was cancelled")]
     Cancelled,
+}
+
+impl From<StoreError> for BackupError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            // The store works; what it holds there is not ours. Only that object is of no use.
+            StoreError::TooLarge { key, size, limit } => Self::Damaged {
+                object: key,
+                detail: format!("it has {size} bytes, at most {limit} are possible"),
+            },
+            error => Self::Store(error),
+        }
+    }
 }
 
 impl BackupError {

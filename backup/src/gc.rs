@@ -31,7 +31,7 @@ use crate::error::{BackupError, Result};
 use crate::format::{ObjectBuilder, ObjectKind, Sealed};
 use crate::id::{BackupId, ObjectHash};
 use crate::manifest;
-use crate::repo::{Repository, now_millis};
+use crate::repo::Repository;
 use crate::session;
 use crate::store::{ObjectKey, StoreError};
 
@@ -74,7 +74,13 @@ pub fn published(repo: &Repository) -> Result<Vec<Plan>> {
     for info in repo.store().list("plans/")? {
         let name = info.key.as_str().trim_start_matches("plans/").to_owned();
         match read_plan(repo, &name) {
-            Ok(plan) => plans.push(plan),
+            Ok(mut plan) => {
+                // A collector whose clock was ahead must not make everybody wait for years.
+                if info.modified > 0 && plan.created > info.modified.saturating_add(session::LEASE_MILLIS) {
+                    plan.created = info.modified;
+                }
+                plans.push(plan);
+            }
             Err(BackupError::Store(StoreError::NotFound { .. })) => {}
             // A plan nobody can read is never carried out, but what it names is unknown: no safe answer.
             Err(error) => return Err(error),
@@ -126,7 +132,7 @@ pub fn propose(repo: &Repository, forget: Vec<BackupId>) -> Result<Proposal> {
     let (index, live) = Live::load(repo, &forget)?;
     let use_of = live.pack_use(&index, &|name| plans.iter().any(|plan| plan.packs.contains(name)))?;
     let mut proposal = Proposal {
-        plan: Plan { name: plan_name(&plans), created: now_millis(), forget, packs: Vec::new() },
+        plan: Plan { name: plan_name(&plans, repo.now()), created: repo.now(), forget, packs: Vec::new() },
         bytes: 0,
         waste: 0,
         total: 0,
@@ -145,10 +151,10 @@ pub fn propose(repo: &Repository, forget: Vec<BackupId>) -> Result<Proposal> {
 }
 
 /// Epoch and random digits: the epoch orders plans for people, the digits make a name nobody used before.
-fn plan_name(plans: &[Plan]) -> String {
+fn plan_name(plans: &[Plan], now: u64) -> String {
     let epoch = |plan: &Plan| plan.name.split('-').next().and_then(|text| text.parse::<u64>().ok());
     let last = plans.iter().filter_map(epoch).max().unwrap_or(0);
-    format!("{:012}-{}", last.max(now_millis() / 1000).saturating_add(1), random_hex())
+    format!("{:012}-{}", last.max(now / 1000).saturating_add(1), random_hex())
 }
 
 /// Publishes a plan. From here on no new session uses what it names.

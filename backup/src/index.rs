@@ -27,6 +27,9 @@ pub use table::Table;
 /// Largest segment object.
 const MAX_SEGMENT: u64 = crate::format::MAX_OBJECT;
 
+/// Packs of a repository: 240 TiB of full ones, 192 MiB of memory.
+const MAX_PACKS: usize = 1 << 22;
+
 /// A chunk's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Location {
@@ -61,14 +64,16 @@ pub struct PackInfo {
 
 /// All packs in the store, sorted by name.
 pub fn list_packs(repo: &Repository) -> Result<Vec<PackInfo>> {
-    let listed = repo.store().list("packs/")?;
-    let mut packs: Vec<PackInfo> = listed
-        .into_iter()
-        .filter_map(|info| {
-            Some(PackInfo { name: pack_name(&info.key)?, size: info.size, modified: info.modified })
-        })
-        .collect();
-    packs.sort_unstable_by_key(|pack| pack.name);
+    let mut packs = Vec::new();
+    // One by one: as objects with their keys, the packs of 100 TiB would take three times their 60 MiB.
+    repo.store().list_each("packs/", &mut |info| {
+        if let Some(name) = pack_name(&info.key) {
+            packs.push(PackInfo { name, size: info.size, modified: info.modified });
+        }
+        StoreError::check_count(packs.len(), MAX_PACKS, "packs/")
+    })?;
+    packs.sort_unstable_by_key(|pack: &PackInfo| pack.name);
+    packs.dedup_by_key(|pack| pack.name);
     Ok(packs)
 }
 

@@ -54,8 +54,10 @@ impl From<Option<RangeSet>> for Changes {
 pub struct Options {
     /// Threads that read, hash and compress.
     pub workers: usize,
-    /// zstd's level.
+    /// zstd's level while the store keeps up.
     pub level: i32,
+    /// The level it rises to, step by step, while the store is what everybody waits for.
+    pub most: i32,
     pub tags: Vec<String>,
     pub attachments: Vec<Attachment>,
     /// For copies: whose, and when that was made.
@@ -69,6 +71,7 @@ impl Default for Options {
         Self {
             workers: (cores + 2).min(16),
             level: 3,
+            most: 9,
             tags: Vec::new(),
             attachments: Vec::new(),
             copy_of: None,

@@ -118,7 +118,13 @@ pub fn slots(store: &dyn ObjectStore) -> Result<Vec<(ObjectKey, Slot)>> {
     listed.sort_by_key(|info| std::cmp::Reverse(info.modified));
     let mut slots = Vec::new();
     for info in listed.into_iter().take(MAX_SLOTS) {
-        let body = store.read(&info.key, SMALL_OBJECT)?;
+        let body = match store.read(&info.key, SMALL_OBJECT) {
+            Err(StoreError::TooLarge { size, .. }) => {
+                tracing::warn!(slot = %info.key, size, "a key slot is damaged");
+                continue;
+            }
+            other => other?,
+        };
         match Slot::parse(&body) {
             Ok(slot) => slots.push((info.key, slot)),
             Err(detail) => tracing::warn!(slot = %info.key, detail, "a key slot is damaged"),
@@ -132,7 +138,7 @@ fn rings(store: &dyn ObjectStore, repo: &RepoId, mek: &Secret32) -> Result<Vec<(
     for info in store.list("keyring/")? {
         let Some(number) = ring_number(&info.key) else { continue };
         let body = match store.read(&info.key, SMALL_OBJECT) {
-            Err(StoreError::NotFound { .. }) => continue,
+            Err(StoreError::NotFound { .. } | StoreError::TooLarge { .. }) => continue,
             other => other?,
         };
         if let Some(ring) = Keyring::open(repo, mek, &body) {

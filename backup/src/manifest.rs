@@ -15,6 +15,10 @@ use crate::store::{ObjectKey, StoreError};
 
 /// Largest manifest: a thousand disks with long names.
 const MAX_MANIFEST: u64 = 4 << 20;
+/// Largest disk, 1 EiB: sums of a few sizes do not overflow.
+const MAX_DISK: u64 = 1 << 60;
+/// Longest name of a disk, bytes.
+const MAX_NAME: usize = 200;
 
 /// One disk of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +27,10 @@ pub struct DiskRecord {
     pub name: String,
     /// Bytes.
     pub size: u64,
+    /// Counts this name's backups in this repository from 1: which of two is newer does not hang on a clock. 0 in
+    /// manifests that are older than the count.
+    #[serde(default)]
+    pub number: u64,
     /// The root page of its map; nothing for a disk of zeros.
     pub root: Option<ChunkId>,
     pub chunking: Chunking,
@@ -77,6 +85,12 @@ impl Manifest {
     #[must_use]
     pub fn disk(&self, name: &str) -> Option<&DiskRecord> {
         self.disks.iter().find(|disk| disk.name == name)
+    }
+
+    /// Counts up within a series, whatever the clocks say.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.disks.iter().map(|disk| disk.number).max().unwrap_or(0)
     }
 
     /// What retention counts together: backups of the same disks.
@@ -142,10 +156,40 @@ pub fn read(repo: &Repository, id: &BackupId) -> Result<Option<Manifest>> {
     let body: Body =
         serde_json::from_slice(&plain).map_err(|error| BackupError::damaged(&name, error.to_string()))?;
     match body {
-        Body::Backup { manifest, .. } if manifest.id == *id => Ok(Some(manifest)),
+        Body::Backup { manifest, .. } if manifest.id == *id => match unfit(&manifest) {
+            None => Ok(Some(manifest)),
+            Some(detail) => Err(BackupError::damaged(name, detail)),
+        },
         Body::Revoked { session, .. } if session == *id => Ok(None),
         _ => Err(BackupError::damaged(name, "it is another backup's manifest under this name")),
     }
+}
+
+/// Whether `name` can name a disk: it is shown on terminals, and `NAME@ID`, `NAME=PATH` and `A,B` have to be told apart.
+#[must_use]
+pub fn is_disk_name(name: &str) -> bool {
+    let odd = |c: char| c.is_control() || matches!(c, '@' | '=' | ',');
+    !name.is_empty() && name.len() <= MAX_NAME && !name.contains(odd)
+}
+
+/// What no writer of ours would have written. Who has the key can still be hostile.
+fn unfit(manifest: &Manifest) -> Option<&'static str> {
+    let names = || manifest.disks.iter().map(|disk| disk.name.as_str());
+    if !names().all(is_disk_name) {
+        return Some("a name in it cannot name a disk");
+    }
+    if manifest.disks.iter().enumerate().any(|(at, disk)| names().take(at).any(|name| name == disk.name)) {
+        return Some("two of its disks have one name");
+    }
+    if manifest.disks.iter().any(|disk| disk.size > MAX_DISK || !disk.chunking.is_valid()) {
+        return Some("a disk in it has an impossible size");
+    }
+    let texts =
+        manifest.tags.iter().chain([&manifest.host]).chain(manifest.attachments.iter().map(|a| &a.name));
+    if texts.flat_map(|text| text.chars()).any(char::is_control) {
+        return Some("a text in it holds control characters");
+    }
+    None
 }
 
 /// Ids of everything under `manifests/`, oldest first, revocations among them.
@@ -175,17 +219,24 @@ pub fn list(repo: &Repository) -> Result<(Vec<Manifest>, Vec<BackupError>)> {
     Ok((manifests, problems))
 }
 
+/// The newest backup of the disk `name`: the one with the highest number, not the latest date.
+#[must_use]
+pub fn newest<'a>(manifests: &'a [Manifest], name: &str) -> Option<(&'a Manifest, &'a DiskRecord)> {
+    let all = manifests.iter().filter_map(|manifest| Some((manifest, manifest.disk(name)?)));
+    all.max_by_key(|(manifest, disk)| (disk.number, manifest.created, manifest.id))
+}
+
 /// Finds `NAME`, `NAME@latest` or `NAME@ID`, where the first digits of an id will do.
 pub fn find<'a>(manifests: &'a [Manifest], what: &str) -> Result<(&'a Manifest, &'a DiskRecord)> {
     let (name, id) = what.rsplit_once('@').unwrap_or((what, "latest"));
-    let mut found = manifests
-        .iter()
-        .filter(|m| id == "latest" || m.id.to_string().starts_with(id))
-        .filter_map(|m| m.disk(name).map(|disk| (m, disk)));
     let not_found = || BackupError::NotFound { what: format!("a backup {what}") };
     if id == "latest" {
-        return found.next_back().ok_or_else(not_found);
+        return newest(manifests, name).ok_or_else(not_found);
     }
+    let mut found = manifests
+        .iter()
+        .filter(|m| m.id.to_string().starts_with(id))
+        .filter_map(|m| m.disk(name).map(|disk| (m, disk)));
     let first = found.next().ok_or_else(not_found)?;
     match found.next() {
         None => Ok(first),

@@ -10,6 +10,7 @@
 mod handshake;
 mod overlay;
 mod requests;
+pub mod trace;
 mod wire;
 
 use std::io;
@@ -55,6 +56,11 @@ impl Disk {
             Self::ReadOnly(source) => source.extents(range),
             Self::Writable(overlay) => overlay.extents(range),
         }
+    }
+
+    /// Keeps what was read ahead, where there is a place for it.
+    pub fn keep(&self, offset: u64, bytes: &[u8]) -> Result<(), BlockError> {
+        self.overlay().map_or(Ok(()), |overlay| overlay.fill(offset, bytes))
     }
 
     /// Where writes go.

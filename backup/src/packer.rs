@@ -7,6 +7,8 @@
 //!
 //! A crash loses what is not stored yet; packs that are stored are found by the next run through their footers.
 
+mod pressure;
+
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -19,6 +21,9 @@ use crate::format::{
 };
 use crate::id::{ChunkId, ObjectHash};
 use crate::keys::Keyring;
+
+pub use pressure::Pressure;
+use pressure::Waited;
 
 /// How large packs get and how many of them may be in memory at once, open or being stored.
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +125,8 @@ struct State {
     storing: usize,
     next: u64,
     finished: bool,
+    /// Whether anybody waited since the last pack was begun.
+    waited: Waited,
     /// Set for good by the first error; the error itself is taken once.
     failed: bool,
     failure: Option<BackupError>,
@@ -142,12 +149,20 @@ pub struct Packer {
     changed: Condvar,
     keyring: Keyring,
     limits: PackLimits,
+    pressure: Pressure,
 }
 
 impl Packer {
+    /// Workers compress at the level of `pressure`.
     #[must_use]
-    pub fn new(keyring: Keyring, limits: PackLimits) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), keyring, limits }
+    pub fn new(keyring: Keyring, limits: PackLimits, pressure: Pressure) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), keyring, limits, pressure }
+    }
+
+    /// How hard to compress just now.
+    #[must_use]
+    pub const fn pressure(&self) -> &Pressure {
+        &self.pressure
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -200,11 +215,13 @@ impl Packer {
                 }
                 self.close(&mut state);
             } else if state.packs.len() + state.storing < self.limits.in_memory {
+                self.pressure.pack_begun(std::mem::take(&mut state.waited));
                 let number = state.next;
                 state.next += 1;
                 state.packs.insert(number, OpenPack::new(&self.keyring));
                 state.open = Some(number);
             } else {
+                state.waited = Waited::Yes;
                 state = self.wait(state);
             }
         }
@@ -305,4 +322,37 @@ fn finish_pack(pack: OpenPack) -> (StoredPack, Vec<Bytes>) {
     let stored =
         StoredPack { name: ObjectHash(*hasher.finalize().as_bytes()), size, frames: frames.collect() };
     (stored, parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The level after eight packs through a slow store, with room for `in_memory` of them.
+    fn level_after(in_memory: usize) -> i32 {
+        let limits = PackLimits { bytes: 2 << 20, in_memory };
+        let packer = Packer::new(Keyring::for_tests(), limits, Pressure::new(3, 9));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                packer.store_loop(&|_, _| {
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                    Ok(())
+                });
+            });
+            for _ in 0..8 {
+                let mut batch = Batch::default();
+                batch.push((ChunkId([1; 32]), FrameKind::Chunk), Codec::Raw, 1 << 20, &vec![0; 1 << 20]);
+                packer.add(&mut batch).unwrap();
+            }
+            packer.flush().unwrap();
+            packer.finish();
+        });
+        packer.pressure().level()
+    }
+
+    #[test]
+    fn a_slow_store_is_compressed_for_harder() {
+        assert!(level_after(2) > 5, "{}", level_after(2));
+        assert_eq!(level_after(100), 3, "nobody waits where there is room for everything");
+    }
 }

@@ -26,6 +26,7 @@ pub fn plan(repo: &Repository, policy: &Policy, only: Option<&str>) -> Result<Pr
             id: manifest.id,
             series: manifest.series(),
             created: manifest.created,
+            number: manifest.number(),
             held: held.contains(&manifest.id),
             tags: manifest.tags,
         })

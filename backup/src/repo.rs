@@ -49,7 +49,11 @@ pub struct Repository {
     store: Arc<dyn ObjectStore>,
     keys: Arc<Keys>,
     cutter: Arc<Cutter>,
+    clock: Clock,
 }
+
+/// Milliseconds since 1970, as somebody's clock says.
+pub type Clock = fn() -> u64;
 
 impl std::fmt::Debug for Repository {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -105,7 +109,19 @@ impl Repository {
             return Err(BackupError::damaged("keyring", "its chunk sizes are out of bounds"));
         }
         let cutter = Cutter::new(keys.ring.chunking(), &keys.ring.cut_secret());
-        Ok(Self { store, keys: Arc::new(keys), cutter: Arc::new(cutter) })
+        Ok(Self { store, keys: Arc::new(keys), cutter: Arc::new(cutter), clock: now_millis })
+    }
+
+    /// The same by another clock than this machine's: clocks jump, and tests show what that does.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// What its clock says.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        (self.clock)()
     }
 
     #[must_use]

@@ -40,6 +40,8 @@ pub struct Candidate {
     pub series: String,
     /// Milliseconds since 1970.
     pub created: u64,
+    /// Counts up within the series: says which is newest, even after a clock was wrong.
+    pub number: u64,
     pub tags: Vec<String>,
     /// Under legal hold.
     pub held: bool,
@@ -94,7 +96,10 @@ pub fn decide(candidates: &[Candidate], policy: &Policy) -> Vec<Decision> {
         series.entry(&candidate.series).or_default().push(at);
     }
     for rows in series.values_mut() {
-        rows.sort_by_key(|&at| std::cmp::Reverse((candidates[at].created, candidates[at].id)));
+        rows.sort_by_key(|&at| {
+            let candidate = &candidates[at];
+            std::cmp::Reverse((candidate.number, candidate.created, candidate.id))
+        });
         decide_series(candidates, policy, rows, &mut decisions);
     }
     decisions
@@ -158,7 +163,7 @@ mod tests {
 
     fn candidate(number: u8, created: u64) -> Candidate {
         let id = BackupId([number; 16]);
-        Candidate { id, series: "vm".to_owned(), created, tags: Vec::new(), held: false }
+        Candidate { id, series: "vm".to_owned(), created, number: 0, tags: Vec::new(), held: false }
     }
 
     fn kept(dates: &[&str], policy: &Policy) -> Vec<usize> {

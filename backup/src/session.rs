@@ -8,18 +8,20 @@
 //! the collector sees the session and waits for it to commit, end or be revoked (`gc`). Leases only say when a
 //! collector may revoke; being wrong about time costs a run its commit, never a backup its data.
 
+use std::time::{Duration, Instant};
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{BackupError, Result};
 use crate::format::{ObjectBuilder, ObjectKind, Sealed};
 use crate::id::BackupId;
-use crate::repo::{Repository, now_millis};
+use crate::repo::Repository;
 use crate::store::{ObjectKey, StoreError};
 
 /// How long a lease lasts without renewal.
 pub const LEASE_MILLIS: u64 = 60 * 60 * 1000;
 /// How often a running session renews: many tries fit in a lease.
-pub const RENEW_MILLIS: u64 = 10 * 60 * 1000;
+pub const RENEW: Duration = Duration::from_secs(10 * 60);
 const MAX_SESSION: u64 = 1 << 20;
 
 /// What a lease object says.
@@ -67,21 +69,21 @@ pub struct Session {
     id: BackupId,
     started: u64,
     saw_plans: Vec<String>,
-    /// Number of the next lease object, and when it is due.
-    next: std::sync::Mutex<(u64, u64)>,
+    /// Number of the next lease object, and when it is due: by a clock that nobody sets.
+    next: std::sync::Mutex<(u64, Instant)>,
 }
 
 impl Session {
     /// Opens a session; look at plans, packs and manifests only after this.
     pub fn open(repo: &Repository) -> Result<Self> {
-        let started = now_millis();
+        let started = repo.now();
         let id = BackupId::new(started);
         let session = Self {
             repo: repo.clone(),
             id,
             started,
             saw_plans: Vec::new(),
-            next: std::sync::Mutex::new((1, started + RENEW_MILLIS)),
+            next: std::sync::Mutex::new((1, Instant::now() + RENEW)),
         };
         write(repo, &lease_key(&id, 0), session.lease(started))?;
         Ok(session)
@@ -103,21 +105,20 @@ impl Session {
             return Ok(());
         }
         self.saw_plans = plans;
-        self.renew(now_millis())
+        self.renew(self.repo.now())
     }
 
     fn renew(&self, now: u64) -> Result<()> {
         let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         write(&self.repo, &lease_key(&self.id, next.0), self.lease(now))?;
-        *next = (next.0 + 1, now + RENEW_MILLIS);
+        *next = (next.0 + 1, Instant::now() + RENEW);
         Ok(())
     }
 
     /// Renews the lease when it is time to. Called often.
     pub fn renew_if_due(&self) -> Result<()> {
-        let now = now_millis();
         let due = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner).1;
-        if now >= due { self.renew(now) } else { Ok(()) }
+        if Instant::now() >= due { self.renew(self.repo.now()) } else { Ok(()) }
     }
 
     #[must_use]
@@ -155,7 +156,19 @@ pub struct SeenSession {
     pub saw_plans: Vec<String>,
     /// By the store's clock.
     pub opened: u64,
+    /// When it was last heard of, by the store's clock.
+    pub heard: u64,
     pub objects: Vec<ObjectKey>,
+}
+
+impl SeenSession {
+    /// When its lease ends, for one whose clock says `now`. A lease that runs longer than any does was written by a
+    /// clock that was ahead; then the store's clock counts, so that such a run, dead, is not waited for for years.
+    #[must_use]
+    pub fn lease_end(&self, now: u64) -> u64 {
+        let longest = now.saturating_add(2 * LEASE_MILLIS);
+        if self.until > longest { self.heard.saturating_add(LEASE_MILLIS) } else { self.until }
+    }
 }
 
 /// All sessions there are objects of.
@@ -175,10 +188,12 @@ pub fn list(repo: &Repository) -> Result<Vec<SeenSession>> {
             until: 0,
             saw_plans: Vec::new(),
             opened: info.modified,
+            heard: info.modified,
             objects: Vec::new(),
         });
         seen.ended |= number == "end";
         seen.opened = seen.opened.min(info.modified);
+        seen.heard = seen.heard.max(info.modified);
         seen.until = seen.until.max(info.modified + LEASE_MILLIS);
         match read(repo, &info.key, id) {
             Ok(lease) => {

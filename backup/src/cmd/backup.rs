@@ -1,22 +1,22 @@
 //! `backup`.
 
-use std::io::{BufRead, BufReader, IsTerminal};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use xenith_backup::Repository;
 use xenith_backup::ingest::{self, DiskJob, Options, Progress};
 use xenith_common_block::{ByteRange, FileSource, RangeSet};
 
+use super::progress;
 use crate::cli::Output;
 
 pub struct Request {
     pub disks: Vec<String>,
     pub changed_ranges: Option<PathBuf>,
-    pub level: i32,
+    pub level: Option<i32>,
     pub workers: Option<usize>,
     pub tags: Vec<String>,
 }
@@ -26,7 +26,8 @@ pub fn run(repo: &Repository, request: Request, output: Output) -> anyhow::Resul
     for disk in &request.disks {
         let (name, path) =
             disk.split_once('=').with_context(|| format!("{disk:?} is not of the form NAME=PATH"))?;
-        sources.push((name.to_owned(), FileSource::open(Path::new(path))?));
+        let source = FileSource::open(Path::new(path));
+        sources.push((name.to_owned(), source.with_context(|| format!("{name} cannot be backed up"))?));
     }
     let mut changed = match &request.changed_ranges {
         None => None,
@@ -37,11 +38,15 @@ pub fn run(repo: &Repository, request: Request, output: Output) -> anyhow::Resul
         .iter()
         .map(|(name, source)| DiskJob { name: name.clone(), source, changed: changed.take().into() })
         .collect();
-    let mut options = Options { level: request.level, tags: request.tags, ..Options::default() };
+    let mut options = Options { tags: request.tags, ..Options::default() };
+    if let Some(level) = request.level {
+        (options.level, options.most) = (level, level);
+    }
     options.workers = request.workers.unwrap_or(options.workers);
     let progress = Progress::default();
     let began = Instant::now();
-    let manifest = with_progress(&progress, || ingest::backup(repo, jobs, &options, &progress))?;
+    let manifest =
+        progress::show(&|| progress::of_run(&progress), || ingest::backup(repo, jobs, &options, &progress))?;
     if output == Output::Json {
         println!("{}", serde_json::to_string_pretty(&manifest)?);
         return Ok(ExitCode::SUCCESS);
@@ -63,33 +68,6 @@ pub fn run(repo: &Repository, request: Request, output: Output) -> anyhow::Resul
         );
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Runs `work` with a line on the terminal that shows how far it is.
-fn with_progress<T: Send>(progress: &Progress, work: impl FnOnce() -> T + Send) -> T {
-    if !std::io::stderr().is_terminal() {
-        return work();
-    }
-    std::thread::scope(|scope| {
-        let worker = scope.spawn(work);
-        while !worker.is_finished() {
-            let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) >> 20;
-            eprint!(
-                "\r{} of {} MiB, {} read, {} new, {} stored ",
-                get(&progress.done),
-                get(&progress.total),
-                get(&progress.read),
-                get(&progress.new_bytes),
-                get(&progress.stored)
-            );
-            std::thread::park_timeout(Duration::from_millis(500));
-        }
-        eprintln!();
-        match worker.join() {
-            Ok(value) => value,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })
 }
 
 /// Lines of `offset length`; empty lines and lines that start with `#` are skipped.

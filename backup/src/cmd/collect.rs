@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use xenith_backup::gc::{self, Outcome};
-use xenith_backup::repo::now_millis;
 use xenith_backup::retention::Policy;
 use xenith_backup::{Repository, prune};
 
@@ -100,7 +99,7 @@ fn carry_out_due(repo: &Repository, grace: Option<u64>) -> anyhow::Result<Vec<Do
     let grace = grace.map_or(gc::DEFAULT_GRACE_MILLIS, |seconds| seconds.saturating_mul(1000));
     let mut done = Vec::new();
     for plan in gc::published(repo)? {
-        let outcome = gc::carry_out(repo, &plan, now_millis(), grace)?;
+        let outcome = gc::carry_out(repo, &plan, repo.now(), grace)?;
         done.push(Done { plan: plan.name, outcome });
     }
     Ok(done)

@@ -10,7 +10,7 @@ use xenith_backup::id::hex;
 use xenith_backup::keys::{self, Credential, KdfCost};
 
 use super::open;
-use crate::cli::{KeyAction, KeyArgs, NewKeyArgs};
+use crate::cli::{KeyAction, KeyArgs, NewKeyArgs, Output};
 
 pub fn run(action: KeyAction, key: &KeyArgs) -> anyhow::Result<ExitCode> {
     match action {
@@ -24,9 +24,17 @@ pub fn run(action: KeyAction, key: &KeyArgs) -> anyhow::Result<ExitCode> {
             writeln!(out, "{}", hex(Secret32::random().expose()))?;
             out.sync_all()?;
         }
-        KeyAction::List { repo } => {
-            for (name, slot) in keys::slots(&open::store(&repo)?)? {
-                println!("{name}  {}", slot.kind());
+        KeyAction::List { repo, output } => {
+            let slots = keys::slots(&open::store(&repo)?)?;
+            if output.output == Output::Json {
+                let rows = slots
+                    .iter()
+                    .map(|(name, slot)| serde_json::json!({"slot": name.to_string(), "kind": slot.kind()}));
+                println!("{}", serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?);
+            } else {
+                for (name, slot) in slots {
+                    println!("{name}  {}", slot.kind());
+                }
             }
         }
         KeyAction::Add { repo, new } => {

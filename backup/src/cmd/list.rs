@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
-use xenith_backup::{Repository, gc};
+use xenith_backup::{Repository, gc, hold};
 
 use crate::cli::Output;
 
@@ -19,6 +19,12 @@ struct Row<'a> {
     read: u64,
     new_bytes: u64,
     stored: u64,
+    /// Of this disk's backups; the highest is the newest.
+    number: u64,
+    /// No rule forgets it.
+    held: bool,
+    /// Why the whole disk was read, when it was.
+    whole_because: Option<&'a str>,
     host: &'a str,
     tags: &'a [String],
 }
@@ -32,6 +38,7 @@ pub fn time_text(millis: u64) -> String {
 
 pub fn run(repo: &Repository, output: Output) -> anyhow::Result<ExitCode> {
     let (manifests, problems) = gc::visible(repo)?;
+    let held = hold::list(repo)?;
     let rows: Vec<Row<'_>> = manifests
         .iter()
         .flat_map(|manifest| {
@@ -44,6 +51,9 @@ pub fn run(repo: &Repository, output: Output) -> anyhow::Result<ExitCode> {
                 read: disk.stats.read,
                 new_bytes: disk.stats.new_bytes,
                 stored: disk.stats.stored,
+                number: disk.number,
+                held: held.contains(&manifest.id),
+                whole_because: disk.whole_because.as_deref(),
                 host: &manifest.host,
                 tags: &manifest.tags,
             })
@@ -53,7 +63,8 @@ pub fn run(repo: &Repository, output: Output) -> anyhow::Result<ExitCode> {
         Output::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
         Output::Text => {
             for row in &rows {
-                println!("{}  {}  {}  {} MiB", row.id, row.time, row.name, row.size >> 20);
+                let held = if row.held { "  held" } else { "" };
+                println!("{}  {}  {}  {} MiB{held}", row.id, row.time, row.name, row.size >> 20);
             }
         }
     }

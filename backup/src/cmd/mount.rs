@@ -41,6 +41,14 @@ struct Backups {
     opened: Mutex<Vec<(u64, Arc<BackupDisk>)>>,
 }
 
+/// A disk's name as one folder's: none leads elsewhere.
+fn folder_name(name: &str) -> String {
+    match name {
+        "." | ".." => name.replace('.', "_"),
+        name => name.replace('/', "_"),
+    }
+}
+
 impl Backups {
     const OPENED: usize = 4;
 
@@ -48,7 +56,7 @@ impl Backups {
         let (manifests, _) = gc::visible(&repo)?;
         let mut nodes = vec![Node { name: String::new(), parent: 1, created: 0, disk: None }];
         let folder = |nodes: &mut Vec<Node>, name: &str| {
-            let name = name.replace('/', "_");
+            let name = folder_name(name);
             let known =
                 nodes.iter().position(|node| node.disk.is_none() && node.parent == 1 && node.name == name);
             known.unwrap_or_else(|| {
@@ -71,7 +79,10 @@ impl Backups {
         let folders: Vec<u64> =
             (2..=nodes.len() as u64).filter(|n| nodes[*n as usize - 1].disk.is_none()).collect();
         for parent in folders {
-            let newest = nodes.iter().rev().find(|node| node.parent == parent && node.disk.is_some());
+            let newest = nodes
+                .iter()
+                .filter(|node| node.parent == parent)
+                .max_by_key(|node| (node.disk.as_ref().map(|disk| disk.number), node.created));
             let newest = newest.map(|node| (node.created, node.disk.clone()));
             if let Some((created, disk)) = newest {
                 nodes.push(Node { name: "latest.raw".to_owned(), parent, created, disk });

@@ -20,7 +20,7 @@ pub fn credential(key: &KeyArgs) -> anyhow::Result<Credential> {
     }
     match &key.passphrase {
         Some(text) if !text.is_empty() => Ok(Credential::Passphrase(text.clone())),
-        _ => bail!("no key: set XENITH_PASSPHRASE or give --key-file"),
+        _ => bail!("there is no key: set XENITH_PASSPHRASE, or give --key-file"),
     }
 }
 
@@ -32,7 +32,8 @@ pub fn store(repo: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
     if repo.starts_with("s3://") {
         return Ok(patient(S3Store::open(repo)?));
     }
-    Ok(patient(LocalStore::open(Path::new(repo))?))
+    let opened = LocalStore::open(Path::new(repo));
+    Ok(patient(opened.with_context(|| format!("there is no repository at {repo}; `init` makes one"))?))
 }
 
 pub fn store_for_init(repo: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
@@ -43,6 +44,10 @@ pub fn store_for_init(repo: &str) -> anyhow::Result<Arc<dyn ObjectStore>> {
 }
 
 pub fn repository(repo: &str, key: &KeyArgs) -> anyhow::Result<Repository> {
-    let credential = credential(key)?;
-    Ok(Repository::open(store(repo)?, &credential)?)
+    repository_with(repo, &credential(key)?)
+}
+
+/// The same with a key that is not the command line's.
+pub fn repository_with(repo: &str, credential: &Credential) -> anyhow::Result<Repository> {
+    Repository::open(store(repo)?, credential).with_context(|| format!("cannot open {repo}"))
 }

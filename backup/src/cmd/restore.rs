@@ -4,6 +4,8 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use anyhow::bail;
 use xenith_backup::export::{self, Format, Machine};
@@ -13,7 +15,8 @@ use xenith_backup::restore::{self, RestoreProgress, Target};
 use xenith_backup::{Repository, gc, manifest};
 use xenith_common_block::{BlockSink, BlockSource, FileSink};
 
-use crate::cli::{ImageFormat, MachineArgs};
+use super::progress;
+use crate::cli::{ImageFormat, MachineArgs, Output};
 
 /// What to do with a target that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,7 @@ pub struct Request {
     pub existing: Existing,
     pub format: Option<ImageFormat>,
     pub machine: MachineArgs,
+    pub output: Output,
 }
 
 fn format(request: &Request) -> Format {
@@ -55,16 +59,40 @@ pub fn run(repo: &Repository, request: &Request) -> anyhow::Result<ExitCode> {
         }
         std::fs::remove_file(dst)?;
     }
-    match format {
-        Format::Raw => raw(&open(record), request, &progress)?,
-        Format::Ova => {
-            let disks: Vec<(String, BackupDisk)> =
-                manifest.disks.iter().map(|disk| (disk.name.clone(), open(disk))).collect();
-            let MachineArgs { vcpus, memory_mib } = request.machine;
-            let machine = Machine { name: record.name.clone(), vcpus, memory_mib };
-            export::ova(&machine, &disks, dst, &progress)?;
+    let total = match format {
+        Format::Ova => manifest.disks.iter().map(|disk| disk.size).sum(),
+        _ => record.size,
+    };
+    let began = Instant::now();
+    progress::show(&|| progress::of_restore(&progress, total), || -> anyhow::Result<()> {
+        match format {
+            Format::Raw => raw(&open(record), request, &progress),
+            Format::Ova => {
+                let disks: Vec<(String, BackupDisk)> =
+                    manifest.disks.iter().map(|disk| (disk.name.clone(), open(disk))).collect();
+                let MachineArgs { vcpus, memory_mib } = request.machine;
+                let machine = Machine { name: record.name.clone(), vcpus, memory_mib };
+                Ok(export::ova(&machine, &disks, dst, &progress)?)
+            }
+            format => Ok(export::disk(&open(record), dst, format, &progress)?),
         }
-        format => export::disk(&open(record), dst, format, &progress)?,
+    })?;
+    let written = progress.written.load(Ordering::Relaxed);
+    let seconds = began.elapsed().as_secs_f64();
+    match request.output {
+        Output::Json => println!(
+            "{}",
+            serde_json::json!({
+                "name": record.name, "id": manifest.id, "size": record.size, "written": written, "seconds": seconds,
+            })
+        ),
+        Output::Text => println!(
+            "{}@{}: {} MiB disk, {} MiB written, {seconds:.1} s",
+            record.name,
+            manifest.id,
+            record.size >> 20,
+            written >> 20
+        ),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,30 +2,47 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use xenith_backup::Repository;
-use xenith_backup::verify::{self, Level};
+use xenith_backup::verify::{self, Level, Scope};
 
 use crate::cli::{DepthArgs, Output};
 
-pub fn level(depth: &DepthArgs) -> Level {
-    if depth.deep {
+/// What of the repository to look at how hard.
+pub fn scope(depth: &DepthArgs, now: u64) -> anyhow::Result<Scope> {
+    const DAY: u64 = 24 * 3600 * 1000;
+    let level = if depth.deep {
         Level::Deep
     } else if depth.quick {
         Level::Quick
     } else {
         Level::Normal
+    };
+    let mut scope = Scope::all(level);
+    if let Some(days) = depth.newer_than {
+        scope.since = now.saturating_sub(days.saturating_mul(DAY));
     }
+    if let Some(text) = &depth.part {
+        let parts = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+        let parts: Option<(u32, u32)> = parts;
+        match parts {
+            Some((k, n)) if (1..=n).contains(&k) => scope.part = (k - 1, n),
+            _ => bail!("--part {text:?} is not of the form K/N with K from 1 to N, such as 3/30"),
+        }
+    }
+    Ok(scope)
 }
 
-pub fn run(repo: &Repository, level: Level, output: Output) -> anyhow::Result<ExitCode> {
+pub fn run(repo: &Repository, scope: &Scope, output: Output) -> anyhow::Result<ExitCode> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let report = verify::verify(repo, level, threads.min(16))?;
+    let report = verify::verify_part(repo, scope, threads.min(16))?;
     if output == Output::Json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         println!(
-            "{} backups, {} packs, {} chunks, {} map pages, {} MiB read: {}",
+            "{} backups, {} of {} packs read, {} chunks, {} map pages, {} MiB read: {}",
             report.backups,
+            report.packs_read,
             report.packs,
             report.chunks,
             report.pages,

@@ -1,5 +1,7 @@
 //! From a published plan to deleted packs.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::{Live, Plan, plan_key, published, read_object, verdict_key, write_object};
@@ -90,7 +92,7 @@ fn waiting_for(
             Err(BackupError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
-        if session.until.saturating_add(grace) < now {
+        if session.lease_end(now).saturating_add(grace) < now {
             let revoked = manifest::revoke(repo, &session.id)?;
             tracing::warn!(session = %session.id, host = session.host, revoked, "a session's lease ran out");
         } else {
@@ -165,6 +167,9 @@ fn tidy(repo: &Repository, sessions: &[SeenSession]) -> Result<()> {
             }
         }
     }
+    // Longer than any object takes to write: a writer that is at it renews its lease every few minutes.
+    let swept = repo.store().sweep(Duration::from_millis(2 * session::LEASE_MILLIS))?;
+    tracing::debug!(swept, "what dead writers left half written is gone");
     tidy_index(repo)?;
     let plans: Vec<String> =
         repo.store().list("plans/")?.into_iter().map(|info| info.key.to_string()).collect();

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::format::FrameKind;
 use crate::id::ObjectHash;
 use crate::index::{Index, IndexWriter, Location, pack_key};
-use crate::packer::{Batch, PackLimits, Packer};
+use crate::packer::{Batch, PackLimits, Packer, Pressure};
 use crate::reader::ChunkReader;
 use crate::repo::Repository;
 use crate::session::Session;
@@ -67,8 +67,9 @@ fn places_to_move(
 
 fn move_all(repo: &Repository, session: &Session, places: &[Location], done: &mut Repacked) -> Result<()> {
     let (writer, reader) = (IndexWriter::default(), ChunkReader::new(repo.clone()));
-    let data = Packer::new(repo.keyring().clone(), PackLimits::DATA);
-    let maps = Packer::new(repo.keyring().clone(), PackLimits::MAPS);
+    // Frames are moved as they are: nothing is compressed.
+    let data = Packer::new(repo.keyring().clone(), PackLimits::DATA, Pressure::new(0, 0));
+    let maps = Packer::new(repo.keyring().clone(), PackLimits::MAPS, Pressure::new(0, 0));
     std::thread::scope(|scope| {
         for packer in [&data, &maps] {
             scope.spawn(|| {

@@ -15,7 +15,7 @@ use crate::id::{ChunkId, ObjectHash};
 use crate::index::{Index, IndexWriter, pack_key};
 use crate::manifest::{self, DiskRecord, Manifest};
 use crate::map::{Shape, TreeBuilder, TreeReader};
-use crate::packer::{PackLimits, Packer};
+use crate::packer::{PackLimits, Packer, Pressure};
 use crate::reader::ChunkReader;
 use crate::repo::Repository;
 use crate::session::{Session, host_name};
@@ -28,6 +28,7 @@ pub fn backup(
     progress: &Progress,
 ) -> Result<Manifest> {
     check_names(&jobs)?;
+    check_texts(options)?;
     let mut session = Session::open(repo)?;
     // The order matters: session, then plans, then packs and manifests (see `gc`).
     let plans = gc::published(repo)?;
@@ -37,6 +38,11 @@ pub fn backup(
     let forgotten: Vec<_> = plans.iter().flat_map(|plan| plan.forget.iter().copied()).collect();
     let index = Index::load(repo)?;
     let (mut manifests, _) = manifest::list(repo)?;
+    // Counted with those to be forgotten: a hold may yet save them.
+    let numbers: Vec<u64> = jobs
+        .iter()
+        .map(|job| number_for(&manifests, &job.name, options.copy_of.map(|(_, created)| created)))
+        .collect();
     manifests.retain(|manifest| !forgotten.contains(&manifest.id));
     let shared = Shared {
         repo,
@@ -44,16 +50,26 @@ pub fn backup(
         index: &index,
         doomed: &doomed,
         writer: IndexWriter::default(),
-        data: Packer::new(repo.keyring().clone(), PackLimits::DATA),
-        maps: Packer::new(repo.keyring().clone(), PackLimits::MAPS),
+        data: Packer::new(
+            repo.keyring().clone(),
+            PackLimits::DATA,
+            Pressure::new(options.level, options.most),
+        ),
+        maps: Packer::new(
+            repo.keyring().clone(),
+            PackLimits::MAPS,
+            Pressure::new(options.level, options.level),
+        ),
         progress,
-        level: options.level,
         stop: false.into(),
     };
     for orphan in index.orphans() {
         shared.writer.add(repo, orphan.clone())?;
     }
-    let disks = store_disks(&shared, jobs, &manifests, options)?;
+    let mut disks = store_disks(&shared, jobs, &manifests, options)?;
+    for (disk, number) in disks.iter_mut().zip(numbers) {
+        disk.number = number;
+    }
     shared.writer.flush(repo)?;
     let manifest = Manifest {
         id: session.id(),
@@ -73,10 +89,23 @@ pub fn backup(
     Ok(manifest)
 }
 
+/// The number of the next backup of `name`. A copy of one that is older than what is there goes in before it: it gets
+/// its elder's number, and the dates tell the two apart.
+fn number_for(manifests: &[Manifest], name: &str, copied: Option<u64>) -> u64 {
+    let highest = |until: u64| {
+        let before = manifests.iter().filter(|manifest| manifest.created <= until);
+        before.filter_map(|manifest| Some(manifest.disk(name)?.number)).max().unwrap_or(0)
+    };
+    let later = |created| manifests.iter().any(|m| m.created > created && m.disk(name).is_some());
+    match copied {
+        Some(created) if later(created) => highest(created),
+        _ => highest(u64::MAX) + 1,
+    }
+}
+
 fn check_names(jobs: &[DiskJob<'_>]) -> Result<()> {
     for (at, job) in jobs.iter().enumerate() {
-        let odd = |c: char| c.is_control() || matches!(c, '@' | '=' | ',');
-        if job.name.is_empty() || job.name.len() > 200 || job.name.contains(odd) {
+        if !manifest::is_disk_name(&job.name) {
             return Err(BackupError::Invalid(format!(
                 "{:?} cannot name a disk: give 1 to 200 letters without @ = , and control characters",
                 job.name
@@ -87,6 +116,17 @@ fn check_names(jobs: &[DiskJob<'_>]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Tags and names that a listing could not show would make the manifest unreadable.
+fn check_texts(options: &Options) -> Result<()> {
+    let mut texts = options.tags.iter().chain(options.attachments.iter().map(|attachment| &attachment.name));
+    match texts.find(|text| text.contains(char::is_control)) {
+        Some(text) => {
+            Err(BackupError::Invalid(format!("{text:?} holds control characters; give another tag")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Runs the storing threads and works through the disks one after another.
@@ -147,9 +187,9 @@ fn choose_base<'a>(
         Changes::Unknown { because } => return Err(because.clone()),
         Changes::Since { ranges, base } => (ranges, base),
     };
-    let newest = manifests.iter().rev().find_map(|manifest| Some((manifest.id, manifest.disk(&job.name)?)));
-    let (id, base) = newest.ok_or_else(|| format!("this is the first backup of {}", job.name))?;
-    if wanted.is_some_and(|wanted| wanted != id) {
+    let newest = manifest::newest(manifests, &job.name);
+    let (manifest, base) = newest.ok_or_else(|| format!("this is the first backup of {}", job.name))?;
+    if wanted.is_some_and(|wanted| wanted != manifest.id) {
         return Err("the newest backup is not the one that changes are known since".to_owned());
     }
     if base.chunking != repo.chunking() {
@@ -195,6 +235,7 @@ fn store_disk(
     Ok(DiskRecord {
         name: job.name,
         size: job.source.size(),
+        number: 0,
         root,
         chunking: shared.repo.chunking(),
         stats,

@@ -33,7 +33,6 @@ pub struct Shared<'a> {
     pub data: Packer,
     pub maps: Packer,
     pub progress: &'a Progress,
-    pub level: i32,
     /// A worker failed: the others need not go on.
     pub stop: std::sync::atomic::AtomicBool,
 }
@@ -63,6 +62,8 @@ pub struct DiskWork<'a> {
 pub struct Worker<'a> {
     shared: &'a Shared<'a>,
     zstd: zstd::bulk::Compressor<'static>,
+    /// What `zstd` is set to.
+    level: i32,
     packed: Vec<u8>,
     window: Vec<u8>,
     chunks: Batch,
@@ -71,11 +72,13 @@ pub struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     pub fn new(shared: &'a Shared<'a>) -> Result<Self> {
-        let zstd = zstd::bulk::Compressor::new(shared.level)
+        let level = shared.data.pressure().level();
+        let zstd = zstd::bulk::Compressor::new(level)
             .map_err(|error| BackupError::Invalid(format!("zstd does not take this level: {error}")))?;
         Ok(Self {
             shared,
             zstd,
+            level,
             packed: vec![0; zstd::zstd_safe::compress_bound(crate::format::MAX_FRAME)],
             window: Vec::new(),
             chunks: Batch::default(),
@@ -161,6 +164,17 @@ impl<'a> Worker<'a> {
         Ok(id)
     }
 
+    /// Sets zstd to the level of the moment.
+    fn follow_pressure(&mut self) -> Result<()> {
+        let level = self.shared.data.pressure().level();
+        if level != self.level {
+            let unfit = |error| BackupError::Invalid(format!("zstd does not take this level: {error}"));
+            self.zstd.set_compression_level(level).map_err(unfit)?;
+            self.level = level;
+        }
+        Ok(())
+    }
+
     /// Compresses into `self.packed`; `Raw` where that does not pay.
     fn compress(&mut self, bytes: &[u8]) -> (Codec, usize) {
         if super::looks_random(bytes) {
@@ -191,6 +205,7 @@ impl PieceSink for Worker<'_> {
         if self.chunks.is_full() {
             self.shared.check_cancelled()?;
             self.shared.data.add(&mut self.chunks)?;
+            self.follow_pressure()?;
         }
         Ok(id)
     }

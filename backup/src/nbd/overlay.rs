@@ -21,6 +21,8 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use xenith_common_block::{BlockError, BlockSource, ByteRange, Extent, ExtentKind};
 
 const BLOCK: u64 = 4096;
+/// Largest disk: half a GiB of memory for its map.
+const MAX_SIZE: u64 = 16 << 40;
 /// Bytes of the map that are written together.
 const MAP_PAGE: usize = 4096;
 
@@ -64,6 +66,14 @@ pub struct Overlay {
     unsynced: AtomicBool,
 }
 
+fn check_size(name: &str, size: u64) -> Result<(), BlockError> {
+    if size <= MAX_SIZE {
+        return Ok(());
+    }
+    let detail = format!("an overlay is for a disk of at most 16 TiB, not one of {size} bytes");
+    Err(BlockError::Corrupt { target: name.to_owned(), detail })
+}
+
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
@@ -73,6 +83,7 @@ impl Overlay {
     pub fn open(base: Arc<dyn BlockSource>, path: &Path) -> Result<Self, BlockError> {
         let name = path.display().to_string();
         let error = |source| BlockError::Io { action: "open", target: name.clone(), offset: 0, source };
+        check_size(&name, base.size())?;
         let data = open(path).map_err(error)?;
         let found = data.metadata().map_err(error)?.len();
         if found != 0 && found != base.size() {
@@ -101,6 +112,7 @@ impl Overlay {
             |source| BlockError::Io { action: "open", target: map.display().to_string(), offset: 0, source };
         let map = open(map).map_err(error)?;
         let size = data.metadata().map_err(error)?.len();
+        check_size(name, size)?;
         let mut bits = vec![0; size.div_ceil(BLOCK * 8) as usize];
         let stored = map.metadata().map_err(error)?.len().min(bits.len() as u64);
         map.read_exact_at(&mut bits[..stored as usize], 0).map_err(error)?;

@@ -7,13 +7,16 @@ use xenith_common_block::{BlockError, BlockSource, ByteRange, Extent, ExtentKind
 
 use super::{ByteCache, CACHE_BYTES, ChunkReader};
 use crate::chunk::{BLOCK, LEAF_BYTES, leaf_blocks, leaf_count};
-use crate::error::Result;
+use crate::error::{BackupError, Result};
 use crate::format::FrameKind;
 use crate::id::ChunkId;
 use crate::index::Index;
 use crate::manifest::DiskRecord;
-use crate::map::{Entry, FANOUT, Leaf, Shape, TreeReader};
+use crate::map::{Entry, FANOUT, Leaf, Shape, TreeReader, block_bytes};
 use crate::repo::Repository;
+
+/// Bytes of chunks that one read asks for together. Bounds what a reader holds besides its caches.
+const TOGETHER: u64 = 4 << 20;
 
 /// Random access to a disk. Any number of threads read at once.
 pub struct BackupDisk {
@@ -30,13 +33,19 @@ pub struct BackupDisk {
 impl BackupDisk {
     #[must_use]
     pub fn new(repo: &Repository, index: Arc<Index>, disk: &DiskRecord) -> Self {
+        Self::with_cache(repo, index, disk, CACHE_BYTES)
+    }
+
+    /// The same with a cache of `bytes` for chunks: for who reads ahead.
+    #[must_use]
+    pub fn with_cache(repo: &Repository, index: Arc<Index>, disk: &DiskRecord, bytes: usize) -> Self {
         Self {
             reader: ChunkReader::new(repo.clone()),
             index,
             size: disk.size,
             root: disk.root,
             name: format!("backup of {}", disk.name),
-            chunks: ByteCache::new(CACHE_BYTES),
+            chunks: ByteCache::new(bytes),
             last: Mutex::new(None),
         }
     }
@@ -102,15 +111,19 @@ impl BackupDisk {
     /// bytes, clipped to the disk's end.
     pub fn read_leaf(&self, number: u64, take: &mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         let leaf = self.leaf(number)?;
-        let pieces: Vec<(u32, ChunkId)> = leaf
+        let pieces: Vec<(u32, u32, ChunkId)> = leaf
             .iter()
-            .filter_map(|(start, _, entry)| match entry {
-                Entry::Chunk(id) => Some((start, id)),
+            .filter_map(|(start, blocks, entry)| match entry {
+                Entry::Chunk(id) => Some((start, blocks, id)),
                 Entry::Zero => None,
             })
             .collect();
-        let ids: Vec<ChunkId> = pieces.iter().map(|(_, id)| *id).collect();
+        let ids: Vec<ChunkId> = pieces.iter().map(|(_, _, id)| *id).collect();
         self.reader.fetch_many(&self.index, &ids, &mut |at, bytes| {
+            if bytes.len() != block_bytes(pieces[at].1) {
+                let chunk = format!("chunk {}", pieces[at].2);
+                return Err(BackupError::damaged(chunk, "it is not as long as its place"));
+            }
             let offset = number * LEAF_BYTES + u64::from(pieces[at].0) * BLOCK as u64;
             let len = (self.size - offset).min(bytes.len() as u64) as usize;
             take(offset, &bytes[..len])
@@ -119,27 +132,46 @@ impl BackupDisk {
 
     fn read_in_leaf(&self, number: u64, range: ByteRange, buf: &mut [u8]) -> Result<()> {
         let base = number * LEAF_BYTES;
+        let mut wanted: Vec<Wanted> = Vec::new();
+        let mut bytes = 0;
         for (start, blocks, entry) in self.leaf(number)?.iter() {
             let offset = base + u64::from(start) * BLOCK as u64;
             let piece = ByteRange::with_len(offset, u64::from(blocks) * BLOCK as u64);
             let Some(part) = piece.intersect(&range) else { continue };
-            let slot = &mut buf[(part.start - range.start) as usize..(part.end - range.start) as usize];
             match entry {
-                Entry::Zero => slot.fill(0),
+                Entry::Zero => buf[span(&part, range.start)].fill(0),
                 Entry::Chunk(id) => {
-                    let bytes = self.chunk(&id)?;
-                    let from = (part.start - piece.start) as usize;
-                    let part = bytes.get(from..from + slot.len()).ok_or_else(|| {
-                        crate::error::BackupError::damaged(
-                            format!("chunk {id}"),
-                            "it is shorter than its place",
-                        )
-                    })?;
-                    slot.copy_from_slice(part);
+                    bytes += piece.len();
+                    wanted.push(Wanted { id, piece, part });
                 }
             }
+            if bytes >= TOGETHER {
+                self.read_chunks(&wanted, (range.start, &mut *buf))?;
+                wanted.clear();
+                bytes = 0;
+            }
         }
-        Ok(())
+        self.read_chunks(&wanted, (range.start, buf))
+    }
+
+    /// Reads chunks into their places in `buf`, which begins at byte `from` of the disk. What no cache has is read with
+    /// as few requests as it takes: a distant store is asked once for what lies together.
+    fn read_chunks(&self, wanted: &[Wanted], (from, buf): (u64, &mut [u8])) -> Result<()> {
+        let mut missing: Vec<&Wanted> = Vec::new();
+        for chunk in wanted {
+            match self.chunks.get(&chunk.id) {
+                Some(bytes) => chunk.copy(&bytes, (from, &mut *buf))?,
+                None => missing.push(chunk),
+            }
+        }
+        if let [chunk] = missing[..] {
+            return chunk.copy(&self.chunk(&chunk.id)?, (from, buf));
+        }
+        let ids: Vec<ChunkId> = missing.iter().map(|chunk| chunk.id).collect();
+        self.reader.fetch_many(&self.index, &ids, &mut |at, bytes| {
+            self.chunks.put(ids[at], Bytes::copy_from_slice(bytes));
+            missing[at].copy(bytes, (from, &mut *buf))
+        })
     }
 
     fn extents_in(&self, range: ByteRange) -> Result<Vec<Extent>> {
@@ -167,6 +199,29 @@ impl BackupDisk {
         }
         Ok(extents)
     }
+}
+
+/// A part of a chunk that somebody asked for.
+struct Wanted {
+    id: ChunkId,
+    /// Where the chunk lies on the disk.
+    piece: ByteRange,
+    part: ByteRange,
+}
+
+impl Wanted {
+    fn copy(&self, bytes: &[u8], (from, buf): (u64, &mut [u8])) -> Result<()> {
+        let part = bytes.get(span(&self.part, self.piece.start)).ok_or_else(|| {
+            BackupError::damaged(format!("chunk {}", self.id), "it is shorter than its place")
+        })?;
+        buf[span(&self.part, from)].copy_from_slice(part);
+        Ok(())
+    }
+}
+
+/// Where `part` lies in bytes that begin at `from`.
+fn span(part: &ByteRange, from: u64) -> std::ops::Range<usize> {
+    (part.start - from) as usize..(part.end - from) as usize
 }
 
 impl BlockSource for BackupDisk {

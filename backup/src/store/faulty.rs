@@ -114,9 +114,13 @@ impl<S: ObjectStore> ObjectStore for FaultyStore<S> {
         self.inner.size(key)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+    fn list_each(
+        &self,
+        prefix: &str,
+        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         self.check_alive(prefix)?;
-        self.inner.list(prefix)
+        self.inner.list_each(prefix, take)
     }
 
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
@@ -125,5 +129,9 @@ impl<S: ObjectStore> ObjectStore for FaultyStore<S> {
 
     fn describe(&self) -> String {
         self.inner.describe()
+    }
+
+    fn sweep(&self, age: Duration) -> Result<usize, StoreError> {
+        self.inner.sweep(age)
     }
 }

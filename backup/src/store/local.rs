@@ -48,20 +48,6 @@ impl LocalStore {
         self.root.join(key.as_str())
     }
 
-    /// Removes temporary files older than `age`; what a running writer has open is younger.
-    pub fn sweep(&self, age: Duration) -> Result<usize, StoreError> {
-        let Ok(entries) = fs::read_dir(self.root.join(TMP)) else { return Ok(0) };
-        let mut removed = 0;
-        for entry in entries.flatten() {
-            let modified = entry.metadata().and_then(|meta| meta.modified());
-            let old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|passed| passed > age));
-            if old && fs::remove_file(entry.path()).is_ok() {
-                removed += 1;
-            }
-        }
-        Ok(removed)
-    }
-
     fn write_tmp(&self, tmp: &Path, parts: &[Bytes]) -> io::Result<()> {
         let open = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(tmp);
         let mut file = match open() {
@@ -121,26 +107,32 @@ impl LocalStore {
         Ok(())
     }
 
-    fn walk(&self, dir: &Path, found: &mut Vec<ObjectInfo>) -> io::Result<()> {
+    fn walk(
+        &self,
+        dir: &Path,
+        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let failed = |source| StoreError::io("list", &dir.display().to_string(), source);
         let entries = match fs::read_dir(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other?,
+            other => other.map_err(failed)?,
         };
         for entry in entries {
-            let entry = entry?;
+            let entry = entry.map_err(failed)?;
             // Symbolic links are neither followed nor listed: an object is a plain file.
-            let kind = entry.file_type()?;
+            let kind = entry.file_type().map_err(failed)?;
             let path = entry.path();
             let Some(key) = path.strip_prefix(&self.root).ok().and_then(Path::to_str) else { continue };
             let Some(key) = ObjectKey::parse(key) else { continue };
             if kind.is_dir() {
-                self.walk(&path, found)?;
+                self.walk(&path, take)?;
             } else if kind.is_file() {
                 let meta = match entry.metadata() {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    other => other?,
+                    other => other.map_err(failed)?,
                 };
-                found.push(ObjectInfo { key, size: meta.len(), modified: millis(meta.modified()?) });
+                let modified = millis(meta.modified().map_err(failed)?);
+                take(ObjectInfo { key, size: meta.len(), modified })?;
             }
         }
         Ok(())
@@ -199,13 +191,15 @@ impl ObjectStore for LocalStore {
         Ok(meta.len())
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+    fn list_each(
+        &self,
+        prefix: &str,
+        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let mut found = Vec::new();
-        self.walk(&self.root.join(folder), &mut found)
-            .map_err(|source| StoreError::io("list", prefix, source))?;
-        found.retain(|info| info.key.as_str().starts_with(prefix));
-        Ok(found)
+        self.walk(&self.root.join(folder), &mut |info| {
+            if info.key.as_str().starts_with(prefix) { take(info) } else { Ok(()) }
+        })
     }
 
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
@@ -215,6 +209,20 @@ impl ObjectStore for LocalStore {
             }
             _ => Ok(()),
         }
+    }
+
+    // What a running writer has open is younger.
+    fn sweep(&self, age: Duration) -> Result<usize, StoreError> {
+        let Ok(entries) = fs::read_dir(self.root.join(TMP)) else { return Ok(0) };
+        let mut removed = 0;
+        for entry in entries.flatten() {
+            let modified = entry.metadata().and_then(|meta| meta.modified());
+            let old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|passed| passed > age));
+            if old && fs::remove_file(entry.path()).is_ok() {
+                removed += 1;
+            }
+        }
+        Ok(removed)
     }
 
     fn describe(&self) -> String {

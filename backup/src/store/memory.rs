@@ -72,16 +72,22 @@ impl ObjectStore for MemoryStore {
         Ok(body.len() as u64)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+    fn list_each(
+        &self,
+        prefix: &str,
+        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let objects = self.lock();
         let found = objects.iter().filter(|(key, _)| key.as_str().starts_with(prefix));
-        Ok(found
+        let infos: Vec<ObjectInfo> = found
             .map(|(key, (body, modified))| ObjectInfo {
                 key: key.clone(),
                 size: body.len() as u64,
                 modified: *modified,
             })
-            .collect())
+            .collect();
+        drop(objects);
+        infos.into_iter().try_for_each(take)
     }
 
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {

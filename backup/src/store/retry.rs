@@ -77,8 +77,12 @@ impl<S: ObjectStore> ObjectStore for RetryingStore<S> {
         self.retry(|_| self.inner.size(key))
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
-        self.retry(|_| self.inner.list(prefix))
+    fn list_each(
+        &self,
+        prefix: &str,
+        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.retry(|_| self.inner.list_each(prefix, take))
     }
 
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
@@ -87,5 +91,9 @@ impl<S: ObjectStore> ObjectStore for RetryingStore<S> {
 
     fn describe(&self) -> String {
         self.inner.describe()
+    }
+
+    fn sweep(&self, age: Duration) -> Result<usize, StoreError> {
+        self.inner.sweep(age)
     }
 }

@@ -70,6 +70,9 @@ impl S3Store {
         let unfit = |why: &str| StoreError::Unsuitable(format!("{url}: {why}"));
         let rest = url.strip_prefix("s3://").ok_or_else(|| unfit("not of the form s3://bucket/prefix"))?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if bucket.is_empty() {
+            return Err(unfit("it names no bucket"));
+        }
         let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let inner = builder
             .with_bucket_name(bucket)
@@ -142,19 +145,24 @@ impl ObjectStore for S3Store {
         self.wait(("look at", key.as_str()), self.inner.head(&path)).map(|meta| meta.size)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+    fn list_each(
+        &self,
+        prefix: &str,
+        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let folder = self.path(prefix.trim_end_matches('/'));
-        let listed = self.wait(("list", prefix), self.inner.list(Some(&folder)).try_collect::<Vec<_>>())?;
         let own = self.path("");
-        Ok(listed
-            .into_iter()
-            .filter_map(|meta| {
-                let text = meta.location.as_ref().strip_prefix(own.as_ref())?.trim_start_matches('/');
-                let key = ObjectKey::parse(text).filter(|key| key.as_str().starts_with(prefix))?;
-                let modified = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
-                Some(ObjectInfo { key, size: meta.size, modified })
-            })
-            .collect())
+        let ours = |meta: object_store::ObjectMeta| {
+            let text = meta.location.as_ref().strip_prefix(own.as_ref())?.trim_start_matches('/');
+            let key = ObjectKey::parse(text).filter(|key| key.as_str().starts_with(prefix))?;
+            let modified = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
+            Some(ObjectInfo { key, size: meta.size, modified })
+        };
+        let mut listed = self.inner.list(Some(&folder));
+        while let Some(meta) = self.wait(("list", prefix), listed.try_next())? {
+            ours(meta).map_or(Ok(()), &mut *take)?;
+        }
+        Ok(())
     }
 
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {

@@ -50,8 +50,12 @@ impl<S: ObjectStore> ObjectStore for ThrottledStore<S> {
         self.inner.size(key)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
-        self.inner.list(prefix)
+    fn list_each(
+        &self,
+        prefix: &str,
+        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.inner.list_each(prefix, take)
     }
 
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
@@ -60,6 +64,10 @@ impl<S: ObjectStore> ObjectStore for ThrottledStore<S> {
 
     fn describe(&self) -> String {
         self.inner.describe()
+    }
+
+    fn sweep(&self, age: Duration) -> Result<usize, StoreError> {
+        self.inner.sweep(age)
     }
 }
 

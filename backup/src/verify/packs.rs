@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Level, Report};
+use super::{Level, Report, Scope};
 use crate::error::{BackupError, Result};
 use crate::format::{FrameOpener, FrameRecord, HEADER_LEN, ObjectKind};
 use crate::id::ObjectHash;
@@ -35,7 +35,7 @@ struct Shared {
 pub fn check(
     repo: &Repository,
     index: &Index,
-    (level, threads): (Level, usize),
+    (looked_at, threads): (&Scope, usize),
     report: &mut Report,
 ) -> Result<Bad> {
     let shared = Mutex::new(Shared { report: std::mem::take(report), ..Shared::default() });
@@ -44,8 +44,14 @@ pub fn check(
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
                 while let Some(pack) = index.packs().get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let mut checker =
-                        PackCheck { repo, level, pack, bytes: 0, chunks: 0, bad_frames: Vec::new() };
+                    let mut checker = PackCheck {
+                        repo,
+                        level: looked_at.level_of(pack),
+                        pack,
+                        bytes: 0,
+                        chunks: 0,
+                        bad_frames: Vec::new(),
+                    };
                     let result = checker.run();
                     let mut shared = shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     if shared.failure.is_some() {
@@ -68,6 +74,7 @@ fn note(shared: &mut Shared, checker: &PackCheck<'_>, result: Result<()>) {
     let name = checker.pack.name;
     shared.report.bytes_read += checker.bytes;
     shared.report.chunks += checker.chunks;
+    shared.report.packs_read += u64::from(checker.level != Level::Quick);
     match result {
         Ok(()) => {}
         // Collected since the listing.

@@ -127,3 +127,24 @@ fn ten_writers_and_two_collectors() {
         assert!(restored(&repo, &manifest, &name) == bytes, "{name}");
     }
 }
+
+#[test]
+fn what_a_killed_writer_left_half_written_goes() {
+    use std::time::{Duration, SystemTime};
+    let dir = tempfile::tempdir().unwrap();
+    let repo = crate::support::init(Arc::new(xenith_backup::store::LocalStore::open(dir.path()).unwrap()));
+    let first = backup(&repo, "vm", &noise(1, MIB));
+    let kept = backup(&repo, "vm", &noise(2, MIB));
+    let (old, young) = (dir.path().join(".tmp/old"), dir.path().join(".tmp/young"));
+    std::fs::create_dir_all(dir.path().join(".tmp")).unwrap();
+    for path in [&old, &young] {
+        std::fs::write(path, noise(3, MIB)).unwrap();
+    }
+    let yesterday = SystemTime::now() - Duration::from_secs(24 * 3600);
+    std::fs::File::options().write(true).open(&old).unwrap().set_modified(yesterday).unwrap();
+    let proposal = gc::propose(&repo, vec![first.id]).unwrap();
+    gc::publish(&repo, &proposal.plan).unwrap();
+    collect(&repo);
+    assert!(!old.exists() && young.exists(), "the wrong half is gone");
+    assert!(restored(&repo, &kept, "vm") == noise(2, MIB));
+}

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use xenith_backup::gc;
-use xenith_backup::store::{Fault, FaultyStore, MemoryStore, RetryingStore};
+use xenith_backup::store::{
+    Fault, FaultyStore, MemoryStore, ObjectInfo, ObjectKey, ObjectStore, RetryingStore, StoreError,
+};
 use xenith_backup::verify::{Level, verify};
 use xenith_backup::{BackupError, Repository, manifest};
 
@@ -144,4 +148,54 @@ fn a_revoked_session_cannot_commit() {
     assert!(matches!(manifest::commit(&repo, &late), Err(BackupError::SessionRevoked { .. })));
     let listed = repo.store().list("manifests/").unwrap().len();
     assert_eq!((listed, manifest::list(&repo).unwrap().0.len()), (2, 1));
+}
+
+/// A store for a credential that may add, list and read.
+struct AddOnly(Arc<MemoryStore>);
+
+impl ObjectStore for AddOnly {
+    fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
+        self.0.create(key, parts)
+    }
+
+    fn read_range(&self, key: &ObjectKey, range: std::ops::Range<u64>) -> Result<Bytes, StoreError> {
+        self.0.read_range(key, range)
+    }
+
+    fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
+        self.0.size(key)
+    }
+
+    fn list_each(
+        &self,
+        prefix: &str,
+        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        self.0.list_each(prefix, take)
+    }
+
+    fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        let source = std::io::ErrorKind::PermissionDenied.into();
+        Err(StoreError::Refused { action: "delete", key: key.to_string(), source })
+    }
+
+    fn describe(&self) -> String {
+        "a store that only takes".to_owned()
+    }
+}
+
+#[test]
+fn a_writer_needs_to_add_and_nothing_else() {
+    let (store, admin) = in_memory();
+    let (first, second) = disks();
+    let repo = open(Arc::new(AddOnly(store.clone()))).unwrap();
+    let old = backup(&repo, "vm", &first.bytes);
+    let new = try_backup(&repo, &[("vm", &second.bytes, Some(second.changed.clone()))]).unwrap();
+    assert!(restored(&repo, &old, "vm") == first.bytes && restored(&repo, &new, "vm") == second.bytes);
+    assert_eq!(verify(&repo, Level::Deep, 1).unwrap().problems, vec![]);
+    // What it may not do, it does not: it cannot free anything.
+    let proposal = gc::propose(&repo, vec![old.id]).unwrap();
+    gc::publish(&repo, &proposal.plan).unwrap();
+    assert!(gc::carry_out(&repo, &proposal.plan, proposal.plan.created, 0).is_err());
+    assert!(restored(&admin, &new, "vm") == second.bytes);
 }

@@ -164,9 +164,13 @@ impl ObjectStore for Distant {
         self.inner.size(key)
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+    fn list_each(
+        &self,
+        prefix: &str,
+        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         self.check(prefix)?;
-        self.inner.list(prefix)
+        self.inner.list_each(prefix, take)
     }
 
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod clock;
 mod collect;
 mod corpus;
 mod crash;
@@ -10,7 +11,10 @@ mod damage;
 mod export;
 mod files;
 mod gc_model;
+mod hostile;
 mod instant;
+mod mount;
+mod mutations;
 mod nbd;
 mod paper_kit;
 mod roundtrip;

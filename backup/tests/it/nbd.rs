@@ -116,3 +116,52 @@ fn writes_go_to_the_overlay_and_survive_a_restart() {
     let server = serve(&dir.path().join("r"), &[]);
     qemu_img(&["compare", "-f", "raw", "-F", "raw", &server.uri, dir.path().join("disk").to_str().unwrap()]);
 }
+
+#[test]
+fn what_a_boot_read_is_at_hand_at_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(bytes) = prepared(dir.path()) else { return };
+    let repo = dir.path().join("r");
+    let trace = dir.path().join("boot.trace");
+    let more = ["--boot-trace", trace.to_str().unwrap()];
+    let boot = ["read 1052672 65536", "read 20971520 131072", "read 2097152 4096"];
+    let read = |uri: &str, lines: &[&str]| {
+        let mut qemu_io = Command::new("qemu-io");
+        qemu_io.args(["-r", "-f", "raw"]);
+        lines.iter().for_each(|line| {
+            qemu_io.args(["-c", line]);
+        });
+        let output = qemu_io.arg(uri).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        output.status.success() && !said.contains("failed") && !said.contains("error")
+    };
+    let server = serve(&repo, &more);
+    assert!(read(&server.uri, &boot));
+    drop(server);
+    let text = std::fs::read_to_string(&trace).unwrap();
+    assert!(text.lines().any(|line| line == "20971520 131072"), "{text}");
+    // With a writable overlay what is read ahead is there for good: the data of it, without its map, says so.
+    let overlay = dir.path().join("overlay");
+    let more = ["--boot-trace", trace.to_str().unwrap(), "--overlay", overlay.to_str().unwrap()];
+    let server = serve(&repo, &more);
+    let there = |offset: usize, len: usize| {
+        std::fs::read(&overlay).is_ok_and(|data| data[offset..offset + len] == bytes[offset..offset + len])
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !(there(1_052_672, 65536) && there(20_971_520, 131_072) && there(2_097_152, 4096)) {
+        assert!(std::time::Instant::now() < deadline, "nothing was read ahead");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    // The store goes away: what the last boot read is read, the rest is not to be had.
+    std::fs::rename(repo.join("packs"), repo.join("gone")).unwrap();
+    assert!(read(&server.uri, &boot), "the guest asks a store that is away");
+    assert!(!read(&server.uri, &["read 1576960 65536"]), "nothing could have had this");
+    std::fs::rename(repo.join("gone"), repo.join("packs")).unwrap();
+    drop(server);
+    // A trace of nonsense costs nothing but its reading.
+    std::fs::write(&trace, "1 2 3\n99999999999999 4096\n0 99999999999999999\n").unwrap();
+    let server = serve(&repo, &["--boot-trace", trace.to_str().unwrap()]);
+    let out = dir.path().join("out");
+    qemu_img(&["convert", "-O", "raw", &server.uri, out.to_str().unwrap()]);
+    assert!(std::fs::read(&out).unwrap() == bytes);
+}

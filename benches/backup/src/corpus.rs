@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -24,6 +24,9 @@ pub struct Corpus {
     /// Lines `offset length`: what differs between the days, in 4 KiB blocks.
     pub ranges: PathBuf,
     pub changed_bytes: u64,
+    /// Bytes of the first day's disk, and of those that are not holes.
+    pub size: u64,
+    pub data_bytes: u64,
 }
 
 /// Numbers that look random and are the same each time.
@@ -112,6 +115,8 @@ pub fn make(dir: &Path, mib: u64) -> Result<Corpus> {
         install: dir.join("install.img"),
         ranges: dir.join("ranges"),
         changed_bytes: 0,
+        size: DISK,
+        data_bytes: 0,
     };
     let done = dir.join(format!("corpus-{mib}"));
     if !done.exists() {
@@ -133,7 +138,8 @@ pub fn make(dir: &Path, mib: u64) -> Result<Corpus> {
         File::create(&done)?;
     }
     let changed_bytes = write_ranges(&corpus)?;
-    Ok(Corpus { changed_bytes, ..corpus })
+    let data_bytes = fs::metadata(&corpus.day1)?.blocks() * 512;
+    Ok(Corpus { changed_bytes, data_bytes, ..corpus })
 }
 
 fn fill_tree(tree: &Path, mib: u64) -> Result<()> {

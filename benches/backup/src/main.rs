@@ -1,35 +1,54 @@
-//! Measures `xenith-backup` beside restic, borg and qemu-img on a generated corpus.
+//! Measures `xenith-backup` beside restic, borg and qemu-img on a generated corpus, and what must not grow.
 //!
 //! `xenith-benches-backup TOOL WORKDIR [MIB_OF_FILES]`: TOOL is a release build of `xenith-backup`; WORKDIR
 //! gets the corpus and the repositories, about four times the files' size. CPU seconds are those of the child
 //! processes (`getrusage`), so that a busy machine does not falsify the ratios. Bytes and objects are counted
 //! in the repositories.
 //!
-//! `xenith-benches-backup sizes WORKDIR` compares chunk sizes on a corpus that is there.
+//! On a corpus that is there: `limits TOOL WORKDIR` a sparse disk of 16 TiB, the first byte of a boot, zstd alone and a
+//! distant store; `index WORKDIR MILLIONS` the index of 100 TiB; `sizes WORKDIR` compares chunk sizes.
 
 mod corpus;
+mod limits;
 mod measure;
 mod sizes;
 mod tools;
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "usage: xenith-benches-backup TOOL WORKDIR [MIB_OF_FILES] | limits TOOL WORKDIR | index WORKDIR MILLIONS | sizes WORKDIR";
 
 fn main() -> Result<()> {
-    let mut args = std::env::args().skip(1);
-    let tool = args.next().context("usage: xenith-benches-backup TOOL WORKDIR [MIB_OF_FILES]")?;
-    let dir = args.next().context("usage: xenith-benches-backup TOOL WORKDIR [MIB_OF_FILES]")?;
-    let mib = args.next().map_or(Ok(2048), |text| text.parse())?;
-    let dir = Path::new(&dir);
-    if tool == "sizes" {
-        let image = |name: &str| dir.join(name);
-        let (day1, day2, install) = (image("day1.img"), image("day2.img"), image("install.img"));
-        return sizes::print(&[("day 1", &day1), ("day 2", &day2), ("separate install", &install)]);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words[..] {
+        ["sizes", dir] => {
+            let image = |name: &str| Path::new(dir).join(name);
+            let (day1, day2, install) = (image("day1.img"), image("day2.img"), image("install.img"));
+            sizes::print(&[("day 1", &day1), ("day 2", &day2), ("separate install", &install)])
+        }
+        ["limits", ours, dir] => {
+            let dir = Path::new(dir);
+            limits::first_byte(ours, &dir.join("repo-xenith"))?;
+            limits::distance(&dir.join("day1.img"))?;
+            limits::sparse(ours, dir)
+        }
+        ["index", dir, millions] => {
+            let entries: u64 = millions.parse().context(USAGE)?;
+            limits::index(Path::new(dir), &Path::new(dir).join("day1.img"), entries * 1_000_000)
+        }
+        [tool, dir] => compare(tool, Path::new(dir), 2048),
+        [tool, dir, mib] => compare(tool, Path::new(dir), mib.parse().context(USAGE)?),
+        _ => bail!(USAGE),
     }
+}
+
+fn compare(tool: &str, dir: &Path, mib: u64) -> Result<()> {
     std::fs::create_dir_all(dir)?;
     let corpus = corpus::make(dir, mib)?;
-    let rows = tools::run_all(&tool, dir, &corpus)?;
-    tools::print(&rows, &corpus);
+    let measured = tools::run_all(tool, dir, &corpus)?;
+    tools::print(&measured, &corpus);
     Ok(())
 }

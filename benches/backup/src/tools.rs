@@ -22,10 +22,20 @@ struct Bench<'a> {
     dir: &'a Path,
     corpus: &'a Corpus,
     rows: Vec<Row>,
+    /// Bytes that the increment with changed ranges read.
+    read: u64,
 }
 
-pub fn run_all(ours: &str, dir: &Path, corpus: &Corpus) -> Result<Vec<Row>> {
-    let mut bench = Bench { ours, dir, corpus, rows: Vec::new() };
+/// What the last row of a listing says was read.
+fn read_of_newest(listing: Vec<u8>) -> Result<u64> {
+    let text = String::from_utf8(listing)?;
+    let last = text.rsplit_once("\"read\": ").map(|(_, rest)| rest).unwrap_or_default();
+    Ok(last.chars().take_while(char::is_ascii_digit).collect::<String>().parse()?)
+}
+
+/// The rows, and the bytes that our increment with changed ranges read.
+pub fn run_all(ours: &str, dir: &Path, corpus: &Corpus) -> Result<(Vec<Row>, u64)> {
+    let mut bench = Bench { ours, dir, corpus, rows: Vec::new(), read: 0 };
     bench.xenith()?;
     if Command::new("restic").arg("version").output().is_ok() {
         bench.restic()?;
@@ -36,7 +46,7 @@ pub fn run_all(ours: &str, dir: &Path, corpus: &Corpus) -> Result<Vec<Row>> {
     if Command::new("qemu-img").arg("--version").output().is_ok() {
         bench.qemu_img()?;
     }
-    Ok(bench.rows)
+    Ok((bench.rows, bench.read))
 }
 
 impl Bench<'_> {
@@ -69,8 +79,9 @@ impl Bench<'_> {
     fn xenith(&mut self) -> Result<()> {
         let repo = self.fresh("repo-xenith");
         let second = self.fresh("repo-xenith-ranges");
+        let ours = self.ours.to_owned();
         let tool = |args: &[&str], repo: &Path| {
-            let mut command = Command::new(self.ours);
+            let mut command = Command::new(&ours);
             command.env("XENITH_PASSPHRASE", PASS).arg(args[0]).arg(repo).args(&args[1..]);
             command
         };
@@ -82,23 +93,25 @@ impl Bench<'_> {
         let target = out.display().to_string();
         let steps: Vec<(&'static str, Command, &Path)> = vec![
             ("init", tool(&["init"], &repo), &repo),
-            ("full", tool(&["backup", &day1], &repo), &repo),
-            ("increment, whole image", tool(&["backup", &day2], &repo), &repo),
-            ("clone", tool(&["backup", &clone], &repo), &repo),
-            ("separate install", tool(&["backup", &install], &repo), &repo),
+            ("full", tool(&["backup", &day1, "--level", "3"], &repo), &repo),
+            ("increment, whole image", tool(&["backup", &day2, "--level", "3"], &repo), &repo),
+            ("clone", tool(&["backup", &clone, "--level", "3"], &repo), &repo),
+            ("separate install", tool(&["backup", &install, "--level", "3"], &repo), &repo),
             ("restore", tool(&["restore", "install", &target], &repo), &repo),
             ("deep verify", tool(&["verify", "--deep"], &repo), &repo),
             ("init 2", tool(&["init"], &second), &second),
-            ("full 2", tool(&["backup", &day1], &second), &second),
+            ("full 2", tool(&["backup", &day1, "--level", "3"], &second), &second),
             (
                 "increment, changed ranges",
-                tool(&["backup", &day2, "--changed-ranges", &ranges], &second),
+                tool(&["backup", &day2, "--level", "3", "--changed-ranges", &ranges], &second),
                 &second,
             ),
         ];
         for (step, mut command, repo) in steps {
             self.step(step, "xenith", &mut command, repo)?;
         }
+        self.read = read_of_newest(tool(&["list", "-o", "json"], &second).output()?.stdout)?;
+        std::fs::remove_dir_all(&second)?;
         self.compare(&out, &self.corpus.install.clone())
     }
 
@@ -149,7 +162,7 @@ impl Bench<'_> {
         let _ = std::fs::remove_dir_all(&out);
         self.step("deep verify", "restic", &mut tool(&["check", "--read-data"]), &repo)?;
         std::fs::remove_file(&disk)?;
-        Ok(())
+        Ok(std::fs::remove_dir_all(&repo)?)
     }
 
     fn borg(&mut self) -> Result<()> {
@@ -177,7 +190,8 @@ impl Bench<'_> {
         std::fs::create_dir_all(&out)?;
         self.step("restore", "borg", extract.current_dir(&out), &repo)?;
         let _ = std::fs::remove_dir_all(&out);
-        self.step("deep verify", "borg", &mut tool(&["check", "--verify-data", &path]), &repo)
+        self.step("deep verify", "borg", &mut tool(&["check", "--verify-data", &path]), &repo)?;
+        Ok(std::fs::remove_dir_all(&repo)?)
     }
 
     fn qemu_img(&mut self) -> Result<()> {
@@ -191,18 +205,21 @@ impl Bench<'_> {
 }
 
 /// The table, and each promised ratio with what was measured.
-pub fn print(rows: &[Row], corpus: &Corpus) {
-    println!("| step | tool | CPU s | wall s | MiB added | objects |\n|---|---|---|---|---|---|");
+pub fn print((rows, read): &(Vec<Row>, u64), corpus: &Corpus) {
+    println!(
+        "| step | tool | CPU s | wall s | MiB added | objects | peak MiB |\n|---|---|---|---|---|---|---|"
+    );
     for row in rows.iter().filter(|row| !row.step.starts_with("init")) {
         let cost = row.cost;
         println!(
-            "| {} | {} | {:.2} | {:.2} | {:.1} | {} |",
+            "| {} | {} | {:.2} | {:.2} | {:.1} | {} | {} |",
             row.step,
             row.tool,
             cost.cpu,
             cost.wall,
             cost.bytes as f64 / 1048576.0,
-            cost.objects
+            cost.objects,
+            cost.peak >> 20
         );
     }
     println!("\nchanged between the days: {:.1} MiB\n", corpus.changed_bytes as f64 / 1048576.0);
@@ -247,4 +264,17 @@ pub fn print(rows: &[Row], corpus: &Corpus) {
             println!("| {name} | {limit} | {:.3} |", figure(a) / figure(b));
         }
     }
+    let image = corpus.size as f64;
+    println!(
+        "| changed ranges: read of the image | 0.05 for 0.016 changed | {:.4} for {:.4} |",
+        *read as f64 / image,
+        corpus.changed_bytes as f64 / image
+    );
+    if let Some(full) = find("full", "xenith") {
+        let tib = |bytes: u64| full.objects as f64 * (1u64 << 40) as f64 / bytes as f64;
+        println!("| objects per TiB of data | 12500 | {:.0} |", tib(corpus.data_bytes));
+        println!("| objects per TiB of disk | | {:.0} |", tib(corpus.size));
+    }
+    let ours = rows.iter().filter(|row| row.tool == "xenith").map(|row| row.cost.peak).max().unwrap_or(0);
+    println!("| peak memory of any of our steps, MiB | 256 | {} |", ours >> 20);
 }

@@ -207,6 +207,7 @@ pub(super) fn prune(
                     id: manifest.id,
                     series: series(&manifest)?,
                     created: manifest.created,
+                    number: manifest.number(),
                     held: held.contains(&manifest.id),
                     tags: manifest.tags,
                 })

@@ -58,6 +58,7 @@ pub const PACKAGES: &[Package] = &[
     package(Purpose::Build, "pkg-config", "finds the libraries above"),
     package(Purpose::Build, "protobuf-compiler", "the gRPC contract between orchestrator and agents"),
     package(Purpose::Test, "fdisk", "makes the partition tables that the installer plans"),
+    package(Purpose::Test, "fuse3", "mounts what the backup tool shows as files"),
     package(
         Purpose::Test,
         "golang-github-vmware-govmomi-dev",
