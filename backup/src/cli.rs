@@ -208,7 +208,7 @@ pub enum Command {
         #[arg(long, value_name = "FOLDER")]
         folder: Option<PathBuf>,
         /// MiB of disk.
-        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..=65536))]
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(8..=65536))]
         size: u64,
         #[command(flatten)]
         output: OutputArgs,

@@ -13,11 +13,12 @@ mod requests;
 pub mod trace;
 mod wire;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xenith_common_block::{BlockError, BlockSource, ByteRange, Extent};
 
@@ -116,36 +117,57 @@ impl Stop {
     }
 }
 
+/// Connections that are not over, and how to end each.
+type Open = Mutex<HashMap<u64, Box<dyn Fn() + Send>>>;
+
+fn lock(open: &Open) -> MutexGuard<'_, HashMap<u64, Box<dyn Fn() + Send>>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Serves `export` until `stop`. Connections that are open then are hung up.
 pub fn serve(listener: &Listener, export: &Export, stop: &Stop) -> io::Result<()> {
+    let open = Open::default();
     std::thread::scope(|scope| {
-        let mut open: Vec<Box<dyn Fn() + Send>> = Vec::new();
-        loop {
+        let mut outcome = Ok(());
+        for number in 0.. {
             let accepted = match listener {
                 Listener::Tcp(listener) => listener.accept().and_then(|(stream, _)| {
                     stream.set_nodelay(true)?;
-                    let twin = stream.another()?;
-                    open.push(Box::new(move || twin.hang_up()));
-                    scope.spawn(move || connection(stream, export));
-                    Ok(())
+                    take(stream, number, (scope, export, &open))
                 }),
-                Listener::Unix(listener) => listener.accept().and_then(|(stream, _)| {
-                    let twin = stream.another()?;
-                    open.push(Box::new(move || twin.hang_up()));
-                    scope.spawn(move || connection(stream, export));
-                    Ok(())
-                }),
+                Listener::Unix(listener) => {
+                    listener.accept().and_then(|(stream, _)| take(stream, number, (scope, export, &open)))
+                }
             };
             if stop.0.load(Ordering::Relaxed) {
-                open.iter().for_each(|hang_up| hang_up());
-                return Ok(());
+                break;
             }
             match accepted {
-                Err(error) if error.kind() != io::ErrorKind::ConnectionAborted => return Err(error),
+                Err(error) if error.kind() != io::ErrorKind::ConnectionAborted => {
+                    outcome = Err(error);
+                    break;
+                }
                 _ => {}
             }
         }
+        lock(&open).values().for_each(|hang_up| hang_up());
+        outcome
     })
+}
+
+/// Serves a client on a thread of its own. When that is over nothing holds the connection: the client sees its end.
+fn take<'scope, C: Connection + 'static>(
+    stream: C,
+    number: u64,
+    (scope, export, open): (&'scope std::thread::Scope<'scope, '_>, &'scope Export, &'scope Open),
+) -> io::Result<()> {
+    let twin = stream.another()?;
+    lock(open).insert(number, Box::new(move || twin.hang_up()));
+    scope.spawn(move || {
+        connection(stream, export);
+        lock(open).remove(&number);
+    });
+    Ok(())
 }
 
 /// Serves one client that has agreed on nothing but the size: the kernel, which is told it by `ioctl`.

@@ -61,7 +61,8 @@ impl MadeUp {
             return;
         }
         // A generator that costs nothing next to hashing (xorshift64*).
-        let mut state = (number + 1) * 0x9e37_79b9_7f4a_7c15 + u64::from(number < self.changed);
+        let mut state =
+            (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(u64::from(number < self.changed));
         let (noise, text) = unit.split_at_mut((UNIT / 2) as usize);
         for word in noise.chunks_exact_mut(8) {
             state ^= state >> 12;

@@ -42,7 +42,8 @@ impl Trailer {
             return Err("it is larger than the format allows");
         }
         let footer = trailer.frames as usize * RECORD_LEN + TAG_LEN;
-        let expected = trailer.end.checked_add(trailer.footer.into()).map(|s| s + TRAILER_LEN as u64);
+        let rest = u64::from(trailer.footer) + TRAILER_LEN as u64;
+        let expected = trailer.end.checked_add(rest);
         if trailer.footer as usize != footer || expected != Some(size) || end < HEADER_LEN as u64 {
             return Err("its trailer does not fit its size");
         }

@@ -1,5 +1,6 @@
 //! A run from session to manifest.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -159,13 +160,15 @@ fn store_disks(
             shared.maps.flush()?;
             Ok(disks)
         };
-        let result = work();
-        if result.is_err() {
+        // Also of a source that panics: the storing threads would wait for ever for what it was to give them.
+        let worked = catch_unwind(AssertUnwindSafe(work));
+        if !matches!(worked, Ok(Ok(_))) {
             shared.data.fail(BackupError::Cancelled);
             shared.maps.fail(BackupError::Cancelled);
         }
         shared.data.finish();
         shared.maps.finish();
+        let result = worked.unwrap_or_else(|panic| resume_unwind(panic));
         // A storing thread's error is the cause; what the others report are its echoes.
         let cause = |packer: &Packer| packer.take_failure().filter(|e| !matches!(e, BackupError::Cancelled));
         match result {

@@ -162,7 +162,7 @@ fn every_subcommand_that_looks() {
 
 #[test]
 fn a_part_of_a_repository_is_verified_each_day() {
-    let Prepared { repo, .. } = prepared();
+    let Prepared { dir: _dir, repo, .. } = prepared();
     let read = |args: &[&str]| {
         let report = json(&[&["verify", &repo, "--deep", "-o", "json"], args].concat());
         (report["packs_read"].as_u64().unwrap(), report["packs"].as_u64().unwrap())
@@ -180,7 +180,7 @@ fn a_part_of_a_repository_is_verified_each_day() {
 
 #[test]
 fn every_subcommand_that_forgets_and_frees() {
-    let Prepared { repo, ids, .. } = prepared();
+    let Prepared { dir: _dir, repo, ids, .. } = prepared();
     let first = format!("vm@{}", ids[0]);
     good(&["hold", &repo, &first]);
     assert!(good(&["list", &repo]).lines().next().unwrap().ends_with("held"));
@@ -219,11 +219,11 @@ fn every_subcommand_that_brings_back() {
     assert_eq!(rows.as_array().unwrap().len(), 2);
     let restored = tool_with(&["restore", &second, "vm", &out("copy")], "other");
     assert!(restored.status.success() && std::fs::read(out("copy")).unwrap() == bytes);
-    let lines = json(&["bench", "--size", "64", "-o", "json"]);
+    let lines = json(&["bench", "--size", "8", "-o", "json"]);
     let what: Vec<&str> = lines.as_array().unwrap().iter().map(|l| l["what"].as_str().unwrap()).collect();
     assert_eq!(what, ["full", "again", "restore", "verify"]);
     let folder = path(dir.path(), "bench");
-    assert!(good(&["bench", "--size", "64", "--folder", &folder]).lines().count() == 4);
+    assert!(good(&["bench", "--size", "8", "--folder", &folder]).lines().count() == 4);
     assert_eq!(std::fs::read_dir(&folder).map_or(0, Iterator::count), 0, "the bench left something");
 }
 
