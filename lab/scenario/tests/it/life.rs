@@ -29,11 +29,16 @@ pub async fn start(stage: &Stage, guest: &Guest) -> Result<()> {
     stage.order(&seen, "ping 10.0.2.2").await.map(drop)
 }
 
+/// The orchestrator may only now notice that an agent was gone for a moment.
+async fn known(stage: &Stage, guest: &Guest) -> Result<ObservedVm> {
+    stage.observed(guest.name, "is known", |seen| seen.power != Power::Unknown).await
+}
+
 /// Brings a VM to running from wherever the step before left it.
 pub async fn ensure_running(stage: &Stage, guest: &Guest) -> Result<ObservedVm> {
     let vm = json!({ "vm": guest.name });
     let limit = 3 * MINUTE;
-    match stage.vm(guest.name).await?.power {
+    match known(stage, guest).await?.power {
         Power::Running => None,
         Power::Stopped | Power::Crashed => Some(stage.orchestrator.done::<vm::Start>(vm, limit).await?),
         Power::Suspended => Some(stage.orchestrator.done::<vm::Resume>(vm, limit).await?),
@@ -45,7 +50,7 @@ pub async fn ensure_running(stage: &Stage, guest: &Guest) -> Result<ObservedVm> 
 
 /// Brings a VM to off; how does not matter here.
 pub async fn ensure_stopped(stage: &Stage, guest: &Guest) -> Result<()> {
-    if stage.vm(guest.name).await?.power.has_domain() {
+    if known(stage, guest).await?.power.has_domain() {
         stage.orchestrator.done::<vm::PowerOff>(json!({ "vm": guest.name }), 2 * MINUTE).await?;
     }
     stage.observed(guest.name, "is off", |seen| !seen.power.has_domain()).await.map(drop)
