@@ -154,7 +154,7 @@ impl LabHost {
     /// Starts a host that is off, as [`Self::boot`] does, on the same disks and ports.
     pub async fn power_on(&mut self) -> Result<(), LabError> {
         let limit = self.accel.boot_limit();
-        let usual = if self.accel == Accel::Kvm { "15 s" } else { "30 to 70 s under emulation" };
+        let usual = if self.accel == Accel::Kvm { "15 s" } else { "1 to 2 minutes under emulation" };
         if let Some(fault) = self.accel.known_fault() {
             self.progress.say(fault);
         }
