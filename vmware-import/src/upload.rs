@@ -14,6 +14,8 @@
 //! before it is written, and the digest so far), so that a sender which comes again goes on from there. A crash loses
 //! what came after the last mark, and that is sent again.
 
+mod pipe;
+
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,8 @@ use crate::convert::block::{is_zero, store};
 use crate::convert::journal::{hex, unhex};
 use crate::digest::{DIGEST_BLOCK, DigestKind, DiskDigest};
 use crate::error::{ImportError, Result};
+
+pub use self::pipe::{PipeReader, PipeWriter, pipe};
 
 const MAGIC: &[u8; 4] = b"XNUP";
 const VERSION: u32 = 1;

@@ -3,10 +3,9 @@
 //! A connection that breaks is made again, and the sending goes on at the receiver's mark. Zeros do not travel; the
 //! receiver holds the contents against the sender's digest before it calls them whole.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use reqwest::blocking::{Body, Client, Response};
@@ -15,7 +14,7 @@ use xenith_common_pki::authority_client_config;
 use xenith_hypervisor_agent_api::SendVdi;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use xenith_vmware_import::ImportError;
-use xenith_vmware_import::upload::{Mark, send as send_frames};
+use xenith_vmware_import::upload::{Mark, PipeWriter, pipe, send as send_frames};
 
 use super::cancelled;
 use crate::disk::Storage;
@@ -24,9 +23,6 @@ use crate::progress::Progress;
 /// Of a receiver that restarts: each try waits longer, a minute in all.
 const TRIES: u32 = 12;
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
-/// Between reading and the network, 256 KiB each.
-const PIECES: usize = 16;
-const PIECE: usize = 256 * 1024;
 
 enum Failure {
     Passing(String),
@@ -87,10 +83,10 @@ fn once(
     if mark.whole {
         return Ok(());
     }
-    let (sender, receiver) = sync_channel(PIECES);
+    let (writer, pieces) = pipe();
     let (disk, start, shown) = (Arc::clone(source), mark, Arc::clone(progress));
-    let reading = std::thread::spawn(move || read(&*disk, &start, sender, &shown));
-    let body = Body::new(Pieces { receiver, rest: Vec::new(), at: 0 });
+    let reading = std::thread::spawn(move || read(&*disk, &start, writer, &shown));
+    let body = Body::new(pieces);
     let put = http.put(url).bearer_auth(&order.ticket).body(body).send();
     let read = reading.join().map_err(|_| Failure::Passing("the reader died".to_owned()))?;
     if progress.check().is_err() {
@@ -138,48 +134,13 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn read(
     disk: &dyn BlockSource,
     mark: &Mark,
-    out: SyncSender<Vec<u8>>,
+    mut writer: BufWriter<PipeWriter>,
     progress: &Progress,
 ) -> Result<(), ImportError> {
     let total = disk.size();
-    let mut writer = io::BufWriter::with_capacity(PIECE, PieceWriter(out));
     let mut step = |position| {
         progress.set(position, total);
         progress.check().map_err(|_| ImportError::Cancelled)
     };
     send_frames(disk, mark, &mut writer, &mut step).map(drop)
-}
-
-struct PieceWriter(SyncSender<Vec<u8>>);
-
-impl Write for PieceWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.send(bytes.to_vec()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct Pieces {
-    receiver: Receiver<Vec<u8>>,
-    rest: Vec<u8>,
-    at: usize,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.rest.len() {
-            match self.receiver.recv() {
-                Ok(piece) => (self.rest, self.at) = (piece, 0),
-                Err(_) => return Ok(0),
-            }
-        }
-        let len = (self.rest.len() - self.at).min(buf.len());
-        buf[..len].copy_from_slice(&self.rest[self.at..self.at + len]);
-        self.at += len;
-        Ok(len)
-    }
 }

@@ -3,10 +3,10 @@
 //! A connection that breaks is made again, and the sending goes on at the receiver's mark. When it cannot be made
 //! again, the import waits for a day: `xenith import send` goes on.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, BufWriter, IsTerminal};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::{Body, Client, Response};
@@ -15,7 +15,7 @@ use xenith_common_pki::authority_client_config;
 use xenith_orchestrator_api::import;
 use xenith_orchestrator_types::import::{Import, ImportPhase, ImportRef, UploadTicket};
 use xenith_vmware_import::ImportError;
-use xenith_vmware_import::upload::{Mark, send as send_frames};
+use xenith_vmware_import::upload::{Mark, PipeWriter, pipe, send as send_frames};
 
 use crate::app::App;
 use crate::error::CliError;
@@ -28,9 +28,6 @@ pub type Disk = Arc<dyn BlockSource>;
 /// Until the host has its VDIs and says where it takes them.
 const READY: Duration = Duration::from_secs(120);
 const TRIES: u32 = 20;
-/// Pieces of a body between reading and the network.
-const PIECES: usize = 16;
-const PIECE: usize = 256 * 1024;
 
 /// Sends all disks of an import. They have to be those that it was begun with.
 pub async fn send(app: &App, reference: &str, images: Vec<Disk>) -> Result<Import, CliError> {
@@ -127,11 +124,11 @@ fn one(host: &Host<'_>, vdi: &str, image: &Disk, progress: &mut Progress) -> Res
     if mark.whole {
         return Ok(());
     }
-    let (sender, receiver) = sync_channel(PIECES);
-    let (positions, heard) = sync_channel(PIECES);
+    let (writer, pieces) = pipe();
+    let (positions, heard) = sync_channel(16);
     let (image, start) = (Arc::clone(image), mark.clone());
-    let reading = std::thread::spawn(move || read(&*image, &start, sender, &positions));
-    let body = Body::new(Pieces { receiver, rest: Vec::new(), at: 0 });
+    let reading = std::thread::spawn(move || read(&*image, &start, writer, &positions));
+    let body = Body::new(pieces);
     let (http, ticket) = (host.http.clone(), host.ticket.ticket.clone());
     let putting = std::thread::spawn(move || http.put(&url).bearer_auth(ticket).body(body).send());
     while let Ok(position) = heard.recv() {
@@ -176,50 +173,15 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn read(
     image: &dyn BlockSource,
     mark: &Mark,
-    out: SyncSender<Vec<u8>>,
+    mut writer: BufWriter<PipeWriter>,
     positions: &SyncSender<u64>,
 ) -> Result<(), ImportError> {
-    let mut writer = io::BufWriter::with_capacity(PIECE, PieceWriter(out));
     let mut progress = |position| {
         // Nobody has to look.
         let _full = positions.try_send(position);
         Ok(())
     };
     send_frames(image, mark, &mut writer, &mut progress).map(drop)
-}
-
-struct PieceWriter(SyncSender<Vec<u8>>);
-
-impl Write for PieceWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.send(bytes.to_vec()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct Pieces {
-    receiver: Receiver<Vec<u8>>,
-    rest: Vec<u8>,
-    at: usize,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.rest.len() {
-            match self.receiver.recv() {
-                Ok(piece) => (self.rest, self.at) = (piece, 0),
-                Err(_) => return Ok(0),
-            }
-        }
-        let len = (self.rest.len() - self.at).min(buf.len());
-        buf[..len].copy_from_slice(&self.rest[self.at..self.at + len]);
-        self.at += len;
-        Ok(len)
-    }
 }
 
 /// A line for people, on a terminal.
