@@ -59,6 +59,7 @@ use crate::events::Events;
 use crate::fleet::Fleet;
 use crate::imports::LiveImports;
 use crate::orphans::Orphans;
+use crate::readers::Readers;
 use crate::secret::Vault;
 use crate::views::{TaskList, Views};
 
@@ -92,6 +93,7 @@ pub struct App {
     pub tickets: Tickets,
     /// Opens the secrets of repositories.
     pub vault: Arc<Vault>,
+    pub readers: Readers,
     /// Wakes the backup runner.
     pub runner: tokio::sync::Notify,
 }

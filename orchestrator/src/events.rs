@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, broadcast};
 use xenith_common_ids::{EventId, PoolId};
 use xenith_orchestrator_inventory::event::{EventRow, EventSeverity};
 use xenith_orchestrator_inventory::{Delta, Inventory};
-use xenith_orchestrator_store::{StoreError, Transaction};
+use xenith_orchestrator_store::{Revision, StoreError, Transaction};
 use xenith_orchestrator_types::event::{Event, Severity};
 
 use crate::db::Db;
@@ -49,7 +49,16 @@ impl Events {
         Ok(Self { db, next: Arc::new(Mutex::new(next)), live: broadcast::Sender::new(1024), rows })
     }
 
+    /// Notes what happened; a store that cannot write loses it, which its log tells.
     pub async fn note(&self, happened: Happened) {
+        let (kind, message) = (happened.kind, happened.message.clone());
+        if let Err(error) = self.note_in(Transaction::new(), happened).await {
+            tracing::warn!(%error, kind, message, "an event was lost");
+        }
+    }
+
+    /// Commits `commit`, and with it what happened: nobody sees one without the other, whatever stops the program.
+    pub async fn note_in(&self, commit: Transaction, happened: Happened) -> Result<Revision, StoreError> {
         let record = EventRecord {
             at: OffsetDateTime::now_utc(),
             severity: happened.severity,
@@ -65,22 +74,17 @@ impl Events {
         };
         let mut next = self.next.lock().await;
         let sequence = *next;
-        let mut commit = self.db.events.put_in(Transaction::new(), &sequence, &record);
+        let mut commit = self.db.events.put_in(commit, &sequence, &record);
         let oldest = sequence.checked_sub(KEPT);
         if let Some(oldest) = oldest {
             commit = self.db.events.delete_in(commit, &oldest);
         }
-        match self.db.store.commit(commit).await {
-            Ok(_) => {
-                *next += 1;
-                let dropped = oldest.map(|oldest| Delta::Remove(id(oldest)));
-                self.rows.apply([Delta::Put(row(sequence, &record, pool))].into_iter().chain(dropped));
-                let _nobody_listens = self.live.send((sequence, Arc::new(record)));
-            }
-            Err(error) => {
-                tracing::warn!(%error, kind = record.kind, message = record.message, "an event was lost")
-            }
-        }
+        let revision = self.db.store.commit(commit).await?;
+        *next += 1;
+        let dropped = oldest.map(|oldest| Delta::Remove(id(oldest)));
+        self.rows.apply([Delta::Put(row(sequence, &record, pool))].into_iter().chain(dropped));
+        let _nobody_listens = self.live.send((sequence, Arc::new(record)));
+        Ok(revision)
     }
 
     #[must_use]

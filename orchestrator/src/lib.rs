@@ -25,6 +25,7 @@ pub mod orchestrator;
 pub mod orphans;
 pub mod placement;
 mod protection;
+mod readers;
 mod records;
 pub mod rpc;
 pub mod sagas;

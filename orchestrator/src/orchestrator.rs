@@ -159,6 +159,7 @@ async fn assemble(
         imports: Arc::clone(&deps.imports),
         tickets: Default::default(),
         vault,
+        readers: Default::default(),
         runner: Default::default(),
         orphans: Default::default(),
         tasks: task_list,

@@ -6,8 +6,9 @@ mod shown;
 mod watch;
 
 use std::marker::PhantomData;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
+use parking_lot::{RwLock, RwLockReadGuard};
 use serde::{Deserialize, Serialize};
 
 use crate::column::Sorted;
@@ -54,10 +55,15 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// For what may take milliseconds: waits behind a writer that waits, so that updates are never starved.
     pub fn read(&self) -> RwLockReadGuard<'_, State> {
-        // A writer that panicked in the middle of a row leaves indexes that disagree; serving those would be worse
-        // than the panic, but there is no reader of a poisoned lock that could do better than go on.
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read()
+    }
+
+    /// For what takes microseconds: let in even while a writer waits for somebody's long read, which it would
+    /// otherwise wait for too.
+    pub fn glance(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read_recursive()
     }
 }
 
@@ -104,7 +110,7 @@ impl<N: Noun> Inventory<N> {
     pub fn load(rows: impl IntoIterator<Item = N::Row>) -> Self {
         let inventory = Self::new();
         {
-            let mut state = inventory.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+            let mut state = inventory.shared.state.write();
             let table = &mut state.table;
             for row in rows {
                 let id = N::id_bytes(N::id_of(&row));
@@ -133,7 +139,7 @@ impl<N: Noun> Inventory<N> {
 
     fn apply_batch(&self, batch: Vec<Delta<N>>) {
         let revision = {
-            let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+            let mut state = self.shared.state.write();
             let State { table, history, texts } = &mut *state;
             let revision = history.begin();
             for delta in batch {
@@ -155,7 +161,7 @@ impl<N: Noun> Inventory<N> {
     /// How many rows there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.read().table.count() as usize
+        self.shared.glance().table.count() as usize
     }
 
     #[must_use]
@@ -166,7 +172,7 @@ impl<N: Noun> Inventory<N> {
     /// The row, if it is there and `scope` shows it.
     #[must_use]
     pub fn get(&self, id: N::Id, scope: &Scope) -> Option<N::Row> {
-        let state = self.shared.read();
+        let state = self.shared.glance();
         let slot = state.table.find(&N::id_bytes(id))?;
         let visible = Compiled::scope(&state.table, scope).holds(&state.table, slot);
         visible.then(|| N::read(&state.table.row(slot)))

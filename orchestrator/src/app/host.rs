@@ -57,7 +57,7 @@ impl App {
 #[async_trait]
 impl HostApi for App {
     async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Host>, ApiError> {
-        App::list::<Hosts>(self, call, &request)
+        App::list::<Hosts>(self, call, &request).await
     }
 
     async fn get(&self, call: &Call, request: HostRef) -> Result<Host, ApiError> {

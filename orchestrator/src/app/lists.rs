@@ -10,7 +10,7 @@ use xenith_orchestrator_inventory::host::{HostRow, Hosts};
 use xenith_orchestrator_inventory::orphan::{OrphanRow, Orphans};
 use xenith_orchestrator_inventory::vdi::{VdiRow, Vdis};
 use xenith_orchestrator_inventory::vm::{VmRow, Vms};
-use xenith_orchestrator_inventory::{Inventory, Noun, PageRequest, Scope};
+use xenith_orchestrator_inventory::{self as inventory, Inventory, Noun, PageRequest, Scope};
 use xenith_orchestrator_types::event::{Event, Severity};
 use xenith_orchestrator_types::host::Host;
 use xenith_orchestrator_types::orphan::Orphan;
@@ -105,7 +105,7 @@ pub(crate) fn parse_filter<N: Noun>(text: &str) -> Result<Filter, ApiError> {
 }
 
 impl App {
-    pub(super) fn list<N: Listed>(
+    pub(super) async fn list<N: Listed>(
         &self,
         call: &Call,
         request: &ListRequest,
@@ -117,9 +117,19 @@ impl App {
             cursor: request.cursor.clone(),
             limit: request.effective_limit(),
         };
-        let page = N::inventory(self).page(&wanted).map_err(|error| query_error(&error))?;
+        let page = self.page(N::inventory(self), wanted).await?;
         let items = page.rows.into_iter().filter_map(|row| N::item(self, row)).collect();
         Ok(Page { items, total: page.total, next: page.next })
+    }
+
+    pub(super) async fn page<N: Noun>(
+        &self,
+        inventory: &Inventory<N>,
+        wanted: PageRequest,
+    ) -> Result<inventory::Page<N::Row>, ApiError> {
+        let inventory = inventory.clone();
+        let page = self.readers.run(move || inventory.page(&wanted)).await?;
+        page.map_err(|error| query_error(&error))
     }
 
     /// The rows that `caller` may look at.

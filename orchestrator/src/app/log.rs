@@ -36,7 +36,7 @@ pub(crate) fn sees_event(sight: &Sight, record: &EventRecord) -> bool {
 impl EventApi for App {
     async fn list(&self, call: &Call, request: ListEvents) -> Result<Page<Event>, ApiError> {
         let ListEvents { filter, sort, limit, cursor } = request;
-        self.list::<Events>(call, &ListRequest { filter, sort, limit, cursor })
+        self.list::<Events>(call, &ListRequest { filter, sort, limit, cursor }).await
     }
 }
 

@@ -12,6 +12,6 @@ use super::App;
 #[async_trait]
 impl OrphanApi for App {
     async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Orphan>, ApiError> {
-        self.list::<Orphans>(call, &request)
+        self.list::<Orphans>(call, &request).await
     }
 }

@@ -12,7 +12,7 @@ use xenith_orchestrator_types::task::{ListTasks, StepStatus, Task, TaskRef, Task
 use xenith_orchestrator_types::{ApiError, Page, Permission, Reason};
 
 use super::{App, parse_filter};
-use crate::errors::{query_error, saga_error};
+use crate::errors::saga_error;
 
 const fn saga_id(task: TaskId) -> SagaId {
     SagaId::from_bytes(*task.as_bytes())
@@ -120,7 +120,7 @@ impl TaskApi for App {
             cursor: request.cursor,
             limit: effective_limit(request.limit),
         };
-        let page = self.tasks.rows.page(&wanted).map_err(|error| query_error(&error))?;
+        let page = self.page(&self.tasks.rows, wanted).await?;
         let sight = call.caller.sight(Permission::View);
         let mut items = Vec::with_capacity(page.rows.len());
         for row in page.rows {

@@ -70,7 +70,7 @@ pub(super) fn checked_name(name: &str) -> Result<(), ApiError> {
 #[async_trait]
 impl VdiApi for App {
     async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Vdi>, ApiError> {
-        App::list::<Vdis>(self, call, &request)
+        App::list::<Vdis>(self, call, &request).await
     }
 
     async fn get(&self, call: &Call, request: VdiRef) -> Result<Vdi, ApiError> {

@@ -268,15 +268,17 @@ impl App {
 #[async_trait]
 impl VmApi for App {
     async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<VmRow>, ApiError> {
-        App::list::<Vms>(self, call, &request)
+        App::list::<Vms>(self, call, &request).await
     }
 
     async fn count(&self, call: &Call, request: ListRequest) -> Result<VmCount, ApiError> {
         let scope = self.scope(&call.caller);
-        let total = self.views.vms.count(&filter(&request.filter)?, &scope);
+        let all = filter(&request.filter)?;
         let running = format!("({}) power:running", request.filter);
         let running = if request.filter.trim().is_empty() { "power:running".to_owned() } else { running };
-        Ok(VmCount { total, running: self.views.vms.count(&filter(&running)?, &scope) })
+        let (running, vms) = (filter(&running)?, self.views.vms.clone());
+        let count = move || VmCount { total: vms.count(&all, &scope), running: vms.count(&running, &scope) };
+        self.readers.run(count).await
     }
 
     async fn complete(&self, call: &Call, request: CompleteFilter) -> Result<Completion, ApiError> {

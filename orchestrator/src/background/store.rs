@@ -37,7 +37,7 @@ impl Checkpoints {
         for left in broken {
             if left.is_dir() { fs::remove_dir_all(left)? } else { fs::remove_file(left)? }
         }
-        let format = format_description!("[year][month][day]T[hour][minute][second]Z");
+        let format = format_description!("[year][month][day]T[hour][minute][second]_[subsecond digits:3]Z");
         let name = OffsetDateTime::now_utc().format(format).map_err(io::Error::other)?;
         let (target, new) = (self.folder.join(&name), self.folder.join(format!("{name}.{NEW}")));
         if target.exists() {

@@ -11,13 +11,14 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use time::OffsetDateTime;
 use xenith_common_ids::BackupRunId;
-use xenith_orchestrator_store::{Record, StoreError, Transaction};
+use xenith_orchestrator_store::{Expect, Record, StoreError, Transaction};
 use xenith_orchestrator_types::backup::{BackupRun, JobSettings};
 use xenith_orchestrator_types::event::Severity;
 
+use super::IDLE;
 use super::mirror::Mirror;
-use super::{IDLE, note};
 use crate::app::App;
+use crate::events::Happened;
 use crate::model::ReportRecord;
 
 const AT_ONCE: usize = 4;
@@ -107,20 +108,21 @@ async fn deliver(app: &App, client: Option<&Client>, report: &Owed) -> Result<()
     }
 }
 
-/// Notes when the next try is, or that there is none. The first failure and the last are told.
+/// Notes when the next try is, or that there is none. The first failure and the last are told, in the commit that
+/// counts the try: a program that ends in between tells it neither twice nor never.
 async fn again(app: &App, (report, run): (&Owed, &BackupRun), why: &str) -> Result<(), StoreError> {
     let tries = report.value.tries + 1;
     let wait = AGAIN.get(report.value.tries as usize);
-    match wait {
+    let read = app.db.reports.require_in(Transaction::new(), &report.key, Expect::At(report.revision));
+    let counted = match wait {
         Some(minutes) => {
             let next = OffsetDateTime::now_utc() + time::Duration::minutes(*minutes);
-            let record = ReportRecord { tries, next, ..report.value.clone() };
-            app.db.reports.update(report, &record).await?;
+            app.db.reports.put_in(read, &report.key, &ReportRecord { tries, next, ..report.value.clone() })
         }
-        None => app.db.reports.delete(report).await.map(drop)?,
-    }
+        None => app.db.reports.delete_in(read, &report.key),
+    };
     if tries > 1 && wait.is_some() {
-        return Ok(());
+        return app.db.store.commit(counted).await.map(drop);
     }
     let to = shown(&report.value.to);
     let after = if wait.is_some() {
@@ -128,9 +130,21 @@ async fn again(app: &App, (report, run): (&Owed, &BackupRun), why: &str) -> Resu
     } else {
         format!("it was given up after {tries} tries")
     };
-    let text = format!("the report was not taken by {to}: {why}; {after}");
-    note(app, (Severity::Warning, "backup.report"), format!("backup_run/{}", run.id), text.clone()).await;
-    app.db.backup_runs.modify(&run.id, |run| run.notes.push(text.clone())).await.map(drop)
+    let message = format!("the report was not taken by {to}: {why}; {after}");
+    let add = |run: &mut BackupRun| {
+        if !run.notes.contains(&message) {
+            run.notes.push(message.clone());
+        }
+    };
+    app.db.backup_runs.modify(&run.id, add).await?;
+    let happened = Happened {
+        severity: Severity::Warning,
+        kind: "backup.report",
+        subject: format!("backup_run/{}", run.id),
+        message,
+        pool: None,
+    };
+    app.events.note_in(counted, happened).await.map(drop)
 }
 
 /// A URL without what may be a secret in it.

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::Power;
@@ -43,30 +43,27 @@ impl Drop for Site {
     }
 }
 
-fn front() -> Option<&'static Path> {
-    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let build = || {
-        let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vcsim-{}", std::process::id()));
-        let built = Command::new("go")
-            .args(["build", "-o"])
-            .arg(&binary)
-            .arg(".")
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../vmware-import/tests/vcsim"))
-            .envs([("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode"), ("GOFLAGS", "")])
-            .output();
-        if built.is_ok_and(|output| output.status.success()) {
-            return Some(binary);
-        }
-        eprintln!("golang-go and golang-github-vmware-govmomi-dev are not installed: this is not tested");
-        None
-    };
-    BUILT.get_or_init(build).as_deref()
+/// Builds it in the folder; a build takes a second, since Go keeps what it compiled.
+fn front(folder: &Path) -> Option<PathBuf> {
+    let binary = folder.join("vcsim");
+    let built = Command::new("go")
+        .args(["build", "-o"])
+        .arg(&binary)
+        .arg(".")
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../vmware-import/tests/vcsim"))
+        .envs([("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode"), ("GOFLAGS", "")])
+        .output();
+    if built.is_ok_and(|output| output.status.success()) {
+        return Some(binary);
+    }
+    eprintln!("golang-go and golang-github-vmware-govmomi-dev are not installed: this is not tested");
+    None
 }
 
 impl Site {
     fn start() -> Option<Self> {
-        let binary = front()?;
         let folder = tempfile::tempdir().unwrap();
+        let binary = front(folder.path())?;
         let mut disk = vec![0; SIZE];
         disk.iter_mut()
             .enumerate()

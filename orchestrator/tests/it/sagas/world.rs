@@ -327,6 +327,7 @@ impl World {
             imports: Arc::clone(&inner.deps.imports),
             tickets: Default::default(),
             vault: Arc::clone(&inner.vault),
+            readers: Default::default(),
             runner: Default::default(),
         });
         let mut methods = Methods::default();
