@@ -171,17 +171,16 @@ fn browser(progress: &mut Progress, counts: &mut Counts, ui: &Path) {
     *counts += counted(progress, about, &mut browser);
 }
 
+/// Always, but for who works on something else and says so.
 fn on_real_xen() -> bool {
-    env::var_os("XENITH_LAB").is_some_and(|wanted| wanted != "0")
+    env::var_os("XENITH_LAB").is_none_or(|wanted| wanted != "0")
 }
 
 /// The slow one: it waits for the rest, and is not begun when that has failed.
 fn scenario(progress: &mut Progress, counts: &mut Counts) {
     let name = "lab scenario";
-    // Until it has been seen green several times on a quiet machine: a gate that fails without a reason in the code
-    // gets ignored.
     if !on_real_xen() {
-        return progress.skip(name, "only when asked for: make lab-test, or XENITH_LAB=1 make test");
+        return progress.skip(name, "XENITH_LAB=0 says so; it stays to be run: make lab-test");
     }
     if progress.has_failed() {
         return progress.skip(name, "something before it has failed");
