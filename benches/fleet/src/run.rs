@@ -39,6 +39,16 @@ const STARTS: usize = 64;
 pub async fn run(size: Size) -> Result<()> {
     let (memory, disk) = (tempfile::tempdir_in("/dev/shm")?, tempfile::tempdir()?);
     let data = disk.path().join("data");
+    let outcome = phases(size, memory.path(), &data).await;
+    if outcome.is_err() {
+        let log = std::fs::read_to_string(data.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        eprintln!("the orchestrator's last words:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"));
+    }
+    outcome
+}
+
+async fn phases(size: Size, memory: &Path, data: &Path) -> Result<()> {
     let total = size.hosts * size.vms;
     println!(
         "{} hosts, {total} VMs, seed {}, {} CPUs, load average {}",
@@ -47,16 +57,16 @@ pub async fn run(size: Size) -> Result<()> {
         std::thread::available_parallelism()?,
         load_average()
     );
-    let filling = Filling::open(&data).await?;
+    let filling = Filling::open(data).await?;
     let fingerprint = filling.certificates.authority().fingerprint();
     let begun = Instant::now();
-    let hosts = fleet(size, memory.path(), &filling).await?;
+    let hosts = fleet(size, memory, &filling).await?;
     line("fleet made (not promised)", format!("{:.1} s", begun.elapsed().as_secs_f64()));
     drop(filling);
     let ours = usage(std::process::id())?;
     line("memory of the simulated fleet, per VM", format!("{} bytes", ours.resident / total as u64));
 
-    let orchestrator = Orchestrator::start(&data, fingerprint)?;
+    let orchestrator = Orchestrator::start(data, fingerprint)?;
     let client = serving(&orchestrator, total, "start to serving all rows").await?;
     connected(&orchestrator, &client, size.hosts, "start to all hosts heard").await?;
     tokio::time::sleep(SAMPLE).await;

@@ -6,6 +6,8 @@ use xenith_hypervisor_agent_types::{HostFacts, ObservedVm};
 use crate::convert::{id, required, under};
 use crate::{WireError, wire};
 
+const ID_BYTES: usize = 16;
+
 /// An agent's answer to `Hello`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
@@ -27,6 +29,8 @@ pub struct Changes {
     pub vms: Vec<ObservedVm>,
     pub gone: Vec<VmId>,
     pub host: Option<HostFacts>,
+    /// VMs of which nothing is new but the CPU time that they used, in nanoseconds.
+    pub ran: Vec<(VmId, u64)>,
 }
 
 impl From<&Hello> for wire::HelloReply {
@@ -64,8 +68,25 @@ impl From<&Changes> for wire::WatchReply {
             vms: changes.vms.iter().map(Into::into).collect(),
             gone_vms: changes.gone.iter().map(ToString::to_string).collect(),
             host: changes.host.as_ref().map(Into::into),
+            ran: (!changes.ran.is_empty()).then(|| ran_to_wire(&changes.ran)),
         }
     }
+}
+
+fn ran_to_wire(ran: &[(VmId, u64)]) -> wire::Ran {
+    let mut vm_ids = Vec::with_capacity(ran.len() * ID_BYTES);
+    ran.iter().for_each(|(vm, _)| vm_ids.extend_from_slice(vm.as_bytes()));
+    wire::Ran { vm_ids, cpu_time_ns: ran.iter().map(|(_, cpu_time_ns)| *cpu_time_ns).collect() }
+}
+
+fn ran(wire: &wire::Ran) -> Result<Vec<(VmId, u64)>, WireError> {
+    let (ids, rest) = wire.vm_ids.as_chunks::<ID_BYTES>();
+    if !rest.is_empty() || ids.len() != wire.cpu_time_ns.len() {
+        let (bytes, times) = (wire.vm_ids.len(), wire.cpu_time_ns.len());
+        let detail = format!("{bytes} bytes are not the ids of {times} VMs");
+        return Err(WireError::new("ran.vm_ids", detail));
+    }
+    Ok(ids.iter().map(|id| VmId::from_bytes(*id)).zip(wire.cpu_time_ns.iter().copied()).collect())
 }
 
 impl TryFrom<wire::WatchReply> for Changes {
@@ -84,6 +105,39 @@ impl TryFrom<wire::WatchReply> for Changes {
                 .collect::<Result<_, _>>()?,
             gone: reply.gone_vms.iter().map(|vm| id("gone_vms", vm)).collect::<Result<_, _>>()?,
             host: reply.host.map(|host| under("host", host.try_into())).transpose()?,
+            ran: reply.ran.as_ref().map_or(Ok(Vec::new()), ran)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vms_that_only_ran_round_trip_and_what_is_wrong_is_named() {
+        let changes = Changes {
+            instance: "1".into(),
+            generation: Generation(7),
+            full: false,
+            vms: vec![],
+            gone: vec![VmId::new()],
+            host: None,
+            ran: vec![(VmId::new(), 1), (VmId::new(), u64::MAX)],
+        };
+        let told = wire::WatchReply::from(&changes);
+        assert_eq!(Changes::try_from(told.clone()).unwrap(), changes);
+        let spoil = |spoil: fn(&mut wire::Ran)| {
+            let mut told = told.clone();
+            told.ran.as_mut().map(spoil).unwrap();
+            Changes::try_from(told).unwrap_err().to_string()
+        };
+        for error in [
+            spoil(|ran| ran.vm_ids.truncate(31)),
+            spoil(|ran| ran.vm_ids.truncate(16)),
+            spoil(|ran| ran.cpu_time_ns.push(1)),
+        ] {
+            assert!(error.contains("ran.vm_ids"), "{error}");
+        }
     }
 }

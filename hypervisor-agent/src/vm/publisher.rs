@@ -23,12 +23,22 @@ enum Entry {
     Host,
 }
 
+/// A VM as it was told last.
+#[derive(Debug)]
+struct Told {
+    /// Its entry in the log.
+    at: u64,
+    /// When more than its CPU time changed. Who has seen that is told the CPU time alone.
+    changed: u64,
+    vm: Arc<ObservedVm>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     generation: u64,
     /// Every entry is the newest of its VM.
     log: BTreeMap<u64, Entry>,
-    vms: HashMap<VmId, (u64, Arc<ObservedVm>)>,
+    vms: HashMap<VmId, Told>,
     host: Option<(u64, Arc<HostFacts>)>,
     gone: BTreeMap<u64, VmId>,
     /// Removals up to this generation are forgotten.
@@ -64,20 +74,26 @@ impl Publisher {
     pub fn publish(&self, vm: ObservedVm) {
         let mut inner = self.lock();
         let id = vm.vm;
-        if inner.vms.get(&id).is_some_and(|(_, known)| **known == vm) {
+        let known = inner.vms.get(&id).map(|known| (known.at, known.changed, Arc::clone(&known.vm)));
+        if known.as_ref().is_some_and(|(.., known)| **known == vm) {
             return;
         }
         let at = inner.next(Entry::Vm(id));
-        if let Some((before, _)) = inner.vms.insert(id, (at, Arc::new(vm))) {
+        let mut changed = at;
+        if let Some((before, since, known)) = known {
             inner.log.remove(&before);
+            if known.only_ran(&vm) {
+                changed = since;
+            }
         }
+        inner.vms.insert(id, Told { at, changed, vm: Arc::new(vm) });
         self.changed.send_replace(at);
     }
 
     pub fn remove(&self, vm: VmId) {
         let mut inner = self.lock();
-        let Some((before, _)) = inner.vms.remove(&vm) else { return };
-        inner.log.remove(&before);
+        let Some(told) = inner.vms.remove(&vm) else { return };
+        inner.log.remove(&told.at);
         let at = inner.next(Entry::Gone(vm));
         inner.gone.insert(at, vm);
         if inner.gone.len() > TOMBSTONES
@@ -103,7 +119,7 @@ impl Publisher {
 
     #[must_use]
     pub fn vm(&self, vm: VmId) -> Option<Arc<ObservedVm>> {
-        self.lock().vms.get(&vm).map(|(_, vm)| Arc::clone(vm))
+        self.lock().vms.get(&vm).map(|told| Arc::clone(&told.vm))
     }
 
     #[must_use]
@@ -128,19 +144,22 @@ impl Publisher {
             vms: Vec::new(),
             gone: Vec::new(),
             host: None,
+            ran: Vec::new(),
         };
         match since {
             None => {
-                changes.vms = inner.vms.values().map(|(_, vm)| ObservedVm::clone(vm)).collect();
+                changes.vms = inner.vms.values().map(|told| ObservedVm::clone(&told.vm)).collect();
                 changes.host = inner.host.as_ref().map(|(_, host)| HostFacts::clone(host));
             }
             Some(since) => {
                 for entry in inner.log.range(since + 1..).map(|(_, entry)| entry) {
                     match entry {
-                        Entry::Vm(vm) => {
-                            let known = inner.vms.get(vm).map(|(_, vm)| ObservedVm::clone(vm));
-                            changes.vms.extend(known);
-                        }
+                        Entry::Vm(vm) => match inner.vms.get(vm) {
+                            Some(told) if told.changed <= since => {
+                                changes.ran.push((*vm, told.vm.cpu_time_ns));
+                            }
+                            told => changes.vms.extend(told.map(|told| ObservedVm::clone(&told.vm))),
+                        },
                         // It may be there again.
                         Entry::Gone(vm) if inner.vms.contains_key(vm) => {}
                         Entry::Gone(vm) => changes.gone.push(*vm),
@@ -244,6 +263,29 @@ mod tests {
         assert_eq!(again.now().vms.len(), 0);
         let mut stranger = publisher.subscribe("another run", third.generation);
         assert!(stranger.next().await.full);
+    }
+
+    #[tokio::test]
+    async fn a_vm_that_only_ran_is_told_in_a_few_bytes_to_who_knows_the_rest() {
+        let publisher = Arc::new(Publisher::new());
+        let id = VmId::new();
+        let at = |cpu_time_ns| ObservedVm { cpu_time_ns, ..vm(id, Power::Running) };
+        publisher.publish(at(1));
+        let mut subscription = publisher.subscribe("", Generation(0));
+        let first = subscription.next().await;
+        publisher.publish(at(2));
+        publisher.publish(at(3));
+        let second = subscription.next().await;
+        assert_eq!((second.vms.len(), second.ran), (0, vec![(id, 3)]));
+
+        // Who missed the change in between is told all of it, however often it only ran since.
+        publisher.publish(ObservedVm { vcpus_online: 2, ..at(4) });
+        publisher.publish(ObservedVm { vcpus_online: 2, ..at(5) });
+        let third = subscription.next().await;
+        assert_eq!((third.vms.len(), third.ran.len()), (1, 0));
+        assert_eq!((third.vms[0].vcpus_online, third.vms[0].cpu_time_ns), (2, 5));
+        let mut late = publisher.subscribe(&first.instance, first.generation);
+        assert_eq!(late.now().vms.len(), 1);
     }
 
     #[tokio::test]

@@ -127,3 +127,90 @@ pub struct ObservedVm {
     pub failure: Option<VmFailure>,
     pub guest: GuestFacts,
 }
+
+impl ObservedVm {
+    /// Whether nothing but the CPU time is new in `now`. Every field is named, so that a new one is not forgotten.
+    #[must_use]
+    pub fn only_ran(&self, now: &Self) -> bool {
+        let Self {
+            vm,
+            name,
+            power,
+            kind,
+            managed,
+            definition,
+            incarnation,
+            domid,
+            memory,
+            vcpus_online,
+            cpu_time_ns: _,
+            started,
+            last_death,
+            failure,
+            guest,
+        } = now;
+        self.vm == *vm
+            && self.power == *power
+            && self.kind == *kind
+            && self.managed == *managed
+            && self.definition == *definition
+            && self.incarnation == *incarnation
+            && self.domid == *domid
+            && self.memory == *memory
+            && self.vcpus_online == *vcpus_online
+            && self.started == *started
+            && self.last_death == *last_death
+            && self.name == *name
+            && self.failure == *failure
+            && self.guest == *guest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_cpu_time_is_no_change_and_everything_else_is() {
+        let vm = ObservedVm {
+            vm: VmId::new(),
+            name: "web-1".into(),
+            power: Power::Running,
+            kind: PlatformKind::Pvh,
+            managed: true,
+            definition: 1,
+            incarnation: None,
+            domid: None,
+            memory: MemoryMiB::from_bytes_floor(1 << 30),
+            vcpus_online: 1,
+            cpu_time_ns: 7,
+            started: None,
+            last_death: None,
+            failure: None,
+            guest: GuestFacts::default(),
+        };
+        assert!(vm.only_ran(&ObservedVm { cpu_time_ns: 9, ..vm.clone() }));
+        let at = OffsetDateTime::UNIX_EPOCH;
+        for changed in [
+            ObservedVm { vm: VmId::new(), ..vm.clone() },
+            ObservedVm { name: "web-2".into(), ..vm.clone() },
+            ObservedVm { power: Power::Paused, ..vm.clone() },
+            ObservedVm { kind: PlatformKind::Pv, ..vm.clone() },
+            ObservedVm { managed: false, ..vm.clone() },
+            ObservedVm { definition: 2, ..vm.clone() },
+            ObservedVm { incarnation: Some(IncarnationId::new()), ..vm.clone() },
+            ObservedVm { domid: Some(DomId(3)), ..vm.clone() },
+            ObservedVm { memory: MemoryMiB::default(), ..vm.clone() },
+            ObservedVm { vcpus_online: 2, ..vm.clone() },
+            ObservedVm { started: Some(at), ..vm.clone() },
+            ObservedVm { last_death: Some(DeathReason::Crash), ..vm.clone() },
+            ObservedVm { failure: Some(VmFailure { at, message: String::new() }), ..vm.clone() },
+            ObservedVm {
+                guest: GuestFacts { os: Some("Debian".into()), ..GuestFacts::default() },
+                ..vm.clone()
+            },
+        ] {
+            assert!(!vm.only_ran(&changed), "{changed:?}");
+        }
+    }
+}
