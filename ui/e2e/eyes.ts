@@ -41,6 +41,7 @@ export async function shot(page: Page, name: string) {
 /** Words of the UI's own that the pseudo-locale did not mark: headings, buttons, labels, headers of tables, tabs. */
 export async function unmarked(page: Page, names: string[]): Promise<string[]> {
   return page.evaluate((names) => {
+    const months = Array.from({ length: 12 }, (_, month) => new Intl.DateTimeFormat(undefined, { month: 'long' }).format(new Date(2026, month, 1)));
     const chrome = 'h1, h2, h3, button, th, dt, label, legend, [role=tab], .pf-v6-c-nav__link, .pf-v6-c-empty-state__body, .pf-v6-c-helper-text, p.x-dim';
     const found = new Set<string>();
     for (const element of document.querySelectorAll<HTMLElement>(chrome)) {
@@ -50,6 +51,9 @@ export async function unmarked(page: Page, names: string[]): Promise<string[]> {
       // What is left outside of the marks.
       let rest = (copy.textContent ?? '').replace(/⟦[^⟦⟧]*(⟦[^⟦⟧]*⟧[^⟦⟧]*)*⟧/g, '');
       for (const name of names) rest = rest.replaceAll(name, '');
+      // Of the browser's own language: sizes and dates.
+      rest = rest.replace(/\d[\d.,]*\s(?:[KMGTP]iB|B|GHz|MHz)/g, '');
+      for (const month of months) rest = rest.replaceAll(month, '');
       if (/\p{L}{3}/u.test(rest)) found.add(rest.trim().slice(0, 60));
     }
     return [...found];

@@ -41,7 +41,7 @@ describe.skipIf(!possible)('storage by hand', () => {
     await page.getByRole('heading', { name: 'mail-2', level: 1 }).waitFor();
 
     // Its disk grows.
-    await page.getByRole('link', { name: 'Disks' }).last().click();
+    await page.getByRole('tab', { name: 'Disks' }).click();
     await page.getByRole('button', { name: /^Actions for mail-2-/ }).click();
     await page.getByRole('menuitem', { name: 'Make larger' }).first().click();
     await page.fill('#vdi-size', '2');
@@ -69,12 +69,13 @@ describe.skipIf(!possible)('storage by hand', () => {
     // All of it is in the storage of its host, and a look through finds nothing amiss.
     await page.goto(`${stage.url}/storage`);
     await page.getByRole('link', { name: /^local-/ }).click();
-    await page.getByRole('link', { name: 'Look through' }).click();
+    await page.getByRole('tab', { name: 'Look through' }).click();
     await page.getByText('All is as it is known').waitFor();
     expect(problems).toEqual([]);
   }, 300_000);
 
   it('a connection that is lost says how old the page is, and comes back by itself', async () => {
+    await stage.run('vm.create', stage.small('kept', { start: true }));
     const { page, problems } = await stage.page();
     let lost = false;
     const open = new Set<{ close(): Promise<void> }>();
@@ -85,15 +86,15 @@ describe.skipIf(!possible)('storage by hand', () => {
     });
     await stage.signIn(page);
     await page.goto(`${stage.url}/vms`);
-    await page.getByRole('row', { name: /mail-3/ }).getByText('Running').waitFor();
+    await page.getByRole('row', { name: /kept/ }).getByText('Running').waitFor();
     await page.getByText('Live').waitFor();
     lost = true;
     for (const socket of open) await socket.close();
     await page.getByText('No connection to the orchestrator').waitFor();
     await page.getByText(/What you see is \d+s old/).waitFor();
-    await stage.run('vm.pause', { vm: 'mail-3' });
+    await stage.run('vm.pause', { vm: 'kept' });
     lost = false;
-    await page.getByRole('row', { name: /mail-3/ }).getByText('Paused').waitFor();
+    await page.getByRole('row', { name: /kept/ }).getByText('Paused').waitFor();
     await page.getByText('Live').waitFor();
     expect(problems).toEqual([]);
     await page.context().close();

@@ -118,7 +118,7 @@ export function VirtualTable<R>(props: Props<R>) {
                   />
                 )}
                 {columns.map((column) => (
-                  <Td key={column.key} modifier="truncate">
+                  <Td key={column.key} onMouseEnter={sayWhole}>
                     {column.cell(row)}
                   </Td>
                 ))}
@@ -135,6 +135,11 @@ export function VirtualTable<R>(props: Props<R>) {
       </Table>
     </div>
   );
+}
+
+/** The whole text of a cell that is cut off, for who points at it. */
+function sayWhole({ currentTarget }: React.MouseEvent<HTMLElement>) {
+  currentTarget.title = currentTarget.scrollWidth > currentTarget.clientWidth ? (currentTarget.textContent ?? '') : '';
 }
 
 function Spacer({ height, spans }: { height: number; spans: number }) {

@@ -1,5 +1,5 @@
 import { Tab, Tabs, TabTitleText } from '@patternfly/react-core';
-import type { ReactNode } from 'react';
+import type { MouseEvent, ReactNode } from 'react';
 
 interface Props {
   /** Of the page: the shown part gets the id `<of>-part`. */
@@ -16,11 +16,17 @@ interface Props {
 /** The parts of a page as tabs. Each has an address, to be opened in another window. */
 export function Parts({ of, label, parts, shown, address, go, children }: Props) {
   const id = `${of}-part`;
+  // In the place of `onSelect`, which a tab's own `onClick` takes the place of. With a key held the browser opens a window.
+  const open = (key: string) => (event: MouseEvent) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    go(key);
+  };
   return (
     <>
-      <Tabs activeKey={shown} onSelect={(_event, key) => go(String(key))} aria-label={label} component="nav">
+      <Tabs activeKey={shown} aria-label={label} component="nav">
         {parts.map(([key, title]) => (
-          <Tab key={key} eventKey={key} tabContentId={id} href={address(key)} onClick={(event) => event.preventDefault()} title={<TabTitleText>{title}</TabTitleText>} />
+          <Tab key={key} eventKey={key} tabContentId={id} href={address(key)} onClick={open(key)} title={<TabTitleText>{title}</TabTitleText>} />
         ))}
       </Tabs>
       <div className="x-tab" id={id}>

@@ -47,8 +47,8 @@ export const places: Record<string, string> = {
   '{{free}} free of {{total}}, {{dom0}} for the host itself': '{{free}} libres sur {{total}}, dont {{dom0}} pour l’hôte lui-même',
   Processor: 'Processeur',
   'CPU threads': 'Fils de processeur',
-  '{{cpus}}: {{nodes}} nodes, {{cores}} cores a socket, {{threads}} threads a core':
-    '{{cpus}} : {{nodes}} nœuds, {{cores}} cœurs par socket, {{threads}} fils par cœur',
+  '{{cpus}} (cores a socket: {{cores}}, threads a core: {{threads}}, NUMA nodes: {{nodes}})':
+    '{{cpus}} (cœurs par socket : {{cores}}, fils par cœur : {{threads}}, nœuds NUMA : {{nodes}})',
   'The host has not told yet.': 'L’hôte n’a encore rien dit.',
   'About it': 'À son sujet',
   'Last heard': 'Entendu',

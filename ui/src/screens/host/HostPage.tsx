@@ -89,7 +89,7 @@ function Summary({ host }: { host: Host }) {
               <Facts
                 facts={[
                   [t('Processor'), facts.cpu_model],
-                  [t('CPU threads'), t('{{cpus}}: {{nodes}} nodes, {{cores}} cores a socket, {{threads}} threads a core', { cpus: facts.topology.cpus, nodes: facts.topology.nodes, cores: facts.topology.cores_per_socket, threads: facts.topology.threads_per_core })],
+                  [t('CPU threads'), t('{{cpus}} (cores a socket: {{cores}}, threads a core: {{threads}}, NUMA nodes: {{nodes}})', { cpus: facts.topology.cpus, nodes: facts.topology.nodes, cores: facts.topology.cores_per_socket, threads: facts.topology.threads_per_core })],
                   [t('VMs'), format.number(host.vms)],
                 ]}
               />

@@ -2,7 +2,7 @@
 
 import { Label } from '@patternfly/react-core';
 import SnapshotIcon from '@patternfly/react-icons/dist/esm/icons/camera-icon';
-import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
+import { Table, Tbody, Td, Th, Thead, Tr, type ThProps } from '@patternfly/react-table';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../../api/client';
@@ -72,13 +72,13 @@ export function VmSnapshots({ vm }: { vm: Vm }) {
             <p className="x-dim">{t('Each hangs on the one that the VM came from when it was taken.')}</p>
             {take}
           </div>
-          <Table variant="compact" isTreeTable aria-label={t('Snapshots')} className="x-tree">
+          <Table variant="compact" role="treegrid" gridBreakPoint="" aria-label={t('Snapshots')} className="x-tree">
             <Thead>
               <Tr>
                 <Th>{t('Name')}</Th>
                 <Th width={20}>{t('Taken')}</Th>
-                <Th width={15}>{t('The VM stood for')}</Th>
-                <Th width={15}>{t('Disks')}</Th>
+                <Th width={15} visibility={ON_A_DESK}>{t('The VM stood for')}</Th>
+                <Th width={15} visibility={ON_A_DESK}>{t('Disks')}</Th>
                 <Th screenReaderText={t('Actions')} />
               </Tr>
             </Thead>
@@ -95,6 +95,8 @@ export function VmSnapshots({ vm }: { vm: Vm }) {
     </>
   );
 }
+
+const ON_A_DESK: ThProps['visibility'] = ['hidden', 'visibleOnMd'];
 
 function Row({ branch: { snapshot, level, lines, last }, verbs }: { branch: Branch; verbs: Verb[] }) {
   const { t } = useTranslation();
@@ -124,10 +126,10 @@ function Row({ branch: { snapshot, level, lines, last }, verbs }: { branch: Bran
       <Td dataLabel={t('Taken')}>
         <Ago at={snapshot.created} />
       </Td>
-      <Td dataLabel={t('The VM stood for')}>
+      <Td dataLabel={t('The VM stood for')} visibility={ON_A_DESK}>
         {snapshot.paused_ms == null ? t('is being taken') : snapshot.paused_ms === 0 ? t('It did not run') : t('{{ms}} ms', { ms: format.number(snapshot.paused_ms) })}
       </Td>
-      <Td dataLabel={t('Disks')}>
+      <Td dataLabel={t('Disks')} visibility={ON_A_DESK}>
         {format.number(snapshot.disks.length)} <span className="x-dim">· {format.bytes(size)}</span>
       </Td>
       <Td isActionCell>

@@ -42,11 +42,11 @@ export default function Srs() {
     const room = (sr: Sr) => (sr.space ? t('{{free}} free of {{total}}', { free: format.bytes(sr.space.free), total: format.bytes(sr.space.total) }) : '—');
     return [
       { key: 'name', header: msg('Name'), cell: (sr) => <Link to={`/storage/${sr.id}`}>{sr.name}</Link>, text: (sr) => sr.name },
-      { key: 'state', header: msg('State'), width: 9, cell: (sr) => <SrLabel sr={sr} />, text: (sr) => sr.problem ?? 'usable' },
+      { key: 'state', header: msg('State'), width: 7.5, cell: (sr) => <SrLabel sr={sr} />, text: (sr) => sr.problem ?? 'usable' },
       {
         key: 'used',
         header: msg('Used'),
-        width: 9,
+        width: 8,
         wide: true,
         cell: (sr) => {
           const ratio = full(sr);
@@ -55,8 +55,8 @@ export default function Srs() {
         },
         text: (sr) => full(sr)?.toFixed(3) ?? '',
       },
-      { key: 'free', header: msg('Room'), width: 13, cell: room, text: (sr) => String(sr.space?.free ?? '') },
-      { key: 'vdis', header: msg('Disks'), width: 6, wide: true, cell: (sr) => format.number(sr.vdis), text: (sr) => String(sr.vdis) },
+      { key: 'free', header: msg('Room'), width: 12, cell: room, text: (sr) => String(sr.space?.free ?? '') },
+      { key: 'vdis', header: msg('Disks'), width: 4.5, wide: true, cell: (sr) => format.number(sr.vdis), text: (sr) => String(sr.vdis) },
       { key: 'hosts', header: msg('Hosts'), wide: true, cell: hosts, text: hosts },
       { key: 'where', header: msg('Where'), wide: true, cell: (sr) => (sr.spec ? <code>{where(sr, '')}</code> : <span className="x-dim">{t('local')}</span>), text: (sr) => where(sr, 'local') },
       { key: 'copies', header: msg('Snapshots'), width: 8, optional: true, cell: (sr) => (sr.copy_on_write == null ? '—' : sr.copy_on_write ? t('at once') : t('copies')), text: (sr) => String(sr.copy_on_write ?? '') },

@@ -121,7 +121,7 @@ function Cloud({ name, cloud, set }: { name: string; cloud: CloudDraft; set(part
     <FormSection title={t('What cloud-init is told')} titleElement="h2">
       <FormGroup role="radiogroup" fieldId="cloud-kind" label={t('At the first boot')}>
         {kinds.map(([kind, label]) => (
-          <Radio key={kind} id={`cloud-${kind}`} name="cloud-kind" label={label} isChecked={cloud.kind === kind} onChange={() => set({ kind })} />
+          <Radio key={kind} id={`cloud-kind-${kind}`} name="cloud-kind" label={label} isChecked={cloud.kind === kind} onChange={() => set({ kind })} />
         ))}
       </FormGroup>
       {cloud.kind !== 'none' && (

@@ -46,7 +46,7 @@ export default function Tokens() {
         text: (token) => token.bindings.map(({ role }) => role).join(' '),
       },
       { key: 'expires', header: msg('Ends'), width: 8, cell: (token) => <time dateTime={token.expires} title={format.date(token.expires)}>{format.ago(token.expires)}</time>, text: (token) => token.expires },
-      { key: 'created', header: msg('Created'), width: 8.5, wide: true, cell: (token) => format.stamp(token.created), text: (token) => token.created },
+      { key: 'created', header: msg('Created'), width: 11, wide: true, cell: (token) => format.stamp(token.created), text: (token) => token.created },
     ];
   }, [format, me, t, users.data]);
   const create = (
