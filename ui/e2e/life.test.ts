@@ -21,6 +21,8 @@ describe.skipIf(!possible)('by hand', () => {
     await page.keyboard.press('v');
     await page.getByRole('heading', { name: 'No VMs yet' }).waitFor();
     await page.keyboard.press('c');
+    await page.waitForSelector('#vm-name');
+    expect(await page.inputValue('#vm-name')).toBe('');
     await page.fill('#vm-name', 'web-1');
     await page.fill('#vm-kernel', 'lab-vmlinux');
     await page.fill('#vm-tags', 'prod');
@@ -53,6 +55,19 @@ describe.skipIf(!possible)('by hand', () => {
     expect(page.url()).toContain('q=power%3Arunning');
     await page.getByLabel('Filter VMs').fill('power:nonsense');
     await page.locator('.pf-v6-c-alert').first().waitFor();
+
+    // Its share of the processors, from its page; and what it is protected from is not offered.
+    await page.goto(address);
+    await page.getByRole('button', { name: 'Change: Hardware' }).click();
+    await page.fill('#hw-weight', '512');
+    await page.getByRole('dialog').getByRole('button', { name: 'Change' }).click();
+    await page.getByRole('definition').filter({ hasText: /^512$/ }).waitFor();
+    await page.getByRole('button', { name: 'Change: Protection' }).click();
+    await page.getByLabel('Against deleting').check();
+    await page.fill('#custom-fields', 'owner=ann');
+    await page.getByRole('dialog').getByRole('button', { name: 'Change' }).click();
+    await page.getByRole('definition').filter({ hasText: /^ann$/ }).waitFor();
+    await stage.run('vm.update', { vm: 'web-1', protection: {} });
 
     // Deleting a VM that runs is not offered, and says why; then it is, with its name typed.
     await page.goto(address);

@@ -3,6 +3,7 @@
 import { access } from './fr/access';
 import { backup } from './fr/backup';
 import { common } from './fr/common';
+import { hardware } from './fr/hardware';
 import { imports } from './fr/import';
 import { places } from './fr/places';
 import { storage } from './fr/storage';
@@ -10,7 +11,7 @@ import { template } from './fr/template';
 import { vm } from './fr/vm';
 import { vsphere } from './fr/vsphere';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

@@ -50,6 +50,12 @@ describe('what a VM can', () => {
     expect(can.map(({ method }) => method).sort()).toEqual([...verbs].sort());
   });
 
+  it('is not offered what it is protected from', () => {
+    const guarded = { power: 'stopped' as const, managed: true, protection: { delete: true, start: true } };
+    expect(vmCannot(everywhere('operator'), 'vm.delete', guarded)).toMatch(/protected/);
+    expect(vmCannot(everywhere('operator'), 'vm.start', guarded)).toMatch(/protected/);
+  });
+
   it('leaves foreign domains alone', () => {
     const can = VM_VERBS.filter(({ method }) => !vmCannot(everywhere('admin'), method, { power: 'running', managed: false }));
     expect(can).toEqual([]);

@@ -1,7 +1,7 @@
 // What can be done with a VM now: hypervisor-agent/src/vm/state.rs (`decide`) and orchestrator/src/app/vm.rs, mirrored.
 
 import { msg } from '../i18n/msg';
-import type { MethodName, Power, User, VmRow } from '../api/generated';
+import type { MethodName, Power, Protection, User, VmRow } from '../api/generated';
 import { mayNot, type Place } from './may';
 
 export type VmVerb =
@@ -59,15 +59,21 @@ function powerForbids(method: VmVerb, power: Power): string | undefined {
   }
 }
 
+function protectionForbids(method: VmVerb, protection?: Protection): string | undefined {
+  if (method === 'vm.delete' && protection?.delete) return msg('It is protected from deleting: take that off first.');
+  if ((method === 'vm.start' || method === 'vm.resume') && protection?.start) return msg('It is protected from starting: take that off first.');
+  return undefined;
+}
+
 /** Why `method` cannot be done with this VM by this user; nothing when it can. */
 export function vmCannot(
   user: User,
   method: VmVerb,
-  vm: { power: Power; managed: boolean },
+  vm: { power: Power; managed: boolean; protection?: Protection },
   place?: Place,
 ): string | undefined {
   if (!vm.managed) return msg('Xenith did not make this domain: it is only shown.');
-  return mayNot(user, method, place) ?? powerForbids(method, vm.power);
+  return mayNot(user, method, place) ?? powerForbids(method, vm.power) ?? protectionForbids(method, vm.protection);
 }
 
 /** Changes of the definition. */

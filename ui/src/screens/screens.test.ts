@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { Host, Network, Pool, SourceVm, Vm, VmRow, VmSpec } from '../api/generated';
+import type { Host, Network, Pool, SourceVm, Vm, Sr, VmRow, VmSpec } from '../api/generated';
 import { formats } from '../parts/format';
 import { places, quoted, verbOf } from '../shell/palette';
 import { EMPTY_IMPORT, fingerprintIn, importParams, importReady } from './import/new/draft';
-import { hitBy } from './topology/hit';
+import { hitBy, storageOf } from './topology/hit';
 import { EMPTY, params, ready } from './vm/new/draft';
 import { changes } from './vm/EditVm';
 
@@ -117,16 +117,30 @@ describe('what is hit', () => {
       { id: 'h2', pool: 'p', facts: { bridges: [] } },
     ] as unknown as Host[],
     networks: [{ id: 'n', pool: 'p', bridge: 'br0' }] as Network[],
+    srs: [
+      { id: 'own1', hosts: ['h1'] },
+      { id: 'own2', hosts: ['h2'] },
+      { id: 'nas', hosts: ['h1', 'h2'], spec: { kind: 'nfs' } },
+    ] as unknown as Sr[],
+    storage: storageOf([
+      { attached_to: 'v1', sr: 'own1' },
+      { attached_to: 'v2', sr: 'own2' },
+      { attached_to: 'v2', sr: 'nas' },
+      { attached_to: null, sr: 'own1' },
+    ]),
     vms: [
       { id: 'v1', host: 'h1' },
       { id: 'v2', host: 'h2' },
     ] as VmRow[],
   };
-  it.each([
-    ['h1', ['v1']],
-    ['n', ['v1']],
-    ['p', ['v1', 'v2']],
-  ])('when %s fails', (id, vms) => {
+  it.each<[string, string[], string[]]>([
+    ['h1', ['v1'], ['own1']],
+    ['n', ['v1'], []],
+    ['p', ['v1', 'v2'], ['own1', 'own2', 'nas']],
+    ['own1', ['v1'], ['own1']],
+    ['nas', ['v2'], ['nas']],
+  ])('when %s fails', (id, vms, srs) => {
     expect([...hitBy(picture, id).vms]).toEqual(vms);
+    expect([...hitBy(picture, id).srs]).toEqual(srs);
   });
 });

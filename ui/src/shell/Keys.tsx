@@ -54,6 +54,8 @@ export function Keys() {
           bar.focus();
         }
       } else if (event.key === 'c') {
+        // Else it is the first letter of the name in the form that opens.
+        event.preventDefault();
         document.querySelector<HTMLElement>('[data-create]')?.click();
       } else if (event.key === 'g') {
         going.current = Date.now();

@@ -137,8 +137,8 @@ export const places: Record<string, string> = {
   'Nothing has happened yet': 'Rien ne s’est encore passé',
   'Hosts that come and go, VMs that crash: it appears here as it happens.':
     'Les hôtes qui vont et viennent, les VM qui plantent : tout apparaît ici au moment même.',
-  'Choose a host, network or pool to see what is hit when it fails.':
-    'Choisissez un hôte, un réseau ou un pool pour voir ce que touche sa panne.',
+  'Choose a host, network, storage or pool to see what is hit when it fails.':
+    'Choisissez un hôte, un réseau, un stockage ou un pool pour voir ce que touche sa panne.',
   'The first {{count}} VMs are drawn. Hosts and networks are all here.':
     'Les {{count}} premières VM sont dessinées. Les hôtes et réseaux y sont tous.',
   'If {{name}} fails: {{count}} VMs are hit, {{running}} of them run now':

@@ -29,7 +29,7 @@ function columns(format: Format, pool: (id: string) => string): Column<Host>[] {
   return [
     { key: 'name', sort: 'name', header: msg('Name'), cell: (host) => <Link to={`/hosts/${host.id}`}>{host.name}</Link>, text: (host) => host.name },
     { key: 'status', sort: 'status', header: msg('State'), width: 11, cell: (host) => <HostLabel status={host.status} maintenance={host.maintenance} />, text: (host) => host.status },
-    { key: 'vms', sort: 'vms', header: msg('VMs'), width: 5, cell: (host) => format.number(host.vms), text: (host) => String(host.vms) },
+    { key: 'vms', sort: 'vms', header: msg('VMs'), width: 5, wide: true, cell: (host) => format.number(host.vms), text: (host) => String(host.vms) },
     {
       key: 'memory',
       sort: 'free',

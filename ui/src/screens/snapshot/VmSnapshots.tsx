@@ -76,7 +76,7 @@ export function VmSnapshots({ vm }: { vm: Vm }) {
             <Thead>
               <Tr>
                 <Th>{t('Name')}</Th>
-                <Th width={20}>{t('Taken')}</Th>
+                <Th width={20} visibility={ON_A_DESK}>{t('Taken')}</Th>
                 <Th width={15} visibility={ON_A_DESK}>{t('The VM stood for')}</Th>
                 <Th width={15} visibility={ON_A_DESK}>{t('Disks')}</Th>
                 <Th screenReaderText={t('Actions')} />
@@ -120,10 +120,13 @@ function Row({ branch: { snapshot, level, lines, last }, verbs }: { branch: Bran
               )}
             </span>
             {snapshot.description && <span className="x-dim x-block">{snapshot.description}</span>}
+            <span className="x-dim x-on-phone">
+              <Ago at={snapshot.created} />
+            </span>
           </span>
         </div>
       </Td>
-      <Td dataLabel={t('Taken')}>
+      <Td dataLabel={t('Taken')} visibility={ON_A_DESK}>
         <Ago at={snapshot.created} />
       </Td>
       <Td dataLabel={t('The VM stood for')} visibility={ON_A_DESK}>

@@ -68,7 +68,7 @@ export function ImportTemplate({ close }: { close: () => void }) {
       <TextField id="template-sha256" label={t('SHA-256')} value={sha256} set={setSha256} wrong={isDigest(sha256) ? undefined : t('64 hexadecimal digits, or none.')} help={t('Of the file, as its publisher gives it. Without it nobody knows that the file is theirs.')} />
       <ChoiceField id="template-host" label={t('Host')} value={on} set={setHost} options={hosts} />
       <ChoiceField id="template-sr" label={t('Storage')} value={sr} set={setSr} options={srs} none={t('The host’s own')} />
-      <Grid hasGutter sm={4}>
+      <Grid hasGutter sm={6}>
         <ChoiceField
           id="template-firmware"
           label={t('Firmware')}

@@ -5,16 +5,17 @@ import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { useRead } from '../../api/client';
-import type { VmRow } from '../../api/generated';
+import type { Sr, VmRow } from '../../api/generated';
 import { useLiveRows } from '../../live/rows';
 import { Failed, Loading } from '../../parts/feedback';
 import { HostLabel } from '../../parts/state';
 import { POWER } from '../../parts/words';
 import { useUrlState } from '../../parts/url';
 import { PageTitle } from '../../parts/PageTitle';
-import { hitBy, type Picture } from './hit';
+import { hitBy, storageOf, type Picture } from './hit';
 
 const MOST = 1000;
+const ATTACHED = 'attached:yes';
 
 export default function Topology() {
   const { t } = useTranslation();
@@ -23,26 +24,37 @@ export default function Topology() {
   const hosts = useRead('host.list', { limit: 1000 });
   useLiveRows('host', '');
   const networks = useRead('network.list', {});
+  const srs = useRead('sr.list', {}, { every: 10_000 });
+  const vdis = useRead('vdi.list', { filter: ATTACHED, limit: MOST });
+  useLiveRows('vdi', ATTACHED);
   const vms = useRead('vm.list', { limit: MOST, sort: 'name' });
   useLiveRows('vm', '');
-  const error = pools.error ?? hosts.error ?? networks.error ?? vms.error;
+  const error = pools.error ?? hosts.error ?? networks.error ?? srs.error ?? vdis.error ?? vms.error;
   const picture: Picture | undefined = useMemo(
-    () => (pools.data && hosts.data && networks.data && vms.data ? { pools: pools.data, hosts: hosts.data.items, networks: networks.data, vms: vms.data.items } : undefined),
-    [pools.data, hosts.data, networks.data, vms.data],
+    () =>
+      pools.data && hosts.data && networks.data && srs.data && vdis.data && vms.data
+        ? { pools: pools.data, hosts: hosts.data.items, networks: networks.data, srs: srs.data, vms: vms.data.items, storage: storageOf(vdis.data.items) }
+        : undefined,
+    [pools.data, hosts.data, networks.data, srs.data, vdis.data, vms.data],
   );
   const hit = useMemo(() => (picture && failed ? hitBy(picture, failed) : undefined), [picture, failed]);
   if (error) return <Failed error={error} />;
   if (!picture) return <Loading />;
   const running = picture.vms.filter((vm) => hit?.vms.has(vm.id) && vm.power === 'running');
-  const mark = (id: string) => (id === failed ? ' x-fails' : hit && (hit.vms.has(id) || hit.hosts.has(id) || hit.networks.has(id)) ? ' x-hit' : '');
+  const mark = (id: string) => (id === failed ? ' x-fails' : hit && (hit.vms.has(id) || hit.hosts.has(id) || hit.networks.has(id) || hit.srs.has(id)) ? ' x-hit' : '');
   const pick = (id: string) => setFailed(failed === id ? null : id);
-  const name = [...picture.pools, ...picture.hosts, ...picture.networks].find(({ id }) => id === failed)?.name;
+  const name = [...picture.pools, ...picture.hosts, ...picture.networks, ...picture.srs].find(({ id }) => id === failed)?.name;
+  const store = (sr: Sr) => (
+    <button key={sr.id} type="button" className={`x-network${mark(sr.id)}`} aria-pressed={failed === sr.id} onClick={() => pick(sr.id)}>
+      {sr.name} <span className="x-dim">{sr.spec ? t('shared storage') : t('its own storage')}</span>
+    </button>
+  );
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <div>
         <PageTitle>{t('Topology')}</PageTitle>
         <Content component="p" className="x-dim">
-          {t('Choose a host, network or pool to see what is hit when it fails.')}
+          {t('Choose a host, network, storage or pool to see what is hit when it fails.')}
         </Content>
       </div>
       {(vms.data?.total ?? 0) > MOST && (
@@ -95,9 +107,11 @@ export default function Topology() {
                           <Dot key={vm.id} vm={vm} mark={mark(vm.id)} />
                         ))}
                     </ul>
+                    <div className="x-srs">{picture.srs.filter((sr) => !sr.spec && sr.hosts.includes(host.id)).map(store)}</div>
                   </section>
                 ))}
             </div>
+            <div className="x-srs">{picture.srs.filter((sr) => sr.spec && sr.pool === pool.id).map(store)}</div>
             {!picture.hosts.some((host) => host.pool === pool.id) && <p className="x-dim">{t('No hosts in this pool.')}</p>}
           </CardBody>
         </Card>

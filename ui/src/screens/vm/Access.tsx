@@ -8,12 +8,16 @@ import type { MethodName, User, Vm } from '../../api/generated';
 import { Failed, Loading } from '../../parts/feedback';
 import { mayNot, seesSecurity } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { Bindings } from '../user/Bindings';
 
 const QUESTIONS: MethodName[] = ['vm.start', 'vm.delete'];
 
-function sees(user: User, vm: Vm): boolean {
-  return user.bindings.some(({ scope }) => scope.kind === 'all' || (scope.kind === 'pool' ? scope.value === vm.pool : vm.tags.includes(scope.value)));
+/** Those roles of the user that reach this VM. */
+function reaching(user: User, vm: Vm) {
+  return user.bindings.filter(({ scope }) => scope.kind === 'all' || (scope.kind === 'pool' ? scope.value === vm.pool : vm.tags.includes(scope.value)));
 }
+
+const sees = (user: User, vm: Vm) => reaching(user, vm).length > 0;
 
 export function Access({ vm }: { vm: Vm }) {
   const { t } = useTranslation();
@@ -34,6 +38,7 @@ export function Access({ vm }: { vm: Vm }) {
         <Thead>
           <Tr>
             <Th>{t('User')}</Th>
+            <Th>{t('By the roles')}</Th>
             <Th>{t('Sees it')}</Th>
             <Th>{t('Starts, stops and changes it')}</Th>
             <Th>{t('Deletes it')}</Th>
@@ -44,6 +49,9 @@ export function Access({ vm }: { vm: Vm }) {
             <Tr key={user.id}>
               <Td dataLabel={t('User')}>
                 {user.name} {user.disabled && <Label isCompact>{t('disabled')}</Label>}
+              </Td>
+              <Td dataLabel={t('By the roles')}>
+                <Bindings bindings={reaching(user, vm)} />
               </Td>
               <Td dataLabel={t('Sees it')}>{yes(!user.disabled && sees(user, vm))}</Td>
               {QUESTIONS.map((method) => (

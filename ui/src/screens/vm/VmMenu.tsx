@@ -1,14 +1,15 @@
 // What can be done with one VM.
 
 import { useTranslation } from 'react-i18next';
-import type { VmRow } from '../../api/generated';
+import type { Protection, VmRow } from '../../api/generated';
 import { useActs, type Act, type Question } from '../../parts/acts';
 import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import type { Place } from '../../rules/may';
 import { VM_VERBS, verbParams, vmCannot, type VerbInfo } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 
-type Subject = Pick<VmRow, 'id' | 'name' | 'power' | 'managed'>;
+/** Lists do not tell what a VM is protected from; its page does. */
+type Subject = Pick<VmRow, 'id' | 'name' | 'power' | 'managed'> & { protection?: Protection };
 
 /** A verb as a call, with what is asked before it. */
 function useVmActs() {

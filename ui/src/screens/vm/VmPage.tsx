@@ -21,6 +21,7 @@ import { EventsOf } from '../event/EventsOf';
 import { TaskList } from '../task/TaskList';
 import { TemplateFromVm } from '../template/dialogs';
 import { Access } from './Access';
+import { CloneVm, InsertCd } from './dialogs';
 import { VmDisks } from './VmDisks';
 import { VmNics } from './VmNics';
 import { VmMenu } from './VmMenu';
@@ -33,7 +34,7 @@ export default function VmPage() {
   const navigate = useNavigate();
   const names = useNames();
   const user = useUser();
-  const [templating, setTemplating] = useState(false);
+  const [form, setForm] = useState<'clone' | 'cd' | 'template'>();
   const read = useRead('vm.get', { vm: reference });
   const vm = read.data;
   useFollow('vm.subscribe', { filter: `id:${vm?.id ?? reference}`, only_changes: true }, () => refresh('vm'), { enabled: !!vm, started: () => refresh('vm') });
@@ -41,7 +42,15 @@ export default function VmPage() {
   if (!vm) return <Failed error={read.error} retry={() => void read.refetch()} />;
   const place = { pool: vm.pool, tags: vm.tags };
   const cannotKeep = vmCannotChange(user, 'template.create', vm, place);
-  const more: Verb[] = [{ label: t('Make a template of it'), why: cannotKeep, go: () => setTemplating(true) }];
+  const cannotOperate = vmCannotChange(user, 'vm.insert_cd', vm, place);
+  const drive = vm.spec?.hardware?.cd;
+  const more: Verb[] = [
+    { label: t('Clone'), why: vmCannotChange(user, 'vm.clone', vm, place), go: () => setForm('clone') },
+    { label: t('Make a template of it'), why: cannotKeep, go: () => setForm('template') },
+    ...(drive ? [{ label: t('Insert a CD'), why: cannotOperate, go: () => setForm('cd') }] : []),
+    ...(drive?.vdi ? [{ label: t('Eject the CD'), why: cannotOperate, act: { method: 'vm.eject_cd' as const, params: { vm: vm.id }, title: t('Eject the CD of {{name}}', { name: vm.name }) } }] : []),
+  ];
+  const closeForm = () => setForm(undefined);
   const tabs: [string, string, React.ReactNode][] = [
     ['summary', t('Summary'), <VmSummary key="summary" vm={vm} />],
     ['console', t('Console'), <VmConsole key="console" vm={vm} />],
@@ -84,7 +93,9 @@ export default function VmPage() {
       <Parts of="vm" label={t('Parts of the VM')} parts={tabs} shown={shown?.[0] ?? 'summary'} address={address} go={(key) => void navigate(address(key), { replace: true })}>
         {shown?.[2]}
       </Parts>
-      {templating && <TemplateFromVm vm={vm} close={() => setTemplating(false)} />}
+      {form === 'template' && <TemplateFromVm vm={vm} close={closeForm} />}
+      {form === 'clone' && <CloneVm vm={vm} close={closeForm} />}
+      {form === 'cd' && <InsertCd vm={vm} close={closeForm} />}
     </PageSection>
   );
 }

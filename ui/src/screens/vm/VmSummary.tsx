@@ -12,6 +12,7 @@ import { useNames } from '../../parts/names';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 import { EditVm } from './EditVm';
+import { HardwareCard, KeptCard } from './HardwareCard';
 
 function boot(platform: Platform, t: (text: string) => string): string {
   if (platform.kind !== 'hvm') return platform.boot.kernel;
@@ -103,6 +104,8 @@ export function VmSummary({ vm }: { vm: Vm }) {
           )}
         </CardBody>
       </Card>
+      {spec && <HardwareCard vm={vm} spec={spec} why={why} />}
+      {vm.managed && <KeptCard vm={vm} why={why} />}
       {editing && spec && <EditVm vm={vm} spec={spec} close={() => setEditing(false)} />}
     </div>
   );
