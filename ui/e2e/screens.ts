@@ -48,6 +48,7 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
     repositories: '/repositories',
     imports: '/imports',
     'new-import': '/imports/new',
+    waves: '/waves',
     tasks: '/tasks',
     task: `/tasks/${task}`,
     events: '/events',

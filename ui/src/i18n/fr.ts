@@ -10,8 +10,9 @@ import { storage } from './fr/storage';
 import { template } from './fr/template';
 import { vm } from './fr/vm';
 import { vsphere } from './fr/vsphere';
+import { wave } from './fr/wave';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

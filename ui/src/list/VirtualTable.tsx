@@ -4,6 +4,7 @@ import { Table, Tbody, Td, Th, Thead, Tr, type ThProps } from '@patternfly/react
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { useEffect, useRef } from 'react';
 import { useTranslation } from 'react-i18next';
+import { useNarrow } from '../parts/url';
 import type { Column } from './columns';
 
 export interface Selection<R> {
@@ -28,11 +29,14 @@ interface Props<R> {
 }
 
 export const ROW_HEIGHT = 40;
+/** Rem that a column gets at most there, so that the name has what is left. */
+const ON_A_PHONE = 6.5;
 
 export function VirtualTable<R>(props: Props<R>) {
   const { label, columns, rows, id, name, total, more, sort, setSort, selection, actions, menu } = props;
   const actionClass = menu ? 'x-actions x-menu' : 'x-actions';
   const { t } = useTranslation();
+  const most = useNarrow() ? ON_A_PHONE : Infinity;
   const scroller = useRef<HTMLDivElement>(null);
   const virtual = useVirtualizer({
     count: rows.length,
@@ -74,7 +78,7 @@ export function VirtualTable<R>(props: Props<R>) {
         <colgroup>
           {selection && <col className="x-check" />}
           {columns.map(({ key, width }) => (
-            <col key={key} style={width ? { width: `${width}rem` } : undefined} />
+            <col key={key} style={width ? { width: `${Math.min(width, most)}rem` } : undefined} />
           ))}
           {actions && <col className={actionClass} />}
         </colgroup>

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Host, Network, Pool, SourceVm, Vm, Sr, VmRow, VmSpec } from '../api/generated';
 import { formats } from '../parts/format';
 import { places, quoted, verbOf } from '../shell/palette';
-import { EMPTY_IMPORT, fingerprintIn, importParams, importReady } from './import/new/draft';
+import { EMPTY_IMPORT, fingerprintIn, importParams, importReady, waveParams } from './import/new/draft';
 import { hitBy, storageOf } from './topology/hit';
 import { EMPTY, params, ready } from './vm/new/draft';
 import { changes } from './vm/EditVm';
@@ -45,6 +45,16 @@ describe('an import', () => {
     ['now', { cut_over_at: '2026-01-01T00:00:00.000Z' }],
     ['downtime', { downtime_s: 60 }],
   ] as const)('cuts over %s', (cutOver, wanted) => expect(importParams({ ...draft, cutOver }, vm, now)).toMatchObject(wanted));
+  it('becomes a wave with the networks of all', () => {
+    const vms = [vm, { id: 'vm-8', networks: ['VM Network', 'Backup'] } as unknown as SourceVm];
+    expect(waveParams({ ...draft, vms }, 'friday', { overall: 10 }, now)).toEqual({
+      name: 'friday',
+      source: 's',
+      vms: ['vm-7', 'vm-8'],
+      caps: { overall: 10 },
+      options: { networks: [{ from: 'Backup' }, { from: 'DMZ', to: 'n1' }, { from: 'VM Network' }], start: true },
+    });
+  });
   it('does not cut over in the past', () => {
     expect(importReady({ ...draft, cutOver: 'at', at: '2025-12-31T00:00' }, now.getTime())).toBe(false);
     expect(importReady({ ...draft, cutOver: 'at', at: '' }, now.getTime())).toBe(false);

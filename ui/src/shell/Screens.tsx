@@ -34,6 +34,8 @@ const RunPage = lazy(() => import('../screens/job/RunPage'));
 const Repositories = lazy(() => import('../screens/repository/Repositories'));
 const NewImport = lazy(() => import('../screens/import/new/NewImport'));
 const ImportPage = lazy(() => import('../screens/import/ImportPage'));
+const Waves = lazy(() => import('../screens/wave/Waves'));
+const WavePage = lazy(() => import('../screens/wave/WavePage'));
 const Tasks = lazy(() => import('../screens/task/Tasks'));
 const TaskPage = lazy(() => import('../screens/task/TaskPage'));
 const Events = lazy(() => import('../screens/event/Events'));
@@ -78,6 +80,8 @@ export function Screens() {
           <Route path="/imports" element={<Imports />} />
           <Route path="/imports/new" element={<NewImport />} />
           <Route path="/imports/:import" element={<ImportPage />} />
+          <Route path="/waves" element={<Waves />} />
+          <Route path="/waves/:wave" element={<WavePage />} />
           <Route path="/tasks" element={<Tasks />} />
           <Route path="/tasks/:task" element={<TaskPage />} />
           <Route path="/events" element={<Events />} />

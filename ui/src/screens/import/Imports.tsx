@@ -50,7 +50,12 @@ export default function Imports() {
     { key: 'created', header: msg('Begun'), width: 9, cell: (row) => <time dateTime={row.created} title={format.date(row.created)}>{format.ago(row.created)}</time>, text: (row) => row.created },
     { key: 'message', header: msg('Message'), optional: true, cell: (row) => row.message ?? '—', text: (row) => row.message ?? '' },
   ], [format, t]);
-  const create = <CreateButton label={t('Take VMs out of vSphere')} why={mayNot(user, 'import.start')} go={() => void navigate('/imports/new')} />;
+  const create = (
+    <>
+      <CreateButton label={t('Take VMs out of vSphere')} why={mayNot(user, 'import.start')} go={() => void navigate('/imports/new')} />
+      <CreateButton secondary label={t('Waves')} why={mayNot(user, 'wave.list')} go={() => void navigate('/waves')} />
+    </>
+  );
   return (
     <ListView
       title={t('Imports')}

@@ -40,7 +40,7 @@ export function Access({ vm }: { vm: Vm }) {
             <Th>{t('User')}</Th>
             <Th>{t('By the roles')}</Th>
             <Th>{t('Sees it')}</Th>
-            <Th>{t('Starts, stops and changes it')}</Th>
+            <Th modifier="wrap">{t('Starts, stops and changes it')}</Th>
             <Th>{t('Deletes it')}</Th>
           </Tr>
         </Thead>

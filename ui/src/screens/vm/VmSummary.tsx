@@ -32,6 +32,41 @@ export function VmSummary({ vm }: { vm: Vm }) {
   return (
     <div className="x-cards">
       <Card isCompact>
+        <CardTitle component="h2">{t('Now')}</CardTitle>
+        <CardBody>
+          <Facts
+            facts={[
+              [t('Host'), vm.host && <Link to={`/hosts/${vm.host}`}>{names.host(vm.host)}</Link>],
+              [t('Pool'), names.pool(vm.pool)],
+              [t('Started'), observed?.started && <time dateTime={observed.started} title={format.date(observed.started)}>{format.ago(observed.started)}</time>],
+              [t('CPU time'), observed && format.duration(observed.cpu_time_ns / 1e9)],
+              [t('Memory'), observed && format.mib(observed.memory)],
+              [t('vCPUs'), observed?.vcpus_online],
+              [t('Xen domain'), observed?.domid ?? undefined],
+              [t('Created'), format.date(vm.created)],
+              [t('Id'), <Id key="id" id={vm.id} />],
+            ]}
+          />
+        </CardBody>
+      </Card>
+      <Card isCompact>
+        <CardTitle component="h2">{t('Guest')}</CardTitle>
+        <CardBody>
+          {observed?.guest.os || observed?.guest.addresses.length || observed?.guest.pv_drivers ? (
+            <Facts
+              facts={[
+                [t('Operating system'), observed.guest.os],
+                [t('Addresses'), observed.guest.addresses.join(', ')],
+                [t('Drivers'), observed.guest.pv_drivers],
+                [t('Memory free'), observed.guest.memory_free != null ? format.mib(observed.guest.memory_free) : undefined],
+              ]}
+            />
+          ) : (
+            <p className="x-dim">{t('The guest says nothing of itself. With xe-guest-utilities in it, its system and addresses appear here.')}</p>
+          )}
+        </CardBody>
+      </Card>
+      <Card isCompact>
         <CardHeader
           actions={{
             hasNoOffset: true,
@@ -66,41 +101,6 @@ export function VmSummary({ vm }: { vm: Vm }) {
             />
           ) : (
             <p className="x-dim">{t('There is no definition: Xenith did not make it.')}</p>
-          )}
-        </CardBody>
-      </Card>
-      <Card isCompact>
-        <CardTitle component="h2">{t('Now')}</CardTitle>
-        <CardBody>
-          <Facts
-            facts={[
-              [t('Host'), vm.host && <Link to={`/hosts/${vm.host}`}>{names.host(vm.host)}</Link>],
-              [t('Pool'), names.pool(vm.pool)],
-              [t('Started'), observed?.started && <time dateTime={observed.started} title={format.date(observed.started)}>{format.ago(observed.started)}</time>],
-              [t('CPU time'), observed && format.duration(observed.cpu_time_ns / 1e9)],
-              [t('Memory'), observed && format.mib(observed.memory)],
-              [t('vCPUs'), observed?.vcpus_online],
-              [t('Xen domain'), observed?.domid ?? undefined],
-              [t('Created'), format.date(vm.created)],
-              [t('Id'), <Id key="id" id={vm.id} />],
-            ]}
-          />
-        </CardBody>
-      </Card>
-      <Card isCompact>
-        <CardTitle component="h2">{t('Guest')}</CardTitle>
-        <CardBody>
-          {observed?.guest.os || observed?.guest.addresses.length || observed?.guest.pv_drivers ? (
-            <Facts
-              facts={[
-                [t('Operating system'), observed.guest.os],
-                [t('Addresses'), observed.guest.addresses.join(', ')],
-                [t('Drivers'), observed.guest.pv_drivers],
-                [t('Memory free'), observed.guest.memory_free != null ? format.mib(observed.guest.memory_free) : undefined],
-              ]}
-            />
-          ) : (
-            <p className="x-dim">{t('The guest says nothing of itself. With xe-guest-utilities in it, its system and addresses appear here.')}</p>
           )}
         </CardBody>
       </Card>

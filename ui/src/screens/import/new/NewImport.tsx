@@ -13,6 +13,7 @@ import { mayNot } from '../../../rules/may';
 import { useUser } from '../../../shell/user';
 import { Choose } from './Choose';
 import { EMPTY_IMPORT, importParams, importReady, type ImportDraft } from './draft';
+import { KeepWave } from './KeepWave';
 import { Options } from './Options';
 import { Plan, type Begun } from './Plan';
 import { Source } from './Source';
@@ -30,6 +31,7 @@ export default function NewImport() {
   const { copy } = useActs();
   const [draft, setDraft] = useState<ImportDraft>(EMPTY_IMPORT);
   const [begun, setBegun] = useState<Record<string, Begun>>();
+  const [keeping, setKeeping] = useState(false);
   const set = (part: Partial<ImportDraft>) => (setDraft((before) => ({ ...before, ...part })), setBegun(undefined));
   const why = mayNot(user, 'import.start');
   if (why) return <Nothing title={t('You cannot take VMs out of vSphere')}>{t(why)}</Nothing>;
@@ -68,18 +70,19 @@ export default function NewImport() {
           footer={
             <Footer
               ready={!begun}
-              last={{ go: () => void begin(), begun: !!begun, copy: () => first && copy({ method: 'import.start', params: importParams(draft, first), title: t('Import {{name}}', { name: first.name }) }) }}
+              last={{ go: () => void begin(), keep: () => setKeeping(true), begun: !!begun, copy: () => first && copy({ method: 'import.start', params: importParams(draft, first), title: t('Import {{name}}', { name: first.name }) }) }}
             />
           }
         >
           <Plan {...props} begun={begun} />
         </WizardStep>
       </Wizard>
+      {keeping && <KeepWave draft={draft} close={() => setKeeping(false)} />}
     </PageSection>
   );
 }
 
-function Footer({ ready, last }: { ready: boolean; last?: { go(): void; copy(): void; begun: boolean } }) {
+function Footer({ ready, last }: { ready: boolean; last?: { go(): void; keep(): void; copy(): void; begun: boolean } }) {
   const { t } = useTranslation();
   const { goToNextStep, goToPrevStep, activeStep, close } = useWizardContext();
   return (
@@ -91,6 +94,9 @@ function Footer({ ready, last }: { ready: boolean; last?: { go(): void; copy(): 
         <>
           <Button isDisabled={!ready} onClick={last.go}>
             {t('Begin')}
+          </Button>
+          <Button variant="secondary" isDisabled={!ready} onClick={last.keep}>
+            {t('Keep them as a wave')}
           </Button>
           <Button variant="secondary" onClick={last.copy}>
             {t('Copy as …')}

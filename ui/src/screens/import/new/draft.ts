@@ -1,6 +1,6 @@
 // What the wizard gathers, and the calls that it becomes: one import for each VM.
 
-import type { NetworkMapping, SourceVm, StartImport } from '../../../api/generated';
+import type { CreateWave, NetworkMapping, SourceVm, StartImport, WaveCaps } from '../../../api/generated';
 import { words } from '../../../parts/fields';
 
 export type CutOver = 'by-hand' | 'now' | 'at' | 'downtime';
@@ -71,6 +71,13 @@ export function importParams(draft: ImportDraft, vm: SourceVm, now = new Date())
     ...(draft.verify ? { verify: true } : {}),
     ...(draft.start ? { start: true } : {}),
   };
+}
+
+/** All of them as a wave: what each would be begun with, networks of all together. */
+export function waveParams(draft: ImportDraft, name: string, caps: WaveCaps, now = new Date()): CreateWave {
+  const all = { id: '', networks: networksOf(draft.vms) } as SourceVm;
+  const { source, vm: _each, ...options } = importParams(draft, all, now);
+  return { name, source, vms: draft.vms.map(({ id }) => id), caps, options };
 }
 
 export const importReady = (draft: ImportDraft, now = Date.now()): boolean => draft.cutOver !== 'at' || (draft.at !== '' && new Date(draft.at).getTime() > now);

@@ -1,0 +1,60 @@
+// Waves: VMs of a source that move together, so many at a time.
+
+import { Label, Progress } from '@patternfly/react-core';
+import ImportIcon from '@patternfly/react-icons/dist/esm/icons/import-icon';
+import { useMemo } from 'react';
+import { useTranslation } from 'react-i18next';
+import { Link } from 'react-router';
+import { useRead } from '../../api/client';
+import type { Wave } from '../../api/generated';
+import { msg } from '../../i18n/msg';
+import type { Column } from '../../list/columns';
+import { ListView } from '../../list/ListView';
+import { QueryBar } from '../../list/QueryBar';
+import { useWhole } from '../../list/whole';
+import { Nothing } from '../../parts/feedback';
+import { useFormat } from '../../parts/format';
+import { useUrlState } from '../../parts/url';
+import { VerbMenu } from '../../parts/VerbMenu';
+import { moved, part, STATUS, useWaveVerbs } from './words';
+
+const nameOf = (wave: Wave) => wave.name;
+
+export default function Waves() {
+  const { t } = useTranslation();
+  const format = useFormat();
+  const verbs = useWaveVerbs();
+  const [query, setQuery] = useUrlState('q');
+  const pages = useWhole(useRead('wave.list', {}, { every: 5_000 }), query ?? '', nameOf);
+  const columns = useMemo(
+    (): Column<Wave>[] => [
+      { key: 'name', header: msg('Name'), cell: (wave) => <Link to={`/waves/${wave.id}`}>{wave.name}</Link>, text: nameOf },
+      { key: 'status', header: msg('State'), width: 8, cell: (wave) => <Label isCompact variant="outline" color={STATUS[wave.status].color}>{t(STATUS[wave.status].label)}</Label>, text: (wave) => wave.status },
+      { key: 'vms', header: msg('VMs moved'), width: 8, cell: (wave) => t('{{done}} of {{total}}', { done: moved(wave), total: wave.members.length }), text: (wave) => `${moved(wave)}/${wave.members.length}` },
+      { key: 'part', header: msg('Progress'), width: 12, wide: true, cell: (wave) => <Progress size="sm" measureLocation="outside" aria-label={t('Progress of {{name}}', { name: wave.name })} value={part(wave) * 100} label={format.percent(part(wave))} />, text: (wave) => part(wave).toFixed(3) },
+      { key: 'created', header: msg('Created'), width: 11, wide: true, cell: (wave) => format.stamp(wave.created), text: (wave) => wave.created },
+    ],
+    [format, t],
+  );
+  return (
+    <ListView
+      title={t('Waves')}
+      about={t('VMs of a source that move together, so many at a time.')}
+      noun="waves"
+      columns={columns}
+      pages={pages}
+      id={(wave) => wave.id}
+      name={nameOf}
+      filtered={!!query}
+      clear={() => setQuery(null)}
+      query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter waves')} placeholder={t('A part of the name')} />}
+      actions={(wave) => <VerbMenu name={wave.name} verbs={verbs(wave)} />}
+      menu
+      empty={
+        <Nothing icon={ImportIcon} title={t('No waves')} action={<Link to="/imports/new">{t('Take VMs out of vSphere')}</Link>}>
+          {t('Choose the VMs in the wizard, then keep them as a wave instead of beginning at once.')}
+        </Nothing>
+      }
+    />
+  );
+}
