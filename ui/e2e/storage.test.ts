@@ -48,6 +48,21 @@ describe.skipIf(!possible)('storage by hand', () => {
     await dialog.getByRole('button', { name: 'Make larger' }).click();
     await page.getByRole('row', { name: /xvda/ }).getByText('2 GiB').waitFor();
 
+    // A copy of it elsewhere.
+    await page.goto(`${stage.url}/disks`);
+    await page.getByRole('button', { name: /^Actions for mail-2-/ }).click();
+    await page.getByRole('menuitem', { name: 'Copy to another place' }).first().click();
+    await page.fill('#vdi-name', 'spare');
+    await dialog.getByRole('button', { name: 'Copy it' }).click();
+    await page.getByRole('row', { name: /spare/ }).getByText('2 GiB').waitFor();
+    await page.getByRole('button', { name: 'Actions for spare' }).click();
+    await page.getByRole('menuitem', { name: 'Move' }).first().click();
+    expect(await dialog.getByRole('button', { name: 'Move' }).isDisabled()).toBe(true);
+    await dialog.getByRole('button', { name: 'Cancel' }).click();
+    await page.goto(`${stage.url}/vms`);
+    await page.getByRole('link', { name: 'mail-2', exact: true }).click();
+    await page.getByRole('heading', { name: 'mail-2', level: 1 }).waitFor();
+
     // A template of it, deployed with a key; what the guest will read is shown before.
     await page.getByRole('button', { name: 'Actions for mail-2', exact: true }).click();
     await page.getByRole('menuitem', { name: 'Make a template of it' }).first().click();

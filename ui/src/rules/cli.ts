@@ -38,6 +38,8 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'vdi.import': { bare: ['name', 'url'], flags: ['host', 'sr', 'sha256'] },
   'vdi.resize': { bare: ['vdi', 'size'] },
   'vdi.clone': { bare: ['vdi', 'name'] },
+  'vdi.copy': { bare: ['vdi', 'name'], flags: ['host', 'sr'] },
+  'vdi.migrate': { bare: ['vdi'], flags: ['host', 'sr'] },
   'vdi.delete': { bare: ['vdi'] },
   'sr.create': { bare: ['name'], flags: ['host', 'folder', 'nfs', 'nfs_options'] },
   'sr.attach': { bare: ['sr', 'host'] },

@@ -63,4 +63,10 @@ export const hardware: Record<string, string> = {
   'By the roles': 'Par les rôles',
   'shared storage': 'stockage partagé',
   'its own storage': 'son propre stockage',
+  'Copy to another place': 'Copier ailleurs',
+  'Copy {{name}} to another place': 'Copier {{name}} ailleurs',
+  'A new disk with the same contents; that of a running VM as it is now.': 'Un nouveau disque au même contenu ; celui d’une VM en marche comme il est maintenant.',
+  Move: 'Déplacer',
+  'Move {{name}}': 'Déplacer {{name}}',
+  'Its VM must be off, and needs all its disks on its own host.': 'Sa VM doit être éteinte, et a besoin de tous ses disques sur son hôte.',
 };

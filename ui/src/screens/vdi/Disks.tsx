@@ -22,9 +22,10 @@ import { VerbMenu } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { CloneDisk, CreateDisk, ImportDisk, ResizeDisk } from './dialogs';
+import { DiskElsewhere } from './Elsewhere';
 import { useVdiCannot, useVdiVerbs } from './verbs';
 
-type Form = { kind: 'create' | 'import' | 'delete' } | { kind: 'resize' | 'clone'; vdi: Vdi };
+type Form = { kind: 'create' | 'import' | 'delete' } | { kind: 'resize' | 'clone' | 'copy' | 'move'; vdi: Vdi };
 
 /** `within`: shown on another page, only those that pass this filter; `sr`: that page is its. */
 export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
@@ -69,6 +70,7 @@ export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
     </>
   );
   const close = () => setForm(undefined);
+  const open = (kind: 'resize' | 'clone' | 'copy' | 'move', vdi: Vdi) => () => setForm({ kind, vdi });
   return (
     <>
       <ListView
@@ -92,7 +94,7 @@ export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
           </Button>
         }
         create={create}
-        actions={(vdi) => <VerbMenu name={vdi.name} verbs={verbs(vdi, { resize: () => setForm({ kind: 'resize', vdi }), clone: () => setForm({ kind: 'clone', vdi }) })} />}
+        actions={(vdi) => <VerbMenu name={vdi.name} verbs={verbs(vdi, { resize: open('resize', vdi), clone: open('clone', vdi), copy: open('copy', vdi), move: open('move', vdi) })} />}
         menu
         empty={
           <Nothing icon={DiskIcon} title={within ? t('No disks here') : t('No disks yet')} action={create}>
@@ -104,6 +106,7 @@ export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
       {form?.kind === 'import' && <ImportDisk within={sr} close={close} />}
       {form?.kind === 'resize' && <ResizeDisk vdi={form.vdi} close={close} />}
       {form?.kind === 'clone' && <CloneDisk vdi={form.vdi} close={close} />}
+      {(form?.kind === 'copy' || form?.kind === 'move') && <DiskElsewhere vdi={form.vdi} move={form.kind === 'move'} close={close} />}
       {form?.kind === 'delete' && (
         <Bulk
           title={t('Delete {{count}} disks', { count: chosen.size })}

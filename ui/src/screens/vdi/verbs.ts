@@ -18,9 +18,11 @@ export function useVdiCannot() {
 export function useVdiVerbs() {
   const { t } = useTranslation();
   const cannot = useVdiCannot();
-  return (vdi: Vdi, forms: { resize(): void; clone(): void }): Verb[] => [
+  return (vdi: Vdi, forms: { resize(): void; clone(): void; copy(): void; move(): void }): Verb[] => [
     { label: t('Make larger'), go: forms.resize, why: cannot.change() },
     { label: t('Copy'), go: forms.clone, why: cannot.change(), note: vdi.attached_to ? t('Not while its VM runs.') : undefined },
+    { label: t('Copy to another place'), go: forms.copy, why: cannot.change() },
+    { label: t('Move'), go: forms.move, why: cannot.change(), note: vdi.attached_to ? t('Not while its VM runs.') : undefined },
     {
       label: t('Delete'),
       danger: true,
