@@ -18,6 +18,7 @@ mod import_source;
 mod iso;
 mod lists;
 mod log;
+mod mail;
 mod network;
 mod orphan;
 mod pool;
@@ -43,7 +44,7 @@ use std::sync::{Arc, Mutex};
 
 use xenith_orchestrator_api::{
     Registrar, audit, auth as auth_api, backup as backup_api, backup_job as backup_job_api, backup_run,
-    console as console_api, event, host as host_api, import as import_api, iso as iso_api,
+    console as console_api, event, host as host_api, import as import_api, iso as iso_api, mail as mail_api,
     network as network_api, orphan as orphan_api, pool as pool_api, repository as repository_api, role,
     snapshot as snapshot_api, sr as sr_api, system as system_api, task as task_api, template as template_api,
     token as token_api, user as user_api, vdi as vdi_api, vm as vm_api, wave as wave_api,
@@ -125,6 +126,7 @@ impl App {
         orphan_api::register(self, registrar);
         event::register(self, registrar);
         audit::register(self, registrar);
+        mail_api::register(self, registrar);
         system_api::register(self, registrar);
     }
 }

@@ -43,7 +43,7 @@ pub struct Certificates {
     authority: Authority,
     db: Db,
     /// Serials that hosts may show.
-    valid: RwLock<HashMap<HostId, Vec<String>>>,
+    valid: RwLock<HashMap<HostId, Admitted>>,
 }
 
 impl Certificates {
@@ -66,7 +66,7 @@ impl Certificates {
             }
         };
         let (hosts, _) = db.hosts.all().await?;
-        let valid = hosts.iter().map(|record| (record.key, serials(&record.value))).collect();
+        let valid = hosts.iter().map(|record| (record.key, Admitted::by(&record.value))).collect();
         Ok(Arc::new(Self { authority, db, valid: RwLock::new(valid) }))
     }
 
@@ -101,7 +101,7 @@ impl Certificates {
 
     /// Lets the serials of `record` in, and no others, from now on.
     pub fn admit(&self, host: HostId, record: &HostRecord) {
-        self.valid.write().unwrap_or_else(PoisonError::into_inner).insert(host, serials(record));
+        self.valid.write().unwrap_or_else(PoisonError::into_inner).insert(host, Admitted::by(record));
     }
 
     /// Refuses whatever the host shows from now on.
@@ -127,14 +127,34 @@ impl Certificates {
         if let Some(record) = self.db.hosts.get(&host).await.map_err(|error| text(&error))? {
             self.admit(host, &record.value);
         }
-        client.install_certificate(epoch, issued.certificate_pem).await.map_err(|error| text(&error))
+        client.install_certificate(epoch, issued.certificate_pem).await.map_err(|error| text(&error))?;
+        // It has one that is known: from here on no other.
+        let known = |record: &mut HostRecord| record.any_certificate = false;
+        self.db.hosts.modify(&host, known).await.map_err(|error| text(&error))?;
+        if let Some(record) = self.db.hosts.get(&host).await.map_err(|error| text(&error))? {
+            self.admit(host, &record.value);
+        }
+        Ok(())
     }
 }
 
-fn serials(record: &HostRecord) -> Vec<String> {
-    let mut serials = vec![record.certificate_serial.clone()];
-    serials.extend(record.previous_serial.clone());
-    serials
+/// Which certificates a host may show.
+#[derive(Debug)]
+enum Admitted {
+    Serials(Vec<String>),
+    /// See [`HostRecord::any_certificate`].
+    Any,
+}
+
+impl Admitted {
+    fn by(record: &HostRecord) -> Self {
+        if record.any_certificate {
+            return Self::Any;
+        }
+        let mut serials = vec![record.certificate_serial.clone()];
+        serials.extend(record.previous_serial.clone());
+        Self::Serials(serials)
+    }
 }
 
 #[async_trait]
@@ -143,8 +163,11 @@ impl Renewal for Certificates {
         let Peer::Host(host) = certificate.peer else { return Err("it is not a host's".to_owned()) };
         let valid = self.valid.read().unwrap_or_else(PoisonError::into_inner);
         match valid.get(&host) {
-            Some(serials) if serials.contains(&certificate.serial) => Ok(()),
-            Some(_) => Err("it was replaced by a newer one; let the host join anew".to_owned()),
+            Some(Admitted::Any) => Ok(()),
+            Some(Admitted::Serials(serials)) if serials.contains(&certificate.serial) => Ok(()),
+            Some(Admitted::Serials(_)) => {
+                Err("it was replaced by a newer one; let the host join anew".to_owned())
+            }
             None => Err("the host was removed; let it join anew".to_owned()),
         }
     }
@@ -155,7 +178,8 @@ impl Renewal for Certificates {
             Ok(None) => return,
             Err(error) => return tracing::warn!(%host, %error, "cannot look up a host's certificate"),
         };
-        if record.certificate_expires - OffsetDateTime::now_utc() > HOST_LIFE / 2 {
+        let fresh = record.certificate_expires - OffsetDateTime::now_utc() > HOST_LIFE / 2;
+        if fresh && !record.any_certificate {
             return;
         }
         match self.renew(host, client, epoch).await {

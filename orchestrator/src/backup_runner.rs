@@ -12,6 +12,7 @@
 //! | [`schedule`] | when a job is due |
 //! | [`begin`] | which VMs a run is of, and the run's record |
 //! | [`advance`] | from VM to VM, until the verdict |
+//! | [`own`] | the orchestrator's own part |
 //! | [`rpo`] | whose last good backup is too old |
 //! | [`odd`] | whose newest backup changed oddly much |
 //! | [`prune`] | what is kept |
@@ -22,6 +23,7 @@ mod advance;
 mod begin;
 mod mirror;
 mod odd;
+mod own;
 mod proofs;
 mod prune;
 mod report;

@@ -22,8 +22,8 @@ use xenith_orchestrator_types::vdi::Vdi;
 use crate::background::store::Checkpoints;
 use crate::model::{
     AuthorityRecord, BackupRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord,
-    ImportSourceRecord, JobRecord, JoinRecord, ReportRecord, RepositoryRecord, SessionRecord, SnapshotRecord,
-    SrRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
+    ImportSourceRecord, JobRecord, JoinRecord, MailRecord, ReportRecord, RepositoryRecord, SessionRecord,
+    SnapshotRecord, SrRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
 };
 use xenith_orchestrator_types::audit::AuditRecord;
 
@@ -53,6 +53,7 @@ const PROOF: Keyspace = Keyspace::new("backup.proof");
 const BACKUP_BY_VM: Keyspace = Keyspace::new("backup.by_vm");
 const BACKUP_LIVE: Keyspace = Keyspace::new("backup.live");
 const REPORT: Keyspace = Keyspace::new("backup.report");
+const MAIL: Keyspace = Keyspace::new("mail");
 const UPKEEP: Keyspace = Keyspace::new("upkeep");
 const UNPROTECTED: Keyspace = Keyspace::new("backup.unprotected");
 const USER: Keyspace = Keyspace::new("user");
@@ -101,6 +102,7 @@ pub fn schema() -> Schema {
             BACKUP_BY_VM,
             BACKUP_LIVE,
             REPORT,
+            MAIL,
             UPKEEP,
             UNPROTECTED,
             USER,
@@ -154,6 +156,7 @@ pub struct Db {
     pub live_runs: Collection<BackupJobId, BackupRunId>,
     /// Reports that nobody has taken yet, by run and way.
     pub reports: Collection<(BackupRunId, String), ReportRecord>,
+    pub mail: Collection<(), MailRecord>,
     /// What was made once for stores of an earlier program, and its version.
     pub upkeep: Collection<String, u32>,
     /// VMs of which it was told that nothing protects them, and when.
@@ -224,6 +227,7 @@ impl Db {
             backups_by_vm: collection!(BACKUP_BY_VM),
             live_runs: collection!(BACKUP_LIVE),
             reports: collection!(REPORT),
+            mail: collection!(MAIL),
             upkeep: collection!(UPKEEP),
             unprotected: collection!(UNPROTECTED),
             users: collection!(USER),

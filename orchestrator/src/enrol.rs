@@ -121,6 +121,7 @@ impl Enrolment for Enrol {
             certificate_serial: issued.details.serial,
             certificate_expires: issued.details.not_after,
             previous_serial: None,
+            any_certificate: false,
         };
         let spend = self.db.joins.require_in(Transaction::new(), &key, Expect::At(join.revision));
         let spend = self.db.joins.delete_in(spend, &key);

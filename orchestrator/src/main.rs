@@ -2,6 +2,7 @@
 
 mod cli;
 mod memory;
+mod restore;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,11 @@ async fn serve() -> ExitCode {
 
 async fn run(arguments: &cli::Arguments) -> anyhow::Result<()> {
     let config = arguments.apply(Config::load(arguments.config.as_deref())?);
+    match &arguments.command {
+        Some(cli::Command::Restore(arguments)) => return restore::run(arguments, &config).await,
+        Some(cli::Command::MasterKey) => return restore::show_master_key(&config),
+        None => {}
+    }
     let orchestrator = Orchestrator::start(&config).await?;
     println!("listening  https://{}", orchestrator.address);
     println!("authority  {}", orchestrator.fingerprint);

@@ -12,6 +12,7 @@ use xenith_hypervisor_agent_types::{SrSpec, VdiSize, VmSpec};
 use xenith_orchestrator_types::backup::{JobSettings, Repository};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::import::{GuestPreparation, ImportOrigin, ImportPass, ImportPhase};
+use xenith_orchestrator_types::mail::MailSettings;
 use xenith_orchestrator_types::snapshot::SnapshotDisk;
 use xenith_orchestrator_types::sr::SrContent;
 use xenith_orchestrator_types::token::Token;
@@ -85,6 +86,10 @@ pub struct HostRecord {
     /// The serial of the certificate before, valid until the host shows the new one.
     #[serde(default)]
     pub previous_serial: Option<String>,
+    /// We were restored from a backup, and it may have a newer one: whatever our authority signed is its own, until it
+    /// was renewed.
+    #[serde(default)]
+    pub any_certificate: bool,
 }
 
 /// A join token that was issued and not spent.
@@ -150,6 +155,14 @@ pub struct JobRecord {
     /// When its newest run ended: what jobs after it go by.
     #[serde(default)]
     pub last_over: Option<OffsetDateTime>,
+}
+
+/// The server that takes our mail.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailRecord {
+    pub settings: MailSettings,
+    /// Under the master key; empty for none.
+    pub sealed_password: Vec<u8>,
 }
 
 /// A report of a run on its way.

@@ -128,9 +128,7 @@ async fn assemble(
     address: SocketAddr,
     tasks: &TaskSet,
 ) -> Result<Arc<App>, StartError> {
-    ensure_default_pool(&db).await?;
-    crate::catalogue::ensure_index(&db).await?;
-    crate::backup_runner::ensure_live_runs(&db).await?;
+    make_ready(&db).await?;
     // The engine wants its sagas, the sagas want the fleet, the fleet wants the engine's epoch: the registry
     // gets its dependencies through a cell that is filled before anything runs.
     let deps = Arc::new(Deps::new(db.clone()));
@@ -168,6 +166,20 @@ async fn assemble(
         engine,
         db,
     }))
+}
+
+/// What a store needs before anything runs on it.
+async fn make_ready(db: &Db) -> Result<(), StoreError> {
+    ensure_default_pool(db).await?;
+    if let Some(checkpoints) = db.checkpoints.clone()
+        && let Ok(Err(error)) =
+            tokio::task::spawn_blocking(move || crate::own_backup::clean(&checkpoints)).await
+    {
+        tracing::warn!(%error, "a checkpoint that was left of a backup could not be deleted");
+    }
+    crate::catalogue::ensure_index(db).await?;
+    crate::backup_runner::ensure_live_runs(db).await?;
+    Ok(())
 }
 
 async fn ensure_default_pool(db: &Db) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@
 mod backup_parts;
 pub mod backup_proof;
 pub mod backup_restore;
+pub mod backup_self;
 pub mod backup_vm;
 pub mod import;
 pub mod repository_act;
@@ -86,6 +87,7 @@ pub fn registry(deps: &Arc<Deps>) -> SagaRegistry {
     registry.register(import::ImportVsphere(Arc::clone(deps)));
     registry.register(repository_act::RepositoryAct(Arc::clone(deps)));
     registry.register(backup_vm::BackupVm(Arc::clone(deps)));
+    registry.register(backup_self::BackupSelf(Arc::clone(deps)));
     registry.register(backup_restore::BackupRestore(Arc::clone(deps)));
     registry
 }

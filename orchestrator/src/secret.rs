@@ -22,16 +22,55 @@ pub enum SecretError {
         source: io::Error,
     },
     #[error(
-        "{0} does not hold 32 bytes; put the right key back, it came with your backup of the orchestrator"
+        "{0} does not hold 32 bytes; put the right key back, which `xenith-orchestrator master-key` printed"
     )]
     BadKey(PathBuf),
     #[error(
         "the {0} cannot be opened with this master key; put back the key that belongs to this store, \
-         it came with your backup of the orchestrator"
+         which `xenith-orchestrator master-key` printed"
     )]
     WrongKey(&'static str),
     #[error("the cryptography library refused ({0})")]
     Crypto(&'static str),
+}
+
+/// The key itself, where it is on its way: to paper, or back into a file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MasterKey([u8; 32]);
+
+impl MasterKey {
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// Of 64 hexadecimal digits.
+    #[must_use]
+    pub fn from_digits(text: &str) -> Option<Self> {
+        blake3::Hash::from_hex(text.trim()).ok().map(|bytes| Self(*bytes.as_bytes()))
+    }
+
+    #[must_use]
+    pub fn digits(&self) -> String {
+        blake3::Hash::from_bytes(self.0).to_hex().to_string()
+    }
+
+    /// As a file that was not there, for its owner only.
+    pub fn write(&self, path: &Path) -> Result<(), SecretError> {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .and_then(|mut file| file.write_all(&self.0).and_then(|()| file.sync_all()))
+            .map_err(|source| SecretError::Io { action: "create", path: path.to_owned(), source })
+    }
+}
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MasterKey(..)")
+    }
 }
 
 /// The master key of this installation.
@@ -108,6 +147,11 @@ mod tests {
         assert!(again.unseal("authority", &sealed[..10]).is_err());
         let other = Vault::open(&folder.path().join("other.key")).unwrap();
         assert!(matches!(other.unseal("authority", &sealed), Err(SecretError::WrongKey(_))));
+        let on_paper = MasterKey::from_bytes(&fs::read(&path).unwrap()).unwrap().digits();
+        let copy = folder.path().join("copy.key");
+        MasterKey::from_digits(&on_paper).unwrap().write(&copy).unwrap();
+        assert_eq!(Vault::open(&copy).unwrap().unseal("authority", &sealed).unwrap(), b"secret");
+        assert!(MasterKey::from_digits(&on_paper[1..]).is_none());
         fs::write(&path, b"short").unwrap();
         assert!(matches!(Vault::open(&path), Err(SecretError::BadKey(_))));
     }

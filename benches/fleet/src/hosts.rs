@@ -142,6 +142,7 @@ impl Host {
             certificate_serial: issued.details.serial,
             certificate_expires: issued.details.not_after,
             previous_serial: None,
+            any_certificate: false,
         };
         write_records(&filling.db, (host, &record), &vms).await?;
         let guests = vms.iter().filter_map(|vm| Some(Guest { vm: vm.id, domid: vm.domid? })).collect();

@@ -425,6 +425,18 @@ noun! {
 }
 
 noun! {
+    /// The server that takes our e-mail.
+    mail: MailApi {
+        /// Shows which server takes the mail; its password is never shown.
+        Get = fn get(Empty) -> MailSettings, Administer, Read;
+        /// Sets the server, or none.
+        Set = fn set(SetMail) -> MailSettings, Secure, Mutation;
+        /// Sends a message, to see whether that works.
+        Test = fn test(TestMail) -> Empty, Administer, Mutation;
+    }
+}
+
+noun! {
     /// The orchestrator itself.
     system: SystemApi {
         /// Tells version and identity; works without signing in.
@@ -460,6 +472,7 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         orphan::methods(),
         event::methods(),
         audit::methods(),
+        mail::methods(),
         system::methods(),
     ]
     .concat()

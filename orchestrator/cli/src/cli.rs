@@ -11,6 +11,7 @@ mod devices;
 mod document;
 mod host;
 mod import;
+mod mail;
 mod orphan;
 mod record;
 mod session;
@@ -26,14 +27,15 @@ use clap::{Parser, Subcommand};
 pub use access::{GrantScope, RoleCommand, RoleGrant, TokenCommand, UserCommand};
 pub use args::{Columns, Confirm, Format, Global, Keyed, Limited, Listing, Planned, Tasked, WhenColor};
 pub use backup::{
-    BackupCommand, BackupJobCommand, BackupRunCommand, JobFlags, RepositoryCommand, RepositoryPlace,
-    WhichBackup,
+    BackupCommand, BackupJobCommand, BackupRunCommand, JobFlags, MailWhen, RepositoryCommand,
+    RepositoryPlace, WhichBackup,
 };
 pub use console::ConsoleCommand;
 pub use devices::{Against, BulkArgs, BulkVerb, Devices, Kept, PinFlag, VmExportArgs, VmFormat};
 pub use document::{Shell, completions, full_help, man_pages};
 pub use host::{HostCommand, NetworkCommand, OnOff, PoolCommand};
 pub use import::{FileArgs, ImportCommand, LookArgs, StartArgs, UploadArgs};
+pub use mail::{MailCommand, MailPrivacy, MailServer};
 pub use orphan::OrphanCommand;
 pub use record::{AuditCommand, EventCommand, EventListing, SystemCommand, TaskCommand};
 pub use session::{ContextCommand, Login, RawCall};
@@ -149,6 +151,9 @@ pub enum Command {
     /// Roles.
     #[command(subcommand)]
     Role(RoleCommand),
+    /// The server that takes the orchestrator's e-mail.
+    #[command(subcommand)]
+    Mail(MailCommand),
     /// The orchestrator itself.
     #[command(subcommand)]
     System(SystemCommand),

@@ -8,6 +8,7 @@ mod console;
 mod event;
 mod host;
 mod import;
+mod mail;
 mod network;
 mod orphan;
 mod pool;
@@ -65,6 +66,7 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
         Command::User(command) => access::user(app, command).await,
         Command::Token(command) => access::token(app, command).await,
         Command::Role(command) => access::role(app, command).await,
+        Command::Mail(command) => mail::run(app, command).await,
         Command::System(command) => system::run(app, command).await,
         Command::Rpc(call) => raw::run(app, call).await,
         Command::Completion { shell } => {

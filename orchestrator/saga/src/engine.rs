@@ -46,8 +46,8 @@ impl Default for EngineConfig {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct EngineRecord {
-    epoch: Epoch,
+pub(crate) struct EngineRecord {
+    pub epoch: Epoch,
 }
 
 struct Inner {

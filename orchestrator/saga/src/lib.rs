@@ -50,6 +50,7 @@ mod event;
 #[cfg(feature = "test-support")]
 pub mod harness;
 mod hooks;
+mod offline;
 mod record;
 mod registry;
 mod step;
@@ -57,6 +58,7 @@ mod step;
 pub use engine::{EngineConfig, Recovered, SagaEngine, Started};
 pub use error::{SagaError, StepError};
 pub use event::{EventKind, SagaEvent};
+pub use offline::{abandon_all, raise_epoch};
 pub use record::{KEYSPACES, Meta, Outcome, Parked, Phase, SagaRecord, StepProgress};
 pub use registry::SagaRegistry;
 pub use step::{RetryPolicy, Saga, Step, StepCtx, StepFn};

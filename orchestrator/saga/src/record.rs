@@ -68,7 +68,7 @@ pub enum Outcome {
     Parked {
         reason: String,
     },
-    /// A person decided that a parked saga is left as it is.
+    /// A person decided that a parked saga is left as it is, or the log was restored from a backup.
     Abandoned {
         reason: String,
     },

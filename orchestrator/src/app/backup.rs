@@ -449,6 +449,7 @@ impl BackupApi for App {
         let what = backup_runner::What {
             repositories: &repositories,
             exclude_disks: &request.exclude_disks,
+            include_disks: &[],
             bandwidth: 0,
             tags: vec!["by-hand".to_owned()],
         };

@@ -38,8 +38,9 @@ fn checked(mut settings: JobSettings) -> Result<JobSettings, ApiError> {
     if settings.repositories.is_empty() {
         return Err(ApiError::invalid("repositories", "name at least one"));
     }
-    if settings.vms.is_empty() && settings.filter.trim().is_empty() {
-        return Err(ApiError::invalid("vms", "name VMs, or give a filter such as tag:prod"));
+    if settings.vms.is_empty() && settings.filter.trim().is_empty() && !settings.orchestrator {
+        let text = "name VMs, give a filter such as tag:prod, or let it back up the orchestrator";
+        return Err(ApiError::invalid("vms", text));
     }
     vm_filter(&settings.filter)?;
     Schedule::parse(&settings.schedule, &settings.timezone)
@@ -53,6 +54,12 @@ fn checked(mut settings: JobSettings) -> Result<JobSettings, ApiError> {
     let url = &settings.webhook;
     if !url.is_empty() && !url.starts_with("https://") && !url.starts_with("http://") {
         return Err(ApiError::invalid("webhook", "give a URL that begins with https:// or http://"));
+    }
+    if settings.mail_to.len() > 20 {
+        return Err(ApiError::invalid("mail_to", "at most 20 addresses; make a list on your mail server"));
+    }
+    for address in &settings.mail_to {
+        crate::mail::parse_address(address).map_err(|error| ApiError::invalid("mail_to", error))?;
     }
     Ok(settings)
 }
@@ -170,8 +177,12 @@ impl BackupJobApi for App {
             window_minutes: request.window_minutes,
             retries: request.retries,
             exclude_disks: request.exclude_disks,
+            include_disks: request.include_disks,
             rpo_minutes: request.rpo_minutes,
             webhook: request.webhook,
+            orchestrator: request.orchestrator,
+            mail_to: request.mail_to,
+            mail_on: request.mail_on,
             prove: request.prove,
         })?;
         let (id, created) = (BackupJobId::new(), OffsetDateTime::now_utc());
@@ -193,7 +204,7 @@ impl BackupJobApi for App {
             || request.enabled.is_some()
             || request.after.is_some();
         take!(enabled, filter, schedule, timezone, keep, concurrency, bandwidth, window_minutes, retries);
-        take!(exclude_disks, rpo_minutes, webhook, prove);
+        take!(exclude_disks, include_disks, rpo_minutes, webhook, orchestrator, mail_to, mail_on, prove);
         if let Some(vms) = &request.vms {
             settings.vms = self.vm_ids(call, vms).await?;
         }

@@ -207,7 +207,9 @@ impl App {
             );
         }
         let saga = SagaId::new();
-        new.definition = found.value.definition + 1;
+        // A host may have a newer one than an orchestrator that was restored from a backup.
+        let on_host = self.fleet.vm(found.key).map_or(0, |(_, seen)| seen.definition);
+        new.definition = found.value.definition.max(on_host) + 1;
         new.held_by = Some(saga);
         let made = new_vdis.iter().map(|new| new.vdi).collect();
         let mut commit = self.db.vms.update_in(Transaction::new(), &found, &new);

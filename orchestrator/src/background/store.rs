@@ -54,6 +54,22 @@ impl Checkpoints {
         Ok(target)
     }
 
+    /// Where a checkpoint lies that goes into a backup, and is deleted then.
+    #[must_use]
+    pub fn passing(&self) -> PathBuf {
+        self.folder.with_file_name("own-backup")
+    }
+
+    /// Makes one at `target`, below [`Self::passing`]. Blocks.
+    pub fn make_passing(&self, target: &Path) -> io::Result<()> {
+        fs::create_dir_all(self.passing())?;
+        match fs::remove_dir_all(target) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.store.checkpoint(target).map_err(io::Error::other)
+    }
+
     /// Those that are whole, oldest first, and those that are not.
     fn list(&self) -> io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
         let entries: Vec<PathBuf> =

@@ -13,14 +13,14 @@
 use time::OffsetDateTime;
 use xenith_common_ids::{BackupJobId, BackupRunId, SagaId, TaskId};
 use xenith_hypervisor_agent_types::backup::BackupFacts;
-use xenith_orchestrator_saga::{Meta, Outcome, Phase, SagaRecord};
+use xenith_orchestrator_saga::{Meta, Outcome, SagaRecord};
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::backup::{BackupRun, JobSettings, RunStatus, RunVm};
 use xenith_orchestrator_types::event::Severity;
 
 use super::begin::{What, params};
-use super::{WHO, note, odd, proofs, prune, report};
+use super::{WHO, note, odd, own, proofs, prune, report};
 use crate::app::App;
 use crate::errors::store_error;
 use crate::model::JobRecord;
@@ -43,8 +43,12 @@ pub(super) async fn advance(
     let job = app.db.backup_jobs.get(&job).await.map_err(|e| store_error(&e))?;
     let settings = job.as_ref().map(|job| &job.value.settings);
     let mut run = found.value.clone();
+    let retries = settings.map_or(0, |settings| settings.retries);
     for vm in run.vms.iter_mut().filter(|vm| vm.status == RunStatus::Running) {
-        look(app, vm, settings.map_or(0, |settings| settings.retries)).await;
+        look(app, vm, retries).await;
+    }
+    if let Some(part) = &mut run.orchestrator {
+        own::look(app, part, retries).await;
     }
     if run.cancelled_by.is_none() {
         run.cancelled_by = ended_by(&run, settings, now);
@@ -61,8 +65,12 @@ pub(super) async fn advance(
             // One a round: each begins in a transaction of its own with the run.
             return begin_vm(app, (&found, run, at), settings).await;
         }
+        if own::is_due(&run) {
+            return own::begin(app, (&found, run), settings).await;
+        }
     }
-    if run.vms.iter().all(|vm| vm.status.is_over()) {
+    let own_is_over = run.orchestrator.as_ref().is_none_or(|part| part.status.is_over());
+    if own_is_over && run.vms.iter().all(|vm| vm.status.is_over()) {
         return finish(app, (&found, run), job.as_ref()).await;
     }
     if run != found.value {
@@ -79,39 +87,52 @@ fn ended_by(run: &BackupRun, settings: Option<&JobSettings>, now: OffsetDateTime
     over.then(|| format!("its window of {minutes} minutes is over"))
 }
 
-fn saga_of(task: TaskId) -> SagaId {
+pub(super) fn saga_of(task: TaskId) -> SagaId {
     SagaId::from_bytes(*task.as_bytes())
 }
 
 /// What became of a VM's task. How far a running one is, is not kept: who asks is told by [`progress`].
 async fn look(app: &App, vm: &mut RunVm, retries: u32) {
     let Some(task) = vm.task else { return };
-    let record = match app.engine.get(saga_of(task)).await {
-        Ok(record) => record,
-        Err(error) => {
-            vm.status = RunStatus::Failed;
-            vm.message = Some(format!("its task is gone ({error})"));
-            return;
-        }
-    };
-    let failed = match &record.phase {
-        Phase::Running { .. } | Phase::Unwinding { .. } => return,
-        Phase::Ended { outcome: Outcome::Done } => {
+    match see(app, task).await {
+        Seen::Running => {}
+        Seen::Done(record) => {
             vm.status = RunStatus::Done;
             vm.message = None;
             count(vm, &record);
-            return;
         }
-        Phase::Parked { parked } => parked.reason.clone(),
-        Phase::Ended { outcome } => match outcome {
-            Outcome::RolledBack { reason } | Outcome::Parked { reason } | Outcome::Abandoned { reason } => {
-                reason.clone()
-            }
-            Outcome::Done => String::new(),
-        },
+        Seen::Failed(why) => {
+            vm.message = Some(why);
+            vm.status = if vm.tries <= retries { RunStatus::Waiting } else { RunStatus::Failed };
+        }
+        Seen::Gone(why) => {
+            vm.message = Some(why);
+            vm.status = RunStatus::Failed;
+        }
+    }
+}
+
+/// Where a task of a run stands.
+pub(super) enum Seen {
+    Running,
+    Done(Box<SagaRecord>),
+    Failed(String),
+    /// Nobody knows what became of it.
+    Gone(String),
+}
+
+pub(super) async fn see(app: &App, task: TaskId) -> Seen {
+    let record = match app.engine.get(saga_of(task)).await {
+        Ok(record) => record,
+        Err(error) => return Seen::Gone(format!("its task is gone ({error})")),
     };
-    vm.message = Some(failed);
-    vm.status = if vm.tries <= retries { RunStatus::Waiting } else { RunStatus::Failed };
+    match record.phase.outcome() {
+        None => Seen::Running,
+        Some(Outcome::Done) => Seen::Done(Box::new(record)),
+        Some(Outcome::RolledBack { reason } | Outcome::Parked { reason } | Outcome::Abandoned { reason }) => {
+            Seen::Failed(reason)
+        }
+    }
 }
 
 /// Says of the VMs of a run that is not over how far they are.
@@ -151,6 +172,9 @@ async fn cancel(app: &App, run: &mut BackupRun, by: &str) {
             _ => {}
         }
     }
+    if let Some(part) = &mut run.orchestrator {
+        own::cancel(app, part, by).await;
+    }
 }
 
 /// Begins the backup of one VM, and notes it in the run, in one transaction.
@@ -163,6 +187,7 @@ async fn begin_vm(
     let what = What {
         repositories: &settings.repositories,
         exclude_disks: &settings.exclude_disks,
+        include_disks: &settings.include_disks,
         bandwidth: settings.bandwidth,
         tags: vec![format!("job:{}", settings.name)],
     };
@@ -203,7 +228,16 @@ fn verdict(run: &mut BackupRun) {
             vm.status = RunStatus::Cancelled;
         }
     }
-    let any = |status| run.vms.iter().any(|vm| vm.status == status);
+    if let Some(part) = &mut run.orchestrator {
+        if run.cancelled_by.is_some() && part.status == RunStatus::Failed {
+            part.status = RunStatus::Cancelled;
+        }
+        if part.tries == u32::MAX {
+            part.tries = 1;
+        }
+    }
+    let own = run.orchestrator.as_ref().map(|part| part.status);
+    let any = |status| own == Some(status) || run.vms.iter().any(|vm| vm.status == status);
     run.status = if any(RunStatus::Failed) {
         RunStatus::Failed
     } else if any(RunStatus::Cancelled) {
@@ -219,13 +253,24 @@ fn verdict(run: &mut BackupRun) {
 /// What a run came to, in a sentence.
 pub(super) fn summary(run: &BackupRun) -> String {
     let failed: Vec<&RunVm> = run.vms.iter().filter(|vm| vm.status != RunStatus::Done).collect();
+    let own = run.orchestrator.as_ref();
+    let own = match own.map(|part| part.status) {
+        None => "",
+        Some(RunStatus::Done) => "; the orchestrator was backed up",
+        Some(_) => "; the orchestrator was not backed up",
+    };
     if failed.is_empty() {
         let stored: u64 = run.vms.iter().map(|vm| vm.stored).sum();
-        return format!("{}: {} VMs backed up, {} MiB stored", run.job_name, run.vms.len(), stored >> 20);
+        return format!(
+            "{}: {} VMs backed up, {} MiB stored{own}",
+            run.job_name,
+            run.vms.len(),
+            stored >> 20
+        );
     }
     let names: Vec<&str> = failed.iter().map(|vm| vm.name.as_str()).take(20).collect();
     let of = format!("{} of {} VMs were not backed up", failed.len(), run.vms.len());
-    format!("{}: {of}: {}", run.job_name, names.join(", "))
+    format!("{}: {of}: {}{own}", run.job_name, names.join(", "))
 }
 
 /// Ends a run: its verdict, the rules on what to keep, the proofs.

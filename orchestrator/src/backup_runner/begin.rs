@@ -7,7 +7,9 @@ use xenith_common_ids::{BackupJobId, BackupRunId, RepositoryId, VdiId, VmId};
 use xenith_orchestrator_inventory::{PageRequest, Scope};
 use xenith_orchestrator_store::{Record, StoreError, Transaction};
 use xenith_orchestrator_types::ApiError;
-use xenith_orchestrator_types::backup::{BackupRun, JobSettings, RunStatus, RunVm};
+use xenith_orchestrator_types::backup::{
+    BackupRun, Consistency, JobSettings, RunOrchestrator, RunStatus, RunVm,
+};
 use xenith_orchestrator_types::event::Severity;
 
 use super::note;
@@ -57,6 +59,8 @@ pub async fn begin(
         started: OffsetDateTime::now_utc(),
         ended: None,
         vms,
+        consistency: Consistency::CrashConsistent,
+        orchestrator: settings.orchestrator.then(RunOrchestrator::new),
         notes: Vec::new(),
         cancelled_by: None,
     };
@@ -98,16 +102,26 @@ pub fn vms(app: &App, settings: &JobSettings) -> Result<Vec<(VmId, String)>, Api
 pub struct What<'a> {
     pub repositories: &'a [RepositoryId],
     pub exclude_disks: &'a [String],
+    /// Empty for all.
+    pub include_disks: &'a [String],
     /// Bytes per second, 0 for no limit.
     pub bandwidth: u64,
     pub tags: Vec<String>,
 }
 
-fn is_excluded(excluded: &[String], (vm, name): (VmId, &str), device: &str) -> bool {
-    excluded.iter().any(|excluded| match excluded.split_once(':') {
+/// Whether a disk is among those named as `VM:device` or `device`.
+fn is_named(named: &[String], (vm, name): (VmId, &str), device: &str) -> bool {
+    named.iter().any(|named| match named.split_once(':') {
         Some((of, disk)) => disk == device && (of == name || of == vm.to_string()),
-        None => excluded == device,
+        None => named == device,
     })
+}
+
+impl What<'_> {
+    fn has(&self, vm: (VmId, &str), device: &str) -> bool {
+        let included = self.include_disks.is_empty() || is_named(self.include_disks, vm, device);
+        included && !is_named(self.exclude_disks, vm, device)
+    }
 }
 
 /// What to do for one VM, or why it cannot be done.
@@ -122,7 +136,7 @@ pub async fn params(
     let record = record.value;
     let mut disks = Vec::new();
     for disk in &record.spec.disks {
-        if is_excluded(what.exclude_disks, (vm, name), &disk.device.to_string()) {
+        if !what.has((vm, name), &disk.device.to_string()) {
             continue;
         }
         let Some(vdi) = app.db.vdis.get(&disk.vdi).await.map_err(|e| store_error(&e))? else {
@@ -148,4 +162,38 @@ pub async fn params(
         bandwidth: what.bandwidth,
         tags: what.tags.clone(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_disks_are_backed_up() {
+        let vm = VmId::new();
+        let texts = |names: &[&str]| -> Vec<String> { names.iter().map(ToString::to_string).collect() };
+        let by_id = format!("{vm}:xvda");
+        for (what, include, exclude, expected) in [
+            ("all", vec![], vec![], ["xvda", "xvdb"].as_slice()),
+            ("without one", vec![], vec!["xvdb"], &["xvda"]),
+            ("without another VM's", vec![], vec!["db:xvdb"], &["xvda", "xvdb"]),
+            ("without this VM's", vec![], vec!["web:xvdb"], &["xvda"]),
+            ("only one", vec!["xvdb"], vec![], &["xvdb"]),
+            ("only by id", vec![by_id.as_str()], vec![], &["xvda"]),
+            ("left out wins", vec!["xvda", "xvdb"], vec!["xvda"], &["xvdb"]),
+            ("none", vec!["xvdc"], vec![], &[]),
+        ] {
+            let (include, exclude) = (texts(&include), texts(&exclude));
+            let rule = What {
+                repositories: &[],
+                exclude_disks: &exclude,
+                include_disks: &include,
+                bandwidth: 0,
+                tags: vec![],
+            };
+            let has = |device: &&str| rule.has((vm, "web"), device);
+            let found: Vec<&str> = ["xvda", "xvdb"].into_iter().filter(|device| has(device)).collect();
+            assert_eq!(found, expected, "{what}");
+        }
+    }
 }

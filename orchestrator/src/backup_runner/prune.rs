@@ -9,6 +9,7 @@ use xenith_orchestrator_store::{StoreError, Transaction};
 use xenith_orchestrator_types::backup::{BackupRun, JobSettings, RunStatus, RunVm};
 
 use super::WHO;
+use super::own::own_disk;
 use crate::app::App;
 use crate::catalogue;
 use crate::sagas::repository_act::{Act, Params, RepositoryAct};
@@ -25,6 +26,11 @@ const RUNS_AT_ONCE: usize = 50;
 
 /// A task for each repository applies the rules to each VM by itself.
 pub(super) async fn prune(app: &App, run: &BackupRun, settings: &JobSettings, odd: &BTreeSet<VmId>) {
+    if run.orchestrator.as_ref().is_some_and(|part| part.status == RunStatus::Done) {
+        for repository in &settings.repositories {
+            begin(app, (*repository, vec![vec![own_disk(app)]]), settings).await;
+        }
+    }
     let judged = |vm: &&RunVm| vm.status == RunStatus::Done && !odd.contains(&vm.vm);
     let vms: Vec<&RunVm> = run.vms.iter().filter(judged).collect();
     for vms in vms.chunks(AT_ONCE) {
@@ -55,7 +61,7 @@ async fn begin(app: &App, (repository, vms): (RepositoryId, Vec<Vec<String>>), s
     let Ok(Some(record)) = app.db.repositories.get(&repository).await else { return };
     let Ok(host) = app.any_host(record.value.host) else { return };
     let meta = Meta {
-        title: format!("Apply the rules of {} to the backups of {} VMs", settings.name, vms.len()),
+        title: format!("Apply the rules of {} to what was backed up", settings.name),
         who: WHO.to_owned(),
         subjects: vec![format!("repository/{repository}")],
         labels: [("method".to_owned(), "backup_job.run".to_owned())].into(),

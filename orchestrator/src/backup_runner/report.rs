@@ -10,15 +10,17 @@ use futures::StreamExt;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use xenith_common_ids::BackupRunId;
 use xenith_orchestrator_store::{Expect, Record, StoreError, Transaction};
-use xenith_orchestrator_types::backup::{BackupRun, JobSettings};
+use xenith_orchestrator_types::backup::{BackupRun, JobSettings, MailOn, RunStatus, RunVm};
 use xenith_orchestrator_types::event::Severity;
 
-use super::IDLE;
 use super::mirror::Mirror;
+use super::{IDLE, advance};
 use crate::app::App;
 use crate::events::Happened;
+use crate::mail::{self, Letter};
 use crate::model::ReportRecord;
 
 const AT_ONCE: usize = 4;
@@ -26,6 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Minutes before the next try; behind the last it is given up, after a day.
 const AGAIN: [i64; 8] = [1, 2, 5, 15, 60, 180, 360, 720];
 const WEBHOOK: &str = "webhook";
+const MAIL: &str = "mail";
+/// Lines about VMs in a mail, those with problems first.
+const LINES: usize = 500;
 
 type Owed = Record<(BackupRunId, String), ReportRecord>;
 
@@ -36,6 +41,11 @@ pub(super) fn owe_in(app: &App, commit: Transaction, run: &BackupRun, settings: 
     if !settings.webhook.is_empty() {
         let record = ReportRecord { to: settings.webhook.clone(), tries: 0, next };
         commit = app.db.reports.put_in(commit, &(run.id, WEBHOOK.to_owned()), &record);
+    }
+    let worth = settings.mail_on == MailOn::Always || run.status != RunStatus::Done;
+    if worth && !settings.mail_to.is_empty() {
+        let record = ReportRecord { to: settings.mail_to.join("\n"), tries: 0, next };
+        commit = app.db.reports.put_in(commit, &(run.id, MAIL.to_owned()), &record);
     }
     commit
 }
@@ -49,8 +59,8 @@ pub(super) async fn send_all(app: &App) {
         match owed.catch_up().await {
             Ok(_) => {
                 let now = OffsetDateTime::now_utc();
-                let (due, later): (Vec<&Owed>, Vec<&Owed>) =
-                    owed.all().partition(|report| report.value.next <= now);
+                let (due, later): (Vec<Owed>, Vec<Owed>) =
+                    owed.all().cloned().partition(|report| report.value.next <= now);
                 let next = later.iter().map(|report| report.value.next - now).min();
                 wait = next.and_then(|next| Duration::try_from(next).ok()).unwrap_or(IDLE).min(IDLE);
                 if !due.is_empty() && client.is_none() {
@@ -58,7 +68,9 @@ pub(super) async fn send_all(app: &App) {
                 }
                 let client = client.as_ref();
                 futures::stream::iter(due)
-                    .for_each_concurrent(AT_ONCE, |report| deliver_logged(app, client, report))
+                    .for_each_concurrent(AT_ONCE, |report| async move {
+                        deliver_logged(app, client, &report).await
+                    })
                     .await;
             }
             Err(error) => tracing::warn!(%error, "it cannot be read which reports are owed; trying again"),
@@ -100,6 +112,7 @@ async fn deliver(app: &App, client: Option<&Client>, report: &Owed) -> Result<()
     let sent = match (way.as_str(), client) {
         (WEBHOOK, Some(client)) => webhook(client, &report.value.to, &run.value).await,
         (WEBHOOK, None) => Err("this machine cannot make HTTP requests; its log says why".to_owned()),
+        (MAIL, _) => mail(app, &report.value.to, &run.value).await,
         _ => Err(format!("this program does not know the way {way:?}")),
     };
     match sent {
@@ -151,7 +164,7 @@ async fn again(app: &App, (report, run): (&Owed, &BackupRun), why: &str) -> Resu
 fn shown(to: &str) -> String {
     match Url::parse(to).map(|url| (url.scheme().to_owned(), url.host_str().map(ToOwned::to_owned))) {
         Ok((scheme, Some(host))) => format!("{scheme}://{host}"),
-        _ => to.to_owned(),
+        _ => to.replace('\n', ", "),
     }
 }
 
@@ -169,6 +182,62 @@ async fn webhook(client: &Client, url: &str, run: &BackupRun) -> Result<(), Stri
     };
     let answer = client.post(url).json(run).send().await.map_err(why)?;
     if answer.status().is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status())) }
+}
+
+/// The run for people.
+async fn mail(app: &App, to: &str, run: &BackupRun) -> Result<(), String> {
+    let to = to.split('\n').map(mail::parse_address).collect::<Result<_, _>>();
+    let to = to.map_err(|error| error.to_string())?;
+    let subject = format!("[Xenith] backup {}: {}", run.status.as_str(), run.job_name);
+    let letter = Letter { id: format!("report.{}", run.id), to, subject: &subject, text: text(run) };
+    mail::send(&app.db, &app.vault, letter).await.map_err(|error| error.to_string())
+}
+
+fn text(run: &BackupRun) -> String {
+    let mib = |bytes: u64| bytes >> 20;
+    let sum = |of: fn(&RunVm) -> u64| mib(run.vms.iter().map(of).sum());
+    let at = |at: OffsetDateTime| at.format(&Rfc3339).unwrap_or_default();
+    let mut text = format!("{}\n\n", advance::summary(run));
+    text += &format!("Run      {}\nBegan    {}\n", run.id, at(run.started));
+    text += &run.ended.map(|ended| format!("Ended    {}\n", at(ended))).unwrap_or_default();
+    let of = format!(
+        "{} MiB read, {} MiB new, {} MiB stored",
+        sum(|vm| vm.read),
+        sum(|vm| vm.new_bytes),
+        sum(|vm| vm.stored)
+    );
+    text += &format!("Bytes    {of}\n");
+    text += &run.cancelled_by.as_ref().map(|by| format!("Ended by {by}\n")).unwrap_or_default();
+    let (good, bad): (Vec<&RunVm>, Vec<&RunVm>) = run.vms.iter().partition(|vm| vm.status == RunStatus::Done);
+    if !run.vms.is_empty() {
+        text += &format!("Disks    {}\n", run.consistency.as_str());
+    }
+    text.push('\n');
+    if let Some(part) = &run.orchestrator {
+        text += &format!("The orchestrator: {}", part.status.as_str());
+        match &part.message {
+            Some(message) => text += &format!(", {message}\n"),
+            None => text += &format!(", {} MiB stored\n", mib(part.stored)),
+        }
+        if part.status == RunStatus::Done {
+            text +=
+                "  Its master key is not in the backup: keep what `xenith-orchestrator master-key` prints.\n";
+        }
+    }
+    for vm in bad.into_iter().chain(good).take(LINES) {
+        text += &format!("{}: {}", vm.name, vm.status.as_str());
+        match &vm.message {
+            Some(message) => text += &format!(", {message}\n"),
+            None => text += &format!(", {} MiB read, {} MiB stored\n", mib(vm.read), mib(vm.stored)),
+        }
+        for why in &vm.whole_because {
+            text += &format!("  read whole: {why}\n");
+        }
+    }
+    if run.vms.len() > LINES {
+        text += &format!("and {} more\n", run.vms.len() - LINES);
+    }
+    text
 }
 
 #[cfg(test)]

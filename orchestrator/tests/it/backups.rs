@@ -6,7 +6,7 @@ use serde_json::json;
 use xenith_common_ids::BackupRunId;
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::{Power, VmSpec};
-use xenith_orchestrator_api::{Method, backup, backup_job, backup_run, event, repository, task, vm};
+use xenith_orchestrator_api::{Method, backup, backup_job, backup_run, event, mail, repository, task, vm};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::backup::{
     Backup, BackupJobRef, BackupRef, BackupRun, BackupRunRef, ListBackups, RepositoryRef, RunStatus,
@@ -496,6 +496,51 @@ async fn a_job_follows_another_and_has_one_run_at_a_time() {
     scene.run().await;
     until("it follows the next run, too", async || (runs(&scene, "second").await.len() == 2).then_some(()))
         .await;
+    scene.installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_told_by_mail() {
+    use crate::mail::{Kind, Server};
+    let scene = Scene::new(4).await;
+    let server = Server::start(Kind::Open).await;
+    let settings = json!({
+        "server": "127.0.0.1", "port": server.port, "security": "none", "from": "xenith@example.org",
+    });
+    scene.call::<mail::Set>(settings).await;
+    let mail_to = json!(["ops@example.org", "\"Smith, Anna\" <anna@example.org>"]);
+    scene.call::<backup_job::Update>(json!({ "job": "nightly", "mail_to": mail_to })).await;
+    let told = async || {
+        until("a mail has come", async || {
+            let seen = server.seen();
+            seen.into_iter().find(|line| line.contains("Subject:"))
+        })
+        .await
+    };
+    scene.run().await;
+    let letter = told().await;
+    for part in [
+        "[Xenith] backup done: nightly",
+        "ops@example.org",
+        "anna@example.org",
+        "web-1: done",
+        "1 VMs backed up",
+        "crash-consistent",
+    ] {
+        assert!(letter.contains(part), "{part}: {letter}");
+    }
+    // Only what went wrong, from now on.
+    scene.call::<backup_job::Update>(json!({ "job": "nightly", "mail_on": "problems" })).await;
+    scene.run().await;
+    std::fs::rename(scene.folder("repository"), scene.folder("elsewhere")).unwrap();
+    scene.over(scene.begin().await).await;
+    let letter = told().await;
+    assert!(letter.contains("backup failed: nightly") && letter.contains("web-1: failed"), "{letter}");
+    let bad = serde_json::from_value(json!({ "job": "nightly", "mail_to": ["nobody"] })).unwrap();
+    assert_eq!(
+        api_error(scene.installation.admin.call::<backup_job::Update>(&bad).await).reason(),
+        Reason::Invalid
+    );
     scene.installation.stop().await;
 }
 

@@ -192,6 +192,11 @@ impl Installation {
     /// Ends the orchestrator as a crash would, as far as sagas can tell, and starts it again.
     pub async fn restart(&mut self) {
         self.orchestrator.take().unwrap().stop().await.unwrap();
+        self.come_back().await;
+    }
+
+    /// Starts the orchestrator that was stopped, on what its folder has by now.
+    pub async fn come_back(&mut self) {
         let again = config(self.folder.path(), self.address);
         self.orchestrator =
             Some(until("the store is released", async || Orchestrator::start(&again).await.ok()).await);

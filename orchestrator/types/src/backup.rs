@@ -104,6 +104,17 @@ pub struct BackupJob {
     pub next_run: Option<OffsetDateTime>,
 }
 
+/// Which runs a mail tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MailOn {
+    /// Every one: silence means that something is wrong with the mail, or with the schedule.
+    #[default]
+    Always,
+    /// Only those in which not every VM was backed up.
+    Problems,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobSettings {
     pub name: String,
@@ -141,12 +152,24 @@ pub struct JobSettings {
     /// Disks left out, as `VM:device` or `device`.
     #[serde(default)]
     pub exclude_disks: Vec<String>,
+    /// Only these disks, in the same form; empty for all.
+    #[serde(default)]
+    pub include_disks: Vec<String>,
     /// A VM of this job that has no good backup for longer than this many minutes raises a warning; 0 for never.
     #[serde(default)]
     pub rpo_minutes: u32,
     /// Gets the report of each run as JSON by POST; empty for nobody.
     #[serde(default)]
     pub webhook: String,
+    /// The orchestrator itself is backed up, too, when the VMs were.
+    #[serde(default)]
+    pub orchestrator: bool,
+    /// Gets the report of each run by e-mail; the server is set with `mail.set`.
+    #[serde(default)]
+    pub mail_to: Vec<String>,
+    /// Which runs are worth a mail.
+    #[serde(default)]
+    pub mail_on: MailOn,
     /// After each run, so many of the job's VMs are proved, those first whose proof is oldest; 0 for none.
     #[serde(default)]
     pub prove: u32,
@@ -181,9 +204,17 @@ pub struct CreateBackupJob {
     #[serde(default)]
     pub exclude_disks: Vec<String>,
     #[serde(default)]
+    pub include_disks: Vec<String>,
+    #[serde(default)]
     pub rpo_minutes: u32,
     #[serde(default)]
     pub webhook: String,
+    #[serde(default)]
+    pub orchestrator: bool,
+    #[serde(default)]
+    pub mail_to: Vec<String>,
+    #[serde(default)]
+    pub mail_on: MailOn,
     /// After each run, so many VMs are restored for a moment to see whether they boot.
     #[serde(default)]
     pub prove: u32,
@@ -222,9 +253,17 @@ pub struct UpdateBackupJob {
     #[serde(default)]
     pub exclude_disks: Option<Vec<String>>,
     #[serde(default)]
+    pub include_disks: Option<Vec<String>>,
+    #[serde(default)]
     pub rpo_minutes: Option<u32>,
     #[serde(default)]
     pub webhook: Option<String>,
+    #[serde(default)]
+    pub orchestrator: Option<bool>,
+    #[serde(default)]
+    pub mail_to: Option<Vec<String>>,
+    #[serde(default)]
+    pub mail_on: Option<MailOn>,
     #[serde(default)]
     pub prove: Option<u32>,
 }
@@ -263,6 +302,24 @@ impl RunStatus {
     }
 }
 
+/// In which state a guest's disks are in its backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consistency {
+    /// As after a power cut: what a running guest had not written yet is missing. Guests are not quiesced.
+    #[default]
+    CrashConsistent,
+}
+
+impl Consistency {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CrashConsistent => "crash-consistent",
+        }
+    }
+}
+
 /// One time that a job did its work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BackupRun {
@@ -277,6 +334,11 @@ pub struct BackupRun {
     #[schemars(with = "Option<String>")]
     pub ended: Option<OffsetDateTime>,
     pub vms: Vec<RunVm>,
+    #[serde(default)]
+    pub consistency: Consistency,
+    /// The orchestrator itself, where the job has it.
+    #[serde(default)]
+    pub orchestrator: Option<RunOrchestrator>,
     /// What else there is to say: a report that nobody took.
     #[serde(default)]
     pub notes: Vec<String>,
@@ -310,6 +372,37 @@ pub struct RunVm {
     /// Why whole disks were read, when they were.
     #[serde(default)]
     pub whole_because: Vec<String>,
+}
+
+/// The orchestrator's own part in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunOrchestrator {
+    pub status: RunStatus,
+    /// Of the newest try.
+    pub task: Option<TaskId>,
+    pub tries: u32,
+    pub message: Option<String>,
+    /// Of its store and key. Bytes, as those below.
+    pub size: u64,
+    /// That the repositories did not have.
+    pub new_bytes: u64,
+    /// What those take there.
+    pub stored: u64,
+}
+
+impl RunOrchestrator {
+    /// One that waits.
+    #[must_use]
+    pub const fn new() -> Self {
+        let status = RunStatus::Waiting;
+        Self { status, task: None, tries: 0, message: None, size: 0, new_bytes: 0, stored: 0 }
+    }
+}
+
+impl Default for RunOrchestrator {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl RunVm {

@@ -13,6 +13,7 @@ pub mod event;
 pub mod host;
 pub mod import;
 pub mod list;
+pub mod mail;
 pub mod network;
 pub mod orphan;
 pub mod pool;

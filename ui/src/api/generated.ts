@@ -136,11 +136,19 @@ export type BackupJob = {
   /** And those that this filter lets through when a run begins, such as `tag:prod`. */
   filter?: string;
   id: BackupJobId;
+  /** Only these disks, in the same form; empty for all. */
+  include_disks?: Array<string>;
   keep?: KeepPolicy;
   /** Of the newest run. */
   last_run?: string | null;
+  /** Which runs are worth a mail. */
+  mail_on?: MailOn;
+  /** Gets the report of each run by e-mail; the server is set with `mail.set`. */
+  mail_to?: Array<string>;
   name: string;
   next_run?: string | null;
+  /** The orchestrator itself is backed up, too, when the VMs were. */
+  orchestrator?: boolean;
   /** After each run, so many of the job's VMs are proved, those first whose proof is oldest; 0 for none. */
   prove?: number;
   repositories: Array<RepositoryId>;
@@ -187,12 +195,15 @@ export type BackupRef = {
 export type BackupRun = {
   /** Who ended it, or what. */
   cancelled_by?: string | null;
+  consistency?: Consistency;
   ended?: string | null;
   id: BackupRunId;
   job: BackupJobId;
   job_name: string;
   /** What else there is to say: a report that nobody took. */
   notes?: Array<string>;
+  /** The orchestrator itself, where the job has it. */
+  orchestrator?: RunOrchestrator | null;
   started: string;
   status: RunStatus;
   vms: Array<RunVm>;
@@ -346,6 +357,9 @@ export type ConnectSource = {
   user: string;
 };
 
+/** In which state a guest's disks are in its backup. */
+export type Consistency = "crash-consistent";
+
 export type ConsoleKind = "serial" | "vnc";
 
 /** Opens one console, once, within half a minute. */
@@ -403,8 +417,12 @@ export type CreateBackupJob = {
   concurrency?: number;
   exclude_disks?: Array<string>;
   filter?: string;
+  include_disks?: Array<string>;
   keep?: KeepPolicy;
+  mail_on?: MailOn;
+  mail_to?: Array<string>;
   name: string;
+  orchestrator?: boolean;
   /** After each run, so many VMs are restored for a moment to see whether they boot. */
   prove?: number;
   repositories: Array<string>;
@@ -1041,6 +1059,27 @@ export type LookAtSource = {
 
 export type MacAddr = string;
 
+/** Which runs a mail tells of. */
+export type MailOn = "always" | "problems";
+
+/** How the connection to the server is kept private. */
+export type MailSecurity = "starttls" | "tls" | "none";
+
+/** The server that takes our mail. Its password is never shown. */
+export type MailSettings = {
+  /** Certificates (PEM) that are trusted besides the machine's own. */
+  authority_pem: string;
+  /** Who the mail is from. */
+  from: string;
+  has_password: boolean;
+  port: number;
+  security: MailSecurity;
+  /** Empty: no mail is sent. */
+  server: string;
+  /** Empty: nobody signs in. */
+  user: string;
+};
+
 /** MiB */
 export type MemoryMiB = number;
 
@@ -1414,6 +1453,21 @@ export type RoleInfo = {
   role: Role;
 };
 
+/** The orchestrator's own part in a run. */
+export type RunOrchestrator = {
+  message?: string | null;
+  /** That the repositories did not have. */
+  new_bytes: number;
+  /** Of its store and key. Bytes, as those below. */
+  size: number;
+  status: RunStatus;
+  /** What those take there. */
+  stored: number;
+  /** Of the newest try. */
+  task?: TaskId | null;
+  tries: number;
+};
+
 export type RunStarted = {
   run: BackupRunId;
 };
@@ -1449,6 +1503,19 @@ export type Scope = {
 } | {
   kind: "tag";
   value: string;
+};
+
+export type SetMail = {
+  authority_pem?: string;
+  from?: string;
+  /** Left out: the one that is known stays, for the same server, user and certificates. */
+  password?: string | null;
+  /** 0 for the usual one. */
+  port?: number;
+  security?: MailSecurity;
+  /** Name or address; empty to send no mail any more. */
+  server: string;
+  user?: string;
 };
 
 export type Severity = "info" | "warning" | "error";
@@ -1725,6 +1792,10 @@ export type TerminalSize = {
   rows: number;
 };
 
+export type TestMail = {
+  to: string;
+};
+
 export type Token = {
   /** What of its user's rights it has. */
   bindings: Array<Binding>;
@@ -1759,8 +1830,12 @@ export type UpdateBackupJob = {
   enabled?: boolean | null;
   exclude_disks?: Array<string> | null;
   filter?: string | null;
+  include_disks?: Array<string> | null;
   job: string;
   keep?: KeepPolicy | null;
+  mail_on?: MailOn | null;
+  mail_to?: Array<string> | null;
+  orchestrator?: boolean | null;
   prove?: number | null;
   repositories?: Array<string> | null;
   retries?: number | null;
@@ -2285,6 +2360,9 @@ export interface Methods {
   'event.list': { params: ListEvents; result: Page<Event> };
   'audit.list': { params: ListAudit; result: Page<AuditRecord> };
   'audit.verify': { params: Empty; result: AuditVerified };
+  'mail.get': { params: Empty; result: MailSettings };
+  'mail.set': { params: SetMail; result: MailSettings };
+  'mail.test': { params: TestMail; result: Empty };
   'system.info': { params: Empty; result: SystemInfo };
   'system.health': { params: Empty; result: SystemHealth };
 }
@@ -2438,6 +2516,9 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'event.list': { permission: 'view', mutation: false, dryRun: false },
   'audit.list': { permission: 'secure', mutation: false, dryRun: false },
   'audit.verify': { permission: 'secure', mutation: false, dryRun: false },
+  'mail.get': { permission: 'administer', mutation: false, dryRun: false },
+  'mail.set': { permission: 'secure', mutation: true, dryRun: false },
+  'mail.test': { permission: 'administer', mutation: true, dryRun: false },
   'system.info': { permission: 'anyone', mutation: false, dryRun: false },
   'system.health': { permission: 'view', mutation: false, dryRun: false },
 };

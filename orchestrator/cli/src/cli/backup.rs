@@ -171,15 +171,33 @@ pub struct JobFlags {
     /// A disk to leave out, as DEVICE or VM:DEVICE; may be repeated.
     #[arg(long = "exclude-disk", value_name = "DISK")]
     pub exclude_disks: Vec<String>,
+    /// Only this disk, as DEVICE or VM:DEVICE; may be repeated. Without one, all.
+    #[arg(long = "include-disk", value_name = "DISK")]
+    pub include_disks: Vec<String>,
     /// Warn about a VM without a good backup for longer than this; 0s for never.
     #[arg(long, value_name = "DURATION")]
     pub rpo: Option<Duration>,
     /// Gets the report of each run by POST.
     #[arg(long, value_name = "URL")]
     pub webhook: Option<String>,
+    /// Whether the orchestrator itself is backed up, too, when the VMs were.
+    #[arg(long, value_enum)]
+    pub orchestrator: Option<OnOff>,
+    /// Gets the report of each run by e-mail; may be repeated. The server is set with `xenith mail set`.
+    #[arg(long = "mail", value_name = "ADDRESS")]
+    pub mail_to: Vec<String>,
+    /// Mail about every run, or only about those with problems.
+    #[arg(long, value_enum)]
+    pub mail_on: Option<MailWhen>,
     /// After each run, prove so many of its VMs, those first whose proof is oldest; 0 for none.
     #[arg(long, value_name = "N")]
     pub prove: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum MailWhen {
+    Always,
+    Problems,
 }
 
 fn keep(text: &str) -> Result<xenith_hypervisor_agent_types::backup::KeepPolicy, String> {

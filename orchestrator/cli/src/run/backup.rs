@@ -5,17 +5,17 @@ use xenith_orchestrator_api::{backup, backup_job, backup_run, repository};
 use xenith_orchestrator_types::Empty;
 use xenith_orchestrator_types::backup::{
     Backup, BackupJob, BackupJobRef, BackupProof, BackupRef, BackupRun, BackupRunRef, CreateBackup,
-    CreateBackupJob, CreateRepository, HoldBackup, ListBackupRuns, ListBackups, ListUnprotected, Place,
-    ProveBackup, Repository, RepositoryRef, RestoreBackup, RestoreTarget, RunStatus, RunVm, UnprotectedVm,
-    UpdateBackupJob, VerifyRepository, WhyUnprotected,
+    CreateBackupJob, CreateRepository, HoldBackup, ListBackupRuns, ListBackups, ListUnprotected, MailOn,
+    Place, ProveBackup, Repository, RepositoryRef, RestoreBackup, RestoreTarget, RunStatus, RunVm,
+    UnprotectedVm, UpdateBackupJob, VerifyRepository, WhyUnprotected,
 };
 
 use super::backup_files;
 use crate::app::App;
 use crate::ask;
 use crate::cli::{
-    BackupCommand, BackupJobCommand, BackupRunCommand, JobFlags, OnOff, RepositoryCommand, RepositoryPlace,
-    WhichBackup,
+    BackupCommand, BackupJobCommand, BackupRunCommand, JobFlags, MailWhen, OnOff, RepositoryCommand,
+    RepositoryPlace, WhichBackup,
 };
 use crate::error::CliError;
 use crate::run::{print, said};
@@ -180,13 +180,23 @@ fn job_sheet(job: &BackupJob) -> Sheet {
         .line("keep", keeps(&settings.keep))
         .line("at a time", settings.concurrency.to_string())
         .line("retries", settings.retries.to_string())
+        .each("only", settings.include_disks.iter().cloned())
         .each("left out", settings.exclude_disks.iter().cloned())
         .line("proved after a run", settings.prove.to_string())
         .maybe("webhook", Some(&settings.webhook))
+        .maybe("backs up", settings.orchestrator.then_some("the orchestrator, too"))
+        .each("mail to", settings.mail_to.iter().cloned())
 }
 
 fn minutes(duration: humantime::Duration) -> u32 {
     u32::try_from(duration.as_secs().div_ceil(60)).unwrap_or(u32::MAX)
+}
+
+fn mail_on(when: MailWhen) -> MailOn {
+    match when {
+        MailWhen::Always => MailOn::Always,
+        MailWhen::Problems => MailOn::Problems,
+    }
 }
 
 fn update(job: String, enabled: Option<OnOff>, flags: JobFlags) -> UpdateBackupJob {
@@ -206,8 +216,12 @@ fn update(job: String, enabled: Option<OnOff>, flags: JobFlags) -> UpdateBackupJ
         window_minutes: flags.window.map(minutes),
         retries: flags.retries,
         exclude_disks: some(flags.exclude_disks),
+        include_disks: some(flags.include_disks),
         rpo_minutes: flags.rpo.map(minutes),
         webhook: flags.webhook,
+        orchestrator: flags.orchestrator.map(|orchestrator| orchestrator == OnOff::On),
+        mail_to: some(flags.mail_to),
+        mail_on: flags.mail_on.map(mail_on),
         prove: flags.prove,
     }
 }
@@ -227,8 +241,12 @@ fn create(name: String, flags: JobFlags) -> CreateBackupJob {
         window_minutes: flags.window.map(minutes).unwrap_or_default(),
         retries: flags.retries.unwrap_or_default(),
         exclude_disks: flags.exclude_disks,
+        include_disks: flags.include_disks,
         rpo_minutes: flags.rpo.map(minutes).unwrap_or_default(),
         webhook: flags.webhook.unwrap_or_default(),
+        orchestrator: flags.orchestrator == Some(OnOff::On),
+        mail_to: flags.mail_to,
+        mail_on: flags.mail_on.map(mail_on).unwrap_or_default(),
         prove: flags.prove.unwrap_or_default(),
     }
 }
@@ -335,6 +353,8 @@ pub async fn run(app: &App, command: BackupRunCommand) -> Result<(), CliError> {
             .line("started", words::at(shown.started))
             .line("ended", words::at_or_never(shown.ended))
             .each("vm", shown.vms.iter().map(vm_line))
+            .line("guests' disks", shown.consistency.as_str())
+            .maybe("orchestrator", shown.orchestrator.as_ref().map(|part| part.status.as_str()))
             .each("note", shown.notes.iter().cloned())
             .maybe("cancelled", shown.cancelled_by.as_ref())
     })

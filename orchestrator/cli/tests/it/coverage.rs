@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, audit, auth, backup, backup_job, backup_run, console, event, host, import, iso, network, orphan,
-    pool, repository, role, snapshot, sr, system, task, template, token, user, vdi, vm, wave,
+    Method, audit, auth, backup, backup_job, backup_run, console, event, host, import, iso, mail, network,
+    orphan, pool, repository, role, snapshot, sr, system, task, template, token, user, vdi, vm, wave,
 };
 
 use crate::program::Program;
@@ -95,6 +95,9 @@ fn cases() -> Vec<Case> {
         case::<event::List>("event list --limit 5 -f severity:error"),
         case::<audit::List>("audit list --columns all"),
         case::<audit::Verify>("audit verify"),
+        case::<mail::Get>("mail get"),
+        case::<mail::Set>("mail set mail.example.org --from xenith@example.org"),
+        case::<mail::Test>("mail test ops@example.org"),
         case::<system::Info>("system info"),
         case::<system::Health>("system health"),
     ];

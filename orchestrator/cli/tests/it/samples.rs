@@ -317,6 +317,10 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "event.list" => json!(page(vec![event()])),
             "audit.list" => json!({ "items": [audit], "total": 1, "next": null }),
             "audit.verify" => json!({ "records": 3, "broken_at": null, "problem": null, "head": "ab" }),
+            "mail.get" | "mail.set" => json!({
+                "server": "mail.example.org", "port": 587, "security": "starttls", "user": "", "has_password": false,
+                "from": "xenith@example.org", "authority_pem": "",
+            }),
             "system.info" => json!({ "version": "0.1.0", "authority": "ab" }),
             "system.health" => json!({
                 "hosts": 1, "hosts_unknown": 0, "vms": 1, "vms_running": 1, "tasks_active": 0, "read_only": null,

@@ -410,6 +410,7 @@ impl Host {
             certificate_serial: issued.details.serial,
             certificate_expires: issued.details.not_after,
             previous_serial: None,
+            any_certificate: false,
         };
         certificates.admit(host, &record);
         db.hosts.insert(&host, &record).await.unwrap();
