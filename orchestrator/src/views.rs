@@ -9,6 +9,7 @@ mod known;
 mod rows;
 mod tasks;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -17,11 +18,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use xenith_common_ids::{HostId, PoolId, SagaId, SrId, VdiId, VmId};
 use xenith_common_tasks::TaskSet;
-use xenith_orchestrator_inventory::filter::{self, Filter};
 use xenith_orchestrator_inventory::host::Hosts;
 use xenith_orchestrator_inventory::vdi::Vdis;
 use xenith_orchestrator_inventory::vm::Vms;
-use xenith_orchestrator_inventory::{Delta, Inventory, Noun, PageRequest, Scope};
+use xenith_orchestrator_inventory::{Delta, Inventory, Noun};
 use xenith_orchestrator_store::{
     Collection, CollectionWatch, RecordChange, RecordEvent, Revision, StoreError, StoreKey,
 };
@@ -50,6 +50,7 @@ struct Intended {
     hosts: HashMap<HostId, Arc<HostRecord>>,
     pools: HashMap<PoolId, Pool>,
     vdis: HashMap<VdiId, Arc<Vdi>>,
+    of_sr: HashMap<SrId, HashSet<VdiId>>,
 }
 
 pub struct Views {
@@ -87,13 +88,22 @@ impl Views {
     pub async fn start(db: &Db, fleet: &Arc<Fleet>, tasks: &TaskSet) -> Result<Arc<Self>, StoreError> {
         let (intended, watches) = Intended::read(db).await?;
         // Nothing is heard yet. Loading makes the orders once, where applying would insert each row into them.
+        let load_vdis = || Inventory::load(intended.vdis.keys().filter_map(|vdi| rows::vdi(*vdi, &intended)));
+        let load_vms =
+            || Inventory::load(intended.vms.keys().filter_map(|vm| rows::vm(*vm, &intended, fleet)));
+        let (vms, vdis) = std::thread::scope(|scope| {
+            let vdis = scope.spawn(load_vdis);
+            let vms = load_vms();
+            (vms, vdis.join())
+        });
+        let vdis = vdis.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let views = Arc::new(Self {
             fleet: Arc::clone(fleet),
-            vms: Inventory::load(intended.vms.keys().filter_map(|vm| rows::vm(*vm, &intended, fleet))),
+            vms,
             hosts: Inventory::load(
                 intended.hosts.keys().filter_map(|host| rows::host(*host, &intended, fleet)),
             ),
-            vdis: Inventory::load(intended.vdis.keys().filter_map(|vdi| rows::vdi(*vdi, &intended))),
+            vdis,
             intended: RwLock::new(intended),
             regrouped: Regrouped::default(),
         });
@@ -166,36 +176,18 @@ impl Views {
         intended.vms.iter().filter_map(|(vm, record)| Some((*vm, record.held_by?))).collect()
     }
 
-    fn of_sr(sr: SrId) -> Filter {
-        filter::parse(Vdis::SCHEMA, &format!("sr:\"{sr}\"")).expect("an id in quotes is a filter")
-    }
-
     /// How many VDIs are in an SR.
     #[must_use]
     pub fn count_in(&self, sr: SrId) -> u64 {
-        self.vdis.count(&Self::of_sr(sr), &Scope::everything())
+        self.intended().of_sr.get(&sr).map_or(0, HashSet::len) as u64
     }
 
     /// The VDIs that are in an SR.
     #[must_use]
-    pub fn vdis_in(&self, sr: SrId) -> Vec<VdiId> {
-        let mut request = PageRequest::first(Self::of_sr(sr), Scope::everything(), PAGE);
-        let mut ids = Vec::new();
-        // An order and a cursor of ours cannot be wrong.
-        while let Ok(page) = self.vdis.page(&request) {
-            ids.extend(page.rows.into_iter().map(|row| row.id));
-            match page.next {
-                Some(next) => request.cursor = Some(next),
-                None => break,
-            }
-        }
-        ids
-    }
-
-    /// Every VDI, for who looks at all of them.
-    #[must_use]
-    pub fn all_vdis(&self) -> Vec<Arc<Vdi>> {
-        self.intended().vdis.values().cloned().collect()
+    pub fn vdis_in(&self, sr: SrId) -> Vec<Arc<Vdi>> {
+        let intended = self.intended();
+        let ids = intended.of_sr.get(&sr).into_iter().flatten();
+        ids.filter_map(|vdi| intended.vdis.get(vdi).cloned()).collect()
     }
 
     /// VMs that came, went, or changed their pool or tags since the last call; waits until there are some. One caller
@@ -346,10 +338,7 @@ impl Views {
         {
             let mut intended = self.intended_mut();
             for change in changes {
-                match change.value {
-                    Some(vdi) => intended.vdis.insert(change.key, Arc::new(vdi)),
-                    None => intended.vdis.remove(&change.key),
-                };
+                intended.put_vdi(change.key, change.value);
             }
         }
         self.refresh_vdis(keys);
@@ -430,15 +419,43 @@ async fn read<K: StoreKey, V: serde::Serialize + serde::de::DeserializeOwned>(
 impl Intended {
     async fn read(db: &Db) -> Result<(Self, Watches), StoreError> {
         let mut new = Self::default();
+        // Records are many and decoding them is most of a start: VDIs on one thread, VMs on another.
+        let vdis = tokio::spawn({
+            let vdis = db.vdis.clone();
+            async move {
+                let mut found = Vec::new();
+                let since = read(&vdis, |id, vdi| found.push((id, vdi))).await?;
+                Ok::<_, StoreError>((found, since))
+            }
+        });
         let watches = Watches {
             vms: db.vms.watch(read(&db.vms, |vm, record| drop(new.put_vm(vm, Some(record)))).await?),
             hosts: db
                 .hosts
                 .watch(read(&db.hosts, |host, record| drop(new.hosts.insert(host, Arc::new(record)))).await?),
             pools: db.pools.watch(read(&db.pools, |id, pool| drop(new.pools.insert(id, pool))).await?),
-            vdis: db.vdis.watch(read(&db.vdis, |id, vdi| drop(new.vdis.insert(id, Arc::new(vdi)))).await?),
+            vdis: {
+                let (found, since) = vdis.await.unwrap_or(Err(StoreError::Closed))?;
+                found.into_iter().for_each(|(id, vdi)| new.put_vdi(id, Some(vdi)));
+                db.vdis.watch(since)
+            },
         };
         Ok((new, watches))
+    }
+
+    fn put_vdi(&mut self, id: VdiId, vdi: Option<Vdi>) {
+        if let Some(before) = self.vdis.remove(&id)
+            && let Entry::Occupied(mut vdis) = self.of_sr.entry(before.sr)
+        {
+            vdis.get_mut().remove(&id);
+            if vdis.get().is_empty() {
+                vdis.remove();
+            }
+        }
+        if let Some(vdi) = vdi {
+            self.of_sr.entry(vdi.sr).or_default().insert(id);
+            self.vdis.insert(id, Arc::new(vdi));
+        }
     }
 
     /// Returns what was there before.

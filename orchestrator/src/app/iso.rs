@@ -14,8 +14,8 @@ impl IsoApi for App {
     async fn list(&self, call: &Call, _: Empty) -> Result<Vec<Vdi>, ApiError> {
         let mut libraries = self.srs(call).await?;
         libraries.retain(|sr| sr.record.content == SrContent::Iso);
-        let mut isos: Vec<Vdi> = self.views.all_vdis().iter().map(|vdi| (**vdi).clone()).collect();
-        isos.retain(|vdi| libraries.iter().any(|sr| sr.id == vdi.sr));
+        let isos = libraries.iter().flat_map(|sr| self.views.vdis_in(sr.id));
+        let mut isos: Vec<Vdi> = isos.map(|vdi| (*vdi).clone()).collect();
         isos.sort_by(|a, b| a.name.cmp(&b.name).then(a.id.cmp(&b.id)));
         Ok(isos)
     }

@@ -255,8 +255,11 @@ impl SrApi for App {
             let message = format_args!("{} is not attached to {}", sr.record.name, host.value.name);
             return Err(ApiError::new(Reason::WrongState, message));
         };
-        let vdis = self.views.vdis_in(sr.id).into_iter().filter_map(|vdi| self.views.vdi(vdi));
-        let mut used = vdis.filter(|vdi| vdi.host == host.key && vdi.attached_to.is_some());
+        let mut used = self
+            .views
+            .vdis_in(sr.id)
+            .into_iter()
+            .filter(|vdi| vdi.host == host.key && vdi.attached_to.is_some());
         if let Some(vdi) = used.next() {
             let message = format_args!("VDI {} in it is attached to a VM; detach it first", vdi.name);
             return Err(ApiError::new(Reason::WrongState, message));
@@ -281,7 +284,7 @@ impl SrApi for App {
         }
         let mut erase = self.db.srs.delete_in(Transaction::new(), &sr.id);
         for vdi in self.views.vdis_in(sr.id) {
-            let Some(vdi) = self.db.vdis.get(&vdi).await.map_err(|e| store_error(&e))? else { continue };
+            let Some(vdi) = self.db.vdis.get(&vdi.id).await.map_err(|e| store_error(&e))? else { continue };
             erase = self.db.vdis.require_in(erase, &vdi.key, Expect::At(vdi.revision));
             erase = self.db.vdis.delete_in(erase, &vdi.key);
         }
@@ -297,7 +300,7 @@ impl SrApi for App {
             .map_err(|error| ApiError::new(Reason::HostUnreachable, error))?;
         let (snapshots, _) = self.db.snapshots.all().await.map_err(|e| store_error(&e))?;
         let (templates, _) = self.db.templates.all().await.map_err(|e| store_error(&e))?;
-        let mut known: BTreeSet<VdiId> = self.views.vdis_in(sr.id).into_iter().collect();
+        let mut known: BTreeSet<VdiId> = self.views.vdis_in(sr.id).iter().map(|vdi| vdi.id).collect();
         let disks = snapshots.iter().flat_map(|snapshot| &snapshot.value.disks);
         known.extend(disks.filter(|disk| disk.sr == sr.id).map(|disk| disk.snapshot));
         let disks = templates.iter().flat_map(|template| &template.value.disks);

@@ -117,7 +117,8 @@ fn stray(
 
 /// What SRs must hold, by what is recorded: each id with its name.
 pub struct Recorded {
-    of_sr: HashMap<SrId, BTreeMap<VdiId, String>>,
+    /// The disks of snapshots and templates, which are few; VDIs are looked up SR by SR.
+    kept: HashMap<SrId, BTreeMap<VdiId, String>>,
     /// SRs that were looked at: one that several hosts share is looked at on the first.
     seen: HashSet<SrId>,
     /// Found so far.
@@ -128,23 +129,20 @@ pub struct Recorded {
 
 impl Recorded {
     pub async fn read(app: &App) -> Result<Self, StoreError> {
-        let mut of_sr: HashMap<SrId, BTreeMap<VdiId, String>> = HashMap::new();
-        for vdi in app.views.all_vdis() {
-            of_sr.entry(vdi.sr).or_default().insert(vdi.id, vdi.name.clone());
-        }
+        let mut kept: HashMap<SrId, BTreeMap<VdiId, String>> = HashMap::new();
         let (snapshots, _) = app.db.snapshots.all().await?;
         for snapshot in snapshots {
             for disk in snapshot.value.disks {
-                of_sr.entry(disk.sr).or_default().insert(disk.snapshot, snapshot.value.name.clone());
+                kept.entry(disk.sr).or_default().insert(disk.snapshot, snapshot.value.name.clone());
             }
         }
         let (templates, _) = app.db.templates.all().await?;
         for template in templates {
             for disk in template.value.disks {
-                of_sr.entry(disk.sr).or_default().insert(disk.vdi, template.value.name.clone());
+                kept.entry(disk.sr).or_default().insert(disk.vdi, template.value.name.clone());
             }
         }
-        Ok(Self { of_sr, seen: HashSet::new(), found: Vec::new(), unseen: HashSet::new() })
+        Ok(Self { kept, seen: HashSet::new(), found: Vec::new(), unseen: HashSet::new() })
     }
 
     /// A host, or an SR of it, could not be looked at.
@@ -152,13 +150,24 @@ impl Recorded {
         self.unseen.insert(host.name.clone());
     }
 
-    /// Holds what is in an SR against what must be.
-    pub fn compare(&mut self, (sr_name, host): (&str, &HostRecord), pool: Option<&String>, facts: &SrFacts) {
-        if !self.seen.insert(facts.sr) {
-            return;
+    /// What an SR must hold, to be read before it is looked at. `None`: it was compared already.
+    pub fn of(&self, app: &App, sr: SrId) -> Option<BTreeMap<VdiId, String>> {
+        if self.seen.contains(&sr) {
+            return None;
         }
-        let nothing = BTreeMap::new();
-        let known = self.of_sr.get(&facts.sr).unwrap_or(&nothing);
+        let mut known = self.kept.get(&sr).cloned().unwrap_or_default();
+        known.extend(app.views.vdis_in(sr).iter().map(|vdi| (vdi.id, vdi.name.clone())));
+        Some(known)
+    }
+
+    /// Holds what is in an SR against what must be.
+    pub fn compare(
+        &mut self,
+        (sr_name, host): (&str, &HostRecord),
+        pool: Option<&String>,
+        (known, facts): (&BTreeMap<VdiId, String>, &SrFacts),
+    ) {
+        self.seen.insert(facts.sr);
         let found = &mut self.found;
         let mut add = |kind, (id, subject): (String, &str), name: String, message: String| {
             let (subject, host) = (format!("{subject}/{id}"), Some(host.name.clone()));

@@ -58,12 +58,15 @@ pub async fn look(app: &App, levels: &mut HashMap<SrId, Level>) {
         let attached = attached.map(|sr| (sr.key, sr.value.name.clone()));
         let pool = app.views.pool(record.pool).map(|pool| pool.name);
         for (sr, name) in local.into_iter().chain(attached) {
+            let known = recorded.of(app, sr);
             match scan_sr(&app.fleet, host, sr).await {
                 Ok(facts) => {
                     let seen = SeenSr { space: facts.space, copy_on_write: facts.copy_on_write };
                     state.note_sr(sr, Ok(seen));
                     tell(app, (sr, &name, host), facts.space, levels).await;
-                    recorded.compare((&name, &record), pool.as_ref(), &facts);
+                    if let Some(known) = &known {
+                        recorded.compare((&name, &record), pool.as_ref(), (known, &facts));
+                    }
                 }
                 Err(error) => {
                     state.note_sr(sr, Err(error.to_string()));

@@ -25,6 +25,8 @@ use crate::{
     Watch, WatchEvent,
 };
 
+/// Records decoded before others get the thread: half a millisecond's worth.
+const AT_ONCE: usize = 32;
 /// How often [`Collection::modify`] tries before it gives the conflict to the caller. With a group commit of a
 /// few milliseconds, 32 rounds are more than any honest contention on one record needs.
 const MODIFY_ATTEMPTS: usize = 32;
@@ -147,7 +149,15 @@ impl<K: StoreKey, V: Serialize + DeserializeOwned> Collection<K, V> {
 
     async fn page_of(&self, request: ScanRequest) -> Result<RecordPage<K, V>, StoreError> {
         let page = self.store.scan(request).await?;
-        let records = page.entries.iter().map(|entry| self.decode(entry)).collect::<Result<_, _>>()?;
+        let mut records = Vec::with_capacity(page.entries.len());
+        for entries in page.entries.chunks(AT_ONCE) {
+            if !records.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            for entry in entries {
+                records.push(self.decode(entry)?);
+            }
+        }
         Ok(RecordPage { records, next: page.next, revision: page.revision })
     }
 
