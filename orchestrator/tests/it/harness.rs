@@ -16,6 +16,7 @@ use xenith_hypervisor_agent::identity::Identity;
 use xenith_hypervisor_agent::vm::registry::Settings;
 use xenith_hypervisor_agent_sim::{SimBuilder, SimHypervisor};
 use xenith_orchestrator::config::Config;
+use xenith_orchestrator::db::Db;
 use xenith_orchestrator::orchestrator::Orchestrator;
 use xenith_orchestrator_api::{Method, auth, host, network, task, vm};
 use xenith_orchestrator_client::{Client, ClientError, Credential, Endpoint, Trust};
@@ -193,6 +194,14 @@ impl Installation {
     pub async fn restart(&mut self) {
         self.orchestrator.take().unwrap().stop().await.unwrap();
         self.come_back().await;
+    }
+
+    /// Ends the orchestrator and waits until nobody writes into its folder any more: a thread that reads the store
+    /// may outlive it by a moment.
+    pub async fn release(&mut self) {
+        self.orchestrator.take().unwrap().stop().await.unwrap();
+        let store = self.folder.path().join("data/store");
+        drop(until("the store is released", async || Db::open(&store).ok()).await);
     }
 
     /// Starts the orchestrator that was stopped, on what its folder has by now.

@@ -163,7 +163,7 @@ async fn it_comes_back_onto_nothing_and_harms_no_vm() {
     let before = running(&scene).await;
 
     // It burns down.
-    scene.installation.orchestrator.take().unwrap().stop().await.unwrap();
+    scene.installation.release().await;
     let master = scene.master_key();
     scene.refuses_what_cannot_be(&key, &master).await;
     let restored = scene.restore(&key, Some(master)).await.unwrap();
@@ -218,7 +218,7 @@ async fn what_was_under_way_is_not_resumed() {
     let run = scene.over(run).await;
     assert_eq!(run.status, RunStatus::Done, "{run:?}");
     let key = scene.key().await;
-    scene.installation.orchestrator.take().unwrap().stop().await.unwrap();
+    scene.installation.release().await;
     let data = scene.data();
     let program = |last: &[&str], master: &str| {
         let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_xenith-orchestrator"));
