@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use xenith_common_ids::{Epoch, HostId};
-use xenith_common_pki::{Authority, Issued, KeyAndRequest, LiveIdentity, Peer, PeerCertificate, PkiError};
+use xenith_common_pki::{Authority, Issued, KeyAndRequest, Peer, PeerCertificate, PkiError};
 use xenith_hypervisor_agent_client::AgentClient;
 use xenith_orchestrator_store::StoreError;
 
@@ -23,8 +23,8 @@ use crate::secret::{SecretError, Vault};
 const PURPOSE: &str = "authority key";
 /// Short enough that a forgotten host locks itself out, long enough for a month of holidays.
 const HOST_LIFE: Duration = Duration::from_secs(30 * 86_400);
-/// Ours is made anew at each start.
-const OWN_LIFE: Duration = Duration::from_secs(398 * 86_400);
+/// Ours is made anew at each start, and after half of it.
+pub const OWN_LIFE: Duration = Duration::from_secs(398 * 86_400);
 
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
@@ -75,24 +75,18 @@ impl Certificates {
         &self.authority
     }
 
-    /// What we show to agents.
-    pub fn own_identity(&self) -> Result<Arc<LiveIdentity>, PkiError> {
+    /// What we show to agents: a new key, and the chain of its certificate.
+    pub fn own_identity(&self) -> Result<(String, String), PkiError> {
         let key = KeyAndRequest::generate()?;
         let not_after = OffsetDateTime::now_utc() + OWN_LIFE;
         let issued = self.authority.issue(&key.request_pem, Peer::Orchestrator, not_after)?;
         let chain = format!("{}{}", issued.certificate_pem, self.authority.certificate_pem());
-        LiveIdentity::new(&key.key_pem, &chain)
+        Ok((key.key_pem, chain))
     }
 
     /// What we show to browsers and the CLI when no certificate is configured.
-    pub fn web_identity(
-        &self,
-        names: &[String],
-        addresses: &[IpAddr],
-    ) -> Result<Arc<LiveIdentity>, PkiError> {
-        let not_after = OffsetDateTime::now_utc() + OWN_LIFE;
-        let (key, chain) = self.authority.issue_web(names, addresses, not_after)?;
-        LiveIdentity::new(&key, &chain)
+    pub fn web_identity(&self, names: &[String], addresses: &[IpAddr]) -> Result<(String, String), PkiError> {
+        self.authority.issue_web(names, addresses, OffsetDateTime::now_utc() + OWN_LIFE)
     }
 
     pub fn issue_for_host(&self, request_pem: &str, host: HostId) -> Result<Issued, PkiError> {

@@ -18,6 +18,7 @@ mod errors;
 pub mod events;
 pub mod fleet;
 pub mod http;
+pub mod identities;
 pub mod imports;
 pub mod mail;
 pub mod model;

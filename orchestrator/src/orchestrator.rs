@@ -12,7 +12,7 @@ use std::time::Duration;
 use jsonrpsee::server::ServerHandle;
 use tokio::net::TcpListener;
 use xenith_common_ids::PoolId;
-use xenith_common_pki::{LiveIdentity, PkiError, client_config, web_server_config};
+use xenith_common_pki::{PkiError, client_config, web_server_config};
 use xenith_common_tasks::{Stragglers, TaskSet};
 use xenith_orchestrator_saga::{EngineConfig, SagaEngine, SagaError};
 use xenith_orchestrator_store::StoreError;
@@ -29,6 +29,7 @@ use crate::enrol::Enrol;
 use crate::events::Events;
 use crate::fleet::Fleet;
 use crate::http::{WebCertificates, router, serve};
+use crate::identities::Identities;
 use crate::sagas::{Deps, registry};
 use crate::secret::{SecretError, Vault};
 use crate::views::{TaskList, Views};
@@ -72,6 +73,8 @@ pub struct Orchestrator {
     /// Set at the very first start.
     pub first_password: Option<String>,
     pub fingerprint: String,
+    /// What is shown to whoever connects.
+    pub identities: Arc<Identities>,
     pub app: Arc<App>,
 }
 
@@ -91,12 +94,13 @@ impl Orchestrator {
         let listen = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let app = assemble(config, (db, vault), &certificates, address, &tasks).await?;
+        let identities = Arc::new(Identities::make(config, &certificates)?);
+        let app = assemble(config, (db, vault), (&certificates, &identities), address, &tasks).await?;
         let first_password = app.authn.first_admin().await?;
 
-        let internal = certificates.own_identity()?;
-        let web = web_identity(config, &certificates)?;
-        let tls = web_server_config(Arc::new(WebCertificates { internal, web }))?;
+        let shown =
+            WebCertificates { internal: Arc::clone(&identities.own), web: Arc::clone(&identities.web) };
+        let tls = web_server_config(Arc::new(shown))?;
         let module = crate::rpc::module(&app).map_err(|error| StartError::Register(error.to_string()))?;
         let enrol = Enrol {
             db: app.db.clone(),
@@ -106,11 +110,18 @@ impl Orchestrator {
         };
         let (router, rpc) = router(&app, module, enrol);
         crate::background::start(&app, &tasks);
+        let (token, keeper) = (tasks.token(), Arc::clone(&identities));
+        tasks.spawn("certificate-keeper", async move {
+            tokio::select! {
+                () = token.cancelled() => {}
+                () = keeper.keep() => {}
+            }
+        });
         crate::backup_runner::start(&app, &tasks);
         serve(listener, tls, router, &tasks);
         tracing::info!(%address, epoch = app.fleet.epoch().0, "the orchestrator serves");
         let fingerprint = certificates.authority().fingerprint().to_string();
-        Ok(Self { tasks, rpc, address, first_password, fingerprint, app })
+        Ok(Self { tasks, rpc, address, first_password, fingerprint, identities, app })
     }
 
     /// Ends everything. Sagas stop where they are and go on at the next start.
@@ -124,7 +135,7 @@ impl Orchestrator {
 async fn assemble(
     config: &Config,
     (db, vault): (Db, Arc<Vault>),
-    certificates: &Arc<Certificates>,
+    (certificates, identities): (&Arc<Certificates>, &Arc<Identities>),
     address: SocketAddr,
     tasks: &TaskSet,
 ) -> Result<Arc<App>, StartError> {
@@ -134,7 +145,7 @@ async fn assemble(
     let deps = Arc::new(Deps::new(db.clone()));
     let engine =
         SagaEngine::open(Arc::clone(&db.store), registry(&deps), EngineConfig::default(), tasks).await?;
-    let tls = Arc::new(client_config(certificates.own_identity()?, certificates.authority().certificate())?);
+    let tls = Arc::new(client_config(Arc::clone(&identities.own), certificates.authority().certificate())?);
     let renewal = Arc::clone(certificates) as Arc<dyn crate::fleet::Renewal>;
     let fleet = Fleet::new(db.clone(), engine.epoch(), tls, renewal, tasks);
     deps.set_fleet(&fleet);
@@ -190,20 +201,4 @@ async fn ensure_default_pool(db: &Db) -> Result<(), StoreError> {
         db.pools.insert(&pool.id, &pool).await?;
     }
     Ok(())
-}
-
-fn web_identity(config: &Config, certificates: &Certificates) -> Result<Arc<LiveIdentity>, StartError> {
-    match (&config.certificate, &config.key) {
-        (Some(certificate), Some(key)) => {
-            let read = |path: &PathBuf| {
-                fs::read_to_string(path).map_err(|source| StartError::Io {
-                    action: "read",
-                    path: path.clone(),
-                    source,
-                })
-            };
-            Ok(LiveIdentity::new(&read(key)?, &read(certificate)?)?)
-        }
-        _ => Ok(certificates.web_identity(&config.names, &config.addresses)?),
-    }
 }

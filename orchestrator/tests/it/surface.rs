@@ -82,6 +82,24 @@ async fn ones_own_certificate_is_shown_to_people_and_ours_to_hosts() {
     };
     let refused = join(&token, request()).await.unwrap_err();
     assert!(matches!(refused, AgentClientError::Refused(_)), "{refused}");
+
+    // Renewed by whoever looks after it: shown without a restart, unless it does not fit.
+    let later = OffsetDateTime::now_utc();
+    assert!(!orchestrator.identities.renew(later).unwrap(), "nothing has changed");
+    let (newer, _) = Authority::generate().unwrap();
+    let (key, chain) =
+        newer.issue_web(&[], &[[127, 0, 0, 1].into()], later + Duration::from_secs(600)).unwrap();
+    std::fs::write(config.certificate.as_ref().unwrap(), chain).unwrap();
+    assert!(orchestrator.identities.renew(later).is_err(), "that is another key's");
+    assert!(pinned(other.fingerprint()).await.is_ok(), "what was shown is shown on");
+    std::fs::write(config.key.as_ref().unwrap(), key).unwrap();
+    assert!(orchestrator.identities.renew(later).unwrap());
+    assert!(pinned(newer.fingerprint()).await.is_ok() && pinned(other.fingerprint()).await.is_err());
+
+    // Ours too, long before they end.
+    let own = orchestrator.identities.own.certificate();
+    assert!(orchestrator.identities.renew(later + Duration::from_secs(200 * 86_400)).unwrap());
+    assert_ne!(orchestrator.identities.own.certificate(), own);
     orchestrator.stop().await.unwrap();
 }
 

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 use xenith_common_ids::{Epoch, HostId, NetworkId, PoolId, SagaId, UserId};
-use xenith_common_pki::{KeyAndRequest, client_config};
+use xenith_common_pki::{KeyAndRequest, LiveIdentity, client_config};
 use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent::agent::Agent;
 use xenith_hypervisor_agent::backends::over;
@@ -248,7 +248,8 @@ impl World {
         }
         let tasks = TaskSet::new();
         let deps = Arc::new(Deps::new(db.clone()));
-        let own = certificates.own_identity().unwrap();
+        let (key, chain) = certificates.own_identity().unwrap();
+        let own = LiveIdentity::new(&key, &chain).unwrap();
         let tls = Arc::new(client_config(own, certificates.authority().certificate()).unwrap());
         // Older than any engine here: its greetings fence nobody off.
         let fleet = Fleet::new(db.clone(), Epoch(0), tls, certificates.clone(), &tasks);
