@@ -24,6 +24,9 @@ pub enum Subject {
 /// libxl gives guests this long to answer (`LIBXL_*_TIMEOUT` in its sources; a suspend gets 60 s).
 const GUEST_ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
+/// And itself and its helpers this long, for the least of what it waits for (`LIBXL_INIT_TIMEOUT`, scripts, QEMU).
+const TOOLSTACK_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
 /// What the caller is told.
 pub fn from_failure(failure: &Failure, subject: Subject) -> HypervisorError {
     let operation = failure.operation;
@@ -44,12 +47,54 @@ pub fn from_failure(failure: &Failure, subject: Subject) -> HypervisorError {
         (libxl_error::ERROR_DEVICE_EXISTS, Subject::Device { device, .. }) => {
             HypervisorError::Device { device, detail: "it is attached already".to_owned() }
         }
+        (libxl_error::ERROR_TIMEDOUT, _) => {
+            HypervisorError::TimedOut { operation, after: TOOLSTACK_ANSWERS_WITHIN }
+        }
         (_, Subject::Device { device, .. }) => {
-            let detail = format!("{operation} failed with {}: {}", code_name(failure.code), failure.log());
+            let detail = format!("{operation} failed with {}: {}", code_name(failure.code), said(failure));
             HypervisorError::Device { device, detail }
         }
-        _ => HypervisorError::Failed { operation, code: code_name(failure.code), log: failure.log() },
+        _ => HypervisorError::Failed { operation, code: code_name(failure.code), log: said(failure) },
     }
+}
+
+/// libxl's lines, and before them what its code stands for, where the lines alone would puzzle.
+fn said(failure: &Failure) -> String {
+    let log = failure.log();
+    let meaning = match libxl_error(failure.code) {
+        libxl_error::ERROR_NOMEM => "Xen or dom0 ran out of memory; free some, or give dom0 more",
+        libxl_error::ERROR_INVAL | libxl_error::ERROR_VNUMA_CONFIG_INVALID => {
+            "the toolstack does not accept this combination of settings"
+        }
+        libxl_error::ERROR_NOT_READY => "it is not ready for this yet; try again in a moment",
+        libxl_error::ERROR_LOCK_FAIL => {
+            "another toolstack, such as xl, is at work on the domain; try again when it is done"
+        }
+        libxl_error::ERROR_UNKNOWN_CHILD | libxl_error::ERROR_BADFAIL => {
+            "a helper process of the toolstack ended in a way that it does not know"
+        }
+        libxl_error::ERROR_OSEVENT_REG_FAIL | libxl_error::ERROR_BUFFERFULL => {
+            "the agent and the toolstack do not understand each other; restart the agent, and report it"
+        }
+        libxl_error::ERROR_JSON_CONFIG_EMPTY => {
+            "another toolstack left no configuration of the domain behind"
+        }
+        libxl_error::ERROR_CHECKPOINT_DEVOPS_DOES_NOT_MATCH
+        | libxl_error::ERROR_CHECKPOINT_DEVICE_NOT_SUPPORTED => "one of its devices cannot be checkpointed",
+        libxl_error::ERROR_NOTFOUND => "what it looks for is not there",
+        libxl_error::ERROR_ABORTED => "it was called off",
+        libxl_error::ERROR_PROTOCOL_ERROR_QMP
+        | libxl_error::ERROR_UNKNOWN_QMP_ERROR
+        | libxl_error::ERROR_QMP_GENERIC_ERROR
+        | libxl_error::ERROR_QMP_COMMAND_NOT_FOUND
+        | libxl_error::ERROR_QMP_DEVICE_NOT_ACTIVE
+        | libxl_error::ERROR_QMP_DEVICE_NOT_FOUND
+        | libxl_error::ERROR_QEMU_API => {
+            "the domain's device model (QEMU) refused, or does not answer; its log is in /var/log/xen"
+        }
+        _ => return log,
+    };
+    format!("{meaning} ({log})")
 }
 
 /// Why it can never work here, when libxl's code or lines say so.
@@ -114,4 +159,74 @@ pub fn code_name(code: i32) -> String {
         _ => "an unknown error",
     };
     format!("{name} ({code})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(code: i32) -> Failure {
+        Failure { operation: "pause", code, log: Vec::new(), gave_up_after: None }
+    }
+
+    #[test]
+    fn every_code_has_its_name_and_reads_well_of_every_subject() {
+        let domid = DomId(7);
+        let device = Subject::Device { domid, device: "xvdb".to_owned() };
+        for code in -32..=-1 {
+            let name = code_name(code);
+            assert!(name.starts_with("ERROR_") && name.ends_with(&format!("({code})")), "{code}: {name}");
+            for subject in [Subject::Host, Subject::New, Subject::Domain(domid), device.clone()] {
+                let error = from_failure(&failure(code), subject.clone());
+                let text = error.to_string();
+                let about = match subject {
+                    Subject::Device { .. } => ["xvdb", "domain 7", "pause"].as_slice(),
+                    Subject::Domain(_) => ["domain 7", "pause"].as_slice(),
+                    Subject::Host | Subject::New => ["pause"].as_slice(),
+                };
+                assert!(about.iter().any(|word| text.contains(word)), "{code} of {subject:?}: {text}");
+            }
+        }
+        assert_eq!(code_name(-33), "an unknown error (-33)");
+    }
+
+    #[test]
+    fn what_a_caller_may_have_to_act_on_has_a_type() {
+        let domain = || Subject::Domain(DomId(7));
+        let device = || Subject::Device { domid: DomId(7), device: "xvdb".to_owned() };
+        type Fits = fn(&HypervisorError) -> bool;
+        let table: [(libxl_error, Subject, Fits); 12] = [
+            (libxl_error::ERROR_DOMAIN_NOTFOUND, domain(), |e| *e == HypervisorError::NoSuchDomain(DomId(7))),
+            (libxl_error::ERROR_DOMAIN_DESTROYED, device(), |e| {
+                *e == HypervisorError::NoSuchDomain(DomId(7))
+            }),
+            // Of a domain that is being made there is no number that could be told.
+            (libxl_error::ERROR_DOMAIN_NOTFOUND, Subject::New, |e| {
+                matches!(e, HypervisorError::Failed { .. })
+            }),
+            (libxl_error::ERROR_GUEST_TIMEDOUT, domain(), |e| {
+                matches!(e, HypervisorError::GuestUnresponsive { .. })
+            }),
+            (libxl_error::ERROR_TIMEDOUT, domain(), |e| matches!(e, HypervisorError::TimedOut { .. })),
+            (libxl_error::ERROR_TIMEDOUT, device(), |e| matches!(e, HypervisorError::TimedOut { .. })),
+            (libxl_error::ERROR_DEVICE_EXISTS, device(), |e| e.to_string() == "xvdb: it is attached already"),
+            (libxl_error::ERROR_NI, domain(), |e| matches!(e, HypervisorError::Unsupported { .. })),
+            (libxl_error::ERROR_NOPARAVIRT, domain(), |e| matches!(e, HypervisorError::Unsupported { .. })),
+            (libxl_error::ERROR_VERSION, Subject::Host, |e| matches!(e, HypervisorError::Unsupported { .. })),
+            (libxl_error::ERROR_LOCK_FAIL, domain(), |e| e.is_retryable() && e.to_string().contains("xl")),
+            (libxl_error::ERROR_QMP_DEVICE_NOT_FOUND, device(), |e| e.to_string().contains("QEMU")),
+        ];
+        for (code, subject, fits) in table {
+            let error = from_failure(&failure(code.0), subject.clone());
+            assert!(fits(&error), "{} of {subject:?}: {error:?}", code_name(code.0));
+        }
+    }
+
+    #[test]
+    fn one_that_was_given_up_says_after_how_long() {
+        let after = Duration::from_secs(90);
+        let given_up = Failure { gave_up_after: Some(after), ..failure(libxl_error::ERROR_ABORTED.0) };
+        let error = from_failure(&given_up, Subject::Domain(DomId(7)));
+        assert_eq!(error, HypervisorError::TimedOut { operation: "pause", after });
+    }
 }
