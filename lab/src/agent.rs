@@ -35,8 +35,7 @@ pub fn agent_for_lab(programs: &Path) -> PathBuf {
 ///
 /// `binary` is built on Debian 12, as dom0 is, so that its dynamic libraries are dom0's.
 pub async fn install_agent(shell: &Shell, binary: &Path, files: &[AgentFile<'_>]) -> Result<(), LabError> {
-    let copy = strip(&read(binary)?, binary).await;
-    shell.put_bytes(&copy, BINARY_PATH, 0o755, COPY_LIMIT).await?;
+    put_program(shell, binary, BINARY_PATH).await?;
     shell.put_bytes(UNIT.as_bytes(), UNIT_PATH, 0o644, COMMAND_LIMIT).await?;
     for file in files {
         shell.put_bytes(file.content, file.path, file.mode, COMMAND_LIMIT).await?;
@@ -44,6 +43,12 @@ pub async fn install_agent(shell: &Shell, binary: &Path, files: &[AgentFile<'_>]
     let start =
         "systemctl daemon-reload && systemctl enable --quiet xenith-agent && systemctl restart xenith-agent";
     shell.run(start, COMMAND_LIMIT).await.map(drop)
+}
+
+/// Copies a program of ours into dom0, without what only a debugger wants.
+pub async fn put_program(shell: &Shell, binary: &Path, path: &str) -> Result<(), LabError> {
+    let copy = strip(&read(binary)?, binary).await;
+    shell.put_bytes(&copy, path, 0o755, COPY_LIMIT).await
 }
 
 /// The last lines of the agent's journal, for reports.

@@ -92,6 +92,8 @@ enum LabTestName {
     Disks,
     /// Imports from VMware, which boot whole distributions: an hour
     Imports,
+    /// The suite that each back-end has to pass, on libxl: an hour or two
+    Conformance,
 }
 
 impl From<LabTestName> for lab_test::Test {
@@ -100,6 +102,7 @@ impl From<LabTestName> for lab_test::Test {
             LabTestName::Scenario => Self::Scenario,
             LabTestName::Disks => Self::Disks,
             LabTestName::Imports => Self::Imports,
+            LabTestName::Conformance => Self::Conformance,
         }
     }
 }

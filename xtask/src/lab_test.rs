@@ -13,6 +13,7 @@ pub enum Test {
     Scenario,
     Disks,
     Imports,
+    Conformance,
 }
 
 impl Test {
@@ -22,6 +23,7 @@ impl Test {
             Self::Scenario => "scenario",
             Self::Disks => "disks",
             Self::Imports => "imports",
+            Self::Conformance => "conformance",
         }
     }
 }
@@ -35,6 +37,9 @@ pub fn run(test: Test) -> Result<()> {
     println!("building what is tested (usually a minute, or 10 the first time)");
     exec::run(&mut programs())?;
     exec::run(&mut agent())?;
+    if matches!(test, Test::Conformance) {
+        exec::run(&mut conformance())?;
+    }
     exec::run(&mut on_real_xen(test))
 }
 
@@ -51,6 +56,14 @@ pub fn agent() -> Command {
     let mut command = Command::new("cargo");
     command.args(["build", "--locked", "--profile", "lab"]);
     command.args(["--package", "xenith-hypervisor-agent", "--bin", "xenith-agent"]);
+    command
+}
+
+/// The back-end's conformance suite as a program for dom0.
+fn conformance() -> Command {
+    let mut command = Command::new("cargo");
+    command.args(["build", "--locked", "--profile", "lab"]);
+    command.args(["--package", "xenith-hypervisor-agent-libxl", "--example", "dom0_check"]);
     command
 }
 

@@ -13,6 +13,8 @@ pub struct Programs {
     /// The command line `xenith`.
     pub cli: PathBuf,
     pub agent: PathBuf,
+    /// The conformance suite of the back-end on real Xen; only where its test was asked for.
+    pub conformance: PathBuf,
 }
 
 impl Programs {
@@ -36,6 +38,7 @@ impl Programs {
             orchestrator: find("XENITH_ORCHESTRATOR_BIN", built.join("xenith-orchestrator"))?,
             cli: find("XENITH_CLI_BIN", built.join("xenith"))?,
             agent: find("XENITH_AGENT_BIN", agent_for_lab(built))?,
+            conformance: agent_for_lab(built).with_file_name("examples").join("dom0_check"),
         })
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use serde_json::json;
-use xenith_hypervisor_agent_types::Power;
+use xenith_hypervisor_agent_types::{DeathReason, ObservedVm, Power};
 use xenith_lab_scenario::{Guest, Stage, told, until};
 use xenith_orchestrator_api::vm;
 use xenith_orchestrator_types::host::HostStatus;
@@ -93,6 +93,92 @@ pub async fn agent_in_suspend(stage: &Stage, guest: &Guest) -> Result<()> {
     let after = ensure_running(stage, guest).await?;
     ensure!(stage.boot_id(&after).await? == boot, "the guest has booted anew: its memory is lost");
     stage.order(&after, "check-pattern 7 1").await.map(drop)
+}
+
+/// The same run of the VM goes on, whatever became of what was asked for.
+async fn runs_on(stage: &Stage, guest: &Guest, (before, boot): (&ObservedVm, &str)) -> Result<ObservedVm> {
+    let after = ensure_running(stage, guest).await?;
+    ensure!(same_domain(before, &after), "{before:?} became {after:?}");
+    ensure!(stage.boot_id(&after).await? == boot, "the guest has booted anew");
+    stage.order(&after, "uptime").await?;
+    Ok(after)
+}
+
+pub async fn agent_in_pause(stage: &Stage, guest: &Guest) -> Result<()> {
+    let before = ensure_running(stage, guest).await?;
+    let boot = stage.boot_id(&before).await?;
+    let call = stage.orchestrator.call::<vm::Pause>(json!({ "vm": guest.name }));
+    let task = kill_agent_in(stage, "Pausing", call).await?;
+    let power = if task.status == TaskStatus::Done { Power::Paused } else { Power::Running };
+    stage.observed(guest.name, "is as the task says", |seen| seen.power == power).await?;
+    runs_on(stage, guest, (&before, &boot)).await.map(drop)
+}
+
+pub async fn agent_in_memory(stage: &Stage, guest: &Guest) -> Result<()> {
+    let before = ensure_running(stage, guest).await?;
+    let boot = stage.boot_id(&before).await?;
+    // The step before it has taken some away; else this takes it.
+    let (now, less) = (before.memory.mib(), guest.memory_mib - 48);
+    let target = if now > less + 2 { less } else { guest.memory_mib };
+    let update = json!({ "vm": guest.name, "memory": { "target": target, "max": guest.memory_mib } });
+    let task = kill_agent_in(stage, "Applying", stage.orchestrator.call::<vm::Update>(update)).await?;
+    let wanted = if task.status == TaskStatus::Done { target } else { now };
+    let has = |seen: &ObservedVm| seen.memory.mib().abs_diff(wanted) <= 2;
+    stage.observed(guest.name, "has the memory that the task says", has).await?;
+    runs_on(stage, guest, (&before, &boot)).await.map(drop)
+}
+
+pub async fn agent_in_attach(stage: &Stage, guest: &Guest) -> Result<()> {
+    let before = ensure_running(stage, guest).await?;
+    let boot = stage.boot_id(&before).await?;
+    let disks =
+        async || Ok::<_, anyhow::Error>(stage.vm(guest.name).await?.spec.map_or(0, |spec| spec.disks.len()));
+    let had = disks().await?;
+    let disk = json!({ "vm": guest.name, "disk": { "size": 16 << 20 } });
+    let task = kill_agent_in(stage, "Applying", stage.orchestrator.call::<vm::AttachDisk>(disk)).await?;
+    let after = runs_on(stage, guest, (&before, &boot)).await?;
+    let has = disks().await?;
+    if task.status == TaskStatus::Done {
+        ensure!(has == had + 1, "{had} disks became {has}");
+        let device = char::from(b'a' + u8::try_from(had)?);
+        stage.order(&after, &format!("write-pattern 5 1 xvd{device}")).await?;
+        stage.order(&after, &format!("check-pattern 5 1 xvd{device}")).await.map(drop)
+    } else {
+        ensure!(has == had, "{had} disks became {has}, although nothing was done");
+        Ok(())
+    }
+}
+
+pub async fn agent_in_resume(stage: &Stage, guest: &Guest) -> Result<()> {
+    let before = ensure_running(stage, guest).await?;
+    let boot = stage.boot_id(&before).await?;
+    let vm = json!({ "vm": guest.name });
+    stage.orchestrator.done::<vm::Suspend>(vm.clone(), 3 * MINUTE).await?;
+    let task = kill_agent_in(stage, "Resuming", stage.orchestrator.call::<vm::Resume>(vm)).await?;
+    if task.status != TaskStatus::Done {
+        // Its memory is kept until it runs.
+        stage.observed(guest.name, "is suspended", |seen| seen.power == Power::Suspended).await?;
+    }
+    let after = ensure_running(stage, guest).await?;
+    ensure!(stage.domains(guest.name).await?.len() == 1, "it runs more than once");
+    ensure!(stage.boot_id(&after).await? == boot, "the guest has booted anew: its memory is lost");
+    stage.order(&after, "check-pattern 7 1").await.map(drop)
+}
+
+/// The guest dies while nobody looks; who looks again says how.
+pub async fn agent_gone_in_crash(stage: &Stage, guest: &Guest) -> Result<()> {
+    let before = ensure_running(stage, guest).await?;
+    let domid = before.domid.map_or(0, |domid| domid.0);
+    let since = now(stage).await?;
+    let script = format!(
+        "systemctl kill -s KILL xenith-agent; xenstore-write /local/domain/{domid}/xenith/command '99 crash'"
+    );
+    stage.dom0(&script).await?;
+    agent_is_back(stage, &since).await?;
+    let after = stage.observed(guest.name, "is crashed", |seen| seen.power == Power::Crashed).await?;
+    ensure!(after.last_death == Some(DeathReason::Crash), "{after:?}");
+    ensure!(stage.domains(guest.name).await?.is_empty(), "the dead domain is still there");
+    Ok(())
 }
 
 pub async fn agent_in_shutdown(stage: &Stage, guest: &Guest) -> Result<()> {

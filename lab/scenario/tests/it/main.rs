@@ -1,12 +1,13 @@
 //! The product on real Xen: `cargo xtask lab-test`, or with XENITH_LAB set by hand.
 //!
 //! One host for all steps of a test: its boot is what costs. Each step brings the VM that it needs into the power state
-//! that it needs, so that a step which failed spoils no other. There are three tests, because the first is part of each
-//! `make test` and may not take longer than a quarter of an hour. One that was not asked for ends at once.
+//! that it needs, so that a step which failed spoils no other. There are several tests, because the first is part of
+//! each `make test` and may not take much longer than a quarter of an hour. One that was not asked for ends at once.
 #![allow(clippy::large_futures, reason = "one test runs them, each once")]
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod backups;
+mod conformance;
 mod consoles;
 mod faults;
 mod foreign;
@@ -79,6 +80,33 @@ async fn imports_on_real_xen() {
     steps.finish().unwrap();
 }
 
+/// The back-end alone: no agent, and an orchestrator that nobody asks.
+#[tokio::test]
+async fn conformance_on_real_xen() {
+    if !asked("conformance") {
+        return;
+    }
+    xenith_common_pki::install_provider();
+    let programs = Programs::find().unwrap();
+    let stage = Stage::set(&programs).await.unwrap();
+    let mut steps = Steps::default();
+    step!(
+        stage,
+        steps,
+        "libxl keeps its promises with PVH guests",
+        120,
+        conformance::run(&stage, &programs, "pvh")
+    );
+    step!(
+        stage,
+        steps,
+        "libxl keeps its promises with PV guests",
+        120,
+        conformance::run(&stage, &programs, "pv")
+    );
+    steps.finish().unwrap();
+}
+
 /// A host that has joined an orchestrator. Without it nothing else could work.
 async fn enrolled(steps: &mut Steps) -> Option<(Stage, Programs)> {
     xenith_common_pki::install_provider();
@@ -123,10 +151,21 @@ async fn disks(stage: &Stage, steps: &mut Steps) {
 /// In an order in which a step leaves the guest as the next one needs it: each boot costs half a minute.
 async fn faults(stage: &mut Stage, steps: &mut Steps) {
     step!(stage, steps, "kill -9 of the agent while guests run", 5, faults::agent_at_rest(stage, &PVH));
+    step!(stage, steps, "kill -9 of the agent in a pause", 4, faults::agent_in_pause(stage, &PVH));
+    step!(stage, steps, "kill -9 of the agent while memory is set", 4, faults::agent_in_memory(stage, &PVH));
+    step!(
+        stage,
+        steps,
+        "kill -9 of the agent while a disk is attached",
+        5,
+        faults::agent_in_attach(stage, &PVH)
+    );
     step!(stage, steps, "kill -9 of the agent in a suspend", 6, faults::agent_in_suspend(stage, &PVH));
+    step!(stage, steps, "kill -9 of the agent in a resume", 6, faults::agent_in_resume(stage, &PVH));
     step!(stage, steps, "kill -9 of the agent in a shutdown", 6, faults::agent_in_shutdown(stage, &PVH));
     step!(stage, steps, "kill -9 of the agent in a start", 6, faults::agent_in_start(stage, &PVH));
     step!(stage, steps, "notice a crash", 4, life::crash(stage, &PVH));
+    step!(stage, steps, "notice a crash without an agent", 6, faults::agent_gone_in_crash(stage, &PVH));
     step!(
         stage,
         steps,
