@@ -2,10 +2,10 @@
 //!
 //! This machine's own Xen where it is a dom0; else real Xen inside QEMU; simulated hosts where asked for.
 
-use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 use std::str::FromStr;
+use std::{env, fs};
 
 use anyhow::{Context, Result};
 
@@ -46,15 +46,21 @@ const PROGRAMS: [(&str, &str); 4] = [
 ];
 
 pub fn run(hosts: Hosts) -> Result<()> {
+    let lab = matches!(hosts, Hosts::Lab(_)) || (hosts == Hosts::Auto && !is_dom0());
     let mut purposes = vec![Purpose::Build];
-    if hosts != Hosts::Sim {
-        purposes.push(Purpose::Lab);
+    purposes.extend(lab.then_some(Purpose::Lab));
+    if setup::is_debian() {
+        setup::run(&purposes, setup::Mode::Install).context(
+            "the machine could not be made ready; simulated hosts need the least: make run HOSTS=sim",
+        )?;
+    } else {
+        println!("this is not a Debian system; what is needed, by Debian's names:");
+        setup::list(&purposes);
     }
-    setup::run(&purposes, setup::Mode::Install)?;
     ui::ensure_built();
     println!("building (usually a few seconds; the first time about ten minutes on two cores)");
     exec::run(&mut build())?;
-    if hosts != Hosts::Sim {
+    if lab {
         exec::run(&mut lab_test::agent())?;
     }
     let mut program = Command::new(programs()?.join("xenith-run"));
@@ -69,6 +75,11 @@ pub fn run(hosts: Hosts) -> Result<()> {
     }
     // Become it, so that Ctrl-C reaches it and nobody in between.
     exec::replace(&mut program)
+}
+
+/// Whether this machine's own Xen is ours to use: only a control domain has this file, with this word in it.
+fn is_dom0() -> bool {
+    fs::read_to_string("/proc/xen/capabilities").is_ok_and(|powers| powers.contains("control_d"))
 }
 
 /// Builds what runs, with the UI as it is built now.

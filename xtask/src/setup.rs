@@ -21,14 +21,27 @@ pub enum Mode {
     Check,
 }
 
+#[must_use]
+pub fn is_debian() -> bool {
+    exec::installed("apt-get") && exec::installed("dpkg-query")
+}
+
+fn wanted(purposes: &[Purpose]) -> Vec<&'static Package> {
+    PACKAGES.iter().filter(|package| purposes.contains(&package.purpose)).collect()
+}
+
+/// Shows what `purposes` need.
+pub fn list(purposes: &[Purpose]) {
+    for package in wanted(purposes) {
+        println!("  {package}");
+    }
+}
+
 /// Makes the machine ready for `purposes`.
 pub fn run(purposes: &[Purpose], mode: Mode) -> Result<()> {
-    let wanted: Vec<&Package> =
-        PACKAGES.iter().filter(|package| purposes.contains(&package.purpose)).collect();
-    if !exec::installed("apt-get") || !exec::installed("dpkg-query") {
-        for package in &wanted {
-            println!("  {package}");
-        }
+    let wanted = wanted(purposes);
+    if !is_debian() {
+        list(purposes);
         bail!("this is not a Debian system; install what the list above names, then use --no-setup");
     }
     let installed = apt::installed(&wanted)?;

@@ -11,7 +11,7 @@ use xenith_lab::{HostSpec, LabHost, LabPaths, Progress, Switch, guest};
 use xenith_orchestrator_api::host;
 use xenith_orchestrator_client::Client;
 use xenith_orchestrator_types::ListRequest;
-use xenith_orchestrator_types::host::{AddHost, HostStatus};
+use xenith_orchestrator_types::host::{AddHost, HostAddress, HostStatus};
 
 use crate::orchestrator::owned;
 use crate::place::Place;
@@ -95,6 +95,12 @@ async fn enrol(client: &Client, host: &LabHost, binary: &std::path::Path) -> Res
         files.push(AgentFile { path: "/etc/xenith/join-token", content: token.as_bytes(), mode: 0o600 });
     }
     install_agent(shell, binary, &files).await?;
+    // Its port here may have been taken meanwhile.
+    let moved = known.iter().find(|known| joined && known.name == host.name());
+    if let Some(known) = moved.filter(|known| known.address != host.agent_address().to_string()) {
+        let address = HostAddress { host: known.id.to_string(), address: host.agent_address().to_string() };
+        client.call::<host::SetAddress>(&address).await?;
+    }
     Ok(())
 }
 
@@ -118,7 +124,14 @@ pub async fn sim(place: &Place, client: &Client, port: u16, count: u8) -> Result
 /// This machine.
 pub async fn local(place: &Place, client: &Client, port: u16) -> Result<Hosts> {
     let state = place.data.join("local");
-    fs::create_dir_all(state.join("boot"))?;
+    let boot = state.join("boot");
+    fs::create_dir_all(&boot)?;
+    // The kernel that this machine runs is one that its guests can run.
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned();
+    for file in ["vmlinuz", "initrd.img"] {
+        let from = format!("/boot/{file}-{release}");
+        fs::copy(&from, boot.join(file)).with_context(|| format!("cannot copy {from}"))?;
+    }
     let name = fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_owned();
     let listen = format!("127.0.0.1:{}", port + 1);
     let agent = agent(place, client, &Local { name, listen, state, hypervisor: "libxl", port }).await?;

@@ -23,6 +23,8 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
     let kind = resolve(arguments.kind)?;
     progress.say("starting the orchestrator; usually 2 s");
     let mut orchestrator = Orchestrator::start(&place, arguments.port).await?;
+    // At once: the first boot of a host takes long, and who ends it has seen the password all the same.
+    welcome::access(&orchestrator, arguments.port);
     let starting = async {
         let hosts = start_hosts(&place, &orchestrator.client, arguments, kind, &progress).await?;
         progress.say("waiting until the hosts are heard; usually 5 s");
@@ -68,6 +70,10 @@ fn resolve(kind: Kind) -> Result<Kind> {
     let capabilities = std::fs::read_to_string("/proc/xen/capabilities").unwrap_or_default();
     let dom0 = capabilities.contains("control_d");
     match kind {
+        Kind::Auto | Kind::Local if dom0 && !is_root() => bail!(
+            "this machine is a Xen dom0, and only root may use it: run it with sudo, or `make run HOSTS=1` (a Xen host \
+             in QEMU), or `make run HOSTS=sim`"
+        ),
         Kind::Auto if dom0 => Ok(Kind::Local),
         Kind::Local if !dom0 => bail!("this machine is not a Xen dom0; use the kind lab, or sim"),
         Kind::Auto | Kind::Lab => {
@@ -81,6 +87,14 @@ fn resolve(kind: Kind) -> Result<Kind> {
         }
         other => Ok(other),
     }
+}
+
+fn is_root() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
+        status.lines().any(|line| {
+            line.strip_prefix("Uid:").is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0"))
+        })
+    })
 }
 
 fn on_path(program: &str) -> bool {
