@@ -142,7 +142,7 @@ impl Authn {
             .await
             .map_err(|error| store_error(&error))?;
         let now = OffsetDateTime::now_utc();
-        // Only for people to see: a full disk must not keep an administrator out.
+        // Only for people to see.
         if let Err(error) = self.db.users.modify(&id, |record| record.user.last_login = Some(now)).await {
             tracing::warn!(%error, "the time of a login could not be noted");
         }

@@ -9,6 +9,8 @@ mod idempotency;
 mod limit;
 mod subscriptions;
 
+pub(crate) use idempotency::prune as prune_idempotency;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 

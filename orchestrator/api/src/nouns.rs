@@ -63,6 +63,8 @@ noun! {
         Add = fn add(AddHost) -> JoinTokenIssued, Administer, Mutation;
         /// Keeps new VMs off a host, or lets them on again.
         SetMaintenance = fn set_maintenance(HostMaintenance) -> Host, Administer, Mutation;
+        /// Look for a host under another address: it moved, and keeps its identity, its VMs and its certificate.
+        SetAddress = fn set_address(HostAddress) -> Host, Administer, Mutation;
         /// Forgets a host and revokes its certificate.
         Remove = fn remove(RemoveHost) -> Empty, Administer, Mutation;
     }

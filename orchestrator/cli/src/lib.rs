@@ -31,6 +31,8 @@ use app::App;
 /// Runs the command that this process' arguments say.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A person at a terminal is not helped by a stack trace.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{}", words::of_panic(panic))));
     // Only warnings, unless asked for more: what happened is said by the error itself.
     if std::env::var_os("XENITH_LOG").is_some() {
         xenith_common_telemetry::init();

@@ -24,6 +24,13 @@ pub fn ago(time: OffsetDateTime) -> String {
     format!("{} ago", roughly(age))
 }
 
+/// An error of this program, for who meets it and for who mends it.
+pub fn of_panic(panic: &std::panic::PanicHookInfo<'_>) -> String {
+    let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
+    let what = panic.payload_as_str().unwrap_or("no words");
+    format!("xenith: an error of this program{place}, please report it: {what}")
+}
+
 /// The largest unit that fits.
 pub fn roughly(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -90,6 +97,21 @@ pub fn bindings(bindings: &[Binding]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_is_said_without_a_trace() {
+        let said = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let (before, kept) = (std::panic::take_hook(), std::sync::Arc::clone(&said));
+        std::panic::set_hook(Box::new(move |panic| *kept.lock().unwrap() = of_panic(panic)));
+        let caught = std::panic::catch_unwind(|| panic!("the {} is loose", "screw"));
+        std::panic::set_hook(before);
+        let said = said.lock().unwrap().clone();
+        assert!(
+            caught.is_err() && said.contains("words.rs:") && said.contains("the screw is loose"),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
 
     #[test]
     fn sizes_and_times() {

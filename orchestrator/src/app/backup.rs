@@ -292,7 +292,7 @@ impl App {
             only: Some(wanted),
             ..Wish::default()
         };
-        let (host, _) = self.placed(&wish)?;
+        let (host, _) = self.placed(&wish, |host| host == wanted)?;
         let pool = self.views.host(host).map(|record| record.pool);
         let pool = pool.ok_or_else(|| ApiError::not_found("host", &host.to_string()))?;
         if self.db.vm_names.get(&(name.to_string(), pool)).await.map_err(|e| store_error(&e))?.is_some() {

@@ -15,6 +15,10 @@ use super::App;
 use crate::errors::saga_error;
 use crate::model::VmRecord;
 
+/// The labels of a saga that say who began it, and with which token.
+pub(super) const USER: &str = "user";
+pub(super) const TOKEN: &str = "token";
+
 /// How long a host takes to report memory that a start has taken: two of the agent's samples.
 const PROMISE: Duration = Duration::from_secs(25);
 
@@ -59,12 +63,13 @@ impl App {
         transaction: Transaction,
     ) -> Result<TaskStarted, ApiError> {
         let labels = [("method".to_owned(), about.method.to_owned())];
-        let user = call.caller.user.map(|user| ("user".to_owned(), user.to_string()));
+        let user = call.caller.user.map(|user| (USER.to_owned(), user.to_string()));
+        let token = call.caller.token.map(|token| (TOKEN.to_owned(), token.to_string()));
         let meta = Meta {
             title: about.title,
             who: call.caller.name.clone(),
             subjects: about.subjects,
-            labels: labels.into_iter().chain(user).collect(),
+            labels: labels.into_iter().chain(user).chain(token).collect(),
         };
         match self.engine.start_with::<S>(id, params, meta, transaction).await {
             Ok(_) => {

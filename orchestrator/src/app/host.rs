@@ -13,7 +13,7 @@ use xenith_orchestrator_inventory::host::Hosts;
 use xenith_orchestrator_store::{Expect, Transaction};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::host::{
-    AddHost, Host, HostMaintenance, HostRef, HostStatus, JoinTokenIssued, RemoveHost,
+    AddHost, Host, HostAddress, HostMaintenance, HostRef, HostStatus, JoinTokenIssued, RemoveHost,
 };
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Reason};
 
@@ -99,6 +99,23 @@ impl HostApi for App {
         let found = self.find_host(call, &request.host).await?;
         let changed = HostRecord { maintenance: request.maintenance, ..found.value.clone() };
         self.db.hosts.update(&found, &changed).await.map_err(|e| store_error(&e))?;
+        Ok(self.api_host(found.key, &changed))
+    }
+
+    async fn set_address(&self, call: &Call, request: HostAddress) -> Result<Host, ApiError> {
+        let found = self.find_host(call, &request.host).await?;
+        let address = request.address.trim();
+        if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+        {
+            return Err(ApiError::invalid(
+                "address",
+                "is not of the form address:port, such as xen1.example.org:8444",
+            ));
+        }
+        let changed = HostRecord { address: address.to_owned(), ..found.value.clone() };
+        self.db.hosts.update(&found, &changed).await.map_err(|e| store_error(&e))?;
+        self.fleet.remove(found.key);
+        self.fleet.watch(found.key, &changed);
         Ok(self.api_host(found.key, &changed))
     }
 

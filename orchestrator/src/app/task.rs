@@ -3,14 +3,15 @@
 use async_trait::async_trait;
 use xenith_common_ids::{SagaId, TaskId};
 use xenith_orchestrator_api::task::TaskApi;
-use xenith_orchestrator_api::{Call, Sight};
+use xenith_orchestrator_api::{Call, Caller, Sight};
 use xenith_orchestrator_inventory::PageRequest;
 use xenith_orchestrator_inventory::task::Tasks;
-use xenith_orchestrator_saga::{Outcome, Phase, SagaRecord, StepProgress};
+use xenith_orchestrator_saga::{Meta, Outcome, Phase, SagaError, SagaRecord, StepProgress};
 use xenith_orchestrator_types::list::effective_limit;
 use xenith_orchestrator_types::task::{ListTasks, StepStatus, Task, TaskRef, TaskStatus, TaskStep};
-use xenith_orchestrator_types::{ApiError, Page, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, Page, Permission};
 
+use super::begin::{TOKEN, USER};
 use super::{App, parse_filter};
 use crate::errors::saga_error;
 
@@ -51,7 +52,7 @@ pub(crate) fn task_of(id: SagaId, record: &SagaRecord, progress: Option<StepProg
         method: record.meta.labels.get("method").cloned().unwrap_or_default(),
         title: record.meta.title.clone(),
         subjects: record.meta.subjects.clone(),
-        user: record.meta.labels.get("user").and_then(|user| user.parse().ok()),
+        user: record.meta.labels.get(USER).and_then(|user| user.parse().ok()),
         status,
         percent: u8::try_from(percent.min(100)).unwrap_or(100),
         message: message.or(progress.map(|progress| progress.message).filter(|message| !message.is_empty())),
@@ -61,19 +62,31 @@ pub(crate) fn task_of(id: SagaId, record: &SagaRecord, progress: Option<StepProg
     }
 }
 
+/// A token's task is that token's: who has another one of the same user may be meant to see less.
+fn began(caller: &Caller, meta: &Meta) -> bool {
+    let is = |label: &str, id: Option<String>| id.is_some() && meta.labels.get(label) == id.as_ref();
+    let user = caller.user.map(|user| user.to_string());
+    is(USER, user) && caller.token.is_none_or(|token| is(TOKEN, Some(token.to_string())))
+}
+
 impl App {
-    /// Whether any of a task's subjects is visible to the caller. A task about nothing that is left is for who
-    /// sees everything.
-    pub(crate) fn sees_task(&self, sight: &Sight, subjects: &[String]) -> bool {
-        if *sight == Sight::All {
+    /// Whether the caller began the task, or reaches its VM or the pool of its host. A task about nothing that is
+    /// left is for who began it and who sees everything.
+    pub(crate) fn sees_task(&self, caller: &Caller, permission: Permission, meta: &Meta) -> bool {
+        let sight = caller.sight(permission);
+        if sight == Sight::All || began(caller, meta) {
             return true;
         }
-        subjects.iter().any(|subject| match subject.split_once('/') {
+        meta.subjects.iter().any(|subject| match subject.split_once('/') {
             Some(("vm", id)) => {
                 let vm = id.parse().ok().and_then(|id| self.views.vm(id));
                 vm.is_some_and(|vm| sight.covers(Some(vm.pool), &*vm.tags))
             }
-            Some(("host" | "vdi", _)) | None | Some(_) => false,
+            Some(("host", id)) => {
+                let host = id.parse().ok().and_then(|id| self.views.host(id));
+                host.is_some_and(|host| sight.covers(Some(host.pool), []))
+            }
+            None | Some(_) => false,
         })
     }
 
@@ -86,10 +99,10 @@ impl App {
     ) -> Result<(SagaId, SagaRecord), ApiError> {
         let id = saga_id(task);
         let record = self.engine.get(id).await.map_err(|error| saga_error(&error))?;
-        if !self.sees_task(&call.caller.sight(Permission::View), &record.meta.subjects) {
+        if !self.sees_task(&call.caller, Permission::View, &record.meta) {
             return Err(ApiError::not_found("task", &task.to_string()));
         }
-        if !self.sees_task(&call.caller.sight(permission), &record.meta.subjects) {
+        if !self.sees_task(&call.caller, permission, &record.meta) {
             return Err(call.caller.forbidden(permission));
         }
         Ok((id, record))
@@ -121,16 +134,18 @@ impl TaskApi for App {
             limit: effective_limit(request.limit),
         };
         let page = self.page(&self.tasks.rows, wanted).await?;
-        let sight = call.caller.sight(Permission::View);
         let mut items = Vec::with_capacity(page.rows.len());
         for row in page.rows {
-            match self.task(saga_id(row.id)).await {
+            let id = saga_id(row.id);
+            match self.engine.get(id).await {
                 // Who may see it is known for certain only now: its VM may have gone since the row was written.
-                Ok(task) if self.sees_task(&sight, &task.subjects) => items.push(task),
+                Ok(record) if self.sees_task(&call.caller, Permission::View, &record.meta) => {
+                    items.push(task_of(id, &record, self.engine.progress(id)));
+                }
                 Ok(_) => {}
                 // Dropped since the row was read.
-                Err(error) if error.reason() == Reason::NotFound => {}
-                Err(error) => return Err(error),
+                Err(SagaError::NotFound(_)) => {}
+                Err(error) => return Err(saga_error(&error)),
             }
         }
         Ok(Page { items, total: page.total, next: page.next })

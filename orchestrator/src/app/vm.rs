@@ -133,13 +133,20 @@ impl App {
         self.views.hosts().into_iter().map(view).collect()
     }
 
-    /// The best host, or why there is none.
-    pub(super) fn placed(&self, wish: &Wish) -> Result<(HostId, Placement), ApiError> {
-        let placement = place(wish, &self.host_views());
-        if let Some(host) = placement.host {
+    /// The best host, or why there is none. Hosts that are not `visible` are chosen among, but not told of.
+    pub(super) fn placed(
+        &self,
+        wish: &Wish,
+        visible: impl Fn(HostId) -> bool,
+    ) -> Result<(HostId, Placement), ApiError> {
+        let mut placement = place(wish, &self.host_views());
+        let none = placement.candidates.is_empty();
+        let host = placement.host;
+        tell(&mut placement, visible);
+        if let Some(host) = host {
             return Ok((host, placement));
         }
-        let message = if placement.candidates.is_empty() {
+        let message = if none {
             "there is no host yet; add one with `xenith host add`"
         } else {
             "no host can take this VM"
@@ -150,6 +157,12 @@ impl App {
         };
         error.data.detail = placement.candidates.iter().map(why).collect();
         Err(error)
+    }
+
+    /// Which hosts a placement may tell of.
+    pub(super) fn visible_hosts(&self, call: &Call) -> impl Fn(HostId) -> bool {
+        let sees = call.caller.sight(Permission::View);
+        move |host| self.views.host(host).is_some_and(|host| sees.covers(Some(host.pool), []))
     }
 
     pub(super) async fn act(
@@ -267,6 +280,12 @@ impl App {
     }
 }
 
+/// Leaves out what is not `visible`.
+fn tell(placement: &mut Placement, visible: impl Fn(HostId) -> bool) {
+    placement.candidates.retain(|candidate| visible(candidate.host));
+    placement.host = placement.host.filter(|host| visible(*host));
+}
+
 #[async_trait]
 impl VmApi for App {
     async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<VmRow>, ApiError> {
@@ -330,11 +349,7 @@ impl VmApi for App {
             wish.apart_from.insert(self.find_vm(call, vm, Permission::View).await?.key);
         }
         let mut placement = place(&wish, &self.host_views());
-        let sees = call.caller.sight(Permission::View);
-        let visible =
-            |host: HostId| self.views.host(host).is_some_and(|host| sees.covers(Some(host.pool), []));
-        placement.candidates.retain(|candidate| visible(candidate.host));
-        placement.host = placement.host.filter(|host| visible(*host));
+        tell(&mut placement, self.visible_hosts(call));
         Ok(placement)
     }
 

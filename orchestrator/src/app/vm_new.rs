@@ -57,7 +57,7 @@ impl App {
             hardware,
         })?;
         let wish = self.wish(call, &spec, request, &disks).await?;
-        let (host, placement) = self.placed(&wish)?;
+        let (host, placement) = self.placed(&wish, self.visible_hosts(call))?;
         let pool = self.views.host(host).map_or(pool.id, |record| record.pool);
         if self.db.vm_names.get(&(name.clone(), pool)).await.map_err(|e| store_error(&e))?.is_some() {
             let message = format_args!("there is a VM {name:?} in this pool already");

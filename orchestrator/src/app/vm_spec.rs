@@ -11,7 +11,7 @@ use xenith_hypervisor_agent_types::{
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_types::sr::SrContent;
 use xenith_orchestrator_types::vm::{NewDisk, NewNic};
-use xenith_orchestrator_types::{ApiError, Reason};
+use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
 use super::App;
 use crate::errors::store_error;
@@ -156,10 +156,13 @@ impl App {
                 Some(mac) => {
                     let taken = self.db.macs.get(&mac.to_string()).await.map_err(|e| store_error(&e))?;
                     if let Some(vm) = taken {
-                        let vm = vm.value;
+                        // That it is taken has to be told; by whom is for who may see that VM.
+                        let sees = call.caller.sight(Permission::View);
+                        let vm = self.views.vm(vm.value).filter(|vm| sees.covers(Some(vm.pool), &*vm.tags));
+                        let whose = vm.map_or_else(|| "another VM".to_owned(), |vm| vm.name.to_string());
                         let mut error = ApiError::invalid(
                             format!("nics[{index}].mac"),
-                            format_args!("{mac} belongs to VM {vm}"),
+                            format_args!("{mac} belongs to {whose}"),
                         );
                         error.data.reason = Reason::Conflict;
                         return Err(error);

@@ -19,6 +19,8 @@ use crate::model::IdempotencyRecord;
 
 /// How long answers are kept.
 const KEPT: Duration = Duration::from_secs(86_400);
+/// So many are looked at, and at most dropped, at once.
+const PAGE: usize = 100;
 
 pub async fn once(
     db: &Db,
@@ -50,6 +52,24 @@ pub async fn once(
         tracing::warn!(%error, method, "the answer could not be kept under its idempotency key");
     }
     result
+}
+
+/// Drops what nobody is answered from any more. A day's mutations are read for it, a page at a time.
+pub async fn prune(db: &Db) -> Result<(), StoreError> {
+    let now = OffsetDateTime::now_utc();
+    let mut after = None;
+    loop {
+        let page = db.idempotency.page(after, PAGE).await?;
+        let old = page.records.iter().filter(|record| now - record.value.at >= KEPT);
+        let commit = old.fold(Transaction::new(), |commit, old| db.idempotency.delete_in(commit, &old.key));
+        if !commit.is_empty() {
+            db.store.commit(commit).await?;
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(()),
+        }
+    }
 }
 
 fn taken(error: &StoreError) -> ApiError {
@@ -95,5 +115,25 @@ mod tests {
         assert_eq!(call(json!({"vm": "a"}), Ok(json!(1))).await.unwrap(), json!(1));
         assert_eq!(call(json!({"vm": "a"}), Ok(json!(2))).await.unwrap(), json!(1));
         assert_eq!(call(json!({"vm": "b"}), Ok(json!(3))).await.unwrap_err().reason(), Reason::Invalid);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_kept_for_a_day() {
+        let db = Db::over(Arc::new(MemoryStore::new(&crate::db::schema())));
+        let user = UserId::new();
+        for number in 0..3 * PAGE {
+            let age = if number % 3 == 0 { KEPT - Duration::from_secs(60) } else { KEPT };
+            let record = IdempotencyRecord {
+                method: "vm.start".to_owned(),
+                params_hash: String::new(),
+                at: OffsetDateTime::now_utc() - age,
+                answer: None,
+            };
+            db.idempotency.insert(&(user, format!("{number:03}")), &record).await.unwrap();
+        }
+        prune(&db).await.unwrap();
+        let (left, _) = db.idempotency.all().await.unwrap();
+        assert_eq!(left.len(), PAGE);
+        assert!(left.iter().all(|record| record.key.1.parse::<usize>().unwrap() % 3 == 0));
     }
 }

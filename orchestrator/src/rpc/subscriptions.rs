@@ -245,8 +245,9 @@ impl Gate {
     /// Whether it is over.
     async fn tell_task(&self, subscriber: &Subscriber<'_>, id: SagaId, only: Only) -> Result<bool, End> {
         let caller = subscriber.caller().await?;
-        let task = self.app.task(id).await?;
-        if !self.app.sees_task(&caller.sight(Permission::View), &task.subjects) {
+        let record = self.app.engine.get(id).await.map_err(|error| crate::errors::saga_error(&error))?;
+        let task = task_of(id, &record, self.app.engine.progress(id));
+        if !self.app.sees_task(&caller, Permission::View, &record.meta) {
             // As with every other look at it: hidden is not there.
             return match only {
                 Only::ThisOne => Err(ApiError::not_found("task", &task.id.to_string()).into()),
@@ -258,13 +259,13 @@ impl Gate {
     }
 
     async fn tell_active(&self, subscriber: &Subscriber<'_>) -> Result<(), End> {
-        let sight = subscriber.caller().await?.sight(Permission::View);
+        let caller = subscriber.caller().await?;
         let mut after = None;
         loop {
             let active = self.app.engine.active(after, 500).await;
             let (page, next) = active.map_err(|error| crate::errors::saga_error(&error))?;
             for (id, record) in page {
-                if self.app.sees_task(&sight, &record.meta.subjects) {
+                if self.app.sees_task(&caller, Permission::View, &record.meta) {
                     subscriber.tell(&task_of(id, &record, self.app.engine.progress(id))).await?;
                 }
             }

@@ -1,8 +1,8 @@
 //! The read model of tasks: which there are, for the list. What a task is doing right now is asked of the engine.
 //!
 //! One task writes it. It starts from a full read of the log and follows the engine's events; if it was too slow for
-//! those it reads all again. Whose tasks a caller may see depends on the VMs that they work on, so a VM that
-//! comes, goes, or changes its pool or tags changes the rows of its tasks.
+//! those it reads all again. Whose tasks a caller may see depends on the VMs and hosts that they work on, so a VM
+//! that comes, goes, or changes its pool or tags changes the rows of its tasks. (A host stays in its pool.)
 //!
 //! Bounded: of the tasks that are over, the newest [`KEPT`] are kept, in the log as here.
 
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use time::OffsetDateTime;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
-use xenith_common_ids::{SagaId, TaskId, VmId};
+use xenith_common_ids::{HostId, SagaId, TaskId, VmId};
 use xenith_common_tasks::TaskSet;
 use xenith_orchestrator_inventory::filter::{self, Filter};
 use xenith_orchestrator_inventory::task::{TaskRow, TaskStatus, Tasks};
@@ -61,6 +61,10 @@ const fn status(phase: &Phase) -> TaskStatus {
 
 fn vms(subjects: &[String]) -> impl Iterator<Item = VmId> + '_ {
     subjects.iter().filter_map(|subject| subject.strip_prefix("vm/")?.parse().ok())
+}
+
+fn hosts(subjects: &[String]) -> impl Iterator<Item = HostId> + '_ {
+    subjects.iter().filter_map(|subject| subject.strip_prefix("host/")?.parse().ok())
 }
 
 /// What the list of tasks that are over, oldest first, is asked with.
@@ -157,6 +161,9 @@ impl TaskList {
         for vm in vms(subjects).filter_map(|vm| self.views.vm(vm)) {
             pools.extend(self.views.pool(vm.pool).map(|pool| pool.name));
             tags.extend(vm.tags.iter().cloned());
+        }
+        for host in hosts(subjects).filter_map(|host| self.views.host(host)) {
+            pools.extend(self.views.pool(host.pool).map(|pool| pool.name));
         }
         for labels in [&mut pools, &mut tags] {
             labels.sort_unstable();

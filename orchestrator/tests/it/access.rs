@@ -1,15 +1,18 @@
 //! Who sees and does what.
 
 use xenith_hypervisor_agent_sim::SimHypervisor;
-use xenith_orchestrator_api::{auth, host, token, user, vm};
+use xenith_orchestrator_api::{auth, host, pool, task, token, user, vdi, vm};
 use xenith_orchestrator_client::{Client, Credential};
 use xenith_orchestrator_types::host::AddHost;
+use xenith_orchestrator_types::pool::CreatePool;
+use xenith_orchestrator_types::task::{ListTasks, TaskRef};
 use xenith_orchestrator_types::token::{CreateToken, TokenRef};
 use xenith_orchestrator_types::user::{CreateUser, UpdateUser, UserRef};
-use xenith_orchestrator_types::vm::{StartVm, VmRef};
+use xenith_orchestrator_types::vdi::CreateVdi;
+use xenith_orchestrator_types::vm::{CreateVm, DeleteVm, StartVm, VmRef};
 use xenith_orchestrator_types::{Binding, ListRequest, Reason, Role, Scope};
 
-use crate::harness::{EMPTY, Installation, api_error, small};
+use crate::harness::{EMPTY, Installation, api_error, small, until};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -18,6 +21,10 @@ async fn user(installation: &Installation, name: &str, role: Role, scope: Scope)
         CreateUser { name: name.into(), password: PASSWORD.into(), bindings: vec![Binding { role, scope }] };
     installation.admin.call::<user::Create>(&request).await.unwrap();
     installation.login(name, PASSWORD).await.unwrap()
+}
+
+fn disk(name: &str, host: &str) -> CreateVdi {
+    CreateVdi { name: name.into(), size: (1 << 20).try_into().unwrap(), host: host.into(), sr: None }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,6 +49,68 @@ async fn a_tag_is_as_far_as_a_role_reaches() {
     let refused = api_error(viewer.call::<vm::Start>(&StartVm { vm: "prod-1".into() }).await);
     assert_eq!(refused.reason(), Reason::Forbidden);
     installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_is_as_far_as_a_role_reaches() {
+    let mut all = Installation::with_host(SimHypervisor::builder()).await;
+    let east = CreatePool { name: "east".into(), description: String::new() };
+    let east = all.admin.call::<pool::Create>(&east).await.unwrap().id;
+    all.add_host_to(Some("east"), "xen2", SimHypervisor::builder()).await;
+    let pia = user(&all, "pia", Role::Operator, Scope::Pool(east)).await;
+    all.run::<vm::Create>(&small("web-1")).await;
+
+    // Where it could go is told of her own hosts only, whether it can or not.
+    let plain = |name: &str, megabytes: u64| -> CreateVm {
+        let memory = serde_json::json!({ "target": megabytes, "max": megabytes });
+        let pvh = serde_json::json!({ "kind": "pvh", "boot": { "kernel": "vmlinuz" } });
+        let wish = serde_json::json!({ "name": name, "pool": "east", "platform": pvh, "memory": memory, "vcpus": { "online": 1, "max": 1 }, "start": true });
+        serde_json::from_value(wish).unwrap()
+    };
+    let plan = pia.plan::<vm::Create>(&plain("db-1", 64)).await.unwrap();
+    let candidates = plan["placement"]["candidates"].as_array().unwrap();
+    assert!(candidates.len() == 1 && candidates[0]["name"] == "xen2", "{plan}");
+    let refused = api_error(pia.call::<vm::Create>(&plain("db-1", 1 << 22)).await);
+    assert_eq!(refused.reason(), Reason::NoPlacement);
+    assert!(refused.data.detail.iter().all(|line| line.starts_with("xen2 ")), "{refused:?}");
+
+    // Her own tasks are hers to wait for and to see, also those of no VM, and of one that is gone.
+    let started = pia.call::<vdi::Create>(&disk("data", "xen2")).await.unwrap().task;
+    until("her disk is made", async || {
+        let task = pia.call::<task::Get>(&TaskRef { task: started }).await.unwrap();
+        task.status.is_over().then_some(())
+    })
+    .await;
+    let list = pia.call::<task::List>(&ListTasks::default()).await.unwrap();
+    assert!(list.items.iter().any(|task| task.id == started), "{list:?}");
+    // What others do elsewhere is not.
+    let elsewhere = all.admin.call::<vdi::Create>(&disk("other", "xen1")).await.unwrap().task;
+    let told = api_error(pia.call::<task::Get>(&TaskRef { task: elsewhere }).await);
+    assert_eq!(told.reason(), Reason::NotFound);
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_begins_a_task_sees_it_to_its_end() {
+    let all = Installation::with_host(SimHypervisor::builder()).await;
+    let mut dev = small("dev-1");
+    dev.tags.insert("dev".into());
+    all.run::<vm::Create>(&dev).await;
+    let dora = user(&all, "dora", Role::Operator, Scope::Tag("dev".into())).await;
+    let delete = DeleteVm { vm: "dev-1".into(), keep_disks: false };
+    let deletion = dora.call::<vm::Delete>(&delete).await.unwrap().task;
+    until("the VM is gone, and she is told so", async || {
+        let task = dora.call::<task::Get>(&TaskRef { task: deletion }).await.unwrap();
+        task.status.is_over().then_some(())
+    })
+    .await;
+    // A token of hers is somebody else: it may be meant for less.
+    let request = CreateToken { name: "ci".into(), days: 1, bindings: vec![] };
+    let secret = dora.call::<token::Create>(&request).await.unwrap().secret;
+    let script = all.client(Credential::Bearer(secret)).await;
+    let hidden = api_error(script.call::<task::Get>(&TaskRef { task: deletion }).await);
+    assert_eq!(hidden.reason(), Reason::NotFound);
+    all.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

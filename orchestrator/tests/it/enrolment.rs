@@ -3,10 +3,10 @@
 use xenith_hypervisor_agent_api::JoinToken;
 use xenith_hypervisor_agent_client::{AgentClientError, JoinRequest, join};
 use xenith_hypervisor_agent_sim::SimHypervisor;
-use xenith_hypervisor_agent_types::FaultReason;
+use xenith_hypervisor_agent_types::{FaultReason, Power};
 use xenith_orchestrator_api::{event, host, vm};
 use xenith_orchestrator_types::event::ListEvents;
-use xenith_orchestrator_types::host::{HostRef, RemoveHost};
+use xenith_orchestrator_types::host::{HostAddress, HostRef, HostStatus, RemoveHost};
 use xenith_orchestrator_types::{ListRequest, Reason};
 
 use crate::harness::{Installation, api_error, small, until};
@@ -38,6 +38,26 @@ async fn a_join_token_works_once_and_only_with_the_right_orchestrator() {
     assert_eq!(replayed.reason, FaultReason::Forbidden);
     assert_eq!(replayed, unknown, "a spent token is told apart from none by nobody");
     installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_moved_is_heard_under_its_new_address() {
+    let mut all = Installation::with_host(SimHypervisor::builder()).await;
+    all.run::<vm::Create>(&small("web-1")).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    all.hosts[0].stop_agent().await;
+    all.hosts[0].move_to(free);
+    all.hosts[0].start_agent().await;
+    all.wait_host("xen1", HostStatus::Unknown).await;
+    let address = |text: &str| HostAddress { host: "xen1".into(), address: text.into() };
+    let wrong = api_error(all.admin.call::<host::SetAddress>(&address("127.0.0.1")).await);
+    assert_eq!((wrong.reason(), wrong.data.field.as_deref()), (Reason::Invalid, Some("address")));
+    all.admin.call::<host::SetAddress>(&address(&free.to_string())).await.unwrap();
+    let host = all.wait_host("xen1", HostStatus::Connected).await;
+    assert_eq!((host.address, host.vms), (free.to_string(), 1));
+    until("its VM is known again", async || (all.vm("web-1").await.power != Power::Unknown).then_some(()))
+        .await;
+    all.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

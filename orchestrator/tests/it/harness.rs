@@ -73,6 +73,12 @@ impl TestHost {
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+
+    /// Its agent listens under another address from its next start on.
+    pub fn move_to(&mut self, listen: SocketAddr) {
+        self.config.listen = listen;
+        self.config.advertise = listen.to_string();
+    }
 }
 
 pub struct Installation {
@@ -91,8 +97,11 @@ fn config(folder: &Path, listen: SocketAddr) -> Config {
 
 impl Installation {
     pub async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    pub async fn start_in(folder: TempDir) -> Self {
         xenith_common_pki::install_provider();
-        let folder = tempfile::tempdir().unwrap();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let orchestrator = Orchestrator::start(&config(folder.path(), any)).await.unwrap();
         let address = orchestrator.address;
@@ -160,6 +169,11 @@ impl Installation {
     }
 
     pub async fn add_host(&mut self, name: &str, sim: SimBuilder) {
+        self.add_host_to(None, name, sim).await;
+    }
+
+    /// Without a pool, to the default one.
+    pub async fn add_host_to(&mut self, pool: Option<&str>, name: &str, sim: SimBuilder) {
         let folder = tempfile::tempdir().unwrap();
         // A port that is free now: the agent must come back under it after a restart.
         let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -174,7 +188,8 @@ impl Installation {
         };
         std::fs::create_dir_all(&config.boot).unwrap();
         std::fs::write(config.boot.join("vmlinuz"), b"kernel").unwrap();
-        let token = self.join_token(name).await;
+        let request = AddHost { name: Some(name.into()), pool: pool.map(Into::into), minutes: 0 };
+        let token = self.admin.call::<host::Add>(&request).await.unwrap().token;
         join_once(&config, &token).await.unwrap();
         let mut host = TestHost { folder, sim: sim.build(), agent: None, helpers: None, config };
         host.start_agent().await;

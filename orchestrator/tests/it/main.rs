@@ -7,6 +7,7 @@ mod browser;
 mod console;
 mod enrolment;
 mod faults;
+mod full_disk;
 mod hardware;
 mod harness;
 mod import;

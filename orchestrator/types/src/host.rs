@@ -88,6 +88,14 @@ pub struct HostMaintenance {
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+pub struct HostAddress {
+    pub host: Reference,
+    /// `address:port` of its agent, as the orchestrator reaches it.
+    pub address: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct RemoveHost {
     pub host: Reference,
     /// Also when VMs are defined on it: they are forgotten here, and run on there.

@@ -739,6 +739,12 @@ export type Host = {
   vms: number;
 };
 
+export type HostAddress = {
+  /** `address:port` of its agent, as the orchestrator reaches it. */
+  address: string;
+  host: string;
+};
+
 /** One message about the rows of a list. */
 export type HostChange = {
   kind: "added";
@@ -2238,6 +2244,7 @@ export interface Methods {
   'host.hardware': { params: HostRef; result: HostHardware };
   'host.add': { params: AddHost; result: JoinTokenIssued };
   'host.set_maintenance': { params: HostMaintenance; result: Host };
+  'host.set_address': { params: HostAddress; result: Host };
   'host.remove': { params: RemoveHost; result: Empty };
   'pool.list': { params: Empty; result: Array<Pool> };
   'pool.create': { params: CreatePool; result: Pool };
@@ -2394,6 +2401,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'host.hardware': { permission: 'view', mutation: false, dryRun: false },
   'host.add': { permission: 'administer', mutation: true, dryRun: false },
   'host.set_maintenance': { permission: 'administer', mutation: true, dryRun: false },
+  'host.set_address': { permission: 'administer', mutation: true, dryRun: false },
   'host.remove': { permission: 'administer', mutation: true, dryRun: false },
   'pool.list': { permission: 'view', mutation: false, dryRun: false },
   'pool.create': { permission: 'administer', mutation: true, dryRun: false },

@@ -14,7 +14,10 @@ fn golden(name: &str, actual: &str) {
         fs::write(&path, actual).unwrap();
     }
     let expected = fs::read_to_string(&path).unwrap_or_default();
-    assert!(expected == actual, "{name} is out of date; look at the change, then run: make bless");
+    assert!(
+        expected == actual,
+        "{name} is out of date; look at the change, then write it anew with XENITH_BLESS=1"
+    );
 }
 
 #[test]

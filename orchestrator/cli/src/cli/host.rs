@@ -55,6 +55,16 @@ pub enum HostCommand {
         #[command(flatten)]
         keyed: Keyed,
     },
+    /// Look for a host that moved under its new address; it keeps its VMs.
+    SetAddress {
+        #[arg(value_name = "HOST")]
+        host: String,
+        /// Of its agent, as the orchestrator reaches it.
+        #[arg(value_name = "ADDRESS:PORT")]
+        address: String,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
     /// Forget a host and revoke its certificate.
     Remove {
         #[arg(value_name = "HOST")]

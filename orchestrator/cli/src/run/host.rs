@@ -3,7 +3,7 @@
 use xenith_orchestrator_api::host;
 use xenith_orchestrator_client::HostChanges;
 use xenith_orchestrator_types::host::{
-    AddHost, Host, HostHardware, HostMaintenance, HostRef, HostStatus, RemoveHost,
+    AddHost, Host, HostAddress, HostHardware, HostMaintenance, HostRef, HostStatus, RemoveHost,
 };
 
 use crate::app::App;
@@ -149,6 +149,11 @@ pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
         HostCommand::SetMaintenance { host, maintenance, keyed } => {
             let params = HostMaintenance { host, maintenance: maintenance == OnOff::On };
             let host = app.change::<host::SetMaintenance>(&params, &keyed).await?;
+            let names = app.names().await;
+            app.out.object(&host, || sheet(&host, &names))
+        }
+        HostCommand::SetAddress { host, address, keyed } => {
+            let host = app.change::<host::SetAddress>(&HostAddress { host, address }, &keyed).await?;
             let names = app.names().await;
             app.out.object(&host, || sheet(&host, &names))
         }

@@ -27,24 +27,12 @@ fn case<M: Method>(arguments: &'static str) -> Case {
 
 fn cases() -> Vec<Case> {
     let mut cases = vec![
-        case::<auth::Login>("login --user admin"),
-        case::<auth::Logout>("logout"),
-        case::<auth::Whoami>("whoami"),
-        case::<auth::ChangePassword>("change-password"),
-        case::<user::List>("user list"),
-        case::<user::Get>("user get ann"),
-        case::<user::Create>("user create ann --role operator@pool:default --role viewer@tag:dev"),
-        case::<user::Update>("user update ann --disable --no-roles --password"),
-        case::<user::Delete>("user delete ann --yes"),
-        case::<token::List>("token list"),
-        case::<token::Create>("token create ci --days 30 --role viewer"),
-        case::<token::Revoke>("token revoke ci -y"),
-        case::<role::List>("role list"),
         case::<host::List>("host list --filter status:connected"),
         case::<host::Get>("host get xen1"),
         case::<host::Hardware>("host hardware xen1"),
         case::<host::Add>("host add xen2 --pool default --valid 30m"),
         case::<host::SetMaintenance>("host set-maintenance xen1 off"),
+        case::<host::SetAddress>("host set-address xen1 xen1.example.org:8444"),
         case::<host::Remove>("host remove xen1 --force --yes"),
         case::<pool::List>("pool list"),
         case::<pool::Create>("pool create lab --description x"),
@@ -101,11 +89,30 @@ fn cases() -> Vec<Case> {
         case::<system::Info>("system info"),
         case::<system::Health>("system health"),
     ];
+    cases.extend(access());
     cases.extend(tasks());
     cases.extend(imports());
     cases.extend(backups());
     cases.extend(vms());
     cases
+}
+
+fn access() -> Vec<Case> {
+    vec![
+        case::<auth::Login>("login --user admin"),
+        case::<auth::Logout>("logout"),
+        case::<auth::Whoami>("whoami"),
+        case::<auth::ChangePassword>("change-password"),
+        case::<user::List>("user list"),
+        case::<user::Get>("user get ann"),
+        case::<user::Create>("user create ann --role operator@pool:default --role viewer@tag:dev"),
+        case::<user::Update>("user update ann --disable --no-roles --password"),
+        case::<user::Delete>("user delete ann --yes"),
+        case::<token::List>("token list"),
+        case::<token::Create>("token create ci --days 30 --role viewer"),
+        case::<token::Revoke>("token revoke ci -y"),
+        case::<role::List>("role list"),
+    ]
 }
 
 fn tasks() -> Vec<Case> {

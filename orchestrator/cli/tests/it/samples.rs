@@ -231,7 +231,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "token.create" => json!({ "token": token(), "secret": "xt_secret" }),
             "role.list" => json!([{ "role": "viewer", "permissions": ["view", "own"] }]),
             "host.list" => json!(page(vec![host()])),
-            "host.get" | "host.set_maintenance" => json!(host()),
+            "host.get" | "host.set_maintenance" | "host.set_address" => json!(host()),
             "host.add" => json!({ "token": "join-me", "expires": at }),
             "host.hardware" => json!({
                 "numa": [{ "node": 0, "memory_total": 1024, "memory_free": 512, "cpus": "0-3" }],
