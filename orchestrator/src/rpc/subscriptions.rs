@@ -21,7 +21,8 @@ use xenith_orchestrator_inventory::vm::Vms;
 use xenith_orchestrator_inventory::{Change, PageRequest, Revision, Scope, Shown, WatchEvent};
 use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
-use super::{Gate, error_object, typed};
+use super::decode::typed;
+use super::{Gate, error_object};
 use crate::app::{Listed, parse_filter, task_of};
 use crate::events::to_api;
 
