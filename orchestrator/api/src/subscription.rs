@@ -2,6 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use xenith_common_ids::{HostId, TaskId, VdiId, VmId};
 use xenith_orchestrator_types::Permission;
 use xenith_orchestrator_types::event::Event;
@@ -69,6 +70,8 @@ pub struct SubscriptionInfo {
     pub permission: Permission,
     pub params: fn(&mut SchemaGenerator) -> Schema,
     pub item: fn(&mut SchemaGenerator) -> Schema,
+    /// Whether parameters are what the subscription takes.
+    pub takes: fn(&Value) -> Result<(), serde_json::Error>,
 }
 
 /// All of them.
@@ -81,6 +84,7 @@ pub const SUBSCRIPTIONS: [SubscriptionInfo; 5] = [
         permission: Permission::View,
         params: |generator| generator.subschema_for::<WatchRows>(),
         item: |generator| generator.subschema_for::<VmChange>(),
+        takes: |params| WatchRows::deserialize(params).map(drop),
     },
     SubscriptionInfo {
         name: "task.subscribe",
@@ -90,6 +94,7 @@ pub const SUBSCRIPTIONS: [SubscriptionInfo; 5] = [
         permission: Permission::View,
         params: |generator| generator.subschema_for::<WatchTasks>(),
         item: |generator| generator.subschema_for::<Task>(),
+        takes: |params| WatchTasks::deserialize(params).map(drop),
     },
     SubscriptionInfo {
         name: "event.subscribe",
@@ -99,6 +104,7 @@ pub const SUBSCRIPTIONS: [SubscriptionInfo; 5] = [
         permission: Permission::View,
         params: |generator| generator.subschema_for::<WatchEvents>(),
         item: |generator| generator.subschema_for::<Event>(),
+        takes: |params| WatchEvents::deserialize(params).map(drop),
     },
     SubscriptionInfo {
         name: "host.subscribe",
@@ -108,6 +114,7 @@ pub const SUBSCRIPTIONS: [SubscriptionInfo; 5] = [
         permission: Permission::View,
         params: |generator| generator.subschema_for::<WatchRows>(),
         item: |generator| generator.subschema_for::<HostChange>(),
+        takes: |params| WatchRows::deserialize(params).map(drop),
     },
     SubscriptionInfo {
         name: "vdi.subscribe",
@@ -117,5 +124,6 @@ pub const SUBSCRIPTIONS: [SubscriptionInfo; 5] = [
         permission: Permission::View,
         params: |generator| generator.subschema_for::<WatchRows>(),
         item: |generator| generator.subschema_for::<VdiChange>(),
+        takes: |params| WatchRows::deserialize(params).map(drop),
     },
 ];

@@ -21,7 +21,7 @@ pub struct AuditRecord {
     pub id: AuditId,
     pub sequence: u64,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: OffsetDateTime,
     pub phase: AuditPhase,
     /// The record that this one completes.

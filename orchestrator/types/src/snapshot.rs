@@ -21,7 +21,7 @@ pub struct Snapshot {
     /// The VM goes on from this one.
     pub current: bool,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub created: OffsetDateTime,
     /// What the VM was then.
     pub spec: VmSpec,

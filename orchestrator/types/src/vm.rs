@@ -40,7 +40,7 @@ pub struct Vm {
     #[serde(default)]
     pub custom: BTreeMap<String, String>,
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub created: Option<OffsetDateTime>,
 }
 
