@@ -18,7 +18,7 @@ noun! {
     /// People and programs that may sign in.
     user: UserApi {
         /// Lists users.
-        List = fn list(Empty) -> Vec<User>, Secure, Read;
+        List = fn list(ListRequest) -> Page<User>, Secure, Read;
         /// Shows one user.
         Get = fn get(UserRef) -> User, Secure, Read;
         /// Creates a user.
@@ -34,7 +34,7 @@ noun! {
     /// API tokens.
     token: TokenApi {
         /// Lists the caller's tokens; an admin of everything sees all.
-        List = fn list(Empty) -> Vec<Token>, Own, Read;
+        List = fn list(ListRequest) -> Page<Token>, Own, Read;
         /// Creates a token of the caller; the secret is shown this once.
         Create = fn create(CreateToken) -> CreatedToken, Own, Mutation;
         /// Revokes a token of the caller; an admin of everything revokes any.
@@ -46,7 +46,7 @@ noun! {
     /// Roles.
     role: RoleApi {
         /// Lists the roles and what they allow.
-        List = fn list(Empty) -> Vec<RoleInfo>, Own, Read;
+        List = fn list(ListRequest) -> Page<RoleInfo>, Own, Read;
     }
 }
 
@@ -72,7 +72,7 @@ noun! {
     /// Hosts that share networks and storage.
     pool: PoolApi {
         /// Lists pools.
-        List = fn list(Empty) -> Vec<Pool>, View, Read;
+        List = fn list(ListRequest) -> Page<Pool>, View, Read;
         /// Creates a pool.
         Create = fn create(CreatePool) -> Pool, Administer, Mutation;
         /// Deletes an empty pool.
@@ -138,7 +138,7 @@ noun! {
     /// What NICs plug into.
     network: NetworkApi {
         /// Lists networks.
-        List = fn list(Empty) -> Vec<Network>, View, Read;
+        List = fn list(ListRequest) -> Page<Network>, View, Read;
         /// Declares a network: a bridge that hosts of a pool have.
         Create = fn create(CreateNetwork) -> Network, Administer, Mutation;
         /// Deletes a network that no VM uses.
@@ -216,7 +216,7 @@ noun! {
     /// Many VMs that are taken from one source, so many at a time.
     wave: WaveApi {
         /// Lists waves.
-        List = fn list(Empty) -> Vec<Wave>, Administer, Read;
+        List = fn list(ListRequest) -> Page<Wave>, Administer, Read;
         /// Reports on one wave: where each of its VMs is.
         Get = fn get(WaveRef) -> Wave, Administer, Read;
         /// Puts VMs of a source together; nothing begins yet.
@@ -244,7 +244,7 @@ noun! {
     /// Storage repositories.
     sr: SrApi {
         /// Lists SRs, the local ones of hosts first.
-        List = fn list(Empty) -> Vec<Sr>, View, Read;
+        List = fn list(ListRequest) -> Page<Sr>, View, Read;
         /// Shows one SR.
         Get = fn get(SrRef) -> Sr, View, Read;
         /// Makes an SR in a folder or on an NFS server and attaches it to a host.
@@ -266,7 +266,7 @@ noun! {
     /// Where backups are kept.
     repository: RepositoryApi {
         /// Lists repositories.
-        List = fn list(Empty) -> Vec<Repository>, View, Read;
+        List = fn list(ListRequest) -> Page<Repository>, View, Read;
         /// Shows one repository.
         Get = fn get(RepositoryRef) -> Repository, View, Read;
         /// Adds a repository: makes it in an empty place, or opens one that is there; a host probes it.
@@ -286,7 +286,7 @@ noun! {
     /// Images for CD drives.
     iso: IsoApi {
         /// Lists the VDIs in ISO libraries.
-        List = fn list(Empty) -> Vec<Vdi>, View, Read;
+        List = fn list(ListRequest) -> Page<Vdi>, View, Read;
     }
 }
 
@@ -294,7 +294,7 @@ noun! {
     /// What VMs are made from.
     template: TemplateApi {
         /// Lists templates.
-        List = fn list(Empty) -> Vec<Template>, View, Read;
+        List = fn list(ListRequest) -> Page<Template>, View, Read;
         /// Shows one template.
         Get = fn get(TemplateRef) -> Template, View, Read;
         /// Makes a template from a VM, which stays as it is.
@@ -312,7 +312,7 @@ noun! {
     /// What makes backups again and again.
     backup_job: BackupJobApi {
         /// Lists backup jobs.
-        List = fn list(Empty) -> Vec<BackupJob>, View, Read;
+        List = fn list(ListRequest) -> Page<BackupJob>, View, Read;
         /// Shows one backup job.
         Get = fn get(BackupJobRef) -> BackupJob, View, Read;
         /// Creates a backup job.
@@ -330,7 +330,7 @@ noun! {
     /// Points in time of VMs, on their hosts.
     snapshot: SnapshotApi {
         /// Lists snapshots; each names its parent.
-        List = fn list(ListSnapshots) -> Vec<Snapshot>, View, Read;
+        List = fn list(ListSnapshots) -> Page<Snapshot>, View, Read;
         /// Shows one snapshot.
         Get = fn get(SnapshotRef) -> Snapshot, View, Read;
         /// Keeps the contents of a VM's disks at one instant; a running VM stands for under a second.
@@ -415,9 +415,17 @@ noun! {
 }
 
 noun! {
+    /// The filter language of lists.
+    filter: FilterApi {
+        /// Tells what could be typed next in the filter of a noun's list: columns, and values where they are known.
+        Complete = fn complete(CompleteListFilter) -> Completion, View, Read;
+    }
+}
+
+noun! {
     /// Who asked for what.
     audit: AuditApi {
-        /// Lists audit records, newest first.
+        /// Lists audit records, newest first unless the other way round is asked for.
         List = fn list(ListAudit) -> Page<AuditRecord>, Secure, Read;
         /// Reads the whole chain and checks every hash.
         Verify = fn verify(Empty) -> AuditVerified, Secure, Read;
@@ -471,6 +479,7 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         task::methods(),
         orphan::methods(),
         event::methods(),
+        filter::methods(),
         audit::methods(),
         mail::methods(),
         system::methods(),

@@ -19,6 +19,7 @@ use crate::table::compiled::Compiled;
 use history::History;
 
 pub use query::{CountRequest, Facet, Page, PageRequest, QueryError};
+pub(crate) use query::{Slots, slots};
 pub use shown::Shown;
 pub use watch::{Change, Subscription, WatchEvent};
 

@@ -33,6 +33,7 @@ mod column;
 mod dictionary;
 pub mod filter;
 mod inventory;
+pub mod listing;
 mod nouns;
 mod schema;
 mod scope;

@@ -11,10 +11,12 @@ use xenith_orchestrator_types::snapshot::{
     CloneSnapshot, CreateSnapshot, ListSnapshots, Snapshot, SnapshotDisk, SnapshotRef,
 };
 use xenith_orchestrator_types::task::TaskStarted;
-use xenith_orchestrator_types::{ApiError, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
 use super::App;
 use super::begin::{About, free};
+use super::listings::filtered;
+use super::listings::storage::SnapshotRow;
 use crate::errors::store_error;
 use crate::model::{SnapshotRecord, VmRecord};
 use crate::records;
@@ -119,22 +121,27 @@ fn made(snapshot: &Found<SnapshotId, SnapshotRecord>) -> Result<(), ApiError> {
 
 #[async_trait]
 impl SnapshotApi for App {
-    async fn list(&self, call: &Call, request: ListSnapshots) -> Result<Vec<Snapshot>, ApiError> {
+    async fn list(&self, call: &Call, request: ListSnapshots) -> Result<Page<Snapshot>, ApiError> {
         let of = match &request.vm {
             Some(vm) => Some(self.find_vm(call, vm, Permission::View).await?.key),
             None => None,
         };
         let sees = call.caller.sight(Permission::View);
         let (all, _) = self.db.snapshots.all().await.map_err(|e| store_error(&e))?;
-        let mut snapshots = Vec::new();
+        let mut rows = Vec::new();
         for record in all.into_iter().filter(|record| of.is_none_or(|vm| vm == record.value.vm)) {
             let Some(vm) = self.views.vm(record.value.vm) else { continue };
             if sees.covers(Some(vm.pool), &*vm.tags) {
-                snapshots.push(api_snapshot(record.key, record.value, vm.snapshot));
+                rows.push(SnapshotRow {
+                    vm: vm.name.to_string(),
+                    host: self.host_name(record.value.host),
+                    snapshot: api_snapshot(record.key, record.value, vm.snapshot),
+                });
             }
         }
-        snapshots.sort_by_key(|snapshot| (snapshot.vm, snapshot.created, snapshot.id));
-        Ok(snapshots)
+        let ListSnapshots { filter, sort, limit, cursor, .. } = request;
+        let request = ListRequest { filter, sort, limit, cursor };
+        Ok(filtered(rows, &request)?.map(|row: SnapshotRow| row.snapshot))
     }
 
     async fn get(&self, call: &Call, request: SnapshotRef) -> Result<Snapshot, ApiError> {

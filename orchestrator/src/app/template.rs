@@ -12,10 +12,12 @@ use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::template::{
     CreateTemplate, DeployTemplate, ImportTemplate, Template, TemplateDisk, TemplateRef,
 };
-use xenith_orchestrator_types::{ApiError, Empty, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
 use super::App;
 use super::begin::{About, free};
+use super::listings::filtered;
+use super::listings::storage::TemplateRow;
 use super::vm_spec::validated;
 use crate::errors::store_error;
 use crate::model::VmRecord;
@@ -101,13 +103,17 @@ impl App {
 
 #[async_trait]
 impl TemplateApi for App {
-    async fn list(&self, call: &Call, _: Empty) -> Result<Vec<Template>, ApiError> {
+    async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Template>, ApiError> {
         let sees = call.caller.sight(Permission::View);
         let (all, _) = self.db.templates.all().await.map_err(|e| store_error(&e))?;
-        let mut shown: Vec<Template> = all.into_iter().map(|record| record.value).collect();
-        shown.retain(|template| sees.covers(Some(template.pool), []));
-        shown.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(shown)
+        let shown = all.into_iter().map(|record| record.value);
+        let row = |template: Template| TemplateRow {
+            pool: self.pool_name(template.pool),
+            host: self.host_name(template.host),
+            template,
+        };
+        let rows = shown.filter(|template| sees.covers(Some(template.pool), [])).map(row).collect();
+        Ok(filtered(rows, &request)?.map(|row: TemplateRow| row.template))
     }
 
     async fn get(&self, call: &Call, request: TemplateRef) -> Result<Template, ApiError> {

@@ -12,14 +12,15 @@ use xenith_orchestrator_inventory::vm::{VmRow as InventoryRow, Vms};
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
-    BulkResult, BulkVms, CdInsertion, CloneVm, CompleteFilter, Completion, CompletionCandidate, CreateVm,
-    DeleteVm, DiskAttachment, DiskDetachment, NicAttachment, NicDetachment, PlaceVm, Placement, ShutdownVm,
-    StartVm, UpdateVm, Vm, VmCount, VmRef, VmRow,
+    BulkResult, BulkVms, CdInsertion, CloneVm, CompleteFilter, Completion, CreateVm, DeleteVm,
+    DiskAttachment, DiskDetachment, NicAttachment, NicDetachment, PlaceVm, Placement, ShutdownVm, StartVm,
+    UpdateVm, Vm, VmCount, VmRef, VmRow,
 };
 use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
 use super::App;
 use super::begin::{About, free};
+use super::filter::{told, typed};
 use super::parse_filter;
 use super::vm_hardware::checked_custom;
 use super::vm_new::NewVm;
@@ -36,8 +37,6 @@ use crate::sagas::vm_update::{Params as UpdateParams, VmUpdate};
 
 /// What a guest gets when the caller names no deadline.
 pub(super) const SHUTDOWN_S: u32 = 120;
-/// Of a filter to complete: nobody types more.
-const MAX_FILTER: usize = 4096;
 
 pub(crate) fn filter(text: &str) -> Result<Filter, ApiError> {
     parse_filter::<Vms>(text)
@@ -284,19 +283,9 @@ impl VmApi for App {
     }
 
     async fn complete(&self, call: &Call, request: CompleteFilter) -> Result<Completion, ApiError> {
-        if request.text.len() > MAX_FILTER {
-            return Err(ApiError::invalid("text", format_args!("is longer than {MAX_FILTER} bytes")));
-        }
+        typed(&request.text)?;
         let scope = self.scope(&call.caller);
-        let found = self.views.vms.complete(&request.text, request.text.len(), &scope);
-        let candidate = |found: xenith_orchestrator_inventory::filter::Candidate| CompletionCandidate {
-            text: found.text,
-            hint: found.hint,
-        };
-        Ok(Completion {
-            from: u32::try_from(found.replace.start).map_err(ApiError::internal)?,
-            candidates: found.candidates.into_iter().map(candidate).collect(),
-        })
+        told(self.views.vms.complete(&request.text, request.text.len(), &scope))
     }
 
     async fn get(&self, call: &Call, request: VmRef) -> Result<Vm, ApiError> {

@@ -12,6 +12,7 @@ mod harness;
 mod import;
 mod journal;
 mod life;
+mod listings;
 mod lists;
 mod mail;
 mod orphans;

@@ -152,12 +152,16 @@ pub struct ImportRef {
     pub import: Reference,
 }
 
-/// Newest first.
+/// Newest first unless another order is asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListImports {
     /// Those that were archived, too.
     pub archived: bool,
+    /// The filter language: `phase:following host:xen1`. Empty: everything.
+    pub filter: String,
+    /// A column, with `-` in front for descending. Empty: `-created`.
+    pub sort: String,
     /// 1 to 1000; 0 stands for 100.
     pub limit: u32,
     pub cursor: Option<String>,

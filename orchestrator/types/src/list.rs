@@ -48,3 +48,11 @@ pub struct Page<T> {
     /// Asks for the next page; `None` on the last.
     pub next: Option<String>,
 }
+
+impl<T> Page<T> {
+    /// The same page with its items made into others.
+    #[must_use]
+    pub fn map<U>(self, into: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(into).collect(), total: self.total, next: self.next }
+    }
+}

@@ -3,7 +3,7 @@
 use clap::{Subcommand, ValueEnum};
 use humantime::Duration;
 
-use super::{Columns, Confirm, Keyed, Listing};
+use super::{Confirm, Keyed, Listing};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnOff {
@@ -72,7 +72,7 @@ pub enum HostCommand {
 #[derive(Debug, Subcommand)]
 pub enum PoolCommand {
     /// List pools.
-    List(Columns),
+    List(Listing),
     /// Create a pool.
     Create {
         #[arg(value_name = "NAME")]
@@ -95,8 +95,8 @@ pub enum PoolCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum NetworkCommand {
-    /// List networks.
-    List(Columns),
+    /// List networks: -f bridge:xenbr0.
+    List(Listing),
     /// Declare a network: a bridge that the hosts of a pool have.
     Create {
         #[arg(value_name = "NAME")]

@@ -7,12 +7,12 @@ use xenith_common_units::{MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_types::{VdiSize, VmName};
 
 use super::vm::vcpus;
-use super::{Columns, Confirm, NicFlag, Tasked};
+use super::{Confirm, Listing, NicFlag, Tasked};
 
 #[derive(Debug, Subcommand)]
 pub enum TemplateCommand {
     /// List templates.
-    List(Columns),
+    List(Listing),
     /// Show one template.
     #[command(visible_alias = "show")]
     Get {

@@ -10,8 +10,8 @@ use xenith_orchestrator_client::VmChanges;
 use xenith_orchestrator_types::ListRequest;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
-    CdInsertion, CloneVm, CompleteFilter, CompletionCandidate, DeleteVm, DiskAttachment, DiskDetachment,
-    NicAttachment, NicDetachment, PlaceVm, ShutdownVm, StartVm, Vm, VmRef, VmRow,
+    CdInsertion, CloneVm, CompleteFilter, DeleteVm, DiskAttachment, DiskDetachment, NicAttachment,
+    NicDetachment, PlaceVm, ShutdownVm, StartVm, Vm, VmRef, VmRow,
 };
 
 use crate::app::App;
@@ -140,9 +140,7 @@ async fn count(app: &App, filter: String) -> Result<(), CliError> {
 }
 
 async fn complete(app: &App, text: String) -> Result<(), CliError> {
-    let found = app.call::<vm::Complete>(&CompleteFilter { text }).await?;
-    let line = |candidate: &CompletionCandidate| format!("{}  {}\n", candidate.text, candidate.hint);
-    app.out.value(&found, || found.candidates.iter().map(line).collect())
+    super::filter::candidates(app, &app.call::<vm::Complete>(&CompleteFilter { text }).await?)
 }
 
 async fn placement(app: &App, args: PlaceArgs) -> Result<(), CliError> {
