@@ -73,7 +73,7 @@ const lines = [
   '// Written by scripts/generate-api.mjs from orchestrator/api/openrpc.json. Not edited by hand.',
   '',
   '/** One page of a list. */',
-  'export interface Page<T> {\n  items: T[];\n  total: number;\n  next?: string | null;\n}',
+  'export interface Page<T> {\n  items: T[];\n  total: number;\n  next?: string | null;\n  /** Goes on from here, of lists that can be followed. */\n  revision?: string | null;\n}',
   '',
 ];
 for (const [name, schema] of Object.entries(schemas)) {

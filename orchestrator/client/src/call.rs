@@ -244,7 +244,7 @@ fn new_key() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-fn to_object(method: &str, params: &impl Serialize) -> Result<Map<String, Value>, ClientError> {
+pub(crate) fn to_object(method: &str, params: &impl Serialize) -> Result<Map<String, Value>, ClientError> {
     match serde_json::to_value(params) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(serde::ser::Error::custom("parameters are not an object")),

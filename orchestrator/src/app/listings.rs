@@ -51,7 +51,7 @@ pub(super) fn filtered<L: Listing>(rows: Vec<L>, request: &ListRequest) -> Resul
         limit: request.effective_limit(),
     };
     let page = listing::filtered(rows, &wanted).map_err(|error| query_error(&error))?;
-    Ok(Page { items: page.rows, total: page.total, next: page.next })
+    Ok(Page { items: page.rows, total: page.total, next: page.next, revision: None })
 }
 
 impl App {

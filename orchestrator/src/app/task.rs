@@ -133,7 +133,7 @@ impl TaskApi for App {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Page { items, total: page.total, next: page.next })
+        Ok(Page { items, total: page.total, next: page.next, revision: None })
     }
 
     async fn get(&self, call: &Call, request: TaskRef) -> Result<Task, ApiError> {

@@ -18,6 +18,7 @@ mod mail;
 mod orphans;
 mod own_backup;
 mod program;
+mod resume;
 mod sagas;
 mod skew;
 mod surface;

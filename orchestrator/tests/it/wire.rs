@@ -70,7 +70,7 @@ struct Bystander(Watch<EventChanges>);
 
 impl Bystander {
     async fn new(installation: &Installation) -> Self {
-        Self(installation.admin.watch(&WatchEvents {}).await.unwrap())
+        Self(installation.admin.watch(&WatchEvents::default()).await.unwrap())
     }
 
     /// It still hears what happens, and was never interrupted.

@@ -16,8 +16,8 @@ pub enum TaskCommand {
         /// Only those that are not over.
         #[arg(long)]
         active: bool,
-        /// Follow all tasks until Ctrl-C.
-        #[arg(short, long, conflicts_with_all = ["vm", "filter", "sort", "limit", "all"])]
+        /// Follow the tasks that pass the filter until Ctrl-C.
+        #[arg(short, long, conflicts_with_all = ["vm", "sort", "limit", "all"])]
         watch: bool,
         #[command(flatten)]
         listing: Listing,
@@ -64,7 +64,7 @@ pub enum TaskCommand {
 #[derive(Debug, Args)]
 pub struct EventListing {
     /// Print events as they happen, until Ctrl-C.
-    #[arg(short, long, conflicts_with_all = ["filter", "sort", "limit", "all"])]
+    #[arg(short, long, conflicts_with_all = ["sort", "limit", "all"])]
     pub watch: bool,
     #[command(flatten)]
     pub listing: Listing,

@@ -28,7 +28,7 @@ where
 }
 
 pub fn page<T>(items: Vec<T>) -> Page<T> {
-    Page { total: items.len() as u64, items, next: None }
+    Page { total: items.len() as u64, items, next: None, revision: None }
 }
 
 pub fn row(name: &str) -> VmRow {

@@ -80,6 +80,8 @@ pub enum QueryError {
     UnknownGroup { column: String, allowed: Vec<&'static str> },
     #[error("the cursor is not one of this list; begin with the first page")]
     BadCursor,
+    #[error("is not a revision of this list; leave it out to begin with all of it")]
+    BadRevision,
     #[error("the cursor belongs to the order {expected:?}; keep the order, or begin with the first page")]
     OtherSort { expected: String },
 }

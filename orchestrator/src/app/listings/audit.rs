@@ -145,7 +145,7 @@ impl App {
         }
         let newest = self.db.audit.page_descending(None, 1).await.map_err(|error| store_error(&error))?;
         let total = newest.records.first().map_or(0, |record| record.key + 1);
-        Ok(Page { items, total, next })
+        Ok(Page { items, total, next, revision: None })
     }
 }
 
