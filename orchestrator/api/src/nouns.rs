@@ -64,7 +64,7 @@ noun! {
         /// Keeps new VMs off a host, or lets them on again.
         SetMaintenance = fn set_maintenance(HostMaintenance) -> Host, Administer, Mutation;
         /// Forgets a host and revokes its certificate.
-        Remove = fn remove(RemoveHost) -> Empty, Administer, Mutation;
+        Remove = fn remove(RemoveHost) -> Empty, Administer, Plannable;
     }
 }
 
@@ -102,35 +102,35 @@ noun! {
         /// Starts a VM.
         Start = fn start(StartVm) -> TaskStarted, Operate, Plannable;
         /// Asks the guest to shut down.
-        Shutdown = fn shutdown(ShutdownVm) -> TaskStarted, Operate, Mutation;
+        Shutdown = fn shutdown(ShutdownVm) -> TaskStarted, Operate, Plannable;
         /// Asks the guest to reboot.
-        Reboot = fn reboot(ShutdownVm) -> TaskStarted, Operate, Mutation;
+        Reboot = fn reboot(ShutdownVm) -> TaskStarted, Operate, Plannable;
         /// Ends a VM at once, like pulling its plug.
-        PowerOff = fn power_off(VmRef) -> TaskStarted, Operate, Mutation;
+        PowerOff = fn power_off(VmRef) -> TaskStarted, Operate, Plannable;
         /// Stops a VM's virtual CPUs.
-        Pause = fn pause(VmRef) -> TaskStarted, Operate, Mutation;
+        Pause = fn pause(VmRef) -> TaskStarted, Operate, Plannable;
         /// Lets a paused VM run.
-        Unpause = fn unpause(VmRef) -> TaskStarted, Operate, Mutation;
+        Unpause = fn unpause(VmRef) -> TaskStarted, Operate, Plannable;
         /// Saves a VM's memory to its host's disk and frees it.
-        Suspend = fn suspend(VmRef) -> TaskStarted, Operate, Mutation;
+        Suspend = fn suspend(VmRef) -> TaskStarted, Operate, Plannable;
         /// Brings a suspended VM back.
-        Resume = fn resume(VmRef) -> TaskStarted, Operate, Mutation;
+        Resume = fn resume(VmRef) -> TaskStarted, Operate, Plannable;
         /// Attaches a disk, new or there.
-        AttachDisk = fn attach_disk(DiskAttachment) -> TaskStarted, Provision, Mutation;
+        AttachDisk = fn attach_disk(DiskAttachment) -> TaskStarted, Provision, Plannable;
         /// Detaches a disk; its VDI stays.
-        DetachDisk = fn detach_disk(DiskDetachment) -> TaskStarted, Operate, Mutation;
+        DetachDisk = fn detach_disk(DiskDetachment) -> TaskStarted, Operate, Plannable;
         /// Puts an ISO into the CD drive of an HVM guest, running or not.
-        InsertCd = fn insert_cd(CdInsertion) -> TaskStarted, Operate, Mutation;
+        InsertCd = fn insert_cd(CdInsertion) -> TaskStarted, Operate, Plannable;
         /// Takes out what is in the CD drive; the drive stays.
-        EjectCd = fn eject_cd(VmRef) -> TaskStarted, Operate, Mutation;
+        EjectCd = fn eject_cd(VmRef) -> TaskStarted, Operate, Plannable;
         /// Makes a new VM like another, running or not, with disks of its own and other MAC addresses.
-        Clone = fn clone(CloneVm) -> TaskStarted, Provision, Mutation;
+        Clone = fn clone(CloneVm) -> TaskStarted, Provision, Plannable;
         /// Does the same with many VMs, and tells of each what came of it.
         Bulk = fn bulk(BulkVms) -> Vec<BulkResult>, Operate, Mutation;
         /// Adds a NIC.
-        AttachNic = fn attach_nic(NicAttachment) -> TaskStarted, Operate, Mutation;
+        AttachNic = fn attach_nic(NicAttachment) -> TaskStarted, Operate, Plannable;
         /// Removes a NIC.
-        DetachNic = fn detach_nic(NicDetachment) -> TaskStarted, Operate, Mutation;
+        DetachNic = fn detach_nic(NicDetachment) -> TaskStarted, Operate, Plannable;
     }
 }
 
@@ -172,7 +172,7 @@ noun! {
         /// Gives the right to read a VDI that no running VM has, or what a snapshot holds of it, from its host.
         Export = fn export(ExportVdi) -> VdiDownload, Provision, Mutation;
         /// Deletes a VDI that no VM has.
-        Delete = fn delete(VdiRef) -> TaskStarted, Provision, Mutation;
+        Delete = fn delete(VdiRef) -> TaskStarted, Provision, Plannable;
     }
 }
 
@@ -304,7 +304,7 @@ noun! {
         /// Deletes a template; VMs that were made from it stay.
         Delete = fn delete(TemplateRef) -> TaskStarted, Provision, Mutation;
         /// Makes a VM from a template, with what its cloud-init is told.
-        Deploy = fn deploy(DeployTemplate) -> TaskStarted, Provision, Mutation;
+        Deploy = fn deploy(DeployTemplate) -> TaskStarted, Provision, Plannable;
     }
 }
 
@@ -340,7 +340,7 @@ noun! {
         /// Deletes a snapshot; others stay as they are.
         Delete = fn delete(SnapshotRef) -> TaskStarted, Operate, Mutation;
         /// Makes a new VM from a snapshot, with new MAC addresses.
-        Clone = fn clone(CloneSnapshot) -> TaskStarted, Provision, Mutation;
+        Clone = fn clone(CloneSnapshot) -> TaskStarted, Provision, Plannable;
     }
 }
 

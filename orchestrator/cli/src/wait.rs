@@ -46,9 +46,14 @@ where
     M: Method<Result = TaskStarted>,
 {
     const { assert!(matches!(M::KIND, Kind::Plannable), "this method has no dry run") };
-    if !planned.dry_run {
-        return begin::<M>(app, params, &planned.tasked).await;
+    match planned.dry_run {
+        true => plan::<M>(app, params).await,
+        false => begin::<M>(app, params, &planned.tasked).await,
     }
+}
+
+/// Shows what would be done.
+pub async fn plan<M: Method>(app: &App, params: &M::Params) -> Result<(), CliError> {
     let plan = app.client().await?.plan::<M>(params).await?;
     app.out.value(&plan, || {
         let mut text = String::from("This would be done; nothing was changed.\n");

@@ -1,6 +1,7 @@
 //! Points in time of VMs.
 
 use async_trait::async_trait;
+use serde_json::json;
 use time::OffsetDateTime;
 use xenith_common_ids::{IncarnationId, SagaId, SnapshotId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{DiskAccess, Power, VmSpec};
@@ -261,6 +262,7 @@ impl SnapshotApi for App {
             return Err(call.caller.forbidden(Permission::Provision));
         }
         let name = request.name.to_string();
+        self.vm_name_is_free(&name, source.value.pool).await?;
         let mut new_vdis = Vec::new();
         let mut spec = VmSpec { name: request.name.clone(), autostart: None, ..snapshot.value.spec.clone() };
         for disk in &mut spec.disks {
@@ -284,6 +286,11 @@ impl SnapshotApi for App {
         spec.hardware.pci.clear();
         for nic in &mut spec.nics {
             nic.mac = self.free_mac().await?;
+        }
+        let title = format!("Clone {name} from the snapshot {}", snapshot.value.name);
+        if call.dry_run {
+            let (host, start) = (snapshot.value.host, request.start);
+            return Err(call.planned(json!({ "title": title, "host": host, "spec": spec, "start": start })));
         }
         let (vm, saga) = (VmId::new(), SagaId::new());
         let record = VmRecord {
@@ -313,7 +320,7 @@ impl SnapshotApi for App {
         let (id, host) = (vm.to_string(), record.host);
         let about = About {
             method: "snapshot.clone",
-            title: format!("Clone {name} from the snapshot {}", snapshot.value.name),
+            title,
             subjects: vec![format!("vm/{vm}"), format!("snapshot/{}", snapshot.key), format!("host/{host}")],
             object: Some(&id),
         };

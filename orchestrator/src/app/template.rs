@@ -1,6 +1,7 @@
 //! What VMs are made from.
 
 use async_trait::async_trait;
+use serde_json::json;
 use time::OffsetDateTime;
 use xenith_common_ids::{IncarnationId, SagaId, TemplateId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{DiskAccess, DiskDevice, DiskSpec, VdiSize, VmSpec};
@@ -251,6 +252,7 @@ impl TemplateApi for App {
         if !call.caller.sight(Permission::Provision).covers(Some(template.pool), &request.tags) {
             return Err(call.caller.forbidden(Permission::Provision));
         }
+        self.vm_name_is_free(request.name.as_str(), template.pool).await?;
         let (vm, saga) = (VmId::new(), SagaId::new());
         let (disks, new_vdis) = self.deployed_disks((vm, &request), template)?;
         let spec = validated(VmSpec {
@@ -266,6 +268,11 @@ impl TemplateApi for App {
             autostart: None,
             hardware: Default::default(),
         })?;
+        let title = format!("Create {} from the template {}", request.name, template.name);
+        if call.dry_run {
+            let (host, start) = (template.host, request.start);
+            return Err(call.planned(json!({ "title": title, "host": host, "spec": spec, "start": start })));
+        }
         let record = VmRecord {
             spec,
             definition: 1,
@@ -296,7 +303,7 @@ impl TemplateApi for App {
         let (id, host) = (vm.to_string(), record.host);
         let about = About {
             method: "template.deploy",
-            title: format!("Create {} from the template {}", request.name, template.name),
+            title,
             subjects: vec![format!("vm/{vm}"), format!("template/{}", found.key), format!("host/{host}")],
             object: Some(&id),
         };

@@ -17,6 +17,7 @@ mod lists;
 mod mail;
 mod orphans;
 mod own_backup;
+mod plans;
 mod program;
 mod resume;
 mod sagas;

@@ -62,6 +62,9 @@ pub enum HostCommand {
         /// Also when VMs are defined on it: they are forgotten here, and run on there.
         #[arg(long)]
         force: bool,
+        /// Check everything and show what would be forgotten; nothing changes.
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         confirm: Confirm,
         #[command(flatten)]

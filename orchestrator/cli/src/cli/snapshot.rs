@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use xenith_hypervisor_agent_types::VmName;
 
-use super::{Confirm, Listing, Tasked};
+use super::{Confirm, Listing, Planned, Tasked};
 
 #[derive(Debug, Subcommand)]
 pub enum SnapshotCommand {
@@ -73,6 +73,6 @@ pub enum SnapshotCommand {
         #[arg(long)]
         start: bool,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
 }

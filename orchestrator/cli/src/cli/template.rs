@@ -7,7 +7,7 @@ use xenith_common_units::{MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_types::{VdiSize, VmName};
 
 use super::vm::vcpus;
-use super::{Confirm, Listing, NicFlag, Tasked};
+use super::{Confirm, Listing, NicFlag, Planned, Tasked};
 
 #[derive(Debug, Subcommand)]
 pub enum TemplateCommand {
@@ -116,5 +116,5 @@ pub struct DeployArgs {
     #[arg(long)]
     pub start: bool,
     #[command(flatten)]
-    pub tasked: Tasked,
+    pub planned: Planned,
 }

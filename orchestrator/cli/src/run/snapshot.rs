@@ -14,7 +14,7 @@ use crate::cli::SnapshotCommand;
 use crate::error::CliError;
 use crate::run::{gathered, print, told};
 use crate::table::{Cell, Column, Row, Sheet};
-use crate::wait::begin;
+use crate::wait::{begin, begin_or_plan};
 use crate::words;
 
 impl Row for Snapshot {
@@ -100,8 +100,9 @@ pub async fn run(app: &App, command: SnapshotCommand) -> Result<(), CliError> {
             ask::confirm(&format!("Delete the snapshot {snapshot}?"), confirm)?;
             begin::<snapshot::Delete>(app, &SnapshotRef { snapshot, vm }, &tasked).await
         }
-        SnapshotCommand::Clone { snapshot, name, vm, start, tasked } => {
-            begin::<snapshot::Clone>(app, &CloneSnapshot { snapshot, vm, name, start }, &tasked).await
+        SnapshotCommand::Clone { snapshot, name, vm, start, planned } => {
+            begin_or_plan::<snapshot::Clone>(app, &CloneSnapshot { snapshot, vm, name, start }, &planned)
+                .await
         }
     }
 }

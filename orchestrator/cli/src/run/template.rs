@@ -15,7 +15,7 @@ use crate::error::CliError;
 use crate::run::list;
 use crate::spec::new_nic;
 use crate::table::{Cell, Column, Row, Sheet};
-use crate::wait::begin;
+use crate::wait::{begin, begin_or_plan};
 use crate::words;
 
 impl Row for Template {
@@ -79,8 +79,8 @@ pub async fn run(app: &App, command: TemplateCommand) -> Result<(), CliError> {
             begin::<template::Delete>(app, &TemplateRef { template }, &tasked).await
         }
         TemplateCommand::Deploy(args) => {
-            let tasked = args.tasked.clone();
-            begin::<template::Deploy>(app, &deploy(*args)?, &tasked).await
+            let planned = args.planned.clone();
+            begin_or_plan::<template::Deploy>(app, &deploy(*args)?, &planned).await
         }
     }
 }
