@@ -302,6 +302,7 @@ impl SnapshotApi for App {
             host: snapshot.value.host,
             created: OffsetDateTime::now_utc(),
             apart_from: vec![],
+            together_with: vec![],
             pending_restart: vec![],
             held_by: Some(saga),
             snapshot: None,

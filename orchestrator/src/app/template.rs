@@ -282,6 +282,7 @@ impl TemplateApi for App {
             host: template.host,
             created: OffsetDateTime::now_utc(),
             apart_from: vec![],
+            together_with: vec![],
             pending_restart: vec![],
             held_by: Some(saga),
             snapshot: None,

@@ -73,6 +73,7 @@ impl App {
             host,
             created: OffsetDateTime::now_utc(),
             apart_from: wish.apart_from.iter().copied().collect(),
+            together_with: wish.together_with.iter().copied().collect(),
             pending_restart: vec![],
             held_by: Some(saga),
             snapshot: None,

@@ -4,6 +4,7 @@
 mod access;
 mod backups;
 mod browser;
+mod company;
 mod console;
 mod enrolment;
 mod faults;

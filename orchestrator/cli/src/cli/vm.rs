@@ -199,6 +199,9 @@ pub struct PlaceArgs {
     /// A VM that it should not share a host with; may be given more than once.
     #[arg(long, value_name = "VM")]
     pub apart_from: Vec<String>,
+    /// A VM that it should share a host with; may be given more than once.
+    #[arg(long, value_name = "VM")]
+    pub together_with: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -302,6 +305,9 @@ pub struct CreateArgs {
     /// A VM that it should not share a host with; more than once.
     #[arg(long, value_name = "VM")]
     pub apart_from: Vec<String>,
+    /// A VM that it should share a host with; more than once.
+    #[arg(long, value_name = "VM")]
+    pub together_with: Vec<String>,
     /// Start it when it is made.
     #[arg(long)]
     pub start: bool,
@@ -339,6 +345,15 @@ pub struct UpdateArgs {
     /// Takes a tag away. More than once.
     #[arg(long = "remove-tag", value_name = "TAG", conflicts_with = "tags")]
     pub remove_tags: Vec<String>,
+    /// Replaces the VMs that it should not share a host with. More than once.
+    #[arg(long, value_name = "VM")]
+    pub apart_from: Vec<String>,
+    /// Replaces the VMs that it should share a host with. More than once.
+    #[arg(long, value_name = "VM")]
+    pub together_with: Vec<String>,
+    /// Takes it out of the company of all VMs: neither apart nor together.
+    #[arg(long, conflicts_with_all = ["apart_from", "together_with"])]
+    pub no_company: bool,
     #[command(flatten)]
     pub planned: Planned,
 }

@@ -153,6 +153,7 @@ async fn placement(app: &App, args: PlaceArgs) -> Result<(), CliError> {
         networks: args.networks,
         vdis: args.vdis,
         apart_from: args.apart_from,
+        together_with: args.together_with,
     };
     let placement = app.call::<vm::Place>(&params).await?;
     app.out.value(&placement, || show::placement(&placement, app.out.paint))
