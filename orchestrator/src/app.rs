@@ -11,11 +11,13 @@ mod backup_proof;
 mod begin;
 mod cloud_init;
 mod console;
+mod filter;
 mod find;
 mod host;
 mod import;
 mod import_source;
 mod iso;
+mod listings;
 mod lists;
 mod log;
 mod mail;
@@ -44,10 +46,11 @@ use std::sync::{Arc, Mutex};
 
 use xenith_orchestrator_api::{
     Registrar, audit, auth as auth_api, backup as backup_api, backup_job as backup_job_api, backup_run,
-    console as console_api, event, host as host_api, import as import_api, iso as iso_api, mail as mail_api,
-    network as network_api, orphan as orphan_api, pool as pool_api, repository as repository_api, role,
-    snapshot as snapshot_api, sr as sr_api, system as system_api, task as task_api, template as template_api,
-    token as token_api, user as user_api, vdi as vdi_api, vm as vm_api, wave as wave_api,
+    console as console_api, event, filter as filter_api, host as host_api, import as import_api,
+    iso as iso_api, mail as mail_api, network as network_api, orphan as orphan_api, pool as pool_api,
+    repository as repository_api, role, snapshot as snapshot_api, sr as sr_api, system as system_api,
+    task as task_api, template as template_api, token as token_api, user as user_api, vdi as vdi_api,
+    vm as vm_api, wave as wave_api,
 };
 use xenith_orchestrator_saga::SagaEngine;
 
@@ -125,6 +128,7 @@ impl App {
         task_api::register(self, registrar);
         orphan_api::register(self, registrar);
         event::register(self, registrar);
+        filter_api::register(self, registrar);
         audit::register(self, registrar);
         mail_api::register(self, registrar);
         system_api::register(self, registrar);

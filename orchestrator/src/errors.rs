@@ -61,6 +61,7 @@ pub fn query_error(error: &QueryError) -> ApiError {
     let field = match error {
         QueryError::UnknownSort { .. } => "sort",
         QueryError::UnknownGroup { .. } => "group_by",
+        QueryError::BadRevision => "since",
         QueryError::BadCursor | QueryError::OtherSort { .. } => "cursor",
     };
     ApiError::invalid(field, error)

@@ -118,6 +118,13 @@ fn id(sequence: u64) -> EventId {
     EventId::from_bytes(bytes)
 }
 
+/// The reverse of [`id`].
+#[must_use]
+pub fn sequence(event: EventId) -> u64 {
+    let (_, low) = event.as_bytes().split_at(8);
+    u64::from_be_bytes(low.try_into().expect("half of 16 bytes"))
+}
+
 fn row(sequence: u64, record: &EventRecord, pool: Option<String>) -> EventRow {
     EventRow {
         id: id(sequence),

@@ -34,6 +34,8 @@ pub struct VmRecord {
     pub host: HostId,
     pub created: OffsetDateTime,
     pub apart_from: Vec<VmId>,
+    #[serde(default)]
+    pub together_with: Vec<VmId>,
     pub pending_restart: Vec<String>,
     /// The saga that works on it: at most one.
     pub held_by: Option<SagaId>,
@@ -316,4 +318,24 @@ pub struct IdempotencyRecord {
     pub at: OffsetDateTime,
     /// `None`: the first call has not been answered yet.
     pub answer: Option<serde_json::Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vm_that_was_written_before_there_was_company_is_read() {
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        let record = serde_json::json!({
+            "spec": {
+                "name": "web-1", "platform": { "kind": "pvh", "boot": { "kernel": "vmlinuz" } },
+                "vcpus": { "online": 1, "max": 1 }, "memory": { "target": 128, "max": 128 },
+            },
+            "definition": 3, "description": "", "tags": [], "pool": id, "host": id,
+            "created": time::OffsetDateTime::UNIX_EPOCH, "apart_from": [id], "pending_restart": [], "held_by": null,
+        });
+        let record: VmRecord = serde_json::from_value(record).expect("an old record");
+        assert_eq!((record.apart_from.len(), record.together_with.len()), (1, 0));
+    }
 }

@@ -3,7 +3,8 @@
 //!
 //! Ruled out: hosts in maintenance, not heard, without the memory, without a network's bridge, without a disk
 //! that is local to another. Among the rest: more free memory after the start is better, fewer virtual CPUs
-//! per physical one is better, a host that has none of the VMs to stay apart from is much better.
+//! per physical one is better, a host that has none of the VMs to stay apart from, or those to be together with, is much
+//! better. Both are preferences: a VM runs alone, or beside another, rather than not at all.
 
 use std::collections::BTreeSet;
 
@@ -37,12 +38,13 @@ pub struct Wish {
     /// Asked for by name, or bound by a local disk.
     pub only: Option<HostId>,
     pub apart_from: BTreeSet<VmId>,
+    pub together_with: BTreeSet<VmId>,
     /// The hosts that have its SRs; `None`: all do.
     pub among: Option<BTreeSet<HostId>>,
 }
 
-/// Memory counts 1000 at most, virtual CPUs 500, staying apart decides before both.
-const APART: i64 = 10_000;
+/// Memory counts 1000 at most, virtual CPUs 500; each VM to stay apart from or to be together with decides before both.
+const COMPANY: i64 = 10_000;
 
 #[must_use]
 pub fn place(wish: &Wish, hosts: &[HostView]) -> Placement {
@@ -65,16 +67,25 @@ fn judge(wish: &Wish, host: &HostView) -> Candidate {
     // 1 virtual per physical CPU or less is best, 8 and more are equally bad.
     let ratio_percent = vcpus_after * 100 / cpus;
     let load = 500 - i64::try_from(ratio_percent.saturating_sub(100).min(700) * 500 / 700).unwrap_or(500);
-    let together = host.vms.intersection(&wish.apart_from).count();
-    let apart = -APART * i64::try_from(together).unwrap_or(i64::MAX / APART);
+    let company = |of: &BTreeSet<VmId>| {
+        let count = host.vms.intersection(of).count();
+        (count, COMPANY * i64::try_from(count).unwrap_or(i64::MAX / COMPANY / 2))
+    };
+    let (shunned, apart) = company(&wish.apart_from);
+    let (sought, together) = company(&wish.together_with);
     let mut reasons = vec![
         format!("{left} MiB of memory left (+{memory})"),
         format!("{vcpus_after} virtual CPUs on {cpus} (+{load})"),
     ];
-    if together > 0 {
-        reasons.push(format!("has {together} of the VMs to stay apart from ({apart})"));
+    if shunned > 0 {
+        reasons.push(format!("has {shunned} of the VMs to stay apart from (-{apart})"));
     }
-    Candidate { host: host.host, name: host.name.clone(), score: Some(memory + load + apart), reasons }
+    if !wish.together_with.is_empty() {
+        let all = wish.together_with.len();
+        reasons.push(format!("has {sought} of the {all} VMs to be together with (+{together})"));
+    }
+    let score = memory + load + together - apart;
+    Candidate { host: host.host, name: host.name.clone(), score: Some(score), reasons }
 }
 
 fn obstacles(wish: &Wish, host: &HostView) -> Vec<String> {
@@ -133,7 +144,7 @@ mod tests {
         };
         let friend = VmId::new();
         type Change = fn(&mut Wish, &mut HostView, &mut HostView, VmId);
-        let table: [(&str, Change, Option<&str>, &str); 8] = [
+        let table: [(&str, Change, Option<&str>, &str); 15] = [
             ("more memory", |_, _, b, _| b.memory_free = 16_000, Some("b"), "memory left"),
             ("equal: by name", |_, _, _, _| {}, Some("a"), "memory left"),
             ("maintenance", |_, a, _, _| a.maintenance = true, Some("b"), "is in maintenance"),
@@ -149,6 +160,78 @@ mod tests {
                 Some("b"),
                 "stay apart",
             ),
+            (
+                "together",
+                |wish, _, b, friend| {
+                    wish.together_with.insert(friend);
+                    b.vms.insert(friend);
+                    b.memory_free = 2000;
+                },
+                Some("b"),
+                "has 1 of the 1 VMs to be together with (+10000)",
+            ),
+            (
+                "together, but there is no room",
+                |wish, _, b, friend| {
+                    wish.together_with.insert(friend);
+                    b.vms.insert(friend);
+                    b.memory_free = 1000;
+                },
+                Some("a"),
+                "has 0 of the 1 VMs to be together with (+0)",
+            ),
+            (
+                "together with more of them",
+                |wish, a, b, friend| {
+                    let other = VmId::new();
+                    wish.together_with.extend([friend, other, VmId::new()]);
+                    a.vms.insert(friend);
+                    b.vms.extend([friend, other]);
+                    b.memory_free = 2000;
+                },
+                Some("b"),
+                "has 2 of the 3 VMs to be together with (+20000)",
+            ),
+            (
+                "together here, apart there",
+                |wish, a, b, friend| {
+                    let foe = VmId::new();
+                    wish.together_with.insert(friend);
+                    wish.apart_from.insert(foe);
+                    a.vms.extend([friend, foe]);
+                    b.memory_free = 16_000;
+                },
+                Some("b"),
+                "stay apart from (-10000)",
+            ),
+            (
+                "an SR that only one has",
+                |wish, a, b, _| {
+                    wish.among = Some(BTreeSet::from([b.host]));
+                    a.memory_free = 16_000;
+                },
+                Some("b"),
+                "has not attached an SR that this VM needs",
+            ),
+            (
+                "asked for by name",
+                |wish, a, b, _| {
+                    wish.only = Some(b.host);
+                    a.memory_free = 16_000;
+                },
+                Some("b"),
+                "another host is asked for",
+            ),
+            (
+                "another pool",
+                |wish, a, b, _| {
+                    wish.pool = Some(b.pool);
+                    a.pool = PoolId::from_bytes([2; 16]);
+                    a.memory_free = 16_000;
+                },
+                Some("b"),
+                "is in another pool",
+            ),
             ("busy CPUs", |_, a, _, _| a.vcpus_used = 64, Some("b"), "virtual CPUs"),
             ("nobody", |wish, _, _, _| wish.memory = 65_536, None, "65536 are needed"),
         ];
@@ -160,6 +243,28 @@ mod tests {
             assert_eq!(name, winner, "{case}: {placement:?}");
             let told = placement.candidates.iter().flat_map(|candidate| &candidate.reasons);
             assert!(told.clone().any(|text| text.contains(reason)), "{case}: {placement:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_left_where_the_rules_leave_no_host() {
+        let (a, b) = (host("a", 8192), host("b", 8192));
+        let nowhere = [
+            ("no host has the SRs", Wish { among: Some(BTreeSet::new()), ..Wish::default() }),
+            (
+                "the named one has not the SR",
+                Wish { only: Some(a.host), among: Some(BTreeSet::from([b.host])), ..Wish::default() },
+            ),
+            ("a pool without hosts", Wish { pool: Some(PoolId::from_bytes([9; 16])), ..Wish::default() }),
+            ("a host that is gone", Wish { only: Some(HostId::new()), ..Wish::default() }),
+        ];
+        for (case, wish) in nowhere {
+            let placement = place(&wish, &[a.clone(), b.clone()]);
+            assert_eq!(placement.host, None, "{case}");
+            assert!(
+                placement.candidates.iter().all(|host| !host.reasons.is_empty()),
+                "{case}: {placement:?}"
+            );
         }
     }
 }

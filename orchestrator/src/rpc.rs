@@ -5,6 +5,7 @@
 //! ends open WebSockets too), how often, whether allowed at all, what exactly (typed parameters), then the
 //! audit record, then the effect, then the audit record's completion.
 
+mod decode;
 mod idempotency;
 mod limit;
 mod subscriptions;
@@ -84,7 +85,7 @@ impl Gate {
         M: Method,
         Fut: Future<Output = Result<M::Result, ApiError>> + Send,
     {
-        let parsed = object(&params);
+        let parsed = decode::object(&params);
         let result = match self.admit(&extensions, M::PERMISSION).await {
             Ok(caller) => match parsed {
                 Ok(fields) => self.admitted::<M, Fut>(caller, fields, handler).await,
@@ -114,8 +115,7 @@ impl Gate {
     {
         let (key, dry_run) = if M::KIND.is_mutation() { extras::<M>(&mut fields)? } else { (None, false) };
         let raw = Value::Object(fields);
-        let params: M::Params =
-            serde_json::from_value(raw.clone()).map_err(|error| ApiError::invalid("params", error))?;
+        let params: M::Params = decode::decode(&raw)?;
         let call = Call::new(caller, key);
         let call = Arc::new(if dry_run { call.planning() } else { call });
         let effect = async {
@@ -145,22 +145,6 @@ impl Gate {
         };
         self.app.audit.complete(&who, M::NAME, of, &result).await;
         result
-    }
-}
-
-/// Parameters come by name. None at all is an empty object.
-fn object(params: &Params<'static>) -> Result<Map<String, Value>, ApiError> {
-    let wrong = |detail: &dyn std::fmt::Display| {
-        ApiError::invalid("params", format_args!("must be an object with named members ({detail})"))
-    };
-    match params.as_str() {
-        None => Ok(Map::new()),
-        Some(text) => match serde_json::from_str(text) {
-            Ok(Value::Object(fields)) => Ok(fields),
-            Ok(Value::Array(items)) if items.is_empty() => Ok(Map::new()),
-            Ok(_) => Err(wrong(&"an array or a plain value was sent")),
-            Err(error) => Err(wrong(&error)),
-        },
     }
 }
 
@@ -212,10 +196,4 @@ pub fn module(app: &Arc<App>) -> Result<RpcModule<Gate>, jsonrpsee::core::Regist
     let document = openrpc();
     inner.register_method("rpc.discover", move |_, _, _| Ok::<_, ErrorObjectOwned>(document.clone()))?;
     Ok(inner)
-}
-
-/// For subscriptions: parameters as typed values.
-pub(crate) fn typed<T: serde::de::DeserializeOwned>(params: &Params<'static>) -> Result<T, ApiError> {
-    let fields = object(params)?;
-    serde_json::from_value(Value::Object(fields)).map_err(|error| ApiError::invalid("params", error))
 }

@@ -28,23 +28,22 @@ export async function fill(stage: Stage) {
 
 export async function things(stage: Stage): Promise<Things> {
   const page = async (method: string, params = {}) => (await stage.call<{ items: Named[] }>(method, params)).items;
-  const list = (method: string) => stage.call<Named[]>(method);
   const id = (found: Named[], name?: string) => (found.find((one) => one.name === name) ?? found[0])?.id ?? '';
   return {
     vm: id(await page('vm.list'), 'mail'),
     host: id(await page('host.list')),
     task: id(await page('task.list')),
-    network: id(await list('network.list')),
-    sr: id(await list('sr.list')),
-    template: id(await list('template.list')),
+    network: id(await page('network.list')),
+    sr: id(await page('sr.list')),
+    template: id(await page('template.list')),
   };
 }
 
 /** What is called so by people and not by the UI, longest first. */
 export async function namesOf(stage: Stage): Promise<string[]> {
   const paged = await Promise.all(['vm.list', 'host.list', 'vdi.list', 'task.list', 'event.list'].map((method) => stage.call<{ items: (Partial<Named> & { title?: string; message?: string })[] }>(method, { limit: 1000 })));
-  const whole = await Promise.all(['pool.list', 'network.list', 'sr.list', 'template.list', 'user.list', 'snapshot.list'].map((method) => stage.call<(Named & { bridge?: string })[]>(method)));
-  const found = [...paged.flatMap(({ items }) => items.flatMap(({ name, title, message }) => [name, title, message])), ...whole.flat().flatMap(({ name, bridge }) => [name, bridge])];
+  const whole = await Promise.all(['pool.list', 'network.list', 'sr.list', 'template.list', 'user.list', 'snapshot.list'].map((method) => stage.call<{ items: (Named & { bridge?: string })[] }>(method, { limit: 1000 })));
+  const found = [...paged.flatMap(({ items }) => items.flatMap(({ name, title, message }) => [name, title, message])), ...whole.flatMap(({ items }) => items).flatMap(({ name, bridge }) => [name, bridge])];
   const fixed = ['Xenith', 'English', 'Français', 'PVH', 'HVM', 'UEFI', 'BIOS', 'VNC'];
   return [...new Set([...found.filter((name): name is string => !!name), ...fixed])].sort((a, b) => b.length - a.length);
 }

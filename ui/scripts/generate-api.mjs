@@ -73,7 +73,7 @@ const lines = [
   '// Written by scripts/generate-api.mjs from orchestrator/api/openrpc.json. Not edited by hand.',
   '',
   '/** One page of a list. */',
-  'export interface Page<T> {\n  items: T[];\n  total: number;\n  next?: string | null;\n}',
+  'export interface Page<T> {\n  items: T[];\n  total: number;\n  next?: string | null;\n  /** Goes on from here, of lists that can be followed. */\n  revision?: string | null;\n}',
   '',
 ];
 for (const [name, schema] of Object.entries(schemas)) {
@@ -85,8 +85,10 @@ const calls = openrpc.methods.filter((method) => !method['x-unsubscribe']);
 const streams = openrpc.methods.filter((method) => method['x-unsubscribe']);
 lines.push('export interface Methods {');
 for (const method of calls) {
-  const params = type(method.params[0].schema);
-  lines.push(`  '${method.name}': { params: ${params}; result: ${type(method.result.schema)} };`);
+  const params = type(method['x-params']);
+  // With `dry_run` the result is a plan instead; that is the caller's to know.
+  const result = method['x-dry-run'] ? method.result.schema.anyOf[0] : method.result.schema;
+  lines.push(`  '${method.name}': { params: ${params}; result: ${type(result)} };`);
 }
 lines.push('}', '', 'export type MethodName = keyof Methods;', '');
 lines.push('export interface MethodInfo {\n  permission: Permission;\n  mutation: boolean;\n  dryRun: boolean;\n}', '');
@@ -97,7 +99,7 @@ for (const method of calls) {
 }
 lines.push('};', '', 'export interface Subscriptions {');
 for (const method of streams) {
-  lines.push(`  '${method.name}': { params: ${type(method.params[0].schema)}; item: ${type(method['x-item'])} };`);
+  lines.push(`  '${method.name}': { params: ${type(method['x-params'])}; item: ${type(method['x-item'])} };`);
 }
 lines.push('}', '', 'export type SubscriptionName = keyof Subscriptions;', '');
 lines.push('export const SUBSCRIPTIONS: Record<SubscriptionName, { unsubscribe: string; notification: string }> = {');

@@ -120,7 +120,7 @@ pub async fn follow(
     (made, ready): (Made, Arc<tokio::sync::Semaphore>),
     end: Arc<tokio::sync::Notify>,
 ) -> Result<Told> {
-    let mut watch = client.watch::<VmChanges>(&WatchRows { filter, only_changes: true }).await?;
+    let mut watch = client.watch::<VmChanges>(&WatchRows { filter, only_changes: true, since: None }).await?;
     let mut told = Told::default();
     let mut listed = false;
     loop {
@@ -144,8 +144,10 @@ pub async fn follow(
                 ready.add_permits(1);
             }
             Some(Update::Item(InventoryChange::Resync)) => told.resyncs += 1,
-            Some(Update::Item(InventoryChange::Removed(_))) => {}
-            Some(Update::Interrupted | Update::Resumed) => bail!("a subscriber lost its connection"),
+            Some(Update::Item(InventoryChange::Removed(_) | InventoryChange::Seen { .. })) => {}
+            Some(Update::Interrupted | Update::Continued | Update::Resumed) => {
+                bail!("a subscriber lost its connection")
+            }
             None => bail!("a subscription ended"),
         }
     }

@@ -206,6 +206,7 @@ async fn write_records(db: &Db, (host, record): (HostId, &HostRecord), vms: &[Ma
                 host,
                 created: OffsetDateTime::now_utc(),
                 apart_from: vec![],
+                together_with: vec![],
                 pending_restart: vec![],
                 held_by: None,
                 snapshot: None,

@@ -100,7 +100,7 @@ pub struct GuestFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VmFailure {
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: OffsetDateTime,
     pub message: String,
 }
@@ -121,7 +121,7 @@ pub struct ObservedVm {
     pub vcpus_online: u32,
     pub cpu_time_ns: u64,
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub started: Option<OffsetDateTime>,
     pub last_death: Option<DeathReason>,
     pub failure: Option<VmFailure>,

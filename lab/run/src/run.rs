@@ -6,7 +6,6 @@ use anyhow::{Result, bail};
 use xenith_lab::Progress;
 use xenith_orchestrator_api::network;
 use xenith_orchestrator_client::Client;
-use xenith_orchestrator_types::Empty;
 use xenith_orchestrator_types::network::CreateNetwork;
 
 use crate::cli::{Arguments, Kind};
@@ -118,7 +117,7 @@ async fn start_hosts(
 
 /// The network that the commands to try name.
 async fn ensure_network(client: &Client) -> Result<()> {
-    let networks = client.call::<network::List>(&Empty {}).await?;
+    let networks = client.all::<network::List, _>("").await?;
     if networks.iter().any(|network| network.name == "default") {
         return Ok(());
     }

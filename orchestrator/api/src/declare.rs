@@ -4,8 +4,9 @@ use std::future::Future;
 use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use xenith_orchestrator_types::{ApiError, Permission};
 
 use crate::Call;
@@ -45,6 +46,8 @@ pub struct MethodInfo {
     pub kind: Kind,
     pub params: fn(&mut SchemaGenerator) -> Schema,
     pub result: fn(&mut SchemaGenerator) -> Schema,
+    /// Whether parameters are what the method takes.
+    pub takes: fn(&Value) -> Result<(), serde_json::Error>,
 }
 
 impl MethodInfo {
@@ -57,6 +60,7 @@ impl MethodInfo {
             kind: M::KIND,
             params: |generator| generator.subschema_for::<M::Params>(),
             result: |generator| generator.subschema_for::<M::Result>(),
+            takes: |params| M::Params::deserialize(params).map(drop),
         }
     }
 }
@@ -87,7 +91,7 @@ macro_rules! noun {
 
             use async_trait::async_trait;
             #[allow(unused_imports, reason = "not every noun uses all of them")]
-            use xenith_orchestrator_types::{audit::*, auth::*, backup::*, console::*, event::*, host::*, import::*, mail::*, network::*, orphan::*, pool::*, snapshot::*, sr::*, system::*, task::*, template::*, token::*, user::*, vdi::*, vm::*, wave::*, ApiError, Empty, ListRequest, Page, Permission};
+            use xenith_orchestrator_types::{audit::*, auth::*, backup::*, console::*, event::*, filter::*, host::*, import::*, mail::*, network::*, orphan::*, pool::*, snapshot::*, sr::*, system::*, task::*, template::*, token::*, user::*, vdi::*, vm::*, wave::*, ApiError, Empty, ListRequest, Page, Permission};
 
             use crate::{Call, Kind, Method, MethodInfo, Registrar};
 

@@ -18,7 +18,7 @@ noun! {
     /// People and programs that may sign in.
     user: UserApi {
         /// Lists users.
-        List = fn list(Empty) -> Vec<User>, Secure, Read;
+        List = fn list(ListRequest) -> Page<User>, Secure, Read;
         /// Shows one user.
         Get = fn get(UserRef) -> User, Secure, Read;
         /// Creates a user.
@@ -34,7 +34,7 @@ noun! {
     /// API tokens.
     token: TokenApi {
         /// Lists the caller's tokens; an admin of everything sees all.
-        List = fn list(Empty) -> Vec<Token>, Own, Read;
+        List = fn list(ListRequest) -> Page<Token>, Own, Read;
         /// Creates a token of the caller; the secret is shown this once.
         Create = fn create(CreateToken) -> CreatedToken, Own, Mutation;
         /// Revokes a token of the caller; an admin of everything revokes any.
@@ -46,7 +46,7 @@ noun! {
     /// Roles.
     role: RoleApi {
         /// Lists the roles and what they allow.
-        List = fn list(Empty) -> Vec<RoleInfo>, Own, Read;
+        List = fn list(ListRequest) -> Page<RoleInfo>, Own, Read;
     }
 }
 
@@ -66,7 +66,7 @@ noun! {
         /// Look for a host under another address: it moved, and keeps its identity, its VMs and its certificate.
         SetAddress = fn set_address(HostAddress) -> Host, Administer, Mutation;
         /// Forgets a host and revokes its certificate.
-        Remove = fn remove(RemoveHost) -> Empty, Administer, Mutation;
+        Remove = fn remove(RemoveHost) -> Empty, Administer, Plannable;
     }
 }
 
@@ -74,7 +74,7 @@ noun! {
     /// Hosts that share networks and storage.
     pool: PoolApi {
         /// Lists pools.
-        List = fn list(Empty) -> Vec<Pool>, View, Read;
+        List = fn list(ListRequest) -> Page<Pool>, View, Read;
         /// Creates a pool.
         Create = fn create(CreatePool) -> Pool, Administer, Mutation;
         /// Deletes an empty pool.
@@ -104,35 +104,35 @@ noun! {
         /// Starts a VM.
         Start = fn start(StartVm) -> TaskStarted, Operate, Plannable;
         /// Asks the guest to shut down.
-        Shutdown = fn shutdown(ShutdownVm) -> TaskStarted, Operate, Mutation;
+        Shutdown = fn shutdown(ShutdownVm) -> TaskStarted, Operate, Plannable;
         /// Asks the guest to reboot.
-        Reboot = fn reboot(ShutdownVm) -> TaskStarted, Operate, Mutation;
+        Reboot = fn reboot(ShutdownVm) -> TaskStarted, Operate, Plannable;
         /// Ends a VM at once, like pulling its plug.
-        PowerOff = fn power_off(VmRef) -> TaskStarted, Operate, Mutation;
+        PowerOff = fn power_off(VmRef) -> TaskStarted, Operate, Plannable;
         /// Stops a VM's virtual CPUs.
-        Pause = fn pause(VmRef) -> TaskStarted, Operate, Mutation;
+        Pause = fn pause(VmRef) -> TaskStarted, Operate, Plannable;
         /// Lets a paused VM run.
-        Unpause = fn unpause(VmRef) -> TaskStarted, Operate, Mutation;
+        Unpause = fn unpause(VmRef) -> TaskStarted, Operate, Plannable;
         /// Saves a VM's memory to its host's disk and frees it.
-        Suspend = fn suspend(VmRef) -> TaskStarted, Operate, Mutation;
+        Suspend = fn suspend(VmRef) -> TaskStarted, Operate, Plannable;
         /// Brings a suspended VM back.
-        Resume = fn resume(VmRef) -> TaskStarted, Operate, Mutation;
+        Resume = fn resume(VmRef) -> TaskStarted, Operate, Plannable;
         /// Attaches a disk, new or there.
-        AttachDisk = fn attach_disk(DiskAttachment) -> TaskStarted, Provision, Mutation;
+        AttachDisk = fn attach_disk(DiskAttachment) -> TaskStarted, Provision, Plannable;
         /// Detaches a disk; its VDI stays.
-        DetachDisk = fn detach_disk(DiskDetachment) -> TaskStarted, Operate, Mutation;
+        DetachDisk = fn detach_disk(DiskDetachment) -> TaskStarted, Operate, Plannable;
         /// Puts an ISO into the CD drive of an HVM guest, running or not.
-        InsertCd = fn insert_cd(CdInsertion) -> TaskStarted, Operate, Mutation;
+        InsertCd = fn insert_cd(CdInsertion) -> TaskStarted, Operate, Plannable;
         /// Takes out what is in the CD drive; the drive stays.
-        EjectCd = fn eject_cd(VmRef) -> TaskStarted, Operate, Mutation;
+        EjectCd = fn eject_cd(VmRef) -> TaskStarted, Operate, Plannable;
         /// Makes a new VM like another, running or not, with disks of its own and other MAC addresses.
-        Clone = fn clone(CloneVm) -> TaskStarted, Provision, Mutation;
+        Clone = fn clone(CloneVm) -> TaskStarted, Provision, Plannable;
         /// Does the same with many VMs, and tells of each what came of it.
         Bulk = fn bulk(BulkVms) -> Vec<BulkResult>, Operate, Mutation;
         /// Adds a NIC.
-        AttachNic = fn attach_nic(NicAttachment) -> TaskStarted, Operate, Mutation;
+        AttachNic = fn attach_nic(NicAttachment) -> TaskStarted, Operate, Plannable;
         /// Removes a NIC.
-        DetachNic = fn detach_nic(NicDetachment) -> TaskStarted, Operate, Mutation;
+        DetachNic = fn detach_nic(NicDetachment) -> TaskStarted, Operate, Plannable;
     }
 }
 
@@ -140,7 +140,7 @@ noun! {
     /// What NICs plug into.
     network: NetworkApi {
         /// Lists networks.
-        List = fn list(Empty) -> Vec<Network>, View, Read;
+        List = fn list(ListRequest) -> Page<Network>, View, Read;
         /// Declares a network: a bridge that hosts of a pool have.
         Create = fn create(CreateNetwork) -> Network, Administer, Mutation;
         /// Deletes a network that no VM uses.
@@ -174,7 +174,7 @@ noun! {
         /// Gives the right to read a VDI that no running VM has, or what a snapshot holds of it, from its host.
         Export = fn export(ExportVdi) -> VdiDownload, Provision, Mutation;
         /// Deletes a VDI that no VM has.
-        Delete = fn delete(VdiRef) -> TaskStarted, Provision, Mutation;
+        Delete = fn delete(VdiRef) -> TaskStarted, Provision, Plannable;
     }
 }
 
@@ -218,7 +218,7 @@ noun! {
     /// Many VMs that are taken from one source, so many at a time.
     wave: WaveApi {
         /// Lists waves.
-        List = fn list(Empty) -> Vec<Wave>, Administer, Read;
+        List = fn list(ListRequest) -> Page<Wave>, Administer, Read;
         /// Reports on one wave: where each of its VMs is.
         Get = fn get(WaveRef) -> Wave, Administer, Read;
         /// Puts VMs of a source together; nothing begins yet.
@@ -246,7 +246,7 @@ noun! {
     /// Storage repositories.
     sr: SrApi {
         /// Lists SRs, the local ones of hosts first.
-        List = fn list(Empty) -> Vec<Sr>, View, Read;
+        List = fn list(ListRequest) -> Page<Sr>, View, Read;
         /// Shows one SR.
         Get = fn get(SrRef) -> Sr, View, Read;
         /// Makes an SR in a folder or on an NFS server and attaches it to a host.
@@ -268,7 +268,7 @@ noun! {
     /// Where backups are kept.
     repository: RepositoryApi {
         /// Lists repositories.
-        List = fn list(Empty) -> Vec<Repository>, View, Read;
+        List = fn list(ListRequest) -> Page<Repository>, View, Read;
         /// Shows one repository.
         Get = fn get(RepositoryRef) -> Repository, View, Read;
         /// Adds a repository: makes it in an empty place, or opens one that is there; a host probes it.
@@ -288,7 +288,7 @@ noun! {
     /// Images for CD drives.
     iso: IsoApi {
         /// Lists the VDIs in ISO libraries.
-        List = fn list(Empty) -> Vec<Vdi>, View, Read;
+        List = fn list(ListRequest) -> Page<Vdi>, View, Read;
     }
 }
 
@@ -296,7 +296,7 @@ noun! {
     /// What VMs are made from.
     template: TemplateApi {
         /// Lists templates.
-        List = fn list(Empty) -> Vec<Template>, View, Read;
+        List = fn list(ListRequest) -> Page<Template>, View, Read;
         /// Shows one template.
         Get = fn get(TemplateRef) -> Template, View, Read;
         /// Makes a template from a VM, which stays as it is.
@@ -306,7 +306,7 @@ noun! {
         /// Deletes a template; VMs that were made from it stay.
         Delete = fn delete(TemplateRef) -> TaskStarted, Provision, Mutation;
         /// Makes a VM from a template, with what its cloud-init is told.
-        Deploy = fn deploy(DeployTemplate) -> TaskStarted, Provision, Mutation;
+        Deploy = fn deploy(DeployTemplate) -> TaskStarted, Provision, Plannable;
     }
 }
 
@@ -314,7 +314,7 @@ noun! {
     /// What makes backups again and again.
     backup_job: BackupJobApi {
         /// Lists backup jobs.
-        List = fn list(Empty) -> Vec<BackupJob>, View, Read;
+        List = fn list(ListRequest) -> Page<BackupJob>, View, Read;
         /// Shows one backup job.
         Get = fn get(BackupJobRef) -> BackupJob, View, Read;
         /// Creates a backup job.
@@ -332,7 +332,7 @@ noun! {
     /// Points in time of VMs, on their hosts.
     snapshot: SnapshotApi {
         /// Lists snapshots; each names its parent.
-        List = fn list(ListSnapshots) -> Vec<Snapshot>, View, Read;
+        List = fn list(ListSnapshots) -> Page<Snapshot>, View, Read;
         /// Shows one snapshot.
         Get = fn get(SnapshotRef) -> Snapshot, View, Read;
         /// Keeps the contents of a VM's disks at one instant; a running VM stands for under a second.
@@ -342,7 +342,7 @@ noun! {
         /// Deletes a snapshot; others stay as they are.
         Delete = fn delete(SnapshotRef) -> TaskStarted, Operate, Mutation;
         /// Makes a new VM from a snapshot, with new MAC addresses.
-        Clone = fn clone(CloneSnapshot) -> TaskStarted, Provision, Mutation;
+        Clone = fn clone(CloneSnapshot) -> TaskStarted, Provision, Plannable;
     }
 }
 
@@ -417,9 +417,17 @@ noun! {
 }
 
 noun! {
+    /// The filter language of lists.
+    filter: FilterApi {
+        /// Tells what could be typed next in the filter of a noun's list: columns, and values where they are known.
+        Complete = fn complete(CompleteListFilter) -> Completion, View, Read;
+    }
+}
+
+noun! {
     /// Who asked for what.
     audit: AuditApi {
-        /// Lists audit records, newest first.
+        /// Lists audit records, newest first unless the other way round is asked for.
         List = fn list(ListAudit) -> Page<AuditRecord>, Secure, Read;
         /// Reads the whole chain and checks every hash.
         Verify = fn verify(Empty) -> AuditVerified, Secure, Read;
@@ -473,6 +481,7 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         task::methods(),
         orphan::methods(),
         event::methods(),
+        filter::methods(),
         audit::methods(),
         mail::methods(),
         system::methods(),

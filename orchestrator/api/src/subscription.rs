@@ -2,7 +2,8 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
-use xenith_common_ids::{HostId, TaskId, VdiId, VmId};
+use serde_json::Value;
+use xenith_common_ids::{EventId, HostId, TaskId, VdiId, VmId};
 use xenith_orchestrator_types::Permission;
 use xenith_orchestrator_types::event::Event;
 use xenith_orchestrator_types::host::Host;
@@ -19,6 +20,11 @@ pub struct WatchRows {
     /// Leaves out what is there and begins with the first change: for who shows pages of `vm.list`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub only_changes: bool,
+    /// Goes on from here: `revision` of a page, of `ready` or of `seen`. What changed since comes, and nothing else; a row
+    /// comes as `changed` whether it was there before or not. `resync` where that cannot be told: it is too long ago, the
+    /// orchestrator has started again, or the caller sees something else than then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
 }
 
 /// Parameters of `task.subscribe`.
@@ -27,12 +33,23 @@ pub struct WatchRows {
 pub struct WatchTasks {
     /// One task: the subscription ends with it. Otherwise all that the caller may see.
     pub task: Option<TaskId>,
+    /// The filter language, as for `task.list`; not together with `task`. A task that no longer passes is told one last
+    /// time, as it is then.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub filter: String,
 }
 
 /// Parameters of `event.subscribe`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct WatchEvents {}
+pub struct WatchEvents {
+    /// The filter language, as for `event.list`. Empty: everything.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub filter: String,
+    /// The event that was told last: those that happened since come first, as far as they are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<EventId>,
+}
 
 /// One message about the rows of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,12 +61,32 @@ pub enum InventoryChange<Row, Id> {
     Changed(Row),
     /// Is gone, or no longer passes the filter.
     Removed(Id),
-    /// What was there at first is complete.
+    /// What was there at first is complete; with `since` or `only_changes` it comes at once.
     Ready {
         total: u64,
+        /// Good for `since`.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        revision: String,
+    },
+    /// Everything up to this revision was told; good for `since`.
+    Seen {
+        revision: String,
     },
     /// Too much was missed: forget everything, the list follows again.
     Resync,
+}
+
+impl<Row, Id> InventoryChange<Row, Id> {
+    /// Where a subscription may go on after this message.
+    #[must_use]
+    pub fn revision(&self) -> Option<&str> {
+        match self {
+            Self::Ready { revision, .. } | Self::Seen { revision } => {
+                Some(revision.as_str()).filter(|revision| !revision.is_empty())
+            }
+            Self::Added(_) | Self::Changed(_) | Self::Removed(_) | Self::Resync => None,
+        }
+    }
 }
 
 /// One message of `vm.subscribe`.
@@ -69,6 +106,8 @@ pub struct SubscriptionInfo {
     pub permission: Permission,
     pub params: fn(&mut SchemaGenerator) -> Schema,
     pub item: fn(&mut SchemaGenerator) -> Schema,
+    /// Whether parameters are what the subscription takes.
+    pub takes: fn(&Value) -> Result<(), serde_json::Error>,
 }
 
 /// All of them.
@@ -81,6 +120,7 @@ pub const SUBSCRIPTIONS: [SubscriptionInfo; 5] = [
         permission: Permission::View,
         params: |generator| generator.subschema_for::<WatchRows>(),
         item: |generator| generator.subschema_for::<VmChange>(),
+        takes: |params| WatchRows::deserialize(params).map(drop),
     },
     SubscriptionInfo {
         name: "task.subscribe",
@@ -90,15 +130,17 @@ pub const SUBSCRIPTIONS: [SubscriptionInfo; 5] = [
         permission: Permission::View,
         params: |generator| generator.subschema_for::<WatchTasks>(),
         item: |generator| generator.subschema_for::<Task>(),
+        takes: |params| WatchTasks::deserialize(params).map(drop),
     },
     SubscriptionInfo {
         name: "event.subscribe",
         unsubscribe: "event.unsubscribe",
         notification: "event.happened",
-        summary: "Follows events from now on.",
+        summary: "Follows events, from now on or from a given one.",
         permission: Permission::View,
         params: |generator| generator.subschema_for::<WatchEvents>(),
         item: |generator| generator.subschema_for::<Event>(),
+        takes: |params| WatchEvents::deserialize(params).map(drop),
     },
     SubscriptionInfo {
         name: "host.subscribe",
@@ -108,6 +150,7 @@ pub const SUBSCRIPTIONS: [SubscriptionInfo; 5] = [
         permission: Permission::View,
         params: |generator| generator.subschema_for::<WatchRows>(),
         item: |generator| generator.subschema_for::<HostChange>(),
+        takes: |params| WatchRows::deserialize(params).map(drop),
     },
     SubscriptionInfo {
         name: "vdi.subscribe",
@@ -117,5 +160,6 @@ pub const SUBSCRIPTIONS: [SubscriptionInfo; 5] = [
         permission: Permission::View,
         params: |generator| generator.subschema_for::<WatchRows>(),
         item: |generator| generator.subschema_for::<VdiChange>(),
+        takes: |params| WatchRows::deserialize(params).map(drop),
     },
 ];

@@ -5,7 +5,7 @@ use std::io;
 use tokio::sync::OnceCell;
 use xenith_orchestrator_api::{Method, host, pool};
 use xenith_orchestrator_client::{CallOptions, Client};
-use xenith_orchestrator_types::{Empty, ListRequest};
+use xenith_orchestrator_types::{ListRequest, Page};
 
 use crate::cli::{Global, Keyed};
 use crate::config::Contexts;
@@ -38,6 +38,14 @@ impl App {
         Ok(self.client().await?.call::<M>(params).await?)
     }
 
+    /// Every item of a list.
+    pub async fn all<M, T>(&self) -> Result<Vec<T>, CliError>
+    where
+        M: Method<Params = ListRequest, Result = Page<T>>,
+    {
+        Ok(self.client().await?.all::<M, T>("").await?)
+    }
+
     pub async fn change<M: Method>(&self, params: &M::Params, keyed: &Keyed) -> Result<M::Result, CliError> {
         let options = CallOptions { idempotency_key: keyed.idempotency_key.clone() };
         Ok(self.client().await?.call_with::<M>(params, &options).await?)
@@ -49,12 +57,11 @@ impl App {
         if !self.out.for_people() {
             return names;
         }
-        if let Ok(pools) = self.call::<pool::List>(&Empty {}).await {
+        if let Ok(pools) = self.all::<pool::List, _>().await {
             names.pools = pools.into_iter().map(|pool| (pool.id, pool.name)).collect();
         }
-        let all = ListRequest { limit: ListRequest::MAX_LIMIT, ..ListRequest::default() };
-        if let Ok(hosts) = self.call::<host::List>(&all).await {
-            names.hosts = hosts.items.into_iter().map(|host| (host.id, host.name)).collect();
+        if let Ok(hosts) = self.all::<host::List, _>().await {
+            names.hosts = hosts.into_iter().map(|host| (host.id, host.name)).collect();
         }
         names
     }

@@ -37,7 +37,7 @@ pub use host::{HostCommand, NetworkCommand, OnOff, PoolCommand};
 pub use import::{FileArgs, ImportCommand, LookArgs, StartArgs, UploadArgs};
 pub use mail::{MailCommand, MailPrivacy, MailServer};
 pub use orphan::OrphanCommand;
-pub use record::{AuditCommand, EventCommand, EventListing, SystemCommand, TaskCommand};
+pub use record::{AuditCommand, EventCommand, EventListing, FilterCommand, SystemCommand, TaskCommand};
 pub use session::{ContextCommand, Login, RawCall};
 pub use snapshot::SnapshotCommand;
 pub use sr::{CreateSrArgs, IsoCommand, SrCommand, SrHost};
@@ -128,6 +128,9 @@ pub enum Command {
     /// Backups that are there.
     #[command(subcommand)]
     Backup(BackupCommand),
+    /// The filter language of lists.
+    #[command(subcommand)]
+    Filter(FilterCommand),
     /// The progress of what takes longer than a call.
     #[command(subcommand)]
     Task(TaskCommand),

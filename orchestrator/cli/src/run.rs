@@ -6,6 +6,7 @@ mod backup;
 mod backup_files;
 mod console;
 mod event;
+mod filter;
 mod host;
 mod import;
 mod mail;
@@ -62,6 +63,7 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
         Command::Event(cli::EventCommand::List(listing)) | Command::Events(listing) => {
             event::list(app, listing).await
         }
+        Command::Filter(command) => filter::run(app, command).await,
         Command::Audit(command) => audit::run(app, command).await,
         Command::User(command) => access::user(app, command).await,
         Command::Token(command) => access::token(app, command).await,
@@ -95,13 +97,34 @@ where
     .await
 }
 
-/// Page after page, until there is enough.
+/// As much of a list as is asked for.
 async fn paged<T: Row>(
     app: &App,
     limited: &Limited,
     columns: &Columns,
-    mut fetch: impl AsyncFnMut(u32, Option<String>) -> Result<Page<T>, CliError>,
+    fetch: impl AsyncFnMut(u32, Option<String>) -> Result<Page<T>, CliError>,
 ) -> Result<(), CliError> {
+    let (rows, more) = gathered(limited, columns, fetch).await?;
+    print(app, &rows, columns).await?;
+    told(app, rows.len(), more);
+    Ok(())
+}
+
+/// Whether there are more than was asked for: how many in all.
+type More = Option<u64>;
+
+fn told(app: &App, shown: usize, more: More) {
+    if let Some(total) = more {
+        app.note(&format!("{shown} of {total}; --all shows all"));
+    }
+}
+
+/// Page after page, until there is enough.
+async fn gathered<T: Row>(
+    limited: &Limited,
+    columns: &Columns,
+    mut fetch: impl AsyncFnMut(u32, Option<String>) -> Result<Page<T>, CliError>,
+) -> Result<(Vec<T>, More), CliError> {
     // Before anything is asked of the orchestrator: a wrong column is a wrong command.
     choose::<T>(columns)?;
     let wanted = if limited.all { usize::MAX } else { limited.limit as usize };
@@ -119,11 +142,7 @@ async fn paged<T: Row>(
             break;
         }
     }
-    print(app, &rows, columns).await?;
-    if cursor.is_some() {
-        app.note(&format!("{} of {total}; --all shows all", rows.len()));
-    }
-    Ok(())
+    Ok((rows, cursor.is_some().then_some(total)))
 }
 
 async fn print<T: Row>(app: &App, rows: &[T], columns: &Columns) -> Result<(), CliError> {

@@ -47,6 +47,7 @@ pub fn create(args: &CreateArgs) -> Result<CreateVm, CliError> {
     set_list(&mut fields, "nics", args.nics.iter().map(new_nic).collect());
     set_list(&mut fields, "tags", args.tags.clone());
     set_list(&mut fields, "apart_from", args.apart_from.clone());
+    set_list(&mut fields, "together_with", args.together_with.clone());
     set(&mut fields, "pool", args.pool.as_ref());
     set(&mut fields, "host", args.host.as_ref());
     set(&mut fields, "start", args.start.then_some(true));
@@ -84,6 +85,11 @@ pub fn update(args: &UpdateArgs, current: Option<&Vm>) -> Result<UpdateVm, CliEr
     devices::kept(&mut fields, &args.kept, current)?;
     set(&mut fields, "no_autostart", args.no_autostart.then_some(true));
     set_list(&mut fields, "tags", args.tags.clone());
+    set_list(&mut fields, "apart_from", args.apart_from.clone());
+    set_list(&mut fields, "together_with", args.together_with.clone());
+    for company in ["apart_from", "together_with"] {
+        set(&mut fields, company, args.no_company.then(Vec::<String>::new));
+    }
     if !args.add_tags.is_empty() || !args.remove_tags.is_empty() {
         let mut tags = current.map(|vm| vm.tags.clone()).unwrap_or_default();
         tags.retain(|tag| !args.remove_tags.contains(tag));

@@ -46,9 +46,14 @@ where
     M: Method<Result = TaskStarted>,
 {
     const { assert!(matches!(M::KIND, Kind::Plannable), "this method has no dry run") };
-    if !planned.dry_run {
-        return begin::<M>(app, params, &planned.tasked).await;
+    match planned.dry_run {
+        true => plan::<M>(app, params).await,
+        false => begin::<M>(app, params, &planned.tasked).await,
     }
+}
+
+/// Shows what would be done.
+pub async fn plan<M: Method>(app: &App, params: &M::Params) -> Result<(), CliError> {
     let plan = app.client().await?.plan::<M>(params).await?;
     app.out.value(&plan, || {
         let mut text = String::from("This would be done; nothing was changed.\n");
@@ -116,7 +121,8 @@ pub async fn follow(app: &App, id: TaskId, limit: Option<Duration>) -> Result<Ta
     let mut progress = Progress::new(app);
     let task = {
         let watching = async {
-            let mut watch = client.watch::<TaskChanges>(&WatchTasks { task: Some(id) }).await?;
+            let mut watch =
+                client.watch::<TaskChanges>(&WatchTasks { task: Some(id), ..WatchTasks::default() }).await?;
             until_over(app, &mut watch, id, &mut progress).await
         };
         let deadline = async {
@@ -168,7 +174,7 @@ async fn until_over(
             Some(Update::Item(task)) if task.status.is_over() => return Ok(task),
             Some(Update::Item(task)) => progress.show(task),
             Some(Update::Interrupted) => progress.interrupted = true,
-            Some(Update::Resumed) => progress.interrupted = false,
+            Some(Update::Resumed | Update::Continued) => progress.interrupted = false,
             // It ended before the last message came: ask.
             None => return app.call::<task::Get>(&TaskRef { task: id }).await,
         }

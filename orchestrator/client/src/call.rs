@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 use xenith_common_tasks::Backoff;
 use xenith_orchestrator_api::{Kind, Method};
 use xenith_orchestrator_types::error::ErrorData;
-use xenith_orchestrator_types::{ApiError, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
 use crate::{ClientError, Endpoint, Trust, connection};
 
@@ -108,6 +108,25 @@ impl Client {
         let answer = self.call_raw(M::NAME, object, Repeat::Safe).await?;
         serde_json::from_str(answer.get())
             .map_err(|source| ClientError::Unexpected { method: M::NAME.to_owned(), source })
+    }
+
+    /// Every item of a list that `filter` lets through, page after page. For lists that are known to be short, or for
+    /// who wants all of a long one.
+    pub async fn all<M, T>(&self, filter: &str) -> Result<Vec<T>, ClientError>
+    where
+        M: Method<Params = ListRequest, Result = Page<T>>,
+    {
+        let limit = ListRequest::MAX_LIMIT;
+        let mut request = ListRequest { filter: filter.to_owned(), limit, ..ListRequest::default() };
+        let mut items = Vec::new();
+        loop {
+            let page = self.call::<M>(&request).await?;
+            items.extend(page.items);
+            match page.next {
+                Some(next) => request.cursor = Some(next),
+                None => return Ok(items),
+            }
+        }
     }
 
     /// What the call would do; nothing changes. Only for methods that can be planned.
@@ -225,7 +244,7 @@ fn new_key() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-fn to_object(method: &str, params: &impl Serialize) -> Result<Map<String, Value>, ClientError> {
+pub(crate) fn to_object(method: &str, params: &impl Serialize) -> Result<Map<String, Value>, ClientError> {
     match serde_json::to_value(params) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err(serde::ser::Error::custom("parameters are not an object")),

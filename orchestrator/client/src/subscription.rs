@@ -13,12 +13,15 @@ use jsonrpsee_ws_client::types::ErrorObjectOwned;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use xenith_orchestrator_api::{HostChange, VdiChange, VmChange, WatchEvents, WatchRows, WatchTasks};
+use serde_json::{Map, Value};
+use xenith_orchestrator_api::{
+    HostChange, InventoryChange, VdiChange, VmChange, WatchEvents, WatchRows, WatchTasks,
+};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::event::Event;
 use xenith_orchestrator_types::task::Task;
 
-use crate::call::{PATIENCE, Params, new_backoff, refused};
+use crate::call::{PATIENCE, Params, new_backoff, refused, to_object};
 use crate::{Client, ClientError};
 
 /// A subscription as a type: `client.watch::<TaskChanges>(params)`.
@@ -27,10 +30,13 @@ pub trait Subscription: Send + 'static {
     const UNSUBSCRIBE: &'static str;
     type Params: Serialize + Send;
     type Item: DeserializeOwned + Send;
+
+    /// What `since` has to be for the subscription to go on behind this item, if it says so.
+    fn since(item: &Self::Item) -> Option<String>;
 }
 
 macro_rules! subscriptions {
-    ($($(#[$doc:meta])* $name:ident = $wire:literal / $end:literal ($params:ty) -> $item:ty;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident = $wire:literal / $end:literal ($params:ty) -> $item:ty, $since:expr;)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy)]
         pub struct $name;
@@ -40,6 +46,11 @@ macro_rules! subscriptions {
             const UNSUBSCRIBE: &'static str = $end;
             type Params = $params;
             type Item = $item;
+
+            fn since(item: &$item) -> Option<String> {
+                let since: fn(&$item) -> Option<String> = $since;
+                since(item)
+            }
         }
     )*
 
@@ -50,23 +61,30 @@ macro_rules! subscriptions {
 
 subscriptions! {
     /// The VMs that a filter lets through.
-    VmChanges = "vm.subscribe" / "vm.unsubscribe" (WatchRows) -> VmChange;
+    VmChanges = "vm.subscribe" / "vm.unsubscribe" (WatchRows) -> VmChange, revision;
     /// One task, or all.
-    TaskChanges = "task.subscribe" / "task.unsubscribe" (WatchTasks) -> Task;
-    /// Events from now on.
-    EventChanges = "event.subscribe" / "event.unsubscribe" (WatchEvents) -> Event;
+    TaskChanges = "task.subscribe" / "task.unsubscribe" (WatchTasks) -> Task, |_| None;
+    /// Events, from now on or from a given one.
+    EventChanges = "event.subscribe" / "event.unsubscribe" (WatchEvents) -> Event, |event| Some(event.id.to_string());
     /// The hosts that a filter lets through.
-    HostChanges = "host.subscribe" / "host.unsubscribe" (WatchRows) -> HostChange;
+    HostChanges = "host.subscribe" / "host.unsubscribe" (WatchRows) -> HostChange, revision;
     /// The VDIs that a filter lets through.
-    VdiChanges = "vdi.subscribe" / "vdi.unsubscribe" (WatchRows) -> VdiChange;
+    VdiChanges = "vdi.subscribe" / "vdi.unsubscribe" (WatchRows) -> VdiChange, revision;
+}
+
+fn revision<Row, Id>(change: &InventoryChange<Row, Id>) -> Option<String> {
+    change.revision().map(str::to_owned)
 }
 
 /// What a subscription tells.
 #[derive(Debug)]
 pub enum Update<T> {
     Item(T),
-    /// The connection broke; it is being opened again. What happens meanwhile may be missed.
+    /// The connection broke; it is being opened again.
     Interrupted,
+    /// It is back, and goes on where it broke: what was told still holds, and what happened meanwhile follows. Of rows
+    /// that may be [`InventoryChange::Resync`], where too much has happened or the orchestrator has started again.
+    Continued,
     /// It is back. Forget what was told: what is there follows again, as at the beginning.
     Resumed,
 }
@@ -76,7 +94,9 @@ type Feed = (Arc<WsClient>, RpcSubscription<Box<RawValue>>);
 /// A running subscription. Dropping it ends it.
 pub struct Watch<S: Subscription> {
     client: Client,
-    params: Params,
+    params: Map<String, Value>,
+    /// How far it was told, where that is known.
+    since: Option<String>,
     feed: Option<Feed>,
     /// The way back after a broken connection. Kept here so that a caller who stops waiting in [`Watch::next`], to draw
     /// something, does not make it begin anew each time.
@@ -88,11 +108,11 @@ impl Client {
     /// Subscribes; fails at once when the orchestrator refuses. A connection that breaks meanwhile is tried again,
     /// as with calls.
     pub async fn watch<S: Subscription>(&self, params: &S::Params) -> Result<Watch<S>, ClientError> {
-        let params = Params::new(params)
-            .map_err(|source| ClientError::Unexpected { method: S::NAME.to_owned(), source })?;
+        let params = to_object(S::NAME, params)?;
         let given_up = Instant::now() + PATIENCE;
-        let feed = subscribe::<S>(self.clone(), params.clone(), Some(given_up)).await?;
-        Ok(Watch { client: self.clone(), params, feed: Some(feed), returning: None, of: PhantomData })
+        let feed = subscribe::<S>(self.clone(), with(S::NAME, &params, None)?, Some(given_up)).await?;
+        let client = self.clone();
+        Ok(Watch { client, params, since: None, feed: Some(feed), returning: None, of: PhantomData })
     }
 }
 
@@ -114,7 +134,10 @@ impl<S: Subscription> Watch<S> {
                     self.feed = None;
                     Err(error)
                 }
-                Ok(item) => Ok(Some(Update::Item(item))),
+                Ok(item) => {
+                    self.since = S::since(&item).or(self.since.take());
+                    Ok(Some(Update::Item(item)))
+                }
             },
             Some(Err(source)) => Err(ClientError::Unexpected { method: S::NAME.to_owned(), source }),
             None => {
@@ -128,15 +151,27 @@ impl<S: Subscription> Watch<S> {
     }
 
     async fn resume(&mut self) -> Result<Option<Update<S::Item>>, ClientError> {
-        let (client, params) = (&self.client, &self.params);
-        let returning = self
-            .returning
-            .get_or_insert_with(|| Box::pin(subscribe::<S>(client.clone(), params.clone(), None)));
+        let returning = match &mut self.returning {
+            Some(returning) => returning,
+            None => {
+                let params = with(S::NAME, &self.params, self.since.as_deref())?;
+                self.returning.insert(Box::pin(subscribe::<S>(self.client.clone(), params, None)))
+            }
+        };
         let result = returning.await;
         self.returning = None;
         self.feed = Some(result?);
-        Ok(Some(Update::Resumed))
+        Ok(Some(if self.since.is_some() { Update::Continued } else { Update::Resumed }))
     }
+}
+
+/// The parameters to begin with, or to go on with.
+fn with(method: &str, params: &Map<String, Value>, since: Option<&str>) -> Result<Params, ClientError> {
+    let mut params = params.clone();
+    if let Some(since) = since {
+        params.insert("since".to_owned(), since.into());
+    }
+    Params::new(&params).map_err(|source| ClientError::Unexpected { method: method.to_owned(), source })
 }
 
 /// Tries until it works, is refused, or `given_up` has come.

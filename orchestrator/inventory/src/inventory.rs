@@ -1,6 +1,7 @@
 //! One noun's inventory, as the orchestrator uses it: apply, get, page, count, watch.
 
 mod history;
+mod mark;
 mod query;
 mod shown;
 mod watch;
@@ -19,8 +20,9 @@ use crate::table::compiled::Compiled;
 use history::History;
 
 pub use query::{CountRequest, Facet, Page, PageRequest, QueryError};
+pub(crate) use query::{Slots, slots};
 pub use shown::Shown;
-pub use watch::{Change, Subscription, WatchEvent};
+pub use watch::{Change, Rest, Subscription, WatchEvent};
 
 /// Most rows changed under one lock: readers wait at most for so many, which is a fraction of a millisecond.
 const BATCH: usize = 256;
@@ -176,6 +178,14 @@ impl<N: Noun> Inventory<N> {
         let slot = state.table.find(&N::id_bytes(id))?;
         let visible = Compiled::scope(&state.table, scope).holds(&state.table, slot);
         visible.then(|| N::read(&state.table.row(slot)))
+    }
+
+    /// Whether the row is there and passes.
+    #[must_use]
+    pub fn passes(&self, id: N::Id, filter: &crate::filter::Filter, scope: &Scope) -> bool {
+        let state = self.shared.glance();
+        let slot = state.table.find(&N::id_bytes(id));
+        slot.is_some_and(|slot| state.compile(filter, scope).holds(&state.table, slot))
     }
 
     /// Bytes held by rows and indexes, estimated.

@@ -33,6 +33,7 @@ mod column;
 mod dictionary;
 pub mod filter;
 mod inventory;
+pub mod listing;
 mod nouns;
 mod schema;
 mod scope;
@@ -40,7 +41,7 @@ mod table;
 mod text;
 
 pub use inventory::{
-    Change, CountRequest, Delta, Facet, Inventory, Page, PageRequest, QueryError, Revision, Shown,
+    Change, CountRequest, Delta, Facet, Inventory, Page, PageRequest, QueryError, Rest, Revision, Shown,
     Subscription, WatchEvent,
 };
 pub use nouns::{event, host, orphan, task, vdi, vm};

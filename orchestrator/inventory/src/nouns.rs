@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use crate::schema::Cell;
 
 /// Milliseconds since 1970; nothing for times before.
-fn time_cell(time: Option<OffsetDateTime>) -> Cell<'static> {
+pub(crate) fn time_cell(time: Option<OffsetDateTime>) -> Cell<'static> {
     let ms = time.and_then(|time| u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok());
     ms.map_or(Cell::None, Cell::Number)
 }

@@ -59,6 +59,19 @@ pub struct ColumnSpec {
     pub help: &'static str,
 }
 
+impl ColumnSpec {
+    #[must_use]
+    pub const fn new(name: &'static str, kind: ColumnKind, searched: Searched, help: &'static str) -> Self {
+        Self { name, kind, searched, help }
+    }
+
+    /// Made from another column: no row has a cell for it.
+    #[must_use]
+    pub const fn is_derived(&self) -> bool {
+        matches!(self.kind, ColumnKind::Age(_))
+    }
+}
+
 /// Whether free text finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Searched {

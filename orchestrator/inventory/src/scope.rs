@@ -4,7 +4,7 @@
 //! facet, no completion, no delta, and getting one by its id is the same as getting one that does not exist.
 
 /// A noun without the columns `pool` and `tag` shows nothing to a limited scope. Rows that are in any of the pools or have any of the tags; or everything; or, by default, nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Scope {
     everything: bool,
     pools: Vec<String>,

@@ -312,6 +312,7 @@ impl App {
             host,
             created: OffsetDateTime::now_utc(),
             apart_from: vec![],
+            together_with: vec![],
             pending_restart: vec![],
             held_by: Some(saga),
             snapshot: None,

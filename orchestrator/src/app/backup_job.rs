@@ -1,10 +1,10 @@
 //! Backup jobs and their runs. What a run does is decided in [`crate::backup_runner`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
-use xenith_common_ids::{BackupJobId, BackupRunId};
+use xenith_common_ids::{BackupJobId, BackupRunId, RepositoryId};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::backup_job::BackupJobApi;
 use xenith_orchestrator_api::backup_run::BackupRunApi;
@@ -13,8 +13,10 @@ use xenith_orchestrator_types::backup::{
     BackupJob, BackupJobRef, BackupRun, BackupRunRef, CreateBackupJob, JobSettings, ListBackupRuns,
     RunStarted, UpdateBackupJob,
 };
-use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
+use super::listings::backups::BackupJobRow;
+use super::listings::filtered;
 use super::{App, vm_filter};
 use crate::backup_runner;
 use crate::errors::store_error;
@@ -145,11 +147,17 @@ fn visible(app: &App, call: &Call, mut run: BackupRun) -> BackupRun {
 
 #[async_trait]
 impl BackupJobApi for App {
-    async fn list(&self, _: &Call, _: Empty) -> Result<Vec<BackupJob>, ApiError> {
+    async fn list(&self, _: &Call, request: ListRequest) -> Result<Page<BackupJob>, ApiError> {
         let (jobs, _) = self.db.backup_jobs.all().await.map_err(|e| store_error(&e))?;
-        let mut jobs: Vec<BackupJob> = jobs.iter().map(|job| view(job.key, &job.value)).collect();
-        jobs.sort_by(|a, b| a.settings.name.cmp(&b.settings.name));
-        Ok(jobs)
+        let (repositories, _) = self.db.repositories.all().await.map_err(|e| store_error(&e))?;
+        let names: HashMap<RepositoryId, String> =
+            repositories.into_iter().map(|record| (record.key, record.value.repository.name)).collect();
+        let row = |job: BackupJob| BackupJobRow {
+            repositories: job.settings.repositories.iter().filter_map(|id| names.get(id).cloned()).collect(),
+            job,
+        };
+        let rows = jobs.iter().map(|job| row(view(job.key, &job.value))).collect();
+        Ok(filtered(rows, &request)?.map(|row: BackupJobRow| row.job))
     }
 
     async fn get(&self, _: &Call, request: BackupJobRef) -> Result<BackupJob, ApiError> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::json;
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, OperationId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, JoinToken};
@@ -133,6 +134,16 @@ impl HostApi for App {
             );
             return Err(ApiError::new(Reason::WrongState, message));
         }
+        let (vdis, _) = self.db.vdis.all().await.map_err(|e| store_error(&e))?;
+        let vdis: Vec<_> = vdis.into_iter().filter(|vdi| vdi.value.host == found.key).collect();
+        if call.dry_run {
+            let mut names: Vec<_> = vms.iter().map(|(_, vm)| vm.name.to_string()).collect();
+            names.sort_unstable();
+            let title = format!("Remove {}", found.value.name);
+            return Err(
+                call.planned(json!({ "title": title, "forgotten_vms": names, "forgotten_vdis": vdis.len() }))
+            );
+        }
         for (vm, _) in &vms {
             let record = self.db.vms.get(vm).await.map_err(|e| store_error(&e))?;
             let Some(record) = record else { continue };
@@ -146,8 +157,7 @@ impl HostApi for App {
             }
             self.db.store.commit(forget).await.map_err(|e| store_error(&e))?;
         }
-        let (vdis, _) = self.db.vdis.all().await.map_err(|e| store_error(&e))?;
-        for vdi in vdis.iter().filter(|vdi| vdi.value.host == found.key) {
+        for vdi in &vdis {
             self.db.vdis.delete(vdi).await.map_err(|e| store_error(&e))?;
         }
         let remove = self.db.hosts.require_in(Transaction::new(), &found.key, Expect::At(found.revision));

@@ -21,6 +21,8 @@ use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, 
 use super::App;
 use super::begin::About;
 use super::import_source::api_source;
+use super::listings::filtered;
+use super::listings::imports::ImportRow;
 use super::vm_new::NewVm;
 use crate::errors::{saga_error, store_error};
 use crate::model::{ImportDiskRecord, ImportRecord, PrepareWish};
@@ -124,23 +126,18 @@ impl ImportApi for App {
     async fn list(&self, call: &Call, request: ListImports) -> Result<Page<Import>, ApiError> {
         let sees = call.caller.sight(Permission::View);
         let (all, _) = self.db.imports.all().await.map_err(|error| store_error(&error))?;
-        let mut found: Vec<_> = all
+        let found = all
             .into_iter()
             .filter(|record| sees.covers(Some(record.value.pool), &record.value.tags))
-            .filter(|record| request.archived || !record.value.archived)
-            .collect();
-        found.sort_by_key(|record| std::cmp::Reverse(record.key));
-        let total = found.len() as u64;
-        if let Some(cursor) = &request.cursor {
-            let after = cursor.parse::<ImportId>().map_err(|error| ApiError::invalid("cursor", error))?;
-            found.retain(|record| record.key < after);
-        }
-        let limit = ListRequest { limit: request.limit, ..ListRequest::default() }.effective_limit();
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = found.last().filter(|_| more).map(|record| record.key.to_string());
-        let items = found.iter().map(|record| self.api_import(record.key, &record.value)).collect();
-        Ok(Page { items, total, next })
+            .filter(|record| request.archived || !record.value.archived);
+        let row = |record: &Record<ImportId, ImportRecord>| {
+            let import = self.api_import(record.key, &record.value);
+            ImportRow { host: self.host_name(import.host), pool: self.pool_name(record.value.pool), import }
+        };
+        let rows = found.map(|record| row(&record)).collect();
+        let ListImports { filter, sort, limit, cursor, .. } = request;
+        let request = ListRequest { filter, sort, limit, cursor };
+        Ok(filtered(rows, &request)?.map(|row: ImportRow| row.import))
     }
 
     async fn get(&self, call: &Call, request: ImportRef) -> Result<Import, ApiError> {

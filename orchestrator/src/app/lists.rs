@@ -117,9 +117,11 @@ impl App {
             cursor: request.cursor.clone(),
             limit: request.effective_limit(),
         };
+        let scope = wanted.scope.clone();
         let page = self.page(N::inventory(self), wanted).await?;
+        let revision = Some(N::inventory(self).mark(page.revision, &scope));
         let items = page.rows.into_iter().filter_map(|row| N::item(self, row)).collect();
-        Ok(Page { items, total: page.total, next: page.next })
+        Ok(Page { items, total: page.total, next: page.next, revision })
     }
 
     pub(super) async fn page<N: Noun>(

@@ -5,21 +5,23 @@ use xenith_common_ids::NetworkId;
 use xenith_orchestrator_api::network::NetworkApi;
 use xenith_orchestrator_api::{Call, Sight};
 use xenith_orchestrator_types::network::{CreateNetwork, Network, NetworkRef};
-use xenith_orchestrator_types::{ApiError, Empty, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
 use super::App;
+use super::listings::filtered;
+use super::listings::places::NetworkRow;
 use crate::errors::store_error;
 
 #[async_trait]
 impl NetworkApi for App {
-    async fn list(&self, call: &Call, _: Empty) -> Result<Vec<Network>, ApiError> {
+    async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Network>, ApiError> {
         let sees = call.caller.sight(Permission::View);
         let by_tag = matches!(&sees, Sight::Only { tags, .. } if !tags.is_empty());
         let (networks, _) = self.db.networks.all().await.map_err(|error| store_error(&error))?;
-        let mut networks: Vec<Network> = networks.into_iter().map(|record| record.value).collect();
-        networks.retain(|network| by_tag || sees.covers(Some(network.pool), []));
-        networks.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(networks)
+        let networks = networks.into_iter().map(|record| record.value);
+        let seen = networks.filter(|network| by_tag || sees.covers(Some(network.pool), []));
+        let rows = seen.map(|network| NetworkRow { pool: self.pool_name(network.pool), network }).collect();
+        Ok(filtered(rows, &request)?.map(|row: NetworkRow| row.network))
     }
 
     async fn create(&self, call: &Call, request: CreateNetwork) -> Result<Network, ApiError> {

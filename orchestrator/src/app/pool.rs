@@ -6,20 +6,21 @@ use xenith_orchestrator_api::pool::PoolApi;
 use xenith_orchestrator_api::{Call, Sight};
 use xenith_orchestrator_store::Transaction;
 use xenith_orchestrator_types::pool::{CreatePool, Pool, PoolRef};
-use xenith_orchestrator_types::{ApiError, Empty, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
 use super::App;
+use super::listings::filtered;
+use super::listings::places::PoolRow;
 use crate::errors::store_error;
 
 #[async_trait]
 impl PoolApi for App {
-    async fn list(&self, call: &Call, _: Empty) -> Result<Vec<Pool>, ApiError> {
+    async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Pool>, ApiError> {
         let sees = call.caller.sight(Permission::View);
         let by_tag = matches!(&sees, Sight::Only { tags, .. } if !tags.is_empty());
         let mut pools = self.views.pools();
         pools.retain(|pool| by_tag || sees.covers(Some(pool.id), []));
-        pools.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(pools)
+        Ok(filtered(pools.into_iter().map(PoolRow).collect(), &request)?.map(|PoolRow(pool)| pool))
     }
 
     async fn create(&self, _: &Call, request: CreatePool) -> Result<Pool, ApiError> {

@@ -11,10 +11,12 @@ use xenith_orchestrator_types::backup::{
     CreateRepository, Place, Repository, RepositoryRef, RepositorySecret, VerifyRepository,
 };
 use xenith_orchestrator_types::task::TaskStarted;
-use xenith_orchestrator_types::{ApiError, Empty, Reason};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Reason};
 
 use super::App;
 use super::begin::About;
+use super::listings::backups::RepositoryRow;
+use super::listings::filtered;
 use crate::catalogue;
 use crate::errors::store_error;
 use crate::model::{BaseRecord, RepositoryRecord, SEALED_ACCESS};
@@ -113,11 +115,10 @@ impl App {
 
 #[async_trait]
 impl RepositoryApi for App {
-    async fn list(&self, _: &Call, _: Empty) -> Result<Vec<Repository>, ApiError> {
+    async fn list(&self, _: &Call, request: ListRequest) -> Result<Page<Repository>, ApiError> {
         let (records, _) = self.db.repositories.all().await.map_err(|e| store_error(&e))?;
-        let mut found: Vec<Repository> = records.into_iter().map(|record| record.value.repository).collect();
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(found)
+        let rows = records.into_iter().map(|record| RepositoryRow(record.value.repository)).collect();
+        Ok(filtered(rows, &request)?.map(|RepositoryRow(repository)| repository))
     }
 
     async fn get(&self, _: &Call, request: RepositoryRef) -> Result<Repository, ApiError> {

@@ -1,6 +1,7 @@
 //! Points in time of VMs.
 
 use async_trait::async_trait;
+use serde_json::json;
 use time::OffsetDateTime;
 use xenith_common_ids::{IncarnationId, SagaId, SnapshotId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{DiskAccess, Power, VmSpec};
@@ -11,10 +12,12 @@ use xenith_orchestrator_types::snapshot::{
     CloneSnapshot, CreateSnapshot, ListSnapshots, Snapshot, SnapshotDisk, SnapshotRef,
 };
 use xenith_orchestrator_types::task::TaskStarted;
-use xenith_orchestrator_types::{ApiError, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
 use super::App;
 use super::begin::{About, free};
+use super::listings::filtered;
+use super::listings::storage::SnapshotRow;
 use crate::errors::store_error;
 use crate::model::{SnapshotRecord, VmRecord};
 use crate::records;
@@ -119,22 +122,27 @@ fn made(snapshot: &Found<SnapshotId, SnapshotRecord>) -> Result<(), ApiError> {
 
 #[async_trait]
 impl SnapshotApi for App {
-    async fn list(&self, call: &Call, request: ListSnapshots) -> Result<Vec<Snapshot>, ApiError> {
+    async fn list(&self, call: &Call, request: ListSnapshots) -> Result<Page<Snapshot>, ApiError> {
         let of = match &request.vm {
             Some(vm) => Some(self.find_vm(call, vm, Permission::View).await?.key),
             None => None,
         };
         let sees = call.caller.sight(Permission::View);
         let (all, _) = self.db.snapshots.all().await.map_err(|e| store_error(&e))?;
-        let mut snapshots = Vec::new();
+        let mut rows = Vec::new();
         for record in all.into_iter().filter(|record| of.is_none_or(|vm| vm == record.value.vm)) {
             let Some(vm) = self.views.vm(record.value.vm) else { continue };
             if sees.covers(Some(vm.pool), &*vm.tags) {
-                snapshots.push(api_snapshot(record.key, record.value, vm.snapshot));
+                rows.push(SnapshotRow {
+                    vm: vm.name.to_string(),
+                    host: self.host_name(record.value.host),
+                    snapshot: api_snapshot(record.key, record.value, vm.snapshot),
+                });
             }
         }
-        snapshots.sort_by_key(|snapshot| (snapshot.vm, snapshot.created, snapshot.id));
-        Ok(snapshots)
+        let ListSnapshots { filter, sort, limit, cursor, .. } = request;
+        let request = ListRequest { filter, sort, limit, cursor };
+        Ok(filtered(rows, &request)?.map(|row: SnapshotRow| row.snapshot))
     }
 
     async fn get(&self, call: &Call, request: SnapshotRef) -> Result<Snapshot, ApiError> {
@@ -254,6 +262,7 @@ impl SnapshotApi for App {
             return Err(call.caller.forbidden(Permission::Provision));
         }
         let name = request.name.to_string();
+        self.vm_name_is_free(&name, source.value.pool).await?;
         let mut new_vdis = Vec::new();
         let mut spec = VmSpec { name: request.name.clone(), autostart: None, ..snapshot.value.spec.clone() };
         for disk in &mut spec.disks {
@@ -278,6 +287,11 @@ impl SnapshotApi for App {
         for nic in &mut spec.nics {
             nic.mac = self.free_mac().await?;
         }
+        let title = format!("Clone {name} from the snapshot {}", snapshot.value.name);
+        if call.dry_run {
+            let (host, start) = (snapshot.value.host, request.start);
+            return Err(call.planned(json!({ "title": title, "host": host, "spec": spec, "start": start })));
+        }
         let (vm, saga) = (VmId::new(), SagaId::new());
         let record = VmRecord {
             spec,
@@ -288,6 +302,7 @@ impl SnapshotApi for App {
             host: snapshot.value.host,
             created: OffsetDateTime::now_utc(),
             apart_from: vec![],
+            together_with: vec![],
             pending_restart: vec![],
             held_by: Some(saga),
             snapshot: None,
@@ -306,7 +321,7 @@ impl SnapshotApi for App {
         let (id, host) = (vm.to_string(), record.host);
         let about = About {
             method: "snapshot.clone",
-            title: format!("Clone {name} from the snapshot {}", snapshot.value.name),
+            title,
             subjects: vec![format!("vm/{vm}"), format!("snapshot/{}", snapshot.key), format!("host/{host}")],
             object: Some(&id),
         };

@@ -13,10 +13,12 @@ use xenith_orchestrator_store::{Expect, Transaction};
 use xenith_orchestrator_types::sr::{AdoptVdi, CreateSr, Sr, SrContent, SrOnHost, SrRef, SrScan};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vdi::Vdi;
-use xenith_orchestrator_types::{ApiError, Empty, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
 use super::App;
 use super::begin::About;
+use super::listings::filtered;
+use super::listings::storage::SrRow;
 use crate::errors::store_error;
 use crate::fleet::Fleet;
 use crate::model::{HostRecord, SrRecord};
@@ -185,12 +187,13 @@ fn declared(sr: &FoundSr) -> Result<(), ApiError> {
 
 #[async_trait]
 impl SrApi for App {
-    async fn list(&self, call: &Call, _: Empty) -> Result<Vec<Sr>, ApiError> {
-        let mut shown = Vec::new();
-        for sr in self.srs(call).await? {
-            shown.push(self.api_sr(sr));
-        }
-        Ok(shown)
+    async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Sr>, ApiError> {
+        let row = |sr: FoundSr| {
+            let hosts = sr.record.hosts.iter().map(|host| self.host_name(*host)).collect();
+            SrRow { pool: self.pool_name(sr.record.pool), hosts, sr: self.api_sr(sr) }
+        };
+        let rows = self.srs(call).await?.into_iter().map(row).collect();
+        Ok(filtered(rows, &request)?.map(|row: SrRow| row.sr))
     }
 
     async fn get(&self, call: &Call, request: SrRef) -> Result<Sr, ApiError> {

@@ -148,7 +148,7 @@ impl TaskApi for App {
                 Err(error) => return Err(saga_error(&error)),
             }
         }
-        Ok(Page { items, total: page.total, next: page.next })
+        Ok(Page { items, total: page.total, next: page.next, revision: None })
     }
 
     async fn get(&self, call: &Call, request: TaskRef) -> Result<Task, ApiError> {

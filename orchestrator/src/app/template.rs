@@ -1,6 +1,7 @@
 //! What VMs are made from.
 
 use async_trait::async_trait;
+use serde_json::json;
 use time::OffsetDateTime;
 use xenith_common_ids::{IncarnationId, SagaId, TemplateId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{DiskAccess, DiskDevice, DiskSpec, VdiSize, VmSpec};
@@ -12,10 +13,12 @@ use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::template::{
     CreateTemplate, DeployTemplate, ImportTemplate, Template, TemplateDisk, TemplateRef,
 };
-use xenith_orchestrator_types::{ApiError, Empty, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
 use super::App;
 use super::begin::{About, free};
+use super::listings::filtered;
+use super::listings::storage::TemplateRow;
 use super::vm_spec::validated;
 use crate::errors::store_error;
 use crate::model::VmRecord;
@@ -101,13 +104,17 @@ impl App {
 
 #[async_trait]
 impl TemplateApi for App {
-    async fn list(&self, call: &Call, _: Empty) -> Result<Vec<Template>, ApiError> {
+    async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Template>, ApiError> {
         let sees = call.caller.sight(Permission::View);
         let (all, _) = self.db.templates.all().await.map_err(|e| store_error(&e))?;
-        let mut shown: Vec<Template> = all.into_iter().map(|record| record.value).collect();
-        shown.retain(|template| sees.covers(Some(template.pool), []));
-        shown.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(shown)
+        let shown = all.into_iter().map(|record| record.value);
+        let row = |template: Template| TemplateRow {
+            pool: self.pool_name(template.pool),
+            host: self.host_name(template.host),
+            template,
+        };
+        let rows = shown.filter(|template| sees.covers(Some(template.pool), [])).map(row).collect();
+        Ok(filtered(rows, &request)?.map(|row: TemplateRow| row.template))
     }
 
     async fn get(&self, call: &Call, request: TemplateRef) -> Result<Template, ApiError> {
@@ -245,6 +252,7 @@ impl TemplateApi for App {
         if !call.caller.sight(Permission::Provision).covers(Some(template.pool), &request.tags) {
             return Err(call.caller.forbidden(Permission::Provision));
         }
+        self.vm_name_is_free(request.name.as_str(), template.pool).await?;
         let (vm, saga) = (VmId::new(), SagaId::new());
         let (disks, new_vdis) = self.deployed_disks((vm, &request), template)?;
         let spec = validated(VmSpec {
@@ -260,6 +268,11 @@ impl TemplateApi for App {
             autostart: None,
             hardware: Default::default(),
         })?;
+        let title = format!("Create {} from the template {}", request.name, template.name);
+        if call.dry_run {
+            let (host, start) = (template.host, request.start);
+            return Err(call.planned(json!({ "title": title, "host": host, "spec": spec, "start": start })));
+        }
         let record = VmRecord {
             spec,
             definition: 1,
@@ -269,6 +282,7 @@ impl TemplateApi for App {
             host: template.host,
             created: OffsetDateTime::now_utc(),
             apart_from: vec![],
+            together_with: vec![],
             pending_restart: vec![],
             held_by: Some(saga),
             snapshot: None,
@@ -290,7 +304,7 @@ impl TemplateApi for App {
         let (id, host) = (vm.to_string(), record.host);
         let about = About {
             method: "template.deploy",
-            title: format!("Create {} from the template {}", request.name, template.name),
+            title,
             subjects: vec![format!("vm/{vm}"), format!("template/{}", found.key), format!("host/{host}")],
             object: Some(&id),
         };

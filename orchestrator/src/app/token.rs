@@ -1,17 +1,20 @@
 //! API tokens.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
-use xenith_common_ids::TokenId;
+use xenith_common_ids::{TokenId, UserId};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::token::TokenApi;
 use xenith_orchestrator_store::Transaction;
 use xenith_orchestrator_types::token::{CreateToken, CreatedToken, Token, TokenRef};
-use xenith_orchestrator_types::{ApiError, Empty, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
 use super::App;
+use super::listings::access::TokenRow;
+use super::listings::filtered;
 use crate::authn::{Authn, secret_hash};
 use crate::errors::store_error;
 use crate::model::TokenRecord;
@@ -20,11 +23,21 @@ const LONGEST_DAYS: u16 = 366;
 
 #[async_trait]
 impl TokenApi for App {
-    async fn list(&self, call: &Call, _: Empty) -> Result<Vec<Token>, ApiError> {
+    async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Token>, ApiError> {
         let all = call.caller.everywhere(Permission::Secure);
         let (tokens, _) = self.db.tokens.all().await.map_err(|error| store_error(&error))?;
+        let users = match all {
+            true => self.db.users.all().await.map_err(|error| store_error(&error))?.0,
+            false => Vec::new(),
+        };
+        let names: HashMap<UserId, String> =
+            users.into_iter().map(|record| (record.key, record.value.user.name)).collect();
         let tokens = tokens.into_iter().map(|record| record.value.token);
-        Ok(tokens.filter(|token| all || Some(token.user) == call.caller.user).collect())
+        let seen = tokens.filter(|token| all || Some(token.user) == call.caller.user);
+        // One's own: the caller's name is known.
+        let name = |token: &Token| names.get(&token.user).unwrap_or(&call.caller.name).clone();
+        let rows = seen.map(|token| TokenRow { user: name(&token), token }).collect();
+        Ok(filtered(rows, &request)?.map(|row: TokenRow| row.token))
     }
 
     async fn create(&self, call: &Call, request: CreateToken) -> Result<CreatedToken, ApiError> {

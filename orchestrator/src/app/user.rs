@@ -7,9 +7,13 @@ use xenith_orchestrator_api::role::RoleApi;
 use xenith_orchestrator_api::user::UserApi;
 use xenith_orchestrator_store::Transaction;
 use xenith_orchestrator_types::user::{CreateUser, RoleInfo, UpdateUser, User, UserRef};
-use xenith_orchestrator_types::{ApiError, Binding, Empty, Permission, Reason, Role, Scope};
+use xenith_orchestrator_types::{
+    ApiError, Binding, Empty, ListRequest, Page, Permission, Reason, Role, Scope,
+};
 
 use super::App;
+use super::listings::access::{RoleRow, UserRow};
+use super::listings::filtered;
 use crate::authn::password;
 use crate::errors::store_error;
 
@@ -33,11 +37,10 @@ impl App {
 
 #[async_trait]
 impl UserApi for App {
-    async fn list(&self, _: &Call, _: Empty) -> Result<Vec<User>, ApiError> {
+    async fn list(&self, _: &Call, request: ListRequest) -> Result<Page<User>, ApiError> {
         let (users, _) = self.db.users.all().await.map_err(|error| store_error(&error))?;
-        let mut users: Vec<User> = users.into_iter().map(|record| record.value.user).collect();
-        users.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(users)
+        let rows = users.into_iter().map(|record| UserRow(record.value.user)).collect();
+        Ok(filtered(rows, &request)?.map(|UserRow(user)| user))
     }
 
     async fn get(&self, _: &Call, request: UserRef) -> Result<User, ApiError> {
@@ -89,11 +92,12 @@ impl UserApi for App {
 
 #[async_trait]
 impl RoleApi for App {
-    async fn list(&self, _: &Call, _: Empty) -> Result<Vec<RoleInfo>, ApiError> {
+    async fn list(&self, _: &Call, request: ListRequest) -> Result<Page<RoleInfo>, ApiError> {
         let info = |role: Role| RoleInfo {
             role,
             permissions: Permission::ALL.into_iter().filter(|permission| role.allows(*permission)).collect(),
         };
-        Ok(Role::ALL.into_iter().map(info).collect())
+        let rows = Role::ALL.into_iter().map(|role| RoleRow(info(role))).collect();
+        Ok(filtered(rows, &request)?.map(|RoleRow(info)| info))
     }
 }

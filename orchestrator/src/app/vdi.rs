@@ -1,6 +1,7 @@
 //! Virtual disk images.
 
 use async_trait::async_trait;
+use serde_json::json;
 use xenith_common_ids::{HostId, SagaId, VdiId, VmId};
 use xenith_hypervisor_agent_types::VdiSize;
 use xenith_orchestrator_api::Call;
@@ -196,11 +197,16 @@ impl VdiApi for App {
                 format_args!("it is in the CD drive of {name}; eject it first: xenith vm eject-cd {name}");
             return Err(ApiError::new(Reason::WrongState, message));
         }
+        let title = format!("Delete VDI {}", found.value.name);
+        if call.dry_run {
+            let Vdi { host, sr, size, .. } = found.value;
+            return Err(call.planned(json!({ "title": title, "host": host, "sr": sr, "size": size })));
+        }
         let erase = self.db.vdis.require_in(Transaction::new(), &found.key, Expect::At(found.revision));
         let erase = self.db.vdis.delete_in(erase, &found.key);
         let about = About {
             method: "vdi.delete",
-            title: format!("Delete VDI {}", found.value.name),
+            title,
             subjects: vec![format!("vdi/{}", found.key), format!("host/{}", found.value.host)],
             object: None,
         };

@@ -1,5 +1,7 @@
 //! Virtual machines.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use serde_json::json;
 use xenith_common_ids::{HostId, IncarnationId, SagaId, VmId};
@@ -12,14 +14,15 @@ use xenith_orchestrator_inventory::vm::{VmRow as InventoryRow, Vms};
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
-    BulkResult, BulkVms, CdInsertion, CloneVm, CompleteFilter, Completion, CompletionCandidate, CreateVm,
-    DeleteVm, DiskAttachment, DiskDetachment, NicAttachment, NicDetachment, PlaceVm, Placement, ShutdownVm,
-    StartVm, UpdateVm, Vm, VmCount, VmRef, VmRow,
+    BulkResult, BulkVms, CdInsertion, CloneVm, CompleteFilter, Completion, CreateVm, DeleteVm,
+    DiskAttachment, DiskDetachment, NicAttachment, NicDetachment, PlaceVm, Placement, ShutdownVm, StartVm,
+    UpdateVm, Vm, VmCount, VmRef, VmRow,
 };
 use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
 use super::App;
 use super::begin::{About, free};
+use super::filter::{told, typed};
 use super::parse_filter;
 use super::vm_hardware::checked_custom;
 use super::vm_new::NewVm;
@@ -36,8 +39,6 @@ use crate::sagas::vm_update::{Params as UpdateParams, VmUpdate};
 
 /// What a guest gets when the caller names no deadline.
 pub(super) const SHUTDOWN_S: u32 = 120;
-/// Of a filter to complete: nobody types more.
-const MAX_FILTER: usize = 4096;
 
 pub(crate) fn filter(text: &str) -> Result<Filter, ApiError> {
     parse_filter::<Vms>(text)
@@ -80,6 +81,8 @@ fn api_vm(id: VmId, record: &VmRecord, observed: Option<ObservedVm>, power: &str
         pending_restart: record.pending_restart.clone(),
         protection: record.protection,
         custom: record.custom.clone(),
+        apart_from: record.apart_from.clone(),
+        together_with: record.together_with.clone(),
         created: Some(record.created),
     }
 }
@@ -273,10 +276,31 @@ impl App {
                 wish.pool = Some(host.value.pool);
             }
         }
-        for reference in &create.apart_from {
-            wish.apart_from.insert(self.find_vm(call, reference, Permission::View).await?.key);
-        }
+        let (apart, together) = (&create.apart_from, &create.together_with);
+        (wish.apart_from, wish.together_with) = self.company(call, apart, together).await?;
         Ok(wish)
+    }
+
+    /// The VMs to stay apart from, and those to be together with.
+    async fn company(
+        &self,
+        call: &Call,
+        apart_from: &[String],
+        together_with: &[String],
+    ) -> Result<(BTreeSet<VmId>, BTreeSet<VmId>), ApiError> {
+        let (mut apart, mut together) = (BTreeSet::new(), BTreeSet::new());
+        for reference in apart_from {
+            apart.insert(self.find_vm(call, reference, Permission::View).await?.key);
+        }
+        for reference in together_with {
+            let found = self.find_vm(call, reference, Permission::View).await?;
+            if apart.contains(&found.key) {
+                let problem = format_args!("{} is in apart_from too", found.value.spec.name);
+                return Err(ApiError::invalid("together_with", problem));
+            }
+            together.insert(found.key);
+        }
+        Ok((apart, together))
     }
 }
 
@@ -303,19 +327,9 @@ impl VmApi for App {
     }
 
     async fn complete(&self, call: &Call, request: CompleteFilter) -> Result<Completion, ApiError> {
-        if request.text.len() > MAX_FILTER {
-            return Err(ApiError::invalid("text", format_args!("is longer than {MAX_FILTER} bytes")));
-        }
+        typed(&request.text)?;
         let scope = self.scope(&call.caller);
-        let found = self.views.vms.complete(&request.text, request.text.len(), &scope);
-        let candidate = |found: xenith_orchestrator_inventory::filter::Candidate| CompletionCandidate {
-            text: found.text,
-            hint: found.hint,
-        };
-        Ok(Completion {
-            from: u32::try_from(found.replace.start).map_err(ApiError::internal)?,
-            candidates: found.candidates.into_iter().map(candidate).collect(),
-        })
+        told(self.views.vms.complete(&request.text, request.text.len(), &scope))
     }
 
     async fn get(&self, call: &Call, request: VmRef) -> Result<Vm, ApiError> {
@@ -325,7 +339,13 @@ impl VmApi for App {
                 let row = self.views.vms.get(found.key, &everything);
                 let power = row.map_or("unknown", |row| row.power.as_str());
                 let observed = self.fleet.vm(found.key).map(|(_, observed)| (*observed).clone());
-                Ok(api_vm(found.key, &found.value, observed, power))
+                let mut vm = api_vm(found.key, &found.value, observed, power);
+                let sees = call.caller.sight(Permission::View);
+                let seen =
+                    |vm: &VmId| self.views.vm(*vm).is_some_and(|vm| sees.covers(Some(vm.pool), &*vm.tags));
+                vm.apart_from.retain(seen);
+                vm.together_with.retain(seen);
+                Ok(vm)
             }
             Err(error) if error.reason() == Reason::NotFound => {
                 self.unmanaged(call, &request.vm).ok_or(error)
@@ -345,9 +365,8 @@ impl VmApi for App {
         for vdi in &request.vdis {
             wish.only = Some(self.find_vdi(call, &vdi.to_string()).await?.value.host);
         }
-        for vm in &request.apart_from {
-            wish.apart_from.insert(self.find_vm(call, vm, Permission::View).await?.key);
-        }
+        (wish.apart_from, wish.together_with) =
+            self.company(call, &request.apart_from, &request.together_with).await?;
         let mut placement = place(&wish, &self.host_views());
         tell(&mut placement, self.visible_hosts(call));
         Ok(placement)
@@ -399,6 +418,22 @@ impl VmApi for App {
         if let Some(custom) = request.custom {
             checked_custom(&custom)?;
             new.custom = custom;
+        }
+        if request.apart_from.is_some() || request.together_with.is_some() {
+            // The list that is not given stays as it is: it may name VMs that are gone, or that the caller does not see.
+            let apart = request.apart_from.as_deref();
+            let together = request.together_with.as_deref();
+            let (apart_from, together_with) =
+                self.company(call, apart.unwrap_or_default(), together.unwrap_or_default()).await?;
+            if apart.is_some() {
+                new.apart_from = apart_from.into_iter().collect();
+            }
+            if together.is_some() {
+                new.together_with = together_with.into_iter().collect();
+            }
+            if new.apart_from.iter().any(|vm| new.together_with.contains(vm)) {
+                return Err(ApiError::invalid("together_with", "names a VM that apart_from names too"));
+            }
         }
         if let Some(wanted) = &request.hardware {
             let (hardware, hosts) = self.hardware(call, wanted).await?;
@@ -601,6 +636,8 @@ impl App {
             pending_restart: vec![],
             protection: Default::default(),
             custom: Default::default(),
+            apart_from: vec![],
+            together_with: vec![],
             created: None,
         })
     }

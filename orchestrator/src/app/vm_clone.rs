@@ -1,13 +1,14 @@
 //! A new VM like another. The disks of one that stands still are cloned as they are; of one that is up, a snapshot is
 //! taken first, from which the clones are made, and dropped at the end.
 
+use serde_json::json;
 use time::OffsetDateTime;
 use xenith_common_ids::{IncarnationId, SagaId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{CdDrive, DiskAccess, VmSpec};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::CloneVm;
-use xenith_orchestrator_types::{ApiError, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, Permission};
 
 use super::App;
 use super::begin::{About, free};
@@ -33,11 +34,7 @@ impl App {
         }
         free(source)?;
         let name = request.name.to_string();
-        let key = (name.clone(), source.pool);
-        if self.db.vm_names.get(&key).await.map_err(|e| store_error(&e))?.is_some() {
-            let message = format_args!("there is a VM {name:?} in this pool already");
-            return Err(ApiError::new(Reason::Conflict, message));
-        }
+        self.vm_name_is_free(&name, source.pool).await?;
         let disks = match self.fleet.vm(found.key) {
             Some((_, observed)) if observed.power.has_domain() => Disks::Written,
             _ => Disks::Still,
@@ -48,6 +45,14 @@ impl App {
         let (new_vdis, kept) = self.cloned_disks(&mut spec, disks).await?;
         for nic in &mut spec.nics {
             nic.mac = self.free_mac().await?;
+        }
+        let title = format!("Clone {} as {name}", source.spec.name);
+        if call.dry_run {
+            let snapshots = kept.len();
+            let (host, start) = (source.host, request.start);
+            let plan =
+                json!({ "title": title, "host": host, "spec": spec, "snapshots": snapshots, "start": start });
+            return Err(call.planned(plan));
         }
         let (vm, saga) = (VmId::new(), SagaId::new());
         let record = VmRecord {
@@ -70,7 +75,7 @@ impl App {
         let id = vm.to_string();
         let about = About {
             method: "vm.clone",
-            title: format!("Clone {} as {name}", source.spec.name),
+            title,
             subjects: vec![format!("vm/{id}"), format!("vm/{}", found.key), format!("host/{host}")],
             object: Some(&id),
         };

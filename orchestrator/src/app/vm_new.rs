@@ -1,7 +1,7 @@
 //! A VM that is to be made: placed, whole, and what has to be written for it. Creating and importing share it.
 
 use time::OffsetDateTime;
-use xenith_common_ids::{SagaId, VmId};
+use xenith_common_ids::{PoolId, SagaId, VmId};
 use xenith_hypervisor_agent_types::{CdDrive, VmSpec};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_store::Transaction;
@@ -59,10 +59,7 @@ impl App {
         let wish = self.wish(call, &spec, request, &disks).await?;
         let (host, placement) = self.placed(&wish, self.visible_hosts(call))?;
         let pool = self.views.host(host).map_or(pool.id, |record| record.pool);
-        if self.db.vm_names.get(&(name.clone(), pool)).await.map_err(|e| store_error(&e))?.is_some() {
-            let message = format_args!("there is a VM {name:?} in this pool already");
-            return Err(ApiError::new(Reason::Conflict, message));
-        }
+        self.vm_name_is_free(&name, pool).await?;
         let sr = self.views.host(host).and_then(|record| record.local_sr);
         let sr = sr.ok_or_else(|| {
             ApiError::new(Reason::HostUnreachable, "the host's storage is not known yet; try again")
@@ -76,6 +73,7 @@ impl App {
             host,
             created: OffsetDateTime::now_utc(),
             apart_from: wish.apart_from.iter().copied().collect(),
+            together_with: wish.together_with.iter().copied().collect(),
             pending_restart: vec![],
             held_by: Some(saga),
             snapshot: None,
@@ -83,6 +81,16 @@ impl App {
             custom: request.custom.clone(),
         };
         Ok(NewVm { vm: VmId::new(), record, new_vdis: disks.new_vdis(sr), placement })
+    }
+
+    /// Refuses a name that a VM of the pool has. The transaction refuses it too; a plan ends before that.
+    pub(super) async fn vm_name_is_free(&self, name: &str, pool: PoolId) -> Result<(), ApiError> {
+        let taken = self.db.vm_names.get(&(name.to_owned(), pool)).await.map_err(|e| store_error(&e))?;
+        if taken.is_some() {
+            let message = format_args!("there is a VM {name:?} in this pool already");
+            return Err(ApiError::new(Reason::Conflict, message));
+        }
+        Ok(())
     }
 
     /// The records of the VM, of its name and addresses, and of its disks.

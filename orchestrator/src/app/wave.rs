@@ -19,12 +19,14 @@ use xenith_orchestrator_types::wave::{
     CreateWave, FreedHosts, ImportPlan, PlanImports, PlannedWave, Wave, WaveCaps, WaveMember, WaveRef,
     WaveStatus, WaveStep,
 };
-use xenith_orchestrator_types::{ApiError, Empty, Reason};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Reason};
 use xenith_vmware_import::plan::waves::{Rates, WaveLimits, Wish};
 use xenith_vmware_import::plan::{self, Settings};
 
 use super::App;
 use super::import_source::{api_assessment, wanted};
+use super::listings::filtered;
+use super::listings::imports::WaveRow;
 use crate::errors::store_error;
 use crate::model::{ImportRecord, WaveMemberRecord, WaveRecord};
 
@@ -335,10 +337,11 @@ impl App {
 
 #[async_trait]
 impl WaveApi for App {
-    async fn list(&self, _: &Call, _: Empty) -> Result<Vec<Wave>, ApiError> {
+    async fn list(&self, _: &Call, request: ListRequest) -> Result<Page<Wave>, ApiError> {
         let imports = self.imports_by_id().await?;
         let (all, _) = self.db.waves.all().await.map_err(|error| store_error(&error))?;
-        Ok(all.iter().map(|record| api_wave(record.key, &record.value, &imports)).collect())
+        let rows = all.iter().map(|record| WaveRow(api_wave(record.key, &record.value, &imports))).collect();
+        Ok(filtered(rows, &request)?.map(|WaveRow(wave)| wave))
     }
 
     async fn get(&self, _: &Call, request: WaveRef) -> Result<Wave, ApiError> {

@@ -1,9 +1,10 @@
 //! What is pushed. Each subscription is one task of jsonrpsee's, ended by the subscriber or the connection.
 //!
-//! A subscriber that reads slowly gets merged changes (VMs), the newest state (tasks), or is ended with an
-//! error (events): nothing is queued without bound. Whoever loses a right, or their session, loses the
+//! A subscriber that reads slowly gets merged changes (rows), the newest state (tasks), or reads the log at its own pace
+//! (events): nothing is queued without bound. Whoever loses a right, or their session, loses the
 //! subscription with the first message a second later.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,32 +12,32 @@ use jsonrpsee::types::{ErrorObjectOwned, Params};
 use jsonrpsee::{Extensions, PendingSubscriptionSink, RpcModule, SubscriptionMessage, SubscriptionSink};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use xenith_common_ids::SagaId;
+use xenith_common_ids::{SagaId, TaskId};
 use xenith_orchestrator_api::{Caller, InventoryChange, SUBSCRIPTIONS, WatchEvents, WatchRows, WatchTasks};
+use xenith_orchestrator_inventory::event::Events;
 use xenith_orchestrator_inventory::filter::Filter;
 use xenith_orchestrator_inventory::host::Hosts;
+use xenith_orchestrator_inventory::task::Tasks;
 use xenith_orchestrator_inventory::vdi::Vdis;
 use xenith_orchestrator_inventory::vm::Vms;
-use xenith_orchestrator_inventory::{Change, PageRequest, Revision, Scope, Shown, WatchEvent};
+use xenith_orchestrator_inventory::{Change, PageRequest, Rest, Revision, Scope, Shown, WatchEvent};
+use xenith_orchestrator_saga::{SagaError, SagaEvent};
+use xenith_orchestrator_store::StoreKey;
 use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
-use super::{Gate, error_object, typed};
+use super::decode::typed;
+use super::{Gate, error_object};
 use crate::app::{Listed, parse_filter, task_of};
 use crate::events::to_api;
+use crate::model::EventRecord;
 
 /// A subscriber that takes nothing for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long what was looked up of a caller's rights is good. With each message it would be several reads of the
 /// store, thousands of times a second.
 const RIGHTS: Duration = Duration::from_secs(1);
-
-/// Whether a task was asked for by its id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Only {
-    ThisOne,
-    AnyOfMany,
-}
 
 /// Why a subscription ends before its subscriber wants.
 enum End {
@@ -155,24 +156,38 @@ impl Subscriber<'_> {
 impl Gate {
     async fn follow<N: Listed>(&self, subscriber: &Subscriber<'_>, params: WatchRows) -> Result<(), End> {
         let filter = parse_filter::<N>(&params.filter)?;
+        let inventory = N::inventory(&self.app);
         let write = |row: N::Row| written(&N::item(&self.app, row)?);
+        let mut resumed = params.since;
         loop {
             let scope = self.app.scope(&subscriber.caller().await?);
-            let since = if params.only_changes {
-                let since = N::inventory(&self.app).revision();
-                let total = N::inventory(&self.app).count(&filter, &scope);
-                subscriber.tell(&InventoryChange::<(), ()>::Ready { total }).await?;
-                since
-            } else {
-                self.tell_all::<N>(subscriber, &filter, &scope).await?
+            let known = match resumed.take() {
+                Some(mark) => match inventory.since(&mark, &scope) {
+                    Ok(Some(since)) => Some(since),
+                    Ok(None) => {
+                        subscriber.tell(&InventoryChange::<(), ()>::Resync).await?;
+                        continue;
+                    }
+                    Err(error) => return Err(crate::errors::query_error(&error).into()),
+                },
+                None => params.only_changes.then(|| inventory.revision()),
             };
-            let mut watch = N::inventory(&self.app).watch(since, filter.clone(), scope.clone());
+            let since = match known {
+                Some(since) => {
+                    let total = inventory.count(&filter, &scope);
+                    let revision = inventory.mark(since, &scope);
+                    subscriber.tell(&InventoryChange::<(), ()>::Ready { total, revision }).await?;
+                    since
+                }
+                None => self.tell_all::<N>(subscriber, &filter, &scope).await?,
+            };
+            let mut watch = inventory.watch(since, filter.clone(), scope.clone());
             loop {
                 let event = watch.next_shown(&write).await;
                 if self.app.scope(&subscriber.caller().await?) != scope {
                     break;
                 }
-                let WatchEvent::Changes { changes, .. } = event else { break };
+                let WatchEvent::Changes { changes, revision, rest } = event else { break };
                 for change in &changes {
                     subscriber
                         .tell(&match change {
@@ -181,6 +196,10 @@ impl Gate {
                             Change::Removed(id) => InventoryChange::Removed(id.to_string()),
                         })
                         .await?;
+                }
+                if rest == Rest::None {
+                    let revision = inventory.mark(revision, &scope);
+                    subscriber.tell(&InventoryChange::<(), ()>::Seen { revision }).await?;
                 }
             }
             subscriber.tell(&InventoryChange::<(), ()>::Resync).await?;
@@ -208,7 +227,8 @@ impl Gate {
             match page.next {
                 Some(next) => request.cursor = Some(next),
                 None => {
-                    subscriber.tell(&InventoryChange::<(), ()>::Ready { total }).await?;
+                    let revision = N::inventory(&self.app).mark(since, scope);
+                    subscriber.tell(&InventoryChange::<(), ()>::Ready { total, revision }).await?;
                     return Ok(since);
                 }
             }
@@ -217,55 +237,103 @@ impl Gate {
 
     async fn follow_tasks(&self, subscriber: &Subscriber<'_>, params: WatchTasks) -> Result<(), End> {
         let mut events = self.app.engine.subscribe();
-        let only = params.task.map(|task| SagaId::from_bytes(*task.as_bytes()));
-        match only {
-            Some(task) if self.tell_task(subscriber, task, Only::ThisOne).await? => return Ok(()),
-            Some(_) => {}
-            None => self.tell_active(subscriber).await?,
+        let filter = parse_filter::<Tasks>(&params.filter)?;
+        let Some(task) = params.task else { return self.follow_all_tasks(subscriber, events, &filter).await };
+        if filter != Filter::All {
+            return Err(
+                ApiError::invalid("filter", "one task is asked for, which a filter cannot choose").into()
+            );
         }
+        let only = SagaId::from_bytes(*task.as_bytes());
         loop {
-            match events.recv().await {
-                Ok(event) if only.is_none_or(|only| only == event.saga) => {
-                    let which = if only.is_some() { Only::ThisOne } else { Only::AnyOfMany };
-                    if self.tell_task(subscriber, event.saga, which).await? && only.is_some() {
-                        return Ok(());
-                    }
+            if self.tell_task(subscriber, only).await? {
+                return Ok(());
+            }
+            loop {
+                match events.recv().await {
+                    Ok(event) if event.saga != only => {}
+                    Ok(_) | Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => return Ok(()),
                 }
-                Ok(_) => {}
-                Err(RecvError::Lagged(_)) => match only {
-                    Some(task) if self.tell_task(subscriber, task, Only::ThisOne).await? => return Ok(()),
-                    Some(_) => {}
-                    None => self.tell_active(subscriber).await?,
-                },
-                Err(RecvError::Closed) => return Ok(()),
             }
         }
     }
 
     /// Whether it is over.
-    async fn tell_task(&self, subscriber: &Subscriber<'_>, id: SagaId, only: Only) -> Result<bool, End> {
+    async fn tell_task(&self, subscriber: &Subscriber<'_>, id: SagaId) -> Result<bool, End> {
         let caller = subscriber.caller().await?;
         let record = self.app.engine.get(id).await.map_err(|error| crate::errors::saga_error(&error))?;
         let task = task_of(id, &record, self.app.engine.progress(id));
         if !self.app.sees_task(&caller, Permission::View, &record.meta) {
             // As with every other look at it: hidden is not there.
-            return match only {
-                Only::ThisOne => Err(ApiError::not_found("task", &task.id.to_string()).into()),
-                Only::AnyOfMany => Ok(false),
-            };
+            return Err(ApiError::not_found("task", &task.id.to_string()).into());
         }
         subscriber.tell(&task).await?;
         Ok(task.status.is_over())
     }
 
-    async fn tell_active(&self, subscriber: &Subscriber<'_>) -> Result<(), End> {
+    async fn follow_all_tasks(
+        &self,
+        subscriber: &Subscriber<'_>,
+        mut events: broadcast::Receiver<SagaEvent>,
+        filter: &Filter,
+    ) -> Result<(), End> {
+        // Those that pass and are not over: who was told of them is told when that changes.
+        let mut told = HashSet::new();
+        self.tell_active(subscriber, filter, &mut told).await?;
+        loop {
+            match events.recv().await {
+                Ok(event) => {
+                    let id = event.saga;
+                    let caller = subscriber.caller().await?;
+                    let record = match self.app.engine.get(id).await {
+                        Ok(record) => record,
+                        // Dropped since it was heard of.
+                        Err(SagaError::NotFound(_)) => continue,
+                        Err(error) => return Err(crate::errors::saga_error(&error).into()),
+                    };
+                    if !self.app.sees_task(&caller, Permission::View, &record.meta) {
+                        continue;
+                    }
+                    let task = task_of(id, &record, self.app.engine.progress(id));
+                    let passes = self.passes(id, filter).await;
+                    let known =
+                        if passes && !task.status.is_over() { !told.insert(id) } else { told.remove(&id) };
+                    if passes || known {
+                        subscriber.tell(&task).await?;
+                    }
+                }
+                Err(RecvError::Lagged(_)) => self.tell_active(subscriber, filter, &mut told).await?,
+                Err(RecvError::Closed) => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether a filter lets a task through, as it is now.
+    async fn passes(&self, id: SagaId, filter: &Filter) -> bool {
+        if *filter == Filter::All {
+            return true;
+        }
+        self.app.tasks.caught_up().await;
+        self.app.tasks.rows.passes(TaskId::from_bytes(*id.as_bytes()), filter, &Scope::everything())
+    }
+
+    async fn tell_active(
+        &self,
+        subscriber: &Subscriber<'_>,
+        filter: &Filter,
+        told: &mut HashSet<SagaId>,
+    ) -> Result<(), End> {
         let caller = subscriber.caller().await?;
         let mut after = None;
         loop {
             let active = self.app.engine.active(after, 500).await;
             let (page, next) = active.map_err(|error| crate::errors::saga_error(&error))?;
             for (id, record) in page {
-                if self.app.sees_task(&caller, Permission::View, &record.meta) {
+                if self.app.sees_task(&caller, Permission::View, &record.meta)
+                    && self.passes(id, filter).await
+                {
+                    told.insert(id);
                     subscriber.tell(&task_of(id, &record, self.app.engine.progress(id))).await?;
                 }
             }
@@ -276,24 +344,77 @@ impl Gate {
         }
     }
 
-    async fn follow_events(&self, subscriber: &Subscriber<'_>, _: WatchEvents) -> Result<(), End> {
-        let mut events = self.app.events.subscribe();
+    async fn follow_events(&self, subscriber: &Subscriber<'_>, params: WatchEvents) -> Result<(), End> {
+        let filter = parse_filter::<Events>(&params.filter)?;
+        let mut live = self.app.events.subscribe();
+        // The number of the last event that was looked at; `None`: before the first that is heard.
+        let mut last = params.since.map(crate::events::sequence);
+        if let Some(since) = last {
+            let newest = self.app.db.events.page_descending(None, 1).await;
+            let newest = newest.map_err(|error| crate::errors::store_error(&error))?;
+            let newest = newest.records.first().map(|record| record.key);
+            // Of another log: whose numbers these are not.
+            last = match newest.is_some_and(|newest| since <= newest) {
+                true => Some(self.tell_logged(subscriber, &filter, since).await?),
+                false => None,
+            };
+        }
         loop {
-            match events.recv().await {
+            match live.recv().await {
+                Ok((sequence, _)) if last.is_some_and(|last| sequence <= last) => {}
                 Ok((sequence, record)) => {
-                    let sight = subscriber.caller().await?.sight(Permission::View);
-                    if crate::app::sees_event(&sight, &record) {
-                        subscriber.tell(&to_api(sequence, &record)).await?;
+                    last = Some(sequence);
+                    self.tell_event(subscriber, &filter, (sequence, &record)).await?;
+                }
+                // The log has what was missed.
+                Err(RecvError::Lagged(missed)) => match last {
+                    Some(since) => last = Some(self.tell_logged(subscriber, &filter, since).await?),
+                    None => {
+                        let message =
+                            format_args!("{missed} events were missed; read event.list and subscribe again");
+                        return Err(End::Refused(ApiError::new(Reason::Throttled, message)));
                     }
-                }
-                Err(RecvError::Lagged(missed)) => {
-                    let message =
-                        format_args!("{missed} events were missed; read event.list and subscribe again");
-                    return Err(End::Refused(ApiError::new(Reason::Throttled, message)));
-                }
+                },
                 Err(RecvError::Closed) => return Ok(()),
             }
         }
+    }
+
+    /// Events of the log behind `since`. Returns the number of the last one.
+    async fn tell_logged(
+        &self,
+        subscriber: &Subscriber<'_>,
+        filter: &Filter,
+        mut since: u64,
+    ) -> Result<u64, End> {
+        let mut after = Some(bytes::Bytes::from(since.encode()));
+        while after.is_some() {
+            let page = self.app.db.events.page(after, 500).await;
+            let page = page.map_err(|error| crate::errors::store_error(&error))?;
+            for record in &page.records {
+                self.tell_event(subscriber, filter, (record.key, &record.value)).await?;
+                since = record.key;
+            }
+            after = page.next;
+        }
+        Ok(since)
+    }
+
+    async fn tell_event(
+        &self,
+        subscriber: &Subscriber<'_>,
+        filter: &Filter,
+        (sequence, record): (u64, &EventRecord),
+    ) -> Result<(), End> {
+        let sight = subscriber.caller().await?.sight(Permission::View);
+        let event = to_api(sequence, record);
+        // The row is written before anybody hears of the event.
+        let passes =
+            *filter == Filter::All || self.app.events.rows.passes(event.id, filter, &Scope::everything());
+        if passes && crate::app::sees_event(&sight, record) {
+            subscriber.tell(&event).await?;
+        }
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use xenith_orchestrator_types::backup::{
 use xenith_orchestrator_types::task::{TaskRef, TaskStatus};
 use xenith_orchestrator_types::vm::VmRef;
 
-use crate::harness::{EMPTY, Installation, api_error, small, until};
+use crate::harness::{Installation, api_error, small, until};
 
 const MIB: usize = 1 << 20;
 
@@ -212,7 +212,7 @@ async fn rules_holds_and_a_fresh_catalogue() {
     let wrong = json!({ "name": "again", "place": place, "key": "0".repeat(64) });
     let task = scene.installation.run::<repository::Create>(&serde_json::from_value(wrong).unwrap()).await;
     assert_eq!(task.status, TaskStatus::RolledBack, "another key opens nothing");
-    assert!(scene.installation.admin.call::<repository::List>(&EMPTY).await.unwrap().is_empty());
+    assert!(scene.installation.admin.all::<repository::List, _>("").await.unwrap().is_empty());
     scene.done::<repository::Create>(json!({ "name": "again", "place": place, "key": key.secret })).await;
     let found = scene.backups().await;
     assert_eq!(found.len(), 2);

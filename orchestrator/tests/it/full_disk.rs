@@ -68,7 +68,7 @@ async fn read_only_and_back(disk: &Path) {
         (all.admin.call::<event::List>(&told).await.unwrap().total == 1).then_some(())
     })
     .await;
-    let pools = all.admin.call::<pool::List>(&EMPTY).await.unwrap();
+    let pools = all.admin.call::<pool::List>(&ListRequest::default()).await.unwrap().items;
     assert!(pools.iter().all(|pool| pool.name != "meanwhile"), "{pools:?}");
     all.stop().await;
     println!("read-only, and back");

@@ -7,7 +7,7 @@ use xenith_orchestrator_api::{Method, host, iso, sr, vdi, vm};
 use xenith_orchestrator_types::task::{Task, TaskStarted, TaskStatus};
 use xenith_orchestrator_types::{ApiError, Reason};
 
-use crate::harness::{EMPTY, Installation, api_error, small};
+use crate::harness::{Installation, api_error, small};
 
 fn done(task: &Task) {
     assert_eq!(task.status, TaskStatus::Done, "{}: {:?}", task.title, task.message);
@@ -47,7 +47,7 @@ async fn a_guest_is_installed_from_a_library() {
     // What is in it comes as the library's user brings it; here, as a file that is adopted.
     run::<vdi::Create>(&installation, json!({ "name": "debian", "host": "xen1", "size": 1 << 20 })).await;
     run::<vdi::Copy>(&installation, json!({ "vdi": "debian", "name": "netinst", "sr": "isos" })).await;
-    let isos = installation.admin.call::<iso::List>(&EMPTY).await.unwrap();
+    let isos = installation.admin.all::<iso::List, _>("").await.unwrap();
     assert_eq!(isos.iter().map(|iso| iso.name.as_str()).collect::<Vec<_>>(), ["netinst"]);
 
     run::<vm::Create>(&installation, player("web-1")).await;

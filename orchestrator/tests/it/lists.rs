@@ -111,7 +111,8 @@ async fn follow<S, T, Id>(
                 Update::Item(InventoryChange::Removed(id)) => {
                     rows.remove(&id.to_string()).expect("only what was told is taken back");
                 }
-                Update::Item(InventoryChange::Ready { total }) => assert_eq!(total, rows.len() as u64),
+                Update::Item(InventoryChange::Ready { total, .. }) => assert_eq!(total, rows.len() as u64),
+                Update::Item(InventoryChange::Seen { .. }) => {}
                 other => panic!(
                     "not expected on a connection that holds: {}",
                     matches!(other, Update::Interrupted)

@@ -11,7 +11,7 @@ use xenith_orchestrator_client::{Client, Credential, Endpoint, Trust};
 use xenith_orchestrator_types::auth::Credentials;
 use xenith_orchestrator_types::pool::CreatePool;
 
-use crate::harness::{EMPTY, PATIENCE, until};
+use crate::harness::{PATIENCE, until};
 
 struct Program {
     child: Child,
@@ -127,7 +127,7 @@ async fn a_torn_store_is_refused_with_the_way_back() {
     let before = checkpoints(folder.path());
     let program = Program::start(folder.path()).await;
     let admin = program.admin(&password).await;
-    assert!(admin.call::<pool::List>(&EMPTY).await.unwrap().len() >= 50);
+    assert!(admin.all::<pool::List, _>("").await.unwrap().len() >= 50);
     // The start makes one; that of the first start knows no pool yet.
     let checkpoint = until("there is a new checkpoint", async || {
         checkpoints(folder.path()).pop().filter(|newest| !before.contains(newest))
@@ -156,7 +156,7 @@ async fn a_torn_store_is_refused_with_the_way_back() {
     std::fs::rename(&checkpoint, &store).unwrap();
     let program = Program::start(folder.path()).await;
     let admin = program.admin(&password).await;
-    assert!(admin.call::<pool::List>(&EMPTY).await.unwrap().len() >= 50);
+    assert!(admin.all::<pool::List, _>("").await.unwrap().len() >= 50);
     program.kill().await;
 }
 

@@ -169,9 +169,9 @@ async fn a_connection_has_so_many_subscriptions_and_no_more() {
     let installation = Installation::start().await;
     let mut open: Vec<Watch<EventChanges>> = Vec::new();
     for _ in 0..64 {
-        open.push(installation.admin.watch(&WatchEvents {}).await.unwrap());
+        open.push(installation.admin.watch(&WatchEvents::default()).await.unwrap());
     }
-    let one_more: Result<Watch<EventChanges>, _> = installation.admin.watch(&WatchEvents {}).await;
+    let one_more: Result<Watch<EventChanges>, _> = installation.admin.watch(&WatchEvents::default()).await;
     assert!(one_more.is_err());
     assert!(installation.admin.call::<system::Info>(&EMPTY).await.is_ok(), "the connection goes on");
     installation.stop().await;

@@ -15,7 +15,7 @@ use xenith_orchestrator_api::{WatchEvents, host};
 use xenith_orchestrator_client::{EventChanges, Update, Watch};
 use xenith_orchestrator_types::host::AddHost;
 
-use crate::harness::{Installation, PATIENCE};
+use crate::harness::{Installation, PATIENCE, small};
 
 const INFO: &str = r#"{"jsonrpc":"2.0","id":7,"method":"system.info","params":{}}"#;
 
@@ -70,7 +70,7 @@ struct Bystander(Watch<EventChanges>);
 
 impl Bystander {
     async fn new(installation: &Installation) -> Self {
-        Self(installation.admin.watch(&WatchEvents {}).await.unwrap())
+        Self(installation.admin.watch(&WatchEvents::default()).await.unwrap())
     }
 
     /// It still hears what happens, and was never interrupted.
@@ -150,6 +150,57 @@ async fn a_bad_message_on_a_web_socket_ends_itself_only() {
         assert!(good["result"]["version"].is_string(), "after {case}: {good}");
     }
     bystander.hears(&installation).await;
+    installation.stop().await;
+}
+
+/// A call as a program without our types makes it.
+async fn raw(installation: &Installation, session: &str, method: &str, params: Value) -> Value {
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+    let request = http().post(format!("{}/rpc", installation.url())).bearer_auth(session);
+    let request = request.header("content-type", "application/json").body(body.to_string());
+    serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_parameter_is_named() {
+    let installation = Installation::start().await;
+    let credentials = json!({ "name": "admin", "password": installation.password() });
+    let session = raw(&installation, "", "auth.login", credentials).await;
+    let session = session["result"]["session"].as_str().unwrap().to_owned();
+    let good = serde_json::to_value(small("web-1")).unwrap();
+    let with = |pointer: &str, value: Value| {
+        let mut vm = good.clone();
+        let (parent, member) = pointer.rsplit_once('/').unwrap();
+        vm.pointer_mut(parent).unwrap().as_object_mut().unwrap().insert(member.into(), value);
+        vm
+    };
+    let disks = json!([{ "size": 1_073_741_824 }, { "size": "much" }]);
+    let cases = [
+        ("a wrong type", "vm.create", with("/vcpus/online", json!("x")), "vcpus.online", "expected"),
+        ("an unknown tag", "vm.create", with("/platform/kind", json!("kvm")), "platform.kind", "`pvh`"),
+        ("an unknown variant", "vm.create", with("/on_crash", json!("cry")), "on_crash", "`restart`"),
+        ("an unknown field", "vm.create", with("/memory/min", json!(1)), "memory.min", "`target`"),
+        ("an element of an array", "vm.create", with("/disks", disks), "disks[1].size", "expected"),
+        ("a missing field", "vm.start", json!({}), "vm", "missing"),
+        ("no such field at all", "system.info", json!({ "x": 1 }), "x", "unknown field"),
+    ];
+    for (case, method, params, field, says) in cases {
+        let answer = raw(&installation, &session, method, params).await;
+        assert_eq!(answer["error"]["data"]["field"], field, "{case}: {answer}");
+        assert_eq!(answer["error"]["data"]["reason"], "invalid", "{case}: {answer}");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with(field) && message.contains(says), "{case}: {answer}");
+    }
+    installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_document_is_told_to_who_asks() {
+    let installation = Installation::start().await;
+    let answer = raw(&installation, "", "rpc.discover", json!({})).await;
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/api/openrpc.json");
+    let golden: Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+    assert!(answer["result"] == golden, "what is served is not orchestrator/api/openrpc.json");
     installation.stop().await;
 }
 

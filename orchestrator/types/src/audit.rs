@@ -21,7 +21,7 @@ pub struct AuditRecord {
     pub id: AuditId,
     pub sequence: u64,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: OffsetDateTime,
     pub phase: AuditPhase,
     /// The record that this one completes.
@@ -39,10 +39,15 @@ pub struct AuditRecord {
     pub hash: String,
 }
 
-/// Newest first.
+/// Newest first. The log is read from its end on, as far as the page needs: `total` counts all its records, whatever the
+/// filter, and a page may hold fewer than `limit` and still have a next one.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListAudit {
+    /// The filter language: `user:anna method:vm. phase:failed`. Empty: everything.
+    pub filter: String,
+    /// `-sequence`, or empty: newest first. `sequence`: oldest first.
+    pub sort: String,
     /// 1 to 1000; 0 stands for 100.
     pub limit: u32,
     pub cursor: Option<String>,

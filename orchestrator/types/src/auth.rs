@@ -24,7 +24,7 @@ impl std::fmt::Debug for Credentials {
 pub struct LoggedIn {
     pub session: String,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub expires: OffsetDateTime,
     pub user: User,
 }

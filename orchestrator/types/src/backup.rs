@@ -22,7 +22,7 @@ pub struct Repository {
     /// The id inside the repository, once it was opened.
     pub repository: Option<String>,
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub checked: Option<OffsetDateTime>,
     /// Why the last check failed, when it did.
     pub problem: Option<String>,
@@ -97,10 +97,10 @@ pub struct BackupJob {
     pub settings: JobSettings,
     /// Of the newest run.
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub last_run: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub next_run: Option<OffsetDateTime>,
 }
 
@@ -328,10 +328,10 @@ pub struct BackupRun {
     pub job_name: String,
     pub status: RunStatus,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub started: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub ended: Option<OffsetDateTime>,
     pub vms: Vec<RunVm>,
     #[serde(default)]
@@ -471,7 +471,7 @@ pub struct UnprotectedVm {
     pub why: WhyUnprotected,
     /// Its newest backup.
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub newest: Option<OffsetDateTime>,
 }
 
@@ -486,7 +486,7 @@ pub struct Backup {
     pub vm: Option<VmId>,
     pub vm_name: String,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub created: OffsetDateTime,
     pub disks: Vec<BackupDiskFacts>,
     /// Rules do not touch it.
@@ -499,7 +499,7 @@ pub struct Backup {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BackupProof {
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: OffsetDateTime,
     pub answered: bool,
     /// What the guest said, or that it did not.

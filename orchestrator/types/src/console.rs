@@ -49,7 +49,7 @@ pub struct ConsoleTicket {
     /// Such as `/console/4a7d…`: a WebSocket at the orchestrator's address. Whoever has it gets the console.
     pub path: String,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub expires: OffsetDateTime,
 }
 

@@ -17,7 +17,7 @@ pub enum Severity {
 pub struct Event {
     pub id: EventId,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: OffsetDateTime,
     pub severity: Severity,
     /// Stable: `host.lost`, `vm.crashed`.

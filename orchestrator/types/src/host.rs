@@ -36,10 +36,10 @@ pub struct Host {
     pub facts: Option<HostFacts>,
     pub vms: u32,
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub last_heard: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub certificate_expires: OffsetDateTime,
 }
 
@@ -63,7 +63,7 @@ pub struct JoinTokenIssued {
     /// For `xenith-agent join`.
     pub token: String,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub expires: OffsetDateTime,
 }
 

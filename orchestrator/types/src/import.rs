@@ -134,13 +134,13 @@ pub struct Import {
     pub preparation: Option<GuestPreparation>,
     /// When the cut-over begins, where that is decided.
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub cut_over_at: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub created: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub ended: Option<OffsetDateTime>,
     pub archived: bool,
 }
@@ -152,12 +152,16 @@ pub struct ImportRef {
     pub import: Reference,
 }
 
-/// Newest first.
+/// Newest first unless another order is asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListImports {
     /// Those that were archived, too.
     pub archived: bool,
+    /// The filter language: `phase:following host:xen1`. Empty: everything.
+    pub filter: String,
+    /// A column, with `-` in front for descending. Empty: `-created`.
+    pub sort: String,
     /// 1 to 1000; 0 stands for 100.
     pub limit: u32,
     pub cursor: Option<String>,
@@ -212,7 +216,7 @@ pub struct ImportSource {
     /// What it says it is.
     pub about: String,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub created: OffsetDateTime,
 }
 
@@ -322,7 +326,7 @@ pub struct StartImport {
     pub tags: std::collections::BTreeSet<String>,
     /// When the source is shut down. Without it, the import follows the source until `import.cut_over`.
     #[serde(default, with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub cut_over_at: Option<OffsetDateTime>,
     /// Seconds: cut over as soon as what changes between two passes is copied in so short a time.
     #[serde(default)]
@@ -363,7 +367,7 @@ pub struct CutOverImport {
     pub import: Reference,
     /// Without it, now.
     #[serde(default, with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub at: Option<OffsetDateTime>,
     /// Power the source off when its guest does not shut down in time.
     #[serde(default)]

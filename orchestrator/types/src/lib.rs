@@ -10,6 +10,7 @@ pub mod backup;
 pub mod console;
 pub mod error;
 pub mod event;
+pub mod filter;
 pub mod host;
 pub mod import;
 pub mod list;

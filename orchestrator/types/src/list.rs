@@ -47,4 +47,16 @@ pub struct Page<T> {
     pub total: u64,
     /// Asks for the next page; `None` on the last.
     pub next: Option<String>,
+    /// Of lists that can be followed: `subscribe` goes on from here with `since`. Opaque.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// The same page with its items made into others.
+    #[must_use]
+    pub fn map<U>(self, into: impl FnMut(T) -> U) -> Page<U> {
+        let Self { items, total, next, revision } = self;
+        Page { items: items.into_iter().map(into).collect(), total, next, revision }
+    }
 }

@@ -60,6 +60,6 @@ pub struct Orphan {
     pub message: String,
     /// When it was found.
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub since: OffsetDateTime,
 }

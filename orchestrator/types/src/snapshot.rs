@@ -21,7 +21,7 @@ pub struct Snapshot {
     /// The VM goes on from this one.
     pub current: bool,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub created: OffsetDateTime,
     /// What the VM was then.
     pub spec: VmSpec,
@@ -47,6 +47,18 @@ pub struct ListSnapshots {
     /// Of this VM only.
     #[serde(default)]
     pub vm: Option<Reference>,
+    /// The filter language. Empty: everything.
+    #[serde(default)]
+    pub filter: String,
+    /// A column, with `-` in front for descending. Empty: oldest first.
+    #[serde(default)]
+    pub sort: String,
+    /// 1 to 1000; 0 stands for 100.
+    #[serde(default)]
+    pub limit: u32,
+    /// `next` of the page before.
+    #[serde(default)]
+    pub cursor: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

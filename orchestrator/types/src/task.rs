@@ -74,10 +74,10 @@ pub struct Task {
     pub message: Option<String>,
     pub steps: Vec<TaskStep>,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub created: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub ended: Option<OffsetDateTime>,
 }
 

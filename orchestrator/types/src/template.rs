@@ -20,7 +20,7 @@ pub struct Template {
     /// Where its disks are, and so the VMs made from it.
     pub host: HostId,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub created: OffsetDateTime,
     /// What a VM gets that asks for nothing else.
     pub platform: Platform,

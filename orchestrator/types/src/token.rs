@@ -15,10 +15,10 @@ pub struct Token {
     /// What of its user's rights it has.
     pub bindings: Vec<Binding>,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub created: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub expires: OffsetDateTime,
 }
 

@@ -14,10 +14,10 @@ pub struct User {
     pub bindings: Vec<Binding>,
     pub disabled: bool,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub created: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub last_login: Option<OffsetDateTime>,
 }
 

@@ -39,8 +39,14 @@ pub struct Vm {
     /// Whatever the administrator wants to keep with it.
     #[serde(default)]
     pub custom: BTreeMap<String, String>,
+    /// VMs that it should not share a host with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub apart_from: Vec<VmId>,
+    /// VMs that it should share a host with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together_with: Vec<VmId>,
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub created: Option<OffsetDateTime>,
 }
 
@@ -139,9 +145,12 @@ pub struct CreateVm {
     /// Start it when it is made.
     #[serde(default)]
     pub start: bool,
-    /// Names or ids of VMs that it should not share a host with.
+    /// Names or ids of VMs that it should not share a host with, if there is another way.
     #[serde(default)]
     pub apart_from: Vec<Reference>,
+    /// Names or ids of VMs that it should share a host with, if that host can take it.
+    #[serde(default)]
+    pub together_with: Vec<Reference>,
     #[serde(default)]
     pub hardware: NewHardware,
     #[serde(default)]
@@ -221,6 +230,12 @@ pub struct UpdateVm {
     /// Replaces all of them.
     #[serde(default)]
     pub custom: Option<BTreeMap<String, String>>,
+    /// Replaces all of them; heeded when the VM is placed the next time.
+    #[serde(default)]
+    pub apart_from: Option<Vec<Reference>>,
+    /// As `apart_from`.
+    #[serde(default)]
+    pub together_with: Option<Vec<Reference>>,
 }
 
 /// Puts an ISO into a VM's CD drive.
@@ -410,4 +425,6 @@ pub struct PlaceVm {
     pub vdis: Vec<VdiId>,
     #[serde(default)]
     pub apart_from: Vec<Reference>,
+    #[serde(default)]
+    pub together_with: Vec<Reference>,
 }

@@ -125,7 +125,7 @@ pub struct WaveOptions {
     pub tags: std::collections::BTreeSet<String>,
     /// When the sources are shut down. Without it, each follows its source until `import.cut_over`.
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub cut_over_at: Option<OffsetDateTime>,
     /// Seconds: each cuts over as soon as what changes between two passes is copied in so short a time.
     pub downtime_s: Option<u32>,
@@ -241,9 +241,9 @@ pub struct Wave {
     pub total_mib: u64,
     pub moved_mib: u64,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub created: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub ended: Option<OffsetDateTime>,
 }

@@ -28,7 +28,7 @@ export function useLink(): { link: Link; age: number } {
   return { link: link as Link, age: Number(age) };
 }
 
-interface ReadOptions {
+export interface ReadOptions {
   enabled?: boolean;
   /** Ask again this often, for what has no subscription. */
   every?: number;

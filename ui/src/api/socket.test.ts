@@ -107,6 +107,26 @@ describe('the socket', () => {
     expect(last().sent.at(-1)).toMatchObject({ method: 'vm.unsubscribe', params: [8] });
   });
 
+  it('goes on from the last revision that a subscription was told', async () => {
+    last().connect();
+    const items: unknown[] = [];
+    const started = vi.fn();
+    socket.subscribe('vm.subscribe', { filter: 'tag:prod' }, (item) => items.push(item), { started });
+    last().say({ id: last().sent[0]?.id, result: 7 });
+    await vi.advanceTimersByTimeAsync(0);
+    const ready = { kind: 'ready', value: { total: 0, revision: 'a.1' } };
+    last().say({ method: 'vm.changed', params: { subscription: 7, result: ready } });
+    last().say({ method: 'vm.changed', params: { subscription: 7, result: { kind: 'seen', value: { revision: 'a.7' } } } });
+    expect(items).toEqual([ready]);
+    last().close();
+    await vi.advanceTimersByTimeAsync(1_000);
+    last().connect();
+    expect(last().sent[0]?.params).toEqual({ filter: 'tag:prod', since: 'a.7' });
+    last().say({ id: last().sent[0]?.id, result: 8 });
+    await vi.advanceTimersByTimeAsync(0);
+    expect(started).toHaveBeenCalledOnce();
+  });
+
   it('gives up a call that nobody answers', async () => {
     last().connect();
     const call = socket.call('vm.list', {});

@@ -1,8 +1,8 @@
 // One WebSocket for everything: calls and subscriptions, multiplexed; it comes back by itself.
 //
 // What always holds: a call that was not answered when the connection broke goes out again (reads are harmless,
-// mutations carry an idempotency key and take effect once); a subscription is opened again and its owner is told,
-// because what happened in between was missed. Silence is tested with a call, so that `lastHeard` is the age of
+// mutations carry an idempotency key and take effect once); a subscription is opened again: one that was told how far
+// it is goes on from there, of another its owner is told, because what happened in between was missed. Silence is tested with a call, so that `lastHeard` is the age of
 // what the screen shows.
 
 import { ApiError, Unreachable, type WireError } from './errors';
@@ -31,9 +31,17 @@ interface Following {
   started?(): void;
   failed?(error: ApiError): void;
   id?: string | number;
+  /** How far it was told. */
+  since?: string;
 }
 
 type Opener = (url: string) => WebSocket;
+
+/** Where a subscription may go on after this message, if it says so. */
+function revisionOf(message: unknown): string | undefined {
+  const { kind, value } = (message ?? {}) as { kind?: string; value?: { revision?: string } };
+  return kind === 'ready' || kind === 'seen' ? value?.revision : undefined;
+}
 
 export class Socket {
   private socket: WebSocket | undefined;
@@ -195,7 +203,9 @@ export class Socket {
   }
 
   private start(one: Following) {
-    this.request(one.name, one.params).then(
+    const goesOn = one.since !== undefined;
+    const params = goesOn ? { ...(one.params as object), since: one.since } : one.params;
+    this.request(one.name, params).then(
       (id) => {
         const known = id as string | number;
         if (!this.following.has(one)) {
@@ -203,7 +213,7 @@ export class Socket {
           return;
         }
         one.id = known;
-        one.started?.();
+        if (!goesOn) one.started?.();
         const early = this.early.get(known) ?? [];
         this.early.delete(known);
         early.forEach((value) => this.deliver(one, value));
@@ -215,7 +225,10 @@ export class Socket {
   private deliver(one: Following, value: unknown) {
     const refused = (value as { error?: WireError } | null)?.error;
     if (refused) one.failed?.(new ApiError(refused));
-    else one.item(value);
+    else {
+      one.since = revisionOf(value) ?? one.since;
+      if ((value as { kind?: string } | null)?.kind !== 'seen') one.item(value);
+    }
   }
 
   private receive(message: {

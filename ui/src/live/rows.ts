@@ -65,7 +65,7 @@ export function useLiveRows<N extends Noun>(noun: N, filter: string, sort = '', 
     if (moved) readAgain();
   };
   const take = (change: Change) => {
-    if (change.kind === 'ready') return;
+    if (change.kind === 'ready' || change.kind === 'seen') return;
     if (change.kind === 'resync') return readAgain();
     if (change.kind === 'removed') changed.current.set(change.value, undefined);
     else changed.current.set(change.value.id, change.value as Rows[N]);

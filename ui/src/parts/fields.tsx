@@ -3,6 +3,7 @@
 import { FormGroup, FormHelperText, FormSelect, FormSelectOption, HelperText, HelperTextItem, NumberInput, TextArea, TextInput } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../api/client';
+import { useAll } from '../list/all';
 
 /** Sorted, each once. */
 export function words(text: string): string[] {
@@ -113,7 +114,7 @@ export function ChoiceField({ id, label, value, set, options, none, help }: Choi
 }
 
 export function usePoolOptions(): [string, string][] {
-  const pools = useRead('pool.list', {});
+  const pools = useAll('pool.list', {});
   return (pools.data ?? []).map((pool) => [pool.id, pool.name]);
 }
 
@@ -123,13 +124,13 @@ export function useHostOptions(): [string, string][] {
 }
 
 export function useNetworkOptions(): [string, string][] {
-  const networks = useRead('network.list', {});
+  const networks = useAll('network.list', {});
   return (networks.data ?? []).map((network) => [network.id, `${network.name} (${network.bridge})`]);
 }
 
 /** The SRs that a host has attached, beside its own. */
 export function useSrOptions(host: string): [string, string][] {
-  const srs = useRead('sr.list', {});
+  const srs = useAll('sr.list', {});
   return (srs.data ?? []).filter((sr) => sr.spec && sr.hosts.includes(host)).map((sr) => [sr.id, sr.name]);
 }
 

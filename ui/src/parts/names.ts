@@ -3,11 +3,12 @@
 import { useQueries } from '@tanstack/react-query';
 import { useMemo } from 'react';
 import { useRead, useSocket } from '../api/client';
+import { useAll } from '../list/all';
 
 export function useNames() {
   const hosts = useRead('host.list', { limit: 1000 });
-  const pools = useRead('pool.list', {});
-  const networks = useRead('network.list', {});
+  const pools = useAll('pool.list', {});
+  const networks = useAll('network.list', {});
   return useMemo(() => {
     const of = (list: { id: string; name: string }[] | undefined) => new Map(list?.map(({ id, name }) => [id, name]));
     const [host, pool, network] = [of(hosts.data?.items), of(pools.data), of(networks.data)];
@@ -22,7 +23,7 @@ export function useNames() {
 
 /** Names of SRs; apart from the others because there is one more with each host. */
 export function useSrName(): (id: string) => string {
-  const srs = useRead('sr.list', {});
+  const srs = useAll('sr.list', {});
   return useMemo(() => {
     const known = new Map(srs.data?.map(({ id, name }) => [id, name]));
     return (id: string) => known.get(id) ?? id.slice(0, 8);

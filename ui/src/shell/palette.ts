@@ -2,6 +2,7 @@
 
 import type { Socket } from '../api/socket';
 import type { User, VmRow } from '../api/generated';
+import { all } from '../list/all';
 import { VM_VERBS, verbParams, vmCannot, type VerbInfo } from '../rules/vm';
 import { seesSecurity } from '../rules/may';
 import type { Act } from '../parts/acts';
@@ -78,10 +79,10 @@ export async function search(socket: Socket, typed: string, user: User, t: Trans
   const [hosts, disks, networks, pools, templates, srs] = await Promise.all([
     socket.call('host.list', { filter: words, limit: 5 }).catch(() => none),
     socket.call('vdi.list', { filter: words, limit: 5 }).catch(() => none),
-    socket.call('network.list', {}).catch(() => []),
-    socket.call('pool.list', {}).catch(() => []),
-    socket.call('template.list', {}).catch(() => []),
-    socket.call('sr.list', {}).catch(() => []),
+    all(socket, 'network.list', {}).catch(() => []),
+    all(socket, 'pool.list', {}).catch(() => []),
+    all(socket, 'template.list', {}).catch(() => []),
+    all(socket, 'sr.list', {}).catch(() => []),
   ]);
   const named = <T extends { name: string }>(list: T[]) => list.filter(({ name }) => plain(name).includes(plain(words))).slice(0, 5);
   return [

@@ -1,12 +1,17 @@
 //! The golden files: the document and the authorisation table. `XENITH_BLESS=1` writes them anew.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails, which is its purpose")]
 
+mod samples;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use xenith_orchestrator_api::{SUBSCRIPTIONS, methods, openrpc};
+use serde_json::{Map, Value};
+use xenith_orchestrator_api::{Kind, SUBSCRIPTIONS, methods, openrpc};
 use xenith_orchestrator_types::{Permission, Role};
+
+use samples::sample;
 
 fn golden(name: &str, actual: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
@@ -41,6 +46,41 @@ fn the_authorisation_table_is_the_one_in_the_repository() {
         writeln!(table, "{name:<24} {permission:<11} {anyone:<6} {viewer:<6} {operator:<8} {admin}").unwrap();
     }
     golden("authorisation.txt", &table);
+}
+
+/// An object of a method's parameters: the ones that are required, or all.
+fn object(method: &Value, document: &Value, all: bool) -> Value {
+    let params = method["params"].as_array().unwrap().iter();
+    let wanted = params.filter(|param| all || param["required"] == true);
+    wanted
+        .map(|param| (param["name"].as_str().unwrap().to_owned(), sample(&param["schema"], document)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+#[test]
+fn what_the_document_says_a_method_takes_is_taken() {
+    let document = openrpc();
+    let methods = methods().into_iter().map(|info| (info.name, info.kind, info.takes));
+    let subscriptions = SUBSCRIPTIONS.iter().map(|info| (info.name, Kind::Read, info.takes));
+    for (name, kind, takes) in methods.chain(subscriptions) {
+        let all = document["methods"].as_array().unwrap();
+        let method = all.iter().find(|method| method["name"] == name).unwrap();
+        for all in [false, true] {
+            let mut params = object(method, &document, all);
+            // The server takes these away before it decodes.
+            let members = params.as_object_mut().unwrap();
+            assert_eq!(members.remove("idempotency_key").is_some(), all && kind.is_mutation(), "{name}");
+            assert_eq!(members.remove("dry_run").is_some(), all && kind == Kind::Plannable, "{name}");
+            takes(&params).unwrap_or_else(|error| panic!("{name} refuses {params}: {error}"));
+        }
+        let required = method["params"].as_array().unwrap().iter().filter(|param| param["required"] == true);
+        for param in required {
+            let mut params = object(method, &document, false);
+            params.as_object_mut().unwrap().remove(param["name"].as_str().unwrap());
+            assert!(takes(&params).is_err(), "{name} does not need {}", param["name"]);
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::Subcommand;
 use xenith_orchestrator_types::Role;
 
-use super::{Columns, Confirm, Keyed};
+use super::{Confirm, Keyed, Listing};
 
 /// `operator`, `viewer@pool:lab`, `operator@tag:dev`: a role and where it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +39,8 @@ impl FromStr for RoleGrant {
 
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
-    /// List users.
-    List(Columns),
+    /// List users: -f role:admin, -f disabled:yes.
+    List(Listing),
     /// Show one user.
     #[command(visible_alias = "show")]
     Get {
@@ -92,8 +92,8 @@ pub enum UserCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum TokenCommand {
-    /// List one's own tokens; an admin of everything sees all.
-    List(Columns),
+    /// List one's own tokens; an admin of everything sees all: -f user:anna, -f "expires:<2026-12-31".
+    List(Listing),
     /// Create a token; its secret is shown this once, alone on standard output.
     Create {
         #[arg(value_name = "NAME")]
@@ -121,7 +121,7 @@ pub enum TokenCommand {
 #[derive(Debug, Subcommand)]
 pub enum RoleCommand {
     /// List the roles and what they allow.
-    List(Columns),
+    List(Listing),
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@ use humantime::Duration;
 use xenith_common_ids::BackupRunId;
 use xenith_hypervisor_agent_types::VmName;
 
-use super::{Columns, Confirm, Keyed, OnOff, Tasked};
+use super::{Columns, Confirm, Keyed, Listing, OnOff, Tasked};
 
 #[derive(Debug, Subcommand)]
 pub enum RepositoryCommand {
     /// List repositories.
-    List(Columns),
+    List(Listing),
     /// Show one repository.
     #[command(visible_alias = "show")]
     Get {
@@ -87,7 +87,7 @@ pub struct RepositoryPlace {
 #[derive(Debug, Subcommand)]
 pub enum BackupJobCommand {
     /// List backup jobs.
-    List(Columns),
+    List(Listing),
     /// Show one backup job.
     #[command(visible_alias = "show")]
     Get {

@@ -3,7 +3,7 @@
 use clap::{Subcommand, ValueEnum};
 use humantime::Duration;
 
-use super::{Columns, Confirm, Keyed, Listing};
+use super::{Confirm, Keyed, Listing};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnOff {
@@ -72,6 +72,9 @@ pub enum HostCommand {
         /// Also when VMs are defined on it: they are forgotten here, and run on there.
         #[arg(long)]
         force: bool,
+        /// Check everything and show what would be forgotten; nothing changes.
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         confirm: Confirm,
         #[command(flatten)]
@@ -82,7 +85,7 @@ pub enum HostCommand {
 #[derive(Debug, Subcommand)]
 pub enum PoolCommand {
     /// List pools.
-    List(Columns),
+    List(Listing),
     /// Create a pool.
     Create {
         #[arg(value_name = "NAME")]
@@ -105,8 +108,8 @@ pub enum PoolCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum NetworkCommand {
-    /// List networks.
-    List(Columns),
+    /// List networks: -f bridge:xenbr0.
+    List(Listing),
     /// Declare a network: a bridge that the hosts of a pool have.
     Create {
         #[arg(value_name = "NAME")]

@@ -8,19 +8,17 @@ use xenith_common_units::{MemoryMiB, VcpuCount};
 
 use super::vm::vcpus;
 use super::wave::PlanArgs;
-use super::{Columns, Confirm, Keyed, Limited, Planned, Tasked};
+use super::{Columns, Confirm, Keyed, Listing, Planned, Tasked};
 
 #[derive(Debug, Subcommand)]
 pub enum ImportCommand {
-    /// List imports, newest first.
+    /// List imports, newest first: -f phase:following.
     List {
         /// Those that were archived, too.
         #[arg(long)]
         archived: bool,
         #[command(flatten)]
-        limited: Limited,
-        #[command(flatten)]
-        columns: Columns,
+        listing: Listing,
     },
     /// Show one import: how far each disk is, and what it waits for.
     #[command(visible_alias = "show")]

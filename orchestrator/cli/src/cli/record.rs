@@ -1,10 +1,10 @@
-//! Tasks, events, the audit log, the system.
+//! Tasks, events, filters, the audit log, the system.
 
 use clap::{Args, Subcommand};
 use humantime::Duration;
 use xenith_common_ids::TaskId;
 
-use super::{Columns, Confirm, Keyed, Limited, Listing};
+use super::{Confirm, Keyed, Listing};
 
 #[derive(Debug, Subcommand)]
 pub enum TaskCommand {
@@ -16,8 +16,8 @@ pub enum TaskCommand {
         /// Only those that are not over.
         #[arg(long)]
         active: bool,
-        /// Follow all tasks until Ctrl-C.
-        #[arg(short, long, conflicts_with_all = ["vm", "filter", "sort", "limit", "all"])]
+        /// Follow the tasks that pass the filter until Ctrl-C.
+        #[arg(short, long, conflicts_with_all = ["vm", "sort", "limit", "all"])]
         watch: bool,
         #[command(flatten)]
         listing: Listing,
@@ -64,7 +64,7 @@ pub enum TaskCommand {
 #[derive(Debug, Args)]
 pub struct EventListing {
     /// Print events as they happen, until Ctrl-C.
-    #[arg(short, long, conflicts_with_all = ["filter", "sort", "limit", "all"])]
+    #[arg(short, long, conflicts_with_all = ["sort", "limit", "all"])]
     pub watch: bool,
     #[command(flatten)]
     pub listing: Listing,
@@ -77,14 +77,22 @@ pub enum EventCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum AuditCommand {
-    /// List audit records, newest first.
-    List {
-        #[command(flatten)]
-        limited: Limited,
-        #[command(flatten)]
-        columns: Columns,
+pub enum FilterCommand {
+    /// Tell what could be typed next in the filter of a list; without a filter, the columns that it knows.
+    Complete {
+        /// Whose list: vm, host, network and so on.
+        #[arg(value_name = "NOUN")]
+        noun: String,
+        /// What was typed so far.
+        #[arg(value_name = "FILTER", default_value = "", hide_default_value = true)]
+        text: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// List audit records, newest first (--sort sequence: oldest first): -f "user:anna method:vm. phase:failed".
+    List(Listing),
     /// Read the whole chain and check every hash; fails when one does not fit.
     Verify,
 }

@@ -3,17 +3,17 @@
 use clap::Subcommand;
 use xenith_hypervisor_agent_types::VmName;
 
-use super::{Columns, Confirm, Tasked};
+use super::{Confirm, Listing, Planned, Tasked};
 
 #[derive(Debug, Subcommand)]
 pub enum SnapshotCommand {
-    /// List snapshots as a tree.
+    /// List snapshots, as a tree unless another order is asked for: -f "age:>30d".
     List {
         /// Of this VM only.
         #[arg(long)]
         vm: Option<String>,
         #[command(flatten)]
-        columns: Columns,
+        listing: Listing,
     },
     /// Show one snapshot.
     #[command(visible_alias = "show")]
@@ -73,6 +73,6 @@ pub enum SnapshotCommand {
         #[arg(long)]
         start: bool,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
 }

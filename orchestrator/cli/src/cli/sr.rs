@@ -2,12 +2,12 @@
 
 use clap::{Args, Subcommand};
 
-use super::{Columns, Confirm, Keyed, Tasked};
+use super::{Confirm, Keyed, Listing, Tasked};
 
 #[derive(Debug, Subcommand)]
 pub enum SrCommand {
-    /// List SRs, the local ones of hosts first.
-    List(Columns),
+    /// List SRs: -f kind:nfs, -f "free:<10GiB".
+    List(Listing),
     /// Show one SR.
     #[command(visible_alias = "show")]
     Get {
@@ -75,7 +75,7 @@ pub struct CreateSrArgs {
 #[derive(Debug, Subcommand)]
 pub enum IsoCommand {
     /// List the images in ISO libraries. `vdi import --sr LIBRARY` adds one.
-    List(Columns),
+    List(Listing),
 }
 
 #[derive(Debug, Args)]

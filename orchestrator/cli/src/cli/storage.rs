@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use xenith_hypervisor_agent_types::VdiSize;
 
-use super::{Confirm, FileArgs, Keyed, Listing, Tasked};
+use super::{Confirm, FileArgs, Keyed, Listing, Planned, Tasked};
 
 #[derive(Debug, Subcommand)]
 pub enum VdiCommand {
@@ -124,7 +124,7 @@ pub enum VdiCommand {
         #[command(flatten)]
         confirm: Confirm,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
 }
 

@@ -7,12 +7,12 @@ use xenith_common_units::{MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_types::{VdiSize, VmName};
 
 use super::vm::vcpus;
-use super::{Columns, Confirm, NicFlag, Tasked};
+use super::{Confirm, Listing, NicFlag, Planned, Tasked};
 
 #[derive(Debug, Subcommand)]
 pub enum TemplateCommand {
     /// List templates.
-    List(Columns),
+    List(Listing),
     /// Show one template.
     #[command(visible_alias = "show")]
     Get {
@@ -116,5 +116,5 @@ pub struct DeployArgs {
     #[arg(long)]
     pub start: bool,
     #[command(flatten)]
-    pub tasked: Tasked,
+    pub planned: Planned,
 }

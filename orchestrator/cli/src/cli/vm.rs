@@ -8,7 +8,7 @@ use humantime::Duration;
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_types::{DiskDevice, VdiSize, VmName};
 
-use super::{BulkArgs, Confirm, Devices, Kept, Listing, Planned, Tasked, VmExportArgs};
+use super::{BulkArgs, Confirm, Devices, Kept, Listing, Planned, VmExportArgs};
 
 #[derive(Debug, Subcommand)]
 pub enum VmCommand {
@@ -74,7 +74,7 @@ pub enum VmCommand {
         #[command(flatten)]
         confirm: Confirm,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
     /// Stop a VM's virtual CPUs.
     Pause(One),
@@ -92,7 +92,7 @@ pub enum VmCommand {
         #[arg(value_name = "DISK")]
         disk: DiskFlag,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
     /// Detach a disk; its VDI stays.
     DetachDisk {
@@ -102,7 +102,7 @@ pub enum VmCommand {
         #[arg(value_name = "DEVICE")]
         device: DiskDevice,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
     /// Put an ISO into the CD drive of an hvm guest.
     InsertCd {
@@ -112,7 +112,7 @@ pub enum VmCommand {
         #[arg(value_name = "ISO")]
         iso: String,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
     /// Take out what is in the CD drive; the drive stays.
     EjectCd(One),
@@ -130,7 +130,7 @@ pub enum VmCommand {
         #[arg(long)]
         start: bool,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
     /// Write a whole VM into a file of this machine: an XVA for XenServer and XCP-ng, or an OVA. It is off, or a snapshot
     /// is named.
@@ -145,7 +145,7 @@ pub enum VmCommand {
         #[arg(value_name = "NIC")]
         nic: NicFlag,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
     /// Remove a NIC.
     DetachNic {
@@ -154,7 +154,7 @@ pub enum VmCommand {
         #[arg(value_name = "MAC")]
         mac: MacAddr,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
 }
 
@@ -164,7 +164,7 @@ pub struct One {
     #[arg(value_name = "VM")]
     pub vm: String,
     #[command(flatten)]
-    pub tasked: Tasked,
+    pub planned: Planned,
 }
 
 #[derive(Debug, Args)]
@@ -178,7 +178,7 @@ pub struct Shutdown {
     #[arg(long)]
     pub force: bool,
     #[command(flatten)]
-    pub tasked: Tasked,
+    pub planned: Planned,
 }
 
 #[derive(Debug, Args)]
@@ -199,6 +199,9 @@ pub struct PlaceArgs {
     /// A VM that it should not share a host with; may be given more than once.
     #[arg(long, value_name = "VM")]
     pub apart_from: Vec<String>,
+    /// A VM that it should share a host with; may be given more than once.
+    #[arg(long, value_name = "VM")]
+    pub together_with: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -302,6 +305,9 @@ pub struct CreateArgs {
     /// A VM that it should not share a host with; more than once.
     #[arg(long, value_name = "VM")]
     pub apart_from: Vec<String>,
+    /// A VM that it should share a host with; more than once.
+    #[arg(long, value_name = "VM")]
+    pub together_with: Vec<String>,
     /// Start it when it is made.
     #[arg(long)]
     pub start: bool,
@@ -339,6 +345,15 @@ pub struct UpdateArgs {
     /// Takes a tag away. More than once.
     #[arg(long = "remove-tag", value_name = "TAG", conflicts_with = "tags")]
     pub remove_tags: Vec<String>,
+    /// Replaces the VMs that it should not share a host with. More than once.
+    #[arg(long, value_name = "VM")]
+    pub apart_from: Vec<String>,
+    /// Replaces the VMs that it should share a host with. More than once.
+    #[arg(long, value_name = "VM")]
+    pub together_with: Vec<String>,
+    /// Takes it out of the company of all VMs: neither apart nor together.
+    #[arg(long, conflicts_with_all = ["apart_from", "together_with"])]
+    pub no_company: bool,
     #[command(flatten)]
     pub planned: Planned,
 }

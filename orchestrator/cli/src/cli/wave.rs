@@ -4,15 +4,12 @@ use clap::{Args, Subcommand};
 use humantime::Duration;
 
 use super::import::time_of;
-use super::{Columns, Confirm, Keyed};
+use super::{Confirm, Keyed, Listing};
 
 #[derive(Debug, Subcommand)]
 pub enum WaveCommand {
     /// List waves.
-    List {
-        #[command(flatten)]
-        columns: Columns,
-    },
+    List(Listing),
     /// Report on one wave: where each of its VMs is.
     #[command(visible_alias = "show")]
     Get {

@@ -3,13 +3,13 @@
 use xenith_orchestrator_api::{pool, role, token, user};
 use xenith_orchestrator_types::token::{CreateToken, Token, TokenRef};
 use xenith_orchestrator_types::user::{CreateUser, RoleInfo, UpdateUser, User, UserRef};
-use xenith_orchestrator_types::{ApiError, Binding, Empty, Scope};
+use xenith_orchestrator_types::{ApiError, Binding, Scope};
 
 use crate::app::App;
 use crate::ask;
 use crate::cli::{Format, GrantScope, RoleCommand, RoleGrant, TokenCommand, UserCommand};
 use crate::error::CliError;
-use crate::run::{print, said};
+use crate::run::{list, said};
 use crate::table::{Cell, Column, Row, Sheet, Tone};
 use crate::words;
 
@@ -97,7 +97,7 @@ impl Row for RoleInfo {
 /// Pools by name become pools by id: roles are kept by id, so that renaming a pool changes no rights.
 async fn bindings(app: &App, grants: Vec<RoleGrant>) -> Result<Vec<Binding>, CliError> {
     let needs_pools = grants.iter().any(|grant| matches!(grant.scope, GrantScope::Pool(_)));
-    let pools = if needs_pools { app.call::<pool::List>(&Empty {}).await? } else { Vec::new() };
+    let pools = if needs_pools { app.all::<pool::List, _>().await? } else { Vec::new() };
     let binding = |grant: RoleGrant| {
         let scope = match grant.scope {
             GrantScope::All => Scope::All,
@@ -114,7 +114,7 @@ async fn bindings(app: &App, grants: Vec<RoleGrant>) -> Result<Vec<Binding>, Cli
 
 pub async fn user(app: &App, command: UserCommand) -> Result<(), CliError> {
     match command {
-        UserCommand::List(columns) => print(app, &app.call::<user::List>(&Empty {}).await?, &columns).await,
+        UserCommand::List(listing) => list::<user::List, User>(app, &listing).await,
         UserCommand::Get { user } => {
             let user = app.call::<user::Get>(&UserRef { user }).await?;
             app.out.object(&user, || user_sheet(&user))
@@ -154,7 +154,7 @@ pub async fn user(app: &App, command: UserCommand) -> Result<(), CliError> {
 
 pub async fn token(app: &App, command: TokenCommand) -> Result<(), CliError> {
     match command {
-        TokenCommand::List(columns) => print(app, &app.call::<token::List>(&Empty {}).await?, &columns).await,
+        TokenCommand::List(listing) => list::<token::List, Token>(app, &listing).await,
         TokenCommand::Create { name, days, roles, keyed } => {
             let bindings = bindings(app, roles).await?;
             let created = app.change::<token::Create>(&CreateToken { name, days, bindings }, &keyed).await?;
@@ -175,6 +175,6 @@ pub async fn token(app: &App, command: TokenCommand) -> Result<(), CliError> {
     }
 }
 
-pub async fn role(app: &App, RoleCommand::List(columns): RoleCommand) -> Result<(), CliError> {
-    print(app, &app.call::<role::List>(&Empty {}).await?, &columns).await
+pub async fn role(app: &App, RoleCommand::List(listing): RoleCommand) -> Result<(), CliError> {
+    list::<role::List, RoleInfo>(app, &listing).await
 }

@@ -48,9 +48,10 @@ impl Row for AuditRecord {
 
 pub async fn run(app: &App, command: AuditCommand) -> Result<(), CliError> {
     match command {
-        AuditCommand::List { limited, columns } => {
-            paged(app, &limited, &columns, async |limit, cursor| {
-                app.call::<audit::List>(&ListAudit { limit, cursor }).await
+        AuditCommand::List(listing) => {
+            paged(app, &listing.limited, &listing.columns, async |limit, cursor| {
+                let (filter, sort) = (listing.filter.clone(), listing.sort.clone());
+                app.call::<audit::List>(&ListAudit { filter, sort, limit, cursor }).await
             })
             .await
         }

@@ -2,7 +2,6 @@
 
 use xenith_hypervisor_agent_types::backup::KeepPolicy;
 use xenith_orchestrator_api::{backup, backup_job, backup_run, repository};
-use xenith_orchestrator_types::Empty;
 use xenith_orchestrator_types::backup::{
     Backup, BackupJob, BackupJobRef, BackupProof, BackupRef, BackupRun, BackupRunRef, CreateBackup,
     CreateBackupJob, CreateRepository, HoldBackup, ListBackupRuns, ListBackups, ListUnprotected, MailOn,
@@ -18,7 +17,7 @@ use crate::cli::{
     RepositoryPlace, WhichBackup,
 };
 use crate::error::CliError;
-use crate::run::{print, said};
+use crate::run::{list, print, said};
 use crate::table::{Cell, Column, Row, Sheet, Tone};
 use crate::wait::begin;
 use crate::words;
@@ -61,9 +60,7 @@ impl Row for Repository {
 
 pub async fn repository(app: &App, command: RepositoryCommand) -> Result<(), CliError> {
     match command {
-        RepositoryCommand::List(columns) => {
-            print(app, &app.call::<repository::List>(&Empty {}).await?, &columns).await
-        }
+        RepositoryCommand::List(listing) => list::<repository::List, Repository>(app, &listing).await,
         RepositoryCommand::Get { repository } => {
             let found = app.call::<repository::Get>(&RepositoryRef { repository }).await?;
             app.out.object(&found, || {
@@ -253,9 +250,7 @@ fn create(name: String, flags: JobFlags) -> CreateBackupJob {
 
 pub async fn job(app: &App, command: BackupJobCommand) -> Result<(), CliError> {
     let shown = match command {
-        BackupJobCommand::List(columns) => {
-            return print(app, &app.call::<backup_job::List>(&Empty {}).await?, &columns).await;
-        }
+        BackupJobCommand::List(listing) => return list::<backup_job::List, BackupJob>(app, &listing).await,
         BackupJobCommand::Get { job } => app.call::<backup_job::Get>(&BackupJobRef { job }).await?,
         BackupJobCommand::Create { name, settings, keyed } => {
             app.change::<backup_job::Create>(&create(name, settings), &keyed).await?

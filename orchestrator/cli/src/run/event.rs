@@ -43,7 +43,7 @@ impl Row for Event {
 
 pub async fn list(app: &App, EventListing { watch: follow, listing }: EventListing) -> Result<(), CliError> {
     if follow {
-        return watch(app).await;
+        return watch(app, listing.filter).await;
     }
     paged(app, &listing.limited, &listing.columns, async |limit, cursor| {
         let (filter, sort) = (listing.filter.clone(), listing.sort.clone());
@@ -52,9 +52,10 @@ pub async fn list(app: &App, EventListing { watch: follow, listing }: EventListi
     .await
 }
 
-/// From now on, until Ctrl-C. What happens while the connection is away is told of in the log, not here.
-async fn watch(app: &App) -> Result<(), CliError> {
-    let mut watch = app.client().await?.watch::<EventChanges>(&WatchEvents {}).await?;
+/// From now on, until Ctrl-C. What happens while the connection is away comes when it is back, once anything was told.
+async fn watch(app: &App, filter: String) -> Result<(), CliError> {
+    let params = WatchEvents { filter, since: None };
+    let mut watch = app.client().await?.watch::<EventChanges>(&params).await?;
     let following = async {
         while let Some(update) = watch.next().await? {
             match update {
@@ -66,6 +67,7 @@ async fn watch(app: &App) -> Result<(), CliError> {
                 }
                 Update::Item(event) => app.out.message(&event)?,
                 Update::Interrupted => app.note("the connection broke; trying to get it back"),
+                Update::Continued => app.note("the connection is back"),
                 Update::Resumed => {
                     app.note("the connection is back; events in between: xenith event list");
                 }

@@ -13,6 +13,7 @@ use crate::error::CliError;
 use crate::run::watch::follow;
 use crate::run::{list, said};
 use crate::table::{Cell, Column, Names, Paint, Row, Sheet, Tone};
+use crate::wait::plan;
 use crate::words;
 
 fn status(host: &Host) -> Cell {
@@ -157,7 +158,10 @@ pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
             let names = app.names().await;
             app.out.object(&host, || sheet(&host, &names))
         }
-        HostCommand::Remove { host, force, confirm, keyed } => {
+        HostCommand::Remove { host, force, dry_run: true, .. } => {
+            plan::<host::Remove>(app, &RemoveHost { host, force }).await
+        }
+        HostCommand::Remove { host, force, confirm, keyed, .. } => {
             ask::confirm(&format!("Forget {host} and revoke its certificate?"), confirm)?;
             app.change::<host::Remove>(&RemoveHost { host: host.clone(), force }, &keyed).await?;
             said(app, &format!("{host} is forgotten; VMs on it run on"));

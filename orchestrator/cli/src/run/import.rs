@@ -112,9 +112,10 @@ fn guest(preparation: &GuestPreparation) -> String {
 
 pub async fn run(app: &App, command: ImportCommand) -> Result<(), CliError> {
     match command {
-        ImportCommand::List { archived, limited, columns } => {
-            paged(app, &limited, &columns, async |limit, cursor| {
-                app.call::<import::List>(&ListImports { archived, limit, cursor }).await
+        ImportCommand::List { archived, listing } => {
+            paged(app, &listing.limited, &listing.columns, async |limit, cursor| {
+                let (filter, sort) = (listing.filter.clone(), listing.sort.clone());
+                app.call::<import::List>(&ListImports { archived, filter, sort, limit, cursor }).await
             })
             .await
         }

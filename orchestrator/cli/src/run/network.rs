@@ -1,14 +1,13 @@
 //! What NICs plug into.
 
 use xenith_orchestrator_api::network;
-use xenith_orchestrator_types::Empty;
 use xenith_orchestrator_types::network::{CreateNetwork, Network, NetworkRef};
 
 use crate::app::App;
 use crate::ask;
 use crate::cli::NetworkCommand;
 use crate::error::CliError;
-use crate::run::{print, said};
+use crate::run::{list, said};
 use crate::table::{Cell, Column, Row, Sheet};
 
 impl Row for Network {
@@ -33,9 +32,7 @@ impl Row for Network {
 
 pub async fn run(app: &App, command: NetworkCommand) -> Result<(), CliError> {
     match command {
-        NetworkCommand::List(columns) => {
-            print(app, &app.call::<network::List>(&Empty {}).await?, &columns).await
-        }
+        NetworkCommand::List(listing) => list::<network::List, Network>(app, &listing).await,
         NetworkCommand::Create { name, bridge, pool, description, keyed } => {
             let params = CreateNetwork { name, bridge, pool, description };
             let network = app.change::<network::Create>(&params, &keyed).await?;

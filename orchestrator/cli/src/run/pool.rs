@@ -1,14 +1,13 @@
 //! Hosts that share networks and storage.
 
 use xenith_orchestrator_api::pool;
-use xenith_orchestrator_types::Empty;
 use xenith_orchestrator_types::pool::{CreatePool, Pool, PoolRef};
 
 use crate::app::App;
 use crate::ask;
 use crate::cli::PoolCommand;
 use crate::error::CliError;
-use crate::run::{print, said};
+use crate::run::{list, said};
 use crate::table::{Cell, Column, Row, Sheet};
 
 impl Row for Pool {
@@ -31,7 +30,7 @@ impl Row for Pool {
 
 pub async fn run(app: &App, command: PoolCommand) -> Result<(), CliError> {
     match command {
-        PoolCommand::List(columns) => print(app, &app.call::<pool::List>(&Empty {}).await?, &columns).await,
+        PoolCommand::List(listing) => list::<pool::List, Pool>(app, &listing).await,
         PoolCommand::Create { name, description, keyed } => {
             let pool = app.change::<pool::Create>(&CreatePool { name, description }, &keyed).await?;
             app.out.object(&pool, || {

@@ -12,9 +12,9 @@ use crate::app::App;
 use crate::ask;
 use crate::cli::SnapshotCommand;
 use crate::error::CliError;
-use crate::run::print;
+use crate::run::{gathered, print, told};
 use crate::table::{Cell, Column, Row, Sheet};
-use crate::wait::begin;
+use crate::wait::{begin, begin_or_plan};
 use crate::words;
 
 impl Row for Snapshot {
@@ -70,10 +70,17 @@ fn as_tree(snapshots: Vec<Snapshot>) -> Vec<Snapshot> {
 
 pub async fn run(app: &App, command: SnapshotCommand) -> Result<(), CliError> {
     match command {
-        SnapshotCommand::List { vm, columns } => {
-            let snapshots = app.call::<snapshot::List>(&ListSnapshots { vm }).await?;
-            let rows = if app.out.for_people() { as_tree(snapshots) } else { snapshots };
-            print(app, &rows, &columns).await
+        SnapshotCommand::List { vm, listing } => {
+            let fetch = async |limit, cursor| {
+                let (vm, filter, sort) = (vm.clone(), listing.filter.clone(), listing.sort.clone());
+                app.call::<snapshot::List>(&ListSnapshots { vm, filter, sort, limit, cursor }).await
+            };
+            let (snapshots, more) = gathered(&listing.limited, &listing.columns, fetch).await?;
+            let tree = app.out.for_people() && listing.sort.is_empty();
+            let rows = if tree { as_tree(snapshots) } else { snapshots };
+            print(app, &rows, &listing.columns).await?;
+            told(app, rows.len(), more);
+            Ok(())
         }
         SnapshotCommand::Get { snapshot, vm } => {
             let found = app.call::<snapshot::Get>(&SnapshotRef { snapshot, vm }).await?;
@@ -93,8 +100,9 @@ pub async fn run(app: &App, command: SnapshotCommand) -> Result<(), CliError> {
             ask::confirm(&format!("Delete the snapshot {snapshot}?"), confirm)?;
             begin::<snapshot::Delete>(app, &SnapshotRef { snapshot, vm }, &tasked).await
         }
-        SnapshotCommand::Clone { snapshot, name, vm, start, tasked } => {
-            begin::<snapshot::Clone>(app, &CloneSnapshot { snapshot, vm, name, start }, &tasked).await
+        SnapshotCommand::Clone { snapshot, name, vm, start, planned } => {
+            begin_or_plan::<snapshot::Clone>(app, &CloneSnapshot { snapshot, vm, name, start }, &planned)
+                .await
         }
     }
 }

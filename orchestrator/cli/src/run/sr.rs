@@ -2,7 +2,6 @@
 
 use xenith_hypervisor_agent_types::SrSpec;
 use xenith_orchestrator_api::{iso, sr};
-use xenith_orchestrator_types::Empty;
 use xenith_orchestrator_types::sr::{AdoptVdi, CreateSr, Sr, SrContent, SrOnHost, SrRef, SrScan};
 use xenith_orchestrator_types::vdi::Vdi;
 
@@ -10,7 +9,7 @@ use crate::app::App;
 use crate::ask;
 use crate::cli::{CreateSrArgs, IsoCommand, SrCommand};
 use crate::error::CliError;
-use crate::run::{print, said};
+use crate::run::{list, said};
 use crate::table::{Cell, Column, Names, Paint, Row, Sheet, Tone};
 use crate::wait::begin;
 use crate::words;
@@ -67,7 +66,7 @@ impl Row for Sr {
 
 pub async fn run(app: &App, command: SrCommand) -> Result<(), CliError> {
     match command {
-        SrCommand::List(columns) => print(app, &app.call::<sr::List>(&Empty {}).await?, &columns).await,
+        SrCommand::List(listing) => list::<sr::List, Sr>(app, &listing).await,
         SrCommand::Get { sr } => {
             let found = app.call::<sr::Get>(&SrRef { sr }).await?;
             let names = app.names().await;
@@ -105,9 +104,8 @@ pub async fn run(app: &App, command: SrCommand) -> Result<(), CliError> {
     }
 }
 
-pub async fn isos(app: &App, IsoCommand::List(columns): IsoCommand) -> Result<(), CliError> {
-    let isos: Vec<Vdi> = app.call::<iso::List>(&Empty {}).await?;
-    print(app, &isos, &columns).await
+pub async fn isos(app: &App, IsoCommand::List(listing): IsoCommand) -> Result<(), CliError> {
+    list::<iso::List, Vdi>(app, &listing).await
 }
 
 fn spec(folder: Option<String>, nfs: Option<String>, options: String) -> SrSpec {

@@ -72,7 +72,7 @@ fn sheet(task: &Task) -> Sheet {
 
 pub async fn run(app: &App, command: TaskCommand) -> Result<(), CliError> {
     match command {
-        TaskCommand::List { watch: true, .. } => watch(app).await,
+        TaskCommand::List { watch: true, listing, .. } => watch(app, listing.filter).await,
         TaskCommand::List { watch: false, vm, active, listing } => {
             paged(app, &listing.limited, &listing.columns, async |limit, cursor| {
                 let (filter, sort, vm) = (listing.filter.clone(), listing.sort.clone(), vm.clone());
@@ -112,9 +112,10 @@ where
     app.out.object(&task, || sheet(&task))
 }
 
-/// A line for each change of any task, until Ctrl-C.
-async fn watch(app: &App) -> Result<(), CliError> {
-    let mut watch = app.client().await?.watch::<TaskChanges>(&WatchTasks { task: None }).await?;
+/// A line for each change of any task that passes, until Ctrl-C.
+async fn watch(app: &App, filter: String) -> Result<(), CliError> {
+    let params = WatchTasks { task: None, filter };
+    let mut watch = app.client().await?.watch::<TaskChanges>(&params).await?;
     let following = async {
         while let Some(update) = watch.next().await? {
             match update {
@@ -127,7 +128,7 @@ async fn watch(app: &App) -> Result<(), CliError> {
                 }
                 Update::Item(task) => app.out.message(&task)?,
                 Update::Interrupted => app.note("the connection broke; trying to get it back"),
-                Update::Resumed => app.note("the connection is back"),
+                Update::Resumed | Update::Continued => app.note("the connection is back"),
             }
         }
         Ok(())

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use xenith_hypervisor_agent_types::{BootDevice, Firmware, Graphics, MemorySpec, Platform, VcpuSpec};
 use xenith_orchestrator_api::template;
-use xenith_orchestrator_types::Empty;
 use xenith_orchestrator_types::template::{
     CloudInit, CreateTemplate, DeployTemplate, ImportTemplate, Template, TemplateDisk, TemplateRef,
 };
@@ -13,10 +12,10 @@ use crate::app::App;
 use crate::ask;
 use crate::cli::{DeployArgs, ImportArgs, TemplateCommand};
 use crate::error::CliError;
-use crate::run::print;
+use crate::run::list;
 use crate::spec::new_nic;
 use crate::table::{Cell, Column, Row, Sheet};
-use crate::wait::begin;
+use crate::wait::{begin, begin_or_plan};
 use crate::words;
 
 impl Row for Template {
@@ -48,9 +47,7 @@ impl Row for Template {
 
 pub async fn run(app: &App, command: TemplateCommand) -> Result<(), CliError> {
     match command {
-        TemplateCommand::List(columns) => {
-            print(app, &app.call::<template::List>(&Empty {}).await?, &columns).await
-        }
+        TemplateCommand::List(listing) => list::<template::List, Template>(app, &listing).await,
         TemplateCommand::Get { template } => {
             let found = app.call::<template::Get>(&TemplateRef { template }).await?;
             let names = app.names().await;
@@ -82,8 +79,8 @@ pub async fn run(app: &App, command: TemplateCommand) -> Result<(), CliError> {
             begin::<template::Delete>(app, &TemplateRef { template }, &tasked).await
         }
         TemplateCommand::Deploy(args) => {
-            let tasked = args.tasked.clone();
-            begin::<template::Deploy>(app, &deploy(*args)?, &tasked).await
+            let planned = args.planned.clone();
+            begin_or_plan::<template::Deploy>(app, &deploy(*args)?, &planned).await
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::error::CliError;
 use crate::run::list;
 use crate::run::watch::follow;
 use crate::table::{Cell, Column, Row, Sheet};
-use crate::wait::begin;
+use crate::wait::{begin, begin_or_plan};
 use crate::words;
 
 impl Row for Vdi {
@@ -81,9 +81,11 @@ pub async fn run(app: &App, command: VdiCommand) -> Result<(), CliError> {
             app.out.value(&ticket, || format!("{}\n", ticket.ticket))
         }
         VdiCommand::Export(args) => export::run(app, args).await,
-        VdiCommand::Delete { vdi, confirm, tasked } => {
-            ask::confirm(&format!("Delete the disk {vdi} and all that is on it?"), confirm)?;
-            begin::<vdi::Delete>(app, &VdiRef { vdi }, &tasked).await
+        VdiCommand::Delete { vdi, confirm, planned } => {
+            if !planned.dry_run {
+                ask::confirm(&format!("Delete the disk {vdi} and all that is on it?"), confirm)?;
+            }
+            begin_or_plan::<vdi::Delete>(app, &VdiRef { vdi }, &planned).await
         }
     }
 }

@@ -10,8 +10,8 @@ use xenith_orchestrator_client::VmChanges;
 use xenith_orchestrator_types::ListRequest;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
-    CdInsertion, CloneVm, CompleteFilter, CompletionCandidate, DeleteVm, DiskAttachment, DiskDetachment,
-    NicAttachment, NicDetachment, PlaceVm, ShutdownVm, StartVm, Vm, VmRef, VmRow,
+    CdInsertion, CloneVm, CompleteFilter, DeleteVm, DiskAttachment, DiskDetachment, NicAttachment,
+    NicDetachment, PlaceVm, ShutdownVm, StartVm, Vm, VmRef, VmRow,
 };
 
 use crate::app::App;
@@ -22,7 +22,7 @@ use crate::run::list;
 use crate::run::watch::follow;
 use crate::spec;
 use crate::table::{Cell, Column, Row, Tone};
-use crate::wait::{begin, begin_or_plan};
+use crate::wait::begin_or_plan;
 
 pub fn power(power: Power) -> Cell {
     let tone = match power {
@@ -81,45 +81,47 @@ pub async fn run(app: &App, command: VmCommand) -> Result<(), CliError> {
         VmCommand::Start { vm, planned } => begin_or_plan::<vm::Start>(app, &StartVm { vm }, &planned).await,
         VmCommand::Shutdown(args) => shut_down::<vm::Shutdown>(app, args).await,
         VmCommand::Reboot(args) => shut_down::<vm::Reboot>(app, args).await,
-        VmCommand::PowerOff { vm, confirm, tasked } => {
-            ask::confirm(&format!("End {vm} at once, without asking the guest?"), confirm)?;
-            begin::<vm::PowerOff>(app, &VmRef { vm }, &tasked).await
+        VmCommand::PowerOff { vm, confirm, planned } => {
+            if !planned.dry_run {
+                ask::confirm(&format!("End {vm} at once, without asking the guest?"), confirm)?;
+            }
+            begin_or_plan::<vm::PowerOff>(app, &VmRef { vm }, &planned).await
         }
         VmCommand::Pause(one) => act::<vm::Pause>(app, one).await,
         VmCommand::Unpause(one) => act::<vm::Unpause>(app, one).await,
         VmCommand::Suspend(one) => act::<vm::Suspend>(app, one).await,
         VmCommand::Resume(one) => act::<vm::Resume>(app, one).await,
-        VmCommand::AttachDisk { vm, disk, tasked } => {
+        VmCommand::AttachDisk { vm, disk, planned } => {
             let disk = spec::new_disk(&disk);
-            begin::<vm::AttachDisk>(app, &DiskAttachment { vm, disk }, &tasked).await
+            begin_or_plan::<vm::AttachDisk>(app, &DiskAttachment { vm, disk }, &planned).await
         }
-        VmCommand::DetachDisk { vm, device, tasked } => {
-            begin::<vm::DetachDisk>(app, &DiskDetachment { vm, device }, &tasked).await
+        VmCommand::DetachDisk { vm, device, planned } => {
+            begin_or_plan::<vm::DetachDisk>(app, &DiskDetachment { vm, device }, &planned).await
         }
-        VmCommand::InsertCd { vm, iso, tasked } => {
-            begin::<vm::InsertCd>(app, &CdInsertion { vm, iso }, &tasked).await
+        VmCommand::InsertCd { vm, iso, planned } => {
+            begin_or_plan::<vm::InsertCd>(app, &CdInsertion { vm, iso }, &planned).await
         }
         VmCommand::EjectCd(one) => act::<vm::EjectCd>(app, one).await,
-        VmCommand::Clone { vm, name, description, start, tasked } => {
-            begin::<vm::Clone>(app, &CloneVm { vm, name, description, start }, &tasked).await
+        VmCommand::Clone { vm, name, description, start, planned } => {
+            begin_or_plan::<vm::Clone>(app, &CloneVm { vm, name, description, start }, &planned).await
         }
         VmCommand::Export(args) => export::run(app, args).await,
         VmCommand::Bulk(args) => bulk::run(app, args).await,
-        VmCommand::AttachNic { vm, nic, tasked } => {
+        VmCommand::AttachNic { vm, nic, planned } => {
             let nic = spec::new_nic(&nic);
-            begin::<vm::AttachNic>(app, &NicAttachment { vm, nic }, &tasked).await
+            begin_or_plan::<vm::AttachNic>(app, &NicAttachment { vm, nic }, &planned).await
         }
-        VmCommand::DetachNic { vm, mac, tasked } => {
-            begin::<vm::DetachNic>(app, &NicDetachment { vm, mac }, &tasked).await
+        VmCommand::DetachNic { vm, mac, planned } => {
+            begin_or_plan::<vm::DetachNic>(app, &NicDetachment { vm, mac }, &planned).await
         }
     }
 }
 
-async fn act<M>(app: &App, One { vm, tasked }: One) -> Result<(), CliError>
+async fn act<M>(app: &App, One { vm, planned }: One) -> Result<(), CliError>
 where
     M: Method<Params = VmRef, Result = TaskStarted>,
 {
-    begin::<M>(app, &VmRef { vm }, &tasked).await
+    begin_or_plan::<M>(app, &VmRef { vm }, &planned).await
 }
 
 async fn shut_down<M>(app: &App, args: Shutdown) -> Result<(), CliError>
@@ -130,7 +132,7 @@ where
     let deadline_s = u32::try_from(args.deadline.as_secs())
         .map_err(|_| CliError::usage("--deadline is longer than a guest can take"))?
         .max(1);
-    begin::<M>(app, &ShutdownVm { vm: args.vm, deadline_s, force: args.force }, &args.tasked).await
+    begin_or_plan::<M>(app, &ShutdownVm { vm: args.vm, deadline_s, force: args.force }, &args.planned).await
 }
 
 async fn count(app: &App, filter: String) -> Result<(), CliError> {
@@ -140,9 +142,7 @@ async fn count(app: &App, filter: String) -> Result<(), CliError> {
 }
 
 async fn complete(app: &App, text: String) -> Result<(), CliError> {
-    let found = app.call::<vm::Complete>(&CompleteFilter { text }).await?;
-    let line = |candidate: &CompletionCandidate| format!("{}  {}\n", candidate.text, candidate.hint);
-    app.out.value(&found, || found.candidates.iter().map(line).collect())
+    super::filter::candidates(app, &app.call::<vm::Complete>(&CompleteFilter { text }).await?)
 }
 
 async fn placement(app: &App, args: PlaceArgs) -> Result<(), CliError> {
@@ -153,6 +153,7 @@ async fn placement(app: &App, args: PlaceArgs) -> Result<(), CliError> {
         networks: args.networks,
         vdis: args.vdis,
         apart_from: args.apart_from,
+        together_with: args.together_with,
     };
     let placement = app.call::<vm::Place>(&params).await?;
     app.out.value(&placement, || show::placement(&placement, app.out.paint))

@@ -66,9 +66,11 @@ impl<T: Row + Clone> Known<T> {
                 self.rows.remove(&id.to_string());
             }
             Update::Item(InventoryChange::Ready { .. }) => self.ready = true,
+            Update::Item(InventoryChange::Seen { .. }) => {}
             Update::Item(InventoryChange::Resync) => *self = Self::default(),
             // The old list stays in sight until the new one is complete.
             Update::Interrupted => self.interrupted = true,
+            Update::Continued => self.interrupted = false,
             Update::Resumed => *self = Self::default(),
         }
     }
@@ -120,8 +122,10 @@ where
     while let Some(update) = watch.next().await? {
         match update {
             Update::Item(change) if !app.out.for_people() => app.out.message(&change)?,
+            Update::Item(InventoryChange::Seen { .. }) => {}
             Update::Item(change) => app.out.line(&sentence(&change, columns, &names))?,
             Update::Interrupted => app.note("the connection broke; trying to get it back"),
+            Update::Continued => app.note("the connection is back"),
             Update::Resumed if app.out.for_people() => {
                 app.note("the connection is back; the list follows again")
             }
@@ -145,7 +149,8 @@ fn sentence<T: Row, Id: ToString>(
         InventoryChange::Added(added) => row("added", added),
         InventoryChange::Changed(changed) => row("changed", changed),
         InventoryChange::Removed(id) => format!("removed {}", id.to_string()),
-        InventoryChange::Ready { total } => format!("ready {total}"),
+        InventoryChange::Ready { total, .. } => format!("ready {total}"),
+        InventoryChange::Seen { revision } => format!("seen {revision}"),
         InventoryChange::Resync => "resync".to_owned(),
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use xenith_orchestrator_api::{import, wave};
-use xenith_orchestrator_types::Empty;
 use xenith_orchestrator_types::import::NetworkMapping;
 use xenith_orchestrator_types::wave::{
     CreateWave, FreedHosts, ImportPlan, PlanImports, PlannedWave, Wave, WaveCaps, WaveMember, WaveOptions,
@@ -14,7 +13,7 @@ use crate::app::App;
 use crate::ask;
 use crate::cli::{CapArgs, PlanArgs, WaveArgs, WaveCommand};
 use crate::error::CliError;
-use crate::run::{print, said};
+use crate::run::{list, said};
 use crate::table::{Cell, Column, Row, Sheet, Tone};
 use crate::words;
 
@@ -105,10 +104,7 @@ fn seconds(duration: humantime::Duration) -> u32 {
 
 pub async fn run(app: &App, command: WaveCommand) -> Result<(), CliError> {
     let wave = match command {
-        WaveCommand::List { columns } => {
-            let waves = app.call::<wave::List>(&Empty {}).await?;
-            return print(app, &waves, &columns).await;
-        }
+        WaveCommand::List(listing) => return list::<wave::List, Wave>(app, &listing).await,
         WaveCommand::Delete { wave, confirm, keyed } => {
             ask::confirm(&format!("Forget the wave {wave}? Imports that it began stay."), confirm)?;
             app.change::<wave::Delete>(&WaveRef { wave }, &keyed).await?;

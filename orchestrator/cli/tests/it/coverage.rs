@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, audit, auth, backup, backup_job, backup_run, console, event, host, import, iso, mail, network,
-    orphan, pool, repository, role, snapshot, sr, system, task, template, token, user, vdi, vm, wave,
+    Method, audit, auth, backup, backup_job, backup_run, console, event, filter, host, import, iso, mail,
+    network, orphan, pool, repository, role, snapshot, sr, system, task, template, token, user, vdi, vm,
+    wave,
 };
 
 use crate::program::Program;
@@ -37,7 +38,7 @@ fn cases() -> Vec<Case> {
         case::<pool::List>("pool list"),
         case::<pool::Create>("pool create lab --description x"),
         case::<pool::Delete>("pool delete lab --yes"),
-        case::<network::List>("network list"),
+        case::<network::List>("network list -f bridge:xenbr0 --limit 5"),
         case::<network::Create>("network create lan --bridge xenbr0"),
         case::<network::Delete>("network delete lan --yes"),
         case::<vdi::List>("vdi list --sort -size"),
@@ -73,7 +74,7 @@ fn cases() -> Vec<Case> {
         case::<template::Deploy>(
             "template deploy debian web-2 --disk-size 20GiB --nic lan --hostname www --start",
         ),
-        case::<snapshot::List>("snapshot list --vm web-1"),
+        case::<snapshot::List>("snapshot list --vm web-1 -f age:>30d --all"),
         case::<snapshot::Get>("snapshot get before"),
         case::<snapshot::Create>("snapshot create web-1 before --description x"),
         case::<snapshot::Revert>("snapshot revert before --vm web-1 --yes"),
@@ -81,7 +82,8 @@ fn cases() -> Vec<Case> {
         case::<snapshot::Clone>("snapshot clone before web-2 --start"),
         case::<orphan::List>("orphan list -f kind:image"),
         case::<event::List>("event list --limit 5 -f severity:error"),
-        case::<audit::List>("audit list --columns all"),
+        case::<filter::Complete>("filter complete network bri"),
+        case::<audit::List>("audit list --columns all -f user:admin --sort sequence"),
         case::<audit::Verify>("audit verify"),
         case::<mail::Get>("mail get"),
         case::<mail::Set>("mail set mail.example.org --from xenith@example.org"),
@@ -103,12 +105,12 @@ fn access() -> Vec<Case> {
         case::<auth::Logout>("logout"),
         case::<auth::Whoami>("whoami"),
         case::<auth::ChangePassword>("change-password"),
-        case::<user::List>("user list"),
+        case::<user::List>("user list -f role:admin --sort -created"),
         case::<user::Get>("user get ann"),
         case::<user::Create>("user create ann --role operator@pool:default --role viewer@tag:dev"),
         case::<user::Update>("user update ann --disable --no-roles --password"),
         case::<user::Delete>("user delete ann --yes"),
-        case::<token::List>("token list"),
+        case::<token::List>("token list -f expires:<2026-12-31"),
         case::<token::Create>("token create ci --days 30 --role viewer"),
         case::<token::Revoke>("token revoke ci -y"),
         case::<role::List>("role list"),
@@ -127,7 +129,7 @@ fn tasks() -> Vec<Case> {
 
 fn imports() -> Vec<Case> {
     vec![
-        case::<import::List>("import list --archived"),
+        case::<import::List>("import list --archived -f phase:following"),
         case::<import::Get>("import get web-1"),
         case::<import::Upload>(
             "import upload tests/it/sector.raw --name web-1 --memory 1GiB --vcpus 2 --network lan --no-send",

@@ -37,7 +37,7 @@ async fn one_list_in_every_format() {
 #[tokio::test]
 async fn what_is_left_out_is_said() {
     let server = FakeOrchestrator::start().await;
-    let first = Page { items: vec![row("a")], total: 7, next: Some("c1".into()) };
+    let first = Page { items: vec![row("a")], total: 7, next: Some("c1".into()), revision: None };
     server.answer("vm.list", &first);
     let program = Program::signed_in(&server);
     let outcome = program.run(&["vm", "list", "--limit", "1", "-f", "tag:x", "-o", "name"]).await.is(0);

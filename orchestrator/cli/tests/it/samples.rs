@@ -28,7 +28,7 @@ where
 }
 
 pub fn page<T>(items: Vec<T>) -> Page<T> {
-    Page { total: items.len() as u64, items, next: None }
+    Page { total: items.len() as u64, items, next: None, revision: None }
 }
 
 pub fn row(name: &str) -> VmRow {
@@ -226,10 +226,10 @@ pub fn answer_everything(server: &FakeOrchestrator) {
         let answer: Value = match method.name {
             "auth.login" => json!({ "session": "s", "expires": at, "user": user() }),
             "auth.whoami" | "user.get" | "user.create" | "user.update" => json!(user()),
-            "user.list" => json!([user()]),
-            "token.list" => json!([token()]),
+            "user.list" => json!(page(vec![user()])),
+            "token.list" => json!(page(vec![token()])),
             "token.create" => json!({ "token": token(), "secret": "xt_secret" }),
-            "role.list" => json!([{ "role": "viewer", "permissions": ["view", "own"] }]),
+            "role.list" => json!(page(vec![json!({ "role": "viewer", "permissions": ["view", "own"] })])),
             "host.list" => json!(page(vec![host()])),
             "host.get" | "host.set_maintenance" | "host.set_address" => json!(host()),
             "host.add" => json!({ "token": "join-me", "expires": at }),
@@ -239,14 +239,16 @@ pub fn answer_everything(server: &FakeOrchestrator) {
                 "passthrough_problem": null,
             }),
             "vm.bulk" => json!([{ "vm": ID, "name": "web-1", "task": ID, "error": null }]),
-            "iso.list" => json!([vdi]),
-            "pool.list" => json!([pool]),
+            "iso.list" => json!(page(vec![&vdi])),
+            "pool.list" => json!(page(vec![&pool])),
             "pool.create" => json!(pool),
-            "network.list" => json!([network]),
+            "network.list" => json!(page(vec![&network])),
             "network.create" => json!(network),
             "vm.list" => json!(page(vec![row("web-1")])),
             "vm.count" => json!({ "total": 5, "running": 2 }),
-            "vm.complete" => json!({ "from": 6, "candidates": [{ "text": "running", "hint": "2" }] }),
+            "vm.complete" | "filter.complete" => {
+                json!({ "from": 6, "candidates": [{ "text": "running", "hint": "2" }] })
+            }
             "vm.get" => json!(vm()),
             "vm.place" => json!({ "host": ID, "candidates": [candidate] }),
             "vdi.get" => vdi.clone(),
@@ -255,7 +257,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
                 "vdi": ID, "size": 1 << 30, "ticket": "secret", "address": "10.0.0.1:8445", "server_name": "a",
                 "authority_pem": "",
             }),
-            "sr.list" => json!([sr]),
+            "sr.list" => json!(page(vec![&sr])),
             "sr.get" => sr.clone(),
             "sr.scan" => json!({
                 "sr": ID, "host": ID, "copy_on_write": true, "space": sr["space"], "known": 2, "orphans": [],
@@ -263,15 +265,15 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             }),
             "sr.adopt" => vdi.clone(),
             "sr.forget" => json!({}),
-            "template.list" => json!([template]),
+            "template.list" => json!(page(vec![&template])),
             "template.get" => template.clone(),
-            "snapshot.list" => json!([snapshot]),
+            "snapshot.list" => json!(page(vec![&snapshot])),
             "snapshot.get" => snapshot.clone(),
-            "repository.list" => json!([repository()]),
+            "repository.list" => json!(page(vec![repository()])),
             "repository.get" => repository(),
             "repository.key" => json!({ "kind": "key file", "secret": "00" }),
             "repository.delete" | "backup_job.delete" => json!({}),
-            "backup_job.list" => json!([backup_job()]),
+            "backup_job.list" => json!(page(vec![backup_job()])),
             "backup_job.run" => json!({ "run": ID }),
             name if name.starts_with("backup_job.") => backup_job(),
             "backup_run.list" => json!([backup_run()]),
@@ -288,7 +290,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             name if name.starts_with("repository.") || name.starts_with("backup.") => json!(started()),
             "vdi.list" => json!({ "items": [vdi], "total": 1, "next": null }),
             "import.plan" => plan.clone(),
-            "wave.list" => json!([wave]),
+            "wave.list" => json!(page(vec![&wave])),
             "wave.delete" => json!({}),
             name if name.starts_with("wave.") => wave.clone(),
             "import.list" => json!({ "items": [import], "total": 1, "next": null }),

@@ -98,6 +98,31 @@ async fn a_dry_run_shows_the_plan() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_undone_is_planned_without_a_question() {
+    let server = server_with(&[]).await;
+    let program = Program::signed_in(&server);
+    for line in [
+        "vm power-off web-1",
+        "vm shutdown web-1",
+        "vm detach-disk web-1 xvda",
+        "vm clone web-1 web-2",
+        "snapshot clone fresh web-2",
+        "template deploy debian web-2",
+        "vdi delete data",
+        "host remove xen1 --force",
+    ] {
+        let arguments: Vec<_> = line.split(' ').chain(["--dry-run"]).collect();
+        let outcome = program.run(&arguments).await.is(0);
+        assert!(
+            outcome.out.starts_with("This would be done; nothing was changed.\n"),
+            "{line}: {}",
+            outcome.out
+        );
+    }
+    assert!(server.asked().iter().all(|asked| asked.dry_run), "{:?}", server.asked());
+}
+
+#[tokio::test]
 async fn a_key_goes_along() {
     let server = server_with(&[]).await;
     Program::signed_in(&server).run(&["vm", "start", "web-1", "--idempotency-key", "mine"]).await.is(0);

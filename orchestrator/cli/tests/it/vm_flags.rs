@@ -25,7 +25,7 @@ async fn flags_make_a_vm() {
             "vm create web-1 --kind pvh --kernel vmlinuz --ramdisk initrd.img --cmdline console=hvc0 --memory 256MiB \
              --max-memory 512MiB --vcpus 1 --disk 1GiB --disk vdi=data,device=xvdc,access=ro --nic default --host xen1 \
              --start --tag prod --autostart 10:30 --on-crash stop --graphics vnc --cpu-weight 512 --cpu-pin 0-1 \
-             --protect delete --custom owner=ann",
+             --protect delete --custom owner=ann --together-with db-1",
         ),
         "",
     )
@@ -53,6 +53,7 @@ async fn flags_make_a_vm() {
         "host": "xen1",
         "start": true,
         "apart_from": [],
+        "together_with": ["db-1"],
         "hardware": {
             "cd": null, "video": null, "cpu": { "weight": 512, "pin": "0-1" }, "pci": [], "usb": [], "tpm": false,
             "secure_boot": false,

@@ -22,7 +22,7 @@ async fn a_broken_connection_is_told_and_mended() {
     let client = client(&server).await;
     let watched = WatchRows { filter: "tag:prod".into(), ..WatchRows::default() };
     let mut watch = client.watch::<VmChanges>(&watched).await.unwrap();
-    let ready = |update| matches!(update, Ok(Some(Update::Item(InventoryChange::Ready { total: 0 }))));
+    let ready = |update| matches!(update, Ok(Some(Update::Item(InventoryChange::Ready { total: 0, .. }))));
     assert!(ready(next(&mut watch).await));
     server.cut();
     assert!(matches!(next(&mut watch).await, Ok(Some(Update::Interrupted))));
@@ -34,6 +34,35 @@ async fn a_broken_connection_is_told_and_mended() {
 }
 
 #[tokio::test]
+async fn it_goes_on_where_it_broke() {
+    let server = FakeOrchestrator::start().await;
+    let ready = json!({ "kind": "ready", "value": { "total": 0, "revision": "a.1" } });
+    let seen = json!({ "kind": "seen", "value": { "revision": "a.7" } });
+    server.feed("vm.subscribe", vec![ready.clone(), seen]);
+    let client = client(&server).await;
+    let watched = WatchRows { filter: "tag:prod".into(), only_changes: true, since: Some("a.0".into()) };
+    let mut watch = client.watch::<VmChanges>(&watched).await.unwrap();
+    let ready_is = |update| matches!(update, Ok(Some(Update::Item(InventoryChange::Ready { total: 0, .. }))));
+    assert!(ready_is(next(&mut watch).await));
+    server.cut();
+    // Told before the cut was noticed, or not: it goes on from what was told last.
+    let mut since = "a.1";
+    loop {
+        match next(&mut watch).await {
+            Ok(Some(Update::Item(InventoryChange::Seen { revision }))) => {
+                assert_eq!(revision, "a.7");
+                since = "a.7";
+            }
+            Ok(Some(Update::Interrupted)) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(next(&mut watch).await, Ok(Some(Update::Continued))));
+    let asked: Vec<_> = server.asked().into_iter().map(|asked| asked.params["since"].clone()).collect();
+    assert_eq!(asked, [json!("a.0"), json!(since)]);
+}
+
+#[tokio::test]
 async fn the_orchestrators_last_word_is_understood() {
     let server = FakeOrchestrator::start().await;
     let client = client(&server).await;
@@ -41,7 +70,7 @@ async fn the_orchestrators_last_word_is_understood() {
         let error = ApiError::new(reason, "enough");
         let word = json!({ "code": reason.code(), "message": error.message, "data": error.data });
         server.feed("event.subscribe", vec![json!({ "error": word })]);
-        let mut watch = client.watch::<EventChanges>(&WatchEvents {}).await.unwrap();
+        let mut watch = client.watch::<EventChanges>(&WatchEvents::default()).await.unwrap();
         match next(&mut watch).await {
             Ok(Some(Update::Interrupted)) => assert!(begins_again, "{reason:?}"),
             Err(ClientError::Api(error)) => assert!(!begins_again && error.reason() == reason, "{error:?}"),
@@ -55,7 +84,7 @@ async fn the_orchestrators_last_word_is_understood() {
 async fn who_looks_away_in_between_still_comes_back() {
     let server = FakeOrchestrator::start().await;
     let client = client(&server).await;
-    let mut watch = client.watch::<EventChanges>(&WatchEvents {}).await.unwrap();
+    let mut watch = client.watch::<EventChanges>(&WatchEvents::default()).await.unwrap();
     server.cut();
     let (began, mut interrupted) = (Instant::now(), false);
     loop {

@@ -80,6 +80,8 @@ pub enum QueryError {
     UnknownGroup { column: String, allowed: Vec<&'static str> },
     #[error("the cursor is not one of this list; begin with the first page")]
     BadCursor,
+    #[error("is not a revision of this list; leave it out to begin with all of it")]
+    BadRevision,
     #[error("the cursor belongs to the order {expected:?}; keep the order, or begin with the first page")]
     OtherSort { expected: String },
 }
@@ -120,30 +122,46 @@ impl State {
     }
 
     pub fn compile(&self, filter: &Filter, scope: &Scope) -> Compiled {
-        Compiled::scope(&self.table, scope).and(Compiled::new(&self.table, filter, now_ms()))
+        compile(&self.table, filter, scope)
     }
+}
+
+fn compile(table: &Table, filter: &Filter, scope: &Scope) -> Compiled {
+    Compiled::scope(table, scope).and(Compiled::new(table, filter, now_ms()))
+}
+
+/// What one page shows.
+pub(crate) struct Slots {
+    pub slots: Vec<u32>,
+    pub next: Option<String>,
+    pub total: u64,
+}
+
+/// One page of a table. `process` marks the cursor: slots of another one mean nothing here.
+pub(crate) fn slots(table: &Table, request: &PageRequest, process: u32) -> Result<Slots, QueryError> {
+    let sort = parse_sort(table.schema, &request.sort)?;
+    let cursor = match &request.cursor {
+        None => None,
+        Some(text) => Some(Cursor::decode(text).ok_or(QueryError::BadCursor)?),
+    };
+    if let Some(cursor) = cursor.as_ref().filter(|cursor| cursor.sort != request.sort) {
+        return Err(QueryError::OtherSort { expected: cursor.sort.clone() });
+    }
+    let limit = request.limit.clamp(1, MAX_PAGE);
+    let found = compile(table, &request.filter, &request.scope).bits(table);
+    let (slots, next) = page(table, &found, (sort, &request.sort), cursor.as_ref(), (limit, process));
+    Ok(Slots { slots, next: next.map(|cursor| cursor.encode()), total: found.count() })
 }
 
 impl<N: Noun> Inventory<N> {
     /// One page. All of it is of one revision.
     pub fn page(&self, request: &PageRequest) -> Result<Page<N::Row>, QueryError> {
-        let sort = parse_sort(N::SCHEMA, &request.sort)?;
-        let cursor = match &request.cursor {
-            None => None,
-            Some(text) => Some(Cursor::decode(text).ok_or(QueryError::BadCursor)?),
-        };
-        if let Some(cursor) = cursor.as_ref().filter(|cursor| cursor.sort != request.sort) {
-            return Err(QueryError::OtherSort { expected: cursor.sort.clone() });
-        }
-        let limit = request.limit.clamp(1, MAX_PAGE);
         let state = self.shared.read();
-        let found = state.find(&request.filter, &request.scope);
-        let bounds = (limit, self.shared.process);
-        let (slots, next) = page(&state.table, &found, (sort, &request.sort), cursor.as_ref(), bounds);
+        let Slots { slots, next, total } = slots(&state.table, request, self.shared.process)?;
         Ok(Page {
             rows: slots.iter().map(|slot| N::read(&state.table.row(*slot))).collect(),
-            next: next.map(|cursor| cursor.encode()),
-            total: found.count(),
+            next,
+            total,
             revision: state.history.latest(),
         })
     }

@@ -39,11 +39,19 @@ pub enum Change<Row, Id> {
 /// What a [`Subscription`] yields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WatchEvent<Row, Id> {
-    /// At least one. After the last event of a revision the subscriber has what a page of that revision shows.
-    Changes { revision: Revision, changes: Vec<Change<Row, Id>> },
+    /// At least one. When `rest` is [`Rest::None`] the subscriber has what a page of `revision` shows, and may go on
+    /// from there another time.
+    Changes { revision: Revision, changes: Vec<Change<Row, Id>>, rest: Rest },
     /// What changed cannot be told: read the list again. The subscription goes on behind `revision`, and takes the
     /// rows of that revision as known.
     Resync { revision: Revision },
+}
+
+/// Whether more changes up to the same revision follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    None,
+    More,
 }
 
 /// The last telling: when it was, and how long it took to make what was told.
@@ -199,7 +207,8 @@ impl<N: Noun> Subscription<N> {
                 self.look_at(slot, N::id_from(state.table.id(slot)), shown)
             }));
         }
-        (!changes.is_empty()).then_some(WatchEvent::Changes { revision: self.cursor, changes })
+        let rest = if self.dirty.is_empty() { Rest::None } else { Rest::More };
+        (!changes.is_empty()).then_some(WatchEvent::Changes { revision: self.cursor, changes, rest })
     }
 
     /// What to tell of one row, which matches if it is `shown`.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests say by panicking what went wrong")]
 
 mod filter;
+mod listing;
 mod model;
 mod pages;
 mod scope;

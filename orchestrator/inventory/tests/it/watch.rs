@@ -7,10 +7,10 @@ use xenith_common_ids::VmId;
 use xenith_orchestrator_inventory::filter::{Filter, parse};
 use xenith_orchestrator_inventory::vm::{Power, VmPatch, VmRow, Vms};
 use xenith_orchestrator_inventory::{
-    Change, Delta, Inventory, Noun, Revision, Scope, Subscription, WatchEvent,
+    Change, Delta, Inventory, Noun, QueryError, Rest, Revision, Scope, Subscription, WatchEvent,
 };
 
-use crate::model::{Random, Twins, id};
+use crate::model::{Random, Twins, id, random_row};
 use crate::pages::all_pages;
 
 fn filter(text: &str) -> Filter {
@@ -112,7 +112,7 @@ fn many_changes_of_one_row_are_told_once() {
     for cpu in 0..10_000 {
         twins.fast.apply([Delta::Patch(id(3), VmPatch { cpu: Some(Some(cpu)), ..VmPatch::default() })]);
     }
-    let Some(WatchEvent::Changes { changes, revision }) = watch.take() else { panic!("changes") };
+    let Some(WatchEvent::Changes { changes, revision, .. }) = watch.take() else { panic!("changes") };
     assert_eq!(revision, twins.fast.revision());
     let [Change::Changed(row)] = changes.as_slice() else { panic!("one change: {changes:?}") };
     assert_eq!(row.cpu, Some(9999));
@@ -136,4 +136,33 @@ async fn it_waits_and_wakes() {
     let event = tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
     let WatchEvent::Changes { changes, .. } = event else { panic!("{event:?}") };
     assert!(matches!(&changes[..], [Change::Added(row)] if row.id == id(2)));
+}
+
+#[test]
+fn a_revision_as_clients_have_it_is_good_here_and_for_who_saw_it() {
+    let inventory = Inventory::<Vms>::load([]);
+    let (all, prod) = (Scope::everything(), Scope::nothing().or_tag("prod"));
+    let revision = inventory.apply([Delta::Put(random_row(&mut Random(1), 1))]);
+    let mark = inventory.mark(revision, &all);
+    assert_eq!(inventory.since(&mark, &all), Ok(Some(revision)));
+    assert_eq!(inventory.since(&mark, &prod), Ok(None), "sees something else");
+    assert_eq!(Inventory::<Vms>::new().since(&mark, &all), Ok(None), "another process");
+    for wrong in ["", "1", "x.y.z", &format!("{mark}.1"), &mark.replace('.', "-")] {
+        assert_eq!(inventory.since(wrong, &all), Err(QueryError::BadRevision), "{wrong:?}");
+    }
+}
+
+#[test]
+fn only_a_subscriber_that_was_told_everything_may_go_on_from_there() {
+    let inventory = Inventory::<Vms>::load([]);
+    let mut watch = inventory.watch(inventory.revision(), Filter::All, Scope::everything());
+    let mut random = Random(2);
+    let latest = inventory.apply((0..2500).map(|at| Delta::Put(random_row(&mut random, at))));
+    let (mut told, mut rests) = (0, Vec::new());
+    while let Some(WatchEvent::Changes { changes, rest, revision }) = watch.take() {
+        told += changes.len();
+        rests.push(rest);
+        assert_eq!(revision, latest);
+    }
+    assert_eq!((told, rests), (2500, vec![Rest::More, Rest::More, Rest::None]));
 }

@@ -3,7 +3,6 @@
 import { Alert, Checkbox, FormGroup } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { useRead } from '../../api/client';
 import type { Vm } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import { CreateButton } from '../../parts/CreateButton';
@@ -11,6 +10,7 @@ import { FormDialog } from '../../parts/FormDialog';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 import { BackupList } from './BackupList';
+import { useAll } from '../../list/all';
 
 export function VmBackups({ vm }: { vm: Vm }) {
   const { t } = useTranslation();
@@ -28,7 +28,7 @@ export function VmBackups({ vm }: { vm: Vm }) {
 
 function BackUp({ vm, close }: { vm: Vm; close: () => void }) {
   const { t } = useTranslation();
-  const repositories = useRead('repository.list', {});
+  const repositories = useAll('repository.list', {});
   const [chosen, setChosen] = useState<string[]>();
   const only = repositories.data?.length === 1 ? repositories.data.map(({ id }) => id) : [];
   const into = chosen ?? only;

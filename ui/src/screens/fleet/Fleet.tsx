@@ -19,6 +19,7 @@ import { useUrlState } from '../../parts/url';
 import { PageTitle } from '../../parts/PageTitle';
 import { Branch } from './Branch';
 import { tagsOf } from './tags';
+import { useAll } from '../../list/all';
 
 const MOST = 100;
 
@@ -86,7 +87,7 @@ function Vms({ filter }: { filter: string }) {
 function ByPlace() {
   const { t } = useTranslation();
   const { opened, toggle } = useOpened();
-  const pools = useRead('pool.list', {});
+  const pools = useAll('pool.list', {});
   const hosts = useRead('host.list', { limit: 1000 });
   useLiveRows('host', '');
   const error = pools.error ?? hosts.error;

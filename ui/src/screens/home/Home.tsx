@@ -22,6 +22,7 @@ import { Unprotected } from '../backup/Unprotected';
 import { AddHost } from '../host/AddHost';
 import { full } from '../sr/words';
 import { TaskProgress } from '../task/parts';
+import { useAll } from '../../list/all';
 
 export default function Home() {
   const { t } = useTranslation();
@@ -29,7 +30,7 @@ export default function Home() {
   const health = useRead('system.health', {}, { every: 5_000 });
   const hosts = useRead('host.list', { limit: 1000 });
   useLiveRows('host', '');
-  const srs = useRead('sr.list', {}, { every: 30_000 });
+  const srs = useAll('sr.list', {}, { every: 30_000 });
   const [adding, setAdding] = useState(false);
   if (health.isPending || hosts.isPending) return <Loading />;
   if (health.isError) return <Failed error={health.error} retry={() => void health.refetch()} />;

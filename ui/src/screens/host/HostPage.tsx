@@ -22,6 +22,7 @@ import { EventsOf } from '../event/EventsOf';
 import { SrLabel } from '../sr/state';
 import Vms from '../vm/Vms';
 import { HostMenu } from './verbs';
+import { useAll } from '../../list/all';
 
 export default function HostPage() {
   const { t } = useTranslation();
@@ -159,7 +160,7 @@ function Bridges({ facts }: { facts: HostFacts }) {
 function Storage({ host }: { host: Host }) {
   const { t } = useTranslation();
   const format = useFormat();
-  const srs = useRead('sr.list', {});
+  const srs = useAll('sr.list', {});
   const here = (srs.data ?? []).filter((sr) => sr.hosts.includes(host.id));
   return (
     <Card isCompact>

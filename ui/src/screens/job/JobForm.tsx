@@ -7,6 +7,7 @@ import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import type { BackupJob, MethodName } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { useAll } from '../../list/all';
 import { QueryBar } from '../../list/QueryBar';
 import { useActs, type Act } from '../../parts/acts';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
@@ -92,7 +93,7 @@ function Filled({ job }: { job?: BackupJob }) {
 function What({ draft, set }: PartProps) {
   const { t } = useTranslation();
   const format = useFormat();
-  const repositories = useRead('repository.list', {});
+  const repositories = useAll('repository.list', {});
   const count = useRead('vm.count', { filter: draft.filter }, { enabled: draft.filter !== '' });
   return (
     <FormSection title={t('What, and where to')} titleElement="h2">

@@ -18,6 +18,7 @@ import { Retention } from './Retention';
 import { keepsAll, RULES } from './retention';
 import { RunList } from './RunList';
 import { useJobVerbs } from './verbs';
+import { useAll } from '../../list/all';
 
 export default function JobPage() {
   const { t } = useTranslation();
@@ -47,7 +48,7 @@ export default function JobPage() {
 function Summary({ job }: { job: BackupJob }) {
   const { t } = useTranslation();
   const format = useFormat();
-  const repositories = useRead('repository.list', {});
+  const repositories = useAll('repository.list', {});
   const hours = (minutes?: number) => (minutes ? format.duration(minutes * 60) : t('none'));
   const keep = job.keep ?? {};
   return (

@@ -5,9 +5,9 @@ import JobIcon from '@patternfly/react-icons/dist/esm/icons/history-icon';
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate } from 'react-router';
-import { useRead } from '../../api/client';
 import type { BackupJob } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { useWhole } from '../../list/whole';
@@ -32,8 +32,8 @@ export default function Jobs() {
   const user = useUser();
   const navigate = useNavigate();
   const verbs = useJobVerbs();
-  const repositories = useRead('repository.list', {});
-  const pages = useWhole(useRead('backup_job.list', {}, { every: 15_000 }), '', nameOf);
+  const repositories = useAll('repository.list', {});
+  const pages = useWhole(useAll('backup_job.list', {}, { every: 15_000 }), '', nameOf);
   const columns = useMemo((): Column<BackupJob>[] => {
     const names = new Map(repositories.data?.map(({ id, name }) => [id, name]));
     const what = (job: BackupJob) => [job.filter, job.vms?.length ? t('{{count}} VMs', { count: job.vms.length }) : ''].filter(Boolean).join(' + ');

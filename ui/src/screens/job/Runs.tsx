@@ -12,6 +12,7 @@ import { Failed, Loading } from '../../parts/feedback';
 import { useUrlState } from '../../parts/url';
 import { month, type Day } from './month';
 import { RunList } from './RunList';
+import { useAll } from '../../list/all';
 
 export default function Runs() {
   const { t } = useTranslation();
@@ -29,7 +30,7 @@ function Calendar({ toggle }: { toggle: React.ReactNode }) {
   const { t, i18n } = useTranslation();
   const [shown, setShown] = useUrlState('month');
   const runs = useRead('backup_run.list', { limit: 1000 }, { every: 10_000 });
-  const jobs = useRead('backup_job.list', {}, { every: 10_000 });
+  const jobs = useAll('backup_job.list', {}, { every: 10_000 });
   const now = new Date();
   const [year = now.getFullYear(), number = now.getMonth() + 1] = (shown ?? '').split('-').filter(Boolean).map(Number);
   const days = useMemo(() => month(year, number), [year, number]);

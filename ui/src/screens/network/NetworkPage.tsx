@@ -14,6 +14,7 @@ import { useNames } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
 import { VerbMenu } from '../../parts/VerbMenu';
 import { useNetworkVerbs } from './verbs';
+import { useAll } from '../../list/all';
 
 export default function NetworkPage() {
   const { t } = useTranslation();
@@ -21,7 +22,7 @@ export default function NetworkPage() {
   const names = useNames();
   const verbs = useNetworkVerbs();
   const { network: id = '' } = useParams();
-  const networks = useRead('network.list', {});
+  const networks = useAll('network.list', {});
   const hosts = useRead('host.list', { limit: 1000 });
   useLiveRows('host', '');
   if (networks.isPending || hosts.isPending) return <Loading />;

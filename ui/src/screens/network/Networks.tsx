@@ -7,6 +7,7 @@ import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Network } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { QueryBar } from '../../list/QueryBar';
@@ -32,7 +33,7 @@ export default function Networks() {
   const [query, setQuery] = useUrlState('q');
   const [making, setMaking] = useState(false);
   const hosts = useRead('host.list', { limit: 1000 });
-  const pages = useWhole(useRead('network.list', {}), query ?? '', textOf);
+  const pages = useWhole(useAll('network.list', {}), query ?? '', textOf);
   const columns = useMemo((): Column<Network>[] => {
     const having = (network: Network) => {
       const pool = hosts.data?.items.filter((host) => host.pool === network.pool) ?? [];

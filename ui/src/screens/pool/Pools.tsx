@@ -7,6 +7,7 @@ import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Pool } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { useWhole } from '../../list/whole';
@@ -25,7 +26,7 @@ export default function Pools() {
   const user = useUser();
   const [making, setMaking] = useState(false);
   const hosts = useRead('host.list', { limit: 1000 });
-  const pages = useWhole(useRead('pool.list', {}), '', nameOf);
+  const pages = useWhole(useAll('pool.list', {}), '', nameOf);
   const columns = useMemo((): Column<Pool>[] => {
     const count = (pool: Pool) => hosts.data?.items.filter((host) => host.pool === pool.id).length ?? 0;
     return [

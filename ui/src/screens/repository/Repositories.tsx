@@ -7,9 +7,9 @@ import VaultIcon from '@patternfly/react-icons/dist/esm/icons/archive-icon';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
-import { useRead } from '../../api/client';
 import type { Repository, RepositorySecret } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { useWhole } from '../../list/whole';
@@ -35,7 +35,7 @@ export default function Repositories() {
   const [making, setMaking] = useState(false);
   const [verifying, setVerifying] = useState<Repository>();
   const [secret, setSecret] = useState<{ name: string; secret: RepositorySecret }>();
-  const pages = useWhole(useRead('repository.list', {}, { every: 15_000 }), '', nameOf);
+  const pages = useWhole(useAll('repository.list', {}, { every: 15_000 }), '', nameOf);
   const columns = useMemo((): Column<Repository>[] => [
     { key: 'name', header: msg('Name'), cell: (row) => <Link to={`/backups?repository=${row.id}`}>{row.name}</Link>, text: nameOf },
     {

@@ -5,7 +5,6 @@ import SnapshotIcon from '@patternfly/react-icons/dist/esm/icons/camera-icon';
 import { Table, Tbody, Td, Th, Thead, Tr, type ThProps } from '@patternfly/react-table';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { useRead } from '../../api/client';
 import type { Snapshot, Vm } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import { Ago } from '../../parts/Ago';
@@ -18,6 +17,7 @@ import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 import { CloneSnapshot, TakeSnapshot } from './Dialogs';
 import { tree, type Branch } from './tree';
+import { useAll } from '../../list/all';
 
 const RUNS = msg('Shut the VM down first: its disks are exchanged.');
 const COMING = msg('It is being taken.');
@@ -28,7 +28,7 @@ export function VmSnapshots({ vm }: { vm: Vm }) {
   const format = useFormat();
   const [taking, setTaking] = useState(false);
   const [cloning, setCloning] = useState<Snapshot>();
-  const read = useRead('snapshot.list', { vm: vm.id }, { enabled: vm.managed });
+  const read = useAll('snapshot.list', { vm: vm.id }, { enabled: vm.managed });
   const rows = useMemo(() => tree(read.data ?? []), [read.data]);
   const place = { pool: vm.pool, tags: vm.tags };
   const why = vmCannotChange(user, 'snapshot.create', vm, place);

@@ -5,9 +5,9 @@ import StorageIcon from '@patternfly/react-icons/dist/esm/icons/database-icon';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
-import { useRead } from '../../api/client';
 import type { Sr } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { QueryBar } from '../../list/QueryBar';
@@ -36,7 +36,7 @@ export default function Srs() {
   const [query, setQuery] = useUrlState('q');
   const [making, setMaking] = useState(false);
   const [attaching, setAttaching] = useState<Sr>();
-  const pages = useWhole(useRead('sr.list', {}, { every: 10_000 }), query ?? '', textOf);
+  const pages = useWhole(useAll('sr.list', {}, { every: 10_000 }), query ?? '', textOf);
   const columns = useMemo((): Column<Sr>[] => {
     const hosts = (sr: Sr) => (sr.hosts.length > 3 ? t('{{count}} hosts', { count: sr.hosts.length }) : sr.hosts.map(names.host).join(', ')) || '—';
     const room = (sr: Sr) => (sr.space ? t('{{free}} free of {{total}}', { free: format.bytes(sr.space.free), total: format.bytes(sr.space.total) }) : '—');

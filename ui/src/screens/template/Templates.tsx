@@ -5,9 +5,9 @@ import TemplateIcon from '@patternfly/react-icons/dist/esm/icons/blueprint-icon'
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
-import { useRead } from '../../api/client';
 import type { Template } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { QueryBar } from '../../list/QueryBar';
@@ -44,7 +44,7 @@ export default function Templates() {
   const verbs = useTemplateVerbs();
   const [query, setQuery] = useUrlState('q');
   const [importing, setImporting] = useState(false);
-  const pages = useWhole(useRead('template.list', {}), query ?? '', textOf);
+  const pages = useWhole(useAll('template.list', {}), query ?? '', textOf);
   const columns = useMemo((): Column<Template>[] => [
     { key: 'name', header: msg('Name'), cell: (row) => <Link to={`/templates/${row.id}`}>{row.name}</Link>, text: (row) => row.name },
     { key: 'ready', header: msg('State'), width: 8, cell: (row) => <ReadyLabel template={row} />, text: (row) => String(row.ready) },

@@ -4,9 +4,9 @@ import { Alert, Button, ClipboardCopy, Modal, ModalBody, ModalFooter, ModalHeade
 import KeyIcon from '@patternfly/react-icons/dist/esm/icons/key-icon';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { useRead } from '../../api/client';
 import type { Binding, CreatedToken, Token } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { useWhole } from '../../list/whole';
@@ -30,8 +30,8 @@ export default function Tokens() {
   const [making, setMaking] = useState(false);
   const [created, setCreated] = useState<CreatedToken>();
   const secure = seesSecurity(me);
-  const users = useRead('user.list', {}, { enabled: secure });
-  const pages = useWhole(useRead('token.list', {}), '', nameOf);
+  const users = useAll('user.list', {}, { enabled: secure });
+  const pages = useWhole(useAll('token.list', {}), '', nameOf);
   const columns = useMemo((): Column<Token>[] => {
     const owner = (token: Token) => (token.user === me.id ? me.name : (users.data?.find(({ id }) => id === token.user)?.name ?? token.user));
     return [

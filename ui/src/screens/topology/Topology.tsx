@@ -13,6 +13,7 @@ import { POWER } from '../../parts/words';
 import { useUrlState } from '../../parts/url';
 import { PageTitle } from '../../parts/PageTitle';
 import { hitBy, storageOf, type Picture } from './hit';
+import { useAll } from '../../list/all';
 
 const MOST = 1000;
 const ATTACHED = 'attached:yes';
@@ -20,11 +21,11 @@ const ATTACHED = 'attached:yes';
 export default function Topology() {
   const { t } = useTranslation();
   const [failed, setFailed] = useUrlState('fails');
-  const pools = useRead('pool.list', {});
+  const pools = useAll('pool.list', {});
   const hosts = useRead('host.list', { limit: 1000 });
   useLiveRows('host', '');
-  const networks = useRead('network.list', {});
-  const srs = useRead('sr.list', {}, { every: 10_000 });
+  const networks = useAll('network.list', {});
+  const srs = useAll('sr.list', {}, { every: 10_000 });
   const vdis = useRead('vdi.list', { filter: ATTACHED, limit: MOST });
   useLiveRows('vdi', ATTACHED);
   const vms = useRead('vm.list', { limit: MOST, sort: 'name' });

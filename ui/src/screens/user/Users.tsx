@@ -4,9 +4,9 @@ import { Button, Card, CardBody, CardTitle, Checkbox, Label } from '@patternfly/
 import UsersIcon from '@patternfly/react-icons/dist/esm/icons/users-icon';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { useRead } from '../../api/client';
 import type { Binding, UpdateUser, User } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { QueryBar } from '../../list/QueryBar';
@@ -31,7 +31,7 @@ export default function Users() {
   const { ask } = useActs();
   const [query, setQuery] = useUrlState('q');
   const [editing, setEditing] = useState<User | 'new'>();
-  const pages = useWhole(useRead('user.list', {}), query ?? '', (user: User) => user.name);
+  const pages = useWhole(useAll('user.list', {}), query ?? '', (user: User) => user.name);
   const columns = useMemo((): Column<User>[] => [
     {
       key: 'name',
@@ -93,7 +93,7 @@ export default function Users() {
 
 function Roles() {
   const { t } = useTranslation();
-  const roles = useRead('role.list', {});
+  const roles = useAll('role.list', {});
   return (
     <Card isCompact className="x-roles">
       <CardTitle component="h2">{t('What the roles allow')}</CardTitle>

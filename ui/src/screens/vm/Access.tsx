@@ -3,12 +3,12 @@
 import { Alert, Label } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
-import { useRead } from '../../api/client';
 import type { MethodName, User, Vm } from '../../api/generated';
 import { Failed, Loading } from '../../parts/feedback';
 import { mayNot, seesSecurity } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { Bindings } from '../user/Bindings';
+import { useAll } from '../../list/all';
 
 const QUESTIONS: MethodName[] = ['vm.start', 'vm.delete'];
 
@@ -23,7 +23,7 @@ export function Access({ vm }: { vm: Vm }) {
   const { t } = useTranslation();
   const me = useUser();
   const allowed = seesSecurity(me);
-  const users = useRead('user.list', {}, { enabled: allowed });
+  const users = useAll('user.list', {}, { enabled: allowed });
   const place = { pool: vm.pool, tags: vm.tags };
   if (allowed && users.isPending) return <Loading />;
   if (users.isError) return <Failed error={users.error} retry={() => void users.refetch()} />;

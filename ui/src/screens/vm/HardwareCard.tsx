@@ -3,12 +3,12 @@
 import { Button, Card, CardBody, CardHeader, CardTitle } from '@patternfly/react-core';
 import { useState, type ReactNode } from 'react';
 import { useTranslation } from 'react-i18next';
-import { useRead } from '../../api/client';
 import type { Vm, VmSpec } from '../../api/generated';
 import { Facts, type Fact } from '../../parts/Facts';
 import { useFormat } from '../../parts/format';
 import { EditHardware } from './EditHardware';
 import { EditKept } from './EditKept';
+import { useAll } from '../../list/all';
 
 interface Props {
   vm: Vm;
@@ -39,7 +39,7 @@ export function HardwareCard({ vm, spec, why }: Props) {
   const format = useFormat();
   const [editing, setEditing] = useState(false);
   const { cpu, pci = [], cd, video } = spec.hardware ?? {};
-  const isos = useRead('iso.list', {}, { enabled: !!cd?.vdi });
+  const isos = useAll('iso.list', {}, { enabled: !!cd?.vdi });
   const medium = cd?.vdi && (isos.data?.find(({ id }) => id === cd.vdi)?.name ?? cd.vdi);
   return (
     <Changeable title={t('Hardware')} why={why} change={() => setEditing(true)}>

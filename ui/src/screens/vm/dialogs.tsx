@@ -4,10 +4,10 @@ import { Checkbox } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
-import { useRead } from '../../api/client';
 import type { Vm } from '../../api/generated';
 import { ChoiceField, Help, TextField, useVmNameProblem, VM_NAME } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
+import { useAll } from '../../list/all';
 
 export function CloneVm({ vm, close }: { vm: Vm; close: () => void }) {
   const { t } = useTranslation();
@@ -36,7 +36,7 @@ export function CloneVm({ vm, close }: { vm: Vm; close: () => void }) {
 export function InsertCd({ vm, close }: { vm: Vm; close: () => void }) {
   const { t } = useTranslation();
   const [chosen, setIso] = useState('');
-  const isos = useRead('iso.list', {});
+  const isos = useAll('iso.list', {});
   const list = isos.data ?? [];
   const iso = chosen || list[0]?.id || '';
   return (

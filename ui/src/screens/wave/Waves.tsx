@@ -5,9 +5,9 @@ import ImportIcon from '@patternfly/react-icons/dist/esm/icons/import-icon';
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
-import { useRead } from '../../api/client';
 import type { Wave } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { QueryBar } from '../../list/QueryBar';
@@ -25,7 +25,7 @@ export default function Waves() {
   const format = useFormat();
   const verbs = useWaveVerbs();
   const [query, setQuery] = useUrlState('q');
-  const pages = useWhole(useRead('wave.list', {}, { every: 5_000 }), query ?? '', nameOf);
+  const pages = useWhole(useAll('wave.list', {}, { every: 5_000 }), query ?? '', nameOf);
   const columns = useMemo(
     (): Column<Wave>[] => [
       { key: 'name', header: msg('Name'), cell: (wave) => <Link to={`/waves/${wave.id}`}>{wave.name}</Link>, text: nameOf },

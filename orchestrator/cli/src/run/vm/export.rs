@@ -14,7 +14,6 @@ use xenith_common_image::ova::{OvaVm, OvaWriter};
 use xenith_common_image::xva::{XvaDisk, XvaNic, XvaVm, XvaWriter};
 use xenith_hypervisor_agent_types::{DiskAccess, Firmware, Platform, VmSpec};
 use xenith_orchestrator_api::{network, snapshot, vdi, vm};
-use xenith_orchestrator_types::Empty;
 use xenith_orchestrator_types::snapshot::SnapshotRef;
 use xenith_orchestrator_types::vdi::{ExportVdi, VdiDownload, VdiRef};
 use xenith_orchestrator_types::vm::{Vm, VmRef};
@@ -45,7 +44,7 @@ pub async fn run(app: &App, args: VmExportArgs) -> Result<(), CliError> {
     }
     let vm = app.call::<vm::Get>(&VmRef { vm }).await?;
     let (spec, snapshot) = contents(app, &vm, snapshot).await?;
-    let networks = app.call::<network::List>(&Empty {}).await?;
+    let networks = app.all::<network::List, _>().await?;
     let networks: HashMap<_, _> = networks.into_iter().map(|network| (network.id, network.name)).collect();
     let mut disks = Vec::new();
     for disk in &spec.disks {

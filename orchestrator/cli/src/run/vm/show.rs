@@ -49,6 +49,8 @@ pub fn sheet(vm: &Vm, names: &Names) -> Sheet {
     let protected: Vec<_> = protection.into_iter().filter(|(on, _)| *on).map(|(_, what)| what).collect();
     sheet
         .maybe("protected against", (!protected.is_empty()).then(|| protected.join(", ")))
+        .each("apart from", vm.apart_from.iter().map(ToString::to_string))
+        .each("together with", vm.together_with.iter().map(ToString::to_string))
         .each("custom", vm.custom.iter().map(|(key, value)| format!("{key}={value}")))
         .each("waits for restart", vm.pending_restart.iter().cloned())
         .maybe("created", vm.created.map(words::at))
