@@ -25,6 +25,8 @@ mod pool;
 mod repository;
 mod snapshot;
 mod sr;
+mod standby;
+mod standby_plan;
 mod system;
 mod task;
 mod template;
@@ -46,8 +48,9 @@ use xenith_orchestrator_api::{
     Registrar, audit, auth as auth_api, backup as backup_api, backup_job as backup_job_api, backup_run,
     console as console_api, event, host as host_api, import as import_api, iso as iso_api, mail as mail_api,
     network as network_api, orphan as orphan_api, pool as pool_api, repository as repository_api, role,
-    snapshot as snapshot_api, sr as sr_api, system as system_api, task as task_api, template as template_api,
-    token as token_api, user as user_api, vdi as vdi_api, vm as vm_api, wave as wave_api,
+    snapshot as snapshot_api, sr as sr_api, standby as standby_api, system as system_api, task as task_api,
+    template as template_api, token as token_api, user as user_api, vdi as vdi_api, vm as vm_api,
+    wave as wave_api,
 };
 use xenith_orchestrator_saga::SagaEngine;
 
@@ -122,6 +125,7 @@ impl App {
         backup_job_api::register(self, registrar);
         backup_run::register(self, registrar);
         backup_api::register(self, registrar);
+        standby_api::register(self, registrar);
         task_api::register(self, registrar);
         orphan_api::register(self, registrar);
         event::register(self, registrar);

@@ -17,6 +17,7 @@ mod record;
 mod session;
 mod snapshot;
 mod sr;
+mod standby;
 mod storage;
 mod template;
 mod vm;
@@ -41,6 +42,7 @@ pub use record::{AuditCommand, EventCommand, EventListing, SystemCommand, TaskCo
 pub use session::{ContextCommand, Login, RawCall};
 pub use snapshot::SnapshotCommand;
 pub use sr::{CreateSrArgs, IsoCommand, SrCommand, SrHost};
+pub use standby::{CreateStandbyArgs, StandbyCommand};
 pub use storage::{ExportArgs, ExportFormat, VdiCommand, VdiUploadArgs};
 pub use template::{DeployArgs, ImportArgs, TemplateCommand};
 pub use vm::{
@@ -128,6 +130,9 @@ pub enum Command {
     /// Backups that are there.
     #[command(subcommand)]
     Backup(BackupCommand),
+    /// VMs that stand by for others.
+    #[command(subcommand)]
+    Standby(StandbyCommand),
     /// The progress of what takes longer than a call.
     #[command(subcommand)]
     Task(TaskCommand),

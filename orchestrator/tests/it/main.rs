@@ -19,5 +19,6 @@ mod own_backup;
 mod program;
 mod sagas;
 mod skew;
+mod standbys;
 mod surface;
 mod wire;

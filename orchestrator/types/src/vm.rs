@@ -39,6 +39,9 @@ pub struct Vm {
     /// Whatever the administrator wants to keep with it.
     #[serde(default)]
     pub custom: BTreeMap<String, String>,
+    /// The VM that it stands by for: it follows that one's backups, and is not started or changed.
+    #[serde(default)]
+    pub standby_of: Option<VmId>,
     #[serde(with = "time::serde::rfc3339::option")]
     #[schemars(with = "Option<String>")]
     pub created: Option<OffsetDateTime>,
