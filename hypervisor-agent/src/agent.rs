@@ -224,6 +224,7 @@ async fn storage(
         let mut storage = Storage::new(Arc::new(FileDriver::open(local, folder)), in_use);
         storage.remember(attachments);
         storage.adopt_instants(&state, launcher)?;
+        storage.adopt_marks(&state)?;
         Ok(storage)
     };
     tokio::task::spawn_blocking(open).await.map_err(|error| Fault::new(FaultReason::Internal, error))?

@@ -8,6 +8,7 @@
 //! The agent stopping cancels what runs, at the next chunk: the answer is "not ready", and the orchestrator asks again.
 
 pub mod files;
+mod follow;
 pub(crate) mod repository;
 mod restore;
 mod run;
@@ -27,7 +28,7 @@ use xenith_hypervisor_agent_types::backup::{
 };
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
-use crate::disk::Storage;
+use crate::disk::{Point, Storage};
 use crate::instant::{Expected, Origin};
 
 /// Backups and restores that run at a time.
@@ -133,7 +134,10 @@ impl Backups {
             }
             command => command,
         };
-        let heavy = matches!(command, BackupCommand::Run(_) | BackupCommand::Restore { .. });
+        let heavy = matches!(
+            command,
+            BackupCommand::Run(_) | BackupCommand::Restore { .. } | BackupCommand::Follow { .. }
+        );
         let _turn = if heavy {
             tokio::select! {
                 turn = self.turns.acquire() => Some(turn.map_err(|_| stopping())?),
@@ -230,6 +234,10 @@ fn perform(
         BackupCommand::Restore { access, backup, disk, vdi } => {
             restore::restore(storage, &access, (&backup, &disk), vdi, running)
         }
+        BackupCommand::Follow { access, backup, disk, vdi } => {
+            follow::follow(storage, &access, Point { backup, disk }, (vdi, running))
+        }
+        BackupCommand::Rewind(rewind) => follow::rewind(storage, rewind),
         BackupCommand::Files { of, at, after } => files::list(&of, at.as_deref(), after.as_deref()),
         BackupCommand::Instant(_) | BackupCommand::OpenDownload { .. } => {
             Err(Fault::new(FaultReason::Internal, "it is answered without a thread"))

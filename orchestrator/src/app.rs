@@ -27,6 +27,8 @@ mod pool;
 mod repository;
 mod snapshot;
 mod sr;
+mod standby;
+mod standby_plan;
 mod system;
 mod task;
 mod template;
@@ -48,7 +50,7 @@ use xenith_orchestrator_api::{
     Registrar, audit, auth as auth_api, backup as backup_api, backup_job as backup_job_api, backup_run,
     console as console_api, event, filter as filter_api, host as host_api, import as import_api,
     iso as iso_api, mail as mail_api, network as network_api, orphan as orphan_api, pool as pool_api,
-    repository as repository_api, role, snapshot as snapshot_api, sr as sr_api, system as system_api,
+    repository as repository_api, role, snapshot as snapshot_api, sr as sr_api, standby as standby_api, system as system_api,
     task as task_api, template as template_api, token as token_api, user as user_api, vdi as vdi_api,
     vm as vm_api, wave as wave_api,
 };
@@ -125,6 +127,7 @@ impl App {
         backup_job_api::register(self, registrar);
         backup_run::register(self, registrar);
         backup_api::register(self, registrar);
+        standby_api::register(self, registrar);
         task_api::register(self, registrar);
         orphan_api::register(self, registrar);
         event::register(self, registrar);

@@ -17,6 +17,7 @@
 //! | [`odd`] | whose newest backup changed oddly much |
 //! | [`prune`] | what is kept |
 //! | [`proofs`] | which backups are seen to boot |
+//! | [`standbys`] | who stands by follows |
 //! | [`report`] | telling whoever wants to know |
 
 mod advance;
@@ -29,6 +30,7 @@ mod prune;
 mod report;
 mod rpo;
 mod schedule;
+mod standbys;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,6 +61,8 @@ const TICK: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(30);
 /// Between two looks at how old the last good backups are.
 const RPO_EVERY: Duration = Duration::from_secs(60);
+/// Between two looks at what standbys hold; a VM of a run that was backed up brings one at once.
+const FOLLOW_EVERY: Duration = Duration::from_secs(60);
 /// Between two looks at which VMs nothing protects, and at old runs.
 const SELDOM: Duration = Duration::from_secs(600);
 const WHO: &str = "backup schedule";
@@ -111,6 +115,8 @@ struct Runner {
     rpo: Rpo,
     rpo_at: Instant,
     seldom_at: Instant,
+    tried: standbys::Tried,
+    follow_at: Instant,
 }
 
 async fn drive(app: &App) {
@@ -122,6 +128,8 @@ async fn drive(app: &App) {
         rpo_at: Instant::now(),
         // Not at the very start, when hosts are not heard yet.
         seldom_at: Instant::now() + TICK,
+        tried: Default::default(),
+        follow_at: Instant::now() + TICK,
     };
     loop {
         let mut wait = TICK;
@@ -176,7 +184,15 @@ impl Runner {
             check(prune::forget_runs(app, now).await.map_err(|error| store_error(&error)));
         }
         for live in self.live.all() {
-            check(advance::advance(app, (live.key, live.value), now).await);
+            match advance::advance(app, (live.key, live.value), now).await {
+                Ok(advance::News::BackedUp) => self.follow_at = Instant::now(),
+                Ok(advance::News::Nothing) => {}
+                Err(error) => check(Err(error)),
+            }
+        }
+        if self.follow_at <= Instant::now() {
+            self.follow_at = Instant::now() + FOLLOW_EVERY;
+            check(standbys::follow(app, &mut self.tried).await);
         }
         if failed || !self.live.is_empty() { TICK } else { self.plan.idle(now).min(IDLE) }
     }

@@ -58,7 +58,7 @@ impl Definition {
     }
 }
 
-fn moment(millis: u64) -> OffsetDateTime {
+pub fn moment(millis: u64) -> OffsetDateTime {
     let seconds = i64::try_from(millis / 1000).unwrap_or(0);
     OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }

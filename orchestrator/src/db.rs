@@ -23,7 +23,7 @@ use crate::background::store::Checkpoints;
 use crate::model::{
     AuthorityRecord, BackupRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord,
     ImportSourceRecord, JobRecord, JoinRecord, MailRecord, ReportRecord, RepositoryRecord, SessionRecord,
-    SnapshotRecord, SrRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
+    SnapshotRecord, SrRecord, StandbyRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
 };
 use xenith_orchestrator_types::audit::AuditRecord;
 
@@ -52,6 +52,7 @@ const BACKUP_OLD: Keyspace = Keyspace::new("backup.old");
 const PROOF: Keyspace = Keyspace::new("backup.proof");
 const BACKUP_BY_VM: Keyspace = Keyspace::new("backup.by_vm");
 const BACKUP_LIVE: Keyspace = Keyspace::new("backup.live");
+const STANDBY: Keyspace = Keyspace::new("standby");
 const REPORT: Keyspace = Keyspace::new("backup.report");
 const MAIL: Keyspace = Keyspace::new("mail");
 const UPKEEP: Keyspace = Keyspace::new("upkeep");
@@ -101,6 +102,7 @@ pub fn schema() -> Schema {
             PROOF,
             BACKUP_BY_VM,
             BACKUP_LIVE,
+            STANDBY,
             REPORT,
             MAIL,
             UPKEEP,
@@ -146,6 +148,8 @@ pub struct Db {
     /// By repository and the backup's id there.
     pub backups: Collection<(RepositoryId, String), BackupRecord>,
     pub bases: Collection<(VdiId, RepositoryId), BaseRecord>,
+    /// By the VM that stands by.
+    pub standbys: Collection<VmId, StandbyRecord>,
     /// Snapshots that were bases and are to be deleted.
     pub old_snapshots: Collection<VdiId, BaseRecord>,
     /// By repository and the backup's id there: whether it was seen to boot.
@@ -222,6 +226,7 @@ impl Db {
             backup_runs: collection!(BACKUP_RUN),
             backups: collection!(BACKUP),
             bases: collection!(BACKUP_BASE),
+            standbys: collection!(STANDBY),
             old_snapshots: collection!(BACKUP_OLD),
             proofs: collection!(PROOF),
             backups_by_vm: collection!(BACKUP_BY_VM),

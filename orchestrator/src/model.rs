@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{
-    HostId, ImportId, ImportSourceId, PoolId, RepositoryId, SagaId, SnapshotId, SrId, UserId, VdiId, VmId,
+    HostId, ImportId, ImportSourceId, NetworkId, PoolId, RepositoryId, SagaId, SnapshotId, SrId, UserId,
+    VdiId, VmId,
 };
 use xenith_hypervisor_agent_types::backup::BackupFacts;
 use xenith_hypervisor_agent_types::{SrSpec, VdiSize, VmSpec};
@@ -46,6 +47,9 @@ pub struct VmRecord {
     pub protection: Protection,
     #[serde(default)]
     pub custom: BTreeMap<String, String>,
+    /// The VM that it stands by for, whose backups its disks follow: it is not started or changed.
+    #[serde(default)]
+    pub standby_of: Option<VmId>,
 }
 
 /// An SR that was declared; the local ones of hosts have no record.
@@ -196,6 +200,35 @@ pub struct BaseRecord {
     pub host: HostId,
     pub backup: String,
     /// Of the disk in the repository.
+    pub disk_name: String,
+}
+
+/// A VM that stands by for another; its key is the one that stands by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandbyRecord {
+    pub of: VmId,
+    pub repository: RepositoryId,
+    /// For disks that it gets.
+    pub sr: SrId,
+    /// Networks of the other and its own; `None`: without that card.
+    pub networks: Vec<(NetworkId, Option<NetworkId>)>,
+    pub keep_macs: bool,
+    pub automatic: bool,
+    /// What it would start with. What its disks hold to the byte, its host knows.
+    pub holds: Option<HeldBackup>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBackup {
+    pub backup: String,
+    pub created: OffsetDateTime,
+    pub disks: Vec<HeldDisk>,
+}
+
+/// A VDI of a standby, and what it is called in the backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldDisk {
+    pub vdi: VdiId,
     pub disk_name: String,
 }
 

@@ -53,8 +53,9 @@ pub async fn unprotected(app: &App, older_than: Option<Duration>) -> Result<Vec<
     }
     let (vms, _) = app.db.vms.all().await.map_err(|e| store_error(&e))?;
     let mut found = Vec::new();
-    // Without a disk there is nothing to bring back.
-    let wanted = |vm: &VmRecord| !vm.spec.disks.is_empty() && !vm.tags.contains(NO_BACKUP);
+    // Without a disk there is nothing to bring back, and one that stands by is what its VM's backups are.
+    let wanted =
+        |vm: &VmRecord| !vm.spec.disks.is_empty() && !vm.tags.contains(NO_BACKUP) && vm.standby_of.is_none();
     for vm in vms.into_iter().filter(|vm| wanted(&vm.value)) {
         let newest = catalogue::newest(&app.db, vm.key, &[]).await.map_err(|e| store_error(&e))?;
         if let Some(why) = judge(Known { covered: covered.contains(&vm.key), newest }, older_than, now) {

@@ -17,6 +17,9 @@ mod snapshot_parts;
 pub mod snapshot_revert;
 pub mod sr_attach;
 pub mod sr_detach;
+pub mod standby_act;
+pub mod standby_follow;
+pub mod standby_switch;
 pub mod template_create;
 pub mod template_delete;
 pub mod vdi_copy;
@@ -89,6 +92,7 @@ pub fn registry(deps: &Arc<Deps>) -> SagaRegistry {
     registry.register(backup_vm::BackupVm(Arc::clone(deps)));
     registry.register(backup_self::BackupSelf(Arc::clone(deps)));
     registry.register(backup_restore::BackupRestore(Arc::clone(deps)));
+    registry.register(standby_act::StandbyAct(Arc::clone(deps)));
     registry
 }
 

@@ -10,6 +10,7 @@ mod crash;
 mod damage;
 mod export;
 mod files;
+mod follow;
 mod gc_model;
 mod hostile;
 mod instant;

@@ -212,6 +212,7 @@ async fn write_records(db: &Db, (host, record): (HostId, &HostRecord), vms: &[Ma
                 snapshot: None,
                 protection: Default::default(),
                 custom: Default::default(),
+                standby_of: None,
             };
             commit = db.vms.insert_in(commit, id, &vm);
             commit = db.vm_names.insert_in(commit, &(spec.name.to_string(), record.pool), id);

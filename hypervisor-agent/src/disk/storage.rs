@@ -18,6 +18,7 @@ use xenith_hypervisor_agent_types::{Fault, FaultReason, SnapshotOf, SrFacts, Vdi
 
 use super::attached::{AttachedSr, Attachments};
 use super::busy::{Busy, Hold};
+use super::marks::{Marks, Point};
 use super::{InUse, PendingSnapshots};
 use crate::instant::control::Status;
 use crate::instant::{Instants, Launcher, Origin};
@@ -33,6 +34,7 @@ pub struct Storage {
     in_use: InUse,
     attachments: Option<Attachments>,
     instants: Option<Arc<Instants>>,
+    marks: Option<Marks>,
 }
 
 impl Storage {
@@ -40,7 +42,8 @@ impl Storage {
     pub fn new(local: Arc<dyn StorageDriver>, in_use: InUse) -> Self {
         let id = local.sr();
         let drivers = Arc::new(RwLock::new(BTreeMap::from([(id, local)])));
-        Self { local: id, drivers, busy: Busy::default(), in_use, attachments: None, instants: None }
+        let busy = Busy::default();
+        Self { local: id, drivers, busy, in_use, attachments: None, instants: None, marks: None }
     }
 
     /// Attaches what was attached before, and remembers what is attached from now on.
@@ -58,6 +61,17 @@ impl Storage {
     pub fn adopt_instants(&mut self, state: &Path, launcher: Launcher) -> Result<()> {
         self.instants = Some(Arc::new(Instants::open(state, launcher, self.busy.clone())?));
         Ok(())
+    }
+
+    /// Knows again what the VDIs of standby VMs hold.
+    pub fn adopt_marks(&mut self, state: &Path) -> Result<()> {
+        self.marks = Some(Marks::open(state)?);
+        Ok(())
+    }
+
+    /// Somebody else is about to write the VDI.
+    fn forget_mark(&self, vdi: VdiId) -> Result<()> {
+        self.marks.as_ref().map_or(Ok(()), |marks| marks.forget(vdi))
     }
 
     fn instants(&self) -> Result<&Instants> {
@@ -208,6 +222,7 @@ impl Storage {
             return Ok(path);
         }
         self.busy.check_still(vdi)?;
+        self.forget_mark(vdi)?;
         Ok(self.find(vdi)?.path(vdi)?)
     }
 
@@ -224,6 +239,7 @@ impl Storage {
         }
         let _hold = self.busy.change(vdi, "being deleted")?;
         self.closed(vdi)?;
+        self.forget_mark(vdi)?;
         Ok(driver.delete(vdi)?)
     }
 
@@ -242,11 +258,39 @@ impl Storage {
     }
 
     pub fn revert(&self, sr: SrId, vdi: VdiId, snapshot: VdiId) -> Result<VdiFacts> {
-        let driver = self.driver(sr)?;
-        let _vdi = self.busy.change(vdi, "being reverted to a snapshot")?;
+        self.reverted(&*self.driver(sr)?, vdi, snapshot).map(|(facts, _)| facts)
+    }
+
+    fn reverted(&self, driver: &dyn StorageDriver, vdi: VdiId, snapshot: VdiId) -> Result<(VdiFacts, Hold)> {
+        let hold = self.busy.change(vdi, "being reverted to a snapshot")?;
         let _snapshot = self.busy.read(snapshot, "being reverted to")?;
         self.closed(vdi)?;
-        Ok(driver.revert(vdi, snapshot)?)
+        self.forget_mark(vdi)?;
+        Ok((driver.revert(vdi, snapshot)?, hold))
+    }
+
+    /// Gives the VDI of a standby VM the contents of a snapshot that is known to be `point`.
+    pub fn rewind(&self, vdi: VdiId, snapshot: VdiId, point: Point) -> Result<()> {
+        let marks = self.marks()?;
+        let (_, _hold) = self.reverted(&*self.find(vdi)?, vdi, snapshot)?;
+        marks.set(vdi, &[point])
+    }
+
+    fn marks(&self) -> Result<&Marks> {
+        self.marks.as_ref().ok_or_else(|| Fault::new(FaultReason::NotReady, "the agent is starting"))
+    }
+
+    /// What the VDI of a standby VM holds; empty: nothing is known.
+    pub fn mark_of(&self, vdi: VdiId) -> Result<Vec<Point>> {
+        Ok(self.marks()?.of(vdi))
+    }
+
+    /// Writes a VDI that no VM has open, alone, as [`Self::open_sink`], by who keeps its mark true.
+    pub fn open_marked(&self, vdi: VdiId) -> Result<Marked> {
+        let hold = self.busy.change(vdi, "being brought to a newer backup")?;
+        let driver = self.find(vdi)?;
+        self.closed(vdi)?;
+        Ok(Marked { vdi, marks: self.marks()?.clone(), sink: driver.open_sink(vdi)?, _hold: hold })
     }
 
     /// Begins a snapshot of VDIs in any SRs of this host; [`PendingSnapshots::take`] must find them standing still.
@@ -288,6 +332,7 @@ impl Storage {
         let hold = self.busy.change(vdi, "being written")?;
         let driver = self.find(vdi)?;
         self.closed(vdi)?;
+        self.forget_mark(vdi)?;
         Ok(Arc::new(Held { inner: driver.open_sink(vdi)?, _hold: hold }))
     }
 
@@ -296,6 +341,7 @@ impl Storage {
         let hold = self.busy.change(vdi, what)?;
         let driver = self.driver(sr)?;
         self.closed(vdi)?;
+        self.forget_mark(vdi)?;
         let size = driver.facts(vdi)?.size.bytes();
         Ok(Lent { path: driver.path(vdi)?, size, _hold: hold })
     }
@@ -318,6 +364,31 @@ impl Storage {
         }
         self.closed(vdi)
             .map_err(|fault| Fault { message: format!("{fault}, or take a snapshot and use that"), ..fault })
+    }
+}
+
+/// A VDI of a standby VM that is written; others are kept away as long as it lives.
+pub struct Marked {
+    vdi: VdiId,
+    marks: Marks,
+    sink: Box<dyn BlockSink>,
+    _hold: Hold,
+}
+
+impl Marked {
+    #[must_use]
+    pub fn sink(&self) -> &dyn BlockSink {
+        &*self.sink
+    }
+
+    #[must_use]
+    pub fn held(&self) -> Vec<Point> {
+        self.marks.of(self.vdi)
+    }
+
+    /// Every block is as in one of these; durable when it returns. None: nothing is known.
+    pub fn note(&self, held: &[Point]) -> Result<()> {
+        if held.is_empty() { self.marks.forget(self.vdi) } else { self.marks.set(self.vdi, held) }
     }
 }
 

@@ -86,6 +86,17 @@ pub enum BackupCommand {
         /// Of the size of the disk, or larger; no VM has it open.
         vdi: VdiId,
     },
+    /// Brings a standby VM's VDI to a disk of a backup, by what differs from what it holds where that is known.
+    Follow {
+        access: RepositoryAccess,
+        backup: String,
+        /// By its name in the backup.
+        disk: String,
+        /// Of the size of the disk, or larger; no VM has it open.
+        vdi: VdiId,
+    },
+    /// Gives a standby VM's VDI the contents of a snapshot of it that a backup was made of.
+    Rewind(Rewind),
     /// As `Restore`, but the VDI can be used at once.
     Instant(InstantDisk),
     /// What is in a disk of a backup: its volumes, or a folder of one.
@@ -126,6 +137,27 @@ pub enum BackupCommand {
         access: RepositoryAccess,
         deep: bool,
     },
+}
+
+/// See [`BackupCommand::Rewind`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rewind {
+    pub vdi: VdiId,
+    pub snapshot: VdiId,
+    /// What the snapshot is.
+    pub backup: String,
+    /// By its name in the backup.
+    pub disk: String,
+    pub when: RewindWhen,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RewindWhen {
+    /// Unless it is known what the VDI holds. A snapshot that is gone is no error: all of the disk is written then.
+    Unknown,
+    Always,
 }
 
 /// A disk of a backup.
@@ -306,6 +338,17 @@ pub enum BackupReply {
     },
     Restored {
         written: u64,
+    },
+    /// A standby VM's VDI holds the backup now.
+    Followed {
+        /// Bytes of data; zeros are not counted.
+        written: u64,
+        /// Why all of it was written, when it was.
+        whole_because: Option<String>,
+    },
+    /// Whether the VDI has the snapshot's contents now; if not, what it held before.
+    Rewound {
+        rewound: bool,
     },
     /// Volumes, or the entries of a folder, by name; `more` after the last of them.
     Files {

@@ -385,6 +385,28 @@ noun! {
 }
 
 noun! {
+    /// VMs that stand by for others.
+    standby: StandbyApi {
+        /// Lists standbys.
+        List = fn list(Empty) -> Vec<Standby>, View, Read;
+        /// Shows one standby.
+        Get = fn get(StandbyRef) -> Standby, View, Read;
+        /// Makes a VM elsewhere that stands by for another, and follows its backups.
+        Create = fn create(CreateStandby) -> TaskStarted, Provision, Mutation;
+        /// Brings a standby to the newest backup; after a fail-over, what the original wrote since its last backup is gone then.
+        Follow = fn follow(StandbyRef) -> TaskStarted, Operate, Mutation;
+        /// Starts a standby in its VM's place, with what that was when it was backed up last.
+        FailOver = fn fail_over(FailOverStandby) -> TaskStarted, Operate, Plannable;
+        /// Shuts a VM down, backs it up, brings its standby to that and starts it: the way back, or a planned move.
+        FailBack = fn fail_back(FailBackStandby) -> TaskStarted, Operate, Mutation;
+        /// Makes a standby a VM like any other.
+        Release = fn release(StandbyRef) -> Empty, Provision, Mutation;
+        /// Deletes a standby and its disks.
+        Delete = fn delete(StandbyRef) -> TaskStarted, Provision, Mutation;
+    }
+}
+
+noun! {
     /// The progress of what takes longer than a call.
     task: TaskApi {
         /// Lists tasks, newest first unless another order is asked for.
@@ -478,6 +500,7 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         backup_job::methods(),
         backup_run::methods(),
         backup::methods(),
+        standby::methods(),
         task::methods(),
         orphan::methods(),
         event::methods(),

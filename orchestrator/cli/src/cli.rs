@@ -17,6 +17,7 @@ mod record;
 mod session;
 mod snapshot;
 mod sr;
+mod standby;
 mod storage;
 mod template;
 mod vm;
@@ -41,6 +42,7 @@ pub use record::{AuditCommand, EventCommand, EventListing, FilterCommand, System
 pub use session::{ContextCommand, Login, RawCall};
 pub use snapshot::SnapshotCommand;
 pub use sr::{CreateSrArgs, IsoCommand, SrCommand, SrHost};
+pub use standby::{CreateStandbyArgs, StandbyCommand};
 pub use storage::{ExportArgs, ExportFormat, VdiCommand, VdiUploadArgs};
 pub use template::{DeployArgs, ImportArgs, TemplateCommand};
 pub use vm::{
@@ -131,6 +133,9 @@ pub enum Command {
     /// The filter language of lists.
     #[command(subcommand)]
     Filter(FilterCommand),
+    /// VMs that stand by for others.
+    #[command(subcommand)]
+    Standby(StandbyCommand),
     /// The progress of what takes longer than a call.
     #[command(subcommand)]
     Task(TaskCommand),

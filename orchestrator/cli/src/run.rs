@@ -17,6 +17,7 @@ mod raw;
 mod session;
 mod snapshot;
 mod sr;
+mod standby;
 mod system;
 mod task;
 mod template;
@@ -59,6 +60,7 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
         Command::BackupRun(command) => backup::run(app, command).await,
         Command::Backup(command) => backup::backup(app, command).await,
         Command::Task(command) => task::run(app, command).await,
+        Command::Standby(command) => standby::run(app, command).await,
         Command::Orphan(command) => orphan::run(app, command).await,
         Command::Event(cli::EventCommand::List(listing)) | Command::Events(listing) => {
             event::list(app, listing).await

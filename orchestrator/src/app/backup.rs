@@ -318,6 +318,7 @@ impl App {
             snapshot: None,
             protection: Default::default(),
             custom: Default::default(),
+            standby_of: None,
         };
         let made: BTreeSet<VdiId> = new_vdis.iter().map(|new| new.vdi).collect();
         let mut commit = self.db.vms.insert_in(Transaction::new(), &id, &vm);

@@ -94,8 +94,22 @@ impl App {
     }
 }
 
-/// Refuses a VM that another operation works on.
+/// Refuses a VM that another operation works on, and one that stands by for another.
 pub(super) fn free(record: &VmRecord) -> Result<(), ApiError> {
+    unheld(record)?;
+    if record.standby_of.is_none() {
+        return Ok(());
+    }
+    let name = &record.spec.name;
+    let message = format_args!(
+        "{name} stands by for another VM and follows its backups; let it take over with `xenith standby fail-over \
+         {name}`, or make it a VM like any other with `xenith standby release {name}`"
+    );
+    Err(ApiError::new(Reason::WrongState, message))
+}
+
+/// Refuses a VM that another operation works on.
+pub(super) fn unheld(record: &VmRecord) -> Result<(), ApiError> {
     record.held_by.map_or(Ok(()), |saga| Err(held(&record.spec.name, saga)))
 }
 

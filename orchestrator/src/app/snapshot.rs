@@ -308,6 +308,7 @@ impl SnapshotApi for App {
             snapshot: None,
             protection: Default::default(),
             custom: Default::default(),
+            standby_of: None,
         };
         let ids = new_vdis.iter().map(|new| new.vdi).collect();
         let mut commit = self.db.vms.insert_in(Transaction::new(), &vm, &record);

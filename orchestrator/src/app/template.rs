@@ -288,6 +288,7 @@ impl TemplateApi for App {
             snapshot: None,
             protection: Default::default(),
             custom: Default::default(),
+            standby_of: None,
         };
         let made = new_vdis.iter().map(|new| new.vdi).collect();
         let mut commit =

@@ -21,7 +21,7 @@ use xenith_orchestrator_types::vm::{
 use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
 use super::App;
-use super::begin::{About, free};
+use super::begin::{About, free, unheld};
 use super::filter::{told, typed};
 use super::parse_filter;
 use super::vm_hardware::checked_custom;
@@ -83,6 +83,7 @@ fn api_vm(id: VmId, record: &VmRecord, observed: Option<ObservedVm>, power: &str
         custom: record.custom.clone(),
         apart_from: record.apart_from.clone(),
         together_with: record.together_with.clone(),
+        standby_of: record.standby_of,
         created: Some(record.created),
     }
 }
@@ -177,7 +178,12 @@ impl App {
     ) -> Result<TaskStarted, ApiError> {
         let found = self.find_vm(call, reference, Permission::Operate).await?;
         let record = &found.value;
-        free(record)?;
+        // One that stands by may still run: its host was away when it was replaced.
+        if matches!(act, Act::Shutdown { .. } | Act::PowerOff) {
+            unheld(record)?
+        } else {
+            free(record)?
+        }
         let verb = match act {
             Act::Start { .. } => "Start",
             Act::Resume { .. } => "Resume",
@@ -462,35 +468,8 @@ impl VmApi for App {
         if record.protection.delete {
             return Err(protected(record, "delete"));
         }
-        let name = &record.spec.name;
-        if let Some((_, observed)) = self.fleet.vm(found.key)
-            && observed.power.has_domain()
-        {
-            let message = format_args!("{name} is {}; shut it down or power it off first", observed.power);
-            return Err(ApiError::new(Reason::WrongState, message));
-        }
-        let mut vdis = Vec::new();
-        for disk in record.spec.disks.iter().filter(|_| !request.keep_disks) {
-            if let Some(vdi) = self.db.vdis.get(&disk.vdi).await.map_err(|e| store_error(&e))? {
-                vdis.push((vdi.key, vdi.value.sr));
-            }
-        }
-        let mut snapshots = Vec::new();
-        for snapshot in self.snapshots_of(found.key).await? {
-            vdis.extend(snapshot.value.disks.iter().map(|disk| (disk.snapshot, disk.sr)));
-            snapshots.push(snapshot.key);
-        }
-        let title = format!("Delete {name}");
-        if call.dry_run {
-            return Err(call.planned(json!({ "title": title, "host": record.host, "vdis": vdis })));
-        }
-        let saga = SagaId::new();
-        let held = VmRecord { held_by: Some(saga), ..record.clone() };
-        let hold = self.db.vms.update_in(Transaction::new(), &found, &held);
-        let params = DeleteParams { vm: found.key, host: record.host, vdis, snapshots };
-        let subjects = vec![format!("vm/{}", found.key), format!("host/{}", record.host)];
-        let about = About { method: "vm.delete", title, subjects, object: None };
-        self.begin::<VmDelete>(call, (saga, &params), about, hold).await
+        let about = ("vm.delete", if request.keep_disks { Fate::Kept } else { Fate::Deleted });
+        self.delete_vm(call, &found, about).await
     }
 
     async fn start(&self, call: &Call, request: StartVm) -> Result<TaskStarted, ApiError> {
@@ -606,7 +585,53 @@ impl VmApi for App {
     }
 }
 
+/// What becomes of the disks of a VM that is deleted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Kept,
+    Deleted,
+}
+
 impl App {
+    /// The caller has checked that it may go.
+    pub(super) async fn delete_vm(
+        &self,
+        call: &Call,
+        found: &Record<VmId, VmRecord>,
+        (method, fate): (&'static str, Fate),
+    ) -> Result<TaskStarted, ApiError> {
+        let record = &found.value;
+        let name = &record.spec.name;
+        if let Some((_, observed)) = self.fleet.vm(found.key)
+            && observed.power.has_domain()
+        {
+            let message = format_args!("{name} is {}; shut it down or power it off first", observed.power);
+            return Err(ApiError::new(Reason::WrongState, message));
+        }
+        let mut vdis = Vec::new();
+        for disk in record.spec.disks.iter().filter(|_| fate == Fate::Deleted) {
+            if let Some(vdi) = self.db.vdis.get(&disk.vdi).await.map_err(|e| store_error(&e))? {
+                vdis.push((vdi.key, vdi.value.sr));
+            }
+        }
+        let mut snapshots = Vec::new();
+        for snapshot in self.snapshots_of(found.key).await? {
+            vdis.extend(snapshot.value.disks.iter().map(|disk| (disk.snapshot, disk.sr)));
+            snapshots.push(snapshot.key);
+        }
+        let title = format!("Delete {name}");
+        if call.dry_run {
+            return Err(call.planned(json!({ "title": title, "host": record.host, "vdis": vdis })));
+        }
+        let saga = SagaId::new();
+        let held = VmRecord { held_by: Some(saga), ..record.clone() };
+        let hold = self.db.vms.update_in(Transaction::new(), found, &held);
+        let params = DeleteParams { vm: found.key, host: record.host, vdis, snapshots };
+        let subjects = vec![format!("vm/{}", found.key), format!("host/{}", record.host)];
+        let about = About { method, title, subjects, object: None };
+        self.begin::<VmDelete>(call, (saga, &params), about, hold).await
+    }
+
     /// A domain that Xenith did not make: by its id, or by its name among those.
     fn unmanaged(&self, call: &Call, reference: &str) -> Option<Vm> {
         let id = match reference.parse::<VmId>() {
@@ -638,6 +663,7 @@ impl App {
             custom: Default::default(),
             apart_from: vec![],
             together_with: vec![],
+            standby_of: None,
             created: None,
         })
     }

@@ -79,6 +79,7 @@ impl App {
             snapshot: None,
             protection: request.protection,
             custom: request.custom.clone(),
+            standby_of: None,
         };
         Ok(NewVm { vm: VmId::new(), record, new_vdis: disks.new_vdis(sr), placement })
     }

@@ -29,26 +29,46 @@ use crate::sagas::backup_vm::BackupVm;
 type Run = Record<BackupRunId, BackupRun>;
 type Job = Record<BackupJobId, JobRecord>;
 
+/// What a look at a run showed.
+pub(super) enum News {
+    Nothing,
+    /// A VM has a new backup.
+    BackedUp,
+}
+
 /// What a run may do next.
 pub(super) async fn advance(
     app: &App,
     (job, id): (BackupJobId, BackupRunId),
     now: OffsetDateTime,
-) -> Result<(), ApiError> {
+) -> Result<News, ApiError> {
     let Some(found) = app.db.backup_runs.get(&id).await.map_err(|e| store_error(&e))? else {
         // Nothing deletes a run that is not over.
         let gone = app.db.live_runs.delete_in(Transaction::new(), &job);
-        return app.db.store.commit(gone).await.map(drop).map_err(|e| store_error(&e));
+        app.db.store.commit(gone).await.map_err(|e| store_error(&e))?;
+        return Ok(News::Nothing);
     };
     let job = app.db.backup_jobs.get(&job).await.map_err(|e| store_error(&e))?;
-    let settings = job.as_ref().map(|job| &job.value.settings);
     let mut run = found.value.clone();
-    let retries = settings.map_or(0, |settings| settings.retries);
+    let retries = job.as_ref().map_or(0, |job| job.value.settings.retries);
     for vm in run.vms.iter_mut().filter(|vm| vm.status == RunStatus::Running) {
         look(app, vm, retries).await;
     }
+    let were_done = found.value.vms.iter().map(|vm| vm.status == RunStatus::Done);
+    let is_new = were_done.zip(&run.vms).any(|(was, vm)| !was && vm.status == RunStatus::Done);
+    let news = if is_new { News::BackedUp } else { News::Nothing };
+    go_on(app, (&found, run), job.as_ref(), now).await.map(|()| news)
+}
+
+async fn go_on(
+    app: &App,
+    (found, mut run): (&Run, BackupRun),
+    job: Option<&Job>,
+    now: OffsetDateTime,
+) -> Result<(), ApiError> {
+    let settings = job.map(|job| &job.value.settings);
     if let Some(part) = &mut run.orchestrator {
-        own::look(app, part, retries).await;
+        own::look(app, part, settings.map_or(0, |settings| settings.retries)).await;
     }
     if run.cancelled_by.is_none() {
         run.cancelled_by = ended_by(&run, settings, now);
@@ -63,18 +83,18 @@ pub(super) async fn advance(
         let waiting = run.vms.iter().position(|vm| vm.status == RunStatus::Waiting);
         if let Some(at) = waiting.filter(|_| running < settings.concurrency as usize) {
             // One a round: each begins in a transaction of its own with the run.
-            return begin_vm(app, (&found, run, at), settings).await;
+            return begin_vm(app, (found, run, at), settings).await;
         }
         if own::is_due(&run) {
-            return own::begin(app, (&found, run), settings).await;
+            return own::begin(app, (found, run), settings).await;
         }
     }
     let own_is_over = run.orchestrator.as_ref().is_none_or(|part| part.status.is_over());
     if own_is_over && run.vms.iter().all(|vm| vm.status.is_over()) {
-        return finish(app, (&found, run), job.as_ref()).await;
+        return finish(app, (found, run), job).await;
     }
     if run != found.value {
-        app.db.backup_runs.update(&found, &run).await.map_err(|e| store_error(&e))?;
+        app.db.backup_runs.update(found, &run).await.map_err(|e| store_error(&e))?;
     }
     Ok(())
 }

@@ -72,7 +72,7 @@ pub async fn begin(
     Ok(id)
 }
 
-/// The VMs of a job, by name.
+/// The VMs of a job, by name. Of those that stand by, the ones that they stand by for.
 pub fn vms(app: &App, settings: &JobSettings) -> Result<Vec<(VmId, String)>, ApiError> {
     let mut found: BTreeMap<VmId, String> = settings
         .vms
@@ -93,9 +93,22 @@ pub fn vms(app: &App, settings: &JobSettings) -> Result<Vec<(VmId, String)>, Api
             }
         }
     }
-    let mut found: Vec<(VmId, String)> = found.into_iter().collect();
+    let mut found: Vec<(VmId, String)> = instead_of_standbys(app, found).into_iter().collect();
     found.sort_by(|a, b| a.1.cmp(&b.1));
     Ok(found)
+}
+
+/// A VM that stands by is as its backup is. What is meant is the VM that it stands by for: after a fail-over, a job that
+/// names the one that ran before backs up the one that took over.
+fn instead_of_standbys(app: &App, found: BTreeMap<VmId, String>) -> BTreeMap<VmId, String> {
+    let stands_for = |(vm, name): (VmId, String)| {
+        let known = app.views.vm(vm)?;
+        match known.standby_of {
+            None => Some((vm, name)),
+            Some(of) => app.views.vm(of).map(|record| (of, record.name.to_string())),
+        }
+    };
+    found.into_iter().filter_map(stands_for).collect()
 }
 
 /// What of a VM goes where.

@@ -67,25 +67,36 @@ impl Saga for BackupVm {
 }
 
 async fn snapshot(saga: &BackupVm, ctx: &StepCtx<BackupVm>) -> Result<(), StepError> {
-    let params = ctx.params();
-    let disks =
-        params.disks.iter().map(|disk| SnapshotOf { vdi: disk.vdi, snapshot: disk.snapshot }).collect();
-    saga.0.snapshot_disks(ctx, (params.host, params.vm), disks).await.map(|_| ())
+    saga.0.keep_disks(ctx, ctx.params()).await
 }
 
-/// Those that became a base of a later backup stay.
 async fn drop_snapshots(saga: &BackupVm, ctx: &StepCtx<BackupVm>) -> Result<(), StepError> {
-    let params = ctx.params();
-    let used = catalogue::base_snapshots(&saga.0.db).await?;
-    for disk in params.disks.iter().filter(|disk| !used.contains(&disk.snapshot)) {
-        saga.0.delete_snapshot(ctx, params.host, (disk.snapshot, disk.sr)).await?;
-    }
-    Ok(())
+    saga.0.drop_kept_disks(ctx, ctx.params()).await
 }
 
 fn repository(ctx: &StepCtx<BackupVm>) -> Result<RepositoryId, StepError> {
     let item = ctx.item().unwrap_or_default();
     item.parse().map_err(|_| StepError::permanent("the step names no repository"))
+}
+
+async fn transfer(saga: &BackupVm, ctx: &StepCtx<BackupVm>) -> Result<BackupFacts, StepError> {
+    saga.0.transfer_disks(ctx, ctx.params(), repository(ctx)?).await
+}
+
+/// Into the catalogue, and as the base of the next: in one transaction.
+async fn record(saga: &BackupVm, ctx: &StepCtx<BackupVm>) -> Result<(), StepError> {
+    let (params, deps) = (ctx.params(), &saga.0);
+    let mut commit = Transaction::new();
+    for repository in &params.repositories {
+        let made: BackupFacts = ctx.output(&format!("transfer:{repository}"))?;
+        commit = deps.record_backup_in(params, (*repository, &made), commit).await?;
+    }
+    deps.db.store.commit(commit).await?;
+    Ok(())
+}
+
+async fn tidy(saga: &BackupVm, ctx: &StepCtx<BackupVm>) -> Result<(), StepError> {
+    saga.0.tidy_snapshots(ctx, ctx.params()).await
 }
 
 /// The name of a disk in repositories: readable, and the same as long as there is a base.
@@ -97,99 +108,124 @@ fn disk_name(params: &Params, disk: &Disk) -> String {
     format!("{vm}.{}.{}", disk.device, &id[20..])
 }
 
-async fn transfer(saga: &BackupVm, ctx: &StepCtx<BackupVm>) -> Result<BackupFacts, StepError> {
-    let (params, repository) = (ctx.params(), repository(ctx)?);
-    let access = saga.0.access(repository).await?;
-    let mut disks = Vec::new();
-    for disk in &params.disks {
-        let base = saga.0.db.bases.get(&(disk.vdi, repository)).await?.map(|record| record.value);
-        // A base on another host's disk is of no use here.
-        let base = base.filter(|base| base.host == params.host);
-        disks.push(RunDisk {
-            name: base.as_ref().map_or_else(|| disk_name(params, disk), |base| base.disk_name.clone()),
-            snapshot: disk.snapshot,
-            base: base.map(|base| RunBase { snapshot: base.snapshot, backup: base.backup }),
-        });
+/// The parts, for every saga that backs a VM up.
+impl Deps {
+    /// Snapshots all disks at one instant.
+    pub(super) async fn keep_disks<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        params: &Params,
+    ) -> Result<(), StepError> {
+        let of = |disk: &Disk| SnapshotOf { vdi: disk.vdi, snapshot: disk.snapshot };
+        let disks = params.disks.iter().map(of).collect();
+        self.snapshot_disks(ctx, (params.host, params.vm), disks).await.map(|_| ())
     }
-    let attachments = vec![params.definition.attachment(&params.disks, &disks)?];
-    let run =
-        BackupRun { access, disks, tags: params.tags.clone(), attachments, bandwidth: params.bandwidth };
-    match saga.0.backup_command(ctx, params.host, BackupCommand::Run(run)).await? {
-        BackupReply::Made { backup } => Ok(*backup),
-        other => Err(StepError::permanent(format!("the host answered something else: {other:?}"))),
-    }
-}
 
-/// Into the catalogue, and as the base of the next: in one transaction.
-async fn record(saga: &BackupVm, ctx: &StepCtx<BackupVm>) -> Result<(), StepError> {
-    let (params, db) = (ctx.params(), &saga.0.db);
-    let mut commit = Transaction::new();
-    for repository in &params.repositories {
-        commit = record_in(saga, ctx, *repository, commit).await?;
-    }
-    db.store.commit(commit).await?;
-    Ok(())
-}
-
-async fn record_in(
-    saga: &BackupVm,
-    ctx: &StepCtx<BackupVm>,
-    repository: RepositoryId,
-    commit: Transaction,
-) -> Result<Transaction, StepError> {
-    let (params, db) = (ctx.params(), &saga.0.db);
-    let made: BackupFacts = ctx.output(&format!("transfer:{repository}"))?;
-    let mut commit = catalogue::put_in(db, commit, repository, &made);
-    for (disk, stored) in params.disks.iter().zip(&made.disks) {
-        let base = BaseRecord {
-            snapshot: disk.snapshot,
-            sr: disk.sr,
-            host: params.host,
-            backup: made.id.clone(),
-            disk_name: stored.name.clone(),
-        };
-        if let Some(old) = db.bases.get(&(disk.vdi, repository)).await?
-            && old.value.snapshot != disk.snapshot
-        {
-            let gone = BaseRecord { backup: String::new(), ..old.value };
-            commit = db.old_snapshots.put_in(commit, &gone.snapshot, &gone);
+    /// Those that became a base of a later backup stay.
+    pub(super) async fn drop_kept_disks<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        params: &Params,
+    ) -> Result<(), StepError> {
+        let used = catalogue::base_snapshots(&self.db).await?;
+        for disk in params.disks.iter().filter(|disk| !used.contains(&disk.snapshot)) {
+            self.delete_snapshot(ctx, params.host, (disk.snapshot, disk.sr)).await?;
         }
-        commit = db.bases.put_in(commit, &(disk.vdi, repository), &base);
+        Ok(())
     }
-    Ok(commit)
-}
 
-/// Nothing counts from the snapshots of a VDI that was deleted.
-async fn forget_gone(saga: &BackupVm, host: HostId) -> Result<(), StepError> {
-    let db = &saga.0.db;
-    let (bases, _) = db.bases.all().await?;
-    for base in bases.into_iter().filter(|base| base.value.host == host) {
-        if db.vdis.get(&base.key.0).await?.is_none() {
-            let gone = BaseRecord { backup: String::new(), ..base.value };
-            let commit = db.bases.delete_in(Transaction::new(), &base.key);
-            db.store.commit(db.old_snapshots.put_in(commit, &gone.snapshot, &gone)).await?;
+    /// Into one repository.
+    pub(super) async fn transfer_disks<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        params: &Params,
+        repository: RepositoryId,
+    ) -> Result<BackupFacts, StepError> {
+        let access = self.access(repository).await?;
+        let mut disks = Vec::new();
+        for disk in &params.disks {
+            let base = self.db.bases.get(&(disk.vdi, repository)).await?.map(|record| record.value);
+            // A base on another host's disk is of no use here.
+            let base = base.filter(|base| base.host == params.host);
+            disks.push(RunDisk {
+                name: base.as_ref().map_or_else(|| disk_name(params, disk), |base| base.disk_name.clone()),
+                snapshot: disk.snapshot,
+                base: base.map(|base| RunBase { snapshot: base.snapshot, backup: base.backup }),
+            });
+        }
+        let attachments = vec![params.definition.attachment(&params.disks, &disks)?];
+        let run =
+            BackupRun { access, disks, tags: params.tags.clone(), attachments, bandwidth: params.bandwidth };
+        match self.backup_command(ctx, params.host, BackupCommand::Run(run)).await? {
+            BackupReply::Made { backup } => Ok(*backup),
+            other => Err(StepError::permanent(format!("the host answered something else: {other:?}"))),
         }
     }
-    Ok(())
-}
 
-/// Deletes snapshots that no increment counts from any more, those of earlier runs among them.
-async fn tidy(saga: &BackupVm, ctx: &StepCtx<BackupVm>) -> Result<(), StepError> {
-    let (params, db) = (ctx.params(), &saga.0.db);
-    forget_gone(saga, params.host).await?;
-    let used = catalogue::base_snapshots(db).await?;
-    let (old, _) = db.old_snapshots.all().await?;
-    let mut gone: BTreeMap<VdiId, SrId> = old
-        .into_iter()
-        .filter(|record| record.value.host == params.host)
-        .map(|record| (record.key, record.value.sr))
-        .collect();
-    gone.extend(params.disks.iter().map(|disk| (disk.snapshot, disk.sr)));
-    for (snapshot, sr) in gone {
-        if !used.contains(&snapshot) {
-            saga.0.delete_snapshot(ctx, params.host, (snapshot, sr)).await?;
+    /// Into the catalogue, and as what the next increment counts from.
+    pub(super) async fn record_backup_in(
+        &self,
+        params: &Params,
+        (repository, made): (RepositoryId, &BackupFacts),
+        commit: Transaction,
+    ) -> Result<Transaction, StepError> {
+        let db = &self.db;
+        let mut commit = catalogue::put_in(db, commit, repository, made);
+        for (disk, stored) in params.disks.iter().zip(&made.disks) {
+            let base = BaseRecord {
+                snapshot: disk.snapshot,
+                sr: disk.sr,
+                host: params.host,
+                backup: made.id.clone(),
+                disk_name: stored.name.clone(),
+            };
+            if let Some(old) = db.bases.get(&(disk.vdi, repository)).await?
+                && old.value.snapshot != disk.snapshot
+            {
+                let gone = BaseRecord { backup: String::new(), ..old.value };
+                commit = db.old_snapshots.put_in(commit, &gone.snapshot, &gone);
+            }
+            commit = db.bases.put_in(commit, &(disk.vdi, repository), &base);
         }
-        db.store.commit(db.old_snapshots.delete_in(Transaction::new(), &snapshot)).await?;
+        Ok(commit)
     }
-    Ok(())
+
+    /// Nothing counts from the snapshots of a VDI that was deleted.
+    async fn forget_gone(&self, host: HostId) -> Result<(), StepError> {
+        let db = &self.db;
+        let (bases, _) = db.bases.all().await?;
+        for base in bases.into_iter().filter(|base| base.value.host == host) {
+            if db.vdis.get(&base.key.0).await?.is_none() {
+                let gone = BaseRecord { backup: String::new(), ..base.value };
+                let commit = db.bases.delete_in(Transaction::new(), &base.key);
+                db.store.commit(db.old_snapshots.put_in(commit, &gone.snapshot, &gone)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes snapshots that no increment counts from any more, those of earlier runs among them.
+    pub(super) async fn tidy_snapshots<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        params: &Params,
+    ) -> Result<(), StepError> {
+        let db = &self.db;
+        self.forget_gone(params.host).await?;
+        let used = catalogue::base_snapshots(db).await?;
+        let (old, _) = db.old_snapshots.all().await?;
+        let mut gone: BTreeMap<VdiId, SrId> = old
+            .into_iter()
+            .filter(|record| record.value.host == params.host)
+            .map(|record| (record.key, record.value.sr))
+            .collect();
+        gone.extend(params.disks.iter().map(|disk| (disk.snapshot, disk.sr)));
+        for (snapshot, sr) in gone {
+            if !used.contains(&snapshot) {
+                self.delete_snapshot(ctx, params.host, (snapshot, sr)).await?;
+            }
+            db.store.commit(db.old_snapshots.delete_in(Transaction::new(), &snapshot)).await?;
+        }
+        Ok(())
+    }
 }

@@ -89,21 +89,40 @@ async fn define(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
 async fn act(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
     let Params { vm, host, act, .. } = ctx.params();
     let (action, force) = action(*act);
-    let command = Command::Vm { vm: *vm, action };
-    match saga.0.send_as(ctx, ctx.operation_id(), *host, command).await {
-        Ok(_) => Ok(()),
-        Err(Some(AgentClientError::Refused(fault)))
-            if force && fault.reason == FaultReason::GuestUnresponsive =>
-        {
-            ctx.progress(90, "the guest did not answer; powering it off");
-            let operation = OperationId::from_uuid(ctx.derived_uuid("power off"));
-            let command = Command::Vm { vm: *vm, action: VmAction::Destroy };
-            match saga.0.send_as(ctx, operation, *host, command).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(error.map_or_else(|| host_removed(*host), |error| step_error(&error))),
+    saga.0.tell_guest(ctx, (*host, *vm), action, force.then_some(Otherwise::PowerOff)).await
+}
+
+/// What becomes of a guest that does not answer.
+pub(super) enum Otherwise {
+    PowerOff,
+}
+
+impl Deps {
+    /// As `tell_vm`, of what a guest has to do itself.
+    pub(super) async fn tell_guest<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        (host, vm): (HostId, VmId),
+        action: VmAction,
+        otherwise: Option<Otherwise>,
+    ) -> Result<(), StepError> {
+        let refused = match self.send_as(ctx, ctx.operation_id(), host, Command::Vm { vm, action }).await {
+            Ok(_) => return Ok(()),
+            Err(error) => error.ok_or_else(|| host_removed(host))?,
+        };
+        match (&refused, otherwise) {
+            (AgentClientError::Refused(fault), Some(Otherwise::PowerOff))
+                if fault.reason == FaultReason::GuestUnresponsive =>
+            {
+                ctx.progress(90, "the guest did not answer; powering it off");
+                let operation = OperationId::from_uuid(ctx.derived_uuid("power off"));
+                let command = Command::Vm { vm, action: VmAction::Destroy };
+                let done = self.send_as(ctx, operation, host, command).await;
+                done.map(drop)
+                    .map_err(|error| error.map_or_else(|| host_removed(host), |error| step_error(&error)))
             }
+            _ => Err(step_error(&refused)),
         }
-        Err(error) => Err(error.map_or_else(|| host_removed(*host), |error| step_error(&error))),
     }
 }
 

@@ -77,6 +77,8 @@ async fn erase(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError
     for vdi in &made {
         erase = db.vdis.delete_in(erase, vdi);
     }
+    // Where it was to be one.
+    erase = db.standbys.delete_in(erase, &params.vm);
     db.store.commit(erase).await?;
     Ok(())
 }

@@ -79,6 +79,7 @@ async fn erase(saga: &VmDelete, ctx: &StepCtx<VmDelete>) -> Result<(), StepError
     for vdi in &deleted {
         erase = db.vdis.delete_in(erase, vdi);
     }
+    erase = db.standbys.delete_in(erase, &params.vm);
     for snapshot in &params.snapshots {
         erase = db.snapshots.delete_in(erase, snapshot);
     }

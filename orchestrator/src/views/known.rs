@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use time::OffsetDateTime;
-use xenith_common_ids::{HostId, NetworkId, PoolId, SagaId, SnapshotId, VdiId};
+use xenith_common_ids::{HostId, NetworkId, PoolId, SagaId, SnapshotId, VdiId, VmId};
 use xenith_common_units::MemoryMiB;
 use xenith_hypervisor_agent_types::PlatformKind;
 
@@ -22,6 +22,8 @@ pub struct KnownVm {
     pub created: OffsetDateTime,
     /// The saga that works on it.
     pub held_by: Option<SagaId>,
+    /// The VM that it stands by for.
+    pub standby_of: Option<VmId>,
     /// The snapshot that its disks go on from.
     pub snapshot: Option<SnapshotId>,
     pub kind: PlatformKind,
@@ -67,6 +69,7 @@ impl KnownVm {
             host: record.host,
             created: record.created,
             held_by: record.held_by,
+            standby_of: record.standby_of,
             snapshot: record.snapshot,
             kind: spec.platform.kind(),
             vcpus: spec.vcpus.online.get(),

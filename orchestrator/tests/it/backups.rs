@@ -16,10 +16,10 @@ use xenith_orchestrator_types::vm::VmRef;
 
 use crate::harness::{Installation, api_error, small, until};
 
-const MIB: usize = 1 << 20;
+pub const MIB: usize = 1 << 20;
 
 /// Bytes that do not shrink, the same each time.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {
@@ -32,13 +32,13 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-struct Scene {
-    installation: Installation,
+pub struct Scene {
+    pub installation: Installation,
 }
 
 impl Scene {
     /// A host, a repository `main` in a folder, a running VM `web-1` with a disk of `size` MiB, a job `nightly`.
-    async fn new(size: usize) -> Self {
+    pub async fn new(size: usize) -> Self {
         let installation = Installation::with_host(SimHypervisor::builder()).await;
         let scene = Self { installation };
         let place = scene.folder("repository");
@@ -55,7 +55,7 @@ impl Scene {
         scene
     }
 
-    fn folder(&self, name: &str) -> PathBuf {
+    pub fn folder(&self, name: &str) -> PathBuf {
         self.installation.hosts[0].folder().join(name)
     }
 
@@ -65,7 +65,7 @@ impl Scene {
         self.call::<backup_job::Create>(settings).await;
     }
 
-    async fn call<M: Method>(&self, params: serde_json::Value) -> M::Result {
+    pub async fn call<M: Method>(&self, params: serde_json::Value) -> M::Result {
         let params: M::Params = serde_json::from_value(params).unwrap();
         self.installation
             .admin
@@ -74,7 +74,7 @@ impl Scene {
             .unwrap_or_else(|error| panic!("{}: {error}", M::NAME))
     }
 
-    async fn done<M: Method<Result = xenith_orchestrator_types::task::TaskStarted>>(
+    pub async fn done<M: Method<Result = xenith_orchestrator_types::task::TaskStarted>>(
         &self,
         params: serde_json::Value,
     ) {
@@ -83,12 +83,12 @@ impl Scene {
         assert_eq!(task.status, TaskStatus::Done, "{}: {:?}", task.title, task.message);
     }
 
-    async fn begin(&self) -> BackupRunId {
+    pub async fn begin(&self) -> BackupRunId {
         let job = BackupJobRef { job: "nightly".into() };
         self.installation.admin.call::<backup_job::Run>(&job).await.unwrap().run
     }
 
-    async fn over(&self, run: BackupRunId) -> BackupRun {
+    pub async fn over(&self, run: BackupRunId) -> BackupRun {
         until("the run is over", async || {
             let run = self.installation.admin.call::<backup_run::Get>(&BackupRunRef { run }).await.ok()?;
             run.status.is_over().then_some(run)
@@ -96,13 +96,13 @@ impl Scene {
         .await
     }
 
-    async fn run(&self) -> BackupRun {
+    pub async fn run(&self) -> BackupRun {
         let run = self.over(self.begin().await).await;
         assert_eq!(run.status, RunStatus::Done, "{run:?}");
         run
     }
 
-    async fn backups(&self) -> Vec<Backup> {
+    pub async fn backups(&self) -> Vec<Backup> {
         self.installation.admin.call::<backup::List>(&ListBackups::default()).await.unwrap()
     }
 
@@ -110,7 +110,7 @@ impl Scene {
         self.installation.vm(name).await.spec.unwrap()
     }
 
-    async fn image(&self, name: &str) -> PathBuf {
+    pub async fn image(&self, name: &str) -> PathBuf {
         let spec = self.spec(name).await;
         self.folder("sr").join(format!("{}.raw", spec.disks[0].vdi))
     }
@@ -122,7 +122,7 @@ impl Scene {
     }
 }
 
-fn write(path: &Path, at: usize, bytes: &[u8]) {
+pub fn write(path: &Path, at: usize, bytes: &[u8]) {
     use std::os::unix::fs::FileExt;
     std::fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, at as u64).unwrap();
 }

@@ -24,5 +24,6 @@ mod program;
 mod resume;
 mod sagas;
 mod skew;
+mod standbys;
 mod surface;
 mod wire;

@@ -59,6 +59,12 @@ sagas! {
  restore_instantly: "backup_restore" after backed_up() => with(restore(json!({ "kind": "new_vm", "name": "web-2" })), "instant", json!(true));
     prove: "backup_restore" after backed_up() => ("backup.prove", json!({ "backup": "web-1@latest", "minutes": 1 }));
     restore_in_place: "backup_restore" after backed_up() => restore(json!({ "kind": "in_place" }));
+    standby_create: "vm_create" after backed_up() => standby(), hosts(2);
+    standby_follow_first: "standby_act" after vec![repository(), web(), back_up(), standby()] => of_standby("standby.follow"), hosts(2);
+    standby_follow: "standby_act" after standing_by(back_up()) => of_standby("standby.follow"), hosts(2);
+    standby_fail_over: "standby_act" after standing_by(back_up()) => of_standby("standby.fail_over"), hosts(2);
+    standby_fail_back: "standby_act" after standing_by(on_web("vm.start")) => of_standby("standby.fail_back"), hosts(2), guest_decides();
+    standby_delete: "vm_delete" after standing_by(back_up()) => of_standby("standby.delete"), hosts(2);
     vdi_create: "vdi_create" after vec![] => data();
     sr_create: "sr_attach" after vec![] => fast();
     sr_detach: "sr_detach" after vec![fast()] => on_fast("sr.detach");
@@ -171,6 +177,19 @@ fn back_up() -> ApiCall {
 
 fn backed_up() -> Vec<ApiCall> {
     vec![repository(), web(), back_up()]
+}
+
+fn standby() -> ApiCall {
+    ("standby.create", json!({ "vm": "web-1", "host": "xen2", "repository": "main", "keep_macs": true }))
+}
+
+fn of_standby(method: &'static str) -> ApiCall {
+    (method, json!({ "standby": "web-1-standby" }))
+}
+
+/// One that holds a backup, and what happens after that.
+fn standing_by(then: ApiCall) -> Vec<ApiCall> {
+    vec![repository(), web(), back_up(), standby(), of_standby("standby.follow"), then]
 }
 
 fn restore(target: Value) -> ApiCall {

@@ -20,6 +20,7 @@ pub mod orphan;
 pub mod pool;
 pub mod snapshot;
 pub mod sr;
+pub mod standby;
 pub mod system;
 pub mod task;
 pub mod template;

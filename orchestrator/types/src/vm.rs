@@ -45,6 +45,9 @@ pub struct Vm {
     /// VMs that it should share a host with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub together_with: Vec<VmId>,
+    /// The VM that it stands by for: it follows that one's backups, and is not started or changed.
+    #[serde(default)]
+    pub standby_of: Option<VmId>,
     #[serde(with = "time::serde::rfc3339::option")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub created: Option<OffsetDateTime>,

@@ -476,6 +476,24 @@ export type CreateSr = {
   spec: SrSpec;
 };
 
+/** Makes a VM that stands by for another, and brings it to that one's newest backup. */
+export type CreateStandby = {
+  /** Where to, in any pool. */
+  host: string;
+  /** A fail-over takes the VM's MAC addresses along; without it the standby has its own. */
+  keep_macs?: boolean;
+  /** Without one, the VM's name with `-standby`. */
+  name?: VmName | null;
+  /** For networks of the VM, those of its standby; empty: without that network card. One that is not named stays in the same pool; in another it is the network of the same name. */
+  networks?: Record<string, string>;
+  /** Whose backups of it are followed. */
+  repository: string;
+  /** One that the host has; without one, its local SR. */
+  sr?: string | null;
+  /** The VM to stand by for. */
+  vm: string;
+};
+
 /** A template from a VM, which stays as it is. */
 export type CreateTemplate = {
   description?: string;
@@ -664,6 +682,24 @@ export type ExportVdi = {
   /** What this snapshot holds of it, instead of what it holds now: also while a VM runs on it. */
   snapshot?: string | null;
   vdi: string;
+};
+
+/** Lets a standby take over without losing anything: the VM is shut down, backed up once more, and the standby brought to that. */
+export type FailBackStandby = {
+  /** How long the guest may take to shut down, in seconds; 0 stands for 120. */
+  deadline_s?: number;
+  /** Power it off when it does not. */
+  force?: boolean;
+  /** The VM that stands by: after a fail-over, the original. */
+  standby: string;
+};
+
+/** Lets a standby take over, with what its VM was when it was backed up last. */
+export type FailOverStandby = {
+  /** Also while the VM runs, or nobody knows whether it does. */
+  force?: boolean;
+  /** The VM that stands by. */
+  standby: string;
 };
 
 export type Firmware = "bios" | "uefi";
@@ -1666,6 +1702,40 @@ export type SrSpec = {
   server: string;
 };
 
+/** A VM that stands by for another. */
+export type Standby = {
+  /** Whether it is brought to each new backup by itself. */
+  automatic: boolean;
+  /** What it would start with. */
+  backup?: string | null;
+  /** When that was made. */
+  backup_created?: string | null;
+  /** Where it is. */
+  host: HostId;
+  /** Whether a fail-over takes the MAC addresses along. */
+  keep_macs: boolean;
+  name: string;
+  /** When the newest backup was made that it could be brought to. */
+  newest?: string | null;
+  /** The VM that it stands by for. */
+  of: VmId;
+  /** `None`: that VM was deleted. */
+  of_name?: string | null;
+  /** Whose backups it follows. */
+  repository: RepositoryId;
+  repository_name: string;
+  status: StandbyStatus;
+  /** The VM that stands by. */
+  vm: VmId;
+};
+
+export type StandbyRef = {
+  /** The VM that stands by. */
+  standby: string;
+};
+
+export type StandbyStatus = "ready" | "busy" | "incomplete";
+
 /** Takes one VM from a source. */
 export type StartImport = {
   /** When the source is shut down. Without it, the import follows the source until `import.cut_over`. */
@@ -2046,6 +2116,8 @@ export type Vm = {
   protection?: Protection;
   /** The definition; `None` for unmanaged ones. */
   spec?: VmSpec | null;
+  /** The VM that it stands by for: it follows that one's backups, and is not started or changed. */
+  standby_of?: VmId | null;
   tags: Array<string>;
 };
 
@@ -2358,6 +2430,14 @@ export interface Methods {
   'backup.download': { params: DownloadFiles; result: DownloadTicket };
   'backup.prove': { params: ProveBackup; result: TaskStarted };
   'backup.restore': { params: RestoreBackup; result: TaskStarted };
+  'standby.list': { params: Empty; result: Array<Standby> };
+  'standby.get': { params: StandbyRef; result: Standby };
+  'standby.create': { params: CreateStandby; result: TaskStarted };
+  'standby.follow': { params: StandbyRef; result: TaskStarted };
+  'standby.fail_over': { params: FailOverStandby; result: TaskStarted };
+  'standby.fail_back': { params: FailBackStandby; result: TaskStarted };
+  'standby.release': { params: StandbyRef; result: Empty };
+  'standby.delete': { params: StandbyRef; result: TaskStarted };
   'task.list': { params: ListTasks; result: Page<Task> };
   'task.get': { params: TaskRef; result: Task };
   'task.cancel': { params: TaskRef; result: Task };
@@ -2515,6 +2595,14 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'backup.download': { permission: 'provision', mutation: true, dryRun: false },
   'backup.prove': { permission: 'provision', mutation: true, dryRun: false },
   'backup.restore': { permission: 'provision', mutation: true, dryRun: false },
+  'standby.list': { permission: 'view', mutation: false, dryRun: false },
+  'standby.get': { permission: 'view', mutation: false, dryRun: false },
+  'standby.create': { permission: 'provision', mutation: true, dryRun: false },
+  'standby.follow': { permission: 'operate', mutation: true, dryRun: false },
+  'standby.fail_over': { permission: 'operate', mutation: true, dryRun: true },
+  'standby.fail_back': { permission: 'operate', mutation: true, dryRun: false },
+  'standby.release': { permission: 'provision', mutation: true, dryRun: false },
+  'standby.delete': { permission: 'provision', mutation: true, dryRun: false },
   'task.list': { permission: 'view', mutation: false, dryRun: false },
   'task.get': { permission: 'view', mutation: false, dryRun: false },
   'task.cancel': { permission: 'operate', mutation: true, dryRun: false },

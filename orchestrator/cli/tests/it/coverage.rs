@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use xenith_orchestrator_api::{
     Method, audit, auth, backup, backup_job, backup_run, console, event, filter, host, import, iso, mail,
-    network, orphan, pool, repository, role, snapshot, sr, system, task, template, token, user, vdi, vm,
+    network, orphan, pool, repository, role, snapshot, sr, standby, system, task, template, token, user, vdi, vm,
     wave,
 };
 
@@ -186,6 +186,16 @@ fn backups() -> Vec<Case> {
         case::<backup::Hold>("backup hold 0189 off"),
         case::<backup::Delete>("backup delete 0189 --yes"),
         case::<backup::Prove>("backup prove 0189 --within 5m"),
+        case::<standby::List>("standby list"),
+        case::<standby::Get>("standby get db"),
+        case::<standby::Create>(
+            "standby create db --host xen2 --repository main --network lan=dmz --keep-macs",
+        ),
+        case::<standby::Follow>("standby follow db"),
+        case::<standby::FailOver>("standby fail-over db --force --yes"),
+        case::<standby::FailBack>("standby fail-back db --deadline 5m --yes"),
+        case::<standby::Release>("standby release db"),
+        case::<standby::Delete>("standby delete db --yes"),
         case::<backup::Files>("backup files 0189 1:/etc"),
         case::<backup::Download>("backup download 0189 1:/etc --ticket"),
         case::<backup::Restore>("backup restore 0189 --name web-2 --instant"),

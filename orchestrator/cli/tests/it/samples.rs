@@ -145,6 +145,14 @@ fn backup_run() -> Value {
     })
 }
 
+fn standby() -> Value {
+    json!({
+        "vm": ID, "name": "web-1-standby", "of": ID, "of_name": "web-1", "repository": ID, "repository_name": "main",
+        "host": ID, "status": "ready", "backup": "0189", "backup_created": "2026-01-01T00:00:00Z",
+        "newest": "2026-01-01T00:00:00Z", "automatic": true, "keep_macs": false,
+    })
+}
+
 fn backup() -> Value {
     json!({
         "id": "0189", "repository": ID, "repository_name": "main", "vm": ID, "vm_name": "web-1",
@@ -288,6 +296,10 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             }),
             "backup.unprotected" => json!([{ "vm": ID, "name": "web-1", "why": "no_job", "newest": null }]),
             name if name.starts_with("repository.") || name.starts_with("backup.") => json!(started()),
+            "standby.list" => json!([standby()]),
+            "standby.get" => standby(),
+            "standby.release" => json!({}),
+            name if name.starts_with("standby.") => json!(started()),
             "vdi.list" => json!({ "items": [vdi], "total": 1, "next": null }),
             "import.plan" => plan.clone(),
             "wave.list" => json!(page(vec![&wave])),
