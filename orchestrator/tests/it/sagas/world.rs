@@ -398,7 +398,7 @@ impl Host {
         Identity::enrol(&config.state, host, &key, issued.certificate_pem, authority).unwrap();
         let identity = Arc::new(Identity::load(&config.state).unwrap().unwrap());
         let sim = SimHypervisor::builder().build();
-        let settings = Settings { sample: Duration::from_secs(10) };
+        let settings = Settings::default();
         let agent = Agent::start(&config, identity, over(&sim, settings, "boot-1")).await.unwrap();
         let record = HostRecord {
             name: name.to_owned(),
