@@ -14,6 +14,7 @@ pub mod host;
 pub mod import;
 pub mod list;
 pub mod mail;
+pub mod metrics;
 pub mod network;
 pub mod orphan;
 pub mod pool;
