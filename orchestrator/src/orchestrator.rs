@@ -29,6 +29,7 @@ use crate::enrol::Enrol;
 use crate::events::Events;
 use crate::fleet::Fleet;
 use crate::http::{WebCertificates, router, serve};
+use crate::metering::Metering;
 use crate::sagas::{Deps, registry};
 use crate::secret::{SecretError, Vault};
 use crate::views::{TaskList, Views};
@@ -86,12 +87,14 @@ impl Orchestrator {
         let folder = config.data.join("store");
         let db =
             tokio::task::spawn_blocking(move || Db::open(&folder)).await.map_err(ApiError::internal)??;
+        // Before anything runs on the store: where this fails, that is closed again.
+        let metering = Metering::open(&config.data.join("metrics")).await?;
         let vault = Arc::new(Vault::open(&config.data.join("master.key"))?);
         let certificates = Certificates::open(db.clone(), &vault).await?;
         let listen = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let app = assemble(config, (db, vault), &certificates, address, &tasks).await?;
+        let app = assemble(config, (db, vault, metering), (&certificates, address), &tasks).await?;
         let first_password = app.authn.first_admin().await?;
 
         let internal = certificates.own_identity()?;
@@ -107,6 +110,8 @@ impl Orchestrator {
         let (router, rpc) = router(&app, module, enrol);
         crate::background::start(&app, &tasks);
         crate::backup_runner::start(&app, &tasks);
+        crate::metering::start(&app, &tasks);
+        crate::alarms::start(&app, &tasks);
         serve(listener, tls, router, &tasks);
         tracing::info!(%address, epoch = app.fleet.epoch().0, "the orchestrator serves");
         let fingerprint = certificates.authority().fingerprint().to_string();
@@ -123,9 +128,8 @@ impl Orchestrator {
 
 async fn assemble(
     config: &Config,
-    (db, vault): (Db, Arc<Vault>),
-    certificates: &Arc<Certificates>,
-    address: SocketAddr,
+    (db, vault, metering): (Db, Arc<Vault>, Arc<Metering>),
+    (certificates, address): (&Arc<Certificates>, SocketAddr),
     tasks: &TaskSet,
 ) -> Result<Arc<App>, StartError> {
     make_ready(&db).await?;
@@ -136,7 +140,7 @@ async fn assemble(
         SagaEngine::open(Arc::clone(&db.store), registry(&deps), EngineConfig::default(), tasks).await?;
     let tls = Arc::new(client_config(certificates.own_identity()?, certificates.authority().certificate())?);
     let renewal = Arc::clone(certificates) as Arc<dyn crate::fleet::Renewal>;
-    let fleet = Fleet::new(db.clone(), engine.epoch(), tls, renewal, tasks);
+    let fleet = Fleet::new(db.clone(), engine.epoch(), tls, (renewal, Arc::clone(&metering)), tasks);
     deps.set_fleet(&fleet);
     deps.set_vault(&vault);
     let events = Events::open(db.clone()).await?;
@@ -158,6 +162,7 @@ async fn assemble(
         tickets: Default::default(),
         vault,
         readers: Default::default(),
+        metering,
         runner: Default::default(),
         orphans: Default::default(),
         tasks: task_list,

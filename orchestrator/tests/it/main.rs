@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails, which is its purpose")]
 
 mod access;
+mod alarms;
 mod backups;
 mod browser;
 mod console;
@@ -14,6 +15,7 @@ mod journal;
 mod life;
 mod lists;
 mod mail;
+mod metrics;
 mod orphans;
 mod own_backup;
 mod program;

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, audit, auth, backup, backup_job, backup_run, console, event, host, import, iso, mail, network,
-    orphan, pool, repository, role, snapshot, sr, system, task, template, token, user, vdi, vm, wave,
+    Method, alarm, alarm_rule, audit, auth, backup, backup_job, backup_run, console, event, host, import,
+    iso, mail, metrics, network, orphan, pool, repository, role, snapshot, sr, system, task, template, token,
+    user, vdi, vm, wave,
 };
 
 use crate::program::Program;
@@ -91,8 +92,6 @@ fn cases() -> Vec<Case> {
         case::<snapshot::Revert>("snapshot revert before --vm web-1 --yes"),
         case::<snapshot::Delete>("snapshot delete before --yes"),
         case::<snapshot::Clone>("snapshot clone before web-2 --start"),
-        case::<orphan::List>("orphan list -f kind:image"),
-        case::<event::List>("event list --limit 5 -f severity:error"),
         case::<audit::List>("audit list --columns all"),
         case::<audit::Verify>("audit verify"),
         case::<mail::Get>("mail get"),
@@ -101,11 +100,34 @@ fn cases() -> Vec<Case> {
         case::<system::Info>("system info"),
         case::<system::Health>("system health"),
     ];
+    cases.extend(what_happens());
     cases.extend(tasks());
     cases.extend(imports());
     cases.extend(backups());
     cases.extend(vms());
     cases
+}
+
+fn what_happens() -> Vec<Case> {
+    vec![
+        case::<orphan::List>("orphan list -f kind:image"),
+        case::<event::List>("event list --limit 5 -f severity:error"),
+        case::<alarm::List>("alarm list"),
+        case::<alarm::Silence>("alarm silence --rule busy --object web-1 --for 2h --comment x"),
+        case::<alarm::Silences>("alarm silences"),
+        case::<alarm::Unsilence>("alarm unsilence 01890a5d-ac96-774b-bcce-b302099a8057"),
+        case::<alarm_rule::List>("alarm-rule list"),
+        case::<alarm_rule::Get>("alarm-rule get busy"),
+        case::<alarm_rule::Create>(
+            "alarm-rule create busy --metric cpu --above 90 --clear 80 --for 10m -f tag:prod --mail-to ops@example.org",
+        ),
+        case::<alarm_rule::Update>(
+            "alarm-rule update busy --enabled off --severity error --syslog udp://log:514",
+        ),
+        case::<alarm_rule::Delete>("alarm-rule delete busy --yes"),
+        case::<metrics::List>("metrics list"),
+        case::<metrics::Query>("metrics query web-1 --metric cpu,disk.write --since 6h --step 1m"),
+    ]
 }
 
 fn tasks() -> Vec<Case> {
