@@ -15,7 +15,7 @@ use uuid::Uuid;
 use xenith_common_ids::{Epoch, SrId};
 use xenith_common_pki::server_config;
 use xenith_common_tasks::{Stragglers, TaskSet};
-use xenith_hypervisor_agent_backend::{GuestFactsSource, Hypervisor};
+use xenith_hypervisor_agent_backend::{GuestFactsSource, Hypervisor, Meters};
 use xenith_hypervisor_agent_storage::file::FileDriver;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use xenith_vmware_import::guest::helper::machine::Kit;
@@ -29,6 +29,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::import::{Helpers, Imports, http};
 use crate::instant::Launcher;
 use crate::journal::{HostRecord, Journal, JournalError};
+use crate::metrics::{Recorder, Sampler};
 use crate::operations::Operations;
 use crate::server::{Incoming, Service, accept};
 use crate::vm::domain_spec::Resolver;
@@ -71,6 +72,7 @@ pub const LOCK: &str = "lock";
 pub struct Backend {
     pub hypervisor: Arc<dyn Hypervisor>,
     pub facts: Arc<dyn GuestFactsSource>,
+    pub meters: Arc<dyn Meters>,
     pub settings: Settings,
     /// Names the boot of the host: VMs are autostarted once for each.
     pub boot_id: String,
@@ -170,6 +172,9 @@ async fn adopt(
         config.host_shell.clone(),
         tasks.child(),
     );
+    let recorder = Arc::new(Recorder::default());
+    let sampler = Sampler::new(Arc::clone(&driver.hypervisor), backend.meters, Arc::clone(&recorder));
+    tasks.spawn("sampler", sampler.run(backend.settings.metrics, tasks.token()));
     let shared = Arc::new(Shared {
         driver: Arc::new(driver),
         facts: backend.facts,
@@ -201,6 +206,7 @@ async fn adopt(
         backups,
         registry,
         publisher,
+        recorder,
         operations: Arc::new(Operations::new(tasks.child())),
         fence,
         identity,

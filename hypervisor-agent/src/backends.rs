@@ -93,7 +93,8 @@ fn simulated() -> Result<Opened, BackendError> {
     let sim = SimHypervisor::builder().config(settings).tasks(&tasks).build();
     let backend = Backend {
         hypervisor: sim.clone(),
-        facts: sim,
+        facts: sim.clone(),
+        meters: sim,
         settings: Settings::default(),
         boot_id: Uuid::new_v4().to_string(),
         disk_servers: Launcher::this_program(Attach::Socket),
@@ -108,6 +109,7 @@ pub fn over(sim: &Arc<SimHypervisor>, settings: Settings, boot_id: &str) -> Back
     Backend {
         hypervisor: sim.clone(),
         facts: sim.clone(),
+        meters: sim.clone(),
         settings,
         boot_id: boot_id.to_owned(),
         disk_servers: Launcher::Inside,

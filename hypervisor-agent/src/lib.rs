@@ -18,6 +18,7 @@ pub mod identity;
 pub mod import;
 pub mod instant;
 pub mod journal;
+pub mod metrics;
 mod notify;
 pub mod operations;
 pub mod progress;

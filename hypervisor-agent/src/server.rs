@@ -2,6 +2,7 @@
 
 mod console;
 mod incoming;
+mod metrics;
 mod storage;
 mod watch;
 
@@ -23,6 +24,7 @@ use crate::disk::Storage;
 use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
 use crate::import::Imports;
+use crate::metrics::Recorder;
 use crate::operations::Operations;
 use crate::progress::Progress;
 use crate::transfer;
@@ -36,6 +38,7 @@ pub struct Service {
     pub backups: Arc<Backups>,
     pub registry: Arc<Registry>,
     pub publisher: Arc<Publisher>,
+    pub recorder: Arc<Recorder>,
     pub operations: Arc<Operations>,
     pub fence: Arc<Fence>,
     pub identity: Arc<Identity>,
@@ -138,6 +141,17 @@ impl WireAgent for Service {
         let request = request.into_inner();
         let subscription = self.publisher.subscribe(&request.instance, Generation(request.generation));
         Ok(Response::new(watch::stream(subscription, self.stopping.clone())))
+    }
+
+    type MetricsStream = BoxStream<'static, Result<wire::MetricsReply, Status>>;
+
+    async fn metrics(
+        &self,
+        request: Request<wire::MetricsRequest>,
+    ) -> Result<Response<Self::MetricsStream>, Status> {
+        let request = request.into_inner();
+        let subscription = self.recorder.subscribe(&request.instance, request.number);
+        Ok(Response::new(metrics::stream(subscription, self.stopping.clone())))
     }
 
     async fn execute(

@@ -3,6 +3,7 @@
 //! Anything of more than one step is a saga; the method answers with its task at once. Objects that a caller
 //! may not see do not exist for them: the same error, the same words.
 
+mod alarm;
 mod auth;
 mod backup;
 mod backup_files;
@@ -21,6 +22,7 @@ mod listings;
 mod lists;
 mod log;
 mod mail;
+mod metrics;
 mod network;
 mod orphan;
 mod pool;
@@ -47,9 +49,9 @@ mod wave;
 use std::sync::{Arc, Mutex};
 
 use xenith_orchestrator_api::{
-    Registrar, audit, auth as auth_api, backup as backup_api, backup_job as backup_job_api, backup_run,
+    Registrar, alarm as alarm_api, alarm_rule, audit, auth as auth_api, backup as backup_api, backup_job as backup_job_api, backup_run,
     console as console_api, event, filter as filter_api, host as host_api, import as import_api,
-    iso as iso_api, mail as mail_api, network as network_api, orphan as orphan_api, pool as pool_api,
+    iso as iso_api, mail as mail_api, metrics as metrics_api, network as network_api, orphan as orphan_api, pool as pool_api,
     repository as repository_api, role, snapshot as snapshot_api, sr as sr_api, standby as standby_api, system as system_api,
     task as task_api, template as template_api, token as token_api, user as user_api, vdi as vdi_api,
     vm as vm_api, wave as wave_api,
@@ -64,6 +66,7 @@ use crate::db::Db;
 use crate::events::Events;
 use crate::fleet::Fleet;
 use crate::imports::LiveImports;
+use crate::metering::Metering;
 use crate::orphans::Orphans;
 use crate::readers::Readers;
 use crate::secret::Vault;
@@ -100,6 +103,7 @@ pub struct App {
     /// Opens the secrets of repositories.
     pub vault: Arc<Vault>,
     pub readers: Readers,
+    pub metering: Arc<Metering>,
     /// Wakes the backup runner.
     pub runner: tokio::sync::Notify,
 }
@@ -132,6 +136,9 @@ impl App {
         orphan_api::register(self, registrar);
         event::register(self, registrar);
         filter_api::register(self, registrar);
+        metrics_api::register(self, registrar);
+        alarm_api::register(self, registrar);
+        alarm_rule::register(self, registrar);
         audit::register(self, registrar);
         mail_api::register(self, registrar);
         system_api::register(self, registrar);

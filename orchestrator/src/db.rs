@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 use xenith_common_ids::{
-    BackupJobId, BackupRunId, HostId, ImportId, ImportPlanId, ImportSourceId, NetworkId, PoolId,
-    RepositoryId, SnapshotId, SrId, TemplateId, TokenId, UserId, VdiId, VmId,
+    AlarmRuleId, AlarmSilenceId, BackupJobId, BackupRunId, HostId, ImportId, ImportPlanId, ImportSourceId,
+    NetworkId, PoolId, RepositoryId, SnapshotId, SrId, TemplateId, TokenId, UserId, VdiId, VmId,
 };
 use xenith_orchestrator_store::{Collection, Keyspace, RocksStore, Schema, StateStore, StoreError};
 use xenith_orchestrator_types::backup::{BackupProof, BackupRun};
@@ -21,8 +21,8 @@ use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::background::store::Checkpoints;
 use crate::model::{
-    AuthorityRecord, BackupRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord,
-    ImportSourceRecord, JobRecord, JoinRecord, MailRecord, ReportRecord, RepositoryRecord, SessionRecord,
+    AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord, AuthorityRecord, BackupRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord,
+    ImportSourceRecord, JobRecord, JoinRecord, MailRecord, NoticeRecord, ReportRecord, RepositoryRecord, SessionRecord,
     SnapshotRecord, SrRecord, StandbyRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
 };
 use xenith_orchestrator_types::audit::AuditRecord;
@@ -57,6 +57,10 @@ const REPORT: Keyspace = Keyspace::new("backup.report");
 const MAIL: Keyspace = Keyspace::new("mail");
 const UPKEEP: Keyspace = Keyspace::new("upkeep");
 const UNPROTECTED: Keyspace = Keyspace::new("backup.unprotected");
+const ALARM: Keyspace = Keyspace::new("alarm");
+const ALARM_RULE: Keyspace = Keyspace::new("alarm.rule");
+const ALARM_SILENCE: Keyspace = Keyspace::new("alarm.silence");
+const ALARM_NOTICE: Keyspace = Keyspace::new("alarm.notice");
 const USER: Keyspace = Keyspace::new("user");
 const USER_NAME: Keyspace = Keyspace::new("user.name");
 const TOKEN: Keyspace = Keyspace::new("token");
@@ -107,6 +111,10 @@ pub fn schema() -> Schema {
             MAIL,
             UPKEEP,
             UNPROTECTED,
+            ALARM,
+            ALARM_RULE,
+            ALARM_SILENCE,
+            ALARM_NOTICE,
             USER,
             USER_NAME,
             TOKEN,
@@ -165,6 +173,12 @@ pub struct Db {
     pub upkeep: Collection<String, u32>,
     /// VMs of which it was told that nothing protects them, and when.
     pub unprotected: Collection<VmId, OffsetDateTime>,
+    /// What is wrong now, by rule and `vm/…` or `host/…`; written by [`crate::alarms`] alone.
+    pub alarms: Collection<(AlarmRuleId, String), AlarmRecord>,
+    pub alarm_rules: Collection<AlarmRuleId, AlarmRuleRecord>,
+    pub alarm_silences: Collection<AlarmSilenceId, AlarmSilenceRecord>,
+    /// Who has to be told of alarms, by rule and what makes it unique.
+    pub alarm_notices: Collection<(AlarmRuleId, String), NoticeRecord>,
     pub users: Collection<UserId, UserRecord>,
     pub user_names: Collection<String, UserId>,
     pub tokens: Collection<TokenId, TokenRecord>,
@@ -235,6 +249,10 @@ impl Db {
             mail: collection!(MAIL),
             upkeep: collection!(UPKEEP),
             unprotected: collection!(UNPROTECTED),
+            alarms: collection!(ALARM),
+            alarm_rules: collection!(ALARM_RULE),
+            alarm_silences: collection!(ALARM_SILENCE),
+            alarm_notices: collection!(ALARM_NOTICE),
             users: collection!(USER),
             user_names: collection!(USER_NAME),
             tokens: collection!(TOKEN),

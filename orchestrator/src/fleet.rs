@@ -4,6 +4,7 @@
 //! *unknown*, and so do its VMs: never *stopped*, because nobody knows that.
 
 mod changes;
+mod metrics;
 mod state;
 mod watcher;
 
@@ -24,6 +25,7 @@ pub use state::{HostState, Link, SeenSr};
 pub use watcher::Renewal;
 
 use crate::db::Db;
+use crate::metering::Metering;
 
 /// Something that a watcher heard.
 #[derive(Debug, Clone)]
@@ -56,6 +58,7 @@ pub struct Fleet {
     epoch: Epoch,
     tls: Arc<ClientConfig>,
     renewal: Arc<dyn Renewal>,
+    metering: Arc<Metering>,
     tasks: TaskSet,
     members: RwLock<HashMap<HostId, Member>>,
     /// Which host has a VM, by what was heard.
@@ -71,7 +74,7 @@ impl Fleet {
         db: Db,
         epoch: Epoch,
         tls: Arc<ClientConfig>,
-        renewal: Arc<dyn Renewal>,
+        (renewal, metering): (Arc<dyn Renewal>, Arc<Metering>),
         tasks: &TaskSet,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -79,6 +82,7 @@ impl Fleet {
             epoch,
             tls,
             renewal,
+            metering,
             tasks: tasks.child(),
             members: RwLock::default(),
             places: RwLock::default(),

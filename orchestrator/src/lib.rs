@@ -3,6 +3,7 @@
 //! A call comes in through [`http`] and [`rpc`], is decided in [`app`], done by [`sagas`] over the [`fleet`], and
 //! is seen in [`views`]. [`orchestrator`] puts it all together.
 
+pub mod alarms;
 pub mod app;
 pub mod audit;
 pub mod authn;
@@ -21,10 +22,12 @@ pub mod http;
 pub mod identities;
 pub mod imports;
 pub mod mail;
+pub mod metering;
 pub mod model;
 mod odd_change;
 pub mod orchestrator;
 pub mod orphans;
+mod outbox;
 pub mod own_backup;
 pub mod placement;
 mod protection;

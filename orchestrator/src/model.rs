@@ -5,15 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{
-    HostId, ImportId, ImportSourceId, NetworkId, PoolId, RepositoryId, SagaId, SnapshotId, SrId, UserId,
+    AlarmRuleId, HostId, ImportId, ImportSourceId, NetworkId, PoolId, RepositoryId, SagaId, SnapshotId, SrId, UserId,
     VdiId, VmId,
 };
 use xenith_hypervisor_agent_types::backup::BackupFacts;
 use xenith_hypervisor_agent_types::{SrSpec, VdiSize, VmSpec};
+use xenith_orchestrator_types::alarm::AlarmWhen;
 use xenith_orchestrator_types::backup::{JobSettings, Repository};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::import::{GuestPreparation, ImportOrigin, ImportPass, ImportPhase};
 use xenith_orchestrator_types::mail::MailSettings;
+use xenith_orchestrator_types::metrics::{Measured, Metric};
 use xenith_orchestrator_types::snapshot::SnapshotDisk;
 use xenith_orchestrator_types::sr::SrContent;
 use xenith_orchestrator_types::token::Token;
@@ -351,6 +353,84 @@ pub struct IdempotencyRecord {
     pub at: OffsetDateTime,
     /// `None`: the first call has not been answered yet.
     pub answer: Option<serde_json::Value>,
+}
+
+/// What raises alarms; see [`xenith_orchestrator_types::alarm::AlarmRule`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlarmRuleRecord {
+    pub name: String,
+    pub enabled: bool,
+    pub of: Measured,
+    pub filter: String,
+    pub metric: Metric,
+    pub when: AlarmWhen,
+    pub threshold: f64,
+    pub clear: f64,
+    pub for_s: u32,
+    pub severity: Severity,
+    pub mail_to: Vec<String>,
+    pub webhook: String,
+    pub syslog: String,
+}
+
+/// What is wrong, with its rule's settings as it was raised.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlarmRecord {
+    pub rule_name: String,
+    pub severity: Severity,
+    pub metric: Metric,
+    pub threshold: f64,
+    /// Of the VM or host.
+    pub name: String,
+    /// As it was raised or cleared; `None`: nobody watches it any more.
+    pub value: Option<f64>,
+    pub since: OffsetDateTime,
+    /// Whoever has to know was told, or there is a notice that tells them.
+    pub told: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlarmSilenceRecord {
+    pub rule: Option<AlarmRuleId>,
+    /// `vm/…`, `host/…`.
+    pub subject: Option<String>,
+    pub comment: String,
+    pub until: OffsetDateTime,
+    pub user: String,
+}
+
+/// How somebody is told of an alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum NoticeWay {
+    Mail,
+    Webhook,
+    Syslog,
+}
+
+impl NoticeWay {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mail => "mail",
+            Self::Webhook => "webhook",
+            Self::Syslog => "syslog",
+        }
+    }
+}
+
+/// What has to be told to somebody.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NoticeRecord {
+    pub way: NoticeWay,
+    /// Addresses, one a line; a URL.
+    pub to: String,
+    /// Raised, or cleared.
+    pub raised: bool,
+    pub at: OffsetDateTime,
+    pub when: AlarmWhen,
+    pub alarm: AlarmRecord,
+    pub tries: u32,
+    pub next: OffsetDateTime,
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ use crate::events::Events;
 use crate::fleet::Fleet;
 use crate::http::{WebCertificates, router, serve};
 use crate::identities::Identities;
+use crate::metering::Metering;
 use crate::sagas::{Deps, registry};
 use crate::secret::{SecretError, Vault};
 use crate::views::{TaskList, Views};
@@ -89,13 +90,15 @@ impl Orchestrator {
         let folder = config.data.join("store");
         let db =
             tokio::task::spawn_blocking(move || Db::open(&folder)).await.map_err(ApiError::internal)??;
+        // Before anything runs on the store: where this fails, that is closed again.
+        let metering = Metering::open(&config.data.join("metrics")).await?;
         let vault = Arc::new(Vault::open(&config.data.join("master.key"))?);
         let certificates = Certificates::open(db.clone(), &vault).await?;
         let listen = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let identities = Arc::new(Identities::make(config, &certificates)?);
-        let app = assemble(config, (db, vault), (&certificates, &identities), address, &tasks).await?;
+        let app = assemble(config, (db, vault, metering), (&certificates, &identities), address, &tasks).await?;
         let first_password = app.authn.first_admin().await?;
 
         let shown =
@@ -118,6 +121,8 @@ impl Orchestrator {
             }
         });
         crate::backup_runner::start(&app, &tasks);
+        crate::metering::start(&app, &tasks);
+        crate::alarms::start(&app, &tasks);
         serve(listener, tls, router, &tasks);
         tracing::info!(%address, epoch = app.fleet.epoch().0, "the orchestrator serves");
         let fingerprint = certificates.authority().fingerprint().to_string();
@@ -134,7 +139,7 @@ impl Orchestrator {
 
 async fn assemble(
     config: &Config,
-    (db, vault): (Db, Arc<Vault>),
+    (db, vault, metering): (Db, Arc<Vault>, Arc<Metering>),
     (certificates, identities): (&Arc<Certificates>, &Arc<Identities>),
     address: SocketAddr,
     tasks: &TaskSet,
@@ -147,7 +152,7 @@ async fn assemble(
         SagaEngine::open(Arc::clone(&db.store), registry(&deps), EngineConfig::default(), tasks).await?;
     let tls = Arc::new(client_config(Arc::clone(&identities.own), certificates.authority().certificate())?);
     let renewal = Arc::clone(certificates) as Arc<dyn crate::fleet::Renewal>;
-    let fleet = Fleet::new(db.clone(), engine.epoch(), tls, renewal, tasks);
+    let fleet = Fleet::new(db.clone(), engine.epoch(), tls, (renewal, Arc::clone(&metering)), tasks);
     deps.set_fleet(&fleet);
     deps.set_vault(&vault);
     let events = Events::open(db.clone()).await?;
@@ -169,6 +174,7 @@ async fn assemble(
         tickets: Default::default(),
         vault,
         readers: Default::default(),
+        metering,
         runner: Default::default(),
         orphans: Default::default(),
         tasks: task_list,

@@ -130,7 +130,7 @@ impl Host {
             .hostname(format!("xen{number}"))
             .build();
         let vms = populate(plan, number, (&sim, &Journal::open(&config.state)?)).await?;
-        let settings = Settings { sample: plan.sample };
+        let settings = Settings { sample: plan.sample, ..Settings::default() };
         let agent = Agent::start(&config, Arc::new(identity), over(&sim, settings, "boot")).await?;
         let record = HostRecord {
             name: format!("xen{number}"),

@@ -101,6 +101,10 @@ macro_rules! typed_ids {
 }
 
 typed_ids! {
+    /// A rule that raises alarms.
+    AlarmRuleId = "alarm rule";
+    /// A stretch of time in which nobody is told of some alarms.
+    AlarmSilenceId = "alarm silence";
     /// The user's object: what is created, started, backed up.
     VmId = "vm";
     /// One run of a VM: from a start to the end of its domain. Written into the domain's xenstore.

@@ -11,6 +11,7 @@ mod convert;
 mod fault;
 mod import;
 mod join_token;
+mod metrics;
 mod observed;
 mod storage;
 mod transfer;
@@ -30,6 +31,7 @@ pub use import::{
     PrepareOutcome, UploadOpen, VdiProgress, VsphereAccess, vdi_ids,
 };
 pub use join_token::{JoinToken, ParseJoinTokenError};
+pub use metrics::Samples;
 pub use observed::{Changes, Hello};
 pub use storage::{MakeSr, Snapshotted, StorageCommand};
 pub use transfer::{SendVdi, TransferCommand};

@@ -74,19 +74,31 @@ impl From<&Changes> for wire::WatchReply {
 }
 
 fn ran_to_wire(ran: &[(VmId, u64)]) -> wire::Ran {
-    let mut vm_ids = Vec::with_capacity(ran.len() * ID_BYTES);
-    ran.iter().for_each(|(vm, _)| vm_ids.extend_from_slice(vm.as_bytes()));
-    wire::Ran { vm_ids, cpu_time_ns: ran.iter().map(|(_, cpu_time_ns)| *cpu_time_ns).collect() }
+    wire::Ran {
+        vm_ids: id_column(ran.iter().map(|(vm, _)| vm)),
+        cpu_time_ns: ran.iter().map(|(_, cpu_time_ns)| *cpu_time_ns).collect(),
+    }
+}
+
+/// 16 bytes for each.
+pub(crate) fn id_column<'a>(vms: impl ExactSizeIterator<Item = &'a VmId>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(vms.len() * ID_BYTES);
+    vms.for_each(|vm| bytes.extend_from_slice(vm.as_bytes()));
+    bytes
+}
+
+/// `rows`: how many there must be.
+pub(crate) fn ids_of_column(field: &str, column: &[u8], rows: usize) -> Result<Vec<VmId>, WireError> {
+    let (ids, rest) = column.as_chunks::<ID_BYTES>();
+    if !rest.is_empty() || ids.len() != rows {
+        return Err(WireError::new(field, format!("{} bytes are not the ids of {rows} VMs", column.len())));
+    }
+    Ok(ids.iter().map(|id| VmId::from_bytes(*id)).collect())
 }
 
 fn ran(wire: &wire::Ran) -> Result<Vec<(VmId, u64)>, WireError> {
-    let (ids, rest) = wire.vm_ids.as_chunks::<ID_BYTES>();
-    if !rest.is_empty() || ids.len() != wire.cpu_time_ns.len() {
-        let (bytes, times) = (wire.vm_ids.len(), wire.cpu_time_ns.len());
-        let detail = format!("{bytes} bytes are not the ids of {times} VMs");
-        return Err(WireError::new("ran.vm_ids", detail));
-    }
-    Ok(ids.iter().map(|id| VmId::from_bytes(*id)).zip(wire.cpu_time_ns.iter().copied()).collect())
+    let ids = ids_of_column("ran.vm_ids", &wire.vm_ids, wire.cpu_time_ns.len())?;
+    Ok(ids.into_iter().zip(wire.cpu_time_ns.iter().copied()).collect())
 }
 
 impl TryFrom<wire::WatchReply> for Changes {

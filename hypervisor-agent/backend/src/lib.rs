@@ -23,6 +23,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use xenith_common_ids::DomId;
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
+use xenith_hypervisor_agent_types::metrics::{KernelReadings, MachineUsage};
 use xenith_hypervisor_agent_types::{
     ConsolePaths, CpuShare, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec, GuestFacts, HostFacts,
     HostHardware,
@@ -58,6 +59,9 @@ pub trait Hypervisor: Send + Sync + 'static {
 
     /// All domains but dom0, foreign ones included, in the order of their ids.
     async fn domains(&self) -> Result<Vec<DomainInfo>>;
+
+    /// What the machine and its domains used so far, all of one moment.
+    async fn usage(&self) -> Result<MachineUsage>;
 
     /// One domain, dead or alive.
     async fn domain(&self, domid: DomId) -> Result<DomainInfo>;
@@ -119,4 +123,10 @@ pub trait Hypervisor: Send + Sync + 'static {
 pub trait GuestFactsSource: Send + Sync + 'static {
     /// The facts of one domain now and whenever they change, until the domain is gone. Bursts are merged.
     fn watch(&self, domid: DomId) -> BoxStream<'static, GuestFacts>;
+}
+
+/// Reads what the kernel of the control domain counts (files under `/sys` and `/proc` on a real host).
+pub trait Meters: Send + Sync + 'static {
+    /// Blocks for as long as some files for each device take. What cannot be read is absent.
+    fn read(&self, domids: &[DomId]) -> KernelReadings;
 }

@@ -17,7 +17,7 @@ use tonic::{Code, Status};
 use xenith_common_ids::{Epoch, Generation, HostId, OperationId, VdiId};
 use xenith_hypervisor_agent_api::wire::agent_client::AgentClient as WireClient;
 use xenith_hypervisor_agent_api::{
-    Changes, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, VdiProgress, WireError,
+    Changes, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, Samples, VdiProgress, WireError,
     fault_from_status, wire,
 };
 use xenith_hypervisor_agent_types::Fault;
@@ -130,6 +130,22 @@ impl AgentClient {
         let client = self.clone();
         Ok(stream.map(move |reply| match reply {
             Ok(reply) => Changes::try_from(reply).map_err(AgentClientError::from),
+            Err(status) => Err(client.error(&status)),
+        }))
+    }
+
+    /// Samples after `number` of the agent's run `instance`, as far as it still has them, and then as they are taken.
+    pub async fn metrics(
+        &self,
+        instance: &str,
+        number: u64,
+    ) -> Result<impl Stream<Item = Result<Samples, AgentClientError>> + Send + use<>, AgentClientError> {
+        let request = wire::MetricsRequest { instance: instance.to_owned(), number };
+        let stream =
+            self.wire.clone().metrics(request).await.map_err(|status| self.error(&status))?.into_inner();
+        let client = self.clone();
+        Ok(stream.map(move |reply| match reply {
+            Ok(reply) => Samples::try_from(reply).map_err(AgentClientError::from),
             Err(status) => Err(client.error(&status)),
         }))
     }

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 use xenith_common_ids::DomId;
 use xenith_hypervisor_agent_backend::HypervisorError;
+use xenith_hypervisor_agent_types::metrics::MachineUsage;
 use xenith_hypervisor_agent_types::{DomainIdentity, DomainInfo, DomainSpec, PlatformKind, VmName};
 use xenith_hypervisor_agent_xenstore::Xenstore;
 
@@ -14,6 +15,7 @@ use crate::error::{Subject, from_failure};
 use crate::info::Dominfo;
 use crate::raw::Context;
 use crate::reader::Reader;
+use crate::reserve::moment;
 use crate::store::{self, Fixed, kib_to_mib};
 
 /// A domain number is reused, its uuid (in practice) is not: both together are one life.
@@ -64,7 +66,30 @@ impl Domains {
 
     /// All domains but dom0, by id.
     pub async fn all(&self, reader: &Reader, store: &Xenstore) -> Result<Vec<DomainInfo>, HypervisorError> {
-        let rows = reader.ask(rows).await??;
+        let rows = reader.ask(|context| list(context).map(|all| rows(context, all))).await??;
+        self.joined(rows, store).await
+    }
+
+    /// The machine with all domains, from one list.
+    pub async fn usage(&self, reader: &Reader, store: &Xenstore) -> Result<MachineUsage, HypervisorError> {
+        let asked = reader.ask(|context| {
+            let now = moment(context)?;
+            let dom0 = now.domains.iter().find(|info| DomId(info.domid) == DomId::DOM0);
+            let dom0 = dom0.map_or((0, 0), |info| (info.current_memkb, info.cpu_time));
+            Ok::<_, HypervisorError>((now.physinfo, dom0, rows(context, now.domains)))
+        });
+        let (physinfo, (dom0_kib, dom0_cpu_time_ns), rows) = asked.await??;
+        Ok(MachineUsage {
+            cpus: physinfo.nr_cpus,
+            memory_total: kib_to_mib(physinfo.total_kib()),
+            memory_free: kib_to_mib(physinfo.free_kib()),
+            dom0_memory: kib_to_mib(dom0_kib),
+            dom0_cpu_time_ns,
+            domains: self.joined(rows, store).await?,
+        })
+    }
+
+    async fn joined(&self, rows: Vec<Row>, store: &Xenstore) -> Result<Vec<DomainInfo>, HypervisorError> {
         let mut all = Vec::with_capacity(rows.len());
         for row in &rows {
             all.extend(self.join(row, store).await?);
@@ -156,10 +181,9 @@ fn kind_of(info: &Dominfo) -> Option<PlatformKind> {
     info.domain_type.as_deref().and_then(|kind| kind.parse().ok())
 }
 
-fn rows(context: &Context) -> Result<Vec<Row>, HypervisorError> {
-    let all = list(context)?;
+fn rows(context: &Context, all: Vec<Dominfo>) -> Vec<Row> {
     let guests = all.into_iter().filter(|info| DomId(info.domid) != DomId::DOM0);
-    Ok(guests.map(|info| complete(context, info)).collect())
+    guests.map(|info| complete(context, info)).collect()
 }
 
 fn row(context: &Context, domid: DomId) -> Result<Row, HypervisorError> {

@@ -11,6 +11,7 @@ use xenith_hypervisor_agent_backend::{
     DomainEvents, Hypervisor, HypervisorError, Result, ShutdownRequest, Start,
 };
 use xenith_hypervisor_agent_libxl_sys::{libxl_device_disk, libxl_device_nic, libxl_error};
+use xenith_hypervisor_agent_types::metrics::MachineUsage;
 use xenith_hypervisor_agent_types::{
     CdDrive, ConsolePaths, CpuShare, DeathReason, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec,
     DomainStatus, HostFacts, HostHardware, NumaNode, PlatformKind,
@@ -152,6 +153,10 @@ impl Hypervisor for Libxl {
 
     async fn domains(&self) -> Result<Vec<DomainInfo>> {
         self.domains.all(&self.reader, &self.store).await
+    }
+
+    async fn usage(&self) -> Result<MachineUsage> {
+        self.domains.usage(&self.reader, &self.store).await
     }
 
     async fn domain(&self, domid: DomId) -> Result<DomainInfo> {

@@ -13,6 +13,7 @@ use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_backend::{
     DomainEvents, Hypervisor, HypervisorError, Result, ShutdownRequest, Start,
 };
+use xenith_hypervisor_agent_types::metrics::MachineUsage;
 use xenith_hypervisor_agent_types::{
     ConsolePaths, CpuShare, DiskDevice, DomainDisk, DomainInfo, DomainNic, DomainSpec, HostFacts,
     HostHardware,
@@ -75,6 +76,11 @@ impl Hypervisor for SimHypervisor {
                 Ok(world.domains.iter().map(|(domid, domain)| domain.info(*domid, at, epoch)).collect())
             })
             .await
+    }
+
+    async fn usage(&self) -> Result<MachineUsage> {
+        let epoch = self.inner.epoch;
+        self.inner.perform(Call::host(Operation::Usage), move |world, at| Ok(world.usage(at, epoch))).await
     }
 
     async fn domain(&self, domid: DomId) -> Result<DomainInfo> {

@@ -22,6 +22,7 @@ mod delay;
 mod facts;
 mod fault;
 mod hypervisor;
+mod meters;
 mod operation;
 mod stream;
 mod world;

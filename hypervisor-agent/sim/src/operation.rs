@@ -8,6 +8,7 @@ pub enum Operation {
     Host,
     Hardware,
     Domains,
+    Usage,
     Domain,
     Create,
     Resume,
@@ -32,10 +33,11 @@ impl Operation {
     pub const COUNT: usize = Self::ALL.len();
 
     /// In the order of the variants, so that `ALL[operation as usize]` is its entry.
-    pub const ALL: [(Self, &'static str); 21] = [
+    pub const ALL: [(Self, &'static str); 22] = [
         (Self::Host, "host"),
         (Self::Hardware, "hardware"),
         (Self::Domains, "domains"),
+        (Self::Usage, "usage"),
         (Self::Domain, "domain"),
         (Self::Create, "create"),
         (Self::Resume, "resume"),

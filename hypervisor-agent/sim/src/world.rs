@@ -11,6 +11,7 @@
 mod devices;
 mod domain;
 mod lifecycle;
+mod meters;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Real Xen: libxl for the domains, xenstore for what guests say.
 
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 
 use xenith_common_tasks::TaskSet;
@@ -14,6 +15,7 @@ use crate::agent::{Backend, boot_id};
 use crate::config::Config;
 use crate::instant::Launcher;
 use crate::instant::control::Attach;
+use crate::metrics::SysMeters;
 use crate::vm::registry::Settings;
 
 pub(super) async fn open(config: &Config) -> Result<Opened, BackendError> {
@@ -26,6 +28,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, BackendError> {
     let backend = Backend {
         hypervisor: Arc::new(hypervisor.clone()),
         facts: Arc::new(StoreFacts::new(store)),
+        meters: Arc::new(SysMeters::new(Path::new("/"))),
         settings: Settings::default(),
         boot_id: boot_id(),
         disk_servers: Launcher::this_program(Attach::Kernel),

@@ -81,11 +81,13 @@ impl Domids {
 pub struct Settings {
     /// How often the list of domains and the host's facts are read when nothing happens.
     pub sample: Duration,
+    /// How often what the host counts is sampled.
+    pub metrics: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { sample: Duration::from_secs(10) }
+        Self { sample: Duration::from_secs(10), metrics: Duration::from_secs(5) }
     }
 }
 
@@ -378,15 +380,20 @@ async fn ask(
     answer.await.unwrap_or_else(|_| Err(Fault::new(FaultReason::NotReady, "the agent is stopping")))
 }
 
-/// A domain without an owner, under an id that stays the same while it runs.
-fn observed_unmanaged(info: &DomainInfo) -> ObservedVm {
-    let vm = info.identity.map_or_else(
+/// The VM that a domain is; of one without identity, an id that stays the same while it runs.
+pub fn known_as(info: &DomainInfo) -> VmId {
+    info.identity.map_or_else(
         || {
             let seed = format!("unmanaged/{}/{}", info.domid, info.name);
             VmId::from_uuid(Uuid::new_v5(&Uuid::NAMESPACE_OID, seed.as_bytes()))
         },
         |identity| identity.vm,
-    );
+    )
+}
+
+/// A domain without an owner.
+fn observed_unmanaged(info: &DomainInfo) -> ObservedVm {
+    let vm = known_as(info);
     let power = match info.status {
         DomainStatus::Running => Power::Running,
         DomainStatus::Paused => Power::Paused,

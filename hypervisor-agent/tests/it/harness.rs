@@ -141,7 +141,7 @@ impl Lab {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (config, sim, boot) = (self.config.clone(), Arc::clone(&self.sim), self.boot.clone());
-        let settings = Settings { sample: self.sample };
+        let settings = Settings { sample: self.sample, ..Settings::default() };
         let disk_servers = self.disk_servers.clone();
         let helpers = self.helpers.clone();
         let started = runtime.spawn(async move {

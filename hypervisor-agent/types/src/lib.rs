@@ -11,6 +11,7 @@ mod domain;
 mod fault;
 mod hardware;
 mod host;
+pub mod metrics;
 mod name;
 mod platform;
 mod spec;

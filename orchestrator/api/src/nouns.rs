@@ -447,6 +447,46 @@ noun! {
 }
 
 noun! {
+    /// What hosts and VMs use, measured every five seconds.
+    metrics: MetricsApi {
+        /// Lists what is measured.
+        List = fn list(Empty) -> Vec<MetricInfo>, View, Read;
+        /// Gives series of hosts or VMs: by seconds for an hour, by minutes for a day, by hours for a year.
+        Query = fn query(QueryMetrics) -> MetricSeriesList, View, Read;
+    }
+}
+
+noun! {
+    /// What is wrong, by rules about metrics.
+    alarm: AlarmApi {
+        /// Lists what is wrong now, newest first.
+        List = fn list(Empty) -> Vec<Alarm>, View, Read;
+        /// Tells nobody of some alarms for a while; they are raised and listed all the same.
+        Silence = fn silence(SilenceAlarms) -> AlarmSilence, Administer, Mutation;
+        /// Lists the silences that run.
+        Silences = fn silences(Empty) -> Vec<AlarmSilence>, Administer, Read;
+        /// Ends a silence; what is still wrong is told then.
+        Unsilence = fn unsilence(AlarmSilenceRef) -> Empty, Administer, Mutation;
+    }
+}
+
+noun! {
+    /// What raises alarms.
+    alarm_rule: AlarmRuleApi {
+        /// Lists the rules, by name.
+        List = fn list(Empty) -> Vec<AlarmRule>, Administer, Read;
+        /// Shows one rule.
+        Get = fn get(AlarmRuleRef) -> AlarmRule, Administer, Read;
+        /// Makes a rule.
+        Create = fn create(CreateAlarmRule) -> AlarmRule, Administer, Mutation;
+        /// Changes a rule.
+        Update = fn update(UpdateAlarmRule) -> AlarmRule, Administer, Mutation;
+        /// Deletes a rule; its alarms end.
+        Delete = fn delete(AlarmRuleRef) -> Empty, Administer, Mutation;
+    }
+}
+
+noun! {
     /// Who asked for what.
     audit: AuditApi {
         /// Lists audit records, newest first unless the other way round is asked for.
@@ -505,6 +545,9 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         orphan::methods(),
         event::methods(),
         filter::methods(),
+        metrics::methods(),
+        alarm::methods(),
+        alarm_rule::methods(),
         audit::methods(),
         mail::methods(),
         system::methods(),

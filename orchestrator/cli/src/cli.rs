@@ -4,6 +4,7 @@
 //! Nothing here decides anything: the types are read by `run/`, noun by noun.
 
 mod access;
+mod alarm;
 mod args;
 mod backup;
 mod console;
@@ -12,6 +13,7 @@ mod document;
 mod host;
 mod import;
 mod mail;
+mod metrics;
 mod orphan;
 mod record;
 mod session;
@@ -26,6 +28,9 @@ mod wave;
 use clap::{Parser, Subcommand};
 
 pub use access::{GrantScope, RoleCommand, RoleGrant, TokenCommand, UserCommand};
+pub use alarm::{
+    AlarmCommand, AlarmRuleCommand, CreateRuleArgs, Routes, SeverityFlag, SilenceArgs, UpdateRuleArgs,
+};
 pub use args::{Columns, Confirm, Format, Global, Keyed, Limited, Listing, Planned, Tasked, WhenColor};
 pub use backup::{
     BackupCommand, BackupJobCommand, BackupRunCommand, JobFlags, MailWhen, RepositoryCommand,
@@ -37,6 +42,7 @@ pub use document::{Shell, completions, full_help, man_pages};
 pub use host::{HostCommand, NetworkCommand, OnOff, PoolCommand};
 pub use import::{FileArgs, ImportCommand, LookArgs, StartArgs, UploadArgs};
 pub use mail::{MailCommand, MailPrivacy, MailServer};
+pub use metrics::{MeasuredFlag, MetricsArgs, MetricsCommand};
 pub use orphan::OrphanCommand;
 pub use record::{AuditCommand, EventCommand, EventListing, FilterCommand, SystemCommand, TaskCommand};
 pub use session::{ContextCommand, Login, RawCall};
@@ -147,6 +153,15 @@ pub enum Command {
     Event(EventCommand),
     /// The same as `event list`.
     Events(EventListing),
+    /// What hosts and VMs use, measured every five seconds.
+    #[command(subcommand)]
+    Metrics(MetricsCommand),
+    /// What is wrong, by rules about metrics.
+    #[command(subcommand)]
+    Alarm(AlarmCommand),
+    /// What raises alarms.
+    #[command(subcommand)]
+    AlarmRule(AlarmRuleCommand),
     /// Who asked for what.
     #[command(subcommand)]
     Audit(AuditCommand),

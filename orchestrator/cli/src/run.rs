@@ -1,6 +1,7 @@
 //! What the commands do, noun by noun. Decode, call, print: nothing is decided here that the orchestrator decides.
 
 mod access;
+mod alarm;
 mod audit;
 mod backup;
 mod backup_files;
@@ -10,6 +11,7 @@ mod filter;
 mod host;
 mod import;
 mod mail;
+mod metrics;
 mod network;
 mod orphan;
 mod pool;
@@ -66,6 +68,9 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
             event::list(app, listing).await
         }
         Command::Filter(command) => filter::run(app, command).await,
+        Command::Metrics(command) => metrics::run(app, command).await,
+        Command::Alarm(command) => alarm::run(app, command).await,
+        Command::AlarmRule(command) => alarm::rule(app, command).await,
         Command::Audit(command) => audit::run(app, command).await,
         Command::User(command) => access::user(app, command).await,
         Command::Token(command) => access::token(app, command).await,

@@ -2,13 +2,12 @@
 //!
 //! What is owed is written in the commit that ends the run, and taken out when it was delivered or given up, so a
 //! restart loses no report; a crash between the delivery and that delivers it twice. Delivering is a task of its own:
-//! nobody who is slow to listen holds up a run. At most [`AT_ONCE`] are under way, each for at most [`PATIENCE`].
+//! nobody who is slow to listen holds up a run. At most [`AT_ONCE`] are under way, each for as long as [`crate::outbox`] waits.
 
 use std::time::Duration;
 
 use futures::StreamExt;
-use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use reqwest::Client;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use xenith_common_ids::BackupRunId;
@@ -22,11 +21,9 @@ use crate::app::App;
 use crate::events::Happened;
 use crate::mail::{self, Letter};
 use crate::model::ReportRecord;
+use crate::outbox;
 
 const AT_ONCE: usize = 4;
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Minutes before the next try; behind the last it is given up, after a day.
-const AGAIN: [i64; 8] = [1, 2, 5, 15, 60, 180, 360, 720];
 const WEBHOOK: &str = "webhook";
 const MAIL: &str = "mail";
 /// Lines about VMs in a mail, those with problems first.
@@ -64,7 +61,7 @@ pub(super) async fn send_all(app: &App) {
                 let next = later.iter().map(|report| report.value.next - now).min();
                 wait = next.and_then(|next| Duration::try_from(next).ok()).unwrap_or(IDLE).min(IDLE);
                 if !due.is_empty() && client.is_none() {
-                    client = new_client().await;
+                    client = outbox::new_client().await;
                 }
                 let client = client.as_ref();
                 futures::stream::iter(due)
@@ -82,22 +79,6 @@ pub(super) async fn send_all(app: &App) {
     }
 }
 
-/// Reads the machine's certificates, which blocks. Redirects are not followed: the report goes where it was said.
-async fn new_client() -> Option<Client> {
-    let build = || Client::builder().timeout(PATIENCE).redirect(Policy::none()).build();
-    match tokio::task::spawn_blocking(build).await {
-        Ok(Ok(client)) => Some(client),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "nothing can be sent by HTTP");
-            None
-        }
-        Err(error) => {
-            tracing::error!(%error, "making a client was broken off");
-            None
-        }
-    }
-}
-
 async fn deliver_logged(app: &App, client: Option<&Client>, report: &Owed) {
     if let Err(error) = deliver(app, client, report).await {
         tracing::warn!(%error, "what became of a report could not be noted; it may be sent again");
@@ -110,7 +91,7 @@ async fn deliver(app: &App, client: Option<&Client>, report: &Owed) -> Result<()
         return app.db.reports.delete(report).await.map(drop);
     };
     let sent = match (way.as_str(), client) {
-        (WEBHOOK, Some(client)) => webhook(client, &report.value.to, &run.value).await,
+        (WEBHOOK, Some(client)) => outbox::post(client, &report.value.to, &run.value).await,
         (WEBHOOK, None) => Err("this machine cannot make HTTP requests; its log says why".to_owned()),
         (MAIL, _) => mail(app, &report.value.to, &run.value).await,
         _ => Err(format!("this program does not know the way {way:?}")),
@@ -125,7 +106,7 @@ async fn deliver(app: &App, client: Option<&Client>, report: &Owed) -> Result<()
 /// counts the try: a program that ends in between tells it neither twice nor never.
 async fn again(app: &App, (report, run): (&Owed, &BackupRun), why: &str) -> Result<(), StoreError> {
     let tries = report.value.tries + 1;
-    let wait = AGAIN.get(report.value.tries as usize);
+    let wait = outbox::AGAIN.get(report.value.tries as usize);
     let read = app.db.reports.require_in(Transaction::new(), &report.key, Expect::At(report.revision));
     let counted = match wait {
         Some(minutes) => {
@@ -137,7 +118,7 @@ async fn again(app: &App, (report, run): (&Owed, &BackupRun), why: &str) -> Resu
     if tries > 1 && wait.is_some() {
         return app.db.store.commit(counted).await.map(drop);
     }
-    let to = shown(&report.value.to);
+    let to = outbox::shown(&report.value.to);
     let after = if wait.is_some() {
         "it is tried again for a day".to_owned()
     } else {
@@ -158,30 +139,6 @@ async fn again(app: &App, (report, run): (&Owed, &BackupRun), why: &str) -> Resu
         pool: None,
     };
     app.events.note_in(counted, happened).await.map(drop)
-}
-
-/// A URL without what may be a secret in it.
-fn shown(to: &str) -> String {
-    match Url::parse(to).map(|url| (url.scheme().to_owned(), url.host_str().map(ToOwned::to_owned))) {
-        Ok((scheme, Some(host))) => format!("{scheme}://{host}"),
-        _ => to.replace('\n', ", "),
-    }
-}
-
-/// The run as JSON.
-async fn webhook(client: &Client, url: &str, run: &BackupRun) -> Result<(), String> {
-    let why = |error: reqwest::Error| {
-        let error = error.without_url();
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
-    };
-    let answer = client.post(url).json(run).send().await.map_err(why)?;
-    if answer.status().is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status())) }
 }
 
 /// The run for people.
@@ -238,20 +195,4 @@ fn text(run: &BackupRun) -> String {
         text += &format!("and {} more\n", run.vms.len() - LINES);
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_shown_of_an_address() {
-        for (to, expected) in [
-            ("https://hooks.example.org/T000/secret?x=1", "https://hooks.example.org"),
-            ("http://user:password@10.0.0.1:8080/", "http://10.0.0.1"),
-            ("ops@example.org", "ops@example.org"),
-        ] {
-            assert_eq!(shown(to), expected, "{to}");
-        }
-    }
 }

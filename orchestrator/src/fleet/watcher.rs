@@ -12,6 +12,7 @@ use xenith_common_pki::PeerCertificate;
 use xenith_common_tasks::{Backoff, CancellationToken};
 use xenith_hypervisor_agent_client::{AgentAddress, AgentClient, AgentClientError, SILENCE};
 
+use super::metrics::Follower;
 use super::{Fleet, FleetEvent, HostState, Link, Member};
 use crate::model::HostRecord;
 
@@ -43,6 +44,9 @@ impl Fleet {
         let tasks = self.tasks.child();
         let member = Member { client: client.clone(), state: Arc::clone(&state), tasks: tasks.clone() };
         self.members.write().unwrap_or_else(PoisonError::into_inner).insert(host, member);
+        let (of, metering) = (Arc::clone(&state), Arc::clone(&self.metering));
+        let follower = Follower { host, client: client.clone(), state: of, metering };
+        tasks.spawn("metrics-watcher", follower.run(tasks.token()));
         let watcher =
             Watcher { fleet: Arc::clone(self), host, client, state, seen: (String::new(), Generation(0)) };
         tasks.spawn("host-watcher", watcher.run(tasks.token()));

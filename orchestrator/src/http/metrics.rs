@@ -1,21 +1,69 @@
-//! Prometheus: the orchestrator's own figures. Text format 0.0.4.
+//! Prometheus: the orchestrator's own figures, and for who signs in those of hosts and VMs. Text format 0.0.4.
 //!
-//! Only sums: nothing here tells one VM or host from another, so it may be read without signing in from where
-//! the port can be reached.
+//! Without a token there are only sums: nothing tells one VM or host from another, so that may be read from where
+//! the port can be reached. With one ([`objects`]) there is what its roles let see, and nothing else.
+
+mod objects;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::header;
-use axum::response::IntoResponse;
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{Request, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use xenith_orchestrator_api::Caller;
 use xenith_orchestrator_inventory::Scope;
 use xenith_orchestrator_inventory::vm::Vms;
 
-use crate::app::{App, parse_filter};
+use xenith_orchestrator_types::{ApiError, Permission};
 
-pub async fn show(State(app): State<Arc<App>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text(&app))
+use super::origin::{Sender, sender};
+use super::session;
+use crate::app::{App, parse_filter};
+use crate::enrol::CallerAddress;
+
+/// What may stand behind the `?`.
+#[derive(Debug, Default, Deserialize)]
+pub struct Wanted {
+    /// Which VMs, in the filter language; all that the token lets see where it is left out.
+    #[serde(default)]
+    filter: String,
+}
+
+pub async fn show(
+    State(app): State<Arc<App>>,
+    Query(wanted): Query<Wanted>,
+    caller: Option<Extension<CallerAddress>>,
+    request: Request<Body>,
+) -> Response {
+    let secret = match sender(request.uri(), request.headers()) {
+        Sender::Foreign => return session::foreign(),
+        Sender::Nobody | Sender::Page(None) => return shown(text(&app)),
+        Sender::Bearer(secret) | Sender::Page(Some(secret)) => secret,
+    };
+    let from = caller.map(|Extension(caller)| caller.0.ip());
+    let allowed = app.authn.caller(&secret, from).await.and_then(|caller: Caller| {
+        caller.check(Permission::View)?;
+        Ok(caller)
+    });
+    match allowed {
+        Ok(caller) => match objects::text(&app, &caller, &wanted.filter).await {
+            Ok(of_objects) => shown(text(&app) + &of_objects),
+            Err(error) => refused(StatusCode::BAD_REQUEST, &error),
+        },
+        Err(error) => refused(StatusCode::UNAUTHORIZED, &error),
+    }
+}
+
+fn shown(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+fn refused(status: StatusCode, error: &ApiError) -> Response {
+    (status, format!("{}\n", error.message)).into_response()
 }
 
 fn text(app: &App) -> String {

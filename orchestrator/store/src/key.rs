@@ -1,9 +1,9 @@
 //! Typed keys as bytes whose order is the order of the keys.
 
 use xenith_common_ids::{
-    AuditId, BackupJobId, BackupRunId, EventId, HostId, ImportId, ImportPlanId, ImportSourceId,
-    IncarnationId, NetworkId, OperationId, PoolId, RepositoryId, SagaId, SessionId, SnapshotId, SrId, TaskId,
-    TemplateId, TokenId, UserId, VbdId, VdiId, VifId, VmId,
+    AlarmRuleId, AlarmSilenceId, AuditId, BackupJobId, BackupRunId, EventId, HostId, ImportId, ImportPlanId,
+    ImportSourceId, IncarnationId, NetworkId, OperationId, PoolId, RepositoryId, SagaId, SessionId,
+    SnapshotId, SrId, TaskId, TemplateId, TokenId, UserId, VbdId, VdiId, VifId, VmId,
 };
 
 /// A key of a [`crate::Collection`]. `decode(encode(k)) == k`, and the bytes sort as the keys do.
@@ -28,6 +28,8 @@ macro_rules! id_keys {
 }
 
 id_keys!(
+    AlarmRuleId,
+    AlarmSilenceId,
     AuditId,
     BackupJobId,
     BackupRunId,

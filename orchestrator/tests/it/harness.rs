@@ -56,7 +56,7 @@ pub struct TestHost {
 impl TestHost {
     pub async fn start_agent(&mut self) {
         let identity = Identity::load(&self.config.state).unwrap().unwrap();
-        let settings = Settings { sample: Duration::from_millis(200) };
+        let settings = Settings { sample: Duration::from_millis(200), metrics: Duration::from_millis(200) };
         let mut backend = over(&self.sim, settings, "boot-1");
         if let Some(kit) = &self.helpers {
             backend.helpers = Ok(kit.clone());

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails, which is its purpose")]
 
 mod access;
+mod alarms;
 mod backups;
 mod browser;
 mod company;
@@ -17,6 +18,7 @@ mod life;
 mod listings;
 mod lists;
 mod mail;
+mod metrics;
 mod orphans;
 mod own_backup;
 mod plans;

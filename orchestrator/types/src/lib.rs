@@ -4,6 +4,7 @@
 //! documents. Times are RFC 3339 in UTC, memory is MiB, sizes are bytes. Requests refuse unknown fields.
 
 pub mod access;
+pub mod alarm;
 pub mod audit;
 pub mod auth;
 pub mod backup;
@@ -15,6 +16,7 @@ pub mod host;
 pub mod import;
 pub mod list;
 pub mod mail;
+pub mod metrics;
 pub mod network;
 pub mod orphan;
 pub mod pool;

@@ -24,6 +24,77 @@ export type AdoptVdi = {
   vdi: VdiId;
 };
 
+/** Something that is wrong now. */
+export type Alarm = {
+  /** Of the VM or host. */
+  id: string;
+  metric: Metric;
+  name: string;
+  of: Measured;
+  rule: AlarmRuleId;
+  rule_name: string;
+  severity: Severity;
+  /** Nobody is told of it while that is so. */
+  silenced: boolean;
+  since: string;
+  threshold: number;
+  /** The newest; as it was raised, where nothing newer is known. */
+  value: number;
+};
+
+/** What is watched, and who is told. */
+export type AlarmRule = {
+  /** Where it must be back for the alarm to clear: the threshold, or on the good side of it. */
+  clear: number;
+  enabled: boolean;
+  /** Which of them, in the filter language; empty: all. Read again as they change. */
+  filter: string;
+  /** For how many seconds every value must be beyond the threshold. */
+  for_s: number;
+  id: AlarmRuleId;
+  /** Who is told by e-mail; nobody where it is empty. */
+  mail_to: Array<string>;
+  metric: Metric;
+  name: string;
+  of: Measured;
+  severity: Severity;
+  /** `udp://host:514` of a syslog server; none where it is empty. */
+  syslog: string;
+  /** In the metric's unit. */
+  threshold: number;
+  /** What is told by HTTP; nothing where it is empty. */
+  webhook: string;
+  when: AlarmWhen;
+};
+
+export type AlarmRuleId = string;
+
+export type AlarmRuleRef = {
+  rule: string;
+};
+
+/** Which alarms nobody is told of, and until when. They are raised and listed all the same. */
+export type AlarmSilence = {
+  comment: string;
+  id: AlarmSilenceId;
+  /** Of this rule; of all, where there is none. */
+  rule?: AlarmRuleId | null;
+  /** `vm/…` or `host/…`; of all, where there is none. */
+  subject?: string | null;
+  until: string;
+  /** Who wanted it. */
+  user: string;
+};
+
+export type AlarmSilenceId = string;
+
+export type AlarmSilenceRef = {
+  silence: AlarmSilenceId;
+};
+
+/** On which side of the threshold it is wrong. */
+export type AlarmWhen = "above" | "below";
+
 export type ArchiveKind = "zip" | "tar";
 
 export type AuditId = string;
@@ -401,6 +472,23 @@ export type CpuTopology = {
 };
 
 export type CrashAction = "restart" | "stop" | "preserve";
+
+export type CreateAlarmRule = {
+  /** Left out: the threshold. */
+  clear?: number | null;
+  filter?: string;
+  /** Up to a day. */
+  for_s?: number;
+  mail_to?: Array<string>;
+  metric: Metric;
+  name: string;
+  of?: Measured;
+  severity?: Severity;
+  syslog?: string;
+  threshold: number;
+  webhook?: string;
+  when?: AlarmWhen;
+};
 
 /** Backs up a VM now, outside any job. */
 export type CreateBackup = {
@@ -1122,6 +1210,9 @@ export type MailSettings = {
   user: string;
 };
 
+/** What kind of thing is measured. */
+export type Measured = "vm" | "host";
+
 /** MiB */
 export type MemoryMiB = number;
 
@@ -1129,6 +1220,39 @@ export type MemoryMiB = number;
 export type MemorySpec = {
   max: MemoryMiB;
   target: MemoryMiB;
+};
+
+/** One thing that is measured. Its number is what it is called on disk: never given to another. */
+export type Metric = "cpu" | "memory" | "load" | "dom0.cpu" | "dom0.memory" | "disk.read" | "disk.write" | "disk.read_ops" | "disk.write_ops" | "disk.queue_full" | "net.received" | "net.sent" | "net.received_packets" | "net.sent_packets" | "net.dropped" | "power";
+
+/** A metric, for people. */
+export type MetricInfo = {
+  metric: Metric;
+  of: Array<Measured>;
+  summary: string;
+  unit: Unit;
+};
+
+/** Of one object and metric. `null`: nothing was measured then. */
+export type MetricSeries = {
+  avg: Array<number | null>;
+  /** Of the VM or host. */
+  id: string;
+  max: Array<number | null>;
+  metric: Metric;
+  min: Array<number | null>;
+  name: string;
+  of: Measured;
+  unit: Unit;
+};
+
+/** Series on one grid: point `n` is of the `step_s` seconds that begin at `from` plus `n` steps. */
+export type MetricSeriesList = {
+  from: string;
+  series: Array<MetricSeries>;
+  step_s: number;
+  /** How many objects the filter lets through, of which there may be more than in `series`. */
+  total: number;
 };
 
 /** Moves a VDI to another SR or host. It gets a new id. */
@@ -1422,6 +1546,23 @@ export type ProveBackup = {
   repository?: string | null;
 };
 
+/** Which series are wanted. */
+export type QueryMetrics = {
+  /** Without `object`: those that the filter lets through, by name; the first 50 of them. */
+  filter?: string;
+  /** Default: an hour before `to`. */
+  from?: string | null;
+  /** Empty: all that there are. */
+  metrics?: Array<Metric>;
+  /** One VM or host. */
+  object?: string | null;
+  of?: Measured;
+  /** Seconds between two points; 0: as close as a chart needs. It becomes longer where so much is not kept or a series would have more than 2,000 points. */
+  step_s?: number;
+  /** Default: now. */
+  to?: string | null;
+};
+
 export type RebootAction = "restart" | "stop";
 
 export type RemoveHost = {
@@ -1569,6 +1710,17 @@ export type ShutdownVm = {
   /** Power it off when it did not answer in time. */
   force?: boolean;
   vm: string;
+};
+
+/** At least one of `rule` and `object`. */
+export type SilenceAlarms = {
+  comment?: string;
+  object?: string | null;
+  /** What `object` is. */
+  of?: Measured;
+  rule?: string | null;
+  /** For how long, from now; up to 30 days. */
+  seconds?: number;
 };
 
 export type Snapshot = {
@@ -1888,6 +2040,8 @@ export type TokenRef = {
   token: string;
 };
 
+export type Unit = "%" | "B" | "B/s" | "/s" | "W" | "";
+
 /** A VM whose disks nobody would bring back. */
 export type UnprotectedVm = {
   name: string;
@@ -1895,6 +2049,20 @@ export type UnprotectedVm = {
   newest?: string | null;
   vm: VmId;
   why: WhyUnprotected;
+};
+
+/** What is left out stays. */
+export type UpdateAlarmRule = {
+  clear?: number | null;
+  enabled?: boolean | null;
+  filter?: string | null;
+  for_s?: number | null;
+  mail_to?: Array<string> | null;
+  rule?: string;
+  severity?: Severity | null;
+  syslog?: string | null;
+  threshold?: number | null;
+  webhook?: string | null;
 };
 
 /** Only the fields that are given change. */
@@ -2445,6 +2613,17 @@ export interface Methods {
   'task.abandon': { params: TaskRef; result: Task };
   'orphan.list': { params: ListRequest; result: Page<Orphan> };
   'event.list': { params: ListEvents; result: Page<Event> };
+  'metrics.list': { params: Empty; result: Array<MetricInfo> };
+  'metrics.query': { params: QueryMetrics; result: MetricSeriesList };
+  'alarm.list': { params: Empty; result: Array<Alarm> };
+  'alarm.silence': { params: SilenceAlarms; result: AlarmSilence };
+  'alarm.silences': { params: Empty; result: Array<AlarmSilence> };
+  'alarm.unsilence': { params: AlarmSilenceRef; result: Empty };
+  'alarm_rule.list': { params: Empty; result: Array<AlarmRule> };
+  'alarm_rule.get': { params: AlarmRuleRef; result: AlarmRule };
+  'alarm_rule.create': { params: CreateAlarmRule; result: AlarmRule };
+  'alarm_rule.update': { params: UpdateAlarmRule; result: AlarmRule };
+  'alarm_rule.delete': { params: AlarmRuleRef; result: Empty };
   'audit.list': { params: ListAudit; result: Page<AuditRecord> };
   'audit.verify': { params: Empty; result: AuditVerified };
   'mail.get': { params: Empty; result: MailSettings };
@@ -2610,6 +2789,17 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'task.abandon': { permission: 'administer', mutation: true, dryRun: false },
   'orphan.list': { permission: 'view', mutation: false, dryRun: false },
   'event.list': { permission: 'view', mutation: false, dryRun: false },
+  'metrics.list': { permission: 'view', mutation: false, dryRun: false },
+  'metrics.query': { permission: 'view', mutation: false, dryRun: false },
+  'alarm.list': { permission: 'view', mutation: false, dryRun: false },
+  'alarm.silence': { permission: 'administer', mutation: true, dryRun: false },
+  'alarm.silences': { permission: 'administer', mutation: false, dryRun: false },
+  'alarm.unsilence': { permission: 'administer', mutation: true, dryRun: false },
+  'alarm_rule.list': { permission: 'administer', mutation: false, dryRun: false },
+  'alarm_rule.get': { permission: 'administer', mutation: false, dryRun: false },
+  'alarm_rule.create': { permission: 'administer', mutation: true, dryRun: false },
+  'alarm_rule.update': { permission: 'administer', mutation: true, dryRun: false },
+  'alarm_rule.delete': { permission: 'administer', mutation: true, dryRun: false },
   'audit.list': { permission: 'secure', mutation: false, dryRun: false },
   'audit.verify': { permission: 'secure', mutation: false, dryRun: false },
   'mail.get': { permission: 'administer', mutation: false, dryRun: false },

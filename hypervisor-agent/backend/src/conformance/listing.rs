@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use xenith_common_ids::DomId;
 use xenith_common_units::{MacAddr, VcpuCount};
+use xenith_hypervisor_agent_types::metrics::MachineUsage;
 use xenith_hypervisor_agent_types::{DiskAccess, DiskDevice, DomainDisk, DomainNic};
 
 use super::promises;
@@ -12,6 +13,7 @@ use crate::{ShutdownRequest, Start};
 
 promises! {
     host_tells_its_facts: "the host's name, CPUs and memory are told, and free memory is part of the total";
+    usage_is_of_the_same_domains: "what the machine used is told with the list of domains, and only grows while they live";
     list_is_in_order: "domains are listed in the order of their ids, without dom0";
     listed_with_identity: "a domain is listed with the name, identity, kind and sizes it was made with";
     identity_from_the_first_listing: "a domain is listed with its identity from the moment that it is listed";
@@ -28,6 +30,33 @@ async fn host_tells_its_facts(scene: &Scene<'_>) -> Outcome {
     ensure!(host.memory_total >= host.memory_free, "more memory is free than there is: {host:?}");
     ensure!(host.memory_dom0.mib() > 0, "dom0 has no memory");
     ensure!(!host.capabilities.is_empty(), "the host can run no guest");
+    Ok(())
+}
+
+async fn usage_is_of_the_same_domains(scene: &Scene<'_>) -> Outcome {
+    let (domid, spec) = scene.domain(Start::Running).await?;
+    let first = scene.hv.usage().await.during("asking for the usage")?;
+    ensure!(first.cpus > 0, "the machine has no CPU");
+    ensure!(first.memory_total >= first.memory_free, "more memory is free than there is: {first:?}");
+    ensure!(first.dom0_memory.mib() > 0, "dom0 has no memory");
+    ensure!(first.domains.is_sorted_by_key(|info| info.domid), "the list is not in order");
+    let of = |usage: &MachineUsage| usage.domains.iter().find(|info| info.domid == domid).cloned();
+    let Some(before) = of(&first) else {
+        ensure!(false, "domain {domid} is not among them");
+        return Ok(());
+    };
+    ensure!(before.identity == Some(spec.identity), "its identity is {:?}", before.identity);
+    let mut wait = scene.wait("the domain to use a CPU");
+    loop {
+        let now = scene.hv.usage().await.during("asking for the usage")?;
+        ensure!(now.dom0_cpu_time_ns >= first.dom0_cpu_time_ns, "dom0's CPU time went back");
+        let Some(info) = of(&now) else { break };
+        ensure!(info.cpu_time_ns >= before.cpu_time_ns, "its CPU time went back");
+        if info.cpu_time_ns > before.cpu_time_ns {
+            break;
+        }
+        wait.tick().await?;
+    }
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::run::paged;
 use crate::table::{Cell, Column, Row, Tone};
 use crate::words;
 
-fn severity(severity: Severity) -> Cell {
+pub fn severity(severity: Severity) -> Cell {
     match severity {
         Severity::Info => Cell::new("info"),
         Severity::Warning => Cell::toned(Tone::Busy, "warning"),

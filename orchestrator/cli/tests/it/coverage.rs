@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, audit, auth, backup, backup_job, backup_run, console, event, filter, host, import, iso, mail,
+    Method, alarm, alarm_rule, audit, auth, backup, backup_job, backup_run, console, event, filter, host, import, iso, mail, metrics,
     network, orphan, pool, repository, role, snapshot, sr, standby, system, task, template, token, user, vdi, vm,
     wave,
 };
@@ -80,8 +80,6 @@ fn cases() -> Vec<Case> {
         case::<snapshot::Revert>("snapshot revert before --vm web-1 --yes"),
         case::<snapshot::Delete>("snapshot delete before --yes"),
         case::<snapshot::Clone>("snapshot clone before web-2 --start"),
-        case::<orphan::List>("orphan list -f kind:image"),
-        case::<event::List>("event list --limit 5 -f severity:error"),
         case::<filter::Complete>("filter complete network bri"),
         case::<audit::List>("audit list --columns all -f user:admin --sort sequence"),
         case::<audit::Verify>("audit verify"),
@@ -92,6 +90,7 @@ fn cases() -> Vec<Case> {
         case::<system::Health>("system health"),
     ];
     cases.extend(access());
+    cases.extend(what_happens());
     cases.extend(tasks());
     cases.extend(imports());
     cases.extend(backups());
@@ -114,6 +113,28 @@ fn access() -> Vec<Case> {
         case::<token::Create>("token create ci --days 30 --role viewer"),
         case::<token::Revoke>("token revoke ci -y"),
         case::<role::List>("role list"),
+    ]
+}
+
+fn what_happens() -> Vec<Case> {
+    vec![
+        case::<orphan::List>("orphan list -f kind:image"),
+        case::<event::List>("event list --limit 5 -f severity:error"),
+        case::<alarm::List>("alarm list"),
+        case::<alarm::Silence>("alarm silence --rule busy --object web-1 --for 2h --comment x"),
+        case::<alarm::Silences>("alarm silences"),
+        case::<alarm::Unsilence>("alarm unsilence 01890a5d-ac96-774b-bcce-b302099a8057"),
+        case::<alarm_rule::List>("alarm-rule list"),
+        case::<alarm_rule::Get>("alarm-rule get busy"),
+        case::<alarm_rule::Create>(
+            "alarm-rule create busy --metric cpu --above 90 --clear 80 --for 10m -f tag:prod --mail-to ops@example.org",
+        ),
+        case::<alarm_rule::Update>(
+            "alarm-rule update busy --enabled off --severity error --syslog udp://log:514",
+        ),
+        case::<alarm_rule::Delete>("alarm-rule delete busy --yes"),
+        case::<metrics::List>("metrics list"),
+        case::<metrics::Query>("metrics query web-1 --metric cpu,disk.write --since 6h --step 1m"),
     ]
 }
 

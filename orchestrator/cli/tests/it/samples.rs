@@ -103,6 +103,20 @@ pub fn started() -> TaskStarted {
     TaskStarted { task: id::<TaskId>(), object: Some(ID.into()) }
 }
 
+fn silence() -> Value {
+    json!({
+        "id": ID, "rule": ID, "subject": null, "comment": "", "until": "2026-11-23T08:00:00Z", "user": "admin",
+    })
+}
+
+fn alarm_rule() -> Value {
+    json!({
+        "id": ID, "name": "busy", "enabled": true, "of": "vm", "filter": "tag:prod", "metric": "cpu",
+        "when": "above", "threshold": 90.0, "clear": 80.0, "for_s": 600, "severity": "warning",
+        "mail_to": ["ops@example.org"], "webhook": "", "syslog": "",
+    })
+}
+
 fn event() -> Event {
     let subject = format!("host/{ID}");
     let (kind, message) = ("host.lost".into(), "xen1 is not heard".into());
@@ -328,6 +342,26 @@ pub fn answer_everything(server: &FakeOrchestrator) {
                 "id": ID, "kind": "image", "subject": format!("vdi/{ID}"), "name": ID, "host": "xen1",
                 "message": "local-xen1 holds an image that no record knows", "since": at,
             }], "total": 1, "next": null }),
+            "alarm.list" => json!([{
+                "rule": ID, "rule_name": "busy", "severity": "warning", "of": "vm", "id": ID, "name": "web-1",
+                "metric": "cpu", "value": 95.5, "threshold": 90.0, "since": "2026-11-23T08:00:00Z",
+                "silenced": false,
+            }]),
+            "alarm.silence" => silence(),
+            "alarm.silences" => json!([silence()]),
+            "alarm.unsilence" | "alarm_rule.delete" => json!({}),
+            "alarm_rule.list" => json!([alarm_rule()]),
+            "alarm_rule.get" | "alarm_rule.create" | "alarm_rule.update" => alarm_rule(),
+            "metrics.list" => json!([{
+                "metric": "cpu", "unit": "%", "of": ["vm", "host"], "summary": "How busy the CPUs are.",
+            }]),
+            "metrics.query" => json!({
+                "from": "2026-11-23T08:00:00Z", "step_s": 60, "total": 1,
+                "series": [{
+                    "of": "vm", "id": ID, "name": "web-1", "metric": "cpu", "unit": "%",
+                    "avg": [1.5, null, 3.0], "min": [1.0, null, 3.0], "max": [2.0, null, 3.0],
+                }],
+            }),
             "event.list" => json!(page(vec![event()])),
             "audit.list" => json!({ "items": [audit], "total": 1, "next": null }),
             "audit.verify" => json!({ "records": 3, "broken_at": null, "problem": null, "head": "ab" }),

@@ -31,6 +31,7 @@ use xenith_orchestrator::authority::Certificates;
 use xenith_orchestrator::db::{self, Db};
 use xenith_orchestrator::events::Events;
 use xenith_orchestrator::fleet::Fleet;
+use xenith_orchestrator::metering::Metering;
 use xenith_orchestrator::model::HostRecord;
 use xenith_orchestrator::sagas::{Deps, registry};
 use xenith_orchestrator::secret::Vault;
@@ -198,6 +199,7 @@ struct Inner {
     deps: Arc<Deps>,
     vault: Arc<Vault>,
     fleet: Arc<Fleet>,
+    metering: Arc<Metering>,
     views: Arc<Views>,
     certificates: Arc<Certificates>,
     hosts: Vec<Host>,
@@ -252,7 +254,10 @@ impl World {
         let own = LiveIdentity::new(&key, &chain).unwrap();
         let tls = Arc::new(client_config(own, certificates.authority().certificate()).unwrap());
         // Older than any engine here: its greetings fence nobody off.
-        let fleet = Fleet::new(db.clone(), Epoch(0), tls, certificates.clone(), &tasks);
+        let metering =
+            Metering::over(Arc::new(MemoryStore::new(&xenith_orchestrator_metrics::schema()))).await.unwrap();
+        let fleet =
+            Fleet::new(db.clone(), Epoch(0), tls, (certificates.clone(), Arc::clone(&metering)), &tasks);
         deps.set_fleet(&fleet);
         deps.set_vault(&vault);
         let views = Views::start(&db, &fleet, &tasks).await.unwrap();
@@ -266,6 +271,7 @@ impl World {
             deps,
             vault,
             fleet,
+            metering,
             views,
             certificates,
             hosts,
@@ -319,6 +325,7 @@ impl World {
             engine: engine.clone(),
             tasks: TaskList::start(engine, &inner.views, &TaskSet::new()).await.unwrap(),
             orphans: Default::default(),
+            metering: Arc::clone(&self.0.metering),
             certificates: Arc::clone(&inner.certificates),
             authn: nobody_signs_in().await,
             audit: Arc::new(Audit::open(inner.db.clone()).await.unwrap()),
@@ -399,7 +406,7 @@ impl Host {
         Identity::enrol(&config.state, host, &key, issued.certificate_pem, authority).unwrap();
         let identity = Arc::new(Identity::load(&config.state).unwrap().unwrap());
         let sim = SimHypervisor::builder().build();
-        let settings = Settings { sample: Duration::from_secs(10) };
+        let settings = Settings::default();
         let agent = Agent::start(&config, identity, over(&sim, settings, "boot-1")).await.unwrap();
         let record = HostRecord {
             name: name.to_owned(),

@@ -1,0 +1,127 @@
+//! A crash loses what was not flushed and nothing else, wherever it happens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use xenith_orchestrator_metrics::schema;
+use xenith_orchestrator_store::{
+    Entry, Health, Keyspace, MemoryStore, Revision, RocksOptions, RocksStore, ScanPage, ScanRequest,
+    StateStore, StoreError, Transaction, Watch,
+};
+
+use crate::support::{DAY_ONE, World, about, vm};
+
+/// Fails every commit once the budget is used up.
+struct Fuse {
+    inner: MemoryStore,
+    left: AtomicU64,
+}
+
+#[async_trait]
+impl StateStore for Fuse {
+    async fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        self.inner.get(keyspace, key).await
+    }
+
+    async fn scan(&self, request: ScanRequest) -> Result<ScanPage, StoreError> {
+        self.inner.scan(request).await
+    }
+
+    async fn commit(&self, transaction: Transaction) -> Result<Revision, StoreError> {
+        let take = |left: u64| left.checked_sub(1);
+        match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+            Ok(_) => self.inner.commit(transaction).await,
+            Err(_) => Err(StoreError::StorageFull { path: "/made/up".into() }),
+        }
+    }
+
+    fn watch(&self, keyspace: Keyspace, prefix: &[u8], since: Revision) -> Watch {
+        self.inner.watch(keyspace, prefix, since)
+    }
+
+    fn revision(&self) -> Revision {
+        self.inner.revision()
+    }
+
+    fn health(&self) -> tokio::sync::watch::Receiver<Health> {
+        self.inner.health()
+    }
+}
+
+#[tokio::test]
+async fn minutes_that_were_flushed_are_there_after_a_crash() {
+    let mut world = World::new().await;
+    let vm = vm();
+    world.live(&[vm], 7200 + 600, |at| 1.0 + at as f64 % 100.0).await;
+    let before = world.query(vm, DAY_ONE, 60).await;
+    let mut world = world.crash().await;
+    let after = world.query(vm, DAY_ONE, 60).await;
+    // The minute that was under way.
+    let n = after.series[0].points.len();
+    assert_eq!(after.series[0].points[..n - 1], before.series[0].points[..n - 1]);
+    assert!(world.query(vm, world.now - 600, 5).await.series.is_empty(), "seconds were in memory only");
+    // And it goes on, hours being closed with what was replayed.
+    world.live(&[vm], 7200, |at| 1.0 + at as f64 % 100.0).await;
+    let later = world.query(vm, DAY_ONE, 60).await;
+    assert_eq!(later.series[0].points[..n - 1], before.series[0].points[..n - 1]);
+    let missing = later.series[0].points.iter().filter(|point| point.is_none()).count();
+    assert!(missing <= 1, "{missing} minutes are missing");
+}
+
+#[tokio::test]
+async fn a_crash_at_any_commit_of_the_closing_of_an_hour_loses_nothing() {
+    for budget in 0..12 {
+        let store = Arc::new(Fuse { inner: MemoryStore::new(&schema()), left: AtomicU64::new(u64::MAX) });
+        let mut world = World::over(store.clone(), DAY_ONE).await;
+        let vms: Vec<_> = (0..5).map(|_| vm()).collect();
+        world.live(&vms, 3600 + 60, |_| 9.0).await;
+        store.left.store(budget, Ordering::Relaxed);
+        let failed = world.metrics.flush(world.now + 60).await.is_err();
+        store.left.store(u64::MAX, Ordering::Relaxed);
+        assert!(failed, "the budget of {budget} was enough");
+        let mut world = world.crash().await;
+        world.now += 120;
+        // The first commit is the last minute's.
+        let minutes = if budget == 0 { 60 } else { 61 };
+        for vm in &vms {
+            let found = about(&world.query(*vm, DAY_ONE, 60).await, |_| 9.0);
+            assert_eq!(found, minutes, "after {budget} commits");
+        }
+        world.metrics.flush(world.now).await.unwrap();
+        for vm in &vms {
+            let found = about(&world.query(*vm, DAY_ONE, 60).await, |_| 9.0);
+            assert_eq!(found, minutes, "after {budget} commits and another flush");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_is_written_later() {
+    let store = Arc::new(Fuse { inner: MemoryStore::new(&schema()), left: AtomicU64::new(1) });
+    let mut world = World::over(store.clone(), DAY_ONE).await;
+    let vm = vm();
+    for second in (0..600).step_by(5) {
+        world.record(vm, DAY_ONE + second, &[(xenith_orchestrator_types::metrics::Metric::Cpu, 4.0)]);
+    }
+    world.now += 605;
+    world.metrics.flush(world.now).await.unwrap_err();
+    store.left.store(u64::MAX, Ordering::Relaxed);
+    world.metrics.flush(world.now).await.unwrap();
+    let world = world.crash().await;
+    assert_eq!(about(&world.query(vm, DAY_ONE, 60).await, |_| 4.0), 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_disk_it_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || RocksOptions { keep_free_bytes: 0, ..RocksOptions::default() };
+    let open = || Arc::new(RocksStore::open_with(folder.path(), schema(), options()).unwrap());
+    let mut world = World::over(open(), DAY_ONE).await;
+    let vm = vm();
+    world.live(&[vm], 3 * 3600, |_| 7.0).await;
+    let now = world.now;
+    drop(world);
+    let world = World::over(open(), now).await;
+    assert_eq!(about(&world.query(vm, DAY_ONE, 60).await, |_| 7.0), 179);
+}

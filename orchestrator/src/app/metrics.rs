@@ -1,0 +1,158 @@
+//! Series of what hosts and VMs use.
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use xenith_orchestrator_api::Call;
+use xenith_orchestrator_api::metrics::MetricsApi;
+use xenith_orchestrator_inventory::PageRequest;
+use xenith_orchestrator_inventory::host::Hosts;
+use xenith_orchestrator_inventory::vm::Vms;
+use xenith_orchestrator_metrics::{Answer, Entity, Point, Query, Series};
+use xenith_orchestrator_types::metrics::{
+    Measured, Metric, MetricInfo, MetricSeries, MetricSeriesList, QueryMetrics,
+};
+use xenith_orchestrator_types::{ApiError, Empty, Permission};
+
+use super::{App, parse_filter};
+use crate::errors::store_error;
+use crate::metering;
+
+/// Objects of one answer: of a year that is as many records as one look at the store should read.
+const MOST: usize = 50;
+const DEFAULT_STRETCH: i64 = 3600;
+
+/// Something that the caller may look at.
+type Named = (Entity, String);
+
+fn times(request: &QueryMetrics) -> Result<(u64, u64), ApiError> {
+    let to = request.to.unwrap_or_else(OffsetDateTime::now_utc).unix_timestamp();
+    let from = request.from.map_or(to - DEFAULT_STRETCH, OffsetDateTime::unix_timestamp);
+    match (u64::try_from(from), u64::try_from(to)) {
+        (Ok(from), Ok(to)) if from <= to => Ok((from, to)),
+        (Ok(_), Ok(_)) => Err(ApiError::invalid("from", "it is after `to`")),
+        _ => Err(ApiError::invalid("from", "nothing was measured before 1970")),
+    }
+}
+
+/// A metric that this kind of thing has not is a mistake that an empty answer would hide.
+fn check(of: Measured, metrics: &[Metric]) -> Result<(), ApiError> {
+    match metrics.iter().find(|metric| !metric.of().contains(&of)) {
+        Some(metric) => Err(ApiError::invalid("metrics", format_args!("a {of} has no metric {metric}"))),
+        None => Ok(()),
+    }
+}
+
+/// Five digits: more than was kept, and half of what a float is written with.
+fn rounded(value: f64) -> f64 {
+    if value == 0.0 {
+        return 0.0;
+    }
+    let scale = 10f64.powf(4.0 - value.abs().log10().floor());
+    (value * scale).round() / scale
+}
+
+fn to_api(series: &Series, names: &[Named]) -> MetricSeries {
+    let named = names.iter().find(|(entity, _)| *entity == series.entity);
+    let column = |of: fn(&Point) -> f64| {
+        series.points.iter().map(|point| point.as_ref().map(|point| rounded(of(point)))).collect()
+    };
+    MetricSeries {
+        of: series.entity.kind(),
+        id: match series.entity {
+            Entity::Host(host) => host.to_string(),
+            Entity::Vm(vm) => vm.to_string(),
+        },
+        name: named.map(|(_, name)| name.clone()).unwrap_or_default(),
+        metric: series.metric,
+        unit: series.metric.unit(),
+        avg: column(|point| point.avg),
+        min: column(|point| point.min),
+        max: column(|point| point.max),
+    }
+}
+
+impl App {
+    /// What a request is about, and how many there are in all.
+    async fn measured(&self, call: &Call, request: &QueryMetrics) -> Result<(Vec<Named>, u64), ApiError> {
+        match (&request.object, request.of) {
+            (Some(_), _) if !request.filter.is_empty() => {
+                Err(ApiError::invalid("filter", "give an object or a filter, not both"))
+            }
+            (Some(vm), Measured::Vm) => {
+                let vm = self.find_vm(call, vm, Permission::View).await?;
+                Ok((vec![(vm.key.into(), vm.value.spec.name.to_string())], 1))
+            }
+            (Some(host), Measured::Host) => {
+                let host = self.find_host(call, host).await?;
+                Ok((vec![(host.key.into(), host.value.name)], 1))
+            }
+            (None, Measured::Vm) => {
+                let wanted = self.some(call, parse_filter::<Vms>(&request.filter)?);
+                let page = self.page(&self.views.vms, wanted).await?;
+                Ok((page.rows.into_iter().map(|row| (row.id.into(), row.name)).collect(), page.total))
+            }
+            (None, Measured::Host) => {
+                let wanted = self.some(call, parse_filter::<Hosts>(&request.filter)?);
+                let page = self.page(&self.views.hosts, wanted).await?;
+                Ok((page.rows.into_iter().map(|row| (row.id.into(), row.name)).collect(), page.total))
+            }
+        }
+    }
+
+    fn some(&self, call: &Call, filter: xenith_orchestrator_inventory::filter::Filter) -> PageRequest {
+        PageRequest::first(filter, self.scope(&call.caller), MOST)
+    }
+}
+
+#[async_trait]
+impl MetricsApi for App {
+    async fn list(&self, _: &Call, _: Empty) -> Result<Vec<MetricInfo>, ApiError> {
+        let info = |metric: &Metric| MetricInfo {
+            metric: *metric,
+            unit: metric.unit(),
+            of: metric.of().to_vec(),
+            summary: metric.summary().trim().to_owned(),
+        };
+        Ok(Metric::ALL.iter().map(info).collect())
+    }
+
+    async fn query(&self, call: &Call, request: QueryMetrics) -> Result<MetricSeriesList, ApiError> {
+        check(request.of, &request.metrics)?;
+        let (from, to) = times(&request)?;
+        let (names, total) = self.measured(call, &request).await?;
+        let entities = names.iter().map(|(entity, _)| *entity).collect();
+        let query = Query { entities, metrics: request.metrics, from, to, step: request.step_s };
+        let answer = self.metering.series.query(&query, metering::now()).await;
+        let Answer { plan, series } = answer.map_err(|error| store_error(&error))?;
+        Ok(MetricSeriesList {
+            from: OffsetDateTime::from_unix_timestamp(plan.from.into()).map_err(ApiError::internal)?,
+            step_s: plan.step,
+            series: series.iter().map(|series| to_api(series, &names)).collect(),
+            total,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_digits() {
+        for (value, expected) in [
+            (0.0, 0.0),
+            (12.345_678, 12.346),
+            (4_294_967_296.0, 4_295_000_000.0),
+            (0.001_234_567, 0.001_234_6),
+        ] {
+            assert_eq!(rounded(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn metrics_of_the_wrong_kind_are_refused() {
+        assert!(check(Measured::Vm, &[Metric::Cpu, Metric::DiskQueueFull]).is_ok());
+        let error = check(Measured::Vm, &[Metric::Cpu, Metric::Load]).unwrap_err();
+        assert_eq!(error.message, "metrics: a vm has no metric load");
+    }
+}

@@ -1,0 +1,128 @@
+//! The newest values of hosts and VMs, for Prometheus.
+//!
+//! Labels stay what they are: `vm` and `host` are ids, `name` changes only when somebody gives another. On which host
+//! a VM is changes by itself, so that is a figure of its own (`xenith_vm_info`) to join with. A value that is not
+//! fresh is left out rather than told again: Prometheus then knows that it is gone. At most [`MOST`] VMs are told;
+//! `xenith_vms_left_out` says how many are not.
+
+use std::fmt::Write as _;
+
+use xenith_orchestrator_api::Caller;
+use xenith_orchestrator_inventory::vm::Vms;
+use xenith_orchestrator_inventory::{Inventory, Noun, PageRequest};
+use xenith_orchestrator_metrics::Entity;
+use xenith_orchestrator_types::ApiError;
+use xenith_orchestrator_types::metrics::{Measured, Metric, Unit};
+
+use crate::app::{App, parse_filter};
+use crate::errors::query_error;
+use crate::metering;
+
+/// With 13 values each about 20 MB of text.
+const MOST: usize = 20_000;
+const PAGE: usize = 1000;
+/// Seconds after which a value is no longer how things are.
+const FRESH: u64 = 30;
+
+/// Something and its labels, as they stand between the braces.
+type Labelled = (Entity, String);
+
+pub async fn text(app: &App, caller: &Caller, filter: &str) -> Result<String, ApiError> {
+    let (hosts, _) = rows(app, &app.views.hosts, "", caller).await?;
+    let (vms, left_out) = rows::<Vms>(app, &app.views.vms, filter, caller).await?;
+    let host = |id: &dyn std::fmt::Display, name: &str| format!("host=\"{id}\",name=\"{}\"", escaped(name));
+    let hosts: Vec<Labelled> = hosts.iter().map(|row| (row.id.into(), host(&row.id, &row.name))).collect();
+    let mut text = String::new();
+    head(&mut text, "xenith_vm_info", "Where a VM is.");
+    let mut labelled = Vec::with_capacity(vms.len());
+    for row in &vms {
+        let labels = format!("vm=\"{}\",name=\"{}\"", row.id, escaped(&row.name));
+        let name = |named: Option<&str>| escaped(named.unwrap_or_default());
+        let (at, pool) = (row.host.as_ref(), row.pool.as_ref());
+        let host = at.map(|host| host.id.to_string()).unwrap_or_default();
+        let host_name = name(at.map(|host| host.name.as_str()));
+        let pool = name(pool.map(|pool| pool.name.as_str()));
+        let more = format!("host=\"{host}\",host_name=\"{host_name}\",pool=\"{pool}\"");
+        let _infallible = writeln!(text, "xenith_vm_info{{{labels},{more}}} 1");
+        labelled.push((row.id.into(), labels));
+    }
+    head(&mut text, "xenith_vms_left_out", "VMs that are not told of, because there are too many.");
+    let _infallible = writeln!(text, "xenith_vms_left_out {left_out}");
+    families(app, Measured::Host, &hosts, &mut text);
+    families(app, Measured::Vm, &labelled, &mut text);
+    Ok(text)
+}
+
+/// The rows that the caller may see, and how many there are besides.
+async fn rows<N: Noun>(
+    app: &App,
+    inventory: &Inventory<N>,
+    filter: &str,
+    caller: &Caller,
+) -> Result<(Vec<N::Row>, u64), ApiError> {
+    let mut request = PageRequest::first(parse_filter::<N>(filter)?, app.scope(caller), PAGE);
+    let mut rows = Vec::new();
+    loop {
+        let (inventory, wanted) = (inventory.clone(), request.clone());
+        let page = app.readers.run(move || inventory.page(&wanted)).await?;
+        let page = page.map_err(|error| query_error(&error))?;
+        rows.extend(page.rows);
+        request.cursor = page.next;
+        if request.cursor.is_none() || rows.len() >= MOST {
+            let left_out = page.total.saturating_sub(rows.len() as u64);
+            return Ok((rows, left_out));
+        }
+    }
+}
+
+fn families(app: &App, of: Measured, objects: &[Labelled], text: &mut String) {
+    let oldest = metering::now().saturating_sub(FRESH);
+    let fresh = |entity: Entity| app.metering.series.latest(entity).filter(|(at, _)| *at >= oldest);
+    let values: Vec<_> = objects
+        .iter()
+        .filter_map(|(entity, labels)| fresh(*entity).map(|(_, values)| (labels, values)))
+        .collect();
+    for metric in Metric::ALL.iter().filter(|metric| metric.of().contains(&of)) {
+        let name = name(of, *metric);
+        head(text, &name, metric.summary().trim());
+        for (labels, values) in &values {
+            if let Some((_, value)) = values.iter().find(|(known, _)| known == metric) {
+                let _infallible = writeln!(text, "{name}{{{labels}}} {value}");
+            }
+        }
+    }
+}
+
+fn head(text: &mut String, name: &str, help: &str) {
+    let _infallible = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+}
+
+/// `xenith_vm_disk_read_bytes_per_second`.
+fn name(of: Measured, metric: Metric) -> String {
+    let unit = match metric.unit() {
+        Unit::Percent => "_percent",
+        Unit::Bytes => "_bytes",
+        Unit::BytesPerSecond => "_bytes_per_second",
+        Unit::PerSecond => "_per_second",
+        Unit::Watts => "_watts",
+        Unit::Plain => "",
+    };
+    format!("xenith_{of}_{}{unit}", metric.as_str().replace('.', "_"))
+}
+
+/// A label's value, by the text format's rules.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_labels() {
+        assert_eq!(name(Measured::Vm, Metric::DiskReadOps), "xenith_vm_disk_read_ops_per_second");
+        assert_eq!(name(Measured::Host, Metric::Load), "xenith_host_load");
+        assert_eq!(escaped("a\"b\\c\nd"), "a\\\"b\\\\c\\nd");
+    }
+}

@@ -1,0 +1,110 @@
+//! What hosts count, on its way into series and past the rules of alarms.
+//!
+//! The series are in a store of their own beside the orchestrator's: losing it loses no intended state, backups of
+//! the orchestrator do not carry it, and a store that is damaged is put aside and begun anew. One task writes what
+//! is in memory every minute, and what is left when the orchestrator stops.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::sleep;
+use xenith_common_tasks::TaskSet;
+use xenith_hypervisor_agent_api::Samples;
+use xenith_orchestrator_metrics::{Entity, HostRates, Metrics, schema};
+use xenith_orchestrator_store::{RocksStore, StateStore, StoreError};
+
+use crate::alarms::Alarms;
+use crate::app::App;
+
+/// Seconds behind the minute at which it is written: samples are under way for a moment.
+const BEHIND: u64 = 6;
+
+/// Shared by those who hear hosts and those who ask.
+#[derive(Debug)]
+pub struct Metering {
+    pub series: Metrics,
+    pub alarms: Alarms,
+}
+
+impl Metering {
+    /// Opens the store in `folder`, which is made when it is not there.
+    pub async fn open(folder: &Path) -> Result<Arc<Self>, StoreError> {
+        let folder = folder.to_owned();
+        let store = tokio::task::spawn_blocking(move || open(&folder)).await;
+        let store = store.map_err(|_| StoreError::Closed)??;
+        Self::over(store).await
+    }
+
+    pub async fn over(store: Arc<dyn StateStore>) -> Result<Arc<Self>, StoreError> {
+        Ok(Arc::new(Self { series: Metrics::open(store, now()).await?, alarms: Alarms::default() }))
+    }
+
+    /// Takes what a host told.
+    pub fn take(&self, rates: &mut HostRates, samples: Samples) {
+        let received = unix_ms();
+        for sample in samples.samples {
+            for reading in rates.take(&samples.instance, sample, received) {
+                self.series.record(&reading);
+                self.alarms.look(&reading);
+            }
+        }
+    }
+}
+
+/// One that is damaged is kept beside the new one, for whoever wants to look.
+fn open(folder: &Path) -> Result<Arc<dyn StateStore>, StoreError> {
+    match RocksStore::open(folder, schema()) {
+        Err(error @ StoreError::Corrupt { .. }) => {
+            let aside = folder.with_extension(format!("damaged-{}", now()));
+            tracing::error!(%error, aside = %aside.display(), "the metrics are damaged and begun anew");
+            if let Err(error) = std::fs::rename(folder, &aside) {
+                tracing::error!(%error, "they cannot be put aside");
+            }
+            Ok(Arc::new(RocksStore::open(folder, schema())?))
+        }
+        opened => Ok(Arc::new(opened?)),
+    }
+}
+
+/// Milliseconds since 1970.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Seconds since 1970.
+#[must_use]
+pub fn now() -> u64 {
+    unix_ms() / 1000
+}
+
+/// Writes every minute until `tasks` end, and once more then.
+pub fn start(app: &Arc<App>, tasks: &TaskSet) {
+    let (token, app) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("metrics-keeper", async move {
+        loop {
+            let until = 60 - (now() + 60 - BEHIND) % 60;
+            tokio::select! {
+                () = token.cancelled() => break,
+                () = sleep(Duration::from_secs(until)) => keep(&app).await,
+            }
+        }
+        keep(&app).await;
+    });
+}
+
+async fn keep(app: &App) {
+    let series = &app.metering.series;
+    let exists = |entity: Entity| match entity {
+        Entity::Host(host) => app.views.host(host).is_some(),
+        Entity::Vm(vm) => app.views.vm(vm).is_some() || app.fleet.vm(vm).is_some(),
+    };
+    let kept = async {
+        series.flush(now()).await?;
+        series.expire(now(), exists).await
+    };
+    if let Err(error) = kept.await {
+        tracing::warn!(%error, "what was measured in the last minute cannot be written; trying again in a minute");
+    }
+}
