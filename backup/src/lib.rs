@@ -4,7 +4,7 @@
 //! [`index`] knows which the repository has, [`packer`] fills packs with the rest in the container of
 //! [`format`], [`map`] says which chunk lies where, and [`manifest`] commits. Back again: [`reader`] makes any
 //! backup a `BlockSource`, [`restore`] writes it out, [`instant`] while it is used already. [`session`] and [`gc`] keep writers and collectors apart
-//! without a lock. [`store`] is the seam to folders and object stores, [`keys`] holds the keys.
+//! without a lock; [`immutable`] keeps what is needed locked against everybody. [`store`] is the seam to folders and object stores, [`keys`] holds the keys.
 //!
 //! `docs/backup-format.md` describes every byte and the proofs; the crate depends on `common` only.
 
@@ -19,6 +19,7 @@ pub mod format;
 pub mod gc;
 pub mod hold;
 pub mod id;
+pub mod immutable;
 pub mod index;
 pub mod ingest;
 pub mod instant;
