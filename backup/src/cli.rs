@@ -62,6 +62,37 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "content")]
         chunks: ChunkMode,
         #[command(flatten)]
+        lock: LockArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Extend the locks of what is needed, where a repository locks what it stores.
+    ///
+    /// `backup`, `prune` and `gc` do that, too. This is for a repository that nobody writes to any more, for one that is to
+    /// lock from now on, or for another number of days: --immutable changes that, and --all brings every object up to it.
+    Lock {
+        repo: String,
+        #[command(flatten)]
+        lock: LockArgs,
+        /// Ask the store about each object, instead of counting on what earlier runs extended.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Take a folder's objects away from who writes them (as root, from a timer).
+    ///
+    /// Folders and objects become the owner's; who writes, as a member of the folder's group, can then add and read, but
+    /// neither change nor delete. Run `prune` and `gc` as root.
+    Keep {
+        folder: PathBuf,
+        /// The user that gets them; nobody should work as that.
+        #[arg(long, value_name = "USER")]
+        owner: String,
+        /// The group of the writers, instead of the one that the folder has.
+        #[arg(long)]
+        group: Option<String>,
+        #[command(flatten)]
         output: OutputArgs,
     },
     /// Back up disks (files or devices), as one backup.
@@ -267,6 +298,23 @@ pub struct MachineArgs {
     /// Its memory.
     #[arg(long, default_value_t = 1024, value_name = "MIB")]
     pub memory_mib: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LockModeArg {
+    Governance,
+    Compliance,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct LockArgs {
+    /// Lock what is stored for DAYS days (S3, in a bucket with object lock): until then nobody can delete it. What backups
+    /// need is locked anew before that is over.
+    #[arg(long, value_name = "DAYS")]
+    pub immutable: Option<u32>,
+    /// Who may lift a lock: nobody (compliance), or whoever has s3:BypassGovernanceRetention (governance).
+    #[arg(long, value_enum, default_value = "compliance", requires = "immutable")]
+    pub lock_mode: LockModeArg,
 }
 
 #[derive(Debug, clap::Args)]

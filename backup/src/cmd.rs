@@ -6,8 +6,10 @@ mod collect;
 mod files;
 mod import_xo;
 mod inspect;
+mod keep;
 mod key;
 mod list;
+mod lock;
 mod mount;
 mod open;
 mod paper_kit;
@@ -19,10 +21,11 @@ mod verify;
 use std::process::ExitCode;
 
 use xenith_backup::BackupError;
+use xenith_backup::immutable::Which;
 use xenith_backup::store::StoreError;
 use xenith_common_block::BlockError;
 
-use crate::cli::{ChunkMode, Cli, Command, KeyArgs, Output};
+use crate::cli::{ChunkMode, Cli, Command, KeyArgs, LockArgs, Output};
 
 /// Damage was found: scripts tell it from failures.
 pub const DAMAGED: u8 = 3;
@@ -30,7 +33,14 @@ pub const DAMAGED: u8 = 3;
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let key = &cli.key;
     match cli.command {
-        Command::Init { repo, chunks, output } => init(&repo, chunks, (key, output.output)),
+        Command::Init { repo, chunks, lock, output } => init(&repo, (chunks, &lock), (key, output.output)),
+        Command::Keep { folder, owner, group, output } => {
+            keep::run(&folder, (&owner, group.as_deref()), output.output)
+        }
+        Command::Lock { repo, lock, all, output } => {
+            let which = if all { Which::All } else { Which::Due };
+            lock::run(&open::repository(&repo, key)?, (lock::retention(&lock), which), output.output)
+        }
         Command::Backup { repo, disks, changed_ranges, level, workers, tags, output } => {
             let repo = open::repository(&repo, key)?;
             let request = backup::Request { disks, changed_ranges, level, workers, tags };
@@ -93,7 +103,11 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn init(repo: &str, chunks: ChunkMode, (key, output): (&KeyArgs, Output)) -> anyhow::Result<ExitCode> {
+fn init(
+    repo: &str,
+    (chunks, lock): (ChunkMode, &LockArgs),
+    (key, output): (&KeyArgs, Output),
+) -> anyhow::Result<ExitCode> {
     use xenith_backup::chunk::Chunking;
     use xenith_backup::keys::{KdfCost, Keyring};
     let chunking = match chunks {
@@ -102,8 +116,8 @@ fn init(repo: &str, chunks: ChunkMode, (key, output): (&KeyArgs, Output)) -> any
     };
     let credential = open::credential(key)?;
     let store = open::store_for_init(repo)?;
-    let made =
-        xenith_backup::Repository::init(store, &Keyring::create(chunking), &credential, KdfCost::DEFAULT)?;
+    let ring = Keyring::create(chunking).with_retention(lock::retention(lock));
+    let made = xenith_backup::Repository::init(store, &ring, &credential, KdfCost::DEFAULT)?;
     let id = made.keyring().repo();
     match output {
         Output::Text => println!("repository {id} made at {repo}"),

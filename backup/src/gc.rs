@@ -30,6 +30,7 @@ use crate::crypto::random_hex;
 use crate::error::{BackupError, Result};
 use crate::format::{ObjectBuilder, ObjectKind, Sealed};
 use crate::id::{BackupId, ObjectHash};
+use crate::immutable;
 use crate::manifest;
 use crate::repo::Repository;
 use crate::session;
@@ -58,6 +59,13 @@ pub struct Plan {
     pub forget: Vec<BackupId>,
     /// Packs nobody needs once those are forgotten.
     pub packs: Vec<ObjectHash>,
+    /// When the last lock on what it names ends (milliseconds since 1970 by the store's clock): it rests until then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_before: u64,
+}
+
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn plan_key(name: &str) -> Option<ObjectKey> {
@@ -132,7 +140,13 @@ pub fn propose(repo: &Repository, forget: Vec<BackupId>) -> Result<Proposal> {
     let (index, live) = Live::load(repo, &forget)?;
     let use_of = live.pack_use(&index, &|name| plans.iter().any(|plan| plan.packs.contains(name)))?;
     let mut proposal = Proposal {
-        plan: Plan { name: plan_name(&plans, repo.now()), created: repo.now(), forget, packs: Vec::new() },
+        plan: Plan {
+            name: plan_name(&plans, repo.now()),
+            created: repo.now(),
+            forget,
+            packs: Vec::new(),
+            not_before: 0,
+        },
         bytes: 0,
         waste: 0,
         total: 0,
@@ -147,6 +161,7 @@ pub fn propose(repo: &Repository, forget: Vec<BackupId>) -> Result<Proposal> {
             proposal.waste += pack.size.saturating_sub(used.live_bytes);
         }
     }
+    proposal.plan.not_before = immutable::last_lock(repo, &proposal.plan)?;
     Ok(proposal)
 }
 

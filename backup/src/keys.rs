@@ -163,6 +163,12 @@ pub fn rotate(store: &dyn ObjectStore, keys: &Keys, credential: &Credential, cos
     Ok(old_slots.len().saturating_sub(1))
 }
 
+/// Writes the ring anew with what `ring` says besides keys, and makes the old one go.
+pub fn replace_ring(store: &dyn ObjectStore, keys: &Keys, ring: &Keyring) -> Result<()> {
+    store.create(&ring_key(keys.ring_number + 1), &[ring.seal(&keys.mek).into()])?;
+    Ok(store.delete(&ring_key(keys.ring_number))?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

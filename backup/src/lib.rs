@@ -3,9 +3,9 @@
 //! From the disk to the store: [`ingest`] reads a `BlockSource`, [`chunk`] cuts it, [`id`] names the chunks,
 //! [`index`] knows which the repository has, [`packer`] fills packs with the rest in the container of
 //! [`format`], [`map`] says which chunk lies where, and [`manifest`] commits. Back again: [`reader`] makes any
-//! backup a `BlockSource`, [`restore`] writes it out, [`follow`] only what differs,
-//! [`instant`] while it is used already. [`session`] and [`gc`] keep writers and collectors apart without a lock.
-//! [`store`] is the seam to folders and object stores, [`keys`] holds the keys.
+//! backup a `BlockSource`, [`restore`] writes it out, [`follow`] only what differs, [`instant`] while it is used already.
+//! [`session`] and [`gc`] keep writers and collectors apart without a lock; [`immutable`] keeps what is needed locked
+//! against everybody. [`store`] is the seam to folders and object stores, [`keys`] holds the keys.
 //!
 //! `docs/backup-format.md` describes every byte and the proofs; the crate depends on `common` only.
 
@@ -21,6 +21,7 @@ pub mod format;
 pub mod gc;
 pub mod hold;
 pub mod id;
+pub mod immutable;
 pub mod index;
 pub mod ingest;
 pub mod instant;

@@ -18,7 +18,7 @@ use crate::chunk::{Chunking, Cutter};
 use crate::error::{BackupError, Result};
 use crate::id::RepoId;
 use crate::keys::{self, Credential, KdfCost, Keyring, Keys};
-use crate::store::{ObjectKey, ObjectStore, StoreError, probe};
+use crate::store::{LockingStore, ObjectKey, ObjectStore, Retention, StoreError, probe, probe_locks};
 
 /// The format this program writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
@@ -41,6 +41,32 @@ fn config_key() -> ObjectKey {
 #[must_use]
 pub fn now_millis() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_millis() as u64)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    Locks,
+    Nothing,
+}
+
+/// `store` as it is used where objects are locked.
+fn locking(
+    store: Arc<dyn ObjectStore>,
+    retention: Option<Retention>,
+    probe: Probe,
+) -> Result<Arc<dyn ObjectStore>> {
+    let Some(retention) = retention else { return Ok(store) };
+    if !retention.is_valid() {
+        return Err(BackupError::Invalid(format!(
+            "objects can be locked for 1 to {} days, not for {}",
+            Retention::MAX_DAYS,
+            retention.days
+        )));
+    }
+    if probe == Probe::Locks {
+        probe_locks(&store, retention.mode)?;
+    }
+    Ok(Arc::new(LockingStore::new(store, retention)))
 }
 
 /// An opened repository. Cheap to clone; all clones share the store.
@@ -73,6 +99,7 @@ impl Repository {
             return Err(BackupError::Invalid("the chunk sizes are out of bounds".to_owned()));
         }
         probe(&store)?;
+        let store = locking(store, ring.retention(), Probe::Locks)?;
         match store.size(&config_key()) {
             Err(StoreError::NotFound { .. }) => {}
             Ok(_) => {
@@ -109,7 +136,23 @@ impl Repository {
             return Err(BackupError::damaged("keyring", "its chunk sizes are out of bounds"));
         }
         let cutter = Cutter::new(keys.ring.chunking(), &keys.ring.cut_secret());
+        let store = locking(store, keys.ring.retention(), Probe::Nothing)?;
         Ok(Self { store, keys: Arc::new(keys), cutter: Arc::new(cutter), clock: now_millis })
+    }
+
+    /// Changes how long objects are locked from now on. Those that are there get their locks from
+    /// [`crate::immutable::extend`] of all; no lock becomes shorter.
+    pub fn set_retention(&self, retention: Option<Retention>) -> Result<Self> {
+        let ring = self.keys.ring.clone().with_retention(retention);
+        let store = locking(Arc::clone(&self.store), retention, Probe::Locks)?;
+        keys::replace_ring(&store, &self.keys, &ring)?;
+        let keys = Keys {
+            mek: self.keys.mek.clone(),
+            ring,
+            ring_number: self.keys.ring_number + 1,
+            slot: self.keys.slot.clone(),
+        };
+        Ok(Self { store, keys: Arc::new(keys), ..self.clone() })
     }
 
     /// The same by another clock than this machine's: clocks jump, and tests show what that does.

@@ -12,6 +12,7 @@
 
 mod faulty;
 mod local;
+mod lock;
 mod memory;
 mod probe;
 mod retry;
@@ -25,9 +26,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use faulty::{Fault, FaultyStore};
-pub use local::LocalStore;
+pub use local::{Handed, Keeper, LocalStore, keep};
+pub use lock::{LOCKED, Lock, LockMode, LockingStore, Retention};
 pub use memory::MemoryStore;
-pub use probe::probe;
+pub use probe::{probe, probe_locks};
 pub use retry::RetryingStore;
 pub use s3::{S3Credentials, S3Store};
 pub use throttle::ThrottledStore;
@@ -105,6 +107,9 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// A lock keeps the object from being deleted; it ends by itself. `until` is milliseconds since 1970.
+    #[error("{key} is locked in the store until {}", time_text(*.until))]
+    Locked { key: String, until: u64 },
     /// The store breaks a promise the repository's safety rests on.
     #[error("this store cannot hold a repository: {0}")]
     Unsuitable(String),
@@ -191,6 +196,41 @@ pub trait ObjectStore: Send + Sync {
         Ok(0)
     }
 
+    /// [`Self::create`], and nobody can delete it before the lock ends.
+    fn create_locked(&self, key: &ObjectKey, parts: &[Bytes], lock: Lock) -> Result<(), StoreError> {
+        let _unused = (key, parts, lock);
+        Err(StoreError::Unsuitable(format!("{} cannot lock objects", self.describe())))
+    }
+
+    /// Makes the lock of `key` end later, or locks it. A lock that ends later already stays as it is, or is an error.
+    fn extend_lock(&self, key: &ObjectKey, lock: Lock) -> Result<(), StoreError> {
+        let _unused = (key, lock);
+        Err(StoreError::Unsuitable(format!("{} cannot lock objects", self.describe())))
+    }
+
+    /// The lock on `key`, which may be over.
+    fn lock_of(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError> {
+        let _unlocked = key;
+        Ok(None)
+    }
+
+    /// [`Self::delete`] where a store keeps what is deleted: here it is gone and its room is free, or
+    /// [`StoreError::Locked`].
+    fn purge(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.delete(key)
+    }
+
+    /// Why whoever wrote `key` can still change it, in a store where that should not be so.
+    fn exposed(&self, key: &ObjectKey) -> Result<Option<String>, StoreError> {
+        let _unknown = key;
+        Ok(None)
+    }
+
+    /// What the store's clock says, milliseconds since 1970.
+    fn clock(&self) -> Result<u64, StoreError> {
+        Ok(crate::repo::now_millis())
+    }
+
     /// The whole object, refused when larger than `limit` bytes.
     fn read(&self, key: &ObjectKey, limit: u64) -> Result<Bytes, StoreError> {
         let size = self.size(key)?;
@@ -233,6 +273,37 @@ impl<T: ObjectStore + ?Sized> ObjectStore for std::sync::Arc<T> {
     fn sweep(&self, age: Duration) -> Result<usize, StoreError> {
         (**self).sweep(age)
     }
+
+    fn create_locked(&self, key: &ObjectKey, parts: &[Bytes], lock: Lock) -> Result<(), StoreError> {
+        (**self).create_locked(key, parts, lock)
+    }
+
+    fn extend_lock(&self, key: &ObjectKey, lock: Lock) -> Result<(), StoreError> {
+        (**self).extend_lock(key, lock)
+    }
+
+    fn lock_of(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError> {
+        (**self).lock_of(key)
+    }
+
+    fn purge(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        (**self).purge(key)
+    }
+
+    fn exposed(&self, key: &ObjectKey) -> Result<Option<String>, StoreError> {
+        (**self).exposed(key)
+    }
+
+    fn clock(&self) -> Result<u64, StoreError> {
+        (**self).clock()
+    }
+}
+
+/// A time (milliseconds since 1970) for people: `2026-09-01 12:00 UTC`.
+pub(crate) fn time_text(millis: u64) -> String {
+    let format = time::macros::format_description!("[year]-[month]-[day] [hour]:[minute] UTC");
+    let at = time::OffsetDateTime::from_unix_timestamp((millis / 1000).try_into().unwrap_or(i64::MAX));
+    at.ok().and_then(|at| at.format(format).ok()).unwrap_or_else(|| format!("{millis} ms after 1970"))
 }
 
 #[cfg(test)]

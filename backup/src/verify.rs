@@ -6,6 +6,8 @@
 //! | normal | every byte once, checksums | any flipped bit as well |
 //! | deep | the same, decrypts and names every chunk again | what a writer stored wrongly, too |
 //!
+//! Where the repository has a retention, each level also asks the store for each lock.
+//!
 //! Nothing is changed. Memory: 4 MiB reads per thread, one flag per map page.
 
 mod maps;
@@ -15,6 +17,7 @@ use serde::Serialize;
 
 use crate::error::{BackupError, Result};
 use crate::gc;
+use crate::immutable;
 use crate::index::{Index, PackInfo};
 use crate::manifest;
 use crate::repo::Repository;
@@ -75,6 +78,8 @@ pub struct Report {
     pub pages: u64,
     /// Stored bytes that were read.
     pub bytes_read: u64,
+    /// Objects whose lock was looked at.
+    pub locks: u64,
     pub problems: Vec<Problem>,
 }
 
@@ -110,6 +115,11 @@ pub fn verify_part(repo: &Repository, scope: &Scope, threads: usize) -> Result<R
         report.add(problem);
     }
     maps::check(repo, &index, &bad, &manifests, &mut report)?;
+    let (locks, problems) = immutable::check(repo, index.packs())?;
+    for problem in &problems {
+        report.add(problem);
+    }
+    report.locks = locks;
     report.backups = manifests.len() as u64;
     report.packs = index.packs().len() as u64;
     Ok(report)

@@ -49,12 +49,13 @@ mod wave;
 use std::sync::{Arc, Mutex};
 
 use xenith_orchestrator_api::{
-    Registrar, alarm as alarm_api, alarm_rule, audit, auth as auth_api, backup as backup_api, backup_job as backup_job_api, backup_run,
-    console as console_api, event, filter as filter_api, host as host_api, import as import_api,
-    iso as iso_api, mail as mail_api, metrics as metrics_api, network as network_api, orphan as orphan_api, pool as pool_api,
-    repository as repository_api, role, snapshot as snapshot_api, sr as sr_api, standby as standby_api, system as system_api,
-    task as task_api, template as template_api, token as token_api, user as user_api, vdi as vdi_api,
-    vm as vm_api, wave as wave_api,
+    Registrar, alarm as alarm_api, alarm_rule, audit, auth as auth_api, backup as backup_api,
+    backup_job as backup_job_api, backup_run, console as console_api, event, filter as filter_api,
+    host as host_api, import as import_api, iso as iso_api, mail as mail_api, metrics as metrics_api,
+    network as network_api, orphan as orphan_api, pool as pool_api, repository as repository_api, role,
+    snapshot as snapshot_api, sr as sr_api, standby as standby_api, system as system_api, task as task_api,
+    template as template_api, token as token_api, user as user_api, vdi as vdi_api, vm as vm_api,
+    wave as wave_api,
 };
 use xenith_orchestrator_saga::SagaEngine;
 

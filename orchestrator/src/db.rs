@@ -21,9 +21,10 @@ use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::background::store::Checkpoints;
 use crate::model::{
-    AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord, AuthorityRecord, BackupRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord,
-    ImportSourceRecord, JobRecord, JoinRecord, MailRecord, NoticeRecord, ReportRecord, RepositoryRecord, SessionRecord,
-    SnapshotRecord, SrRecord, StandbyRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
+    AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord, AuthorityRecord, BackupRecord, BaseRecord, EventRecord,
+    HostRecord, IdempotencyRecord, ImportRecord, ImportSourceRecord, JobRecord, JoinRecord, MailRecord,
+    NoticeRecord, ReportRecord, RepositoryRecord, SessionRecord, SnapshotRecord, SrRecord, StandbyRecord,
+    TokenRecord, UserRecord, VmRecord, WaveRecord,
 };
 use xenith_orchestrator_types::audit::AuditRecord;
 

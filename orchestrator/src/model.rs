@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{
-    AlarmRuleId, HostId, ImportId, ImportSourceId, NetworkId, PoolId, RepositoryId, SagaId, SnapshotId, SrId, UserId,
-    VdiId, VmId,
+    AlarmRuleId, HostId, ImportId, ImportSourceId, NetworkId, PoolId, RepositoryId, SagaId, SnapshotId, SrId,
+    UserId, VdiId, VmId,
 };
 use xenith_hypervisor_agent_types::backup::BackupFacts;
 use xenith_hypervisor_agent_types::{SrSpec, VdiSize, VmSpec};

@@ -98,7 +98,8 @@ impl Orchestrator {
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let identities = Arc::new(Identities::make(config, &certificates)?);
-        let app = assemble(config, (db, vault, metering), (&certificates, &identities), address, &tasks).await?;
+        let app =
+            assemble(config, (db, vault, metering), (&certificates, &identities), address, &tasks).await?;
         let first_password = app.authn.first_admin().await?;
 
         let shown =

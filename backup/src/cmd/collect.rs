@@ -51,6 +51,7 @@ pub fn prune(repo: &Repository, request: &Prune, output: Output) -> anyhow::Resu
     if request.mode == Mode::Real {
         publish(repo, &plan.proposal)?;
         done = carry_out_due(repo, request.grace)?;
+        super::lock::extend(repo)?;
     }
     match output {
         Output::Json => {
@@ -75,6 +76,7 @@ pub fn gc(
     }
     publish(repo, &gc::propose(repo, Vec::new())?)?;
     done.extend(carry_out_due(repo, grace)?);
+    super::lock::extend(repo)?;
     match output {
         Output::Json => println!("{}", serde_json::to_string_pretty(&done)?),
         Output::Text => report(&done),
@@ -112,6 +114,10 @@ fn report(done: &[Done]) {
                 "plan {plan} waits until {} and for {} running backups; run gc then",
                 time_text(*until),
                 sessions.len()
+            ),
+            Outcome::Locked { object, until } => println!(
+                "plan {plan} waits until {}: {object} is locked in the store; run gc then",
+                time_text(*until)
             ),
             Outcome::Done { forgotten, packs, spared, bytes } => println!(
                 "plan {plan}: {forgotten} backups forgotten, {packs} packs deleted ({} MiB), {spared} spared",

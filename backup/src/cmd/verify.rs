@@ -40,13 +40,14 @@ pub fn run(repo: &Repository, scope: &Scope, output: Output) -> anyhow::Result<E
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         println!(
-            "{} backups, {} of {} packs read, {} chunks, {} map pages, {} MiB read: {}",
+            "{} backups, {} of {} packs read, {} chunks, {} map pages, {} MiB read{}: {}",
             report.backups,
             report.packs_read,
             report.packs,
             report.chunks,
             report.pages,
             report.bytes_read >> 20,
+            if report.locks > 0 { format!(", {} locks", report.locks) } else { String::new() },
             if report.problems.is_empty() { "all good" } else { "DAMAGED" }
         );
         for problem in &report.problems {

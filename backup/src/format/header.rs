@@ -21,6 +21,7 @@ pub enum ObjectKind {
     Manifest = 3,
     Plan = 4,
     Session = 5,
+    LockRecord = 6,
 }
 
 impl ObjectKind {
@@ -31,6 +32,7 @@ impl ObjectKind {
             3 => Some(Self::Manifest),
             4 => Some(Self::Plan),
             5 => Some(Self::Session),
+            6 => Some(Self::LockRecord),
             _ => None,
         }
     }
@@ -43,6 +45,7 @@ impl ObjectKind {
             Self::Manifest => "manifest",
             Self::Plan => "plan",
             Self::Session => "session",
+            Self::LockRecord => "lock record",
         }
     }
 }

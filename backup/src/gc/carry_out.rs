@@ -8,6 +8,7 @@ use super::{Live, Plan, plan_key, published, read_object, verdict_key, write_obj
 use crate::error::{BackupError, Result};
 use crate::hold;
 use crate::id::{BackupId, ObjectHash};
+use crate::immutable;
 use crate::index::{self, pack_key, segment_key};
 use crate::manifest::{self, manifest_key};
 use crate::repo::Repository;
@@ -30,6 +31,11 @@ pub enum Outcome {
         sessions: Vec<BackupId>,
         until: u64,
     },
+    /// A lock in the store is not over: nothing else was deleted. `until` is milliseconds since 1970. Try again then.
+    Locked {
+        object: String,
+        until: u64,
+    },
     Done {
         forgotten: usize,
         packs: usize,
@@ -43,23 +49,33 @@ pub enum Outcome {
 pub fn carry_out(repo: &Repository, plan: &Plan, now: u64, grace: u64) -> Result<Outcome> {
     let sessions = session::list(repo)?;
     let waiting = waiting_for(repo, plan, &sessions, (now, grace))?;
-    let until = plan.created.saturating_add(grace);
-    if !waiting.is_empty() || now < until {
+    let rested = plan.created.saturating_add(grace);
+    let until = rested.max(plan.not_before);
+    // Locks end by the store's clock.
+    let locked = plan.not_before > 0 && repo.store().clock()? < plan.not_before;
+    if !waiting.is_empty() || now < rested || locked {
         return Ok(Outcome::Waiting { sessions: waiting, until });
     }
     let Some(verdict) = settle(repo, plan)? else {
         // Somebody else finished it meanwhile.
         return Ok(Outcome::Done { forgotten: 0, packs: 0, spared: 0, bytes: 0 });
     };
+    immutable::extend_spared(repo, plan, &verdict)?;
     let sizes: std::collections::HashMap<ObjectHash, u64> =
         index::list_packs(repo)?.into_iter().map(|pack| (pack.name, pack.size)).collect();
-    for id in &verdict.forget {
-        repo.store().delete(&manifest_key(id))?;
-    }
     let mut bytes = 0;
-    for pack in &verdict.packs {
-        repo.store().delete(&pack_key(pack))?;
-        bytes += sizes.get(pack).copied().unwrap_or(0);
+    // Manifests first, and at the first lock no further: a manifest that is there must have its packs.
+    let manifests = verdict.forget.iter().map(|id| (manifest_key(id), 0));
+    let packs = verdict.packs.iter().map(|pack| (pack_key(pack), sizes.get(pack).copied().unwrap_or(0)));
+    for (key, size) in manifests.chain(packs) {
+        match repo.store().delete(&key) {
+            Ok(()) => bytes += size,
+            Err(StoreError::Locked { key, until }) => {
+                tracing::warn!(object = key, until, plan = plan.name, "a lock keeps what a plan gives up");
+                return Ok(Outcome::Locked { object: key, until });
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     tidy(repo, &sessions)?;
     // The plan goes before the verdict: see `settle`.
@@ -171,12 +187,25 @@ fn tidy(repo: &Repository, sessions: &[SeenSession]) -> Result<()> {
     let swept = repo.store().sweep(Duration::from_millis(2 * session::LEASE_MILLIS))?;
     tracing::debug!(swept, "what dead writers left half written is gone");
     tidy_index(repo)?;
+    immutable::tidy(repo)?;
+    tidy_probes(repo)?;
     let plans: Vec<String> =
         repo.store().list("plans/")?.into_iter().map(|info| info.key.to_string()).collect();
     for info in repo.store().list("verdicts/")? {
         let plan = info.key.as_str().replacen("verdicts/", "plans/", 1);
         if !plans.contains(&plan) {
             repo.store().delete(&info.key)?;
+        }
+    }
+    Ok(())
+}
+
+/// What trying out a store left, because it was locked.
+fn tidy_probes(repo: &Repository) -> Result<()> {
+    for info in repo.store().list("probe/")? {
+        match repo.store().delete(&info.key) {
+            Ok(()) | Err(StoreError::Locked { .. }) => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())

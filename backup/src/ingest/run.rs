@@ -13,6 +13,7 @@ use super::{Changes, DiskJob, Options, Progress};
 use crate::error::{BackupError, Result};
 use crate::gc;
 use crate::id::{ChunkId, ObjectHash};
+use crate::immutable::{self, Which};
 use crate::index::{Index, IndexWriter, pack_key};
 use crate::manifest::{self, DiskRecord, Manifest};
 use crate::map::{Shape, TreeBuilder, TreeReader};
@@ -86,6 +87,10 @@ pub fn backup(
     if let Err(error) = session.end() {
         // The backup is committed; its session ends with its lease.
         tracing::warn!(%error, "the session could not be ended");
+    }
+    // Also not the backup's trouble: the next run, or `lock`, does it.
+    if let Err(error) = immutable::extend(repo, index.packs(), Which::Due) {
+        tracing::warn!(%error, "the locks of older objects could not be extended");
     }
     Ok(manifest)
 }

@@ -1,7 +1,7 @@
 //! The ring: all KEKs, the domain secret and how this domain cuts chunks, sealed under the MEK.
 //!
-//! Chunking parameters lie here and not in the plain `config` object, so that nobody without a key can make
-//! writers cut differently and lose deduplication.
+//! Chunking parameters and how long objects are locked lie here and not in the plain `config` object, so that nobody without a key can make
+//! writers cut differently and lose deduplication, or lock for years.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::chunk::Chunking;
 use crate::crypto::{Secret32, WrapKey, random};
 use crate::id::{IdKeys, KekId, RepoId, hex, unhex};
+use crate::store::Retention;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +29,8 @@ struct StoredRing {
     keks: Vec<StoredKek>,
     domain: String,
     chunking: Chunking,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retention: Option<Retention>,
 }
 
 /// The opened ring. Cheap to clone.
@@ -39,6 +42,7 @@ pub struct Keyring {
     domain: Secret32,
     ids: IdKeys,
     chunking: Chunking,
+    retention: Option<Retention>,
 }
 
 impl Keyring {
@@ -57,7 +61,19 @@ impl Keyring {
     fn from_parts(repo: RepoId, keks: Vec<(KekId, Secret32)>, domain: Secret32, chunking: Chunking) -> Self {
         let wraps = Arc::new(keks.iter().map(|(id, key)| (*id, WrapKey::new(key))).collect());
         let ids = IdKeys::new(&domain);
-        Self { repo, keks, wraps, domain, ids, chunking }
+        Self { repo, keks, wraps, domain, ids, chunking, retention: None }
+    }
+
+    /// The same for a repository that locks what it stores.
+    #[must_use]
+    pub fn with_retention(self, retention: Option<Retention>) -> Self {
+        Self { retention, ..self }
+    }
+
+    /// How long objects are locked, where they are.
+    #[must_use]
+    pub const fn retention(&self) -> Option<Retention> {
+        self.retention
     }
 
     fn aad() -> &'static [u8] {
@@ -72,6 +88,7 @@ impl Keyring {
             keks,
             domain: hex(self.domain.expose()),
             chunking: self.chunking,
+            retention: self.retention,
         };
         let plain = serde_json::to_vec(&stored).expect("a ring is plain data");
         WrapKey::new(&mek.derive("xenith-backup format 1 keyring")).seal(Self::aad(), &plain)
@@ -87,12 +104,15 @@ impl Keyring {
         }
         let keks: Option<Vec<_>> =
             stored.keks.iter().map(|kek| Some((kek.id, Secret32::new(unhex(&kek.key)?)))).collect();
-        Some(Self::from_parts(stored.repo, keks?, Secret32::new(unhex(&stored.domain)?), stored.chunking))
+        let domain = Secret32::new(unhex(&stored.domain)?);
+        let ring = Self::from_parts(stored.repo, keks?, domain, stored.chunking);
+        Some(ring.with_retention(stored.retention))
     }
 
     pub(super) fn add_kek(&mut self) {
         self.keks.push((KekId(random()), Secret32::random()));
-        *self = Self::from_parts(self.repo, self.keks.clone(), self.domain.clone(), self.chunking);
+        let ring = Self::from_parts(self.repo, self.keks.clone(), self.domain.clone(), self.chunking);
+        *self = ring.with_retention(self.retention);
     }
 
     #[must_use]

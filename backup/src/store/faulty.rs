@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use super::{Lock, ObjectInfo, ObjectKey, ObjectStore, StoreError};
 
 /// What happens at the chosen mutation (create or delete).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,5 +133,31 @@ impl<S: ObjectStore> ObjectStore for FaultyStore<S> {
 
     fn sweep(&self, age: Duration) -> Result<usize, StoreError> {
         self.inner.sweep(age)
+    }
+
+    fn create_locked(&self, key: &ObjectKey, parts: &[Bytes], lock: Lock) -> Result<(), StoreError> {
+        self.mutate(key, || self.inner.create_locked(key, parts, lock))
+    }
+
+    fn extend_lock(&self, key: &ObjectKey, lock: Lock) -> Result<(), StoreError> {
+        self.mutate(key, || self.inner.extend_lock(key, lock))
+    }
+
+    fn lock_of(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError> {
+        self.check_alive(key.as_str())?;
+        self.inner.lock_of(key)
+    }
+
+    fn purge(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.mutate(key, || self.inner.purge(key))
+    }
+
+    fn exposed(&self, key: &ObjectKey) -> Result<Option<String>, StoreError> {
+        self.inner.exposed(key)
+    }
+
+    fn clock(&self) -> Result<u64, StoreError> {
+        self.check_alive("its clock")?;
+        self.inner.clock()
     }
 }

@@ -6,12 +6,16 @@
 //! overwrites). Where links are not to be had, `renameat2(RENAME_NOREPLACE)` does the same. The folder that
 //! got the name is synced too, so that a name seen once is there after a power cut.
 //!
+//! [`keep`] takes what was written away from its writer.
+//!
 //! A crash leaves files in `.tmp`; `create` never looks there, and `sweep` removes what is old.
+
+mod keep;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,12 +25,27 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use super::{ObjectInfo, ObjectKey, ObjectStore, StoreError};
 use crate::crypto::random_hex;
 
+pub use keep::{Handed, Keeper, keep};
+
 const TMP: &str = ".tmp";
+/// How long what was written may stay its writer's where there is a keeper.
+const BETWEEN_PASSES: Duration = Duration::from_secs(60 * 60);
 
 /// A store in a folder of this machine.
 #[derive(Debug, Clone)]
 pub struct LocalStore {
     root: PathBuf,
+    readers: Readers,
+}
+
+/// Who may read what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readers {
+    /// The user that writes.
+    Writer,
+    /// The folder's group: where there is a keeper, writers and collectors are different users, and read each other's
+    /// leases and plans.
+    Group,
 }
 
 impl LocalStore {
@@ -34,7 +53,9 @@ impl LocalStore {
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let name = root.display().to_string();
         let root = root.canonicalize().map_err(|source| StoreError::io("open", &name, source))?;
-        Ok(Self { root })
+        let meta = root.metadata().map_err(|source| StoreError::io("open", &name, source))?;
+        let readers = if meta.mode() & 0o2000 != 0 { Readers::Group } else { Readers::Writer };
+        Ok(Self { root, readers })
     }
 
     /// Makes the folder and its parents where they are missing.
@@ -70,6 +91,9 @@ impl LocalStore {
                 left = &mut left[1..];
             }
         }
+        if self.readers == Readers::Group {
+            file.set_permissions(fs::Permissions::from_mode(0o640))?;
+        }
         file.sync_all()
     }
 
@@ -99,6 +123,13 @@ impl LocalStore {
     /// Makes `dir` below the root, durable with its name.
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
         fs::create_dir_all(dir)?;
+        if self.readers == Readers::Group {
+            match fs::set_permissions(dir, fs::Permissions::from_mode(0o2750)) {
+                // Somebody else was first.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                other => other?,
+            }
+        }
         let mut at = Some(dir);
         while let Some(path) = at.filter(|path| path.starts_with(&self.root)) {
             File::open(path)?.sync_all()?;
@@ -203,12 +234,31 @@ impl ObjectStore for LocalStore {
     }
 
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        match fs::remove_file(self.path(key)) {
+        let path = self.path(key);
+        let removed = match fs::remove_file(&path) {
+            // The keeper's: only root takes that off it again.
+            Err(error) if error.raw_os_error() == Some(nix::libc::EPERM) => match keep::release(&path) {
+                Ok(true) => fs::remove_file(&path),
+                _ => Err(error),
+            },
+            other => other,
+        };
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(StoreError::io("delete", key.as_str(), error))
             }
             _ => Ok(()),
         }
+    }
+
+    fn exposed(&self, key: &ObjectKey) -> Result<Option<String>, StoreError> {
+        let failed = |source| StoreError::io("look at", key.as_str(), source);
+        let Some(keeper) = keep::keeper_of(&self.root).map_err(failed)? else { return Ok(None) };
+        let meta = self.path(key).symlink_metadata().map_err(failed)?;
+        let age = meta.modified().ok().and_then(|at| at.elapsed().ok()).unwrap_or_default();
+        let theirs = meta.uid() != keeper && age > BETWEEN_PASSES;
+        Ok(theirs
+            .then(|| format!("it still belongs to user {}; `xenith-backup keep` takes it over", meta.uid())))
     }
 
     // What a running writer has open is younger.

@@ -6,12 +6,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use super::{Lock, ObjectInfo, ObjectKey, ObjectStore, StoreError};
 
-/// Keeps all promises of a store but durability. Its clock is set by hand.
+/// Keeps all promises of a store but durability. Its clock is set by hand. It knows locks.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     objects: Mutex<BTreeMap<ObjectKey, (Bytes, u64)>>,
+    locks: Mutex<BTreeMap<ObjectKey, Lock>>,
     clock: std::sync::atomic::AtomicU64,
 }
 
@@ -25,6 +26,15 @@ impl MemoryStore {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn locks(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Lock>> {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the lock off an object, as somebody with all rights does.
+    pub fn unlock(&self, key: &ObjectKey) {
+        self.locks().remove(key);
+    }
+
     /// Sets the modification time of objects to come, milliseconds since 1970.
     pub fn set_clock(&self, millis: u64) {
         self.clock.store(millis, std::sync::atomic::Ordering::Relaxed);
@@ -33,7 +43,11 @@ impl MemoryStore {
     /// A copy that goes its own way.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self { objects: Mutex::new(self.lock().clone()), clock: std::sync::atomic::AtomicU64::new(0) }
+        Self {
+            objects: Mutex::new(self.lock().clone()),
+            locks: Mutex::new(self.locks().clone()),
+            clock: std::sync::atomic::AtomicU64::new(0),
+        }
     }
 
     /// Replaces an object, as damage does.
@@ -90,9 +104,49 @@ impl ObjectStore for MemoryStore {
         infos.into_iter().try_for_each(take)
     }
 
+    // As in a bucket with versions, a plain delete asks no lock: nobody sees the object any more.
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
         self.lock().remove(key);
         Ok(())
+    }
+
+    fn purge(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        let mut objects = self.lock();
+        let now = self.clock()?;
+        if let Some(lock) = self.locks().get(key).filter(|lock| lock.until > now && objects.contains_key(key))
+        {
+            return Err(StoreError::Locked { key: key.to_string(), until: lock.until });
+        }
+        objects.remove(key);
+        self.locks().remove(key);
+        Ok(())
+    }
+
+    fn create_locked(&self, key: &ObjectKey, parts: &[Bytes], lock: Lock) -> Result<(), StoreError> {
+        self.create(key, parts)?;
+        self.locks().insert(key.clone(), lock);
+        Ok(())
+    }
+
+    fn extend_lock(&self, key: &ObjectKey, lock: Lock) -> Result<(), StoreError> {
+        if !self.lock().contains_key(key) {
+            return Err(StoreError::NotFound { key: key.to_string() });
+        }
+        let mut locks = self.locks();
+        let known = locks.entry(key.clone()).or_insert(lock);
+        known.until = known.until.max(lock.until);
+        Ok(())
+    }
+
+    fn lock_of(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError> {
+        Ok(self.locks().get(key).copied())
+    }
+
+    fn clock(&self) -> Result<u64, StoreError> {
+        match self.clock.load(std::sync::atomic::Ordering::Relaxed) {
+            0 => Ok(crate::repo::now_millis()),
+            set => Ok(set),
+        }
     }
 
     fn describe(&self) -> String {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{ObjectKey, ObjectStore, StoreError};
+use super::{Lock, LockMode, ObjectKey, ObjectStore, StoreError};
 use crate::crypto::random_hex;
 
 /// Creates, lists, re-creates and deletes a small object. `Unsuitable` names the broken promise.
@@ -16,6 +16,39 @@ pub fn probe(store: &dyn ObjectStore) -> Result<(), StoreError> {
     match store.size(&key) {
         Err(StoreError::NotFound { .. }) => Ok(()),
         _ => Err(StoreError::Unsuitable("a deleted object is still there".to_owned())),
+    }
+}
+
+/// Creates an object that is locked for a minute, and sees whether that is so. It stays until a collector finds it.
+pub fn probe_locks(store: &dyn ObjectStore, mode: LockMode) -> Result<(), StoreError> {
+    tried(store, mode).map_err(|error| match error {
+        // In the words of S3: the bucket has no object lock, which only whoever made it could give it.
+        StoreError::Refused { source, .. } => StoreError::Unsuitable(format!(
+            "{} does not lock objects; make a bucket with object lock for that ({source})",
+            store.describe()
+        )),
+        other => other,
+    })
+}
+
+fn tried(store: &dyn ObjectStore, mode: LockMode) -> Result<(), StoreError> {
+    const MINUTE: u64 = 60 * 1000;
+    let unfit = |what: &str| Err(StoreError::Unsuitable(format!("{}: {what}", store.describe())));
+    let key = ObjectKey::new(format!("probe/{}", random_hex()));
+    let lock = Lock { mode, until: store.clock()? + MINUTE };
+    store.create_locked(&key, &[Bytes::from_static(b"locked")], lock)?;
+    if store.lock_of(&key)?.is_none_or(|found| found.mode != mode || found.until < lock.until) {
+        return unfit("it took an object with a lock, and does not know of the lock");
+    }
+    let longer = Lock { until: lock.until + MINUTE / 6, ..lock };
+    store.extend_lock(&key, longer)?;
+    if store.lock_of(&key)?.is_none_or(|found| found.until < longer.until) {
+        return unfit("it does not extend locks");
+    }
+    match store.purge(&key) {
+        Err(StoreError::Locked { .. }) => Ok(()),
+        Ok(()) => unfit("it deleted an object that was locked"),
+        Err(other) => Err(other),
     }
 }
 

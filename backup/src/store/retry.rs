@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use super::{Lock, ObjectInfo, ObjectKey, ObjectStore, StoreError};
 
 /// Retries with waits that double from `first_wait`, until `patience` has passed.
 #[derive(Debug)]
@@ -95,5 +95,32 @@ impl<S: ObjectStore> ObjectStore for RetryingStore<S> {
 
     fn sweep(&self, age: Duration) -> Result<usize, StoreError> {
         self.inner.sweep(age)
+    }
+
+    fn create_locked(&self, key: &ObjectKey, parts: &[Bytes], lock: Lock) -> Result<(), StoreError> {
+        self.retry(|attempt| match self.inner.create_locked(key, parts, lock) {
+            Err(StoreError::AlreadyExists { .. }) if attempt > 0 && self.is_ours(key, parts)? => Ok(()),
+            other => other,
+        })
+    }
+
+    fn extend_lock(&self, key: &ObjectKey, lock: Lock) -> Result<(), StoreError> {
+        self.retry(|_| self.inner.extend_lock(key, lock))
+    }
+
+    fn lock_of(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError> {
+        self.retry(|_| self.inner.lock_of(key))
+    }
+
+    fn purge(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.retry(|_| self.inner.purge(key))
+    }
+
+    fn exposed(&self, key: &ObjectKey) -> Result<Option<String>, StoreError> {
+        self.retry(|_| self.inner.exposed(key))
+    }
+
+    fn clock(&self) -> Result<u64, StoreError> {
+        self.retry(|_| self.inner.clock())
     }
 }

@@ -5,28 +5,58 @@
 //! retries are off: a repeated conditional `PUT` would meet its own first try, and only [`super::RetryingStore`]
 //! looks whether it did.
 //!
+//! A call may take a minute and what its bytes take at 64 KiB/s: a pack goes over a slow line, and a connection that is
+//! dead is noticed.
+//!
 //! Calls block their thread while a small runtime of this store's own does the talking. Credentials and
 //! endpoint come from the usual `AWS_*` variables.
 
+mod locked;
+
 use std::future::Future;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
+use object_store::client::{HttpClient, HttpConnector, ReqwestConnector};
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig};
+use object_store::{
+    ClientConfigKey, ClientOptions, ObjectStore as _, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    RetryConfig,
+};
 use tokio::runtime::Runtime;
 
-use super::{ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use self::locked::Locks;
+use super::{Lock, ObjectInfo, ObjectKey, ObjectStore, StoreError};
+
+/// How long a request of that many bytes may take. The crate's own half minute for everything is less than a pack needs
+/// at 2 MiB/s.
+fn patience(bytes: u64) -> Duration {
+    const SLOWEST: u64 = 64 << 10;
+    Duration::from_secs(60 + bytes / SLOWEST)
+}
 
 /// A bucket, or a part of one.
 pub struct S3Store {
     runtime: Runtime,
-    inner: Arc<dyn object_store::ObjectStore>,
+    inner: AmazonS3,
+    locks: Locks,
     prefix: String,
     name: String,
+}
+
+/// Makes the client as usual, and keeps it for requests of our own: with the same certificates, proxy and connections.
+#[derive(Debug, Clone, Default)]
+struct Shared(Arc<OnceLock<HttpClient>>);
+
+impl HttpConnector for Shared {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = ReqwestConnector::default().connect(options)?;
+        Ok(self.0.get_or_init(|| client).clone())
+    }
 }
 
 /// Who opens a bucket, and where. `Debug` is not derived: it would show the secret.
@@ -74,7 +104,13 @@ impl S3Store {
             return Err(unfit("it names no bucket"));
         }
         let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+        let connector = Shared::default();
+        let setting = |key| AmazonS3ConfigKey::Client(key);
         let inner = builder
+            .with_http_connector(connector.clone())
+            // `patience` is the limit; this one only has to be no shorter.
+            .with_config(setting(ClientConfigKey::Timeout), "1 hour")
+            .with_config(setting(ClientConfigKey::ConnectTimeout), "10 seconds")
             .with_bucket_name(bucket)
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_retry(retry)
@@ -87,7 +123,14 @@ impl S3Store {
             .build()
             .map_err(|source| StoreError::Refused { action: "reach", key: url.to_owned(), source })?;
         let prefix = prefix.trim_matches('/').to_owned();
-        Ok(Self { runtime, inner: Arc::new(inner), prefix, name: url.to_owned() })
+        let client = connector.0.get().cloned().ok_or_else(|| unfit("there is no client for it"))?;
+        Ok(Self {
+            runtime,
+            locks: Locks { signer: inner.clone(), client },
+            inner,
+            prefix,
+            name: url.to_owned(),
+        })
     }
 
     fn path(&self, key: &str) -> Path {
@@ -96,10 +139,16 @@ impl S3Store {
 
     fn wait<T>(
         &self,
-        (action, key): (&'static str, &str),
+        (action, key, bytes): (&'static str, &str, u64),
         call: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, StoreError> {
-        self.runtime.block_on(call).map_err(|error| translate(error, action, key))
+        let answer = self.runtime.block_on(async { tokio::time::timeout(patience(bytes), call).await });
+        let late = || StoreError::Unavailable {
+            action,
+            key: key.to_owned(),
+            source: std::io::ErrorKind::TimedOut.into(),
+        };
+        answer.map_err(|_| late())?.map_err(|error| translate(error, action, key))
     }
 }
 
@@ -124,7 +173,8 @@ impl ObjectStore for S3Store {
         let path = self.path(key.as_str());
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let body: PutPayload = parts.iter().cloned().collect();
-        self.wait(("create", key.as_str()), self.inner.put_opts(&path, body, options)).map(|_| ())
+        let bytes = parts.iter().map(|part| part.len() as u64).sum();
+        self.wait(("create", key.as_str(), bytes), self.inner.put_opts(&path, body, options)).map(|_| ())
     }
 
     fn read_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
@@ -132,7 +182,10 @@ impl ObjectStore for S3Store {
             return Ok(Bytes::new());
         }
         let path = self.path(key.as_str());
-        let read = self.wait(("read", key.as_str()), self.inner.get_range(&path, range.clone()));
+        let read = self.wait(
+            ("read", key.as_str(), range.end.saturating_sub(range.start)),
+            self.inner.get_range(&path, range.clone()),
+        );
         match read {
             // A range behind the end is an error to S3 and nothing to us.
             Err(StoreError::Unavailable { .. }) if self.size(key)? <= range.start => Ok(Bytes::new()),
@@ -142,7 +195,7 @@ impl ObjectStore for S3Store {
 
     fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
         let path = self.path(key.as_str());
-        self.wait(("look at", key.as_str()), self.inner.head(&path)).map(|meta| meta.size)
+        self.wait(("look at", key.as_str(), 0), self.inner.head(&path)).map(|meta| meta.size)
     }
 
     fn list_each(
@@ -159,7 +212,7 @@ impl ObjectStore for S3Store {
             Some(ObjectInfo { key, size: meta.size, modified })
         };
         let mut listed = self.inner.list(Some(&folder));
-        while let Some(meta) = self.wait(("list", prefix), listed.try_next())? {
+        while let Some(meta) = self.wait(("list", prefix, 0), listed.try_next())? {
             ours(meta).map_or(Ok(()), &mut *take)?;
         }
         Ok(())
@@ -167,7 +220,7 @@ impl ObjectStore for S3Store {
 
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
         let path = self.path(key.as_str());
-        match self.wait(("delete", key.as_str()), self.inner.delete(&path)) {
+        match self.wait(("delete", key.as_str(), 0), self.inner.delete(&path)) {
             Err(StoreError::NotFound { .. }) => Ok(()),
             other => other,
         }
@@ -175,5 +228,25 @@ impl ObjectStore for S3Store {
 
     fn describe(&self) -> String {
         self.name.clone()
+    }
+
+    fn create_locked(&self, key: &ObjectKey, parts: &[Bytes], lock: Lock) -> Result<(), StoreError> {
+        self.put_locked(key, parts, lock)
+    }
+
+    fn extend_lock(&self, key: &ObjectKey, lock: Lock) -> Result<(), StoreError> {
+        self.put_retention(key, lock)
+    }
+
+    fn lock_of(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError> {
+        self.retention(key)
+    }
+
+    fn purge(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.delete_version(key)
+    }
+
+    fn clock(&self) -> Result<u64, StoreError> {
+        self.date()
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use super::{Lock, ObjectInfo, ObjectKey, ObjectStore, StoreError};
 
 /// See the module.
 pub struct ThrottledStore<S> {
@@ -68,6 +68,32 @@ impl<S: ObjectStore> ObjectStore for ThrottledStore<S> {
 
     fn sweep(&self, age: Duration) -> Result<usize, StoreError> {
         self.inner.sweep(age)
+    }
+
+    fn create_locked(&self, key: &ObjectKey, parts: &[Bytes], lock: Lock) -> Result<(), StoreError> {
+        let bytes = parts.iter().map(|part| part.len() as u64).sum();
+        std::thread::sleep(self.wait(bytes, Instant::now()));
+        self.inner.create_locked(key, parts, lock)
+    }
+
+    fn extend_lock(&self, key: &ObjectKey, lock: Lock) -> Result<(), StoreError> {
+        self.inner.extend_lock(key, lock)
+    }
+
+    fn lock_of(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError> {
+        self.inner.lock_of(key)
+    }
+
+    fn purge(&self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.inner.purge(key)
+    }
+
+    fn exposed(&self, key: &ObjectKey) -> Result<Option<String>, StoreError> {
+        self.inner.exposed(key)
+    }
+
+    fn clock(&self) -> Result<u64, StoreError> {
+        self.inner.clock()
     }
 }
 

@@ -38,6 +38,7 @@ fn committed_inputs() {
     check("segment", |bytes| Segment::parse(bytes).is_some());
     check("slot", |bytes| Slot::parse(bytes).is_ok());
     check("trace", |bytes| xenith_backup::nbd::trace::Trace::parse(bytes, 1 << 40).total_len() > 0);
+    check("vhd", crate::mutations::vhd_opens);
     check("nbd", |bytes| {
         bytes.first_chunk().is_some_and(|head| xenith_backup::nbd::parse_request(head).is_some())
     });

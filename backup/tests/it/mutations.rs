@@ -25,13 +25,14 @@ use crate::support::noise;
 /// What the fuzz target of this name does.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     ("container", container),
     ("nbd", nbd_request),
     ("pages", pages),
     ("segment", segment),
     ("slot", slot),
     ("trace", trace),
+    ("vhd", vhd),
 ];
 /// Of one input; a busy machine gets as much.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -76,6 +77,29 @@ fn slot(data: &[u8]) {
 fn trace(data: &[u8]) {
     let trace = Trace::parse(data, 1 << 20);
     assert!(trace.total_len() <= (1 << 20) * (data.len() as u64 + 1));
+}
+
+fn vhd(data: &[u8]) {
+    vhd_opens(data);
+}
+
+/// Opens `data` as the head of a VHD of 128 KiB whose checksums are right, reads what it has, and says whether it opened.
+pub fn vhd_opens(data: &[u8]) -> bool {
+    let mut file = data.to_vec();
+    file.resize(128 << 10, 0);
+    for (part, field) in [(0..512, 64), (512..1536, 36)] {
+        let sum = xenith_common_image::vhd::checksum(&file[part.clone()], field).to_be_bytes();
+        file[part][field..field + 4].copy_from_slice(&sum);
+    }
+    let named = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(named.path(), &file).unwrap();
+    let Ok(vhd) = xenith_backup::xo::Vhd::open(named.path()) else { return false };
+    let mut sector = [0; 512];
+    for number in (0..vhd.blocks().min(8)).filter(|&number| vhd.has(number)) {
+        let _ = vhd.bitmap(number);
+        let _ = vhd.read(number, vhd.block_size() - 512, &mut sector);
+    }
+    true
 }
 
 /// Numbers that look random and are the same each time.

@@ -47,6 +47,8 @@ fn main() -> Result<()> {
 
 fn compare(tool: &str, dir: &Path, mib: u64) -> Result<()> {
     std::fs::create_dir_all(dir)?;
+    // Some tools are run in other folders.
+    let dir = &dir.canonicalize()?;
     let corpus = corpus::make(dir, mib)?;
     let measured = tools::run_all(tool, dir, &corpus)?;
     tools::print(&measured, &corpus);

@@ -233,7 +233,7 @@ fn collect(repo: &Repository, ids: Vec<BackupId>) -> Result<BackupReply, BackupE
     for plan in gc::published(repo)? {
         match gc::carry_out(repo, &plan, now_millis(), gc::DEFAULT_GRACE_MILLIS)? {
             Outcome::Done { bytes, .. } => freed += bytes,
-            Outcome::Waiting { .. } => waiting += 1,
+            Outcome::Waiting { .. } | Outcome::Locked { .. } => waiting += 1,
         }
     }
     Ok(BackupReply::Forgotten { backups, freed, waiting })

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, alarm, alarm_rule, audit, auth, backup, backup_job, backup_run, console, event, filter, host, import, iso, mail, metrics,
-    network, orphan, pool, repository, role, snapshot, sr, standby, system, task, template, token, user, vdi, vm,
-    wave,
+    Method, alarm, alarm_rule, audit, auth, backup, backup_job, backup_run, console, event, filter, host,
+    import, iso, mail, metrics, network, orphan, pool, repository, role, snapshot, sr, standby, system, task,
+    template, token, user, vdi, vm, wave,
 };
 
 use crate::program::Program;
