@@ -134,22 +134,73 @@ mod tests {
         }
     }
 
+    type Change = fn(&mut Wish, &mut HostView, &mut HostView, VmId);
+    /// What is so, who wins, and words of the reason.
+    type Case = (&'static str, Change, Option<&'static str>, &'static str);
+
+    fn decide(table: &[Case]) {
+        let friend = VmId::new();
+        for (case, change, winner, reason) in table {
+            let mut wish = Wish {
+                memory: 1024,
+                vcpus: 2,
+                bridges: BTreeSet::from(["xenbr0".to_owned()]),
+                ..Wish::default()
+            };
+            let (mut a, mut b) = (host("a", 8192), host("b", 8192));
+            change(&mut wish, &mut a, &mut b, friend);
+            let placement = place(&wish, &[a.clone(), b.clone()]);
+            let name = placement.host.map(|host| if host == a.host { "a" } else { "b" });
+            assert_eq!(name, *winner, "{case}: {placement:?}");
+            let told = placement.candidates.iter().flat_map(|candidate| &candidate.reasons);
+            assert!(told.clone().any(|text| text.contains(reason)), "{case}: {placement:?}");
+        }
+    }
+
     #[test]
     fn who_wins_and_why_the_others_lose() {
-        let wish = || Wish {
-            memory: 1024,
-            vcpus: 2,
-            bridges: BTreeSet::from(["xenbr0".to_owned()]),
-            ..Wish::default()
-        };
-        let friend = VmId::new();
-        type Change = fn(&mut Wish, &mut HostView, &mut HostView, VmId);
-        let table: [(&str, Change, Option<&str>, &str); 15] = [
+        decide(&[
             ("more memory", |_, _, b, _| b.memory_free = 16_000, Some("b"), "memory left"),
             ("equal: by name", |_, _, _, _| {}, Some("a"), "memory left"),
             ("maintenance", |_, a, _, _| a.maintenance = true, Some("b"), "is in maintenance"),
             ("not heard", |_, a, _, _| a.heard = false, Some("b"), "is not heard"),
             ("no bridge", |_, a, _, _| a.bridges.clear(), Some("b"), "has no bridge xenbr0"),
+            (
+                "an SR that only one has",
+                |wish, a, b, _| {
+                    wish.among = Some(BTreeSet::from([b.host]));
+                    a.memory_free = 16_000;
+                },
+                Some("b"),
+                "has not attached an SR that this VM needs",
+            ),
+            (
+                "asked for by name",
+                |wish, a, b, _| {
+                    wish.only = Some(b.host);
+                    a.memory_free = 16_000;
+                },
+                Some("b"),
+                "another host is asked for",
+            ),
+            (
+                "another pool",
+                |wish, a, b, _| {
+                    wish.pool = Some(b.pool);
+                    a.pool = PoolId::from_bytes([2; 16]);
+                    a.memory_free = 16_000;
+                },
+                Some("b"),
+                "is in another pool",
+            ),
+            ("busy CPUs", |_, a, _, _| a.vcpus_used = 64, Some("b"), "virtual CPUs"),
+            ("nobody", |wish, _, _, _| wish.memory = 65_536, None, "65536 are needed"),
+        ]);
+    }
+
+    #[test]
+    fn company_counts_before_room() {
+        decide(&[
             (
                 "apart",
                 |wish, a, b, friend| {
@@ -204,46 +255,7 @@ mod tests {
                 Some("b"),
                 "stay apart from (-10000)",
             ),
-            (
-                "an SR that only one has",
-                |wish, a, b, _| {
-                    wish.among = Some(BTreeSet::from([b.host]));
-                    a.memory_free = 16_000;
-                },
-                Some("b"),
-                "has not attached an SR that this VM needs",
-            ),
-            (
-                "asked for by name",
-                |wish, a, b, _| {
-                    wish.only = Some(b.host);
-                    a.memory_free = 16_000;
-                },
-                Some("b"),
-                "another host is asked for",
-            ),
-            (
-                "another pool",
-                |wish, a, b, _| {
-                    wish.pool = Some(b.pool);
-                    a.pool = PoolId::from_bytes([2; 16]);
-                    a.memory_free = 16_000;
-                },
-                Some("b"),
-                "is in another pool",
-            ),
-            ("busy CPUs", |_, a, _, _| a.vcpus_used = 64, Some("b"), "virtual CPUs"),
-            ("nobody", |wish, _, _, _| wish.memory = 65_536, None, "65536 are needed"),
-        ];
-        for (case, change, winner, reason) in table {
-            let (mut wish, mut a, mut b) = (wish(), host("a", 8192), host("b", 8192));
-            change(&mut wish, &mut a, &mut b, friend);
-            let placement = place(&wish, &[a.clone(), b.clone()]);
-            let name = placement.host.map(|host| if host == a.host { "a" } else { "b" });
-            assert_eq!(name, winner, "{case}: {placement:?}");
-            let told = placement.candidates.iter().flat_map(|candidate| &candidate.reasons);
-            assert!(told.clone().any(|text| text.contains(reason)), "{case}: {placement:?}");
-        }
+        ]);
     }
 
     #[test]
