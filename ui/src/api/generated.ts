@@ -5,6 +5,8 @@ export interface Page<T> {
   items: T[];
   total: number;
   next?: string | null;
+  /** Goes on from here, of lists that can be followed. */
+  revision?: string | null;
 }
 
 /** Asks for a join token. */
@@ -333,6 +335,14 @@ export type CompleteFilter = {
   text: string;
 };
 
+/** A filter of some list that is being typed. */
+export type CompleteListFilter = {
+  /** Whose list: `vm`, `host`, `network` and so on. */
+  noun: string;
+  /** What stands before the cursor. */
+  text?: string;
+};
+
 /** What could be typed next. */
 export type Completion = {
   candidates: Array<CompletionCandidate>;
@@ -508,7 +518,7 @@ export type CreateVdi = {
 };
 
 export type CreateVm = {
-  /** Names or ids of VMs that it should not share a host with. */
+  /** Names or ids of VMs that it should not share a host with, if there is another way. */
   apart_from?: Array<string>;
   autostart?: Autostart | null;
   custom?: Record<string, string>;
@@ -529,6 +539,8 @@ export type CreateVm = {
   /** Start it when it is made. */
   start?: boolean;
   tags?: Array<string>;
+  /** Names or ids of VMs that it should share a host with, if that host can take it. */
+  together_with?: Array<string>;
   vcpus: VcpuSpec;
 };
 
@@ -752,7 +764,14 @@ export type HostChange = {
 } | {
   kind: "ready";
   value: {
+  /** Good for `since`. */
+  revision?: string;
   total: number;
+};
+} | {
+  kind: "seen";
+  value: {
+  revision: string;
 };
 } | {
   kind: "resync";
@@ -952,11 +971,15 @@ export type LeftOver = {
   name: string;
 };
 
-/** Newest first. */
+/** Newest first. The log is read from its end on, as far as the page needs: `total` counts all its records, whatever the filter, and a page may hold fewer than `limit` and still have a next one. */
 export type ListAudit = {
   cursor?: string | null;
+  /** The filter language: `user:anna method:vm. phase:failed`. Empty: everything. */
+  filter?: string;
   /** 1 to 1000; 0 stands for 100. */
   limit?: number;
+  /** `-sequence`, or empty: newest first. `sequence`: oldest first. */
+  sort?: string;
 };
 
 /** What is in a disk of a backup. */
@@ -997,13 +1020,17 @@ export type ListEvents = {
   sort?: string;
 };
 
-/** Newest first. */
+/** Newest first unless another order is asked for. */
 export type ListImports = {
   /** Those that were archived, too. */
   archived?: boolean;
   cursor?: string | null;
+  /** The filter language: `phase:following host:xen1`. Empty: everything. */
+  filter?: string;
   /** 1 to 1000; 0 stands for 100. */
   limit?: number;
+  /** A column, with `-` in front for descending. Empty: `-created`. */
+  sort?: string;
 };
 
 /** What part of a list is wanted. */
@@ -1019,6 +1046,14 @@ export type ListRequest = {
 };
 
 export type ListSnapshots = {
+  /** `next` of the page before. */
+  cursor?: string | null;
+  /** The filter language. Empty: everything. */
+  filter?: string;
+  /** 1 to 1000; 0 stands for 100. */
+  limit?: number;
+  /** A column, with `-` in front for descending. Empty: oldest first. */
+  sort?: string;
   /** Of this VM only. */
   vm?: string | null;
 };
@@ -1276,6 +1311,7 @@ export type PlaceVm = {
   memory: MemoryMiB;
   networks?: Array<string>;
   pool?: string | null;
+  together_with?: Array<string>;
   vcpus: number;
   /** A VDI binds the VM to the host that has it. */
   vdis?: Array<VdiId>;
@@ -1857,6 +1893,8 @@ export type UpdateUser = {
 
 /** Only the fields that are given change. What a running VM can take is applied at once. */
 export type UpdateVm = {
+  /** Replaces all of them; heeded when the VM is placed the next time. */
+  apart_from?: Array<string> | null;
   autostart?: Autostart | null;
   /** Replaces all of them. */
   custom?: Record<string, string> | null;
@@ -1873,6 +1911,8 @@ export type UpdateVm = {
   platform?: Platform | null;
   protection?: Protection | null;
   tags?: Array<string> | null;
+  /** As `apart_from`. */
+  together_with?: Array<string> | null;
   vcpus?: VcpuSpec | null;
   vm: string;
 };
@@ -1964,7 +2004,14 @@ export type VdiChange = {
 } | {
   kind: "ready";
   value: {
+  /** Good for `since`. */
+  revision?: string;
   total: number;
+};
+} | {
+  kind: "seen";
+  value: {
+  revision: string;
 };
 } | {
   kind: "resync";
@@ -2020,6 +2067,8 @@ export type VideoAdapter = "std" | "cirrus";
 
 /** What was asked for and what is. */
 export type Vm = {
+  /** VMs that it should not share a host with. */
+  apart_from?: Array<VmId>;
   created?: string | null;
   /** Whatever the administrator wants to keep with it. */
   custom?: Record<string, string>;
@@ -2041,6 +2090,8 @@ export type Vm = {
   /** The definition; `None` for unmanaged ones. */
   spec?: VmSpec | null;
   tags: Array<string>;
+  /** VMs that it should share a host with. */
+  together_with?: Array<VmId>;
 };
 
 export type VmAssessment = {
@@ -2104,7 +2155,14 @@ export type VmRowChange = {
 } | {
   kind: "ready";
   value: {
+  /** Good for `since`. */
+  revision?: string;
   total: number;
+};
+} | {
+  kind: "seen";
+  value: {
+  revision: string;
 };
 } | {
   kind: "resync";
@@ -2126,7 +2184,12 @@ export type VmSpec = {
 };
 
 /** Parameters of `event.subscribe`. */
-export type WatchEvents = Record<string, never>;
+export type WatchEvents = {
+  /** The filter language, as for `event.list`. Empty: everything. */
+  filter?: string;
+  /** The event that was told last: those that happened since come first, as far as they are kept. */
+  since?: EventId | null;
+};
 
 /** Parameters of `vm.subscribe`, `host.subscribe` and `vdi.subscribe`. */
 export type WatchRows = {
@@ -2134,10 +2197,14 @@ export type WatchRows = {
   filter?: string;
   /** Leaves out what is there and begins with the first change: for who shows pages of `vm.list`. */
   only_changes?: boolean;
+  /** Goes on from here: `revision` of a page, of `ready` or of `seen`. What changed since comes, and nothing else; a row comes as `changed` whether it was there before or not. `resync` where that cannot be told: it is too long ago, the orchestrator has started again, or the caller sees something else than then. */
+  since?: string | null;
 };
 
 /** Parameters of `task.subscribe`. */
 export type WatchTasks = {
+  /** The filter language, as for `task.list`; not together with `task`. A task that no longer passes is told one last time, as it is then. */
+  filter?: string;
   /** One task: the subscription ends with it. Otherwise all that the caller may see. */
   task?: TaskId | null;
 };
@@ -2224,22 +2291,22 @@ export interface Methods {
   'auth.logout': { params: Empty; result: Empty };
   'auth.whoami': { params: Empty; result: User };
   'auth.change_password': { params: NewPassword; result: Empty };
-  'user.list': { params: Empty; result: Array<User> };
+  'user.list': { params: ListRequest; result: Page<User> };
   'user.get': { params: UserRef; result: User };
   'user.create': { params: CreateUser; result: User };
   'user.update': { params: UpdateUser; result: User };
   'user.delete': { params: UserRef; result: Empty };
-  'token.list': { params: Empty; result: Array<Token> };
+  'token.list': { params: ListRequest; result: Page<Token> };
   'token.create': { params: CreateToken; result: CreatedToken };
   'token.revoke': { params: TokenRef; result: Empty };
-  'role.list': { params: Empty; result: Array<RoleInfo> };
+  'role.list': { params: ListRequest; result: Page<RoleInfo> };
   'host.list': { params: ListRequest; result: Page<Host> };
   'host.get': { params: HostRef; result: Host };
   'host.hardware': { params: HostRef; result: HostHardware };
   'host.add': { params: AddHost; result: JoinTokenIssued };
   'host.set_maintenance': { params: HostMaintenance; result: Host };
   'host.remove': { params: RemoveHost; result: Empty };
-  'pool.list': { params: Empty; result: Array<Pool> };
+  'pool.list': { params: ListRequest; result: Page<Pool> };
   'pool.create': { params: CreatePool; result: Pool };
   'pool.delete': { params: PoolRef; result: Empty };
   'vm.list': { params: ListRequest; result: Page<VmRow> };
@@ -2266,7 +2333,7 @@ export interface Methods {
   'vm.bulk': { params: BulkVms; result: Array<BulkResult> };
   'vm.attach_nic': { params: NicAttachment; result: TaskStarted };
   'vm.detach_nic': { params: NicDetachment; result: TaskStarted };
-  'network.list': { params: Empty; result: Array<Network> };
+  'network.list': { params: ListRequest; result: Page<Network> };
   'network.create': { params: CreateNetwork; result: Network };
   'network.delete': { params: NetworkRef; result: Empty };
   'vdi.list': { params: ListRequest; result: Page<Vdi> };
@@ -2296,7 +2363,7 @@ export interface Methods {
   'import.prepare': { params: PrepareImport; result: Import };
   'import.roll_back': { params: ImportRef; result: Import };
   'import.archive': { params: ImportRef; result: Import };
-  'wave.list': { params: Empty; result: Array<Wave> };
+  'wave.list': { params: ListRequest; result: Page<Wave> };
   'wave.get': { params: WaveRef; result: Wave };
   'wave.create': { params: CreateWave; result: Wave };
   'wave.start': { params: WaveRef; result: Wave };
@@ -2304,7 +2371,7 @@ export interface Methods {
   'wave.delete': { params: WaveRef; result: Empty };
   'console.vm': { params: OpenVmConsole; result: ConsoleTicket };
   'console.host': { params: OpenHostConsole; result: ConsoleTicket };
-  'sr.list': { params: Empty; result: Array<Sr> };
+  'sr.list': { params: ListRequest; result: Page<Sr> };
   'sr.get': { params: SrRef; result: Sr };
   'sr.create': { params: CreateSr; result: TaskStarted };
   'sr.attach': { params: SrOnHost; result: TaskStarted };
@@ -2312,27 +2379,27 @@ export interface Methods {
   'sr.forget': { params: SrRef; result: Empty };
   'sr.scan': { params: SrRef; result: SrScan };
   'sr.adopt': { params: AdoptVdi; result: Vdi };
-  'iso.list': { params: Empty; result: Array<Vdi> };
-  'template.list': { params: Empty; result: Array<Template> };
+  'iso.list': { params: ListRequest; result: Page<Vdi> };
+  'template.list': { params: ListRequest; result: Page<Template> };
   'template.get': { params: TemplateRef; result: Template };
   'template.create': { params: CreateTemplate; result: TaskStarted };
   'template.import': { params: ImportTemplate; result: TaskStarted };
   'template.delete': { params: TemplateRef; result: TaskStarted };
   'template.deploy': { params: DeployTemplate; result: TaskStarted };
-  'snapshot.list': { params: ListSnapshots; result: Array<Snapshot> };
+  'snapshot.list': { params: ListSnapshots; result: Page<Snapshot> };
   'snapshot.get': { params: SnapshotRef; result: Snapshot };
   'snapshot.create': { params: CreateSnapshot; result: TaskStarted };
   'snapshot.revert': { params: SnapshotRef; result: TaskStarted };
   'snapshot.delete': { params: SnapshotRef; result: TaskStarted };
   'snapshot.clone': { params: CloneSnapshot; result: TaskStarted };
-  'repository.list': { params: Empty; result: Array<Repository> };
+  'repository.list': { params: ListRequest; result: Page<Repository> };
   'repository.get': { params: RepositoryRef; result: Repository };
   'repository.create': { params: CreateRepository; result: TaskStarted };
   'repository.test': { params: RepositoryRef; result: TaskStarted };
   'repository.verify': { params: VerifyRepository; result: TaskStarted };
   'repository.key': { params: RepositoryRef; result: RepositorySecret };
   'repository.delete': { params: RepositoryRef; result: Empty };
-  'backup_job.list': { params: Empty; result: Array<BackupJob> };
+  'backup_job.list': { params: ListRequest; result: Page<BackupJob> };
   'backup_job.get': { params: BackupJobRef; result: BackupJob };
   'backup_job.create': { params: CreateBackupJob; result: BackupJob };
   'backup_job.update': { params: UpdateBackupJob; result: BackupJob };
@@ -2358,6 +2425,7 @@ export interface Methods {
   'task.abandon': { params: TaskRef; result: Task };
   'orphan.list': { params: ListRequest; result: Page<Orphan> };
   'event.list': { params: ListEvents; result: Page<Event> };
+  'filter.complete': { params: CompleteListFilter; result: Completion };
   'audit.list': { params: ListAudit; result: Page<AuditRecord> };
   'audit.verify': { params: Empty; result: AuditVerified };
   'mail.get': { params: Empty; result: MailSettings };
@@ -2394,7 +2462,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'host.hardware': { permission: 'view', mutation: false, dryRun: false },
   'host.add': { permission: 'administer', mutation: true, dryRun: false },
   'host.set_maintenance': { permission: 'administer', mutation: true, dryRun: false },
-  'host.remove': { permission: 'administer', mutation: true, dryRun: false },
+  'host.remove': { permission: 'administer', mutation: true, dryRun: true },
   'pool.list': { permission: 'view', mutation: false, dryRun: false },
   'pool.create': { permission: 'administer', mutation: true, dryRun: false },
   'pool.delete': { permission: 'administer', mutation: true, dryRun: false },
@@ -2407,21 +2475,21 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'vm.update': { permission: 'operate', mutation: true, dryRun: true },
   'vm.delete': { permission: 'provision', mutation: true, dryRun: true },
   'vm.start': { permission: 'operate', mutation: true, dryRun: true },
-  'vm.shutdown': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.reboot': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.power_off': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.pause': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.unpause': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.suspend': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.resume': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.attach_disk': { permission: 'provision', mutation: true, dryRun: false },
-  'vm.detach_disk': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.insert_cd': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.eject_cd': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.clone': { permission: 'provision', mutation: true, dryRun: false },
+  'vm.shutdown': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.reboot': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.power_off': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.pause': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.unpause': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.suspend': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.resume': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.attach_disk': { permission: 'provision', mutation: true, dryRun: true },
+  'vm.detach_disk': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.insert_cd': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.eject_cd': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.clone': { permission: 'provision', mutation: true, dryRun: true },
   'vm.bulk': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.attach_nic': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.detach_nic': { permission: 'operate', mutation: true, dryRun: false },
+  'vm.attach_nic': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.detach_nic': { permission: 'operate', mutation: true, dryRun: true },
   'network.list': { permission: 'view', mutation: false, dryRun: false },
   'network.create': { permission: 'administer', mutation: true, dryRun: false },
   'network.delete': { permission: 'administer', mutation: true, dryRun: false },
@@ -2436,7 +2504,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'vdi.upload': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.upload_ticket': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.export': { permission: 'provision', mutation: true, dryRun: false },
-  'vdi.delete': { permission: 'provision', mutation: true, dryRun: false },
+  'vdi.delete': { permission: 'provision', mutation: true, dryRun: true },
   'import.list': { permission: 'view', mutation: false, dryRun: false },
   'import.get': { permission: 'view', mutation: false, dryRun: false },
   'import.upload': { permission: 'provision', mutation: true, dryRun: true },
@@ -2474,13 +2542,13 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'template.create': { permission: 'provision', mutation: true, dryRun: false },
   'template.import': { permission: 'provision', mutation: true, dryRun: false },
   'template.delete': { permission: 'provision', mutation: true, dryRun: false },
-  'template.deploy': { permission: 'provision', mutation: true, dryRun: false },
+  'template.deploy': { permission: 'provision', mutation: true, dryRun: true },
   'snapshot.list': { permission: 'view', mutation: false, dryRun: false },
   'snapshot.get': { permission: 'view', mutation: false, dryRun: false },
   'snapshot.create': { permission: 'operate', mutation: true, dryRun: false },
   'snapshot.revert': { permission: 'operate', mutation: true, dryRun: false },
   'snapshot.delete': { permission: 'operate', mutation: true, dryRun: false },
-  'snapshot.clone': { permission: 'provision', mutation: true, dryRun: false },
+  'snapshot.clone': { permission: 'provision', mutation: true, dryRun: true },
   'repository.list': { permission: 'view', mutation: false, dryRun: false },
   'repository.get': { permission: 'view', mutation: false, dryRun: false },
   'repository.create': { permission: 'administer', mutation: true, dryRun: false },
@@ -2514,6 +2582,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'task.abandon': { permission: 'administer', mutation: true, dryRun: false },
   'orphan.list': { permission: 'view', mutation: false, dryRun: false },
   'event.list': { permission: 'view', mutation: false, dryRun: false },
+  'filter.complete': { permission: 'view', mutation: false, dryRun: false },
   'audit.list': { permission: 'secure', mutation: false, dryRun: false },
   'audit.verify': { permission: 'secure', mutation: false, dryRun: false },
   'mail.get': { permission: 'administer', mutation: false, dryRun: false },
