@@ -5,6 +5,8 @@ export interface Page<T> {
   items: T[];
   total: number;
   next?: string | null;
+  /** Goes on from here, of lists that can be followed. */
+  revision?: string | null;
 }
 
 /** Asks for a join token. */
@@ -23,77 +25,6 @@ export type AdoptVdi = {
   sr: string;
   vdi: VdiId;
 };
-
-/** Something that is wrong now. */
-export type Alarm = {
-  /** Of the VM or host. */
-  id: string;
-  metric: Metric;
-  name: string;
-  of: Measured;
-  rule: AlarmRuleId;
-  rule_name: string;
-  severity: Severity;
-  /** Nobody is told of it while that is so. */
-  silenced: boolean;
-  since: string;
-  threshold: number;
-  /** The newest; as it was raised, where nothing newer is known. */
-  value: number;
-};
-
-/** What is watched, and who is told. */
-export type AlarmRule = {
-  /** Where it must be back for the alarm to clear: the threshold, or on the good side of it. */
-  clear: number;
-  enabled: boolean;
-  /** Which of them, in the filter language; empty: all. Read again as they change. */
-  filter: string;
-  /** For how many seconds every value must be beyond the threshold. */
-  for_s: number;
-  id: AlarmRuleId;
-  /** Who is told by e-mail; nobody where it is empty. */
-  mail_to: Array<string>;
-  metric: Metric;
-  name: string;
-  of: Measured;
-  severity: Severity;
-  /** `udp://host:514` of a syslog server; none where it is empty. */
-  syslog: string;
-  /** In the metric's unit. */
-  threshold: number;
-  /** What is told by HTTP; nothing where it is empty. */
-  webhook: string;
-  when: AlarmWhen;
-};
-
-export type AlarmRuleId = string;
-
-export type AlarmRuleRef = {
-  rule: string;
-};
-
-/** Which alarms nobody is told of, and until when. They are raised and listed all the same. */
-export type AlarmSilence = {
-  comment: string;
-  id: AlarmSilenceId;
-  /** Of this rule; of all, where there is none. */
-  rule?: AlarmRuleId | null;
-  /** `vm/…` or `host/…`; of all, where there is none. */
-  subject?: string | null;
-  until: string;
-  /** Who wanted it. */
-  user: string;
-};
-
-export type AlarmSilenceId = string;
-
-export type AlarmSilenceRef = {
-  silence: AlarmSilenceId;
-};
-
-/** On which side of the threshold it is wrong. */
-export type AlarmWhen = "above" | "below";
 
 export type ArchiveKind = "zip" | "tar";
 
@@ -404,6 +335,14 @@ export type CompleteFilter = {
   text: string;
 };
 
+/** A filter of some list that is being typed. */
+export type CompleteListFilter = {
+  /** Whose list: `vm`, `host`, `network` and so on. */
+  noun: string;
+  /** What stands before the cursor. */
+  text?: string;
+};
+
 /** What could be typed next. */
 export type Completion = {
   candidates: Array<CompletionCandidate>;
@@ -472,23 +411,6 @@ export type CpuTopology = {
 };
 
 export type CrashAction = "restart" | "stop" | "preserve";
-
-export type CreateAlarmRule = {
-  /** Left out: the threshold. */
-  clear?: number | null;
-  filter?: string;
-  /** Up to a day. */
-  for_s?: number;
-  mail_to?: Array<string>;
-  metric: Metric;
-  name: string;
-  of?: Measured;
-  severity?: Severity;
-  syslog?: string;
-  threshold: number;
-  webhook?: string;
-  when?: AlarmWhen;
-};
 
 /** Backs up a VM now, outside any job. */
 export type CreateBackup = {
@@ -564,24 +486,6 @@ export type CreateSr = {
   spec: SrSpec;
 };
 
-/** Makes a VM that stands by for another, and brings it to that one's newest backup. */
-export type CreateStandby = {
-  /** Where to, in any pool. */
-  host: string;
-  /** A fail-over takes the VM's MAC addresses along; without it the standby has its own. */
-  keep_macs?: boolean;
-  /** Without one, the VM's name with `-standby`. */
-  name?: VmName | null;
-  /** For networks of the VM, those of its standby; empty: without that network card. One that is not named stays in the same pool; in another it is the network of the same name. */
-  networks?: Record<string, string>;
-  /** Whose backups of it are followed. */
-  repository: string;
-  /** One that the host has; without one, its local SR. */
-  sr?: string | null;
-  /** The VM to stand by for. */
-  vm: string;
-};
-
 /** A template from a VM, which stays as it is. */
 export type CreateTemplate = {
   description?: string;
@@ -614,7 +518,7 @@ export type CreateVdi = {
 };
 
 export type CreateVm = {
-  /** Names or ids of VMs that it should not share a host with. */
+  /** Names or ids of VMs that it should not share a host with, if there is another way. */
   apart_from?: Array<string>;
   autostart?: Autostart | null;
   custom?: Record<string, string>;
@@ -635,6 +539,8 @@ export type CreateVm = {
   /** Start it when it is made. */
   start?: boolean;
   tags?: Array<string>;
+  /** Names or ids of VMs that it should share a host with, if that host can take it. */
+  together_with?: Array<string>;
   vcpus: VcpuSpec;
 };
 
@@ -772,24 +678,6 @@ export type ExportVdi = {
   vdi: string;
 };
 
-/** Lets a standby take over without losing anything: the VM is shut down, backed up once more, and the standby brought to that. */
-export type FailBackStandby = {
-  /** How long the guest may take to shut down, in seconds; 0 stands for 120. */
-  deadline_s?: number;
-  /** Power it off when it does not. */
-  force?: boolean;
-  /** The VM that stands by: after a fail-over, the original. */
-  standby: string;
-};
-
-/** Lets a standby take over, with what its VM was when it was backed up last. */
-export type FailOverStandby = {
-  /** Also while the VM runs, or nobody knows whether it does. */
-  force?: boolean;
-  /** The VM that stands by. */
-  standby: string;
-};
-
 export type Firmware = "bios" | "uefi";
 
 /** Hosts of the source that nobody needs any more. */
@@ -863,12 +751,6 @@ export type Host = {
   vms: number;
 };
 
-export type HostAddress = {
-  /** `address:port` of its agent, as the orchestrator reaches it. */
-  address: string;
-  host: string;
-};
-
 /** One message about the rows of a list. */
 export type HostChange = {
   kind: "added";
@@ -882,7 +764,14 @@ export type HostChange = {
 } | {
   kind: "ready";
   value: {
+  /** Good for `since`. */
+  revision?: string;
   total: number;
+};
+} | {
+  kind: "seen";
+  value: {
+  revision: string;
 };
 } | {
   kind: "resync";
@@ -1082,11 +971,15 @@ export type LeftOver = {
   name: string;
 };
 
-/** Newest first. */
+/** Newest first. The log is read from its end on, as far as the page needs: `total` counts all its records, whatever the filter, and a page may hold fewer than `limit` and still have a next one. */
 export type ListAudit = {
   cursor?: string | null;
+  /** The filter language: `user:anna method:vm. phase:failed`. Empty: everything. */
+  filter?: string;
   /** 1 to 1000; 0 stands for 100. */
   limit?: number;
+  /** `-sequence`, or empty: newest first. `sequence`: oldest first. */
+  sort?: string;
 };
 
 /** What is in a disk of a backup. */
@@ -1127,13 +1020,17 @@ export type ListEvents = {
   sort?: string;
 };
 
-/** Newest first. */
+/** Newest first unless another order is asked for. */
 export type ListImports = {
   /** Those that were archived, too. */
   archived?: boolean;
   cursor?: string | null;
+  /** The filter language: `phase:following host:xen1`. Empty: everything. */
+  filter?: string;
   /** 1 to 1000; 0 stands for 100. */
   limit?: number;
+  /** A column, with `-` in front for descending. Empty: `-created`. */
+  sort?: string;
 };
 
 /** What part of a list is wanted. */
@@ -1149,6 +1046,14 @@ export type ListRequest = {
 };
 
 export type ListSnapshots = {
+  /** `next` of the page before. */
+  cursor?: string | null;
+  /** The filter language. Empty: everything. */
+  filter?: string;
+  /** 1 to 1000; 0 stands for 100. */
+  limit?: number;
+  /** A column, with `-` in front for descending. Empty: oldest first. */
+  sort?: string;
   /** Of this VM only. */
   vm?: string | null;
 };
@@ -1210,9 +1115,6 @@ export type MailSettings = {
   user: string;
 };
 
-/** What kind of thing is measured. */
-export type Measured = "vm" | "host";
-
 /** MiB */
 export type MemoryMiB = number;
 
@@ -1220,39 +1122,6 @@ export type MemoryMiB = number;
 export type MemorySpec = {
   max: MemoryMiB;
   target: MemoryMiB;
-};
-
-/** One thing that is measured. Its number is what it is called on disk: never given to another. */
-export type Metric = "cpu" | "memory" | "load" | "dom0.cpu" | "dom0.memory" | "disk.read" | "disk.write" | "disk.read_ops" | "disk.write_ops" | "disk.queue_full" | "net.received" | "net.sent" | "net.received_packets" | "net.sent_packets" | "net.dropped" | "power";
-
-/** A metric, for people. */
-export type MetricInfo = {
-  metric: Metric;
-  of: Array<Measured>;
-  summary: string;
-  unit: Unit;
-};
-
-/** Of one object and metric. `null`: nothing was measured then. */
-export type MetricSeries = {
-  avg: Array<number | null>;
-  /** Of the VM or host. */
-  id: string;
-  max: Array<number | null>;
-  metric: Metric;
-  min: Array<number | null>;
-  name: string;
-  of: Measured;
-  unit: Unit;
-};
-
-/** Series on one grid: point `n` is of the `step_s` seconds that begin at `from` plus `n` steps. */
-export type MetricSeriesList = {
-  from: string;
-  series: Array<MetricSeries>;
-  step_s: number;
-  /** How many objects the filter lets through, of which there may be more than in `series`. */
-  total: number;
 };
 
 /** Moves a VDI to another SR or host. It gets a new id. */
@@ -1442,6 +1311,7 @@ export type PlaceVm = {
   memory: MemoryMiB;
   networks?: Array<string>;
   pool?: string | null;
+  together_with?: Array<string>;
   vcpus: number;
   /** A VDI binds the VM to the host that has it. */
   vdis?: Array<VdiId>;
@@ -1544,23 +1414,6 @@ export type ProveBackup = {
   /** How long the guest may take to say something; 0 stands for 10. */
   minutes?: number;
   repository?: string | null;
-};
-
-/** Which series are wanted. */
-export type QueryMetrics = {
-  /** Without `object`: those that the filter lets through, by name; the first 50 of them. */
-  filter?: string;
-  /** Default: an hour before `to`. */
-  from?: string | null;
-  /** Empty: all that there are. */
-  metrics?: Array<Metric>;
-  /** One VM or host. */
-  object?: string | null;
-  of?: Measured;
-  /** Seconds between two points; 0: as close as a chart needs. It becomes longer where so much is not kept or a series would have more than 2,000 points. */
-  step_s?: number;
-  /** Default: now. */
-  to?: string | null;
 };
 
 export type RebootAction = "restart" | "stop";
@@ -1712,17 +1565,6 @@ export type ShutdownVm = {
   vm: string;
 };
 
-/** At least one of `rule` and `object`. */
-export type SilenceAlarms = {
-  comment?: string;
-  object?: string | null;
-  /** What `object` is. */
-  of?: Measured;
-  rule?: string | null;
-  /** For how long, from now; up to 30 days. */
-  seconds?: number;
-};
-
 export type Snapshot = {
   created: string;
   /** The VM goes on from this one. */
@@ -1853,40 +1695,6 @@ export type SrSpec = {
   options?: string;
   server: string;
 };
-
-/** A VM that stands by for another. */
-export type Standby = {
-  /** Whether it is brought to each new backup by itself. */
-  automatic: boolean;
-  /** What it would start with. */
-  backup?: string | null;
-  /** When that was made. */
-  backup_created?: string | null;
-  /** Where it is. */
-  host: HostId;
-  /** Whether a fail-over takes the MAC addresses along. */
-  keep_macs: boolean;
-  name: string;
-  /** When the newest backup was made that it could be brought to. */
-  newest?: string | null;
-  /** The VM that it stands by for. */
-  of: VmId;
-  /** `None`: that VM was deleted. */
-  of_name?: string | null;
-  /** Whose backups it follows. */
-  repository: RepositoryId;
-  repository_name: string;
-  status: StandbyStatus;
-  /** The VM that stands by. */
-  vm: VmId;
-};
-
-export type StandbyRef = {
-  /** The VM that stands by. */
-  standby: string;
-};
-
-export type StandbyStatus = "ready" | "busy" | "incomplete";
 
 /** Takes one VM from a source. */
 export type StartImport = {
@@ -2040,8 +1848,6 @@ export type TokenRef = {
   token: string;
 };
 
-export type Unit = "%" | "B" | "B/s" | "/s" | "W" | "";
-
 /** A VM whose disks nobody would bring back. */
 export type UnprotectedVm = {
   name: string;
@@ -2049,20 +1855,6 @@ export type UnprotectedVm = {
   newest?: string | null;
   vm: VmId;
   why: WhyUnprotected;
-};
-
-/** What is left out stays. */
-export type UpdateAlarmRule = {
-  clear?: number | null;
-  enabled?: boolean | null;
-  filter?: string | null;
-  for_s?: number | null;
-  mail_to?: Array<string> | null;
-  rule?: string;
-  severity?: Severity | null;
-  syslog?: string | null;
-  threshold?: number | null;
-  webhook?: string | null;
 };
 
 /** Only the fields that are given change. */
@@ -2101,6 +1893,8 @@ export type UpdateUser = {
 
 /** Only the fields that are given change. What a running VM can take is applied at once. */
 export type UpdateVm = {
+  /** Replaces all of them; heeded when the VM is placed the next time. */
+  apart_from?: Array<string> | null;
   autostart?: Autostart | null;
   /** Replaces all of them. */
   custom?: Record<string, string> | null;
@@ -2117,6 +1911,8 @@ export type UpdateVm = {
   platform?: Platform | null;
   protection?: Protection | null;
   tags?: Array<string> | null;
+  /** As `apart_from`. */
+  together_with?: Array<string> | null;
   vcpus?: VcpuSpec | null;
   vm: string;
 };
@@ -2208,7 +2004,14 @@ export type VdiChange = {
 } | {
   kind: "ready";
   value: {
+  /** Good for `since`. */
+  revision?: string;
   total: number;
+};
+} | {
+  kind: "seen";
+  value: {
+  revision: string;
 };
 } | {
   kind: "resync";
@@ -2264,6 +2067,8 @@ export type VideoAdapter = "std" | "cirrus";
 
 /** What was asked for and what is. */
 export type Vm = {
+  /** VMs that it should not share a host with. */
+  apart_from?: Array<VmId>;
   created?: string | null;
   /** Whatever the administrator wants to keep with it. */
   custom?: Record<string, string>;
@@ -2284,9 +2089,9 @@ export type Vm = {
   protection?: Protection;
   /** The definition; `None` for unmanaged ones. */
   spec?: VmSpec | null;
-  /** The VM that it stands by for: it follows that one's backups, and is not started or changed. */
-  standby_of?: VmId | null;
   tags: Array<string>;
+  /** VMs that it should share a host with. */
+  together_with?: Array<VmId>;
 };
 
 export type VmAssessment = {
@@ -2350,7 +2155,14 @@ export type VmRowChange = {
 } | {
   kind: "ready";
   value: {
+  /** Good for `since`. */
+  revision?: string;
   total: number;
+};
+} | {
+  kind: "seen";
+  value: {
+  revision: string;
 };
 } | {
   kind: "resync";
@@ -2372,7 +2184,12 @@ export type VmSpec = {
 };
 
 /** Parameters of `event.subscribe`. */
-export type WatchEvents = Record<string, never>;
+export type WatchEvents = {
+  /** The filter language, as for `event.list`. Empty: everything. */
+  filter?: string;
+  /** The event that was told last: those that happened since come first, as far as they are kept. */
+  since?: EventId | null;
+};
 
 /** Parameters of `vm.subscribe`, `host.subscribe` and `vdi.subscribe`. */
 export type WatchRows = {
@@ -2380,10 +2197,14 @@ export type WatchRows = {
   filter?: string;
   /** Leaves out what is there and begins with the first change: for who shows pages of `vm.list`. */
   only_changes?: boolean;
+  /** Goes on from here: `revision` of a page, of `ready` or of `seen`. What changed since comes, and nothing else; a row comes as `changed` whether it was there before or not. `resync` where that cannot be told: it is too long ago, the orchestrator has started again, or the caller sees something else than then. */
+  since?: string | null;
 };
 
 /** Parameters of `task.subscribe`. */
 export type WatchTasks = {
+  /** The filter language, as for `task.list`; not together with `task`. A task that no longer passes is told one last time, as it is then. */
+  filter?: string;
   /** One task: the subscription ends with it. Otherwise all that the caller may see. */
   task?: TaskId | null;
 };
@@ -2470,23 +2291,22 @@ export interface Methods {
   'auth.logout': { params: Empty; result: Empty };
   'auth.whoami': { params: Empty; result: User };
   'auth.change_password': { params: NewPassword; result: Empty };
-  'user.list': { params: Empty; result: Array<User> };
+  'user.list': { params: ListRequest; result: Page<User> };
   'user.get': { params: UserRef; result: User };
   'user.create': { params: CreateUser; result: User };
   'user.update': { params: UpdateUser; result: User };
   'user.delete': { params: UserRef; result: Empty };
-  'token.list': { params: Empty; result: Array<Token> };
+  'token.list': { params: ListRequest; result: Page<Token> };
   'token.create': { params: CreateToken; result: CreatedToken };
   'token.revoke': { params: TokenRef; result: Empty };
-  'role.list': { params: Empty; result: Array<RoleInfo> };
+  'role.list': { params: ListRequest; result: Page<RoleInfo> };
   'host.list': { params: ListRequest; result: Page<Host> };
   'host.get': { params: HostRef; result: Host };
   'host.hardware': { params: HostRef; result: HostHardware };
   'host.add': { params: AddHost; result: JoinTokenIssued };
   'host.set_maintenance': { params: HostMaintenance; result: Host };
-  'host.set_address': { params: HostAddress; result: Host };
   'host.remove': { params: RemoveHost; result: Empty };
-  'pool.list': { params: Empty; result: Array<Pool> };
+  'pool.list': { params: ListRequest; result: Page<Pool> };
   'pool.create': { params: CreatePool; result: Pool };
   'pool.delete': { params: PoolRef; result: Empty };
   'vm.list': { params: ListRequest; result: Page<VmRow> };
@@ -2513,7 +2333,7 @@ export interface Methods {
   'vm.bulk': { params: BulkVms; result: Array<BulkResult> };
   'vm.attach_nic': { params: NicAttachment; result: TaskStarted };
   'vm.detach_nic': { params: NicDetachment; result: TaskStarted };
-  'network.list': { params: Empty; result: Array<Network> };
+  'network.list': { params: ListRequest; result: Page<Network> };
   'network.create': { params: CreateNetwork; result: Network };
   'network.delete': { params: NetworkRef; result: Empty };
   'vdi.list': { params: ListRequest; result: Page<Vdi> };
@@ -2543,7 +2363,7 @@ export interface Methods {
   'import.prepare': { params: PrepareImport; result: Import };
   'import.roll_back': { params: ImportRef; result: Import };
   'import.archive': { params: ImportRef; result: Import };
-  'wave.list': { params: Empty; result: Array<Wave> };
+  'wave.list': { params: ListRequest; result: Page<Wave> };
   'wave.get': { params: WaveRef; result: Wave };
   'wave.create': { params: CreateWave; result: Wave };
   'wave.start': { params: WaveRef; result: Wave };
@@ -2551,7 +2371,7 @@ export interface Methods {
   'wave.delete': { params: WaveRef; result: Empty };
   'console.vm': { params: OpenVmConsole; result: ConsoleTicket };
   'console.host': { params: OpenHostConsole; result: ConsoleTicket };
-  'sr.list': { params: Empty; result: Array<Sr> };
+  'sr.list': { params: ListRequest; result: Page<Sr> };
   'sr.get': { params: SrRef; result: Sr };
   'sr.create': { params: CreateSr; result: TaskStarted };
   'sr.attach': { params: SrOnHost; result: TaskStarted };
@@ -2559,27 +2379,27 @@ export interface Methods {
   'sr.forget': { params: SrRef; result: Empty };
   'sr.scan': { params: SrRef; result: SrScan };
   'sr.adopt': { params: AdoptVdi; result: Vdi };
-  'iso.list': { params: Empty; result: Array<Vdi> };
-  'template.list': { params: Empty; result: Array<Template> };
+  'iso.list': { params: ListRequest; result: Page<Vdi> };
+  'template.list': { params: ListRequest; result: Page<Template> };
   'template.get': { params: TemplateRef; result: Template };
   'template.create': { params: CreateTemplate; result: TaskStarted };
   'template.import': { params: ImportTemplate; result: TaskStarted };
   'template.delete': { params: TemplateRef; result: TaskStarted };
   'template.deploy': { params: DeployTemplate; result: TaskStarted };
-  'snapshot.list': { params: ListSnapshots; result: Array<Snapshot> };
+  'snapshot.list': { params: ListSnapshots; result: Page<Snapshot> };
   'snapshot.get': { params: SnapshotRef; result: Snapshot };
   'snapshot.create': { params: CreateSnapshot; result: TaskStarted };
   'snapshot.revert': { params: SnapshotRef; result: TaskStarted };
   'snapshot.delete': { params: SnapshotRef; result: TaskStarted };
   'snapshot.clone': { params: CloneSnapshot; result: TaskStarted };
-  'repository.list': { params: Empty; result: Array<Repository> };
+  'repository.list': { params: ListRequest; result: Page<Repository> };
   'repository.get': { params: RepositoryRef; result: Repository };
   'repository.create': { params: CreateRepository; result: TaskStarted };
   'repository.test': { params: RepositoryRef; result: TaskStarted };
   'repository.verify': { params: VerifyRepository; result: TaskStarted };
   'repository.key': { params: RepositoryRef; result: RepositorySecret };
   'repository.delete': { params: RepositoryRef; result: Empty };
-  'backup_job.list': { params: Empty; result: Array<BackupJob> };
+  'backup_job.list': { params: ListRequest; result: Page<BackupJob> };
   'backup_job.get': { params: BackupJobRef; result: BackupJob };
   'backup_job.create': { params: CreateBackupJob; result: BackupJob };
   'backup_job.update': { params: UpdateBackupJob; result: BackupJob };
@@ -2598,14 +2418,6 @@ export interface Methods {
   'backup.download': { params: DownloadFiles; result: DownloadTicket };
   'backup.prove': { params: ProveBackup; result: TaskStarted };
   'backup.restore': { params: RestoreBackup; result: TaskStarted };
-  'standby.list': { params: Empty; result: Array<Standby> };
-  'standby.get': { params: StandbyRef; result: Standby };
-  'standby.create': { params: CreateStandby; result: TaskStarted };
-  'standby.follow': { params: StandbyRef; result: TaskStarted };
-  'standby.fail_over': { params: FailOverStandby; result: TaskStarted };
-  'standby.fail_back': { params: FailBackStandby; result: TaskStarted };
-  'standby.release': { params: StandbyRef; result: Empty };
-  'standby.delete': { params: StandbyRef; result: TaskStarted };
   'task.list': { params: ListTasks; result: Page<Task> };
   'task.get': { params: TaskRef; result: Task };
   'task.cancel': { params: TaskRef; result: Task };
@@ -2613,17 +2425,7 @@ export interface Methods {
   'task.abandon': { params: TaskRef; result: Task };
   'orphan.list': { params: ListRequest; result: Page<Orphan> };
   'event.list': { params: ListEvents; result: Page<Event> };
-  'metrics.list': { params: Empty; result: Array<MetricInfo> };
-  'metrics.query': { params: QueryMetrics; result: MetricSeriesList };
-  'alarm.list': { params: Empty; result: Array<Alarm> };
-  'alarm.silence': { params: SilenceAlarms; result: AlarmSilence };
-  'alarm.silences': { params: Empty; result: Array<AlarmSilence> };
-  'alarm.unsilence': { params: AlarmSilenceRef; result: Empty };
-  'alarm_rule.list': { params: Empty; result: Array<AlarmRule> };
-  'alarm_rule.get': { params: AlarmRuleRef; result: AlarmRule };
-  'alarm_rule.create': { params: CreateAlarmRule; result: AlarmRule };
-  'alarm_rule.update': { params: UpdateAlarmRule; result: AlarmRule };
-  'alarm_rule.delete': { params: AlarmRuleRef; result: Empty };
+  'filter.complete': { params: CompleteListFilter; result: Completion };
   'audit.list': { params: ListAudit; result: Page<AuditRecord> };
   'audit.verify': { params: Empty; result: AuditVerified };
   'mail.get': { params: Empty; result: MailSettings };
@@ -2660,8 +2462,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'host.hardware': { permission: 'view', mutation: false, dryRun: false },
   'host.add': { permission: 'administer', mutation: true, dryRun: false },
   'host.set_maintenance': { permission: 'administer', mutation: true, dryRun: false },
-  'host.set_address': { permission: 'administer', mutation: true, dryRun: false },
-  'host.remove': { permission: 'administer', mutation: true, dryRun: false },
+  'host.remove': { permission: 'administer', mutation: true, dryRun: true },
   'pool.list': { permission: 'view', mutation: false, dryRun: false },
   'pool.create': { permission: 'administer', mutation: true, dryRun: false },
   'pool.delete': { permission: 'administer', mutation: true, dryRun: false },
@@ -2674,21 +2475,21 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'vm.update': { permission: 'operate', mutation: true, dryRun: true },
   'vm.delete': { permission: 'provision', mutation: true, dryRun: true },
   'vm.start': { permission: 'operate', mutation: true, dryRun: true },
-  'vm.shutdown': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.reboot': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.power_off': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.pause': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.unpause': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.suspend': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.resume': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.attach_disk': { permission: 'provision', mutation: true, dryRun: false },
-  'vm.detach_disk': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.insert_cd': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.eject_cd': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.clone': { permission: 'provision', mutation: true, dryRun: false },
+  'vm.shutdown': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.reboot': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.power_off': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.pause': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.unpause': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.suspend': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.resume': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.attach_disk': { permission: 'provision', mutation: true, dryRun: true },
+  'vm.detach_disk': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.insert_cd': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.eject_cd': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.clone': { permission: 'provision', mutation: true, dryRun: true },
   'vm.bulk': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.attach_nic': { permission: 'operate', mutation: true, dryRun: false },
-  'vm.detach_nic': { permission: 'operate', mutation: true, dryRun: false },
+  'vm.attach_nic': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.detach_nic': { permission: 'operate', mutation: true, dryRun: true },
   'network.list': { permission: 'view', mutation: false, dryRun: false },
   'network.create': { permission: 'administer', mutation: true, dryRun: false },
   'network.delete': { permission: 'administer', mutation: true, dryRun: false },
@@ -2703,7 +2504,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'vdi.upload': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.upload_ticket': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.export': { permission: 'provision', mutation: true, dryRun: false },
-  'vdi.delete': { permission: 'provision', mutation: true, dryRun: false },
+  'vdi.delete': { permission: 'provision', mutation: true, dryRun: true },
   'import.list': { permission: 'view', mutation: false, dryRun: false },
   'import.get': { permission: 'view', mutation: false, dryRun: false },
   'import.upload': { permission: 'provision', mutation: true, dryRun: true },
@@ -2741,13 +2542,13 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'template.create': { permission: 'provision', mutation: true, dryRun: false },
   'template.import': { permission: 'provision', mutation: true, dryRun: false },
   'template.delete': { permission: 'provision', mutation: true, dryRun: false },
-  'template.deploy': { permission: 'provision', mutation: true, dryRun: false },
+  'template.deploy': { permission: 'provision', mutation: true, dryRun: true },
   'snapshot.list': { permission: 'view', mutation: false, dryRun: false },
   'snapshot.get': { permission: 'view', mutation: false, dryRun: false },
   'snapshot.create': { permission: 'operate', mutation: true, dryRun: false },
   'snapshot.revert': { permission: 'operate', mutation: true, dryRun: false },
   'snapshot.delete': { permission: 'operate', mutation: true, dryRun: false },
-  'snapshot.clone': { permission: 'provision', mutation: true, dryRun: false },
+  'snapshot.clone': { permission: 'provision', mutation: true, dryRun: true },
   'repository.list': { permission: 'view', mutation: false, dryRun: false },
   'repository.get': { permission: 'view', mutation: false, dryRun: false },
   'repository.create': { permission: 'administer', mutation: true, dryRun: false },
@@ -2774,14 +2575,6 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'backup.download': { permission: 'provision', mutation: true, dryRun: false },
   'backup.prove': { permission: 'provision', mutation: true, dryRun: false },
   'backup.restore': { permission: 'provision', mutation: true, dryRun: false },
-  'standby.list': { permission: 'view', mutation: false, dryRun: false },
-  'standby.get': { permission: 'view', mutation: false, dryRun: false },
-  'standby.create': { permission: 'provision', mutation: true, dryRun: false },
-  'standby.follow': { permission: 'operate', mutation: true, dryRun: false },
-  'standby.fail_over': { permission: 'operate', mutation: true, dryRun: true },
-  'standby.fail_back': { permission: 'operate', mutation: true, dryRun: false },
-  'standby.release': { permission: 'provision', mutation: true, dryRun: false },
-  'standby.delete': { permission: 'provision', mutation: true, dryRun: false },
   'task.list': { permission: 'view', mutation: false, dryRun: false },
   'task.get': { permission: 'view', mutation: false, dryRun: false },
   'task.cancel': { permission: 'operate', mutation: true, dryRun: false },
@@ -2789,17 +2582,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'task.abandon': { permission: 'administer', mutation: true, dryRun: false },
   'orphan.list': { permission: 'view', mutation: false, dryRun: false },
   'event.list': { permission: 'view', mutation: false, dryRun: false },
-  'metrics.list': { permission: 'view', mutation: false, dryRun: false },
-  'metrics.query': { permission: 'view', mutation: false, dryRun: false },
-  'alarm.list': { permission: 'view', mutation: false, dryRun: false },
-  'alarm.silence': { permission: 'administer', mutation: true, dryRun: false },
-  'alarm.silences': { permission: 'administer', mutation: false, dryRun: false },
-  'alarm.unsilence': { permission: 'administer', mutation: true, dryRun: false },
-  'alarm_rule.list': { permission: 'administer', mutation: false, dryRun: false },
-  'alarm_rule.get': { permission: 'administer', mutation: false, dryRun: false },
-  'alarm_rule.create': { permission: 'administer', mutation: true, dryRun: false },
-  'alarm_rule.update': { permission: 'administer', mutation: true, dryRun: false },
-  'alarm_rule.delete': { permission: 'administer', mutation: true, dryRun: false },
+  'filter.complete': { permission: 'view', mutation: false, dryRun: false },
   'audit.list': { permission: 'secure', mutation: false, dryRun: false },
   'audit.verify': { permission: 'secure', mutation: false, dryRun: false },
   'mail.get': { permission: 'administer', mutation: false, dryRun: false },
