@@ -11,7 +11,7 @@ use xenith_hypervisor_agent_types::HostHardware;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::host::HostApi;
 use xenith_orchestrator_inventory::host::Hosts;
-use xenith_orchestrator_store::{Expect, Transaction};
+use xenith_orchestrator_store::Transaction;
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::host::{
     AddHost, Host, HostAddress, HostMaintenance, HostRef, HostStatus, JoinTokenIssued, RemoveHost,
@@ -158,10 +158,11 @@ impl HostApi for App {
             self.db.store.commit(forget).await.map_err(|e| store_error(&e))?;
         }
         for vdi in &vdis {
-            self.db.vdis.delete(vdi).await.map_err(|e| store_error(&e))?;
+            let forget = self.db.vdis.delete_in(Transaction::new(), &vdi.key);
+            self.db.store.commit(forget).await.map_err(|e| store_error(&e))?;
         }
-        let remove = self.db.hosts.require_in(Transaction::new(), &found.key, Expect::At(found.revision));
-        let remove = self.db.hosts.delete_in(remove, &found.key);
+        // Whatever changes the record meanwhile (its certificate, its SRs) changes nothing about its going.
+        let remove = self.db.hosts.delete_in(Transaction::new(), &found.key);
         let remove = self.db.host_names.delete_in(remove, &found.value.name);
         self.db.store.commit(remove).await.map_err(|e| store_error(&e))?;
         self.certificates.revoke(found.key);

@@ -123,7 +123,7 @@ pub struct Alarm {
     pub value: f64,
     pub threshold: f64,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub since: OffsetDateTime,
     /// Nobody is told of it while that is so.
     pub silenced: bool,
@@ -139,7 +139,7 @@ pub struct AlarmSilence {
     pub subject: Option<String>,
     pub comment: String,
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub until: OffsetDateTime,
     /// Who wanted it.
     pub user: String,

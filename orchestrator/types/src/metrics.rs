@@ -216,11 +216,11 @@ pub struct QueryMetrics {
     pub metrics: Vec<Metric>,
     /// Default: an hour before `to`.
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub from: Option<OffsetDateTime>,
     /// Default: now.
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub to: Option<OffsetDateTime>,
     /// Seconds between two points; 0: as close as a chart needs. It becomes longer where so much is not kept or a
     /// series would have more than 2,000 points.
@@ -231,7 +231,7 @@ pub struct QueryMetrics {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricSeriesList {
     #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub from: OffsetDateTime,
     pub step_s: u32,
     pub series: Vec<MetricSeries>,

@@ -30,11 +30,11 @@ pub struct Standby {
     pub backup: Option<String>,
     /// When that was made.
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub backup_created: Option<OffsetDateTime>,
     /// When the newest backup was made that it could be brought to.
     #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub newest: Option<OffsetDateTime>,
     /// Whether it is brought to each new backup by itself.
     pub automatic: bool,
