@@ -26,6 +26,77 @@ export type AdoptVdi = {
   vdi: VdiId;
 };
 
+/** Something that is wrong now. */
+export type Alarm = {
+  /** Of the VM or host. */
+  id: string;
+  metric: Metric;
+  name: string;
+  of: Measured;
+  rule: AlarmRuleId;
+  rule_name: string;
+  severity: Severity;
+  /** Nobody is told of it while that is so. */
+  silenced: boolean;
+  since: string;
+  threshold: number;
+  /** The newest; as it was raised, where nothing newer is known. */
+  value: number;
+};
+
+/** What is watched, and who is told. */
+export type AlarmRule = {
+  /** Where it must be back for the alarm to clear: the threshold, or on the good side of it. */
+  clear: number;
+  enabled: boolean;
+  /** Which of them, in the filter language; empty: all. Read again as they change. */
+  filter: string;
+  /** For how many seconds every value must be beyond the threshold. */
+  for_s: number;
+  id: AlarmRuleId;
+  /** Who is told by e-mail; nobody where it is empty. */
+  mail_to: Array<string>;
+  metric: Metric;
+  name: string;
+  of: Measured;
+  severity: Severity;
+  /** `udp://host:514` of a syslog server; none where it is empty. */
+  syslog: string;
+  /** In the metric's unit. */
+  threshold: number;
+  /** What is told by HTTP; nothing where it is empty. */
+  webhook: string;
+  when: AlarmWhen;
+};
+
+export type AlarmRuleId = string;
+
+export type AlarmRuleRef = {
+  rule: string;
+};
+
+/** Which alarms nobody is told of, and until when. They are raised and listed all the same. */
+export type AlarmSilence = {
+  comment: string;
+  id: AlarmSilenceId;
+  /** Of this rule; of all, where there is none. */
+  rule?: AlarmRuleId | null;
+  /** `vm/…` or `host/…`; of all, where there is none. */
+  subject?: string | null;
+  until: string;
+  /** Who wanted it. */
+  user: string;
+};
+
+export type AlarmSilenceId = string;
+
+export type AlarmSilenceRef = {
+  silence: AlarmSilenceId;
+};
+
+/** On which side of the threshold it is wrong. */
+export type AlarmWhen = "above" | "below";
+
 export type ArchiveKind = "zip" | "tar";
 
 export type AuditId = string;
@@ -412,6 +483,23 @@ export type CpuTopology = {
 
 export type CrashAction = "restart" | "stop" | "preserve";
 
+export type CreateAlarmRule = {
+  /** Left out: the threshold. */
+  clear?: number | null;
+  filter?: string;
+  /** Up to a day. */
+  for_s?: number;
+  mail_to?: Array<string>;
+  metric: Metric;
+  name: string;
+  of?: Measured;
+  severity?: Severity;
+  syslog?: string;
+  threshold: number;
+  webhook?: string;
+  when?: AlarmWhen;
+};
+
 /** Backs up a VM now, outside any job. */
 export type CreateBackup = {
   /** By device. */
@@ -484,6 +572,24 @@ export type CreateSr = {
   host: string;
   name: string;
   spec: SrSpec;
+};
+
+/** Makes a VM that stands by for another, and brings it to that one's newest backup. */
+export type CreateStandby = {
+  /** Where to, in any pool. */
+  host: string;
+  /** A fail-over takes the VM's MAC addresses along; without it the standby has its own. */
+  keep_macs?: boolean;
+  /** Without one, the VM's name with `-standby`. */
+  name?: VmName | null;
+  /** For networks of the VM, those of its standby; empty: without that network card. One that is not named stays in the same pool; in another it is the network of the same name. */
+  networks?: Record<string, string>;
+  /** Whose backups of it are followed. */
+  repository: string;
+  /** One that the host has; without one, its local SR. */
+  sr?: string | null;
+  /** The VM to stand by for. */
+  vm: string;
 };
 
 /** A template from a VM, which stays as it is. */
@@ -678,6 +784,24 @@ export type ExportVdi = {
   vdi: string;
 };
 
+/** Lets a standby take over without losing anything: the VM is shut down, backed up once more, and the standby brought to that. */
+export type FailBackStandby = {
+  /** How long the guest may take to shut down, in seconds; 0 stands for 120. */
+  deadline_s?: number;
+  /** Power it off when it does not. */
+  force?: boolean;
+  /** The VM that stands by: after a fail-over, the original. */
+  standby: string;
+};
+
+/** Lets a standby take over, with what its VM was when it was backed up last. */
+export type FailOverStandby = {
+  /** Also while the VM runs, or nobody knows whether it does. */
+  force?: boolean;
+  /** The VM that stands by. */
+  standby: string;
+};
+
 export type Firmware = "bios" | "uefi";
 
 /** Hosts of the source that nobody needs any more. */
@@ -749,6 +873,12 @@ export type Host = {
   problem?: string | null;
   status: HostStatus;
   vms: number;
+};
+
+export type HostAddress = {
+  /** `address:port` of its agent, as the orchestrator reaches it. */
+  address: string;
+  host: string;
 };
 
 /** One message about the rows of a list. */
@@ -1115,6 +1245,9 @@ export type MailSettings = {
   user: string;
 };
 
+/** What kind of thing is measured. */
+export type Measured = "vm" | "host";
+
 /** MiB */
 export type MemoryMiB = number;
 
@@ -1122,6 +1255,39 @@ export type MemoryMiB = number;
 export type MemorySpec = {
   max: MemoryMiB;
   target: MemoryMiB;
+};
+
+/** One thing that is measured. Its number is what it is called on disk: never given to another. */
+export type Metric = "cpu" | "memory" | "load" | "dom0.cpu" | "dom0.memory" | "disk.read" | "disk.write" | "disk.read_ops" | "disk.write_ops" | "disk.queue_full" | "net.received" | "net.sent" | "net.received_packets" | "net.sent_packets" | "net.dropped" | "power";
+
+/** A metric, for people. */
+export type MetricInfo = {
+  metric: Metric;
+  of: Array<Measured>;
+  summary: string;
+  unit: Unit;
+};
+
+/** Of one object and metric. `null`: nothing was measured then. */
+export type MetricSeries = {
+  avg: Array<number | null>;
+  /** Of the VM or host. */
+  id: string;
+  max: Array<number | null>;
+  metric: Metric;
+  min: Array<number | null>;
+  name: string;
+  of: Measured;
+  unit: Unit;
+};
+
+/** Series on one grid: point `n` is of the `step_s` seconds that begin at `from` plus `n` steps. */
+export type MetricSeriesList = {
+  from: string;
+  series: Array<MetricSeries>;
+  step_s: number;
+  /** How many objects the filter lets through, of which there may be more than in `series`. */
+  total: number;
 };
 
 /** Moves a VDI to another SR or host. It gets a new id. */
@@ -1416,6 +1582,23 @@ export type ProveBackup = {
   repository?: string | null;
 };
 
+/** Which series are wanted. */
+export type QueryMetrics = {
+  /** Without `object`: those that the filter lets through, by name; the first 50 of them. */
+  filter?: string;
+  /** Default: an hour before `to`. */
+  from?: string | null;
+  /** Empty: all that there are. */
+  metrics?: Array<Metric>;
+  /** One VM or host. */
+  object?: string | null;
+  of?: Measured;
+  /** Seconds between two points; 0: as close as a chart needs. It becomes longer where so much is not kept or a series would have more than 2,000 points. */
+  step_s?: number;
+  /** Default: now. */
+  to?: string | null;
+};
+
 export type RebootAction = "restart" | "stop";
 
 export type RemoveHost = {
@@ -1565,6 +1748,17 @@ export type ShutdownVm = {
   vm: string;
 };
 
+/** At least one of `rule` and `object`. */
+export type SilenceAlarms = {
+  comment?: string;
+  object?: string | null;
+  /** What `object` is. */
+  of?: Measured;
+  rule?: string | null;
+  /** For how long, from now; up to 30 days. */
+  seconds?: number;
+};
+
 export type Snapshot = {
   created: string;
   /** The VM goes on from this one. */
@@ -1695,6 +1889,40 @@ export type SrSpec = {
   options?: string;
   server: string;
 };
+
+/** A VM that stands by for another. */
+export type Standby = {
+  /** Whether it is brought to each new backup by itself. */
+  automatic: boolean;
+  /** What it would start with. */
+  backup?: string | null;
+  /** When that was made. */
+  backup_created?: string | null;
+  /** Where it is. */
+  host: HostId;
+  /** Whether a fail-over takes the MAC addresses along. */
+  keep_macs: boolean;
+  name: string;
+  /** When the newest backup was made that it could be brought to. */
+  newest?: string | null;
+  /** The VM that it stands by for. */
+  of: VmId;
+  /** `None`: that VM was deleted. */
+  of_name?: string | null;
+  /** Whose backups it follows. */
+  repository: RepositoryId;
+  repository_name: string;
+  status: StandbyStatus;
+  /** The VM that stands by. */
+  vm: VmId;
+};
+
+export type StandbyRef = {
+  /** The VM that stands by. */
+  standby: string;
+};
+
+export type StandbyStatus = "ready" | "busy" | "incomplete";
 
 /** Takes one VM from a source. */
 export type StartImport = {
@@ -1848,6 +2076,8 @@ export type TokenRef = {
   token: string;
 };
 
+export type Unit = "%" | "B" | "B/s" | "/s" | "W" | "";
+
 /** A VM whose disks nobody would bring back. */
 export type UnprotectedVm = {
   name: string;
@@ -1855,6 +2085,20 @@ export type UnprotectedVm = {
   newest?: string | null;
   vm: VmId;
   why: WhyUnprotected;
+};
+
+/** What is left out stays. */
+export type UpdateAlarmRule = {
+  clear?: number | null;
+  enabled?: boolean | null;
+  filter?: string | null;
+  for_s?: number | null;
+  mail_to?: Array<string> | null;
+  rule?: string;
+  severity?: Severity | null;
+  syslog?: string | null;
+  threshold?: number | null;
+  webhook?: string | null;
 };
 
 /** Only the fields that are given change. */
@@ -2089,6 +2333,8 @@ export type Vm = {
   protection?: Protection;
   /** The definition; `None` for unmanaged ones. */
   spec?: VmSpec | null;
+  /** The VM that it stands by for: it follows that one's backups, and is not started or changed. */
+  standby_of?: VmId | null;
   tags: Array<string>;
   /** VMs that it should share a host with. */
   together_with?: Array<VmId>;
@@ -2305,6 +2551,7 @@ export interface Methods {
   'host.hardware': { params: HostRef; result: HostHardware };
   'host.add': { params: AddHost; result: JoinTokenIssued };
   'host.set_maintenance': { params: HostMaintenance; result: Host };
+  'host.set_address': { params: HostAddress; result: Host };
   'host.remove': { params: RemoveHost; result: Empty };
   'pool.list': { params: ListRequest; result: Page<Pool> };
   'pool.create': { params: CreatePool; result: Pool };
@@ -2418,6 +2665,14 @@ export interface Methods {
   'backup.download': { params: DownloadFiles; result: DownloadTicket };
   'backup.prove': { params: ProveBackup; result: TaskStarted };
   'backup.restore': { params: RestoreBackup; result: TaskStarted };
+  'standby.list': { params: Empty; result: Array<Standby> };
+  'standby.get': { params: StandbyRef; result: Standby };
+  'standby.create': { params: CreateStandby; result: TaskStarted };
+  'standby.follow': { params: StandbyRef; result: TaskStarted };
+  'standby.fail_over': { params: FailOverStandby; result: TaskStarted };
+  'standby.fail_back': { params: FailBackStandby; result: TaskStarted };
+  'standby.release': { params: StandbyRef; result: Empty };
+  'standby.delete': { params: StandbyRef; result: TaskStarted };
   'task.list': { params: ListTasks; result: Page<Task> };
   'task.get': { params: TaskRef; result: Task };
   'task.cancel': { params: TaskRef; result: Task };
@@ -2426,6 +2681,17 @@ export interface Methods {
   'orphan.list': { params: ListRequest; result: Page<Orphan> };
   'event.list': { params: ListEvents; result: Page<Event> };
   'filter.complete': { params: CompleteListFilter; result: Completion };
+  'metrics.list': { params: Empty; result: Array<MetricInfo> };
+  'metrics.query': { params: QueryMetrics; result: MetricSeriesList };
+  'alarm.list': { params: Empty; result: Array<Alarm> };
+  'alarm.silence': { params: SilenceAlarms; result: AlarmSilence };
+  'alarm.silences': { params: Empty; result: Array<AlarmSilence> };
+  'alarm.unsilence': { params: AlarmSilenceRef; result: Empty };
+  'alarm_rule.list': { params: Empty; result: Array<AlarmRule> };
+  'alarm_rule.get': { params: AlarmRuleRef; result: AlarmRule };
+  'alarm_rule.create': { params: CreateAlarmRule; result: AlarmRule };
+  'alarm_rule.update': { params: UpdateAlarmRule; result: AlarmRule };
+  'alarm_rule.delete': { params: AlarmRuleRef; result: Empty };
   'audit.list': { params: ListAudit; result: Page<AuditRecord> };
   'audit.verify': { params: Empty; result: AuditVerified };
   'mail.get': { params: Empty; result: MailSettings };
@@ -2462,6 +2728,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'host.hardware': { permission: 'view', mutation: false, dryRun: false },
   'host.add': { permission: 'administer', mutation: true, dryRun: false },
   'host.set_maintenance': { permission: 'administer', mutation: true, dryRun: false },
+  'host.set_address': { permission: 'administer', mutation: true, dryRun: false },
   'host.remove': { permission: 'administer', mutation: true, dryRun: true },
   'pool.list': { permission: 'view', mutation: false, dryRun: false },
   'pool.create': { permission: 'administer', mutation: true, dryRun: false },
@@ -2575,6 +2842,14 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'backup.download': { permission: 'provision', mutation: true, dryRun: false },
   'backup.prove': { permission: 'provision', mutation: true, dryRun: false },
   'backup.restore': { permission: 'provision', mutation: true, dryRun: false },
+  'standby.list': { permission: 'view', mutation: false, dryRun: false },
+  'standby.get': { permission: 'view', mutation: false, dryRun: false },
+  'standby.create': { permission: 'provision', mutation: true, dryRun: false },
+  'standby.follow': { permission: 'operate', mutation: true, dryRun: false },
+  'standby.fail_over': { permission: 'operate', mutation: true, dryRun: true },
+  'standby.fail_back': { permission: 'operate', mutation: true, dryRun: false },
+  'standby.release': { permission: 'provision', mutation: true, dryRun: false },
+  'standby.delete': { permission: 'provision', mutation: true, dryRun: false },
   'task.list': { permission: 'view', mutation: false, dryRun: false },
   'task.get': { permission: 'view', mutation: false, dryRun: false },
   'task.cancel': { permission: 'operate', mutation: true, dryRun: false },
@@ -2583,6 +2858,17 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'orphan.list': { permission: 'view', mutation: false, dryRun: false },
   'event.list': { permission: 'view', mutation: false, dryRun: false },
   'filter.complete': { permission: 'view', mutation: false, dryRun: false },
+  'metrics.list': { permission: 'view', mutation: false, dryRun: false },
+  'metrics.query': { permission: 'view', mutation: false, dryRun: false },
+  'alarm.list': { permission: 'view', mutation: false, dryRun: false },
+  'alarm.silence': { permission: 'administer', mutation: true, dryRun: false },
+  'alarm.silences': { permission: 'administer', mutation: false, dryRun: false },
+  'alarm.unsilence': { permission: 'administer', mutation: true, dryRun: false },
+  'alarm_rule.list': { permission: 'administer', mutation: false, dryRun: false },
+  'alarm_rule.get': { permission: 'administer', mutation: false, dryRun: false },
+  'alarm_rule.create': { permission: 'administer', mutation: true, dryRun: false },
+  'alarm_rule.update': { permission: 'administer', mutation: true, dryRun: false },
+  'alarm_rule.delete': { permission: 'administer', mutation: true, dryRun: false },
   'audit.list': { permission: 'secure', mutation: false, dryRun: false },
   'audit.verify': { permission: 'secure', mutation: false, dryRun: false },
   'mail.get': { permission: 'administer', mutation: false, dryRun: false },
