@@ -29,7 +29,7 @@ impl Test {
 }
 
 /// What the scenario takes, for whoever announces it.
-pub const USUALLY: &str = "10-15 minutes on two idle cores, and five more the first time";
+pub const USUALLY: &str = "15-20 minutes on two cores, and five more the first time";
 
 /// Makes the machine ready, builds the programs under test and runs the test of that name.
 pub fn run(test: Test) -> Result<()> {
