@@ -2,7 +2,7 @@
 //!
 //! The series are in a store of their own beside the orchestrator's: losing it loses no intended state, backups of
 //! the orchestrator do not carry it, and a store that is damaged is put aside and begun anew. One task writes what
-//! is in memory every minute, and what is left when the orchestrator stops.
+//! is in memory, a part every few seconds and all of it within a minute, and what is left when the orchestrator stops.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::sleep;
 use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_api::Samples;
-use xenith_orchestrator_metrics::{Entity, HostRates, Metrics, schema};
-use xenith_orchestrator_store::{RocksStore, StateStore, StoreError};
+use xenith_orchestrator_metrics::{Entity, HostRates, Metrics, PARTS, schema};
+use xenith_orchestrator_store::{RocksOptions, RocksStore, StateStore, StoreError};
 
 use crate::alarms::Alarms;
 use crate::app::App;
@@ -54,14 +54,16 @@ impl Metering {
 
 /// One that is damaged is kept beside the new one, for whoever wants to look.
 fn open(folder: &Path) -> Result<Arc<dyn StateStore>, StoreError> {
-    match RocksStore::open(folder, schema()) {
+    // Nobody watches it.
+    let options = || RocksOptions { history_bytes: 0, ..RocksOptions::default() };
+    match RocksStore::open_with(folder, schema(), options()) {
         Err(error @ StoreError::Corrupt { .. }) => {
             let aside = folder.with_extension(format!("damaged-{}", now()));
             tracing::error!(%error, aside = %aside.display(), "the metrics are damaged and begun anew");
             if let Err(error) = std::fs::rename(folder, &aside) {
                 tracing::error!(%error, "they cannot be put aside");
             }
-            Ok(Arc::new(RocksStore::open(folder, schema())?))
+            Ok(Arc::new(RocksStore::open_with(folder, schema(), options())?))
         }
         opened => Ok(Arc::new(opened?)),
     }
@@ -79,32 +81,33 @@ pub fn now() -> u64 {
     unix_ms() / 1000
 }
 
-/// Writes every minute until `tasks` end, and once more then.
+/// Writes part after part until `tasks` end, and then what is left.
 pub fn start(app: &Arc<App>, tasks: &TaskSet) {
     let (token, app) = (tasks.token(), Arc::clone(app));
     tasks.spawn("metrics-keeper", async move {
-        loop {
-            let until = 60 - (now() + 60 - BEHIND) % 60;
+        for part in (0..PARTS).cycle() {
             tokio::select! {
                 () = token.cancelled() => break,
-                () = sleep(Duration::from_secs(until)) => keep(&app).await,
+                () = sleep(Duration::from_secs(60) / u32::from(PARTS)) => keep(&app, part).await,
             }
         }
-        keep(&app).await;
+        // With the minute under way.
+        told(app.metering.series.flush(now() + 60).await);
     });
 }
 
-async fn keep(app: &App) {
+async fn keep(app: &App, part: u16) {
     let series = &app.metering.series;
     let exists = |entity: Entity| match entity {
         Entity::Host(host) => app.views.host(host).is_some(),
         Entity::Vm(vm) => app.views.vm(vm).is_some() || app.fleet.vm(vm).is_some(),
     };
-    let kept = async {
-        series.flush(now()).await?;
-        series.expire(now(), exists).await
-    };
-    if let Err(error) = kept.await {
+    told(series.flush_part(part, now() - BEHIND).await);
+    told(series.expire(now(), exists).await);
+}
+
+fn told(outcome: Result<(), StoreError>) {
+    if let Err(error) = outcome {
         tracing::warn!(%error, "what was measured in the last minute cannot be written; trying again in a minute");
     }
 }

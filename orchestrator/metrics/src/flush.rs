@@ -1,188 +1,106 @@
-//! From memory into the store: minutes into the journal, hours into records, the journal cut; and back after a start.
+//! From memory into the store: every minute that is over, group by group.
 //!
-//! The commit points: a minute is safe when its journal entry is; an hour is closed when its number is written
-//! ([`STATE`]), which comes after all of its records. A crash between replays the hour from the journal and writes
-//! the same records again.
+//! A minute is safe when its sheet is committed. What comes later for a minute that has a sheet, or may have one by a
+//! run before this one, is added to it. After an error the same minutes are written the next time, as long as they
+//! are in memory.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-use std::sync::atomic::Ordering;
+use xenith_orchestrator_store::{StoreError, Transaction};
 
-use bytes::Bytes;
-use xenith_orchestrator_store::{ScanRequest, StoreError, Transaction};
-use xenith_orchestrator_types::metrics::Metric;
+use crate::memory::GROUPS;
+use crate::sheet::{self, Sheet, merge};
+use crate::{MINUTE, Metrics, SHEETS, rows, whole};
 
-use crate::code::Triple;
-use crate::journal::{Writer, take};
-use crate::memory::{Entry, SHARDS};
-use crate::{Entity, HOUR, HOURS, JOURNAL, MINUTE, Metrics, SLOT, STATE, record, whole};
+/// In so many parts the groups are written by whoever spreads that over the minute.
+pub const PARTS: u16 = 16;
+/// Hours of groups that are closed with each part: all of an hour within ten minutes.
+const CLOSED_AT_ONCE: usize = 32;
+/// Far below what the store takes in one transaction.
+const FULL_BYTES: usize = 512 << 10;
+const FULL_SHEETS: usize = 100;
 
-/// Seconds after the end of an hour in which minutes that come late are still taken into its records.
-const GRACE: u32 = 90;
-/// Records of one transaction: far below what the store takes.
-const TOGETHER: usize = 100;
-const CLOSED: &[u8] = b"closed";
+/// Sheets on their way into the store.
+#[derive(Default)]
+struct Batch {
+    transaction: Transaction,
+    sheets: usize,
+    bytes: usize,
+    /// Whose they are, and the last minute of each.
+    groups: Vec<(u16, u32)>,
+}
 
 impl Metrics {
-    /// Writes the minutes that are over, and the hours. To be called every minute. After an error the same minutes
-    /// are written the next time, as long as they are in memory: an hour.
+    /// Writes every minute that is over, and closes every hour that can be. After an error the same is tried the next
+    /// time.
     pub async fn flush(&self, now: u64) -> Result<(), StoreError> {
-        let now = whole(now);
-        let written = self.write(now).await;
-        // Not before: minutes and hours are made of it.
-        for number in 0..SHARDS {
-            self.memory.shard(number).retain(|_, entry| {
-                entry.recent.forget(now / SLOT);
-                !entry.rows.is_empty() || !entry.recent.is_empty()
-            });
-        }
+        let written = self.write(0..GROUPS, whole(now)).await;
+        self.close(whole(now), usize::MAX).await?;
         written
     }
 
-    async fn write(&self, now: u32) -> Result<(), StoreError> {
-        let mut writer = Writer::default();
-        let minutes = ((self.closed.load(Ordering::Relaxed) + 1) * 60, now / MINUTE);
-        for number in 0..SHARDS {
-            for (entity, entry) in self.memory.shard(number).iter_mut() {
-                for (minute, row) in entry.begin_write(minutes) {
-                    writer.add(*entity, minute, &entry.columns, &row);
-                }
+    /// [`Self::flush`] of one of [`PARTS`] parts: each is due once a minute.
+    pub async fn flush_part(&self, part: u16, now: u64) -> Result<(), StoreError> {
+        let size = GROUPS / PARTS;
+        let begin = part % PARTS * size;
+        let written = self.write(begin..begin + size, whole(now)).await;
+        self.close(whole(now), CLOSED_AT_ONCE).await?;
+        written
+    }
+
+    async fn write(&self, groups: std::ops::Range<u16>, now: u32) -> Result<(), StoreError> {
+        let (mut batch, mut outcome) = (Batch::default(), Ok(()));
+        for number in groups {
+            if let Err(error) = self.gather(number, now, &mut batch).await {
+                self.memory.group(number).settle(None, now);
+                outcome = Err(error);
             }
-            give_way().await;
+            if batch.bytes > FULL_BYTES || batch.sheets > FULL_SHEETS {
+                outcome = self.commit(std::mem::take(&mut batch), now).await.and(outcome);
+            }
         }
-        let journalled = self.write_journal(now, writer.values()).await;
-        let settle: fn(&mut Entry) = if journalled.is_ok() { Entry::written } else { Entry::not_written };
-        for number in 0..SHARDS {
-            self.memory.shard(number).values_mut().for_each(settle);
+        self.commit(batch, now).await.and(outcome)
+    }
+
+    /// What is due of a group.
+    async fn gather(&self, number: u16, now: u32, batch: &mut Batch) -> Result<(), StoreError> {
+        let due = self.memory.group(number).begin_write(now / MINUTE);
+        let mut sheets = Vec::new();
+        for (minute, mut sheet) in due.sheets {
+            // Records are never written again.
+            if minute / 60 <= self.closing.closed() {
+                continue;
+            }
+            let key = rows::key(number, minute);
+            if minute <= due.written
+                && let Some(before) = self.store.get(SHEETS, &key).await?
+            {
+                add(&mut sheet, sheet::read(&before.value));
+            }
+            sheets.push((minute, key, sheet::write(&sheet)));
         }
-        journalled?;
-        // The last hour that ended long enough ago.
-        let target = (now.saturating_sub(GRACE) / HOUR).saturating_sub(1);
-        if target > self.closed.load(Ordering::Relaxed) {
-            self.close(target).await?;
+        let last = sheets.last().map_or(0, |(minute, ..)| *minute);
+        for (_, key, value) in sheets {
+            batch.bytes += value.len();
+            batch.sheets += 1;
+            batch.transaction = std::mem::take(&mut batch.transaction).put(SHEETS, key, value);
         }
+        batch.groups.push((number, last));
         Ok(())
     }
 
-    /// By the second of the flush, so that none writes over another.
-    async fn write_journal(&self, now: u32, values: Vec<Vec<u8>>) -> Result<(), StoreError> {
-        for (number, value) in (0u16..).zip(values) {
-            let key = [&now.to_be_bytes()[..], &number.to_be_bytes()].concat();
-            self.store.commit(Transaction::new().put(JOURNAL, key, value)).await?;
+    async fn commit(&self, batch: Batch, now: u32) -> Result<(), StoreError> {
+        let committed = match batch.sheets {
+            0 => Ok(()),
+            _ => self.store.commit(batch.transaction).await.map(drop),
+        };
+        for (number, last) in batch.groups {
+            self.memory.group(number).settle(committed.is_ok().then_some(last), now);
         }
-        Ok(())
-    }
-
-    /// Makes records of all hours up to `target`.
-    async fn close(&self, target: u32) -> Result<(), StoreError> {
-        let (begin, end) = ((self.closed.load(Ordering::Relaxed) + 1) * 60, (target + 1) * 60);
-        for number in 0..SHARDS {
-            let records: Vec<_> = {
-                let shard = self.memory.shard(number);
-                shard.iter().flat_map(|(entity, entry)| hours(*entity, entry, begin..end)).collect()
-            };
-            for together in records.chunks(TOGETHER) {
-                let mut transaction = Transaction::new();
-                for (key, value) in together {
-                    transaction = transaction.put(HOURS, key.clone(), value.clone());
-                }
-                self.store.commit(transaction).await?;
-            }
-        }
-        self.write_closed(target).await?;
-        self.closed.store(target, Ordering::Relaxed);
-        for number in 0..SHARDS {
-            self.memory.shard(number).values_mut().for_each(|entry| entry.rows = entry.rows.split_off(&end));
-        }
-        self.cut_journal(end).await
-    }
-
-    async fn write_closed(&self, hour: u32) -> Result<(), StoreError> {
-        let hour = hour.to_be_bytes().to_vec();
-        self.store.commit(Transaction::new().put(STATE, CLOSED, hour)).await?;
-        Ok(())
-    }
-
-    /// Flushes before that minute had nothing that is not in records.
-    async fn cut_journal(&self, end: u32) -> Result<(), StoreError> {
-        loop {
-            let page = self.store.scan(ScanRequest::prefix(JOURNAL, [], 1)).await?;
-            let Some(entry) = page.entries.into_iter().find(|entry| flushed(&entry.key) < end) else {
-                return Ok(());
-            };
-            self.store.commit(Transaction::new().delete(JOURNAL, entry.key)).await?;
-        }
-    }
-
-    /// Takes what a run before this one left in the journal back into memory.
-    pub(crate) async fn replay(&self) -> Result<(), StoreError> {
-        let known = self.store.get(STATE, CLOSED).await?;
-        match known.and_then(|entry| Some(u32::from_be_bytes(entry.value.as_ref().try_into().ok()?))) {
-            Some(closed) => self.closed.store(closed, Ordering::Relaxed),
-            None => self.write_closed(self.closed.load(Ordering::Relaxed)).await?,
-        }
-        let closed = self.closed.load(Ordering::Relaxed);
-        let mut after: Option<Bytes> = None;
-        loop {
-            let mut request = ScanRequest::prefix(JOURNAL, [], 8);
-            request.after = after;
-            let page = self.store.scan(request).await?;
-            for entry in &page.entries {
-                let mut rest = &entry.value[..];
-                while let Some((entity, minute, row)) = take(&mut rest) {
-                    if minute / 60 > closed {
-                        self.memory.change(entity, |entry| restore(entry, minute, &row));
-                    }
-                }
-            }
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(()),
-            }
-        }
+        committed
     }
 }
 
-/// Lets others run between two shards.
-async fn give_way() {
-    let mut yielded = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return std::task::Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        std::task::Poll::Pending
-    })
-    .await;
-}
-
-/// The minute of the flush that wrote a value of the journal.
-fn flushed(key: &[u8]) -> u32 {
-    key.first_chunk().map_or(0, |second| u32::from_be_bytes(*second) / MINUTE)
-}
-
-fn restore(entry: &mut Entry, minute: u32, row: &[(Metric, Triple)]) {
-    for (metric, _) in row {
-        entry.ensure_column(*metric);
+fn add(sheet: &mut Sheet, before: Sheet) {
+    for (entity, row) in before {
+        merge(sheet.entry(entity).or_default(), &row);
     }
-    let of = |metric: &Metric| row.iter().find(|(of, _)| of == metric).map(|(_, triple)| *triple);
-    let row = entry.columns.iter().map(|metric| of(metric).unwrap_or_default()).collect();
-    entry.rows.insert(minute, row);
-}
-
-/// The records of one entity, of the hours of these minutes.
-fn hours(entity: Entity, entry: &Entry, minutes: Range<u32>) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut hours: BTreeMap<u32, Vec<(Metric, Vec<Triple>)>> = BTreeMap::new();
-    for (column, metric) in entry.columns.iter().enumerate() {
-        entry.each_minute(column, minutes.clone(), |minute, triple| {
-            let columns = hours.entry(minute / 60).or_default();
-            if columns.last().is_none_or(|(last, _)| last != metric) {
-                columns.push((*metric, vec![Triple::default(); 60]));
-            }
-            if let Some((_, triples)) = columns.last_mut() {
-                triples[(minute % 60) as usize] = triple;
-            }
-        });
-    }
-    hours.into_iter().map(|(hour, columns)| (entity.key(hour), record::write(&columns))).collect()
 }

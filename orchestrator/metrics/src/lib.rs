@@ -3,12 +3,13 @@
 //!
 //! What always holds:
 //! * A value is kept as a [`code`] of 16 bits, to 0.04 % of itself. What was not measured is a gap, never 0.
-//! * The recent hour is in memory, packed; the rest is in the store, in one record for each entity and hour (of
-//!   minutes) or day (of hours), written once and never again. What a record costs follows what changed in it: a
+//! * In memory is the minute under way and the last one. A minute that is over is in the store when the next
+//!   [`Metrics::flush`] returns, its slots as they were measured: in a sheet of some hundred entities together. One to
+//!   two hours after its end an hour's sheets become records, one for each entity and hour (of minutes), of which 24
+//!   become one of a day (of hours) later. Each is written once. What a record costs follows what changed in it: a
 //!   constant takes a bit more than a byte for 32 points.
-//! * A minute that is over is in the journal when the next [`Metrics::flush`] returns. Journalled minutes become an
-//!   hour's records when the hour is over; that hour's number is written last, and only then the journal is cut. A
-//!   crash anywhere replays the journal: what is lost is what was not flushed, a minute where flushes come every one.
+//! * The sheets of a group and hour are deleted in the last transaction that writes their records: a crash anywhere
+//!   leaves sheets, records, or both with the same in them. What is lost is what was not flushed.
 //! * Who is not measured any more keeps what was, until it is too old; one that does not exist any more for
 //!   [`GONE_KEPT`] at most.
 //!
@@ -20,21 +21,22 @@
 mod alarm;
 #[cfg(feature = "test-support")]
 mod backfill;
+mod close;
 mod code;
 mod entity;
 mod expire;
 mod flush;
-mod journal;
 mod memory;
+mod minute;
 mod pack;
 mod plan;
 mod query;
 mod rates;
-mod recent;
 mod record;
+mod rows;
+mod sheet;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 use xenith_common_ids::{HostId, VmId};
 use xenith_orchestrator_store::{Keyspace, Schema, StateStore, StoreError};
@@ -42,6 +44,7 @@ use xenith_orchestrator_types::metrics::Metric;
 
 pub use alarm::{AlarmState, Beyond, Condition, HOLE, Turn};
 pub use entity::Entity;
+pub use flush::PARTS;
 pub use plan::{MAX_POINTS, Plan, RESOLUTIONS, plan};
 pub use query::{Answer, Point, Query, Series};
 pub use rates::{HostRates, Reading};
@@ -57,27 +60,24 @@ const DAY: u32 = 86_400;
 /// How long what was measured of something is kept after it was deleted.
 pub const GONE_KEPT: u32 = 30 * DAY;
 
-/// By the second of the flush and a number.
-const JOURNAL: Keyspace = Keyspace::new("metrics.journal");
+/// By hour, group and minute: what was measured, by slots.
+const SHEETS: Keyspace = Keyspace::new("metrics.sheet");
 /// By entity and hour: its minutes.
 const HOURS: Keyspace = Keyspace::new("metrics.hour");
 /// By entity and day: its hours.
 const DAYS: Keyspace = Keyspace::new("metrics.day");
-/// What was done so far.
-const STATE: Keyspace = Keyspace::new("metrics.state");
 
 /// What the store of metrics has.
 #[must_use]
 pub fn schema() -> Schema {
-    Schema::new(1).with(&[JOURNAL, HOURS, DAYS, STATE])
+    Schema::new(1).with(&[SHEETS, HOURS, DAYS])
 }
 
 /// All series.
 pub struct Metrics {
     store: Arc<dyn StateStore>,
     memory: Memory,
-    /// Hours up to this one are in records.
-    closed: AtomicU32,
+    closing: close::Closing,
     cursors: expire::Cursors,
 }
 
@@ -88,16 +88,11 @@ impl std::fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// Opens what is in `store` and replays its journal.
+    /// Opens what is in `store`.
     pub async fn open(store: Arc<dyn StateStore>, now: u64) -> Result<Self, StoreError> {
-        let metrics = Self {
-            store,
-            memory: Memory::default(),
-            closed: AtomicU32::new((whole(now) / HOUR).saturating_sub(1)),
-            cursors: expire::Cursors::default(),
-        };
-        metrics.replay().await?;
-        Ok(metrics)
+        let now = whole(now);
+        let closing = close::Closing::find(&*store, now).await?;
+        Ok(Self { store, memory: Memory::new(now), closing, cursors: expire::Cursors::default() })
     }
 
     /// Notes what was measured of `entity` in a slot (see [`Reading`]). What is older than its newest by more than

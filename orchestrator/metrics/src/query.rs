@@ -1,18 +1,18 @@
-//! Series on a grid, put together of memory and records.
+//! Series on a grid, put together of minutes and records.
 //!
-//! Memory is looked at first, then records: an hour that becomes a record in between is then seen twice, never
-//! missed, and what memory told of is left out of the records.
+//! Minutes are looked at first, then records: an hour that becomes a record in between is then seen twice, never
+//! missed, and what minutes told of is left out of the records.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use xenith_orchestrator_store::{Keyspace, ScanRequest, StoreError};
 use xenith_orchestrator_types::metrics::Metric;
 
-use crate::code::{Sum, Triple};
-use crate::memory::Entry;
+use crate::code::{GAP, Sum, Triple};
+use crate::minute::{SLOTS, whole_of_slots};
 use crate::plan::{Plan, plan};
+use crate::rows::Rows;
 use crate::{DAY, DAYS, Entity, HOUR, HOURS, MINUTE, Metrics, SLOT, record, whole};
 
 /// Which series are wanted. Times are seconds since 1970.
@@ -80,51 +80,35 @@ impl Grid<'_> {
         })
     }
 
-    fn add_slots(&mut self, entry: &Entry) {
-        let slots = self.plan.from / SLOT..self.plan.end().div_ceil(SLOT);
-        for (column, metric) in entry.columns.iter().enumerate() {
-            if !self.wants(*metric) {
-                continue;
+    fn add_slots(&mut self, rows: &Rows) {
+        for (minute, row) in rows {
+            for (metric, slots) in row {
+                for (slot, code) in (minute * SLOTS..).zip(slots).filter(|(_, code)| **code != GAP) {
+                    self.add(*metric, slot * SLOT, Triple { avg: *code, min: *code, max: *code });
+                }
             }
-            entry.recent.each(column, slots.clone(), |slot, code| {
-                self.add(*metric, slot * SLOT, Triple { avg: code, min: code, max: code });
-            });
         }
     }
 
-    /// The minutes in memory; the numbers of those that were there.
-    fn add_minutes(&mut self, entry: &Entry) -> HashSet<u32> {
-        let mut told = HashSet::new();
-        let minutes = self.plan.from / MINUTE..self.plan.end().div_ceil(MINUTE);
-        for (column, metric) in entry.columns.iter().enumerate() {
-            if !self.wants(*metric) {
-                continue;
+    fn add_minutes(&mut self, rows: &Rows) {
+        for (minute, row) in rows {
+            for (metric, slots) in row {
+                self.add(*metric, minute * MINUTE, whole_of_slots(slots));
             }
-            entry.each_minute(column, minutes.clone(), |minute, triple| {
-                told.insert(minute);
-                self.add(*metric, minute * MINUTE, triple);
-            });
         }
-        told
     }
 
-    /// The hours from `first` that are in no record, made of their minutes; their numbers.
-    fn add_hours(&mut self, entry: &Entry, first: u32) -> HashSet<u32> {
-        let mut told = HashSet::new();
-        for (column, metric) in entry.columns.iter().enumerate() {
-            if !self.wants(*metric) {
-                continue;
-            }
-            let mut hours: BTreeMap<u32, Sum> = BTreeMap::new();
-            entry.each_minute(column, first.saturating_mul(60)..u32::MAX / 60, |minute, triple| {
-                hours.entry(minute / 60).or_default().add(triple);
-            });
-            for (hour, sum) in hours {
-                told.insert(hour);
-                self.add(*metric, hour * HOUR, sum.triple());
+    /// Hours are made of minutes, so that they are what their record will be.
+    fn add_hours(&mut self, rows: &Rows) {
+        let mut hours: BTreeMap<(u32, Metric), Sum> = BTreeMap::new();
+        for (minute, row) in rows {
+            for (metric, slots) in row {
+                hours.entry((minute / 60, *metric)).or_default().add(whole_of_slots(slots));
             }
         }
-        told
+        for ((hour, metric), sum) in hours {
+            self.add(metric, hour * HOUR, sum.triple());
+        }
     }
 }
 
@@ -135,20 +119,18 @@ impl Metrics {
         let mut series = Vec::new();
         for entity in &query.entities {
             let mut grid = Grid { plan, wanted: &query.metrics, sums: BTreeMap::new() };
+            let rows = self.rows(*entity, plan.from / MINUTE..plan.end().div_ceil(MINUTE)).await?;
             match plan.resolution {
-                SLOT => {
-                    self.memory.with(*entity, |entry| grid.add_slots(entry));
-                }
+                SLOT => grid.add_slots(&rows),
                 MINUTE => {
-                    let told = self.memory.with(*entity, |entry| grid.add_minutes(entry)).unwrap_or_default();
+                    grid.add_minutes(&rows);
+                    let told = rows.into_keys().collect();
                     self.add_recorded_minutes(&mut grid, *entity, &told).await?;
                 }
                 _ => {
-                    // Read under the lock: what was put into records since is not in memory for certain.
-                    let first = || self.closed.load(Ordering::Relaxed) + 1;
-                    let told = self.memory.with(*entity, |entry| grid.add_hours(entry, first()));
-                    let told = told.unwrap_or_default();
-                    self.add_recorded_hours(&mut grid, *entity, &told).await?;
+                    grid.add_hours(&rows);
+                    let told = rows.into_keys().map(|minute| minute / 60).collect();
+                    self.add_recorded_hours(&mut grid, *entity, told).await?;
                 }
             }
             series.extend(grid.series(*entity));
@@ -180,10 +162,9 @@ impl Metrics {
         &self,
         grid: &mut Grid<'_>,
         entity: Entity,
-        told: &HashSet<u32>,
+        mut told: HashSet<u32>,
     ) -> Result<(), StoreError> {
         let hours = (grid.plan.from / HOUR, grid.plan.end().div_ceil(HOUR));
-        let mut told = told.clone();
         // Hours first: those that become a day in between are then seen twice, and left out of the day.
         for (hour, value) in self.records(HOURS, entity, hours).await? {
             if !told.insert(hour) {

@@ -19,8 +19,8 @@ use crate::{Keyspace, Revision};
 
 /// How much is remembered. 64 MiB or 100,000 commits bridge about 10 s at full load: a watcher that is slower
 /// than that reads again, which is cheaper than catching up.
-const MAX_HISTORY_BYTES: usize = 64 << 20;
-const MAX_HISTORY_COMMITS: usize = 100_000;
+pub(crate) const HISTORY_BYTES: usize = 64 << 20;
+pub(crate) const HISTORY_COMMITS: usize = 100_000;
 /// Most changes in one event, so that a watcher far behind does not build a giant list.
 const MAX_EVENT_CHANGES: usize = 1024;
 
@@ -55,6 +55,7 @@ struct History {
     bytes: usize,
     /// Everything up to here is not in `commits` any more.
     compacted: Revision,
+    limit_bytes: usize,
     limit_commits: usize,
 }
 
@@ -68,11 +69,12 @@ pub(crate) struct Feed {
 impl Feed {
     /// A feed of a store whose newest commit is `revision`.
     pub fn new(revision: Revision) -> Arc<Self> {
-        Self::with_limit(revision, MAX_HISTORY_COMMITS)
+        Self::with_limits(revision, (HISTORY_BYTES, HISTORY_COMMITS))
     }
 
-    pub fn with_limit(revision: Revision, limit_commits: usize) -> Arc<Self> {
-        let history = History { commits: VecDeque::new(), bytes: 0, compacted: revision, limit_commits };
+    pub fn with_limits(revision: Revision, (limit_bytes, limit_commits): (usize, usize)) -> Arc<Self> {
+        let commits = VecDeque::new();
+        let history = History { commits, bytes: 0, compacted: revision, limit_bytes, limit_commits };
         Arc::new(Self { history: Mutex::new(history), latest: watch::Sender::new(revision) })
     }
 
@@ -97,7 +99,7 @@ impl Feed {
                 history.commits.push_back(Commit { revision, writes, bytes });
                 latest = Some(revision);
             }
-            while history.bytes > MAX_HISTORY_BYTES || history.commits.len() > history.limit_commits {
+            while history.bytes > history.limit_bytes || history.commits.len() > history.limit_commits {
                 let Some(oldest) = history.commits.pop_front() else { break };
                 history.bytes -= oldest.bytes;
                 history.compacted = oldest.revision;

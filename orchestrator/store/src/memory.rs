@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::error::show_key;
-use crate::feed::Feed;
+use crate::feed::{Feed, HISTORY_BYTES};
 use crate::{
     Direction, Entry, Health, Keyspace, Revision, ScanPage, ScanRequest, Schema, StateStore, StoreError,
     Transaction, Watch,
@@ -42,7 +42,7 @@ impl MemoryStore {
     /// Watches see at most the last `commits` commits; to test what happens to those that fall behind.
     #[must_use]
     pub fn with_history(schema: &Schema, commits: usize) -> Self {
-        Self::build(schema, Feed::with_limit(Revision::ZERO, commits))
+        Self::build(schema, Feed::with_limits(Revision::ZERO, (HISTORY_BYTES, commits)))
     }
 
     fn build(schema: &Schema, feed: Arc<Feed>) -> Self {

@@ -44,7 +44,7 @@ use async_trait::async_trait;
 use rocksdb::DB;
 use tokio::sync::{oneshot, watch};
 
-use crate::feed::Feed;
+use crate::feed::{Feed, HISTORY_BYTES, HISTORY_COMMITS};
 use crate::{
     Entry, Health, Keyspace, Revision, ScanPage, ScanRequest, Schema, StateStore, StoreError, Transaction,
     Watch,
@@ -57,6 +57,8 @@ pub struct RocksOptions {
     pub block_cache_bytes: usize,
     /// How often it is looked whether there is space, still or again.
     pub space_probe_interval: Duration,
+    /// Of what was committed lately, for watches: one that is further behind reads again. Memory in bytes.
+    pub history_bytes: usize,
     /// With less free on its disk the store is read-only, and is not opened.
     pub keep_free_bytes: u64,
 }
@@ -66,6 +68,7 @@ impl Default for RocksOptions {
         Self {
             block_cache_bytes: 64 << 20,
             space_probe_interval: Duration::from_secs(1),
+            history_bytes: HISTORY_BYTES,
             keep_free_bytes: 1 << 30,
         }
     }
@@ -127,12 +130,13 @@ impl RocksStore {
         let db = disk::open(&path, &schema, &options)?;
         migrate::ensure_schema(&db, &path, &schema)?;
         let revision = disk::read_revision(&db, &path)?;
+        let feed = Feed::with_limits(revision, (options.history_bytes, HISTORY_COMMITS));
         let shared = Arc::new(Shared {
             path,
             schema,
             options,
             db: RwLock::new(Some(db)),
-            feed: Feed::new(revision),
+            feed,
             health: watch::Sender::new(Health::Writable),
             _lock: lock,
         });

@@ -60,6 +60,14 @@ pub fn vm() -> Entity {
     VmId::new().into()
 }
 
+/// A VM of a group of those that are written together.
+pub fn vm_of(group: u16, number: u16) -> Entity {
+    let mut id = [0; 16];
+    id[..2].copy_from_slice(&number.to_be_bytes());
+    id[14..].copy_from_slice(&group.to_be_bytes());
+    VmId::from_bytes(id).into()
+}
+
 /// Whether the points that are there are `expected`, to what a code can hold.
 pub fn about(answer: &Answer, expected: impl Fn(u64) -> f64) -> usize {
     let Some(series) = answer.series.first() else { return 0 };
