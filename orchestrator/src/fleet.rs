@@ -4,7 +4,6 @@
 //! *unknown*, and so do its VMs: never *stopped*, because nobody knows that.
 
 mod changes;
-mod ears;
 mod metrics;
 mod state;
 mod watcher;
@@ -15,7 +14,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use tokio::runtime::Handle;
 use tokio::sync::broadcast;
 use xenith_common_ids::{Epoch, HostId, VmId};
 use xenith_common_tasks::TaskSet;
@@ -23,7 +21,6 @@ use xenith_hypervisor_agent_client::AgentClient;
 use xenith_hypervisor_agent_types::{HostFacts, ObservedVm};
 
 pub use changes::Changed;
-pub use ears::Ears;
 pub use state::{HostState, Link, SeenSr};
 pub use watcher::Renewal;
 
@@ -63,7 +60,6 @@ pub struct Fleet {
     renewal: Arc<dyn Renewal>,
     metering: Arc<Metering>,
     tasks: TaskSet,
-    ears: Handle,
     members: RwLock<HashMap<HostId, Member>>,
     /// Which host has a VM, by what was heard.
     places: RwLock<HashMap<VmId, HostId>>,
@@ -79,7 +75,7 @@ impl Fleet {
         epoch: Epoch,
         tls: Arc<ClientConfig>,
         (renewal, metering): (Arc<dyn Renewal>, Arc<Metering>),
-        (tasks, ears): (&TaskSet, Handle),
+        tasks: &TaskSet,
     ) -> Arc<Self> {
         Arc::new(Self {
             db,
@@ -88,7 +84,6 @@ impl Fleet {
             renewal,
             metering,
             tasks: tasks.child(),
-            ears,
             members: RwLock::default(),
             places: RwLock::default(),
             events: broadcast::Sender::new(EVENTS),

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use jsonrpsee::server::ServerHandle;
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 use xenith_common_ids::PoolId;
 use xenith_common_pki::{PkiError, client_config, web_server_config};
 use xenith_common_tasks::{Stragglers, TaskSet};
@@ -28,7 +27,7 @@ use crate::config::Config;
 use crate::db::Db;
 use crate::enrol::Enrol;
 use crate::events::Events;
-use crate::fleet::{Ears, Fleet};
+use crate::fleet::Fleet;
 use crate::http::{WebCertificates, router, serve};
 use crate::identities::Identities;
 use crate::metering::Metering;
@@ -63,8 +62,6 @@ pub enum StartError {
     Saga(#[from] SagaError),
     #[error(transparent)]
     Api(#[from] ApiError),
-    #[error("cannot start the threads that hear hosts: {0}")]
-    Threads(#[source] std::io::Error),
     #[error("the API cannot be put together (an error of the program): {0}")]
     Register(String),
 }
@@ -73,8 +70,6 @@ pub enum StartError {
 pub struct Orchestrator {
     tasks: TaskSet,
     rpc: ServerHandle,
-    /// Held: they hear until this is dropped.
-    _ears: Ears,
     pub address: SocketAddr,
     /// Set at the very first start.
     pub first_password: Option<String>,
@@ -103,10 +98,8 @@ impl Orchestrator {
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let identities = Arc::new(Identities::make(config, &certificates)?);
-        let ears = Ears::open().map_err(StartError::Threads)?;
-        let threads = (&tasks, ears.handle());
         let app =
-            assemble(config, (db, vault, metering), (&certificates, &identities), address, threads).await?;
+            assemble(config, (db, vault, metering), (&certificates, &identities), address, &tasks).await?;
         let first_password = app.authn.first_admin().await?;
 
         let shown =
@@ -134,7 +127,7 @@ impl Orchestrator {
         serve(listener, tls, router, &tasks);
         tracing::info!(%address, epoch = app.fleet.epoch().0, "the orchestrator serves");
         let fingerprint = certificates.authority().fingerprint().to_string();
-        Ok(Self { tasks, rpc, _ears: ears, address, first_password, fingerprint, identities, app })
+        Ok(Self { tasks, rpc, address, first_password, fingerprint, identities, app })
     }
 
     /// Ends everything. Sagas stop where they are and go on at the next start.
@@ -150,7 +143,7 @@ async fn assemble(
     (db, vault, metering): (Db, Arc<Vault>, Arc<Metering>),
     (certificates, identities): (&Arc<Certificates>, &Arc<Identities>),
     address: SocketAddr,
-    (tasks, ears): (&TaskSet, Handle),
+    tasks: &TaskSet,
 ) -> Result<Arc<App>, StartError> {
     make_ready(&db).await?;
     // The engine wants its sagas, the sagas want the fleet, the fleet wants the engine's epoch: the registry
@@ -160,7 +153,7 @@ async fn assemble(
         SagaEngine::open(Arc::clone(&db.store), registry(&deps), EngineConfig::default(), tasks).await?;
     let tls = Arc::new(client_config(Arc::clone(&identities.own), certificates.authority().certificate())?);
     let renewal = Arc::clone(certificates) as Arc<dyn crate::fleet::Renewal>;
-    let fleet = Fleet::new(db.clone(), engine.epoch(), tls, (renewal, Arc::clone(&metering)), (tasks, ears));
+    let fleet = Fleet::new(db.clone(), engine.epoch(), tls, (renewal, Arc::clone(&metering)), tasks);
     deps.set_fleet(&fleet);
     deps.set_vault(&vault);
     let events = Events::open(db.clone()).await?;

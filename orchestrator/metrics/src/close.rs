@@ -58,6 +58,19 @@ async fn first_sheet(store: &dyn StateStore, after: Option<Bytes>) -> Result<Opt
     Ok(found.map(|(hour, group, _)| (hour, group)))
 }
 
+/// Lets others run: an hour of a large group takes some milliseconds.
+async fn give_way() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
+}
+
 impl Metrics {
     /// Closes at most so many groups of hours that ended long enough ago.
     pub(crate) async fn close(&self, now: u32, at_most: usize) -> Result<(), StoreError> {
@@ -80,6 +93,7 @@ impl Metrics {
         let sheets = self.sheets(hour, group).await?;
         let mut entities: BTreeMap<Entity, BTreeMap<Metric, Vec<Triple>>> = BTreeMap::new();
         for (minute, bytes) in &sheets {
+            give_way().await;
             for (entity, row) in sheet::read(bytes) {
                 let columns = entities.entry(entity).or_default();
                 for (metric, slots) in row {

@@ -18,7 +18,7 @@ use crate::query::whole_of;
 use crate::{DAY, DAYS, Entity, GONE_KEPT, HOUR, HOURS, Metrics, record, whole};
 
 /// With a call for each part of a flush, a million entities are gone through in less than a day.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 2;
 /// Days of one entity that are deleted together.
 const TOGETHER: usize = 100;
 

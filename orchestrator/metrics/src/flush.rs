@@ -10,10 +10,11 @@ use crate::memory::GROUPS;
 use crate::sheet::{self, Sheet, merge};
 use crate::{MINUTE, Metrics, SHEETS, rows, whole};
 
-/// In so many parts the groups are written by whoever spreads that over the minute.
-pub const PARTS: u16 = 16;
-/// Hours of groups that are closed with each part: all of an hour within ten minutes.
-const CLOSED_AT_ONCE: usize = 32;
+/// In so many parts the groups are written by whoever spreads that over the minute: none of them takes a thread for
+/// more than some milliseconds.
+pub const PARTS: u16 = 512;
+/// Hours of groups that are closed with each part: all of an hour within eight minutes.
+const CLOSED_AT_ONCE: usize = 1;
 /// Far below what the store takes in one transaction.
 const FULL_BYTES: usize = 512 << 10;
 const FULL_SHEETS: usize = 100;

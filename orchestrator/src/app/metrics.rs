@@ -11,7 +11,7 @@ use xenith_orchestrator_metrics::{Answer, Entity, Point, Query, Series};
 use xenith_orchestrator_types::metrics::{
     Measured, Metric, MetricInfo, MetricSeries, MetricSeriesList, QueryMetrics,
 };
-use xenith_orchestrator_types::{ApiError, Empty, Permission};
+use xenith_orchestrator_types::{ApiError, Empty, Permission, Reason};
 
 use super::{App, parse_filter};
 use crate::errors::store_error;
@@ -79,7 +79,15 @@ impl App {
                 Err(ApiError::invalid("filter", "give an object or a filter, not both"))
             }
             (Some(vm), Measured::Vm) => {
-                let vm = self.find_vm(call, vm, Permission::View).await?;
+                let found = self.find_vm(call, vm, Permission::View).await;
+                if let Err(error) = &found
+                    && error.reason() == Reason::NotFound
+                    && self.find_host(call, vm).await.is_ok()
+                {
+                    let hint = format_args!("there is no VM {vm:?}, but a host: ask with `of` (--of) host");
+                    return Err(ApiError::invalid("object", hint));
+                }
+                let vm = found?;
                 Ok((vec![(vm.key.into(), vm.value.spec.name.to_string())], 1))
             }
             (Some(host), Measured::Host) => {

@@ -34,8 +34,6 @@ impl Fleet {
     /// Starts watching a host. Watching it already is fine; a new address takes effect.
     pub fn watch(self: &Arc<Self>, host: HostId, record: &HostRecord) {
         self.remove_member(host);
-        // The connection's own tasks too.
-        let _on_these_threads = self.ears.enter();
         let renewal = Arc::clone(&self.renewal);
         let client = AgentClient::connect(
             AgentAddress { host, address: record.address.clone() },

@@ -58,6 +58,7 @@ async fn what_a_host_counts_becomes_series() {
     assert_eq!(query(test).await.total, 0);
     for (field, wrong) in [
         ("metrics", QueryMetrics { metrics: vec![Metric::Load], ..of_vm.clone() }),
+        ("object", QueryMetrics { object: Some("xen1".into()), ..QueryMetrics::default() }),
         ("filter", QueryMetrics { filter: "tag:prod".into(), ..of_vm.clone() }),
         ("from", QueryMetrics { to: Some(time::OffsetDateTime::UNIX_EPOCH), ..of_vm.clone() }),
     ] {

@@ -13,7 +13,6 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use tempfile::TempDir;
 use time::OffsetDateTime;
-use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use xenith_common_ids::{Epoch, HostId, NetworkId, PoolId, SagaId, UserId};
 use xenith_common_pki::{KeyAndRequest, LiveIdentity, client_config};
@@ -257,8 +256,8 @@ impl World {
         // Older than any engine here: its greetings fence nobody off.
         let metering =
             Metering::over(Arc::new(MemoryStore::new(&xenith_orchestrator_metrics::schema()))).await.unwrap();
-        let heard = (certificates.clone() as Arc<_>, Arc::clone(&metering));
-        let fleet = Fleet::new(db.clone(), Epoch(0), tls, heard, (&tasks, Handle::current()));
+        let fleet =
+            Fleet::new(db.clone(), Epoch(0), tls, (certificates.clone(), Arc::clone(&metering)), &tasks);
         deps.set_fleet(&fleet);
         deps.set_vault(&vault);
         let views = Views::start(&db, &fleet, &tasks).await.unwrap();
