@@ -8,15 +8,14 @@
 //! now and then and fill another twice. So the slots of a host go on from its last one by what its own clock says,
 //! and are set anew only when they are two away from the time of day.
 
-use std::collections::HashMap;
+mod counted;
 
-use xenith_common_ids::{HostId, VmId};
-use xenith_hypervisor_agent_types::metrics::{
-    DeviceReadings, DiskCounters, HostSample, NicCounters, Sample, VmSample,
-};
+use xenith_common_ids::HostId;
+use xenith_hypervisor_agent_types::metrics::{DiskCounters, HostSample, NicCounters, Sample, VmSample};
 use xenith_orchestrator_types::metrics::Metric;
 
 use crate::{Entity, SLOT};
+use counted::Counted;
 
 const SLOT_MS: u64 = SLOT as u64 * 1000;
 /// How much the clocks of a host and of this machine may drift apart between two samples (ms).
@@ -46,7 +45,7 @@ pub struct HostRates {
 struct Last {
     clock_ms: u64,
     host: HostSample,
-    vms: HashMap<VmId, VmSample>,
+    vms: Counted,
 }
 
 /// Where the samples of a run lie in time.
@@ -73,7 +72,7 @@ impl HostRates {
         let slot = self.slot(sample.clock_ms, received_ms);
         let last = self.last.as_ref().filter(|last| last.clock_ms < sample.clock_ms);
         let readings = readings(self.host, slot, last, &sample);
-        let vms = sample.vms.into_iter().map(|vm| (vm.vm, vm)).collect();
+        let vms = Counted::of(sample.vms);
         self.last = Some(Last { clock_ms: sample.clock_ms, host: sample.host, vms });
         readings
     }
@@ -168,15 +167,13 @@ fn of_vm(since: Option<&Since<'_>>, now: &VmSample, joules: Option<f64>) -> Vec<
     let mut values = vec![(Metric::Memory, now.memory.bytes() as f64)];
     let Some(since) = since else { return values };
     // Another domain, or none before: it began in between, at 0.
-    let before = since.last.vms.get(&now.vm).filter(|before| before.domid == now.domid);
-    let cpus = since.rate(before.map_or(0, |before| before.cpu_time_ns), now.cpu_time_ns) / 1e9;
+    let before = since.last.vms.before(now.vm, now.domid).unwrap_or_default();
+    let cpus = since.rate(before.cpu_time_ns, now.cpu_time_ns) / 1e9;
     values.push((Metric::Cpu, percent(cpus, now.vcpus_online)));
     values.extend(joules.map(|joules| (Metric::Power, joules * cpus)));
-    let none = DeviceReadings::default();
-    let devices = before.map_or(&none, |before| &before.devices);
-    let pairs = paired(&devices.disks, &now.devices.disks);
+    let pairs = paired(before.disks, &now.devices.disks);
     disk_values(since, &pairs, &mut values);
-    let pairs = paired(&devices.nics, &now.devices.nics);
+    let pairs = paired(before.nics, &now.devices.nics);
     nic_values(since, &pairs, &mut values);
     values
 }

@@ -1,9 +1,12 @@
 //! Two samples and what lies between them; many samples and the slots that they get.
 
+use std::collections::HashMap;
+
 use proptest::prelude::*;
-use xenith_common_ids::DomId;
+use xenith_common_ids::{DomId, VmId};
 use xenith_common_units::MemoryMiB;
 use xenith_hypervisor_agent_types::DiskDevice;
+use xenith_hypervisor_agent_types::metrics::DeviceReadings;
 
 use super::*;
 
