@@ -131,9 +131,11 @@ impl Hypervisor for Libxl {
             Ok::<_, HypervisorError>((now, cpus, nodes))
         });
         let (now, cpus, nodes) = asked.await??;
+        // Where Xen does not know where its CPUs are, they are in the one node that there is.
+        let untold = if cpus.is_empty() && nodes.len() == 1 { now.physinfo.nr_cpus } else { 0 };
         let node = |(node, found): (u32, &crate::raw::Node)| {
-            let here = cpus.iter().filter(|cpu| cpu.node == node);
-            let here: Vec<u16> = here.filter_map(|cpu| u16::try_from(cpu.cpu).ok()).collect();
+            let here = cpus.iter().filter(|cpu| cpu.node == node).map(|cpu| cpu.cpu).chain(0..untold);
+            let here: Vec<u16> = here.filter_map(|cpu| u16::try_from(cpu).ok()).collect();
             NumaNode {
                 node,
                 memory_total: MemoryMiB::from_bytes_floor(found.size),
@@ -391,7 +393,9 @@ fn attach_disk(context: &Context, domid: DomId, disk: &DomainDisk) -> Result<()>
 
 fn set_cpu_share(context: &Context, (domid, vcpus): (DomId, u32), share: &CpuShare) -> Result<()> {
     let failed = |failure: Failure| from_failure(&failure, Subject::Domain(domid));
-    let cpus = context.topology().map_err(failed)?.iter().map(|cpu| cpu.cpu + 1).max().unwrap_or(1);
+    // Numbers have gaps where CPUs are offline; some machines do not tell where theirs are.
+    let last = context.topology().map_err(failed)?.iter().map(|cpu| cpu.cpu + 1).max();
+    let cpus = moment(context)?.physinfo.nr_cpus.max(last.unwrap_or(1));
     if let Some(pin) = &share.pin
         && u32::from(pin.last()) >= cpus
     {
