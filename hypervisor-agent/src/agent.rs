@@ -164,7 +164,7 @@ async fn adopt(
         resolver: Resolver { boot: config.boot.clone(), storage: storage.clone() },
     };
     let helpers = Helpers { hypervisor: Arc::clone(&driver.hypervisor), kit: backend.helpers };
-    let imports = Imports::new(&config.state, storage.clone(), helpers);
+    let imports = Imports::new(&config.state, storage.clone(), (helpers, config.datastores.clone()));
     let domids = Domids::default();
     let consoles = Consoles::new(
         Arc::clone(&driver.hypervisor),

@@ -1,5 +1,6 @@
 //! The agent's settings: a TOML file, every field with a default that fits a Debian host.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -39,6 +40,9 @@ pub struct Config {
     pub dom0_memory_min: Option<MemoryMiB>,
     /// The running kernel, unpacked, for helper VMs. Unset: that in /boot, which Xen unpacks at each start.
     pub helper_kernel: Option<PathBuf>,
+    /// Datastores of VMware that are mounted here, by the names they have there: imports read their files where they lie,
+    /// not over the network.
+    pub datastores: BTreeMap<String, PathBuf>,
 }
 
 fn memory<'de, D: Deserializer<'de>>(from: D) -> Result<Option<MemoryMiB>, D::Error> {
@@ -59,6 +63,7 @@ impl Default for Config {
             host_shell: vec!["/bin/bash".to_owned(), "--login".to_owned()],
             dom0_memory_min: None,
             helper_kernel: None,
+            datastores: BTreeMap::new(),
         }
     }
 }

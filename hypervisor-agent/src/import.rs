@@ -21,6 +21,7 @@ use xenith_common_ids::{ImportId, VdiId};
 use xenith_hypervisor_agent_api::{CommandResult, ImportCommand, VdiProgress};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use xenith_vmware_import::ImportError;
+use xenith_vmware_import::vsphere::route::Mounts;
 
 pub use prepare::Helpers;
 
@@ -38,13 +39,14 @@ pub struct Imports {
     /// The sender of some upload has gone.
     sender_left: tokio::sync::Notify,
     helpers: Helpers,
+    datastores: Mounts,
     pub(crate) downloads: Downloads,
 }
 
 impl Imports {
-    /// `state` is the agent's folder.
+    /// `state` is the agent's folder; `datastores` of VMware are mounted here.
     #[must_use]
-    pub fn new(state: &Path, storage: Storage, helpers: Helpers) -> Arc<Self> {
+    pub fn new(state: &Path, storage: Storage, (helpers, datastores): (Helpers, Mounts)) -> Arc<Self> {
         Arc::new(Self {
             folder: state.join("imports"),
             storage,
@@ -54,6 +56,7 @@ impl Imports {
             port: OnceLock::new(),
             sender_left: tokio::sync::Notify::new(),
             helpers,
+            datastores,
             downloads: Downloads::default(),
         })
     }

@@ -259,6 +259,9 @@ pub struct ImportRecord {
     /// The source was asked to shut down by us: undone, it is started again.
     #[serde(default)]
     pub stopped_source: bool,
+    /// Changed-block tracking was switched on by us: undone, it is switched off.
+    #[serde(default)]
+    pub tracked_source: bool,
     #[serde(default)]
     pub preparation: Option<GuestPreparation>,
     /// How often it was asked for anew: names the commands to the host.

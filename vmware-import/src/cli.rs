@@ -3,30 +3,29 @@
 //! Results go to standard output, progress and errors to standard error. Exit codes are those of
 //! `ImportError::exit_code`, and 7 for a conversion that finished with losses (`--salvage`).
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use xenith_vmware_import::bytes::check_plain;
 use xenith_vmware_import::convert::block::Hashing;
 use xenith_vmware_import::convert::journal::Durability;
-use xenith_vmware_import::convert::{self, Check, ConvertOptions, Progress, Report, verify};
+use xenith_vmware_import::convert::{self, Check, ConvertOptions, Progress, verify};
 use xenith_vmware_import::digest::DigestKind;
 use xenith_vmware_import::error::{ImportError, Result};
 use xenith_vmware_import::info::{describe, describe_stream};
-use xenith_vmware_import::ovf::{OvaOutcome, OvaPackage, StreamedDisk, convert_ova_stream};
 use xenith_vmware_import::plan::{self, Settings};
 use xenith_vmware_import::source::{
     Opened, PackageKind, SourceOptions, open_any, open_input, open_target, package_kind, read_vmx,
 };
 use xenith_vmware_import::target::TargetFormat;
 use xenith_vmware_import::vmdk::{Plain, Salvage};
+use xenith_vmware_import::vsphere::route::Mounts;
 
 use crate::guest_tool::{Deed, guest};
 use crate::live::{self, Login, WarmStep};
-use crate::output::{Show, info_text, package_text, plan_text, print, report_error, report_text};
+use crate::output::{Show, info_text, plan_text, print, report_error, report_text};
+use crate::package_tool::{self, ova, print_outcome, streamed_package};
 
 #[derive(Parser)]
 #[command(name = "xenith-import", version, about = "Reads disks and VMs of VMware")]
@@ -59,14 +58,15 @@ pub enum ProgressKind {
 enum Command {
     /// What a disk is: format, size, data, chain
     Info {
-        /// A VMDK (descriptor, sparse file or -flat), qcow2, VHD or raw image
+        /// A VMDK (descriptor, sparse or -flat file), qcow2, VHD, raw image, OVA, OVF or .vmx; - reads a streamOptimized
+        /// VMDK or an OVA from standard input
         source: PathBuf,
         #[command(flatten)]
         open: OpenArgs,
     },
     /// Copy a disk into a new image
     Convert {
-        /// As for info; - reads a streamOptimized VMDK from standard input
+        /// As for info
         source: PathBuf,
         /// The new image (replaced when it exists, once the new one is whole) or a block device
         target: PathBuf,
@@ -152,6 +152,12 @@ enum Live {
         /// Shut the guest down and make the last pass; the seconds it may take to stop
         #[arg(long, value_name = "SECONDS")]
         cut_over: Option<u64>,
+        /// Switch changed-block tracking on where it is off; rollback switches it off again
+        #[arg(long)]
+        track: bool,
+        /// A datastore that is mounted here, such as an NFS one: its files are read there. More than once
+        #[arg(long = "mount", value_name = "DATASTORE=FOLDER", value_parser = mount)]
+        mounts: Vec<(String, PathBuf)>,
     },
     /// Remove our snapshots and start the source again if we stopped it
     Rollback {
@@ -174,6 +180,12 @@ struct LoginArgs {
     /// SHA-256 of the server's certificate; without it the first connection shows it
     #[arg(long)]
     fingerprint: Option<String>,
+}
+
+fn mount(text: &str) -> std::result::Result<(String, PathBuf), String> {
+    let (datastore, folder) =
+        text.split_once('=').ok_or_else(|| format!("{text:?} is not DATASTORE=FOLDER"))?;
+    Ok((datastore.to_owned(), PathBuf::from(folder)))
 }
 
 impl LoginArgs {
@@ -206,10 +218,10 @@ enum From {
 }
 
 #[derive(Args, Default)]
-struct ConvertArgs {
+pub struct ConvertArgs {
     /// Format of the target; by default its name tells (.qcow2, .vhd), else raw
     #[arg(long, value_enum)]
-    to: Option<Format>,
+    pub to: Option<Format>,
     /// Read the target again and compare its digest
     #[arg(long)]
     verify: bool,
@@ -231,7 +243,7 @@ struct ConvertArgs {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum Hash {
+pub enum Hash {
     #[default]
     Fast,
     Strong,
@@ -239,7 +251,7 @@ enum Hash {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Format {
+pub enum Format {
     Raw,
     Qcow2,
     Vhd,
@@ -273,7 +285,7 @@ impl OpenArgs {
 }
 
 impl ConvertArgs {
-    fn options(&self, target: &Path) -> ConvertOptions {
+    pub fn options(&self, target: &Path) -> ConvertOptions {
         let format = self.to.map_or_else(|| TargetFormat::of_name(target), TargetFormat::from);
         let mut options = ConvertOptions::new(format);
         if let Some(workers) = self.workers {
@@ -335,7 +347,7 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
             };
             show.end();
             print(cli.output, &report, || report_text(&report));
-            Ok(code_of(&[&report]))
+            Ok(package_tool::code_of(&[&report]))
         }
         Command::Verify { source, target, to, open } => {
             let format = to.map(TargetFormat::from);
@@ -349,11 +361,7 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
                     let image = open_target(target, format, stream.header.capacity)?;
                     verify::compare_stream(&mut stream, &image, 2)?
                 }
-                Opened::Package(_) => {
-                    return Err(ImportError::Usage(
-                        "an OVA from a stream cannot be compared: save it first".into(),
-                    ));
-                }
+                Opened::Package(input) => return package_tool::compare(cli.output, input, target, format),
             };
             show.end();
             print(cli.output, &result, || result.detail.clone());
@@ -365,7 +373,9 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
             guest(cli.output, root, facts.as_deref(), deed)
         }
         Command::Plan { export, settings } => plan(cli, export, settings.as_deref()),
-        Command::Ova { source, folder, convert } => ova(cli, source, folder.as_deref(), convert),
+        Command::Ova { source, folder, convert } => {
+            ova(cli.output, show, (source, folder.as_deref()), convert)
+        }
     }
 }
 
@@ -373,7 +383,9 @@ fn info(cli: &Cli, source: &Path, open: &OpenArgs) -> Result<ExitCode> {
     let from_pipe = source.as_os_str() == "-";
     if !from_pipe && open.disk.is_none() {
         match package_kind(source)? {
-            Some(PackageKind::Ovf) => return ova(cli, source, None, &ConvertArgs::default()),
+            Some(PackageKind::Ovf) => {
+                return ova(cli.output, Show::new(cli.progress), (source, None), &ConvertArgs::default());
+            }
             Some(PackageKind::Vmx) => {
                 let vm = read_vmx(source)?;
                 print(cli.output, &vm, || {
@@ -387,9 +399,7 @@ fn info(cli: &Cli, source: &Path, open: &OpenArgs) -> Result<ExitCode> {
     let info = match open_source(source, &open.options())? {
         Opened::Image(image) => describe(&image)?,
         Opened::Stream(mut stream) => describe_stream(&mut stream)?,
-        Opened::Package(_) => {
-            return Err(ImportError::Usage("an OVA from a stream can only be converted".into()));
-        }
+        Opened::Package(input) => return package_tool::describe(cli.output, input),
     };
     print(cli.output, &info, || info_text(&info));
     Ok(ExitCode::SUCCESS)
@@ -404,12 +414,18 @@ fn live(cli: &Cli, command: &Live, show: &mut Show) -> Result<ExitCode> {
         Live::Export { login, vm, folder, to } => {
             live::export(cli.output, &login.login(), (vm, folder, (*to).into()), show)
         }
-        Live::Warm { login, vm, folder, datacenter, cut_over } => {
-            let step = cut_over.map_or(WarmStep::Pass, |s| WarmStep::CutOver(Duration::from_secs(s)));
-            live::warm(cli.output, &login.login(), (vm, folder, datacenter), step)
+        Live::Warm { login, vm, folder, datacenter, cut_over, track, mounts } => {
+            let step = match cut_over {
+                Some(seconds) => WarmStep::CutOver(Duration::from_secs(*seconds)),
+                None if *track => WarmStep::TrackedPass,
+                None => WarmStep::Pass,
+            };
+            let mounts = mounts.iter().cloned().collect();
+            live::warm(cli.output, &login.login(), (vm, folder, datacenter, mounts), step)
         }
         Live::Rollback { login, vm, folder } => {
-            live::warm(cli.output, &login.login(), (vm, folder, ""), WarmStep::RollBack)
+            let target = (vm.as_str(), folder.as_path(), "", Mounts::new());
+            live::warm(cli.output, &login.login(), target, WarmStep::RollBack)
         }
     }
 }
@@ -428,92 +444,7 @@ fn plan(cli: &Cli, export: &Path, settings: Option<&Path>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Describes a package, and with a folder brings all its disks there.
-fn ova(cli: &Cli, source: &Path, folder: Option<&Path>, convert: &ConvertArgs) -> Result<ExitCode> {
-    let mut show = Show::new(cli.progress);
-    if source.as_os_str() == "-" {
-        let Some(folder) = folder else {
-            return Err(ImportError::Usage("name a folder for the disks of the stream".into()));
-        };
-        let options = convert.options(Path::new("disk"));
-        let Opened::Package(input) = open_source(source, &SourceOptions::default())? else {
-            return Err(ImportError::Usage("standard input holds no OVA".into()));
-        };
-        let outcome = streamed_package(input, folder, &options, &mut |p| show.progress(p))?;
-        show.end();
-        return Ok(print_outcome(cli.output, &outcome));
-    }
-    let package = OvaPackage::open(source)?;
-    let Some(folder) = folder else {
-        print(cli.output, &package.envelope, || package_text(&package.envelope));
-        return Ok(ExitCode::SUCCESS);
-    };
-    let checked = package.check_manifest()?;
-    let mut outcome =
-        OvaOutcome { checked, package: Some(package.envelope.clone()), ..OvaOutcome::default() };
-    for (_, _, file) in package.envelope.disk_files() {
-        let path = disk_path(folder, &file.href, convert)?;
-        let options = convert.options(&path);
-        let progress = &mut |p| show.progress(p);
-        let report = match package.disk(file, options.salvage)? {
-            Opened::Image(image) => convert::convert_image(&image, &path, &options, progress)?,
-            Opened::Stream(mut stream) => convert::convert_stream(&mut stream, &path, &options, progress)?,
-            Opened::Package(_) => return Err(ImportError::Usage("a package inside a package".into())),
-        };
-        outcome.disks.push(StreamedDisk { href: file.href.clone(), report });
-    }
-    show.end();
-    Ok(print_outcome(cli.output, &outcome))
-}
-
-/// Converts what comes: into `target` when there is one disk, into a folder by the disks' names.
-fn streamed_package(
-    input: Box<dyn Read>,
-    target: &Path,
-    options: &ConvertOptions,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<OvaOutcome> {
-    let format = ConvertArgs { to: Some(options.format.into()), ..ConvertArgs::default() };
-    let mut used = false;
-    let mut place = |href: &str| {
-        if target.is_dir() {
-            return disk_path(target, href, &format);
-        }
-        if std::mem::replace(&mut used, true) {
-            return Err(ImportError::Usage(format!(
-                "the package has more than one disk: make {} a folder",
-                target.display()
-            )));
-        }
-        Ok(target.to_owned())
-    };
-    convert_ova_stream(("standard input", input), options, &mut place, progress)
-}
-
-fn disk_path(folder: &Path, href: &str, convert: &ConvertArgs) -> Result<PathBuf> {
-    check_plain("the package", "file", href)?;
-    let format = convert.to.map_or(TargetFormat::Raw, TargetFormat::from);
-    let stem = href.strip_suffix(".gz").unwrap_or(href);
-    let stem = stem.strip_suffix(".vmdk").unwrap_or(stem);
-    Ok(folder.join(format!("{stem}.{}", format.name())))
-}
-
-fn print_outcome(output: Output, outcome: &OvaOutcome) -> ExitCode {
-    print(output, outcome, || {
-        let mut text: Vec<String> = outcome.disks.iter().map(|disk| report_text(&disk.report)).collect();
-        text.push(format!("{} files agree with the manifest", outcome.checked.len()));
-        text.extend(outcome.warnings.iter().map(|warning| format!("warning: {warning}")));
-        text.join("\n")
-    });
-    code_of(&outcome.disks.iter().map(|disk| &disk.report).collect::<Vec<_>>())
-}
-
-fn code_of(reports: &[&Report]) -> ExitCode {
-    let lost = reports.iter().any(|report| !report.lost.is_empty());
-    if lost { ExitCode::from(7) } else { ExitCode::SUCCESS }
-}
-
-fn open_source(source: &Path, options: &SourceOptions) -> Result<Opened> {
+pub fn open_source(source: &Path, options: &SourceOptions) -> Result<Opened> {
     if source.as_os_str() == "-" {
         return open_input("standard input", Box::new(std::io::stdin()));
     }

@@ -9,6 +9,7 @@
 
 pub mod folder;
 pub mod helper;
+mod hive;
 mod linux;
 mod windows;
 
@@ -130,7 +131,8 @@ pub enum Change {
         command: Vec<String>,
         why: String,
     },
-    /// Values of a Windows registry hive: key, name, value in the notation of `.reg` files.
+    /// Values of a Windows registry hive: key, name, value in the notation of `.reg` files. The key begins below the
+    /// hive; `CurrentControlSet` is that of the next start.
     Registry {
         hive: String,
         values: Vec<(String, String, String)>,

@@ -10,6 +10,7 @@ use xenith_vmware_import::error::{ImportError, Result};
 use xenith_vmware_import::plan::{self, Settings};
 use xenith_vmware_import::target::TargetFormat;
 use xenith_vmware_import::vsphere::nfc::Lease;
+use xenith_vmware_import::vsphere::route::Mounts;
 use xenith_vmware_import::vsphere::warm::{Stopped, WarmMove};
 use xenith_vmware_import::vsphere::{Credentials, MoRef, Vim, inventory};
 
@@ -93,19 +94,30 @@ pub fn export(
 pub enum WarmStep {
     /// One pass.
     Pass,
+    /// The same, with changed-block tracking switched on before.
+    TrackedPass,
     /// Shut down within this time, last pass.
     CutOver(Duration),
     /// As it was.
     RollBack,
 }
 
-pub fn warm(output: Output, login: &Login, target: (&str, &Path, &str), step: WarmStep) -> Result<ExitCode> {
-    let (name, folder, datacenter) = target;
+pub fn warm(
+    output: Output,
+    login: &Login,
+    target: (&str, &Path, &str, Mounts),
+    step: WarmStep,
+) -> Result<ExitCode> {
+    let (name, folder, datacenter, mounts) = target;
     let vim = login.connect()?;
     let vm = find(&vim, name)?;
-    let mut warm = WarmMove::open(vim, vm, folder, datacenter)?;
+    let mut warm = WarmMove::open(vim, vm, folder, datacenter)?.mounted(mounts);
     match step {
         WarmStep::Pass => drop(warm.pass()?),
+        WarmStep::TrackedPass => {
+            warm.track_changes()?;
+            warm.pass()?;
+        }
         WarmStep::CutOver(deadline) => {
             if warm.stop_guest(deadline)? == Stopped::StillRunning {
                 return Err(ImportError::Usage(format!(

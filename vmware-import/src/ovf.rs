@@ -11,4 +11,4 @@ mod stream;
 
 pub use envelope::{Controller, DiskItem, FileRef, Nic, OvfVm, Package as Envelope};
 pub use package::{Member, OvaPackage};
-pub use stream::{OvaOutcome, StreamedDisk, convert_ova_stream};
+pub use stream::{OvaOutcome, StreamedDisk, compare_ova_stream, convert_ova_stream, describe_ova_stream};

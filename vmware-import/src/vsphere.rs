@@ -2,13 +2,17 @@
 //!
 //! What always holds: the server is the one whose certificate was pinned; a session that expired is opened
 //! again and the call repeated once; nothing is created on the source but snapshots with our name, which
-//! [`warm::WarmMove::roll_back`] removes; answers are bounded before they are kept.
+//! [`warm::WarmMove::roll_back`] removes, and nothing switched but power and, where it is asked for, changed-block
+//! tracking; answers are bounded before they are kept.
 
+pub mod areas;
 pub mod client;
 pub mod datastore;
+mod export;
 pub mod inventory;
 pub mod nfc;
 pub mod pin;
+pub mod route;
 pub mod soap;
 pub mod source;
 pub mod transfer;

@@ -3,7 +3,8 @@
 //!
 //! Usage: `xenith-benches-vmware-import XENITH_IMPORT [SIZE_MIB] [CASE...]`. The time is user plus system of the
 //! child alone (`getrusage`); each program runs three times, in turns, and the least counts: on a shared machine
-//! the least is the most repeatable. Prints a table, and one line of JSON per case on standard error.
+//! the least is the most repeatable. Prints a table, and one line of JSON per case on standard error. Two more things are
+//! measured under names of their own: `… XENITH_IMPORT others [SIZE_MIB]` and `… XENITH_IMPORT live FRONT [SIZE_MIB]`.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
@@ -16,6 +17,9 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use xenith_vmware_import_generator as generate;
 use xenith_vmware_import_generator::{Options, Order, ParentRef, RawImage, StreamStyle};
+
+mod live;
+mod others;
 
 const ROUNDS: usize = 3;
 
@@ -276,6 +280,15 @@ fn change(from: &Path, to: &Path) -> anyhow::Result<()> {
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let tool = PathBuf::from(arguments.first().context("name the xenith-import to measure")?);
+    let size = |index: usize| arguments.get(index).map_or(Ok(1024), |size| size.parse::<u64>());
+    match arguments.get(1).map(String::as_str) {
+        Some("others") => return others::measure(&tool, size(2)?),
+        Some("live") => {
+            let front = arguments.get(2).context("name the front, built of vmware-import/tests/vcsim")?;
+            return live::run(&tool, Path::new(front), size(3)?);
+        }
+        _ => {}
+    }
     let mib: u64 = arguments.get(1).map_or(Ok(1024), |size| size.parse())?;
     let wanted = arguments.get(2..).unwrap_or_default();
     let dir = tempfile::Builder::new().prefix("xenith-bench").tempdir()?;

@@ -105,6 +105,7 @@ impl Imports {
         });
         let mut warm =
             WarmMove::open_with(Arc::new(vim), vm, &folder, &source.datacenter, targets)?.watched_by(watch);
+        warm = warm.mounted(self.datastores.clone());
         let done = match pass.kind {
             // Asked again after its answer was lost.
             PassKind::Last if warm.state.phase == Phase::Done => {
@@ -150,6 +151,7 @@ fn passed(pass: &DiskPass) -> DiskPassed {
         Method::Changed => ("changed", ""),
         Method::Everything(why) => ("everything", why.as_str()),
         Method::Compared(why) => ("compared", why.as_str()),
+        Method::Exported(why) => ("exported", why.as_str()),
     };
     DiskPassed {
         key: pass.key,

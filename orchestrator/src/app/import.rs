@@ -217,8 +217,8 @@ impl ImportApi for App {
         self.assess_vms(request).await
     }
 
-    async fn plan(&self, _: &Call, request: PlanImports) -> Result<ImportPlan, ApiError> {
-        self.plan_imports(request).await
+    async fn plan(&self, call: &Call, request: PlanImports) -> Result<ImportPlan, ApiError> {
+        self.plan_imports(call, request).await
     }
 
     async fn start(&self, call: &Call, request: StartImport) -> Result<TaskStarted, ApiError> {
@@ -289,6 +289,7 @@ pub(super) fn import_record(
         passes: Vec::new(),
         cut_over: None,
         stopped_source: false,
+        tracked_source: false,
         preparation: None,
         prepare_tries: 0,
         prepare_wish: None,

@@ -1,5 +1,7 @@
 //! Import sources, and what is at them.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use time::OffsetDateTime;
 use xenith_common_ids::{ImportId, ImportSourceId, SagaId};
@@ -7,7 +9,7 @@ use xenith_orchestrator_api::Call;
 use xenith_orchestrator_store::Record;
 use xenith_orchestrator_types::import::{
     ConnectSource, CutOverImport, Import, ImportFinding, ImportOrigin, ImportPhase, ImportSource,
-    LookAtSource, NetworkMapping, SourceVm, StartImport, VmAssessment,
+    LookAtSource, NetworkMapping, SourceVm, StartImport, StorageMapping, VmAssessment,
 };
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::CreateVm;
@@ -218,6 +220,7 @@ impl App {
             shutdown_s: if request.shutdown_s == 0 { 300 } else { request.shutdown_s },
             force: request.force,
             verify: request.verify,
+            track: request.track,
             prepare: !request.no_prepare,
             start: request.start,
         };
@@ -274,9 +277,13 @@ impl App {
         }
         let source = self.find_source(&source.to_string()).await?;
         let opened = vsphere::open(&self.vault, &source.value).map_err(ApiError::internal)?;
-        let (reference, again) = (vm_reference(vm), record.stopped_source);
+        let (reference, again, tracked) = (vm_reference(vm), record.stopped_source, record.tracked_source);
         let started = if again { source::Started::Again } else { source::Started::AsItIs };
-        let restored = with_source(opened, move |vim| source::restore(vim, &reference, started)).await;
+        let restore = move |vim: &Arc<Vim>| {
+            source::restore(vim, &reference, started)?;
+            if tracked { source::set_tracking(vim, &reference, source::Tracking::Off) } else { Ok(()) }
+        };
+        let restored = with_source(opened, restore).await;
         restored.map_err(|error| api_error(&error))?;
         let message =
             Some("the source runs again; the VM here is kept, delete it when it is not needed".to_owned());
@@ -336,14 +343,18 @@ fn create_vm(request: &StartImport, described: &source::SourceVm) -> Result<Crea
     let nics = vm.nics.iter().map(|nic| mapped(&request.networks, &nic.network, &nic.mac));
     let nics = nics.collect::<Result<Vec<_>, ApiError>>()?;
     let nics: Vec<_> = nics.into_iter().flatten().collect();
-    let disks = described.disks.iter().map(|disk| json!({ "size": disk.capacity.next_multiple_of(MIB) }));
+    let disks = described.disks.iter().map(|disk| -> Result<serde_json::Value, ApiError> {
+        let sr = sr_for(&request.storage, disk)?;
+        Ok(json!({ "size": disk.capacity.next_multiple_of(MIB), "sr": sr }))
+    });
+    let disks = disks.collect::<Result<Vec<_>, ApiError>>()?;
     let firmware = if vm.efi { "uefi" } else { "bios" };
     let create = json!({
         "name": request.name.clone().unwrap_or_else(|| vm.name.clone()),
         "platform": { "kind": "hvm", "firmware": firmware },
         "vcpus": { "online": vm.vcpus.max(1), "max": vm.vcpus.max(1) },
         "memory": { "target": vm.memory_mib, "max": vm.memory_mib },
-        "disks": disks.collect::<Vec<_>>(),
+        "disks": disks,
         "nics": nics,
         "graphics": "vnc",
         "description": vm.annotation,
@@ -369,6 +380,24 @@ fn mapped(
         return Err(ApiError::invalid("networks", text));
     };
     Ok(mapping.to.as_ref().map(|ours| json!({ "network": ours, "mac": mac })))
+}
+
+/// The SR for a disk; `None` is the local one of the host. With any mapping, each disk has to have one.
+fn sr_for<'a>(
+    mappings: &'a [StorageMapping],
+    disk: &source::SourceDisk,
+) -> Result<Option<&'a str>, ApiError> {
+    let datastore = disk.datastore();
+    let exact = mappings.iter().find(|mapping| mapping.from == datastore);
+    let mapping = exact.or_else(|| mappings.iter().find(|mapping| mapping.from == "*"));
+    if mapping.is_none() && !mappings.is_empty() {
+        let text = format_args!(
+            "{} is on the datastore {datastore:?} there, for which no SR of ours was given",
+            disk.label
+        );
+        return Err(ApiError::invalid("storage", text));
+    }
+    Ok(mapping.map(|mapping| mapping.to.as_str()))
 }
 
 /// For the saga.

@@ -128,7 +128,7 @@ impl App {
         })
     }
 
-    fn api_sr(&self, sr: FoundSr) -> Sr {
+    pub(super) fn api_sr(&self, sr: FoundSr) -> Sr {
         let mut shown = Sr {
             id: sr.id,
             name: sr.record.name,

@@ -20,6 +20,7 @@ use xenith_orchestrator_types::wave::{
     WaveStatus, WaveStep,
 };
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Reason};
+use xenith_vmware_import::plan::inventory::{Inventory, VmDisk};
 use xenith_vmware_import::plan::waves::{Rates, WaveLimits, Wish};
 use xenith_vmware_import::plan::{self, Settings};
 
@@ -228,6 +229,7 @@ impl App {
             vm: member.vm.clone(),
             name: None,
             networks: options.networks,
+            storage: options.storage,
             pool: options.pool,
             host: options.host,
             tags: options.tags,
@@ -237,6 +239,7 @@ impl App {
             shutdown_s: options.shutdown_s,
             force: options.force,
             verify: options.verify,
+            track: options.track,
             no_prepare: options.no_prepare,
             start: options.start,
         };
@@ -250,7 +253,11 @@ impl App {
     }
 
     /// The plan of `import.plan`: what is at the source, held against what is here.
-    pub(super) async fn plan_imports(&self, request: PlanImports) -> Result<ImportPlan, ApiError> {
+    pub(super) async fn plan_imports(
+        &self,
+        call: &Call,
+        request: PlanImports,
+    ) -> Result<ImportPlan, ApiError> {
         let look = LookAtSource { source: request.source.clone(), vms: request.vms.clone() };
         let mut inventory = self.read_inventory(&look).await?;
         // Hosts stay all: which of them come free depends on who remains, too.
@@ -261,7 +268,8 @@ impl App {
             inventory.vms.retain(|vm| chosen.contains(&vm.id));
         }
         let taken = self.vm_names().await?;
-        let settings = self.settings_of(&request, taken);
+        let mut settings = self.settings_of(&request, taken);
+        self.map_storage(call, &request, &inventory, &mut settings).await?;
         let plan = plan::make(&inventory, &settings);
         let seconds = |seconds: f64| seconds.max(0.0).round() as u64;
         let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
@@ -293,6 +301,33 @@ impl App {
             total_mib: plan.total_mib,
             notes,
         })
+    }
+
+    /// Datastores to SRs of ours, with what is free in them.
+    async fn map_storage(
+        &self,
+        call: &Call,
+        request: &PlanImports,
+        inventory: &Inventory,
+        settings: &mut Settings,
+    ) -> Result<(), ApiError> {
+        let used = inventory.vms.iter().flat_map(|vm| &vm.disks).map(VmDisk::datastore);
+        let used: HashSet<&str> = used.chain(inventory.datastores.iter().map(|d| d.name.as_str())).collect();
+        for mapping in &request.storage {
+            let sr = self.find_sr(call, &mapping.to).await?;
+            let sr = self.api_sr(sr);
+            if let Some(space) = sr.space {
+                settings.free_mib.insert(sr.name.clone(), space.free >> 20);
+            }
+            if mapping.from == "*" {
+                for datastore in &used {
+                    settings.storage.entry((*datastore).to_owned()).or_insert_with(|| sr.name.clone());
+                }
+            } else {
+                settings.storage.insert(mapping.from.clone(), sr.name.clone());
+            }
+        }
+        Ok(())
     }
 
     async fn vm_names(&self) -> Result<HashSet<String>, ApiError> {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::Power;
-use xenith_orchestrator_api::{import, vdi, vm, wave as wave_api};
+use xenith_orchestrator_api::{import, sr, vdi, vm, wave as wave_api};
 use xenith_orchestrator_types::import::{
     ConnectSource, CutOverImport, Import, ImportPhase, ImportRef, LookAtSource, NetworkMapping,
-    PrepareImport, SourceRef, SourceVm, StartImport,
+    PrepareImport, SourceRef, SourceVm, StartImport, StorageMapping,
 };
 use xenith_orchestrator_types::vm::{StartVm, VmRef};
 use xenith_orchestrator_types::wave::{
@@ -21,7 +21,9 @@ use xenith_orchestrator_types::wave::{
 use xenith_orchestrator_types::{ListRequest, Reason};
 use xenith_vmware_import::guest::helper::machine::Kit;
 use xenith_vmware_import::plan::inventory::Power as SourcePower;
+use xenith_vmware_import::vsphere::source::Tracking;
 use xenith_vmware_import::vsphere::{Credentials, MoRef, Vim, source};
+use xenith_vmware_import_generator::{self as generate, Options, RawImage, StreamStyle};
 
 use crate::harness::{EMPTY, Installation, api_error, until};
 
@@ -62,6 +64,10 @@ fn front(folder: &Path) -> Option<PathBuf> {
 
 impl Site {
     fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    fn start_with(arguments: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let binary = front(folder.path())?;
         let mut disk = vec![0; SIZE];
@@ -82,6 +88,7 @@ impl Site {
             .arg(folder.path())
             .arg("-changed")
             .arg(changed)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -91,6 +98,23 @@ impl Site {
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
         let text = |key: &str| ready[key].as_str().unwrap().to_owned();
         Some(Self { host: text("host"), fingerprint: text("fingerprint"), child, folder })
+    }
+
+    /// Lets exports give the disk as it is now.
+    fn export(&self) {
+        let content = RawImage::open(&self.folder.path().join("disk1-flat.vmdk")).unwrap();
+        let to = self.folder.path().join("nfc.vmdk");
+        generate::stream_optimized(&to, &content, &Options::default(), StreamStyle::VMware).unwrap();
+    }
+
+    async fn tracking(&self, vm: &str) -> Tracking {
+        let (host, pin, vm) = (self.host.clone(), self.fingerprint.clone(), MoRef::new("VirtualMachine", vm));
+        let look = move || {
+            let credentials = Credentials { user: "user".into(), password: "pass".into() };
+            let vim = Vim::connect(&host, credentials, Some(pin.parse().unwrap())).unwrap();
+            source::tracking(&vim, &vm).unwrap()
+        };
+        tokio::task::spawn_blocking(look).await.unwrap()
     }
 
     fn request(&self, fingerprint: Option<&str>) -> ConnectSource {
@@ -136,6 +160,7 @@ fn wanted(vm: &str) -> StartImport {
         vm: vm.into(),
         name: Some("web-1".into()),
         networks: vec![NetworkMapping { from: "*".into(), to: Some("default".into()) }],
+        storage: vec![],
         pool: None,
         host: None,
         tags: Default::default(),
@@ -145,6 +170,7 @@ fn wanted(vm: &str) -> StartImport {
         shutdown_s: 60,
         force: false,
         verify: true,
+        track: false,
         no_prepare: false,
         start: false,
     }
@@ -228,6 +254,92 @@ async fn a_running_vm_moves_and_can_go_back() {
     installation.run::<vm::PowerOff>(&VmRef { vm: "web-1".into() }).await;
     installation.admin.call::<import::RollBack>(&back).await.unwrap();
     assert_eq!(site.state(&id).await, (SourcePower::On, 0), "the source runs again");
+    installation.stop().await;
+}
+
+/// As of a running VM on a real host: no byte of its files is given. It goes to an SR of ours, and back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_disk_comes_by_export_into_the_sr_that_was_named() {
+    let Some(site) = Site::start_with(&["-folder-locked"]) else { return };
+    site.export();
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    let place = installation.hosts[0].folder().join("fast");
+    std::fs::create_dir(&place).unwrap();
+    let sr = serde_json::json!({
+        "name": "fast", "host": "xen1", "spec": { "kind": "folder", "path": place.to_str().unwrap() },
+    });
+    let made = installation.admin.call::<sr::Create>(&serde_json::from_value(sr).unwrap()).await.unwrap();
+    installation.wait_task(made.task).await;
+    installation.admin.call::<import::Connect>(&site.request(Some(&site.fingerprint))).await.unwrap();
+    let look = LookAtSource { source: "old".into(), vms: vec![] };
+    let vms = installation.admin.call::<import::Inventory>(&look).await.unwrap();
+    assert_eq!(vms[0].networks, ["DC0_DVPG0"], "a network by its key says nothing to people");
+    let id = vms[0].id.clone();
+    let to = |from: &str, to: &str| vec![StorageMapping { from: from.into(), to: to.into() }];
+    let asked = |storage: Vec<StorageMapping>| StartImport {
+        storage,
+        track: true,
+        cut_over_at: Some(time::OffsetDateTime::now_utc()),
+        force: true,
+        ..wanted(&id)
+    };
+    // No disk gets a place by a guess.
+    let lost = api_error(installation.admin.call::<import::Start>(&asked(to("another", "fast"))).await);
+    assert_eq!(lost.data.field.as_deref(), Some("storage"), "{lost}");
+    let plan = |storage: serde_json::Value| {
+        let text = serde_json::json!({ "source": "old", "vms": [id], "storage": storage });
+        serde_json::from_value::<PlanImports>(text).unwrap()
+    };
+    let missing = plan(serde_json::json!([{ "from": "another", "to": "fast" }]));
+    let missing = installation.admin.call::<import::Plan>(&missing).await.unwrap();
+    let codes: Vec<&str> = missing.vms[0].findings.iter().map(|finding| finding.code.as_str()).collect();
+    assert!(codes.contains(&"storage-unmapped") && missing.waves.is_empty(), "{missing:?}");
+    let mapped = plan(serde_json::json!([{ "from": "*", "to": "fast" }]));
+    let mapped = installation.admin.call::<import::Plan>(&mapped).await.unwrap();
+    assert_eq!((mapped.waves.len(), mapped.blocked.len()), (1, 0), "{mapped:?}");
+
+    assert_eq!(site.tracking(&id).await, Tracking::Off);
+    let task = installation.admin.call::<import::Start>(&asked(to("*", "fast"))).await.unwrap().task;
+    let done = installation.wait_task(task).await;
+    let import = shown(&installation).await;
+    assert_eq!(import.phase, ImportPhase::Done, "{done:?}");
+    assert!(
+        !import.passes.is_empty() && import.passes.iter().all(|pass| pass.method == "exported"),
+        "{import:?}"
+    );
+    assert!(import.passes[0].reason.contains("500"), "why not by ranges: {import:?}");
+    let mut bytes = vec![0; SIZE];
+    let here = place.join(format!("{}.raw", import.disks[0].vdi));
+    std::fs::File::open(here).unwrap().read_exact_at(&mut bytes, 0).unwrap();
+    assert!(bytes == site.bytes(), "the VDI is not what the source is");
+    assert_eq!((site.state(&id).await, site.tracking(&id).await), ((SourcePower::Off, 0), Tracking::On));
+    installation.admin.call::<import::RollBack>(&ImportRef { import: "web-1".into() }).await.unwrap();
+    assert_eq!((site.state(&id).await, site.tracking(&id).await), ((SourcePower::On, 0), Tracking::Off));
+    installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_cuts_over_by_itself_when_the_rest_fits_the_downtime() {
+    let Some(site) = Site::start() else { return };
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    installation.admin.call::<import::Connect>(&site.request(Some(&site.fingerprint))).await.unwrap();
+    let look = LookAtSource { source: "old".into(), vms: vec![] };
+    let vms = installation.admin.call::<import::Inventory>(&look).await.unwrap();
+    let request = StartImport {
+        interval_s: 1,
+        downtime_s: Some(600),
+        force: true,
+        verify: false,
+        ..wanted(&vms[0].id)
+    };
+    let task = installation.admin.call::<import::Start>(&request).await.unwrap().task;
+    installation.wait_task(task).await;
+    let import = shown(&installation).await;
+    assert_eq!(import.phase, ImportPhase::Done, "{import:?}");
+    // The first, one while it followed, and the last of a VM that is off.
+    assert_eq!(import.passes.len(), 3, "{import:?}");
+    assert_eq!(site.state(&vms[0].id).await, (SourcePower::Off, 0));
+    assert!(vdi_of(&installation, &import) == site.bytes());
     installation.stop().await;
 }
 

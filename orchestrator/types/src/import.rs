@@ -85,7 +85,7 @@ pub struct ImportDisk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportPass {
     pub disk: String,
-    /// `allocated`, `everything`, `changed` or `compared`.
+    /// `allocated`, `everything`, `changed`, `compared`, or `exported` where ranges are refused.
     pub method: String,
     /// Why not less was read.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -305,6 +305,16 @@ pub struct NetworkMapping {
     pub to: Option<Reference>,
 }
 
+/// Our SR for one of the source's datastores.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StorageMapping {
+    /// The source's name; `*` stands for all others.
+    pub from: String,
+    /// Ours.
+    pub to: Reference,
+}
+
 /// Takes one VM from a source.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -317,6 +327,9 @@ pub struct StartImport {
     pub name: Option<String>,
     #[serde(default)]
     pub networks: Vec<NetworkMapping>,
+    /// With any, a disk on a datastore without one is an error; without, all disks go to the local SR of the host.
+    #[serde(default)]
+    pub storage: Vec<StorageMapping>,
     #[serde(default)]
     pub pool: Option<Reference>,
     /// Without one, the best host is chosen.
@@ -343,6 +356,9 @@ pub struct StartImport {
     /// Compare all of both sides before the VM here is made.
     #[serde(default)]
     pub verify: bool,
+    /// Switch changed-block tracking on at the source where it is off; a roll-back switches it off again.
+    #[serde(default)]
+    pub track: bool,
     /// Leave the guest as it is: it has Xen's drivers already, or is prepared by hand.
     #[serde(default)]
     pub no_prepare: bool,

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use xenith_common_ids::{ImportId, ImportPlanId, ImportSourceId};
 
 use crate::Reference;
-use crate::import::{NetworkMapping, VmAssessment};
+use crate::import::{NetworkMapping, StorageMapping, VmAssessment};
 
 /// How many move at a time; 0 stands for the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +56,9 @@ pub struct PlanImports {
     /// With any, a NIC in a network without one is a finding.
     #[serde(default)]
     pub networks: Vec<NetworkMapping>,
+    /// With any, a disk on a datastore without one is a finding, and so is an SR with too little room.
+    #[serde(default)]
+    pub storage: Vec<StorageMapping>,
     #[serde(default)]
     pub caps: WaveCaps,
     /// Hours of a migration window; 0 stands for 8.
@@ -119,6 +122,7 @@ pub struct ImportPlan {
 #[serde(deny_unknown_fields, default)]
 pub struct WaveOptions {
     pub networks: Vec<NetworkMapping>,
+    pub storage: Vec<StorageMapping>,
     pub pool: Option<Reference>,
     /// Without one, the best host is chosen for each VM.
     pub host: Option<Reference>,
@@ -133,6 +137,7 @@ pub struct WaveOptions {
     pub shutdown_s: u32,
     pub force: bool,
     pub verify: bool,
+    pub track: bool,
     pub no_prepare: bool,
     /// Start them here at the end.
     pub start: bool,

@@ -9,6 +9,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::hive::{self, Hive, HiveError, Value};
 use super::{Change, Files};
 use crate::error::{ImportError, Result};
 
@@ -73,17 +74,34 @@ pub fn apply(root: &Path, changes: &[Change], told: &mut dyn FnMut(&Change)) -> 
             }
             Change::Link { path, to } => link(&below(path), to),
             Change::Run { command, .. } => run(root, command),
-            Change::Registry { hive, .. } => {
-                return Err(ImportError::unsupported(
-                    hive,
-                    "a registry",
-                    "its values are in the preparation; hivexregedit --merge sets them",
-                ));
-            }
+            Change::Registry { hive, values, .. } => set_values(&below(hive), values),
         }
         .map_err(|error| ImportError::io("prepare", describe(change), error))?;
     }
     Ok(())
+}
+
+/// Keys of drivers that this Windows does not have are left out; all of them, or another key, are an error.
+fn set_values(path: &Path, values: &[(String, String, String)]) -> io::Result<()> {
+    let found = fs::metadata(path)?;
+    if found.len() > hive::MOST {
+        return Err(io::Error::other(format!("a registry of {} bytes", found.len())));
+    }
+    let mut opened = Hive::parse(fs::read(path)?).map_err(io::Error::other)?;
+    let (mut drivers, mut missing) = (0, 0);
+    for (key, name, text) in values {
+        let value = Value::parse(text).ok_or_else(|| io::Error::other(format!("the value {text}")))?;
+        let is_driver = key.contains("\\Services\\");
+        drivers += usize::from(is_driver);
+        match opened.set(key, name, &value) {
+            Err(HiveError::NoKey(_)) if is_driver => missing += 1,
+            other => other.map_err(io::Error::other)?,
+        }
+    }
+    if drivers > 0 && missing == drivers {
+        return Err(io::Error::other("it has none of the drivers that a guest needs here"));
+    }
+    replace(path, &opened.into_bytes(), found.permissions().mode())
 }
 
 fn describe(change: &Change) -> String {
@@ -101,13 +119,17 @@ fn folders_of(path: &Path) -> io::Result<()> {
 
 /// By rename: a crash leaves the old file or the new one.
 fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    replace(path, text.as_bytes(), mode)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     folders_of(path)?;
     let mut name = path.as_os_str().to_owned();
     name.push(".xenith-new");
     let partial = PathBuf::from(name);
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&partial)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(bytes)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.sync_all()?;
     fs::rename(partial, path)
@@ -137,6 +159,31 @@ fn run(root: &Path, command: &[String]) -> io::Result<()> {
 mod tests {
     use super::super::{Facts, prepare};
     use super::*;
+
+    #[test]
+    fn the_registry_of_a_windows_is_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let system = root.join("Windows/System32/config/SYSTEM");
+        fs::create_dir_all(system.parent().unwrap()).unwrap();
+        fs::write(&system, hive::tests::small()).unwrap();
+        let plan = prepare(&FolderFiles(root.to_owned()), &Facts::default()).unwrap();
+        apply(root, &plan.changes, &mut |_| ()).unwrap();
+        let after = Hive::parse(fs::read(&system).unwrap()).unwrap();
+        for driver in ["atapi", "intelide"] {
+            let start = after.get(&format!("CurrentControlSet\\Services\\{driver}"), "Start").unwrap();
+            assert_eq!(start, Some(Value::Dword(0)), "{driver}");
+        }
+        assert_eq!(after.get("Setup", "SetupType").unwrap(), Some(Value::Dword(2)));
+        let command = after.get("Setup", "CmdLine").unwrap();
+        assert_eq!(command, Some(Value::Text("cmd.exe /c C:\\xenith\\first-boot.cmd".to_owned())));
+        assert!(fs::read_to_string(root.join("xenith/first-boot.cmd")).unwrap().contains("dpinst.exe"));
+        // Twice is harmless, and what is no registry is left as it was.
+        apply(root, &plan.changes, &mut |_| ()).unwrap();
+        fs::write(&system, "regf").unwrap();
+        assert!(apply(root, &plan.changes, &mut |_| ()).unwrap_err().to_string().contains("SYSTEM"));
+        assert_eq!(fs::read(&system).unwrap(), b"regf");
+    }
 
     #[test]
     fn a_folder_is_prepared_once() {

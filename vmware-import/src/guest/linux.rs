@@ -19,8 +19,9 @@ pub fn prepare(files: &dyn Files, facts: &Facts) -> Preparation {
     plan.table("/etc/fstab");
     plan.table("/etc/crypttab");
     plan.boot_loader();
-    plan.initramfs();
+    // Into the initramfs go the adapters' names, too: some systems name them there already.
     plan.nics();
+    plan.initramfs();
     plan.tools();
     if family == Family::Unknown {
         plan.warnings.push(format!("{os} is not known: its initramfs was not looked at"));

@@ -39,7 +39,7 @@ pub fn prepare(files: &dyn Files) -> Preparation {
         };
     }
     let start = |driver: &&str| {
-        let key = format!("ControlSet001\\Services\\{driver}");
+        let key = format!("CurrentControlSet\\Services\\{driver}");
         (key, "Start".to_owned(), "dword:00000000".to_owned())
     };
     let mut values: Vec<(String, String, String)> = DRIVERS.iter().map(start).collect();

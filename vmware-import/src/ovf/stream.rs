@@ -13,9 +13,11 @@ use serde::Serialize;
 
 use super::envelope::Package;
 use super::manifest::{Manifest, ShaKind, Summing};
+use crate::convert::verify::{Comparison, compare_stream};
 use crate::convert::{ConvertOptions, Progress, Report, convert_stream};
 use crate::error::{ImportError, Result};
 use crate::tar::{Member, TarStream};
+use crate::vmdk::image::Image;
 use crate::vmdk::stream::StreamReader;
 
 const MAX_TEXT: u64 = 8 << 20;
@@ -73,6 +75,59 @@ pub fn convert_ova_stream<R: Read>(
     }
 }
 
+/// What an OVA from `input` describes. Reads it to its end, so that who sends it is not cut off.
+pub fn describe_ova_stream<R: Read>(name: &str, input: R) -> Result<Package> {
+    let mut tar = TarStream::new(name, BufReader::with_capacity(BUFFER, input));
+    let mut package = None;
+    while let Some(member) = tar.next_member()? {
+        if package.is_none() && member.name.to_ascii_lowercase().ends_with(".ovf") {
+            package = Some(Package::parse(&member.name, &text(name, &member, &mut tar)?)?);
+        }
+    }
+    package.ok_or_else(|| ImportError::Missing { file: name.to_owned(), name: "*.ovf".to_owned() })
+}
+
+/// Compares each disk of an OVA from `input` with the image that `target` opens for its file name.
+pub fn compare_ova_stream<R: Read>(
+    name: &str,
+    input: R,
+    target: &mut dyn FnMut(&str, u64) -> Result<Image>,
+) -> Result<Vec<(String, Comparison)>> {
+    let mut tar = TarStream::new(name, BufReader::with_capacity(BUFFER, input));
+    let mut found = Vec::new();
+    while let Some(member) = tar.next_member()? {
+        let lower = member.name.to_ascii_lowercase();
+        let of = format!("{name}:{}", member.name);
+        let mut compare = |stream: &mut StreamReader<&mut dyn Read>| {
+            let image = target(&member.name, stream.header.capacity)?;
+            compare_stream(stream, &image, 2)
+        };
+        let compared = if lower.ends_with(".vmdk") {
+            compare(&mut StreamReader::open(&of, &mut tar as &mut dyn Read)?)?
+        } else if lower.ends_with(".vmdk.gz") {
+            let decoder = MultiGzDecoder::new(BufReader::with_capacity(BUFFER, &mut tar));
+            let mut decoder = BufReader::with_capacity(BUFFER, decoder);
+            compare(&mut StreamReader::open(&of, &mut decoder as &mut dyn Read)?)?
+        } else {
+            continue;
+        };
+        found.push((member.name, compared));
+    }
+    if found.is_empty() {
+        return Err(ImportError::Missing { file: name.to_owned(), name: "*.vmdk".to_owned() });
+    }
+    Ok(found)
+}
+
+fn text(name: &str, member: &Member, input: &mut impl Read) -> Result<Vec<u8>> {
+    if member.size > MAX_TEXT {
+        return Err(ImportError::damaged(name, 0, "member", format!("{} is too large", member.name)));
+    }
+    let mut bytes = Vec::new();
+    input.read_to_end(&mut bytes).map_err(|error| ImportError::io("read", name, error))?;
+    Ok(bytes)
+}
+
 impl Reader<'_> {
     fn members<R: Read>(&mut self, tar: &mut TarStream<R>) -> Result<()> {
         while let Some(member) = tar.next_member()? {
@@ -84,10 +139,10 @@ impl Reader<'_> {
             let kinds = self.kinds(&member.name);
             let mut summing = Summing::new(&mut *tar, &kinds);
             if lower.ends_with(".ovf") {
-                let xml = self.text(&member, &mut summing)?;
+                let xml = text(&self.name, &member, &mut summing)?;
                 self.outcome.package = Some(Package::parse(&member.name, &xml)?);
             } else if lower.ends_with(".mf") {
-                let text = self.text(&member, &mut summing)?;
+                let text = text(&self.name, &member, &mut summing)?;
                 self.manifest = Some(Manifest::parse(&member.name, &text)?);
             } else if lower.ends_with(".cert") {
                 let warning = format!("{} holds a certificate, which was not checked", member.name);
@@ -117,20 +172,6 @@ impl Reader<'_> {
             Some(package) => package.disk_files().any(|(_, _, file)| file.href == name),
             None => name.to_ascii_lowercase().contains(".vmdk"),
         }
-    }
-
-    fn text(&self, member: &Member, input: &mut impl Read) -> Result<Vec<u8>> {
-        if member.size > MAX_TEXT {
-            return Err(ImportError::damaged(
-                &self.name,
-                0,
-                "member",
-                format!("{} is too large", member.name),
-            ));
-        }
-        let mut bytes = Vec::new();
-        input.read_to_end(&mut bytes).map_err(|error| ImportError::io("read", &self.name, error))?;
-        Ok(bytes)
     }
 
     /// Converts one disk; gives the input back with everything it read summed up.

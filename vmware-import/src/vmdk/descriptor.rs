@@ -203,7 +203,10 @@ fn decode(bytes: &[u8]) -> (String, String) {
 }
 
 fn parse_cid(at: Line<'_>, field: &'static str, value: &str) -> Result<ContentId> {
-    // Some tools write the hint "-1" or more than eight digits with leading zeros.
+    // Some tools write the number without a parent as it is, signed.
+    if value == "-1" {
+        return Ok(ContentId(u32::MAX));
+    }
     let digits = value.trim_start_matches("0x");
     u32::from_str_radix(digits, 16)
         .map(ContentId)

@@ -1,9 +1,13 @@
 //! Files of a datastore over `/folder`, read by ranges on several connections.
 //!
-//! Reads are gathered into blocks of 2 MiB, the engine's stretch, so that a request is worth its round trip; as
-//! many blocks are kept as there may be workers. A 503 or a connection that broke is tried again with growing
-//! pauses, a session that expired is opened again.
+//! A large read, such as a stretch of a copy or an area that changed, is asked for as it is: nothing beside it travels.
+//! Small ones, of tables and scattered grains, are gathered into blocks that grow while the reading goes on behind the
+//! block before, up to the engine's stretch of 2 MiB; as many blocks are kept as there may be workers. A 503 or a connection that broke is tried again with growing
+//! pauses, a session that expired is opened again. A file that does not let itself be read at all is found out when it
+//! is opened (a running VM's own file is locked: its host answers 500 to every request), so that another way is taken
+//! before anything was copied.
 
+use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,11 +19,34 @@ use super::client::Vim;
 use crate::bytes::{ByteSource, Folder, check, check_plain};
 use crate::error::{ImportError, Result, Retry};
 
-const BLOCK: u64 = 2 * 1024 * 1024;
-const SLOTS: usize = 8;
+/// From this size on a read is its own request.
+const LARGE: u64 = 64 * 1024;
+const MOST: u64 = 2 * 1024 * 1024;
+const KEPT: usize = 8;
 const TRIES: u32 = 6;
+/// What errors name.
+const CALL: &str = "GET /folder";
 
-type Slot = Mutex<Option<(u64, Vec<u8>)>>;
+/// Bytes of the file, from `start` on.
+struct Block {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Block {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+/// Why something is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// To find out whether it can be read.
+    Opening,
+    /// It could be read before.
+    Reading,
+}
 
 /// One file.
 pub struct DatastoreFile {
@@ -28,7 +55,8 @@ pub struct DatastoreFile {
     name: String,
     len: u64,
     etag: String,
-    slots: Vec<Slot>,
+    /// The newest last.
+    kept: Mutex<VecDeque<Arc<Block>>>,
 }
 
 impl DatastoreFile {
@@ -44,18 +72,24 @@ impl DatastoreFile {
         if !datacenter.is_empty() {
             url.push_str(&format!("&dcPath={}", percent(datacenter)));
         }
-        let slots = (0..SLOTS).map(|_| Mutex::new(None)).collect();
-        let mut opened = Self { vim, url, name: path.to_owned(), len: 0, etag: String::new(), slots };
-        let response = opened.request(None)?;
+        let (name, etag, kept) = (path.to_owned(), String::new(), Mutex::default());
+        let mut opened = Self { vim, url, name, len: 0, etag, kept };
+        let response = opened.request(None, Asked::Opening)?;
         let header =
             |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         opened.len = header("content-length").parse().unwrap_or(0);
         opened.etag = [header("etag"), header("last-modified")].join(" ");
+        if opened.len > 0 {
+            // Headers are given of files that are locked, too.
+            let mut bytes = vec![0; LARGE.min(opened.len) as usize];
+            opened.fetch(0, &mut bytes, Asked::Opening)?;
+            opened.keep(Block { start: 0, bytes });
+        }
         Ok(opened)
     }
 
     /// `None`: only the headers.
-    fn request(&self, range: Option<(u64, u64)>) -> Result<Response> {
+    fn request(&self, range: Option<(u64, u64)>, asked: Asked) -> Result<Response> {
         let mut last = None;
         for attempt in 0..TRIES {
             if attempt > 0 {
@@ -70,7 +104,7 @@ impl DatastoreFile {
             let response = match request.header("Cookie", self.vim.cookie()).send() {
                 Ok(response) => response,
                 Err(error) => {
-                    last = Some(self.vim.transport("GET /folder", &error));
+                    last = Some(self.vim.transport(CALL, &error));
                     continue;
                 }
             };
@@ -84,32 +118,74 @@ impl DatastoreFile {
                         name: self.name.clone(),
                     });
                 }
+                // Once more, in case it was only busy: a lock does not go away.
+                StatusCode::INTERNAL_SERVER_ERROR if asked == Asked::Opening && attempt > 0 => {
+                    return Err(self.vim.error(CALL, detail, Retry::Never));
+                }
                 status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {}
-                _ => return Err(self.vim.error("GET /folder", detail, Retry::Never)),
+                _ => return Err(self.vim.error(CALL, detail, Retry::Never)),
             }
-            last = Some(self.vim.error("GET /folder", detail, Retry::Later));
+            last = Some(self.vim.error(CALL, detail, Retry::Later));
         }
         Err(last.unwrap_or(ImportError::Cancelled))
     }
 
-    fn block(&self, start: u64) -> Result<Vec<u8>> {
-        let end = (start + BLOCK).min(self.len);
+    /// Fills `buf` from `start`; all of it lies in the file.
+    fn fetch(&self, start: u64, buf: &mut [u8], asked: Asked) -> Result<()> {
+        let end = start + buf.len() as u64;
         let mut last = None;
         for _ in 0..TRIES {
-            let response = self.request(Some((start, end)))?;
+            let mut response = self.request(Some((start, end)), asked)?;
             let partial = response.status() == StatusCode::PARTIAL_CONTENT || (start == 0 && end == self.len);
             if !partial {
                 let detail = format!("the whole of {} instead of a range", self.name);
-                return Err(self.vim.error("GET /folder", detail, Retry::Never));
+                return Err(self.vim.error(CALL, detail, Retry::Never));
             }
-            let mut bytes = Vec::with_capacity((end - start) as usize);
-            match response.take(end - start).read_to_end(&mut bytes) {
-                Ok(_) if bytes.len() as u64 == end - start => return Ok(bytes),
-                Ok(_) => last = Some("a range that was too short".to_owned()),
+            match response.read_exact(buf) {
+                Ok(()) => return Ok(()),
                 Err(error) => last = Some(format!("a range that broke off: {error}")),
             }
         }
-        Err(self.vim.error("GET /folder", last.unwrap_or_default(), Retry::Later))
+        Err(self.vim.error(CALL, last.unwrap_or_default(), Retry::Later))
+    }
+
+    fn keep(&self, block: Block) -> Arc<Block> {
+        let block = Arc::new(block);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(Arc::clone(&block));
+        block
+    }
+
+    /// The block with the byte at `at`. Two readers of one place may ask for it twice; that costs less than waiting for
+    /// each other.
+    fn block(&self, at: u64) -> Result<Arc<Block>> {
+        let start = at - at % LARGE;
+        let before = {
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(block) = kept.iter().find(|block| (block.start..block.end()).contains(&at)) {
+                return Ok(Arc::clone(block));
+            }
+            kept.iter().find(|block| block.end() == start).map(|block| block.bytes.len() as u64)
+        };
+        let len = before.map_or(LARGE, |len| (len * 2).min(MOST)).min(self.len - start);
+        let mut bytes = vec![0; len as usize];
+        self.fetch(start, &mut bytes, Asked::Reading)?;
+        Ok(self.keep(Block { start, bytes }))
+    }
+}
+
+/// Whether this error of an opening says that the file cannot be had over `/folder`, now or later: another way is
+/// needed.
+#[must_use]
+pub fn is_refusal(error: &ImportError) -> bool {
+    match error {
+        ImportError::Server { call, retry, .. } => *call == CALL && *retry == Retry::Never,
+        // Files of vSAN and of virtual volumes are not listed; a journal that was not replayed is no matter to an export.
+        ImportError::Missing { .. } | ImportError::Unsupported { .. } => true,
+        _ => false,
     }
 }
 
@@ -129,20 +205,16 @@ impl ByteSource for DatastoreFile {
 
     fn read_at(&self, field: &'static str, offset: u64, buf: &mut [u8]) -> Result<()> {
         check(self, field, offset, buf.len() as u64)?;
+        if buf.len() as u64 >= LARGE {
+            return self.fetch(offset, buf, Asked::Reading);
+        }
         let mut done = 0;
         while done < buf.len() {
             let at = offset + done as u64;
-            let start = at - at % BLOCK;
-            let slot = &self.slots[(start / BLOCK) as usize % SLOTS];
-            // Held while the block is fetched: who wants the same block waits for it instead of asking twice.
-            let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-            if slot.as_ref().is_none_or(|(have, _)| *have != start) {
-                *slot = Some((start, self.block(start)?));
-            }
-            let bytes = slot.as_ref().map_or(&[][..], |(_, bytes)| bytes);
-            let from = (at - start) as usize;
-            let len = (bytes.len() - from).min(buf.len() - done);
-            buf[done..done + len].copy_from_slice(&bytes[from..from + len]);
+            let block = self.block(at)?;
+            let from = (at - block.start) as usize;
+            let len = (block.bytes.len() - from).min(buf.len() - done);
+            buf[done..done + len].copy_from_slice(&block.bytes[from..from + len]);
             done += len;
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The live inventory, in the shape of the plan. A page of VMs is read, turned into the plan's types and
-//! dropped, so that thousands of VMs fit into a few megabytes.
+//! dropped, so that thousands of VMs fit into a few megabytes. Networks, hosts and clusters are called by their names:
+//! what a VM says of a distributed port group is only its key.
 
 use std::collections::HashMap;
 
@@ -20,6 +21,12 @@ const VM_PATHS: &[&str] = &[
     "config.hardware",
     "config.bootOptions",
     "config.latencySensitivity",
+    "config.keyId",
+    "config.nestedHVEnabled",
+    "config.cpuHotAddEnabled",
+    "config.memoryHotAddEnabled",
+    "config.cpuAllocation",
+    "config.memoryAllocation",
     "runtime.powerState",
     "runtime.host",
     "runtime.consolidationNeeded",
@@ -27,6 +34,8 @@ const VM_PATHS: &[&str] = &[
     "snapshot",
     "guest.toolsStatus",
     "guest.hostName",
+    "guest.net",
+    "guest.disk",
     "summary.storage.committed",
 ];
 
@@ -39,13 +48,14 @@ pub struct LiveVm {
 /// Reads everything the plan wants to know.
 pub fn read(vim: &Vim) -> Result<Inventory> {
     let mut inventory = Inventory::default();
-    let mut names = HashMap::new();
+    let clusters = names(vim, "ComputeResource")?;
+    let mut hosts = HashMap::new();
     vim.list("HostSystem", &["name", "summary.hardware", "parent"], |object| {
-        names.insert(object.reference.id.clone(), object.text("name").to_owned());
+        hosts.insert(object.reference.id.clone(), object.text("name").to_owned());
         let hardware = object.get("summary.hardware").cloned().unwrap_or_default();
         inventory.hosts.push(Host {
             name: object.text("name").to_owned(),
-            cluster: object.text("parent").to_owned(),
+            cluster: named(&clusters, object.text("parent")),
             cores: hardware.number_at("numCpuCores").unwrap_or(0) as u32,
             memory_mib: hardware.number_at("memorySize").unwrap_or(0) >> 20,
             ..Host::default()
@@ -62,10 +72,7 @@ pub fn read(vim: &Vim) -> Result<Inventory> {
     })?;
     inventory.vms = vms(vim)?
         .into_iter()
-        .map(|live| {
-            let host = names.get(&live.vm.host).cloned().unwrap_or_default();
-            Vm { host, ..live.vm }
-        })
+        .map(|live| Vm { host: hosts.get(&live.vm.host).cloned().unwrap_or_default(), ..live.vm })
         .collect();
     let clusters: HashMap<&str, &str> =
         inventory.hosts.iter().map(|host| (host.name.as_str(), host.cluster.as_str())).collect();
@@ -77,22 +84,40 @@ pub fn read(vim: &Vim) -> Result<Inventory> {
 
 /// All VMs, with the reference of their host in `host`.
 pub fn vms(vim: &Vim) -> Result<Vec<LiveVm>> {
+    let networks = names(vim, "Network")?;
     let mut found = Vec::new();
     vim.list("VirtualMachine", VM_PATHS, |object| {
-        let vm = vm(&object);
+        let mut vm = vm(&object);
+        vm.nics.iter_mut().for_each(|nic| nic.network = named(&networks, &nic.network));
         found.push(LiveVm { reference: object.reference, vm });
     })?;
     Ok(found)
 }
 
-/// One VM, with the name of its host.
+/// One VM, with the names of its host and its networks.
 pub fn live_vm(vim: &Vim, reference: &MoRef) -> Result<Vm> {
-    let found = vm(&vim.properties(reference, VM_PATHS)?);
+    let mut found = vm(&vim.properties(reference, VM_PATHS)?);
+    let networks = names(vim, "Network")?;
+    found.nics.iter_mut().for_each(|nic| nic.network = named(&networks, &nic.network));
     if found.host.is_empty() {
         return Ok(found);
     }
     let host = vim.properties(&MoRef::new("HostSystem", &found.host), &["name"])?;
     Ok(Vm { host: host.text("name").to_owned(), ..found })
+}
+
+/// Names of all objects of a kind by their ids.
+fn names(vim: &Vim, kind: &str) -> Result<HashMap<String, String>> {
+    let mut found = HashMap::new();
+    vim.list(kind, &["name"], |object| {
+        found.insert(object.reference.id.clone(), object.text("name").to_owned());
+    })?;
+    Ok(found)
+}
+
+/// The name of what `id` stands for; itself where it is a name already.
+fn named(names: &HashMap<String, String>, id: &str) -> String {
+    names.get(id).map_or_else(|| id.to_owned(), Clone::clone)
 }
 
 fn is_true(object: &Object, path: &str) -> bool {
@@ -105,6 +130,8 @@ fn vm(object: &Object) -> Vm {
     let count = |kind: &str| devices.iter().filter(|device| device.kind.contains(kind)).count() as u32;
     let snapshots = object.get("snapshot").map_or(0, |node| count_snapshots(node, "rootSnapshotList"));
     let maybe = |path: &str| object.get(path).map(|node| node.text == "true");
+    let reserved = |path: &str| object.get(path).and_then(|a| a.number_at("reservation")).unwrap_or(0);
+    let tracked = maybe("config.changeTrackingEnabled");
     let ft = object.text("runtime.faultToleranceState");
     Vm {
         name: object.text("name").to_owned(),
@@ -124,9 +151,15 @@ fn vm(object: &Object) -> Vm {
         memory_mib: hardware.number_at("memoryMB").unwrap_or(0),
         hardware: object.text("config.version").trim_start_matches("vmx-").parse().unwrap_or(0),
         efi: object.text("config.firmware") == "efi",
+        encrypted: Some(object.get("config.keyId").is_some()),
+        nested_hypervisor: is_true(object, "config.nestedHVEnabled"),
+        hot_add: is_true(object, "config.cpuHotAddEnabled") || is_true(object, "config.memoryHotAddEnabled"),
+        memory_reservation_mib: reserved("config.memoryAllocation"),
+        cpu_reservation_mhz: reserved("config.cpuAllocation"),
+        filesystems: filesystems(object),
         secure_boot: object.get("config.bootOptions").and_then(|boot| boot.bool_at("efiSecureBootEnabled")),
         vtpm: Some(count("VirtualTPM") > 0),
-        cbt: maybe("config.changeTrackingEnabled"),
+        cbt: tracked,
         snapshots,
         consolidation_needed: is_true(object, "runtime.consolidationNeeded"),
         fault_tolerant: !matches!(ft, "" | "notConfigured"),
@@ -142,12 +175,24 @@ fn vm(object: &Object) -> Vm {
         },
         usb_devices: devices.iter().filter(|device| device.kind == "VirtualUSB").count() as u32,
         passthrough: count("VirtualPCIPassthrough"),
+        vgpu: devices.iter().any(|d| d.child("backing").is_some_and(|b| b.kind.contains("Vmiop"))),
+        floppy_connected: devices
+            .iter()
+            .any(|d| d.kind == "VirtualFloppy" && d.bool_at("connectable.connected") == Some(true)),
         serial_ports: count("VirtualSerialPort"),
         cd_connected: devices
             .iter()
             .any(|d| d.kind == "VirtualCdrom" && d.bool_at("connectable.connected") == Some(true)),
-        disks: devices.iter().filter(|d| d.kind == "VirtualDisk").map(|d| disk(d, &devices)).collect(),
-        nics: devices.iter().filter(|d| d.child("macAddress").is_some()).map(|d| nic(d)).collect(),
+        disks: devices
+            .iter()
+            .filter(|d| d.kind == "VirtualDisk")
+            .map(|d| disk(d, &devices, tracked))
+            .collect(),
+        nics: devices
+            .iter()
+            .filter(|d| d.child("macAddress").is_some())
+            .map(|d| nic(d, object.get("guest.net")))
+            .collect(),
         used_mib: object.text("summary.storage.committed").parse::<u64>().ok().map(|bytes| bytes >> 20),
         ..Vm::default()
     }
@@ -157,7 +202,17 @@ fn count_snapshots(node: &Node, list: &str) -> u32 {
     node.all(list).map(|child| 1 + count_snapshots(child, "childSnapshotList")).sum()
 }
 
-fn disk(device: &Node, devices: &[&Node]) -> VmDisk {
+/// As the guest's tools tell.
+fn filesystems(object: &Object) -> Vec<String> {
+    let disks = object.get("guest.disk").into_iter().flat_map(|disks| &disks.children);
+    let mut kinds: Vec<String> = disks.map(|disk| disk.text_at("filesystemType").to_owned()).collect();
+    kinds.retain(|kind| !kind.is_empty());
+    kinds.sort();
+    kinds.dedup();
+    kinds
+}
+
+fn disk(device: &Node, devices: &[&Node], tracked: Option<bool>) -> VmDisk {
     let backing = device.child("backing").cloned().unwrap_or_default();
     let key = device.text_at("controllerKey");
     let controller = devices.iter().find(|other| other.text_at("key") == key).map_or("", |c| c.kind.as_str());
@@ -192,21 +247,30 @@ fn disk(device: &Node, devices: &[&Node]) -> VmDisk {
         },
         encrypted: backing.child("keyId").is_some(),
         thin: backing.bool_at("thinProvisioned").unwrap_or(false),
-        cbt: None,
+        // A disk that is tracked has an id of its state; where nothing is tracked, one rule says it for all.
+        cbt: (tracked == Some(true)).then(|| backing.child("changeId").is_some()),
     }
 }
 
-fn nic(device: &Node) -> VmNic {
+fn nic(device: &Node, told: Option<&Node>) -> VmNic {
     let backing = device.child("backing").cloned().unwrap_or_default();
-    let network = [backing.text_at("deviceName"), backing.text_at("port.portgroupKey")];
+    let network = [
+        backing.text_at("deviceName"),
+        backing.text_at("port.portgroupKey"),
+        backing.text_at("opaqueNetworkId"),
+    ];
+    let mac = device.text_at("macAddress").to_ascii_lowercase();
+    let told = told.into_iter().flat_map(|nics| &nics.children);
+    let same = told.filter(|nic| nic.text_at("macAddress").eq_ignore_ascii_case(&mac));
+    let addresses = same.flat_map(|nic| nic.all("ipAddress").map(|address| address.text.clone())).collect();
     VmNic {
         label: device.text_at("deviceInfo.label").to_owned(),
         network: network.into_iter().find(|n| !n.is_empty()).unwrap_or_default().to_owned(),
-        mac: device.text_at("macAddress").to_ascii_lowercase(),
+        mac,
         adapter: device.kind.clone(),
         connected: device.bool_at("connectable.connected").unwrap_or(false),
         static_mac: Some(device.text_at("addressType").eq_ignore_ascii_case("manual")),
-        addresses: Vec::new(),
+        addresses,
         sriov: device.kind.contains("Sriov"),
         direct_path: false,
     }

@@ -25,9 +25,21 @@ const TRIES: u32 = 4;
 /// A disk the lease offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseDisk {
+    /// The VM's id and the disk's place, such as `/vm-42/VirtualLsiLogicController0:1`.
     pub key: String,
     pub url: String,
 }
+
+impl LeaseDisk {
+    /// The controller, its number and the disk's number on it; the simulator says something else.
+    #[must_use]
+    pub fn slot(&self) -> &str {
+        self.key.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// A disk as it comes.
+pub type NfcStream = StreamReader<BufReader<Box<dyn Read>>>;
 
 /// An export in progress.
 pub struct Lease<'a> {
@@ -92,10 +104,26 @@ impl<'a> Lease<'a> {
         options: &ConvertOptions,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<Vec<Report>> {
-        let percent = AtomicU64::new(0);
         let disks = std::mem::take(&mut self.disks);
+        let result = self.kept_alive(|lease, percent| {
+            let bring = |(index, disk): (usize, &LeaseDisk)| {
+                percent.store(index as u64 * 100 / disks.len().max(1) as u64, Ordering::Relaxed);
+                let path = folder.join(format!("{name}-{index}.{}", options.format.name()));
+                lease.read(disk, &mut |stream| convert_stream(stream, &path, options, progress))
+            };
+            disks.iter().enumerate().map(bring).collect::<Result<Vec<Report>>>()
+        });
+        if result.is_ok() {
+            self.complete();
+        }
+        result
+    }
+
+    /// Does `work` while the server is told that we are still here. `work` sets how many percent of it are done.
+    pub fn kept_alive<T>(&self, work: impl FnOnce(&Self, &AtomicU64) -> T) -> T {
+        let percent = AtomicU64::new(0);
         let (stop, stopped) = channel::<()>();
-        let result = std::thread::scope(|scope| {
+        std::thread::scope(|scope| {
             let (vim, reference, shown) = (self.vim, &self.reference, &percent);
             scope.spawn(move || {
                 while stopped.recv_timeout(KEEP_ALIVE) == Err(RecvTimeoutError::Timeout) {
@@ -104,32 +132,25 @@ impl<'a> Lease<'a> {
                     let _ = vim.call("HttpNfcLeaseProgress", reference, &body);
                 }
             });
-            let result = disks.iter().enumerate().map(|(index, disk)| {
-                percent.store(index as u64 * 100 / disks.len().max(1) as u64, Ordering::Relaxed);
-                let path = folder.join(format!("{name}-{index}.{}", options.format.name()));
-                self.disk(disk, &path, options, progress)
-            });
-            let result = result.collect::<Result<Vec<Report>>>();
+            let result = work(self, &percent);
             drop(stop);
             result
-        });
-        self.finished = result.is_ok();
-        result
+        })
     }
 
-    fn disk(
-        &self,
-        disk: &LeaseDisk,
-        path: &Path,
-        options: &ConvertOptions,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Report> {
+    /// All that was wanted is here: said when the lease is dropped; otherwise it is aborted.
+    pub fn complete(&mut self) {
+        self.finished = true;
+    }
+
+    /// Reads a disk front to back; begins again when the transfer breaks, so `each` may be called several times.
+    pub fn read<T>(&self, disk: &LeaseDisk, each: &mut dyn FnMut(&mut NfcStream) -> Result<T>) -> Result<T> {
         let mut last = None;
         for attempt in 0..TRIES {
             if attempt > 0 {
                 std::thread::sleep(Duration::from_millis(200 << attempt));
             }
-            match self.try_disk(disk, path, options, progress) {
+            match self.open_stream(disk).and_then(|mut stream| each(&mut stream)) {
                 // Cut transfers look like cut files; what is damaged stays damaged.
                 Err(
                     error @ (ImportError::Truncated { .. }
@@ -144,13 +165,7 @@ impl<'a> Lease<'a> {
         Err(last.unwrap_or(ImportError::Cancelled))
     }
 
-    fn try_disk(
-        &self,
-        disk: &LeaseDisk,
-        path: &Path,
-        options: &ConvertOptions,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Report> {
+    fn open_stream(&self, disk: &LeaseDisk) -> Result<NfcStream> {
         let request = self
             .vim
             .http()
@@ -163,8 +178,7 @@ impl<'a> Lease<'a> {
             return Err(self.vim.error("GET /nfc", response.status().to_string(), retry));
         }
         let input: Box<dyn Read> = Box::new(response);
-        let mut stream = StreamReader::open(&disk.url, BufReader::with_capacity(256 * 1024, input))?;
-        convert_stream(&mut stream, path, options, progress)
+        StreamReader::open(&disk.url, BufReader::with_capacity(256 * 1024, input))
     }
 }
 

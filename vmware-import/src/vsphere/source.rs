@@ -1,12 +1,13 @@
 //! A VM at its source: what it is made of, and the few things that are done to it.
 //!
-//! Everything here can be called again. Nothing is changed but power and snapshots with our name.
+//! Everything here can be called again. Nothing is changed but power, snapshots with our name and, where it is asked for,
+//! changed-block tracking.
 
 use std::time::Duration;
 
 use super::client::{MoRef, Vim};
 use super::inventory::live_vm;
-use super::soap::{Body, Node};
+use super::soap::{Body, Flag, Node};
 use super::warm::remove_our_snapshots;
 use crate::error::{ImportError, Result};
 use crate::plan::inventory::{Power, Vm};
@@ -23,6 +24,14 @@ pub struct SourceDisk {
     pub label: String,
     pub capacity: u64,
     pub path: String,
+}
+
+impl SourceDisk {
+    /// The datastore's name in `path`.
+    #[must_use]
+    pub fn datastore(&self) -> &str {
+        self.path.strip_prefix('[').and_then(|rest| rest.split(']').next()).unwrap_or_default()
+    }
 }
 
 /// See the module's text.
@@ -102,6 +111,26 @@ pub fn power(vim: &Vim, vm: &MoRef) -> Result<Power> {
         "suspended" => Power::Suspended,
         _ => Power::Off,
     })
+}
+
+/// Changed-block tracking of a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracking {
+    On,
+    Off,
+}
+
+pub fn tracking(vim: &Vim, vm: &MoRef) -> Result<Tracking> {
+    let found = vim.properties(vm, &["config.changeTrackingEnabled"])?;
+    let on = found.text("config.changeTrackingEnabled") == "true";
+    Ok(if on { Tracking::On } else { Tracking::Off })
+}
+
+/// Switches it; on a VM that runs, it begins or ends with the next snapshot.
+pub fn set_tracking(vim: &Vim, vm: &MoRef, tracking: Tracking) -> Result<()> {
+    let flag = if tracking == Tracking::On { Flag::True } else { Flag::False };
+    let body = Body::new().nested("spec", "", Body::new().flag("changeTrackingEnabled", flag));
+    vim.run("ReconfigVM_Task", vm, &body, POWER).map(drop)
 }
 
 /// Asks the guest; returns at once.

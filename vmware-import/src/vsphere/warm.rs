@@ -9,7 +9,7 @@
 //! doubt about what changed (no change id, another tracker, a new size, a fault) becomes a compare pass, which
 //! reads both sides and writes what differs. A crash, or a server that is away, leaves the state of the last
 //! checkpoint and at most one snapshot with our name: the next pass goes on there when the snapshot still stands, and
-//! otherwise removes it; a roll-back always does.
+//! otherwise removes it; a roll-back always does. A disk that can only be exported is read from its beginning again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,13 +19,15 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use xenith_common_block::{BlockSource, ByteRange, ExtentKind, FileSink, FileSource, RangeSet};
 
+use super::areas::{self, SnapshotDisk};
 use super::client::{MoRef, Vim};
-use super::datastore::{DatastoreFile, DatastoreFolder};
+use super::export;
+use super::route::{self, Mounts, Route};
 use super::soap::{Body, Flag, Node};
+use super::source::{self, Tracking};
 use super::transfer::{Sums, TargetDisk, Work, transfer};
 use crate::error::{ImportError, Result, Retry};
 use crate::vmdk::image::Image;
-use crate::vmdk::{OpenOptions, open_image};
 
 /// How our snapshots are called; nothing else is ever removed.
 pub const SNAPSHOT: &str = "xenith-import";
@@ -55,6 +57,8 @@ pub enum Method {
     Changed,
     /// Both sides read and compared, with the reason.
     Compared(String),
+    /// All of it by an NFC export, written where it differs; with the reason why not by ranges.
+    Exported(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,6 +88,9 @@ pub struct WarmState {
     pub passes: Vec<Vec<DiskPass>>,
     /// We have switched the source off, so a roll-back starts it again.
     we_stopped_it: bool,
+    /// We have switched changed-block tracking on, so a roll-back switches it off again.
+    #[serde(default)]
+    we_track: bool,
     /// The pass that was begun and not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     open: Option<OpenPass>,
@@ -161,6 +168,7 @@ pub struct WarmMove {
     datacenter: String,
     targets: Arc<dyn Targets>,
     watch: Watch,
+    mounts: Mounts,
     pub state: WarmState,
 }
 
@@ -170,13 +178,6 @@ pub enum Stopped {
     Yes,
     /// The deadline passed: somebody has to decide.
     StillRunning,
-}
-
-struct SnapshotDisk {
-    key: u64,
-    capacity: u64,
-    path: String,
-    change_id: Option<String>,
 }
 
 impl WarmMove {
@@ -202,6 +203,7 @@ impl WarmMove {
             disks: Vec::new(),
             passes: Vec::new(),
             we_stopped_it: false,
+            we_track: false,
             open: None,
         };
         let path = folder.join("xenith-warm.json");
@@ -222,7 +224,8 @@ impl WarmMove {
         };
         let (folder, datacenter) = (folder.to_owned(), datacenter.to_owned());
         let watch: Watch = Arc::new(|_, _, _| Ok(()));
-        Ok(Self { vim, vm, folder, datacenter, targets, watch, state })
+        let mounts = Mounts::new();
+        Ok(Self { vim, vm, folder, datacenter, targets, watch, mounts, state })
     }
 
     /// Who is told how far a pass is, and may end it.
@@ -230,6 +233,23 @@ impl WarmMove {
     pub fn watched_by(mut self, watch: Watch) -> Self {
         self.watch = watch;
         self
+    }
+
+    /// Datastores that are mounted here: their files are read there, and only the rest over the network.
+    #[must_use]
+    pub fn mounted(mut self, mounts: Mounts) -> Self {
+        self.mounts = mounts;
+        self
+    }
+
+    /// Switches changed-block tracking on where it is off. It begins with the next snapshot.
+    pub fn track_changes(&mut self) -> Result<()> {
+        if source::tracking(&self.vim, &self.vm)? == Tracking::On {
+            return Ok(());
+        }
+        self.state.we_track = true;
+        self.save()?;
+        source::set_tracking(&self.vim, &self.vm, Tracking::On)
     }
 
     fn save(&self) -> Result<()> {
@@ -302,18 +322,16 @@ impl WarmMove {
     fn copy_snapshot(&mut self, snapshot: &MoRef, compare: Option<&str>) -> Result<Vec<DiskPass>> {
         let config = self.vim.properties(snapshot, &["config"])?;
         let config = config.get("config").cloned().unwrap_or_default();
-        let disks: Vec<SnapshotDisk> = config
-            .at("hardware")
-            .into_iter()
-            .flat_map(|h| h.all("device"))
-            .filter_map(snapshot_disk)
-            .collect();
+        let disks = areas::disks_of(&config);
         for disk in &disks {
             let open = self.state.open.as_ref();
             if open.is_some_and(|open| open.done.iter().any(|done| done.key == disk.key)) {
                 continue;
             }
-            let pass = self.copy_disk(snapshot, disk, compare)?;
+            let pass = match route::find(&self.vim, &disk.path, &self.datacenter, &self.mounts)? {
+                Route::Image(image) => self.copy_disk((snapshot, &image), disk, compare)?,
+                Route::Export(why) => self.export_disk((snapshot, &disks), disk, why)?,
+            };
             let done =
                 DiskState { key: disk.key, capacity: disk.capacity, change_id: disk.change_id.clone() };
             self.state.disks.retain(|old| old.key != disk.key);
@@ -329,12 +347,11 @@ impl WarmMove {
 
     fn copy_disk(
         &mut self,
-        snapshot: &MoRef,
+        (snapshot, image): (&MoRef, &Image),
         disk: &SnapshotDisk,
         compare: Option<&str>,
     ) -> Result<DiskPass> {
         let started = Instant::now();
-        let image = self.open_disk(&disk.path)?;
         let from = self.state.open.as_ref().and_then(|open| open.at).filter(|(key, _)| *key == disk.key);
         let mut from = from.map_or(0, |(_, at)| at);
         let mut before = self.state.disks.iter().find(|old| old.key == disk.key).cloned();
@@ -350,12 +367,12 @@ impl WarmMove {
         };
         let (work, ranges) = match &method {
             // What the tables do not hold was never written.
-            Method::Everything(_) => (Work::Fresh, data_ranges(&image, whole)?),
+            Method::Everything(_) => (Work::Fresh, data_ranges(image, whole)?),
             Method::Allocated => (Work::Fresh, ranges),
             Method::Changed => (Work::Over, ranges),
-            Method::Compared(_) => (Work::Compare, ranges),
+            Method::Compared(_) | Method::Exported(_) => (Work::Compare, ranges),
         };
-        let sums = self.checkpointed((&image, &target), (&ranges, from), work, disk)?;
+        let sums = self.checkpointed((image, &target), (&ranges, from), work, disk)?;
         target.sink.flush()?;
         let Sums { read, written } = sums;
         Ok(DiskPass { key: disk.key, method, read, written, seconds: started.elapsed().as_secs_f64() })
@@ -386,12 +403,24 @@ impl WarmMove {
         Ok(sums)
     }
 
-    fn open_disk(&self, path: &str) -> Result<Image> {
-        let file = DatastoreFile::open(Arc::clone(&self.vim), path, &self.datacenter)?;
-        let folder = path.rsplit_once('/').map_or(path, |(folder, _)| folder).to_owned();
-        let (vim, datacenter) = (Arc::clone(&self.vim), self.datacenter.clone());
-        let folder = Arc::new(DatastoreFolder { vim, folder, datacenter });
-        open_image(Arc::new(file), folder, OpenOptions::default())
+    /// There are no ranges: all of it comes, and what is on the target already is left as it is.
+    fn export_disk(
+        &mut self,
+        (snapshot, disks): (&MoRef, &[SnapshotDisk]),
+        disk: &SnapshotDisk,
+        why: String,
+    ) -> Result<DiskPass> {
+        let started = Instant::now();
+        let before = self.state.disks.iter().any(|old| old.key == disk.key);
+        let wanted = if before { Contents::Kept } else { Contents::Fresh };
+        let (target, found) = self.targets.open(disk.key, disk.capacity, wanted)?;
+        let work = if found == Contents::Fresh { Work::Fresh } else { Work::Compare };
+        let watch = Arc::clone(&self.watch);
+        let tick = &mut |at, _| watch(disk.key, at, disk.capacity);
+        let sums = export::copy_disk(&self.vim, (snapshot, disks), disk, (&target, work), tick)?;
+        target.sink.flush()?;
+        let (method, seconds) = (Method::Exported(why), started.elapsed().as_secs_f64());
+        Ok(DiskPass { key: disk.key, method, read: sums.read, written: sums.written, seconds })
     }
 
     /// The ranges to read, and why just these.
@@ -407,7 +436,7 @@ impl WarmMove {
             if disk.change_id.is_none() {
                 return (Method::Everything("changed-block tracking is off".to_owned()), all());
             }
-            return match self.changed_areas(snapshot, disk, "*") {
+            return match areas::changed(&self.vim, (&self.vm, snapshot), disk, "*") {
                 Ok(ranges) => (Method::Allocated, ranges),
                 Err(error) => (Method::Everything(error.to_string()), all()),
             };
@@ -424,39 +453,10 @@ impl WarmMove {
         if tracker(old) != tracker(new) {
             return doubt("changed-block tracking began anew");
         }
-        match self.changed_areas(snapshot, disk, old) {
+        match areas::changed(&self.vim, (&self.vm, snapshot), disk, old) {
             Ok(ranges) => (Method::Changed, ranges),
             Err(error) => doubt(&error.to_string()),
         }
-    }
-
-    /// Asks for changed areas, page by page: an answer covers a stretch and says how far.
-    fn changed_areas(&self, snapshot: &MoRef, disk: &SnapshotDisk, since: &str) -> Result<RangeSet> {
-        let mut ranges = RangeSet::new();
-        let mut at = 0;
-        while at < disk.capacity {
-            let body = Body::new()
-                .reference("snapshot", snapshot)
-                .number("deviceKey", disk.key)
-                .number("startOffset", at)
-                .text("changeId", since);
-            let info = self.vim.call("QueryChangedDiskAreas", &self.vm, &body)?;
-            let bad = |detail: &str| self.vim.error("QueryChangedDiskAreas", detail.to_owned(), Retry::Never);
-            let start = info.number_at("startOffset").ok_or_else(|| bad("an answer without a start"))?;
-            let len = info.number_at("length").ok_or_else(|| bad("an answer without a length"))?;
-            let end = start.checked_add(len).filter(|&end| start <= at && end > at);
-            let end = end.ok_or_else(|| bad("an answer for another stretch"))?;
-            for area in info.all("changedArea") {
-                let (start, len) = (area.number_at("start"), area.number_at("length"));
-                let range = start.zip(len).and_then(|(s, l)| Some(ByteRange::new(s, s.checked_add(l)?)));
-                match range.filter(|range| range.end <= disk.capacity) {
-                    Some(range) => ranges.insert(range),
-                    None => return Err(bad("an area past the end of the disk")),
-                }
-            }
-            at = end;
-        }
-        Ok(ranges)
     }
 
     /// Asks the guest to shut down and waits until `deadline`.
@@ -508,7 +508,10 @@ impl WarmMove {
         if self.state.we_stopped_it && self.power()? == "poweredOff" {
             self.vim.run("PowerOnVM_Task", &self.vm, &Body::new(), SNAPSHOT_DEADLINE)?;
         }
-        self.state.we_stopped_it = false;
+        if self.state.we_track {
+            source::set_tracking(&self.vim, &self.vm, Tracking::Off)?;
+        }
+        (self.state.we_stopped_it, self.state.we_track) = (false, false);
         self.state.phase = Phase::RolledBack;
         self.save()
     }
@@ -563,17 +566,4 @@ fn collect(node: &Node, list: &str, ours: &mut Vec<MoRef>) {
         }
         collect(child, "childSnapshotList", ours);
     }
-}
-
-fn snapshot_disk(device: &Node) -> Option<SnapshotDisk> {
-    if device.kind != "VirtualDisk" {
-        return None;
-    }
-    let bytes = device.number_at("capacityInBytes").filter(|&bytes| bytes > 0);
-    Some(SnapshotDisk {
-        key: device.number_at("key")?,
-        capacity: bytes.or_else(|| device.number_at("capacityInKB").map(|kb| kb << 10))?,
-        path: device.text_at("backing.fileName").to_owned(),
-        change_id: Some(device.text_at("backing.changeId").to_owned()).filter(|id| !id.is_empty()),
-    })
 }

@@ -7,6 +7,7 @@ use xenith_vmware_import::source::open_target;
 use xenith_vmware_import_generator::{self as generate, Options, Order, ParentRef, RawImage, StreamStyle};
 
 use crate::support::{Lab, contents, convert, convert_piped, open, qemu_img, qemu_img_ok};
+use crate::tool::tool;
 
 type Make = fn(&Lab, &Path);
 
@@ -175,4 +176,110 @@ fn change(from: &Path, to: &Path, seed: u64) {
         let byte = if index % 4 == 0 { 0 } else { random.draw() as u8 };
         file.write_all_at(&vec![byte; len as usize], at).unwrap();
     }
+}
+
+/// Stretches of several kinds and files make one disk: zeros, a file from an offset on, a sparse extent, another file.
+#[test]
+fn extents_of_all_kinds_make_one_disk() {
+    let lab = Lab::new(6);
+    let reference = lab.reference();
+    generate::monolithic_sparse(&lab.path("sparse.vmdk"), &lab.content(), &options()).unwrap();
+    std::fs::write(lab.path("tail.bin"), vec![0x5a; 64 * 512]).unwrap();
+    let sectors = reference.len() / 512;
+    let text = format!(
+        "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType=\"custom\"\n\
+         RW 100 ZERO\nRW 64 FLAT \"reference.raw\" 8\nRW {sectors} SPARSE \"sparse.vmdk\"\n\
+         RDONLY 64 FLAT \"tail.bin\" 0\nRW 7 ZERO\n"
+    );
+    std::fs::write(lab.path("custom.vmdk"), text).unwrap();
+    let expected =
+        [&[0; 100 * 512][..], &reference[8 * 512..72 * 512], &reference, &[0x5a; 64 * 512], &[0; 7 * 512]]
+            .concat();
+    assert!(contents(&open(&lab.path("custom.vmdk")).unwrap()) == expected);
+    let target = lab.path("custom.raw");
+    convert(&lab.path("custom.vmdk"), &target).unwrap();
+    assert!(std::fs::read(target).unwrap() == expected);
+}
+
+/// As VMware Workstation, ESXi, Fusion, VirtualBox and editors on Windows leave them.
+#[test]
+fn descriptors_come_in_dialects_and_encodings() {
+    let lab = Lab::new(7);
+    let size = 64 * 512;
+    for name in ["disk-flat.vmdk", "Gr\u{f6}\u{df}e 1-flat.vmdk", "\u{30c7}-flat.vmdk"] {
+        std::fs::write(lab.path(name), vec![3; size]).unwrap();
+    }
+    let text = |head: &str, line: &str| format!("# Disk DescriptorFile\n{head}\n{line}\n");
+    let plain = "RW 64 FLAT \"disk-flat.vmdk\" 0";
+    let german = "RW 64 VMFS \"Gr\u{f6}\u{df}e 1-flat.vmdk\"";
+    let common = "version=1\nCID=fffffffe\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"";
+    let labelled = |label: &str, line: &str| text(&format!("encoding=\"{label}\"\n{common}"), line);
+    let bytes = |label: &str, line: &str, encoding: &'static encoding_rs::Encoding| {
+        encoding.encode(&labelled(label, line)).0.into_owned()
+    };
+    let table: Vec<(&str, Vec<u8>)> = vec![
+        ("plain", text(common, plain).into_bytes()),
+        ("line ends of Windows", text(common, plain).replace('\n', "\r\n").into_bytes()),
+        ("a byte order mark", [b"\xef\xbb\xbf", text(common, plain).as_bytes()].concat()),
+        ("zeros behind it", [text(common, plain).as_bytes(), &[0; 700]].concat()),
+        ("no line end at its end", text(common, plain).trim_end().as_bytes().to_vec()),
+        (
+            "spaces and capitals",
+            text(
+                "VERSION = 1\ncid = 0x1\nParentCID = -1\nCREATETYPE = \"vmfs\"",
+                "rw 64 flat \"disk-flat.vmdk\" 0",
+            )
+            .into_bytes(),
+        ),
+        ("UTF-8 said and written", labelled("UTF-8", german).into_bytes()),
+        ("windows-1252", bytes("windows-1252", german, encoding_rs::WINDOWS_1252)),
+        ("no label, not UTF-8", encoding_rs::WINDOWS_1252.encode(&text(common, german)).0.into_owned()),
+        ("a label that lies", labelled("windows-1252", german).into_bytes()),
+        ("Shift_JIS", bytes("Shift_JIS", "RW 64 FLAT \"\u{30c7}-flat.vmdk\" 0", encoding_rs::SHIFT_JIS)),
+        (
+            "keys of others",
+            text(&format!("{common}\nisNativeSnapshot=\"no\"\nddb.uuid.image=\"x\"\n#DDB"), plain)
+                .into_bytes(),
+        ),
+    ];
+    for (name, bytes) in table {
+        std::fs::write(lab.path("d.vmdk"), bytes).unwrap();
+        let image = open(&lab.path("d.vmdk")).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(contents(&image) == vec![3; size], "{name}");
+    }
+}
+
+/// A parent that lies elsewhere is named, and a `.vmx` leads to its disks.
+#[test]
+fn folders_as_people_have_them() {
+    let lab = Lab::new(8);
+    let child = lab.path("child.raw");
+    change(&lab.raw, &child, 13);
+    std::fs::create_dir(lab.path("templates")).unwrap();
+    generate::monolithic_sparse(&lab.path("templates/base.vmdk"), &lab.content(), &options()).unwrap();
+    let parent = Some(ParentRef { cid: options().cid, hint: "/vmfs/volumes/x/base.vmdk".to_owned() });
+    let changes = RawImage::changes(&child, &lab.raw).unwrap();
+    generate::se_sparse(&lab.path("web.vmdk"), &changes, &Options { cid: 2, parent, ..options() }).unwrap();
+    let (disk, base, out) = (lab.path("web.vmdk"), lab.path("templates/base.vmdk"), lab.path("out.raw"));
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    assert_eq!(tool(&["convert", &text(&disk), &text(&out)]).status.code(), Some(3), "it is not beside it");
+    let done = tool(&["convert", &text(&disk), &text(&out), "--parent", &text(&base)]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(std::fs::read(&out).unwrap() == std::fs::read(&child).unwrap());
+
+    std::fs::copy(&base, lab.path("base.vmdk")).unwrap();
+    let vmx = ".encoding = \"UTF-8\"\nconfig.version = \"8\"\ndisplayName = \"web\"\nscsi0.present = \"TRUE\"\nscsi0:0.present = \"TRUE\"\n\
+        scsi0:0.fileName = \"base.vmdk\"\nscsi0:1.present = \"TRUE\"\nscsi0:1.fileName = \"two.vmdk\"\n";
+    generate::vmfs_sparse(&lab.path("two.vmdk"), &RawImage::open(&child).unwrap(), &options()).unwrap();
+    std::fs::write(lab.path("web.vmx"), vmx).unwrap();
+    let vmx = text(&lab.path("web.vmx"));
+    assert_eq!(tool(&["convert", &vmx, &text(&out)]).status.code(), Some(2), "which of two is not said");
+    for (index, expected) in [("0", &lab.raw), ("1", &child)] {
+        let done = tool(&["convert", &vmx, &text(&out), "--disk", index]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        assert!(std::fs::read(&out).unwrap() == std::fs::read(expected).unwrap(), "disk {index}");
+    }
+    let said: serde_json::Value =
+        serde_json::from_slice(&tool(&["info", &vmx, "-o", "json"]).stdout).unwrap();
+    assert_eq!((said["name"].as_str(), said["disks"].as_array().map(Vec::len)), (Some("web"), Some(2)));
 }

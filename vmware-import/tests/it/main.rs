@@ -9,6 +9,8 @@ mod hostile;
 mod mutations;
 mod ova;
 mod plan;
+mod pyvmomi;
+mod routes;
 mod support;
 mod tool;
 mod vsphere;

@@ -83,11 +83,23 @@ fn packages_convert_from_files_and_pipes() {
             };
             assert_eq!(code(&output), 0, "{name} from a {way}");
             assert!(fs::read(&target).unwrap() == reference, "{name} from a {way}: contents differ");
+            // The forms that scripts use, on the same pipe.
+            assert_eq!(code(&piped(&path, &["verify", "-", target.to_str().unwrap()])), 0, "{name}");
             if way == "pipe" {
                 let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
                 assert_eq!(value["checked"].as_array().unwrap().len(), 2, "{name}: {value}");
             }
         }
+        let said = |output: Output| -> serde_json::Value { serde_json::from_slice(&output.stdout).unwrap() };
+        let (here, there) =
+            (said(tool(&["info", source, "-o", "json"])), said(piped(&path, &["info", "-", "-o", "json"])));
+        assert_eq!(here["vms"][0]["disks"][0]["capacity"], reference.len() as u64, "{name}: {here}");
+        assert_eq!(here["vms"], there["vms"], "{name}: a pipe tells what the file tells");
+        fs::write(lab.path("other.raw"), vec![1; reference.len()]).unwrap();
+        let other = lab.path("other.raw");
+        let differs = piped(&path, &["verify", "-", other.to_str().unwrap(), "-o", "json"]);
+        assert_eq!(code(&differs), 6, "{name}");
+        assert_eq!(said(differs)["disk"], "d.vmdk", "{name}");
         // One bit of the promise wrong: nothing may be left standing.
         let wrong = mf.replace("= ", "= 0").replace("= 0", "= ").replacen("= ", "= f", 2);
         let wrong: String = wrong.lines().map(|l| format!("{}\n", &l[..l.len() - 1])).collect();
@@ -119,6 +131,8 @@ fn several_disks_gzip_and_pieces() {
     assert_eq!(code(&tool(&["convert", source, "/nonexistent/x"])), 2, "which disk is not said");
     assert_eq!(code(&tool(&["ova", source, out])), 0);
     assert_eq!(code(&piped(&path, &["ova", "-", out])), 0);
+    assert_eq!(code(&piped(&path, &["verify", "-", out])), 0, "each with its own");
+    assert_eq!(code(&piped(&path, &["verify", "-", &format!("{out}/a.raw")])), 2, "two disks, one image");
     let second = lab.path("second.raw");
     assert_eq!(code(&tool(&["convert", source, second.to_str().unwrap(), "--disk", "1"])), 0);
     for name in [folder.join("a.raw"), folder.join("b.raw"), second] {

@@ -163,6 +163,27 @@ fn waves_keep_groups_together_and_the_critical_last() {
 }
 
 #[test]
+fn a_wave_is_as_large_as_its_window_at_the_rate_of_the_line() {
+    // 10 GiB each at 10 MiB/s: 1,024 s, of which three fit into an hour; the narrowest place is named.
+    let text = "[rates]\noverall = 10.0\nper_vm_fixed_seconds = 1.0\n[waves]\nwindow_hours = 1.0\n";
+    let settings = Settings::parse("test", text).unwrap();
+    let mut vms: Vec<Vm> = ["a", "b", "c", "d"].iter().map(|name| vm(name)).collect();
+    vms[3].disks[0].capacity_mib = 102_400;
+    let inventory = Inventory { vms, ..Inventory::default() };
+    let waves = plan::make(&inventory, &settings).waves;
+    let shape: Vec<(usize, bool)> = waves.iter().map(|wave| (wave.vms.len(), wave.exceeds_window)).collect();
+    assert_eq!(
+        shape,
+        [(3, false), (1, true)],
+        "what does not fit even alone has a wave of its own, and it is said"
+    );
+    assert_eq!((waves[0].estimate.narrowest.as_str(), waves[0].estimate.seconds.round()), ("line", 3072.0));
+    let text = "[rates]\nper_host = 1.0\n[waves]\nwindow_hours = 100.0\n";
+    let waves = plan::make(&inventory, &Settings::parse("test", text).unwrap()).waves;
+    assert_eq!(waves[0].estimate.narrowest, "host esx1");
+}
+
+#[test]
 fn hosts_come_free_with_one_to_spare() {
     let hosts = (0..4).map(|index| Host {
         name: format!("esx{index}"),

@@ -43,6 +43,12 @@ fn info_convert_verify() {
     assert_eq!(value["first_difference"], 20 << 20);
 }
 
+/// Bytes and seconds of a line of progress.
+fn step(line: &str) -> Option<(u64, f64)> {
+    let value: serde_json::Value = serde_json::from_str(line).ok()?;
+    Some((value["done"].as_u64()?, value["seconds"].as_f64()?))
+}
+
 /// The same command goes on where the killed one was, in every target format.
 #[test]
 fn a_killed_conversion_goes_on() {
@@ -53,7 +59,8 @@ fn a_killed_conversion_goes_on() {
         let target = lab.path(&format!("out.{format}"));
         let journal = lab.path(&format!("out.{format}.xenith-journal"));
         let mut child = Command::new(env!("CARGO_BIN_EXE_xenith-import"))
-            .args(["convert", text(&disk), text(&target), "--max-rate", "1"])
+            .args(["convert", text(&disk), text(&target), "--max-rate", "1", "--progress", "json"])
+            .stderr(std::fs::File::create(lab.path("progress")).unwrap())
             .spawn()
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -64,11 +71,18 @@ fn a_killed_conversion_goes_on() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
+        let shown = std::fs::read_to_string(lab.path("progress")).unwrap();
+        let shown: Vec<(u64, f64)> = shown.lines().filter_map(step).collect();
         assert!(!target.exists(), "{format}: half an image has the target's name");
         let done = tool(&["convert", text(&disk), text(&target), "--verify", "-o", "json"]);
         assert!(done.status.success(), "{format}: {}", String::from_utf8_lossy(&done.stderr));
         let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
-        assert!(report["resumed_from"].as_u64().unwrap() > 0, "{format}: it began again");
+        let resumed = report["resumed_from"].as_u64().unwrap();
+        assert!(resumed > 0, "{format}: it began again");
+        // What the killed one had shown beyond that is done again: at most five seconds' worth.
+        let (_, last) = shown.last().unwrap();
+        let again = shown.iter().find(|(done, _)| *done > resumed).map_or(0.0, |(_, at)| last - at);
+        assert!(again <= 5.0, "{format}: {again} seconds were repeated; {shown:?}, resumed from {resumed}");
         assert_eq!(tool(&["verify", text(&disk), text(&target)]).status.code(), Some(0), "{format}");
         assert!(!journal.exists());
         if format == "qcow2" {

@@ -20,10 +20,10 @@ use xenith_vmware_import_generator::{self as generate, Options, StreamStyle};
 
 use crate::support::Lab;
 
-struct Server {
+pub struct Server {
     child: Child,
-    host: String,
-    fingerprint: String,
+    pub host: String,
+    pub fingerprint: String,
 }
 
 impl Drop for Server {
@@ -53,7 +53,7 @@ fn front() -> Option<PathBuf> {
 }
 
 impl Server {
-    fn start(arguments: &[&str]) -> Option<Self> {
+    pub fn start(arguments: &[&str]) -> Option<Self> {
         let binary = front()?;
         let mut child = Command::new(&binary)
             .args(arguments)
@@ -69,14 +69,14 @@ impl Server {
         Some(Self { host: text("host"), fingerprint: text("fingerprint"), child })
     }
 
-    fn connect(&self) -> Arc<Vim> {
+    pub fn connect(&self) -> Arc<Vim> {
         let credentials = Credentials { user: "user".to_owned(), password: "pass".to_owned() };
         Arc::new(Vim::connect(&self.host, credentials, Some(self.fingerprint.parse().unwrap())).unwrap())
     }
 }
 
 /// A folder with the files that the front serves: a flat disk, its descriptor, a stream of it.
-fn files(lab: &Lab) -> String {
+pub fn files(lab: &Lab) -> String {
     let size = std::fs::metadata(&lab.raw).unwrap().len();
     std::fs::copy(&lab.raw, lab.path("disk1-flat.vmdk")).unwrap();
     let text = format!(
@@ -174,13 +174,13 @@ fn datastore_files_are_read_by_ranges() {
 }
 
 /// Writes `bytes` at `at` of the running VM's disk, and tells the tracker when `told`.
-fn write(lab: &Lab, at: u64, bytes: &[u8], told: &str) {
+pub fn write(lab: &Lab, at: u64, bytes: &[u8], told: &str) {
     let file = std::fs::File::options().write(true).open(lab.path("disk1-flat.vmdk")).unwrap();
     file.write_all_at(bytes, at).unwrap();
     std::fs::write(lab.path("changed.json"), told).unwrap();
 }
 
-fn same(lab: &Lab, warm: &WarmMove, key: u64) {
+pub fn same(lab: &Lab, warm: &WarmMove, key: u64) {
     let (source, target) =
         (std::fs::read(lab.path("disk1-flat.vmdk")).unwrap(), std::fs::read(warm.target(key)).unwrap());
     assert!(target[..source.len()] == source[..], "the target is not the source");
@@ -223,6 +223,40 @@ fn warm_migration_from_first_pass_to_cut_over() {
     warm.roll_back().unwrap();
     let power = vim.properties(&vm, &["runtime.powerState"]).unwrap();
     assert_eq!(power.text("runtime.powerState"), "poweredOn", "the source was not started again");
+}
+
+/// Tracking that was switched off and on between two passes, and a disk that grew, know nothing of the time before.
+#[test]
+fn another_tracker_or_size_becomes_a_compare_pass() {
+    let lab = Lab::new(44);
+    let folder = files(&lab);
+    let changes = lab.path("changed.json");
+    let Some(server) = Server::start(&["-files", &folder, "-changed", changes.to_str().unwrap()]) else {
+        return;
+    };
+    let vim = server.connect();
+    let vm = inventory::vms(&vim).unwrap().swap_remove(0).reference;
+    let mut warm = WarmMove::open(vim, vm, &lab.path("move"), "DC0").unwrap();
+    let key = warm.pass().unwrap()[0].key;
+    // What was written meanwhile is told to nobody.
+    write(&lab, 4 << 20, &[9; 512], "[]");
+    std::fs::write(lab.path("tracker"), "52 11 22 33 44").unwrap();
+    let pass = warm.pass().unwrap();
+    assert_eq!(pass[0].method, Method::Compared("changed-block tracking began anew".to_owned()));
+    same(&lab, &warm, key);
+    write(&lab, 5 << 20, &[9; 512], "[]");
+    assert_eq!(warm.pass().unwrap()[0].method, Method::Changed, "the same tracker again: it is believed");
+    let flat = std::fs::File::options().write(true).open(lab.path("disk1-flat.vmdk")).unwrap();
+    let size = flat.metadata().unwrap().len() / 1024 * 1024 + (1 << 20);
+    flat.set_len(size).unwrap();
+    flat.write_all_at(&[8; 512], size - 512).unwrap();
+    let text = std::fs::read_to_string(lab.path("disk1.vmdk")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("RW")).unwrap().to_owned();
+    let text = text.replace(&line, &format!("RW {} VMFS \"disk1-flat.vmdk\"", size / 512));
+    std::fs::write(lab.path("disk1.vmdk"), text).unwrap();
+    let pass = warm.pass().unwrap();
+    assert_eq!(pass[0].method, Method::Compared("the disk has another size".to_owned()));
+    same(&lab, &warm, key);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 // A front around govmomi's simulator for the tests of the import: what the simulator lacks (NFC exports, changed
-// areas, change ids, a login on /folder) and faults on demand. Debian: golang-go golang-github-vmware-govmomi-dev;
+// areas, change ids, a login on /folder, pages of the property collector) and faults on demand. Debian: golang-go golang-github-vmware-govmomi-dev;
 // GO111MODULE=off GOPATH=/usr/share/gocode go build.
 //
 // The simulator itself listens on plain HTTP on loopback; the front is TLS and passes on what it does not answer.
@@ -42,6 +42,8 @@ var (
 	invalid    = flag.Bool("export-invalid-state", false, "exports are refused")
 	cbtFault   = flag.Bool("cbt-filefault", false, "queries of changed areas end in a FileFault")
 	noCbt      = flag.Bool("no-cbt", false, "disks have no change id")
+	locked     = flag.Bool("folder-locked", false, "files with data answer 500, as those of a running VM do")
+	logFile    = flag.String("log", "", "file that gets every request, one a line, and ranges of /folder after a #")
 )
 
 const areasPerAnswer = 2000
@@ -54,6 +56,7 @@ type front struct {
 	cuts     int
 	snapshot int
 	leases   map[string]int
+	pages    map[string][]string
 	log      *os.File
 }
 
@@ -69,12 +72,15 @@ func fault(w http.ResponseWriter, kind string) {
 
 var (
 	method   = regexp.MustCompile(`<soapenv:Body>\s*<(\w+)`)
-	number   = func(name string) *regexp.Regexp { return regexp.MustCompile(`<` + name + `>(\d+)</` + name + `>`) }
+	number   = func(name string) *regexp.Regexp { return regexp.MustCompile(`<` + name + `(?: [^>]*)?>(\d+)</` + name + `>`) }
 	offset   = number("startOffset")
 	fileName = regexp.MustCompile(`(<fileName>[^<]*\.vmdk</fileName>)`)
 	capacity = regexp.MustCompile(`<capacityInKB>\d+</capacityInKB>`)
 	lease    = regexp.MustCompile(`type="HttpNfcLease">([^<]+)<`)
-	since    = regexp.MustCompile(`<changeId>([^<]*)</changeId>`)
+	objects  = regexp.MustCompile(`(?s)<objects>.*?</objects>`)
+	maximum  = number("maxObjects")
+	token    = regexp.MustCompile(`<token[^>]*>([^<]*)</token>`)
+	since    = regexp.MustCompile(`<changeId[^>]*>([^<]*)</changeId>`)
 )
 
 func (f *front) sdk(w http.ResponseWriter, r *http.Request) {
@@ -84,6 +90,9 @@ func (f *front) sdk(w http.ResponseWriter, r *http.Request) {
 		name = string(found[1])
 	}
 	f.Lock()
+	if f.log != nil {
+		fmt.Fprintln(f.log, strings.Join(strings.Fields(string(body)), " "))
+	}
 	f.calls++
 	expired := *expireEach > 0 && f.calls%*expireEach == 0
 	f.Unlock()
@@ -96,6 +105,8 @@ func (f *front) sdk(w http.ResponseWriter, r *http.Request) {
 		f.changedAreas(w, string(body))
 	case "ExportVm", "ExportSnapshot":
 		f.export(w, name)
+	case "ContinueRetrievePropertiesEx":
+		f.nextPage(w, string(body))
 	case "HttpNfcLeaseProgress", "HttpNfcLeaseComplete", "HttpNfcLeaseAbort":
 		envelope(w, 200, fmt.Sprintf(`<%sResponse xmlns="urn:vim25"/>`, name))
 	default:
@@ -120,14 +131,22 @@ func (f *front) pass(w http.ResponseWriter, r *http.Request, name string, body [
 	f.proxy.ServeHTTP(recorder, r)
 	answer := recorder.Body.Bytes()
 	if bytes.Contains(body, []byte(`type="VirtualMachineSnapshot"`)) && !*noCbt {
+		// Tracking that began anew has another name.
+		tracker := "52 de ad be ef"
+		if text, err := ioutil.ReadFile(filepath.Join(*files, "tracker")); err == nil {
+			tracker = strings.TrimSpace(string(text))
+		}
 		f.Lock()
-		id := fmt.Sprintf(`$1<changeId>52 de ad be ef/%d</changeId>`, f.snapshot)
+		id := fmt.Sprintf(`$1<changeId>%s/%d</changeId>`, tracker, f.snapshot)
 		f.Unlock()
 		answer = fileName.ReplaceAll(answer, []byte(id))
 	}
 	// The simulator's disks have a size of their own; the one that counts is that of the file we serve.
 	if info, err := os.Stat(filepath.Join(*files, "disk1-flat.vmdk")); err == nil && *files != "" {
 		answer = capacity.ReplaceAll(answer, []byte(fmt.Sprintf("<capacityInKB>%d</capacityInKB><capacityInBytes>%d</capacityInBytes>", info.Size()/1024, info.Size())))
+	}
+	if name == "RetrievePropertiesEx" {
+		answer = f.firstPage(string(body), answer)
 	}
 	for key, values := range recorder.Header() {
 		if key != "Content-Length" {
@@ -136,6 +155,52 @@ func (f *front) pass(w http.ResponseWriter, r *http.Request, name string, body [
 	}
 	w.WriteHeader(recorder.Code)
 	w.Write(answer)
+}
+
+// firstPage keeps back what is more than the caller wants at once; the simulator gives everything.
+func (f *front) firstPage(body string, answer []byte) []byte {
+	found := maximum.FindStringSubmatch(body)
+	if found == nil {
+		return answer
+	}
+	most, _ := strconv.Atoi(found[1])
+	all := objects.FindAllString(string(answer), -1)
+	if most == 0 || len(all) <= most {
+		return answer
+	}
+	at := bytes.Index(answer, []byte("<objects>"))
+	end := bytes.LastIndex(answer, []byte("</objects>")) + len("</objects>")
+	page := f.keep(all, most)
+	return []byte(string(answer[:at]) + page + string(answer[end:]))
+}
+
+// keep remembers all but the first page, and returns that one with its token.
+func (f *front) keep(all []string, most int) string {
+	if len(all) <= most {
+		return strings.Join(all, "")
+	}
+	f.Lock()
+	id := fmt.Sprintf("page-%d-%d", len(f.pages)+1, most)
+	f.pages[id] = all[most:]
+	f.Unlock()
+	return "<token>" + id + "</token>" + strings.Join(all[:most], "")
+}
+
+func (f *front) nextPage(w http.ResponseWriter, body string) {
+	id := ""
+	if found := token.FindStringSubmatch(body); found != nil {
+		id = found[1]
+	}
+	f.Lock()
+	rest, known := f.pages[id]
+	f.pages[id] = nil
+	f.Unlock()
+	if !known || rest == nil {
+		fault(w, "InvalidProperty")
+		return
+	}
+	most, _ := strconv.Atoi(id[strings.LastIndex(id, "-")+1:])
+	envelope(w, 200, fmt.Sprintf(`<ContinueRetrievePropertiesExResponse xmlns="urn:vim25"><returnval>%s</returnval></ContinueRetrievePropertiesExResponse>`, f.keep(rest, most)))
 }
 
 func (f *front) changedAreas(w http.ResponseWriter, body string) {
@@ -234,11 +299,18 @@ func (f *front) folder(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.Lock()
+	if f.log != nil && r.Header.Get("Range") != "" {
+		fmt.Fprintf(f.log, "# %s\n", strings.TrimPrefix(r.Header.Get("Range"), "bytes="))
+	}
 	f.served++
 	busy := *busyEach > 0 && f.served%*busyEach == 0
 	f.Unlock()
 	if busy {
 		http.Error(w, "busy", 503)
+		return
+	}
+	if *locked && r.Method == "GET" && strings.HasSuffix(r.URL.Path, "-flat.vmdk") {
+		http.Error(w, "locked", 500)
 		return
 	}
 	http.ServeFile(w, r, filepath.Join(*files, filepath.Base(strings.TrimPrefix(r.URL.Path, "/folder/"))))
@@ -258,7 +330,10 @@ func main() {
 	}
 	server := model.Service.NewServer()
 	inner := &url.URL{Scheme: "http", Host: server.URL.Host}
-	f := &front{proxy: httputil.NewSingleHostReverseProxy(inner), leases: map[string]int{}}
+	f := &front{proxy: httputil.NewSingleHostReverseProxy(inner), leases: map[string]int{}, pages: map[string][]string{}}
+	if *logFile != "" {
+		f.log, _ = os.OpenFile(*logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0600)
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/sdk", f.sdk)
 	mux.HandleFunc("/nfc/", f.nfc)

@@ -156,6 +156,9 @@ pub struct StartArgs {
     /// Our network for one of theirs, or for all: THEIRS=OURS or OURS. THEIRS=none leaves NICs out. More than once.
     #[arg(long = "network", value_name = "NETWORK")]
     pub networks: Vec<String>,
+    /// Our SR for one of their datastores, or for all: THEIRS=OURS or OURS; without one, the host's local SR. More than once.
+    #[arg(long = "storage", value_name = "SR")]
+    pub storage: Vec<String>,
     #[arg(long)]
     pub pool: Option<String>,
     #[arg(long)]
@@ -184,6 +187,9 @@ pub struct StartArgs {
     /// Compare all of both sides before the VM here is made.
     #[arg(long)]
     pub verify: bool,
+    /// Switch changed-block tracking on at the source where it is off; a roll-back switches it off again.
+    #[arg(long)]
+    pub track: bool,
     /// Leave the guest as it is.
     #[arg(long)]
     pub no_prepare: bool,

@@ -57,6 +57,9 @@ pub struct WaveArgs {
     /// Our network for one of theirs, or for all: THEIRS=OURS or OURS. THEIRS=none leaves NICs out. More than once.
     #[arg(long = "network", value_name = "NETWORK")]
     pub networks: Vec<String>,
+    /// Our SR for one of their datastores, or for all: THEIRS=OURS or OURS; without one, the host's local SR. More than once.
+    #[arg(long = "storage", value_name = "SR")]
+    pub storage: Vec<String>,
     #[arg(long)]
     pub pool: Option<String>,
     #[arg(long)]
@@ -82,6 +85,9 @@ pub struct WaveArgs {
     /// Compare all of both sides before a VM here is made.
     #[arg(long)]
     pub verify: bool,
+    /// Switch changed-block tracking on at the source where it is off; a roll-back switches it off again.
+    #[arg(long)]
+    pub track: bool,
     /// Leave the guests as they are.
     #[arg(long)]
     pub no_prepare: bool,
@@ -122,6 +128,9 @@ pub struct PlanArgs {
     /// Our network for one of theirs, as in `import start`: with any, one without is a finding. More than once.
     #[arg(long = "network", value_name = "NETWORK")]
     pub networks: Vec<String>,
+    /// Our SR for one of their datastores, as in `import start`: with any, one without, or too little room, is a finding.
+    #[arg(long = "storage", value_name = "SR")]
+    pub storage: Vec<String>,
     /// Of a migration.
     #[arg(long, value_name = "DURATION", default_value = "8h")]
     pub window: Duration,

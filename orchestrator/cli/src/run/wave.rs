@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use xenith_orchestrator_api::{import, wave};
-use xenith_orchestrator_types::import::NetworkMapping;
 use xenith_orchestrator_types::wave::{
     CreateWave, FreedHosts, ImportPlan, PlanImports, PlannedWave, Wave, WaveCaps, WaveMember, WaveOptions,
     WaveRef, WaveStatus, WaveStep,
@@ -13,6 +12,7 @@ use crate::app::App;
 use crate::ask;
 use crate::cli::{CapArgs, PlanArgs, WaveArgs, WaveCommand};
 use crate::error::CliError;
+use crate::run::import::{networks, storage};
 use crate::run::{list, said};
 use crate::table::{Cell, Column, Row, Sheet, Tone};
 use crate::words;
@@ -81,14 +81,6 @@ fn sheet(wave: &Wave) -> Sheet {
         .maybe("ended", wave.ended.map(words::at))
 }
 
-fn mappings(flags: &[String]) -> Vec<NetworkMapping> {
-    let mapping = |flag: &String| {
-        let (from, to) = flag.rsplit_once('=').unwrap_or(("*", flag));
-        NetworkMapping { from: from.to_owned(), to: Some(to.to_owned()).filter(|to| to != "none") }
-    };
-    flags.iter().map(mapping).collect()
-}
-
 const fn caps(args: CapArgs) -> WaveCaps {
     WaveCaps {
         overall: args.parallel,
@@ -121,7 +113,8 @@ pub async fn run(app: &App, command: WaveCommand) -> Result<(), CliError> {
 
 async fn create(app: &App, args: WaveArgs) -> Result<Wave, CliError> {
     let options = WaveOptions {
-        networks: mappings(&args.networks),
+        networks: networks(&args.networks),
+        storage: storage(&args.storage),
         pool: args.pool,
         host: args.host,
         tags: args.tags.into_iter().collect(),
@@ -131,6 +124,7 @@ async fn create(app: &App, args: WaveArgs) -> Result<Wave, CliError> {
         shutdown_s: seconds(args.shutdown),
         force: args.force,
         verify: args.verify,
+        track: args.track,
         no_prepare: args.no_prepare,
         start: args.start,
     };
@@ -148,7 +142,8 @@ pub async fn plan(app: &App, args: PlanArgs) -> Result<(), CliError> {
     let request = PlanImports {
         source: args.source,
         vms: args.vms,
-        networks: mappings(&args.networks),
+        networks: networks(&args.networks),
+        storage: storage(&args.storage),
         caps: caps(args.caps),
         window_hours: (seconds(args.window) / 3600).max(1),
         max_vms: args.max_vms,

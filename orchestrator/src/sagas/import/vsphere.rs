@@ -4,7 +4,7 @@
 //! record check disk* source copy follow shutdown last [verify] [prepare] define [start] clean release
 //! ```
 //!
-//! The host's agent reads; we steer the source: it is asked to shut down by us, and set right by us when all is undone,
+//! The host's agent reads; we steer the source: it is tracked and asked to shut down by us, and set right by us when all is undone,
 //! whether the host is there or not. Undone, the source runs again if we stopped it, and has none of our snapshots.
 //! A crash of the agent or of ours repeats at most what came after its last checkpoint; a crash of the host, too.
 
@@ -24,7 +24,7 @@ use xenith_hypervisor_agent_types::FaultReason;
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_types::import::{ImportPass as ApiPass, ImportPhase};
 use xenith_vmware_import::plan::inventory::Power;
-use xenith_vmware_import::vsphere::source::{self, Started};
+use xenith_vmware_import::vsphere::source::{self, Started, Tracking};
 
 use super::super::{Deps, NewVdi, host_removed, nothing, step_error};
 use super::guest::Guest;
@@ -52,6 +52,9 @@ pub struct VsphereParams {
     pub shutdown_s: u32,
     pub force: bool,
     pub verify: bool,
+    /// Switch changed-block tracking on where it is off.
+    #[serde(default)]
+    pub track: bool,
     /// Make its guest ready to boot here.
     #[serde(default)]
     pub prepare: bool,
@@ -78,7 +81,7 @@ impl Saga for ImportVsphere {
             steps.push(Step::new("disk", ensure_disk).undo(delete_disk).for_item(new.vdi.to_string()));
         }
         // Undone after everything that reads the source has ended.
-        steps.push(Step::new("source", nothing).undo(restore).undo_retry(PATIENT).deadline(DAY));
+        steps.push(Step::new("source", track).undo(restore).undo_retry(PATIENT).deadline(DAY));
         steps.push(long(Step::new("copy", copy)).undo(stop));
         steps.push(long(Step::new("follow", follow)));
         steps.push(long(Step::new("shutdown", shutdown)));
@@ -253,7 +256,27 @@ async fn restore(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
     let record = saga.0.import(ctx.params().import).await?;
     let again = ctx.params().was_on && record.stopped_source;
     let started = if again { Started::Again } else { Started::AsItIs };
-    saga.there(ctx, move |vim| source::restore(vim, &reference, started)).await
+    let tracked = record.tracked_source;
+    saga.there(ctx, move |vim| {
+        source::restore(vim, &reference, started)?;
+        if tracked { source::set_tracking(vim, &reference, Tracking::Off) } else { Ok(()) }
+    })
+    .await
+}
+
+/// Written down before it is done: a crash between leaves nothing that a roll-back does not set right.
+async fn track(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let params = ctx.params();
+    if !params.track {
+        return Ok(());
+    }
+    let reference = vm_reference(&params.reference);
+    let at = reference.clone();
+    if saga.there(ctx, move |vim| source::tracking(vim, &at)).await? == Tracking::On {
+        return Ok(());
+    }
+    saga.0.note_import(params.import, |record| record.tracked_source = true).await?;
+    saga.there(ctx, move |vim| source::set_tracking(vim, &reference, Tracking::On)).await
 }
 
 async fn copy(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {

@@ -18,7 +18,7 @@ use crate::guest::Device;
 /// Sectors in a chunk of an overlay: 4 KiB, what filesystems write at least.
 const CHUNK: &str = "8";
 /// Only what lies in overlays: the disks below have the same labels.
-const LVM: &str = "devices { use_devicesfile=0 obtain_device_list_from_udev=0 external_device_info_source=\"none\" global_filter=[\"a|^/dev/loop|\",\"r|.*|\"] } \
+const LVM: &str = "devices { use_devicesfile=0 obtain_device_list_from_udev=0 external_device_info_source=\"none\" global_filter=[\"a|^/dev/loop|\",\"a|^/dev/md|\",\"r|.*|\"] } \
                    activation { udev_sync=0 udev_rules=0 monitoring=0 } backup { backup=0 archive=0 }";
 const MERGED_WITHIN: Duration = Duration::from_secs(3600);
 
@@ -35,6 +35,8 @@ pub enum Begin {
 pub struct Overlays {
     /// Loop devices, in the order of the disks.
     loops: Vec<String>,
+    /// Arrays of md RAID that were put together of what lies in them.
+    arrays: Vec<String>,
 }
 
 fn table(index: usize, target: &str, job: &Job) -> io::Result<String> {
@@ -66,7 +68,8 @@ fn ensure_parts(job: &Job) -> io::Result<()> {
 }
 
 impl Overlays {
-    pub fn new(job: &Job) -> io::Result<Self> {
+    /// `said` is told what could not be put together.
+    pub fn new(job: &Job, said: &mut dyn FnMut(String)) -> io::Result<Self> {
         ensure_parts(job)?;
         let mut this = Self::default();
         for index in 0..job.disks.len() {
@@ -75,6 +78,7 @@ impl Overlays {
             let found = run("losetup", &["--find", "--show", "--partscan", &format!("/dev/mapper/{name}")])?;
             this.loops.push(found.trim().to_owned());
         }
+        this.arrays = assemble(said)?;
         // None is no fault.
         run("lvm", &["vgchange", "--config", LVM, "-ay", "--sysinit"])?;
         run("dmsetup", &["mknodes"])?;
@@ -101,6 +105,10 @@ impl Overlays {
                 found.extend(probe(&format!("/dev/{name}"), names(index, part))?);
             }
         }
+        for array in &self.arrays {
+            let told = run("mdadm", &["--detail", "--export", array])?;
+            found.extend(probe(array, array_names(&told, array))?);
+        }
         let volumes = run(
             "lvm",
             &[
@@ -126,6 +134,9 @@ impl Overlays {
     /// Takes the devices down and looks whether every overlay held what was written to it.
     pub fn close(self, job: &Job) -> io::Result<()> {
         run("lvm", &["vgchange", "--config", LVM, "-an", "--sysinit"])?;
+        for array in &self.arrays {
+            run("mdadm", &["--stop", array])?;
+        }
         for device in &self.loops {
             run("losetup", &["--detach", device])?;
         }
@@ -142,6 +153,49 @@ impl Overlays {
         }
         Ok(())
     }
+}
+
+/// Puts arrays together that are whole; one that lacks a disk is left alone, and what is on it is not prepared. Marks of
+/// it in use go into the overlays like everything else.
+fn assemble(said: &mut dyn FnMut(String)) -> io::Result<Vec<String>> {
+    if !Path::new("/usr/sbin/mdadm").exists() {
+        return Ok(Vec::new());
+    }
+    fs::write(ARRAYS, "DEVICE /dev/loop*\nAUTO +all\n")?;
+    let done = run("mdadm", &["--assemble", "--scan", "--no-degraded", "--config", ARRAYS]);
+    let table = fs::read_to_string("/proc/mdstat").unwrap_or_default();
+    let arrays = active_arrays(&table);
+    if let Err(error) = done
+        && table.lines().any(|line| line.starts_with("md"))
+    {
+        // Where there is no array at all, that is no fault.
+        said(error.to_string());
+    }
+    Ok(arrays)
+}
+
+const ARRAYS: &str = "/etc/mdadm.conf";
+
+fn active_arrays(table: &str) -> Vec<String> {
+    let array = |line: &str| {
+        let (name, state) = line.split_once(" : ")?;
+        (name.starts_with("md") && state.starts_with("active")).then(|| format!("/dev/{name}"))
+    };
+    table.lines().filter_map(array).collect()
+}
+
+/// As the guest may call an array: by the number or the name in its superblock, which is `HOST:NAME`.
+fn array_names(told: &str, path: &str) -> Vec<String> {
+    let mut names = vec![path.to_owned()];
+    let name = told.lines().find_map(|line| line.strip_prefix("MD_NAME="));
+    if let Some(name) = name.map(|name| name.rsplit(':').next().unwrap_or_default()).filter(|n| !n.is_empty())
+    {
+        names.push(format!("/dev/md/{name}"));
+        if name.chars().all(|digit| digit.is_ascii_digit()) {
+            names.push(format!("/dev/md{name}"));
+        }
+    }
+    names
 }
 
 /// Writes what the overlays hold to the disks. Asked again after a crash, it goes on.
@@ -286,6 +340,18 @@ mod tests {
         ] {
             assert_eq!(used(status), expected, "{status}");
         }
+    }
+
+    #[test]
+    fn an_array_is_found_under_the_names_of_its_guest() {
+        let table = "Personalities : [raid1]\nmd127 : active (auto-read-only) raid1 loop1p2[1] loop0p2[0]\n      \
+                     1048576 blocks super 1.2 [2/2] [UU]\n\nmd126 : inactive loop2p1[0](S)\n      1024 blocks\n\nunused devices: <none>\n";
+        assert_eq!(active_arrays(table), ["/dev/md127"]);
+        assert!(active_arrays("Personalities : \nunused devices: <none>\n").is_empty());
+        let told = "MD_LEVEL=raid1\nMD_NAME=web:0\nMD_UUID=a:b:c:d\n";
+        assert_eq!(array_names(told, "/dev/md127"), ["/dev/md127", "/dev/md/0", "/dev/md0"]);
+        assert_eq!(array_names("MD_NAME=web:root\n", "/dev/md127"), ["/dev/md127", "/dev/md/root"]);
+        assert_eq!(array_names("MD_LEVEL=raid1\n", "/dev/md127"), ["/dev/md127"]);
     }
 
     #[test]

@@ -133,7 +133,9 @@ fn prepare_on_overlays(job: &Job, teller: &mut Teller) -> io::Result<()> {
     teller.doing("opens the disks")?;
     let disks: Vec<&str> = job.disks.iter().map(String::as_str).collect();
     wait_for_devices(&disks)?;
-    let overlays = Overlays::new(job)?;
+    let mut lines = Vec::new();
+    let overlays = Overlays::new(job, &mut |line| lines.push(line))?;
+    lines.iter().for_each(|line| teller.say(line));
     let devices = overlays.devices()?;
     link_by_uuid(&devices)?;
     for found in &devices {

@@ -15,9 +15,11 @@ use crate::error::{ImportError, Result};
 
 /// Called by the helper; found in these folders of the host.
 const PROGRAMS: [&str; 4] = ["dmsetup", "losetup", "lvm", "blkid"];
+/// Only for guests with md RAID: a host without it prepares all others.
+const OPTIONAL: [&str; 1] = ["mdadm"];
 const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Loaded in this order, each after what it needs. Those that a kernel has not are left out: it may have them built in.
-const WANTED: [&str; 27] = [
+const WANTED: [&str; 33] = [
     "xen-blkfront",
     "virtio_pci",
     "virtio_blk",
@@ -27,6 +29,11 @@ const WANTED: [&str; 27] = [
     "dm-snapshot",
     "dm-mirror",
     "dm-thin-pool",
+    "md-mod",
+    "raid0",
+    "raid1",
+    "raid10",
+    "raid456",
     "crc32c_generic",
     "crc32c-intel",
     "crc16",
@@ -41,6 +48,7 @@ const WANTED: [&str; 27] = [
     "blake2b_generic",
     "btrfs",
     "vfat",
+    "ntfs3",
     "nls_cp437",
     "nls_ascii",
     "nls_utf8",
@@ -93,16 +101,19 @@ impl Kit {
 
     /// The programs that a helper calls.
     pub fn tools_of_this_host() -> Result<Vec<PathBuf>> {
+        let at = |program: &str| {
+            FOLDERS.iter().map(|folder| Path::new(folder).join(program)).find(|path| path.is_file())
+        };
         let find = |program: &&str| {
-            let found =
-                FOLDERS.iter().map(|folder| Path::new(folder).join(program)).find(|path| path.is_file());
-            found.ok_or_else(|| {
+            at(program).ok_or_else(|| {
                 ImportError::Usage(format!(
                     "the host has no {program}, which helper VMs need; install dmsetup, lvm2, mount and util-linux"
                 ))
             })
         };
-        PROGRAMS.iter().map(find).collect()
+        let mut tools = PROGRAMS.iter().map(find).collect::<Result<Vec<_>>>()?;
+        tools.extend(OPTIONAL.iter().filter_map(|program| at(program)));
+        Ok(tools)
     }
 
     /// Writes the initramfs to `path`.

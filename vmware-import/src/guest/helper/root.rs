@@ -18,7 +18,7 @@ use crate::guest::{Change, Facts, Files, fallback_loader, is_root, prepare};
 /// Where it is mounted.
 pub const ROOT: &str = "/guest";
 const FACTS: &str = "/facts.json";
-const FILESYSTEMS: [&str; 6] = ["ext4", "ext3", "ext2", "xfs", "btrfs", "vfat"];
+const FILESYSTEMS: [&str; 7] = ["ext4", "ext3", "ext2", "xfs", "btrfs", "vfat", "ntfs"];
 /// Of its `fstab`: what kernels, their initramfs and the programs that make them lie in.
 const NEEDED: [&str; 5] = ["/usr", "/var", "/boot", "/boot/efi", "/efi"];
 /// Names of the root's subvolume on btrfs, where it is not the top: Ubuntu and SUSE, Debian, Fedora.
@@ -42,6 +42,11 @@ fn read_only(kind: &str) -> &'static str {
     }
 }
 
+/// What the kernel calls a filesystem that `blkid` knows by another name.
+fn driver(kind: &str) -> &str {
+    if kind == "ntfs" { "ntfs3" } else { kind }
+}
+
 fn joined(first: &str, second: &str) -> String {
     let both = [first, second];
     both.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(",")
@@ -54,8 +59,18 @@ pub fn find(devices: &[Found], said: &mut dyn FnMut(String)) -> Vec<GuestRoot> {
         if found.kind == "crypto_LUKS" {
             said(format!("{} is encrypted: what is in it cannot be looked at", found.names[0]));
         }
-        if found.kind == "ntfs" {
-            said(format!("{} is NTFS: a disk of Windows is not changed", found.names[0]));
+        if found.kind == "linux_raid_member" && !devices.iter().any(|other| other.path.starts_with("/dev/md"))
+        {
+            said(format!(
+                "{} belongs to an array that was not put together: install mdadm on the host, or mend the array at its source",
+                found.names[0]
+            ));
+        }
+        if found.kind == "BitLocker" {
+            said(format!(
+                "{} is encrypted by BitLocker: suspend it at the source and copy again, and keep the recovery key",
+                found.names[0]
+            ));
         }
         if !FILESYSTEMS.contains(&found.kind.as_str()) || found.kind == "vfat" {
             continue;
@@ -65,7 +80,7 @@ pub fn find(devices: &[Found], said: &mut dyn FnMut(String)) -> Vec<GuestRoot> {
             let options = if volume.is_empty() { String::new() } else { format!("subvol={volume}") };
             let data = joined(&options, read_only(&found.kind));
             let at = Path::new(ROOT);
-            match mount_at(&found.path, at, &found.kind, (MsFlags::MS_RDONLY, data.as_str())) {
+            match mount_at(&found.path, at, driver(&found.kind), (MsFlags::MS_RDONLY, data.as_str())) {
                 Err(error) if volume.is_empty() => said(error.to_string()),
                 Err(_) => continue,
                 Ok(()) => {
@@ -88,7 +103,11 @@ impl GuestRoot {
     /// Mounts it for writing, with the rest of what the plan needs.
     pub fn mount(&self, devices: &[Found], said: &mut dyn FnMut(String)) -> io::Result<()> {
         let root = Path::new(ROOT);
-        mount_at(&self.at.path, root, &self.at.kind, (MsFlags::empty(), self.options.as_str()))?;
+        mount_at(&self.at.path, root, driver(&self.at.kind), (MsFlags::empty(), self.options.as_str()))?;
+        if self.at.kind == "ntfs" {
+            // Nothing of Windows runs here, and nothing else of it is needed.
+            return Ok(());
+        }
         let table = FolderFiles(root.to_owned()).text("/etc/fstab").unwrap_or_default();
         for entry in entries(&table) {
             let Some(found) = devices.iter().find(|found| found.is_meant_by(entry.source)) else {

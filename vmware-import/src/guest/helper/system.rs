@@ -113,6 +113,7 @@ pub fn run(program: &str, arguments: &[&str]) -> io::Result<String> {
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LC_ALL", "C")
         .env("LVM_SUPPRESS_FD_WARNINGS", "1")
+        .env("MDADM_NO_UDEV", "1")
         .stdin(Stdio::null())
         .output()
         .map_err(|error| failed(format_args!("cannot run {program}: {error}")))?;

@@ -5,7 +5,7 @@ use xenith_orchestrator_api::import;
 use xenith_orchestrator_client::ClientError;
 use xenith_orchestrator_types::import::{
     ConnectSource, ImportFinding, ImportSource, LookAtSource, NetworkMapping, SourceVm, StartImport,
-    VmAssessment,
+    StorageMapping, VmAssessment,
 };
 
 use crate::app::App;
@@ -143,17 +143,32 @@ fn sheet(vm: &VmAssessment) -> Sheet {
         .each("findings", vm.findings.iter().map(line))
 }
 
-pub async fn start(app: &App, args: StartArgs) -> Result<(), CliError> {
+/// `THEIRS=OURS`, or `OURS` for all others; `none` leaves NICs out.
+pub fn networks(flags: &[String]) -> Vec<NetworkMapping> {
     let mapping = |flag: &String| {
         let (from, to) = flag.rsplit_once('=').unwrap_or(("*", flag));
         NetworkMapping { from: from.to_owned(), to: Some(to.to_owned()).filter(|to| to != "none") }
     };
+    flags.iter().map(mapping).collect()
+}
+
+/// `THEIRS=OURS`, or `OURS` for all others.
+pub fn storage(flags: &[String]) -> Vec<StorageMapping> {
+    let mapping = |flag: &String| {
+        let (from, to) = flag.rsplit_once('=').unwrap_or(("*", flag));
+        StorageMapping { from: from.to_owned(), to: to.to_owned() }
+    };
+    flags.iter().map(mapping).collect()
+}
+
+pub async fn start(app: &App, args: StartArgs) -> Result<(), CliError> {
     let seconds = |duration: humantime::Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
     let request = StartImport {
         source: args.source,
         vm: args.vm,
         name: args.name,
-        networks: args.networks.iter().map(mapping).collect(),
+        networks: networks(&args.networks),
+        storage: storage(&args.storage),
         pool: args.pool,
         host: args.host,
         tags: args.tags.into_iter().collect(),
@@ -163,6 +178,7 @@ pub async fn start(app: &App, args: StartArgs) -> Result<(), CliError> {
         shutdown_s: seconds(args.shutdown),
         force: args.force,
         verify: args.verify,
+        track: args.track,
         no_prepare: args.no_prepare,
         start: args.start,
     };
