@@ -2,7 +2,7 @@
 //!
 //! | level | reads | finds |
 //! |---|---|---|
-//! | quick | footers, index, manifests, maps | missing, cut off and swapped objects, missing chunks |
+//! | quick | footers, index, manifests, maps | missing, cut off and swapped objects, missing chunks, an index that is wrong |
 //! | normal | every byte once, checksums | any flipped bit as well |
 //! | deep | the same, decrypts and names every chunk again | what a writer stored wrongly, too |
 //!
@@ -10,6 +10,7 @@
 //!
 //! Nothing is changed. Memory: 4 MiB reads per thread, one flag per map page.
 
+mod index;
 mod maps;
 mod packs;
 
