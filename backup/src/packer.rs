@@ -17,7 +17,7 @@ use crate::crypto::TAG_LEN;
 use crate::error::{BackupError, Result};
 use crate::format::{
     Codec, FrameKind, FrameRecord, HEADER_LEN, MAX_FRAMES, MAX_OBJECT, ObjectKind, RECORD_LEN, Sealer,
-    TRAILER_LEN,
+    Secrecy, TRAILER_LEN,
 };
 use crate::id::{ChunkId, ObjectHash};
 use crate::keys::Keyring;
@@ -30,13 +30,16 @@ use pressure::Waited;
 pub struct PackLimits {
     pub bytes: u64,
     pub in_memory: usize,
+    /// Who reads them.
+    pub secrecy: Secrecy,
 }
 
 impl PackLimits {
     /// For chunks: the fewest objects the format allows; one pack is filled while two are stored, 180 MiB.
-    pub const DATA: Self = Self { bytes: 60 << 20, in_memory: 3 };
-    /// For map pages: apart from the data, so that walking maps reads few and small objects.
-    pub const MAPS: Self = Self { bytes: 8 << 20, in_memory: 2 };
+    pub const DATA: Self = Self { bytes: 60 << 20, in_memory: 3, secrecy: Secrecy::Sealed };
+    /// For map pages: apart from the data, so that walking maps reads few and small objects. Writers read them, to store
+    /// only what changed.
+    pub const MAPS: Self = Self { bytes: 8 << 20, in_memory: 2, secrecy: Secrecy::Shared };
 }
 
 /// Largest chunk or page.
@@ -98,8 +101,8 @@ struct OpenPack {
 }
 
 impl OpenPack {
-    fn new(keyring: &Keyring) -> Self {
-        let (header, sealer) = Sealer::create(ObjectKind::Pack, keyring);
+    fn new(keyring: &Keyring, secrecy: Secrecy) -> Self {
+        let (header, sealer) = Sealer::create(ObjectKind::Pack, secrecy, keyring);
         Self {
             sealer: Arc::new(sealer),
             parts: vec![header],
@@ -218,7 +221,7 @@ impl Packer {
                 self.pressure.pack_begun(std::mem::take(&mut state.waited));
                 let number = state.next;
                 state.next += 1;
-                state.packs.insert(number, OpenPack::new(&self.keyring));
+                state.packs.insert(number, OpenPack::new(&self.keyring, self.limits.secrecy));
                 state.open = Some(number);
             } else {
                 state.waited = Waited::Yes;
@@ -330,7 +333,7 @@ mod tests {
 
     /// The level after eight packs through a slow store, with room for `in_memory` of them.
     fn level_after(in_memory: usize) -> i32 {
-        let limits = PackLimits { bytes: 2 << 20, in_memory };
+        let limits = PackLimits { bytes: 2 << 20, in_memory, secrecy: Secrecy::Sealed };
         let packer = Packer::new(Keyring::for_tests(), limits, Pressure::new(3, 9));
         std::thread::scope(|scope| {
             scope.spawn(|| {

@@ -104,6 +104,7 @@ pub fn verify(repo: &Repository, level: Level, threads: usize) -> Result<Report>
 
 /// The same, with the packs of `scope` looked at harder than the others.
 pub fn verify_part(repo: &Repository, scope: &Scope, threads: usize) -> Result<Report> {
+    repo.keyring().need_own("verifying")?;
     let mut report = Report::default();
     let index = Index::load(repo)?;
     for problem in index.problems() {
@@ -140,10 +141,13 @@ fn check_small_objects(repo: &Repository, report: &mut Report) -> Result<()> {
             report.add(&BackupError::damaged(format!("key slot {}", info.key), detail));
         }
     }
-    match gc::published(repo) {
+    match gc::forged(repo) {
         Err(error @ BackupError::Damaged { .. }) => report.add(&error),
-        other => {
-            other?;
+        forged => {
+            for key in forged? {
+                let detail = "it was not made with the repository's own key; `gc` removes it";
+                report.add(&BackupError::damaged(format!("plan {key}"), detail));
+            }
         }
     }
     for problem in session::check(repo)? {
