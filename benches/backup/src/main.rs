@@ -7,8 +7,10 @@
 //!
 //! On a corpus that is there: `limits TOOL WORKDIR` a sparse disk of 16 TiB, the first byte of a boot, zstd alone and a
 //! distant store; `index WORKDIR MILLIONS` the index of 100 TiB; `sizes WORKDIR` compares chunk sizes.
+//! `images WORKDIR [MIB]` makes disks of other systems and does the same with them.
 
 mod corpus;
+mod images;
 mod limits;
 mod measure;
 mod sizes;
@@ -18,7 +20,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: xenith-benches-backup TOOL WORKDIR [MIB_OF_FILES] | limits TOOL WORKDIR | index WORKDIR MILLIONS | sizes WORKDIR";
+const USAGE: &str = "usage: xenith-benches-backup TOOL WORKDIR [MIB_OF_FILES] | limits TOOL WORKDIR | index WORKDIR MILLIONS | sizes WORKDIR | images WORKDIR [MIB]";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +31,8 @@ fn main() -> Result<()> {
             let (day1, day2, install) = (image("day1.img"), image("day2.img"), image("install.img"));
             sizes::print(&[("day 1", &day1), ("day 2", &day2), ("separate install", &install)])
         }
+        ["images", dir] => images::compare(Path::new(dir), 256),
+        ["images", dir, mib] => images::compare(Path::new(dir), mib.parse().context(USAGE)?),
         ["limits", ours, dir] => {
             let dir = Path::new(dir);
             limits::first_byte(ours, &dir.join("repo-xenith"))?;
