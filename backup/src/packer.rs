@@ -5,6 +5,9 @@
 //! [`PackLimits::in_memory`] packs exist at once, open or being stored, whatever the store's speed: opening one more
 //! waits. That wait is the back-pressure of the whole pipeline. An error of the store ends all waits.
 //!
+//! Buffers go round: what was stored is filled again, as fresh memory costs a page fault for every 4 KiB. No buffer is made
+//! while there is a spare one, so there are never more than all packs in memory take.
+//!
 //! A crash loses what is not stored yet; packs that are stored are found by the next run through their footers.
 
 mod pressure;
@@ -153,13 +156,22 @@ pub struct Packer {
     keyring: Keyring,
     limits: PackLimits,
     pressure: Pressure,
+    /// Buffers of packs that are stored.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Packer {
     /// Workers compress at the level of `pressure`.
     #[must_use]
     pub fn new(keyring: Keyring, limits: PackLimits, pressure: Pressure) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), keyring, limits, pressure }
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            keyring,
+            limits,
+            pressure,
+            spare: Mutex::default(),
+        }
     }
 
     /// How hard to compress just now.
@@ -182,7 +194,7 @@ impl Packer {
             return Ok(());
         }
         let (number, slot, offset, sealer) = self.reserve(batch)?;
-        let mut buf = std::mem::take(&mut batch.buf);
+        let mut buf = self.take_buf(batch);
         let mut at = 0;
         for record in batch.records.drain(..) {
             let end = at + record.stored as usize;
@@ -198,6 +210,28 @@ impl Packer {
             self.changed.notify_all();
         }
         Ok(())
+    }
+
+    /// The batch's bytes; it gets a spare buffer for what comes next.
+    fn take_buf(&self, batch: &mut Batch) -> Vec<u8> {
+        if batch.buf.len() < Batch::FULL / 2 {
+            // The last one of a disk: a pack of many small ones must not keep as many large buffers.
+            let bytes = batch.buf.as_slice().to_vec();
+            batch.buf.clear();
+            return bytes;
+        }
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        std::mem::replace(&mut batch.buf, spare.unwrap_or_default())
+    }
+
+    /// Keeps the buffers of a pack, unless the store still looks at them.
+    fn reuse(&self, parts: Vec<Bytes>) {
+        let large = parts.into_iter().filter(|part| part.len() >= Batch::FULL / 2);
+        let emptied = large.filter_map(|part| part.try_into_mut().ok()).map(|mut part| {
+            part.clear();
+            Vec::from(part)
+        });
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).extend(emptied);
     }
 
     fn reserve(&self, batch: &Batch) -> Result<(u64, usize, u64, Arc<Sealer>)> {
@@ -279,7 +313,7 @@ impl Packer {
         while let Some(pack) = self.next_ready() {
             let (stored, parts) = finish_pack(pack);
             let result = store(&stored, &parts);
-            drop(parts);
+            self.reuse(parts);
             let mut state = self.lock();
             state.storing -= 1;
             if let Err(error) = result {
