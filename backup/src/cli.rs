@@ -61,6 +61,10 @@ pub enum Command {
         /// How disks are cut into chunks; cannot be changed later.
         #[arg(long, value_enum, default_value = "content")]
         chunks: ChunkMode,
+        /// Seal what is stored to a public key, so that `key add --write-only` can make keys that add backups and read
+        /// none; cannot be changed later.
+        #[arg(long)]
+        sealed: bool,
         #[command(flatten)]
         lock: LockArgs,
         #[command(flatten)]
@@ -381,6 +385,9 @@ pub enum KeyAction {
     /// Let another passphrase (XENITH_NEW_PASSPHRASE) or key file open the repository.
     Add {
         repo: String,
+        /// It adds backups, and neither reads what they hold nor forgets any (of a repository made with `init --sealed`).
+        #[arg(long)]
+        write_only: bool,
         #[command(flatten)]
         new: NewKeyArgs,
     },

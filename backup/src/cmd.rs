@@ -33,7 +33,10 @@ pub const DAMAGED: u8 = 3;
 pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let key = &cli.key;
     match cli.command {
-        Command::Init { repo, chunks, lock, output } => init(&repo, (chunks, &lock), (key, output.output)),
+        Command::Init { repo, chunks, sealed, lock, output } => {
+            let seal = if sealed { Seal::Yes } else { Seal::No };
+            init(&repo, (chunks, seal, &lock), (key, output.output))
+        }
         Command::Keep { folder, owner, group, output } => {
             keep::run(&folder, (&owner, group.as_deref()), output.output)
         }
@@ -50,11 +53,11 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Restore { repo, what, dst, format, machine, overwrite, output } => {
             let existing = if overwrite { restore::Existing::Overwrite } else { restore::Existing::Refuse };
             let request = restore::Request { what, dst, existing, format, machine, output: output.output };
-            restore::run(&open::repository(&repo, key)?, &request)
+            restore::run(&open::readable(&repo, key)?, &request)
         }
         Command::Files { repo, what, at, to, output } => {
             let request = files::Request { what, at, to, output: output.output };
-            files::run(&open::repository(&repo, key)?, &request)
+            files::run(&open::readable(&repo, key)?, &request)
         }
         Command::ImportXo { repo, source, output } => {
             import_xo::run(&open::repository(&repo, key)?, &source, output.output)
@@ -62,9 +65,9 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench { folder, size, output } => bench::run(folder.as_deref(), size, output.output),
         Command::PaperKit { repo, with_key } => {
             let secret = if with_key { paper_kit::Secret::Print } else { paper_kit::Secret::Blank };
-            paper_kit::run(&repo, &open::repository(&repo, key)?, secret, key)
+            paper_kit::run(&repo, &open::readable(&repo, key)?, secret, key)
         }
-        Command::Mount { repo, folder } => mount::run(open::repository(&repo, key)?, &folder),
+        Command::Mount { repo, folder } => mount::run(open::readable(&repo, key)?, &folder),
         Command::Verify { repo, depth, output } => {
             let scope = verify::scope(&depth, xenith_backup::repo::now_millis())?;
             verify::run(&open::repository(&repo, key)?, &scope, output.output)
@@ -92,20 +95,27 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 Some(credential) => credential,
                 None => open::credential(key)?,
             };
-            let from = open::repository(&from, key)?;
+            let from = open::readable(&from, key)?;
             inspect::copy(&from, &open::repository_with(&to, &credential)?, output.output)
         }
         Command::ServeNbd { repo, what, listen, socket, overlay, boot_trace, output } => {
             let request = serve::Request { what, listen, socket, overlay, boot_trace, output: output.output };
-            serve::run(&open::repository(&repo, key)?, &request)
+            serve::run(&open::readable(&repo, key)?, &request)
         }
         Command::Key { action } => key::run(action, key),
     }
 }
 
+/// Whether chunks are sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seal {
+    Yes,
+    No,
+}
+
 fn init(
     repo: &str,
-    (chunks, lock): (ChunkMode, &LockArgs),
+    (chunks, seal, lock): (ChunkMode, Seal, &LockArgs),
     (key, output): (&KeyArgs, Output),
 ) -> anyhow::Result<ExitCode> {
     use xenith_backup::chunk::Chunking;
@@ -117,6 +127,7 @@ fn init(
     let credential = open::credential(key)?;
     let store = open::store_for_init(repo)?;
     let ring = Keyring::create(chunking).with_retention(lock::retention(lock));
+    let ring = if seal == Seal::Yes { ring.sealed() } else { ring };
     let made = xenith_backup::Repository::init(store, &ring, &credential, KdfCost::DEFAULT)?;
     let id = made.keyring().repo();
     match output {
@@ -134,7 +145,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
 fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     let own = match cause.downcast_ref::<BackupError>() {
         Some(BackupError::Damaged { .. } | BackupError::Missing { .. }) => Some(DAMAGED),
-        Some(BackupError::WrongKey) => Some(4),
+        Some(BackupError::WrongKey | BackupError::WriteOnly { .. }) => Some(4),
         Some(BackupError::NotFound { .. } | BackupError::Ambiguous { .. }) => Some(5),
         // The causes inside variants that are transparent to the chain's walk.
         Some(BackupError::Block(BlockError::Corrupt { .. })) => Some(DAMAGED),

@@ -2,11 +2,16 @@
 //!
 //! A [`DataKey`] encrypts one object and is fresh for it, so that its nonces can be the byte offsets of the
 //! frames: they never repeat and need no store. A [`WrapKey`] encrypts other keys, with random nonces; at most
-//! 2^32 objects may be written under one of them, which `key rotate` starts anew long before.
+//! 2^32 objects may be written under one of them, which `key rotate` starts anew long before. A [`SealPublic`] gives such
+//! a key for one use to somebody who cannot get it a second time.
+
+mod seal;
 
 use aws_lc_rs::aead::{
     AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
 };
+
+pub use seal::{SealPublic, SealSecret};
 
 /// Bytes an encrypted frame is longer than its plain text.
 pub const TAG_LEN: usize = 16;

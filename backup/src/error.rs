@@ -25,6 +25,9 @@ pub enum BackupError {
     Missing { missing: String, needed_by: String },
     #[error("no key slot of this repository opens with the given passphrase or key file")]
     WrongKey,
+    /// The key is a writer's.
+    #[error("{what} needs the repository's own key; this one only adds backups")]
+    WriteOnly { what: String },
     #[error("{what} does not exist in this repository")]
     NotFound { what: String },
     #[error("{what} matches more than one backup; give more digits of its id")]
@@ -85,6 +88,13 @@ impl BackupError {
             Self::Store(error) if error.is_retryable() => {
                 BlockError::Unreachable { target: target.to_owned(), detail: error.to_string() }
             }
+            // The bytes are good; they are not for this key.
+            other @ Self::WriteOnly { .. } => BlockError::Io {
+                action: "read",
+                target: target.to_owned(),
+                offset: 0,
+                source: std::io::Error::new(std::io::ErrorKind::PermissionDenied, other.to_string()),
+            },
             other => BlockError::Corrupt { target: target.to_owned(), detail: chain(&other) },
         }
     }

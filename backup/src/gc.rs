@@ -10,6 +10,9 @@
 //! * There is one verdict per plan (create-if-absent), and whoever carries the plan out deletes just what the
 //!   verdict says: two collectors that see different moments cannot add up their deletions.
 //! * Anything that cannot be read ends a collection before it deletes.
+//! * In a sealed repository a plan or verdict counts to collectors only if it was made with the repository's own key:
+//!   who may only add backups could otherwise name what others delete. One that was not is never carried out, so what it
+//!   names is as safe as before; writers cannot tell, and do without what it names.
 //!
 //! | step | who reads it | a crash after it leaves |
 //! |---|---|---|
@@ -26,7 +29,7 @@ mod repack;
 
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::random_hex;
+use crate::crypto::{Secret32, random_hex};
 use crate::error::{BackupError, Result};
 use crate::format::{ObjectBuilder, ObjectKind, Sealed};
 use crate::id::{BackupId, ObjectHash};
@@ -78,11 +81,27 @@ fn verdict_key(name: &str) -> Option<ObjectKey> {
 
 /// All plans that are published and not yet carried out.
 pub fn published(repo: &Repository) -> Result<Vec<Plan>> {
-    let mut plans = Vec::new();
+    Ok(scan(repo)?.0)
+}
+
+/// What lies among the plans and was not made with the repository's own key.
+pub fn forged(repo: &Repository) -> Result<Vec<ObjectKey>> {
+    Ok(scan(repo)?.1)
+}
+
+fn scan(repo: &Repository) -> Result<(Vec<Plan>, Vec<ObjectKey>)> {
+    let (mut plans, mut forged) = (Vec::new(), Vec::new());
     for info in repo.store().list("plans/")? {
         let name = info.key.as_str().trim_start_matches("plans/").to_owned();
-        match read_plan(repo, &name) {
-            Ok(mut plan) => {
+        match read_object(repo, &info.key, &name) {
+            Ok(None) => {
+                tracing::warn!(
+                    plan = name,
+                    "it was not made with the repository's own key, and counts for nothing"
+                );
+                forged.push(info.key);
+            }
+            Ok(Some(mut plan)) => {
                 // A collector whose clock was ahead must not make everybody wait for years.
                 if info.modified > 0 && plan.created > info.modified.saturating_add(session::LEASE_MILLIS) {
                     plan.created = info.modified;
@@ -95,26 +114,46 @@ pub fn published(repo: &Repository) -> Result<Vec<Plan>> {
         }
     }
     plans.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(plans)
+    Ok((plans, forged))
 }
 
-fn read_plan(repo: &Repository, name: &str) -> Result<Plan> {
-    let key = plan_key(name).ok_or_else(|| BackupError::damaged(name, "a plan has an impossible name"))?;
-    read_object(repo, &key, name)
+/// Of a plan or verdict: its object, and in a sealed repository who made it.
+fn seal_of(secret: &Secret32, key: &ObjectKey, json: &[u8]) -> blake3::Hash {
+    // The key tells plans from verdicts: a plan that is put in its verdict's place would delete what was to be spared.
+    blake3::Hasher::new_keyed(secret.expose())
+        .update(key.as_str().as_bytes())
+        .update(&[0])
+        .update(json)
+        .finalize()
 }
 
-fn read_object(repo: &Repository, key: &ObjectKey, name: &str) -> Result<Plan> {
+/// `None`: nobody with the repository's own key made it.
+fn read_object(repo: &Repository, key: &ObjectKey, name: &str) -> Result<Option<Plan>> {
     let label = format!("plan {key}");
     let bytes = repo.store().read(key, MAX_PLAN)?;
     let plain = Sealed::open(&bytes, ObjectKind::Plan, repo.keyring(), &label)?.concat(MAX_PLAN as usize)?;
+    let mut json = plain.as_slice();
+    if repo.keyring().is_sealed() {
+        let Some((body, mac)) = plain.split_last_chunk::<32>() else { return Ok(None) };
+        let good = |secret| seal_of(secret, key, body) == blake3::Hash::from_bytes(*mac);
+        if !repo.keyring().collector_secret().is_none_or(good) {
+            return Ok(None);
+        }
+        json = body;
+    }
     let plan: Plan =
-        serde_json::from_slice(&plain).map_err(|error| BackupError::damaged(&label, error.to_string()))?;
-    if plan.name == name { Ok(plan) } else { Err(BackupError::damaged(label, "it is another plan's")) }
+        serde_json::from_slice(json).map_err(|error| BackupError::damaged(&label, error.to_string()))?;
+    if plan.name == name { Ok(Some(plan)) } else { Err(BackupError::damaged(label, "it is another plan's")) }
 }
 
 fn write_object(repo: &Repository, key: &ObjectKey, plan: &Plan) -> Result<(), StoreError> {
     let mut object = ObjectBuilder::new(ObjectKind::Plan, repo.keyring());
-    object.push_all(&serde_json::to_vec(plan).expect("a plan is plain data"));
+    let mut plain = serde_json::to_vec(plan).expect("a plan is plain data");
+    if let Some(secret) = repo.keyring().collector_secret() {
+        let mac = seal_of(secret, key, &plain);
+        plain.extend_from_slice(mac.as_bytes());
+    }
+    object.push_all(&plain);
     repo.store().create(key, &[object.finish().0])
 }
 
@@ -132,6 +171,7 @@ pub struct Proposal {
 
 /// Marks, and proposes to forget `forget` and to delete what then nobody needs.
 pub fn propose(repo: &Repository, forget: Vec<BackupId>) -> Result<Proposal> {
+    repo.keyring().need_own("collecting")?;
     // Sessions first: packs that came after the oldest open one are left for another time. That spares
     // running writers the trouble; safety does not need it.
     let open: Vec<_> = session::list(repo)?.into_iter().filter(|session| !session.ended).collect();
@@ -174,6 +214,7 @@ fn plan_name(plans: &[Plan], now: u64) -> String {
 
 /// Publishes a plan. From here on no new session uses what it names.
 pub fn publish(repo: &Repository, plan: &Plan) -> Result<()> {
+    repo.keyring().need_own("publishing a plan")?;
     let key = plan_key(&plan.name).ok_or_else(|| BackupError::Invalid("not a plan's name".to_owned()))?;
     write_object(repo, &key, plan)?;
     Ok(())

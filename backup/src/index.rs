@@ -140,6 +140,10 @@ impl Index {
                 self.orphans.push(StoredPack { name, size, frames });
             }
             Err(BackupError::Store(StoreError::NotFound { .. })) => {}
+            // Of another writer, or of a run of this one that was cut short: who may only add does without it.
+            Err(BackupError::WriteOnly { .. }) => {
+                self.unreadable.insert(name);
+            }
             Err(error @ BackupError::Damaged { .. }) => {
                 self.unreadable.insert(name);
                 self.problems.push(error);

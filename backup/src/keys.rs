@@ -5,6 +5,9 @@
 //! key file  --BLAKE3 KDF-> slot key --+--> MEK --> keyring (KEKs, domain secrets) --> object keys --> data
 //! ```
 //!
+//! A *sealed* repository has a second ring beside the first, for writers: the same, but for the secret halves of the pairs
+//! that chunks are sealed to ([`seals`]). A write-only key's slot wraps the key of that ring.
+//!
 //! What always holds: the MEK never leaves memory but wrapped in a slot; a slot says which MEK it wraps, so
 //! that a half-done `rotate` leaves two rings that both open. Re-keying writes a new ring and new slots and
 //! touches no pack. The *domain secret* names chunks and places cuts: it must stay the same for as long as
@@ -14,6 +17,7 @@
 //! both rings are (the higher number counts). Old slots are deleted last.
 
 mod ring;
+mod seals;
 mod slot;
 
 use crate::crypto::Secret32;
@@ -22,12 +26,15 @@ use crate::id::{RepoId, unhex};
 use crate::store::{ObjectKey, ObjectStore, StoreError};
 
 pub use ring::Keyring;
+pub use seals::Seal;
 pub use slot::{KdfCost, Slot};
 
 /// Slots and rings are small; more than this is an attack.
 const SMALL_OBJECT: u64 = 1 << 20;
 /// Slots tried before giving up: each may cost a second of Argon2.
 const MAX_SLOTS: usize = 64;
+/// Ends the name of a ring for writers.
+const WRITERS: &str = "-writers";
 
 /// What a person or a service holds to open a repository.
 #[derive(Clone)]
@@ -67,17 +74,61 @@ fn ring_key(number: u64) -> ObjectKey {
     ObjectKey::new(format!("keyring/{number:016x}"))
 }
 
+fn writers_ring_key(number: u64) -> ObjectKey {
+    ObjectKey::new(format!("keyring/{number:016x}{WRITERS}"))
+}
+
+/// Of a ring, or of the writers' beside it.
 fn ring_number(key: &ObjectKey) -> Option<u64> {
-    let digits = key.as_str().strip_prefix("keyring/")?;
-    unhex::<8>(digits).map(u64::from_be_bytes)
+    let name = key.as_str().strip_prefix("keyring/")?;
+    unhex::<8>(name.strip_suffix(WRITERS).unwrap_or(name)).map(u64::from_be_bytes)
+}
+
+/// Whether there is but one ring of the repository's own: no rotation was cut short.
+fn has_one_ring(store: &dyn ObjectStore) -> Result<bool> {
+    let listed = store.list("keyring/")?;
+    Ok(listed.iter().filter(|info| !info.key.as_str().ends_with(WRITERS)).count() == 1)
 }
 
 /// Writes the first slot and the first ring of a new repository.
 pub fn create(store: &dyn ObjectStore, ring: &Keyring, credential: &Credential, cost: KdfCost) -> Result<()> {
     let mek = Secret32::random();
     add_slot(store, &ring.repo(), &mek, credential, cost)?;
-    store.create(&ring_key(1), &[ring.seal(&mek).into()])?;
-    Ok(())
+    write_ring(store, 1, (ring, &mek))
+}
+
+/// A ring and, in a sealed repository, the writers' after it: who holds the repository's own key can make up for one that
+/// is missing.
+fn write_ring(store: &dyn ObjectStore, number: u64, (ring, mek): (&Keyring, &Secret32)) -> Result<()> {
+    store.create(&ring_key(number), &[ring.seal(mek).into()])?;
+    ensure_writers_ring(store, number, ring)
+}
+
+fn ensure_writers_ring(store: &dyn ObjectStore, number: u64, ring: &Keyring) -> Result<()> {
+    let Some(owner) = ring.owner() else { return Ok(()) };
+    match store.create(&writers_ring_key(number), &[ring.for_writers().seal(&owner.writers).into()]) {
+        Ok(()) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Adds a slot whose key adds backups, and neither reads what they hold nor forgets any.
+pub fn add_writer(
+    store: &dyn ObjectStore,
+    keys: &Keys,
+    credential: &Credential,
+    cost: KdfCost,
+) -> Result<ObjectKey> {
+    if !keys.ring.is_sealed() {
+        let text = "this repository is not sealed: whoever writes to it can read it; make one with `init --sealed`, and \
+                    `copy` what is there";
+        return Err(BackupError::Invalid(text.to_owned()));
+    }
+    keys.ring.need_own("making a key")?;
+    let owner = keys.ring.owner().expect("it is sealed, and the key is its own");
+    ensure_writers_ring(store, keys.ring_number, &keys.ring)?;
+    let slot = Slot::create(&keys.ring.repo(), &owner.writers, credential, cost)?.write_only();
+    put_slot(store, &slot)
 }
 
 /// Adds a slot that opens with `credential`.
@@ -88,7 +139,10 @@ pub fn add_slot(
     credential: &Credential,
     cost: KdfCost,
 ) -> Result<ObjectKey> {
-    let slot = Slot::create(repo, mek, credential, cost)?;
+    put_slot(store, &Slot::create(repo, mek, credential, cost)?)
+}
+
+fn put_slot(store: &dyn ObjectStore, slot: &Slot) -> Result<ObjectKey> {
     let key = ObjectKey::new(format!("keys/{}", crate::crypto::random_hex()));
     store.create(&key, &[slot.encode().into()])?;
     Ok(key)
@@ -105,7 +159,7 @@ pub fn open(store: &dyn ObjectStore, repo: &RepoId, credential: &Credential) -> 
             }
         }
         // One Argon2 a start is enough, unless a rotation was cut short and there are more rings.
-        if found.is_some() && store.list("keyring/")?.len() == 1 {
+        if found.is_some() && has_one_ring(store)? {
             break;
         }
     }
@@ -151,12 +205,13 @@ fn rings(store: &dyn ObjectStore, repo: &RepoId, mek: &Secret32) -> Result<Vec<(
 /// Starts a new MEK and a new KEK: `credential` opens the repository from now on, other slots are gone.
 /// Returns how many other slots were dropped.
 pub fn rotate(store: &dyn ObjectStore, keys: &Keys, credential: &Credential, cost: KdfCost) -> Result<usize> {
+    keys.ring.need_own("starting new keys")?;
     let (old_slots, old_rings) = (store.list("keys/")?, store.list("keyring/")?);
     let mek = Secret32::random();
     let mut ring = keys.ring.clone();
-    ring.add_kek();
+    ring.renew();
     add_slot(store, &ring.repo(), &mek, credential, cost)?;
-    store.create(&ring_key(keys.ring_number + 1), &[ring.seal(&mek).into()])?;
+    write_ring(store, keys.ring_number + 1, (&ring, &mek))?;
     for info in old_slots.iter().chain(&old_rings) {
         store.delete(&info.key)?;
     }
@@ -165,8 +220,13 @@ pub fn rotate(store: &dyn ObjectStore, keys: &Keys, credential: &Credential, cos
 
 /// Writes the ring anew with what `ring` says besides keys, and makes the old one go.
 pub fn replace_ring(store: &dyn ObjectStore, keys: &Keys, ring: &Keyring) -> Result<()> {
-    store.create(&ring_key(keys.ring_number + 1), &[ring.seal(&keys.mek).into()])?;
-    Ok(store.delete(&ring_key(keys.ring_number))?)
+    ring.need_own("changing what the ring says")?;
+    write_ring(store, keys.ring_number + 1, (ring, &keys.mek))?;
+    store.delete(&ring_key(keys.ring_number))?;
+    if ring.is_sealed() {
+        store.delete(&writers_ring_key(keys.ring_number))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -195,13 +255,19 @@ mod tests {
 
     #[test]
     fn a_rotation_cut_short_anywhere_leaves_the_repository_open() {
-        for die_at in 0..8 {
+        for (die_at, ring) in (0..8)
+            .map(|at| (at, Keyring::create(Chunking::default())))
+            .chain((0..12).map(|at| (at, Keyring::create(Chunking::default()).sealed())))
+        {
             let memory = MemoryStore::new();
-            let ring = Keyring::create(Chunking::default());
             let repo = ring.repo();
             create(&memory, &ring, &pass("old"), KdfCost::CHEAP).unwrap();
             let keys = open(&memory, &repo, &pass("old")).unwrap();
-            let (header, _) = crate::format::Sealer::create(crate::format::ObjectKind::Pack, &keys.ring);
+            let (header, _) = crate::format::Sealer::create(
+                crate::format::ObjectKind::Pack,
+                crate::format::Secrecy::Sealed,
+                &keys.ring,
+            );
             let faulty = FaultyStore::new(memory.fork(), Some((Fault::DieBefore, die_at)));
             let finished = rotate(&faulty, &keys, &pass("old"), KdfCost::CHEAP).is_ok();
             let survived = faulty.into_inner();
@@ -209,6 +275,12 @@ mod tests {
             // What was written before the rotation still opens.
             crate::format::FrameOpener::new(&header, crate::format::ObjectKind::Pack, &again.ring, "p")
                 .unwrap();
+            if ring.is_sealed() {
+                // Whatever became of the writers' ring, a writer can be made.
+                let writer = Credential::KeyFile(Secret32::random());
+                add_writer(&survived, &again, &writer, KdfCost::CHEAP).unwrap();
+                assert!(open(&survived, &repo, &writer).unwrap().ring.is_write_only());
+            }
             if finished {
                 assert_ne!(again.mek, keys.mek);
                 assert_ne!(again.ring.current_kek(), keys.ring.current_kek());

@@ -153,8 +153,14 @@ pub fn read(repo: &Repository, id: &BackupId) -> Result<Option<Manifest>> {
     let name = format!("manifest {id}");
     let plain =
         Sealed::open(&bytes, ObjectKind::Manifest, repo.keyring(), &name)?.concat(MAX_MANIFEST as usize)?;
+    parse(&plain, id)
+}
+
+/// What the decrypted manifest of backup `id` says; `None` when it is a revocation.
+pub fn parse(plain: &[u8], id: &BackupId) -> Result<Option<Manifest>> {
+    let name = format!("manifest {id}");
     let body: Body =
-        serde_json::from_slice(&plain).map_err(|error| BackupError::damaged(&name, error.to_string()))?;
+        serde_json::from_slice(plain).map_err(|error| BackupError::damaged(&name, error.to_string()))?;
     match body {
         Body::Backup { manifest, .. } if manifest.id == *id => match unfit(&manifest) {
             None => Ok(Some(manifest)),

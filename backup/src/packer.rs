@@ -5,6 +5,9 @@
 //! [`PackLimits::in_memory`] packs exist at once, open or being stored, whatever the store's speed: opening one more
 //! waits. That wait is the back-pressure of the whole pipeline. An error of the store ends all waits.
 //!
+//! Buffers go round: what was stored is filled again, as fresh memory costs a page fault for every 4 KiB. No buffer is made
+//! while there is a spare one, so there are never more than all packs in memory take.
+//!
 //! A crash loses what is not stored yet; packs that are stored are found by the next run through their footers.
 
 mod pressure;
@@ -17,7 +20,7 @@ use crate::crypto::TAG_LEN;
 use crate::error::{BackupError, Result};
 use crate::format::{
     Codec, FrameKind, FrameRecord, HEADER_LEN, MAX_FRAMES, MAX_OBJECT, ObjectKind, RECORD_LEN, Sealer,
-    TRAILER_LEN,
+    Secrecy, TRAILER_LEN,
 };
 use crate::id::{ChunkId, ObjectHash};
 use crate::keys::Keyring;
@@ -30,13 +33,16 @@ use pressure::Waited;
 pub struct PackLimits {
     pub bytes: u64,
     pub in_memory: usize,
+    /// Who reads them.
+    pub secrecy: Secrecy,
 }
 
 impl PackLimits {
     /// For chunks: the fewest objects the format allows; one pack is filled while two are stored, 180 MiB.
-    pub const DATA: Self = Self { bytes: 60 << 20, in_memory: 3 };
-    /// For map pages: apart from the data, so that walking maps reads few and small objects.
-    pub const MAPS: Self = Self { bytes: 8 << 20, in_memory: 2 };
+    pub const DATA: Self = Self { bytes: 60 << 20, in_memory: 3, secrecy: Secrecy::Sealed };
+    /// For map pages: apart from the data, so that walking maps reads few and small objects. Writers read them, to store
+    /// only what changed.
+    pub const MAPS: Self = Self { bytes: 8 << 20, in_memory: 2, secrecy: Secrecy::Shared };
 }
 
 /// Largest chunk or page.
@@ -98,8 +104,8 @@ struct OpenPack {
 }
 
 impl OpenPack {
-    fn new(keyring: &Keyring) -> Self {
-        let (header, sealer) = Sealer::create(ObjectKind::Pack, keyring);
+    fn new(keyring: &Keyring, secrecy: Secrecy) -> Self {
+        let (header, sealer) = Sealer::create(ObjectKind::Pack, secrecy, keyring);
         Self {
             sealer: Arc::new(sealer),
             parts: vec![header],
@@ -150,13 +156,22 @@ pub struct Packer {
     keyring: Keyring,
     limits: PackLimits,
     pressure: Pressure,
+    /// Buffers of packs that are stored.
+    spare: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Packer {
     /// Workers compress at the level of `pressure`.
     #[must_use]
     pub fn new(keyring: Keyring, limits: PackLimits, pressure: Pressure) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), keyring, limits, pressure }
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            keyring,
+            limits,
+            pressure,
+            spare: Mutex::default(),
+        }
     }
 
     /// How hard to compress just now.
@@ -179,7 +194,7 @@ impl Packer {
             return Ok(());
         }
         let (number, slot, offset, sealer) = self.reserve(batch)?;
-        let mut buf = std::mem::take(&mut batch.buf);
+        let mut buf = self.take_buf(batch);
         let mut at = 0;
         for record in batch.records.drain(..) {
             let end = at + record.stored as usize;
@@ -195,6 +210,28 @@ impl Packer {
             self.changed.notify_all();
         }
         Ok(())
+    }
+
+    /// The batch's bytes; it gets a spare buffer for what comes next.
+    fn take_buf(&self, batch: &mut Batch) -> Vec<u8> {
+        if batch.buf.len() < Batch::FULL / 2 {
+            // The last one of a disk: a pack of many small ones must not keep as many large buffers.
+            let bytes = batch.buf.as_slice().to_vec();
+            batch.buf.clear();
+            return bytes;
+        }
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        std::mem::replace(&mut batch.buf, spare.unwrap_or_default())
+    }
+
+    /// Keeps the buffers of a pack, unless the store still looks at them.
+    fn reuse(&self, parts: Vec<Bytes>) {
+        let large = parts.into_iter().filter(|part| part.len() >= Batch::FULL / 2);
+        let emptied = large.filter_map(|part| part.try_into_mut().ok()).map(|mut part| {
+            part.clear();
+            Vec::from(part)
+        });
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).extend(emptied);
     }
 
     fn reserve(&self, batch: &Batch) -> Result<(u64, usize, u64, Arc<Sealer>)> {
@@ -218,7 +255,7 @@ impl Packer {
                 self.pressure.pack_begun(std::mem::take(&mut state.waited));
                 let number = state.next;
                 state.next += 1;
-                state.packs.insert(number, OpenPack::new(&self.keyring));
+                state.packs.insert(number, OpenPack::new(&self.keyring, self.limits.secrecy));
                 state.open = Some(number);
             } else {
                 state.waited = Waited::Yes;
@@ -276,7 +313,7 @@ impl Packer {
         while let Some(pack) = self.next_ready() {
             let (stored, parts) = finish_pack(pack);
             let result = store(&stored, &parts);
-            drop(parts);
+            self.reuse(parts);
             let mut state = self.lock();
             state.storing -= 1;
             if let Err(error) = result {
@@ -330,7 +367,7 @@ mod tests {
 
     /// The level after eight packs through a slow store, with room for `in_memory` of them.
     fn level_after(in_memory: usize) -> i32 {
-        let limits = PackLimits { bytes: 2 << 20, in_memory };
+        let limits = PackLimits { bytes: 2 << 20, in_memory, secrecy: Secrecy::Sealed };
         let packer = Packer::new(Keyring::for_tests(), limits, Pressure::new(3, 9));
         std::thread::scope(|scope| {
             scope.spawn(|| {

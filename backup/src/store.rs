@@ -11,6 +11,7 @@
 //! (`probe` proves that a store honours this before a repository is made in it).
 
 mod faulty;
+mod forward;
 mod local;
 mod lock;
 mod memory;
@@ -23,7 +24,9 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use bytes::Bytes;
+pub use bytes::Bytes;
+
+use crate::forward_store;
 
 pub use faulty::{Fault, FaultyStore};
 pub use local::{Handed, Keeper, LocalStore, keep};
@@ -242,61 +245,8 @@ pub trait ObjectStore: Send + Sync {
 }
 
 impl<T: ObjectStore + ?Sized> ObjectStore for std::sync::Arc<T> {
-    fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
-        (**self).create(key, parts)
-    }
-
-    fn read_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
-        (**self).read_range(key, range)
-    }
-
-    fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        (**self).size(key)
-    }
-
-    fn list_each(
-        &self,
-        prefix: &str,
-        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        (**self).list_each(prefix, take)
-    }
-
-    fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        (**self).delete(key)
-    }
-
-    fn describe(&self) -> String {
-        (**self).describe()
-    }
-
-    fn sweep(&self, age: Duration) -> Result<usize, StoreError> {
-        (**self).sweep(age)
-    }
-
-    fn create_locked(&self, key: &ObjectKey, parts: &[Bytes], lock: Lock) -> Result<(), StoreError> {
-        (**self).create_locked(key, parts, lock)
-    }
-
-    fn extend_lock(&self, key: &ObjectKey, lock: Lock) -> Result<(), StoreError> {
-        (**self).extend_lock(key, lock)
-    }
-
-    fn lock_of(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError> {
-        (**self).lock_of(key)
-    }
-
-    fn purge(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        (**self).purge(key)
-    }
-
-    fn exposed(&self, key: &ObjectKey) -> Result<Option<String>, StoreError> {
-        (**self).exposed(key)
-    }
-
-    fn clock(&self) -> Result<u64, StoreError> {
-        (**self).clock()
-    }
+    forward_store!(self => (**self);
+        create read_range size list_each delete describe sweep create_locked extend_lock lock_of purge exposed clock);
 }
 
 /// A time (milliseconds since 1970) for people: `2026-09-01 12:00 UTC`.

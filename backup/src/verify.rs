@@ -2,7 +2,7 @@
 //!
 //! | level | reads | finds |
 //! |---|---|---|
-//! | quick | footers, index, manifests, maps | missing, cut off and swapped objects, missing chunks |
+//! | quick | footers, index, manifests, maps | missing, cut off and swapped objects, missing chunks, an index that is wrong |
 //! | normal | every byte once, checksums | any flipped bit as well |
 //! | deep | the same, decrypts and names every chunk again | what a writer stored wrongly, too |
 //!
@@ -10,6 +10,7 @@
 //!
 //! Nothing is changed. Memory: 4 MiB reads per thread, one flag per map page.
 
+mod index;
 mod maps;
 mod packs;
 
@@ -103,6 +104,7 @@ pub fn verify(repo: &Repository, level: Level, threads: usize) -> Result<Report>
 
 /// The same, with the packs of `scope` looked at harder than the others.
 pub fn verify_part(repo: &Repository, scope: &Scope, threads: usize) -> Result<Report> {
+    repo.keyring().need_own("verifying")?;
     let mut report = Report::default();
     let index = Index::load(repo)?;
     for problem in index.problems() {
@@ -139,10 +141,13 @@ fn check_small_objects(repo: &Repository, report: &mut Report) -> Result<()> {
             report.add(&BackupError::damaged(format!("key slot {}", info.key), detail));
         }
     }
-    match gc::published(repo) {
+    match gc::forged(repo) {
         Err(error @ BackupError::Damaged { .. }) => report.add(&error),
-        other => {
-            other?;
+        forged => {
+            for key in forged? {
+                let detail = "it was not made with the repository's own key; `gc` removes it";
+                report.add(&BackupError::damaged(format!("plan {key}"), detail));
+            }
         }
     }
     for problem in session::check(repo)? {

@@ -265,7 +265,10 @@ pub(crate) fn fault(error: &xenith_backup::BackupError) -> Fault {
         BackupError::Store(StoreError::Full { .. }) => FaultReason::StorageFull,
         BackupError::NotFound { .. } => FaultReason::NotFound,
         _ if error.is_retryable() => FaultReason::NotReady,
-        BackupError::Invalid(_) | BackupError::WrongKey | BackupError::TooNew { .. } => FaultReason::Invalid,
+        BackupError::Invalid(_)
+        | BackupError::WrongKey
+        | BackupError::WriteOnly { .. }
+        | BackupError::TooNew { .. } => FaultReason::Invalid,
         _ => FaultReason::Internal,
     };
     Fault::new(reason, xenith_backup::error::chain(error))

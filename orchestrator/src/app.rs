@@ -9,6 +9,7 @@ mod backup;
 mod backup_files;
 mod backup_job;
 mod backup_proof;
+mod backup_restore;
 mod begin;
 mod cloud_init;
 mod console;
@@ -70,6 +71,7 @@ use crate::imports::LiveImports;
 use crate::metering::Metering;
 use crate::orphans::Orphans;
 use crate::readers::Readers;
+use crate::runs::Runs;
 use crate::secret::Vault;
 use crate::views::{TaskList, Views};
 
@@ -105,6 +107,8 @@ pub struct App {
     pub vault: Arc<Vault>,
     pub readers: Readers,
     pub metering: Arc<Metering>,
+    /// Of backup jobs, for their list.
+    pub runs: Runs,
     /// Wakes the backup runner.
     pub runner: tokio::sync::Notify,
 }

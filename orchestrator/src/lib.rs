@@ -34,6 +34,7 @@ mod protection;
 mod readers;
 mod records;
 pub mod rpc;
+mod runs;
 pub mod sagas;
 pub mod schedule;
 pub mod secret;

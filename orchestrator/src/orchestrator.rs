@@ -176,6 +176,7 @@ async fn assemble(
         vault,
         readers: Default::default(),
         metering,
+        runs: Default::default(),
         runner: Default::default(),
         orphans: Default::default(),
         tasks: task_list,

@@ -48,7 +48,7 @@ fn access(restore: &Restore) -> anyhow::Result<RepositoryAccess> {
         (None, None) => bail!("no key: set XENITH_KEY (64 hex digits) or XENITH_PASSPHRASE"),
         (Some(_), Some(_)) => bail!("both XENITH_KEY and XENITH_PASSPHRASE are set; unset one"),
     };
-    Ok(RepositoryAccess { place, key })
+    Ok(RepositoryAccess { place, key, writer: None })
 }
 
 pub async fn run(arguments: &Restore, config: &Config) -> anyhow::Result<()> {

@@ -23,7 +23,10 @@ pub struct LeafWindow<'a> {
     /// Known zero without reading: `start..end`, in order, apart.
     zeros: Vec<(u32, u32)>,
     ahead: ReadAhead<'a>,
+    /// Only grows, so that what a read fills is not filled with zeros before.
     buf: Vec<u8>,
+    /// Bytes of the buffer that mean something.
+    filled: usize,
     /// The buffer holds blocks from here on.
     start: u32,
     bytes_read: u64,
@@ -38,11 +41,10 @@ impl<'a> LeafWindow<'a> {
         number: u64,
         zeros: Vec<(u32, u32)>,
         ahead: ReadAhead<'a>,
-        mut buf: Vec<u8>,
+        buf: Vec<u8>,
     ) -> Self {
-        buf.clear();
-        let blocks = leaf_blocks(source.size(), number);
-        Self { source, offset: number * LEAF_BYTES, blocks, zeros, ahead, buf, start: 0, bytes_read: 0 }
+        let (offset, blocks) = (number * LEAF_BYTES, leaf_blocks(source.size(), number));
+        Self { source, offset, blocks, zeros, ahead, buf, filled: 0, start: 0, bytes_read: 0 }
     }
 
     #[must_use]
@@ -62,7 +64,7 @@ impl<'a> LeafWindow<'a> {
     }
 
     fn buffered_end(&self) -> u32 {
-        self.start + (self.buf.len() / BLOCK) as u32
+        self.start + (self.filled / BLOCK) as u32
     }
 
     /// The end of the known zero range that holds `block`, if one does.
@@ -88,7 +90,7 @@ impl<'a> LeafWindow<'a> {
             let from = self.buffered_end();
             if let Some(zero_end) = self.known_zero(from) {
                 let to = zero_end.min(end);
-                self.buf.resize(self.buf.len() + (to - from) as usize * BLOCK, 0);
+                self.grow(to - from).fill(0);
                 continue;
             }
             let next_zero = self.zeros.get(self.zeros.partition_point(|&(_, end)| end <= from));
@@ -99,13 +101,23 @@ impl<'a> LeafWindow<'a> {
         Ok(())
     }
 
+    /// Room for so many blocks more, with whatever was there.
+    fn grow(&mut self, blocks: u32) -> &mut [u8] {
+        let old = self.filled;
+        self.filled += blocks as usize * BLOCK;
+        if self.buf.len() < self.filled {
+            self.buf.resize(self.filled, 0);
+        }
+        &mut self.buf[old..self.filled]
+    }
+
     fn read(&mut self, from: u32, to: u32) -> Result<(), BlockError> {
-        let old = self.buf.len();
-        self.buf.resize(old + (to - from) as usize * BLOCK, 0);
-        let offset = self.offset + u64::from(from) * BLOCK as u64;
+        let (source, offset) = (self.source, self.offset + u64::from(from) * BLOCK as u64);
         // The disk may end within the last block; the rest of it counts as zeros.
-        let len = ((to - from) as u64 * BLOCK as u64).min(self.source.size() - offset);
-        self.source.read_at(offset, &mut self.buf[old..old + len as usize])?;
+        let len = ((to - from) as u64 * BLOCK as u64).min(source.size() - offset);
+        let (data, rest) = self.grow(to - from).split_at_mut(len as usize);
+        rest.fill(0);
+        source.read_at(offset, data)?;
         self.bytes_read += len;
         Ok(())
     }
@@ -168,7 +180,7 @@ impl<'a> LeafWindow<'a> {
     /// Makes `block`, which may have been let go of, the start again.
     pub fn rewind(&mut self, block: u32) {
         if block < self.start {
-            self.buf.clear();
+            self.filled = 0;
             self.start = block;
         }
     }
@@ -176,15 +188,16 @@ impl<'a> LeafWindow<'a> {
     /// Forgets what lies before `block`, so that the buffer may be refilled.
     pub fn discard_before(&mut self, block: u32) {
         if block >= self.buffered_end() {
-            self.buf.clear();
+            self.filled = 0;
         } else if block > self.start {
             // Moving the rest costs less than one more read: it is at most a chunk and its look-ahead, unless
             // much was read ahead; then wait until most of the buffer is spent.
             let spent = (block - self.start) as usize * BLOCK;
-            if spent < self.buf.len() / 2 {
+            if spent < self.filled / 2 {
                 return;
             }
-            self.buf.drain(..spent);
+            self.buf.copy_within(spent..self.filled, 0);
+            self.filled -= spent;
         }
         self.start = self.start.max(block);
     }

@@ -29,25 +29,26 @@ pub fn run(action: KeyAction, key: &KeyArgs) -> anyhow::Result<ExitCode> {
             if output.output == Output::Json {
                 let rows = slots
                     .iter()
-                    .map(|(name, slot)| serde_json::json!({"slot": name.to_string(), "kind": slot.kind()}));
+                    .map(|(name, slot)| serde_json::json!({"slot": name.to_string(), "kind": slot.kind(), "write_only": slot.is_write_only()}));
                 println!("{}", serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?);
             } else {
                 for (name, slot) in slots {
-                    println!("{name}  {}", slot.kind());
+                    let only = if slot.is_write_only() { ", write-only" } else { "" };
+                    println!("{name}  {}{only}", slot.kind());
                 }
             }
         }
-        KeyAction::Add { repo, new } => {
+        KeyAction::Add { repo, write_only, new } => {
             let repo = open::repository(&repo, key)?;
             let new = new_credential(&new)?
                 .context("no new key: set XENITH_NEW_PASSPHRASE or give --new-key-file")?;
-            let slot = keys::add_slot(
-                repo.store(),
-                &repo.keyring().repo(),
-                &repo.keys().mek,
-                &new,
-                KdfCost::DEFAULT,
-            )?;
+            let (store, keys) = (repo.store(), repo.keys());
+            let slot = if write_only {
+                keys::add_writer(store, keys, &new, KdfCost::DEFAULT)?
+            } else {
+                repo.keyring().need_own("making a key")?;
+                keys::add_slot(store, &repo.keyring().repo(), &keys.mek, &new, KdfCost::DEFAULT)?
+            };
             println!("{slot}");
         }
         KeyAction::Rotate { repo, new } => {

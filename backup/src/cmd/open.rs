@@ -47,6 +47,13 @@ pub fn repository(repo: &str, key: &KeyArgs) -> anyhow::Result<Repository> {
     repository_with(repo, &credential(key)?)
 }
 
+/// The same with a key that reads what is in it.
+pub fn readable(repo: &str, key: &KeyArgs) -> anyhow::Result<Repository> {
+    let opened = repository(repo, key)?;
+    opened.keyring().need_own("reading backups")?;
+    Ok(opened)
+}
+
 /// The same with a key that is not the command line's.
 pub fn repository_with(repo: &str, credential: &Credential) -> anyhow::Result<Repository> {
     Repository::open(store(repo)?, credential).with_context(|| format!("cannot open {repo}"))

@@ -50,6 +50,15 @@ impl ObjectKind {
     }
 }
 
+/// Who reads an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrecy {
+    /// Whoever has a key of the repository.
+    Shared,
+    /// In a sealed repository, only who has its own key. In another it is the same as [`Self::Shared`].
+    Sealed,
+}
+
 /// A parsed header. Its fields are not authentic until the key was unwrapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -63,7 +72,7 @@ pub struct Header {
 
 impl Header {
     /// A header for a new object with its fresh key.
-    pub(super) fn create(kind: ObjectKind, keyring: &Keyring) -> (Self, Secret32) {
+    pub(super) fn create(kind: ObjectKind, secrecy: Secrecy, keyring: &Keyring) -> (Self, Secret32) {
         let key = Secret32::random();
         let mut header = Self {
             kind,
@@ -73,9 +82,18 @@ impl Header {
             wrapped: [0; WRAPPED_LEN],
             ephemeral: [0; 32],
         };
-        let aad = header.aad(keyring);
-        header.wrapped =
-            keyring.wrap_key(header.kek).expect("the current KEK is in the ring").wrap(&aad, &key);
+        let seal = keyring.seal_for_new().filter(|_| secrecy == Secrecy::Sealed);
+        header.wrapped = match seal {
+            None => {
+                let kek = keyring.wrap_key(header.kek).expect("the current KEK is in the ring");
+                kek.wrap(&header.aad(keyring), &key)
+            }
+            Some(seal) => {
+                let (ephemeral, wrap) = seal.public.seal();
+                header = Self { wrap: WRAP_SEALED, kek: seal.id, ephemeral, ..header };
+                wrap.wrap(&header.aad(keyring), &key)
+            }
+        };
         (header, key)
     }
 
@@ -128,14 +146,18 @@ impl Header {
             let detail = format!("it says it is a {}, not a {}", self.kind.name(), kind.name());
             return Err(BackupError::damaged(object, detail));
         }
-        if self.wrap != WRAP_KEK {
-            return Err(BackupError::damaged(object, "it is sealed to a public key this ring does not have"));
-        }
-        let wrap = keyring.wrap_key(self.kek).ok_or_else(|| {
-            BackupError::damaged(object, format!("its key {} is not in the ring", self.kek))
-        })?;
-        wrap.unwrap(&self.aad(keyring), &self.wrapped)
-            .map_err(|_| BackupError::damaged(object, "its header is not authentic"))
+        let aad = self.aad(keyring);
+        let unknown = || BackupError::damaged(object, format!("its key {} is not in the ring", self.kek));
+        let opened = if self.wrap == WRAP_KEK {
+            keyring.wrap_key(self.kek).ok_or_else(unknown)?.unwrap(&aad, &self.wrapped)
+        } else {
+            let seal = keyring.find_seal(self.kek).ok_or_else(unknown)?;
+            let secret = seal.secret.as_ref();
+            let secret =
+                secret.ok_or_else(|| BackupError::WriteOnly { what: format!("reading {object}") })?;
+            secret.open(&self.ephemeral).and_then(|wrap| wrap.unwrap(&aad, &self.wrapped))
+        };
+        opened.map_err(|_| BackupError::damaged(object, "its header is not authentic"))
     }
 }
 
@@ -145,18 +167,37 @@ mod tests {
 
     #[test]
     fn a_header_with_any_bit_flipped_is_refused() {
-        let ring = Keyring::for_tests();
-        let (header, key) = Header::create(ObjectKind::Pack, &ring);
+        for ring in [Keyring::for_tests(), Keyring::for_tests().sealed()] {
+            no_bit_may_flip(&ring);
+        }
+    }
+
+    #[test]
+    fn writers_seal_what_they_cannot_open() {
+        let ring = Keyring::for_tests().sealed();
+        let writers = ring.for_writers();
+        let (sealed, key) = Header::create(ObjectKind::Pack, Secrecy::Sealed, &writers);
+        assert_eq!(sealed.unwrap_key(ObjectKind::Pack, &ring, "p").unwrap(), key);
+        let refused = sealed.unwrap_key(ObjectKind::Pack, &writers, "p");
+        assert!(matches!(refused, Err(BackupError::WriteOnly { .. })), "{refused:?}");
+        let (shared, key) = Header::create(ObjectKind::Pack, Secrecy::Shared, &ring);
+        assert_eq!(shared.unwrap_key(ObjectKind::Pack, &writers, "p").unwrap(), key);
+        let other = Keyring::for_tests().sealed();
+        assert!(sealed.unwrap_key(ObjectKind::Pack, &other, "p").is_err());
+    }
+
+    fn no_bit_may_flip(ring: &Keyring) {
+        let (header, key) = Header::create(ObjectKind::Pack, Secrecy::Sealed, ring);
         let bytes = header.encode();
         assert_eq!(Header::parse(&bytes), Ok(header.clone()));
-        assert_eq!(header.unwrap_key(ObjectKind::Pack, &ring, "p").unwrap(), key);
-        assert!(header.unwrap_key(ObjectKind::Index, &ring, "p").is_err());
+        assert_eq!(header.unwrap_key(ObjectKind::Pack, ring, "p").unwrap(), key);
+        assert!(header.unwrap_key(ObjectKind::Index, ring, "p").is_err());
         for bit in 0..HEADER_LEN * 8 {
             let mut bad = bytes;
             bad[bit / 8] ^= 1 << (bit % 8);
             let opened = Header::parse(&bad)
                 .map_err(|e| BackupError::damaged("p", e))
-                .and_then(|h| h.unwrap_key(ObjectKind::Pack, &ring, "p"));
+                .and_then(|h| h.unwrap_key(ObjectKind::Pack, ring, "p"));
             assert!(opened.is_err(), "bit {bit}");
         }
     }

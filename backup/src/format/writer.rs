@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use super::{Codec, FrameKind, FrameRecord, HEADER_LEN, Header, MAX_FRAME, ObjectKind, TRAILER_LEN, Trailer};
+use super::{
+    Codec, FrameKind, FrameRecord, HEADER_LEN, Header, MAX_FRAME, ObjectKind, Secrecy, TRAILER_LEN, Trailer,
+};
 use crate::crypto::{Cipher, DataKey, TAG_LEN};
 use crate::id::{ChunkId, ObjectHash};
 use crate::keys::Keyring;
@@ -16,8 +18,8 @@ pub struct Sealer {
 impl Sealer {
     /// The header of a new object and the sealer of its frames.
     #[must_use]
-    pub fn create(kind: ObjectKind, keyring: &Keyring) -> (Bytes, Self) {
-        let (header, key) = Header::create(kind, keyring);
+    pub fn create(kind: ObjectKind, secrecy: Secrecy, keyring: &Keyring) -> (Bytes, Self) {
+        let (header, key) = Header::create(kind, secrecy, keyring);
         let cipher: Cipher = header.cipher;
         (Bytes::copy_from_slice(&header.encode()), Self { key: DataKey::new(cipher, &key) })
     }
@@ -58,7 +60,7 @@ pub struct ObjectBuilder {
 impl ObjectBuilder {
     #[must_use]
     pub fn new(kind: ObjectKind, keyring: &Keyring) -> Self {
-        let (header, sealer) = Sealer::create(kind, keyring);
+        let (header, sealer) = Sealer::create(kind, Secrecy::Shared, keyring);
         debug_assert_eq!(header.len(), HEADER_LEN);
         Self { sealer, bytes: header.to_vec(), records: Vec::new() }
     }

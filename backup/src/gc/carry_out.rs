@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Live, Plan, plan_key, published, read_object, verdict_key, write_object};
+use super::{Live, Plan, forged, plan_key, published, read_object, verdict_key, write_object};
 use crate::error::{BackupError, Result};
 use crate::hold;
 use crate::id::{BackupId, ObjectHash};
@@ -47,6 +47,7 @@ pub enum Outcome {
 /// Carries out a published plan as of `now`, if its grace (milliseconds) is over and no session is in the way.
 /// May be called again, by anybody, at the same time.
 pub fn carry_out(repo: &Repository, plan: &Plan, now: u64, grace: u64) -> Result<Outcome> {
+    repo.keyring().need_own("carrying out a plan")?;
     let sessions = session::list(repo)?;
     let waiting = waiting_for(repo, plan, &sessions, (now, grace))?;
     let rested = plan.created.saturating_add(grace);
@@ -123,7 +124,8 @@ fn settle(repo: &Repository, plan: &Plan) -> Result<Option<Plan>> {
     let key = verdict_key(&plan.name).ok_or_else(|| BackupError::Invalid("not a plan's name".to_owned()))?;
     match read_object(repo, &key, &plan.name) {
         Err(BackupError::Store(StoreError::NotFound { .. })) => {}
-        other => return other.map(Some),
+        Ok(None) => return give_up(repo, plan).map(|()| None),
+        other => return other,
     }
     let verdict = judge(repo, plan)?;
     match write_object(repo, &key, &verdict) {
@@ -131,7 +133,8 @@ fn settle(repo: &Repository, plan: &Plan) -> Result<Option<Plan>> {
         Err(StoreError::AlreadyExists { .. }) => {
             return match read_object(repo, &key, &plan.name) {
                 Err(BackupError::Store(StoreError::NotFound { .. })) => Ok(None),
-                other => other.map(Some),
+                Ok(None) => give_up(repo, plan).map(|()| None),
+                other => other,
             };
         }
         Err(error) => return Err(error.into()),
@@ -144,6 +147,19 @@ fn settle(repo: &Repository, plan: &Plan) -> Result<Option<Plan>> {
     }
     repo.store().delete(&key)?;
     Ok(None)
+}
+
+/// Ends a plan whose verdict somebody without the repository's own key has made, with nothing deleted: another plan names
+/// the same. The plan goes first, as ever, so that whoever is about to make a verdict finds that it is late.
+fn give_up(repo: &Repository, plan: &Plan) -> Result<()> {
+    tracing::warn!(
+        plan = plan.name,
+        "its verdict was not made with the repository's own key: it is given up"
+    );
+    for key in [plan_key(&plan.name), verdict_key(&plan.name)].into_iter().flatten() {
+        repo.store().delete(&key)?;
+    }
+    Ok(())
 }
 
 /// Marks again and spares what is needed.
@@ -189,6 +205,9 @@ fn tidy(repo: &Repository, sessions: &[SeenSession]) -> Result<()> {
     tidy_index(repo)?;
     immutable::tidy(repo)?;
     tidy_probes(repo)?;
+    for key in forged(repo)? {
+        repo.store().delete(&key)?;
+    }
     let plans: Vec<String> =
         repo.store().list("plans/")?.into_iter().map(|info| info.key.to_string()).collect();
     for info in repo.store().list("verdicts/")? {

@@ -25,6 +25,7 @@ pub struct Repacked {
 
 /// Moves what is needed out of packs of which less than `share` percent is.
 pub fn repack(repo: &Repository, share: u64) -> Result<Repacked> {
+    repo.keyring().need_own("moving chunks")?;
     let mut session = Session::open(repo)?;
     let plans = published(repo)?;
     session.saw(plans.iter().map(|plan| plan.name.clone()).collect())?;

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::seals::{OwnerKeys, Seal, StoredOwner, StoredSeal};
 use crate::chunk::Chunking;
 use crate::crypto::{Secret32, WrapKey, random};
+use crate::error::{BackupError, Result};
 use crate::id::{IdKeys, KekId, RepoId, hex, unhex};
 use crate::store::Retention;
 
@@ -31,6 +33,11 @@ struct StoredRing {
     chunking: Chunking,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retention: Option<Retention>,
+    /// Of a sealed repository; the last one seals new packs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    seals: Vec<StoredSeal>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<StoredOwner>,
 }
 
 /// The opened ring. Cheap to clone.
@@ -43,6 +50,8 @@ pub struct Keyring {
     ids: IdKeys,
     chunking: Chunking,
     retention: Option<Retention>,
+    seals: Arc<Vec<Seal>>,
+    owner: Option<OwnerKeys>,
 }
 
 impl Keyring {
@@ -61,7 +70,60 @@ impl Keyring {
     fn from_parts(repo: RepoId, keks: Vec<(KekId, Secret32)>, domain: Secret32, chunking: Chunking) -> Self {
         let wraps = Arc::new(keks.iter().map(|(id, key)| (*id, WrapKey::new(key))).collect());
         let ids = IdKeys::new(&domain);
-        Self { repo, keks, wraps, domain, ids, chunking, retention: None }
+        Self { repo, keks, wraps, domain, ids, chunking, retention: None, seals: Arc::default(), owner: None }
+    }
+
+    /// The same for a repository whose chunks are sealed: a key can be made for it that only adds backups.
+    #[must_use]
+    pub fn sealed(self) -> Self {
+        Self { seals: Arc::new(vec![Seal::create()]), owner: Some(OwnerKeys::create()), ..self }
+    }
+
+    /// What writers get of it.
+    #[must_use]
+    pub(crate) fn for_writers(&self) -> Self {
+        let seals = self.seals.iter().map(Seal::public_half).collect();
+        Self { seals: Arc::new(seals), owner: None, ..self.clone() }
+    }
+
+    /// Whether chunks are sealed.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        !self.seals.is_empty()
+    }
+
+    /// Whether this ring adds backups and opens none.
+    #[must_use]
+    pub fn is_write_only(&self) -> bool {
+        self.is_sealed() && self.owner.is_none()
+    }
+
+    /// Refuses where this is a writers' ring; `what` needs more.
+    pub fn need_own(&self, what: &str) -> Result<()> {
+        if self.is_write_only() { Err(BackupError::WriteOnly { what: what.to_owned() }) } else { Ok(()) }
+    }
+
+    /// Of a sealed repository, to whom has its own key.
+    #[must_use]
+    pub(super) const fn owner(&self) -> Option<&OwnerKeys> {
+        self.owner.as_ref()
+    }
+
+    /// What authenticates plans and verdicts, where writers could make false ones.
+    #[must_use]
+    pub fn collector_secret(&self) -> Option<&Secret32> {
+        self.owner.as_ref().map(|owner| &owner.collector)
+    }
+
+    /// What new packs of chunks are sealed to.
+    #[must_use]
+    pub fn seal_for_new(&self) -> Option<&Seal> {
+        self.seals.last()
+    }
+
+    #[must_use]
+    pub fn find_seal(&self, id: KekId) -> Option<&Seal> {
+        self.seals.iter().find(|seal| seal.id == id)
     }
 
     /// The same for a repository that locks what it stores.
@@ -89,6 +151,8 @@ impl Keyring {
             domain: hex(self.domain.expose()),
             chunking: self.chunking,
             retention: self.retention,
+            seals: self.seals.iter().map(Seal::store).collect(),
+            owner: self.owner.as_ref().map(OwnerKeys::store),
         };
         let plain = serde_json::to_vec(&stored).expect("a ring is plain data");
         WrapKey::new(&mek.derive("xenith-backup format 1 keyring")).seal(Self::aad(), &plain)
@@ -105,14 +169,27 @@ impl Keyring {
         let keks: Option<Vec<_>> =
             stored.keks.iter().map(|kek| Some((kek.id, Secret32::new(unhex(&kek.key)?)))).collect();
         let domain = Secret32::new(unhex(&stored.domain)?);
+        let seals: Option<Vec<_>> = stored.seals.iter().map(Seal::parse).collect();
+        let owner = match &stored.owner {
+            None => None,
+            Some(stored) => Some(OwnerKeys::parse(stored)?),
+        };
         let ring = Self::from_parts(stored.repo, keks?, domain, stored.chunking);
-        Some(ring.with_retention(stored.retention))
+        Some(Self { seals: Arc::new(seals?), owner, ..ring.with_retention(stored.retention) })
     }
 
-    pub(super) fn add_kek(&mut self) {
+    /// A new KEK, and where chunks are sealed a new pair and a new key of the writers; the old ones stay for what is there.
+    pub(super) fn renew(&mut self) {
         self.keks.push((KekId(random()), Secret32::random()));
         let ring = Self::from_parts(self.repo, self.keks.clone(), self.domain.clone(), self.chunking);
-        *self = ring.with_retention(self.retention);
+        let mut seals = Vec::clone(&self.seals);
+        if self.is_sealed() {
+            seals.push(Seal::create());
+        }
+        // Plans that are published have to stay authentic.
+        let renewed = |owner: &OwnerKeys| OwnerKeys { writers: Secret32::random(), ..owner.clone() };
+        let owner = self.owner.as_ref().map(renewed);
+        *self = Self { seals: Arc::new(seals), owner, ..ring.with_retention(self.retention) };
     }
 
     #[must_use]

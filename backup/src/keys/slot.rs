@@ -39,6 +39,14 @@ pub struct Slot {
     format: u32,
     kdf: Kdf,
     wrapped_mek: String,
+    /// For people who read listings: what it opens is decided by the key that it wraps.
+    #[serde(default, skip_serializing_if = "is_false")]
+    write_only: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn aad(repo: &RepoId) -> Vec<u8> {
@@ -77,7 +85,12 @@ impl Slot {
         };
         let key = slot_key(&kdf, credential)?.expect("the slot was made for this credential");
         let wrapped_mek = hex(&key.wrap(&aad(repo), mek));
-        Ok(Self { format: 1, kdf, wrapped_mek })
+        Ok(Self { format: 1, kdf, wrapped_mek, write_only: false })
+    }
+
+    /// The same, told apart in listings.
+    pub(super) fn write_only(self) -> Self {
+        Self { write_only: true, ..self }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -104,6 +117,12 @@ impl Slot {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether it says that it only adds backups.
+    #[must_use]
+    pub const fn is_write_only(&self) -> bool {
+        self.write_only
     }
 
     /// `passphrase` or `key file`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Lock, ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use crate::forward_store;
 
 /// What happens at the chosen mutation (create or delete).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +101,8 @@ impl<S: ObjectStore> FaultyStore<S> {
 }
 
 impl<S: ObjectStore> ObjectStore for FaultyStore<S> {
+    forward_store!(self => self.inner; describe sweep exposed);
+
     fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
         self.mutate(key, || self.inner.create(key, parts))
     }
@@ -127,14 +130,6 @@ impl<S: ObjectStore> ObjectStore for FaultyStore<S> {
         self.mutate(key, || self.inner.delete(key))
     }
 
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-
-    fn sweep(&self, age: Duration) -> Result<usize, StoreError> {
-        self.inner.sweep(age)
-    }
-
     fn create_locked(&self, key: &ObjectKey, parts: &[Bytes], lock: Lock) -> Result<(), StoreError> {
         self.mutate(key, || self.inner.create_locked(key, parts, lock))
     }
@@ -150,10 +145,6 @@ impl<S: ObjectStore> ObjectStore for FaultyStore<S> {
 
     fn purge(&self, key: &ObjectKey) -> Result<(), StoreError> {
         self.mutate(key, || self.inner.purge(key))
-    }
-
-    fn exposed(&self, key: &ObjectKey) -> Result<Option<String>, StoreError> {
-        self.inner.exposed(key)
     }
 
     fn clock(&self) -> Result<u64, StoreError> {

@@ -11,7 +11,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use super::{ObjectKey, ObjectStore, StoreError};
+use crate::forward_store;
 
 /// Prefixes of what is locked.
 pub const LOCKED: [&str; 5] = ["config", "keys/", "keyring/", "packs/", "manifests/"];
@@ -109,6 +110,9 @@ fn is_key(key: &ObjectKey) -> bool {
 }
 
 impl ObjectStore for LockingStore {
+    forward_store!(self => self.inner;
+        read_range size list_each describe sweep create_locked extend_lock lock_of purge exposed);
+
     fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
         if LOCKED.iter().any(|prefix| key.as_str().starts_with(prefix)) {
             let lock = self.retention.lock_at(self.clock()?);
@@ -118,22 +122,6 @@ impl ObjectStore for LockingStore {
         }
     }
 
-    fn read_range(&self, key: &ObjectKey, range: std::ops::Range<u64>) -> Result<Bytes, StoreError> {
-        self.inner.read_range(key, range)
-    }
-
-    fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key)
-    }
-
-    fn list_each(
-        &self,
-        prefix: &str,
-        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.inner.list_each(prefix, take)
-    }
-
     // Where locks are, a plain delete only hides an object, locked or not, and frees nothing.
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
         match self.inner.purge(key) {
@@ -141,34 +129,6 @@ impl ObjectStore for LockingStore {
             Err(StoreError::Locked { .. }) if is_key(key) => self.inner.delete(key),
             other => other,
         }
-    }
-
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-
-    fn sweep(&self, age: std::time::Duration) -> Result<usize, StoreError> {
-        self.inner.sweep(age)
-    }
-
-    fn create_locked(&self, key: &ObjectKey, parts: &[Bytes], lock: Lock) -> Result<(), StoreError> {
-        self.inner.create_locked(key, parts, lock)
-    }
-
-    fn extend_lock(&self, key: &ObjectKey, lock: Lock) -> Result<(), StoreError> {
-        self.inner.extend_lock(key, lock)
-    }
-
-    fn lock_of(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError> {
-        self.inner.lock_of(key)
-    }
-
-    fn purge(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.purge(key)
-    }
-
-    fn exposed(&self, key: &ObjectKey) -> Result<Option<String>, StoreError> {
-        self.inner.exposed(key)
     }
 
     fn clock(&self) -> Result<u64, StoreError> {

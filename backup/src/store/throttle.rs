@@ -3,13 +3,13 @@
 //! Each write first waits until the ones before it would be over at the given rate, so that the average holds whatever
 //! the sizes. Reads are not held back: an increment reads little, and a restore is in a hurry.
 
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Lock, ObjectInfo, ObjectKey, ObjectStore, StoreError};
+use super::{Lock, ObjectKey, ObjectStore, StoreError};
+use crate::forward_store;
 
 /// See the module.
 pub struct ThrottledStore<S> {
@@ -36,64 +36,19 @@ impl<S> ThrottledStore<S> {
 }
 
 impl<S: ObjectStore> ObjectStore for ThrottledStore<S> {
+    forward_store!(self => self.inner;
+        read_range size list_each delete describe sweep extend_lock lock_of purge exposed clock);
+
     fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
         let bytes = parts.iter().map(|part| part.len() as u64).sum();
         std::thread::sleep(self.wait(bytes, Instant::now()));
         self.inner.create(key, parts)
     }
 
-    fn read_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.inner.read_range(key, range)
-    }
-
-    fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key)
-    }
-
-    fn list_each(
-        &self,
-        prefix: &str,
-        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.inner.list_each(prefix, take)
-    }
-
-    fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key)
-    }
-
-    fn describe(&self) -> String {
-        self.inner.describe()
-    }
-
-    fn sweep(&self, age: Duration) -> Result<usize, StoreError> {
-        self.inner.sweep(age)
-    }
-
     fn create_locked(&self, key: &ObjectKey, parts: &[Bytes], lock: Lock) -> Result<(), StoreError> {
         let bytes = parts.iter().map(|part| part.len() as u64).sum();
         std::thread::sleep(self.wait(bytes, Instant::now()));
         self.inner.create_locked(key, parts, lock)
-    }
-
-    fn extend_lock(&self, key: &ObjectKey, lock: Lock) -> Result<(), StoreError> {
-        self.inner.extend_lock(key, lock)
-    }
-
-    fn lock_of(&self, key: &ObjectKey) -> Result<Option<Lock>, StoreError> {
-        self.inner.lock_of(key)
-    }
-
-    fn purge(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.purge(key)
-    }
-
-    fn exposed(&self, key: &ObjectKey) -> Result<Option<String>, StoreError> {
-        self.inner.exposed(key)
-    }
-
-    fn clock(&self) -> Result<u64, StoreError> {
-        self.inner.clock()
     }
 }
 

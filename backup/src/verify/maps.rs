@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::packs::Bad;
+use super::packs::{Bad, entries_of};
 use super::{Problem, Report};
 use crate::chunk::leaf_blocks;
 use crate::error::{BackupError, Result};
@@ -64,10 +64,16 @@ impl Walk<'_> {
         for place in self.index.places(id)?.into_iter().filter(|place| place.record.kind == kind) {
             let spoilt =
                 self.bad.packs.contains(&place.pack) || self.bad.frames.contains(&(place.pack, place.offset));
-            if !spoilt {
+            let known = self.bad.misindexed.get(&place.pack);
+            let invented = known.is_some_and(|frames| !frames.contains(&(*id, place.offset)));
+            if !spoilt && !invented {
                 return Ok(None);
             }
-            why = Some((format!("pack {}", place.pack), "it is damaged".to_owned(), 1));
+            why = Some(if invented {
+                (entries_of(&place.pack), "it is wrong".to_owned(), 1)
+            } else {
+                (format!("pack {}", place.pack), "it is damaged".to_owned(), 1)
+            });
         }
         let what = if kind == FrameKind::Page { "map page" } else { "chunk" };
         Ok(Some(why.unwrap_or_else(|| (format!("{what} {id}"), "no pack holds it".to_owned(), 1))))

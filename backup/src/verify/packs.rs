@@ -1,13 +1,14 @@
 //! Checking packs against their names, their footers and, if asked, their chunks' ids.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::index::Sums;
 use super::{Level, Report, Scope};
 use crate::error::{BackupError, Result};
 use crate::format::{FrameOpener, FrameRecord, HEADER_LEN, ObjectKind};
-use crate::id::ObjectHash;
+use crate::id::{ChunkId, ObjectHash};
 use crate::index::{Index, PackInfo, pack_key, read_pack_footer};
 use crate::reader::check_id;
 use crate::repo::Repository;
@@ -23,6 +24,16 @@ pub struct Bad {
     pub packs: HashSet<ObjectHash>,
     /// Single frames, by pack and offset.
     pub frames: HashSet<(ObjectHash, u64)>,
+    /// What these packs hold, of which the index says something else.
+    pub misindexed: HashMap<ObjectHash, HashSet<(ChunkId, u64)>>,
+}
+
+/// More packs than this that the index is wrong about are not told apart from bad ones: a footer takes memory.
+const MISINDEXED: usize = 256;
+
+/// The object that stands for what the index says of `pack`.
+pub fn entries_of(pack: &ObjectHash) -> String {
+    format!("index of pack {pack}")
 }
 
 #[derive(Debug, Default)]
@@ -38,14 +49,19 @@ pub fn check(
     (looked_at, threads): (&Scope, usize),
     report: &mut Report,
 ) -> Result<Bad> {
+    let sums = Sums::of(index)?;
     let shared = Mutex::new(Shared { report: std::mem::take(report), ..Shared::default() });
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
-                while let Some(pack) = index.packs().get(next.fetch_add(1, Ordering::Relaxed)) {
+                loop {
+                    let row = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(pack) = index.packs().get(row) else { return };
                     let mut checker = PackCheck {
                         repo,
+                        sums: (&sums, row),
+                        misindexed: None,
                         level: looked_at.level_of(pack),
                         pack,
                         bytes: 0,
@@ -75,6 +91,16 @@ fn note(shared: &mut Shared, checker: &PackCheck<'_>, result: Result<()>) {
     shared.report.bytes_read += checker.bytes;
     shared.report.chunks += checker.chunks;
     shared.report.packs_read += u64::from(checker.level != Level::Quick);
+    if let Some(frames) = &checker.misindexed {
+        let detail = "it says something else of it than the pack itself; delete what is under index/, which is a cache, and \
+                      back up whole what this touches";
+        shared.report.add(&BackupError::damaged(entries_of(&name), detail));
+        if shared.bad.misindexed.len() < MISINDEXED {
+            shared.bad.misindexed.insert(name, frames.clone());
+        } else {
+            shared.bad.packs.insert(name);
+        }
+    }
     match result {
         Ok(()) => {}
         // Collected since the listing.
@@ -93,6 +119,10 @@ fn note(shared: &mut Shared, checker: &PackCheck<'_>, result: Result<()>) {
 
 struct PackCheck<'a> {
     repo: &'a Repository,
+    /// With the pack's row.
+    sums: (&'a Sums, usize),
+    /// What it holds, where the index says something else.
+    misindexed: Option<HashSet<(ChunkId, u64)>>,
     level: Level,
     pack: &'a PackInfo,
     bytes: u64,
@@ -108,6 +138,10 @@ impl PackCheck<'_> {
     fn run(&mut self) -> Result<()> {
         let footer = read_pack_footer(self.repo, &self.pack.name, self.pack.size)?;
         self.chunks = footer.frames().len() as u64;
+        let (sums, row) = self.sums;
+        if !sums.agrees(row, footer.frames()) {
+            self.misindexed = Some(footer.frames().iter().map(|(at, record)| (record.id, *at)).collect());
+        }
         if self.level == Level::Quick {
             return Ok(());
         }

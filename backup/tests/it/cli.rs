@@ -331,3 +331,44 @@ fn a_full_disk_is_named_and_harms_nothing() {
         std::panic::resume_unwind(panic);
     }
 }
+
+#[test]
+fn a_write_only_key_adds_and_does_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| path(dir.path(), name);
+    let (repo, disk, key, out) = (at("r"), at("disk"), at("writer.key"), at("out"));
+    std::fs::write(&disk, noise(1, MIB)).unwrap();
+    good(&["init", &repo, "--sealed"]);
+    good(&["key", "generate", &key]);
+    good(&["key", "add", &repo, "--write-only", "--new-key-file", &key]);
+    let slots: serde_json::Value =
+        serde_json::from_str(&good(&["key", "list", &repo, "-o", "json"])).unwrap();
+    let only: Vec<bool> = slots.as_array().unwrap().iter().map(|s| s["write_only"] == true).collect();
+    assert_eq!(only.iter().filter(|only| **only).count(), 1, "{slots}");
+    let writer = |args: &[&str]| tool(&[&["--key-file", &key], args].concat());
+    assert!(writer(&["backup", &repo, &format!("vm={disk}")]).status.success());
+    assert!(writer(&["list", &repo]).status.success());
+    for refused in [
+        vec!["restore", &repo, "vm", &out],
+        vec!["files", &repo, "vm"],
+        vec!["verify", &repo],
+        vec!["prune", &repo, "--keep-last", "1"],
+        vec!["gc", &repo],
+        vec!["paper-kit", &repo, "--with-key"],
+        vec!["key", "rotate", &repo],
+        vec!["key", "add", &repo, "--new-key-file", &key],
+    ] {
+        let output = writer(&refused);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(4), "{refused:?}: {told}");
+        assert!(told.contains("only adds backups"), "{refused:?}: {told}");
+    }
+    assert!(!Path::new(&out).exists());
+    good(&["restore", &repo, "vm", &out]);
+    assert!(std::fs::read(&out).unwrap() == noise(1, MIB));
+    good(&["verify", &repo, "--deep"]);
+    let plain = at("plain");
+    good(&["init", &plain]);
+    let refused = tool(&["key", "add", &plain, "--write-only", "--new-key-file", &key]);
+    assert_eq!(refused.status.code(), Some(1));
+}

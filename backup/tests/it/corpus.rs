@@ -37,6 +37,7 @@ fn committed_inputs() {
     });
     check("segment", |bytes| Segment::parse(bytes).is_some());
     check("slot", |bytes| Slot::parse(bytes).is_ok());
+    check("manifest", |bytes| xenith_backup::manifest::parse(bytes, &crate::mutations::MANIFEST).is_ok());
     check("trace", |bytes| xenith_backup::nbd::trace::Trace::parse(bytes, 1 << 40).total_len() > 0);
     check("vhd", crate::mutations::vhd_opens);
     check("nbd", |bytes| {

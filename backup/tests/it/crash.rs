@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use xenith_backup::gc;
 use xenith_backup::store::{
-    Fault, FaultyStore, MemoryStore, ObjectInfo, ObjectKey, ObjectStore, RetryingStore, StoreError,
+    Fault, FaultyStore, MemoryStore, ObjectKey, ObjectStore, RetryingStore, StoreError,
 };
 use xenith_backup::verify::{Level, verify};
 use xenith_backup::{BackupError, Repository, manifest};
+use xenith_backup::{forward_store, gc};
 
 use crate::support::{Disk, MIB, backup, in_memory, noise, open, restored, try_backup};
 
@@ -154,25 +152,7 @@ fn a_revoked_session_cannot_commit() {
 struct AddOnly(Arc<MemoryStore>);
 
 impl ObjectStore for AddOnly {
-    fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
-        self.0.create(key, parts)
-    }
-
-    fn read_range(&self, key: &ObjectKey, range: std::ops::Range<u64>) -> Result<Bytes, StoreError> {
-        self.0.read_range(key, range)
-    }
-
-    fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.0.size(key)
-    }
-
-    fn list_each(
-        &self,
-        prefix: &str,
-        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.0.list_each(prefix, take)
-    }
+    forward_store!(self => self.0; create read_range size list_each);
 
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
         let source = std::io::ErrorKind::PermissionDenied.into();

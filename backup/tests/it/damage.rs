@@ -117,8 +117,8 @@ fn deep_finds_a_frame_that_a_writer_stored_wrongly() {
 }
 
 fn lying_pack(repo: &Repository) -> (xenith_backup::id::ObjectHash, Bytes) {
-    use xenith_backup::format::{Codec, FrameKind, FrameRecord, ObjectKind, Sealer};
-    let (header, sealer) = Sealer::create(ObjectKind::Pack, repo.keyring());
+    use xenith_backup::format::{Codec, FrameKind, FrameRecord, ObjectKind, Sealer, Secrecy};
+    let (header, sealer) = Sealer::create(ObjectKind::Pack, Secrecy::Shared, repo.keyring());
     let mut frame = b"not what the id says".to_vec();
     let raw = frame.len();
     sealer.seal(header.len() as u64, &mut frame, 0);

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use xenith_backup::instant::{Live, Pace, stream};
 use xenith_backup::nbd::Overlay;
 use xenith_backup::store::{MemoryStore, ObjectInfo, ObjectKey, ObjectStore, StoreError};
-use xenith_backup::{BackupError, Repository};
+use xenith_backup::{BackupError, Repository, forward_store};
 use xenith_common_block::{BlockSource, ByteRange};
 
 use crate::support::{MIB, backup, in_memory, init, noise};
@@ -150,9 +150,7 @@ impl Distant {
 }
 
 impl ObjectStore for Distant {
-    fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
-        self.inner.create(key, parts)
-    }
+    forward_store!(self => self.inner; create delete);
 
     fn read_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
         self.check(key.as_str())?;
@@ -171,10 +169,6 @@ impl ObjectStore for Distant {
     ) -> Result<(), StoreError> {
         self.check(prefix)?;
         self.inner.list_each(prefix, take)
-    }
-
-    fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key)
     }
 
     fn describe(&self) -> String {

@@ -23,5 +23,6 @@ mod paper_kit;
 mod roundtrip;
 mod s3;
 mod s3_server;
+mod sealed;
 mod support;
 mod xo;

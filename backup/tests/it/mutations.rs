@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use xenith_backup::chunk::LEAF_BLOCKS;
 use xenith_backup::files;
 use xenith_backup::format::{Footer, Header, Trailer};
+use xenith_backup::id::BackupId;
 use xenith_backup::index::Segment;
 use xenith_backup::keys::{Credential, Slot};
 use xenith_backup::map::{Leaf, encode_inner, parse_inner};
@@ -25,8 +26,9 @@ use crate::support::noise;
 /// What the fuzz target of this name does.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
     ("container", container),
+    ("manifest", manifest),
     ("nbd", nbd_request),
     ("pages", pages),
     ("segment", segment),
@@ -44,6 +46,16 @@ fn container(data: &[u8]) {
         let _ = Footer::parse(&data[footer..data.len() - 32], trailer.end);
     }
     let _ = Footer::parse(data, data.len() as u64);
+}
+
+/// The id of the backup whose manifests the corpus has.
+pub const MANIFEST: BackupId = BackupId(*b"\x01\x23\x45\x67\x89\xab\0\0\0\0\0\0\0\0\0\x01");
+
+fn manifest(data: &[u8]) {
+    if let Ok(Some(manifest)) = xenith_backup::manifest::parse(data, &MANIFEST) {
+        assert_eq!(manifest.id, MANIFEST);
+        let _ = (manifest.number(), manifest.series());
+    }
 }
 
 fn nbd_request(data: &[u8]) {

@@ -30,20 +30,20 @@ pub struct Corpus {
 }
 
 /// Numbers that look random and are the same each time.
-struct Random(blake3::OutputReader);
+pub struct Random(blake3::OutputReader);
 
 impl Random {
-    fn new(label: &str) -> Self {
+    pub fn new(label: &str) -> Self {
         Self(blake3::Hasher::new_derive_key("xenith bench corpus 1").update(label.as_bytes()).finalize_xof())
     }
 
-    fn number(&mut self, below: u64) -> u64 {
+    pub fn number(&mut self, below: u64) -> u64 {
         let mut bytes = [0; 8];
         self.0.fill(&mut bytes);
         u64::from_le_bytes(bytes) % below.max(1)
     }
 
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
         self.0.fill(&mut bytes);
         bytes
@@ -93,7 +93,7 @@ fn records(random: &mut Random, len: usize) -> Vec<u8> {
     out
 }
 
-fn content(random: &mut Random, len: usize) -> Vec<u8> {
+pub fn content(random: &mut Random, len: usize) -> Vec<u8> {
     match random.number(10) {
         0..=3 => text(random, len),
         4..=6 => records(random, len),
@@ -102,7 +102,7 @@ fn content(random: &mut Random, len: usize) -> Vec<u8> {
 }
 
 /// Sizes from 1 KiB to 4 MiB, most of them small, most bytes in large ones.
-fn file_size(random: &mut Random) -> usize {
+pub fn file_size(random: &mut Random) -> usize {
     let octave = random.number(12);
     ((1 << octave) * 1024 + random.number(1 << octave) * 1024) as usize
 }

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use xenith_backup::Repository;
 use xenith_backup::chunk::Chunking;
 use xenith_backup::crypto::Secret32;
 use xenith_backup::format::{Codec, FrameKind, FrameRecord};
@@ -25,6 +24,7 @@ use xenith_backup::packer::StoredPack;
 use xenith_backup::store::{
     FaultyStore, LocalStore, MemoryStore, ObjectInfo, ObjectKey, ObjectStore, StoreError,
 };
+use xenith_backup::{Repository, forward_store};
 use xenith_common_block::{BlockSource, ByteRange, ExtentKind, FileSource};
 
 use crate::measure::{Cost, own_cpu, peak_of, run};
@@ -90,17 +90,7 @@ fn vast_name(number: u64) -> ObjectHash {
 }
 
 impl ObjectStore for Vast {
-    fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
-        self.inner.create(key, parts)
-    }
-
-    fn read_range(&self, key: &ObjectKey, range: std::ops::Range<u64>) -> Result<Bytes, StoreError> {
-        self.inner.read_range(key, range)
-    }
-
-    fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.inner.size(key)
-    }
+    forward_store!(self => self.inner; create read_range size delete);
 
     fn list_each(
         &self,
@@ -113,10 +103,6 @@ impl ObjectStore for Vast {
             }
         }
         self.inner.list_each(prefix, take)
-    }
-
-    fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.inner.delete(key)
     }
 
     fn describe(&self) -> String {
@@ -254,28 +240,10 @@ fn zstd_alone(image: &Path, threads: usize) -> Result<f64> {
 struct Swallow(MemoryStore);
 
 impl ObjectStore for Swallow {
+    forward_store!(self => self.0; read_range size list_each delete);
+
     fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
         if key.as_str().starts_with("packs/") { Ok(()) } else { self.0.create(key, parts) }
-    }
-
-    fn read_range(&self, key: &ObjectKey, range: std::ops::Range<u64>) -> Result<Bytes, StoreError> {
-        self.0.read_range(key, range)
-    }
-
-    fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
-        self.0.size(key)
-    }
-
-    fn list_each(
-        &self,
-        prefix: &str,
-        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.0.list_each(prefix, take)
-    }
-
-    fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.0.delete(key)
     }
 
     fn describe(&self) -> String {

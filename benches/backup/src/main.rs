@@ -5,10 +5,13 @@
 //! processes (`getrusage`), so that a busy machine does not falsify the ratios. Bytes and objects are counted
 //! in the repositories.
 //!
-//! On a corpus that is there: `limits TOOL WORKDIR` a sparse disk of 16 TiB, the first byte of a boot, zstd alone and a
-//! distant store; `index WORKDIR MILLIONS` the index of 100 TiB; `sizes WORKDIR` compares chunk sizes.
+//! `corpus WORKDIR [MIB_OF_FILES]` only makes the corpus. On one that is there: `limits TOOL WORKDIR` a sparse disk of 16
+//! TiB, the first byte of a boot, zstd alone and a distant store (`throughput WORKDIR`: only the last two); `index WORKDIR
+//! MILLIONS` the index of 100 TiB; `sizes WORKDIR` compares chunk sizes. `images WORKDIR [MIB]` makes disks of other systems
+//! and does the same with them.
 
 mod corpus;
+mod images;
 mod limits;
 mod measure;
 mod sizes;
@@ -18,7 +21,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: xenith-benches-backup TOOL WORKDIR [MIB_OF_FILES] | limits TOOL WORKDIR | index WORKDIR MILLIONS | sizes WORKDIR";
+const USAGE: &str = "usage: xenith-benches-backup TOOL WORKDIR [MIB_OF_FILES] | corpus WORKDIR [MIB_OF_FILES] | throughput WORKDIR | limits TOOL WORKDIR | index WORKDIR MILLIONS | sizes WORKDIR | images WORKDIR [MIB]";
 
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +32,11 @@ fn main() -> Result<()> {
             let (day1, day2, install) = (image("day1.img"), image("day2.img"), image("install.img"));
             sizes::print(&[("day 1", &day1), ("day 2", &day2), ("separate install", &install)])
         }
+        ["images", dir] => images::compare(Path::new(dir), 256),
+        ["images", dir, mib] => images::compare(Path::new(dir), mib.parse().context(USAGE)?),
+        ["corpus", dir] => corpus_only(Path::new(dir), 2048),
+        ["corpus", dir, mib] => corpus_only(Path::new(dir), mib.parse().context(USAGE)?),
+        ["throughput", dir] => limits::distance(&Path::new(dir).join("day1.img")),
         ["limits", ours, dir] => {
             let dir = Path::new(dir);
             limits::first_byte(ours, &dir.join("repo-xenith"))?;
@@ -43,6 +51,11 @@ fn main() -> Result<()> {
         [tool, dir, mib] => compare(tool, Path::new(dir), mib.parse().context(USAGE)?),
         _ => bail!(USAGE),
     }
+}
+
+fn corpus_only(dir: &Path, mib: u64) -> Result<()> {
+    std::fs::create_dir_all(dir)?;
+    corpus::make(&dir.canonicalize()?, mib).map(drop)
 }
 
 fn compare(tool: &str, dir: &Path, mib: u64) -> Result<()> {

@@ -46,7 +46,7 @@ mod tests {
     fn commands_come_back_as_they_went_and_secrets_are_not_shown() {
         let key = RepositoryKey::Digits(Secret::new("deadbeef".to_owned()));
         let place = RepositoryPlace::Folder { path: "/backups".to_owned() };
-        let command = BackupCommand::List { access: RepositoryAccess { place, key } };
+        let command = BackupCommand::List { access: RepositoryAccess { place, key, writer: None } };
         let Wire::Backup(wire) = to_wire(&command) else { panic!("it is a backup's") };
         assert_eq!(*from_wire(&wire).unwrap(), command);
         assert!(!format!("{command:?}").contains("deadbeef"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use xenith_backup::gc::{self, Outcome};
 use xenith_backup::id::BackupId;
-use xenith_backup::keys::{Credential, KdfCost, Keyring};
+use xenith_backup::keys::{self, Credential, KdfCost, Keyring};
 use xenith_backup::manifest::{self, Manifest};
 use xenith_backup::retention::{Candidate, Policy, decide};
 use xenith_backup::store::{LocalStore, ObjectStore, RetryingStore, S3Credentials, S3Store, ThrottledStore};
@@ -89,17 +89,37 @@ pub(super) fn ensure(access: &RepositoryAccess) -> Result<BackupReply, Fault> {
             Ok(repo) => {
                 // One that is there must keep its promises too: it may have moved.
                 xenith_backup::store::probe(&store)?;
+                ensure_writer(&repo, &store, access)?;
                 Ok(BackupReply::Repository { id: repo.keyring().repo().to_string(), made: false })
             }
             Err(BackupError::NotFound { .. }) => {
                 let ring = Keyring::create(Chunking::default());
-                let repo = Repository::init(store, &ring, &credential, KdfCost::DEFAULT)?;
+                let ring = if access.writer.is_some() { ring.sealed() } else { ring };
+                let repo = Repository::init(Arc::clone(&store), &ring, &credential, KdfCost::DEFAULT)?;
+                ensure_writer(&repo, &store, access)?;
                 Ok(BackupReply::Repository { id: repo.keyring().repo().to_string(), made: true })
             }
             Err(error) => Err(error),
         }
     };
     ensured().map_err(|error| fault(&error))
+}
+
+/// That the write-only key opens it, where there is to be one.
+fn ensure_writer(
+    repo: &Repository,
+    store: &Arc<dyn ObjectStore>,
+    access: &RepositoryAccess,
+) -> Result<(), BackupError> {
+    let Some(digits) = &access.writer else { return Ok(()) };
+    let writer = credential(&RepositoryKey::Digits(digits.clone()))?;
+    match Repository::open(Arc::clone(store), &writer) {
+        Ok(_) => Ok(()),
+        Err(BackupError::WrongKey) => {
+            keys::add_writer(repo.store(), repo.keys(), &writer, KdfCost::DEFAULT).map(drop)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 pub(super) fn facts(manifest: &Manifest, held: &[BackupId]) -> BackupFacts {

@@ -123,7 +123,7 @@ impl Scene {
         let device = DiskDevice::nth(0).unwrap();
         with_disk.disks.push(DiskSpec { device, vdi, access: DiskAccess::ReadWrite });
         let vm = lab.define_as(with_disk).await;
-        Self { lab, access: RepositoryAccess { place, key }, backup, bytes, sr, vdi, vm }
+        Self { lab, access: RepositoryAccess { place, key, writer: None }, backup, bytes, sr, vdi, vm }
     }
 
     async fn tell(&self, until: InstantUntil, bandwidth: u64) -> Result<BackupReply, Fault> {

@@ -37,6 +37,24 @@ impl fmt::Debug for Secret {
 pub struct RepositoryAccess {
     pub place: RepositoryPlace,
     pub key: RepositoryKey,
+    /// 64 hex digits that only add backups, of a sealed repository. Goes to a host with `key` once, to make both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer: Option<Secret>,
+}
+
+impl RepositoryAccess {
+    /// For who only adds backups: no more than that takes.
+    #[must_use]
+    pub fn for_writing(self) -> Self {
+        let key = self.writer.map_or(self.key, RepositoryKey::Digits);
+        Self { place: self.place, key, writer: None }
+    }
+
+    /// For who opens what is there.
+    #[must_use]
+    pub fn for_reading(self) -> Self {
+        Self { writer: None, ..self }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

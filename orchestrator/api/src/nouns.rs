@@ -349,8 +349,8 @@ noun! {
 noun! {
     /// What jobs did.
     backup_run: BackupRunApi {
-        /// Lists runs, newest first.
-        List = fn list(ListBackupRuns) -> Vec<BackupRun>, View, Read;
+        /// Lists runs, newest first unless another order is asked for.
+        List = fn list(ListBackupRuns) -> Page<BackupRun>, View, Read;
         /// Shows one run.
         Get = fn get(BackupRunRef) -> BackupRun, View, Read;
         /// Ends a run: VMs that wait are left out, those being read are given up on.
@@ -361,8 +361,8 @@ noun! {
 noun! {
     /// Backups that are there.
     backup: BackupApi {
-        /// Lists backups, newest first.
-        List = fn list(ListBackups) -> Vec<Backup>, View, Read;
+        /// Lists backups, newest first unless another order is asked for.
+        List = fn list(ListBackups) -> Page<Backup>, View, Read;
         /// Shows one backup.
         Get = fn get(BackupRef) -> Backup, View, Read;
         /// Lists VMs that no job covers or that have no backup; those with the tag `no-backup` are left out.

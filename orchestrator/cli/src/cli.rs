@@ -34,7 +34,7 @@ pub use alarm::{
 pub use args::{Columns, Confirm, Format, Global, Keyed, Limited, Listing, Planned, Tasked, WhenColor};
 pub use backup::{
     BackupCommand, BackupJobCommand, BackupRunCommand, JobFlags, MailWhen, RepositoryCommand,
-    RepositoryPlace, WhichBackup,
+    RepositoryPlace, RestoreFlags, WhichBackup,
 };
 pub use console::ConsoleCommand;
 pub use devices::{Against, BulkArgs, BulkVerb, Devices, Kept, PinFlag, VmExportArgs, VmFormat};

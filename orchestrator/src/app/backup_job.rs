@@ -15,7 +15,7 @@ use xenith_orchestrator_types::backup::{
 };
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
-use super::listings::backups::BackupJobRow;
+use super::listings::backups::{BackupJobRow, RunRow};
 use super::listings::filtered;
 use super::{App, vm_filter};
 use crate::backup_runner;
@@ -23,8 +23,6 @@ use crate::errors::store_error;
 use crate::model::JobRecord;
 use crate::schedule::Schedule;
 
-/// Runs read at a time: a run of a large job is large.
-const RUNS_AT_ONCE: usize = 50;
 /// VMs at a time of who names no number.
 const CONCURRENCY: u32 = 2;
 
@@ -258,24 +256,22 @@ impl BackupJobApi for App {
 
 #[async_trait]
 impl BackupRunApi for App {
-    async fn list(&self, call: &Call, request: ListBackupRuns) -> Result<Vec<BackupRun>, ApiError> {
-        let job = match &request.job {
+    async fn list(&self, call: &Call, request: ListBackupRuns) -> Result<Page<BackupRun>, ApiError> {
+        let ListBackupRuns { job, filter, sort, limit, cursor } = request;
+        let job = match &job {
             Some(reference) => Some(self.find_job(reference).await?.key),
             None => None,
         };
-        let limit = ListRequest { limit: request.limit, ..ListRequest::default() }.effective_limit();
-        let (mut found, mut after) = (Vec::new(), None);
-        loop {
-            let page = self.db.backup_runs.page_descending(after, RUNS_AT_ONCE).await;
-            let page = page.map_err(|e| store_error(&e))?;
-            let runs = page.records.into_iter().map(|record| record.value);
-            let wanted = runs.filter(|run| job.is_none_or(|job| run.job == job));
-            found.extend(wanted.take(limit - found.len()).map(|run| visible(self, call, run)));
-            after = page.next;
-            if after.is_none() || found.len() >= limit {
-                return Ok(found);
-            }
+        let runs = self.runs.all(&self.db).await.map_err(|e| store_error(&e))?;
+        let rows = runs.into_iter().filter(|run| job.is_none_or(|job| run.job == job)).map(RunRow).collect();
+        let found = filtered(rows, &ListRequest { filter, sort, limit, cursor })?;
+        let mut items = Vec::with_capacity(found.items.len());
+        for RunRow(run) in found.items {
+            // One that was forgotten meanwhile is left out.
+            let record = self.db.backup_runs.get(&run.id).await.map_err(|e| store_error(&e))?;
+            items.extend(record.map(|record| visible(self, call, record.value)));
         }
+        Ok(Page { items, total: found.total, next: found.next, revision: None })
     }
 
     async fn get(&self, call: &Call, request: BackupRunRef) -> Result<BackupRun, ApiError> {

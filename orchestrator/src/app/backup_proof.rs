@@ -8,7 +8,7 @@ use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::{ApiError, Permission};
 
 use super::App;
-use super::backup::{Plan, definition, stamp};
+use super::backup_restore::{Plan, definition, stamp};
 use super::begin::About;
 use crate::catalogue::Definition;
 use crate::model::BackupRecord;
@@ -41,6 +41,8 @@ impl App {
             target: RestoreTarget::NewVm { name: Some(name.clone()) },
             disks: Vec::new(),
             host: None,
+            sr: None,
+            networks: Default::default(),
             start: true,
             instant: true,
             bandwidth: 0,
@@ -52,7 +54,8 @@ impl App {
         let description = "A backup is being proved; it goes away by itself".to_owned();
         let definition = Definition { tags, description, ..definition.clone() };
         let record = BackupRecord { definition: Some(definition.clone()), ..record.clone() };
-        let (mut plan, saga) = self.plan_vm_on(host, (&request, &record), (&disks, Vec::new())).await?;
+        let sr = self.local_sr(host)?;
+        let (mut plan, saga) = self.plan_vm_on((host, sr), (&request, &record), (&disks, Vec::new())).await?;
         plan.params.proof = Some(Proof { minutes });
         plan.title = format!("Prove the backup of {} of {suffix}", definition.spec.name);
         Ok((plan, saga))

@@ -22,7 +22,7 @@ use super::App;
 use crate::errors::query_error;
 
 /// Of all of them, for completion.
-pub(super) static SCHEMAS: [&Schema; 14] = [
+pub(super) static SCHEMAS: [&Schema; 16] = [
     &places::POOL,
     &places::NETWORK,
     &access::USER,
@@ -37,6 +37,8 @@ pub(super) static SCHEMAS: [&Schema; 14] = [
     &imports::WAVE,
     &backups::REPOSITORY,
     &backups::BACKUP_JOB,
+    &backups::BACKUP_RUN,
+    &backups::BACKUP,
 ];
 
 /// One page of `rows`.

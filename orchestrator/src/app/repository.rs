@@ -57,7 +57,8 @@ fn access(request: &CreateRepository) -> Result<RepositoryAccess, ApiError> {
         ("", _) => return Err(ApiError::invalid("key", "a key has 64 hex digits in lower case")),
         _ => return Err(ApiError::invalid("key", "give a passphrase or a key, not both")),
     };
-    Ok(RepositoryAccess { place, key })
+    let writer = if request.sealed { Some(Secret::new(new_key()?)) } else { None };
+    Ok(RepositoryAccess { place, key, writer })
 }
 
 fn new_key() -> Result<String, ApiError> {

@@ -123,6 +123,11 @@ impl App {
             }
             return Ok(sr.id);
         }
+        self.local_sr(host)
+    }
+
+    /// The SR that a host has by itself.
+    pub(super) fn local_sr(&self, host: HostId) -> Result<SrId, ApiError> {
         self.views.host(host).and_then(|record| record.local_sr).ok_or_else(|| {
             ApiError::new(Reason::HostUnreachable, "the host's storage is not known yet; try again")
         })

@@ -1,5 +1,7 @@
 //! Standby VMs: making them, bringing them to newer backups, letting them take over.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -115,13 +117,14 @@ impl App {
         }
     }
 
-    async fn mapped(
+    /// For networks of a VM, by name or id, those that stand for them; `None`: without that card.
+    pub(super) async fn mapped_networks(
         &self,
         call: &Call,
-        request: &CreateStandby,
+        wanted: &BTreeMap<String, String>,
     ) -> Result<Vec<(NetworkId, Option<NetworkId>)>, ApiError> {
         let mut networks = Vec::new();
-        for (theirs, ours) in &request.networks {
+        for (theirs, ours) in wanted {
             let theirs = self.find_network(call, theirs).await?.key;
             let ours = match ours.as_str() {
                 "" => None,
@@ -157,7 +160,7 @@ impl App {
             of: of.key,
             repository: self.find_repository(&request.repository).await?.key,
             sr: self.sr_on(call, host.key, request.sr.as_deref()).await?,
-            networks: self.mapped(call, &request).await?,
+            networks: self.mapped_networks(call, &request.networks).await?,
             keep_macs: request.keep_macs,
             automatic: true,
             holds: None,

@@ -81,33 +81,33 @@ fn rounded(bytes: u64) -> Result<VdiSize, ApiError> {
 }
 
 impl App {
-    /// The standby's network for one of the other's.
-    async fn standby_network(
+    /// The network that stands in `pool` for one of a VM elsewhere: what `mapped` says, itself in its own pool, or the one
+    /// of the same name. `None`: without that card, or the network is gone.
+    pub(super) async fn network_in(
         &self,
-        place: &Place<'_>,
-        theirs: NetworkId,
-        unmapped: Unmapped,
+        pool: PoolId,
+        mapped: &[(NetworkId, Option<NetworkId>)],
+        (theirs, unmapped): (NetworkId, Unmapped),
     ) -> Result<Option<Network>, ApiError> {
         let get = async |id: NetworkId| {
             let found = self.db.networks.get(&id).await.map_err(|e| store_error(&e))?;
             Ok::<_, ApiError>(found.map(|found| found.value))
         };
-        if let Some((_, ours)) = place.record.networks.iter().find(|(from, _)| *from == theirs) {
+        if let Some((_, ours)) = mapped.iter().find(|(from, _)| *from == theirs) {
             let Some(ours) = ours else { return Ok(None) };
             return get(*ours).await;
         }
         let Some(network) = get(theirs).await? else { return Ok(None) };
-        if network.pool == place.pool {
+        if network.pool == pool {
             return Ok(Some(network));
         }
         let (all, _) = self.db.networks.all().await.map_err(|e| store_error(&e))?;
         let mut all = all.into_iter().map(|found| found.value);
-        let same = all.find(|other| other.pool == place.pool && other.name == network.name);
+        let same = all.find(|other| other.pool == pool && other.name == network.name);
         if same.is_none() && unmapped == Unmapped::Refused {
             let name = network.name;
             let message = format_args!(
-                "the pool of the standby's host has no network {name}; say which one stands for it, or an empty one \
-                 for none"
+                "the pool of that host has no network {name}; say which one stands for it, or an empty one for none"
             );
             return Err(ApiError::invalid("networks", message));
         }
@@ -122,7 +122,9 @@ impl App {
     ) -> Result<Vec<NicSpec>, ApiError> {
         let mut nics = Vec::new();
         for nic in theirs {
-            let Some(network) = self.standby_network(place, nic.network, unmapped).await? else { continue };
+            let mapped = &place.record.networks;
+            let network = self.network_in(place.pool, mapped, (nic.network, unmapped)).await?;
+            let Some(network) = network else { continue };
             let mac: MacAddr = match place.nics.get(nics.len()) {
                 Some(own) => own.mac,
                 None => self.free_mac().await?,

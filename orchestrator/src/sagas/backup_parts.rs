@@ -11,8 +11,21 @@ use super::{Deps, host_removed};
 use crate::model::SEALED_ACCESS;
 
 impl Deps {
-    /// A repository's place and secrets, unsealed for one command.
+    /// A repository's place and key, unsealed for one command.
     pub(super) async fn access(&self, repository: RepositoryId) -> Result<RepositoryAccess, StepError> {
+        Ok(self.all_access(repository).await?.for_reading())
+    }
+
+    /// The same for a host that only adds a backup: of a sealed repository it gets a key for no more than that.
+    pub(super) async fn access_to_add(
+        &self,
+        repository: RepositoryId,
+    ) -> Result<RepositoryAccess, StepError> {
+        Ok(self.all_access(repository).await?.for_writing())
+    }
+
+    /// All of a repository's secrets, for who makes it.
+    pub(super) async fn all_access(&self, repository: RepositoryId) -> Result<RepositoryAccess, StepError> {
         let record = self.db.repositories.get(&repository).await?;
         let record = record
             .ok_or_else(|| StepError::permanent(format!("repository {repository} is not known any more")))?;

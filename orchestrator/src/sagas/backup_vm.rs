@@ -141,7 +141,7 @@ impl Deps {
         params: &Params,
         repository: RepositoryId,
     ) -> Result<BackupFacts, StepError> {
-        let access = self.access(repository).await?;
+        let access = self.access_to_add(repository).await?;
         let mut disks = Vec::new();
         for disk in &params.disks {
             let base = self.db.bases.get(&(disk.vdi, repository)).await?.map(|record| record.value);

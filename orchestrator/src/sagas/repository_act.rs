@@ -85,7 +85,9 @@ async fn act(saga: &RepositoryAct, ctx: &StepCtx<RepositoryAct>) -> Result<Strin
     let Params { repository, host, act } = ctx.params();
     let access = saga.0.access(*repository).await?;
     let command = match act.clone() {
-        Act::Create | Act::Test => BackupCommand::EnsureRepository { access },
+        Act::Create | Act::Test => {
+            BackupCommand::EnsureRepository { access: saga.0.all_access(*repository).await? }
+        }
         Act::Verify { deep } => BackupCommand::Verify { access, deep },
         Act::Hold { backup, held } => BackupCommand::Hold { access, backup, held },
         Act::Forget { backups } => BackupCommand::Forget { access, backups },

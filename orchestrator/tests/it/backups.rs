@@ -6,7 +6,9 @@ use serde_json::json;
 use xenith_common_ids::BackupRunId;
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::{Power, VmSpec};
-use xenith_orchestrator_api::{Method, backup, backup_job, backup_run, event, mail, repository, task, vm};
+use xenith_orchestrator_api::{
+    Method, backup, backup_job, backup_run, event, mail, network, pool, repository, sr, task, vm,
+};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::backup::{
     Backup, BackupJobRef, BackupRef, BackupRun, BackupRunRef, ListBackups, RepositoryRef, RunStatus,
@@ -103,7 +105,7 @@ impl Scene {
     }
 
     pub async fn backups(&self) -> Vec<Backup> {
-        self.installation.admin.call::<backup::List>(&ListBackups::default()).await.unwrap()
+        self.installation.admin.call::<backup::List>(&ListBackups::default()).await.unwrap().items
     }
 
     async fn spec(&self, name: &str) -> VmSpec {
@@ -468,7 +470,7 @@ async fn a_job_follows_another_and_has_one_run_at_a_time() {
         json!({ "name": "second", "filter": "name:web-1", "repositories": ["main"], "after": "nightly" });
     scene.call::<backup_job::Create>(second).await;
     let runs = async |scene: &Scene, job: &str| -> Vec<BackupRun> {
-        scene.call::<backup_run::List>(json!({ "job": job })).await
+        scene.call::<backup_run::List>(json!({ "job": job })).await.items
     };
     let circle = serde_json::from_value(json!({ "job": "nightly", "after": "second" })).unwrap();
     let refused = api_error(scene.installation.admin.call::<backup_job::Update>(&circle).await);
@@ -626,5 +628,168 @@ async fn who_listens_slowly_holds_nothing_up_and_a_report_is_not_lost() {
     .await;
     assert!(notes[0].contains("500") && !notes[0].contains("secret"), "{notes:?}");
     taken.await.unwrap();
+    scene.installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backups_and_runs_are_filtered_sorted_and_paged() {
+    let scene = Scene::new(1).await;
+    let mut ran = Vec::new();
+    for _ in 0..3 {
+        ran.push(scene.run().await.id);
+    }
+    let other = scene.folder("other");
+    scene
+        .done::<repository::Create>(json!({ "name": "other", "place": { "kind": "folder", "path": other } }))
+        .await;
+    scene.done::<backup::Create>(json!({ "vm": "web-1", "repositories": ["other"] })).await;
+
+    for (params, wanted) in [
+        (json!({}), 4),
+        (json!({ "filter": "vm:web age:<1h size:1MiB host:none" }), 0),
+        (json!({ "filter": "vm:web age:<1h size:1MiB held:no proof:none" }), 4),
+        (json!({ "filter": "repository:other" }), 1),
+        (json!({ "repository": "main" }), 3),
+        (json!({ "vm": "web-1", "filter": "-repository:main" }), 1),
+        (json!({ "vm": "web" }), 0),
+    ] {
+        assert_eq!(scene.call::<backup::List>(params.clone()).await.total, wanted, "{params}");
+    }
+    // Page by page every one once, by whatever order.
+    for sort in ["", "created", "-repository", "stored"] {
+        let (mut seen, mut cursor) = (Vec::new(), None);
+        loop {
+            let page =
+                scene.call::<backup::List>(json!({ "sort": sort, "limit": 1, "cursor": cursor })).await;
+            assert_eq!((page.items.len(), page.total), (1, 4), "{sort}");
+            seen.extend(page.items.into_iter().map(|backup| (backup.repository_name, backup.id)));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        if sort == "-repository" {
+            assert_eq!(seen[0].0, "other");
+        }
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 4, "{sort}");
+    }
+
+    let runs = async |params| {
+        let page = scene.call::<backup_run::List>(params).await;
+        (page.items.into_iter().map(|run| run.id).collect::<Vec<_>>(), page.total, page.next)
+    };
+    let (newest, total, next) = runs(json!({ "limit": 2 })).await;
+    assert_eq!((newest, total), (vec![ran[2], ran[1]], 3));
+    assert_eq!(runs(json!({ "limit": 2, "cursor": next })).await, (vec![ran[0]], 3, None));
+    assert_eq!(runs(json!({ "sort": "started", "job": "nightly" })).await.0, ran);
+    assert_eq!(runs(json!({ "filter": "job:nightly status:done ended:none" })).await.1, 0);
+    assert_eq!(runs(json!({ "filter": "job:nightly status:done age:<1h" })).await.1, 3);
+    for (wrong, field) in [(json!({ "filter": "vms:3" }), "filter"), (json!({ "sort": "read" }), "sort")] {
+        let params = serde_json::from_value(wrong).unwrap();
+        let error = api_error(scene.installation.admin.call::<backup_run::List>(&params).await);
+        assert_eq!((error.reason(), error.data.field.as_deref()), (Reason::Invalid, Some(field)), "{error}");
+    }
+    scene.installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hosts_of_a_sealed_repository_only_add() {
+    let scene = Scene::new(2).await;
+    let image = scene.image("web-1").await;
+    write(&image, 4096, &noise(1, MIB));
+    let place = scene.folder("vault");
+    let made = json!({ "name": "vault", "place": { "kind": "folder", "path": place }, "sealed": true });
+    scene.done::<repository::Create>(made).await;
+    let slots: Vec<PathBuf> =
+        std::fs::read_dir(place.join("keys")).unwrap().map(|e| e.unwrap().path()).collect();
+    let own = |slot: &&PathBuf| !std::fs::read_to_string(slot).unwrap().contains("write_only");
+    let own = slots.iter().find(own).expect("one slot is the repository's own").clone();
+    assert_eq!(slots.len(), 2);
+
+    // A backup needs no more than the write-only key; the repository's own opens nothing for the moment.
+    let aside = scene.folder("aside");
+    std::fs::rename(&own, &aside).unwrap();
+    let backup = json!({ "vm": "web-1", "repositories": ["vault"] });
+    scene.done::<backup::Create>(backup.clone()).await;
+    scene.done::<backup::Create>(backup).await;
+    let made = scene.backups().await;
+    assert_eq!(made.len(), 2);
+    let restore = json!({ "backup": made[1].id, "target": { "kind": "new_vm", "name": "web-2" } });
+    let params = serde_json::from_value(restore.clone()).unwrap();
+    let task = scene.installation.run::<backup::Restore>(&params).await;
+    assert_ne!(task.status, TaskStatus::Done, "{task:?}");
+    assert!(task.message.clone().unwrap_or_default().contains("key"), "{task:?}");
+
+    std::fs::rename(&aside, &own).unwrap();
+    scene.done::<backup::Restore>(restore).await;
+    assert!(std::fs::read(scene.image("web-2").await).unwrap() == std::fs::read(&image).unwrap());
+    scene.done::<repository::Verify>(json!({ "repository": "vault", "deep": true })).await;
+
+    // One that is there and was not made so cannot become it.
+    let place = scene.folder("repository");
+    let there = json!({
+        "name": "again", "place": { "kind": "folder", "path": place }, "sealed": true,
+        "key": scene.call::<repository::Key>(json!({ "repository": "main" })).await.secret,
+    });
+    let task = scene.installation.run::<repository::Create>(&serde_json::from_value(there).unwrap()).await;
+    assert_ne!(task.status, TaskStatus::Done, "{task:?}");
+    assert!(task.message.clone().unwrap_or_default().contains("not sealed"), "{task:?}");
+    scene.installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_comes_back_in_another_pool() {
+    let mut scene = Scene::new(2).await;
+    let image = scene.image("web-1").await;
+    write(&image, 4096, &noise(1, MIB));
+    scene.run().await;
+    scene.call::<pool::Create>(json!({ "name": "edge" })).await;
+    scene.installation.add_host_to(Some("edge"), "xen2", SimHypervisor::builder()).await;
+    let was = scene.spec("web-1").await.nics[0].network.to_string();
+    let wish = |more: serde_json::Value| {
+        let mut wish = json!({
+            "backup": "web-1@latest", "host": "xen2", "target": { "kind": "new_vm", "name": "web-2" },
+        });
+        wish.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        wish
+    };
+    let refused = async |more| {
+        let params = serde_json::from_value(wish(more)).unwrap();
+        api_error(scene.installation.admin.call::<backup::Restore>(&params).await)
+    };
+    // Nobody knows what stands there for the network that it had.
+    let error = refused(json!({})).await;
+    assert_eq!((error.reason(), error.data.field.as_deref()), (Reason::Invalid, Some("networks")), "{error}");
+    for (wrong, field) in [
+        (json!({ "target": { "kind": "in_place" } }), "target"),
+        (json!({ "target": { "kind": "disks" }, "networks": { "dmz": "" } }), "networks"),
+        (json!({ "sr": "local-xen1", "networks": { was.as_str(): "" } }), "sr"),
+    ] {
+        let error = refused(wrong).await;
+        assert_eq!((error.reason(), error.data.field.as_deref()), (Reason::Invalid, Some(field)), "{error}");
+    }
+
+    scene.call::<network::Create>(json!({ "name": "dmz", "bridge": "xenbr0", "pool": "edge" })).await;
+    let fast = scene.folder("fast");
+    let make = json!({ "name": "fast", "host": "xen2", "spec": { "kind": "folder", "path": fast } });
+    scene.done::<sr::Create>(make).await;
+    scene
+        .done::<backup::Restore>(wish(
+            json!({ "sr": "fast", "networks": { was.as_str(): "dmz" }, "start": true }),
+        ))
+        .await;
+    let (old, new) = (scene.installation.vm("web-1").await, scene.installation.vm("web-2").await);
+    assert_ne!(new.pool, old.pool);
+    let spec = new.spec.unwrap();
+    let (nic, before) = (&spec.nics[0], &old.spec.unwrap().nics[0]);
+    assert!(nic.network != before.network && nic.mac != before.mac, "{nic:?}");
+    let came = std::fs::read(fast.join(format!("{}.raw", spec.disks[0].vdi))).unwrap();
+    assert!(came == std::fs::read(&image).unwrap(), "byte for byte, in that SR");
+
+    let alone = json!({ "target": { "kind": "new_vm", "name": "web-3" }, "networks": { was: "" } });
+    scene.done::<backup::Restore>(wish(alone)).await;
+    assert_eq!(scene.spec("web-3").await.nics, []);
     scene.installation.stop().await;
 }

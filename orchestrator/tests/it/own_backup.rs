@@ -94,6 +94,7 @@ impl Scene {
         let access = RepositoryAccess {
             place: RepositoryPlace::Folder { path: self.place.clone() },
             key: RepositoryKey::Digits(Secret::new(key.to_owned())),
+            writer: None,
         };
         let repo = tokio::task::spawn_blocking(move || open(&access, 0)).await.unwrap()?;
         restore(repo, (Which::default(), master), &self.data()).await
@@ -128,7 +129,7 @@ async fn it_comes_back_onto_nothing_and_harms_no_vm() {
     let run = scene.back_up().await;
     let part = run.orchestrator.unwrap();
     assert!(part.size > 0 && part.tries == 1, "{part:?}");
-    let backups = scene.call::<backup::List>(json!({})).await;
+    let backups = scene.call::<backup::List>(json!({})).await.items;
     assert_eq!(backups.len(), 2);
     assert!(backups[0].vm.is_none() && backups[0].vm_name.starts_with("orchestrator."), "{backups:?}");
     let key = scene.key().await;

@@ -1,450 +1,27 @@
 //! Backups: where they go, what makes them, what was made.
 
-use std::collections::BTreeSet;
+mod job;
+mod repository;
+mod run;
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_common_ids::{BackupJobId, BackupRunId, RepositoryId, TaskId, VmId};
+use xenith_common_ids::{RepositoryId, VmId};
 use xenith_hypervisor_agent_types::VmName;
-use xenith_hypervisor_agent_types::backup::{
-    ArchiveKind, BackupDiskFacts, BackupFile, BackupVolume, KeepPolicy,
-};
+use xenith_hypervisor_agent_types::backup::{ArchiveKind, BackupDiskFacts, BackupFile, BackupVolume};
 
 use crate::Reference;
 
-/// Where backups are kept. Its secrets are never shown here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Repository {
-    pub id: RepositoryId,
-    pub name: String,
-    pub place: Place,
-    /// The id inside the repository, once it was opened.
-    pub repository: Option<String>,
-    #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
-    pub checked: Option<OffsetDateTime>,
-    /// Why the last check failed, when it did.
-    pub problem: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "snake_case", tag = "kind")]
-pub enum Place {
-    /// A folder under the same path on every host that backs up to it, such as an NFS mount.
-    Folder { path: String },
-    S3 {
-        bucket: String,
-        #[serde(default)]
-        prefix: String,
-        /// Empty for AWS's own.
-        #[serde(default)]
-        endpoint: String,
-        #[serde(default)]
-        region: String,
-    },
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateRepository {
-    pub name: String,
-    pub place: Place,
-    /// For S3.
-    #[serde(default)]
-    pub access_key: String,
-    #[serde(default)]
-    pub secret_key: String,
-    /// Opens a repository that is there. Without it and without `key`, a new key is made; `repository.key` shows it.
-    #[serde(default)]
-    pub passphrase: String,
-    /// 64 hex digits.
-    #[serde(default)]
-    pub key: String,
-    /// Who probes it; without one, any host that is connected.
-    #[serde(default)]
-    pub host: Option<Reference>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RepositoryRef {
-    pub repository: Reference,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct VerifyRepository {
-    pub repository: Reference,
-    /// Decrypt and name every chunk, too.
-    #[serde(default)]
-    pub deep: bool,
-}
-
-/// What opens a repository without the orchestrator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RepositorySecret {
-    /// `passphrase` or `key file`.
-    pub kind: String,
-    pub secret: String,
-}
-
-/// Which VMs, when, where to, and for how long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct BackupJob {
-    pub id: BackupJobId,
-    #[serde(flatten)]
-    pub settings: JobSettings,
-    /// Of the newest run.
-    #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
-    pub last_run: Option<OffsetDateTime>,
-    #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
-    pub next_run: Option<OffsetDateTime>,
-}
-
-/// Which runs a mail tells of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum MailOn {
-    /// Every one: silence means that something is wrong with the mail, or with the schedule.
-    #[default]
-    Always,
-    /// Only those in which not every VM was backed up.
-    Problems,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct JobSettings {
-    pub name: String,
-    pub enabled: bool,
-    /// VMs by id.
-    #[serde(default)]
-    pub vms: BTreeSet<VmId>,
-    /// And those that this filter lets through when a run begins, such as `tag:prod`.
-    #[serde(default)]
-    pub filter: String,
-    pub repositories: Vec<RepositoryId>,
-    /// Cron, five fields, such as `30 2 * * *`; empty for runs by hand only.
-    #[serde(default)]
-    pub schedule: String,
-    /// IANA's name of the time zone that the schedule is in.
-    #[serde(default)]
-    pub timezone: String,
-    /// The job whose runs this one's follow, besides the schedule or instead of it: it begins when one of them has ended,
-    /// however it ended.
-    #[serde(default)]
-    pub after: Option<BackupJobId>,
-    #[serde(default)]
-    pub keep: KeepPolicy,
-    /// VMs at a time.
-    pub concurrency: u32,
-    /// Bytes per second and VM; 0 for no limit.
-    #[serde(default)]
-    pub bandwidth: u64,
-    /// A run that takes longer than this many minutes is cancelled; 0 for no limit.
-    #[serde(default)]
-    pub window_minutes: u32,
-    /// How often a VM whose backup failed is tried again in a run.
-    #[serde(default)]
-    pub retries: u32,
-    /// Disks left out, as `VM:device` or `device`.
-    #[serde(default)]
-    pub exclude_disks: Vec<String>,
-    /// Only these disks, in the same form; empty for all.
-    #[serde(default)]
-    pub include_disks: Vec<String>,
-    /// A VM of this job that has no good backup for longer than this many minutes raises a warning; 0 for never.
-    #[serde(default)]
-    pub rpo_minutes: u32,
-    /// Gets the report of each run as JSON by POST; empty for nobody.
-    #[serde(default)]
-    pub webhook: String,
-    /// The orchestrator itself is backed up, too, when the VMs were.
-    #[serde(default)]
-    pub orchestrator: bool,
-    /// Gets the report of each run by e-mail; the server is set with `mail.set`.
-    #[serde(default)]
-    pub mail_to: Vec<String>,
-    /// Which runs are worth a mail.
-    #[serde(default)]
-    pub mail_on: MailOn,
-    /// After each run, so many of the job's VMs are proved, those first whose proof is oldest; 0 for none.
-    #[serde(default)]
-    pub prove: u32,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateBackupJob {
-    pub name: String,
-    #[serde(default)]
-    pub vms: Vec<Reference>,
-    #[serde(default)]
-    pub filter: String,
-    pub repositories: Vec<Reference>,
-    #[serde(default)]
-    pub schedule: String,
-    #[serde(default)]
-    pub timezone: String,
-    #[serde(default)]
-    pub after: Option<Reference>,
-    #[serde(default)]
-    pub keep: KeepPolicy,
-    /// 0 stands for 2.
-    #[serde(default)]
-    pub concurrency: u32,
-    #[serde(default)]
-    pub bandwidth: u64,
-    #[serde(default)]
-    pub window_minutes: u32,
-    #[serde(default)]
-    pub retries: u32,
-    #[serde(default)]
-    pub exclude_disks: Vec<String>,
-    #[serde(default)]
-    pub include_disks: Vec<String>,
-    #[serde(default)]
-    pub rpo_minutes: u32,
-    #[serde(default)]
-    pub webhook: String,
-    #[serde(default)]
-    pub orchestrator: bool,
-    #[serde(default)]
-    pub mail_to: Vec<String>,
-    #[serde(default)]
-    pub mail_on: MailOn,
-    /// After each run, so many VMs are restored for a moment to see whether they boot.
-    #[serde(default)]
-    pub prove: u32,
-}
-
-/// Only the fields that are given change.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UpdateBackupJob {
-    pub job: Reference,
-    #[serde(default)]
-    pub enabled: Option<bool>,
-    #[serde(default)]
-    pub vms: Option<Vec<Reference>>,
-    #[serde(default)]
-    pub filter: Option<String>,
-    #[serde(default)]
-    pub repositories: Option<Vec<Reference>>,
-    #[serde(default)]
-    pub schedule: Option<String>,
-    #[serde(default)]
-    pub timezone: Option<String>,
-    /// Empty for none.
-    #[serde(default)]
-    pub after: Option<Reference>,
-    #[serde(default)]
-    pub keep: Option<KeepPolicy>,
-    #[serde(default)]
-    pub concurrency: Option<u32>,
-    #[serde(default)]
-    pub bandwidth: Option<u64>,
-    #[serde(default)]
-    pub window_minutes: Option<u32>,
-    #[serde(default)]
-    pub retries: Option<u32>,
-    #[serde(default)]
-    pub exclude_disks: Option<Vec<String>>,
-    #[serde(default)]
-    pub include_disks: Option<Vec<String>>,
-    #[serde(default)]
-    pub rpo_minutes: Option<u32>,
-    #[serde(default)]
-    pub webhook: Option<String>,
-    #[serde(default)]
-    pub orchestrator: Option<bool>,
-    #[serde(default)]
-    pub mail_to: Option<Vec<String>>,
-    #[serde(default)]
-    pub mail_on: Option<MailOn>,
-    #[serde(default)]
-    pub prove: Option<u32>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BackupJobRef {
-    pub job: Reference,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum RunStatus {
-    Waiting,
-    Running,
-    Done,
-    Failed,
-    Cancelled,
-}
-
-impl RunStatus {
-    #[must_use]
-    pub const fn is_over(self) -> bool {
-        !matches!(self, Self::Waiting | Self::Running)
-    }
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-/// In which state a guest's disks are in its backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Consistency {
-    /// As after a power cut: what a running guest had not written yet is missing. Guests are not quiesced.
-    #[default]
-    CrashConsistent,
-}
-
-impl Consistency {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CrashConsistent => "crash-consistent",
-        }
-    }
-}
-
-/// One time that a job did its work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct BackupRun {
-    pub id: BackupRunId,
-    pub job: BackupJobId,
-    pub job_name: String,
-    pub status: RunStatus,
-    #[serde(with = "time::serde::rfc3339")]
-    #[schemars(with = "String", extend("format" = "date-time"))]
-    pub started: OffsetDateTime,
-    #[serde(with = "time::serde::rfc3339::option")]
-    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
-    pub ended: Option<OffsetDateTime>,
-    pub vms: Vec<RunVm>,
-    #[serde(default)]
-    pub consistency: Consistency,
-    /// The orchestrator itself, where the job has it.
-    #[serde(default)]
-    pub orchestrator: Option<RunOrchestrator>,
-    /// What else there is to say: a report that nobody took.
-    #[serde(default)]
-    pub notes: Vec<String>,
-    /// Who ended it, or what.
-    #[serde(default)]
-    pub cancelled_by: Option<String>,
-}
-
-/// One VM of a run. Bytes are those of all repositories together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RunVm {
-    pub vm: VmId,
-    pub name: String,
-    pub status: RunStatus,
-    /// Of the newest try.
-    pub task: Option<TaskId>,
-    pub tries: u32,
-    pub message: Option<String>,
-    /// Size of its disks.
-    #[serde(default)]
-    pub size: u64,
-    #[serde(default)]
-    pub read: u64,
-    #[serde(default)]
-    pub new_bytes: u64,
-    #[serde(default)]
-    pub stored: u64,
-    /// Milliseconds that reading, packing and storing took.
-    #[serde(default)]
-    pub millis: u64,
-    /// Why whole disks were read, when they were.
-    #[serde(default)]
-    pub whole_because: Vec<String>,
-}
-
-/// The orchestrator's own part in a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RunOrchestrator {
-    pub status: RunStatus,
-    /// Of the newest try.
-    pub task: Option<TaskId>,
-    pub tries: u32,
-    pub message: Option<String>,
-    /// Of its store and key. Bytes, as those below.
-    pub size: u64,
-    /// That the repositories did not have.
-    pub new_bytes: u64,
-    /// What those take there.
-    pub stored: u64,
-}
-
-impl RunOrchestrator {
-    /// One that waits.
-    #[must_use]
-    pub const fn new() -> Self {
-        let status = RunStatus::Waiting;
-        Self { status, task: None, tries: 0, message: None, size: 0, new_bytes: 0, stored: 0 }
-    }
-}
-
-impl Default for RunOrchestrator {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl RunVm {
-    /// One that waits.
-    #[must_use]
-    pub const fn new(vm: VmId, name: String) -> Self {
-        Self {
-            vm,
-            name,
-            status: RunStatus::Waiting,
-            task: None,
-            tries: 0,
-            message: None,
-            size: 0,
-            read: 0,
-            new_bytes: 0,
-            stored: 0,
-            millis: 0,
-            whole_because: Vec::new(),
-        }
-    }
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BackupRunRef {
-    pub run: BackupRunId,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RunStarted {
-    pub run: BackupRunId,
-}
-
-/// Newest first.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ListBackupRuns {
-    pub job: Option<Reference>,
-    /// 1 to 1000; 0 stands for 100.
-    pub limit: u32,
-}
+pub use job::{BackupJob, BackupJobRef, CreateBackupJob, JobSettings, MailOn, UpdateBackupJob};
+pub use repository::{
+    CreateRepository, Place, Repository, RepositoryRef, RepositorySecret, VerifyRepository,
+};
+pub use run::{
+    BackupRun, BackupRunRef, Consistency, ListBackupRuns, RunOrchestrator, RunStarted, RunStatus, RunVm,
+};
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -522,14 +99,22 @@ pub struct ProveBackup {
     pub minutes: u32,
 }
 
+/// Newest first, unless `sort` says otherwise.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ListBackups {
+    /// In this repository only.
     pub repository: Option<Reference>,
-    /// A VM's name or id, also of one that is gone.
+    /// Of this VM only: its name or its id, also of one that is gone.
     pub vm: Option<String>,
+    /// The filter language: `repository:main held:yes age:<7d`. Empty: everything.
+    pub filter: String,
+    /// A column, with `-` in front for descending. Empty: newest first.
+    pub sort: String,
     /// 1 to 1000; 0 stands for 100.
     pub limit: u32,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
 }
 
 /// Backs up a VM now, outside any job.
@@ -635,6 +220,13 @@ pub struct RestoreBackup {
     /// For a new VM or disks; without one, the host where the VM was, or the best one.
     #[serde(default)]
     pub host: Option<Reference>,
+    /// For a new VM or disks: an SR that the host has; without one, its local SR.
+    #[serde(default)]
+    pub sr: Option<Reference>,
+    /// Of a new VM, for networks that the VM had, others; empty: without that network card. One that is not named stays in the
+    /// same pool; in another it is the network of the same name.
+    #[serde(default)]
+    pub networks: BTreeMap<Reference, Reference>,
     /// Start it when it is there.
     #[serde(default)]
     pub start: bool,

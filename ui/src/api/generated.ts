@@ -556,6 +556,8 @@ export type CreateRepository = {
   /** Opens a repository that is there. Without it and without `key`, a new key is made; `repository.key` shows it. */
   passphrase?: string;
   place: Place;
+  /** Hosts get a key that only adds backups, and what they store is sealed to a public key. Only of a repository that is made now, or was made sealed. */
+  sealed?: boolean;
   secret_key?: string;
 };
 
@@ -1124,18 +1126,33 @@ export type ListBackupFiles = {
   repository?: string | null;
 };
 
-/** Newest first. */
+/** Newest first, unless `sort` says otherwise. */
 export type ListBackupRuns = {
+  /** `next` of the page before. */
+  cursor?: string | null;
+  /** The filter language: `status:failed started:>2026-01-31`. Empty: everything. */
+  filter?: string;
+  /** Of this job only. */
   job?: string | null;
   /** 1 to 1000; 0 stands for 100. */
   limit?: number;
+  /** A column, with `-` in front for descending. Empty: newest first. */
+  sort?: string;
 };
 
+/** Newest first, unless `sort` says otherwise. */
 export type ListBackups = {
+  /** `next` of the page before. */
+  cursor?: string | null;
+  /** The filter language: `repository:main held:yes age:<7d`. Empty: everything. */
+  filter?: string;
   /** 1 to 1000; 0 stands for 100. */
   limit?: number;
+  /** In this repository only. */
   repository?: string | null;
-  /** A VM's name or id, also of one that is gone. */
+  /** A column, with `-` in front for descending. Empty: newest first. */
+  sort?: string;
+  /** Of this VM only: its name or its id, also of one that is gone. */
   vm?: string | null;
 };
 
@@ -1649,7 +1666,11 @@ export type RestoreBackup = {
   host?: string | null;
   /** Start a new VM at once: it reads from the backup what is not there yet, and its disks come in behind. */
   instant?: boolean;
+  /** Of a new VM, for networks that the VM had, others; empty: without that network card. One that is not named stays in the same pool; in another it is the network of the same name. */
+  networks?: Record<string, string>;
   repository?: string | null;
+  /** For a new VM or disks: an SR that the host has; without one, its local SR. */
+  sr?: string | null;
   /** Start it when it is there. */
   start?: boolean;
   target?: RestoreTarget;
@@ -2652,10 +2673,10 @@ export interface Methods {
   'backup_job.update': { params: UpdateBackupJob; result: BackupJob };
   'backup_job.delete': { params: BackupJobRef; result: Empty };
   'backup_job.run': { params: BackupJobRef; result: RunStarted };
-  'backup_run.list': { params: ListBackupRuns; result: Array<BackupRun> };
+  'backup_run.list': { params: ListBackupRuns; result: Page<BackupRun> };
   'backup_run.get': { params: BackupRunRef; result: BackupRun };
   'backup_run.cancel': { params: BackupRunRef; result: BackupRun };
-  'backup.list': { params: ListBackups; result: Array<Backup> };
+  'backup.list': { params: ListBackups; result: Page<Backup> };
   'backup.get': { params: BackupRef; result: Backup };
   'backup.unprotected': { params: ListUnprotected; result: Array<UnprotectedVm> };
   'backup.create': { params: CreateBackup; result: TaskStarted };

@@ -5,7 +5,7 @@ import type { Backup, BackupJob, KeepPolicy } from '../api/generated';
 import { EMPTY_RESTORE, restoreParams, restoreReady } from './backup/restore';
 import { saved, speed, sum } from './backup/words';
 import { EMPTY_JOB, fromSchedule, schedule, updateJob, fromJob } from './job/draft';
-import { month } from './job/month';
+import { month, within } from './job/month';
 import { decide } from './job/retention';
 
 describe('the schedule of a job', () => {
@@ -82,5 +82,6 @@ describe('a month', () => {
     expect(days[0]?.date.getDate()).toBe(26);
     expect(days.filter(({ inside }) => inside).length).toBe(28);
     expect(days.find(({ today }) => today)?.date.getDate()).toBe(10);
+    expect(within(days)).toBe('started:2026-01-25..2026-03-02');
   });
 });

@@ -69,6 +69,11 @@ pub struct RepositoryPlace {
     pub s3_endpoint: String,
     #[arg(long, default_value = "", hide_default_value = true)]
     pub region: String,
+    /// Give hosts a key that adds backups and opens none, and seal what they store to a public key.
+    ///
+    /// Only a host that restores, checks or prunes gets the repository's own key.
+    #[arg(long)]
+    pub sealed: bool,
     /// Who probes it; without one, any host that is connected.
     #[arg(long)]
     pub host: Option<String>,
@@ -222,16 +227,13 @@ fn keep(text: &str) -> Result<xenith_hypervisor_agent_types::backup::KeepPolicy,
 
 #[derive(Debug, Subcommand)]
 pub enum BackupRunCommand {
-    /// List runs, newest first.
+    /// List runs, newest first unless another order is asked for: -f status:failed.
     List {
         /// Only those of this job.
         #[arg(long)]
         job: Option<String>,
-        /// At most this many.
-        #[arg(long, value_name = "N", default_value = "20")]
-        limit: u32,
         #[command(flatten)]
-        columns: Columns,
+        listing: Listing,
     },
     /// Show one run, VM by VM.
     #[command(visible_alias = "show")]
@@ -260,7 +262,7 @@ pub struct WhichBackup {
 
 #[derive(Debug, Subcommand)]
 pub enum BackupCommand {
-    /// List backups, newest first.
+    /// List backups, newest first unless another order is asked for: -f "age:<7d held:yes".
     List {
         /// Only those of this VM, also one that is gone.
         #[arg(long)]
@@ -268,11 +270,8 @@ pub enum BackupCommand {
         /// Only those in this repository.
         #[arg(long)]
         repository: Option<String>,
-        /// At most this many.
-        #[arg(long, value_name = "N", default_value = "100")]
-        limit: u32,
         #[command(flatten)]
-        columns: Columns,
+        listing: Listing,
     },
     /// Show one backup.
     #[command(visible_alias = "show")]
@@ -363,36 +362,45 @@ pub enum BackupCommand {
         tasked: Tasked,
     },
     /// Bring a VM back as a new one with new MAC addresses, in place, or only its disks.
-    Restore {
-        #[command(flatten)]
-        which: WhichBackup,
-        /// The new VM's name; without one, the old one with the time of the backup.
-        #[arg(long, conflicts_with_all = ["in_place", "disks_only"])]
-        name: Option<VmName>,
-        /// Into the stopped VM that it is of: what its disks hold now is lost.
-        #[arg(long, conflicts_with_all = ["disks_only", "host"])]
-        in_place: bool,
-        /// New disks that no VM has.
-        #[arg(long, conflicts_with = "start")]
-        disks_only: bool,
-        /// Only this disk, by its name in the backup; may be repeated.
-        #[arg(long = "disk", value_name = "DISK")]
-        disks: Vec<String>,
-        /// Without one, the host where the VM was, or any.
-        #[arg(long)]
-        host: Option<String>,
-        /// Start it when it is there.
-        #[arg(long)]
-        start: bool,
-        /// Start a new VM at once, with its disks coming in behind; the task ends when all of them are there.
-        #[arg(long, conflicts_with_all = ["in_place", "disks_only"])]
-        instant: bool,
-        /// MiB per second that come in behind at most.
-        #[arg(long, value_name = "MIB", requires = "instant")]
-        bandwidth: Option<u64>,
-        #[command(flatten)]
-        confirm: Confirm,
-        #[command(flatten)]
-        tasked: Tasked,
-    },
+    Restore(RestoreFlags),
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreFlags {
+    #[command(flatten)]
+    pub which: WhichBackup,
+    /// The new VM's name; without one, the old one with the time of the backup.
+    #[arg(long, conflicts_with_all = ["in_place", "disks_only"])]
+    pub name: Option<VmName>,
+    /// Into the stopped VM that it is of: what its disks hold now is lost.
+    #[arg(long, conflicts_with_all = ["disks_only", "host"])]
+    pub in_place: bool,
+    /// New disks that no VM has.
+    #[arg(long, conflicts_with = "start")]
+    pub disks_only: bool,
+    /// Only this disk, by its name in the backup; may be repeated.
+    #[arg(long = "disk", value_name = "DISK")]
+    pub disks: Vec<String>,
+    /// Without one, the host where the VM was, or any.
+    #[arg(long)]
+    pub host: Option<String>,
+    /// An SR of that host; without one, its local SR.
+    #[arg(long, conflicts_with = "in_place")]
+    pub sr: Option<String>,
+    /// For a network that the VM had another, as NETWORK=OTHER; nothing after the = leaves the card out. May be repeated.
+    #[arg(long = "network", value_name = "FROM=TO", value_parser = super::standby::pair, conflicts_with_all = ["in_place", "disks_only"])]
+    pub networks: Vec<(String, String)>,
+    /// Start it when it is there.
+    #[arg(long)]
+    pub start: bool,
+    /// Start a new VM at once, with its disks coming in behind; the task ends when all of them are there.
+    #[arg(long, conflicts_with_all = ["in_place", "disks_only"])]
+    pub instant: bool,
+    /// MiB per second that come in behind at most.
+    #[arg(long, value_name = "MIB", requires = "instant")]
+    pub bandwidth: Option<u64>,
+    #[command(flatten)]
+    pub confirm: Confirm,
+    #[command(flatten)]
+    pub tasked: Tasked,
 }

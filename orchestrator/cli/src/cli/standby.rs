@@ -98,7 +98,7 @@ pub struct CreateStandbyArgs {
     pub tasked: Tasked,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (from, to) = text.split_once('=').ok_or_else(|| format!("{text:?} is not of the form FROM=TO"))?;
     Ok((from.to_owned(), to.to_owned()))
 }

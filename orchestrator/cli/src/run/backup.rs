@@ -14,10 +14,10 @@ use crate::app::App;
 use crate::ask;
 use crate::cli::{
     BackupCommand, BackupJobCommand, BackupRunCommand, JobFlags, MailWhen, OnOff, RepositoryCommand,
-    RepositoryPlace, WhichBackup,
+    RepositoryPlace, RestoreFlags, WhichBackup,
 };
 use crate::error::CliError;
-use crate::run::{list, print, said};
+use crate::run::{list, paged, print, said};
 use crate::table::{Cell, Column, Row, Sheet, Tone};
 use crate::wait::begin;
 use crate::words;
@@ -117,6 +117,7 @@ async fn create_repository(app: &App, asked: RepositoryPlace) -> Result<(), CliE
         secret_key: only_s3(asked.secret_key),
         passphrase: asked.passphrase,
         key: asked.key,
+        sealed: asked.sealed,
         host: asked.host,
     };
     begin::<repository::Create>(app, &request, &asked.tasked).await
@@ -331,9 +332,12 @@ fn vm_line(vm: &RunVm) -> String {
 
 pub async fn run(app: &App, command: BackupRunCommand) -> Result<(), CliError> {
     let shown = match command {
-        BackupRunCommand::List { job, limit, columns } => {
-            let runs = app.call::<backup_run::List>(&ListBackupRuns { job, limit }).await?;
-            return print(app, &runs, &columns).await;
+        BackupRunCommand::List { job, listing } => {
+            let fetch = async |limit, cursor| {
+                let (job, filter, sort) = (job.clone(), listing.filter.clone(), listing.sort.clone());
+                app.call::<backup_run::List>(&ListBackupRuns { job, filter, sort, limit, cursor }).await
+            };
+            return paged(app, &listing.limited, &listing.columns, fetch).await;
         }
         BackupRunCommand::Get { run } => app.call::<backup_run::Get>(&BackupRunRef { run }).await?,
         BackupRunCommand::Cancel { run, keyed } => {
@@ -446,9 +450,14 @@ fn sheet(found: &Backup) -> Sheet {
 
 pub async fn backup(app: &App, command: BackupCommand) -> Result<(), CliError> {
     match command {
-        BackupCommand::List { vm, repository, limit, columns } => {
-            let request = ListBackups { repository, vm, limit };
-            print(app, &app.call::<backup::List>(&request).await?, &columns).await
+        BackupCommand::List { vm, repository, listing } => {
+            paged(app, &listing.limited, &listing.columns, async |limit, cursor| {
+                let (repository, vm) = (repository.clone(), vm.clone());
+                let (filter, sort) = (listing.filter.clone(), listing.sort.clone());
+                let request = ListBackups { repository, vm, filter, sort, limit, cursor };
+                app.call::<backup::List>(&request).await
+            })
+            .await
         }
         BackupCommand::Unprotected { older_than, columns } => {
             let request = ListUnprotected { older_than_minutes: older_than.map_or(0, minutes) };
@@ -482,35 +491,32 @@ pub async fn backup(app: &App, command: BackupCommand) -> Result<(), CliError> {
             Some(to) => backup_files::download(app, (which, at, disk), &to).await,
             None => backup_files::ticket(app, (which, at, disk)).await,
         },
-        BackupCommand::Restore {
-            which: asked,
-            name,
-            in_place,
-            disks_only,
-            disks,
-            host,
-            start,
-            instant,
-            bandwidth,
-            confirm,
-            tasked,
-        } => {
-            let target = if in_place {
-                ask::confirm(
-                    "Overwrite the VM's disks with the backup? What they hold now is lost.",
-                    confirm,
-                )?;
-                RestoreTarget::InPlace
-            } else if disks_only {
-                RestoreTarget::Disks
-            } else {
-                RestoreTarget::NewVm { name }
-            };
-            let WhichBackup { backup, repository } = asked;
-            let bandwidth = bandwidth.unwrap_or_default() << 20;
-            let request =
-                RestoreBackup { backup, repository, target, disks, host, start, instant, bandwidth };
-            begin::<backup::Restore>(app, &request, &tasked).await
-        }
+        BackupCommand::Restore(flags) => restore(app, flags).await,
     }
+}
+
+async fn restore(app: &App, flags: RestoreFlags) -> Result<(), CliError> {
+    let RestoreFlags { which: asked, name, in_place, disks_only, disks, host, sr, networks, .. } = flags;
+    let target = if in_place {
+        let question = "Overwrite the VM's disks with the backup? What they hold now is lost.";
+        ask::confirm(question, flags.confirm)?;
+        RestoreTarget::InPlace
+    } else if disks_only {
+        RestoreTarget::Disks
+    } else {
+        RestoreTarget::NewVm { name }
+    };
+    let request = RestoreBackup {
+        backup: asked.backup,
+        repository: asked.repository,
+        target,
+        disks,
+        host,
+        sr,
+        networks: networks.into_iter().collect(),
+        start: flags.start,
+        instant: flags.instant,
+        bandwidth: flags.bandwidth.unwrap_or_default() << 20,
+    };
+    begin::<backup::Restore>(app, &request, &flags.tasked).await
 }

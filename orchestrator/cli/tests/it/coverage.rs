@@ -184,7 +184,7 @@ fn backups() -> Vec<Case> {
     vec![
         case::<repository::List>("repository list"),
         case::<repository::Get>("repository get main"),
-        case::<repository::Create>("repository create main /backups --host xen1"),
+        case::<repository::Create>("repository create main /backups --host xen1 --sealed"),
         case::<repository::Test>("repository test main"),
         case::<repository::Verify>("repository verify main --deep"),
         case::<repository::Key>("repository key main"),
@@ -197,10 +197,10 @@ fn backups() -> Vec<Case> {
         case::<backup_job::Update>("backup-job update nightly --enabled off --retries 2 --exclude-disk xvdb"),
         case::<backup_job::Delete>("backup-job delete nightly --yes"),
         case::<backup_job::Run>("backup-job run nightly"),
-        case::<backup_run::List>("backup-run list --job nightly"),
+        case::<backup_run::List>("backup-run list --job nightly -f status:failed -s ended"),
         case::<backup_run::Get>("backup-run get 01890a5d-ac96-774b-bcce-b302099a8057"),
         case::<backup_run::Cancel>("backup-run cancel 01890a5d-ac96-774b-bcce-b302099a8057"),
-        case::<backup::List>("backup list --vm web-1"),
+        case::<backup::List>("backup list --vm web-1 -f age:<7d -s -size"),
         case::<backup::Get>("backup get 0189 --repository main"),
         case::<backup::Unprotected>("backup unprotected --older-than 26h"),
         case::<backup::Create>("backup create web-1 --repository main"),
@@ -219,7 +219,9 @@ fn backups() -> Vec<Case> {
         case::<standby::Delete>("standby delete db --yes"),
         case::<backup::Files>("backup files 0189 1:/etc"),
         case::<backup::Download>("backup download 0189 1:/etc --ticket"),
-        case::<backup::Restore>("backup restore 0189 --name web-2 --instant"),
+        case::<backup::Restore>(
+            "backup restore 0189 --name web-2 --sr fast --network lan=dmz --network old= --instant",
+        ),
     ]
 }
 

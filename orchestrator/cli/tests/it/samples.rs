@@ -298,9 +298,9 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "backup_job.list" => json!(page(vec![backup_job()])),
             "backup_job.run" => json!({ "run": ID }),
             name if name.starts_with("backup_job.") => backup_job(),
-            "backup_run.list" => json!([backup_run()]),
+            "backup_run.list" => json!(page(vec![backup_run()])),
             name if name.starts_with("backup_run.") => backup_run(),
-            "backup.list" => json!([backup()]),
+            "backup.list" => json!(page(vec![backup()])),
             "backup.get" => backup(),
             "backup.files" => json!({ "disk": "web-1.xvda.0", "volumes": [], "more": false, "entries": [
                 { "name": "passwd", "kind": "file", "size": 1, "mode": 420, "modified": 0 },

@@ -1,10 +1,11 @@
-//! Repositories and backup jobs.
+//! Repositories, backup jobs, their runs, and what they made.
 
 use xenith_orchestrator_inventory::listing::{Cells, Listing, YES_NO};
 use xenith_orchestrator_inventory::{ColumnKind, Schema, Unit};
-use xenith_orchestrator_types::backup::{BackupJob, Place, Repository};
+use xenith_orchestrator_types::backup::{Backup, BackupJob, Place, Repository, RunStatus};
 
-use super::{of, text};
+use super::{of, text, whole};
+use crate::runs::RunFacts;
 
 pub struct RepositoryRow(pub Repository);
 
@@ -68,5 +69,81 @@ impl Listing for BackupJobRow {
         let settings = &self.job.settings;
         cells.text(&settings.name).yes_no(settings.enabled.into()).text(&settings.schedule);
         cells.texts(&self.repositories).time(self.job.last_run).time(self.job.next_run);
+    }
+}
+
+pub struct RunRow(pub RunFacts);
+
+pub static BACKUP_RUN: Schema = Schema {
+    noun: "backup_run",
+    default_sort: "-started",
+    columns: &[
+        whole("job", "the name of its job"),
+        of("status", ColumnKind::Choice(RunStatus::NAMES), "how far it is, or how it ended"),
+        of("started", ColumnKind::Number(Unit::Time), "when it began, such as >2026-01-31"),
+        of("age", ColumnKind::Age("started"), "time since then, such as <1d"),
+        of("ended", ColumnKind::Number(Unit::Time), "when it ended; none: it goes on"),
+    ],
+};
+
+impl Listing for RunRow {
+    const SCHEMA: &'static Schema = &BACKUP_RUN;
+
+    fn id(&self) -> [u8; 16] {
+        *self.0.id.as_bytes()
+    }
+
+    fn cells(&self, cells: &mut Cells<'_>) {
+        let RunFacts { job_name, status, started, ended, .. } = &self.0;
+        cells.text(job_name).text(status.as_str()).time(Some(*started)).time(*ended);
+    }
+}
+
+pub struct BackupRow {
+    pub backup: Backup,
+    /// Milliseconds since 1970: several may be made in a second, and the newest comes first.
+    pub created: u64,
+    /// That made it, by its name.
+    pub host: String,
+}
+
+pub static BACKUP: Schema = Schema {
+    noun: "backup",
+    default_sort: "-created",
+    columns: &[
+        text("vm", "a part of the VM's name"),
+        text("backup", "a part of its id in the repository"),
+        whole("repository", "the name of the repository"),
+        whole("host", "the name of the host that made it"),
+        of("created", ColumnKind::Number(Unit::Time), "when it was made, such as >2026-01-31"),
+        of("age", ColumnKind::Age("created"), "time since then, such as <7d"),
+        of("size", ColumnKind::Number(Unit::Memory), "of its disks, such as >100GiB"),
+        of("stored", ColumnKind::Number(Unit::Memory), "what it added to the repository, such as >1GiB"),
+        of("held", ColumnKind::Choice(YES_NO), "whether no rule touches it"),
+        of("proof", ColumnKind::Choice(PROOF), "what its last proof showed; none: it had none"),
+    ],
+};
+
+const PROOF: &[&str] = &["boots", "failed"];
+
+impl Listing for BackupRow {
+    const SCHEMA: &'static Schema = &BACKUP;
+
+    fn id(&self) -> [u8; 16] {
+        // A backup's id is its own within its repository only.
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.backup.repository.as_bytes()).update(self.backup.id.as_bytes());
+        *hasher.finalize().as_bytes().first_chunk().expect("a hash has 32 bytes")
+    }
+
+    fn cells(&self, cells: &mut Cells<'_>) {
+        let Backup { id, repository_name, vm_name, disks, held, proof, .. } = &self.backup;
+        let mib = |bytes: u64| Some(bytes.div_ceil(1 << 20));
+        cells.text(vm_name).text(id).text(repository_name).text(&self.host);
+        cells.number(Some(self.created));
+        cells.number(mib(disks.iter().map(|disk| disk.size).sum()));
+        cells.number(mib(disks.iter().map(|disk| disk.stored).sum()));
+        cells.yes_no((*held).into());
+        cells.text(proof.as_ref().map_or("", |proof| PROOF[usize::from(!proof.answered)]));
     }
 }

@@ -336,6 +336,7 @@ impl World {
             tickets: Default::default(),
             vault: Arc::clone(&inner.vault),
             readers: Default::default(),
+            runs: Default::default(),
             runner: Default::default(),
         });
         let mut methods = Methods::default();

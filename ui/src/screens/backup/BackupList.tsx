@@ -5,13 +5,12 @@ import BackupIcon from '@patternfly/react-icons/dist/esm/icons/archive-icon';
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate } from 'react-router';
-import { useRead } from '../../api/client';
 import type { Backup } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { QueryBar } from '../../list/QueryBar';
-import { useWhole } from '../../list/whole';
+import { usePages } from '../../list/pages';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
 import { useUrlState } from '../../parts/url';
@@ -20,8 +19,6 @@ import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { ofBackup, saved } from './words';
 
-const textOf = (backup: Backup) => `${backup.vm_name} ${backup.repository_name} ${backup.id}`;
-
 export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNode }) {
   const { t } = useTranslation();
   const user = useUser();
@@ -29,16 +26,17 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
   const navigate = useNavigate();
   const [query, setQuery] = useUrlState('q');
   const [repository] = useUrlState('repository');
-  const pages = useWhole(useRead('backup.list', { limit: 1000, ...(vm ? { vm } : {}), ...(repository ? { repository } : {}) }, { every: 15_000 }), query ?? '', textOf);
+  const [sort, setSort] = useUrlState('sort');
+  const pages = usePages('backup.list', { vm: vm ?? null, repository: repository ?? null, filter: query ?? '', sort: sort ?? '' }, 15_000);
   const columns = useMemo((): Column<Backup>[] => {
     const less = (backup: Backup) => saved(ofBackup(backup));
     return [
-      ...(vm ? [] : [{ key: 'vm', header: msg('VM'), cell: (row: Backup) => (row.vm ? <Link to={`/vms/${row.vm}/backups`}>{row.vm_name}</Link> : row.vm_name), text: (row: Backup) => row.vm_name }]),
-      { key: 'created', header: msg('Made'), width: 13, cell: (row) => <time dateTime={row.created} title={format.ago(row.created)}>{format.stamp(row.created)}</time>, text: (row) => row.created },
-      { key: 'repository', header: msg('Repository'), cell: (row) => row.repository_name, text: (row) => row.repository_name },
-      { key: 'size', header: msg('Size'), width: 7, wide: true, cell: (row) => format.bytes(ofBackup(row).size), text: (row) => String(ofBackup(row).size) },
+      ...(vm ? [] : [{ key: 'vm', header: msg('VM'), sort: 'vm', cell: (row: Backup) => (row.vm ? <Link to={`/vms/${row.vm}/backups`}>{row.vm_name}</Link> : row.vm_name), text: (row: Backup) => row.vm_name }]),
+      { key: 'created', header: msg('Made'), sort: 'created', width: 13, cell: (row) => <time dateTime={row.created} title={format.ago(row.created)}>{format.stamp(row.created)}</time>, text: (row) => row.created },
+      { key: 'repository', header: msg('Repository'), sort: 'repository', cell: (row) => row.repository_name, text: (row) => row.repository_name },
+      { key: 'size', header: msg('Size'), sort: 'size', width: 7, wide: true, cell: (row) => format.bytes(ofBackup(row).size), text: (row) => String(ofBackup(row).size) },
       { key: 'read', header: msg('Read'), width: 7, wide: true, cell: (row) => format.bytes(ofBackup(row).read), text: (row) => String(ofBackup(row).read) },
-      { key: 'stored', header: msg('Stored'), width: 7, wide: true, cell: (row) => format.bytes(ofBackup(row).stored), text: (row) => String(ofBackup(row).stored) },
+      { key: 'stored', header: msg('Stored'), sort: 'stored', width: 7, wide: true, cell: (row) => format.bytes(ofBackup(row).stored), text: (row) => String(ofBackup(row).stored) },
       { key: 'saved', header: msg('Saved'), width: 6, wide: true, cell: (row) => (less(row) === undefined ? '—' : format.percent(less(row) ?? 0)), text: (row) => less(row)?.toFixed(3) ?? '' },
       { key: 'held', header: msg('Held'), width: 6, wide: true, cell: (row) => (row.held ? <Label isCompact color="blue">{t('held')}</Label> : '—'), text: (row) => String(row.held) },
       { key: 'id', header: msg('Id'), optional: true, cell: (row) => <code>{row.id}</code>, text: (row) => row.id },
@@ -74,7 +72,9 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
       name={(row) => `${row.vm_name} ${format.stamp(row.created)}`}
       filtered={!!query || !!repository}
       clear={() => void navigate({ search: '' })}
-      query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter backups')} placeholder={t('A part of the name')} />}
+      sort={sort || '-created'}
+      setSort={setSort}
+      query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter backups')} placeholder={t('Filter: age:<7d held:yes proof:none, or words')} />}
       create={create}
       actions={(row) => <VerbMenu name={`${row.vm_name} ${format.stamp(row.created)}`} verbs={verbs(row)} />}
       menu

@@ -28,7 +28,7 @@ export function Retention({ job }: { job: BackupJob }) {
   const format = useFormat();
   const [chosen, choose] = useUrlState('of');
   const read = useRead('backup.list', { limit: 1000 });
-  const all = useMemo(() => series(read.data ?? [], job.repositories), [read.data, job.repositories]);
+  const all = useMemo(() => series(read.data?.items ?? [], job.repositories), [read.data, job.repositories]);
   if (read.isPending) return <Loading lines={4} />;
   if (read.isError) return <Failed error={read.error} retry={() => void read.refetch()} />;
   const names = [...all.keys()];

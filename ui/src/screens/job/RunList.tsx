@@ -5,14 +5,14 @@ import RunIcon from '@patternfly/react-icons/dist/esm/icons/history-icon';
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
-import { useRead } from '../../api/client';
 import type { BackupRun } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
-import { useWhole } from '../../list/whole';
+import { usePages } from '../../list/pages';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
+import { useUrlState } from '../../parts/url';
 import { counts, ofRun, RunLabel, runOver, speed } from '../backup/words';
 
 const nameOf = (run: BackupRun) => run.job_name;
@@ -21,16 +21,17 @@ const seconds = (run: BackupRun) => ((run.ended ? new Date(run.ended).getTime() 
 export function RunList({ job, extra }: { job?: string; extra?: React.ReactNode }) {
   const { t } = useTranslation();
   const format = useFormat();
-  const pages = useWhole(useRead('backup_run.list', { limit: 200, ...(job ? { job } : {}) }, { every: 3_000 }), '', nameOf);
+  const [sort, setSort] = useUrlState('sort');
+  const pages = usePages('backup_run.list', { job: job ?? null, sort: sort ?? '' }, 3_000);
   const columns = useMemo((): Column<BackupRun>[] => {
     const rate = (run: BackupRun) => {
       const found = speed(ofRun(run));
       return found ? t('{{size}}/s', { size: format.bytes(found) }) : '—';
     };
     return [
-      { key: 'started', header: msg('Begun'), width: 10, cell: (run) => <Link to={`/runs/${run.id}`}>{format.stamp(run.started)}</Link>, text: (run) => run.started },
-      ...(job ? [] : [{ key: 'job', header: msg('Job'), cell: (run: BackupRun) => <Link to={`/jobs/${run.job}`}>{run.job_name}</Link>, text: nameOf }]),
-      { key: 'status', header: msg('State'), width: 8, cell: (run) => <RunLabel status={run.status} />, text: (run) => run.status },
+      { key: 'started', header: msg('Begun'), sort: 'started', width: 10, cell: (run) => <Link to={`/runs/${run.id}`}>{format.stamp(run.started)}</Link>, text: (run) => run.started },
+      ...(job ? [] : [{ key: 'job', header: msg('Job'), sort: 'job', cell: (run: BackupRun) => <Link to={`/jobs/${run.job}`}>{run.job_name}</Link>, text: nameOf }]),
+      { key: 'status', header: msg('State'), sort: 'status', width: 8, cell: (run) => <RunLabel status={run.status} />, text: (run) => run.status },
       {
         key: 'vms',
         header: msg('VMs'),
@@ -57,6 +58,8 @@ export function RunList({ job, extra }: { job?: string; extra?: React.ReactNode 
       pages={pages}
       id={(run) => run.id}
       name={(run) => `${run.job_name} ${run.started}`}
+      sort={sort || '-started'}
+      setSort={setSort}
       extra={extra}
       empty={
         <Nothing icon={RunIcon} title={t('No runs yet')}>

@@ -6,11 +6,10 @@ import OnIcon from '@patternfly/react-icons/dist/esm/icons/angle-right-icon';
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
-import { useRead } from '../../api/client';
 import type { BackupJob, BackupRun } from '../../api/generated';
 import { Failed, Loading } from '../../parts/feedback';
 import { useUrlState } from '../../parts/url';
-import { month, type Day } from './month';
+import { month, within, type Day } from './month';
 import { RunList } from './RunList';
 import { useAll } from '../../list/all';
 
@@ -29,11 +28,11 @@ export default function Runs() {
 function Calendar({ toggle }: { toggle: React.ReactNode }) {
   const { t, i18n } = useTranslation();
   const [shown, setShown] = useUrlState('month');
-  const runs = useRead('backup_run.list', { limit: 1000 }, { every: 10_000 });
   const jobs = useAll('backup_job.list', {}, { every: 10_000 });
   const now = new Date();
   const [year = now.getFullYear(), number = now.getMonth() + 1] = (shown ?? '').split('-').filter(Boolean).map(Number);
   const days = useMemo(() => month(year, number), [year, number]);
+  const runs = useAll('backup_run.list', { filter: within(days) }, { every: 10_000 });
   if (runs.error ?? jobs.error) return <Failed error={runs.error ?? jobs.error} />;
   if (!runs.data || !jobs.data) return <Loading />;
   const language = i18n.language === 'pseudo' ? 'en' : i18n.language;

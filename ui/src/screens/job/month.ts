@@ -25,3 +25,13 @@ export function month(year: number, number: number, now = new Date()): Day[] {
     };
   });
 }
+
+/** The filter that finds the runs begun in these days: a day more on either side, as the API's days are those of UTC. */
+export function within(days: Day[]): string {
+  const by = (date: Date, more: number) => {
+    const near = new Date(date.getFullYear(), date.getMonth(), date.getDate() + more);
+    return [near.getFullYear(), near.getMonth() + 1, near.getDate()].map((part) => String(part).padStart(2, '0')).join('-');
+  };
+  const [first, last] = [days[0], days[days.length - 1]];
+  return first && last ? `started:${by(first.date, -1)}..${by(last.date, 1)}` : '';
+}

@@ -11,6 +11,7 @@ export function CreateRepository({ close }: { close: () => void }) {
   const { t } = useTranslation();
   const hosts = useHostOptions();
   const [form, setForm] = useState({ name: '', kind: 'folder', path: '', bucket: '', prefix: '', endpoint: '', region: '', access: '', secret: '', opens: 'new', passphrase: '', key: '', host: '' });
+  const [sealed, setSealed] = useState(false);
   const set = (name: keyof typeof form) => (value: string) => setForm({ ...form, [name]: value });
   const folder = form.kind === 'folder';
   const params: Params = {
@@ -19,6 +20,7 @@ export function CreateRepository({ close }: { close: () => void }) {
     ...(folder ? {} : { access_key: form.access, secret_key: form.secret }),
     ...(form.opens === 'passphrase' ? { passphrase: form.passphrase } : {}),
     ...(form.opens === 'key' ? { key: form.key } : {}),
+    ...(sealed ? { sealed } : {}),
     ...(form.host ? { host: form.host } : {}),
   };
   const opened = form.opens === 'new' || (form.opens === 'passphrase' ? form.passphrase !== '' : /^[0-9a-f]{64}$/i.test(form.key));
@@ -61,6 +63,7 @@ export function CreateRepository({ close }: { close: () => void }) {
       </FormGroup>
       {form.opens === 'passphrase' && <TextField id="repository-passphrase" label={t('Passphrase')} type="password" value={form.passphrase} set={set('passphrase')} required />}
       {form.opens === 'key' && <TextField id="repository-key" label={t('Key')} type="password" value={form.key} set={set('key')} required wrong={/^[0-9a-f]{64}$/i.test(form.key) ? undefined : t('64 hexadecimal digits.')} />}
+      <Checkbox id="repository-sealed" label={t('Hosts only add backups')} description={t('What they store is sealed: only a host that restores, checks or prunes gets the key that opens it.')} isChecked={sealed} onChange={(_event, on) => setSealed(on)} />
       <ChoiceField id="repository-host" label={t('Probed by')} value={form.host} set={set('host')} options={hosts} none={t('Any host that is connected')} />
     </FormDialog>
   );
