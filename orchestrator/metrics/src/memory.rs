@@ -11,7 +11,7 @@ use xenith_orchestrator_types::metrics::Metric;
 
 use crate::Entity;
 use crate::code::{decode, encode};
-use crate::minute::{Minute, Minutes, SLOTS};
+use crate::minute::{Minute, Minutes, Outcome, SLOTS};
 use crate::sheet::{Row, Sheet};
 use crate::{MINUTE, SLOT};
 
@@ -94,8 +94,9 @@ impl Group {
     pub fn settle(&mut self, written: Option<u32>, now: u32) {
         self.written = self.written.max(written.unwrap_or(0));
         let silent = (now / MINUTE).saturating_sub(SILENT);
+        let outcome = if written.is_some() { Outcome::Written } else { Outcome::Failed };
         self.entries.retain(|_, entry| {
-            entry.minutes.settle(written.is_some());
+            entry.minutes.settle(outcome);
             let newest = entry.minutes.newest();
             !entry.minutes.is_written() || newest.is_some_and(|newest| newest > silent)
         });

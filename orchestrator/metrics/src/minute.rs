@@ -16,6 +16,14 @@ const WAITING: usize = 10;
 /// What was measured in a minute, of one metric.
 pub type Slots = [Code; SLOTS as usize];
 
+/// Whether a write was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Written,
+    /// It has to be done again.
+    Failed,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Changed,
@@ -82,9 +90,12 @@ impl Minutes {
         })
     }
 
-    /// Those that [`Self::begin_write`] told of are written, or still have to be.
-    pub fn settle(&mut self, written: bool) {
-        let state = if written { State::Written } else { State::Changed };
+    /// What became of those that [`Self::begin_write`] told of.
+    pub fn settle(&mut self, outcome: Outcome) {
+        let state = match outcome {
+            Outcome::Written => State::Written,
+            Outcome::Failed => State::Changed,
+        };
         let writing = self.all.iter_mut().filter(|minute| minute.state == State::Writing);
         writing.for_each(|minute| minute.state = state);
         let newest = self.newest();
@@ -169,10 +180,10 @@ mod tests {
             minutes.open(slot).unwrap().set(slot, 1, 7);
         }
         assert_eq!(due(&mut minutes, 102), [100, 101]);
-        minutes.settle(true);
+        minutes.settle(Outcome::Written);
         assert_eq!((numbers(&minutes), minutes.is_written()), (vec![102], false));
         assert_eq!(due(&mut minutes, 103), [102]);
-        minutes.settle(true);
+        minutes.settle(Outcome::Written);
         assert_eq!((numbers(&minutes), minutes.is_written()), (vec![102], true));
         assert_eq!((minutes.last(), minutes.at_last(1), minutes.at_last(0)), (Some(1224), 7, GAP));
         assert!(minutes.open(1236).is_some());
@@ -185,9 +196,9 @@ mod tests {
         minutes.open(1200).unwrap().set(1200, 0, 7);
         assert_eq!(due(&mut minutes, 101), [100]);
         minutes.open(1201).unwrap().set(1201, 0, 8);
-        minutes.settle(true);
+        minutes.settle(Outcome::Written);
         assert_eq!(due(&mut minutes, 101), [100]);
-        minutes.settle(false);
+        minutes.settle(Outcome::Failed);
         assert_eq!(due(&mut minutes, 101), [100]);
     }
 

@@ -1004,7 +1004,7 @@ export type ImportOrigin = {
 /** What one pass did with one disk. */
 export type ImportPass = {
   disk: string;
-  /** `allocated`, `everything`, `changed` or `compared`. */
+  /** `allocated`, `everything`, `changed`, `compared`, or `exported` where ranges are refused. */
   method: string;
   milliseconds: number;
   read: number;
@@ -1521,6 +1521,8 @@ export type PlanImports = {
   /** With any, a NIC in a network without one is a finding. */
   networks?: Array<NetworkMapping>;
   source: string;
+  /** With any, a disk on a datastore without one is a finding, and so is an SR with too little room. */
+  storage?: Array<StorageMapping>;
   /** Names or ids; none stands for all. */
   vms?: Array<string>;
   /** Hours of a migration window; 0 stands for 8. */
@@ -1968,7 +1970,11 @@ export type StartImport = {
   source: string;
   /** Start it here at the end. */
   start?: boolean;
+  /** With any, a disk on a datastore without one is an error; without, all disks go to the local SR of the host. */
+  storage?: Array<StorageMapping>;
   tags?: Array<string>;
+  /** Switch changed-block tracking on at the source where it is off; a roll-back switches it off again. */
+  track?: boolean;
   /** Compare all of both sides before the VM here is made. */
   verify?: boolean;
   /** Its name or id there. */
@@ -1980,6 +1986,14 @@ export type StartVm = {
 };
 
 export type StepStatus = "waiting" | "running" | "done" | "undone";
+
+/** Our SR for one of the source's datastores. */
+export type StorageMapping = {
+  /** The source's name; `*` stands for all others. */
+  from: string;
+  /** Ours. */
+  to: string;
+};
 
 export type SystemHealth = {
   /** Changes of VMs that hosts told since the orchestrator started. */
@@ -2531,7 +2545,9 @@ export type WaveOptions = {
   shutdown_s?: number;
   /** Start them here at the end. */
   start?: boolean;
+  storage?: Array<StorageMapping>;
   tags?: Array<string>;
+  track?: boolean;
   verify?: boolean;
 };
 
