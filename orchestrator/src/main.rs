@@ -36,7 +36,6 @@ async fn run(arguments: &cli::Arguments) -> anyhow::Result<()> {
         None => {}
     }
     let orchestrator = Orchestrator::start(&config).await?;
-    memory::give_back();
     println!("listening  https://{}", orchestrator.address);
     println!("authority  {}", orchestrator.fingerprint);
     if let Some(password) = &orchestrator.first_password {
