@@ -4,9 +4,10 @@
 //! this is meant, with the tag [`NO_BACKUP`]. An event tells of each once, and again only after it was protected meanwhile; what was told
 //! is in the store, so that a restart repeats nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use time::{Duration, OffsetDateTime};
+use xenith_common_ids::VmId;
 use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::backup::{UnprotectedVm, WhyUnprotected};
 use xenith_orchestrator_types::event::Severity;
@@ -21,6 +22,9 @@ use crate::model::VmRecord;
 pub const NO_BACKUP: &str = "no-backup";
 /// A VM that was just made is not warned of: its job may come.
 const GRACE: Duration = Duration::hours(1);
+
+/// Records that are looked at before others get a turn.
+const AT_ONCE: usize = 64;
 
 /// What is known of a VM.
 #[derive(Debug, Clone, Copy)]
@@ -51,16 +55,25 @@ pub async fn unprotected(app: &App, older_than: Option<Duration>) -> Result<Vec<
             covered.extend(backup_runner::vms(app, settings)?.into_iter().map(|(vm, _)| vm));
         }
     }
-    let (vms, _) = app.db.vms.all().await.map_err(|e| store_error(&e))?;
     let mut found = Vec::new();
     // Without a disk there is nothing to bring back, and one that stands by is what its VM's backups are.
     let wanted =
         |vm: &VmRecord| !vm.spec.disks.is_empty() && !vm.tags.contains(NO_BACKUP) && vm.standby_of.is_none();
-    for vm in vms.into_iter().filter(|vm| wanted(&vm.value)) {
-        let newest = catalogue::newest(&app.db, vm.key, &[]).await.map_err(|e| store_error(&e))?;
-        if let Some(why) = judge(Known { covered: covered.contains(&vm.key), newest }, older_than, now) {
-            found.push(UnprotectedVm { vm: vm.key, name: vm.value.spec.name.to_string(), why, newest });
+    let mut after = None;
+    loop {
+        let page = app.db.vms.page(after, AT_ONCE).await.map_err(|e| store_error(&e))?;
+        for vm in page.records.into_iter().filter(|vm| wanted(&vm.value)) {
+            let newest = catalogue::newest(&app.db, vm.key, &[]).await.map_err(|e| store_error(&e))?;
+            if let Some(why) = judge(Known { covered: covered.contains(&vm.key), newest }, older_than, now) {
+                found.push(UnprotectedVm { vm: vm.key, name: vm.value.spec.name.to_string(), why, newest });
+            }
         }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+        // All VMs of a large fleet take seconds.
+        tokio::task::yield_now().await;
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
@@ -71,14 +84,16 @@ pub async fn warn(app: &App) -> Result<(), ApiError> {
     let now = OffsetDateTime::now_utc();
     let found = unprotected(app, None).await?;
     let (told, _) = app.db.unprotected.all().await.map_err(|e| store_error(&e))?;
+    let unprotected: HashSet<VmId> = found.iter().map(|vm| vm.vm).collect();
+    let known: HashSet<VmId> = told.iter().map(|record| record.key).collect();
     for record in &told {
-        if !found.iter().any(|vm| vm.vm == record.key) {
+        if !unprotected.contains(&record.key) {
             app.db.unprotected.delete(record).await.map_err(|e| store_error(&e))?;
         }
     }
     for vm in found {
         let fresh = app.views.vm(vm.vm).is_none_or(|record| now - record.created < GRACE);
-        if fresh || told.iter().any(|record| record.key == vm.vm) {
+        if fresh || known.contains(&vm.vm) {
             continue;
         }
         // First: an event too few is better than one a minute.
