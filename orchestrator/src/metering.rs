@@ -93,7 +93,7 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
             }
         }
         // With the minute under way.
-        told(app.metering.series.flush(now() + 60).await);
+        told(app.metering.series.save(now() + 60).await);
     });
 }
 

@@ -144,7 +144,7 @@ async fn a_minute_of_two_runs_is_whole() {
     (0..6).for_each(|slot| world.record(vm, DAY_ONE + slot * 5, &cpu));
     world.now += 30;
     // As when it is stopped.
-    world.metrics.flush(world.now + 60).await.unwrap();
+    world.metrics.save(world.now + 60).await.unwrap();
     let mut world = world.crash().await;
     (7..12).for_each(|slot| world.record(vm, DAY_ONE + slot * 5, &cpu));
     world.now += 30;
