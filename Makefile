@@ -15,6 +15,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 check-cargo:
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust 1.92 or newer (https://rustup.rs)" >&2; exit 1; }
 	@command -v cc >/dev/null || { echo "cc is missing: apt-get install gcc" >&2; exit 1; }
+	@[ -x "$(CARGO_TARGET_DIR)/debug/xtask" ] || echo "compiling the project's own tool (usually half a minute, the first time)"
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18

@@ -57,7 +57,7 @@ pub fn run(purposes: &[Purpose], mode: Mode) -> Result<()> {
         if mode == Mode::Check {
             bail!("{} packages are missing; to install them: cargo xtask setup", missing.len());
         }
-        apt::install(&missing)?;
+        apt::install(&missing, &wanted)?;
     }
     if mode == Mode::Install && purposes.contains(&Purpose::Test) {
         apt::ensure_listed(packages::FETCHED_BY_TESTS)?;

@@ -30,8 +30,8 @@ fn parse_installed(listing: &str) -> BTreeSet<String> {
     listing.lines().filter_map(|line| line.strip_suffix(" installed")).map(str::to_owned).collect()
 }
 
-/// Installs `missing` at the archives' versions.
-pub fn install(missing: &[&Package]) -> Result<()> {
+/// Installs `missing` at the archives' versions, and keeps the others of `needs`.
+pub fn install(missing: &[&Package], needs: &[&Package]) -> Result<()> {
     let mut names: Vec<String> = missing.iter().map(|package| package.name.to_owned()).collect();
     ensure!(
         is_root() || exec::installed("sudo"),
@@ -41,21 +41,51 @@ pub fn install(missing: &[&Package]) -> Result<()> {
     println!("reading the package lists (usually 5-20 seconds)");
     exec::run(as_root("mkdir").args(["-p", &format!("{ARCHIVES}/partial")]))?;
     exec::run(apt().arg("update").arg("-qq"))?;
+    let simulated = simulate(&names);
+    // What apt would take away, but is needed: it is asked for along with the rest.
+    let also = simulated.as_deref().map_or(Vec::new(), |text| needed(&parse_removed(text), needs));
+    names.extend(also.iter().map(ToString::to_string));
     let mut allow = Vec::new();
-    if let Err(conflict) = exec::output(install_command(&names, &["--simulate"]).env("LC_ALL", "C")) {
-        let downgrades = downgrades(&names)?;
-        if downgrades.is_empty() {
-            return Err(conflict.context("apt cannot install the packages above"));
+    match if also.is_empty() { simulated } else { simulate(&names) } {
+        Ok(simulated) => {
+            let removed = parse_removed(&simulated);
+            if !removed.is_empty() {
+                println!("apt removes {}, which cannot be installed beside them", removed.join(" "));
+            }
         }
-        for (name, have, offered) in &downgrades {
-            println!("{name} {have} is in no archive any more; it goes to {offered} so that the others fit");
-            names.push(format!("{name}={offered}"));
+        Err(conflict) => {
+            let downgrades = downgrades(&names)?;
+            if downgrades.is_empty() {
+                return Err(conflict.context("apt cannot install the packages above"));
+            }
+            for (name, have, offered) in &downgrades {
+                println!(
+                    "{name} {have} is in no archive any more; it goes to {offered} so that the others fit"
+                );
+                names.retain(|asked| asked != name);
+                names.push(format!("{name}={offered}"));
+            }
+            allow.push("--allow-downgrades");
         }
-        allow.push("--allow-downgrades");
     }
     println!("installing {} (usually 1-3 minutes)", names.join(" "));
     exec::run(&mut install_command(&names, &allow))?;
     exec::run(apt().arg("clean"))
+}
+
+/// What apt would do, in its words; an error where it cannot.
+fn simulate(names: &[String]) -> Result<String> {
+    exec::output(install_command(names, &["--simulate"]).env("LC_ALL", "C"))
+}
+
+/// Those of `removed` that something of `needs` is.
+fn needed(removed: &[&str], needs: &[&Package]) -> Vec<&'static str> {
+    needs.iter().map(|package| package.name).filter(|name| removed.contains(name)).collect()
+}
+
+/// What apt would take away: `Remv name [version]`, a line each.
+fn parse_removed(simulated: &str) -> Vec<&str> {
+    simulated.lines().filter_map(|line| line.strip_prefix("Remv ")?.split_whitespace().next()).collect()
 }
 
 /// Makes sure that `apt-get download` can find `package`, which tests fetch into the cache without installing it.
@@ -160,12 +190,21 @@ fn no_longer_offered(suspects: &BTreeMap<String, String>, madison: &str) -> Vec<
 
 #[cfg(test)]
 mod tests {
+    use super::super::packages::PACKAGES;
     use super::*;
 
     #[test]
     fn only_what_is_installed_counts() {
         let listing = "clang installed\ncmake config-files\nlibc6 installed\nzstd not-installed\n";
         assert_eq!(parse_installed(listing), ["clang", "libc6"].map(String::from).into());
+    }
+
+    #[test]
+    fn what_goes_for_the_new_packages_is_known_before() {
+        let simulated = "Reading state information...\nRemv qemu-utils [1:10.0.2+bpo]\nInst clang (1:14 Debian:12 [amd64])\n";
+        assert_eq!(parse_removed(simulated), ["qemu-utils"]);
+        let needs: Vec<&Package> = PACKAGES.iter().collect();
+        assert_eq!(needed(&["qemu-utils", "qemu-block-extra"], &needs), ["qemu-utils"]);
     }
 
     #[test]
