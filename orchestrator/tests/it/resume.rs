@@ -47,10 +47,15 @@ async fn told(watch: &mut Watch<VdiChanges>) -> (Vec<String>, String) {
     }
 }
 
-/// Without one that changed just before: it may be told again.
-fn but(mut changes: Vec<String>, again: &str) -> Vec<String> {
-    changes.retain(|change| change != again);
-    changes
+/// The first that is told but `again`: what changed just before may be told once more.
+async fn told_but(watch: &mut Watch<VdiChanges>, again: &[&str]) -> (Vec<String>, String) {
+    loop {
+        let (mut changes, revision) = told(watch).await;
+        changes.retain(|change| !again.contains(&change.as_str()));
+        if !changes.is_empty() {
+            return (changes, revision);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,8 +77,8 @@ async fn a_subscription_goes_on_from_a_page_and_from_itself() {
     listed(2).await;
     let mut watch = from(&all, &page).await;
     assert_eq!(told(&mut watch).await, (vec![], page.clone()), "the page was good");
-    let (changes, seen) = told(&mut watch).await;
-    assert_eq!(but(changes, "=before"), ["-", "=stays"]);
+    let (changes, seen) = told_but(&mut watch, &["=before"]).await;
+    assert_eq!(changes, ["-", "=stays"]);
     drop(watch);
 
     // From what the subscription said itself; while nobody listens something happens again.
@@ -81,10 +86,10 @@ async fn a_subscription_goes_on_from_a_page_and_from_itself() {
     listed(3).await;
     let mut watch = from(&all, &seen).await;
     assert_eq!(told(&mut watch).await.0, Vec::<String>::new());
-    assert_eq!(but(told(&mut watch).await.0, "=stays"), ["=later"]);
+    assert_eq!(told_but(&mut watch, &["-", "=before", "=stays"]).await.0, ["=later"]);
     create(&all, "live").await;
-    let (changes, seen) = told(&mut watch).await;
-    assert_eq!(but(changes, "=later"), ["+live"]);
+    let (changes, seen) = told_but(&mut watch, &["-", "=stays", "=later"]).await;
+    assert_eq!(changes, ["+live"]);
     drop(watch);
 
     let wrong = WatchRows { since: Some("yesterday".into()), ..WatchRows::default() };
