@@ -176,6 +176,14 @@ impl Views {
         intended.vms.iter().filter_map(|(vm, record)| Some((*vm, record.held_by?))).collect()
     }
 
+    /// The VDIs that a saga makes or fills.
+    #[must_use]
+    pub fn held_vdis(&self) -> Vec<(VdiId, SagaId)> {
+        let intended = self.intended();
+        let held = |vdi: &Vdi| Some(SagaId::from(vdi.held_by?));
+        intended.vdis.iter().filter_map(|(id, vdi)| Some((*id, held(vdi)?))).collect()
+    }
+
     /// How many VDIs are in an SR.
     #[must_use]
     pub fn count_in(&self, sr: SrId) -> u64 {

@@ -73,7 +73,7 @@ impl App {
         };
         match self.engine.start_with::<S>(id, params, meta, transaction).await {
             Ok(_) => {
-                let task = TaskId::from_bytes(*id.as_bytes());
+                let task = TaskId::from(id);
                 Ok(TaskStarted { task, object: about.object.map(ToOwned::to_owned) })
             }
             Err(SagaError::Store(error)) if error.is_conflict() => Err(ApiError::new(

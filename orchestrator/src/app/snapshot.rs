@@ -315,7 +315,7 @@ impl SnapshotApi for App {
         let change = (None, Some(&record));
         commit = records::follow(&self.db, commit, vm, change, &ids).await.map_err(|e| store_error(&e))?;
         for vdi in &new_vdis {
-            commit = self.insert_vdi(commit, vdi, record.host, Some(vm));
+            commit = self.insert_vdi(commit, vdi, record.host, super::vdi::MadeFor::Vm(vm));
         }
         // The snapshot is not deleted under the clone: both are commands to one agent, which holds what it reads.
         let start = request.start.then(IncarnationId::new);

@@ -243,7 +243,7 @@ impl App {
             labels: [("method".to_owned(), "standby.follow".to_owned())].into(),
         };
         let started = self.engine.start_with::<StandbyAct>(saga, &params, meta, commit).await;
-        started.map(|_| TaskId::from_bytes(*saga.as_bytes())).map_err(|error| saga_error(&error))
+        started.map(|_| TaskId::from(saga)).map_err(|error| saga_error(&error))
     }
 
     async fn fail_standby_over(

@@ -95,6 +95,8 @@ impl Saga for BackupRestore {
         }
         if params.vm.is_some() {
             steps.push(Step::new("release", release).cannot_be_undone("the VM may be another operation's"));
+        } else {
+            steps.push(Step::new("whole", whole));
         }
         if params.instant {
             for (_, vdi) in &params.disks {
@@ -104,6 +106,13 @@ impl Saga for BackupRestore {
         }
         steps
     }
+}
+
+async fn whole(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {
+    for new in &ctx.params().new_vdis {
+        saga.0.vdi_is_whole(new.vdi).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn erase(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {
