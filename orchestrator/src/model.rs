@@ -89,15 +89,27 @@ pub struct HostRecord {
     pub maintenance: bool,
     pub joined: OffsetDateTime,
     pub local_sr: Option<SrId>,
+    /// Of the certificate that the host was seen with last, or got when it joined.
     pub certificate_serial: String,
     pub certificate_expires: OffsetDateTime,
-    /// The serial of the certificate before, valid until the host shows the new one.
+    /// Certificates issued to it since, oldest first. Whatever became of the call that brought one, the host may have it,
+    /// so each is valid until the host was seen with it or with a later one.
+    #[serde(default)]
+    pub issued: Vec<IssuedCertificate>,
+    /// Of earlier programs: the serial before `certificate_serial`, which the host may still show.
     #[serde(default)]
     pub previous_serial: Option<String>,
     /// We were restored from a backup, and it may have a newer one: whatever our authority signed is its own, until it
     /// was renewed.
     #[serde(default)]
     pub any_certificate: bool,
+}
+
+/// A certificate that a host was sent, and has not been seen with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedCertificate {
+    pub serial: String,
+    pub expires: OffsetDateTime,
 }
 
 /// A join token that was issued and not spent.

@@ -23,6 +23,7 @@ mod orphans;
 mod own_backup;
 mod plans;
 mod program;
+mod renewal;
 mod resume;
 mod sagas;
 mod skew;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use xenith_common_pki::Authority;
+use xenith_common_pki::{Authority, Peer, PeerCertificate};
 use xenith_hypervisor_agent_api::JoinToken;
 use xenith_hypervisor_agent_client::{AgentClientError, JoinRequest, join};
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_orchestrator::config::Config;
+use xenith_orchestrator::fleet::Renewal;
 use xenith_orchestrator::model::{HostRecord, JoinRecord};
 use xenith_orchestrator::orchestrator::Orchestrator;
 use xenith_orchestrator_api::{WatchEvents, audit, auth, system, vm};
@@ -143,7 +144,15 @@ async fn a_hosts_certificate_is_renewed_in_time_and_a_revoked_one_refused() {
         (host.certificate_serial != before && host.certificate_expires > soon).then_some(host)
     })
     .await;
-    assert_eq!(renewed.previous_serial, Some(before));
+    // The host was reached anew for that, and has shown it: the old one is nobody's any more.
+    assert_eq!((renewed.issued.len(), &renewed.previous_serial), (0, &None));
+    let old = PeerCertificate {
+        peer: Peer::Host(id),
+        serial: before,
+        not_before: soon,
+        not_after: soon + Duration::from_secs(60),
+    };
+    assert!(app.certificates.check(&old).unwrap_err().contains("replaced by a newer one"));
     // The new one is shown and accepted from now on.
     installation.hosts[0].stop_agent().await;
     installation.hosts[0].start_agent().await;
