@@ -10,7 +10,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use xenith_common_ids::{
     AlarmRuleId, AlarmSilenceId, BackupJobId, BackupRunId, HostId, ImportId, ImportPlanId, ImportSourceId,
-    NetworkId, PoolId, RepositoryId, SnapshotId, SrId, TemplateId, TokenId, UserId, VdiId, VmId,
+    NetworkId, PoolId, RepositoryId, SagaId, SnapshotId, SrId, TemplateId, TokenId, UserId, VdiId, VmId,
 };
 use xenith_orchestrator_store::{Collection, Keyspace, RocksStore, Schema, StateStore, StoreError};
 use xenith_orchestrator_types::backup::{BackupProof, BackupRun};
@@ -21,10 +21,10 @@ use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::background::store::Checkpoints;
 use crate::model::{
-    AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord, AuthorityRecord, BackupRecord, BaseRecord, EventRecord,
-    HostRecord, IdempotencyRecord, ImportRecord, ImportSourceRecord, JobRecord, JoinRecord, MailRecord,
-    NoticeRecord, ReportRecord, RepositoryRecord, SessionRecord, SnapshotRecord, SrRecord, StandbyRecord,
-    TokenRecord, UserRecord, VmRecord, WaveRecord,
+    AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord, AuditedTask, AuthorityRecord, BackupRecord, BaseRecord,
+    EventRecord, HostRecord, IdempotencyRecord, ImportRecord, ImportSourceRecord, JobRecord, JoinRecord,
+    MailRecord, NoticeRecord, ReportRecord, RepositoryRecord, SessionRecord, SnapshotRecord, SrRecord,
+    StandbyRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
 };
 use xenith_orchestrator_types::audit::AuditRecord;
 
@@ -68,6 +68,7 @@ const TOKEN: Keyspace = Keyspace::new("token");
 const SESSION: Keyspace = Keyspace::new("session");
 const AUDIT: Keyspace = Keyspace::new("audit");
 const EVENT: Keyspace = Keyspace::new("event");
+const AUDIT_OPEN: Keyspace = Keyspace::new("audit.open");
 const AUTHORITY: Keyspace = Keyspace::new("authority");
 const IDEMPOTENCY: Keyspace = Keyspace::new("idempotency");
 
@@ -123,6 +124,7 @@ pub fn schema() -> Schema {
             AUDIT,
             EVENT,
             AUTHORITY,
+            AUDIT_OPEN,
             IDEMPOTENCY,
         ])
         .with(xenith_orchestrator_saga::KEYSPACES)
@@ -191,6 +193,8 @@ pub struct Db {
     pub events: Collection<u64, EventRecord>,
     pub authority: Collection<(), AuthorityRecord>,
     /// By user and key.
+    /// Tasks of calls whose end is not in the audit log.
+    pub audit_open: Collection<SagaId, AuditedTask>,
     pub idempotency: Collection<(UserId, String), IdempotencyRecord>,
     /// Of a store on disk.
     pub checkpoints: Option<Checkpoints>,
@@ -264,6 +268,7 @@ impl Db {
             idempotency: collection!(IDEMPOTENCY),
             checkpoints: None,
             store,
+            audit_open: collection!(AUDIT_OPEN),
         }
     }
 }

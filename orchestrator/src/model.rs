@@ -140,6 +140,17 @@ pub struct SessionRecord {
     pub expires: OffsetDateTime,
 }
 
+/// A task that a call began, while the audit log does not say how it ended: what its last record there will say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditedTask {
+    /// The number of the call's record.
+    pub of: u64,
+    pub user: Option<UserId>,
+    pub user_name: String,
+    pub from: String,
+    pub method: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventRecord {
     pub at: OffsetDateTime,

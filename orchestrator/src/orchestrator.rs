@@ -113,6 +113,7 @@ impl Orchestrator {
             events: app.events.clone(),
         };
         let (router, rpc) = router(&app, module, enrol);
+        crate::audit::start(&app, &tasks);
         crate::background::start(&app, &tasks);
         let (token, keeper) = (tasks.token(), Arc::clone(&identities));
         tasks.spawn("certificate-keeper", async move {

@@ -3,6 +3,7 @@
 
 mod access;
 mod alarms;
+mod audit_ends;
 mod backups;
 mod browser;
 mod company;
