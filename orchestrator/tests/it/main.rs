@@ -24,6 +24,7 @@ mod orphans;
 mod own_backup;
 mod plans;
 mod program;
+mod proxy;
 mod renewal;
 mod resume;
 mod sagas;
