@@ -43,6 +43,7 @@ const WAVE: Keyspace = Keyspace::new("import.wave");
 const SR: Keyspace = Keyspace::new("sr");
 const TEMPLATE: Keyspace = Keyspace::new("template");
 const SNAPSHOT: Keyspace = Keyspace::new("snapshot");
+const SNAPSHOT_BY_VM: Keyspace = Keyspace::new("snapshot.by_vm");
 const REPOSITORY: Keyspace = Keyspace::new("repository");
 const REPOSITORY_NAME: Keyspace = Keyspace::new("repository.name");
 const BACKUP_JOB: Keyspace = Keyspace::new("backup.job");
@@ -67,8 +68,8 @@ const USER_NAME: Keyspace = Keyspace::new("user.name");
 const TOKEN: Keyspace = Keyspace::new("token");
 const SESSION: Keyspace = Keyspace::new("session");
 const AUDIT: Keyspace = Keyspace::new("audit");
-const EVENT: Keyspace = Keyspace::new("event");
 const AUDIT_OPEN: Keyspace = Keyspace::new("audit.open");
+const EVENT: Keyspace = Keyspace::new("event");
 const AUTHORITY: Keyspace = Keyspace::new("authority");
 const IDEMPOTENCY: Keyspace = Keyspace::new("idempotency");
 
@@ -98,6 +99,7 @@ pub fn schema() -> Schema {
             SR,
             TEMPLATE,
             SNAPSHOT,
+            SNAPSHOT_BY_VM,
             REPOSITORY,
             REPOSITORY_NAME,
             BACKUP_JOB,
@@ -122,9 +124,9 @@ pub fn schema() -> Schema {
             TOKEN,
             SESSION,
             AUDIT,
+            AUDIT_OPEN,
             EVENT,
             AUTHORITY,
-            AUDIT_OPEN,
             IDEMPOTENCY,
         ])
         .with(xenith_orchestrator_saga::KEYSPACES)
@@ -152,6 +154,8 @@ pub struct Db {
     pub srs: Collection<SrId, SrRecord>,
     pub templates: Collection<TemplateId, Template>,
     pub snapshots: Collection<SnapshotId, SnapshotRecord>,
+    /// Which snapshots a VM has; written by [`crate::snapshots`] alone.
+    pub snapshots_by_vm: Collection<(VmId, SnapshotId), ()>,
     pub repositories: Collection<RepositoryId, RepositoryRecord>,
     pub repository_names: Collection<String, RepositoryId>,
     pub backup_jobs: Collection<BackupJobId, JobRecord>,
@@ -189,12 +193,12 @@ pub struct Db {
     pub sessions: Collection<String, SessionRecord>,
     /// By sequence number.
     pub audit: Collection<u64, AuditRecord>,
+    /// Tasks of calls whose end is not in the audit log.
+    pub audit_open: Collection<SagaId, AuditedTask>,
     /// By sequence number.
     pub events: Collection<u64, EventRecord>,
     pub authority: Collection<(), AuthorityRecord>,
     /// By user and key.
-    /// Tasks of calls whose end is not in the audit log.
-    pub audit_open: Collection<SagaId, AuditedTask>,
     pub idempotency: Collection<(UserId, String), IdempotencyRecord>,
     /// Of a store on disk.
     pub checkpoints: Option<Checkpoints>,
@@ -239,6 +243,7 @@ impl Db {
             srs: collection!(SR),
             templates: collection!(TEMPLATE),
             snapshots: collection!(SNAPSHOT),
+            snapshots_by_vm: collection!(SNAPSHOT_BY_VM),
             repositories: collection!(REPOSITORY),
             repository_names: collection!(REPOSITORY_NAME),
             backup_jobs: collection!(BACKUP_JOB),
@@ -263,12 +268,12 @@ impl Db {
             tokens: collection!(TOKEN),
             sessions: collection!(SESSION),
             audit: collection!(AUDIT),
+            audit_open: collection!(AUDIT_OPEN),
             events: collection!(EVENT),
             authority: collection!(AUTHORITY),
             idempotency: collection!(IDEMPOTENCY),
             checkpoints: None,
             store,
-            audit_open: collection!(AUDIT_OPEN),
         }
     }
 }
