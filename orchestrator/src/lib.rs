@@ -18,6 +18,7 @@ pub mod enrol;
 mod errors;
 pub mod events;
 pub mod fleet;
+mod forget;
 pub mod http;
 pub mod identities;
 pub mod imports;
