@@ -404,9 +404,12 @@ pub struct AlarmRuleRecord {
 pub struct AlarmRecord {
     pub rule_name: String,
     pub severity: Severity,
-    pub metric: Metric,
+    /// `None`: it is not about something measured, and `message` says what.
+    pub metric: Option<Metric>,
+    #[serde(default)]
+    pub message: Option<String>,
     pub threshold: f64,
-    /// Of the VM or host.
+    /// Of the VM or host; `orchestrator`.
     pub name: String,
     /// As it was raised or cleared; `None`: nobody watches it any more.
     pub value: Option<f64>,

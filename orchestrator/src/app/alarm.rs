@@ -13,14 +13,15 @@ use xenith_orchestrator_inventory::vm::Vms;
 use xenith_orchestrator_metrics::Entity;
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::alarm::{
-    Alarm, AlarmRule, AlarmRuleRef, AlarmSilence, AlarmSilenceRef, AlarmWhen, CreateAlarmRule, SilenceAlarms,
-    UpdateAlarmRule,
+    Alarm, AlarmOf, AlarmRule, AlarmRuleRef, AlarmSilence, AlarmSilenceRef, AlarmWhen, CreateAlarmRule,
+    SilenceAlarms, UpdateAlarmRule,
 };
+use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::metrics::Measured;
 use xenith_orchestrator_types::{ApiError, Empty, Permission, Reason};
 
 use super::{App, parse_filter};
-use crate::alarms::is_silenced;
+use crate::alarms::{OwnAlarm, is_silenced};
 use crate::errors::store_error;
 use crate::model::{AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord};
 
@@ -137,23 +138,42 @@ impl App {
             return None;
         }
         let newest = self.metering.series.latest(entity).map(|(_, values)| values).unwrap_or_default();
-        let newest = newest.into_iter().find(|(metric, _)| *metric == record.metric).map(|(_, value)| value);
+        let newest =
+            newest.into_iter().find(|(metric, _)| Some(*metric) == record.metric).map(|(_, value)| value);
         Some(Alarm {
-            rule,
+            rule: Some(rule),
+            message: record.message,
             rule_name: record.rule_name,
             severity: record.severity,
-            of: entity.kind(),
+            of: entity.kind().into(),
             id: match entity {
                 Entity::Host(host) => host.to_string(),
                 Entity::Vm(vm) => vm.to_string(),
             },
             name: record.name,
             metric: record.metric,
-            value: newest.or(record.value).unwrap_or_default(),
-            threshold: record.threshold,
+            value: newest.or(record.value),
+            threshold: Some(record.threshold),
             since: record.since,
             silenced: false,
         })
+    }
+}
+
+fn own_to_api(own: OwnAlarm) -> Alarm {
+    Alarm {
+        rule: None,
+        rule_name: OwnAlarm::RULE.to_owned(),
+        severity: Severity::Error,
+        of: AlarmOf::Orchestrator,
+        id: OwnAlarm::SUBJECT.to_owned(),
+        name: OwnAlarm::SUBJECT.to_owned(),
+        metric: None,
+        value: None,
+        threshold: None,
+        message: Some(own.message),
+        since: own.since,
+        silenced: false,
     }
 }
 
@@ -243,7 +263,8 @@ impl AlarmApi for App {
             let alarm = self.alarm(&sight, (rule, &subject), record.value)?;
             Some(Alarm { silenced, ..alarm })
         });
-        let mut shown: Vec<Alarm> = shown.collect();
+        let own = self.metering.alarms.own().filter(|_| sight == Sight::All).map(own_to_api);
+        let mut shown: Vec<Alarm> = shown.chain(own).collect();
         shown.sort_by(|a, b| b.since.cmp(&a.since).then_with(|| a.name.cmp(&b.name)));
         Ok(shown)
     }
@@ -302,7 +323,6 @@ impl AlarmApi for App {
 
 #[cfg(test)]
 mod tests {
-    use xenith_orchestrator_types::event::Severity;
     use xenith_orchestrator_types::metrics::Metric;
 
     use super::*;

@@ -15,9 +15,9 @@ use xenith_orchestrator_types::{Empty, Reason};
 use crate::harness::{Installation, api_error, small, until};
 
 /// What was posted to it.
-type Posted = Arc<Mutex<Vec<Value>>>;
+pub type Posted = Arc<Mutex<Vec<Value>>>;
 
-async fn receiver() -> (String, Posted) {
+pub async fn receiver() -> (String, Posted) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let posted = Posted::default();
@@ -43,7 +43,7 @@ async fn receiver() -> (String, Posted) {
     (url, posted)
 }
 
-fn turns(posted: &Posted) -> Vec<String> {
+pub fn turns(posted: &Posted) -> Vec<String> {
     let posted = posted.lock().unwrap();
     let alarms = posted.iter().flat_map(|body| body["alarms"].as_array().unwrap());
     alarms
@@ -92,7 +92,7 @@ async fn an_alarm_is_raised_told_kept_over_a_restart_and_cleared() {
     call::<alarm_rule::Create>(&installation, create).await;
     let raised = until("the alarm is raised", async || alarms(&installation).await.pop()).await;
     assert_eq!((raised.name.as_str(), raised.rule_name.as_str()), ("web-1", "large"));
-    assert!(raised.value > 1000.0 && !raised.silenced);
+    assert!(raised.value > Some(1000.0) && !raised.silenced);
     until("the webhook is told", async || (turns(&posted) == ["web-1 raised"]).then_some(())).await;
     let mut datagram = [0; 2048];
     let (length, _) = syslog.recv_from(&mut datagram).await.unwrap();
