@@ -18,8 +18,10 @@ use xenith_orchestrator_types::alarm::{
 };
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::metrics::Measured;
-use xenith_orchestrator_types::{ApiError, Empty, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
+use super::listings::alarms::AlarmRow;
+use super::listings::filtered;
 use super::{App, parse_filter};
 use crate::alarms::{OwnAlarm, is_silenced};
 use crate::errors::store_error;
@@ -252,7 +254,7 @@ impl AlarmRuleApi for App {
 
 #[async_trait]
 impl AlarmApi for App {
-    async fn list(&self, call: &Call, _: Empty) -> Result<Vec<Alarm>, ApiError> {
+    async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Alarm>, ApiError> {
         let sight = call.caller.sight(Permission::View);
         let (alarms, _) = self.db.alarms.all().await.map_err(|e| store_error(&e))?;
         let (silences, _) = self.db.alarm_silences.all().await.map_err(|e| store_error(&e))?;
@@ -264,9 +266,7 @@ impl AlarmApi for App {
             Some(Alarm { silenced, ..alarm })
         });
         let own = self.metering.alarms.own().filter(|_| sight == Sight::All).map(own_to_api);
-        let mut shown: Vec<Alarm> = shown.chain(own).collect();
-        shown.sort_by(|a, b| b.since.cmp(&a.since).then_with(|| a.name.cmp(&b.name)));
-        Ok(shown)
+        Ok(filtered(shown.chain(own).map(AlarmRow).collect(), &request)?.map(|AlarmRow(alarm)| alarm))
     }
 
     async fn silence(&self, call: &Call, request: SilenceAlarms) -> Result<AlarmSilence, ApiError> {

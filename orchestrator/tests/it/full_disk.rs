@@ -51,14 +51,14 @@ async fn read_only_and_back(disk: &Path) {
     let rule =
         serde_json::json!({ "name": "large", "metric": "memory", "threshold": 1e15, "webhook": webhook });
     all.admin.call::<alarm_rule::Create>(&serde_json::from_value(rule).unwrap()).await.unwrap();
-    assert!(all.admin.call::<alarm::List>(&EMPTY).await.unwrap().is_empty());
+    assert!(all.admin.call::<alarm::List>(&ListRequest::default()).await.unwrap().items.is_empty());
 
     let foreign = fill(disk);
     until("the figures say so", async || figure("xenith_store_read_only 1").await).await;
     let (status, text) = get("/readyz").await;
     assert!(status == 503 && text.contains("full"), "{status} {text}");
     assert!(all.admin.call::<system::Health>(&EMPTY).await.unwrap().read_only.is_some());
-    let alarms = all.admin.call::<alarm::List>(&EMPTY).await.unwrap();
+    let alarms = all.admin.call::<alarm::List>(&ListRequest::default()).await.unwrap().items;
     assert!(
         matches!(&*alarms, [alarm] if alarm.of == AlarmOf::Orchestrator && alarm.rule.is_none()),
         "{alarms:?}"
@@ -84,7 +84,7 @@ async fn read_only_and_back(disk: &Path) {
     })
     .await;
     until("the alarm has ended, and that is told", async || {
-        let over = all.admin.call::<alarm::List>(&EMPTY).await.unwrap().is_empty();
+        let over = all.admin.call::<alarm::List>(&ListRequest::default()).await.unwrap().items.is_empty();
         (over && turns(&posted) == ["orchestrator raised", "orchestrator cleared"]).then_some(())
     })
     .await;

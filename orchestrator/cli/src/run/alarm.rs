@@ -17,7 +17,7 @@ use crate::cli::{
 use crate::error::CliError;
 use crate::run::event::severity as severity_cell;
 use crate::run::metrics::measured;
-use crate::run::{print, said};
+use crate::run::{list, print, said};
 use crate::table::{Cell, Column, Row, Sheet};
 use crate::words;
 
@@ -201,7 +201,7 @@ async fn silence(app: &App, arguments: SilenceArgs) -> Result<(), CliError> {
 
 pub async fn run(app: &App, command: AlarmCommand) -> Result<(), CliError> {
     match command {
-        AlarmCommand::List(columns) => print(app, &app.call::<alarm::List>(&Empty {}).await?, &columns).await,
+        AlarmCommand::List(listing) => list::<alarm::List, Alarm>(app, &listing).await,
         AlarmCommand::Silences(columns) => {
             print(app, &app.call::<alarm::Silences>(&Empty {}).await?, &columns).await
         }
