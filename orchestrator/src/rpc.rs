@@ -139,6 +139,7 @@ impl Gate {
             who.name = name.chars().take(64).collect();
         }
         let of = self.app.audit.ask(&who, M::NAME, &raw).await?;
+        call.note_record(of);
         let result = match (&call.idempotency_key, call.caller.user) {
             (Some(key), Some(user)) => {
                 idempotency::once(&self.app.db, (user, key), (M::NAME, &raw), effect).await

@@ -141,6 +141,7 @@ impl Host {
             local_sr: Journal::open(&config.state)?.load_host()?.map(|host| host.local_sr),
             certificate_serial: issued.details.serial,
             certificate_expires: issued.details.not_after,
+            issued: vec![],
             previous_serial: None,
             any_certificate: false,
         };

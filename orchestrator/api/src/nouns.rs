@@ -457,10 +457,10 @@ noun! {
 }
 
 noun! {
-    /// What is wrong, by rules about metrics.
+    /// What is wrong: by rules about metrics, and with the orchestrator itself.
     alarm: AlarmApi {
         /// Lists what is wrong now, newest first.
-        List = fn list(Empty) -> Vec<Alarm>, View, Read;
+        List = fn list(ListRequest) -> Page<Alarm>, View, Read;
         /// Tells nobody of some alarms for a while; they are raised and listed all the same.
         Silence = fn silence(SilenceAlarms) -> AlarmSilence, Administer, Mutation;
         /// Lists the silences that run.

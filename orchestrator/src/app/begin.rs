@@ -71,6 +71,10 @@ impl App {
             subjects: about.subjects,
             labels: labels.into_iter().chain(user).chain(token).collect(),
         };
+        let transaction = match call.record() {
+            Some(of) => self.audit.expect_end_in(transaction, id, &call.caller, (about.method, of)),
+            None => transaction,
+        };
         match self.engine.start_with::<S>(id, params, meta, transaction).await {
             Ok(_) => {
                 let task = TaskId::from(id);

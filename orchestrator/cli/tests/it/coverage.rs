@@ -120,7 +120,7 @@ fn what_happens() -> Vec<Case> {
     vec![
         case::<orphan::List>("orphan list -f kind:image"),
         case::<event::List>("event list --limit 5 -f severity:error"),
-        case::<alarm::List>("alarm list"),
+        case::<alarm::List>("alarm list -f severity:error --limit 5"),
         case::<alarm::Silence>("alarm silence --rule busy --object web-1 --for 2h --comment x"),
         case::<alarm::Silences>("alarm silences"),
         case::<alarm::Unsilence>("alarm unsilence 01890a5d-ac96-774b-bcce-b302099a8057"),

@@ -342,11 +342,11 @@ pub fn answer_everything(server: &FakeOrchestrator) {
                 "id": ID, "kind": "image", "subject": format!("vdi/{ID}"), "name": ID, "host": "xen1",
                 "message": "local-xen1 holds an image that no record knows", "since": at,
             }], "total": 1, "next": null }),
-            "alarm.list" => json!([{
+            "alarm.list" => json!(page(vec![json!({
                 "rule": ID, "rule_name": "busy", "severity": "warning", "of": "vm", "id": ID, "name": "web-1",
                 "metric": "cpu", "value": 95.5, "threshold": 90.0, "since": "2026-11-23T08:00:00Z",
-                "silenced": false,
-            }]),
+                "message": null, "silenced": false,
+            })])),
             "alarm.silence" => silence(),
             "alarm.silences" => json!([silence()]),
             "alarm.unsilence" | "alarm_rule.delete" => json!({}),
