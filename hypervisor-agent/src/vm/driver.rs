@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use xenith_common_ids::{DomId, IncarnationId, VmId};
+use xenith_common_ids::{DomId, IncarnationId, OperationId, VmId};
 use xenith_hypervisor_agent_api::{ShutdownKind, Snapshotted};
 use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, ShutdownRequest, Start};
 use xenith_hypervisor_agent_types::{DeathReason, DomainSpec, DomainStatus, Fault, FaultReason, VmSpec};
 
 use crate::fault::{from_hypervisor, from_journal};
-use crate::journal::{By, Journal, JournalError, Phase, Run, VmRecord};
+use crate::journal::{By, Journal, JournalError, Phase, Reaching, Run, VmRecord};
 use crate::vm::apply::{self, Change};
 use crate::vm::domain_spec::{self, Resolver};
 use crate::vm::state::{AfterDeath, Ended, Mode, Settled, Up};
@@ -25,6 +25,30 @@ pub struct Driver {
     pub hypervisor: Arc<dyn Hypervisor>,
     pub journal: Journal,
     pub resolver: Resolver,
+}
+
+/// Who wants a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    Command(OperationId),
+    /// Autostart, or a restart after a reboot or crash.
+    Agent,
+}
+
+impl Wanted {
+    const fn by(self) -> By {
+        match self {
+            Self::Command(_) => By::Orchestrator,
+            Self::Agent => By::Agent,
+        }
+    }
+
+    const fn operation(self) -> Option<OperationId> {
+        match self {
+            Self::Command(operation) => Some(operation),
+            Self::Agent => None,
+        }
+    }
 }
 
 /// How an activity ended.
@@ -75,7 +99,7 @@ impl Driver {
 
     /// Builds the domain and lets it run. Commit point: the journal says `Running` while the virtual CPUs
     /// still stand; a crash before that loses a domain that never ran.
-    pub async fn start(self: Arc<Self>, mut record: VmRecord, run: IncarnationId, by: By) -> Finished {
+    pub async fn start(self: Arc<Self>, mut record: VmRecord, run: IncarnationId, by: Wanted) -> Finished {
         let fault = match self.build(&mut record, run, by).await {
             Ok(domid) => {
                 let up = Up { domid, run, mode: Mode::Running };
@@ -91,6 +115,7 @@ impl Driver {
             Err(fault) => fault,
         };
         record.run = None;
+        record.not_reached(run, Reaching::Starting);
         let fault = self.also_saving(&record, fault).await;
         let settled = stopped(&record);
         Finished::new(record, settled, Err(fault))
@@ -103,14 +128,14 @@ impl Driver {
         Finished::new(record, Settled::Up(Up { mode: Mode::Paused, ..up }), Err(fault))
     }
 
-    async fn build(&self, record: &mut VmRecord, run: IncarnationId, by: By) -> Result<DomId, Fault> {
+    async fn build(&self, record: &mut VmRecord, run: IncarnationId, by: Wanted) -> Result<DomId, Fault> {
         let spec = record.spec.get().clone();
-        record.run = Some(begun(run, Phase::Building, spec.clone(), by));
+        record.run = Some(begun(run, Phase::Building, spec.clone(), by.by()));
         record.saved = None;
         self.save(record).await?;
         let domain = self.resolve(record.vm, run, spec).await?;
         let domid = self.make(&domain, Source::Boot).await?;
-        self.commit_build(record, domid).await?;
+        self.commit_build(record, domid, by.operation()).await?;
         Ok(domid)
     }
 
@@ -169,15 +194,25 @@ impl Driver {
         cleared
     }
 
-    /// Writes `Running`, or takes the domain down again when that cannot be written.
-    async fn commit_build(&self, record: &mut VmRecord, domid: DomId) -> Result<(), Fault> {
-        set_phase(record, Phase::Running);
-        let saved = record.saved.take();
-        if let Err(fault) = self.save(record).await {
-            record.saved = saved;
+    /// Writes `Running` and the operation that wanted it, or takes the domain down again when that cannot be
+    /// written.
+    async fn commit_build(
+        &self,
+        record: &mut VmRecord,
+        domid: DomId,
+        wanted: Option<OperationId>,
+    ) -> Result<(), Fault> {
+        let mut built = record.clone();
+        set_phase(&mut built, Phase::Running);
+        built.saved = None;
+        if let (Some(operation), Some(run)) = (wanted, &record.run) {
+            built.note_reached(operation, run.incarnation, Reaching::Starting);
+        }
+        if let Err(fault) = self.save(&built).await {
             self.release(domid).await?;
             return Err(fault);
         }
+        *record = built;
         Ok(())
     }
 
@@ -208,8 +243,13 @@ impl Driver {
 
     /// Builds the domain from its saved memory, as what it was when that was saved. Commit point as in
     /// [`Self::start`]: from there the record calls the image a leftover, so it is never resumed twice.
-    pub async fn resume(self: Arc<Self>, mut record: VmRecord, run: IncarnationId) -> Finished {
-        let domid = match self.rebuild(&mut record, run).await {
+    pub async fn resume(
+        self: Arc<Self>,
+        mut record: VmRecord,
+        run: IncarnationId,
+        by: OperationId,
+    ) -> Finished {
+        let domid = match self.rebuild(&mut record, run, by).await {
             Ok(domid) => domid,
             Err(fault) => {
                 record.run = None;
@@ -229,7 +269,12 @@ impl Driver {
         }
     }
 
-    async fn rebuild(&self, record: &mut VmRecord, run: IncarnationId) -> Result<DomId, Fault> {
+    async fn rebuild(
+        &self,
+        record: &mut VmRecord,
+        run: IncarnationId,
+        by: OperationId,
+    ) -> Result<DomId, Fault> {
         let spec = match &record.saved {
             Some(saved) => saved.spec.clone(),
             None => return Err(Fault::new(FaultReason::Internal, "the journal knows of no saved memory")),
@@ -238,7 +283,7 @@ impl Driver {
         self.save(record).await?;
         let domain = self.resolve(record.vm, run, spec).await?;
         let domid = self.make(&domain, Source::Image).await?;
-        self.commit_build(record, domid).await?;
+        self.commit_build(record, domid, Some(by)).await?;
         Ok(domid)
     }
 
@@ -413,7 +458,7 @@ impl Driver {
             return Finished::new(record, Settled::Up(up), Err(fault));
         }
         if matches!(then, AfterDeath::Restart(_)) && noted.is_ok() {
-            return self.start(record, next, By::Agent).await;
+            return self.start(record, next, Wanted::Agent).await;
         }
         record.run = None;
         let settled = stopped(&record);
@@ -429,7 +474,7 @@ enum Source {
 }
 
 fn begun(incarnation: IncarnationId, phase: Phase, applied: VmSpec, by: By) -> Run {
-    Run { incarnation, phase, applied, by, started: OffsetDateTime::now_utc() }
+    Run { incarnation, phase, applied, by, started: OffsetDateTime::now_utc(), asked: None }
 }
 
 pub(super) fn set_phase(record: &mut VmRecord, phase: Phase) {

@@ -33,6 +33,7 @@ fn record(run: IncarnationId, phase: Option<(Phase, By)>) -> VmRecord {
         applied: spec,
         by,
         started: OffsetDateTime::UNIX_EPOCH,
+        asked: None,
     });
     record
 }
