@@ -376,7 +376,8 @@ fn destroy(context: &Context, domid: DomId) -> Result<()> {
             Ok(_) => context.turn(Duration::from_millis(20)),
         }
     }
-    Err(HypervisorError::TimedOut { operation: "destroying the domain", after: GONE_WITHIN })
+    let operation = "destroying the domain";
+    Err(HypervisorError::TimedOut { operation, after: Some(GONE_WITHIN), log: String::new() })
 }
 
 fn attach_disk(context: &Context, domid: DomId, disk: &DomainDisk) -> Result<()> {
