@@ -6,6 +6,7 @@
 
 pub mod adopt;
 pub mod apply;
+mod ask;
 pub mod domain_spec;
 pub mod driver;
 pub mod owner;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use xenith_common_ids::DomId;
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_backend::{
-    DomainEvents, Hypervisor, HypervisorError, Result, ShutdownRequest, Start,
+    AskedBy, DomainEvents, Hypervisor, HypervisorError, Result, ShutdownRequest, Start,
 };
 use xenith_hypervisor_agent_libxl_sys::{libxl_device_disk, libxl_device_nic, libxl_error};
 use xenith_hypervisor_agent_types::metrics::MachineUsage;
@@ -209,24 +209,30 @@ impl Hypervisor for Libxl {
         .await
     }
 
-    async fn shutdown(&self, domid: DomId, request: ShutdownRequest) -> Result<()> {
+    /// libxl waits for the guest to take the request up, and leaves it standing when it gives up after a minute.
+    async fn shutdown(&self, domid: DomId, request: ShutdownRequest) -> Result<AskedBy> {
         let operation = match request {
             ShutdownRequest::PowerOff => "shutdown",
             ShutdownRequest::Reboot => "reboot",
         };
         let info = self.expect(domid, Needs::alive(operation)).await?;
-        self.operate(domid, Needs::alive(operation), move |context| match request {
-            ShutdownRequest::Reboot => context.reboot(domid),
+        let asked = self.workers.run(move |context| match request {
+            ShutdownRequest::Reboot => context.reboot(domid).map(|()| AskedBy::ControlNode),
             ShutdownRequest::PowerOff => match context.shutdown(domid) {
                 Err(failure)
                     if info.kind == PlatformKind::Hvm && failure.code == libxl_error::ERROR_NOPARAVIRT.0 =>
                 {
-                    context.press_power(domid)
+                    context.press_power(domid).map(|()| AskedBy::PowerButton)
                 }
-                result => result,
+                result => result.map(|()| AskedBy::ControlNode),
             },
-        })
-        .await
+        });
+        asked.await?.map_err(|failure| not_taken_up(&failure, domid))
+    }
+
+    async fn has_taken_up(&self, domid: DomId) -> Result<bool> {
+        self.domain(domid).await?;
+        store::has_taken_up(&self.store, domid).await
     }
 
     async fn destroy(&self, domid: DomId) -> Result<()> {
@@ -353,6 +359,16 @@ impl Libxl {
 const GROWN_WITHIN: Duration = Duration::from_secs(60);
 const GROWTH_POLL: Duration = Duration::from_secs(1);
 
+/// Whom libxl waits for when it asks a guest is the guest, though its code is that of its own deadlines.
+fn not_taken_up(failure: &Failure, domid: DomId) -> HypervisorError {
+    match from_failure(failure, Subject::Domain(domid)) {
+        HypervisorError::TimedOut { operation, after, log } => {
+            HypervisorError::GuestUnresponsive { domid, operation, after, log }
+        }
+        error => error,
+    }
+}
+
 fn is_paused(context: &Context, domid: DomId) -> std::result::Result<bool, Failure> {
     let json = context.domain_info(domid)?;
     Ok(parse(&json).is_ok_and(|info| info.paused))
@@ -427,5 +443,24 @@ fn detached(removed: std::result::Result<Option<()>, Failure>, domid: DomId, dev
         Ok(Some(())) => Ok(()),
         Ok(None) => Err(HypervisorError::NoSuchDevice { domid, device }),
         Err(failure) => Err(from_failure(&failure, Subject::Device { domid, device })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_takes_nothing_up_is_not_a_toolstack_that_is_late() {
+        let failure = |code: libxl_error| Failure {
+            operation: "shutdown",
+            code: code.0,
+            log: Vec::new(),
+            gave_up_after: None,
+        };
+        let late = not_taken_up(&failure(libxl_error::ERROR_TIMEDOUT), DomId(7));
+        assert!(matches!(late, HypervisorError::GuestUnresponsive { domid: DomId(7), .. }), "{late}");
+        let gone = not_taken_up(&failure(libxl_error::ERROR_DOMAIN_NOTFOUND), DomId(7));
+        assert_eq!(gone, HypervisorError::NoSuchDomain(DomId(7)));
     }
 }

@@ -6,12 +6,11 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use time::OffsetDateTime;
 use xenith_common_ids::{DomId, IncarnationId, OperationId, VmId};
-use xenith_hypervisor_agent_api::{ShutdownKind, Snapshotted};
-use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, ShutdownRequest, Start};
+use xenith_hypervisor_agent_api::Snapshotted;
+use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, Start};
 use xenith_hypervisor_agent_types::{DeathReason, DomainSpec, DomainStatus, Fault, FaultReason, VmSpec};
 
 use crate::fault::{from_hypervisor, from_journal};
@@ -285,26 +284,6 @@ impl Driver {
         let domid = self.make(&domain, Source::Image).await?;
         self.commit_build(record, domid, Some(by)).await?;
         Ok(domid)
-    }
-
-    /// Asks the guest and waits. The death that answers comes as an event and ends this; returning at all
-    /// means that the guest did not answer.
-    pub async fn shut_down(self: Arc<Self>, up: Up, kind: ShutdownKind, deadline: Duration) -> Fault {
-        let request = match kind {
-            ShutdownKind::PowerOff => ShutdownRequest::PowerOff,
-            ShutdownKind::Reboot => ShutdownRequest::Reboot,
-        };
-        if let Err(error) = self.hypervisor.shutdown(up.domid, request).await {
-            return from_hypervisor(&error);
-        }
-        tokio::time::sleep(deadline).await;
-        Fault::new(
-            FaultReason::GuestUnresponsive,
-            format_args!(
-                "the guest did not shut down within {} s; wait longer, look at its console, or power it off",
-                deadline.as_secs()
-            ),
-        )
     }
 
     pub async fn destroy(self: Arc<Self>, mut record: VmRecord, up: Up) -> Finished {
