@@ -8,7 +8,9 @@ use crate::journal::JournalError;
 pub fn from_hypervisor(error: &HypervisorError) -> Fault {
     let reason = match error {
         HypervisorError::NoSuchDomain(_) | HypervisorError::NoSuchDevice { .. } => FaultReason::NotFound,
-        HypervisorError::WrongStatus { .. } | HypervisorError::NameTaken { .. } => FaultReason::WrongState,
+        HypervisorError::WrongStatus { .. }
+        | HypervisorError::AlreadyAttached { .. }
+        | HypervisorError::NameTaken { .. } => FaultReason::WrongState,
         HypervisorError::NoMemory { .. } | HypervisorError::OutOfMemory { .. } => FaultReason::NoMemory,
         HypervisorError::InvalidSpec { field, problem } => return Fault::invalid(field, problem),
         HypervisorError::Unsupported { .. } => FaultReason::Unsupported,

@@ -11,7 +11,7 @@
 //! | start, resume | the run: an incarnation is let run once, and [`VmRecord::reached`] tells that it was |
 //! | shut down, reboot | the run whose guest was asked, in [`VmRecord::reached`]; see below |
 //! | power off, pause, unpause, suspend, discard | the state that it asks for |
-//! | apply (memory, disks, NICs, CD) | what is applied already, noted after each change |
+//! | apply (memory, disks, NICs, CD) | what is applied, noted after each change and before one that plugs in |
 //! | VDIs, snapshots, clones, copies, seeds, imports of images | the new VDI under the id that the caller chose |
 //! | grow, revert, rewind, delete, SRs | the same contents again: the caller lets no VM use it meanwhile |
 //! | backup | the committed backup that carries the operation id |

@@ -14,6 +14,9 @@ pub enum HypervisorError {
     NoSuchDomain(DomId),
     #[error("{device} is not attached to domain {domid}")]
     NoSuchDevice { domid: DomId, device: String },
+    /// A device name or an address that the domain uses already.
+    #[error("{device} is attached to domain {domid} already")]
+    AlreadyAttached { domid: DomId, device: String },
     /// The domain is there but not in a state for this (dead, being destroyed, not running).
     #[error("domain {domid} is {status}; {operation} needs one that is {needs}")]
     WrongStatus { domid: DomId, status: String, operation: &'static str, needs: &'static str },
@@ -76,6 +79,7 @@ impl HypervisorError {
             Self::NotAXenHost { .. }
             | Self::NoSuchDomain(_)
             | Self::NoSuchDevice { .. }
+            | Self::AlreadyAttached { .. }
             | Self::WrongStatus { .. }
             | Self::NameTaken { .. }
             | Self::InvalidSpec { .. }

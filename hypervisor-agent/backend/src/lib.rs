@@ -120,10 +120,12 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// Puts an image into the CD drive of a running HVM domain in place of what was in it; `None`: takes it out.
     async fn change_cd(&self, domid: DomId, image: Option<&Path>) -> Result<()>;
 
+    /// [`HypervisorError::AlreadyAttached`] when the domain has a disk of that name, whichever it is.
     async fn attach_disk(&self, domid: DomId, disk: &DomainDisk) -> Result<()>;
 
     async fn detach_disk(&self, domid: DomId, device: DiskDevice) -> Result<()>;
 
+    /// [`HypervisorError::AlreadyAttached`] when the domain has a NIC of that address, wherever it is plugged in.
     async fn attach_nic(&self, domid: DomId, nic: &DomainNic) -> Result<()>;
 
     async fn detach_nic(&self, domid: DomId, mac: MacAddr) -> Result<()>;

@@ -37,8 +37,8 @@ pub fn from_failure(failure: &Failure, subject: Subject) -> HypervisorError {
         (libxl_error::ERROR_GUEST_TIMEDOUT, Subject::Domain(domid) | Subject::Device { domid, .. }) => {
             HypervisorError::GuestUnresponsive { domid, operation, after: None, log: failure.lines() }
         }
-        (libxl_error::ERROR_DEVICE_EXISTS, Subject::Device { device, .. }) => {
-            HypervisorError::Device { device, detail: "it is attached already".to_owned() }
+        (libxl_error::ERROR_DEVICE_EXISTS, Subject::Device { domid, device }) => {
+            HypervisorError::AlreadyAttached { domid, device }
         }
         (libxl_error::ERROR_TIMEDOUT, _) => {
             HypervisorError::TimedOut { operation, after: None, log: failure.lines() }
@@ -205,7 +205,9 @@ mod tests {
             }),
             (libxl_error::ERROR_TIMEDOUT, domain(), |e| matches!(e, HypervisorError::TimedOut { .. })),
             (libxl_error::ERROR_TIMEDOUT, device(), |e| matches!(e, HypervisorError::TimedOut { .. })),
-            (libxl_error::ERROR_DEVICE_EXISTS, device(), |e| e.to_string() == "xvdb: it is attached already"),
+            (libxl_error::ERROR_DEVICE_EXISTS, device(), |e| {
+                e.to_string() == "xvdb is attached to domain 7 already"
+            }),
             (libxl_error::ERROR_NOMEM, Subject::New, |e| matches!(e, HypervisorError::OutOfMemory { .. })),
             (libxl_error::ERROR_NI, domain(), |e| matches!(e, HypervisorError::Unsupported { .. })),
             (libxl_error::ERROR_NOPARAVIRT, domain(), |e| matches!(e, HypervisorError::Unsupported { .. })),

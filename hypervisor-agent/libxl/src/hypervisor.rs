@@ -308,12 +308,8 @@ impl Hypervisor for Libxl {
         let info = self.expect(domid, Needs::alive("attaching a NIC")).await?;
         preflight::nic("nic", nic)?;
         let json = config::nic(nic, info.kind).to_string();
-        let added = self.workers.run(move |context| {
-            let mut nic = context.parse::<libxl_device_nic>("attaching the NIC", &json)?;
-            context.add_nic(domid, &mut nic)
-        });
-        let subject = Subject::Device { domid, device: nic.mac.to_string() };
-        added.await?.map_err(|failure| from_failure(&failure, subject))
+        let mac = nic.mac;
+        self.workers.run(move |context| attach_nic(context, (domid, mac), &json)).await?
     }
 
     async fn detach_nic(&self, domid: DomId, mac: MacAddr) -> Result<()> {
@@ -397,15 +393,30 @@ fn destroy(context: &Context, domid: DomId) -> Result<()> {
 }
 
 fn attach_disk(context: &Context, domid: DomId, disk: &DomainDisk) -> Result<()> {
+    let device = disk.device.to_string();
+    let failed = |failure: Failure| from_failure(&failure, Subject::Device { domid, device: device.clone() });
+    if context.has_disk(domid, &device).map_err(failed)? {
+        return Err(HypervisorError::AlreadyAttached { domid, device });
+    }
     let ready = Ready::prepare(disk)?;
     let json = config::disk(disk, ready.path()).to_string();
     let added = context
         .parse::<libxl_device_disk>("attaching the disk", &json)
         .and_then(|mut disk| context.add_disk(domid, &mut disk));
-    let subject = Subject::Device { domid, device: disk.device.to_string() };
-    added.map_err(|failure| from_failure(&failure, subject))?;
+    added.map_err(failed)?;
     ready.hand_over(domid);
     Ok(())
+}
+
+/// libxl would give a domain two NICs with one address.
+fn attach_nic(context: &Context, (domid, mac): (DomId, MacAddr), json: &str) -> Result<()> {
+    let device = mac.to_string();
+    let failed = |failure: Failure| from_failure(&failure, Subject::Device { domid, device: device.clone() });
+    if context.has_nic(domid, mac).map_err(failed)? {
+        return Err(HypervisorError::AlreadyAttached { domid, device });
+    }
+    let mut nic = context.parse::<libxl_device_nic>("attaching the NIC", json).map_err(failed)?;
+    context.add_nic(domid, &mut nic).map_err(failed)
 }
 
 fn set_cpu_share(context: &Context, (domid, vcpus): (DomId, u32), share: &CpuShare) -> Result<()> {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{IncarnationId, OperationId, VmId};
 use xenith_hypervisor_agent_api::ShutdownKind;
-use xenith_hypervisor_agent_types::{DeathReason, ValidVmSpec, VmSpec};
+use xenith_hypervisor_agent_types::{DeathReason, DiskSpec, NicSpec, ValidVmSpec, VmSpec};
 
 use super::Journal;
 
@@ -75,6 +75,16 @@ pub struct Run {
     /// killed meanwhile.
     #[serde(default)]
     pub asked: Option<Asked>,
+    /// Being plugged in: whether the domain has it is not known. Nothing else is changed before it is.
+    #[serde(default)]
+    pub attaching: Option<Attaching>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attaching {
+    Disk(DiskSpec),
+    Nic(NicSpec),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

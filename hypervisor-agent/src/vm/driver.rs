@@ -15,8 +15,7 @@ use xenith_hypervisor_agent_types::{DeathReason, DomainSpec, DomainStatus, Fault
 
 use crate::fault::{from_hypervisor, from_journal};
 use crate::journal::{By, Journal, JournalError, Phase, Reaching, Run, VmRecord};
-use crate::vm::apply::{self, Change};
-use crate::vm::domain_spec::{self, Resolver};
+use crate::vm::domain_spec::Resolver;
 use crate::vm::state::{AfterDeath, Ended, Mode, Settled, Up};
 
 /// The hands of all owners.
@@ -374,51 +373,6 @@ impl Driver {
         Finished::new(record, settled, result)
     }
 
-    /// Makes the changes one by one and notes each, so that a crash or an error half way is continued by the
-    /// next apply.
-    pub async fn apply(self: Arc<Self>, mut record: VmRecord, up: Up) -> Finished {
-        let Some(applied) = record.run.as_ref().map(|run| run.applied.clone()) else {
-            let fault = Fault::new(FaultReason::Internal, "a running VM has no run in the journal");
-            return Finished::new(record, Settled::Up(up), Err(fault));
-        };
-        let plan = apply::plan(&applied, record.spec.get());
-        for change in &plan.changes {
-            let mut result = self.change(up.domid, change).await;
-            if result.is_ok() {
-                if let Some(run) = &mut record.run {
-                    apply::note(&mut run.applied, change);
-                }
-                result = self.save(&record).await;
-            }
-            if let Err(fault) = result {
-                return Finished::new(record, Settled::Up(up), Err(fault));
-            }
-        }
-        let done = Done::Applied { after_restart: plan.after_restart };
-        Finished { record, settled: Settled::Up(up), result: Ok(done) }
-    }
-
-    async fn change(&self, domid: DomId, change: &Change) -> Result<(), Fault> {
-        let hypervisor = &self.hypervisor;
-        let result = match change {
-            Change::SetMemory(target) => hypervisor.set_memory(domid, *target).await,
-            Change::SetVcpus(online) => hypervisor.set_vcpus(domid, *online).await,
-            Change::AttachDisk(disk) => {
-                let disk = self.resolver.disk(disk)?;
-                hypervisor.attach_disk(domid, &disk).await
-            }
-            Change::AttachNic(nic) => hypervisor.attach_nic(domid, &domain_spec::nic(nic)).await,
-            Change::SetCpuShare(share) => hypervisor.set_cpu_share(domid, share).await,
-            Change::ChangeCd(vdi) => {
-                let image = vdi.map(|vdi| self.resolver.image("hardware.cd", vdi)).transpose()?;
-                hypervisor.change_cd(domid, image.as_deref()).await
-            }
-            Change::DetachDisk(device) => gone_is_fine(hypervisor.detach_disk(domid, *device).await),
-            Change::DetachNic(mac) => gone_is_fine(hypervisor.detach_nic(domid, *mac).await),
-        };
-        result.map_err(|error| from_hypervisor(&error))
-    }
-
     /// Releases a dead domain, and starts anew where that is wanted. What follows is written first, so that
     /// a crash between the two does not forget it.
     pub async fn clean_up(self: Arc<Self>, mut record: VmRecord, up: Up, then: AfterDeath) -> Finished {
@@ -453,18 +407,11 @@ enum Source {
 }
 
 fn begun(incarnation: IncarnationId, phase: Phase, applied: VmSpec, by: By) -> Run {
-    Run { incarnation, phase, applied, by, started: OffsetDateTime::now_utc(), asked: None }
+    Run { incarnation, phase, applied, by, started: OffsetDateTime::now_utc(), asked: None, attaching: None }
 }
 
 pub(super) fn set_phase(record: &mut VmRecord, phase: Phase) {
     if let Some(run) = &mut record.run {
         run.phase = phase;
-    }
-}
-
-fn gone_is_fine(result: Result<(), HypervisorError>) -> Result<(), HypervisorError> {
-    match result {
-        Err(HypervisorError::NoSuchDevice { .. }) => Ok(()),
-        other => other,
     }
 }

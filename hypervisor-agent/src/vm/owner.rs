@@ -25,7 +25,7 @@ use xenith_hypervisor_agent_types::{
 };
 
 use crate::disk::InUse;
-use crate::journal::{Phase, VmRecord};
+use crate::journal::{Attaching, Phase, VmRecord};
 use crate::vm::adopt::Adoption;
 use crate::vm::driver::{Done, Driver, Finished, Wanted};
 use crate::vm::publisher::Publisher;
@@ -185,7 +185,11 @@ impl Owner {
             specs.extend(record.run.as_ref().map(|run| &run.applied));
         }
         specs.extend(record.saved.as_ref().map(|saved| &saved.spec));
-        let disks = specs.iter().flat_map(|spec| &spec.disks).map(|disk| disk.vdi);
+        let attaching = record.run.as_ref().and_then(|run| match &run.attaching {
+            Some(Attaching::Disk(disk)) => Some(disk.vdi),
+            _ => None,
+        });
+        let disks = specs.iter().flat_map(|spec| &spec.disks).map(|disk| disk.vdi).chain(attaching);
         let media = specs.iter().filter_map(|spec| spec.hardware.cd.and_then(|cd| cd.vdi));
         self.shared.in_use.set(self.vm(), disks.chain(media).collect());
     }

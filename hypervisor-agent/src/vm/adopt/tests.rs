@@ -34,6 +34,7 @@ fn record(run: IncarnationId, phase: Option<(Phase, By)>) -> VmRecord {
         by,
         started: OffsetDateTime::UNIX_EPOCH,
         asked: None,
+        attaching: None,
     });
     record
 }
