@@ -133,8 +133,15 @@ impl World {
             Failure::InvalidSpec => HypervisorError::InvalidSpec { field: subject(), problem: injected() },
             Failure::Device => HypervisorError::Device { device: subject(), detail: injected() },
             Failure::Unsupported => HypervisorError::Unsupported { operation, why: injected() },
-            Failure::Unresponsive => HypervisorError::GuestUnresponsive { domid, operation, after },
-            Failure::TimedOut => HypervisorError::TimedOut { operation, after },
+            Failure::Unresponsive => HypervisorError::GuestUnresponsive {
+                domid,
+                operation,
+                after: Some(after),
+                log: String::new(),
+            },
+            Failure::TimedOut => {
+                HypervisorError::TimedOut { operation, after: Some(after), log: String::new() }
+            }
             Failure::Failed => {
                 HypervisorError::Failed { operation, code: "injected".to_owned(), log: injected() }
             }
