@@ -134,6 +134,12 @@ fn api_backup(record: BackupRecord, repository_name: String, proof: Option<Backu
         Some(definition) => (Some(definition.vm), definition.spec.name.to_string()),
         None => (None, record.facts.disks.first().map(|disk| disk.name.clone()).unwrap_or_default()),
     };
+    let mut networks = Vec::new();
+    for nic in record.definition.iter().flat_map(|definition| &definition.spec.nics) {
+        if !networks.contains(&nic.network) {
+            networks.push(nic.network);
+        }
+    }
     Backup {
         id: record.facts.id,
         repository: record.repository,
@@ -144,6 +150,7 @@ fn api_backup(record: BackupRecord, repository_name: String, proof: Option<Backu
         disks: record.facts.disks,
         held: record.facts.held,
         proof,
+        networks,
     }
 }
 

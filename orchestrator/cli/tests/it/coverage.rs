@@ -194,7 +194,9 @@ fn backups() -> Vec<Case> {
         case::<backup_job::Create>(
             "backup-job create nightly --filter tag:prod --repository main --keep last=3,daily=7 --window 8h --rpo 26h",
         ),
-        case::<backup_job::Update>("backup-job update nightly --enabled off --retries 2 --exclude-disk xvdb"),
+        case::<backup_job::Update>(
+            "backup-job update nightly --enabled off --retries 2 --exclude-disk xvdb --prove-ports 22,443",
+        ),
         case::<backup_job::Delete>("backup-job delete nightly --yes"),
         case::<backup_job::Run>("backup-job run nightly"),
         case::<backup_run::List>("backup-run list --job nightly -f status:failed -s ended"),
@@ -206,7 +208,7 @@ fn backups() -> Vec<Case> {
         case::<backup::Create>("backup create web-1 --repository main"),
         case::<backup::Hold>("backup hold 0189 off"),
         case::<backup::Delete>("backup delete 0189 --yes"),
-        case::<backup::Prove>("backup prove 0189 --within 5m"),
+        case::<backup::Prove>("backup prove 0189 --within 5m --ports 22,443"),
         case::<standby::List>("standby list"),
         case::<standby::Get>("standby get db"),
         case::<standby::Create>(

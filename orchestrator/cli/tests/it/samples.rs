@@ -156,6 +156,12 @@ fn backup_run() -> Value {
             "vm": ID, "name": "web-1", "status": "done", "task": ID, "tries": 1, "message": null, "size": 1 << 30,
             "read": 1 << 20, "new_bytes": 1 << 19, "stored": 1 << 18, "millis": 1000,
         }],
+        "proofs": [{
+            "vm": ID, "name": "web-1", "task": ID, "message": null, "proof": {
+                "at": "2026-11-23T08:02:00Z", "answered": true, "said": "port 22 answers", "seconds": 9,
+                "ports": [{ "port": 22, "answered": true }],
+            },
+        }],
     })
 }
 
