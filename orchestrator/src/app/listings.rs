@@ -22,7 +22,7 @@ use super::App;
 use crate::errors::query_error;
 
 /// Of all of them, for completion.
-pub(super) static SCHEMAS: [&Schema; 16] = [
+pub(super) static SCHEMAS: [&Schema; 18] = [
     &places::POOL,
     &places::NETWORK,
     &access::USER,
@@ -39,6 +39,8 @@ pub(super) static SCHEMAS: [&Schema; 16] = [
     &backups::BACKUP_JOB,
     &backups::BACKUP_RUN,
     &backups::BACKUP,
+    &backups::UNPROTECTED,
+    &backups::STANDBY,
 ];
 
 /// One page of `rows`.

@@ -340,10 +340,14 @@ async fn who_is_not_protected_is_found() {
     let scene = Scene::new(4).await;
     let names = async |older_than: u32| -> Vec<(String, String)> {
         let found = scene.call::<backup::Unprotected>(json!({ "older_than_minutes": older_than })).await;
-        found.into_iter().map(|row| (row.name, format!("{:?}", row.why))).collect()
+        found.items.into_iter().map(|row| (row.name, format!("{:?}", row.why))).collect()
     };
     let only = |why: &str| vec![("web-1".to_owned(), why.to_owned())];
     assert_eq!(names(0).await, only("NoJob"), "a job that nobody starts protects nothing");
+    for (filter, expected) in [("why:no_job vm:web newest:none", 1), ("why:too_old", 0)] {
+        let page = scene.call::<backup::Unprotected>(json!({ "filter": filter, "limit": 1 })).await;
+        assert_eq!((page.total, page.items.len()), (expected, expected as usize), "{filter}");
+    }
     scene.call::<backup_job::Update>(json!({ "job": "nightly", "schedule": "0 3 1 1 *" })).await;
     assert_eq!(names(0).await, only("NoBackup"));
     scene.run().await;

@@ -30,6 +30,14 @@ pub use run::{
 pub struct ListUnprotected {
     /// Also those whose newest backup is older; 0: only those without a job or a backup.
     pub older_than_minutes: u32,
+    /// The filter language: `why:no_job vm:web`. Empty: everything.
+    pub filter: String,
+    /// A column, with `-` in front for descending. Empty: by name.
+    pub sort: String,
+    /// 1 to 1000; 0 stands for 100.
+    pub limit: u32,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +48,20 @@ pub enum WhyUnprotected {
     /// A job covers it, and no backup is there yet.
     NoBackup,
     TooOld,
+}
+
+impl WhyUnprotected {
+    /// All of them, as they are written.
+    pub const NAMES: &'static [&'static str] = &["no_job", "no_backup", "too_old"];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoJob => "no_job",
+            Self::NoBackup => "no_backup",
+            Self::TooOld => "too_old",
+        }
+    }
 }
 
 /// A VM whose disks nobody would bring back.

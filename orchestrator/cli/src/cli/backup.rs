@@ -213,8 +213,9 @@ fn ports(text: &str) -> Result<Ports, String> {
     if text == "none" {
         return Ok(Ports::default());
     }
-    let port =
-        |port: &str| port.trim().parse().map_err(|_| format!("{port:?} is not a TCP port, 1 to 65535"));
+    let port = |port: &str| {
+        port.trim().parse::<NonZeroU16>().map_err(|_| format!("{port:?} is not a TCP port, 1 to 65535"))
+    };
     text.split(',').map(port).collect::<Result<_, _>>().map(Ports)
 }
 
@@ -304,7 +305,7 @@ pub enum BackupCommand {
         #[arg(long, value_name = "AGE")]
         older_than: Option<humantime::Duration>,
         #[command(flatten)]
-        columns: Columns,
+        listing: Listing,
     },
     /// Back up a VM now, outside any job.
     Create {

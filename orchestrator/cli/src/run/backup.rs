@@ -17,7 +17,7 @@ use crate::cli::{
     RepositoryPlace, RestoreFlags, WhichBackup,
 };
 use crate::error::CliError;
-use crate::run::{list, paged, print, said};
+use crate::run::{list, paged, said};
 use crate::table::{Cell, Column, Row, Sheet, Tone};
 use crate::wait::begin;
 use crate::words;
@@ -486,9 +486,14 @@ pub async fn backup(app: &App, command: BackupCommand) -> Result<(), CliError> {
             })
             .await
         }
-        BackupCommand::Unprotected { older_than, columns } => {
-            let request = ListUnprotected { older_than_minutes: older_than.map_or(0, minutes) };
-            print(app, &app.call::<backup::Unprotected>(&request).await?, &columns).await
+        BackupCommand::Unprotected { older_than, listing } => {
+            let older_than_minutes = older_than.map_or(0, minutes);
+            paged(app, &listing.limited, &listing.columns, async |limit, cursor| {
+                let (filter, sort) = (listing.filter.clone(), listing.sort.clone());
+                let request = ListUnprotected { older_than_minutes, filter, sort, limit, cursor };
+                app.call::<backup::Unprotected>(&request).await
+            })
+            .await
         }
         BackupCommand::Get { which: asked } => {
             let found = app.call::<backup::Get>(&which(asked)).await?;

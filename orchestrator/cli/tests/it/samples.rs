@@ -314,9 +314,11 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "backup.download" => json!({
                 "ticket": "00", "address": "xen1:8445", "server_name": "host", "authority_pem": "",
             }),
-            "backup.unprotected" => json!([{ "vm": ID, "name": "web-1", "why": "no_job", "newest": null }]),
+            "backup.unprotected" => {
+                json!(page(vec![json!({ "vm": ID, "name": "web-1", "why": "no_job", "newest": null })]))
+            }
             name if name.starts_with("repository.") || name.starts_with("backup.") => json!(started()),
-            "standby.list" => json!([standby()]),
+            "standby.list" => json!(page(vec![standby()])),
             "standby.get" => standby(),
             "standby.release" => json!({}),
             name if name.starts_with("standby.") => json!(started()),
