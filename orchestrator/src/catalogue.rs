@@ -308,7 +308,7 @@ mod tests {
         assert_eq!(newest(&db, VmId::new(), &[]).await.unwrap(), None);
         // What the repository does not list any more is gone, with its place and its verdict.
         let at = OffsetDateTime::UNIX_EPOCH;
-        let proof = BackupProof { at, answered: true, said: String::new(), seconds: 1 };
+        let proof = BackupProof { at, answered: true, said: String::new(), seconds: 1, ports: vec![] };
         db.proofs.put(&(far, "d".to_owned()), &proof).await.unwrap();
         list(&db, far, &[facts(vm, "b", 20)]).await;
         assert_eq!(ids(&db, vm, &[], 10).await, ["c", "b", "a"]);

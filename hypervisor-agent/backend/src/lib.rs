@@ -15,6 +15,7 @@
 pub mod conformance;
 mod error;
 mod event;
+mod proof;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -31,6 +32,7 @@ use xenith_hypervisor_agent_types::{
 
 pub use error::HypervisorError;
 pub use event::{DomainEvent, DomainEventKind, DomainEvents, EventSender};
+pub use proof::ProofNetworks;
 
 pub type Result<T, E = HypervisorError> = std::result::Result<T, E>;
 

@@ -24,6 +24,7 @@ mod fault;
 mod hypervisor;
 mod meters;
 mod operation;
+mod proof;
 mod stream;
 mod world;
 

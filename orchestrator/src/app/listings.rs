@@ -23,7 +23,7 @@ use super::App;
 use crate::errors::query_error;
 
 /// Of all of them, for completion.
-pub(super) static SCHEMAS: [&Schema; 17] = [
+pub(super) static SCHEMAS: [&Schema; 19] = [
     &places::POOL,
     &places::NETWORK,
     &access::USER,
@@ -41,6 +41,8 @@ pub(super) static SCHEMAS: [&Schema; 17] = [
     &backups::BACKUP_JOB,
     &backups::BACKUP_RUN,
     &backups::BACKUP,
+    &backups::UNPROTECTED,
+    &backups::STANDBY,
 ];
 
 /// One page of `rows`.

@@ -445,6 +445,7 @@ impl Host {
             lines.push(format!("attached: {}", name.split('.').next_back().unwrap_or_default()));
         }
         lines.push(format!("{} downloads", files(&self.folder.path().join("sr/downloads")).len()));
+        lines.push(format!("{} bridges of proofs", self.sim.proof_bridges().len()));
         if domains == Domains::Shown {
             for domain in self.sim.domains().await.unwrap() {
                 lines.push(format!("domain {}: {:?}", domain.name, domain.status));
