@@ -156,6 +156,7 @@ mod tests {
                     sr,
                     host: id,
                     attached_to: Some(vm),
+                    held_by: None,
                 };
                 let snapshot = SnapshotRecord {
                     name: "before".into(),

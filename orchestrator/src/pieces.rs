@@ -40,7 +40,6 @@ impl<'a> Pieces<'a> {
     }
 
     /// What is not committed yet, for the caller to commit.
-    #[must_use]
     pub fn into_last(self) -> Transaction {
         self.commit
     }

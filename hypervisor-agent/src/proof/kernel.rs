@@ -214,7 +214,9 @@ async fn ip(bridge: &ProofBridge, arguments: &[&str]) -> Result<()> {
             Err(HypervisorError::Unsupported { operation: "a proof by port", why })
         }
         Ok(Err(error)) => Err(broken(bridge, format!("cannot run ip: {error}"))),
-        Err(_) => Err(HypervisorError::TimedOut { operation: "ip link", after: PATIENCE }),
+        Err(_) => {
+            Err(HypervisorError::TimedOut { operation: "ip link", after: Some(PATIENCE), log: String::new() })
+        }
     }
 }
 
@@ -241,7 +243,8 @@ mod tests {
         let table =
             "fe80000000000000d0ffeffffec1ed90 05 40 20 80 xp-0\nodd\n00000000000000000000000000000001 01\n";
         let own = own_addresses(table);
-        let expected = ["::1", "fe80::d0ff:efff:fec1:ed90"].map(|address| address.parse().unwrap());
+        let expected: [Ipv6Addr; 2] =
+            ["::1", "fe80::d0ff:efff:fec1:ed90"].map(|address| address.parse().unwrap());
         assert_eq!(own.into_iter().collect::<Vec<Ipv6Addr>>(), expected);
     }
 }

@@ -18,7 +18,6 @@ use xenith_orchestrator_metrics::Turn;
 use xenith_orchestrator_store::{Record, StoreError, Transaction};
 use xenith_orchestrator_types::alarm::AlarmWhen;
 use xenith_orchestrator_types::event::Severity;
-use xenith_orchestrator_types::metrics::Metric;
 
 use crate::app::App;
 use crate::events::Happened;
@@ -243,7 +242,7 @@ async fn send_mail(app: &App, to: &str, notices: &[Owed]) -> Result<(), String> 
         [only] => {
             let word = if only.value.raised { "alarm" } else { "cleared" };
             let AlarmRecord { name, metric, rule_name, .. } = &only.value.alarm;
-            let what = metric.map_or(rule_name.as_str(), Metric::as_str);
+            let what = metric.map_or_else(|| rule_name.clone(), |metric| metric.as_str().to_owned());
             format!("[Xenith] {word}: {name} {what}")
         }
         many => format!("[Xenith] {} alarms", many.len()),
@@ -293,6 +292,7 @@ fn syslog(notice: &NoticeRecord) -> String {
 mod tests {
     use super::*;
     use time::macros::datetime;
+    use xenith_orchestrator_types::metrics::Metric;
 
     fn notice(raised: bool) -> NoticeRecord {
         let alarm = AlarmRecord {

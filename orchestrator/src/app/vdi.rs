@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use serde_json::json;
-use xenith_common_ids::{HostId, SagaId, VdiId, VmId};
+use xenith_common_ids::{HostId, SagaId, TaskId, VdiId, VmId};
 use xenith_hypervisor_agent_types::VdiSize;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::vdi::VdiApi;
 use xenith_orchestrator_inventory::vdi::Vdis;
-use xenith_orchestrator_store::{Expect, Transaction};
+use xenith_orchestrator_store::{Expect, Record, Transaction};
 use xenith_orchestrator_types::import::UploadTicket;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vdi::{

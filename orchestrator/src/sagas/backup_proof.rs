@@ -103,8 +103,8 @@ fn word(guest: &GuestFacts) -> Option<String> {
     guest.os.clone().or_else(address).or_else(|| guest.pv_drivers.clone()).or_else(data)
 }
 
-/// What came of it, from when it was begun.
-fn proof(began: Instant, answered: bool, said: &str) -> BackupProof {
+/// What came of it, from when it was begun: whether the guest answered, and in words.
+fn proof(began: Instant, (answered, said): (bool, &str)) -> BackupProof {
     BackupProof {
         at: OffsetDateTime::now_utc(),
         answered,
@@ -142,7 +142,7 @@ async fn port_answers(
         false => Some(format!("it ended by itself: it is {}", seen.power)),
     });
     let said = told(&ports, minutes, besides);
-    Ok(BackupProof { ports, ..proof(began, said.0, &said.1) })
+    Ok(BackupProof { ports, ..proof(began, (said.0, &said.1)) })
 }
 
 /// The verdict on ports, in words.
@@ -176,14 +176,14 @@ async fn guest_word(
         let ours = |seen: &ObservedVm| seen.incarnation == params.start;
         if let Some(seen) = seen.filter(|seen| ours(seen)) {
             if let Some(said) = word(&seen.guest) {
-                return Ok(proof(began, true, &said));
+                return Ok(proof(began, (true, &said)));
             }
             if !seen.power.has_domain() {
-                return Ok(proof(began, false, &format!("it ended by itself: it is {}", seen.power)));
+                return Ok(proof(began, (false, &format!("it ended by itself: it is {}", seen.power))));
             }
         }
         if began.elapsed() > Duration::from_secs(60 * u64::from(minutes)) {
-            return Ok(proof(began, false, &format!("it said nothing within {minutes} minutes")));
+            return Ok(proof(began, (false, &format!("it said nothing within {minutes} minutes"))));
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}

@@ -41,10 +41,10 @@ pub struct Scene {
 impl Scene {
     /// A host, a repository `main` in a folder, a running VM `web-1` with a disk of `size` MiB, a job `nightly`.
     pub async fn new(size: usize) -> Self {
-        Self::over(SimHypervisor::builder(), size).await
+        Self::on(SimHypervisor::builder(), size).await
     }
 
-    async fn over(sim: SimBuilder, size: usize) -> Self {
+    async fn on(sim: SimBuilder, size: usize) -> Self {
         let installation = Installation::with_host(sim).await;
         let scene = Self { installation };
         let place = scene.folder("repository");
@@ -469,7 +469,7 @@ async fn a_backup_is_proved_and_nothing_stays() {
 async fn a_port_has_to_answer() {
     // Long enough to be seen while it is proved.
     let sim = SimHypervisor::builder().boot(std::time::Duration::from_secs(2));
-    let scene = Scene::over(sim, 8).await;
+    let scene = Scene::on(sim, 8).await;
     write(&scene.image("web-1").await, 0, &noise(1, 4 * MIB));
     scene.call::<backup_job::Update>(json!({ "job": "nightly", "prove": 1, "prove_ports": [22, 22] })).await;
     let run = scene.run().await.id;
@@ -504,7 +504,7 @@ async fn a_port_has_to_answer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_that_does_not_answer_is_a_verdict() {
     let sim = SimHypervisor::builder().manners("proof-*", Manners::PowersOffAtBoot);
-    let scene = Scene::over(sim, 4).await;
+    let scene = Scene::on(sim, 4).await;
     scene.run().await;
     scene.done::<backup::Prove>(json!({ "backup": "web-1@latest", "minutes": 1, "ports": [443] })).await;
     let proof = scene.backups().await[0].proof.clone().unwrap();
