@@ -80,15 +80,15 @@ impl Driver {
     async fn finish_attaching(&self, record: &mut VmRecord, domid: DomId) -> Result<(), Fault> {
         let Some(device) = record.run.as_ref().and_then(|run| run.attaching.clone()) else { return Ok(()) };
         match self.plug_in(domid, &device).await {
-            Ok(()) | Err(Unplugged::Hypervisor(HypervisorError::AlreadyAttached { .. })) => {
+            Ok(()) => self.note(record, &device.into()).await,
+            // Perhaps half of it: nobody was told of it, so it is taken out and plugged in anew.
+            Err(Unplugged::Hypervisor(HypervisorError::AlreadyAttached { .. })) => {
+                self.change(domid, &detaching(&device)).await?;
+                self.plug_in(domid, &device).await?;
                 self.note(record, &device.into()).await
             }
             Err(_) => {
-                let detach = match &device {
-                    Attaching::Disk(disk) => Change::DetachDisk(disk.device),
-                    Attaching::Nic(nic) => Change::DetachNic(nic.mac),
-                };
-                self.change(domid, &detach).await?;
+                self.change(domid, &detaching(&device)).await?;
                 self.set_attaching(record, None).await
             }
         }
@@ -149,6 +149,13 @@ fn attaching(change: &Change) -> Option<Attaching> {
         Change::AttachDisk(disk) => Some(Attaching::Disk(disk.clone())),
         Change::AttachNic(nic) => Some(Attaching::Nic(nic.clone())),
         _ => None,
+    }
+}
+
+fn detaching(device: &Attaching) -> Change {
+    match device {
+        Attaching::Disk(disk) => Change::DetachDisk(disk.device),
+        Attaching::Nic(nic) => Change::DetachNic(nic.mac),
     }
 }
 
