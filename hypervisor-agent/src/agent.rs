@@ -15,7 +15,7 @@ use uuid::Uuid;
 use xenith_common_ids::{Epoch, SrId};
 use xenith_common_pki::server_config;
 use xenith_common_tasks::{Stragglers, TaskSet};
-use xenith_hypervisor_agent_backend::{GuestFactsSource, Hypervisor, Meters};
+use xenith_hypervisor_agent_backend::{GuestFactsSource, Hypervisor, Meters, ProofNetworks};
 use xenith_hypervisor_agent_storage::file::FileDriver;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use xenith_vmware_import::guest::helper::machine::Kit;
@@ -31,6 +31,7 @@ use crate::instant::Launcher;
 use crate::journal::{HostRecord, Journal, JournalError};
 use crate::metrics::{Recorder, Sampler};
 use crate::operations::Operations;
+use crate::proof::Proofs;
 use crate::server::{Incoming, Service, accept};
 use crate::vm::domain_spec::Resolver;
 use crate::vm::driver::Driver;
@@ -73,6 +74,7 @@ pub struct Backend {
     pub hypervisor: Arc<dyn Hypervisor>,
     pub facts: Arc<dyn GuestFactsSource>,
     pub meters: Arc<dyn Meters>,
+    pub proof_networks: Arc<dyn ProofNetworks>,
     pub settings: Settings,
     /// Names the boot of the host: VMs are autostarted once for each.
     pub boot_id: String,
@@ -201,7 +203,8 @@ async fn adopt(
             }
         });
     }
-    let backups = Arc::new(Backups::new(storage.clone(), tasks.token()));
+    let proofs = Proofs::new(backend.proof_networks, Arc::clone(&publisher));
+    let backups = Arc::new(Backups::new(storage.clone(), proofs, tasks.token()));
     Ok(Service {
         backups,
         registry,

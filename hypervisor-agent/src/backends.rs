@@ -94,7 +94,8 @@ fn simulated() -> Result<Opened, BackendError> {
     let backend = Backend {
         hypervisor: sim.clone(),
         facts: sim.clone(),
-        meters: sim,
+        meters: sim.clone(),
+        proof_networks: sim,
         settings: Settings::default(),
         boot_id: Uuid::new_v4().to_string(),
         disk_servers: Launcher::this_program(Attach::Socket),
@@ -110,6 +111,7 @@ pub fn over(sim: &Arc<SimHypervisor>, settings: Settings, boot_id: &str) -> Back
         hypervisor: sim.clone(),
         facts: sim.clone(),
         meters: sim.clone(),
+        proof_networks: sim.clone(),
         settings,
         boot_id: boot_id.to_owned(),
         disk_servers: Launcher::Inside,

@@ -30,6 +30,7 @@ use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use crate::disk::{Point, Storage};
 use crate::instant::{Expected, Origin};
+use crate::proof::{GivenUp, Proofs};
 
 /// Backups and restores that run at a time.
 const AT_ONCE: usize = 2;
@@ -73,6 +74,7 @@ impl Running {
 #[derive(Debug)]
 pub struct Backups {
     storage: Storage,
+    proofs: Proofs,
     running: Mutex<HashMap<OperationId, Arc<Running>>>,
     turns: Semaphore,
     pub downloads: files::Downloads,
@@ -83,9 +85,10 @@ pub struct Backups {
 
 impl Backups {
     #[must_use]
-    pub fn new(storage: Storage, stopping: CancellationToken) -> Self {
+    pub fn new(storage: Storage, proofs: Proofs, stopping: CancellationToken) -> Self {
         Self {
             storage,
+            proofs,
             running: Mutex::default(),
             turns: Semaphore::new(AT_ONCE),
             downloads: Default::default(),
@@ -131,6 +134,12 @@ impl Backups {
             BackupCommand::Instant(disk) => return self.instant(disk, running).await,
             BackupCommand::OpenDownload { of, at, archive, ticket_hash } => {
                 return self.open_download((of, at), archive, ticket_hash);
+            }
+            BackupCommand::EnsureProofNetwork { vm } => return self.proofs.ensure(vm).await,
+            BackupCommand::RemoveProofNetwork { vm } => return self.proofs.remove(vm).await,
+            BackupCommand::AskPorts(question) => {
+                let (cancelled, stopping) = (|| running.cancelled(), self.stopping.clone());
+                return self.proofs.ask(question, GivenUp { cancelled, stopping }).await;
             }
             command => command,
         };
@@ -239,7 +248,11 @@ fn perform(
         }
         BackupCommand::Rewind(rewind) => follow::rewind(storage, rewind),
         BackupCommand::Files { of, at, after } => files::list(&of, at.as_deref(), after.as_deref()),
-        BackupCommand::Instant(_) | BackupCommand::OpenDownload { .. } => {
+        BackupCommand::Instant(_)
+        | BackupCommand::OpenDownload { .. }
+        | BackupCommand::EnsureProofNetwork { .. }
+        | BackupCommand::AskPorts(_)
+        | BackupCommand::RemoveProofNetwork { .. } => {
             Err(Fault::new(FaultReason::Internal, "it is answered without a thread"))
         }
         BackupCommand::Forget { access, backups } => repository::forget(&access, &backups),

@@ -8,8 +8,10 @@ use crate::journal::JournalError;
 pub fn from_hypervisor(error: &HypervisorError) -> Fault {
     let reason = match error {
         HypervisorError::NoSuchDomain(_) | HypervisorError::NoSuchDevice { .. } => FaultReason::NotFound,
-        HypervisorError::WrongStatus { .. } | HypervisorError::NameTaken { .. } => FaultReason::WrongState,
-        HypervisorError::NoMemory { .. } => FaultReason::NoMemory,
+        HypervisorError::WrongStatus { .. }
+        | HypervisorError::AlreadyAttached { .. }
+        | HypervisorError::NameTaken { .. } => FaultReason::WrongState,
+        HypervisorError::NoMemory { .. } | HypervisorError::OutOfMemory { .. } => FaultReason::NoMemory,
         HypervisorError::InvalidSpec { field, problem } => return Fault::invalid(field, problem),
         HypervisorError::Unsupported { .. } => FaultReason::Unsupported,
         HypervisorError::GuestUnresponsive { .. } => FaultReason::GuestUnresponsive,
@@ -26,4 +28,17 @@ pub fn from_journal(error: &JournalError) -> Fault {
     let reason = if error.is_full() { FaultReason::StorageFull } else { FaultReason::Internal };
     let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     Fault::new(reason, format_args!("{error}{source}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_ran_out_is_told_as_such_with_what_the_toolstack_wrote() {
+        let log = "xc_dom_boot_mem_init failed".to_owned();
+        let fault = from_hypervisor(&HypervisorError::OutOfMemory { operation: "creating the domain", log });
+        assert_eq!(fault.reason, FaultReason::NoMemory);
+        assert!(fault.message.contains("xc_dom_boot_mem_init"), "{fault}");
+    }
 }

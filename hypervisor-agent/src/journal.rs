@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xenith_common_ids::{Epoch, SrId, VmId};
 
-pub use record::{By, Phase, Run, Saved, VmRecord};
+pub use record::{Asked, Attaching, By, Phase, Reached, Reaching, Run, Saved, VmRecord};
 
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {

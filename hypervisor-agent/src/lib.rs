@@ -22,6 +22,7 @@ pub mod metrics;
 mod notify;
 pub mod operations;
 pub mod progress;
+pub mod proof;
 pub mod run;
 pub mod server;
 pub mod transfer;

@@ -1,8 +1,41 @@
 //! Commands by their operation id: the same id again joins the command that runs, or gets its answer.
 //!
 //! A command goes on when its caller goes away (a broken connection is no wish to stop half way). Answers are
-//! kept for the last [`KEPT`] commands; an older id is done again, which is harmless because every command
-//! is idempotent: this table saves work and keeps answers, it is not what makes repeating safe.
+//! kept in memory for the last [`KEPT`] commands. An id that is older, or that was begun before the agent was
+//! killed, is decided again; its answer may then be another one, its effect is not doubled. What makes that safe
+//! is not this table but, for each kind of command, what is on the disk of the host:
+//!
+//! | command | a repeat finds |
+//! |---|---|
+//! | define, forget | the definition's number, or nothing to forget |
+//! | start, resume | the run: an incarnation is let run once, and [`VmRecord::reached`] tells that it was |
+//! | shut down, reboot | the run whose guest was asked, in [`VmRecord::reached`]; see below |
+//! | power off, pause, unpause, suspend, discard | the state that it asks for |
+//! | apply (memory, disks, NICs, CD) | what is applied, noted after each change and before one that plugs in |
+//! | VDIs, snapshots, clones, copies, seeds, imports of images | the new VDI under the id that the caller chose |
+//! | grow, revert, rewind, delete, SRs | the same contents again: the caller lets no VM use it meanwhile |
+//! | backup | the committed backup that carries the operation id |
+//! | restore, follow, instant restore | the same contents again, or the server that runs |
+//! | passes and preparation of an import, uploads | their own state on disk |
+//! | send, downloads | the receiver's mark; a ticket that is opened again |
+//! | looking, listing, verifying, pruning | nothing that could be done twice |
+//!
+//! There is no command that resets a VM; keys go through a console, which is a stream and never sent again.
+//!
+//! **Reboot** is the one that no state answers: the VM runs before it and after it. So what the guest is asked for
+//! and by which operation is written before it is asked, with the run. The agent may be killed
+//! * before that is written: the guest was not asked, the repeat asks it;
+//! * then, and the same run is there when the repeat comes: it is asked again. A guest that goes down already is
+//!   not disturbed by it, and one that never heard hears now. It goes down once;
+//! * when the run has ended: what it was asked for decides what follows its death, now by the agent that comes back
+//!   (a guest that powered off instead of rebooting is brought back, one that rebooted instead is left off). The
+//!   repeat waits for that, or is answered with what came of it, and asks nobody.
+//!
+//! A start is written down with the same write that commits it ([`crate::vm::driver`]). Where its run has ended
+//! and the agent has started the next one, the repeat is answered; it starts nothing, and is not told that the VM
+//! is another's, upon which its caller would power it off.
+//!
+//! [`VmRecord::reached`]: crate::journal::VmRecord::reached
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;

@@ -72,7 +72,7 @@ async fn dispatch(
     progress: Arc<Progress>,
 ) -> Result<CommandResult, Fault> {
     match command {
-        Command::Vm { vm, action } => registry.execute(vm, action).await,
+        Command::Vm { vm, action } => registry.execute(vm, operation, action).await,
         Command::Import(command) => imports.execute(command).await,
         Command::Transfer(command) => transfer::execute(storage, imports, command, progress).await,
         Command::LookAtHardware => {

@@ -6,6 +6,8 @@
 
 pub mod adopt;
 pub mod apply;
+mod ask;
+mod change;
 pub mod domain_spec;
 pub mod driver;
 pub mod owner;

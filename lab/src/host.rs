@@ -130,6 +130,7 @@ impl LabHost {
             number: spec.number,
             ssh_port: choose_port(old.as_ref().map(|old| old.ssh_port))?,
             agent_port: choose_port(old.as_ref().map(|old| old.agent_port))?,
+            upload_port: choose_port(old.as_ref().map(|old| old.upload_port))?,
             sockets: sockets.path().to_owned(),
         };
         record.store(&dir)?;
@@ -190,6 +191,7 @@ impl LabHost {
             qmp: &self.qmp_socket(),
             ssh_port: self.record.ssh_port,
             agent_port: self.record.agent_port,
+            upload_port: self.record.upload_port,
             lan: self.spec.lan.as_ref(),
         };
         let said = File::create(self.said_path()).doing(|| "could not create qemu.log".into())?;
@@ -310,12 +312,6 @@ impl LabHost {
         self.order("set_link", json!({ "name": name, "up": link == Link::Up })).await
     }
 
-    /// Makes a TCP port of dom0 reachable under the same number on this machine's loopback.
-    pub async fn forward(&self, port: u16) -> Result<(), LabError> {
-        let line = format!("hostfwd_add wan tcp:127.0.0.1:{port}-:{port}");
-        self.order("human-monitor-command", json!({ "command-line": line })).await
-    }
-
     async fn order(&self, order: &str, arguments: Value) -> Result<(), LabError> {
         if self.qemu.is_none() {
             return Err(LabError::NotRunning { name: self.spec.name.clone() });
@@ -335,7 +331,14 @@ impl LabHost {
     /// Where the agent's port is reached from this machine.
     #[must_use]
     pub fn agent_address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.record.agent_port).into()
+        self.record.agent_address()
+    }
+
+    /// What the agent's `agent.toml` has to say so that the agent, and disks on their way in and out, are reached from
+    /// this machine.
+    #[must_use]
+    pub fn agent_settings(&self) -> String {
+        self.record.agent_settings()
     }
 
     /// Commands and files.
@@ -405,14 +408,22 @@ pub enum Link {
 
 /// The way into a host that another process runs.
 pub fn attach(paths: &LabPaths, name: &str) -> Result<Shell, LabError> {
+    Ok(shell(paths, name, &running(paths, name)?))
+}
+
+/// As [`LabHost::agent_settings`], of a host that another process runs.
+pub fn agent_settings(paths: &LabPaths, name: &str) -> Result<String, LabError> {
+    Ok(running(paths, name)?.agent_settings())
+}
+
+fn running(paths: &LabPaths, name: &str) -> Result<HostRecord, LabError> {
     check_name(name)?;
     let dir = paths.host(name);
     let not_running = || LabError::NotRunning { name: name.to_owned() };
     if !dir.is_dir() || take_lock(&dir, name).is_ok() {
         return Err(not_running());
     }
-    let record = HostRecord::load(&dir).ok_or_else(not_running)?;
-    Ok(shell(paths, name, &record))
+    HostRecord::load(&dir).ok_or_else(not_running)
 }
 
 fn shell(paths: &LabPaths, name: &str, record: &HostRecord) -> Shell {
@@ -482,6 +493,7 @@ mod tests {
             number: 1,
             ssh_port: 2201,
             agent_port: 2202,
+            upload_port: 2203,
             sockets: "/run/x".into(),
         };
         record.store(&dir).unwrap();
@@ -489,6 +501,8 @@ mod tests {
         let lock = take_lock(&dir, "xen1").unwrap();
         assert!(matches!(take_lock(&dir, "xen1"), Err(LabError::Running { .. })));
         assert_eq!(attach(&paths, "xen1").unwrap().port, 2201);
+        let settings = agent_settings(&paths, "xen1").unwrap();
+        assert_eq!(settings, "advertise = \"127.0.0.1:2202\"\nuploads = \"0.0.0.0:2203\"\n");
         drop(lock);
         assert!(attach(&paths, "xen1").is_err());
     }

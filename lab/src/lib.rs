@@ -30,7 +30,7 @@ pub use accel::Accel;
 pub use console::{Console, readable};
 pub use disks::Disks;
 pub use error::LabError;
-pub use host::{Cable, HostSpec, LabHost, Link, attach};
+pub use host::{Cable, HostSpec, LabHost, Link, agent_settings, attach};
 pub use paths::LabPaths;
 pub use progress::Progress;
 pub use qemu::{LanPort, Sizes};

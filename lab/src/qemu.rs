@@ -51,6 +51,7 @@ pub(crate) struct Machine<'a> {
     pub qmp: &'a Path,
     pub ssh_port: u16,
     pub agent_port: u16,
+    pub upload_port: u16,
     pub lan: Option<&'a LanPort>,
 }
 
@@ -91,8 +92,11 @@ impl Machine<'_> {
         add(
             "-netdev",
             format!(
-                "user,id=wan,hostfwd=tcp:127.0.0.1:{}-:22,hostfwd=tcp:127.0.0.1:{}-:{AGENT_PORT}",
-                self.ssh_port, self.agent_port
+                "user,id=wan,hostfwd=tcp:127.0.0.1:{}-:22,hostfwd=tcp:127.0.0.1:{}-:{AGENT_PORT},\
+                 hostfwd=tcp:127.0.0.1:{uploads}-:{uploads}",
+                self.ssh_port,
+                self.agent_port,
+                uploads = self.upload_port
             ),
         );
         add("-device", format!("virtio-net-pci,netdev=wan,mac=52:54:00:77:00:{:02x}", self.number));
@@ -166,6 +170,7 @@ mod tests {
             qmp: Path::new("/d/qmp"),
             ssh_port: 2201,
             agent_port: 2202,
+            upload_port: 2203,
             lan,
         };
         machine.arguments().into_iter().map(|a| a.into_string().unwrap()).collect()

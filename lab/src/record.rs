@@ -1,6 +1,6 @@
 //! What a host remembers between runs, in `host.json`.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,9 @@ pub(crate) struct HostRecord {
     pub number: u8,
     pub ssh_port: u16,
     pub agent_port: u16,
+    /// For disks on their way in and out; the agent's own port has the same number, for that is what it tells.
+    #[serde(default)]
+    pub upload_port: u16,
     /// Sockets of the present run.
     pub sockets: PathBuf,
 }
@@ -28,6 +31,15 @@ impl HostRecord {
     /// `None` if there is none, or none that can be read: then the host is as good as new.
     pub fn load(dir: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(Self::path(dir)).ok()?).ok()
+    }
+
+    pub fn agent_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.agent_port).into()
+    }
+
+    /// See [`crate::LabHost::agent_settings`].
+    pub fn agent_settings(&self) -> String {
+        format!("advertise = \"{}\"\nuploads = \"0.0.0.0:{}\"\n", self.agent_address(), self.upload_port)
     }
 
     /// Written beside and renamed: a crash leaves the old record.
@@ -63,6 +75,7 @@ mod tests {
             number: 1,
             ssh_port: 2,
             agent_port: 3,
+            upload_port: 4,
             sockets: "/run/x".into(),
         };
         record.store(dir.path()).unwrap();

@@ -8,9 +8,12 @@
 //! that notes that it cleared. Who has to be told is written together with that it was told ([`deliver`] brings it
 //! there), so a restart tells nobody twice and forgets nobody. What is pending is in memory only: after a restart its
 //! duration begins anew.
+//!
+//! One alarm has no rule and is no record: that nothing can be written ([`own`]).
 
 mod deliver;
 mod keeper;
+mod own;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -24,6 +27,7 @@ use xenith_orchestrator_types::metrics::Metric;
 use crate::model::AlarmRuleRecord;
 
 pub use keeper::{is_silenced, start};
+pub use own::OwnAlarm;
 
 /// One rule and one of those that it watches.
 pub type Watch = (AlarmRuleId, Entity);
@@ -65,6 +69,8 @@ pub struct Alarms {
     changed: Notify,
     /// Somebody has to be told.
     owed: Notify,
+    /// The orchestrator cannot write.
+    own: Mutex<Option<OwnAlarm>>,
 }
 
 impl Alarms {
@@ -74,6 +80,16 @@ impl Alarms {
 
     fn turned(&self) -> MutexGuard<'_, HashMap<Watch, Turned>> {
         self.turned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is wrong with the orchestrator itself.
+    #[must_use]
+    pub fn own(&self) -> Option<OwnAlarm> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_own(&self, own: Option<OwnAlarm>) {
+        *self.own.lock().unwrap_or_else(PoisonError::into_inner) = own;
     }
 
     fn watched(&self) -> Arc<Watched> {

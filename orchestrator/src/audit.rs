@@ -3,6 +3,10 @@
 //! What always holds: records are numbered without gaps and each holds the BLAKE3 of the one before, so that a
 //! changed, removed or inserted record breaks the chain from there on. A call whose first record cannot be
 //! written is refused: nothing is done that is not in the log.
+//!
+//! A call that begins a task is over long before the task is: [`ends`] writes how that ended.
+
+mod ends;
 
 use std::net::IpAddr;
 
@@ -12,7 +16,7 @@ use time::OffsetDateTime;
 use tokio::sync::Mutex;
 use xenith_common_ids::AuditId;
 use xenith_orchestrator_api::Caller;
-use xenith_orchestrator_store::StoreError;
+use xenith_orchestrator_store::{StoreError, Transaction};
 use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::audit::{AuditPhase, AuditRecord, AuditVerified};
 
@@ -23,10 +27,24 @@ use crate::errors::store_error;
 const SECRETS: [&str; 9] =
     ["password", "old", "new", "secret", "token", "passphrase", "key", "access_key", "secret_key"];
 const PAGE: usize = 500;
+/// How often a record is put at another end of the chain than was thought. Once is enough: see [`Audit::append_in`].
+const ATTEMPTS: usize = 3;
+
+pub use ends::start;
 
 struct Head {
     next: u64,
     hash: String,
+}
+
+impl Head {
+    async fn read(db: &Db) -> Result<Self, StoreError> {
+        let newest = db.audit.page_descending(None, 1).await?;
+        Ok(newest.records.first().map_or_else(
+            || Self { next: 0, hash: genesis() },
+            |record| Self { next: record.key + 1, hash: record.value.hash.clone() },
+        ))
+    }
 }
 
 pub struct Audit {
@@ -37,6 +55,20 @@ pub struct Audit {
 
 fn genesis() -> String {
     blake3::hash(b"xenith audit log").to_hex().to_string()
+}
+
+fn address(caller: &Caller) -> String {
+    caller.from.map(|ip: IpAddr| ip.to_string()).unwrap_or_default()
+}
+
+/// The tasks that a call began, in words.
+fn tasks_of(answer: &Value) -> Option<String> {
+    let task = |answer: &Value| answer.get("task").and_then(Value::as_str).map(ToOwned::to_owned);
+    if let Some(task) = task(answer) {
+        return Some(format!("task {task}"));
+    }
+    let many = answer.as_array()?.iter().filter_map(task).count();
+    (many > 0).then(|| format!("{many} tasks"))
 }
 
 /// The hash covers every field but itself.
@@ -66,22 +98,47 @@ fn without_secrets(params: &Value) -> Value {
 
 impl Audit {
     pub async fn open(db: Db) -> Result<Self, StoreError> {
-        let newest = db.audit.page_descending(None, 1).await?;
-        let head = newest.records.first().map_or_else(
-            || Head { next: 0, hash: genesis() },
-            |record| Head { next: record.key + 1, hash: record.value.hash.clone() },
-        );
+        let head = Head::read(&db).await?;
         Ok(Self { db, head: Mutex::new(head) })
     }
 
     async fn append(&self, record: AuditRecord) -> Result<u64, ApiError> {
+        self.append_in(Transaction::new(), &[record]).await.map_err(|error| store_error(&error))
+    }
+
+    /// Commits `commit` with the records, in their order. Returns the number of the first.
+    ///
+    /// A caller that hangs up ends us between the commit and what we note of it, and the end of the chain is another one
+    /// than we think: the commit conflicts then, and the end is read anew.
+    async fn append_in(&self, commit: Transaction, records: &[AuditRecord]) -> Result<u64, StoreError> {
         let mut head = self.head.lock().await;
-        let mut record = AuditRecord { sequence: head.next, previous: head.hash.clone(), ..record };
-        record.hash = hash(&record);
-        let sequence = record.sequence;
-        self.db.audit.insert(&sequence, &record).await.map_err(|error| store_error(&error))?;
-        *head = Head { next: sequence + 1, hash: record.hash };
-        Ok(sequence)
+        let mut attempt = 1;
+        loop {
+            let first = head.next;
+            let (whole, after) = self.chain(commit.clone(), &head, records);
+            match self.db.store.commit(whole).await {
+                Ok(_) => {
+                    *head = after;
+                    return Ok(first);
+                }
+                Err(error) if error.is_conflict() && attempt < ATTEMPTS => {
+                    *head = Head::read(&self.db).await?;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn chain(&self, mut commit: Transaction, head: &Head, records: &[AuditRecord]) -> (Transaction, Head) {
+        let mut end = Head { next: head.next, hash: head.hash.clone() };
+        for record in records {
+            let mut record = AuditRecord { sequence: end.next, previous: end.hash, ..record.clone() };
+            record.hash = hash(&record);
+            commit = self.db.audit.insert_in(commit, &record.sequence, &record);
+            end = Head { next: record.sequence + 1, hash: record.hash };
+        }
+        (commit, end)
     }
 
     fn record(caller: &Caller, method: &str, params: Value, phase: AuditPhase) -> AuditRecord {
@@ -93,7 +150,7 @@ impl Audit {
             of: None,
             user: caller.user,
             user_name: caller.name.clone(),
-            from: caller.from.map(|ip: IpAddr| ip.to_string()).unwrap_or_default(),
+            from: address(caller),
             method: method.to_owned(),
             params,
             outcome: None,
@@ -107,13 +164,14 @@ impl Audit {
         self.append(Self::record(caller, method, without_secrets(params), AuditPhase::Asked)).await
     }
 
-    /// After the effect. That it cannot be written is logged: the effect is there, and so is the first record.
+    /// After the effect; a task that began is no more than begun. That it cannot be written is logged: the effect is
+    /// there, and so is the first record.
     pub async fn complete(&self, caller: &Caller, method: &str, of: u64, result: &Result<Value, ApiError>) {
         let (phase, outcome) = match result {
-            Ok(answer) => (
-                AuditPhase::Done,
-                answer.get("task").and_then(Value::as_str).map(|task| format!("task {task}")),
-            ),
+            Ok(answer) => match tasks_of(answer) {
+                Some(tasks) => (AuditPhase::Begun, Some(tasks)),
+                None => (AuditPhase::Done, None),
+            },
             Err(error) => (AuditPhase::Failed, Some(error.message.clone())),
         };
         let record =
@@ -174,7 +232,7 @@ mod tests {
     use std::sync::Arc;
 
     use serde_json::json;
-    use xenith_orchestrator_store::{MemoryStore, Transaction};
+    use xenith_orchestrator_store::MemoryStore;
 
     use super::*;
 
@@ -211,6 +269,19 @@ mod tests {
             let kept = serde_json::to_string(&db.audit.get(&0).await.unwrap().unwrap().value).unwrap();
             assert!(!kept.contains("\"x\""), "a secret was logged: {kept}");
         }
+    }
+
+    #[tokio::test]
+    async fn it_goes_on_after_a_caller_hung_up_within_a_record() {
+        let db = Db::over(Arc::new(MemoryStore::new(&crate::db::schema())));
+        let (audit, behind) =
+            (Audit::open(db.clone()).await.unwrap(), Audit::open(db.clone()).await.unwrap());
+        let nobody = Caller::anonymous(None);
+        audit.ask(&nobody, "auth.login", &json!({})).await.unwrap();
+        // For this one the chain is as it was before.
+        assert_eq!(behind.ask(&nobody, "auth.login", &json!({})).await.unwrap(), 1);
+        let verified = audit.verify().await.unwrap();
+        assert_eq!((verified.records, verified.broken_at), (2, None));
     }
 
     #[tokio::test]

@@ -92,7 +92,7 @@ fn start_orphan_finder(app: &Arc<App>, tasks: &TaskSet) {
         let (mut often, mut hourly) = (interval(orphans::EVERY), interval(orphans::RECORDS_EVERY));
         often.set_missed_tick_behavior(MissedTickBehavior::Delay);
         hourly.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut over = HashMap::new();
+        let mut over = orphans::Holds::default();
         loop {
             tokio::select! {
                 () = token.cancelled() => return,

@@ -19,14 +19,13 @@ use xenith_orchestrator_store::{StoreError, Transaction};
 
 use crate::db::{BackupOfVm, Db};
 use crate::model::BackupRecord;
+use crate::pieces::Pieces;
 use crate::sagas::backup_vm::Disk;
 
 /// The attachment that holds a VM's definition.
 const NAME: &str = "xenith-vm.json";
 /// Entries of an index read at a time: more than most questions need.
 const PAGE: usize = 32;
-/// Changes in one commit; a transaction holds 128 operations, and a backup takes three.
-const PIECE: usize = 32;
 /// Says in the store that the index by VM is there.
 const INDEXED: &str = "backups by vm";
 
@@ -104,35 +103,6 @@ fn delete_in(db: &Db, transaction: Transaction, record: &BackupRecord) -> Transa
     match place(record) {
         Some(place) => db.backups_by_vm.delete_in(transaction, &place),
         None => transaction,
-    }
-}
-
-/// Many changes, in commits that the store takes. Each leaves the catalogue whole; a crash between two leaves what the
-/// next reading of the repository mends.
-struct Pieces<'a> {
-    db: &'a Db,
-    commit: Transaction,
-    changes: usize,
-}
-
-impl<'a> Pieces<'a> {
-    fn new(db: &'a Db) -> Self {
-        Self { db, commit: Transaction::new(), changes: 0 }
-    }
-
-    async fn add(
-        &mut self,
-        change: impl FnOnce(Transaction) -> Transaction + Send,
-    ) -> Result<(), StoreError> {
-        self.commit = change(std::mem::take(&mut self.commit));
-        self.changes += 1;
-        if self.changes >= PIECE { self.finish().await } else { Ok(()) }
-    }
-
-    async fn finish(&mut self) -> Result<(), StoreError> {
-        self.changes = 0;
-        let commit = std::mem::take(&mut self.commit);
-        if commit.is_empty() { Ok(()) } else { self.db.store.commit(commit).await.map(drop) }
     }
 }
 
@@ -235,13 +205,13 @@ pub async fn replace(
     for (id, record) in &known {
         let is_gone = !there.contains(id.as_str());
         if is_gone && (listed.is_empty() || record.facts.created >= oldest) {
-            pieces.add(|commit| delete_in(db, commit, record)).await?;
+            pieces.add(delete_in(db, Transaction::new(), record)).await?;
         }
     }
     for facts in listed {
         let new = record(repository, facts);
         if known.get(&facts.id) != Some(&new) {
-            pieces.add(|commit| put_record_in(db, commit, &new)).await?;
+            pieces.add(put_record_in(db, Transaction::new(), &new)).await?;
         }
     }
     pieces.finish().await
@@ -251,7 +221,7 @@ pub async fn replace(
 pub async fn clear(db: &Db, repository: RepositoryId) -> Result<(), StoreError> {
     let mut pieces = Pieces::new(db);
     for record in of_repository(db, repository).await? {
-        pieces.add(|commit| delete_in(db, commit, &record)).await?;
+        pieces.add(delete_in(db, Transaction::new(), &record)).await?;
     }
     pieces.finish().await
 }
@@ -266,7 +236,7 @@ pub async fn ensure_index(db: &Db) -> Result<(), StoreError> {
     loop {
         let page = db.backups.page(after, 100).await?;
         for place in page.records.iter().filter_map(|record| place(&record.value)) {
-            pieces.add(|commit| db.backups_by_vm.put_in(commit, &place, &())).await?;
+            pieces.add(db.backups_by_vm.put_in(Transaction::new(), &place, &())).await?;
         }
         after = page.next;
         if after.is_none() {
@@ -338,7 +308,7 @@ mod tests {
         assert_eq!(newest(&db, VmId::new(), &[]).await.unwrap(), None);
         // What the repository does not list any more is gone, with its place and its verdict.
         let at = OffsetDateTime::UNIX_EPOCH;
-        let proof = BackupProof { at, answered: true, said: String::new(), seconds: 1 };
+        let proof = BackupProof { at, answered: true, said: String::new(), seconds: 1, ports: vec![] };
         db.proofs.put(&(far, "d".to_owned()), &proof).await.unwrap();
         list(&db, far, &[facts(vm, "b", 20)]).await;
         assert_eq!(ids(&db, vm, &[], 10).await, ["c", "b", "a"]);

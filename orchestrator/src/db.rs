@@ -10,7 +10,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use xenith_common_ids::{
     AlarmRuleId, AlarmSilenceId, BackupJobId, BackupRunId, HostId, ImportId, ImportPlanId, ImportSourceId,
-    NetworkId, PoolId, RepositoryId, SnapshotId, SrId, TemplateId, TokenId, UserId, VdiId, VmId,
+    NetworkId, PoolId, RepositoryId, SagaId, SnapshotId, SrId, TemplateId, TokenId, UserId, VdiId, VmId,
 };
 use xenith_orchestrator_store::{Collection, Keyspace, RocksStore, Schema, StateStore, StoreError};
 use xenith_orchestrator_types::backup::{BackupProof, BackupRun};
@@ -21,10 +21,10 @@ use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::background::store::Checkpoints;
 use crate::model::{
-    AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord, AuthorityRecord, BackupRecord, BaseRecord, EventRecord,
-    HostRecord, IdempotencyRecord, ImportRecord, ImportSourceRecord, JobRecord, JoinRecord, MailRecord,
-    NoticeRecord, ReportRecord, RepositoryRecord, SessionRecord, SnapshotRecord, SrRecord, StandbyRecord,
-    TokenRecord, UserRecord, VmRecord, WaveRecord,
+    AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord, AuditedTask, AuthorityRecord, BackupRecord, BaseRecord,
+    EventRecord, HostRecord, IdempotencyRecord, ImportRecord, ImportSourceRecord, JobRecord, JoinRecord,
+    MailRecord, NoticeRecord, ReportRecord, RepositoryRecord, SessionRecord, SnapshotRecord, SrRecord,
+    StandbyRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
 };
 use xenith_orchestrator_types::audit::AuditRecord;
 
@@ -43,6 +43,7 @@ const WAVE: Keyspace = Keyspace::new("import.wave");
 const SR: Keyspace = Keyspace::new("sr");
 const TEMPLATE: Keyspace = Keyspace::new("template");
 const SNAPSHOT: Keyspace = Keyspace::new("snapshot");
+const SNAPSHOT_BY_VM: Keyspace = Keyspace::new("snapshot.by_vm");
 const REPOSITORY: Keyspace = Keyspace::new("repository");
 const REPOSITORY_NAME: Keyspace = Keyspace::new("repository.name");
 const BACKUP_JOB: Keyspace = Keyspace::new("backup.job");
@@ -67,6 +68,7 @@ const USER_NAME: Keyspace = Keyspace::new("user.name");
 const TOKEN: Keyspace = Keyspace::new("token");
 const SESSION: Keyspace = Keyspace::new("session");
 const AUDIT: Keyspace = Keyspace::new("audit");
+const AUDIT_OPEN: Keyspace = Keyspace::new("audit.open");
 const EVENT: Keyspace = Keyspace::new("event");
 const AUTHORITY: Keyspace = Keyspace::new("authority");
 const IDEMPOTENCY: Keyspace = Keyspace::new("idempotency");
@@ -97,6 +99,7 @@ pub fn schema() -> Schema {
             SR,
             TEMPLATE,
             SNAPSHOT,
+            SNAPSHOT_BY_VM,
             REPOSITORY,
             REPOSITORY_NAME,
             BACKUP_JOB,
@@ -121,6 +124,7 @@ pub fn schema() -> Schema {
             TOKEN,
             SESSION,
             AUDIT,
+            AUDIT_OPEN,
             EVENT,
             AUTHORITY,
             IDEMPOTENCY,
@@ -150,6 +154,8 @@ pub struct Db {
     pub srs: Collection<SrId, SrRecord>,
     pub templates: Collection<TemplateId, Template>,
     pub snapshots: Collection<SnapshotId, SnapshotRecord>,
+    /// Which snapshots a VM has; written by [`crate::snapshots`] alone.
+    pub snapshots_by_vm: Collection<(VmId, SnapshotId), ()>,
     pub repositories: Collection<RepositoryId, RepositoryRecord>,
     pub repository_names: Collection<String, RepositoryId>,
     pub backup_jobs: Collection<BackupJobId, JobRecord>,
@@ -187,6 +193,8 @@ pub struct Db {
     pub sessions: Collection<String, SessionRecord>,
     /// By sequence number.
     pub audit: Collection<u64, AuditRecord>,
+    /// Tasks of calls whose end is not in the audit log.
+    pub audit_open: Collection<SagaId, AuditedTask>,
     /// By sequence number.
     pub events: Collection<u64, EventRecord>,
     pub authority: Collection<(), AuthorityRecord>,
@@ -235,6 +243,7 @@ impl Db {
             srs: collection!(SR),
             templates: collection!(TEMPLATE),
             snapshots: collection!(SNAPSHOT),
+            snapshots_by_vm: collection!(SNAPSHOT_BY_VM),
             repositories: collection!(REPOSITORY),
             repository_names: collection!(REPOSITORY_NAME),
             backup_jobs: collection!(BACKUP_JOB),
@@ -259,6 +268,7 @@ impl Db {
             tokens: collection!(TOKEN),
             sessions: collection!(SESSION),
             audit: collection!(AUDIT),
+            audit_open: collection!(AUDIT_OPEN),
             events: collection!(EVENT),
             authority: collection!(AUTHORITY),
             idempotency: collection!(IDEMPOTENCY),

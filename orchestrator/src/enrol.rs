@@ -120,6 +120,7 @@ impl Enrolment for Enrol {
             local_sr: None,
             certificate_serial: issued.details.serial,
             certificate_expires: issued.details.not_after,
+            issued: vec![],
             previous_serial: None,
             any_certificate: false,
         };

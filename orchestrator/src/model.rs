@@ -89,15 +89,27 @@ pub struct HostRecord {
     pub maintenance: bool,
     pub joined: OffsetDateTime,
     pub local_sr: Option<SrId>,
+    /// Of the certificate that the host was seen with last, or got when it joined.
     pub certificate_serial: String,
     pub certificate_expires: OffsetDateTime,
-    /// The serial of the certificate before, valid until the host shows the new one.
+    /// Certificates issued to it since, oldest first. Whatever became of the call that brought one, the host may have it,
+    /// so each is valid until the host was seen with it or with a later one.
+    #[serde(default)]
+    pub issued: Vec<IssuedCertificate>,
+    /// Of earlier programs: the serial before `certificate_serial`, which the host may still show.
     #[serde(default)]
     pub previous_serial: Option<String>,
     /// We were restored from a backup, and it may have a newer one: whatever our authority signed is its own, until it
     /// was renewed.
     #[serde(default)]
     pub any_certificate: bool,
+}
+
+/// A certificate that a host was sent, and has not been seen with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedCertificate {
+    pub serial: String,
+    pub expires: OffsetDateTime,
 }
 
 /// A join token that was issued and not spent.
@@ -126,6 +138,17 @@ pub struct TokenRecord {
 pub struct SessionRecord {
     pub user: UserId,
     pub expires: OffsetDateTime,
+}
+
+/// A task that a call began, while the audit log does not say how it ended: what its last record there will say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditedTask {
+    /// The number of the call's record.
+    pub of: u64,
+    pub user: Option<UserId>,
+    pub user_name: String,
+    pub from: String,
+    pub method: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -381,9 +404,12 @@ pub struct AlarmRuleRecord {
 pub struct AlarmRecord {
     pub rule_name: String,
     pub severity: Severity,
-    pub metric: Metric,
+    /// `None`: it is not about something measured, and `message` says what.
+    pub metric: Option<Metric>,
+    #[serde(default)]
+    pub message: Option<String>,
     pub threshold: f64,
-    /// Of the VM or host.
+    /// Of the VM or host; `orchestrator`.
     pub name: String,
     /// As it was raised or cleared; `None`: nobody watches it any more.
     pub value: Option<f64>,

@@ -113,6 +113,7 @@ impl Orchestrator {
             events: app.events.clone(),
         };
         let (router, rpc) = router(&app, module, enrol);
+        crate::audit::start(&app, &tasks);
         crate::background::start(&app, &tasks);
         let (token, keeper) = (tasks.token(), Arc::clone(&identities));
         tasks.spawn("certificate-keeper", async move {
@@ -197,6 +198,7 @@ async fn make_ready(db: &Db) -> Result<(), StoreError> {
         tracing::warn!(%error, "a checkpoint that was left of a backup could not be deleted");
     }
     crate::catalogue::ensure_index(db).await?;
+    crate::snapshots::ensure_index(db).await?;
     crate::backup_runner::ensure_live_runs(db).await?;
     Ok(())
 }

@@ -43,7 +43,7 @@ fn judge(known: Known, older_than: Option<Duration>, now: OffsetDateTime) -> Opt
     }
 }
 
-/// All of them, by name.
+/// All of them.
 pub async fn unprotected(app: &App, older_than: Option<Duration>) -> Result<Vec<UnprotectedVm>, ApiError> {
     let now = OffsetDateTime::now_utc();
     let (jobs, _) = app.db.backup_jobs.all().await.map_err(|e| store_error(&e))?;
@@ -75,7 +75,6 @@ pub async fn unprotected(app: &App, older_than: Option<Duration>) -> Result<Vec<
         // All VMs of a large fleet take seconds.
         tokio::task::yield_now().await;
     }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
 

@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 use jsonrpsee::types::{ErrorObject, ErrorObjectOwned, Params};
 use jsonrpsee::{Extensions, RpcModule};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use xenith_orchestrator_api::{Call, Caller, Method, Registrar, openrpc};
 use xenith_orchestrator_types::{ApiError, Permission};
@@ -80,7 +82,7 @@ impl Gate {
         params: Params<'static>,
         extensions: Extensions,
         handler: impl FnOnce(Arc<Call>, M::Params) -> Fut + Send,
-    ) -> Result<Value, ErrorObjectOwned>
+    ) -> Result<Box<RawValue>, ErrorObjectOwned>
     where
         M: Method,
         Fut: Future<Output = Result<M::Result, ApiError>> + Send,
@@ -108,7 +110,7 @@ impl Gate {
         caller: Caller,
         mut fields: Map<String, Value>,
         handler: impl FnOnce(Arc<Call>, M::Params) -> Fut + Send,
-    ) -> Result<Value, ApiError>
+    ) -> Result<Box<RawValue>, ApiError>
     where
         M: Method,
         Fut: Future<Output = Result<M::Result, ApiError>> + Send,
@@ -119,16 +121,16 @@ impl Gate {
         let call = Call::new(caller, key);
         let call = Arc::new(if dry_run { call.planning() } else { call });
         let effect = async {
-            let result = handler(Arc::clone(&call), params).await;
-            match (result, call.plan()) {
-                (Ok(result), _) => serde_json::to_value(result).map_err(ApiError::internal),
-                (Err(_), Some(plan)) => Ok(serde_json::json!({ "plan": plan })),
+            match (handler(Arc::clone(&call), params).await, call.plan()) {
+                (Ok(result), _) => Ok(Outcome::Done(result)),
+                (Err(_), Some(plan)) => Ok(Outcome::Planned { plan }),
                 (Err(error), None) => Err(error),
             }
         };
         if !M::KIND.is_mutation() || dry_run {
-            return effect.await;
+            return text(&effect.await?);
         }
+        let effect = async { serde_json::to_value(effect.await?).map_err(ApiError::internal) };
         // Who signs in is not known yet by their session: their name is.
         let mut who = call.caller.clone();
         if who.user.is_none()
@@ -137,6 +139,7 @@ impl Gate {
             who.name = name.chars().take(64).collect();
         }
         let of = self.app.audit.ask(&who, M::NAME, &raw).await?;
+        call.note_record(of);
         let result = match (&call.idempotency_key, call.caller.user) {
             (Some(key), Some(user)) => {
                 idempotency::once(&self.app.db, (user, key), (M::NAME, &raw), effect).await
@@ -144,8 +147,20 @@ impl Gate {
             _ => effect.await,
         };
         self.app.audit.complete(&who, M::NAME, of, &result).await;
-        result
+        text(&result?)
     }
+}
+
+/// What a call gives, written at once: the tree of a page takes longer to build than its text.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Outcome<R, P> {
+    Done(R),
+    Planned { plan: P },
+}
+
+fn text(outcome: &impl Serialize) -> Result<Box<RawValue>, ApiError> {
+    serde_json::value::to_raw_value(outcome).map_err(ApiError::internal)
 }
 
 /// Takes the members that every mutation has.

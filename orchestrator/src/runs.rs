@@ -2,8 +2,9 @@
 //! every page.
 //!
 //! What always holds: what is said of a run is what the store said when it was asked last, and a run that is not over is
-//! asked for each time. A run that is over changes no more. Ids grow, so that new runs are found at the end of the
-//! collection, and forgotten ones at its beginning. Nothing of it is written anywhere: after a crash it is read again.
+//! asked for each time. Of one that is over none of it changes any more: verdicts of proofs come later and are not among
+//! it. Ids grow, so that new runs are found at the end of the collection, and forgotten ones at its beginning. Nothing of
+//! it is written anywhere: after a crash it is read again.
 
 use std::collections::BTreeMap;
 
@@ -95,6 +96,7 @@ mod tests {
             orchestrator: None,
             notes: vec![],
             cancelled_by: None,
+            proofs: vec![],
         }
     }
 

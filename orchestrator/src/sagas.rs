@@ -285,6 +285,12 @@ impl Deps {
         Ok(())
     }
 
+    /// Ends the hold of who made a VDI that no VM has.
+    async fn vdi_is_whole(&self, vdi: VdiId) -> Result<(), StepError> {
+        self.db.vdis.modify(&vdi, |record| record.held_by = None).await?;
+        Ok(())
+    }
+
     async fn delete_vdi<S: Saga>(
         &self,
         ctx: &StepCtx<S>,

@@ -46,6 +46,8 @@ const ROWS: usize = 256;
 struct Intended {
     vms: HashMap<VmId, Arc<KnownVm>>,
     tag_sets: TagSets,
+    /// How many VMs of a pool have a tag: whoever sees VMs by their tags sees their pools by it.
+    tagged: HashMap<Box<str>, HashMap<PoolId, usize>>,
     of_host: HashMap<HostId, HashSet<VmId>>,
     hosts: HashMap<HostId, Arc<HostRecord>>,
     pools: HashMap<PoolId, Pool>,
@@ -150,6 +152,14 @@ impl Views {
         self.intended().vms.get(&vm).cloned()
     }
 
+    /// Whether a VM of this pool has one of these tags. Costs the same however many VMs there are.
+    #[must_use]
+    pub fn is_tagged(&self, pool: PoolId, tags: &BTreeSet<String>) -> bool {
+        let intended = self.intended();
+        tags.iter()
+            .any(|tag| intended.tagged.get(tag.as_str()).is_some_and(|pools| pools.contains_key(&pool)))
+    }
+
     #[must_use]
     pub fn vdi(&self, vdi: VdiId) -> Option<Arc<Vdi>> {
         self.intended().vdis.get(&vdi).cloned()
@@ -174,6 +184,14 @@ impl Views {
     pub fn held(&self) -> Vec<(VmId, SagaId)> {
         let intended = self.intended();
         intended.vms.iter().filter_map(|(vm, record)| Some((*vm, record.held_by?))).collect()
+    }
+
+    /// The VDIs that a saga makes or fills.
+    #[must_use]
+    pub fn held_vdis(&self) -> Vec<(VdiId, SagaId)> {
+        let intended = self.intended();
+        let held = |vdi: &Vdi| Some(SagaId::from(vdi.held_by?));
+        intended.vdis.iter().filter_map(|(id, vdi)| Some((*id, held(vdi)?))).collect()
     }
 
     /// How many VDIs are in an SR.
@@ -466,10 +484,41 @@ impl Intended {
         {
             vms.remove(&vm);
         }
-        if let Some(record) = record {
-            self.of_host.entry(record.host).or_default().insert(vm);
-            self.vms.insert(vm, Arc::new(KnownVm::new(record, &mut self.tag_sets)));
+        let after = record.map(|record| Arc::new(KnownVm::new(record, &mut self.tag_sets)));
+        self.count_tags(before.as_deref(), after.as_deref());
+        if let Some(after) = after {
+            self.of_host.entry(after.host).or_default().insert(vm);
+            self.vms.insert(vm, after);
         }
         before
+    }
+
+    fn count_tags(&mut self, before: Option<&KnownVm>, after: Option<&KnownVm>) {
+        fn group(vm: &KnownVm) -> (PoolId, &BTreeSet<String>) {
+            (vm.pool, &vm.tags)
+        }
+        if before.map(group) == after.map(group) {
+            return;
+        }
+        if let Some((pool, tags)) = after.map(group) {
+            for tag in tags {
+                let pools = self.tagged.entry(tag.as_str().into()).or_default();
+                *pools.entry(pool).or_default() += 1;
+            }
+        }
+        if let Some((pool, tags)) = before.map(group) {
+            for tag in tags {
+                let Some(pools) = self.tagged.get_mut(tag.as_str()) else { continue };
+                if let Entry::Occupied(mut count) = pools.entry(pool) {
+                    *count.get_mut() -= 1;
+                    if *count.get() == 0 {
+                        count.remove();
+                    }
+                }
+                if pools.is_empty() {
+                    self.tagged.remove(tag.as_str());
+                }
+            }
+        }
     }
 }

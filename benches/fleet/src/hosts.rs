@@ -141,6 +141,7 @@ impl Host {
             local_sr: Journal::open(&config.state)?.load_host()?.map(|host| host.local_sr),
             certificate_serial: issued.details.serial,
             certificate_expires: issued.details.not_after,
+            issued: vec![],
             previous_serial: None,
             any_certificate: false,
         };
@@ -180,6 +181,8 @@ async fn populate(
                 applied: spec.clone(),
                 by: By::Orchestrator,
                 started: OffsetDateTime::now_utc(),
+                asked: None,
+                attaching: None,
             });
         }
         journal.save(&journaled)?;
@@ -222,7 +225,7 @@ async fn write_records(db: &Db, (host, record): (HostId, &HostRecord), vms: &[Ma
             for disk in &spec.disks {
                 let name = format!("{}-{}", spec.name, disk.device);
                 let size = (10u64 << 30).try_into()?;
-                let vdi = Vdi { id: disk.vdi, name, size, sr, host, attached_to: Some(*id) };
+                let vdi = Vdi { id: disk.vdi, name, size, sr, host, attached_to: Some(*id), held_by: None };
                 commit = db.vdis.insert_in(commit, &disk.vdi, &vdi);
             }
         }

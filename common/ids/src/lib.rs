@@ -159,6 +159,19 @@ typed_ids! {
     OrphanId = "orphan";
 }
 
+/// A task is a saga as people see it: both have one id.
+impl From<SagaId> for TaskId {
+    fn from(saga: SagaId) -> Self {
+        Self::from_bytes(*saga.as_bytes())
+    }
+}
+
+impl From<TaskId> for SagaId {
+    fn from(task: TaskId) -> Self {
+        Self::from_bytes(*task.as_bytes())
+    }
+}
+
 /// Xen's number for a running domain. Reused: never store it as an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]

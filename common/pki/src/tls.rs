@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -39,7 +40,8 @@ pub fn server_config(
     Ok(config)
 }
 
-/// The orchestrator's side of the same connection.
+/// The orchestrator's side of the same connection. No session is resumed: in one that is, the agent shows nothing, and what
+/// it showed long ago would be taken for what it has now.
 pub fn client_config(
     identity: Arc<LiveIdentity>,
     authority: &CertificateDer<'static>,
@@ -49,6 +51,7 @@ pub fn client_config(
         .with_root_certificates(roots(authority)?)
         .with_client_cert_resolver(identity);
     config.alpn_protocols = vec![b"h2".to_vec()];
+    config.resumption = Resumption::disabled();
     Ok(config)
 }
 

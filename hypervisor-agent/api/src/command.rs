@@ -47,7 +47,8 @@ pub enum Command {
     Transfer(TransferCommand),
 }
 
-/// What one VM can be told. Each is idempotent: asked again when it holds already, it answers at once.
+/// What one VM can be told. Each is safe to repeat under its operation id: asked again when it holds already, or
+/// when its run has ended meanwhile, it answers at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VmAction {
     /// Keeps a definition in the journal. Definitions only go up.

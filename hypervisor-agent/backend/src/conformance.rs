@@ -14,6 +14,7 @@ mod events;
 mod life;
 mod listing;
 mod memory;
+pub mod proof;
 mod scene;
 mod streams;
 

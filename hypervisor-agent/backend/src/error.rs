@@ -14,6 +14,9 @@ pub enum HypervisorError {
     NoSuchDomain(DomId),
     #[error("{device} is not attached to domain {domid}")]
     NoSuchDevice { domid: DomId, device: String },
+    /// A device name or an address that the domain uses already.
+    #[error("{device} is attached to domain {domid} already")]
+    AlreadyAttached { domid: DomId, device: String },
     /// The domain is there but not in a state for this (dead, being destroyed, not running).
     #[error("domain {domid} is {status}; {operation} needs one that is {needs}")]
     WrongStatus { domid: DomId, status: String, operation: &'static str, needs: &'static str },
@@ -29,11 +32,20 @@ pub enum HypervisorError {
     Device { device: String, detail: String },
     #[error("{operation} is not possible here: {why}")]
     Unsupported { operation: &'static str, why: String },
-    /// The guest did not answer a request that needs its help.
-    #[error("the guest of domain {domid} did not answer {operation} within {}s", .after.as_secs())]
-    GuestUnresponsive { domid: DomId, operation: &'static str, after: Duration },
-    #[error("{operation} took longer than {}s and was given up", .after.as_secs())]
-    TimedOut { operation: &'static str, after: Duration },
+    /// The toolstack ran out of memory, by its own word: Xen's for the domain, or dom0's for itself.
+    #[error("{operation} failed, as Xen or dom0 ran out of memory; free some, or give dom0 more{}", said(.log))]
+    OutOfMemory { operation: &'static str, log: String },
+    /// The guest did not answer a request that needs its help. `after` is absent where the toolstack keeps the
+    /// deadline and does not tell it; `log` is what it wrote, and may be empty.
+    #[error(
+        "the guest of domain {domid} did not answer {operation} {}{}",
+        within(.after.map(|after| after.as_secs())),
+        said(.log)
+    )]
+    GuestUnresponsive { domid: DomId, operation: &'static str, after: Option<Duration>, log: String },
+    /// `after` and `log` as above.
+    #[error("{operation} was not done {} and was given up{}", within(.after.map(|after| after.as_secs())), said(.log))]
+    TimedOut { operation: &'static str, after: Option<Duration>, log: String },
     /// The toolstack said no for a reason without a variant of its own; `log` is what it wrote meanwhile.
     #[error("{operation} failed with {code}: {log}")]
     Failed { operation: &'static str, code: String, log: String },
@@ -42,12 +54,24 @@ pub enum HypervisorError {
     Closed,
 }
 
+fn within(seconds: Option<u64>) -> String {
+    seconds.map_or_else(
+        || "in the time that the toolstack allows".to_owned(),
+        |seconds| format!("within {seconds}s"),
+    )
+}
+
+fn said(log: &str) -> String {
+    if log.is_empty() { String::new() } else { format!(": {log}") }
+}
+
 impl HypervisorError {
     /// Whether the same call may succeed later without anybody mending something.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::NoMemory { .. }
+            | Self::OutOfMemory { .. }
             | Self::GuestUnresponsive { .. }
             | Self::TimedOut { .. }
             | Self::Device { .. }
@@ -55,6 +79,7 @@ impl HypervisorError {
             Self::NotAXenHost { .. }
             | Self::NoSuchDomain(_)
             | Self::NoSuchDevice { .. }
+            | Self::AlreadyAttached { .. }
             | Self::WrongStatus { .. }
             | Self::NameTaken { .. }
             | Self::InvalidSpec { .. }

@@ -15,6 +15,7 @@
 pub mod conformance;
 mod error;
 mod event;
+mod proof;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -31,6 +32,7 @@ use xenith_hypervisor_agent_types::{
 
 pub use error::HypervisorError;
 pub use event::{DomainEvent, DomainEventKind, DomainEvents, EventSender};
+pub use proof::ProofNetworks;
 
 pub type Result<T, E = HypervisorError> = std::result::Result<T, E>;
 
@@ -46,6 +48,15 @@ pub enum Start {
 pub enum ShutdownRequest {
     PowerOff,
     Reboot,
+}
+
+/// How a guest was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskedBy {
+    /// By a node that its PV drivers watch and empty when they take the request up.
+    ControlNode,
+    /// By ACPI, which acknowledges nothing.
+    PowerButton,
 }
 
 /// Runs domains. Implemented by libxl on a real host and by the simulator.
@@ -87,8 +98,14 @@ pub trait Hypervisor: Send + Sync + 'static {
     async fn unpause(&self, domid: DomId) -> Result<()>;
 
     /// Asks the guest to shut down, by the PV control node or, for HVM guests without PV drivers, by ACPI.
-    /// Returns when the request is made; the domain's death is an event.
-    async fn shutdown(&self, domid: DomId, request: ShutdownRequest) -> Result<()>;
+    /// Returns when the request is made, or when the guest has taken it up; a back-end that has waited long enough
+    /// for that says [`HypervisorError::GuestUnresponsive`], and the request stands. So it stands when nobody waits
+    /// for the answer any more. The domain's death is an event.
+    async fn shutdown(&self, domid: DomId, request: ShutdownRequest) -> Result<AskedBy>;
+
+    /// Whether the guest has taken up what it was asked by [`AskedBy::ControlNode`]. It may take long to go down
+    /// after that.
+    async fn has_taken_up(&self, domid: DomId) -> Result<bool>;
 
     /// Ends a domain at once and releases all it holds. Returns when it is no longer listed.
     async fn destroy(&self, domid: DomId) -> Result<()>;
@@ -105,10 +122,12 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// Puts an image into the CD drive of a running HVM domain in place of what was in it; `None`: takes it out.
     async fn change_cd(&self, domid: DomId, image: Option<&Path>) -> Result<()>;
 
+    /// [`HypervisorError::AlreadyAttached`] when the domain has a disk of that name, whichever it is.
     async fn attach_disk(&self, domid: DomId, disk: &DomainDisk) -> Result<()>;
 
     async fn detach_disk(&self, domid: DomId, device: DiskDevice) -> Result<()>;
 
+    /// [`HypervisorError::AlreadyAttached`] when the domain has a NIC of that address, wherever it is plugged in.
     async fn attach_nic(&self, domid: DomId, nic: &DomainNic) -> Result<()>;
 
     async fn detach_nic(&self, domid: DomId, mac: MacAddr) -> Result<()>;

@@ -1,7 +1,5 @@
 //! libxl's error codes and log lines in an administrator's words.
 
-use std::time::Duration;
-
 use xenith_common_ids::DomId;
 use xenith_hypervisor_agent_backend::HypervisorError;
 use xenith_hypervisor_agent_libxl_sys::libxl_error;
@@ -21,17 +19,12 @@ pub enum Subject {
     },
 }
 
-/// libxl gives guests this long to answer (`LIBXL_*_TIMEOUT` in its sources; a suspend gets 60 s).
-const GUEST_ANSWERS_WITHIN: Duration = Duration::from_secs(60);
-
-/// And itself and its helpers this long, for the least of what it waits for (`LIBXL_INIT_TIMEOUT`, scripts, QEMU).
-const TOOLSTACK_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
-
-/// What the caller is told.
+/// What the caller is told. How long libxl waited for what it gave up stands in its sources only, other for each
+/// operation (6 s to 60 s): it is not told rather than guessed.
 pub fn from_failure(failure: &Failure, subject: Subject) -> HypervisorError {
     let operation = failure.operation;
     if let Some(after) = failure.gave_up_after {
-        return HypervisorError::TimedOut { operation, after };
+        return HypervisorError::TimedOut { operation, after: Some(after), log: failure.lines() };
     }
     if let Some(why) = impossible(failure) {
         return HypervisorError::Unsupported { operation, why };
@@ -42,14 +35,15 @@ pub fn from_failure(failure: &Failure, subject: Subject) -> HypervisorError {
             Subject::Domain(domid) | Subject::Device { domid, .. },
         ) => HypervisorError::NoSuchDomain(domid),
         (libxl_error::ERROR_GUEST_TIMEDOUT, Subject::Domain(domid) | Subject::Device { domid, .. }) => {
-            HypervisorError::GuestUnresponsive { domid, operation, after: GUEST_ANSWERS_WITHIN }
+            HypervisorError::GuestUnresponsive { domid, operation, after: None, log: failure.lines() }
         }
-        (libxl_error::ERROR_DEVICE_EXISTS, Subject::Device { device, .. }) => {
-            HypervisorError::Device { device, detail: "it is attached already".to_owned() }
+        (libxl_error::ERROR_DEVICE_EXISTS, Subject::Device { domid, device }) => {
+            HypervisorError::AlreadyAttached { domid, device }
         }
         (libxl_error::ERROR_TIMEDOUT, _) => {
-            HypervisorError::TimedOut { operation, after: TOOLSTACK_ANSWERS_WITHIN }
+            HypervisorError::TimedOut { operation, after: None, log: failure.lines() }
         }
+        (libxl_error::ERROR_NOMEM, _) => HypervisorError::OutOfMemory { operation, log: failure.lines() },
         (_, Subject::Device { device, .. }) => {
             let detail = format!("{operation} failed with {}: {}", code_name(failure.code), said(failure));
             HypervisorError::Device { device, detail }
@@ -62,7 +56,6 @@ pub fn from_failure(failure: &Failure, subject: Subject) -> HypervisorError {
 fn said(failure: &Failure) -> String {
     let log = failure.log();
     let meaning = match libxl_error(failure.code) {
-        libxl_error::ERROR_NOMEM => "Xen or dom0 ran out of memory; free some, or give dom0 more",
         libxl_error::ERROR_INVAL | libxl_error::ERROR_VNUMA_CONFIG_INVALID => {
             "the toolstack does not accept this combination of settings"
         }
@@ -163,7 +156,10 @@ pub fn code_name(code: i32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::raw::{Level, LogLine};
 
     fn failure(code: i32) -> Failure {
         Failure { operation: "pause", code, log: Vec::new(), gave_up_after: None }
@@ -195,7 +191,7 @@ mod tests {
         let domain = || Subject::Domain(DomId(7));
         let device = || Subject::Device { domid: DomId(7), device: "xvdb".to_owned() };
         type Fits = fn(&HypervisorError) -> bool;
-        let table: [(libxl_error, Subject, Fits); 12] = [
+        let table: [(libxl_error, Subject, Fits); 13] = [
             (libxl_error::ERROR_DOMAIN_NOTFOUND, domain(), |e| *e == HypervisorError::NoSuchDomain(DomId(7))),
             (libxl_error::ERROR_DOMAIN_DESTROYED, device(), |e| {
                 *e == HypervisorError::NoSuchDomain(DomId(7))
@@ -209,7 +205,10 @@ mod tests {
             }),
             (libxl_error::ERROR_TIMEDOUT, domain(), |e| matches!(e, HypervisorError::TimedOut { .. })),
             (libxl_error::ERROR_TIMEDOUT, device(), |e| matches!(e, HypervisorError::TimedOut { .. })),
-            (libxl_error::ERROR_DEVICE_EXISTS, device(), |e| e.to_string() == "xvdb: it is attached already"),
+            (libxl_error::ERROR_DEVICE_EXISTS, device(), |e| {
+                e.to_string() == "xvdb is attached to domain 7 already"
+            }),
+            (libxl_error::ERROR_NOMEM, Subject::New, |e| matches!(e, HypervisorError::OutOfMemory { .. })),
             (libxl_error::ERROR_NI, domain(), |e| matches!(e, HypervisorError::Unsupported { .. })),
             (libxl_error::ERROR_NOPARAVIRT, domain(), |e| matches!(e, HypervisorError::Unsupported { .. })),
             (libxl_error::ERROR_VERSION, Subject::Host, |e| matches!(e, HypervisorError::Unsupported { .. })),
@@ -224,9 +223,27 @@ mod tests {
 
     #[test]
     fn one_that_was_given_up_says_after_how_long() {
-        let after = Duration::from_secs(90);
-        let given_up = Failure { gave_up_after: Some(after), ..failure(libxl_error::ERROR_ABORTED.0) };
+        let after = Some(Duration::from_secs(90));
+        let given_up = Failure { gave_up_after: after, ..failure(libxl_error::ERROR_ABORTED.0) };
         let error = from_failure(&given_up, Subject::Domain(DomId(7)));
-        assert_eq!(error, HypervisorError::TimedOut { operation: "pause", after });
+        assert_eq!(error, HypervisorError::TimedOut { operation: "pause", after, log: String::new() });
+    }
+
+    #[test]
+    fn what_libxl_wrote_is_told_and_no_time_that_it_did_not_tell() {
+        let line =
+            "libxl: libxl_exec.c:117:libxl_report_child_exitstatus: /etc/xen/scripts/block add [4711] died";
+        let log = vec![LogLine { level: Level::Error, text: line.to_owned() }];
+        for code in [libxl_error::ERROR_TIMEDOUT, libxl_error::ERROR_GUEST_TIMEDOUT, libxl_error::ERROR_NOMEM]
+        {
+            for subject in
+                [Subject::Domain(DomId(7)), Subject::Device { domid: DomId(7), device: "xvdb".to_owned() }]
+            {
+                let failed = Failure { log: log.clone(), ..failure(code.0) };
+                let text = from_failure(&failed, subject.clone()).to_string();
+                assert!(text.contains("scripts/block add [4711] died"), "{subject:?}: {text}");
+                assert!(!text.contains("0s"), "{subject:?}: {text}");
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use xenith_hypervisor_agent_types::{Bridge, PciAddress, PciDevice};
+use xenith_hypervisor_agent_types::{Bridge, PciAddress, PciDevice, ProofBridge};
 
 /// The name of this machine.
 pub fn hostname() -> String {
@@ -23,7 +23,7 @@ fn parse_cpu_model(cpuinfo: &str) -> String {
         .map_or_else(|| "unknown".to_owned(), |(_, model)| model.trim().to_owned())
 }
 
-/// All bridges, by name.
+/// All bridges, by name, but those of proofs: nobody may put a network on one.
 pub fn bridges() -> Vec<Bridge> {
     bridges_under(Path::new("/sys/class/net"))
 }
@@ -37,7 +37,7 @@ pub fn is_bridge(name: &str) -> bool {
 fn bridges_under(folder: &Path) -> Vec<Bridge> {
     let mut bridges: Vec<Bridge> = names(folder)
         .into_iter()
-        .filter(|name| folder.join(name).join("bridge").is_dir())
+        .filter(|name| folder.join(name).join("bridge").is_dir() && !ProofBridge::is_one(name))
         .map(|name| Bridge {
             uplinks: names(&folder.join(&name).join("brif"))
                 .into_iter()
@@ -135,7 +135,14 @@ mod tests {
     #[test]
     fn bridges_and_their_uplinks() {
         let folder = tempfile::tempdir().unwrap();
-        for path in ["xenbr0/bridge", "xenbr0/brif/eth0", "xenbr0/brif/vif3.0", "xenbr0/brif/tap7", "eth0"] {
+        for path in [
+            "xp-b302099a8057/bridge",
+            "xenbr0/bridge",
+            "xenbr0/brif/eth0",
+            "xenbr0/brif/vif3.0",
+            "xenbr0/brif/tap7",
+            "eth0",
+        ] {
             fs::create_dir_all(folder.path().join(path)).unwrap();
         }
         fs::write(folder.path().join("xenbr0/mtu"), "9000\n").unwrap();

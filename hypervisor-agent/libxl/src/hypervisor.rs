@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use xenith_common_ids::DomId;
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_backend::{
-    DomainEvents, Hypervisor, HypervisorError, Result, ShutdownRequest, Start,
+    AskedBy, DomainEvents, Hypervisor, HypervisorError, Result, ShutdownRequest, Start,
 };
 use xenith_hypervisor_agent_libxl_sys::{libxl_device_disk, libxl_device_nic, libxl_error};
 use xenith_hypervisor_agent_types::metrics::MachineUsage;
@@ -209,24 +209,30 @@ impl Hypervisor for Libxl {
         .await
     }
 
-    async fn shutdown(&self, domid: DomId, request: ShutdownRequest) -> Result<()> {
+    /// libxl waits for the guest to take the request up, and leaves it standing when it gives up after a minute.
+    async fn shutdown(&self, domid: DomId, request: ShutdownRequest) -> Result<AskedBy> {
         let operation = match request {
             ShutdownRequest::PowerOff => "shutdown",
             ShutdownRequest::Reboot => "reboot",
         };
         let info = self.expect(domid, Needs::alive(operation)).await?;
-        self.operate(domid, Needs::alive(operation), move |context| match request {
-            ShutdownRequest::Reboot => context.reboot(domid),
+        let asked = self.workers.run(move |context| match request {
+            ShutdownRequest::Reboot => context.reboot(domid).map(|()| AskedBy::ControlNode),
             ShutdownRequest::PowerOff => match context.shutdown(domid) {
                 Err(failure)
                     if info.kind == PlatformKind::Hvm && failure.code == libxl_error::ERROR_NOPARAVIRT.0 =>
                 {
-                    context.press_power(domid)
+                    context.press_power(domid).map(|()| AskedBy::PowerButton)
                 }
-                result => result,
+                result => result.map(|()| AskedBy::ControlNode),
             },
-        })
-        .await
+        });
+        asked.await?.map_err(|failure| not_taken_up(&failure, domid))
+    }
+
+    async fn has_taken_up(&self, domid: DomId) -> Result<bool> {
+        self.domain(domid).await?;
+        store::has_taken_up(&self.store, domid).await
     }
 
     async fn destroy(&self, domid: DomId) -> Result<()> {
@@ -302,12 +308,8 @@ impl Hypervisor for Libxl {
         let info = self.expect(domid, Needs::alive("attaching a NIC")).await?;
         preflight::nic("nic", nic)?;
         let json = config::nic(nic, info.kind).to_string();
-        let added = self.workers.run(move |context| {
-            let mut nic = context.parse::<libxl_device_nic>("attaching the NIC", &json)?;
-            context.add_nic(domid, &mut nic)
-        });
-        let subject = Subject::Device { domid, device: nic.mac.to_string() };
-        added.await?.map_err(|failure| from_failure(&failure, subject))
+        let mac = nic.mac;
+        self.workers.run(move |context| attach_nic(context, (domid, mac), &json)).await?
     }
 
     async fn detach_nic(&self, domid: DomId, mac: MacAddr) -> Result<()> {
@@ -353,6 +355,16 @@ impl Libxl {
 const GROWN_WITHIN: Duration = Duration::from_secs(60);
 const GROWTH_POLL: Duration = Duration::from_secs(1);
 
+/// Whom libxl waits for when it asks a guest is the guest, though its code is that of its own deadlines.
+fn not_taken_up(failure: &Failure, domid: DomId) -> HypervisorError {
+    match from_failure(failure, Subject::Domain(domid)) {
+        HypervisorError::TimedOut { operation, after, log } => {
+            HypervisorError::GuestUnresponsive { domid, operation, after, log }
+        }
+        error => error,
+    }
+}
+
 fn is_paused(context: &Context, domid: DomId) -> std::result::Result<bool, Failure> {
     let json = context.domain_info(domid)?;
     Ok(parse(&json).is_ok_and(|info| info.paused))
@@ -376,19 +388,35 @@ fn destroy(context: &Context, domid: DomId) -> Result<()> {
             Ok(_) => context.turn(Duration::from_millis(20)),
         }
     }
-    Err(HypervisorError::TimedOut { operation: "destroying the domain", after: GONE_WITHIN })
+    let operation = "destroying the domain";
+    Err(HypervisorError::TimedOut { operation, after: Some(GONE_WITHIN), log: String::new() })
 }
 
 fn attach_disk(context: &Context, domid: DomId, disk: &DomainDisk) -> Result<()> {
+    let device = disk.device.to_string();
+    let failed = |failure: Failure| from_failure(&failure, Subject::Device { domid, device: device.clone() });
+    if context.has_disk(domid, &device).map_err(failed)? {
+        return Err(HypervisorError::AlreadyAttached { domid, device });
+    }
     let ready = Ready::prepare(disk)?;
     let json = config::disk(disk, ready.path()).to_string();
     let added = context
         .parse::<libxl_device_disk>("attaching the disk", &json)
         .and_then(|mut disk| context.add_disk(domid, &mut disk));
-    let subject = Subject::Device { domid, device: disk.device.to_string() };
-    added.map_err(|failure| from_failure(&failure, subject))?;
+    added.map_err(failed)?;
     ready.hand_over(domid);
     Ok(())
+}
+
+/// libxl would give a domain two NICs with one address.
+fn attach_nic(context: &Context, (domid, mac): (DomId, MacAddr), json: &str) -> Result<()> {
+    let device = mac.to_string();
+    let failed = |failure: Failure| from_failure(&failure, Subject::Device { domid, device: device.clone() });
+    if context.has_nic(domid, mac).map_err(failed)? {
+        return Err(HypervisorError::AlreadyAttached { domid, device });
+    }
+    let mut nic = context.parse::<libxl_device_nic>("attaching the NIC", json).map_err(failed)?;
+    context.add_nic(domid, &mut nic).map_err(failed)
 }
 
 fn set_cpu_share(context: &Context, (domid, vcpus): (DomId, u32), share: &CpuShare) -> Result<()> {
@@ -426,5 +454,24 @@ fn detached(removed: std::result::Result<Option<()>, Failure>, domid: DomId, dev
         Ok(Some(())) => Ok(()),
         Ok(None) => Err(HypervisorError::NoSuchDevice { domid, device }),
         Err(failure) => Err(from_failure(&failure, Subject::Device { domid, device })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_takes_nothing_up_is_not_a_toolstack_that_is_late() {
+        let failure = |code: libxl_error| Failure {
+            operation: "shutdown",
+            code: code.0,
+            log: Vec::new(),
+            gave_up_after: None,
+        };
+        let late = not_taken_up(&failure(libxl_error::ERROR_TIMEDOUT), DomId(7));
+        assert!(matches!(late, HypervisorError::GuestUnresponsive { domid: DomId(7), .. }), "{late}");
+        let gone = not_taken_up(&failure(libxl_error::ERROR_DOMAIN_NOTFOUND), DomId(7));
+        assert_eq!(gone, HypervisorError::NoSuchDomain(DomId(7)));
     }
 }

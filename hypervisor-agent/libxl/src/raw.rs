@@ -28,6 +28,8 @@ mod wake;
 pub use calls::{DeathWatch, Node, Topology};
 pub use context::{Context, Failure, OpenError};
 pub use event::RawEvent;
+#[cfg(test)]
+pub use log::{Level, LogLine};
 pub use loop_device::LoopDevice;
 pub use nbd_device::NbdDevice;
 pub use opaque::DomainConfig;

@@ -35,6 +35,12 @@ pub async fn vnc_port(store: &Xenstore, domid: DomId) -> Result<Option<u16>, Hyp
     Ok(port.and_then(|port| port.trim().parse().ok()))
 }
 
+/// Whether the guest has emptied the node by which it is asked to stop (or nobody ever asked).
+pub async fn has_taken_up(store: &Xenstore, domid: DomId) -> Result<bool, HypervisorError> {
+    let asked = read(store, &format!("{}/control/shutdown", domain_path(domid))).await?;
+    Ok(asked.is_none_or(|asked| asked.is_empty()))
+}
+
 async fn read(store: &Xenstore, path: &str) -> Result<Option<String>, HypervisorError> {
     store.read_if_there(path).await.map_err(|error| from_store(&error))
 }

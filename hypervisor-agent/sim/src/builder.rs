@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use time::OffsetDateTime;
 use time::macros::datetime;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use xenith_common_tasks::TaskSet;
 use xenith_common_units::MemoryMiB;
@@ -97,6 +98,7 @@ impl SimBuilder {
             world: Mutex::new(World::new(self.config, hostname, seed)),
             sooner: Notify::new(),
             tasks: self.tasks.unwrap_or_default(),
+            home: Handle::current(),
         });
         let driven = Arc::clone(&inner);
         inner.tasks.spawn("sim-driver", async move { driven.drive().await });

@@ -19,6 +19,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -92,6 +93,8 @@ pub struct GuestModel {
     #[serde(deserialize_with = "duration")]
     pub patience: Duration,
     pub os: String,
+    /// TCP ports that answer, on a network where somebody asks.
+    pub ports: Vec<NonZeroU16>,
     /// By the VM's name; `*` stands for anything. The first match in the order of the patterns counts.
     pub manners: BTreeMap<String, Manners>,
 }
@@ -203,6 +206,7 @@ impl Default for GuestModel {
             // libxl's own limit for a device that does not go away (LIBXL_DESTROY_TIMEOUT).
             patience: Duration::from_secs(10),
             os: "Simulated Linux 1.0".to_owned(),
+            ports: NonZeroU16::new(22).into_iter().collect(),
             manners: BTreeMap::new(),
         }
     }

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use xenith_common_ids::DomId;
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_backend::{
-    DomainEvents, Hypervisor, HypervisorError, Result, ShutdownRequest, Start,
+    AskedBy, DomainEvents, Hypervisor, HypervisorError, Result, ShutdownRequest, Start,
 };
 use xenith_hypervisor_agent_types::metrics::MachineUsage;
 use xenith_hypervisor_agent_types::{
@@ -121,9 +121,15 @@ impl Hypervisor for SimHypervisor {
         self.inner.perform(call, move |world, at| world.unpause(domid, at)).await
     }
 
-    async fn shutdown(&self, domid: DomId, request: ShutdownRequest) -> Result<()> {
+    async fn shutdown(&self, domid: DomId, request: ShutdownRequest) -> Result<AskedBy> {
         let call = Call::on(Operation::Shutdown, domid);
         self.inner.perform(call, move |world, at| world.shutdown(domid, request, at)).await
+    }
+
+    async fn has_taken_up(&self, domid: DomId) -> Result<bool> {
+        self.inner
+            .perform(Call::on(Operation::Domain, domid), move |world, _| world.has_taken_up(domid))
+            .await
     }
 
     async fn destroy(&self, domid: DomId) -> Result<()> {

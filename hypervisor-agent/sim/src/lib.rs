@@ -24,6 +24,7 @@ mod fault;
 mod hypervisor;
 mod meters;
 mod operation;
+mod proof;
 mod stream;
 mod world;
 
@@ -31,6 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use xenith_common_tasks::{Stragglers, TaskSet};
 use xenith_hypervisor_agent_backend::{HypervisorError, Result};
@@ -63,6 +65,8 @@ struct Inner {
     /// Wakes the driver when something is due earlier than it knew.
     sooner: Notify,
     tasks: TaskSet,
+    /// Where the host was made: who calls it may be killed with all that runs there, and the host goes on.
+    home: Handle,
 }
 
 impl SimHypervisor {
@@ -133,7 +137,7 @@ impl Inner {
             return Err(HypervisorError::Closed);
         }
         let (answer, answered) = oneshot::channel();
-        self.tasks.spawn(name, async move {
+        let carried_out = async move {
             tokio::select! {
                 () = cancelled.cancelled() => {}
                 done = work => {
@@ -141,7 +145,11 @@ impl Inner {
                     let _nobody_waits = answer.send(done);
                 }
             }
-        });
+        };
+        {
+            let _at_home = self.home.enter();
+            self.tasks.spawn(name, carried_out);
+        }
         answered.await.unwrap_or(Err(HypervisorError::Closed))
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use xenith_common_ids::DomId;
 use xenith_common_units::MemoryMiB;
 use xenith_hypervisor_agent_backend::{DomainEventKind, EventSender, HypervisorError, Result};
-use xenith_hypervisor_agent_types::{Bridge, DeathReason, HostFacts};
+use xenith_hypervisor_agent_types::{Bridge, DeathReason, HostFacts, ProofBridge};
 
 use crate::fault::{EventName, Failure, Faults, Verdict};
 use crate::{Manners, Operation, SimConfig};
@@ -133,8 +133,15 @@ impl World {
             Failure::InvalidSpec => HypervisorError::InvalidSpec { field: subject(), problem: injected() },
             Failure::Device => HypervisorError::Device { device: subject(), detail: injected() },
             Failure::Unsupported => HypervisorError::Unsupported { operation, why: injected() },
-            Failure::Unresponsive => HypervisorError::GuestUnresponsive { domid, operation, after },
-            Failure::TimedOut => HypervisorError::TimedOut { operation, after },
+            Failure::Unresponsive => HypervisorError::GuestUnresponsive {
+                domid,
+                operation,
+                after: Some(after),
+                log: String::new(),
+            },
+            Failure::TimedOut => {
+                HypervisorError::TimedOut { operation, after: Some(after), log: String::new() }
+            }
             Failure::Failed => {
                 HypervisorError::Failed { operation, code: "injected".to_owned(), log: injected() }
             }
@@ -175,7 +182,12 @@ impl World {
             memory_dom0: host.dom0_memory,
             scheduler: "credit2".to_owned(),
             capabilities: host.capabilities.clone(),
-            bridges: self.bridges.clone(),
+            bridges: self
+                .bridges
+                .iter()
+                .filter(|bridge| !ProofBridge::is_one(&bridge.name))
+                .cloned()
+                .collect(),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::instant::Launcher;
 use crate::instant::control::Attach;
 use crate::metrics::SysMeters;
+use crate::proof::KernelNetworks;
 use crate::vm::registry::Settings;
 
 pub(super) async fn open(config: &Config) -> Result<Opened, BackendError> {
@@ -29,6 +30,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, BackendError> {
         hypervisor: Arc::new(hypervisor.clone()),
         facts: Arc::new(StoreFacts::new(store)),
         meters: Arc::new(SysMeters::new(Path::new("/"))),
+        proof_networks: Arc::new(KernelNetworks),
         settings: Settings::default(),
         boot_id: boot_id(),
         disk_servers: Launcher::this_program(Attach::Kernel),

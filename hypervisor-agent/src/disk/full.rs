@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use xenith_common_ids::{SrId, VdiId, VmId};
+use xenith_common_ids::{OperationId, SrId, VdiId, VmId};
 use xenith_common_tasks::CancellationToken;
 use xenith_hypervisor_agent_api::VmAction;
 use xenith_hypervisor_agent_storage::StorageDriver;
@@ -140,7 +140,7 @@ impl SpaceGuard {
             // The SR that is full may be where the journal is. Paused it is all the same; an administrator lets it run.
             tracing::error!(%vm, %error, "it cannot be written down that a VM is paused for want of room");
         }
-        match self.registry.execute(vm, VmAction::Pause).await {
+        match self.registry.execute(vm, OperationId::new(), VmAction::Pause).await {
             Ok(_) => tracing::warn!(%vm, %sr, "the SR is all but full: the VM is paused until there is room"),
             Err(fault) => {
                 tracing::error!(%vm, %sr, %fault, "the SR is all but full, and the VM cannot be paused");
@@ -150,7 +150,7 @@ impl SpaceGuard {
     }
 
     async fn let_run(&mut self, vm: VmId) {
-        match self.registry.execute(vm, VmAction::Unpause).await {
+        match self.registry.execute(vm, OperationId::new(), VmAction::Unpause).await {
             Ok(_) => {
                 tracing::info!(%vm, "there is room again: the VM runs on");
                 self.forget(vm);

@@ -2,10 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_common_ids::{IncarnationId, VmId};
-use xenith_hypervisor_agent_types::{DeathReason, ValidVmSpec, VmSpec};
+use xenith_common_ids::{IncarnationId, OperationId, VmId};
+use xenith_hypervisor_agent_api::ShutdownKind;
+use xenith_hypervisor_agent_types::{DeathReason, DiskSpec, NicSpec, ValidVmSpec, VmSpec};
 
 use super::Journal;
+
+/// One command runs for a VM at a time; a few more are those whose callers gave up and may come back.
+const REACHED_KEPT: usize = 8;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +32,25 @@ pub struct VmRecord {
     /// which would ruin them if it were resumed.
     #[serde(default)]
     pub saved: Option<Saved>,
+    /// Which run the last operations reached that must not be done to another one; see [`crate::operations`].
+    #[serde(default)]
+    pub reached: Vec<Reached>,
+}
+
+/// A start reaches the run that it lets run, a shutdown the run whose guest it asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reached {
+    pub operation: OperationId,
+    pub run: IncarnationId,
+    pub by: Reaching,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reaching {
+    Starting,
+    Asking,
 }
 
 /// What a suspended VM was, to be resumed as just that whatever its definition says by then.
@@ -48,6 +71,45 @@ pub struct Run {
     pub by: By,
     #[serde(with = "time::serde::rfc3339")]
     pub started: OffsetDateTime,
+    /// What the guest was asked for and has not answered: its death is the answer, also to an agent that was
+    /// killed meanwhile.
+    #[serde(default)]
+    pub asked: Option<Asked>,
+    /// Being plugged in: whether the domain has it is not known. Nothing else is changed before it is.
+    #[serde(default)]
+    pub attaching: Option<Attaching>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Attaching {
+    Disk(DiskSpec),
+    Nic(NicSpec),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Asked {
+    PowerOff,
+    Reboot,
+}
+
+impl From<ShutdownKind> for Asked {
+    fn from(kind: ShutdownKind) -> Self {
+        match kind {
+            ShutdownKind::PowerOff => Self::PowerOff,
+            ShutdownKind::Reboot => Self::Reboot,
+        }
+    }
+}
+
+impl From<Asked> for ShutdownKind {
+    fn from(asked: Asked) -> Self {
+        match asked {
+            Asked::PowerOff => Self::PowerOff,
+            Asked::Reboot => Self::Reboot,
+        }
+    }
 }
 
 /// How far a run is. Written before the step that it names, except `Running`, which is written when the
@@ -97,6 +159,32 @@ impl VmRecord {
             crashes: Vec::new(),
             autostarted: None,
             saved: None,
+            reached: Vec::new(),
         }
+    }
+
+    /// The run that an operation reached, if it is one of the last.
+    #[must_use]
+    pub fn reached(&self, operation: OperationId) -> Option<IncarnationId> {
+        self.reached.iter().find(|reached| reached.operation == operation).map(|reached| reached.run)
+    }
+
+    pub fn note_reached(&mut self, operation: OperationId, run: IncarnationId, by: Reaching) {
+        self.reached.retain(|reached| reached.operation != operation);
+        self.reached.push(Reached { operation, run, by });
+        let surplus = self.reached.len().saturating_sub(REACHED_KEPT);
+        self.reached.drain(..surplus);
+    }
+
+    /// The run has not run after all, or its guest did not do what it was asked for.
+    pub fn not_reached(&mut self, run: IncarnationId, by: Reaching) {
+        self.reached.retain(|reached| reached.run != run || reached.by != by);
+    }
+
+    /// What the guest of `run` was asked for.
+    #[must_use]
+    pub fn asked(&self, run: IncarnationId) -> Option<ShutdownKind> {
+        let of = self.run.as_ref().filter(|of| of.incarnation == run)?;
+        of.asked.map(Into::into)
     }
 }

@@ -6,18 +6,16 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
 
 use time::OffsetDateTime;
-use xenith_common_ids::{DomId, IncarnationId, VmId};
-use xenith_hypervisor_agent_api::{ShutdownKind, Snapshotted};
-use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, ShutdownRequest, Start};
+use xenith_common_ids::{DomId, IncarnationId, OperationId, VmId};
+use xenith_hypervisor_agent_api::Snapshotted;
+use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, Start};
 use xenith_hypervisor_agent_types::{DeathReason, DomainSpec, DomainStatus, Fault, FaultReason, VmSpec};
 
 use crate::fault::{from_hypervisor, from_journal};
-use crate::journal::{By, Journal, JournalError, Phase, Run, VmRecord};
-use crate::vm::apply::{self, Change};
-use crate::vm::domain_spec::{self, Resolver};
+use crate::journal::{By, Journal, JournalError, Phase, Reaching, Run, VmRecord};
+use crate::vm::domain_spec::Resolver;
 use crate::vm::state::{AfterDeath, Ended, Mode, Settled, Up};
 
 /// The hands of all owners.
@@ -25,6 +23,30 @@ pub struct Driver {
     pub hypervisor: Arc<dyn Hypervisor>,
     pub journal: Journal,
     pub resolver: Resolver,
+}
+
+/// Who wants a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    Command(OperationId),
+    /// Autostart, or a restart after a reboot or crash.
+    Agent,
+}
+
+impl Wanted {
+    const fn by(self) -> By {
+        match self {
+            Self::Command(_) => By::Orchestrator,
+            Self::Agent => By::Agent,
+        }
+    }
+
+    const fn operation(self) -> Option<OperationId> {
+        match self {
+            Self::Command(operation) => Some(operation),
+            Self::Agent => None,
+        }
+    }
 }
 
 /// How an activity ended.
@@ -75,7 +97,7 @@ impl Driver {
 
     /// Builds the domain and lets it run. Commit point: the journal says `Running` while the virtual CPUs
     /// still stand; a crash before that loses a domain that never ran.
-    pub async fn start(self: Arc<Self>, mut record: VmRecord, run: IncarnationId, by: By) -> Finished {
+    pub async fn start(self: Arc<Self>, mut record: VmRecord, run: IncarnationId, by: Wanted) -> Finished {
         let fault = match self.build(&mut record, run, by).await {
             Ok(domid) => {
                 let up = Up { domid, run, mode: Mode::Running };
@@ -91,6 +113,7 @@ impl Driver {
             Err(fault) => fault,
         };
         record.run = None;
+        record.not_reached(run, Reaching::Starting);
         let fault = self.also_saving(&record, fault).await;
         let settled = stopped(&record);
         Finished::new(record, settled, Err(fault))
@@ -103,14 +126,14 @@ impl Driver {
         Finished::new(record, Settled::Up(Up { mode: Mode::Paused, ..up }), Err(fault))
     }
 
-    async fn build(&self, record: &mut VmRecord, run: IncarnationId, by: By) -> Result<DomId, Fault> {
+    async fn build(&self, record: &mut VmRecord, run: IncarnationId, by: Wanted) -> Result<DomId, Fault> {
         let spec = record.spec.get().clone();
-        record.run = Some(begun(run, Phase::Building, spec.clone(), by));
+        record.run = Some(begun(run, Phase::Building, spec.clone(), by.by()));
         record.saved = None;
         self.save(record).await?;
         let domain = self.resolve(record.vm, run, spec).await?;
         let domid = self.make(&domain, Source::Boot).await?;
-        self.commit_build(record, domid).await?;
+        self.commit_build(record, domid, by.operation()).await?;
         Ok(domid)
     }
 
@@ -169,15 +192,25 @@ impl Driver {
         cleared
     }
 
-    /// Writes `Running`, or takes the domain down again when that cannot be written.
-    async fn commit_build(&self, record: &mut VmRecord, domid: DomId) -> Result<(), Fault> {
-        set_phase(record, Phase::Running);
-        let saved = record.saved.take();
-        if let Err(fault) = self.save(record).await {
-            record.saved = saved;
+    /// Writes `Running` and the operation that wanted it, or takes the domain down again when that cannot be
+    /// written.
+    async fn commit_build(
+        &self,
+        record: &mut VmRecord,
+        domid: DomId,
+        wanted: Option<OperationId>,
+    ) -> Result<(), Fault> {
+        let mut built = record.clone();
+        set_phase(&mut built, Phase::Running);
+        built.saved = None;
+        if let (Some(operation), Some(run)) = (wanted, &record.run) {
+            built.note_reached(operation, run.incarnation, Reaching::Starting);
+        }
+        if let Err(fault) = self.save(&built).await {
             self.release(domid).await?;
             return Err(fault);
         }
+        *record = built;
         Ok(())
     }
 
@@ -208,8 +241,13 @@ impl Driver {
 
     /// Builds the domain from its saved memory, as what it was when that was saved. Commit point as in
     /// [`Self::start`]: from there the record calls the image a leftover, so it is never resumed twice.
-    pub async fn resume(self: Arc<Self>, mut record: VmRecord, run: IncarnationId) -> Finished {
-        let domid = match self.rebuild(&mut record, run).await {
+    pub async fn resume(
+        self: Arc<Self>,
+        mut record: VmRecord,
+        run: IncarnationId,
+        by: OperationId,
+    ) -> Finished {
+        let domid = match self.rebuild(&mut record, run, by).await {
             Ok(domid) => domid,
             Err(fault) => {
                 record.run = None;
@@ -229,7 +267,12 @@ impl Driver {
         }
     }
 
-    async fn rebuild(&self, record: &mut VmRecord, run: IncarnationId) -> Result<DomId, Fault> {
+    async fn rebuild(
+        &self,
+        record: &mut VmRecord,
+        run: IncarnationId,
+        by: OperationId,
+    ) -> Result<DomId, Fault> {
         let spec = match &record.saved {
             Some(saved) => saved.spec.clone(),
             None => return Err(Fault::new(FaultReason::Internal, "the journal knows of no saved memory")),
@@ -238,28 +281,8 @@ impl Driver {
         self.save(record).await?;
         let domain = self.resolve(record.vm, run, spec).await?;
         let domid = self.make(&domain, Source::Image).await?;
-        self.commit_build(record, domid).await?;
+        self.commit_build(record, domid, Some(by)).await?;
         Ok(domid)
-    }
-
-    /// Asks the guest and waits. The death that answers comes as an event and ends this; returning at all
-    /// means that the guest did not answer.
-    pub async fn shut_down(self: Arc<Self>, up: Up, kind: ShutdownKind, deadline: Duration) -> Fault {
-        let request = match kind {
-            ShutdownKind::PowerOff => ShutdownRequest::PowerOff,
-            ShutdownKind::Reboot => ShutdownRequest::Reboot,
-        };
-        if let Err(error) = self.hypervisor.shutdown(up.domid, request).await {
-            return from_hypervisor(&error);
-        }
-        tokio::time::sleep(deadline).await;
-        Fault::new(
-            FaultReason::GuestUnresponsive,
-            format_args!(
-                "the guest did not shut down within {} s; wait longer, look at its console, or power it off",
-                deadline.as_secs()
-            ),
-        )
     }
 
     pub async fn destroy(self: Arc<Self>, mut record: VmRecord, up: Up) -> Finished {
@@ -350,51 +373,6 @@ impl Driver {
         Finished::new(record, settled, result)
     }
 
-    /// Makes the changes one by one and notes each, so that a crash or an error half way is continued by the
-    /// next apply.
-    pub async fn apply(self: Arc<Self>, mut record: VmRecord, up: Up) -> Finished {
-        let Some(applied) = record.run.as_ref().map(|run| run.applied.clone()) else {
-            let fault = Fault::new(FaultReason::Internal, "a running VM has no run in the journal");
-            return Finished::new(record, Settled::Up(up), Err(fault));
-        };
-        let plan = apply::plan(&applied, record.spec.get());
-        for change in &plan.changes {
-            let mut result = self.change(up.domid, change).await;
-            if result.is_ok() {
-                if let Some(run) = &mut record.run {
-                    apply::note(&mut run.applied, change);
-                }
-                result = self.save(&record).await;
-            }
-            if let Err(fault) = result {
-                return Finished::new(record, Settled::Up(up), Err(fault));
-            }
-        }
-        let done = Done::Applied { after_restart: plan.after_restart };
-        Finished { record, settled: Settled::Up(up), result: Ok(done) }
-    }
-
-    async fn change(&self, domid: DomId, change: &Change) -> Result<(), Fault> {
-        let hypervisor = &self.hypervisor;
-        let result = match change {
-            Change::SetMemory(target) => hypervisor.set_memory(domid, *target).await,
-            Change::SetVcpus(online) => hypervisor.set_vcpus(domid, *online).await,
-            Change::AttachDisk(disk) => {
-                let disk = self.resolver.disk(disk)?;
-                hypervisor.attach_disk(domid, &disk).await
-            }
-            Change::AttachNic(nic) => hypervisor.attach_nic(domid, &domain_spec::nic(nic)).await,
-            Change::SetCpuShare(share) => hypervisor.set_cpu_share(domid, share).await,
-            Change::ChangeCd(vdi) => {
-                let image = vdi.map(|vdi| self.resolver.image("hardware.cd", vdi)).transpose()?;
-                hypervisor.change_cd(domid, image.as_deref()).await
-            }
-            Change::DetachDisk(device) => gone_is_fine(hypervisor.detach_disk(domid, *device).await),
-            Change::DetachNic(mac) => gone_is_fine(hypervisor.detach_nic(domid, *mac).await),
-        };
-        result.map_err(|error| from_hypervisor(&error))
-    }
-
     /// Releases a dead domain, and starts anew where that is wanted. What follows is written first, so that
     /// a crash between the two does not forget it.
     pub async fn clean_up(self: Arc<Self>, mut record: VmRecord, up: Up, then: AfterDeath) -> Finished {
@@ -413,7 +391,7 @@ impl Driver {
             return Finished::new(record, Settled::Up(up), Err(fault));
         }
         if matches!(then, AfterDeath::Restart(_)) && noted.is_ok() {
-            return self.start(record, next, By::Agent).await;
+            return self.start(record, next, Wanted::Agent).await;
         }
         record.run = None;
         let settled = stopped(&record);
@@ -429,18 +407,11 @@ enum Source {
 }
 
 fn begun(incarnation: IncarnationId, phase: Phase, applied: VmSpec, by: By) -> Run {
-    Run { incarnation, phase, applied, by, started: OffsetDateTime::now_utc() }
+    Run { incarnation, phase, applied, by, started: OffsetDateTime::now_utc(), asked: None, attaching: None }
 }
 
 pub(super) fn set_phase(record: &mut VmRecord, phase: Phase) {
     if let Some(run) = &mut record.run {
         run.phase = phase;
-    }
-}
-
-fn gone_is_fine(result: Result<(), HypervisorError>) -> Result<(), HypervisorError> {
-    match result {
-        Err(HypervisorError::NoSuchDevice { .. }) => Ok(()),
-        other => other,
     }
 }

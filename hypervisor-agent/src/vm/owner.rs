@@ -2,21 +2,22 @@
 //!
 //! Requests and events are messages in one bounded queue ([`QUEUE`]); nobody else touches the VM. A message
 //! is handled at once: it may begin an activity, join the one that runs, or be refused, but never waits for
-//! it, except `Define` and `Forget`, which need the record that the activity has. Dropping the queue's last
+//! it, except `Define` and `Forget`, which need the record that the activity has. What must be in the journal
+//! before a guest is asked is written right there. Dropping the queue's last
 //! sender ends the task and leaves the domain alone: that is what a restart of the agent looks like.
 
+mod command;
 mod fix_up;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::{BoxStream, StreamExt};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
-use xenith_common_ids::{DomId, VmId};
+use xenith_common_ids::{DomId, OperationId, VmId};
 use xenith_hypervisor_agent_api::{CommandResult, ShutdownKind, VmAction};
 use xenith_hypervisor_agent_backend::{GuestFactsSource, HypervisorError};
 use xenith_hypervisor_agent_types::{
@@ -24,12 +25,12 @@ use xenith_hypervisor_agent_types::{
 };
 
 use crate::disk::InUse;
-use crate::journal::{By, Phase, VmRecord};
+use crate::journal::{Attaching, Phase, VmRecord};
 use crate::vm::adopt::Adoption;
-use crate::vm::driver::{Done, Driver, Finished};
+use crate::vm::driver::{Done, Driver, Finished, Wanted};
 use crate::vm::publisher::Publisher;
 use crate::vm::registry::Domids;
-use crate::vm::state::{self, Activity, AfterDeath, Decision, Mode, Settled, Up};
+use crate::vm::state::{self, Activity, AfterDeath, Mode, Settled, Up};
 
 /// Requests that may wait for one VM. More at once is a caller gone wild, who is told to come back.
 pub const QUEUE: usize = 64;
@@ -38,6 +39,7 @@ pub type Reply = oneshot::Sender<Result<CommandResult, Fault>>;
 
 pub enum Message {
     Command {
+        operation: OperationId,
         action: VmAction,
         reply: Reply,
     },
@@ -139,7 +141,9 @@ impl Owner {
 
     async fn handle(&mut self, message: Message) {
         match message {
-            Message::Command { action: action @ (VmAction::Define { .. } | VmAction::Forget), reply } => {
+            Message::Command {
+                action: action @ (VmAction::Define { .. } | VmAction::Forget), reply, ..
+            } => {
                 if self.deferred.len() >= QUEUE {
                     let fault =
                         Fault::new(FaultReason::NotReady, "too many requests wait for this VM already");
@@ -148,7 +152,7 @@ impl Owner {
                 self.deferred.push_back((action, reply));
                 self.work_off_deferred().await;
             }
-            Message::Command { action, reply } => self.command(action, reply),
+            Message::Command { operation, action, reply } => self.command(operation, action, reply).await,
             Message::Died { domid, reason } => self.died(domid, reason),
             Message::Seen(info) => self.note_seen(info).await,
             Message::Missing(domid) => self.check_missing(domid).await,
@@ -157,82 +161,12 @@ impl Owner {
                     self.record.autostarted = Some(boot);
                     let driver = Arc::clone(&self.shared.driver);
                     let run = xenith_common_ids::IncarnationId::new();
-                    let future = driver.start(self.record.clone(), run, By::Agent).boxed();
+                    let future = driver.start(self.record.clone(), run, Wanted::Agent).boxed();
                     self.begin(Activity::Starting(run), future, vec![reply]);
                 }
                 _ => self.answer(reply, Ok(Done::Plain)),
             },
         }
-    }
-
-    fn command(&mut self, action: VmAction, reply: Reply) {
-        let activity = self.current.as_ref().map(|current| current.activity);
-        match (state::decide(&self.settled, activity, &action), &mut self.current) {
-            (Decision::AlreadySo, _) => self.answer(reply, Ok(Done::Plain)),
-            (Decision::Join, Some(current)) => current.waiters.push(reply),
-            (Decision::Join, None) => self.answer(reply, Ok(Done::Plain)),
-            (Decision::Begin(activity), _) => self.start_activity(activity, &action, vec![reply]),
-            (Decision::Supersede(activity), current) => {
-                // Only a request that waits for the guest is superseded: nothing is half done.
-                let waiting = current.take().map(|current| current.waiters).unwrap_or_default();
-                let fault = Fault::new(FaultReason::WrongState, "the VM was powered off meanwhile");
-                for waiter in waiting {
-                    self.answer(waiter, Err(fault.clone()));
-                }
-                self.start_activity(activity, &action, vec![reply]);
-            }
-            (Decision::Denied(denied), _) => {
-                let reason = match denied {
-                    state::Denied::IncarnationEnded { .. } => FaultReason::IncarnationEnded,
-                    _ => FaultReason::WrongState,
-                };
-                self.answer(reply, Err(Fault::new(reason, denied)));
-            }
-        }
-    }
-
-    fn start_activity(&mut self, activity: Activity, action: &VmAction, waiters: Vec<Reply>) {
-        let driver = Arc::clone(&self.shared.driver);
-        let record = self.record.clone();
-        let future = match (activity, &self.settled) {
-            (Activity::Starting(run), _) => driver.start(record, run, By::Orchestrator).boxed(),
-            (Activity::Resuming(run), _) => driver.resume(record, run).boxed(),
-            (Activity::Discarding, _) => driver.discard(record).boxed(),
-            (Activity::Snapshotting, settled) => {
-                let disks = match action {
-                    VmAction::Snapshot { disks } => disks.clone(),
-                    _ => Vec::new(),
-                };
-                driver.snapshot(record, settled.clone(), disks).boxed()
-            }
-            (Activity::ShuttingDown(kind), Settled::Up(up)) => {
-                let deadline = match action {
-                    VmAction::Shutdown { deadline, .. } => *deadline,
-                    _ => Duration::from_secs(60),
-                };
-                let up = *up;
-                async move {
-                    let fault = driver.shut_down(up, kind, deadline).await;
-                    Finished { record, settled: Settled::Up(up), result: Err(fault) }
-                }
-                .boxed()
-            }
-            (Activity::Destroying, Settled::Up(up)) => driver.destroy(record, *up).boxed(),
-            (Activity::Pausing, Settled::Up(up)) => driver.set_mode(record, *up, Mode::Paused).boxed(),
-            (Activity::Unpausing, Settled::Up(up)) => driver.set_mode(record, *up, Mode::Running).boxed(),
-            (Activity::Suspending, Settled::Up(up)) => driver.suspend(record, *up).boxed(),
-            (Activity::Applying, Settled::Up(up)) => driver.apply(record, *up).boxed(),
-            (Activity::CleaningUp(then), Settled::Up(up)) => driver.clean_up(record, *up, then).boxed(),
-            (_, Settled::Stopped { .. } | Settled::Suspended) => {
-                // `decide` begins these only for a VM that is up; answer rather than trust that for ever.
-                let fault = Fault::new(FaultReason::WrongState, "the VM is not running");
-                for waiter in waiters {
-                    self.answer(waiter, Err(fault.clone()));
-                }
-                return;
-            }
-        };
-        self.begin(activity, future, waiters);
     }
 
     fn begin(&mut self, activity: Activity, future: BoxFuture<'static, Finished>, waiters: Vec<Reply>) {
@@ -251,14 +185,21 @@ impl Owner {
             specs.extend(record.run.as_ref().map(|run| &run.applied));
         }
         specs.extend(record.saved.as_ref().map(|saved| &saved.spec));
-        let disks = specs.iter().flat_map(|spec| &spec.disks).map(|disk| disk.vdi);
+        let attaching = record.run.as_ref().and_then(|run| match &run.attaching {
+            Some(Attaching::Disk(disk)) => Some(disk.vdi),
+            _ => None,
+        });
+        let disks = specs.iter().flat_map(|spec| &spec.disks).map(|disk| disk.vdi).chain(attaching);
         let media = specs.iter().filter_map(|spec| spec.hardware.cd.and_then(|cd| cd.vdi));
         self.shared.in_use.set(self.vm(), disks.chain(media).collect());
     }
 
     async fn finish(&mut self, finished: Finished) {
         let Some(current) = self.current.take() else { return };
-        self.record = finished.record;
+        // Waiting for a guest changes nothing, and who joined was noted meanwhile.
+        if !matches!(current.activity, Activity::ShuttingDown(_)) {
+            self.record = finished.record;
+        }
         self.settled = finished.settled;
         match &finished.result {
             Ok(_) => self.failure = None,
@@ -267,6 +208,9 @@ impl Owner {
                 self.failure =
                     Some(VmFailure { at: OffsetDateTime::now_utc(), message: fault.message.clone() });
             }
+        }
+        if matches!(current.activity, Activity::ShuttingDown(_)) {
+            self.forget_asked().await;
         }
         self.follow_domain();
         self.publish();
@@ -380,6 +324,8 @@ impl Owner {
             self.record.crashes.push(now);
             self.counted = Some(up.domid);
         }
+        // Asked by an agent that was killed meanwhile.
+        let asked = asked.or_else(|| self.record.asked(up.run));
         let spec = self.record.spec.get();
         let then = state::after_death(reason, spec, asked, self.record.crashes.len());
         tracing::info!(vm = %self.vm(), domid = %up.domid, ?reason, ?then, "the domain ended");
@@ -391,7 +337,8 @@ impl Owner {
             }
             return;
         }
-        self.start_activity(Activity::CleaningUp(then), &VmAction::Destroy, waiters);
+        let future = Arc::clone(&self.shared.driver).clean_up(self.record.clone(), up, then).boxed();
+        self.begin(Activity::CleaningUp(then), future, waiters);
     }
 
     async fn check_missing(&mut self, domid: DomId) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
-use xenith_common_ids::{DomId, VmId};
+use xenith_common_ids::{DomId, OperationId, VmId};
 use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_api::{CommandResult, VmAction};
 use xenith_hypervisor_agent_backend::{DomainEvent, DomainEventKind, DomainEvents};
@@ -221,7 +221,12 @@ impl Registry {
     }
 
     /// Does one thing with one VM and returns when it is done.
-    pub async fn execute(self: &Arc<Self>, vm: VmId, action: VmAction) -> Result<CommandResult, Fault> {
+    pub async fn execute(
+        self: &Arc<Self>,
+        vm: VmId,
+        operation: OperationId,
+        action: VmAction,
+    ) -> Result<CommandResult, Fault> {
         let owner = match (self.owner(vm), &action) {
             (Some(owner), _) => owner,
             (None, VmAction::Define { definition, spec }) => {
@@ -236,7 +241,7 @@ impl Registry {
             }
         };
         let forget = action == VmAction::Forget;
-        let result = ask(&owner, |reply| Message::Command { action, reply }).await;
+        let result = ask(&owner, |reply| Message::Command { operation, action, reply }).await;
         if forget && result.is_ok() {
             self.owners.lock().unwrap_or_else(PoisonError::into_inner).remove(&vm);
             self.shared.domids.set(vm, None);

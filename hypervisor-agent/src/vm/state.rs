@@ -14,7 +14,8 @@
 //!
 //! [`Settled`] is what a VM is between activities; an [`Activity`] is the one thing that is being done.
 //! What always holds: at most one activity; a death ends any activity but the cleaning up; a command that
-//! already holds is answered, not done again; what is not allowed now is refused with a sentence.
+//! already holds is answered, not done again; what an operation was to do to one run it never does to the next
+//! ([`crate::operations`]); what is not allowed now is refused with a sentence.
 
 use xenith_common_ids::{DomId, IncarnationId};
 use xenith_hypervisor_agent_api::{ShutdownKind, VmAction};
@@ -161,9 +162,20 @@ pub fn power(settled: &Settled, activity: Option<Activity>) -> Power {
     }
 }
 
-/// What a command means now. `Define` and `Forget` change the journal only and are decided elsewhere.
+/// What a command means now. `Define` and `Forget` change the journal only and are decided elsewhere. `reached`
+/// is the run that its operation reached when it came before.
 #[must_use]
-pub fn decide(settled: &Settled, activity: Option<Activity>, action: &VmAction) -> Decision {
+pub fn decide(
+    settled: &Settled,
+    activity: Option<Activity>,
+    action: &VmAction,
+    reached: Option<IncarnationId>,
+) -> Decision {
+    if let Some(run) = reached
+        && let Some(decision) = repeated(settled, activity, action, run)
+    {
+        return decision;
+    }
     if let Some(activity) = activity {
         return while_busy(settled, activity, action);
     }
@@ -227,6 +239,44 @@ pub fn decide(settled: &Settled, activity: Option<Activity>, action: &VmAction) 
         }
         (VmAction::Apply, _) => Decision::AlreadySo,
     }
+}
+
+/// A command that came before and reached `run`. `None`: it is decided as if it came for the first time.
+fn repeated(
+    settled: &Settled,
+    activity: Option<Activity>,
+    action: &VmAction,
+    run: IncarnationId,
+) -> Option<Decision> {
+    use Activity::{CleaningUp, Starting, Unpausing};
+    Some(match (action, settled, activity) {
+        // What was to be started has run, whatever its guest and others did since.
+        (VmAction::Start { .. } | VmAction::Resume { .. }, Settled::Up(_), Some(Unpausing))
+        | (VmAction::Start { .. } | VmAction::Resume { .. }, Settled::Stopped { .. }, Some(Starting(_))) => {
+            Decision::Join
+        }
+        (VmAction::Start { .. } | VmAction::Resume { .. }, Settled::Up(_), _) => Decision::AlreadySo,
+        (VmAction::Start { .. } | VmAction::Resume { .. }, Settled::Stopped { last }, None) => {
+            let reason = last.map_or(DeathReason::Unknown, |ended| ended.reason);
+            Decision::Denied(Denied::IncarnationEnded { reason })
+        }
+        (VmAction::Start { .. } | VmAction::Resume { .. }, Settled::Suspended, None) => {
+            Decision::Denied(Denied::IncarnationEnded { reason: DeathReason::Suspend })
+        }
+        // Its guest has gone: what follows is what was asked for.
+        (
+            VmAction::Shutdown { .. },
+            Settled::Up(up),
+            Some(CleaningUp(AfterDeath::Stop(_) | AfterDeath::Restart(_))),
+        ) if up.run == run => Decision::Join,
+        // It is there still: asked again, which a guest that goes down already does not mind.
+        (VmAction::Shutdown { .. }, Settled::Up(up), _) if up.run == run => return None,
+        (VmAction::Shutdown { kind: ShutdownKind::Reboot, .. }, _, Some(Starting(_) | Unpausing)) => {
+            Decision::Join
+        }
+        (VmAction::Shutdown { .. }, Settled::Up(_) | Settled::Stopped { .. }, _) => Decision::AlreadySo,
+        _ => return None,
+    })
 }
 
 fn start_again(incarnation: IncarnationId, last: Option<Ended>) -> Decision {

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use xenith_common_ids::VmId;
+use xenith_common_ids::{DomId, NetworkId, VdiId, VmId};
 use xenith_hypervisor_agent::agent::AgentError;
 use xenith_hypervisor_agent_api::{Command, VmAction};
 use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_sim::{Failure, FaultRule, Operation};
-use xenith_hypervisor_agent_types::{DeathReason, DomainStatus, FaultReason, Power};
+use xenith_hypervisor_agent_types::{
+    DeathReason, DiskAccess, DiskDevice, DiskSpec, DomainStatus, FaultReason, NicSpec, Power,
+};
 
 use crate::harness::{Lab, define, mib, power_off, resume, spec, start, until};
 
@@ -199,6 +201,84 @@ async fn killed_while_it_applies() {
     let domain = lab.sim.domain(up.domid.unwrap()).await.unwrap();
     assert_eq!((domain.memory, domain.vcpus_online), (mib(300), 3));
     assert_eq!(lab.sim.calls(Operation::SetMemory), 1, "what was noted as done is not done again");
+}
+
+/// The hypervisor does what it was told, and nobody is left to note it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_before_it_notes_that_a_device_is_attached() {
+    for at in [Operation::AttachDisk, Operation::AttachNic] {
+        let mut lab = Lab::new().await;
+        let up = lab.running("v").await;
+        let domid = up.domid.unwrap();
+        let mut changed = spec("v");
+        match at {
+            Operation::AttachDisk => changed.disks.push(disk(vdi(&lab).await)),
+            _ => changed.nics.push(NicSpec {
+                mac: "00:16:3e:00:00:01".parse().unwrap(),
+                network: NetworkId::new(),
+                bridge: "xenbr0".into(),
+            }),
+        }
+        lab.done(up.vm, define(2, changed)).await;
+        lab.sim.inject(FaultRule::hang(at, Duration::from_millis(300)));
+        let before = lab.sim.calls(at);
+        let (client, envelope) =
+            (lab.client(), lab.envelope(Command::Vm { vm: up.vm, action: VmAction::Apply }));
+        let (again, sent) = (envelope.clone(), tokio::spawn(async move { client.execute(&envelope).await }));
+        lab.called(at, before).await;
+        lab.kill().await;
+        assert!(sent.await.unwrap().is_err());
+        until("the device to be there", async || plugged_in(&lab, domid) == 1).await;
+        lab.start().await;
+        lab.client().execute(&again).await.unwrap();
+        assert_eq!(plugged_in(&lab, domid), 1, "{at}");
+    }
+}
+
+/// Another definition came between: what is there is of the old one, and must not be taken for the new.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_of_an_older_definition_is_not_taken_for_the_new_one() {
+    let mut lab = Lab::new().await;
+    let up = lab.running("v").await;
+    let domid = up.domid.unwrap();
+    let (first, second) = (vdi(&lab).await, vdi(&lab).await);
+    let mut changed = spec("v");
+    changed.disks = vec![disk(first)];
+    lab.done(up.vm, define(2, changed.clone())).await;
+    lab.sim.inject(FaultRule::hang(Operation::AttachDisk, Duration::from_millis(300)));
+    let (client, envelope) = (lab.client(), lab.envelope(Command::Vm { vm: up.vm, action: VmAction::Apply }));
+    let sent = tokio::spawn(async move { client.execute(&envelope).await });
+    lab.called(Operation::AttachDisk, 0).await;
+    lab.kill().await;
+    assert!(sent.await.unwrap().is_err());
+    until("the disk to be there", async || plugged_in(&lab, domid) == 1).await;
+    lab.start().await;
+    changed.disks = vec![disk(second)];
+    lab.done(up.vm, define(3, changed)).await;
+    lab.done(up.vm, VmAction::Apply).await;
+    let paths = disk_paths(&lab, domid);
+    assert!(paths.len() == 1 && paths[0].contains(&second.to_string()), "{paths:?}");
+}
+
+fn plugged_in(lab: &Lab, domid: DomId) -> usize {
+    let devices = lab.sim.devices(domid).unwrap();
+    devices.disks.len() + devices.nics.len()
+}
+
+fn disk_paths(lab: &Lab, domid: DomId) -> Vec<String> {
+    let devices = lab.sim.devices(domid).unwrap();
+    devices.disks.iter().map(|disk| disk.path.display().to_string()).collect()
+}
+
+fn disk(vdi: VdiId) -> DiskSpec {
+    DiskSpec { device: DiskDevice::nth(1).unwrap(), vdi, access: DiskAccess::ReadWrite }
+}
+
+async fn vdi(lab: &Lab) -> VdiId {
+    let sr = lab.client().hello(lab.epoch, "test").await.unwrap().local_sr;
+    let vdi = VdiId::new();
+    lab.execute(Command::EnsureVdi { vdi, sr, size: "1MiB".parse().unwrap() }).await.unwrap();
+    vdi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use xenith_common_ids::{VdiId, VmId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, ShutdownKind, VmAction};
 use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_client::AgentClientError;
-use xenith_hypervisor_agent_sim::Manners;
+use xenith_hypervisor_agent_sim::{Delay, Failure, FaultRule, Manners, Operation};
 use xenith_hypervisor_agent_types::{
     CrashAction, DiskAccess, DiskDevice, DiskSpec, FaultReason, ObservedVm, Power, VdiFacts, VdiSize,
 };
@@ -141,6 +141,7 @@ async fn a_deaf_guest_is_waited_for_and_then_powered_off_by_force() {
     let short = VmAction::Shutdown { kind: ShutdownKind::PowerOff, deadline: Duration::from_secs(1) };
     let fault = lab.vm(vm, short).await.unwrap_err();
     assert_eq!(fault.reason, FaultReason::GuestUnresponsive);
+    assert!(fault.message.contains("did not take the request up"), "{fault}");
     assert!(fault.message.contains("power it off"), "{fault}");
     // While somebody waits for the guest, force is not made to wait.
     let (waited, forced) = tokio::join!(lab.vm(vm, power_off()), async {
@@ -150,6 +151,40 @@ async fn a_deaf_guest_is_waited_for_and_then_powered_off_by_force() {
     assert_eq!(waited.unwrap_err().reason, FaultReason::WrongState);
     assert!(forced.is_ok());
     assert_eq!(lab.look(vm).await.unwrap().power, Power::Stopped);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_is_not_down_in_time_is_told_from_one_that_never_listened() {
+    let slow = "600s".parse::<Delay>().unwrap();
+    let lab =
+        Lab::builder().sim(|sim| sim.guest_shutdown(slow).manners("acpi", Manners::NoDrivers)).start().await;
+    let short = || VmAction::Shutdown { kind: ShutdownKind::PowerOff, deadline: Duration::from_secs(1) };
+    let slow = lab.running("slow").await.vm;
+    let fault = lab.vm(slow, short()).await.unwrap_err();
+    assert_eq!(fault.reason, FaultReason::GuestUnresponsive);
+    assert!(fault.message.contains("is still shutting down"), "{fault}");
+    // ACPI tells nothing of the kind.
+    let acpi = lab.running("acpi").await.vm;
+    let fault = lab.vm(acpi, short()).await.unwrap_err();
+    assert!(fault.message.starts_with("the guest did not shut down within 1 s"), "{fault}");
+}
+
+/// As libxl, which waits for the guest to take the request up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asking_a_guest_takes_no_longer_than_its_deadline() {
+    let lab = Lab::builder().sim(|sim| sim.manners("deaf", Manners::Deaf)).start().await;
+    let vm = lab.running("deaf").await.vm;
+    let short = || VmAction::Shutdown { kind: ShutdownKind::PowerOff, deadline: Duration::from_secs(1) };
+    for rule in [
+        FaultRule::hang(Operation::Shutdown, Duration::from_secs(600)),
+        FaultRule::spoil(Operation::Shutdown, Failure::Unresponsive),
+    ] {
+        lab.sim.inject(rule);
+        let told = tokio::time::timeout(Duration::from_secs(20), lab.vm(vm, short())).await.expect("in time");
+        let fault = told.unwrap_err();
+        assert_eq!(fault.reason, FaultReason::GuestUnresponsive);
+        assert!(fault.message.contains("did not take the request up within 1 s"), "{fault}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

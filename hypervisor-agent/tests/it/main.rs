@@ -19,6 +19,7 @@ mod instant;
 mod policies;
 mod prepare;
 mod program;
+mod proofs;
 mod repeats;
 mod snapshots;
 mod srs;

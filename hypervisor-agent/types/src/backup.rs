@@ -4,9 +4,12 @@
 //! definitions, and an unknown field is refused by its name.
 
 use std::fmt;
+use std::num::NonZeroU16;
 
 use serde::{Deserialize, Serialize};
-use xenith_common_ids::VdiId;
+use xenith_common_ids::{VdiId, VmId};
+
+use crate::PortQuestion;
 
 /// A text that must not be printed: `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -154,6 +157,16 @@ pub enum BackupCommand {
     Verify {
         access: RepositoryAccess,
         deep: bool,
+    },
+    /// Makes the bridge that a VM is proved on: nothing else is on it.
+    EnsureProofNetwork {
+        vm: VmId,
+    },
+    /// Waits until all of these ports answer, as long as the question says. Nothing is sent to them.
+    AskPorts(PortQuestion),
+    /// Takes the bridge away. One that is gone is no error.
+    RemoveProofNetwork {
+        vm: VmId,
     },
 }
 
@@ -390,6 +403,12 @@ pub enum BackupReply {
         backups: u64,
         bytes_read: u64,
         problems: Vec<String>,
+    },
+    /// The bridge of a proof is there, or gone.
+    ProofNetwork,
+    /// Which of the ports answered, in the order of the question.
+    Ports {
+        answered: Vec<NonZeroU16>,
     },
 }
 

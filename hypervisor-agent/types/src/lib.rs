@@ -14,6 +14,7 @@ mod host;
 pub mod metrics;
 mod name;
 mod platform;
+mod proof;
 mod spec;
 mod sr;
 mod vdi;
@@ -33,6 +34,7 @@ pub use hardware::{
 pub use host::{Bridge, CpuTopology, HostFacts, XenVersion};
 pub use name::{ParseNameError, VmName};
 pub use platform::{BootDevice, DirectBoot, Firmware, Platform, PlatformKind};
+pub use proof::{PortQuestion, ProofBridge, link_local};
 pub use spec::{
     Autostart, CrashAction, FieldError, Graphics, MemorySpec, RebootAction, SpecErrors, ValidVmSpec,
     VcpuSpec, VmSpec,

@@ -85,7 +85,7 @@ async fn enrol(client: &Client, host: &LabHost, binary: &std::path::Path) -> Res
         .ok()
         .and_then(|identity| identity.get("host")?.as_str().map(ToOwned::to_owned))
         .is_some_and(|id| known.iter().any(|host| host.id.to_string() == id));
-    let settings = format!("advertise = \"{}\"\n", host.agent_address());
+    let settings = host.agent_settings();
     let mut files =
         vec![AgentFile { path: "/etc/xenith/agent.toml", content: settings.as_bytes(), mode: 0o644 }];
     let token;

@@ -1,6 +1,7 @@
 //! `xenith-run`: the product on one machine, for `make run`. Starts an orchestrator and hosts for it, owns
 //! them, and ends them together.
 
+mod bridge;
 mod cli;
 mod host;
 mod orchestrator;

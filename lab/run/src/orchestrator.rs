@@ -1,15 +1,17 @@
 //! The orchestrator as a child, and a client that may administer it.
 //!
 //! At the very first start the orchestrator prints the admin's password. With it a token is made for later
-//! runs; the password itself is shown to the person and kept nowhere.
+//! runs; the password itself is shown to the person and kept nowhere. Where that token is lost, the person gives the
+//! password and another token is made.
 
+use std::env;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use xenith_common_pki::Fingerprint;
@@ -23,6 +25,8 @@ use crate::place::Place;
 /// Opening a store and making keys takes a second; a busy machine gets more.
 const START: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(15);
+/// The admin's password, for a run whose token was lost. The command line reads it too.
+const PASSWORD: &str = "XENITH_PASSWORD";
 
 pub struct Orchestrator {
     child: Child,
@@ -124,14 +128,19 @@ async fn listen(output: tokio::process::ChildStdout) -> Result<Said> {
 
 async fn sign_in(place: &Place, endpoint: Endpoint, trust: Trust, password: Option<&str>) -> Result<Client> {
     let path = place.token();
-    let Some(password) = password else {
-        let secret = fs::read_to_string(&path).with_context(|| {
-            format!(
-                "cannot read {}, which an earlier run wrote; give another --data to begin anew",
-                path.display()
-            )
-        })?;
-        return Ok(Client::connect(endpoint, trust, Credential::Bearer(secret.trim().to_owned())).await?);
+    let given;
+    let password = match password {
+        Some(password) => password,
+        None => match fs::read_to_string(&path) {
+            Ok(secret) => {
+                let secret = Credential::Bearer(secret.trim().to_owned());
+                return Ok(Client::connect(endpoint, trust, secret).await?);
+            }
+            Err(error) => {
+                given = env::var(PASSWORD).ok().filter(|password| !password.is_empty());
+                given.as_deref().ok_or_else(|| lost(place, &error))?
+            }
+        },
     };
     let nobody = Client::connect(endpoint.clone(), trust, Credential::None).await?;
     let credentials = Credentials { name: "admin".to_owned(), password: password.to_owned() };
@@ -148,4 +157,29 @@ async fn sign_in(place: &Place, endpoint: Endpoint, trust: Trust, password: Opti
         .and_then(|mut file| file.write_all(secret.as_bytes()))
         .with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Client::connect(endpoint, trust, Credential::Bearer(secret)).await?)
+}
+
+/// Every way out works as it is written: `make run` takes no options, but its environment reaches us.
+fn lost(place: &Place, error: &io::Error) -> anyhow::Error {
+    let (token, data) = (place.token(), place.data.display().to_string());
+    anyhow!(
+        "cannot read {}, with which this orchestrator is signed in to ({error}); make another with the admin's password: \
+         {PASSWORD}=… make run, or begin anew, without the VMs of earlier runs: mv {data} {data}.old",
+        token.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_token_names_ways_out_that_make_run_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::find(Some(folder.path())).unwrap();
+        let said = lost(&place, &io::ErrorKind::NotFound.into()).to_string();
+        assert!(said.contains(&place.token().display().to_string()), "{said}");
+        assert!(said.contains("XENITH_PASSWORD=… make run") && said.contains(".old"), "{said}");
+        assert!(!said.contains("--data"), "{said}");
+    }
 }

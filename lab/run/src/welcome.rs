@@ -1,5 +1,6 @@
 //! What the person at the terminal needs to know.
 
+use crate::bridge::Nic;
 use crate::cli::Kind;
 use crate::orchestrator::Orchestrator;
 use crate::place::Place;
@@ -12,7 +13,7 @@ pub fn access(orchestrator: &Orchestrator, port: u16) {
     }
 }
 
-pub fn say(place: &Place, orchestrator: &Orchestrator, port: u16, kind: Kind) {
+pub fn say(place: &Place, orchestrator: &Orchestrator, port: u16, (kind, nic): (Kind, &Nic)) {
     let program =
         place.program("xenith").map_or_else(|_| "xenith".to_owned(), |path| path.display().to_string());
     let url = format!("https://127.0.0.1:{port}");
@@ -31,8 +32,12 @@ pub fn say(place: &Place, orchestrator: &Orchestrator, port: u16, kind: Kind) {
         // Copied from this machine: it boots to the prompt of its initramfs, as the disk is empty.
         Kind::Local => "--kernel vmlinuz --ramdisk initrd.img --memory 512MiB",
     };
-    println!("  {program} vm create web-1 --kind pvh {boot} --disk 1GiB --nic default --start --wait");
+    println!("  {program} vm create web-1 --kind pvh {boot} --disk 1GiB{} --start --wait", nic.option());
     println!("  {program} vm list");
+    if let Some(advice) = nic.advice() {
+        println!();
+        println!("{advice}");
+    }
     println!();
     println!("Ctrl-C stops all of it; the next `make run` finds everything again.");
 }

@@ -2,7 +2,7 @@
 //!
 //! The test owns all of it: the host's QEMU, the orchestrator's process, their folders. Nothing outlives it.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use xenith_hypervisor_agent_types::{ObservedVm, Power};
 use xenith_lab::agent::{AgentFile, agent_log, install_agent};
 use xenith_lab::guest::{self, GuestKind, GuestView, kernel_arguments};
-use xenith_lab::{Disks, HostSpec, LabHost, LabPaths, Progress, Rootfs, Shell, attach, rootfs};
+use xenith_lab::{
+    Disks, HostSpec, LabHost, LabPaths, Progress, Rootfs, Shell, agent_settings, attach, rootfs,
+};
 use xenith_orchestrator_api::{host, vm};
 use xenith_orchestrator_types::host::{Host, HostStatus};
 use xenith_orchestrator_types::vm::Vm;
@@ -33,8 +35,6 @@ pub struct Stage {
     pub shell: Shell,
     pub orchestrator: Orchestrator,
     agent_config: String,
-    /// Where the agent takes uploads, in dom0 and here.
-    pub uploads: u16,
 }
 
 /// A VM to make.
@@ -81,7 +81,8 @@ impl Guest {
     }
 }
 
-type Place = (Option<LabHost>, Shell, SocketAddr, Rootfs);
+/// The host, if it is ours, the way into it, and what its agent has to be told.
+type Place = (Option<LabHost>, Shell, String, Rootfs);
 
 async fn own_host(paths: &LabPaths) -> Result<Place> {
     let spec = HostSpec { name: "scenario".into(), disks: Disks::Fresh, ..HostSpec::numbered(1) };
@@ -89,22 +90,20 @@ async fn own_host(paths: &LabPaths) -> Result<Place> {
     if let Some(why) = host.restarted() {
         eprintln!("    the host was started twice: {why}");
     }
-    let (shell, agent, rootfs) = (host.shell().clone(), host.agent_address(), host.rootfs().clone());
-    Ok((Some(host), shell, agent, rootfs))
+    let (shell, settings, rootfs) = (host.shell().clone(), host.agent_settings(), host.rootfs().clone());
+    Ok((Some(host), shell, settings, rootfs))
 }
 
 async fn kept_host(paths: &LabPaths, name: &str) -> Result<Place> {
     let shell = attach(paths, name)?;
-    let record: Value = serde_json::from_slice(&std::fs::read(paths.host(name).join("host.json"))?)?;
-    let port = record["agent_port"].as_u64().and_then(|port| port.try_into().ok());
-    let agent = (Ipv4Addr::LOCALHOST, port.context("host.json names no agent_port")?).into();
+    let settings = agent_settings(paths, name)?;
     let rootfs = rootfs::ensure(paths, &Progress::stderr()).await?;
     // An agent of an earlier run, its VMs and its identity are not this run's.
     let clean =
         "systemctl stop xenith-agent; for d in $(xl list | awk 'NR > 2 {print $2}'); do xl destroy $d; done
         find /var/lib/xenith -mindepth 1 -maxdepth 1 ! -name boot -exec rm -rf {} +";
     shell.exec(clean, 2 * MINUTE).await?;
-    Ok((None, shell, agent, rootfs))
+    Ok((None, shell, settings, rootfs))
 }
 
 /// Polls until `look` finds something. What it finds wrong ends the wait.
@@ -127,19 +126,15 @@ impl Stage {
     pub async fn set(programs: &Programs) -> Result<Self> {
         let paths = LabPaths::from_env();
         let kept = std::env::var("XENITH_LAB_HOST").ok().filter(|name| !name.is_empty());
-        let (host, shell, agent, rootfs) = match kept {
+        let (host, shell, settings, rootfs) = match kept {
             Some(name) => kept_host(&paths, &name).await?,
             None => own_host(&paths).await?,
         };
         guest::install(&shell, &rootfs).await?;
-        let uploads = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         // The kernel for helper VMs: emulated, Xen takes half a minute to unpack the one in /boot.
-        let agent_config = format!(
-            "advertise = \"{agent}\"\nuploads = \"0.0.0.0:{uploads}\"\nhelper_kernel = \"{}\"\n",
-            guest::KERNEL
-        );
+        let agent_config = format!("{settings}helper_kernel = \"{}\"\n", guest::KERNEL);
         let orchestrator = Orchestrator::new(programs).await?;
-        Ok(Self { host, shell, orchestrator, agent_config, uploads })
+        Ok(Self { host, shell, orchestrator, agent_config })
     }
 
     /// Installs the agent with a join token, and waits until the orchestrator hears it.

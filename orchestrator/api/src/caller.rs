@@ -15,12 +15,13 @@ pub struct Call {
     pub idempotency_key: Option<String>,
     pub dry_run: bool,
     plan: OnceLock<Value>,
+    record: OnceLock<u64>,
 }
 
 impl Call {
     #[must_use]
     pub const fn new(caller: Caller, idempotency_key: Option<String>) -> Self {
-        Self { caller, idempotency_key, dry_run: false, plan: OnceLock::new() }
+        Self { caller, idempotency_key, dry_run: false, plan: OnceLock::new(), record: OnceLock::new() }
     }
 
     /// The same call, to be planned only.
@@ -35,6 +36,17 @@ impl Call {
     pub fn planned(&self, plan: Value) -> ApiError {
         let _only_one = self.plan.set(plan);
         ApiError::new(Reason::Internal, "a dry run ends with its plan")
+    }
+
+    /// The audit log has the call under this number.
+    pub fn note_record(&self, sequence: u64) {
+        let _only_one = self.record.set(sequence);
+    }
+
+    /// The call's number in the audit log. `None`: it is not in there (it only reads, or nobody called).
+    #[must_use]
+    pub fn record(&self) -> Option<u64> {
+        self.record.get().copied()
     }
 
     /// What [`Self::planned`] was given.

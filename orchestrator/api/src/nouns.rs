@@ -366,7 +366,7 @@ noun! {
         /// Shows one backup.
         Get = fn get(BackupRef) -> Backup, View, Read;
         /// Lists VMs that no job covers or that have no backup; those with the tag `no-backup` are left out.
-        Unprotected = fn unprotected(ListUnprotected) -> Vec<UnprotectedVm>, View, Read;
+        Unprotected = fn unprotected(ListUnprotected) -> Page<UnprotectedVm>, View, Read;
         /// Backs up a VM now, outside any job.
         Create = fn create(CreateBackup) -> TaskStarted, Operate, Mutation;
         /// Keeps a backup whatever the rules say, or no longer.
@@ -388,7 +388,7 @@ noun! {
     /// VMs that stand by for others.
     standby: StandbyApi {
         /// Lists standbys.
-        List = fn list(Empty) -> Vec<Standby>, View, Read;
+        List = fn list(ListRequest) -> Page<Standby>, View, Read;
         /// Shows one standby.
         Get = fn get(StandbyRef) -> Standby, View, Read;
         /// Makes a VM elsewhere that stands by for another, and follows its backups.
@@ -457,10 +457,10 @@ noun! {
 }
 
 noun! {
-    /// What is wrong, by rules about metrics.
+    /// What is wrong: by rules about metrics, and with the orchestrator itself.
     alarm: AlarmApi {
         /// Lists what is wrong now, newest first.
-        List = fn list(Empty) -> Vec<Alarm>, View, Read;
+        List = fn list(ListRequest) -> Page<Alarm>, View, Read;
         /// Tells nobody of some alarms for a while; they are raised and listed all the same.
         Silence = fn silence(SilenceAlarms) -> AlarmSilence, Administer, Mutation;
         /// Lists the silences that run.

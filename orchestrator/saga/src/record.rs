@@ -101,6 +101,11 @@ pub(crate) struct CancelRequest {
     pub by: String,
 }
 
+/// The reason of a rollback that somebody asked for.
+pub(crate) fn cancelled_by(who: &str) -> String {
+    format!("cancelled by {who}")
+}
+
 /// One saga, as stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SagaRecord {
@@ -133,6 +138,17 @@ impl SagaRecord {
     #[must_use]
     pub fn cancel_requested_by(&self) -> Option<&str> {
         self.cancel.as_ref().map(|cancel| cancel.by.as_str())
+    }
+
+    /// Whether it was rolled back because somebody asked for that, and not for a failure that came first.
+    #[must_use]
+    pub fn was_cancelled(&self) -> bool {
+        match (&self.phase, &self.cancel) {
+            (Phase::Ended { outcome: Outcome::RolledBack { reason } }, Some(cancel)) => {
+                *reason == cancelled_by(&cancel.by)
+            }
+            _ => false,
+        }
     }
 
     /// How many steps are done, of all.

@@ -33,12 +33,16 @@ const IDLE: Duration = Duration::from_secs(60);
 const LONGEST: usize = 2048;
 
 type Key = (AlarmRuleId, String);
-type Owed = Record<Key, NoticeRecord>;
+pub(super) type Owed = Record<Key, NoticeRecord>;
 
 /// For people: what is wrong, or not any more.
 pub fn sentence(alarm: &AlarmRecord, when: AlarmWhen, turn: Turn) -> String {
-    let unit = alarm.metric.unit();
-    let AlarmRecord { name, metric, rule_name, .. } = alarm;
+    let AlarmRecord { name, rule_name, message, .. } = alarm;
+    if let Some(message) = message {
+        return format!("{name}: {message}");
+    }
+    let Some(metric) = alarm.metric else { return format!("{name}: {rule_name}") };
+    let unit = metric.unit();
     let (when, threshold) = (when.as_str(), unit.show(alarm.threshold));
     match (turn, alarm.value) {
         (Turn::Raised, Some(value)) => {
@@ -58,28 +62,35 @@ pub fn owe_in(
     (rule, (id, subject)): (&AlarmRuleRecord, &Key),
     (alarm, turn): (&AlarmRecord, Turn),
 ) -> Transaction {
+    for notice in notices(rule, (alarm, turn)) {
+        commit = app.db.alarm_notices.put_in(commit, &key(*id, subject, &notice), &notice);
+    }
+    commit
+}
+
+pub(super) fn key(rule: AlarmRuleId, subject: &str, notice: &NoticeRecord) -> Key {
+    (rule, format!("{subject} {} {}", notice.way.as_str(), notice.at.unix_timestamp_nanos()))
+}
+
+/// What everybody is told whom a rule names.
+pub(super) fn notices(rule: &AlarmRuleRecord, (alarm, turn): (&AlarmRecord, Turn)) -> Vec<NoticeRecord> {
     let now = OffsetDateTime::now_utc();
     let ways = [
         (NoticeWay::Mail, rule.mail_to.join("\n")),
         (NoticeWay::Webhook, rule.webhook.clone()),
         (NoticeWay::Syslog, rule.syslog.clone()),
     ];
-    for (way, to) in ways.into_iter().filter(|(_, to)| !to.is_empty()) {
-        let notice = NoticeRecord {
-            way,
-            to,
-            raised: turn == Turn::Raised,
-            at: now,
-            when: rule.when,
-            alarm: alarm.clone(),
-            tries: 0,
-            next: now,
-        };
-        let number = now.unix_timestamp_nanos();
-        let key = (*id, format!("{subject} {} {number}", way.as_str()));
-        commit = app.db.alarm_notices.put_in(commit, &key, &notice);
-    }
-    commit
+    let notice = |(way, to)| NoticeRecord {
+        way,
+        to,
+        raised: turn == Turn::Raised,
+        at: now,
+        when: rule.when,
+        alarm: alarm.clone(),
+        tries: 0,
+        next: now,
+    };
+    ways.into_iter().filter(|(_, to)| !to.is_empty()).map(notice).collect()
 }
 
 /// Delivers what is owed, until it is dropped.
@@ -132,16 +143,7 @@ fn together(due: Vec<Owed>) -> Vec<Vec<Owed>> {
 
 /// All of one address.
 async fn deliver(app: &App, client: Option<&Client>, notices: &[Owed]) {
-    let Some(first) = notices.first().map(|notice| &notice.value) else { return };
-    let sent = match (first.way, client) {
-        (NoticeWay::Mail, _) => send_mail(app, &first.to, notices).await,
-        (NoticeWay::Webhook, Some(client)) => outbox::post(client, &first.to, &body(notices)).await,
-        (NoticeWay::Webhook, None) => {
-            Err("this machine cannot make HTTP requests; its log says why".to_owned())
-        }
-        (NoticeWay::Syslog, _) => send_syslog(&first.to, notices).await,
-    };
-    let settled = match sent {
+    let settled = match send(app, client, notices).await {
         Ok(()) => {
             let delete = |commit, notice: &Owed| app.db.alarm_notices.delete_in(commit, &notice.key);
             app.db.store.commit(notices.iter().fold(Transaction::new(), delete)).await.map(drop)
@@ -150,6 +152,19 @@ async fn deliver(app: &App, client: Option<&Client>, notices: &[Owed]) {
     };
     if let Err(error) = settled {
         tracing::warn!(%error, "what became of a notice cannot be written; it may be sent again");
+    }
+}
+
+/// Sends all of one address. `Err`: why not.
+pub(super) async fn send(app: &App, client: Option<&Client>, notices: &[Owed]) -> Result<(), String> {
+    let Some(first) = notices.first().map(|notice| &notice.value) else { return Ok(()) };
+    match (first.way, client) {
+        (NoticeWay::Mail, _) => send_mail(app, &first.to, notices).await,
+        (NoticeWay::Webhook, Some(client)) => outbox::post(client, &first.to, &body(notices)).await,
+        (NoticeWay::Webhook, None) => {
+            Err("this machine cannot make HTTP requests; its log says why".to_owned())
+        }
+        (NoticeWay::Syslog, _) => send_syslog(&first.to, notices).await,
     }
 }
 
@@ -204,7 +219,8 @@ fn body(notices: &[Owed]) -> Value {
         json!({
             "turn": if notice.value.raised { "raised" } else { "cleared" },
             "at": at.format(&Rfc3339).unwrap_or_default(),
-            "rule": notice.key.0,
+            // What is not measured is by no rule: its rule is the one that names who is told.
+            "rule": alarm.metric.map(|_| notice.key.0),
             "rule_name": alarm.rule_name,
             "severity": alarm.severity,
             "subject": subject,
@@ -225,7 +241,9 @@ async fn send_mail(app: &App, to: &str, notices: &[Owed]) -> Result<(), String> 
     let subject = match notices {
         [only] => {
             let word = if only.value.raised { "alarm" } else { "cleared" };
-            format!("[Xenith] {word}: {} {}", only.value.alarm.name, only.value.alarm.metric)
+            let AlarmRecord { name, metric, rule_name, .. } = &only.value.alarm;
+            let what = metric.map_or_else(|| rule_name.clone(), |metric| metric.as_str().to_owned());
+            format!("[Xenith] {word}: {name} {what}")
         }
         many => format!("[Xenith] {} alarms", many.len()),
     };
@@ -272,16 +290,16 @@ fn syslog(notice: &NoticeRecord) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use time::macros::datetime;
     use xenith_orchestrator_types::metrics::Metric;
-
-    use super::*;
 
     fn notice(raised: bool) -> NoticeRecord {
         let alarm = AlarmRecord {
             rule_name: "busy".into(),
             severity: Severity::Error,
-            metric: Metric::Cpu,
+            metric: Some(Metric::Cpu),
+            message: None,
             threshold: 90.0,
             name: "web-1\n<13>1 forged".into(),
             value: Some(95.3),

@@ -15,7 +15,7 @@ use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::metrics::Measured;
 
-use super::{Turned, Watch, Watched, Watching, condition, deliver};
+use super::{Turned, Watch, Watched, Watching, condition, deliver, own};
 use crate::app::{App, parse_filter};
 use crate::errors::query_error;
 use crate::events::Happened;
@@ -35,6 +35,13 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
         tokio::select! {
             () = token.cancelled() => {}
             () = keep(&kept) => {}
+        }
+    });
+    let (token, own) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("own-alarm", async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = own::watch(&own) => {}
         }
     });
     let (token, told) = (tasks.token(), Arc::clone(app));
@@ -198,7 +205,8 @@ async fn settle_one(app: &App, (rule, entity): Watch, turned: Turned) -> Result<
             let record = AlarmRecord {
                 rule_name: settings.name.clone(),
                 severity: settings.severity,
-                metric: settings.metric,
+                metric: Some(settings.metric),
+                message: None,
                 threshold: settings.threshold,
                 name,
                 value: turned.value,

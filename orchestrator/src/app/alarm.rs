@@ -13,14 +13,17 @@ use xenith_orchestrator_inventory::vm::Vms;
 use xenith_orchestrator_metrics::Entity;
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::alarm::{
-    Alarm, AlarmRule, AlarmRuleRef, AlarmSilence, AlarmSilenceRef, AlarmWhen, CreateAlarmRule, SilenceAlarms,
-    UpdateAlarmRule,
+    Alarm, AlarmOf, AlarmRule, AlarmRuleRef, AlarmSilence, AlarmSilenceRef, AlarmWhen, CreateAlarmRule,
+    SilenceAlarms, UpdateAlarmRule,
 };
+use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::metrics::Measured;
-use xenith_orchestrator_types::{ApiError, Empty, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
+use super::listings::alarms::AlarmRow;
+use super::listings::filtered;
 use super::{App, parse_filter};
-use crate::alarms::is_silenced;
+use crate::alarms::{OwnAlarm, is_silenced};
 use crate::errors::store_error;
 use crate::model::{AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord};
 
@@ -137,23 +140,42 @@ impl App {
             return None;
         }
         let newest = self.metering.series.latest(entity).map(|(_, values)| values).unwrap_or_default();
-        let newest = newest.into_iter().find(|(metric, _)| *metric == record.metric).map(|(_, value)| value);
+        let newest =
+            newest.into_iter().find(|(metric, _)| Some(*metric) == record.metric).map(|(_, value)| value);
         Some(Alarm {
-            rule,
+            rule: Some(rule),
+            message: record.message,
             rule_name: record.rule_name,
             severity: record.severity,
-            of: entity.kind(),
+            of: entity.kind().into(),
             id: match entity {
                 Entity::Host(host) => host.to_string(),
                 Entity::Vm(vm) => vm.to_string(),
             },
             name: record.name,
             metric: record.metric,
-            value: newest.or(record.value).unwrap_or_default(),
-            threshold: record.threshold,
+            value: newest.or(record.value),
+            threshold: Some(record.threshold),
             since: record.since,
             silenced: false,
         })
+    }
+}
+
+fn own_to_api(own: OwnAlarm) -> Alarm {
+    Alarm {
+        rule: None,
+        rule_name: OwnAlarm::RULE.to_owned(),
+        severity: Severity::Error,
+        of: AlarmOf::Orchestrator,
+        id: OwnAlarm::SUBJECT.to_owned(),
+        name: OwnAlarm::SUBJECT.to_owned(),
+        metric: None,
+        value: None,
+        threshold: None,
+        message: Some(own.message),
+        since: own.since,
+        silenced: false,
     }
 }
 
@@ -232,7 +254,7 @@ impl AlarmRuleApi for App {
 
 #[async_trait]
 impl AlarmApi for App {
-    async fn list(&self, call: &Call, _: Empty) -> Result<Vec<Alarm>, ApiError> {
+    async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Alarm>, ApiError> {
         let sight = call.caller.sight(Permission::View);
         let (alarms, _) = self.db.alarms.all().await.map_err(|e| store_error(&e))?;
         let (silences, _) = self.db.alarm_silences.all().await.map_err(|e| store_error(&e))?;
@@ -243,9 +265,8 @@ impl AlarmApi for App {
             let alarm = self.alarm(&sight, (rule, &subject), record.value)?;
             Some(Alarm { silenced, ..alarm })
         });
-        let mut shown: Vec<Alarm> = shown.collect();
-        shown.sort_by(|a, b| b.since.cmp(&a.since).then_with(|| a.name.cmp(&b.name)));
-        Ok(shown)
+        let own = self.metering.alarms.own().filter(|_| sight == Sight::All).map(own_to_api);
+        Ok(filtered(shown.chain(own).map(AlarmRow).collect(), &request)?.map(|AlarmRow(alarm)| alarm))
     }
 
     async fn silence(&self, call: &Call, request: SilenceAlarms) -> Result<AlarmSilence, ApiError> {
@@ -302,7 +323,6 @@ impl AlarmApi for App {
 
 #[cfg(test)]
 mod tests {
-    use xenith_orchestrator_types::event::Severity;
     use xenith_orchestrator_types::metrics::Metric;
 
     use super::*;

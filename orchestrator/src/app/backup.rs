@@ -17,7 +17,7 @@ use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason}
 use super::App;
 use super::backup_restore::stamp;
 use super::begin::About;
-use super::listings::backups::BackupRow;
+use super::listings::backups::{BackupRow, UnprotectedRow};
 use super::listings::filtered;
 use crate::backup_runner;
 use crate::catalogue;
@@ -134,6 +134,12 @@ fn api_backup(record: BackupRecord, repository_name: String, proof: Option<Backu
         Some(definition) => (Some(definition.vm), definition.spec.name.to_string()),
         None => (None, record.facts.disks.first().map(|disk| disk.name.clone()).unwrap_or_default()),
     };
+    let mut networks = Vec::new();
+    for nic in record.definition.iter().flat_map(|definition| &definition.spec.nics) {
+        if !networks.contains(&nic.network) {
+            networks.push(nic.network);
+        }
+    }
     Backup {
         id: record.facts.id,
         repository: record.repository,
@@ -144,6 +150,7 @@ fn api_backup(record: BackupRecord, repository_name: String, proof: Option<Backu
         disks: record.facts.disks,
         held: record.facts.held,
         proof,
+        networks,
     }
 }
 
@@ -173,13 +180,16 @@ impl BackupApi for App {
         &self,
         call: &Call,
         request: ListUnprotected,
-    ) -> Result<Vec<UnprotectedVm>, ApiError> {
-        let minutes = i64::from(request.older_than_minutes);
+    ) -> Result<Page<UnprotectedVm>, ApiError> {
+        let ListUnprotected { older_than_minutes, filter, sort, limit, cursor } = request;
+        let minutes = i64::from(older_than_minutes);
         let older_than = (minutes > 0).then(|| time::Duration::minutes(minutes));
         let sight = call.caller.sight(Permission::View);
         let mut found = protection::unprotected(self, older_than).await?;
         found.retain(|row| self.views.vm(row.vm).is_some_and(|vm| sight.covers(Some(vm.pool), &*vm.tags)));
-        Ok(found)
+        let rows: Vec<_> = found.into_iter().map(UnprotectedRow).collect();
+        let page = filtered(rows, &ListRequest { filter, sort, limit, cursor })?;
+        Ok(page.map(|row| row.0))
     }
 
     async fn files(&self, call: &Call, request: ListBackupFiles) -> Result<BackupFiles, ApiError> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
-use xenith_common_ids::{BackupJobId, BackupRunId, RepositoryId};
+use xenith_common_ids::{BackupJobId, BackupRunId, RepositoryId, VmId};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::backup_job::BackupJobApi;
 use xenith_orchestrator_api::backup_run::BackupRunApi;
@@ -15,6 +15,7 @@ use xenith_orchestrator_types::backup::{
 };
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
+use super::backup_proof::checked_ports;
 use super::listings::backups::{BackupJobRow, RunRow};
 use super::listings::filtered;
 use super::{App, vm_filter};
@@ -61,6 +62,7 @@ fn checked(mut settings: JobSettings) -> Result<JobSettings, ApiError> {
     for address in &settings.mail_to {
         crate::mail::parse_address(address).map_err(|error| ApiError::invalid("mail_to", error))?;
     }
+    settings.prove_ports = checked_ports("prove_ports", settings.prove_ports)?;
     Ok(settings)
 }
 
@@ -133,10 +135,12 @@ impl App {
 /// A run as the caller may see it: the VMs that they see.
 fn visible(app: &App, call: &Call, mut run: BackupRun) -> BackupRun {
     let sight = call.caller.sight(Permission::View);
-    run.vms.retain(|vm| match app.views.vm(vm.vm) {
+    let sees = |vm: VmId| match app.views.vm(vm) {
         Some(record) => sight.covers(Some(record.pool), &*record.tags),
         None => sight == xenith_orchestrator_api::Sight::All,
-    });
+    };
+    run.vms.retain(|vm| sees(vm.vm));
+    run.proofs.retain(|proof| sees(proof.vm));
     if !run.status.is_over() {
         backup_runner::progress(app, &mut run);
     }
@@ -190,6 +194,7 @@ impl BackupJobApi for App {
             mail_to: request.mail_to,
             mail_on: request.mail_on,
             prove: request.prove,
+            prove_ports: request.prove_ports,
         })?;
         let (id, created) = (BackupJobId::new(), OffsetDateTime::now_utc());
         let record =
@@ -210,7 +215,17 @@ impl BackupJobApi for App {
             || request.enabled.is_some()
             || request.after.is_some();
         take!(enabled, filter, schedule, timezone, keep, concurrency, bandwidth, window_minutes, retries);
-        take!(exclude_disks, include_disks, rpo_minutes, webhook, orchestrator, mail_to, mail_on, prove);
+        take!(
+            exclude_disks,
+            include_disks,
+            rpo_minutes,
+            webhook,
+            orchestrator,
+            mail_to,
+            mail_on,
+            prove,
+            prove_ports
+        );
         if let Some(vms) = &request.vms {
             settings.vms = self.vm_ids(call, vms).await?;
         }

@@ -1,6 +1,9 @@
 //! Proving backups: by hand, and after each run of a job for some of its VMs.
 
-use xenith_common_ids::{HostId, SagaId};
+use std::num::NonZeroU16;
+
+use xenith_common_ids::{BackupRunId, HostId, SagaId, TaskId};
+use xenith_hypervisor_agent_types::PortQuestion;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_saga::Meta;
 use xenith_orchestrator_types::backup::{ProveBackup, RestoreBackup, RestoreTarget};
@@ -13,7 +16,7 @@ use super::begin::About;
 use crate::catalogue::Definition;
 use crate::model::BackupRecord;
 use crate::protection::NO_BACKUP;
-use crate::sagas::backup_proof::Proof;
+use crate::sagas::backup_proof::{Ports, Proof};
 use crate::sagas::backup_restore::BackupRestore;
 use xenith_hypervisor_agent_types::VmName;
 
@@ -22,14 +25,37 @@ const MINUTES: u32 = 10;
 /// Nobody waits longer for a guest.
 const MOST_MINUTES: u32 = 240;
 
+/// In a proof: each once.
+pub(super) fn checked_ports(field: &str, ports: Vec<NonZeroU16>) -> Result<Vec<NonZeroU16>, ApiError> {
+    let ports: Vec<_> = std::collections::BTreeSet::from_iter(ports).into_iter().collect();
+    if ports.len() > PortQuestion::MOST_PORTS {
+        return Err(ApiError::invalid(field, format_args!("at most {} ports", PortQuestion::MOST_PORTS)));
+    }
+    Ok(ports)
+}
+
+/// What has to answer, on the VM's first network card.
+fn demanded(definition: &Definition, ports: &[NonZeroU16]) -> Result<Option<Ports>, ApiError> {
+    if ports.is_empty() {
+        return Ok(None);
+    }
+    let nic = definition.spec.nics.first().ok_or_else(|| {
+        let name = &definition.spec.name;
+        let text = format_args!("{name} had no network card when it was backed up; prove it without ports");
+        ApiError::invalid("ports", text)
+    })?;
+    Ok(Some(Ports { ports: ports.to_vec(), mac: nic.mac }))
+}
+
 impl App {
     async fn plan_proof(
         &self,
         host: HostId,
         record: &BackupRecord,
-        minutes: u32,
+        (minutes, ports, run): (u32, &[NonZeroU16], Option<BackupRunId>),
     ) -> Result<(Plan, SagaId), ApiError> {
         let definition = definition(record)?;
+        let ports = demanded(definition, ports)?;
         let suffix = stamp(record.created);
         let room = VmName::MAX_LEN - "proof--".len() - suffix.len();
         let of: String = definition.spec.name.as_str().chars().take(room).collect();
@@ -56,7 +82,7 @@ impl App {
         let record = BackupRecord { definition: Some(definition.clone()), ..record.clone() };
         let sr = self.local_sr(host)?;
         let (mut plan, saga) = self.plan_vm_on((host, sr), (&request, &record), (&disks, Vec::new())).await?;
-        plan.params.proof = Some(Proof { minutes });
+        plan.params.proof = Some(Proof { minutes, ports, run });
         plan.title = format!("Prove the backup of {} of {suffix}", definition.spec.name);
         Ok((plan, saga))
     }
@@ -73,7 +99,8 @@ impl App {
             None => self.proof_host(&record)?,
         };
         let minutes = if request.minutes == 0 { MINUTES } else { request.minutes.min(MOST_MINUTES) };
-        let (plan, saga) = self.plan_proof(host, &record, minutes).await?;
+        let ports = checked_ports("ports", request.ports)?;
+        let (plan, saga) = self.plan_proof(host, &record, (minutes, &ports, None)).await?;
         let subjects = subjects(&plan);
         let object = plan.object.as_deref();
         let about = About { method: "backup.prove", title: plan.title, subjects, object };
@@ -85,10 +112,15 @@ impl App {
         self.any_host(was.map(|record| record.host))
     }
 
-    /// On behalf of a job.
-    pub(crate) async fn prove_for(&self, who: &str, record: &BackupRecord) -> Result<(), ApiError> {
+    /// On behalf of a job's run.
+    pub(crate) async fn prove_for(
+        &self,
+        who: &str,
+        record: &BackupRecord,
+        (run, ports): (BackupRunId, &[NonZeroU16]),
+    ) -> Result<TaskId, ApiError> {
         let host = self.proof_host(record)?;
-        let (plan, saga) = self.plan_proof(host, record, MINUTES).await?;
+        let (plan, saga) = self.plan_proof(host, record, (MINUTES, ports, Some(run))).await?;
         let meta = Meta {
             title: plan.title.clone(),
             who: who.to_owned(),
@@ -96,7 +128,8 @@ impl App {
             labels: [("method".to_owned(), "backup.prove".to_owned())].into(),
         };
         let started = self.engine.start_with::<BackupRestore>(saga, &plan.params, meta, plan.commit).await;
-        started.map(drop).map_err(|error| crate::errors::saga_error(&error))
+        started.map_err(|error| crate::errors::saga_error(&error))?;
+        Ok(TaskId::from_bytes(*saga.as_bytes()))
     }
 }
 

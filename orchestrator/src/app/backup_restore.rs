@@ -115,12 +115,13 @@ impl App {
         call: &Call,
         (request, record): (&RestoreBackup, &BackupRecord),
         disks: &[(String, u64)],
-    ) -> Result<Plan, ApiError> {
+    ) -> Result<(Plan, SagaId), ApiError> {
         let (host, sr) = self.place_for(call, request, record).await?;
+        let saga = SagaId::new();
         let new_vdis = new_vdis((record, disks), sr, "")?;
         let mut commit = Transaction::new();
         for new in &new_vdis {
-            commit = self.insert_vdi(commit, new, host, None);
+            commit = self.insert_vdi(commit, new, host, super::vdi::MadeFor::Itself(saga));
         }
         let targets = disks.iter().zip(&new_vdis).map(|((name, _), new)| (name.clone(), new.vdi)).collect();
         let params = Params {
@@ -136,7 +137,7 @@ impl App {
             bandwidth: 0,
         };
         let title = format!("Restore {} disks of {}", disks.len(), stamp(record.created));
-        Ok(Plan { params, commit, title, object: None })
+        Ok((Plan { params, commit, title, object: None }, saga))
     }
 
     /// A new VM around new VDIs, with new addresses.
@@ -225,7 +226,7 @@ impl App {
             .await
             .map_err(|e| store_error(&e))?;
         for new in &new_vdis {
-            commit = self.insert_vdi(commit, new, host, Some(id));
+            commit = self.insert_vdi(commit, new, host, super::vdi::MadeFor::Vm(id));
         }
         let targets = disks.iter().zip(&new_vdis).map(|((name, _), new)| (name.clone(), new.vdi)).collect();
         let params = Params {
@@ -283,9 +284,7 @@ impl App {
                 let start = request.start.then(IncarnationId::new);
                 self.plan_in_place(call, (&record, &disks), start).await?
             }
-            RestoreTarget::Disks => {
-                (self.plan_disks(call, (&request, &record), &disks).await?, SagaId::new())
-            }
+            RestoreTarget::Disks => self.plan_disks(call, (&request, &record), &disks).await?,
             RestoreTarget::NewVm { .. } => self.plan_vm(call, (&request, &record), &disks).await?,
         };
         let mut subjects = vec![format!("host/{}", plan.params.host)];

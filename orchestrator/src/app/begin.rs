@@ -71,9 +71,13 @@ impl App {
             subjects: about.subjects,
             labels: labels.into_iter().chain(user).chain(token).collect(),
         };
+        let transaction = match call.record() {
+            Some(of) => self.audit.expect_end_in(transaction, id, &call.caller, (about.method, of)),
+            None => transaction,
+        };
         match self.engine.start_with::<S>(id, params, meta, transaction).await {
             Ok(_) => {
-                let task = TaskId::from_bytes(*id.as_bytes());
+                let task = TaskId::from(id);
                 Ok(TaskStarted { task, object: about.object.map(ToOwned::to_owned) })
             }
             Err(SagaError::Store(error)) if error.is_conflict() => Err(ApiError::new(

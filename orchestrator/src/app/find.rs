@@ -1,8 +1,9 @@
 //! From a name or id to the object, for callers who may see it.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use xenith_common_ids::{HostId, NetworkId, UserId, VdiId, VmId};
+use xenith_common_ids::{HostId, NetworkId, PoolId, UserId, VdiId, VmId};
 use xenith_orchestrator_api::{Call, Sight};
 use xenith_orchestrator_inventory::vdi::Vdis;
 use xenith_orchestrator_inventory::{PageRequest, Scope};
@@ -84,16 +85,29 @@ impl App {
         record.filter(|record| sees.covers(Some(record.value.pool), [])).ok_or_else(missing)
     }
 
+    /// Whether the pool, by its name, and the names of its networks are there for somebody. By a tag one sees the pools
+    /// of the VMs that have it, and the one where a first VM can be made; never their hosts and storage.
+    pub(super) fn sees_pool(&self, sight: &Sight, pool: &Pool) -> bool {
+        let by_tag = |tags: &BTreeSet<String>| {
+            !tags.is_empty() && (pool.name == DEFAULT_POOL || self.views.is_tagged(pool.id, tags))
+        };
+        sight.covers(Some(pool.id), []) || matches!(sight, Sight::Only { tags, .. } if by_tag(tags))
+    }
+
+    /// As [`Self::sees_pool`], for what is in it. (A pool can be deleted before its networks are.)
+    pub(super) fn sees_pool_of(&self, sight: &Sight, pool: PoolId) -> bool {
+        match self.views.pool(pool) {
+            Some(pool) => self.sees_pool(sight, &pool),
+            None => sight.covers(Some(pool), []),
+        }
+    }
+
     /// The named pool, or the default one.
     pub(super) fn find_pool(&self, call: &Call, reference: Option<&str>) -> Result<Pool, ApiError> {
         let reference = reference.unwrap_or(DEFAULT_POOL);
         let sees = call.caller.sight(Permission::View);
         let found = self.views.pools().into_iter().find(|pool| matches(reference, &pool.id, &pool.name));
-        // Who sees a tagged VM of a pool knows that the pool is there; its name is no secret to them.
-        let visible = |pool: &Pool| {
-            sees.covers(Some(pool.id), []) || matches!(&sees, Sight::Only { tags, .. } if !tags.is_empty())
-        };
-        found.filter(visible).ok_or_else(|| ApiError::not_found("pool", reference))
+        found.filter(|pool| self.sees_pool(&sees, pool)).ok_or_else(|| ApiError::not_found("pool", reference))
     }
 
     pub(super) async fn find_network(
@@ -106,10 +120,7 @@ impl App {
         let found = networks
             .into_iter()
             .filter(|record| matches(reference, &record.key, &record.value.name))
-            .filter(|record| {
-                sees.covers(Some(record.value.pool), [])
-                    || matches!(&sees, Sight::Only { tags, .. } if !tags.is_empty())
-            })
+            .filter(|record| self.sees_pool_of(&sees, record.value.pool))
             .map(|record| {
                 let shown = record.key.to_string();
                 (record, shown)

@@ -1,17 +1,18 @@
 //! Physical machines.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::json;
 use time::OffsetDateTime;
-use xenith_common_ids::{HostId, OperationId};
+use xenith_common_ids::{HostId, OperationId, VdiId, VmId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, JoinToken};
 use xenith_hypervisor_agent_types::HostHardware;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::host::HostApi;
 use xenith_orchestrator_inventory::host::Hosts;
-use xenith_orchestrator_store::Transaction;
+use xenith_orchestrator_store::Record;
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::host::{
     AddHost, Host, HostAddress, HostMaintenance, HostRef, HostStatus, JoinTokenIssued, RemoveHost,
@@ -23,11 +24,20 @@ use crate::authn::{new_secret, secret_hash};
 use crate::errors::store_error;
 use crate::events::Happened;
 use crate::fleet::Link;
+use crate::forget;
 use crate::model::{HostRecord, JoinRecord};
 
 const LONGEST_MINUTES: u32 = 7 * 24 * 60;
 
 impl App {
+    /// The VDIs that are a host's: in its local SR, and those of shared ones that are kept with it.
+    async fn vdis_of(&self, host: &Record<HostId, HostRecord>) -> Result<BTreeSet<VdiId>, ApiError> {
+        let (srs, _) = self.db.srs.all().await.map_err(|e| store_error(&e))?;
+        let attached = srs.into_iter().filter(|sr| sr.value.hosts.contains(&host.key)).map(|sr| sr.key);
+        let vdis = host.value.local_sr.into_iter().chain(attached).flat_map(|sr| self.views.vdis_in(sr));
+        Ok(vdis.filter(|vdi| vdi.host == host.key).map(|vdi| vdi.id).collect())
+    }
+
     pub(super) fn api_host(&self, id: HostId, record: &HostRecord) -> Host {
         let state = self.fleet.state(id);
         let link = state.as_ref().map_or(Link::Connecting, |state| state.link());
@@ -134,8 +144,7 @@ impl HostApi for App {
             );
             return Err(ApiError::new(Reason::WrongState, message));
         }
-        let (vdis, _) = self.db.vdis.all().await.map_err(|e| store_error(&e))?;
-        let vdis: Vec<_> = vdis.into_iter().filter(|vdi| vdi.value.host == found.key).collect();
+        let vdis = self.vdis_of(&found).await?;
         if call.dry_run {
             let mut names: Vec<_> = vms.iter().map(|(_, vm)| vm.name.to_string()).collect();
             names.sort_unstable();
@@ -144,38 +153,27 @@ impl HostApi for App {
                 call.planned(json!({ "title": title, "forgotten_vms": names, "forgotten_vdis": vdis.len() }))
             );
         }
-        for (vm, _) in &vms {
-            let record = self.db.vms.get(vm).await.map_err(|e| store_error(&e))?;
-            let Some(record) = record else { continue };
-            let mut forget = self.db.vms.delete_in(Transaction::new(), vm);
-            let change = (Some(&record.value), None);
-            forget = crate::records::follow(&self.db, forget, *vm, change, &Default::default())
-                .await
-                .map_err(|e| store_error(&e))?;
-            for snapshot in self.snapshots_of(*vm).await? {
-                forget = self.db.snapshots.delete_in(forget, &snapshot.key);
-            }
-            self.db.store.commit(forget).await.map_err(|e| store_error(&e))?;
-        }
-        for vdi in &vdis {
-            let forget = self.db.vdis.delete_in(Transaction::new(), &vdi.key);
-            self.db.store.commit(forget).await.map_err(|e| store_error(&e))?;
-        }
-        // Whatever changes the record meanwhile (its certificate, its SRs) changes nothing about its going.
-        let remove = self.db.hosts.delete_in(Transaction::new(), &found.key);
-        let remove = self.db.host_names.delete_in(remove, &found.value.name);
-        self.db.store.commit(remove).await.map_err(|e| store_error(&e))?;
+        let vms: Vec<VmId> = vms.into_iter().map(|(vm, _)| vm).collect();
+        let happened = Happened {
+            severity: Severity::Warning,
+            kind: "host.removed",
+            subject: format!("host/{}", found.key),
+            message: format!("{} was removed by {}", found.value.name, call.caller.name),
+            pool: Some(found.value.pool),
+        };
+        let removed = async {
+            let last = forget::host_in(&self.db, &found, &vms, &vdis).await?;
+            self.events.note_in(last, happened).await
+        };
+        removed.await.map_err(|error| match error {
+            error if error.is_conflict() => ApiError::new(
+                Reason::Conflict,
+                format_args!("a VM of {} was changed at the same moment; try again", found.value.name),
+            ),
+            error => store_error(&error),
+        })?;
         self.certificates.revoke(found.key);
         self.fleet.remove(found.key);
-        self.events
-            .note(Happened {
-                severity: Severity::Warning,
-                kind: "host.removed",
-                subject: format!("host/{}", found.key),
-                message: format!("{} was removed by {}", found.value.name, call.caller.name),
-                pool: Some(found.value.pool),
-            })
-            .await;
         Ok(Empty {})
     }
 }

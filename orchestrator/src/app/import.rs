@@ -41,7 +41,7 @@ impl App {
             name: record.name.clone(),
             vm: record.vm,
             host: record.host,
-            task: TaskId::from_bytes(*record.saga.as_bytes()),
+            task: TaskId::from(record.saga),
             origin: record.origin.clone(),
             phase: record.phase,
             message: record.message.clone(),

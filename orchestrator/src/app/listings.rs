@@ -5,6 +5,7 @@
 //! are, and where ids become names.
 
 pub(super) mod access;
+pub(super) mod alarms;
 mod audit;
 pub(super) mod backups;
 pub(super) mod imports;
@@ -22,12 +23,13 @@ use super::App;
 use crate::errors::query_error;
 
 /// Of all of them, for completion.
-pub(super) static SCHEMAS: [&Schema; 16] = [
+pub(super) static SCHEMAS: [&Schema; 19] = [
     &places::POOL,
     &places::NETWORK,
     &access::USER,
     &access::TOKEN,
     &access::ROLE,
+    &alarms::ALARM,
     &audit::AUDIT,
     &storage::SR,
     &storage::ISO,
@@ -39,6 +41,8 @@ pub(super) static SCHEMAS: [&Schema; 16] = [
     &backups::BACKUP_JOB,
     &backups::BACKUP_RUN,
     &backups::BACKUP,
+    &backups::UNPROTECTED,
+    &backups::STANDBY,
 ];
 
 /// One page of `rows`.

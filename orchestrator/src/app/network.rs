@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use xenith_common_ids::NetworkId;
+use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::network::NetworkApi;
-use xenith_orchestrator_api::{Call, Sight};
 use xenith_orchestrator_types::network::{CreateNetwork, Network, NetworkRef};
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
@@ -16,10 +16,9 @@ use crate::errors::store_error;
 impl NetworkApi for App {
     async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Network>, ApiError> {
         let sees = call.caller.sight(Permission::View);
-        let by_tag = matches!(&sees, Sight::Only { tags, .. } if !tags.is_empty());
         let (networks, _) = self.db.networks.all().await.map_err(|error| store_error(&error))?;
         let networks = networks.into_iter().map(|record| record.value);
-        let seen = networks.filter(|network| by_tag || sees.covers(Some(network.pool), []));
+        let seen = networks.filter(|network| self.sees_pool_of(&sees, network.pool));
         let rows = seen.map(|network| NetworkRow { pool: self.pool_name(network.pool), network }).collect();
         Ok(filtered(rows, &request)?.map(|row: NetworkRow| row.network))
     }

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use xenith_common_ids::PoolId;
+use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::pool::PoolApi;
-use xenith_orchestrator_api::{Call, Sight};
 use xenith_orchestrator_store::Transaction;
 use xenith_orchestrator_types::pool::{CreatePool, Pool, PoolRef};
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
@@ -17,9 +17,8 @@ use crate::errors::store_error;
 impl PoolApi for App {
     async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Pool>, ApiError> {
         let sees = call.caller.sight(Permission::View);
-        let by_tag = matches!(&sees, Sight::Only { tags, .. } if !tags.is_empty());
         let mut pools = self.views.pools();
-        pools.retain(|pool| by_tag || sees.covers(Some(pool.id), []));
+        pools.retain(|pool| self.sees_pool(&sees, pool));
         Ok(filtered(pools.into_iter().map(PoolRow).collect(), &request)?.map(|PoolRow(pool)| pool))
     }
 

@@ -20,12 +20,12 @@ use super::listings::filtered;
 use super::listings::storage::SnapshotRow;
 use crate::errors::store_error;
 use crate::model::{SnapshotRecord, VmRecord};
-use crate::records;
 use crate::sagas::NewVdi;
 use crate::sagas::snapshot_create::{Params as CreateParams, SnapshotCreate};
 use crate::sagas::snapshot_delete::{Params as DeleteParams, SnapshotDelete};
 use crate::sagas::snapshot_revert::{Params as RevertParams, SnapshotRevert};
 use crate::sagas::vm_create::{Params as VmParams, VmCreate};
+use crate::{records, snapshots};
 
 /// More would be a mistake of a script, and slow nobody down sooner.
 const MOST_PER_VM: usize = 256;
@@ -54,8 +54,7 @@ impl App {
         &self,
         vm: VmId,
     ) -> Result<Vec<Found<SnapshotId, SnapshotRecord>>, ApiError> {
-        let (all, _) = self.db.snapshots.all().await.map_err(|e| store_error(&e))?;
-        Ok(all.into_iter().filter(|record| record.value.vm == vm).collect())
+        snapshots::of_vm(&self.db, vm).await.map_err(|e| store_error(&e))
     }
 
     /// A snapshot and its VM, for which the caller has `permission`.
@@ -70,11 +69,13 @@ impl App {
             Some(vm) => Some(self.find_vm(call, vm, Permission::View).await?.key),
             None => None,
         };
-        let (all, _) = self.db.snapshots.all().await.map_err(|e| store_error(&e))?;
         let id = reference.parse::<SnapshotId>().ok();
+        let all = match of {
+            Some(vm) => self.snapshots_of(vm).await?,
+            None => self.db.snapshots.all().await.map_err(|e| store_error(&e))?.0,
+        };
         let wanted = |record: &Found<SnapshotId, SnapshotRecord>| {
-            (Some(record.key) == id || record.value.name == *reference)
-                && of.is_none_or(|vm| vm == record.value.vm)
+            Some(record.key) == id || record.value.name == *reference
         };
         let mut found = Vec::new();
         for record in all.into_iter().filter(wanted) {
@@ -128,9 +129,12 @@ impl SnapshotApi for App {
             None => None,
         };
         let sees = call.caller.sight(Permission::View);
-        let (all, _) = self.db.snapshots.all().await.map_err(|e| store_error(&e))?;
+        let all = match of {
+            Some(vm) => self.snapshots_of(vm).await?,
+            None => self.db.snapshots.all().await.map_err(|e| store_error(&e))?.0,
+        };
         let mut rows = Vec::new();
-        for record in all.into_iter().filter(|record| of.is_none_or(|vm| vm == record.value.vm)) {
+        for record in all {
             let Some(vm) = self.views.vm(record.value.vm) else { continue };
             if sees.covers(Some(vm.pool), &*vm.tags) {
                 rows.push(SnapshotRow {
@@ -187,7 +191,7 @@ impl SnapshotApi for App {
             disks,
             paused_ms: None,
         };
-        let commit = self.db.snapshots.insert_in(self.hold(&vm, saga)?, &snapshot, &record);
+        let commit = snapshots::insert_in(&self.db, self.hold(&vm, saga)?, snapshot, &record);
         let id = snapshot.to_string();
         let about = About {
             method: "snapshot.create",
@@ -315,7 +319,7 @@ impl SnapshotApi for App {
         let change = (None, Some(&record));
         commit = records::follow(&self.db, commit, vm, change, &ids).await.map_err(|e| store_error(&e))?;
         for vdi in &new_vdis {
-            commit = self.insert_vdi(commit, vdi, record.host, Some(vm));
+            commit = self.insert_vdi(commit, vdi, record.host, super::vdi::MadeFor::Vm(vm));
         }
         // The snapshot is not deleted under the clone: both are commands to one agent, which holds what it reads.
         let start = request.start.then(IncarnationId::new);

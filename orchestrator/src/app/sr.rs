@@ -346,6 +346,7 @@ impl SrApi for App {
             sr: scan.sr,
             host: scan.host,
             attached_to: None,
+            held_by: None,
         };
         self.db.vdis.insert(&vdi.id, &vdi).await.map_err(|e| store_error(&e))?;
         Ok(vdi)

@@ -15,10 +15,12 @@ use xenith_orchestrator_types::standby::{
     CreateStandby, FailBackStandby, FailOverStandby, Standby, StandbyRef, StandbyStatus,
 };
 use xenith_orchestrator_types::task::TaskStarted;
-use xenith_orchestrator_types::{ApiError, Empty, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
 use super::App;
 use super::begin::{About, free, unheld};
+use super::listings::backups::StandbyRow;
+use super::listings::filtered;
 use super::standby_plan::{Followed, Place, Unmapped};
 use super::vm::{Fate, SHUTDOWN_S, protected};
 use super::vm_new::NewVm;
@@ -243,7 +245,7 @@ impl App {
             labels: [("method".to_owned(), "standby.follow".to_owned())].into(),
         };
         let started = self.engine.start_with::<StandbyAct>(saga, &params, meta, commit).await;
-        started.map(|_| TaskId::from_bytes(*saga.as_bytes())).map_err(|error| saga_error(&error))
+        started.map(|_| TaskId::from(saga)).map_err(|error| saga_error(&error))
     }
 
     async fn fail_standby_over(
@@ -407,18 +409,18 @@ fn follow_title(found: &Found) -> String {
 
 #[async_trait]
 impl StandbyApi for App {
-    async fn list(&self, call: &Call, _: Empty) -> Result<Vec<Standby>, ApiError> {
+    async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Standby>, ApiError> {
         let sight = call.caller.sight(Permission::View);
         let (records, _) = self.db.standbys.all().await.map_err(|e| store_error(&e))?;
-        let mut standbys = Vec::new();
+        let mut rows = Vec::new();
         for record in records {
             let vm = self.views.vm(record.key);
             if vm.is_some_and(|vm| sight.covers(Some(vm.pool), &*vm.tags)) {
-                standbys.extend(self.view_standby(record.key, &record.value).await?);
+                let shown = self.view_standby(record.key, &record.value).await?;
+                rows.extend(shown.map(|standby| StandbyRow { host: self.host_name(standby.host), standby }));
             }
         }
-        standbys.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(standbys)
+        Ok(filtered(rows, &request)?.map(|row| row.standby))
     }
 
     async fn get(&self, call: &Call, request: StandbyRef) -> Result<Standby, ApiError> {

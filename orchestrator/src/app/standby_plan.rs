@@ -195,7 +195,7 @@ impl App {
         commit =
             records::follow(&self.db, commit, vm.key, change, &made).await.map_err(|e| store_error(&e))?;
         for vdi in &shape.new_vdis {
-            commit = self.insert_vdi(commit, vdi, own.host, Some(vm.key));
+            commit = self.insert_vdi(commit, vdi, own.host, super::vdi::MadeFor::Vm(vm.key));
         }
         let nothing = StandbyRecord { holds: None, automatic: true, ..record.clone() };
         commit = self.db.standbys.update_in(commit, standby, &nothing);

@@ -15,10 +15,6 @@ use super::begin::{TOKEN, USER};
 use super::{App, parse_filter};
 use crate::errors::saga_error;
 
-const fn saga_id(task: TaskId) -> SagaId {
-    SagaId::from_bytes(*task.as_bytes())
-}
-
 /// A saga's record as a task.
 #[must_use]
 pub(crate) fn task_of(id: SagaId, record: &SagaRecord, progress: Option<StepProgress>) -> Task {
@@ -48,7 +44,7 @@ pub(crate) fn task_of(id: SagaId, record: &SagaRecord, progress: Option<StepProg
     let count = record.steps.len().max(1);
     let percent = if status == TaskStatus::Done { 100 } else { (at * 100 + within) / count };
     Task {
-        id: TaskId::from_bytes(*id.as_bytes()),
+        id: TaskId::from(id),
         method: record.meta.labels.get("method").cloned().unwrap_or_default(),
         title: record.meta.title.clone(),
         subjects: record.meta.subjects.clone(),
@@ -97,7 +93,7 @@ impl App {
         task: TaskId,
         permission: Permission,
     ) -> Result<(SagaId, SagaRecord), ApiError> {
-        let id = saga_id(task);
+        let id = SagaId::from(task);
         let record = self.engine.get(id).await.map_err(|error| saga_error(&error))?;
         if !self.sees_task(&call.caller, Permission::View, &record.meta) {
             return Err(ApiError::not_found("task", &task.to_string()));
@@ -136,7 +132,7 @@ impl TaskApi for App {
         let page = self.page(&self.tasks.rows, wanted).await?;
         let mut items = Vec::with_capacity(page.rows.len());
         for row in page.rows {
-            let id = saga_id(row.id);
+            let id = SagaId::from(row.id);
             match self.engine.get(id).await {
                 // Who may see it is known for certain only now: its VM may have gone since the row was written.
                 Ok(record) if self.sees_task(&call.caller, Permission::View, &record.meta) => {

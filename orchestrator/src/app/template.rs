@@ -297,7 +297,7 @@ impl TemplateApi for App {
         let change = (None, Some(&record));
         commit = records::follow(&self.db, commit, vm, change, &made).await.map_err(|e| store_error(&e))?;
         for vdi in &new_vdis {
-            commit = self.insert_vdi(commit, vdi, record.host, Some(vm));
+            commit = self.insert_vdi(commit, vdi, record.host, super::vdi::MadeFor::Vm(vm));
         }
         if request.start {
             self.promise(record.host, record.spec.memory.target.mib());

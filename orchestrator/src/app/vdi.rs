@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use serde_json::json;
-use xenith_common_ids::{HostId, SagaId, VdiId, VmId};
+use xenith_common_ids::{HostId, SagaId, TaskId, VdiId, VmId};
 use xenith_hypervisor_agent_types::VdiSize;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::vdi::VdiApi;
 use xenith_orchestrator_inventory::vdi::Vdis;
-use xenith_orchestrator_store::{Expect, Transaction};
+use xenith_orchestrator_store::{Expect, Record, Transaction};
 use xenith_orchestrator_types::import::UploadTicket;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vdi::{
@@ -24,6 +24,23 @@ use crate::sagas::vdi_delete::{Params as DeleteParams, VdiDelete};
 use crate::sagas::vdi_import::{Params as ImportParams, VdiImport};
 use crate::sagas::vdi_resize::{Params as ResizeParams, VdiResize};
 
+/// Whom a new VDI is for while a saga makes it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum MadeFor {
+    /// A VM, which the saga holds.
+    Vm(VmId),
+    /// Nobody yet: the saga holds the VDI itself.
+    Itself(SagaId),
+}
+
+/// Refuses one that is not whole yet.
+pub(super) fn whole(vdi: &Record<VdiId, Vdi>) -> Result<(), ApiError> {
+    match vdi.value.held_by {
+        Some(task) => Err(super::begin::held(&vdi.value.name, SagaId::from(task))),
+        None => Ok(()),
+    }
+}
+
 impl App {
     pub(super) fn may_provision(&self, call: &Call, vdi: &Vdi) -> Result<(), ApiError> {
         let pool = self.views.host(vdi.host).map(|host| host.pool);
@@ -39,9 +56,21 @@ impl App {
         transaction: Transaction,
         new: &NewVdi,
         host: HostId,
-        attached_to: Option<VmId>,
+        made_for: MadeFor,
     ) -> Transaction {
-        let vdi = Vdi { id: new.vdi, name: new.name.clone(), size: new.size, sr: new.sr, host, attached_to };
+        let (attached_to, held_by) = match made_for {
+            MadeFor::Vm(vm) => (Some(vm), None),
+            MadeFor::Itself(saga) => (None, Some(TaskId::from(saga))),
+        };
+        let vdi = Vdi {
+            id: new.vdi,
+            name: new.name.clone(),
+            size: new.size,
+            sr: new.sr,
+            host,
+            attached_to,
+            held_by,
+        };
         self.db.vdis.insert_in(transaction, &new.vdi, &vdi)
     }
 }
@@ -88,7 +117,8 @@ impl VdiApi for App {
         self.not_a_library(sr).await?;
         let vdi =
             NewVdi { vdi: VdiId::new(), sr, size: request.size, name: request.name, from: None, seed: None };
-        let record = self.insert_vdi(Transaction::new(), &vdi, host.key, None);
+        let saga = SagaId::new();
+        let record = self.insert_vdi(Transaction::new(), &vdi, host.key, MadeFor::Itself(saga));
         let id = vdi.vdi.to_string();
         let about = About {
             method: "vdi.create",
@@ -97,7 +127,7 @@ impl VdiApi for App {
             object: Some(&id),
         };
         let params = CreateParams { host: host.key, vdi };
-        self.begin::<VdiCreate>(call, (SagaId::new(), &params), about, record).await
+        self.begin::<VdiCreate>(call, (saga, &params), about, record).await
     }
 
     async fn import(&self, call: &Call, request: ImportVdi) -> Result<TaskStarted, ApiError> {
@@ -111,7 +141,8 @@ impl VdiApi for App {
         // Until it is there.
         let size = VdiSize::from_bytes(1 << 20).map_err(ApiError::internal)?;
         let vdi = NewVdi { vdi: VdiId::new(), sr, size, name: request.name, from: None, seed: None };
-        let record = self.insert_vdi(Transaction::new(), &vdi, host.key, None);
+        let saga = SagaId::new();
+        let record = self.insert_vdi(Transaction::new(), &vdi, host.key, MadeFor::Itself(saga));
         let id = vdi.vdi.to_string();
         let about = About {
             method: "vdi.import",
@@ -121,12 +152,13 @@ impl VdiApi for App {
         };
         let (url, sha256) = (request.url, request.sha256);
         let params = ImportParams { host: host.key, vdi: vdi.vdi, sr, url, sha256, template: None };
-        self.begin::<VdiImport>(call, (SagaId::new(), &params), about, record).await
+        self.begin::<VdiImport>(call, (saga, &params), about, record).await
     }
 
     async fn resize(&self, call: &Call, request: ResizeVdi) -> Result<TaskStarted, ApiError> {
         let found = self.find_vdi(call, &request.vdi).await?;
         self.may_provision(call, &found.value)?;
+        whole(&found)?;
         let Vdi { name, size, sr, host, .. } = &found.value;
         if request.size < *size {
             let problem = format_args!("{name} is {size} large; a disk is never made smaller");
@@ -147,10 +179,12 @@ impl VdiApi for App {
         checked_name(&request.name)?;
         let found = self.find_vdi(call, &request.vdi).await?;
         self.may_provision(call, &found.value)?;
+        whole(&found)?;
         let Vdi { name, size, sr, host, .. } = found.value;
         let vdi =
             NewVdi { vdi: VdiId::new(), sr, size, name: request.name, from: Some(found.key), seed: None };
-        let record = self.insert_vdi(Transaction::new(), &vdi, host, None);
+        let saga = SagaId::new();
+        let record = self.insert_vdi(Transaction::new(), &vdi, host, MadeFor::Itself(saga));
         let id = vdi.vdi.to_string();
         let about = About {
             method: "vdi.clone",
@@ -159,7 +193,7 @@ impl VdiApi for App {
             object: Some(&id),
         };
         let params = CreateParams { host, vdi };
-        self.begin::<VdiCreate>(call, (SagaId::new(), &params), about, record).await
+        self.begin::<VdiCreate>(call, (saga, &params), about, record).await
     }
 
     async fn copy(&self, call: &Call, request: CopyVdi) -> Result<TaskStarted, ApiError> {
@@ -185,6 +219,7 @@ impl VdiApi for App {
     async fn delete(&self, call: &Call, request: VdiRef) -> Result<TaskStarted, ApiError> {
         let found = self.find_vdi(call, &request.vdi).await?;
         self.may_provision(call, &found.value)?;
+        whole(&found)?;
         if let Some(vm) = found.value.attached_to {
             let name = self.views.vm(vm).map_or_else(|| vm.to_string(), |vm| vm.name.to_string());
             return Err(ApiError::new(

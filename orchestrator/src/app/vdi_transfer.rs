@@ -15,7 +15,7 @@ use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
 use super::App;
 use super::begin::{About, free};
-use super::vdi::checked_name;
+use super::vdi::{MadeFor, checked_name, whole};
 use crate::authn::{new_secret, secret_hash};
 use crate::errors::store_error;
 use crate::model::VmRecord;
@@ -51,6 +51,7 @@ impl App {
         checked_name(&request.name)?;
         let found = self.find_vdi(call, &request.vdi).await?;
         self.may_provision(call, &found.value)?;
+        whole(&found)?;
         let to = (request.host.as_deref(), request.sr.as_deref());
         let (host, to) = self.destination(call, &found, to).await?;
         let to = NewVdi { name: request.name, ..to };
@@ -58,7 +59,8 @@ impl App {
             self.fleet.vm(*vm).is_some_and(|(_, observed)| observed.power.has_domain())
         };
         let snapshot = found.value.attached_to.filter(up).map(|vm| (vm, VdiId::new()));
-        let record = self.insert_vdi(Transaction::new(), &to, host, None);
+        let saga = SagaId::new();
+        let record = self.insert_vdi(Transaction::new(), &to, host, MadeFor::Itself(saga));
         let id = to.vdi.to_string();
         let about = About {
             method: "vdi.copy",
@@ -68,7 +70,7 @@ impl App {
         };
         let authority_pem = self.certificates.authority().certificate_pem().to_owned();
         let params = CopyParams { from: found.value, snapshot, to, host, authority_pem, moved: None };
-        self.begin::<VdiCopy>(call, (SagaId::new(), &params), about, record).await
+        self.begin::<VdiCopy>(call, (saga, &params), about, record).await
     }
 
     pub(super) async fn migrate_vdi(
@@ -78,6 +80,7 @@ impl App {
     ) -> Result<TaskStarted, ApiError> {
         let found = self.find_vdi(call, &request.vdi).await?;
         self.may_provision(call, &found.value)?;
+        whole(&found)?;
         let Vdi { name, sr, host: from, .. } = &found.value;
         if let Some(drive) = self.drive_with(found.key) {
             let message = format_args!("it is in the CD drive of {drive}; eject it first");
@@ -98,7 +101,7 @@ impl App {
             return Err(ApiError::new(Reason::WrongState, message));
         }
         let saga = SagaId::new();
-        let mut commit = self.insert_vdi(Transaction::new(), &to, host, None);
+        let mut commit = self.insert_vdi(Transaction::new(), &to, host, MadeFor::Itself(saga));
         let mut subjects =
             vec![format!("vdi/{}", found.key), format!("vdi/{}", to.vdi), format!("host/{host}")];
         let mut vm = None;
@@ -158,7 +161,8 @@ impl App {
         let size = VdiSize::from_bytes(request.capacity.next_multiple_of(1 << 20))
             .map_err(|error| ApiError::invalid("capacity", error))?;
         let vdi = NewVdi { vdi: VdiId::new(), sr, size, name: request.name, from: None, seed: None };
-        let record = self.insert_vdi(Transaction::new(), &vdi, host.key, None);
+        let saga = SagaId::new();
+        let record = self.insert_vdi(Transaction::new(), &vdi, host.key, MadeFor::Itself(saga));
         let id = vdi.vdi.to_string();
         let about = About {
             method: "vdi.upload",
@@ -167,7 +171,7 @@ impl App {
             object: Some(&id),
         };
         let params = UploadParams { host: host.key, vdi, capacity: request.capacity };
-        self.begin::<VdiUpload>(call, (SagaId::new(), &params), about, record).await
+        self.begin::<VdiUpload>(call, (saga, &params), about, record).await
     }
 
     pub(super) async fn upload_ticket(&self, call: &Call, request: VdiRef) -> Result<UploadTicket, ApiError> {
@@ -193,6 +197,7 @@ impl App {
     pub(super) async fn export_vdi(&self, call: &Call, request: ExportVdi) -> Result<VdiDownload, ApiError> {
         let found = self.find_vdi(call, &request.vdi).await?;
         self.may_provision(call, &found.value)?;
+        whole(&found)?;
         let host = found.value.host;
         let (vdi, size) = match &request.snapshot {
             None => (found.key, found.value.size),

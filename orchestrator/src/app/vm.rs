@@ -239,7 +239,7 @@ impl App {
         commit =
             records::follow(&self.db, commit, found.key, change, &made).await.map_err(|e| store_error(&e))?;
         for vdi in &new_vdis {
-            commit = self.insert_vdi(commit, vdi, new.host, Some(found.key));
+            commit = self.insert_vdi(commit, vdi, new.host, super::vdi::MadeFor::Vm(found.key));
         }
         let params = UpdateParams {
             vm: found.key,

@@ -94,6 +94,7 @@ impl App {
         reference: &str,
     ) -> Result<(VdiId, BTreeSet<HostId>), ApiError> {
         let found = self.find_vdi(call, reference).await?;
+        super::vdi::whole(&found)?;
         if let Some(vm) = found.value.attached_to {
             let problem = format_args!("{reference:?} is a disk of VM {vm}, not an ISO");
             return Err(ApiError::invalid(field, problem));

@@ -102,7 +102,7 @@ impl App {
             .await
             .map_err(|e| store_error(&e))?;
         for vdi in &new.new_vdis {
-            commit = self.insert_vdi(commit, vdi, new.record.host, Some(new.vm));
+            commit = self.insert_vdi(commit, vdi, new.record.host, super::vdi::MadeFor::Vm(new.vm));
         }
         Ok(commit)
     }

@@ -104,6 +104,7 @@ impl App {
                 }
                 (Some(reference), None) => {
                     let found = self.find_vdi(call, reference).await?;
+                    super::vdi::whole(&found)?;
                     if let Some(vm) = found.value.attached_to {
                         return Err(ApiError::new(
                             Reason::Conflict,

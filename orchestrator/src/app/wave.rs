@@ -267,7 +267,7 @@ impl App {
         if !all {
             inventory.vms.retain(|vm| chosen.contains(&vm.id));
         }
-        let taken = self.vm_names().await?;
+        let taken = self.taken_names(&inventory).await?;
         let mut settings = self.settings_of(&request, taken);
         self.map_storage(call, &request, &inventory, &mut settings).await?;
         let plan = plan::make(&inventory, &settings);
@@ -330,9 +330,16 @@ impl App {
         Ok(())
     }
 
-    async fn vm_names(&self) -> Result<HashSet<String>, ApiError> {
-        let (vms, _) = self.db.vms.all().await.map_err(|error| store_error(&error))?;
-        Ok(vms.into_iter().map(|record| record.value.spec.name.to_string()).collect())
+    /// The names that VMs here have, of those of the plan.
+    async fn taken_names(&self, inventory: &Inventory) -> Result<HashSet<String>, ApiError> {
+        let mut taken = HashSet::new();
+        for vm in &inventory.vms {
+            let named = self.db.vm_names.page_under(&vm.name, None, 1).await;
+            if !named.map_err(|error| store_error(&error))?.records.is_empty() {
+                taken.insert(vm.name.clone());
+            }
+        }
+        Ok(taken)
     }
 
     fn settings_of(&self, request: &PlanImports, taken_names: HashSet<String>) -> Settings {

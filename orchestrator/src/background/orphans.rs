@@ -3,16 +3,18 @@
 //! Only hosts that are heard are looked at; what a saga is working on is left out. See [`crate::orphans`].
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use xenith_common_ids::{HostId, SagaId, SrId, VdiId, VmId};
+use xenith_common_ids::{HostId, SagaId, SrId, TaskId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{ObservedVm, SrFacts};
 use xenith_orchestrator_saga::{Phase, SagaError};
 use xenith_orchestrator_store::StoreError;
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::orphan::OrphanKind;
+use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::app::App;
 use crate::events::Happened;
@@ -240,28 +242,28 @@ impl Recorded {
     }
 }
 
-/// Lets go of VMs that are held by a saga which is over. The saga clears its hold with its last step or its undo; one
-/// that a person abandoned, or whose end was lost with a store that was restored, may not have. A saga that is not
-/// over is always in the log, so there is nothing here that could be somebody's.
-pub async fn release(app: &App, before: &mut HashMap<VmId, SagaId>) {
-    let mut over = HashMap::new();
-    for (vm, saga) in app.views.held() {
-        match app.engine.get(saga).await {
-            Ok(record) if matches!(record.phase, Phase::Ended { .. }) => {}
-            Err(SagaError::NotFound(_)) => {}
-            Ok(_) => continue,
-            Err(error) => return tracing::warn!(%error, "a task cannot be read; holds are looked at later"),
+/// What was held by a saga that is over, at the last look.
+#[derive(Debug, Default)]
+pub struct Holds {
+    vms: HashMap<VmId, SagaId>,
+    vdis: HashMap<VdiId, SagaId>,
+}
+
+/// Lets go of VMs and VDIs that are held by a saga which is over. The saga clears its hold with its last step or its
+/// undo; one that a person abandoned, or whose end was lost with a store that was restored, may not have. A saga that is
+/// not over is always in the log, so there is nothing here that could be somebody's.
+pub async fn release(app: &App, before: &mut Holds) {
+    let looked = async { Ok((over(app, app.views.held()).await?, over(app, app.views.held_vdis()).await?)) };
+    let (vms, vdis) = match looked.await {
+        Ok(found) => found,
+        Err(error) => {
+            let error: SagaError = error;
+            return tracing::warn!(%error, "a task cannot be read; holds are looked at later");
         }
-        over.insert(vm, saga);
-    }
-    for (vm, saga) in &over {
-        if before.get(vm) != Some(saga) {
-            continue;
-        }
+    };
+    for (vm, saga) in vms.iter().filter(|(vm, saga)| before.vms.get(vm) == Some(saga)) {
         let released = app.db.vms.modify(vm, |record: &mut VmRecord| {
-            if record.held_by == Some(*saga) {
-                record.held_by = None;
-            }
+            record.held_by = record.held_by.filter(|holder| holder != saga);
         });
         if let Err(error) = released.await {
             tracing::warn!(%error, "a VM could not be let go of");
@@ -272,7 +274,39 @@ pub async fn release(app: &App, before: &mut HashMap<VmId, SagaId>) {
         let (severity, kind, subject) = (Severity::Warning, "vm.released", format!("vm/{vm}"));
         app.events.note(Happened { severity, kind, subject, message, pool: Some(record.pool) }).await;
     }
-    *before = over;
+    for (vdi, saga) in vdis.iter().filter(|(vdi, saga)| before.vdis.get(vdi) == Some(saga)) {
+        let task = TaskId::from(*saga);
+        let released = app.db.vdis.modify(vdi, |record: &mut Vdi| {
+            record.held_by = record.held_by.filter(|holder| *holder != task);
+        });
+        if let Err(error) = released.await {
+            tracing::warn!(%error, "a VDI could not be let go of");
+            continue;
+        }
+        let Some(record) = app.views.vdi(*vdi) else { continue };
+        let message = format!(
+            "{} was held by task {saga}, which is over; it is free again, but may not be whole",
+            record.name
+        );
+        let (severity, kind, subject) = (Severity::Warning, "vdi.released", format!("vdi/{vdi}"));
+        let pool = app.views.host(record.host).map(|host| host.pool);
+        app.events.note(Happened { severity, kind, subject, message, pool }).await;
+    }
+    *before = Holds { vms, vdis };
+}
+
+/// Those of `held` whose saga is over.
+async fn over<I: Eq + Hash>(app: &App, held: Vec<(I, SagaId)>) -> Result<HashMap<I, SagaId>, SagaError> {
+    let mut over = HashMap::new();
+    for (id, saga) in held {
+        match app.engine.get(saga).await {
+            Ok(record) if !matches!(record.phase, Phase::Ended { .. }) => continue,
+            Ok(_) | Err(SagaError::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+        over.insert(id, saga);
+    }
+    Ok(over)
 }
 
 /// One look at names, addresses and snapshots whose VM is gone.

@@ -107,10 +107,6 @@ fn ended_by(run: &BackupRun, settings: Option<&JobSettings>, now: OffsetDateTime
     over.then(|| format!("its window of {minutes} minutes is over"))
 }
 
-pub(super) fn saga_of(task: TaskId) -> SagaId {
-    SagaId::from_bytes(*task.as_bytes())
-}
-
 /// What became of a VM's task. How far a running one is, is not kept: who asks is told by [`progress`].
 async fn look(app: &App, vm: &mut RunVm, retries: u32) {
     let Some(task) = vm.task else { return };
@@ -142,7 +138,7 @@ pub(super) enum Seen {
 }
 
 pub(super) async fn see(app: &App, task: TaskId) -> Seen {
-    let record = match app.engine.get(saga_of(task)).await {
+    let record = match app.engine.get(SagaId::from(task)).await {
         Ok(record) => record,
         Err(error) => return Seen::Gone(format!("its task is gone ({error})")),
     };
@@ -158,7 +154,7 @@ pub(super) async fn see(app: &App, task: TaskId) -> Seen {
 /// Says of the VMs of a run that is not over how far they are.
 pub fn progress(app: &App, run: &mut BackupRun) {
     for vm in run.vms.iter_mut().filter(|vm| vm.status == RunStatus::Running) {
-        let progress = vm.task.and_then(|task| app.engine.progress(saga_of(task)));
+        let progress = vm.task.and_then(|task| app.engine.progress(SagaId::from(task)));
         vm.message = progress.map(|progress| progress.message).or(vm.message.take());
     }
 }
@@ -187,7 +183,7 @@ async fn cancel(app: &App, run: &mut BackupRun, by: &str) {
             (RunStatus::Running, Some(task)) if vm.tries != u32::MAX => {
                 vm.tries = u32::MAX;
                 // Over by itself meanwhile, or cancelled before.
-                let _over = app.engine.cancel(saga_of(task), by).await;
+                let _over = app.engine.cancel(SagaId::from(task), by).await;
             }
             _ => {}
         }
@@ -225,7 +221,7 @@ async fn begin_vm(
     };
     let vm = &mut run.vms[at];
     vm.status = RunStatus::Running;
-    vm.task = Some(TaskId::from_bytes(*saga.as_bytes()));
+    vm.task = Some(TaskId::from(saga));
     vm.tries = vm.tries.saturating_add(1);
     let meta = Meta {
         title: format!("Back up {}", vm.name),

@@ -63,6 +63,7 @@ pub async fn begin(
         orchestrator: settings.orchestrator.then(RunOrchestrator::new),
         notes: Vec::new(),
         cancelled_by: None,
+        proofs: vec![],
     };
     let record = JobRecord { last_run: Some(at), ..job.value.clone() };
     let mut commit = app.db.backup_jobs.update_in(Transaction::new(), job, &record);

@@ -8,7 +8,7 @@ use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::backup::{BackupRun, JobSettings, RunOrchestrator, RunStatus};
 
 use super::WHO;
-use super::advance::{Seen, saga_of, see};
+use super::advance::{Seen, see};
 use crate::app::App;
 use crate::own_backup::{TAG, disk_name};
 use crate::sagas::backup_self::{BackupSelf, Params};
@@ -55,7 +55,7 @@ pub(super) async fn cancel(app: &App, part: &mut RunOrchestrator, by: &str) {
         (RunStatus::Running, Some(task)) if part.tries != u32::MAX => {
             part.tries = u32::MAX;
             // Over by itself meanwhile, or cancelled before.
-            let _over = app.engine.cancel(saga_of(task), by).await;
+            let _over = app.engine.cancel(SagaId::from(task), by).await;
         }
         _ => {}
     }
@@ -76,7 +76,7 @@ pub(super) async fn begin(
     let saga = SagaId::new();
     let Some(part) = &mut run.orchestrator else { return Ok(()) };
     part.status = RunStatus::Running;
-    part.task = Some(TaskId::from_bytes(*saga.as_bytes()));
+    part.task = Some(TaskId::from(saga));
     part.tries = part.tries.saturating_add(1);
     let params = Params {
         repositories: settings.repositories.clone(),

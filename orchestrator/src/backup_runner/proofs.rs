@@ -2,13 +2,14 @@
 
 use time::OffsetDateTime;
 use xenith_orchestrator_store::StoreError;
-use xenith_orchestrator_types::backup::{BackupProof, BackupRun, JobSettings, RunStatus};
+use xenith_orchestrator_types::backup::{BackupProof, BackupRun, JobSettings, RunProof, RunStatus};
 use xenith_orchestrator_types::event::Severity;
 
 use super::{WHO, note};
 use crate::app::App;
 use crate::catalogue;
 use crate::model::BackupRecord;
+use crate::sagas::backup_proof::note_in_run;
 
 /// Backups of a VM among which its last proof is looked for: with one a day, a quarter of a year.
 const LOOKED_AT: usize = 100;
@@ -26,10 +27,18 @@ pub(super) async fn prove(app: &App, run: &BackupRun, settings: &JobSettings) {
     // Never comes before any time.
     due.sort_by_key(|(last, _)| *last);
     for (_, backup) in due.into_iter().take(settings.prove as usize) {
-        if let Err(error) = app.prove_for(WHO, &backup).await {
-            let name = backup.definition.as_ref().map_or_else(String::new, |d| d.spec.name.to_string());
+        // Backups without one are no VM's.
+        let Some(definition) = &backup.definition else { continue };
+        let name = definition.spec.name.to_string();
+        let begun = app.prove_for(WHO, &backup, (run.id, &settings.prove_ports)).await;
+        if let Err(error) = &begun {
             let message = format!("the backup of {name} could not be proved: {error}");
             note(app, (Severity::Warning, "backup.proof"), format!("backup_run/{}", run.id), message).await;
+        }
+        let message = begun.as_ref().err().map(ToString::to_string);
+        let noted = RunProof { vm: definition.vm, name, task: begun.ok(), message, proof: None };
+        if let Err(error) = note_in_run(&app.db, run.id, &noted).await {
+            tracing::warn!(run = %run.id, %error, "that a proof was begun is not in the record of its run");
         }
     }
 }

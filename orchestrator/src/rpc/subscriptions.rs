@@ -244,7 +244,7 @@ impl Gate {
                 ApiError::invalid("filter", "one task is asked for, which a filter cannot choose").into()
             );
         }
-        let only = SagaId::from_bytes(*task.as_bytes());
+        let only = SagaId::from(task);
         loop {
             if self.tell_task(subscriber, only).await? {
                 return Ok(());
@@ -315,7 +315,7 @@ impl Gate {
             return true;
         }
         self.app.tasks.caught_up().await;
-        self.app.tasks.rows.passes(TaskId::from_bytes(*id.as_bytes()), filter, &Scope::everything())
+        self.app.tasks.rows.passes(TaskId::from(id), filter, &Scope::everything())
     }
 
     async fn tell_active(

@@ -1,47 +1,99 @@
-//! The last steps of a restore that only shows that it can be done: wait for the guest's word, note the verdict, take
-//! everything down again.
+//! The steps of a restore that only shows that it can be done: wait for the guest's word, or for its ports, note the
+//! verdict, take everything down again.
 //!
-//! The VM runs from the backup, without a network card, so that two of one kind never meet. A guest that says nothing is
+//! The VM runs from the backup. It has no network card, or where ports have to answer one on a bridge that its host
+//! makes for it and that has no uplink: so two of one kind never meet, although the card has the VM's own MAC address
+//! (guests configure a card by that). Only the host knows of that card; the record has none. A guest that says nothing is
 //! a verdict, not a failure: what was made is taken down in any case. The verdict is the commit point; a crash before it
 //! asks the guest again.
 
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_hypervisor_agent_types::{GuestFacts, ObservedVm};
+use xenith_common_ids::{BackupRunId, NetworkId, TaskId};
+use xenith_common_units::MacAddr;
+use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply};
+use xenith_hypervisor_agent_types::{GuestFacts, NicSpec, ObservedVm, PortQuestion, ProofBridge};
 use xenith_orchestrator_saga::{Step, StepCtx, StepError};
-use xenith_orchestrator_store::Transaction;
-use xenith_orchestrator_types::backup::BackupProof;
+use xenith_orchestrator_store::{StoreError, Transaction};
+use xenith_orchestrator_types::backup::{BackupProof, BackupRun, PortProof, RunProof};
 
 use crate::backup_runner::verdict_event;
+use crate::db::Db;
 use crate::events::Happened;
 
-use super::backup_restore::{BackupRestore, Params, delete_disk, erase, forget, power_off, vm};
+use super::backup_restore::{BackupRestore, PATIENT, Params, delete_disk, erase, forget, power_off, vm};
 
 /// How often the guest is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is wanted of it.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Proof {
-    /// For the guest to say something.
+    /// For the guest to say something, or its ports to answer.
     pub minutes: u32,
+    /// That have to answer, and how.
+    #[serde(default)]
+    pub ports: Option<Ports>,
+    /// That it is a proof of.
+    #[serde(default)]
+    pub run: Option<BackupRunId>,
 }
 
-pub fn steps(params: &Params, proof: Proof) -> Vec<Step<BackupRestore>> {
+/// Ports that have to answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ports {
+    pub ports: Vec<NonZeroU16>,
+    /// Of the network card on the proof's bridge.
+    pub mac: MacAddr,
+}
+
+fn ports(params: &Params) -> Option<&Ports> {
+    params.proof.as_ref().and_then(|proof| proof.ports.as_ref())
+}
+
+/// Makes the bridge, where ports have to answer.
+pub fn network_step(params: &Params) -> Option<Step<BackupRestore>> {
+    let make = |_| Step::new("network", make_network).undo(remove_network);
+    ports(params).map(make)
+}
+
+/// The card on it.
+pub fn nic(params: &Params) -> Option<NicSpec> {
+    let (ports, vm) = (ports(params)?, params.vm.as_ref()?);
+    // No network of ours: nobody looks this id up, for only the host has this definition.
+    let network = NetworkId::from_uuid(*vm.id.as_uuid());
+    Some(NicSpec { mac: ports.mac, network, bridge: ProofBridge::of(vm.id).to_string() })
+}
+
+pub fn steps(params: &Params, proof: &Proof) -> Vec<Step<BackupRestore>> {
     let patience = Duration::from_secs(60 * u64::from(proof.minutes) + 120);
     let mut steps = vec![
-        Step::new("answer", answer).deadline(patience),
+        Step::new("answer", answer).retry(PATIENT).deadline(patience),
         Step::new("verdict", verdict).cannot_be_undone("it is told whether it boots"),
         Step::new("stop", power_off),
         Step::new("forget", forget),
     ];
+    if proof.ports.is_some() {
+        steps.push(Step::new("unplug", remove_network));
+    }
     for new in &params.new_vdis {
         steps.push(Step::new("clear", delete_disk).for_item(new.vdi.to_string()));
     }
     steps.push(Step::new("erase", erase));
     steps
+}
+
+async fn make_network(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {
+    let command = BackupCommand::EnsureProofNetwork { vm: vm(ctx)?.id };
+    saga.0.backup_command(ctx, ctx.params().host, command).await.map(drop)
+}
+
+async fn remove_network(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {
+    let command = BackupCommand::RemoveProofNetwork { vm: vm(ctx)?.id };
+    saga.0.backup_command(ctx, ctx.params().host, command).await.map(drop)
 }
 
 /// What a guest said that has booted.
@@ -51,30 +103,87 @@ fn word(guest: &GuestFacts) -> Option<String> {
     guest.os.clone().or_else(address).or_else(|| guest.pv_drivers.clone()).or_else(data)
 }
 
-async fn answer(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<BackupProof, StepError> {
-    let params = ctx.params();
-    let minutes = params.proof.map_or(0, |proof| proof.minutes);
-    let (id, fleet) = (vm(ctx)?.id, saga.0.fleet()?);
-    let began = Instant::now();
-    let verdict = |answered, said: String| BackupProof {
+/// What came of it, from when it was begun: whether the guest answered, and in words.
+fn proof(began: Instant, (answered, said): (bool, &str)) -> BackupProof {
+    BackupProof {
         at: OffsetDateTime::now_utc(),
         answered,
         said: said.chars().take(200).collect(),
         seconds: u32::try_from(began.elapsed().as_secs()).unwrap_or(u32::MAX),
+        ports: vec![],
+    }
+}
+
+async fn answer(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<BackupProof, StepError> {
+    let minutes = ctx.params().proof.as_ref().map_or(0, |proof| proof.minutes);
+    match ports(ctx.params()) {
+        Some(ports) => port_answers(saga, ctx, (ports, minutes)).await,
+        None => guest_word(saga, ctx, minutes).await,
+    }
+}
+
+async fn port_answers(
+    saga: &BackupRestore,
+    ctx: &StepCtx<BackupRestore>,
+    (wanted, minutes): (&Ports, u32),
+) -> Result<BackupProof, StepError> {
+    let (params, id, began) = (ctx.params(), vm(ctx)?.id, Instant::now());
+    let Ports { ports, mac } = wanted.clone();
+    let question = PortQuestion { vm: id, mac, ports, seconds: minutes.saturating_mul(60) };
+    let reply = saga.0.backup_command(ctx, params.host, BackupCommand::AskPorts(question)).await?;
+    let BackupReply::Ports { answered } = reply else {
+        return Err(StepError::permanent(format!("the host answered something else: {reply:?}")));
     };
+    let of = |port: &NonZeroU16| PortProof { port: *port, answered: answered.contains(port) };
+    let ports: Vec<PortProof> = wanted.ports.iter().map(of).collect();
+    let seen = saga.0.fleet()?.vm(id).map(|(_, seen)| seen).filter(|seen| seen.incarnation == params.start);
+    let besides = seen.and_then(|seen| match seen.power.has_domain() {
+        true => word(&seen.guest),
+        false => Some(format!("it ended by itself: it is {}", seen.power)),
+    });
+    let said = told(&ports, minutes, besides);
+    Ok(BackupProof { ports, ..proof(began, (said.0, &said.1)) })
+}
+
+/// The verdict on ports, in words.
+fn told(ports: &[PortProof], minutes: u32, besides: Option<String>) -> (bool, String) {
+    let named = |answered: bool| {
+        let those = ports.iter().filter(|port| port.answered == answered).map(|port| port.port.to_string());
+        let those: Vec<String> = those.collect();
+        let (noun, verb) = if those.len() == 1 { ("port", "s") } else { ("ports", "") };
+        let does = if answered {
+            format!("answer{verb}")
+        } else {
+            format!("did not answer within {minutes} minutes")
+        };
+        (!those.is_empty()).then(|| format!("{noun} {} {does}", those.join(", ")))
+    };
+    let all = ports.iter().all(|port| port.answered);
+    let said: Vec<String> = named(false).into_iter().chain(named(true)).chain(besides).collect();
+    (all, said.join("; "))
+}
+
+async fn guest_word(
+    saga: &BackupRestore,
+    ctx: &StepCtx<BackupRestore>,
+    minutes: u32,
+) -> Result<BackupProof, StepError> {
+    let params = ctx.params();
+    let (id, fleet) = (vm(ctx)?.id, saga.0.fleet()?);
+    let began = Instant::now();
     loop {
         let seen = fleet.vm(id).map(|(_, seen)| seen);
         let ours = |seen: &ObservedVm| seen.incarnation == params.start;
         if let Some(seen) = seen.filter(|seen| ours(seen)) {
             if let Some(said) = word(&seen.guest) {
-                return Ok(verdict(true, said));
+                return Ok(proof(began, (true, &said)));
             }
             if !seen.power.has_domain() {
-                return Ok(verdict(false, format!("it ended by itself: it is {}", seen.power)));
+                return Ok(proof(began, (false, &format!("it ended by itself: it is {}", seen.power))));
             }
         }
         if began.elapsed() > Duration::from_secs(60 * u64::from(minutes)) {
-            return Ok(verdict(false, format!("it said nothing within {minutes} minutes")));
+            return Ok(proof(began, (false, &format!("it said nothing within {minutes} minutes"))));
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -83,13 +192,33 @@ async fn answer(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<Ba
     }
 }
 
+/// Writes into a run's record how one of its proofs stands.
+pub async fn note_in_run(db: &Db, run: BackupRunId, noted: &RunProof) -> Result<(), StoreError> {
+    let change = |run: &mut BackupRun| {
+        match run.proofs.iter_mut().find(|known| known.vm == noted.vm) {
+            // Its verdict may have come before who began it noted that it is begun.
+            Some(known) if noted.proof.is_none() => known.task = known.task.or(noted.task),
+            Some(known) => *known = noted.clone(),
+            None => run.proofs.push(noted.clone()),
+        }
+    };
+    db.backup_runs.modify(&run, change).await.map(drop)
+}
+
 async fn verdict(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {
     let (params, db) = (ctx.params(), &saga.0.db);
     let proof: BackupProof = ctx.output("answer")?;
+    let of_run = params.proof.as_ref().and_then(|proof| proof.run);
     let key = (params.repository, params.backup.clone());
     db.store.commit(db.proofs.put_in(Transaction::new(), &key, &proof)).await?;
     // A crash between the two repeats the step, so that it is told; twice rather than never.
     if let Some(definition) = db.backups.get(&key).await?.and_then(|backup| backup.value.definition) {
+        if let Some(run) = of_run {
+            let (name, task) = (definition.spec.name.to_string(), TaskId::from_bytes(*ctx.saga().as_bytes()));
+            let proof = Some(proof.clone());
+            let noted = RunProof { vm: definition.vm, name, task: Some(task), message: None, proof };
+            note_in_run(db, run, &noted).await?;
+        }
         let (severity, message) = verdict_event(definition.spec.name.as_str(), &proof);
         let pool = db.vms.get(&definition.vm).await?.map(|vm| vm.value.pool);
         let (kind, subject) = ("backup.proof", format!("vm/{}", definition.vm));
@@ -110,5 +239,24 @@ mod tests {
         assert_eq!(word(&named).as_deref(), Some("Debian 12"));
         let data = [("role".to_owned(), "web".to_owned())].into();
         assert_eq!(word(&GuestFacts { data, ..silent }).as_deref(), Some("role is web"));
+    }
+
+    #[test]
+    fn ports_in_words() {
+        let port = |port, answered| PortProof { port: NonZeroU16::new(port).unwrap(), answered };
+        let (ssh, web) = (port(22, true), port(443, true));
+        let debian = || Some("Debian 12".to_owned());
+        for (ports, besides, expected) in [
+            (vec![ssh], debian(), (true, "port 22 answers; Debian 12")),
+            (vec![ssh, web], None, (true, "ports 22, 443 answer")),
+            (
+                vec![ssh, port(80, false), port(443, false)],
+                debian(),
+                (false, "ports 80, 443 did not answer within 3 minutes; port 22 answers; Debian 12"),
+            ),
+        ] {
+            let (answered, said) = told(&ports, 3, besides);
+            assert_eq!((answered, said.as_str()), expected);
+        }
     }
 }

@@ -56,7 +56,7 @@ pub struct Vm {
     pub new: Option<VmRecord>,
 }
 
-const PATIENT: RetryPolicy =
+pub(super) const PATIENT: RetryPolicy =
     RetryPolicy { attempts: 40, first: Duration::from_millis(500), most: Duration::from_secs(30) };
 
 impl Saga for BackupRestore {
@@ -83,18 +83,21 @@ impl Saga for BackupRestore {
                 write
             });
         }
+        steps.extend(backup_proof::network_step(params));
         if params.vm.as_ref().is_some_and(|vm| vm.new.is_some()) {
             steps.push(Step::new("define", define).undo(forget));
         }
         if params.start.is_some() {
             steps.push(Step::new("start", start).undo(power_off));
         }
-        if let Some(proof) = params.proof {
+        if let Some(proof) = &params.proof {
             steps.extend(backup_proof::steps(params, proof));
             return steps;
         }
         if params.vm.is_some() {
             steps.push(Step::new("release", release).cannot_be_undone("the VM may be another operation's"));
+        } else {
+            steps.push(Step::new("whole", whole));
         }
         if params.instant {
             for (_, vdi) in &params.disks {
@@ -104,6 +107,13 @@ impl Saga for BackupRestore {
         }
         steps
     }
+}
+
+async fn whole(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {
+    for new in &ctx.params().new_vdis {
+        saga.0.vdi_is_whole(new.vdi).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn erase(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {
@@ -201,7 +211,9 @@ pub(super) fn vm(ctx: &StepCtx<BackupRestore>) -> Result<&Vm, StepError> {
 
 async fn define(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {
     let Vm { id, new: Some(record) } = vm(ctx)? else { return Ok(()) };
-    saga.0.define(ctx, (record.host, *id), record.definition, &record.spec).await
+    let mut spec = record.spec.clone();
+    spec.nics.extend(backup_proof::nic(ctx.params()));
+    saga.0.define(ctx, (record.host, *id), record.definition, &spec).await
 }
 
 pub(super) async fn forget(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {

@@ -12,6 +12,7 @@ use xenith_orchestrator_store::Transaction;
 
 use super::{Deps, nothing};
 use crate::model::SnapshotRecord;
+use crate::snapshots;
 
 #[derive(Clone)]
 pub struct SnapshotCreate(pub Arc<Deps>);
@@ -41,7 +42,8 @@ impl Saga for SnapshotCreate {
 
 async fn erase(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Result<(), StepError> {
     let (db, params) = (&saga.0.db, ctx.params());
-    db.store.commit(db.snapshots.delete_in(Transaction::new(), &params.snapshot)).await?;
+    let erase = snapshots::delete_in(db, Transaction::new(), params.snapshot, params.record.vm);
+    db.store.commit(erase).await?;
     saga.0.release(params.record.vm, ctx.saga()).await?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use xenith_orchestrator_store::Transaction;
 
 use super::{Deps, nothing};
 use crate::model::SnapshotRecord;
+use crate::snapshots;
 
 #[derive(Clone)]
 pub struct SnapshotDelete(pub Arc<Deps>);
@@ -50,8 +51,8 @@ async fn erase(saga: &SnapshotDelete, ctx: &StepCtx<SnapshotDelete>) -> Result<(
     let (db, id) = (&saga.0.db, ctx.params().snapshot);
     let Some(gone) = db.snapshots.get(&id).await? else { return Ok(()) };
     let parent = gone.value.parent;
-    let mut erase = db.snapshots.delete_in(Transaction::new(), &id);
-    let (all, _) = db.snapshots.all().await?;
+    let mut erase = snapshots::delete_in(db, Transaction::new(), id, gone.value.vm);
+    let all = snapshots::of_vm(db, gone.value.vm).await?;
     for child in all.iter().filter(|other| other.value.parent == Some(id)) {
         let moved = SnapshotRecord { parent, ..child.value.clone() };
         erase = db.snapshots.update_in(erase, child, &moved);

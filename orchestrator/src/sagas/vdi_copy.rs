@@ -1,7 +1,7 @@
 //! Copy a VDI to any SR of any host, or move it there. The hosts send to each other.
 //!
 //! ```text
-//! copy: record -> [snapshot] -> disk, or disk + send -> [drop_snapshot]
+//! copy: record -> [snapshot] -> disk, or disk + send -> [drop_snapshot] -> whole
 //! move: record -> disk, or disk + send -> switch -> [define] -> delete_old
 //! ```
 //!
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use xenith_common_ids::{HostId, OperationId, VdiId, VmId};
+use xenith_common_ids::{HostId, OperationId, TaskId, VdiId, VmId};
 use xenith_common_pki::Peer;
 use xenith_hypervisor_agent_api::{
     Command, CommandResult, ImportCommand, OpenUpload, SendVdi, TransferCommand,
@@ -90,18 +90,24 @@ impl Saga for VdiCopy {
         if params.snapshot.is_some() {
             steps.push(Step::new("drop_snapshot", drop_snapshot));
         }
-        if let Some(moved) = &params.moved {
-            steps.push(Step::new("switch", switch).undo(switch_back));
-            if moved.vm.is_some() {
-                steps.push(Step::new("define", define).undo(define_old));
-            }
-            steps.push(Step::new("delete_old", delete_old).cannot_be_undone("the old VDI is gone"));
-            if moved.vm.is_some() {
-                steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
-            }
+        let Some(moved) = &params.moved else {
+            steps.push(Step::new("whole", whole));
+            return steps;
+        };
+        steps.push(Step::new("switch", switch).undo(switch_back));
+        if moved.vm.is_some() {
+            steps.push(Step::new("define", define).undo(define_old));
+        }
+        steps.push(Step::new("delete_old", delete_old).cannot_be_undone("the old VDI is gone"));
+        if moved.vm.is_some() {
+            steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
         }
         steps
     }
+}
+
+async fn whole(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
+    saga.0.vdi_is_whole(ctx.params().to.vdi).await
 }
 
 async fn erase(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
@@ -221,7 +227,9 @@ async fn switch_back(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepE
     if db.vdis.get(&from.id).await?.is_some() {
         return Ok(());
     }
-    let new = Vdi { id: to.vdi, size: to.size, sr: to.sr, host: *host, attached_to: None, ..from.clone() };
+    let held_by = Some(TaskId::from_bytes(*ctx.saga().as_bytes()));
+    let new =
+        Vdi { id: to.vdi, size: to.size, sr: to.sr, host: *host, attached_to: None, held_by, ..from.clone() };
     let commit = db.vdis.insert_in(Transaction::new(), &from.id, from);
     let commit = db.vdis.put_in(commit, &to.vdi, &new);
     let commit = redefine(saga, ctx, commit, (from.id, 2)).await?;

@@ -23,7 +23,11 @@ impl Saga for VdiCreate {
     type Params = Params;
 
     fn steps(_: &Params) -> Vec<Step<Self>> {
-        vec![Step::new("record", nothing).undo(erase), Step::new("disk", ensure).undo(delete)]
+        vec![
+            Step::new("record", nothing).undo(erase),
+            Step::new("disk", ensure).undo(delete),
+            Step::new("whole", whole),
+        ]
     }
 }
 
@@ -40,4 +44,8 @@ async fn ensure(saga: &VdiCreate, ctx: &StepCtx<VdiCreate>) -> Result<(), StepEr
 async fn delete(saga: &VdiCreate, ctx: &StepCtx<VdiCreate>) -> Result<(), StepError> {
     let Params { host, vdi } = ctx.params();
     saga.0.delete_vdi(ctx, *host, (vdi.vdi, vdi.sr)).await
+}
+
+async fn whole(saga: &VdiCreate, ctx: &StepCtx<VdiCreate>) -> Result<(), StepError> {
+    saga.0.vdi_is_whole(ctx.params().vdi.vdi).await
 }

@@ -11,6 +11,7 @@ use xenith_hypervisor_agent_api::{Command, CommandResult, StorageCommand};
 use xenith_hypervisor_agent_types::VdiSize;
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
+use xenith_orchestrator_types::vdi::Vdi;
 
 use super::{Deps, nothing};
 
@@ -92,7 +93,8 @@ async fn complete(saga: &VdiImport, ctx: &StepCtx<VdiImport>) -> Result<(), Step
             })
             .await?;
     } else {
-        db.vdis.modify(&params.vdi, |record| record.size = size).await?;
+        let whole = |record: &mut Vdi| (record.size, record.held_by) = (size, None);
+        db.vdis.modify(&params.vdi, whole).await?;
     }
     Ok(())
 }

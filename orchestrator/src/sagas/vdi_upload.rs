@@ -44,6 +44,7 @@ impl Saga for VdiUpload {
             Step::new("disk", ensure).undo(delete),
             Step::new("receive", receive).undo(close).deadline(DEADLINE).retry(PATIENT),
             Step::new("close", close),
+            Step::new("whole", whole),
         ]
     }
 }
@@ -111,4 +112,8 @@ async fn close(saga: &VdiUpload, ctx: &StepCtx<VdiUpload>) -> Result<(), StepErr
     let Params { host, vdi, .. } = ctx.params();
     saga.0.imports.forget_ticket(vdi.vdi);
     saga.0.send(ctx, *host, Command::Import(ImportCommand::CloseUpload(vdi.vdi))).await.map(|_| ())
+}
+
+async fn whole(saga: &VdiUpload, ctx: &StepCtx<VdiUpload>) -> Result<(), StepError> {
+    saga.0.vdi_is_whole(ctx.params().vdi.vdi).await
 }

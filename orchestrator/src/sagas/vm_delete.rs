@@ -10,7 +10,8 @@ use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
 use super::{Deps, nothing};
-use crate::records;
+use crate::pieces::Pieces;
+use crate::{records, snapshots};
 
 #[derive(Clone)]
 pub struct VmDelete(pub Arc<Deps>);
@@ -73,16 +74,18 @@ async fn delete_disk(saga: &VmDelete, ctx: &StepCtx<VmDelete>) -> Result<(), Ste
 async fn erase(saga: &VmDelete, ctx: &StepCtx<VmDelete>) -> Result<(), StepError> {
     let (db, params) = (&saga.0.db, ctx.params());
     let Some(record) = db.vms.get(&params.vm).await? else { return Ok(()) };
+    // There may be more of these than one commit takes; the VM's record goes last, so that a second run goes on.
+    let mut pieces = Pieces::new(db);
+    for snapshot in &params.snapshots {
+        pieces.add(snapshots::delete_in(db, Transaction::new(), *snapshot, params.vm)).await?;
+    }
     let deleted: BTreeSet<_> = params.vdis.iter().map(|(vdi, _)| *vdi).collect();
+    for vdi in &deleted {
+        pieces.add(db.vdis.delete_in(Transaction::new(), vdi)).await?;
+    }
     let mut erase = db.vms.delete_in(Transaction::new(), &params.vm);
     erase = records::follow(db, erase, params.vm, (Some(&record.value), None), &deleted).await?;
-    for vdi in &deleted {
-        erase = db.vdis.delete_in(erase, vdi);
-    }
     erase = db.standbys.delete_in(erase, &params.vm);
-    for snapshot in &params.snapshots {
-        erase = db.snapshots.delete_in(erase, snapshot);
-    }
-    db.store.commit(erase).await?;
-    Ok(())
+    pieces.add(erase).await?;
+    Ok(pieces.finish().await?)
 }

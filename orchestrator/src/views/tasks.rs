@@ -44,10 +44,6 @@ impl std::fmt::Debug for TaskList {
     }
 }
 
-const fn task_id(saga: SagaId) -> TaskId {
-    TaskId::from_bytes(*saga.as_bytes())
-}
-
 const fn status(phase: &Phase) -> TaskStatus {
     match phase {
         Phase::Running { .. } => TaskStatus::Running,
@@ -133,7 +129,7 @@ impl TaskList {
     }
 
     fn row(&self, id: SagaId, record: &SagaRecord) -> TaskRow {
-        let id = task_id(id);
+        let id = TaskId::from(id);
         {
             let mut of_vm = self.of_vm.lock().unwrap_or_else(PoisonError::into_inner);
             for vm in vms(&record.meta.subjects) {
@@ -223,7 +219,7 @@ impl TaskList {
             Ok(record) => {
                 self.rows.apply([Delta::Put(self.row(saga, &record))]);
             }
-            Err(SagaError::NotFound(_)) => self.forget(&[task_id(saga)]),
+            Err(SagaError::NotFound(_)) => self.forget(&[TaskId::from(saga)]),
             Err(error) => tracing::warn!(%error, "a task cannot be read"),
         }
     }
@@ -247,10 +243,7 @@ impl TaskList {
     pub fn abandoned(&self) -> Vec<SagaId> {
         let filter = filter::parse(Tasks::SCHEMA, "status:abandoned").unwrap_or(Filter::All);
         let page = self.rows.page(&PageRequest::first(filter, Scope::everything(), SLACK));
-        page.map_or_else(
-            |_| Vec::new(),
-            |page| page.rows.iter().map(|row| SagaId::from_bytes(*row.id.as_bytes())).collect(),
-        )
+        page.map_or_else(|_| Vec::new(), |page| page.rows.iter().map(|row| SagaId::from(row.id)).collect())
     }
 
     fn forget(&self, tasks: &[TaskId]) {
@@ -287,7 +280,7 @@ impl TaskList {
             if old.is_empty() {
                 return;
             }
-            let sagas: Vec<SagaId> = old.iter().map(|task| SagaId::from_bytes(*task.as_bytes())).collect();
+            let sagas: Vec<SagaId> = old.iter().map(|task| SagaId::from(*task)).collect();
             if let Err(error) = self.engine.delete_ended(&sagas).await {
                 return tracing::warn!(%error, "old tasks could not be dropped");
             }

@@ -79,7 +79,15 @@ impl Transaction {
         self.preconditions.is_empty() && self.writes.is_empty()
     }
 
-    pub(crate) fn bytes(&self) -> usize {
+    /// Preconditions and writes, of which there may be [`MAX_TRANSACTION_OPS`].
+    #[must_use]
+    pub fn ops(&self) -> usize {
+        self.preconditions.len() + self.writes.len()
+    }
+
+    /// Keys and values together, of which there may be [`MAX_TRANSACTION_BYTES`].
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         let keys: usize = self.preconditions.iter().map(|p| p.key.len()).sum();
         let writes: usize =
             self.writes.iter().map(|w| w.key.len() + w.value.as_ref().map_or(0, Bytes::len)).sum();
@@ -89,7 +97,7 @@ impl Transaction {
     /// Refuses what a backend could not take.
     pub(crate) fn check_limits(&self) -> Result<(), StoreError> {
         let too_large = |what, size, limit| Err(StoreError::TooLarge { what, size, limit });
-        let ops = self.preconditions.len() + self.writes.len();
+        let ops = self.ops();
         if ops > MAX_TRANSACTION_OPS {
             return too_large("number of operations in a transaction", ops, MAX_TRANSACTION_OPS);
         }

@@ -1,10 +1,12 @@
 //! Who sees and does what.
 
 use xenith_hypervisor_agent_sim::SimHypervisor;
-use xenith_orchestrator_api::{auth, host, pool, task, token, user, vdi, vm};
+use xenith_orchestrator_api::{Method, auth, host, network, pool, sr, task, token, user, vdi, vm};
 use xenith_orchestrator_client::{Client, Credential};
-use xenith_orchestrator_types::host::AddHost;
+use xenith_orchestrator_types::host::{AddHost, HostRef};
+use xenith_orchestrator_types::network::CreateNetwork;
 use xenith_orchestrator_types::pool::CreatePool;
+use xenith_orchestrator_types::sr::SrRef;
 use xenith_orchestrator_types::task::{ListTasks, TaskRef};
 use xenith_orchestrator_types::token::{CreateToken, TokenRef};
 use xenith_orchestrator_types::user::{CreateUser, UpdateUser, UserRef};
@@ -87,6 +89,75 @@ async fn a_pool_is_as_far_as_a_role_reaches() {
     let elsewhere = all.admin.call::<vdi::Create>(&disk("other", "xen1")).await.unwrap().task;
     let told = api_error(pia.call::<task::Get>(&TaskRef { task: elsewhere }).await);
     assert_eq!(told.reason(), Reason::NotFound);
+    all.stop().await;
+}
+
+/// A refusal of what is there and hidden says the same as one of what is not there.
+async fn hides<M: Method<Result: std::fmt::Debug>>(
+    of: &Client,
+    names: [&str; 2],
+    params: impl Fn(&str) -> M::Params,
+) {
+    let [hidden, missing] = names;
+    let told = api_error(of.call::<M>(&params(hidden)).await);
+    let never = api_error(of.call::<M>(&params(missing)).await);
+    assert_eq!(told.reason(), Reason::NotFound, "{}: {told:?}", M::NAME);
+    assert_eq!(told.message.replace(hidden, missing), never.message, "{}", M::NAME);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tag_shows_the_pools_and_networks_of_its_vms_and_hides_the_rest() {
+    let mut all = Installation::with_host(SimHypervisor::builder()).await;
+    for name in ["east", "west"] {
+        let new = CreatePool { name: name.into(), description: String::new() };
+        all.admin.call::<pool::Create>(&new).await.unwrap();
+        let (bridge, pool, description) = ("xenbr0".into(), Some(name.to_owned()), String::new());
+        let new = CreateNetwork { name: format!("{name}-net"), bridge, pool, description };
+        all.admin.call::<network::Create>(&new).await.unwrap();
+    }
+    all.add_host_to(Some("east"), "xen2", SimHypervisor::builder()).await;
+    all.add_host_to(Some("west"), "xen3", SimHypervisor::builder()).await;
+    let dora = user(&all, "dora", Role::Operator, Scope::Tag("dev".into())).await;
+    let shown = async || {
+        let pools = dora.call::<pool::List>(&ListRequest::default()).await.unwrap().items;
+        let networks = dora.call::<network::List>(&ListRequest::default()).await.unwrap().items;
+        let names = pools.into_iter().map(|pool| pool.name);
+        let mut names: Vec<String> = names.chain(networks.into_iter().map(|network| network.name)).collect();
+        names.sort();
+        names.join(" ")
+    };
+    // Where she could make her first VM.
+    assert_eq!(shown().await, "default default");
+    let mut dev = small("dev-1");
+    (dev.pool, dev.nics) = (Some("east".into()), vec![]);
+    dev.tags.insert("dev".into());
+    all.run::<vm::Create>(&dev).await;
+    until("her VM's pool is there for her", async || {
+        (shown().await == "default default east east-net").then_some(())
+    })
+    .await;
+
+    let srs = all.admin.call::<sr::List>(&ListRequest::default()).await.unwrap().items;
+    let sr_name = srs.first().map(|sr| sr.name.clone()).unwrap();
+    hides::<host::Get>(&dora, ["xen3", "xen9"], |host| HostRef { host: host.into() }).await;
+    // That of her VM is the pool's, too.
+    hides::<host::Get>(&dora, ["xen2", "xen9"], |host| HostRef { host: host.into() }).await;
+    hides::<sr::Get>(&dora, [&sr_name, "none-1"], |sr| SrRef { sr: sr.into() }).await;
+    let vm_on = |network: &str, pool: &str| {
+        let mut vm = small("dev-2");
+        vm.tags.insert("dev".into());
+        vm.pool = Some(pool.into());
+        vm.nics[0].network = network.into();
+        vm
+    };
+    hides::<vm::Create>(&dora, ["west-net", "none-net"], |network| vm_on(network, "east")).await;
+    hides::<vm::Create>(&dora, ["west", "none"], |pool| vm_on("default", pool)).await;
+    assert_eq!(dora.call::<host::List>(&ListRequest::default()).await.unwrap().total, 0);
+    assert_eq!(dora.call::<sr::List>(&ListRequest::default()).await.unwrap().total, 0);
+
+    // With the last VM of the tag it is hidden again.
+    all.run::<vm::Delete>(&DeleteVm { vm: "dev-1".into(), keep_disks: false }).await;
+    until("the pool is hidden again", async || (shown().await == "default default").then_some(())).await;
     all.stop().await;
 }
 

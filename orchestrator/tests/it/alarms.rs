@@ -10,14 +10,14 @@ use xenith_orchestrator_api::{Method, alarm, alarm_rule, event, user, vm};
 use xenith_orchestrator_types::alarm::Alarm;
 use xenith_orchestrator_types::event::{Event, ListEvents};
 use xenith_orchestrator_types::vm::VmRef;
-use xenith_orchestrator_types::{Empty, Reason};
+use xenith_orchestrator_types::{Empty, ListRequest, Reason};
 
 use crate::harness::{Installation, api_error, small, until};
 
 /// What was posted to it.
-type Posted = Arc<Mutex<Vec<Value>>>;
+pub type Posted = Arc<Mutex<Vec<Value>>>;
 
-async fn receiver() -> (String, Posted) {
+pub async fn receiver() -> (String, Posted) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     let posted = Posted::default();
@@ -43,7 +43,7 @@ async fn receiver() -> (String, Posted) {
     (url, posted)
 }
 
-fn turns(posted: &Posted) -> Vec<String> {
+pub fn turns(posted: &Posted) -> Vec<String> {
     let posted = posted.lock().unwrap();
     let alarms = posted.iter().flat_map(|body| body["alarms"].as_array().unwrap());
     alarms
@@ -67,7 +67,7 @@ async fn call<M: Method>(installation: &Installation, params: Value) -> M::Resul
 }
 
 async fn alarms(installation: &Installation) -> Vec<Alarm> {
-    installation.admin.call::<alarm::List>(&Empty {}).await.unwrap()
+    installation.admin.call::<alarm::List>(&ListRequest::default()).await.unwrap().items
 }
 
 async fn events(installation: &Installation, kind: &str) -> Vec<Event> {
@@ -92,7 +92,7 @@ async fn an_alarm_is_raised_told_kept_over_a_restart_and_cleared() {
     call::<alarm_rule::Create>(&installation, create).await;
     let raised = until("the alarm is raised", async || alarms(&installation).await.pop()).await;
     assert_eq!((raised.name.as_str(), raised.rule_name.as_str()), ("web-1", "large"));
-    assert!(raised.value > 1000.0 && !raised.silenced);
+    assert!(raised.value > Some(1000.0) && !raised.silenced);
     until("the webhook is told", async || (turns(&posted) == ["web-1 raised"]).then_some(())).await;
     let mut datagram = [0; 2048];
     let (length, _) = syslog.recv_from(&mut datagram).await.unwrap();
@@ -130,6 +130,17 @@ async fn nobody_is_told_in_silence_and_what_is_still_wrong_is_told_after_it() {
     for alarm in &shown {
         assert_eq!(alarm.silenced, alarm.name == "web-1");
     }
+    // The list is one like the others.
+    let page = async |filter: &str, sort: &str, limit| {
+        let (filter, sort) = (filter.into(), sort.into());
+        let request = ListRequest { filter, sort, limit, ..ListRequest::default() };
+        let page = installation.admin.call::<alarm::List>(&request).await.unwrap();
+        let names: Vec<String> = page.items.into_iter().map(|alarm| alarm.name).collect();
+        (names.join(" "), page.total, page.next.is_some())
+    };
+    assert_eq!(page("silenced:yes", "", 0).await, ("web-1".into(), 1, false));
+    assert_eq!(page("of:vm rule:large metric:memory", "name", 1).await, ("db-1".into(), 2, true));
+    assert_eq!(page("severity:error", "", 0).await, (String::new(), 0, false));
     let silences = installation.admin.call::<alarm::Silences>(&Empty {}).await.unwrap();
     assert_eq!(silences, std::slice::from_ref(&silence));
     call::<alarm::Unsilence>(&installation, json!({ "silence": silence.id })).await;
@@ -154,7 +165,7 @@ async fn who_sees_one_vm_sees_its_alarms_only() {
     });
     call::<user::Create>(&installation, ann).await;
     let ann = installation.login("ann", "a long password").await.unwrap();
-    let seen = ann.call::<alarm::List>(&Empty {}).await.unwrap();
+    let seen = ann.call::<alarm::List>(&ListRequest::default()).await.unwrap().items;
     assert_eq!(seen.iter().map(|alarm| alarm.name.as_str()).collect::<Vec<_>>(), ["web-1"]);
     let error = api_error(ann.call::<alarm_rule::List>(&Empty {}).await);
     assert_eq!(error.reason(), Reason::Forbidden);

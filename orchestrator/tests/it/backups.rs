@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use xenith_common_ids::BackupRunId;
-use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_hypervisor_agent_sim::{Manners, SimBuilder, SimHypervisor};
 use xenith_hypervisor_agent_types::{Power, VmSpec};
 use xenith_orchestrator_api::{
     Method, backup, backup_job, backup_run, event, mail, network, pool, repository, sr, task, vm,
@@ -41,7 +41,11 @@ pub struct Scene {
 impl Scene {
     /// A host, a repository `main` in a folder, a running VM `web-1` with a disk of `size` MiB, a job `nightly`.
     pub async fn new(size: usize) -> Self {
-        let installation = Installation::with_host(SimHypervisor::builder()).await;
+        Self::on(SimHypervisor::builder(), size).await
+    }
+
+    async fn on(sim: SimBuilder, size: usize) -> Self {
+        let installation = Installation::with_host(sim).await;
         let scene = Self { installation };
         let place = scene.folder("repository");
         scene
@@ -336,10 +340,14 @@ async fn who_is_not_protected_is_found() {
     let scene = Scene::new(4).await;
     let names = async |older_than: u32| -> Vec<(String, String)> {
         let found = scene.call::<backup::Unprotected>(json!({ "older_than_minutes": older_than })).await;
-        found.into_iter().map(|row| (row.name, format!("{:?}", row.why))).collect()
+        found.items.into_iter().map(|row| (row.name, format!("{:?}", row.why))).collect()
     };
     let only = |why: &str| vec![("web-1".to_owned(), why.to_owned())];
     assert_eq!(names(0).await, only("NoJob"), "a job that nobody starts protects nothing");
+    for (filter, expected) in [("why:no_job vm:web newest:none", 1), ("why:too_old", 0)] {
+        let page = scene.call::<backup::Unprotected>(json!({ "filter": filter, "limit": 1 })).await;
+        assert_eq!((page.total, page.items.len()), (expected, expected as usize), "{filter}");
+    }
     scene.call::<backup_job::Update>(json!({ "job": "nightly", "schedule": "0 3 1 1 *" })).await;
     assert_eq!(names(0).await, only("NoBackup"));
     scene.run().await;
@@ -454,6 +462,55 @@ async fn a_backup_is_proved_and_nothing_stays() {
     assert_eq!(scene.installation.wait_task(task).await.status, TaskStatus::Done);
     let told = events(&scene, "backup.proof").await;
     assert_eq!(told.len(), 2, "each verdict is told: {told:?}");
+    scene.installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_has_to_answer() {
+    // Long enough to be seen while it is proved.
+    let sim = SimHypervisor::builder().boot(std::time::Duration::from_secs(2));
+    let scene = Scene::on(sim, 8).await;
+    write(&scene.image("web-1").await, 0, &noise(1, 4 * MIB));
+    scene.call::<backup_job::Update>(json!({ "job": "nightly", "prove": 1, "prove_ports": [22, 22] })).await;
+    let run = scene.run().await.id;
+    let name = until("it runs", async || {
+        let vms = scene.call::<vm::List>(json!({})).await;
+        vms.items.into_iter().find(|vm| vm.name.starts_with("proof-")).map(|vm| vm.name)
+    })
+    .await;
+    assert_eq!(scene.spec(&name).await.nics, [], "its card is on no network of anybody's");
+    let proof = until("the run has the verdict", async || {
+        let run = scene.call::<backup_run::Get>(json!({ "run": run })).await;
+        run.proofs.into_iter().find_map(|of| of.proof)
+    })
+    .await;
+    assert!(proof.answered, "{proof:?}");
+    let ports: Vec<_> = proof.ports.iter().map(|port| (port.port.get(), port.answered)).collect();
+    assert_eq!(ports, [(22, true)], "{proof:?}");
+    let listed = scene.call::<backup_run::List>(json!({})).await.items;
+    assert_eq!(listed[0].proofs[0].proof, Some(proof.clone()), "lists have it, too");
+    assert_eq!(scene.backups().await[0].proof, Some(proof));
+    until("its bridge is gone", async || {
+        scene.installation.hosts[0].sim.proof_bridges().is_empty().then_some(())
+    })
+    .await;
+    let many: Vec<u16> = (1..=17).collect();
+    let params = serde_json::from_value(json!({ "backup": "web-1@latest", "ports": many })).unwrap();
+    let refused = api_error(scene.installation.admin.call::<backup::Prove>(&params).await);
+    assert_eq!(refused.reason(), Reason::Invalid);
+    scene.installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_does_not_answer_is_a_verdict() {
+    let sim = SimHypervisor::builder().manners("proof-*", Manners::PowersOffAtBoot);
+    let scene = Scene::on(sim, 4).await;
+    scene.run().await;
+    scene.done::<backup::Prove>(json!({ "backup": "web-1@latest", "minutes": 1, "ports": [443] })).await;
+    let proof = scene.backups().await[0].proof.clone().unwrap();
+    assert!(!proof.answered && proof.said.contains("port 443 did not answer"), "{proof:?}");
+    let told = events(&scene, "backup.proof").await;
+    assert!(told[0].contains("was not seen to boot"), "{told:?}");
     scene.installation.stop().await;
 }
 

@@ -12,6 +12,7 @@ use xenith_orchestrator_types::task::TaskStatus;
 use xenith_orchestrator_types::vm::StartVm;
 
 use crate::harness::{Installation, small, until};
+use crate::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_host_is_unknown_within_15_s_and_its_vms_too() {
@@ -34,6 +35,36 @@ async fn a_lost_host_is_unknown_within_15_s_and_its_vms_too() {
         (installation.vm("web-1").await.power == Power::Running).then_some(())
     })
     .await;
+    installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_host_is_unknown_within_15_s_and_its_vms_too() {
+    let mut installation = Installation::start().await;
+    let mut proxy = None;
+    let sim = SimHypervisor::builder();
+    let way = |agent| proxy.insert(Proxy::to(agent)).address;
+    installation.add_host_reached(None, "xen1", sim, way).await;
+    let proxy = proxy.unwrap();
+    let mut create = small("web-1");
+    (create.start, create.nics) = (true, vec![]);
+    installation.run::<vm::Create>(&create).await;
+    let power = async |power: Power| {
+        let what = format!("the VM is {power:?}");
+        until(&what, async || (installation.vm("web-1").await.power == power).then_some(())).await;
+    };
+    power(Power::Running).await;
+
+    // Nobody closes anything: the cable was pulled, or the kernel hangs.
+    proxy.hold();
+    let begun = Instant::now();
+    let host = installation.wait_host("xen1", HostStatus::Unknown).await;
+    power(Power::Unknown).await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert!(host.problem.is_some());
+    proxy.let_through();
+    installation.wait_host("xen1", HostStatus::Connected).await;
+    power(Power::Running).await;
     installation.stop().await;
 }
 

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use xenith_hypervisor_agent_sim::SimHypervisor;
-use xenith_orchestrator_api::{event, host, pool, system, vm};
+use xenith_orchestrator_api::{alarm, alarm_rule, event, host, pool, system, vm};
+use xenith_orchestrator_types::alarm::AlarmOf;
 use xenith_orchestrator_types::event::ListEvents;
 use xenith_orchestrator_types::host::HostStatus;
 use xenith_orchestrator_types::pool::CreatePool;
 use xenith_orchestrator_types::{ListRequest, Reason};
 
+use crate::alarms::{receiver, turns};
 use crate::harness::{EMPTY, Installation, api_error, small, until};
 
 /// Set for a child: the disk.
@@ -44,12 +46,25 @@ async fn read_only_and_back(disk: &Path) {
         all.admin.call::<pool::Create>(&new).await
     };
     create("before").await.unwrap();
+    // Whoever is told of anything is told of this: no other alarm can be raised meanwhile.
+    let (webhook, posted) = receiver().await;
+    let rule =
+        serde_json::json!({ "name": "large", "metric": "memory", "threshold": 1e15, "webhook": webhook });
+    all.admin.call::<alarm_rule::Create>(&serde_json::from_value(rule).unwrap()).await.unwrap();
+    assert!(all.admin.call::<alarm::List>(&ListRequest::default()).await.unwrap().items.is_empty());
 
     let foreign = fill(disk);
     until("the figures say so", async || figure("xenith_store_read_only 1").await).await;
     let (status, text) = get("/readyz").await;
     assert!(status == 503 && text.contains("full"), "{status} {text}");
     assert!(all.admin.call::<system::Health>(&EMPTY).await.unwrap().read_only.is_some());
+    let alarms = all.admin.call::<alarm::List>(&ListRequest::default()).await.unwrap().items;
+    assert!(
+        matches!(&*alarms, [alarm] if alarm.of == AlarmOf::Orchestrator && alarm.rule.is_none()),
+        "{alarms:?}"
+    );
+    assert!(alarms[0].message.as_ref().unwrap().contains("full"), "{alarms:?}");
+    until("the webhook is told", async || (turns(&posted) == ["orchestrator raised"]).then_some(())).await;
     let refused = api_error(create("meanwhile").await);
     assert_eq!(refused.reason(), Reason::ReadOnly, "{refused}");
     let refused = api_error(all.admin.call::<vm::Create>(&small("web-1")).await);
@@ -68,6 +83,16 @@ async fn read_only_and_back(disk: &Path) {
         (all.admin.call::<event::List>(&told).await.unwrap().total == 1).then_some(())
     })
     .await;
+    until("the alarm has ended, and that is told", async || {
+        let over = all.admin.call::<alarm::List>(&ListRequest::default()).await.unwrap().items.is_empty();
+        (over && turns(&posted) == ["orchestrator raised", "orchestrator cleared"]).then_some(())
+    })
+    .await;
+    for kind in ["alarm.raised", "alarm.cleared"] {
+        let told =
+            ListEvents { filter: format!("kind:{kind} subject:orchestrator"), ..ListEvents::default() };
+        assert_eq!(all.admin.call::<event::List>(&told).await.unwrap().total, 1, "{kind}");
+    }
     let pools = all.admin.call::<pool::List>(&ListRequest::default()).await.unwrap().items;
     assert!(pools.iter().all(|pool| pool.name != "meanwhile"), "{pools:?}");
     all.stop().await;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::Power;
-use xenith_orchestrator_api::{Method, host, iso, sr, vdi, vm};
+use xenith_orchestrator_api::{Method, host, iso, sr, task, vdi, vm};
 use xenith_orchestrator_types::task::{Task, TaskStarted, TaskStatus};
 use xenith_orchestrator_types::{ApiError, Reason};
 
@@ -67,6 +67,46 @@ async fn a_guest_is_installed_from_a_library() {
     run::<vm::Create>(&installation, without).await;
     let error = refused::<vm::InsertCd>(&installation, json!({ "vm": "web-3", "iso": "netinst" })).await;
     assert!(error.message.contains("no CD drive"), "{error}");
+    installation.stop().await;
+}
+
+/// A guest that began on half an image would have it changed under it, or taken away when the sender gives up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_uses_a_vdi_that_is_still_being_filled() {
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    let params = json!({ "name": "debian", "host": "xen1", "capacity": 4 << 20 });
+    let begun =
+        installation.admin.call::<vdi::Upload>(&serde_json::from_value(params).unwrap()).await.unwrap();
+    let task = begun.task.to_string();
+
+    let mut disk = serde_json::to_value(small("web-1")).unwrap();
+    disk["disks"] = json!([{ "vdi": "debian" }]);
+    let named = json!({ "vdi": "debian" });
+    let other = json!({ "vdi": "debian", "name": "other" });
+    let errors = [
+        refused::<vm::Create>(&installation, disk.clone()).await,
+        refused::<vm::Create>(&installation, player("web-2")).await,
+        refused::<vdi::Clone>(&installation, other.clone()).await,
+        refused::<vdi::Copy>(&installation, other).await,
+        refused::<vdi::Export>(&installation, named.clone()).await,
+        refused::<vdi::Delete>(&installation, named.clone()).await,
+    ];
+    for error in errors {
+        assert!(error.reason() == Reason::WrongState && error.message.contains(&task), "{error}");
+    }
+    let get = serde_json::from_value(named.clone()).unwrap();
+    assert_eq!(installation.admin.call::<vdi::Get>(&get).await.unwrap().held_by, Some(begun.task));
+
+    installation
+        .admin
+        .call::<task::Cancel>(&serde_json::from_value(json!({ "task": task })).unwrap())
+        .await
+        .unwrap();
+    installation.wait_task(begun.task).await;
+    assert_eq!(refused::<vm::Create>(&installation, disk.clone()).await.reason(), Reason::NotFound);
+    run::<vdi::Create>(&installation, json!({ "name": "debian", "host": "xen1", "size": 4 << 20 })).await;
+    assert_eq!(installation.admin.call::<vdi::Get>(&get).await.unwrap().held_by, None);
+    run::<vm::Create>(&installation, disk).await;
     installation.stop().await;
 }
 

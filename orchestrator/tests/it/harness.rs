@@ -174,12 +174,23 @@ impl Installation {
 
     /// Without a pool, to the default one.
     pub async fn add_host_to(&mut self, pool: Option<&str>, name: &str, sim: SimBuilder) {
+        self.add_host_reached(pool, name, sim, |address| address).await;
+    }
+
+    /// The orchestrator reaches its agent where `way` says, given where the agent listens.
+    pub async fn add_host_reached(
+        &mut self,
+        pool: Option<&str>,
+        name: &str,
+        sim: SimBuilder,
+        way: impl FnOnce(SocketAddr) -> SocketAddr,
+    ) {
         let folder = tempfile::tempdir().unwrap();
         // A port that is free now: the agent must come back under it after a restart.
         let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let config = AgentConfig {
             listen,
-            advertise: listen.to_string(),
+            advertise: way(listen).to_string(),
             state: folder.path().join("state"),
             boot: folder.path().join("boot"),
             storage: folder.path().join("sr"),

@@ -484,6 +484,12 @@ async fn a_vm_that_cannot_begin_is_told_and_tried_again() {
     let plan = installation.admin.call::<import::Plan>(&one).await.unwrap();
     assert_eq!((plan.waves.len(), plan.waves[0].vms.as_slice()), (1, &[vms[0].name.clone()][..]), "{plan:?}");
     assert!(plan.waves[0].best_seconds <= plan.waves[0].seconds && plan.waves[0].seconds > 0, "{plan:?}");
+    // A VM here that has its name is in its way.
+    let db = installation.orchestrator.as_ref().unwrap().app.db.clone();
+    let named = (vms[0].name.clone(), xenith_common_ids::PoolId::new());
+    db.vm_names.insert(&named, &xenith_common_ids::VmId::new()).await.unwrap();
+    let plan = installation.admin.call::<import::Plan>(&one).await.unwrap();
+    assert_eq!((plan.waves.len(), plan.blocked.len()), (0, 1), "{plan:?}");
     installation.stop().await;
 }
 

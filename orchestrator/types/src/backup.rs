@@ -5,11 +5,12 @@ mod repository;
 mod run;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_common_ids::{RepositoryId, VmId};
+use xenith_common_ids::{NetworkId, RepositoryId, VmId};
 use xenith_hypervisor_agent_types::VmName;
 use xenith_hypervisor_agent_types::backup::{ArchiveKind, BackupDiskFacts, BackupFile, BackupVolume};
 
@@ -20,7 +21,8 @@ pub use repository::{
     CreateRepository, Place, Repository, RepositoryRef, RepositorySecret, VerifyRepository,
 };
 pub use run::{
-    BackupRun, BackupRunRef, Consistency, ListBackupRuns, RunOrchestrator, RunStarted, RunStatus, RunVm,
+    BackupRun, BackupRunRef, Consistency, ListBackupRuns, RunOrchestrator, RunProof, RunStarted, RunStatus,
+    RunVm,
 };
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -28,6 +30,14 @@ pub use run::{
 pub struct ListUnprotected {
     /// Also those whose newest backup is older; 0: only those without a job or a backup.
     pub older_than_minutes: u32,
+    /// The filter language: `why:no_job vm:web`. Empty: everything.
+    pub filter: String,
+    /// A column, with `-` in front for descending. Empty: by name.
+    pub sort: String,
+    /// 1 to 1000; 0 stands for 100.
+    pub limit: u32,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +48,20 @@ pub enum WhyUnprotected {
     /// A job covers it, and no backup is there yet.
     NoBackup,
     TooOld,
+}
+
+impl WhyUnprotected {
+    /// All of them, as they are written.
+    pub const NAMES: &'static [&'static str] = &["no_job", "no_backup", "too_old"];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoJob => "no_job",
+            Self::NoBackup => "no_backup",
+            Self::TooOld => "too_old",
+        }
+    }
 }
 
 /// A VM whose disks nobody would bring back.
@@ -70,6 +94,9 @@ pub struct Backup {
     pub held: bool,
     /// Of the last time that it was tried.
     pub proof: Option<BackupProof>,
+    /// That the VM was on, in the order of its network cards.
+    #[serde(default)]
+    pub networks: Vec<NetworkId>,
 }
 
 /// Whether a VM that was restored from it for a moment booted.
@@ -83,9 +110,19 @@ pub struct BackupProof {
     pub said: String,
     /// Until it answered, or was given up.
     pub seconds: u32,
+    /// Those that had to answer.
+    #[serde(default)]
+    pub ports: Vec<PortProof>,
 }
 
-/// Restores a VM for a moment, without a network, to see whether it boots.
+/// A TCP port of a guest that was proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PortProof {
+    pub port: NonZeroU16,
+    pub answered: bool,
+}
+
+/// Restores a VM for a moment, without a network or on one that nothing else is on, to see whether it boots.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProveBackup {
@@ -94,9 +131,12 @@ pub struct ProveBackup {
     pub repository: Option<Reference>,
     #[serde(default)]
     pub host: Option<Reference>,
-    /// How long the guest may take to say something; 0 stands for 10.
+    /// How long the guest may take to say something, or its ports to answer; 0 stands for 10.
     #[serde(default)]
     pub minutes: u32,
+    /// TCP ports that have to answer, over IPv6; without any it is enough that the guest says something. 16 at most.
+    #[serde(default)]
+    pub ports: Vec<NonZeroU16>,
 }
 
 /// Newest first, unless `sort` says otherwise.

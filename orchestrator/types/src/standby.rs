@@ -55,6 +55,9 @@ pub enum StandbyStatus {
 }
 
 impl StandbyStatus {
+    /// All of them, as they are written.
+    pub const NAMES: &'static [&'static str] = &["ready", "busy", "incomplete"];
+
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

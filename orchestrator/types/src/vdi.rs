@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use xenith_common_ids::{HostId, SrId, VdiId, VmId};
+use xenith_common_ids::{HostId, SrId, TaskId, VdiId, VmId};
 use xenith_hypervisor_agent_types::VdiSize;
 
 use crate::Reference;
@@ -16,6 +16,9 @@ pub struct Vdi {
     /// Whose local SR it is in.
     pub host: HostId,
     pub attached_to: Option<VmId>,
+    /// The task that still makes it or fills it: nothing uses it before that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<TaskId>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

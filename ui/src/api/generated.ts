@@ -28,21 +28,28 @@ export type AdoptVdi = {
 
 /** Something that is wrong now. */
 export type Alarm = {
-  /** Of the VM or host. */
+  /** Of the VM or host; `orchestrator`. */
   id: string;
-  metric: Metric;
+  /** What is wrong, in words, where it is not measured. */
+  message?: string | null;
+  /** `null`, as value and threshold, for what is not measured. */
+  metric?: Metric | null;
   name: string;
-  of: Measured;
-  rule: AlarmRuleId;
+  of: AlarmOf;
+  /** `null` for one of the orchestrator's own. */
+  rule?: AlarmRuleId | null;
   rule_name: string;
   severity: Severity;
   /** Nobody is told of it while that is so. */
   silenced: boolean;
   since: string;
-  threshold: number;
+  threshold?: number | null;
   /** The newest; as it was raised, where nothing newer is known. */
-  value: number;
+  value?: number | null;
 };
+
+/** What an alarm is about. */
+export type AlarmOf = "vm" | "host" | "orchestrator";
 
 /** What is watched, and who is told. */
 export type AlarmRule = {
@@ -101,7 +108,7 @@ export type ArchiveKind = "zip" | "tar";
 
 export type AuditId = string;
 
-export type AuditPhase = "done" | "failed" | "asked" | "refused";
+export type AuditPhase = "done" | "asked" | "begun" | "failed" | "cancelled" | "refused";
 
 export type AuditRecord = {
   at: string;
@@ -147,6 +154,8 @@ export type Backup = {
   held: boolean;
   /** The repository's own: what `xenith-backup` calls it, too. */
   id: string;
+  /** That the VM was on, in the order of its network cards. */
+  networks?: Array<NetworkId>;
   /** Of the last time that it was tried. */
   proof?: BackupProof | null;
   repository: RepositoryId;
@@ -224,6 +233,8 @@ export type BackupJob = {
   orchestrator?: boolean;
   /** After each run, so many of the job's VMs are proved, those first whose proof is oldest; 0 for none. */
   prove?: number;
+  /** TCP ports that have to answer in a proof; without any it is enough that the guest says something. */
+  prove_ports?: Array<number>;
   repositories: Array<RepositoryId>;
   /** How often a VM whose backup failed is tried again in a run. */
   retries?: number;
@@ -251,6 +262,8 @@ export type BackupJobRef = {
 export type BackupProof = {
   answered: boolean;
   at: string;
+  /** Those that had to answer. */
+  ports?: Array<PortProof>;
   /** What the guest said, or that it did not. */
   said: string;
   /** Until it answered, or was given up. */
@@ -277,6 +290,8 @@ export type BackupRun = {
   notes?: Array<string>;
   /** The orchestrator itself, where the job has it. */
   orchestrator?: RunOrchestrator | null;
+  /** Of its backups, those that were proved after it. */
+  proofs?: Array<RunProof>;
   started: string;
   status: RunStatus;
   vms: Array<RunVm>;
@@ -523,6 +538,8 @@ export type CreateBackupJob = {
   orchestrator?: boolean;
   /** After each run, so many VMs are restored for a moment to see whether they boot. */
   prove?: number;
+  /** TCP ports that have to answer in a proof, over IPv6 on a network that nothing else is on; 16 at most. */
+  prove_ports?: Array<number>;
   repositories: Array<string>;
   retries?: number;
   rpo_minutes?: number;
@@ -1221,8 +1238,16 @@ export type ListTasks = {
 };
 
 export type ListUnprotected = {
+  /** `next` of the page before. */
+  cursor?: string | null;
+  /** The filter language: `why:no_job vm:web`. Empty: everything. */
+  filter?: string;
+  /** 1 to 1000; 0 stands for 100. */
+  limit?: number;
   /** Also those whose newest backup is older; 0: only those without a job or a backup. */
   older_than_minutes?: number;
+  /** A column, with `-` in front for descending. Empty: by name. */
+  sort?: string;
 };
 
 /** A session. Over HTTP it comes as a cookie too; a program sends it as `Authorization: Bearer`. */
@@ -1574,6 +1599,12 @@ export type PoolRef = {
   pool: string;
 };
 
+/** A TCP port of a guest that was proved. */
+export type PortProof = {
+  answered: boolean;
+  port: number;
+};
+
 /** What a VM is doing. `Unknown` is the orchestrator's word for a VM whose host is not heard. */
 export type Power = "stopped" | "starting" | "running" | "paused" | "stopping" | "suspending" | "resuming" | "unknown" | "suspended" | "crashed";
 
@@ -1592,12 +1623,14 @@ export type Protection = {
   start?: boolean;
 };
 
-/** Restores a VM for a moment, without a network, to see whether it boots. */
+/** Restores a VM for a moment, without a network or on one that nothing else is on, to see whether it boots. */
 export type ProveBackup = {
   backup: string;
   host?: string | null;
-  /** How long the guest may take to say something; 0 stands for 10. */
+  /** How long the guest may take to say something, or its ports to answer; 0 stands for 10. */
   minutes?: number;
+  /** TCP ports that have to answer, over IPv6; without any it is enough that the guest says something. 16 at most. */
+  ports?: Array<number>;
   repository?: string | null;
 };
 
@@ -1708,6 +1741,18 @@ export type RunOrchestrator = {
   /** Of the newest try. */
   task?: TaskId | null;
   tries: number;
+};
+
+/** A VM whose backup is proved after a run. */
+export type RunProof = {
+  /** Why no proof was begun. */
+  message?: string | null;
+  name: string;
+  /** `None` while it goes on, and where its task ended without a verdict. */
+  proof?: BackupProof | null;
+  /** That proves it. */
+  task?: TaskId | null;
+  vm: VmId;
 };
 
 export type RunStarted = {
@@ -2152,6 +2197,7 @@ export type UpdateBackupJob = {
   mail_to?: Array<string> | null;
   orchestrator?: boolean | null;
   prove?: number | null;
+  prove_ports?: Array<number> | null;
   repositories?: Array<string> | null;
   retries?: number | null;
   rpo_minutes?: number | null;
@@ -2262,6 +2308,8 @@ export type VcpuSpec = {
 
 export type Vdi = {
   attached_to?: VmId | null;
+  /** The task that still makes it or fills it: nothing uses it before that is done. */
+  held_by?: TaskId | null;
   /** Whose local SR it is in. */
   host: HostId;
   id: VdiId;
@@ -2694,7 +2742,7 @@ export interface Methods {
   'backup_run.cancel': { params: BackupRunRef; result: BackupRun };
   'backup.list': { params: ListBackups; result: Page<Backup> };
   'backup.get': { params: BackupRef; result: Backup };
-  'backup.unprotected': { params: ListUnprotected; result: Array<UnprotectedVm> };
+  'backup.unprotected': { params: ListUnprotected; result: Page<UnprotectedVm> };
   'backup.create': { params: CreateBackup; result: TaskStarted };
   'backup.hold': { params: HoldBackup; result: TaskStarted };
   'backup.delete': { params: BackupRef; result: TaskStarted };
@@ -2702,7 +2750,7 @@ export interface Methods {
   'backup.download': { params: DownloadFiles; result: DownloadTicket };
   'backup.prove': { params: ProveBackup; result: TaskStarted };
   'backup.restore': { params: RestoreBackup; result: TaskStarted };
-  'standby.list': { params: Empty; result: Array<Standby> };
+  'standby.list': { params: ListRequest; result: Page<Standby> };
   'standby.get': { params: StandbyRef; result: Standby };
   'standby.create': { params: CreateStandby; result: TaskStarted };
   'standby.follow': { params: StandbyRef; result: TaskStarted };
@@ -2720,7 +2768,7 @@ export interface Methods {
   'filter.complete': { params: CompleteListFilter; result: Completion };
   'metrics.list': { params: Empty; result: Array<MetricInfo> };
   'metrics.query': { params: QueryMetrics; result: MetricSeriesList };
-  'alarm.list': { params: Empty; result: Array<Alarm> };
+  'alarm.list': { params: ListRequest; result: Page<Alarm> };
   'alarm.silence': { params: SilenceAlarms; result: AlarmSilence };
   'alarm.silences': { params: Empty; result: Array<AlarmSilence> };
   'alarm.unsilence': { params: AlarmSilenceRef; result: Empty };

@@ -1,11 +1,12 @@
 // Schedules, retention, restores and sums of backups.
 
 import { describe, expect, it } from 'vitest';
-import type { Backup, BackupJob, KeepPolicy } from '../api/generated';
-import { EMPTY_RESTORE, restoreParams, restoreReady } from './backup/restore';
+import type { Backup, BackupJob, BackupRun, KeepPolicy } from '../api/generated';
+import { EMPTY_RESTORE, NO_CARD, restoreParams, restoreReady } from './backup/restore';
 import { saved, speed, sum } from './backup/words';
-import { EMPTY_JOB, fromSchedule, schedule, updateJob, fromJob } from './job/draft';
+import { EMPTY_JOB, fromSchedule, jobReady, parsePorts, schedule, updateJob, fromJob } from './job/draft';
 import { month, within } from './job/month';
+import { proofSum, proofTone, provedAt } from './job/proofs';
 import { decide } from './job/retention';
 
 describe('the schedule of a job', () => {
@@ -27,6 +28,40 @@ describe('a change of a job', () => {
   it('sends what differs and nothing else', () => {
     expect(updateJob(job, fromJob(job))).toEqual({ job: 'j' });
     expect(updateJob(job, { ...fromJob(job), at: '03:00', rpo: 2 })).toEqual({ job: 'j', schedule: '0 3 * * *', rpo_minutes: 120 });
+  });
+  it('says which ports have to answer in a proof', () => {
+    expect(updateJob(job, { ...fromJob(job), prove: 2, ports: '443, 22 443' })).toEqual({ job: 'j', prove: 2, prove_ports: [22, 443] });
+    expect(updateJob({ ...job, prove_ports: [22, 443] }, fromJob({ ...job, prove_ports: [22, 443] }))).toEqual({ job: 'j' });
+  });
+  it.each([
+    ['', []],
+    ['22', [22]],
+    ['0', undefined],
+    ['70000', undefined],
+    ['ssh', undefined],
+    [Array.from({ length: 17 }, (_, port) => port + 1).join(' '), undefined],
+  ])('reads the ports "%s"', (text, ports) => {
+    expect(parsePorts(text)).toEqual(ports);
+    expect(jobReady({ ...EMPTY_JOB, name: 'n', repositories: ['r'], filter: 'tag:prod', ports: text })).toBe(ports !== undefined);
+  });
+});
+
+describe('the proofs after a run', () => {
+  const proof = (at: string, answered: boolean) => ({ at, answered, said: '', seconds: 1 });
+  const of = (proofs: { proof?: ReturnType<typeof proof>; message?: string }[]) => ({ ended: '2026-02-01T03:00:00Z', proofs: proofs.map((one) => ({ vm: 'v', name: 'mail', ...one })) }) as unknown as BackupRun;
+  const [passed, failed, open] = [{ proof: proof('2026-02-02T01:00:00Z', true) }, { proof: proof('2026-02-01T23:00:00Z', false) }, {}];
+  it.each([
+    ['passed', [passed], { passed: 1, failed: 0, open: 0, all: 1 }, 'done'],
+    ['failed', [passed, failed, open], { passed: 1, failed: 1, open: 1, all: 3 }, 'failed'],
+    ['not begun', [{ message: 'no host' }], { passed: 0, failed: 1, open: 0, all: 1 }, 'failed'],
+    ['under way', [passed, open], { passed: 1, failed: 0, open: 1, all: 2 }, 'open'],
+  ])('%s', (_name, proofs, sum, tone) => {
+    expect(proofSum(of(proofs))).toEqual(sum);
+    expect(proofTone(proofSum(of(proofs)))).toBe(tone);
+  });
+  it('stand on the day of the last verdict', () => {
+    expect(provedAt(of([passed, failed]))).toBe('2026-02-02T01:00:00Z');
+    expect(provedAt(of([open]))).toBe('2026-02-01T03:00:00Z');
   });
 });
 
@@ -57,6 +92,13 @@ describe('a restore', () => {
   it('says only what differs from everything into a new VM', () => {
     expect(restoreParams(backup, draft)).toEqual({ backup: 'b', repository: 'r', target: { kind: 'new_vm' } });
     expect(restoreParams(backup, { ...draft, as: 'disks', disks: ['xvda'], start: true, instant: true })).toEqual({ backup: 'b', repository: 'r', target: { kind: 'disks' }, disks: ['xvda'] });
+  });
+  it('names the SR and the networks of another place, where there is something to place', () => {
+    const place = { ...draft, host: 'h', sr: 's', networks: { lan: 'dmz', san: NO_CARD, wan: '' } };
+    const all = { backup: 'b', repository: 'r' };
+    expect(restoreParams(backup, place)).toEqual({ ...all, target: { kind: 'new_vm' }, host: 'h', sr: 's', networks: { lan: 'dmz', san: '' } });
+    expect(restoreParams(backup, { ...place, as: 'disks' })).toEqual({ ...all, target: { kind: 'disks' }, host: 'h', sr: 's' });
+    expect(restoreParams(backup, { ...place, as: 'in_place' })).toEqual({ ...all, target: { kind: 'in_place' } });
   });
   it.each([
     ['a new VM', draft, true],

@@ -230,12 +230,12 @@ impl Opener {
     fn plain(&mut self, bytes: Arc<dyn ByteSource>, plain: Plain) -> Result<Layer> {
         let name = bytes.name().to_owned();
         let lower = name.to_ascii_lowercase();
-        let says_so = ["-flat.vmdk", ".raw", ".img", ".bin"].iter().any(|end| lower.ends_with(end));
+        let says_so = ["-flat.vmdk", ".raw", ".img", ".bin", ".iso"].iter().any(|end| lower.ends_with(end));
         if plain == Plain::ByName && !says_so && !lower.starts_with("/dev/") {
             return Err(ImportError::unsupported(
                 &name,
                 "a file that is no VMDK, qcow2, VHD, OVF or OVA",
-                "if it is a plain disk image, say so with --from raw",
+                "if it is a plain disk image, say that it is raw (--raw; xenith-import: --from raw)",
             ));
         }
         let len = bytes.len();

@@ -22,12 +22,17 @@ promises! {
     disk_not_there: "detaching a disk that is not attached says so";
     disk_without_image: "attaching an image that does not exist is refused and attaches nothing";
     nic_in_and_out: "a NIC can be attached to a running guest, detached and attached again";
+    nic_twice: "an address that is in use is refused";
     nic_not_there: "detaching a NIC that is not attached says so";
     nic_without_bridge: "attaching to a bridge that does not exist is refused";
 }
 
 fn no_such_device(error: &HypervisorError) -> bool {
     matches!(error, HypervisorError::NoSuchDevice { .. })
+}
+
+fn already_attached(error: &HypervisorError) -> bool {
+    matches!(error, HypervisorError::AlreadyAttached { .. })
 }
 
 fn refused_device(error: &HypervisorError) -> bool {
@@ -145,7 +150,7 @@ async fn disk_twice(scene: &Scene<'_>) -> Outcome {
     let (domid, _) = scene.booted().await?;
     scene.hv.attach_disk(domid, &first).await.during("attaching")?;
     let again = scene.hv.attach_disk(domid, &second).await;
-    again.refused("attaching another disk under that name", "InvalidSpec or Device", refused_device)?;
+    again.refused("attaching another disk under that name", "AlreadyAttached", already_attached)?;
     scene.hv.detach_disk(domid, first.device).await.during("detaching the first")?;
     Ok(())
 }
@@ -177,6 +182,18 @@ async fn nic_in_and_out(scene: &Scene<'_>) -> Outcome {
         scene.hv.attach_nic(domid, &nic).await.during(&format!("the {round} attach"))?;
         scene.hv.detach_nic(domid, nic.mac).await.during(&format!("the {round} detach"))?;
     }
+    let again = scene.hv.detach_nic(domid, nic.mac).await;
+    again.refused("detaching it once more", "NoSuchDevice", no_such_device)?;
+    Ok(())
+}
+
+async fn nic_twice(scene: &Scene<'_>) -> Outcome {
+    let nic = DomainNic { mac: MAC, bridge: scene.fixture.bridge()? };
+    let (domid, _) = scene.booted().await?;
+    scene.hv.attach_nic(domid, &nic).await.during("attaching")?;
+    let again = scene.hv.attach_nic(domid, &nic).await;
+    again.refused("attaching it once more", "AlreadyAttached", already_attached)?;
+    scene.hv.detach_nic(domid, nic.mac).await.during("detaching it")?;
     let again = scene.hv.detach_nic(domid, nic.mac).await;
     again.refused("detaching it once more", "NoSuchDevice", no_such_device)?;
     Ok(())

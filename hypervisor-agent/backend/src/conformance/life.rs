@@ -4,14 +4,15 @@ use xenith_common_ids::DomId;
 use xenith_hypervisor_agent_types::{DeathReason, DomainStatus};
 
 use super::promises;
-use super::scene::{During, Outcome, Scene, ensure};
-use crate::{DomainEventKind, HypervisorError, ShutdownRequest, Start};
+use super::scene::{During, Halt, Outcome, Scene, ensure};
+use crate::{AskedBy, DomainEventKind, HypervisorError, ShutdownRequest, Start};
 
 promises! {
     pause_is_idempotent: "pausing a paused domain is fine";
     unpause_is_idempotent: "unpausing a running domain is fine";
     power_off: "a guest that is asked to power off dies with that reason, told by an event and by the list";
     reboot: "a guest that is asked to reboot dies with that reason";
+    takes_up: "a guest takes up what it is asked for";
     dead_until_destroyed: "a dead domain keeps its id and its place in the list until it is destroyed";
     dead_cannot_be_run: "a dead domain cannot be paused, unpaused or asked for anything";
     crash_is_noticed: "a crash is told by an event and by the list";
@@ -56,6 +57,19 @@ async fn power_off(scene: &Scene<'_>) -> Outcome {
 
 async fn reboot(scene: &Scene<'_>) -> Outcome {
     asked(scene, ShutdownRequest::Reboot, DeathReason::Reboot).await.map(drop)
+}
+
+async fn takes_up(scene: &Scene<'_>) -> Outcome {
+    let (domid, _) = scene.booted().await?;
+    let asked = scene.hv.shutdown(domid, ShutdownRequest::PowerOff).await.during("asking the guest")?;
+    if asked == AskedBy::PowerButton {
+        return Err(Halt::Skip("the fixture's guest has no PV drivers".to_owned()));
+    }
+    let mut wait = scene.wait(format!("the guest of domain {domid} to take the request up"));
+    while !scene.hv.has_taken_up(domid).await.during("looking whether it did")? {
+        wait.tick().await?;
+    }
+    Ok(())
 }
 
 async fn dead_until_destroyed(scene: &Scene<'_>) -> Outcome {

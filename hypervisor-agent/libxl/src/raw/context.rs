@@ -59,8 +59,14 @@ pub struct Failure {
 impl Failure {
     /// libxl's lines in one, without the places in its source: `a hotplug script failed; …`.
     pub fn log(&self) -> String {
+        let lines = self.lines();
+        if lines.is_empty() { "it wrote nothing about it".to_owned() } else { lines }
+    }
+
+    /// The same; nothing where it wrote nothing.
+    pub fn lines(&self) -> String {
         let lines: Vec<&str> = self.log.iter().map(|line| strip_source(&line.text)).collect();
-        if lines.is_empty() { "it wrote nothing about it".to_owned() } else { lines.join("; ") }
+        lines.join("; ")
     }
 }
 

@@ -103,8 +103,7 @@ impl World {
     pub(crate) fn attach_disk(&mut self, domid: DomId, disk: DomainDisk) -> Result<()> {
         let domain = self.alive(domid, Operation::AttachDisk)?;
         if domain.disks.iter().any(|other| other.device == disk.device) {
-            let problem = format!("{} is attached already", disk.device);
-            return Err(invalid("disk.device".to_owned(), problem));
+            return Err(HypervisorError::AlreadyAttached { domid, device: disk.device.to_string() });
         }
         domain.disks.push(disk);
         Ok(())
@@ -125,7 +124,7 @@ impl World {
         self.check_bridge("nic.bridge", &nic.bridge)?;
         let domain = self.alive(domid, Operation::AttachNic)?;
         if domain.nics.iter().any(|other| other.mac == nic.mac) {
-            return Err(invalid("nic.mac".to_owned(), format!("{} is attached already", nic.mac)));
+            return Err(HypervisorError::AlreadyAttached { domid, device: nic.mac.to_string() });
         }
         domain.nics.push(nic);
         self.facts_changed();

@@ -10,7 +10,7 @@
 //! memory and nothing else.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -18,7 +18,7 @@ use xenith_common_ids::DomId;
 use xenith_common_units::{MacAddr, MemoryMiB};
 use xenith_hypervisor_agent_types::{
     DeathReason, DomainDisk, DomainHardware, DomainIdentity, DomainInfo, DomainNic, DomainSpec, DomainStatus,
-    Graphics, GuestFacts, MemorySpec, PlatformKind, VcpuSpec,
+    Graphics, GuestFacts, MemorySpec, PlatformKind, VcpuSpec, link_local,
 };
 
 use crate::Manners;
@@ -213,13 +213,10 @@ pub(super) fn plain_is_none(hardware: &DomainHardware) -> Option<Box<DomainHardw
     (*hardware != DomainHardware::default()).then(|| Box::new(hardware.clone()))
 }
 
-/// What a guest gives its NIC: a private IPv4 address made of the MAC's last bytes, and the IPv6 link-local
-/// address that RFC 4291 (appendix A) makes of a MAC.
+/// What a guest gives its NIC: a private IPv4 address made of the MAC's last bytes, and its IPv6 link-local address.
 fn addresses(mac: MacAddr) -> [IpAddr; 2] {
-    let [a, b, c, d, e, f] = mac.octets();
-    let pair = |high: u8, low: u8| u16::from_be_bytes([high, low]);
-    let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, pair(a ^ 2, b), pair(c, 0xff), pair(0xfe, d), pair(e, f));
-    [IpAddr::V4(Ipv4Addr::new(10, d, e, f)), IpAddr::V6(link_local)]
+    let [_, _, _, d, e, f] = mac.octets();
+    [IpAddr::V4(Ipv4Addr::new(10, d, e, f)), IpAddr::V6(link_local(mac))]
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use xenith_common_ids::DomId;
-use xenith_hypervisor_agent_backend::{DomainEventKind, HypervisorError, Result, ShutdownRequest, Start};
+use xenith_hypervisor_agent_backend::{
+    AskedBy, DomainEventKind, HypervisorError, Result, ShutdownRequest, Start,
+};
 use xenith_hypervisor_agent_types::{DeathReason, DomainSpec, GuestFacts};
 
 use super::{Domain, Run, Stage, Timer, World};
@@ -128,12 +130,21 @@ impl World {
     }
 
     /// The guest hears the request when it is up, or never.
-    pub(crate) fn shutdown(&mut self, domid: DomId, request: ShutdownRequest, at: Duration) -> Result<()> {
+    pub(crate) fn shutdown(
+        &mut self,
+        domid: DomId,
+        request: ShutdownRequest,
+        at: Duration,
+    ) -> Result<AskedBy> {
         let reason = match request {
             ShutdownRequest::PowerOff => DeathReason::PowerOff,
             ShutdownRequest::Reboot => DeathReason::Reboot,
         };
         let domain = self.running(domid, Operation::Shutdown)?;
+        let asked = match domain.manners {
+            Manners::NoDrivers => AskedBy::PowerButton,
+            _ => AskedBy::ControlNode,
+        };
         match (domain.manners, domain.stage) {
             (Manners::Deaf, _) => {}
             (_, Stage::Booting) => domain.pending = Some(reason),
@@ -141,7 +152,13 @@ impl World {
             (_, Stage::Leaving(_)) => domain.stage = Stage::Leaving(reason),
             (_, Stage::Up) => self.leave(domid, reason, at),
         }
-        Ok(())
+        Ok(asked)
+    }
+
+    /// A guest that boots has the request before it, a deaf one for ever.
+    pub(crate) fn has_taken_up(&self, domid: DomId) -> Result<bool> {
+        let domain = self.get(domid)?;
+        Ok(domain.manners != Manners::Deaf && domain.stage != Stage::Booting)
     }
 
     /// The state that goes into a stream. The virtual CPUs stand still until the suspend ends either way.

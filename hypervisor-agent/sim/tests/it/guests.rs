@@ -109,8 +109,9 @@ async fn a_deaf_guest_answers_nothing() {
     hand.advance(SECOND * 1000).await;
     assert_eq!(sim.domain(domid).await.unwrap().status, DomainStatus::Running);
     let calls = async {
+        let (after, log) = (Some(SECOND * 10), String::new());
         let unresponsive =
-            |operation| HypervisorError::GuestUnresponsive { domid, operation, after: SECOND * 10 };
+            |operation| HypervisorError::GuestUnresponsive { domid, operation, after, log: log.clone() };
         assert_eq!(sim.set_memory(domid, mib(300)).await, Err(unresponsive("set-memory")));
         let vcpus = VcpuCount::new(2).unwrap();
         assert_eq!(sim.set_vcpus(domid, vcpus).await, Err(unresponsive("set-vcpus")));

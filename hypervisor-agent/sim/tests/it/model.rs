@@ -66,6 +66,7 @@ enum Said {
     Done,
     NoSuchDomain,
     NoSuchDevice,
+    AlreadyAttached,
     WrongStatus,
     NameTaken,
     NoMemory,
@@ -78,6 +79,7 @@ fn said<T>(result: Result<T, HypervisorError>) -> Said {
         Ok(_) => Said::Done,
         Err(HypervisorError::NoSuchDomain(_)) => Said::NoSuchDomain,
         Err(HypervisorError::NoSuchDevice { .. }) => Said::NoSuchDevice,
+        Err(HypervisorError::AlreadyAttached { .. }) => Said::AlreadyAttached,
         Err(HypervisorError::WrongStatus { .. }) => Said::WrongStatus,
         Err(HypervisorError::NameTaken { .. }) => Said::NameTaken,
         Err(HypervisorError::NoMemory { .. }) => Said::NoMemory,
@@ -150,7 +152,7 @@ impl Model {
             }
             (Step::AttachDisk(_, device), Running | Paused) => {
                 if known.disks.contains(device) {
-                    return Said::Invalid;
+                    return Said::AlreadyAttached;
                 }
                 known.disks.push(*device);
             }

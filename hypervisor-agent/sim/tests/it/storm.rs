@@ -55,7 +55,7 @@ async fn call(sim: &SimHypervisor, dice: &mut fastrand::Rng) {
         0 | 1 => sim.destroy(domid).await,
         2 => sim.pause(domid).await,
         3 => sim.unpause(domid).await,
-        4 => sim.shutdown(domid, ShutdownRequest::PowerOff).await,
+        4 => sim.shutdown(domid, ShutdownRequest::PowerOff).await.map(drop),
         5 => sim.set_memory(domid, mib(dice.u64(64..512))).await,
         6 => {
             let null = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();

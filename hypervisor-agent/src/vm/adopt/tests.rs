@@ -33,6 +33,8 @@ fn record(run: IncarnationId, phase: Option<(Phase, By)>) -> VmRecord {
         applied: spec,
         by,
         started: OffsetDateTime::UNIX_EPOCH,
+        asked: None,
+        attaching: None,
     });
     record
 }

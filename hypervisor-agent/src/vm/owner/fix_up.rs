@@ -7,9 +7,9 @@ use xenith_common_ids::{DomId, IncarnationId};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use super::Owner;
-use crate::journal::{By, VmRecord};
+use crate::journal::VmRecord;
 use crate::vm::adopt::Fixup;
-use crate::vm::driver::{Done, Driver, Finished};
+use crate::vm::driver::{Done, Driver, Finished, Wanted};
 use crate::vm::state::{Activity, Mode, Settled, Up};
 
 impl Owner {
@@ -35,13 +35,13 @@ impl Owner {
             }
             (Some(Fixup::Start), _) => {
                 let run = IncarnationId::new();
-                (Activity::Starting(run), driver.start(record, run, By::Agent).boxed())
+                (Activity::Starting(run), driver.start(record, run, Wanted::Agent).boxed())
             }
             (Some(Fixup::ReleaseAndStart(domid)), _) => {
                 let run = IncarnationId::new();
                 let future = async move {
                     match driver.release(domid).await {
-                        Ok(()) => driver.start(record, run, By::Agent).await,
+                        Ok(()) => driver.start(record, run, Wanted::Agent).await,
                         Err(fault) => after(Err(fault), record, settled),
                     }
                 };

@@ -135,7 +135,7 @@ fn every_command_in_every_state() {
     ];
     for (case, settled, activity, incarnation, expected) in table {
         for ((name, action), expected) in actions(incarnation).into_iter().zip(expected) {
-            let decision = decide(settled, activity, &action);
+            let decision = decide(settled, activity, &action, None);
             assert_eq!(word(&decision), expected, "{name} when {case}: {decision:?}");
         }
     }
@@ -197,5 +197,42 @@ fn deaths() {
     ];
     for (case, reason, on_crash, on_reboot, asked, crashes, expected) in table {
         assert_eq!(after_death(reason, &spec(on_crash, on_reboot), asked, crashes), expected, "{case}");
+    }
+}
+
+/// `run` is what the operation reached when it came before.
+#[test]
+fn what_came_before_is_not_done_to_another_run() {
+    let (run, next) = (IncarnationId::new(), IncarnationId::new());
+    let up = |run| Settled::Up(Up { domid: DomId(1), run, mode: Mode::Running });
+    let stopped = Settled::Stopped { last: Some(Ended { run: next, reason: DeathReason::PowerOff }) };
+    let deadline = Duration::from_secs(1);
+    let start = VmAction::Start { incarnation: run };
+    let resume = VmAction::Resume { incarnation: run };
+    let off = VmAction::Shutdown { kind: ShutdownKind::PowerOff, deadline };
+    let reboot = VmAction::Shutdown { kind: ShutdownKind::Reboot, deadline };
+    let back = AfterDeath::Restart(DeathReason::Reboot);
+    let table: [(&str, Settled, Option<Activity>, [&str; 4]); 9] = [
+        // columns:                                        start resume off reboot
+        ("it runs", up(run), None, ["so", "so", "begin", "begin"]),
+        ("the next runs", up(next), None, ["so", "so", "so", "so"]),
+        (
+            "it is asked",
+            up(run),
+            Some(Activity::ShuttingDown(ShutdownKind::Reboot)),
+            ["so", "so", "no", "join"],
+        ),
+        ("its guest is gone", up(run), Some(Activity::CleaningUp(back)), ["so", "so", "join", "join"]),
+        ("the next starts", stopped.clone(), Some(Activity::Starting(next)), ["join", "join", "so", "join"]),
+        ("the next is let run", up(next), Some(Activity::Unpausing), ["join", "join", "so", "join"]),
+        ("the next ends too", up(next), Some(Activity::CleaningUp(back)), ["so", "so", "so", "so"]),
+        ("the next ended too", stopped, None, ["no", "no", "so", "so"]),
+        ("it is suspended", Settled::Suspended, None, ["no", "no", "no", "no"]),
+    ];
+    for (case, settled, activity, expected) in table {
+        for (action, expected) in [&start, &resume, &off, &reboot].into_iter().zip(expected) {
+            let decision = decide(&settled, activity, action, Some(run));
+            assert_eq!(word(&decision), expected, "{action:?} when {case}: {decision:?}");
+        }
     }
 }

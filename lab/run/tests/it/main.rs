@@ -38,16 +38,20 @@ fn port() -> u16 {
 }
 
 impl Run {
-    fn start(data: &Path, port: u16) -> Self {
+    fn command(data: &Path, port: u16) -> Command {
         programs();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_xenith-run"))
-            .args(["--kind", "sim", "--port", &port.to_string(), "--data"])
-            .arg(data)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xenith-run"));
+        command.args(["--kind", "sim", "--port", &port.to_string(), "--data"]).arg(data);
+        command.env_remove("XENITH_PASSWORD").stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    fn start(data: &Path, port: u16) -> Self {
+        Self::spawn(Self::command(data, port))
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
     }
@@ -105,6 +109,11 @@ async fn xenith(home: &Path, arguments: &[String], password: &str) -> String {
     text(&output.stdout)
 }
 
+fn password(said: &[String]) -> Option<String> {
+    let line = said.iter().find(|line| line.contains("shown this once"))?;
+    line.split("password ").nth(1)?.split_whitespace().next().map(ToOwned::to_owned)
+}
+
 #[tokio::test]
 async fn the_commands_it_prints_work_and_the_next_start_finds_everything() {
     let folder = tempfile::tempdir().unwrap();
@@ -114,10 +123,6 @@ async fn the_commands_it_prints_work_and_the_next_start_finds_everything() {
     let said = run.until("Ctrl-C stops all of it").await;
     let url = format!("https://127.0.0.1:{port}");
     assert!(said.iter().any(|line| line.contains(&url)), "{said:#?}");
-    let password = |said: &[String]| {
-        let line = said.iter().find(|line| line.contains("shown this once"))?;
-        line.split("password ").nth(1)?.split_whitespace().next().map(ToOwned::to_owned)
-    };
     let shown = password(&said).expect("the password of the first start");
     let commands = commands(&said);
     assert_eq!(commands.len(), 3, "{said:#?}");
@@ -144,4 +149,27 @@ async fn who_ends_the_first_start_early_has_seen_the_password() {
     let said = run.until("shown this once").await;
     assert!(!said.iter().any(|line| line.contains("Try:")), "{said:#?}");
     run.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_token_is_made_anew_with_the_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, port) = (folder.path(), port());
+    let mut run = Run::start(data, port);
+    let shown = password(&run.until("shown this once").await).unwrap();
+    run.stop().await;
+    std::fs::remove_file(data.join("run-token")).unwrap();
+
+    let refused = Run::command(data, port).stderr(Stdio::piped()).output();
+    let refused = tokio::time::timeout(PATIENCE, refused).await.expect("it ends").unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("XENITH_PASSWORD=… make run"), "{said}");
+
+    for password in [Some(shown), None] {
+        let mut command = Run::command(data, port);
+        command.envs(password.map(|password| ("XENITH_PASSWORD", password)));
+        let mut again = Run::spawn(command);
+        again.until("Ctrl-C stops all of it").await;
+        again.stop().await;
+    }
 }

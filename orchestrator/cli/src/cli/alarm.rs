@@ -5,12 +5,12 @@ use humantime::Duration;
 use xenith_common_ids::AlarmSilenceId;
 use xenith_orchestrator_types::metrics::Metric;
 
-use super::{Columns, Confirm, Keyed, MeasuredFlag, OnOff};
+use super::{Columns, Confirm, Keyed, Listing, MeasuredFlag, OnOff};
 
 #[derive(Debug, Subcommand)]
 pub enum AlarmCommand {
     /// List what is wrong now.
-    List(Columns),
+    List(Listing),
     /// Tell nobody of some alarms for a while; they are raised and listed all the same.
     Silence(SilenceArgs),
     /// List the silences that run.

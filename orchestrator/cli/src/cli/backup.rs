@@ -1,5 +1,7 @@
 //! Repositories, jobs, runs, backups.
 
+use std::num::NonZeroU16;
+
 use clap::{Args, Subcommand};
 use humantime::Duration;
 use xenith_common_ids::BackupRunId;
@@ -197,6 +199,24 @@ pub struct JobFlags {
     /// After each run, prove so many of its VMs, those first whose proof is oldest; 0 for none.
     #[arg(long, value_name = "N")]
     pub prove: Option<u32>,
+    /// TCP ports that have to answer in a proof, such as 22,443, over IPv6; none: it is enough that the guest says
+    /// something.
+    #[arg(long, value_name = "PORTS", value_parser = ports)]
+    pub prove_ports: Option<Ports>,
+}
+
+/// TCP ports.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ports(pub Vec<NonZeroU16>);
+
+fn ports(text: &str) -> Result<Ports, String> {
+    if text == "none" {
+        return Ok(Ports::default());
+    }
+    let port = |port: &str| {
+        port.trim().parse::<NonZeroU16>().map_err(|_| format!("{port:?} is not a TCP port, 1 to 65535"))
+    };
+    text.split(',').map(port).collect::<Result<_, _>>().map(Ports)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -285,7 +305,7 @@ pub enum BackupCommand {
         #[arg(long, value_name = "AGE")]
         older_than: Option<humantime::Duration>,
         #[command(flatten)]
-        columns: Columns,
+        listing: Listing,
     },
     /// Back up a VM now, outside any job.
     Create {
@@ -348,13 +368,16 @@ pub enum BackupCommand {
         #[arg(long)]
         disk: Option<String>,
     },
-    /// Restore a VM for a moment, without a network, to see whether it boots and says something.
+    /// Restore a VM for a moment, apart from every network, to see whether it boots and says something.
     Prove {
         #[command(flatten)]
         which: WhichBackup,
         /// How long the guest may take; 10m without it.
         #[arg(long = "within", value_name = "DURATION")]
         within: Option<humantime::Duration>,
+        /// TCP ports that have to answer, such as 22,443, over IPv6, on a network that nothing else is on.
+        #[arg(long, value_name = "PORTS", value_parser = ports)]
+        ports: Option<Ports>,
         /// Without one, the host where the VM was, or any.
         #[arg(long)]
         host: Option<String>,

@@ -4,12 +4,12 @@ use clap::{Args, Subcommand};
 use humantime::Duration;
 use xenith_hypervisor_agent_types::VmName;
 
-use super::{Columns, Confirm, Keyed, Planned, Tasked};
+use super::{Confirm, Keyed, Listing, Planned, Tasked};
 
 #[derive(Debug, Subcommand)]
 pub enum StandbyCommand {
-    /// List standbys.
-    List(Columns),
+    /// List standbys: -f status:incomplete.
+    List(Listing),
     /// Show one standby.
     #[command(visible_alias = "show")]
     Get {

@@ -7,6 +7,7 @@ use xenith_orchestrator_types::alarm::{
     UpdateAlarmRule,
 };
 use xenith_orchestrator_types::event::Severity;
+use xenith_orchestrator_types::metrics::Metric;
 
 use crate::app::App;
 use crate::ask;
@@ -16,7 +17,7 @@ use crate::cli::{
 use crate::error::CliError;
 use crate::run::event::severity as severity_cell;
 use crate::run::metrics::measured;
-use crate::run::{print, said};
+use crate::run::{list, print, said};
 use crate::table::{Cell, Column, Row, Sheet};
 use crate::words;
 
@@ -25,12 +26,13 @@ impl Row for Alarm {
         vec![
             Column::new("severity", |alarm, _| severity_cell(alarm.severity)),
             Column::new("name", |alarm, _| Cell::new(&alarm.name)),
-            Column::new("metric", |alarm, _| Cell::new(alarm.metric.as_str())),
-            Column::new("value", |alarm, _| Cell::new(alarm.metric.unit().show(alarm.value))),
-            Column::new("threshold", |alarm, _| Cell::new(alarm.metric.unit().show(alarm.threshold))),
+            Column::new("metric", |alarm, _| Cell::maybe(alarm.metric.map(Metric::as_str))),
+            Column::new("value", |alarm, _| Cell::maybe(shown(alarm, alarm.value))),
+            Column::new("threshold", |alarm, _| Cell::maybe(shown(alarm, alarm.threshold))),
             Column::new("since", |alarm, _| Cell::new(words::ago(alarm.since))),
             Column::new("rule", |alarm, _| Cell::new(&alarm.rule_name)),
             Column::new("silenced", |alarm, _| Cell::maybe(alarm.silenced.then_some("yes"))),
+            Column::new("message", |alarm, _| Cell::maybe(alarm.message.as_ref())),
             Column::on_request("of", |alarm, _| Cell::new(alarm.of.as_str())),
             Column::on_request("id", |alarm, _| Cell::new(&alarm.id)),
         ]
@@ -43,6 +45,10 @@ impl Row for Alarm {
     fn id(&self) -> String {
         self.id.clone()
     }
+}
+
+fn shown(alarm: &Alarm, value: Option<f64>) -> Option<String> {
+    Some(alarm.metric?.unit().show(value?))
 }
 
 fn seconds(seconds: u32) -> String {
@@ -195,7 +201,7 @@ async fn silence(app: &App, arguments: SilenceArgs) -> Result<(), CliError> {
 
 pub async fn run(app: &App, command: AlarmCommand) -> Result<(), CliError> {
     match command {
-        AlarmCommand::List(columns) => print(app, &app.call::<alarm::List>(&Empty {}).await?, &columns).await,
+        AlarmCommand::List(listing) => list::<alarm::List, Alarm>(app, &listing).await,
         AlarmCommand::Silences(columns) => {
             print(app, &app.call::<alarm::Silences>(&Empty {}).await?, &columns).await
         }

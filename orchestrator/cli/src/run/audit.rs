@@ -14,8 +14,10 @@ use crate::words;
 fn phase(phase: AuditPhase) -> Cell {
     match phase {
         AuditPhase::Asked => Cell::new("asked"),
+        AuditPhase::Begun => Cell::new("begun"),
         AuditPhase::Done => Cell::toned(Tone::Good, "done"),
         AuditPhase::Failed => Cell::toned(Tone::Bad, "failed"),
+        AuditPhase::Cancelled => Cell::toned(Tone::Bad, "cancelled"),
         AuditPhase::Refused => Cell::toned(Tone::Bad, "refused"),
     }
 }

@@ -5,7 +5,7 @@ use xenith_orchestrator_api::{backup, backup_job, backup_run, repository};
 use xenith_orchestrator_types::backup::{
     Backup, BackupJob, BackupJobRef, BackupProof, BackupRef, BackupRun, BackupRunRef, CreateBackup,
     CreateBackupJob, CreateRepository, HoldBackup, ListBackupRuns, ListBackups, ListUnprotected, MailOn,
-    Place, ProveBackup, Repository, RepositoryRef, RestoreBackup, RestoreTarget, RunStatus, RunVm,
+    Place, ProveBackup, Repository, RepositoryRef, RestoreBackup, RestoreTarget, RunProof, RunStatus, RunVm,
     UnprotectedVm, UpdateBackupJob, VerifyRepository, WhyUnprotected,
 };
 
@@ -17,7 +17,7 @@ use crate::cli::{
     RepositoryPlace, RestoreFlags, WhichBackup,
 };
 use crate::error::CliError;
-use crate::run::{list, paged, print, said};
+use crate::run::{list, paged, said};
 use crate::table::{Cell, Column, Row, Sheet, Tone};
 use crate::wait::begin;
 use crate::words;
@@ -181,6 +181,7 @@ fn job_sheet(job: &BackupJob) -> Sheet {
         .each("only", settings.include_disks.iter().cloned())
         .each("left out", settings.exclude_disks.iter().cloned())
         .line("proved after a run", settings.prove.to_string())
+        .each("port that answers", settings.prove_ports.iter().map(ToString::to_string))
         .maybe("webhook", Some(&settings.webhook))
         .maybe("backs up", settings.orchestrator.then_some("the orchestrator, too"))
         .each("mail to", settings.mail_to.iter().cloned())
@@ -221,6 +222,7 @@ fn update(job: String, enabled: Option<OnOff>, flags: JobFlags) -> UpdateBackupJ
         mail_to: some(flags.mail_to),
         mail_on: flags.mail_on.map(mail_on),
         prove: flags.prove,
+        prove_ports: flags.prove_ports.map(|ports| ports.0),
     }
 }
 
@@ -246,6 +248,7 @@ fn create(name: String, flags: JobFlags) -> CreateBackupJob {
         mail_to: flags.mail_to,
         mail_on: flags.mail_on.map(mail_on).unwrap_or_default(),
         prove: flags.prove.unwrap_or_default(),
+        prove_ports: flags.prove_ports.unwrap_or_default().0,
     }
 }
 
@@ -299,6 +302,7 @@ impl Row for BackupRun {
             Column::new("read", |run, _| total(run, |vm| vm.read)),
             Column::new("new", |run, _| total(run, |vm| vm.new_bytes)),
             Column::new("stored", |run, _| total(run, |vm| vm.stored)),
+            Column::new("proofs", |run, _| proofs_cell(run)),
             Column::on_request("ended", |run, _| Cell::maybe(run.ended.map(words::at))),
         ]
     }
@@ -310,6 +314,19 @@ impl Row for BackupRun {
     fn id(&self) -> String {
         self.id.to_string()
     }
+}
+
+/// How many of the proofs after a run were passed.
+fn proofs_cell(run: &BackupRun) -> Cell {
+    let verdicts = || run.proofs.iter().filter_map(|of| of.proof.as_ref());
+    let passed = verdicts().filter(|proof| proof.answered).count();
+    let tone = match run.proofs.len() {
+        0 => return Cell::new(""),
+        all if passed == all => Tone::Good,
+        _ if verdicts().any(|proof| !proof.answered) => Tone::Bad,
+        _ => Tone::Dim,
+    };
+    Cell::toned(tone, format!("{passed} of {}", run.proofs.len()))
 }
 
 fn vm_line(vm: &RunVm) -> String {
@@ -354,6 +371,7 @@ pub async fn run(app: &App, command: BackupRunCommand) -> Result<(), CliError> {
             .each("vm", shown.vms.iter().map(vm_line))
             .line("guests' disks", shown.consistency.as_str())
             .maybe("orchestrator", shown.orchestrator.as_ref().map(|part| part.status.as_str()))
+            .each("proof", shown.proofs.iter().map(run_proof_line))
             .each("note", shown.notes.iter().cloned())
             .maybe("cancelled", shown.cancelled_by.as_ref())
     })
@@ -419,6 +437,15 @@ fn proof_line(proof: &BackupProof) -> String {
     format!("{}: it {verdict} ({}, {} s)", words::at(proof.at), proof.said, proof.seconds)
 }
 
+fn run_proof_line(of: &RunProof) -> String {
+    let how = match (&of.proof, &of.message) {
+        (Some(proof), _) => proof_line(proof),
+        (None, Some(why)) => format!("not begun: {why}"),
+        (None, None) => "no verdict yet".to_owned(),
+    };
+    format!("{}: {how}", of.name)
+}
+
 fn which(which: WhichBackup) -> BackupRef {
     BackupRef { backup: which.backup, repository: which.repository }
 }
@@ -459,9 +486,14 @@ pub async fn backup(app: &App, command: BackupCommand) -> Result<(), CliError> {
             })
             .await
         }
-        BackupCommand::Unprotected { older_than, columns } => {
-            let request = ListUnprotected { older_than_minutes: older_than.map_or(0, minutes) };
-            print(app, &app.call::<backup::Unprotected>(&request).await?, &columns).await
+        BackupCommand::Unprotected { older_than, listing } => {
+            let older_than_minutes = older_than.map_or(0, minutes);
+            paged(app, &listing.limited, &listing.columns, async |limit, cursor| {
+                let (filter, sort) = (listing.filter.clone(), listing.sort.clone());
+                let request = ListUnprotected { older_than_minutes, filter, sort, limit, cursor };
+                app.call::<backup::Unprotected>(&request).await
+            })
+            .await
         }
         BackupCommand::Get { which: asked } => {
             let found = app.call::<backup::Get>(&which(asked)).await?;
@@ -479,10 +511,12 @@ pub async fn backup(app: &App, command: BackupCommand) -> Result<(), CliError> {
             ask::confirm(&format!("Delete the backup {}?", asked.backup), confirm)?;
             begin::<backup::Delete>(app, &which(asked), &tasked).await
         }
-        BackupCommand::Prove { which: asked, within, host, tasked } => {
+        BackupCommand::Prove { which: asked, within, ports, host, tasked } => {
             let WhichBackup { backup, repository } = asked;
             let minutes = within.map_or(0, minutes);
-            begin::<backup::Prove>(app, &ProveBackup { backup, repository, host, minutes }, &tasked).await
+            let ports = ports.unwrap_or_default().0;
+            let request = ProveBackup { backup, repository, host, minutes, ports };
+            begin::<backup::Prove>(app, &request, &tasked).await
         }
         BackupCommand::Files { which, at, disk, columns } => {
             backup_files::list(app, (which, at, disk), &columns).await

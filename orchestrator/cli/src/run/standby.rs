@@ -1,7 +1,6 @@
 //! VMs that stand by for others.
 
 use xenith_orchestrator_api::standby;
-use xenith_orchestrator_types::Empty;
 use xenith_orchestrator_types::standby::{
     CreateStandby, FailBackStandby, FailOverStandby, Standby, StandbyRef, StandbyStatus,
 };
@@ -10,7 +9,7 @@ use crate::app::App;
 use crate::ask;
 use crate::cli::{CreateStandbyArgs, StandbyCommand};
 use crate::error::CliError;
-use crate::run::{print, said};
+use crate::run::{list, said};
 use crate::table::{Cell, Column, Row, Sheet, Tone};
 use crate::wait::{begin, begin_or_plan};
 use crate::words;
@@ -78,9 +77,7 @@ async fn create(app: &App, asked: CreateStandbyArgs) -> Result<(), CliError> {
 
 pub async fn run(app: &App, command: StandbyCommand) -> Result<(), CliError> {
     match command {
-        StandbyCommand::List(columns) => {
-            print(app, &app.call::<standby::List>(&Empty {}).await?, &columns).await
-        }
+        StandbyCommand::List(listing) => list::<standby::List, Standby>(app, &listing).await,
         StandbyCommand::Get { standby } => {
             let found = app.call::<standby::Get>(&StandbyRef { standby }).await?;
             app.out.object(&found, || sheet(&found))

@@ -61,6 +61,7 @@ pub async fn run(app: &App, command: VdiCommand) -> Result<(), CliError> {
                     .line("host", names.host(found.host))
                     .line("sr", found.sr.to_string())
                     .maybe("attached to", found.attached_to.map(|vm| vm.to_string()))
+                    .maybe("held by task", found.held_by.map(|task| task.to_string()))
             })
         }
         VdiCommand::Resize { vdi, size, tasked } => {

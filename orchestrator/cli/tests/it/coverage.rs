@@ -120,7 +120,7 @@ fn what_happens() -> Vec<Case> {
     vec![
         case::<orphan::List>("orphan list -f kind:image"),
         case::<event::List>("event list --limit 5 -f severity:error"),
-        case::<alarm::List>("alarm list"),
+        case::<alarm::List>("alarm list -f severity:error --limit 5"),
         case::<alarm::Silence>("alarm silence --rule busy --object web-1 --for 2h --comment x"),
         case::<alarm::Silences>("alarm silences"),
         case::<alarm::Unsilence>("alarm unsilence 01890a5d-ac96-774b-bcce-b302099a8057"),
@@ -194,7 +194,9 @@ fn backups() -> Vec<Case> {
         case::<backup_job::Create>(
             "backup-job create nightly --filter tag:prod --repository main --keep last=3,daily=7 --window 8h --rpo 26h",
         ),
-        case::<backup_job::Update>("backup-job update nightly --enabled off --retries 2 --exclude-disk xvdb"),
+        case::<backup_job::Update>(
+            "backup-job update nightly --enabled off --retries 2 --exclude-disk xvdb --prove-ports 22,443",
+        ),
         case::<backup_job::Delete>("backup-job delete nightly --yes"),
         case::<backup_job::Run>("backup-job run nightly"),
         case::<backup_run::List>("backup-run list --job nightly -f status:failed -s ended"),
@@ -202,12 +204,12 @@ fn backups() -> Vec<Case> {
         case::<backup_run::Cancel>("backup-run cancel 01890a5d-ac96-774b-bcce-b302099a8057"),
         case::<backup::List>("backup list --vm web-1 -f age:<7d -s -size"),
         case::<backup::Get>("backup get 0189 --repository main"),
-        case::<backup::Unprotected>("backup unprotected --older-than 26h"),
+        case::<backup::Unprotected>("backup unprotected --older-than 26h -f why:no_job -s -newest"),
         case::<backup::Create>("backup create web-1 --repository main"),
         case::<backup::Hold>("backup hold 0189 off"),
         case::<backup::Delete>("backup delete 0189 --yes"),
-        case::<backup::Prove>("backup prove 0189 --within 5m"),
-        case::<standby::List>("standby list"),
+        case::<backup::Prove>("backup prove 0189 --within 5m --ports 22,443"),
+        case::<standby::List>("standby list -f status:ready"),
         case::<standby::Get>("standby get db"),
         case::<standby::Create>(
             "standby create db --host xen2 --repository main --network lan=dmz --keep-macs",

@@ -156,6 +156,12 @@ fn backup_run() -> Value {
             "vm": ID, "name": "web-1", "status": "done", "task": ID, "tries": 1, "message": null, "size": 1 << 30,
             "read": 1 << 20, "new_bytes": 1 << 19, "stored": 1 << 18, "millis": 1000,
         }],
+        "proofs": [{
+            "vm": ID, "name": "web-1", "task": ID, "message": null, "proof": {
+                "at": "2026-11-23T08:02:00Z", "answered": true, "said": "port 22 answers", "seconds": 9,
+                "ports": [{ "port": 22, "answered": true }],
+            },
+        }],
     })
 }
 
@@ -308,9 +314,11 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "backup.download" => json!({
                 "ticket": "00", "address": "xen1:8445", "server_name": "host", "authority_pem": "",
             }),
-            "backup.unprotected" => json!([{ "vm": ID, "name": "web-1", "why": "no_job", "newest": null }]),
+            "backup.unprotected" => {
+                json!(page(vec![json!({ "vm": ID, "name": "web-1", "why": "no_job", "newest": null })]))
+            }
             name if name.starts_with("repository.") || name.starts_with("backup.") => json!(started()),
-            "standby.list" => json!([standby()]),
+            "standby.list" => json!(page(vec![standby()])),
             "standby.get" => standby(),
             "standby.release" => json!({}),
             name if name.starts_with("standby.") => json!(started()),
@@ -342,11 +350,11 @@ pub fn answer_everything(server: &FakeOrchestrator) {
                 "id": ID, "kind": "image", "subject": format!("vdi/{ID}"), "name": ID, "host": "xen1",
                 "message": "local-xen1 holds an image that no record knows", "since": at,
             }], "total": 1, "next": null }),
-            "alarm.list" => json!([{
+            "alarm.list" => json!(page(vec![json!({
                 "rule": ID, "rule_name": "busy", "severity": "warning", "of": "vm", "id": ID, "name": "web-1",
                 "metric": "cpu", "value": 95.5, "threshold": 90.0, "since": "2026-11-23T08:00:00Z",
-                "silenced": false,
-            }]),
+                "message": null, "silenced": false,
+            })])),
             "alarm.silence" => silence(),
             "alarm.silences" => json!([silence()]),
             "alarm.unsilence" | "alarm_rule.delete" => json!({}),

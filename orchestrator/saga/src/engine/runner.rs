@@ -13,6 +13,7 @@ use xenith_common_tasks::Backoff;
 use super::live::Live;
 use super::{Inner, Resumed, parked_as_is};
 use crate::hooks::Inject;
+use crate::record::cancelled_by;
 use crate::registry::{StepInfo, Try, UndoKind};
 use crate::step::{ProgressSink, Undoing};
 use crate::{EventKind, Outcome, Phase, RetryPolicy, SagaError, SagaRecord, StepError, StepProgress};
@@ -325,8 +326,4 @@ async fn run_caught(step: impl Future<Output = Result<Value, StepError>>) -> Res
 
 fn overdue(info: &StepInfo) -> StepError {
     StepError::permanent(format!("not finished within {:?}", info.deadline))
-}
-
-fn cancelled_by(who: &str) -> String {
-    format!("cancelled by {who}")
 }

@@ -30,7 +30,11 @@ pub static AUDIT: Schema = Schema {
         of("sequence", ColumnKind::Number(Unit::Count), "the number of the record"),
         of("at", ColumnKind::Number(Unit::Time), "when, such as >2026-01-31"),
         of("age", ColumnKind::Age("at"), "time since then, such as <1d"),
-        of("phase", ColumnKind::Choice(&["asked", "done", "failed", "refused"]), "how far the call was"),
+        of(
+            "phase",
+            ColumnKind::Choice(&["asked", "begun", "done", "failed", "cancelled", "refused"]),
+            "how far it was",
+        ),
         whole("user", "the name of the caller"),
         of("from", ColumnKind::Shared(MatchBy::Part), "a part of the caller's address"),
         part("method", "a part of the method, such as vm."),
@@ -50,8 +54,10 @@ impl Listing for AuditRow {
         let AuditRecord { sequence, at, phase, user_name, from, method, params, outcome, .. } = &self.0;
         let phase = match phase {
             AuditPhase::Asked => "asked",
+            AuditPhase::Begun => "begun",
             AuditPhase::Done => "done",
             AuditPhase::Failed => "failed",
+            AuditPhase::Cancelled => "cancelled",
             AuditPhase::Refused => "refused",
         };
         cells.number(Some(*sequence)).time(Some(*at)).text(phase).text(user_name).text(from);

@@ -1,8 +1,11 @@
-//! Repositories, backup jobs, their runs, and what they made.
+//! Repositories, backup jobs, their runs, what they made, and what follows or lacks it.
 
 use xenith_orchestrator_inventory::listing::{Cells, Listing, YES_NO};
 use xenith_orchestrator_inventory::{ColumnKind, Schema, Unit};
-use xenith_orchestrator_types::backup::{Backup, BackupJob, Place, Repository, RunStatus};
+use xenith_orchestrator_types::backup::{
+    Backup, BackupJob, Place, Repository, RunStatus, UnprotectedVm, WhyUnprotected,
+};
+use xenith_orchestrator_types::standby::{Standby, StandbyStatus};
 
 use super::{of, text, whole};
 use crate::runs::RunFacts;
@@ -145,5 +148,70 @@ impl Listing for BackupRow {
         cells.number(mib(disks.iter().map(|disk| disk.stored).sum()));
         cells.yes_no((*held).into());
         cells.text(proof.as_ref().map_or("", |proof| PROOF[usize::from(!proof.answered)]));
+    }
+}
+
+pub struct UnprotectedRow(pub UnprotectedVm);
+
+pub static UNPROTECTED: Schema = Schema {
+    noun: "unprotected",
+    default_sort: "vm",
+    columns: &[
+        text("vm", "a part of the VM's name"),
+        of("why", ColumnKind::Choice(WhyUnprotected::NAMES), "what is missing"),
+        of("newest", ColumnKind::Number(Unit::Time), "when its newest backup was made; none: it has none"),
+        of("age", ColumnKind::Age("newest"), "time since then, such as >7d"),
+    ],
+};
+
+impl Listing for UnprotectedRow {
+    const SCHEMA: &'static Schema = &UNPROTECTED;
+
+    fn id(&self) -> [u8; 16] {
+        *self.0.vm.as_bytes()
+    }
+
+    fn cells(&self, cells: &mut Cells<'_>) {
+        let UnprotectedVm { name, why, newest, .. } = &self.0;
+        cells.text(name).text(why.as_str()).time(*newest);
+    }
+}
+
+pub struct StandbyRow {
+    pub standby: Standby,
+    /// Where it is, by its name.
+    pub host: String,
+}
+
+pub static STANDBY: Schema = Schema {
+    noun: "standby",
+    default_sort: "name",
+    columns: &[
+        text("name", "a part of its name"),
+        text("of", "a part of the name of the VM that it stands by for; none: that was deleted"),
+        of("status", ColumnKind::Choice(StandbyStatus::NAMES), "whether it can take over"),
+        whole("repository", "the name of the repository that it follows"),
+        whole("host", "the name of its host"),
+        of(
+            "holds",
+            ColumnKind::Number(Unit::Time),
+            "when the backup was made that it holds; none: it holds none",
+        ),
+        of("age", ColumnKind::Age("holds"), "time since then, such as >1d"),
+        of("newest", ColumnKind::Number(Unit::Time), "when the newest backup was made that it could hold"),
+    ],
+};
+
+impl Listing for StandbyRow {
+    const SCHEMA: &'static Schema = &STANDBY;
+
+    fn id(&self) -> [u8; 16] {
+        *self.standby.vm.as_bytes()
+    }
+
+    fn cells(&self, cells: &mut Cells<'_>) {
+        let Standby { name, of_name, status, repository_name, backup_created, newest, .. } = &self.standby;
+        cells.text(name).text(of_name.as_deref().unwrap_or_default()).text(status.as_str());
+        cells.text(repository_name).text(&self.host).time(*backup_created).time(*newest);
     }
 }

@@ -418,6 +418,7 @@ impl Host {
             local_sr: None,
             certificate_serial: issued.details.serial,
             certificate_expires: issued.details.not_after,
+            issued: vec![],
             previous_serial: None,
             any_certificate: false,
         };
@@ -444,6 +445,7 @@ impl Host {
             lines.push(format!("attached: {}", name.split('.').next_back().unwrap_or_default()));
         }
         lines.push(format!("{} downloads", files(&self.folder.path().join("sr/downloads")).len()));
+        lines.push(format!("{} bridges of proofs", self.sim.proof_bridges().len()));
         if domains == Domains::Shown {
             for domain in self.sim.domains().await.unwrap() {
                 lines.push(format!("domain {}: {:?}", domain.name, domain.status));
@@ -473,6 +475,8 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 fn plain(value: Value, hidden: &[&str]) -> Value {
     const LEFT_OUT: &[&str] = &[
         "definition",
+        // What was asked of a VM, not what it is.
+        "reached",
         "created",
         "joined",
         "started",

@@ -1,6 +1,7 @@
 //! What makes backups again and again.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -94,6 +95,9 @@ pub struct JobSettings {
     /// After each run, so many of the job's VMs are proved, those first whose proof is oldest; 0 for none.
     #[serde(default)]
     pub prove: u32,
+    /// TCP ports that have to answer in a proof; without any it is enough that the guest says something.
+    #[serde(default)]
+    pub prove_ports: Vec<NonZeroU16>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -139,6 +143,9 @@ pub struct CreateBackupJob {
     /// After each run, so many VMs are restored for a moment to see whether they boot.
     #[serde(default)]
     pub prove: u32,
+    /// TCP ports that have to answer in a proof, over IPv6 on a network that nothing else is on; 16 at most.
+    #[serde(default)]
+    pub prove_ports: Vec<NonZeroU16>,
 }
 
 /// Only the fields that are given change.
@@ -187,6 +194,8 @@ pub struct UpdateBackupJob {
     pub mail_on: Option<MailOn>,
     #[serde(default)]
     pub prove: Option<u32>,
+    #[serde(default)]
+    pub prove_ports: Option<Vec<NonZeroU16>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

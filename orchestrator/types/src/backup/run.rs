@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{BackupJobId, BackupRunId, TaskId, VmId};
 
+use super::BackupProof;
 use crate::Reference;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -81,6 +82,22 @@ pub struct BackupRun {
     /// Who ended it, or what.
     #[serde(default)]
     pub cancelled_by: Option<String>,
+    /// Of its backups, those that were proved after it.
+    #[serde(default)]
+    pub proofs: Vec<RunProof>,
+}
+
+/// A VM whose backup is proved after a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunProof {
+    pub vm: VmId,
+    pub name: String,
+    /// That proves it.
+    pub task: Option<TaskId>,
+    /// Why no proof was begun.
+    pub message: Option<String>,
+    /// `None` while it goes on, and where its task ended without a verdict.
+    pub proof: Option<BackupProof>,
 }
 
 /// One VM of a run. Bytes are those of all repositories together.

@@ -17,8 +17,10 @@ import { useToasts } from '../../parts/toasts';
 
 const PHASE: Record<AuditPhase, { label: string; color: 'blue' | 'green' | 'red' | 'orange' }> = {
   asked: { label: msg('Asked'), color: 'blue' },
+  begun: { label: msg('Begun'), color: 'blue' },
   done: { label: msg('Done'), color: 'green' },
   failed: { label: msg('Failed'), color: 'red' },
+  cancelled: { label: msg('Cancelled'), color: 'orange' },
   refused: { label: msg('Refused'), color: 'orange' },
 };
 

@@ -8,11 +8,12 @@ import { useRead } from '../../api/client';
 import type { Backup } from '../../api/generated';
 import { useActs } from '../../parts/acts';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
-import { ChoiceField, TextField, useHostOptions, useVmNameProblem } from '../../parts/fields';
+import { TextField, useVmNameProblem } from '../../parts/fields';
 import { useFormat } from '../../parts/format';
 import { PageHead } from '../../parts/PageHead';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { Place, type PlaceProps } from './Place';
 import { EMPTY_RESTORE, restoreParams, restoreReady, type RestoreDraft } from './restore';
 
 export default function Restore() {
@@ -70,15 +71,8 @@ function RestoreForm({ backup }: { backup: Backup }) {
   );
 }
 
-interface PartProps {
-  backup: Backup;
-  draft: RestoreDraft;
-  set(part: Partial<RestoreDraft>): void;
-}
-
-function As({ backup, draft, set }: PartProps) {
+function As({ backup, draft, set }: PlaceProps) {
   const { t } = useTranslation();
-  const hosts = useHostOptions();
   const wrong = useVmNameProblem(draft.name);
   const ways = [
     ['new_vm', t('A new VM'), t('With new MAC addresses. What is there now stays as it is.')],
@@ -94,7 +88,7 @@ function As({ backup, draft, set }: PartProps) {
       </FormGroup>
       {!backup.vm && <Alert isInline isPlain variant="info" title={t('It has no definition of a VM that can be read: only its disks can be restored.')} />}
       {draft.as === 'new_vm' && <TextField id="restore-name" label={t('Name')} value={draft.name} set={(name) => set({ name })} wrong={wrong} help={t('Empty: the old one with the time of the backup.')} />}
-      {draft.as !== 'in_place' && <ChoiceField id="restore-host" label={t('Host')} value={draft.host} set={(host) => set({ host })} options={hosts} none={t('Where the VM was, or the best one')} />}
+      {draft.as !== 'in_place' && <Place {...{ backup, draft, set }} />}
       {draft.as !== 'disks' && <Checkbox id="restore-start" label={t('Start it when it is there')} isChecked={draft.start} onChange={(_event, start) => set({ start })} />}
       {draft.as === 'new_vm' && (
         <Checkbox id="restore-instant" label={t('Start it at once')} description={t('It reads from the backup what is not there yet, and its disks come in behind.')} isChecked={draft.instant} onChange={(_event, instant) => set({ instant })} />
@@ -108,7 +102,7 @@ function As({ backup, draft, set }: PartProps) {
   );
 }
 
-function Disks({ backup, draft, set }: PartProps) {
+function Disks({ backup, draft, set }: PlaceProps) {
   const { t } = useTranslation();
   const format = useFormat();
   return (

@@ -19,8 +19,9 @@ const OLD_MINUTES = 7 * 24 * 60;
 export function Unprotected() {
   const { t } = useTranslation();
   const format = useFormat();
-  const read = useRead('backup.unprotected', { older_than_minutes: OLD_MINUTES }, { every: 60_000 });
-  const list = read.data;
+  const read = useRead('backup.unprotected', { older_than_minutes: OLD_MINUTES, limit: MOST }, { every: 60_000 });
+  const list = read.data?.items;
+  const total = read.data?.total ?? 0;
   if (!list) return null;
   return (
     <Card isCompact>
@@ -33,16 +34,16 @@ export function Unprotected() {
         ) : (
           <>
             <ul className="x-plain x-lines">
-              {list.slice(0, MOST).map(({ vm, name, why, newest }) => (
+              {list.map(({ vm, name, why, newest }) => (
                 <li key={vm}>
                   <Link to={`/vms/${vm}/backups`}>{name}</Link>
                   <span className="x-dim">{newest ? format.ago(newest) : t(WHY[why])}</span>
                 </li>
               ))}
             </ul>
-            {list.length > MOST && (
+            {total > list.length && (
               <p className="x-above">
-                {t('… and {{count}} more', { count: list.length - MOST })}
+                {t('… and {{count}} more', { count: total - list.length })}
               </p>
             )}
           </>

@@ -16,7 +16,7 @@ import { useFormat } from '../../parts/format';
 import { PageHead } from '../../parts/PageHead';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
-import { createJob, EMPTY_JOB, fromJob, hoursBetween, jobReady, updateJob, type Every, type JobDraft } from './draft';
+import { createJob, EMPTY_JOB, fromJob, hoursBetween, jobReady, parsePorts, updateJob, type Every, type JobDraft } from './draft';
 import { inTheLongRun, keepsAll, RULES } from './retention';
 
 interface PartProps {
@@ -158,6 +158,8 @@ function More({ draft, set }: PartProps) {
         <NumberField id="job-bandwidth" label={t('MiB a second and VM')} value={draft.bandwidth} set={(bandwidth) => set({ bandwidth })} min={0} help={t('0: no limit.')} />
         <NumberField id="job-window" label={t('Ends after (hours)')} value={draft.window} set={(window) => set({ window })} min={0} max={168} help={t('0: no limit.')} />
         <NumberField id="job-rpo" label={t('Warn after (hours)')} value={draft.rpo} set={(rpo) => set({ rpo })} min={0} max={8760} help={t('When a VM has no good backup for so long. 0: never.')} />
+        <NumberField id="job-prove" label={t('VMs proved after each run')} value={draft.prove} set={(prove) => set({ prove })} min={0} max={100} help={t('Restored for a moment, apart from every network, to see whether they boot.')} />
+        <TextField id="job-ports" label={t('Ports that have to answer')} value={draft.ports} set={(ports) => set({ ports })} placeholder="22 443" wrong={parsePorts(draft.ports) ? undefined : t('Numbers from 1 to 65535, 16 at most.')} help={t('In a proof, over IPv6. Empty: it is enough that the guest says something.')} />
       </Grid>
       <TextField id="job-webhook" label={t('Report to')} value={draft.webhook} set={(webhook) => set({ webhook })} placeholder="https://…" help={t('Gets the report of each run as JSON. Empty: nobody.')} />
     </FormSection>

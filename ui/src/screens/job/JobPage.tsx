@@ -90,6 +90,8 @@ function Summary({ job }: { job: BackupJob }) {
               [t('VMs at a time'), job.concurrency],
               [t('Tries after a failure'), job.retries ?? 0],
               [t('Speed limit'), job.bandwidth ? t('{{size}}/s', { size: format.bytes(job.bandwidth) }) : t('none')],
+              !!job.prove && [t('VMs proved after each run'), job.prove],
+              !!job.prove_ports?.length && [t('Ports that have to answer'), job.prove_ports.join(', ')],
               [t('Report to'), job.webhook],
               [t('Id'), <Id key="i" id={job.id} />],
             ]}

@@ -13,6 +13,7 @@ import { usePages } from '../../list/pages';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
 import { useUrlState } from '../../parts/url';
+import { proofSum, proofTone } from './proofs';
 import { counts, ofRun, RunLabel, runOver, speed } from '../backup/words';
 
 const nameOf = (run: BackupRun) => run.job_name;
@@ -42,6 +43,17 @@ export function RunList({ job, extra }: { job?: string; extra?: React.ReactNode 
           return failed ? <span className="x-bad">{t('{{failed}} of {{all}} failed', { failed, all })}</span> : format.number(all);
         },
         text: (run) => String(run.vms.length),
+      },
+      {
+        key: 'proofs',
+        header: msg('Proofs'),
+        width: 9,
+        cell: (run) => {
+          const sum = proofSum(run);
+          const text = t('{{done}} of {{total}}', { done: sum.passed, total: sum.all });
+          return sum.all ? <span className={proofTone(sum) === 'failed' ? 'x-bad' : undefined}>{text}</span> : '—';
+        },
+        text: (run) => `${proofSum(run).passed}/${proofSum(run).all}`,
       },
       { key: 'read', header: msg('Read'), width: 7, wide: true, cell: (run) => format.bytes(ofRun(run).read), text: (run) => String(ofRun(run).read) },
       { key: 'stored', header: msg('Stored'), width: 7, wide: true, cell: (run) => format.bytes(ofRun(run).stored), text: (run) => String(ofRun(run).stored) },

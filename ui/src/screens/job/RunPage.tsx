@@ -14,6 +14,7 @@ import { PageHead } from '../../parts/PageHead';
 import { VerbMenu } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { RunProofs } from './RunProofs';
 import { counts, ofRun, RunLabel, runOver, saved, speed } from '../backup/words';
 
 export default function RunPage() {
@@ -49,6 +50,7 @@ export default function RunPage() {
       {run.notes?.map((note) => <Alert key={note} isInline variant="info" title={note} />)}
       <Sums run={run} />
       <Vms run={run} />
+      {!!run.proofs?.length && <RunProofs proofs={run.proofs} />}
     </PageSection>
   );
 }

@@ -1,15 +1,14 @@
-// All runs, as a table or by the days of a month.
+// All runs and their proofs, as a table or by the days of a month.
 
 import { Button, Content, PageSection, Title, ToggleGroup, ToggleGroupItem, ToolbarItem } from '@patternfly/react-core';
 import BackIcon from '@patternfly/react-icons/dist/esm/icons/angle-left-icon';
 import OnIcon from '@patternfly/react-icons/dist/esm/icons/angle-right-icon';
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
-import { Link } from 'react-router';
-import type { BackupJob, BackupRun } from '../../api/generated';
 import { Failed, Loading } from '../../parts/feedback';
 import { useUrlState } from '../../parts/url';
-import { month, within, type Day } from './month';
+import { DayCell } from './DayCell';
+import { month, within } from './month';
 import { RunList } from './RunList';
 import { useAll } from '../../list/all';
 
@@ -50,7 +49,7 @@ function Calendar({ toggle }: { toggle: React.ReactNode }) {
             {t('Backup runs')}
           </Title>
           <Content component="p" className="x-dim">
-            {t('What ran, and what each job does next.')}
+            {t('What ran, what was proved, and what each job does next.')}
           </Content>
         </div>
         {toggle}
@@ -73,42 +72,11 @@ function Calendar({ toggle }: { toggle: React.ReactNode }) {
         {Array.from({ length: days.length / 7 }, (_, week) => (
           <div key={week} role="row" className="x-week">
             {days.slice(week * 7, week * 7 + 7).map((day) => (
-              <Cell key={day.key} day={day} runs={runs.data} jobs={jobs.data} />
+              <DayCell key={day.key} day={day} runs={runs.data} jobs={jobs.data} />
             ))}
           </div>
         ))}
       </div>
     </PageSection>
-  );
-}
-
-const MOST = 4;
-
-function Cell({ day, runs, jobs }: { day: Day; runs: BackupRun[]; jobs: BackupJob[] }) {
-  const { t } = useTranslation();
-  const ran = runs.filter((run) => day.holds(run.started));
-  const next = jobs.filter((job) => job.enabled && day.holds(job.next_run));
-  const rest = ran.length + next.length - MOST;
-  return (
-    <div role="cell" className={`x-day${day.inside ? '' : ' x-day-outside'}${day.today ? ' x-day-today' : ''}`}>
-      <span className="x-dim">{day.date.getDate()}</span>
-      <ul className="x-plain">
-        {ran.slice(0, MOST).map((run) => (
-          <li key={run.id}>
-            <Link to={`/runs/${run.id}`} className={`x-run x-run-${run.status}`} title={t(run.status === 'failed' ? 'Failed' : 'Begun')}>
-              {run.job_name}
-            </Link>
-          </li>
-        ))}
-        {next.slice(0, Math.max(0, MOST - ran.length)).map((job) => (
-          <li key={job.id}>
-            <Link to={`/jobs/${job.id}`} className="x-run x-run-next" title={t('Next run')}>
-              {job.name}
-            </Link>
-          </li>
-        ))}
-        {rest > 0 && <li className="x-dim">{t('… and {{count}} more', { count: rest })}</li>}
-      </ul>
-    </div>
   );
 }

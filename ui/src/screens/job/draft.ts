@@ -1,6 +1,7 @@
 // What the form of a job gathers, and the call that it becomes.
 
 import type { BackupJob, CreateBackupJob, KeepPolicy, UpdateBackupJob } from '../../api/generated';
+import { words } from '../../parts/fields';
 
 export type Every = 'day' | 'week' | 'hours' | 'own' | 'never';
 
@@ -27,6 +28,10 @@ export interface JobDraft {
   /** Hours; 0 for never. */
   rpo: number;
   webhook: string;
+  /** VMs proved after each run. */
+  prove: number;
+  /** TCP ports that have to answer then, as they are typed. */
+  ports: string;
 }
 
 const MIB = 1024 ** 2;
@@ -49,7 +54,15 @@ export const EMPTY_JOB: JobDraft = {
   window: 0,
   rpo: 26,
   webhook: '',
+  prove: 0,
+  ports: '',
 };
+
+/** Ports as they are typed; nothing where one is none. */
+export function parsePorts(text: string): number[] | undefined {
+  const ports = words(text).map((word) => (/^\d{1,5}$/.test(word) ? Number(word) : 0));
+  return ports.every((port) => port >= 1 && port <= 65_535) && ports.length <= 16 ? ports.sort((a, b) => a - b) : undefined;
+}
 
 /** Cron with five fields. */
 export function schedule({ every, at, weekday, hours, cron }: JobDraft): string {
@@ -103,6 +116,8 @@ export function fromJob(job: BackupJob): JobDraft {
     window: (job.window_minutes ?? 0) / 60,
     rpo: (job.rpo_minutes ?? 0) / 60,
     webhook: job.webhook ?? '',
+    prove: job.prove ?? 0,
+    ports: (job.prove_ports ?? []).join(' '),
   };
 }
 
@@ -120,6 +135,8 @@ function settings(draft: JobDraft) {
     window_minutes: Math.round(draft.window * 60),
     rpo_minutes: Math.round(draft.rpo * 60),
     webhook: draft.webhook,
+    prove: draft.prove,
+    prove_ports: parsePorts(draft.ports) ?? [],
   };
 }
 
@@ -135,4 +152,4 @@ export function updateJob(job: BackupJob, draft: JobDraft): UpdateBackupJob {
 }
 
 export const jobReady = (draft: JobDraft): boolean =>
-  draft.name !== '' && draft.repositories.length > 0 && (draft.vms.length > 0 || draft.filter !== '') && (draft.every !== 'own' || draft.cron.trim().split(/\s+/).length === 5);
+  draft.name !== '' && parsePorts(draft.ports) !== undefined && draft.repositories.length > 0 && (draft.vms.length > 0 || draft.filter !== '') && (draft.every !== 'own' || draft.cron.trim().split(/\s+/).length === 5);

@@ -76,6 +76,16 @@ impl Context {
         })
     }
 
+    /// Whether there is a NIC with this address.
+    pub fn has_nic(&self, domid: DomId, mac: MacAddr) -> Result<bool, Failure> {
+        self.begin();
+        let mut nic: Nic = self.new_opaque("looking for the NIC")?;
+        let mac = CString::new(mac.to_string()).expect("hexadecimal digits and colons hold no NUL");
+        let pointer = nic.as_mut_ptr();
+        // SAFETY: a C string and an initialised struct to fill.
+        Ok(unsafe { self.xl().libxl_mac_to_device_nic(self.ptr(), domid.0, mac.as_ptr(), pointer) } == 0)
+    }
+
     /// Removes the NIC with this address. `None`: there is none.
     pub fn remove_nic(&self, domid: DomId, mac: MacAddr) -> Result<Option<()>, Failure> {
         const OPERATION: &str = "detaching the NIC";

@@ -1,0 +1,245 @@
+//! Forgetting a host, with everything that is recorded of it.
+//!
+//! Where it fits, that is one commit. A host with more than that goes in several, and what always holds is their order: the
+//! host's own record is in the last. So whatever stops it in between, the host is still there to be removed again, and
+//! that goes on with what is left. Each VM goes whole, with its name, its addresses and its place among the VDIs; before
+//! it its snapshots.
+
+use std::collections::BTreeSet;
+
+use xenith_common_ids::{HostId, VdiId, VmId};
+use xenith_orchestrator_store::{Expect, Record, StoreError, Transaction};
+
+use crate::db::Db;
+use crate::model::HostRecord;
+use crate::pieces::Pieces;
+use crate::{records, snapshots};
+
+/// Operations that the caller may add to the last commit: an event, which drops an old one.
+const SPARE: usize = 4;
+
+/// Commits all but the last piece, which it returns. A VM that somebody takes hold of meanwhile is a conflict.
+pub async fn host_in(
+    db: &Db,
+    host: &Record<HostId, HostRecord>,
+    vms: &[VmId],
+    vdis: &BTreeSet<VdiId>,
+) -> Result<Transaction, StoreError> {
+    let mut pieces = Pieces::new(db).sparing(SPARE);
+    for vm in vms {
+        let Some(record) = db.vms.get(vm).await? else { continue };
+        for snapshot in snapshots::of_vm(db, *vm).await? {
+            pieces.add(snapshots::delete_in(db, Transaction::new(), snapshot.key, *vm)).await?;
+        }
+        let mut forget = db.vms.require_in(Transaction::new(), vm, Expect::At(record.revision));
+        forget = db.vms.delete_in(forget, vm);
+        forget = records::follow(db, forget, *vm, (Some(&record.value), None), vdis).await?;
+        pieces.add(forget).await?;
+    }
+    for vdi in vdis {
+        pieces.add(db.vdis.delete_in(Transaction::new(), vdi)).await?;
+    }
+    // Whatever changes the record meanwhile (its certificate, its SRs) changes nothing about its going.
+    let remove = db.hosts.delete_in(Transaction::new(), &host.key);
+    pieces.add(db.host_names.delete_in(remove, &host.value.name)).await?;
+    Ok(pieces.into_last())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use serde_json::json;
+    use time::OffsetDateTime;
+    use tokio::sync::watch;
+    use xenith_common_ids::{NetworkId, PoolId, SagaId, SnapshotId, SrId};
+    use xenith_orchestrator_store::{
+        Entry, Health, Keyspace, MemoryStore, Revision, ScanPage, ScanRequest, StateStore, Watch,
+    };
+    use xenith_orchestrator_types::vdi::Vdi;
+
+    use super::*;
+    use crate::model::{SnapshotRecord, VmRecord};
+
+    /// Takes so many commits, and no more.
+    struct Fuse {
+        store: MemoryStore,
+        left: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl StateStore for Fuse {
+        async fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+            self.store.get(keyspace, key).await
+        }
+
+        async fn scan(&self, request: ScanRequest) -> Result<ScanPage, StoreError> {
+            self.store.scan(request).await
+        }
+
+        async fn commit(&self, transaction: Transaction) -> Result<Revision, StoreError> {
+            let take = |left: usize| left.checked_sub(1);
+            match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+                Ok(_) => self.store.commit(transaction).await,
+                Err(_) => Err(StoreError::StorageFull { path: "/made/up".into() }),
+            }
+        }
+
+        fn watch(&self, keyspace: Keyspace, prefix: &[u8], since: Revision) -> Watch {
+            self.store.watch(keyspace, prefix, since)
+        }
+
+        fn revision(&self) -> Revision {
+            self.store.revision()
+        }
+
+        fn health(&self) -> watch::Receiver<Health> {
+            self.store.health()
+        }
+    }
+
+    struct World {
+        fuse: Arc<Fuse>,
+        db: Db,
+        host: Record<HostId, HostRecord>,
+        vms: Vec<VmId>,
+        vdis: BTreeSet<VdiId>,
+    }
+
+    impl World {
+        /// A host with so many VMs, each with a disk, an address and a snapshot.
+        async fn new(count: u8) -> Self {
+            let schema = crate::db::schema();
+            let fuse =
+                Arc::new(Fuse { store: MemoryStore::new(&schema), left: AtomicUsize::new(usize::MAX) });
+            let db = Db::over(Arc::clone(&fuse) as Arc<dyn StateStore>);
+            let (id, pool, sr) = (HostId::new(), PoolId::new(), SrId::new());
+            let record = HostRecord {
+                name: "xen1".into(),
+                pool,
+                address: String::new(),
+                maintenance: false,
+                joined: OffsetDateTime::UNIX_EPOCH,
+                local_sr: Some(sr),
+                certificate_serial: "01".into(),
+                certificate_expires: OffsetDateTime::UNIX_EPOCH,
+                issued: vec![],
+                previous_serial: None,
+                any_certificate: false,
+            };
+            db.hosts.insert(&id, &record).await.unwrap();
+            db.host_names.insert(&record.name, &id).await.unwrap();
+            let (mut vms, mut vdis) = (Vec::new(), BTreeSet::new());
+            for number in 0..count {
+                let (vm, vdi) = (VmId::new(), VdiId::new());
+                let mac = format!("00:16:3e:00:00:{number:02x}");
+                let record: VmRecord = serde_json::from_value(json!({
+                    "spec": {
+                        "name": format!("web-{number}"),
+                        "platform": { "kind": "pvh", "boot": { "kernel": "vmlinuz" } },
+                        "vcpus": { "online": 1, "max": 1 },
+                        "memory": { "target": 128, "max": 128 },
+                        "disks": [{ "device": "xvda", "vdi": vdi }],
+                        "nics": [{ "mac": mac, "network": NetworkId::new(), "bridge": "xenbr0" }],
+                    },
+                    "definition": 1, "description": "", "tags": [], "pool": pool, "host": id,
+                    "created": serde_json::to_value(OffsetDateTime::UNIX_EPOCH).unwrap(),
+                    "apart_from": [], "together_with": [], "pending_restart": [], "held_by": null,
+                }))
+                .unwrap();
+                let disk = Vdi {
+                    id: vdi,
+                    name: "disk".into(),
+                    size: (1 << 20).try_into().unwrap(),
+                    sr,
+                    host: id,
+                    attached_to: Some(vm),
+                    held_by: None,
+                };
+                let snapshot = SnapshotRecord {
+                    name: "before".into(),
+                    description: String::new(),
+                    vm,
+                    host: id,
+                    parent: None,
+                    created: OffsetDateTime::UNIX_EPOCH,
+                    spec: record.spec.clone(),
+                    disks: vec![],
+                    paused_ms: None,
+                };
+                let commit = db.vms.insert_in(Transaction::new(), &vm, &record);
+                let commit = db.vdis.insert_in(commit, &vdi, &disk);
+                let commit = snapshots::insert_in(&db, commit, SnapshotId::new(), &snapshot);
+                let made = BTreeSet::from([vdi]);
+                let commit = records::follow(&db, commit, vm, (None, Some(&record)), &made).await.unwrap();
+                db.store.commit(commit).await.unwrap();
+                vms.push(vm);
+                vdis.insert(vdi);
+            }
+            let host = db.hosts.get(&id).await.unwrap().unwrap();
+            Self { fuse, db, host, vms, vdis }
+        }
+
+        async fn forget(&self) -> Result<(), StoreError> {
+            let last = host_in(&self.db, &self.host, &self.vms, &self.vdis).await?;
+            self.db.store.commit(last).await.map(drop)
+        }
+
+        /// How many records there are of the host, its name, and all that it had.
+        async fn left(&self) -> (usize, usize) {
+            let db = &self.db;
+            let host = db.hosts.all().await.unwrap().0.len() + db.host_names.all().await.unwrap().0.len();
+            let vms = db.vms.all().await.unwrap().0.len() + db.vm_names.all().await.unwrap().0.len();
+            let things = db.macs.all().await.unwrap().0.len() + db.vdis.all().await.unwrap().0.len();
+            let snapshots =
+                db.snapshots.all().await.unwrap().0.len() + db.snapshots_by_vm.all().await.unwrap().0.len();
+            (host, vms + things + snapshots)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_host_goes_in_one_commit_where_it_fits() {
+        let world = World::new(10).await;
+        world.fuse.left.store(0, Ordering::Relaxed);
+        assert!(world.forget().await.is_err());
+        assert_eq!(world.left().await, (2, 60), "nothing has gone");
+        world.fuse.left.store(1, Ordering::Relaxed);
+        world.forget().await.unwrap();
+        assert_eq!(world.left().await, (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_host_that_takes_several_commits_is_there_until_all_has_gone() {
+        let (mut commits, count) = (0, 40);
+        loop {
+            let world = World::new(count).await;
+            world.fuse.left.store(commits, Ordering::Relaxed);
+            let removed = world.forget().await;
+            world.fuse.left.store(usize::MAX, Ordering::Relaxed);
+            if removed.is_ok() {
+                assert_eq!(world.left().await, (0, 0));
+                break;
+            }
+            let (host, rest) = world.left().await;
+            assert_eq!(host, 2, "after {commits} commits");
+            assert!(commits == 0 || rest < usize::from(count) * 6, "after {commits} commits: {rest}");
+            // Asked again, it goes on.
+            world.forget().await.unwrap();
+            assert_eq!(world.left().await, (0, 0), "after {commits} commits");
+            commits += 1;
+        }
+        assert!(commits > 1, "{commits}");
+    }
+
+    #[tokio::test]
+    async fn a_vm_that_is_taken_hold_of_meanwhile_is_a_conflict() {
+        let world = World::new(1).await;
+        let last = host_in(&world.db, &world.host, &world.vms, &world.vdis).await.unwrap();
+        let hold = |record: &mut VmRecord| record.held_by = Some(SagaId::new());
+        world.db.vms.modify(&world.vms[0], hold).await.unwrap();
+        assert!(world.db.store.commit(last).await.unwrap_err().is_conflict());
+        assert_eq!(world.left().await, (2, 6));
+    }
+}
