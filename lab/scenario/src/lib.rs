@@ -9,7 +9,7 @@ mod steps;
 
 pub use orchestrator::{Orchestrator, told};
 pub use programs::Programs;
-pub use stage::{Guest, Stage, until};
+pub use stage::{Boot, Guest, Stage, until};
 pub use steps::Steps;
 
 /// Set by `cargo xtask lab-test`: without it nothing that boots a host runs. Holds the name of the test that is meant, or
