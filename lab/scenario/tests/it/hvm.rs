@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use xenith_hypervisor_agent_types::Firmware;
-use xenith_lab::guest::READY;
 use xenith_lab::{LabPaths, Progress, rootfs, write_boot_medium};
 use xenith_lab_scenario::{Boot, Guest, Stage};
 use xenith_orchestrator_api::{console, vm};
@@ -43,13 +42,16 @@ pub async fn boot(stage: &Stage, guest: &Guest) -> Result<()> {
 }
 
 pub async fn consoles(stage: &Stage, guest: &Guest) -> Result<()> {
-    ensure_running(stage, guest).await?;
+    let seen = ensure_running(stage, guest).await?;
     let open = async |kind: ConsoleKind| {
         let ticket =
             stage.orchestrator.call::<console::Vm>(json!({ "vm": guest.name, "kind": kind })).await?;
         anyhow::Ok(stage.orchestrator.client().console(&ticket).await?)
     };
-    read_until(&mut open(ConsoleKind::Serial).await?, READY, MINUTE).await?;
+    // QEMU keeps nothing for who comes later: what is said from now on is heard.
+    let mut serial = open(ConsoleKind::Serial).await?;
+    stage.order(&seen, "log over-the-serial-port").await?;
+    read_until(&mut serial, "XENITH-GUEST-SAYS over-the-serial-port", MINUTE).await?;
     // The device model greets first (RFC 6143, 7.1.1).
     read_until(&mut open(ConsoleKind::Vnc).await?, "RFB 003.00", MINUTE).await.map(drop)
 }
