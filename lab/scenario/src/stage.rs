@@ -17,6 +17,7 @@ use xenith_orchestrator_api::{host, vm};
 use xenith_orchestrator_types::host::{Host, HostStatus};
 use xenith_orchestrator_types::vm::Vm;
 
+use crate::meant;
 use crate::orchestrator::Orchestrator;
 use crate::programs::Programs;
 
@@ -83,7 +84,7 @@ impl Guest {
     /// Parameters of `vm.create`: one disk of 64 MiB, one NIC in the network `lan`.
     #[must_use]
     pub fn create(&self) -> Value {
-        let (platform, hardware, graphics) = match self.boot {
+        let (platform, hardware, graphics, on_reboot) = match self.boot {
             Boot::Direct(kind) => {
                 let file = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
                 let boot = json!({
@@ -91,11 +92,12 @@ impl Guest {
                     "ramdisk": file(guest::INITRAMFS),
                     "cmdline": kernel_arguments(Some(self.address())),
                 });
-                (json!({ "kind": kind.to_string(), "boot": boot }), json!({}), "none")
+                // A guest that resets itself is a finding, not a reason to go on.
+                (json!({ "kind": kind.to_string(), "boot": boot }), json!({}), "none", "stop")
             }
             Boot::Medium(vdi, firmware) => {
                 let platform = json!({ "kind": "hvm", "firmware": firmware, "boot_order": ["cdrom"] });
-                (platform, json!({ "cd": { "iso": vdi } }), "vnc")
+                (platform, json!({ "cd": { "iso": vdi } }), "vnc", "restart")
             }
         };
         json!({
@@ -108,8 +110,7 @@ impl Guest {
             "disks": [{ "size": 64 << 20 }],
             "nics": [{ "network": "lan" }],
             "on_crash": "stop",
-            // A guest that resets itself is a finding, not a reason to go on.
-            "on_reboot": "stop",
+            "on_reboot": on_reboot,
         })
     }
 }
@@ -118,7 +119,7 @@ impl Guest {
 type Place = (Option<LabHost>, Shell, String, Rootfs);
 
 async fn own_host(paths: &LabPaths) -> Result<Place> {
-    let spec = HostSpec { name: "scenario".into(), disks: Disks::Fresh, ..HostSpec::numbered(1) };
+    let spec = HostSpec { name: meant(), disks: Disks::Fresh, ..HostSpec::numbered(1) };
     let host = LabHost::boot(paths, spec, &Progress::stderr()).await?;
     if let Some(why) = host.restarted() {
         eprintln!("    the host was started twice: {why}");
