@@ -1,6 +1,6 @@
 # Everything is done by xtask (cargo xtask --help); this file only forwards.
 #
-# Variables: HOSTS (a number of lab hosts, or sim), TEST (of lab-test: scenario, disks, imports or conformance), CARGO_TARGET_DIR
+# Variables: HOSTS (a number of lab hosts, or sim), TEST (of lab-test: scenario, disks, imports, hvm or conformance), CARGO_TARGET_DIR
 # (where to build).
 
 SHELL := /bin/bash
@@ -29,7 +29,7 @@ run: check-cargo ## Orchestrator and a real Xen host (QEMU where this is none); 
 lab: check-cargo ## Real Xen hosts in QEMU until Ctrl-C; HOSTS=2 for two
 	@exec cargo xtask lab $(if $(HOSTS),--hosts $(HOSTS))
 
-lab-test: check-cargo ## The scenario on real Xen, 15 to 20 minutes; TEST=disks, imports or conformance for the others
+lab-test: check-cargo ## The scenario on real Xen, 15 to 20 minutes; TEST=disks, imports, hvm or conformance for the others
 	@cargo xtask lab-test $(TEST)
 
 iso: check-cargo ## The installer medium, into dist/

@@ -81,6 +81,7 @@ enum PurposeName {
     Test,
     Lab,
     Iso,
+    Hvm,
     Ui,
 }
 
@@ -92,6 +93,8 @@ enum LabTestName {
     Disks,
     /// Imports from VMware, which boot whole distributions: an hour
     Imports,
+    /// Whole machines with BIOS and with UEFI, from a CD
+    Hvm,
     /// The suite that each back-end has to pass, on libxl: an hour or two
     Conformance,
 }
@@ -102,6 +105,7 @@ impl From<LabTestName> for lab_test::Test {
             LabTestName::Scenario => Self::Scenario,
             LabTestName::Disks => Self::Disks,
             LabTestName::Imports => Self::Imports,
+            LabTestName::Hvm => Self::Hvm,
             LabTestName::Conformance => Self::Conformance,
         }
     }
@@ -114,6 +118,7 @@ impl From<PurposeName> for Purpose {
             PurposeName::Test => Self::Test,
             PurposeName::Lab => Self::Lab,
             PurposeName::Iso => Self::Iso,
+            PurposeName::Hvm => Self::Hvm,
             PurposeName::Ui => Self::Ui,
         }
     }

@@ -13,6 +13,7 @@ pub enum Test {
     Scenario,
     Disks,
     Imports,
+    Hvm,
     Conformance,
 }
 
@@ -23,6 +24,7 @@ impl Test {
             Self::Scenario => "scenario",
             Self::Disks => "disks",
             Self::Imports => "imports",
+            Self::Hvm => "hvm",
             Self::Conformance => "conformance",
         }
     }
@@ -33,7 +35,12 @@ pub const USUALLY: &str = "15-20 minutes on two cores, and five more the first t
 
 /// Makes the machine ready, builds the programs under test and runs the test of that name.
 pub fn run(test: Test) -> Result<()> {
-    setup::run(&[Purpose::Build, Purpose::Lab], setup::Mode::Install)?;
+    let mut purposes = vec![Purpose::Build, Purpose::Lab];
+    if matches!(test, Test::Hvm) {
+        // The medium is written with the installer's programs.
+        purposes.extend([Purpose::Iso, Purpose::Hvm]);
+    }
+    setup::run(&purposes, setup::Mode::Install)?;
     println!("building what is tested (usually a minute, or 10 the first time)");
     exec::run(&mut programs())?;
     exec::run(&mut agent())?;

@@ -13,7 +13,8 @@ use xenith_lab_scenario::{Guest, Programs, Stage};
 use xenith_orchestrator_api::vm;
 
 const MINUTE: Duration = Duration::from_secs(60);
-const GUEST: Guest = Guest { memory_mib: 192, ..Guest::new("start", GuestKind::Pvh, 110) };
+const KIND: GuestKind = GuestKind::Pvh;
+const GUEST: Guest = Guest { memory_mib: 192, ..Guest::new("start", KIND, 110) };
 const XL: &str = "start-xl";
 const XL_CONFIG: &str = "/root/start-xl.cfg";
 const XL_DISK: &str = "/var/lib/xenith/start-xl.raw";
@@ -38,7 +39,7 @@ impl<'a> Turns<'a> {
         stage.orchestrator.done::<vm::Create>(GUEST.create(), MINUTE).await?;
         let guest = XlGuest {
             name: XL.into(),
-            kind: GUEST.kind,
+            kind: KIND,
             memory_mib: u32::try_from(GUEST.memory_mib)?,
             address: Some(GUEST.address()),
             disk: Some(XL_DISK.into()),

@@ -9,7 +9,7 @@ mod steps;
 
 pub use orchestrator::{Orchestrator, told};
 pub use programs::Programs;
-pub use stage::{Guest, Stage, until};
+pub use stage::{Boot, Guest, Stage, until};
 pub use steps::Steps;
 
 /// Set by `cargo xtask lab-test`: without it nothing that boots a host runs. Holds the name of the test that is meant, or
@@ -19,6 +19,13 @@ pub const ASKED: &str = "XENITH_LAB";
 /// Whether this test on real Xen was asked for.
 #[must_use]
 pub fn asked(test: &str) -> bool {
-    let meant = std::env::var(ASKED).unwrap_or_default();
-    meant == test || (meant == "1" && test == "scenario")
+    std::env::var_os(ASKED).is_some_and(|asked| !asked.is_empty()) && meant() == test
+}
+
+/// The test that is meant. Its host has its name, so that two tests can run beside each other.
+fn meant() -> String {
+    match std::env::var(ASKED) {
+        Ok(name) if !name.is_empty() && name != "1" => name,
+        _ => "scenario".into(),
+    }
 }

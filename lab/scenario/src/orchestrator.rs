@@ -84,6 +84,16 @@ impl Orchestrator {
         self.access.clone()
     }
 
+    /// The command line, as the first user; what it said on standard output.
+    pub async fn cli(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.programs.cli);
+        command.args(arguments).envs(self.access()).stdin(Stdio::null()).kill_on_drop(true);
+        let output = command.output().await.context("cannot start the command line")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "xenith {}: {said}", arguments.join(" "));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// Begins what takes longer, and waits until it is done.
     pub async fn done<M>(&self, params: Value, limit: Duration) -> Result<TaskStarted>
     where

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use xenith_hypervisor_agent_types::{ObservedVm, Power};
+use xenith_hypervisor_agent_types::{Firmware, ObservedVm, Power};
 use xenith_lab::agent::{AgentFile, agent_log, install_agent};
 use xenith_lab::guest::{self, GuestKind, GuestView, kernel_arguments};
 use xenith_lab::{
@@ -17,6 +17,7 @@ use xenith_orchestrator_api::{host, vm};
 use xenith_orchestrator_types::host::{Host, HostStatus};
 use xenith_orchestrator_types::vm::Vm;
 
+use crate::meant;
 use crate::orchestrator::Orchestrator;
 use crate::programs::Programs;
 
@@ -26,6 +27,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 const JOIN_LIMIT: Duration = Duration::from_secs(120);
 /// From the agent's answer to the inventory, and from the guest's kernel to its facts, under emulation.
 const SEE_LIMIT: Duration = Duration::from_secs(180);
+
+/// The same through a firmware and a boot loader, whose every sector is a round trip to dom0.
+const FIRMWARE_LIMIT: Duration = Duration::from_secs(25 * 60);
 
 /// Everything a step works with.
 #[derive(Debug)]
@@ -37,11 +41,30 @@ pub struct Stage {
     agent_config: String,
 }
 
+/// What a VM boots from.
+#[derive(Debug, Clone, Copy)]
+pub enum Boot {
+    /// The lab's kernel and initramfs, which Xen loads.
+    Direct(GuestKind),
+    /// The CD of [`xenith_lab::write_boot_medium`], which is the VDI of this name, by the firmware of a whole machine.
+    Medium(&'static str, Firmware),
+}
+
+impl Boot {
+    /// From its start to its facts.
+    const fn limit(&self) -> Duration {
+        match self {
+            Self::Direct(_) => SEE_LIMIT,
+            Self::Medium(..) => FIRMWARE_LIMIT,
+        }
+    }
+}
+
 /// A VM to make.
 #[derive(Debug, Clone, Copy)]
 pub struct Guest {
     pub name: &'static str,
-    pub kind: GuestKind,
+    pub boot: Boot,
     pub memory_mib: u64,
     /// The last number of its address on the host's bridge, 100 to 200.
     pub number: u8,
@@ -50,7 +73,7 @@ pub struct Guest {
 impl Guest {
     #[must_use]
     pub const fn new(name: &'static str, kind: GuestKind, number: u8) -> Self {
-        Self { name, kind, memory_mib: 128, number }
+        Self { name, boot: Boot::Direct(kind), memory_mib: 128, number }
     }
 
     #[must_use]
@@ -61,22 +84,33 @@ impl Guest {
     /// Parameters of `vm.create`: one disk of 64 MiB, one NIC in the network `lan`.
     #[must_use]
     pub fn create(&self) -> Value {
-        let file = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-        let boot = json!({
-            "kernel": file(guest::KERNEL),
-            "ramdisk": file(guest::INITRAMFS),
-            "cmdline": kernel_arguments(Some(self.address())),
-        });
+        let (platform, hardware, graphics, on_reboot) = match self.boot {
+            Boot::Direct(kind) => {
+                let file = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+                let boot = json!({
+                    "kernel": file(guest::KERNEL),
+                    "ramdisk": file(guest::INITRAMFS),
+                    "cmdline": kernel_arguments(Some(self.address())),
+                });
+                // A guest that resets itself is a finding, not a reason to go on.
+                (json!({ "kind": kind.to_string(), "boot": boot }), json!({}), "none", "stop")
+            }
+            Boot::Medium(vdi, firmware) => {
+                let platform = json!({ "kind": "hvm", "firmware": firmware, "boot_order": ["cdrom"] });
+                (platform, json!({ "cd": { "iso": vdi } }), "vnc", "restart")
+            }
+        };
         json!({
             "name": self.name,
-            "platform": { "kind": self.kind.to_string(), "boot": boot },
+            "platform": platform,
+            "hardware": hardware,
+            "graphics": graphics,
             "vcpus": { "online": 1, "max": 1 },
             "memory": { "target": self.memory_mib, "max": self.memory_mib },
             "disks": [{ "size": 64 << 20 }],
             "nics": [{ "network": "lan" }],
             "on_crash": "stop",
-            // A guest that resets itself is a finding, not a reason to go on.
-            "on_reboot": "stop",
+            "on_reboot": on_reboot,
         })
     }
 }
@@ -85,7 +119,7 @@ impl Guest {
 type Place = (Option<LabHost>, Shell, String, Rootfs);
 
 async fn own_host(paths: &LabPaths) -> Result<Place> {
-    let spec = HostSpec { name: "scenario".into(), disks: Disks::Fresh, ..HostSpec::numbered(1) };
+    let spec = HostSpec { name: meant(), disks: Disks::Fresh, ..HostSpec::numbered(1) };
     let host = LabHost::boot(paths, spec, &Progress::stderr()).await?;
     if let Some(why) = host.restarted() {
         eprintln!("    the host was started twice: {why}");
@@ -170,7 +204,17 @@ impl Stage {
         what: &str,
         look: impl Fn(&ObservedVm) -> bool,
     ) -> Result<ObservedVm> {
-        let waited = until(&format!("{name} {what}"), SEE_LIMIT, async || {
+        self.observed_within(SEE_LIMIT, name, what, look).await
+    }
+
+    async fn observed_within(
+        &self,
+        limit: Duration,
+        name: &str,
+        what: &str,
+        look: impl Fn(&ObservedVm) -> bool,
+    ) -> Result<ObservedVm> {
+        let waited = until(&format!("{name} {what}"), limit, async || {
             Ok(self.vm(name).await?.observed.filter(|observed| look(observed)))
         })
         .await;
@@ -185,10 +229,20 @@ impl Stage {
 
     /// Waits until the VM runs, and its guest has told its facts.
     pub async fn running(&self, guest: &Guest) -> Result<ObservedVm> {
+        self.running_in(guest, |_| true).await
+    }
+
+    /// The same, in another domain than `before`.
+    pub async fn running_anew(&self, guest: &Guest, before: &ObservedVm) -> Result<ObservedVm> {
+        self.running_in(guest, |observed| observed.domid != before.domid).await
+    }
+
+    async fn running_in(&self, guest: &Guest, domain: impl Fn(&ObservedVm) -> bool) -> Result<ObservedVm> {
+        let address = guest.address().into();
+        let up = |seen: &ObservedVm| seen.power == Power::Running && seen.guest.addresses.contains(&address);
+        let limit = guest.boot.limit();
         let seen = self
-            .observed(guest.name, "runs and tells its address", |observed| {
-                observed.power == Power::Running && observed.guest.addresses.contains(&guest.address().into())
-            })
+            .observed_within(limit, guest.name, "runs and tells its address", |seen| up(seen) && domain(seen))
             .await?;
         ensure!(seen.managed && seen.incarnation.is_some() && seen.domid.is_some(), "{seen:?}");
         Ok(seen)

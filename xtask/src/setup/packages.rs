@@ -13,6 +13,7 @@ pub enum Purpose {
     Test,
     Lab,
     Iso,
+    Hvm,
     Ui,
 }
 
@@ -23,6 +24,7 @@ impl fmt::Display for Purpose {
             Self::Test => "test",
             Self::Lab => "lab",
             Self::Iso => "iso",
+            Self::Hvm => "hvm",
             Self::Ui => "ui",
         })
     }
@@ -85,6 +87,9 @@ pub const PACKAGES: &[Package] = &[
     package(Purpose::Iso, "ovmf", "the UEFI firmware of the machines that the test installs"),
     package(Purpose::Iso, "squashfs-tools", "packs the root file system"),
     package(Purpose::Iso, "xorriso", "writes the hybrid image"),
+    package(Purpose::Hvm, "grub-common", "makes the CD that whole machines in the lab boot from"),
+    package(Purpose::Hvm, "grub-efi-amd64-bin", "its boot loader for UEFI"),
+    package(Purpose::Hvm, "grub-pc-bin", "its boot loader for BIOS"),
     package(Purpose::Ui, "chromium", "the browser of the end-to-end tests"),
 ];
 
@@ -122,7 +127,8 @@ mod tests {
     #[test]
     fn the_table_is_sorted_and_without_doubles() {
         let of = |purpose| PACKAGES.iter().filter(move |p| p.purpose == purpose).map(|p| p.name);
-        for purpose in [Purpose::Build, Purpose::Test, Purpose::Lab, Purpose::Iso, Purpose::Ui] {
+        for purpose in [Purpose::Build, Purpose::Test, Purpose::Lab, Purpose::Iso, Purpose::Hvm, Purpose::Ui]
+        {
             let names: Vec<_> = of(purpose).collect();
             assert!(names.is_sorted(), "{purpose}: {names:?}");
         }

@@ -14,7 +14,7 @@ use xenith_orchestrator_types::host::HostStatus;
 use crate::MINUTE;
 use crate::life::ensure_running;
 
-async fn read_until(console: &mut Console, wanted: &str, limit: Duration) -> Result<String> {
+pub async fn read_until(console: &mut Console, wanted: &str, limit: Duration) -> Result<String> {
     let mut seen = Vec::new();
     let reading = async {
         loop {

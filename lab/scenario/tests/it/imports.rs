@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use xenith_lab::{LabPaths, Progress, vmware};
-use xenith_lab_scenario::{Programs, Stage, until};
+use xenith_lab_scenario::{Stage, until};
 use xenith_orchestrator_api::{import, vm};
 use xenith_orchestrator_types::import::{Import, ImportPhase};
 use xenith_vmware_import_generator::{self as generate, Options, StreamStyle};
@@ -72,16 +72,7 @@ async fn answers(stage: &Stage, name: &str) -> Result<()> {
     stage.orchestrator.done::<vm::Delete>(json!({ "vm": name }), 2 * MINUTE).await.map(drop)
 }
 
-async fn run(stage: &Stage, programs: &Programs, arguments: &[&str]) -> Result<()> {
-    let mut command = tokio::process::Command::new(&programs.cli);
-    command.args(arguments).envs(stage.orchestrator.access()).kill_on_drop(true);
-    let output = command.stdin(Stdio::null()).output().await?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "xenith {}: {said}", arguments.join(" "));
-    Ok(())
-}
-
-pub async fn ova(stage: &Stage, programs: &Programs) -> Result<()> {
+pub async fn ova(stage: &Stage) -> Result<()> {
     let disk = vmware::ensure(&LabPaths::from_env(), &Progress::stderr()).await?;
     let folder = tempfile::tempdir()?;
     let ova = package(&disk, folder.path())?;
@@ -99,7 +90,7 @@ pub async fn ova(stage: &Stage, programs: &Programs) -> Result<()> {
         "lan",
         "--start",
     ];
-    run(stage, programs, &[&["import", "upload", ova][..], &flags[..]].concat()).await?;
+    stage.orchestrator.cli(&[&["import", "upload", ova][..], &flags[..]].concat()).await?;
     answers(stage, "from-ova").await
 }
 
@@ -157,7 +148,7 @@ fn simulator(disk: &Path) -> Result<Esxi> {
     Ok(Esxi { child, fingerprint: text("fingerprint")?, port, _folder: folder })
 }
 
-pub async fn esxi(stage: &Stage, programs: &Programs) -> Result<()> {
+pub async fn esxi(stage: &Stage) -> Result<()> {
     let disk = vmware::ensure(&LabPaths::from_env(), &Progress::stderr()).await?;
     let esxi = Arc::new(tokio::task::spawn_blocking(move || simulator(&disk)).await??);
     // The source has one address for orchestrator and agent: in dom0, loopback leads out to this machine.
@@ -175,7 +166,7 @@ pub async fn esxi(stage: &Stage, programs: &Programs) -> Result<()> {
     let found = stage.orchestrator.call::<import::Inventory>(json!({ "source": "esxi" })).await?;
     let name = &found.first().context("the simulator has no VM")?.name;
     let flags = ["--name", "from-esxi", "--network", "lan", "--now", "--force"];
-    run(stage, programs, &[&["import", "start", "esxi", name][..], &flags[..]].concat()).await?;
+    stage.orchestrator.cli(&[&["import", "start", "esxi", name][..], &flags[..]].concat()).await?;
     // The simulator's VMs have 32 MiB.
     let memory = json!({ "vm": "from-esxi", "memory": { "target": 384, "max": 384 } });
     stage.orchestrator.done::<vm::Update>(memory, 2 * MINUTE).await?;

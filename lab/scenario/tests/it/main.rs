@@ -11,12 +11,14 @@ mod conformance;
 mod consoles;
 mod faults;
 mod foreign;
+mod hvm;
 mod imports;
 mod life;
 mod storage;
 
 use std::time::{Duration, Instant};
 
+use xenith_hypervisor_agent_types::Firmware;
 use xenith_lab::Accel;
 use xenith_lab::guest::GuestKind;
 use xenith_lab_scenario::{Guest, Programs, Stage, Steps, asked};
@@ -28,6 +30,8 @@ const COPY: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-copy", GuestKind:
 /// What is backed up, on an SR of its own.
 const KEPT: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-kept", GuestKind::Pvh, 103) };
 const PV: Guest = Guest::new("pv-1", GuestKind::Pv, 102);
+const BIOS: Guest = hvm::machine("bios-1", Firmware::Bios);
+const UEFI: Guest = hvm::machine("uefi-1", Firmware::Uefi);
 
 /// Runs a step; one that failed shows the logs as they are then.
 macro_rules! step {
@@ -45,7 +49,7 @@ async fn the_scenario_on_real_xen() {
     }
     let started = Instant::now();
     let mut steps = Steps::default();
-    if let Some((mut stage, _)) = enrolled(&mut steps).await {
+    if let Some(mut stage) = enrolled(&mut steps).await {
         lives(&stage, &mut steps).await;
         faults(&mut stage, &mut steps).await;
     }
@@ -59,7 +63,7 @@ async fn disks_on_real_xen() {
         return;
     }
     let mut steps = Steps::default();
-    if let Some((stage, _)) = enrolled(&mut steps).await {
+    if let Some(stage) = enrolled(&mut steps).await {
         disks(&stage, &mut steps).await;
     }
     steps.finish().unwrap();
@@ -71,11 +75,35 @@ async fn imports_on_real_xen() {
         return;
     }
     let mut steps = Steps::default();
-    if let Some((stage, programs)) = enrolled(&mut steps).await {
-        let ova = imports::ova(&stage, &programs);
-        step!(stage, steps, "import an OVA, prepare its guest, hear it answer", 60, ova);
-        let esxi = imports::esxi(&stage, &programs);
-        step!(stage, steps, "import from a simulated ESXi, hear it answer", 60, esxi);
+    if let Some(stage) = enrolled(&mut steps).await {
+        step!(stage, steps, "import an OVA, prepare its guest, hear it answer", 60, imports::ova(&stage));
+        step!(stage, steps, "import from a simulated ESXi, hear it answer", 60, imports::esxi(&stage));
+    }
+    steps.finish().unwrap();
+}
+
+#[tokio::test]
+async fn whole_machines_on_real_xen() {
+    if !asked("hvm") {
+        return;
+    }
+    let mut steps = Steps::default();
+    if let Some(stage) = enrolled(&mut steps).await {
+        step!(stage, steps, "upload a CD that boots", 10, hvm::upload(&stage));
+        for guest in [&BIOS, &UEFI] {
+            step!(
+                stage,
+                steps,
+                "boot a whole machine from a CD, see its facts",
+                30,
+                hvm::boot(&stage, guest)
+            );
+            step!(stage, steps, "see its screen and its serial port", 5, hvm::consoles(&stage, guest));
+            step!(stage, steps, "eject and insert its CD", 5, hvm::cd(&stage, guest));
+            step!(stage, steps, "attach a disk to it while it runs", 5, life::attach_disk(&stage, guest));
+            step!(stage, steps, "reboot it", 30, hvm::reboot(&stage, guest));
+            step!(stage, steps, "shut down and delete", 10, life::end(&stage, guest));
+        }
     }
     steps.finish().unwrap();
 }
@@ -108,7 +136,7 @@ async fn conformance_on_real_xen() {
 }
 
 /// A host that has joined an orchestrator. Without it nothing else could work.
-async fn enrolled(steps: &mut Steps) -> Option<(Stage, Programs)> {
+async fn enrolled(steps: &mut Steps) -> Option<Stage> {
     xenith_common_pki::install_provider();
     let programs = Programs::find().unwrap();
     let started = Instant::now();
@@ -119,7 +147,7 @@ async fn enrolled(steps: &mut Steps) -> Option<(Stage, Programs)> {
         eprintln!("{}", stage.logs().await);
         return None;
     }
-    Some((stage, programs))
+    Some(stage)
 }
 
 async fn lives(stage: &Stage, steps: &mut Steps) {
