@@ -28,6 +28,7 @@ mod proxy;
 mod renewal;
 mod resume;
 mod sagas;
+mod shared_storage;
 mod skew;
 mod standbys;
 mod surface;

@@ -1521,7 +1521,7 @@ export type PlaceVm = {
   pool?: string | null;
   together_with?: Array<string>;
   vcpus: number;
-  /** A VDI binds the VM to the host that has it. */
+  /** The VM goes where all of their SRs are reached. */
   vdis?: Array<VdiId>;
 };
 
@@ -2308,9 +2308,9 @@ export type VcpuSpec = {
 
 export type Vdi = {
   attached_to?: VmId | null;
-  /** The task that still makes it or fills it: nothing uses it before that is done. */
+  /** The task that still makes it, fills it or takes it from its VM: nothing uses it before that is done. */
   held_by?: TaskId | null;
-  /** Whose local SR it is in. */
+  /** The host that works on it: that of its VM. Only in a shared SR may it become another one. */
   host: HostId;
   id: VdiId;
   name: string;
