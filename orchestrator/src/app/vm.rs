@@ -194,14 +194,18 @@ impl App {
             Act::Unpause => "Unpause",
             Act::Suspend => "Suspend",
         };
-        if record.protection.start && matches!(act, Act::Start { .. } | Act::Resume { .. }) {
+        let starts = matches!(act, Act::Start { .. } | Act::Resume { .. });
+        if starts && record.protection.start {
             return Err(protected(record, "start"));
+        }
+        if starts {
+            self.may_start_on(call, record.host).await?;
         }
         let title = format!("{verb} {}", record.spec.name);
         if call.dry_run {
             return Err(call.planned(json!({ "title": title, "host": record.host, "act": act })));
         }
-        if matches!(act, Act::Start { .. } | Act::Resume { .. }) {
+        if starts {
             self.promise(record.host, record.spec.memory.target.mib());
         }
         let saga = SagaId::new();

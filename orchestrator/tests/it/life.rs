@@ -1,8 +1,10 @@
 //! The life of a VM, from its creation to its end.
 
+use serde_json::json;
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::Power;
-use xenith_orchestrator_api::{audit, vdi, vm};
+use xenith_orchestrator_api::{audit, host, vdi, vm};
+use xenith_orchestrator_types::host::HostMaintenance;
 use xenith_orchestrator_types::task::TaskStatus;
 use xenith_orchestrator_types::vm::{
     DeleteVm, DiskAttachment, DiskDetachment, NewDisk, ShutdownVm, StartVm, UpdateVm, VmRef,
@@ -113,6 +115,38 @@ async fn what_cannot_be_is_refused_in_words() {
         assert!(error.message.contains(words), "{case}: {error}");
     }
     installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_in_maintenance_starts_no_vm() {
+    let all = Installation::with_host(SimHypervisor::builder()).await;
+    all.run::<vm::Create>(&small("web-1")).await;
+    let maintenance = async |maintenance: bool| {
+        let params = HostMaintenance { host: "xen1".into(), maintenance };
+        all.admin.call::<host::SetMaintenance>(&params).await.unwrap();
+    };
+    let start = StartVm { vm: "web-1".into() };
+    maintenance(true).await;
+    let clone = serde_json::from_value(json!({ "vm": "web-1", "name": "web-2", "start": true })).unwrap();
+    for refused in [
+        api_error(all.admin.call::<vm::Start>(&start).await),
+        api_error(all.admin.plan::<vm::Start>(&start).await),
+        api_error(all.admin.call::<vm::Clone>(&clone).await),
+    ] {
+        assert_eq!(refused.reason(), Reason::WrongState, "{refused}");
+        assert!(refused.message.contains("xenith host set-maintenance xen1 off"), "{refused}");
+    }
+    maintenance(false).await;
+    assert_eq!(all.run::<vm::Start>(&start).await.status, TaskStatus::Done);
+
+    // What runs is not touched, and may do what it likes but begin anew.
+    maintenance(true).await;
+    let reboot = ShutdownVm { vm: "web-1".into(), deadline_s: 30, force: false };
+    assert_eq!(all.run::<vm::Reboot>(&reboot).await.status, TaskStatus::Done);
+    assert_eq!(all.run::<vm::Suspend>(&named("web-1")).await.status, TaskStatus::Done);
+    let refused = api_error(all.admin.call::<vm::Resume>(&named("web-1")).await);
+    assert_eq!(refused.reason(), Reason::WrongState, "{refused}");
+    all.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,7 +21,7 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
   const verbs: Verb[] = [
     host.maintenance
       ? { label: t('End maintenance'), why, act: end, note: t('VMs may be placed on it again.') }
-      : { label: t('Begin maintenance'), why, go: () => setBeginning(true), note: t('It takes no new VMs while in maintenance.') },
+      : { label: t('Begin maintenance'), why, go: () => setBeginning(true), note: t('It takes no new VMs and starts none while in maintenance.') },
     {
       label: t('Remove'),
       danger: true,
@@ -58,7 +58,7 @@ function Maintenance({ host, close }: { host: Host; close: () => void }) {
       button={t('Begin maintenance')}
       ready={running.data !== undefined && (total === 0 || seen)}
       close={close}
-      about={t('It takes no new VMs until the maintenance is ended. Nothing is moved and nothing is stopped.')}
+      about={t('It takes no new VMs and starts none until the maintenance is ended. Nothing is moved and nothing is stopped.')}
     >
       {running.isPending && <Loading lines={2} />}
       {running.isError && <ErrorBox error={running.error} />}
