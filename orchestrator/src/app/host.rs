@@ -168,7 +168,10 @@ impl HostApi for App {
         removed.await.map_err(|error| match error {
             error if error.is_conflict() => ApiError::new(
                 Reason::Conflict,
-                format_args!("a VM of {} was changed at the same moment; try again", found.value.name),
+                format_args!(
+                    "a VM or an SR of {} was changed at the same moment; try again",
+                    found.value.name
+                ),
             ),
             error => store_error(&error),
         })?;

@@ -175,6 +175,8 @@ impl App {
         params: AttachParams,
         record: Transaction,
     ) -> Result<TaskStarted, ApiError> {
+        // Not to a host that is removed at the same moment: nobody would take its id out again.
+        let record = self.db.hosts.require_in(record, &params.host, Expect::Present);
         let id = params.sr.to_string();
         let subjects = vec![format!("sr/{id}"), format!("host/{}", params.host)];
         let about = About { method, title, subjects, object: Some(&id) };
