@@ -29,7 +29,8 @@
 //!   not disturbed by it, and one that never heard hears now. It goes down once;
 //! * when the run has ended: what it was asked for decides what follows its death, now by the agent that comes back
 //!   (a guest that powered off instead of rebooting is brought back, one that rebooted instead is left off). The
-//!   repeat waits for that, or is answered with what came of it, and asks nobody.
+//!   repeat waits for that, or is answered with what came of it, and asks nobody. A VM that could not be started again
+//!   is no reboot that succeeded: why is written with the run, and each repeat is told.
 //!
 //! A start is written down with the same write that commits it ([`crate::vm::driver`]). Where its run has ended
 //! and the agent has started the next one, the repeat is answered; it starts nothing, and is not told that the VM
