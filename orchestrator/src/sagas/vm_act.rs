@@ -33,7 +33,7 @@ pub enum Act {
     Resume {
         incarnation: IncarnationId,
     },
-    /// `force`: power off when the guest did not answer.
+    /// `force`: power off when the guest is not down in time.
     Shutdown {
         deadline_s: u32,
         force: bool,
@@ -103,7 +103,7 @@ async fn act(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
     saga.0.tell_guest(ctx, (*host, *vm), action, force.then_some(Otherwise::PowerOff)).await
 }
 
-/// What becomes of a guest that does not answer.
+/// What becomes of a guest that is not down in time.
 pub(super) enum Otherwise {
     PowerOff,
 }
@@ -121,23 +121,33 @@ impl Deps {
             Ok(_) => return Ok(()),
             Err(error) => error.ok_or_else(|| host_removed(host))?,
         };
-        match (&refused, otherwise) {
-            (AgentClientError::Refused(fault), Some(Otherwise::PowerOff))
-                if fault.reason == FaultReason::GuestUnresponsive =>
-            {
-                ctx.progress(90, "the guest did not answer; powering it off");
-                let operation = OperationId::from_uuid(ctx.derived_uuid("power off"));
-                let command = Command::Vm { vm, action: VmAction::Destroy };
-                let done = self.send_as(ctx, operation, host, command).await;
-                done.map(drop)
-                    .map_err(|error| error.map_or_else(|| host_removed(host), |error| step_error(&error)))
-            }
-            // What was asked may be under way, or done: who reads this looks again before they ask again.
-            (AgentClientError::Unreachable { .. }, _) => Err(StepError::retryable(format!(
-                "{refused}; it is not known whether it took the request, which may be done all the same"
-            ))),
-            _ => Err(step_error(&refused)),
+        if let (AgentClientError::Refused(fault), Some(Otherwise::PowerOff)) = (&refused, otherwise)
+            && let Some(late) = late(fault.reason)
+        {
+            ctx.progress(90, format!("{late}; powering it off"));
+            let operation = OperationId::from_uuid(ctx.derived_uuid("power off"));
+            let command = Command::Vm { vm, action: VmAction::Destroy };
+            let done = self.send_as(ctx, operation, host, command).await;
+            return done
+                .map(drop)
+                .map_err(|error| error.map_or_else(|| host_removed(host), |error| step_error(&error)));
         }
+        Err(match refused {
+            // What was asked may be under way, or done: who reads this looks again before they ask again.
+            AgentClientError::Unreachable { .. } => StepError::retryable(format!(
+                "{refused}; it is not known whether it took the request, which may be done all the same"
+            )),
+            _ => step_error(&refused),
+        })
+    }
+}
+
+/// What is said of a guest that was not down in time; `None`: something else was wrong.
+const fn late(reason: FaultReason) -> Option<&'static str> {
+    match reason {
+        FaultReason::GuestUnresponsive => Some("the guest did not answer in time"),
+        FaultReason::GuestShuttingDown => Some("the guest is shutting down, but was not down in time"),
+        _ => None,
     }
 }
 
@@ -196,6 +206,15 @@ mod tests {
         });
         let spec = serde_json::from_value(spec).unwrap();
         VmAct::steps(&Params { vm: VmId::new(), host: HostId::new(), definition: 1, spec, act })
+    }
+
+    #[test]
+    fn a_guest_that_is_slow_is_not_said_to_be_silent() {
+        let said: Vec<_> =
+            FaultReason::ALL.into_iter().filter_map(|reason| Some((reason, late(reason)?))).collect();
+        let silent = (FaultReason::GuestUnresponsive, "the guest did not answer in time");
+        let slow = (FaultReason::GuestShuttingDown, "the guest is shutting down, but was not down in time");
+        assert_eq!(said, [silent, slow], "and nothing else is a reason to power a guest off");
     }
 
     #[test]
