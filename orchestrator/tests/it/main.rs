@@ -22,6 +22,7 @@ mod mail;
 mod metrics;
 mod orphans;
 mod own_backup;
+mod parked;
 mod plans;
 mod program;
 mod proxy;
