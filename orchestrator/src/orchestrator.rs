@@ -157,7 +157,7 @@ async fn assemble(
     let fleet = Fleet::new(db.clone(), engine.epoch(), tls, (renewal, Arc::clone(&metering)), tasks);
     deps.set_fleet(&fleet);
     deps.set_vault(&vault);
-    let events = Events::open(db.clone()).await?;
+    let events = Events::open(db.clone(), tasks).await?;
     deps.set_events(&events);
     let views = Views::start(&db, &fleet, tasks).await?;
     for (host, record) in views.hosts() {
