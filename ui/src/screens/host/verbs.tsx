@@ -16,7 +16,7 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
   const { t } = useTranslation();
   const user = useUser();
   const [beginning, setBeginning] = useState(false);
-  const why = mayNot(user, 'host.remove');
+  const why = mayNot(user, 'host.remove', { pool: host.pool });
   const end = { method: 'host.set_maintenance' as const, params: { host: host.id, maintenance: false }, title: t('End the maintenance of {{name}}', { name: host.name }) };
   const verbs: Verb[] = [
     host.maintenance
