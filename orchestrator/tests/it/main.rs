@@ -21,6 +21,7 @@ mod listings;
 mod lists;
 mod mail;
 mod metrics;
+mod old_records;
 mod orphans;
 mod own_backup;
 mod parked;
