@@ -105,7 +105,8 @@ impl Orchestrator {
         let shown =
             WebCertificates { internal: Arc::clone(&identities.own), web: Arc::clone(&identities.web) };
         let tls = web_server_config(Arc::new(shown))?;
-        let module = crate::rpc::module(&app).map_err(|error| StartError::Register(error.to_string()))?;
+        let module =
+            crate::rpc::module(&app, &tasks).map_err(|error| StartError::Register(error.to_string()))?;
         let enrol = Enrol {
             db: app.db.clone(),
             certificates: Arc::clone(&certificates),
