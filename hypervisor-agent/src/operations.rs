@@ -1,8 +1,10 @@
 //! Commands by their operation id: the same id again joins the command that runs, or gets its answer.
 //!
 //! A command goes on when its caller goes away (a broken connection is no wish to stop half way). Answers are
-//! kept in memory for the last [`KEPT`] commands. An id that is older, or that was begun before the agent was
-//! killed, is decided again; its answer may then be another one, its effect is not doubled. What makes that safe
+//! kept in memory for the last [`KEPT`] commands. An id that is older, that was begun before the agent was
+//! killed, or that was refused, is decided again; its answer may then be another one, its effect is not doubled. A
+//! refusal is no answer for ever, whatever its reason: somebody has seen to what was in the way and lets the task go on,
+//! which sends what it sent before. What makes that safe
 //! is not this table but, for each kind of command, what is on the disk of the host:
 //!
 //! | command | a repeat finds |
@@ -29,7 +31,8 @@
 //!   not disturbed by it, and one that never heard hears now. It goes down once;
 //! * when the run has ended: what it was asked for decides what follows its death, now by the agent that comes back
 //!   (a guest that powered off instead of rebooting is brought back, one that rebooted instead is left off). The
-//!   repeat waits for that, or is answered with what came of it, and asks nobody.
+//!   repeat waits for that, or is answered with what came of it, and asks nobody. A VM that could not be started again
+//!   is no reboot that succeeded: why is written with the run, and each repeat is told.
 //!
 //! A start is written down with the same write that commits it ([`crate::vm::driver`]). Where its run has ended
 //! and the agent has started the next one, the repeat is answered; it starts nothing, and is not told that the VM
@@ -98,9 +101,8 @@ impl Operations {
     ) -> watch::Receiver<Option<Answer>> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(answer) = table.answers.get(&id) {
-            // A refusal that may pass is not an answer for ever: the caller repeats the id to try again.
-            let may_pass = matches!(&*answer.borrow(), Some(Err(fault)) if fault.is_retryable());
-            if !may_pass {
+            let is_refusal = matches!(&*answer.borrow(), Some(Err(_)));
+            if !is_refusal {
                 return answer.clone();
             }
         }
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn one_id_is_done_once_and_a_passing_refusal_again() {
+    async fn one_id_is_done_once_and_what_was_refused_again() {
         let operations = Operations::new(TaskSet::new());
         let count = Arc::new(AtomicUsize::new(0));
         let work = |answer: Answer| {
@@ -155,9 +157,10 @@ mod tests {
             );
         }
         assert_eq!(count.load(Ordering::SeqCst), 1);
-        let busy = OperationId::new();
-        let refusal = Fault::new(FaultReason::NoMemory, "full");
-        assert!(operations.run(busy, work(Err(refusal))).await.is_err());
-        assert!(operations.run(busy, work(Ok(CommandResult::Nothing))).await.is_ok());
+        for reason in [FaultReason::NoMemory, FaultReason::Internal] {
+            let id = OperationId::new();
+            assert!(operations.run(id, work(Err(Fault::new(reason, "not now")))).await.is_err());
+            assert!(operations.run(id, work(Ok(CommandResult::Nothing))).await.is_ok(), "{reason}");
+        }
     }
 }

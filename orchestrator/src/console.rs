@@ -75,7 +75,7 @@ mod tests {
     fn admission() -> Admission {
         Admission {
             caller: Caller::anonymous(None),
-            permission: Permission::Administer,
+            permission: Permission::System,
             vm: None,
             host: HostId::new(),
             target: ConsoleTarget::HostShell { size: TerminalSize::default() },

@@ -2,13 +2,18 @@
 //!
 //! Append-only, numbered, bounded: the oldest are dropped above [`KEPT`]. Losing an event to a full disk is
 //! logged and nothing worse; what must not be lost is in records, not here.
+//!
+//! What is committed is told: an event is written and told by a task of ours, whoever waits for it. A caller that hung up
+//! between the two, or a saga's step that its deadline ended, would leave an event that no list and no subscriber has, and
+//! whose number the next one takes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, broadcast, oneshot};
 use xenith_common_ids::{EventId, PoolId};
+use xenith_common_tasks::TaskSet;
 use xenith_orchestrator_inventory::event::{EventRow, EventSeverity};
 use xenith_orchestrator_inventory::{Delta, Inventory};
 use xenith_orchestrator_store::{Revision, StoreError, Transaction};
@@ -37,16 +42,18 @@ pub struct Events {
     /// The next number. Held while one is written, so that numbers have no gaps and come in order.
     next: Arc<Mutex<u64>>,
     live: broadcast::Sender<(u64, Arc<EventRecord>)>,
+    tasks: TaskSet,
     /// All of it, for lists.
     pub rows: Inventory<xenith_orchestrator_inventory::event::Events>,
 }
 
 impl Events {
-    pub async fn open(db: Db) -> Result<Self, StoreError> {
+    pub async fn open(db: Db, tasks: &TaskSet) -> Result<Self, StoreError> {
         let newest = db.events.page_descending(None, 1).await?;
         let next = newest.records.first().map_or(0, |record| record.key + 1);
         let rows = Inventory::load(read(&db).await?);
-        Ok(Self { db, next: Arc::new(Mutex::new(next)), live: broadcast::Sender::new(1024), rows })
+        let (next, live) = (Arc::new(Mutex::new(next)), broadcast::Sender::new(1024));
+        Ok(Self { db, next, live, tasks: tasks.child(), rows })
     }
 
     /// Notes what happened; a store that cannot write loses it, which its log tells.
@@ -57,8 +64,19 @@ impl Events {
         }
     }
 
-    /// Commits `commit`, and with it what happened: nobody sees one without the other, whatever stops the program.
+    /// Commits `commit`, and with it what happened: nobody sees one without the other, whatever stops the program. Once
+    /// begun it goes on to its end, also when this is dropped.
     pub async fn note_in(&self, commit: Transaction, happened: Happened) -> Result<Revision, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let events = self.clone();
+        self.tasks.spawn("event", async move {
+            // Who waited may be gone.
+            drop(answer.send(events.write(commit, happened).await));
+        });
+        answered.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn write(&self, commit: Transaction, happened: Happened) -> Result<Revision, StoreError> {
         let record = EventRecord {
             at: OffsetDateTime::now_utc(),
             severity: happened.severity,
@@ -152,5 +170,93 @@ pub fn to_api(sequence: u64, record: &EventRecord) -> Event {
         kind: record.kind.clone(),
         subject: record.subject.clone(),
         message: record.message.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use tokio::sync::{Notify, Semaphore, watch};
+    use xenith_orchestrator_store::{
+        Entry, Health, Keyspace, MemoryStore, ScanPage, ScanRequest, StateStore, Watch,
+    };
+
+    use super::*;
+
+    /// Commits at once, and answers when it is let.
+    struct Slow {
+        store: MemoryStore,
+        committed: Notify,
+        answers: Semaphore,
+    }
+
+    #[async_trait]
+    impl StateStore for Slow {
+        async fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+            self.store.get(keyspace, key).await
+        }
+
+        async fn scan(&self, request: ScanRequest) -> Result<ScanPage, StoreError> {
+            self.store.scan(request).await
+        }
+
+        async fn commit(&self, transaction: Transaction) -> Result<Revision, StoreError> {
+            let done = self.store.commit(transaction).await;
+            self.committed.notify_one();
+            self.answers.acquire().await.unwrap().forget();
+            done
+        }
+
+        fn watch(&self, keyspace: Keyspace, prefix: &[u8], since: Revision) -> Watch {
+            self.store.watch(keyspace, prefix, since)
+        }
+
+        fn revision(&self) -> Revision {
+            self.store.revision()
+        }
+
+        fn health(&self) -> watch::Receiver<Health> {
+            self.store.health()
+        }
+    }
+
+    fn happened(message: &str) -> Happened {
+        let (severity, kind, subject) = (Severity::Info, "host.removed", "host/1".to_owned());
+        Happened { severity, kind, subject, message: message.to_owned(), pool: None }
+    }
+
+    #[tokio::test]
+    async fn an_event_whose_caller_hangs_up_behind_the_commit_is_told_and_kept() {
+        let store = MemoryStore::new(&crate::db::schema());
+        let slow = Arc::new(Slow { store, committed: Notify::new(), answers: Semaphore::new(0) });
+        let db = Db::over(Arc::clone(&slow) as Arc<dyn StateStore>);
+        let tasks = TaskSet::new();
+        let events = Events::open(db.clone(), &tasks).await.unwrap();
+        let mut live = events.subscribe();
+        tokio::select! {
+            _ = events.note_in(Transaction::new(), happened("first")) => panic!("it has not been answered"),
+            () = slow.committed.notified() => {}
+        }
+        // The caller is gone. The store answers whoever is left, and another event follows.
+        slow.answers.add_permits(2);
+        events.note(happened("second")).await;
+
+        let kept = db.events.all().await.unwrap().0;
+        let kept: Vec<_> = kept.iter().map(|record| record.value.message.as_str()).collect();
+        assert_eq!(kept, ["first", "second"], "neither takes the other's number");
+        let mut heard = Vec::new();
+        while let Ok((number, record)) = live.try_recv() {
+            heard.push((number, record.message.clone()));
+        }
+        assert_eq!(heard, [(0, "first".to_owned()), (1, "second".to_owned())]);
+        let rows = xenith_orchestrator_inventory::PageRequest::first(
+            xenith_orchestrator_inventory::filter::Filter::All,
+            xenith_orchestrator_inventory::Scope::everything(),
+            10,
+        );
+        assert_eq!(events.rows.page(&rows).unwrap().rows.len(), 2, "both are listed");
+        tasks.shut_down(Duration::from_secs(10)).await.unwrap();
     }
 }

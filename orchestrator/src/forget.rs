@@ -3,7 +3,7 @@
 //! Where it fits, that is one commit. A host with more than that goes in several, and what always holds is their order: the
 //! host's own record is in the last. So whatever stops it in between, the host is still there to be removed again, and
 //! that goes on with what is left. Each VM goes whole, with its name, its addresses and its place among the VDIs; before
-//! it its snapshots.
+//! it its snapshots. An SR that the host had attached stays, attached to the others or to none.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,8 @@ use crate::{records, snapshots};
 /// Operations that the caller may add to the last commit: an event, which drops an old one.
 const SPARE: usize = 4;
 
-/// Commits all but the last piece, which it returns. A VM that somebody takes hold of meanwhile is a conflict.
+/// Commits all but the last piece, which it returns. A VM that somebody takes hold of meanwhile is a conflict, and so is
+/// an SR that changes.
 pub async fn host_in(
     db: &Db,
     host: &Record<HostId, HostRecord>,
@@ -38,6 +39,12 @@ pub async fn host_in(
     }
     for vdi in vdis {
         pieces.add(db.vdis.delete_in(Transaction::new(), vdi)).await?;
+    }
+    let (srs, _) = db.srs.all().await?;
+    for sr in srs.iter().filter(|sr| sr.value.hosts.contains(&host.key)) {
+        let mut left = sr.value.clone();
+        left.hosts.remove(&host.key);
+        pieces.add(db.srs.update_in(Transaction::new(), sr, &left)).await?;
     }
     // Whatever changes the record meanwhile (its certificate, its SRs) changes nothing about its going.
     let remove = db.hosts.delete_in(Transaction::new(), &host.key);
@@ -61,7 +68,7 @@ mod tests {
     use xenith_orchestrator_types::vdi::Vdi;
 
     use super::*;
-    use crate::model::{SnapshotRecord, VmRecord};
+    use crate::model::{SnapshotRecord, SrRecord, VmRecord};
 
     /// Takes so many commits, and no more.
     struct Fuse {
@@ -106,10 +113,13 @@ mod tests {
         host: Record<HostId, HostRecord>,
         vms: Vec<VmId>,
         vdis: BTreeSet<VdiId>,
+        /// Attached to this host and another one.
+        nas: SrId,
+        other: HostId,
     }
 
     impl World {
-        /// A host with so many VMs, each with a disk, an address and a snapshot.
+        /// A host with so many VMs, each with a disk, an address and a snapshot; and an SR that it shares with another host.
         async fn new(count: u8) -> Self {
             let schema = crate::db::schema();
             let fuse =
@@ -131,6 +141,15 @@ mod tests {
             };
             db.hosts.insert(&id, &record).await.unwrap();
             db.host_names.insert(&record.name, &id).await.unwrap();
+            let (nas, other) = (SrId::new(), HostId::new());
+            let shared = SrRecord {
+                name: "nas".into(),
+                pool,
+                spec: None,
+                hosts: BTreeSet::from([id, other]),
+                content: Default::default(),
+            };
+            db.srs.insert(&nas, &shared).await.unwrap();
             let (mut vms, mut vdis) = (Vec::new(), BTreeSet::new());
             for number in 0..count {
                 let (vm, vdi) = (VmId::new(), VdiId::new());
@@ -179,7 +198,14 @@ mod tests {
                 vdis.insert(vdi);
             }
             let host = db.hosts.get(&id).await.unwrap().unwrap();
-            Self { fuse, db, host, vms, vdis }
+            Self { fuse, db, host, vms, vdis, nas, other }
+        }
+
+        /// Whether the SR is still attached to the host.
+        async fn is_attached(&self) -> bool {
+            let hosts = self.db.srs.get(&self.nas).await.unwrap().unwrap().value.hosts;
+            assert!(hosts.contains(&self.other), "{hosts:?}");
+            hosts.contains(&self.host.key)
         }
 
         async fn forget(&self) -> Result<(), StoreError> {
@@ -205,9 +231,11 @@ mod tests {
         world.fuse.left.store(0, Ordering::Relaxed);
         assert!(world.forget().await.is_err());
         assert_eq!(world.left().await, (2, 60), "nothing has gone");
+        assert!(world.is_attached().await);
         world.fuse.left.store(1, Ordering::Relaxed);
         world.forget().await.unwrap();
         assert_eq!(world.left().await, (0, 0));
+        assert!(!world.is_attached().await, "the SR is the other host's alone");
     }
 
     #[tokio::test]
@@ -220,6 +248,7 @@ mod tests {
             world.fuse.left.store(usize::MAX, Ordering::Relaxed);
             if removed.is_ok() {
                 assert_eq!(world.left().await, (0, 0));
+                assert!(!world.is_attached().await);
                 break;
             }
             let (host, rest) = world.left().await;
@@ -241,5 +270,17 @@ mod tests {
         world.db.vms.modify(&world.vms[0], hold).await.unwrap();
         assert!(world.db.store.commit(last).await.unwrap_err().is_conflict());
         assert_eq!(world.left().await, (2, 6));
+    }
+
+    #[tokio::test]
+    async fn an_sr_that_another_host_attaches_meanwhile_is_a_conflict() {
+        let world = World::new(0).await;
+        let last = host_in(&world.db, &world.host, &world.vms, &world.vdis).await.unwrap();
+        let third = HostId::new();
+        world.db.srs.modify(&world.nas, |record| record.hosts.extend([third])).await.unwrap();
+        assert!(world.db.store.commit(last).await.unwrap_err().is_conflict());
+        world.forget().await.unwrap();
+        let hosts = world.db.srs.get(&world.nas).await.unwrap().unwrap().value.hosts;
+        assert_eq!(hosts, BTreeSet::from([world.other, third]));
     }
 }

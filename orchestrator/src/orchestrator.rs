@@ -105,7 +105,8 @@ impl Orchestrator {
         let shown =
             WebCertificates { internal: Arc::clone(&identities.own), web: Arc::clone(&identities.web) };
         let tls = web_server_config(Arc::new(shown))?;
-        let module = crate::rpc::module(&app).map_err(|error| StartError::Register(error.to_string()))?;
+        let module =
+            crate::rpc::module(&app, &tasks).map_err(|error| StartError::Register(error.to_string()))?;
         let enrol = Enrol {
             db: app.db.clone(),
             certificates: Arc::clone(&certificates),
@@ -157,7 +158,7 @@ async fn assemble(
     let fleet = Fleet::new(db.clone(), engine.epoch(), tls, (renewal, Arc::clone(&metering)), tasks);
     deps.set_fleet(&fleet);
     deps.set_vault(&vault);
-    let events = Events::open(db.clone()).await?;
+    let events = Events::open(db.clone(), tasks).await?;
     deps.set_events(&events);
     let views = Views::start(&db, &fleet, tasks).await?;
     for (host, record) in views.hosts() {

@@ -1,8 +1,9 @@
 //! Which host takes a VM, and why. Pure: the same inputs give the same, explained choice; a dry run is the
 //! same code.
 //!
-//! Ruled out: hosts in maintenance, not heard, without the memory, without a network's bridge, without a disk
-//! that is local to another. Among the rest: more free memory after the start is better, fewer virtual CPUs
+//! Ruled out: hosts in maintenance, not heard, without the memory, without a network's bridge, or that do not reach
+//! every SR that the VM needs: a local one is reached by its host, a shared one by all that have it attached. Among the
+//! rest: more free memory after the start is better, fewer virtual CPUs
 //! per physical one is better, a host that has none of the VMs to stay apart from, or those to be together with, is much
 //! better. Both are preferences: a VM runs alone, or beside another, rather than not at all.
 
@@ -35,12 +36,19 @@ pub struct Wish {
     pub vcpus: u32,
     pub pool: Option<PoolId>,
     pub bridges: BTreeSet<String>,
-    /// Asked for by name, or bound by a local disk.
+    /// Asked for by name.
     pub only: Option<HostId>,
     pub apart_from: BTreeSet<VmId>,
     pub together_with: BTreeSet<VmId>,
-    /// The hosts that have its SRs; `None`: all do.
-    pub among: Option<BTreeSet<HostId>>,
+    /// Where its disks and the ISO in its drive are, or will be made.
+    pub srs: Vec<NeededSr>,
+}
+
+/// An SR that a VM cannot do without, and the hosts that reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeededSr {
+    pub name: String,
+    pub hosts: BTreeSet<HostId>,
 }
 
 /// Memory counts 1000 at most, virtual CPUs 500; each VM to stay apart from or to be together with decides before both.
@@ -77,6 +85,10 @@ fn judge(wish: &Wish, host: &HostView) -> Candidate {
         format!("{left} MiB of memory left (+{memory})"),
         format!("{vcpus_after} virtual CPUs on {cpus} (+{load})"),
     ];
+    if !wish.srs.is_empty() {
+        let names: Vec<_> = wish.srs.iter().map(|sr| sr.name.as_str()).collect();
+        reasons.push(format!("reaches all SRs that it needs: {}", names.join(", ")));
+    }
     if shunned > 0 {
         reasons.push(format!("has {shunned} of the VMs to stay apart from (-{apart})"));
     }
@@ -91,10 +103,10 @@ fn judge(wish: &Wish, host: &HostView) -> Candidate {
 fn obstacles(wish: &Wish, host: &HostView) -> Vec<String> {
     let mut out = Vec::new();
     if wish.only.is_some_and(|only| only != host.host) {
-        out.push("another host is asked for, or has a disk of this VM".to_owned());
+        out.push("another host is asked for".to_owned());
     }
-    if wish.among.as_ref().is_some_and(|among| !among.contains(&host.host)) {
-        out.push("has not attached an SR that this VM needs".to_owned());
+    for sr in wish.srs.iter().filter(|sr| !sr.hosts.contains(&host.host)) {
+        out.push(format!("does not reach SR {}, which this VM needs", sr.name));
     }
     if wish.pool.is_some_and(|pool| pool != host.pool) {
         out.push("is in another pool".to_owned());
@@ -134,6 +146,10 @@ mod tests {
         }
     }
 
+    fn sr<const N: usize>(name: &str, hosts: [HostId; N]) -> NeededSr {
+        NeededSr { name: name.into(), hosts: hosts.into() }
+    }
+
     type Change = fn(&mut Wish, &mut HostView, &mut HostView, VmId);
     /// What is so, who wins, and words of the reason.
     type Case = (&'static str, Change, Option<&'static str>, &'static str);
@@ -168,11 +184,35 @@ mod tests {
             (
                 "an SR that only one has",
                 |wish, a, b, _| {
-                    wish.among = Some(BTreeSet::from([b.host]));
+                    wish.srs = vec![sr("fast", [b.host])];
                     a.memory_free = 16_000;
                 },
                 Some("b"),
-                "has not attached an SR that this VM needs",
+                "does not reach SR fast, which this VM needs",
+            ),
+            (
+                "an SR that both have",
+                |wish, a, b, _| {
+                    wish.srs = vec![sr("nas", [a.host, b.host])];
+                    b.memory_free = 16_000;
+                },
+                Some("b"),
+                "reaches all SRs that it needs: nas",
+            ),
+            (
+                "two SRs, of which only one host has both",
+                |wish, a, b, _| {
+                    wish.srs = vec![sr("nas", [a.host, b.host]), sr("fast", [b.host])];
+                    a.memory_free = 16_000;
+                },
+                Some("b"),
+                "reaches all SRs that it needs: nas, fast",
+            ),
+            (
+                "two SRs, of which no host has both",
+                |wish, a, b, _| wish.srs = vec![sr("slow", [a.host]), sr("fast", [b.host])],
+                None,
+                "does not reach SR slow",
             ),
             (
                 "asked for by name",
@@ -262,10 +302,10 @@ mod tests {
     fn nobody_is_left_where_the_rules_leave_no_host() {
         let (a, b) = (host("a", 8192), host("b", 8192));
         let nowhere = [
-            ("no host has the SRs", Wish { among: Some(BTreeSet::new()), ..Wish::default() }),
+            ("no host has the SRs", Wish { srs: vec![sr("nas", [])], ..Wish::default() }),
             (
                 "the named one has not the SR",
-                Wish { only: Some(a.host), among: Some(BTreeSet::from([b.host])), ..Wish::default() },
+                Wish { only: Some(a.host), srs: vec![sr("fast", [b.host])], ..Wish::default() },
             ),
             ("a pool without hosts", Wish { pool: Some(PoolId::from_bytes([9; 16])), ..Wish::default() }),
             ("a host that is gone", Wish { only: Some(HostId::new()), ..Wish::default() }),

@@ -4,6 +4,10 @@
 //! other way in. The order is: who (the secret is looked up for each call, so that a session that was ended
 //! ends open WebSockets too), how often, whether allowed at all, what exactly (typed parameters), then the
 //! audit record, then the effect, then the audit record's completion.
+//!
+//! A mutation is carried to its end when its caller hangs up in the middle: what is behind its commit (a certificate that
+//! is revoked, the answer under an idempotency key, the audit record) belongs to it. Only a shutdown ends it, as a crash
+//! would.
 
 mod decode;
 mod idempotency;
@@ -20,6 +24,8 @@ use jsonrpsee::{Extensions, RpcModule};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use tokio::sync::oneshot;
+use xenith_common_tasks::TaskSet;
 use xenith_orchestrator_api::{Call, Caller, Method, Registrar, openrpc};
 use xenith_orchestrator_types::{ApiError, Permission};
 
@@ -37,6 +43,7 @@ pub struct Credentials {
 pub struct Gate {
     app: Arc<App>,
     rate: RateLimit,
+    tasks: TaskSet,
 }
 
 pub(crate) fn error_object(error: &ApiError) -> ErrorObjectOwned {
@@ -75,6 +82,33 @@ impl Gate {
             Ok(()) => Ok(caller),
             Err(error) => Err((caller, error)),
         }
+    }
+
+    /// As [`Self::run`], whatever becomes of who waits for this.
+    async fn carry_out<M, F, Fut>(
+        self: Arc<Self>,
+        params: Params<'static>,
+        extensions: Extensions,
+        handler: F,
+    ) -> Result<Box<RawValue>, ErrorObjectOwned>
+    where
+        M: Method,
+        F: FnOnce(Arc<Call>, M::Params) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<M::Result, ApiError>> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let (gate, token) = (Arc::clone(&self), self.tasks.token());
+        self.tasks.spawn(M::NAME, async move {
+            tokio::select! {
+                biased;
+                () = token.cancelled() => {}
+                // The caller may have gone.
+                done = gate.run::<M, Fut>(params, extensions, handler) => drop(answer.send(done)),
+            }
+        });
+        let stopping =
+            |_| Err(error_object(&ApiError::internal("the orchestrator stopped in the middle of this")));
+        answered.await.unwrap_or_else(stopping)
     }
 
     async fn run<M, Fut>(
@@ -195,15 +229,23 @@ impl Registrar for Module {
     {
         let registered = self.inner.register_async_method(M::NAME, move |params, gate, extensions| {
             let handler = handler.clone();
-            async move { gate.run::<M, Fut>(params, extensions, handler).await }
+            async move {
+                if M::KIND.is_mutation() {
+                    return gate.carry_out::<M, F, Fut>(params, extensions, handler).await;
+                }
+                gate.run::<M, Fut>(params, extensions, handler).await
+            }
         });
         registered.expect("the API's names are unique, which a test of the API checks");
     }
 }
 
 /// Everything that can be called.
-pub fn module(app: &Arc<App>) -> Result<RpcModule<Gate>, jsonrpsee::core::RegisterMethodError> {
-    let gate = Gate { app: Arc::clone(app), rate: RateLimit::default() };
+pub fn module(
+    app: &Arc<App>,
+    tasks: &TaskSet,
+) -> Result<RpcModule<Gate>, jsonrpsee::core::RegisterMethodError> {
+    let gate = Gate { app: Arc::clone(app), rate: RateLimit::default(), tasks: tasks.child() };
     let mut module = Module { inner: RpcModule::new(gate) };
     app.register(&mut module);
     let mut inner = module.inner;

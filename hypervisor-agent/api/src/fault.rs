@@ -23,7 +23,7 @@ pub fn status_from_fault(fault: &Fault) -> Status {
         | FaultReason::StaleDefinition
         | FaultReason::IncarnationEnded => Code::FailedPrecondition,
         FaultReason::NoMemory | FaultReason::StorageFull => Code::ResourceExhausted,
-        FaultReason::GuestUnresponsive => Code::DeadlineExceeded,
+        FaultReason::GuestUnresponsive | FaultReason::GuestShuttingDown => Code::DeadlineExceeded,
         FaultReason::Unsupported => Code::Unimplemented,
         FaultReason::NotReady => Code::Unavailable,
         FaultReason::Forbidden => Code::PermissionDenied,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{IncarnationId, OperationId, VmId};
 use xenith_hypervisor_agent_api::ShutdownKind;
-use xenith_hypervisor_agent_types::{DeathReason, DiskSpec, NicSpec, ValidVmSpec, VmSpec};
+use xenith_hypervisor_agent_types::{DeathReason, DiskSpec, Fault, NicSpec, ValidVmSpec, VmSpec};
 
 use super::Journal;
 
@@ -38,12 +38,15 @@ pub struct VmRecord {
 }
 
 /// A start reaches the run that it lets run, a shutdown the run whose guest it asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reached {
     pub operation: OperationId,
     pub run: IncarnationId,
     pub by: Reaching,
+    /// Why the agent could not start the VM again when that run had ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_started_again: Option<Fault>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,15 +166,15 @@ impl VmRecord {
         }
     }
 
-    /// The run that an operation reached, if it is one of the last.
+    /// The run that an operation reached, if it is one of the last, and what came of it.
     #[must_use]
-    pub fn reached(&self, operation: OperationId) -> Option<IncarnationId> {
-        self.reached.iter().find(|reached| reached.operation == operation).map(|reached| reached.run)
+    pub fn reached(&self, operation: OperationId) -> Option<&Reached> {
+        self.reached.iter().find(|reached| reached.operation == operation)
     }
 
     pub fn note_reached(&mut self, operation: OperationId, run: IncarnationId, by: Reaching) {
         self.reached.retain(|reached| reached.operation != operation);
-        self.reached.push(Reached { operation, run, by });
+        self.reached.push(Reached { operation, run, by, not_started_again: None });
         let surplus = self.reached.len().saturating_sub(REACHED_KEPT);
         self.reached.drain(..surplus);
     }
@@ -179,6 +182,16 @@ impl VmRecord {
     /// The run has not run after all, or its guest did not do what it was asked for.
     pub fn not_reached(&mut self, run: IncarnationId, by: Reaching) {
         self.reached.retain(|reached| reached.run != run || reached.by != by);
+    }
+
+    /// The agent itself was to start the next run, and could not: who asked the guest of the last one is told so whenever
+    /// they ask again.
+    pub fn note_not_started_again(&mut self, fault: &Fault) {
+        let Some((ended, _)) = self.last else { return };
+        let asked = |reached: &&mut Reached| reached.run == ended && reached.by == Reaching::Asking;
+        for reached in self.reached.iter_mut().filter(asked) {
+            reached.not_started_again = Some(fault.clone());
+        }
     }
 
     /// What the guest of `run` was asked for.

@@ -50,7 +50,11 @@ impl Driver {
                 "the guest did not shut down within {seconds} s; wait longer, look at its console, or power it off"
             ),
         };
-        Fault::new(FaultReason::GuestUnresponsive, message)
+        let reason = match taken_up {
+            Some(true) => FaultReason::GuestShuttingDown,
+            Some(false) | None => FaultReason::GuestUnresponsive,
+        };
+        Fault::new(reason, message)
     }
 
     async fn is_gone(&self, domid: DomId) -> bool {

@@ -106,7 +106,10 @@ impl Driver {
                     // It has not run: nothing is lost by starting again from the beginning.
                     Err(fault) => match self.release(domid).await {
                         Ok(()) => fault,
-                        Err(_) => return self.left_paused(record, up, fault).await,
+                        Err(_) => {
+                            note_failed(&mut record, by, &fault);
+                            return self.left_paused(record, up, fault).await;
+                        }
                     },
                 }
             }
@@ -114,6 +117,7 @@ impl Driver {
         };
         record.run = None;
         record.not_reached(run, Reaching::Starting);
+        note_failed(&mut record, by, &fault);
         let fault = self.also_saving(&record, fault).await;
         let settled = stopped(&record);
         Finished::new(record, settled, Err(fault))
@@ -394,6 +398,9 @@ impl Driver {
             return self.start(record, next, Wanted::Agent).await;
         }
         record.run = None;
+        if let (AfterDeath::Restart(_), Err(fault)) = (then, &noted) {
+            record.note_not_started_again(fault);
+        }
         let settled = stopped(&record);
         Finished::new(record, settled, noted)
     }
@@ -408,6 +415,13 @@ enum Source {
 
 fn begun(incarnation: IncarnationId, phase: Phase, applied: VmSpec, by: By) -> Run {
     Run { incarnation, phase, applied, by, started: OffsetDateTime::now_utc(), asked: None, attaching: None }
+}
+
+/// A start by a command answers that command; one by the agent, whoever asked the guest of the run before.
+fn note_failed(record: &mut VmRecord, by: Wanted, fault: &Fault) {
+    if by == Wanted::Agent {
+        record.note_not_started_again(fault);
+    }
 }
 
 pub(super) fn set_phase(record: &mut VmRecord, phase: Phase) {

@@ -19,7 +19,7 @@
 
 use xenith_common_ids::{DomId, IncarnationId};
 use xenith_hypervisor_agent_api::{ShutdownKind, VmAction};
-use xenith_hypervisor_agent_types::{CrashAction, DeathReason, Power, RebootAction, VmSpec};
+use xenith_hypervisor_agent_types::{CrashAction, DeathReason, Fault, Power, RebootAction, VmSpec};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
@@ -101,6 +101,17 @@ pub enum Denied {
     IncarnationEnded { reason: DeathReason },
     #[error("the VM runs already, as another incarnation ({run})")]
     OtherIncarnation { run: IncarnationId },
+    #[error("the guest went down, but the VM could not be started again: {fault}")]
+    NotStartedAgain { fault: Fault },
+}
+
+/// What is known of an operation that came before.
+#[derive(Debug, Clone, Copy)]
+pub struct Before<'a> {
+    /// The run that it reached.
+    pub run: IncarnationId,
+    /// Why the agent could not start the VM again when that run had ended.
+    pub not_started_again: Option<&'a Fault>,
 }
 
 #[must_use]
@@ -162,17 +173,17 @@ pub fn power(settled: &Settled, activity: Option<Activity>) -> Power {
     }
 }
 
-/// What a command means now. `Define` and `Forget` change the journal only and are decided elsewhere. `reached`
-/// is the run that its operation reached when it came before.
+/// What a command means now. `Define` and `Forget` change the journal only and are decided elsewhere. `before` is
+/// there when its operation came before.
 #[must_use]
 pub fn decide(
     settled: &Settled,
     activity: Option<Activity>,
     action: &VmAction,
-    reached: Option<IncarnationId>,
+    before: Option<Before<'_>>,
 ) -> Decision {
-    if let Some(run) = reached
-        && let Some(decision) = repeated(settled, activity, action, run)
+    if let Some(before) = before
+        && let Some(decision) = repeated(settled, activity, action, before)
     {
         return decision;
     }
@@ -241,14 +252,20 @@ pub fn decide(
     }
 }
 
-/// A command that came before and reached `run`. `None`: it is decided as if it came for the first time.
+/// A command that came before. `None`: it is decided as if it came for the first time.
 fn repeated(
     settled: &Settled,
     activity: Option<Activity>,
     action: &VmAction,
-    run: IncarnationId,
+    before: Before<'_>,
 ) -> Option<Decision> {
     use Activity::{CleaningUp, Starting, Unpausing};
+    if let (VmAction::Shutdown { kind: ShutdownKind::Reboot, .. }, None) = (action, activity)
+        && let Some(denied) = not_back(settled, before)
+    {
+        return Some(Decision::Denied(denied));
+    }
+    let run = before.run;
     Some(match (action, settled, activity) {
         // What was to be started has run, whatever its guest and others did since.
         (VmAction::Start { .. } | VmAction::Resume { .. }, Settled::Up(_), Some(Unpausing))
@@ -277,6 +294,22 @@ fn repeated(
         (VmAction::Shutdown { .. }, Settled::Up(_) | Settled::Stopped { .. }, _) => Decision::AlreadySo,
         _ => return None,
     })
+}
+
+/// Of a reboot: its guest went down, and nothing runs since.
+fn not_back(settled: &Settled, before: Before<'_>) -> Option<Denied> {
+    match (settled, before.not_started_again) {
+        (Settled::Stopped { .. } | Settled::Up(Up { mode: Mode::Paused, .. }), Some(fault)) => {
+            Some(Denied::NotStartedAgain { fault: fault.clone() })
+        }
+        // The host went down with it: then nobody starts it again but autostart.
+        (Settled::Stopped { last: Some(Ended { run, reason: reason @ DeathReason::Unknown }) }, None)
+            if *run == before.run =>
+        {
+            Some(Denied::IncarnationEnded { reason: *reason })
+        }
+        _ => None,
+    }
 }
 
 fn start_again(incarnation: IncarnationId, last: Option<Ended>) -> Decision {

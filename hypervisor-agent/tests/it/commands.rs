@@ -161,11 +161,12 @@ async fn a_guest_that_is_not_down_in_time_is_told_from_one_that_never_listened()
     let short = || VmAction::Shutdown { kind: ShutdownKind::PowerOff, deadline: Duration::from_secs(1) };
     let slow = lab.running("slow").await.vm;
     let fault = lab.vm(slow, short()).await.unwrap_err();
-    assert_eq!(fault.reason, FaultReason::GuestUnresponsive);
+    assert_eq!(fault.reason, FaultReason::GuestShuttingDown);
     assert!(fault.message.contains("is still shutting down"), "{fault}");
     // ACPI tells nothing of the kind.
     let acpi = lab.running("acpi").await.vm;
     let fault = lab.vm(acpi, short()).await.unwrap_err();
+    assert_eq!(fault.reason, FaultReason::GuestUnresponsive);
     assert!(fault.message.starts_with("the guest did not shut down within 1 s"), "{fault}");
 }
 

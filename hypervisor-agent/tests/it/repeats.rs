@@ -117,6 +117,31 @@ async fn a_reboot_that_is_repeated_after_a_restart_of_the_agent_is_one_reboot() 
     assert_ne!(third.incarnation, first.incarnation);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reboot_whose_vm_could_not_be_started_again_says_so_each_time() {
+    let mut lab = Lab::new().await;
+    let up = lab.running("v").await;
+    let envelope = lab.envelope(Command::Vm { vm: up.vm, action: reboot() });
+    let refused = async |lab: &Lab| match lab.client().execute(&envelope).await {
+        Err(AgentClientError::Refused(fault)) => fault,
+        other => panic!("{other:?}"),
+    };
+    lab.sim.inject(FaultRule::fail(Operation::Create, Failure::NoMemory));
+    let first = refused(&lab).await;
+    assert_eq!(first.reason, FaultReason::NoMemory);
+    let again = refused(&lab).await;
+    assert_eq!(again.reason, FaultReason::NoMemory);
+    let told = format!("the guest went down, but the VM could not be started again: {first}");
+    assert_eq!(again.message, told);
+    lab.restart().await;
+    assert_eq!(refused(&lab).await, again, "also by an agent that did not see it");
+    assert_eq!(lab.look(up.vm).await.unwrap().power, Power::Stopped);
+    assert_eq!((lab.sim.calls(Operation::Shutdown), lab.sim.calls(Operation::Create)), (1, 2));
+    // Somebody saw to it.
+    lab.done(up.vm, start()).await;
+    assert_eq!(vm_of(lab.client().execute(&envelope).await.unwrap()).power, Power::Running);
+}
+
 /// The agent is killed at each step of a reboot; whatever the guest did meanwhile, it is one reboot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reboot_is_one_reboot_wherever_the_agent_is_killed() {

@@ -24,7 +24,10 @@ pub enum FaultReason {
     IncarnationEnded,
     NoMemory,
     StorageFull,
+    /// The guest did not answer in time, as far as can be told.
     GuestUnresponsive,
+    /// The guest took the request up and was not done in time.
+    GuestShuttingDown,
     Unsupported,
     /// Xen or a device failed; the message holds what the toolstack wrote.
     Hypervisor,
@@ -37,7 +40,7 @@ pub enum FaultReason {
 }
 
 impl FaultReason {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NotFound,
         Self::WrongState,
         Self::Invalid,
@@ -47,6 +50,7 @@ impl FaultReason {
         Self::NoMemory,
         Self::StorageFull,
         Self::GuestUnresponsive,
+        Self::GuestShuttingDown,
         Self::Unsupported,
         Self::Hypervisor,
         Self::NotReady,
@@ -66,6 +70,7 @@ impl FaultReason {
             Self::NoMemory => "no-memory",
             Self::StorageFull => "storage-full",
             Self::GuestUnresponsive => "guest-unresponsive",
+            Self::GuestShuttingDown => "guest-shutting-down",
             Self::Unsupported => "unsupported",
             Self::Hypervisor => "hypervisor",
             Self::NotReady => "not-ready",
@@ -79,7 +84,12 @@ impl FaultReason {
     pub const fn is_retryable(self) -> bool {
         matches!(
             self,
-            Self::WrongState | Self::NoMemory | Self::GuestUnresponsive | Self::Hypervisor | Self::NotReady
+            Self::WrongState
+                | Self::NoMemory
+                | Self::GuestUnresponsive
+                | Self::GuestShuttingDown
+                | Self::Hypervisor
+                | Self::NotReady
         )
     }
 }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 use xenith_common_ids::{PoolId, TokenId, UserId};
-use xenith_orchestrator_types::{ApiError, Binding, Permission, Reason, Scope};
+use xenith_orchestrator_types::{ApiError, Binding, Permission, Reach, Reason, Scope};
 
 /// One call: who, from where, and what goes with every mutation.
 #[derive(Debug)]
@@ -104,13 +104,10 @@ impl Caller {
         if self.user.is_none() {
             return Err(ApiError::new(Reason::Unauthenticated, "sign in first (xenith login)"));
         }
-        let allowed = match permission {
-            Permission::Anyone | Permission::Own => true,
-            Permission::View | Permission::Operate | Permission::Provision => {
-                self.bindings.iter().any(|binding| binding.role.allows(permission))
-            }
-            // Nothing less than everything: a pool's admin must not make himself one of all pools.
-            Permission::Administer | Permission::Secure => self.everywhere(permission),
+        let allowed = match permission.reach() {
+            Reach::Oneself => true,
+            Reach::Scope => self.bindings.iter().any(|binding| binding.role.allows(permission)),
+            Reach::Everything => self.everywhere(permission),
         };
         if allowed { Ok(()) } else { Err(self.forbidden(permission)) }
     }
@@ -120,7 +117,8 @@ impl Caller {
     pub fn forbidden(&self, permission: Permission) -> ApiError {
         let needed = match permission {
             Permission::Operate | Permission::Provision => "operator",
-            Permission::Administer | Permission::Secure => "admin of everything",
+            Permission::Administer => "admin there",
+            Permission::System | Permission::Secure => "admin of everything",
             Permission::Anyone | Permission::Own | Permission::View => "viewer",
         };
         ApiError::new(
@@ -172,11 +170,16 @@ mod tests {
         let (mine, other) = (PoolId::new(), PoolId::new());
         let admin_of_pool = caller(vec![Binding { role: Role::Admin, scope: Scope::Pool(mine) }]);
         assert!(admin_of_pool.check(Permission::Provision).is_ok());
-        assert!(admin_of_pool.check(Permission::Administer).is_err());
+        assert!(admin_of_pool.check(Permission::Administer).is_ok());
+        assert!(admin_of_pool.check(Permission::System).is_err());
         assert!(admin_of_pool.check(Permission::Secure).is_err());
-        let sight = admin_of_pool.sight(Permission::Operate);
-        assert!(sight.covers(Some(mine), []));
-        assert!(!sight.covers(Some(other), [&"prod".to_owned()]));
+        for permission in [Permission::Operate, Permission::Administer] {
+            let sight = admin_of_pool.sight(permission);
+            assert!(sight.covers(Some(mine), []));
+            assert!(!sight.covers(Some(other), [&"prod".to_owned()]));
+        }
+        let operator = caller(vec![Binding { role: Role::Operator, scope: Scope::All }]);
+        assert!(operator.check(Permission::Administer).is_err());
 
         let viewer = caller(vec![
             Binding { role: Role::Viewer, scope: Scope::All },

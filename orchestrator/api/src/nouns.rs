@@ -61,7 +61,7 @@ noun! {
         Hardware = fn hardware(HostRef) -> HostHardware, View, Read;
         /// Issues a join token for a new host; it works once.
         Add = fn add(AddHost) -> JoinTokenIssued, Administer, Mutation;
-        /// Keeps new VMs off a host, or lets them on again.
+        /// Lets no VM be made or started on a host, or lets them again.
         SetMaintenance = fn set_maintenance(HostMaintenance) -> Host, Administer, Mutation;
         /// Look for a host under another address: it moved, and keeps its identity, its VMs and its certificate.
         SetAddress = fn set_address(HostAddress) -> Host, Administer, Mutation;
@@ -76,9 +76,9 @@ noun! {
         /// Lists pools.
         List = fn list(ListRequest) -> Page<Pool>, View, Read;
         /// Creates a pool.
-        Create = fn create(CreatePool) -> Pool, Administer, Mutation;
+        Create = fn create(CreatePool) -> Pool, System, Mutation;
         /// Deletes an empty pool.
-        Delete = fn delete(PoolRef) -> Empty, Administer, Mutation;
+        Delete = fn delete(PoolRef) -> Empty, System, Mutation;
     }
 }
 
@@ -190,19 +190,19 @@ noun! {
         /// Gives the right to send the disks of an upload; an earlier ticket ends.
         Ticket = fn ticket(ImportRef) -> UploadTicket, Provision, Mutation;
         /// Makes an ESXi host or vCenter known, by its certificate's fingerprint and with a password that is kept sealed.
-        Connect = fn connect(ConnectSource) -> ImportSource, Administer, Mutation;
+        Connect = fn connect(ConnectSource) -> ImportSource, System, Mutation;
         /// Lists the hosts and vCenters that VMs are taken from.
-        Sources = fn sources(Empty) -> Vec<ImportSource>, Administer, Read;
+        Sources = fn sources(Empty) -> Vec<ImportSource>, System, Read;
         /// Forgets a source and its password; nothing there changes.
-        Disconnect = fn disconnect(SourceRef) -> Empty, Administer, Mutation;
+        Disconnect = fn disconnect(SourceRef) -> Empty, System, Mutation;
         /// Lists the VMs of a source, as they are now.
-        Inventory = fn inventory(LookAtSource) -> Vec<SourceVm>, Administer, Read;
+        Inventory = fn inventory(LookAtSource) -> Vec<SourceVm>, System, Read;
         /// Tells what speaks against the move of VMs, and what to do about it.
-        Assess = fn assess(LookAtSource) -> Vec<VmAssessment>, Administer, Read;
+        Assess = fn assess(LookAtSource) -> Vec<VmAssessment>, System, Read;
         /// Makes a plan of a move: findings, waves, times, and which hosts of the source come free.
-        Plan = fn plan(PlanImports) -> ImportPlan, Administer, Read;
+        Plan = fn plan(PlanImports) -> ImportPlan, System, Read;
         /// Begins to take a VM from a source: copied while it runs there, then followed until the cut-over.
-        Start = fn start(StartImport) -> TaskStarted, Administer, Plannable;
+        Start = fn start(StartImport) -> TaskStarted, System, Plannable;
         /// Sets when the source is shut down and the VM made here: now, or at a time.
         CutOver = fn cut_over(CutOverImport) -> Import, Provision, Mutation;
         /// Tries again to make a guest ready to boot here, or goes on without.
@@ -218,17 +218,17 @@ noun! {
     /// Many VMs that are taken from one source, so many at a time.
     wave: WaveApi {
         /// Lists waves.
-        List = fn list(ListRequest) -> Page<Wave>, Administer, Read;
+        List = fn list(ListRequest) -> Page<Wave>, System, Read;
         /// Reports on one wave: where each of its VMs is.
-        Get = fn get(WaveRef) -> Wave, Administer, Read;
+        Get = fn get(WaveRef) -> Wave, System, Read;
         /// Puts VMs of a source together; nothing begins yet.
-        Create = fn create(CreateWave) -> Wave, Administer, Mutation;
+        Create = fn create(CreateWave) -> Wave, System, Mutation;
         /// Lets a wave run, or run on; VMs that could not begin are tried again.
-        Start = fn start(WaveRef) -> Wave, Administer, Mutation;
+        Start = fn start(WaveRef) -> Wave, System, Mutation;
         /// Begins no more VMs of a wave; those on their way go on.
-        Pause = fn pause(WaveRef) -> Wave, Administer, Mutation;
+        Pause = fn pause(WaveRef) -> Wave, System, Mutation;
         /// Forgets a wave of which nothing is on its way.
-        Delete = fn delete(WaveRef) -> Empty, Administer, Mutation;
+        Delete = fn delete(WaveRef) -> Empty, System, Mutation;
     }
 }
 
@@ -238,7 +238,7 @@ noun! {
         /// Issues a ticket for a VM's serial console or screen; it opens a WebSocket once.
         Vm = fn vm(OpenVmConsole) -> ConsoleTicket, Operate, Mutation;
         /// Issues a ticket for a shell of a host.
-        Host = fn host(OpenHostConsole) -> ConsoleTicket, Administer, Mutation;
+        Host = fn host(OpenHostConsole) -> ConsoleTicket, System, Mutation;
     }
 }
 
@@ -272,15 +272,15 @@ noun! {
         /// Shows one repository.
         Get = fn get(RepositoryRef) -> Repository, View, Read;
         /// Adds a repository: makes it in an empty place, or opens one that is there; a host probes it.
-        Create = fn create(CreateRepository) -> TaskStarted, Administer, Mutation;
+        Create = fn create(CreateRepository) -> TaskStarted, System, Mutation;
         /// Opens a repository again and reads its list of backups.
-        Test = fn test(RepositoryRef) -> TaskStarted, Administer, Mutation;
+        Test = fn test(RepositoryRef) -> TaskStarted, System, Mutation;
         /// Checks what a repository holds.
-        Verify = fn verify(VerifyRepository) -> TaskStarted, Administer, Mutation;
+        Verify = fn verify(VerifyRepository) -> TaskStarted, System, Mutation;
         /// Shows what opens a repository without the orchestrator: keep it on paper.
         Key = fn key(RepositoryRef) -> RepositorySecret, Secure, Mutation;
         /// Forgets a repository; what it holds stays.
-        Delete = fn delete(RepositoryRef) -> Empty, Administer, Mutation;
+        Delete = fn delete(RepositoryRef) -> Empty, System, Mutation;
     }
 }
 
@@ -474,15 +474,15 @@ noun! {
     /// What raises alarms.
     alarm_rule: AlarmRuleApi {
         /// Lists the rules, by name.
-        List = fn list(Empty) -> Vec<AlarmRule>, Administer, Read;
+        List = fn list(Empty) -> Vec<AlarmRule>, System, Read;
         /// Shows one rule.
-        Get = fn get(AlarmRuleRef) -> AlarmRule, Administer, Read;
+        Get = fn get(AlarmRuleRef) -> AlarmRule, System, Read;
         /// Makes a rule.
-        Create = fn create(CreateAlarmRule) -> AlarmRule, Administer, Mutation;
+        Create = fn create(CreateAlarmRule) -> AlarmRule, System, Mutation;
         /// Changes a rule.
-        Update = fn update(UpdateAlarmRule) -> AlarmRule, Administer, Mutation;
+        Update = fn update(UpdateAlarmRule) -> AlarmRule, System, Mutation;
         /// Deletes a rule; its alarms end.
-        Delete = fn delete(AlarmRuleRef) -> Empty, Administer, Mutation;
+        Delete = fn delete(AlarmRuleRef) -> Empty, System, Mutation;
     }
 }
 
@@ -500,11 +500,11 @@ noun! {
     /// The server that takes our e-mail.
     mail: MailApi {
         /// Shows which server takes the mail; its password is never shown.
-        Get = fn get(Empty) -> MailSettings, Administer, Read;
+        Get = fn get(Empty) -> MailSettings, System, Read;
         /// Sets the server, or none.
         Set = fn set(SetMail) -> MailSettings, Secure, Mutation;
         /// Sends a message, to see whether that works.
-        Test = fn test(TestMail) -> Empty, Administer, Mutation;
+        Test = fn test(TestMail) -> Empty, System, Mutation;
     }
 }
 

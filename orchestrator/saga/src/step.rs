@@ -196,6 +196,17 @@ impl<S: Saga> Step<S> {
         self.deadline = deadline;
         self
     }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Of the action.
+    #[must_use]
+    pub const fn retry_policy(&self) -> RetryPolicy {
+        self.retry
+    }
 }
 
 /// Where progress of a step goes.

@@ -252,6 +252,15 @@ impl AlarmRuleApi for App {
     }
 }
 
+impl App {
+    /// A silence of one object is for its admins; one of a whole rule, for those of everything.
+    fn administers_silence(&self, call: &Call, subject: Option<&str>) -> bool {
+        let sight = call.caller.sight(Permission::Administer);
+        let covered = subject.and_then(|subject| self.covers_subject(&sight, subject));
+        sight == Sight::All || covered == Some(true)
+    }
+}
+
 #[async_trait]
 impl AlarmApi for App {
     async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<Alarm>, ApiError> {
@@ -286,6 +295,13 @@ impl AlarmApi for App {
         if rule.is_none() && subject.is_none() {
             return Err(ApiError::invalid("rule", "say of which rule or of what object"));
         }
+        if !self.administers_silence(call, subject.as_deref()) {
+            let message = format_args!(
+                "{} may silence what is about their own VMs and hosts: name one of them (object)",
+                call.caller.name
+            );
+            return Err(ApiError::new(Reason::Forbidden, message));
+        }
         if !(1..=LONGEST_SILENCE).contains(&request.seconds) {
             return Err(ApiError::invalid("seconds", "give a second to 30 days"));
         }
@@ -304,15 +320,19 @@ impl AlarmApi for App {
         Ok(silence_to_api(id, record))
     }
 
-    async fn silences(&self, _: &Call, _: Empty) -> Result<Vec<AlarmSilence>, ApiError> {
+    async fn silences(&self, call: &Call, _: Empty) -> Result<Vec<AlarmSilence>, ApiError> {
         let (silences, _) = self.db.alarm_silences.all().await.map_err(|e| store_error(&e))?;
         let now = OffsetDateTime::now_utc();
-        let running = silences.into_iter().filter(|record| record.value.until > now);
+        let running = silences.into_iter().filter(|record| {
+            record.value.until > now && self.administers_silence(call, record.value.subject.as_deref())
+        });
         Ok(running.map(|record| silence_to_api(record.key, record.value)).collect())
     }
 
-    async fn unsilence(&self, _: &Call, request: AlarmSilenceRef) -> Result<Empty, ApiError> {
+    async fn unsilence(&self, call: &Call, request: AlarmSilenceRef) -> Result<Empty, ApiError> {
         let found = self.db.alarm_silences.get(&request.silence).await.map_err(|e| store_error(&e))?;
+        // One that is not shown is not there.
+        let found = found.filter(|record| self.administers_silence(call, record.value.subject.as_deref()));
         let found = found.ok_or_else(|| ApiError::not_found("silence", &request.silence.to_string()))?;
         let delete = self.db.alarm_silences.delete_in(Transaction::new(), &found.key);
         self.db.store.commit(delete).await.map_err(|e| store_error(&e))?;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use xenith_common_ids::{BackupJobId, BackupRunId, RepositoryId, VmId};
-use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::backup_job::BackupJobApi;
 use xenith_orchestrator_api::backup_run::BackupRunApi;
+use xenith_orchestrator_api::{Call, Sight};
 use xenith_orchestrator_store::Record;
 use xenith_orchestrator_types::backup::{
     BackupJob, BackupJobRef, BackupRun, BackupRunRef, CreateBackupJob, JobSettings, ListBackupRuns,
@@ -64,6 +64,29 @@ fn checked(mut settings: JobSettings) -> Result<JobSettings, ApiError> {
     }
     settings.prove_ports = checked_ports("prove_ports", settings.prove_ports)?;
     Ok(settings)
+}
+
+/// Whether a job reaches nothing but what the caller administers: it names its VMs, each in their scope. A filter finds
+/// what there is when a run begins, wherever that is, and the orchestrator is everybody's.
+fn administers_job(app: &App, call: &Call, settings: &JobSettings) -> Result<(), ApiError> {
+    let sight = call.caller.sight(Permission::Administer);
+    // One that is gone is backed up by nobody.
+    let covered: Vec<bool> = settings
+        .vms
+        .iter()
+        .filter_map(|vm| app.views.vm(*vm))
+        .map(|vm| sight.covers(Some(vm.pool), &*vm.tags))
+        .collect();
+    let named = settings.filter.trim().is_empty() && !settings.orchestrator && !covered.is_empty();
+    if sight == Sight::All || (named && covered.into_iter().all(|covered| covered)) {
+        return Ok(());
+    }
+    let message = format_args!(
+        "{} may not do this with a backup job that is not of their own VMs alone: it must name them, without a filter \
+         and without the orchestrator",
+        call.caller.name
+    );
+    Err(ApiError::new(Reason::Forbidden, message))
 }
 
 impl App {
@@ -137,7 +160,7 @@ fn visible(app: &App, call: &Call, mut run: BackupRun) -> BackupRun {
     let sight = call.caller.sight(Permission::View);
     let sees = |vm: VmId| match app.views.vm(vm) {
         Some(record) => sight.covers(Some(record.pool), &*record.tags),
-        None => sight == xenith_orchestrator_api::Sight::All,
+        None => sight == Sight::All,
     };
     run.vms.retain(|vm| sees(vm.vm));
     run.proofs.retain(|proof| sees(proof.vm));
@@ -196,6 +219,7 @@ impl BackupJobApi for App {
             prove: request.prove,
             prove_ports: request.prove_ports,
         })?;
+        administers_job(self, call, &settings)?;
         let (id, created) = (BackupJobId::new(), OffsetDateTime::now_utc());
         let record =
             JobRecord { settings, created, last_run: None, warned: Default::default(), last_over: None };
@@ -205,6 +229,7 @@ impl BackupJobApi for App {
 
     async fn update(&self, call: &Call, request: UpdateBackupJob) -> Result<BackupJob, ApiError> {
         let found = self.find_job(&request.job).await?;
+        administers_job(self, call, &found.value.settings)?;
         let mut record = found.value.clone();
         let settings = &mut record.settings;
         macro_rules! take {
@@ -236,6 +261,7 @@ impl BackupJobApi for App {
             record.settings.after = self.job_before(Some(found.key), Some(after)).await?;
         }
         record.settings = checked(record.settings)?;
+        administers_job(self, call, &record.settings)?;
         if rescheduled {
             // The new schedule counts from now: nothing is made up for.
             record.created = OffsetDateTime::now_utc();
@@ -245,8 +271,9 @@ impl BackupJobApi for App {
         Ok(view(found.key, &record))
     }
 
-    async fn delete(&self, _: &Call, request: BackupJobRef) -> Result<Empty, ApiError> {
+    async fn delete(&self, call: &Call, request: BackupJobRef) -> Result<Empty, ApiError> {
         let found = self.find_job(&request.job).await?;
+        administers_job(self, call, &found.value.settings)?;
         let (jobs, _) = self.db.backup_jobs.all().await.map_err(|e| store_error(&e))?;
         if let Some(after) = jobs.iter().find(|job| job.value.settings.after == Some(found.key)) {
             let name = &after.value.settings.name;
@@ -257,8 +284,9 @@ impl BackupJobApi for App {
         Ok(Empty {})
     }
 
-    async fn run(&self, _: &Call, request: BackupJobRef) -> Result<RunStarted, ApiError> {
+    async fn run(&self, call: &Call, request: BackupJobRef) -> Result<RunStarted, ApiError> {
         let found = self.find_job(&request.job).await?;
+        administers_job(self, call, &found.value.settings)?;
         if backup_runner::is_running(self, found.key).await.map_err(|e| store_error(&e))? {
             let name = &found.value.settings.name;
             let message = format_args!("{name} is running; wait for it, or cancel the run");
@@ -295,6 +323,11 @@ impl BackupRunApi for App {
 
     async fn cancel(&self, call: &Call, request: BackupRunRef) -> Result<BackupRun, ApiError> {
         let found = self.find_run(request.run).await?;
+        match self.db.backup_jobs.get(&found.value.job).await.map_err(|e| store_error(&e))? {
+            Some(job) => administers_job(self, call, &job.value.settings)?,
+            None if call.caller.everywhere(Permission::Administer) => {}
+            None => return Err(call.caller.forbidden(Permission::System)),
+        }
         if found.value.status.is_over() {
             let message = format_args!("this run is {}", found.value.status.as_str());
             return Err(ApiError::new(Reason::WrongState, message));

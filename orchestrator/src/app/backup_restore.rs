@@ -50,6 +50,9 @@ impl App {
             let message = format_args!("{name} is {}; shut it down or power it off first", observed.power);
             return Err(ApiError::new(Reason::WrongState, message));
         }
+        if start.is_some() {
+            self.may_start_on(call, found.value.host).await?;
+        }
         let mut targets = Vec::new();
         for (disk, size) in disks {
             let was = definition.disks.iter().find(|(_, named)| named == disk).map(|(vdi, _)| *vdi);

@@ -9,10 +9,10 @@ use xenith_orchestrator_api::Call;
 use xenith_orchestrator_saga::{Meta, Saga, SagaError};
 use xenith_orchestrator_store::Transaction;
 use xenith_orchestrator_types::task::TaskStarted;
-use xenith_orchestrator_types::{ApiError, Reason};
+use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
 use super::App;
-use crate::errors::saga_error;
+use crate::errors::{saga_error, store_error};
 use crate::model::VmRecord;
 
 /// The labels of a saga that say who began it, and with which token.
@@ -87,6 +87,24 @@ impl App {
             )),
             Err(error) => Err(saga_error(&error)),
         }
+    }
+
+    /// Refuses to start a VM on a host that is in maintenance, before anything else is promised. Where a VM is defined it
+    /// stays, so no other host is chosen for it.
+    pub(super) async fn may_start_on(&self, call: &Call, host: HostId) -> Result<(), ApiError> {
+        // What was said last, which the read model may not have heard yet.
+        let record = self.db.hosts.get(&host).await.map_err(|e| store_error(&e))?;
+        let Some(record) = record.filter(|record| record.value.maintenance) else { return Ok(()) };
+        let name = &record.value.name;
+        let sees = call.caller.sight(Permission::View).covers(Some(record.value.pool), []);
+        let message = if sees {
+            format!(
+                "{name} is in maintenance and starts no VMs; when that is over: xenith host set-maintenance {name} off"
+            )
+        } else {
+            "the host of this VM is in maintenance and starts no VMs; ask who looks after it".to_owned()
+        };
+        Err(ApiError::new(Reason::WrongState, message))
     }
 
     pub(super) fn promise(&self, host: HostId, mib: u64) {

@@ -68,7 +68,7 @@ impl ConsoleApi for App {
             return Err(ApiError::new(Reason::HostUnreachable, unheard));
         }
         let target = ConsoleTarget::HostShell { size: request.size.unwrap_or_default() };
-        let (caller, permission) = (call.caller.clone(), Permission::Administer);
+        let (caller, permission) = (call.caller.clone(), Permission::System);
         self.tickets.issue(Admission { caller, permission, vm: None, host, target })
     }
 }

@@ -85,6 +85,32 @@ impl App {
         record.filter(|record| sees.covers(Some(record.value.pool), [])).ok_or_else(missing)
     }
 
+    /// As [`Self::find_host`], one that the caller administers.
+    pub(super) async fn find_own_host(
+        &self,
+        call: &Call,
+        reference: &str,
+    ) -> Result<Record<HostId, HostRecord>, ApiError> {
+        let found = self.find_host(call, reference).await?;
+        administers(call, found.value.pool)?;
+        Ok(found)
+    }
+
+    /// Whether a sight covers what is named as `vm/…` or `host/…`. `None`: it is not there (any more).
+    pub(super) fn covers_subject(&self, sight: &Sight, subject: &str) -> Option<bool> {
+        match subject.split_once('/')? {
+            ("vm", id) => {
+                let vm = self.views.vm(id.parse().ok()?)?;
+                Some(sight.covers(Some(vm.pool), &*vm.tags))
+            }
+            ("host", id) => {
+                let host = self.views.host(id.parse().ok()?)?;
+                Some(sight.covers(Some(host.pool), []))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the pool, by its name, and the names of its networks are there for somebody. By a tag one sees the pools
     /// of the VMs that have it, and the one where a first VM can be made; never their hosts and storage.
     pub(super) fn sees_pool(&self, sight: &Sight, pool: &Pool) -> bool {
@@ -178,6 +204,12 @@ impl App {
         };
         self.db.users.get(&id).await.map_err(|e| store_error(&e))?.ok_or_else(missing)
     }
+}
+
+/// Refuses who is no admin of the pool. That there is something is no secret here: who sees it was asked before.
+pub(super) fn administers(call: &Call, pool: PoolId) -> Result<(), ApiError> {
+    let may = call.caller.sight(Permission::Administer).covers(Some(pool), []);
+    if may { Ok(()) } else { Err(call.caller.forbidden(Permission::Administer)) }
 }
 
 fn covers(sight: &Sight, vm: &VmRecord) -> bool {

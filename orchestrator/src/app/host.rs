@@ -20,6 +20,7 @@ use xenith_orchestrator_types::host::{
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Reason};
 
 use super::App;
+use super::find::administers;
 use crate::authn::{new_secret, secret_hash};
 use crate::errors::store_error;
 use crate::events::Happened;
@@ -90,6 +91,7 @@ impl HostApi for App {
 
     async fn add(&self, call: &Call, request: AddHost) -> Result<JoinTokenIssued, ApiError> {
         let pool = self.find_pool(call, request.pool.as_deref())?;
+        administers(call, pool.id)?;
         let minutes = if request.minutes == 0 { 60 } else { request.minutes };
         if minutes > LONGEST_MINUTES {
             return Err(ApiError::invalid("minutes", format_args!("give 1 to {LONGEST_MINUTES} (a week)")));
@@ -107,14 +109,14 @@ impl HostApi for App {
     }
 
     async fn set_maintenance(&self, call: &Call, request: HostMaintenance) -> Result<Host, ApiError> {
-        let found = self.find_host(call, &request.host).await?;
+        let found = self.find_own_host(call, &request.host).await?;
         let changed = HostRecord { maintenance: request.maintenance, ..found.value.clone() };
         self.db.hosts.update(&found, &changed).await.map_err(|e| store_error(&e))?;
         Ok(self.api_host(found.key, &changed))
     }
 
     async fn set_address(&self, call: &Call, request: HostAddress) -> Result<Host, ApiError> {
-        let found = self.find_host(call, &request.host).await?;
+        let found = self.find_own_host(call, &request.host).await?;
         let address = request.address.trim();
         if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
         {
@@ -131,7 +133,7 @@ impl HostApi for App {
     }
 
     async fn remove(&self, call: &Call, request: RemoveHost) -> Result<Empty, ApiError> {
-        let found = self.find_host(call, &request.host).await?;
+        let found = self.find_own_host(call, &request.host).await?;
         let vms = self.views.vms_of(found.key);
         if let Some((name, saga)) = vms.iter().find_map(|(_, vm)| Some((&vm.name, vm.held_by?))) {
             return Err(super::begin::held(name, saga));
@@ -168,7 +170,10 @@ impl HostApi for App {
         removed.await.map_err(|error| match error {
             error if error.is_conflict() => ApiError::new(
                 Reason::Conflict,
-                format_args!("a VM of {} was changed at the same moment; try again", found.value.name),
+                format_args!(
+                    "a VM or an SR of {} was changed at the same moment; try again",
+                    found.value.name
+                ),
             ),
             error => store_error(&error),
         })?;

@@ -8,6 +8,7 @@ use xenith_orchestrator_types::network::{CreateNetwork, Network, NetworkRef};
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
 use super::App;
+use super::find::administers;
 use super::listings::filtered;
 use super::listings::places::NetworkRow;
 use crate::errors::store_error;
@@ -25,6 +26,7 @@ impl NetworkApi for App {
 
     async fn create(&self, call: &Call, request: CreateNetwork) -> Result<Network, ApiError> {
         let pool = self.find_pool(call, request.pool.as_deref())?;
+        administers(call, pool.id)?;
         if request.name.is_empty() || request.name.len() > 63 {
             return Err(ApiError::invalid("name", "use 1 to 63 characters"));
         }
@@ -51,6 +53,7 @@ impl NetworkApi for App {
 
     async fn delete(&self, call: &Call, request: NetworkRef) -> Result<Empty, ApiError> {
         let found = self.find_network(call, &request.network).await?;
+        administers(call, found.value.pool)?;
         let hosts = self.views.hosts();
         let users = hosts.iter().flat_map(|(host, _)| self.views.vms_of(*host));
         let mut users = users.filter(|(_, vm)| vm.networks.contains(&found.key));

@@ -267,6 +267,9 @@ impl SnapshotApi for App {
         }
         let name = request.name.to_string();
         self.vm_name_is_free(&name, source.value.pool).await?;
+        if request.start {
+            self.may_start_on(call, snapshot.value.host).await?;
+        }
         let mut new_vdis = Vec::new();
         let mut spec = VmSpec { name: request.name.clone(), autostart: None, ..snapshot.value.spec.clone() };
         for disk in &mut spec.disks {

@@ -17,6 +17,7 @@ use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, 
 
 use super::App;
 use super::begin::About;
+use super::find::administers;
 use super::listings::filtered;
 use super::listings::storage::SrRow;
 use crate::errors::store_error;
@@ -108,6 +109,13 @@ impl App {
         found.pop().ok_or_else(|| ApiError::not_found("SR", reference))
     }
 
+    /// As [`Self::find_sr`], one that the caller administers.
+    async fn find_own_sr(&self, call: &Call, reference: &str) -> Result<FoundSr, ApiError> {
+        let sr = self.find_sr(call, reference).await?;
+        administers(call, sr.record.pool)?;
+        Ok(sr)
+    }
+
     /// The SR for a new VDI on `host`: the named one, which must be attached there, or the local one.
     pub(super) async fn sr_on(
         &self,
@@ -175,6 +183,8 @@ impl App {
         params: AttachParams,
         record: Transaction,
     ) -> Result<TaskStarted, ApiError> {
+        // Not to a host that is removed at the same moment: nobody would take its id out again.
+        let record = self.db.hosts.require_in(record, &params.host, Expect::Present);
         let id = params.sr.to_string();
         let subjects = vec![format!("sr/{id}"), format!("host/{}", params.host)];
         let about = About { method, title, subjects, object: Some(&id) };
@@ -218,7 +228,7 @@ impl SrApi for App {
             let message = format_args!("there is an SR {:?} already", request.name);
             return Err(ApiError::new(Reason::Conflict, message));
         }
-        let host = self.find_host(call, &request.host).await?;
+        let host = self.find_own_host(call, &request.host).await?;
         let id = SrId::new();
         let record = SrRecord {
             name: request.name,
@@ -234,9 +244,9 @@ impl SrApi for App {
     }
 
     async fn attach(&self, call: &Call, request: SrOnHost) -> Result<TaskStarted, ApiError> {
-        let sr = self.find_sr(call, &request.sr).await?;
+        let sr = self.find_own_sr(call, &request.sr).await?;
         declared(&sr)?;
-        let host = self.find_host(call, &request.host).await?;
+        let host = self.find_own_host(call, &request.host).await?;
         let Some(spec) = sr.record.spec.clone() else { return Err(ApiError::not_found("SR", &request.sr)) };
         if !spec.is_shared() && !sr.record.hosts.is_empty() && !sr.record.hosts.contains(&host.key) {
             let message =
@@ -256,9 +266,9 @@ impl SrApi for App {
     }
 
     async fn detach(&self, call: &Call, request: SrOnHost) -> Result<TaskStarted, ApiError> {
-        let sr = self.find_sr(call, &request.sr).await?;
+        let sr = self.find_own_sr(call, &request.sr).await?;
         declared(&sr)?;
-        let host = self.find_host(call, &request.host).await?;
+        let host = self.find_own_host(call, &request.host).await?;
         let Some(spec) = sr.record.spec.clone().filter(|_| sr.record.hosts.contains(&host.key)) else {
             let message = format_args!("{} is not attached to {}", sr.record.name, host.value.name);
             return Err(ApiError::new(Reason::WrongState, message));
@@ -284,7 +294,7 @@ impl SrApi for App {
     }
 
     async fn forget(&self, call: &Call, request: SrRef) -> Result<Empty, ApiError> {
-        let sr = self.find_sr(call, &request.sr).await?;
+        let sr = self.find_own_sr(call, &request.sr).await?;
         declared(&sr)?;
         if !sr.record.hosts.is_empty() {
             let message = format_args!("{} is attached; detach it from every host first", sr.record.name);
@@ -330,6 +340,7 @@ impl SrApi for App {
 
     async fn adopt(&self, call: &Call, request: AdoptVdi) -> Result<Vdi, ApiError> {
         super::vdi::checked_name(&request.name)?;
+        self.find_own_sr(call, &request.sr).await?;
         let scan = SrApi::scan(self, call, SrRef { sr: request.sr.clone() }).await?;
         let orphan = scan.orphans.iter().find(|orphan| orphan.vdi == request.vdi);
         let orphan = orphan.ok_or_else(|| {

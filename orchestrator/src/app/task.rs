@@ -73,17 +73,20 @@ impl App {
         if sight == Sight::All || began(caller, meta) {
             return true;
         }
-        meta.subjects.iter().any(|subject| match subject.split_once('/') {
-            Some(("vm", id)) => {
-                let vm = id.parse().ok().and_then(|id| self.views.vm(id));
-                vm.is_some_and(|vm| sight.covers(Some(vm.pool), &*vm.tags))
-            }
-            Some(("host", id)) => {
-                let host = id.parse().ok().and_then(|id| self.views.host(id));
-                host.is_some_and(|host| sight.covers(Some(host.pool), []))
-            }
-            None | Some(_) => false,
-        })
+        meta.subjects.iter().any(|subject| self.covers_subject(&sight, subject) == Some(true))
+    }
+
+    /// Whether the caller is an admin of all VMs that the task works on, or of its hosts where it works on none that is
+    /// there. To have begun it is not enough.
+    fn administers_task(&self, caller: &Caller, meta: &Meta) -> bool {
+        let sight = caller.sight(Permission::Administer);
+        let covered = |kind: &str| -> Vec<bool> {
+            let subjects = meta.subjects.iter().filter(|subject| subject.starts_with(kind));
+            subjects.filter_map(|subject| self.covers_subject(&sight, subject)).collect()
+        };
+        let (vms, hosts) = (covered("vm/"), covered("host/"));
+        let judged = if vms.is_empty() { hosts } else { vms };
+        sight == Sight::All || (!judged.is_empty() && judged.into_iter().all(|covered| covered))
     }
 
     /// The task, if the caller sees it and has `permission` for what it works on.
@@ -166,6 +169,9 @@ impl TaskApi for App {
 
     async fn abandon(&self, call: &Call, request: TaskRef) -> Result<Task, ApiError> {
         let (id, record) = self.find_task(call, request.task, Permission::View).await?;
+        if !self.administers_task(&call.caller, &record.meta) {
+            return Err(call.caller.forbidden(Permission::Administer));
+        }
         self.engine.abandon(id, &call.caller.name).await.map_err(|error| saga_error(&error))?;
         // What it held is free again: a person has decided that.
         for subject in &record.meta.subjects {

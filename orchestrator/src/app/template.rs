@@ -253,6 +253,9 @@ impl TemplateApi for App {
             return Err(call.caller.forbidden(Permission::Provision));
         }
         self.vm_name_is_free(request.name.as_str(), template.pool).await?;
+        if request.start {
+            self.may_start_on(call, template.host).await?;
+        }
         let (vm, saga) = (VmId::new(), SagaId::new());
         let (disks, new_vdis) = self.deployed_disks((vm, &request), template)?;
         let spec = validated(VmSpec {

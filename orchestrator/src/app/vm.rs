@@ -194,14 +194,18 @@ impl App {
             Act::Unpause => "Unpause",
             Act::Suspend => "Suspend",
         };
-        if record.protection.start && matches!(act, Act::Start { .. } | Act::Resume { .. }) {
+        let starts = matches!(act, Act::Start { .. } | Act::Resume { .. });
+        if starts && record.protection.start {
             return Err(protected(record, "start"));
+        }
+        if starts {
+            self.may_start_on(call, record.host).await?;
         }
         let title = format!("{verb} {}", record.spec.name);
         if call.dry_run {
             return Err(call.planned(json!({ "title": title, "host": record.host, "act": act })));
         }
-        if matches!(act, Act::Start { .. } | Act::Resume { .. }) {
+        if starts {
             self.promise(record.host, record.spec.memory.target.mib());
         }
         let saga = SagaId::new();
@@ -241,6 +245,9 @@ impl App {
         for vdi in &new_vdis {
             commit = self.insert_vdi(commit, vdi, new.host, super::vdi::MadeFor::Vm(found.key));
         }
+        commit = records::hold_detached(&self.db, commit, (&found.value.spec, &new.spec), saga)
+            .await
+            .map_err(|e| store_error(&e))?;
         let params = UpdateParams {
             vm: found.key,
             host: new.host,
@@ -268,14 +275,14 @@ impl App {
             vcpus: spec.vcpus.online.get(),
             pool: Some(pool.id),
             bridges: spec.nics.iter().map(|nic| nic.bridge.clone()).collect(),
-            only: disks.host,
-            among: disks.among.clone(),
+            srs: disks.srs.clone(),
             ..Wish::default()
         };
         if let Some(reference) = &create.host {
             let host = self.find_host(call, reference).await?;
-            if disks.host.is_some_and(|bound| bound != host.key) {
-                return Err(ApiError::invalid("host", "a VDI of this VM is on another host"));
+            if let Some(sr) = disks.out_of_reach(host.key) {
+                let problem = format_args!("does not reach SR {}, which this VM needs", sr.name);
+                return Err(ApiError::invalid("host", problem));
             }
             wish.only = Some(host.key);
             if create.pool.is_none() {
@@ -368,9 +375,12 @@ impl VmApi for App {
         for network in &request.networks {
             wish.bridges.insert(self.find_network(call, network).await?.value.bridge);
         }
+        let mut disks = Disks::default();
         for vdi in &request.vdis {
-            wish.only = Some(self.find_vdi(call, &vdi.to_string()).await?.value.host);
+            let found = self.find_vdi(call, &vdi.to_string()).await?;
+            disks.need(self.reach_of(&found.value).await?);
         }
+        wish.srs = disks.srs;
         (wish.apart_from, wish.together_with) =
             self.company(call, &request.apart_from, &request.together_with).await?;
         let mut placement = place(&wish, &self.host_views());
@@ -442,8 +452,8 @@ impl VmApi for App {
             }
         }
         if let Some(wanted) = &request.hardware {
-            let (hardware, hosts) = self.hardware(call, wanted).await?;
-            if hosts.is_some_and(|hosts| !hosts.contains(&new.host)) {
+            let (hardware, sr) = self.hardware(call, wanted).await?;
+            if sr.is_some_and(|sr| !sr.hosts.contains(&new.host)) {
                 let problem = "is in an SR that the VM's host does not have";
                 return Err(ApiError::invalid("hardware.cd.iso", problem));
             }
@@ -514,11 +524,10 @@ impl VmApi for App {
         let drive = new.spec.hardware.cd.map(|_| CdDrive::place());
         let taken = new.spec.disks.iter().map(|disk| disk.device).chain(drive).collect();
         let disks = self.disks(call, &name, std::slice::from_ref(&request.disk), taken).await?;
-        if disks.host.is_some_and(|host| host != new.host) {
-            return Err(ApiError::invalid("disk.vdi", "is on another host than the VM"));
-        }
-        if disks.among.as_ref().is_some_and(|hosts| !hosts.contains(&new.host)) {
-            return Err(ApiError::invalid("disk.sr", "is not attached to the VM's host"));
+        if let Some(sr) = disks.out_of_reach(new.host) {
+            let field = if request.disk.vdi.is_some() { "disk.vdi" } else { "disk.sr" };
+            let problem = format_args!("the VM's host does not reach SR {}", sr.name);
+            return Err(ApiError::invalid(field, problem));
         }
         let sr = self.views.host(new.host).and_then(|record| record.local_sr);
         let sr = sr.ok_or_else(|| {

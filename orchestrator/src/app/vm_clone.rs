@@ -35,6 +35,9 @@ impl App {
         free(source)?;
         let name = request.name.to_string();
         self.vm_name_is_free(&name, source.pool).await?;
+        if request.start {
+            self.may_start_on(call, source.host).await?;
+        }
         let disks = match self.fleet.vm(found.key) {
             Some((_, observed)) if observed.power.has_domain() => Disks::Written,
             _ => Disks::Still,

@@ -1,8 +1,8 @@
 //! What a VM has besides the usual, as people name it; and what is in its CD drive.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use xenith_common_ids::{HostId, VdiId};
+use xenith_common_ids::VdiId;
 use xenith_hypervisor_agent_types::{CdDrive, Hardware};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_types::task::TaskStarted;
@@ -12,6 +12,7 @@ use xenith_orchestrator_types::{ApiError, Permission, Reason};
 use super::App;
 use super::begin::free;
 use super::vm::Update;
+use crate::placement::NeededSr;
 
 const MOST_CUSTOM: usize = 64;
 const LONGEST_KEY: usize = 64;
@@ -65,42 +66,36 @@ fn offered(wanted: &NewHardware) -> Result<(), ApiError> {
 }
 
 impl App {
-    /// What is meant, and the hosts that have it; `None`: all may.
+    /// What is meant, and the SR of the ISO in the drive.
     pub(super) async fn hardware(
         &self,
         call: &Call,
         wanted: &NewHardware,
-    ) -> Result<(Hardware, Option<BTreeSet<HostId>>), ApiError> {
+    ) -> Result<(Hardware, Option<NeededSr>), ApiError> {
         offered(wanted)?;
-        let (mut cd, mut hosts) = (None, None);
+        let (mut cd, mut sr) = (None, None);
         if let Some(drive) = &wanted.cd {
             let mut medium = None;
             if let Some(iso) = &drive.iso {
                 let (vdi, on) = self.medium(call, "hardware.cd.iso", iso).await?;
                 medium = Some(vdi);
-                hosts = Some(on);
+                sr = Some(on);
             }
             cd = Some(CdDrive { vdi: medium });
         }
         let hardware = Hardware { cd, video: wanted.video, cpu: wanted.cpu.clone(), pci: wanted.pci.clone() };
-        Ok((hardware, hosts))
+        Ok((hardware, sr))
     }
 
-    /// A VDI that can be in CD drives, and the hosts that reach it.
-    async fn medium(
-        &self,
-        call: &Call,
-        field: &str,
-        reference: &str,
-    ) -> Result<(VdiId, BTreeSet<HostId>), ApiError> {
+    /// A VDI that can be in CD drives, and its SR.
+    async fn medium(&self, call: &Call, field: &str, reference: &str) -> Result<(VdiId, NeededSr), ApiError> {
         let found = self.find_vdi(call, reference).await?;
         super::vdi::whole(&found)?;
         if let Some(vm) = found.value.attached_to {
             let problem = format_args!("{reference:?} is a disk of VM {vm}, not an ISO");
             return Err(ApiError::invalid(field, problem));
         }
-        let record = self.sr_record(found.value.sr).await?;
-        Ok((found.key, record.map(|record| record.hosts).unwrap_or_default()))
+        Ok((found.key, self.reach_of(&found.value).await?))
     }
 
     pub(super) async fn insert_into_drive(
@@ -118,8 +113,8 @@ impl App {
         }
         let (method, title, medium) = match iso {
             Some(iso) => {
-                let (vdi, hosts) = self.medium(call, "iso", iso).await?;
-                if !hosts.contains(&found.value.host) {
+                let (vdi, sr) = self.medium(call, "iso", iso).await?;
+                if !sr.hosts.contains(&found.value.host) {
                     return Err(ApiError::invalid("iso", "is in an SR that the VM's host does not have"));
                 }
                 ("vm.insert_cd", format!("Put {iso} into the CD drive of {name}"), Some(vdi))

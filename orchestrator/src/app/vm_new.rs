@@ -39,10 +39,10 @@ impl App {
             return Err(call.caller.forbidden(Permission::Provision));
         }
         checked_custom(&request.custom)?;
-        let (hardware, cd_hosts) = self.hardware(call, &request.hardware).await?;
+        let (hardware, cd_sr) = self.hardware(call, &request.hardware).await?;
         let drive = hardware.cd.map(|_| CdDrive::place());
         let mut disks = self.disks(call, &name, &request.disks, drive.into_iter().collect()).await?;
-        disks.only_on(cd_hosts);
+        cd_sr.into_iter().for_each(|sr| disks.need(sr));
         let spec = validated(VmSpec {
             name: request.name.clone(),
             platform: request.platform.clone(),

@@ -10,11 +10,13 @@ use xenith_hypervisor_agent_types::{
 };
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_types::sr::SrContent;
+use xenith_orchestrator_types::vdi::Vdi;
 use xenith_orchestrator_types::vm::{NewDisk, NewNic};
 use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
 use super::App;
 use crate::errors::store_error;
+use crate::placement::NeededSr;
 use crate::sagas::NewVdi;
 
 /// Disks that a request names, before the host is known.
@@ -23,10 +25,8 @@ pub(super) struct Disks {
     pub specs: Vec<DiskSpec>,
     /// VDIs to make.
     pub new: Vec<WantedVdi>,
-    /// Where VDIs that are there bind the VM to.
-    pub host: Option<HostId>,
-    /// The hosts that have what it needs; `None`: any.
-    pub among: Option<BTreeSet<HostId>>,
+    /// Where they are, and will be; without those that are made wherever the VM goes.
+    pub srs: Vec<NeededSr>,
 }
 
 #[derive(Debug)]
@@ -39,13 +39,21 @@ pub(super) struct WantedVdi {
 }
 
 impl Disks {
-    /// Leaves out hosts that are not among these.
-    pub fn only_on(&mut self, hosts: Option<BTreeSet<HostId>>) {
-        let Some(hosts) = hosts else { return };
-        self.among = Some(match self.among.take() {
-            Some(before) => before.intersection(&hosts).copied().collect(),
-            None => hosts,
-        });
+    pub fn need(&mut self, sr: NeededSr) {
+        if !self.srs.contains(&sr) {
+            self.srs.push(sr);
+        }
+    }
+
+    /// An SR among them that the host does not reach.
+    pub fn out_of_reach(&self, host: HostId) -> Option<&NeededSr> {
+        self.srs.iter().find(|sr| !sr.hosts.contains(&host))
+    }
+
+    /// Whether there is no host that reaches them all.
+    fn are_apart(&self) -> bool {
+        let mut hosts = self.srs.iter().flat_map(|sr| &sr.hosts);
+        hosts.all(|host| self.out_of_reach(*host).is_some())
     }
 
     /// `local` is the SR for those that name none.
@@ -111,13 +119,14 @@ impl App {
                             format_args!("VDI {reference:?} is attached to VM {vm}; detach it there first"),
                         ));
                     }
-                    if disks.host.is_some_and(|host| host != found.value.host) {
+                    let alone = disks.srs.is_empty();
+                    disks.need(self.reach_of(&found.value).await?);
+                    if !alone && disks.are_apart() {
                         return Err(ApiError::invalid(
                             format!("disks[{index}].vdi"),
-                            "is on another host than the VDIs before it; a VM needs all on one",
+                            "no host reaches it and the disks before it; a VM needs one that reaches all",
                         ));
                     }
-                    disks.host = Some(found.value.host);
                     found.key
                 }
                 _ => {
@@ -145,8 +154,17 @@ impl App {
             let problem = "is a library of ISO images; disks go into another SR";
             return Err(ApiError::invalid(format!("disks[{index}].sr"), problem));
         }
-        disks.only_on(Some(sr.record.hosts));
+        disks.need(NeededSr { name: sr.record.name, hosts: sr.record.hosts });
         Ok(Some(sr.id))
+    }
+
+    /// The SR of a VDI, and who reaches it.
+    pub(super) async fn reach_of(&self, vdi: &Vdi) -> Result<NeededSr, ApiError> {
+        Ok(match self.sr_record(vdi.sr).await? {
+            Some(record) => NeededSr { name: record.name, hosts: record.hosts },
+            // A local one of a host that has not told of it yet.
+            None => NeededSr { name: vdi.sr.to_string(), hosts: BTreeSet::from([vdi.host]) },
+        })
     }
 
     pub(super) async fn nics(&self, call: &Call, wanted: &[NewNic]) -> Result<Vec<NicSpec>, ApiError> {

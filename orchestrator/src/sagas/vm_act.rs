@@ -8,7 +8,7 @@ use xenith_common_ids::{HostId, IncarnationId, OperationId, VmId};
 use xenith_hypervisor_agent_api::{Command, ShutdownKind, VmAction};
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::{FaultReason, ObservedVm, Power, VmSpec};
-use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
+use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 
 use super::{Deps, host_removed, nothing, step_error};
 
@@ -33,7 +33,7 @@ pub enum Act {
     Resume {
         incarnation: IncarnationId,
     },
-    /// `force`: power off when the guest did not answer.
+    /// `force`: power off when the guest is not down in time.
     Shutdown {
         deadline_s: u32,
         force: bool,
@@ -52,6 +52,13 @@ pub enum Act {
 const MARGIN: Duration = Duration::from_secs(60);
 /// Building a large guest, or writing its memory to a slow disk.
 const PATIENCE: Duration = Duration::from_secs(1800);
+/// Tries again over about a minute (44 to 88 s of pauses), within the step's deadline. What was asked of a guest goes
+/// on without its agent. One that was killed outright takes longer to be back on a slow host than one that is
+/// restarted: it is started after a pause, adopts every domain before it answers, and a connection to it that hangs
+/// is given up after 5 s. Given up by the engine's default, after 15 s, a shutdown that was under way was rolled back
+/// as "cannot be reached" while the guest obeyed.
+const AGENT_RETURNS: RetryPolicy =
+    RetryPolicy { attempts: 15, first: Duration::from_millis(500), most: Duration::from_secs(8) };
 
 impl Saga for VmAct {
     const KIND: &'static str = "vm_act";
@@ -64,16 +71,20 @@ impl Saga for VmAct {
                 steps.push(Step::new("define", define));
                 steps.push(Step::new("start", act).undo(power_off).deadline(PATIENCE));
             }
-            Act::Resume { .. } => steps.push(Step::new("resume", act).deadline(PATIENCE)),
+            Act::Resume { .. } => {
+                steps.push(Step::new("resume", act).retry(AGENT_RETURNS).deadline(PATIENCE));
+            }
             Act::Shutdown { deadline_s, .. } | Act::Reboot { deadline_s, .. } => {
                 let deadline = Duration::from_secs(deadline_s.into()) + MARGIN;
                 let name = if matches!(params.act, Act::Reboot { .. }) { "reboot" } else { "shutdown" };
-                steps.push(Step::new(name, act).deadline(deadline));
+                steps.push(Step::new(name, act).retry(AGENT_RETURNS).deadline(deadline));
             }
             Act::PowerOff => steps.push(Step::new("power_off", act)),
             Act::Pause => steps.push(Step::new("pause", act)),
             Act::Unpause => steps.push(Step::new("unpause", act)),
-            Act::Suspend => steps.push(Step::new("suspend", act).deadline(PATIENCE)),
+            Act::Suspend => {
+                steps.push(Step::new("suspend", act).retry(AGENT_RETURNS).deadline(PATIENCE));
+            }
         }
         steps.push(Step::new("observe", observe));
         steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
@@ -92,7 +103,7 @@ async fn act(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
     saga.0.tell_guest(ctx, (*host, *vm), action, force.then_some(Otherwise::PowerOff)).await
 }
 
-/// What becomes of a guest that does not answer.
+/// What becomes of a guest that is not down in time.
 pub(super) enum Otherwise {
     PowerOff,
 }
@@ -110,19 +121,33 @@ impl Deps {
             Ok(_) => return Ok(()),
             Err(error) => error.ok_or_else(|| host_removed(host))?,
         };
-        match (&refused, otherwise) {
-            (AgentClientError::Refused(fault), Some(Otherwise::PowerOff))
-                if fault.reason == FaultReason::GuestUnresponsive =>
-            {
-                ctx.progress(90, "the guest did not answer; powering it off");
-                let operation = OperationId::from_uuid(ctx.derived_uuid("power off"));
-                let command = Command::Vm { vm, action: VmAction::Destroy };
-                let done = self.send_as(ctx, operation, host, command).await;
-                done.map(drop)
-                    .map_err(|error| error.map_or_else(|| host_removed(host), |error| step_error(&error)))
-            }
-            _ => Err(step_error(&refused)),
+        if let (AgentClientError::Refused(fault), Some(Otherwise::PowerOff)) = (&refused, otherwise)
+            && let Some(late) = late(fault.reason)
+        {
+            ctx.progress(90, format!("{late}; powering it off"));
+            let operation = OperationId::from_uuid(ctx.derived_uuid("power off"));
+            let command = Command::Vm { vm, action: VmAction::Destroy };
+            let done = self.send_as(ctx, operation, host, command).await;
+            return done
+                .map(drop)
+                .map_err(|error| error.map_or_else(|| host_removed(host), |error| step_error(&error)));
         }
+        Err(match refused {
+            // What was asked may be under way, or done: who reads this looks again before they ask again.
+            AgentClientError::Unreachable { .. } => StepError::retryable(format!(
+                "{refused}; it is not known whether it took the request, which may be done all the same"
+            )),
+            _ => step_error(&refused),
+        })
+    }
+}
+
+/// What is said of a guest that was not down in time; `None`: something else was wrong.
+const fn late(reason: FaultReason) -> Option<&'static str> {
+    match reason {
+        FaultReason::GuestUnresponsive => Some("the guest did not answer in time"),
+        FaultReason::GuestShuttingDown => Some("the guest is shutting down, but was not down in time"),
+        _ => None,
     }
 }
 
@@ -168,4 +193,54 @@ async fn observe(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
 async fn release(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
     saga.0.release(ctx.params().vm, ctx.saga()).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(act: Act) -> Vec<Step<VmAct>> {
+        let spec = serde_json::json!({
+            "name": "web-1", "platform": { "kind": "pvh", "boot": { "kernel": "vmlinuz" } },
+            "vcpus": { "online": 1, "max": 1 }, "memory": { "target": 128, "max": 128 }, "disks": [], "nics": [],
+        });
+        let spec = serde_json::from_value(spec).unwrap();
+        VmAct::steps(&Params { vm: VmId::new(), host: HostId::new(), definition: 1, spec, act })
+    }
+
+    #[test]
+    fn a_guest_that_is_slow_is_not_said_to_be_silent() {
+        let said: Vec<_> =
+            FaultReason::ALL.into_iter().filter_map(|reason| Some((reason, late(reason)?))).collect();
+        let silent = (FaultReason::GuestUnresponsive, "the guest did not answer in time");
+        let slow = (FaultReason::GuestShuttingDown, "the guest is shutting down, but was not down in time");
+        assert_eq!(said, [silent, slow], "and nothing else is a reason to power a guest off");
+    }
+
+    #[test]
+    fn a_killed_agent_has_a_minute_to_return_while_a_guest_is_at_it() {
+        let incarnation = IncarnationId::new();
+        let patient = [
+            ("shutdown", Act::Shutdown { deadline_s: 1, force: false }),
+            ("reboot", Act::Reboot { deadline_s: 1, force: true }),
+            ("suspend", Act::Suspend),
+            ("resume", Act::Resume { incarnation }),
+        ];
+        for (name, act) in patient {
+            let steps = steps(act);
+            let step = steps.iter().find(|step| step.name() == name).unwrap();
+            let RetryPolicy { attempts, first, most } = step.retry_policy();
+            let pauses = (0..attempts - 1).map(|doubled| (first * (1 << doubled)).min(most));
+            let longest: Duration = pauses.sum();
+            // The jitter takes up to half of each.
+            let usual = longest * 3 / 4;
+            assert!((55..=70).contains(&usual.as_secs()), "{name}: {usual:?}");
+        }
+        // What ends at once is not waited for that long.
+        for (name, act) in [("power_off", Act::PowerOff), ("pause", Act::Pause)] {
+            let steps = steps(act);
+            let step = steps.iter().find(|step| step.name() == name).unwrap();
+            assert_eq!(step.retry_policy(), RetryPolicy::default(), "{name}");
+        }
+    }
 }

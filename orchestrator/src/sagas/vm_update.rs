@@ -1,5 +1,7 @@
 //! Change a VM's definition, and its running domain as far as that goes live.
 //!
+//! A VDI that is taken from the VM is held until the host has unplugged it: before, nobody else may use it.
+//!
 //! The record says the new definition from the transaction that starts the saga. When the host cannot follow,
 //! the old spec comes back as a still newer definition: definitions only go up.
 
@@ -111,6 +113,8 @@ async fn apply(saga: &VmUpdate, ctx: &StepCtx<VmUpdate>) -> Result<Vec<String>, 
 }
 
 async fn release(saga: &VmUpdate, ctx: &StepCtx<VmUpdate>) -> Result<(), StepError> {
+    let Params { old, new, .. } = ctx.params();
+    records::release_detached(&saga.0.db, (old, new), ctx.saga()).await?;
     let pending: Vec<String> = ctx.output("apply")?;
     let note = |record: &mut VmRecord| record.pending_restart.clone_from(&pending);
     saga.0.release_with(ctx.params().vm, ctx.saga(), note).await?;

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use xenith_common_ids::OperationId;
 use xenith_hypervisor_agent_sim::{Operation, SimHypervisor};
 use xenith_hypervisor_agent_types::Power;
-use xenith_orchestrator_api::vm;
+use xenith_orchestrator_api::{audit, vdi, vm};
 use xenith_orchestrator_client::CallOptions;
+use xenith_orchestrator_types::audit::{AuditPhase, ListAudit};
 use xenith_orchestrator_types::host::HostStatus;
 use xenith_orchestrator_types::task::TaskStatus;
+use xenith_orchestrator_types::vdi::{CreateVdi, ExportVdi};
 use xenith_orchestrator_types::vm::StartVm;
 
 use crate::harness::{Installation, small, until};
@@ -87,6 +89,40 @@ async fn a_start_outlives_the_orchestrator() {
     })
     .await;
     installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mutation_whose_caller_hangs_up_is_carried_to_its_end() {
+    let mut all = Installation::start().await;
+    let mut proxy = None;
+    let way = |agent| proxy.insert(Proxy::to(agent)).address;
+    all.add_host_reached(None, "xen1", SimHypervisor::builder(), way).await;
+    let proxy = proxy.unwrap();
+    let disk =
+        CreateVdi { name: "data".into(), size: (1 << 20).try_into().unwrap(), host: "xen1".into(), sr: None };
+    all.run::<vdi::Create>(&disk).await;
+    let phases = async || {
+        let records = all.admin.call::<audit::List>(&ListAudit::default()).await.unwrap().items;
+        let of = records.into_iter().filter(|record| record.method == "vdi.export");
+        of.map(|record| record.phase).collect::<Vec<_>>()
+    };
+
+    // The host does not answer; the call waits for it.
+    proxy.hold();
+    let caller = all.login("admin", all.password()).await.unwrap();
+    let call = tokio::spawn(async move {
+        let _given_up = caller.call::<vdi::Export>(&ExportVdi { vdi: "data".into(), snapshot: None }).await;
+    });
+    until("the call has begun", async || (phases().await == [AuditPhase::Asked]).then_some(())).await;
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    // The host is given up after some seconds.
+    until("the end of the call is written down", async || {
+        (phases().await == [AuditPhase::Failed, AuditPhase::Asked]).then_some(())
+    })
+    .await;
+    drop(proxy);
+    all.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,15 +1,19 @@
 //! The life of a VM, from its creation to its end.
 
-use xenith_hypervisor_agent_sim::SimHypervisor;
+use std::time::Duration;
+
+use serde_json::json;
+use xenith_hypervisor_agent_sim::{Delay, FaultRule, Manners, Operation, SimHypervisor};
 use xenith_hypervisor_agent_types::Power;
-use xenith_orchestrator_api::{audit, vdi, vm};
-use xenith_orchestrator_types::task::TaskStatus;
+use xenith_orchestrator_api::{audit, host, task, vdi, vm};
+use xenith_orchestrator_types::host::HostMaintenance;
+use xenith_orchestrator_types::task::{TaskRef, TaskStatus};
 use xenith_orchestrator_types::vm::{
     DeleteVm, DiskAttachment, DiskDetachment, NewDisk, ShutdownVm, StartVm, UpdateVm, VmRef,
 };
 use xenith_orchestrator_types::{ListRequest, Reason};
 
-use crate::harness::{EMPTY, Installation, api_error, small};
+use crate::harness::{EMPTY, Installation, api_error, small, until};
 
 fn named(vm: &str) -> VmRef {
     VmRef { vm: vm.into() }
@@ -113,6 +117,65 @@ async fn what_cannot_be_is_refused_in_words() {
         assert!(error.message.contains(words), "{case}: {error}");
     }
     installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_in_maintenance_starts_no_vm() {
+    let all = Installation::with_host(SimHypervisor::builder()).await;
+    all.run::<vm::Create>(&small("web-1")).await;
+    let maintenance = async |maintenance: bool| {
+        let params = HostMaintenance { host: "xen1".into(), maintenance };
+        all.admin.call::<host::SetMaintenance>(&params).await.unwrap();
+    };
+    let start = StartVm { vm: "web-1".into() };
+    maintenance(true).await;
+    let clone = serde_json::from_value(json!({ "vm": "web-1", "name": "web-2", "start": true })).unwrap();
+    for refused in [
+        api_error(all.admin.call::<vm::Start>(&start).await),
+        api_error(all.admin.plan::<vm::Start>(&start).await),
+        api_error(all.admin.call::<vm::Clone>(&clone).await),
+    ] {
+        assert_eq!(refused.reason(), Reason::WrongState, "{refused}");
+        assert!(refused.message.contains("xenith host set-maintenance xen1 off"), "{refused}");
+    }
+    maintenance(false).await;
+    assert_eq!(all.run::<vm::Start>(&start).await.status, TaskStatus::Done);
+
+    // What runs is not touched, and may do what it likes but begin anew.
+    maintenance(true).await;
+    let reboot = ShutdownVm { vm: "web-1".into(), deadline_s: 30, force: false };
+    assert_eq!(all.run::<vm::Reboot>(&reboot).await.status, TaskStatus::Done);
+    assert_eq!(all.run::<vm::Suspend>(&named("web-1")).await.status, TaskStatus::Done);
+    let refused = api_error(all.admin.call::<vm::Resume>(&named("web-1")).await);
+    assert_eq!(refused.reason(), Reason::WrongState, "{refused}");
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_is_not_down_in_time_is_powered_off_in_the_right_words() {
+    let slow = "600s".parse::<Delay>().unwrap();
+    let sim = SimHypervisor::builder().guest_shutdown(slow).manners("deaf", Manners::Deaf);
+    let all = Installation::with_host(sim).await;
+    for (name, words) in [
+        ("deaf", "the guest did not answer in time; powering it off"),
+        ("slow", "the guest is shutting down, but was not down in time; powering it off"),
+    ] {
+        let mut create = small(name);
+        create.start = true;
+        assert_eq!(all.run::<vm::Create>(&create).await.status, TaskStatus::Done);
+        all.hosts[0].sim.inject(FaultRule::hang(Operation::Destroy, Duration::from_secs(3)));
+        let shutdown = ShutdownVm { vm: name.into(), deadline_s: 1, force: true };
+        let task = all.admin.call::<vm::Shutdown>(&shutdown).await.unwrap().task;
+        until(words, async || {
+            let task = all.admin.call::<task::Get>(&TaskRef { task }).await.unwrap();
+            assert!(!task.status.is_over(), "{name}: {:?}", task.message);
+            (task.message.as_deref() == Some(words)).then_some(())
+        })
+        .await;
+        assert_eq!(all.wait_task(task).await.status, TaskStatus::Done, "{name}");
+        assert_eq!(all.vm(name).await.power, Power::Stopped, "{name}");
+    }
+    all.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

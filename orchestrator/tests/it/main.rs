@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails, which is its purpose")]
 
 mod access;
+mod admins;
 mod alarms;
 mod audit_ends;
 mod backups;
@@ -20,14 +21,17 @@ mod listings;
 mod lists;
 mod mail;
 mod metrics;
+mod old_records;
 mod orphans;
 mod own_backup;
+mod parked;
 mod plans;
 mod program;
 mod proxy;
 mod renewal;
 mod resume;
 mod sagas;
+mod shared_storage;
 mod skew;
 mod standbys;
 mod surface;

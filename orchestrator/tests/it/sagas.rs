@@ -48,6 +48,7 @@ sagas! {
     resume: "vm_act" after then(started(), "vm.suspend") => on_web("vm.resume"), guest_decides();
     rename: "vm_update" after vec![web()] => with(on_web("vm.update"), "name", json!("web-2"));
     attach_disk: "vm_update" after started() => with(on_web("vm.attach_disk"), "disk", json!({ "size": 1 << 20 }));
+    detach_disk: "vm_update" after started() => with(on_web("vm.detach_disk"), "device", json!("xvda"));
     delete: "vm_delete" after vec![web()] => on_web("vm.delete");
     delete_but_keep_disks: "vm_delete" after vec![web()] => with(on_web("vm.delete"), "keep_disks", json!(true));
     import_upload: "import_upload" after vec![] => upload(), sends();

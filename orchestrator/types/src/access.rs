@@ -21,15 +21,59 @@ pub enum Permission {
     Operate,
     /// Create and delete VMs, disks and networks.
     Provision,
-    /// Hosts, pools, the system.
+    /// What belongs to a pool: its hosts, networks and SRs, its VMs' backups, tasks that are stuck.
     Administer,
+    /// What all pools share: the pools themselves, repositories, sources of imports, alarm rules, mail; a shell of a host,
+    /// from which the secrets of repositories can be read.
+    System,
     /// Users, roles, other people's tokens, the audit log.
     Secure,
 }
 
 impl Permission {
-    pub const ALL: [Self; 7] =
-        [Self::Anyone, Self::Own, Self::View, Self::Operate, Self::Provision, Self::Administer, Self::Secure];
+    pub const ALL: [Self; 8] = [
+        Self::Anyone,
+        Self::Own,
+        Self::View,
+        Self::Operate,
+        Self::Provision,
+        Self::Administer,
+        Self::System,
+        Self::Secure,
+    ];
+
+    /// How far it holds for who has it through a role that holds somewhere.
+    #[must_use]
+    pub const fn reach(self) -> Reach {
+        match self {
+            Self::Anyone | Self::Own => Reach::Oneself,
+            Self::View | Self::Operate | Self::Provision | Self::Administer => Reach::Scope,
+            Self::System | Self::Secure => Reach::Everything,
+        }
+    }
+}
+
+/// How far a permission holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It is about nobody else.
+    Oneself,
+    /// On what the role's scope covers. A pool covers all that is in it; a tag covers VMs, their disks, tasks and
+    /// backups, never hosts, networks and SRs.
+    Scope,
+    /// Only with a role that holds everywhere: nobody makes himself an admin of all pools from within one.
+    Everything,
+}
+
+impl Reach {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Oneself => "oneself",
+            Self::Scope => "scope",
+            Self::Everything => "everything",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -48,7 +92,7 @@ impl Role {
         match permission {
             Permission::Anyone | Permission::Own | Permission::View => true,
             Permission::Operate | Permission::Provision => matches!(self, Self::Operator | Self::Admin),
-            Permission::Administer | Permission::Secure => matches!(self, Self::Admin),
+            Permission::Administer | Permission::System | Permission::Secure => matches!(self, Self::Admin),
         }
     }
 
@@ -79,7 +123,7 @@ impl FromStr for Role {
     }
 }
 
-/// Where a role holds. Permissions on hosts, pools, users and the system need the scope `all`.
+/// Where a role holds. What all pools share, and users, need the scope `all`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", tag = "kind", content = "value")]
 pub enum Scope {

@@ -32,7 +32,7 @@ pub mod vdi;
 pub mod vm;
 pub mod wave;
 
-pub use access::{Binding, Permission, Role, Scope};
+pub use access::{Binding, Permission, Reach, Role, Scope};
 pub use error::{ApiError, Reason};
 pub use list::{ListRequest, Page};
 

@@ -13,10 +13,10 @@ pub struct Vdi {
     pub name: String,
     pub size: VdiSize,
     pub sr: SrId,
-    /// Whose local SR it is in.
+    /// The host that works on it: that of its VM. Only in a shared SR may it become another one.
     pub host: HostId,
     pub attached_to: Option<VmId>,
-    /// The task that still makes it or fills it: nothing uses it before that is done.
+    /// The task that still makes it, fills it or takes it from its VM: nothing uses it before that is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_by: Option<TaskId>,
 }

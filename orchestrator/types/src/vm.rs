@@ -423,7 +423,7 @@ pub struct PlaceVm {
     pub pool: Option<Reference>,
     #[serde(default)]
     pub networks: Vec<Reference>,
-    /// A VDI binds the VM to the host that has it.
+    /// The VM goes where all of their SRs are reached.
     #[serde(default)]
     pub vdis: Vec<VdiId>,
     #[serde(default)]

@@ -1499,7 +1499,7 @@ export type PciDevice = {
 };
 
 /** What one method of the API needs. Each method names exactly one. */
-export type Permission = "anyone" | "own" | "view" | "operate" | "provision" | "administer" | "secure";
+export type Permission = "anyone" | "own" | "view" | "operate" | "provision" | "administer" | "system" | "secure";
 
 export type Place = {
   kind: "folder";
@@ -1521,7 +1521,7 @@ export type PlaceVm = {
   pool?: string | null;
   together_with?: Array<string>;
   vcpus: number;
-  /** A VDI binds the VM to the host that has it. */
+  /** The VM goes where all of their SRs are reached. */
   vdis?: Array<VdiId>;
 };
 
@@ -1781,7 +1781,7 @@ export type RunVm = {
   whole_because?: Array<string>;
 };
 
-/** Where a role holds. Permissions on hosts, pools, users and the system need the scope `all`. */
+/** Where a role holds. What all pools share, and users, need the scope `all`. */
 export type Scope = {
   kind: "all";
 } | {
@@ -2308,9 +2308,9 @@ export type VcpuSpec = {
 
 export type Vdi = {
   attached_to?: VmId | null;
-  /** The task that still makes it or fills it: nothing uses it before that is done. */
+  /** The task that still makes it, fills it or takes it from its VM: nothing uses it before that is done. */
   held_by?: TaskId | null;
-  /** Whose local SR it is in. */
+  /** The host that works on it: that of its VM. Only in a shared SR may it become another one. */
   host: HostId;
   id: VdiId;
   name: string;
@@ -2816,8 +2816,8 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'host.set_address': { permission: 'administer', mutation: true, dryRun: false },
   'host.remove': { permission: 'administer', mutation: true, dryRun: true },
   'pool.list': { permission: 'view', mutation: false, dryRun: false },
-  'pool.create': { permission: 'administer', mutation: true, dryRun: false },
-  'pool.delete': { permission: 'administer', mutation: true, dryRun: false },
+  'pool.create': { permission: 'system', mutation: true, dryRun: false },
+  'pool.delete': { permission: 'system', mutation: true, dryRun: false },
   'vm.list': { permission: 'view', mutation: false, dryRun: false },
   'vm.count': { permission: 'view', mutation: false, dryRun: false },
   'vm.complete': { permission: 'view', mutation: false, dryRun: false },
@@ -2861,25 +2861,25 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'import.get': { permission: 'view', mutation: false, dryRun: false },
   'import.upload': { permission: 'provision', mutation: true, dryRun: true },
   'import.ticket': { permission: 'provision', mutation: true, dryRun: false },
-  'import.connect': { permission: 'administer', mutation: true, dryRun: false },
-  'import.sources': { permission: 'administer', mutation: false, dryRun: false },
-  'import.disconnect': { permission: 'administer', mutation: true, dryRun: false },
-  'import.inventory': { permission: 'administer', mutation: false, dryRun: false },
-  'import.assess': { permission: 'administer', mutation: false, dryRun: false },
-  'import.plan': { permission: 'administer', mutation: false, dryRun: false },
-  'import.start': { permission: 'administer', mutation: true, dryRun: true },
+  'import.connect': { permission: 'system', mutation: true, dryRun: false },
+  'import.sources': { permission: 'system', mutation: false, dryRun: false },
+  'import.disconnect': { permission: 'system', mutation: true, dryRun: false },
+  'import.inventory': { permission: 'system', mutation: false, dryRun: false },
+  'import.assess': { permission: 'system', mutation: false, dryRun: false },
+  'import.plan': { permission: 'system', mutation: false, dryRun: false },
+  'import.start': { permission: 'system', mutation: true, dryRun: true },
   'import.cut_over': { permission: 'provision', mutation: true, dryRun: false },
   'import.prepare': { permission: 'provision', mutation: true, dryRun: false },
   'import.roll_back': { permission: 'provision', mutation: true, dryRun: false },
   'import.archive': { permission: 'provision', mutation: true, dryRun: false },
-  'wave.list': { permission: 'administer', mutation: false, dryRun: false },
-  'wave.get': { permission: 'administer', mutation: false, dryRun: false },
-  'wave.create': { permission: 'administer', mutation: true, dryRun: false },
-  'wave.start': { permission: 'administer', mutation: true, dryRun: false },
-  'wave.pause': { permission: 'administer', mutation: true, dryRun: false },
-  'wave.delete': { permission: 'administer', mutation: true, dryRun: false },
+  'wave.list': { permission: 'system', mutation: false, dryRun: false },
+  'wave.get': { permission: 'system', mutation: false, dryRun: false },
+  'wave.create': { permission: 'system', mutation: true, dryRun: false },
+  'wave.start': { permission: 'system', mutation: true, dryRun: false },
+  'wave.pause': { permission: 'system', mutation: true, dryRun: false },
+  'wave.delete': { permission: 'system', mutation: true, dryRun: false },
   'console.vm': { permission: 'operate', mutation: true, dryRun: false },
-  'console.host': { permission: 'administer', mutation: true, dryRun: false },
+  'console.host': { permission: 'system', mutation: true, dryRun: false },
   'sr.list': { permission: 'view', mutation: false, dryRun: false },
   'sr.get': { permission: 'view', mutation: false, dryRun: false },
   'sr.create': { permission: 'administer', mutation: true, dryRun: false },
@@ -2903,11 +2903,11 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'snapshot.clone': { permission: 'provision', mutation: true, dryRun: true },
   'repository.list': { permission: 'view', mutation: false, dryRun: false },
   'repository.get': { permission: 'view', mutation: false, dryRun: false },
-  'repository.create': { permission: 'administer', mutation: true, dryRun: false },
-  'repository.test': { permission: 'administer', mutation: true, dryRun: false },
-  'repository.verify': { permission: 'administer', mutation: true, dryRun: false },
+  'repository.create': { permission: 'system', mutation: true, dryRun: false },
+  'repository.test': { permission: 'system', mutation: true, dryRun: false },
+  'repository.verify': { permission: 'system', mutation: true, dryRun: false },
   'repository.key': { permission: 'secure', mutation: true, dryRun: false },
-  'repository.delete': { permission: 'administer', mutation: true, dryRun: false },
+  'repository.delete': { permission: 'system', mutation: true, dryRun: false },
   'backup_job.list': { permission: 'view', mutation: false, dryRun: false },
   'backup_job.get': { permission: 'view', mutation: false, dryRun: false },
   'backup_job.create': { permission: 'administer', mutation: true, dryRun: false },
@@ -2949,16 +2949,16 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'alarm.silence': { permission: 'administer', mutation: true, dryRun: false },
   'alarm.silences': { permission: 'administer', mutation: false, dryRun: false },
   'alarm.unsilence': { permission: 'administer', mutation: true, dryRun: false },
-  'alarm_rule.list': { permission: 'administer', mutation: false, dryRun: false },
-  'alarm_rule.get': { permission: 'administer', mutation: false, dryRun: false },
-  'alarm_rule.create': { permission: 'administer', mutation: true, dryRun: false },
-  'alarm_rule.update': { permission: 'administer', mutation: true, dryRun: false },
-  'alarm_rule.delete': { permission: 'administer', mutation: true, dryRun: false },
+  'alarm_rule.list': { permission: 'system', mutation: false, dryRun: false },
+  'alarm_rule.get': { permission: 'system', mutation: false, dryRun: false },
+  'alarm_rule.create': { permission: 'system', mutation: true, dryRun: false },
+  'alarm_rule.update': { permission: 'system', mutation: true, dryRun: false },
+  'alarm_rule.delete': { permission: 'system', mutation: true, dryRun: false },
   'audit.list': { permission: 'secure', mutation: false, dryRun: false },
   'audit.verify': { permission: 'secure', mutation: false, dryRun: false },
-  'mail.get': { permission: 'administer', mutation: false, dryRun: false },
+  'mail.get': { permission: 'system', mutation: false, dryRun: false },
   'mail.set': { permission: 'secure', mutation: true, dryRun: false },
-  'mail.test': { permission: 'administer', mutation: true, dryRun: false },
+  'mail.test': { permission: 'system', mutation: true, dryRun: false },
   'system.info': { permission: 'anyone', mutation: false, dryRun: false },
   'system.health': { permission: 'view', mutation: false, dryRun: false },
 };

@@ -7,7 +7,7 @@ import { METHODS, type Binding, type MethodName, type Permission, type Role, typ
 const ALLOWS: Record<Role, Permission[]> = {
   viewer: ['anyone', 'own', 'view'],
   operator: ['anyone', 'own', 'view', 'operate', 'provision'],
-  admin: ['anyone', 'own', 'view', 'operate', 'provision', 'administer', 'secure'],
+  admin: ['anyone', 'own', 'view', 'operate', 'provision', 'administer', 'system', 'secure'],
 };
 
 export interface Place {
@@ -37,6 +37,11 @@ export function mayNot(user: User, method: MethodName, place?: Place): string | 
     case 'own':
       return undefined;
     case 'administer':
+      if (holding.length === 0) return msg('This needs the role admin.');
+      return !place || holding.some((binding) => covers(binding, place))
+        ? undefined
+        : msg('Your role admin does not reach this pool or these tags.');
+    case 'system':
     case 'secure':
       return holding.some((binding) => binding.scope.kind === 'all')
         ? undefined

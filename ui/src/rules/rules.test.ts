@@ -24,7 +24,11 @@ describe('who may', () => {
     ['and no others', tagged, 'vm.start', { pool: 'p1', tags: ['prod'] }, false],
     ['a pool’s admin has its VMs', pooled, 'vm.delete', { pool: 'p1' }, true],
     ['but not users', pooled, 'user.list', undefined, false],
-    ['nor hosts', pooled, 'host.add', undefined, false],
+    ['and its hosts', pooled, 'host.remove', { pool: 'p1' }, true],
+    ['and may add some', pooled, 'host.add', undefined, true],
+    ['but not those of another', pooled, 'host.remove', { pool: 'p9' }, false],
+    ['nor what all pools share', pooled, 'repository.create', undefined, false],
+    ['a tag has no hosts', user({ role: 'admin', scope: { kind: 'tag', value: 'dev' } }), 'host.remove', { pool: 'p1' }, false],
     ['nobody is refused their own', user(), 'auth.whoami', undefined, true],
     ['without a role nothing is seen', user(), 'vm.list', undefined, false],
   ])('%s', (_name, who, method, place, allowed) => {

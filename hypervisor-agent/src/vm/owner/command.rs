@@ -11,13 +11,16 @@ use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use super::{Owner, Reply};
 use crate::journal::Reaching;
 use crate::vm::driver::{Done, Finished, Wanted};
-use crate::vm::state::{self, Activity, Decision, Mode, Settled};
+use crate::vm::state::{self, Activity, Before, Decision, Mode, Settled};
 
 impl Owner {
     pub(super) async fn command(&mut self, operation: OperationId, action: VmAction, reply: Reply) {
         let activity = self.current.as_ref().map(|current| current.activity);
-        let reached = self.record.reached(operation);
-        match state::decide(&self.settled, activity, &action, reached) {
+        let before = self.record.reached(operation).map(|reached| Before {
+            run: reached.run,
+            not_started_again: reached.not_started_again.as_ref(),
+        });
+        match state::decide(&self.settled, activity, &action, before) {
             Decision::AlreadySo => self.answer(reply, Ok(Done::Plain)),
             Decision::Join => self.join(operation, reply).await,
             Decision::Begin(activity) => {
@@ -38,8 +41,10 @@ impl Owner {
                 self.start_activity(activity, (operation, &action), vec![reply]);
             }
             Decision::Denied(denied) => {
-                let reason = match denied {
+                let reason = match &denied {
                     state::Denied::IncarnationEnded { .. } => FaultReason::IncarnationEnded,
+                    // As it was answered the first time.
+                    state::Denied::NotStartedAgain { fault } => fault.reason,
                     _ => FaultReason::WrongState,
                 };
                 self.answer(reply, Err(Fault::new(reason, denied)));

@@ -231,8 +231,48 @@ fn what_came_before_is_not_done_to_another_run() {
     ];
     for (case, settled, activity, expected) in table {
         for (action, expected) in [&start, &resume, &off, &reboot].into_iter().zip(expected) {
-            let decision = decide(&settled, activity, action, Some(run));
+            let before = Before { run, not_started_again: None };
+            let decision = decide(&settled, activity, action, Some(before));
             assert_eq!(word(&decision), expected, "{action:?} when {case}: {decision:?}");
+        }
+    }
+}
+
+/// Of a reboot that is repeated.
+#[test]
+fn a_reboot_that_did_not_come_back_is_told_as_often_as_it_is_asked_for() {
+    let (run, next) = (IncarnationId::new(), IncarnationId::new());
+    let up = |run, mode| Settled::Up(Up { domid: DomId(1), run, mode });
+    let ended = |run, reason| Settled::Stopped { last: Some(Ended { run, reason }) };
+    let fault = Fault::new(xenith_hypervisor_agent_types::FaultReason::NoMemory, "no memory");
+    let failed = Some(&fault);
+    let table: [(&str, Settled, Option<Activity>, Option<&Fault>, &str); 9] = [
+        ("it was not started again", ended(run, DeathReason::Reboot), None, failed, "no"),
+        ("left paused", up(next, Mode::Paused), None, failed, "no"),
+        ("somebody started it since", up(next, Mode::Running), None, failed, "so"),
+        (
+            "it is started just now",
+            ended(run, DeathReason::Reboot),
+            Some(Activity::Starting(next)),
+            failed,
+            "join",
+        ),
+        ("it was to stay off", ended(run, DeathReason::Reboot), None, None, "so"),
+        ("its host went down", ended(run, DeathReason::Unknown), None, None, "no"),
+        ("the next one's host went down", ended(next, DeathReason::Unknown), None, None, "so"),
+        ("it came back", up(next, Mode::Running), None, None, "so"),
+        ("it has not gone down", up(run, Mode::Running), None, None, "begin"),
+    ];
+    let deadline = Duration::from_secs(1);
+    let reboot = VmAction::Shutdown { kind: ShutdownKind::Reboot, deadline };
+    let off = VmAction::Shutdown { kind: ShutdownKind::PowerOff, deadline };
+    for (case, settled, activity, not_started_again, expected) in table {
+        let before = Before { run, not_started_again };
+        let decision = decide(&settled, activity, &reboot, Some(before));
+        assert_eq!(word(&decision), expected, "{case}: {decision:?}");
+        if matches!(settled, Settled::Stopped { .. }) {
+            let decision = decide(&settled, activity, &off, Some(before));
+            assert_eq!(word(&decision), "so", "off is what was asked for, when {case}: {decision:?}");
         }
     }
 }

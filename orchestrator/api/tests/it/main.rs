@@ -32,18 +32,26 @@ fn the_document_is_the_one_in_the_repository() {
 
 #[test]
 fn the_authorisation_table_is_the_one_in_the_repository() {
-    let mut table =
-        String::from("# Who may call what, where their role holds. A new method shows up here.\n");
+    let mut table = String::from(
+        "# Who may call what, and where: on what the scope of their role covers, or only with a role that holds\n\
+         # everywhere. A new method shows up here.\n",
+    );
     let subscriptions = SUBSCRIPTIONS.iter().map(|info| (info.name, info.permission));
     let all = methods().into_iter().map(|info| (info.name, info.permission)).chain(subscriptions);
-    writeln!(table, "{:<24} {:<11} anyone viewer operator admin", "method", "permission").unwrap();
+    writeln!(table, "{:<24} {:<11} {:<10} anyone viewer operator admin", "method", "permission", "reach")
+        .unwrap();
     for (name, permission) in all {
         let role = |role: Role| if role.allows(permission) { "yes" } else { "-" };
         let anyone = if permission == Permission::Anyone { "yes" } else { "-" };
         let (viewer, operator, admin) = (role(Role::Viewer), role(Role::Operator), role(Role::Admin));
+        let reach = permission.reach().as_str();
         let permission = serde_json::to_value(permission).unwrap();
         let permission = permission.as_str().unwrap();
-        writeln!(table, "{name:<24} {permission:<11} {anyone:<6} {viewer:<6} {operator:<8} {admin}").unwrap();
+        writeln!(
+            table,
+            "{name:<24} {permission:<11} {reach:<10} {anyone:<6} {viewer:<6} {operator:<8} {admin}"
+        )
+        .unwrap();
     }
     golden("authorisation.txt", &table);
 }

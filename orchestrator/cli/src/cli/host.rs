@@ -46,7 +46,7 @@ pub enum HostCommand {
         #[command(flatten)]
         keyed: Keyed,
     },
-    /// Keep new VMs off a host, or let them on again.
+    /// Let no VM be made or started on a host, or let them again.
     SetMaintenance {
         #[arg(value_name = "HOST")]
         host: String,

@@ -225,15 +225,10 @@ impl Runner<'_> {
             Undoing::No => info.retry,
             Undoing::Yes => info.undo_retry,
         };
-        match tokio::time::timeout_at(
-            Instant::now() + info.deadline,
-            self.tries(record, index, (undoing, policy)),
-        )
-        .await
-        {
-            Ok(outcome) => outcome,
-            Err(_) => Err(overdue(info)),
-        }
+        let mut failed_last = None;
+        let tries = self.tries(record, index, (undoing, policy), &mut failed_last);
+        let outcome = tokio::time::timeout_at(Instant::now() + info.deadline, tries).await;
+        outcome.unwrap_or_else(|_| Err(overdue(info, failed_last)))
     }
 
     async fn tries(
@@ -241,6 +236,7 @@ impl Runner<'_> {
         record: &Arc<SagaRecord>,
         index: usize,
         (undoing, policy): (Undoing, RetryPolicy),
+        failed_last: &mut Option<String>,
     ) -> Result<Value, StepError> {
         let seed = u64::from_le_bytes(self.live.id.as_bytes()[8..].try_into().expect("an id has 16 bytes"));
         let mut backoff = Backoff::new(policy.first, policy.most, seed);
@@ -252,7 +248,9 @@ impl Runner<'_> {
             };
             let delay = self.inner.hooks.delay(backoff.next_delay());
             attempt += 1;
-            self.emit(record, EventKind::Retrying { index, attempt, error: error.chain(), delay });
+            let error = error.chain();
+            *failed_last = Some(error.clone());
+            self.emit(record, EventKind::Retrying { index, attempt, error, delay });
             let wait = tokio::time::sleep(delay);
             match undoing {
                 Undoing::Yes => wait.await,
@@ -324,6 +322,8 @@ async fn run_caught(step: impl Future<Output = Result<Value, StepError>>) -> Res
     }
 }
 
-fn overdue(info: &StepInfo) -> StepError {
-    StepError::permanent(format!("not finished within {:?}", info.deadline))
+/// Says also why the last try that ended did not do: mostly that is why there was no time left.
+fn overdue(info: &StepInfo, failed_last: Option<String>) -> StepError {
+    let failed = failed_last.map(|error| format!("; what failed last: {error}")).unwrap_or_default();
+    StepError::permanent(format!("not finished within {:?}{failed}", info.deadline))
 }

@@ -97,6 +97,15 @@ async fn an_overdue_step_unwinds() {
 }
 
 #[tokio::test]
+async fn a_step_that_failed_until_it_was_overdue_says_what_failed() {
+    let garden = Garden::default();
+    garden.trouble("water", u32::MAX, true);
+    let (_, _, outcome) = run(&garden, PlantParams { hurry: true, ..trees(&["oak"]) }).await;
+    let reason = "water: not finished within 500ms; what failed last: rain".to_owned();
+    assert_eq!(outcome, Outcome::RolledBack { reason });
+}
+
+#[tokio::test]
 async fn a_parked_saga_is_retried_or_abandoned() {
     let garden = Garden::default();
     garden.trouble("water", 1, false);

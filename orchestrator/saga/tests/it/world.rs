@@ -85,10 +85,11 @@ impl Saga for Plant {
         let plant = |tree: &String| {
             Step::new("plant", Self::plant).for_item(tree).undo(Self::fell).retry(QUICK).undo_retry(QUICK)
         };
-        let water = Step::new("water", Self::water).retry(QUICK).deadline(match params.hurry {
-            true => Duration::from_millis(500),
-            false => Duration::from_secs(100),
-        });
+        let (tries, patience) = match params.hurry {
+            true => (RetryPolicy { attempts: u32::MAX, ..QUICK }, Duration::from_millis(500)),
+            false => (QUICK, Duration::from_secs(100)),
+        };
+        let water = Step::new("water", Self::water).retry(tries).deadline(patience);
         let sign = Step::new("sign", Self::sign).cannot_be_undone("signed is signed").retry(QUICK);
         let open = Step::new("open", Self::open).retry(QUICK);
         let mut steps = vec![survey];

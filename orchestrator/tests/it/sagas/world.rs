@@ -329,7 +329,7 @@ impl World {
             certificates: Arc::clone(&inner.certificates),
             authn: nobody_signs_in().await,
             audit: Arc::new(Audit::open(inner.db.clone()).await.unwrap()),
-            events: Events::open(inner.db.clone()).await.unwrap(),
+            events: Events::open(inner.db.clone(), &inner.tasks).await.unwrap(),
             join_address: String::new(),
             promises: Default::default(),
             imports: Arc::clone(&inner.deps.imports),

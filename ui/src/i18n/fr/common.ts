@@ -86,6 +86,9 @@ export const common: Record<string, string> = {
   Information: 'Information',
   Warning: 'Avertissement',
   Error: 'Erreur',
+  'This needs the role admin.': 'Il faut le rôle d’administrateur.',
+  'Your role admin does not reach this pool or these tags.':
+    'Votre rôle d’administrateur ne couvre ni ce pool ni ces étiquettes.',
   'This needs the role admin of everything.': 'Il faut le rôle d’administrateur de tout.',
   'This needs the role operator.': 'Il faut le rôle d’opérateur.',
   'Your role operator does not reach this pool or these tags.': 'Votre rôle d’opérateur ne couvre ni ce pool ni ces étiquettes.',

@@ -39,7 +39,8 @@ export const places: Record<string, string> = {
   'Issue a join token': 'Émettre un jeton d’adhésion',
   'Its VMs may well run; nobody starts them elsewhere on a guess. Look at the host: systemctl status xenith-agent, and xenith-agent doctor.':
     'Ses VM tournent peut-être ; personne ne les démarre ailleurs au hasard. Regardez l’hôte : systemctl status xenith-agent, et xenith-agent doctor.',
-  'In maintenance: it takes no new VMs': 'En maintenance : il ne prend pas de nouvelles VM',
+  'In maintenance: it takes no new VMs and starts none':
+    'En maintenance : il ne prend pas de nouvelles VM et n’en démarre aucune',
   'Those that are here run on. Shut them down before you work on the host.':
     'Celles qui y sont continuent. Arrêtez-les avant de travailler sur l’hôte.',
   'Parts of the host': 'Parties de l’hôte',
@@ -71,7 +72,8 @@ export const places: Record<string, string> = {
   'End maintenance': 'Terminer la maintenance',
   'Begin maintenance': 'Commencer la maintenance',
   'Actions for {{name}}': 'Actions pour {{name}}',
-  'It takes no new VMs while in maintenance.': 'En maintenance, il ne prend pas de nouvelles VM.',
+  'It takes no new VMs and starts none while in maintenance.':
+    'En maintenance, il ne prend pas de nouvelles VM et n’en démarre aucune.',
   'Maintenance of {{name}}': 'Maintenance de {{name}}',
   'End the maintenance of {{name}}': 'Terminer la maintenance de {{name}}',
   'Remove {{name}}': 'Retirer {{name}}',

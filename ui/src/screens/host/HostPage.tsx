@@ -54,7 +54,7 @@ export default function HostPage() {
         </Alert>
       )}
       {host.maintenance && (
-        <Alert isInline variant="info" title={t('In maintenance: it takes no new VMs')}>
+        <Alert isInline variant="info" title={t('In maintenance: it takes no new VMs and starts none')}>
           {t('Those that are here run on. Shut them down before you work on the host.')}
         </Alert>
       )}

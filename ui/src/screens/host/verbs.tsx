@@ -16,12 +16,12 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
   const { t } = useTranslation();
   const user = useUser();
   const [beginning, setBeginning] = useState(false);
-  const why = mayNot(user, 'host.remove');
+  const why = mayNot(user, 'host.remove', { pool: host.pool });
   const end = { method: 'host.set_maintenance' as const, params: { host: host.id, maintenance: false }, title: t('End the maintenance of {{name}}', { name: host.name }) };
   const verbs: Verb[] = [
     host.maintenance
       ? { label: t('End maintenance'), why, act: end, note: t('VMs may be placed on it again.') }
-      : { label: t('Begin maintenance'), why, go: () => setBeginning(true), note: t('It takes no new VMs while in maintenance.') },
+      : { label: t('Begin maintenance'), why, go: () => setBeginning(true), note: t('It takes no new VMs and starts none while in maintenance.') },
     {
       label: t('Remove'),
       danger: true,
@@ -58,7 +58,7 @@ function Maintenance({ host, close }: { host: Host; close: () => void }) {
       button={t('Begin maintenance')}
       ready={running.data !== undefined && (total === 0 || seen)}
       close={close}
-      about={t('It takes no new VMs until the maintenance is ended. Nothing is moved and nothing is stopped.')}
+      about={t('It takes no new VMs and starts none until the maintenance is ended. Nothing is moved and nothing is stopped.')}
     >
       {running.isPending && <Loading lines={2} />}
       {running.isError && <ErrorBox error={running.error} />}

@@ -134,7 +134,7 @@ function Attached({ sr }: { sr: Sr }) {
           {sr.hosts.map((host) => (
             <li key={host}>
               <Link to={`/hosts/${host}`}>{names.host(host)}</Link>
-              {sr.spec && <RowAction label={t('Detach')} name={names.host(host)} why={mayNot(user, 'sr.detach')} go={() => detach(host)} />}
+              {sr.spec && <RowAction label={t('Detach')} name={names.host(host)} why={mayNot(user, 'sr.detach', { pool: sr.pool })} go={() => detach(host)} />}
             </li>
           ))}
         </ul>

@@ -13,7 +13,7 @@ export function useSrVerbs() {
   const { t } = useTranslation();
   const user = useUser();
   return (sr: Sr, forms: { attach(): void; scan?(): void; forgotten?(): void }): Verb[] => {
-    const why = mayNot(user, 'sr.attach') ?? (sr.spec ? undefined : OWN);
+    const why = mayNot(user, 'sr.attach', { pool: sr.pool }) ?? (sr.spec ? undefined : OWN);
     const oneHost = sr.spec?.kind === 'folder' && sr.hosts.length > 0 ? msg('It is a folder of one host; only shared storage has several.') : undefined;
     return [
       ...(forms.scan ? [{ label: t('Look through it'), go: forms.scan, note: t('Finds disks that nobody knows, and known ones that are missing.'), why: sr.hosts.length === 0 ? msg('No host has it attached.') : undefined }] : []),
