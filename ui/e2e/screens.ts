@@ -17,6 +17,8 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
     topology: '/topology',
     vms: '/vms',
     'vm-summary': `/vms/${vm}`,
+    'vm-metrics': `/vms/${vm}/metrics`,
+    'vm-values': `/vms/${vm}/metrics?look=table`,
     'vm-disks': `/vms/${vm}/disks`,
     'vm-snapshots': `/vms/${vm}/snapshots`,
     'vm-backups': `/vms/${vm}/backups`,
@@ -27,6 +29,8 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
     'new-vm': '/vms/new',
     hosts: '/hosts',
     host: `/hosts/${host}`,
+    'host-metrics': `/hosts/${host}?tab=metrics`,
+    'host-values': `/hosts/${host}?tab=metrics&look=table&range=day`,
     'host-vms': `/hosts/${host}?tab=vms`,
     'host-events': `/hosts/${host}?tab=events`,
     pools: '/pools',
@@ -62,6 +66,6 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
 }
 
 /** Those that only look, and so are for a phone, too. */
-export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-snapshots', 'hosts', 'host', 'storage', 'sr', 'templates', 'tasks', 'task', 'events', 'about'];
+export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-metrics', 'vm-snapshots', 'hosts', 'host', 'host-metrics', 'storage', 'sr', 'templates', 'tasks', 'task', 'events', 'about'];
 /** Those that say something of their own when there is nothing yet. */
 export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'storage', 'templates', 'disks', 'imports', 'new-import', 'tasks', 'task', 'events'];

@@ -5,6 +5,7 @@ import { backup } from './fr/backup';
 import { common } from './fr/common';
 import { hardware } from './fr/hardware';
 import { imports } from './fr/import';
+import { metrics } from './fr/metrics';
 import { places } from './fr/places';
 import { storage } from './fr/storage';
 import { template } from './fr/template';
@@ -12,7 +13,7 @@ import { vm } from './fr/vm';
 import { vsphere } from './fr/vsphere';
 import { wave } from './fr/wave';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

@@ -19,6 +19,7 @@ import { Parts } from '../../parts/Parts';
 import { HostLabel } from '../../parts/state';
 import { useUrlState } from '../../parts/url';
 import { EventsOf } from '../event/EventsOf';
+import { Metrics } from '../metrics/Metrics';
 import { SrLabel } from '../sr/state';
 import Vms from '../vm/Vms';
 import { HostMenu } from './verbs';
@@ -36,6 +37,7 @@ export default function HostPage() {
   if (!host) return <Failed error={read.error} retry={() => void read.refetch()} />;
   const tabs: [string, string][] = [
     ['summary', t('Summary')],
+    ['metrics', t('Metrics')],
     ['vms', t('Virtual machines')],
     ['events', t('Events')],
     ['shell', t('Shell')],
@@ -59,7 +61,7 @@ export default function HostPage() {
         </Alert>
       )}
       <Parts of="host" label={t('Parts of the host')} parts={tabs} shown={tab ?? 'summary'} address={(key) => (key === 'summary' ? `/hosts/${host.id}` : `/hosts/${host.id}?tab=${key}`)} go={(key) => setTab(key === 'summary' ? null : key)}>
-        {tab === 'shell' ? <HostShell host={host} /> : tab === 'vms' ? <Vms within={`host_id:${host.id}`} title={t('Virtual machines')} /> : tab === 'events' ? <EventsOf subject={`host/${host.id}`} /> : <Summary host={host} />}
+        {tab === 'shell' ? <HostShell host={host} /> : tab === 'metrics' ? <Metrics of="host" id={host.id} name={host.name} /> : tab === 'vms' ? <Vms within={`host_id:${host.id}`} title={t('Virtual machines')} /> : tab === 'events' ? <EventsOf subject={`host/${host.id}`} /> : <Summary host={host} />}
       </Parts>
     </PageSection>
   );

@@ -18,6 +18,7 @@ import { useUser } from '../../shell/user';
 import { VmSnapshots } from '../snapshot/VmSnapshots';
 import { VmBackups } from '../backup/VmBackups';
 import { EventsOf } from '../event/EventsOf';
+import { Metrics } from '../metrics/Metrics';
 import { TaskList } from '../task/TaskList';
 import { TemplateFromVm } from '../template/dialogs';
 import { Access } from './Access';
@@ -54,6 +55,7 @@ export default function VmPage() {
   const tabs: [string, string, React.ReactNode][] = [
     ['summary', t('Summary'), <VmSummary key="summary" vm={vm} />],
     ['console', t('Console'), <VmConsole key="console" vm={vm} />],
+    ['metrics', t('Metrics'), <Metrics key="metrics" of="vm" id={vm.id} name={vm.name} />],
     ['disks', t('Disks'), <VmDisks key="disks" vm={vm} />],
     ['snapshots', t('Snapshots'), <VmSnapshots key="snapshots" vm={vm} />],
     ['backups', t('Backups'), <VmBackups key="backups" vm={vm} />],
