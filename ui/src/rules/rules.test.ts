@@ -81,6 +81,12 @@ describe('the command line', () => {
       { name: 'deb', url: 'https://x/y', host: 'xen1', platform: { kind: 'hvm', firmware: 'uefi' }, vcpus: { online: 2, max: 2 }, memory: { target: 1024, max: 1024 } },
       'xenith template import deb https://x/y --host xen1 --uefi --memory 1024MiB --vcpus 2',
     ],
+    ['alarm.silence', { rule: 'busy', of: 'host', object: 'xen1', seconds: 7200, comment: 'load test' }, "xenith alarm silence --rule busy --of host --object xen1 --comment 'load test' --for 7200s"],
+    ['alarm_rule.create', { name: 'busy', metric: 'cpu', when: 'below', threshold: 0, for_s: 600, mail_to: [] }, 'xenith alarm-rule create busy --metric cpu --below 0 --for 600s'],
+    ['alarm_rule.create', { name: 'busy', metric: 'cpu', threshold: 90, mail_to: ['a@b.c'] }, `xenith rpc alarm_rule.create '{"name":"busy","metric":"cpu","threshold":90,"mail_to":["a@b.c"]}'`],
+    ['alarm_rule.update', { rule: 'busy', enabled: false }, 'xenith alarm-rule update busy --enabled off'],
+    ['alarm_rule.update', { rule: 'busy', filter: '' }, `xenith rpc alarm_rule.update '{"rule":"busy","filter":""}'`],
+    ['backup_job.update', { job: 'nightly', enabled: false }, `xenith rpc backup_job.update '{"job":"nightly","enabled":false}'`],
     ['vm.update', { vm: 'web-1', memory: { target: 1, max: 2 } }, `xenith rpc vm.update '{"vm":"web-1","memory":{"target":1,"max":2}}'`],
   ])('%s', (method, params, line) => {
     expect(cliLine(method, params)).toBe(line);
@@ -94,7 +100,7 @@ describe('the command line', () => {
       const text = sections.get(verb) ?? '';
       const line = /^Usage: (.*)$/m.exec(text)?.[1] ?? '';
       const takes = [...line.matchAll(/[<[]([A-Z][A-Z_0-9]*)[>\]]/g)].map(([, name]) => name).filter((name) => name !== 'OPTIONS');
-      const behind = takes.slice(-bare.length);
+      const behind = bare.length > 0 ? takes.slice(-bare.length) : [];
       const missing = flags.filter((flag) => !text.includes(`--${flag.replaceAll('_', '-')}`));
       return behind.length === bare.length && missing.length === 0 ? [] : [`${verb}: ${line} ${missing.join()}`];
     });
