@@ -53,6 +53,11 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
     imports: '/imports',
     'new-import': '/imports/new',
     waves: '/waves',
+    alarms: '/alarms',
+    'alarms-past': '/alarms?tab=past',
+    'alarm-rules': '/alarms?tab=rules',
+    'alarm-silences': '/alarms?tab=silences',
+    'new-alarm-rule': '/alarm-rules/new',
     tasks: '/tasks',
     task: `/tasks/${task}`,
     events: '/events',
@@ -66,6 +71,6 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
 }
 
 /** Those that only look, and so are for a phone, too. */
-export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-metrics', 'vm-snapshots', 'hosts', 'host', 'host-metrics', 'storage', 'sr', 'templates', 'tasks', 'task', 'events', 'about'];
+export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-metrics', 'vm-snapshots', 'hosts', 'host', 'host-metrics', 'storage', 'sr', 'templates', 'alarms', 'tasks', 'task', 'events', 'about'];
 /** Those that say something of their own when there is nothing yet. */
-export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'storage', 'templates', 'disks', 'imports', 'new-import', 'tasks', 'task', 'events'];
+export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'storage', 'templates', 'disks', 'imports', 'new-import', 'alarms', 'alarms-past', 'alarm-rules', 'alarm-silences', 'tasks', 'task', 'events'];

@@ -1,6 +1,7 @@
 // French. Loaded only when it is chosen.
 
 import { access } from './fr/access';
+import { alarm } from './fr/alarm';
 import { backup } from './fr/backup';
 import { common } from './fr/common';
 import { hardware } from './fr/hardware';
@@ -13,7 +14,7 @@ import { vm } from './fr/vm';
 import { vsphere } from './fr/vsphere';
 import { wave } from './fr/wave';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

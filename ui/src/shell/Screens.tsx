@@ -23,6 +23,8 @@ const Templates = lazy(() => import('../screens/template/Templates'));
 const TemplatePage = lazy(() => import('../screens/template/TemplatePage'));
 const Deploy = lazy(() => import('../screens/template/Deploy'));
 const Disks = lazy(() => import('../screens/vdi/Disks'));
+const Alarms = lazy(() => import('../screens/alarm/Alarms'));
+const RuleForm = lazy(() => import('../screens/alarm/RuleForm'));
 const Imports = lazy(() => import('../screens/import/Imports'));
 const Backups = lazy(() => import('../screens/backup/Backups'));
 const Restore = lazy(() => import('../screens/backup/Restore'));
@@ -82,6 +84,9 @@ export function Screens() {
           <Route path="/imports/:import" element={<ImportPage />} />
           <Route path="/waves" element={<Waves />} />
           <Route path="/waves/:wave" element={<WavePage />} />
+          <Route path="/alarms" element={<Alarms />} />
+          <Route path="/alarm-rules/new" element={<RuleForm />} />
+          <Route path="/alarm-rules/:rule" element={<RuleForm />} />
           <Route path="/tasks" element={<Tasks />} />
           <Route path="/tasks/:task" element={<TaskPage />} />
           <Route path="/events" element={<Events />} />

@@ -29,6 +29,7 @@ export const PLACES: Place[] = [
   { path: '/runs', label: msg('Backup runs'), key: 'w', group: 'Protection' },
   { path: '/repositories', label: msg('Repositories'), key: 'x', group: 'Protection' },
   { path: '/imports', label: msg('Imports'), key: 'o', group: 'Activity' },
+  { path: '/alarms', label: msg('Alarms'), key: 'q', group: 'Activity' },
   { path: '/tasks', label: msg('Tasks'), key: 't', group: 'Activity' },
   { path: '/events', label: msg('Events'), key: 'e', group: 'Activity' },
   { path: '/users', label: msg('Users'), key: 'u', group: 'Access', secure: true },

@@ -21,6 +21,7 @@ import { EventsOf } from '../event/EventsOf';
 import { Metrics } from '../metrics/Metrics';
 import { TaskList } from '../task/TaskList';
 import { TemplateFromVm } from '../template/dialogs';
+import { AlarmsOf } from '../alarm/AlarmCard';
 import { Access } from './Access';
 import { CloneVm, InsertCd } from './dialogs';
 import { VmDisks } from './VmDisks';
@@ -92,6 +93,7 @@ export default function VmPage() {
         }
       />
       <Warnings vm={vm} />
+      <AlarmsOf of="vm" id={vm.id} name={vm.name} />
       <Parts of="vm" label={t('Parts of the VM')} parts={tabs} shown={shown?.[0] ?? 'summary'} address={address} go={(key) => void navigate(address(key), { replace: true })}>
         {shown?.[2]}
       </Parts>
