@@ -50,6 +50,8 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
     runs: '/runs',
     'runs-calendar': '/runs?look=calendar',
     repositories: '/repositories',
+    standbys: '/standbys',
+    'new-standby': `/standbys/new?vm=${vm}`,
     imports: '/imports',
     'new-import': '/imports/new',
     waves: '/waves',
@@ -73,4 +75,4 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
 /** Those that only look, and so are for a phone, too. */
 export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-metrics', 'vm-snapshots', 'hosts', 'host', 'host-metrics', 'storage', 'sr', 'templates', 'alarms', 'tasks', 'task', 'events', 'about'];
 /** Those that say something of their own when there is nothing yet. */
-export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'storage', 'templates', 'disks', 'imports', 'new-import', 'alarms', 'alarms-past', 'alarm-rules', 'alarm-silences', 'tasks', 'task', 'events'];
+export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'storage', 'templates', 'disks', 'standbys', 'imports', 'new-import', 'alarms', 'alarms-past', 'alarm-rules', 'alarm-silences', 'tasks', 'task', 'events'];

@@ -8,13 +8,14 @@ import { hardware } from './fr/hardware';
 import { imports } from './fr/import';
 import { metrics } from './fr/metrics';
 import { places } from './fr/places';
+import { standby } from './fr/standby';
 import { storage } from './fr/storage';
 import { template } from './fr/template';
 import { vm } from './fr/vm';
 import { vsphere } from './fr/vsphere';
 import { wave } from './fr/wave';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

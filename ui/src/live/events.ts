@@ -8,6 +8,7 @@ export function useEventFeed() {
     const [noun] = event.subject.split('/');
     refresh('event', 'system', noun ?? 'host');
     if (event.kind.startsWith('alarm.')) refresh('alarm');
+    if (event.kind === 'backup.standby') refresh('standby');
   };
   useFollow('event.subscribe', {}, changed, { started: () => refresh('event', 'host', 'system', 'alarm') });
 }

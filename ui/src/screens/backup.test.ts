@@ -2,7 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import type { Backup, BackupJob, BackupRun, KeepPolicy } from '../api/generated';
-import { EMPTY_RESTORE, NO_CARD, restoreParams, restoreReady } from './backup/restore';
+import { NO_CARD } from '../parts/networks';
+import { EMPTY_RESTORE, restoreParams, restoreReady } from './backup/restore';
 import { saved, speed, sum } from './backup/words';
 import { EMPTY_JOB, fromSchedule, jobReady, parsePorts, schedule, updateJob, fromJob } from './job/draft';
 import { month, within } from './job/month';

@@ -33,6 +33,9 @@ const JobPage = lazy(() => import('../screens/job/JobPage'));
 const JobForm = lazy(() => import('../screens/job/JobForm'));
 const Runs = lazy(() => import('../screens/job/Runs'));
 const RunPage = lazy(() => import('../screens/job/RunPage'));
+const Standbys = lazy(() => import('../screens/standby/Standbys'));
+const StandbyPage = lazy(() => import('../screens/standby/StandbyPage'));
+const NewStandby = lazy(() => import('../screens/standby/NewStandby'));
 const Repositories = lazy(() => import('../screens/repository/Repositories'));
 const NewImport = lazy(() => import('../screens/import/new/NewImport'));
 const ImportPage = lazy(() => import('../screens/import/ImportPage'));
@@ -79,6 +82,9 @@ export function Screens() {
           <Route path="/runs" element={<Runs />} />
           <Route path="/runs/:run" element={<RunPage />} />
           <Route path="/repositories" element={<Repositories />} />
+          <Route path="/standbys" element={<Standbys />} />
+          <Route path="/standbys/new" element={<NewStandby />} />
+          <Route path="/standbys/:standby" element={<StandbyPage />} />
           <Route path="/imports" element={<Imports />} />
           <Route path="/imports/new" element={<NewImport />} />
           <Route path="/imports/:import" element={<ImportPage />} />

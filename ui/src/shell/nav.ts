@@ -28,6 +28,7 @@ export const PLACES: Place[] = [
   { path: '/jobs', label: msg('Backup jobs'), key: 'j', group: 'Protection' },
   { path: '/runs', label: msg('Backup runs'), key: 'w', group: 'Protection' },
   { path: '/repositories', label: msg('Repositories'), key: 'x', group: 'Protection' },
+  { path: '/standbys', label: msg('Standbys'), key: 'z', group: 'Protection' },
   { path: '/imports', label: msg('Imports'), key: 'o', group: 'Activity' },
   { path: '/alarms', label: msg('Alarms'), key: 'q', group: 'Activity' },
   { path: '/tasks', label: msg('Tasks'), key: 't', group: 'Activity' },
