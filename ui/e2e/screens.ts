@@ -66,6 +66,7 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
     users: '/users',
     tokens: '/tokens',
     audit: '/audit',
+    mail: '/mail',
     account: '/account',
     about: '/about',
     missing: '/no-such-page',

@@ -6,6 +6,7 @@ import { backup } from './fr/backup';
 import { common } from './fr/common';
 import { hardware } from './fr/hardware';
 import { imports } from './fr/import';
+import { mail } from './fr/mail';
 import { metrics } from './fr/metrics';
 import { places } from './fr/places';
 import { standby } from './fr/standby';
@@ -15,7 +16,7 @@ import { vm } from './fr/vm';
 import { vsphere } from './fr/vsphere';
 import { wave } from './fr/wave';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

@@ -71,6 +71,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'alarm_rule.create': { bare: ['name'], flags: ['of', 'filter', 'metric', 'above', 'below', 'clear', 'for', 'severity', 'webhook', 'syslog'] },
   'alarm_rule.update': { bare: ['rule'], flags: ['enabled', 'filter', 'threshold', 'clear', 'for', 'severity', 'webhook', 'syslog'] },
   'alarm_rule.delete': { bare: ['rule'] },
+  'mail.test': { bare: ['to'] },
   'standby.create': { bare: ['vm'], flags: ['host', 'repository', 'name', 'sr', 'keep_macs'] },
   'standby.follow': { bare: ['standby'] },
   'standby.fail_over': { bare: ['standby'], flags: ['force'] },

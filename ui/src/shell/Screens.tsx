@@ -47,6 +47,7 @@ const Events = lazy(() => import('../screens/event/Events'));
 const Users = lazy(() => import('../screens/user/Users'));
 const Tokens = lazy(() => import('../screens/token/Tokens'));
 const Audit = lazy(() => import('../screens/audit/Audit'));
+const Mail = lazy(() => import('../screens/mail/Mail'));
 const Account = lazy(() => import('../screens/account/Account'));
 const About = lazy(() => import('../screens/about/About'));
 
@@ -99,6 +100,7 @@ export function Screens() {
           <Route path="/users" element={<Users />} />
           <Route path="/tokens" element={<Tokens />} />
           <Route path="/audit" element={<Audit />} />
+          <Route path="/mail" element={<Mail />} />
           <Route path="/account" element={<Account />} />
           <Route path="/about" element={<About />} />
           <Route path="*" element={<Missing />} />

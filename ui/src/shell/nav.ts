@@ -11,7 +11,7 @@ export interface Place {
   secure?: boolean;
 }
 
-export const GROUPS = [msg('Overview'), msg('Inventory'), msg('Protection'), msg('Activity'), msg('Access'), msg('System')];
+export const GROUPS = [msg('Overview'), msg('Inventory'), msg('Protection'), msg('Activity'), msg('Access'), msg('Settings'), msg('System')];
 
 export const PLACES: Place[] = [
   { path: '/', label: msg('Home'), key: 'd', group: 'Overview' },
@@ -36,6 +36,7 @@ export const PLACES: Place[] = [
   { path: '/users', label: msg('Users'), key: 'u', group: 'Access', secure: true },
   { path: '/tokens', label: msg('API tokens'), key: 'k', group: 'Access' },
   { path: '/audit', label: msg('Audit log'), key: 'a', group: 'Access', secure: true },
+  { path: '/mail', label: msg('Mail server'), key: 'c', group: 'Settings', secure: true },
   { path: '/account', label: msg('My account'), key: 'm', group: 'System' },
   { path: '/about', label: msg('About'), key: 'i', group: 'System' },
 ];
