@@ -15,6 +15,8 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
     fleet: '/fleet',
     'fleet-tags': '/fleet?by=tag',
     topology: '/topology',
+    metrics: '/metrics',
+    'metrics-hosts': '/metrics?of=host&metric=memory',
     vms: '/vms',
     'vm-summary': `/vms/${vm}`,
     'vm-metrics': `/vms/${vm}/metrics`,

@@ -25,6 +25,7 @@ const Deploy = lazy(() => import('../screens/template/Deploy'));
 const Disks = lazy(() => import('../screens/vdi/Disks'));
 const Alarms = lazy(() => import('../screens/alarm/Alarms'));
 const RuleForm = lazy(() => import('../screens/alarm/RuleForm'));
+const Compare = lazy(() => import('../screens/metrics/Compare'));
 const Imports = lazy(() => import('../screens/import/Imports'));
 const Backups = lazy(() => import('../screens/backup/Backups'));
 const Restore = lazy(() => import('../screens/backup/Restore'));
@@ -91,6 +92,7 @@ export function Screens() {
           <Route path="/imports/:import" element={<ImportPage />} />
           <Route path="/waves" element={<Waves />} />
           <Route path="/waves/:wave" element={<WavePage />} />
+          <Route path="/metrics" element={<Compare />} />
           <Route path="/alarms" element={<Alarms />} />
           <Route path="/alarm-rules/new" element={<RuleForm />} />
           <Route path="/alarm-rules/:rule" element={<RuleForm />} />

@@ -17,6 +17,7 @@ export const PLACES: Place[] = [
   { path: '/', label: msg('Home'), key: 'd', group: 'Overview' },
   { path: '/fleet', label: msg('Fleet'), key: 'f', group: 'Overview' },
   { path: '/topology', label: msg('Topology'), key: 'y', group: 'Overview' },
+  { path: '/metrics', label: msg('Metrics'), key: 'g', group: 'Overview' },
   { path: '/vms', label: msg('Virtual machines'), key: 'v', group: 'Inventory' },
   { path: '/hosts', label: msg('Hosts'), key: 'h', group: 'Inventory' },
   { path: '/pools', label: msg('Pools'), key: 'p', group: 'Inventory' },

@@ -5,6 +5,7 @@ import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Measured } from '../../api/generated';
+import { quoted } from '../../list/filter';
 import { byWeight, useAlarms } from '../../live/alarms';
 import { Ago } from '../../parts/Ago';
 import { SeverityLabel } from '../../parts/state';
@@ -50,7 +51,7 @@ const VARIANT = { error: 'danger', warning: 'warning', info: 'info' } as const;
 export function AlarmsOf({ of, id, name }: { of: Measured; id: string; name: string }) {
   const { t } = useTranslation();
   const wrong = useWrong();
-  const read = useRead('alarm.list', { filter: `of:${of} name:"${name.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`, limit: 100 }, { every: 30_000 });
+  const read = useRead('alarm.list', { filter: `of:${of} name:${quoted(name)}`, limit: 100 }, { every: 30_000 });
   const alarms = (read.data?.items ?? []).filter((alarm) => alarm.id === id).sort(byWeight);
   return alarms.map((alarm) => (
     <Alert key={idOf(alarm)} isInline variant={VARIANT[alarm.severity]} title={wrong(alarm)}>

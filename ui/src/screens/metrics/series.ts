@@ -3,11 +3,12 @@
 // What always holds: every line of a course has as many values as there are points, and a value that was not measured is
 // `null`, never 0 and never the one before.
 
-import type { Metric, MetricSeries, MetricSeriesList, Unit } from '../../api/generated';
+import type { Measured, Metric, MetricSeries, MetricSeriesList, Unit } from '../../api/generated';
 
 export type Values = (number | null)[];
 
 export interface Line {
+  of: Measured;
   /** Of the VM or host. */
   id: string;
   name: string;
@@ -33,7 +34,7 @@ export const endOf = ({ from, step, points }: Course): number => from + step * p
 
 export const timeOf = ({ from, step }: Pick<Course, 'from' | 'step'>, point: number): number => from + step * point;
 
-const line = ({ id, name, metric, unit, avg, min, max }: MetricSeries): Line => ({ id, name, metric, unit, avg, min, max });
+const line = ({ of, id, name, metric, unit, avg, min, max }: MetricSeries): Line => ({ of, id, name, metric, unit, avg, min, max });
 
 export function courseOf(answer: MetricSeriesList): Course {
   const points = Math.max(0, ...answer.series.map(({ avg }) => avg.length));

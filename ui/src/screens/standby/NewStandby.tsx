@@ -7,6 +7,7 @@ import { Link, useNavigate } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Vm } from '../../api/generated';
 import { useAll } from '../../list/all';
+import { quoted } from '../../list/filter';
 import { useActs } from '../../parts/acts';
 import { Nothing } from '../../parts/feedback';
 import { ChoiceField, Help, TextField, useSrOptions, useVmNameProblem } from '../../parts/fields';
@@ -84,7 +85,7 @@ function StandbyForm() {
 function Of({ draft, set, vm, wrong }: PartProps & { wrong?: string }) {
   const { t } = useTranslation();
   const byId = ID.test(draft.vm);
-  const found = useRead('vm.list', { filter: draft.vm && !byId ? `name:"${draft.vm.replaceAll(/["\\]/g, '')}"` : '', limit: OFFERED }, { enabled: !byId });
+  const found = useRead('vm.list', { filter: draft.vm && !byId ? `name:${quoted(draft.vm)}` : '', limit: OFFERED }, { enabled: !byId });
   return (
     <FormSection title={t('For which VM')} titleElement="h2">
       <FormGroup label={t('VM')} fieldId="standby-vm" isRequired>
