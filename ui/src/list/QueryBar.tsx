@@ -92,6 +92,14 @@ export function QueryBar({ value, set, placeholder, label, complete, noun }: Pro
     }
   };
 
+  // On the field itself: who cannot see is told what is chosen only where the keys go.
+  const combobox = {
+    role: 'combobox',
+    'aria-autocomplete': 'list',
+    'aria-expanded': open,
+    'aria-controls': open ? listId : undefined,
+    'aria-activedescendant': open && at >= 0 ? `${listId}-${at}` : undefined,
+  };
   const search = (
     <div ref={box} className="x-query">
       <SearchInput
@@ -108,13 +116,7 @@ export function QueryBar({ value, set, placeholder, label, complete, noun }: Pro
           if (!(event.relatedTarget as Element | null)?.closest('.x-completions')) setFocused(false);
         }}
         searchInputId={`${listId}-input`}
-        data-search
-        autoComplete="off"
-        spellCheck={false}
-        role={completes ? 'combobox' : undefined}
-        aria-expanded={completes ? open : undefined}
-        aria-controls={open ? listId : undefined}
-        aria-activedescendant={open && at >= 0 ? `${listId}-${at}` : undefined}
+        inputProps={{ 'data-search': true, autoComplete: 'off', spellCheck: false, ...(completes ? combobox : {}) }}
       />
     </div>
   );
