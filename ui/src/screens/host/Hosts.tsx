@@ -84,7 +84,7 @@ export default function Hosts() {
         clear={() => setQuery(null)}
         sort={sort ?? ''}
         setSort={setSort}
-        query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter hosts')} placeholder={t('Filter: status:unknown free:>64GiB maintenance:on, or words')} />}
+        query={<QueryBar value={query ?? ''} set={setQuery} noun="host" label={t('Filter hosts')} placeholder={t('Filter: status:unknown free:>64GiB maintenance:on, or words')} />}
         selection={{ chosen, set: setChosen }}
         bulk={
           <>
