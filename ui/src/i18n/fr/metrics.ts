@@ -43,6 +43,7 @@ export const metrics: Record<string, string> = {
   'The greatest first': 'Les plus grands d’abord',
   '{{here}} of {{total}}: of those that pass the filter the first 50 by name are looked at, and some have no values.':
     '{{here}} sur {{total}} : de ceux qui passent le filtre, les 50 premiers par nom sont regardés, et certains n’ont pas de valeurs.',
+  'Their metrics beside each other': 'Leurs mesures côte à côte',
   'Metrics of its hosts': 'Mesures de ses hôtes',
   'Metrics of its VMs': 'Mesures de ses VM',
   'Nothing was measured': 'Rien n’a été mesuré',

@@ -5,7 +5,9 @@ import userEvent from '@testing-library/user-event';
 import { describe, expect, it, vi } from 'vitest';
 import type { MetricInfo, MetricSeriesList, QueryMetrics } from '../../api/generated';
 import { page, Refusal, serious, show } from '../../testing/show';
+import Hosts from '../host/Hosts';
 import Compare from './Compare';
+import { metricsOf } from './MetricsLink';
 
 const made = vi.hoisted((): { series: unknown[] }[] => []);
 vi.mock('uplot', () => ({
@@ -31,6 +33,15 @@ const many = (values: number[], total = values.length) => ({ of, metrics: [metri
   series: values.map((value, at) => ({ of: of ?? 'vm', id: `v${at}`, name: `web-${at}`, metric, unit: '%', avg: [value], min: [value], max: [value] })),
 });
 const answers = { 'metrics.list': metrics, 'metrics.query': many([1, 7, 3, 9, 2, 8, 5, 4]), 'filter.complete': { from: 0, candidates: [] }, 'vm.complete': { from: 0, candidates: [] } };
+
+describe('the way there', () => {
+  it('carries the filter of the list', async () => {
+    const hosts = page([{ id: 'h', name: 'xen1', pool: 'p', status: 'connected', vms: 0, address: '', certificate_expires: '' }] as never[]);
+    await show(<Hosts />, { answers: { ...answers, 'host.list': hosts, 'pool.list': page([]), 'network.list': page([]) }, at: '/hosts?q=pool:a' });
+    expect((await screen.findByRole('link', { name: 'Their metrics beside each other' })).getAttribute('href')).toBe('/metrics?of=host&q=pool%3Aa');
+    expect([metricsOf('vm', ''), metricsOf('vm', 'tag:a b')]).toEqual(['/metrics', '/metrics?q=tag%3Aa+b']);
+  });
+});
 
 describe('one metric of many', () => {
   it('draws the greatest, and has all in the table', async () => {

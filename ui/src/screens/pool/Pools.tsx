@@ -19,6 +19,7 @@ import { FormDialog } from '../../parts/FormDialog';
 import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { metricsOf } from '../metrics/MetricsLink';
 
 const nameOf = (pool: Pool) => pool.name;
 
@@ -41,8 +42,8 @@ export default function Pools() {
   const why = mayNot(user, 'pool.create');
   const create = <CreateButton label={t('Create a pool')} why={why} go={() => setMaking(true)} />;
   const verbs = (pool: Pool): Verb[] => [
-    { label: t('Metrics of its hosts'), go: () => void navigate(`/metrics?of=host&q=${encodeURIComponent(`pool:${quoted(pool.name)}`)}`) },
-    { label: t('Metrics of its VMs'), go: () => void navigate(`/metrics?q=${encodeURIComponent(`pool:${quoted(pool.name)}`)}`) },
+    { label: t('Metrics of its hosts'), go: () => void navigate(metricsOf('host', `pool:${quoted(pool.name)}`)) },
+    { label: t('Metrics of its VMs'), go: () => void navigate(metricsOf('vm', `pool:${quoted(pool.name)}`)) },
     {
       label: t('Delete'),
       danger: true,
