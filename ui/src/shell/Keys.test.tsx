@@ -5,6 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { show, somebody } from '../testing/show';
 import { Keys } from './Keys';
 import { PLACES } from './nav';
+// The keys fetch it beforehand: here it is there already, and nothing comes after the end.
+import './Palette';
 
 const press = (...keys: string[]) => keys.forEach((key) => fireEvent.keyDown(document.body, { key }));
 

@@ -2,7 +2,7 @@
 // an address. Only tests use it; it is in no bundle.
 
 import { QueryClientProvider } from '@tanstack/react-query';
-import { cleanup, render } from '@testing-library/react';
+import { cleanup, configure, render } from '@testing-library/react';
 import axe from 'axe-core';
 import { MemoryRouter, Route, Routes, useLocation } from 'react-router';
 import { afterEach } from 'vitest';
@@ -72,6 +72,9 @@ function Address({ told }: { told(address: string): void }) {
   told(pathname + search);
   return null;
 }
+
+// Every wait is for something; how long it may take is the machine's affair.
+configure({ asyncUtilTimeout: 20_000 });
 
 // Nothing is laid out here: without a height a table would have no row in sight.
 for (const side of ['clientWidth', 'clientHeight']) Object.defineProperty(HTMLElement.prototype, side, { configurable: true, get: () => 800 });

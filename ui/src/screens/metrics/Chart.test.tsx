@@ -56,7 +56,7 @@ describe('a chart', () => {
 
   const draw = async (lines: ChartLine[], points = lines[0]?.avg.length ?? 0, most?: number) => {
     render(<Chart title="CPU" course={course(points)} lines={lines} most={most} />);
-    await vi.waitFor(() => expect(texts.length).toBeGreaterThan(0));
+    await vi.waitFor(() => expect(texts.length).toBeGreaterThan(0), { timeout: 20_000 });
   };
 
   it('has axes from nothing to what is the most, in the words of the language', async () => {
