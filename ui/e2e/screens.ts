@@ -15,8 +15,12 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
     fleet: '/fleet',
     'fleet-tags': '/fleet?by=tag',
     topology: '/topology',
+    metrics: '/metrics',
+    'metrics-hosts': '/metrics?of=host&metric=memory',
     vms: '/vms',
     'vm-summary': `/vms/${vm}`,
+    'vm-metrics': `/vms/${vm}/metrics`,
+    'vm-values': `/vms/${vm}/metrics?look=table`,
     'vm-disks': `/vms/${vm}/disks`,
     'vm-snapshots': `/vms/${vm}/snapshots`,
     'vm-backups': `/vms/${vm}/backups`,
@@ -27,6 +31,8 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
     'new-vm': '/vms/new',
     hosts: '/hosts',
     host: `/hosts/${host}`,
+    'host-metrics': `/hosts/${host}?tab=metrics`,
+    'host-values': `/hosts/${host}?tab=metrics&look=table&range=day`,
     'host-vms': `/hosts/${host}?tab=vms`,
     'host-events': `/hosts/${host}?tab=events`,
     pools: '/pools',
@@ -46,15 +52,23 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
     runs: '/runs',
     'runs-calendar': '/runs?look=calendar',
     repositories: '/repositories',
+    standbys: '/standbys',
+    'new-standby': `/standbys/new?vm=${vm}`,
     imports: '/imports',
     'new-import': '/imports/new',
     waves: '/waves',
+    alarms: '/alarms',
+    'alarms-past': '/alarms?tab=past',
+    'alarm-rules': '/alarms?tab=rules',
+    'alarm-silences': '/alarms?tab=silences',
+    'new-alarm-rule': '/alarm-rules/new',
     tasks: '/tasks',
     task: `/tasks/${task}`,
     events: '/events',
     users: '/users',
     tokens: '/tokens',
     audit: '/audit',
+    mail: '/mail',
     account: '/account',
     about: '/about',
     missing: '/no-such-page',
@@ -62,6 +76,6 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
 }
 
 /** Those that only look, and so are for a phone, too. */
-export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-snapshots', 'hosts', 'host', 'storage', 'sr', 'templates', 'tasks', 'task', 'events', 'about'];
+export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-metrics', 'vm-snapshots', 'hosts', 'host', 'host-metrics', 'storage', 'sr', 'templates', 'alarms', 'tasks', 'task', 'events', 'about'];
 /** Those that say something of their own when there is nothing yet. */
-export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'storage', 'templates', 'disks', 'imports', 'new-import', 'tasks', 'task', 'events'];
+export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'storage', 'templates', 'disks', 'standbys', 'imports', 'new-import', 'alarms', 'alarms-past', 'alarm-rules', 'alarm-silences', 'tasks', 'task', 'events'];

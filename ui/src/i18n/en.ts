@@ -6,6 +6,8 @@ export const en: Record<string, string> = {
   '{{count}} hosts_other': '{{count}} hosts',
   '{{count}} selected_one': '{{count}} selected',
   '{{count}} selected_other': '{{count}} selected',
+  '{{count}} alarms_one': '{{count}} alarm',
+  '{{count}} alarms_other': '{{count}} alarms',
   '{{count}} tasks running_one': '{{count}} task running',
   '{{count}} tasks running_other': '{{count}} tasks running',
   '{{count}} disks_one': '{{count}} disk',

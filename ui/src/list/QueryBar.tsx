@@ -11,8 +11,10 @@ interface Props {
   set(value: string): void;
   placeholder: string;
   label: string;
-  /** Asks the API; without it, plain words. */
+  /** Asks the API what could come next; without it and `noun`, plain words. */
   complete?: 'vm.complete';
+  /** The same for the list of another noun. */
+  noun?: string;
 }
 
 const bytes = new TextEncoder();
@@ -25,7 +27,7 @@ export function accept(typed: string, from: number, candidate: string): string {
   return `${before}${candidate}${open ? '' : ' '}`;
 }
 
-export function QueryBar({ value, set, placeholder, label, complete }: Props) {
+export function QueryBar({ value, set, placeholder, label, complete, noun }: Props) {
   const { t } = useTranslation();
   const socket = useSocket();
   const [typed, setTyped] = useState(value);
@@ -35,6 +37,7 @@ export function QueryBar({ value, set, placeholder, label, complete }: Props) {
   const box = useRef<HTMLDivElement>(null);
   const listId = useId();
   const [focused, setFocused] = useState(false);
+  const completes = !!(complete ?? noun);
 
   useEffect(() => setTyped(value), [value]);
 
@@ -46,10 +49,11 @@ export function QueryBar({ value, set, placeholder, label, complete }: Props) {
   }, [typed, value, set]);
 
   useEffect(() => {
-    if (!complete || !focused) return setFound(undefined);
+    if (!completes || !focused) return setFound(undefined);
     let current = true;
     const later = setTimeout(() => {
-      socket.call(complete, { text: typed }).then(
+      const asked = noun ? socket.call('filter.complete', { noun, text: typed }) : socket.call('vm.complete', { text: typed });
+      asked.then(
         (answer) => current && (setFound(answer), setAt(-1)),
         () => undefined,
       );
@@ -58,7 +62,7 @@ export function QueryBar({ value, set, placeholder, label, complete }: Props) {
       current = false;
       clearTimeout(later);
     };
-  }, [complete, focused, typed, socket]);
+  }, [completes, noun, focused, typed, socket]);
 
   const candidates = found?.candidates.slice(0, 12) ?? [];
   const open = focused && candidates.length > 0;
@@ -88,6 +92,14 @@ export function QueryBar({ value, set, placeholder, label, complete }: Props) {
     }
   };
 
+  // On the field itself: who cannot see is told what is chosen only where the keys go.
+  const combobox = {
+    role: 'combobox',
+    'aria-autocomplete': 'list',
+    'aria-expanded': open,
+    'aria-controls': open ? listId : undefined,
+    'aria-activedescendant': open && at >= 0 ? `${listId}-${at}` : undefined,
+  };
   const search = (
     <div ref={box} className="x-query">
       <SearchInput
@@ -104,17 +116,11 @@ export function QueryBar({ value, set, placeholder, label, complete }: Props) {
           if (!(event.relatedTarget as Element | null)?.closest('.x-completions')) setFocused(false);
         }}
         searchInputId={`${listId}-input`}
-        data-search
-        autoComplete="off"
-        spellCheck={false}
-        role={complete ? 'combobox' : undefined}
-        aria-expanded={complete ? open : undefined}
-        aria-controls={open ? listId : undefined}
-        aria-activedescendant={open && at >= 0 ? `${listId}-${at}` : undefined}
+        inputProps={{ 'data-search': true, autoComplete: 'off', spellCheck: false, ...(completes ? combobox : {}) }}
       />
     </div>
   );
-  if (!complete) return search;
+  if (!completes) return search;
   return (
     <Popper
       trigger={search}

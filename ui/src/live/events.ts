@@ -7,6 +7,8 @@ export function useEventFeed() {
   const changed = (event: Event) => {
     const [noun] = event.subject.split('/');
     refresh('event', 'system', noun ?? 'host');
+    if (event.kind.startsWith('alarm.')) refresh('alarm');
+    if (event.kind === 'backup.standby') refresh('standby');
   };
-  useFollow('event.subscribe', {}, changed, { started: () => refresh('event', 'host', 'system') });
+  useFollow('event.subscribe', {}, changed, { started: () => refresh('event', 'host', 'system', 'alarm') });
 }

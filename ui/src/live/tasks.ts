@@ -51,7 +51,7 @@ class Tasks {
   private changed(_task: Task) {
     this.later ??= setTimeout(() => {
       this.later = undefined;
-      refresh('vm', 'vdi', 'host', 'task', 'system', 'sr', 'snapshot', 'template', 'backup', 'backup_job', 'backup_run', 'repository', 'import');
+      refresh('vm', 'vdi', 'host', 'task', 'system', 'sr', 'snapshot', 'template', 'backup', 'backup_job', 'backup_run', 'repository', 'import', 'standby');
     }, 150);
   }
 

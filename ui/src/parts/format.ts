@@ -2,6 +2,7 @@
 
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
+import type { Unit } from '../api/generated';
 
 const BINARY = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 const STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
@@ -23,6 +24,10 @@ export interface Format {
   stamp(text: string | null | undefined): string;
   ago(text: string | null | undefined, now?: number): string;
   duration(seconds: number): string;
+  /** A measured value with its unit. */
+  measure(value: number, unit: Unit): string;
+  /** A point of time beside others that are so many seconds apart: no finer than tells them apart. */
+  tick(seconds: number, apart: number): string;
 }
 
 export function formats(language: string): Format {
@@ -35,11 +40,21 @@ export function formats(language: string): Format {
   const ratio = new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 0 });
   const when = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' });
   const digits = new Intl.DateTimeFormat(locale, { dateStyle: 'short', timeStyle: 'medium' });
+  const part = new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 1 });
+  const ticks: [apart: number, format: Intl.DateTimeFormat][] = [
+    [60, new Intl.DateTimeFormat(locale, { hour: 'numeric', minute: '2-digit', second: '2-digit' })],
+    [86_400, new Intl.DateTimeFormat(locale, { hour: 'numeric', minute: '2-digit' })],
+    [28 * 86_400, new Intl.DateTimeFormat(locale, { day: 'numeric', month: 'short' })],
+    [Infinity, new Intl.DateTimeFormat(locale, { month: 'short', year: 'numeric' })],
+  ];
   const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' });
   const bytes = (value: number) => {
     const step = value < 1 ? 0 : Math.min(BINARY.length - 1, Math.floor(Math.log2(value) / 10));
     return `${short.format(value / 1024 ** step)} ${BINARY[step]}`;
   };
+  // Two digits behind a small number: a load of 0.04 is not 0.
+  const little = new Intl.NumberFormat(locale, { maximumFractionDigits: 2 });
+  const fine = (value: number) => (value < 10 ? little : short).format(value);
   const unit = (value: number, name: string) =>
     new Intl.NumberFormat(locale, { style: 'unit', unit: name, unitDisplay: 'narrow' }).format(value);
   return {
@@ -66,6 +81,23 @@ export function formats(language: string): Format {
       if (hours < 24) return `${unit(hours, 'hour')} ${unit(minutes % 60, 'minute')}`;
       return `${unit(Math.floor(hours / 24), 'day')} ${unit(hours % 24, 'hour')}`;
     },
+    measure: (value, unit) => {
+      switch (unit) {
+        case '%':
+          return part.format(value / 100);
+        case 'B':
+          return bytes(value);
+        case 'B/s':
+          return `${bytes(value)}/s`;
+        case '/s':
+          return `${fine(value)}/s`;
+        case 'W':
+          return `${fine(value)} W`;
+        case '':
+          return fine(value);
+      }
+    },
+    tick: (seconds, apart) => ticks.find(([most]) => apart < most)?.[1].format(new Date(seconds * 1000)) ?? '',
   };
 }
 

@@ -21,6 +21,20 @@ export function useUrlState(name: string): [string | null, (value: string | null
   return [params.get(name), set];
 }
 
+/** Takes several out of the address at once; one after the other, the last would bring the others back. */
+export function useUrlClear(...names: string[]): () => void {
+  const [, setParams] = useSearchParams();
+  return () =>
+    setParams(
+      (before) => {
+        const after = new URLSearchParams(before);
+        names.forEach((name) => after.delete(name));
+        return after;
+      },
+      { replace: true },
+    );
+}
+
 export function useMedia(query: string): boolean {
   return useSyncExternalStore(
     (changed) => {

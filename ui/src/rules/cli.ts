@@ -66,6 +66,18 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'repository.test': { bare: ['repository'] },
   'repository.verify': { bare: ['repository'], flags: ['deep'] },
   'repository.delete': { bare: ['repository'] },
+  'alarm.silence': { bare: [], flags: ['rule', 'object', 'of', 'for', 'comment'] },
+  'alarm.unsilence': { bare: ['silence'] },
+  'alarm_rule.create': { bare: ['name'], flags: ['of', 'filter', 'metric', 'above', 'below', 'clear', 'for', 'severity', 'webhook', 'syslog'] },
+  'alarm_rule.update': { bare: ['rule'], flags: ['enabled', 'filter', 'threshold', 'clear', 'for', 'severity', 'webhook', 'syslog'] },
+  'alarm_rule.delete': { bare: ['rule'] },
+  'mail.test': { bare: ['to'] },
+  'standby.create': { bare: ['vm'], flags: ['host', 'repository', 'name', 'sr', 'keep_macs'] },
+  'standby.follow': { bare: ['standby'] },
+  'standby.fail_over': { bare: ['standby'], flags: ['force'] },
+  'standby.fail_back': { bare: ['standby'], flags: ['deadline', 'force'] },
+  'standby.release': { bare: ['standby'] },
+  'standby.delete': { bare: ['standby'] },
   'user.delete': { bare: ['user'] },
   'token.revoke': { bare: ['token'] },
   'task.cancel': { bare: ['task'] },
@@ -83,9 +95,20 @@ function size(bytes: number): string {
 
 const withParts = (first: string, rest: Params) => [first, ...Object.entries(rest).filter(([, value]) => value != null).map(([name, value]) => `${name}=${value}`)].join(',');
 
+const lasts = (seconds: unknown) => (seconds ? `${seconds}s` : undefined);
+/** A switch that is on or off, and says nothing where it stays. */
+const onOff = (value: unknown) => (value === undefined ? undefined : value ? 'on' : 'off');
+/** Nobody is told by mail: nothing to say. */
+const noMail = ({ mail_to, ...rest }: Params) => ((mail_to as string[] | undefined)?.length ? { ...rest, mail_to } : rest);
+
 /** Parameters that the command line says otherwise. */
 const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
   'host.set_maintenance': (params) => ({ ...params, maintenance: params.maintenance ? 'on' : 'off' }),
+  'alarm.silence': ({ seconds, ...rest }) => ({ ...rest, for: lasts(seconds) }),
+  'alarm_rule.create': ({ for_s, when, threshold, ...rest }) => ({ ...noMail(rest), [String(when ?? 'above')]: String(threshold), for: lasts(for_s) }),
+  'alarm_rule.update': ({ for_s, enabled, ...rest }) => ({ ...rest, enabled: onOff(enabled), for: for_s === 0 ? '0s' : lasts(for_s) }),
+  'standby.create': ({ networks, ...rest }) => (Object.keys((networks as object | undefined) ?? {}).length ? { ...rest, networks } : rest),
+  'standby.fail_back': ({ deadline_s, ...rest }) => ({ ...rest, deadline: lasts(deadline_s) }),
   'vdi.create': (params) => ({ ...params, size: size(params.size as number) }),
   'vdi.resize': (params) => ({ ...params, size: size(params.size as number) }),
   'vm.attach_disk': ({ disk, ...rest }) => {
@@ -116,10 +139,13 @@ const said = (params: object) => Object.entries(params).filter(([, value]) => va
 
 export function cliLine(method: MethodName, params: object): string {
   const shape = SHAPES[method];
-  const given = said(SAYS[method]?.(params as Params) ?? params);
+  const all = SAYS[method]?.(params as Params) ?? params;
+  const given = said(all);
+  // In a change an empty value takes something away, and `false` is not what is usual.
+  const loses = method.endsWith('.update') && Object.values(all).some((value) => value === '' || value === false || value === null);
   const known = [...(shape?.bare ?? []), ...(shape?.flags ?? [])];
   const plain = given.every(([name, value]) => known.includes(name) && typeof value !== 'object');
-  if (!shape || !plain) return `xenith rpc ${method} ${quote(JSON.stringify(Object.fromEntries(said(params))))}`;
+  if (!shape || !plain || loses) return `xenith rpc ${method} ${quote(JSON.stringify(params))}`;
   const values = new Map(given);
   const bare = shape.bare.filter((name) => values.has(name)).map((name) => quote(String(values.get(name))));
   const flags = given

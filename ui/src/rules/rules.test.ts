@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import type { Binding, MethodName, Power, User } from '../api/generated';
 import { cliLine, quote, SHAPES } from './cli';
 import { mayNot } from './may';
-import { VM_VERBS, vmCannot, type VmVerb } from './vm';
+import { VM_VERBS, vmCannot, vmCannotChange, type VmVerb } from './vm';
 
 const user = (...bindings: Binding[]): User => ({ id: 'u', name: 'dora', bindings, disabled: false, created: '' });
 const everywhere = (role: Binding['role']) => user({ role, scope: { kind: 'all' } });
@@ -60,6 +60,14 @@ describe('what a VM can', () => {
     expect(vmCannot(everywhere('operator'), 'vm.start', guarded)).toMatch(/protected/);
   });
 
+  it('leaves one that stands by off, and can turn it off', () => {
+    const standing = { managed: true, standby_of: 'v' };
+    const can = (power: Power) => VM_VERBS.filter(({ method }) => !vmCannot(everywhere('operator'), method, { power, ...standing })).map(({ method }) => method);
+    expect(can('stopped')).toEqual([]);
+    expect(can('running')).toEqual(['vm.shutdown', 'vm.power_off']);
+    expect(vmCannotChange(everywhere('admin'), 'vm.update', standing)).toMatch(/stands by/);
+  });
+
   it('leaves foreign domains alone', () => {
     const can = VM_VERBS.filter(({ method }) => !vmCannot(everywhere('admin'), method, { power: 'running', managed: false }));
     expect(can).toEqual([]);
@@ -85,6 +93,15 @@ describe('the command line', () => {
       { name: 'deb', url: 'https://x/y', host: 'xen1', platform: { kind: 'hvm', firmware: 'uefi' }, vcpus: { online: 2, max: 2 }, memory: { target: 1024, max: 1024 } },
       'xenith template import deb https://x/y --host xen1 --uefi --memory 1024MiB --vcpus 2',
     ],
+    ['alarm.silence', { rule: 'busy', of: 'host', object: 'xen1', seconds: 7200, comment: 'load test' }, "xenith alarm silence --rule busy --of host --object xen1 --comment 'load test' --for 7200s"],
+    ['alarm_rule.create', { name: 'busy', metric: 'cpu', when: 'below', threshold: 0, for_s: 600, mail_to: [] }, 'xenith alarm-rule create busy --metric cpu --below 0 --for 600s'],
+    ['alarm_rule.create', { name: 'busy', metric: 'cpu', threshold: 90, mail_to: ['a@b.c'] }, `xenith rpc alarm_rule.create '{"name":"busy","metric":"cpu","threshold":90,"mail_to":["a@b.c"]}'`],
+    ['alarm_rule.update', { rule: 'busy', enabled: false }, 'xenith alarm-rule update busy --enabled off'],
+    ['alarm_rule.update', { rule: 'busy', filter: '' }, `xenith rpc alarm_rule.update '{"rule":"busy","filter":""}'`],
+    ['backup_job.update', { job: 'nightly', enabled: false }, `xenith rpc backup_job.update '{"job":"nightly","enabled":false}'`],
+    ['standby.create', { vm: 'web-1', host: 'xen2', repository: 'main', networks: {}, keep_macs: true }, 'xenith standby create web-1 --host xen2 --repository main --keep-macs'],
+    ['standby.fail_over', { standby: 'web-1-standby', force: true }, 'xenith standby fail-over web-1-standby --force'],
+    ['standby.fail_back', { standby: 'web-1', deadline_s: 300 }, 'xenith standby fail-back web-1 --deadline 300s'],
     ['vm.update', { vm: 'web-1', memory: { target: 1, max: 2 } }, `xenith rpc vm.update '{"vm":"web-1","memory":{"target":1,"max":2}}'`],
   ])('%s', (method, params, line) => {
     expect(cliLine(method, params)).toBe(line);
@@ -98,7 +115,7 @@ describe('the command line', () => {
       const text = sections.get(verb) ?? '';
       const line = /^Usage: (.*)$/m.exec(text)?.[1] ?? '';
       const takes = [...line.matchAll(/[<[]([A-Z][A-Z_0-9]*)[>\]]/g)].map(([, name]) => name).filter((name) => name !== 'OPTIONS');
-      const behind = takes.slice(-bare.length);
+      const behind = bare.length > 0 ? takes.slice(-bare.length) : [];
       const missing = flags.filter((flag) => !text.includes(`--${flag.replaceAll('_', '-')}`));
       return behind.length === bare.length && missing.length === 0 ? [] : [`${verb}: ${line} ${missing.join()}`];
     });

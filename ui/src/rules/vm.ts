@@ -65,21 +65,27 @@ function protectionForbids(method: VmVerb, protection?: Protection): string | un
   return undefined;
 }
 
+const STANDS_BY = msg('It stands by for another VM: fail over to it, or release it first.');
+/** One that stands by may still run: its host was away when another took over. */
+const ALSO_STANDBY: MethodName[] = ['vm.shutdown', 'vm.power_off'];
+
+const standbyForbids = (method: MethodName, standbyOf?: string | null) => (standbyOf && !ALSO_STANDBY.includes(method) ? STANDS_BY : undefined);
+
 /** Why `method` cannot be done with this VM by this user; nothing when it can. */
 export function vmCannot(
   user: User,
   method: VmVerb,
-  vm: { power: Power; managed: boolean; protection?: Protection },
+  vm: { power: Power; managed: boolean; protection?: Protection; standby_of?: string | null },
   place?: Place,
 ): string | undefined {
   if (!vm.managed) return msg('Xenith did not make this domain: it is only shown.');
-  return mayNot(user, method, place) ?? powerForbids(method, vm.power) ?? protectionForbids(method, vm.protection);
+  return mayNot(user, method, place) ?? standbyForbids(method, vm.standby_of) ?? powerForbids(method, vm.power) ?? protectionForbids(method, vm.protection);
 }
 
 /** Changes of the definition. */
-export function vmCannotChange(user: User, method: MethodName, vm: { managed: boolean }, place?: Place) {
+export function vmCannotChange(user: User, method: MethodName, vm: { managed: boolean; standby_of?: string | null }, place?: Place) {
   if (!vm.managed) return msg('Xenith did not make this domain: it is only shown.');
-  return mayNot(user, method, place);
+  return mayNot(user, method, place) ?? standbyForbids(method, vm.standby_of);
 }
 
 /** Params of a verb for one VM, named by its id so that a renamed one is still meant. */

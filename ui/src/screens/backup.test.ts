@@ -2,7 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import type { Backup, BackupJob, BackupRun, KeepPolicy } from '../api/generated';
-import { EMPTY_RESTORE, NO_CARD, restoreParams, restoreReady } from './backup/restore';
+import { NO_CARD } from '../parts/networks';
+import { EMPTY_RESTORE, restoreParams, restoreReady } from './backup/restore';
 import { saved, speed, sum } from './backup/words';
 import { EMPTY_JOB, fromSchedule, jobReady, parsePorts, schedule, updateJob, fromJob } from './job/draft';
 import { month, within } from './job/month';
@@ -28,6 +29,12 @@ describe('a change of a job', () => {
   it('sends what differs and nothing else', () => {
     expect(updateJob(job, fromJob(job))).toEqual({ job: 'j' });
     expect(updateJob(job, { ...fromJob(job), at: '03:00', rpo: 2 })).toEqual({ job: 'j', schedule: '0 3 * * *', rpo_minutes: 120 });
+  });
+  it('says who gets the report by e-mail, and of which runs', () => {
+    const mailed = { ...job, mail_to: ['b@x.org', 'a@x.org'], mail_on: 'problems' as const };
+    expect(updateJob(mailed, fromJob(mailed))).toEqual({ job: 'j' });
+    expect(updateJob(job, { ...fromJob(job), mail: 'b@x.org, a@x.org', mailOn: 'problems' })).toEqual({ job: 'j', mail_to: ['a@x.org', 'b@x.org'], mail_on: 'problems' });
+    expect(updateJob(mailed, { ...fromJob(mailed), mail: '' })).toEqual({ job: 'j', mail_to: [] });
   });
   it('says which ports have to answer in a proof', () => {
     expect(updateJob(job, { ...fromJob(job), prove: 2, ports: '443, 22 443' })).toEqual({ job: 'j', prove: 2, prove_ports: [22, 443] });

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Host, Network, Pool, SourceVm, Vm, Sr, VmRow, VmSpec } from '../api/generated';
 import { formats } from '../parts/format';
-import { places, quoted, verbOf } from '../shell/palette';
+import { quoted } from '../list/filter';
+import { places, verbOf } from '../shell/palette';
 import { EMPTY_IMPORT, fingerprintIn, importParams, importReady, waveParams } from './import/new/draft';
 import { hitBy, storageOf } from './topology/hit';
 import { EMPTY, params, ready } from './vm/new/draft';

@@ -42,7 +42,13 @@ export function Keys() {
       }
       const modal = document.querySelector('[aria-modal="true"]');
       if (typing(event.target) || modal || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (event.key === '/') {
+      // Behind a `g` every letter is a place, also those that do something alone.
+      const place = Date.now() - going.current < 1500 && PLACES.find(({ key, secure: only }) => key === event.key && (secure || !only));
+      going.current = 0;
+      if (place) {
+        event.preventDefault();
+        void navigate(place.path);
+      } else if (event.key === '/') {
         event.preventDefault();
         setShown('palette');
       } else if (event.key === '?') {
@@ -59,10 +65,6 @@ export function Keys() {
         document.querySelector<HTMLElement>('[data-create]')?.click();
       } else if (event.key === 'g') {
         going.current = Date.now();
-      } else if (Date.now() - going.current < 1500) {
-        going.current = 0;
-        const place = PLACES.find(({ key, secure: only }) => key === event.key && (secure || !only));
-        if (place) void navigate(place.path);
       }
     };
     document.addEventListener('keydown', onKey);

@@ -72,15 +72,11 @@ export default function Palette({ close }: { close: () => void }) {
           placeholder={t('A name, a place, or a verb and a VM: start web-1')}
           value={typed}
           autoFocus
-          autoComplete="off"
           onChange={(_event, value) => setTyped(value)}
           onClear={() => setTyped('')}
           resetButtonLabel={t('Clear the filter')}
           onKeyDown={onKeyDown}
-          role="combobox"
-          aria-expanded
-          aria-controls="palette-list"
-          aria-activedescendant={offers.length > 0 ? `palette-${at}` : undefined}
+          inputProps={{ autoComplete: 'off', role: 'combobox', 'aria-autocomplete': 'list', 'aria-expanded': true, 'aria-controls': 'palette-list', 'aria-activedescendant': offers.length > 0 ? `palette-${at}` : undefined }}
         />
         <ul id="palette-list" ref={list} role="listbox" aria-label={t('Results')} className="x-offers">
           {offers.map((offer, index) => (

@@ -23,6 +23,9 @@ const Templates = lazy(() => import('../screens/template/Templates'));
 const TemplatePage = lazy(() => import('../screens/template/TemplatePage'));
 const Deploy = lazy(() => import('../screens/template/Deploy'));
 const Disks = lazy(() => import('../screens/vdi/Disks'));
+const Alarms = lazy(() => import('../screens/alarm/Alarms'));
+const RuleForm = lazy(() => import('../screens/alarm/RuleForm'));
+const Compare = lazy(() => import('../screens/metrics/Compare'));
 const Imports = lazy(() => import('../screens/import/Imports'));
 const Backups = lazy(() => import('../screens/backup/Backups'));
 const Restore = lazy(() => import('../screens/backup/Restore'));
@@ -31,6 +34,9 @@ const JobPage = lazy(() => import('../screens/job/JobPage'));
 const JobForm = lazy(() => import('../screens/job/JobForm'));
 const Runs = lazy(() => import('../screens/job/Runs'));
 const RunPage = lazy(() => import('../screens/job/RunPage'));
+const Standbys = lazy(() => import('../screens/standby/Standbys'));
+const StandbyPage = lazy(() => import('../screens/standby/StandbyPage'));
+const NewStandby = lazy(() => import('../screens/standby/NewStandby'));
 const Repositories = lazy(() => import('../screens/repository/Repositories'));
 const NewImport = lazy(() => import('../screens/import/new/NewImport'));
 const ImportPage = lazy(() => import('../screens/import/ImportPage'));
@@ -42,6 +48,7 @@ const Events = lazy(() => import('../screens/event/Events'));
 const Users = lazy(() => import('../screens/user/Users'));
 const Tokens = lazy(() => import('../screens/token/Tokens'));
 const Audit = lazy(() => import('../screens/audit/Audit'));
+const Mail = lazy(() => import('../screens/mail/Mail'));
 const Account = lazy(() => import('../screens/account/Account'));
 const About = lazy(() => import('../screens/about/About'));
 
@@ -77,17 +84,25 @@ export function Screens() {
           <Route path="/runs" element={<Runs />} />
           <Route path="/runs/:run" element={<RunPage />} />
           <Route path="/repositories" element={<Repositories />} />
+          <Route path="/standbys" element={<Standbys />} />
+          <Route path="/standbys/new" element={<NewStandby />} />
+          <Route path="/standbys/:standby" element={<StandbyPage />} />
           <Route path="/imports" element={<Imports />} />
           <Route path="/imports/new" element={<NewImport />} />
           <Route path="/imports/:import" element={<ImportPage />} />
           <Route path="/waves" element={<Waves />} />
           <Route path="/waves/:wave" element={<WavePage />} />
+          <Route path="/metrics" element={<Compare />} />
+          <Route path="/alarms" element={<Alarms />} />
+          <Route path="/alarm-rules/new" element={<RuleForm />} />
+          <Route path="/alarm-rules/:rule" element={<RuleForm />} />
           <Route path="/tasks" element={<Tasks />} />
           <Route path="/tasks/:task" element={<TaskPage />} />
           <Route path="/events" element={<Events />} />
           <Route path="/users" element={<Users />} />
           <Route path="/tokens" element={<Tokens />} />
           <Route path="/audit" element={<Audit />} />
+          <Route path="/mail" element={<Mail />} />
           <Route path="/account" element={<Account />} />
           <Route path="/about" element={<About />} />
           <Route path="*" element={<Missing />} />

@@ -4,7 +4,7 @@ import { Nav, NavGroup, NavItem, PageSidebar, PageSidebarBody } from '@patternfl
 import { useTranslation } from 'react-i18next';
 import { NavLink, useLocation } from 'react-router';
 import { seesSecurity } from '../rules/may';
-import { GROUPS, PLACES } from './nav';
+import { GROUPS, PLACES, type Place } from './nav';
 import { useUser } from './user';
 
 export function Sidebar() {
@@ -13,13 +13,16 @@ export function Sidebar() {
   const { pathname } = useLocation();
   const secure = seesSecurity(user);
   const active = (path: string) => (path === '/' ? pathname === '/' : pathname === path || pathname.startsWith(`${path}/`));
+  const groups = GROUPS.filter((group) => group !== 'System')
+    .map((group): [string, Place[]] => [group, PLACES.filter((place) => place.group === group && (secure || !place.secure))])
+    .filter(([, places]) => places.length > 0);
   return (
     <PageSidebar>
       <PageSidebarBody>
         <Nav aria-label={t('Main navigation')}>
-          {GROUPS.filter((group) => group !== 'System').map((group) => (
+          {groups.map(([group, places]) => (
             <NavGroup key={group} title={t(group)}>
-              {PLACES.filter((place) => place.group === group && (secure || !place.secure)).map(({ path, label }) => (
+              {places.map(({ path, label }) => (
                 <NavItem key={path} itemId={path} isActive={active(path)}>
                   <NavLink to={path} aria-current={active(path) ? 'page' : undefined}>
                     {t(label)}

@@ -1,6 +1,7 @@
 // Where one is, what runs, search, look and language, who is signed in.
 
 import { Button, Divider, Dropdown, DropdownGroup, DropdownItem, DropdownList, Masthead, MastheadBrand, MastheadContent, MastheadLogo, MastheadMain, MastheadToggle, MenuToggle, NotificationBadge, PageToggleButton, Toolbar, ToolbarContent, ToolbarGroup, ToolbarItem } from '@patternfly/react-core';
+import AlarmIcon from '@patternfly/react-icons/dist/esm/icons/bell-icon';
 import SearchIcon from '@patternfly/react-icons/dist/esm/icons/search-icon';
 import TasksIcon from '@patternfly/react-icons/dist/esm/icons/tasks-icon';
 import UserIcon from '@patternfly/react-icons/dist/esm/icons/user-icon';
@@ -9,6 +10,7 @@ import { useTranslation } from 'react-i18next';
 import { Link, useNavigate } from 'react-router';
 import { useLink } from '../api/client';
 import { choose, LANGUAGES } from '../i18n';
+import { useAlarms } from '../live/alarms';
 import { useRunning } from '../live/tasks';
 import { useFormat } from '../parts/format';
 import { useNarrow } from '../parts/url';
@@ -96,6 +98,21 @@ function UserMenu({ leave }: { leave: () => void }) {
   );
 }
 
+/** How many alarms there are; on a phone only when there are some. */
+function AlarmCount() {
+  const { t } = useTranslation();
+  const navigate = useNavigate();
+  const narrow = useNarrow();
+  const { alarms, total } = useAlarms();
+  if (narrow && total === 0) return null;
+  const variant = total === 0 ? 'read' : alarms[0]?.severity === 'error' ? 'attention' : 'unread';
+  return (
+    <ToolbarItem>
+      <NotificationBadge variant={variant} count={total || undefined} icon={<AlarmIcon />} onClick={() => void navigate('/alarms')} aria-label={total ? t('{{count}} alarms', { count: total }) : t('Alarms')} />
+    </ToolbarItem>
+  );
+}
+
 interface Props {
   leave(): void;
   drawer: boolean;
@@ -136,6 +153,7 @@ export function TopBar({ leave, drawer, toggleDrawer }: Props) {
               <ToolbarItem>
                 <LinkState />
               </ToolbarItem>
+              <AlarmCount />
               <ToolbarItem>
                 <NotificationBadge
                   variant={running.length > 0 ? 'unread' : 'read'}

@@ -11,12 +11,13 @@ export interface Place {
   secure?: boolean;
 }
 
-export const GROUPS = [msg('Overview'), msg('Inventory'), msg('Protection'), msg('Activity'), msg('Access'), msg('System')];
+export const GROUPS = [msg('Overview'), msg('Inventory'), msg('Protection'), msg('Activity'), msg('Access'), msg('Settings'), msg('System')];
 
 export const PLACES: Place[] = [
   { path: '/', label: msg('Home'), key: 'd', group: 'Overview' },
   { path: '/fleet', label: msg('Fleet'), key: 'f', group: 'Overview' },
   { path: '/topology', label: msg('Topology'), key: 'y', group: 'Overview' },
+  { path: '/metrics', label: msg('Metrics'), key: 'g', group: 'Overview' },
   { path: '/vms', label: msg('Virtual machines'), key: 'v', group: 'Inventory' },
   { path: '/hosts', label: msg('Hosts'), key: 'h', group: 'Inventory' },
   { path: '/pools', label: msg('Pools'), key: 'p', group: 'Inventory' },
@@ -28,12 +29,15 @@ export const PLACES: Place[] = [
   { path: '/jobs', label: msg('Backup jobs'), key: 'j', group: 'Protection' },
   { path: '/runs', label: msg('Backup runs'), key: 'w', group: 'Protection' },
   { path: '/repositories', label: msg('Repositories'), key: 'x', group: 'Protection' },
+  { path: '/standbys', label: msg('Standbys'), key: 'z', group: 'Protection' },
   { path: '/imports', label: msg('Imports'), key: 'o', group: 'Activity' },
+  { path: '/alarms', label: msg('Alarms'), key: 'q', group: 'Activity' },
   { path: '/tasks', label: msg('Tasks'), key: 't', group: 'Activity' },
   { path: '/events', label: msg('Events'), key: 'e', group: 'Activity' },
   { path: '/users', label: msg('Users'), key: 'u', group: 'Access', secure: true },
   { path: '/tokens', label: msg('API tokens'), key: 'k', group: 'Access' },
   { path: '/audit', label: msg('Audit log'), key: 'a', group: 'Access', secure: true },
+  { path: '/mail', label: msg('Mail server'), key: 'c', group: 'Settings', secure: true },
   { path: '/account', label: msg('My account'), key: 'm', group: 'System' },
   { path: '/about', label: msg('About'), key: 'i', group: 'System' },
 ];

@@ -3,6 +3,7 @@
 import type { Socket } from '../api/socket';
 import type { User, VmRow } from '../api/generated';
 import { all } from '../list/all';
+import { quoted } from '../list/filter';
 import { VM_VERBS, verbParams, vmCannot, type VerbInfo } from '../rules/vm';
 import { seesSecurity } from '../rules/may';
 import type { Act } from '../parts/acts';
@@ -31,10 +32,6 @@ export function verbOf(typed: string, t: Translate): { verb: VerbInfo; rest: str
   names.sort((a, b) => b.name.length - a.name.length);
   const found = names.find(({ name }) => wanted === name || wanted.startsWith(`${name} `));
   return found && { verb: found.verb, rest: typed.slice(found.name.length).trim() };
-}
-
-export function quoted(words: string): string {
-  return words ? `"${words.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"` : '';
 }
 
 export function places(typed: string, user: User, t: Translate): Offer[] {

@@ -31,12 +31,18 @@ export function setLook(name: 'theme' | 'contrast', value: Theme | Contrast) {
   apply();
 }
 
+const watch = (listener: () => void) => {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+};
+
 export function useLook(): { theme: Theme; contrast: Contrast } {
-  const watch = (listener: () => void) => {
-    listeners.add(listener);
-    return () => listeners.delete(listener);
-  };
   const theme = useSyncExternalStore(watch, () => read<Theme>('theme', 'system'));
   const contrast = useSyncExternalStore(watch, () => read<Contrast>('contrast', 'system'));
   return { theme, contrast };
+}
+
+/** Changes whenever the page looks otherwise, also because the system does: for what is painted and not styled. */
+export function useAppearance(): string {
+  return useSyncExternalStore(watch, () => document.documentElement.className);
 }

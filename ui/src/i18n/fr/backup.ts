@@ -184,6 +184,8 @@ export const backup: Record<string, string> = {
   Protection: 'Protection',
   Backups: 'Sauvegardes',
   'Every one is whole: only what is new is stored, and nothing is ever merged.': 'Chacune est entière : seul le nouveau est stocké, et rien n’est jamais fusionné.',
+  'Filter runs': 'Filtrer les exécutions',
+  'Filter: status:failed started:>2026-01-31, or words': 'Filtre : status:failed started:>2026-01-31, ou des mots',
   'Filter backups': 'Filtrer les sauvegardes',
   'Filter: age:<7d held:yes proof:none, or words': 'Filtre : age:<7d held:yes proof:none, ou des mots',
   'No backups yet': 'Pas encore de sauvegardes',

@@ -165,5 +165,9 @@ export const places: Record<string, string> = {
   'Delete {{count}} disks': 'Supprimer {{count}} disques',
   'All that is on them is lost.': 'Tout ce qu’ils contiennent est perdu.',
   'Size (GiB)': 'Taille (Gio)',
-  'None of the newest {{count}} events is about it.': 'Aucun des {{count}} événements les plus récents n’en parle.',
+  'None of the events that are kept is about it.': 'Aucun des événements gardés n’en parle.',
+  'Filter events': 'Filtrer les événements',
+  'Filter: severity:error kind:host age:<1d, or words': 'Filtre : severity:error kind:host age:<1d, ou des mots',
+  'Filter tasks': 'Filtrer les tâches',
+  'Filter: status:parked user:anna age:<1d, or words': 'Filtre : status:parked user:anna age:<1d, ou des mots',
 };

@@ -76,7 +76,7 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
       clear={() => void navigate({ search: '' })}
       sort={sort || '-created'}
       setSort={setSort}
-      query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter backups')} placeholder={t('Filter: age:<7d held:yes proof:none, or words')} />}
+      query={<QueryBar value={query ?? ''} set={setQuery} noun="backup" label={t('Filter backups')} placeholder={t('Filter: age:<7d held:yes proof:none, or words')} />}
       create={create}
       actions={(row) => <VerbMenu name={`${row.vm_name} ${format.stamp(row.created)}`} verbs={verbs(row)} />}
       menu

@@ -2,14 +2,14 @@
 
 import type { Backup, RestoreBackup } from '../../api/generated';
 import { VM_NAME } from '../../parts/fields';
+import { mapped, type NetworkChoices } from '../../parts/networks';
 
 export interface RestoreDraft {
   as: 'new_vm' | 'in_place' | 'disks';
   name: string;
   host: string;
   sr: string;
-  /** By the network that the VM had: another's id, `NO_CARD`, or nothing where it stays as it was. */
-  networks: Record<string, string>;
+  networks: NetworkChoices;
   disks: string[];
   start: boolean;
   instant: boolean;
@@ -17,16 +17,11 @@ export interface RestoreDraft {
   typed: string;
 }
 
-/** Without that network card. Networks are named by ids, so that this is none. */
-export const NO_CARD = 'none';
-
 export const EMPTY_RESTORE: RestoreDraft = { as: 'new_vm', name: '', host: '', sr: '', networks: {}, disks: [], start: false, instant: false, typed: '' };
 
 export function restoreParams(backup: Backup, draft: RestoreDraft): RestoreBackup {
   const some = draft.disks.length < backup.disks.length;
   const elsewhere = draft.as !== 'in_place';
-  const chosen = Object.entries(draft.networks).filter(([, to]) => to !== '');
-  const networks = Object.fromEntries(chosen.map(([from, to]) => [from, to === NO_CARD ? '' : to]));
   return {
     backup: backup.id,
     repository: backup.repository,
@@ -34,7 +29,7 @@ export function restoreParams(backup: Backup, draft: RestoreDraft): RestoreBacku
     ...(some ? { disks: draft.disks } : {}),
     ...(draft.host && elsewhere ? { host: draft.host } : {}),
     ...(draft.sr && elsewhere ? { sr: draft.sr } : {}),
-    ...(chosen.length > 0 && draft.as === 'new_vm' ? { networks } : {}),
+    ...(draft.as === 'new_vm' ? mapped(draft.networks) : {}),
     ...(draft.start && draft.as !== 'disks' ? { start: true } : {}),
     ...(draft.instant && draft.as === 'new_vm' ? { instant: true } : {}),
   };

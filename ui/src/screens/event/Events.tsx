@@ -8,10 +8,12 @@ import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { usePages } from '../../list/pages';
+import { QueryBar } from '../../list/QueryBar';
 import { Nothing } from '../../parts/feedback';
 import { useFormat, type Format } from '../../parts/format';
 import { SeverityLabel } from '../../parts/state';
 import { Subject } from '../../parts/Subject';
+import { useUrlState } from '../../parts/url';
 
 export function eventColumns(format: Format): Column<Event>[] {
   return [
@@ -37,7 +39,8 @@ export default function Events() {
   const { t } = useTranslation();
   const format = useFormat();
   const columns = useMemo(() => eventColumns(format), [format]);
-  const pages = usePages('event.list', {});
+  const [query, setQuery] = useUrlState('q');
+  const pages = usePages('event.list', { filter: query ?? '' });
   return (
     <ListView
       title={t('Events')}
@@ -47,6 +50,9 @@ export default function Events() {
       pages={pages}
       id={(event) => event.id}
       name={(event) => event.message}
+      filtered={!!query}
+      clear={() => setQuery(null)}
+      query={<QueryBar value={query ?? ''} set={setQuery} noun="event" label={t('Filter events')} placeholder={t('Filter: severity:error kind:host age:<1d, or words')} />}
       empty={
         <Nothing icon={EventIcon} title={t('Nothing has happened yet')}>
           {t('Hosts that come and go, VMs that crash: it appears here as it happens.')}

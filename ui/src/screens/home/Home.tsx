@@ -18,6 +18,7 @@ import { over } from '../../parts/words';
 import { PageTitle } from '../../parts/PageTitle';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { AlarmCard } from '../alarm/AlarmCard';
 import { Unprotected } from '../backup/Unprotected';
 import { AddHost } from '../host/AddHost';
 import { full } from '../sr/words';
@@ -57,6 +58,7 @@ export default function Home() {
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <PageTitle>{t('Home')}</PageTitle>
+      <AlarmCard />
       <Attention hosts={hosts.data.items} srs={srs.data ?? []} unknown={health.data.hosts_unknown} />
       <Gallery hasGutter minWidths={{ default: '260px' }} className="x-tiles">
         <Tile title={t('Virtual machines')} to="/vms" value={health.data.vms} note={t('{{count}} running', { count: health.data.vms_running })} />

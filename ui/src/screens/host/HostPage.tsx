@@ -19,6 +19,8 @@ import { Parts } from '../../parts/Parts';
 import { HostLabel } from '../../parts/state';
 import { useUrlState } from '../../parts/url';
 import { EventsOf } from '../event/EventsOf';
+import { Metrics } from '../metrics/Metrics';
+import { AlarmsOf } from '../alarm/AlarmCard';
 import { SrLabel } from '../sr/state';
 import Vms from '../vm/Vms';
 import { HostMenu } from './verbs';
@@ -36,6 +38,7 @@ export default function HostPage() {
   if (!host) return <Failed error={read.error} retry={() => void read.refetch()} />;
   const tabs: [string, string][] = [
     ['summary', t('Summary')],
+    ['metrics', t('Metrics')],
     ['vms', t('Virtual machines')],
     ['events', t('Events')],
     ['shell', t('Shell')],
@@ -58,8 +61,9 @@ export default function HostPage() {
           {t('Those that are here run on. Shut them down before you work on the host.')}
         </Alert>
       )}
+      <AlarmsOf of="host" id={host.id} name={host.name} />
       <Parts of="host" label={t('Parts of the host')} parts={tabs} shown={tab ?? 'summary'} address={(key) => (key === 'summary' ? `/hosts/${host.id}` : `/hosts/${host.id}?tab=${key}`)} go={(key) => setTab(key === 'summary' ? null : key)}>
-        {tab === 'shell' ? <HostShell host={host} /> : tab === 'vms' ? <Vms within={`host_id:${host.id}`} title={t('Virtual machines')} /> : tab === 'events' ? <EventsOf subject={`host/${host.id}`} /> : <Summary host={host} />}
+        {tab === 'shell' ? <HostShell host={host} /> : tab === 'metrics' ? <Metrics of="host" id={host.id} name={host.name} /> : tab === 'vms' ? <Vms within={`host_id:${host.id}`} title={t('Virtual machines')} /> : tab === 'events' ? <EventsOf subject={`host/${host.id}`} /> : <Summary host={host} />}
       </Parts>
     </PageSection>
   );

@@ -21,6 +21,7 @@ import { HostLabel } from '../../parts/state';
 import { useUrlState } from '../../parts/url';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { MetricsLink } from '../metrics/MetricsLink';
 import { AddHost } from './AddHost';
 import { HostMenu } from './verbs';
 
@@ -84,7 +85,8 @@ export default function Hosts() {
         clear={() => setQuery(null)}
         sort={sort ?? ''}
         setSort={setSort}
-        query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter hosts')} placeholder={t('Filter: status:unknown free:>64GiB maintenance:on, or words')} />}
+        extra={<MetricsLink of="host" filter={query ?? ''} />}
+        query={<QueryBar value={query ?? ''} set={setQuery} noun="host" label={t('Filter hosts')} placeholder={t('Filter: status:unknown free:>64GiB maintenance:on, or words')} />}
         selection={{ chosen, set: setChosen }}
         bulk={
           <>

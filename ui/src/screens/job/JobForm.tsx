@@ -5,7 +5,7 @@ import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
-import type { BackupJob, MethodName } from '../../api/generated';
+import type { BackupJob, MailOn, MethodName } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import { useAll } from '../../list/all';
 import { QueryBar } from '../../list/QueryBar';
@@ -160,6 +160,19 @@ function More({ draft, set }: PartProps) {
         <NumberField id="job-rpo" label={t('Warn after (hours)')} value={draft.rpo} set={(rpo) => set({ rpo })} min={0} max={8760} help={t('When a VM has no good backup for so long. 0: never.')} />
         <NumberField id="job-prove" label={t('VMs proved after each run')} value={draft.prove} set={(prove) => set({ prove })} min={0} max={100} help={t('Restored for a moment, apart from every network, to see whether they boot.')} />
         <TextField id="job-ports" label={t('Ports that have to answer')} value={draft.ports} set={(ports) => set({ ports })} placeholder="22 443" wrong={parsePorts(draft.ports) ? undefined : t('Numbers from 1 to 65535, 16 at most.')} help={t('In a proof, over IPv6. Empty: it is enough that the guest says something.')} />
+      </Grid>
+      <Grid hasGutter sm={6}>
+        <TextField id="job-mail" label={t('Report by e-mail to')} value={draft.mail} set={(mail) => set({ mail })} placeholder="ops@example.org" help={t('Several with commas between them. Empty: nobody.')} />
+        <ChoiceField
+          id="job-mail-on"
+          label={t('Which runs')}
+          value={draft.mailOn}
+          set={(mailOn) => set({ mailOn: mailOn as MailOn })}
+          options={[
+            ['always', t('Every run')],
+            ['problems', t('Those with problems')],
+          ]}
+        />
       </Grid>
       <TextField id="job-webhook" label={t('Report to')} value={draft.webhook} set={(webhook) => set({ webhook })} placeholder="https://…" help={t('Gets the report of each run as JSON. Empty: nobody.')} />
     </FormSection>

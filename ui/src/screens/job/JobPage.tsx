@@ -92,6 +92,7 @@ function Summary({ job }: { job: BackupJob }) {
               [t('Speed limit'), job.bandwidth ? t('{{size}}/s', { size: format.bytes(job.bandwidth) }) : t('none')],
               !!job.prove && [t('VMs proved after each run'), job.prove],
               !!job.prove_ports?.length && [t('Ports that have to answer'), job.prove_ports.join(', ')],
+              !!job.mail_to?.length && [t('Report by e-mail to'), `${job.mail_to.join(', ')} · ${job.mail_on === 'problems' ? t('Those with problems') : t('Every run')}`],
               [t('Report to'), job.webhook],
               [t('Id'), <Id key="i" id={job.id} />],
             ]}

@@ -10,6 +10,7 @@ import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { usePages } from '../../list/pages';
+import { QueryBar } from '../../list/QueryBar';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
 import { useUrlState } from '../../parts/url';
@@ -23,7 +24,8 @@ export function RunList({ job, extra }: { job?: string; extra?: React.ReactNode 
   const { t } = useTranslation();
   const format = useFormat();
   const [sort, setSort] = useUrlState('sort');
-  const pages = usePages('backup_run.list', { job: job ?? null, sort: sort ?? '' }, 3_000);
+  const [query, setQuery] = useUrlState('q');
+  const pages = usePages('backup_run.list', { job: job ?? null, filter: query ?? '', sort: sort ?? '' }, 3_000);
   const columns = useMemo((): Column<BackupRun>[] => {
     const rate = (run: BackupRun) => {
       const found = speed(ofRun(run));
@@ -70,6 +72,9 @@ export function RunList({ job, extra }: { job?: string; extra?: React.ReactNode 
       pages={pages}
       id={(run) => run.id}
       name={(run) => `${run.job_name} ${run.started}`}
+      filtered={!!query}
+      clear={() => setQuery(null)}
+      query={<QueryBar value={query ?? ''} set={setQuery} noun="backup_run" label={t('Filter runs')} placeholder={t('Filter: status:failed started:>2026-01-31, or words')} />}
       sort={sort || '-started'}
       setSort={setSort}
       extra={extra}

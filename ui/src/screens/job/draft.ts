@@ -1,6 +1,6 @@
 // What the form of a job gathers, and the call that it becomes.
 
-import type { BackupJob, CreateBackupJob, KeepPolicy, UpdateBackupJob } from '../../api/generated';
+import type { BackupJob, CreateBackupJob, KeepPolicy, MailOn, UpdateBackupJob } from '../../api/generated';
 import { words } from '../../parts/fields';
 
 export type Every = 'day' | 'week' | 'hours' | 'own' | 'never';
@@ -28,6 +28,9 @@ export interface JobDraft {
   /** Hours; 0 for never. */
   rpo: number;
   webhook: string;
+  /** Addresses as they are typed. */
+  mail: string;
+  mailOn: MailOn;
   /** VMs proved after each run. */
   prove: number;
   /** TCP ports that have to answer then, as they are typed. */
@@ -54,6 +57,8 @@ export const EMPTY_JOB: JobDraft = {
   window: 0,
   rpo: 26,
   webhook: '',
+  mail: '',
+  mailOn: 'always',
   prove: 0,
   ports: '',
 };
@@ -116,6 +121,8 @@ export function fromJob(job: BackupJob): JobDraft {
     window: (job.window_minutes ?? 0) / 60,
     rpo: (job.rpo_minutes ?? 0) / 60,
     webhook: job.webhook ?? '',
+    mail: (job.mail_to ?? []).join(', '),
+    mailOn: job.mail_on ?? 'always',
     prove: job.prove ?? 0,
     ports: (job.prove_ports ?? []).join(' '),
   };
@@ -135,6 +142,8 @@ function settings(draft: JobDraft) {
     window_minutes: Math.round(draft.window * 60),
     rpo_minutes: Math.round(draft.rpo * 60),
     webhook: draft.webhook,
+    mail_to: words(draft.mail),
+    mail_on: draft.mailOn,
     prove: draft.prove,
     prove_ports: parsePorts(draft.ports) ?? [],
   };

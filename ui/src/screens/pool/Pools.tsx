@@ -3,12 +3,13 @@
 import PoolIcon from '@patternfly/react-icons/dist/esm/icons/cubes-icon';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { Link } from 'react-router';
+import { Link, useNavigate } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Pool } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
+import { quoted } from '../../list/filter';
 import { ListView } from '../../list/ListView';
 import { useWhole } from '../../list/whole';
 import { CreateButton } from '../../parts/CreateButton';
@@ -18,12 +19,14 @@ import { FormDialog } from '../../parts/FormDialog';
 import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { metricsOf } from '../metrics/MetricsLink';
 
 const nameOf = (pool: Pool) => pool.name;
 
 export default function Pools() {
   const { t } = useTranslation();
   const user = useUser();
+  const navigate = useNavigate();
   const [making, setMaking] = useState(false);
   const hosts = useRead('host.list', { limit: 1000 });
   const pages = useWhole(useAll('pool.list', {}), '', nameOf);
@@ -39,6 +42,8 @@ export default function Pools() {
   const why = mayNot(user, 'pool.create');
   const create = <CreateButton label={t('Create a pool')} why={why} go={() => setMaking(true)} />;
   const verbs = (pool: Pool): Verb[] => [
+    { label: t('Metrics of its hosts'), go: () => void navigate(metricsOf('host', `pool:${quoted(pool.name)}`)) },
+    { label: t('Metrics of its VMs'), go: () => void navigate(metricsOf('vm', `pool:${quoted(pool.name)}`)) },
     {
       label: t('Delete'),
       danger: true,

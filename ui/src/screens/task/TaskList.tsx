@@ -6,10 +6,11 @@ import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { ListView } from '../../list/ListView';
 import { usePages } from '../../list/pages';
+import { QueryBar } from '../../list/QueryBar';
 import { useTasks } from '../../live/tasks';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
-import { useUrlState } from '../../parts/url';
+import { useUrlClear, useUrlState } from '../../parts/url';
 import { taskColumns } from './columns';
 import { TaskVerbs } from './parts';
 
@@ -17,16 +18,18 @@ export function TaskList({ vm }: { vm?: string }) {
   const { t } = useTranslation();
   const format = useFormat();
   const columns = useMemo(() => taskColumns(format), [format]);
+  const clear = useUrlClear('active', 'q');
   const [active, setActive] = useUrlState('active');
-  const pages = usePages('task.list', { vm: vm ?? null, active: active === 'yes' });
+  const [query, setQuery] = useUrlState('q');
+  const pages = usePages('task.list', { vm: vm ?? null, active: active === 'yes', filter: query ?? '' });
   const live = useTasks();
   const rows = useMemo(() => {
     const newer = new Map(live.map((task) => [task.id, task]));
     const known = new Set(pages.rows.map((task) => task.id));
-    const added = live.filter((task) => !known.has(task.id) && (!vm || task.subjects.includes(`vm/${vm}`)) && !active);
+    const added = live.filter((task) => !known.has(task.id) && (!vm || task.subjects.includes(`vm/${vm}`)) && !active && !query);
     const newest = pages.rows[0]?.created ?? '';
     return [...added.filter((task) => task.created > newest), ...pages.rows.map((task) => newer.get(task.id) ?? task)];
-  }, [live, pages.rows, vm, active]);
+  }, [live, pages.rows, vm, active, query]);
   return (
     <ListView
       title={t('Tasks')}
@@ -37,8 +40,9 @@ export function TaskList({ vm }: { vm?: string }) {
       pages={{ ...pages, rows, total: Math.max(pages.total, rows.length) }}
       id={(task) => task.id}
       name={(task) => task.title}
-      filtered={active === 'yes'}
-      clear={() => setActive(null)}
+      filtered={active === 'yes' || !!query}
+      clear={clear}
+      query={<QueryBar value={query ?? ''} set={setQuery} noun="task" label={t('Filter tasks')} placeholder={t('Filter: status:parked user:anna age:<1d, or words')} />}
       actions={(task) => <TaskVerbs task={task} />}
       extra={
         <ToolbarItem>

@@ -86,7 +86,7 @@ export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
         clear={() => setQuery(null)}
         sort={sort ?? ''}
         setSort={setSort}
-        query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter disks')} placeholder={t('Filter: attached:no size:>100GiB host:xen1, or words')} />}
+        query={<QueryBar value={query ?? ''} set={setQuery} noun="vdi" label={t('Filter disks')} placeholder={t('Filter: attached:no size:>100GiB host:xen1, or words')} />}
         selection={{ chosen, set: setChosen }}
         bulk={
           <Button variant="secondary" isDanger onClick={() => setForm({ kind: 'delete' })}>

@@ -9,7 +9,7 @@ import { VM_VERBS, verbParams, vmCannot, type VerbInfo } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 
 /** Lists do not tell what a VM is protected from; its page does. */
-type Subject = Pick<VmRow, 'id' | 'name' | 'power' | 'managed'> & { protection?: Protection };
+type Subject = Pick<VmRow, 'id' | 'name' | 'power' | 'managed'> & { protection?: Protection; standby_of?: string | null };
 
 /** A verb as a call, with what is asked before it. */
 function useVmActs() {

@@ -18,8 +18,10 @@ import { useUser } from '../../shell/user';
 import { VmSnapshots } from '../snapshot/VmSnapshots';
 import { VmBackups } from '../backup/VmBackups';
 import { EventsOf } from '../event/EventsOf';
+import { Metrics } from '../metrics/Metrics';
 import { TaskList } from '../task/TaskList';
 import { TemplateFromVm } from '../template/dialogs';
+import { AlarmsOf } from '../alarm/AlarmCard';
 import { Access } from './Access';
 import { CloneVm, InsertCd } from './dialogs';
 import { VmDisks } from './VmDisks';
@@ -46,6 +48,7 @@ export default function VmPage() {
   const drive = vm.spec?.hardware?.cd;
   const more: Verb[] = [
     { label: t('Clone'), why: vmCannotChange(user, 'vm.clone', vm, place), go: () => setForm('clone') },
+    { label: t('Make a standby'), why: vmCannotChange(user, 'standby.create', vm, place), go: () => void navigate(`/standbys/new?vm=${vm.id}`), note: t('A VM elsewhere that can take over.') },
     { label: t('Make a template of it'), why: cannotKeep, go: () => setForm('template') },
     ...(drive ? [{ label: t('Insert a CD'), why: cannotOperate, go: () => setForm('cd') }] : []),
     ...(drive?.vdi ? [{ label: t('Eject the CD'), why: cannotOperate, act: { method: 'vm.eject_cd' as const, params: { vm: vm.id }, title: t('Eject the CD of {{name}}', { name: vm.name }) } }] : []),
@@ -54,6 +57,7 @@ export default function VmPage() {
   const tabs: [string, string, React.ReactNode][] = [
     ['summary', t('Summary'), <VmSummary key="summary" vm={vm} />],
     ['console', t('Console'), <VmConsole key="console" vm={vm} />],
+    ['metrics', t('Metrics'), <Metrics key="metrics" of="vm" id={vm.id} name={vm.name} />],
     ['disks', t('Disks'), <VmDisks key="disks" vm={vm} />],
     ['snapshots', t('Snapshots'), <VmSnapshots key="snapshots" vm={vm} />],
     ['backups', t('Backups'), <VmBackups key="backups" vm={vm} />],
@@ -90,6 +94,7 @@ export default function VmPage() {
         }
       />
       <Warnings vm={vm} />
+      <AlarmsOf of="vm" id={vm.id} name={vm.name} />
       <Parts of="vm" label={t('Parts of the VM')} parts={tabs} shown={shown?.[0] ?? 'summary'} address={address} go={(key) => void navigate(address(key), { replace: true })}>
         {shown?.[2]}
       </Parts>
@@ -108,6 +113,11 @@ function Warnings({ vm }: { vm: Vm }) {
       {vm.power === 'unknown' && (
         <Alert isInline variant="warning" title={t('Its host is not heard')}>
           {t('What is shown is what was known last. The VM may well run: it needs neither us nor the network to us.')}
+        </Alert>
+      )}
+      {vm.standby_of && (
+        <Alert isInline variant="info" title={t('It stands by for another VM')}>
+          {t('It follows that one’s backups and is not started or changed.')} <Link to={`/standbys/${vm.id}`}>{t('What it holds, and what to do with it')}</Link>
         </Alert>
       )}
       {vm.pending_restart.length > 0 && (

@@ -16,6 +16,7 @@ import { useUrlState } from '../../parts/url';
 import { mayNot } from '../../rules/may';
 import { VM_VERBS, vmCannot, verbParams, type VerbInfo } from '../../rules/vm';
 import { useUser } from '../../shell/user';
+import { MetricsLink } from '../metrics/MetricsLink';
 import { vmColumns } from './columns';
 import { useLiveRows } from '../../live/rows';
 import { VmMenu } from './VmMenu';
@@ -74,6 +75,7 @@ export default function Vms({ within, title }: Props) {
         bulk={<BulkMenu choose={(verb) => setBulk({ verb, vms: [...chosen.values()].map(current) })} />}
         actions={(vm) => <VmMenu vm={vm} />}
         menu
+        extra={<MetricsLink of="vm" filter={filter} />}
         create={within ? undefined : create}
         empty={
           <Nothing icon={MachineIcon} title={within ? t('No VMs here') : t('No VMs yet')} action={within ? undefined : create}>

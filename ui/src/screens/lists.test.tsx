@@ -1,0 +1,54 @@
+// Lists of what happened and was done: their filter stands in the address and is the API's, and says what could come next.
+
+import { fireEvent, screen, waitFor } from '@testing-library/react';
+import userEvent from '@testing-library/user-event';
+import { describe, expect, it } from 'vitest';
+import { page, serious, show, type Answers } from '../testing/show';
+import Events from './event/Events';
+import { EventsOf } from './event/EventsOf';
+import { RunList } from './job/RunList';
+import { TaskList } from './task/TaskList';
+
+const answers: Answers = {
+  'event.list': page([{ id: 'e', at: '2026-01-01T00:00:00Z', kind: 'host.lost', severity: 'error' as const, subject: 'host/h', message: 'xen1 is not heard' }]),
+  'task.list': page([]),
+  'backup_run.list': page([]),
+  'filter.complete': { from: 0, candidates: [{ text: 'severity:', hint: 'how bad it is' }] },
+};
+
+describe('lists', () => {
+  it('of events are filtered by the API, with what could come next', async () => {
+    const shown = await show(<Events />, { answers, at: '/events?q=kind:host' });
+    expect(await screen.findByText('xen1 is not heard')).toBeTruthy();
+    expect(shown.calls('event.list')[0]).toMatchObject({ filter: 'kind:host' });
+    const bar = screen.getByRole('combobox', { name: 'Filter events' });
+    await userEvent.clear(bar);
+    await userEvent.type(bar, 'sev');
+    await screen.findByRole('option', { name: /^severity:/ });
+    expect(shown.calls('filter.complete').at(-1)).toEqual({ noun: 'event', text: 'sev' });
+    fireEvent.keyDown(bar, { key: 'ArrowDown' });
+    expect(bar.getAttribute('aria-activedescendant')).toBe(screen.getByRole('option', { name: /^severity:/ }).id);
+    fireEvent.keyDown(bar, { key: 'Enter' });
+    expect((bar as HTMLInputElement).value).toBe('severity:');
+    expect(await serious()).toEqual([]);
+  });
+
+  it('of events about one thing ask for those alone', async () => {
+    const shown = await show(<EventsOf subject="vm/v" />, { answers });
+    await waitFor(() => expect(shown.calls('event.list')[0]).toMatchObject({ filter: 'subject:vm/v' }));
+  });
+
+  it('of tasks are cleared of both filters, and of nothing else', async () => {
+    const shown = await show(<TaskList vm="s" />, { answers, at: '/standbys/s?tab=tasks&active=yes&q=status:parked' });
+    await waitFor(() => expect(shown.calls('task.list')[0]).toMatchObject({ vm: 's', active: true, filter: 'status:parked' }));
+    await screen.findByText('No entry passes the filter.');
+    // The first empties the bar alone.
+    await userEvent.click(screen.getAllByRole('button', { name: 'Clear the filter' })[1] as HTMLElement);
+    expect(shown.address()).toBe('/standbys/s?tab=tasks');
+  });
+
+  it('of runs are filtered, too', async () => {
+    const shown = await show(<RunList />, { answers, at: '/runs?q=status:failed' });
+    await waitFor(() => expect(shown.calls('backup_run.list')[0]).toMatchObject({ filter: 'status:failed' }));
+  });
+});

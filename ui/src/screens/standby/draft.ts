@@ -1,0 +1,32 @@
+// What the form of a standby gathers, and the call that it becomes.
+
+import type { CreateStandby } from '../../api/generated';
+import { VM_NAME } from '../../parts/fields';
+import { mapped, type NetworkChoices } from '../../parts/networks';
+
+export interface StandbyDraft {
+  /** As it is typed: a name, or an id from the address. */
+  vm: string;
+  host: string;
+  sr: string;
+  repository: string;
+  name: string;
+  networks: NetworkChoices;
+  keepMacs: boolean;
+}
+
+export const EMPTY_STANDBY: StandbyDraft = { vm: '', host: '', sr: '', repository: '', name: '', networks: {}, keepMacs: false };
+
+export function createStandby(vm: string, draft: StandbyDraft): CreateStandby {
+  return {
+    vm,
+    host: draft.host,
+    repository: draft.repository,
+    ...(draft.sr ? { sr: draft.sr } : {}),
+    ...(draft.name ? { name: draft.name } : {}),
+    ...mapped(draft.networks),
+    ...(draft.keepMacs ? { keep_macs: true } : {}),
+  };
+}
+
+export const standbyReady = (vm: string | undefined, draft: StandbyDraft): boolean => !!vm && draft.host !== '' && draft.repository !== '' && (draft.name === '' || VM_NAME.test(draft.name));
