@@ -31,7 +31,7 @@ export const metrics: Record<string, string> = {
   Line: 'Ligne',
   Last: 'Dernière',
   Average: 'Moyenne',
-  Greatest: 'Maximum',
+  Peak: 'Pic',
   'The shade reaches from the least to the greatest value of each point.': 'L’ombre va de la plus petite à la plus grande valeur de chaque point.',
   'Not measured in this time: {{what}}.': 'Pas mesuré pendant ce temps : {{what}}.',
   '{{metric}}, greatest': '{{metric}}, maximum',

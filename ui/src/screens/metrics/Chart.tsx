@@ -99,7 +99,7 @@ export default function Chart({ title, course, lines, most }: Props) {
             <Th screenReaderText={t('Line')} />
             <Th>{at === null ? t('Last') : <time>{when}</time>}</Th>
             <Th>{t('Average')}</Th>
-            <Th>{t('Greatest')}</Th>
+            <Th>{t('Peak')}</Th>
           </Tr>
         </Thead>
         <Tbody>

@@ -109,7 +109,7 @@ function Ranking({ course, metric }: { course: Course; metric: Metric }) {
       { key: 'name', header: msg('Name'), cell: ({ line }) => <Link to={page(line, line.of)}>{line.name}</Link>, text: ({ line }) => line.name },
       value('last', msg('Last')),
       value('mean', msg('Average')),
-      value('most', msg('Greatest')),
+      value('most', msg('Peak')),
       value('least', msg('Least')),
     ];
   }, [format]);
