@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use xenith_common_ids::{BackupJobId, BackupRunId};
 use xenith_common_tasks::TaskSet;
-use xenith_orchestrator_store::StoreError;
+use xenith_orchestrator_store::{StoreError, Transaction};
 use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::event::Severity;
 
@@ -47,6 +47,7 @@ use crate::db::Db;
 use crate::errors::store_error;
 use crate::events::Happened;
 use crate::model::JobRecord;
+use crate::upkeep;
 use mirror::Mirror;
 use rpo::Rpo;
 
@@ -89,22 +90,13 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
 
 /// Of a store that was written before runs that are not over were listed: finds them.
 pub async fn ensure_live_runs(db: &Db) -> Result<(), StoreError> {
-    let mark = LISTED.to_owned();
-    if db.upkeep.get(&mark).await?.is_some() {
-        return Ok(());
-    }
-    let mut after = None;
-    loop {
-        let page = db.backup_runs.page(after, 100).await?;
-        for run in page.records.into_iter().filter(|run| !run.value.status.is_over()) {
-            db.live_runs.put(&run.value.job, &run.key).await?;
+    upkeep::once(db, LISTED, &db.backup_runs, |run| {
+        if run.value.status.is_over() {
+            return Transaction::new();
         }
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
-    db.upkeep.put(&mark, &1).await.map(drop)
+        db.live_runs.put_in(Transaction::new(), &run.value.job, &run.key)
+    })
+    .await
 }
 
 /// What is kept between two rounds.

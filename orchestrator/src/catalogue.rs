@@ -21,6 +21,7 @@ use crate::db::{BackupOfVm, Db};
 use crate::model::BackupRecord;
 use crate::pieces::Pieces;
 use crate::sagas::backup_vm::Disk;
+use crate::upkeep;
 
 /// The attachment that holds a VM's definition.
 const NAME: &str = "xenith-vm.json";
@@ -226,25 +227,13 @@ pub async fn clear(db: &Db, repository: RepositoryId) -> Result<(), StoreError> 
     pieces.finish().await
 }
 
-/// Makes the index by VM for a store that was written before there was one. What is written last says that it is whole.
+/// Makes the index by VM for a store that was written before there was one.
 pub async fn ensure_index(db: &Db) -> Result<(), StoreError> {
-    let mark = INDEXED.to_owned();
-    if db.upkeep.get(&mark).await?.is_some() {
-        return Ok(());
-    }
-    let (mut pieces, mut after) = (Pieces::new(db), None);
-    loop {
-        let page = db.backups.page(after, 100).await?;
-        for place in page.records.iter().filter_map(|record| place(&record.value)) {
-            pieces.add(db.backups_by_vm.put_in(Transaction::new(), &place, &())).await?;
-        }
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
-    pieces.finish().await?;
-    db.upkeep.put(&mark, &1).await.map(drop)
+    upkeep::once(db, INDEXED, &db.backups, |record| match place(&record.value) {
+        Some(place) => db.backups_by_vm.put_in(Transaction::new(), &place, &()),
+        None => Transaction::new(),
+    })
+    .await
 }
 
 /// Snapshots that some increment counts from.

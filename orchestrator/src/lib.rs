@@ -41,5 +41,6 @@ pub mod sagas;
 pub mod schedule;
 pub mod secret;
 mod snapshots;
+mod upkeep;
 pub mod views;
 mod vsphere;

@@ -9,7 +9,7 @@ use xenith_orchestrator_store::{Record, StoreError, Transaction};
 
 use crate::db::Db;
 use crate::model::SnapshotRecord;
-use crate::pieces::Pieces;
+use crate::upkeep;
 
 /// Records read at a time.
 const PAGE: usize = 300;
@@ -48,26 +48,12 @@ pub async fn of_vm(db: &Db, vm: VmId) -> Result<Vec<Record<SnapshotId, SnapshotR
     }
 }
 
-/// Makes the index for a store that was written before there was one. What is written last says that it is whole.
+/// Makes the index for a store that was written before there was one.
 pub async fn ensure_index(db: &Db) -> Result<(), StoreError> {
-    let mark = INDEXED.to_owned();
-    if db.upkeep.get(&mark).await?.is_some() {
-        return Ok(());
-    }
-    let (mut pieces, mut after) = (Pieces::new(db), None);
-    loop {
-        let page = db.snapshots.page(after, PAGE).await?;
-        for record in page.records {
-            let entry = (record.value.vm, record.key);
-            pieces.add(db.snapshots_by_vm.put_in(Transaction::new(), &entry, &())).await?;
-        }
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
-    pieces.finish().await?;
-    db.upkeep.put(&mark, &1).await.map(drop)
+    upkeep::once(db, INDEXED, &db.snapshots, |record| {
+        db.snapshots_by_vm.put_in(Transaction::new(), &(record.value.vm, record.key), &())
+    })
+    .await
 }
 
 #[cfg(test)]
