@@ -499,7 +499,14 @@ fn plain(value: Value, hidden: &[&str]) -> Value {
             let kept = fields
                 .into_iter()
                 .filter(|(name, _)| !LEFT_OUT.contains(&&**name) && !hidden.contains(&&**name))
-                .map(|(name, value)| (name, plain(value, hidden)))
+                .map(|(name, value)| match (&*name, value) {
+                    // A port may answer before the guest has told its system: the verdict alone is the same.
+                    ("said", Value::String(said)) => {
+                        let verdict = said.split_once("; ").map_or(&*said, |(verdict, _)| verdict).into();
+                        (name, Value::String(verdict))
+                    }
+                    (_, value) => (name, plain(value, hidden)),
+                })
                 .collect();
             Value::Object(kept)
         }
