@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::console::Consoles;
 use crate::disk::{Attachments, InUse, SpaceGuard, Storage};
 use crate::fence::Fence;
+use crate::guest_agent::GuestAgents;
 use crate::identity::{Identity, IdentityError};
 use crate::import::{Helpers, Imports, http};
 use crate::instant::Launcher;
@@ -160,10 +161,16 @@ async fn adopt(
     let place = (record.local_sr, backend.disk_servers);
     let storage = storage(config, place, in_use.clone()).await.map_err(AgentError::Adopt)?;
     let publisher = Arc::new(Publisher::new());
+    let state = (journal.clone(), config.state.as_path());
+    let guests = GuestAgents::new(Arc::clone(&backend.hypervisor), state, tasks.child());
+    if let Err(error) = guests.recover() {
+        tracing::error!(%error, "which guests are frozen cannot be read; look for VMs whose programs hang");
+    }
     let driver = Driver {
         hypervisor: backend.hypervisor,
         journal: journal.clone(),
         resolver: Resolver { boot: config.boot.clone(), storage: storage.clone() },
+        guests,
     };
     let helpers = Helpers { hypervisor: Arc::clone(&driver.hypervisor), kit: backend.helpers };
     let imports = Imports::new(&config.state, storage.clone(), (helpers, config.datastores.clone()));

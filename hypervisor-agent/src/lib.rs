@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod enrol;
 mod fault;
 pub mod fence;
+pub mod guest_agent;
 pub mod identity;
 pub mod import;
 pub mod instant;

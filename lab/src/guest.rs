@@ -2,7 +2,7 @@
 //!
 //! The initramfs is busybox, Debian's `xenstore` client with the libraries it needs, two front-end modules,
 //! and `lab/guest/init`, a shell script that reports over xenstore and obeys commands. That file's head says
-//! what it understands.
+//! what it understands. Beside it `lab/guest/agent` answers on the channel to a guest agent.
 
 use std::fmt;
 use std::io::Write;
@@ -18,6 +18,7 @@ use crate::rootfs::Rootfs;
 use crate::ssh::{Shell, quote};
 
 const INIT: &str = include_str!("../guest/init");
+const AGENT: &str = include_str!("../guest/agent");
 /// What the guest prints on its console when it is up.
 pub const READY: &str = "XENITH-GUEST-READY";
 /// The kernel, unpacked, as the recipe leaves it in dom0; and beside it our initramfs. The folder is the one
@@ -125,6 +126,7 @@ pub fn initramfs(rootfs: &Rootfs) -> Result<Vec<u8>, LabError> {
         let script = format!("#!/bin/sh\nsync\nexec busybox {order} -f\n");
         archive.entry(&format!("sbin/{order}"), ModeFileType::Regular, 0o755, script.as_bytes())?;
     }
+    archive.entry("agent", ModeFileType::Regular, 0o755, AGENT.as_bytes())?;
     archive.entry("init", ModeFileType::Regular, 0o755, INIT.as_bytes())?;
     archive.finish()
 }
@@ -274,10 +276,42 @@ mod tests {
     }
 
     #[test]
-    fn the_init_script_is_a_shell_script_without_mistakes_of_syntax() {
-        let checked = std::process::Command::new("sh").args(["-n", "-c", INIT]).status().unwrap();
-        assert!(checked.success());
+    fn the_scripts_are_shell_scripts_without_mistakes_of_syntax() {
+        for script in [INIT, AGENT] {
+            let checked = std::process::Command::new("sh").args(["-n", "-c", script]).status().unwrap();
+            assert!(checked.success());
+        }
         assert!(INIT.contains(READY));
+    }
+
+    #[test]
+    fn the_guest_answers_as_a_guest_agent() {
+        use std::process::{Command, Stdio};
+        let mut agent = Command::new("sh");
+        agent.args(["-c", AGENT]).env("XENSTORE", "true").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut agent = agent.spawn().unwrap();
+        let mut asks = agent.stdin.take().unwrap();
+        let sync = br#"{"arguments":{"id":2147483647},"execute":"guest-sync-delimited"}"#;
+        asks.write_all(&[&b"half of a quest\xff"[..], sync, b"\n"].concat()).unwrap();
+        for command in ["status", "freeze", "status", "thaw", "thaw", "melt"] {
+            writeln!(asks, r#"{{"execute":"guest-fsfreeze-{command}"}}"#).unwrap();
+        }
+        drop(asks);
+        let said = agent.wait_with_output().unwrap().stdout;
+        let lines: Vec<&[u8]> = said.split(|byte| *byte == b'\n').collect();
+        assert_eq!(lines[0], b"\xff{\"return\": 2147483647}");
+        let texts: Vec<_> =
+            lines[1..].iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+        let expected = [
+            r#"{"return": "thawed"}"#,
+            r#"{"return": 1}"#,
+            r#"{"return": "frozen"}"#,
+            r#"{"return": 1}"#,
+            r#"{"return": 0}"#,
+            r#"{"error": {"class": "CommandNotFound", "desc": "the test guest does not know this"}}"#,
+            "",
+        ];
+        assert_eq!(texts, expected);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{RepositoryId, VdiId, VmId};
-use xenith_hypervisor_agent_types::VmSpec;
 use xenith_hypervisor_agent_types::backup::{BackupFacts, RunDisk};
+use xenith_hypervisor_agent_types::{Quiesced, VmSpec};
 use xenith_orchestrator_saga::StepError;
 use xenith_orchestrator_store::{StoreError, Transaction};
 
@@ -40,13 +40,21 @@ pub struct Definition {
     /// Which VDI was called what in the backup; filled in when it is made.
     #[serde(default)]
     pub disks: Vec<(VdiId, String)>,
+    /// In which state its disks are; filled in when it is made.
+    #[serde(default)]
+    pub quiesced: Option<Quiesced>,
 }
 
 impl Definition {
     /// As an attachment of a backup.
-    pub fn attachment(&self, vdis: &[Disk], named: &[RunDisk]) -> Result<(String, String), StepError> {
+    pub fn attachment(
+        &self,
+        vdis: &[Disk],
+        named: &[RunDisk],
+        quiesced: Option<Quiesced>,
+    ) -> Result<(String, String), StepError> {
         let disks = vdis.iter().zip(named).map(|(disk, named)| (disk.vdi, named.name.clone())).collect();
-        let whole = Self { disks, ..self.clone() };
+        let whole = Self { disks, quiesced, ..self.clone() };
         let text = serde_json::to_string(&whole)
             .map_err(|error| StepError::permanent("the VM's definition cannot be kept").because(error))?;
         Ok((NAME.to_owned(), text))

@@ -125,7 +125,8 @@ mod tests {
             let fuse =
                 Arc::new(Fuse { store: MemoryStore::new(&schema), left: AtomicUsize::new(usize::MAX) });
             let db = Db::over(Arc::clone(&fuse) as Arc<dyn StateStore>);
-            let (id, pool, sr) = (HostId::new(), PoolId::new(), SrId::new());
+            let (id, other, pool) = (HostId::new(), HostId::new(), PoolId::new());
+            let (sr, nas) = (SrId::new(), SrId::new());
             let record = HostRecord {
                 name: "xen1".into(),
                 pool,
@@ -141,7 +142,6 @@ mod tests {
             };
             db.hosts.insert(&id, &record).await.unwrap();
             db.host_names.insert(&record.name, &id).await.unwrap();
-            let (nas, other) = (SrId::new(), HostId::new());
             let shared = SrRecord {
                 name: "nas".into(),
                 pool,
@@ -187,18 +187,18 @@ mod tests {
                     spec: record.spec.clone(),
                     disks: vec![],
                     paused_ms: None,
+                    quiesced: None,
                 };
                 let commit = db.vms.insert_in(Transaction::new(), &vm, &record);
                 let commit = db.vdis.insert_in(commit, &vdi, &disk);
                 let commit = snapshots::insert_in(&db, commit, SnapshotId::new(), &snapshot);
-                let made = BTreeSet::from([vdi]);
-                let commit = records::follow(&db, commit, vm, (None, Some(&record)), &made).await.unwrap();
+                let changed = (None, Some(&record));
+                let commit = records::follow(&db, commit, vm, changed, &[vdi].into()).await.unwrap();
                 db.store.commit(commit).await.unwrap();
                 vms.push(vm);
                 vdis.insert(vdi);
             }
-            let host = db.hosts.get(&id).await.unwrap().unwrap();
-            Self { fuse, db, host, vms, vdis, nas, other }
+            Self { host: db.hosts.get(&id).await.unwrap().unwrap(), fuse, db, vms, vdis, nas, other }
         }
 
         /// Whether the SR is still attached to the host.

@@ -9,7 +9,7 @@ use xenith_common_ids::{
     UserId, VdiId, VmId,
 };
 use xenith_hypervisor_agent_types::backup::BackupFacts;
-use xenith_hypervisor_agent_types::{SrSpec, VdiSize, VmSpec};
+use xenith_hypervisor_agent_types::{Quiesced, SrSpec, VdiSize, VmSpec};
 use xenith_orchestrator_types::alarm::AlarmWhen;
 use xenith_orchestrator_types::backup::{JobSettings, Repository};
 use xenith_orchestrator_types::event::Severity;
@@ -79,6 +79,9 @@ pub struct SnapshotRecord {
     pub disks: Vec<SnapshotDisk>,
     /// How long the VM stood; `None`: not complete.
     pub paused_ms: Option<u32>,
+    /// In which state its disks are; `None`: not complete, or of an earlier program.
+    #[serde(default)]
+    pub quiesced: Option<Quiesced>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

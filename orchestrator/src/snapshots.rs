@@ -83,6 +83,7 @@ mod tests {
             spec: serde_json::from_value(spec).unwrap(),
             disks: vec![],
             paused_ms: None,
+            quiesced: None,
         }
     }
 

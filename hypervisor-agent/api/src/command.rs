@@ -5,7 +5,7 @@ use std::time::Duration;
 use xenith_common_ids::{Epoch, IncarnationId, OperationId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply};
 use xenith_hypervisor_agent_types::{
-    HostHardware, ObservedVm, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize,
+    HostHardware, ObservedVm, Quiesce, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize,
 };
 
 use crate::convert::{id, required, under};
@@ -80,6 +80,7 @@ pub enum VmAction {
     /// Keeps the contents of its disks as they are at one instant. A running VM is paused for it.
     Snapshot {
         disks: Vec<SnapshotOf>,
+        quiesce: Quiesce,
     },
     /// Makes the running domain agree with the definition as far as that can be done live.
     Apply,
@@ -158,7 +159,7 @@ fn vm_action_to_wire(vm: VmId, action: &VmAction) -> WireCommand {
             WireCommand::ResumeVm(wire::StartVm { vm_id, incarnation_id: incarnation.to_string() })
         }
         VmAction::DiscardSuspended => WireCommand::DiscardSuspendedVm(plain),
-        VmAction::Snapshot { disks } => storage::snapshot_vm_to_wire(vm, disks),
+        VmAction::Snapshot { disks, quiesce } => storage::snapshot_vm_to_wire(vm, disks, *quiesce),
         VmAction::Apply => WireCommand::ApplyVm(plain),
     }
 }
@@ -219,8 +220,7 @@ impl TryFrom<WireCommand> for Command {
                 Ok(Self::DeleteVdi { vdi: id("vdi_id", &vdi.vdi_id)?, sr: id("sr_id", &vdi.sr_id)? })
             }
             WireCommand::SnapshotVm(snapshot) => {
-                let action = VmAction::Snapshot { disks: storage::disks_from_wire(&snapshot.disks)? };
-                Ok(Self::Vm { vm: id("vm_id", &snapshot.vm_id)?, action })
+                Ok(Self::Vm { vm: id("vm_id", &snapshot.vm_id)?, action: storage::snapshot_vm(&snapshot)? })
             }
             WireCommand::Transfer(command) => Ok(Self::Transfer(under("transfer", command.try_into())?)),
             WireCommand::LookAtHardware(wire::Nothing {}) => Ok(Self::LookAtHardware),

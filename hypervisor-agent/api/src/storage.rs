@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use xenith_common_ids::{SrId, VdiId, VmId};
-use xenith_hypervisor_agent_types::{SnapshotOf, SrSpec, VdiFacts, VdiSize};
+use xenith_hypervisor_agent_types::{Consistency, Quiesce, Quiesced, SnapshotOf, SrSpec, VdiFacts, VdiSize};
 
 use crate::convert::{id, required, under};
 use crate::wire::execute_request::Command as Wire;
-use crate::{WireError, wire};
+use crate::{VmAction, WireError, wire};
 
 /// Each is idempotent: asked again when it holds already, it answers at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,7 @@ pub enum MakeSr {
 pub struct Snapshotted {
     pub snapshots: Vec<VdiFacts>,
     pub paused: Duration,
+    pub quiesced: Quiesced,
 }
 
 impl From<&StorageCommand> for Wire {
@@ -175,8 +176,27 @@ fn parse_revert(revert: &wire::RevertVdi) -> Result<StorageCommand, WireError> {
     })
 }
 
-pub(crate) fn snapshot_vm_to_wire(vm: VmId, disks: &[SnapshotOf]) -> Wire {
-    Wire::SnapshotVm(wire::SnapshotVm { vm_id: vm.to_string(), disks: disks_to_wire(disks) })
+pub(crate) fn snapshot_vm_to_wire(vm: VmId, disks: &[SnapshotOf], quiesce: Quiesce) -> Wire {
+    let quiesce = match quiesce {
+        Quiesce::Never => wire::Quiesce::Unspecified,
+        Quiesce::Try => wire::Quiesce::Try,
+        Quiesce::Demand => wire::Quiesce::Demand,
+    };
+    Wire::SnapshotVm(wire::SnapshotVm {
+        vm_id: vm.to_string(),
+        disks: disks_to_wire(disks),
+        quiesce: quiesce.into(),
+    })
+}
+
+pub(crate) fn snapshot_vm(snapshot: &wire::SnapshotVm) -> Result<VmAction, WireError> {
+    let known = wire::Quiesce::try_from(snapshot.quiesce).map_err(|e| WireError::new("quiesce", e))?;
+    let quiesce = match known {
+        wire::Quiesce::Unspecified => Quiesce::Never,
+        wire::Quiesce::Try => Quiesce::Try,
+        wire::Quiesce::Demand => Quiesce::Demand,
+    };
+    Ok(VmAction::Snapshot { disks: disks_from_wire(&snapshot.disks)?, quiesce })
 }
 
 fn disks_to_wire(disks: &[SnapshotOf]) -> Vec<wire::SnapshotOf> {
@@ -186,7 +206,7 @@ fn disks_to_wire(disks: &[SnapshotOf]) -> Vec<wire::SnapshotOf> {
         .collect()
 }
 
-pub(crate) fn disks_from_wire(disks: &[wire::SnapshotOf]) -> Result<Vec<SnapshotOf>, WireError> {
+fn disks_from_wire(disks: &[wire::SnapshotOf]) -> Result<Vec<SnapshotOf>, WireError> {
     let one = |(index, of): (usize, &wire::SnapshotOf)| {
         let parsed = (|| {
             Ok(SnapshotOf { vdi: id("vdi_id", &of.vdi_id)?, snapshot: id("snapshot_id", &of.snapshot_id)? })
@@ -201,6 +221,13 @@ impl From<&Snapshotted> for wire::Snapshotted {
         Self {
             snapshots: made.snapshots.iter().map(Into::into).collect(),
             paused_ms: u32::try_from(made.paused.as_millis()).unwrap_or(u32::MAX),
+            consistency: match made.quiesced.consistency {
+                Consistency::CrashConsistent => wire::Consistency::Unspecified,
+                Consistency::FilesystemConsistent => wire::Consistency::Filesystem,
+                Consistency::Offline => wire::Consistency::Offline,
+            }
+            .into(),
+            not_quiesced_because: made.quiesced.because.clone().unwrap_or_default(),
         }
     }
 }
@@ -210,6 +237,14 @@ impl TryFrom<wire::Snapshotted> for Snapshotted {
 
     fn try_from(made: wire::Snapshotted) -> Result<Self, WireError> {
         let snapshots = made.snapshots.into_iter().map(VdiFacts::try_from).collect::<Result<_, _>>()?;
-        Ok(Self { snapshots, paused: Duration::from_millis(made.paused_ms.into()) })
+        // A word that a newer agent has promises nothing to us.
+        let consistency = match wire::Consistency::try_from(made.consistency) {
+            Ok(wire::Consistency::Filesystem) => Consistency::FilesystemConsistent,
+            Ok(wire::Consistency::Offline) => Consistency::Offline,
+            Ok(wire::Consistency::Unspecified) | Err(_) => Consistency::CrashConsistent,
+        };
+        let because = Some(made.not_quiesced_because).filter(|because| !because.is_empty());
+        let quiesced = Quiesced { consistency, because };
+        Ok(Self { snapshots, paused: Duration::from_millis(made.paused_ms.into()), quiesced })
     }
 }

@@ -10,7 +10,9 @@
 //!   ignores these fields, but an `xl` that somebody attaches to the domain does not;
 //! * `claim_mode`: Xen sets the memory of the domain aside before it is populated, or fails at once;
 //! * disks are block devices (`phy`): see [`crate::disk`];
-//! * graphics listen on the loopback only.
+//! * graphics listen on the loopback only;
+//! * a [`channel`] to the guest agent is there only where it is asked for: it needs a QEMU, which PV and PVH guests have
+//!   not otherwise.
 
 use std::path::Path;
 
@@ -19,6 +21,8 @@ use xenith_hypervisor_agent_types::{
     BootDevice, CdDrive, CpuShare, DiskAccess, DomainDisk, DomainNic, DomainSpec, Firmware, Graphics,
     PciAddress, PlatformKind, VideoAdapter,
 };
+
+use crate::channel::channel;
 
 /// libxl's spelling of its three-valued boolean.
 const TRUE: &str = "True";
@@ -48,6 +52,9 @@ pub fn domain(spec: &DomainSpec, disks: &[&Path]) -> Value {
     });
     if !spec.hardware.pci.is_empty() {
         config["pcidevs"] = spec.hardware.pci.iter().copied().map(pci).collect();
+    }
+    if spec.hardware.guest_agent {
+        config["channels"] = json!([channel(identity.vm)]);
     }
     if spec.kind != PlatformKind::Hvm && spec.graphics == Graphics::Vnc {
         config["vfbs"] = json!([{ "devid": 0, "vnc": vnc() }]);
@@ -240,6 +247,8 @@ mod tests {
             ("/b_info/sched_params/cap", json!(150)),
             ("/b_info/vcpu_hard_affinity/3", json!([0, 2, 3])),
             ("/b_info/numa_placement", json!("False")),
+            ("/channels/0/name", json!("org.qemu.guest_agent.0")),
+            ("/channels/0/devid", json!(1)),
             ("/pcidevs/0/bus", json!(3)),
             ("/pcidevs/0/func", json!(1)),
         ] {
@@ -254,6 +263,7 @@ mod tests {
         for (kind, graphics, pointer, expected) in [
             (PlatformKind::Pv, Graphics::None, "/b_info/type.pv", Some(json!({}))),
             (PlatformKind::Pvh, Graphics::None, "/vfbs", None),
+            (PlatformKind::Pvh, Graphics::None, "/channels", None),
             (PlatformKind::Pvh, Graphics::Vnc, "/vfbs/0/vnc/listen", Some(json!("127.0.0.1"))),
             (PlatformKind::Hvm, Graphics::Vnc, "/b_info/type.hvm/vnc/listen", Some(json!("127.0.0.1"))),
             (PlatformKind::Hvm, Graphics::None, "/b_info/type.hvm/vnc/enable", Some(json!("False"))),

@@ -44,5 +44,6 @@ pub fn hardware() -> DomainHardware {
         video: Some(Video { adapter: VideoAdapter::Cirrus, memory: MemoryMiB::new(8).unwrap() }),
         cpu: CpuShare { weight: Some(512), cap: Some(150), pin: Some("0,2-3".parse().unwrap()) },
         pci: vec!["03:00.1".parse().unwrap()],
+        guest_agent: true,
     }
 }

@@ -325,6 +325,7 @@ impl Hypervisor for Libxl {
             // An error means that xenconsoled or QEMU has not made it yet.
             serial: serial.ok().flatten().map(PathBuf::from),
             vnc_port: store::vnc_port(&self.store, domid).await?,
+            guest_agent: store::guest_agent(&self.store, domid).await?,
         })
     }
 

@@ -24,6 +24,7 @@
 //!
 //! [`Hypervisor`]: xenith_hypervisor_agent_backend::Hypervisor
 
+mod channel;
 mod config;
 mod create;
 mod disk;

@@ -6,6 +6,7 @@ use std::path::Path;
 use xenith_hypervisor_agent_backend::HypervisorError;
 use xenith_hypervisor_agent_types::{DomainDisk, DomainNic, DomainSpec};
 
+use crate::channel;
 use crate::host::{self, is_bridge};
 
 /// Checks files and bridges. What vanishes after this is libxl's error.
@@ -21,6 +22,9 @@ pub fn check(spec: &DomainSpec) -> Result<(), HypervisorError> {
     }
     if let Some(image) = spec.hardware.cd.as_ref().and_then(|cd| cd.path.as_deref()) {
         self::image("hardware.cd", image)?;
+    }
+    if spec.hardware.guest_agent {
+        channel::ensure_folder()?;
     }
     for (index, address) in spec.hardware.pci.iter().enumerate() {
         if !host::has_pci(*address) {

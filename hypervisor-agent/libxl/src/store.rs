@@ -1,10 +1,14 @@
 //! What this crate reads in xenstore itself: the facts that libxl keeps there but does not hand out.
 
+use std::path::PathBuf;
+
 use xenith_common_ids::DomId;
 use xenith_common_units::MemoryMiB;
 use xenith_hypervisor_agent_backend::HypervisorError;
 use xenith_hypervisor_agent_types::{DomainIdentity, PlatformKind};
 use xenith_hypervisor_agent_xenstore::{Xenstore, XenstoreError, domain_path};
+
+use crate::channel;
 
 /// What never changes in a domain's life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +37,11 @@ pub async fn fixed(store: &Xenstore, domid: DomId) -> Result<Fixed, HypervisorEr
 pub async fn vnc_port(store: &Xenstore, domid: DomId) -> Result<Option<u16>, HypervisorError> {
     let port = read(store, &format!("{}/console/vnc-port", domain_path(domid))).await?;
     Ok(port.and_then(|port| port.trim().parse().ok()))
+}
+
+/// The socket of the domain's channel to its guest agent.
+pub async fn guest_agent(store: &Xenstore, domid: DomId) -> Result<Option<PathBuf>, HypervisorError> {
+    Ok(read(store, &channel::node(domid)).await?.as_deref().and_then(channel::socket))
 }
 
 /// Whether the guest has emptied the node by which it is asked to stop (or nobody ever asked).

@@ -1,4 +1,5 @@
-//! A simulated domain's consoles: a real pseudo-terminal, and a real VNC server where there is graphics.
+//! A simulated domain's consoles: a real pseudo-terminal, a real VNC server where there is graphics, and the socket of a
+//! [guest agent](crate::guest_agent) where there is a channel.
 //!
 //! Made when they are first asked for, so a fleet whose consoles nobody opens has none. The terminal prints a
 //! boot text, echoes what is typed and answers each line with a prompt; output that nobody reads is dropped
@@ -18,6 +19,8 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_types::{ConsolePaths, Graphics};
 
+use crate::world::Domain;
+
 #[derive(Debug)]
 pub(crate) struct Consoles {
     pub paths: ConsolePaths,
@@ -25,14 +28,15 @@ pub(crate) struct Consoles {
 }
 
 impl Consoles {
-    pub(crate) fn open(name: &str, graphics: Graphics, tasks: &TaskSet) -> io::Result<Self> {
-        let tasks = tasks.child();
+    pub(crate) fn open(domain: &Domain, tasks: &TaskSet) -> io::Result<Self> {
+        let (name, tasks) = (&domain.name, tasks.child());
         let serial = Some(open_serial(name, &tasks)?);
-        let vnc_port = match graphics {
+        let vnc_port = match domain.graphics {
             Graphics::None => None,
             Graphics::Vnc => Some(vnc::listen(name, &tasks)?),
         };
-        Ok(Self { paths: ConsolePaths { serial, vnc_port }, tasks })
+        let guest_agent = domain.guest_agent.as_ref().map(|agent| agent.listen(&tasks)).transpose()?;
+        Ok(Self { paths: ConsolePaths { serial, vnc_port, guest_agent }, tasks })
     }
 }
 

@@ -9,7 +9,7 @@ use xenith_hypervisor_agent_types::{
 };
 
 use crate::world::{Domain, Run};
-use crate::{FaultRule, Manners, Operation, SimHypervisor};
+use crate::{FaultRule, GuestAgentManners, Manners, Operation, SimHypervisor};
 
 /// A domain that somebody else makes.
 #[derive(Debug, Clone)]
@@ -62,6 +62,30 @@ impl SimHypervisor {
             world.facts_changed();
             Ok(())
         })
+    }
+
+    /// From now on the guest agent behaves like this. Nothing where the domain has no channel to one.
+    pub fn set_guest_agent(&self, domid: DomId, manners: GuestAgentManners) -> Result<()> {
+        self.inner.with(|world, _| {
+            if let Some(agent) = &world.get(domid)?.guest_agent {
+                agent.behave(manners);
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether the guest's filesystems are frozen.
+    #[must_use]
+    pub fn is_frozen(&self, domid: DomId) -> bool {
+        let agent = self.inner.with(|world, _| world.get(domid).ok()?.guest_agent.clone());
+        agent.is_some_and(|agent| agent.is_frozen())
+    }
+
+    /// How often the guest's filesystems were frozen.
+    #[must_use]
+    pub fn freezes(&self, domid: DomId) -> u64 {
+        let agent = self.inner.with(|world, _| world.get(domid).ok()?.guest_agent.clone());
+        agent.map_or(0, |agent| agent.freezes())
     }
 
     /// `xl create`: a running domain without identity.

@@ -185,15 +185,18 @@ impl Hypervisor for SimHypervisor {
     }
 
     async fn consoles(&self, domid: DomId) -> Result<ConsolePaths> {
-        let tasks = self.inner.tasks.clone();
+        let (tasks, home) = (self.inner.tasks.clone(), self.inner.home.clone());
         self.inner
             .perform(Call::on(Operation::Consoles, domid), move |world, _| {
+                let _at_home = home.enter();
                 let domain = world.get_mut(domid)?;
                 if let Some(consoles) = &domain.consoles {
                     return Ok(consoles.paths.clone());
                 }
-                let consoles = Consoles::open(&domain.name, domain.graphics, &tasks).map_err(|error| {
-                    HypervisorError::Device { device: "console".to_owned(), detail: error.to_string() }
+                let opened = Consoles::open(domain, &tasks);
+                let consoles = opened.map_err(|error| HypervisorError::Device {
+                    device: "console".to_owned(),
+                    detail: error.to_string(),
                 })?;
                 let paths = consoles.paths.clone();
                 domain.consoles = Some(Box::new(consoles));

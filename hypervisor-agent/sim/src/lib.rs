@@ -21,6 +21,7 @@ mod control;
 mod delay;
 mod facts;
 mod fault;
+mod guest_agent;
 mod hypervisor;
 mod meters;
 mod operation;
@@ -46,6 +47,7 @@ pub use config::{ConfigError, Delays, Files, GuestModel, HostModel, Manners, Sim
 pub use control::{Devices, Foreign};
 pub use delay::{Delay, ParseDelayError};
 pub use fault::{EventName, Failure, FaultRule, ParseFaultError};
+pub use guest_agent::GuestAgentManners;
 pub use operation::Operation;
 
 use fault::Verdict;

@@ -310,6 +310,9 @@ impl World {
         let Some(domain) = self.domains.get_mut(&domid) else { return };
         domain.count_cpu(at);
         domain.run = run;
+        if let Some(agent) = &domain.guest_agent {
+            agent.lives(run == Run::Running);
+        }
         match (run, domain.timer) {
             (Run::Running, Timer::Held(left)) => {
                 domain.timer = Timer::Due(at + left);

@@ -10,12 +10,24 @@ use super::busy::Hold;
 /// Dropped before [`Self::commit`], it leaves nothing behind.
 pub struct PendingSnapshots {
     parts: Vec<Box<dyn PendingSnapshot>>,
+    was_there: bool,
     _holds: Vec<Hold>,
 }
 
 impl PendingSnapshots {
     pub(super) fn new(parts: Vec<Box<dyn PendingSnapshot>>, holds: Vec<Hold>) -> Self {
-        Self { parts, _holds: holds }
+        Self { parts, was_there: false, _holds: holds }
+    }
+
+    /// Of a call whose answer was lost.
+    pub(super) fn made_before(self) -> Self {
+        Self { was_there: true, ..self }
+    }
+
+    /// Whether it was made by the same call before: then it is of that moment.
+    #[must_use]
+    pub const fn was_there(&self) -> bool {
+        self.was_there
     }
 
     /// Takes it, while the VDIs stand still. Gives up at `deadline` where an SR has to copy.

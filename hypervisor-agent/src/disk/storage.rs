@@ -303,10 +303,32 @@ impl Storage {
             by_sr.entry(self.find(of.vdi)?.sr()).or_default().push(*of);
         }
         let mut parts = Vec::new();
+        let was_there = self.made_before(disks)?;
         for (sr, disks) in by_sr {
             parts.push(self.driver(sr)?.prepare_snapshot(&disks)?);
         }
-        Ok(PendingSnapshots::new(parts, holds))
+        let pending = PendingSnapshots::new(parts, holds);
+        Ok(if was_there { pending.made_before() } else { pending })
+    }
+
+    /// Whether the same call made all of it before. Where a crash let it make a part only, that is dropped: what is taken
+    /// now in another SR would be of another moment, and nobody was told of it.
+    fn made_before(&self, disks: &[SnapshotOf]) -> Result<bool> {
+        let mut there = Vec::new();
+        for of in disks {
+            let Ok(driver) = self.find(of.snapshot) else { continue };
+            // What has the id and is something else is refused by its SR.
+            if driver.facts(of.snapshot)?.snapshot_of == Some(of.vdi) {
+                there.push((driver, of.snapshot));
+            }
+        }
+        if there.len() == disks.len() {
+            return Ok(!disks.is_empty());
+        }
+        for (driver, half_made) in there {
+            driver.delete(half_made)?;
+        }
+        Ok(false)
     }
 
     /// Of VDIs that no VM has open.

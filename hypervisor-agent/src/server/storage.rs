@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use xenith_hypervisor_agent_api::{CommandResult, Snapshotted, StorageCommand};
-use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, Quiesced};
 
 use crate::disk::{AttachedSr, Import, SeedFile, Storage};
 use crate::progress::Progress;
@@ -71,7 +71,11 @@ pub(super) async fn execute(
         StorageCommand::Snapshot { disks } => {
             let snapshots = blocking(storage, move |storage| storage.snapshot_closed(&disks)).await?;
             let paused = std::time::Duration::ZERO;
-            return Ok(CommandResult::Snapshotted(Snapshotted { snapshots, paused }));
+            return Ok(CommandResult::Snapshotted(Snapshotted {
+                snapshots,
+                paused,
+                quiesced: Quiesced::OFFLINE,
+            }));
         }
     };
     Ok(CommandResult::Vdi(facts))

@@ -71,6 +71,7 @@ pub fn plan(applied: &VmSpec, wanted: &VmSpec) -> Plan {
         ("hardware.cd", has.cd.is_some() == wants.cd.is_some()),
         ("hardware.video", has.video == wants.video),
         ("hardware.pci", has.pci == wants.pci),
+        ("hardware.guest_agent", has.guest_agent == wants.guest_agent),
     ];
     plan.after_restart.extend(fixed.into_iter().filter(|(_, same)| !same).map(|(field, _)| field.to_owned()));
     plan

@@ -78,6 +78,7 @@ impl Resolver {
             video: hardware.video,
             cpu: hardware.cpu.clone(),
             pci: hardware.pci.clone(),
+            guest_agent: hardware.guest_agent,
         })
     }
 

@@ -14,6 +14,7 @@ use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, Start};
 use xenith_hypervisor_agent_types::{DeathReason, DomainSpec, DomainStatus, Fault, FaultReason, VmSpec};
 
 use crate::fault::{from_hypervisor, from_journal};
+use crate::guest_agent::GuestAgents;
 use crate::journal::{By, Journal, JournalError, Phase, Reaching, Run, VmRecord};
 use crate::vm::domain_spec::Resolver;
 use crate::vm::state::{AfterDeath, Ended, Mode, Settled, Up};
@@ -23,6 +24,7 @@ pub struct Driver {
     pub hypervisor: Arc<dyn Hypervisor>,
     pub journal: Journal,
     pub resolver: Resolver,
+    pub guests: GuestAgents,
 }
 
 /// Who wants a run.
@@ -136,6 +138,7 @@ impl Driver {
         record.saved = None;
         self.save(record).await?;
         let domain = self.resolve(record.vm, run, spec).await?;
+        self.guests.boots(record.vm).await;
         let domid = self.make(&domain, Source::Boot).await?;
         self.commit_build(record, domid, by.operation()).await?;
         Ok(domid)

@@ -3,15 +3,21 @@
 //! A running VM is paused for it. Its record goes on saying `Running`, so that an agent that dies meanwhile lets it
 //! run when it is back ([`adopt`](super::adopt)); the snapshot is then not there, and the command made again takes a
 //! new one.
+//!
+//! Where it is asked for, the guest holds its filesystems still around the pause ([`guest_agent`](crate::guest_agent)),
+//! from before it to after the guest runs again: one that stands cannot be told to thaw. Whether it stood still all the
+//! time is known only then, so what was demanded and failed there is dropped before it is committed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use xenith_common_ids::VmId;
 use xenith_hypervisor_agent_api::Snapshotted;
-use xenith_hypervisor_agent_types::{Fault, FaultReason, SnapshotOf};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, Quiesce, Quiesced, SnapshotOf};
 
 use crate::disk::PendingSnapshots;
 use crate::fault::from_hypervisor;
+use crate::guest_agent::{Frozen, QuiesceError};
 use crate::journal::{Phase, VmRecord};
 use crate::vm::driver::{Done, Driver, Finished, set_phase};
 use crate::vm::state::{Mode, Settled, Up};
@@ -33,6 +39,7 @@ impl Driver {
         record: VmRecord,
         settled: Settled,
         disks: Vec<SnapshotOf>,
+        quiesce: Quiesce,
     ) -> Finished {
         let running = match settled {
             Settled::Up(up) if up.mode == Mode::Running => Some(up),
@@ -42,15 +49,45 @@ impl Driver {
             Ok(pending) => pending,
             Err(fault) => return Finished { record, settled, result: Err(fault) },
         };
+        let known = made_before(&pending, quiesce);
         let Some(up) = running else {
+            let quiesced = match known.map_or_else(|| standing(&settled, quiesce), Ok) {
+                Ok(quiesced) => quiesced,
+                Err(fault) => return Finished { record, settled, result: Err(fault) },
+            };
             let result = self.take(pending, None).await.and_then(|(pending, taken)| taken.map(|()| pending));
-            return self.keep(record, settled, result, Duration::ZERO).await;
+            return self.keep(record, settled, result, (Duration::ZERO, quiesced)).await;
+        };
+        let held = match known {
+            Some(quiesced) => Err(quiesced),
+            None => match self.freeze(record.vm, up, quiesce).await {
+                Ok(held) => held,
+                Err(fault) => return Finished { record, settled, result: Err(fault) },
+            },
         };
         let (pending, stood) = self.take_paused(pending, up).await;
-        match stood {
-            Stood::AsBefore(paused) => self.keep(record, settled, pending, paused).await,
-            // The snapshot would be good, but who asked must hear of the guest first.
-            Stood::Paused(fault) => self.left_standing(record, up, fault).await,
+        let paused = match stood {
+            Stood::AsBefore(paused) => paused,
+            // The snapshot would be good, but who asked must hear of the guest first. It thaws when it is let run.
+            Stood::Paused(fault) => {
+                drop(held);
+                return self.left_standing(record, up, fault).await;
+            }
+        };
+        match thaw(held, quiesce).await {
+            Ok(quiesced) => self.keep(record, settled, pending, (paused, quiesced)).await,
+            Err(fault) => Finished { record, settled, result: Err(pending.err().unwrap_or(fault)) },
+        }
+    }
+
+    /// The guest held still, or what there is to say about one that is not.
+    async fn freeze(&self, vm: VmId, up: Up, quiesce: Quiesce) -> Result<Result<Frozen, Quiesced>, Fault> {
+        if quiesce == Quiesce::Never {
+            return Ok(Err(Quiesced::default()));
+        }
+        match self.guests.freeze(vm, up.domid).await {
+            Ok(frozen) => Ok(Ok(frozen)),
+            Err(why) => not_quiesced(&why, quiesce).map(Err),
         }
     }
 
@@ -102,13 +139,13 @@ impl Driver {
         record: VmRecord,
         settled: Settled,
         pending: Result<PendingSnapshots, Fault>,
-        paused: Duration,
+        (paused, quiesced): (Duration, Quiesced),
     ) -> Finished {
         let result = match pending {
             Ok(pending) => blocking(move || pending.commit()).await,
             Err(fault) => Err(fault),
         };
-        let result = result.map(|snapshots| Done::Snapshotted(Snapshotted { snapshots, paused }));
+        let result = result.map(|snapshots| Done::Snapshotted(Snapshotted { snapshots, paused, quiesced }));
         Finished { record, settled, result }
     }
 
@@ -118,6 +155,47 @@ impl Driver {
             Fault { message: format!("the VM was paused for a snapshot and stays so: {fault}"), ..fault };
         let fault = self.also_saving(&record, fault).await;
         Finished { record, settled: Settled::Up(Up { mode: Mode::Paused, ..up }), result: Err(fault) }
+    }
+}
+
+/// What there is to say when the same call made the snapshot before and its answer was lost. One that was demanded to be
+/// whole was committed only because it was.
+fn made_before(pending: &PendingSnapshots, quiesce: Quiesce) -> Option<Quiesced> {
+    let lost =
+        "the snapshot was there when the agent restarted; whether the guest stood still for it is not known";
+    match quiesce {
+        _ if !pending.was_there() => None,
+        Quiesce::Never => Some(Quiesced::default()),
+        Quiesce::Try => Some(Quiesced::not(lost)),
+        Quiesce::Demand => Some(Quiesced::FROZEN),
+    }
+}
+
+/// A VM that is off needs no quiescing. One that was halted in the middle cannot be asked.
+fn standing(settled: &Settled, quiesce: Quiesce) -> Result<Quiesced, Fault> {
+    match (settled, quiesce) {
+        (Settled::Stopped { .. }, _) => Ok(Quiesced::OFFLINE),
+        (_, Quiesce::Never) => Ok(Quiesced::default()),
+        (_, Quiesce::Try) => Ok(Quiesced::not("the VM is paused or suspended; its guest cannot be asked")),
+        (_, Quiesce::Demand) => {
+            let why =
+                "the VM is paused or suspended; let it run, or shut it down, for its guest to be quiesced";
+            Err(Fault::new(FaultReason::WrongState, why))
+        }
+    }
+}
+
+fn not_quiesced(why: &QuiesceError, quiesce: Quiesce) -> Result<Quiesced, Fault> {
+    if quiesce == Quiesce::Demand { Err(why.fault()) } else { Ok(Quiesced::not(why)) }
+}
+
+async fn thaw(held: Result<Frozen, Quiesced>, quiesce: Quiesce) -> Result<Quiesced, Fault> {
+    match held {
+        Ok(frozen) => match frozen.thaw().await {
+            Ok(()) => Ok(Quiesced::FROZEN),
+            Err(why) => not_quiesced(&why, quiesce),
+        },
+        Err(quiesced) => Ok(quiesced),
     }
 }
 

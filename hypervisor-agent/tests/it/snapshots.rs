@@ -7,12 +7,13 @@ use std::time::Duration;
 use xenith_common_block::{BlockSink, BlockSource};
 use xenith_common_ids::{SrId, VdiId, VmId};
 use xenith_hypervisor_agent::disk::{InUse, Storage};
-use xenith_hypervisor_agent_api::{Command, CommandResult, Snapshotted, StorageCommand, VmAction};
+use xenith_hypervisor_agent_api::{Command, CommandResult, MakeSr, Snapshotted, StorageCommand, VmAction};
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_sim::{Failure, FaultRule, Operation};
 use xenith_hypervisor_agent_storage::file::FileDriver;
 use xenith_hypervisor_agent_types::{
-    DiskAccess, DiskDevice, DiskSpec, FaultReason, Power, SnapshotOf, VdiFacts, VdiSize,
+    DiskAccess, DiskDevice, DiskSpec, FaultReason, Power, Quiesce, SnapshotOf, SrSpec, VdiFacts, VdiSize,
+    VmSpec,
 };
 
 use crate::harness::{Lab, spec, start};
@@ -21,9 +22,12 @@ const LONG: Duration = Duration::from_secs(600);
 
 /// A VM with two disks of 8 MiB, stopped.
 async fn with_disks(lab: &Lab) -> (VmId, SrId, [VdiId; 2]) {
+    with_disks_as(lab, spec("v")).await
+}
+
+pub async fn with_disks_as(lab: &Lab, mut with_disks: VmSpec) -> (VmId, SrId, [VdiId; 2]) {
     let sr = lab.client().hello(lab.epoch, "test").await.unwrap().local_sr;
     let vdis = [VdiId::new(), VdiId::new()];
-    let mut with_disks = spec("v");
     for (index, vdi) in (0..).zip(vdis) {
         let size = VdiSize::from_bytes(8 << 20).unwrap();
         lab.execute(Command::EnsureVdi { vdi, sr, size }).await.unwrap();
@@ -46,18 +50,18 @@ fn first_byte(lab: &Lab, name: &str) -> u8 {
     byte[0]
 }
 
-fn each(vdis: [VdiId; 2]) -> Vec<SnapshotOf> {
+pub fn each(vdis: [VdiId; 2]) -> Vec<SnapshotOf> {
     vdis.map(|vdi| SnapshotOf { vdi, snapshot: VdiId::new() }).to_vec()
 }
 
 async fn snapshot(lab: &Lab, vm: VmId, disks: &[SnapshotOf]) -> Snapshotted {
-    match lab.vm(vm, VmAction::Snapshot { disks: disks.to_vec() }).await.unwrap() {
+    match lab.vm(vm, VmAction::Snapshot { disks: disks.to_vec(), quiesce: Quiesce::Never }).await.unwrap() {
         CommandResult::Snapshotted(made) => made,
         other => panic!("{other:?}"),
     }
 }
 
-fn files(lab: &Lab, ending: &str) -> usize {
+pub fn files(lab: &Lab, ending: &str) -> usize {
     let names = std::fs::read_dir(&lab.config.storage).unwrap();
     names.filter(|name| name.as_ref().unwrap().file_name().to_string_lossy().ends_with(ending)).count()
 }
@@ -88,6 +92,32 @@ async fn a_running_vm_is_paused_and_runs_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_crash_left_in_one_sr_is_not_taken_for_the_whole() {
+    let lab = Lab::new().await;
+    let first = lab.client().hello(lab.epoch, "test").await.unwrap().local_sr;
+    let second = SrId::new();
+    let path = lab.config.storage.with_file_name("second").to_str().unwrap().to_owned();
+    let attach = StorageCommand::Attach { sr: second, spec: SrSpec::Folder { path }, make: MakeSr::New };
+    lab.execute(Command::Storage(attach)).await.unwrap();
+    let vdis = [VdiId::new(), VdiId::new()];
+    let mut in_two = spec("v");
+    for ((index, vdi), sr) in (0..).zip(vdis).zip([first, second]) {
+        let size = VdiSize::from_bytes(8 << 20).unwrap();
+        lab.execute(Command::EnsureVdi { vdi, sr, size }).await.unwrap();
+        let device = DiskDevice::nth(index).unwrap();
+        in_two.disks.push(DiskSpec { device, vdi, access: DiskAccess::ReadWrite });
+    }
+    let vm = lab.define_as(in_two).await;
+    let disks = each(vdis);
+    write(&lab, vdis[0], 1);
+    snapshot(&lab, vm, &disks).await;
+    lab.execute(Command::DeleteVdi { vdi: disks[1].snapshot, sr: second }).await.unwrap();
+    write(&lab, vdis[0], 2);
+    assert_eq!(snapshot(&lab, vm, &disks).await.snapshots.len(), 2);
+    assert_eq!(first_byte(&lab, &format!("{}.snap", disks[0].snapshot)), 2, "both are of one moment");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vm_that_stands_is_left_standing() {
     let lab = Lab::new().await;
     let (vm, _, vdis) = with_disks(&lab).await;
@@ -112,7 +142,7 @@ async fn an_agent_that_dies_meanwhile_leaves_a_guest_that_runs() {
     for at in [Operation::Pause, Operation::Unpause] {
         lab.sim.inject(FaultRule::hang(at, LONG));
         let before = lab.sim.calls(at);
-        let action = VmAction::Snapshot { disks: disks.clone() };
+        let action = VmAction::Snapshot { disks: disks.clone(), quiesce: Quiesce::Never };
         let (client, envelope) = (lab.client(), lab.envelope(Command::Vm { vm, action }));
         let sent = tokio::spawn(async move { client.execute(&envelope).await });
         lab.called(at, before).await;
@@ -134,7 +164,7 @@ async fn what_fails_leaves_no_snapshot_and_a_guest_that_runs() {
     let (vm, _, vdis) = with_disks(&lab).await;
     lab.done(vm, start()).await;
     lab.sim.inject(FaultRule::fail(Operation::Pause, Failure::Failed));
-    let action = || VmAction::Snapshot { disks: each(vdis) };
+    let action = || VmAction::Snapshot { disks: each(vdis), quiesce: Quiesce::Never };
     assert_eq!(lab.refused(vm, action()).await, FaultReason::Hypervisor);
     assert_eq!(lab.look(vm).await.unwrap().power, Power::Running);
     // An answer that was lost: it stands, and is let run.
@@ -147,7 +177,7 @@ async fn what_fails_leaves_no_snapshot_and_a_guest_that_runs() {
     assert_eq!(lab.look(vm).await.unwrap().power, Power::Paused);
     lab.done(vm, VmAction::Unpause).await;
     let foreign = vec![SnapshotOf { vdi: VdiId::new(), snapshot: VdiId::new() }];
-    let fault = lab.vm(vm, VmAction::Snapshot { disks: foreign }).await.unwrap_err();
+    let fault = lab.vm(vm, VmAction::Snapshot { disks: foreign, quiesce: Quiesce::Never }).await.unwrap_err();
     assert_eq!((fault.reason, fault.field.as_deref()), (FaultReason::Invalid, Some("disks[0].vdi")));
     assert_eq!((files(&lab, ".snap"), files(&lab, ".partial")), (0, 0));
 }

@@ -48,6 +48,8 @@ pub struct DomainHardware {
     pub video: Option<Video>,
     pub cpu: CpuShare,
     pub pci: Vec<PciAddress>,
+    /// See [`crate::Hardware::guest_agent`].
+    pub guest_agent: bool,
 }
 
 /// A CD drive; `None`: empty.
@@ -121,4 +123,6 @@ pub struct ConsolePaths {
     pub serial: Option<PathBuf>,
     /// TCP port of VNC on the host's loopback.
     pub vnc_port: Option<u16>,
+    /// Unix socket whose other end is the guest agent's, where the domain has such a channel.
+    pub guest_agent: Option<PathBuf>,
 }

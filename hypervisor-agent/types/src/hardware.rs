@@ -27,6 +27,10 @@ pub struct Hardware {
     /// Devices of the host that the guest drives itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pci: Vec<PciAddress>,
+    /// A channel to the QEMU guest agent in the guest, which backups ask to freeze filesystems. Costs a PV or PVH guest a
+    /// QEMU process on its host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guest_agent: bool,
 }
 
 impl Hardware {

@@ -15,6 +15,7 @@ pub mod metrics;
 mod name;
 mod platform;
 mod proof;
+mod quiesce;
 mod spec;
 mod sr;
 mod vdi;
@@ -35,6 +36,7 @@ pub use host::{Bridge, CpuTopology, HostFacts, XenVersion};
 pub use name::{ParseNameError, VmName};
 pub use platform::{BootDevice, DirectBoot, Firmware, Platform, PlatformKind};
 pub use proof::{PortQuestion, ProofBridge, link_local};
+pub use quiesce::{Consistency, Quiesce, Quiesced};
 pub use spec::{
     Autostart, CrashAction, FieldError, Graphics, MemorySpec, RebootAction, SpecErrors, ValidVmSpec,
     VcpuSpec, VmSpec,

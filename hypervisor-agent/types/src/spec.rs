@@ -203,7 +203,7 @@ impl Check {
     }
 
     fn hardware(&mut self, spec: &VmSpec) {
-        let Hardware { cd, video, cpu, pci } = &spec.hardware;
+        let Hardware { cd, video, cpu, pci, guest_agent: _ } = &spec.hardware;
         let kind = spec.platform.kind();
         if cd.is_some() && kind != PlatformKind::Hvm {
             let problem = format!("a {kind} guest has no CD drive; attach the VDI as a read-only disk");

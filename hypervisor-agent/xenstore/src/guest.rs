@@ -11,5 +11,6 @@ mod read;
 mod watcher;
 
 pub use facts::{GuestAddress, GuestFacts, GuestMemory, GuestOs, PvDrivers, ShutdownControl};
+pub use foreign::parse_text;
 pub use read::{ADDRESSES_MAX, VIFS_MAX};
 pub use watcher::{Debounce, GuestWatcher};

@@ -134,6 +134,7 @@ fn api_backup(record: BackupRecord, repository_name: String, proof: Option<Backu
         Some(definition) => (Some(definition.vm), definition.spec.name.to_string()),
         None => (None, record.facts.disks.first().map(|disk| disk.name.clone()).unwrap_or_default()),
     };
+    let quiesced = record.definition.as_ref().and_then(|definition| definition.quiesced.clone());
     let mut networks = Vec::new();
     for nic in record.definition.iter().flat_map(|definition| &definition.spec.nics) {
         if !networks.contains(&nic.network) {
@@ -151,6 +152,8 @@ fn api_backup(record: BackupRecord, repository_name: String, proof: Option<Backu
         held: record.facts.held,
         proof,
         networks,
+        consistency: quiesced.as_ref().map(|quiesced| quiesced.consistency),
+        not_quiesced_because: quiesced.and_then(|quiesced| quiesced.because),
     }
 }
 
@@ -217,6 +220,7 @@ impl BackupApi for App {
             include_disks: &[],
             bandwidth: 0,
             tags: vec!["by-hand".to_owned()],
+            quiesce: request.quiesce,
         };
         let name = found.value.spec.name.to_string();
         let params = backup_runner::params(self, (found.key, &name), &what).await?;

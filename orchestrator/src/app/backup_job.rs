@@ -218,6 +218,7 @@ impl BackupJobApi for App {
             mail_on: request.mail_on,
             prove: request.prove,
             prove_ports: request.prove_ports,
+            quiesce: request.quiesce,
         })?;
         administers_job(self, call, &settings)?;
         let (id, created) = (BackupJobId::new(), OffsetDateTime::now_utc());
@@ -249,7 +250,8 @@ impl BackupJobApi for App {
             mail_to,
             mail_on,
             prove,
-            prove_ports
+            prove_ports,
+            quiesce
         );
         if let Some(vms) = &request.vms {
             settings.vms = self.vm_ids(call, vms).await?;

@@ -45,6 +45,8 @@ fn api_snapshot(id: SnapshotId, record: SnapshotRecord, current: Option<Snapshot
         spec: record.spec,
         disks: record.disks,
         paused_ms: record.paused_ms,
+        consistency: record.quiesced.as_ref().map(|quiesced| quiesced.consistency),
+        not_quiesced_because: record.quiesced.and_then(|quiesced| quiesced.because),
     }
 }
 
@@ -190,6 +192,7 @@ impl SnapshotApi for App {
             spec: vm.value.spec.clone(),
             disks,
             paused_ms: None,
+            quiesced: None,
         };
         let commit = snapshots::insert_in(&self.db, self.hold(&vm, saga)?, snapshot, &record);
         let id = snapshot.to_string();
@@ -199,7 +202,7 @@ impl SnapshotApi for App {
             subjects: subjects(snapshot, &vm),
             object: Some(&id),
         };
-        let params = CreateParams { snapshot, record };
+        let params = CreateParams { snapshot, record, quiesce: request.quiesce };
         self.begin::<SnapshotCreate>(call, (saga, &params), about, commit).await
     }
 

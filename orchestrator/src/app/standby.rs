@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use time::OffsetDateTime;
 use xenith_common_ids::{IncarnationId, NetworkId, SagaId, TaskId, VdiId, VmId};
-use xenith_hypervisor_agent_types::{VdiSize, VmName};
+use xenith_hypervisor_agent_types::{Quiesce, VdiSize, VmName};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::standby::StandbyApi;
 use xenith_orchestrator_saga::Meta;
@@ -375,6 +375,7 @@ impl App {
             include_disks: &[],
             bandwidth: 0,
             tags: vec!["fail-back".to_owned()],
+            quiesce: Quiesce::Try,
         };
         let params = backup_runner::params(self, (falling.key, &name), &what).await?;
         let backup = params.map_err(|why| wrong_state(format_args!("{name}: {why}")))?;

@@ -83,7 +83,13 @@ impl App {
             }
             cd = Some(CdDrive { vdi: medium });
         }
-        let hardware = Hardware { cd, video: wanted.video, cpu: wanted.cpu.clone(), pci: wanted.pci.clone() };
+        let hardware = Hardware {
+            cd,
+            video: wanted.video,
+            cpu: wanted.cpu.clone(),
+            pci: wanted.pci.clone(),
+            guest_agent: wanted.guest_agent,
+        };
         Ok((hardware, sr))
     }
 

@@ -13,6 +13,7 @@
 use time::OffsetDateTime;
 use xenith_common_ids::{BackupJobId, BackupRunId, SagaId, TaskId};
 use xenith_hypervisor_agent_types::backup::BackupFacts;
+use xenith_hypervisor_agent_types::{Consistency, Quiesced};
 use xenith_orchestrator_saga::{Meta, Outcome, SagaRecord};
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::ApiError;
@@ -24,7 +25,7 @@ use super::{WHO, note, odd, own, proofs, prune, report};
 use crate::app::App;
 use crate::errors::store_error;
 use crate::model::JobRecord;
-use crate::sagas::backup_vm::BackupVm;
+use crate::sagas::backup_vm::{BackupVm, SNAPSHOT};
 
 type Run = Record<BackupRunId, BackupRun>;
 type Job = Record<BackupJobId, JobRecord>;
@@ -160,6 +161,11 @@ pub fn progress(app: &App, run: &mut BackupRun) {
 }
 
 fn count(vm: &mut RunVm, record: &SagaRecord) {
+    let made = record.outputs.iter().find(|(step, _)| *step == SNAPSHOT);
+    let quiesced = made.and_then(|(_, value)| serde_json::from_value::<Quiesced>(value.clone()).ok());
+    if let Some(Quiesced { consistency, because }) = quiesced {
+        (vm.consistency, vm.not_quiesced_because) = (Some(consistency), because);
+    }
     let made = record.outputs.iter().filter(|(step, _)| step.starts_with("transfer:"));
     for facts in made.filter_map(|(_, value)| serde_json::from_value::<BackupFacts>(value.clone()).ok()) {
         vm.size = facts.disks.iter().map(|disk| disk.size).sum();
@@ -206,6 +212,7 @@ async fn begin_vm(
         include_disks: &settings.include_disks,
         bandwidth: settings.bandwidth,
         tags: vec![format!("job:{}", settings.name)],
+        quiesce: settings.quiesce,
     };
     let begun = params(app, (run.vms[at].vm, &run.vms[at].name), &what).await?;
     // Whatever came of it, the next VM may begin at once.
@@ -263,6 +270,21 @@ fn verdict(run: &mut BackupRun) {
     };
     for vm in run.vms.iter_mut().filter(|vm| vm.tries == u32::MAX) {
         vm.tries = 1;
+    }
+    run.consistency = weakest(run);
+}
+
+/// What can be said of every backup of a run.
+fn weakest(run: &BackupRun) -> Consistency {
+    let done = run.vms.iter().filter(|vm| vm.status == RunStatus::Done);
+    let known: Vec<Consistency> = done.map(|vm| vm.consistency.unwrap_or_default()).collect();
+    let any = |consistency| known.contains(&consistency);
+    if known.is_empty() || any(Consistency::CrashConsistent) {
+        Consistency::CrashConsistent
+    } else if any(Consistency::FilesystemConsistent) {
+        Consistency::FilesystemConsistent
+    } else {
+        Consistency::Offline
     }
 }
 

@@ -8,7 +8,7 @@ use xenith_orchestrator_inventory::{PageRequest, Scope};
 use xenith_orchestrator_store::{Record, StoreError, Transaction};
 use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::backup::{
-    BackupRun, Consistency, JobSettings, RunOrchestrator, RunStatus, RunVm,
+    BackupRun, Consistency, JobSettings, Quiesce, RunOrchestrator, RunStatus, RunVm,
 };
 use xenith_orchestrator_types::event::Severity;
 
@@ -59,7 +59,7 @@ pub async fn begin(
         started: OffsetDateTime::now_utc(),
         ended: None,
         vms,
-        consistency: Consistency::CrashConsistent,
+        consistency: Consistency::default(),
         orchestrator: settings.orchestrator.then(RunOrchestrator::new),
         notes: Vec::new(),
         cancelled_by: None,
@@ -121,6 +121,7 @@ pub struct What<'a> {
     /// Bytes per second, 0 for no limit.
     pub bandwidth: u64,
     pub tags: Vec<String>,
+    pub quiesce: Quiesce,
 }
 
 /// Whether a disk is among those named as `VM:device` or `device`.
@@ -172,9 +173,11 @@ pub async fn params(
             description: record.description,
             tags: record.tags,
             disks: Vec::new(),
+            quiesced: None,
         },
         bandwidth: what.bandwidth,
         tags: what.tags.clone(),
+        quiesce: what.quiesce,
     }))
 }
 
@@ -204,6 +207,7 @@ mod tests {
                 include_disks: &include,
                 bandwidth: 0,
                 tags: vec![],
+                quiesce: Quiesce::Never,
             };
             let has = |device: &&str| rule.has((vm, "web"), device);
             let found: Vec<&str> = ["xvda", "xvdb"].into_iter().filter(|device| has(device)).collect();

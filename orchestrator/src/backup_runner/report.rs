@@ -187,6 +187,9 @@ fn text(run: &BackupRun) -> String {
             Some(message) => text += &format!(", {message}\n"),
             None => text += &format!(", {} MiB read, {} MiB stored\n", mib(vm.read), mib(vm.stored)),
         }
+        if let Some(why) = &vm.not_quiesced_because {
+            text += &format!("  not quiesced: {why}\n");
+        }
         for why in &vm.whole_because {
             text += &format!("  read whole: {why}\n");
         }

@@ -14,7 +14,7 @@ use xenith_common_ids::{HostId, RepositoryId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_types::backup::{
     BackupCommand, BackupFacts, BackupReply, BackupRun, RunBase, RunDisk,
 };
-use xenith_hypervisor_agent_types::{DiskDevice, SnapshotOf};
+use xenith_hypervisor_agent_types::{DiskDevice, Quiesce, Quiesced, SnapshotOf};
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
@@ -35,6 +35,9 @@ pub struct Params {
     pub definition: Definition,
     pub bandwidth: u64,
     pub tags: Vec<String>,
+    /// Of its guest, for the snapshot.
+    #[serde(default)]
+    pub quiesce: Quiesce,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -49,13 +52,16 @@ pub struct Disk {
 const PATIENT: RetryPolicy =
     RetryPolicy { attempts: 120, first: Duration::from_millis(500), most: Duration::from_secs(30) };
 
+/// The step whose output says in which state the guest was ([`Quiesced`]).
+pub const SNAPSHOT: &str = "snapshot";
+
 impl Saga for BackupVm {
     const KIND: &'static str = "backup_vm";
     type Params = Params;
 
     fn steps(params: &Params) -> Vec<Step<Self>> {
         let week = Duration::from_secs(7 * 86_400);
-        let mut steps = vec![Step::new("snapshot", snapshot).undo(drop_snapshots)];
+        let mut steps = vec![Step::new(SNAPSHOT, snapshot).undo(drop_snapshots)];
         for repository in &params.repositories {
             let item = repository.to_string();
             steps.push(Step::new("transfer", transfer).for_item(&item).retry(PATIENT).deadline(week));
@@ -66,7 +72,7 @@ impl Saga for BackupVm {
     }
 }
 
-async fn snapshot(saga: &BackupVm, ctx: &StepCtx<BackupVm>) -> Result<(), StepError> {
+async fn snapshot(saga: &BackupVm, ctx: &StepCtx<BackupVm>) -> Result<Quiesced, StepError> {
     saga.0.keep_disks(ctx, ctx.params()).await
 }
 
@@ -80,7 +86,8 @@ fn repository(ctx: &StepCtx<BackupVm>) -> Result<RepositoryId, StepError> {
 }
 
 async fn transfer(saga: &BackupVm, ctx: &StepCtx<BackupVm>) -> Result<BackupFacts, StepError> {
-    saga.0.transfer_disks(ctx, ctx.params(), repository(ctx)?).await
+    let repository = repository(ctx)?;
+    saga.0.transfer_disks(ctx, ctx.params(), (repository, ctx.output(SNAPSHOT)?)).await
 }
 
 /// Into the catalogue, and as the base of the next: in one transaction.
@@ -115,10 +122,11 @@ impl Deps {
         &self,
         ctx: &StepCtx<S>,
         params: &Params,
-    ) -> Result<(), StepError> {
+    ) -> Result<Quiesced, StepError> {
         let of = |disk: &Disk| SnapshotOf { vdi: disk.vdi, snapshot: disk.snapshot };
         let disks = params.disks.iter().map(of).collect();
-        self.snapshot_disks(ctx, (params.host, params.vm), disks).await.map(|_| ())
+        let whose = (params.host, params.vm);
+        self.snapshot_quiesced(ctx, whose, disks, params.quiesce).await.map(|made| made.quiesced)
     }
 
     /// Those that became a base of a later backup stay.
@@ -134,12 +142,12 @@ impl Deps {
         Ok(())
     }
 
-    /// Into one repository.
+    /// Into one repository. Nobody knows how a snapshot of an earlier version of this saga was made.
     pub(super) async fn transfer_disks<S: Saga>(
         &self,
         ctx: &StepCtx<S>,
         params: &Params,
-        repository: RepositoryId,
+        (repository, quiesced): (RepositoryId, Option<Quiesced>),
     ) -> Result<BackupFacts, StepError> {
         let access = self.access_to_add(repository).await?;
         let mut disks = Vec::new();
@@ -153,7 +161,7 @@ impl Deps {
                 base: base.map(|base| RunBase { snapshot: base.snapshot, backup: base.backup }),
             });
         }
-        let attachments = vec![params.definition.attachment(&params.disks, &disks)?];
+        let attachments = vec![params.definition.attachment(&params.disks, &disks, quiesced)?];
         let run =
             BackupRun { access, disks, tags: params.tags.clone(), attachments, bandwidth: params.bandwidth };
         match self.backup_command(ctx, params.host, BackupCommand::Run(run)).await? {

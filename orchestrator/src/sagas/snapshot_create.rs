@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use xenith_common_ids::SnapshotId;
-use xenith_hypervisor_agent_types::SnapshotOf;
+use xenith_hypervisor_agent_types::{Quiesce, Quiesced, SnapshotOf};
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
@@ -21,6 +21,17 @@ pub struct SnapshotCreate(pub Arc<Deps>);
 pub struct Params {
     pub snapshot: SnapshotId,
     pub record: SnapshotRecord,
+    /// Of the guest.
+    #[serde(default)]
+    pub quiesce: Quiesce,
+}
+
+/// What came of the snapshot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Taken {
+    /// How long the VM stood.
+    paused_ms: u32,
+    quiesced: Quiesced,
 }
 
 /// A VM that stands still may be copied, where its SR shares no blocks.
@@ -48,13 +59,14 @@ async fn erase(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Result<(
     Ok(())
 }
 
-/// Returns how long the VM stood, in milliseconds.
-async fn take(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Result<u32, StepError> {
+async fn take(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Result<Taken, StepError> {
     let record = &ctx.params().record;
     let disks =
         record.disks.iter().map(|disk| SnapshotOf { vdi: disk.vdi, snapshot: disk.snapshot }).collect();
-    let paused = saga.0.snapshot_disks(ctx, (record.host, record.vm), disks).await?;
-    Ok(u32::try_from(paused.as_millis()).unwrap_or(u32::MAX))
+    let quiesce = ctx.params().quiesce;
+    let made = saga.0.snapshot_quiesced(ctx, (record.host, record.vm), disks, quiesce).await?;
+    let paused_ms = u32::try_from(made.paused.as_millis()).unwrap_or(u32::MAX);
+    Ok(Taken { paused_ms, quiesced: made.quiesced })
 }
 
 async fn drop_disks(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Result<(), StepError> {
@@ -66,8 +78,16 @@ async fn drop_disks(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Res
 }
 
 async fn complete(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Result<(), StepError> {
-    let paused: u32 = ctx.output("take")?;
-    saga.0.db.snapshots.modify(&ctx.params().snapshot, |record| record.paused_ms = Some(paused)).await?;
+    // A saga that an earlier program began left a number, and asked no guest.
+    let taken = match ctx.output_if_any::<u32>("take") {
+        Some(paused_ms) => Taken { paused_ms, quiesced: Quiesced::default() },
+        None => ctx.output("take")?,
+    };
+    let complete = |record: &mut SnapshotRecord| {
+        record.paused_ms = Some(taken.paused_ms);
+        record.quiesced = Some(taken.quiesced.clone());
+    };
+    saga.0.db.snapshots.modify(&ctx.params().snapshot, complete).await?;
     Ok(())
 }
 

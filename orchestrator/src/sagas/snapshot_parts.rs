@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use xenith_common_ids::{HostId, OperationId, SrId, VdiId, VmId};
-use xenith_hypervisor_agent_api::{Command, CommandResult, VmAction};
+use xenith_hypervisor_agent_api::{Command, CommandResult, Snapshotted, VmAction};
 use xenith_hypervisor_agent_client::AgentClientError;
-use xenith_hypervisor_agent_types::{FaultReason, SnapshotOf};
+use xenith_hypervisor_agent_types::{Consistency, FaultReason, Quiesce, SnapshotOf};
 use xenith_orchestrator_saga::{Saga, StepCtx, StepError};
 
 use super::{Deps, step_error};
@@ -18,8 +18,28 @@ impl Deps {
         (host, vm): (HostId, VmId),
         disks: Vec<SnapshotOf>,
     ) -> Result<Duration, StepError> {
-        match self.tell_vm(ctx, host, vm, VmAction::Snapshot { disks }).await? {
-            CommandResult::Snapshotted(made) => Ok(made.paused),
+        self.snapshot_quiesced(ctx, (host, vm), disks, Quiesce::Never).await.map(|made| made.paused)
+    }
+
+    /// The same, with a guest that is asked to hold its filesystems still. With a demand, what is not whole is an error,
+    /// and the step's undo drops it.
+    pub(super) async fn snapshot_quiesced<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        (host, vm): (HostId, VmId),
+        disks: Vec<SnapshotOf>,
+        quiesce: Quiesce,
+    ) -> Result<Snapshotted, StepError> {
+        match self.tell_vm(ctx, host, vm, VmAction::Snapshot { disks, quiesce }).await? {
+            // An agent of an earlier version does not know what is demanded.
+            CommandResult::Snapshotted(Snapshotted { quiesced, .. })
+                if quiesce == Quiesce::Demand && quiesced.consistency == Consistency::CrashConsistent =>
+            {
+                let why = quiesced.because.as_deref().unwrap_or("the agent on its host is too old for that");
+                let text = format!("the guest was not quiesced, which is demanded: {why}");
+                Err(StepError::permanent(text))
+            }
+            CommandResult::Snapshotted(made) => Ok(made),
             other => Err(StepError::permanent(format!("the host answered something else: {other:?}"))),
         }
     }

@@ -24,7 +24,7 @@ use xenith_common_ids::{HostId, IncarnationId, RepositoryId, VdiId, VmId};
 use xenith_hypervisor_agent_api::{Command, ShutdownKind, VmAction};
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::backup::BackupFacts;
-use xenith_hypervisor_agent_types::{FaultReason, VmSpec};
+use xenith_hypervisor_agent_types::{FaultReason, Quiesced, VmSpec};
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
@@ -90,7 +90,7 @@ impl Saga for StandbyAct {
                 let deadline = Duration::from_secs(stop_params.deadline_s.into()) + MARGIN;
                 steps.push(Step::new("stop", stop).undo(start_again).deadline(deadline));
             }
-            steps.push(Step::new("snapshot", snapshot).undo(drop_snapshots));
+            steps.push(Step::new(backup_vm::SNAPSHOT, snapshot).undo(drop_snapshots));
             steps.push(Step::new("transfer", transfer).retry(PATIENT).deadline(WEEK));
         }
         if let Some(follow) = &params.follow {
@@ -155,7 +155,7 @@ async fn start_again(saga: &StandbyAct, ctx: &StepCtx<StandbyAct>) -> Result<(),
     }
 }
 
-async fn snapshot(saga: &StandbyAct, ctx: &StepCtx<StandbyAct>) -> Result<(), StepError> {
+async fn snapshot(saga: &StandbyAct, ctx: &StepCtx<StandbyAct>) -> Result<Quiesced, StepError> {
     saga.0.keep_disks(ctx, &last(ctx)?.backup).await
 }
 
@@ -164,7 +164,8 @@ async fn drop_snapshots(saga: &StandbyAct, ctx: &StepCtx<StandbyAct>) -> Result<
 }
 
 async fn transfer(saga: &StandbyAct, ctx: &StepCtx<StandbyAct>) -> Result<BackupFacts, StepError> {
-    saga.0.transfer_disks(ctx, &last(ctx)?.backup, ctx.params().repository).await
+    let quiesced = ctx.output(backup_vm::SNAPSHOT)?;
+    saga.0.transfer_disks(ctx, &last(ctx)?.backup, (ctx.params().repository, quiesced)).await
 }
 
 async fn record(saga: &StandbyAct, ctx: &StepCtx<StandbyAct>) -> Result<(), StepError> {

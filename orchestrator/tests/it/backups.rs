@@ -122,7 +122,7 @@ impl Scene {
     }
 
     /// Images and snapshots in the SR.
-    fn images(&self) -> Vec<String> {
+    pub fn images(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.folder("sr")).unwrap();
         entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
     }

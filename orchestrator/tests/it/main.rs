@@ -28,6 +28,7 @@ mod parked;
 mod plans;
 mod program;
 mod proxy;
+mod quiesce;
 mod renewal;
 mod resume;
 mod sagas;

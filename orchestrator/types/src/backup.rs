@@ -16,13 +16,14 @@ use xenith_hypervisor_agent_types::backup::{ArchiveKind, BackupDiskFacts, Backup
 
 use crate::Reference;
 
+pub use xenith_hypervisor_agent_types::{Consistency, Quiesce};
+
 pub use job::{BackupJob, BackupJobRef, CreateBackupJob, JobSettings, MailOn, UpdateBackupJob};
 pub use repository::{
     CreateRepository, Place, Repository, RepositoryRef, RepositorySecret, VerifyRepository,
 };
 pub use run::{
-    BackupRun, BackupRunRef, Consistency, ListBackupRuns, RunOrchestrator, RunProof, RunStarted, RunStatus,
-    RunVm,
+    BackupRun, BackupRunRef, ListBackupRuns, RunOrchestrator, RunProof, RunStarted, RunStatus, RunVm,
 };
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -97,6 +98,10 @@ pub struct Backup {
     /// That the VM was on, in the order of its network cards.
     #[serde(default)]
     pub networks: Vec<NetworkId>,
+    /// In which state its disks are; `None`: nobody wrote that down.
+    pub consistency: Option<Consistency>,
+    /// Why the guest was not quiesced although that was tried.
+    pub not_quiesced_because: Option<String>,
 }
 
 /// Whether a VM that was restored from it for a moment booted.
@@ -166,6 +171,9 @@ pub struct CreateBackup {
     /// By device.
     #[serde(default)]
     pub exclude_disks: Vec<String>,
+    /// Whether a running guest is asked to hold its filesystems still.
+    #[serde(default)]
+    pub quiesce: Quiesce,
 }
 
 /// By its id, or the first digits of it; `VM@latest` is the newest of a VM.

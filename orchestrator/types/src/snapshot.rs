@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, SnapshotId, SrId, VdiId, VmId};
-use xenith_hypervisor_agent_types::{DiskDevice, VdiSize, VmName, VmSpec};
+use xenith_hypervisor_agent_types::{Consistency, DiskDevice, Quiesce, VdiSize, VmName, VmSpec};
 
 use crate::Reference;
 
@@ -28,6 +28,10 @@ pub struct Snapshot {
     pub disks: Vec<SnapshotDisk>,
     /// How long the VM stood for it, in milliseconds; 0 when it did not run, `None` while it is being taken.
     pub paused_ms: Option<u32>,
+    /// In which state its disks are; `None` while it is being taken, and where nobody wrote that down.
+    pub consistency: Option<Consistency>,
+    /// Why the guest was not quiesced although that was tried.
+    pub not_quiesced_because: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -68,6 +72,9 @@ pub struct CreateSnapshot {
     pub name: String,
     #[serde(default)]
     pub description: String,
+    /// Whether a running guest is asked to hold its filesystems still.
+    #[serde(default)]
+    pub quiesce: Quiesce,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -80,6 +80,9 @@ pub struct NewHardware {
     /// PCI devices of the host; `host.hardware` lists them.
     #[serde(default)]
     pub pci: Vec<PciAddress>,
+    /// A channel to the QEMU guest agent, for backups that quiesce. Costs a pv or pvh guest a QEMU process on its host.
+    #[serde(default)]
+    pub guest_agent: bool,
     /// Not offered: give the guest the PCI device that is the USB controller.
     #[serde(default)]
     pub usb: Vec<String>,

@@ -148,6 +148,8 @@ export type Autostart = {
 
 /** A backup of a VM in one repository. */
 export type Backup = {
+  /** In which state its disks are; `None`: nobody wrote that down. */
+  consistency?: Consistency | null;
   created: string;
   disks: Array<BackupDiskFacts>;
   /** Rules do not touch it. */
@@ -156,6 +158,8 @@ export type Backup = {
   id: string;
   /** That the VM was on, in the order of its network cards. */
   networks?: Array<NetworkId>;
+  /** Why the guest was not quiesced although that was tried. */
+  not_quiesced_because?: string | null;
   /** Of the last time that it was tried. */
   proof?: BackupProof | null;
   repository: RepositoryId;
@@ -235,6 +239,8 @@ export type BackupJob = {
   prove?: number;
   /** TCP ports that have to answer in a proof; without any it is enough that the guest says something. */
   prove_ports?: Array<number>;
+  /** Whether running guests are asked to hold their filesystems still for the snapshot. */
+  quiesce?: Quiesce;
   repositories: Array<RepositoryId>;
   /** How often a VM whose backup failed is tried again in a run. */
   retries?: number;
@@ -281,6 +287,7 @@ export type BackupRef = {
 export type BackupRun = {
   /** Who ended it, or what. */
   cancelled_by?: string | null;
+  /** Of its VMs' disks, all together: the weakest. */
   consistency?: Consistency;
   ended?: string | null;
   id: BackupRunId;
@@ -453,8 +460,8 @@ export type ConnectSource = {
   user: string;
 };
 
-/** In which state a guest's disks are in its backup. */
-export type Consistency = "crash-consistent";
+/** In which state a guest's disks are in a snapshot. */
+export type Consistency = "crash-consistent" | "filesystem-consistent" | "offline";
 
 export type ConsoleKind = "serial" | "vnc";
 
@@ -519,6 +526,8 @@ export type CreateAlarmRule = {
 export type CreateBackup = {
   /** By device. */
   exclude_disks?: Array<string>;
+  /** Whether a running guest is asked to hold its filesystems still. */
+  quiesce?: Quiesce;
   repositories: Array<string>;
   vm: string;
 };
@@ -540,6 +549,7 @@ export type CreateBackupJob = {
   prove?: number;
   /** TCP ports that have to answer in a proof, over IPv6 on a network that nothing else is on; 16 at most. */
   prove_ports?: Array<number>;
+  quiesce?: Quiesce;
   repositories: Array<string>;
   retries?: number;
   rpo_minutes?: number;
@@ -581,6 +591,8 @@ export type CreateRepository = {
 export type CreateSnapshot = {
   description?: string;
   name: string;
+  /** Whether a running guest is asked to hold its filesystems still. */
+  quiesce?: Quiesce;
   vm: string;
 };
 
@@ -862,6 +874,8 @@ export type Hardware = {
   /** HVM only. */
   cd?: CdDrive | null;
   cpu?: CpuShare;
+  /** A channel to the QEMU guest agent in the guest, which backups ask to freeze filesystems. Costs a PV or PVH guest a QEMU process on its host. */
+  guest_agent?: boolean;
   /** Devices of the host that the guest drives itself. */
   pci?: Array<PciAddress>;
   /** HVM only; without it, Xen's default. */
@@ -1386,6 +1400,8 @@ export type NewHardware = {
   /** A CD drive, for hvm. */
   cd?: NewCd | null;
   cpu?: CpuShare;
+  /** A channel to the QEMU guest agent, for backups that quiesce. Costs a pv or pvh guest a QEMU process on its host. */
+  guest_agent?: boolean;
   /** PCI devices of the host; `host.hardware` lists them. */
   pci?: Array<PciAddress>;
   /** Not offered by Xen's tools for these guests. */
@@ -1651,6 +1667,9 @@ export type QueryMetrics = {
   to?: string | null;
 };
 
+/** What is asked of a running guest before its disks are snapshotted. */
+export type Quiesce = "never" | "try" | "demand";
+
 export type RebootAction = "restart" | "stop";
 
 export type RemoveHost = {
@@ -1763,11 +1782,15 @@ export type RunStatus = "waiting" | "running" | "done" | "failed" | "cancelled";
 
 /** One VM of a run. Bytes are those of all repositories together. */
 export type RunVm = {
+  /** In which state its disks are in the backup. */
+  consistency?: Consistency | null;
   message?: string | null;
   /** Milliseconds that reading, packing and storing took. */
   millis?: number;
   name: string;
   new_bytes?: number;
+  /** Why the guest was not quiesced although that was tried. */
+  not_quiesced_because?: string | null;
   read?: number;
   /** Size of its disks. */
   size?: number;
@@ -1828,6 +1851,8 @@ export type SilenceAlarms = {
 };
 
 export type Snapshot = {
+  /** In which state its disks are; `None` while it is being taken, and where nobody wrote that down. */
+  consistency?: Consistency | null;
   created: string;
   /** The VM goes on from this one. */
   current: boolean;
@@ -1837,6 +1862,8 @@ export type Snapshot = {
   host: HostId;
   id: SnapshotId;
   name: string;
+  /** Why the guest was not quiesced although that was tried. */
+  not_quiesced_because?: string | null;
   /** The snapshot that the VM came from when this was taken: a tree. */
   parent?: SnapshotId | null;
   /** How long the VM stood for it, in milliseconds; 0 when it did not run, `None` while it is being taken. */
@@ -2198,6 +2225,7 @@ export type UpdateBackupJob = {
   orchestrator?: boolean | null;
   prove?: number | null;
   prove_ports?: Array<number> | null;
+  quiesce?: Quiesce | null;
   repositories?: Array<string> | null;
   retries?: number | null;
   rpo_minutes?: number | null;

@@ -49,7 +49,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'template.create': { bare: ['vm', 'name'], flags: ['description'] },
   'template.import': { bare: ['name', 'url'], flags: ['host', 'sr', 'sha256', 'uefi', 'memory', 'vcpus', 'description'] },
   'template.delete': { bare: ['template'] },
-  'snapshot.create': { bare: ['vm', 'name'], flags: ['description'] },
+  'snapshot.create': { bare: ['vm', 'name'], flags: ['description', 'quiesce'] },
   'snapshot.revert': { bare: ['snapshot'] },
   'snapshot.delete': { bare: ['snapshot'] },
   'snapshot.clone': { bare: ['snapshot', 'name'], flags: ['start'] },

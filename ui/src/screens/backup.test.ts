@@ -38,6 +38,7 @@ describe('a change of a job', () => {
   });
   it('says which ports have to answer in a proof', () => {
     expect(updateJob(job, { ...fromJob(job), prove: 2, ports: '443, 22 443' })).toEqual({ job: 'j', prove: 2, prove_ports: [22, 443] });
+    expect(updateJob(job, { ...fromJob(job), quiesce: 'demand' })).toEqual({ job: 'j', quiesce: 'demand' });
     expect(updateJob({ ...job, prove_ports: [22, 443] }, fromJob({ ...job, prove_ports: [22, 443] }))).toEqual({ job: 'j' });
   });
   it.each([

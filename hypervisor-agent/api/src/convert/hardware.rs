@@ -35,6 +35,7 @@ impl From<&Hardware> for wire::Hardware {
                 pin: cpu.pin.as_ref().map(ToString::to_string).unwrap_or_default(),
             }),
             pci: hardware.pci.iter().map(ToString::to_string).collect(),
+            guest_agent: hardware.guest_agent,
         }
     }
 }
@@ -56,6 +57,7 @@ impl TryFrom<wire::Hardware> for Hardware {
             video: hardware.video.map(video).transpose()?,
             cpu: under("cpu", hardware.cpu.unwrap_or_default().try_into())?,
             pci: hardware.pci.iter().map(|address| id("pci", address)).collect::<Result<_, _>>()?,
+            guest_agent: hardware.guest_agent,
         })
     }
 }

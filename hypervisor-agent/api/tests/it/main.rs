@@ -91,6 +91,7 @@ fn hardware(platform: &Platform, disks: &[DiskSpec], [weight, cap, more]: [u16; 
             pin: more.is_multiple_of(5).then(|| "0-3,9".parse().unwrap()),
         },
         pci: if hvm && more.is_multiple_of(7) { vec![pci] } else { vec![] },
+        guest_agent: more.is_multiple_of(2),
     }
 }
 

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -23,6 +24,7 @@ use xenith_hypervisor_agent_types::{
 
 use crate::Manners;
 use crate::console::Consoles;
+use crate::guest_agent::GuestAgent;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Run {
@@ -75,6 +77,8 @@ pub(crate) struct Domain {
     pub graphics: Graphics,
     pub hardware: Option<Box<DomainHardware>>,
     pub consoles: Option<Box<Consoles>>,
+    /// Where the domain has a channel to one.
+    pub guest_agent: Option<Arc<GuestAgent>>,
 }
 
 impl Domain {
@@ -100,6 +104,7 @@ impl Domain {
             graphics: spec.graphics,
             hardware: plain_is_none(&spec.hardware),
             consoles: None,
+            guest_agent: spec.hardware.guest_agent.then(Arc::default),
         }
     }
 
@@ -132,6 +137,7 @@ impl Domain {
             graphics: Graphics::None,
             hardware: None,
             consoles: None,
+            guest_agent: None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::FutureExt;
 use xenith_common_ids::OperationId;
 use xenith_hypervisor_agent_api::{ShutdownKind, VmAction};
-use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, Quiesce};
 
 use super::{Owner, Reply};
 use crate::journal::Reaching;
@@ -111,11 +111,11 @@ impl Owner {
             (Activity::Resuming(run), _) => driver.resume(record, run, operation).boxed(),
             (Activity::Discarding, _) => driver.discard(record).boxed(),
             (Activity::Snapshotting, settled) => {
-                let disks = match action {
-                    VmAction::Snapshot { disks } => disks.clone(),
-                    _ => Vec::new(),
+                let (disks, quiesce) = match action {
+                    VmAction::Snapshot { disks, quiesce } => (disks.clone(), *quiesce),
+                    _ => (Vec::new(), Quiesce::Never),
                 };
-                driver.snapshot(record, settled.clone(), disks).boxed()
+                driver.snapshot(record, settled.clone(), disks, quiesce).boxed()
             }
             (Activity::ShuttingDown(kind), Settled::Up(up)) => {
                 let deadline = match action {

@@ -14,6 +14,7 @@ mod foreign;
 mod hvm;
 mod imports;
 mod life;
+mod quiesce;
 mod storage;
 
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ const PVH: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-1", GuestKind::Pvh
 const COPY: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-copy", GuestKind::Pvh, 101) };
 /// What is backed up, on an SR of its own.
 const KEPT: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-kept", GuestKind::Pvh, 103) };
+/// Has a channel to a guest agent.
+const QUIET: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-quiet", GuestKind::Pvh, 104) };
 const PV: Guest = Guest::new("pv-1", GuestKind::Pv, 102);
 const BIOS: Guest = hvm::machine("bios-1", Firmware::Bios);
 const UEFI: Guest = hvm::machine("uefi-1", Firmware::Uefi);
@@ -178,6 +181,8 @@ async fn disks(stage: &Stage, steps: &mut Steps) {
     step!(stage, steps, "clone a guest from a snapshot", 10, storage::clone(stage, &PVH, &COPY));
     let kept = backups::back_up_destroy_restore(stage, &KEPT);
     step!(stage, steps, "back up twice, destroy, boot instantly", 20, kept);
+    let quiet = quiesce::through_the_channel(stage, &QUIET);
+    step!(stage, steps, "quiesce a guest over its channel", 12, quiet);
     step!(stage, steps, "delete, and leave nothing", 5, life::end(stage, &PVH));
 }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use clap::{Args, Subcommand};
 use humantime::Duration;
 use xenith_common_ids::BackupRunId;
-use xenith_hypervisor_agent_types::VmName;
+use xenith_hypervisor_agent_types::{Quiesce, VmName};
 
 use super::{Columns, Confirm, Keyed, Listing, OnOff, Tasked};
 
@@ -199,6 +199,10 @@ pub struct JobFlags {
     /// After each run, prove so many of its VMs, those first whose proof is oldest; 0 for none.
     #[arg(long, value_name = "N")]
     pub prove: Option<u32>,
+    /// Whether running guests hold their filesystems still for the snapshot: never; try, and back up without it where it
+    /// cannot be had; demand, and fail there. Without this, try.
+    #[arg(long, value_name = "never|try|demand")]
+    pub quiesce: Option<Quiesce>,
     /// TCP ports that have to answer in a proof, such as 22,443, over IPv6; none: it is enough that the guest says
     /// something.
     #[arg(long, value_name = "PORTS", value_parser = ports)]
@@ -317,6 +321,10 @@ pub enum BackupCommand {
         /// A disk to leave out, by its device; may be repeated.
         #[arg(long = "exclude-disk", value_name = "DEVICE")]
         exclude_disks: Vec<String>,
+        /// Whether a running guest holds its filesystems still for the snapshot: never; try, and back up without it where
+        /// it cannot be had; demand, and fail there.
+        #[arg(long, value_name = "never|try|demand", default_value = "try")]
+        quiesce: Quiesce,
         #[command(flatten)]
         tasked: Tasked,
     },

@@ -8,7 +8,7 @@ use humantime::Duration;
 use xenith_common_units::MemoryMiB;
 use xenith_hypervisor_agent_types::{CpuSet, PciAddress};
 
-use super::{Confirm, Keyed};
+use super::{Confirm, Keyed, OnOff};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Devices")]
@@ -40,6 +40,9 @@ pub struct Devices {
     /// Takes all PCI devices away.
     #[arg(long, conflicts_with = "pci")]
     pub no_pci: bool,
+    /// A channel to the QEMU guest agent in the guest, which backups ask to hold filesystems still; from the next start on.
+    #[arg(long, value_enum)]
+    pub guest_agent: Option<OnOff>,
     /// Not offered by Xen; says what to do instead.
     #[arg(long, value_name = "DEVICE")]
     pub usb: Vec<String>,

@@ -1,7 +1,7 @@
 //! Points in time of VMs.
 
 use clap::Subcommand;
-use xenith_hypervisor_agent_types::VmName;
+use xenith_hypervisor_agent_types::{Quiesce, VmName};
 
 use super::{Confirm, Listing, Planned, Tasked};
 
@@ -32,6 +32,10 @@ pub enum SnapshotCommand {
         name: String,
         #[arg(long, default_value = "", hide_default_value = true)]
         description: String,
+        /// Whether a running guest holds its filesystems still for it: never; try, and take it without where that cannot be
+        /// had; demand, and fail there.
+        #[arg(long, value_name = "never|try|demand", default_value = "try")]
+        quiesce: Quiesce,
         #[command(flatten)]
         tasked: Tasked,
     },

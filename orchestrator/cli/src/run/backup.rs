@@ -180,6 +180,7 @@ fn job_sheet(job: &BackupJob) -> Sheet {
         .line("retries", settings.retries.to_string())
         .each("only", settings.include_disks.iter().cloned())
         .each("left out", settings.exclude_disks.iter().cloned())
+        .line("quiesce", settings.quiesce.as_str())
         .line("proved after a run", settings.prove.to_string())
         .each("port that answers", settings.prove_ports.iter().map(ToString::to_string))
         .maybe("webhook", Some(&settings.webhook))
@@ -223,6 +224,7 @@ fn update(job: String, enabled: Option<OnOff>, flags: JobFlags) -> UpdateBackupJ
         mail_on: flags.mail_on.map(mail_on),
         prove: flags.prove,
         prove_ports: flags.prove_ports.map(|ports| ports.0),
+        quiesce: flags.quiesce,
     }
 }
 
@@ -249,6 +251,7 @@ fn create(name: String, flags: JobFlags) -> CreateBackupJob {
         mail_on: flags.mail_on.map(mail_on).unwrap_or_default(),
         prove: flags.prove.unwrap_or_default(),
         prove_ports: flags.prove_ports.unwrap_or_default().0,
+        quiesce: flags.quiesce.unwrap_or_default(),
     }
 }
 
@@ -340,6 +343,12 @@ fn vm_line(vm: &RunVm) -> String {
             words::bytes(vm.new_bytes),
             words::bytes(vm.stored)
         ));
+    }
+    if let Some(consistency) = vm.consistency {
+        line.push_str(&format!(", {}", consistency.as_str()));
+    }
+    if let Some(why) = &vm.not_quiesced_because {
+        line.push_str(&format!(" ({why})"));
     }
     for text in vm.message.iter().chain(&vm.whole_because) {
         line.push_str(&format!("; {text}"));
@@ -458,6 +467,8 @@ fn sheet(found: &Backup) -> Sheet {
         .line("created", words::at(found.created))
         .line("repository", &found.repository_name)
         .line("held", if found.held { "yes" } else { "no" })
+        .maybe("guest's disks", found.consistency.map(|consistency| consistency.as_str()))
+        .maybe("not quiesced", found.not_quiesced_because.as_ref())
         .maybe("proof", found.proof.as_ref().map(proof_line))
         .each(
             "disk",
@@ -499,8 +510,9 @@ pub async fn backup(app: &App, command: BackupCommand) -> Result<(), CliError> {
             let found = app.call::<backup::Get>(&which(asked)).await?;
             app.out.object(&found, || sheet(&found))
         }
-        BackupCommand::Create { vm, repositories, exclude_disks, tasked } => {
-            begin::<backup::Create>(app, &CreateBackup { vm, repositories, exclude_disks }, &tasked).await
+        BackupCommand::Create { vm, repositories, exclude_disks, quiesce, tasked } => {
+            let request = CreateBackup { vm, repositories, exclude_disks, quiesce };
+            begin::<backup::Create>(app, &request, &tasked).await
         }
         BackupCommand::Hold { which: asked, held, tasked } => {
             let WhichBackup { backup, repository } = asked;

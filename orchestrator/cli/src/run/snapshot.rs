@@ -86,8 +86,9 @@ pub async fn run(app: &App, command: SnapshotCommand) -> Result<(), CliError> {
             let found = app.call::<snapshot::Get>(&SnapshotRef { snapshot, vm }).await?;
             app.out.object(&found, || sheet(&found))
         }
-        SnapshotCommand::Create { vm, name, description, tasked } => {
-            begin::<snapshot::Create>(app, &CreateSnapshot { vm, name, description }, &tasked).await
+        SnapshotCommand::Create { vm, name, description, quiesce, tasked } => {
+            let request = CreateSnapshot { vm, name, description, quiesce };
+            begin::<snapshot::Create>(app, &request, &tasked).await
         }
         SnapshotCommand::Revert { snapshot, vm, confirm, tasked } => {
             ask::confirm(
@@ -115,7 +116,9 @@ fn sheet(found: &Snapshot) -> Sheet {
         .line("created", words::at(found.created))
         .maybe("parent", found.parent.map(|id| id.to_string()))
         .maybe("description", Some(&found.description))
-        .maybe("vm stood", found.paused_ms.map(|ms| format!("{ms} ms")));
+        .maybe("vm stood", found.paused_ms.map(|ms| format!("{ms} ms")))
+        .maybe("guest's disks", found.consistency.map(|consistency| consistency.as_str()))
+        .maybe("not quiesced", found.not_quiesced_because.as_ref());
     let disk = |disk: &SnapshotDisk| format!("{} {}", disk.device, words::bytes(disk.size.bytes()));
     sheet.each("disks", found.disks.iter().map(disk))
 }

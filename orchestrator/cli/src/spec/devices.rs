@@ -6,7 +6,7 @@ use xenith_hypervisor_agent_types::{Hardware, Video, VideoAdapter};
 use xenith_orchestrator_types::vm::{NewCd, NewHardware, Protection, Vm};
 
 use super::{part, set};
-use crate::cli::{Against, Devices, Kept, PinFlag};
+use crate::cli::{Against, Devices, Kept, OnOff, PinFlag};
 use crate::error::CliError;
 
 pub fn any_device(devices: &Devices) -> bool {
@@ -21,6 +21,7 @@ pub fn any_device(devices: &Devices) -> bool {
         || cpu
         || !pci.is_empty()
         || *no_pci
+        || devices.guest_agent.is_some()
         || refused
 }
 
@@ -35,6 +36,7 @@ fn named(hardware: &Hardware) -> NewHardware {
         video: hardware.video,
         cpu: hardware.cpu.clone(),
         pci: hardware.pci.clone(),
+        guest_agent: hardware.guest_agent,
         ..NewHardware::default()
     }
 }
@@ -71,6 +73,9 @@ pub fn devices(
     }
     if flags.no_pci || !flags.pci.is_empty() {
         hardware.pci.clone_from(&flags.pci);
+    }
+    if let Some(wanted) = flags.guest_agent {
+        hardware.guest_agent = wanted == OnOff::On;
     }
     hardware.usb.clone_from(&flags.usb);
     hardware.tpm = flags.tpm;

@@ -155,6 +155,7 @@ fn backup_run() -> Value {
         "ended": "2026-11-23T08:01:00Z", "vms": [{
             "vm": ID, "name": "web-1", "status": "done", "task": ID, "tries": 1, "message": null, "size": 1 << 30,
             "read": 1 << 20, "new_bytes": 1 << 19, "stored": 1 << 18, "millis": 1000,
+            "consistency": "crash-consistent", "not_quiesced_because": "the guest agent does not answer",
         }],
         "proofs": [{
             "vm": ID, "name": "web-1", "task": ID, "message": null, "proof": {
@@ -176,7 +177,7 @@ fn standby() -> Value {
 fn backup() -> Value {
     json!({
         "id": "0189", "repository": ID, "repository_name": "main", "vm": ID, "vm_name": "web-1",
-        "created": "2026-11-23T08:00:00Z", "held": false, "proof": null, "disks": [{
+        "created": "2026-11-23T08:00:00Z", "held": false, "proof": null, "consistency": "offline", "disks": [{
             "name": "web-1.xvda.0", "size": 1 << 30, "read": 1, "new_bytes": 1, "stored": 1, "millis": 1,
             "whole_because": null,
         }],
@@ -246,7 +247,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
     });
     let snapshot = json!({
         "id": ID, "name": "before", "description": "", "vm": ID, "host": ID, "parent": null, "current": true,
-        "created": at, "paused_ms": 12, "spec": vm().spec,
+        "created": at, "paused_ms": 12, "consistency": "filesystem-consistent", "spec": vm().spec,
         "disks": [{ "device": "xvda", "vdi": ID, "snapshot": ID, "sr": ID, "size": 1 << 30 }],
     });
     let candidate = json!({ "host": ID, "name": "xen1", "score": 7, "reasons": ["8 GiB free"] });

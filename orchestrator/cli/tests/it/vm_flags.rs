@@ -55,8 +55,8 @@ async fn flags_make_a_vm() {
         "apart_from": [],
         "together_with": ["db-1"],
         "hardware": {
-            "cd": null, "video": null, "cpu": { "weight": 512, "pin": "0-1" }, "pci": [], "usb": [], "tpm": false,
-            "secure_boot": false,
+            "cd": null, "video": null, "cpu": { "weight": 512, "pin": "0-1" }, "pci": [], "guest_agent": false,
+            "usb": [], "tpm": false, "secure_boot": false,
         },
         "protection": { "delete": true, "start": false, "migration": false },
         "custom": { "owner": "ann" },
@@ -99,6 +99,14 @@ async fn an_update_says_only_what_changes() {
 }
 
 #[tokio::test]
+async fn a_channel_to_the_guest_agent_comes_and_goes() {
+    for (flag, is_wanted) in [("on", true), ("off", false)] {
+        let params = sent(&split(&format!("vm update web-1 --guest-agent {flag}")), "").await;
+        assert_eq!(params["hardware"]["guest_agent"], is_wanted);
+    }
+}
+
+#[tokio::test]
 async fn devices_are_changed_one_by_one() {
     let params = sent(&split("vm update web-1 --cd=debian --video-memory 32MiB --unprotect start"), "").await;
     assert_eq!(params["hardware"]["cd"], json!({ "iso": "debian" }));
@@ -107,6 +115,7 @@ async fn devices_are_changed_one_by_one() {
     assert_eq!(params["memory"], Value::Null);
     let params = sent(&split("vm update web-1 --cd --cpu-cap 150 --pci 03:00.0"), "").await;
     assert_eq!(params["hardware"]["cd"], json!({ "iso": null }));
+    assert_eq!(params["hardware"]["guest_agent"], false);
     assert_eq!(params["hardware"]["cpu"], json!({ "cap": 150 }));
     assert_eq!(params["hardware"]["pci"], json!(["0000:03:00.0"]));
 }

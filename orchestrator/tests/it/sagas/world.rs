@@ -486,6 +486,8 @@ fn plain(value: Value, hidden: &[&str]) -> Value {
         "last",
         "autostarted",
         "paused_ms",
+        // An agent that was killed meanwhile does not know.
+        "quiesced",
         "sealed_access",
         "place",
         "checked",

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{BackupJobId, RepositoryId, VmId};
+use xenith_hypervisor_agent_types::Quiesce;
 use xenith_hypervisor_agent_types::backup::KeepPolicy;
 
 use crate::Reference;
@@ -98,6 +99,9 @@ pub struct JobSettings {
     /// TCP ports that have to answer in a proof; without any it is enough that the guest says something.
     #[serde(default)]
     pub prove_ports: Vec<NonZeroU16>,
+    /// Whether running guests are asked to hold their filesystems still for the snapshot.
+    #[serde(default)]
+    pub quiesce: Quiesce,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -146,6 +150,8 @@ pub struct CreateBackupJob {
     /// TCP ports that have to answer in a proof, over IPv6 on a network that nothing else is on; 16 at most.
     #[serde(default)]
     pub prove_ports: Vec<NonZeroU16>,
+    #[serde(default)]
+    pub quiesce: Quiesce,
 }
 
 /// Only the fields that are given change.
@@ -196,6 +202,8 @@ pub struct UpdateBackupJob {
     pub prove: Option<u32>,
     #[serde(default)]
     pub prove_ports: Option<Vec<NonZeroU16>>,
+    #[serde(default)]
+    pub quiesce: Option<Quiesce>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{BackupJobId, BackupRunId, TaskId, VmId};
+use xenith_hypervisor_agent_types::Consistency;
 
 use super::BackupProof;
 use crate::Reference;
@@ -39,24 +40,6 @@ impl RunStatus {
     }
 }
 
-/// In which state a guest's disks are in its backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Consistency {
-    /// As after a power cut: what a running guest had not written yet is missing. Guests are not quiesced.
-    #[default]
-    CrashConsistent,
-}
-
-impl Consistency {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CrashConsistent => "crash-consistent",
-        }
-    }
-}
-
 /// One time that a job did its work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BackupRun {
@@ -71,6 +54,7 @@ pub struct BackupRun {
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub ended: Option<OffsetDateTime>,
     pub vms: Vec<RunVm>,
+    /// Of its VMs' disks, all together: the weakest.
     #[serde(default)]
     pub consistency: Consistency,
     /// The orchestrator itself, where the job has it.
@@ -125,6 +109,12 @@ pub struct RunVm {
     /// Why whole disks were read, when they were.
     #[serde(default)]
     pub whole_because: Vec<String>,
+    /// In which state its disks are in the backup.
+    #[serde(default)]
+    pub consistency: Option<Consistency>,
+    /// Why the guest was not quiesced although that was tried.
+    #[serde(default)]
+    pub not_quiesced_because: Option<String>,
 }
 
 /// The orchestrator's own part in a run.
@@ -175,6 +165,8 @@ impl RunVm {
             stored: 0,
             millis: 0,
             whole_because: Vec::new(),
+            consistency: None,
+            not_quiesced_because: None,
         }
     }
 }

@@ -180,6 +180,17 @@ export const backup: Record<string, string> = {
   'VMs that wait are left out, those being read are given up on. What is stored already is not stored again next time.':
     'Les VM qui attendent sont laissées de côté, celles qu’on lit sont abandonnées. Ce qui est déjà stocké ne le sera pas de nouveau.',
   'Read whole: {{why}}': 'Lue en entier : {{why}}',
+  'Quiesce guests': 'Figer les invités',
+  'By the QEMU guest agent: filesystems stand still while the snapshot is taken. Others are as after a power cut.':
+    'Par l’agent invité de QEMU : les systèmes de fichiers se figent pendant l’instantané. Les autres sont comme après une coupure de courant.',
+  'Those that can': 'Ceux qui le peuvent',
+  'All: fail where one cannot': 'Tous : échouer où l’un ne peut pas',
+  None: 'Aucun',
+  'Crash-consistent': 'Cohérent comme après une coupure',
+  'Filesystem-consistent': 'Systèmes de fichiers cohérents',
+  Offline: 'Éteinte',
+  'Guests’ disks': 'Disques des invités',
+  'Guest’s disks': 'Disques de l’invité',
 
   Protection: 'Protection',
   Backups: 'Sauvegardes',

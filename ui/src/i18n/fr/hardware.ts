@@ -1,8 +1,12 @@
 // A VM's hardware, protection, fields of one's own; clones and CDs.
 export const hardware: Record<string, string> = {
   'Change the hardware of {{name}}': 'Changer le matériel de {{name}}',
-  'Share, limit and CPUs change at once; the drive and PCI devices at the next start.':
-    'Part, limite et processeurs changent aussitôt ; le lecteur et les périphériques PCI au prochain démarrage.',
+  'Share, limit and CPUs change at once; the drive, the channel and PCI devices at the next start.':
+    'Part, limite et processeurs changent aussitôt ; le lecteur, le canal et les périphériques PCI au prochain démarrage.',
+  'A channel to the guest agent': 'Un canal vers l’agent invité',
+  'Channel to the guest agent': 'Canal vers l’agent invité',
+  'Backups and snapshots ask it to hold filesystems still; qemu-ga has to run in the guest. A PV or PVH guest gets a QEMU process on its host for it.':
+    'Sauvegardes et instantanés lui demandent de figer les systèmes de fichiers ; qemu-ga doit tourner dans l’invité. Un invité PV ou PVH reçoit pour cela un processus QEMU sur son hôte.',
   'CPU weight': 'Poids du processeur',
   'CPU limit': 'Limite du processeur',
   'CPU limit (%)': 'Limite du processeur (%)',

@@ -18,6 +18,7 @@ import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { ProofLabel } from '../job/RunProofs';
+import { CONSISTENCY } from './quiesce';
 import { ofBackup, saved } from './words';
 
 export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNode }) {
@@ -41,6 +42,7 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
       { key: 'saved', header: msg('Saved'), width: 6, wide: true, cell: (row) => (less(row) === undefined ? '—' : format.percent(less(row) ?? 0)), text: (row) => less(row)?.toFixed(3) ?? '' },
       { key: 'held', header: msg('Held'), width: 6, wide: true, cell: (row) => (row.held ? <Label isCompact color="blue">{t('held')}</Label> : '—'), text: (row) => String(row.held) },
       { key: 'proof', header: msg('Proof'), sort: 'proof', width: 9, cell: (row) => (row.proof ? <span title={row.proof.said}><ProofLabel proof={row.proof} /></span> : '—'), text: (row) => (row.proof ? (row.proof.answered ? 'boots' : 'failed') : '') },
+      { key: 'consistency', header: msg('Guest’s disks'), optional: true, cell: (row) => (row.consistency ? <span title={row.not_quiesced_because ?? undefined}>{t(CONSISTENCY[row.consistency])}</span> : '—'), text: (row) => row.consistency ?? '' },
       { key: 'id', header: msg('Id'), optional: true, cell: (row) => <code>{row.id}</code>, text: (row) => row.id },
     ];
   }, [format, vm, t]);

@@ -3,13 +3,14 @@
 import { Alert, Checkbox, FormGroup } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import type { Vm } from '../../api/generated';
+import type { Quiesce, Vm } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import { CreateButton } from '../../parts/CreateButton';
 import { FormDialog } from '../../parts/FormDialog';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 import { BackupList } from './BackupList';
+import { QuiesceField } from './quiesce';
 import { useAll } from '../../list/all';
 
 export function VmBackups({ vm }: { vm: Vm }) {
@@ -30,16 +31,18 @@ function BackUp({ vm, close }: { vm: Vm; close: () => void }) {
   const { t } = useTranslation();
   const repositories = useAll('repository.list', {});
   const [chosen, setChosen] = useState<string[]>();
+  const [quiesce, setQuiesce] = useState<Quiesce>('try');
   const only = repositories.data?.length === 1 ? repositories.data.map(({ id }) => id) : [];
   const into = chosen ?? only;
   return (
-    <FormDialog act={{ method: 'backup.create', params: { vm: vm.id, repositories: into }, title: t('Back {{name}} up', { name: vm.name }) }} button={t('Back up')} ready={into.length > 0} close={close} about={t('All its disks at one instant, while it runs. No rule forgets it unless a job covers the VM.')}>
+    <FormDialog act={{ method: 'backup.create', params: { vm: vm.id, repositories: into, ...(quiesce === 'try' ? {} : { quiesce }) }, title: t('Back {{name}} up', { name: vm.name }) }} button={t('Back up')} ready={into.length > 0} close={close} about={t('All its disks at one instant, while it runs. No rule forgets it unless a job covers the VM.')}>
       {repositories.data?.length === 0 && <Alert isInline isPlain variant="info" title={t('There is no repository yet; add one first.')} />}
       <FormGroup role="group" label={t('Into')}>
         {repositories.data?.map(({ id, name }) => (
           <Checkbox key={id} id={`into-${id}`} label={name} isChecked={into.includes(id)} onChange={(_event, on) => setChosen(on ? [...into, id] : into.filter((one) => one !== id))} />
         ))}
       </FormGroup>
+      <QuiesceField id="backup-quiesce" value={quiesce} set={setQuiesce} />
     </FormDialog>
   );
 }

@@ -16,6 +16,7 @@ import { useFormat } from '../../parts/format';
 import { PageHead } from '../../parts/PageHead';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { QuiesceField } from '../backup/quiesce';
 import { createJob, EMPTY_JOB, fromJob, hoursBetween, jobReady, parsePorts, updateJob, type Every, type JobDraft } from './draft';
 import { inTheLongRun, keepsAll, RULES } from './retention';
 
@@ -161,6 +162,7 @@ function More({ draft, set }: PartProps) {
         <NumberField id="job-prove" label={t('VMs proved after each run')} value={draft.prove} set={(prove) => set({ prove })} min={0} max={100} help={t('Restored for a moment, apart from every network, to see whether they boot.')} />
         <TextField id="job-ports" label={t('Ports that have to answer')} value={draft.ports} set={(ports) => set({ ports })} placeholder="22 443" wrong={parsePorts(draft.ports) ? undefined : t('Numbers from 1 to 65535, 16 at most.')} help={t('In a proof, over IPv6. Empty: it is enough that the guest says something.')} />
       </Grid>
+      <QuiesceField id="job-quiesce" value={draft.quiesce} set={(quiesce) => set({ quiesce })} />
       <Grid hasGutter sm={6}>
         <TextField id="job-mail" label={t('Report by e-mail to')} value={draft.mail} set={(mail) => set({ mail })} placeholder="ops@example.org" help={t('Several with commas between them. Empty: nobody.')} />
         <ChoiceField

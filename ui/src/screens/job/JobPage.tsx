@@ -13,6 +13,7 @@ import { PageHead } from '../../parts/PageHead';
 import { Parts } from '../../parts/Parts';
 import { useUrlState } from '../../parts/url';
 import { VerbMenu } from '../../parts/VerbMenu';
+import { QUIESCE } from '../backup/quiesce';
 import { JobLabel } from './Jobs';
 import { Retention } from './Retention';
 import { keepsAll, RULES } from './retention';
@@ -90,6 +91,7 @@ function Summary({ job }: { job: BackupJob }) {
               [t('VMs at a time'), job.concurrency],
               [t('Tries after a failure'), job.retries ?? 0],
               [t('Speed limit'), job.bandwidth ? t('{{size}}/s', { size: format.bytes(job.bandwidth) }) : t('none')],
+              [t('Quiesce guests'), t(QUIESCE[job.quiesce ?? 'try'])],
               !!job.prove && [t('VMs proved after each run'), job.prove],
               !!job.prove_ports?.length && [t('Ports that have to answer'), job.prove_ports.join(', ')],
               !!job.mail_to?.length && [t('Report by e-mail to'), `${job.mail_to.join(', ')} · ${job.mail_on === 'problems' ? t('Those with problems') : t('Every run')}`],

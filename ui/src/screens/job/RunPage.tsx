@@ -15,6 +15,7 @@ import { VerbMenu } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { RunProofs } from './RunProofs';
+import { CONSISTENCY, Stood } from '../backup/quiesce';
 import { counts, ofRun, RunLabel, runOver, saved, speed } from '../backup/words';
 
 export default function RunPage() {
@@ -82,7 +83,7 @@ function Sums({ run }: { run: BackupRun }) {
       <Card isCompact>
         <CardTitle component="h2">{t('About it')}</CardTitle>
         <CardBody>
-          <Facts facts={[[t('Begun'), format.date(run.started)], [t('Ended'), format.date(run.ended)], [t('Took'), format.duration(seconds)], [t('VMs'), format.number(run.vms.length)]]} />
+          <Facts facts={[[t('Begun'), format.date(run.started)], [t('Ended'), format.date(run.ended)], [t('Took'), format.duration(seconds)], [t('VMs'), format.number(run.vms.length)], runOver(run.status) && !!run.consistency && [t('Guests’ disks'), t(CONSISTENCY[run.consistency])]]} />
         </CardBody>
       </Card>
     </div>
@@ -120,6 +121,7 @@ function Vms({ run }: { run: BackupRun }) {
             <Td dataLabel={t('Speed')}>{speed({ read: vm.read ?? 0, millis: vm.millis ?? 0 }) ? t('{{size}}/s', { size: format.bytes(speed({ read: vm.read ?? 0, millis: vm.millis ?? 0 }) ?? 0) }) : '—'}</Td>
             <Td dataLabel={t('Message')}>
               {vm.message && <span className={vm.status === 'failed' ? 'x-bad x-wrap' : 'x-wrap'}>{vm.message}</span>}
+              <Stood consistency={vm.consistency} because={vm.not_quiesced_because} />
               {vm.whole_because?.map((why) => (
                 <span key={why} className="x-dim x-block">
                   {t('Read whole: {{why}}', { why })}

@@ -1,6 +1,6 @@
 // What the form of a job gathers, and the call that it becomes.
 
-import type { BackupJob, CreateBackupJob, KeepPolicy, MailOn, UpdateBackupJob } from '../../api/generated';
+import type { BackupJob, CreateBackupJob, KeepPolicy, MailOn, Quiesce, UpdateBackupJob } from '../../api/generated';
 import { words } from '../../parts/fields';
 
 export type Every = 'day' | 'week' | 'hours' | 'own' | 'never';
@@ -35,6 +35,7 @@ export interface JobDraft {
   prove: number;
   /** TCP ports that have to answer then, as they are typed. */
   ports: string;
+  quiesce: Quiesce;
 }
 
 const MIB = 1024 ** 2;
@@ -61,6 +62,7 @@ export const EMPTY_JOB: JobDraft = {
   mailOn: 'always',
   prove: 0,
   ports: '',
+  quiesce: 'try',
 };
 
 /** Ports as they are typed; nothing where one is none. */
@@ -125,6 +127,7 @@ export function fromJob(job: BackupJob): JobDraft {
     mailOn: job.mail_on ?? 'always',
     prove: job.prove ?? 0,
     ports: (job.prove_ports ?? []).join(' '),
+    quiesce: job.quiesce ?? 'try',
   };
 }
 
@@ -146,6 +149,7 @@ function settings(draft: JobDraft) {
     mail_on: draft.mailOn,
     prove: draft.prove,
     prove_ports: parsePorts(draft.ports) ?? [],
+    quiesce: draft.quiesce,
   };
 }
 

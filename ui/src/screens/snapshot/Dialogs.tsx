@@ -4,18 +4,20 @@ import { Checkbox } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
-import type { Snapshot, Vm } from '../../api/generated';
+import type { Quiesce, Snapshot, Vm } from '../../api/generated';
 import { TextField, useVmNameProblem, VM_NAME } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
+import { QuiesceField } from '../backup/quiesce';
 
 export function TakeSnapshot({ vm, taken, close }: { vm: Pick<Vm, 'id' | 'name'>; taken: string[]; close: () => void }) {
   const { t } = useTranslation();
   const [name, setName] = useState('');
   const [description, setDescription] = useState('');
+  const [quiesce, setQuiesce] = useState<Quiesce>('try');
   const there = taken.includes(name);
   return (
     <FormDialog
-      act={{ method: 'snapshot.create', params: { vm: vm.id, name, ...(description ? { description } : {}) }, title: t('Take a snapshot of {{name}}', { name: vm.name }) }}
+      act={{ method: 'snapshot.create', params: { vm: vm.id, name, ...(description ? { description } : {}), ...(quiesce === 'try' ? {} : { quiesce }) }, title: t('Take a snapshot of {{name}}', { name: vm.name }) }}
       button={t('Take')}
       ready={name.trim() !== '' && !there}
       close={close}
@@ -23,6 +25,7 @@ export function TakeSnapshot({ vm, taken, close }: { vm: Pick<Vm, 'id' | 'name'>
     >
       <TextField id="snapshot-name" label={t('Name')} value={name} set={setName} required autoFocus placeholder="before-upgrade" wrong={there ? t('It has a snapshot of this name.') : undefined} />
       <TextField id="snapshot-description" label={t('Description')} value={description} set={setDescription} />
+      <QuiesceField id="snapshot-quiesce" value={quiesce} set={setQuiesce} />
     </FormDialog>
   );
 }

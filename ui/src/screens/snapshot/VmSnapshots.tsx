@@ -15,6 +15,7 @@ import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
+import { Stood } from '../backup/quiesce';
 import { CloneSnapshot, TakeSnapshot } from './Dialogs';
 import { tree, type Branch } from './tree';
 import { useAll } from '../../list/all';
@@ -120,6 +121,7 @@ function Row({ branch: { snapshot, level, lines, last }, verbs }: { branch: Bran
               )}
             </span>
             {snapshot.description && <span className="x-dim x-block">{snapshot.description}</span>}
+            <Stood consistency={snapshot.consistency} because={snapshot.not_quiesced_because} />
             <span className="x-dim x-on-phone">
               <Ago at={snapshot.created} />
             </span>

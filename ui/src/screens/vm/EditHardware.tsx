@@ -22,7 +22,7 @@ export function EditHardware({ vm, spec, close }: { vm: Vm; spec: VmSpec; close:
       button={t('Change')}
       ready={fits && !same}
       close={close}
-      about={t('Share, limit and CPUs change at once; the drive and PCI devices at the next start.')}
+      about={t('Share, limit and CPUs change at once; the drive, the channel and PCI devices at the next start.')}
     >
       <Grid hasGutter sm={6}>
         <TextField id="hw-weight" label={t('CPU weight')} value={draft.weight} set={(weight) => set({ weight })} placeholder="256" wrong={weightFits(draft.weight) ? undefined : t('A whole number from 1 to 65,535, or none.')} help={t('Against other VMs when all want to run: twice as much gets twice the time.')} />
@@ -30,6 +30,7 @@ export function EditHardware({ vm, spec, close }: { vm: Vm; spec: VmSpec; close:
       </Grid>
       <TextField id="hw-pin" label={t('Runs on the CPUs')} value={draft.pin} set={(pin) => set({ pin })} placeholder="0-3,8" wrong={pinFits(draft.pin) ? undefined : t('Numbers and ranges with commas between, such as 0-3,8.')} help={t('Numbers of the host’s; empty: all of them.')} />
       {spec.platform.kind === 'hvm' && <Checkbox id="hw-cd" label={t('A CD drive')} isChecked={draft.cd} onChange={(_event, cd) => set({ cd })} />}
+      <Checkbox id="hw-guest-agent" label={t('A channel to the guest agent')} description={t('Backups and snapshots ask it to hold filesystems still; qemu-ga has to run in the guest. A PV or PVH guest gets a QEMU process on its host for it.')} isChecked={draft.guestAgent} onChange={(_event, guestAgent) => set({ guestAgent })} />
       <Devices vm={vm} chosen={draft.pci} set={(pci) => set({ pci })} />
     </FormDialog>
   );

@@ -38,7 +38,7 @@ export function HardwareCard({ vm, spec, why }: Props) {
   const { t } = useTranslation();
   const format = useFormat();
   const [editing, setEditing] = useState(false);
-  const { cpu, pci = [], cd, video } = spec.hardware ?? {};
+  const { cpu, pci = [], cd, video, guest_agent: agent } = spec.hardware ?? {};
   const isos = useAll('iso.list', {}, { enabled: !!cd?.vdi });
   const medium = cd?.vdi && (isos.data?.find(({ id }) => id === cd.vdi)?.name ?? cd.vdi);
   return (
@@ -50,6 +50,7 @@ export function HardwareCard({ vm, spec, why }: Props) {
           [t('Runs on the CPUs'), cpu?.pin ?? t('all')],
           spec.platform.kind === 'hvm' && [t('CD drive'), cd ? (medium ?? t('empty')) : t('none')],
           video != null && [t('Video card'), video.adapter],
+          [t('Channel to the guest agent'), agent ? t('yes') : t('none')],
           [t('PCI devices'), pci.length ? pci.join(', ') : t('none')],
         ]}
       />

@@ -14,7 +14,7 @@ const spec = (hardware: VmSpec['hardware']): VmSpec => ({
 
 describe('the hardware of a VM', () => {
   it('comes back from its form as it went in', () => {
-    const full = { cpu: { weight: 512, cap: 250, pin: '0-3,8' }, pci: ['0000:03:00.0'], cd: { vdi: 'iso' } };
+    const full = { cpu: { weight: 512, cap: 250, pin: '0-3,8' }, pci: ['0000:03:00.0'], cd: { vdi: 'iso' }, guest_agent: true };
     expect(newHardware(spec(full), hardwareDraft(spec(full)))).toEqual({ ...full, cd: { iso: 'iso' } });
   });
 

@@ -12,11 +12,12 @@ export interface HardwareDraft {
   pin: string;
   pci: string[];
   cd: boolean;
+  guestAgent: boolean;
 }
 
 export function hardwareDraft({ hardware }: VmSpec): HardwareDraft {
   const { weight, cap, pin } = hardware?.cpu ?? {};
-  return { weight: String(weight ?? ''), cap: String(cap ?? ''), pin: pin ?? '', pci: hardware?.pci ?? [], cd: !!hardware?.cd };
+  return { weight: String(weight ?? ''), cap: String(cap ?? ''), pin: pin ?? '', pci: hardware?.pci ?? [], cd: !!hardware?.cd, guestAgent: !!hardware?.guest_agent };
 }
 
 const whole = (text: string, least: number, most: number) => text === '' || (/^\d+$/.test(text) && Number(text) >= least && Number(text) <= most);
@@ -38,6 +39,7 @@ export function newHardware({ hardware }: VmSpec, draft: HardwareDraft): NewHard
     ...(draft.pci.length ? { pci: draft.pci } : {}),
     ...(draft.cd ? { cd: medium ? { iso: medium } : {} } : {}),
     ...(hardware?.video ? { video: hardware.video } : {}),
+    ...(draft.guestAgent ? { guest_agent: true } : {}),
   };
 }
 

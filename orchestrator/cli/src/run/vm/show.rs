@@ -99,6 +99,7 @@ fn hardware(sheet: Sheet, hardware: &Hardware) -> Sheet {
         .maybe("cpu cap", cpu.cap.map(|cap| format!("{cap} hundredths of a CPU")))
         .maybe("cpus", cpu.pin.as_ref().map(ToString::to_string))
         .each("pci", hardware.pci.iter().map(ToString::to_string))
+        .maybe("guest agent", hardware.guest_agent.then_some("has a channel"))
 }
 
 fn seen(sheet: Sheet, observed: &ObservedVm) -> Sheet {
