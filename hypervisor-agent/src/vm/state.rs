@@ -302,12 +302,14 @@ fn not_back(settled: &Settled, before: Before<'_>) -> Option<Denied> {
         (Settled::Stopped { .. } | Settled::Up(Up { mode: Mode::Paused, .. }), Some(fault)) => {
             Some(Denied::NotStartedAgain { fault: fault.clone() })
         }
-        // The host went down with it: then nobody starts it again but autostart.
-        (Settled::Stopped { last: Some(Ended { run, reason: reason @ DeathReason::Unknown }) }, None)
-            if *run == before.run =>
-        {
-            Some(Denied::IncarnationEnded { reason: *reason })
-        }
+        // The host went down with it: then nobody starts it again but autostart. Or the agent was away when its guest
+        // rebooted, and took that for the guest's own wish.
+        (
+            Settled::Stopped {
+                last: Some(Ended { run, reason: reason @ (DeathReason::Unknown | DeathReason::Reboot) }),
+            },
+            None,
+        ) if *run == before.run => Some(Denied::IncarnationEnded { reason: *reason }),
         _ => None,
     }
 }
@@ -375,6 +377,8 @@ pub fn after_death(
 ) -> AfterDeath {
     match (reason, asked) {
         (DeathReason::Reboot, Some(ShutdownKind::PowerOff)) => AfterDeath::Stop(reason),
+        // What the definition says is for a guest that reboots by itself.
+        (DeathReason::Reboot, Some(ShutdownKind::Reboot)) => AfterDeath::Restart(reason),
         (DeathReason::Reboot | DeathReason::SoftReset, _) => match spec.on_reboot {
             RebootAction::Restart => AfterDeath::Restart(reason),
             RebootAction::Stop => AfterDeath::Stop(reason),

@@ -135,6 +135,7 @@ pub struct CreateVm {
     pub graphics: Graphics,
     #[serde(default)]
     pub on_crash: CrashAction,
+    /// Of a guest that reboots by itself.
     #[serde(default)]
     pub on_reboot: RebootAction,
     #[serde(default)]

@@ -77,6 +77,7 @@ pub async fn agent_at_rest(stage: &Stage, guest: &Guest) -> Result<()> {
     Ok(())
 }
 
+/// The resume that follows is disturbed by nobody.
 pub async fn agent_in_suspend(stage: &Stage, guest: &Guest) -> Result<()> {
     let before = ensure_running(stage, guest).await?;
     let boot = stage.boot_id(&before).await?;
@@ -149,11 +150,13 @@ pub async fn agent_in_attach(stage: &Stage, guest: &Guest) -> Result<()> {
     }
 }
 
+/// The suspend before it is disturbed by nobody.
 pub async fn agent_in_resume(stage: &Stage, guest: &Guest) -> Result<()> {
     let before = ensure_running(stage, guest).await?;
     let boot = stage.boot_id(&before).await?;
     let vm = json!({ "vm": guest.name });
     stage.orchestrator.done::<vm::Suspend>(vm.clone(), 3 * MINUTE).await?;
+    ensure!(stage.domains(guest.name).await?.is_empty(), "the domain is still there");
     let task = kill_agent_in(stage, "Resuming", stage.orchestrator.call::<vm::Resume>(vm)).await?;
     if task.status != TaskStatus::Done {
         // Its memory is kept until it runs.
@@ -161,6 +164,7 @@ pub async fn agent_in_resume(stage: &Stage, guest: &Guest) -> Result<()> {
     }
     let after = ensure_running(stage, guest).await?;
     ensure!(stage.domains(guest.name).await?.len() == 1, "it runs more than once");
+    ensure!(after.domid != before.domid, "a new domain has a new id");
     ensure!(stage.boot_id(&after).await? == boot, "the guest has booted anew: its memory is lost");
     stage.order(&after, "check-pattern 7 1").await.map(drop)
 }

@@ -170,7 +170,6 @@ async fn lives(stage: &Stage, steps: &mut Steps) {
     step!(stage, steps, "pause and unpause", 3, life::pause(stage, &PVH));
     step!(stage, steps, "set memory of a running guest", 4, life::set_memory(stage, &PVH));
     step!(stage, steps, "attach a disk to a running guest", 4, life::attach_disk(stage, &PVH));
-    step!(stage, steps, "suspend and resume a PVH guest", 6, life::suspend_and_resume(stage, &PVH));
 }
 
 async fn disks(stage: &Stage, steps: &mut Steps) {

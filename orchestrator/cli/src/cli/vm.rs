@@ -260,7 +260,7 @@ pub struct Hardware {
     /// When it crashes: restart, stop or preserve.
     #[arg(long, value_name = "ACTION", value_parser = ["restart", "stop", "preserve"])]
     pub on_crash: Option<String>,
-    /// When it reboots: restart or stop.
+    /// When it reboots by itself: restart or stop.
     #[arg(long, value_name = "ACTION", value_parser = ["restart", "stop"])]
     pub on_reboot: Option<String>,
     /// Start it when its host boots, in this order; seconds to wait after it follow a colon: 10:30.
