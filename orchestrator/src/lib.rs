@@ -33,7 +33,7 @@ pub mod own_backup;
 mod pieces;
 pub mod placement;
 mod protection;
-mod readers;
+pub mod readers;
 mod records;
 pub mod rpc;
 mod runs;

@@ -31,6 +31,7 @@ use crate::fleet::Fleet;
 use crate::http::{WebCertificates, router, serve};
 use crate::identities::Identities;
 use crate::metering::Metering;
+use crate::readers::Readers;
 use crate::sagas::{Deps, registry};
 use crate::secret::{SecretError, Vault};
 use crate::views::{TaskList, Views};
@@ -50,6 +51,8 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the threads that read the inventory cannot be started")]
+    Threads(#[source] std::io::Error),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -176,7 +179,7 @@ async fn assemble(
         imports: Arc::clone(&deps.imports),
         tickets: Default::default(),
         vault,
-        readers: Default::default(),
+        readers: Readers::start().map_err(StartError::Threads)?,
         metering,
         runs: Default::default(),
         runner: Default::default(),

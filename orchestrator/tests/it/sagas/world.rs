@@ -33,6 +33,7 @@ use xenith_orchestrator::events::Events;
 use xenith_orchestrator::fleet::Fleet;
 use xenith_orchestrator::metering::Metering;
 use xenith_orchestrator::model::HostRecord;
+use xenith_orchestrator::readers::Readers;
 use xenith_orchestrator::sagas::{Deps, registry};
 use xenith_orchestrator::secret::Vault;
 use xenith_orchestrator::views::{TaskList, Views};
@@ -335,7 +336,7 @@ impl World {
             imports: Arc::clone(&inner.deps.imports),
             tickets: Default::default(),
             vault: Arc::clone(&inner.vault),
-            readers: Default::default(),
+            readers: Readers::start().unwrap(),
             runs: Default::default(),
             runner: Default::default(),
         });
