@@ -1,6 +1,7 @@
 //! Who is calling: passwords, sessions, API tokens.
 //!
-//! What always holds: secrets are 256 random bits and stored as BLAKE3 hashes; passwords as Argon2id. A wrong
+//! What always holds: secrets are 256 random bits and stored as BLAKE3 hashes; passwords as Argon2id, and nowhere as a
+//! faster hash. The answer that issues a token is kept for a day under its idempotency key, sealed ([`crate::rpc`]). A wrong
 //! password costs as much time as a right one and an unknown name as much as a known one. After a few failures
 //! from one address, or for one name, attempts are refused for a while ([`throttle`]).
 

@@ -2,7 +2,8 @@
 //!
 //! What always holds: a record and its index entries are written in one transaction; an index entry is inserted
 //! only if absent, so two callers cannot take one name. Secrets are stored as hashes, or sealed
-//! ([`crate::secret`]).
+//! ([`crate::secret`]); so are the answers that are kept under idempotency keys, in which secrets are issued. The test
+//! `secrets` looks for them in every record.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -32,6 +32,7 @@ mod quiesce;
 mod renewal;
 mod resume;
 mod sagas;
+mod secrets;
 mod shared_storage;
 mod skew;
 mod standbys;
