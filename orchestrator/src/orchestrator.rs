@@ -31,6 +31,7 @@ use crate::fleet::Fleet;
 use crate::http::{WebCertificates, router, serve};
 use crate::identities::Identities;
 use crate::metering::Metering;
+use crate::rpc::RateLimit;
 use crate::sagas::{Deps, registry};
 use crate::secret::{SecretError, Vault};
 use crate::views::{TaskList, Views};
@@ -168,6 +169,7 @@ async fn assemble(
     engine.recover().await?;
     Ok(Arc::new(App {
         authn: Authn::new(db.clone()).await?,
+        rate: RateLimit::new(config.limits),
         audit: Arc::new(Audit::open(db.clone()).await?),
         events,
         certificates: Arc::clone(certificates),

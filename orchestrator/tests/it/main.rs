@@ -11,6 +11,7 @@ mod company;
 mod console;
 mod enrolment;
 mod faults;
+mod floods;
 mod full_disk;
 mod hardware;
 mod harness;
