@@ -70,6 +70,7 @@ const TOKEN: Keyspace = Keyspace::new("token");
 const SESSION: Keyspace = Keyspace::new("session");
 const AUDIT: Keyspace = Keyspace::new("audit");
 const AUDIT_OPEN: Keyspace = Keyspace::new("audit.open");
+const AUDIT_ASKED: Keyspace = Keyspace::new("audit.asked");
 const EVENT: Keyspace = Keyspace::new("event");
 const AUTHORITY: Keyspace = Keyspace::new("authority");
 const IDEMPOTENCY: Keyspace = Keyspace::new("idempotency");
@@ -126,6 +127,7 @@ pub fn schema() -> Schema {
             SESSION,
             AUDIT,
             AUDIT_OPEN,
+            AUDIT_ASKED,
             EVENT,
             AUTHORITY,
             IDEMPOTENCY,
@@ -196,6 +198,8 @@ pub struct Db {
     pub audit: Collection<u64, AuditRecord>,
     /// Tasks of calls whose end is not in the audit log.
     pub audit_open: Collection<SagaId, AuditedTask>,
+    /// The numbers of calls that were asked for and have no end yet, neither their own nor a task whose end is written.
+    pub audit_asked: Collection<u64, ()>,
     /// By sequence number.
     pub events: Collection<u64, EventRecord>,
     pub authority: Collection<(), AuthorityRecord>,
@@ -270,6 +274,7 @@ impl Db {
             sessions: collection!(SESSION),
             audit: collection!(AUDIT),
             audit_open: collection!(AUDIT_OPEN),
+            audit_asked: collection!(AUDIT_ASKED),
             events: collection!(EVENT),
             authority: collection!(AUTHORITY),
             idempotency: collection!(IDEMPOTENCY),
