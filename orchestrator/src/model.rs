@@ -121,6 +121,11 @@ pub struct JoinRecord {
     pub name: Option<String>,
     pub pool: PoolId,
     pub expires: OffsetDateTime,
+    /// Who issued it; of earlier programs not known.
+    #[serde(default)]
+    pub user: Option<UserId>,
+    #[serde(default)]
+    pub user_name: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

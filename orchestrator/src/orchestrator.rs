@@ -113,6 +113,7 @@ impl Orchestrator {
             certificates: Arc::clone(&certificates),
             fleet: Arc::clone(&app.fleet),
             events: app.events.clone(),
+            audit: Arc::clone(&app.audit),
         };
         let (router, rpc) = router(&app, module, enrol);
         crate::audit::start(&app, &tasks);
