@@ -71,6 +71,7 @@ use crate::imports::LiveImports;
 use crate::metering::Metering;
 use crate::orphans::Orphans;
 use crate::readers::Readers;
+use crate::rpc::RateLimit;
 use crate::runs::Runs;
 use crate::secret::Vault;
 use crate::views::{TaskList, Views};
@@ -96,6 +97,8 @@ pub struct App {
     pub orphans: Orphans,
     pub certificates: Arc<Certificates>,
     pub authn: Arc<Authn>,
+    /// Of all who call.
+    pub rate: RateLimit,
     pub audit: Arc<Audit>,
     pub events: Events,
     /// `host:port` for join tokens, as hosts reach us.

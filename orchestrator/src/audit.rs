@@ -4,9 +4,11 @@
 //! changed, removed or inserted record breaks the chain from there on. A call whose first record cannot be
 //! written is refused: nothing is done that is not in the log.
 //!
-//! A call that begins a task is over long before the task is: [`ends`] writes how that ended.
+//! A call that begins a task is over long before the task is: [`ends`] writes how that ended. A call that has neither
+//! when the program ends gets its end at the next start: [`missed`].
 
 mod ends;
+mod missed;
 
 use std::net::IpAddr;
 
@@ -51,6 +53,8 @@ pub struct Audit {
     db: Db,
     /// Held while a record is written: the chain has one end.
     head: Mutex<Head>,
+    /// The number of the first record of this start. A call with one before it is not under way.
+    since: u64,
 }
 
 fn genesis() -> String {
@@ -99,11 +103,11 @@ fn without_secrets(params: &Value) -> Value {
 impl Audit {
     pub async fn open(db: Db) -> Result<Self, StoreError> {
         let head = Head::read(&db).await?;
-        Ok(Self { db, head: Mutex::new(head) })
+        Ok(Self { db, since: head.next, head: Mutex::new(head) })
     }
 
-    async fn append(&self, record: AuditRecord) -> Result<u64, ApiError> {
-        self.append_in(Transaction::new(), &[record]).await.map_err(|error| store_error(&error))
+    async fn append(&self, commit: Transaction, record: AuditRecord) -> Result<u64, ApiError> {
+        self.append_in(commit, &[record]).await.map_err(|error| store_error(&error))
     }
 
     /// Commits `commit` with the records, in their order. Returns the number of the first.
@@ -136,6 +140,9 @@ impl Audit {
             let mut record = AuditRecord { sequence: end.next, previous: end.hash, ..record.clone() };
             record.hash = hash(&record);
             commit = self.db.audit.insert_in(commit, &record.sequence, &record);
+            if record.phase == AuditPhase::Asked {
+                commit = self.db.audit_asked.put_in(commit, &record.sequence, &());
+            }
             end = Head { next: record.sequence + 1, hash: record.hash };
         }
         (commit, end)
@@ -161,11 +168,22 @@ impl Audit {
 
     /// Before the effect. Returns the number to complete later.
     pub async fn ask(&self, caller: &Caller, method: &str, params: &Value) -> Result<u64, ApiError> {
-        self.append(Self::record(caller, method, without_secrets(params), AuditPhase::Asked)).await
+        let record = Self::record(caller, method, without_secrets(params), AuditPhase::Asked);
+        self.append(Transaction::new(), record).await
+    }
+
+    /// What was done without being asked for here, in the commit that did it.
+    pub async fn done_in(
+        &self,
+        commit: Transaction,
+        caller: &Caller,
+        (method, params): (&str, Value),
+    ) -> Result<u64, StoreError> {
+        self.append_in(commit, &[Self::record(caller, method, params, AuditPhase::Done)]).await
     }
 
     /// After the effect; a task that began is no more than begun. That it cannot be written is logged: the effect is
-    /// there, and so is the first record.
+    /// there, and so is the first record. The next start says then that the end is not known.
     pub async fn complete(&self, caller: &Caller, method: &str, of: u64, result: &Result<Value, ApiError>) {
         let (phase, outcome) = match result {
             Ok(answer) => match tasks_of(answer) {
@@ -176,7 +194,8 @@ impl Audit {
         };
         let record =
             AuditRecord { of: Some(of), outcome, ..Self::record(caller, method, Value::Null, phase) };
-        if let Err(error) = self.append(record).await {
+        let over = self.db.audit_asked.delete_in(Transaction::new(), &of);
+        if let Err(error) = self.append(over, record).await {
             tracing::error!(%error, method, of, "the end of a call could not be written to the audit log");
         }
     }
@@ -187,7 +206,7 @@ impl Audit {
             outcome: Some(error.message.clone()),
             ..Self::record(caller, method, without_secrets(params), AuditPhase::Refused)
         };
-        if let Err(error) = self.append(record).await {
+        if let Err(error) = self.append(Transaction::new(), record).await {
             tracing::warn!(%error, method, "a refusal could not be written to the audit log");
         }
     }

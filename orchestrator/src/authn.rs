@@ -1,6 +1,7 @@
 //! Who is calling: passwords, sessions, API tokens.
 //!
-//! What always holds: secrets are 256 random bits and stored as BLAKE3 hashes; passwords as Argon2id. A wrong
+//! What always holds: secrets are 256 random bits and stored as BLAKE3 hashes; passwords as Argon2id, and nowhere as a
+//! faster hash. The answer that issues a token is kept for a day under its idempotency key, sealed ([`crate::rpc`]). A wrong
 //! password costs as much time as a right one and an unknown name as much as a known one. After a few failures
 //! from one address, or for one name, attempts are refused for a while ([`throttle`]).
 
@@ -23,13 +24,16 @@ use xenith_orchestrator_types::{ApiError, Binding, Reason, Role, Scope};
 use crate::db::Db;
 use crate::errors::store_error;
 use crate::model::{SessionRecord, UserRecord};
-use throttle::Throttle;
+use throttle::{Throttle, Try, Verdict};
 
 /// A working day: who walks away in the evening signs in again in the morning.
 pub const SESSION_LIFE: Duration = Duration::from_secs(12 * 3600);
 /// Marks what kind of secret it is, for people and for secret scanners.
 const SESSION_PREFIX: &str = "xs1-";
 const TOKEN_PREFIX: &str = "xt1-";
+
+/// The field of a change of the password that is verified.
+pub const OLD_PASSWORD: &str = "old";
 
 /// 256 random bits in hexadecimal.
 pub fn new_secret() -> Result<String, ApiError> {
@@ -116,22 +120,23 @@ impl Authn {
         }
     }
 
-    /// Checks a name and password and opens a session. Returns its secret.
+    /// Before a password is verified, and before anything is written down of it: counts the try, or refuses it.
+    pub fn try_password(&self, name: &str, from: Option<IpAddr>) -> Result<Try<'_>, ApiError> {
+        self.throttle.begin(name, from)
+    }
+
+    /// Checks a name and password and opens a session. Returns its secret. Whoever asks has counted the try.
     pub async fn login(
         &self,
         name: &str,
         password: &str,
-        from: Option<IpAddr>,
     ) -> Result<(String, OffsetDateTime, User), ApiError> {
-        self.throttle.check(name, from)?;
         let known = self.user_by_name(name).await.map_err(|error| store_error(&error))?;
         let hash = known.as_ref().map_or(&self.decoy, |record| &record.password_hash);
         let right = password::verify(password.to_owned(), hash.clone()).await?;
         let Some(record) = known.filter(|record| right && !record.user.disabled) else {
-            self.throttle.failed(name, from);
             return Err(ApiError::new(Reason::Unauthenticated, "the name or the password is wrong"));
         };
-        self.throttle.succeeded(name, from);
         let id = record.user.id;
         let secret = format!("{SESSION_PREFIX}{}", new_secret()?);
         let expires = OffsetDateTime::now_utc() + SESSION_LIFE;
@@ -258,6 +263,16 @@ impl Authn {
     }
 }
 
+/// What a call that verifies a password found of it.
+pub fn verdict(error: Option<&ApiError>) -> Verdict {
+    match error {
+        None => Verdict::Right,
+        Some(error) if error.reason() == Reason::Unauthenticated => Verdict::Wrong,
+        Some(error) if error.data.field.as_deref() == Some(OLD_PASSWORD) => Verdict::Wrong,
+        Some(_) => Verdict::None,
+    }
+}
+
 fn caller_of(user: &User, from: Option<IpAddr>) -> Caller {
     Caller { user: Some(user.id), name: user.name.clone(), ..Caller::anonymous(from) }
 }
@@ -290,10 +305,10 @@ mod tests {
         let authn = Authn::new(db()).await.unwrap();
         let password = authn.first_admin().await.unwrap().unwrap();
         assert_eq!(authn.first_admin().await.unwrap(), None, "shown once");
-        let wrong = authn.login("admin", "not the password", None).await.unwrap_err();
-        let unknown = authn.login("nobody", "not the password", None).await.unwrap_err();
+        let wrong = authn.login("admin", "not the password").await.unwrap_err();
+        let unknown = authn.login("nobody", "not the password").await.unwrap_err();
         assert_eq!(wrong.message, unknown.message);
-        let (secret, _, user) = authn.login("admin", &password, None).await.unwrap();
+        let (secret, _, user) = authn.login("admin", &password).await.unwrap();
         let caller = authn.caller(&secret, None).await.unwrap();
         assert_eq!(caller.user, Some(user.id));
         authn.end_sessions(user.id, caller.session).await.unwrap();

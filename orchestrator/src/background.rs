@@ -110,7 +110,7 @@ async fn reap(app: &App) {
     if let Err(error) = app.authn.prune().await {
         tracing::warn!(%error, "expired sessions could not be dropped");
     }
-    if let Err(error) = crate::rpc::prune_idempotency(&app.db).await {
+    if let Err(error) = crate::rpc::prune_idempotency((&app.db, &*app.vault)).await {
         tracing::warn!(%error, "old idempotency keys could not be dropped");
     }
     let before = OffsetDateTime::now_utc() - ENDED_KEPT;

@@ -23,6 +23,37 @@ pub struct Config {
     /// A certificate chain and its key (PEM) for browsers and the CLI, instead of our own.
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
+    /// Not to be set in the file; tests have small ones.
+    #[serde(skip)]
+    pub limits: Limits,
+}
+
+/// How often one caller may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Of one user, or of one address where nobody has signed in. A busy browser tab makes ten a second, a script in a
+    /// loop a few hundred; more is a mistake or an attack.
+    pub calls: Allowance,
+    /// Of one address, of calls that change something without being signed in, which is signing in. A whole office may
+    /// come in through one address in the morning; who fails is slowed much further.
+    pub changes_of_strangers: Allowance,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// That may be kept up.
+    pub per_second: u32,
+    /// At once.
+    pub burst: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            calls: Allowance { per_second: 500, burst: 2000 },
+            changes_of_strangers: Allowance { per_second: 5, burst: 20 },
+        }
+    }
 }
 
 impl Default for Config {
@@ -35,6 +66,7 @@ impl Default for Config {
             join_address: String::new(),
             certificate: None,
             key: None,
+            limits: Limits::default(),
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! What always holds: a record and its index entries are written in one transaction; an index entry is inserted
 //! only if absent, so two callers cannot take one name. Secrets are stored as hashes, or sealed
-//! ([`crate::secret`]).
+//! ([`crate::secret`]); so are the answers that are kept under idempotency keys, in which secrets are issued. The test
+//! `secrets` looks for them in every record.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -69,6 +70,7 @@ const TOKEN: Keyspace = Keyspace::new("token");
 const SESSION: Keyspace = Keyspace::new("session");
 const AUDIT: Keyspace = Keyspace::new("audit");
 const AUDIT_OPEN: Keyspace = Keyspace::new("audit.open");
+const AUDIT_ASKED: Keyspace = Keyspace::new("audit.asked");
 const EVENT: Keyspace = Keyspace::new("event");
 const AUTHORITY: Keyspace = Keyspace::new("authority");
 const IDEMPOTENCY: Keyspace = Keyspace::new("idempotency");
@@ -125,6 +127,7 @@ pub fn schema() -> Schema {
             SESSION,
             AUDIT,
             AUDIT_OPEN,
+            AUDIT_ASKED,
             EVENT,
             AUTHORITY,
             IDEMPOTENCY,
@@ -195,6 +198,8 @@ pub struct Db {
     pub audit: Collection<u64, AuditRecord>,
     /// Tasks of calls whose end is not in the audit log.
     pub audit_open: Collection<SagaId, AuditedTask>,
+    /// The numbers of calls that were asked for and have no end yet, neither their own nor a task whose end is written.
+    pub audit_asked: Collection<u64, ()>,
     /// By sequence number.
     pub events: Collection<u64, EventRecord>,
     pub authority: Collection<(), AuthorityRecord>,
@@ -269,6 +274,7 @@ impl Db {
             sessions: collection!(SESSION),
             audit: collection!(AUDIT),
             audit_open: collection!(AUDIT_OPEN),
+            audit_asked: collection!(AUDIT_ASKED),
             events: collection!(EVENT),
             authority: collection!(AUTHORITY),
             idempotency: collection!(IDEMPOTENCY),

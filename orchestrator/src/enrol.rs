@@ -1,25 +1,29 @@
 //! A new host joins: the one call that agents make to us.
 //!
 //! A join token is spent in the same transaction that records the host: of two hosts with one token, one gets
-//! in. Refusals say the same whether a token never was, was spent or has expired.
+//! in. So is its record in the audit log: in the name of who issued the token, from the address of the host. Refusals
+//! say the same whether a token never was, was spent or has expired.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use serde_json::json;
 use time::OffsetDateTime;
 use tonic::{Request, Response, Status};
 use xenith_common_ids::HostId;
 use xenith_hypervisor_agent_api::wire::enrolment_server::{Enrolment, EnrolmentServer};
 use xenith_hypervisor_agent_api::{PROTOCOL, status_from_fault, wire};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_orchestrator_api::Caller;
 use xenith_orchestrator_store::{Expect, StoreError, Transaction};
 
+use crate::audit::Audit;
 use crate::authn::secret_hash;
 use crate::authority::Certificates;
 use crate::db::Db;
 use crate::events::{Events, Happened};
 use crate::fleet::Fleet;
-use crate::model::HostRecord;
+use crate::model::{HostRecord, JoinRecord};
 use xenith_orchestrator_types::event::Severity;
 
 /// Who called, put into the request by the listener.
@@ -31,6 +35,7 @@ pub struct Enrol {
     pub certificates: Arc<Certificates>,
     pub fleet: Arc<Fleet>,
     pub events: Events,
+    pub audit: Arc<Audit>,
 }
 
 fn refuse(reason: FaultReason, message: impl std::fmt::Display) -> Status {
@@ -53,6 +58,20 @@ impl Enrol {
     #[must_use]
     pub fn into_server(self) -> EnrolmentServer<Self> {
         EnrolmentServer::new(self).max_decoding_message_size(64 * 1024)
+    }
+
+    /// The commit that makes it one of ours, with its record in the audit log.
+    async fn admit(
+        &self,
+        commit: Transaction,
+        (from, join): (Option<IpAddr>, &JoinRecord),
+        (host, record): (HostId, &HostRecord),
+    ) -> Result<(), StoreError> {
+        let issuer = Some(&join.user_name).filter(|name| !name.is_empty()).unwrap_or(&record.name);
+        let who = Caller { user: join.user, name: issuer.clone(), ..Caller::anonymous(from) };
+        let params =
+            json!({ "host": host, "name": record.name, "address": record.address, "pool": record.pool });
+        self.audit.done_in(commit, &who, ("host.join", params)).await.map(drop)
     }
 
     /// A name that is free: the wanted one, or with a number behind it.
@@ -128,8 +147,8 @@ impl Enrolment for Enrol {
         let spend = self.db.joins.delete_in(spend, &key);
         let commit =
             self.db.host_names.insert_in(self.db.hosts.insert_in(spend, &host, &record), &name, &host);
-        match self.db.store.commit(commit).await {
-            Ok(_) => {}
+        match self.admit(commit, (from, &join.value), (host, &record)).await {
+            Ok(()) => {}
             Err(error) if error.is_conflict() => return Err(bad_token()),
             Err(error) => return Err(broken(&error)),
         }

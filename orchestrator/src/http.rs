@@ -24,10 +24,12 @@ use jsonrpsee::server::{
 };
 use jsonrpsee::{Methods, RpcModule};
 use tower::Service;
+use xenith_orchestrator_api::Caller;
+use xenith_orchestrator_types::ApiError;
 
 use crate::app::App;
 use crate::enrol::{CallerAddress, Enrol};
-use crate::rpc::{Credentials, Gate};
+use crate::rpc::{Credentials, Gate, document};
 use origin::{Sender, sender};
 
 pub use serve::serve;
@@ -72,7 +74,7 @@ pub fn router(app: &Arc<App>, module: RpcModule<Gate>, enrol: Enrol) -> (Router,
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready).with_state(Arc::clone(app)))
         .route("/metrics", get(metrics::show).with_state(Arc::clone(app)))
-        .route("/openrpc.json", get(|| async { axum::Json(xenith_orchestrator_api::openrpc()) }))
+        .route("/openrpc.json", get(openrpc).with_state(Arc::clone(app)))
         .merge(enrolment)
         .fallback(assets::serve)
         .layer(axum::middleware::map_response(harden));
@@ -100,6 +102,21 @@ async fn ready(State(app): State<Arc<App>>) -> impl IntoResponse {
         None => (StatusCode::OK, "ready\n".to_owned()),
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("read-only: {reason}\n")),
     }
+}
+
+/// What is told to anybody costs who asks for it a call.
+async fn openrpc(State(app): State<Arc<App>>, caller: Option<Extension<CallerAddress>>) -> Response {
+    let from = caller.map(|Extension(caller)| caller.0.ip());
+    match app.rate.check(&Caller::anonymous(from)) {
+        Ok(()) => ([(header::CONTENT_TYPE, "application/json")], document().get()).into_response(),
+        Err(error) => too_often(&error),
+    }
+}
+
+fn too_often(error: &ApiError) -> Response {
+    let seconds = error.data.retry_after_s.unwrap_or(1);
+    let headers = [(header::RETRY_AFTER, seconds.to_string())];
+    (StatusCode::TOO_MANY_REQUESTS, headers, format!("{}\n", error.message)).into_response()
 }
 
 async fn call(

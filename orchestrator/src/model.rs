@@ -121,6 +121,11 @@ pub struct JoinRecord {
     pub name: Option<String>,
     pub pool: PoolId,
     pub expires: OffsetDateTime,
+    /// Who issued it; of earlier programs not known.
+    #[serde(default)]
+    pub user: Option<UserId>,
+    #[serde(default)]
+    pub user_name: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -377,11 +382,21 @@ pub struct CutOverWish {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct IdempotencyRecord {
     pub method: String,
-    /// BLAKE3 of the parameters, in hexadecimal: the same key for another call is an error.
+    /// Of earlier programs: BLAKE3 of the parameters, in hexadecimal. Empty in a record of today's form.
+    #[serde(default)]
     pub params_hash: String,
+    /// The Vault's digest of that hash: the same key for another call is an error. Parameters may be passwords, which a
+    /// hash that anybody can make would let be guessed faster than Argon2id does.
+    #[serde(default)]
+    pub keyed_hash: String,
     pub at: OffsetDateTime,
-    /// `None`: the first call has not been answered yet.
+    /// Of earlier programs: the answer in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<serde_json::Value>,
+    /// The answer as JSON, sealed, in base64: it may be a token or a passphrase. `None`: the first call has not been
+    /// answered yet.
+    #[serde(default)]
+    pub sealed_answer: Option<String>,
 }
 
 /// What raises alarms; see [`xenith_orchestrator_types::alarm::AlarmRule`].

@@ -32,6 +32,7 @@ use crate::http::{WebCertificates, router, serve};
 use crate::identities::Identities;
 use crate::metering::Metering;
 use crate::readers::Readers;
+use crate::rpc::RateLimit;
 use crate::sagas::{Deps, registry};
 use crate::secret::{SecretError, Vault};
 use crate::views::{TaskList, Views};
@@ -115,6 +116,7 @@ impl Orchestrator {
             certificates: Arc::clone(&certificates),
             fleet: Arc::clone(&app.fleet),
             events: app.events.clone(),
+            audit: Arc::clone(&app.audit),
         };
         let (router, rpc) = router(&app, module, enrol);
         crate::audit::start(&app, &tasks);
@@ -171,6 +173,7 @@ async fn assemble(
     engine.recover().await?;
     Ok(Arc::new(App {
         authn: Authn::new(db.clone()).await?,
+        rate: RateLimit::new(config.limits),
         audit: Arc::new(Audit::open(db.clone()).await?),
         events,
         certificates: Arc::clone(certificates),

@@ -1,20 +1,26 @@
 //! JSON-RPC: decode, authenticate, authorise, audit, hand on. No decisions of its own.
 //!
-//! Every method goes through [`Module::method`] and every subscription through [`Gate::admit`]; there is no
-//! other way in. The order is: who (the secret is looked up for each call, so that a session that was ended
-//! ends open WebSockets too), how often, whether allowed at all, what exactly (typed parameters), then the
-//! audit record, then the effect, then the audit record's completion.
+//! Every method goes through [`Module::method`]; these, every subscription and `rpc.discover` pass [`Gate::admit`]. There
+//! is no other way to a method. The order is: who (the secret is looked up for each call, so that a session that was
+//! ended ends open WebSockets too), how often, whether allowed at all, what exactly (typed parameters), for a mutation
+//! how often once more, then the audit record, then the effect, then the audit record's completion.
+//!
+//! What comes too often leaves no audit record, for those are kept for ever: a stranger would fill the disk with them.
+//! What is tried leaves two. A password is tried only after the try was counted ([`crate::authn::throttle`]).
 //!
 //! A mutation is carried to its end when its caller hangs up in the middle: what is behind its commit (a certificate that
 //! is revoked, the answer under an idempotency key, the audit record) belongs to it. Only a shutdown ends it, as a crash
 //! would.
 
 mod decode;
+mod document;
 mod idempotency;
 mod limit;
 mod subscriptions;
 
+pub(crate) use document::document;
 pub(crate) use idempotency::prune as prune_idempotency;
+pub use limit::RateLimit;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,11 +32,11 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use xenith_common_tasks::TaskSet;
-use xenith_orchestrator_api::{Call, Caller, Method, Registrar, openrpc};
-use xenith_orchestrator_types::{ApiError, Permission};
+use xenith_orchestrator_api::{Call, Caller, Method, Registrar, auth};
+use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
 use crate::app::App;
-use limit::RateLimit;
+use crate::authn::verdict;
 
 /// What the HTTP side puts into each request.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +48,6 @@ pub struct Credentials {
 /// What every call passes.
 pub struct Gate {
     app: Arc<App>,
-    rate: RateLimit,
     tasks: TaskSet,
 }
 
@@ -76,9 +81,15 @@ impl Gate {
         extensions: &Extensions,
         permission: Permission,
     ) -> Result<Caller, (Caller, ApiError)> {
-        let caller = self.known(extensions, permission).await?;
-        let checked = self.rate.check(&caller).and_then(|()| caller.check(permission));
-        match checked {
+        let known = self.known(extensions, permission).await;
+        // Who shows a secret that is none pays as a stranger at their address. A good one is let in from there all the
+        // same: else a neighbour's flood would lock out who is behind one address with them.
+        let (Ok(payer) | Err((payer, _))) = &known;
+        if let Err(error) = self.app.rate.check(payer) {
+            return Err((payer.clone(), error));
+        }
+        let caller = known?;
+        match caller.check(permission) {
             Ok(()) => Ok(caller),
             Err(error) => Err((caller, error)),
         }
@@ -128,8 +139,9 @@ impl Gate {
                 Err(error) => Err(error),
             },
             Err((caller, error)) => {
-                // Who is not signed in at all is nobody to note; a refused user is.
-                if M::KIND.is_mutation() && caller.user.is_some() {
+                // Who is not signed in at all is nobody to note; a refused user is, unless they only called too often.
+                let noted = caller.user.is_some() && error.reason() != Reason::Throttled;
+                if M::KIND.is_mutation() && noted {
                     let params = parsed.map(Value::Object).unwrap_or(Value::Null);
                     self.app.audit.refused(&caller, M::NAME, &params, &error).await;
                 }
@@ -164,25 +176,64 @@ impl Gate {
         if !M::KIND.is_mutation() || dry_run {
             return text(&effect.await?);
         }
-        let effect = async { serde_json::to_value(effect.await?).map_err(ApiError::internal) };
+        // Boxed: it is handed on some times, and each time would make the whole larger.
+        let effect = Box::pin(async { serde_json::to_value(effect.await?).map_err(ApiError::internal) });
+        text(&self.limited::<M>(&call, &raw, effect).await?)
+    }
+
+    /// A mutation, unless it comes too often.
+    async fn limited<M: Method>(
+        &self,
+        call: &Call,
+        params: &Value,
+        effect: impl Future<Output = Result<Value, ApiError>> + Send,
+    ) -> Result<Value, ApiError> {
+        self.app.rate.check_change(&call.caller)?;
+        let guessed = guessed::<M>(&call.caller, params);
+        let tried = guessed.map(|name| self.app.authn.try_password(name, call.caller.from)).transpose();
+        let tried = tried.inspect_err(|_| self.app.rate.count_refused())?;
+        let result = self.audited::<M>(call, params, effect).await;
+        if let Some(tried) = tried {
+            tried.end(verdict(result.as_ref().err()));
+        }
+        result
+    }
+
+    /// A mutation, with what is written down before and after it.
+    async fn audited<M: Method>(
+        &self,
+        call: &Call,
+        params: &Value,
+        effect: impl Future<Output = Result<Value, ApiError>> + Send,
+    ) -> Result<Value, ApiError> {
         // Who signs in is not known yet by their session: their name is.
         let mut who = call.caller.clone();
         if who.user.is_none()
-            && let Some(name) = raw.get("name").and_then(Value::as_str)
+            && let Some(name) = params.get("name").and_then(Value::as_str)
         {
             who.name = name.chars().take(64).collect();
         }
-        let of = self.app.audit.ask(&who, M::NAME, &raw).await?;
+        let of = self.app.audit.ask(&who, M::NAME, params).await?;
         call.note_record(of);
         let result = match (&call.idempotency_key, call.caller.user) {
-            (Some(key), Some(user)) => {
-                idempotency::once(&self.app.db, (user, key), (M::NAME, &raw), effect).await
+            // Signing in gives each its own session, also who asks with one in hand.
+            (Some(key), Some(user)) if M::PERMISSION != Permission::Anyone => {
+                let (db, vault) = (&self.app.db, &*self.app.vault);
+                idempotency::once((db, vault), (user, key), (M::NAME, params), effect).await
             }
             _ => effect.await,
         };
         self.app.audit.complete(&who, M::NAME, of, &result).await;
-        text(&result?)
+        result
     }
+}
+
+/// Whose password a call gives, if it gives one to be verified.
+fn guessed<'a, M: Method>(caller: &'a Caller, params: &'a Value) -> Option<&'a str> {
+    if M::NAME == auth::Login::NAME {
+        return params.get("name").and_then(Value::as_str);
+    }
+    (M::NAME == auth::ChangePassword::NAME).then_some(caller.name.as_str())
 }
 
 /// What a call gives, written at once: the tree of a page takes longer to build than its text.
@@ -245,12 +296,14 @@ pub fn module(
     app: &Arc<App>,
     tasks: &TaskSet,
 ) -> Result<RpcModule<Gate>, jsonrpsee::core::RegisterMethodError> {
-    let gate = Gate { app: Arc::clone(app), rate: RateLimit::default(), tasks: tasks.child() };
+    let gate = Gate { app: Arc::clone(app), tasks: tasks.child() };
     let mut module = Module { inner: RpcModule::new(gate) };
     app.register(&mut module);
     let mut inner = module.inner;
     subscriptions::register(&mut inner)?;
-    let document = openrpc();
-    inner.register_method("rpc.discover", move |_, _, _| Ok::<_, ErrorObjectOwned>(document.clone()))?;
+    inner.register_async_method("rpc.discover", |_, gate, extensions| async move {
+        let admitted = gate.admit(&extensions, Permission::Anyone).await;
+        admitted.map(|_| document()).map_err(|(_, error)| error_object(&error))
+    })?;
     Ok(inner)
 }

@@ -2,7 +2,8 @@
 //!
 //! A copy of the store alone (a backup, a stolen disk image of the data volume) gives nothing away; the key
 //! file is 32 bytes, readable by the orchestrator's user only. Each sealed value is bound to its purpose: one
-//! cannot be passed off as another.
+//! cannot be passed off as another. Of what is only compared and may hold a guessable secret there is a digest under
+//! a key derived from the same file: without it, a guess cannot be checked.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -73,9 +74,13 @@ impl std::fmt::Debug for MasterKey {
     }
 }
 
+/// What the key of digests is derived for. Another text makes all digests that are stored worthless.
+const DIGESTS: &str = "xenith-orchestrator 2026-11-29 digests of what may hold secrets";
+
 /// The master key of this installation.
 pub struct Vault {
     key: RandomizedNonceKey,
+    digests: [u8; 32],
 }
 
 impl Vault {
@@ -107,7 +112,7 @@ impl Vault {
         }
         let key =
             RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| SecretError::Crypto("bad key"))?;
-        Ok(Self { key })
+        Ok(Self { key, digests: blake3::derive_key(DIGESTS, &bytes) })
     }
 
     /// Nonce, then ciphertext and tag.
@@ -130,6 +135,14 @@ impl Vault {
             Err(_) => Err(wrong),
         }
     }
+
+    /// BLAKE3 under a key of this installation, in hexadecimal.
+    #[must_use]
+    pub fn digest(&self, purpose: &'static str, data: &[u8]) -> String {
+        let mut hasher = blake3::Hasher::new_keyed(&self.digests);
+        hasher.update(purpose.as_bytes()).update(&[0]).update(data);
+        hasher.finalize().to_hex().to_string()
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +164,11 @@ mod tests {
         let copy = folder.path().join("copy.key");
         MasterKey::from_digits(&on_paper).unwrap().write(&copy).unwrap();
         assert_eq!(Vault::open(&copy).unwrap().unseal("authority", &sealed).unwrap(), b"secret");
+        let digest = again.digest("parameters", b"secret");
+        assert_eq!(Vault::open(&copy).unwrap().digest("parameters", b"secret"), digest);
+        for other in [other.digest("parameters", b"secret"), again.digest("something else", b"secret")] {
+            assert_ne!(other, digest);
+        }
         assert!(MasterKey::from_digits(&on_paper[1..]).is_none());
         fs::write(&path, b"short").unwrap();
         assert!(matches!(Vault::open(&path), Err(SecretError::BadKey(_))));

@@ -9,14 +9,13 @@ use xenith_orchestrator_types::user::User;
 use xenith_orchestrator_types::{ApiError, Empty, Reason};
 
 use super::App;
-use crate::authn::password;
+use crate::authn::{OLD_PASSWORD, password};
 use crate::errors::store_error;
 
 #[async_trait]
 impl AuthApi for App {
-    async fn login(&self, call: &Call, request: Credentials) -> Result<LoggedIn, ApiError> {
-        let (session, expires, user) =
-            self.authn.login(&request.name, &request.password, call.caller.from).await?;
+    async fn login(&self, _: &Call, request: Credentials) -> Result<LoggedIn, ApiError> {
+        let (session, expires, user) = self.authn.login(&request.name, &request.password).await?;
         Ok(LoggedIn { session, expires, user })
     }
 
@@ -46,7 +45,7 @@ impl AuthApi for App {
         }
         let record = self.own_user(call).await?;
         if !password::verify(request.old, record.value.password_hash.clone()).await? {
-            return Err(ApiError::invalid("old", "is not the present password"));
+            return Err(ApiError::invalid(OLD_PASSWORD, "is not the present password"));
         }
         let mut changed = record.value.clone();
         changed.password_hash = password::hash(request.new).await?;

@@ -98,7 +98,8 @@ impl HostApi for App {
         }
         let secret = new_secret()?;
         let expires = OffsetDateTime::now_utc() + Duration::from_secs(u64::from(minutes) * 60);
-        let join = JoinRecord { name: request.name, pool: pool.id, expires };
+        let (user, user_name) = (call.caller.user, call.caller.name.clone());
+        let join = JoinRecord { name: request.name, pool: pool.id, expires, user, user_name };
         self.db.joins.insert(&secret_hash(&secret), &join).await.map_err(|e| store_error(&e))?;
         let token = JoinToken {
             address: self.join_address.clone(),

@@ -58,7 +58,8 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
 }
 
 impl Audit {
-    /// Adds to the transaction that begins a task that its end is to be written, as of the call with the number `of`.
+    /// Adds to the transaction that begins a task that its end is to be written, as of the call with the number `of`. The
+    /// call has an end with that, whatever becomes of its own.
     pub fn expect_end_in(
         &self,
         transaction: Transaction,
@@ -73,6 +74,7 @@ impl Audit {
             from: address(caller),
             method: method.to_owned(),
         };
+        let transaction = self.db.audit_asked.delete_in(transaction, &of);
         self.db.audit_open.put_in(transaction, &task, &open)
     }
 
@@ -106,8 +108,9 @@ impl Audit {
         }
     }
 
-    /// All that have ended, of those that are open.
+    /// All that have ended, of those that are open, and calls that an earlier start left without an end.
     async fn catch_up(&self, engine: &SagaEngine) -> Result<(), EndsError> {
+        self.close_missed().await?;
         let mut after = None;
         loop {
             let page = self.db.audit_open.page(after, PAGE).await?;
@@ -195,7 +198,8 @@ fn how(id: SagaId, record: &SagaRecord) -> Option<(AuditPhase, String)> {
     })
 }
 
-fn end(task: &AuditedTask, phase: AuditPhase, outcome: &str) -> AuditRecord {
+/// The last record of a call or of a task of it.
+pub(super) fn end(task: &AuditedTask, phase: AuditPhase, outcome: &str) -> AuditRecord {
     AuditRecord {
         id: AuditId::new(),
         sequence: 0,

@@ -1,12 +1,13 @@
 //! Slowing down who guesses.
 //!
-//! Failures are counted by name and by address. Past [`FREE`] of them the wait doubles, up to [`MOST`]. The
-//! table is bounded; when it is full the oldest entry goes, so that flooding it with made-up names frees
-//! nobody who is being watched now.
+//! Tries are counted by name and by address, before anything is verified: of any number at once, no more pass than
+//! one after the other. One that was right clears the count, one that came to no verdict is taken back, so what stays
+//! counted are failures. Past [`FREE`] of them the wait doubles, up to [`MOST`]. The table is bounded; when it is full
+//! the oldest entry goes, so that flooding it with made-up names frees nobody who is being watched now.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use xenith_orchestrator_types::{ApiError, Reason};
@@ -46,74 +47,128 @@ fn wait(failures: u32) -> Duration {
     }
 }
 
+/// A try that counts as a failure until it is known to be none.
+#[derive(Debug)]
+#[must_use = "without a verdict it stays a failure"]
+pub struct Try<'a> {
+    throttle: &'a Throttle,
+    keys: Vec<Key>,
+}
+
+/// What became of a [`Try`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Right,
+    Wrong,
+    /// Nothing was verified.
+    None,
+}
+
+impl Try<'_> {
+    pub fn end(self, verdict: Verdict) {
+        let mut entries = self.throttle.entries();
+        for key in &self.keys {
+            match verdict {
+                Verdict::Wrong => {}
+                Verdict::Right => {
+                    entries.remove(key);
+                }
+                Verdict::None => {
+                    if let Some(entry) = entries.get_mut(key) {
+                        entry.failures = entry.failures.saturating_sub(1);
+                    }
+                }
+            }
+        }
+    }
+}
+
 impl Throttle {
-    /// `Err` says how long to wait.
-    pub fn check(&self, name: &str, from: Option<IpAddr>) -> Result<(), ApiError> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn entries(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a try. `Err` says how long to wait, and nothing was counted.
+    pub fn begin(&self, name: &str, from: Option<IpAddr>) -> Result<Try<'_>, ApiError> {
+        let keys = keys(name, from);
+        let mut entries = self.entries();
         let left = |key: &Key| {
             let entry = entries.get(key)?;
             wait(entry.failures).checked_sub(entry.last.elapsed()).filter(|left| !left.is_zero())
         };
-        match keys(name, from).iter().filter_map(left).max() {
-            None => Ok(()),
-            Some(left) => {
-                let seconds = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
-                let mut error = ApiError::new(
-                    Reason::Throttled,
-                    format_args!("too many failed attempts; try again in {seconds} s"),
-                );
-                error.data.retry_after_s = Some(seconds);
-                Err(error)
-            }
+        if let Some(left) = keys.iter().filter_map(left).max() {
+            return Err(too_many(left));
         }
+        for key in &keys {
+            count(&mut entries, key);
+        }
+        Ok(Try { throttle: self, keys })
     }
+}
 
-    pub fn failed(&self, name: &str, from: Option<IpAddr>) {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in keys(name, from) {
-            if entries.len() >= ENTRIES && !entries.contains_key(&key) {
-                let oldest = entries.iter().min_by_key(|(_, entry)| entry.last).map(|(key, _)| key.clone());
-                if let Some(oldest) = oldest {
-                    entries.remove(&oldest);
-                }
-            }
-            let entry = entries.entry(key).or_insert(Entry { failures: 0, last: Instant::now() });
-            // Forgiven after a day's quiet.
-            if entry.last.elapsed() > Duration::from_secs(86_400) {
-                entry.failures = 0;
-            }
-            entry.failures = entry.failures.saturating_add(1);
-            entry.last = Instant::now();
-        }
-    }
+fn too_many(left: Duration) -> ApiError {
+    let seconds = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
+    let mut error =
+        ApiError::new(Reason::Throttled, format_args!("too many failed attempts; try again in {seconds} s"));
+    error.data.retry_after_s = Some(seconds);
+    error
+}
 
-    pub fn succeeded(&self, name: &str, from: Option<IpAddr>) {
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in keys(name, from) {
-            entries.remove(&key);
+fn count(entries: &mut HashMap<Key, Entry>, key: &Key) {
+    if entries.len() >= ENTRIES && !entries.contains_key(key) {
+        let oldest = entries.iter().min_by_key(|(_, entry)| entry.last).map(|(key, _)| key.clone());
+        if let Some(oldest) = oldest {
+            entries.remove(&oldest);
         }
     }
+    let entry = entries.entry(key.clone()).or_insert(Entry { failures: 0, last: Instant::now() });
+    // Forgiven after a day's quiet.
+    if entry.last.elapsed() > Duration::from_secs(86_400) {
+        entry.failures = 0;
+    }
+    entry.failures = entry.failures.saturating_add(1);
+    entry.last = Instant::now();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn tries(throttle: &Throttle, name: &str, from: Option<IpAddr>, verdict: Verdict) -> bool {
+        throttle.begin(name, from).map(|tried| tried.end(verdict)).is_ok()
+    }
+
     #[test]
     fn guessing_gets_slow_and_a_success_clears() {
         let throttle = Throttle::default();
         let from = Some(IpAddr::from([192, 0, 2, 1]));
-        for _ in 0..FREE - 1 {
-            throttle.failed("admin", from);
-            assert!(throttle.check("admin", from).is_ok());
+        for _ in 0..FREE {
+            assert!(tries(&throttle, "admin", from, Verdict::Wrong));
         }
-        throttle.failed("admin", from);
-        let error = throttle.check("admin", None).unwrap_err();
+        let error = throttle.begin("admin", None).unwrap_err();
         assert!(error.data.retry_after_s.is_some_and(|s| s <= 3), "{error:?}");
-        assert!(throttle.check("other", from).is_err(), "the address is slowed, too");
-        assert!(throttle.check("other", None).is_ok());
-        throttle.succeeded("admin", from);
-        assert!(throttle.check("admin", from).is_ok());
+        assert!(!tries(&throttle, "other", from, Verdict::Wrong), "the address is slowed, too");
+        assert!(tries(&throttle, "other", None, Verdict::Right));
         assert_eq!(wait(FREE + 30), MOST);
+
+        let other = Some(IpAddr::from([192, 0, 2, 2]));
+        for _ in 0..3 {
+            for _ in 1..FREE {
+                assert!(tries(&throttle, "dora", other, Verdict::Wrong));
+            }
+            assert!(tries(&throttle, "dora", other, Verdict::Right), "and that clears");
+        }
+    }
+
+    #[test]
+    fn tries_count_before_their_verdict() {
+        let throttle = Throttle::default();
+        let at_once: Vec<_> = (0..50).map(|_| throttle.begin("admin", None)).collect();
+        let (begun, refused): (Vec<_>, Vec<_>) = at_once.into_iter().partition(Result::is_ok);
+        assert_eq!((begun.len(), refused.len()), (FREE as usize, 50 - FREE as usize));
+        for tried in begun.into_iter().flatten() {
+            tried.end(Verdict::None);
+        }
+        assert!(tries(&throttle, "admin", None, Verdict::Wrong), "nothing was verified: nothing failed");
     }
 }

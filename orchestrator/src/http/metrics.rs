@@ -21,7 +21,7 @@ use xenith_orchestrator_inventory::vm::Vms;
 use xenith_orchestrator_types::{ApiError, Permission};
 
 use super::origin::{Sender, sender};
-use super::session;
+use super::{session, too_often};
 use crate::app::{App, parse_filter};
 use crate::enrol::CallerAddress;
 
@@ -41,16 +41,24 @@ pub async fn show(
 ) -> Response {
     let secret = match sender(request.uri(), request.headers()) {
         Sender::Foreign => return session::foreign(),
-        Sender::Nobody | Sender::Page(None) => return shown(text(&app)),
-        Sender::Bearer(secret) | Sender::Page(Some(secret)) => secret,
+        Sender::Nobody | Sender::Page(None) => None,
+        Sender::Bearer(secret) | Sender::Page(Some(secret)) => Some(secret),
     };
-    let from = caller.map(|Extension(caller)| caller.0.ip());
-    let allowed = app.authn.caller(&secret, from).await.and_then(|caller: Caller| {
-        caller.check(Permission::View)?;
-        Ok(caller)
+    let nobody = Caller::anonymous(caller.map(|Extension(caller)| caller.0.ip()));
+    let known = match &secret {
+        Some(secret) => app.authn.caller(secret, nobody.from).await,
+        None => Ok(nobody.clone()),
+    };
+    if let Err(error) = app.rate.check(known.as_ref().unwrap_or(&nobody)) {
+        return too_often(&error);
+    }
+    let allowed = known.and_then(|caller| match secret {
+        Some(_) => caller.check(Permission::View).map(|()| Some(caller)),
+        None => Ok(None),
     });
     match allowed {
-        Ok(caller) => match objects::text(&app, &caller, &wanted.filter).await {
+        Ok(None) => shown(text(&app)),
+        Ok(Some(caller)) => match objects::text(&app, &caller, &wanted.filter).await {
             Ok(of_objects) => shown(text(&app) + &of_objects),
             Err(error) => refused(StatusCode::BAD_REQUEST, &error),
         },
@@ -96,5 +104,8 @@ fn text(app: &App) -> String {
     gauge("xenith_inventory_bytes", "Memory held by the inventory.", &[("", app.views.vms.memory() as u64)]);
     let read_only = u64::from(app.read_only().is_some());
     gauge("xenith_store_read_only", "1 while the store cannot write.", &[("", read_only)]);
+    let (name, refused) = ("xenith_calls_refused_total", app.rate.refused());
+    let help = "Calls that were refused because they came too often.";
+    let _infallible = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {refused}");
     text
 }

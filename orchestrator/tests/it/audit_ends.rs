@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use xenith_common_ids::{SagaId, TaskId};
 use xenith_hypervisor_agent_sim::{Failure, FaultRule, Operation, SimHypervisor};
 use xenith_orchestrator::model::AuditedTask;
-use xenith_orchestrator_api::{audit, task, vm};
+use xenith_orchestrator_api::{Caller, audit, pool, task, vm};
 use xenith_orchestrator_types::audit::{AuditPhase, AuditRecord, ListAudit};
+use xenith_orchestrator_types::pool::CreatePool;
 use xenith_orchestrator_types::task::{TaskRef, TaskStatus};
 use xenith_orchestrator_types::vm::StartVm;
 
@@ -80,6 +82,39 @@ async fn a_task_that_fails_is_not_told_as_done() {
     let failed =
         ListAudit { filter: "phase:failed,cancelled method:vm.start".into(), ..ListAudit::default() };
     assert_eq!(all.admin.call::<audit::List>(&failed).await.unwrap().items.len(), 2);
+    whole(&all).await;
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_the_orchestrator_ended_in_has_an_end_after_the_next_start() {
+    let mut all = Installation::start().await;
+    let create = CreatePool { name: "east".into(), description: String::new() };
+    all.admin.call::<pool::Create>(&create).await.unwrap();
+    // It got as far as this.
+    let lost = {
+        let app = &all.orchestrator.as_ref().unwrap().app;
+        let anna = Caller { name: "anna".into(), ..Caller::anonymous(None) };
+        app.audit.ask(&anna, "user.update", &json!({ "user": "dora" })).await.unwrap()
+    };
+    for _ in 0..2 {
+        all.restart().await;
+        let ends = until("it has an end", async || {
+            let mut records = records(&all).await;
+            records.retain(|record| record.of == Some(lost));
+            (!records.is_empty()).then_some(records)
+        })
+        .await;
+        let [end] = &*ends else { panic!("{ends:?}") };
+        assert_eq!((end.phase, &*end.user_name, &*end.method), (AuditPhase::Failed, "anna", "user.update"));
+        assert!(end.outcome.as_ref().unwrap().starts_with("unknown: "), "{end:?}");
+    }
+    // Of those that had one, none has another.
+    let records = records(&all).await;
+    for asked in records.iter().filter(|record| record.phase == AuditPhase::Asked) {
+        let ends = records.iter().filter(|record| record.of == Some(asked.sequence)).count();
+        assert_eq!(ends, 1, "{asked:?}");
+    }
     whole(&all).await;
     all.stop().await;
 }

@@ -1,15 +1,18 @@
 //! How hosts come and go.
 
+use serde_json::json;
 use xenith_hypervisor_agent_api::JoinToken;
 use xenith_hypervisor_agent_client::{AgentClientError, JoinRequest, join};
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::{FaultReason, Power};
-use xenith_orchestrator_api::{event, host, vm};
+use xenith_orchestrator::model::JoinRecord;
+use xenith_orchestrator_api::{audit, event, host, vm};
+use xenith_orchestrator_types::audit::{AuditPhase, ListAudit};
 use xenith_orchestrator_types::event::ListEvents;
 use xenith_orchestrator_types::host::{HostAddress, HostRef, HostStatus, RemoveHost};
 use xenith_orchestrator_types::{ListRequest, Reason};
 
-use crate::harness::{Installation, api_error, small, until};
+use crate::harness::{EMPTY, Installation, api_error, small, until};
 
 fn request() -> JoinRequest {
     JoinRequest {
@@ -38,6 +41,37 @@ async fn a_join_token_works_once_and_only_with_the_right_orchestrator() {
     assert_eq!(replayed.reason, FaultReason::Forbidden);
     assert_eq!(replayed, unknown, "a spent token is told apart from none by nobody");
     installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn that_a_host_joined_is_in_the_audit_log() {
+    let all = Installation::start().await;
+    let joined = async || {
+        let request = ListAudit { filter: "method:host.join".into(), ..ListAudit::default() };
+        all.admin.call::<audit::List>(&request).await.unwrap().items
+    };
+    let token: JoinToken = all.join_token("xen1").await.parse().unwrap();
+    join(&token, request()).await.unwrap();
+    join(&token, request()).await.unwrap_err();
+    let records = joined().await;
+    let [record] = &*records else { panic!("{records:?}") };
+    assert_eq!((record.phase, record.of), (AuditPhase::Done, None));
+    assert_eq!((&*record.user_name, &*record.from), ("admin", "127.0.0.1"));
+    assert!(record.user.is_some());
+    assert_eq!((&record.params["name"], &record.params["address"]), (&json!("xen1"), &json!("127.0.0.1:1")));
+
+    // A token of an earlier program does not say who issued it.
+    let token: JoinToken = all.join_token("xen2").await.parse().unwrap();
+    let db = &all.orchestrator.as_ref().unwrap().app.db;
+    let (joins, _) = db.joins.all().await.unwrap();
+    let forget = |join: &mut JoinRecord| (join.user, join.user_name) = (None, String::new());
+    db.joins.modify(&joins[0].key, forget).await.unwrap();
+    join(&token, request()).await.unwrap();
+    let newest = joined().await.remove(0);
+    assert_eq!((newest.user, &*newest.user_name), (None, "xen2"));
+    let verified = all.admin.call::<audit::Verify>(&EMPTY).await.unwrap();
+    assert_eq!((verified.broken_at, verified.problem), (None, None));
+    all.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

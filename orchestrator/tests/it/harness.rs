@@ -15,7 +15,7 @@ use xenith_hypervisor_agent::enrol::join_once;
 use xenith_hypervisor_agent::identity::Identity;
 use xenith_hypervisor_agent::vm::registry::Settings;
 use xenith_hypervisor_agent_sim::{SimBuilder, SimHypervisor};
-use xenith_orchestrator::config::Config;
+use xenith_orchestrator::config::{Config, Limits};
 use xenith_orchestrator::db::Db;
 use xenith_orchestrator::orchestrator::Orchestrator;
 use xenith_orchestrator_api::{Method, auth, host, network, task, vm};
@@ -101,9 +101,15 @@ impl Installation {
     }
 
     pub async fn start_in(folder: TempDir) -> Self {
+        Self::start_limited(folder, Limits::default()).await
+    }
+
+    /// Until it is restarted, calls are limited like this.
+    pub async fn start_limited(folder: TempDir, limits: Limits) -> Self {
         xenith_common_pki::install_provider();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let orchestrator = Orchestrator::start(&config(folder.path(), any)).await.unwrap();
+        let config = Config { limits, ..config(folder.path(), any) };
+        let orchestrator = Orchestrator::start(&config).await.unwrap();
         let address = orchestrator.address;
         let password = orchestrator.first_password.clone().unwrap();
         let fingerprint = orchestrator.fingerprint.parse().unwrap();

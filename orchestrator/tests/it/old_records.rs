@@ -10,6 +10,7 @@
 //! ```
 //!
 //! Write one down before stored records change. What is here is never changed: it is on somebody's disk.
+//! `2026-11-30.jsonl` has only what was new that day, and what a start needs beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -153,8 +154,8 @@ async fn what_earlier_programs_stored_is_read_whole() {
         read!(name, left, gone: db.backup_runs, db.backups, db.bases, db.standbys, db.old_snapshots, db.proofs);
         read!(name, left, gone: db.backups_by_vm, db.live_runs, db.reports, db.mail, db.upkeep, db.unprotected);
         read!(name, left, gone: db.alarms, db.alarm_rules, db.alarm_silences, db.alarm_notices, db.users, db.user_names);
-        read!(name, left, gone: db.tokens, db.sessions, db.audit, db.audit_open, db.events, db.authority);
-        read!(name, left, gone: db.idempotency);
+        read!(name, left, gone: db.tokens, db.sessions, db.audit, db.audit_open, db.audit_asked, db.events);
+        read!(name, left, gone: db.authority, db.idempotency);
         sagas(&db, &mut left, &mut gone).await;
         assert_eq!(gone, [""; 0], "{name}: renamed, or of another form; that takes a migration");
         let unread: Vec<_> = left.keys().collect();
@@ -346,6 +347,7 @@ async fn by_hand(db: &Db) {
         proofs[(Default::default(), "b1".to_owned())] = proof;
         unprotected[place.key] = now;
         audit_open[Default::default()] = audited;
+        audit_asked[2] = json!(null);
         live_runs[Default::default()] = json!(id());
         sessions["00".repeat(32)] = session;
     }
