@@ -1,5 +1,7 @@
-//! Domain to wire to domain loses nothing; what is not valid is refused with its field.
+//! Domain to wire to domain loses nothing; what is not valid is refused with its field; what is on the wire stays so.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails, which is its purpose")]
+
+mod descriptor;
 
 use proptest::prelude::*;
 use prost::Message;
