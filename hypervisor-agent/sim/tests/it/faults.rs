@@ -255,6 +255,11 @@ async fn the_suite_notices_broken_promises() {
         ("fail every suspend with failed", "suspended_is_dead"),
         ("fail every cancel-suspend with failed", "cancelled_suspend_runs_on"),
         ("spoil every resume with failed", "resume_paused"),
+        ("fail every resume with failed", "resume_without_memory"),
+        ("spoil every set-cpu-share with failed", "cpu_share"),
+        ("fail every usage with failed", "host_is_plausible"),
+        ("fail every has-taken-up with failed", "unknown_domain"),
+        ("fail every suspend with timed-out", "unknown_domain"),
         ("fail every consoles with device", "serial_console"),
     ] {
         let sim = host(rule.parse().unwrap());
