@@ -8,7 +8,7 @@ use xenith_hypervisor_agent_types::{
     HostHardware, ObservedVm, Quiesce, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize,
 };
 
-use crate::convert::{id, required, under};
+use crate::convert::{answered, asked, id, required, under};
 use crate::import::{DiskPassed, GuestPrepared, ImportCommand, UploadOpen};
 use crate::storage::{self, Snapshotted, StorageCommand};
 use crate::transfer::TransferCommand;
@@ -171,7 +171,7 @@ impl TryFrom<wire::ExecuteRequest> for Envelope {
         Ok(Self {
             operation: id("operation_id", &request.operation_id)?,
             epoch: Epoch(request.epoch),
-            command: required("command", request.command)?.try_into()?,
+            command: asked("command", "command", request.command)?.try_into()?,
         })
     }
 }
@@ -260,7 +260,7 @@ impl TryFrom<wire::ExecuteReply> for CommandResult {
     type Error = WireError;
 
     fn try_from(reply: wire::ExecuteReply) -> Result<Self, WireError> {
-        Ok(match required("result", reply.result)? {
+        Ok(match answered("result", reply.result)? {
             WireResult::Nothing(wire::Nothing {}) => Self::Nothing,
             WireResult::Vm(vm) => Self::Vm(Box::new(under("vm", vm.try_into())?)),
             WireResult::Applied(applied) => Self::Applied {

@@ -3,7 +3,7 @@
 use xenith_common_ids::{Epoch, VmId};
 use xenith_hypervisor_agent_types::TerminalSize;
 
-use crate::convert::{id, required, under};
+use crate::convert::{answered, asked, id, under};
 use crate::wire::console_input::Input as WireInput;
 use crate::wire::console_output::Output as WireOutput;
 use crate::wire::open_console::Target as WireTarget;
@@ -83,7 +83,7 @@ impl TryFrom<wire::OpenConsole> for OpenConsole {
     type Error = WireError;
 
     fn try_from(open: wire::OpenConsole) -> Result<Self, WireError> {
-        let target = match required("target", open.target)? {
+        let target = match asked("target", "console", open.target)? {
             WireTarget::Serial(serial) => {
                 ConsoleTarget::Serial { vm: id("serial.vm_id", &serial.vm_id)?, history: serial.history }
             }
@@ -111,7 +111,7 @@ impl TryFrom<wire::ConsoleInput> for ConsoleInput {
     type Error = WireError;
 
     fn try_from(input: wire::ConsoleInput) -> Result<Self, WireError> {
-        Ok(match required("input", input.input)? {
+        Ok(match asked("input", "console message", input.input)? {
             WireInput::Open(open) => Self::Open(under("open", open.try_into())?),
             WireInput::Data(data) => Self::Data(data),
             WireInput::Size(size) => Self::Resize(under("size", size.try_into())?),
@@ -133,7 +133,7 @@ impl TryFrom<wire::ConsoleOutput> for ConsoleOutput {
     type Error = WireError;
 
     fn try_from(output: wire::ConsoleOutput) -> Result<Self, WireError> {
-        Ok(match required("output", output.output)? {
+        Ok(match answered("output", output.output)? {
             WireOutput::Data(data) => Self::Data(data),
             WireOutput::Ended(why) => Self::Ended(why),
         })

@@ -9,7 +9,7 @@ use crate::{WireError, wire};
 
 impl From<WireError> for Fault {
     fn from(error: WireError) -> Self {
-        Self::invalid(error.field, error.problem)
+        Self { reason: error.reason, ..Self::invalid(error.field, error.problem) }
     }
 }
 

@@ -7,7 +7,7 @@ use xenith_common_ids::{ImportId, SrId, VdiId};
 use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_types::VdiSize;
 
-use crate::convert::{id, required, under};
+use crate::convert::{asked, id, required, under};
 use crate::wire::import_command::What;
 use crate::{WireError, wire};
 
@@ -172,7 +172,7 @@ impl TryFrom<wire::ImportCommand> for ImportCommand {
     type Error = WireError;
 
     fn try_from(command: wire::ImportCommand) -> Result<Self, WireError> {
-        Ok(match required("what", command.what)? {
+        Ok(match asked("what", "command", command.what)? {
             What::OpenUpload(open) => Self::OpenUpload(under("open_upload", open.try_into())?),
             What::CloseUpload(vdi) => Self::CloseUpload(id("close_upload", &vdi)?),
             What::Pass(pass) => Self::Pass(Box::new(under("pass", pass.try_into())?)),

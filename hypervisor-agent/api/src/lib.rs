@@ -36,7 +36,12 @@ pub use observed::{Changes, Hello};
 pub use storage::{MakeSr, Snapshotted, StorageCommand};
 pub use transfer::{SendVdi, TransferCommand};
 
-/// Raised with each incompatible change. A peer of another number is told so in words, not by an odd error.
+/// Raised when a field, value or call of `proto/` is removed, or gets another number, type, name or meaning; then
+/// `protocol.txt`, which a test holds, may change beyond growing. A peer of another number is told so in words, not by
+/// an odd error.
+///
+/// Not raised for what is added. An older peer does not see a field it does not know; a command that it does not know
+/// it refuses as unsupported, and says that it is to be upgraded.
 pub const PROTOCOL: u32 = 1;
 
 /// The largest message either side accepts. A full list of a host with a thousand VMs is under 1 MiB.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use xenith_common_ids::{SrId, VdiId};
 use xenith_hypervisor_agent_types::VdiSize;
 
-use crate::convert::{id, required, under};
+use crate::convert::{asked, id, under};
 use crate::wire::transfer_command::What;
 use crate::{WireError, wire};
 
@@ -86,7 +86,7 @@ impl TryFrom<wire::TransferCommand> for TransferCommand {
     type Error = WireError;
 
     fn try_from(command: wire::TransferCommand) -> Result<Self, WireError> {
-        Ok(match required("what", command.what)? {
+        Ok(match asked("what", "command", command.what)? {
             What::OpenDownload(open) => Self::OpenDownload {
                 vdi: id("open_download.vdi_id", &open.vdi_id)?,
                 ticket_hash: open.ticket_hash,

@@ -3,8 +3,8 @@
 //! A back-end gives a [`Fixture`] for one kind of guest and runs [`cases`] one by one or by name. A case makes
 //! its own domains, waits for conditions and never for a fixed time, and takes away what it made, whatever
 //! happened. What a fixture cannot do (no bridge, no second kind of guest) skips a case and says so; it never
-//! passes silently. Cases may run beside other domains of the host: they look only at their own, except for
-//! the memory cases, which want the host for themselves.
+//! passes silently, and [`may_skip`] says which may. Cases may run beside other domains of the host: they look
+//! only at their own, except for those about memory that does not suffice, which want the host for themselves.
 //!
 //! On a crash half way, domains whose names the fixture made are left: destroy them by name.
 
@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use xenith_common_ids::DomId;
-use xenith_hypervisor_agent_types::DomainSpec;
+use xenith_hypervisor_agent_types::{DomainSpec, PlatformKind};
 
 use crate::Hypervisor;
 use scene::{Halt, Outcome, Scene};
@@ -74,6 +74,12 @@ pub trait Fixture: Send + Sync {
 
     /// The path of a new raw image or block device of this size.
     async fn disk(&self, bytes: u64) -> Ability<PathBuf>;
+
+    /// Weight and cap of the domain's share of the CPUs, read past the back-end under test. A cap of 0 is none.
+    async fn scheduling(&self, domid: DomId) -> Ability<(u16, u16)>;
+
+    /// The image in the domain's CD drive, read past the back-end under test.
+    async fn medium(&self, domid: DomId) -> Ability<Option<PathBuf>>;
 
     /// A bridge that exists.
     fn bridge(&self) -> Ability<String>;
@@ -163,6 +169,26 @@ pub fn cases() -> Vec<Case> {
 #[must_use]
 pub fn case(name: &str) -> Option<Case> {
     cases().into_iter().find(|case| case.name == name)
+}
+
+/// Cases that do not apply to these kinds of guests, whatever the back-end.
+const NOT_FOR: &[(&str, &[PlatformKind])] = &[
+    ("cd_in_and_out", &[PlatformKind::Pv, PlatformKind::Pvh]),
+    ("missing_kernel_is_refused", &[PlatformKind::Hvm]),
+    ("vnc_console", &[PlatformKind::Pv, PlatformKind::Pvh]),
+];
+
+/// Cases that take too long on a real host.
+const NOT_REAL: &[&str] = &["late_subscriber_lists_again"];
+
+/// Whether it is no lack of a back-end that this case was skipped. Any other one that is skipped was not tried, which
+/// whoever runs the suite counts as broken.
+#[must_use]
+pub fn may_skip(case: &str, backend: Backend, kind: PlatformKind) -> bool {
+    let not_for = NOT_FOR.iter().any(|(name, kinds)| *name == case && kinds.contains(&kind));
+    let real = backend == Backend::Real;
+    // No fixture has a disk that a real HVM guest boots from, so hardly anything can be asked of one.
+    not_for || (real && (NOT_REAL.contains(&case) || kind == PlatformKind::Hvm))
 }
 
 /// Runs one case and takes away what it made.

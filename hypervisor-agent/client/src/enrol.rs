@@ -12,6 +12,7 @@ use xenith_common_ids::HostId;
 use xenith_common_pki::{Fingerprint, Peer, pinned_client_config};
 use xenith_hypervisor_agent_api::wire::enrolment_client::EnrolmentClient;
 use xenith_hypervisor_agent_api::{JoinToken, PROTOCOL, WireError, fault_from_status, wire};
+use xenith_hypervisor_agent_types::FaultReason;
 
 use crate::{AgentClientError, describe};
 
@@ -76,6 +77,7 @@ pub async fn join(token: &JoinToken, request: JoinRequest) -> Result<Joined, Age
     let host = reply.host_id.parse().map_err(|error: xenith_common_ids::ParseIdError| WireError {
         field: "host_id".to_owned(),
         problem: error.to_string(),
+        reason: FaultReason::Invalid,
     })?;
     Ok(Joined { host, certificate_pem: reply.certificate_pem, authority_pem: reply.authority_pem })
 }

@@ -286,4 +286,23 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn what_an_hvm_guest_boots_by() {
+        use BootDevice::{Cdrom, Disk, Network};
+        for (firmware, order, bios, letters) in [
+            (Firmware::Bios, vec![], "seabios", "cd"),
+            (Firmware::Bios, vec![Cdrom, Disk], "seabios", "dc"),
+            (Firmware::Uefi, vec![Disk], "ovmf", "c"),
+            (Firmware::Uefi, vec![Network, Disk, Cdrom], "ovmf", "ncd"),
+        ] {
+            let spec = DomainSpec { firmware, boot_order: order, ..spec(PlatformKind::Hvm) };
+            let config = domain(&spec, &[Path::new("/dev/loop7")]);
+            let seen = ["bios", "boot"].map(|key| config["b_info"]["type.hvm"][key].as_str());
+            assert_eq!(seen, [Some(bios), Some(letters)]);
+        }
+        // Nothing of it is said of a guest whose kernel the toolstack loads.
+        let config = domain(&spec(PlatformKind::Pvh), &[Path::new("/dev/loop7")]);
+        assert_eq!(config.pointer("/b_info/type.hvm"), None);
+    }
 }

@@ -11,7 +11,7 @@ use xenith_hypervisor_agent_libxl_sys::{
     Library, LoadError, libxl_device_disk, libxl_device_nic, libxl_domain_config,
     libxl_domain_restore_params, libxl_domain_sched_params,
 };
-use xenith_hypervisor_agent_types::PlatformKind;
+use xenith_hypervisor_agent_types::{BootDevice, DomainSpec, Firmware, PlatformKind};
 use xenith_hypervisor_agent_xenstore::test_support::XenstoredFixture;
 
 use crate::config;
@@ -87,12 +87,14 @@ async fn configurations_round_trip() {
         return;
     }
     let context = open(library).unwrap();
-    for kind in PlatformKind::ALL {
-        let ours = config::domain(&spec(kind), &[Path::new("/dev/loop7")]);
+    let boot_order = vec![BootDevice::Network, BootDevice::Disk];
+    let uefi = DomainSpec { firmware: Firmware::Uefi, boot_order, ..spec(PlatformKind::Hvm) };
+    for spec in PlatformKind::ALL.map(spec).into_iter().chain([uefi]) {
+        let ours = config::domain(&spec, &[Path::new("/dev/loop7")]);
         let mut parsed = context.parse::<libxl_domain_config>("parsing", &ours.to_string()).unwrap();
         let theirs = context.json("writing", &mut parsed).unwrap();
         let theirs: Value = serde_json::from_str(&theirs).unwrap();
-        assert_kept(&ours, &theirs, &kind.to_string());
+        assert_kept(&ours, &theirs, &format!("{} {:?}", spec.kind, spec.firmware));
     }
 }
 

@@ -5,7 +5,8 @@ use xenith_common_ids::DomId;
 use xenith_common_units::{MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_backend::{DomainEventKind, HypervisorError, Result};
 use xenith_hypervisor_agent_types::{
-    Bridge, DeathReason, DomainDisk, DomainNic, GuestFacts, MemorySpec, PlatformKind, VcpuSpec,
+    Bridge, DeathReason, DomainDisk, DomainHardware, DomainNic, GuestFacts, MemorySpec, PlatformKind,
+    VcpuSpec,
 };
 
 use crate::world::{Domain, Run};
@@ -157,6 +158,11 @@ impl SimHypervisor {
             let domain = world.get(domid)?;
             Ok(Devices { disks: domain.disks.clone(), nics: domain.nics.clone() })
         })
+    }
+
+    /// What the domain has besides, as it is now.
+    pub fn hardware_of(&self, domid: DomId) -> Result<DomainHardware> {
+        self.inner.with(|world, _| Ok(world.get(domid)?.hardware.as_deref().cloned().unwrap_or_default()))
     }
 
     /// Makes a bridge, as the agent's network code does on a real host. Replaces one of the same name.

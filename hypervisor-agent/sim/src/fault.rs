@@ -18,8 +18,13 @@ pub use parse::ParseFaultError;
 pub enum Failure {
     /// With the exact figures of the call and the host.
     NoMemory,
+    OutOfMemory,
     NotAXenHost,
     NoSuchDomain,
+    NoSuchDevice,
+    AlreadyAttached,
+    WrongStatus,
+    NameTaken,
     InvalidSpec,
     Device,
     Unsupported,

@@ -128,7 +128,7 @@ impl Hypervisor for SimHypervisor {
 
     async fn has_taken_up(&self, domid: DomId) -> Result<bool> {
         self.inner
-            .perform(Call::on(Operation::Domain, domid), move |world, _| world.has_taken_up(domid))
+            .perform(Call::on(Operation::HasTakenUp, domid), move |world, _| world.has_taken_up(domid))
             .await
     }
 
@@ -244,6 +244,7 @@ impl Inner {
                 | Failure::InvalidSpec
                 | Failure::NotAXenHost
                 | Failure::Unsupported
+                | Failure::NameTaken
                 | Failure::Closed),
             ) => Err(world.error(failure, call)),
             _ => world.admit(spec, at),

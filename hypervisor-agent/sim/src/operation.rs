@@ -17,6 +17,7 @@ pub enum Operation {
     Pause,
     Unpause,
     Shutdown,
+    HasTakenUp,
     Destroy,
     SetMemory,
     SetVcpus,
@@ -33,7 +34,7 @@ impl Operation {
     pub const COUNT: usize = Self::ALL.len();
 
     /// In the order of the variants, so that `ALL[operation as usize]` is its entry.
-    pub const ALL: [(Self, &'static str); 22] = [
+    pub const ALL: [(Self, &'static str); 23] = [
         (Self::Host, "host"),
         (Self::Hardware, "hardware"),
         (Self::Domains, "domains"),
@@ -46,6 +47,7 @@ impl Operation {
         (Self::Pause, "pause"),
         (Self::Unpause, "unpause"),
         (Self::Shutdown, "shutdown"),
+        (Self::HasTakenUp, "has-taken-up"),
         (Self::Destroy, "destroy"),
         (Self::SetMemory, "set-memory"),
         (Self::SetVcpus, "set-vcpus"),

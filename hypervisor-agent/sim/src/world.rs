@@ -128,8 +128,18 @@ impl World {
         let after = self.config.guest.patience;
         match failure {
             Failure::NoMemory => HypervisorError::NoMemory { needed: call.memory, free: self.free() },
+            Failure::OutOfMemory => HypervisorError::OutOfMemory { operation, log: injected() },
             Failure::NotAXenHost => HypervisorError::NotAXenHost { detail: injected() },
             Failure::NoSuchDomain => HypervisorError::NoSuchDomain(domid),
+            Failure::NoSuchDevice => HypervisorError::NoSuchDevice { domid, device: subject() },
+            Failure::AlreadyAttached => HypervisorError::AlreadyAttached { domid, device: subject() },
+            Failure::WrongStatus => HypervisorError::WrongStatus {
+                domid,
+                status: format!("not as it should be ({})", injected()),
+                operation,
+                needs: "another",
+            },
+            Failure::NameTaken => HypervisorError::NameTaken { name: subject(), domid },
             Failure::InvalidSpec => HypervisorError::InvalidSpec { field: subject(), problem: injected() },
             Failure::Device => HypervisorError::Device { device: subject(), detail: injected() },
             Failure::Unsupported => HypervisorError::Unsupported { operation, why: injected() },

@@ -21,6 +21,8 @@ pub enum XenstoreError {
         "{path} needs {size} bytes in one xenstore message, which holds {limit}; split it over more nodes"
     )]
     TooLarge { path: String, size: usize, limit: usize },
+    #[error("the names below {path} take more than {limit} bytes; remove nodes there")]
+    DirectoryTooLarge { path: String, limit: usize },
     /// The daemon may have done what was asked: read before writing again.
     #[error(
         "the connection to xenstored broke before the answer about {path}; it is being made again, retry"
@@ -59,8 +61,11 @@ impl XenstoreError {
             ErrorCode::Enoent => Self::NotFound { path },
             ErrorCode::Eexist | ErrorCode::Eisconn => Self::Exists { path },
             ErrorCode::Eacces | ErrorCode::Eperm | ErrorCode::Erofs => Self::Permission { path },
-            // E2BIG is what 4.17 says to one watch too many; directories handle theirs before this.
-            ErrorCode::Enospc | ErrorCode::E2big | ErrorCode::Enomem => Self::Quota { path },
+            // E2BIG is what xenstored 4.17 says to one watch too many, and oxenstored to a value that is too long for
+            // its quota; directories handle theirs before this.
+            ErrorCode::Enospc | ErrorCode::E2big | ErrorCode::Enomem | ErrorCode::Equota => {
+                Self::Quota { path }
+            }
             ErrorCode::Eagain => Self::Again { path, attempts: 1 },
             code => Self::Refused { path, code },
         }
@@ -76,6 +81,7 @@ impl From<XenstoreError> for io::Error {
             XenstoreError::Quota { .. } => io::ErrorKind::QuotaExceeded,
             XenstoreError::Again { .. } => io::ErrorKind::WouldBlock,
             XenstoreError::TooLarge { .. } => io::ErrorKind::ArgumentListTooLong,
+            XenstoreError::DirectoryTooLarge { .. } => io::ErrorKind::FileTooLarge,
             XenstoreError::Disconnected { .. } => io::ErrorKind::ConnectionReset,
             XenstoreError::ShutDown { .. } => io::ErrorKind::BrokenPipe,
             XenstoreError::Unreachable { .. } => io::ErrorKind::NotConnected,

@@ -10,11 +10,7 @@ use crate::connection::{Failure, Link, Request, Scope};
 use crate::error::XenstoreError;
 use crate::path;
 use crate::permissions::Permissions;
-use crate::wire::{self, ErrorCode, MessageType};
-
-/// The most bytes of names that a directory may have. xenstored itself has no limit for the control domain;
-/// 4 MiB are about 100,000 names, far beyond any directory that Xen makes.
-const DIRECTORY_MAX: usize = 4 << 20;
+use crate::wire::{self, DIRECTORY_MAX, ErrorCode, MessageType, PAYLOAD_MAX};
 
 /// How often a large directory is read from its start again when it changes meanwhile.
 const DIRECTORY_ATTEMPTS: u32 = 32;
@@ -87,14 +83,20 @@ impl Nodes {
         }
     }
 
-    /// A directory that does not fit into one message. Each part names the generation of the directory; when
-    /// that changes, what was read so far is not a state the directory ever had, and is thrown away.
+    /// A directory that does not fit into one message, of the C daemon. oxenstored gives it whole over its socket;
+    /// through the kernel's device it refuses the whole, and knows no parts.
+    ///
+    /// Each part names the generation of the directory; when that changes, what was read so far is not a state the
+    /// directory ever had, and is thrown away.
     async fn list_in_parts(&self, path: &str) -> Result<Vec<String>, XenstoreError> {
         let mut parts = Parts::default();
         let mut attempts = 1;
         loop {
             let payload = wire::nul_terminated(&[path, &parts.names.len().to_string()]);
-            let part = self.request(MessageType::DirectoryPart, path, payload).await?;
+            let part = match self.try_request(MessageType::DirectoryPart, payload).await {
+                Err(Failure::Refused(ErrorCode::Enosys)) => return Err(too_large(path, PAYLOAD_MAX)),
+                part => part.map_err(|failure| failure.about(path))?,
+            };
             match parts.add(&part) {
                 Part::More => {}
                 Part::Last => return collect_names(path, &parts.names),
@@ -103,6 +105,7 @@ impl Nodes {
                     parts = Parts::default();
                 }
                 Part::Changed => return Err(XenstoreError::Again { path: path.to_owned(), attempts }),
+                Part::TooLarge => return Err(too_large(path, DIRECTORY_MAX)),
                 Part::Malformed => {
                     let expected = "a directory that xenstored can list";
                     return Err(XenstoreError::Malformed { path: path.to_owned(), expected });
@@ -136,6 +139,7 @@ enum Part {
     More,
     Last,
     Changed,
+    TooLarge,
     Malformed,
 }
 
@@ -154,11 +158,15 @@ impl Parts {
         let last = names.is_empty() || names.ends_with(&[0, 0]) || names[..] == [0];
         let names = if last { names.strip_suffix(&[0]).unwrap_or(&names) } else { &names[..] };
         if self.names.len() + names.len() > DIRECTORY_MAX {
-            return Part::Malformed;
+            return Part::TooLarge;
         }
         self.names.extend_from_slice(names);
         if last { Part::Last } else { Part::More }
     }
+}
+
+fn too_large(path: &str, limit: usize) -> XenstoreError {
+    XenstoreError::DirectoryTooLarge { path: path.to_owned(), limit }
 }
 
 fn collect_names(path: &str, names: &[u8]) -> Result<Vec<String>, XenstoreError> {
@@ -205,7 +213,7 @@ macro_rules! node_operations {
                 self.nodes.remove(path).await
             }
 
-            /// The names of the children, however many there are.
+            /// The names of the children, of at most [`DIRECTORY_MAX`](crate::wire::DIRECTORY_MAX) bytes together.
             pub async fn directory(&self, path: &str) -> Result<Vec<String>, $crate::XenstoreError> {
                 self.nodes.list(path).await
             }
@@ -259,6 +267,7 @@ mod tests {
             let seen = match outcome {
                 Part::Last => collect_names("/", &parts.names).unwrap().join(" "),
                 Part::Changed => "changed".to_owned(),
+                Part::TooLarge => "too large".to_owned(),
                 Part::Malformed => "malformed".to_owned(),
                 Part::More => "unfinished".to_owned(),
             };
@@ -271,7 +280,7 @@ mod tests {
         let mut parts = Parts::default();
         let endless = Bytes::from([b"7\0".as_slice(), &[b'x'; 4000], b"\0"].concat());
         let steps = std::iter::repeat_with(|| parts.add(&endless)).take(2000);
-        assert!(steps.into_iter().any(|part| matches!(part, Part::Malformed)));
+        assert!(steps.into_iter().any(|part| matches!(part, Part::TooLarge)));
         assert!(parts.names.len() <= DIRECTORY_MAX);
     }
 }

@@ -1,9 +1,10 @@
 //! A real xenstored without Xen, for tests.
 //!
-//! [`XenstoredFixture`] is one daemon with an empty store, a socket of its own and the life of one test. The
-//! program is the distribution's, found or fetched by `test_support/program.rs`; the hypervisor's libraries are
-//! played by a small preloaded shim (`test_support/fakexen.c`). All clients count as the control domain, so that
-//! one domain is denied what it may not do cannot be seen here.
+//! [`XenstoredFixture`] is one daemon with an empty store, a socket of its own and the life of one test. It is one of
+//! two programs ([`Daemon`]): the C `xenstored`, or `oxenstored`, which Debian starts and so runs on our hosts. They
+//! differ in what a client sees. Both are the distribution's, found or fetched by `test_support/program.rs`; the
+//! hypervisor's libraries are played by a small preloaded shim (`test_support/fakexen.c`). All clients count as the
+//! control domain, so that one domain is denied what it may not do cannot be seen here.
 //!
 //! When the program cannot be had the fixture panics with what to do. It never lets a test pass unrun.
 //!
@@ -25,9 +26,30 @@ use crate::Endpoint;
 /// How long the daemon may take to listen. It takes some 20 ms on an idle machine.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Which program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Daemon {
+    /// The one in C.
+    Xenstored,
+    /// The one in OCaml: Debian's default, as `/etc/default/xen` does not name another.
+    Oxenstored,
+}
+
+impl Daemon {
+    /// The name of its file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Xenstored => "xenstored",
+            Self::Oxenstored => "oxenstored",
+        }
+    }
+}
+
 /// One daemon.
 #[derive(Debug)]
 pub struct XenstoredFixture {
+    kind: Daemon,
     program: program::Program,
     shim: PathBuf,
     directory: tempfile::TempDir,
@@ -35,11 +57,16 @@ pub struct XenstoredFixture {
 }
 
 impl XenstoredFixture {
-    /// Starts a daemon with an empty store. Panics, with the way out, when there is no xenstored to be had.
+    /// Starts the C daemon with an empty store. Panics, with the way out, when there is no xenstored to be had.
     pub async fn start() -> Self {
-        let program = program::find().unwrap_or_else(|missing| panic!("{missing}"));
+        Self::start_as(Daemon::Xenstored).await
+    }
+
+    /// The same with one or the other daemon.
+    pub async fn start_as(kind: Daemon) -> Self {
+        let program = program::find(kind).unwrap_or_else(|missing| panic!("{missing}"));
         let shim = shim::compile().unwrap_or_else(|reason| panic!("{reason}"));
-        let mut fixture = Self { program, shim, directory: short_directory(), daemon: None };
+        let mut fixture = Self { kind, program, shim, directory: short_directory(), daemon: None };
         fixture.restart().await;
         fixture
     }
@@ -79,9 +106,14 @@ impl XenstoredFixture {
         // A socket without a listener would let a client fail in another way than a missing one does.
         let _ = std::fs::remove_file(self.socket());
         let mut command = Command::new(&self.program.path);
+        match self.kind {
+            Daemon::Xenstored => command.arg("-N").env("XENSTORED_RUNDIR", self.directory.path()),
+            Daemon::Oxenstored => command
+                .args(["--no-fork", "--no-access-log", "--config-file"])
+                .arg(self.configuration())
+                .env("FAKEXEN_SOCKET", self.socket()),
+        };
         command
-            .arg("-N")
-            .env("XENSTORED_RUNDIR", self.directory.path())
             .env("LD_PRELOAD", &self.shim)
             .env("FAKEXEN_END_WITH_STDIN", "1")
             .stdin(Stdio::piped())
@@ -93,6 +125,20 @@ impl XenstoredFixture {
         let daemon = command.spawn();
         self.daemon = Some(daemon.unwrap_or_else(|e| panic!("{}: {e}", self.program.path.display())));
         self.await_socket().await;
+    }
+
+    /// What oxenstored would else have in `/run` and `/var/log`. The shim plays the two files of the kernel.
+    fn configuration(&self) -> PathBuf {
+        let directory = self.directory.path();
+        let path = directory.join("configuration");
+        let within = |key: &str, name: &str| format!("{key} = {}\n", directory.join(name).display());
+        let lines = within("pid-file", "pid")
+            + &within("xenstored-log-file", "oxenstored-log")
+            + &within("xenstored-kva", "xsd_kva")
+            + &within("xenstored-port", "xsd_port")
+            + "persistent = false\n";
+        std::fs::write(&path, lines).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
     }
 
     async fn await_socket(&mut self) {
@@ -112,7 +158,7 @@ impl XenstoredFixture {
     fn signal(&self, name: &str) {
         let daemon = self.daemon.as_ref().expect("only a running daemon is signalled");
         let sent = Command::new("kill").arg(format!("-{name}")).arg(daemon.id().to_string()).status();
-        assert!(sent.is_ok_and(|status| status.success()), "cannot signal xenstored");
+        assert!(sent.is_ok_and(|status| status.success()), "cannot signal {}", self.kind.name());
     }
 }
 

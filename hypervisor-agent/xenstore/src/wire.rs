@@ -4,16 +4,25 @@
 //! of four 32-bit words in the machine's byte order (type, request id, transaction id, length of the
 //! payload) and a payload of at most [`PAYLOAD_MAX`] bytes, mostly strings that end with NUL.
 //!
-//! What always holds: no length is trusted before it is checked, nothing is allocated for a message that is
-//! not there in full, and no input makes this module panic. After an error the stream has no boundary to
-//! start again from: the caller must drop the connection.
+//! One answer is longer in practice. A list that does not fit into a message is refused by the C `xenstored` with
+//! E2BIG and then given in parts. `oxenstored` (Debian's default) knows no parts, and over its socket it sends the
+//! list whole, however long (`packet_of` in `connection.ml` minds the length for rings only). A guest chooses how
+//! many names there are below its own nodes, so such an answer is no reason to drop the connection that all
+//! others use: up to [`DIRECTORY_MAX`] it is taken, beyond that it is skipped.
+//!
+//! What always holds: no length is trusted before it is checked, no more than one message is kept, a
+//! payload that is skipped is not kept at all, and no input makes this module panic. After an error the stream has
+//! no boundary to start again from: the caller must drop the connection.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Bytes before the payload.
 pub const HEADER_LEN: usize = 16;
-/// The longest payload; a peer that sends more breaks the protocol.
+/// The longest payload; a peer that sends more breaks the protocol, but for the answer to DIRECTORY.
 pub const PAYLOAD_MAX: usize = 4096;
+/// The most bytes of names that a directory may have. The daemons have no limit for the control domain;
+/// 4 MiB are about 100,000 names, far beyond any directory that Xen makes and any that a guest's quota allows.
+pub const DIRECTORY_MAX: usize = 4 << 20;
 /// The longest absolute path that xenstored takes.
 pub const ABSOLUTE_PATH_MAX: usize = 3072;
 
@@ -115,26 +124,70 @@ pub fn encode(message: &Message, out: &mut BytesMut) -> Result<(), WireError> {
     Ok(())
 }
 
-/// Takes one message off the front of `input`, or `None` when it is not there in full yet.
-///
-/// The header is judged as soon as it is complete: a wrong one is refused without waiting for its payload.
-pub fn decode(input: &mut BytesMut) -> Result<Option<Message>, WireError> {
-    let Some(mut header) = input.get(..HEADER_LEN) else {
-        return Ok(None);
-    };
-    let kind = MessageType::try_from(header.get_u32_ne())?;
-    let request = RequestId(header.get_u32_ne());
-    let transaction = TxId(header.get_u32_ne());
-    let len = usize::try_from(header.get_u32_ne()).unwrap_or(usize::MAX);
-    if len > PAYLOAD_MAX {
-        return Err(WireError::Oversize(len));
+/// What comes off a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    Message(Message),
+    /// The answer to DIRECTORY has more than [`DIRECTORY_MAX`] bytes. The stream goes on behind it.
+    TooLong {
+        request: RequestId,
+    },
+}
+
+/// Four words, of which the length is judged.
+struct Header {
+    kind: MessageType,
+    request: RequestId,
+    transaction: TxId,
+    len: usize,
+}
+
+impl Header {
+    /// `None` when it is not there in full yet. A wrong one is refused without waiting for its payload.
+    fn parse(input: &[u8]) -> Result<Option<Self>, WireError> {
+        let Some(mut words) = input.get(..HEADER_LEN) else {
+            return Ok(None);
+        };
+        let kind = MessageType::try_from(words.get_u32_ne())?;
+        let request = RequestId(words.get_u32_ne());
+        let transaction = TxId(words.get_u32_ne());
+        let len = usize::try_from(words.get_u32_ne()).unwrap_or(usize::MAX);
+        if len > PAYLOAD_MAX && kind != MessageType::Directory {
+            return Err(WireError::Oversize(len));
+        }
+        Ok(Some(Self { kind, request, transaction, len }))
     }
-    if input.len() < HEADER_LEN + len {
-        return Ok(None);
+}
+
+/// Takes messages off one stream, which arrives in pieces.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// How many bytes of a payload that is skipped are still to come.
+    skip: usize,
+}
+
+impl Decoder {
+    /// Takes what is first in `input` off it; `None` when it is not there in full yet. A payload that is
+    /// skipped is said as soon as its header is there.
+    pub fn take(&mut self, input: &mut BytesMut) -> Result<Option<Incoming>, WireError> {
+        let skipped = self.skip.min(input.len());
+        input.advance(skipped);
+        self.skip -= skipped;
+        let Some(Header { kind, request, transaction, len }) = Header::parse(input)? else {
+            return Ok(None);
+        };
+        if len > DIRECTORY_MAX {
+            input.advance(HEADER_LEN);
+            self.skip = len;
+            return Ok(Some(Incoming::TooLong { request }));
+        }
+        if input.len() < HEADER_LEN + len {
+            return Ok(None);
+        }
+        let mut whole = input.split_to(HEADER_LEN + len);
+        whole.advance(HEADER_LEN);
+        Ok(Some(Incoming::Message(Message { kind, request, transaction, payload: whole.freeze() })))
     }
-    let mut whole = input.split_to(HEADER_LEN + len);
-    whole.advance(HEADER_LEN);
-    Ok(Some(Message { kind, request, transaction, payload: whole.freeze() }))
 }
 
 /// A payload of strings, each followed by NUL.
@@ -163,7 +216,7 @@ pub fn parse_watch_event(payload: &[u8]) -> Result<(&str, &str), WireError> {
     }
 }
 
-/// What the daemon refused with: the names of `xsd_errors` in `xs_wire.h`.
+/// What the daemon refused with: the names of `xsd_errors` in `xs_wire.h`, and one that only oxenstored has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorCode {
     Einval,
@@ -182,12 +235,14 @@ pub enum ErrorCode {
     Eisconn,
     E2big,
     Eperm,
+    /// oxenstored's own: a quota is used up.
+    Equota,
     /// A name that this version of the protocol does not have.
     Unknown,
 }
 
 impl ErrorCode {
-    const NAMES: [(Self, &'static str); 16] = [
+    const NAMES: [(Self, &'static str); 17] = [
         (Self::Einval, "EINVAL"),
         (Self::Eacces, "EACCES"),
         (Self::Eexist, "EEXIST"),
@@ -204,6 +259,7 @@ impl ErrorCode {
         (Self::Eisconn, "EISCONN"),
         (Self::E2big, "E2BIG"),
         (Self::Eperm, "EPERM"),
+        (Self::Equota, "EQUOTA"),
     ];
 
     /// The code in the payload of an [`MessageType::Error`] message.

@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use xenith_hypervisor_agent_types::FaultReason;
+
 /// A wire value that is not a domain value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
@@ -10,11 +12,13 @@ pub struct WireError {
     /// The path of the field: `spec.disks[1].device`.
     pub field: String,
     pub problem: String,
+    /// [`FaultReason::Invalid`], or [`FaultReason::Unsupported`] for what only a newer version knows.
+    pub reason: FaultReason,
 }
 
 impl WireError {
     pub(crate) fn new(field: impl Into<String>, problem: impl Display) -> Self {
-        Self { field: field.into(), problem: problem.to_string() }
+        Self { field: field.into(), problem: problem.to_string(), reason: FaultReason::Invalid }
     }
 }
 
@@ -35,6 +39,21 @@ pub(crate) fn optional_id<T: FromStr<Err: Display>>(field: &str, text: &str) -> 
 
 pub(crate) fn required<T>(field: &str, value: Option<T>) -> Result<T, WireError> {
     value.ok_or_else(|| WireError::new(field, "is missing"))
+}
+
+/// A choice of a request (a `oneof`), called `noun`. One that was added after this program was built does not arrive at
+/// all: it looks like none.
+pub(crate) fn asked<T>(field: &str, noun: &str, choice: Option<T>) -> Result<T, WireError> {
+    known(field, choice, format_args!("a {noun} that this agent does not know; upgrade the agent"))
+}
+
+/// The same for what an agent answers.
+pub(crate) fn answered<T>(field: &str, choice: Option<T>) -> Result<T, WireError> {
+    known(field, choice, "an answer that this version does not know; upgrade the orchestrator")
+}
+
+fn known<T>(field: &str, choice: Option<T>, problem: impl Display) -> Result<T, WireError> {
+    choice.ok_or_else(|| WireError { reason: FaultReason::Unsupported, ..WireError::new(field, problem) })
 }
 
 /// Both directions between a wire enum and a domain enum, from one table.

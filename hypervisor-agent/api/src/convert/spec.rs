@@ -6,7 +6,7 @@ use xenith_hypervisor_agent_types::{
     NicSpec, Platform, RebootAction, ValidVmSpec, VcpuSpec, VmSpec,
 };
 
-use super::fields::{enums, id, required, under};
+use super::fields::{asked, enums, id, required, under};
 use crate::{WireError, wire};
 
 enums! {
@@ -121,7 +121,7 @@ impl TryFrom<wire::Platform> for Platform {
 
     fn try_from(platform: wire::Platform) -> Result<Self, WireError> {
         use wire::platform::Kind;
-        Ok(match required("kind", platform.kind)? {
+        Ok(match asked("kind", "kind of guest", platform.kind)? {
             Kind::Pv(boot) => Self::Pv { boot: boot.into() },
             Kind::Pvh(boot) => Self::Pvh { boot: boot.into() },
             Kind::Hvm(hvm) => Self::Hvm {

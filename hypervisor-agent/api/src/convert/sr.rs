@@ -2,7 +2,7 @@
 
 use xenith_hypervisor_agent_types::{DamagedVdi, LeftOver, SrFacts, SrSpace, SrSpec, VdiFacts};
 
-use super::fields::{id, required};
+use super::fields::{asked, id};
 use crate::wire::sr_spec::Kind;
 use crate::{WireError, wire};
 
@@ -20,7 +20,7 @@ impl TryFrom<wire::SrSpec> for SrSpec {
     type Error = WireError;
 
     fn try_from(spec: wire::SrSpec) -> Result<Self, WireError> {
-        let spec = match required("kind", spec.kind)? {
+        let spec = match asked("kind", "kind of SR", spec.kind)? {
             Kind::Folder(wire::FolderSr { path }) => Self::Folder { path },
             Kind::Nfs(wire::NfsSr { server, export, options }) => Self::Nfs { server, export, options },
         };

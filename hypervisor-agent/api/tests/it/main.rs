@@ -1,10 +1,15 @@
-//! Domain to wire to domain loses nothing; what is not valid is refused with its field.
+//! Domain to wire to domain loses nothing; what is not valid is refused with its field; what is on the wire stays so.
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails, which is its purpose")]
 
+mod descriptor;
+
 use proptest::prelude::*;
-use xenith_common_ids::{Epoch, NetworkId, OperationId, VdiId, VmId};
+use prost::Message;
+use xenith_common_ids::{Epoch, NetworkId, OperationId, SrId, VdiId, VmId};
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
-use xenith_hypervisor_agent_api::{Command, Envelope, VmAction, fault_from_status, status_from_fault, wire};
+use xenith_hypervisor_agent_api::{
+    Command, CommandResult, Envelope, VmAction, fault_from_status, status_from_fault, wire,
+};
 use xenith_hypervisor_agent_types::{
     Autostart, BootDevice, CdDrive, CpuShare, CrashAction, DirectBoot, DiskAccess, DiskDevice, DiskSpec,
     Fault, FaultReason, Firmware, Graphics, Hardware, MemorySpec, NicSpec, Platform, PlatformKind,
@@ -164,4 +169,43 @@ fn faults_round_trip() {
         assert_eq!(fault_from_status(&status_from_fault(&fault)), Some(fault));
     }
     assert_eq!(fault_from_status(&tonic::Status::unavailable("connection refused")), None);
+}
+
+/// An older peer does not see a choice that it does not know. It must not look like a fault of the caller.
+#[test]
+fn what_only_a_newer_version_knows_asks_for_an_upgrade() {
+    let request = |command| {
+        let operation_id = OperationId::new().to_string();
+        wire::ExecuteRequest { operation_id, epoch: 1, command }
+    };
+    // As it arrives: field 999 with an empty message.
+    let mut newer = request(None).encode_to_vec();
+    newer.extend([0xba, 0x3e, 0]);
+    let newer = wire::ExecuteRequest::decode(newer.as_slice()).unwrap();
+
+    let import = wire::execute_request::Command::Import(wire::ImportCommand { what: None });
+    let transfer = wire::execute_request::Command::Transfer(wire::TransferCommand { what: None });
+    let sr_id = SrId::new().to_string();
+    let sr = wire::AttachSr { sr_id, spec: Some(wire::SrSpec { kind: None }), create: false };
+    let sr = wire::execute_request::Command::AttachSr(sr);
+    for (field, noun, request) in [
+        ("command", "a command", newer),
+        ("import.what", "a command", request(Some(import))),
+        ("transfer.what", "a command", request(Some(transfer))),
+        ("spec.kind", "a kind of SR", request(Some(sr))),
+    ] {
+        let fault = Fault::from(Envelope::try_from(request).unwrap_err());
+        assert_eq!(
+            (fault.reason, fault.field.as_deref()),
+            (FaultReason::Unsupported, Some(field)),
+            "{fault}"
+        );
+        for part in [noun, "this agent does not know", "upgrade the agent"] {
+            assert!(fault.message.contains(part), "{fault}");
+        }
+        assert!(!fault.is_retryable(), "{fault}");
+    }
+    let error = CommandResult::try_from(wire::ExecuteReply { result: None }).unwrap_err();
+    assert_eq!(error.reason, FaultReason::Unsupported);
+    assert!(error.to_string().contains("upgrade the orchestrator"), "{error}");
 }

@@ -1,5 +1,8 @@
 //! What can be plugged into a running guest, and taken out.
 
+use std::path::Path;
+
+use xenith_common_ids::DomId;
 use xenith_common_units::{MacAddr, VcpuCount};
 use xenith_hypervisor_agent_types::{
     CpuShare, DiskAccess, DiskDevice, DomainCd, DomainDisk, DomainNic, PlatformKind,
@@ -12,9 +15,9 @@ use crate::{HypervisorError, Start};
 promises! {
     vcpus_within_the_maximum: "a running guest's virtual CPUs can be set up to its maximum and back";
     vcpus_over_the_maximum: "virtual CPUs over the maximum are refused";
-    cpu_share: "a domain's share of the CPUs can be set when it is made, and changed while it runs";
+    cpu_share: "a domain's share of the CPUs is the one it was made with, then each that it is set to";
     cpu_share_of_absent_cpus: "a domain cannot be bound to CPUs that the host does not have";
-    cd_in_and_out: "a CD drive begins with its medium, gets another and none while its guest runs";
+    cd_in_and_out: "a CD drive has the medium it began with, then another and none while its guest runs";
     cd_without_drive: "a domain without a CD drive takes no medium";
     host_hardware: "the host's NUMA nodes have its CPUs";
     disk_in_and_out: "a disk can be attached to a running guest, detached and attached again";
@@ -74,9 +77,19 @@ async fn cpu_share(scene: &Scene<'_>) -> Outcome {
     let mut spec = scene.spec();
     spec.hardware.cpu = share(512, Some(50), Some("0"));
     let domid = scene.create(&spec, Start::Running).await?;
+    has_share(scene, domid, &spec.hardware.cpu).await?;
     for share in [share(1024, None, None), share(128, Some(100), Some("0")), CpuShare::default()] {
         scene.hv.set_cpu_share(domid, &share).await.during(&format!("setting {share:?}"))?;
+        has_share(scene, domid, &share).await?;
     }
+    Ok(())
+}
+
+/// What it is bound to is not compared: on a host with few CPUs one of them may be all.
+async fn has_share(scene: &Scene<'_>, domid: DomId, share: &CpuShare) -> Outcome {
+    let expected = (share.weight.unwrap_or(CpuShare::WEIGHT), share.cap.unwrap_or(0));
+    let (weight, cap) = scene.fixture.scheduling(domid).await?;
+    ensure!((weight, cap) == expected, "its weight is {weight}, its cap {cap}, of {share:?}");
     Ok(())
 }
 
@@ -95,14 +108,26 @@ async fn cd_in_and_out(scene: &Scene<'_>) -> Outcome {
         return Err(Halt::Skip(format!("a {} guest has no CD drive", spec.kind)));
     }
     let (first, second) = (scene.fixture.disk(1 << 20).await?, scene.fixture.disk(2 << 20).await?);
-    spec.hardware.cd = Some(DomainCd { path: Some(first) });
+    spec.hardware.cd = Some(DomainCd { path: Some(first.clone()) });
     let domid = scene.create(&spec, Start::Running).await?;
-    scene.hv.change_cd(domid, Some(&second)).await.during("changing the medium")?;
-    scene.hv.change_cd(domid, None).await.during("taking it out")?;
-    scene.hv.change_cd(domid, None).await.during("taking out what is not in it")?;
-    scene.hv.change_cd(domid, Some(&second)).await.during("putting it in again")?;
+    has_medium(scene, domid, Some(&first)).await?;
+    for (what, image) in [
+        ("changing the medium", Some(second.as_path())),
+        ("taking it out", None),
+        ("taking out what is not in it", None),
+        ("putting it in again", Some(second.as_path())),
+    ] {
+        scene.hv.change_cd(domid, image).await.during(what)?;
+        has_medium(scene, domid, image).await?;
+    }
     let missing = scene.hv.change_cd(domid, Some("/nonexistent/image".as_ref())).await;
     missing.refused("putting in a missing image", "InvalidSpec or Device", refused_device)?;
+    has_medium(scene, domid, Some(&second)).await
+}
+
+async fn has_medium(scene: &Scene<'_>, domid: DomId, image: Option<&Path>) -> Outcome {
+    let medium = scene.fixture.medium(domid).await?;
+    ensure!(medium.as_deref() == image, "in the drive is {medium:?}, not {image:?}");
     Ok(())
 }
 

@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use xenith_common_ids::DomId;
-use xenith_common_units::{MacAddr, VcpuCount};
+use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_types::metrics::MachineUsage;
-use xenith_hypervisor_agent_types::{DiskAccess, DiskDevice, DomainDisk, DomainNic};
+use xenith_hypervisor_agent_types::{
+    CpuTopology, DiskAccess, DiskDevice, DomainDisk, DomainNic, MemorySpec, PlatformKind,
+};
 
 use super::promises;
-use super::scene::{During, Outcome, Scene, ensure};
+use super::scene::{During, Outcome, Scene, ensure, to_file};
 use crate::{ShutdownRequest, Start};
 
 promises! {
     host_tells_its_facts: "the host's name, CPUs and memory are told, and free memory is part of the total";
+    host_is_plausible: "the host's scheduler, topology and capabilities are such as a machine has";
     usage_is_of_the_same_domains: "what the machine used is told with the list of domains, and only grows while they live";
     list_is_in_order: "domains are listed in the order of their ids, without dom0";
     listed_with_identity: "a domain is listed with the name, identity, kind and sizes it was made with";
@@ -32,6 +35,27 @@ async fn host_tells_its_facts(scene: &Scene<'_>) -> Outcome {
     ensure!(!host.capabilities.is_empty(), "the host can run no guest");
     Ok(())
 }
+
+async fn host_is_plausible(scene: &Scene<'_>) -> Outcome {
+    let host = scene.hv.host().await.during("asking for the host")?;
+    // Those that Xen 4.17 can be built with.
+    let schedulers = ["credit", "credit2", "rtds", "null", "arinc653"];
+    ensure!(schedulers.contains(&host.scheduler.as_str()), "{:?} is no scheduler of Xen's", host.scheduler);
+    let CpuTopology { cpus, cores_per_socket, threads_per_core, nodes, khz } = host.topology;
+    ensure!((1..=cpus).contains(&cores_per_socket), "{cores_per_socket} cores per socket of {cpus} CPUs");
+    ensure!((1..=cpus).contains(&threads_per_core), "{threads_per_core} threads per core of {cpus} CPUs");
+    ensure!(nodes >= 1, "the host has no NUMA node");
+    ensure!((100_000..100_000_000).contains(&khz), "its CPUs run at {khz} kHz");
+    ensure!(host.memory_dom0 <= host.memory_total, "dom0 has more memory than there is: {host:?}");
+    let needed = if scene.spec().kind == PlatformKind::Pv { "pv" } else { "hvm" };
+    ensure!(host.capabilities.iter().any(|word| word == needed), "no {needed} among {:?}", host.capabilities);
+    let usage = scene.hv.usage().await.during("asking for the usage")?;
+    ensure!(usage.cpus == cpus, "the host has {cpus} CPUs, in its usage {}", usage.cpus);
+    Ok(())
+}
+
+/// What a toolstack may add to the memory of a guest, or keep of it, for itself.
+const SLACK: MemoryMiB = MemoryMiB::from_bytes_floor(16 << 20);
 
 async fn usage_is_of_the_same_domains(scene: &Scene<'_>) -> Outcome {
     let (domid, spec) = scene.domain(Start::Running).await?;
@@ -81,10 +105,16 @@ async fn listed_with_identity(scene: &Scene<'_>) -> Outcome {
     ensure!(info.identity == Some(spec.identity), "the identity is {:?}", info.identity);
     ensure!(info.name == spec.name.as_str(), "the name is {:?}", info.name);
     ensure!(info.kind == spec.kind, "the kind is {}", info.kind);
-    ensure!(info.memory_max >= spec.memory.target, "the maximum of memory is {}", info.memory_max);
-    ensure!(info.vcpus_online >= 1, "no virtual CPU is online");
+    let MemorySpec { target, max } = spec.memory;
+    let apart = info.memory.saturating_sub(target).max(target.saturating_sub(info.memory));
+    ensure!(apart <= SLACK, "the memory is {}, not {target}", info.memory);
+    ensure!(info.memory_max == max, "the maximum of memory is {}, not {max}", info.memory_max);
+    // The guest brings its others up itself, as it boots.
+    let online = info.vcpus_online;
+    ensure!((1..=spec.vcpus.online.get()).contains(&online), "{online} virtual CPUs are online");
     let alone = scene.info(domid).await?;
-    ensure!(alone.identity == info.identity && alone.name == info.name, "{alone:?} is listed as {info:?}");
+    let same = alone.identity == info.identity && alone.name == info.name;
+    ensure!(same && alone.memory_max == info.memory_max, "{alone:?} is listed as {info:?}");
     Ok(())
 }
 
@@ -134,6 +164,9 @@ async fn unknown_domain(scene: &Scene<'_>) -> Outcome {
     hv.unpause(nobody).await.refused_no_such_domain("unpausing")?;
     hv.destroy(nobody).await.refused_no_such_domain("destroying")?;
     hv.shutdown(nobody, ShutdownRequest::PowerOff).await.refused_no_such_domain("shutting down")?;
+    hv.has_taken_up(nobody).await.refused_no_such_domain("asking whether it took that up")?;
+    let stream = to_file(&scene.file("stream"))?;
+    hv.suspend(nobody, stream).await.refused_no_such_domain("suspending")?;
     hv.set_memory(nobody, memory).await.refused_no_such_domain("ballooning")?;
     hv.set_vcpus(nobody, VcpuCount::ONE).await.refused_no_such_domain("setting virtual CPUs")?;
     hv.set_cpu_share(nobody, &Default::default()).await.refused_no_such_domain("setting the CPU share")?;
@@ -153,7 +186,14 @@ async fn unknown_domain(scene: &Scene<'_>) -> Outcome {
 }
 
 async fn dom0_is_out_of_reach(scene: &Scene<'_>) -> Outcome {
-    scene.hv.domain(DomId::DOM0).await.refused_no_such_domain("looking at dom0")?;
-    scene.hv.pause(DomId::DOM0).await.refused_no_such_domain("pausing dom0")?;
+    let hv = &scene.hv;
+    let memory = scene.spec().memory.target;
+    // The look first, which does no harm: a back-end that lets it through gets no further.
+    hv.domain(DomId::DOM0).await.refused_no_such_domain("looking at dom0")?;
+    hv.pause(DomId::DOM0).await.refused_no_such_domain("pausing dom0")?;
+    hv.set_memory(DomId::DOM0, memory).await.refused_no_such_domain("ballooning dom0")?;
+    let asked = hv.shutdown(DomId::DOM0, ShutdownRequest::PowerOff).await;
+    asked.refused_no_such_domain("shutting dom0 down")?;
+    hv.destroy(DomId::DOM0).await.refused_no_such_domain("destroying dom0")?;
     Ok(())
 }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use xenith_common_ids::DomId;
-use xenith_hypervisor_agent_types::{DeathReason, DomainSpec, DomainStatus};
+use xenith_common_units::MemoryMiB;
+use xenith_hypervisor_agent_types::{DeathReason, DomainSpec, DomainStatus, MemorySpec};
 
 use super::promises;
 use super::scene::{During, Halt, Outcome, Scene, ensure, from_file, to_file};
@@ -12,6 +13,7 @@ use crate::{DomainEventKind, HypervisorError, ShutdownRequest, Start};
 promises! {
     suspended_is_dead: "a suspended domain is Dead(Suspend), told by an event, and listed until it is destroyed";
     suspend_and_resume: "a resumed guest has its identity, runs, and answers requests";
+    resume_without_memory: "a resume that does not fit says so, leaves nothing, and the stream is as good as before";
     resume_paused: "a guest that is resumed paused waits for unpause";
     cancelled_suspend_runs_on: "a suspended domain can run on in place as if it had never been suspended";
     cancel_needs_a_suspended_domain: "a domain that is not suspended has nothing to cancel";
@@ -58,6 +60,22 @@ async fn suspend_and_resume(scene: &Scene<'_>) -> Outcome {
     scene.fixture.booted(domid).await?;
     scene.hv.shutdown(domid, ShutdownRequest::PowerOff).await.during("asking the resumed guest")?;
     scene.reaches(domid, DomainStatus::Dead(DeathReason::PowerOff)).await
+}
+
+async fn resume_without_memory(scene: &Scene<'_>) -> Outcome {
+    let (spec, stream) = saved(scene).await?;
+    let free = scene.hv.host().await.during("asking for the host")?.memory_free;
+    let target = MemoryMiB::new(free.mib() + 64)
+        .map_err(|error| Halt::Skip(format!("the host is too large for this case: {error}")))?;
+    let large = DomainSpec { memory: MemorySpec { target, max: target }, ..spec.clone() };
+    let resumed = scene.hv.resume(&large, from_file(&stream)?, Start::Running).await;
+    resumed.refused("resuming what does not fit", "NoMemory", |error| {
+        matches!(error, HypervisorError::NoMemory { .. })
+    })?;
+    scene.left_nothing(&spec, "a resume without memory").await?;
+    let resumed = scene.hv.resume(&spec, from_file(&stream)?, Start::Running).await;
+    let domid = resumed.during("resuming what fits from the same stream")?;
+    scene.reaches(domid, DomainStatus::Running).await
 }
 
 async fn resume_paused(scene: &Scene<'_>) -> Outcome {

@@ -25,10 +25,15 @@ pub struct ParseFaultError {
 }
 
 impl Failure {
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 15] = [
         (Self::NoMemory, "no-memory"),
+        (Self::OutOfMemory, "out-of-memory"),
         (Self::NotAXenHost, "not-a-xen-host"),
         (Self::NoSuchDomain, "no-such-domain"),
+        (Self::NoSuchDevice, "no-such-device"),
+        (Self::AlreadyAttached, "already-attached"),
+        (Self::WrongStatus, "wrong-status"),
+        (Self::NameTaken, "name-taken"),
         (Self::InvalidSpec, "invalid-spec"),
         (Self::Device, "device"),
         (Self::Unsupported, "unsupported"),
@@ -184,6 +189,8 @@ mod tests {
             "fail 2.5% suspend with failed",
             "lose the next died",
             "lose every appeared of web-1",
+            "hang every has-taken-up for 1s",
+            "fail the next detach-disk of xvda with no-such-device",
         ] {
             let rule: FaultRule = text.parse().unwrap_or_else(|error| panic!("{error}"));
             assert_eq!(rule.to_string(), text);

@@ -4,26 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use xenith_hypervisor_agent_backend::conformance::{Verdict, cases, run};
+use xenith_hypervisor_agent_backend::conformance::{Backend, Verdict, cases, may_skip, run};
 use xenith_hypervisor_agent_sim::{Files, ManualClock, SimConfig, SimHypervisor};
 use xenith_hypervisor_agent_types::PlatformKind;
 
 use crate::fixture::SimFixture;
 
-/// A case that does not apply to a kind of guest.
-const SKIPPED: &[(&str, PlatformKind)] = &[
-    ("cd_in_and_out", PlatformKind::Pv),
-    ("cd_in_and_out", PlatformKind::Pvh),
-    ("missing_kernel_is_refused", PlatformKind::Hvm),
-    ("vnc_console", PlatformKind::Pv),
-    ("vnc_console", PlatformKind::Pvh),
-];
-
 async fn keeps_all(fixture: &SimFixture, leave_out: &[&str]) {
     let mut broken = Vec::new();
     for case in cases().into_iter().filter(|case| !leave_out.contains(&case.name)) {
         let report = run(case, fixture).await;
-        let may_skip = SKIPPED.contains(&(case.name, fixture.kind));
+        let may_skip = may_skip(case.name, Backend::Simulated, fixture.kind);
         match report.verdict {
             Verdict::Kept => {}
             Verdict::Skipped(_) if may_skip => {}
@@ -102,6 +93,24 @@ async fn under_a_clock_moved_by_hand() {
             () = keeps_all(&fixture, &["late_subscriber_lists_again"]) => {}
             () = mover => {}
         }
+    }
+}
+
+/// What may be skipped are cases that there are.
+#[test]
+fn what_may_be_skipped() {
+    use PlatformKind::{Hvm, Pv, Pvh};
+    let skipped = |backend, kind| -> Vec<&'static str> {
+        let names = cases().into_iter().map(|case| case.name);
+        names.filter(|name| may_skip(name, backend, kind)).collect()
+    };
+    let (cd, vnc, late) = ("cd_in_and_out", "vnc_console", "late_subscriber_lists_again");
+    assert_eq!(skipped(Backend::Simulated, Hvm), ["missing_kernel_is_refused"]);
+    for kind in [Pv, Pvh] {
+        let (mut simulated, mut real) = (skipped(Backend::Simulated, kind), skipped(Backend::Real, kind));
+        simulated.sort_unstable();
+        real.sort_unstable();
+        assert_eq!((simulated, real), (vec![cd, vnc], vec![cd, late, vnc]), "{kind}");
     }
 }
 

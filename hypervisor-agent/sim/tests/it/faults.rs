@@ -136,6 +136,73 @@ async fn every_failure_can_be_injected_while_the_host_runs() {
     assert!(sim.pause(domid).await.is_ok());
 }
 
+/// As a rule spells it, and as a caller gets it.
+#[tokio::test]
+async fn each_failure_is_the_error_of_its_name() {
+    let table = [
+        ("no-memory", "NoMemory {"),
+        ("out-of-memory", "OutOfMemory {"),
+        ("not-a-xen-host", "NotAXenHost {"),
+        ("no-such-domain", "NoSuchDomain("),
+        ("no-such-device", "NoSuchDevice {"),
+        ("already-attached", "AlreadyAttached {"),
+        ("wrong-status", "WrongStatus {"),
+        ("name-taken", "NameTaken {"),
+        ("invalid-spec", "InvalidSpec {"),
+        ("device", "Device {"),
+        ("unsupported", "Unsupported {"),
+        ("unresponsive", "GuestUnresponsive {"),
+        ("timed-out", "TimedOut {"),
+        ("failed", "Failed {"),
+        ("closed", "Closed"),
+    ];
+    assert!(Failure::ALL.iter().all(|(_, name)| table.iter().any(|(spelled, _)| spelled == name)));
+    let sim = SimHypervisor::builder().build();
+    let domid = create(&sim, "a").await.unwrap();
+    let device = DiskDevice::nth(1).unwrap();
+    for (failure, variant) in table {
+        sim.inject(format!("fail the next detach-disk of xvdb with {failure}").parse().unwrap());
+        let error = sim.detach_disk(domid, device).await.unwrap_err();
+        assert!(format!("{error:?}").starts_with(variant), "{failure}: {error:?}");
+        // What is concerned is named, as a real host would.
+        let named = match &error {
+            HypervisorError::NoSuchDevice { domid: of, device }
+            | HypervisorError::AlreadyAttached { domid: of, device } => *of == domid && device == "xvdb",
+            HypervisorError::NoSuchDomain(of) | HypervisorError::WrongStatus { domid: of, .. } => {
+                *of == domid
+            }
+            _ => true,
+        };
+        assert!(named, "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_taken_name_is_found_out_before_anything_is_built() {
+    let sim = host(FaultRule::fail(Operation::Create, Failure::NameTaken));
+    let mut events = sim.events();
+    let taken = create(&sim, "a").await.unwrap_err();
+    assert!(matches!(&taken, HypervisorError::NameTaken { name, .. } if name == "a"), "{taken:?}");
+    let made = create(&sim, "a").await.unwrap();
+    let first = events.next().await.unwrap();
+    assert_eq!(
+        (first.domid, first.kind),
+        (made, DomainEventKind::Appeared),
+        "of the first there was nothing"
+    );
+}
+
+#[tokio::test]
+async fn whether_a_guest_took_a_request_up_is_a_call_of_its_own() {
+    let sim = host(FaultRule::fail(Operation::HasTakenUp, Failure::Unresponsive));
+    let domid = create(&sim, "a").await.unwrap();
+    assert!(sim.domain(domid).await.is_ok());
+    let asked = sim.has_taken_up(domid).await;
+    assert!(matches!(asked, Err(HypervisorError::GuestUnresponsive { .. })), "{asked:?}");
+    assert!(sim.has_taken_up(domid).await.is_ok());
+    assert_eq!((sim.calls(Operation::HasTakenUp), sim.calls(Operation::Domain)), (2, 1));
+}
+
 /// What ran when, for one seed.
 async fn history(seed: u64) -> Vec<(bool, Duration)> {
     let hand = ManualClock::new();
@@ -188,6 +255,11 @@ async fn the_suite_notices_broken_promises() {
         ("fail every suspend with failed", "suspended_is_dead"),
         ("fail every cancel-suspend with failed", "cancelled_suspend_runs_on"),
         ("spoil every resume with failed", "resume_paused"),
+        ("fail every resume with failed", "resume_without_memory"),
+        ("spoil every set-cpu-share with failed", "cpu_share"),
+        ("fail every usage with failed", "host_is_plausible"),
+        ("fail every has-taken-up with failed", "unknown_domain"),
+        ("fail every suspend with timed-out", "unknown_domain"),
         ("fail every consoles with device", "serial_console"),
     ] {
         let sim = host(rule.parse().unwrap());

@@ -13,7 +13,7 @@ use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_backend::conformance::{Ability, Backend, Fixture, Lack};
 use xenith_hypervisor_agent_sim::{Foreign, SimHypervisor};
 use xenith_hypervisor_agent_types::{
-    BootDevice, DirectBoot, DomainIdentity, DomainNic, DomainSpec, Firmware, Graphics, MemorySpec,
+    BootDevice, CpuShare, DirectBoot, DomainIdentity, DomainNic, DomainSpec, Firmware, Graphics, MemorySpec,
     PlatformKind, VcpuSpec,
 };
 
@@ -136,6 +136,16 @@ impl Fixture for SimFixture {
         let made = std::fs::File::create(&path).and_then(|file| file.set_len(bytes));
         made.map_err(|error| Lack::Broke(error.to_string()))?;
         Ok(path)
+    }
+
+    async fn scheduling(&self, domid: DomId) -> Ability<(u16, u16)> {
+        let share = self.sim.hardware_of(domid).map_err(|error| Lack::Broke(error.to_string()))?.cpu;
+        Ok((share.weight.unwrap_or(CpuShare::WEIGHT), share.cap.unwrap_or(0)))
+    }
+
+    async fn medium(&self, domid: DomId) -> Ability<Option<PathBuf>> {
+        let hardware = self.sim.hardware_of(domid).map_err(|error| Lack::Broke(error.to_string()))?;
+        Ok(hardware.cd.and_then(|drive| drive.path))
     }
 
     fn bridge(&self) -> Ability<String> {

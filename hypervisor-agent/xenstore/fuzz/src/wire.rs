@@ -16,30 +16,35 @@
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 use xenith_hypervisor_agent_xenstore::wire::{
-    ErrorCode, HEADER_LEN, PAYLOAD_MAX, decode, encode, parse_watch_event, strings,
+    DIRECTORY_MAX, Decoder, ErrorCode, HEADER_LEN, Incoming, PAYLOAD_MAX, encode, parse_watch_event, strings,
 };
 
 fuzz_target!(|input: (u8, &[u8])| {
     let (piece, stream) = input;
-    let mut buffer = BytesMut::new();
+    let (mut decoder, mut buffer) = (Decoder::default(), BytesMut::new());
     let mut taken = 0;
     for piece in stream.chunks(usize::from(piece).max(1)) {
         buffer.extend_from_slice(piece);
         loop {
-            match decode(&mut buffer) {
+            match decoder.take(&mut buffer) {
                 Err(_) => return,
                 Ok(None) => break,
-                Ok(Some(message)) => {
-                    let mut again = BytesMut::new();
-                    encode(&message, &mut again).expect("what was read can be written");
-                    assert_eq!(again, stream[taken..taken + again.len()], "and is the same");
-                    taken += again.len();
+                // No input is so long that something comes behind it.
+                Ok(Some(Incoming::TooLong { .. })) => return,
+                Ok(Some(Incoming::Message(message))) => {
+                    let end = taken + HEADER_LEN + message.payload.len();
+                    if message.payload.len() <= PAYLOAD_MAX {
+                        let mut again = BytesMut::new();
+                        encode(&message, &mut again).expect("what was read can be written");
+                        assert_eq!(again, stream[taken..end], "and is the same");
+                    }
+                    taken = end;
                     let _ = (parse_watch_event(&message.payload), ErrorCode::parse(&message.payload));
                     assert!(strings(&message.payload).count() <= message.payload.len());
                 }
             }
         }
-        assert!(buffer.len() < HEADER_LEN + PAYLOAD_MAX, "more is kept than one message");
+        assert!(buffer.len() < HEADER_LEN + DIRECTORY_MAX, "more is kept than one message");
     }
     assert_eq!(taken + buffer.len(), stream.len(), "no byte is lost");
 });

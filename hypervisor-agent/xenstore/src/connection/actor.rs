@@ -3,7 +3,8 @@
 //! It never waits for a reader of events or answers: both are handed over without blocking. Reading goes on
 //! while writing is stuck and the other way round, so that a daemon that first wants its answers read
 //! cannot deadlock with us. Everything it holds is bounded: [`MAX_IN_FLIGHT`] requests, their bytes, and a few
-//! bytes per open watch or transaction.
+//! bytes per open watch or transaction. Of what comes in it keeps no more than one message, the largest of which is a
+//! directory of [`wire::DIRECTORY_MAX`] bytes.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use super::mailbox::Watch;
 use super::pending::{Answer, Pending, Waiting};
 use super::registry::{Registry, WatchId};
 use crate::endpoint::{ByteStream, Endpoint};
-use crate::wire::{self, Message, MessageType, TxId, WireError};
+use crate::wire::{self, Decoder, Incoming, Message, MessageType, TxId, WireError};
 
 /// The daemon is single-threaded, so more requests in flight than hide the way there and back bring nothing;
 /// 128 of the largest are half a MiB on each side.
@@ -46,6 +47,7 @@ pub struct Actor {
     session: Session,
     pending: Pending,
     watches: Registry,
+    decoder: Decoder,
     output: BytesMut,
 }
 
@@ -61,6 +63,7 @@ impl Actor {
             session: Session::default(),
             pending: Pending::default(),
             watches: Registry::default(),
+            decoder: Decoder::default(),
             output: BytesMut::new(),
         }
     }
@@ -91,6 +94,7 @@ impl Actor {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut input = BytesMut::with_capacity(READ_SIZE);
         self.session.0 += 1;
+        self.decoder = Decoder::default();
         self.output.clear();
         for id in self.watches.ids() {
             self.register(id, Waiting::Rewatch { id });
@@ -220,15 +224,18 @@ impl Actor {
     }
 
     fn take_messages(&mut self, input: &mut BytesMut) -> Result<(), WireError> {
-        while let Some(message) = wire::decode(input)? {
-            if message.kind == MessageType::WatchEvent {
-                self.watches.deliver(&message.payload)?;
-            } else {
-                let answer = self.pending.settle(message)?;
-                // Only now: a daemon that accepts and then breaks the protocol must not be tried in a circle.
-                self.backoff.reset();
-                self.progress = Instant::now();
-                self.take_answer(answer);
+        while let Some(incoming) = self.decoder.take(input)? {
+            match incoming {
+                Incoming::Message(event) if event.kind == MessageType::WatchEvent => {
+                    self.watches.deliver(&event.payload)?;
+                }
+                answer => {
+                    let answer = self.pending.settle(answer)?;
+                    // Only now: a daemon that accepts and then breaks the protocol must not be tried in a circle.
+                    self.backoff.reset();
+                    self.progress = Instant::now();
+                    self.take_answer(answer);
+                }
             }
         }
         Ok(())
@@ -255,17 +262,18 @@ impl Actor {
                     entry.mailbox.resync();
                 }
             }
-            (Waiting::Rewatch { id }, Err(code)) => {
+            (Waiting::Rewatch { id }, Err(failure)) => {
                 if let Some(entry) = self.watches.remove(id) {
-                    tracing::warn!(path = entry.path, code = code.name(), "xenstored refused to watch again");
+                    let error = failure.about(&entry.path);
+                    tracing::warn!(path = entry.path, %error, "xenstored refused to watch again");
                     entry.mailbox.close();
                 }
             }
-            (waiting, Err(code)) => {
+            (waiting, Err(failure)) => {
                 if let Waiting::Watch { id, .. } = waiting {
                     self.watches.remove(id);
                 }
-                waiting.fail(Failure::Refused(code));
+                waiting.fail(failure);
             }
             (Waiting::Nobody { .. }, Ok(_)) => {}
         }

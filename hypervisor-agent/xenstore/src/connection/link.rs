@@ -9,7 +9,7 @@ use super::Options;
 use super::mailbox::Watch;
 use super::registry::WatchId;
 use crate::error::XenstoreError;
-use crate::wire::{ErrorCode, MessageType, TxId};
+use crate::wire::{DIRECTORY_MAX, ErrorCode, MessageType, TxId};
 
 /// Commands that wait for the actor. It takes them as fast as it has room for requests in flight, so this
 /// only smooths bursts; who finds it full waits in `send`.
@@ -49,7 +49,12 @@ pub enum Failure {
     Refused(ErrorCode),
     Disconnected,
     ShutDown,
-    TooLarge { size: usize, limit: usize },
+    TooLarge {
+        size: usize,
+        limit: usize,
+    },
+    /// The answer was a directory of more than [`DIRECTORY_MAX`] bytes.
+    DirectoryTooLarge,
 }
 
 impl Failure {
@@ -60,6 +65,9 @@ impl Failure {
             Self::Disconnected => XenstoreError::Disconnected { path: owned() },
             Self::ShutDown => XenstoreError::ShutDown { path: owned() },
             Self::TooLarge { size, limit } => XenstoreError::TooLarge { path: owned(), size, limit },
+            Self::DirectoryTooLarge => {
+                XenstoreError::DirectoryTooLarge { path: owned(), limit: DIRECTORY_MAX }
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::link::{Failure, OpenTransaction, Reply};
 use super::mailbox::Watch;
 use super::registry::WatchId;
-use crate::wire::{ErrorCode, Message, MessageType, RequestId, WireError};
+use crate::wire::{ErrorCode, Incoming, MessageType, RequestId, WireError};
 
 /// Who waits.
 pub enum Waiting {
@@ -55,7 +55,7 @@ impl Waiting {
 /// An answer that was asked for: what it says, and who waits for it.
 pub struct Answer {
     pub waiting: Waiting,
-    pub outcome: Result<Bytes, ErrorCode>,
+    pub outcome: Result<Bytes, Failure>,
 }
 
 #[derive(Default)]
@@ -83,17 +83,21 @@ impl Pending {
 
     /// Matches an answer with its request. What does not match means that the two sides no longer agree on
     /// what was asked; whoever waits under that id is put back, to fail with all others.
-    pub fn settle(&mut self, message: Message) -> Result<Answer, WireError> {
-        let id = message.request;
+    pub fn settle(&mut self, incoming: Incoming) -> Result<Answer, WireError> {
+        let (id, answered) = match &incoming {
+            Incoming::Message(message) => (message.request, message.kind),
+            Incoming::TooLong { request } => (*request, MessageType::Directory),
+        };
         let waiting = self.waiting.remove(&id).ok_or(WireError::UnmatchedRequest(id.0))?;
         let asked = waiting.kind();
-        let outcome = match message.kind {
-            answered if answered == asked => Ok(message.payload),
-            MessageType::Error => Err(ErrorCode::parse(&message.payload)),
-            answered => {
-                self.waiting.insert(id, waiting);
-                return Err(WireError::UnrelatedAnswer { asked, answered });
-            }
+        if answered != asked && answered != MessageType::Error {
+            self.waiting.insert(id, waiting);
+            return Err(WireError::UnrelatedAnswer { asked, answered });
+        }
+        let outcome = match incoming {
+            Incoming::Message(message) if answered == asked => Ok(message.payload),
+            Incoming::Message(message) => Err(Failure::Refused(ErrorCode::parse(&message.payload))),
+            Incoming::TooLong { .. } => Err(Failure::DirectoryTooLarge),
         };
         Ok(Answer { waiting, outcome })
     }
@@ -106,10 +110,11 @@ impl Pending {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::TxId;
+    use crate::wire::{Message, TxId};
 
-    fn answer(kind: MessageType, id: RequestId) -> Message {
-        Message { kind, request: id, transaction: TxId::NONE, payload: Bytes::from_static(b"ENOENT\0") }
+    fn answer(kind: MessageType, request: RequestId) -> Incoming {
+        let payload = Bytes::from_static(b"ENOENT\0");
+        Incoming::Message(Message { kind, request, transaction: TxId::NONE, payload })
     }
 
     #[test]
@@ -128,8 +133,22 @@ mod tests {
         assert_eq!(pending.len(), 2, "who waits is not lost with a wrong answer");
 
         let refused = pending.settle(answer(MessageType::Error, first)).ok().map(|answer| answer.outcome);
-        assert_eq!(refused, Some(Err(ErrorCode::Enoent)));
+        assert_eq!(refused, Some(Err(Failure::Refused(ErrorCode::Enoent))));
         assert!(pending.settle(answer(MessageType::Unwatch, second)).is_ok());
         assert!(pending.settle(answer(MessageType::Unwatch, second)).is_err(), "answered twice");
+    }
+
+    #[test]
+    fn only_a_directory_is_too_long() {
+        let mut pending = Pending::default();
+        let list = pending.add(Waiting::Nobody { kind: MessageType::Directory });
+        let read = pending.add(Waiting::Nobody { kind: MessageType::Read });
+        let outcome = |answer: Result<Answer, WireError>| answer.map(|answer| answer.outcome);
+        let too_long = |request| Incoming::TooLong { request };
+        assert_eq!(outcome(pending.settle(too_long(list))), Ok(Err(Failure::DirectoryTooLarge)));
+        let (asked, answered) = (MessageType::Read, MessageType::Directory);
+        let unrelated = Err(WireError::UnrelatedAnswer { asked, answered });
+        assert_eq!(outcome(pending.settle(too_long(read))), unrelated);
+        assert_eq!(pending.len(), 1, "who waits for another answer is not lost");
     }
 }

@@ -83,7 +83,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::wire::{Message, MessageType, RequestId, TxId, decode, encode};
+    use crate::wire::{Decoder, Incoming, Message, MessageType, RequestId, TxId, encode};
 
     #[tokio::test]
     async fn a_batch_is_written_message_by_message_and_answers_are_read() {
@@ -108,7 +108,8 @@ mod tests {
             let mut one = [0; 128];
             let len = theirs.recv(&mut one).unwrap();
             let mut one = BytesMut::from(&one[..len]);
-            assert_eq!(decode(&mut one), Ok(Some(message.clone())));
+            let seen = Decoder::default().take(&mut one);
+            assert_eq!(seen, Ok(Some(Incoming::Message(message.clone()))));
             assert!(one.is_empty());
         }
 

@@ -172,6 +172,7 @@ fn no_fact<T>(error: XenstoreError) -> Result<Option<T>, XenstoreError> {
         | XenstoreError::Permission { .. }
         | XenstoreError::InvalidPath { .. }
         | XenstoreError::Again { .. }
+        | XenstoreError::DirectoryTooLarge { .. }
         | XenstoreError::Malformed { .. } => Ok(None),
         other => Err(other),
     }

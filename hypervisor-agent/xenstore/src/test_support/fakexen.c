@@ -1,7 +1,9 @@
-/* A preloaded shim that lets Xen's own xenstored (seen with 4.17) run on a machine without a hypervisor.
+/* A preloaded shim that lets Xen's own xenstored and oxenstored (seen with 4.17) run on a machine without a
+ * hypervisor.
  *
- * It answers the few calls into libxenctrl, libxenevtchn and libxengnttab that xenstored makes, and the files
+ * It answers the few calls into libxenctrl, libxenevtchn and libxengnttab that they make, and the files
  * xsd_port and xsd_kva. Clients use the unix socket as usual; all of them count as the control domain.
+ * The path of its socket is built into oxenstored: it is moved to $FAKEXEN_SOCKET.
  * For tests only.
  *
  * The daemon ends when its standard input does, so that none outlives the test that started it, even when
@@ -19,6 +21,9 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int handle, event_fd = -1, next_port = 10;
@@ -57,6 +62,12 @@ int xc_domain_getinfo(void *xch, uint32_t first, unsigned count, void *info)
 }
 int xc_domain_getinfolist(void *xch, uint32_t first, unsigned count, void *info) { return 0; }
 
+/* oxenstored maps a guest's ring this way: a page of our own, too. */
+void *xc_map_foreign_range(void *xch, uint32_t domid, int size, int prot, unsigned long mfn)
+{
+    return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
 /* libxengnttab: a guest's ring is a page of our own. */
 void *xengnttab_open(void *logger, unsigned flags) { return &handle; }
 int xengnttab_close(void *xgt) { return 0; }
@@ -92,7 +103,38 @@ int xenevtchn_pending(void *xce)
 }
 int xenevtchn_unmask(void *xce, uint32_t port) { return 0; }
 
-/* xenstored asks for more files than an ordinary user may have. */
+/* The socket of oxenstored, and its folder. */
+static const char *moved(const char *path)
+{
+    const char *socket = getenv("FAKEXEN_SOCKET");
+    return socket && !strcmp(path, "/var/run/xenstored/socket") ? socket : path;
+}
+int bind(int fd, const struct sockaddr *address, socklen_t len)
+{
+    int (*real)(int, const struct sockaddr *, socklen_t) = dlsym(RTLD_NEXT, "bind");
+    const char *wanted = ((const struct sockaddr_un *)address)->sun_path;
+    struct sockaddr_un own = {.sun_family = AF_UNIX};
+    if (address->sa_family != AF_UNIX || moved(wanted) == wanted)
+        return real(fd, address, len);
+    strncpy(own.sun_path, moved(wanted), sizeof own.sun_path - 1);
+    return real(fd, (struct sockaddr *)&own, sizeof own);
+}
+int unlink(const char *path)
+{
+    int (*real)(const char *) = dlsym(RTLD_NEXT, "unlink");
+    return real(moved(path));
+}
+int mkdir(const char *path, mode_t mode)
+{
+    int (*real)(const char *, mode_t) = dlsym(RTLD_NEXT, "mkdir");
+    if (getenv("FAKEXEN_SOCKET") && !strncmp(path, "/var/run", 8)) {
+        errno = EEXIST;
+        return -1;
+    }
+    return real(path, mode);
+}
+
+/* Both ask for more files than an ordinary user may have. */
 int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit) { return 0; }
 int setrlimit64(__rlimit_resource_t resource, const struct rlimit64 *limit) { return 0; }
 

@@ -1,4 +1,4 @@
-//! Finds Debian's xenstored, or fetches it into the user's cache.
+//! Finds Debian's xenstored and oxenstored, which lie in one folder, or fetches them into the user's cache.
 //!
 //! Installing `xen-utils` on an ordinary machine starts services and changes its boot menu, so it is not asked
 //! for. In this order: `$XENITH_XENSTORED`; an installed one in `/usr/lib/xen-*/bin`; one in
@@ -10,6 +10,8 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use super::Daemon;
 
 /// The Xen of Debian 12, with which the shim was tried.
 const XEN: &str = "4.17";
@@ -26,14 +28,29 @@ const LIBRARIES: [&str; 7] = [
     "libxentoollog1",
 ];
 
-/// xenstored, and where its libraries are when they are not installed.
+/// The daemon, and where its libraries are when they are not installed.
 #[derive(Debug)]
 pub struct Program {
     pub path: PathBuf,
     pub libraries: Option<PathBuf>,
 }
 
-pub fn find() -> Result<Program, String> {
+pub fn find(daemon: Daemon) -> Result<Program, String> {
+    let mut program = find_xenstored()?;
+    if daemon == Daemon::Oxenstored {
+        program.path.set_file_name(daemon.name());
+        if !program.path.is_file() {
+            return Err(format!(
+                "these tests need Xen's oxenstored beside its xenstored, and {} is not there; take both from \
+                 Debian's xen-utils-{XEN}",
+                program.path.display()
+            ));
+        }
+    }
+    Ok(program)
+}
+
+fn find_xenstored() -> Result<Program, String> {
     if let Some(path) = std::env::var_os("XENITH_XENSTORED").map(PathBuf::from) {
         return Ok(Program { path, libraries: None });
     }

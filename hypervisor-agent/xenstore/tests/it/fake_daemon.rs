@@ -1,5 +1,7 @@
 //! A daemon of our own. One that breaks the protocol: the connection is dropped and made again, nobody hangs. One
-//! that keeps it and remembers what it was told: nothing is left open behind.
+//! that keeps it and remembers what it was told: nothing is left open behind. One with long directories, as
+//! oxenstored gives them: the connection stays. (The real one is asked for such in `nodes.rs`; for more than our
+//! bound it would need hundreds of thousands of nodes.)
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -9,8 +11,10 @@ use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use xenith_common_tasks::TaskSet;
-use xenith_hypervisor_agent_xenstore::wire::{Message, MessageType, decode, strings};
-use xenith_hypervisor_agent_xenstore::{Endpoint, Options, Xenstore, XenstoreError};
+use xenith_hypervisor_agent_xenstore::wire::{
+    DIRECTORY_MAX, Decoder, Incoming, Message, MessageType, strings,
+};
+use xenith_hypervisor_agent_xenstore::{Endpoint, LinkState, Options, Xenstore, XenstoreError};
 
 use crate::harness::{soon, until};
 
@@ -26,7 +30,8 @@ fn raw(words: [u32; 4], payload: &[u8]) -> BytesMut {
 
 async fn read_request(stream: &mut UnixStream, input: &mut BytesMut) -> Option<Message> {
     loop {
-        if let Some(message) = decode(input).unwrap() {
+        // A request is never skipped, so there is nothing that a decoder would have to remember.
+        if let Some(Incoming::Message(message)) = Decoder::default().take(input).unwrap() {
             return Some(message);
         }
         if stream.read_buf(input).await.ok()? == 0 {
@@ -167,6 +172,97 @@ async fn whoever_gives_up_leaves_no_watch_and_no_transaction() {
     until("what is in use stays", async || open(&held.lock().unwrap()) == 1).await;
     drop(kept);
     until("and is ended in its turn", async || open(&held.lock().unwrap()) == 0).await;
+    tasks.shut_down(Duration::from_secs(30)).await.unwrap();
+    daemon.await.unwrap();
+}
+
+/// Gives a directory of as many names as its path says, of ten bytes each with their NUL, and knows no parts. Any
+/// other request is answered well. Takes one connection only.
+async fn serve_long_directories(listener: UnixListener) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    drop(listener);
+    let mut input = BytesMut::new();
+    while let Some(request) = read_request(&mut stream, &mut input).await {
+        let path = String::from_utf8(strings(&request.payload).next().unwrap_or_default().to_vec()).unwrap();
+        let (kind, answer) = match request.kind {
+            MessageType::Directory => {
+                let names: usize = path.trim_start_matches('/').parse().unwrap();
+                (MessageType::Directory, b"name-1234\0".repeat(names))
+            }
+            MessageType::DirectoryPart => (MessageType::Error, b"ENOSYS\0".to_vec()),
+            kind => (kind, b"ok".to_vec()),
+        };
+        let words = [kind as u32, request.request.0, request.transaction.0, answer.len() as u32];
+        if stream.write_all(&raw(words, &answer)).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_long_directory_is_taken_or_skipped_and_the_link_lives_on() {
+    let directory = tempfile::Builder::new().prefix("xs").tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let daemon = tokio::spawn(serve_long_directories(UnixListener::bind(&socket).unwrap()));
+    let tasks = TaskSet::new();
+    let store = Xenstore::connect(Options::new(Endpoint::Socket(socket)), &tasks).await.unwrap();
+    let most = DIRECTORY_MAX / 10;
+    for (names, taken) in [
+        (0, true),
+        (409, true),
+        (410, true),
+        (5000, true),
+        (most, true),
+        (most + 1, false),
+        (2 * most, false),
+    ] {
+        let path = format!("/{names}");
+        // In flight at once: those behind the long answer get theirs, too.
+        let (list, before, behind) = soon("answers", async {
+            tokio::join!(store.directory(&path), store.read("/a"), store.read("/b"))
+        })
+        .await;
+        assert_eq!((before.unwrap().as_str(), behind.unwrap().as_str()), ("ok", "ok"), "{names} names");
+        if taken {
+            assert_eq!(list.unwrap().len(), names);
+        } else {
+            let error = list.unwrap_err();
+            let limit_is_named = matches!(
+                &error,
+                XenstoreError::DirectoryTooLarge { path: named, limit: DIRECTORY_MAX } if *named == path
+            );
+            assert!(limit_is_named && !error.is_retryable(), "{names} names: {error:?}");
+        }
+        assert_eq!(*store.state().borrow(), LinkState::Connected, "{names} names");
+    }
+    tasks.shut_down(Duration::from_secs(30)).await.unwrap();
+    daemon.await.unwrap();
+}
+
+/// oxenstored behind the kernel's device: neither the whole directory nor parts of it.
+#[tokio::test]
+async fn a_daemon_that_gives_a_directory_in_no_way_says_so_of_that_node() {
+    let directory = tempfile::Builder::new().prefix("xs").tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let daemon = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut input = BytesMut::new();
+        while let Some(request) = read_request(&mut stream, &mut input).await {
+            let (kind, answer): (u32, &[u8]) = match request.kind {
+                MessageType::Directory => (16, b"E2BIG\0".as_slice()),
+                MessageType::DirectoryPart => (16, b"ENOSYS\0".as_slice()),
+                kind => (kind as u32, b"ok".as_slice()),
+            };
+            let words = [kind, request.request.0, request.transaction.0, answer.len() as u32];
+            stream.write_all(&raw(words, answer)).await.unwrap();
+        }
+    });
+    let tasks = TaskSet::new();
+    let store = Xenstore::connect(Options::new(Endpoint::Socket(socket)), &tasks).await.unwrap();
+    let error = soon("an answer", store.directory("/d")).await.unwrap_err();
+    assert!(matches!(&error, XenstoreError::DirectoryTooLarge { limit: 4096, .. }), "{error:?}");
+    assert_eq!(soon("an answer", store.read("/x")).await.unwrap(), "ok");
     tasks.shut_down(Duration::from_secs(30)).await.unwrap();
     daemon.await.unwrap();
 }

@@ -3,11 +3,34 @@
 use std::time::{Duration, Instant};
 
 use xenith_common_tasks::TaskSet;
-use xenith_hypervisor_agent_xenstore::test_support::XenstoredFixture;
+use xenith_hypervisor_agent_xenstore::test_support::{Daemon, XenstoredFixture};
 use xenith_hypervisor_agent_xenstore::{Options, Watch, WatchEvent, Xenstore};
 
 /// Longer than anything takes on a loaded machine; reached only by a test that fails.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs each of the named functions against both daemons: `nodes::values_are_bytes::oxenstored`. A name that is
+/// left out here is dead code, which the lints refuse.
+macro_rules! on_both_daemons {
+    ($test:meta: $($name:ident),+ $(,)?) => {
+        $(
+            mod $name {
+                use xenith_hypervisor_agent_xenstore::test_support::Daemon;
+
+                #[$test]
+                async fn xenstored() {
+                    super::$name(Daemon::Xenstored).await;
+                }
+
+                #[$test]
+                async fn oxenstored() {
+                    super::$name(Daemon::Oxenstored).await;
+                }
+            }
+        )+
+    };
+}
+pub(crate) use on_both_daemons;
 
 pub struct Lab {
     pub daemon: XenstoredFixture,
@@ -16,12 +39,12 @@ pub struct Lab {
 }
 
 impl Lab {
-    pub async fn start() -> Self {
-        Self::with(|options| options).await
+    pub async fn start(daemon: Daemon) -> Self {
+        Self::with(daemon, |options| options).await
     }
 
-    pub async fn with(change: impl FnOnce(Options) -> Options) -> Self {
-        let daemon = XenstoredFixture::start().await;
+    pub async fn with(daemon: Daemon, change: impl FnOnce(Options) -> Options) -> Self {
+        let daemon = XenstoredFixture::start_as(daemon).await;
         let tasks = TaskSet::new();
         let options = change(Options::new(daemon.endpoint()));
         let store = Xenstore::connect(options, &tasks).await.unwrap();

@@ -2,31 +2,57 @@
 
 use futures::future::{join_all, try_join_all};
 use xenith_common_ids::DomId;
+use xenith_hypervisor_agent_xenstore::test_support::Daemon;
 use xenith_hypervisor_agent_xenstore::{Access, EventPort, GrantedFrame, Permissions, XenstoreError};
 
-use crate::harness::{Lab, soon};
+use crate::harness::{Lab, on_both_daemons, soon};
 
-#[tokio::test]
-async fn values_are_bytes() {
-    let lab = Lab::start().await;
+on_both_daemons! {
+    tokio::test:
+    values_are_bytes,
+    errors_are_typed_and_name_the_path,
+    nodes_are_made_listed_and_removed,
+    permissions_round_trip_and_are_inherited,
+    a_directory_of_3000_entries_is_listed_whole,
+    a_large_directory_that_changes_while_it_is_read_is_some_state_it_had,
+    domains_are_introduced_and_released,
+}
+
+on_both_daemons! {
+    tokio::test(flavor = "multi_thread", worker_threads = 2):
+    two_hundred_concurrent_writers,
+}
+
+async fn values_are_bytes(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let all_bytes: Vec<u8> = (0..=255).collect();
+    // What fits into a message behind the path, or what oxenstored's `quota-maxsize` is from the start.
+    let largest = match daemon {
+        Daemon::Xenstored => 4096 - 7,
+        Daemon::Oxenstored => 2048,
+    };
     for (name, value) in [
         ("text", b"hello".as_slice()),
         ("empty", b""),
         ("every byte", &all_bytes),
         ("ends with NUL", b"x\0"),
-        ("largest", &[b'x'; 4096 - 7]),
+        ("largest", &vec![b'x'; largest]),
     ] {
         lab.store.write("/t/val", value).await.unwrap();
         assert_eq!(lab.store.read_bytes("/t/val").await.unwrap(), value, "{name}");
     }
+    let too_large = lab.store.write("/t/val", vec![b'x'; largest + 1]).await;
+    let expected = match daemon {
+        Daemon::Xenstored => matches!(too_large, Err(XenstoreError::TooLarge { .. })),
+        Daemon::Oxenstored => matches!(too_large, Err(XenstoreError::Quota { .. })),
+    };
+    assert!(expected, "{too_large:?}");
     lab.store.write("/t/val", b"\xff").await.unwrap();
     assert!(matches!(lab.store.read("/t/val").await, Err(XenstoreError::Malformed { .. })));
 }
 
-#[tokio::test]
-async fn errors_are_typed_and_name_the_path() {
-    let lab = Lab::start().await;
+async fn errors_are_typed_and_name_the_path(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let store = &lab.store;
     let too_large = store.write("/t/big", vec![0; 5000]).await.unwrap_err();
     assert!(matches!(&too_large, XenstoreError::TooLarge { size: 5007, limit: 4096, .. }), "{too_large:?}");
@@ -40,14 +66,17 @@ async fn errors_are_typed_and_name_the_path() {
     }
     assert_eq!(store.read_if_there("/t/absent").await.unwrap(), None);
     assert!(matches!(store.directory("/t/absent").await, Err(XenstoreError::NotFound { .. })));
-    // Refused by xenstored itself: the root cannot be removed.
-    let refused = store.rm("/").await.unwrap_err();
+    // Refused by the daemon itself: the root cannot be removed, of oxenstored a domain that it does not know.
+    let refused = match daemon {
+        Daemon::Xenstored => store.rm("/").await,
+        Daemon::Oxenstored => store.release(DomId(99)).await,
+    };
+    let refused = refused.unwrap_err();
     assert!(matches!(&refused, XenstoreError::Refused { .. }), "{refused:?}");
 }
 
-#[tokio::test]
-async fn nodes_are_made_listed_and_removed() {
-    let lab = Lab::start().await;
+async fn nodes_are_made_listed_and_removed(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let store = &lab.store;
     store.mkdir("/t/a/b").await.unwrap();
     store.mkdir("/t/a/b").await.unwrap();
@@ -61,9 +90,8 @@ async fn nodes_are_made_listed_and_removed() {
     assert_eq!(store.read_if_there("/t/a/c").await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn permissions_round_trip_and_are_inherited() {
-    let lab = Lab::start().await;
+async fn permissions_round_trip_and_are_inherited(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let wanted = Permissions { owner: DomId(3), everyone_else: Access::Read, others: Vec::new() }
         .and(DomId(5), Access::ReadWrite)
         .and(DomId(6), Access::None);
@@ -76,9 +104,8 @@ async fn permissions_round_trip_and_are_inherited() {
     assert!(matches!(absent, Err(XenstoreError::NotFound { .. })));
 }
 
-#[tokio::test]
-async fn a_directory_of_3000_entries_is_listed_whole() {
-    let lab = Lab::start().await;
+async fn a_directory_of_3000_entries_is_listed_whole(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let mut expected: Vec<String> = (0..3000).map(|n| format!("entry-with-a-longer-name-{n:05}")).collect();
     for batch in expected.chunks(500) {
         let paths: Vec<String> = batch.iter().map(|name| format!("/big/{name}")).collect();
@@ -90,9 +117,8 @@ async fn a_directory_of_3000_entries_is_listed_whole() {
     assert_eq!(seen, expected);
 }
 
-#[tokio::test]
-async fn a_large_directory_that_changes_while_it_is_read_is_some_state_it_had() {
-    let lab = Lab::start().await;
+async fn a_large_directory_that_changes_while_it_is_read_is_some_state_it_had(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let paths: Vec<String> = (0..600).map(|n| format!("/big/entry-with-a-longer-name-{n:05}")).collect();
     try_join_all(paths.iter().map(|path| lab.store.write(path, ""))).await.unwrap();
     let other = lab.second_connection().await;
@@ -125,9 +151,8 @@ async fn a_large_directory_that_changes_while_it_is_read_is_some_state_it_had() 
     soon("reading beside a writer", async { tokio::join!(swapping, reading) }).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_concurrent_writers() {
-    let lab = Lab::start().await;
+async fn two_hundred_concurrent_writers(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let writers = (0..200).map(|writer| {
         let store = lab.store.clone();
         tokio::spawn(async move {
@@ -145,9 +170,8 @@ async fn two_hundred_concurrent_writers() {
     assert_eq!(lab.store.directory("/w").await.unwrap().len(), 200);
 }
 
-#[tokio::test]
-async fn domains_are_introduced_and_released() {
-    let lab = Lab::start().await;
+async fn domains_are_introduced_and_released(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let domain = DomId(5);
     assert_eq!(lab.store.get_domain_path(domain).await.unwrap(), "/local/domain/5");
     assert!(!lab.store.is_introduced(domain).await.unwrap());

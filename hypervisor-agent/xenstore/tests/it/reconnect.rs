@@ -4,13 +4,22 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use xenith_common_tasks::TaskSet;
+use xenith_hypervisor_agent_xenstore::test_support::Daemon;
 use xenith_hypervisor_agent_xenstore::{Endpoint, LinkState, Options, WatchEvent, Xenstore, XenstoreError};
 
-use crate::harness::{Lab, changed, next, soon};
+use crate::harness::{Lab, changed, next, on_both_daemons, soon};
 
-#[tokio::test]
-async fn kill_minus_9_fails_the_pending_and_the_watches_come_back() {
-    let mut lab = Lab::start().await;
+on_both_daemons! {
+    tokio::test:
+    kill_minus_9_fails_the_pending_and_the_watches_come_back,
+    it_survives_many_deaths,
+    shutting_down_ends_everything,
+    the_connection_ends_with_its_last_user,
+    a_silent_daemon_counts_as_lost_and_an_idle_one_does_not,
+}
+
+async fn kill_minus_9_fails_the_pending_and_the_watches_come_back(daemon: Daemon) {
+    let mut lab = Lab::start(daemon).await;
     let store = lab.store.clone();
     let mut watches = Vec::new();
     for n in 0..20 {
@@ -60,9 +69,9 @@ async fn kill_minus_9_fails_the_pending_and_the_watches_come_back() {
     }
 }
 
-#[tokio::test]
-async fn it_survives_many_deaths() {
-    let mut lab = Lab::with(|options| Options { first_retry: Duration::from_millis(1), ..options }).await;
+async fn it_survives_many_deaths(daemon: Daemon) {
+    let mut lab =
+        Lab::with(daemon, |options| Options { first_retry: Duration::from_millis(1), ..options }).await;
     let mut watch = lab.store.watch_path("/w").await.unwrap();
     next(&mut watch).await;
     for turn in 0..5 {
@@ -88,10 +97,9 @@ async fn no_daemon_at_the_start_is_said_at_once() {
     assert!(error.to_string().contains("/nonexistent/xenstored/socket"), "{error}");
 }
 
-#[tokio::test]
-async fn shutting_down_ends_everything() {
+async fn shutting_down_ends_everything(daemon: Daemon) {
     for away in [false, true] {
-        let mut lab = Lab::start().await;
+        let mut lab = Lab::start(daemon).await;
         let mut watch = lab.store.watch_path("/w").await.unwrap();
         next(&mut watch).await;
         if away {
@@ -112,9 +120,8 @@ async fn shutting_down_ends_everything() {
     }
 }
 
-#[tokio::test]
-async fn the_connection_ends_with_its_last_user() {
-    let Lab { daemon: _daemon, store, tasks } = Lab::start().await;
+async fn the_connection_ends_with_its_last_user(daemon: Daemon) {
+    let Lab { daemon: _daemon, store, tasks } = Lab::start(daemon).await;
     let mut state = store.state();
     let mut watch = store.watch_path("/w").await.unwrap();
     drop(store);
@@ -125,10 +132,9 @@ async fn the_connection_ends_with_its_last_user() {
     tasks.shut_down(Duration::from_secs(30)).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_silent_daemon_counts_as_lost_and_an_idle_one_does_not() {
+async fn a_silent_daemon_counts_as_lost_and_an_idle_one_does_not(daemon: Daemon) {
     let patience = Duration::from_millis(700);
-    let lab = Lab::with(|options| Options { answer_patience: patience, ..options }).await;
+    let lab = Lab::with(daemon, |options| Options { answer_patience: patience, ..options }).await;
     lab.store.write("/a", "1").await.unwrap();
     let mut state = lab.store.state();
     state.mark_unchanged();

@@ -3,9 +3,16 @@
 use std::io;
 
 use futures::StreamExt;
+use xenith_hypervisor_agent_xenstore::test_support::Daemon;
 use xenstore_rs::{AsyncWatch, AsyncXs};
 
-use crate::harness::{Lab, soon};
+use crate::harness::{Lab, on_both_daemons, soon};
+
+on_both_daemons! {
+    tokio::test:
+    the_traits_work,
+    markers_become_the_watched_path,
+}
 
 async fn use_it(store: &(impl AsyncXs + AsyncWatch)) -> io::Result<Vec<Box<str>>> {
     let mut watch = store.watch("/t").await?;
@@ -18,9 +25,8 @@ async fn use_it(store: &(impl AsyncXs + AsyncWatch)) -> io::Result<Vec<Box<str>>
     store.directory("/t").await
 }
 
-#[tokio::test]
-async fn the_traits_work() {
-    let lab = Lab::start().await;
+async fn the_traits_work(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     assert_eq!(use_it(&lab.store).await.unwrap(), ["a".into()]);
     let absent = AsyncXs::read(&lab.store, "/absent").await.unwrap_err();
     assert_eq!(absent.kind(), io::ErrorKind::NotFound);
@@ -28,9 +34,8 @@ async fn the_traits_work() {
     assert_eq!(bad.kind(), io::ErrorKind::InvalidInput);
 }
 
-#[tokio::test]
-async fn markers_become_the_watched_path() {
-    let mut lab = Lab::start().await;
+async fn markers_become_the_watched_path(daemon: Daemon) {
+    let mut lab = Lab::start(daemon).await;
     let mut watch = AsyncWatch::watch(&lab.store, "/t").await.unwrap();
     assert_eq!(soon("first event", watch.next()).await.as_deref(), Some("/t"));
     lab.daemon.restart().await;

@@ -3,9 +3,24 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::future::join_all;
+use xenith_hypervisor_agent_xenstore::test_support::Daemon;
 use xenith_hypervisor_agent_xenstore::{Xenstore, XenstoreError};
 
-use crate::harness::{Lab, changed, next, soon};
+use crate::harness::{Lab, changed, next, on_both_daemons, soon};
+
+on_both_daemons! {
+    tokio::test:
+    all_of_it_happens_at_once,
+    a_conflict_runs_the_body_again_on_the_new_state,
+    endless_conflict_ends_with_again,
+    an_error_or_a_caller_that_gives_up_leaves_nothing,
+    a_transaction_does_not_outlive_its_session,
+}
+
+on_both_daemons! {
+    tokio::test(flavor = "multi_thread", worker_threads = 2):
+    no_increment_is_lost_among_many,
+}
 
 async fn increment(store: &Xenstore, path: &str) -> Result<u32, XenstoreError> {
     store
@@ -17,9 +32,8 @@ async fn increment(store: &Xenstore, path: &str) -> Result<u32, XenstoreError> {
         .await
 }
 
-#[tokio::test]
-async fn all_of_it_happens_at_once() {
-    let lab = Lab::start().await;
+async fn all_of_it_happens_at_once(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let other = &lab.second_connection().await;
     let value = lab
         .store
@@ -36,9 +50,8 @@ async fn all_of_it_happens_at_once() {
     assert_eq!((value, other.read("/t/a").await.unwrap().as_str()), ("done", "1"));
 }
 
-#[tokio::test]
-async fn a_conflict_runs_the_body_again_on_the_new_state() {
-    let lab = Lab::start().await;
+async fn a_conflict_runs_the_body_again_on_the_new_state(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let other = &lab.second_connection().await;
     lab.store.write("/count", "10").await.unwrap();
     let runs = &AtomicU32::new(0);
@@ -58,9 +71,8 @@ async fn a_conflict_runs_the_body_again_on_the_new_state() {
     assert_eq!(other.read("/count").await.unwrap(), "21");
 }
 
-#[tokio::test]
-async fn endless_conflict_ends_with_again() {
-    let lab = Lab::start().await;
+async fn endless_conflict_ends_with_again(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let other = &lab.second_connection().await;
     let runs = &AtomicU32::new(0);
     let attempt = lab.store.transaction("/hot", |tx| async move {
@@ -74,9 +86,8 @@ async fn endless_conflict_ends_with_again() {
     assert_ne!(lab.store.read("/hot").await.unwrap(), "mine");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_increment_is_lost_among_many() {
-    let lab = Lab::start().await;
+async fn no_increment_is_lost_among_many(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let counters = (0..10).map(|_| {
         let store = lab.store.clone();
         tokio::spawn(async move {
@@ -92,9 +103,8 @@ async fn no_increment_is_lost_among_many() {
     assert_eq!(lab.store.read("/count").await.unwrap(), "100");
 }
 
-#[tokio::test]
-async fn an_error_or_a_caller_that_gives_up_leaves_nothing() {
-    let lab = Lab::start().await;
+async fn an_error_or_a_caller_that_gives_up_leaves_nothing(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let mut watch = lab.store.watch_path("/t").await.unwrap();
     assert_eq!(next(&mut watch).await, changed("/t"));
     let failed = lab
@@ -121,9 +131,8 @@ async fn an_error_or_a_caller_that_gives_up_leaves_nothing() {
     assert_eq!(next(&mut watch).await, changed("/t/b"), "nothing of the others was ever in the store");
 }
 
-#[tokio::test]
-async fn a_transaction_does_not_outlive_its_session() {
-    let mut lab = Lab::start().await;
+async fn a_transaction_does_not_outlive_its_session(daemon: Daemon) {
+    let mut lab = Lab::start(daemon).await;
     let (ready, resume) = (&tokio::sync::Notify::new(), &tokio::sync::Notify::new());
     let store = lab.store.clone();
     let old = store.transaction("/t", |tx| async move {

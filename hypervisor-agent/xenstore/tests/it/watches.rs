@@ -1,12 +1,22 @@
 //! Watches, quick and slow.
 
+use xenith_hypervisor_agent_xenstore::test_support::Daemon;
 use xenith_hypervisor_agent_xenstore::{WatchEvent, XenstoreError};
 
-use crate::harness::{Lab, changed, next, soon, until};
+use crate::harness::{Lab, changed, next, on_both_daemons, soon, until};
 
-#[tokio::test]
-async fn a_watch_sees_what_happens_below_it_and_nothing_else() {
-    let lab = Lab::start().await;
+on_both_daemons! {
+    tokio::test:
+    a_watch_sees_what_happens_below_it_and_nothing_else,
+    two_watches_of_one_path_both_see,
+    bad_paths_are_refused,
+    a_slow_watcher_stalls_nothing_and_is_told_that_it_lagged,
+    a_watcher_may_use_the_store_between_its_events,
+    a_dropped_watch_ends_in_the_daemon,
+}
+
+async fn a_watch_sees_what_happens_below_it_and_nothing_else(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let mut watch = lab.store.watch_path("/w").await.unwrap();
     assert_eq!(next(&mut watch).await, changed("/w"), "one event at once");
     lab.store.write("/elsewhere", "1").await.unwrap();
@@ -19,9 +29,8 @@ async fn a_watch_sees_what_happens_below_it_and_nothing_else() {
     assert_eq!(next(&mut watch).await, changed("/w/a"));
 }
 
-#[tokio::test]
-async fn two_watches_of_one_path_both_see() {
-    let lab = Lab::start().await;
+async fn two_watches_of_one_path_both_see(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let mut first = lab.store.watch_path("/w").await.unwrap();
     let mut second = lab.store.watch_path("/w").await.unwrap();
     for watch in [&mut first, &mut second] {
@@ -35,9 +44,8 @@ async fn two_watches_of_one_path_both_see() {
     assert_eq!(next(&mut second).await, changed("/w/b"), "lives on without the other");
 }
 
-#[tokio::test]
-async fn bad_paths_are_refused() {
-    let lab = Lab::start().await;
+async fn bad_paths_are_refused(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     for path in ["", "relative", "/a//b", "@", "/a b"] {
         let error = lab.store.watch_path(path).await.unwrap_err();
         assert!(matches!(error, XenstoreError::InvalidPath { .. }), "{path:?}: {error:?}");
@@ -45,9 +53,8 @@ async fn bad_paths_are_refused() {
 }
 
 /// With a queue per watch that blocks, the first of these requests would already hang.
-#[tokio::test]
-async fn a_slow_watcher_stalls_nothing_and_is_told_that_it_lagged() {
-    let lab = Lab::start().await;
+async fn a_slow_watcher_stalls_nothing_and_is_told_that_it_lagged(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let mut slow = lab.store.watch_path("/busy").await.unwrap();
     let writer = lab.second_connection().await;
     let writing = async {
@@ -78,9 +85,8 @@ async fn a_slow_watcher_stalls_nothing_and_is_told_that_it_lagged() {
     while next(&mut slow).await != changed("/busy/after") {}
 }
 
-#[tokio::test]
-async fn a_watcher_may_use_the_store_between_its_events() {
-    let lab = Lab::start().await;
+async fn a_watcher_may_use_the_store_between_its_events(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     let mut watch = lab.store.watch_path("/chain").await.unwrap();
     assert_eq!(next(&mut watch).await, changed("/chain"));
     lab.store.write("/chain/0", "").await.unwrap();
@@ -91,9 +97,8 @@ async fn a_watcher_may_use_the_store_between_its_events() {
     }
 }
 
-#[tokio::test]
-async fn a_dropped_watch_ends_in_the_daemon() {
-    let lab = Lab::start().await;
+async fn a_dropped_watch_ends_in_the_daemon(daemon: Daemon) {
+    let lab = Lab::start(daemon).await;
     // More watches than xenstored would let pile up, were they not ended, and so with callers that give up.
     for _ in 0..300 {
         let mut watch = lab.store.watch_path("/w").await.unwrap();

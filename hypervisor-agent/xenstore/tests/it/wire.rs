@@ -3,8 +3,8 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
 use xenith_hypervisor_agent_xenstore::wire::{
-    ErrorCode, HEADER_LEN, Message, MessageType, PAYLOAD_MAX, RequestId, TxId, WireError, decode, encode,
-    nul_terminated, parse_watch_event, strings,
+    DIRECTORY_MAX, Decoder, ErrorCode, HEADER_LEN, Incoming, Message, MessageType, PAYLOAD_MAX, RequestId,
+    TxId, WireError, encode, nul_terminated, parse_watch_event, strings,
 };
 
 fn message() -> impl Strategy<Value = Message> {
@@ -18,8 +18,8 @@ fn message() -> impl Strategy<Value = Message> {
     })
 }
 
-fn decode_all(input: &mut BytesMut) -> Result<Vec<Message>, WireError> {
-    std::iter::from_fn(|| decode(input).transpose()).collect()
+fn decode_all(decoder: &mut Decoder, input: &mut BytesMut) -> Result<Vec<Incoming>, WireError> {
+    std::iter::from_fn(|| decoder.take(input).transpose()).collect()
 }
 
 proptest! {
@@ -32,13 +32,14 @@ proptest! {
         for message in &messages {
             encode(message, &mut stream).unwrap();
         }
-        let (mut input, mut seen) = (BytesMut::new(), Vec::new());
+        let (mut decoder, mut input, mut seen) = (Decoder::default(), BytesMut::new(), Vec::new());
         let mut cuts = cuts.into_iter().cycle();
         while !stream.is_empty() {
             let piece = stream.split_to(cuts.next().unwrap().min(stream.len()));
             input.extend_from_slice(&piece);
-            seen.extend(decode_all(&mut input).unwrap());
+            seen.extend(decode_all(&mut decoder, &mut input).unwrap());
         }
+        let messages: Vec<Incoming> = messages.into_iter().map(Incoming::Message).collect();
         prop_assert_eq!(seen, messages);
         prop_assert!(input.is_empty());
     }
@@ -46,8 +47,9 @@ proptest! {
     #[test]
     fn any_bytes_are_messages_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
         let mut input = BytesMut::from(&bytes[..]);
-        if let Ok(messages) = decode_all(&mut input) {
-            for message in messages {
+        if let Ok(messages) = decode_all(&mut Decoder::default(), &mut input) {
+            for incoming in messages {
+                let Incoming::Message(message) = incoming else { continue };
                 let _ = (parse_watch_event(&message.payload), ErrorCode::parse(&message.payload));
                 prop_assert!(strings(&message.payload).count() <= message.payload.len());
             }
@@ -77,6 +79,15 @@ fn adversarial_headers() {
     for (name, kind, len, expected) in [
         ("largest payload, not there yet", 2, PAYLOAD_MAX as u32, Ok(None)),
         ("one byte too long", 2, oversize, Err(WireError::Oversize(PAYLOAD_MAX + 1))),
+        ("a directory that is longer, not there yet", 1, oversize, Ok(None)),
+        ("the longest directory, not there yet", 1, DIRECTORY_MAX as u32, Ok(None)),
+        (
+            "a directory that is skipped",
+            1,
+            DIRECTORY_MAX as u32 + 1,
+            Ok(Some(Incoming::TooLong { request: RequestId(1) })),
+        ),
+        ("a part of a directory has its limit", 22, oversize, Err(WireError::Oversize(PAYLOAD_MAX + 1))),
         ("length of all ones", 2, u32::MAX, Err(WireError::Oversize(u32::MAX as usize))),
         ("length that is negative in C", 2, 1 << 31, Err(WireError::Oversize(1 << 31))),
         ("the type that was removed", 20, 0, Err(WireError::UnknownType(20))),
@@ -86,11 +97,39 @@ fn adversarial_headers() {
         ("the other byte order", 2u32.swap_bytes(), 4, Err(WireError::UnknownType(2u32.swap_bytes()))),
     ] {
         let mut input = header(kind, len);
-        assert_eq!(decode(&mut input), expected, "{name}");
-        assert!(input.len() == HEADER_LEN && input.capacity() < PAYLOAD_MAX, "{name}: nothing set aside");
+        let skipped = matches!(&expected, Ok(Some(_)));
+        assert_eq!(Decoder::default().take(&mut input), expected, "{name}");
+        assert_eq!(input.len(), if skipped { 0 } else { HEADER_LEN }, "{name}");
+        assert!(input.capacity() < PAYLOAD_MAX, "{name}: nothing set aside");
     }
     for len in 0..HEADER_LEN {
-        assert_eq!(decode(&mut header(99, 0).split_to(len)), Ok(None), "{len} bytes are no header");
+        let seen = Decoder::default().take(&mut header(99, 0).split_to(len));
+        assert_eq!(seen, Ok(None), "{len} bytes are no header");
+    }
+}
+
+/// In pieces of several sizes, each of which is gone when it was looked at.
+#[test]
+fn a_payload_that_is_skipped_is_not_kept_and_the_stream_goes_on_behind_it() {
+    let len = DIRECTORY_MAX + 5000;
+    let behind = Message {
+        kind: MessageType::Read,
+        request: RequestId(2),
+        transaction: TxId::NONE,
+        payload: Bytes::new(),
+    };
+    let mut stream = header(MessageType::Directory as u32, len as u32);
+    stream.put_bytes(b'x', len);
+    encode(&behind, &mut stream).unwrap();
+    for piece in [1000, 16 * 1024, len + 2 * HEADER_LEN] {
+        let (mut decoder, mut input, mut seen) = (Decoder::default(), BytesMut::new(), Vec::new());
+        for piece in stream.chunks(piece) {
+            input.extend_from_slice(piece);
+            seen.extend(decode_all(&mut decoder, &mut input).unwrap());
+            assert!(input.len() < HEADER_LEN, "{} bytes are kept", input.len());
+        }
+        let expected = [Incoming::TooLong { request: RequestId(1) }, Incoming::Message(behind.clone())];
+        assert_eq!(seen, expected, "pieces of {piece}");
     }
 }
 
@@ -128,6 +167,7 @@ fn error_codes() {
     for (name, payload, expected) in [
         ("with NUL", b"ENOENT\0".as_slice(), ErrorCode::Enoent),
         ("without NUL", b"EAGAIN", ErrorCode::Eagain),
+        ("of oxenstored alone", b"EQUOTA\0", ErrorCode::Equota),
         ("longer than known", b"ENOENTX\0", ErrorCode::Unknown),
         ("empty", b"", ErrorCode::Unknown),
         ("binary", b"\xff\xfe", ErrorCode::Unknown),
