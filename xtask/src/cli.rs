@@ -97,7 +97,7 @@ enum LabTestName {
     Hvm,
     /// The suite that each back-end has to pass, on libxl: an hour or two
     Conformance,
-    /// `make run` with a real host, twice: ten minutes
+    /// `make run` with a real host, started twice
     Run,
 }
 
