@@ -77,6 +77,8 @@ impl Run {
         programs();
         let mut command = Command::new(env!("CARGO_BIN_EXE_xenith-run"));
         command.args(["--kind", kind, "--port", &port.to_string(), "--data"]).arg(data);
+        // What is logged is looked at.
+        command.env_remove("XENITH_LOG").env_remove("XENITH_LOG_FORMAT");
         command.env_remove("XENITH_PASSWORD").stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         command
     }
