@@ -1,7 +1,7 @@
 # Everything is done by xtask (cargo xtask --help); this file only forwards.
 #
-# Variables: HOSTS (a number of lab hosts, or sim), TEST (of lab-test: scenario, disks, imports, hvm or conformance), CARGO_TARGET_DIR
-# (where to build).
+# Variables: HOSTS (a number of lab hosts, or sim), TEST (of lab-test: scenario, disks, imports, hvm, conformance or run),
+# CARGO_TARGET_DIR (where to build).
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -29,7 +29,7 @@ run: check-cargo ## Orchestrator and a real Xen host (QEMU where this is none); 
 lab: check-cargo ## Real Xen hosts in QEMU until Ctrl-C; HOSTS=2 for two
 	@exec cargo xtask lab $(if $(HOSTS),--hosts $(HOSTS))
 
-lab-test: check-cargo ## The scenario on real Xen, 15 to 20 minutes; TEST=disks, imports, hvm or conformance for the others
+lab-test: check-cargo ## The scenario on real Xen, 15 to 20 minutes; TEST=disks, imports, hvm, conformance or run for the others
 	@cargo xtask lab-test $(TEST)
 
 iso: check-cargo ## The installer medium, into dist/
@@ -38,5 +38,5 @@ iso: check-cargo ## The installer medium, into dist/
 iso-test: check-cargo ## Install, upgrade and break hosts from the medium in QEMU, about an hour
 	@cargo xtask iso-test
 
-test: check-cargo ## All checks and tests
+test: check-cargo ## The checks and tests that the pipeline runs, and the scenario on real Xen
 	@cargo xtask test

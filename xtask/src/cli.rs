@@ -97,6 +97,8 @@ enum LabTestName {
     Hvm,
     /// The suite that each back-end has to pass, on libxl: an hour or two
     Conformance,
+    /// `make run` with a real host, started twice
+    Run,
 }
 
 impl From<LabTestName> for lab_test::Test {
@@ -107,6 +109,7 @@ impl From<LabTestName> for lab_test::Test {
             LabTestName::Imports => Self::Imports,
             LabTestName::Hvm => Self::Hvm,
             LabTestName::Conformance => Self::Conformance,
+            LabTestName::Run => Self::Run,
         }
     }
 }

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::exec;
 use crate::setup::{self, Purpose};
+use crate::{exec, run as product};
 
 /// Which one.
 #[derive(Clone, Copy)]
@@ -15,6 +15,7 @@ pub enum Test {
     Imports,
     Hvm,
     Conformance,
+    Run,
 }
 
 impl Test {
@@ -26,6 +27,7 @@ impl Test {
             Self::Imports => "imports",
             Self::Hvm => "hvm",
             Self::Conformance => "conformance",
+            Self::Run => "run",
         }
     }
 }
@@ -42,7 +44,7 @@ pub fn run(test: Test) -> Result<()> {
     }
     setup::run(&purposes, setup::Mode::Install)?;
     println!("building what is tested (usually a minute, or 10 the first time)");
-    exec::run(&mut programs())?;
+    exec::run(&mut if matches!(test, Test::Run) { product::build() } else { programs() })?;
     exec::run(&mut agent())?;
     if matches!(test, Test::Conformance) {
         exec::run(&mut conformance())?;
@@ -77,16 +79,33 @@ fn conformance() -> Command {
 /// cargo test, not nextest: nextest's limits are for tests of a second, and its output comes at the end only.
 pub fn on_real_xen(test: Test) -> Command {
     let mut command = Command::new("cargo");
-    command.args([
-        "test",
-        "--locked",
-        "--package",
-        "xenith-lab-scenario",
-        "--test",
-        "it",
-        "--",
-        "--nocapture",
-    ]);
+    command.args(["test", "--locked", "--package"]);
+    command.args(match test {
+        // Of that crate's tests, those of a module: the others want simulated hosts.
+        Test::Run => &["xenith-lab-run", "--test", "it", "lab::"][..],
+        _ => &["xenith-lab-scenario", "--test", "it"],
+    });
+    command.args(["--", "--nocapture"]);
     command.env("XENITH_LAB", test.name());
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_is_asked_for_by_its_name_in_the_crate_that_has_it() {
+        for (test, variable, words) in [
+            (
+                Test::Scenario,
+                "XENITH_LAB=scenario ",
+                "--package xenith-lab-scenario --test it -- --nocapture",
+            ),
+            (Test::Run, "XENITH_LAB=run ", "--package xenith-lab-run --test it lab:: -- --nocapture"),
+        ] {
+            let shown = exec::shown(&on_real_xen(test));
+            assert!(shown.starts_with(variable) && shown.ends_with(words), "{shown}");
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! `xtask setup`: the Debian packages that building and testing need.
 //!
 //! What always holds: nothing is touched when nothing is missing; every package has its reason; a package that is
-//! installed is never removed. Packages are asked for by name and come from the machine's own archives. An end in
-//! the middle leaves what apt leaves; the next run goes on from there.
+//! installed is never removed: where apt could only go on without it, nothing is installed and the error says what to
+//! do. (One whose version is in no archive any more may go back to the archives' version.) Packages are asked for by
+//! name and come from the machine's own archives. An end in the middle leaves what apt leaves; the next run goes on
+//! from there.
 
 mod apt;
 mod packages;

@@ -1,9 +1,12 @@
-//! A fleet beside the real orchestrator: `xenith-benches-fleet [HOSTS] [VMS A HOST] [SECONDS A PHASE]`.
+//! A fleet beside the real orchestrator:
+//! `xenith-benches-fleet [HOSTS] [VMS A HOST] [SECONDS A PHASE] [SECONDS BETWEEN TELLINGS]`.
 //!
 //! This process hosts the agents: their real code, each over a simulated hypervisor, each with a port, a
 //! certificate and a journal of its own. The orchestrator is the program that users run, found beside this one,
 //! started over a store that was filled before. What goes between them is real gRPC over mutual TLS on loopback.
 //! Agents' folders are in memory (`/dev/shm`), the orchestrator's store is on disk (`TMPDIR`).
+//!
+//! Ends with a failure, and names them, where figures miss what must be kept.
 #![allow(clippy::large_futures, reason = "a few of them, each awaited once")]
 
 mod clients;
@@ -14,22 +17,36 @@ mod report;
 mod run;
 
 use std::process::ExitCode;
+use std::time::Duration;
+
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 
 /// All that is random follows from it.
 const SEED: u64 = 20_260_901;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     xenith_common_pki::install_provider();
     let number = |at: usize, otherwise: usize| {
         std::env::args().nth(at).map_or(Ok(otherwise), |text| text.parse::<usize>())
     };
-    let wanted = (number(1, 2500), number(2, 100), number(3, 20));
-    let (Ok(hosts), Ok(vms), Ok(seconds)) = wanted else {
-        eprintln!("usage: xenith-benches-fleet [HOSTS] [VMS A HOST] [SECONDS A PHASE]");
+    let (Ok(hosts), Ok(vms), Ok(seconds), Ok(pace @ 1..)) =
+        (number(1, 2500), number(2, 100), number(3, 20), number(4, 5))
+    else {
+        eprintln!(
+            "usage: xenith-benches-fleet [HOSTS] [VMS A HOST] [SECONDS A PHASE] [SECONDS BETWEEN TELLINGS]"
+        );
         return ExitCode::FAILURE;
     };
-    match run::run(run::Size { hosts, vms, seconds: seconds as u64 }).await {
+    let pace = Duration::from_secs(pace as u64);
+    let size = run::Size { hosts, vms, seconds: seconds as u64, pace };
+    // Agents have machines of their own: here they take the CPU time that the orchestrator leaves. This thread, which
+    // starts it, is none of theirs.
+    let give_way = || {
+        let _lower_is_never_refused = setpriority_process(Some(gettid()), 10);
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(give_way).build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run::run(size))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xenith-benches-fleet: {error:#}");

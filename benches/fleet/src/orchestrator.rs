@@ -69,15 +69,12 @@ impl Orchestrator {
         Self::spawn(data.to_owned(), Door { listen, fingerprint })
     }
 
-    /// Agents have machines of their own as a rule: here they take the CPU time that the orchestrator leaves. Without
-    /// the right to that, `nice` says so and starts it all the same.
+    /// From the thread that runs no agent: it has that one's priority, which is above theirs.
     fn spawn(data: PathBuf, door: Door) -> Result<Self> {
         let program = std::env::current_exe()?.with_file_name("xenith-orchestrator");
         ensure!(program.exists(), "{} is not built", program.display());
         let log = std::fs::OpenOptions::new().create(true).append(true).open(data.join("log"))?;
-        let child = Command::new("nice")
-            .args(["-n", "-10"])
-            .arg(program)
+        let child = Command::new(program)
             .args(["--listen", &door.listen.to_string(), "--data"])
             .arg(&data)
             .stdin(Stdio::null())

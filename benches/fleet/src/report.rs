@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// Durations of one thing.
 #[derive(Debug, Default)]
@@ -21,25 +21,61 @@ impl Times {
         self.0.len()
     }
 
+    /// Milliseconds that this part of all is within.
+    fn within(&mut self, part: f64) -> f64 {
+        self.0.sort_unstable();
+        let index = (self.0.len() as f64 * part) as usize;
+        let time = self.0.get(index.min(self.0.len().saturating_sub(1))).copied().unwrap_or_default();
+        time.as_secs_f64() * 1e3
+    }
+
+    /// Milliseconds.
+    pub fn p99(&mut self) -> f64 {
+        self.within(0.99)
+    }
+
     /// `median / p99 / worst`.
     pub fn show(&mut self) -> String {
-        self.0.sort_unstable();
-        let at = |part: f64| {
-            let index = (self.0.len() as f64 * part) as usize;
-            self.0.get(index.min(self.0.len().saturating_sub(1))).copied().unwrap_or_default()
-        };
-        format!(
-            "median {:.1} ms, p99 {:.1} ms, worst {:.1} ms ({} times)",
-            at(0.5).as_secs_f64() * 1e3,
-            at(0.99).as_secs_f64() * 1e3,
-            at(1.0).as_secs_f64() * 1e3,
-            self.0.len()
-        )
+        let [median, p99, worst] = [0.5, 0.99, 1.0].map(|part| self.within(part));
+        format!("median {median:.1} ms, p99 {p99:.1} ms, worst {worst:.1} ms ({} times)", self.0.len())
     }
 }
 
 pub fn line(what: &str, figure: impl std::fmt::Display) {
     println!("{what:<64} {figure}");
+}
+
+/// What must be kept, held against figures: those that were missed.
+#[derive(Debug, Default)]
+pub struct Promises(Vec<String>);
+
+impl Promises {
+    pub fn at_most(&mut self, what: &str, figure: f64, must: f64) {
+        if figure > must {
+            self.0.push(format!("{what}: {figure:.1}, must be at most {must}"));
+        }
+    }
+
+    pub fn at_least(&mut self, what: &str, figure: f64, must: f64) {
+        if figure < must {
+            self.0.push(format!("{what}: {figure:.1}, must be at least {must}"));
+        }
+    }
+
+    /// Times of one thing, by their p99 in milliseconds.
+    pub fn times(&mut self, what: &str, times: &mut Times, must: f64) {
+        line(what, times.show());
+        self.at_most(what, times.p99(), must);
+    }
+
+    /// Names what was missed; an error where anything was.
+    pub fn finish(self) -> Result<()> {
+        for missed in &self.0 {
+            println!("missed: {missed}");
+        }
+        ensure!(self.0.is_empty(), "{} promises were missed", self.0.len());
+        Ok(())
+    }
 }
 
 /// Resident bytes and CPU time of a process.
@@ -94,4 +130,32 @@ pub fn shares(pid: u32, before: &[(String, Duration)], wall: Duration) -> Result
 pub fn load_average() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().unwrap_or("?").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missed_is_named_and_fails_the_run() {
+        let mut promises = Promises::default();
+        promises.at_most("start, s", 15.0, 15.0);
+        promises.at_least("updates", 50_000.0, 50_000.0);
+        let mut times = Times::default();
+        (1..=100).for_each(|ms| times.add(Duration::from_millis(ms)));
+        promises.times("page, ms", &mut times, 100.0);
+        assert!(promises.finish().is_ok());
+
+        let mut promises = Promises::default();
+        promises.at_most("start, s", 15.1, 15.0);
+        promises.at_least("updates", 49_999.0, 50_000.0);
+        promises.times("page, ms", &mut times, 99.0);
+        let expected = [
+            "start, s: 15.1, must be at most 15",
+            "updates: 49999.0, must be at least 50000",
+            "page, ms: 100.0, must be at most 99",
+        ];
+        assert_eq!(promises.0, expected);
+        assert_eq!(promises.finish().unwrap_err().to_string(), "3 promises were missed");
+    }
 }

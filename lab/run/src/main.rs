@@ -2,6 +2,7 @@
 //! them, and ends them together.
 
 mod bridge;
+mod child;
 mod cli;
 mod host;
 mod orchestrator;

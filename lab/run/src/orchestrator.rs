@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use xenith_common_pki::Fingerprint;
 use xenith_orchestrator_api::{auth, token};
 use xenith_orchestrator_client::{Client, Credential, Endpoint, Trust};
 use xenith_orchestrator_types::auth::Credentials;
 use xenith_orchestrator_types::token::CreateToken;
 
+use crate::child;
 use crate::place::Place;
 
 /// Opening a store and making keys takes a second; a busy machine gets more.
@@ -43,14 +44,6 @@ struct Said {
     password: Option<String>,
 }
 
-/// A program of ours that ends with us, and that a Ctrl-C for us does not reach.
-pub fn owned(program: &std::path::Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "TERM", "--"]).arg(program);
-    command.stdin(Stdio::null()).kill_on_drop(true).process_group(0);
-    command
-}
-
 impl Orchestrator {
     pub async fn start(place: &Place, port: u16) -> Result<Self> {
         let log = place.data.join("orchestrator.log");
@@ -59,7 +52,7 @@ impl Orchestrator {
             .append(true)
             .open(&log)
             .with_context(|| format!("cannot open {}", log.display()))?;
-        let mut child = owned(&place.program("xenith-orchestrator")?)
+        let mut child = child::owned(&place.program("xenith-orchestrator")?)
             .args(["--listen", &format!("127.0.0.1:{port}"), "--data"])
             .arg(place.data.join("orchestrator"))
             // How a lab host reaches this machine, through QEMU's own network.
@@ -85,12 +78,8 @@ impl Orchestrator {
 
     /// Asks it to end and waits.
     pub async fn stop(mut self) -> Result<()> {
-        if let Some(id) = self.child.id() {
-            Command::new("kill").args(["-TERM", &id.to_string()]).status().await?;
-        }
-        if tokio::time::timeout(STOP, self.child.wait()).await.is_err() {
-            self.child.kill().await?;
-        }
+        child::ask(&self.child).await?;
+        child::ended(&mut self.child, STOP).await?;
         Ok(())
     }
 

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use xenith_lab::Progress;
 use xenith_orchestrator_client::Client;
 
-use crate::bridge::Bridges;
+use crate::bridge::{Bridges, Nic};
 use crate::cli::{Arguments, Kind};
 use crate::host::{self, Hosts};
 use crate::orchestrator::Orchestrator;
@@ -23,45 +23,56 @@ pub async fn run(arguments: &Arguments) -> Result<()> {
     let mut orchestrator = Orchestrator::start(&place, arguments.port).await?;
     // At once: the first boot of a host takes long, and who ends it has seen the password all the same.
     welcome::access(&orchestrator, arguments.port);
-    let starting = async {
-        let hosts = start_hosts(&place, &orchestrator.client, arguments, kind, &progress).await?;
-        progress.say("waiting until the hosts are heard; usually 5 s");
-        host::wait_connected(&orchestrator.client, hosts.count()).await?;
-        let bridges = if kind == Kind::Local { Bridges::of_this_machine() } else { Bridges::ours() };
-        let nic = bridges.ensure_network(&orchestrator.client).await?;
-        Ok::<_, anyhow::Error>((hosts, nic))
-    };
-    let started = tokio::select! {
-        started = starting => started,
-        () = stop.asked() => {
-            // What was being started goes with its handle.
-            return orchestrator.stop().await;
-        }
-    };
-    let (hosts, nic) = match started {
-        Ok(started) => started,
-        Err(error) => {
-            orchestrator.stop().await?;
-            return Err(error);
-        }
-    };
-    welcome::say(&place, &orchestrator, arguments.port, (kind, &nic));
-    let ended = tokio::select! {
-        () = stop.asked() => None,
-        why = orchestrator.ended() => Some(why),
+    let mut hosts = Hosts::default();
+    let setting = Setting { place: &place, arguments, kind, progress: &progress };
+    let outcome = tokio::select! {
+        fault = Box::pin(serve(&setting, &mut orchestrator, &mut hosts)) => Err(fault),
+        () = stop.asked() => Ok(()),
     };
     progress.say("stopping; usually 15 s, again Ctrl-C cuts the power");
     let stopping = async {
         hosts.stop(&progress).await;
-        match ended {
-            Some(why) => bail!("{why}; its log is in {}", place.data.join("orchestrator.log").display()),
-            None => orchestrator.stop().await,
-        }
+        orchestrator.stop().await
     };
-    tokio::select! {
-        result = stopping => result,
+    let stopped = tokio::select! {
+        stopped = stopping => stopped,
         () = stop.asked() => Ok(()),
+    };
+    outcome.and(stopped)
+}
+
+/// One run.
+struct Setting<'a> {
+    place: &'a Place,
+    arguments: &'a Arguments,
+    kind: Kind,
+    progress: &'a Progress,
+}
+
+/// Starts the hosts, says what can be done with them, and watches. Returns only with what went wrong; may be dropped at
+/// any time: hosts that are up are in `hosts` then, and one that is still booting loses its power, as it has nothing
+/// that could be lost.
+async fn serve(setting: &Setting<'_>, orchestrator: &mut Orchestrator, hosts: &mut Hosts) -> anyhow::Error {
+    let port = setting.arguments.port;
+    match start(setting, &orchestrator.client, hosts).await {
+        Ok(nic) => welcome::say(setting.place, orchestrator, port, (setting.kind, &nic)),
+        Err(error) => return error,
     }
+    let why = orchestrator.ended().await;
+    anyhow!("{why}; its log is in {}", setting.place.data.join("orchestrator.log").display())
+}
+
+async fn start(setting: &Setting<'_>, client: &Client, hosts: &mut Hosts) -> Result<Nic> {
+    let Setting { place, arguments, kind, progress } = *setting;
+    match kind {
+        Kind::Sim => host::sim(place, client, (arguments.port, arguments.hosts), hosts).await?,
+        Kind::Local => host::local(place, client, arguments.port, hosts).await?,
+        Kind::Lab | Kind::Auto => host::lab(place, client, arguments.hosts, (&mut *hosts, progress)).await?,
+    }
+    progress.say("waiting until the hosts are heard; usually 5 s");
+    host::wait_connected(client, hosts.count()).await?;
+    let bridges = if kind == Kind::Local { Bridges::of_this_machine() } else { Bridges::ours() };
+    bridges.ensure_network(client).await
 }
 
 /// What of this machine decides which hosts can be run on it.
@@ -129,20 +140,6 @@ fn is_root() -> bool {
 fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| Path::new(&folder).join(program).is_file())
-}
-
-async fn start_hosts(
-    place: &Place,
-    client: &Client,
-    arguments: &Arguments,
-    kind: Kind,
-    progress: &Progress,
-) -> Result<Hosts> {
-    match kind {
-        Kind::Sim => host::sim(place, client, arguments.port, arguments.hosts).await,
-        Kind::Local => host::local(place, client, arguments.port).await,
-        Kind::Lab | Kind::Auto => host::lab(place, client, arguments.hosts, progress).await,
-    }
 }
 
 #[cfg(test)]

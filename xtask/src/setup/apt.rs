@@ -30,7 +30,8 @@ fn parse_installed(listing: &str) -> BTreeSet<String> {
     listing.lines().filter_map(|line| line.strip_suffix(" installed")).map(str::to_owned).collect()
 }
 
-/// Installs `missing` at the archives' versions, and keeps the others of `needs`.
+/// Installs `missing` at the archives' versions, and keeps the others of `needs`. Where anything would have to go for
+/// that, nothing is installed.
 pub fn install(missing: &[&Package], needs: &[&Package]) -> Result<()> {
     let mut names: Vec<String> = missing.iter().map(|package| package.name.to_owned()).collect();
     ensure!(
@@ -41,18 +42,13 @@ pub fn install(missing: &[&Package], needs: &[&Package]) -> Result<()> {
     println!("reading the package lists (usually 5-20 seconds)");
     exec::run(as_root("mkdir").args(["-p", &format!("{ARCHIVES}/partial")]))?;
     exec::run(apt().arg("update").arg("-qq"))?;
-    let simulated = simulate(&names);
+    let simulated = simulate(&names, &[]);
     // What apt would take away, but is needed: it is asked for along with the rest.
     let also = simulated.as_deref().map_or(Vec::new(), |text| needed(&parse_removed(text), needs));
     names.extend(also.iter().map(ToString::to_string));
     let mut allow = Vec::new();
-    match if also.is_empty() { simulated } else { simulate(&names) } {
-        Ok(simulated) => {
-            let removed = parse_removed(&simulated);
-            if !removed.is_empty() {
-                println!("apt removes {}, which cannot be installed beside them", removed.join(" "));
-            }
-        }
+    let simulated = match if also.is_empty() { simulated } else { simulate(&names, &[]) } {
+        Ok(simulated) => simulated,
         Err(conflict) => {
             let downgrades = downgrades(&names)?;
             if downgrades.is_empty() {
@@ -66,16 +62,31 @@ pub fn install(missing: &[&Package], needs: &[&Package]) -> Result<()> {
                 names.push(format!("{name}={offered}"));
             }
             allow.push("--allow-downgrades");
+            simulate(&names, &allow)?
         }
-    }
+    };
+    nothing_goes(&simulated, &names)?;
     println!("installing {} (usually 1-3 minutes)", names.join(" "));
     exec::run(&mut install_command(&names, &allow))?;
     exec::run(apt().arg("clean"))
 }
 
 /// What apt would do, in its words; an error where it cannot.
-fn simulate(names: &[String]) -> Result<String> {
-    exec::output(install_command(names, &["--simulate"]).env("LC_ALL", "C"))
+fn simulate(names: &[String], allow: &[&str]) -> Result<String> {
+    exec::output(install_command(names, &[&["--simulate"][..], allow].concat()).env("LC_ALL", "C"))
+}
+
+/// What is installed may be somebody's work tool: whether it may go is not for us to say.
+fn nothing_goes(simulated: &str, names: &[String]) -> Result<()> {
+    let removed = parse_removed(simulated);
+    ensure!(
+        removed.is_empty(),
+        "apt would remove {}, which cannot be installed beside what is missing; nothing was changed. If they may go, \
+         install by hand as root, then run this again: apt-get install --no-install-recommends {}",
+        removed.join(" "),
+        names.join(" ")
+    );
+    Ok(())
 }
 
 /// Those of `removed` that something of `needs` is.
@@ -205,6 +216,18 @@ mod tests {
         assert_eq!(parse_removed(simulated), ["qemu-utils"]);
         let needs: Vec<&Package> = PACKAGES.iter().collect();
         assert_eq!(needed(&["qemu-utils", "qemu-block-extra"], &needs), ["qemu-utils"]);
+    }
+
+    #[test]
+    fn what_apt_would_remove_stops_the_installation() {
+        let names = ["clang".to_owned(), "qemu-utils=1:7.2".to_owned()];
+        let kept = "Inst clang (1:14 Debian:12 [amd64])\nConf clang (1:14 Debian:12 [amd64])\n";
+        assert!(nothing_goes(kept, &names).is_ok());
+        let said =
+            nothing_goes(&format!("Remv mine [2]\nRemv other [1]\n{kept}"), &names).unwrap_err().to_string();
+        for word in ["mine other", "nothing was changed", "apt-get install", "clang qemu-utils=1:7.2"] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
     }
 
     #[test]

@@ -50,7 +50,8 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
-/// `tests/fixtures/schema-1` was written by the first release's code, with schema version 1.
+/// `tests/fixtures/schema-1` was written by `child_writes_the_fixture`, with schema version 1, when the store was new: the
+/// RocksDB files are that day's, the records are made up for this test.
 #[tokio::test]
 async fn the_fixture_of_version_1_becomes_version_3() {
     let folder = tempfile::tempdir().unwrap();
