@@ -259,7 +259,7 @@ async fn reads(
 fn filters(hosts: usize) -> Vec<String> {
     let filter = |number: usize| match number {
         broad if broad < BROAD => "power:running".to_owned(),
-        _ if number % 2 == 0 => format!("host:xen{}", number * 13 % hosts),
+        _ if number.is_multiple_of(2) => format!("host:xen{}", number * 13 % hosts),
         _ => format!("name:{number}7"),
     };
     (0..SUBSCRIBERS).map(filter).collect()

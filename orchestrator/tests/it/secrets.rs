@@ -7,7 +7,7 @@ use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_orchestrator::db::{self, Db};
 use xenith_orchestrator_api::{Method, auth, host, mail, repository, token, user};
 use xenith_orchestrator_client::{CallOptions, Credential};
-use xenith_orchestrator_store::{ScanRequest, StateStore};
+use xenith_orchestrator_store::ScanRequest;
 use xenith_orchestrator_types::auth::Credentials;
 use xenith_orchestrator_types::host::AddHost;
 use xenith_orchestrator_types::task::TaskStatus;

@@ -34,6 +34,7 @@ use xenith_orchestrator::fleet::Fleet;
 use xenith_orchestrator::metering::Metering;
 use xenith_orchestrator::model::HostRecord;
 use xenith_orchestrator::readers::Readers;
+use xenith_orchestrator::rpc::RateLimit;
 use xenith_orchestrator::sagas::{Deps, registry};
 use xenith_orchestrator::secret::Vault;
 use xenith_orchestrator::views::{TaskList, Views};
@@ -337,6 +338,7 @@ impl World {
             tickets: Default::default(),
             vault: Arc::clone(&inner.vault),
             readers: Readers::start().unwrap(),
+            rate: RateLimit::new(Default::default()),
             runs: Default::default(),
             runner: Default::default(),
         });
