@@ -87,6 +87,23 @@ impl App {
         Ok((Plan { params, commit, title, object: Some(found.key.to_string()) }, saga))
     }
 
+    /// A host that was asked for: one on which the caller may make what the backup is of.
+    pub(super) async fn host_for(
+        &self,
+        call: &Call,
+        reference: &str,
+        record: &BackupRecord,
+    ) -> Result<HostId, ApiError> {
+        let host = self.find_host(call, reference).await?;
+        let tags = record.definition.as_ref().map(|definition| definition.tags.clone());
+        let may = call.caller.sight(Permission::Provision);
+        if may.covers(Some(host.value.pool), &tags.unwrap_or_default()) {
+            Ok(host.key)
+        } else {
+            Err(call.caller.forbidden(Permission::Provision))
+        }
+    }
+
     /// Where something new goes: the host that was asked for, the one where the VM was, or any; and its SR.
     async fn place_for(
         &self,
@@ -95,15 +112,7 @@ impl App {
         record: &BackupRecord,
     ) -> Result<(HostId, SrId), ApiError> {
         let host = match &request.host {
-            Some(reference) => {
-                let host = self.find_host(call, reference).await?;
-                let tags = record.definition.as_ref().map(|definition| definition.tags.clone());
-                let may = call.caller.sight(Permission::Provision);
-                if !may.covers(Some(host.value.pool), &tags.unwrap_or_default()) {
-                    return Err(call.caller.forbidden(Permission::Provision));
-                }
-                host.key
-            }
+            Some(reference) => self.host_for(call, reference, record).await?,
             None => {
                 let was = record.definition.as_ref().and_then(|definition| self.views.vm(definition.vm));
                 self.any_host(was.map(|record| record.host))?
