@@ -268,6 +268,11 @@ impl BackupApi for App {
         }
         let act = Act::Forget { backups: vec![record.facts.id.clone()] };
         let title = format!("Delete the backup of {}", stamp(record.created));
+        if call.dry_run {
+            let found = self.find_repository(&record.repository.to_string()).await?;
+            self.any_host(found.value.host)?;
+            return Err(call.planned(self.deletion_told(call, &record, &title).await?));
+        }
         self.act_on_backup(call, &record, (act, "backup.delete", title)).await
     }
 

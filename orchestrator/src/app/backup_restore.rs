@@ -299,6 +299,9 @@ impl App {
             RestoreTarget::Disks => self.plan_disks(call, (&request, &record), &disks).await?,
             RestoreTarget::NewVm { .. } => self.plan_vm(call, (&request, &record), &disks).await?,
         };
+        if call.dry_run {
+            return Err(call.planned(self.restore_told((&request, &record), &plan).await?));
+        }
         let mut subjects = vec![format!("host/{}", plan.params.host)];
         subjects.extend(plan.params.vm.as_ref().map(|vm| format!("vm/{}", vm.id)));
         let object = plan.object.as_deref();
