@@ -29,6 +29,7 @@ mod plans;
 mod program;
 mod proxy;
 mod quiesce;
+mod reach;
 mod renewal;
 mod resume;
 mod sagas;
