@@ -4,6 +4,7 @@
 mod access;
 mod admins;
 mod alarms;
+mod ambiguous;
 mod audit_ends;
 mod backups;
 mod browser;
