@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails, which is its purpose")]
 
 mod access;
+mod accounts;
 mod admins;
 mod alarms;
 mod ambiguous;
