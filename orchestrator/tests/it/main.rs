@@ -24,6 +24,7 @@ mod lists;
 mod mail;
 mod metrics;
 mod old_records;
+mod once;
 mod orphans;
 mod own_backup;
 mod parked;
