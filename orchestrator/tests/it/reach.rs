@@ -21,7 +21,7 @@ use xenith_orchestrator_client::{
 use xenith_orchestrator_types::{ApiError, Binding, Permission, Reach, Reason, Role, Scope};
 
 use crate::admins::{backup_of, call, done, somebody};
-use crate::harness::{Installation, api_error, until};
+use crate::harness::{Installation, PATIENCE, api_error, until};
 use table::{APART, Aim, EVERYBODYS, Row, lists, new_vm, table, upload};
 
 /// Everything of the west by noun: what it is called, beside what nothing is called.
@@ -159,7 +159,8 @@ async fn of_bulk(who: &Client, vm: &str) -> Value {
 async fn following(who: &Client, task: &str) -> ApiError {
     let task = WatchTasks { task: Some(task.parse().unwrap()), ..WatchTasks::default() };
     let mut watch: Watch<TaskChanges> = who.watch(&task).await.unwrap();
-    api_error(watch.next().await.map(|told| told.is_some()))
+    let told = tokio::time::timeout(PATIENCE, watch.next()).await.expect("something is told in time");
+    api_error(told.map(|told| told.is_some()))
 }
 
 /// The rows that a subscription begins with.
@@ -170,15 +171,19 @@ where
 {
     let mut watch: Watch<S> = who.watch(&WatchRows::default()).await.unwrap();
     let mut rows = String::new();
-    loop {
-        match watch.next().await.unwrap().unwrap() {
-            Update::Item(InventoryChange::Added(row) | InventoryChange::Changed(row)) => {
-                rows.push_str(&serde_json::to_string(&row).unwrap());
+    let told = async {
+        loop {
+            match watch.next().await.unwrap().unwrap() {
+                Update::Item(InventoryChange::Added(row) | InventoryChange::Changed(row)) => {
+                    rows.push_str(&serde_json::to_string(&row).unwrap());
+                }
+                Update::Item(InventoryChange::Ready { .. }) => return,
+                _ => {}
             }
-            Update::Item(InventoryChange::Ready { .. }) => return rows,
-            _ => {}
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("what is there is told in time");
+    rows
 }
 
 async fn hides_the_west(scene: &Scene, who: &Client) {
