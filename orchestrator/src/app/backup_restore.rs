@@ -95,9 +95,7 @@ impl App {
         record: &BackupRecord,
     ) -> Result<HostId, ApiError> {
         let host = self.find_host(call, reference).await?;
-        let tags = record.definition.as_ref().map(|definition| definition.tags.clone());
-        let may = call.caller.sight(Permission::Provision);
-        if may.covers(Some(host.value.pool), &tags.unwrap_or_default()) {
+        if makes_in(call, host.value.pool, record) {
             Ok(host.key)
         } else {
             Err(call.caller.forbidden(Permission::Provision))
@@ -115,7 +113,14 @@ impl App {
             Some(reference) => self.host_for(call, reference, record).await?,
             None => {
                 let was = record.definition.as_ref().and_then(|definition| self.views.vm(definition.vm));
-                self.any_host(was.map(|record| record.host))?
+                let host = self.any_host(was.map(|record| record.host))?;
+                // Any is any of all, where the one that the VM was on is away.
+                if !makes_in(call, self.pool_of(host)?, record) {
+                    let text =
+                        "the host where the VM was cannot be reached; wait for it, or name another one";
+                    return Err(ApiError::new(Reason::HostUnreachable, text));
+                }
+                host
             }
         };
         Ok((host, self.sr_on(call, host, request.sr.as_deref()).await?))
@@ -308,6 +313,12 @@ impl App {
         let about = About { method: "backup.restore", title: plan.title, subjects, object };
         self.begin::<BackupRestore>(call, (saga, &plan.params), about, plan.commit).await
     }
+}
+
+/// Whether the caller may make in a pool what the backup is of.
+fn makes_in(call: &Call, pool: PoolId, record: &BackupRecord) -> bool {
+    let tags = record.definition.iter().flat_map(|definition| &definition.tags);
+    call.caller.sight(Permission::Provision).covers(Some(pool), tags)
 }
 
 fn new_vdis(

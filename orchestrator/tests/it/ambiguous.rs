@@ -37,8 +37,8 @@ async fn a_name_in_several_pools_is_told_of_the_pools_that_one_sees() {
 
     for method in ["vm.get", "vm.start", "console.vm"] {
         for (who, shown, hidden) in [
-            (&all.admin, &["default", "east", "north"][..], &[][..]),
-            (&two, &["default", "east"][..], &["north"][..]),
+            (&all.admin, vec!["default", "east", "north"], vec![]),
+            (&two, vec!["default", "east"], vec!["north"]),
         ] {
             let told = ambiguous(who, method, json!({ "vm": "twin" })).await.data.candidates;
             assert_eq!(told.len(), shown.len(), "{method}: {told:?}");

@@ -18,9 +18,10 @@ use xenith_orchestrator_api::{
 use xenith_orchestrator_client::{
     Client, HostChanges, Subscription, TaskChanges, Update, VdiChanges, VmChanges, Watch,
 };
+use xenith_orchestrator_types::host::HostStatus;
 use xenith_orchestrator_types::{ApiError, Binding, Permission, Reach, Reason, Role, Scope};
 
-use crate::admins::{backup_of, call, done, somebody};
+use crate::admins::{backup_of, call, done, somebody, two_pools};
 use crate::harness::{Installation, PATIENCE, api_error, until};
 use table::{APART, Aim, EVERYBODYS, Row, lists, new_vm, table, upload};
 
@@ -264,6 +265,27 @@ async fn who_may_only_look_at_it_changes_nothing_there() {
     // In her own pool she may.
     done_by(&scene.all, &olga, "vm.create", new_vm("east-9", json!({ "pool": "east" }))).await;
     scene.all.stop().await;
+}
+
+/// The hosts of all pools can read a repository. Where somebody names none, it is one of theirs all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_goes_to_no_pool_of_others_when_the_host_is_away() {
+    let (mut all, pia) = two_pools().await;
+    all.hosts[1].stop_agent().await;
+    all.wait_host("xen2", HostStatus::Unknown).await;
+    for target in [json!({ "kind": "new_vm", "name": "east-9" }), json!({ "kind": "disks" })] {
+        let params = json!({ "backup": "east-1@latest", "target": target });
+        let error = api_error(call(&pia, "backup.restore", params.clone()).await);
+        assert_eq!(error.reason(), Reason::HostUnreachable, "{params}: {error}");
+        // For who may make something there, any host will do.
+        let mut planned = params;
+        planned["dry_run"] = json!(true);
+        let plan = call(&all.admin, "backup.restore", planned).await;
+        let plan = plan.map(|plan| plan["plan"]["host"].clone());
+        let xen1 = call(&all.admin, "host.get", json!({ "host": "xen1" })).await.unwrap()["id"].clone();
+        assert_eq!(plan.unwrap(), xen1);
+    }
+    all.stop().await;
 }
 
 async fn done_by(all: &Installation, who: &Client, method: &str, params: Value) {
