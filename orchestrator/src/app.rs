@@ -8,6 +8,7 @@ mod auth;
 mod backup;
 mod backup_files;
 mod backup_job;
+mod backup_plan;
 mod backup_proof;
 mod backup_restore;
 mod begin;

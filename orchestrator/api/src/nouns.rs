@@ -166,7 +166,7 @@ noun! {
         /// Makes a new VDI with the contents of one in any SR of any host; of a running VM, as they are now.
         Copy = fn copy(CopyVdi) -> TaskStarted, Provision, Mutation;
         /// Moves a VDI to another SR or host; the VM that has it must be off.
-        Migrate = fn migrate(MigrateVdi) -> TaskStarted, Provision, Mutation;
+        Migrate = fn migrate(MigrateVdi) -> TaskStarted, Provision, Plannable;
         /// Makes a VDI whose contents somebody sends to its host.
         Upload = fn upload(UploadVdi) -> TaskStarted, Provision, Mutation;
         /// Gives the right to send the contents of a VDI; an earlier ticket ends.
@@ -304,7 +304,7 @@ noun! {
         /// Makes a template from an image that a web server has, such as a distribution's cloud image.
         Import = fn import(ImportTemplate) -> TaskStarted, Provision, Mutation;
         /// Deletes a template; VMs that were made from it stay.
-        Delete = fn delete(TemplateRef) -> TaskStarted, Provision, Mutation;
+        Delete = fn delete(TemplateRef) -> TaskStarted, Provision, Plannable;
         /// Makes a VM from a template, with what its cloud-init is told.
         Deploy = fn deploy(DeployTemplate) -> TaskStarted, Provision, Plannable;
     }
@@ -338,7 +338,7 @@ noun! {
         /// Keeps the contents of a VM's disks at one instant; a running VM stands for under a second.
         Create = fn create(CreateSnapshot) -> TaskStarted, Operate, Mutation;
         /// Gives a stopped VM's disks the contents of a snapshot; what they hold now is lost.
-        Revert = fn revert(SnapshotRef) -> TaskStarted, Operate, Mutation;
+        Revert = fn revert(SnapshotRef) -> TaskStarted, Operate, Plannable;
         /// Deletes a snapshot; others stay as they are.
         Delete = fn delete(SnapshotRef) -> TaskStarted, Operate, Mutation;
         /// Makes a new VM from a snapshot, with new MAC addresses.
@@ -372,7 +372,7 @@ noun! {
         /// Keeps a backup whatever the rules say, or no longer.
         Hold = fn hold(HoldBackup) -> TaskStarted, Administer, Mutation;
         /// Deletes a backup; what others need stays.
-        Delete = fn delete(BackupRef) -> TaskStarted, Administer, Mutation;
+        Delete = fn delete(BackupRef) -> TaskStarted, Administer, Plannable;
         /// Lists the volumes of a backup's disk, or a folder of one.
         Files = fn files(ListBackupFiles) -> BackupFiles, Provision, Read;
         /// Gives a ticket for a file or folder of a backup; the host that reads it hands it out as an archive.
@@ -380,7 +380,7 @@ noun! {
         /// Restores a VM for a moment, without a network, to see whether it boots.
         Prove = fn prove(ProveBackup) -> TaskStarted, Provision, Mutation;
         /// Brings a VM, or disks of it, back.
-        Restore = fn restore(RestoreBackup) -> TaskStarted, Provision, Mutation;
+        Restore = fn restore(RestoreBackup) -> TaskStarted, Provision, Plannable;
     }
 }
 

@@ -27,6 +27,9 @@ use crate::protection;
 use crate::sagas::backup_vm::BackupVm;
 use crate::sagas::repository_act::Act;
 
+/// Ids begin with the time, so that a few digits can mean thousands: nobody reads more of them than this.
+const MOST_TOLD: usize = 20;
+
 impl App {
     fn sees_backup(&self, sight: &Sight, record: &BackupRecord) -> bool {
         let vm = record.definition.as_ref().and_then(|definition| self.views.vm(definition.vm));
@@ -111,11 +114,26 @@ impl App {
             None => found.retain(|record| !backup.is_empty() && record.facts.id.starts_with(backup)),
         }
         if found.len() > 1 {
-            let text = "several backups begin with these digits; give more of them, or the repository";
-            return Err(ApiError::new(Reason::Ambiguous, text));
+            return Err(self.several(found).await?);
         }
         let record = found.pop().ok_or_else(|| ApiError::not_found("backup", backup))?;
         if self.sees_backup(&may, &record) { Ok(record) } else { Err(call.caller.forbidden(permission)) }
+    }
+
+    /// Says which backups it could be, newest first: of those that the caller may see.
+    async fn several(&self, mut found: Vec<BackupRecord>) -> Result<ApiError, ApiError> {
+        found.sort_by_key(|record| std::cmp::Reverse(record.created));
+        let count = found.len();
+        let text =
+            format_args!("{count} backups begin with these digits; give more of them, or the repository");
+        let mut error = ApiError::new(Reason::Ambiguous, text);
+        for record in found.into_iter().take(MOST_TOLD) {
+            let backup = self.view_backup(record).await?;
+            let (created, of) = (stamp(backup.created), backup.vm_name);
+            let candidate = format!("{} (of {of}, {created}, in {})", backup.id, backup.repository_name);
+            error.data.candidates.push(candidate);
+        }
+        Ok(error)
     }
 
     async fn act_on_backup(
@@ -250,6 +268,11 @@ impl BackupApi for App {
         }
         let act = Act::Forget { backups: vec![record.facts.id.clone()] };
         let title = format!("Delete the backup of {}", stamp(record.created));
+        if call.dry_run {
+            let found = self.find_repository(&record.repository.to_string()).await?;
+            self.any_host(found.value.host)?;
+            return Err(call.planned(self.deletion_told(call, &record, &title).await?));
+        }
         self.act_on_backup(call, &record, (act, "backup.delete", title)).await
     }
 

@@ -95,7 +95,7 @@ impl App {
         let which = (request.backup.as_str(), request.repository.as_deref());
         let record = self.find_backup(call, which, Permission::Provision).await?;
         let host = match &request.host {
-            Some(reference) => self.find_host(call, reference).await?.key,
+            Some(reference) => self.host_for(call, reference, &record).await?,
             None => self.proof_host(&record)?,
         };
         let minutes = if request.minutes == 0 { MINUTES } else { request.minutes.min(MOST_MINUTES) };

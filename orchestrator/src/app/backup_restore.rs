@@ -87,6 +87,21 @@ impl App {
         Ok((Plan { params, commit, title, object: Some(found.key.to_string()) }, saga))
     }
 
+    /// A host that was asked for: one on which the caller may make what the backup is of.
+    pub(super) async fn host_for(
+        &self,
+        call: &Call,
+        reference: &str,
+        record: &BackupRecord,
+    ) -> Result<HostId, ApiError> {
+        let host = self.find_host(call, reference).await?;
+        if makes_in(call, host.value.pool, record) {
+            Ok(host.key)
+        } else {
+            Err(call.caller.forbidden(Permission::Provision))
+        }
+    }
+
     /// Where something new goes: the host that was asked for, the one where the VM was, or any; and its SR.
     async fn place_for(
         &self,
@@ -95,18 +110,17 @@ impl App {
         record: &BackupRecord,
     ) -> Result<(HostId, SrId), ApiError> {
         let host = match &request.host {
-            Some(reference) => {
-                let host = self.find_host(call, reference).await?;
-                let tags = record.definition.as_ref().map(|definition| definition.tags.clone());
-                let may = call.caller.sight(Permission::Provision);
-                if !may.covers(Some(host.value.pool), &tags.unwrap_or_default()) {
-                    return Err(call.caller.forbidden(Permission::Provision));
-                }
-                host.key
-            }
+            Some(reference) => self.host_for(call, reference, record).await?,
             None => {
                 let was = record.definition.as_ref().and_then(|definition| self.views.vm(definition.vm));
-                self.any_host(was.map(|record| record.host))?
+                let host = self.any_host(was.map(|record| record.host))?;
+                // Any is any of all, where the one that the VM was on is away.
+                if !makes_in(call, self.pool_of(host)?, record) {
+                    let text =
+                        "the host where the VM was cannot be reached; wait for it, or name another one";
+                    return Err(ApiError::new(Reason::HostUnreachable, text));
+                }
+                host
             }
         };
         Ok((host, self.sr_on(call, host, request.sr.as_deref()).await?))
@@ -290,12 +304,21 @@ impl App {
             RestoreTarget::Disks => self.plan_disks(call, (&request, &record), &disks).await?,
             RestoreTarget::NewVm { .. } => self.plan_vm(call, (&request, &record), &disks).await?,
         };
+        if call.dry_run {
+            return Err(call.planned(self.restore_told((&request, &record), &plan).await?));
+        }
         let mut subjects = vec![format!("host/{}", plan.params.host)];
         subjects.extend(plan.params.vm.as_ref().map(|vm| format!("vm/{}", vm.id)));
         let object = plan.object.as_deref();
         let about = About { method: "backup.restore", title: plan.title, subjects, object };
         self.begin::<BackupRestore>(call, (saga, &plan.params), about, plan.commit).await
     }
+}
+
+/// Whether the caller may make in a pool what the backup is of.
+fn makes_in(call: &Call, pool: PoolId, record: &BackupRecord) -> bool {
+    let tags = record.definition.iter().flat_map(|definition| &definition.tags);
+    call.caller.sight(Permission::Provision).covers(Some(pool), tags)
 }
 
 fn new_vdis(

@@ -65,11 +65,11 @@ impl App {
         let visible = |record: &ImportRecord| sees.covers(Some(record.pool), &record.tags);
         let found = match reference.parse::<ImportId>() {
             Ok(id) => self.db.imports.get(&id).await.map_err(|e| store_error(&e))?,
-            // A name may have been imported several times: the newest is meant.
+            // A name may have been imported several times: the newest is meant, of those that the caller sees.
             Err(_) => {
                 let (all, _) = self.db.imports.all().await.map_err(|e| store_error(&e))?;
                 all.into_iter()
-                    .filter(|record| record.value.name == reference)
+                    .filter(|record| record.value.name == reference && visible(&record.value))
                     .max_by_key(|record| record.key)
             }
         };

@@ -1,7 +1,7 @@
 //! Points in time of VMs.
 
 use async_trait::async_trait;
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use xenith_common_ids::{IncarnationId, SagaId, SnapshotId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{DiskAccess, Power, VmSpec};
@@ -15,6 +15,7 @@ use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
 use super::App;
+use super::backup_plan::at;
 use super::begin::{About, free};
 use super::listings::filtered;
 use super::listings::storage::SnapshotRow;
@@ -121,6 +122,33 @@ fn made(snapshot: &Found<SnapshotId, SnapshotRecord>) -> Result<(), ApiError> {
     }
     let message = format_args!("the snapshot {} is not complete", snapshot.value.name);
     Err(ApiError::new(Reason::WrongState, message))
+}
+
+/// What going back to a snapshot would lose, and what it leaves.
+fn revert_told(
+    title: &str,
+    (snapshot, vm): (&Found<SnapshotId, SnapshotRecord>, &VmRecord),
+    all: &[Found<SnapshotId, SnapshotRecord>],
+) -> Value {
+    let taken = at(snapshot.value.created);
+    let written = |disk: &SnapshotDisk| {
+        format!("what the disk {} ({}) holds now: it is again as it was at {taken}", disk.device, disk.size)
+    };
+    let mut stays = vec!["memory, CPUs and network cards".to_owned()];
+    let others =
+        vm.spec.disks.iter().filter(|now| snapshot.value.disks.iter().all(|kept| kept.vdi != now.vdi));
+    stays.extend(others.map(|disk| format!("the disk {}, which is not in the snapshot", disk.device)));
+    let kept = all.iter().filter(|other| other.key != snapshot.key && other.value.paused_ms.is_some());
+    stays.extend(kept.map(|other| {
+        format!("the snapshot {} of {}: what it holds is not lost", other.value.name, at(other.value.created))
+    }));
+    json!({
+        "title": title,
+        "host": vm.host,
+        "back_to": taken,
+        "lost": snapshot.value.disks.iter().map(written).collect::<Vec<_>>(),
+        "stays": stays,
+    })
 }
 
 #[async_trait]
@@ -230,10 +258,15 @@ impl SnapshotApi for App {
         }
         let saga = SagaId::new();
         let commit = self.hold(&vm, saga)?;
+        let title = format!("Revert {name} to {}", snapshot.value.name);
+        if call.dry_run {
+            let others = self.snapshots_of(vm.key).await?;
+            return Err(call.planned(revert_told(&title, (&snapshot, &vm.value), &others)));
+        }
         let id = vm.key.to_string();
         let about = About {
             method: "snapshot.revert",
-            title: format!("Revert {name} to {}", snapshot.value.name),
+            title,
             subjects: subjects(snapshot.key, &vm),
             object: Some(&id),
         };

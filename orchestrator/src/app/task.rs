@@ -49,6 +49,7 @@ pub(crate) fn task_of(id: SagaId, record: &SagaRecord, progress: Option<StepProg
         title: record.meta.title.clone(),
         subjects: record.meta.subjects.clone(),
         user: record.meta.labels.get(USER).and_then(|user| user.parse().ok()),
+        user_name: record.meta.who.clone(),
         status,
         percent: u8::try_from(percent.min(100)).unwrap_or(100),
         message: message.or(progress.map(|progress| progress.message).filter(|message| !message.is_empty())),

@@ -231,9 +231,22 @@ impl TemplateApi for App {
         }
         let erase = self.db.templates.require_in(Transaction::new(), &found.key, Expect::At(found.revision));
         let erase = self.db.templates.delete_in(erase, &found.key);
+        let title = format!("Delete the template {}", template.name);
+        if call.dry_run {
+            let lost = |disk: &TemplateDisk| {
+                let size = disk.size.map(|size| size.to_string()).unwrap_or_default();
+                format!("the template's disk {} ({size}): VDI {}", disk.device, disk.vdi)
+            };
+            return Err(call.planned(json!({
+                "title": title,
+                "host": template.host,
+                "lost": template.disks.iter().map(lost).collect::<Vec<_>>(),
+                "stays": ["VMs that were made from it, with their disks"],
+            })));
+        }
         let about = About {
             method: "template.delete",
-            title: format!("Delete the template {}", template.name),
+            title,
             subjects: vec![format!("template/{}", found.key), format!("host/{}", template.host)],
             object: None,
         };

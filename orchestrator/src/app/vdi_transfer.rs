@@ -1,5 +1,6 @@
 //! VDIs on their way: copied and moved between SRs and hosts, sent by and given to people.
 
+use serde_json::json;
 use xenith_common_ids::{HostId, OperationId, SagaId, VdiId};
 use xenith_common_pki::Peer;
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, TransferCommand};
@@ -114,9 +115,21 @@ impl App {
             subjects.push(format!("vm/{id}"));
             vm = Some((id, record.value.definition, record.value.spec.clone()));
         }
+        let title = format!("Move VDI {name}");
+        if call.dry_run {
+            let of = vm.as_ref().map(|(_, _, spec)| format!("{}: its disk is the new VDI then", spec.name));
+            return Err(call.planned(json!({
+                "title": title,
+                "size": to.size,
+                "from": { "host": from, "sr": sr, "vdi": found.key },
+                "to": { "host": host, "sr": to.sr },
+                "vm": of,
+                "made": ["a VDI with a new id, which has the name and the contents of this one"],
+                "lost": ["this VDI and its id, once all of it is there"],
+            })));
+        }
         let id = to.vdi.to_string();
-        let about =
-            About { method: "vdi.migrate", title: format!("Move VDI {name}"), subjects, object: Some(&id) };
+        let about = About { method: "vdi.migrate", title, subjects, object: Some(&id) };
         let authority_pem = self.certificates.authority().certificate_pem().to_owned();
         let moved = Some(Moved { vm });
         let params = CopyParams { from: found.value, snapshot: None, to, host, authority_pem, moved };

@@ -59,6 +59,10 @@ impl App {
         let wish = self.wish(call, &spec, request, &disks).await?;
         let (host, placement) = self.placed(&wish, self.visible_hosts(call))?;
         let pool = self.views.host(host).map_or(pool.id, |record| record.pool);
+        // A host that was named brings its own pool along, which the caller may only see.
+        if !call.caller.sight(Permission::Provision).covers(Some(pool), &request.tags) {
+            return Err(call.caller.forbidden(Permission::Provision));
+        }
         self.vm_name_is_free(&name, pool).await?;
         let sr = self.views.host(host).and_then(|record| record.local_sr);
         let sr = sr.ok_or_else(|| {

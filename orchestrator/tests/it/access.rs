@@ -175,6 +175,14 @@ async fn who_begins_a_task_sees_it_to_its_end() {
         task.status.is_over().then_some(())
     })
     .await;
+    let told = dora.call::<task::Get>(&TaskRef { task: deletion }).await.unwrap();
+    assert_eq!(told.user_name, "dora");
+    let hers = ListTasks { filter: "user:dora".into(), ..ListTasks::default() };
+    let hers = all.admin.call::<task::List>(&hers).await.unwrap();
+    assert_eq!(
+        hers.items.iter().map(|task| (task.id, &*task.user_name)).collect::<Vec<_>>(),
+        [(deletion, "dora")]
+    );
     // A token of hers is somebody else: it may be meant for less.
     let request = CreateToken { name: "ci".into(), days: 1, bindings: vec![] };
     let secret = dora.call::<token::Create>(&request).await.unwrap().secret;

@@ -15,28 +15,32 @@ use xenith_orchestrator_types::{Binding, Permission, Reach, Reason, Role, Scope}
 
 use crate::harness::{Installation, api_error, small, until};
 
-const PASSWORD: &str = "correct horse battery";
+pub const PASSWORD: &str = "correct horse battery";
 
-async fn call(of: &Client, method: &str, params: Value) -> Result<Value, ClientError> {
+pub async fn call(of: &Client, method: &str, params: Value) -> Result<Value, ClientError> {
     let Value::Object(params) = params else { panic!("an object") };
     let answer = of.call_raw(method, params, Repeat::Never).await?;
     Ok(serde_json::from_str(answer.get()).unwrap())
 }
 
-async fn done<M: Method<Result = TaskStarted>>(all: &Installation, params: Value) {
+pub async fn done<M: Method<Result = TaskStarted>>(all: &Installation, params: Value) {
     let task = all.run::<M>(&serde_json::from_value(params).unwrap()).await;
     assert_eq!(task.status, TaskStatus::Done, "{}: {:?}", task.title, task.message);
 }
 
 async fn login(all: &Installation, name: &str, scope: Scope) -> Client {
-    let bindings = vec![Binding { role: Role::Admin, scope }];
+    somebody(all, name, vec![Binding { role: Role::Admin, scope }]).await
+}
+
+/// A new user, signed in.
+pub async fn somebody(all: &Installation, name: &str, bindings: Vec<Binding>) -> Client {
     let request = CreateUser { name: name.into(), password: PASSWORD.into(), bindings };
     all.admin.call::<user::Create>(&request).await.unwrap();
     all.login(name, PASSWORD).await.unwrap()
 }
 
 /// A pool `east` with the host `xen2`, and the default one with `xen1`; in each a VM, and a backup of it.
-async fn two_pools() -> (Installation, Client) {
+pub async fn two_pools() -> (Installation, Client) {
     let mut all = Installation::with_host(SimHypervisor::builder()).await;
     let east = CreatePool { name: "east".into(), description: String::new() };
     let east = all.admin.call::<pool::Create>(&east).await.unwrap().id;
@@ -61,7 +65,7 @@ async fn two_pools() -> (Installation, Client) {
     (all, pia)
 }
 
-async fn backup_of(all: &Installation, vm: &str) -> String {
+pub async fn backup_of(all: &Installation, vm: &str) -> String {
     let request = ListBackups { vm: Some(vm.into()), ..ListBackups::default() };
     all.admin.call::<backup::List>(&request).await.unwrap().items[0].id.clone()
 }

@@ -1,10 +1,14 @@
 //! How hosts come and go.
 
+use std::sync::Arc;
+
 use serde_json::json;
+use xenith_common_pki::{Peer, PeerCertificate};
 use xenith_hypervisor_agent_api::JoinToken;
 use xenith_hypervisor_agent_client::{AgentClientError, JoinRequest, join};
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::{FaultReason, Power};
+use xenith_orchestrator::fleet::Renewal;
 use xenith_orchestrator::model::JoinRecord;
 use xenith_orchestrator_api::{audit, event, host, vm};
 use xenith_orchestrator_types::audit::{AuditPhase, ListAudit};
@@ -71,6 +75,69 @@ async fn that_a_host_joined_is_in_the_audit_log() {
     assert_eq!((newest.user, &*newest.user_name), (None, "xen2"));
     let verified = all.admin.call::<audit::Verify>(&EMPTY).await.unwrap();
     assert_eq!((verified.broken_at, verified.problem), (None, None));
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_hosts_that_race_with_one_join_token_one_joins() {
+    let all = Installation::start().await;
+    for round in 1..=4 {
+        let token: JoinToken = all.join_token(&format!("xen{round}")).await.parse().unwrap();
+        let racing = (0..8).map(|_| join(&token, request()));
+        let ends = futures::future::join_all(racing).await;
+        let (joined, refused): (Vec<_>, Vec<_>) = ends.into_iter().partition(Result::is_ok);
+        assert_eq!(joined.len(), 1, "round {round}: {refused:?}");
+        for end in refused {
+            let error = end.unwrap_err();
+            let forbidden =
+                matches!(&error, AgentClientError::Refused(fault) if fault.reason == FaultReason::Forbidden);
+            assert!(forbidden, "a spent token is told apart from none by nobody: {error}");
+        }
+        // Nothing is left of the others.
+        let db = &all.orchestrator.as_ref().unwrap().app.db;
+        let (hosts, _) = db.hosts.all().await.unwrap();
+        let mut names: Vec<_> = hosts.into_iter().map(|host| host.value.name).collect();
+        names.sort();
+        assert_eq!(names, (1..=round).map(|number| format!("xen{number}")).collect::<Vec<_>>());
+        assert_eq!(db.host_names.all().await.unwrap().0.len(), names.len());
+        assert!(db.joins.all().await.unwrap().0.is_empty(), "the token is spent");
+    }
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_removed_host_shows_is_refused() {
+    let mut all = Installation::with_host(SimHypervisor::builder()).await;
+    let app = Arc::clone(&all.orchestrator.as_ref().unwrap().app);
+    let (hosts, _) = app.db.hosts.all().await.unwrap();
+    let (id, record) = (hosts[0].key, hosts[0].value.clone());
+    let shown = PeerCertificate {
+        peer: Peer::Host(id),
+        serial: record.certificate_serial.clone(),
+        not_before: record.joined,
+        not_after: record.certificate_expires,
+    };
+    assert_eq!(app.certificates.check(&shown), Ok(()));
+    all.admin.call::<host::Remove>(&RemoveHost { host: "xen1".into(), force: true }).await.unwrap();
+    let refused = app.certificates.check(&shown).unwrap_err();
+    assert!(refused.contains("the host was removed"), "{refused}");
+
+    // Its agent runs, and has a certificate that our authority signed and that has not expired: it is not spoken to.
+    app.fleet.watch(id, &record);
+    until("the agent is refused", async || {
+        let link = format!("{:?}", app.fleet.state(id)?.link());
+        assert!(link != "Connected", "a removed host is heard");
+        link.contains("the host was removed").then_some(())
+    })
+    .await;
+    app.fleet.remove(id);
+
+    // Nor after a restart.
+    drop(app);
+    all.restart().await;
+    let app = Arc::clone(&all.orchestrator.as_ref().unwrap().app);
+    assert!(app.certificates.check(&shown).unwrap_err().contains("the host was removed"));
+    drop(app);
     all.stop().await;
 }
 

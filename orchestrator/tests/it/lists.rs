@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_hypervisor_agent_types::Power;
 use xenith_orchestrator_api::{InventoryChange, Method, WatchRows, host, vdi, vm};
-use xenith_orchestrator_client::{HostChanges, Subscription, Update, VdiChanges, Watch};
+use xenith_orchestrator_client::{HostChanges, Subscription, Update, VdiChanges, VmChanges, Watch};
 use xenith_orchestrator_types::host::{HostMaintenance, HostStatus};
 use xenith_orchestrator_types::vdi::{CreateVdi, VdiRef};
+use xenith_orchestrator_types::vm::{CompleteFilter, VmRef, VmRow};
 use xenith_orchestrator_types::{ListRequest, Page, Reason};
 
 use crate::harness::{Installation, PATIENCE, api_error, small, until};
@@ -153,5 +155,52 @@ async fn hosts_and_vdis_are_followed() {
     follow::<VdiChanges, _, _>(&mut vdis, &mut known, |known| known.len() == 1).await;
     all.run::<vdi::Delete>(&VdiRef { vdi: "data".into() }).await;
     follow::<VdiChanges, _, _>(&mut vdis, &mut known, |known| known.is_empty()).await;
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vms_are_counted_completed_and_followed() {
+    let all = Installation::with_host(SimHypervisor::builder()).await;
+    let mut web = small("web-1");
+    web.tags.insert("prod".into());
+    web.start = true;
+    all.run::<vm::Create>(&web).await;
+    all.run::<vm::Create>(&small("db-1")).await;
+    for (filter, total, running) in [
+        ("", 2, 1),
+        ("name:db", 1, 0),
+        ("tag:prod", 1, 1),
+        ("tag:other", 0, 0),
+        ("name:db or tag:prod", 2, 1),
+    ] {
+        until(&format!("{filter:?} counts {total}, of which {running} run"), async || {
+            let count = all.admin.call::<vm::Count>(&request(filter, "")).await.unwrap();
+            ((count.total, count.running) == (total, running)).then_some(())
+        })
+        .await;
+    }
+    let error = api_error(all.admin.call::<vm::Count>(&request("powr:on", "")).await);
+    assert_eq!((error.reason(), error.data.field.as_deref()), (Reason::Invalid, Some("filter")), "{error}");
+
+    for (text, from, expected) in [("power:runn", 6, "running"), ("db tag:", 7, "prod"), ("pow", 0, "power:")]
+    {
+        let told = all.admin.call::<vm::Complete>(&CompleteFilter { text: text.into() }).await.unwrap();
+        let candidates: Vec<_> = told.candidates.iter().map(|candidate| candidate.text.as_str()).collect();
+        assert!(told.from == from && candidates.contains(&expected), "{text}: {told:?}");
+    }
+
+    let filter = WatchRows { filter: "tag:prod".into(), ..WatchRows::default() };
+    let mut vms: Watch<VmChanges> = all.admin.watch(&filter).await.unwrap();
+    let mut known = BTreeMap::new();
+    let only = |known: &BTreeMap<_, VmRow>, power| {
+        known.len() == 1 && known.values().all(|vm| vm.name == "web-1" && vm.power == power)
+    };
+    follow::<VmChanges, _, _>(&mut vms, &mut known, |known| only(known, Power::Running)).await;
+    all.run::<vm::PowerOff>(&VmRef { vm: "web-1".into() }).await;
+    follow::<VmChanges, _, _>(&mut vms, &mut known, |known| only(known, Power::Stopped)).await;
+    // It no longer passes, so it is taken back.
+    let update = serde_json::from_value(serde_json::json!({ "vm": "web-1", "tags": [] })).unwrap();
+    all.run::<vm::Update>(&update).await;
+    follow::<VmChanges, _, _>(&mut vms, &mut known, |known| known.is_empty()).await;
     all.stop().await;
 }

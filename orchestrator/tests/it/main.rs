@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails, which is its purpose")]
 
 mod access;
+mod accounts;
 mod admins;
 mod alarms;
+mod ambiguous;
 mod audit_ends;
 mod backups;
 mod browser;
@@ -23,6 +25,7 @@ mod lists;
 mod mail;
 mod metrics;
 mod old_records;
+mod once;
 mod orphans;
 mod own_backup;
 mod parked;
@@ -30,6 +33,7 @@ mod plans;
 mod program;
 mod proxy;
 mod quiesce;
+mod reach;
 mod renewal;
 mod resume;
 mod sagas;

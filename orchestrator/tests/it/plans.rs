@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use xenith_hypervisor_agent_sim::SimHypervisor;
-use xenith_orchestrator_api::{Kind, Method, host, snapshot, task, template, vdi, vm};
+use xenith_orchestrator_api::{Kind, Method, backup, host, snapshot, sr, standby, task, template, vdi, vm};
 use xenith_orchestrator_types::Reason;
+use xenith_orchestrator_types::snapshot::ListSnapshots;
+use xenith_orchestrator_types::standby::{StandbyRef, StandbyStatus};
 use xenith_orchestrator_types::task::{ListTasks, TaskStarted};
 
-use crate::harness::{Installation, api_error, small};
+use crate::backups::Scene;
+use crate::harness::{Installation, api_error, small, until};
 
 async fn run<M: Method<Result = TaskStarted>>(of: &Installation, params: Value) {
     of.run::<M>(&serde_json::from_value(params).unwrap()).await;
@@ -49,6 +52,8 @@ async fn state(of: &Installation) -> Value {
     json!({
         "vms": whole,
         "vdis": of.admin.all::<vdi::List, _>("").await.unwrap(),
+        "snapshots": of.admin.call::<snapshot::List>(&ListSnapshots::default()).await.unwrap().items,
+        "templates": of.admin.all::<template::List, _>("").await.unwrap(),
         "hosts": of.admin.all::<host::List, _>("").await.unwrap().len(),
         "tasks": of.admin.call::<task::List>(&ListTasks::default()).await.unwrap().total,
     })
@@ -64,6 +69,12 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
     run::<vm::Create>(&all, player).await;
     run::<snapshot::Create>(&all, json!({ "vm": "web-1", "name": "fresh" })).await;
     run::<template::Create>(&all, json!({ "vm": "web-1", "name": "debian" })).await;
+    // Taken later, and of one disk more: neither is lost when the VM goes back.
+    run::<vm::AttachDisk>(&all, json!({ "vm": "web-1", "disk": { "size": 1 << 20, "device": "xvdb" } }))
+        .await;
+    run::<snapshot::Create>(&all, json!({ "vm": "web-1", "name": "later" })).await;
+    let spec = json!({ "kind": "folder", "path": all.hosts[0].folder().join("fast") });
+    run::<sr::Create>(&all, json!({ "name": "fast", "host": "xen1", "spec": spec })).await;
     let before = state(&all).await;
 
     let mac = all.vm("web-1").await.spec.unwrap().nics[0].mac;
@@ -87,15 +98,18 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
     plans.plan::<vm::AttachNic>(json!({ "vm": "web-1", "nic": { "network": "default" } })).await;
     plans.plan::<vm::DetachNic>(json!({ "vm": "web-1", "mac": mac })).await;
     plans.plan::<vm::Clone>(json!({ "vm": "web-1", "name": "web-2" })).await;
+    plans.plan::<snapshot::Revert>(json!({ "snapshot": "fresh" })).await;
     plans.plan::<snapshot::Clone>(json!({ "snapshot": "fresh", "name": "web-2" })).await;
     plans.plan::<template::Deploy>(json!({ "template": "debian", "name": "web-2" })).await;
+    plans.plan::<template::Delete>(json!({ "template": "debian" })).await;
+    plans.plan::<vdi::Migrate>(json!({ "vdi": "spare", "sr": "fast" })).await;
     plans.plan::<vdi::Delete>(json!({ "vdi": "spare" })).await;
     plans.plan::<host::Remove>(json!({ "host": "xen1", "force": true })).await;
     let made = plans.made;
     assert_eq!(state(&all).await, before);
 
-    // Tests of imports and standbys plan these.
-    let elsewhere = ["import.start", "import.upload", "standby.fail_over"];
+    // Tests of imports and standbys plan these, and the one of backups below.
+    let elsewhere = ["import.start", "import.upload", "standby.fail_over", "backup.restore", "backup.delete"];
     let plannable =
         xenith_orchestrator_api::methods().into_iter().filter(|info| info.kind == Kind::Plannable);
     let names: Vec<_> = plannable.map(|info| info.name).filter(|name| !elsewhere.contains(name)).collect();
@@ -103,15 +117,95 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
     for (method, plan) in &made {
         let title = plan["title"].as_str().unwrap_or_else(|| panic!("{method}: {plan}"));
         assert!(
-            ["web-1", "web-2", "xen1", "spare"].iter().any(|name| title.contains(name)),
+            ["web-1", "web-2", "xen1", "spare", "debian"].iter().any(|name| title.contains(name)),
             "{method}: {title}"
         );
     }
     assert_eq!(made["vm.shutdown"]["act"]["shutdown"]["deadline_s"], 7, "{}", made["vm.shutdown"]);
-    assert_eq!(made["vm.detach_disk"]["after"]["disks"], json!([]));
+    let left: Vec<_> = made["vm.detach_disk"]["after"]["disks"].as_array().unwrap().iter().collect();
+    assert!(left.len() == 1 && left[0]["device"] == "xvdb", "{left:?}");
     assert_eq!(made["vm.clone"]["spec"]["name"], "web-2");
     assert_eq!(made["host.remove"]["forgotten_vms"], json!(["web-1"]));
+    what_is_lost_is_told(&made);
     all.stop().await;
+}
+
+fn what_is_lost_is_told(made: &BTreeMap<&str, Value>) {
+    let revert = &made["snapshot.revert"];
+    assert_eq!(texts(&revert["lost"], &["the disk xvda (1 GiB)"]), 1, "{revert}");
+    assert_eq!(texts(&revert["stays"], &["memory", "the disk xvdb", "the snapshot later"]), 3, "{revert}");
+    let migrate = &made["vdi.migrate"];
+    assert!(migrate["from"]["host"] == migrate["to"]["host"], "{migrate}");
+    assert!(migrate["from"]["sr"] != migrate["to"]["sr"] && migrate["vm"] == Value::Null, "{migrate}");
+    assert_eq!(
+        texts(&migrate["made"], &["a new id"]) + texts(&migrate["lost"], &["this VDI"]),
+        2,
+        "{migrate}"
+    );
+    let template = &made["template.delete"];
+    assert_eq!(texts(&template["lost"], &["disk xvda (1 GiB)"]), 1, "{template}");
+    assert_eq!(texts(&template["stays"], &["VMs that were made from it"]), 1, "{template}");
+}
+
+/// How many lines there are, each of which has to say one of these, in this order.
+fn texts(lines: &Value, wanted: &[&str]) -> usize {
+    let lines: Vec<_> = lines.as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    let all = lines.iter().zip(wanted).all(|(line, wanted)| line.contains(wanted));
+    assert!(all && lines.len() == wanted.len(), "{lines:?} should say {wanted:?}");
+    lines.len()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_backup_would_bring_and_take_is_told_before() {
+    let scene = Scene::new(2).await;
+    let all = &scene.installation;
+    run::<backup::Create>(all, json!({ "vm": "web-1", "repositories": ["main"] })).await;
+    let standby = json!({ "vm": "web-1", "host": "xen1", "repository": "main", "name": "spare-1" });
+    run::<standby::Create>(all, standby).await;
+    until("the standby holds the backup", async || {
+        let found = scene.call::<standby::Get>(json!({ "standby": "spare-1" })).await;
+        if found.status == StandbyStatus::Incomplete {
+            // It follows by itself, too: whoever comes second is refused.
+            let standby = StandbyRef { standby: "spare-1".into() };
+            let _second = all.admin.call::<standby::Follow>(&standby).await;
+        }
+        (found.status == StandbyStatus::Ready).then_some(())
+    })
+    .await;
+    run::<vm::PowerOff>(all, json!({ "vm": "web-1" })).await;
+    run::<vm::AttachDisk>(all, json!({ "vm": "web-1", "disk": { "size": 1 << 20, "device": "xvdb" } })).await;
+    let (before, backups) = (state(all).await, scene.backups().await);
+
+    let plan = async |target: Value| {
+        let asked = json!({ "backup": "web-1@latest", "target": target });
+        dry_run::<backup::Restore>(all, asked).await.unwrap()["plan"].clone()
+    };
+    let in_place = plan(json!({ "kind": "in_place" })).await;
+    assert_eq!(texts(&in_place["lost"], &["the disk web-1-xvda (2 MiB)"]), 1, "{in_place}");
+    assert_eq!(texts(&in_place["stays"], &["memory", "the disk xvdb"]), 2, "{in_place}");
+    assert_eq!((&in_place["new_disks"], &in_place["spec"]), (&json!([]), &Value::Null), "{in_place}");
+    let new = plan(json!({ "kind": "new_vm", "name": "web-2" })).await;
+    assert!(new["target"].as_str().unwrap().starts_with("a new VM"), "{new}");
+    assert_eq!((&new["spec"]["name"], &new["lost"]), (&json!("web-2"), &json!([])), "{new}");
+    assert_eq!(new["new_disks"][0]["size"], 2 << 20, "{new}");
+    let disks = plan(json!({ "kind": "disks" })).await;
+    assert_eq!((disks["new_disks"].as_array().unwrap().len(), &disks["spec"]), (1, &Value::Null), "{disks}");
+
+    let gone =
+        dry_run::<backup::Delete>(all, json!({ "backup": backups[0].id })).await.unwrap()["plan"].clone();
+    assert_eq!(texts(&gone["lost"], &["the state of web-1", "the last backup of web-1"]), 2, "{gone}");
+    assert_eq!((&gone["left_here"], &gone["newest_left_here"]), (&json!(0), &Value::Null), "{gone}");
+    assert_eq!(texts(&gone["depends_on_it"], &["will read the whole disk", "spare-1 holds it"]), 2, "{gone}");
+    assert_eq!(scene.backups().await, backups);
+    assert_eq!(state(all).await, before);
+
+    // With another one the state is all that is lost.
+    run::<backup::Create>(all, json!({ "vm": "web-1", "repositories": ["main"] })).await;
+    let gone =
+        dry_run::<backup::Delete>(all, json!({ "backup": backups[0].id })).await.unwrap()["plan"].clone();
+    assert_eq!(texts(&gone["lost"], &["the state of web-1"]), 1, "{gone}");
+    assert_eq!(gone["left_here"], 1, "{gone}");
+    scene.installation.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,6 +231,7 @@ async fn a_plan_that_could_not_be_carried_out_is_refused() {
             dry_run::<template::Deploy>(&all, json!({ "template": "debian", "name": "web-1" })).await,
             Reason::Conflict,
         ),
+        ("a disk that is there", dry_run::<vdi::Migrate>(&all, attached.clone()).await, Reason::Invalid),
         ("a disk in use", dry_run::<vdi::Delete>(&all, attached).await, Reason::WrongState),
         ("VMs are there", dry_run::<host::Remove>(&all, json!({ "host": "xen1" })).await, Reason::WrongState),
         ("nothing to plan", dry_run::<vm::Bulk>(&all, json!({ "action": "start" })).await, Reason::Invalid),

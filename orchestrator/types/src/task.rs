@@ -67,6 +67,9 @@ pub struct Task {
     /// Ids of the objects that it works on, as `vm/…`, `host/…`.
     pub subjects: Vec<String>,
     pub user: Option<UserId>,
+    /// Who began it, by the name that they had then; `user:` in filters means this. `backup schedule` is nobody's.
+    #[serde(default)]
+    pub user_name: String,
     pub status: TaskStatus,
     /// 0 to 100.
     pub percent: u8,

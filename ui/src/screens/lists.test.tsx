@@ -3,11 +3,28 @@
 import { fireEvent, screen, waitFor } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { describe, expect, it } from 'vitest';
+import type { Task } from '../api/generated';
 import { page, serious, show, type Answers } from '../testing/show';
 import Events from './event/Events';
 import { EventsOf } from './event/EventsOf';
 import { RunList } from './job/RunList';
 import { TaskList } from './task/TaskList';
+import TaskPage from './task/TaskPage';
+
+const TASK: Task = {
+  id: 'task-1',
+  method: 'host.set_address',
+  title: 'Look for xen1 elsewhere',
+  subjects: [],
+  user: 'u',
+  user_name: 'anna',
+  status: 'done',
+  percent: 100,
+  message: null,
+  steps: [],
+  created: '2026-01-01T00:00:00Z',
+  ended: '2026-01-01T00:00:09Z',
+};
 
 const answers: Answers = {
   'event.list': page([{ id: 'e', at: '2026-01-01T00:00:00Z', kind: 'host.lost', severity: 'error' as const, subject: 'host/h', message: 'xen1 is not heard' }]),
@@ -45,6 +62,17 @@ describe('lists', () => {
     // The first empties the bar alone.
     await userEvent.click(screen.getAllByRole('button', { name: 'Clear the filter' })[1] as HTMLElement);
     expect(shown.address()).toBe('/standbys/s?tab=tasks');
+  });
+
+  it('of tasks say who began each', async () => {
+    await show(<TaskList />, { answers: { ...answers, 'task.list': page([TASK]) }, at: '/tasks' });
+    expect(await screen.findByText('anna')).toBeTruthy();
+  });
+
+  it('the page of a task says who began it', async () => {
+    const names: Answers = { 'host.list': page([]), 'pool.list': page([]), 'network.list': page([]) };
+    await show(<TaskPage />, { answers: { 'task.get': TASK, ...names }, at: '/tasks/task-1', route: '/tasks/:task' });
+    expect(await screen.findByText('anna')).toBeTruthy();
   });
 
   it('of runs are filtered, too', async () => {

@@ -7,7 +7,7 @@ use humantime::Duration;
 use xenith_common_ids::BackupRunId;
 use xenith_hypervisor_agent_types::{Quiesce, VmName};
 
-use super::{Columns, Confirm, Keyed, Listing, OnOff, Tasked};
+use super::{Columns, Confirm, Keyed, Listing, OnOff, Planned, Tasked};
 
 #[derive(Debug, Subcommand)]
 pub enum RepositoryCommand {
@@ -344,7 +344,7 @@ pub enum BackupCommand {
         #[command(flatten)]
         confirm: Confirm,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
     /// List the volumes of a backup's disk, or a folder of one.
     Files {
@@ -433,5 +433,5 @@ pub struct RestoreFlags {
     #[command(flatten)]
     pub confirm: Confirm,
     #[command(flatten)]
-    pub tasked: Tasked,
+    pub planned: Planned,
 }

@@ -49,7 +49,7 @@ pub enum SnapshotCommand {
         #[command(flatten)]
         confirm: Confirm,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
     /// Delete a snapshot; others stay as they are.
     Delete {

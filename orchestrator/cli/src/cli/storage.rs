@@ -104,7 +104,7 @@ pub enum VdiCommand {
         #[arg(long)]
         sr: Option<String>,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
     /// Make a VDI from a disk image of this machine: raw, ISO, qcow2, VHD or VMDK.
     Upload(Box<VdiUploadArgs>),

@@ -39,7 +39,7 @@ pub enum TemplateCommand {
         #[command(flatten)]
         confirm: Confirm,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
     /// Make a VM from a template, with what its cloud-init is told.
     Deploy(Box<DeployArgs>),

@@ -19,7 +19,7 @@ use crate::cli::{
 use crate::error::CliError;
 use crate::run::{list, paged, said};
 use crate::table::{Cell, Column, Row, Sheet, Tone};
-use crate::wait::begin;
+use crate::wait::{begin, begin_or_plan};
 use crate::words;
 
 fn place(place: &Place) -> String {
@@ -519,9 +519,11 @@ pub async fn backup(app: &App, command: BackupCommand) -> Result<(), CliError> {
             let request = HoldBackup { backup, repository, held: held == OnOff::On };
             begin::<backup::Hold>(app, &request, &tasked).await
         }
-        BackupCommand::Delete { which: asked, confirm, tasked } => {
-            ask::confirm(&format!("Delete the backup {}?", asked.backup), confirm)?;
-            begin::<backup::Delete>(app, &which(asked), &tasked).await
+        BackupCommand::Delete { which: asked, confirm, planned } => {
+            if !planned.dry_run {
+                ask::confirm(&format!("Delete the backup {}?", asked.backup), confirm)?;
+            }
+            begin_or_plan::<backup::Delete>(app, &which(asked), &planned).await
         }
         BackupCommand::Prove { which: asked, within, ports, host, tasked } => {
             let WhichBackup { backup, repository } = asked;
@@ -545,7 +547,9 @@ async fn restore(app: &App, flags: RestoreFlags) -> Result<(), CliError> {
     let RestoreFlags { which: asked, name, in_place, disks_only, disks, host, sr, networks, .. } = flags;
     let target = if in_place {
         let question = "Overwrite the VM's disks with the backup? What they hold now is lost.";
-        ask::confirm(question, flags.confirm)?;
+        if !flags.planned.dry_run {
+            ask::confirm(question, flags.confirm)?;
+        }
         RestoreTarget::InPlace
     } else if disks_only {
         RestoreTarget::Disks
@@ -564,5 +568,5 @@ async fn restore(app: &App, flags: RestoreFlags) -> Result<(), CliError> {
         instant: flags.instant,
         bandwidth: flags.bandwidth.unwrap_or_default() << 20,
     };
-    begin::<backup::Restore>(app, &request, &flags.tasked).await
+    begin_or_plan::<backup::Restore>(app, &request, &flags.planned).await
 }

@@ -90,12 +90,12 @@ pub async fn run(app: &App, command: SnapshotCommand) -> Result<(), CliError> {
             let request = CreateSnapshot { vm, name, description, quiesce };
             begin::<snapshot::Create>(app, &request, &tasked).await
         }
-        SnapshotCommand::Revert { snapshot, vm, confirm, tasked } => {
-            ask::confirm(
-                &format!("Give up what the VM's disks hold now and go back to {snapshot}?"),
-                confirm,
-            )?;
-            begin::<snapshot::Revert>(app, &SnapshotRef { snapshot, vm }, &tasked).await
+        SnapshotCommand::Revert { snapshot, vm, confirm, planned } => {
+            if !planned.dry_run {
+                let question = format!("Give up what the VM's disks hold now and go back to {snapshot}?");
+                ask::confirm(&question, confirm)?;
+            }
+            begin_or_plan::<snapshot::Revert>(app, &SnapshotRef { snapshot, vm }, &planned).await
         }
         SnapshotCommand::Delete { snapshot, vm, confirm, tasked } => {
             ask::confirm(&format!("Delete the snapshot {snapshot}?"), confirm)?;

@@ -32,6 +32,7 @@ impl Row for Task {
             Column::new("title", |task, _| Cell::new(&task.title)),
             Column::new("status", |task, _| status(task.status)),
             Column::new("percent", |task, _| Cell::new(format!("{} %", task.percent))),
+            Column::new("user", |task, _| Cell::maybe(user(task))),
             Column::new("created", |task, _| Cell::new(words::ago(task.created))),
             Column::new("message", |task, _| Cell::maybe(task.message.as_ref())),
             Column::on_request("method", |task, _| Cell::new(&task.method)),
@@ -49,6 +50,12 @@ impl Row for Task {
     }
 }
 
+/// An orchestrator that is older than this program tells an id only.
+fn user(task: &Task) -> Option<String> {
+    let name = Some(task.user_name.clone()).filter(|name| !name.is_empty());
+    name.or_else(|| task.user.map(|user| user.to_string()))
+}
+
 fn sheet(task: &Task) -> Sheet {
     let step = |step: &StepStatus| match step {
         StepStatus::Waiting => "waiting",
@@ -64,7 +71,7 @@ fn sheet(task: &Task) -> Sheet {
         .maybe("message", task.message.as_ref())
         .line("method", &task.method)
         .each("subjects", task.subjects.iter().cloned())
-        .maybe("user", task.user.map(|user| user.to_string()))
+        .maybe("user", user(task))
         .line("created", words::at(task.created))
         .maybe("ended", task.ended.map(words::at))
         .each("steps", task.steps.iter().map(|one| format!("{:<8} {}", step(&one.status), one.name)))

@@ -74,9 +74,11 @@ pub async fn run(app: &App, command: TemplateCommand) -> Result<(), CliError> {
             let tasked = args.tasked.clone();
             begin::<template::Import>(app, &import(*args), &tasked).await
         }
-        TemplateCommand::Delete { template, confirm, tasked } => {
-            ask::confirm(&format!("Delete the template {template}?"), confirm)?;
-            begin::<template::Delete>(app, &TemplateRef { template }, &tasked).await
+        TemplateCommand::Delete { template, confirm, planned } => {
+            if !planned.dry_run {
+                ask::confirm(&format!("Delete the template {template}?"), confirm)?;
+            }
+            begin_or_plan::<template::Delete>(app, &TemplateRef { template }, &planned).await
         }
         TemplateCommand::Deploy(args) => {
             let planned = args.planned.clone();

@@ -73,8 +73,8 @@ pub async fn run(app: &App, command: VdiCommand) -> Result<(), CliError> {
         VdiCommand::Copy { vdi, name, host, sr, tasked } => {
             begin::<vdi::Copy>(app, &CopyVdi { vdi, name, host, sr }, &tasked).await
         }
-        VdiCommand::Migrate { vdi, host, sr, tasked } => {
-            begin::<vdi::Migrate>(app, &MigrateVdi { vdi, host, sr }, &tasked).await
+        VdiCommand::Migrate { vdi, host, sr, planned } => {
+            begin_or_plan::<vdi::Migrate>(app, &MigrateVdi { vdi, host, sr }, &planned).await
         }
         VdiCommand::Upload(args) => upload::run(app, *args).await,
         VdiCommand::UploadTicket { vdi, keyed } => {

@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use xenith_orchestrator_types::Page;
+use xenith_orchestrator_types::task::{Task, TaskStatus};
 use xenith_orchestrator_types::vm::VmRow;
 
 use crate::program::{Program, finish};
-use crate::samples::{answer_everything, page, row};
+use crate::samples::{ID, answer_everything, page, row, task};
 use crate::server::FakeOrchestrator;
 
 #[tokio::test]
@@ -68,6 +69,24 @@ async fn a_watched_list_tells_changes_line_by_line() {
     interrupt(&child);
     finish(child).await.is(0);
     assert_eq!(server.asked()[0].params, json!({ "filter": "tag:prod" }));
+}
+
+#[tokio::test]
+async fn a_task_says_who_began_it() {
+    let server = FakeOrchestrator::start().await;
+    answer_everything(&server);
+    let program = Program::signed_in(&server);
+    let list = program.run(&["task", "list", "--columns", "title,user"]).await.is(0).out;
+    assert_eq!(list, "TITLE        USER\nStart web-1  ann\n");
+    assert!(program.run(&["task", "list"]).await.is(0).out.contains("  USER  "));
+    let one = program.run(&["task", "get", ID]).await.is(0).out;
+    let line = one.lines().find(|line| line.starts_with("user ")).unwrap();
+    assert_eq!(line.split_whitespace().last(), Some("ann"), "{one}");
+    // An orchestrator that is older tells an id only.
+    let older = Task { user_name: String::new(), user: Some(ID.parse().unwrap()), ..task(TaskStatus::Done) };
+    server.answer("task.list", page(vec![older]));
+    let list = program.run(&["task", "list", "--columns", "user"]).await.is(0).out;
+    assert_eq!(list, format!("USER\n{ID}\n"));
 }
 
 #[tokio::test]

@@ -90,6 +90,7 @@ pub fn task(status: TaskStatus) -> Task {
         title: "Start web-1".into(),
         subjects: vec![format!("vm/{ID}")],
         user: None,
+        user_name: "ann".into(),
         status,
         percent: 50,
         message: (status == TaskStatus::RolledBack).then(|| "xen1: not enough memory".into()),

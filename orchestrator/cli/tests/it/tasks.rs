@@ -109,6 +109,12 @@ async fn what_cannot_be_undone_is_planned_without_a_question() {
         "snapshot clone fresh web-2",
         "template deploy debian web-2",
         "vdi delete data",
+        "vdi migrate data --sr fast",
+        "snapshot revert fresh",
+        "template delete debian",
+        "backup delete 0189",
+        "backup restore web-1@latest",
+        "backup restore web-1@latest --in-place",
         "host remove xen1 --force",
     ] {
         let arguments: Vec<_> = line.split(' ').chain(["--dry-run"]).collect();

@@ -1,5 +1,7 @@
 //! Help, completions, manual pages.
 
+use std::collections::BTreeSet;
+
 use crate::program::Program;
 
 /// Set XENITH_BLESS=1 to write it anew.
@@ -28,7 +30,21 @@ async fn there_is_a_page_for_each_command() {
     let program = Program::alone();
     let folder = program.home.path().join("man");
     program.run(&["man", "--dir", folder.to_str().unwrap()]).await.is(0);
-    for page in ["xenith.1", "xenith-vm.1", "xenith-vm-create.1", "xenith-audit-verify.1"] {
-        assert!(folder.join(page).exists(), "{page}");
+    // The help of everything walks the tree of commands itself.
+    let help = xenith_orchestrator_cli::cli::full_help();
+    let commands: Vec<_> = help.lines().filter_map(|line| line.strip_prefix("== ")).collect();
+    assert!(commands.len() > 150 && commands.contains(&"xenith vm create"), "{commands:?}");
+    let expected: BTreeSet<_> =
+        commands.iter().map(|command| format!("{}.1", command.replace(' ', "-"))).collect();
+    let entries = std::fs::read_dir(&folder).unwrap();
+    let pages: BTreeSet<_> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    assert_eq!(pages, expected);
+    for command in commands {
+        let page = format!("{}.1", command.replace(' ', "-"));
+        let text = std::fs::read_to_string(folder.join(&page)).unwrap();
+        // A hyphen is written so that it can be searched for.
+        let name = command.replace(' ', "-").replace('-', "\\-");
+        assert!(text.contains(".SH NAME") && text.contains(&name), "{page}: {text}");
     }
 }

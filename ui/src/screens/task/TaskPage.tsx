@@ -75,6 +75,7 @@ export default function TaskPage() {
             <Facts
               facts={[
                 [t('Method'), <code key="m">{task.method}</code>],
+                [t('Who'), task.user_name],
                 [t('Begun'), format.date(task.created)],
                 [t('Ended'), format.date(task.ended)],
                 [t('Took'), format.duration(seconds)],

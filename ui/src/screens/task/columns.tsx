@@ -20,6 +20,7 @@ export function taskColumns(format: Format): Column<Task>[] {
       text: (task) => task.status,
     },
     { key: 'message', header: msg('Message'), wide: true, cell: (task) => task.message ?? '—', text: (task) => task.message ?? '' },
+    { key: 'user', header: msg('Who'), width: 8, wide: true, cell: (task) => task.user_name || '—', text: (task) => task.user_name ?? '' },
     {
       key: 'created',
       header: msg('Begun'),
