@@ -124,8 +124,7 @@ impl App {
     async fn several(&self, mut found: Vec<BackupRecord>) -> Result<ApiError, ApiError> {
         found.sort_by_key(|record| std::cmp::Reverse(record.created));
         let count = found.len();
-        let text =
-            format_args!("{count} backups begin with these digits; give more of them, or the repository");
+        let text = format!("{count} backups begin with these digits; give more of them, or the repository");
         let mut error = ApiError::new(Reason::Ambiguous, text);
         for record in found.into_iter().take(MOST_TOLD) {
             let backup = self.view_backup(record).await?;
