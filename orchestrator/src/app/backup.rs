@@ -108,7 +108,7 @@ impl App {
         match newest_of {
             Some(vm) => {
                 found.retain(|record| is_of(record, vm));
-                found.sort_by_key(|record| record.created);
+                found.sort_by(by_age);
                 found.drain(..found.len().saturating_sub(1));
             }
             None => found.retain(|record| !backup.is_empty() && record.facts.id.starts_with(backup)),
@@ -122,7 +122,7 @@ impl App {
 
     /// Says which backups it could be, newest first: of those that the caller may see.
     async fn several(&self, mut found: Vec<BackupRecord>) -> Result<ApiError, ApiError> {
-        found.sort_by_key(|record| std::cmp::Reverse(record.created));
+        found.sort_by(|one, other| by_age(other, one));
         let count = found.len();
         let text = format!("{count} backups begin with these digits; give more of them, or the repository");
         let mut error = ApiError::new(Reason::Ambiguous, text);
@@ -172,6 +172,11 @@ fn api_backup(record: BackupRecord, repository_name: String, proof: Option<Backu
         consistency: quiesced.as_ref().map(|quiesced| quiesced.consistency),
         not_quiesced_because: quiesced.and_then(|quiesced| quiesced.because),
     }
+}
+
+/// The older first. Of one second, ids tell, which begin with the time.
+fn by_age(one: &BackupRecord, other: &BackupRecord) -> std::cmp::Ordering {
+    (one.created, &one.facts.id).cmp(&(other.created, &other.facts.id))
 }
 
 /// Whether it is a backup of the VM with this name or id.

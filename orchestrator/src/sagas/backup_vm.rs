@@ -19,6 +19,7 @@ use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
 use super::Deps;
+use super::snapshot_parts::Discarded;
 use crate::catalogue::{self, Definition};
 use crate::model::BaseRecord;
 
@@ -229,8 +230,11 @@ impl Deps {
             .collect();
         gone.extend(params.disks.iter().map(|disk| (disk.snapshot, disk.sr)));
         for (snapshot, sr) in gone {
-            if !used.contains(&snapshot) {
-                self.delete_snapshot(ctx, params.host, (snapshot, sr)).await?;
+            if !used.contains(&snapshot)
+                && self.discard_snapshot(ctx, params.host, (snapshot, sr)).await? == Discarded::Busy
+            {
+                // It stays in the list: whoever is at it strikes it off, or the next backup does.
+                continue;
             }
             db.store.commit(db.old_snapshots.delete_in(Transaction::new(), &snapshot)).await?;
         }

@@ -49,14 +49,47 @@ impl Deps {
         &self,
         ctx: &StepCtx<S>,
         host: HostId,
-        (snapshot, sr): (VdiId, SrId),
+        snapshot: (VdiId, SrId),
     ) -> Result<(), StepError> {
+        self.ask_to_delete(ctx, host, snapshot).await.map_err(|error| step_error(&error))
+    }
+
+    /// Leaves it where somebody else is at work on it: another backup of this host may be tidying up as well.
+    pub(super) async fn discard_snapshot<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        host: HostId,
+        snapshot: (VdiId, SrId),
+    ) -> Result<Discarded, StepError> {
+        match self.ask_to_delete(ctx, host, snapshot).await {
+            Ok(()) => Ok(Discarded::Gone),
+            Err(AgentClientError::Refused(fault)) if fault.reason == FaultReason::WrongState => {
+                Ok(Discarded::Busy)
+            }
+            Err(error) => Err(step_error(&error)),
+        }
+    }
+
+    /// One that is gone, or whose host was removed, needs no more.
+    async fn ask_to_delete<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        host: HostId,
+        (snapshot, sr): (VdiId, SrId),
+    ) -> Result<(), AgentClientError> {
         // Several in one step: each needs an id of its own.
         let operation = OperationId::from_uuid(ctx.derived_uuid(&format!("delete {snapshot}")));
         match self.send_as(ctx, operation, host, Command::DeleteVdi { vdi: snapshot, sr }).await {
             Ok(_) | Err(None) => Ok(()),
             Err(Some(AgentClientError::Refused(fault))) if fault.reason == FaultReason::NotFound => Ok(()),
-            Err(Some(error)) => Err(step_error(&error)),
+            Err(Some(error)) => Err(error),
         }
     }
+}
+
+/// What became of a snapshot that nothing counts from any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Discarded {
+    Gone,
+    Busy,
 }
