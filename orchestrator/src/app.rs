@@ -110,6 +110,8 @@ pub struct App {
     /// Opens the secrets of repositories.
     pub vault: Arc<Vault>,
     pub readers: Readers,
+    /// Held while the set of pools changes: their names are unique, and few.
+    pub pool_changes: tokio::sync::Mutex<()>,
     pub metering: Arc<Metering>,
     /// Of backup jobs, for their list.
     pub runs: Runs,

@@ -145,6 +145,11 @@ impl Enrolment for Enrol {
         };
         let spend = self.db.joins.require_in(Transaction::new(), &key, Expect::At(join.revision));
         let spend = self.db.joins.delete_in(spend, &key);
+        // A pool that is being deleted is not, for it was written meanwhile; one that was takes nobody in.
+        let pool =
+            self.db.pools.get(&record.pool).await.map_err(|error| broken(&error))?.ok_or_else(bad_token)?;
+        let spend = self.db.pools.require_in(spend, &pool.key, Expect::Present);
+        let spend = self.db.pools.put_in(spend, &pool.key, &pool.value);
         let commit =
             self.db.host_names.insert_in(self.db.hosts.insert_in(spend, &host, &record), &name, &host);
         match self.admit(commit, (from, &join.value), (host, &record)).await {

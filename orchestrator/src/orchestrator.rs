@@ -182,6 +182,7 @@ async fn assemble(
         imports: Arc::clone(&deps.imports),
         tickets: Default::default(),
         vault,
+        pool_changes: Default::default(),
         readers: Readers::start().map_err(StartError::Threads)?,
         metering,
         runs: Default::default(),

@@ -12,7 +12,7 @@ use xenith_hypervisor_agent_types::HostHardware;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::host::HostApi;
 use xenith_orchestrator_inventory::host::Hosts;
-use xenith_orchestrator_store::Record;
+use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::host::{
     AddHost, Host, HostAddress, HostMaintenance, HostRef, HostStatus, JoinTokenIssued, RemoveHost,
@@ -100,7 +100,9 @@ impl HostApi for App {
         let expires = OffsetDateTime::now_utc() + Duration::from_secs(u64::from(minutes) * 60);
         let (user, user_name) = (call.caller.user, call.caller.name.clone());
         let join = JoinRecord { name: request.name, pool: pool.id, expires, user, user_name };
-        self.db.joins.insert(&secret_hash(&secret), &join).await.map_err(|e| store_error(&e))?;
+        let commit = self.require_pool_in(Transaction::new(), pool.id);
+        let commit = self.db.joins.insert_in(commit, &secret_hash(&secret), &join);
+        self.db.store.commit(commit).await.map_err(|error| Self::pool_gone(&error, &pool.name))?;
         let token = JoinToken {
             address: self.join_address.clone(),
             fingerprint: self.certificates.authority().fingerprint().to_string(),

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use xenith_common_ids::NetworkId;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::network::NetworkApi;
+use xenith_orchestrator_store::Transaction;
 use xenith_orchestrator_types::network::{CreateNetwork, Network, NetworkRef};
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
@@ -47,7 +48,9 @@ impl NetworkApi for App {
             bridge: request.bridge,
             description: request.description,
         };
-        self.db.networks.insert(&network.id, &network).await.map_err(|error| store_error(&error))?;
+        let commit = self.require_pool_in(Transaction::new(), pool.id);
+        let commit = self.db.networks.insert_in(commit, &network.id, &network);
+        self.db.store.commit(commit).await.map_err(|error| Self::pool_gone(&error, &pool.name))?;
         Ok(network)
     }
 

@@ -1,10 +1,13 @@
 //! Hosts that share networks and storage.
+//!
+//! Names are unique, and what is in a pool never outlives it: what puts a host, a network or a join token into one demands
+//! in its commit that the pool is there, and a host's moves the pool's revision on, which a deletion demands as it read it.
 
 use async_trait::async_trait;
 use xenith_common_ids::PoolId;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::pool::PoolApi;
-use xenith_orchestrator_store::Transaction;
+use xenith_orchestrator_store::{Expect, StoreError, Transaction};
 use xenith_orchestrator_types::pool::{CreatePool, Pool, PoolRef};
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
@@ -31,7 +34,9 @@ impl PoolApi for App {
                 "use 1 to 63 letters, digits, dots, hyphens or underscores",
             ));
         }
-        if self.views.pools().iter().any(|pool| pool.name == request.name) {
+        let _alone = self.pool_changes.lock().await;
+        let (pools, _) = self.db.pools.all().await.map_err(|error| store_error(&error))?;
+        if pools.iter().any(|pool| pool.value.name == request.name) {
             return Err(ApiError::new(
                 Reason::Conflict,
                 format_args!("there is a pool {:?} already", request.name),
@@ -43,12 +48,47 @@ impl PoolApi for App {
     }
 
     async fn delete(&self, call: &Call, request: PoolRef) -> Result<Empty, ApiError> {
-        let pool = self.find_pool(call, Some(&request.pool))?;
-        if self.views.hosts().iter().any(|(_, host)| host.pool == pool.id) {
+        let id = self.find_pool(call, Some(&request.pool))?.id;
+        let _alone = self.pool_changes.lock().await;
+        let found = self.db.pools.get(&id).await.map_err(|error| store_error(&error))?;
+        let found = found.ok_or_else(|| ApiError::not_found("pool", &request.pool))?;
+        let (hosts, _) = self.db.hosts.all().await.map_err(|error| store_error(&error))?;
+        if hosts.iter().any(|host| host.value.pool == id) {
             return Err(ApiError::new(Reason::WrongState, "the pool has hosts; remove them first"));
         }
-        let delete = self.db.pools.delete_in(Transaction::new(), &pool.id);
-        self.db.store.commit(delete).await.map_err(|error| store_error(&error))?;
-        Ok(Empty {})
+        let delete = self.db.pools.require_in(Transaction::new(), &id, Expect::At(found.revision));
+        let delete = self.db.pools.delete_in(self.contents_in(delete, id).await?, &id);
+        match self.db.store.commit(delete).await {
+            Err(error) if error.is_conflict() => {
+                Err(ApiError::new(Reason::Conflict, "a host is joining the pool; try again"))
+            }
+            ended => ended.map(|_| Empty {}).map_err(|error| store_error(&error)),
+        }
+    }
+}
+
+impl App {
+    /// Adds to the deletion of a pool without hosts: what else is in it. Nothing uses its networks, and who still has a
+    /// join token for it is told that the token is no longer valid.
+    async fn contents_in(&self, mut delete: Transaction, pool: PoolId) -> Result<Transaction, ApiError> {
+        let (networks, _) = self.db.networks.all().await.map_err(|error| store_error(&error))?;
+        for network in networks.iter().filter(|network| network.value.pool == pool) {
+            delete = self.db.networks.delete_in(delete, &network.key);
+        }
+        let (joins, _) = self.db.joins.all().await.map_err(|error| store_error(&error))?;
+        for join in joins.iter().filter(|join| join.value.pool == pool) {
+            delete = self.db.joins.delete_in(delete, &join.key);
+        }
+        Ok(delete)
+    }
+
+    /// Adds to what puts something into a pool: the pool is there.
+    pub(super) fn require_pool_in(&self, commit: Transaction, pool: PoolId) -> Transaction {
+        self.db.pools.require_in(commit, &pool, Expect::Present)
+    }
+
+    /// The pool of what could not be put into it is gone; anything else is told as it is.
+    pub(super) fn pool_gone(error: &StoreError, pool: &str) -> ApiError {
+        if error.is_conflict() { ApiError::not_found("pool", pool) } else { store_error(error) }
     }
 }

@@ -18,7 +18,7 @@ use xenith_orchestrator_types::{ListRequest, Reason};
 
 use crate::harness::{EMPTY, Installation, api_error, small, until};
 
-fn request() -> JoinRequest {
+pub fn request() -> JoinRequest {
     JoinRequest {
         certificate_request_pem: xenith_common_pki::KeyAndRequest::generate().unwrap().request_pem,
         hostname: "evil".into(),

@@ -337,6 +337,7 @@ impl World {
             imports: Arc::clone(&inner.deps.imports),
             tickets: Default::default(),
             vault: Arc::clone(&inner.vault),
+            pool_changes: Default::default(),
             readers: Readers::start().unwrap(),
             rate: RateLimit::new(Default::default()),
             runs: Default::default(),
