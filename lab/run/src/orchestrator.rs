@@ -72,15 +72,19 @@ impl Orchestrator {
             bail!("the orchestrator did not start: {last} (all of it is in {})", log.display());
         };
         let endpoint: Endpoint = format!("https://127.0.0.1:{port}").parse()?;
-        let client = sign_in(place, endpoint, Trust::Pinned(fingerprint), said.password.as_deref()).await?;
-        Ok(Self { child, client, fingerprint, password: said.password })
+        match sign_in(place, endpoint, Trust::Pinned(fingerprint), said.password.as_deref()).await {
+            Ok(client) => Ok(Self { child, client, fingerprint, password: said.password }),
+            Err(error) => {
+                // Whoever tries again at once finds port and store free. Why it could not be used says more than an end
+                // that did not come.
+                let _killed_when_dropped = end(child).await;
+                Err(error)
+            }
+        }
     }
 
-    /// Asks it to end and waits.
-    pub async fn stop(mut self) -> Result<()> {
-        child::ask(&self.child).await?;
-        child::ended(&mut self.child, STOP).await?;
-        Ok(())
+    pub async fn stop(self) -> Result<()> {
+        end(self.child).await
     }
 
     /// Returns when it ended by itself, which it should not.
@@ -90,6 +94,13 @@ impl Orchestrator {
             Err(error) => format!("the orchestrator cannot be watched ({error})"),
         }
     }
+}
+
+/// Asks it to end and waits.
+async fn end(mut orchestrator: Child) -> Result<()> {
+    child::ask(&orchestrator).await?;
+    child::ended(&mut orchestrator, STOP).await?;
+    Ok(())
 }
 
 /// Reads until the orchestrator has said what it serves. A password comes last, at the very first start only,
