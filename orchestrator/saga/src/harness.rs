@@ -2,7 +2,7 @@
 //!
 //! * [`every_step_twice`]: each step, and each undo, runs twice in a row; the effects are those of once.
 //! * [`failures_and_crashes`]: a failure before and after each step, a failure of each undo, a crash before and
-//!   after each write of the log. Whatever happens, the effects are in the end *all* or *none*, never a part. A
+//!   after each write of the log: of an undisturbed run, and of what follows a failure of each step. Whatever happens, the effects are in the end *all* or *none*, never a part. A
 //!   saga that parks behind its point of no return goes on when it is retried, and then all is there.
 //!
 //! A saga is described by a [`Scenario`], or with the whole program around it by a [`Subject`]. Its world (the
@@ -134,16 +134,31 @@ struct Injector {
     /// How often the undo in question was tried.
     undos: Mutex<u32>,
     mended: Mutex<bool>,
+    /// The log, where somebody wants to know how far it was at the first failure.
+    log: Option<Arc<CrashingStore>>,
+    failed_at: Mutex<Option<i64>>,
 }
 
 impl Injector {
     fn new(plot: Plot, shape: &Shape) -> Arc<Self> {
+        Self::over(plot, shape, None)
+    }
+
+    fn over(plot: Plot, shape: &Shape, log: Option<Arc<CrashingStore>>) -> Arc<Self> {
         Arc::new(Self {
             plot,
             last: shape.last_undoable(),
             undos: Mutex::default(),
             mended: Mutex::default(),
+            log,
+            failed_at: Mutex::default(),
         })
+    }
+
+    fn note_failure(&self) {
+        if let Some(log) = &self.log {
+            self.failed_at.lock().unwrap().get_or_insert(log.made());
+        }
     }
 
     fn first_undo(&self) -> bool {
@@ -167,6 +182,7 @@ impl Hooks for Injector {
                 Inject::FailBefore(failure())
             }
             (Plot::FailAfter(at), Undoing::No) if at == index && !self.mended() => {
+                self.note_failure();
                 Inject::FailAfter(failure())
             }
             (
@@ -346,8 +362,10 @@ pub async fn subject_failures_and_crashes<S: Subject>(subject: &S) {
         }
     }
     for plot in [Plot::Nothing].into_iter().chain((0..steps).map(Plot::FailAfter)) {
+        // Up to its failure a run is the undisturbed one, which crashes everywhere, too.
+        let first = if plot == Plot::Nothing { 0 } else { commits_to_failure(subject, plot, &known).await };
         for moment in [Moment::BeforeCommit, Moment::AfterCommit] {
-            let mut commits = 0;
+            let mut commits = first;
             // One crash later each time, until the saga is through before it comes.
             while crash(subject, plot, (moment, commits), &known).await {
                 commits += 1;
@@ -377,6 +395,20 @@ async fn failure<S: Subject>(subject: &S, plot: Plot, known: &Known) {
 enum Moment {
     BeforeCommit,
     AfterCommit,
+}
+
+/// How often the log was written when the failure came.
+async fn commits_to_failure<S: Subject>(subject: &S, plot: Plot, known: &Known) -> i64 {
+    let stage = Stage::new(subject).await;
+    let log = Arc::new(CrashingStore::new(stage.store(), Moment::BeforeCommit));
+    let injector = Injector::over(plot, &known.shape, Some(log.clone()));
+    let running = stage.engine(injector.clone(), log.clone()).await;
+    log.arm(i64::MAX);
+    let id = subject.start(&stage.world, &running.engine).await;
+    wait(&running.engine, id, &plot).await;
+    running.kill().await;
+    let failed_at = *injector.failed_at.lock().unwrap();
+    failed_at.unwrap_or_else(|| panic!("{plot:?}: nothing failed"))
 }
 
 /// Crashes at one write of the log, opens a new engine, and lets it finish. False: the saga was through before.
@@ -444,6 +476,11 @@ impl CrashingStore {
 
     fn arm(&self, commits: i64) {
         self.left.store(commits, Ordering::SeqCst);
+    }
+
+    /// Of one that never crashes: how often it was written since it was armed.
+    fn made(&self) -> i64 {
+        i64::MAX - self.left.load(Ordering::SeqCst)
     }
 }
 
