@@ -187,10 +187,15 @@ where
     rows
 }
 
+/// What a list shows holds a name of the pool west; a backup may be the newest all the same.
+fn of_the_west(shown: &str) -> bool {
+    shown.replace("newest", "").contains("west")
+}
+
 async fn hides_the_west(scene: &Scene, who: &Client) {
     for (method, params, _) in lists() {
         let shown = call(who, method, params).await.unwrap().to_string();
-        assert!(!shown.contains("west"), "{method}: {shown}");
+        assert!(!of_the_west(&shown), "{method}: {shown}");
     }
     for pair in &scene.known["vm"] {
         let (told, never) = (of_bulk(who, &pair[0]).await, of_bulk(who, &pair[1]).await);
@@ -206,7 +211,7 @@ async fn hides_the_west(scene: &Scene, who: &Client) {
         first_rows::<HostChanges, _, _>(who).await,
         first_rows::<VdiChanges, _, _>(who).await,
     ] {
-        assert!(!rows.contains("west"), "{rows}");
+        assert!(!of_the_west(&rows), "{rows}");
     }
 }
 
@@ -224,9 +229,9 @@ async fn what_is_out_of_scope_is_not_there() {
     let everything = &scene.all.admin;
     for (method, params, has) in lists() {
         let shown = call(everything, method, params).await.unwrap().to_string();
-        assert!(!has || shown.contains("west"), "{method}: {shown}");
+        assert!(!has || of_the_west(&shown), "{method}: {shown}");
     }
-    assert!(first_rows::<VmChanges, _, _>(everything).await.contains("west"));
+    assert!(of_the_west(&first_rows::<VmChanges, _, _>(everything).await));
 
     for (who, wanted) in [(&pia, None), (&dora, Some(Aim::On))] {
         let wanted = |row: &Row| wanted.is_none_or(|aim| row.aim == aim);

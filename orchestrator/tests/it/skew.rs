@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tonic::server::{Grpc, UnaryService};
 use tonic::transport::{Endpoint, Uri};
 use tonic_prost::ProstCodec;
-use xenith_common_pki::{KeyAndRequest, LiveIdentity, Peer, pinned_client_config, server_config};
+use xenith_common_pki::{KeyAndRequest, Peer, pinned_client_config};
 use xenith_hypervisor_agent_api::wire::enrolment_client::EnrolmentClient;
 use xenith_hypervisor_agent_api::{JoinToken, PROTOCOL, fault_from_status, wire};
-use xenith_hypervisor_agent_client::{JoinRequest, join};
 use xenith_hypervisor_agent_types::FaultReason;
 use xenith_orchestrator_api::event;
 use xenith_orchestrator_types::event::ListEvents;
 use xenith_orchestrator_types::host::HostStatus;
 
+use crate::fake_agent::fake_agent;
 use crate::harness::{Installation, until};
 
 /// Answers a greeting as an agent of the next protocol would: with the two numbers and its version, which every
@@ -49,32 +49,8 @@ async fn answer(request: Request) -> axum::response::Response {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_of_another_protocol_is_unknown_and_the_reason_is_told() {
     let installation = Installation::start().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let token: JoinToken = installation.join_token("xen9").await.parse().unwrap();
-    let key = KeyAndRequest::generate().unwrap();
-    let request = JoinRequest {
-        certificate_request_pem: key.request_pem.clone(),
-        hostname: "xen9".into(),
-        address: listener.local_addr().unwrap().to_string(),
-        agent_version: "9.9.9".into(),
-    };
-    let joined = join(&token, request).await.unwrap();
-    let identity = LiveIdentity::new(&key.key_pem, &joined.certificate_pem).unwrap();
-    let authority = installation.orchestrator.as_ref().unwrap().app.certificates.authority();
-    let tls = TlsAcceptor::from(Arc::new(server_config(identity, authority.certificate()).unwrap()));
-    let serving = tokio::spawn(async move {
-        loop {
-            let Ok((tcp, _)) = listener.accept().await else { return };
-            let tls = tls.clone();
-            tokio::spawn(async move {
-                let Ok(stream) = tls.accept(tcp).await else { return };
-                let router = axum::Router::new().fallback(answer);
-                let service = hyper_util::service::TowerToHyperService::new(router);
-                let http2 = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                let _ended_by_the_other_side = http2.serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    });
+    let router = axum::Router::new().fallback(answer);
+    let serving = fake_agent(&installation, "xen9", router).await;
     let host = until("the skew is explained", async || {
         let host = installation.wait_host("xen9", HostStatus::Unknown).await;
         host.problem.is_some().then_some(host)

@@ -669,6 +669,7 @@ export type CreateVm = {
   name: VmName;
   nics?: Array<NewNic>;
   on_crash?: CrashAction;
+  /** Of a guest that reboots by itself. */
   on_reboot?: RebootAction;
   platform: Platform;
   pool?: string | null;
@@ -2102,6 +2103,8 @@ export type Task = {
   /** A sentence: "Start web-1". */
   title: string;
   user?: UserId | null;
+  /** Who began it, by the name that they had then; `user:` in filters means this. `backup schedule` is nobody's. */
+  user_name?: string;
 };
 
 export type TaskId = string;
@@ -2880,7 +2883,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'vdi.resize': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.clone': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.copy': { permission: 'provision', mutation: true, dryRun: false },
-  'vdi.migrate': { permission: 'provision', mutation: true, dryRun: false },
+  'vdi.migrate': { permission: 'provision', mutation: true, dryRun: true },
   'vdi.upload': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.upload_ticket': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.export': { permission: 'provision', mutation: true, dryRun: false },
@@ -2921,12 +2924,12 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'template.get': { permission: 'view', mutation: false, dryRun: false },
   'template.create': { permission: 'provision', mutation: true, dryRun: false },
   'template.import': { permission: 'provision', mutation: true, dryRun: false },
-  'template.delete': { permission: 'provision', mutation: true, dryRun: false },
+  'template.delete': { permission: 'provision', mutation: true, dryRun: true },
   'template.deploy': { permission: 'provision', mutation: true, dryRun: true },
   'snapshot.list': { permission: 'view', mutation: false, dryRun: false },
   'snapshot.get': { permission: 'view', mutation: false, dryRun: false },
   'snapshot.create': { permission: 'operate', mutation: true, dryRun: false },
-  'snapshot.revert': { permission: 'operate', mutation: true, dryRun: false },
+  'snapshot.revert': { permission: 'operate', mutation: true, dryRun: true },
   'snapshot.delete': { permission: 'operate', mutation: true, dryRun: false },
   'snapshot.clone': { permission: 'provision', mutation: true, dryRun: true },
   'repository.list': { permission: 'view', mutation: false, dryRun: false },
@@ -2950,11 +2953,11 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'backup.unprotected': { permission: 'view', mutation: false, dryRun: false },
   'backup.create': { permission: 'operate', mutation: true, dryRun: false },
   'backup.hold': { permission: 'administer', mutation: true, dryRun: false },
-  'backup.delete': { permission: 'administer', mutation: true, dryRun: false },
+  'backup.delete': { permission: 'administer', mutation: true, dryRun: true },
   'backup.files': { permission: 'provision', mutation: false, dryRun: false },
   'backup.download': { permission: 'provision', mutation: true, dryRun: false },
   'backup.prove': { permission: 'provision', mutation: true, dryRun: false },
-  'backup.restore': { permission: 'provision', mutation: true, dryRun: false },
+  'backup.restore': { permission: 'provision', mutation: true, dryRun: true },
   'standby.list': { permission: 'view', mutation: false, dryRun: false },
   'standby.get': { permission: 'view', mutation: false, dryRun: false },
   'standby.create': { permission: 'provision', mutation: true, dryRun: false },

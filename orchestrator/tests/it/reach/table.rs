@@ -163,7 +163,10 @@ fn of_storage() -> Vec<Row> {
         row("template.create", "vm", On, |vm| json!({ "vm": vm, "name": "new" })),
         row("template.import", "host", On, |host| {
             let (vcpus, memory) = (json!({ "online": 1, "max": 1 }), json!({ "target": 64, "max": 64 }));
-            json!({ "name": "new", "url": URL, "host": host, "vcpus": vcpus, "memory": memory })
+            let platform = json!({ "kind": "pvh", "boot": { "kernel": "vmlinuz" } });
+            json!({
+                "name": "new", "url": URL, "host": host, "platform": platform, "vcpus": vcpus, "memory": memory,
+            })
         }),
         row("snapshot.create", "vm", On, |vm| json!({ "vm": vm, "name": "new" })),
         row("snapshot.get", "snapshot", On, |of| json!({ "snapshot": of })),
