@@ -17,6 +17,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use xenith_common_tasks::TaskSet;
 
+use crate::world::Run;
+
 /// How a guest agent behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GuestAgentManners {
@@ -68,9 +70,9 @@ impl GuestAgent {
         self.state().freezes
     }
 
-    /// Whether the guest's virtual CPUs run.
-    pub(crate) fn lives(&self, runs: bool) {
-        self.runs.send_replace(runs);
+    /// What the guest's virtual CPUs do: it answers only while they run.
+    pub(crate) fn note_run(&self, run: Run) {
+        self.runs.send_replace(run == Run::Running);
     }
 
     pub(crate) fn listen(self: &Arc<Self>, tasks: &TaskSet) -> io::Result<PathBuf> {

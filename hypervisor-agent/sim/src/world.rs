@@ -321,7 +321,7 @@ impl World {
         domain.count_cpu(at);
         domain.run = run;
         if let Some(agent) = &domain.guest_agent {
-            agent.lives(run == Run::Running);
+            agent.note_run(run);
         }
         match (run, domain.timer) {
             (Run::Running, Timer::Held(left)) => {
