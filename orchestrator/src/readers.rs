@@ -16,7 +16,7 @@ use rustix::thread::gettid;
 use tokio::sync::{Semaphore, oneshot};
 use xenith_orchestrator_types::ApiError;
 
-/// How far they step back: a tenth of the processor is theirs at the least, whatever else runs.
+/// How far they step back: beside one other busy thread a processor gives them a tenth of its time.
 const NICE: i32 = 10;
 
 type Read = Box<dyn FnOnce() + Send>;
