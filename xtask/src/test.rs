@@ -14,7 +14,7 @@ use anyhow::{Result, bail, ensure};
 use self::counts::{Counts, Runner};
 use crate::setup::{self, Purpose};
 use crate::step::{Progress, Step};
-use crate::{crate_graph, docs, exec, lab_test, licences, manifests, run as product, sizes, tree};
+use crate::{crate_graph, docs, exec, lab_test, licences, manifests, sizes, tree};
 
 /// What to do about Debian packages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +41,18 @@ pub fn run(setup: Setup) -> Result<()> {
     }
     if !progress.has_failed() {
         checks(&mut progress);
+        // The UI goes first: the orchestrator that is built for the tests has it inside, and the browser and the host
+        // in QEMU get that same build. Cargo would build all of it again for fewer packages, with other features.
+        let ui = ui.then(|| root.join("ui")).filter(|_| no_node.is_none());
+        if let Some(ui) = &ui {
+            ui_build(&mut progress, &mut counts, ui);
+        }
         tests(&mut progress, &mut counts);
         if let Some(why) = no_node {
             progress.skip("ui", format!("{why:#}"));
-        } else if ui {
-            browser(&mut progress, &mut counts, &root.join("ui"));
+        }
+        if let Some(ui) = &ui {
+            ui_tests(&mut progress, &mut counts, ui);
         }
     }
     scenario(&mut progress, &mut counts);
@@ -141,33 +148,32 @@ fn tests(progress: &mut Progress, counts: &mut Counts) {
     );
 }
 
-/// The UI's own build and tests, by its own scripts.
-fn browser(progress: &mut Progress, counts: &mut Counts, ui: &Path) {
-    let npm = |arguments: &[&str]| {
-        let mut command = Command::new("npm");
-        command.current_dir(ui).args(arguments).env("CI", "true");
-        command
-    };
+fn npm(ui: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("npm");
+    command.current_dir(ui).args(arguments).env("CI", "true");
+    command
+}
+
+/// By its own scripts.
+fn ui_build(progress: &mut Progress, counts: &mut Counts, ui: &Path) {
     for (name, what, usually, arguments) in [
         ("ui install", "fetch the UI's packages", "half a minute", &["ci", "--no-fund", "--no-audit"][..]),
         ("ui build", "compile the UI, and hold its size against the budget", "10 seconds", &["run", "build"]),
     ] {
         let about = About { name, what, usually, runner: Runner::Vitest };
-        *counts += counted(progress, about, &mut npm(arguments));
+        *counts += counted(progress, about, &mut npm(ui, arguments));
     }
-    let mut programs = product::build();
-    let repeat = exec::shown(&programs);
-    progress.run(step("ui programs", "the orchestrator with the UI in it", "half a minute", &repeat), || {
-        exec::run(&mut programs)
-    });
+}
+
+fn ui_tests(progress: &mut Progress, counts: &mut Counts, ui: &Path) {
     let what = "the UI's types and units";
     let about = About { name: "ui test", what, usually: "half a minute", runner: Runner::Vitest };
-    *counts += counted(progress, about, &mut npm(&["test"]));
+    *counts += counted(progress, about, &mut npm(ui, &["test"]));
     // Until they have been seen green on a quiet machine: see the scenario below.
     if env::var_os("XENITH_BROWSER").is_none() {
         return progress.skip("ui browser", "only when asked for: XENITH_BROWSER=1 make test");
     }
-    let mut browser = npm(&["run", "test:browser"]);
+    let mut browser = npm(ui, &["run", "test:browser"]);
     if let Ok(target) = tree::target_dir() {
         // They must run here, not be left out because a program is missing.
         browser.env("XENITH_PROGRAMS", target.join("debug"));
@@ -199,11 +205,9 @@ fn scenario(progress: &mut Progress, counts: &mut Counts) {
     if let Some(program) = missing.filter(|_| env::var_os("CI").is_none()) {
         return progress.skip(name, format!("{program} is not there: cargo xtask setup --for lab"));
     }
-    let built = step("lab build", "the programs that the scenario tests", "a minute", "cargo xtask lab-test");
-    progress.run(built, || {
-        exec::run(&mut lab_test::programs())?;
-        exec::run(&mut lab_test::agent())
-    });
+    // The orchestrator and the CLI lie there since the tests.
+    let built = step("lab build", "the agent as hosts in QEMU get it", "5 minutes", "cargo xtask lab-test");
+    progress.run(built, || exec::run(&mut lab_test::agent()));
     let about =
         About { name, what: "the product on real Xen", usually: lab_test::USUALLY, runner: Runner::Harness };
     *counts += counted(progress, about, &mut lab_test::on_real_xen(lab_test::Test::Scenario));
