@@ -43,7 +43,7 @@ async fn bench() -> Result<()> {
         None => TURNS,
     };
     let programs = Programs::find()?;
-    let stage = Box::pin(Stage::set(&programs)).await?;
+    let stage = Box::pin(Stage::set(&programs, "bench")).await?;
     Box::pin(stage.enrol(&programs)).await?;
     stage.orchestrator.call::<network::Create>(json!({ "name": "lan", "bridge": "xenbr0" })).await?;
     let turns = Box::pin(Turns::new(&stage, &programs).await?.run(turns)).await?;

@@ -22,10 +22,16 @@ pub fn asked(test: &str) -> bool {
     std::env::var_os(ASKED).is_some_and(|asked| !asked.is_empty()) && meant() == test
 }
 
-/// The test that is meant. Its host has its name, so that two tests can run beside each other.
+/// The test that is meant.
 fn meant() -> String {
     match std::env::var(ASKED) {
         Ok(name) if !name.is_empty() && name != "1" => name,
         _ => "scenario".into(),
     }
+}
+
+/// A host that `xenith-lab up` keeps and that is to be used, by `XENITH_LAB_HOST`: who writes a step saves the boot.
+#[must_use]
+pub fn kept_host() -> Option<String> {
+    std::env::var("XENITH_LAB_HOST").ok().filter(|name| !name.is_empty())
 }

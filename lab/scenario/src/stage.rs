@@ -17,7 +17,7 @@ use xenith_orchestrator_api::{host, vm};
 use xenith_orchestrator_types::host::{Host, HostStatus};
 use xenith_orchestrator_types::vm::Vm;
 
-use crate::meant;
+use crate::kept_host;
 use crate::orchestrator::Orchestrator;
 use crate::programs::Programs;
 
@@ -118,8 +118,8 @@ impl Guest {
 /// The host, if it is ours, the way into it, and what its agent has to be told.
 type Place = (Option<LabHost>, Shell, String, Rootfs);
 
-async fn own_host(paths: &LabPaths) -> Result<Place> {
-    let spec = HostSpec { name: meant(), disks: Disks::Fresh, ..HostSpec::numbered(1) };
+async fn own_host(paths: &LabPaths, name: &str) -> Result<Place> {
+    let spec = HostSpec { name: name.into(), disks: Disks::Fresh, ..HostSpec::numbered(1) };
     let host = LabHost::boot(paths, spec, &Progress::stderr()).await?;
     if let Some(why) = host.restarted() {
         eprintln!("    the host was started twice: {why}");
@@ -128,7 +128,7 @@ async fn own_host(paths: &LabPaths) -> Result<Place> {
     Ok((Some(host), shell, settings, rootfs))
 }
 
-async fn kept_host(paths: &LabPaths, name: &str) -> Result<Place> {
+async fn cleaned(paths: &LabPaths, name: &str) -> Result<Place> {
     let shell = attach(paths, name)?;
     let settings = agent_settings(paths, name)?;
     let rootfs = rootfs::ensure(paths, &Progress::stderr()).await?;
@@ -153,16 +153,13 @@ pub async fn until<T>(what: &str, limit: Duration, look: impl AsyncFn() -> Resul
 }
 
 impl Stage {
-    /// Boots a host with empty disks, puts guest and agent into it and starts an orchestrator. Not joined yet.
-    ///
-    /// With `XENITH_LAB_HOST` set to the name of a host that `xenith-lab up` keeps, that one is taken: who writes
-    /// a step saves the boot.
-    pub async fn set(programs: &Programs) -> Result<Self> {
+    /// Boots a host of this name with empty disks, or takes the [`kept_host`], puts guest and agent into it and starts
+    /// an orchestrator. Not joined yet.
+    pub async fn set(programs: &Programs, name: &str) -> Result<Self> {
         let paths = LabPaths::from_env();
-        let kept = std::env::var("XENITH_LAB_HOST").ok().filter(|name| !name.is_empty());
-        let (host, shell, settings, rootfs) = match kept {
-            Some(name) => kept_host(&paths, &name).await?,
-            None => own_host(&paths).await?,
+        let (host, shell, settings, rootfs) = match kept_host() {
+            Some(kept) => cleaned(&paths, &kept).await?,
+            None => own_host(&paths, name).await?,
         };
         guest::install(&shell, &rootfs).await?;
         // The kernel for helper VMs: emulated, Xen takes half a minute to unpack the one in /boot.

@@ -35,7 +35,7 @@ async fn from_bare_metal_to_an_enrolled_host() {
     }
     xenith_common_pki::install_provider();
     let mut rig = Rig::new().await.unwrap();
-    let mut steps = Steps::default();
+    let mut steps = Steps::on("installer");
     step!(rig, steps, "refuse wrong answers, write nothing", 12, faults::wrong_answers(&mut rig));
     step!(rig, steps, "refuse a disk that is too small", 12, faults::small_disk(&mut rig));
     step!(rig, steps, "refuse a token of another orchestrator", 12, faults::wrong_token(&mut rig));

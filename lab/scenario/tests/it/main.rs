@@ -1,8 +1,9 @@
 //! The product on real Xen: `cargo xtask lab-test`, or with XENITH_LAB set by hand.
 //!
-//! One host for all steps of a test: its boot is what costs. Each step brings the VM that it needs into the power state
-//! that it needs, so that a step which failed spoils no other. There are several tests, because the first is part of
-//! each `make test` and may not take much longer than a quarter of an hour. One that was not asked for ends at once.
+//! As few hosts as can be for the steps of a test: their boots are what costs. Each step brings the VM that it needs
+//! into the power state that it needs, so that a step which failed spoils no other. There are several tests, because
+//! the first is part of each `make test` and may not take much longer than a quarter of an hour. One that was not asked
+//! for ends at once.
 #![allow(clippy::large_futures, reason = "one test runs them, each once")]
 #![allow(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use xenith_hypervisor_agent_types::Firmware;
 use xenith_lab::Accel;
 use xenith_lab::guest::GuestKind;
-use xenith_lab_scenario::{Guest, Programs, Stage, Steps, asked};
+use xenith_lab_scenario::{Guest, Programs, Stage, Steps, asked, kept_host};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const PVH: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-1", GuestKind::Pvh, 101) };
@@ -45,19 +46,16 @@ macro_rules! step {
     };
 }
 
+/// On two hosts with an orchestrator each, since an emulated host keeps one CPU busy.
 #[tokio::test]
 async fn the_scenario_on_real_xen() {
     if !asked("scenario") {
         return;
     }
     let started = Instant::now();
-    let mut steps = Steps::default();
-    if let Some(mut stage) = enrolled(&mut steps).await {
-        lives(&stage, &mut steps).await;
-        faults(&mut stage, &mut steps).await;
-    }
+    let (one, other) = beside(Box::pin(on_one_host()), Box::pin(on_the_other())).await;
     eprintln!("the scenario took {:.0} s", started.elapsed().as_secs_f64());
-    steps.finish().unwrap();
+    one.and(other).finish().unwrap();
 }
 
 #[tokio::test]
@@ -65,7 +63,7 @@ async fn disks_on_real_xen() {
     if !asked("disks") {
         return;
     }
-    let mut steps = Steps::default();
+    let mut steps = Steps::on("disks");
     if let Some(stage) = enrolled(&mut steps).await {
         disks(&stage, &mut steps).await;
     }
@@ -77,7 +75,7 @@ async fn imports_on_real_xen() {
     if !asked("imports") {
         return;
     }
-    let mut steps = Steps::default();
+    let mut steps = Steps::on("imports");
     if let Some(stage) = enrolled(&mut steps).await {
         step!(stage, steps, "import an OVA, prepare its guest, hear it answer", 60, imports::ova(&stage));
         step!(stage, steps, "import from a simulated ESXi, hear it answer", 60, imports::esxi(&stage));
@@ -90,7 +88,7 @@ async fn whole_machines_on_real_xen() {
     if !asked("hvm") {
         return;
     }
-    let mut steps = Steps::default();
+    let mut steps = Steps::on("hvm");
     if let Some(stage) = enrolled(&mut steps).await {
         step!(stage, steps, "upload a CD that boots", 10, hvm::upload(&stage));
         let mut guests = vec![&BIOS];
@@ -116,31 +114,39 @@ async fn whole_machines_on_real_xen() {
     steps.finish().unwrap();
 }
 
-/// The back-end alone: no agent, and an orchestrator that nobody asks.
+/// The back-end alone: no agent, and an orchestrator that nobody asks. Each kind of guest on a host of its own.
 #[tokio::test]
 async fn conformance_on_real_xen() {
     if !asked("conformance") {
         return;
     }
     xenith_common_pki::install_provider();
+    let (pvh, pv) =
+        (Box::pin(promises("conformance-pvh", "pvh")), Box::pin(promises("conformance-pv", "pv")));
+    let (pvh, pv) = beside(pvh, pv).await;
+    pvh.and(pv).finish().unwrap();
+}
+
+async fn promises(host: &str, kind: &str) -> Steps {
+    let mut steps = Steps::on(host);
     let programs = Programs::find().unwrap();
-    let stage = Stage::set(&programs).await.unwrap();
-    let mut steps = Steps::default();
+    let stage = Stage::set(&programs, host).await.unwrap();
     step!(
         stage,
         steps,
-        "libxl keeps its promises with PVH guests",
+        "libxl keeps its promises",
         120,
-        conformance::run(&stage, &programs, "pvh")
+        conformance::run(&stage, &programs.conformance, kind)
     );
-    step!(
-        stage,
-        steps,
-        "libxl keeps its promises with PV guests",
-        120,
-        conformance::run(&stage, &programs, "pv")
-    );
-    steps.finish().unwrap();
+    steps
+}
+
+/// Both at once, each on its own host; on a host that is kept one after the other, which clears away what it finds.
+async fn beside(one: impl Future<Output = Steps>, other: impl Future<Output = Steps>) -> (Steps, Steps) {
+    match kept_host() {
+        Some(_) => (one.await, other.await),
+        None => tokio::join!(one, other),
+    }
 }
 
 /// A host that has joined an orchestrator. Without it nothing else could work.
@@ -148,8 +154,9 @@ async fn enrolled(steps: &mut Steps) -> Option<Stage> {
     xenith_common_pki::install_provider();
     let programs = Programs::find().unwrap();
     let started = Instant::now();
-    let stage = Stage::set(&programs).await.unwrap();
-    eprintln!("    the stage is set after {:.1} s, {:?}", started.elapsed().as_secs_f64(), Accel::detect());
+    let stage = Stage::set(&programs, steps.host()).await.unwrap();
+    let (host, took) = (steps.host(), started.elapsed().as_secs_f64());
+    eprintln!("    {host}: the stage is set after {took:.1} s, {:?}", Accel::detect());
     let enrolled = Box::pin(life::enrol(&stage, &programs));
     if !steps.run("enrol the host, declare a network", 5 * MINUTE, enrolled).await {
         eprintln!("{}", stage.logs().await);
@@ -158,18 +165,48 @@ async fn enrolled(steps: &mut Steps) -> Option<Stage> {
     Some(stage)
 }
 
-async fn lives(stage: &Stage, steps: &mut Steps) {
+/// What an administrator does with a VM, an agent that dies at rest, and the loss of power. On each host the steps are in
+/// an order in which one leaves the guest as the next needs it: each boot costs half a minute.
+async fn on_one_host() -> Steps {
+    let mut steps = Steps::on("scenario-1");
+    let Some(mut stage) = enrolled(&mut steps).await else { return steps };
     // First, and gone: a guest that idles still costs a tenth of the one emulated CPU.
-    step!(stage, steps, "start a PV guest, see its facts", 6, life::start(stage, &PV));
-    step!(stage, steps, "suspend and resume a PV guest", 6, life::suspend_and_resume(stage, &PV));
-    step!(stage, steps, "shut down and delete", 4, life::end(stage, &PV));
-    step!(stage, steps, "start a PVH guest, see its facts", 6, life::start(stage, &PVH));
-    step!(stage, steps, "list a foreign domain, refuse to touch it", 6, foreign::listed(stage));
-    step!(stage, steps, "read a guest's serial console", 3, consoles::serial(stage, &PVH));
-    step!(stage, steps, "have a shell of the host", 2, consoles::host_shell(stage));
-    step!(stage, steps, "pause and unpause", 3, life::pause(stage, &PVH));
-    step!(stage, steps, "set memory of a running guest", 4, life::set_memory(stage, &PVH));
-    step!(stage, steps, "attach a disk to a running guest", 4, life::attach_disk(stage, &PVH));
+    step!(stage, steps, "start a PV guest, see its facts", 6, life::start(&stage, &PV));
+    step!(stage, steps, "suspend and resume a PV guest", 6, life::suspend_and_resume(&stage, &PV));
+    step!(stage, steps, "shut down and delete", 4, life::end(&stage, &PV));
+    step!(stage, steps, "start a PVH guest, see its facts", 6, life::start(&stage, &PVH));
+    step!(stage, steps, "list a foreign domain, refuse to touch it", 6, foreign::listed(&stage));
+    step!(stage, steps, "read a guest's serial console", 3, consoles::serial(&stage, &PVH));
+    step!(stage, steps, "have a shell of the host", 2, consoles::host_shell(&stage));
+    step!(stage, steps, "pause and unpause", 3, life::pause(&stage, &PVH));
+    step!(stage, steps, "set memory of a running guest", 4, life::set_memory(&stage, &PVH));
+    step!(stage, steps, "attach a disk to a running guest", 4, life::attach_disk(&stage, &PVH));
+    step!(stage, steps, "kill -9 of the agent while guests run", 5, faults::agent_at_rest(&stage, &PVH));
+    step!(stage, steps, "find the foreign domain untouched", 3, foreign::untouched(&stage));
+    step!(stage, steps, "lose power, come back", 12, faults::power_loss(&mut stage, &PVH));
+    step!(stage, steps, "delete, and leave nothing", 5, life::end(&stage, &PVH));
+    steps
+}
+
+/// What dies while something is done with a guest.
+async fn on_the_other() -> Steps {
+    let mut steps = Steps::on("scenario-2");
+    let Some(mut stage) = enrolled(&mut steps).await else { return steps };
+    step!(stage, steps, "start a PVH guest, see its facts", 6, life::start(&stage, &PVH));
+    step!(stage, steps, "kill -9 of the agent in a pause", 4, faults::agent_in_pause(&stage, &PVH));
+    step!(stage, steps, "kill -9 of the agent while memory is set", 4, faults::agent_in_memory(&stage, &PVH));
+    let attach = faults::agent_in_attach(&stage, &PVH);
+    step!(stage, steps, "kill -9 of the agent while a disk is attached", 5, attach);
+    step!(stage, steps, "kill -9 of the agent in a suspend", 6, faults::agent_in_suspend(&stage, &PVH));
+    step!(stage, steps, "kill -9 of the agent in a resume", 6, faults::agent_in_resume(&stage, &PVH));
+    step!(stage, steps, "kill -9 of the agent in a shutdown", 6, faults::agent_in_shutdown(&stage, &PVH));
+    step!(stage, steps, "kill -9 of the agent in a start", 6, faults::agent_in_start(&stage, &PVH));
+    step!(stage, steps, "notice a crash", 4, life::crash(&stage, &PVH));
+    step!(stage, steps, "notice a crash without an agent", 6, faults::agent_gone_in_crash(&stage, &PVH));
+    let start = faults::orchestrator_in_start(&mut stage, &PVH);
+    step!(stage, steps, "kill -9 of the orchestrator in a start", 6, start);
+    step!(stage, steps, "delete, and leave nothing", 5, life::end(&stage, &PVH));
+    steps
 }
 
 async fn disks(stage: &Stage, steps: &mut Steps) {
@@ -182,35 +219,5 @@ async fn disks(stage: &Stage, steps: &mut Steps) {
     step!(stage, steps, "back up twice, destroy, boot instantly", 20, kept);
     let quiet = quiesce::through_the_channel(stage, &QUIET);
     step!(stage, steps, "quiesce a guest over its channel", 12, quiet);
-    step!(stage, steps, "delete, and leave nothing", 5, life::end(stage, &PVH));
-}
-
-/// In an order in which a step leaves the guest as the next one needs it: each boot costs half a minute.
-async fn faults(stage: &mut Stage, steps: &mut Steps) {
-    step!(stage, steps, "kill -9 of the agent while guests run", 5, faults::agent_at_rest(stage, &PVH));
-    step!(stage, steps, "kill -9 of the agent in a pause", 4, faults::agent_in_pause(stage, &PVH));
-    step!(stage, steps, "kill -9 of the agent while memory is set", 4, faults::agent_in_memory(stage, &PVH));
-    step!(
-        stage,
-        steps,
-        "kill -9 of the agent while a disk is attached",
-        5,
-        faults::agent_in_attach(stage, &PVH)
-    );
-    step!(stage, steps, "kill -9 of the agent in a suspend", 6, faults::agent_in_suspend(stage, &PVH));
-    step!(stage, steps, "kill -9 of the agent in a resume", 6, faults::agent_in_resume(stage, &PVH));
-    step!(stage, steps, "kill -9 of the agent in a shutdown", 6, faults::agent_in_shutdown(stage, &PVH));
-    step!(stage, steps, "kill -9 of the agent in a start", 6, faults::agent_in_start(stage, &PVH));
-    step!(stage, steps, "notice a crash", 4, life::crash(stage, &PVH));
-    step!(stage, steps, "notice a crash without an agent", 6, faults::agent_gone_in_crash(stage, &PVH));
-    step!(
-        stage,
-        steps,
-        "kill -9 of the orchestrator in a start",
-        6,
-        faults::orchestrator_in_start(stage, &PVH)
-    );
-    step!(stage, steps, "find the foreign domain untouched", 3, foreign::untouched(stage));
-    step!(stage, steps, "lose power, come back", 12, faults::power_loss(stage, &PVH));
     step!(stage, steps, "delete, and leave nothing", 5, life::end(stage, &PVH));
 }
