@@ -24,7 +24,7 @@ pub struct Config {
     /// What is told to the orchestrator as this agent's address; empty: the address it calls from, and the
     /// port of `listen`.
     pub advertise: String,
-    /// Journal, keys, identity.
+    /// Journal, keys, identity, and the script that libxl runs for disks and NICs.
     pub state: PathBuf,
     /// Kernels and ramdisks that VMs may boot directly.
     pub boot: PathBuf,

@@ -57,7 +57,8 @@ async fn main() -> anyhow::Result<()> {
     let wanted: Vec<String> = arguments.collect();
     let tasks = TaskSet::new();
     let store = Xenstore::connect(Default::default(), &tasks).await?;
-    let xen = Arc::new(Libxl::open(Options::default(), store.clone(), &tasks).await?);
+    let options = Options { scripts: Some(PathBuf::from(&scratch)), ..Options::default() };
+    let xen = Arc::new(Libxl::open(options, store.clone(), &tasks).await?);
     println!("{} on {:?}", xen.library_name(), xen.host().await?);
     let mut broken = 0;
     for kind in kinds.split(',') {

@@ -9,7 +9,7 @@
 //! * `on_*` is `preserve`: the agent sees the death, takes what it needs, and destroys the domain itself. libxl
 //!   ignores these fields, but an `xl` that somebody attaches to the domain does not;
 //! * `claim_mode`: Xen sets the memory of the domain aside before it is populated, or fails at once;
-//! * disks are block devices (`phy`): see [`crate::disk`];
+//! * disks are block devices (`phy`): see [`crate::disk`]; they and NICs name their [`Hotplug`] script;
 //! * graphics listen on the loopback only;
 //! * a [`channel`] to the guest agent is there only where it is asked for: it needs a QEMU, which PV and PVH guests have
 //!   not otherwise.
@@ -23,13 +23,14 @@ use xenith_hypervisor_agent_types::{
 };
 
 use crate::channel::channel;
+use crate::hotplug::Hotplug;
 
 /// libxl's spelling of its three-valued boolean.
 const TRUE: &str = "True";
 const FALSE: &str = "False";
 
 /// `libxl_domain_config`. `disks` are the block devices of the spec's disks, in their order.
-pub fn domain(spec: &DomainSpec, disks: &[&Path]) -> Value {
+pub fn domain(spec: &DomainSpec, disks: &[&Path], hotplug: &Hotplug) -> Value {
     let identity = &spec.identity;
     let mut config = json!({
         "c_info": {
@@ -42,8 +43,8 @@ pub fn domain(spec: &DomainSpec, disks: &[&Path]) -> Value {
             },
         },
         "b_info": build(spec),
-        "disks": all_disks(spec, disks),
-        "nics": indexed(spec.nics.iter().map(|nic| self::nic(nic, spec.kind))),
+        "disks": all_disks(spec, disks, hotplug),
+        "nics": indexed(spec.nics.iter().map(|nic| self::nic(nic, spec.kind, hotplug))),
         "on_poweroff": "preserve",
         "on_reboot": "preserve",
         "on_watchdog": "preserve",
@@ -64,9 +65,9 @@ pub fn domain(spec: &DomainSpec, disks: &[&Path]) -> Value {
 }
 
 /// The spec's disks, and its CD drive. While their devices are not known (`disks` is empty) there are none.
-fn all_disks(spec: &DomainSpec, disks: &[&Path]) -> Vec<Value> {
+fn all_disks(spec: &DomainSpec, disks: &[&Path], hotplug: &Hotplug) -> Vec<Value> {
     let mut all: Vec<Value> =
-        spec.disks.iter().zip(disks).map(|(disk, path)| self::disk(disk, path)).collect();
+        spec.disks.iter().zip(disks).map(|(disk, path)| self::disk(disk, path, hotplug)).collect();
     all.extend(spec.hardware.cd.as_ref().map(|drive| cd(drive.path.as_deref())));
     all
 }
@@ -186,19 +187,22 @@ fn vnc() -> Value {
 }
 
 /// `libxl_device_disk`; `path` is its block device.
-pub fn disk(disk: &DomainDisk, path: &Path) -> Value {
-    json!({
+pub fn disk(disk: &DomainDisk, path: &Path, hotplug: &Hotplug) -> Value {
+    let mut json = json!({
         "pdev_path": path,
         "vdev": disk.device.to_string(),
         "format": "raw",
         "backend": "phy",
         "readwrite": i32::from(disk.access == DiskAccess::ReadWrite),
-    })
+    });
+    hotplug.name(&mut json);
+    json
 }
 
 /// `libxl_device_nic`. HVM guests get an emulated card beside the PV one, for as long as they have no drivers.
-pub fn nic(nic: &DomainNic, kind: PlatformKind) -> Value {
+pub fn nic(nic: &DomainNic, kind: PlatformKind, hotplug: &Hotplug) -> Value {
     let mut json = json!({ "mac": nic.mac.to_string(), "bridge": nic.bridge });
+    hotplug.name(&mut json);
     if kind == PlatformKind::Hvm {
         json["nictype"] = json!("vif_ioemu");
         json["model"] = json!("e1000");
@@ -226,7 +230,7 @@ mod tests {
     #[test]
     fn the_identity_is_made_with_the_domain() {
         let spec = spec(PlatformKind::Pvh);
-        let config = domain(&spec, &[]);
+        let config = domain(&spec, &[], &Hotplug::Xens);
         assert_eq!(config["c_info"]["uuid"], spec.identity.vm.to_string());
         assert_eq!(config["c_info"]["xsdata"]["xenith/incarnation"], spec.identity.incarnation.to_string());
     }
@@ -235,7 +239,7 @@ mod tests {
     fn hardware_beyond_the_usual() {
         let mut spec = spec(PlatformKind::Hvm);
         spec.hardware = crate::fixtures::hardware();
-        let config = domain(&spec, &[Path::new("/dev/loop7")]);
+        let config = domain(&spec, &[Path::new("/dev/loop7")], &Hotplug::Xens);
         for (pointer, expected) in [
             ("/disks/1/vdev", json!("hdd")),
             ("/disks/1/pdev_path", json!("/var/lib/debian 12.iso")),
@@ -256,6 +260,18 @@ mod tests {
         }
         assert_eq!(cd(None)["format"], "empty");
         assert_eq!(cd(None).get("pdev_path"), None);
+    }
+
+    #[test]
+    fn disks_and_nics_name_our_script() {
+        let spec = spec(PlatformKind::Hvm);
+        let own = Hotplug::Own("/var/lib/xenith/hotplug".into());
+        for (hotplug, expected) in [(own, Some("/var/lib/xenith/hotplug")), (Hotplug::Xens, None)] {
+            let config = domain(&spec, &[Path::new("/dev/loop7")], &hotplug);
+            for pointer in ["/disks/0/script", "/nics/0/script"] {
+                assert_eq!(config.pointer(pointer).and_then(Value::as_str), expected, "{pointer}");
+            }
+        }
     }
 
     #[test]
@@ -280,7 +296,7 @@ mod tests {
             let mut spec = spec(kind);
             spec.graphics = graphics;
             assert_eq!(
-                domain(&spec, &[Path::new("/dev/loop7")]).pointer(pointer),
+                domain(&spec, &[Path::new("/dev/loop7")], &Hotplug::Xens).pointer(pointer),
                 expected.as_ref(),
                 "{kind} {graphics:?} {pointer}"
             );
@@ -297,12 +313,12 @@ mod tests {
             (Firmware::Uefi, vec![Network, Disk, Cdrom], "ovmf", "ncd"),
         ] {
             let spec = DomainSpec { firmware, boot_order: order, ..spec(PlatformKind::Hvm) };
-            let config = domain(&spec, &[Path::new("/dev/loop7")]);
+            let config = domain(&spec, &[Path::new("/dev/loop7")], &Hotplug::Xens);
             let seen = ["bios", "boot"].map(|key| config["b_info"]["type.hvm"][key].as_str());
             assert_eq!(seen, [Some(bios), Some(letters)]);
         }
         // Nothing of it is said of a guest whose kernel the toolstack loads.
-        let config = domain(&spec(PlatformKind::Pvh), &[Path::new("/dev/loop7")]);
+        let config = domain(&spec(PlatformKind::Pvh), &[Path::new("/dev/loop7")], &Hotplug::Xens);
         assert_eq!(config.pointer("/b_info/type.hvm"), None);
     }
 }

@@ -17,6 +17,7 @@ use xenith_hypervisor_agent_types::DomainSpec;
 use crate::disk::Ready;
 use crate::domains::Building;
 use crate::error::{Subject, from_failure};
+use crate::hotplug::Hotplug;
 use crate::memory::Reservation;
 use crate::raw::{Context, Failure};
 use crate::stream::Incoming;
@@ -58,7 +59,8 @@ impl Libxl {
         })?;
         self.check_unique(&spec).await?;
         let reservation = self.reserve_for(&spec).await?;
-        let order = Order { spec, source, start, _held: (building, reservation) };
+        let hotplug = self.hotplug.of(spec.kind);
+        let order = Order { spec, hotplug, source, start, _held: (building, reservation) };
         let domid = self.workers.run(move |context| order.carry_out(context)).await??;
         self.reader.look().await?;
         Ok(domid)
@@ -91,8 +93,8 @@ impl Libxl {
     }
 
     async fn reserve_for(&self, spec: &DomainSpec) -> Result<Reservation, HypervisorError> {
-        // Disks take no memory.
-        let json = config::domain(spec, &[]).to_string();
+        // Disks take no memory, and nothing is run here.
+        let json = config::domain(spec, &[], &Hotplug::Xens).to_string();
         let needed = self.reader.ask(move |context| {
             let mut config = context.parse::<libxl_domain_config>(PARSE, &json)?;
             context.need_memory(&mut config)
@@ -108,6 +110,7 @@ const PARSE: &str = "reading the domain's configuration";
 /// Everything that a build holds until it is over, also when nobody waits for it any more.
 struct Order {
     spec: Arc<DomainSpec>,
+    hotplug: Hotplug,
     source: Source,
     start: Start,
     _held: (Building, Reservation),
@@ -117,7 +120,7 @@ impl Order {
     fn carry_out(self, context: &Context) -> Result<DomId, HypervisorError> {
         let disks: Vec<Ready> = self.spec.disks.iter().map(Ready::prepare).collect::<Result<_, _>>()?;
         let paths: Vec<&Path> = disks.iter().map(Ready::path).collect();
-        let json = config::domain(&self.spec, &paths).to_string();
+        let json = config::domain(&self.spec, &paths, &self.hotplug).to_string();
         let failed = |failure: Failure| from_failure(&failure, Subject::New);
         let mut config = context.parse::<libxl_domain_config>(PARSE, &json).map_err(failed)?;
         let domid = match self.source {

@@ -21,6 +21,7 @@ use crate::create::Source;
 use crate::disk::Ready;
 use crate::domains::parse;
 use crate::error::{Subject, from_failure};
+use crate::hotplug::Hotplug;
 use crate::info::{Dominfo, Version};
 use crate::memory::Ledger;
 use crate::raw::{Context, Failure};
@@ -290,10 +291,10 @@ impl Hypervisor for Libxl {
     }
 
     async fn attach_disk(&self, domid: DomId, disk: &DomainDisk) -> Result<()> {
-        self.expect(domid, Needs::alive("attaching a disk")).await?;
+        let info = self.expect(domid, Needs::alive("attaching a disk")).await?;
         preflight::disk("disk", disk)?;
-        let disk = disk.clone();
-        self.workers.run(move |context| attach_disk(context, domid, &disk)).await?
+        let (disk, hotplug) = (disk.clone(), self.hotplug.of(info.kind));
+        self.workers.run(move |context| attach_disk(context, domid, &disk, &hotplug)).await?
     }
 
     async fn detach_disk(&self, domid: DomId, device: DiskDevice) -> Result<()> {
@@ -307,7 +308,7 @@ impl Hypervisor for Libxl {
     async fn attach_nic(&self, domid: DomId, nic: &DomainNic) -> Result<()> {
         let info = self.expect(domid, Needs::alive("attaching a NIC")).await?;
         preflight::nic("nic", nic)?;
-        let json = config::nic(nic, info.kind).to_string();
+        let json = config::nic(nic, info.kind, &self.hotplug.of(info.kind)).to_string();
         let mac = nic.mac;
         self.workers.run(move |context| attach_nic(context, (domid, mac), &json)).await?
     }
@@ -393,14 +394,14 @@ fn destroy(context: &Context, domid: DomId) -> Result<()> {
     Err(HypervisorError::TimedOut { operation, after: Some(GONE_WITHIN), log: String::new() })
 }
 
-fn attach_disk(context: &Context, domid: DomId, disk: &DomainDisk) -> Result<()> {
+fn attach_disk(context: &Context, domid: DomId, disk: &DomainDisk, hotplug: &Hotplug) -> Result<()> {
     let device = disk.device.to_string();
     let failed = |failure: Failure| from_failure(&failure, Subject::Device { domid, device: device.clone() });
     if context.has_disk(domid, &device).map_err(failed)? {
         return Err(HypervisorError::AlreadyAttached { domid, device });
     }
     let ready = Ready::prepare(disk)?;
-    let json = config::disk(disk, ready.path()).to_string();
+    let json = config::disk(disk, ready.path(), hotplug).to_string();
     let added = context
         .parse::<libxl_device_disk>("attaching the disk", &json)
         .and_then(|mut disk| context.add_disk(domid, &mut disk));

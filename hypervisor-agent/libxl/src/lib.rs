@@ -33,6 +33,7 @@ mod error;
 #[cfg(test)]
 mod fixtures;
 mod host;
+mod hotplug;
 mod hypervisor;
 mod info;
 mod memory;
@@ -49,6 +50,7 @@ mod stream;
 mod suspend;
 mod workers;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -58,6 +60,7 @@ use xenith_hypervisor_agent_backend::{EventSender, HypervisorError};
 use xenith_hypervisor_agent_xenstore::Xenstore;
 
 use crate::domains::Domains;
+use crate::hotplug::Hotplug;
 use crate::memory::Ledger;
 use crate::raw::OpenError;
 use crate::reader::Reader;
@@ -67,21 +70,24 @@ pub use memory::Dom0Memory;
 pub use raw::NbdDevice;
 
 /// How this host is to be treated.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     pub dom0_memory: Dom0Memory,
+    /// Folder for our [`Hotplug`] script. `None`: Xen's own scripts make devices.
+    pub scripts: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { dom0_memory: Dom0Memory::Fixed }
+        Self { dom0_memory: Dom0Memory::Fixed, scripts: None }
     }
 }
 
 /// The hypervisor of this machine. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
 pub struct Libxl {
-    options: Options,
+    dom0_memory: Dom0Memory,
+    hotplug: Hotplug,
     reader: Reader,
     workers: Workers,
     store: Xenstore,
@@ -111,8 +117,16 @@ impl Libxl {
                 () = listen(introductions, listener) => {}
             }
         });
+        let hotplug = match options.scripts {
+            Some(folder) => {
+                let installed = tokio::task::spawn_blocking(move || Hotplug::install(&folder));
+                installed.await.unwrap_or(Hotplug::Xens)
+            }
+            None => Hotplug::Xens,
+        };
         Ok(Self {
-            options,
+            dom0_memory: options.dom0_memory,
+            hotplug,
             reader,
             workers: Workers::new(library),
             store,

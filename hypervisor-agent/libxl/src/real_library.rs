@@ -16,6 +16,7 @@ use xenith_hypervisor_agent_xenstore::test_support::XenstoredFixture;
 
 use crate::config;
 use crate::fixtures::spec;
+use crate::hotplug::Hotplug;
 use crate::raw::{Context, OpenError, Wake, library};
 
 const CHILD: &str = "XENITH_TEST_PRELOADED";
@@ -90,7 +91,11 @@ async fn configurations_round_trip() {
     let boot_order = vec![BootDevice::Network, BootDevice::Disk];
     let uefi = DomainSpec { firmware: Firmware::Uefi, boot_order, ..spec(PlatformKind::Hvm) };
     for spec in PlatformKind::ALL.map(spec).into_iter().chain([uefi]) {
-        let ours = config::domain(&spec, &[Path::new("/dev/loop7")]);
+        let ours = config::domain(
+            &spec,
+            &[Path::new("/dev/loop7")],
+            &Hotplug::Own("/var/lib/xenith/hotplug".into()),
+        );
         let mut parsed = context.parse::<libxl_domain_config>("parsing", &ours.to_string()).unwrap();
         let theirs = context.json("writing", &mut parsed).unwrap();
         let theirs: Value = serde_json::from_str(&theirs).unwrap();
@@ -107,7 +112,8 @@ async fn hardware_round_trips() {
     let context = open(library).unwrap();
     let mut spec = spec(PlatformKind::Hvm);
     spec.hardware = crate::fixtures::hardware();
-    let ours = config::domain(&spec, &[Path::new("/dev/loop7")]);
+    let ours =
+        config::domain(&spec, &[Path::new("/dev/loop7")], &Hotplug::Own("/var/lib/xenith/hotplug".into()));
     let mut parsed = context.parse::<libxl_domain_config>("parsing", &ours.to_string()).unwrap();
     let theirs: Value = serde_json::from_str(&context.json("writing", &mut parsed).unwrap()).unwrap();
     assert_kept(&ours, &theirs, "hvm");

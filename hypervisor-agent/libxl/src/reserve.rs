@@ -77,7 +77,7 @@ impl Libxl {
     where
         F: Fn(Snapshot<'_>) -> Result<Reservation, Shortage>,
     {
-        find(self, &self.ballooning, self.options.dom0_memory, reserve).await
+        find(self, &self.ballooning, self.dom0_memory, reserve).await
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, BackendError> {
     let tasks = TaskSet::new();
     let store = Xenstore::connect(xenstore::Options::default(), &tasks).await.map_err(no_store)?;
     let dom0_memory = config.dom0_memory_min.map_or(libxl::Dom0Memory::Fixed, libxl::Dom0Memory::GivesDownTo);
-    let options = libxl::Options { dom0_memory };
+    let options = libxl::Options { dom0_memory, scripts: Some(config.state.join("scripts")) };
     let hypervisor = libxl::Libxl::open(options, store.clone(), &tasks).await?;
     tracing::info!(library = hypervisor.library_name(), "Xen is there");
     let backend = Backend {
