@@ -29,6 +29,7 @@ mod network;
 mod orphan;
 mod pool;
 mod repository;
+mod second_factor;
 mod snapshot;
 mod sr;
 mod standby;

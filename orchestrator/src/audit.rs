@@ -26,8 +26,8 @@ use crate::db::Db;
 use crate::errors::store_error;
 
 /// Parameters that are never written down.
-const SECRETS: [&str; 9] =
-    ["password", "old", "new", "secret", "token", "passphrase", "key", "access_key", "secret_key"];
+const SECRETS: [&str; 10] =
+    ["password", "old", "new", "code", "secret", "token", "passphrase", "key", "access_key", "secret_key"];
 const PAGE: usize = 500;
 /// How often a record is put at another end of the chain than was thought. Once is enough: see [`Audit::append_in`].
 const ATTEMPTS: usize = 3;

@@ -3,10 +3,13 @@
 //! What always holds: secrets are 256 random bits and stored as BLAKE3 hashes; passwords as Argon2id, and nowhere as a
 //! faster hash. The answer that issues a token is kept for a day under its idempotency key, sealed ([`crate::rpc`]). A wrong
 //! password costs as much time as a right one and an unknown name as much as a known one. After a few failures
-//! from one address, or for one name, attempts are refused for a while ([`throttle`]).
+//! from one address, or for one name, attempts are refused for a while ([`throttle`]). Who has a second factor gives a
+//! code of it as well, which counts once ([`second_factor`]).
 
 pub mod password;
+pub mod second_factor;
 pub mod throttle;
+pub mod totp;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -18,12 +21,15 @@ use time::OffsetDateTime;
 use xenith_common_ids::{TokenId, UserId};
 use xenith_orchestrator_api::Caller;
 use xenith_orchestrator_store::{StoreError, Transaction};
+use xenith_orchestrator_types::auth::Credentials;
 use xenith_orchestrator_types::user::User;
 use xenith_orchestrator_types::{ApiError, Binding, Reason, Role, Scope};
 
 use crate::db::Db;
 use crate::errors::store_error;
 use crate::model::{SessionRecord, UserRecord};
+use crate::secret::Vault;
+use second_factor::Factor;
 use throttle::{Throttle, Try, Verdict};
 
 /// A working day: who walks away in the evening signs in again in the morning.
@@ -34,6 +40,8 @@ const TOKEN_PREFIX: &str = "xt1-";
 
 /// The field of a change of the password that is verified.
 pub const OLD_PASSWORD: &str = "old";
+/// The field of a change of the second factor that is verified.
+pub const OWN_PASSWORD: &str = "password";
 
 /// 256 random bits in hexadecimal.
 pub fn new_secret() -> Result<String, ApiError> {
@@ -49,6 +57,20 @@ pub fn new_secret() -> Result<String, ApiError> {
 #[must_use]
 pub fn secret_hash(secret: &str) -> String {
     blake3::hash(secret.as_bytes()).to_hex().to_string()
+}
+
+/// A session that began.
+pub struct SignedIn {
+    pub secret: String,
+    pub expires: OffsetDateTime,
+    pub user: User,
+    pub factor: Factor,
+}
+
+impl std::fmt::Debug for SignedIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignedIn").field("user", &self.user.name).finish_non_exhaustive()
+    }
 }
 
 pub struct Authn {
@@ -91,7 +113,7 @@ impl Authn {
                 "use 1 to 64 letters, digits, dots, hyphens, @ or underscores",
             ));
         }
-        password::check(password)?;
+        password::check("password", password)?;
         let user = User {
             id: UserId::new(),
             name: name.to_owned(),
@@ -99,9 +121,10 @@ impl Authn {
             disabled: false,
             created: OffsetDateTime::now_utc(),
             last_login: None,
+            totp: false,
         };
-        let record =
-            UserRecord { user: user.clone(), password_hash: password::hash(password.to_owned()).await? };
+        let password_hash = password::hash(password.to_owned()).await?;
+        let record = UserRecord { user: user.clone(), password_hash, totp: None };
         let commit = self.db.users.insert_in(Transaction::new(), &user.id, &record);
         let commit = self.db.user_names.insert_in(commit, &name.to_owned(), &user.id);
         match self.db.store.commit(commit).await {
@@ -125,19 +148,17 @@ impl Authn {
         self.throttle.begin(name, from)
     }
 
-    /// Checks a name and password and opens a session. Returns its secret. Whoever asks has counted the try.
-    pub async fn login(
-        &self,
-        name: &str,
-        password: &str,
-    ) -> Result<(String, OffsetDateTime, User), ApiError> {
-        let known = self.user_by_name(name).await.map_err(|error| store_error(&error))?;
+    /// Checks a name and password, then a code where the user has a second factor, and opens a session. Whoever asks
+    /// has counted the try.
+    pub async fn login(&self, given: &Credentials, vault: &Vault) -> Result<SignedIn, ApiError> {
+        let known = self.user_by_name(&given.name).await.map_err(|error| store_error(&error))?;
         let hash = known.as_ref().map_or(&self.decoy, |record| &record.password_hash);
-        let right = password::verify(password.to_owned(), hash.clone()).await?;
+        let right = password::verify(given.password.clone(), hash.clone()).await?;
         let Some(record) = known.filter(|record| right && !record.user.disabled) else {
             return Err(ApiError::new(Reason::Unauthenticated, "the name or the password is wrong"));
         };
         let id = record.user.id;
+        let factor = self.pass_second_factor(vault, id, given.code.as_deref()).await?;
         let secret = format!("{SESSION_PREFIX}{}", new_secret()?);
         let expires = OffsetDateTime::now_utc() + SESSION_LIFE;
         let session = SessionRecord { user: id, expires };
@@ -151,7 +172,7 @@ impl Authn {
         if let Err(error) = self.db.users.modify(&id, |record| record.user.last_login = Some(now)).await {
             tracing::warn!(%error, "the time of a login could not be noted");
         }
-        Ok((secret, expires, User { last_login: Some(now), ..record.user }))
+        Ok(SignedIn { secret, expires, user: User { last_login: Some(now), ..record.user }, factor })
     }
 
     /// Who has this session or token.
@@ -263,13 +284,16 @@ impl Authn {
     }
 }
 
-/// What a call that verifies a password found of it.
+/// What a call that verifies a password found of it. That a code is missing beside a right password is no verdict: to
+/// clear the count then would let who knows the password guess codes without end.
 pub fn verdict(error: Option<&ApiError>) -> Verdict {
     match error {
         None => Verdict::Right,
         Some(error) if error.reason() == Reason::Unauthenticated => Verdict::Wrong,
-        Some(error) if error.data.field.as_deref() == Some(OLD_PASSWORD) => Verdict::Wrong,
-        Some(_) => Verdict::None,
+        Some(error) => match error.data.field.as_deref() {
+            Some(OLD_PASSWORD | OWN_PASSWORD) => Verdict::Wrong,
+            _ => Verdict::None,
+        },
     }
 }
 
@@ -305,10 +329,16 @@ mod tests {
         let authn = Authn::new(db()).await.unwrap();
         let password = authn.first_admin().await.unwrap().unwrap();
         assert_eq!(authn.first_admin().await.unwrap(), None, "shown once");
-        let wrong = authn.login("admin", "not the password").await.unwrap_err();
-        let unknown = authn.login("nobody", "not the password").await.unwrap_err();
+        let vault = Vault::open(&tempfile::tempdir().unwrap().path().join("master.key")).unwrap();
+        let given = |name: &str, password: &str| Credentials {
+            name: name.to_owned(),
+            password: password.to_owned(),
+            code: None,
+        };
+        let wrong = authn.login(&given("admin", "not the password"), &vault).await.unwrap_err();
+        let unknown = authn.login(&given("nobody", "not the password"), &vault).await.unwrap_err();
         assert_eq!(wrong.message, unknown.message);
-        let (secret, _, user) = authn.login("admin", &password).await.unwrap();
+        let SignedIn { secret, user, .. } = authn.login(&given("admin", &password), &vault).await.unwrap();
         let caller = authn.caller(&secret, None).await.unwrap();
         assert_eq!(caller.user, Some(user.id));
         authn.end_sessions(user.id, caller.session).await.unwrap();

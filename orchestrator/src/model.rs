@@ -133,6 +133,20 @@ pub struct UserRecord {
     pub user: User,
     /// Argon2id, in PHC form.
     pub password_hash: String,
+    /// Counts once `user.totp` is set; until then it waits to be confirmed.
+    #[serde(default)]
+    pub totp: Option<TotpRecord>,
+}
+
+/// What proves a user besides their password; see [`crate::authn::second_factor`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TotpRecord {
+    /// Under the master key.
+    pub sealed_secret: Vec<u8>,
+    /// The time step of the newest code that was accepted: no code up to it is accepted again.
+    pub last_step: u64,
+    /// The Vault's digests of the recovery codes that are left.
+    pub recovery: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

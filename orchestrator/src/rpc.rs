@@ -32,7 +32,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use xenith_common_tasks::TaskSet;
-use xenith_orchestrator_api::{Call, Caller, Method, Registrar, auth};
+use xenith_orchestrator_api::{Call, Caller, Method, Registrar, auth, user};
 use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
 use crate::app::App;
@@ -233,7 +233,8 @@ fn guessed<'a, M: Method>(caller: &'a Caller, params: &'a Value) -> Option<&'a s
     if M::NAME == auth::Login::NAME {
         return params.get("name").and_then(Value::as_str);
     }
-    (M::NAME == auth::ChangePassword::NAME).then_some(caller.name.as_str())
+    let own = [auth::ChangePassword::NAME, user::TotpEnrol::NAME, user::TotpDisable::NAME];
+    own.contains(&M::NAME).then_some(caller.name.as_str())
 }
 
 /// What a call gives, written at once: the tree of a page takes longer to build than its text.

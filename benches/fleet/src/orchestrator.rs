@@ -106,7 +106,8 @@ impl Door {
     /// A client of one of the users; waits until the port is served.
     pub async fn client(&self, user: usize) -> Result<Client> {
         let nobody = self.connect(Credential::None).await?;
-        let credentials = Credentials { name: format!("bench{}", user % USERS), password: PASSWORD.into() };
+        let credentials =
+            Credentials { name: format!("bench{}", user % USERS), password: PASSWORD.into(), code: None };
         let session = nobody.call::<xenith_orchestrator_api::auth::Login>(&credentials).await?.session;
         self.connect(Credential::Bearer(session)).await
     }

@@ -143,7 +143,7 @@ async fn sign_in(place: &Place, endpoint: Endpoint, trust: Trust, password: Opti
         },
     };
     let nobody = Client::connect(endpoint.clone(), trust, Credential::None).await?;
-    let credentials = Credentials { name: "admin".to_owned(), password: password.to_owned() };
+    let credentials = Credentials { name: "admin".to_owned(), password: password.to_owned(), code: None };
     let session = nobody.call::<auth::Login>(&credentials).await?.session;
     let admin = Client::connect(endpoint.clone(), trust, Credential::Bearer(session)).await?;
     let wanted = CreateToken { name: "make run".to_owned(), days: 366, bindings: vec![] };

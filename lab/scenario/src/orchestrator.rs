@@ -162,7 +162,7 @@ async fn sign_in(said: &str, port: u16, password: &str) -> Result<(Client, Acces
     let url = format!("https://127.0.0.1:{port}");
     let endpoint: Endpoint = url.parse()?;
     let anyone = Client::connect(endpoint.clone(), Trust::Pinned(pin), Credential::None).await?;
-    let credentials = Credentials { name: "admin".into(), password: password.into() };
+    let credentials = Credentials { name: "admin".into(), password: password.into(), code: None };
     let session = anyone.call::<auth::Login>(&credentials).await?.session;
     let access =
         vec![("XENITH_URL", url), ("XENITH_FINGERPRINT", pin.to_string()), ("XENITH_TOKEN", session.clone())];

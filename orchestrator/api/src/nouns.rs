@@ -3,7 +3,7 @@
 noun! {
     /// Signing in and out.
     auth: AuthApi {
-        /// Signs in with a name and a password.
+        /// Signs in with a name and a password, and a code where the user has two-factor sign-in.
         Login = fn login(Credentials) -> LoggedIn, Anyone, Mutation;
         /// Ends the caller's session.
         Logout = fn logout(Empty) -> Empty, Own, Mutation;
@@ -27,6 +27,14 @@ noun! {
         Update = fn update(UpdateUser) -> User, Secure, Mutation;
         /// Deletes a user, their sessions and tokens.
         Delete = fn delete(UserRef) -> Empty, Secure, Mutation;
+        /// Makes a secret for the caller's authenticator app, shown this once; nothing changes until it is confirmed.
+        TotpEnrol = fn totp_enrol(OwnPassword) -> TotpEnrolment, Own, Mutation;
+        /// Turns the caller's two-factor sign-in on, given a code of the new secret; their other sessions end.
+        TotpConfirm = fn totp_confirm(ConfirmTotp) -> RecoveryCodes, Own, Mutation;
+        /// Turns the caller's two-factor sign-in off; their recovery codes end.
+        TotpDisable = fn totp_disable(OwnPassword) -> User, Own, Mutation;
+        /// Turns another user's two-factor sign-in off, for who has lost phone and recovery codes.
+        TotpReset = fn totp_reset(UserRef) -> User, Secure, Mutation;
     }
 }
 

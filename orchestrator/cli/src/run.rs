@@ -23,6 +23,7 @@ mod standby;
 mod system;
 mod task;
 mod template;
+mod totp;
 mod vdi;
 mod vm;
 mod watch;

@@ -1,22 +1,28 @@
 //! Signing in and out.
 
 use async_trait::async_trait;
+use xenith_common_ids::UserId;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::auth::AuthApi;
-use xenith_orchestrator_store::Transaction;
+use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::auth::{Credentials, LoggedIn, NewPassword};
 use xenith_orchestrator_types::user::User;
 use xenith_orchestrator_types::{ApiError, Empty, Reason};
 
 use super::App;
-use crate::authn::{OLD_PASSWORD, password};
+use crate::authn::second_factor::Factor;
+use crate::authn::{OLD_PASSWORD, SignedIn, password};
 use crate::errors::store_error;
+use crate::model::UserRecord;
 
 #[async_trait]
 impl AuthApi for App {
     async fn login(&self, _: &Call, request: Credentials) -> Result<LoggedIn, ApiError> {
-        let (session, expires, user) = self.authn.login(&request.name, &request.password).await?;
-        Ok(LoggedIn { session, expires, user })
+        let SignedIn { secret, expires, user, factor } = self.authn.login(&request, &self.vault).await?;
+        if let Factor::Recovery { left } = factor {
+            self.note_recovery(&user, left).await;
+        }
+        Ok(LoggedIn { session: secret, expires, user })
     }
 
     async fn logout(&self, call: &Call, _: Empty) -> Result<Empty, ApiError> {
@@ -36,7 +42,7 @@ impl AuthApi for App {
     }
 
     async fn change_password(&self, call: &Call, request: NewPassword) -> Result<Empty, ApiError> {
-        password::check(&request.new)?;
+        password::check("new", &request.new)?;
         if call.caller.token.is_some() {
             return Err(ApiError::new(
                 Reason::Forbidden,
@@ -56,13 +62,8 @@ impl AuthApi for App {
 }
 
 impl App {
-    async fn own_user(
-        &self,
-        call: &Call,
-    ) -> Result<
-        xenith_orchestrator_store::Record<xenith_common_ids::UserId, crate::model::UserRecord>,
-        ApiError,
-    > {
+    /// Who calls, as they are stored.
+    pub(super) async fn own_user(&self, call: &Call) -> Result<Record<UserId, UserRecord>, ApiError> {
         let over = || ApiError::new(Reason::Unauthenticated, "sign in first");
         let user = call.caller.user.ok_or_else(over)?;
         self.db.users.get(&user).await.map_err(|error| store_error(&error))?.ok_or_else(over)

@@ -6,7 +6,9 @@ use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::role::RoleApi;
 use xenith_orchestrator_api::user::UserApi;
 use xenith_orchestrator_store::Transaction;
-use xenith_orchestrator_types::user::{CreateUser, RoleInfo, UpdateUser, User, UserRef};
+use xenith_orchestrator_types::user::{
+    ConfirmTotp, CreateUser, OwnPassword, RecoveryCodes, RoleInfo, TotpEnrolment, UpdateUser, User, UserRef,
+};
 use xenith_orchestrator_types::{
     ApiError, Binding, Empty, ListRequest, Page, Permission, Reason, Role, Scope,
 };
@@ -63,7 +65,7 @@ impl UserApi for App {
         self.keeps_an_admin(record.key, Some(&changed.user)).await?;
         let new_password = request.password.is_some();
         if let Some(password) = request.password {
-            password::check(&password)?;
+            password::check("password", &password)?;
             changed.password_hash = password::hash(password).await?;
         }
         self.db.users.update(&record, &changed).await.map_err(|error| store_error(&error))?;
@@ -87,6 +89,22 @@ impl UserApi for App {
         }
         self.authn.end_sessions(record.key, None).await?;
         Ok(Empty {})
+    }
+
+    async fn totp_enrol(&self, call: &Call, request: OwnPassword) -> Result<TotpEnrolment, ApiError> {
+        self.enrol_second_factor(call, request).await
+    }
+
+    async fn totp_confirm(&self, call: &Call, request: ConfirmTotp) -> Result<RecoveryCodes, ApiError> {
+        self.confirm_second_factor(call, &request.code).await
+    }
+
+    async fn totp_disable(&self, call: &Call, request: OwnPassword) -> Result<User, ApiError> {
+        self.disable_second_factor(call, request).await
+    }
+
+    async fn totp_reset(&self, call: &Call, request: UserRef) -> Result<User, ApiError> {
+        self.reset_second_factor(call, &request.user).await
     }
 }
 

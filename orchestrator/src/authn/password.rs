@@ -12,15 +12,14 @@ static PLACES: Semaphore = Semaphore::const_new(4);
 const SHORTEST: usize = 12;
 const LONGEST: usize = 1024;
 
-/// Length is what counts; rules about digits and signs make passwords worse.
-pub fn check(password: &str) -> Result<(), ApiError> {
+/// Length is what counts; rules about digits and signs make passwords worse. `field` is where the request has it.
+pub fn check(field: &str, password: &str) -> Result<(), ApiError> {
     match password.chars().count() {
         SHORTEST..=LONGEST => Ok(()),
-        count if count < SHORTEST => Err(ApiError::invalid(
-            "password",
-            format_args!("is too short; use at least {SHORTEST} characters"),
-        )),
-        _ => Err(ApiError::invalid("password", format_args!("is longer than {LONGEST} characters"))),
+        count if count < SHORTEST => {
+            Err(ApiError::invalid(field, format_args!("is too short; use at least {SHORTEST} characters")))
+        }
+        _ => Err(ApiError::invalid(field, format_args!("is longer than {LONGEST} characters"))),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::authn::SESSION_LIFE;
 use crate::enrol::CallerAddress;
 use crate::rpc::Credentials;
 
-/// A name and a password.
+/// A name, a password and a code.
 const MAX_BODY: usize = 4096;
 /// An answer to signing in or out.
 const MAX_ANSWER: usize = 1 << 16;

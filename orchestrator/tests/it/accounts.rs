@@ -1,11 +1,15 @@
-//! Users and their passwords.
+//! Users, their passwords and their second factor.
 
-use xenith_orchestrator_api::{audit, auth, token, user};
-use xenith_orchestrator_client::Credential;
+use data_encoding::BASE32_NOPAD;
+use time::OffsetDateTime;
+use xenith_orchestrator::authn::totp;
+use xenith_orchestrator_api::{audit, auth, event, token, user};
+use xenith_orchestrator_client::{Client, ClientError, Credential};
 use xenith_orchestrator_types::audit::ListAudit;
-use xenith_orchestrator_types::auth::NewPassword;
+use xenith_orchestrator_types::auth::{Credentials, NewPassword};
+use xenith_orchestrator_types::event::ListEvents;
 use xenith_orchestrator_types::token::CreateToken;
-use xenith_orchestrator_types::user::UserRef;
+use xenith_orchestrator_types::user::{ConfirmTotp, OwnPassword, UserRef};
 use xenith_orchestrator_types::{Binding, Reason, Role, Scope};
 
 use crate::admins::{PASSWORD, somebody};
@@ -77,5 +81,137 @@ async fn a_user_is_shown_by_name_and_by_id_to_who_may_know() {
     }
     let nobody = api_error(all.admin.call::<user::Get>(&UserRef { user: "nobody".into() }).await);
     assert_eq!(nobody.reason(), Reason::NotFound);
+    all.stop().await;
+}
+
+/// What an app shows for this secret, so many steps from now.
+pub fn code_of(secret: &str, steps: u64) -> String {
+    let secret = BASE32_NOPAD.decode(secret.as_bytes()).unwrap();
+    let now = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap();
+    totp::code(&secret, now / 30 + steps)
+}
+
+async fn sign_in(all: &Installation, code: Option<&str>) -> Result<Client, ClientError> {
+    let nobody = all.client(Credential::None).await;
+    let credentials =
+        Credentials { name: "dora".into(), password: PASSWORD.into(), code: code.map(Into::into) };
+    let session = nobody.call::<auth::Login>(&credentials).await?.session;
+    Ok(all.client(Credential::Bearer(session)).await)
+}
+
+fn own(password: &str) -> OwnPassword {
+    OwnPassword { password: password.into() }
+}
+
+fn dora() -> UserRef {
+    UserRef { user: "dora".into() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_factor_counts_once_it_is_confirmed() {
+    let all = Installation::start().await;
+    let here = somebody(&all, "dora", viewer()).await;
+    let there = sign_in(&all, None).await.unwrap();
+    let request = CreateToken { name: "ci".into(), days: 1, bindings: vec![] };
+    let script = here.call::<token::Create>(&request).await.unwrap().secret;
+    let script = all.client(Credential::Bearer(script)).await;
+
+    let wrong = api_error(here.call::<user::TotpEnrol>(&own("wrong")).await);
+    assert_eq!((wrong.reason(), wrong.data.field.as_deref()), (Reason::Invalid, Some("password")), "{wrong}");
+    let enrolment = here.call::<user::TotpEnrol>(&own(PASSWORD)).await.unwrap();
+    assert!(enrolment.uri.contains(&format!("secret={}&", enrolment.secret)), "{}", enrolment.uri);
+    assert!(sign_in(&all, None).await.is_ok(), "it does not count yet");
+    let wrong = ConfirmTotp { code: code_of(&enrolment.secret, 1000) };
+    let wrong = api_error(here.call::<user::TotpConfirm>(&wrong).await);
+    assert_eq!((wrong.reason(), wrong.data.field.as_deref()), (Reason::Invalid, Some("code")), "{wrong}");
+
+    let first = code_of(&enrolment.secret, 0);
+    let codes = here.call::<user::TotpConfirm>(&ConfirmTotp { code: first.clone() }).await.unwrap().codes;
+    assert!(here.call::<auth::Whoami>(&EMPTY).await.unwrap().totp, "this session goes on");
+    let ended = api_error(there.call::<auth::Whoami>(&EMPTY).await);
+    assert_eq!(ended.reason(), Reason::Unauthenticated, "{ended}");
+    assert!(script.call::<auth::Whoami>(&EMPTY).await.is_ok(), "a token is no sign-in");
+    let by_token = api_error(script.call::<user::TotpDisable>(&own(PASSWORD)).await);
+    assert_eq!(by_token.reason(), Reason::Forbidden, "{by_token}");
+
+    let asked = api_error(sign_in(&all, None).await);
+    assert_eq!((asked.reason(), asked.data.field.as_deref()), (Reason::Invalid, Some("code")), "{asked}");
+    let used = api_error(sign_in(&all, Some(&first)).await);
+    assert_eq!(
+        (used.reason(), used.data.field.as_deref()),
+        (Reason::Unauthenticated, Some("code")),
+        "{used}"
+    );
+    // Its clock is a little ahead.
+    assert!(sign_in(&all, Some(&code_of(&enrolment.secret, 1))).await.is_ok());
+    // Of two sign-ins with one code at the same time, one is let in.
+    let twice = tokio::join!(sign_in(&all, Some(&codes[0])), sign_in(&all, Some(&codes[0])));
+    assert_ne!(twice.0.is_ok(), twice.1.is_ok());
+    let events = all.admin.call::<event::List>(&ListEvents::default()).await.unwrap().items;
+    let noted = events.iter().find(|event| event.kind == "user.recovery_code").unwrap();
+    assert!(noted.message.contains("dora") && noted.message.contains("9 are left"), "{}", noted.message);
+
+    let records = all.admin.call::<audit::List>(&ListAudit::default()).await.unwrap().items;
+    let text = serde_json::to_string(&records).unwrap();
+    assert!(text.contains("user.totp_confirm"));
+    for secret in [&first, &codes[0], &enrolment.secret] {
+        assert!(!text.contains(secret.as_str()), "{secret} is in the audit log");
+    }
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_factor_is_turned_off_by_its_user_or_an_admin() {
+    let all = Installation::start().await;
+    let here = somebody(&all, "dora", viewer()).await;
+    for by_admin in [false, true] {
+        let secret = here.call::<user::TotpEnrol>(&own(PASSWORD)).await.unwrap().secret;
+        let confirm = ConfirmTotp { code: code_of(&secret, 0) };
+        here.call::<user::TotpConfirm>(&confirm).await.unwrap();
+        let again = api_error(here.call::<user::TotpEnrol>(&own(PASSWORD)).await);
+        assert_eq!(again.reason(), Reason::WrongState, "{again}");
+        let user = if by_admin {
+            all.admin.call::<user::TotpReset>(&dora()).await.unwrap()
+        } else {
+            let wrong = api_error(here.call::<user::TotpDisable>(&own("wrong")).await);
+            assert_eq!(wrong.data.field.as_deref(), Some("password"), "{wrong}");
+            here.call::<user::TotpDisable>(&own(PASSWORD)).await.unwrap()
+        };
+        assert!(!user.totp);
+        assert!(sign_in(&all, None).await.is_ok(), "by an admin: {by_admin}");
+    }
+    let off = api_error(all.admin.call::<user::TotpReset>(&dora()).await);
+    assert_eq!(off.reason(), Reason::WrongState, "{off}");
+    let mine = api_error(all.admin.call::<user::TotpReset>(&UserRef { user: "admin".into() }).await);
+    assert_eq!(mine.reason(), Reason::WrongState, "{mine}");
+    assert!(mine.message.contains("totp-disable"), "{mine}");
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_knows_the_password_guesses_codes_no_faster_than_passwords() {
+    let all = Installation::start().await;
+    let here = somebody(&all, "dora", viewer()).await;
+    let secret = here.call::<user::TotpEnrol>(&own(PASSWORD)).await.unwrap().secret;
+    here.call::<user::TotpConfirm>(&ConfirmTotp { code: code_of(&secret, 0) }).await.unwrap();
+    let begun = std::time::Instant::now();
+    let mut guessed = 0;
+    loop {
+        let guess = api_error(sign_in(&all, Some(&code_of(&secret, 1000 + guessed))).await);
+        if guess.reason() == Reason::Throttled {
+            break;
+        }
+        assert_eq!(guess.reason(), Reason::Unauthenticated, "{guess}");
+        guessed += 1;
+        // Asking without a code, the password being right, clears nothing.
+        let asked = api_error(sign_in(&all, None).await);
+        if asked.reason() == Reason::Throttled {
+            break;
+        }
+        assert_eq!(asked.data.field.as_deref(), Some("code"), "{asked}");
+        // Five are free; each one more waits two seconds and longer.
+        assert!(guessed <= 6 + begun.elapsed().as_secs() / 2, "{guessed} in {:?}", begun.elapsed());
+    }
+    assert!(guessed >= 5, "{guessed}");
     all.stop().await;
 }

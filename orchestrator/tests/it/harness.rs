@@ -114,7 +114,7 @@ impl Installation {
         let password = orchestrator.first_password.clone().unwrap();
         let fingerprint = orchestrator.fingerprint.parse().unwrap();
         let nobody = client(address, fingerprint, Credential::None).await;
-        let credentials = Credentials { name: "admin".into(), password: password.clone() };
+        let credentials = Credentials { name: "admin".into(), password: password.clone(), code: None };
         let session = nobody.call::<auth::Login>(&credentials).await.unwrap().session;
         let admin = client(address, fingerprint, Credential::Bearer(session)).await;
         Self {
@@ -164,7 +164,7 @@ impl Installation {
 
     pub async fn login(&self, name: &str, password: &str) -> Result<Client, ClientError> {
         let nobody = self.client(Credential::None).await;
-        let credentials = Credentials { name: name.into(), password: password.into() };
+        let credentials = Credentials { name: name.into(), password: password.into(), code: None };
         let session = nobody.call::<auth::Login>(&credentials).await?.session;
         Ok(self.client(Credential::Bearer(session)).await)
     }

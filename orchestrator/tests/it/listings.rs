@@ -74,9 +74,13 @@ async fn places_and_people_are_filtered_sorted_and_paged() {
     )
     .await;
     do_::<user::Update>(&all, json!({ "user": "anna", "disabled": true })).await;
-    for (filter, wanted) in
-        [("", "admin anna"), ("role:viewer", "anna"), ("disabled:no", "admin"), ("last_login:none", "anna")]
-    {
+    for (filter, wanted) in [
+        ("", "admin anna"),
+        ("role:viewer", "anna"),
+        ("disabled:no", "admin"),
+        ("totp:yes", ""),
+        ("last_login:none", "anna"),
+    ] {
         is::<user::List, _>(&all, filter, "", |user| user.name, wanted).await;
     }
     do_::<token::Create>(&all, json!({ "name": "ci", "days": 9 })).await;

@@ -71,7 +71,7 @@ impl Program {
 
     async fn admin(&self, password: &str) -> Client {
         let nobody = self.client(Credential::None).await;
-        let credentials = Credentials { name: "admin".into(), password: password.into() };
+        let credentials = Credentials { name: "admin".into(), password: password.into(), code: None };
         let session = nobody.call::<auth::Login>(&credentials).await.unwrap().session;
         self.client(Credential::Bearer(session)).await
     }

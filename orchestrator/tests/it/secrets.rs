@@ -13,6 +13,7 @@ use xenith_orchestrator_types::host::AddHost;
 use xenith_orchestrator_types::task::TaskStatus;
 use xenith_orchestrator_types::token::CreateToken;
 
+use crate::accounts::code_of;
 use crate::harness::Installation;
 
 const PASSWORD: &str = "correct horse battery";
@@ -51,7 +52,7 @@ async fn call<M: Method>(all: &Installation, params: serde_json::Value) -> M::Re
 
 /// Secrets that were given and issued, each under a name.
 async fn secrets(all: &Installation) -> Vec<(&'static str, String)> {
-    let credentials = Credentials { name: "admin".into(), password: all.password().into() };
+    let credentials = Credentials { name: "admin".into(), password: all.password().into(), code: None };
     let nobody = all.client(Credential::None).await;
     let session = nobody.call::<auth::Login>(&credentials).await.unwrap().session;
     let api_token = call::<token::Create>(all, json!({ "name": "ci", "days": 7 })).await.secret;
@@ -71,6 +72,10 @@ async fn secrets(all: &Installation) -> Vec<(&'static str, String)> {
         "from": "x@example.org",
     });
     call::<mail::Set>(all, server).await;
+    let own = json!({ "password": all.password() });
+    let factor = call::<user::TotpEnrol>(all, own).await.secret;
+    let code = json!({ "code": code_of(&factor, 0) });
+    let recovery = call::<user::TotpConfirm>(all, code).await.codes.remove(0);
     vec![
         ("the first password", all.password().to_owned()),
         ("a session", session),
@@ -82,6 +87,9 @@ async fn secrets(all: &Installation) -> Vec<(&'static str, String)> {
         ("a hash of a user's password and two guessable parameters", hash_of_dora),
         ("a repository's key", key),
         ("the mail server's password", MAIL_PASSWORD.to_owned()),
+        ("the secret of a second factor", factor),
+        ("a recovery code as it is compared", recovery.replace('-', "")),
+        ("a recovery code", recovery),
     ]
 }
 

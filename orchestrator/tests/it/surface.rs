@@ -72,7 +72,7 @@ async fn ones_own_certificate_is_shown_to_people_and_ours_to_hosts() {
     let people =
         until("the configured certificate is shown", async || pinned(other.fingerprint()).await.ok()).await;
     let password = orchestrator.first_password.clone().unwrap();
-    let credentials = Credentials { name: "admin".into(), password };
+    let credentials = Credentials { name: "admin".into(), password, code: None };
     assert!(people.call::<auth::Login>(&credentials).await.is_ok());
     assert!(pinned(orchestrator.fingerprint.parse().unwrap()).await.is_err(), "ours is not shown to people");
     // A host that joins asks for our own name and gets our own certificate: only the token is wrong here.

@@ -11,6 +11,10 @@ use crate::user::User;
 pub struct Credentials {
     pub name: String,
     pub password: String,
+    /// Of a user with two-factor sign-in: the digits that their app shows, or a recovery code. Without it such a sign-in
+    /// is refused as `invalid` in the field `code`, once the password is right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 impl std::fmt::Debug for Credentials {

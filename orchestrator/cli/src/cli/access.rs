@@ -39,7 +39,7 @@ impl FromStr for RoleGrant {
 
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
-    /// List users: -f role:admin, -f disabled:yes.
+    /// List users: -f role:admin, -f disabled:yes, -f totp:no.
     List(Listing),
     /// Show one user.
     #[command(visible_alias = "show")]
@@ -81,6 +81,34 @@ pub enum UserCommand {
     },
     /// Delete a user, their sessions and tokens.
     Delete {
+        #[arg(value_name = "USER")]
+        user: String,
+        #[command(flatten)]
+        confirm: Confirm,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Make a secret for one's own authenticator app; `totp-confirm` turns two-factor sign-in on.
+    ///
+    /// One's own password is asked for, or comes from XENITH_PASSWORD or standard input. The secret is shown this once.
+    TotpEnrol {
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Turn one's own two-factor sign-in on, with a code of the new secret; prints the recovery codes.
+    ///
+    /// The code is asked for, or comes from XENITH_CODE or standard input. One's other sessions end.
+    TotpConfirm {
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Turn one's own two-factor sign-in off; one's own password is asked for.
+    TotpDisable {
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Turn another user's two-factor sign-in off, who has lost phone and recovery codes.
+    TotpReset {
         #[arg(value_name = "USER")]
         user: String,
         #[command(flatten)]

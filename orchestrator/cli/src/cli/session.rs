@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand};
 use xenith_orchestrator_client::Endpoint;
 
-/// The password is asked for; in scripts it comes from XENITH_PASSWORD or the first line of standard input.
+/// The password is asked for; in scripts it comes from XENITH_PASSWORD or the first line of standard input. With
+/// two-factor sign-in a code follows, from XENITH_CODE or the next line: scripts do better with an API token.
 ///
 /// At the first time the fingerprint of the orchestrator's certificate is shown: compare it with what the
 /// orchestrator printed when it started (`system info` shows it too). In scripts, give --fingerprint.

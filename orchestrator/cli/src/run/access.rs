@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::ask;
 use crate::cli::{Format, GrantScope, RoleCommand, RoleGrant, TokenCommand, UserCommand};
 use crate::error::CliError;
-use crate::run::{list, said};
+use crate::run::{list, said, totp};
 use crate::table::{Cell, Column, Row, Sheet, Tone};
 use crate::words;
 
@@ -22,6 +22,7 @@ impl Row for User {
                 true => Cell::toned(Tone::Bad, "disabled"),
                 false => Cell::toned(Tone::Good, "yes"),
             }),
+            Column::new("totp", |user, _| Cell::new(if user.totp { "yes" } else { "no" })),
             Column::new("last_login", |user, _| Cell::new(words::at_or_never(user.last_login))),
             Column::on_request("created", |user, _| Cell::new(words::at(user.created))),
             Column::on_request("id", |user, _| Cell::new(user.id.to_string())),
@@ -45,6 +46,7 @@ pub fn user_sheet(user: &User) -> Sheet {
         .line("id", user.id.to_string())
         .each("roles", roles)
         .line("may sign in", if user.disabled { "no" } else { "yes" })
+        .line("two-factor", if user.totp { "on" } else { "off" })
         .line("created", words::at(user.created))
         .line("last login", words::at_or_never(user.last_login))
 }
@@ -148,6 +150,14 @@ pub async fn user(app: &App, command: UserCommand) -> Result<(), CliError> {
             app.change::<user::Delete>(&UserRef { user: user.clone() }, &keyed).await?;
             said(app, &format!("{user} is deleted"));
             Ok(())
+        }
+        UserCommand::TotpEnrol { keyed } => totp::enrol(app, &keyed).await,
+        UserCommand::TotpConfirm { keyed } => totp::confirm(app, &keyed).await,
+        UserCommand::TotpDisable { keyed } => totp::disable(app, &keyed).await,
+        UserCommand::TotpReset { user, confirm, keyed } => {
+            ask::confirm(&format!("Turn the two-factor sign-in of {user} off?"), confirm)?;
+            let user = app.change::<user::TotpReset>(&UserRef { user }, &keyed).await?;
+            app.out.object(&user, || user_sheet(&user))
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Signing in and out, and the contexts that remember it.
 //!
-//! Order of a login: know the server (pin, or a person compares the fingerprint), then send the password, then store
-//! the session. A crash before the last leaves a session on the server that ends by itself.
+//! Order of a login: know the server (pin, or a person compares the fingerprint), then send the password, then with it
+//! the code of the second factor where there is one, then store the session. A crash before the last leaves a session on
+//! the server that ends by itself.
 
 use serde::Serialize;
 use xenith_orchestrator_api::auth;
 use xenith_orchestrator_client::{Client, ClientError, Credential, Endpoint, Pin, Presented, Trust, probe};
-use xenith_orchestrator_types::auth::{Credentials, NewPassword};
+use xenith_orchestrator_types::auth::{Credentials, LoggedIn, NewPassword};
 use xenith_orchestrator_types::user::User;
-use xenith_orchestrator_types::{Empty, Reason};
+use xenith_orchestrator_types::{ApiError, Empty, Reason};
 
 use crate::app::App;
 use crate::ask;
@@ -35,7 +36,7 @@ pub async fn login(app: &App, login: Login) -> Result<(), CliError> {
             None => ask::text("User", "--user")?,
         };
         let password = ask::secret(&format!("Password of {user}"), "XENITH_PASSWORD")?;
-        let signed_in = client.call::<auth::Login>(&Credentials { name: user, password }).await?;
+        let signed_in = sign_in(&client, Credentials { name: user, password, code: None }).await?;
         (signed_in.session, signed_in.user)
     };
     let context = Context {
@@ -54,6 +55,21 @@ pub async fn login(app: &App, login: Login) -> Result<(), CliError> {
     })?;
     app.note(&format!("Signed in to {endpoint} as {} (context {name})", user.name));
     Ok(())
+}
+
+/// A code is asked for only where the orchestrator wants one, which it tells once the password is right.
+async fn sign_in(client: &Client, mut credentials: Credentials) -> Result<LoggedIn, CliError> {
+    match client.call::<auth::Login>(&credentials).await {
+        Err(ClientError::Api(error)) if wants_code(&error) => {
+            credentials.code = Some(ask::secret("Code or recovery code", "XENITH_CODE")?);
+            Ok(client.call::<auth::Login>(&credentials).await?)
+        }
+        other => Ok(other?),
+    }
+}
+
+fn wants_code(error: &ApiError) -> bool {
+    error.reason() == Reason::Invalid && error.data.field.as_deref() == Some("code")
 }
 
 fn endpoint(app: &App, login: &Login, contexts: &Contexts) -> Result<Endpoint, CliError> {

@@ -109,6 +109,10 @@ fn access() -> Vec<Case> {
         case::<user::Create>("user create ann --role operator@pool:default --role viewer@tag:dev"),
         case::<user::Update>("user update ann --disable --no-roles --password"),
         case::<user::Delete>("user delete ann --yes"),
+        case::<user::TotpEnrol>("user totp-enrol"),
+        case::<user::TotpConfirm>("user totp-confirm"),
+        case::<user::TotpDisable>("user totp-disable"),
+        case::<user::TotpReset>("user totp-reset ann --yes"),
         case::<token::List>("token list -f expires:<2026-12-31"),
         case::<token::Create>("token create ci --days 30 --role viewer"),
         case::<token::Revoke>("token revoke ci -y"),
@@ -267,6 +271,7 @@ async fn every_method_has_a_command() {
     answer_everything(&server);
     let program = Program::signed_in(&server)
         .with("XENITH_PASSWORD", "old password")
+        .with("XENITH_CODE", "123456")
         .with("XENITH_SOURCE_PASSWORD", "its password")
         .with("XENITH_NEW_PASSWORD", "a new long password");
     for case in cases() {

@@ -96,3 +96,21 @@ async fn a_session_goes_to_no_other_address() {
     program.run(&["--url", &other.url(), "--fingerprint", &pin, "vm", "list"]).await.is(0);
     assert!(other.asked().iter().all(|asked| asked.bearer.is_none()));
 }
+
+#[tokio::test]
+async fn a_code_is_asked_for_where_it_is_wanted() {
+    let server = FakeOrchestrator::start().await;
+    server.on("auth.login", Answer::Refuse(ApiError::invalid("code", "give the code")));
+    let program = Program::alone();
+    let url = server.url();
+    let arguments = ["login", url.as_str(), "-u", "admin", "--accept-new"];
+    // The fake wants one again; what counts is what it was given.
+    program.run_with_input(&arguments, "secret\n123 456\n").await.is(2);
+    let given: Vec<_> = server.asked().into_iter().map(|asked| asked.params).collect();
+    assert_eq!(given.len(), 2, "{given:?}");
+    assert_eq!((&given[0]["password"], given[0].get("code")), (&"secret".into(), None));
+    assert_eq!((&given[1]["password"], &given[1]["code"]), (&"secret".into(), &"123 456".into()));
+    let outcome = program.run_with_input(&arguments, "secret\n").await.is(2);
+    assert!(outcome.err.contains("XENITH_CODE"), "{}", outcome.err);
+    assert!(!program.contexts().exists());
+}

@@ -62,6 +62,7 @@ pub fn user() -> User {
         disabled: false,
         created: AT,
         last_login: None,
+        totp: false,
     }
 }
 
@@ -255,7 +256,12 @@ pub fn answer_everything(server: &FakeOrchestrator) {
     for method in xenith_orchestrator_api::methods() {
         let answer: Value = match method.name {
             "auth.login" => json!({ "session": "s", "expires": at, "user": user() }),
-            "auth.whoami" | "user.get" | "user.create" | "user.update" => json!(user()),
+            "auth.whoami" | "user.get" | "user.create" | "user.update" | "user.totp_disable"
+            | "user.totp_reset" => json!(user()),
+            "user.totp_enrol" => {
+                json!({ "uri": "otpauth://totp/Xenith:admin?secret=GEZD", "secret": "GEZD" })
+            }
+            "user.totp_confirm" => json!({ "codes": ["ABCD-EFGH-IJKL-MNOP", "QRST-UVWX-YZ23-4567"] }),
             "user.list" => json!(page(vec![user()])),
             "token.list" => json!(page(vec![token()])),
             "token.create" => json!({ "token": token(), "secret": "xt_secret" }),

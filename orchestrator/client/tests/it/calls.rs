@@ -34,7 +34,7 @@ async fn calls_carry_names_credentials_and_keys() {
     let options = CallOptions { idempotency_key: Some("mine".into()) };
     client.call_with::<vm::Start>(&params, &options).await.unwrap();
     client.call::<system::Info>(&Empty {}).await.unwrap();
-    let login = Credentials { name: "a".into(), password: "b".into() };
+    let login = Credentials { name: "a".into(), password: "b".into(), code: None };
     client.call::<auth::Login>(&login).await.unwrap_err();
 
     let asked = server.asked();

@@ -24,6 +24,7 @@ pub static USER: Schema = Schema {
         text("name", "a part of the name"),
         of("role", ColumnKind::Labels, "a role, wherever it holds"),
         of("disabled", ColumnKind::Choice(YES_NO), "whether they may not sign in"),
+        of("totp", ColumnKind::Choice(YES_NO), "whether signing in asks for a code"),
         of("created", ColumnKind::Number(Unit::Time), "when the user was made"),
         of("age", ColumnKind::Age("created"), "time since then, such as >30d"),
         of("last_login", ColumnKind::Number(Unit::Time), "when they signed in last; none: never"),
@@ -39,7 +40,8 @@ impl Listing for UserRow {
 
     fn cells(&self, cells: &mut Cells<'_>) {
         let user = &self.0;
-        cells.text(&user.name).texts(&roles(&user.bindings)).yes_no(user.disabled.into());
+        cells.text(&user.name).texts(&roles(&user.bindings));
+        cells.yes_no(user.disabled.into()).yes_no(user.totp.into());
         cells.time(Some(user.created)).time(user.last_login);
     }
 }
