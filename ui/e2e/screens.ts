@@ -65,6 +65,7 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
     tasks: '/tasks',
     task: `/tasks/${task}`,
     events: '/events',
+    orphans: '/orphans',
     users: '/users',
     tokens: '/tokens',
     audit: '/audit',
@@ -76,6 +77,6 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
 }
 
 /** Those that only look, and so are for a phone, too. */
-export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-metrics', 'vm-snapshots', 'hosts', 'host', 'host-metrics', 'storage', 'sr', 'templates', 'alarms', 'tasks', 'task', 'events', 'about'];
+export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-metrics', 'vm-snapshots', 'hosts', 'host', 'host-metrics', 'storage', 'sr', 'templates', 'alarms', 'tasks', 'task', 'events', 'orphans', 'about'];
 /** Those that say something of their own when there is nothing yet. */
-export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'storage', 'templates', 'disks', 'standbys', 'imports', 'new-import', 'alarms', 'alarms-past', 'alarm-rules', 'alarm-silences', 'tasks', 'task', 'events'];
+export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'storage', 'templates', 'disks', 'standbys', 'imports', 'new-import', 'alarms', 'alarms-past', 'alarm-rules', 'alarm-silences', 'tasks', 'task', 'events', 'orphans'];

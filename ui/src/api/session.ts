@@ -20,9 +20,15 @@ async function ask(method: string, body?: object): Promise<unknown> {
   throw new ApiError(answer?.error ?? { code: 0, message: `HTTP ${response.status}` });
 }
 
-export async function signIn(name: string, password: string): Promise<User> {
-  const answer = (await ask('POST', { name, password })) as { user: User };
+/** `code` is of the second factor: who has one is refused without it, in that field (see `wantsCode`). */
+export async function signIn(name: string, password: string, code?: string): Promise<User> {
+  const answer = (await ask('POST', { name, password, code })) as { user: User };
   return answer.user;
+}
+
+/** It is about the code of the second factor: it is missing, or wrong. */
+export function wantsCode(error: unknown): boolean {
+  return error instanceof ApiError && error.data.field === 'code';
 }
 
 export async function signOut(): Promise<void> {

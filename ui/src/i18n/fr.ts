@@ -4,10 +4,12 @@ import { access } from './fr/access';
 import { alarm } from './fr/alarm';
 import { backup } from './fr/backup';
 import { common } from './fr/common';
+import { factor } from './fr/factor';
 import { hardware } from './fr/hardware';
 import { imports } from './fr/import';
 import { mail } from './fr/mail';
 import { metrics } from './fr/metrics';
+import { orphan } from './fr/orphan';
 import { places } from './fr/places';
 import { standby } from './fr/standby';
 import { storage } from './fr/storage';
@@ -16,7 +18,7 @@ import { vm } from './fr/vm';
 import { vsphere } from './fr/vsphere';
 import { wave } from './fr/wave';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail, ...factor, ...orphan };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

@@ -1,7 +1,7 @@
 // A list of the API, page after page: only what was scrolled to is here.
 
 import { useInfiniteQuery, type InfiniteData } from '@tanstack/react-query';
-import { useCallback, useMemo } from 'react';
+import { useCallback, useEffect, useMemo } from 'react';
 import { queries, useSocket } from '../api/client';
 import type { ApiError } from '../api/errors';
 import type { MethodName, Methods, Page } from '../api/generated';
@@ -51,6 +51,11 @@ export function usePages<M extends PagedMethod>(
   const more = useCallback(() => {
     if (hasNextPage && !isFetching) void fetchNextPage();
   }, [hasNextPage, isFetching, fetchNextPage]);
+  // A page of a long log may end before the filter has let anything through.
+  const searching = hasNextPage && rows.length === 0 && !query.error;
+  useEffect(() => {
+    if (searching) more();
+  }, [searching, more]);
   const everything = useCallback(async () => {
     const all: RowOf<M>[] = [];
     let cursor: string | undefined;
@@ -64,7 +69,7 @@ export function usePages<M extends PagedMethod>(
   return {
     rows,
     total: query.data?.pages[0]?.total ?? 0,
-    pending: query.isPending,
+    pending: query.isPending || searching,
     error: query.error,
     more: hasNextPage ? more : undefined,
     retry: () => void refetch(),

@@ -79,6 +79,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'standby.release': { bare: ['standby'] },
   'standby.delete': { bare: ['standby'] },
   'user.delete': { bare: ['user'] },
+  'user.totp_reset': { bare: ['user'] },
   'token.revoke': { bare: ['token'] },
   'task.cancel': { bare: ['task'] },
   'task.retry': { bare: ['task'] },

@@ -4,12 +4,14 @@ import { fireEvent, screen, waitFor } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { describe, expect, it } from 'vitest';
 import type { Task } from '../api/generated';
-import { page, serious, show, type Answers } from '../testing/show';
+import { page, serious, show, somebody, type Answers } from '../testing/show';
+import Audit from './audit/Audit';
 import Events from './event/Events';
 import { EventsOf } from './event/EventsOf';
 import { RunList } from './job/RunList';
 import { TaskList } from './task/TaskList';
 import TaskPage from './task/TaskPage';
+import Users from './user/Users';
 
 const TASK: Task = {
   id: 'task-1',
@@ -78,5 +80,25 @@ describe('lists', () => {
   it('of runs are filtered, too', async () => {
     const shown = await show(<RunList />, { answers, at: '/runs?q=status:failed' });
     await waitFor(() => expect(shown.calls('backup_run.list')[0]).toMatchObject({ filter: 'status:failed' }));
+  });
+
+  it('of the audit log go on where a page ends before it has found anything', async () => {
+    const record = { id: 'a', sequence: 7, at: '2026-01-01T00:00:00Z', phase: 'failed' as const, user_name: 'anna', from: '10.0.0.9', method: 'vm.delete', params: {}, previous: '', hash: '' };
+    const list = ({ cursor }: { cursor?: string | null }) => (cursor ? page([record]) : { items: [], total: 0, next: '20000' });
+    const shown = await show(<Audit />, { answers: { ...answers, 'audit.list': list }, at: '/audit?q=phase:failed' });
+    expect(await screen.findByText('vm.delete')).toBeTruthy();
+    expect(shown.calls('audit.list').map(({ cursor, filter }) => [cursor, filter])).toEqual([[undefined, 'phase:failed'], ['20000', 'phase:failed']]);
+  });
+
+  it('of users say who has a second factor, which an admin turns off for others alone', async () => {
+    const user = (id: string, name: string) => ({ ...somebody(), id, name, totp: true });
+    const shown = await show(<Users />, { answers: { ...answers, 'user.list': page([user('u', 'dora'), user('a', 'anna')]), 'role.list': page([]), 'user.totp_reset': somebody() }, at: '/users?q=totp:yes' });
+    await userEvent.click(await screen.findByRole('button', { name: 'Actions for anna' }));
+    await userEvent.click(await screen.findByRole('menuitem', { name: /^Turn two-factor sign-in off/ }));
+    await userEvent.click(await screen.findByRole('button', { name: 'Turn off' }));
+    await waitFor(() => expect(shown.calls('user.totp_reset')).toEqual([{ user: 'a' }]));
+    expect(shown.calls('user.list')[0]).toMatchObject({ filter: 'totp:yes' });
+    await userEvent.click(await screen.findByRole('button', { name: 'Actions for dora' }));
+    expect(await screen.findByText('Turn off your own on the page “My account”.')).toBeTruthy();
   });
 });

@@ -45,6 +45,7 @@ const WavePage = lazy(() => import('../screens/wave/WavePage'));
 const Tasks = lazy(() => import('../screens/task/Tasks'));
 const TaskPage = lazy(() => import('../screens/task/TaskPage'));
 const Events = lazy(() => import('../screens/event/Events'));
+const Orphans = lazy(() => import('../screens/orphan/Orphans'));
 const Users = lazy(() => import('../screens/user/Users'));
 const Tokens = lazy(() => import('../screens/token/Tokens'));
 const Audit = lazy(() => import('../screens/audit/Audit'));
@@ -99,6 +100,7 @@ export function Screens() {
           <Route path="/tasks" element={<Tasks />} />
           <Route path="/tasks/:task" element={<TaskPage />} />
           <Route path="/events" element={<Events />} />
+          <Route path="/orphans" element={<Orphans />} />
           <Route path="/users" element={<Users />} />
           <Route path="/tokens" element={<Tokens />} />
           <Route path="/audit" element={<Audit />} />

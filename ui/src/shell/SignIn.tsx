@@ -1,10 +1,13 @@
-// Name and password. Which orchestrator it is can be compared with what it printed when it started.
+// Name and password, then the code of the second factor where the user has one. Which orchestrator it is can be compared
+// with what it printed when it started.
 
 import { ActionGroup, Alert, Button, Card, CardBody, Content, Form, FormGroup, TextInput, Title } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { signIn } from '../api/session';
+import { ApiError } from '../api/errors';
+import { signIn, wantsCode } from '../api/session';
 import { ErrorBox } from '../parts/feedback';
+import { Help } from '../parts/fields';
 import { Brand } from './Brand';
 import { LanguageMenu } from './LanguageMenu';
 
@@ -12,19 +15,30 @@ export function SignIn({ ended, done }: { ended: boolean; done: () => void }) {
   const { t } = useTranslation();
   const [name, setName] = useState('');
   const [password, setPassword] = useState('');
+  // Nothing: it was not asked for.
+  const [code, setCode] = useState<string>();
   const [error, setError] = useState<unknown>();
   const [busy, setBusy] = useState(false);
+  const asked = code !== undefined;
+  const ready = asked ? code.trim() !== '' : name !== '' && password !== '';
 
+  const back = () => {
+    setPassword('');
+    setCode(undefined);
+  };
   const submit = async (event: React.FormEvent) => {
     event.preventDefault();
     setBusy(true);
     setError(undefined);
     try {
-      await signIn(name.trim(), password);
+      await signIn(name.trim(), password, code?.trim());
       done();
     } catch (error) {
-      setError(error);
-      setPassword('');
+      // That it wants a code is the next step, not a failure.
+      if (asked || !wantsCode(error)) setError(error);
+      const stays = wantsCode(error) || (asked && error instanceof ApiError && error.reason === 'throttled');
+      if (stays) setCode('');
+      else back();
       setBusy(false);
     }
   };
@@ -43,25 +57,39 @@ export function SignIn({ ended, done }: { ended: boolean; done: () => void }) {
             {t('Sign in to {{host}}', { host: location.host })}
           </Content>
           <Form onSubmit={(event) => void submit(event)}>
-            {ended && !error && <Alert isInline isPlain variant="info" title={t('Your session is over. Sign in again.')} />}
+            {ended && !error && !asked && <Alert isInline isPlain variant="info" title={t('Your session is over. Sign in again.')} />}
             {error !== undefined && <ErrorBox error={error} />}
-            <FormGroup label={t('User name')} fieldId="name" isRequired>
-              <TextInput id="name" value={name} onChange={(_event, value) => setName(value)} autoComplete="username" autoFocus isRequired />
-            </FormGroup>
-            <FormGroup label={t('Password')} fieldId="password" isRequired>
-              <TextInput
-                id="password"
-                type="password"
-                value={password}
-                onChange={(_event, value) => setPassword(value)}
-                autoComplete="current-password"
-                isRequired
-              />
-            </FormGroup>
+            {asked ? (
+              <FormGroup label={t('Code of {{name}}', { name })} fieldId="code" isRequired>
+                <TextInput id="code" value={code} onChange={(_event, value) => setCode(value)} autoComplete="one-time-code" autoCapitalize="characters" spellCheck={false} autoFocus isRequired />
+                <Help>{t('The six digits that your authenticator app shows, or a recovery code.')}</Help>
+              </FormGroup>
+            ) : (
+              <>
+                <FormGroup label={t('User name')} fieldId="name" isRequired>
+                  <TextInput id="name" value={name} onChange={(_event, value) => setName(value)} autoComplete="username" autoFocus isRequired />
+                </FormGroup>
+                <FormGroup label={t('Password')} fieldId="password" isRequired>
+                  <TextInput
+                    id="password"
+                    type="password"
+                    value={password}
+                    onChange={(_event, value) => setPassword(value)}
+                    autoComplete="current-password"
+                    isRequired
+                  />
+                </FormGroup>
+              </>
+            )}
             <ActionGroup>
-              <Button type="submit" isBlock isLoading={busy} isDisabled={busy || !name || !password}>
+              <Button type="submit" isBlock isLoading={busy} isDisabled={busy || !ready}>
                 {t('Sign in')}
               </Button>
+              {asked && (
+                <Button variant="link" isBlock onClick={() => (setError(undefined), back())}>
+                  {t('Sign in as somebody else')}
+                </Button>
+              )}
             </ActionGroup>
           </Form>
         </CardBody>

@@ -1,4 +1,4 @@
-// The places of the UI: address, name, group, and the letter behind `g`.
+// The places of the UI: address, name, group, and the key behind `g`.
 
 import { msg } from '../i18n/msg';
 
@@ -34,6 +34,8 @@ export const PLACES: Place[] = [
   { path: '/alarms', label: msg('Alarms'), key: 'q', group: 'Activity' },
   { path: '/tasks', label: msg('Tasks'), key: 't', group: 'Activity' },
   { path: '/events', label: msg('Events'), key: 'e', group: 'Activity' },
+  // Every letter is taken.
+  { path: '/orphans', label: msg('Orphans'), key: '0', group: 'Activity' },
   { path: '/users', label: msg('Users'), key: 'u', group: 'Access', secure: true },
   { path: '/tokens', label: msg('API tokens'), key: 'k', group: 'Access' },
   { path: '/audit', label: msg('Audit log'), key: 'a', group: 'Access', secure: true },

@@ -13,8 +13,8 @@ export const access: Record<string, string> = {
   Licence: 'Licence',
   'Xenith is free software under the GNU Affero General Public License, version 3.':
     'Xenith est un logiciel libre sous la licence publique générale GNU Affero, version 3.',
-  'Its browser UI is made with React, PatternFly, TanStack Query and Virtual, React Router, i18next, noVNC, xterm.js and uPlot.':
-    'Son interface web est faite avec React, PatternFly, TanStack Query et Virtual, React Router, i18next, noVNC, xterm.js et uPlot.',
+  'Its browser UI is made with React, PatternFly, TanStack Query and Virtual, React Router, i18next, noVNC, xterm.js, uPlot and uqr.':
+    'Son interface web est faite avec React, PatternFly, TanStack Query et Virtual, React Router, i18next, noVNC, xterm.js, uPlot et uqr.',
   'At least {{count}} characters.': 'Au moins {{count}} caractères.',
   'The two are not the same.': 'Les deux ne sont pas identiques.',
   'Change the password': 'Changer le mot de passe',

@@ -64,7 +64,7 @@ export default function About() {
           <CardTitle component="h2">{t('Licence')}</CardTitle>
           <CardBody>
             <p>{t('Xenith is free software under the GNU Affero General Public License, version 3.')}</p>
-            <p className="x-dim">{t('Its browser UI is made with React, PatternFly, TanStack Query and Virtual, React Router, i18next, noVNC, xterm.js and uPlot.')}</p>
+            <p className="x-dim">{t('Its browser UI is made with React, PatternFly, TanStack Query and Virtual, React Router, i18next, noVNC, xterm.js, uPlot and uqr.')}</p>
           </CardBody>
         </Card>
       </div>

@@ -1,4 +1,4 @@
-// Who one is, what one may do, one's password.
+// Who one is, what one may do, how one signs in.
 
 import { ActionGroup, Button, Card, CardBody, CardTitle, Form, PageSection } from '@patternfly/react-core';
 import { useState } from 'react';
@@ -11,6 +11,7 @@ import { useFormat } from '../../parts/format';
 import { PageTitle } from '../../parts/PageTitle';
 import { useUser } from '../../shell/user';
 import { ROLES, useScope } from '../user/Bindings';
+import { SecondFactor } from './SecondFactor';
 
 const SHORTEST = 12;
 
@@ -67,6 +68,7 @@ export default function Account() {
             </Form>
           </CardBody>
         </Card>
+        <SecondFactor user={user} />
       </div>
     </PageSection>
   );

@@ -10,6 +10,8 @@ import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { usePages } from '../../list/pages';
+import { QueryBar } from '../../list/QueryBar';
+import { useListState } from '../../list/state';
 import { Facts } from '../../parts/Facts';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
@@ -28,9 +30,10 @@ export default function Audit() {
   const { t } = useTranslation();
   const format = useFormat();
   const [shown, setShown] = useState<AuditRecord>();
-  const pages = usePages('audit.list', {}, 10_000);
+  const { wanted, bar, list } = useListState('-sequence');
+  const pages = usePages('audit.list', wanted, 10_000);
   const columns = useMemo((): Column<AuditRecord>[] => [
-    { key: 'sequence', header: msg('No.'), width: 4.5, cell: (record) => record.sequence, text: (record) => String(record.sequence) },
+    { key: 'sequence', header: msg('No.'), sort: 'sequence', width: 4.5, cell: (record) => record.sequence, text: (record) => String(record.sequence) },
     { key: 'at', header: msg('When'), width: 11, cell: (record) => format.stamp(record.at), text: (record) => record.at },
     { key: 'user', header: msg('Who'), width: 8, cell: (record) => record.user_name || '—', text: (record) => record.user_name },
     {
@@ -69,6 +72,8 @@ export default function Audit() {
         pages={pages}
         id={(record) => record.id}
         name={(record) => record.method}
+        {...list}
+        query={<QueryBar {...bar} noun="audit" label={t('Filter the audit log')} placeholder={t('Filter: user:anna method:vm. phase:failed, or words')} />}
         create={<Verify />}
         empty={<Nothing icon={AuditIcon} title={t('Nothing has been asked for yet')} />}
       />

@@ -10,10 +10,12 @@ import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { usePages } from '../../list/pages';
+import { QueryBar } from '../../list/QueryBar';
+import { useListState } from '../../list/state';
 import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
-import { useUrlState } from '../../parts/url';
+import { useUrlClear, useUrlState } from '../../parts/url';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { ImportVerb } from './verbs';
@@ -25,9 +27,11 @@ export default function Imports() {
   const user = useUser();
   const navigate = useNavigate();
   const [archived, setArchived] = useUrlState('archived');
-  const pages = usePages('import.list', { archived: archived === 'yes' }, 3_000);
+  const { wanted, bar, list } = useListState('-created');
+  const clear = useUrlClear('q', 'archived');
+  const pages = usePages('import.list', { ...wanted, archived: archived === 'yes' }, 3_000);
   const columns = useMemo((): Column<Import>[] => [
-    { key: 'name', header: msg('Name'), cell: (row) => <Link to={`/imports/${row.id}`}>{row.name}</Link>, text: (row) => row.name },
+    { key: 'name', header: msg('Name'), sort: 'name', cell: (row) => <Link to={`/imports/${row.id}`}>{row.name}</Link>, text: (row) => row.name },
     {
       key: 'phase',
       header: msg('State'),
@@ -47,7 +51,7 @@ export default function Imports() {
       text: (row) => progress(row).toFixed(3),
     },
     { key: 'origin', header: msg('From'), wide: true, cell: origin, text: origin },
-    { key: 'created', header: msg('Begun'), width: 9, cell: (row) => <time dateTime={row.created} title={format.date(row.created)}>{format.ago(row.created)}</time>, text: (row) => row.created },
+    { key: 'created', header: msg('Begun'), sort: 'created', width: 9, cell: (row) => <time dateTime={row.created} title={format.date(row.created)}>{format.ago(row.created)}</time>, text: (row) => row.created },
     { key: 'message', header: msg('Message'), optional: true, cell: (row) => row.message ?? '—', text: (row) => row.message ?? '' },
   ], [format, t]);
   const create = (
@@ -65,8 +69,10 @@ export default function Imports() {
       pages={pages}
       id={(row) => row.id}
       name={(row) => row.name}
-      filtered={archived === 'yes'}
-      clear={() => setArchived(null)}
+      {...list}
+      filtered={list.filtered || archived === 'yes'}
+      clear={clear}
+      query={<QueryBar {...bar} noun="import" label={t('Filter imports')} placeholder={t('Filter: phase:following host:xen1, or words')} />}
       create={create}
       actions={(row) => <ImportVerb row={row} />}
       extra={

@@ -10,7 +10,9 @@ import { msg } from '../../i18n/msg';
 import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
-import { useWhole } from '../../list/whole';
+import { usePages } from '../../list/pages';
+import { QueryBar } from '../../list/QueryBar';
+import { useListState } from '../../list/state';
 import { Ago } from '../../parts/Ago';
 import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
@@ -33,19 +35,20 @@ export default function Jobs() {
   const navigate = useNavigate();
   const verbs = useJobVerbs();
   const repositories = useAll('repository.list', {});
-  const pages = useWhole(useAll('backup_job.list', {}, { every: 15_000 }), '', nameOf);
+  const { wanted, bar, list } = useListState();
+  const pages = usePages('backup_job.list', wanted, 15_000);
   const columns = useMemo((): Column<BackupJob>[] => {
     const names = new Map(repositories.data?.map(({ id, name }) => [id, name]));
     const what = (job: BackupJob) => [job.filter, job.vms?.length ? t('{{count}} VMs', { count: job.vms.length }) : ''].filter(Boolean).join(' + ');
     const where = (job: BackupJob) => job.repositories.map((id) => names.get(id) ?? id.slice(0, 8)).join(', ');
     return [
-      { key: 'name', header: msg('Name'), cell: (job) => <Link to={`/jobs/${job.id}`}>{job.name}</Link>, text: nameOf },
+      { key: 'name', header: msg('Name'), sort: 'name', cell: (job) => <Link to={`/jobs/${job.id}`}>{job.name}</Link>, text: nameOf },
       { key: 'state', header: msg('State'), width: 8, cell: (job) => <JobLabel job={job} />, text: (job) => String(job.enabled) },
       { key: 'what', header: msg('VMs'), wide: true, cell: (job) => <code>{what(job)}</code>, text: what },
       { key: 'where', header: msg('Repositories'), wide: true, cell: where, text: where },
       { key: 'schedule', header: msg('Schedule'), width: 9, wide: true, cell: (job) => (job.schedule ? <code>{job.schedule}</code> : '—'), text: (job) => job.schedule ?? '' },
-      { key: 'next', header: msg('Next run'), width: 9, cell: (job) => <Ago at={job.next_run} />, text: (job) => job.next_run ?? '' },
-      { key: 'last', header: msg('Last run'), width: 9, wide: true, cell: (job) => <Ago at={job.last_run} />, text: (job) => job.last_run ?? '' },
+      { key: 'next', header: msg('Next run'), sort: 'next_run', width: 9, cell: (job) => <Ago at={job.next_run} />, text: (job) => job.next_run ?? '' },
+      { key: 'last', header: msg('Last run'), sort: 'last_run', width: 9, wide: true, cell: (job) => <Ago at={job.last_run} />, text: (job) => job.last_run ?? '' },
       { key: 'id', header: msg('Id'), optional: true, cell: (job) => <code>{job.id}</code>, text: (job) => job.id },
     ];
   }, [repositories.data, t]);
@@ -59,6 +62,8 @@ export default function Jobs() {
       pages={pages}
       id={(job) => job.id}
       name={nameOf}
+      {...list}
+      query={<QueryBar {...bar} noun="backup_job" label={t('Filter backup jobs')} placeholder={t('Filter: enabled:yes repository:main, or words')} />}
       create={create}
       actions={(job) => <VerbMenu name={job.name} verbs={verbs(job)} />}
       menu

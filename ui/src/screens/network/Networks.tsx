@@ -7,33 +7,30 @@ import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Network } from '../../api/generated';
 import { msg } from '../../i18n/msg';
-import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
-import { useWhole } from '../../list/whole';
+import { useListState } from '../../list/state';
 import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
 import { ChoiceField, TextField, usePoolOptions } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { useNames } from '../../parts/names';
-import { useUrlState } from '../../parts/url';
 import { VerbMenu } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { useNetworkVerbs } from './verbs';
-
-const textOf = (network: Network) => `${network.name} ${network.bridge} ${network.description ?? ''}`;
 
 export default function Networks() {
   const { t } = useTranslation();
   const user = useUser();
   const names = useNames();
   const verbs = useNetworkVerbs();
-  const [query, setQuery] = useUrlState('q');
+  const { wanted, bar, list } = useListState();
   const [making, setMaking] = useState(false);
   const hosts = useRead('host.list', { limit: 1000 });
-  const pages = useWhole(useAll('network.list', {}), query ?? '', textOf);
+  const pages = usePages('network.list', wanted);
   const columns = useMemo((): Column<Network>[] => {
     const having = (network: Network) => {
       const pool = hosts.data?.items.filter((host) => host.pool === network.pool) ?? [];
@@ -41,10 +38,10 @@ export default function Networks() {
       return t('{{has}} of {{all}} hosts', { has: has.length, all: pool.length });
     };
     return [
-      { key: 'name', header: msg('Name'), cell: (network) => <Link to={`/networks/${network.id}`}>{network.name}</Link>, text: (network) => network.name },
-      { key: 'bridge', header: msg('Bridge'), width: 9, cell: (network) => <code>{network.bridge}</code>, text: (network) => network.bridge },
+      { key: 'name', header: msg('Name'), sort: 'name', cell: (network) => <Link to={`/networks/${network.id}`}>{network.name}</Link>, text: (network) => network.name },
+      { key: 'bridge', header: msg('Bridge'), sort: 'bridge', width: 9, cell: (network) => <code>{network.bridge}</code>, text: (network) => network.bridge },
       { key: 'where', header: msg('Its bridge is on'), width: 9, cell: having, text: having },
-      { key: 'pool', header: msg('Pool'), width: 8, wide: true, cell: (network) => names.pool(network.pool), text: (network) => names.pool(network.pool) },
+      { key: 'pool', header: msg('Pool'), sort: 'pool', width: 8, wide: true, cell: (network) => names.pool(network.pool), text: (network) => names.pool(network.pool) },
       { key: 'description', header: msg('Description'), wide: true, cell: (network) => network.description || '—', text: (network) => network.description ?? '' },
       { key: 'id', header: msg('Id'), optional: true, cell: (network) => <code>{network.id}</code>, text: (network) => network.id },
     ];
@@ -61,9 +58,8 @@ export default function Networks() {
         pages={pages}
         id={(network) => network.id}
         name={(network) => network.name}
-        filtered={!!query}
-        clear={() => setQuery(null)}
-        query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter networks')} placeholder={t('A part of the name')} />}
+        {...list}
+        query={<QueryBar {...bar} noun="network" label={t('Filter networks')} placeholder={t('Filter: bridge:xenbr0 pool:lab, or words')} />}
         create={create}
         actions={(network) => <VerbMenu name={network.name} verbs={verbs(network)} />}
         menu

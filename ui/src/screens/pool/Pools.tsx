@@ -7,11 +7,12 @@ import { Link, useNavigate } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Pool } from '../../api/generated';
 import { msg } from '../../i18n/msg';
-import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { quoted } from '../../list/filter';
 import { ListView } from '../../list/ListView';
-import { useWhole } from '../../list/whole';
+import { usePages } from '../../list/pages';
+import { QueryBar } from '../../list/QueryBar';
+import { useListState } from '../../list/state';
 import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
 import { TextField } from '../../parts/fields';
@@ -29,11 +30,12 @@ export default function Pools() {
   const navigate = useNavigate();
   const [making, setMaking] = useState(false);
   const hosts = useRead('host.list', { limit: 1000 });
-  const pages = useWhole(useAll('pool.list', {}), '', nameOf);
+  const { wanted, bar, list } = useListState();
+  const pages = usePages('pool.list', wanted);
   const columns = useMemo((): Column<Pool>[] => {
     const count = (pool: Pool) => hosts.data?.items.filter((host) => host.pool === pool.id).length ?? 0;
     return [
-      { key: 'name', header: msg('Name'), cell: (pool) => <Link to={`/vms?q=pool:${encodeURIComponent(pool.name)}`}>{pool.name}</Link>, text: nameOf },
+      { key: 'name', header: msg('Name'), sort: 'name', cell: (pool) => <Link to={`/vms?q=pool:${encodeURIComponent(pool.name)}`}>{pool.name}</Link>, text: nameOf },
       { key: 'hosts', header: msg('Hosts'), width: 8, cell: (pool) => t('{{count}} hosts', { count: count(pool) }), text: (pool) => String(count(pool)) },
       { key: 'description', header: msg('Description'), wide: true, cell: (pool) => pool.description || '—', text: (pool) => pool.description ?? '' },
       { key: 'id', header: msg('Id'), optional: true, cell: (pool) => <code>{pool.id}</code>, text: (pool) => pool.id },
@@ -62,6 +64,8 @@ export default function Pools() {
         pages={pages}
         id={(pool) => pool.id}
         name={nameOf}
+        {...list}
+        query={<QueryBar {...bar} noun="pool" label={t('Filter pools')} placeholder={t('Filter: name:east, or words')} />}
         create={create}
         actions={(pool) => <VerbMenu name={pool.name} verbs={verbs(pool)} />}
         menu

@@ -9,10 +9,11 @@ import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import type { Repository, RepositorySecret } from '../../api/generated';
 import { msg } from '../../i18n/msg';
-import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
-import { useWhole } from '../../list/whole';
+import { usePages } from '../../list/pages';
+import { QueryBar } from '../../list/QueryBar';
+import { useListState } from '../../list/state';
 import { useActs } from '../../parts/acts';
 import { Ago } from '../../parts/Ago';
 import { CreateButton } from '../../parts/CreateButton';
@@ -35,9 +36,10 @@ export default function Repositories() {
   const [making, setMaking] = useState(false);
   const [verifying, setVerifying] = useState<Repository>();
   const [secret, setSecret] = useState<{ name: string; secret: RepositorySecret }>();
-  const pages = useWhole(useAll('repository.list', {}, { every: 15_000 }), '', nameOf);
+  const { wanted, bar, list } = useListState();
+  const pages = usePages('repository.list', wanted, 15_000);
   const columns = useMemo((): Column<Repository>[] => [
-    { key: 'name', header: msg('Name'), cell: (row) => <Link to={`/backups?repository=${row.id}`}>{row.name}</Link>, text: nameOf },
+    { key: 'name', header: msg('Name'), sort: 'name', cell: (row) => <Link to={`/backups?repository=${row.id}`}>{row.name}</Link>, text: nameOf },
     {
       key: 'state',
       header: msg('State'),
@@ -48,8 +50,8 @@ export default function Repositories() {
       },
       text: (row) => row.problem ?? 'usable',
     },
-    { key: 'place', header: msg('Where'), cell: (row) => <code>{placeOf(row)}</code>, text: placeOf },
-    { key: 'checked', header: msg('Last tried'), width: 10, wide: true, cell: (row) => <Ago at={row.checked} />, text: (row) => row.checked ?? '' },
+    { key: 'place', header: msg('Where'), sort: 'place', cell: (row) => <code>{placeOf(row)}</code>, text: placeOf },
+    { key: 'checked', header: msg('Last tried'), sort: 'checked', width: 10, wide: true, cell: (row) => <Ago at={row.checked} />, text: (row) => row.checked ?? '' },
     { key: 'problem', header: msg('Message'), wide: true, cell: (row) => row.problem ?? '—', text: (row) => row.problem ?? '' },
     { key: 'id', header: msg('Id'), optional: true, cell: (row) => <code>{row.id}</code>, text: (row) => row.id },
   ], [t]);
@@ -81,6 +83,8 @@ export default function Repositories() {
         pages={pages}
         id={(row) => row.id}
         name={nameOf}
+        {...list}
+        query={<QueryBar {...bar} noun="repository" label={t('Filter repositories')} placeholder={t('Filter: kind:s3 place:nas, or words')} />}
         create={create}
         actions={(row) => <VerbMenu name={row.name} verbs={verbs(row)} />}
         menu

@@ -7,16 +7,15 @@ import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import type { Sr } from '../../api/generated';
 import { msg } from '../../i18n/msg';
-import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
-import { useWhole } from '../../list/whole';
+import { useListState } from '../../list/state';
 import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
 import { useNames } from '../../parts/names';
-import { useUrlState } from '../../parts/url';
 import { VerbMenu } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
@@ -25,23 +24,21 @@ import { SrLabel } from './state';
 import { useSrVerbs } from './verbs';
 import { full, where } from './words';
 
-const textOf = (sr: Sr) => `${sr.name} ${where(sr, 'local')}`;
-
 export default function Srs() {
   const { t } = useTranslation();
   const user = useUser();
   const format = useFormat();
   const names = useNames();
   const verbs = useSrVerbs();
-  const [query, setQuery] = useUrlState('q');
+  const { wanted, bar, list } = useListState();
   const [making, setMaking] = useState(false);
   const [attaching, setAttaching] = useState<Sr>();
-  const pages = useWhole(useAll('sr.list', {}, { every: 10_000 }), query ?? '', textOf);
+  const pages = usePages('sr.list', wanted, 10_000);
   const columns = useMemo((): Column<Sr>[] => {
     const hosts = (sr: Sr) => (sr.hosts.length > 3 ? t('{{count}} hosts', { count: sr.hosts.length }) : sr.hosts.map(names.host).join(', ')) || '—';
     const room = (sr: Sr) => (sr.space ? t('{{free}} free of {{total}}', { free: format.bytes(sr.space.free), total: format.bytes(sr.space.total) }) : '—');
     return [
-      { key: 'name', header: msg('Name'), cell: (sr) => <Link to={`/storage/${sr.id}`}>{sr.name}</Link>, text: (sr) => sr.name },
+      { key: 'name', header: msg('Name'), sort: 'name', cell: (sr) => <Link to={`/storage/${sr.id}`}>{sr.name}</Link>, text: (sr) => sr.name },
       { key: 'state', header: msg('State'), width: 7.5, cell: (sr) => <SrLabel sr={sr} />, text: (sr) => sr.problem ?? 'usable' },
       {
         key: 'used',
@@ -55,8 +52,8 @@ export default function Srs() {
         },
         text: (sr) => full(sr)?.toFixed(3) ?? '',
       },
-      { key: 'free', header: msg('Room'), width: 12, cell: room, text: (sr) => String(sr.space?.free ?? '') },
-      { key: 'vdis', header: msg('Disks'), width: 4.5, wide: true, cell: (sr) => format.number(sr.vdis), text: (sr) => String(sr.vdis) },
+      { key: 'free', header: msg('Room'), sort: 'free', width: 12, cell: room, text: (sr) => String(sr.space?.free ?? '') },
+      { key: 'vdis', header: msg('Disks'), sort: 'vdis', width: 4.5, wide: true, cell: (sr) => format.number(sr.vdis), text: (sr) => String(sr.vdis) },
       { key: 'hosts', header: msg('Hosts'), wide: true, cell: hosts, text: hosts },
       { key: 'where', header: msg('Where'), wide: true, cell: (sr) => (sr.spec ? <code>{where(sr, '')}</code> : <span className="x-dim">{t('local')}</span>), text: (sr) => where(sr, 'local') },
       { key: 'copies', header: msg('Snapshots'), width: 8, optional: true, cell: (sr) => (sr.copy_on_write == null ? '—' : sr.copy_on_write ? t('at once') : t('copies')), text: (sr) => String(sr.copy_on_write ?? '') },
@@ -74,9 +71,8 @@ export default function Srs() {
         pages={pages}
         id={(sr) => sr.id}
         name={(sr) => sr.name}
-        filtered={!!query}
-        clear={() => setQuery(null)}
-        query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter storage')} placeholder={t('A part of the name')} />}
+        {...list}
+        query={<QueryBar {...bar} noun="sr" label={t('Filter storage')} placeholder={t('Filter: kind:nfs host:xen1 free:<100GiB, or words')} />}
         create={create}
         actions={(sr) => <VerbMenu name={sr.name} verbs={verbs(sr, { attach: () => setAttaching(sr) })} />}
         menu

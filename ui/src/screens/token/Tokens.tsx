@@ -9,7 +9,9 @@ import { msg } from '../../i18n/msg';
 import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
-import { useWhole } from '../../list/whole';
+import { usePages } from '../../list/pages';
+import { QueryBar } from '../../list/QueryBar';
+import { useListState } from '../../list/state';
 import { useActs } from '../../parts/acts';
 import { Nothing } from '../../parts/feedback';
 import { NumberField, TextField } from '../../parts/fields';
@@ -31,22 +33,22 @@ export default function Tokens() {
   const [created, setCreated] = useState<CreatedToken>();
   const secure = seesSecurity(me);
   const users = useAll('user.list', {}, { enabled: secure });
-  const pages = useWhole(useAll('token.list', {}), '', nameOf);
+  const { wanted, bar, list } = useListState();
+  const pages = usePages('token.list', wanted);
   const columns = useMemo((): Column<Token>[] => {
     const owner = (token: Token) => (token.user === me.id ? me.name : (users.data?.find(({ id }) => id === token.user)?.name ?? token.user));
     return [
-      { key: 'name', header: msg('Name'), cell: (token) => <strong>{token.name}</strong>, text: nameOf },
-      { key: 'user', header: msg('User'), width: 8, cell: owner, text: owner },
+      { key: 'name', header: msg('Name'), sort: 'name', cell: (token) => <strong>{token.name}</strong>, text: nameOf },
+      { key: 'user', header: msg('User'), sort: 'user', width: 8, cell: owner, text: owner },
       {
         key: 'rights',
         header: msg('Rights'),
-       
         wide: true,
         cell: (token) => (token.bindings.length ? <Bindings bindings={token.bindings} /> : t('all of its user')),
         text: (token) => token.bindings.map(({ role }) => role).join(' '),
       },
-      { key: 'expires', header: msg('Ends'), width: 8, cell: (token) => <time dateTime={token.expires} title={format.date(token.expires)}>{format.ago(token.expires)}</time>, text: (token) => token.expires },
-      { key: 'created', header: msg('Created'), width: 11, wide: true, cell: (token) => format.stamp(token.created), text: (token) => token.created },
+      { key: 'expires', header: msg('Ends'), sort: 'expires', width: 8, cell: (token) => <time dateTime={token.expires} title={format.date(token.expires)}>{format.ago(token.expires)}</time>, text: (token) => token.expires },
+      { key: 'created', header: msg('Created'), sort: 'created', width: 11, wide: true, cell: (token) => format.stamp(token.created), text: (token) => token.created },
     ];
   }, [format, me, t, users.data]);
   const create = (
@@ -72,6 +74,8 @@ export default function Tokens() {
         pages={pages}
         id={(token) => token.id}
         name={nameOf}
+        {...list}
+        query={<QueryBar {...bar} noun="token" label={t('Filter tokens')} placeholder={t('Filter: user:anna expires:<2027-01-01, or words')} />}
         create={create}
         actions={(token) => <RowAction label={t('Revoke')} name={token.name} danger go={() => revoke(token)} />}
         empty={

@@ -9,16 +9,15 @@ import { msg } from '../../i18n/msg';
 import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
-import { useWhole } from '../../list/whole';
-import { useActs } from '../../parts/acts';
+import { useListState } from '../../list/state';
 import { Facts } from '../../parts/Facts';
 import { Nothing } from '../../parts/feedback';
 import { TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { useFormat } from '../../parts/format';
-import { RowAction } from '../../parts/RowAction';
-import { useUrlState } from '../../parts/url';
+import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { useUser } from '../../shell/user';
 import { Bindings, BindingsField, complete, ROLES } from './Bindings';
 
@@ -28,10 +27,9 @@ export default function Users() {
   const { t } = useTranslation();
   const me = useUser();
   const format = useFormat();
-  const { ask } = useActs();
-  const [query, setQuery] = useUrlState('q');
+  const { wanted, bar, list } = useListState();
   const [editing, setEditing] = useState<User | 'new'>();
-  const pages = useWhole(useAll('user.list', {}), query ?? '', (user: User) => user.name);
+  const pages = usePages('user.list', wanted);
   const columns = useMemo((): Column<User>[] => [
     {
       key: 'name',
@@ -42,6 +40,7 @@ export default function Users() {
         </Button>
       ),
       text: (user) => user.name,
+      sort: 'name',
     },
     { key: 'roles', header: msg('Roles'), cell: (user) => <Bindings bindings={user.bindings} />, text: (user) => user.bindings.map(({ role }) => role).join(' ') },
     {
@@ -52,18 +51,25 @@ export default function Users() {
       cell: (user) => (user.disabled ? <Label isCompact color="orange">{t('disabled')}</Label> : t('may sign in')),
       text: (user) => (user.disabled ? 'disabled' : 'enabled'),
     },
-    { key: 'last', header: msg('Last signed in'), width: 9, wide: true, cell: (user) => format.ago(user.last_login), text: (user) => user.last_login ?? '' },
+    { key: 'totp', header: msg('Two-factor'), width: 7, wide: true, cell: (user) => (user.totp ? t('on') : t('off')), text: (user) => (user.totp ? 'on' : 'off') },
+    { key: 'last', header: msg('Last signed in'), width: 9, wide: true, cell: (user) => format.ago(user.last_login), text: (user) => user.last_login ?? '', sort: 'last_login' },
     { key: 'id', header: msg('Id'), optional: true, cell: (user) => <code>{user.id}</code>, text: (user) => user.id },
   ], [format, t]);
-  const remove = (user: User) =>
-    ask({
-      method: 'user.delete',
-      params: { user: user.id },
-      title: t('Delete the user {{name}}', { name: user.name }),
-      text: t('The user’s sessions end and tokens stop working at once.'),
-      button: t('Delete'),
-      typeName: user.name,
-    });
+  const verbs = (user: User): Verb[] => [
+    {
+      label: t('Turn two-factor sign-in off'),
+      why: user.id === me.id ? msg('Turn off your own on the page “My account”.') : user.totp ? undefined : msg('It is off.'),
+      act: { method: 'user.totp_reset', params: { user: user.id }, title: t('Turn the two-factor sign-in of {{name}} off', { name: user.name }) },
+      question: { text: t('The password alone signs in then. Make sure that it is the user who asks: whoever has the password would like it, too.'), button: t('Turn off') },
+    },
+    {
+      label: t('Delete'),
+      danger: true,
+      why: user.id === me.id ? msg('You cannot delete yourself.') : undefined,
+      act: { method: 'user.delete', params: { user: user.id }, title: t('Delete the user {{name}}', { name: user.name }) },
+      question: { text: t('The user’s sessions end and tokens stop working at once.'), button: t('Delete'), typeName: user.name },
+    },
+  ];
   const create = (
     <Button onClick={() => setEditing('new')} data-create>
       {t('Create a user')}
@@ -78,11 +84,11 @@ export default function Users() {
         pages={pages}
         id={(user) => user.id}
         name={(user) => user.name}
-        filtered={!!query}
-        clear={() => setQuery(null)}
-        query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter users')} placeholder={t('A part of the name')} />}
+        {...list}
+        query={<QueryBar {...bar} noun="user" label={t('Filter users')} placeholder={t('Filter: role:admin totp:no, or words')} />}
         create={create}
-        actions={(user) => <RowAction label={t('Delete')} name={user.name} danger why={user.id === me.id ? msg('You cannot delete yourself.') : undefined} go={() => remove(user)} />}
+        actions={(user) => <VerbMenu name={user.name} verbs={verbs(user)} />}
+        menu
         empty={<Nothing icon={UsersIcon} title={t('No users')} />}
       />
       <Roles />

@@ -7,14 +7,13 @@ import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import type { Wave } from '../../api/generated';
 import { msg } from '../../i18n/msg';
-import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
-import { useWhole } from '../../list/whole';
+import { useListState } from '../../list/state';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
-import { useUrlState } from '../../parts/url';
 import { VerbMenu } from '../../parts/VerbMenu';
 import { moved, part, STATUS, useWaveVerbs } from './words';
 
@@ -24,15 +23,15 @@ export default function Waves() {
   const { t } = useTranslation();
   const format = useFormat();
   const verbs = useWaveVerbs();
-  const [query, setQuery] = useUrlState('q');
-  const pages = useWhole(useAll('wave.list', {}, { every: 5_000 }), query ?? '', nameOf);
+  const { wanted, bar, list } = useListState('created');
+  const pages = usePages('wave.list', wanted, 5_000);
   const columns = useMemo(
     (): Column<Wave>[] => [
-      { key: 'name', header: msg('Name'), cell: (wave) => <Link to={`/waves/${wave.id}`}>{wave.name}</Link>, text: nameOf },
-      { key: 'status', header: msg('State'), width: 8, cell: (wave) => <Label isCompact variant="outline" color={STATUS[wave.status].color}>{t(STATUS[wave.status].label)}</Label>, text: (wave) => wave.status },
+      { key: 'name', header: msg('Name'), sort: 'name', cell: (wave) => <Link to={`/waves/${wave.id}`}>{wave.name}</Link>, text: nameOf },
+      { key: 'status', header: msg('State'), sort: 'status', width: 8, cell: (wave) => <Label isCompact variant="outline" color={STATUS[wave.status].color}>{t(STATUS[wave.status].label)}</Label>, text: (wave) => wave.status },
       { key: 'vms', header: msg('VMs moved'), width: 8, cell: (wave) => t('{{done}} of {{total}}', { done: moved(wave), total: wave.members.length }), text: (wave) => `${moved(wave)}/${wave.members.length}` },
       { key: 'part', header: msg('Progress'), width: 12, wide: true, cell: (wave) => <Progress size="sm" measureLocation="outside" aria-label={t('Progress of {{name}}', { name: wave.name })} value={part(wave) * 100} label={format.percent(part(wave))} />, text: (wave) => part(wave).toFixed(3) },
-      { key: 'created', header: msg('Created'), width: 11, wide: true, cell: (wave) => format.stamp(wave.created), text: (wave) => wave.created },
+      { key: 'created', header: msg('Created'), sort: 'created', width: 11, wide: true, cell: (wave) => format.stamp(wave.created), text: (wave) => wave.created },
     ],
     [format, t],
   );
@@ -45,9 +44,8 @@ export default function Waves() {
       pages={pages}
       id={(wave) => wave.id}
       name={nameOf}
-      filtered={!!query}
-      clear={() => setQuery(null)}
-      query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter waves')} placeholder={t('A part of the name')} />}
+      {...list}
+      query={<QueryBar {...bar} noun="wave" label={t('Filter waves')} placeholder={t('Filter: status:running age:<7d, or words')} />}
       actions={(wave) => <VerbMenu name={wave.name} verbs={verbs(wave)} />}
       menu
       empty={
