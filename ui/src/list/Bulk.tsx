@@ -1,4 +1,4 @@
-// One verb for many rows: the plan first, then a result for each.
+// One verb for many rows: the plan first, which can be copied as commands, then a result for each.
 
 import { Button, Modal, ModalBody, ModalFooter, ModalHeader, Progress } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
@@ -8,6 +8,7 @@ import { useSocket } from '../api/client';
 import { messageOf } from '../api/errors';
 import type { MethodName, Methods } from '../api/generated';
 import { useTasks } from '../live/tasks';
+import { useActs } from '../parts/acts';
 import { TaskLabel } from '../parts/state';
 import { over } from '../parts/words';
 
@@ -38,6 +39,7 @@ export function Bulk({ title, text, button, danger, method, params, items, close
   const { t } = useTranslation();
   const socket = useSocket();
   const tasks = useTasks();
+  const { copy } = useActs();
   const [results, setResults] = useState<Record<string, Result>>();
   const able = items.filter((item) => !item.cannot);
 
@@ -116,6 +118,9 @@ export function Bulk({ title, text, button, danger, method, params, items, close
           <>
             <Button variant={danger ? 'danger' : 'primary'} isDisabled={able.length === 0} onClick={() => void go()}>
               {button}
+            </Button>
+            <Button variant="secondary" isDisabled={able.length === 0} onClick={() => copy(...able.map(({ id }) => ({ method, params: params(id) as Methods[MethodName]['params'], title })))}>
+              {t('Copy as …')}
             </Button>
             <Button variant="link" onClick={close}>
               {t('Cancel')}

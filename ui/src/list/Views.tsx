@@ -26,6 +26,14 @@ export function viewOf(params: URLSearchParams): string {
   return kept.toString();
 }
 
+/** The address with another view in it. What is no part of a view stays, such as the tab that the list is on. */
+export function withSearch(params: URLSearchParams, view: string): string {
+  const after = new URLSearchParams(params);
+  PARTS.forEach((part) => after.delete(part));
+  new URLSearchParams(view).forEach((value, part) => after.set(part, value));
+  return after.toString();
+}
+
 const key = (noun: string) => `xenith.views.${noun}`;
 
 export function readViews(noun: string): View[] {
@@ -68,7 +76,7 @@ export function Views({ noun }: { noun: string }) {
         )}
       >
         <DropdownList>
-          <DropdownItem isSelected={now === ''} onClick={() => (setOpen(false), void navigate({ search: '' }))}>
+          <DropdownItem isSelected={now === ''} onClick={() => (setOpen(false), void navigate({ search: withSearch(params, '') }))}>
             {t('Everything')}
           </DropdownItem>
           {views.map((view) => (
@@ -77,7 +85,7 @@ export function Views({ noun }: { noun: string }) {
               isSelected={view === shown}
               description={new URLSearchParams(view.search).get('q') ?? undefined}
               actions={<MenuItemAction icon={<TimesIcon />} actionId={view.name} aria-label={t('Forget the view {{name}}', { name: view.name })} onClick={() => store(views.filter((one) => one !== view))} />}
-              onClick={() => (setOpen(false), void navigate({ search: view.search }))}
+              onClick={() => (setOpen(false), void navigate({ search: withSearch(params, view.search) }))}
             >
               {view.name}
             </DropdownItem>

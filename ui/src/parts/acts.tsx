@@ -33,7 +33,8 @@ interface Acts {
   /** Calls it; resolves with the result, or with nothing when it was refused (which was said). */
   run<M extends MethodName>(act: Act<M>): Promise<Methods[M]['result'] | undefined>;
   ask(question: Question): void;
-  copy(act: Act): void;
+  /** Several of one title are copied as as many lines, and as one batch. */
+  copy(...acts: Act[]): void;
 }
 
 const ActsContext = createContext<Acts | undefined>(undefined);
@@ -55,7 +56,7 @@ export function ActsProvider({ children }: { children: React.ReactNode }) {
   const navigate = useNavigate();
   const { say, fail } = useToasts();
   const [question, setQuestion] = useState<Question>();
-  const [copied, setCopied] = useState<Act>();
+  const [copied, setCopied] = useState<Act[]>([]);
 
   const run = useCallback(
     async <M extends MethodName>({ method, params, title }: Act<M>) => {
@@ -94,12 +95,12 @@ export function ActsProvider({ children }: { children: React.ReactNode }) {
     [socket, say, fail, t, navigate],
   );
 
-  const acts = useMemo<Acts>(() => ({ run, ask: setQuestion, copy: setCopied }), [run]);
+  const acts = useMemo<Acts>(() => ({ run, ask: setQuestion, copy: (...acts) => setCopied(acts) }), [run]);
   return (
     <ActsContext.Provider value={acts}>
       {children}
       {question && <ConfirmAct question={question} close={() => setQuestion(undefined)} />}
-      {copied && <CopyCall act={copied} close={() => setCopied(undefined)} />}
+      {copied[0] && <CopyCall title={copied[0].title} acts={copied} close={() => setCopied([])} />}
     </ActsContext.Provider>
   );
 }

@@ -30,6 +30,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'vm.detach_nic': { bare: ['vm', 'mac'] },
   'host.remove': { bare: ['host'], flags: ['force'] },
   'host.set_maintenance': { bare: ['host', 'maintenance'] },
+  'host.set_address': { bare: ['host', 'address'] },
   'pool.create': { bare: ['name'], flags: ['description'] },
   'pool.delete': { bare: ['pool'] },
   'network.create': { bare: ['name'], flags: ['bridge', 'pool', 'description'] },
@@ -56,10 +57,14 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'import.cut_over': { bare: ['import'], flags: ['at', 'force'] },
   'import.roll_back': { bare: ['import'] },
   'import.archive': { bare: ['import'] },
+  'import.prepare': { bare: ['import'], flags: ['without'] },
   'wave.start': { bare: ['wave'] },
   'wave.pause': { bare: ['wave'] },
   'wave.delete': { bare: ['wave'] },
   'import.disconnect': { bare: ['source'] },
+  'backup.download': { bare: ['backup', 'at', 'to'], flags: ['repository', 'disk'] },
+  'backup.hold': { bare: ['backup', 'held'], flags: ['repository'] },
+  'backup.delete': { bare: ['backup'], flags: ['repository'] },
   'backup_job.run': { bare: ['job'] },
   'backup_job.delete': { bare: ['job'] },
   'backup_run.cancel': { bare: ['run'] },
@@ -104,6 +109,9 @@ const noMail = ({ mail_to, ...rest }: Params) => ((mail_to as string[] | undefin
 
 /** Parameters that the command line says otherwise. */
 const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
+  // What comes needs a name there; what it is of is the last part of it.
+  'backup.download': (params) => ({ ...params, to: `${/([^/:]+)\/*$/.exec(String(params.at))?.[1] ?? 'files'}.zip` }),
+  'backup.hold': (params) => ({ ...params, held: params.held ? 'on' : 'off' }),
   'host.set_maintenance': (params) => ({ ...params, maintenance: params.maintenance ? 'on' : 'off' }),
   'alarm.silence': ({ seconds, ...rest }) => ({ ...rest, for: lasts(seconds) }),
   'alarm_rule.create': ({ for_s, when, threshold, ...rest }) => ({ ...noMail(rest), [String(when ?? 'above')]: String(threshold), for: lasts(for_s) }),
@@ -132,8 +140,10 @@ const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
   }),
 };
 
-export function rpcLine(method: MethodName, params: object): string {
-  return JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }, null, 2);
+/** One call, or several as a batch. */
+export function rpcLines(calls: { method: MethodName; params: object }[]): string {
+  const all = calls.map(({ method, params }, index) => ({ jsonrpc: '2.0', id: index + 1, method, params }));
+  return JSON.stringify(all.length === 1 ? all[0] : all, null, 2);
 }
 
 const said = (params: object) => Object.entries(params).filter(([, value]) => value !== undefined && value !== null && value !== '' && value !== false);

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Binding, MethodName, Power, User } from '../api/generated';
-import { cliLine, quote, SHAPES } from './cli';
+import { cliLine, quote, rpcLines, SHAPES } from './cli';
 import { mayNot } from './may';
 import { VM_VERBS, vmCannot, vmCannotChange, type VmVerb } from './vm';
 
@@ -102,6 +102,9 @@ describe('the command line', () => {
     ['standby.create', { vm: 'web-1', host: 'xen2', repository: 'main', networks: {}, keep_macs: true }, 'xenith standby create web-1 --host xen2 --repository main --keep-macs'],
     ['standby.fail_over', { standby: 'web-1-standby', force: true }, 'xenith standby fail-over web-1-standby --force'],
     ['standby.fail_back', { standby: 'web-1', deadline_s: 300 }, 'xenith standby fail-back web-1 --deadline 300s'],
+    ['backup.download', { backup: 'b', repository: 'r', at: '1:/etc/nginx' }, 'xenith backup download b 1:/etc/nginx nginx.zip --repository r'],
+    ['backup.download', { backup: 'b', at: 'vg/root:/' }, 'xenith backup download b vg/root:/ files.zip'],
+    ['backup.hold', { backup: 'b', repository: 'r', held: false }, 'xenith backup hold b off --repository r'],
     ['vm.update', { vm: 'web-1', memory: { target: 1, max: 2 } }, `xenith rpc vm.update '{"vm":"web-1","memory":{"target":1,"max":2}}'`],
   ])('%s', (method, params, line) => {
     expect(cliLine(method, params)).toBe(line);
@@ -114,12 +117,18 @@ describe('the command line', () => {
       const verb = `xenith ${method.replace('.', ' ').replaceAll('_', '-')}`;
       const text = sections.get(verb) ?? '';
       const line = /^Usage: (.*)$/m.exec(text)?.[1] ?? '';
-      const takes = [...line.matchAll(/[<[]([A-Z][A-Z_0-9]*)[>\]]/g)].map(([, name]) => name).filter((name) => name !== 'OPTIONS');
+      const takes = [...line.matchAll(/[<[]([A-Z][A-Z_0-9:]*)[>\]]/g)].map(([, name]) => name).filter((name) => name !== 'OPTIONS');
       const behind = bare.length > 0 ? takes.slice(-bare.length) : [];
       const missing = flags.filter((flag) => !text.includes(`--${flag.replaceAll('_', '-')}`));
       return behind.length === bare.length && missing.length === 0 ? [] : [`${verb}: ${line} ${missing.join()}`];
     });
     expect(wrong).toEqual([]);
+  });
+
+  it('is beside one call, or a batch of several', () => {
+    const call = { method: 'vm.start' as const, params: { vm: 'a' } };
+    expect(JSON.parse(rpcLines([call]))).toMatchObject({ id: 1, method: 'vm.start' });
+    expect(JSON.parse(rpcLines([call, call])).map(({ id }: { id: number }) => id)).toEqual([1, 2]);
   });
 
   it('quotes what a shell would take apart', () => {

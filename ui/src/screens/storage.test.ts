@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import type { Snapshot, Template } from '../api/generated';
-import { viewOf, withView } from '../list/Views';
+import { viewOf, withSearch, withView } from '../list/Views';
 import { tagsOf } from './fleet/tags';
 import { tree } from './snapshot/tree';
 import { cloudInit, cloudProblem, NO_CLOUD, preview, type CloudDraft } from './template/cloudInit';
@@ -87,6 +87,13 @@ describe('tags', () => {
 describe('views', () => {
   it('are what of the address is a view', () => {
     expect(viewOf(new URLSearchParams('tab=vms&q=power:running&sort=-memory'))).toBe('q=power%3Arunning&sort=-memory');
+  });
+  it.each([
+    ['tab=rules&q=old&cols=a', 'q=new&sort=-name', 'tab=rules&q=new&sort=-name'],
+    ['tab=rules&q=old', '', 'tab=rules'],
+    ['', 'cols=name%2Cid', 'cols=name%2Cid'],
+  ])('in %j, %j leaves what is no part of a view', (now, view, after) => {
+    expect(withSearch(new URLSearchParams(now), view)).toBe(after);
   });
   it('replace one of the same name', () => {
     const list = withView(withView([], { name: 'b', search: '1' }), { name: 'a', search: '2' });

@@ -29,6 +29,7 @@ const Compare = lazy(() => import('../screens/metrics/Compare'));
 const Imports = lazy(() => import('../screens/import/Imports'));
 const Backups = lazy(() => import('../screens/backup/Backups'));
 const Restore = lazy(() => import('../screens/backup/Restore'));
+const Files = lazy(() => import('../screens/backup/Files'));
 const Jobs = lazy(() => import('../screens/job/Jobs'));
 const JobPage = lazy(() => import('../screens/job/JobPage'));
 const JobForm = lazy(() => import('../screens/job/JobForm'));
@@ -77,6 +78,7 @@ export function Screens() {
           <Route path="/templates/:template/deploy" element={<Deploy />} />
           <Route path="/disks" element={<Disks />} />
           <Route path="/backups" element={<Backups />} />
+          <Route path="/backups/:repository/:backup/files" element={<Files />} />
           <Route path="/restore/:repository/:backup" element={<Restore />} />
           <Route path="/jobs" element={<Jobs />} />
           <Route path="/jobs/new" element={<JobForm />} />

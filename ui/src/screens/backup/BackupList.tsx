@@ -1,12 +1,13 @@
 // Backups that are there, of all VMs or of one.
 
-import { Label } from '@patternfly/react-core';
+import { Button, Label } from '@patternfly/react-core';
 import BackupIcon from '@patternfly/react-icons/dist/esm/icons/archive-icon';
-import { useMemo } from 'react';
+import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate } from 'react-router';
 import type { Backup } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { Bulk } from '../../list/Bulk';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { QueryBar } from '../../list/QueryBar';
@@ -21,6 +22,15 @@ import { ProofLabel } from '../job/RunProofs';
 import { CONSISTENCY } from './quiesce';
 import { ofBackup, saved } from './words';
 
+/** What is done with many at once. */
+const BULK = {
+  hold: { method: 'backup.hold', button: msg('Hold'), title: msg('Hold {{count}} backups'), text: msg('No rule forgets them until they are let go.'), cannot: (row: Backup) => (row.held ? msg('It is held already.') : undefined) },
+  letGo: { method: 'backup.hold', button: msg('Let go'), title: msg('Let go of {{count}} backups'), text: msg('Rules may forget them again.'), cannot: (row: Backup) => (row.held ? undefined : msg('It is not held.')) },
+  delete: { method: 'backup.delete', button: msg('Delete'), title: msg('Delete {{count}} backups'), text: msg('What other backups need stays. These cannot be brought back.'), cannot: (row: Backup) => (row.held ? msg('It is held: let it go first.') : undefined) },
+} as const;
+
+const idOf = (row: Backup) => `${row.repository}/${row.id}`;
+
 export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNode }) {
   const { t } = useTranslation();
   const user = useUser();
@@ -29,6 +39,8 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
   const [query, setQuery] = useUrlState('q');
   const [repository] = useUrlState('repository');
   const [sort, setSort] = useUrlState('sort');
+  const [chosen, setChosen] = useState(new Map<string, Backup>());
+  const [bulk, setBulk] = useState<keyof typeof BULK>();
   const pages = usePages('backup.list', { vm: vm ?? null, repository: repository ?? null, filter: query ?? '', sort: sort ?? '' }, 15_000);
   const columns = useMemo((): Column<Backup>[] => {
     const less = (backup: Backup) => saved(ofBackup(backup));
@@ -52,6 +64,7 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
     const why = mayNot(user, 'backup.hold');
     return [
       { label: t('Restore'), why: mayNot(user, 'backup.restore'), go: () => void navigate(`/restore/${row.repository}/${row.id}`) },
+      { label: t('Look at its files'), why: mayNot(user, 'backup.files'), go: () => void navigate(`/backups/${row.repository}/${row.id}/files`) },
       row.held
         ? { label: t('Let go'), why, act: { method: 'backup.hold', params: { ...params, held: false }, title: t('Let go of {{name}}', { name }) }, note: t('Rules may forget it again.') }
         : { label: t('Hold'), why, act: { method: 'backup.hold', params: { ...params, held: true }, title: t('Hold {{name}}', { name }) }, note: t('No rule forgets it until it is let go.') },
@@ -64,7 +77,12 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
       },
     ];
   };
-  return (
+  const of = (row: Backup) => `${row.vm_name}, ${format.stamp(row.created)}`;
+  const bulkParams = (id: string) => {
+    const row = chosen.get(id);
+    return { backup: row?.id, repository: row?.repository, ...(bulk === 'delete' ? {} : { held: bulk === 'hold' }) };
+  };
+  const list = (
     <ListView
       title={t('Backups')}
       heading={vm ? 'h2' : 'h1'}
@@ -72,13 +90,23 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
       noun="backups"
       columns={columns}
       pages={pages}
-      id={(row) => `${row.repository}/${row.id}`}
+      id={idOf}
       name={(row) => `${row.vm_name} ${format.stamp(row.created)}`}
       filtered={!!query || !!repository}
       clear={() => void navigate({ search: '' })}
       sort={sort || '-created'}
       setSort={setSort}
       query={<QueryBar value={query ?? ''} set={setQuery} noun="backup" label={t('Filter backups')} placeholder={t('Filter: age:<7d held:yes proof:none, or words')} />}
+      selection={{ chosen, set: setChosen }}
+      bulk={
+        <span className="x-labels">
+          {(['hold', 'letGo', 'delete'] as const).map((key) => (
+            <Button key={key} variant="secondary" isDanger={key === 'delete'} onClick={() => setBulk(key)}>
+              {t(BULK[key].button)}
+            </Button>
+          ))}
+        </span>
+      }
       create={create}
       actions={(row) => <VerbMenu name={`${row.vm_name} ${format.stamp(row.created)}`} verbs={verbs(row)} />}
       menu
@@ -88,5 +116,26 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
         </Nothing>
       }
     />
+  );
+  const why = mayNot(user, 'backup.hold');
+  return (
+    <>
+      {list}
+      {bulk && (
+        <Bulk
+          title={t(BULK[bulk].title, { count: chosen.size })}
+          text={t(BULK[bulk].text)}
+          button={t(BULK[bulk].button)}
+          danger={bulk === 'delete'}
+          method={BULK[bulk].method}
+          params={bulkParams}
+          items={[...chosen.values()].map((row) => ({ id: idOf(row), name: of(row), cannot: why ?? BULK[bulk].cannot(row) }))}
+          close={() => {
+            setBulk(undefined);
+            setChosen(new Map());
+          }}
+        />
+      )}
+    </>
   );
 }

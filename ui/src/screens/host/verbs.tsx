@@ -7,6 +7,7 @@ import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Host } from '../../api/generated';
 import { ErrorBox, Loading } from '../../parts/feedback';
+import { TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
@@ -16,12 +17,14 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
   const { t } = useTranslation();
   const user = useUser();
   const [beginning, setBeginning] = useState(false);
+  const [moving, setMoving] = useState(false);
   const why = mayNot(user, 'host.remove', { pool: host.pool });
   const end = { method: 'host.set_maintenance' as const, params: { host: host.id, maintenance: false }, title: t('End the maintenance of {{name}}', { name: host.name }) };
   const verbs: Verb[] = [
     host.maintenance
       ? { label: t('End maintenance'), why, act: end, note: t('VMs may be placed on it again.') }
       : { label: t('Begin maintenance'), why, go: () => setBeginning(true), note: t('It takes no new VMs and starts none while in maintenance.') },
+    { label: t('Change the address'), why: mayNot(user, 'host.set_address', { pool: host.pool }), go: () => setMoving(true), note: t('It moved, and keeps its identity, its VMs and its certificate.') },
     {
       label: t('Remove'),
       danger: true,
@@ -40,7 +43,28 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
     <>
       <VerbMenu name={host.name} verbs={verbs} labelled={labelled} />
       {beginning && <Maintenance host={host} close={() => setBeginning(false)} />}
+      {moving && <Address host={host} close={() => setMoving(false)} />}
     </>
+  );
+}
+
+/** A name or an address, an IPv6 one in brackets, and a port. */
+const ADDRESS = /^(\[[0-9a-fA-F:.%]+\]|[^\s:/[\]]+):\d{1,5}$/;
+
+function Address({ host, close }: { host: Host; close: () => void }) {
+  const { t } = useTranslation();
+  const [address, setAddress] = useState(host.address);
+  const fine = ADDRESS.test(address);
+  return (
+    <FormDialog
+      act={{ method: 'host.set_address', params: { host: host.id, address }, title: t('Look for {{name}} under another address', { name: host.name }) }}
+      button={t('Change')}
+      ready={fine && address !== host.address}
+      close={close}
+      about={t('The orchestrator calls its agent there. Nothing on the host changes.')}
+    >
+      <TextField id="host-address" label={t('Address')} value={address} set={setAddress} required autoFocus wrong={fine ? undefined : t('An address and a port, such as xen1.example.org:8444.')} />
+    </FormDialog>
   );
 }
 

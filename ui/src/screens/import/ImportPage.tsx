@@ -10,6 +10,7 @@ import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
 import { useNames } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
+import { Preparation } from './Preparation';
 import { ImportVerb } from './verbs';
 import { origin, PHASE } from './words';
 
@@ -74,6 +75,7 @@ export default function ImportPage() {
             />
           </CardBody>
         </Card>
+        {row.preparation && <Preparation preparation={row.preparation} />}
         {row.passes.length > 0 && (
           <Card isCompact>
             <CardTitle component="h2">{t('Passes')}</CardTitle>

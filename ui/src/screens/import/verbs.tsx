@@ -28,6 +28,11 @@ export function ImportVerb({ row, large }: { row: Import; large?: boolean }) {
       button: t('Roll back'),
       typeName: row.name,
     });
+  const prepare = (without: boolean, title: string) => () => void run({ method: 'import.prepare', params: { ...params, ...(without ? { without } : {}) }, title });
+  const decisions = [
+    { label: t('Try again'), go: prepare(false, t('Prepare the guest of {{name}} again', { name: row.name })) },
+    { label: t('Go on without'), go: prepare(true, t('Take {{name}} as it was copied', { name: row.name })) },
+  ];
   const verbs = [
     ...(row.phase === 'rolled-back' ? [] : [{ label: t('Roll back'), go: rollBack, danger: true }]),
     ...(isOver(row) && !row.archived ? [{ label: t('Archive'), go: archive, danger: false }] : []),
@@ -42,6 +47,13 @@ export function ImportVerb({ row, large }: { row: Import; large?: boolean }) {
       {t('Cut over')}
     </Button>
   );
+  const decide =
+    row.phase === 'not-prepared' &&
+    decisions.map(({ label, go }) => (
+      <Button key={label} variant="secondary" isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : go}>
+        {label}
+      </Button>
+    ));
   const buttons = verbs.map(({ label, go, danger }) => (
     <Button key={label} variant="secondary" isDanger={danger} isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : go}>
       {label}
@@ -50,6 +62,7 @@ export function ImportVerb({ row, large }: { row: Import; large?: boolean }) {
   return (
     <>
       {cut}
+      {decide}
       {buttons}
       {cutting && <CutOver row={row} close={() => setCutting(false)} />}
     </>

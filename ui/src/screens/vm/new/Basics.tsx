@@ -2,6 +2,7 @@
 
 import { Form, FormGroup, FormSection, Radio } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
+import { useAll } from '../../../list/all';
 import { ChoiceField, TextField, usePoolOptions, useVmNameProblem } from '../../../parts/fields';
 import type { StepProps } from './NewVm';
 
@@ -9,6 +10,7 @@ export function Basics({ draft, set }: StepProps) {
   const { t } = useTranslation();
   const pools = usePoolOptions();
   const wrong = useVmNameProblem(draft.name);
+  const isos = useAll('iso.list', {}, { enabled: draft.kind === 'hvm' });
   const kinds = [
     ['pvh', t('PVH: the default for Linux'), t('Hardware-assisted, without emulated devices: quick and small. Its kernel lies in the host’s boot folder.')],
     ['hvm', t('HVM: any operating system'), t('A whole emulated machine with BIOS or UEFI. Boots from disk, CD or network.')],
@@ -52,6 +54,15 @@ export function Basics({ draft, set }: StepProps) {
               ['cdrom', t('CD')],
               ['network', t('network')],
             ]}
+          />
+          <ChoiceField
+            id="vm-iso"
+            label={t('CD in the drive')}
+            value={draft.iso}
+            set={(iso) => set({ iso })}
+            options={(isos.data ?? []).map((iso) => [iso.id, iso.name])}
+            none={t('No CD drive')}
+            help={isos.data?.length === 0 ? t('Import one under Disks, or attach storage for ISOs.') : t('An empty disk does not boot: the CD is next, until a system is installed.')}
           />
         </FormSection>
       ) : (

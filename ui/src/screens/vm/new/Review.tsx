@@ -45,6 +45,7 @@ export function Review({ draft, set }: StepProps) {
           [t('vCPUs'), draft.vcpus],
           [t('Memory'), format.mib(draft.memory)],
           [t('Disks'), draft.disks.length ? `${t('{{count}} disks', { count: draft.disks.length })}${size ? `, ${format.bytes(size * 1024 ** 3)}` : ''}` : t('none')],
+          draft.kind === 'hvm' && draft.iso !== '' && [t('CD in the drive'), t('yes')],
           [t('NICs'), format.number(draft.nics.length)],
           [t('Tags'), draft.tags],
         ]}

@@ -20,6 +20,8 @@ export interface Draft {
   cmdline: string;
   firmware: 'bios' | 'uefi';
   bootFrom: 'disk' | 'cdrom' | 'network';
+  /** In the CD drive of an HVM guest. */
+  iso: string;
   vcpus: number;
   memory: number;
   maxMemory: number;
@@ -43,6 +45,7 @@ export const EMPTY: Draft = {
   cmdline: 'console=hvc0',
   firmware: 'uefi',
   bootFrom: 'disk',
+  iso: '',
   vcpus: 1,
   memory: 1024,
   maxMemory: 1024,
@@ -81,6 +84,7 @@ export function params(draft: Draft): CreateVm {
     memory: { target: draft.memory, max: Math.max(draft.memory, draft.maxMemory) },
     ...(draft.disks.length ? { disks: draft.disks.map(disk) } : {}),
     ...(draft.nics.length ? { nics: draft.nics.map((network) => ({ network })) } : {}),
+    ...(draft.kind === 'hvm' && draft.iso ? { hardware: { cd: { iso: draft.iso } } } : {}),
     ...(draft.graphics === 'vnc' ? { graphics: 'vnc' as const } : {}),
     ...(draft.autostart ? { autostart: { order: 100 } } : {}),
     ...(draft.description ? { description: draft.description } : {}),
