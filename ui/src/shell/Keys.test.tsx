@@ -1,4 +1,4 @@
-// `g` and a letter goes somewhere, also where the letter alone does something else.
+// `g` and a letter or digit goes somewhere, also where the letter alone does something else.
 
 import { fireEvent, screen } from '@testing-library/react';
 import { describe, expect, it } from 'vitest';

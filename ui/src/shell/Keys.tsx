@@ -1,4 +1,4 @@
-// Quick hands: `/` and Ctrl-K open the palette, `g` and a letter goes somewhere, `?` shows all keys.
+// Quick hands: `/` and Ctrl-K open the palette, `g` and a letter or digit goes somewhere, `?` shows all keys.
 
 import { DescriptionList, DescriptionListDescription, DescriptionListGroup, DescriptionListTerm, Modal, ModalBody, ModalHeader } from '@patternfly/react-core';
 import { lazy, Suspense, useEffect, useRef, useState } from 'react';

@@ -2,7 +2,6 @@
 
 import type { Socket } from '../api/socket';
 import type { User, VmRow } from '../api/generated';
-import { all } from '../list/all';
 import { quoted } from '../list/filter';
 import { VM_VERBS, verbParams, vmCannot, type VerbInfo } from '../rules/vm';
 import { seesSecurity } from '../rules/may';
@@ -73,22 +72,23 @@ export async function search(socket: Socket, typed: string, user: User, t: Trans
   const none = { items: [] };
   const vms = await socket.call('vm.list', { filter: quoted(words), limit: 8 });
   if (verb) return vms.items.map((vm) => doing(vm, verb.verb, user, t));
+  // What one may not see at all is no reason to find nothing else.
+  const few = { filter: quoted(words), limit: 5 };
   const [hosts, disks, networks, pools, templates, srs] = await Promise.all([
-    socket.call('host.list', { filter: words, limit: 5 }).catch(() => none),
-    socket.call('vdi.list', { filter: words, limit: 5 }).catch(() => none),
-    all(socket, 'network.list', {}).catch(() => []),
-    all(socket, 'pool.list', {}).catch(() => []),
-    all(socket, 'template.list', {}).catch(() => []),
-    all(socket, 'sr.list', {}).catch(() => []),
+    socket.call('host.list', few).catch(() => none),
+    socket.call('vdi.list', few).catch(() => none),
+    socket.call('network.list', few).catch(() => none),
+    socket.call('pool.list', few).catch(() => none),
+    socket.call('template.list', few).catch(() => none),
+    socket.call('sr.list', few).catch(() => none),
   ]);
-  const named = <T extends { name: string }>(list: T[]) => list.filter(({ name }) => plain(name).includes(plain(words))).slice(0, 5);
   return [
     ...vms.items.map((vm) => ({ key: vm.id, group: t('Virtual machines'), label: vm.name, hint: vm.host_name ?? undefined, go: `/vms/${vm.id}` })),
     ...hosts.items.map((host) => ({ key: host.id, group: t('Hosts'), label: host.name, hint: host.address, go: `/hosts/${host.id}` })),
     ...disks.items.map((disk) => ({ key: disk.id, group: t('Disks'), label: disk.name, go: `/disks?q=${encodeURIComponent(disk.name)}` })),
-    ...named(networks).map((network) => ({ key: network.id, group: t('Networks'), label: network.name, hint: network.bridge, go: `/networks/${network.id}` })),
-    ...named(templates).map((template) => ({ key: template.id, group: t('Templates'), label: template.name, go: `/templates/${template.id}` })),
-    ...named(srs).map((sr) => ({ key: sr.id, group: t('Storage'), label: sr.name, go: `/storage/${sr.id}` })),
-    ...named(pools).map((pool) => ({ key: pool.id, group: t('Pools'), label: pool.name, go: '/pools' })),
+    ...networks.items.map((network) => ({ key: network.id, group: t('Networks'), label: network.name, hint: network.bridge, go: `/networks/${network.id}` })),
+    ...templates.items.map((template) => ({ key: template.id, group: t('Templates'), label: template.name, go: `/templates/${template.id}` })),
+    ...srs.items.map((sr) => ({ key: sr.id, group: t('Storage'), label: sr.name, go: `/storage/${sr.id}` })),
+    ...pools.items.map((pool) => ({ key: pool.id, group: t('Pools'), label: pool.name, go: '/pools' })),
   ];
 }
