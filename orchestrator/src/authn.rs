@@ -78,12 +78,19 @@ pub struct Authn {
     throttle: Throttle,
     /// Checked against when a name is unknown, so that the answer takes as long.
     decoy: String,
+    /// Roles whose users need a second factor.
+    required: Vec<Role>,
 }
 
 impl Authn {
     pub async fn new(db: Db) -> Result<Arc<Self>, ApiError> {
+        Self::requiring(db, Vec::new()).await
+    }
+
+    /// Who has one of these roles, wherever it holds, gets nowhere without a second factor.
+    pub async fn requiring(db: Db, required: Vec<Role>) -> Result<Arc<Self>, ApiError> {
         let decoy = password::hash(new_secret()?).await?;
-        Ok(Arc::new(Self { db, throttle: Throttle::default(), decoy }))
+        Ok(Arc::new(Self { db, throttle: Throttle::default(), decoy, required }))
     }
 
     /// Makes the first admin when there is no user at all. Returns the password, to be shown once.
@@ -122,6 +129,7 @@ impl Authn {
             created: OffsetDateTime::now_utc(),
             last_login: None,
             totp: false,
+            totp_due: false,
         };
         let password_hash = password::hash(password.to_owned()).await?;
         let record = UserRecord { user: user.clone(), password_hash, totp: None };
@@ -206,7 +214,18 @@ impl Authn {
         }
         let user = self.enabled_user(session.user).await?.ok_or_else(over)?;
         let session = Some(*blake3::hash(secret.as_bytes()).as_bytes());
-        Ok(Caller { session, bindings: user.bindings.clone(), ..caller_of(&user, from) })
+        let caller = Caller { session, bindings: user.bindings.clone(), ..caller_of(&user, from) };
+        Ok(self.confined(caller, &user))
+    }
+
+    /// A session of who lacks the second factor that a role asks for reaches no further than the account. Tokens are not
+    /// asked: they were made by who had it, or before it was asked for.
+    fn confined(&self, caller: Caller, user: &User) -> Caller {
+        let asks = |binding: &Binding| self.required.contains(&binding.role);
+        if user.totp || !user.bindings.iter().any(asks) {
+            return caller;
+        }
+        Caller { bindings: Vec::new(), second_factor_due: true, ..caller }
     }
 
     /// The same caller as things are now: the session or token may have ended, roles may have changed.
@@ -229,7 +248,8 @@ impl Authn {
             }
             (None, None) => return Err(over()),
         };
-        Ok(Caller { bindings, ..caller.clone() })
+        let now = Caller { bindings, second_factor_due: false, ..caller.clone() };
+        Ok(if caller.session.is_some() { self.confined(now, &user) } else { now })
     }
 
     /// A user with the rights of this moment, for work that goes on after the call that began it.
@@ -319,6 +339,7 @@ mod tests {
     use super::*;
     use xenith_common_ids::PoolId;
     use xenith_orchestrator_store::MemoryStore;
+    use xenith_orchestrator_types::Permission;
 
     fn db() -> Db {
         Db::over(Arc::new(MemoryStore::new(&crate::db::schema())))
@@ -346,6 +367,25 @@ mod tests {
         authn.end_sessions(user.id, None).await.unwrap();
         assert_eq!(authn.caller(&secret, None).await.unwrap_err().reason(), Reason::Unauthenticated);
         assert!(authn.caller("xt1-nonsense", None).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_role_may_ask_for_a_second_factor() {
+        let vault = Vault::open(&tempfile::tempdir().unwrap().path().join("master.key")).unwrap();
+        for (required, due) in [(vec![], false), (vec![Role::Viewer], false), (vec![Role::Admin], true)] {
+            let authn = Authn::requiring(db(), required.clone()).await.unwrap();
+            let password = authn.first_admin().await.unwrap().unwrap();
+            let given = Credentials { name: "admin".into(), password, code: None };
+            let SignedIn { secret, user, .. } = authn.login(&given, &vault).await.unwrap();
+            let caller = authn.caller(&secret, None).await.unwrap();
+            assert_eq!(caller.second_factor_due, due, "{required:?}");
+            assert_eq!(caller.check(Permission::View).is_err(), due, "{required:?}");
+            assert!(!due || !caller.everywhere(Permission::Secure), "{required:?}");
+            assert!(caller.check(Permission::Own).is_ok(), "{required:?}");
+            authn.db.users.modify(&user.id, |record| record.user.totp = true).await.unwrap();
+            let now = authn.current(&caller).await.unwrap();
+            assert!(!now.second_factor_due && now.check(Permission::Secure).is_ok(), "{required:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use serde::Deserialize;
+use xenith_orchestrator_types::Role;
 
 /// Where the settings are looked for when no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/xenith/orchestrator.toml";
@@ -23,6 +24,9 @@ pub struct Config {
     /// A certificate chain and its key (PEM) for browsers and the CLI, instead of our own.
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
+    /// Roles whose users need two-factor sign-in, such as `["admin"]`: until they have it, only their own account is open
+    /// to them.
+    pub require_second_factor: Vec<Role>,
     /// Not to be set in the file; tests have small ones.
     #[serde(skip)]
     pub limits: Limits,
@@ -66,6 +70,7 @@ impl Default for Config {
             join_address: String::new(),
             certificate: None,
             key: None,
+            require_second_factor: Vec::new(),
             limits: Limits::default(),
         }
     }

@@ -172,7 +172,7 @@ async fn assemble(
     let task_list = TaskList::start(&engine, &views, tasks).await?;
     engine.recover().await?;
     Ok(Arc::new(App {
-        authn: Authn::new(db.clone()).await?,
+        authn: Authn::requiring(db.clone(), config.require_second_factor.clone()).await?,
         rate: RateLimit::new(config.limits),
         audit: Arc::new(Audit::open(db.clone()).await?),
         events,

@@ -67,6 +67,9 @@ pub struct Caller {
     /// BLAKE3 of the session's secret, to end it.
     pub session: Option<[u8; 32]>,
     pub bindings: Vec<Binding>,
+    /// A role of theirs asks for a second factor that they do not have. Until they do, only their own account is open to
+    /// them, and `bindings` is empty.
+    pub second_factor_due: bool,
 }
 
 /// Which objects of the inventory a caller may see, or act on.
@@ -93,7 +96,15 @@ impl Caller {
     /// Nobody yet.
     #[must_use]
     pub const fn anonymous(from: Option<IpAddr>) -> Self {
-        Self { user: None, name: String::new(), from, token: None, session: None, bindings: Vec::new() }
+        Self {
+            user: None,
+            name: String::new(),
+            from,
+            token: None,
+            session: None,
+            bindings: Vec::new(),
+            second_factor_due: false,
+        }
     }
 
     /// Whether a call that needs `permission` may go on at all. What it may touch is [`Self::sight`]'s.
@@ -104,12 +115,28 @@ impl Caller {
         if self.user.is_none() {
             return Err(ApiError::new(Reason::Unauthenticated, "sign in first (xenith login)"));
         }
+        if self.second_factor_due && permission.reach() != Reach::Oneself {
+            return Err(self.without_second_factor());
+        }
         let allowed = match permission.reach() {
             Reach::Oneself => true,
             Reach::Scope => self.bindings.iter().any(|binding| binding.role.allows(permission)),
             Reach::Everything => self.everywhere(permission),
         };
         if allowed { Ok(()) } else { Err(self.forbidden(permission)) }
+    }
+
+    /// The refusal of who has to set up a second factor first.
+    #[must_use]
+    pub fn without_second_factor(&self) -> ApiError {
+        ApiError::new(
+            Reason::Forbidden,
+            format_args!(
+                "a role of {} asks for two-factor sign-in; set it up first (xenith user totp-enrol, or \"My account\" \
+                 in the browser)",
+                self.name
+            ),
+        )
     }
 
     /// The refusal, in words.

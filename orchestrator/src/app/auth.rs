@@ -36,9 +36,8 @@ impl AuthApi for App {
     }
 
     async fn whoami(&self, call: &Call, _: Empty) -> Result<User, ApiError> {
-        self.own_user(call)
-            .await
-            .map(|record| User { bindings: call.caller.bindings.clone(), ..record.value.user })
+        let (bindings, totp_due) = (call.caller.bindings.clone(), call.caller.second_factor_due);
+        self.own_user(call).await.map(|record| User { bindings, totp_due, ..record.value.user })
     }
 
     async fn change_password(&self, call: &Call, request: NewPassword) -> Result<Empty, ApiError> {

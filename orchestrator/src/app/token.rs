@@ -47,6 +47,10 @@ impl TokenApi for App {
         if call.caller.token.is_some() {
             return Err(ApiError::new(Reason::Forbidden, "a token cannot make tokens; sign in"));
         }
+        // A token is never asked for a code: it must not be the way round.
+        if call.caller.second_factor_due {
+            return Err(call.caller.without_second_factor());
+        }
         if !(1..=LONGEST_DAYS).contains(&request.days) {
             return Err(ApiError::invalid("days", format_args!("give 1 to {LONGEST_DAYS}")));
         }

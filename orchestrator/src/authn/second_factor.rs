@@ -192,6 +192,7 @@ mod tests {
             created: OffsetDateTime::UNIX_EPOCH,
             last_login: None,
             totp: false,
+            totp_due: false,
         };
         UserRecord { user, password_hash: String::new(), totp: None }
     }

@@ -215,3 +215,28 @@ async fn who_knows_the_password_guesses_codes_no_faster_than_passwords() {
     assert!(guessed >= 5, "{guessed}");
     all.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_a_role_that_asks_for_a_second_factor_sets_it_up_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let all =
+        Installation::start_with(folder, |config| config.require_second_factor = vec![Role::Admin]).await;
+    let who = all.admin.call::<auth::Whoami>(&EMPTY).await.unwrap();
+    assert!(who.totp_due && who.bindings.is_empty(), "{who:?}");
+    let refused = api_error(all.admin.call::<user::Get>(&UserRef { user: "admin".into() }).await);
+    let token = CreateToken { name: "ci".into(), days: 1, bindings: vec![] };
+    for refused in [refused, api_error(all.admin.call::<token::Create>(&token).await)] {
+        assert_eq!(refused.reason(), Reason::Forbidden, "{refused}");
+        assert!(refused.message.contains("totp-enrol"), "{refused}");
+    }
+    let secret = all.admin.call::<user::TotpEnrol>(&own(all.password())).await.unwrap().secret;
+    let confirm = ConfirmTotp { code: code_of(&secret, 0) };
+    all.admin.call::<user::TotpConfirm>(&confirm).await.unwrap();
+    let who = all.admin.call::<auth::Whoami>(&EMPTY).await.unwrap();
+    assert!(!who.totp_due && !who.bindings.is_empty(), "{who:?}");
+    assert!(all.admin.call::<token::Create>(&token).await.is_ok());
+    // Who has another role is not asked.
+    let dora = somebody(&all, "dora", viewer()).await;
+    assert!(!dora.call::<auth::Whoami>(&EMPTY).await.unwrap().totp_due);
+    all.stop().await;
+}

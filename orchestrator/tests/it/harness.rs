@@ -106,9 +106,15 @@ impl Installation {
 
     /// Until it is restarted, calls are limited like this.
     pub async fn start_limited(folder: TempDir, limits: Limits) -> Self {
+        Self::start_with(folder, |config| config.limits = limits).await
+    }
+
+    /// Until it is restarted, its settings are changed like this.
+    pub async fn start_with(folder: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         xenith_common_pki::install_provider();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let config = Config { limits, ..config(folder.path(), any) };
+        let mut config = config(folder.path(), any);
+        change(&mut config);
         let orchestrator = Orchestrator::start(&config).await.unwrap();
         let address = orchestrator.address;
         let password = orchestrator.first_password.clone().unwrap();

@@ -22,6 +22,9 @@ pub struct User {
     /// After the password, signing in asks for a code.
     #[serde(default)]
     pub totp: bool,
+    /// Told by `auth.whoami` alone: a role asks for that, and until it is so nothing but the account is open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub totp_due: bool,
 }
 
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]

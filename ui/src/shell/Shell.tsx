@@ -15,12 +15,15 @@ import { Sidebar } from './Sidebar';
 import { TasksDrawer } from './TasksDrawer';
 import { TopBar } from './TopBar';
 import { Screens } from './Screens';
+import { useUser } from './user';
 
 const Window = lazy(() => import('../console/Window'));
+const Account = lazy(() => import('../screens/account/Account'));
 
 export function Shell({ leave }: { leave: () => void }) {
   const { t } = useTranslation();
   const { pathname } = useLocation();
+  const user = useUser();
   const [drawer, setDrawer] = useState(false);
   useTaskFeed();
   useEventFeed();
@@ -51,7 +54,14 @@ export function Shell({ leave }: { leave: () => void }) {
           notificationDrawer={<TasksDrawer close={() => setDrawer(false)} />}
         >
           <LinkBanner />
-          <Screens />
+          {/* Everything else would be refused. */}
+          {user.totp_due ? (
+            <Suspense fallback={<Loading />}>
+              <Account />
+            </Suspense>
+          ) : (
+            <Screens />
+          )}
         </Page>
         <Keys />
       </ActsProvider>

@@ -46,7 +46,14 @@ pub fn user_sheet(user: &User) -> Sheet {
         .line("id", user.id.to_string())
         .each("roles", roles)
         .line("may sign in", if user.disabled { "no" } else { "yes" })
-        .line("two-factor", if user.totp { "on" } else { "off" })
+        .line(
+            "two-factor",
+            match (user.totp, user.totp_due) {
+                (true, _) => "on",
+                (false, false) => "off",
+                (false, true) => "a role asks for it; set it up: xenith user totp-enrol",
+            },
+        )
         .line("created", words::at(user.created))
         .line("last login", words::at_or_never(user.last_login))
 }

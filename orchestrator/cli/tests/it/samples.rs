@@ -63,6 +63,7 @@ pub fn user() -> User {
         created: AT,
         last_login: None,
         totp: false,
+        totp_due: false,
     }
 }
 

@@ -2,6 +2,8 @@
 export const factor: Record<string, string> = {
   'Two-factor sign-in': 'Connexion à deux facteurs',
   'Two-factor': 'Deux facteurs',
+  'Your role asks for two-factor sign-in. Set it up: until then, nothing else is open to you.':
+    'Votre rôle demande la connexion à deux facteurs. Mettez-la en place : d’ici là, rien d’autre ne vous est ouvert.',
   on: 'activée',
   off: 'désactivée',
   'Besides your password, signing in then asks for a code of an authenticator app on your phone. Who learns your password alone cannot come in.':

@@ -1,6 +1,6 @@
 // Who one is, what one may do, how one signs in.
 
-import { ActionGroup, Button, Card, CardBody, CardTitle, Form, PageSection } from '@patternfly/react-core';
+import { ActionGroup, Alert, Button, Card, CardBody, CardTitle, Form, PageSection } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../../api/client';
@@ -38,6 +38,7 @@ export default function Account() {
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <PageTitle>{t('My account')}</PageTitle>
+      {user.totp_due && <Alert isInline variant="warning" className="x-gap" title={t('Your role asks for two-factor sign-in. Set it up: until then, nothing else is open to you.')} />}
       <div className="x-cards">
         <Card isCompact>
           <CardTitle component="h2">{user.name}</CardTitle>
@@ -49,7 +50,7 @@ export default function Account() {
                 ...user.bindings.map((binding): [string, string] => [`${t(ROLES[binding.role].label)} ${scope(binding)}`, t(ROLES[binding.role].text)]),
               ]}
             />
-            {user.bindings.length === 0 && <p>{t('You have no role: you see nothing. Ask an administrator.')}</p>}
+            {user.bindings.length === 0 && !user.totp_due && <p>{t('You have no role: you see nothing. Ask an administrator.')}</p>}
           </CardBody>
         </Card>
         <Card isCompact>

@@ -10,6 +10,7 @@ import { download } from '../../list/columns';
 import { TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { QrCode } from '../../parts/QrCode';
+import { useUser } from '../../shell/user';
 
 type Step = { at: 'password' } | { at: 'code'; enrolment: TotpEnrolment } | { at: 'recovery'; codes: string[] } | { at: 'off' };
 
@@ -18,6 +19,8 @@ export function SecondFactor({ user }: { user: User }) {
   const [step, setStep] = useState<Step>();
   const [given, setGiven] = useState('');
   const close = () => (setStep(undefined), setGiven(''));
+  // Who had to set it up when the page was opened finds everything open now.
+  const kept = useUser().totp_due ? () => location.assign('/') : close;
   const go = (next: Step) => (setGiven(''), setStep(next));
   const password = <TextField id="factor-password" type="password" label={t('Your password')} value={given} set={setGiven} required autoFocus />;
   return (
@@ -70,7 +73,7 @@ export function SecondFactor({ user }: { user: User }) {
           <TextField id="factor-code" label={t('Code that the app shows now')} value={given} set={setGiven} required autoFocus help={t('Your other sessions end.')} />
         </FormDialog>
       )}
-      {step?.at === 'recovery' && <Recovery codes={step.codes} name={user.name} close={close} />}
+      {step?.at === 'recovery' && <Recovery codes={step.codes} name={user.name} close={kept} />}
       {step?.at === 'off' && (
         <FormDialog
           secret
