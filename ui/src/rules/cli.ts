@@ -65,6 +65,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'backup.download': { bare: ['backup', 'at', 'to'], flags: ['repository', 'disk'] },
   'backup.hold': { bare: ['backup', 'held'], flags: ['repository'] },
   'backup.delete': { bare: ['backup'], flags: ['repository'] },
+  'backup.prove': { bare: ['backup'], flags: ['repository'] },
   'backup_job.run': { bare: ['job'] },
   'backup_job.delete': { bare: ['job'] },
   'backup_run.cancel': { bare: ['run'] },

@@ -1,5 +1,8 @@
 // Files of backups, many backups at once, the address of a host, a CD for a new VM.
 export const files: Record<string, string> = {
+  'Prove that it boots': 'Prouver qu’elle démarre',
+  'Prove the backup {{name}}': 'Prouver la sauvegarde {{name}}',
+  'It is restored for a moment, apart from every network, to see whether it boots.': 'Elle est restaurée pour un moment, à l’écart de tout réseau, pour voir si elle démarre.',
   'Look at its files': 'Regarder ses fichiers',
   'You cannot look into backups': 'Vous ne pouvez pas regarder dans les sauvegardes',
   'Files of {{name}}': 'Fichiers de {{name}}',

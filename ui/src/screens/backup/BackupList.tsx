@@ -65,6 +65,7 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
     return [
       { label: t('Restore'), why: mayNot(user, 'backup.restore'), go: () => void navigate(`/restore/${row.repository}/${row.id}`) },
       { label: t('Look at its files'), why: mayNot(user, 'backup.files'), go: () => void navigate(`/backups/${row.repository}/${row.id}/files`) },
+      { label: t('Prove that it boots'), why: mayNot(user, 'backup.prove'), act: { method: 'backup.prove', params, title: t('Prove the backup {{name}}', { name }) }, note: t('It is restored for a moment, apart from every network, to see whether it boots.') },
       row.held
         ? { label: t('Let go'), why, act: { method: 'backup.hold', params: { ...params, held: false }, title: t('Let go of {{name}}', { name }) }, note: t('Rules may forget it again.') }
         : { label: t('Hold'), why, act: { method: 'backup.hold', params: { ...params, held: true }, title: t('Hold {{name}}', { name }) }, note: t('No rule forgets it until it is let go.') },
