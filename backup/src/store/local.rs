@@ -8,6 +8,9 @@
 //!
 //! [`keep`] takes what was written away from its writer.
 //!
+//! The folder is the one that was opened, or nothing is done. Where a share was mounted, an empty folder comes to light
+//! when it goes: everything could be created in there, and nothing would seem to be missing from it.
+//!
 //! A crash leaves files in `.tmp`; `create` never looks there, and `sweep` removes what is old.
 
 mod keep;
@@ -35,6 +38,8 @@ const BETWEEN_PASSES: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug, Clone)]
 pub struct LocalStore {
     root: PathBuf,
+    /// Device and number of the folder.
+    identity: (u64, u64),
     readers: Readers,
 }
 
@@ -55,7 +60,7 @@ impl LocalStore {
         let root = root.canonicalize().map_err(|source| StoreError::io("open", &name, source))?;
         let meta = root.metadata().map_err(|source| StoreError::io("open", &name, source))?;
         let readers = if meta.mode() & 0o2000 != 0 { Readers::Group } else { Readers::Writer };
-        Ok(Self { root, readers })
+        Ok(Self { root, identity: (meta.dev(), meta.ino()), readers })
     }
 
     /// Makes the folder and its parents where they are missing.
@@ -67,6 +72,24 @@ impl LocalStore {
 
     fn path(&self, key: &ObjectKey) -> PathBuf {
         self.root.join(key.as_str())
+    }
+
+    /// That the folder is still the one that was opened.
+    fn check_here(&self, action: &'static str, key: &str) -> Result<(), StoreError> {
+        if self.root.metadata().is_ok_and(|meta| (meta.dev(), meta.ino()) == self.identity) {
+            return Ok(());
+        }
+        let text = format!("{} is not the folder that was opened; is it still mounted?", self.root.display());
+        Err(StoreError::Unavailable { action, key: key.to_owned(), source: io::Error::other(text) })
+    }
+
+    /// The error of something that was done to `key`. That it is not there counts only where the folder is.
+    fn failed(&self, action: &'static str, key: &str, source: io::Error) -> StoreError {
+        let missing = source.kind() == io::ErrorKind::NotFound;
+        match self.check_here(action, key) {
+            Err(gone) if missing => gone,
+            _ => StoreError::io(action, key, source),
+        }
     }
 
     fn write_tmp(&self, tmp: &Path, parts: &[Bytes]) -> io::Result<()> {
@@ -184,7 +207,11 @@ fn millis(at: SystemTime) -> u64 {
 impl ObjectStore for LocalStore {
     fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
         let path = self.path(key);
+        self.check_here("create", key.as_str())?;
         if path.symlink_metadata().is_ok() {
+            // Whoever made it may not have come to that yet, or was told that it failed: who hears that it is there relies on it.
+            let synced = path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all());
+            synced.map_err(|source| StoreError::io("create", key.as_str(), source))?;
             return Err(StoreError::AlreadyExists { key: key.to_string() });
         }
         let tmp = self.root.join(TMP).join(random_hex());
@@ -211,14 +238,14 @@ impl ObjectStore for LocalStore {
             buf.truncate(filled);
             Ok(Bytes::from(buf))
         };
-        read().map_err(|source| StoreError::io("read", key.as_str(), source))
+        read().map_err(|source| self.failed("read", key.as_str(), source))
     }
 
     fn size(&self, key: &ObjectKey) -> Result<u64, StoreError> {
         let meta = self
             .path(key)
             .symlink_metadata()
-            .map_err(|source| StoreError::io("look at", key.as_str(), source))?;
+            .map_err(|source| self.failed("look at", key.as_str(), source))?;
         Ok(meta.len())
     }
 
@@ -230,7 +257,9 @@ impl ObjectStore for LocalStore {
         let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
         self.walk(&self.root.join(folder), &mut |info| {
             if info.key.as_str().starts_with(prefix) { take(info) } else { Ok(()) }
-        })
+        })?;
+        // After it: a share that went in the middle leaves a listing that is too short.
+        self.check_here("list", prefix)
     }
 
     fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
@@ -247,7 +276,8 @@ impl ObjectStore for LocalStore {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(StoreError::io("delete", key.as_str(), error))
             }
-            _ => Ok(()),
+            Err(_) => self.check_here("delete", key.as_str()),
+            Ok(()) => Ok(()),
         }
     }
 
@@ -277,5 +307,40 @@ impl ObjectStore for LocalStore {
 
     fn describe(&self) -> String {
         self.root.display().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_was_unmounted_is_not_written_to_nor_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mounted, away) = (dir.path().join("backups"), dir.path().join("away"));
+        let store = LocalStore::create_root(&mounted).unwrap();
+        let key = |text: &str| ObjectKey::parse(text).unwrap();
+        let body = [Bytes::from_static(b"body")];
+        store.create(&key("manifests/one"), &body).unwrap();
+        fs::rename(&mounted, &away).unwrap();
+        for empty in [false, true] {
+            if empty {
+                fs::create_dir(&mounted).unwrap();
+            }
+            let unavailable = |what: &str, result: Result<(), StoreError>| {
+                let error = result.expect_err(what);
+                assert!(error.is_retryable(), "{what}: {error:?}");
+            };
+            unavailable("create", store.create(&key("manifests/two"), &body));
+            unavailable("list", store.list("manifests/").map(drop));
+            unavailable("read", store.read_range(&key("manifests/one"), 0..4).map(drop));
+            unavailable("size", store.size(&key("manifests/one")).map(drop));
+            unavailable("delete", store.delete(&key("manifests/one")));
+        }
+        assert_eq!(fs::read_dir(&mounted).unwrap().count(), 0, "nothing was written beside the share");
+        fs::remove_dir(&mounted).unwrap();
+        fs::rename(&away, &mounted).unwrap();
+        assert_eq!(store.list("manifests/").unwrap().len(), 1);
+        assert!(matches!(store.size(&key("manifests/two")), Err(StoreError::NotFound { .. })));
     }
 }
