@@ -90,11 +90,14 @@ fn has_one_ring(store: &dyn ObjectStore) -> Result<bool> {
     Ok(listed.iter().filter(|info| !info.key.as_str().ends_with(WRITERS)).count() == 1)
 }
 
-/// Writes the first slot and the first ring of a new repository.
+/// Writes the first slot and the first ring of a new repository. What an `init` that was cut short left is another
+/// repository's, so that nothing of it opens; only its ring's number is taken.
 pub fn create(store: &dyn ObjectStore, ring: &Keyring, credential: &Credential, cost: KdfCost) -> Result<()> {
     let mek = Secret32::random();
+    let listed = store.list("keyring/")?;
+    let last = listed.iter().filter_map(|info| ring_number(&info.key)).max().unwrap_or(0);
     add_slot(store, &ring.repo(), &mek, credential, cost)?;
-    write_ring(store, 1, (ring, &mek))
+    write_ring(store, last.saturating_add(1), (ring, &mek))
 }
 
 /// A ring and, in a sealed repository, the writers' after it: who holds the repository's own key can make up for one that
@@ -151,8 +154,10 @@ fn put_slot(store: &dyn ObjectStore, slot: &Slot) -> Result<ObjectKey> {
 /// The keys that `credential` opens.
 pub fn open(store: &dyn ObjectStore, repo: &RepoId, credential: &Credential) -> Result<Keys> {
     let mut found: Option<Keys> = None;
+    let mut fits = false;
     for (key, slot) in slots(store)? {
         let Some(mek) = slot.open(repo, credential)? else { continue };
+        fits = true;
         for (number, ring) in rings(store, repo, &mek)? {
             if found.as_ref().is_none_or(|best| best.ring_number < number) {
                 found = Some(Keys { mek: mek.clone(), ring, ring_number: number, slot: key.clone() });
@@ -163,7 +168,10 @@ pub fn open(store: &dyn ObjectStore, repo: &RepoId, credential: &Credential) -> 
             break;
         }
     }
-    found.ok_or(BackupError::WrongKey)
+    // Nobody is to look for another key at night when it is the ring that is lost.
+    let lost =
+        "the key is right, and no ring of keys opens with it; bring back what was under keyring/ from a copy";
+    found.ok_or_else(|| if fits { BackupError::damaged("keyring", lost) } else { BackupError::WrongKey })
 }
 
 /// All slots, newest first. A slot that cannot be read is skipped and logged: another may still open.

@@ -10,7 +10,7 @@ use crate::chunk::Chunking;
 use crate::error::{BackupError, Result};
 use crate::format::{ObjectBuilder, ObjectKind, Sealed};
 use crate::id::{BackupId, ChunkId};
-use crate::repo::Repository;
+use crate::repo::{FORMAT, Repository};
 use crate::store::{ObjectKey, StoreError};
 
 /// Largest manifest: a thousand disks with long names.
@@ -109,6 +109,12 @@ enum Body {
     Revoked { format: u32, session: BackupId, at: u64 },
 }
 
+/// What a manifest of any version says.
+#[derive(Debug, Deserialize)]
+struct Head {
+    format: u32,
+}
+
 #[must_use]
 pub fn manifest_key(id: &BackupId) -> ObjectKey {
     ObjectKey::new(format!("manifests/{id}"))
@@ -122,7 +128,7 @@ fn create(repo: &Repository, id: &BackupId, body: &Body) -> Result<(), StoreErro
 
 /// Commits a backup. A key that is taken means that a collector revoked the session.
 pub fn commit(repo: &Repository, manifest: &Manifest) -> Result<()> {
-    let body = Body::Backup { format: crate::repo::FORMAT, manifest: manifest.clone() };
+    let body = Body::Backup { format: FORMAT, manifest: manifest.clone() };
     match create(repo, &manifest.id, &body) {
         Err(StoreError::AlreadyExists { .. }) => {
             Err(BackupError::SessionRevoked { session: manifest.id.to_string() })
@@ -133,7 +139,7 @@ pub fn commit(repo: &Repository, manifest: &Manifest) -> Result<()> {
 
 /// Makes sure that session `id` never commits. `false`: it did already.
 pub fn revoke(repo: &Repository, id: &BackupId) -> Result<bool> {
-    let body = Body::Revoked { format: crate::repo::FORMAT, session: *id, at: crate::repo::now_millis() };
+    let body = Body::Revoked { format: FORMAT, session: *id, at: crate::repo::now_millis() };
     match create(repo, id, &body) {
         Ok(()) => Ok(true),
         Err(StoreError::AlreadyExists { .. }) => Ok(read(repo, id)?.is_none()),
@@ -159,8 +165,13 @@ pub fn read(repo: &Repository, id: &BackupId) -> Result<Option<Manifest>> {
 /// What the decrypted manifest of backup `id` says; `None` when it is a revocation.
 pub fn parse(plain: &[u8], id: &BackupId) -> Result<Option<Manifest>> {
     let name = format!("manifest {id}");
-    let body: Body =
-        serde_json::from_slice(plain).map_err(|error| BackupError::damaged(&name, error.to_string()))?;
+    let unfit_json = |error: serde_json::Error| BackupError::damaged(&name, error.to_string());
+    // One of a newer version is good, and none of ours to judge: it must not pass for damage that may be cleared away.
+    let head: Head = serde_json::from_slice(plain).map_err(unfit_json)?;
+    if head.format > FORMAT {
+        return Err(BackupError::TooNew { found: head.format, supported: FORMAT });
+    }
+    let body: Body = serde_json::from_slice(plain).map_err(unfit_json)?;
     match body {
         Body::Backup { manifest, .. } if manifest.id == *id => match unfit(&manifest) {
             None => Ok(Some(manifest)),
@@ -217,7 +228,7 @@ pub fn list(repo: &Repository) -> Result<(Vec<Manifest>, Vec<BackupError>)> {
             Ok(Some(manifest)) => manifests.push(manifest),
             // Revoked, or pruned since the listing.
             Ok(None) | Err(BackupError::NotFound { .. }) => {}
-            Err(error @ BackupError::Damaged { .. }) => problems.push(error),
+            Err(error @ (BackupError::Damaged { .. } | BackupError::TooNew { .. })) => problems.push(error),
             Err(error) => return Err(error),
         }
     }
@@ -238,6 +249,10 @@ pub fn find<'a>(manifests: &'a [Manifest], what: &str) -> Result<(&'a Manifest, 
     let not_found = || BackupError::NotFound { what: format!("a backup {what}") };
     if id == "latest" {
         return newest(manifests, name).ok_or_else(not_found);
+    }
+    // The first no digits of an id are those of every id.
+    if id.is_empty() {
+        return Err(not_found());
     }
     let mut found = manifests
         .iter()

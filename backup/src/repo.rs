@@ -33,6 +33,60 @@ struct Config {
     created: u64,
 }
 
+/// What the config of any version says.
+#[derive(Debug, Deserialize)]
+struct ConfigHead {
+    magic: String,
+    format: u32,
+}
+
+impl Config {
+    /// Of a newer version it is said that it is newer, whatever else is in it.
+    fn parse(body: &[u8]) -> Result<Self> {
+        let unfit = |_| BackupError::damaged("config", "it is not the JSON of a repository's config");
+        let head: ConfigHead = serde_json::from_slice(body).map_err(unfit)?;
+        if head.magic != MAGIC {
+            return Err(BackupError::damaged("config", "it belongs to some other program"));
+        }
+        if head.format > FORMAT {
+            return Err(BackupError::TooNew { found: head.format, supported: FORMAT });
+        }
+        serde_json::from_slice(body).map_err(unfit)
+    }
+}
+
+/// Whether there is anything under `prefix`.
+fn holds_any(store: &dyn ObjectStore, prefix: &str) -> Result<bool> {
+    let mut found = false;
+    // The first one says it: the error only ends the listing.
+    let listed = store.list_each(prefix, &mut |_| {
+        found = true;
+        Err(StoreError::Unsuitable(String::new()))
+    });
+    if found { Ok(true) } else { Ok(listed.map(|()| false)?) }
+}
+
+/// Refuses a store that holds a repository, or what is left of one.
+fn check_empty(store: &dyn ObjectStore) -> Result<()> {
+    match store.size(&config_key()) {
+        Err(StoreError::NotFound { .. }) => {}
+        Ok(_) => {
+            return Err(BackupError::Invalid(format!("{} already holds a repository", store.describe())));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    for prefix in ["packs/", "manifests/"] {
+        if holds_any(store, prefix)? {
+            return Err(BackupError::Invalid(format!(
+                "{} holds the backups of a repository whose object `config` is lost; bring that back from a copy, or take \
+                 another place",
+                store.describe()
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn config_key() -> ObjectKey {
     ObjectKey::new("config".to_owned())
 }
@@ -100,13 +154,7 @@ impl Repository {
         }
         probe(&store)?;
         let store = locking(store, ring.retention(), Probe::Locks)?;
-        match store.size(&config_key()) {
-            Err(StoreError::NotFound { .. }) => {}
-            Ok(_) => {
-                return Err(BackupError::Invalid(format!("{} already holds a repository", store.describe())));
-            }
-            Err(error) => return Err(error.into()),
-        }
+        check_empty(&store)?;
         // The config is last: without it the rest is not a repository, and init can be run again.
         keys::create(&store, ring, credential, cost)?;
         let config =
@@ -123,14 +171,7 @@ impl Repository {
             }
             other => other?,
         };
-        let config: Config = serde_json::from_slice(&body)
-            .map_err(|_| BackupError::damaged("config", "it is not the JSON of a repository's config"))?;
-        if config.magic != MAGIC {
-            return Err(BackupError::damaged("config", "it belongs to some other program"));
-        }
-        if config.format > FORMAT {
-            return Err(BackupError::TooNew { found: config.format, supported: FORMAT });
-        }
+        let config = Config::parse(&body)?;
         let keys = keys::open(&store, &config.id, credential)?;
         if !keys.ring.chunking().is_valid() {
             return Err(BackupError::damaged("keyring", "its chunk sizes are out of bounds"));

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use xenith_backup::chunk::Chunking;
+use xenith_backup::keys::{KdfCost, Keyring};
 use xenith_backup::store::{
     Fault, FaultyStore, MemoryStore, ObjectKey, ObjectStore, RetryingStore, StoreError,
 };
@@ -10,7 +12,7 @@ use xenith_backup::verify::{Level, verify};
 use xenith_backup::{BackupError, Repository, manifest};
 use xenith_backup::{forward_store, gc};
 
-use crate::support::{Disk, MIB, backup, in_memory, noise, open, restored, try_backup};
+use crate::support::{Disk, MIB, backup, in_memory, noise, open, passphrase, restored, try_backup};
 
 /// A disk whose increment writes more than one pack of data would: pieces far apart.
 fn disks() -> (Disk, Disk) {
@@ -64,6 +66,30 @@ fn a_backup_cut_off_at_any_write_leaves_the_old_ones_and_resumes() {
         }
     }
     assert_eq!(reached_the_end, 2);
+}
+
+#[test]
+fn an_init_cut_off_at_any_write_can_be_run_again() {
+    let init = |store: Arc<dyn ObjectStore>| {
+        let ring = Keyring::create(Chunking::default());
+        Repository::init(store, &ring, &passphrase(), KdfCost::CHEAP).map(drop)
+    };
+    for fault in [Fault::DieBefore, Fault::DieAfter] {
+        for at in 0.. {
+            let faulty = Arc::new(FaultyStore::new(MemoryStore::new(), Some((fault, at))));
+            let result = init(faulty.clone());
+            let store = Arc::new(Arc::into_inner(faulty).expect("the dead process let go").into_inner());
+            let is_made = store.keys().iter().any(|key| key.as_str() == "config");
+            let again = init(store.clone());
+            assert_eq!(again.is_err(), is_made, "{fault:?} at write {at}: {again:?}");
+            let repo = open(store).unwrap();
+            let manifest = backup(&repo, "vm", &noise(1, MIB));
+            assert!(restored(&repo, &manifest, "vm") == noise(1, MIB));
+            if result.is_ok() {
+                break;
+            }
+        }
+    }
 }
 
 #[test]
