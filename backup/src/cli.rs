@@ -147,6 +147,10 @@ pub enum Command {
         repo: String,
         #[command(flatten)]
         depth: DepthArgs,
+        /// Let nobody count on packs that are found damaged: who backs up a disk whole stores what is in them again. Nothing
+        /// is deleted that a backup needs.
+        #[arg(long)]
+        set_aside: bool,
         #[command(flatten)]
         output: OutputArgs,
     },

@@ -68,9 +68,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             paper_kit::run(&repo, &open::readable(&repo, key)?, secret, key)
         }
         Command::Mount { repo, folder } => mount::run(open::readable(&repo, key)?, &folder),
-        Command::Verify { repo, depth, output } => {
+        Command::Verify { repo, depth, set_aside, output } => {
             let scope = verify::scope(&depth, xenith_backup::repo::now_millis())?;
-            verify::run(&open::repository(&repo, key)?, &scope, output.output)
+            let damaged = if set_aside { verify::Damaged::SetAside } else { verify::Damaged::Tell };
+            verify::run(&open::repository(&repo, key)?, (&scope, damaged), output.output)
         }
         Command::Show { repo, what, output } => {
             inspect::show(&open::repository(&repo, key)?, &what, output.output)

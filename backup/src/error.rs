@@ -68,6 +68,12 @@ impl BackupError {
         Self::Damaged { object: object.to_string(), detail: detail.into() }
     }
 
+    /// Whether the repository lacks something that it should have.
+    #[must_use]
+    pub const fn is_loss(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Missing { .. })
+    }
+
     /// Whether the same call may succeed later without anybody mending something.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

@@ -6,7 +6,8 @@
 //!   So for each pair either the writer knows the plan and uses nothing in it, or the collector knows the
 //!   session and waits until it has committed, ended or been revoked.
 //! * After the wait everything is marked again; what a commit made reachable since is spared.
-//! * A pack is deleted only if every reachable chunk in it lies in another pack that no published plan names.
+//! * A pack is deleted only if every reachable chunk in it lies in another pack that no published plan names, and that is
+//!   not known to be spoilt.
 //! * There is one verdict per plan (create-if-absent), and whoever carries the plan out deletes just what the
 //!   verdict says: two collectors that see different moments cannot add up their deletions.
 //! * Anything that cannot be read ends a collection before it deletes.
@@ -26,6 +27,7 @@
 mod carry_out;
 mod mark;
 mod repack;
+mod set_aside;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +44,7 @@ use crate::store::{ObjectKey, StoreError};
 pub use carry_out::{Outcome, carry_out};
 pub use mark::{Live, PackUse};
 pub use repack::{Repacked, repack};
+pub use set_aside::set_aside;
 
 /// How long a plan rests before it is carried out, on top of waiting for sessions: twice the longest lease, for
 /// stores whose listings lag.
@@ -178,7 +181,8 @@ pub fn propose(repo: &Repository, forget: Vec<BackupId>) -> Result<Proposal> {
     let youngest = open.iter().map(|session| session.opened).min().unwrap_or(u64::MAX);
     let plans = published(repo)?;
     let (index, live) = Live::load(repo, &forget)?;
-    let use_of = live.pack_use(&index, &|name| plans.iter().any(|plan| plan.packs.contains(name)))?;
+    let planned = |name: &ObjectHash| plans.iter().any(|plan| plan.packs.contains(name));
+    let use_of = live.pack_use(&index, &|name| planned(name) || index.is_spoilt(name))?;
     let mut proposal = Proposal {
         plan: Plan {
             name: plan_name(&plans, repo.now()),
@@ -193,8 +197,11 @@ pub fn propose(repo: &Repository, forget: Vec<BackupId>) -> Result<Proposal> {
     };
     for (pack, used) in index.packs().iter().zip(&use_of) {
         proposal.total += pack.size;
-        let planned = plans.iter().any(|plan| plan.packs.contains(&pack.name));
-        if !used.needed && !planned && pack.modified < youngest && !index.is_unreadable(&pack.name) {
+        if !used.needed
+            && !planned(&pack.name)
+            && pack.modified < youngest
+            && !index.is_unreadable(&pack.name)
+        {
             proposal.plan.packs.push(pack.name);
             proposal.bytes += pack.size;
         } else if used.needed {

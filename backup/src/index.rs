@@ -2,7 +2,9 @@
 //!
 //! What always holds: an entry is a fact about an immutable pack ("pack P has chunk C at O"), so an index is
 //! never wrong, only incomplete or about packs that are gone. Entries count only while the store lists their
-//! pack. Packs that no segment covers (a run was interrupted, a segment was lost) are read by their footers.
+//! pack. Packs that no segment covers (a run was interrupted, a segment was lost) are read by their footers. A pack that
+//! is not as long as what is said of it takes, and does not end as packs do, is *spoilt*: what can still be read of it is,
+//! and nobody counts on it when storing or deleting.
 //! Losing every segment costs time, never data.
 
 mod segment;
@@ -11,9 +13,11 @@ mod table;
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
+use crate::crypto::TAG_LEN;
 use crate::error::{BackupError, Result};
 use crate::format::{
-    Codec, Footer, FrameKind, FrameOpener, FrameRecord, HEADER_LEN, ObjectKind, TRAILER_LEN, Trailer,
+    Codec, Footer, FrameKind, FrameOpener, FrameRecord, HEADER_LEN, ObjectKind, RECORD_LEN, TRAILER_LEN,
+    Trailer,
 };
 use crate::id::{ChunkId, ObjectHash};
 use crate::packer::StoredPack;
@@ -85,8 +89,18 @@ pub struct Index {
     /// Packs that were found by their footers: the next segment written should cover them.
     orphans: Vec<StoredPack>,
     unreadable: HashSet<ObjectHash>,
+    /// Packs that were cut off or overwritten since a segment was written about them.
+    spoilt: HashSet<ObjectHash>,
     /// Packs and segments that could not be used, and why.
     problems: Vec<BackupError>,
+}
+
+/// What segments say of a pack.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    covered: bool,
+    /// One of them says something that takes another size than the pack has.
+    odd: bool,
 }
 
 impl Index {
@@ -94,19 +108,23 @@ impl Index {
     pub fn load(repo: &Repository) -> Result<Self> {
         let packs = list_packs(repo)?;
         let mut index = Self { packs, ..Self::default() };
-        let mut covered = vec![false; index.packs.len()];
+        let mut seen = vec![Seen::default(); index.packs.len()];
         let mut stack = Stack::default();
         for info in repo.store().list("index/")? {
             match read_segment(repo, &info.key) {
-                Ok(segment) => index.take_segment(&segment, &mut covered, &mut stack)?,
+                Ok(segment) => index.take_segment(&segment, &mut seen, &mut stack)?,
                 // Merged and deleted since the listing: what replaced it is found as orphans at worst.
                 Err(BackupError::Store(StoreError::NotFound { .. })) => {}
                 Err(error @ BackupError::Damaged { .. }) => index.problems.push(error),
                 Err(error) => return Err(error),
             }
         }
-        for (number, _) in covered.iter().enumerate().filter(|(_, covered)| !**covered) {
-            index.take_orphan(repo, number, &mut stack)?;
+        for (number, pack) in seen.iter().enumerate() {
+            if !pack.covered {
+                index.take_orphan(repo, number, &mut stack)?;
+            } else if pack.odd {
+                index.look_at_end(repo, number)?;
+            }
         }
         index.table = stack.finish()?;
         Ok(index)
@@ -116,15 +134,33 @@ impl Index {
         self.packs.binary_search_by_key(name, |pack| pack.name).ok().map(|at| at as u32)
     }
 
-    fn take_segment(&self, segment: &Segment, covered: &mut [bool], stack: &mut Stack) -> Result<()> {
+    fn take_segment(&self, segment: &Segment, seen: &mut [Seen], stack: &mut Stack) -> Result<()> {
         let numbers: Vec<Option<u32>> = segment.packs.iter().map(|name| self.pack_number(name)).collect();
-        for number in numbers.iter().flatten() {
-            covered[*number as usize] = true;
-        }
+        let mut sizes = vec![(HEADER_LEN + TAG_LEN + TRAILER_LEN) as u64; numbers.len()];
         for entry in &segment.entries {
-            if let Some(pack) = numbers.get(entry.pack as usize).copied().flatten() {
-                stack.push(entry.in_pack(pack))?;
-            }
+            let Some(pack) = numbers.get(entry.pack as usize).copied().flatten() else { continue };
+            sizes[entry.pack as usize] += u64::from(entry.record().stored) + RECORD_LEN as u64;
+            stack.push(entry.in_pack(pack))?;
+        }
+        for (number, size) in numbers.iter().zip(sizes) {
+            let Some(number) = number.map(|number| number as usize) else { continue };
+            seen[number].covered = true;
+            seen[number].odd |= self.packs[number].size != size;
+        }
+        Ok(())
+    }
+
+    /// Whether a pack of an unexpected size is to blame, or who said what is in it: the end of a pack tells.
+    fn look_at_end(&mut self, repo: &Repository, number: usize) -> Result<()> {
+        let PackInfo { name, size, .. } = self.packs[number];
+        let from = size.saturating_sub(TRAILER_LEN as u64);
+        let tail = match repo.store().read_range(&pack_key(&name), from..size) {
+            Err(StoreError::NotFound { .. }) => return Ok(()),
+            other => other?,
+        };
+        if let Err(detail) = Trailer::parse(&tail, size) {
+            self.spoilt.insert(name);
+            self.problems.push(BackupError::damaged(format!("pack {name}"), detail));
         }
         Ok(())
     }
@@ -178,6 +214,12 @@ impl Index {
     #[must_use]
     pub fn is_unreadable(&self, name: &ObjectHash) -> bool {
         self.unreadable.contains(name)
+    }
+
+    /// Whether a pack is known to have lost some of what it held: nothing in it counts as stored.
+    #[must_use]
+    pub fn is_spoilt(&self, name: &ObjectHash) -> bool {
+        self.spoilt.contains(name)
     }
 
     #[must_use]

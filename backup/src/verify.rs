@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::error::{BackupError, Result};
 use crate::gc;
+use crate::id::ObjectHash;
 use crate::immutable;
 use crate::index::{Index, PackInfo};
 use crate::manifest;
@@ -82,9 +83,22 @@ pub struct Report {
     /// Objects whose lock was looked at.
     pub locks: u64,
     pub problems: Vec<Problem>,
+    /// Packs of which something cannot be read, by name: what [`gc::set_aside`] takes.
+    pub damaged_packs: Vec<ObjectHash>,
 }
 
 impl Report {
+    /// Names of the disks of which some backup cannot be restored in full.
+    #[must_use]
+    pub fn touched_disks(&self) -> Vec<String> {
+        let touched = self.problems.iter().flat_map(|problem| &problem.touches);
+        let mut disks: Vec<String> =
+            touched.filter_map(|backup| Some(backup.rsplit_once('@')?.0.to_owned())).collect();
+        disks.sort_unstable();
+        disks.dedup();
+        disks
+    }
+
     fn add(&mut self, error: &BackupError) {
         let (object, detail) = match error {
             BackupError::Damaged { object, detail } => (object.clone(), detail.clone()),
@@ -117,6 +131,7 @@ pub fn verify_part(repo: &Repository, scope: &Scope, threads: usize) -> Result<R
         report.add(problem);
     }
     maps::check(repo, &index, &bad, &manifests, &mut report)?;
+    report.damaged_packs = bad.into_packs();
     let (locks, problems) = immutable::check(repo, index.packs())?;
     for problem in &problems {
         report.add(problem);

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use xenith_backup::Repository;
-use xenith_backup::verify::{self, Level, Scope};
+use xenith_backup::verify::{self, Level, Report, Scope};
+use xenith_backup::{Repository, gc};
 
 use crate::cli::{DepthArgs, Output};
 
@@ -33,9 +33,23 @@ pub fn scope(depth: &DepthArgs, now: u64) -> anyhow::Result<Scope> {
     Ok(scope)
 }
 
-pub fn run(repo: &Repository, scope: &Scope, output: Output) -> anyhow::Result<ExitCode> {
+/// What to do with packs that are damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damaged {
+    Tell,
+    SetAside,
+}
+
+pub fn run(
+    repo: &Repository,
+    (scope, damaged): (&Scope, Damaged),
+    output: Output,
+) -> anyhow::Result<ExitCode> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let report = verify::verify_part(repo, scope, threads.min(16))?;
+    if damaged == Damaged::SetAside {
+        gc::set_aside(repo, &report.damaged_packs)?;
+    }
     if output == Output::Json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -56,6 +70,21 @@ pub fn run(repo: &Repository, scope: &Scope, output: Output) -> anyhow::Result<E
                 println!("  touches {touched}");
             }
         }
+        tell_the_way_out(&report, damaged);
     }
     Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(super::DAMAGED) })
+}
+
+fn tell_the_way_out(report: &Report, damaged: Damaged) {
+    let packs = report.damaged_packs.len();
+    match damaged {
+        Damaged::SetAside if packs > 0 => println!(
+            "{packs} packs are set aside: nobody counts on them any more. Back up whole now what is touched, without \
+             --changed-ranges: what is still on the disks is stored again, for the older backups as well"
+        ),
+        Damaged::Tell if packs > 0 => println!(
+            "what is in {packs} damaged packs still counts as stored: verify with --set-aside, then back up whole what is touched"
+        ),
+        _ => {}
+    }
 }

@@ -174,7 +174,7 @@ fn judge(repo: &Repository, plan: &Plan) -> Result<Plan> {
     let mut spared: Vec<ObjectHash> = Vec::new();
     index.table().groups(|rows, entries| {
         let names = || entries.iter().map(|entry| index.packs()[entry.pack as usize].name);
-        if live.get(rows.start) && names().all(|name| planned(&name)) {
+        if live.get(rows.start) && names().all(|name| planned(&name) || index.is_spoilt(&name)) {
             spared.extend(names());
         }
     })?;

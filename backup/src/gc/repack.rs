@@ -29,33 +29,35 @@ pub fn repack(repo: &Repository, share: u64) -> Result<Repacked> {
     let mut session = Session::open(repo)?;
     let plans = published(repo)?;
     session.saw(plans.iter().map(|plan| plan.name.clone()).collect())?;
-    let planned = |name: &ObjectHash| plans.iter().any(|plan| plan.packs.contains(name));
     let (index, live) = Live::load(repo, &[])?;
-    let uses = live.pack_use(&index, &planned)?;
+    // What is planned goes, and what is spoilt cannot be moved: neither counts, and neither is a source.
+    let lost =
+        |name: &ObjectHash| plans.iter().any(|plan| plan.packs.contains(name)) || index.is_spoilt(name);
+    let uses = live.pack_use(&index, &lost)?;
     let poor: Vec<bool> = index
         .packs()
         .iter()
         .zip(&uses)
-        .map(|(pack, used)| used.needed && used.live_bytes * 100 < pack.size * share && !planned(&pack.name))
+        .map(|(pack, used)| used.needed && used.live_bytes * 100 < pack.size * share && !lost(&pack.name))
         .collect();
     let mut done = Repacked { packs: poor.iter().filter(|poor| **poor).count(), ..Repacked::default() };
     if done.packs > 0 {
-        let places = places_to_move(&index, &live, &poor, &planned)?;
+        let places = places_to_move(&index, &live, &poor, &lost)?;
         move_all(repo, &session, &places, &mut done)?;
     }
     session.end()?;
     Ok(done)
 }
 
-/// Live frames that lie in poor or planned packs only, in pack order.
+/// Live frames that lie in poor or lost packs only, in pack order.
 fn places_to_move(
     index: &Index,
     live: &Live,
     poor: &[bool],
-    planned: &dyn Fn(&ObjectHash) -> bool,
+    lost: &dyn Fn(&ObjectHash) -> bool,
 ) -> Result<Vec<Location>> {
     let mut places = Vec::new();
-    let elsewhere = |pack: u32| !poor[pack as usize] && !planned(&index.packs()[pack as usize].name);
+    let elsewhere = |pack: u32| !poor[pack as usize] && !lost(&index.packs()[pack as usize].name);
     index.table().groups(|rows, entries| {
         if live.get(rows.start) && !entries.iter().any(|entry| elsewhere(entry.pack)) {
             let source = entries.iter().find(|entry| poor[entry.pack as usize]);

@@ -23,6 +23,9 @@ use crate::repo::Repository;
 use crate::session::{Session, host_name};
 
 /// Backs up `jobs` as one backup and returns its manifest, which is then committed.
+///
+/// Where the repository lost what changes are counted from, all is read. The disks are there, so what is lost is stored
+/// again; a run that only failed would fail every night.
 pub fn backup(
     repo: &Repository,
     jobs: Vec<DiskJob<'_>>,
@@ -31,6 +34,40 @@ pub fn backup(
 ) -> Result<Manifest> {
     check_names(&jobs)?;
     check_texts(options)?;
+    let counts = jobs.iter().any(|job| matches!(job.changed, Changes::Since { .. }));
+    let disks: Vec<_> = jobs.iter().map(|job| (job.name.clone(), job.source)).collect();
+    match attempt(repo, jobs, (options, progress), Pages::Believed) {
+        Err(error) if counts && error.is_loss() => {
+            tracing::warn!(%error, "what changes are counted from is damaged; all is read");
+            progress.done.store(0, Ordering::Relaxed);
+            let because = format!("the newest backup is damaged: {error}");
+            let whole = |(name, source)| DiskJob {
+                name,
+                source,
+                changed: Changes::Unknown { because: because.clone() },
+            };
+            attempt(repo, disks.into_iter().map(whole).collect(), (options, progress), Pages::Read)
+        }
+        result => result,
+    }
+}
+
+/// What of a map the repository has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pages {
+    /// What the index says.
+    Believed,
+    /// What can be read: where the newest backup was found damaged, the new one must not consist of the same pages.
+    Read,
+}
+
+/// One run, with a session of its own.
+fn attempt(
+    repo: &Repository,
+    jobs: Vec<DiskJob<'_>>,
+    (options, progress): (&Options, &Progress),
+    pages: Pages,
+) -> Result<Manifest> {
     let mut session = Session::open(repo)?;
     // The order matters: session, then plans, then packs and manifests (see `gc`).
     let plans = gc::published(repo)?;
@@ -46,29 +83,33 @@ pub fn backup(
         .map(|job| number_for(&manifests, &job.name, options.copy_of.map(|(_, created)| created)))
         .collect();
     manifests.retain(|manifest| !forgotten.contains(&manifest.id));
+    let packer =
+        |limits, most| Packer::new(repo.keyring().clone(), limits, Pressure::new(options.level, most));
     let shared = Shared {
         repo,
         session: &session,
         index: &index,
         doomed: &doomed,
         writer: IndexWriter::default(),
-        data: Packer::new(
-            repo.keyring().clone(),
-            PackLimits::DATA,
-            Pressure::new(options.level, options.most),
-        ),
-        maps: Packer::new(
-            repo.keyring().clone(),
-            PackLimits::MAPS,
-            Pressure::new(options.level, options.level),
-        ),
+        data: packer(PackLimits::DATA, options.most),
+        maps: packer(PackLimits::MAPS, options.level),
         progress,
         stop: false.into(),
+        doubt: (pages == Pages::Read).then(|| ChunkReader::new(repo.clone())),
     };
     for orphan in index.orphans() {
         shared.writer.add(repo, orphan.clone())?;
     }
-    let mut disks = store_disks(&shared, jobs, &manifests, options)?;
+    let mut disks = match store_disks(&shared, jobs, &manifests, options) {
+        Err(error) if error.is_loss() => {
+            // Nothing of this run is on its way any more, so no collector has to wait for its lease.
+            if let Err(error) = session.end() {
+                tracing::warn!(%error, "the session could not be ended");
+            }
+            return Err(error);
+        }
+        stored => stored?,
+    };
     for (disk, number) in disks.iter_mut().zip(numbers) {
         disk.number = number;
     }

@@ -35,13 +35,42 @@ pub struct Shared<'a> {
     pub progress: &'a Progress,
     /// A worker failed: the others need not go on.
     pub stop: std::sync::atomic::AtomicBool,
+    /// Reads the pages that the index has, where it is not to be believed.
+    pub doubt: Option<ChunkReader>,
 }
 
 impl Shared<'_> {
     /// Whether this session has to store `id`.
     fn is_new(&self, id: &ChunkId) -> Result<bool> {
-        let usable = |place: &Location| self.doomed.binary_search(&place.pack).is_err();
+        let usable = |place: &Location| {
+            self.doomed.binary_search(&place.pack).is_err() && !self.index.is_spoilt(&place.pack)
+        };
         Ok(!self.index.places(id)?.iter().any(usable) && self.writer.claim(id)?)
+    }
+
+    /// The same for a page of a map.
+    fn is_new_page(&self, id: &ChunkId) -> Result<bool> {
+        if self.is_new(id)? {
+            return Ok(true);
+        }
+        match self.doubt.as_ref().map(|reader| reader.page(self.index, id)) {
+            // Also one that this run has stored: then it is claimed.
+            Some(Err(error)) if error.is_loss() => self.writer.claim(id),
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) | None => Ok(false),
+        }
+    }
+
+    /// That what is taken over from a leaf of the base is still there. The leaves that nothing changed in are not looked at:
+    /// that would be all of the map, each time.
+    fn check_there(&self, leaf: &Leaf) -> Result<()> {
+        for id in leaf.chunks() {
+            if self.index.places(&id)?.iter().all(|place| self.index.is_spoilt(&place.pack)) {
+                let needed_by = "the newest backup".to_owned();
+                return Err(BackupError::Missing { missing: format!("chunk {id}"), needed_by });
+            }
+        }
+        Ok(())
     }
 
     fn check_cancelled(&self) -> Result<()> {
@@ -140,6 +169,7 @@ impl<'a> Worker<'a> {
                     None => Leaf::zero(count),
                     Some(id) => work.reader.leaf(self.shared.index, &id, count)?,
                 };
+                self.shared.check_there(&base)?;
                 let changes = Changes { base: &base, blocks: &blocks };
                 rechunk::rechunk(cutter, work.source, task.number, changes, (self, buf))?
             }
@@ -152,7 +182,7 @@ impl<'a> Worker<'a> {
     /// Stores a map page if it is new; gives its id.
     pub fn page(&mut self, bytes: &[u8]) -> Result<ChunkId> {
         let id = self.shared.repo.keyring().ids().page(bytes);
-        if self.shared.is_new(&id)? {
+        if self.shared.is_new_page(&id)? {
             let (codec, len) = self.compress(bytes);
             let packed = if codec == Codec::Raw { bytes } else { &self.packed[..len] };
             self.pages.push((id, FrameKind::Page), codec, bytes.len(), packed);

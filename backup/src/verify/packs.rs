@@ -28,6 +28,17 @@ pub struct Bad {
     pub misindexed: HashMap<ObjectHash, HashSet<(ChunkId, u64)>>,
 }
 
+impl Bad {
+    /// All packs with something bad in them.
+    pub fn into_packs(self) -> Vec<ObjectHash> {
+        let mut packs: Vec<ObjectHash> =
+            self.packs.into_iter().chain(self.frames.into_iter().map(|(pack, _)| pack)).collect();
+        packs.sort_unstable();
+        packs.dedup();
+        packs
+    }
+}
+
 /// More packs than this that the index is wrong about are not told apart from bad ones: a footer takes memory.
 const MISINDEXED: usize = 256;
 

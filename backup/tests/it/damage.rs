@@ -4,11 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use xenith_backup::chunk::Chunking;
+use xenith_backup::format::FrameKind;
+use xenith_backup::gc::{self, Outcome};
+use xenith_backup::index::{list_packs, pack_key, read_pack_footer};
+use xenith_backup::keys::{KdfCost, Keyring};
 use xenith_backup::store::{MemoryStore, ObjectKey, ObjectStore};
 use xenith_backup::verify::{Level, Report, verify};
-use xenith_backup::{BackupError, Repository};
+use xenith_backup::{BackupError, Repository, manifest};
 
-use crate::support::{MIB, backup, in_memory, noise, open, try_restore};
+use crate::support::{
+    Disk, MIB, backup, in_memory, noise, open, passphrase, restored, try_backup, try_restore,
+};
 
 fn filled() -> (Arc<MemoryStore>, Vec<u8>) {
     let (store, repo) = in_memory();
@@ -145,6 +152,131 @@ fn a_lost_pack_is_healed_by_the_next_full_run() {
         backup(&repo, "other", &noise(3, MIB));
         assert_eq!(verify(&repo, Level::Deep, 1).unwrap().problems, vec![], "{key}");
     }
+}
+
+/// The damages that a run may meet in a pack: what becomes of its bytes.
+fn losses(body: &Bytes, kind: FrameKind) -> Vec<(&'static str, Option<Bytes>)> {
+    let mut losses = vec![("lost", None), ("cut off", Some(body.slice(..200)))];
+    // Of chunks only `verify` finds that: a run that read them all would be a verification.
+    if kind == FrameKind::Page {
+        losses.push(("overwritten", Some(vec![0; body.len()].into())));
+    }
+    losses
+}
+
+#[test]
+fn an_increment_over_a_damaged_backup_reads_all_and_is_whole() {
+    let (store, repo) = in_memory();
+    let mut disk = Disk::new(20 * MIB);
+    disk.write(0, &noise(1, 2 * MIB));
+    disk.write(17 * MIB, &noise(2, MIB));
+    backup(&repo, "vm", &disk.bytes);
+    disk.take_changes();
+    disk.write(MIB, b"changed");
+    let mut seen = 0;
+    for pack in list_packs(&repo).unwrap() {
+        let footer = read_pack_footer(&repo, &pack.name, pack.size).unwrap();
+        let key = pack_key(&pack.name);
+        let body = store.read(&key, 1 << 30).unwrap();
+        for (what, damaged) in losses(&body, footer.frames()[0].1.kind) {
+            let hurt = Arc::new(store.fork());
+            match damaged {
+                None => hurt.delete(&key).unwrap(),
+                Some(damaged) => hurt.overwrite(&key, damaged),
+            }
+            let repo = open(hurt).unwrap();
+            let next = try_backup(&repo, &[("vm", &disk.bytes, Some(disk.changed.clone()))]).unwrap();
+            let because = next.disks[0].whole_because.as_deref().unwrap_or_default();
+            assert!(because.starts_with("the newest backup is damaged: "), "{what} {key}: {because:?}");
+            assert!(restored(&repo, &next, "vm") == disk.bytes, "{what} {key}");
+            let open_sessions =
+                xenith_backup::session::list(&repo).unwrap().iter().filter(|s| !s.ended).count();
+            assert_eq!(open_sessions, 0, "{what} {key}: a collector would wait for the run that failed");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 5, "a pack of chunks and one of pages");
+}
+
+/// A repository with a backup of `bytes`, of whose pack of chunks one byte is wrong, and what `verify` says of it.
+fn flipped(bytes: &[u8]) -> (Arc<MemoryStore>, Repository, Report) {
+    let (store, repo) = in_memory();
+    backup(&repo, "vm", bytes);
+    let pack = list_packs(&repo).unwrap().into_iter().max_by_key(|pack| pack.size).unwrap();
+    let mut body = store.read(&pack_key(&pack.name), 1 << 30).unwrap().to_vec();
+    body[5000] ^= 1;
+    store.overwrite(&pack_key(&pack.name), body.into());
+    let report = verify(&repo, Level::Normal, 1).unwrap();
+    assert_eq!(
+        (report.damaged_packs.as_slice(), report.touched_disks()),
+        ([pack.name].as_slice(), vec!["vm".to_owned()])
+    );
+    (store, repo, report)
+}
+
+#[test]
+fn what_is_set_aside_is_stored_again_and_goes() {
+    let bytes = noise(1, 2 * MIB);
+    let (store, repo, report) = flipped(&bytes);
+    assert_eq!(backup(&repo, "vm", &bytes).disks[0].stats.new_chunks, 0, "it counts as stored");
+    assert_eq!(gc::set_aside(&repo, &report.damaged_packs).unwrap(), 1);
+    assert_eq!(gc::set_aside(&repo, &report.damaged_packs).unwrap(), 0, "it is aside already");
+    assert!(backup(&repo, "vm", &bytes).disks[0].stats.new_chunks > 0);
+    for manifest in manifest::list(&repo).unwrap().0 {
+        assert!(restored(&repo, &manifest, "vm") == bytes, "the older backups are whole again, too");
+    }
+    let plan = gc::published(&repo).unwrap().remove(0);
+    let late = plan.not_before + 1;
+    let early = gc::carry_out(&repo, &plan, late, 0).unwrap();
+    assert!(matches!(early, Outcome::Waiting { .. }), "by the store's clock it is too early: {early:?}");
+    store.set_clock(late);
+    let outcome = gc::carry_out(&repo, &plan, late, 0).unwrap();
+    assert!(matches!(outcome, Outcome::Done { packs: 1, spared: 0, .. }), "{outcome:?}");
+    assert_eq!(verify(&repo, Level::Deep, 1).unwrap().problems, vec![]);
+}
+
+#[test]
+fn what_is_set_aside_and_nowhere_else_stays() {
+    let (store, repo, report) = flipped(&noise(1, 2 * MIB));
+    gc::set_aside(&repo, &report.damaged_packs).unwrap();
+    let plan = gc::published(&repo).unwrap().remove(0);
+    store.set_clock(plan.not_before + 1);
+    let outcome = gc::carry_out(&repo, &plan, plan.not_before + 1, 0).unwrap();
+    assert!(matches!(outcome, Outcome::Done { packs: 0, spared: 1, .. }), "{outcome:?}");
+    assert!(list_packs(&repo).unwrap().iter().any(|pack| report.damaged_packs.contains(&pack.name)));
+}
+
+#[test]
+fn a_newer_version_is_told_from_damage() {
+    let (store, _) = filled();
+    let config = ObjectKey::parse("config").unwrap();
+    let text = String::from_utf8(store.read(&config, 1000).unwrap().to_vec()).unwrap();
+    let newer = text.replace("\"format\": 1", "\"format\": 2, \"more\": true");
+    store.overwrite(&config, newer.into());
+    assert!(matches!(open(store), Err(BackupError::TooNew { found: 2, supported: 1 })));
+    let body = br#"{"what": "backup", "format": 2, "manifest": {"news": []}}"#;
+    let parsed = manifest::parse(body, &crate::mutations::MANIFEST);
+    assert!(matches!(parsed, Err(BackupError::TooNew { found: 2, .. })), "{parsed:?}");
+}
+
+#[test]
+fn a_lost_ring_is_told_from_a_wrong_key() {
+    let (store, _) = filled();
+    for key in store.keys().iter().filter(|key| kind(key) == "keyring") {
+        store.delete(key).unwrap();
+    }
+    assert!(matches!(open(store), Err(BackupError::Damaged { object, .. }) if object == "keyring"));
+}
+
+#[test]
+fn nobody_begins_anew_on_top_of_backups_whose_config_is_lost() {
+    let (store, _) = filled();
+    store.delete(&ObjectKey::parse("config").unwrap()).unwrap();
+    let before = store.keys();
+    let ring = Keyring::create(Chunking::default());
+    let refused = Repository::init(store.clone(), &ring, &passphrase(), KdfCost::CHEAP).unwrap_err();
+    assert!(refused.to_string().contains("`config` is lost"), "{refused}");
+    assert_eq!(store.keys(), before);
 }
 
 #[test]

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use xenith_backup::chunk::Chunking;
-use xenith_backup::crypto::Secret32;
-use xenith_backup::format::{Codec, FrameKind, FrameRecord};
+use xenith_backup::crypto::{Secret32, TAG_LEN};
+use xenith_backup::format::{Codec, FrameKind, FrameRecord, HEADER_LEN, RECORD_LEN, TRAILER_LEN};
 use xenith_backup::id::{ChunkId, ObjectHash};
 use xenith_backup::index::{Index, pack_key, write_segment};
 use xenith_backup::ingest::{self, DiskJob, Options, Progress};
@@ -83,6 +83,8 @@ pub fn sparse(ours: &str, dir: &Path) -> Result<()> {
 struct Vast {
     inner: LocalStore,
     packs: u64,
+    /// Of each.
+    size: u64,
 }
 
 fn vast_name(number: u64) -> ObjectHash {
@@ -99,7 +101,7 @@ impl ObjectStore for Vast {
     ) -> Result<(), StoreError> {
         if prefix == "packs/" {
             for number in 0..self.packs {
-                take(ObjectInfo { key: pack_key(&vast_name(number)), size: 60 << 20, modified: 1 })?;
+                take(ObjectInfo { key: pack_key(&vast_name(number)), size: self.size, modified: 1 })?;
             }
         }
         self.inner.list_each(prefix, take)
@@ -117,19 +119,25 @@ pub fn index(dir: &Path, image: &Path, entries: u64) -> Result<()> {
     const A_SEGMENT: u64 = 256 * 1024;
     let root = dir.join("repo-index");
     let _ = std::fs::remove_dir_all(&root);
-    let store = Arc::new(Vast { inner: LocalStore::create_root(&root)?, packs: PACKS });
-    let credential = Credential::KeyFile(Secret32::random());
-    let repo = Repository::init(store, &Keyring::create(Chunking::default()), &credential, KdfCost::DEFAULT)?;
+    const STORED: u32 = 40_016;
     let each = (entries / PACKS).max(1);
+    // A pack that is not as long as its entries take is looked at, which would be all that is measured here.
+    let around = HEADER_LEN + TAG_LEN + TRAILER_LEN;
+    let size = around as u64 + each * (u64::from(STORED) + RECORD_LEN as u64);
+    let credential = Credential::KeyFile(Secret32::random());
+    let inner = LocalStore::create_root(&root)?;
+    let ring = Keyring::create(Chunking::default());
+    Repository::init(Arc::new(inner.clone()), &ring, &credential, KdfCost::DEFAULT)?;
+    let repo = Repository::open(Arc::new(Vast { inner, packs: PACKS, size }), &credential)?;
     let mut packs: Vec<StoredPack> = Vec::new();
     for number in 0..PACKS {
         let frames = (0..each).map(|frame| {
             let id = ChunkId(*blake3::hash(&(number * each + frame).to_be_bytes()).as_bytes());
             let record =
-                FrameRecord { id, kind: FrameKind::Chunk, codec: Codec::Raw, stored: 40_016, raw: 40_000 };
-            (128 + frame * 40_016, record)
+                FrameRecord { id, kind: FrameKind::Chunk, codec: Codec::Raw, stored: STORED, raw: 40_000 };
+            (HEADER_LEN as u64 + frame * u64::from(STORED), record)
         });
-        packs.push(StoredPack { name: vast_name(number), size: 60 << 20, frames: frames.collect() });
+        packs.push(StoredPack { name: vast_name(number), size, frames: frames.collect() });
         if packs.len() as u64 * each >= A_SEGMENT || number + 1 == PACKS {
             write_segment(&repo, &std::mem::take(&mut packs))?;
         }
