@@ -237,7 +237,8 @@ fn perform(
     running: &Running,
 ) -> Result<BackupReply, Fault> {
     match command {
-        BackupCommand::EnsureRepository { access } => repository::ensure(&access),
+        BackupCommand::EnsureRepository { access, known: None } => repository::ensure(&access),
+        BackupCommand::EnsureRepository { access, known: Some(id) } => repository::probe(&access, &id),
         BackupCommand::List { access } => repository::list(&access),
         BackupCommand::Run(run) => run::run(storage, operation, &run, &running.backup),
         BackupCommand::Restore { access, backup, disk, vdi } => {

@@ -248,6 +248,9 @@ pub struct BaseRecord {
     pub backup: String,
     /// Of the disk in the repository.
     pub disk_name: String,
+    /// The repository was found to have lost some of the disk's backups: the next one reads all of it.
+    #[serde(default)]
+    pub doubted: bool,
 }
 
 /// A VM that stands by for another; its key is the one that stands by.

@@ -105,6 +105,36 @@ pub(super) fn ensure(access: &RepositoryAccess) -> Result<BackupReply, Fault> {
     ensured().map_err(|error| fault(&error))
 }
 
+/// That the repository `id` is still there. A place where it is not is left as it is: under a share that is not mounted is
+/// an empty folder, and backups into a repository made there would be on the host's own disk.
+pub(super) fn probe(access: &RepositoryAccess, id: &str) -> Result<BackupReply, Fault> {
+    let probed = || -> Result<BackupReply, BackupError> {
+        let store = store(&access.place, Folder::Expect)?;
+        let repo = match Repository::open(Arc::clone(&store), &credential(&access.key)?) {
+            Err(BackupError::NotFound { .. }) => return Err(lost(&store, id)),
+            other => other?,
+        };
+        let found = repo.keyring().repo().to_string();
+        if found != id {
+            let text = format!("another repository is at {}: {found}, not {id}", store.describe());
+            return Err(BackupError::Invalid(text));
+        }
+        // It must keep its promises: it may have moved.
+        xenith_backup::store::probe(&store)?;
+        ensure_writer(&repo, &store, access)?;
+        Ok(BackupReply::Repository { id: found, made: false })
+    };
+    probed().map_err(|error| fault(&error))
+}
+
+fn lost(store: &Arc<dyn ObjectStore>, id: &str) -> BackupError {
+    BackupError::Invalid(format!(
+        "the repository {id} is not at {}; is what it lies on mounted? To begin anew there, remove the repository and \
+         create it again",
+        store.describe()
+    ))
+}
+
 /// That the write-only key opens it, where there is to be one.
 fn ensure_writer(
     repo: &Repository,
@@ -115,7 +145,8 @@ fn ensure_writer(
     let writer = credential(&RepositoryKey::Digits(digits.clone()))?;
     match Repository::open(Arc::clone(store), &writer) {
         Ok(_) => Ok(()),
-        Err(BackupError::WrongKey) => {
+        // Damaged: its ring is missing, and is made with the slot.
+        Err(BackupError::WrongKey | BackupError::Damaged { .. }) => {
             keys::add_writer(repo.store(), repo.keys(), &writer, KdfCost::DEFAULT).map(drop)
         }
         Err(error) => Err(error),
@@ -263,13 +294,23 @@ pub(super) fn verify(access: &RepositoryAccess, level: Level) -> Result<BackupRe
     let repo = open(access, 0)?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
     let report = xenith_backup::verify::verify(&repo, level, threads).map_err(|error| fault(&error))?;
+    // At once, so that the backups to come do not count on them.
+    let aside = gc::set_aside(&repo, &report.damaged_packs);
     let problems = report.problems.iter().take(1000);
-    let problems = problems.map(|problem| {
-        format!("{}: {} (touches {})", problem.object, problem.detail, problem.touches.join(", "))
-    });
+    let mut problems: Vec<String> = problems
+        .map(|problem| {
+            format!("{}: {} (touches {})", problem.object, problem.detail, problem.touches.join(", "))
+        })
+        .collect();
+    if let Err(error) = aside {
+        let error = xenith_backup::error::chain(&error);
+        problems
+            .push(format!("the damaged packs could not be set aside, and still count as stored: {error}"));
+    }
     Ok(BackupReply::Verified {
         backups: report.backups,
         bytes_read: report.bytes_read,
-        problems: problems.collect(),
+        problems,
+        touched: report.touched_disks(),
     })
 }

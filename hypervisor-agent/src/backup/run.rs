@@ -65,6 +65,9 @@ fn changes(disk: &RunDisk, source: &Arc<dyn BlockSource>) -> Changes {
     let Some(base) = &disk.base else {
         return Changes::Unknown { because: "no snapshot of an earlier backup is kept".to_owned() };
     };
+    if base.backup.is_empty() {
+        return Changes::Unknown { because: "the repository was found to have lost some of it".to_owned() };
+    }
     let Some(backup) = BackupId::parse(&base.backup) else {
         return Changes::Unknown { because: "the earlier backup's id cannot be read".to_owned() };
     };

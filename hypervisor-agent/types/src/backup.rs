@@ -94,6 +94,10 @@ pub enum BackupCommand {
     /// Opens a repository, or makes it in an empty place.
     EnsureRepository {
         access: RepositoryAccess,
+        /// The id of the repository that has to be there: none is made, and no other is taken for it. Without one it is the
+        /// first time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        known: Option<String>,
     },
     /// All backups that are there.
     List {
@@ -299,7 +303,7 @@ pub struct RunDisk {
 pub struct RunBase {
     /// Still there.
     pub snapshot: VdiId,
-    /// The backup that was made of it.
+    /// The backup that was made of it; empty where the repository was found to have lost some of it.
     pub backup: String,
 }
 
@@ -403,6 +407,9 @@ pub enum BackupReply {
         backups: u64,
         bytes_read: u64,
         problems: Vec<String>,
+        /// Names of the disks of which some backup cannot be restored in full.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        touched: Vec<String>,
     },
     /// The bridge of a proof is there, or gone.
     ProofNetwork,

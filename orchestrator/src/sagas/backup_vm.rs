@@ -116,6 +116,12 @@ fn disk_name(params: &Params, disk: &Disk) -> String {
     format!("{vm}.{}.{}", disk.device, &id[20..])
 }
 
+/// From where the host counts what changed.
+fn run_base(base: BaseRecord) -> RunBase {
+    let backup = if base.doubted { String::new() } else { base.backup };
+    RunBase { snapshot: base.snapshot, backup }
+}
+
 /// The parts, for every saga that backs a VM up.
 impl Deps {
     /// Snapshots all disks at one instant.
@@ -159,7 +165,7 @@ impl Deps {
             disks.push(RunDisk {
                 name: base.as_ref().map_or_else(|| disk_name(params, disk), |base| base.disk_name.clone()),
                 snapshot: disk.snapshot,
-                base: base.map(|base| RunBase { snapshot: base.snapshot, backup: base.backup }),
+                base: base.map(run_base),
             });
         }
         let attachments = vec![params.definition.attachment(&params.disks, &disks, quiesced)?];
@@ -187,6 +193,7 @@ impl Deps {
                 host: params.host,
                 backup: made.id.clone(),
                 disk_name: stored.name.clone(),
+                doubted: false,
             };
             if let Some(old) = db.bases.get(&(disk.vdi, repository)).await?
                 && old.value.snapshot != disk.snapshot

@@ -85,8 +85,13 @@ async fn act(saga: &RepositoryAct, ctx: &StepCtx<RepositoryAct>) -> Result<Strin
     let Params { repository, host, act } = ctx.params();
     let access = saga.0.access(*repository).await?;
     let command = match act.clone() {
-        Act::Create | Act::Test => {
-            BackupCommand::EnsureRepository { access: saga.0.all_access(*repository).await? }
+        Act::Create => {
+            BackupCommand::EnsureRepository { access: saga.0.all_access(*repository).await?, known: None }
+        }
+        Act::Test => {
+            let record = saga.0.db.repositories.get(repository).await?;
+            let known = record.and_then(|record| record.value.repository.repository);
+            BackupCommand::EnsureRepository { access: saga.0.all_access(*repository).await?, known }
         }
         Act::Verify { deep } => BackupCommand::Verify { access, deep },
         Act::Hold { backup, held } => BackupCommand::Hold { access, backup, held },
@@ -108,11 +113,12 @@ async fn act(saga: &RepositoryAct, ctx: &StepCtx<RepositoryAct>) -> Result<Strin
                 "the repository was opened".to_owned()
             })
         }
-        BackupReply::Verified { backups, bytes_read, problems } if problems.is_empty() => {
+        BackupReply::Verified { backups, bytes_read, problems, .. } if problems.is_empty() => {
             note(saga, *repository, None, None).await?;
             Ok(format!("{backups} backups are good ({} MiB read)", bytes_read >> 20))
         }
-        BackupReply::Verified { problems, .. } => {
+        BackupReply::Verified { problems, touched, .. } => {
+            doubt(saga, *repository, &touched).await?;
             let text = format!("the repository is damaged: {}", problems.join("; "));
             let short: String = text.chars().take(4000).collect();
             note(saga, *repository, None, Some(short.clone())).await?;
@@ -126,6 +132,17 @@ async fn act(saga: &RepositoryAct, ctx: &StepCtx<RepositoryAct>) -> Result<Strin
         BackupReply::Held => Ok("done".to_owned()),
         other => Err(StepError::permanent(format!("the host answered something else: {other:?}"))),
     }
+}
+
+/// The next backups of these disks read all of them: what the repository lost and the disks still have is stored again.
+async fn doubt(saga: &RepositoryAct, repository: RepositoryId, touched: &[String]) -> Result<(), StepError> {
+    let bases = &saga.0.db.bases;
+    for base in bases.all().await?.0 {
+        if base.key.1 == repository && touched.contains(&base.value.disk_name) {
+            bases.modify(&base.key, |base| base.doubted = true).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn note(

@@ -38,6 +38,7 @@ mod proxy;
 mod quiesce;
 mod reach;
 mod renewal;
+mod repositories;
 mod resume;
 mod sagas;
 mod secrets;
