@@ -174,7 +174,19 @@ impl ObjectStore for S3Store {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let body: PutPayload = parts.iter().cloned().collect();
         let bytes = parts.iter().map(|part| part.len() as u64).sum();
-        self.wait(("create", key.as_str(), bytes), self.inner.put_opts(&path, body, options)).map(|_| ())
+        let put = self.wait(("create", key.as_str(), bytes), self.inner.put_opts(&path, body, options));
+        match put {
+            // Also what becomes of a 409: somebody else was at the same key, and perhaps nothing is there now.
+            Err(StoreError::AlreadyExists { key: taken }) => match self.size(key) {
+                Err(StoreError::NotFound { .. }) => Err(StoreError::Unavailable {
+                    action: "create",
+                    key: taken,
+                    source: std::io::ErrorKind::ResourceBusy.into(),
+                }),
+                _ => Err(StoreError::AlreadyExists { key: taken }),
+            },
+            other => other.map(|_| ()),
+        }
     }
 
     fn read_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
@@ -203,7 +215,8 @@ impl ObjectStore for S3Store {
         prefix: &str,
         take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let folder = self.path(prefix.trim_end_matches('/'));
+        // The crate lists whole folders only: a prefix that ends within a name would match nothing.
+        let folder = self.path(prefix.rsplit_once('/').map_or("", |(folder, _)| folder));
         let own = self.path("");
         let ours = |meta: object_store::ObjectMeta| {
             let text = meta.location.as_ref().strip_prefix(own.as_ref())?.trim_start_matches('/');

@@ -37,9 +37,66 @@ fn the_store_keeps_its_promises() {
     store.create(&key("index/two"), &[b"x".as_slice().into()]).unwrap();
     let listed: Vec<String> = store.list("packs/").unwrap().iter().map(|info| info.key.to_string()).collect();
     assert_eq!(listed, ["packs/aa/one"]);
+    assert_eq!(store.list("packs/aa/o").unwrap().len(), 1, "the beginning of a name");
+    assert_eq!(store.list("packs/aa/x").unwrap(), vec![]);
     store.delete(&key("packs/aa/one")).unwrap();
     store.delete(&key("packs/aa/one")).unwrap();
     assert_eq!(store.list("packs/").unwrap(), vec![]);
+}
+
+/// Answers each request with what `answer` says of its method.
+fn answering(answer: fn(&str) -> &'static str) -> String {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = BufReader::new(socket.unwrap());
+            let (mut method, mut length) = (String::new(), 0);
+            loop {
+                let mut line = String::new();
+                if socket.read_line(&mut line).unwrap() == 0 {
+                    break;
+                }
+                let line = line.trim().to_ascii_lowercase();
+                if method.is_empty() {
+                    method = line.split(' ').next().unwrap_or_default().to_owned();
+                } else if let Some(value) = line.strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                } else if line.is_empty() {
+                    break;
+                }
+            }
+            socket.by_ref().take(length).read_to_end(&mut Vec::new()).unwrap();
+            let status = answer(&method);
+            let text = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+            socket.get_mut().write_all(text.as_bytes()).unwrap();
+        }
+    });
+    endpoint
+}
+
+#[test]
+fn two_at_one_key_are_told_from_one_that_is_there() {
+    let key = ObjectKey::parse("manifests/one").unwrap();
+    let create = |endpoint: &str| {
+        crate::s3_server::store(endpoint, "s3://bucket/repo").create(&key, &[b"x".as_slice().into()])
+    };
+    let nothing = answering(|method| if method == "put" { "409 Conflict" } else { "404 Not Found" });
+    let error = create(&nothing).unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+}
+
+#[test]
+fn a_hold_is_lifted_on_s3() {
+    let server = server();
+    let repo = init(Arc::new(store(&server, "s3://bucket/repo")));
+    let id = xenith_backup::id::BackupId::new(now_millis());
+    xenith_backup::hold::place(&repo, &id).unwrap();
+    xenith_backup::hold::place_for(&repo, &id, "instant").unwrap();
+    assert_eq!(xenith_backup::hold::list(&repo).unwrap(), [id]);
+    xenith_backup::hold::lift(&repo, &id).unwrap();
+    assert_eq!(xenith_backup::hold::list(&repo).unwrap(), []);
 }
 
 #[test]
