@@ -1,13 +1,16 @@
 //! `serve-nbd`.
 
+use std::fs::File;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use rustix::fs::{FlockOperation, flock};
 use xenith_backup::index::Index;
 use xenith_backup::nbd::trace::{Recorder, Trace, prefetch};
 use xenith_backup::nbd::{self, Disk, Export, Listener, Overlay, Stop};
@@ -41,6 +44,33 @@ fn source(request: &Request, disk: Arc<BackupDisk>) -> anyhow::Result<(Arc<dyn B
     Ok((Arc::new(recorder.with_context(|| format!("cannot create {}", path.display()))?), None))
 }
 
+/// The overlay at `path`, and the file beside it that says of which backup it is: over another one, such as the next
+/// newest, it would be a disk that never was. While that file is held nobody else serves it.
+fn overlay(path: &Path, source: Arc<dyn BlockSource>, of: &str) -> anyhow::Result<(Overlay, File)> {
+    let mut note = path.as_os_str().to_owned();
+    note.push(".of");
+    let failed = || format!("cannot use {}", Path::new(&note).display());
+    let opened = File::options().read(true).write(true).create(true).truncate(false).open(&note);
+    let mut file = opened.with_context(failed)?;
+    if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        bail!("{} is served already ({error})", path.display());
+    }
+    let mut known = String::new();
+    file.read_to_string(&mut known).with_context(failed)?;
+    match known.trim() {
+        "" => {
+            file.write_all(of.as_bytes()).with_context(failed)?;
+            file.sync_all().with_context(failed)?;
+        }
+        known if known == of => {}
+        known => bail!(
+            "{} holds what was written over {known}; serve that one, or take another file for {of}",
+            path.display()
+        ),
+    }
+    Ok((Overlay::open(source, path)?, file))
+}
+
 pub fn run(repo: &Repository, request: &Request) -> anyhow::Result<ExitCode> {
     let (manifests, _) = gc::visible(repo)?;
     let (manifest, record) = manifest::find(&manifests, &request.what)?;
@@ -48,9 +78,12 @@ pub fn run(repo: &Repository, request: &Request) -> anyhow::Result<ExitCode> {
     let disk = Arc::new(BackupDisk::with_cache(repo, Arc::new(Index::load(repo)?), record, cache));
     let (source, trace) = source(request, Arc::clone(&disk))?;
     let most = if request.overlay.is_some() { u64::MAX } else { AHEAD_MOST };
-    let served = match &request.overlay {
-        None => Disk::ReadOnly(source),
-        Some(path) => Disk::Writable(Overlay::open(source, path)?),
+    let (served, _held) = match &request.overlay {
+        None => (Disk::ReadOnly(source), None),
+        Some(path) => {
+            let (overlay, held) = overlay(path, source, &format!("{}@{}", record.name, manifest.id))?;
+            (Disk::Writable(overlay), Some(held))
+        }
     };
     let export = Export { name: record.name.clone(), disk: served };
     let (listener, at) = match &request.socket {

@@ -115,6 +115,14 @@ fn writes_go_to_the_overlay_and_survive_a_restart() {
     drop(server);
     let server = serve(&dir.path().join("r"), &[]);
     qemu_img(&["compare", "-f", "raw", "-F", "raw", &server.uri, dir.path().join("disk").to_str().unwrap()]);
+    // Over the next backup it would be a disk that never was.
+    let (repo, disk) = (dir.path().join("r"), format!("vm={}", dir.path().join("disk").display()));
+    run(tool().args(["backup", repo.to_str().unwrap(), &disk]));
+    // Nobody listens there, so that it ends in any case.
+    let nowhere = ["serve-nbd", repo.to_str().unwrap(), "vm", "--listen", "nowhere"];
+    let refused = tool().args(nowhere).args(more).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("holds what was written over vm@"), "{said}");
 }
 
 #[test]
