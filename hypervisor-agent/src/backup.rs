@@ -260,8 +260,13 @@ fn perform(
         BackupCommand::Prune { access, vms, keep } => repository::prune(&access, &vms, keep),
         BackupCommand::Hold { access, backup, held: true } => repository::hold(&access, &backup),
         BackupCommand::Hold { access, backup, held: false } => repository::release(&access, &backup),
-        BackupCommand::Verify { access, deep } => {
-            repository::verify(&access, if deep { Level::Deep } else { Level::Normal })
+        BackupCommand::Verify { access, deep, quick } => {
+            let level = match (deep, quick) {
+                (true, _) => Level::Deep,
+                (false, true) => Level::Quick,
+                (false, false) => Level::Normal,
+            };
+            repository::verify(&access, level)
         }
     }
 }

@@ -16,12 +16,14 @@
 //! | [`rpo`] | whose last good backup is too old |
 //! | [`odd`] | whose newest backup changed oddly much |
 //! | [`prune`] | what is kept |
+//! | [`checks`] | repositories are looked at |
 //! | [`proofs`] | which backups are seen to boot |
 //! | [`standbys`] | who stands by follows |
 //! | [`report`] | telling whoever wants to know |
 
 mod advance;
 mod begin;
+mod checks;
 mod mirror;
 mod odd;
 mod own;
@@ -174,6 +176,7 @@ impl Runner {
             self.seldom_at = Instant::now() + SELDOM;
             check(crate::protection::warn(app).await);
             check(prune::forget_runs(app, now).await.map_err(|error| store_error(&error)));
+            check(checks::check(app, now).await);
         }
         for live in self.live.all() {
             match advance::advance(app, (live.key, live.value), now).await {

@@ -194,6 +194,9 @@ pub struct RepositoryRecord {
     pub sealed_access: Vec<u8>,
     /// Who probed it first, and is asked first: the folder may be on that host alone.
     pub host: Option<HostId>,
+    /// When a check was begun last that nobody asked for.
+    #[serde(default)]
+    pub check_begun: Option<OffsetDateTime>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -161,6 +161,9 @@ pub enum BackupCommand {
     Verify {
         access: RepositoryAccess,
         deep: bool,
+        /// Only footers, index and maps: what costs little wherever the repository is. Not with `deep`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        quick: bool,
     },
     /// Makes the bridge that a VM is proved on: nothing else is on it.
     EnsureProofNetwork {

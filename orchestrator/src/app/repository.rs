@@ -147,7 +147,7 @@ impl RepositoryApi for App {
             checked: None,
             problem: None,
         };
-        let record = RepositoryRecord { repository, sealed_access, host: Some(host) };
+        let record = RepositoryRecord { repository, sealed_access, host: Some(host), check_begun: None };
         let mut commit = self.db.repositories.insert_in(Transaction::new(), &id, &record);
         commit = self.db.repository_names.insert_in(commit, &request.name, &id);
         let params = Params { repository: id, host, act: Act::Create };

@@ -12,9 +12,11 @@ use xenith_common_ids::{HostId, RepositoryId};
 use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply, KeepPolicy};
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
+use xenith_orchestrator_types::event::Severity;
 
 use super::{Deps, nothing};
 use crate::catalogue;
+use crate::events::Happened;
 
 #[derive(Clone)]
 pub struct RepositoryAct(pub Arc<Deps>);
@@ -35,6 +37,8 @@ pub enum Act {
     Verify {
         deep: bool,
     },
+    /// Quickly, and by itself: what is found is told.
+    Check,
     Hold {
         backup: String,
         held: bool,
@@ -93,7 +97,8 @@ async fn act(saga: &RepositoryAct, ctx: &StepCtx<RepositoryAct>) -> Result<Strin
             let known = record.and_then(|record| record.value.repository.repository);
             BackupCommand::EnsureRepository { access: saga.0.all_access(*repository).await?, known }
         }
-        Act::Verify { deep } => BackupCommand::Verify { access, deep },
+        Act::Verify { deep } => BackupCommand::Verify { access, deep, quick: false },
+        Act::Check => BackupCommand::Verify { access, deep: false, quick: true },
         Act::Hold { backup, held } => BackupCommand::Hold { access, backup, held },
         Act::Forget { backups } => BackupCommand::Forget { access, backups },
         Act::Prune { vms, keep } => BackupCommand::Prune { access, vms, keep },
@@ -103,6 +108,13 @@ async fn act(saga: &RepositoryAct, ctx: &StepCtx<RepositoryAct>) -> Result<Strin
         && matches!(act, Act::Test | Act::Verify { .. })
     {
         note(saga, *repository, None, Some(error.chain())).await?;
+    }
+    // One that is away is asked again, and runs that need it tell of it.
+    if let Err(error @ StepError::Permanent { .. }) = &result
+        && *act == Act::Check
+    {
+        tell(saga, *repository, Severity::Warning, &format!("it could not be checked: {}", error.chain()))
+            .await;
     }
     match result? {
         BackupReply::Repository { id, made } => {
@@ -114,7 +126,12 @@ async fn act(saga: &RepositoryAct, ctx: &StepCtx<RepositoryAct>) -> Result<Strin
             })
         }
         BackupReply::Verified { backups, bytes_read, problems, .. } if problems.is_empty() => {
-            note(saga, *repository, None, None).await?;
+            if *act == Act::Check {
+                // What was looked at is less than what found a problem before.
+                saga.0.db.repositories.modify(repository, |record| record.repository.checked = now()).await?;
+            } else {
+                note(saga, *repository, None, None).await?;
+            }
             Ok(format!("{backups} backups are good ({} MiB read)", bytes_read >> 20))
         }
         BackupReply::Verified { problems, touched, .. } => {
@@ -122,6 +139,7 @@ async fn act(saga: &RepositoryAct, ctx: &StepCtx<RepositoryAct>) -> Result<Strin
             let text = format!("the repository is damaged: {}", problems.join("; "));
             let short: String = text.chars().take(4000).collect();
             note(saga, *repository, None, Some(short.clone())).await?;
+            tell(saga, *repository, Severity::Error, &short).await;
             Err(StepError::permanent(short))
         }
         BackupReply::Forgotten { backups, freed, waiting } => Ok(format!(
@@ -145,6 +163,18 @@ async fn doubt(saga: &RepositoryAct, repository: RepositoryId, touched: &[String
     Ok(())
 }
 
+fn now() -> Option<OffsetDateTime> {
+    Some(OffsetDateTime::now_utc())
+}
+
+/// Also to who is not looking at the task.
+async fn tell(saga: &RepositoryAct, repository: RepositoryId, severity: Severity, what: &str) {
+    let named = saga.0.db.repositories.get(&repository).await.ok().flatten();
+    let name = named.map_or_else(|| repository.to_string(), |record| record.value.repository.name);
+    let (subject, message) = (format!("repository/{repository}"), format!("{name}: {what}"));
+    saga.0.tell(Happened { severity, kind: "backup.repository", subject, message, pool: None }).await;
+}
+
 async fn note(
     saga: &RepositoryAct,
     repository: RepositoryId,
@@ -152,7 +182,7 @@ async fn note(
     problem: Option<String>,
 ) -> Result<(), StepError> {
     let change = |record: &mut crate::model::RepositoryRecord| {
-        record.repository.checked = Some(OffsetDateTime::now_utc());
+        record.repository.checked = now();
         record.repository.problem.clone_from(&problem);
         if inside.is_some() {
             record.repository.repository.clone_from(&inside);
