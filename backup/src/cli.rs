@@ -187,6 +187,20 @@ pub enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Forget these backups, with all their disks, and free what then nobody needs.
+    Forget {
+        repo: String,
+        /// NAME@ID; or the whole ID alone, for a backup that cannot be read any more.
+        #[arg(required = true)]
+        what: Vec<String>,
+        /// Print what would be freed, change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        collect: CollectArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// Free what no backup needs: carry out plans that are due, repack, publish the next plan.
     Gc {
         repo: String,

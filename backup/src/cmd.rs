@@ -84,6 +84,10 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let request = collect::Prune { keep, name, mode, grace: collect.grace };
             collect::prune(&open::repository(&repo, key)?, &request, output.output)
         }
+        Command::Forget { repo, what, dry_run, collect, output } => {
+            let mode = if dry_run { collect::Mode::DryRun } else { collect::Mode::Real };
+            collect::forget(&open::repository(&repo, key)?, &what, (mode, collect.grace), output.output)
+        }
         Command::Gc { repo, repack_below, collect, output } => {
             collect::gc(&open::repository(&repo, key)?, repack_below, (collect.grace, output.output))
         }

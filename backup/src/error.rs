@@ -28,7 +28,7 @@ pub enum BackupError {
     /// The key is a writer's.
     #[error("{what} needs the repository's own key; this one only adds backups")]
     WriteOnly { what: String },
-    #[error("{what} does not exist in this repository")]
+    #[error("{what} does not exist")]
     NotFound { what: String },
     #[error("{what} matches more than one backup; give more digits of its id")]
     Ambiguous { what: String },

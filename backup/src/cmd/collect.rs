@@ -1,11 +1,13 @@
-//! `prune` and `gc`.
+//! `prune`, `forget` and `gc`.
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use serde::Serialize;
 use xenith_backup::gc::{self, Outcome};
+use xenith_backup::id::BackupId;
 use xenith_backup::retention::Policy;
-use xenith_backup::{Repository, prune};
+use xenith_backup::{Repository, hold, manifest, prune};
 
 use super::list::time_text;
 use crate::cli::{KeepArgs, Output};
@@ -56,6 +58,54 @@ pub fn prune(repo: &Repository, request: &Prune, output: Output) -> anyhow::Resu
     match output {
         Output::Json => {
             println!("{}", serde_json::to_string_pretty(&serde_json::json!({"prune": plan, "done": done}))?);
+        }
+        Output::Text => report(&done),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Each is told apart from the newest of a name: nobody forgets that by leaving the id out.
+fn ids_of(repo: &Repository, what: &[String]) -> anyhow::Result<Vec<BackupId>> {
+    let (manifests, _) = gc::visible(repo)?;
+    let (held, there) = (hold::list(repo)?, manifest::list_ids(repo)?);
+    let mut ids = Vec::new();
+    for what in what {
+        let id = match BackupId::parse(what).filter(|id| there.contains(id)) {
+            Some(id) => id,
+            None if what.contains('@') => manifest::find(&manifests, what)?.0.id,
+            None => bail!("{what:?} names no single backup; give NAME@ID, as `list` shows them"),
+        };
+        if held.contains(&id) {
+            bail!("{what} is held; lift that first with `hold --lift`");
+        }
+        ids.push(id);
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+pub fn forget(
+    repo: &Repository,
+    what: &[String],
+    (mode, grace): (Mode, Option<u64>),
+    output: Output,
+) -> anyhow::Result<ExitCode> {
+    let proposal = gc::propose(repo, ids_of(repo, what)?)?;
+    if output == Output::Text {
+        let (count, bytes) = (proposal.plan.forget.len(), proposal.bytes >> 20);
+        println!("{count} backups to forget; frees {bytes} of {} MiB", proposal.total >> 20);
+    }
+    let mut done = Vec::new();
+    if mode == Mode::Real {
+        publish(repo, &proposal)?;
+        done = carry_out_due(repo, grace)?;
+        super::lock::extend(repo)?;
+    }
+    match output {
+        Output::Json => {
+            let told = serde_json::json!({"forget": proposal, "done": done});
+            println!("{}", serde_json::to_string_pretty(&told)?);
         }
         Output::Text => report(&done),
     }

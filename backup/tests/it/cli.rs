@@ -200,6 +200,29 @@ fn every_subcommand_that_forgets_and_frees() {
 }
 
 #[test]
+fn one_backup_is_forgotten_also_when_it_cannot_be_read() {
+    let Prepared { dir: _dir, repo, ids, .. } = prepared();
+    let left = || json(&["list", &repo, "-o", "json"]).as_array().unwrap().len();
+    let (code, said) = fails(&["forget", &repo, "vm"]);
+    assert!(code == 1 && said.contains("give NAME@ID"), "{said}");
+    let first = format!("vm@{}", ids[0]);
+    good(&["hold", &repo, &first]);
+    let (code, said) = fails(&["forget", &repo, &first]);
+    assert!(code == 1 && said.contains("is held"), "{said}");
+    good(&["hold", &repo, &first, "--lift"]);
+    good(&["forget", &repo, &first, "--dry-run"]);
+    assert_eq!(left(), 2, "a dry run forgot");
+    // Of the other one the manifest is damaged: nothing can be freed until it is given up.
+    let manifest = Path::new(&repo).join("manifests").join(&ids[1]);
+    std::fs::write(&manifest, b"not what it was").unwrap();
+    assert_ne!(fails(&["forget", &repo, &first, "--grace", "0"]).0, 0);
+    let done = json(&["forget", &repo, &ids[1], "--grace", "0", "-o", "json"]);
+    assert_eq!(done["done"][0]["outcome"]["done"]["forgotten"], 1, "{done}");
+    assert!(!manifest.exists() && left() == 1);
+    good(&["verify", &repo, "--deep"]);
+}
+
+#[test]
 fn every_subcommand_that_brings_back() {
     let Prepared { dir, repo, ids, bytes } = prepared();
     let out = |name: &str| path(dir.path(), name);
