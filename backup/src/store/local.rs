@@ -66,7 +66,13 @@ impl LocalStore {
     /// Makes the folder and its parents where they are missing.
     pub fn create_root(root: &Path) -> Result<Self, StoreError> {
         let name = root.display().to_string();
+        let made: Vec<&Path> = root.ancestors().take_while(|path| !path.exists()).collect();
         fs::create_dir_all(root).map_err(|source| StoreError::io("create", &name, source))?;
+        for parent in made.into_iter().filter_map(Path::parent) {
+            // After a power cut a folder is there if the one that it lies in was synced. One that must not be read cannot be.
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            let _ = File::open(parent).and_then(|parent| parent.sync_all());
+        }
         Self::open(root)
     }
 
