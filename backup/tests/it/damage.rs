@@ -159,7 +159,7 @@ fn losses(body: &Bytes, kind: FrameKind) -> Vec<(&'static str, Option<Bytes>)> {
     let mut losses = vec![("lost", None), ("cut off", Some(body.slice(..200)))];
     // Of chunks only `verify` finds that: a run that read them all would be a verification.
     if kind == FrameKind::Page {
-        losses.push(("overwritten", Some(vec![0; body.len()].into())));
+        losses.push(("overwritten", Some(vec![0u8; body.len()].into())));
     }
     losses
 }
