@@ -169,8 +169,8 @@ pub fn open(store: &dyn ObjectStore, repo: &RepoId, credential: &Credential) -> 
         }
     }
     // Nobody is to look for another key at night when it is the ring that is lost.
-    let lost =
-        "the key is right, and no ring of keys opens with it; bring back what was under keyring/ from a copy";
+    let lost = "the key is right, and no ring of keys opens with it: `key rotate` was cut short, and the key before still \
+                opens; or what was under keyring/ is lost, so bring it back from a copy";
     found.ok_or_else(|| if fits { BackupError::damaged("keyring", lost) } else { BackupError::WrongKey })
 }
 

@@ -223,18 +223,4 @@ impl Keyring {
     pub fn cut_secret(&self) -> Secret32 {
         self.domain.derive("xenith-backup format 1 cut")
     }
-
-    /// The key of checksums in this machine's cache.
-    #[must_use]
-    pub fn cache_secret(&self) -> Secret32 {
-        self.domain.derive("xenith-backup format 1 local cache")
-    }
-
-    /// A ring for another repository that names chunks as this one does, so that copies move packs as they
-    /// are found missing.
-    #[must_use]
-    pub fn for_copies(&self) -> Self {
-        let kek = (KekId(random()), Secret32::random());
-        Self::from_parts(RepoId(random()), vec![kek], self.domain.clone(), self.chunking)
-    }
 }
