@@ -174,7 +174,10 @@ pub fn case(name: &str) -> Option<Case> {
 /// Cases that do not apply to these kinds of guests, whatever the back-end.
 const NOT_FOR: &[(&str, &[PlatformKind])] = &[
     ("cd_in_and_out", &[PlatformKind::Pv, PlatformKind::Pvh]),
+    // A Xen without shadow paging, as Debian's, cannot tell which pages a PV guest writes.
+    ("live_stream_through_a_pipe", &[PlatformKind::Pv]),
     ("missing_kernel_is_refused", &[PlatformKind::Hvm]),
+    ("suspend_live_and_resume", &[PlatformKind::Pv]),
     ("vnc_console", &[PlatformKind::Pv, PlatformKind::Pvh]),
 ];
 

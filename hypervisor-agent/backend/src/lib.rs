@@ -80,12 +80,18 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// Builds a domain. It is listed with its identity from the moment that it is listed at all.
     async fn create(&self, spec: &DomainSpec, start: Start) -> Result<DomId>;
 
-    /// Builds a domain from the stream that [`Self::suspend`] wrote; `spec` is the one it had.
+    /// Builds a domain from the stream that [`Self::suspend`] or [`Self::suspend_live`] wrote, on this host or another;
+    /// `spec` is the one it had. The stream may come while it is read.
     async fn resume(&self, spec: &DomainSpec, from: OwnedFd, start: Start) -> Result<DomId>;
 
     /// Writes a domain's memory and devices to `to` and leaves it `Dead(Suspend)`. On an error the guest
     /// runs on.
     async fn suspend(&self, domid: DomId, to: OwnedFd) -> Result<()>;
+
+    /// As [`Self::suspend`], but the guest runs on while its memory is written, and stands only for what it changed
+    /// last. `to` may be a pipe to another host. [`HypervisorError::Unsupported`] for guests that this back-end can
+    /// only suspend.
+    async fn suspend_live(&self, domid: DomId, to: OwnedFd) -> Result<()>;
 
     /// Lets a domain that is `Dead(Suspend)` run on in place, as if it had never been suspended: the way back
     /// when its stream could not be kept (a full disk, an agent that died half way).

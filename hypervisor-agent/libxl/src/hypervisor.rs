@@ -27,7 +27,7 @@ use crate::memory::Ledger;
 use crate::raw::{Context, Failure};
 use crate::reserve::moment;
 use crate::store::kib_to_mib;
-use crate::suspend::suspend;
+use crate::suspend::{WriteOut, suspend};
 use crate::{Libxl, config, host, preflight, store};
 
 /// A destroyed domain is gone when the last of its memory is freed, which back ends may still hold.
@@ -46,6 +46,14 @@ impl Libxl {
         self.expect(domid, needs).await?;
         let result = self.workers.run(operation).await?;
         result.map_err(|failure| from_failure(&failure, Subject::Domain(domid)))
+    }
+
+    async fn write_out(&self, domid: DomId, to: OwnedFd, how: WriteOut) -> Result<()> {
+        self.expect(domid, Needs::running("suspend")).await?;
+        let suspended = self.workers.run(move |context| suspend(context, domid, to, how)).await?;
+        // A failed one may have been noticed as a death; this notices that the guest runs on.
+        self.reader.look().await?;
+        suspended
     }
 
     async fn expect(&self, domid: DomId, needs: Needs) -> Result<DomainInfo> {
@@ -176,11 +184,11 @@ impl Hypervisor for Libxl {
     }
 
     async fn suspend(&self, domid: DomId, to: OwnedFd) -> Result<()> {
-        self.expect(domid, Needs::running("suspend")).await?;
-        let suspended = self.workers.run(move |context| suspend(context, domid, to)).await?;
-        // A failed one may have been noticed as a death; this notices that the guest runs on.
-        self.reader.look().await?;
-        suspended
+        self.write_out(domid, to, Context::suspend).await
+    }
+
+    async fn suspend_live(&self, domid: DomId, to: OwnedFd) -> Result<()> {
+        self.write_out(domid, to, Context::suspend_live).await
     }
 
     async fn cancel_suspend(&self, domid: DomId) -> Result<()> {

@@ -2,7 +2,7 @@
 //! the caller's descriptor.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread::{self, JoinHandle};
 
 use xenith_common_ids::DomId;
@@ -11,15 +11,23 @@ use xenith_hypervisor_agent_types::{DeathReason, DomainStatus};
 
 use crate::domains::parse;
 use crate::error::{Subject, from_failure};
-use crate::raw::{Context, DomainConfig};
+use crate::raw::{Context, DomainConfig, Failure};
 use crate::stream::{Incoming, StreamError, drain};
 
+/// How libxl writes a guest: [`Context::suspend`] or [`Context::suspend_live`].
+pub type WriteOut = fn(&Context, DomId, BorrowedFd<'_>) -> Result<(), Failure>;
+
 /// Suspends the guest and writes it to `to`. On an error it runs on.
-pub fn suspend(context: &Context, domid: DomId, to: OwnedFd) -> Result<(), HypervisorError> {
+pub fn suspend(
+    context: &Context,
+    domid: DomId,
+    to: OwnedFd,
+    write_out: WriteOut,
+) -> Result<(), HypervisorError> {
     const OPERATION: &str = "writing the suspended domain";
     let (reader, writer) = io::pipe().map_err(|error| cannot(OPERATION, &error))?;
     let pump = spawn("libxl-drain", move || drain(reader, to)).map_err(|error| cannot(OPERATION, &error))?;
-    let suspended = context.suspend(domid, writer.as_fd());
+    let suspended = write_out(context, domid, writer.as_fd());
     drop(writer);
     let written = pump.join();
     let result = suspended.map_err(|failure| from_failure(&failure, Subject::Domain(domid)));

@@ -169,6 +169,7 @@ impl SimConfig {
             (Operation::Create, skewed(500, 2500)),
             (Operation::Resume, skewed(1500, 8000)),
             (Operation::Suspend, skewed(2500, 12000)),
+            (Operation::SuspendLive, skewed(4000, 20000)),
             (Operation::Destroy, skewed(200, 1500)),
             (Operation::Pause, skewed(3, 30)),
             (Operation::Unpause, skewed(3, 30)),

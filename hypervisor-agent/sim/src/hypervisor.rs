@@ -101,10 +101,11 @@ impl Hypervisor for SimHypervisor {
     }
 
     async fn suspend(&self, domid: DomId, to: OwnedFd) -> Result<()> {
-        let call = Call::on(Operation::Suspend, domid).with_guest();
-        let begun = self.inner.with(|world, at| world.begin(&call, at));
-        let inner = Arc::clone(&self.inner);
-        self.inner.carry_out("suspend", async move { inner.suspend(call, begun, to).await }).await
+        self.inner.write_out(Operation::Suspend, domid, to).await
+    }
+
+    async fn suspend_live(&self, domid: DomId, to: OwnedFd) -> Result<()> {
+        self.inner.write_out(Operation::SuspendLive, domid, to).await
     }
 
     async fn cancel_suspend(&self, domid: DomId) -> Result<()> {
@@ -273,6 +274,15 @@ impl Inner {
         })
     }
 
+    async fn write_out(self: &Arc<Self>, operation: Operation, domid: DomId, to: OwnedFd) -> Result<()> {
+        let call = Call::on(operation, domid).with_guest();
+        let begun = self.with(|world, at| world.begin(&call, at));
+        let inner = Arc::clone(self);
+        self.carry_out(operation.as_str(), async move { inner.suspend(call, begun, to).await }).await
+    }
+
+    /// While the delay of the call passes the guest runs: that is all the difference that "live" makes here, where a
+    /// guest has no memory.
     async fn suspend(&self, call: Call, begun: Begun, to: OwnedFd) -> Result<()> {
         self.clock.sleep_until(Some(begun.due)).await;
         let domid = call.domid;
@@ -293,7 +303,8 @@ impl Inner {
             world.check(begun)?;
             if let Some(log) = problem {
                 world.not_suspended(domid, at);
-                return Err(HypervisorError::Failed { operation: "suspend", code: "write".to_owned(), log });
+                let operation = call.operation.as_str();
+                return Err(HypervisorError::Failed { operation, code: "write".to_owned(), log });
             }
             world.suspended(domid, at)?;
             match begun.verdict {

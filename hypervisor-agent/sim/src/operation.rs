@@ -13,6 +13,7 @@ pub enum Operation {
     Create,
     Resume,
     Suspend,
+    SuspendLive,
     CancelSuspend,
     Pause,
     Unpause,
@@ -34,7 +35,7 @@ impl Operation {
     pub const COUNT: usize = Self::ALL.len();
 
     /// In the order of the variants, so that `ALL[operation as usize]` is its entry.
-    pub const ALL: [(Self, &'static str); 23] = [
+    pub const ALL: [(Self, &'static str); 24] = [
         (Self::Host, "host"),
         (Self::Hardware, "hardware"),
         (Self::Domains, "domains"),
@@ -43,6 +44,7 @@ impl Operation {
         (Self::Create, "create"),
         (Self::Resume, "resume"),
         (Self::Suspend, "suspend"),
+        (Self::SuspendLive, "suspend-live"),
         (Self::CancelSuspend, "cancel-suspend"),
         (Self::Pause, "pause"),
         (Self::Unpause, "unpause"),

@@ -1,5 +1,6 @@
 //! Suspending to a stream and resuming from it.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use xenith_common_ids::DomId;
@@ -13,6 +14,9 @@ use crate::{DomainEventKind, HypervisorError, ShutdownRequest, Start};
 promises! {
     suspended_is_dead: "a suspended domain is Dead(Suspend), told by an event, and listed until it is destroyed";
     suspend_and_resume: "a resumed guest has its identity, runs, and answers requests";
+    suspend_live_and_resume: "a guest whose memory is written while it runs ends Dead(Suspend) and runs on from the stream";
+    live_stream_through_a_pipe: "a stream is written and read at once, through a pipe, as between two hosts";
+    broken_pipe_leaves_the_guest_running: "when nobody reads a live stream any more the guest runs on";
     resume_without_memory: "a resume that does not fit says so, leaves nothing, and the stream is as good as before";
     resume_paused: "a guest that is resumed paused waits for unpause";
     cancelled_suspend_runs_on: "a suspended domain can run on in place as if it had never been suspended";
@@ -59,6 +63,72 @@ async fn suspend_and_resume(scene: &Scene<'_>) -> Outcome {
     ensure!(info.status == DomainStatus::Running, "it is {:?}", info.status);
     scene.fixture.booted(domid).await?;
     scene.hv.shutdown(domid, ShutdownRequest::PowerOff).await.during("asking the resumed guest")?;
+    scene.reaches(domid, DomainStatus::Dead(DeathReason::PowerOff)).await
+}
+
+/// Writes the guest live; a back-end that cannot with this kind of guest leaves it running, and the case is skipped.
+async fn written_live(scene: &Scene<'_>, domid: DomId, to: OwnedFd) -> Outcome {
+    match scene.hv.suspend_live(domid, to).await {
+        Err(HypervisorError::Unsupported { why, .. }) => {
+            scene.reaches(domid, DomainStatus::Running).await?;
+            Err(Halt::Skip(why))
+        }
+        written => written.during("suspending live"),
+    }
+}
+
+async fn suspend_live_and_resume(scene: &Scene<'_>) -> Outcome {
+    let (domid, spec) = scene.booted().await?;
+    let stream = scene.file("stream");
+    written_live(scene, domid, to_file(&stream)?).await?;
+    scene.reaches(domid, DomainStatus::Dead(DeathReason::Suspend)).await?;
+    scene.hv.destroy(domid).await.during("destroying a suspended domain")?;
+    let resumed = scene.hv.resume(&spec, from_file(&stream)?, Start::Paused).await;
+    let domid = resumed.during("resuming from a live stream")?;
+    let status = scene.status(domid).await?;
+    ensure!(status == DomainStatus::Paused, "it is {status:?}");
+    scene.hv.unpause(domid).await.during("unpausing")?;
+    scene.reaches(domid, DomainStatus::Running).await?;
+    scene.fixture.booted(domid).await?;
+    scene.hv.shutdown(domid, ShutdownRequest::PowerOff).await.during("asking the resumed guest")?;
+    scene.reaches(domid, DomainStatus::Dead(DeathReason::PowerOff)).await
+}
+
+fn pipe() -> Outcome<(OwnedFd, OwnedFd)> {
+    let (reader, writer) =
+        std::io::pipe().map_err(|error| Halt::Broken(format!("no pipe can be made: {error}")))?;
+    Ok((reader.into(), writer.into()))
+}
+
+/// Within one host the two cannot be there at once, so a file stands for the other host.
+async fn live_stream_through_a_pipe(scene: &Scene<'_>) -> Outcome {
+    let (domid, spec) = scene.booted().await?;
+    let (reader, writer) = pipe()?;
+    let path = scene.file("stream");
+    let mut there = std::fs::File::from(to_file(&path)?);
+    let taking = tokio::task::spawn_blocking(move || std::io::copy(&mut std::fs::File::from(reader), &mut there));
+    written_live(scene, domid, writer).await?;
+    let taken = taking.await.map_err(|error| Halt::Broken(format!("the reader of the pipe: {error}")))?;
+    taken.map_err(|error| Halt::Broken(format!("the reader of the pipe: {error}")))?;
+    scene.hv.destroy(domid).await.during("destroying a suspended domain")?;
+    let (reader, writer) = pipe()?;
+    let mut from = std::fs::File::from(from_file(&path)?);
+    let giving = tokio::task::spawn_blocking(move || std::io::copy(&mut from, &mut std::fs::File::from(writer)));
+    let resumed = scene.hv.resume(&spec, reader, Start::Running).await;
+    let domid = resumed.during("resuming from a pipe")?;
+    let given = giving.await.map_err(|error| Halt::Broken(format!("the writer of the pipe: {error}")))?;
+    given.map_err(|error| Halt::Broken(format!("the writer of the pipe: {error}")))?;
+    scene.reaches(domid, DomainStatus::Running).await
+}
+
+async fn broken_pipe_leaves_the_guest_running(scene: &Scene<'_>) -> Outcome {
+    let (domid, _) = scene.booted().await?;
+    let (reader, writer) = pipe()?;
+    drop(reader);
+    let written = scene.hv.suspend_live(domid, writer).await;
+    written.refused("suspending live into a broken pipe", "an error", |_| true)?;
+    scene.reaches(domid, DomainStatus::Running).await?;
+    scene.hv.shutdown(domid, ShutdownRequest::PowerOff).await.during("asking the guest that runs on")?;
     scene.reaches(domid, DomainStatus::Dead(DeathReason::PowerOff)).await
 }
 

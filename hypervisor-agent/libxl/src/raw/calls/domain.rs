@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use xenith_common_ids::DomId;
 use xenith_hypervisor_agent_libxl_sys::{
-    libxl_bitmap, libxl_domain_restore_params, libxl_domain_sched_params, libxl_dominfo, libxl_error,
+    LIBXL_SUSPEND_LIVE, libxl_bitmap, libxl_domain_restore_params, libxl_domain_sched_params, libxl_dominfo, libxl_error,
     libxl_evgen_domain_death, libxl_trigger,
 };
 
@@ -132,10 +132,19 @@ impl Context {
 
     /// Suspends the guest and writes it to `stream`.
     pub fn suspend(&self, domid: DomId, stream: BorrowedFd<'_>) -> Result<(), Failure> {
+        self.write_out(domid, stream, 0)
+    }
+
+    /// Writes the guest to `stream` while it runs, and suspends it for what it changed last.
+    pub fn suspend_live(&self, domid: DomId, stream: BorrowedFd<'_>) -> Result<(), Failure> {
+        self.write_out(domid, stream, LIBXL_SUSPEND_LIVE.cast_signed())
+    }
+
+    fn write_out(&self, domid: DomId, stream: BorrowedFd<'_>, flags: c_int) -> Result<(), Failure> {
         self.begin();
         self.finish("suspending the domain", STREAM, |how| {
-            // SAFETY: the descriptor is open for the whole operation. No flags: not a live migration.
-            unsafe { self.xl().libxl_domain_suspend(self.ptr(), domid.0, stream.as_raw_fd(), 0, how) }
+            // SAFETY: the descriptor is open for the whole operation.
+            unsafe { self.xl().libxl_domain_suspend(self.ptr(), domid.0, stream.as_raw_fd(), flags, how) }
         })
     }
 
