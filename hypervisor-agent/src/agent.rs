@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tonic::transport::Server;
 use uuid::Uuid;
 use xenith_common_ids::{Epoch, SrId};
@@ -31,11 +32,12 @@ use crate::import::{Helpers, Imports, http};
 use crate::instant::Launcher;
 use crate::journal::{HostRecord, Journal, JournalError};
 use crate::metrics::{Recorder, Sampler};
+use crate::migration::Arrivals;
 use crate::operations::Operations;
 use crate::proof::Proofs;
 use crate::server::{Incoming, Service, accept};
 use crate::vm::domain_spec::Resolver;
-use crate::vm::driver::Driver;
+use crate::vm::driver::{Driver, SENDS_AT_ONCE};
 use crate::vm::owner::Shared;
 use crate::vm::publisher::Publisher;
 use crate::vm::registry::{Domids, Registry, Settings};
@@ -117,8 +119,8 @@ impl Agent {
         let tasks = TaskSet::new();
         match adopt(config, Arc::clone(&identity), backend, &tasks).await {
             Ok(service) => {
-                http::serve((&service.imports, &service.backups), &identity, config.uploads(address), &tasks)
-                    .await;
+                let served = (&service.imports, &service.backups, &service.arrivals);
+                http::serve(served, &identity, config.uploads(address), &tasks).await;
                 serve(service, accept(listener, tls, &tasks), &tasks);
                 tracing::info!(%address, "the agent serves");
                 Ok(Self { tasks, address, _lock: lock })
@@ -171,6 +173,7 @@ async fn adopt(
         journal: journal.clone(),
         resolver: Resolver { boot: config.boot.clone(), storage: storage.clone() },
         guests,
+        sends: Semaphore::new(SENDS_AT_ONCE),
     };
     let helpers = Helpers { hypervisor: Arc::clone(&driver.hypervisor), kit: backend.helpers };
     let imports = Imports::new(&config.state, storage.clone(), (helpers, config.datastores.clone()));
@@ -212,7 +215,9 @@ async fn adopt(
     }
     let proofs = Proofs::new(backend.proof_networks, Arc::clone(&publisher));
     let backups = Arc::new(Backups::new(storage.clone(), proofs, tasks.token()));
+    let arrivals = Arrivals::new(Arc::clone(&registry), Arc::clone(&imports), tasks.child());
     Ok(Service {
+        arrivals,
         backups,
         registry,
         publisher,

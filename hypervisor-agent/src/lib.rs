@@ -20,6 +20,7 @@ pub mod import;
 pub mod instant;
 pub mod journal;
 pub mod metrics;
+pub mod migration;
 mod notify;
 pub mod operations;
 pub mod progress;

@@ -25,6 +25,7 @@ use crate::fence::Fence;
 use crate::identity::{Identity, IdentityError};
 use crate::import::Imports;
 use crate::metrics::Recorder;
+use crate::migration::Arrivals;
 use crate::operations::Operations;
 use crate::progress::Progress;
 use crate::transfer;
@@ -35,6 +36,7 @@ pub use incoming::{Incoming, accept};
 
 /// What the calls need.
 pub struct Service {
+    pub arrivals: Arc<Arrivals>,
     pub backups: Arc<Backups>,
     pub registry: Arc<Registry>,
     pub publisher: Arc<Publisher>,
@@ -67,12 +69,13 @@ impl Service {
 
 async fn dispatch(
     (registry, storage): (Arc<Registry>, Storage),
-    (imports, backups): (Arc<Imports>, Arc<Backups>),
+    (imports, backups, arrivals): (Arc<Imports>, Arc<Backups>, Arc<Arrivals>),
     (operation, command): (OperationId, Command),
     progress: Arc<Progress>,
 ) -> Result<CommandResult, Fault> {
     match command {
-        Command::Vm { vm, action } => registry.execute(vm, operation, action).await,
+        Command::Vm { vm, action } => registry.execute_with(vm, (operation, action), progress).await,
+        Command::Arrival(command) => arrivals.execute(command).await,
         Command::Import(command) => imports.execute(command).await,
         Command::Transfer(command) => transfer::execute(storage, imports, command, progress).await,
         Command::LookAtHardware => {
@@ -163,7 +166,7 @@ impl WireAgent for Service {
         self.pass(envelope.epoch.0).await?;
         tracing::debug!(operation = %envelope.operation, command = ?envelope.command, "execute");
         let disks = (Arc::clone(&self.registry), self.storage.clone());
-        let movers = (Arc::clone(&self.imports), Arc::clone(&self.backups));
+        let movers = (Arc::clone(&self.imports), Arc::clone(&self.backups), Arc::clone(&self.arrivals));
         let (operation, command) = (envelope.operation, envelope.command);
         let work = move |progress| dispatch(disks, movers, (operation, command), progress);
         let result = self.operations.run(envelope.operation, work).await;

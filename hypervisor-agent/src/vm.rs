@@ -10,6 +10,7 @@ mod ask;
 mod change;
 pub mod domain_spec;
 pub mod driver;
+mod migrate;
 pub mod owner;
 pub mod publisher;
 pub mod registry;

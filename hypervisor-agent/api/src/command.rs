@@ -8,6 +8,7 @@ use xenith_hypervisor_agent_types::{
     HostHardware, ObservedVm, Quiesce, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize,
 };
 
+use crate::arrival::{self, ArrivalCommand, SendVm};
 use crate::convert::{answered, asked, id, required, under};
 use crate::import::{DiskPassed, GuestPrepared, ImportCommand, UploadOpen};
 use crate::storage::{self, Snapshotted, StorageCommand};
@@ -45,6 +46,7 @@ pub enum Command {
     /// What the host has that VMs can be bound to.
     LookAtHardware,
     Transfer(TransferCommand),
+    Arrival(ArrivalCommand),
 }
 
 /// What one VM can be told. Each is safe to repeat under its operation id: asked again when it holds already, or
@@ -84,6 +86,11 @@ pub enum VmAction {
     },
     /// Makes the running domain agree with the definition as far as that can be done live.
     Apply,
+    /// Writes the memory to another host while the VM runs. Then the VM is suspended here and paused there; it is
+    /// unpaused there and destroyed here, or destroyed there and taken back here.
+    Send(Box<SendVm>),
+    /// Lets a VM that was sent run on here. Only after the other host has said that it will never run it.
+    TakeBack,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +116,8 @@ pub enum CommandResult {
     Sr(Box<SrFacts>),
     Backup(Box<BackupReply>),
     Hardware(Box<HostHardware>),
+    /// On which port a VM's memory is taken.
+    ArrivalOpen(u16),
 }
 
 impl From<&Envelope> for wire::ExecuteRequest {
@@ -127,6 +136,7 @@ impl From<&Envelope> for wire::ExecuteRequest {
             Command::Import(command) => WireCommand::Import(command.into()),
             Command::Backup(command) => crate::backup::to_wire(command),
             Command::Transfer(command) => WireCommand::Transfer(command.into()),
+            Command::Arrival(command) => WireCommand::Arrival(command.into()),
             Command::LookAtHardware => WireCommand::LookAtHardware(wire::Nothing {}),
         };
         Self { operation_id: envelope.operation.to_string(), epoch: envelope.epoch.0, command: Some(command) }
@@ -161,6 +171,8 @@ fn vm_action_to_wire(vm: VmId, action: &VmAction) -> WireCommand {
         VmAction::DiscardSuspended => WireCommand::DiscardSuspendedVm(plain),
         VmAction::Snapshot { disks, quiesce } => storage::snapshot_vm_to_wire(vm, disks, *quiesce),
         VmAction::Apply => WireCommand::ApplyVm(plain),
+        VmAction::Send(send) => WireCommand::SendVm(arrival::send_to_wire(vm_id, send)),
+        VmAction::TakeBack => WireCommand::TakeBackVm(plain),
     }
 }
 
@@ -211,6 +223,12 @@ impl TryFrom<WireCommand> for Command {
             WireCommand::SuspendVm(vm) => plain(vm, VmAction::Suspend),
             WireCommand::DiscardSuspendedVm(vm) => plain(vm, VmAction::DiscardSuspended),
             WireCommand::ApplyVm(vm) => plain(vm, VmAction::Apply),
+            WireCommand::TakeBackVm(vm) => plain(vm, VmAction::TakeBack),
+            WireCommand::SendVm(send) => {
+                let (vm, action) = arrival::send_from_wire(send)?;
+                Ok(Self::Vm { vm, action })
+            }
+            WireCommand::Arrival(command) => Ok(Self::Arrival(under("arrival", command.try_into())?)),
             WireCommand::EnsureVdi(vdi) => Ok(Self::EnsureVdi {
                 vdi: id("vdi_id", &vdi.vdi_id)?,
                 sr: id("sr_id", &vdi.sr_id)?,
@@ -243,6 +261,9 @@ impl From<&CommandResult> for wire::ExecuteReply {
             }),
             CommandResult::Vdi(vdi) => WireResult::Vdi(vdi.into()),
             CommandResult::Hardware(hardware) => WireResult::Hardware((&**hardware).into()),
+            CommandResult::ArrivalOpen(port) => {
+                WireResult::ArrivalOpen(wire::ArrivalOpen { port: u32::from(*port) })
+            }
             CommandResult::Sr(sr) => WireResult::Sr((&**sr).into()),
             CommandResult::Snapshotted(made) => WireResult::Snapshotted(made.into()),
             CommandResult::UploadOpen(open) => WireResult::UploadOpen(open.into()),
@@ -271,6 +292,9 @@ impl TryFrom<wire::ExecuteReply> for CommandResult {
             WireResult::Hardware(hardware) => {
                 Self::Hardware(Box::new(under("hardware", hardware.try_into())?))
             }
+            WireResult::ArrivalOpen(open) => Self::ArrivalOpen(
+                u16::try_from(open.port).map_err(|error| WireError::new("arrival_open.port", error))?,
+            ),
             WireResult::Sr(sr) => Self::Sr(Box::new(under("sr", sr.try_into())?)),
             WireResult::Snapshotted(made) => Self::Snapshotted(under("snapshotted", made.try_into())?),
             WireResult::UploadOpen(open) => Self::UploadOpen(under("upload_open", open.try_into())?),

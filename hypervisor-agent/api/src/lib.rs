@@ -4,6 +4,7 @@
 //! Wire types stop here: a server or client converts at once, and a value that cannot be converted is
 //! refused with the path of its field. [`PROTOCOL`] is compared by both sides in `Hello` and `Join`.
 
+mod arrival;
 mod backup;
 mod command;
 mod console;
@@ -22,6 +23,7 @@ pub mod wire {
     tonic::include_proto!("xenith.agent.v1");
 }
 
+pub use arrival::{ArrivalCommand, SendVm};
 pub use command::{Command, CommandResult, Envelope, ShutdownKind, VmAction};
 pub use console::{ConsoleInput, ConsoleOutput, ConsoleTarget, OpenConsole};
 pub use convert::WireError;

@@ -4,6 +4,7 @@
 //! GET /v1/vdis/ID    Authorization: Bearer TICKET    -> the mark
 //! PUT /v1/vdis/ID    Authorization: Bearer TICKET    <- the disk, from the mark on
 //! GET /v1/files      Authorization: Bearer TICKET    -> files of a backup, as an archive
+//! PUT /v1/vms/ID/memory                              <- the memory of a VM ([`crate::migration`])
 //! ```
 //!
 //! Not on the agent's port: that one speaks with the orchestrator only, certificate on both sides. Without a ticket
@@ -38,6 +39,7 @@ use super::Imports;
 use super::upload::Refusal;
 use crate::backup::Backups;
 use crate::identity::Identity;
+use crate::migration::{Arrivals, arrive};
 use crate::transfer::download;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -52,7 +54,7 @@ const PIECES: usize = 8;
 
 /// Begins to take uploads; where that cannot be, the agent goes on without and says why when one is asked for.
 pub async fn serve(
-    (imports, backups): (&Arc<Imports>, &Arc<Backups>),
+    (imports, backups, arrivals): (&Arc<Imports>, &Arc<Backups>, &Arc<Arrivals>),
     identity: &Identity,
     listen: SocketAddr,
     tasks: &TaskSet,
@@ -65,7 +67,8 @@ pub async fn serve(
     };
     let bound = match started.await {
         Ok((listener, port, tls)) => {
-            accept(listener, tls, router(imports).merge(downloads(backups)), tasks);
+            let router = router(imports).merge(downloads(backups)).merge(arrive::router(arrivals));
+            accept(listener, tls, router, tasks);
             tracing::info!(port, "uploads are taken");
             Ok(port)
         }

@@ -173,7 +173,7 @@ impl Place {
         let vdi = self.open.vdi;
         let failed = |error: &ImportError| Refusal::Failed(fault(error));
         let disk = target::open(&self.imports.storage, self.open.sr, vdi).map_err(|error| failed(&error))?;
-        let mut input = Pipe { input, rest: Bytes::new() };
+        let mut input = Pipe::new(input);
         let keep = &mut |mark: &Mark| self.imports.keep(vdi, mark);
         receive(&mut input, &*disk.sink, (self.open.capacity, &self.mark), keep)
             .map_err(|error| failed(&error))
@@ -193,9 +193,15 @@ impl Drop for Place {
 }
 
 /// Chunks of a body as a reader.
-struct Pipe {
+pub(crate) struct Pipe {
     input: mpsc::Receiver<Bytes>,
     rest: Bytes,
+}
+
+impl Pipe {
+    pub(crate) const fn new(input: mpsc::Receiver<Bytes>) -> Self {
+        Self { input, rest: Bytes::new() }
+    }
 }
 
 impl Read for Pipe {

@@ -35,6 +35,10 @@ pub struct VmRecord {
     /// Which run the last operations reached that must not be done to another one; see [`crate::operations`].
     #[serde(default)]
     pub reached: Vec<Reached>,
+    /// The run whose memory was sent to another host, which may run it now: the agent starts nothing here by itself, also
+    /// when this host was down meanwhile. Until it is taken back, started by a command, or forgotten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away: Option<IncarnationId>,
 }
 
 /// A start reaches the run that it lets run, a shutdown the run whose guest it asks.
@@ -125,6 +129,10 @@ pub enum Phase {
     Running,
     Paused,
     Suspending,
+    /// Its memory goes to another host, which does not run it before this one is `Sent`.
+    Sending,
+    /// All of its memory is on another host, which may run it: the commit point of a move, as far as this host goes.
+    Sent,
 }
 
 /// Who wanted this run: after a crash of the agent, a start that nobody asks for again is finished here.
@@ -150,6 +158,14 @@ impl VmRecord {
         self.last = Some((run, DeathReason::Suspend));
     }
 
+    /// All of the run's memory is on another host.
+    pub fn sent(&mut self, run: IncarnationId) {
+        if let Some(run) = &mut self.run {
+            run.phase = Phase::Sent;
+        }
+        self.away = Some(run);
+    }
+
     #[must_use]
     pub const fn new(vm: VmId, definition: u64, spec: ValidVmSpec) -> Self {
         Self {
@@ -163,6 +179,7 @@ impl VmRecord {
             autostarted: None,
             saved: None,
             reached: Vec::new(),
+            away: None,
         }
     }
 

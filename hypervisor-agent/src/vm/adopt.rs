@@ -19,7 +19,11 @@
 //! | suspending | dead (suspended), no image | let run on |
 //! | suspending | alive | adopted |
 //! | suspending | none, no image | stopped: it ended while nobody watched |
-//! | resuming | none, paused or dead | released, still suspended |
+//! | sending | as for running | the other host does not run it before this one is `sent` |
+//! | sent | dead (suspended) | adopted as sent: it waits to be taken back or destroyed |
+//! | sent | alive | adopted: it was taken back |
+//! | sent | none, or dead otherwise | stopped, and not started by the agent; a dead one is released |
+//! | resuming | none, paused or dead | released, still suspended; or stopped, where it came from another host |
 //! | resuming | running | adopted (cannot happen, as above) |
 //!
 //! An image that is there for a VM that is not suspended is a leftover and to be removed.
@@ -76,9 +80,20 @@ pub fn adopt(record: &mut VmRecord, domain: Option<&DomainInfo>, image: Image) -
                 record.run = None;
             }
             record.saved = None;
+            if up.mode != Mode::Sent {
+                not_away(record, up.mode);
+            }
         }
     }
     adoption
+}
+
+/// It was taken back by an agent that was killed before it had written that.
+fn not_away(record: &mut VmRecord, mode: Mode) {
+    record.away = None;
+    if let Some(run) = record.run.as_mut().filter(|run| run.phase == Phase::Sent) {
+        run.phase = if mode == Mode::Paused { Phase::Paused } else { Phase::Running };
+    }
 }
 
 fn decide(record: &VmRecord, domain: Option<&DomainInfo>, image: Image) -> Adoption {
@@ -99,7 +114,8 @@ fn decide(record: &VmRecord, domain: Option<&DomainInfo>, image: Image) -> Adopt
             Some(info) => settle(at_rest, Some(Fixup::Release(info.domid))),
             None => settle(at_rest, None),
         },
-        Phase::Running => up(run, domain, Mode::Running),
+        Phase::Running | Phase::Sending => up(run, domain, Mode::Running),
+        Phase::Sent => sent(run, domain),
         Phase::Paused => up(run, domain, Mode::Paused),
         Phase::Suspending => suspending(run, domain, image),
     }
@@ -169,6 +185,20 @@ fn up(run: &Run, domain: Option<&DomainInfo>, mode: Mode) -> Adoption {
 
 fn run_on(info: &DomainInfo, run: &Run) -> Adoption {
     Adoption { fixup: Some(Fixup::RunOn(info.domid)), ..adopted(info, run, Mode::Running) }
+}
+
+/// Whatever became of the domain here: the other host may run the VM, so nothing is let run and nothing restarted.
+fn sent(run: &Run, domain: Option<&DomainInfo>) -> Adoption {
+    let ended = Settled::Stopped { last: Some(Ended { run: run.incarnation, reason: DeathReason::Unknown }) };
+    match domain {
+        None => settle(ended, None),
+        Some(info) => match info.status {
+            DomainStatus::Running => adopted(info, run, Mode::Running),
+            DomainStatus::Paused => adopted(info, run, Mode::Paused),
+            DomainStatus::Dead(DeathReason::Suspend) => adopted(info, run, Mode::Sent),
+            DomainStatus::Dead(_) | DomainStatus::Dying => settle(ended, Some(Fixup::Release(info.domid))),
+        },
+    }
 }
 
 fn suspending(run: &Run, domain: Option<&DomainInfo>, image: Image) -> Adoption {

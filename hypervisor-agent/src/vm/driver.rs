@@ -8,6 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 use xenith_common_ids::{DomId, IncarnationId, OperationId, VmId};
 use xenith_hypervisor_agent_api::Snapshotted;
 use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, Start};
@@ -25,7 +26,12 @@ pub struct Driver {
     pub journal: Journal,
     pub resolver: Resolver,
     pub guests: GuestAgents,
+    /// Who sends its VM's memory to another host now: each alone would fill most networks.
+    pub sends: Semaphore,
 }
+
+/// VMs that are sent at once; the others wait for their turn and run meanwhile.
+pub const SENDS_AT_ONCE: usize = 2;
 
 /// Who wants a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,17 +73,17 @@ pub enum Done {
 }
 
 impl Finished {
-    fn new(record: VmRecord, settled: Settled, result: Result<(), Fault>) -> Self {
+    pub(super) fn new(record: VmRecord, settled: Settled, result: Result<(), Fault>) -> Self {
         Self { record, settled, result: result.map(|()| Done::Plain) }
     }
 }
 
-fn stopped(record: &VmRecord) -> Settled {
+pub(super) fn stopped(record: &VmRecord) -> Settled {
     Settled::Stopped { last: record.last.map(|(run, reason)| Ended { run, reason }) }
 }
 
 impl Driver {
-    async fn in_journal<T: Send + 'static>(
+    pub(super) async fn in_journal<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Journal) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, Fault> {
@@ -136,6 +142,7 @@ impl Driver {
         let spec = record.spec.get().clone();
         record.run = Some(begun(run, Phase::Building, spec.clone(), by.by()));
         record.saved = None;
+        record.away = None;
         self.save(record).await?;
         let domain = self.resolve(record.vm, run, spec).await?;
         self.guests.boots(record.vm).await;
@@ -144,7 +151,12 @@ impl Driver {
         Ok(domid)
     }
 
-    async fn resolve(&self, vm: VmId, run: IncarnationId, spec: VmSpec) -> Result<DomainSpec, Fault> {
+    pub(super) async fn resolve(
+        &self,
+        vm: VmId,
+        run: IncarnationId,
+        spec: VmSpec,
+    ) -> Result<DomainSpec, Fault> {
         let resolver = self.resolver.clone();
         tokio::task::spawn_blocking(move || resolver.domain_spec(vm, run, &spec))
             .await
@@ -177,7 +189,7 @@ impl Driver {
     }
 
     /// Releases the domains of a VM that is not up. One that runs is left alone: then we are wrong.
-    async fn clear_left_overs(&self, vm: VmId) -> usize {
+    pub(super) async fn clear_left_overs(&self, vm: VmId) -> usize {
         let domains = match self.hypervisor.domains().await {
             Ok(domains) => domains,
             Err(error) => {
@@ -416,7 +428,7 @@ enum Source {
     Image,
 }
 
-fn begun(incarnation: IncarnationId, phase: Phase, applied: VmSpec, by: By) -> Run {
+pub(super) fn begun(incarnation: IncarnationId, phase: Phase, applied: VmSpec, by: By) -> Run {
     Run { incarnation, phase, applied, by, started: OffsetDateTime::now_utc(), asked: None, attaching: None }
 }
 

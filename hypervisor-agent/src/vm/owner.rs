@@ -26,6 +26,8 @@ use xenith_hypervisor_agent_types::{
 
 use crate::disk::InUse;
 use crate::journal::{Attaching, Phase, VmRecord};
+use crate::migration::arrive::Arriving;
+use crate::progress::Progress;
 use crate::vm::adopt::Adoption;
 use crate::vm::driver::{Done, Driver, Finished, Wanted};
 use crate::vm::publisher::Publisher;
@@ -41,6 +43,12 @@ pub enum Message {
     Command {
         operation: OperationId,
         action: VmAction,
+        progress: Arc<Progress>,
+        reply: Reply,
+    },
+    /// Its memory comes from another host.
+    Arrive {
+        arriving: Box<Arriving>,
         reply: Reply,
     },
     Died {
@@ -90,6 +98,8 @@ pub struct Owner {
     seen: Option<Box<DomainInfo>>,
     failure: Option<VmFailure>,
     forgotten: bool,
+    /// Of the last time that it was sent to another host.
+    sending: Option<Arc<Progress>>,
 }
 
 impl Owner {
@@ -113,6 +123,7 @@ impl Owner {
             seen: None,
             failure: None,
             forgotten: false,
+            sending: None,
         };
         owner.fix_up(adoption.fixup);
         owner.follow_domain();
@@ -152,12 +163,17 @@ impl Owner {
                 self.deferred.push_back((action, reply));
                 self.work_off_deferred().await;
             }
-            Message::Command { operation, action, reply } => self.command(operation, action, reply).await,
+            Message::Command { operation, action, progress, reply } => {
+                self.command(operation, (action, progress), reply).await;
+            }
+            Message::Arrive { arriving, reply } => self.arrive(*arriving, reply),
             Message::Died { domid, reason } => self.died(domid, reason),
             Message::Seen(info) => self.note_seen(info).await,
             Message::Missing(domid) => self.check_missing(domid).await,
             Message::Autostart { boot, reply } => match (&self.settled, &self.current) {
-                (Settled::Stopped { .. }, None) if self.record.autostarted.as_ref() != Some(&boot) => {
+                (Settled::Stopped { .. }, None)
+                    if self.record.away.is_none() && self.record.autostarted.as_ref() != Some(&boot) =>
+                {
                     self.record.autostarted = Some(boot);
                     let driver = Arc::clone(&self.shared.driver);
                     let run = xenith_common_ids::IncarnationId::new();

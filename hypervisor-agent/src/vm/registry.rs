@@ -21,6 +21,8 @@ use xenith_hypervisor_agent_types::{
 
 use crate::fault::{from_hypervisor, from_journal};
 use crate::journal::{JournalError, VmRecord};
+use crate::migration::arrive::Arriving;
+use crate::progress::Progress;
 use crate::vm::adopt::{Adoption, Image, adopt};
 use crate::vm::owner::{Message, Owner, QUEUE, Shared};
 use crate::vm::state::Settled;
@@ -227,27 +229,39 @@ impl Registry {
         operation: OperationId,
         action: VmAction,
     ) -> Result<CommandResult, Fault> {
+        self.execute_with(vm, (operation, action), Arc::default()).await
+    }
+
+    /// The same, telling how far it is where that takes long.
+    pub async fn execute_with(
+        self: &Arc<Self>,
+        vm: VmId,
+        (operation, action): (OperationId, VmAction),
+        progress: Arc<Progress>,
+    ) -> Result<CommandResult, Fault> {
         let owner = match (self.owner(vm), &action) {
             (Some(owner), _) => owner,
             (None, VmAction::Define { definition, spec }) => {
                 self.first_definition(VmRecord::new(vm, *definition, (**spec).clone())).await?
             }
             (None, VmAction::Forget) => return Ok(CommandResult::Nothing),
-            (None, _) => {
-                return Err(Fault::new(
-                    FaultReason::NotFound,
-                    format_args!("VM {vm} is not defined on this host"),
-                ));
-            }
+            (None, _) => return Err(not_defined(vm)),
         };
         let forget = action == VmAction::Forget;
-        let result = ask(&owner, |reply| Message::Command { operation, action, reply }).await;
+        let result = ask(&owner, |reply| Message::Command { operation, action, progress, reply }).await;
         if forget && result.is_ok() {
             self.owners.lock().unwrap_or_else(PoisonError::into_inner).remove(&vm);
             self.shared.domids.set(vm, None);
             self.shared.in_use.set(vm, Vec::new());
         }
         result
+    }
+
+    /// Builds a VM that is defined here from what another host sends.
+    pub async fn receive(&self, vm: VmId, arriving: Arriving) -> Result<(), Fault> {
+        let owner = self.owner(vm).ok_or_else(|| not_defined(vm))?;
+        let arriving = Box::new(arriving);
+        ask(&owner, |reply| Message::Arrive { arriving, reply }).await.map(drop)
     }
 
     /// It may have a domain all the same, when its record was lost: that one is adopted.
@@ -369,6 +383,10 @@ fn domain_of<'a>(record: &VmRecord, domains: &'a [DomainInfo]) -> Option<&'a Dom
         let meant = run.is_some() && info.identity.map(|identity| identity.incarnation) == run;
         (info.status == DomainStatus::Running, meant, info.status == DomainStatus::Paused)
     })
+}
+
+fn not_defined(vm: VmId) -> Fault {
+    Fault::new(FaultReason::NotFound, format_args!("VM {vm} is not defined on this host"))
 }
 
 async fn ask(

@@ -12,6 +12,15 @@
 //!      └──────────────────────────────────────────────────────┘
 //! ```
 //!
+//! Between hosts ([`crate::migration`] has the order of the messages):
+//!
+//! ```text
+//!   source:       Up(Running) ──(Sending)──▶ Up(Sent) ──(Destroying)──▶ Stopped, and forgotten
+//!                      ▲                        │
+//!                      └──────(TakingBack)──────┘
+//!   destination:  Stopped ──(Receiving)──▶ Up(Paused) ──(Unpausing)──▶ Up(Running)
+//! ```
+//!
 //! [`Settled`] is what a VM is between activities; an [`Activity`] is the one thing that is being done.
 //! What always holds: at most one activity; a death ends any activity but the cleaning up; a command that
 //! already holds is answered, not done again; what an operation was to do to one run it never does to the next
@@ -51,6 +60,9 @@ pub enum Mode {
     Paused,
     /// Crashed and kept for a look inside.
     Preserved,
+    /// Suspended, with all of its memory on another host, which may let it run: nothing runs it here until it is taken
+    /// back.
+    Sent,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +78,12 @@ pub enum Activity {
     Discarding,
     /// Keeping the contents of its disks; a running VM stands meanwhile.
     Snapshotting,
+    /// Its memory goes to another host. It runs on until the last of it does.
+    Sending,
+    /// Its memory comes from another host.
+    Receiving(IncarnationId),
+    /// It was sent, and is let run on here.
+    TakingBack,
     /// Releasing a dead domain, and starting anew where the policy says so.
     CleaningUp(AfterDeath),
 }
@@ -101,6 +119,8 @@ pub enum Denied {
     IncarnationEnded { reason: DeathReason },
     #[error("the VM runs already, as another incarnation ({run})")]
     OtherIncarnation { run: IncarnationId },
+    #[error("the VM is still being sent to another host; that was told to stop")]
+    StillSending,
     #[error("the guest went down, but the VM could not be started again: {fault}")]
     NotStartedAgain { fault: Fault },
 }
@@ -128,6 +148,9 @@ pub const fn activity_text(activity: Activity) -> &'static str {
         Activity::Applying => "being changed",
         Activity::Discarding => "losing its saved memory",
         Activity::Snapshotting => "being snapshotted",
+        Activity::Sending => "being sent to another host",
+        Activity::Receiving(_) => "arriving from another host",
+        Activity::TakingBack => "being taken back from another host",
         Activity::CleaningUp(AfterDeath::Restart(_)) => "starting again",
         Activity::CleaningUp(AfterDeath::Stop(_) | AfterDeath::Preserve) => "being cleared away",
     }
@@ -151,7 +174,7 @@ pub const fn reason_text(reason: DeathReason) -> &'static str {
 pub fn power(settled: &Settled, activity: Option<Activity>) -> Power {
     match (activity, settled) {
         (Some(Activity::Starting(_) | Activity::CleaningUp(AfterDeath::Restart(_))), _) => Power::Starting,
-        (Some(Activity::Resuming(_)), _) => Power::Resuming,
+        (Some(Activity::Resuming(_) | Activity::Receiving(_)), _) => Power::Resuming,
         (
             Some(
                 Activity::ShuttingDown(_) | Activity::Destroying | Activity::CleaningUp(AfterDeath::Stop(_)),
@@ -169,6 +192,7 @@ pub fn power(settled: &Settled, activity: Option<Activity>) -> Power {
             Mode::Running => Power::Running,
             Mode::Paused => Power::Paused,
             Mode::Preserved => Power::Crashed,
+            Mode::Sent => Power::Suspending,
         },
     }
 }
@@ -196,11 +220,7 @@ pub fn decide(
 
         (VmAction::Start { incarnation }, Settled::Stopped { last }) => start_again(*incarnation, *last),
         (VmAction::Start { incarnation } | VmAction::Resume { incarnation }, Settled::Up(up)) => {
-            if up.run == *incarnation {
-                Decision::AlreadySo
-            } else {
-                Decision::Denied(Denied::OtherIncarnation { run: up.run })
-            }
+            up_already(*incarnation, *up)
         }
         (VmAction::Start { .. }, Settled::Suspended) => {
             denied("stopped; resume it, or discard its saved memory")
@@ -223,12 +243,12 @@ pub fn decide(
         (VmAction::Pause, Settled::Up(up)) => match up.mode {
             Mode::Paused => Decision::AlreadySo,
             Mode::Running => Decision::Begin(Activity::Pausing),
-            Mode::Preserved => denied("running"),
+            Mode::Preserved | Mode::Sent => denied("running"),
         },
         (VmAction::Unpause, Settled::Up(up)) => match up.mode {
             Mode::Running => Decision::AlreadySo,
             Mode::Paused => Decision::Begin(Activity::Unpausing),
-            Mode::Preserved => denied("paused"),
+            Mode::Preserved | Mode::Sent => denied("paused"),
         },
         (VmAction::Pause, _) => denied("running"),
         (VmAction::Unpause, _) => denied("paused"),
@@ -243,13 +263,29 @@ pub fn decide(
         (VmAction::DiscardSuspended, Settled::Stopped { .. }) => Decision::AlreadySo,
         (VmAction::DiscardSuspended, Settled::Up(_)) => denied("suspended"),
 
+        // Its disks are the other host's.
+        (VmAction::Snapshot { .. }, settled) if is_sent(settled) => denied("on this host"),
         (VmAction::Snapshot { .. }, _) => Decision::Begin(Activity::Snapshotting),
 
         (VmAction::Apply, Settled::Up(Up { mode: Mode::Running | Mode::Paused, .. })) => {
             Decision::Begin(Activity::Applying)
         }
         (VmAction::Apply, _) => Decision::AlreadySo,
+
+        (VmAction::TakeBack, settled) => match is_sent(settled) {
+            true => Decision::Begin(Activity::TakingBack),
+            false => Decision::AlreadySo,
+        },
+        (VmAction::Send(_), Settled::Up(Up { mode: Mode::Running, .. })) => {
+            Decision::Begin(Activity::Sending)
+        }
+        (VmAction::Send(_), settled) if is_sent(settled) => Decision::AlreadySo,
+        (VmAction::Send(_), _) => denied("running; its guest helps to move it"),
     }
+}
+
+const fn is_sent(settled: &Settled) -> bool {
+    matches!(settled, Settled::Up(Up { mode: Mode::Sent, .. }))
 }
 
 /// A command that came before. `None`: it is decided as if it came for the first time.
@@ -314,6 +350,13 @@ fn not_back(settled: &Settled, before: Before<'_>) -> Option<Denied> {
     }
 }
 
+fn up_already(incarnation: IncarnationId, up: Up) -> Decision {
+    match up.run == incarnation {
+        true => Decision::AlreadySo,
+        false => Decision::Denied(Denied::OtherIncarnation { run: up.run }),
+    }
+}
+
 fn start_again(incarnation: IncarnationId, last: Option<Ended>) -> Decision {
     match last {
         Some(ended) if ended.run == incarnation => {
@@ -338,6 +381,8 @@ fn while_busy(settled: &Settled, activity: Activity, action: &VmAction) -> Decis
         | (VmAction::Pause, Activity::Pausing)
         | (VmAction::Unpause, Activity::Unpausing)
         | (VmAction::Suspend, Activity::Suspending)
+        | (VmAction::Send(_), Activity::Sending)
+        | (VmAction::TakeBack, Activity::TakingBack)
         | (VmAction::DiscardSuspended, Activity::Discarding) => true,
         _ => false,
     };
@@ -358,6 +403,7 @@ fn while_busy(settled: &Settled, activity: Activity, action: &VmAction) -> Decis
     match (action, activity) {
         // The one thing that must never wait for a guest that does not answer.
         (VmAction::Destroy, Activity::ShuttingDown(_)) => Decision::Supersede(Activity::Destroying),
+        (VmAction::TakeBack, Activity::Sending) => Decision::Denied(Denied::StillSending),
         _ => Decision::Denied(Denied::Busy { now: activity }),
     }
 }

@@ -5,10 +5,11 @@ mod descriptor;
 
 use proptest::prelude::*;
 use prost::Message;
-use xenith_common_ids::{Epoch, NetworkId, OperationId, SrId, VdiId, VmId};
+use xenith_common_ids::{Epoch, IncarnationId, NetworkId, OperationId, SrId, VdiId, VmId};
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_api::{
-    Command, CommandResult, Envelope, VmAction, fault_from_status, status_from_fault, wire,
+    ArrivalCommand, Command, CommandResult, Envelope, SendVm, VmAction, fault_from_status, status_from_fault,
+    wire,
 };
 use xenith_hypervisor_agent_types::{
     Autostart, BootDevice, CdDrive, CpuShare, CrashAction, DirectBoot, DiskAccess, DiskDevice, DiskSpec,
@@ -114,6 +115,33 @@ proptest! {
 }
 
 #[test]
+fn what_moves_a_vm_round_trips() {
+    let (vm, incarnation) = (VmId::new(), IncarnationId::new());
+    let send = SendVm {
+        address: "xen2:8445".into(),
+        server_name: "host".into(),
+        authority_pem: "PEM".into(),
+        ticket: "secret".into(),
+    };
+    assert!(!format!("{send:?}").contains("secret"), "commands are logged");
+    let idle = std::time::Duration::from_secs(60);
+    for command in [
+        Command::Vm { vm, action: VmAction::Send(Box::new(send)) },
+        Command::Vm { vm, action: VmAction::TakeBack },
+        Command::Arrival(ArrivalCommand::Open { vm, incarnation, ticket_hash: "00ff".into(), idle }),
+        Command::Arrival(ArrivalCommand::Close { vm }),
+    ] {
+        let envelope = Envelope { operation: OperationId::new(), epoch: Epoch(3), command };
+        assert_eq!(Envelope::try_from(wire::ExecuteRequest::from(&envelope)).unwrap(), envelope);
+    }
+    let open = CommandResult::ArrivalOpen(8445);
+    assert_eq!(CommandResult::try_from(wire::ExecuteReply::from(&open)).unwrap(), open);
+    let wrong = wire::ArrivalOpen { port: 65_536 };
+    let wrong = wire::ExecuteReply { result: Some(wire::execute_reply::Result::ArrivalOpen(wrong)) };
+    assert_eq!(CommandResult::try_from(wrong).unwrap_err().field, "arrival_open.port");
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let vm_id = VmId::new().to_string();
     let define = |change: fn(&mut wire::VmSpec)| {
@@ -185,6 +213,7 @@ fn what_only_a_newer_version_knows_asks_for_an_upgrade() {
 
     let import = wire::execute_request::Command::Import(wire::ImportCommand { what: None });
     let transfer = wire::execute_request::Command::Transfer(wire::TransferCommand { what: None });
+    let arrival = wire::execute_request::Command::Arrival(wire::ArrivalCommand { what: None });
     let sr_id = SrId::new().to_string();
     let sr = wire::AttachSr { sr_id, spec: Some(wire::SrSpec { kind: None }), create: false };
     let sr = wire::execute_request::Command::AttachSr(sr);
@@ -192,6 +221,7 @@ fn what_only_a_newer_version_knows_asks_for_an_upgrade() {
         ("command", "a command", newer),
         ("import.what", "a command", request(Some(import))),
         ("transfer.what", "a command", request(Some(transfer))),
+        ("arrival.what", "a command", request(Some(arrival))),
         ("spec.kind", "a kind of SR", request(Some(sr))),
     ] {
         let fault = Fault::from(Envelope::try_from(request).unwrap_err());

@@ -106,14 +106,16 @@ async fn live_stream_through_a_pipe(scene: &Scene<'_>) -> Outcome {
     let (reader, writer) = pipe()?;
     let path = scene.file("stream");
     let mut there = std::fs::File::from(to_file(&path)?);
-    let taking = tokio::task::spawn_blocking(move || std::io::copy(&mut std::fs::File::from(reader), &mut there));
+    let taking =
+        tokio::task::spawn_blocking(move || std::io::copy(&mut std::fs::File::from(reader), &mut there));
     written_live(scene, domid, writer).await?;
     let taken = taking.await.map_err(|error| Halt::Broken(format!("the reader of the pipe: {error}")))?;
     taken.map_err(|error| Halt::Broken(format!("the reader of the pipe: {error}")))?;
     scene.hv.destroy(domid).await.during("destroying a suspended domain")?;
     let (reader, writer) = pipe()?;
     let mut from = std::fs::File::from(from_file(&path)?);
-    let giving = tokio::task::spawn_blocking(move || std::io::copy(&mut from, &mut std::fs::File::from(writer)));
+    let giving =
+        tokio::task::spawn_blocking(move || std::io::copy(&mut from, &mut std::fs::File::from(writer)));
     let resumed = scene.hv.resume(&spec, reader, Start::Running).await;
     let domid = resumed.during("resuming from a pipe")?;
     let given = giving.await.map_err(|error| Halt::Broken(format!("the writer of the pipe: {error}")))?;

@@ -61,7 +61,7 @@ fn rows() {
     use Image::{Absent, Present};
     let run = IncarnationId::new();
     let up = |mode| Settled::Up(Up { domid: DOMID, run, mode });
-    let (running, paused) = (up(Mode::Running), up(Mode::Paused));
+    let (running, paused, sent) = (up(Mode::Running), up(Mode::Paused), up(Mode::Sent));
     let stopped = Settled::Stopped { last: None };
     let ended = Settled::Stopped { last: Some(Ended { run, reason: DeathReason::Unknown }) };
     let suspended = Settled::Suspended;
@@ -157,6 +157,28 @@ fn rows() {
         ),
         ("suspending, not begun", Some((Phase::Suspending, ours)), Some(Running), Absent, &running, None),
         ("suspending, gone", Some((Phase::Suspending, ours)), None, Absent, &ended, None),
+        ("sending, runs", Some((Phase::Sending, ours)), Some(Running), Absent, &running, None),
+        (
+            "sending, suspended",
+            Some((Phase::Sending, ours)),
+            Some(dead),
+            Absent,
+            &running,
+            Some(Fixup::RunOn(DOMID)),
+        ),
+        ("sending, gone", Some((Phase::Sending, ours)), None, Absent, &ended, None),
+        ("sent, waits", Some((Phase::Sent, ours)), Some(dead), Absent, &sent, None),
+        ("sent, taken back", Some((Phase::Sent, ours)), Some(Running), Absent, &running, None),
+        ("sent, gone with its host", Some((Phase::Sent, ours)), None, Absent, &ended, None),
+        (
+            "sent, ended in another way",
+            Some((Phase::Sent, ours)),
+            Some(Dead(DeathReason::Reboot)),
+            Absent,
+            &ended,
+            release,
+        ),
+        ("arriving, not complete", Some((Phase::Resuming, ours)), Some(Paused), Absent, &stopped, release),
         ("resuming, none", Some((Phase::Resuming, ours)), None, Present, &suspended, None),
         ("resuming, paused", Some((Phase::Resuming, ours)), Some(Paused), Present, &suspended, release),
     ];

@@ -10,11 +10,18 @@ use xenith_hypervisor_agent_types::{Fault, FaultReason, Quiesce};
 
 use super::{Owner, Reply};
 use crate::journal::Reaching;
+use crate::migration::arrive::Arriving;
+use crate::progress::Progress;
 use crate::vm::driver::{Done, Finished, Wanted};
 use crate::vm::state::{self, Activity, Before, Decision, Mode, Settled};
 
 impl Owner {
-    pub(super) async fn command(&mut self, operation: OperationId, action: VmAction, reply: Reply) {
+    pub(super) async fn command(
+        &mut self,
+        operation: OperationId,
+        (action, progress): (VmAction, Arc<Progress>),
+        reply: Reply,
+    ) {
         let activity = self.current.as_ref().map(|current| current.activity);
         let before = self.record.reached(operation).map(|reached| Before {
             run: reached.run,
@@ -29,7 +36,7 @@ impl Owner {
                 {
                     return self.answer(reply, Err(fault));
                 }
-                self.start_activity(activity, (operation, &action), vec![reply]);
+                self.start_activity(activity, (operation, &action, progress), vec![reply]);
             }
             Decision::Supersede(activity) => {
                 // Only a request that waits for the guest is superseded: nothing is half done.
@@ -38,11 +45,17 @@ impl Owner {
                 for waiter in waiting {
                     self.answer(waiter, Err(fault.clone()));
                 }
-                self.start_activity(activity, (operation, &action), vec![reply]);
+                self.start_activity(activity, (operation, &action, progress), vec![reply]);
             }
             Decision::Denied(denied) => {
+                if denied == state::Denied::StillSending
+                    && let Some(progress) = &self.sending
+                {
+                    progress.cancel();
+                }
                 let reason = match &denied {
                     state::Denied::IncarnationEnded { .. } => FaultReason::IncarnationEnded,
+                    state::Denied::StillSending => FaultReason::NotReady,
                     // As it was answered the first time.
                     state::Denied::NotStartedAgain { fault } => fault.reason,
                     _ => FaultReason::WrongState,
@@ -50,6 +63,25 @@ impl Owner {
                 self.answer(reply, Err(Fault::new(reason, denied)));
             }
         }
+    }
+
+    /// Takes in a VM whose memory another host sends. One that has come already and waits to be let run is replaced: its
+    /// sender has it again.
+    pub(super) fn arrive(&mut self, arriving: Arriving, reply: Reply) {
+        let run = arriving.preamble.incarnation;
+        let before = match (&self.settled, &self.current) {
+            (Settled::Stopped { .. }, None) => None,
+            (Settled::Up(up), None) if up.run == run && up.mode == Mode::Paused => Some(*up),
+            _ => {
+                let activity = self.current.as_ref().map(|current| current.activity);
+                let now = state::power(&self.settled, activity);
+                let fault = Fault::new(FaultReason::WrongState, format_args!("the VM is {now} on this host"));
+                return self.answer(reply, Err(fault));
+            }
+        };
+        let driver = Arc::clone(&self.shared.driver);
+        let future = driver.receive(self.record.clone(), before, arriving).boxed();
+        self.begin(Activity::Receiving(run), future, vec![reply]);
     }
 
     async fn join(&mut self, operation: OperationId, reply: Reply) {
@@ -101,7 +133,7 @@ impl Owner {
     fn start_activity(
         &mut self,
         activity: Activity,
-        (operation, action): (OperationId, &VmAction),
+        (operation, action, progress): (OperationId, &VmAction, Arc<Progress>),
         waiters: Vec<Reply>,
     ) {
         let driver = Arc::clone(&self.shared.driver);
@@ -135,7 +167,14 @@ impl Owner {
             (Activity::Suspending, Settled::Up(up)) => driver.suspend(record, *up).boxed(),
             (Activity::Applying, Settled::Up(up)) => driver.apply(record, *up).boxed(),
             (Activity::CleaningUp(then), Settled::Up(up)) => driver.clean_up(record, *up, then).boxed(),
-            (_, Settled::Stopped { .. } | Settled::Suspended) => {
+            (Activity::TakingBack, Settled::Up(up)) => driver.take_back(record, *up).boxed(),
+            (Activity::Sending, Settled::Up(up)) => {
+                let VmAction::Send(order) = action else { return };
+                self.sending = Some(Arc::clone(&progress));
+                driver.send(record, *up, ((**order).clone(), progress)).boxed()
+            }
+            // Begun by `arrive` only.
+            (Activity::Receiving(_), _) | (_, Settled::Stopped { .. } | Settled::Suspended) => {
                 // `decide` begins these only for a VM that is up; answer rather than trust that for ever.
                 let fault = Fault::new(FaultReason::WrongState, "the VM is not running");
                 for waiter in waiters {

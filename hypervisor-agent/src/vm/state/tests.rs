@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use xenith_hypervisor_agent_types::{CrashAction, DirectBoot, MemorySpec, Platform, VcpuSpec};
+use xenith_hypervisor_agent_api::SendVm;
+use xenith_hypervisor_agent_types::{CrashAction, DirectBoot, MemorySpec, Platform, Quiesce, VcpuSpec};
 
 fn actions(run: IncarnationId) -> Vec<(&'static str, VmAction)> {
     let deadline = Duration::from_secs(1);
@@ -138,6 +139,49 @@ fn every_command_in_every_state() {
             let decision = decide(settled, activity, &action, None);
             assert_eq!(word(&decision), expected, "{name} when {case}: {decision:?}");
         }
+    }
+}
+
+#[test]
+fn a_vm_between_two_hosts() {
+    let run = IncarnationId::new();
+    let up = |mode| Settled::Up(Up { domid: DomId(1), run, mode });
+    let stopped = Settled::Stopped { last: None };
+    let send = || {
+        let text = String::new;
+        let (address, server_name) = (text(), text());
+        let order = SendVm { address, server_name, authority_pem: text(), ticket: text() };
+        VmAction::Send(Box::new(order))
+    };
+    let snapshot = || VmAction::Snapshot { disks: vec![], quiesce: Quiesce::Never };
+    let sending = Some(Activity::Sending);
+    // columns: send take-back snapshot destroy unpause pause
+    let table: [(&str, Settled, Option<Activity>, [&str; 6]); 8] = [
+        ("running", up(Mode::Running), None, ["begin", "so", "begin", "begin", "so", "begin"]),
+        ("paused", up(Mode::Paused), None, ["no", "so", "begin", "begin", "begin", "so"]),
+        ("stopped", stopped.clone(), None, ["no", "so", "begin", "so", "no", "no"]),
+        ("sent", up(Mode::Sent), None, ["so", "begin", "no", "begin", "no", "no"]),
+        ("sending", up(Mode::Running), sending, ["join", "no", "no", "no", "no", "no"]),
+        ("taken back", up(Mode::Sent), Some(Activity::TakingBack), ["no", "join", "no", "no", "no", "no"]),
+        ("receiving", stopped, Some(Activity::Receiving(run)), ["no"; 6]),
+        ("unpausing", up(Mode::Paused), Some(Activity::Unpausing), ["no", "no", "no", "no", "join", "no"]),
+    ];
+    for (case, settled, activity, expected) in table {
+        let actions =
+            [send(), VmAction::TakeBack, snapshot(), VmAction::Destroy, VmAction::Unpause, VmAction::Pause];
+        for (action, expected) in actions.into_iter().zip(expected) {
+            let decision = decide(&settled, activity, &action, None);
+            assert_eq!(word(&decision), expected, "{action:?} when {case}: {decision:?}");
+        }
+    }
+    let decision = decide(&up(Mode::Running), sending, &VmAction::TakeBack, None);
+    assert_eq!(decision, Decision::Denied(Denied::StillSending), "which is worth asking again");
+    for (settled, activity, shown) in [
+        (up(Mode::Running), sending, Power::Running),
+        (up(Mode::Sent), None, Power::Suspending),
+        (Settled::Stopped { last: None }, Some(Activity::Receiving(run)), Power::Resuming),
+    ] {
+        assert_eq!(power(&settled, activity), shown, "{settled:?} {activity:?}");
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use xenith_common_ids::DomId;
 use xenith_hypervisor_agent_libxl_sys::{
-    LIBXL_SUSPEND_LIVE, libxl_bitmap, libxl_domain_restore_params, libxl_domain_sched_params, libxl_dominfo, libxl_error,
-    libxl_evgen_domain_death, libxl_trigger,
+    LIBXL_SUSPEND_LIVE, libxl_bitmap, libxl_domain_restore_params, libxl_domain_sched_params, libxl_dominfo,
+    libxl_error, libxl_evgen_domain_death, libxl_trigger,
 };
 
 use crate::raw::context::{Context, Failure};

@@ -1,0 +1,44 @@
+//! A running VM goes to another host: its memory is sent ([`send`]) and taken in ([`arrive`]).
+//!
+//! ```text
+//! orchestrator            source                                destination
+//!      │ open an arrival ────────────────────────────────────────▶ ticket
+//!      │ send ───────────▶ Sending: preamble, memory ────────────▶ Receiving
+//!      │                   suspended  ◀──── "complete" ─────────── Up(Paused), in its journal
+//!      │ ◀──────────────── Sent, in its journal
+//!      │ unpause ────────────────────────────────────────────────▶ Up(Running)
+//!      │ destroy, forget ▶ gone
+//! ```
+//!
+//! What always holds: a VM runs on one host. The source is the only one that may run it until it has written `Sent`,
+//! and after that again when it is told to take it back, which is told only after the destination has destroyed its
+//! copy. The destination runs it only when it is unpaused, which is told only after the source has answered `Sent`.
+//! Neither side changes its mind by itself, also not after a crash of its agent or of its host: the table in
+//! [`crate::vm::adopt`] says what each finds, and [`VmRecord::away`] keeps a source that was rebooted from starting the
+//! VM with its host. docs/adr/0066-hand-over.md has every crash, line by line.
+//!
+//! Who else touches this: nobody. Nothing about it is on disk but the two journals; a ticket ends with its agent.
+//!
+//! [`VmRecord::away`]: crate::journal::VmRecord::away
+
+pub mod arrive;
+pub mod frame;
+pub mod send;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use xenith_common_ids::IncarnationId;
+use xenith_hypervisor_agent_types::VmSpec;
+
+pub use arrive::Arrivals;
+
+/// What comes before the memory. New fields need `#[serde(default)]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preamble {
+    pub incarnation: IncarnationId,
+    /// What the domain was built from and has been changed to since: the definition may be newer, and the memory fits
+    /// this only.
+    pub applied: VmSpec,
+    #[serde(with = "time::serde::rfc3339")]
+    pub started: OffsetDateTime,
+}

@@ -1,0 +1,177 @@
+//! The activities of a VM that goes to another host, or comes from one. [`crate::migration`] has their order.
+
+use std::fmt::Display;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::SemaphorePermit;
+use tokio::time::timeout;
+use xenith_common_ids::DomId;
+use xenith_hypervisor_agent_api::SendVm;
+use xenith_hypervisor_agent_backend::{HypervisorError, Start};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, ValidVmSpec};
+
+use crate::fault::from_hypervisor;
+use crate::journal::{By, Phase, Run, VmRecord};
+use crate::migration::Preamble;
+use crate::migration::arrive::Arriving;
+use crate::migration::send::Way;
+use crate::progress::Progress;
+use crate::vm::driver::{Driver, Finished, begun, set_phase, stopped};
+use crate::vm::state::{Mode, Settled, Up};
+
+/// How often a VM that waits for its turn is looked at for whether it is still to go.
+const LOOK: Duration = Duration::from_millis(500);
+
+fn internal(error: &dyn Display) -> Fault {
+    Fault::new(FaultReason::Internal, error)
+}
+
+impl Driver {
+    /// Sends the memory to another host. Commit point: the journal says `Sent`, when the other host has said that it has
+    /// everything. Before that the guest runs on here.
+    pub async fn send(
+        self: Arc<Self>,
+        mut record: VmRecord,
+        up: Up,
+        (order, progress): (SendVm, Arc<Progress>),
+    ) -> Finished {
+        match self.send_memory(&mut record, up, (order, progress)).await {
+            Ok(()) => Finished::new(record, Settled::Up(Up { mode: Mode::Sent, ..up }), Ok(())),
+            Err(fault) => {
+                let fault = self.run_on(&mut record, up, fault).await;
+                Finished::new(record, Settled::Up(up), Err(fault))
+            }
+        }
+    }
+
+    async fn send_memory(
+        &self,
+        record: &mut VmRecord,
+        up: Up,
+        (order, progress): (SendVm, Arc<Progress>),
+    ) -> Result<(), Fault> {
+        let (vm, preamble) = (record.vm, preamble(record)?);
+        let total = preamble.applied.memory.target.bytes();
+        let _turn = self.turn(&progress).await?;
+        let way = tokio::task::spawn_blocking(move || Way::find(vm, &order)).await;
+        let way = way.map_err(|error| internal(&error))??;
+        set_phase(record, Phase::Sending);
+        self.save(record).await?;
+        let (reader, writer) = io::pipe().map_err(|error| internal(&error))?;
+        let sending = tokio::task::spawn_blocking(move || way.send(&preamble, reader, (&progress, total)));
+        let suspended = self.hypervisor.suspend_live(up.domid, OwnedFd::from(writer)).await;
+        let sent = sending.await.map_err(|error| internal(&error))?;
+        match (suspended, sent) {
+            (Ok(()), sent) => sent?,
+            // The receiver went away, which the guest is not to blame for.
+            (Err(error), Err(fault)) if is_consequence(&error) => return Err(fault),
+            (Err(error), _) => return Err(from_hypervisor(&error)),
+        }
+        let mut gone = record.clone();
+        gone.sent(up.run);
+        self.save(&gone).await?;
+        *record = gone;
+        Ok(())
+    }
+
+    async fn turn(&self, progress: &Progress) -> Result<SemaphorePermit<'_>, Fault> {
+        loop {
+            if progress.check().is_err() {
+                return Err(Fault::new(FaultReason::WrongState, "the migration was cancelled"));
+            }
+            if let Ok(turn) = timeout(LOOK, self.sends.acquire()).await {
+                return turn.map_err(|error| internal(&error));
+            }
+        }
+    }
+
+    /// Builds the domain from memory that comes from another host, and leaves it paused. Commit point: the journal says
+    /// `Paused`; a crash before that loses a domain that never ran here. `before` is one that came completely, and whose
+    /// sender runs it again.
+    pub async fn receive(
+        self: Arc<Self>,
+        mut record: VmRecord,
+        before: Option<Up>,
+        arriving: Arriving,
+    ) -> Finished {
+        if let Some(up) = before
+            && let Err(fault) = self.release(up.domid).await
+        {
+            return Finished::new(record, Settled::Up(up), Err(fault));
+        }
+        let run = arriving.preamble.incarnation;
+        match self.take_in(&mut record, arriving).await {
+            Ok(domid) => {
+                let up = Up { domid, run, mode: Mode::Paused };
+                Finished::new(record, Settled::Up(up), Ok(()))
+            }
+            Err(fault) => {
+                record.run = None;
+                let fault = self.also_saving(&record, fault).await;
+                let settled = stopped(&record);
+                Finished::new(record, settled, Err(fault))
+            }
+        }
+    }
+
+    async fn take_in(&self, record: &mut VmRecord, arriving: Arriving) -> Result<DomId, Fault> {
+        let Preamble { incarnation, applied, started } = arriving.preamble;
+        let applied = ValidVmSpec::try_from(applied).map_err(|error| Fault::invalid("preamble", error))?;
+        let applied = applied.into_inner();
+        let run = begun(incarnation, Phase::Resuming, applied.clone(), By::Orchestrator);
+        record.run = Some(Run { started, ..run });
+        record.saved = None;
+        record.away = None;
+        self.save(record).await?;
+        let domain = self.resolve(record.vm, incarnation, applied).await?;
+        let domid = match self.hypervisor.resume(&domain, arriving.memory, Start::Paused).await {
+            Ok(domid) => domid,
+            Err(error) => {
+                self.clear_left_overs(record.vm).await;
+                return Err(from_hypervisor(&error));
+            }
+        };
+        let mut built = record.clone();
+        set_phase(&mut built, Phase::Paused);
+        if let Err(fault) = self.save(&built).await {
+            self.release(domid).await?;
+            return Err(fault);
+        }
+        *record = built;
+        Ok(domid)
+    }
+
+    /// Lets a VM that was sent run on here.
+    pub async fn take_back(self: Arc<Self>, mut record: VmRecord, up: Up) -> Finished {
+        match self.hypervisor.cancel_suspend(up.domid).await {
+            // It runs already: an agent that was killed in the middle of this.
+            Ok(()) | Err(HypervisorError::WrongStatus { .. }) => {}
+            Err(error) => return Finished::new(record, Settled::Up(up), Err(from_hypervisor(&error))),
+        }
+        record.away = None;
+        set_phase(&mut record, Phase::Running);
+        let result = self.save(&record).await;
+        Finished::new(record, Settled::Up(Up { mode: Mode::Running, ..up }), result)
+    }
+}
+
+fn preamble(record: &VmRecord) -> Result<Preamble, Fault> {
+    let refuse = |why: &str| Err(Fault::new(FaultReason::WrongState, why));
+    let Some(run) = &record.run else {
+        return refuse("what this VM was built from is not known any more; shut it down, and start it again");
+    };
+    if run.attaching.is_some() {
+        return refuse(
+            "a device is being plugged in, and it is not known whether the guest has it; try again",
+        );
+    }
+    Ok(Preamble { incarnation: run.incarnation, applied: run.applied.clone(), started: run.started })
+}
+
+/// Of a stream that nobody reads.
+fn is_consequence(error: &HypervisorError) -> bool {
+    matches!(error, HypervisorError::Failed { log, .. } if log.contains("Broken pipe"))
+}
