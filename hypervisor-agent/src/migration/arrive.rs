@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use bytes::Bytes;
@@ -153,17 +154,15 @@ impl Arrivals {
         let unpacked = unpacking.await.map_err(|error| internal(&error))?;
         match (built, unpacked) {
             (Ok(()), _) => Ok(()),
-            // Nobody took the memory any more: why is what the build says.
-            (Err(fault), Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Fault { message: format!("{fault} ({error})"), ..fault })
-            }
+            // It was cut off, or came damaged: the build failed for want of it.
+            (Err(_), Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => Err(damaged(&error)),
             (Err(fault), _) => Err(fault),
         }
     }
 }
 
 fn damaged(problem: &dyn std::fmt::Display) -> Fault {
-    Fault::new(FaultReason::NotReady, format_args!("the VM's memory did not come: {problem}"))
+    Fault::new(FaultReason::NotReady, format_args!("the VM's memory did not come whole: {problem}"))
 }
 
 /// From the network, until it ends in whatever way: what is missing is found by who unpacks it.
@@ -216,8 +215,14 @@ async fn take(
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Response, Refusal> {
     let (vm, arrival) = arrivals.admit(&id, ticket(&headers))?;
-    arrivals.take_in(vm, arrival, body).await?;
-    Ok(Json(json!({ "complete": true })))
+    match arrivals.take_in(vm, arrival, body).await {
+        Ok(()) => Ok(Json(json!({ "complete": true })).into_response()),
+        // Worth another try, which the sender tells from what is not.
+        Err(Refusal::Failed(fault)) if fault.reason == FaultReason::NotReady => {
+            Ok((StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": fault.message }))).into_response())
+        }
+        Err(refusal) => Err(refusal),
+    }
 }

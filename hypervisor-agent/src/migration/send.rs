@@ -94,8 +94,8 @@ fn answer(response: reqwest::Result<Response>) -> Result<(), Fault> {
     let told = response.json::<serde_json::Value>().ok();
     let told = told.and_then(|body| body["error"].as_str().map(ToOwned::to_owned));
     let told = told.unwrap_or_else(|| status.to_string());
-    // Its ticket has ended, or somebody before us is not noticed as gone: a new ticket helps.
-    let passing = matches!(status.as_u16(), 401 | 409);
+    // Its ticket has ended, somebody before us is not noticed as gone, or not all came: a new try may help.
+    let passing = matches!(status.as_u16(), 401 | 409 | 503);
     let reason = if passing { FaultReason::NotReady } else { FaultReason::Hypervisor };
     Err(Fault::new(reason, format_args!("the receiving host says: {told}")))
 }

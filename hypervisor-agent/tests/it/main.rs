@@ -17,6 +17,7 @@ mod guest_facts;
 mod harness;
 mod imports;
 mod instant;
+mod migrations;
 mod old_records;
 mod policies;
 mod prepare;
