@@ -45,6 +45,7 @@ mod vm;
 mod vm_bulk;
 mod vm_clone;
 mod vm_hardware;
+mod vm_migrate;
 mod vm_new;
 mod vm_spec;
 mod wave;

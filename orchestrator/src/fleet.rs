@@ -18,7 +18,7 @@ use tokio::sync::broadcast;
 use xenith_common_ids::{Epoch, HostId, VmId};
 use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_client::AgentClient;
-use xenith_hypervisor_agent_types::{HostFacts, ObservedVm};
+use xenith_hypervisor_agent_types::{HostFacts, ObservedVm, Power};
 
 pub use changes::Changed;
 pub use state::{HostState, Link, SeenSr};
@@ -168,6 +168,31 @@ impl Fleet {
         tokio::time::timeout(patience, wait).await.is_ok()
     }
 
+    /// Which host has which VM, by what `host` said. On its way from one host to another a VM is on both: then it is where
+    /// it runs, and where it was while it runs nowhere.
+    fn place(&self, host: HostId, changed: &[Arc<ObservedVm>], gone: &[VmId]) {
+        let heard = |host: HostId| self.state(host).filter(|state| state.is_heard());
+        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        for vm in changed {
+            let other = places.get(&vm.vm).copied().filter(|other| *other != host);
+            let there = other.and_then(heard).and_then(|state| state.vm(vm.vm));
+            if there.is_none_or(|there| claim(vm.power) > claim(there.power)) {
+                places.insert(vm.vm, host);
+            }
+        }
+        for vm in gone {
+            if places.get(vm) == Some(&host) {
+                places.remove(vm);
+                let others = self.states().into_iter();
+                let others = others.filter(|(other, state)| *other != host && state.is_heard());
+                let having = others.filter_map(|(other, state)| Some((claim(state.vm(*vm)?.power), other)));
+                if let Some((_, other)) = having.max() {
+                    places.insert(*vm, other);
+                }
+            }
+        }
+    }
+
     /// Ends the watcher of a host and forgets what it said.
     pub fn remove(&self, host: HostId) {
         let member = self.members.write().unwrap_or_else(PoisonError::into_inner).remove(&host);
@@ -185,5 +210,15 @@ impl Fleet {
 
     fn emit(&self, event: FleetEvent) {
         let _nobody_listens = self.events.send(event);
+    }
+}
+
+/// How much a host has of a VM that two hosts have.
+const fn claim(power: Power) -> u8 {
+    match power {
+        Power::Running | Power::Starting | Power::Stopping => 2,
+        // A VM that was sent, or has arrived.
+        Power::Paused | Power::Suspending | Power::Resuming => 1,
+        Power::Stopped | Power::Suspended | Power::Crashed | Power::Unknown => 0,
     }
 }

@@ -1,7 +1,7 @@
 //! Which host takes a VM, and why. Pure: the same inputs give the same, explained choice; a dry run is the
 //! same code.
 //!
-//! Ruled out: hosts in maintenance, not heard, without the memory, without a network's bridge, or that do not reach
+//! Ruled out: where a VM that is to move is already; hosts that a running guest cannot run on upon; hosts in maintenance, not heard, without the memory, without a network's bridge, or that do not reach
 //! every SR that the VM needs: a local one is reached by its host, a shared one by all that have it attached. Among the
 //! rest: more free memory after the start is better, fewer virtual CPUs
 //! per physical one is better, a host that has none of the VMs to stay apart from, or those to be together with, is much
@@ -27,6 +27,15 @@ pub struct HostView {
     pub vcpus_used: u32,
     pub bridges: BTreeSet<String>,
     pub vms: BTreeSet<VmId>,
+    /// What a running guest must find again; `None`: not known.
+    pub machine: Option<Machine>,
+}
+
+/// The processors and the Xen of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    pub cpu: String,
+    pub xen: (u32, u32),
 }
 
 /// What is wanted.
@@ -42,6 +51,10 @@ pub struct Wish {
     pub together_with: BTreeSet<VmId>,
     /// Where its disks and the ISO in its drive are, or will be made.
     pub srs: Vec<NeededSr>,
+    /// Where it is now, which is no place to move to.
+    pub not: Option<HostId>,
+    /// What it runs on now, when it is to run on.
+    pub like: Option<Machine>,
 }
 
 /// An SR that a VM cannot do without, and the hosts that reach it.
@@ -105,6 +118,10 @@ fn obstacles(wish: &Wish, host: &HostView) -> Vec<String> {
     if wish.only.is_some_and(|only| only != host.host) {
         out.push("another host is asked for".to_owned());
     }
+    if wish.not == Some(host.host) {
+        out.push("has it already".to_owned());
+    }
+    out.extend(wish.like.as_ref().and_then(|like| unlike(like, host.machine.as_ref())));
     for sr in wish.srs.iter().filter(|sr| !sr.hosts.contains(&host.host)) {
         out.push(format!("does not reach SR {}, which this VM needs", sr.name));
     }
@@ -126,6 +143,24 @@ fn obstacles(wish: &Wish, host: &HostView) -> Vec<String> {
     out
 }
 
+/// Why a guest that runs on one machine cannot run on, on another. Its kernel asked once what the processor can do; Xen
+/// reads the memory that an older one wrote, and not the other way round.
+fn unlike(like: &Machine, machine: Option<&Machine>) -> Option<String> {
+    let Some(machine) = machine else { return Some("has not said what its processors are".to_owned()) };
+    if machine.cpu != like.cpu {
+        return Some(format!(
+            "has other processors ({}; the VM runs on {}), for which a VM must be shut down",
+            machine.cpu, like.cpu
+        ));
+    }
+    let ((major, minor), (old_major, old_minor)) = (machine.xen, like.xen);
+    (machine.xen < like.xen).then(|| {
+        format!(
+            "runs Xen {major}.{minor}, older than {old_major}.{old_minor}, for which a VM must be shut down"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,7 +178,12 @@ mod tests {
             vcpus_used: 0,
             bridges: BTreeSet::from(["xenbr0".to_owned()]),
             vms: BTreeSet::new(),
+            machine: Some(machine("Xeon", (4, 17))),
         }
+    }
+
+    fn machine(cpu: &str, xen: (u32, u32)) -> Machine {
+        Machine { cpu: cpu.into(), xen }
     }
 
     fn sr<const N: usize>(name: &str, hosts: [HostId; N]) -> NeededSr {
@@ -235,6 +275,41 @@ mod tests {
             ),
             ("busy CPUs", |_, a, _, _| a.vcpus_used = 64, Some("b"), "virtual CPUs"),
             ("nobody", |wish, _, _, _| wish.memory = 65_536, None, "65536 are needed"),
+        ]);
+    }
+
+    #[test]
+    fn a_vm_that_runs_goes_where_it_can_run_on() {
+        decide(&[
+            ("where it is", |wish, a, _, _| wish.not = Some(a.host), Some("b"), "has it already"),
+            (
+                "runs on, and one has other processors",
+                |wish, a, _, _| {
+                    wish.like = Some(machine("Xeon", (4, 17)));
+                    a.machine = Some(machine("Opteron", (4, 17)));
+                },
+                Some("b"),
+                "has other processors (Opteron; the VM runs on Xeon)",
+            ),
+            (
+                "runs on, and one has an older Xen",
+                |wish, a, b, _| {
+                    wish.like = Some(machine("Xeon", (4, 17)));
+                    a.machine = Some(machine("Xeon", (4, 9)));
+                    b.machine = Some(machine("Xeon", (4, 18)));
+                },
+                Some("b"),
+                "runs Xen 4.9, older than 4.17",
+            ),
+            (
+                "runs on, and of one nothing is known",
+                |wish, a, _, _| {
+                    wish.like = Some(machine("Xeon", (4, 17)));
+                    a.machine = None;
+                },
+                Some("b"),
+                "has not said what its processors are",
+            ),
         ]);
     }
 

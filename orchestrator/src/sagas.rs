@@ -31,6 +31,7 @@ pub mod vdi_upload;
 pub mod vm_act;
 pub mod vm_create;
 pub mod vm_delete;
+pub mod vm_migrate;
 pub mod vm_update;
 
 use std::collections::BTreeMap;
@@ -73,6 +74,7 @@ pub fn registry(deps: &Arc<Deps>) -> SagaRegistry {
     registry.register(vm_act::VmAct(Arc::clone(deps)));
     registry.register(vm_update::VmUpdate(Arc::clone(deps)));
     registry.register(vm_delete::VmDelete(Arc::clone(deps)));
+    registry.register(vm_migrate::VmMigrate(Arc::clone(deps)));
     registry.register(vdi_create::VdiCreate(Arc::clone(deps)));
     registry.register(vdi_copy::VdiCopy(Arc::clone(deps)));
     registry.register(vdi_upload::VdiUpload(Arc::clone(deps)));

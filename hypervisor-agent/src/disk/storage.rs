@@ -94,6 +94,11 @@ impl Storage {
         Ok(status)
     }
 
+    /// Whether the VDI is served to its VM from a backup, complete or not.
+    pub fn is_served(&self, vdi: VdiId) -> bool {
+        self.instants.as_ref().is_some_and(|instants| !matches!(instants.look(vdi), Ok(None)))
+    }
+
     /// Where downloads are kept until they are VDIs.
     pub(super) fn downloads(&self) -> Option<&Path> {
         self.attachments.as_ref().map(Attachments::downloads)

@@ -56,7 +56,16 @@ impl Driver {
         let (vm, preamble) = (record.vm, preamble(record)?);
         let total = preamble.applied.memory.target.bytes();
         let _turn = self.turn(&progress).await?;
-        let way = tokio::task::spawn_blocking(move || Way::find(vm, &order)).await;
+        let (storage, disks) = (self.resolver.storage.clone(), preamble.applied.disks.clone());
+        let look = move || {
+            // Its contents are in this host's server and in the backup: another host would read what is not there yet.
+            if let Some(disk) = disks.iter().find(|disk| storage.is_served(disk.vdi)) {
+                let message = format_args!("{} still comes in from its backup; wait for that", disk.device);
+                return Err(Fault::new(FaultReason::WrongState, message));
+            }
+            Way::find(vm, &order)
+        };
+        let way = tokio::task::spawn_blocking(look).await;
         let way = way.map_err(|error| internal(&error))??;
         set_phase(record, Phase::Sending);
         self.save(record).await?;

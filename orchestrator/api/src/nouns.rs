@@ -71,6 +71,8 @@ noun! {
         Add = fn add(AddHost) -> JoinTokenIssued, Administer, Mutation;
         /// Lets no VM be made or started on a host, or lets them again.
         SetMaintenance = fn set_maintenance(HostMaintenance) -> Host, Administer, Mutation;
+        /// Puts a host into maintenance and moves its VMs to others; tells of each where it goes, or why it stays.
+        Evacuate = fn evacuate(HostRef) -> Evacuation, Administer, Plannable;
         /// Look for a host under another address: it moved, and keeps its identity, its VMs and its certificate.
         SetAddress = fn set_address(HostAddress) -> Host, Administer, Mutation;
         /// Forgets a host and revokes its certificate.
@@ -125,6 +127,8 @@ noun! {
         Suspend = fn suspend(VmRef) -> TaskStarted, Operate, Plannable;
         /// Brings a suspended VM back.
         Resume = fn resume(VmRef) -> TaskStarted, Operate, Plannable;
+        /// Moves a VM to another host that reaches its disks: a running one as it runs, a stopped one by its definition.
+        Migrate = fn migrate(MigrateVm) -> TaskStarted, Provision, Plannable;
         /// Attaches a disk, new or there.
         AttachDisk = fn attach_disk(DiskAttachment) -> TaskStarted, Provision, Plannable;
         /// Detaches a disk; its VDI stays.

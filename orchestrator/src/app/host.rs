@@ -15,7 +15,7 @@ use xenith_orchestrator_inventory::host::Hosts;
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::host::{
-    AddHost, Host, HostAddress, HostMaintenance, HostRef, HostStatus, JoinTokenIssued, RemoveHost,
+    AddHost, Evacuation, Host, HostAddress, HostMaintenance, HostRef, HostStatus, JoinTokenIssued, RemoveHost,
 };
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Reason};
 
@@ -116,6 +116,10 @@ impl HostApi for App {
         let changed = HostRecord { maintenance: request.maintenance, ..found.value.clone() };
         self.db.hosts.update(&found, &changed).await.map_err(|e| store_error(&e))?;
         Ok(self.api_host(found.key, &changed))
+    }
+
+    async fn evacuate(&self, call: &Call, request: HostRef) -> Result<Evacuation, ApiError> {
+        self.evacuate_host(call, &request.host).await
     }
 
     async fn set_address(&self, call: &Call, request: HostAddress) -> Result<Host, ApiError> {

@@ -15,8 +15,8 @@ use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
     BulkResult, BulkVms, CdInsertion, CloneVm, CompleteFilter, Completion, CreateVm, DeleteVm,
-    DiskAttachment, DiskDetachment, NicAttachment, NicDetachment, PlaceVm, Placement, ShutdownVm, StartVm,
-    UpdateVm, Vm, VmCount, VmRef, VmRow,
+    DiskAttachment, DiskDetachment, MigrateVm, NicAttachment, NicDetachment, PlaceVm, Placement, ShutdownVm,
+    StartVm, UpdateVm, Vm, VmCount, VmRef, VmRow,
 };
 use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
@@ -29,7 +29,7 @@ use super::vm_new::NewVm;
 use super::vm_spec::{Disks, validated};
 use crate::errors::store_error;
 use crate::model::VmRecord;
-use crate::placement::{HostView, Wish, place};
+use crate::placement::{HostView, Machine, Wish, place};
 use crate::records;
 use crate::sagas::NewVdi;
 use crate::sagas::vm_act::{Act, Params as ActParams, VmAct};
@@ -107,7 +107,7 @@ pub(super) fn protected(record: &VmRecord, against: &str) -> ApiError {
 }
 
 impl App {
-    fn host_views(&self) -> Vec<HostView> {
+    pub(super) fn host_views(&self) -> Vec<HostView> {
         let view = |(host, record): (HostId, std::sync::Arc<crate::model::HostRecord>)| {
             let state = self.fleet.state(host);
             let facts = state.as_ref().and_then(|state| state.facts());
@@ -132,6 +132,10 @@ impl App {
                     .map(|bridge| bridge.name.clone())
                     .collect(),
                 vms: running.iter().map(|vm| vm.vm).collect(),
+                machine: facts.as_ref().map(|facts| Machine {
+                    cpu: facts.cpu_model.clone(),
+                    xen: (facts.xen.major, facts.xen.minor),
+                }),
             }
         };
         self.views.hosts().into_iter().map(view).collect()
@@ -143,7 +147,16 @@ impl App {
         wish: &Wish,
         visible: impl Fn(HostId) -> bool,
     ) -> Result<(HostId, Placement), ApiError> {
-        let mut placement = place(wish, &self.host_views());
+        Self::placed_among(wish, &self.host_views(), visible)
+    }
+
+    /// The same among some.
+    pub(super) fn placed_among(
+        wish: &Wish,
+        views: &[HostView],
+        visible: impl Fn(HostId) -> bool,
+    ) -> Result<(HostId, Placement), ApiError> {
+        let mut placement = place(wish, views);
         let none = placement.candidates.is_empty();
         let host = placement.host;
         tell(&mut placement, visible);
@@ -514,6 +527,10 @@ impl VmApi for App {
 
     async fn resume(&self, call: &Call, request: VmRef) -> Result<TaskStarted, ApiError> {
         self.act(call, &request.vm, Act::Resume { incarnation: IncarnationId::new() }, "vm.resume").await
+    }
+
+    async fn migrate(&self, call: &Call, request: MigrateVm) -> Result<TaskStarted, ApiError> {
+        self.migrate_vm(call, request).await
     }
 
     async fn attach_disk(&self, call: &Call, request: DiskAttachment) -> Result<TaskStarted, ApiError> {

@@ -168,15 +168,7 @@ impl Watcher {
         let news = self.state.apply(changes);
         let first = self.state.set_link(Link::Connected);
         if !news.changed.is_empty() || !news.gone.is_empty() {
-            let mut places = self.fleet.places.write().unwrap_or_else(PoisonError::into_inner);
-            for vm in &news.changed {
-                places.insert(vm.vm, self.host);
-            }
-            for vm in &news.gone {
-                if places.get(vm) == Some(&self.host) {
-                    places.remove(vm);
-                }
-            }
+            self.fleet.place(self.host, &news.changed, &news.gone);
         }
         let count = news.changed.len() + news.gone.len() + news.ran;
         self.fleet.heard.fetch_add(count as u64, Ordering::Relaxed);

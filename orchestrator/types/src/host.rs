@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_common_ids::{HostId, PoolId, SrId};
+use xenith_common_ids::{HostId, PoolId, SrId, TaskId, VmId};
 use xenith_hypervisor_agent_types::HostFacts;
 pub use xenith_hypervisor_agent_types::HostHardware;
 
@@ -84,6 +84,30 @@ pub struct HostRef {
 pub struct HostMaintenance {
     pub host: Reference,
     pub maintenance: bool,
+}
+
+/// What becomes of the VMs of a host that is emptied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Evacuation {
+    pub host: HostId,
+    pub vms: Vec<EvacuatedVm>,
+}
+
+/// One that goes, or why it stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EvacuatedVm {
+    pub vm: VmId,
+    pub name: String,
+    /// Where it goes.
+    pub to: Option<HostId>,
+    pub to_name: Option<String>,
+    /// What moves it.
+    pub task: Option<TaskId>,
+    /// Why it stays.
+    pub error: Option<String>,
+    /// More of that, host by host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub detail: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -267,6 +267,16 @@ pub struct CloneVm {
     pub start: bool,
 }
 
+/// Moves a VM to another host of its pool: a running one with its memory, a stopped one by its definition.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MigrateVm {
+    pub vm: Reference,
+    /// Without one, the best host that is not the one it is on.
+    #[serde(default)]
+    pub host: Option<Reference>,
+}
+
 /// The same for many VMs.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -1,0 +1,289 @@
+//! Where a VM can move to, and that it does. What speaks against it is told before anything is touched.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use xenith_common_ids::{HostId, IncarnationId, SagaId, VmId};
+use xenith_hypervisor_agent_types::{PlatformKind, Power};
+use xenith_orchestrator_api::Call;
+use xenith_orchestrator_saga::Saga;
+use xenith_orchestrator_store::{Record, Transaction};
+use xenith_orchestrator_types::host::{EvacuatedVm, Evacuation};
+use xenith_orchestrator_types::task::TaskStarted;
+use xenith_orchestrator_types::vm::{MigrateVm, Placement};
+use xenith_orchestrator_types::{ApiError, Permission, Reason};
+
+use super::App;
+use super::begin::{About, free, held};
+use super::vm::protected;
+use super::vm_spec::Disks;
+use crate::errors::{saga_error, store_error};
+use crate::model::{HostRecord, VmRecord};
+use crate::placement::{HostView, NeededSr, Wish};
+use crate::sagas::backup_restore::BackupRestore;
+use crate::sagas::vm_migrate::{Params, VmMigrate};
+/// Sagas that have not ended, read at a time.
+const PAGE: usize = 500;
+
+/// One that can be begun.
+struct Migration {
+    found: Record<VmId, VmRecord>,
+    to: HostId,
+    placement: Placement,
+    /// Of a VM that runs on.
+    run: Option<IncarnationId>,
+    wish: Wish,
+}
+
+impl App {
+    pub(super) async fn migrate_vm(&self, call: &Call, request: MigrateVm) -> Result<TaskStarted, ApiError> {
+        let found = self.find_vm(call, &request.vm, Permission::Provision).await?;
+        let mut views = self.host_views();
+        if let Some(reference) = &request.host {
+            let host = self.find_host(call, reference).await?;
+            if !call.caller.sight(Permission::Provision).covers(Some(host.value.pool), []) {
+                return Err(call.caller.forbidden(Permission::Provision));
+            }
+            if host.key == found.value.host {
+                let problem = format_args!("{} is there already", found.value.spec.name);
+                return Err(ApiError::invalid("host", problem));
+            }
+            views.retain(|view| view.host == host.key);
+        }
+        let migration = self.migration(call, found, &views).await?;
+        if call.dry_run {
+            let Migration { found, to, placement, run, .. } = &migration;
+            return Err(call.planned(json!({
+                "title": self.title_of(&migration),
+                "from": found.value.host,
+                "to": to,
+                "how": how(*run),
+                "placement": placement,
+            })));
+        }
+        self.begin_migration(call, migration, "vm.migrate").await
+    }
+
+    fn title_of(&self, migration: &Migration) -> String {
+        let name =
+            self.views.host(migration.to).map_or_else(|| migration.to.to_string(), |host| host.name.clone());
+        format!("Move {} to {name}", migration.found.value.spec.name)
+    }
+
+    /// Checks everything, and chooses among `views`.
+    async fn migration(
+        &self,
+        call: &Call,
+        found: Record<VmId, VmRecord>,
+        views: &[HostView],
+    ) -> Result<Migration, ApiError> {
+        let record = &found.value;
+        free(record)?;
+        if record.protection.migration {
+            return Err(protected(record, "migration"));
+        }
+        let run = self.run_to_move(&found)?;
+        self.nothing_comes_in(&found).await?;
+        let mut wish = Wish {
+            vcpus: record.spec.vcpus.online.get(),
+            pool: Some(record.pool),
+            bridges: record.spec.nics.iter().map(|nic| nic.bridge.clone()).collect(),
+            apart_from: record.apart_from.iter().copied().collect(),
+            together_with: record.together_with.iter().copied().collect(),
+            srs: self.srs_of(found.key, record).await?,
+            not: Some(record.host),
+            ..Wish::default()
+        };
+        if run.is_some() {
+            wish.memory = record.spec.memory.target.mib();
+            wish.like = self
+                .host_views()
+                .into_iter()
+                .find(|view| view.host == record.host)
+                .and_then(|view| view.machine);
+        }
+        let (to, placement) = Self::placed_among(&wish, views, self.visible_hosts(call))?;
+        Ok(Migration { found, to, placement, run, wish })
+    }
+
+    /// The run that goes along, if there is one; or why the VM cannot move as it is.
+    fn run_to_move(&self, found: &Record<VmId, VmRecord>) -> Result<Option<IncarnationId>, ApiError> {
+        let record = &found.value;
+        let name = &record.spec.name;
+        let refuse = |message: std::fmt::Arguments<'_>| Err(ApiError::new(Reason::WrongState, message));
+        if !record.spec.hardware.pci.is_empty() {
+            return refuse(format_args!(
+                "{name} has PCI devices of its host; take them from it first (xenith vm update), or leave it there"
+            ));
+        }
+        let Some((host, observed)) = self.fleet.vm(found.key) else {
+            let message = format_args!("the host of {name} is not heard, so nobody knows whether it runs");
+            return Err(ApiError::new(Reason::HostUnreachable, message));
+        };
+        if host != record.host {
+            return refuse(format_args!(
+                "{name} is on another host than is recorded; look at `xenith orphan list`"
+            ));
+        }
+        match observed.power {
+            Power::Stopped | Power::Crashed if observed.domid.is_none() => Ok(None),
+            Power::Running if record.spec.platform.kind() == PlatformKind::Pv => refuse(format_args!(
+                "{name} is a pv guest, which this Xen cannot copy while it runs; shut it down and move it then"
+            )),
+            Power::Running => match observed.incarnation {
+                Some(run) => Ok(Some(run)),
+                None => refuse(format_args!("{name} is not known to its host any more; shut it down first")),
+            },
+            Power::Paused => {
+                refuse(format_args!("{name} is paused; unpause it first: its guest helps to move it"))
+            }
+            Power::Suspended => refuse(format_args!(
+                "{name} is suspended, and its memory is on its host's disk; resume it first"
+            )),
+            power => refuse(format_args!("{name} is {power}; wait until that is over, or power it off")),
+        }
+    }
+
+    /// Refuses while one of its disks is being filled or changed by an operation that does not hold the VM.
+    async fn nothing_comes_in(&self, found: &Record<VmId, VmRecord>) -> Result<(), ApiError> {
+        let disks: Vec<String> =
+            found.value.spec.disks.iter().map(|disk| format!("vdi/{}", disk.vdi)).collect();
+        if disks.is_empty() {
+            return Ok(());
+        }
+        let vm = format!("vm/{}", found.key);
+        let mut after = None;
+        loop {
+            let (sagas, next) = self.engine.active(after, PAGE).await.map_err(|e| saga_error(&e))?;
+            for (saga, record) in sagas {
+                let subjects = &record.meta.subjects;
+                let fills = record.kind == BackupRestore::KIND && subjects.contains(&vm);
+                if fills || subjects.iter().any(|subject| disks.contains(subject)) {
+                    return Err(held(format_args!("a disk of {}", found.value.spec.name), saga));
+                }
+            }
+            match next {
+                Some(more) => after = Some(more),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Where its disks are, what its snapshots keep of them, and the ISO in its drive.
+    async fn srs_of(&self, vm: VmId, record: &VmRecord) -> Result<Vec<NeededSr>, ApiError> {
+        let mut disks = Disks::default();
+        let cd = record.spec.hardware.cd.and_then(|cd| cd.vdi);
+        for vdi in record.spec.disks.iter().map(|disk| disk.vdi).chain(cd) {
+            if let Some(vdi) = self.db.vdis.get(&vdi).await.map_err(|e| store_error(&e))? {
+                disks.need(self.reach_of(&vdi.value).await?);
+            }
+        }
+        for snapshot in self.snapshots_of(vm).await? {
+            for kept in &snapshot.value.disks {
+                let found = self.sr_record(kept.sr).await?;
+                let here = || NeededSr { name: kept.sr.to_string(), hosts: BTreeSet::from([record.host]) };
+                disks.need(found.map_or_else(here, |sr| NeededSr { name: sr.name, hosts: sr.hosts }));
+            }
+        }
+        Ok(disks.srs)
+    }
+
+    async fn begin_migration(
+        &self,
+        call: &Call,
+        migration: Migration,
+        method: &'static str,
+    ) -> Result<TaskStarted, ApiError> {
+        let title = self.title_of(&migration);
+        let Migration { found, to, run, wish, .. } = migration;
+        let record = &found.value;
+        self.promise(to, wish.memory);
+        let saga = SagaId::new();
+        // A host may have a newer one than an orchestrator that was restored from a backup.
+        let on_host = self.fleet.vm(found.key).map_or(0, |(_, seen)| seen.definition);
+        let definition = record.definition.max(on_host);
+        let held = VmRecord { held_by: Some(saga), definition, ..record.clone() };
+        let hold = self.db.vms.update_in(Transaction::new(), &found, &held);
+        let params = Params {
+            vm: found.key,
+            from: record.host,
+            to,
+            definition,
+            spec: record.spec.clone(),
+            run,
+            authority_pem: self.certificates.authority().certificate_pem().to_owned(),
+        };
+        let id = found.key.to_string();
+        let subjects = vec![format!("vm/{id}"), format!("host/{}", record.host), format!("host/{to}")];
+        self.begin::<VmMigrate>(
+            call,
+            (saga, &params),
+            About { method, title, subjects, object: Some(&id) },
+            hold,
+        )
+        .await
+    }
+
+    /// Largest first: what is large finds a place while there is room.
+    pub(super) async fn evacuate_host(&self, call: &Call, reference: &str) -> Result<Evacuation, ApiError> {
+        let host = self.find_own_host(call, reference).await?;
+        let mut vms = self.views.vms_of(host.key);
+        vms.sort_by(|(_, a), (_, b)| b.memory.cmp(&a.memory).then_with(|| a.name.cmp(&b.name)));
+        if !call.dry_run && !host.value.maintenance {
+            let changed = HostRecord { maintenance: true, ..host.value.clone() };
+            self.db.hosts.update(&host, &changed).await.map_err(|e| store_error(&e))?;
+        }
+        let mut views = self.host_views();
+        let mut told = Vec::with_capacity(vms.len());
+        for (vm, known) in vms {
+            let one = self.evacuate_vm(call, vm, &mut views).await;
+            let name = known.name.to_string();
+            told.push(one.unwrap_or_else(|error| EvacuatedVm {
+                vm,
+                name,
+                to: None,
+                to_name: None,
+                task: None,
+                error: Some(error.message),
+                detail: error.data.detail,
+            }));
+        }
+        if call.dry_run {
+            let title = format!("Evacuate {}", host.value.name);
+            return Err(call.planned(json!({ "title": title, "maintenance": true, "vms": told })));
+        }
+        Ok(Evacuation { host: host.key, vms: told })
+    }
+
+    async fn evacuate_vm(
+        &self,
+        call: &Call,
+        vm: VmId,
+        views: &mut [HostView],
+    ) -> Result<EvacuatedVm, ApiError> {
+        let found = self.find_vm(call, &vm.to_string(), Permission::Provision).await?;
+        let name = found.value.spec.name.to_string();
+        let migration = self.migration(call, found, views).await?;
+        let to = migration.to;
+        let room = (migration.wish.memory, migration.wish.vcpus);
+        let task = match call.dry_run {
+            true => None,
+            false => Some(self.begin_migration(call, migration, "host.evacuate").await?.task),
+        };
+        let mut to_name = None;
+        if let Some(view) = views.iter_mut().find(|view| view.host == to) {
+            view.memory_free = view.memory_free.saturating_sub(room.0);
+            view.vcpus_used += room.1;
+            view.vms.insert(vm);
+            to_name = Some(view.name.clone());
+        }
+        Ok(EvacuatedVm { vm, name, to: Some(to), to_name, task, error: None, detail: vec![] })
+    }
+}
+
+const fn how(run: Option<IncarnationId>) -> &'static str {
+    match run {
+        Some(_) => "as it runs: its memory is copied meanwhile, and it stands for a moment at the end",
+        None => "it is off: its definition moves, and its disks stay where they are",
+    }
+}

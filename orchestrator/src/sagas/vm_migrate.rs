@@ -1,0 +1,231 @@
+//! Move a VM to another host that reaches its disks: a running one with its memory, a stopped one by its definition.
+//!
+//! ```text
+//! live: hold -> define -> stream -> activate | -> switch -> leave -> settle -> release
+//! cold: hold -> define -> forget -> switch -> settle | -> release
+//! ```
+//!
+//! The hosts send to each other. Until *activate* may have begun everything can be taken back, in an order that lets
+//! nobody run the VM twice: the new host destroys its copy first, then the old one runs on. *activate* is the point of no
+//! return: the new host may run the VM from then on, so whatever fails parks the saga, and a retry goes on. What each host
+//! may do by itself is in `hypervisor-agent/src/migration.rs`; docs/adr/0066-hand-over.md has both sides of every crash.
+//!
+//! The new host gets the definition without autostart first, and with it when the VM is there: a host that boots in
+//! between starts nothing that another one runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use xenith_common_ids::{HostId, IncarnationId, OperationId, VmId};
+use xenith_common_pki::Peer;
+use xenith_hypervisor_agent_api::{ArrivalCommand, Command, CommandResult, SendVm, VmAction};
+use xenith_hypervisor_agent_client::AgentClientError;
+use xenith_hypervisor_agent_types::{FaultReason, VmSpec};
+use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
+use xenith_orchestrator_store::Transaction;
+
+use super::{Deps, host_removed, nothing, step_error};
+use crate::authn::{new_secret, secret_hash};
+use crate::model::{SnapshotRecord, VmRecord};
+use crate::snapshots;
+
+#[derive(Clone)]
+pub struct VmMigrate(pub Arc<Deps>);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Params {
+    pub vm: VmId,
+    pub from: HostId,
+    pub to: HostId,
+    pub definition: u64,
+    pub spec: VmSpec,
+    /// The run that goes along; `None`: the VM is off.
+    pub run: Option<IncarnationId>,
+    /// Who signed the hosts' certificates.
+    pub authority_pem: String,
+}
+
+/// A large guest over a slow network, that waits for its turn behind others.
+const PATIENCE: Duration = Duration::from_secs(86_400);
+/// How long a ticket waits for its sender, which waits for its turn.
+const IDLE: Duration = Duration::from_secs(86_400);
+/// Three streams: a network that breaks twice in the life of one would not carry the next either.
+const STREAMS: RetryPolicy =
+    RetryPolicy { attempts: 3, first: Duration::from_secs(1), most: Duration::from_secs(8) };
+/// An agent that was killed outright is back within a minute on a slow host.
+const AGENT_RETURNS: RetryPolicy =
+    RetryPolicy { attempts: 15, first: Duration::from_millis(500), most: Duration::from_secs(8) };
+/// A sender that is told to stop ends with the round of memory that it is at.
+const SENDER_STOPS: RetryPolicy =
+    RetryPolicy { attempts: 400, first: Duration::from_millis(500), most: Duration::from_secs(8) };
+
+impl Saga for VmMigrate {
+    const KIND: &'static str = "vm_migrate";
+    type Params = Params;
+
+    fn steps(params: &Params) -> Vec<Step<Self>> {
+        let mut steps = vec![
+            Step::new("hold", nothing).undo(release),
+            Step::new("define", define_for_arrival).undo(forget_there),
+        ];
+        if params.run.is_some() {
+            let stream = Step::new("stream", stream).undo(take_back);
+            steps.push(stream.retry(STREAMS).undo_retry(SENDER_STOPS).deadline(PATIENCE));
+            let activate = Step::new("activate", activate).retry(AGENT_RETURNS);
+            steps.push(activate.cannot_be_undone("the new host runs the VM, or may run it"));
+            steps.push(Step::new("switch", switch));
+            steps.push(Step::new("leave", leave).retry(AGENT_RETURNS));
+        } else {
+            // Asks the old host first: it refuses while there is a domain, whatever was heard of it.
+            steps.push(Step::new("forget", forget_here).undo(define_here));
+            steps.push(Step::new("switch", switch).undo(switch_back));
+        }
+        steps.push(Step::new("settle", settle).retry(AGENT_RETURNS));
+        steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
+        steps
+    }
+}
+
+async fn release(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    saga.0.release(ctx.params().vm, ctx.saga()).await?;
+    Ok(())
+}
+
+async fn define_for_arrival(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    let Params { vm, to, definition, spec, .. } = ctx.params();
+    let quiet = VmSpec { autostart: None, ..spec.clone() };
+    saga.0.define(ctx, (*to, *vm), *definition, &quiet).await
+}
+
+async fn settle(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    let Params { vm, to, definition, spec, .. } = ctx.params();
+    saga.0.define(ctx, (*to, *vm), *definition, spec).await
+}
+
+async fn forget_there(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    let Params { vm, to, .. } = ctx.params();
+    saga.0.tell_vm(ctx, *to, *vm, VmAction::Forget).await.map(|_| ())
+}
+
+/// Each try with a new ticket, which is never written down. A sender of an earlier time is stopped by that, and its VM
+/// runs on until it is sent anew; one that has sent everything says so, and nothing is sent again.
+async fn stream(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    let (deps, params) = (&saga.0, ctx.params());
+    let Some(incarnation) = params.run else { return Ok(()) };
+    let ticket = new_secret().map_err(|error| StepError::permanent(error.to_string()))?;
+    let open =
+        ArrivalCommand::Open { vm: params.vm, incarnation, ticket_hash: secret_hash(&ticket), idle: IDLE };
+    let port = match deps.send_as(ctx, OperationId::new(), params.to, Command::Arrival(open)).await {
+        Ok(CommandResult::ArrivalOpen(port)) => port,
+        Ok(_) => return Err(StepError::permanent("the host answered something else")),
+        Err(error) => return Err(error.map_or_else(|| host_removed(params.to), |error| step_error(&error))),
+    };
+    let record = deps.db.hosts.get(&params.to).await?.ok_or_else(|| host_removed(params.to))?.value;
+    let name = record.address.rsplit_once(':').map_or(record.address.as_str(), |(name, _)| name);
+    let order = SendVm {
+        address: format!("{name}:{port}"),
+        server_name: Peer::Host(params.to).server_name().to_str().into_owned(),
+        authority_pem: params.authority_pem.clone(),
+        ticket,
+    };
+    let command = Command::Vm { vm: params.vm, action: VmAction::Send(Box::new(order)) };
+    deps.send_long_as(ctx, OperationId::new(), (params.from, command)).await.map(|_| ())
+}
+
+/// First the new host, then the old one: in between the VM is suspended, and runs nowhere.
+async fn take_back(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    let Params { vm, from, to, .. } = ctx.params();
+    let close = Command::Arrival(ArrivalCommand::Close { vm: *vm });
+    saga.0.again(ctx, "close the arrival", (*to, close)).await?;
+    saga.0.destroy_if_there(ctx, "destroy what arrived", (*to, *vm)).await?;
+    let take = Command::Vm { vm: *vm, action: VmAction::TakeBack };
+    saga.0.again(ctx, "take it back", (*from, take)).await
+}
+
+/// Repeated under the same id: a guest that ran, and went down by itself before the answer was heard, was let run.
+async fn activate(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    let Params { vm, to, .. } = ctx.params();
+    saga.0.tell_vm(ctx, *to, *vm, VmAction::Unpause).await.map(|_| ())
+}
+
+/// The old host has nothing of it any more.
+async fn leave(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    let Params { vm, from, .. } = ctx.params();
+    saga.0.destroy_if_there(ctx, "destroy what was sent", (*from, *vm)).await?;
+    forget_here(saga, ctx).await
+}
+
+async fn forget_here(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    let Params { vm, from, .. } = ctx.params();
+    saga.0.tell_vm(ctx, *from, *vm, VmAction::Forget).await.map(|_| ())
+}
+
+async fn define_here(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    let Params { vm, from, definition, spec, .. } = ctx.params();
+    saga.0.define(ctx, (*from, *vm), *definition, spec).await
+}
+
+impl Deps {
+    /// A command of its own within a step, under an id that stays the same.
+    async fn again(
+        &self,
+        ctx: &StepCtx<VmMigrate>,
+        purpose: &str,
+        (host, command): (HostId, Command),
+    ) -> Result<(), StepError> {
+        let operation = OperationId::from_uuid(ctx.derived_uuid(purpose));
+        match self.send_as(ctx, operation, host, command).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.map_or_else(|| host_removed(host), |error| step_error(&error))),
+        }
+    }
+
+    /// A host that does not know the VM has nothing to destroy.
+    async fn destroy_if_there(
+        &self,
+        ctx: &StepCtx<VmMigrate>,
+        purpose: &str,
+        (host, vm): (HostId, VmId),
+    ) -> Result<(), StepError> {
+        let operation = OperationId::from_uuid(ctx.derived_uuid(purpose));
+        let command = Command::Vm { vm, action: VmAction::Destroy };
+        match self.send_as(ctx, operation, host, command).await {
+            Ok(_) => Ok(()),
+            Err(Some(AgentClientError::Refused(fault))) if fault.reason == FaultReason::NotFound => Ok(()),
+            Err(error) => Err(error.map_or_else(|| host_removed(host), |error| step_error(&error))),
+        }
+    }
+}
+
+async fn switch(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    place_at(saga, ctx, ctx.params().to).await
+}
+
+async fn switch_back(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    place_at(saga, ctx, ctx.params().from).await
+}
+
+/// The VM is at `host`, and with it what is worked on where it is: its disks, its snapshots.
+async fn place_at(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>, host: HostId) -> Result<(), StepError> {
+    let (db, vm) = (&saga.0.db, ctx.params().vm);
+    let Some(found) = db.vms.get(&vm).await? else { return Ok(()) };
+    if found.value.held_by != Some(ctx.saga()) {
+        return Ok(());
+    }
+    for snapshot in snapshots::of_vm(db, vm).await? {
+        let moved = |record: &mut SnapshotRecord| record.host = host;
+        db.snapshots.modify(&snapshot.key, moved).await?;
+    }
+    let placed = VmRecord { host, ..found.value.clone() };
+    let mut commit = db.vms.update_in(Transaction::new(), &found, &placed);
+    for disk in &placed.spec.disks {
+        if let Some(vdi) = db.vdis.get(&disk.vdi).await? {
+            let mut with_it = vdi.value.clone();
+            with_it.host = host;
+            commit = db.vdis.update_in(commit, &vdi, &with_it);
+        }
+    }
+    db.store.commit(commit).await?;
+    Ok(())
+}
