@@ -141,7 +141,9 @@ impl Instants {
     }
 
     /// It is not a plain VDI.
-    fn is_begun(&self, vdi: VdiId) -> bool {
+    /// Whether a domain that has the disk has it from its server; it may be complete.
+    #[must_use]
+    pub fn is_begun(&self, vdi: VdiId) -> bool {
         self.folder(vdi).is_dir() && !self.is_done(vdi)
     }
 

@@ -94,9 +94,9 @@ impl Storage {
         Ok(status)
     }
 
-    /// Whether the VDI is served to its VM from a backup, complete or not.
+    /// Whether a domain that has the VDI has it from the server of an instant restore, complete or not.
     pub fn is_served(&self, vdi: VdiId) -> bool {
-        self.instants.as_ref().is_some_and(|instants| !matches!(instants.look(vdi), Ok(None)))
+        self.instants.as_ref().is_some_and(|instants| instants.is_begun(vdi))
     }
 
     /// Where downloads are kept until they are VDIs.

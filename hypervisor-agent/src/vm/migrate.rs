@@ -60,7 +60,10 @@ impl Driver {
         let look = move || {
             // Its contents are in this host's server and in the backup: another host would read what is not there yet.
             if let Some(disk) = disks.iter().find(|disk| storage.is_served(disk.vdi)) {
-                let message = format_args!("{} still comes in from its backup; wait for that", disk.device);
+                let message = format_args!(
+                    "{} came in from its backup while the VM ran; shut the VM down and start it once before it moves",
+                    disk.device
+                );
                 return Err(Fault::new(FaultReason::WrongState, message));
             }
             Way::find(vm, &order)

@@ -141,6 +141,8 @@ async fn hosts_and_networks(tried: &mut Tried<'_>) {
     tried.others("host.add", json!({ "name": "xen3" }), Reason::NotFound).await;
     let maintenance = |host: &str, maintenance: bool| json!({ "host": host, "maintenance": maintenance });
     tried.own("host.set_maintenance", maintenance("xen2", true)).await.unwrap();
+    tried.own("host.evacuate", json!({ "host": "xen2" })).await.unwrap();
+    tried.others("host.evacuate", json!({ "host": "xen1" }), Reason::NotFound).await;
     tried.own("host.set_maintenance", maintenance("xen2", false)).await.unwrap();
     tried.others("host.set_maintenance", maintenance("xen1", true), Reason::NotFound).await;
     // No address, so that it stays where it is.

@@ -26,6 +26,7 @@ mod listings;
 mod lists;
 mod mail;
 mod metrics;
+mod migration;
 mod old_records;
 mod once;
 mod orphans;

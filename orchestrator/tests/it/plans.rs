@@ -104,12 +104,20 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
     plans.plan::<template::Delete>(json!({ "template": "debian" })).await;
     plans.plan::<vdi::Migrate>(json!({ "vdi": "spare", "sr": "fast" })).await;
     plans.plan::<vdi::Delete>(json!({ "vdi": "spare" })).await;
+    plans.plan::<host::Evacuate>(json!({ "host": "xen1" })).await;
     plans.plan::<host::Remove>(json!({ "host": "xen1", "force": true })).await;
     let made = plans.made;
     assert_eq!(state(&all).await, before);
 
-    // Tests of imports and standbys plan these, and the one of backups below.
-    let elsewhere = ["import.start", "import.upload", "standby.fail_over", "backup.restore", "backup.delete"];
+    // Tests of imports, standbys and migrations plan these, and the one of backups below.
+    let elsewhere = [
+        "import.start",
+        "import.upload",
+        "standby.fail_over",
+        "backup.restore",
+        "backup.delete",
+        "vm.migrate",
+    ];
     let plannable =
         xenith_orchestrator_api::methods().into_iter().filter(|info| info.kind == Kind::Plannable);
     let names: Vec<_> = plannable.map(|info| info.name).filter(|name| !elsewhere.contains(name)).collect();
@@ -126,6 +134,9 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
     assert!(left.len() == 1 && left[0]["device"] == "xvdb", "{left:?}");
     assert_eq!(made["vm.clone"]["spec"]["name"], "web-2");
     assert_eq!(made["host.remove"]["forgotten_vms"], json!(["web-1"]));
+    let stays = &made["host.evacuate"]["vms"][0];
+    assert!(stays["name"] == "web-1" && stays["to"] == Value::Null, "{stays}");
+    assert!(stays["error"].is_string() && stays["task"] == Value::Null, "{stays}");
     what_is_lost_is_told(&made);
     all.stop().await;
 }

@@ -49,6 +49,8 @@ sagas! {
     rename: "vm_update" after vec![web()] => with(on_web("vm.update"), "name", json!("web-2"));
     attach_disk: "vm_update" after started() => with(on_web("vm.attach_disk"), "disk", json!({ "size": 1 << 20 }));
     detach_disk: "vm_update" after started() => with(on_web("vm.detach_disk"), "device", json!("xvda"));
+    migrate: "vm_migrate" after vec![bare(), on_web("vm.start")] => on_web("vm.migrate"), hosts(2), told();
+    migrate_stopped: "vm_migrate" after vec![bare()] => with(on_web("vm.migrate"), "host", json!("xen2")), hosts(2), told();
     delete: "vm_delete" after vec![web()] => on_web("vm.delete");
     delete_but_keep_disks: "vm_delete" after vec![web()] => with(on_web("vm.delete"), "keep_disks", json!(true));
     import_upload: "import_upload" after vec![] => upload(), sends();
@@ -107,6 +109,11 @@ sagas! {
 fn web() -> ApiCall {
     let small = serde_json::to_value(crate::harness::small("web-1")).unwrap();
     with(("vm.create", small), "disks", json!([{ "size": 1 << 20 }]))
+}
+
+/// A VM on the first host that has no disk, so that every host reaches what it needs.
+fn bare() -> ApiCall {
+    with(with(web(), "disks", json!([])), "host", json!("xen1"))
 }
 
 /// The same, with its disk to be sent.

@@ -16,18 +16,18 @@ use xenith_orchestrator_types::vm::{PlaceVm, Placement};
 
 use crate::harness::{Installation, api_error, small, until};
 
-fn of<T: serde::de::DeserializeOwned>(params: Value) -> T {
+pub fn of<T: serde::de::DeserializeOwned>(params: Value) -> T {
     serde_json::from_value(params).unwrap()
 }
 
-async fn done<M: Method<Result = TaskStarted>>(all: &Installation, params: Value) -> Task {
+pub async fn done<M: Method<Result = TaskStarted>>(all: &Installation, params: Value) -> Task {
     let task = all.run::<M>(&of(params)).await;
     assert_eq!(task.status, TaskStatus::Done, "{}: {:?}", task.title, task.message);
     task
 }
 
 /// Two hosts, and the SR `nas` that both have attached: the same folder, as a mount of the same export would be.
-async fn sharing() -> Installation {
+pub async fn sharing() -> Installation {
     let mut all = Installation::with_host(SimHypervisor::builder()).await;
     all.add_host("xen2", SimHypervisor::builder()).await;
     let path = all.hosts[0].folder().join("nas");
@@ -55,7 +55,7 @@ async fn data(all: &Installation) -> Vdi {
     all.admin.call::<vdi::Get>(&VdiRef { vdi: "data".into() }).await.unwrap()
 }
 
-async fn id(all: &Installation, host: &str) -> HostId {
+pub async fn id(all: &Installation, host: &str) -> HostId {
     all.wait_host(host, HostStatus::Connected).await.id
 }
 

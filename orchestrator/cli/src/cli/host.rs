@@ -55,6 +55,16 @@ pub enum HostCommand {
         #[command(flatten)]
         keyed: Keyed,
     },
+    /// Put a host into maintenance and move its VMs to others.
+    Evacuate {
+        #[arg(value_name = "HOST")]
+        host: String,
+        /// Check everything and show which VM would go where, and which would stay; nothing changes.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
     /// Look for a host that moved under its new address; it keeps its VMs.
     SetAddress {
         #[arg(value_name = "HOST")]

@@ -84,6 +84,16 @@ pub enum VmCommand {
     Suspend(One),
     /// Bring a suspended VM back.
     Resume(One),
+    /// Move a VM to another host that reaches its disks, as it runs.
+    Migrate {
+        #[arg(value_name = "VM")]
+        vm: String,
+        /// Without one, the best host that is not the one it is on.
+        #[arg(long)]
+        host: Option<String>,
+        #[command(flatten)]
+        planned: Planned,
+    },
     /// Attach a disk: a new one, or a VDI that is there.
     AttachDisk {
         #[arg(value_name = "VM")]

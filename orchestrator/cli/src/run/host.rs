@@ -3,15 +3,15 @@
 use xenith_orchestrator_api::host;
 use xenith_orchestrator_client::HostChanges;
 use xenith_orchestrator_types::host::{
-    AddHost, Host, HostAddress, HostHardware, HostMaintenance, HostRef, HostStatus, RemoveHost,
+    AddHost, EvacuatedVm, Host, HostAddress, HostHardware, HostMaintenance, HostRef, HostStatus, RemoveHost,
 };
 
 use crate::app::App;
 use crate::ask;
-use crate::cli::{Format, HostCommand, OnOff};
+use crate::cli::{Columns, Format, HostCommand, OnOff};
 use crate::error::CliError;
 use crate::run::watch::follow;
-use crate::run::{list, said};
+use crate::run::{list, print, said};
 use crate::table::{Cell, Column, Names, Paint, Row, Sheet, Tone};
 use crate::wait::plan;
 use crate::words;
@@ -116,6 +116,40 @@ fn hardware_sheet(hardware: &HostHardware) -> Sheet {
         .maybe("not for guests", hardware.passthrough_problem.as_ref())
 }
 
+impl Row for EvacuatedVm {
+    fn columns() -> Vec<Column<Self>> {
+        vec![
+            Column::new("vm", |row, _| Cell::new(&row.name)),
+            Column::new("to", |row, _| Cell::maybe(row.to_name.as_ref())),
+            Column::new("task", |row, _| Cell::maybe(row.task.map(|task| task.to_string()))),
+            Column::new("problem", |row, _| match &row.error {
+                Some(error) if row.detail.is_empty() => Cell::toned(Tone::Bad, error),
+                Some(error) => Cell::toned(Tone::Bad, format!("{error}: {}", row.detail.join("; "))),
+                None => Cell::maybe(None::<String>),
+            }),
+            Column::on_request("id", |row, _| Cell::new(row.vm.to_string())),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn id(&self) -> String {
+        self.vm.to_string()
+    }
+}
+
+/// Fails when some VM stays, after telling which and why.
+async fn evacuated(app: &App, vms: Vec<EvacuatedVm>) -> Result<(), CliError> {
+    print(app, &vms, &Columns::default()).await?;
+    let failed = vms.iter().filter(|vm| vm.error.is_some()).count();
+    if failed > 0 {
+        return Err(CliError::Partly { failed, of: vms.len() });
+    }
+    Ok(())
+}
+
 pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
     match command {
         HostCommand::List { watch: true, listing } => follow::<HostChanges, _, _>(app, &listing).await,
@@ -152,6 +186,13 @@ pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
             let host = app.change::<host::SetMaintenance>(&params, &keyed).await?;
             let names = app.names().await;
             app.out.object(&host, || sheet(&host, &names))
+        }
+        HostCommand::Evacuate { host, dry_run: true, .. } => {
+            plan::<host::Evacuate>(app, &HostRef { host }).await
+        }
+        HostCommand::Evacuate { host, keyed, .. } => {
+            let evacuation = app.change::<host::Evacuate>(&HostRef { host }, &keyed).await?;
+            evacuated(app, evacuation.vms).await
         }
         HostCommand::SetAddress { host, address, keyed } => {
             let host = app.change::<host::SetAddress>(&HostAddress { host, address }, &keyed).await?;

@@ -10,7 +10,7 @@ use xenith_orchestrator_client::VmChanges;
 use xenith_orchestrator_types::ListRequest;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
-    CdInsertion, CloneVm, CompleteFilter, DeleteVm, DiskAttachment, DiskDetachment, NicAttachment,
+    CdInsertion, CloneVm, CompleteFilter, DeleteVm, DiskAttachment, DiskDetachment, MigrateVm, NicAttachment,
     NicDetachment, PlaceVm, ShutdownVm, StartVm, Vm, VmRef, VmRow,
 };
 
@@ -91,6 +91,9 @@ pub async fn run(app: &App, command: VmCommand) -> Result<(), CliError> {
         VmCommand::Unpause(one) => act::<vm::Unpause>(app, one).await,
         VmCommand::Suspend(one) => act::<vm::Suspend>(app, one).await,
         VmCommand::Resume(one) => act::<vm::Resume>(app, one).await,
+        VmCommand::Migrate { vm, host, planned } => {
+            begin_or_plan::<vm::Migrate>(app, &MigrateVm { vm, host }, &planned).await
+        }
         VmCommand::AttachDisk { vm, disk, planned } => {
             let disk = spec::new_disk(&disk);
             begin_or_plan::<vm::AttachDisk>(app, &DiskAttachment { vm, disk }, &planned).await

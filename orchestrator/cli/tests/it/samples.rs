@@ -269,6 +269,10 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "role.list" => json!(page(vec![json!({ "role": "viewer", "permissions": ["view", "own"] })])),
             "host.list" => json!(page(vec![host()])),
             "host.get" | "host.set_maintenance" | "host.set_address" => json!(host()),
+            "host.evacuate" => json!({
+                "host": ID,
+                "vms": [{ "vm": ID, "name": "web-1", "to": ID, "to_name": "xen2", "task": ID, "error": null }],
+            }),
             "host.add" => json!({ "token": "join-me", "expires": at }),
             "host.hardware" => json!({
                 "numa": [{ "node": 0, "memory_total": 1024, "memory_free": 512, "cpus": "0-3" }],

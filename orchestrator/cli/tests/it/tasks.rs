@@ -116,6 +116,8 @@ async fn what_cannot_be_undone_is_planned_without_a_question() {
         "backup restore web-1@latest",
         "backup restore web-1@latest --in-place",
         "host remove xen1 --force",
+        "host evacuate xen1",
+        "vm migrate web-1 --host xen2",
     ] {
         let arguments: Vec<_> = line.split(' ').chain(["--dry-run"]).collect();
         let outcome = program.run(&arguments).await.is(0);

@@ -101,6 +101,7 @@ fn of_vms() -> Vec<Row> {
         "vm.suspend",
         "vm.resume",
         "vm.eject_cd",
+        "vm.migrate",
         "console.vm",
         "snapshot.list",
         "task.list",
@@ -109,6 +110,7 @@ fn of_vms() -> Vec<Row> {
     rows.extend([
         row("vm.attach_disk", "vm", On, |vm| json!({ "vm": vm, "disk": { "size": 1 << 20 } })),
         row("vm.attach_disk", "vdi", Named, |vdi| json!({ "vm": "east-1", "disk": { "vdi": vdi } })),
+        row("vm.migrate", "host", There, |host| json!({ "vm": "east-1", "host": host })),
         row("vm.detach_disk", "vm", On, |vm| json!({ "vm": vm, "device": "xvda" })),
         row("vm.insert_cd", "vm", On, |vm| json!({ "vm": vm, "iso": "west-disk" })),
         row("vm.clone", "vm", On, |vm| json!({ "vm": vm, "name": "east-9" })),

@@ -24,6 +24,7 @@ use xenith_hypervisor_agent::identity::Identity;
 use xenith_hypervisor_agent::vm::registry::Settings;
 use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_hypervisor_agent_types::{DomainStatus, Power};
 use xenith_orchestrator::app::App;
 use xenith_orchestrator::audit::Audit;
 use xenith_orchestrator::authn::Authn;
@@ -96,11 +97,12 @@ pub struct Case {
     call: ApiCall,
     guest_decides: bool,
     sends: bool,
+    told: bool,
 }
 
 impl Case {
     pub fn new(before: Vec<ApiCall>, call: ApiCall) -> Self {
-        Self { hosts: 1, before, call, guest_decides: false, sends: false }
+        Self { hosts: 1, before, call, guest_decides: false, sends: false, told: false }
     }
 
     /// Hosts `xen1`, `xen2`, … of one pool.
@@ -113,6 +115,12 @@ impl Case {
     /// Somebody sends the disks of uploads.
     pub fn sends(mut self) -> Self {
         self.sends = true;
+        self
+    }
+
+    /// The call asks what is heard of VMs, which comes a moment after what was done.
+    pub fn told(mut self) -> Self {
+        self.told = true;
         self
     }
 
@@ -146,6 +154,9 @@ impl Subject for Proof {
     async fn world(&self) -> World {
         let world = World::with_hosts(self.0.hosts).await;
         world.prepare(&self.0.before).await;
+        if self.0.told {
+            world.vms_are_told().await;
+        }
         if self.0.sends {
             let inner = &world.0;
             let (db, imports) = (inner.db.clone(), Arc::clone(&inner.deps.imports));
@@ -293,6 +304,27 @@ impl World {
                 return;
             }
             assert!(Instant::now() < deadline, "the hosts are not heard");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Waits until every VM is heard to be what its host has it for.
+    async fn vms_are_told(&self) {
+        let Inner { fleet, db, hosts, .. } = &*self.0;
+        let vms = db.vms.all().await.unwrap().0;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut running = 0;
+            for host in hosts {
+                let domains = host.sim.domains().await.unwrap();
+                running += domains.iter().filter(|info| info.status == DomainStatus::Running).count();
+            }
+            let heard: Vec<_> = vms.iter().filter_map(|vm| fleet.vm(vm.key)).collect();
+            let up = heard.iter().filter(|(_, vm)| vm.power == Power::Running && vm.domid.is_some()).count();
+            if heard.len() == vms.len() && up == running {
+                return;
+            }
+            assert!(Instant::now() < deadline, "what became of the VMs is not heard");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
