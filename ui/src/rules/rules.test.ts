@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import type { Binding, MethodName, Power, User } from '../api/generated';
 import { cliLine, quote, rpcLines, SHAPES } from './cli';
 import { mayNot } from './may';
-import { VM_VERBS, vmCannot, vmCannotChange, type VmVerb } from './vm';
+import { VM_VERBS, vmCannot, vmCannotChange, vmCannotMove, type VmVerb } from './vm';
 
 const user = (...bindings: Binding[]): User => ({ id: 'u', name: 'dora', bindings, disabled: false, created: '' });
 const everywhere = (role: Binding['role']) => user({ role, scope: { kind: 'all' } });
@@ -68,6 +68,16 @@ describe('what a VM can', () => {
     expect(vmCannotChange(everywhere('admin'), 'vm.update', standing)).toMatch(/stands by/);
   });
 
+  it('moves what runs and what is off, unless it is protected', () => {
+    const why = (power: Power, migration = false) => vmCannotMove(everywhere('admin'), { power, managed: true, protection: { migration } });
+    expect(why('running')).toBeUndefined();
+    expect(why('stopped')).toBeUndefined();
+    expect(why('paused')).toMatch(/paused/);
+    expect(why('suspended')).toMatch(/resume/);
+    expect(why('running', true)).toMatch(/protected/);
+    expect(vmCannotMove(everywhere('viewer'), { power: 'running', managed: true })).toBeDefined();
+  });
+
   it('leaves foreign domains alone', () => {
     const can = VM_VERBS.filter(({ method }) => !vmCannot(everywhere('admin'), method, { power: 'running', managed: false }));
     expect(can).toEqual([]);
@@ -80,6 +90,7 @@ describe('the command line', () => {
     ['vm.power_off', { vm: 'web 1' }, "xenith vm power-off 'web 1'"],
     ['vm.delete', { vm: 'web-1', keep_disks: true }, 'xenith vm delete web-1 --keep-disks'],
     ['vm.detach_disk', { device: 'xvdb', vm: 'web-1' }, 'xenith vm detach-disk web-1 xvdb'],
+    ['vm.migrate', { vm: 'web-1', host: 'xen2' }, 'xenith vm migrate web-1 --host xen2'],
     ['host.set_maintenance', { host: 'xen1', maintenance: true }, 'xenith host set-maintenance xen1 on'],
     ['network.create', { name: 'lan', bridge: 'xenbr0', pool: 'p', description: '' }, 'xenith network create lan --bridge xenbr0 --pool p'],
     ['vm.attach_disk', { vm: 'web-1', disk: { size: 20 * 1024 ** 3, access: 'read-only' } }, 'xenith vm attach-disk web-1 size=20GiB,access=ro'],

@@ -92,3 +92,19 @@ export function vmCannotChange(user: User, method: MethodName, vm: { managed: bo
 export function verbParams(_method: VmVerb, vm: Pick<VmRow, 'id'>, more: object = {}) {
   return { vm: vm.id, ...more } as { vm: string };
 }
+
+/** To another host: a running guest helps to move itself, one that is off has nothing to carry. */
+export function vmCannotMove(
+  user: User,
+  vm: { power: Power; managed: boolean; protection?: Protection; standby_of?: string | null },
+  place?: Place,
+): string | undefined {
+  const why = vmCannotChange(user, 'vm.migrate', vm, place);
+  if (why) return why;
+  if (vm.protection?.migration) return msg('It is protected from moving: take that off first.');
+  if (vm.power === 'unknown') return msg('Its host is not heard: nothing is known about this VM now.');
+  if (BUSY.includes(vm.power)) return msg('It is changing its state; wait until that is done.');
+  if (vm.power === 'paused') return msg('It is paused: its guest has to run to move.');
+  if (vm.power === 'suspended') return msg('It is suspended: resume it.');
+  return undefined;
+}

@@ -13,7 +13,7 @@ import { PageHead } from '../../parts/PageHead';
 import { Parts } from '../../parts/Parts';
 import { PowerLabel, Tags } from '../../parts/state';
 import type { Verb } from '../../parts/VerbMenu';
-import { vmCannotChange } from '../../rules/vm';
+import { vmCannotChange, vmCannotMove } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 import { VmSnapshots } from '../snapshot/VmSnapshots';
 import { VmBackups } from '../backup/VmBackups';
@@ -23,7 +23,7 @@ import { TaskList } from '../task/TaskList';
 import { TemplateFromVm } from '../template/dialogs';
 import { AlarmsOf } from '../alarm/AlarmCard';
 import { Access } from './Access';
-import { CloneVm, InsertCd } from './dialogs';
+import { CloneVm, InsertCd, MoveVm } from './dialogs';
 import { VmDisks } from './VmDisks';
 import { VmNics } from './VmNics';
 import { VmMenu } from './VmMenu';
@@ -36,7 +36,7 @@ export default function VmPage() {
   const navigate = useNavigate();
   const names = useNames();
   const user = useUser();
-  const [form, setForm] = useState<'clone' | 'cd' | 'template'>();
+  const [form, setForm] = useState<'clone' | 'cd' | 'move' | 'template'>();
   const read = useRead('vm.get', { vm: reference });
   const vm = read.data;
   useFollow('vm.subscribe', { filter: `id:${vm?.id ?? reference}`, only_changes: true }, () => refresh('vm'), { enabled: !!vm, started: () => refresh('vm') });
@@ -48,6 +48,7 @@ export default function VmPage() {
   const drive = vm.spec?.hardware?.cd;
   const more: Verb[] = [
     { label: t('Clone'), why: vmCannotChange(user, 'vm.clone', vm, place), go: () => setForm('clone') },
+    { label: t('Move'), why: vmCannotMove(user, vm, place), go: () => setForm('move'), note: t('To another host, as it runs or off.') },
     { label: t('Make a standby'), why: vmCannotChange(user, 'standby.create', vm, place), go: () => void navigate(`/standbys/new?vm=${vm.id}`), note: t('A VM elsewhere that can take over.') },
     { label: t('Make a template of it'), why: cannotKeep, go: () => setForm('template') },
     ...(drive ? [{ label: t('Insert a CD'), why: cannotOperate, go: () => setForm('cd') }] : []),
@@ -100,6 +101,7 @@ export default function VmPage() {
       </Parts>
       {form === 'template' && <TemplateFromVm vm={vm} close={closeForm} />}
       {form === 'clone' && <CloneVm vm={vm} close={closeForm} />}
+      {form === 'move' && <MoveVm vm={vm} close={closeForm} />}
       {form === 'cd' && <InsertCd vm={vm} close={closeForm} />}
     </PageSection>
   );
