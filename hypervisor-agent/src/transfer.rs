@@ -8,10 +8,15 @@
 pub mod download;
 mod send;
 
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::time::Duration;
 
+use reqwest::blocking::{Client, ClientBuilder};
 use xenith_common_block::{BlockError, CopyProgress, copy};
 use xenith_common_ids::{SrId, VdiId};
+use xenith_common_pki::authority_client_config;
 use xenith_hypervisor_agent_api::{CommandResult, TransferCommand};
 use xenith_hypervisor_agent_storage::StorageError;
 use xenith_hypervisor_agent_types::{Fault, FaultReason, VdiFacts, VdiSize};
@@ -50,6 +55,40 @@ async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
     tokio::task::spawn_blocking(call).await.map_err(|error| Fault::new(FaultReason::Internal, error))?
+}
+
+/// A client for the listener of another host, and what its addresses begin with. It waits for ever unless it is told
+/// otherwise.
+pub(crate) fn way_to(
+    address: &str,
+    server_name: &str,
+    authority_pem: &str,
+) -> Result<(ClientBuilder, String), Fault> {
+    let tls = authority_client_config(authority_pem, &[b"http/1.1"])
+        .map_err(|error| Fault::invalid("authority_pem", error))?;
+    let (_, port) = address.rsplit_once(':').ok_or_else(|| Fault::invalid("address", "it has no port"))?;
+    let unknown = |error: io::Error| {
+        Fault::new(FaultReason::NotReady, format_args!("{address} cannot be found: {error}"))
+    };
+    let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(unknown)?.collect();
+    let http = Client::builder()
+        .tls_backend_preconfigured(tls)
+        .resolve_to_addrs(server_name, &addresses)
+        .connect_timeout(Duration::from_secs(10))
+        .timeout(None)
+        .no_proxy();
+    Ok((http, format!("https://{server_name}:{port}")))
+}
+
+/// An error with all of its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
 }
 
 fn cancelled() -> Fault {

@@ -89,7 +89,10 @@ impl Arrivals {
                     ended: self.tasks.token().child_token(),
                     place: Arc::default(),
                 };
-                self.table().insert(vm, arrival);
+                let mut table = self.table();
+                // What nobody came for: a repeated order that found everything sent.
+                table.retain(|_, known| Instant::now() <= known.until);
+                table.insert(vm, arrival);
                 Ok(CommandResult::ArrivalOpen(port))
             }
             ArrivalCommand::Close { vm } => {
@@ -125,7 +128,11 @@ impl Arrivals {
             let _place = place;
             let taken = this.receive(vm, &arrival, body).await;
             match &taken {
-                Ok(()) => tracing::info!(%vm, "a VM has come from another host and waits to be let run"),
+                Ok(()) => {
+                    // Its ticket has done what it was for: memory that came later would be an older one.
+                    this.table().retain(|of, known| *of != vm || !Arc::ptr_eq(&known.place, &arrival.place));
+                    tracing::info!(%vm, "a VM has come from another host and waits to be let run");
+                }
                 Err(fault) => tracing::warn!(%vm, %fault, "a VM that was sent here did not arrive"),
             }
             let _sender_gone = told.send(taken);

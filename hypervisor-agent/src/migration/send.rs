@@ -5,21 +5,21 @@
 //! still at that moment.
 
 use std::io::{self, PipeReader};
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::blocking::{Body, Client, Response};
 use xenith_common_ids::VmId;
-use xenith_common_pki::authority_client_config;
 use xenith_hypervisor_agent_api::SendVm;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use super::Preamble;
 use super::frame::Framed;
 use crate::progress::Progress;
+use crate::transfer::{chain, way_to};
 
-const SILENCE: Duration = Duration::from_secs(20);
+/// Also of a receiver that takes nothing: one that makes room for the guest does not for a while.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// The way to the receiver, looked at before anything is asked of the guest.
 pub struct Way {
@@ -31,28 +31,15 @@ pub struct Way {
 impl Way {
     /// Blocks until the receiver has said that it waits for this VM.
     pub fn find(vm: VmId, order: &SendVm) -> Result<Self, Fault> {
-        let tls = authority_client_config(&order.authority_pem, &[b"http/1.1"])
-            .map_err(|error| Fault::invalid("authority_pem", error))?;
-        let (_, port) =
-            order.address.rsplit_once(':').ok_or_else(|| Fault::invalid("address", "it has no port"))?;
-        let unknown = |error: io::Error| {
-            let message = format_args!("{} cannot be found: {error}", order.address);
-            Fault::new(FaultReason::NotReady, message)
-        };
-        let addresses: Vec<SocketAddr> = order.address.to_socket_addrs().map_err(unknown)?.collect();
-        let http = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .resolve_to_addrs(&order.server_name, &addresses)
-            .connect_timeout(Duration::from_secs(10))
+        let (http, base) = way_to(&order.address, &order.server_name, &order.authority_pem)?;
+        let http = http
             .tcp_keepalive(SILENCE / 4)
             .tcp_keepalive_interval(SILENCE / 4)
             .tcp_keepalive_retries(3_u32)
             .tcp_user_timeout(SILENCE)
-            .timeout(None)
-            .no_proxy()
             .build()
             .map_err(|error| Fault::new(FaultReason::Internal, error))?;
-        let url = format!("https://{}:{port}/v1/vms/{vm}/memory", order.server_name);
+        let url = format!("{base}/v1/vms/{vm}/memory");
         let way = Self { http, url, ticket: order.ticket.clone() };
         answer(way.http.get(&way.url).bearer_auth(&way.ticket).timeout(SILENCE).send())?;
         Ok(way)
@@ -84,8 +71,8 @@ impl Way {
 
 fn answer(response: reqwest::Result<Response>) -> Result<(), Fault> {
     let response = response.map_err(|error| {
-        let message = format_args!("the connection to the receiving host broke: {}", chain(&error));
-        Fault::new(FaultReason::NotReady, message)
+        let why = chain(&error);
+        Fault::new(FaultReason::NotReady, format_args!("the connection to the receiving host broke: {why}"))
     })?;
     let status = response.status();
     if status.is_success() {
@@ -98,14 +85,4 @@ fn answer(response: reqwest::Result<Response>) -> Result<(), Fault> {
     let passing = matches!(status.as_u16(), 401 | 409 | 503);
     let reason = if passing { FaultReason::NotReady } else { FaultReason::Hypervisor };
     Err(Fault::new(reason, format_args!("the receiving host says: {told}")))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }

@@ -3,20 +3,18 @@
 //! A connection that breaks is made again, and the sending goes on at the receiver's mark. Zeros do not travel; the
 //! receiver holds the contents against the sender's digest before it calls them whole.
 
-use std::io::{self, BufWriter};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io::BufWriter;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::blocking::{Body, Client, Response};
 use xenith_common_block::BlockSource;
-use xenith_common_pki::authority_client_config;
 use xenith_hypervisor_agent_api::SendVdi;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use xenith_vmware_import::ImportError;
 use xenith_vmware_import::upload::{Mark, PipeWriter, pipe, send as send_frames};
 
-use super::cancelled;
+use super::{cancelled, chain, way_to};
 use crate::disk::Storage;
 use crate::progress::Progress;
 
@@ -53,24 +51,9 @@ pub fn send(storage: &Storage, order: &SendVdi, progress: &Arc<Progress>) -> Res
 }
 
 fn client(order: &SendVdi) -> Result<(Client, String), Fault> {
-    let wrong = |field: &str, problem: &dyn std::fmt::Display| Fault::invalid(field, problem);
-    let tls = authority_client_config(&order.authority_pem, &[b"http/1.1"])
-        .map_err(|error| wrong("authority_pem", &error))?;
-    let (_, port) = order.address.rsplit_once(':').ok_or_else(|| wrong("address", &"it has no port"))?;
-    let unknown = |error: io::Error| {
-        let message = format_args!("{} cannot be found: {error}", order.address);
-        Fault::new(FaultReason::NotReady, message)
-    };
-    let addresses: Vec<SocketAddr> = order.address.to_socket_addrs().map_err(unknown)?.collect();
-    let http = Client::builder()
-        .tls_backend_preconfigured(tls)
-        .resolve_to_addrs(&order.server_name, &addresses)
-        .connect_timeout(Duration::from_secs(10))
-        .timeout(None)
-        .no_proxy()
-        .build()
-        .map_err(|error| Fault::new(FaultReason::Internal, error))?;
-    Ok((http, format!("https://{}:{port}/v1/vdis/{}", order.server_name, order.to)))
+    let (http, base) = way_to(&order.address, &order.server_name, &order.authority_pem)?;
+    let http = http.build().map_err(|error| Fault::new(FaultReason::Internal, error))?;
+    Ok((http, format!("{base}/v1/vdis/{}", order.to)))
 }
 
 fn once(
@@ -119,16 +102,6 @@ fn answer(response: reqwest::Result<Response>) -> Result<Mark, Failure> {
     }
     let reason = if status.as_u16() == 401 { FaultReason::NotReady } else { FaultReason::Internal };
     Err(Failure::Final(Fault::new(reason, format_args!("the receiving host says: {told}"))))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 fn read(
