@@ -173,7 +173,7 @@ fn up(run: &Run, domain: Option<&DomainInfo>, mode: Mode) -> Adoption {
     let fixup = match (info.status, mode) {
         (DomainStatus::Running, Mode::Running)
         | (DomainStatus::Paused, Mode::Paused)
-        | (_, Mode::Preserved) => None,
+        | (_, Mode::Preserved | Mode::Sent) => None,
         (DomainStatus::Paused, Mode::Running) => Some(Fixup::Unpause(info.domid)),
         (DomainStatus::Running, Mode::Paused) => Some(Fixup::Pause(info.domid)),
         (DomainStatus::Dead(DeathReason::Suspend), _) => return run_on(info, run),

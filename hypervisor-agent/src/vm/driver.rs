@@ -327,7 +327,7 @@ impl Driver {
     pub async fn set_mode(self: Arc<Self>, mut record: VmRecord, up: Up, mode: Mode) -> Finished {
         let done = match mode {
             Mode::Running => self.hypervisor.unpause(up.domid).await,
-            Mode::Paused | Mode::Preserved => self.hypervisor.pause(up.domid).await,
+            Mode::Paused | Mode::Preserved | Mode::Sent => self.hypervisor.pause(up.domid).await,
         };
         if let Err(error) = done {
             return Finished::new(record, Settled::Up(up), Err(from_hypervisor(&error)));

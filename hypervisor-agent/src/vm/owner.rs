@@ -327,6 +327,8 @@ impl Owner {
         if up.domid != domid || up.mode == Mode::Preserved {
             return;
         }
+        // Another host may run it: nothing is started anew here.
+        let reason = if up.mode == Mode::Sent { DeathReason::Unknown } else { reason };
         let waiters = self.current.take().map(|current| current.waiters).unwrap_or_default();
         self.clean_up(up, reason, asked, waiters);
     }
