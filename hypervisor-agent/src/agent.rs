@@ -215,9 +215,8 @@ async fn adopt(
     }
     let proofs = Proofs::new(backend.proof_networks, Arc::clone(&publisher));
     let backups = Arc::new(Backups::new(storage.clone(), proofs, tasks.token()));
-    let arrivals = Arrivals::new(Arc::clone(&registry), Arc::clone(&imports), tasks.child());
     Ok(Service {
-        arrivals,
+        arrivals: Arrivals::new(Arc::clone(&registry), Arc::clone(&imports), tasks.child()),
         backups,
         registry,
         publisher,

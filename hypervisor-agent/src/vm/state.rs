@@ -270,12 +270,9 @@ pub fn decide(
         (VmAction::Apply, Settled::Up(Up { mode: Mode::Running | Mode::Paused, .. })) => {
             Decision::Begin(Activity::Applying)
         }
-        (VmAction::Apply, _) => Decision::AlreadySo,
+        (VmAction::TakeBack, settled) if is_sent(settled) => Decision::Begin(Activity::TakingBack),
+        (VmAction::Apply | VmAction::TakeBack, _) => Decision::AlreadySo,
 
-        (VmAction::TakeBack, settled) => match is_sent(settled) {
-            true => Decision::Begin(Activity::TakingBack),
-            false => Decision::AlreadySo,
-        },
         (VmAction::Send(_), Settled::Up(Up { mode: Mode::Running, .. })) => {
             Decision::Begin(Activity::Sending)
         }

@@ -22,6 +22,7 @@ use crate::model::{HostRecord, VmRecord};
 use crate::placement::{HostView, NeededSr, Wish};
 use crate::sagas::backup_restore::BackupRestore;
 use crate::sagas::vm_migrate::{Params, VmMigrate};
+
 /// Sagas that have not ended, read at a time.
 const PAGE: usize = 500;
 
@@ -117,7 +118,9 @@ impl App {
             ));
         }
         let Some((host, observed)) = self.fleet.vm(found.key) else {
-            let message = format_args!("the host of {name} is not heard, so nobody knows whether it runs");
+            let message = format_args!(
+                "nobody knows whether {name} runs: its host is not heard, or has not told of it yet; try again"
+            );
             return Err(ApiError::new(Reason::HostUnreachable, message));
         };
         if host != record.host {
