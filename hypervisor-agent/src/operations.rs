@@ -20,6 +20,8 @@
 //! | restore, follow, instant restore | the same contents again, or the server that runs |
 //! | passes and preparation of an import, uploads | their own state on disk |
 //! | send, downloads | the receiver's mark; a ticket that is opened again |
+//! | a VM sent, taken back | the phase of its run: what was sent is not sent again, what runs is not taken back |
+//! | an arrival opened, closed | a ticket that is opened again; nothing |
 //! | looking, listing, verifying, pruning | nothing that could be done twice |
 //!
 //! There is no command that resets a VM; keys go through a console, which is a stream and never sent again.
