@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use xenith_common_ids::DomId;
 use xenith_hypervisor_agent_api::SendVm;
 use xenith_hypervisor_agent_backend::{HypervisorError, Start};
-use xenith_hypervisor_agent_types::{Fault, FaultReason, ValidVmSpec};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, Hardware, ValidVmSpec, VmSpec};
 
 use crate::fault::from_hypervisor;
 use crate::journal::{By, Phase, Run, VmRecord};
@@ -133,6 +133,12 @@ impl Driver {
         let Preamble { incarnation, applied, started } = arriving.preamble;
         let applied = ValidVmSpec::try_from(applied).map_err(|error| Fault::invalid("preamble", error))?;
         let applied = applied.into_inner();
+        if let Some(more) = beyond(&applied, record.spec.get()) {
+            let message = format_args!(
+                "the VM runs with {more}, which its definition has not; restart it, so that they agree, and move it then"
+            );
+            return Err(Fault::new(FaultReason::WrongState, message));
+        }
         let run = begun(incarnation, Phase::Resuming, applied.clone(), By::Orchestrator);
         record.run = Some(Run { started, ..run });
         record.saved = None;
@@ -170,6 +176,23 @@ impl Driver {
     }
 }
 
+/// What the sender would have us give the guest that the orchestrator has not defined: a host that was taken over must
+/// not reach other VMs' disks, or our devices, through us.
+fn beyond(applied: &VmSpec, definition: &VmSpec) -> Option<String> {
+    if let Some(disk) = applied.disks.iter().find(|disk| !definition.disks.contains(disk)) {
+        return Some(format!("the disk {}", disk.device));
+    }
+    if let Some(nic) = applied.nics.iter().find(|nic| !definition.nics.contains(nic)) {
+        return Some(format!("the NIC {}", nic.mac));
+    }
+    let (has, may) = (&applied.hardware, &definition.hardware);
+    if let Some(pci) = has.pci.iter().find(|pci| !may.pci.contains(pci)) {
+        return Some(format!("the PCI device {pci}"));
+    }
+    let medium = |hardware: &Hardware| hardware.cd.and_then(|cd| cd.vdi);
+    (medium(has).is_some() && medium(has) != medium(may)).then(|| "another CD".to_owned())
+}
+
 fn preamble(record: &VmRecord) -> Result<Preamble, Fault> {
     let refuse = |why: &str| Err(Fault::new(FaultReason::WrongState, why));
     let Some(run) = &record.run else {
@@ -186,4 +209,53 @@ fn preamble(record: &VmRecord) -> Result<Preamble, Fault> {
 /// Of a stream that nobody reads.
 fn is_consequence(error: &HypervisorError) -> bool {
     matches!(error, HypervisorError::Failed { log, .. } if log.contains("Broken pipe"))
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_common_ids::VdiId;
+    use xenith_hypervisor_agent_types::{
+        DirectBoot, DiskAccess, DiskDevice, DiskSpec, MemorySpec, Platform, VcpuSpec,
+    };
+
+    use super::*;
+
+    fn spec(disks: Vec<DiskSpec>) -> VmSpec {
+        let boot = DirectBoot { kernel: "k".into(), ramdisk: None, cmdline: String::new() };
+        VmSpec {
+            name: "v".parse().unwrap(),
+            platform: Platform::Pvh { boot },
+            vcpus: VcpuSpec { online: 1.try_into().unwrap(), max: 1.try_into().unwrap() },
+            memory: MemorySpec { target: 128.try_into().unwrap(), max: 128.try_into().unwrap() },
+            disks,
+            nics: vec![],
+            graphics: Default::default(),
+            on_crash: Default::default(),
+            on_reboot: Default::default(),
+            autostart: None,
+            hardware: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_sender_gives_its_guest_no_more_than_its_definition_does() {
+        let device = DiskDevice::nth(0).unwrap();
+        let disk = DiskSpec { device, vdi: VdiId::new(), access: DiskAccess::ReadWrite };
+        let read_only = DiskSpec { access: DiskAccess::ReadOnly, ..disk.clone() };
+        let others = DiskSpec { vdi: VdiId::new(), ..disk.clone() };
+        let definition = spec(vec![disk.clone()]);
+        assert_eq!(beyond(&definition, &definition), None);
+        assert_eq!(beyond(&spec(vec![]), &definition), None, "a disk that waits for the next start");
+        for (case, more) in [("another VM's", others), ("not this way", read_only)] {
+            assert_eq!(beyond(&spec(vec![more]), &definition).as_deref(), Some("the disk xvda"), "{case}");
+        }
+        let mut pci = definition.clone();
+        pci.hardware.pci = vec!["0000:03:00.0".parse().unwrap()];
+        assert!(beyond(&pci, &definition).unwrap().contains("03:00.0"));
+        let changed = VmSpec {
+            memory: MemorySpec { target: 64.try_into().unwrap(), ..pci.memory },
+            ..definition.clone()
+        };
+        assert_eq!(beyond(&changed, &definition), None, "what the memory was made for");
+    }
 }

@@ -21,7 +21,7 @@ use xenith_common_ids::{HostId, IncarnationId, OperationId, VmId};
 use xenith_common_pki::Peer;
 use xenith_hypervisor_agent_api::{ArrivalCommand, Command, CommandResult, SendVm, VmAction};
 use xenith_hypervisor_agent_client::AgentClientError;
-use xenith_hypervisor_agent_types::{FaultReason, VmSpec};
+use xenith_hypervisor_agent_types::{FaultReason, Power, VmSpec};
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
@@ -46,6 +46,8 @@ pub struct Params {
     pub authority_pem: String,
 }
 
+/// A host that says nothing is not waited for.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
 /// A large guest over a slow network, that waits for its turn behind others.
 const PATIENCE: Duration = Duration::from_secs(86_400);
 /// How long a ticket waits for its sender, which waits for its turn.
@@ -98,9 +100,18 @@ async fn define_for_arrival(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Resul
     saga.0.define(ctx, (*to, *vm), *definition, &quiet).await
 }
 
+/// Who looks right after the end finds the VM where it is: what hosts tell comes a moment after what they did.
 async fn settle(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
     let Params { vm, to, definition, spec, .. } = ctx.params();
-    saga.0.define(ctx, (*to, *vm), *definition, spec).await
+    saga.0.define(ctx, (*to, *vm), *definition, spec).await?;
+    let fleet = saga.0.fleet()?;
+    let is_there = || {
+        fleet
+            .vm(*vm)
+            .is_some_and(|(host, seen)| host == *to && !matches!(seen.power, Power::Paused | Power::Resuming))
+    };
+    let _told_later = fleet.wait_for(*vm, TOLD_WITHIN, |_| is_there()).await;
+    Ok(())
 }
 
 async fn forget_there(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
