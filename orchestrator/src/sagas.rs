@@ -231,7 +231,7 @@ impl Deps {
                     // An answer that is missing is no reason to give up: the command's own will say.
                     if let Ok(Some((done, total))) = client.progress(operation, ctx.epoch(), wish).await {
                         let percent = done.saturating_mul(100) / total.max(1);
-                        ctx.progress(u8::try_from(percent.min(100)).unwrap_or(100), "");
+                        ctx.progress(u8::try_from(percent.min(100)).unwrap_or(100), in_mib(done, total));
                     }
                 }
             }
@@ -321,6 +321,12 @@ impl Deps {
         };
         self.db.vms.modify(&vm, release).await.map(|_| ())
     }
+}
+
+/// For people; empty where the parts are too small to be bytes of anything.
+fn in_mib(done: u64, total: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    if total < MIB { String::new() } else { format!("{} of {} MiB", done / MIB, total / MIB) }
 }
 
 fn host_removed(host: HostId) -> StepError {
