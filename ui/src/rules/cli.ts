@@ -30,6 +30,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'vm.attach_nic': { bare: ['vm', 'nic'] },
   'vm.detach_nic': { bare: ['vm', 'mac'] },
   'host.remove': { bare: ['host'], flags: ['force'] },
+  'host.evacuate': { bare: ['host'] },
   'host.set_maintenance': { bare: ['host', 'maintenance'] },
   'host.set_address': { bare: ['host', 'address'] },
   'pool.create': { bare: ['name'], flags: ['description'] },

@@ -71,6 +71,14 @@ export const places: Record<string, string> = {
     'Un hôte est une machine sous Xen. Il rejoint avec un jeton à usage unique.',
   'End maintenance': 'Terminer la maintenance',
   'Begin maintenance': 'Commencer la maintenance',
+  'Move its VMs away': 'Déplacer ses VM',
+  'Empty {{name}}': 'Vider {{name}}',
+  'It goes into maintenance, and its VMs to other hosts.': 'Il passe en maintenance, et ses VM vont sur d’autres hôtes.',
+  'What runs moves as it runs. What cannot move stays, and is named with the reason.':
+    'Ce qui tourne part en marche. Ce qui ne peut partir reste, et est nommé avec la raison.',
+  'On their way: {{count}}': 'En route : {{count}}',
+  'These stay:': 'Restent :',
+  'It has none.': 'Il n’en a pas.',
   'Actions for {{name}}': 'Actions pour {{name}}',
   'It takes no new VMs and starts none while in maintenance.':
     'En maintenance, il ne prend pas de nouvelles VM et n’en démarre aucune.',

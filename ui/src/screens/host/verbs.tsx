@@ -5,19 +5,22 @@ import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { useRead } from '../../api/client';
-import type { Host } from '../../api/generated';
+import type { Evacuation, Host } from '../../api/generated';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { Evacuate, Evacuated } from './Evacuate';
 
 export function HostMenu({ host, removed, labelled }: { host: Host; removed?: () => void; labelled?: boolean }) {
   const { t } = useTranslation();
   const user = useUser();
   const [beginning, setBeginning] = useState(false);
   const [moving, setMoving] = useState(false);
+  const [emptying, setEmptying] = useState(false);
+  const [came, setCame] = useState<Evacuation>();
   const why = mayNot(user, 'host.remove', { pool: host.pool });
   const end = { method: 'host.set_maintenance' as const, params: { host: host.id, maintenance: false }, title: t('End the maintenance of {{name}}', { name: host.name }) };
   const verbs: Verb[] = [
@@ -25,6 +28,12 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
       ? { label: t('End maintenance'), why, act: end, note: t('VMs may be placed on it again.') }
       : { label: t('Begin maintenance'), why, go: () => setBeginning(true), note: t('It takes no new VMs and starts none while in maintenance.') },
     { label: t('Change the address'), why: mayNot(user, 'host.set_address', { pool: host.pool }), go: () => setMoving(true), note: t('It moved, and keeps its identity, its VMs and its certificate.') },
+    {
+      label: t('Move its VMs away'),
+      why: mayNot(user, 'host.evacuate', { pool: host.pool }) ?? (host.vms === 0 ? t('It has none.') : undefined),
+      go: () => setEmptying(true),
+      note: t('It goes into maintenance, and its VMs to other hosts.'),
+    },
     {
       label: t('Remove'),
       danger: true,
@@ -44,6 +53,8 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
       <VerbMenu name={host.name} verbs={verbs} labelled={labelled} />
       {beginning && <Maintenance host={host} close={() => setBeginning(false)} />}
       {moving && <Address host={host} close={() => setMoving(false)} />}
+      {emptying && <Evacuate host={host} close={() => setEmptying(false)} done={setCame} />}
+      {came && <Evacuated name={host.name} vms={came.vms} close={() => setCame(undefined)} />}
     </>
   );
 }
