@@ -1,7 +1,10 @@
 //! Suspending to a stream and resuming from it.
 
+use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::thread::JoinHandle;
 
 use xenith_common_ids::DomId;
 use xenith_common_units::MemoryMiB;
@@ -96,30 +99,38 @@ async fn suspend_live_and_resume(scene: &Scene<'_>) -> Outcome {
 
 fn pipe() -> Outcome<(OwnedFd, OwnedFd)> {
     let (reader, writer) =
-        std::io::pipe().map_err(|error| Halt::Broken(format!("no pipe can be made: {error}")))?;
+        io::pipe().map_err(|error| Halt::Broken(format!("no pipe can be made: {error}")))?;
     Ok((reader.into(), writer.into()))
+}
+
+/// Copies on a thread of its own: on one of the runtime's, a paused clock would wait for it.
+fn copying(from: OwnedFd, to: OwnedFd) -> JoinHandle<io::Result<u64>> {
+    std::thread::spawn(move || io::copy(&mut File::from(from), &mut File::from(to)))
+}
+
+/// The other end of the pipe is through, or closed: this does not wait for long.
+fn copied(copying: JoinHandle<io::Result<u64>>) -> Outcome {
+    match copying.join() {
+        Ok(Ok(_bytes)) => Ok(()),
+        Ok(Err(error)) => Err(Halt::Broken(format!("the other end of the pipe: {error}"))),
+        Err(_panicked) => Err(Halt::Broken("the other end of the pipe is gone".to_owned())),
+    }
 }
 
 /// Within one host the two cannot be there at once, so a file stands for the other host.
 async fn live_stream_through_a_pipe(scene: &Scene<'_>) -> Outcome {
     let (domid, spec) = scene.booted().await?;
-    let (reader, writer) = pipe()?;
     let path = scene.file("stream");
-    let mut there = std::fs::File::from(to_file(&path)?);
-    let taking =
-        tokio::task::spawn_blocking(move || std::io::copy(&mut std::fs::File::from(reader), &mut there));
+    let (reader, writer) = pipe()?;
+    let taking = copying(reader, to_file(&path)?);
     written_live(scene, domid, writer).await?;
-    let taken = taking.await.map_err(|error| Halt::Broken(format!("the reader of the pipe: {error}")))?;
-    taken.map_err(|error| Halt::Broken(format!("the reader of the pipe: {error}")))?;
+    copied(taking)?;
     scene.hv.destroy(domid).await.during("destroying a suspended domain")?;
     let (reader, writer) = pipe()?;
-    let mut from = std::fs::File::from(from_file(&path)?);
-    let giving =
-        tokio::task::spawn_blocking(move || std::io::copy(&mut from, &mut std::fs::File::from(writer)));
+    let giving = copying(from_file(&path)?, writer);
     let resumed = scene.hv.resume(&spec, reader, Start::Running).await;
     let domid = resumed.during("resuming from a pipe")?;
-    let given = giving.await.map_err(|error| Halt::Broken(format!("the writer of the pipe: {error}")))?;
-    given.map_err(|error| Halt::Broken(format!("the writer of the pipe: {error}")))?;
+    copied(giving)?;
     scene.reaches(domid, DomainStatus::Running).await
 }
 
