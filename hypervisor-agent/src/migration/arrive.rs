@@ -6,7 +6,7 @@
 //! ```
 //!
 //! One ticket for a VM, one sender with it. What has begun goes on when its connection ends (and then fails, as the
-//! rest does not come), so that [`Arrivals::close`] can wait until nothing comes in any more: what is destroyed after
+//! rest does not come), so that closing can wait until nothing comes in any more: what is destroyed after
 //! that stays destroyed.
 
 use std::collections::HashMap;
