@@ -4,6 +4,7 @@
 //! `VmAction::Snapshot`, which names a new id for each disk; then [`Storage::open_source`] of each of these ids;
 //! then, with the sources dropped, [`Storage::delete`] of them.
 
+mod answering;
 mod attached;
 mod busy;
 mod full;
@@ -12,6 +13,7 @@ mod in_use;
 mod marks;
 mod seed;
 mod snapshot;
+mod srs;
 mod storage;
 
 pub use attached::{AttachedSr, Attachments};

@@ -103,6 +103,7 @@ impl Storage {
         (to, sr, size): (VdiId, SrId, VdiSize),
         progress: &Progress,
     ) -> Result<VdiFacts, Fault> {
+        let _hold = self.hold_for_import(sr, to)?;
         let driver = self.driver(sr)?;
         match driver.facts(to) {
             Ok(facts) => return Ok(facts),
@@ -110,7 +111,6 @@ impl Storage {
             Err(error) => return Err(error.into()),
         }
         let source = self.open_source(from)?;
-        let _hold = self.hold_for_import(to)?;
         let aside = crate::disk::scratch(to);
         driver.delete(aside)?;
         driver.ensure(aside, size)?;

@@ -1,17 +1,31 @@
 //! What is being done with VDIs: several may read one, or one may change it. Nobody waits; who comes second is told.
+//!
+//! A reader that takes long (a copy, an export) also needs that no VM begins to write: what it read would be of two
+//! moments. A snapshot of a VM's disks is no such reader, because the VM itself takes it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use xenith_common_ids::VdiId;
-use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_common_ids::{SrId, VdiId};
+use xenith_hypervisor_agent_types::{DiskAccess, Fault, FaultReason};
 
 #[derive(Debug, Clone, Copy)]
 struct Use {
     readers: usize,
+    /// Of the readers, those that no VM may write under.
+    still: usize,
     changing: bool,
+    /// Where it is being made; until it is there, its SR does not know it.
+    made_in: Option<SrId>,
     /// "being copied"; of the last one that came.
     what: &'static str,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Read,
+    ReadStill,
+    Change,
 }
 
 /// All clones are one table.
@@ -23,7 +37,7 @@ pub struct Busy(Arc<Mutex<HashMap<VdiId, Use>>>);
 pub struct Hold {
     busy: Busy,
     vdi: VdiId,
-    changing: bool,
+    kind: Kind,
 }
 
 fn refused(vdi: VdiId, what: &str) -> Fault {
@@ -31,41 +45,68 @@ fn refused(vdi: VdiId, what: &str) -> Fault {
 }
 
 impl Busy {
+    fn lock(&self) -> MutexGuard<'_, HashMap<VdiId, Use>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Together with other readers.
     pub fn read(&self, vdi: VdiId, what: &'static str) -> Result<Hold, Fault> {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = table.entry(vdi).or_insert(Use { readers: 0, changing: false, what });
+        self.read_as(Kind::Read, vdi, what)
+    }
+
+    /// Together with other readers, and no VM begins to write it.
+    pub fn read_still(&self, vdi: VdiId, what: &'static str) -> Result<Hold, Fault> {
+        self.read_as(Kind::ReadStill, vdi, what)
+    }
+
+    fn read_as(&self, kind: Kind, vdi: VdiId, what: &'static str) -> Result<Hold, Fault> {
+        let mut table = self.lock();
+        let new = Use { readers: 0, still: 0, changing: false, made_in: None, what };
+        let entry = table.entry(vdi).or_insert(new);
         if entry.changing {
             return Err(refused(vdi, entry.what));
         }
         entry.readers += 1;
+        entry.still += usize::from(kind == Kind::ReadStill);
         entry.what = what;
-        Ok(Hold { busy: self.clone(), vdi, changing: false })
+        Ok(Hold { busy: self.clone(), vdi, kind })
     }
 
     /// Alone.
     pub fn change(&self, vdi: VdiId, what: &'static str) -> Result<Hold, Fault> {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.change_as(vdi, None, what)
+    }
+
+    /// Alone, one that is made in `sr`.
+    pub fn make(&self, vdi: VdiId, sr: SrId, what: &'static str) -> Result<Hold, Fault> {
+        self.change_as(vdi, Some(sr), what)
+    }
+
+    fn change_as(&self, vdi: VdiId, made_in: Option<SrId>, what: &'static str) -> Result<Hold, Fault> {
+        let mut table = self.lock();
         if let Some(other) = table.get(&vdi) {
             return Err(refused(vdi, other.what));
         }
-        table.insert(vdi, Use { readers: 0, changing: true, what });
-        Ok(Hold { busy: self.clone(), vdi, changing: true })
+        table.insert(vdi, Use { readers: 0, still: 0, changing: true, made_in, what });
+        Ok(Hold { busy: self.clone(), vdi, kind: Kind::Change })
     }
 
-    /// One that is worked on and of which this holds.
+    /// One that is made in the SR, or is worked on and of which `holds` says that it is there.
     #[must_use]
-    pub fn any(&self, mut holds: impl FnMut(VdiId) -> bool) -> Option<VdiId> {
-        let table: Vec<VdiId> =
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
-        table.into_iter().find(|vdi| holds(*vdi))
+    pub fn any_in(&self, sr: SrId, mut holds: impl FnMut(VdiId) -> bool) -> Option<VdiId> {
+        // Copied out: asking may take a while.
+        let table: Vec<(VdiId, Option<SrId>)> =
+            self.lock().iter().map(|(vdi, known)| (*vdi, known.made_in)).collect();
+        let here = |(vdi, made_in): &(VdiId, Option<SrId>)| *made_in == Some(sr) || holds(*vdi);
+        table.into_iter().find(here).map(|(vdi, _)| vdi)
     }
 
-    /// Refuses a VDI whose contents are being changed.
-    pub fn check_still(&self, vdi: VdiId) -> Result<(), Fault> {
-        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match table.get(&vdi) {
-            Some(other) if other.changing => Err(refused(vdi, other.what)),
+    /// Refuses a VM what is being changed, and to write what must stand still.
+    pub fn check_opens(&self, vdi: VdiId, access: DiskAccess) -> Result<(), Fault> {
+        match self.lock().get(&vdi) {
+            Some(other) if other.changing || (access == DiskAccess::ReadWrite && other.still > 0) => {
+                Err(refused(vdi, other.what))
+            }
             _ => Ok(()),
         }
     }
@@ -73,12 +114,17 @@ impl Busy {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut table = self.busy.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.busy.lock();
         let Some(entry) = table.get_mut(&self.vdi) else { return };
-        if !self.changing {
-            entry.readers -= 1;
+        match self.kind {
+            Kind::Change => {}
+            Kind::Read => entry.readers -= 1,
+            Kind::ReadStill => {
+                entry.readers -= 1;
+                entry.still -= 1;
+            }
         }
-        if self.changing || entry.readers == 0 {
+        if entry.readers == 0 {
             table.remove(&self.vdi);
         }
     }
@@ -96,15 +142,44 @@ mod tests {
         let refused = busy.change(vdi, "being deleted").unwrap_err();
         assert_eq!(refused.reason, FaultReason::WrongState);
         assert!(refused.message.contains("being read"), "{refused}");
-        busy.check_still(vdi).unwrap();
+        busy.check_opens(vdi, DiskAccess::ReadWrite).unwrap();
         drop(first);
         assert!(busy.change(vdi, "being deleted").is_err());
         drop(second);
         let change = busy.change(vdi, "being written").unwrap();
-        assert!(busy.read(vdi, "being read").is_err() && busy.check_still(vdi).is_err());
+        assert!(
+            busy.read(vdi, "being read").is_err() && busy.check_opens(vdi, DiskAccess::ReadOnly).is_err()
+        );
         assert!(busy.change(vdi, "being deleted").is_err());
         busy.change(VdiId::new(), "being deleted").unwrap();
         drop(change);
         busy.read(vdi, "being read").unwrap();
+    }
+
+    #[test]
+    fn nobody_writes_under_a_reader_that_takes_long() {
+        let busy = Busy::default();
+        let vdi = VdiId::new();
+        let (snapshot, copy) =
+            (busy.read(vdi, "being snapshotted").unwrap(), busy.read_still(vdi, "being copied").unwrap());
+        let refused = busy.check_opens(vdi, DiskAccess::ReadWrite).unwrap_err();
+        assert!(refused.message.contains("being copied"), "{refused}");
+        busy.check_opens(vdi, DiskAccess::ReadOnly).unwrap();
+        drop(copy);
+        busy.check_opens(vdi, DiskAccess::ReadWrite).unwrap();
+        drop(snapshot);
+        busy.change(vdi, "being deleted").unwrap();
+    }
+
+    #[test]
+    fn what_is_being_made_counts_for_its_sr() {
+        let busy = Busy::default();
+        let (sr, vdi) = (SrId::new(), VdiId::new());
+        let making = busy.make(vdi, sr, "being imported").unwrap();
+        assert_eq!(busy.any_in(sr, |_| false), Some(vdi));
+        assert_eq!(busy.any_in(SrId::new(), |_| false), None);
+        assert_eq!(busy.any_in(SrId::new(), |one| one == vdi), Some(vdi));
+        drop(making);
+        assert_eq!(busy.any_in(sr, |_| true), None);
     }
 }

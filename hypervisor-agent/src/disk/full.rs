@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use xenith_common_ids::{OperationId, SrId, VdiId, VmId};
 use xenith_common_tasks::CancellationToken;
 use xenith_hypervisor_agent_api::VmAction;
-use xenith_hypervisor_agent_storage::StorageDriver;
+use xenith_hypervisor_agent_storage::{StorageDriver, StorageError};
 use xenith_hypervisor_agent_types::Power;
 
 use super::{InUse, Storage};
@@ -109,10 +109,12 @@ impl SpaceGuard {
     }
 
     async fn follow(&mut self, rooms: &BTreeMap<SrId, Room>) {
-        let (storage, in_use) = (self.storage.clone(), self.in_use.clone());
-        let places = tokio::task::spawn_blocking(move || places(&storage, &in_use)).await.unwrap_or_default();
-        for (vm, srs) in &places {
-            let tight = srs.iter().find(|sr| rooms.get(sr) == Some(&Room::Tight));
+        // One that did not answer is not asked for disks either: it would hold up the pauses that others need.
+        let (mut drivers, in_use) = (self.storage.drivers(), self.in_use.clone());
+        drivers.retain(|driver| rooms.contains_key(&driver.sr()));
+        let places = tokio::task::spawn_blocking(move || places(&drivers, &in_use)).await.unwrap_or_default();
+        for (vm, places) in &places {
+            let tight = places.srs.iter().find(|sr| rooms.get(sr) == Some(&Room::Tight));
             if let Some(sr) = tight
                 && self.power(*vm) == Some(Power::Running)
             {
@@ -120,9 +122,11 @@ impl SpaceGuard {
             }
         }
         for vm in self.paused.clone() {
-            let enough = |srs: &BTreeSet<SrId>| srs.iter().all(|sr| rooms.get(sr) == Some(&Room::Enough));
+            let enough = |places: &Places| {
+                places.all_known && places.srs.iter().all(|sr| rooms.get(sr) == Some(&Room::Enough))
+            };
             match self.power(vm) {
-                Some(Power::Paused) if places.get(&vm).is_some_and(|srs| !enough(srs)) => {}
+                Some(Power::Paused) if places.get(&vm).is_some_and(|places| !enough(places)) => {}
                 Some(Power::Paused) => self.let_run(vm).await,
                 // Somebody has stopped it, or let it run.
                 _ => self.forget(vm),
@@ -180,16 +184,36 @@ fn room(driver: &dyn StorageDriver) -> Option<(u64, u64)> {
     driver.room().inspect_err(|error| tracing::debug!(%error, "an SR does not tell its room")).ok()
 }
 
-/// The SRs that each VM with a domain has disks in.
-fn places(storage: &Storage, in_use: &InUse) -> BTreeMap<VmId, BTreeSet<SrId>> {
-    let of = |disks: Vec<VdiId>| -> BTreeSet<SrId> {
-        disks.into_iter().filter_map(|vdi| storage.find(vdi).ok()).map(|driver| driver.sr()).collect()
+/// The SRs that a VM has disks in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Places {
+    srs: BTreeSet<SrId>,
+    /// Of every disk; otherwise one may be in an SR that does not answer.
+    all_known: bool,
+}
+
+/// Of each VM with a domain, among the SRs that answer.
+fn places(drivers: &[Arc<dyn StorageDriver>], in_use: &InUse) -> BTreeMap<VmId, Places> {
+    let of = |disks: Vec<VdiId>| {
+        let sr_of = |vdi: &VdiId| {
+            // One that is damaged is there, too.
+            let here = |driver: &&Arc<dyn StorageDriver>| {
+                !matches!(driver.facts(*vdi), Err(StorageError::NotFound { .. }))
+            };
+            let found = drivers.iter().find(here);
+            found.map(|driver| driver.sr())
+        };
+        let found: Vec<Option<SrId>> = disks.iter().map(sr_of).collect();
+        Places { all_known: found.iter().all(Option::is_some), srs: found.into_iter().flatten().collect() }
     };
     in_use.all().into_iter().map(|(vm, disks)| (vm, of(disks))).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use xenith_hypervisor_agent_storage::file::FileDriver;
+    use xenith_hypervisor_agent_types::VdiSize;
+
     use super::*;
 
     #[test]
@@ -207,5 +231,20 @@ mod tests {
         ] {
             assert_eq!(Room::of(free, total), expected, "{free} of {total}");
         }
+    }
+
+    #[test]
+    fn a_disk_that_no_sr_which_answers_has_is_not_taken_for_one_with_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let driver = FileDriver::open(SrId::new(), folder.path().to_owned());
+        let (here, elsewhere) = (VdiId::new(), VdiId::new());
+        driver.ensure(here, VdiSize::from_bytes(1 << 20).unwrap()).unwrap();
+        let (one, other, in_use) = (VmId::new(), VmId::new(), InUse::default());
+        in_use.set(one, vec![here]);
+        in_use.set(other, vec![here, elsewhere]);
+        let drivers: Vec<Arc<dyn StorageDriver>> = vec![Arc::new(driver)];
+        let found = places(&drivers, &in_use);
+        assert!(found[&one].all_known && !found[&other].all_known, "{found:?}");
+        assert_eq!(found[&one].srs, found[&other].srs);
     }
 }

@@ -57,8 +57,8 @@ fn block_fault(error: BlockError) -> Fault {
 impl Storage {
     /// Blocks for as long as it takes.
     pub fn import(&self, import: &Import, progress: &Progress) -> Result<VdiFacts, Fault> {
+        let _hold = self.hold_for_import(import.sr, import.vdi)?;
         let driver = self.driver(import.sr)?;
-        let _hold = self.hold_for_import(import.vdi)?;
         match driver.facts(import.vdi) {
             Ok(facts) => return Ok(facts),
             Err(StorageError::NotFound { .. }) => {}

@@ -44,6 +44,7 @@ impl Storage {
             let problem = format_args!("{total} bytes are too many; at most {} KiB fit", MOST / 1024);
             return Err(Fault::invalid("files", problem));
         }
+        let _hold = self.hold_for_import(sr, vdi)?;
         let driver = self.driver(sr)?;
         match driver.facts(vdi) {
             Ok(facts) => return Ok(facts),
@@ -53,7 +54,6 @@ impl Storage {
         let bytes = image(files).map_err(|error| Fault::new(FaultReason::Internal, error))?;
         let size =
             VdiSize::from_bytes(SIZE as u64).map_err(|error| Fault::new(FaultReason::Internal, error))?;
-        let _hold = self.hold_for_import(vdi)?;
         let aside = super::import::scratch(vdi);
         driver.delete(aside)?;
         driver.ensure(aside, size)?;

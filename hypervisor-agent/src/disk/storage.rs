@@ -6,33 +6,38 @@
 //!
 //! Everything here blocks; it is called from worker threads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use xenith_common_block::{BaseId, BlockError, BlockSink, BlockSource, ByteRange, ChangedRanges, Extent};
 use xenith_common_ids::{SrId, VdiId};
-use xenith_hypervisor_agent_api::MakeSr;
-use xenith_hypervisor_agent_storage::{Sharing, StorageDriver, StorageError};
-use xenith_hypervisor_agent_types::{Fault, FaultReason, SnapshotOf, SrFacts, VdiFacts, VdiSize};
+use xenith_hypervisor_agent_storage::{StorageDriver, StorageError};
+use xenith_hypervisor_agent_types::{DiskAccess, Fault, FaultReason, SnapshotOf, VdiFacts, VdiSize};
 
-use super::attached::{AttachedSr, Attachments};
+use super::answering::Answering;
+use super::attached::Attachments;
 use super::busy::{Busy, Hold};
 use super::marks::{Marks, Point};
+use super::srs::Turning;
 use super::{InUse, PendingSnapshots};
 use crate::instant::control::Status;
 use crate::instant::{Instants, Launcher, Origin};
 
-type Result<T, E = Fault> = std::result::Result<T, E>;
+pub(super) type Result<T, E = Fault> = std::result::Result<T, E>;
 
 /// All clones are one.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    local: SrId,
-    drivers: Arc<RwLock<BTreeMap<SrId, Arc<dyn StorageDriver>>>>,
-    busy: Busy,
-    in_use: InUse,
-    attachments: Option<Attachments>,
+    pub(super) local: SrId,
+    pub(super) drivers: Arc<RwLock<BTreeMap<SrId, Arc<dyn StorageDriver>>>>,
+    /// Where VDIs were found last: a hint, which may be wrong.
+    pub(super) places: Arc<Mutex<HashMap<VdiId, SrId>>>,
+    pub(super) busy: Busy,
+    pub(super) in_use: InUse,
+    pub(super) attachments: Option<Attachments>,
+    pub(super) turning: Turning,
+    pub(super) answering: Answering,
     instants: Option<Arc<Instants>>,
     marks: Option<Marks>,
 }
@@ -42,19 +47,18 @@ impl Storage {
     pub fn new(local: Arc<dyn StorageDriver>, in_use: InUse) -> Self {
         let id = local.sr();
         let drivers = Arc::new(RwLock::new(BTreeMap::from([(id, local)])));
-        let busy = Busy::default();
-        Self { local: id, drivers, busy, in_use, attachments: None, instants: None, marks: None }
-    }
-
-    /// Attaches what was attached before, and remembers what is attached from now on.
-    pub fn remember(&mut self, attachments: Attachments) {
-        for attached in attachments.load() {
-            match attachments.attach(&attached) {
-                Ok(driver) => self.put(driver),
-                Err(fault) => tracing::error!(sr = %attached.sr, %fault, "an SR cannot be attached"),
-            }
+        Self {
+            local: id,
+            drivers,
+            places: Arc::default(),
+            busy: Busy::default(),
+            in_use,
+            attachments: None,
+            turning: Turning::default(),
+            answering: Answering::default(),
+            instants: None,
+            marks: None,
         }
-        self.attachments = Some(attachments);
     }
 
     /// Takes over the disks that are being used while they come in from their backups.
@@ -104,90 +108,9 @@ impl Storage {
         self.attachments.as_ref().map(Attachments::downloads)
     }
 
-    pub(crate) fn hold_for_import(&self, vdi: VdiId) -> Result<Hold> {
-        self.busy.change(vdi, "being imported")
-    }
-
-    fn put(&self, driver: Arc<dyn StorageDriver>) {
-        self.drivers.write().unwrap_or_else(PoisonError::into_inner).insert(driver.sr(), driver);
-    }
-
-    fn attachments(&self) -> Result<&Attachments> {
-        self.attachments.as_ref().ok_or_else(|| Fault::new(FaultReason::NotReady, "the agent is starting"))
-    }
-
-    /// Makes an SR usable here, now and after a restart of the agent.
-    pub fn attach(&self, attached: &AttachedSr, make: MakeSr) -> Result<SrFacts> {
-        let attachments = self.attachments()?;
-        if let Some(before) = attachments.get(attached.sr)
-            && before.spec != attached.spec
-        {
-            let message = format_args!("SR {} is attached already, from {}", attached.sr, before.spec);
-            return Err(Fault::new(FaultReason::WrongState, message));
-        }
-        if self.driver(attached.sr).is_err() {
-            if make == MakeSr::New {
-                attachments.make(attached)?;
-            }
-            let driver = attachments.attach(attached)?;
-            attachments.remember(attached)?;
-            self.put(driver);
-        }
-        self.scan(attached.sr)
-    }
-
-    /// Lets go of an SR. What is in it stays.
-    pub fn detach(&self, sr: SrId) -> Result<()> {
-        let attachments = self.attachments()?;
-        if sr == self.local {
-            let message = "the local SR belongs to its host; remove the host instead";
-            return Err(Fault::new(FaultReason::WrongState, message));
-        }
-        if let Ok(driver) = self.driver(sr) {
-            if let Some(vm) = self.in_use.any(|vdi| driver.facts(vdi).is_ok()) {
-                let message = format_args!("VM {vm} has a disk in SR {sr}; stop it or detach the disk first");
-                return Err(Fault::new(FaultReason::WrongState, message));
-            }
-            if let Some(vdi) = self.busy.any(|vdi| driver.facts(vdi).is_ok()) {
-                let message =
-                    format_args!("VDI {vdi} in SR {sr} is being worked on; wait until that is done");
-                return Err(Fault::new(FaultReason::WrongState, message));
-            }
-        }
-        self.drivers.write().unwrap_or_else(PoisonError::into_inner).remove(&sr);
-        attachments.unmount(sr)?;
-        attachments.forget(sr)
-    }
-
-    /// Takes an SR back that was made for nothing: detaches it, and where it is empty it is an SR no more.
-    pub fn unmake(&self, sr: SrId) -> Result<()> {
-        let attached = self.attachments()?.get(sr);
-        if let (Some(attached), Ok(driver)) = (attached, self.driver(sr)) {
-            let listing = driver.list()?;
-            if listing.vdis.is_empty() && listing.damaged.is_empty() {
-                self.attachments()?.unmake(&attached)?;
-            }
-        }
-        self.detach(sr)
-    }
-
-    /// What is in an SR. One that could not be attached before is tried again.
-    pub fn scan(&self, sr: SrId) -> Result<SrFacts> {
-        if self.driver(sr).is_err()
-            && let Some(attached) = self.attachments()?.get(sr)
-        {
-            self.put(self.attachments()?.attach(&attached)?);
-        }
-        let driver = self.driver(sr)?;
-        let listing = driver.list()?;
-        Ok(SrFacts {
-            sr,
-            copy_on_write: driver.sharing() == Sharing::CopyOnWrite,
-            space: driver.space()?,
-            vdis: listing.vdis,
-            left_overs: listing.left_overs,
-            damaged: listing.damaged,
-        })
+    /// Before the SR is looked up in which it is made.
+    pub(crate) fn hold_for_import(&self, sr: SrId, vdi: VdiId) -> Result<Hold> {
+        self.busy.make(vdi, sr, "being imported")
     }
 
     /// The SR on the host's own disk.
@@ -207,57 +130,47 @@ impl Storage {
         drivers.values().cloned().collect()
     }
 
-    /// The SR that has the VDI.
-    pub fn find(&self, vdi: VdiId) -> Result<Arc<dyn StorageDriver>> {
-        for driver in self.drivers() {
-            match driver.facts(vdi) {
-                Ok(_) => return Ok(driver),
-                Err(StorageError::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(Fault::new(FaultReason::NotFound, format_args!("VDI {vdi} is not on this host")))
-    }
-
     /// What a domain is given, when nothing changes it now. The caller has said that it opens it.
-    pub fn path_for_domain(&self, vdi: VdiId) -> Result<PathBuf> {
+    pub fn path_for_domain(&self, vdi: VdiId, access: DiskAccess) -> Result<PathBuf> {
         if let Some(instants) = &self.instants
             && let Some(path) = instants.path_for_domain(vdi)?
         {
             return Ok(path);
         }
-        self.busy.check_still(vdi)?;
+        self.busy.check_opens(vdi, access)?;
         self.forget_mark(vdi)?;
         Ok(self.find(vdi)?.path(vdi)?)
     }
 
     pub fn ensure(&self, sr: SrId, vdi: VdiId, size: VdiSize) -> Result<VdiFacts> {
-        let driver = self.driver(sr)?;
-        let _hold = self.busy.change(vdi, "being created")?;
-        Ok(driver.ensure(vdi, size)?)
+        let _hold = self.busy.make(vdi, sr, "being created")?;
+        Ok(self.driver(sr)?.ensure(vdi, size)?)
     }
 
     pub fn delete(&self, sr: SrId, vdi: VdiId) -> Result<()> {
-        let driver = self.driver(sr)?;
+        // An SR that is not here refuses before anything is dropped.
+        self.driver(sr)?;
         if let Some(instants) = &self.instants {
             instants.drop_vdi(vdi, || self.closed(vdi))?;
         }
         let _hold = self.busy.change(vdi, "being deleted")?;
+        let driver = self.driver(sr)?;
         self.closed(vdi)?;
         self.forget_mark(vdi)?;
-        Ok(driver.delete(vdi)?)
+        driver.delete(vdi)?;
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).remove(&vdi);
+        Ok(())
     }
 
     pub fn grow(&self, sr: SrId, vdi: VdiId, size: VdiSize) -> Result<VdiFacts> {
-        let driver = self.driver(sr)?;
         let _hold = self.busy.change(vdi, "being resized")?;
-        Ok(driver.grow(vdi, size)?)
+        Ok(self.driver(sr)?.grow(vdi, size)?)
     }
 
     pub fn clone_vdi(&self, sr: SrId, from: VdiId, to: VdiId) -> Result<VdiFacts> {
+        let _from = self.busy.read_still(from, "being cloned")?;
+        let _to = self.busy.make(to, sr, "being created")?;
         let driver = self.driver(sr)?;
-        let _from = self.busy.read(from, "being cloned")?;
-        let _to = self.busy.change(to, "being created")?;
         self.still(&*driver, from)?;
         Ok(driver.clone_vdi(from, to)?)
     }
@@ -304,8 +217,9 @@ impl Storage {
         let mut by_sr: BTreeMap<SrId, Vec<SnapshotOf>> = BTreeMap::new();
         for of in disks {
             holds.push(self.busy.read(of.vdi, "being snapshotted")?);
-            holds.push(self.busy.change(of.snapshot, "being made")?);
-            by_sr.entry(self.find(of.vdi)?.sr()).or_default().push(*of);
+            let sr = self.find(of.vdi)?.sr();
+            holds.push(self.busy.make(of.snapshot, sr, "being made")?);
+            by_sr.entry(sr).or_default().push(*of);
         }
         let mut parts = Vec::new();
         let was_there = self.made_before(disks)?;
@@ -348,7 +262,7 @@ impl Storage {
 
     /// Reads a snapshot, or a VDI that no VM has open. Nobody deletes or changes it meanwhile.
     pub fn open_source(&self, vdi: VdiId) -> Result<Arc<dyn BlockSource>> {
-        let hold = self.busy.read(vdi, "being read")?;
+        let hold = self.busy.read_still(vdi, "being read")?;
         let driver = self.find(vdi)?;
         self.still(&*driver, vdi)?;
         Ok(Arc::new(Held { inner: driver.open_source(vdi)?, _hold: hold }))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use xenith_common_ids::DomId;
 use xenith_hypervisor_agent_backend::HypervisorError;
-use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_hypervisor_agent_types::{DiskAccess, Fault, FaultReason};
 
 use crate::fault::from_hypervisor;
 use crate::journal::{Attaching, VmRecord};
@@ -112,7 +112,9 @@ impl Driver {
             Change::SetVcpus(online) => hypervisor.set_vcpus(domid, *online).await,
             Change::SetCpuShare(share) => hypervisor.set_cpu_share(domid, share).await,
             Change::ChangeCd(vdi) => {
-                let image = vdi.map(|vdi| self.resolver.image("hardware.cd", vdi)).transpose()?;
+                let image = vdi
+                    .map(|vdi| self.resolver.image("hardware.cd", vdi, DiskAccess::ReadOnly))
+                    .transpose()?;
                 hypervisor.change_cd(domid, image.as_deref()).await
             }
             Change::DetachDisk(device) => gone_is_fine(hypervisor.detach_disk(domid, *device).await),

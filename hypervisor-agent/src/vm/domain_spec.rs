@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use xenith_common_ids::{IncarnationId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{
-    BootDevice, CdDrive, DirectBoot, DiskSpec, DomainCd, DomainDisk, DomainHardware, DomainIdentity,
-    DomainNic, DomainSpec, Fault, Firmware, Hardware, NicSpec, Platform, VmSpec,
+    BootDevice, CdDrive, DirectBoot, DiskAccess, DiskSpec, DomainCd, DomainDisk, DomainHardware,
+    DomainIdentity, DomainNic, DomainSpec, Fault, Firmware, Hardware, NicSpec, Platform, VmSpec,
 };
 
 use crate::disk::Storage;
@@ -70,7 +70,8 @@ impl Resolver {
 
     fn hardware(&self, hardware: &Hardware) -> Result<DomainHardware, Fault> {
         let cd = |drive: CdDrive| {
-            let path = drive.vdi.map(|vdi| self.image("hardware.cd", vdi)).transpose()?;
+            let path =
+                drive.vdi.map(|vdi| self.image("hardware.cd", vdi, DiskAccess::ReadOnly)).transpose()?;
             Ok::<_, Fault>(DomainCd { path })
         };
         Ok(DomainHardware {
@@ -83,13 +84,13 @@ impl Resolver {
     }
 
     /// Where a VDI is; `what` is told when it is nowhere.
-    pub fn image(&self, what: &str, vdi: VdiId) -> Result<PathBuf, Fault> {
+    pub fn image(&self, what: &str, vdi: VdiId, access: DiskAccess) -> Result<PathBuf, Fault> {
         let told = |fault: Fault| Fault { message: format!("{what}: {}", fault.message), ..fault };
-        self.storage.path_for_domain(vdi).map_err(told)
+        self.storage.path_for_domain(vdi, access).map_err(told)
     }
 
     pub fn disk(&self, disk: &DiskSpec) -> Result<DomainDisk, Fault> {
-        let path = self.image(&format!("disk {}", disk.device), disk.vdi)?;
+        let path = self.image(&format!("disk {}", disk.device), disk.vdi, disk.access)?;
         Ok(DomainDisk { device: disk.device, path, access: disk.access })
     }
 }

@@ -83,8 +83,10 @@ impl FileDriver {
             Ok(mark) => {
                 let mark = mark.trim();
                 let folder = folder.display();
-                let problem =
-                    format!("{folder} is SR {mark} already; attach that one, or give another folder");
+                let problem = format!(
+                    "{folder} is SR {mark} already; attach that one, or give another folder. If that SR was forgotten, \
+                     remove {folder}/{MARK}: the SR that is made then finds its VDIs as orphans, to be adopted"
+                );
                 return Err(StorageError::Unsupported(problem));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -417,6 +419,8 @@ impl StorageDriver for FileDriver {
         }
         self.note(to, &Meta::new(source.size, None))?;
         let io = self.io("rename", to);
+        // Whoever filled it may be a program that flushes nothing (qemu-img): under its name it is whole for good.
+        File::open(&source.path).and_then(|file| file.sync_all()).map_err(&io)?;
         fs::rename(&source.path, self.image(to)).and_then(|()| self.sync_folder()).map_err(&io)?;
         self.delete(from)?;
         self.facts(to)
