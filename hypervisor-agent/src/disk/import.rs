@@ -76,7 +76,7 @@ impl Storage {
         }
         // A download that cannot be used is not taken up again; one that was cancelled may be.
         if done.is_ok() || progress.check().is_ok() {
-            let _left_over = std::fs::remove_file(&file);
+            download::forget(&file);
         }
         done
     }
@@ -84,7 +84,7 @@ impl Storage {
     /// Drops what an import has left, for one that is not wanted any more.
     pub fn drop_import(&self, vdi: VdiId) {
         if let Ok(file) = self.download_of(vdi) {
-            let _not_there = std::fs::remove_file(file);
+            download::forget(&file);
         }
     }
 

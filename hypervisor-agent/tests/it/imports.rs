@@ -5,8 +5,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command as Program;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use xenith_common_ids::{SrId, VdiId};
@@ -16,9 +16,10 @@ use xenith_hypervisor_agent_types::{Fault, FaultReason, VdiFacts};
 
 use crate::harness::{Lab, until};
 
-/// Serves one file, understands `Range`, and closes each connection after `limit` bytes of it.
+/// Serves one file, understands `Range` and `If-Range`, and closes each connection after `limit` bytes of it.
 struct Server {
     address: SocketAddr,
+    content: Arc<Mutex<Vec<u8>>>,
     sent: Arc<AtomicU64>,
 }
 
@@ -26,15 +27,16 @@ impl Server {
     fn start(content: Vec<u8>, limit: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, sent) = (listener.local_addr().unwrap(), Arc::new(AtomicU64::new(0)));
-        let counted = Arc::clone(&sent);
+        let content = Arc::new(Mutex::new(content));
+        let (counted, served) = (Arc::clone(&sent), Arc::clone(&content));
         // Ends with the test's process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // A client that goes away is what some tests are about.
-                let _client_gone = answer(stream, &content, limit, &counted);
+                let _client_gone = answer(stream, &served.lock().unwrap().clone(), limit, &counted);
             }
         });
-        Self { address, sent }
+        Self { address, content, sent }
     }
 
     fn url(&self) -> String {
@@ -50,13 +52,17 @@ fn answer(mut stream: TcpStream, content: &[u8], limit: u64, sent: &AtomicU64) -
     }
     let head = String::from_utf8_lossy(&head).to_lowercase();
     let from = head.split("range: bytes=").nth(1).and_then(|rest| rest.split('-').next()?.parse().ok());
-    let from = from.unwrap_or(0usize);
+    let version = blake3::hash(content).to_hex();
+    let other =
+        head.split("if-range: ").nth(1).is_some_and(|rest| !rest.starts_with(&format!("\"{version}\"")));
+    let from = if other { 0 } else { from.unwrap_or(0usize) };
     if from >= content.len() {
         return stream.write_all(b"HTTP/1.1 416 no\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
     let status = if from > 0 { "206 Partial Content" } else { "200 OK" };
     let rest = &content[from..];
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", rest.len())?;
+    write!(stream, "HTTP/1.1 {status}\r\nETag: \"{version}\"\r\nContent-Length: {}\r\n", rest.len())?;
+    stream.write_all(b"Connection: close\r\n\r\n")?;
     let part = &rest[..rest.len().min(usize::try_from(limit).unwrap_or(usize::MAX))];
     for piece in part.chunks(64 * 1024) {
         stream.write_all(piece)?;
@@ -153,6 +159,25 @@ async fn a_download_that_breaks_goes_on_where_it_was() {
     assert_eq!(server.sent.load(Ordering::SeqCst), 3 << 20, "no byte twice");
 }
 
+/// Half of one file and half of the next is no image of anything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_changes_while_it_is_downloaded_is_begun_anew() {
+    let lab = Lab::new().await;
+    let mut before = raw();
+    before[..1 << 20].fill(1);
+    let server = Server::start(before, 2 << 20);
+    let vdi = VdiId::new();
+    assert!(import(&lab, vdi, server.url(), "").await.unwrap_err().is_retryable());
+    *server.content.lock().unwrap() = raw();
+    // What came of the new one is taken up.
+    assert!(import(&lab, vdi, server.url(), "").await.unwrap_err().is_retryable());
+    import(&lab, vdi, server.url(), "").await.unwrap();
+    assert!(holds(&lab, vdi));
+    let image = std::fs::read(lab.config.storage.join(format!("{vdi}.raw"))).unwrap();
+    assert!(image == raw(), "of one file");
+    assert_eq!(rest(&lab), Vec::<PathBuf>::new());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_image_or_another_leaves_nothing() {
     let lab = Lab::new().await;
@@ -228,7 +253,7 @@ async fn an_import_tells_how_far_it_is_and_stops_when_asked() {
     client.progress(operation, lab.epoch, Wish::Stop).await.unwrap();
     let stopped = running.await.unwrap().unwrap_err();
     assert!(stopped.to_string().contains("cancelled"), "{stopped}");
-    assert_eq!(rest(&lab).len(), 1, "what was downloaded may be taken up");
+    assert!(rest(&lab).iter().any(|path| path.extension().is_some_and(|end| end == "download")));
     lab.execute(Command::Storage(StorageCommand::DropImport { vdi })).await.unwrap();
     assert_eq!(rest(&lab), Vec::<PathBuf>::new());
     slow.join().unwrap();

@@ -53,6 +53,12 @@ async fn an_sr_is_attached_until_it_is_detached() {
     assert_eq!(lab.done(vm, start()).await.power, Power::Running);
     let refused = tell(&lab, StorageCommand::Detach { sr }).await.unwrap_err();
     assert_eq!(refused.reason, FaultReason::WrongState, "{refused}");
+    // A disk that cannot be looked at is no reason to let go of its SR.
+    let image = std::fs::File::options().write(true).open(path.join(format!("{vdi}.raw"))).unwrap();
+    image.set_len(1 << 20).unwrap();
+    let refused = tell(&lab, StorageCommand::Detach { sr }).await.unwrap_err();
+    assert_eq!(refused.reason, FaultReason::WrongState, "{refused}");
+    image.set_len(size.bytes()).unwrap();
     lab.done(vm, VmAction::Destroy).await;
     std::fs::write(path.join("notes.txt"), b"left").unwrap();
     let scanned = facts(&lab, StorageCommand::Scan { sr }).await;

@@ -1,8 +1,12 @@
 //! A file from a web server, taken up where it was left.
+//!
+//! What always holds: the file on disk is of one version of the server's. Which one (its entity tag, or when it was
+//! changed) lies beside it, and the server is asked for the rest of that version only (`If-Range`, RFC 9110 13.1.5). A
+//! server that names no version is asked for the whole again, unless a digest tells in the end.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -41,16 +45,27 @@ pub fn download(import: &Import, path: &Path, progress: &Progress) -> Result<(),
         .timeout(SILENCE)
         .build()
         .map_err(|error| Fault::new(FaultReason::Internal, error))?;
-    let there = std::fs::metadata(path).map_or(0, |found| found.len());
+    let (from, version) = kept(import, path);
     let mut request = client.get(&import.url);
-    if there > 0 {
-        request = request.header("Range", format!("bytes={there}-"));
+    if from > 0 {
+        request = request.header("Range", format!("bytes={from}-"));
+        if let Some(version) = &version {
+            request = request.header("If-Range", version.as_str());
+        }
     }
     let response = request.send().map_err(|error| unreachable(import, &error))?;
     let at = match response.status() {
-        StatusCode::PARTIAL_CONTENT => there,
-        // It was whole already.
-        StatusCode::RANGE_NOT_SATISFIABLE if there > 0 => return verify(import, &mut open(path)?, path),
+        StatusCode::PARTIAL_CONTENT if from > 0 => from,
+        StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => {
+            if whole_length(&response).is_some_and(|length| length != from) {
+                forget(path);
+                let message =
+                    format_args!("{} was changed while it was downloaded; it is begun anew", import.url);
+                return Err(Fault::new(FaultReason::NotReady, message));
+            }
+            // It was whole already.
+            return verify(import, &mut open(path)?, path);
+        }
         status if status.is_success() => 0,
         status => {
             let message = format_args!("the server answers {status} for {}", import.url);
@@ -59,9 +74,45 @@ pub fn download(import: &Import, path: &Path, progress: &Progress) -> Result<(),
     };
     let mut file = open(path)?;
     file.set_len(at).and_then(|()| file.seek(SeekFrom::Start(at))).map_err(|e| on_disk(path, &e))?;
+    if at == 0 {
+        keep_version(&response, path)?;
+    }
     receive(import, response, (&mut file, path), (at, progress))?;
     file.sync_data().map_err(|error| on_disk(path, &error))?;
     verify(import, &mut file, path)
+}
+
+/// How much of the file is here, and of which version.
+fn kept(import: &Import, path: &Path) -> (u64, Option<String>) {
+    let there = std::fs::metadata(path).map_or(0, |found| found.len());
+    let version = std::fs::read_to_string(version_file(path)).ok().filter(|version| !version.is_empty());
+    let of_one_version = version.is_some() || !import.sha256.is_empty();
+    (if of_one_version { there } else { 0 }, version)
+}
+
+fn version_file(path: &Path) -> PathBuf {
+    path.with_extension("version")
+}
+
+/// While nothing of the file is here yet: what comes is of this version.
+fn keep_version(response: &Response, path: &Path) -> Result<(), Fault> {
+    let header = |name: &str| response.headers().get(name)?.to_str().ok();
+    // A weak tag says "much the same", which is not byte for byte.
+    let version = header("etag").filter(|tag| !tag.starts_with("W/")).or_else(|| header("last-modified"));
+    let file = version_file(path);
+    std::fs::write(&file, version.unwrap_or_default()).map_err(|error| on_disk(&file, &error))
+}
+
+/// Of `Content-Range: bytes */LENGTH`.
+fn whole_length(response: &Response) -> Option<u64> {
+    response.headers().get("content-range")?.to_str().ok()?.rsplit_once('/')?.1.parse().ok()
+}
+
+/// Removes what is here of a file.
+pub fn forget(path: &Path) {
+    for file in [path, version_file(path).as_path()] {
+        let _not_there = std::fs::remove_file(file);
+    }
 }
 
 fn open(path: &Path) -> Result<File, Fault> {
@@ -115,6 +166,6 @@ fn verify(import: &Import, file: &mut File, path: &Path) -> Result<(), Fault> {
         return Ok(());
     }
     // Not taken up: it would never be right.
-    let _left_over = std::fs::remove_file(path);
+    forget(path);
     Err(Fault::invalid("sha256", format_args!("the file that was downloaded has {found}")))
 }
