@@ -17,6 +17,7 @@ mod snapshot_parts;
 pub mod snapshot_revert;
 pub mod sr_attach;
 pub mod sr_detach;
+mod sr_parts;
 pub mod standby_act;
 pub mod standby_follow;
 pub mod standby_switch;
@@ -41,7 +42,7 @@ use std::time::Duration;
 use xenith_common_ids::{HostId, OperationId, SagaId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, StorageCommand, VmAction};
 use xenith_hypervisor_agent_client::{AgentClientError, Wish};
-use xenith_hypervisor_agent_types::{FaultReason, ValidVmSpec, VdiSize, VmSpec};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, ValidVmSpec, VdiSize, VmSpec};
 use xenith_orchestrator_saga::{Saga, SagaRegistry, StepCtx, StepError};
 use xenith_orchestrator_store::StoreError;
 
@@ -299,7 +300,15 @@ impl Deps {
         host: HostId,
         (vdi, sr): (VdiId, SrId),
     ) -> Result<(), StepError> {
-        self.send(ctx, host, Command::DeleteVdi { vdi, sr }).await.map(|_| ())
+        let deleted = self.send_as(ctx, ctx.operation_id(), host, Command::DeleteVdi { vdi, sr }).await;
+        let Err(error) = deleted else { return Ok(()) };
+        let not_found = |fault: &Fault| fault.reason == FaultReason::NotFound;
+        let unknown = matches!(&error, Some(AgentClientError::Refused(fault)) if not_found(fault));
+        // What was in an SR that nobody has any more went with it; otherwise its VM could not be deleted either.
+        if unknown && self.is_out_of_reach(sr).await? {
+            return Ok(());
+        }
+        Err(error.map_or_else(|| host_removed(host), |error| step_error(&error)))
     }
 
     /// Lets go of a VM, unless another saga has it by now.

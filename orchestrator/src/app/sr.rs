@@ -1,6 +1,7 @@
 //! Storage repositories.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use xenith_common_ids::{HostId, OperationId, SagaId, SrId, VdiId};
@@ -12,6 +13,7 @@ use xenith_orchestrator_api::sr::SrApi;
 use xenith_orchestrator_store::{Expect, Transaction};
 use xenith_orchestrator_types::sr::{AdoptVdi, CreateSr, Sr, SrContent, SrOnHost, SrRef, SrScan};
 use xenith_orchestrator_types::task::TaskStarted;
+use xenith_orchestrator_types::template::Template;
 use xenith_orchestrator_types::vdi::Vdi;
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
@@ -22,7 +24,7 @@ use super::listings::filtered;
 use super::listings::storage::SrRow;
 use crate::errors::store_error;
 use crate::fleet::Fleet;
-use crate::model::{HostRecord, SrRecord};
+use crate::model::{HostRecord, SnapshotRecord, SrRecord};
 use crate::sagas::sr_attach::{Params as AttachParams, SrAttach};
 use crate::sagas::sr_detach::{Params as DetachParams, SrDetach};
 
@@ -176,6 +178,35 @@ impl App {
         })
     }
 
+    /// Refuses to forget what something else is made of.
+    async fn not_needed(&self, sr: &FoundSr, vdis: &[Arc<Vdi>]) -> Result<(), ApiError> {
+        let needed = |what: String| {
+            let message = format_args!(
+                "{what} is in {}; attach the SR to a host again and delete that first, or keep the SR",
+                sr.record.name
+            );
+            Err(ApiError::new(Reason::WrongState, message))
+        };
+        for vdi in vdis {
+            if let Some(vm) = self.drive_with(vdi.id) {
+                let message =
+                    format_args!("VDI {} in it is in the CD drive of {vm}; eject it first", vdi.name);
+                return Err(ApiError::new(Reason::WrongState, message));
+            }
+        }
+        let (snapshots, _) = self.db.snapshots.all().await.map_err(|e| store_error(&e))?;
+        let here = |snapshot: &SnapshotRecord| snapshot.disks.iter().any(|disk| disk.sr == sr.id);
+        if let Some(snapshot) = snapshots.iter().find(|snapshot| here(&snapshot.value)) {
+            return needed(format!("the snapshot {}", snapshot.value.name));
+        }
+        let (templates, _) = self.db.templates.all().await.map_err(|e| store_error(&e))?;
+        let here = |template: &Template| template.disks.iter().any(|disk| disk.sr == sr.id);
+        match templates.iter().find(|template| here(&template.value)) {
+            Some(template) => needed(format!("the template {}", template.value.name)),
+            None => Ok(()),
+        }
+    }
+
     async fn begin_attach(
         &self,
         call: &Call,
@@ -190,6 +221,14 @@ impl App {
         let about = About { method, title, subjects, object: Some(&id) };
         self.begin::<SrAttach>(call, (SagaId::new(), &params), about, record).await
     }
+}
+
+fn not_attached(vdi: &Vdi) -> Result<(), ApiError> {
+    if vdi.attached_to.is_some() {
+        let message = format_args!("VDI {} in it is attached to a VM; detach it first", vdi.name);
+        return Err(ApiError::new(Reason::WrongState, message));
+    }
+    Ok(())
 }
 
 fn declared(sr: &FoundSr) -> Result<(), ApiError> {
@@ -273,14 +312,12 @@ impl SrApi for App {
             let message = format_args!("{} is not attached to {}", sr.record.name, host.value.name);
             return Err(ApiError::new(Reason::WrongState, message));
         };
-        let mut used = self
-            .views
-            .vdis_in(sr.id)
-            .into_iter()
-            .filter(|vdi| vdi.host == host.key && vdi.attached_to.is_some());
-        if let Some(vdi) = used.next() {
-            let message = format_args!("VDI {} in it is attached to a VM; detach it first", vdi.name);
-            return Err(ApiError::new(Reason::WrongState, message));
+        for known in self.views.vdis_in(sr.id) {
+            let found = self.db.vdis.get(&known.id).await.map_err(|e| store_error(&e))?;
+            if let Some(vdi) = found.filter(|vdi| vdi.value.host == host.key) {
+                not_attached(&vdi.value)?;
+                super::vdi::whole(&vdi)?;
+            }
         }
         let id = sr.id.to_string();
         let about = About {
@@ -300,9 +337,12 @@ impl SrApi for App {
             let message = format_args!("{} is attached; detach it from every host first", sr.record.name);
             return Err(ApiError::new(Reason::WrongState, message));
         }
+        let vdis = self.views.vdis_in(sr.id);
+        self.not_needed(&sr, &vdis).await?;
         let mut erase = self.db.srs.delete_in(Transaction::new(), &sr.id);
-        for vdi in self.views.vdis_in(sr.id) {
+        for vdi in vdis {
             let Some(vdi) = self.db.vdis.get(&vdi.id).await.map_err(|e| store_error(&e))? else { continue };
+            not_attached(&vdi.value)?;
             erase = self.db.vdis.require_in(erase, &vdi.key, Expect::At(vdi.revision));
             erase = self.db.vdis.delete_in(erase, &vdi.key);
         }

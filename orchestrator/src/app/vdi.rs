@@ -50,6 +50,19 @@ impl App {
         Err(call.caller.forbidden(Permission::Provision))
     }
 
+    /// Refuses one in an SR that its host does not have attached: the host would refuse, when the record may be gone.
+    pub(super) async fn within_reach(&self, vdi: &Vdi) -> Result<(), ApiError> {
+        let sr = self.reach_of(vdi).await?;
+        if sr.hosts.contains(&vdi.host) {
+            return Ok(());
+        }
+        let message = format_args!(
+            "VDI {} is in SR {}, which its host does not have attached; attach it first: xenith sr attach {} HOST",
+            vdi.name, sr.name, sr.name
+        );
+        Err(ApiError::new(Reason::WrongState, message))
+    }
+
     /// Adds the record of a VDI that a saga will make.
     pub(super) fn insert_vdi(
         &self,
@@ -159,6 +172,7 @@ impl VdiApi for App {
         let found = self.find_vdi(call, &request.vdi).await?;
         self.may_provision(call, &found.value)?;
         whole(&found)?;
+        self.within_reach(&found.value).await?;
         let Vdi { name, size, sr, host, .. } = &found.value;
         if request.size < *size {
             let problem = format_args!("{name} is {size} large; a disk is never made smaller");
@@ -180,6 +194,7 @@ impl VdiApi for App {
         let found = self.find_vdi(call, &request.vdi).await?;
         self.may_provision(call, &found.value)?;
         whole(&found)?;
+        self.within_reach(&found.value).await?;
         let Vdi { name, size, sr, host, .. } = found.value;
         let vdi =
             NewVdi { vdi: VdiId::new(), sr, size, name: request.name, from: Some(found.key), seed: None };
@@ -220,6 +235,7 @@ impl VdiApi for App {
         let found = self.find_vdi(call, &request.vdi).await?;
         self.may_provision(call, &found.value)?;
         whole(&found)?;
+        self.within_reach(&found.value).await?;
         if let Some(vm) = found.value.attached_to {
             let name = self.views.vm(vm).map_or_else(|| vm.to_string(), |vm| vm.name.to_string());
             return Err(ApiError::new(

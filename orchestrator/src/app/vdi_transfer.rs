@@ -6,7 +6,7 @@ use xenith_common_pki::Peer;
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, TransferCommand};
 use xenith_hypervisor_agent_types::VdiSize;
 use xenith_orchestrator_api::Call;
-use xenith_orchestrator_store::{Record, Transaction};
+use xenith_orchestrator_store::{Expect, Record, Transaction};
 use xenith_orchestrator_types::import::{ImportDisk, UploadTicket};
 use xenith_orchestrator_types::snapshot::SnapshotRef;
 use xenith_orchestrator_types::sr::SrContent;
@@ -53,13 +53,18 @@ impl App {
         let found = self.find_vdi(call, &request.vdi).await?;
         self.may_provision(call, &found.value)?;
         whole(&found)?;
+        self.within_reach(&found.value).await?;
         let to = (request.host.as_deref(), request.sr.as_deref());
         let (host, to) = self.destination(call, &found, to).await?;
         let to = NewVdi { name: request.name, ..to };
         let up = |vm: &xenith_common_ids::VmId| {
             self.fleet.vm(*vm).is_some_and(|(_, observed)| observed.power.has_domain())
         };
-        let snapshot = found.value.attached_to.filter(up).map(|vm| (vm, VdiId::new()));
+        // A copy on its own host keeps a VM that is off from being started; one to another host goes on after
+        // interruptions, and must find the same contents.
+        let elsewhere = host != found.value.host;
+        let of_snapshot = |vm: &xenith_common_ids::VmId| elsewhere || up(vm);
+        let snapshot = found.value.attached_to.filter(of_snapshot).map(|vm| (vm, VdiId::new()));
         let saga = SagaId::new();
         let record = self.insert_vdi(Transaction::new(), &to, host, MadeFor::Itself(saga));
         let id = to.vdi.to_string();
@@ -70,7 +75,9 @@ impl App {
             object: Some(&id),
         };
         let authority_pem = self.certificates.authority().certificate_pem().to_owned();
-        let params = CopyParams { from: found.value, snapshot, to, host, authority_pem, moved: None };
+        let revision = Some(found.revision);
+        let params =
+            CopyParams { from: found.value, snapshot, to, host, authority_pem, moved: None, revision };
         self.begin::<VdiCopy>(call, (saga, &params), about, record).await
     }
 
@@ -82,6 +89,7 @@ impl App {
         let found = self.find_vdi(call, &request.vdi).await?;
         self.may_provision(call, &found.value)?;
         whole(&found)?;
+        self.within_reach(&found.value).await?;
         let Vdi { name, sr, host: from, .. } = &found.value;
         if let Some(drive) = self.drive_with(found.key) {
             let message = format_args!("it is in the CD drive of {drive}; eject it first");
@@ -103,6 +111,7 @@ impl App {
         }
         let saga = SagaId::new();
         let mut commit = self.insert_vdi(Transaction::new(), &to, host, MadeFor::Itself(saga));
+        commit = self.db.vdis.require_in(commit, &found.key, Expect::At(found.revision));
         let mut subjects =
             vec![format!("vdi/{}", found.key), format!("vdi/{}", to.vdi), format!("host/{host}")];
         let mut vm = None;
@@ -132,7 +141,9 @@ impl App {
         let about = About { method: "vdi.migrate", title, subjects, object: Some(&id) };
         let authority_pem = self.certificates.authority().certificate_pem().to_owned();
         let moved = Some(Moved { vm });
-        let params = CopyParams { from: found.value, snapshot: None, to, host, authority_pem, moved };
+        let revision = Some(found.revision);
+        let params =
+            CopyParams { from: found.value, snapshot: None, to, host, authority_pem, moved, revision };
         self.begin::<VdiCopy>(call, (saga, &params), about, commit).await
     }
 
@@ -211,6 +222,7 @@ impl App {
         let found = self.find_vdi(call, &request.vdi).await?;
         self.may_provision(call, &found.value)?;
         whole(&found)?;
+        self.within_reach(&found.value).await?;
         let host = found.value.host;
         let (vdi, size) = match &request.snapshot {
             None => (found.key, found.value.size),

@@ -47,7 +47,9 @@ async fn attach(saga: &SrAttach, ctx: &StepCtx<SrAttach>) -> Result<(), StepErro
     let Params { sr, host, spec, new } = ctx.params();
     let make = if *new { MakeSr::New } else { MakeSr::MustExist };
     let command = StorageCommand::Attach { sr: *sr, spec: spec.clone(), make };
-    saga.0.send(ctx, *host, Command::Storage(command)).await.map(|_| ())
+    saga.0.send(ctx, *host, Command::Storage(command)).await?;
+    saga.0.bring_within_reach(*sr, Some(*host)).await?;
+    Ok(())
 }
 
 async fn detach(saga: &SrAttach, ctx: &StepCtx<SrAttach>) -> Result<(), StepError> {

@@ -44,6 +44,8 @@ async fn attach(saga: &SrDetach, ctx: &StepCtx<SrDetach>) -> Result<(), StepErro
 async fn record(saga: &SrDetach, ctx: &StepCtx<SrDetach>) -> Result<(), StepError> {
     let host = ctx.params().host;
     saga.0.db.srs.modify(&ctx.params().sr, |record| record.hosts.retain(|other| *other != host)).await?;
+    // Another host that has it attached works on its VDIs from now on.
+    saga.0.bring_within_reach(ctx.params().sr, None).await?;
     Ok(())
 }
 

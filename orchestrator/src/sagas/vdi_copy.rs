@@ -7,7 +7,8 @@
 //!
 //! The record of the new VDI is written in the transaction that starts the saga. A move is a copy that takes the old
 //! one's place: *switch* is its commit point, before which the old VDI is what it was, and behind which the new one
-//! is. Of a VM that is up a snapshot is copied; only a VM that is off is moved, and it is held meanwhile.
+//! is. Of a VM that is up a snapshot is copied, and of one that is off where the copy goes to another host: between two
+//! tries of the sending nobody keeps the VM from being started. Only a VM that is off is moved, and it is held meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use xenith_hypervisor_agent_api::{
 };
 use xenith_hypervisor_agent_types::{SnapshotOf, VmSpec};
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
-use xenith_orchestrator_store::{Expect, Transaction};
+use xenith_orchestrator_store::{Expect, Revision, Transaction};
 use xenith_orchestrator_types::vdi::Vdi;
 
 use super::{Deps, NewVdi, host_removed, nothing, step_error};
@@ -41,6 +42,10 @@ pub struct Params {
     /// Who signed the hosts' certificates.
     pub authority_pem: String,
     pub moved: Option<Moved>,
+    /// The revision of the record of `from` then. Of a move: who attached it, wrote to it and detached it again left a
+    /// record that looks the same.
+    #[serde(default)]
+    pub revision: Option<Revision>,
 }
 
 /// The new VDI takes the old one's place.
@@ -204,12 +209,12 @@ fn with_disk(spec: &VmSpec, from: VdiId, to: VdiId) -> VmSpec {
 }
 
 /// The records say the new VDI, under the name and at the VM of the old one. Nobody holds a VDI that no VM has: who
-/// attached it meanwhile, or made it larger, keeps it where it is.
+/// had it meanwhile, or made it larger, keeps it where it is.
 async fn switch(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
-    let (db, Params { from, to, host, .. }) = (&saga.0.db, ctx.params());
+    let (db, Params { from, to, host, revision, .. }) = (&saga.0.db, ctx.params());
     // It is switched already.
     let Some(old) = db.vdis.get(&from.id).await? else { return Ok(()) };
-    if old.value != *from {
+    if old.value != *from || revision.is_some_and(|revision| revision != old.revision) {
         let problem = format!("VDI {} was changed while it was copied; it stays where it is", from.name);
         return Err(StepError::permanent(problem));
     }

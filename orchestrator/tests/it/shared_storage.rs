@@ -119,6 +119,27 @@ async fn a_vm_goes_to_any_host_that_reaches_all_of_its_srs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vdi_is_worked_on_by_a_host_that_reaches_it() {
+    let all = sharing().await;
+    let (xen1, xen2) = (id(&all, "xen1").await, id(&all, "xen2").await);
+    done::<vdi::Create>(&all, json!({ "name": "data", "host": "xen1", "sr": "nas", "size": 1 << 20 })).await;
+    assert_eq!(data(&all).await.host, xen1);
+    done::<sr::Detach>(&all, json!({ "sr": "nas", "host": "xen1" })).await;
+    assert_eq!(data(&all).await.host, xen2);
+    done::<vdi::Resize>(&all, json!({ "vdi": "data", "size": 2 << 20 })).await;
+
+    // Where nobody reaches it, it is refused before its record is gone.
+    done::<sr::Detach>(&all, json!({ "sr": "nas", "host": "xen2" })).await;
+    let error = api_error(all.admin.call::<vdi::Delete>(&VdiRef { vdi: "data".into() }).await);
+    assert_eq!(error.reason(), Reason::WrongState, "{error}");
+    assert!(error.message.contains("attach it first"), "{error}");
+    done::<sr::Attach>(&all, json!({ "sr": "nas", "host": "xen1" })).await;
+    assert_eq!(data(&all).await.host, xen1);
+    done::<vdi::Delete>(&all, json!({ "vdi": "data" })).await;
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_is_nobody_elses_while_it_is_being_unplugged() {
     let mut all = sharing().await;
     let new = json!({ "name": "data", "host": "xen1", "sr": "nas", "size": 1 << 20 });
