@@ -158,9 +158,13 @@ impl Storage {
     pub fn unmake(&self, sr: SrId) -> Result<()> {
         let attached = self.attachments()?.get(sr);
         if let (Some(attached), Ok(driver)) = (attached, self.driver(sr)) {
-            let listing = driver.list()?;
-            if listing.vdis.is_empty() && listing.damaged.is_empty() {
-                self.attachments()?.unmake(&attached)?;
+            match driver.list() {
+                Ok(listing) if listing.vdis.is_empty() && listing.damaged.is_empty() => {
+                    self.attachments()?.unmake(&attached)?;
+                }
+                // It is an SR no more, by a call before this one.
+                Ok(_) | Err(StorageError::Unsupported(_)) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         self.detach(sr)

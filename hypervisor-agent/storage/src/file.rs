@@ -42,6 +42,8 @@ pub struct FileDriver {
     id: SrId,
     folder: PathBuf,
     sharing: Sharing,
+    /// It was attached by its mark, without which the folder is the one under a disk that is not mounted any more.
+    marked: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +74,7 @@ impl FileDriver {
                 Sharing::FullCopy
             }
         };
-        Self { id, folder, sharing }
+        Self { id, folder, sharing, marked: false }
     }
 
     /// Marks a folder as the SR `id`, which it becomes with that.
@@ -115,7 +117,7 @@ impl FileDriver {
         let sr = |source| StorageError::Sr { action: "attach", sr: id, source };
         let shown = folder.display();
         match fs::read_to_string(folder.join(MARK)) {
-            Ok(mark) if mark.trim() == id.to_string() => Ok(Self::open(id, folder)),
+            Ok(mark) if mark.trim() == id.to_string() => Ok(Self { marked: true, ..Self::open(id, folder) }),
             Ok(mark) => Err(StorageError::Unsupported(format!("{shown} is another SR: {}", mark.trim()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StorageError::Unsupported(format!(
                 "{shown} is not SR {id} (it has no {MARK}); is its disk mounted?"
@@ -127,6 +129,18 @@ impl FileDriver {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Refuses a folder whose disk was taken away under it: what is not in there may be safe and sound elsewhere, and
+    /// what is made in there would be hidden when the disk is back.
+    fn still_there(&self) -> Result<()> {
+        if !self.marked || self.folder.join(MARK).exists() {
+            return Ok(());
+        }
+        let (folder, id) = (self.folder.display(), self.id);
+        Err(StorageError::Unsupported(format!(
+            "{folder} is not SR {id} any more (its {MARK} is gone); is its disk mounted?"
+        )))
     }
 
     fn image(&self, vdi: VdiId) -> PathBuf {
@@ -159,6 +173,7 @@ impl FileDriver {
                 Err(error) => return Err(self.io("look at", vdi)(error)),
             }
         }
+        self.still_there()?;
         Err(StorageError::NotFound { vdi, sr: self.id })
     }
 
@@ -200,6 +215,7 @@ impl FileDriver {
     }
 
     fn note(&self, vdi: VdiId, meta: &Meta) -> Result<()> {
+        self.still_there()?;
         meta.save(&self.folder, vdi).map_err(self.io("write down the size of", vdi))
     }
 
@@ -312,6 +328,7 @@ impl StorageDriver for FileDriver {
 
     fn list(&self) -> Result<Listing> {
         let sr = |source| StorageError::Sr { action: "list", sr: self.id, source };
+        self.still_there()?;
         let mut listing = Listing::default();
         for entry in fs::read_dir(&self.folder).map_err(sr)? {
             let entry = entry.map_err(sr)?;
@@ -367,6 +384,7 @@ impl StorageDriver for FileDriver {
     }
 
     fn delete(&self, vdi: VdiId) -> Result<()> {
+        self.still_there()?;
         for path in [self.image(vdi), self.frozen(vdi), Meta::path(&self.folder, vdi)] {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -81,6 +81,42 @@ fn what_a_crash_leaves_is_shown_and_in_nobodys_way() {
     assert_eq!(driver.list().unwrap().left_overs.len(), 1);
 }
 
+/// Its disk was unmounted: the folder under it is empty, and is no SR.
+#[test]
+fn an_sr_whose_disk_is_taken_away_is_not_taken_for_an_empty_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let sr = SrId::new();
+    FileDriver::mark(sr, folder.path()).unwrap();
+    let driver = FileDriver::attach(sr, folder.path().to_owned()).unwrap();
+    let (vdi, new) = (VdiId::new(), VdiId::new());
+    driver.ensure(vdi, size(4)).unwrap();
+    assert!(matches!(driver.facts(new), Err(StorageError::NotFound { .. })));
+    let away = tempfile::tempdir().unwrap();
+    let names = || -> Vec<_> {
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
+    for name in names() {
+        fs::rename(folder.path().join(&name), away.path().join(&name)).unwrap();
+    }
+    let results = [
+        driver.facts(vdi).map(|_| ()),
+        driver.ensure(new, size(4)).map(|_| ()),
+        driver.delete(vdi),
+        driver.list().map(|_| ()),
+        driver.prepare_snapshot(&[SnapshotOf { vdi, snapshot: new }]).map(|_| ()),
+    ];
+    for result in results {
+        let fault = Fault::from(result.unwrap_err());
+        assert!(fault.message.contains("is its disk mounted?"), "{fault}");
+    }
+    assert_eq!(names().len(), 0, "nothing is made where it would be hidden");
+    for entry in fs::read_dir(away.path()).unwrap() {
+        let name = entry.unwrap().file_name();
+        fs::rename(away.path().join(&name), folder.path().join(&name)).unwrap();
+    }
+    assert_eq!(driver.list().unwrap().vdis.len(), 1);
+}
+
 #[test]
 fn a_full_sr_says_so_and_keeps_what_it_has() {
     let Some(xfs) = Xfs::mount(320) else { return };
