@@ -62,6 +62,25 @@ impl Mark {
         Self { done, digest: hex(&digest.to_bytes()), whole: false }
     }
 
+    /// Whether what lies before it is what `disk` begins with; reads that much of it. Whoever goes on with another file of
+    /// the same size would make a disk of two halves, and the digest in the end would be right.
+    pub fn is_of(&self, disk: &dyn BlockSource) -> Result<bool> {
+        let mut digest = DiskDigest::new(DigestKind::Fast);
+        let end = self.done.min(disk.size());
+        let mut buf = vec![0; FRAME as usize];
+        let mut at = 0;
+        while at < end {
+            let window = ByteRange::new(at, end.min((at / FRAME + 1) * FRAME));
+            if disk.extents(window)?.iter().any(|extent| extent.kind == ExtentKind::Data) {
+                let bytes = &mut buf[..window.len() as usize];
+                disk.read_at(at, bytes)?;
+                digest_of(&mut digest, at, bytes);
+            }
+            at = window.end;
+        }
+        Ok(Self::at(self.done, &digest).digest == self.digest)
+    }
+
     fn state(&self) -> Option<DiskDigest> {
         DiskDigest::from_bytes(&unhex(&self.digest)?)
     }
@@ -255,6 +274,31 @@ mod tests {
         let mark = receive(&mut &stream[..], &sink, (SIZE as u64, &mark), &mut |_| Ok(())).unwrap();
         assert!(mark.whole);
         assert!(sink.into_bytes()[..SIZE] == bytes[..]);
+    }
+
+    #[test]
+    fn another_file_of_the_same_size_is_noticed() {
+        let bytes = disk();
+        let (mut marks, sink) = (Vec::new(), MemorySink::new(SIZE));
+        let stream = sent(&bytes, &Mark::default());
+        receive(&mut &stream[..], &sink, (SIZE as u64, &Mark::default()), &mut |mark| {
+            marks.push(mark.clone());
+            Ok(())
+        })
+        .unwrap();
+        let mut digest = DiskDigest::new(DigestKind::Fast);
+        digest_of(&mut digest, 0, &bytes[..2 << 20]);
+        marks.extend([Mark::default(), Mark::at(2 << 20, &digest)]);
+        let like = |bytes: Vec<u8>, mark: &Mark| mark.is_of(&MemorySource::new(bytes)).unwrap();
+        for mark in &marks {
+            assert!(like(bytes.clone(), mark), "{}", mark.done);
+            let mut other = bytes.clone();
+            other[4096] ^= 1;
+            assert_eq!(like(other, mark), mark.done == 0, "{}", mark.done);
+        }
+        let mut later = bytes;
+        later[3 << 20] ^= 1;
+        assert!(like(later, &Mark::at(2 << 20, &digest)), "what comes is not looked at");
     }
 
     #[test]

@@ -108,6 +108,13 @@ pub enum VdiCommand {
     },
     /// Make a VDI from a disk image of this machine: raw, ISO, qcow2, VHD or VMDK.
     Upload(Box<VdiUploadArgs>),
+    /// Send the contents of an upload that was begun, from where it is.
+    Send {
+        #[arg(value_name = "VDI")]
+        vdi: String,
+        #[command(flatten)]
+        from: FileArgs,
+    },
     /// Get the right to send the contents of a VDI; an earlier ticket ends.
     UploadTicket {
         #[arg(value_name = "VDI")]
@@ -141,7 +148,7 @@ pub struct VdiUploadArgs {
     /// An SR of the host, instead of its local one.
     #[arg(long)]
     pub sr: Option<String>,
-    /// Only make the VDI; `vdi upload-ticket` lets somebody send its contents.
+    /// Only make the VDI; `vdi send` sends its contents later, `vdi upload-ticket` lets somebody else do it.
     #[arg(long)]
     pub no_send: bool,
     #[command(flatten)]

@@ -77,6 +77,7 @@ pub async fn run(app: &App, command: VdiCommand) -> Result<(), CliError> {
             begin_or_plan::<vdi::Migrate>(app, &MigrateVdi { vdi, host, sr }, &planned).await
         }
         VdiCommand::Upload(args) => upload::run(app, *args).await,
+        VdiCommand::Send { vdi, from } => upload::send(app, vdi, from).await,
         VdiCommand::UploadTicket { vdi, keyed } => {
             let ticket = app.change::<vdi::UploadTicket>(&VdiRef { vdi }, &keyed).await?;
             app.out.value(&ticket, || format!("{}\n", ticket.ticket))

@@ -97,6 +97,22 @@ async fn a_disk_goes_to_a_host_and_comes_back_in_every_format() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_that_was_begun_is_sent_later() {
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    let (files, program) = (Files::new(), program(&installation).await);
+    let disk = files.text("disk.raw");
+    program.run(&["vdi", "upload", "data", &disk, "--host", "xen1", "--no-send"]).await.is(0);
+    std::fs::write(files.path("other.raw"), [1; 512]).unwrap();
+    let refused = program.run(&["vdi", "send", "data", &files.text("other.raw")]).await.is(2);
+    assert!(refused.err.contains("sizes differ"), "{refused:?}");
+    program.run(&["vdi", "send", "data", &disk]).await.is(0);
+    assert!(on_host(&installation, &found(&installation, "data").await) == files.reference());
+    let refused = program.run(&["vdi", "send", "data", &disk]).await.is(2);
+    assert!(refused.err.contains("it is whole"), "{refused:?}");
+    installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_export_goes_on_where_it_was() {
     let installation = Installation::with_host(SimHypervisor::builder()).await;
     let (files, program) = (Files::new(), program(&installation).await);

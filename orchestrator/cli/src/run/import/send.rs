@@ -92,9 +92,9 @@ pub fn send_all(ticket: &UploadTicket, images: Vec<Disk>) -> Result<(), String> 
     let host = Host { http, base: format!("https://{}:{port}/v1/vdis", ticket.server_name), ticket };
     let mut progress = Progress::new(images.iter().map(|disk| disk.size()).sum());
     for (disk, image) in ticket.disks.iter().zip(images) {
-        let mut tries = 0;
+        let (mut tries, mut ours) = (0, false);
         loop {
-            match one(&host, &disk.vdi.to_string(), &image, &mut progress) {
+            match one(&host, &disk.vdi.to_string(), &image, (&mut ours, &mut progress)) {
                 Ok(()) => break,
                 Err(Failure::Final(problem)) => return Err(format!("{}: {problem}", disk.name)),
                 Err(Failure::Passing(problem)) if tries == TRIES => {
@@ -116,13 +116,26 @@ enum Failure {
     Final(String),
 }
 
-/// Sends one disk from where it is; done when the host says that it is whole.
-fn one(host: &Host<'_>, vdi: &str, image: &Disk, progress: &mut Progress) -> Result<(), Failure> {
+/// Sends one disk from where it is; done when the host says that it is whole. `ours` is set when what the host has is of
+/// this image: somebody before us may have sent another one.
+fn one(
+    host: &Host<'_>,
+    vdi: &str,
+    image: &Disk,
+    (ours, progress): (&mut bool, &mut Progress),
+) -> Result<(), Failure> {
     let url = format!("{}/{vdi}", host.base);
     let asked = host.http.get(&url).bearer_auth(&host.ticket.ticket).send();
     let mark: Mark = answer(asked)?;
     if mark.whole {
         return Ok(());
+    }
+    if !*ours {
+        *ours = mark.is_of(&**image).map_err(|error| Failure::Final(chain(&error)))?;
+    }
+    if !*ours {
+        let problem = "this is not what the first part was sent of; send that file, or begin anew";
+        return Err(Failure::Final(problem.to_owned()));
     }
     let (writer, pieces) = pipe();
     let (positions, heard) = sync_channel(16);
