@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use xenith_common_ids::{HostId, OperationId, SagaId, SrId, VdiId};
@@ -27,6 +28,9 @@ use crate::fleet::Fleet;
 use crate::model::{HostRecord, SnapshotRecord, SrRecord};
 use crate::sagas::sr_attach::{Params as AttachParams, SrAttach};
 use crate::sagas::sr_detach::{Params as DetachParams, SrDetach};
+
+/// How long a host may look into an SR. One whose server is away would keep whoever looks at all of them.
+const SCAN_WITHIN: Duration = Duration::from_secs(30);
 
 /// An SR with where it is: declared, or the local one of a host.
 pub(super) struct FoundSr {
@@ -61,7 +65,11 @@ pub(crate) async fn scan(fleet: &Fleet, host: HostId, sr: SrId) -> Result<SrFact
     };
     let command = Command::Storage(StorageCommand::Scan { sr });
     let envelope = Envelope { operation: OperationId::new(), epoch: fleet.epoch(), command };
-    match client.execute(&envelope).await? {
+    let Ok(answer) = tokio::time::timeout(SCAN_WITHIN, client.execute(&envelope)).await else {
+        let detail = format!("SR {sr} does not answer there; see whether its disk or its server is there");
+        return Err(AgentClientError::Unreachable { address: host.to_string(), detail });
+    };
+    match answer? {
         CommandResult::Sr(facts) => Ok(*facts),
         other => {
             let (address, detail) = (host.to_string(), format!("it answered something else: {other:?}"));
