@@ -223,6 +223,30 @@ async fn an_image_that_names_a_file_of_the_host_is_refused() {
     assert!(fault.message.contains("whole image"), "{fault}");
 }
 
+/// What lies behind the end of the file would read as zeros.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_was_cut_off_is_refused() {
+    let lab = Lab::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("disk");
+    std::fs::write(&source, raw()).unwrap();
+    for (format, cut) in [("qcow2", 128 << 10), ("vpc", 64 << 10)] {
+        let target = folder.path().join(format);
+        let convert = ["convert", "-O", format];
+        let Ok(made) = Program::new("qemu-img").args(convert).args([&source, &target]).status() else {
+            eprintln!("skipped: there is no qemu-img (install qemu-utils)");
+            return;
+        };
+        assert!(made.success(), "{format}");
+        let mut content = std::fs::read(target).unwrap();
+        content.truncate(content.len() - cut);
+        let server = Server::start(content, u64::MAX);
+        let fault = import(&lab, VdiId::new(), server.url(), "").await.unwrap_err();
+        assert_eq!(fault.field.as_deref(), Some("url"), "{format}: {fault}");
+    }
+    assert_eq!(rest(&lab), Vec::<PathBuf>::new());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_import_tells_how_far_it_is_and_stops_when_asked() {
     let lab = Lab::new().await;
