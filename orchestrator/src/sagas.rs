@@ -39,12 +39,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use xenith_common_ids::{HostId, OperationId, SagaId, SrId, VdiId, VmId};
+use xenith_common_ids::{HostId, OperationId, SagaId, SrId, TaskId, VdiId, VmId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, StorageCommand, VmAction};
 use xenith_hypervisor_agent_client::{AgentClientError, Wish};
 use xenith_hypervisor_agent_types::{Fault, FaultReason, ValidVmSpec, VdiSize, VmSpec};
 use xenith_orchestrator_saga::{Saga, SagaRegistry, StepCtx, StepError};
 use xenith_orchestrator_store::StoreError;
+use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::db::Db;
 use crate::events::{Events, Happened};
@@ -288,9 +289,12 @@ impl Deps {
         Ok(())
     }
 
-    /// Ends the hold of who made a VDI that no VM has.
-    async fn vdi_is_whole(&self, vdi: VdiId) -> Result<(), StepError> {
-        self.db.vdis.modify(&vdi, |record| record.held_by = None).await?;
+    /// Ends the hold of the saga that made a VDI which no VM has. Said again after a crash, it is another's hold by then,
+    /// and stays: who takes a disk from a VM of another host relies on it.
+    async fn vdi_is_whole(&self, vdi: VdiId, saga: SagaId) -> Result<(), StepError> {
+        let ours = TaskId::from(saga);
+        let release = |record: &mut Vdi| record.held_by = record.held_by.filter(|by| *by != ours);
+        self.db.vdis.modify(&vdi, release).await?;
         Ok(())
     }
 

@@ -111,7 +111,7 @@ impl Saga for BackupRestore {
 
 async fn whole(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {
     for new in &ctx.params().new_vdis {
-        saga.0.vdi_is_whole(new.vdi).await?;
+        saga.0.vdi_is_whole(new.vdi, ctx.saga()).await?;
     }
     Ok(())
 }

@@ -112,7 +112,7 @@ impl Saga for VdiCopy {
 }
 
 async fn whole(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
-    saga.0.vdi_is_whole(ctx.params().to.vdi).await
+    saga.0.vdi_is_whole(ctx.params().to.vdi, ctx.saga()).await
 }
 
 async fn erase(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
@@ -218,7 +218,9 @@ async fn switch(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError>
         let problem = format!("VDI {} was changed while it was copied; it stays where it is", from.name);
         return Err(StepError::permanent(problem));
     }
-    let new = Vdi { id: to.vdi, size: to.size, sr: to.sr, host: *host, ..from.clone() };
+    // One that no VM has is nobody's before the old one is gone: until then the way back deletes it.
+    let held_by = ctx.params().held().is_none().then(|| TaskId::from_bytes(*ctx.saga().as_bytes()));
+    let new = Vdi { id: to.vdi, size: to.size, sr: to.sr, host: *host, held_by, ..from.clone() };
     let commit = db.vdis.require_in(Transaction::new(), &from.id, Expect::At(old.revision));
     let commit = db.vdis.put_in(db.vdis.delete_in(commit, &from.id), &to.vdi, &new);
     let commit = redefine(saga, ctx, commit, (to.vdi, 1)).await?;
@@ -288,7 +290,11 @@ async fn define_as(
 
 async fn delete_old(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
     let from = &ctx.params().from;
-    saga.0.delete_vdi(ctx, from.host, (from.id, from.sr)).await
+    saga.0.delete_vdi(ctx, from.host, (from.id, from.sr)).await?;
+    if ctx.params().held().is_none() {
+        saga.0.vdi_is_whole(ctx.params().to.vdi, ctx.saga()).await?;
+    }
+    Ok(())
 }
 
 async fn release(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {

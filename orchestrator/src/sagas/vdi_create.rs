@@ -47,5 +47,5 @@ async fn delete(saga: &VdiCreate, ctx: &StepCtx<VdiCreate>) -> Result<(), StepEr
 }
 
 async fn whole(saga: &VdiCreate, ctx: &StepCtx<VdiCreate>) -> Result<(), StepError> {
-    saga.0.vdi_is_whole(ctx.params().vdi.vdi).await
+    saga.0.vdi_is_whole(ctx.params().vdi.vdi, ctx.saga()).await
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use xenith_common_ids::{HostId, SrId, TemplateId, VdiId};
+use xenith_common_ids::{HostId, SrId, TaskId, TemplateId, VdiId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, StorageCommand};
 use xenith_hypervisor_agent_types::VdiSize;
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
@@ -93,7 +93,12 @@ async fn complete(saga: &VdiImport, ctx: &StepCtx<VdiImport>) -> Result<(), Step
             })
             .await?;
     } else {
-        let whole = |record: &mut Vdi| (record.size, record.held_by) = (size, None);
+        let ours = TaskId::from(ctx.saga());
+        // Said again after a crash, somebody may have made it larger, or have it.
+        let whole = |record: &mut Vdi| {
+            record.size = record.size.max(size);
+            record.held_by = record.held_by.filter(|by| *by != ours);
+        };
         db.vdis.modify(&params.vdi, whole).await?;
     }
     Ok(())

@@ -115,5 +115,5 @@ async fn close(saga: &VdiUpload, ctx: &StepCtx<VdiUpload>) -> Result<(), StepErr
 }
 
 async fn whole(saga: &VdiUpload, ctx: &StepCtx<VdiUpload>) -> Result<(), StepError> {
-    saga.0.vdi_is_whole(ctx.params().vdi.vdi).await
+    saga.0.vdi_is_whole(ctx.params().vdi.vdi, ctx.saga()).await
 }
