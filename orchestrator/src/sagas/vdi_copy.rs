@@ -42,8 +42,8 @@ pub struct Params {
     /// Who signed the hosts' certificates.
     pub authority_pem: String,
     pub moved: Option<Moved>,
-    /// The revision of the record of `from` then. Of a move: who attached it, wrote to it and detached it again left a
-    /// record that looks the same.
+    /// The revision of the record of `from` then: who attached it, wrote to it and detached it again left a record that
+    /// looks the same.
     #[serde(default)]
     pub revision: Option<Revision>,
 }
@@ -112,6 +112,16 @@ impl Saga for VdiCopy {
 }
 
 async fn whole(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
+    let params = ctx.params();
+    // Between two tries of the sending nobody held what no VM had.
+    if params.snapshot.is_none() && !params.stays_on_its_host() {
+        let now = saga.0.db.vdis.get(&params.from.id).await?.map(|found| found.revision);
+        if params.revision.is_some() && params.revision != now {
+            let name = &params.from.name;
+            let problem = format!("VDI {name} was changed or deleted while it was copied; copy it again");
+            return Err(StepError::permanent(problem));
+        }
+    }
     saga.0.vdi_is_whole(ctx.params().to.vdi, ctx.saga()).await
 }
 
