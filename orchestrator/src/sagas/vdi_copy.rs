@@ -19,7 +19,8 @@ use xenith_common_pki::Peer;
 use xenith_hypervisor_agent_api::{
     Command, CommandResult, ImportCommand, OpenUpload, SendVdi, TransferCommand,
 };
-use xenith_hypervisor_agent_types::{SnapshotOf, VmSpec};
+use xenith_hypervisor_agent_client::AgentClientError;
+use xenith_hypervisor_agent_types::{FaultReason, SnapshotOf, VmSpec};
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::{Expect, Revision, Transaction};
 use xenith_orchestrator_types::vdi::Vdi;
@@ -277,7 +278,31 @@ async fn redefine(
 
 async fn define(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
     let Params { from, to, .. } = ctx.params();
-    define_as(saga, ctx, (from.id, to.vdi), 1).await
+    define_as(saga, ctx, (from.id, to.vdi), 1).await?;
+    old_is_closed(saga, ctx).await
+}
+
+/// A host that went down after the copy starts the VM by itself when it is back, with the old VDI: what that writes would
+/// go with it. From the definition on a start takes the new one, so who has the old one open now has it since before, and
+/// the move is taken back. Asked is whether it may be read.
+async fn old_is_closed(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
+    let (deps, from) = (&saga.0, &ctx.params().from);
+    let ticket = new_secret().map_err(|error| StepError::permanent(error.to_string()))?;
+    let open = TransferCommand::OpenDownload {
+        vdi: from.id,
+        ticket_hash: secret_hash(&ticket),
+        // Nobody comes with it.
+        idle: Duration::from_secs(1),
+    };
+    match deps.send_as(ctx, OperationId::new(), from.host, Command::Transfer(open)).await {
+        Ok(_) => Ok(()),
+        Err(Some(AgentClientError::Refused(fault))) if fault.reason == FaultReason::WrongState => {
+            let problem =
+                format!("VDI {} was opened after it was copied, and stays where it is: {fault}", from.name);
+            Err(StepError::permanent(problem))
+        }
+        Err(error) => Err(error.map_or_else(|| host_removed(from.host), |error| step_error(&error))),
+    }
 }
 
 async fn define_old(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
