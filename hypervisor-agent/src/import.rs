@@ -125,7 +125,7 @@ fn fault(error: &ImportError) -> Fault {
         {
             FaultReason::StorageFull
         }
-        ImportError::Server { retry: Retry::Later, .. }
+        ImportError::Server { retry: Retry::Later | Retry::Mended, .. }
         | ImportError::Block(BlockError::Unreachable { .. })
         | ImportError::Truncated { .. } => FaultReason::NotReady,
         ImportError::Usage(_) | ImportError::Unsupported { .. } => FaultReason::Unsupported,

@@ -57,9 +57,12 @@ pub fn api_error(error: &ImportError) -> ApiError {
     ApiError::new(reason, error)
 }
 
+/// A password that ran out or a certificate that was renewed is waited for: `import.connect` takes the new one.
 pub fn step_error(error: &ImportError) -> StepError {
     match error {
-        ImportError::Server { retry: Retry::Later, .. } => StepError::retryable(error.to_string()),
+        ImportError::Server { retry: Retry::Later | Retry::Mended, .. } => {
+            StepError::retryable(error.to_string())
+        }
         _ => StepError::permanent(error.to_string()),
     }
 }

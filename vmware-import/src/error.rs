@@ -46,7 +46,7 @@ pub enum ImportError {
     /// Verification found other bytes than it should.
     #[error("{target} differs from {origin}: {detail}")]
     Differs { origin: String, target: String, detail: String },
-    /// A server refused or broke off; `retryable` tells whether the same call may succeed later.
+    /// A server refused or broke off; `retry` tells whether the same call may succeed later.
     #[error("{server} answered {call} with: {detail}")]
     Server { server: String, call: &'static str, detail: String, retry: Retry },
     #[error("{0}")]
@@ -57,11 +57,23 @@ pub enum ImportError {
     Block(#[from] BlockError),
 }
 
-/// Whether the same call may succeed later without anybody mending something.
+/// Whether the same call may succeed later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
+    /// By itself.
     Later,
+    /// When somebody has mended something outside: a password that ran out, a certificate that was renewed, a disk that
+    /// another program holds. What was copied is worth the wait.
+    Mended,
     Never,
+}
+
+impl Retry {
+    /// Whether it is worth waiting for.
+    #[must_use]
+    pub const fn is_worth_it(self) -> bool {
+        !matches!(self, Self::Never)
+    }
 }
 
 impl ImportError {
@@ -113,7 +125,7 @@ impl From<ImportError> for BlockError {
         match error {
             ImportError::Block(inner) => inner,
             ImportError::Io { action, path, source } => Self::Io { action, target: path, offset: 0, source },
-            ImportError::Server { server, retry: Retry::Later, .. } => {
+            ImportError::Server { server, retry: Retry::Later | Retry::Mended, .. } => {
                 Self::Unreachable { target: server, detail }
             }
             ImportError::Cancelled => Self::Cancelled,

@@ -150,12 +150,25 @@ impl Vim {
         self.cookie.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let body =
             Body::new().text("userName", &self.credentials.user).text("password", &self.credentials.password);
-        let answer = self.exchange("Login", &self.content.session_manager, &body)?;
-        self.expect("Login", answer).map(drop)
+        match self.exchange("Login", &self.content.session_manager, &body)? {
+            // A password that ran out is renewed, an account that was locked is opened again.
+            Answer::Fault(kind, message) if kind == "InvalidLogin" || kind == "NoPermission" => {
+                Err(self.error("Login", format!("{kind}: {message}"), Retry::Mended))
+            }
+            answer => self.expect("Login", answer).map(drop),
+        }
     }
 
+    /// Ends the session; nothing is done when there is none.
     pub fn logout(&self) -> Result<()> {
-        self.call("Logout", &self.content.session_manager, &Body::new()).map(drop)
+        let manager = &self.content.session_manager;
+        if self.cookie().is_empty() || manager.id.is_empty() {
+            return Ok(());
+        }
+        // Not through `call`: a session that has expired is not opened again to be ended.
+        let ended = self.exchange("Logout", manager, &Body::new());
+        self.cookie.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        ended.map(drop)
     }
 
     /// Calls `method` on `this`; opens a new session and repeats the call when the old one expired.
@@ -175,7 +188,7 @@ impl Vim {
         match answer {
             Answer::Body(node) => Ok(node),
             Answer::Fault(kind, message) => {
-                Err(self.error(method, format!("{kind}: {message}"), Retry::Never))
+                Err(self.error(method, format!("{kind}: {message}"), retry_of(&kind)))
             }
         }
     }
@@ -189,7 +202,7 @@ impl Vim {
             let detail = format!(
                 "its certificate is not the one you trust; if {seen} is its SHA-256 fingerprint, give it with --fingerprint"
             );
-            return self.error(call, detail, Retry::Never);
+            return self.error(call, detail, Retry::Mended);
         }
         let mut detail = error.to_string();
         let mut cause = std::error::Error::source(error);
@@ -331,14 +344,14 @@ impl Vim {
         let end = Instant::now() + deadline;
         let mut pause = Duration::from_millis(50);
         loop {
-            let info = self.properties(task, &["info"])?;
+            let info = self.properties(task, &["info"]).map_err(forgotten)?;
             let info = info.get("info").cloned().unwrap_or_default();
             match info.text_at("state") {
                 "success" => return Ok(info.child("result").cloned().unwrap_or_default()),
                 "error" => {
                     let kind = info.at("error.fault").map_or("", |fault| fault.kind.as_str()).to_owned();
                     let message = info.text_at("error.localizedMessage").to_owned();
-                    return Err(self.error("a task", format!("{kind}: {message}"), Retry::Never));
+                    return Err(self.error("a task", format!("{kind}: {message}"), retry_of(&kind)));
                 }
                 _ if Instant::now() >= end => {
                     return Err(self.error("a task", format!("no end after {deadline:?}"), Retry::Later));
@@ -356,6 +369,42 @@ impl Vim {
     }
 }
 
+impl Drop for Vim {
+    /// A server takes only so many sessions, and keeps one that was left for half an hour.
+    fn drop(&mut self) {
+        let _left_open = self.logout();
+    }
+}
+
+/// Faults that pass by themselves: somebody else has the VM in hand, or a host is on its way back.
+const PASSING: &[&str] = &[
+    "TaskInProgress",
+    "ConcurrentAccess",
+    "ResourceInUse",
+    "HostCommunication",
+    "HostNotConnected",
+    "HostNotReachable",
+    "NoHost",
+    "Timedout",
+    "RequestCanceled",
+    "NotAuthenticated",
+];
+
+fn retry_of(kind: &str) -> Retry {
+    if PASSING.contains(&kind) { Retry::Later } else { Retry::Never }
+}
+
+/// A server that was started again knows nothing of its tasks: what asked for one finds out by itself how far it came.
+fn forgotten(error: ImportError) -> ImportError {
+    match error {
+        ImportError::Server { server, detail, retry: Retry::Never, .. } => {
+            let detail = format!("the task cannot be followed any more: {detail}");
+            ImportError::Server { server, call: "a task", detail, retry: Retry::Later }
+        }
+        other => other,
+    }
+}
+
 fn object(node: &Node) -> Object {
     let properties = node
         .all("propSet")
@@ -363,5 +412,31 @@ fn object(node: &Node) -> Object {
     Object {
         reference: node.child("obj").map(Node::moref).unwrap_or_default(),
         properties: properties.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_does_not() {
+        for (kind, expected) in [
+            ("TaskInProgress", Retry::Later),
+            ("HostNotConnected", Retry::Later),
+            ("NoPermission", Retry::Never),
+            ("InvalidState", Retry::Never),
+            ("FileFault", Retry::Never),
+            ("", Retry::Never),
+        ] {
+            assert_eq!(retry_of(kind), expected, "{kind}");
+        }
+        let gone =
+            |retry| ImportError::Server { server: "vc".into(), call: "x", detail: "gone".into(), retry };
+        for retry in [Retry::Never, Retry::Later] {
+            let told = forgotten(gone(retry));
+            assert!(matches!(&told, ImportError::Server { retry: Retry::Later, .. }), "{told}");
+        }
+        assert!(matches!(forgotten(ImportError::Cancelled), ImportError::Cancelled));
     }
 }
