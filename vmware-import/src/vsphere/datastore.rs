@@ -60,7 +60,7 @@ pub struct DatastoreFile {
 }
 
 impl DatastoreFile {
-    /// Opens `path` (`[datastore] folder/file`) of `datacenter`, whose name is needed by vCenter only.
+    /// Opens `path` (`[datastore] folder/file`) of `datacenter`, whose path is needed by vCenter only.
     pub fn open(vim: Arc<Vim>, path: &str, datacenter: &str) -> Result<Self> {
         let split = path.strip_prefix('[').and_then(|rest| rest.split_once(']'));
         let Some((datastore, file)) = split else {
@@ -141,6 +141,12 @@ impl DatastoreFile {
                 let detail = format!("the whole of {} instead of a range", self.name);
                 return Err(self.vim.error(CALL, detail, Retry::Never));
             }
+            if let Some(found) = start_of(&response)
+                && found != start
+            {
+                last = Some(format!("a range from byte {found}, asked for was {start}"));
+                continue;
+            }
             match response.read_exact(buf) {
                 Ok(()) => return Ok(()),
                 Err(error) => last = Some(format!("a range that broke off: {error}")),
@@ -175,6 +181,12 @@ impl DatastoreFile {
         self.fetch(start, &mut bytes, Asked::Reading)?;
         Ok(self.keep(Block { start, bytes }))
     }
+}
+
+/// Where the answer says that it begins.
+fn start_of(response: &Response) -> Option<u64> {
+    let told = response.headers().get("content-range")?.to_str().ok()?;
+    told.trim().strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
 }
 
 /// Whether this error of an opening says that the file cannot be had over `/folder`, now or later: another way is
