@@ -132,7 +132,9 @@ pub fn warm(
         let passes = warm.state.passes.iter().flatten().map(|pass| {
             format!("disk {}: {:?}, {} read, {} written", pass.key, pass.method, pass.read, pass.written)
         });
-        format!("{:?}\n{}", warm.state.phase, passes.collect::<Vec<_>>().join("\n"))
+        let left = warm.state.left_behind.as_ref();
+        let left = left.map(|why| format!("\na snapshot is left at the source: {why}")).unwrap_or_default();
+        format!("{:?}\n{}{left}", warm.state.phase, passes.collect::<Vec<_>>().join("\n"))
     });
     Ok(ExitCode::SUCCESS)
 }

@@ -13,8 +13,10 @@ pub mod inventory;
 pub mod nfc;
 pub mod pin;
 pub mod route;
+pub mod snapshots;
 pub mod soap;
 pub mod source;
+mod tracking;
 pub mod transfer;
 pub mod warm;
 

@@ -72,7 +72,9 @@ rules! {
         |vm, _| disks(vm, "raw device mapping in physical mode", |d| d.rdm_physical == Some(true));
     "disk-rdm-virtual" Attention "it is copied as a disk; the LUN itself stays where it is"
         |vm, _| disks(vm, "raw device mapping in virtual mode", |d| d.rdm_physical == Some(false));
-    "disk-independent-persistent" Attention "shut the VM down for the copy: such a disk is in no snapshot"
+    "disk-independent-running" Blocks "shut the VM down for the copy, or make the disk dependent: such a disk is in no snapshot"
+        |vm, _| disks(vm, "independent disk of a VM that runs", |d| d.mode == DiskMode::IndependentPersistent).filter(|_| vm.power == Power::On);
+    "disk-independent-persistent" Attention "such a disk is in no snapshot: it is read whole and compared in each pass"
         |vm, _| disks(vm, "independent disk", |d| d.mode == DiskMode::IndependentPersistent);
     "disk-nonpersistent" Blocks "make the disk persistent, or decide that its contents are not needed"
         |vm, _| disks(vm, "non-persistent disk", |d| d.mode == DiskMode::IndependentNonpersistent);

@@ -16,6 +16,8 @@ pub struct SnapshotDisk {
     pub change_id: Option<String>,
     /// Controller, its number, and the disk's number on it, as NFC leases call a disk; empty where that is not told.
     pub slot: String,
+    /// It is in no snapshot: what is read of it is the disk as it is now.
+    pub independent: bool,
 }
 
 /// The disks of a snapshot's `config`, in its order.
@@ -41,6 +43,10 @@ fn disk(device: &Node, devices: &[&Node]) -> Option<SnapshotDisk> {
         path: device.text_at("backing.fileName").to_owned(),
         change_id: Some(device.text_at("backing.changeId").to_owned()).filter(|id| !id.is_empty()),
         slot: slot.unwrap_or_default(),
+        independent: matches!(
+            device.text_at("backing.diskMode"),
+            "independent_persistent" | "independent_nonpersistent"
+        ),
     })
 }
 
@@ -89,7 +95,8 @@ mod tests {
         let text = "<x><config><hardware>\
             <device xsi:type=\"ParaVirtualSCSIController\"><key>1000</key><busNumber>1</busNumber></device>\
             <device xsi:type=\"VirtualDisk\"><key>2000</key><controllerKey>1000</controllerKey><unitNumber>2</unitNumber>\
-            <capacityInKB>4</capacityInKB><backing><fileName>[a] b/c.vmdk</fileName><changeId>52/1</changeId></backing></device>\
+            <capacityInKB>4</capacityInKB><backing><fileName>[a] b/c.vmdk</fileName><diskMode>independent_persistent</diskMode>\
+            <changeId>52/1</changeId></backing></device>\
             <device xsi:type=\"VirtualDisk\"><key>2001</key><capacityInBytes>512</capacityInBytes></device>\
             </hardware></config></x>";
         let parsed = parse(text).unwrap();
@@ -98,5 +105,6 @@ mod tests {
         assert_eq!((found[0].slot.as_str(), found[0].capacity), ("ParaVirtualSCSIController1:2", 4096));
         assert_eq!((found[0].change_id.as_deref(), found[1].change_id.as_deref()), (Some("52/1"), None));
         assert_eq!((found[1].slot.as_str(), found[1].capacity), ("", 512));
+        assert_eq!((found[0].independent, found[1].independent), (true, false));
     }
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::client::{MoRef, Vim};
 use super::inventory::live_vm;
+use super::snapshots::remove_ours;
 use super::soap::{Body, Flag, Node};
-use super::warm::remove_our_snapshots;
-use crate::error::{ImportError, Result};
+use crate::error::{ImportError, Result, Retry};
 use crate::plan::inventory::{Power, Vm};
 
 /// Powering on or off takes seconds; a busy host minutes.
@@ -40,7 +40,7 @@ pub struct SourceVm {
     pub reference: MoRef,
     pub vm: Vm,
     pub disks: Vec<SourceDisk>,
-    /// The name of its datacenter, for paths of datastores.
+    /// The path of its datacenter, for files of datastores.
     pub datacenter: String,
 }
 
@@ -83,25 +83,44 @@ fn disk(device: &Node) -> Option<SourceDisk> {
     })
 }
 
+/// As `/folder` wants it: with the folders that the datacenter is in, the root left out.
 fn datacenter(vim: &Vim, vm: &MoRef) -> Result<String> {
     let mut at = vm.clone();
+    // From the datacenter upwards.
+    let mut names: Vec<String> = Vec::new();
     for _ in 0..MAX_DEPTH {
-        let object = vim.properties(&at, &["name", "parent"])?;
-        if at.kind == "Datacenter" {
-            return Ok(object.text("name").to_owned());
+        let object = match vim.properties(&at, &["name", "parent"]) {
+            // What lies above may be hidden from this account.
+            Err(ImportError::Server { retry: Retry::Never, .. }) if !names.is_empty() => {
+                return Ok(path_of(names));
+            }
+            found => found?,
+        };
+        if at.kind == "Datacenter" || !names.is_empty() {
+            names.push(object.text("name").to_owned());
         }
         match object.get("parent").map(Node::moref).filter(|parent| !parent.id.is_empty()) {
             Some(parent) => at = parent,
             None => break,
         }
     }
+    if names.len() > 1 {
+        names.pop();
+    }
+    if !names.is_empty() {
+        return Ok(path_of(names));
+    }
     // A VM of a vApp has no folder. One datacenter there is in any case.
-    let mut names = Vec::new();
     vim.list("Datacenter", &["name"], |object| names.push(object.text("name").to_owned()))?;
     match names.len() {
         1 => Ok(names.swap_remove(0)),
         _ => Err(ImportError::Usage(format!("the datacenter of {} cannot be told", vm.id))),
     }
+}
+
+fn path_of(mut upwards: Vec<String>) -> String {
+    upwards.reverse();
+    upwards.join("/")
 }
 
 pub fn power(vim: &Vim, vm: &MoRef) -> Result<Power> {
@@ -133,29 +152,47 @@ pub fn set_tracking(vim: &Vim, vm: &MoRef, tracking: Tracking) -> Result<()> {
     vim.run("ReconfigVM_Task", vm, &body, POWER).map(drop)
 }
 
+/// What came of asking a guest to shut down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// It was asked, or is off already.
+    Yes,
+    /// It cannot be asked, for this reason: its tools do not run, or it is suspended. Somebody has to do it.
+    Refused(String),
+}
+
 /// Asks the guest; returns at once.
-pub fn ask_to_shut_down(vim: &Vim, vm: &MoRef) -> Result<()> {
+pub fn ask_to_shut_down(vim: &Vim, vm: &MoRef) -> Result<Asked> {
     match power(vim, vm)? {
-        Power::On => vim.call("ShutdownGuest", vm, &Body::new()).map(drop),
-        Power::Off | Power::Suspended => Ok(()),
+        Power::On => match vim.call("ShutdownGuest", vm, &Body::new()) {
+            Ok(_) => Ok(Asked::Yes),
+            Err(ImportError::Server { detail, retry: Retry::Never, .. }) => Ok(Asked::Refused(detail)),
+            Err(error) => Err(error),
+        },
+        Power::Suspended => Ok(Asked::Refused("it is suspended".to_owned())),
+        Power::Off => Ok(Asked::Yes),
     }
 }
 
-/// Pulls the plug.
+/// Pulls the plug. What a VM that is suspended had in its memory is lost with it.
 pub fn power_off(vim: &Vim, vm: &MoRef) -> Result<()> {
     match power(vim, vm)? {
-        Power::On => vim.run("PowerOffVM_Task", vm, &Body::new(), POWER).map(drop),
-        Power::Off | Power::Suspended => Ok(()),
+        Power::On | Power::Suspended => vim.run("PowerOffVM_Task", vm, &Body::new(), POWER).map(drop),
+        Power::Off => Ok(()),
     }
 }
 
-/// As it was: our snapshots gone, and running again where `started` says that we switched it off.
+/// As it was: running again where `started` says that we switched it off, and our snapshots gone.
 pub fn restore(vim: &Vim, vm: &MoRef, started: Started) -> Result<()> {
-    remove_our_snapshots(vim, vm)?;
-    if started == Started::Again && power(vim, vm)? == Power::Off {
-        vim.run("PowerOnVM_Task", vm, &Body::new(), POWER)?;
-    }
-    Ok(())
+    // What people wait for comes first: a snapshot that cannot go now must not keep the VM off.
+    let running = match started {
+        Started::Again if power(vim, vm)? == Power::Off => {
+            vim.run("PowerOnVM_Task", vm, &Body::new(), POWER).map(drop)
+        }
+        Started::Again | Started::AsItIs => Ok(()),
+    };
+    let removed = remove_ours(vim, vm);
+    running.and(removed)
 }
 
 /// Whether a source is switched on again.

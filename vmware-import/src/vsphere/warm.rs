@@ -6,12 +6,14 @@
 //! ```
 //!
 //! What always holds: a change id counts only when all its changes are on the target, and is saved after them; any
-//! doubt about what changed (no change id, another tracker, a new size, a fault) becomes a compare pass, which
-//! reads both sides and writes what differs. A crash, or a server that is away, leaves the state of the last
+//! doubt about what changed ([`super::tracking`]: no change id, another tracker, a new size, a revert, a fault) becomes a
+//! compare pass, which reads both sides and writes what differs. A source that somebody switches on in its last pass
+//! makes that one be made again. A crash, or a server that is away, leaves the state of the last
 //! checkpoint and at most one snapshot with our name: the next pass goes on there when the snapshot still stands, and
 //! otherwise removes it; a roll-back always does. A disk that can only be exported is read from its beginning again.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,16 +25,14 @@ use super::areas::{self, SnapshotDisk};
 use super::client::{MoRef, Vim};
 use super::export;
 use super::route::{self, Mounts, Route};
-use super::soap::{Body, Flag, Node};
-use super::source::{self, Tracking};
+use super::snapshots;
+use super::soap::Body;
+use super::source::{self, Started, Tracking};
+use super::tracking::{DiskState, INDEPENDENT, doubt};
 use super::transfer::{Sums, TargetDisk, Work, transfer};
 use crate::error::{ImportError, Result, Retry};
 use crate::vmdk::image::Image;
 
-/// How our snapshots are called; nothing else is ever removed.
-pub const SNAPSHOT: &str = "xenith-import";
-/// A quiesced snapshot of a busy guest can take many minutes.
-const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(3600);
 /// Between two states on disk while a pass runs: what a crash may repeat.
 const CHECKPOINT: Duration = Duration::from_secs(2);
 
@@ -70,13 +70,6 @@ pub struct DiskPass {
     pub seconds: f64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct DiskState {
-    key: u64,
-    capacity: u64,
-    change_id: Option<String>,
-}
-
 /// What survives a crash; written after every step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +84,9 @@ pub struct WarmState {
     /// We have switched changed-block tracking on, so a roll-back switches it off again.
     #[serde(default)]
     we_track: bool,
+    /// A snapshot with our name could not be removed, for this reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_behind: Option<String>,
     /// The pass that was begun and not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     open: Option<OpenPass>,
@@ -204,6 +200,7 @@ impl WarmMove {
             passes: Vec::new(),
             we_stopped_it: false,
             we_track: false,
+            left_behind: None,
             open: None,
         };
         let path = folder.join("xenith-warm.json");
@@ -256,7 +253,10 @@ impl WarmMove {
         let path = self.folder.join("xenith-warm.json");
         let new = self.folder.join("xenith-warm.json.new");
         let text = serde_json::to_vec_pretty(&self.state).expect("the state is plain data");
-        fs::write(&new, text)
+        // Without it a power cut could leave an empty file under the name, and the move could not go on.
+        let write = |mut file: fs::File| file.write_all(&text).and_then(|()| file.sync_all());
+        fs::File::create(&new)
+            .and_then(write)
             .and_then(|()| fs::rename(&new, &path))
             .map_err(|error| ImportError::io("write", path.display().to_string(), error))
     }
@@ -292,27 +292,39 @@ impl WarmMove {
         }
         // Before the snapshot goes: what is known of it must not outlive it.
         self.save()?;
-        self.remove_our_snapshots()?;
-        result
+        let removed = snapshots::remove_ours(&self.vim, &self.vm);
+        let passes = result?;
+        match removed {
+            // What was copied counts. The next pass, the end of the move, or a roll-back removes it.
+            Err(error) if can_go_on(&error) => self.note_left(Some(error.to_string()))?,
+            removed => {
+                removed?;
+                self.note_left(None)?;
+            }
+        }
+        Ok(passes)
+    }
+
+    fn note_left(&mut self, why: Option<String>) -> Result<()> {
+        if self.state.left_behind == why {
+            return Ok(());
+        }
+        self.state.left_behind = why;
+        self.save()
     }
 
     /// The snapshot that a pass reads: that of the pass before when it broke off and its snapshot still stands.
     fn snapshot(&mut self) -> Result<MoRef> {
         if let Some(open) = &self.state.open {
             let reference = MoRef::new(&open.snapshot.0, &open.snapshot.1);
-            if self.our_snapshots()?.contains(&reference) {
+            if snapshots::ours(&self.vim, &self.vm)?.contains(&reference) {
                 return Ok(reference);
             }
         }
         self.state.open = None;
         self.save()?;
-        self.remove_our_snapshots()?;
-        let body = Body::new()
-            .text("name", SNAPSHOT)
-            .text("description", "made by the import, removed by it")
-            .flag("memory", Flag::False)
-            .flag("quiesce", Flag::False);
-        let snapshot = self.vim.run("CreateSnapshot_Task", &self.vm, &body, SNAPSHOT_DEADLINE)?.moref();
+        snapshots::remove_ours(&self.vim, &self.vm)?;
+        let snapshot = snapshots::take(&self.vim, &self.vm)?;
         let reference = (snapshot.kind.clone(), snapshot.id.clone());
         self.state.open = Some(OpenPass { snapshot: reference, done: Vec::new(), at: None });
         self.save()?;
@@ -323,6 +335,12 @@ impl WarmMove {
         let config = self.vim.properties(snapshot, &["config"])?;
         let config = config.get("config").cloned().unwrap_or_default();
         let disks = areas::disks_of(&config);
+        if let Some(disk) = disks.iter().find(|disk| disk.independent)
+            && self.power()? != "poweredOff"
+        {
+            let detail = format!("{}: {INDEPENDENT}; shut the VM down for the copy", disk.path);
+            return Err(ImportError::Usage(detail));
+        }
         for disk in &disks {
             let open = self.state.open.as_ref();
             if open.is_some_and(|open| open.done.iter().any(|done| done.key == disk.key)) {
@@ -332,10 +350,8 @@ impl WarmMove {
                 Route::Image(image) => self.copy_disk((snapshot, &image), disk, compare)?,
                 Route::Export(why) => self.export_disk((snapshot, &disks), disk, why)?,
             };
-            let done =
-                DiskState { key: disk.key, capacity: disk.capacity, change_id: disk.change_id.clone() };
             self.state.disks.retain(|old| old.key != disk.key);
-            self.state.disks.push(done);
+            self.state.disks.push(disk.into());
             if let Some(open) = &mut self.state.open {
                 open.done.push(pass);
                 open.at = None;
@@ -352,6 +368,11 @@ impl WarmMove {
         compare: Option<&str>,
     ) -> Result<DiskPass> {
         let started = Instant::now();
+        if image.virtual_size() < disk.capacity {
+            // The rest would be taken for zeros.
+            let detail = format!("is {} bytes, the VM says {}", image.virtual_size(), disk.capacity);
+            return Err(ImportError::damaged(&disk.path, 0, "capacity", detail));
+        }
         let from = self.state.open.as_ref().and_then(|open| open.at).filter(|(key, _)| *key == disk.key);
         let mut from = from.map_or(0, |(_, at)| at);
         let mut before = self.state.disks.iter().find(|old| old.key == disk.key).cloned();
@@ -360,7 +381,7 @@ impl WarmMove {
         if found == Contents::Fresh {
             (before, from) = (None, 0);
         }
-        let whole = ByteRange::new(0, disk.capacity.min(image.virtual_size()));
+        let whole = ByteRange::new(0, disk.capacity);
         let (method, ranges) = match (compare, &before) {
             (Some(why), Some(_)) => (Method::Compared(why.to_owned()), std::iter::once(whole).collect()),
             _ => self.what_to_read(snapshot, disk, before.as_ref(), whole),
@@ -433,6 +454,9 @@ impl WarmMove {
     ) -> (Method, RangeSet) {
         let all = || std::iter::once(whole).collect::<RangeSet>();
         let Some(before) = before else {
+            if disk.independent {
+                return (Method::Everything(INDEPENDENT.to_owned()), all());
+            }
             if disk.change_id.is_none() {
                 return (Method::Everything("changed-block tracking is off".to_owned()), all());
             }
@@ -441,21 +465,14 @@ impl WarmMove {
                 Err(error) => (Method::Everything(error.to_string()), all()),
             };
         };
-        let doubt = |reason: &str| (Method::Compared(reason.to_owned()), all());
-        if before.capacity != disk.capacity {
-            return doubt("the disk has another size");
+        let compare = |reason: &str| (Method::Compared(reason.to_owned()), all());
+        if let Some(reason) = doubt(before, disk) {
+            return compare(reason);
         }
-        let (Some(old), Some(new)) = (&before.change_id, &disk.change_id) else {
-            return doubt("changed-block tracking is off");
-        };
-        // The part before the slash names the tracker; another one knows nothing of the time before it.
-        let tracker = |id: &str| id.split('/').next().unwrap_or_default().to_owned();
-        if tracker(old) != tracker(new) {
-            return doubt("changed-block tracking began anew");
-        }
-        match areas::changed(&self.vim, (&self.vm, snapshot), disk, old) {
+        let since = before.change_id.as_deref().unwrap_or_default();
+        match areas::changed(&self.vim, (&self.vm, snapshot), disk, since) {
             Ok(ranges) => (Method::Changed, ranges),
-            Err(error) => doubt(&error.to_string()),
+            Err(error) => compare(&error.to_string()),
         }
     }
 
@@ -483,7 +500,7 @@ impl WarmMove {
     pub fn power_off(&mut self) -> Result<()> {
         self.state.we_stopped_it = true;
         self.save()?;
-        self.vim.run("PowerOffVM_Task", &self.vm, &Body::new(), SNAPSHOT_DEADLINE).map(drop)
+        source::power_off(&self.vim, &self.vm)
     }
 
     fn power(&self) -> Result<String> {
@@ -497,6 +514,14 @@ impl WarmMove {
             return Err(ImportError::Usage(detail));
         }
         let passes = self.pass()?;
+        if self.power()? != "poweredOff" {
+            // It writes what is on no target. Off again, the pass is made again.
+            let detail = format!(
+                "{} was switched on there during its last pass; shut it down, or roll back",
+                self.state.name
+            );
+            return Err(self.vim.error("the last pass", detail, Retry::Mended));
+        }
         self.state.phase = Phase::Done;
         self.save()?;
         Ok(passes)
@@ -504,50 +529,23 @@ impl WarmMove {
 
     /// The source as it was: our snapshots gone, started again if we stopped it. What was copied stays.
     pub fn roll_back(&mut self) -> Result<()> {
-        self.remove_our_snapshots()?;
-        if self.state.we_stopped_it && self.power()? == "poweredOff" {
-            self.vim.run("PowerOnVM_Task", &self.vm, &Body::new(), SNAPSHOT_DEADLINE)?;
-        }
+        let started = if self.state.we_stopped_it { Started::Again } else { Started::AsItIs };
+        source::restore(&self.vim, &self.vm, started)?;
         if self.state.we_track {
             source::set_tracking(&self.vim, &self.vm, Tracking::Off)?;
         }
         (self.state.we_stopped_it, self.state.we_track) = (false, false);
+        self.state.left_behind = None;
         self.state.phase = Phase::RolledBack;
         self.save()
     }
-
-    fn our_snapshots(&self) -> Result<Vec<MoRef>> {
-        our_snapshots(&self.vim, &self.vm)
-    }
-
-    fn remove_our_snapshots(&self) -> Result<()> {
-        remove_our_snapshots(&self.vim, &self.vm)
-    }
-}
-
-fn our_snapshots(vim: &Vim, vm: &MoRef) -> Result<Vec<MoRef>> {
-    let found = vim.properties(vm, &["snapshot"])?;
-    let mut ours = Vec::new();
-    if let Some(tree) = found.get("snapshot") {
-        collect(tree, "rootSnapshotList", &mut ours);
-    }
-    Ok(ours)
-}
-
-/// Removes the snapshots with our name from a VM, wherever the move that made them ran.
-pub fn remove_our_snapshots(vim: &Vim, vm: &MoRef) -> Result<()> {
-    for snapshot in our_snapshots(vim, vm)? {
-        let body = Body::new().flag("removeChildren", Flag::False).flag("consolidate", Flag::True);
-        vim.run("RemoveSnapshot_Task", &snapshot, &body, SNAPSHOT_DEADLINE)?;
-    }
-    Ok(())
 }
 
 /// Whether a pass that ended so may go on from its snapshot.
 fn can_go_on(error: &ImportError) -> bool {
     use xenith_common_block::BlockError;
     match error {
-        ImportError::Server { retry, .. } => *retry == Retry::Later,
+        ImportError::Server { retry, .. } => retry.is_worth_it(),
         ImportError::Block(error) => error.is_retryable() || matches!(error, BlockError::Cancelled),
         ImportError::Cancelled | ImportError::Io { .. } => true,
         _ => false,
@@ -557,13 +555,4 @@ fn can_go_on(error: &ImportError) -> bool {
 fn data_ranges(image: &Image, whole: ByteRange) -> Result<RangeSet> {
     let extents = image.extents(whole)?;
     Ok(extents.iter().filter(|extent| extent.kind == ExtentKind::Data).map(|extent| extent.range).collect())
-}
-
-fn collect(node: &Node, list: &str, ours: &mut Vec<MoRef>) {
-    for child in node.all(list) {
-        if child.text_at("name") == SNAPSHOT {
-            ours.extend(child.child("snapshot").map(Node::moref));
-        }
-        collect(child, "childSnapshotList", ours);
-    }
 }

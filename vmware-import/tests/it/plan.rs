@@ -49,7 +49,11 @@ type Change = fn(&mut Vm);
 const CASES: &[(&str, Change)] = &[
     ("disk-rdm-physical", |v| first_disk(v).rdm_physical = Some(true)),
     ("disk-rdm-virtual", |v| first_disk(v).rdm_physical = Some(false)),
-    ("disk-independent-persistent", |v| first_disk(v).mode = DiskMode::IndependentPersistent),
+    ("disk-independent-running", |v| first_disk(v).mode = DiskMode::IndependentPersistent),
+    ("disk-independent-persistent", |v| {
+        first_disk(v).mode = DiskMode::IndependentPersistent;
+        v.power = Power::Off;
+    }),
     ("disk-nonpersistent", |v| first_disk(v).mode = DiskMode::IndependentNonpersistent),
     ("disk-mode-unknown", |v| first_disk(v).mode = DiskMode::Other),
     ("disk-shared", |v| first_disk(v).shared = true),
