@@ -6,6 +6,8 @@
 //!
 //! The host's agent reads; we steer the source: it is tracked and asked to shut down by us, and set right by us when all is undone,
 //! whether the host is there or not. Undone, the source runs again if we stopped it, and has none of our snapshots.
+//! The commit point is the begin of `clean`: from then on the VM here is the one that is written to, and a source that is
+//! away or gone undoes nothing any more. Before it the source has to be off at each step from the last pass on.
 //! A crash of the agent or of ours repeats at most what came after its last checkpoint; a crash of the host, too.
 
 use std::collections::BTreeSet;
@@ -24,7 +26,7 @@ use xenith_hypervisor_agent_types::FaultReason;
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_types::import::{ImportPass as ApiPass, ImportPhase};
 use xenith_vmware_import::plan::inventory::Power;
-use xenith_vmware_import::vsphere::source::{self, Started, Tracking};
+use xenith_vmware_import::vsphere::source::{self, Asked, Started, Tracking};
 
 use super::super::{Deps, NewVdi, host_removed, nothing, step_error};
 use super::guest::Guest;
@@ -66,7 +68,11 @@ const DAY: Duration = Duration::from_secs(86_400);
 const KEPT_PASSES: usize = 64;
 /// A source or host that is away for a night is back in the morning; the copy so far is worth the wait.
 const PATIENT: RetryPolicy =
-    RetryPolicy { attempts: 2000, first: Duration::from_secs(1), most: Duration::from_secs(60) };
+    RetryPolicy { attempts: 50_000, first: Duration::from_secs(1), most: Duration::from_secs(60) };
+/// How often the source is asked for what is left to clean, over some minutes; then its administrator is told.
+const CLEANINGS: u32 = 10;
+/// Between two looks at the power of a source, at most: each signs in there.
+const LOOK: Duration = Duration::from_secs(10);
 
 type Ctx = StepCtx<ImportVsphere>;
 
@@ -96,7 +102,8 @@ impl Saga for ImportVsphere {
         if params.start {
             steps.push(Step::new("start", start).undo(power_off));
         }
-        steps.push(Step::new("clean", clean).retry(PATIENT).deadline(DAY));
+        let clean = Step::new("clean", clean).retry(PATIENT).deadline(DAY);
+        steps.push(clean.cannot_be_undone("the VM has moved: what is written now is written here"));
         steps.push(Step::new("release", release).cannot_be_undone(super::super::RELEASED));
         steps
     }
@@ -350,8 +357,17 @@ async fn shutdown(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
     })
     .await?;
     let at = reference.clone();
-    saga.there(ctx, move |vim| source::ask_to_shut_down(vim, &at)).await?;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(params.shutdown_s.into());
+    let asked = saga.there(ctx, move |vim| source::ask_to_shut_down(vim, &at)).await?;
+    let mut deadline = tokio::time::Instant::now();
+    let why = match asked {
+        Asked::Yes => {
+            deadline += Duration::from_secs(params.shutdown_s.into());
+            "the guest has not shut down".to_owned()
+        }
+        // Nothing is to be waited for.
+        Asked::Refused(reason) => format!("the guest cannot be asked to shut down ({reason})"),
+    };
+    let mut pause = Duration::from_secs(1);
     loop {
         let nudged = deps.imports.nudged();
         let at = reference.clone();
@@ -365,26 +381,47 @@ async fn shutdown(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
                 return saga.there(ctx, move |vim| source::power_off(vim, &at)).await;
             }
             if record.phase != ImportPhase::WaitingForShutdown {
-                deps.note_import(params.import, |record| {
-                    record.phase = ImportPhase::WaitingForShutdown;
-                    record.message = Some(
-                        "the guest has not shut down; shut it down there, cut over again with force, or roll back"
-                            .to_owned(),
-                    );
-                })
-                .await?;
+                let message = format!("{why}; shut it down there, cut over again with force, or roll back");
+                wait_for_shutdown(deps, params.import, message).await?;
             }
         }
         ctx.progress(50, "waits for the guest to shut down");
         tokio::select! {
             () = ctx.cancelled().cancelled() => return Err(StepError::Cancelled),
             () = nudged => {}
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = tokio::time::sleep(pause) => {}
         }
+        pause = (pause * 2).min(LOOK);
     }
 }
 
+async fn wait_for_shutdown(deps: &Deps, import: ImportId, message: String) -> Result<(), StepError> {
+    let waits = move |record: &mut ImportRecord| {
+        record.phase = ImportPhase::WaitingForShutdown;
+        record.message = Some(message.clone());
+    };
+    deps.note_import(import, waits).await?;
+    Ok(())
+}
+
+async fn is_off(saga: &ImportVsphere, ctx: &Ctx) -> Result<bool, StepError> {
+    let reference = vm_reference(&ctx.params().reference);
+    let power = saga.there(ctx, move |vim| source::power(vim, &reference)).await?;
+    Ok(power == Power::Off)
+}
+
+/// A source that somebody has switched on again writes what no pass brings: nothing goes on before it is off.
+async fn ensure_off(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    if is_off(saga, ctx).await? {
+        return Ok(());
+    }
+    let message = "the source was switched on again; shut it down there, or roll back";
+    wait_for_shutdown(&saga.0, ctx.params().import, message.to_owned()).await?;
+    Err(StepError::retryable(message))
+}
+
 async fn last(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    ensure_off(saga, ctx).await?;
     saga.0.import_phase(ctx.params().import, ImportPhase::CuttingOver).await?;
     let kind = if ctx.params().verify { PassKind::Copy } else { PassKind::Last };
     let operation = OperationId::from_uuid(ctx.derived_uuid(&format!("try {}", ctx.attempt())));
@@ -393,6 +430,8 @@ async fn last(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
 
 /// Both sides read: what the last pass left different is an error, not something to be mended in silence.
 async fn verify(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    ensure_off(saga, ctx).await?;
+    saga.0.import_phase(ctx.params().import, ImportPhase::CuttingOver).await?;
     let operation = OperationId::from_uuid(ctx.derived_uuid(&format!("try {}", ctx.attempt())));
     let passed = saga.pass(ctx, operation, PassKind::Compare).await?;
     let written: u64 = passed.iter().map(|disk| disk.written).sum();
@@ -416,6 +455,12 @@ async fn prepare(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
 
 async fn define(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
     let VsphereParams { import, vm, record, .. } = ctx.params();
+    // One that cannot be asked now was off at the end of its last pass.
+    if let Ok(false) = is_off(saga, ctx).await {
+        return Err(StepError::permanent(
+            "the source was switched on again after its last pass, so what it wrote since is not here; begin again",
+        ));
+    }
     saga.0.import_phase(*import, ImportPhase::Finishing).await?;
     saga.0.define(ctx, (record.host, *vm), record.definition, &record.spec).await
 }
@@ -436,17 +481,35 @@ async fn power_off(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
     saga.0.tell_vm(ctx, record.host, *vm, VmAction::Destroy).await.map(|_| ())
 }
 
-/// The source keeps nothing of ours, and stays off.
+/// The source keeps nothing of ours, and stays off. A source that is taken down right after the move is no fault.
 async fn clean(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
-    let reference = vm_reference(&ctx.params().reference);
-    saga.there(ctx, move |vim| source::restore(vim, &reference, Started::AsItIs)).await?;
-    forget_at_host(saga, ctx, ctx.params().record.host).await
+    let (deps, params) = (&saga.0, ctx.params());
+    // Who has taken the source out of here wants nothing of it any more.
+    if deps.db.import_sources.get(&params.source).await?.is_some() {
+        let reference = vm_reference(&params.reference);
+        let cleaned = saga.there(ctx, move |vim| source::restore(vim, &reference, Started::AsItIs)).await;
+        match cleaned {
+            Err(error @ StepError::Retryable { .. }) if ctx.attempt() < CLEANINGS => return Err(error),
+            Err(StepError::Cancelled) => return Err(StepError::Cancelled),
+            Err(error) => {
+                let text = format!("the VM has moved; look for a snapshot of ours at the source: {error}");
+                deps.note_import(params.import, move |record| record.message = Some(text.clone())).await?;
+            }
+            Ok(()) => {}
+        }
+    }
+    forget_at_host(saga, ctx, params.record.host).await
 }
 
 async fn release(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
     let VsphereParams { import, vm, .. } = ctx.params();
     saga.0.release(*vm, ctx.saga()).await?;
     saga.0.imports.forget(*import);
+    // What is left to do at the source stays to be read.
+    let left = saga.0.import(*import).await?.message;
     saga.0.import_phase(*import, ImportPhase::Done).await?;
+    if left.is_some() {
+        saga.0.note_import(*import, move |record| record.message.clone_from(&left)).await?;
+    }
     Ok(())
 }
