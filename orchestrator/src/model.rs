@@ -388,6 +388,9 @@ pub struct WaveMemberRecord {
     pub import: Option<ImportId>,
     /// Why it could not begin.
     pub refused: Option<String>,
+    /// What is away, so that it begins later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 /// When a cut-over is wanted.

@@ -48,13 +48,21 @@ pub async fn with_source<T: Send + 'static>(
 
 pub fn api_error(error: &ImportError) -> ApiError {
     let reason = match error {
-        ImportError::Server { retry: Retry::Later, .. } => Reason::HostUnreachable,
+        ImportError::Server { retry: Retry::Later | Retry::Mended, .. } => Reason::HostUnreachable,
         ImportError::Server { .. } => Reason::HostFailed,
         ImportError::Missing { .. } => Reason::NotFound,
         ImportError::Usage(_) => Reason::Invalid,
         _ => Reason::HostFailed,
     };
     ApiError::new(reason, error)
+}
+
+/// As [`api_error`], to who gives the password and the certificate: nothing is to be waited for.
+pub fn connect_error(error: &ImportError) -> ApiError {
+    match error {
+        ImportError::Server { retry: Retry::Mended, .. } => ApiError::new(Reason::HostFailed, error),
+        error => api_error(error),
+    }
 }
 
 /// A password that ran out or a certificate that was renewed is waited for: `import.connect` takes the new one.

@@ -65,8 +65,14 @@ impl App {
         if request.name.is_empty() || request.name.len() > 128 {
             return Err(ApiError::invalid("name", "use 1 to 128 characters"));
         }
-        if self.find_source(&request.name).await.is_ok() {
-            let text = format_args!("there is an import source {:?} already", request.name);
+        // The same name and address again: with a new password, or a certificate that was renewed.
+        let (all, _) = self.db.import_sources.all().await.map_err(|error| store_error(&error))?;
+        let known = all.into_iter().find(|record| record.value.name == request.name);
+        if let Some(known) = known.as_ref().filter(|known| known.value.address != request.address) {
+            let text = format_args!(
+                "there is an import source {:?} already, at {}; take another name",
+                request.name, known.value.address
+            );
             return Err(ApiError::new(Reason::Conflict, text));
         }
         let ConnectSource { name, address, user, password, fingerprint } = request;
@@ -81,7 +87,8 @@ impl App {
             let _left_open = vim.logout();
             Ok(about)
         });
-        let about = signing_in.await.map_err(ApiError::internal)?.map_err(|error| api_error(&error))?;
+        let about = signing_in.await.map_err(ApiError::internal)?;
+        let about = about.map_err(|error| vsphere::connect_error(&error))?;
         let record = ImportSourceRecord {
             name,
             address,
@@ -90,10 +97,14 @@ impl App {
             // Connecting without one ends with the error that shows it.
             fingerprint: fingerprint.unwrap_or_default(),
             about,
-            created: OffsetDateTime::now_utc(),
+            created: known.as_ref().map_or_else(OffsetDateTime::now_utc, |known| known.value.created),
         };
-        let id = ImportSourceId::new();
-        self.db.import_sources.insert(&id, &record).await.map_err(|error| store_error(&error))?;
+        let id = known.as_ref().map_or_else(ImportSourceId::new, |known| known.key);
+        let written = match &known {
+            Some(known) => self.db.import_sources.update(known, &record).await,
+            None => self.db.import_sources.insert(&id, &record).await,
+        };
+        written.map_err(|error| store_error(&error))?;
         Ok(api_source(id, &record))
     }
 

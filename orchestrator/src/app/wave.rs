@@ -63,7 +63,7 @@ fn api_wave(id: ImportPlanId, record: &WaveRecord, imports: &Imports) -> Wave {
         transfer_mib: member.transfer_mib,
         step: step_of(member, imports),
         import: member.import,
-        message: member.refused.clone().or_else(|| {
+        message: member.refused.clone().or_else(|| member.waits_for.clone()).or_else(|| {
             member.import.and_then(|id| imports.get(&id)).and_then(|import| import.message.clone())
         }),
     };
@@ -181,11 +181,20 @@ impl App {
             let Some(next) = next else { return Ok(()) };
             let begun = self.begin_member(record, &record.members[next], &imports).await;
             let mut changed = record.clone();
+            let member = &mut changed.members[next];
+            let away = matches!(&begun, Err(error) if error.reason() == Reason::HostUnreachable);
             match begun {
-                Ok(import) => changed.members[next].import = Some(import),
-                Err(error) => changed.members[next].refused = Some(error.to_string()),
+                Ok(import) => (member.import, member.waits_for) = (Some(import), None),
+                // Nobody has refused anything: a source that is away for a minute must not end a wave.
+                Err(error) if away => member.waits_for = Some(error.to_string()),
+                Err(error) => (member.refused, member.waits_for) = (Some(error.to_string()), None),
             }
-            self.db.waves.update(&found, &changed).await.map_err(|error| store_error(&error))?;
+            if changed != *record {
+                self.db.waves.update(&found, &changed).await.map_err(|error| store_error(&error))?;
+            }
+            if away {
+                return Ok(());
+            }
         }
     }
 
@@ -425,6 +434,7 @@ impl WaveApi for App {
                 transfer_mib: vm.transfer_mib(),
                 import: None,
                 refused: None,
+                waits_for: None,
             });
         }
         let record = WaveRecord {
@@ -486,6 +496,7 @@ mod tests {
             transfer_mib: 1,
             import: None,
             refused: None,
+            waits_for: None,
         }
     }
 

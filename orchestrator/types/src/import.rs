@@ -223,6 +223,7 @@ pub struct ImportSource {
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectSource {
+    /// The name of one that is known, with its address, gives it a new password and certificate.
     pub name: String,
     /// host or host:port
     pub address: String,
