@@ -49,6 +49,7 @@ mod vm_migrate;
 mod vm_new;
 mod vm_spec;
 mod wave;
+mod wave_places;
 
 use std::sync::{Arc, Mutex};
 

@@ -82,6 +82,13 @@ impl App {
     /// Every SR that the caller sees, local ones first.
     pub(super) async fn srs(&self, call: &Call) -> Result<Vec<FoundSr>, ApiError> {
         let sees = call.caller.sight(Permission::View);
+        let mut srs = self.all_srs().await?;
+        srs.retain(|sr| sees.covers(Some(sr.record.pool), []));
+        Ok(srs)
+    }
+
+    /// Every SR there is, local ones first.
+    pub(super) async fn all_srs(&self) -> Result<Vec<FoundSr>, ApiError> {
         let mut srs: Vec<FoundSr> =
             self.views.hosts().iter().filter_map(|(host, record)| local(*host, record)).collect();
         let (declared, _) = self.db.srs.all().await.map_err(|e| store_error(&e))?;
@@ -91,7 +98,6 @@ impl App {
             record: record.value,
             revision: Some(record.revision),
         }));
-        srs.retain(|sr| sees.covers(Some(sr.record.pool), []));
         Ok(srs)
     }
 

@@ -6,18 +6,18 @@
 //! A crash between the begin of an import and the record is found by the VM's id at its source: the import is taken
 //! over, never begun twice.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
-use xenith_common_ids::{HostId, ImportId, ImportPlanId};
+use xenith_common_ids::{ImportId, ImportPlanId, SrId};
 use xenith_orchestrator_api::wave::WaveApi;
 use xenith_orchestrator_api::{Call, Caller};
 use xenith_orchestrator_store::Record;
 use xenith_orchestrator_types::import::{ImportOrigin, ImportPhase, LookAtSource, StartImport};
 use xenith_orchestrator_types::wave::{
-    CreateWave, FreedHosts, ImportPlan, PlanImports, PlannedWave, Wave, WaveCaps, WaveMember, WaveRef,
-    WaveStatus, WaveStep,
+    CreateWave, FreedHosts, ImportPlan, PlanImports, PlannedWave, Wave, WaveMember, WaveRef, WaveStatus,
+    WaveStep,
 };
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Reason};
 use xenith_vmware_import::plan::inventory::{Inventory, VmDisk};
@@ -28,6 +28,7 @@ use super::App;
 use super::import_source::{api_assessment, wanted};
 use super::listings::filtered;
 use super::listings::imports::WaveRow;
+use super::wave_places::{Places, Target, Ways, srs_of};
 use crate::errors::store_error;
 use crate::model::{ImportRecord, WaveMemberRecord, WaveRecord};
 
@@ -81,38 +82,6 @@ fn api_wave(id: ImportPlanId, record: &WaveRecord, imports: &Imports) -> Wave {
         members,
         created: record.created,
         ended: record.ended,
-    }
-}
-
-/// What takes a place now, of one source.
-#[derive(Debug, Default)]
-struct Places {
-    overall: u32,
-    hosts: BTreeMap<String, u32>,
-    datastores: BTreeMap<String, u32>,
-    targets: HashMap<HostId, u32>,
-}
-
-impl Places {
-    fn take(&mut self, member: &WaveMemberRecord, target: Option<HostId>) {
-        self.overall += 1;
-        *self.hosts.entry(member.host.clone()).or_default() += 1;
-        for datastore in &member.datastores {
-            *self.datastores.entry(datastore.clone()).or_default() += 1;
-        }
-        if let Some(target) = target {
-            *self.targets.entry(target).or_default() += 1;
-        }
-    }
-
-    /// Whether one more has a place. `targets` are the hosts that it may come to: one of them has to have room, and
-    /// placement spreads.
-    fn have_room(&self, member: &WaveMemberRecord, caps: WaveCaps, targets: &[HostId]) -> bool {
-        let below = |count: Option<&u32>, cap: u32| count.copied().unwrap_or(0) < cap;
-        self.overall < caps.overall
-            && below(self.hosts.get(&member.host), caps.per_host)
-            && member.datastores.iter().all(|name| below(self.datastores.get(name), caps.per_datastore))
-            && targets.iter().any(|host| below(self.targets.get(host), caps.per_target))
     }
 }
 
@@ -173,10 +142,12 @@ impl App {
                 return Ok(());
             }
             let places = self.places(record, &imports).await?;
-            let targets = self.targets(record);
+            let caps = record.caps.or_default();
+            let known = self.sr_names().await?;
+            let mut ways = Ways { targets: self.targets(record), ..Ways::default() };
             let next = record.members.iter().position(|member| {
-                step_of(member, &imports) == WaveStep::Waiting
-                    && places.have_room(member, record.caps, &targets)
+                ways.srs = srs_of(member, &record.options.storage, &known);
+                step_of(member, &imports) == WaveStep::Waiting && places.have_room(member, caps, &ways)
             });
             let Some(next) = next else { return Ok(()) };
             let begun = self.begin_member(record, &record.members[next], &imports).await;
@@ -204,18 +175,29 @@ impl App {
         let mut places = Places::default();
         for wave in waves.iter().filter(|wave| wave.value.source == record.source) {
             for member in wave.value.members.iter().filter(|m| step_of(m, imports) == WaveStep::Moving) {
-                places.take(member, member.import.and_then(|id| imports.get(&id)).map(|import| import.host));
+                let import = member.import.and_then(|id| imports.get(&id));
+                let mut srs = BTreeSet::new();
+                for disk in import.into_iter().flat_map(|import| &import.disks) {
+                    let vdi = self.db.vdis.get(&disk.vdi).await.map_err(|error| store_error(&error))?;
+                    srs.extend(vdi.map(|vdi| vdi.value.sr));
+                }
+                places.take(member, import.map(|import| import.host), &srs);
             }
         }
         Ok(places)
     }
 
-    fn targets(&self, record: &WaveRecord) -> Vec<HostId> {
+    async fn sr_names(&self) -> Result<Vec<(SrId, String)>, ApiError> {
+        let srs = self.all_srs().await?;
+        Ok(srs.into_iter().map(|sr| (sr.id, sr.record.name)).collect())
+    }
+
+    fn targets(&self, record: &WaveRecord) -> Vec<Target> {
         let wanted = record.options.host.as_deref();
         let hosts = self.views.hosts().into_iter();
         let mine = hosts
             .filter(|(id, host)| wanted.is_none_or(|wanted| host.name == wanted || id.to_string() == wanted));
-        mine.map(|(id, _)| id).collect()
+        mine.map(|(id, host)| Target { host: id, local_sr: host.local_sr }).collect()
     }
 
     async fn begin_member(
@@ -378,7 +360,8 @@ impl App {
                 parallel_overall: count(caps.overall),
                 parallel_per_host: count(caps.per_host),
                 parallel_per_datastore: count(caps.per_datastore),
-                parallel_per_target: count(caps.per_target),
+                // The plan places disks in SRs, and knows of no hosts here.
+                parallel_per_target: count(caps.per_sr),
             },
             vms,
             ..self.plan_settings()
@@ -480,48 +463,5 @@ impl WaveApi for App {
         }
         self.db.waves.delete(&found).await.map_err(|error| store_error(&error))?;
         Ok(Empty {})
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn member(host: &str, datastore: &str) -> WaveMemberRecord {
-        WaveMemberRecord {
-            vm: "vm-1".into(),
-            name: "web".into(),
-            host: host.into(),
-            datastores: vec![datastore.into()],
-            transfer_mib: 1,
-            import: None,
-            refused: None,
-            waits_for: None,
-        }
-    }
-
-    #[test]
-    fn every_cap_holds_back() {
-        let caps = WaveCaps { overall: 4, per_host: 2, per_datastore: 3, per_target: 2 };
-        let targets = [HostId::new(), HostId::new()];
-        for (name, taken, expected) in [
-            ("nothing runs", vec![], true),
-            ("the host of the source has enough", vec![("a", "x", 0), ("a", "y", 1)], false),
-            ("another host does not count", vec![("b", "x", 0), ("b", "y", 1)], true),
-            ("its datastore has enough", vec![("b", "d", 0), ("c", "d", 0), ("e", "d", 1)], false),
-            ("one target is full", vec![("b", "x", 0), ("c", "x", 0)], true),
-            (
-                "both targets are full",
-                vec![("b", "x", 0), ("c", "x", 0), ("e", "x", 1), ("f", "y", 1)],
-                false,
-            ),
-        ] {
-            let mut places = Places::default();
-            for (host, datastore, target) in taken {
-                places.take(&member(host, datastore), Some(targets[target]));
-            }
-            assert_eq!(places.have_room(&member("a", "d"), caps, &targets), expected, "{name}");
-        }
-        assert!(!Places::default().have_room(&member("a", "d"), caps, &[]), "nowhere to go");
     }
 }

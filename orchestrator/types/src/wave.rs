@@ -22,11 +22,13 @@ pub struct WaveCaps {
     pub per_datastore: u32,
     /// To one host here.
     pub per_target: u32,
+    /// To one SR here.
+    pub per_sr: u32,
 }
 
 impl Default for WaveCaps {
     fn default() -> Self {
-        Self { overall: 20, per_host: 4, per_datastore: 8, per_target: 8 }
+        Self { overall: 20, per_host: 4, per_datastore: 8, per_target: 8, per_sr: 8 }
     }
 }
 
@@ -41,6 +43,7 @@ impl WaveCaps {
             per_host: or(self.per_host, other.per_host),
             per_datastore: or(self.per_datastore, other.per_datastore),
             per_target: or(self.per_target, other.per_target),
+            per_sr: or(self.per_sr, other.per_sr),
         }
     }
 }

@@ -115,6 +115,9 @@ pub struct CapArgs {
     /// To one host here.
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub per_target: u32,
+    /// To one SR here.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub per_sr: u32,
 }
 
 /// xenith import plan vcenter --window 6h --line 400

@@ -63,7 +63,7 @@ fn sheet(wave: &Wave) -> Sheet {
         let why = member.message.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         format!("{} {} ({}){why}", member.name, member.step.as_str(), words::bytes(member.transfer_mib * MIB))
     };
-    let WaveCaps { overall, per_host, per_datastore, per_target } = wave.caps;
+    let WaveCaps { overall, per_host, per_datastore, per_target, per_sr } = wave.caps;
     Sheet::new()
         .line("name", &wave.name)
         .line("id", wave.id.to_string())
@@ -74,7 +74,9 @@ fn sheet(wave: &Wave) -> Sheet {
         )
         .line(
             "at a time",
-            format!("{overall}; {per_host} per host, {per_datastore} per datastore, {per_target} per target"),
+            format!(
+                "{overall}; {per_host} per host, {per_datastore} per datastore, {per_target} per target, {per_sr} per SR"
+            ),
         )
         .each("vms", wave.members.iter().map(member))
         .line("created", words::at(wave.created))
@@ -87,6 +89,7 @@ const fn caps(args: CapArgs) -> WaveCaps {
         per_host: args.per_host,
         per_datastore: args.per_datastore,
         per_target: args.per_target,
+        per_sr: args.per_sr,
     }
 }
 

@@ -215,7 +215,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
     });
     let wave = json!({
         "id": ID, "name": "friday", "source": ID, "status": "running", "options": {}, "total_mib": 2048,
-        "caps": { "overall": 20, "per_host": 4, "per_datastore": 8, "per_target": 8 }, "moved_mib": 1024,
+        "caps": { "overall": 20, "per_host": 4, "per_datastore": 8, "per_target": 8, "per_sr": 8 }, "moved_mib": 1024,
         "members": [{
             "vm": "vm-1", "name": "web-1", "transfer_mib": 1024, "step": "stuck", "import": ID,
             "message": "the guest has not shut down",

@@ -27,6 +27,7 @@ export const wave: Record<string, string> = {
   'From one host of the source': 'D’un hôte de la source',
   'From one datastore': 'D’un datastore',
   'To one host here': 'Vers un hôte d’ici',
+  'To one SR here': 'Vers un SR d’ici',
   'Keep them as a wave': 'Les garder en vague',
   'Nothing moves until the wave is begun.': 'Rien ne bouge avant le début de la vague.',
 };

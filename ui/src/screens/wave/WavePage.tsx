@@ -49,6 +49,7 @@ export default function WavePage() {
                 [t('From one host of the source'), wave.caps.per_host || t('as usual')],
                 [t('From one datastore'), wave.caps.per_datastore || t('as usual')],
                 [t('To one host here'), wave.caps.per_target || t('as usual')],
+                [t('To one SR here'), wave.caps.per_sr || t('as usual')],
                 [t('Created'), format.date(wave.created)],
                 [t('Ended'), format.date(wave.ended)],
               ]}
