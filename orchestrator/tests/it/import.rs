@@ -320,7 +320,8 @@ async fn a_locked_disk_comes_by_export_into_the_sr_that_was_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_cuts_over_by_itself_when_the_rest_fits_the_downtime() {
-    let Some(site) = Site::start() else { return };
+    // Its guest cannot be asked to shut down: with force it is switched off at once.
+    let Some(site) = Site::start_with(&["-no-tools"]) else { return };
     let installation = Installation::with_host(SimHypervisor::builder()).await;
     installation.admin.call::<import::Connect>(&site.request(Some(&site.fingerprint))).await.unwrap();
     let look = LookAtSource { source: "old".into(), vms: vec![] };
@@ -456,9 +457,17 @@ async fn a_wave_moves_so_many_at_a_time_stands_and_goes_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vm_that_cannot_begin_is_told_and_tried_again() {
-    let Some(site) = Site::start() else { return };
+    let Some(mut site) = Site::start() else { return };
     let installation = Installation::with_host(SimHypervisor::builder()).await;
-    installation.admin.call::<import::Connect>(&site.request(Some(&site.fingerprint))).await.unwrap();
+    let pinned = site.request(Some(&site.fingerprint));
+    let source = installation.admin.call::<import::Connect>(&pinned).await.unwrap();
+    // A password that was renewed is told with the same name; another server is another source.
+    let renewed = ConnectSource { password: "a newer word".into(), ..pinned.clone() };
+    let renewed = installation.admin.call::<import::Connect>(&renewed).await.unwrap();
+    assert_eq!((renewed.id, renewed.created), (source.id, source.created));
+    let another = ConnectSource { address: "elsewhere.example".into(), ..pinned };
+    let another = api_error(installation.admin.call::<import::Connect>(&another).await);
+    assert_eq!(another.reason(), Reason::Conflict, "{another}");
     let look = LookAtSource { source: "old".into(), vms: vec![] };
     let vms = installation.admin.call::<import::Inventory>(&look).await.unwrap();
     let mut request = wave(&vms[..1], WaveCaps::default());
@@ -490,6 +499,21 @@ async fn a_vm_that_cannot_begin_is_told_and_tried_again() {
     db.vm_names.insert(&named, &xenith_common_ids::VmId::new()).await.unwrap();
     let plan = installation.admin.call::<import::Plan>(&one).await.unwrap();
     assert_eq!((plan.waves.len(), plan.blocked.len()), (0, 1), "{plan:?}");
+
+    // A source that does not answer refuses nothing: its VMs wait for it.
+    let monday = CreateWave { name: "monday".into(), ..wave(&vms[1..3], WaveCaps::default()) };
+    installation.admin.call::<wave_api::Create>(&monday).await.unwrap();
+    site.child.kill().unwrap();
+    site.child.wait().unwrap();
+    let monday = WaveRef { wave: "monday".into() };
+    installation.admin.call::<wave_api::Start>(&monday).await.unwrap();
+    let waits = until("it says what it waits for", async || {
+        let wave = installation.admin.call::<wave_api::Get>(&monday).await.unwrap();
+        wave.members.iter().any(|member| member.message.is_some()).then_some(wave)
+    })
+    .await;
+    assert_eq!(waits.status, WaveStatus::Running);
+    assert!(waits.members.iter().all(|member| member.step == WaveStep::Waiting), "{waits:?}");
     installation.stop().await;
 }
 
@@ -530,6 +554,10 @@ async fn a_guest_that_cannot_be_prepared_waits_for_a_person() {
             installation.admin.call::<import::Prepare>(&retry).await.unwrap();
         }
     }
+    // The source is gone for good: what has been copied is moved all the same.
+    let db = installation.orchestrator.as_ref().unwrap().app.db.clone();
+    let (sources, _) = db.import_sources.all().await.unwrap();
+    db.import_sources.delete(&sources[0]).await.unwrap();
     // While it is tried again, nothing is to be decided.
     until("the decision is taken", async || installation.admin.call::<import::Prepare>(&without).await.ok())
         .await;

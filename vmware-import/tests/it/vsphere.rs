@@ -159,7 +159,10 @@ fn datastore_files_are_read_by_ranges() {
     use xenith_vmware_import::bytes::ByteSource;
     let lab = Lab::new(41);
     let folder = files(&lab);
-    let Some(server) = Server::start(&["-files", &folder, "-folder-503", "3"]) else { return };
+    let Some(server) = Server::start(&["-files", &folder, "-folder-503", "3", "-folder-elsewhere", "5"])
+    else {
+        return;
+    };
     let vim = server.connect();
     let file = DatastoreFile::open(Arc::clone(&vim), "[LocalDS_0] vm/disk1-flat.vmdk", "DC0").unwrap();
     let reference = lab.reference();

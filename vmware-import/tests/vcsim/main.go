@@ -43,6 +43,11 @@ var (
 	cbtFault   = flag.Bool("cbt-filefault", false, "queries of changed areas end in a FileFault")
 	noCbt      = flag.Bool("no-cbt", false, "disks have no change id")
 	locked     = flag.Bool("folder-locked", false, "files with data answer 500, as those of a running VM do")
+	elsewhere  = flag.Int("folder-elsewhere", 0, "every n-th range of /folder begins 512 bytes before what was asked for")
+	noTools    = flag.Bool("no-tools", false, "guests cannot be shut down")
+	held       = flag.Int("snapshot-held", 0, "so many removals of snapshots are refused")
+	loosen     = flag.Bool("consolidate", false, "the disks need consolidation after a snapshot was removed")
+	folders    = flag.Bool("folders", false, "the datacenter is in a folder")
 	logFile    = flag.String("log", "", "file that gets every request, one a line, and ranges of /folder after a #")
 )
 
@@ -55,6 +60,8 @@ type front struct {
 	served   int
 	cuts     int
 	snapshot int
+	removals int
+	loose    bool
 	leases   map[string]int
 	pages    map[string][]string
 	log      *os.File
@@ -71,12 +78,15 @@ func fault(w http.ResponseWriter, kind string) {
 }
 
 var (
-	method   = regexp.MustCompile(`<soapenv:Body>\s*<(\w+)`)
-	number   = func(name string) *regexp.Regexp { return regexp.MustCompile(`<` + name + `(?: [^>]*)?>(\d+)</` + name + `>`) }
+	method = regexp.MustCompile(`<soapenv:Body>\s*<(\w+)`)
+	number = func(name string) *regexp.Regexp {
+		return regexp.MustCompile(`<` + name + `(?: [^>]*)?>(\d+)</` + name + `>`)
+	}
 	offset   = number("startOffset")
 	fileName = regexp.MustCompile(`(<fileName>[^<]*\.vmdk</fileName>)`)
 	capacity = regexp.MustCompile(`<capacityInKB>\d+</capacityInKB>`)
 	lease    = regexp.MustCompile(`type="HttpNfcLease">([^<]+)<`)
+	machine  = regexp.MustCompile(`<obj type="VirtualMachine">([^<]+)</obj>`)
 	objects  = regexp.MustCompile(`(?s)<objects>.*?</objects>`)
 	maximum  = number("maxObjects")
 	token    = regexp.MustCompile(`<token[^>]*>([^<]*)</token>`)
@@ -101,6 +111,30 @@ func (f *front) sdk(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch name {
+	case "ShutdownGuest":
+		if *noTools {
+			fault(w, "ToolsUnavailable")
+			return
+		}
+		f.pass(w, r, name, body)
+	case "RemoveSnapshot_Task":
+		f.Lock()
+		f.removals++
+		refused := f.removals <= *held
+		f.loose = *loosen
+		f.Unlock()
+		if refused {
+			fault(w, "FileLocked")
+			return
+		}
+		f.pass(w, r, name, body)
+	case "ConsolidateVMDisks_Task":
+		f.Lock()
+		f.loose = false
+		f.Unlock()
+		// The simulator has no such task: one that changes nothing stands for it.
+		text := strings.Replace(string(body), "</_this>", "</_this><spec></spec>", 1)
+		f.pass(w, r, "ReconfigVM_Task", []byte(strings.Replace(text, name, "ReconfigVM_Task", -1)))
 	case "QueryChangedDiskAreas":
 		f.changedAreas(w, string(body))
 	case "ExportVm", "ExportSnapshot":
@@ -114,8 +148,21 @@ func (f *front) sdk(w http.ResponseWriter, r *http.Request) {
 			f.leaseState(w, r, string(found[1]))
 			return
 		}
+		if name == "RetrievePropertiesEx" && f.needsConsolidation(body) {
+			vm := machine.FindSubmatch(body)
+			envelope(w, 200, fmt.Sprintf(`<RetrievePropertiesExResponse xmlns="urn:vim25"><returnval><objects><obj type="VirtualMachine">%s</obj><propSet><name>runtime.consolidationNeeded</name><val>true</val></propSet></objects></returnval></RetrievePropertiesExResponse>`, vm[1]))
+			return
+		}
 		f.pass(w, r, name, body)
 	}
+}
+
+// needsConsolidation: whether just this is asked for, of a VM of which it is true.
+func (f *front) needsConsolidation(body []byte) bool {
+	f.Lock()
+	defer f.Unlock()
+	return f.loose && bytes.Count(body, []byte("<pathSet>")) == 1 &&
+		bytes.Contains(body, []byte("<pathSet>runtime.consolidationNeeded</pathSet>")) && machine.Match(body)
 }
 
 // pass asks the simulator, and gives disks of snapshots a change id.
@@ -304,6 +351,7 @@ func (f *front) folder(w http.ResponseWriter, r *http.Request) {
 	}
 	f.served++
 	busy := *busyEach > 0 && f.served%*busyEach == 0
+	moved := *elsewhere > 0 && f.served%*elsewhere == 0
 	f.Unlock()
 	if busy {
 		http.Error(w, "busy", 503)
@@ -312,6 +360,10 @@ func (f *front) folder(w http.ResponseWriter, r *http.Request) {
 	if *locked && r.Method == "GET" && strings.HasSuffix(r.URL.Path, "-flat.vmdk") {
 		http.Error(w, "locked", 500)
 		return
+	}
+	var from, to int64
+	if count, _ := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to); moved && count == 2 && from >= 512 {
+		r.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from-512, to-512))
 	}
 	http.ServeFile(w, r, filepath.Join(*files, filepath.Base(strings.TrimPrefix(r.URL.Path, "/folder/"))))
 }
@@ -324,6 +376,9 @@ func main() {
 		model = simulator.ESX()
 	}
 	model.Machine = *vms
+	if *folders {
+		model.Folder = 1
+	}
 	if err := model.Create(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
