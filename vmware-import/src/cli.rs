@@ -16,7 +16,8 @@ use xenith_vmware_import::error::{ImportError, Result};
 use xenith_vmware_import::info::{describe, describe_stream};
 use xenith_vmware_import::plan::{self, Settings};
 use xenith_vmware_import::source::{
-    Opened, PackageKind, SourceOptions, open_any, open_input, open_target, package_kind, read_vmx,
+    Opened, PackageKind, SourceOptions, check_promise, open_any, open_input, open_target, package_kind,
+    read_vmx,
 };
 use xenith_vmware_import::target::TargetFormat;
 use xenith_vmware_import::vmdk::{Plain, Salvage};
@@ -333,6 +334,10 @@ fn execute(cli: &Cli) -> Result<ExitCode> {
         Command::Convert { source, target, open, convert } => {
             let options = convert.options(target);
             let source_options = SourceOptions { salvage: options.salvage, ..open.options() };
+            // Who accepts losses has a damaged file.
+            if options.salvage == Salvage::Refuse {
+                check_promise(source, &source_options)?;
+            }
             let progress = &mut |p| show.progress(p);
             let report = match open_source(source, &source_options)? {
                 Opened::Image(image) => convert::convert_image(&image, target, &options, progress)?,

@@ -98,8 +98,9 @@ pub fn ova(
         return Ok(ExitCode::SUCCESS);
     };
     let checked = package.check_manifest()?;
-    let mut outcome =
-        OvaOutcome { checked, package: Some(package.envelope.clone()), ..OvaOutcome::default() };
+    let warnings = package.unvouched(&checked);
+    let envelope = Some(package.envelope.clone());
+    let mut outcome = OvaOutcome { checked, warnings, package: envelope, ..OvaOutcome::default() };
     for (_, _, file) in package.envelope.disk_files() {
         let path = disk_path(folder, &file.href, convert.to.map(TargetFormat::from))?;
         let options = convert.options(&path);

@@ -175,6 +175,21 @@ fn choose<T>(path: &Path, mut all: Vec<T>, wanted: Option<usize>) -> Result<T> {
     }
 }
 
+/// Compares the disk that `options` choose with what the manifest of its package promises; nothing is checked where none
+/// does, or where `path` is no package.
+pub fn check_promise(path: &Path, options: &SourceOptions) -> Result<()> {
+    if path.as_os_str() == "-" || options.plain == Plain::Yes {
+        return Ok(());
+    }
+    match package_kind(path)? {
+        Some(PackageKind::Ovf) => {}
+        Some(PackageKind::Vmx) | None => return Ok(()),
+    }
+    let package = OvaPackage::open(path)?;
+    let files = package.envelope.disk_files().map(|(_, _, file)| file.clone()).collect();
+    package.check_file(&choose(path, files, options.disk)?).map(drop)
+}
+
 fn open_of_package(path: &Path, options: &SourceOptions) -> Result<Opened> {
     let package = OvaPackage::open(path)?;
     let files = package.envelope.disk_files().map(|(_, _, file)| file.clone()).collect();

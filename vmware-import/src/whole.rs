@@ -89,7 +89,9 @@ fn of_package(path: &Path, options: WholeOptions<'_>) -> Result<(WholeVm, Vec<Im
         warnings.push("its certificate was not checked".to_owned());
     }
     match options.manifest {
-        ManifestCheck::Done if package.manifest.is_some() => drop(package.check_manifest()?),
+        ManifestCheck::Done if package.manifest.is_some() => {
+            warnings.extend(package.unvouched(&package.check_manifest()?));
+        }
         ManifestCheck::Done => warnings.push("it has no manifest: nothing vouches for its files".to_owned()),
         ManifestCheck::Skipped => {}
     }

@@ -201,6 +201,28 @@ impl OvaPackage {
         }
     }
 
+    /// Sums up one file of the package, or its pieces, where the manifest names them. `false`: it does not.
+    pub fn check_file(&self, file: &FileRef) -> Result<bool> {
+        let Some(manifest) = &self.manifest else { return Ok(false) };
+        let mut named = false;
+        for (name, (kind, _)) in manifest.sums.iter().filter(|(name, _)| is_part(name, &file.href)) {
+            let sums = sum(self.folder.open(&self.name, "file", name)?, *kind)?;
+            named |= manifest.check(&self.name, name, &sums)?;
+        }
+        Ok(named)
+    }
+
+    /// What to say of disks that the manifest leaves out, of which `checked` were not.
+    #[must_use]
+    pub fn unvouched(&self, checked: &[String]) -> Vec<String> {
+        if self.manifest.is_none() {
+            return Vec::new();
+        }
+        let files = self.envelope.disk_files().map(|(_, _, file)| &file.href);
+        let left = files.filter(|href| !checked.iter().any(|name| is_part(name, href)));
+        left.map(|href| unvouched(href)).collect()
+    }
+
     /// Sums up every file that the manifest names and compares. Returns the names checked.
     pub fn check_manifest(&self) -> Result<Vec<String>> {
         let Some(manifest) = &self.manifest else { return Ok(Vec::new()) };
@@ -217,6 +239,18 @@ impl OvaPackage {
         }
         Ok(checked)
     }
+}
+
+/// Whether `name` is the file `href`, or a piece of it.
+fn is_part(name: &str, href: &str) -> bool {
+    let piece = |rest: &str| {
+        rest.strip_prefix('.').is_some_and(|n| n.len() == 9 && n.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    name.strip_prefix(href).is_some_and(|rest| rest.is_empty() || piece(rest))
+}
+
+pub(super) fn unvouched(href: &str) -> String {
+    format!("the manifest does not name {href}: nothing vouches for it")
 }
 
 fn sum(member: Member, kind: ShaKind) -> Result<BTreeMap<ShaKind, String>> {

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::envelope::Package;
 use super::manifest::{Manifest, ShaKind, Summing};
+use super::package::unvouched;
 use crate::convert::verify::{Comparison, compare_stream};
 use crate::convert::{ConvertOptions, Progress, Report, convert_stream};
 use crate::error::{ImportError, Result};
@@ -227,6 +228,10 @@ impl Reader<'_> {
                 self.outcome.checked.push(name.clone());
             }
         }
+        let outcome = &mut self.outcome;
+        let left = outcome.disks.iter().filter(|disk| !outcome.checked.contains(&disk.href));
+        let left: Vec<String> = left.map(|disk| unvouched(&disk.href)).collect();
+        outcome.warnings.extend(left);
         Ok(())
     }
 }

@@ -107,6 +107,8 @@ fn packages_convert_from_files_and_pipes() {
         let _ = fs::remove_file(&target);
         assert_eq!(code(&piped(&path, &["convert", "-", target.to_str().unwrap()])), 6, "{name}: wrong sum");
         assert!(!target.exists(), "{name}: a disk with a wrong sum was left");
+        assert_eq!(code(&tool(&["convert", source, target.to_str().unwrap()])), 6, "{name}: from the file");
+        assert!(!target.exists(), "{name}: a disk with a wrong sum was left");
         let folder = lab.path("folder");
         fs::create_dir_all(&folder).unwrap();
         assert_eq!(
@@ -114,6 +116,26 @@ fn packages_convert_from_files_and_pipes() {
             6,
             "{name}: wrong sum in the file"
         );
+    }
+}
+
+#[test]
+fn a_disk_that_the_manifest_leaves_out_is_told() {
+    let lab = Lab::new(37);
+    let disk = stream_disk(&lab);
+    let ovf = generate::ovf_text(&["d.vmdk"], lab.reference().len() as u64, "");
+    let mf = manifest_line("vm.ovf", ovf.as_bytes(), "SHA256");
+    let path = lab.path("vm.ova");
+    generate::tar(&path, &[("vm.ovf", ovf.as_bytes()), ("vm.mf", mf.as_bytes()), ("d.vmdk", &disk)]).unwrap();
+    let folder = lab.path("out");
+    fs::create_dir(&folder).unwrap();
+    let (source, out) = (path.to_str().unwrap(), folder.to_str().unwrap());
+    let ways = [tool(&["ova", source, out, "-o", "json"]), piped(&path, &["ova", "-", out, "-o", "json"])];
+    for output in ways {
+        assert_eq!(code(&output), 0);
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let warnings = said["warnings"].to_string();
+        assert!(warnings.contains("does not name d.vmdk"), "{said}");
     }
 }
 
