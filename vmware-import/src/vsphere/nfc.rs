@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use reqwest::StatusCode;
+
 use super::client::{MoRef, Vim};
 use super::pin::Fingerprint;
 use super::soap::Body;
@@ -74,7 +76,8 @@ impl<'a> Lease<'a> {
                 }
                 "error" => {
                     let detail = found.get("error").map_or("", |e| e.text_at("localizedMessage")).to_owned();
-                    return Err(vim.error("an NFC lease", detail, Retry::Never));
+                    // Often a host that has no more memory for exports: those of others end.
+                    return Err(vim.error("an NFC lease", detail, Retry::Mended));
                 }
                 _ if Instant::now() >= end => {
                     return Err(vim.error("an NFC lease", "it does not get ready".to_owned(), Retry::Later));
@@ -173,9 +176,12 @@ impl<'a> Lease<'a> {
             .header("Cookie", self.vim.cookie())
             .timeout(Duration::from_secs(86_400));
         let response = request.send().map_err(|error| self.vim.transport("GET /nfc", &error))?;
-        if !response.status().is_success() {
-            let retry = if response.status().is_server_error() { Retry::Later } else { Retry::Never };
-            return Err(self.vim.error("GET /nfc", response.status().to_string(), retry));
+        let status = response.status();
+        if !status.is_success() {
+            // A lease that has gone, with its session or its host, is opened again by the next try of the pass.
+            let gone = [StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND, StatusCode::GONE].contains(&status);
+            let retry = if gone || status.is_server_error() { Retry::Later } else { Retry::Never };
+            return Err(self.vim.error("GET /nfc", status.to_string(), retry));
         }
         let input: Box<dyn Read> = Box::new(response);
         StreamReader::open(&disk.url, BufReader::with_capacity(256 * 1024, input))

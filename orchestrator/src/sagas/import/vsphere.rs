@@ -169,11 +169,7 @@ impl ImportVsphere {
         let passed = match answer {
             Ok(CommandResult::ImportPassed(passed)) => passed,
             Ok(_) => return Err(StepError::permanent("the host answered something else")),
-            // Somebody may make room, and then it goes on where it was.
-            Err(Some(AgentClientError::Refused(fault))) if fault.reason == FaultReason::StorageFull => {
-                return Err(StepError::retryable(fault.message));
-            }
-            Err(error) => return Err(error.map_or_else(|| host_removed(host), |error| step_error(&error))),
+            Err(error) => return Err(self.broke_off(params, error).await?),
         };
         let api = |passed: &DiskPassed| ApiPass {
             disk: record
@@ -196,6 +192,30 @@ impl ImportVsphere {
             })
             .await?;
         Ok(passed)
+    }
+
+    /// What a pass that broke off means for its step; one that waits says for what.
+    async fn broke_off(
+        &self,
+        params: &VsphereParams,
+        error: Option<AgentClientError>,
+    ) -> Result<StepError, StepError> {
+        let error = match error {
+            // Somebody may make room, and then it goes on where it was.
+            Some(AgentClientError::Refused(fault)) if fault.reason == FaultReason::StorageFull => {
+                StepError::retryable(fault.message)
+            }
+            Some(error) => step_error(&error),
+            None => host_removed(params.record.host),
+        };
+        if matches!(error, StepError::Retryable { .. }) {
+            let text = format!(
+                "it waits: {}; it goes on by itself, and until then a snapshot of ours may grow at the source",
+                error.chain()
+            );
+            self.0.note_import(params.import, move |record| record.message = Some(text.clone())).await?;
+        }
+        Ok(error)
     }
 
     /// Asks the agent how far it is, for ever.
