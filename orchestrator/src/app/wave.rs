@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
-use xenith_common_ids::{ImportId, ImportPlanId, SrId};
+use xenith_common_ids::{ImportId, ImportPlanId, SrId, VdiId};
 use xenith_orchestrator_api::wave::WaveApi;
 use xenith_orchestrator_api::{Call, Caller};
 use xenith_orchestrator_store::Record;
@@ -83,6 +83,10 @@ fn api_wave(id: ImportPlanId, record: &WaveRecord, imports: &Imports) -> Wave {
         created: record.created,
         ended: record.ended,
     }
+}
+
+fn vdis_of(import: Option<&ImportRecord>) -> Vec<VdiId> {
+    import.map(|import| import.disks.iter().map(|disk| disk.vdi).collect()).unwrap_or_default()
 }
 
 impl App {
@@ -173,16 +177,18 @@ impl App {
     async fn places(&self, record: &WaveRecord, imports: &Imports) -> Result<Places, ApiError> {
         let (waves, _) = self.db.waves.all().await.map_err(|error| store_error(&error))?;
         let mut places = Places::default();
-        for wave in waves.iter().filter(|wave| wave.value.source == record.source) {
-            for member in wave.value.members.iter().filter(|m| step_of(m, imports) == WaveStep::Moving) {
-                let import = member.import.and_then(|id| imports.get(&id));
-                let mut srs = BTreeSet::new();
-                for disk in import.into_iter().flat_map(|import| &import.disks) {
-                    let vdi = self.db.vdis.get(&disk.vdi).await.map_err(|error| store_error(&error))?;
-                    srs.extend(vdi.map(|vdi| vdi.value.sr));
-                }
-                places.take(member, import.map(|import| import.host), &srs);
+        let here = waves.iter().filter(|wave| wave.value.source == record.source);
+        let members = here.flat_map(|wave| &wave.value.members);
+        let moving: Vec<&WaveMemberRecord> =
+            members.filter(|member| step_of(member, imports) == WaveStep::Moving).collect();
+        for member in moving {
+            let import = member.import.and_then(|id| imports.get(&id));
+            let mut srs = BTreeSet::new();
+            for vdi in vdis_of(import) {
+                let vdi = self.db.vdis.get(&vdi).await.map_err(|error| store_error(&error))?;
+                srs.extend(vdi.map(|vdi| vdi.value.sr));
             }
+            places.take(member, import.map(|import| import.host), &srs);
         }
         Ok(places)
     }

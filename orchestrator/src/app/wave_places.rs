@@ -187,7 +187,7 @@ mod tests {
             ("one that is not there", vec![map("d", "gone")], vec![]),
         ] {
             let found = srs_of(&member("a", "d"), &storage, &known);
-            assert_eq!(found, expected.into_iter().collect(), "{name}");
+            assert_eq!(found, BTreeSet::<SrId>::from_iter(expected), "{name}");
         }
     }
 }

@@ -83,7 +83,7 @@ mod tests {
             ("switched off", disk(None, "[fast] web/web.vmdk", 1024), Some("off")),
             ("another tracker", disk(Some("52 ac/8"), "[fast] web/web.vmdk", 1024), Some("anew")),
             ("reverted", disk(Some("52 ab/6"), "[fast] web/web.vmdk", 1024), Some("reverted")),
-            ("another kind of id", disk(Some("52 ab"), "[fast] web/web.vmdk", 1024), Some("anew")),
+            ("another kind of id", disk(Some("52 ab"), "[fast] web/web.vmdk", 1024), Some("kind")),
             ("no number", disk(Some("52 ab/x"), "[fast] web/web.vmdk", 1024), Some("kind")),
             ("moved", disk(Some("52 ab/8"), "[slow] web/web.vmdk", 1024), Some("moved")),
         ];
