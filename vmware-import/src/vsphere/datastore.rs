@@ -112,7 +112,7 @@ impl DatastoreFile {
             match response.status() {
                 StatusCode::OK | StatusCode::PARTIAL_CONTENT => return Ok(response),
                 StatusCode::UNAUTHORIZED => self.vim.login()?,
-                StatusCode::NOT_FOUND => {
+                StatusCode::NOT_FOUND if asked == Asked::Opening => {
                     return Err(ImportError::Missing {
                         file: self.vim.base().to_owned(),
                         name: self.name.clone(),
@@ -123,6 +123,8 @@ impl DatastoreFile {
                     return Err(self.vim.error(CALL, detail, Retry::Never));
                 }
                 status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {}
+                // A host went away, or the disk was moved: the next try of the pass looks for it anew.
+                _ if asked == Asked::Reading => {}
                 _ => return Err(self.vim.error(CALL, detail, Retry::Never)),
             }
             last = Some(self.vim.error(CALL, detail, Retry::Later));
@@ -195,8 +197,9 @@ fn start_of(response: &Response) -> Option<u64> {
 pub fn is_refusal(error: &ImportError) -> bool {
     match error {
         ImportError::Server { call, retry, .. } => *call == CALL && *retry == Retry::Never,
-        // Files of vSAN and of virtual volumes are not listed; a journal that was not replayed is no matter to an export.
-        ImportError::Missing { .. } | ImportError::Unsupported { .. } => true,
+        // Files of vSAN and of virtual volumes are not listed; a journal that was not replayed is no matter to an export;
+        // a linked clone has its parent in another VM's folder, where we do not look.
+        ImportError::Missing { .. } | ImportError::Unsupported { .. } | ImportError::Outside { .. } => true,
         _ => false,
     }
 }
@@ -250,5 +253,27 @@ impl Folder for DatastoreFolder {
         check_plain(from, field, name)?;
         let path = format!("{}/{name}", self.folder.trim_end_matches('/'));
         Ok(Arc::new(DatastoreFile::open(Arc::clone(&self.vim), &path, &self.datacenter)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_way_is_taken_where_this_one_leads_nowhere() {
+        let text = || "disk.vmdk".to_owned();
+        let server = |call, retry| ImportError::Server { server: text(), call, detail: text(), retry };
+        for (name, error, expected) in [
+            ("locked", server(CALL, Retry::Never), true),
+            ("busy", server(CALL, Retry::Later), false),
+            ("a fault of another call", server("Login", Retry::Never), false),
+            ("not listed", ImportError::Missing { file: text(), name: text() }, true),
+            ("a linked clone", ImportError::Outside { file: text(), field: "parent", name: text() }, true),
+            ("an open journal", ImportError::unsupported("disk.vmdk", "a journal", "wait"), true),
+            ("damaged", ImportError::damaged("disk.vmdk", 0, "grain", "is wrong"), false),
+        ] {
+            assert_eq!(is_refusal(&error), expected, "{name}");
+        }
     }
 }

@@ -30,7 +30,11 @@ pub enum Route {
 pub fn find(vim: &Arc<Vim>, path: &str, datacenter: &str, mounts: &Mounts) -> Result<Route> {
     let (datastore, file) = split(path)?;
     if let Some(mount) = mounts.get(datastore) {
-        return mounted(mount, file).map(|image| Route::Image(Box::new(image)));
+        match mounted(mount, file) {
+            // A linked clone, or what only an export can give; a file that is not there is a wrong mount.
+            Err(ImportError::Outside { .. } | ImportError::Unsupported { .. }) => {}
+            found => return found.map(|image| Route::Image(Box::new(image))),
+        }
     }
     match over_folder(vim, path, datacenter) {
         Ok(image) => Ok(Route::Image(Box::new(image))),
