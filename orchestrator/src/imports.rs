@@ -2,10 +2,14 @@
 //! sagas after a start; a list or a task that asks meanwhile sees zeros, never a wrong end.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Notify;
-use xenith_common_ids::{HostId, ImportId, VdiId};
+use tokio::sync::{Notify, Semaphore};
+use xenith_common_ids::{HostId, ImportId, ImportSourceId, VdiId};
+
+/// Passes over VMs of one source that only follow, at a time: hundreds of VMs wait for their cut-over, and each pass is a
+/// snapshot there. The caps of waves are about first copies; last passes wait for nobody.
+const FOLLOWING: usize = 8;
 
 #[derive(Debug, Default)]
 pub struct LiveImports {
@@ -13,6 +17,7 @@ pub struct LiveImports {
     ports: Mutex<HashMap<HostId, u16>>,
     /// VDIs that wait to be sent: what their tickets hash to, once there is one.
     tickets: Mutex<HashMap<VdiId, Option<String>>>,
+    following: Mutex<HashMap<ImportSourceId, Arc<Semaphore>>>,
     nudged: Notify,
 }
 
@@ -58,6 +63,13 @@ impl LiveImports {
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(&vdi);
     }
 
+    /// Where a pass of an import that follows waits for its turn.
+    #[must_use]
+    pub fn following(&self, source: ImportSourceId) -> Arc<Semaphore> {
+        let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(following.entry(source).or_insert_with(|| Arc::new(Semaphore::new(FOLLOWING))))
+    }
+
     /// Somebody decided something: sagas that wait look again.
     pub fn nudge(&self) {
         self.nudged.notify_waiters();
@@ -66,5 +78,22 @@ impl LiveImports {
     /// Returns at the next nudge after this call, whenever it is waited for.
     pub fn nudged(&self) -> tokio::sync::futures::Notified<'_> {
         self.nudged.notified()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_follow_a_source_at_a_time() {
+        let live = LiveImports::default();
+        let (source, another) = (ImportSourceId::new(), ImportSourceId::new());
+        let turn = |source| live.following(source).try_acquire_owned();
+        let turns: Vec<_> = (0..FOLLOWING).map(|_| turn(source).unwrap()).collect();
+        assert!(turn(source).is_err(), "one more than there may be");
+        assert!(turn(another).is_ok(), "another source has its own");
+        drop(turns);
+        assert!(turn(source).is_ok());
     }
 }

@@ -71,7 +71,7 @@ const PATIENT: RetryPolicy =
     RetryPolicy { attempts: 50_000, first: Duration::from_secs(1), most: Duration::from_secs(60) };
 /// How often the source is asked for what is left to clean, over some minutes; then its administrator is told.
 const CLEANINGS: u32 = 10;
-/// Between two looks at the power of a source, at most: each signs in there.
+/// Between two looks at the power of a source, at most: each signs in there. And at the wish of who waits for a turn.
 const LOOK: Duration = Duration::from_secs(10);
 
 type Ctx = StepCtx<ImportVsphere>;
@@ -353,6 +353,14 @@ async fn follow(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
             () = nudged => {}
             () = due => {}
             () = tokio::time::sleep_until(next) => {
+                let turn = tokio::select! {
+                    turn = deps.imports.following(params.source).acquire_owned() => turn,
+                    () = ctx.cancelled().cancelled() => return Err(StepError::Cancelled),
+                    // A cut-over that is wished for, or due, waits for no turn.
+                    () = deps.imports.nudged() => continue,
+                    () = tokio::time::sleep(LOOK) => continue,
+                };
+                let _turn = turn.map_err(|_| StepError::retryable("there are no more turns"))?;
                 let passed = saga.pass(ctx, OperationId::new(), PassKind::Copy).await?;
                 let took: Duration = passed.iter().map(|disk| disk.took).sum();
                 if params.downtime_s.is_some_and(|most| took <= Duration::from_secs(most.into())) {
