@@ -20,17 +20,16 @@ pub struct SnapshotDisk {
     pub independent: bool,
 }
 
-/// The disks of a snapshot's `config`, in its order.
-pub fn disks_of(config: &Node) -> Vec<SnapshotDisk> {
+/// The disks of a snapshot's `config`, in its order; `None` when one of them does not tell its key or size, for it would be
+/// left out in silence.
+pub fn disks_of(config: &Node) -> Option<Vec<SnapshotDisk>> {
     let devices: Vec<&Node> =
         config.at("hardware").into_iter().flat_map(|hardware| hardware.all("device")).collect();
-    devices.iter().filter_map(|device| disk(device, &devices)).collect()
+    let disks = devices.iter().filter(|device| device.kind == "VirtualDisk");
+    disks.map(|device| disk(device, &devices)).collect()
 }
 
 fn disk(device: &Node, devices: &[&Node]) -> Option<SnapshotDisk> {
-    if device.kind != "VirtualDisk" {
-        return None;
-    }
     let bytes = device.number_at("capacityInBytes").filter(|&bytes| bytes > 0);
     let controller = device.text_at("controllerKey");
     let controller = devices.iter().find(|other| other.text_at("key") == controller);
@@ -100,11 +99,17 @@ mod tests {
             <device xsi:type=\"VirtualDisk\"><key>2001</key><capacityInBytes>512</capacityInBytes></device>\
             </hardware></config></x>";
         let parsed = parse(text).unwrap();
-        let found = disks_of(parsed.child("config").unwrap());
+        let found = disks_of(parsed.child("config").unwrap()).unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].slot.as_str(), found[0].capacity), ("ParaVirtualSCSIController1:2", 4096));
         assert_eq!((found[0].change_id.as_deref(), found[1].change_id.as_deref()), (Some("52/1"), None));
         assert_eq!((found[1].slot.as_str(), found[1].capacity), ("", 512));
         assert_eq!((found[0].independent, found[1].independent), (true, false));
+        let text = "<x><config><hardware><device xsi:type=\"VirtualDisk\"><key>2000</key></device></hardware></config></x>";
+        assert_eq!(
+            disks_of(parse(text).unwrap().child("config").unwrap()),
+            None,
+            "a disk without a size is dropped"
+        );
     }
 }

@@ -332,9 +332,7 @@ impl WarmMove {
     }
 
     fn copy_snapshot(&mut self, snapshot: &MoRef, compare: Option<&str>) -> Result<Vec<DiskPass>> {
-        let config = self.vim.properties(snapshot, &["config"])?;
-        let config = config.get("config").cloned().unwrap_or_default();
-        let disks = areas::disks_of(&config);
+        let disks = self.disks_of(snapshot)?;
         if let Some(disk) = disks.iter().find(|disk| disk.independent)
             && self.power()? != "poweredOff"
         {
@@ -359,6 +357,23 @@ impl WarmMove {
             self.save()?;
         }
         Ok(self.state.open.as_ref().map(|open| open.done.clone()).unwrap_or_default())
+    }
+
+    /// Those of a snapshot: all of them, or an error.
+    fn disks_of(&self, snapshot: &MoRef) -> Result<Vec<SnapshotDisk>> {
+        let found = self.vim.properties(snapshot, &["config"])?;
+        let untold =
+            |retry| self.vim.error("RetrievePropertiesEx", "a snapshot without its disks".into(), retry);
+        let config = found.get("config").ok_or_else(|| untold(Retry::Later))?;
+        let disks = areas::disks_of(config).ok_or_else(|| untold(Retry::Never))?;
+        let lost = self.state.disks.iter().find(|old| disks.iter().all(|disk| disk.key != old.key));
+        if let Some(DiskState { key, .. }) = lost {
+            let text = format!(
+                "the source has lost the disk {key} since the move began; roll it back and begin again"
+            );
+            return Err(ImportError::Usage(text));
+        }
+        Ok(disks)
     }
 
     fn copy_disk(

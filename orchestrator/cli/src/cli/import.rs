@@ -43,7 +43,8 @@ pub enum ImportCommand {
         #[command(flatten)]
         keyed: Keyed,
     },
-    /// Make an ESXi host or vCenter known. Its certificate is shown and asked about, its password read without echo.
+    /// Make an ESXi host or vCenter known. Its certificate is shown and asked about, its password read without echo. Again,
+    /// with the name and address of one that is known: for its new password or certificate.
     Connect {
         /// What it is called here.
         #[arg(value_name = "NAME")]
