@@ -6,7 +6,7 @@
 //! ```
 //!
 //! What always holds: a change id counts only when all its changes are on the target, and is saved after them; any
-//! doubt about what changed ([`super::tracking`]: no change id, another tracker, a new size, a revert, a fault) becomes a
+//! doubt about what changed (`tracking.rs`: no change id, another tracker, a new size, a revert, a fault) becomes a
 //! compare pass, which reads both sides and writes what differs. A source that somebody switches on in its last pass
 //! makes that one be made again. A crash, or a server that is away, leaves the state of the last
 //! checkpoint and at most one snapshot with our name: the next pass goes on there when the snapshot still stands, and
