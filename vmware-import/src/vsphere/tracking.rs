@@ -38,7 +38,7 @@ pub(super) fn doubt(before: &DiskState, disk: &SnapshotDisk) -> Option<&'static 
     if before.capacity != disk.capacity {
         return Some("the disk has another size");
     }
-    let (Some(old), Some(new)) = (&before.change_id, &disk.change_id) else {
+    let (Some(old), Some(new)) = (before.change_id.as_deref(), disk.change_id.as_deref()) else {
         return Some("changed-block tracking is off");
     };
     let (old_tracker, old) = old.rsplit_once('/').unwrap_or((old, ""));
