@@ -16,7 +16,7 @@ use uuid::Uuid;
 use xenith_common_ids::{Epoch, SrId};
 use xenith_common_pki::server_config;
 use xenith_common_tasks::{Stragglers, TaskSet};
-use xenith_hypervisor_agent_backend::{GuestFactsSource, Hypervisor, Meters, ProofNetworks};
+use xenith_hypervisor_agent_backend::{GuestFactsSource, Hypervisor, Meters, NetworkDevices, ProofNetworks};
 use xenith_hypervisor_agent_storage::file::FileDriver;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use xenith_vmware_import::guest::helper::machine::Kit;
@@ -33,6 +33,7 @@ use crate::instant::Launcher;
 use crate::journal::{HostRecord, Journal, JournalError};
 use crate::metrics::{Recorder, Sampler};
 use crate::migration::Arrivals;
+use crate::network::Networks;
 use crate::operations::Operations;
 use crate::proof::Proofs;
 use crate::server::{Incoming, Service, accept};
@@ -78,6 +79,7 @@ pub struct Backend {
     pub facts: Arc<dyn GuestFactsSource>,
     pub meters: Arc<dyn Meters>,
     pub proof_networks: Arc<dyn ProofNetworks>,
+    pub network_devices: Arc<dyn NetworkDevices>,
     pub settings: Settings,
     /// Names the boot of the host: VMs are autostarted once for each.
     pub boot_id: String,
@@ -194,6 +196,7 @@ async fn adopt(
         domids,
         in_use: in_use.clone(),
     });
+    let networks = networks(backend.network_devices, journal.clone(), tasks).await?;
     let registry =
         Registry::start(shared, tasks.child(), backend.settings).await.map_err(AgentError::Adopt)?;
     let paused = config.state.join("paused-for-room.json");
@@ -203,21 +206,15 @@ async fn adopt(
     let fresh_boot = record.boot != backend.boot_id;
     let fence = Arc::new(Fence::new(journal, record));
     if fresh_boot {
-        let (registry, fence, boot) = (Arc::clone(&registry), Arc::clone(&fence), backend.boot_id);
-        tasks.spawn("autostart", async move {
-            // Noted at the end: an agent that dies half way goes on where it was.
-            if registry.autostart(&boot).await.is_continue()
-                && let Err(fault) = fence.note_boot(boot).await
-            {
-                tracing::error!(%fault, "that the VMs were autostarted cannot be written down");
-            }
-        });
+        let (registry, fence) = (Arc::clone(&registry), Arc::clone(&fence));
+        tasks.spawn("autostart", autostart(registry, fence, backend.boot_id));
     }
     let proofs = Proofs::new(backend.proof_networks, Arc::clone(&publisher));
     let backups = Arc::new(Backups::new(storage.clone(), proofs, tasks.token()));
     Ok(Service {
         arrivals: Arrivals::new(Arc::clone(&registry), Arc::clone(&imports), tasks.child()),
         backups,
+        networks,
         registry,
         publisher,
         recorder,
@@ -230,6 +227,28 @@ async fn adopt(
         tasks: tasks.child(),
         stopping: tasks.token(),
     })
+}
+
+/// The networks of this host as they were declared last. Before any VM is started: its bridge has to be there, and its
+/// rules.
+async fn networks(
+    devices: Arc<dyn NetworkDevices>,
+    journal: Journal,
+    tasks: &TaskSet,
+) -> Result<Arc<Networks>, JournalError> {
+    let networks = Networks::open(devices, journal)?;
+    networks.repair().await;
+    tasks.spawn("network-keeper", Arc::clone(&networks).keep(tasks.token()));
+    Ok(networks)
+}
+
+/// Starts what is to start with the host. Noted at the end: an agent that dies half way goes on where it was.
+async fn autostart(registry: Arc<Registry>, fence: Arc<Fence>, boot: String) {
+    if registry.autostart(&boot).await.is_continue()
+        && let Err(fault) = fence.note_boot(boot).await
+    {
+        tracing::error!(%fault, "that the VMs were autostarted cannot be written down");
+    }
 }
 
 /// The SRs of this host, with those that were attached before.

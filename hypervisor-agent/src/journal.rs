@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xenith_common_ids::{Epoch, SrId, VmId};
+use xenith_hypervisor_agent_types::network::HostNetworks;
 
 pub use record::{Asked, Attaching, By, Phase, Reached, Reaching, Run, Saved, VmRecord};
 
@@ -51,6 +52,7 @@ pub struct Journal {
     vms: PathBuf,
     suspended: PathBuf,
     host: PathBuf,
+    networks: PathBuf,
 }
 
 /// What concerns the host and not one VM.
@@ -73,6 +75,7 @@ impl Journal {
             vms: state.join("vms"),
             suspended: state.join("suspended"),
             host: state.join("host.json"),
+            networks: state.join("networks.json"),
         };
         for folder in [&journal.vms, &journal.suspended] {
             fs::create_dir_all(folder).map_err(|source| io_error("create", folder, source))?;
@@ -121,6 +124,15 @@ impl Journal {
 
     pub fn save_host(&self, record: &HostRecord) -> Result<(), JournalError> {
         write(&self.host, record)
+    }
+
+    /// `None`: no orchestrator has said anything about networks yet.
+    pub fn load_networks(&self) -> Result<Option<HostNetworks>, JournalError> {
+        read(&self.networks)
+    }
+
+    pub fn save_networks(&self, networks: &HostNetworks) -> Result<(), JournalError> {
+        write(&self.networks, networks)
     }
 
     /// Where the memory of a suspended VM is.

@@ -21,6 +21,7 @@ pub mod instant;
 pub mod journal;
 pub mod metrics;
 pub mod migration;
+pub mod network;
 mod notify;
 pub mod operations;
 pub mod progress;

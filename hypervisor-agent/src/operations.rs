@@ -19,6 +19,7 @@
 //! | backup | the committed backup that carries the operation id |
 //! | restore, follow, instant restore | the same contents again, or the server that runs |
 //! | passes and preparation of an import, uploads | their own state on disk |
+//! | networks | what is as it is wanted, device by device |
 //! | send, downloads | the receiver's mark; a ticket that is opened again |
 //! | a VM sent, taken back | the phase of its run: what was sent is not sent again, what runs is not taken back |
 //! | an arrival opened, closed | a ticket that is opened again; nothing |

@@ -26,6 +26,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::import::Imports;
 use crate::metrics::Recorder;
 use crate::migration::Arrivals;
+use crate::network::Networks;
 use crate::operations::Operations;
 use crate::progress::Progress;
 use crate::transfer;
@@ -38,6 +39,7 @@ pub use incoming::{Incoming, accept};
 pub struct Service {
     pub arrivals: Arc<Arrivals>,
     pub backups: Arc<Backups>,
+    pub networks: Arc<Networks>,
     pub registry: Arc<Registry>,
     pub publisher: Arc<Publisher>,
     pub recorder: Arc<Recorder>,
@@ -68,7 +70,7 @@ impl Service {
 }
 
 async fn dispatch(
-    (registry, storage): (Arc<Registry>, Storage),
+    (registry, networks, storage): (Arc<Registry>, Arc<Networks>, Storage),
     (imports, backups, arrivals): (Arc<Imports>, Arc<Backups>, Arc<Arrivals>),
     (operation, command): (OperationId, Command),
     progress: Arc<Progress>,
@@ -80,6 +82,12 @@ async fn dispatch(
         Command::Transfer(command) => transfer::execute(storage, imports, command, progress).await,
         Command::LookAtHardware => {
             registry.hardware().await.map(|hardware| CommandResult::Hardware(Box::new(hardware)))
+        }
+        Command::Networks(wanted) => {
+            let realised = networks.realise(*wanted).await?;
+            // Who places VMs reads the bridges from the host's facts.
+            registry.publish_host().await;
+            Ok(CommandResult::Networks(Box::new(realised)))
         }
         Command::EnsureVdi { vdi, sr, size } => {
             let ensured = storage::blocking(&storage, move |storage| storage.ensure(sr, vdi, size));
@@ -165,10 +173,10 @@ impl WireAgent for Service {
             Envelope::try_from(request.into_inner()).map_err(|error| status_from_fault(&error.into()))?;
         self.pass(envelope.epoch.0).await?;
         tracing::debug!(operation = %envelope.operation, command = ?envelope.command, "execute");
-        let disks = (Arc::clone(&self.registry), self.storage.clone());
+        let places = (Arc::clone(&self.registry), Arc::clone(&self.networks), self.storage.clone());
         let movers = (Arc::clone(&self.imports), Arc::clone(&self.backups), Arc::clone(&self.arrivals));
         let (operation, command) = (envelope.operation, envelope.command);
-        let work = move |progress| dispatch(disks, movers, (operation, command), progress);
+        let work = move |progress| dispatch(places, movers, (operation, command), progress);
         let result = self.operations.run(envelope.operation, work).await;
         result.map(|result| Response::new((&result).into())).map_err(|fault| status_from_fault(&fault))
     }

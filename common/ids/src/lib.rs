@@ -133,6 +133,8 @@ typed_ids! {
     VifId = "vif";
     /// What VIFs plug into.
     NetworkId = "network";
+    /// Rules about who may talk with VMs that have a tag.
+    SecurityGroupId = "security group";
     /// The user-visible progress handle.
     TaskId = "task";
     /// The logged steps behind a task.

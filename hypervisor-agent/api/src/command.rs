@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use xenith_common_ids::{Epoch, IncarnationId, OperationId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply};
+use xenith_hypervisor_agent_types::network::{HostNetworks, Realised};
 use xenith_hypervisor_agent_types::{
     HostHardware, ObservedVm, Quiesce, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize,
 };
@@ -47,6 +48,8 @@ pub enum Command {
     LookAtHardware,
     Transfer(TransferCommand),
     Arrival(ArrivalCommand),
+    /// All that the host must have of networks.
+    Networks(Box<HostNetworks>),
 }
 
 /// What one VM can be told. Each is safe to repeat under its operation id: asked again when it holds already, or
@@ -118,6 +121,7 @@ pub enum CommandResult {
     Hardware(Box<HostHardware>),
     /// On which port a VM's memory is taken.
     ArrivalOpen(u16),
+    Networks(Box<Realised>),
 }
 
 impl From<&Envelope> for wire::ExecuteRequest {
@@ -138,6 +142,7 @@ impl From<&Envelope> for wire::ExecuteRequest {
             Command::Transfer(command) => WireCommand::Transfer(command.into()),
             Command::Arrival(command) => WireCommand::Arrival(command.into()),
             Command::LookAtHardware => WireCommand::LookAtHardware(wire::Nothing {}),
+            Command::Networks(networks) => crate::network::to_wire(networks),
         };
         Self { operation_id: envelope.operation.to_string(), epoch: envelope.epoch.0, command: Some(command) }
     }
@@ -244,6 +249,7 @@ impl TryFrom<WireCommand> for Command {
             WireCommand::LookAtHardware(wire::Nothing {}) => Ok(Self::LookAtHardware),
             WireCommand::Import(command) => Ok(Self::Import(under("import", command.try_into())?)),
             WireCommand::Backup(backup) => crate::backup::from_wire(&backup).map(Self::Backup),
+            WireCommand::Networks(networks) => crate::network::from_wire(&networks).map(Self::Networks),
             // Parsed above.
             other => Err(WireError::new("command", format_args!("{other:?} has no meaning here"))),
         }
@@ -271,6 +277,9 @@ impl From<&CommandResult> for wire::ExecuteReply {
                 WireResult::ImportPassed(wire::ImportPassed { disks: disks.iter().map(Into::into).collect() })
             }
             CommandResult::Backup(reply) => WireResult::Backup(crate::backup::reply_to_wire(reply)),
+            CommandResult::Networks(realised) => {
+                WireResult::Networks(crate::network::realised_to_wire(realised))
+            }
             CommandResult::GuestPrepared(prepared) => WireResult::GuestPrepared((&**prepared).into()),
         };
         Self { result: Some(result) }
@@ -302,6 +311,7 @@ impl TryFrom<wire::ExecuteReply> for CommandResult {
                 Self::ImportPassed(passed.disks.into_iter().map(Into::into).collect())
             }
             WireResult::Backup(done) => Self::Backup(crate::backup::reply_from_wire(&done)?),
+            WireResult::Networks(done) => Self::Networks(crate::network::realised_from_wire(&done)?),
             WireResult::GuestPrepared(prepared) => {
                 Self::GuestPrepared(Box::new(under("guest_prepared", prepared.try_into())?))
             }

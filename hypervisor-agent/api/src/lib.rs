@@ -13,6 +13,7 @@ mod fault;
 mod import;
 mod join_token;
 mod metrics;
+mod network;
 mod observed;
 mod storage;
 mod transfer;

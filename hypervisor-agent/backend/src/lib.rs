@@ -13,6 +13,7 @@
 
 #[cfg(feature = "test-support")]
 pub mod conformance;
+mod devices;
 mod error;
 mod event;
 mod proof;
@@ -30,6 +31,7 @@ use xenith_hypervisor_agent_types::{
     HostHardware,
 };
 
+pub use devices::{LinkChange, LinkKind, NetworkDevices, SeenLink};
 pub use error::HypervisorError;
 pub use event::{DomainEvent, DomainEventKind, DomainEvents, EventSender};
 pub use proof::ProofNetworks;

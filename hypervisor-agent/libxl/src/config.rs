@@ -17,9 +17,10 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use xenith_hypervisor_agent_types::network::guest_interface;
 use xenith_hypervisor_agent_types::{
     BootDevice, CdDrive, CpuShare, DiskAccess, DomainDisk, DomainNic, DomainSpec, Firmware, Graphics,
-    PciAddress, PlatformKind, VideoAdapter,
+    PciAddress, PlatformKind, ProofBridge, VideoAdapter,
 };
 
 use crate::channel::channel;
@@ -199,10 +200,15 @@ pub fn disk(disk: &DomainDisk, path: &Path, hotplug: &Hotplug) -> Value {
     json
 }
 
-/// `libxl_device_nic`. HVM guests get an emulated card beside the PV one, for as long as they have no drivers.
+/// `libxl_device_nic`. HVM guests get an emulated card beside the PV one, for as long as they have no drivers. The
+/// interface is named after the MAC, by which the packet filter knows it before it is there; on a proof's bridge nothing
+/// is filtered, and its guest is told by Xen's own name.
 pub fn nic(nic: &DomainNic, kind: PlatformKind, hotplug: &Hotplug) -> Value {
     let mut json = json!({ "mac": nic.mac.to_string(), "bridge": nic.bridge });
     hotplug.name(&mut json);
+    if !ProofBridge::is_one(&nic.bridge) {
+        json["ifname"] = json!(guest_interface(nic.mac));
+    }
     if kind == PlatformKind::Hvm {
         json["nictype"] = json!("vif_ioemu");
         json["model"] = json!("e1000");
@@ -288,6 +294,7 @@ mod tests {
             (PlatformKind::Hvm, Graphics::None, "/b_info/kernel", None),
             (PlatformKind::Hvm, Graphics::None, "/nics/0/nictype", Some(json!("vif_ioemu"))),
             (PlatformKind::Pv, Graphics::None, "/nics/0/nictype", Some(json!("vif"))),
+            (PlatformKind::Pv, Graphics::None, "/nics/0/ifname", Some(json!("x002OV00001"))),
             (PlatformKind::Pv, Graphics::None, "/b_info/claim_mode", Some(json!("True"))),
             (PlatformKind::Pv, Graphics::None, "/disks/0/backend", Some(json!("phy"))),
             (PlatformKind::Pv, Graphics::None, "/disks/0/pdev_path", Some(json!("/dev/loop7"))),

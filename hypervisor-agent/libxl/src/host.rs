@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use xenith_hypervisor_agent_types::network::is_guest_interface;
 use xenith_hypervisor_agent_types::{Bridge, PciAddress, PciDevice, ProofBridge};
 
 /// The name of this machine.
@@ -41,7 +42,7 @@ fn bridges_under(folder: &Path) -> Vec<Bridge> {
         .map(|name| Bridge {
             uplinks: names(&folder.join(&name).join("brif"))
                 .into_iter()
-                .filter(|port| is_uplink(port))
+                .filter(|port| !is_guest_interface(port))
                 .collect(),
             mtu: read_number(&folder.join(&name).join("mtu")),
             name,
@@ -49,11 +50,6 @@ fn bridges_under(folder: &Path) -> Vec<Bridge> {
         .collect();
     bridges.sort();
     bridges
-}
-
-/// Guests' interfaces are named `vif<domid>.<devid>`, with `-emu` for the emulated twin, or `tap…`.
-fn is_uplink(port: &str) -> bool {
-    !port.starts_with("vif") && !port.starts_with("tap")
 }
 
 /// Whether there is such a device.
@@ -141,6 +137,7 @@ mod tests {
             "xenbr0/brif/eth0",
             "xenbr0/brif/vif3.0",
             "xenbr0/brif/tap7",
+            "xenbr0/brif/x002OV00001-emu",
             "eth0",
         ] {
             fs::create_dir_all(folder.path().join(path)).unwrap();

@@ -56,6 +56,8 @@ pub struct HostModel {
     pub xen: XenVersion,
     pub capabilities: Vec<String>,
     pub bridges: Vec<String>,
+    /// Cards that no bridge has.
+    pub interfaces: Vec<String>,
     pub unknown_bridges: UnknownBridges,
     pub files: Files,
 }
@@ -224,6 +226,7 @@ impl Default for HostModel {
             xen: XenVersion { major: 4, minor: 17, extra: ".5-sim".to_owned() },
             capabilities: ["pv", "hvm", "hap"].map(str::to_owned).to_vec(),
             bridges: vec!["xenbr0".to_owned()],
+            interfaces: ["eth8", "eth9"].map(str::to_owned).to_vec(),
             unknown_bridges: UnknownBridges::default(),
             files: Files::default(),
         }

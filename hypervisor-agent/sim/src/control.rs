@@ -174,6 +174,10 @@ impl SimHypervisor {
     }
 
     pub fn remove_bridge(&self, name: &str) {
-        self.inner.with(|world, _| world.bridges.retain(|known| known.name != name));
+        self.inner.with(|world, _| {
+            world.bridges.retain(|known| known.name != name);
+            world.net_bridges.remove(name);
+            world.net.links.retain(|link| link.name != name);
+        });
     }
 }

@@ -19,6 +19,7 @@ mod config;
 mod console;
 mod control;
 mod delay;
+mod devices;
 mod facts;
 mod fault;
 mod guest_agent;

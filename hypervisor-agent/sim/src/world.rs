@@ -23,6 +23,7 @@ use xenith_common_units::MemoryMiB;
 use xenith_hypervisor_agent_backend::{DomainEventKind, EventSender, HypervisorError, Result};
 use xenith_hypervisor_agent_types::{Bridge, DeathReason, HostFacts, ProofBridge};
 
+use crate::devices::Net;
 use crate::fault::{EventName, Failure, Faults, Verdict};
 use crate::{Manners, Operation, SimConfig};
 
@@ -32,6 +33,9 @@ pub(crate) struct World {
     pub config: Arc<SimConfig>,
     pub hostname: String,
     pub bridges: Vec<Bridge>,
+    pub net: Net,
+    /// Those of `bridges` that are devices of `net`.
+    pub net_bridges: BTreeSet<String>,
     pub domains: BTreeMap<DomId, Domain>,
     pub faults: Faults,
     pub calls: [u64; Operation::COUNT],
@@ -76,6 +80,8 @@ impl World {
     pub(crate) fn new(config: Arc<SimConfig>, hostname: String, seed: u64) -> Self {
         Self {
             bridges: config.host.bridges(),
+            net: Net::new(&config.host.bridges(), &config.host.interfaces),
+            net_bridges: config.host.bridges.iter().cloned().collect(),
             faults: Faults::new(&config.faults),
             config,
             hostname,
@@ -170,6 +176,7 @@ impl World {
         self.agenda.clear();
         self.next_domid = 1;
         self.boot += 1;
+        self.forget_devices();
     }
 
     /// Memory that no domain holds.

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::instant::Launcher;
 use crate::instant::control::Attach;
 use crate::metrics::SysMeters;
+use crate::network::KernelDevices;
 use crate::proof::KernelNetworks;
 use crate::vm::registry::Settings;
 
@@ -31,6 +32,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, BackendError> {
         facts: Arc::new(StoreFacts::new(store)),
         meters: Arc::new(SysMeters::new(Path::new("/"))),
         proof_networks: Arc::new(KernelNetworks),
+        network_devices: Arc::new(KernelDevices),
         settings: Settings::default(),
         boot_id: boot_id(),
         disk_servers: Launcher::this_program(Attach::Kernel),

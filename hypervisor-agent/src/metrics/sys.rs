@@ -15,6 +15,7 @@ use xenith_common_units::MemoryMiB;
 use xenith_hypervisor_agent_backend::Meters;
 use xenith_hypervisor_agent_types::DiskDevice;
 use xenith_hypervisor_agent_types::metrics::{DeviceReadings, DiskCounters, KernelReadings, NicCounters};
+use xenith_hypervisor_agent_types::network::is_guest_interface;
 
 /// Block devices count in sectors of this size, whatever their own is.
 const SECTOR: u64 = 512;
@@ -54,10 +55,7 @@ impl SysMeters {
         }
         let folder = self.root.join("sys/class/net");
         for name in names(&folder) {
-            // The emulated twin (`vif3.0-emu`) is not counted twice.
-            let Some((domid, number)) = name.strip_prefix("vif").and_then(|rest| pair(rest, '.')) else {
-                continue;
-            };
+            let Some((domid, number)) = guest_card(&folder, &name) else { continue };
             let Some(number) = u16::try_from(number).ok().filter(|_| wanted.contains(&domid)) else {
                 continue;
             };
@@ -75,7 +73,7 @@ impl SysMeters {
     /// All cards that are hardware.
     fn cards(&self) -> Option<NicCounters> {
         let folder = self.root.join("sys/class/net");
-        let hardware = |name: &String| folder.join(name).join("device").exists() && !name.starts_with("vif");
+        let hardware = |name: &String| folder.join(name).join("device").exists() && !is_guest_interface(name);
         let all = names(&folder).into_iter().filter(hardware);
         all.filter_map(|name| card(&folder.join(name).join("statistics"))).reduce(|sum, one| NicCounters {
             received_bytes: sum.received_bytes + one.received_bytes,
@@ -160,6 +158,19 @@ fn number(path: &Path) -> Option<u64> {
 fn pair(text: &str, between: char) -> Option<(DomId, u32)> {
     let (domid, device) = text.split_once(between)?;
     Some((DomId(domid.parse().ok()?), device.parse().ok()?))
+}
+
+/// Whose an interface is, by its device in the xenbus (`vif-3-0`) where it is named after its MAC. The emulated twin has
+/// no such device, and is not counted twice.
+fn guest_card(folder: &Path, name: &str) -> Option<(DomId, u32)> {
+    if let Some(found) = name.strip_prefix("vif").and_then(|rest| pair(rest, '.')) {
+        return Some(found);
+    }
+    if !is_guest_interface(name) {
+        return None;
+    }
+    let device = fs::read_link(folder.join(name).join("device")).ok()?;
+    pair(device.file_name()?.to_str()?.strip_prefix("vif-")?, '-')
 }
 
 /// The number of a virtual disk as a name (`docs/man/xen-vbd-interface.7` of Xen): `xvda` to `xvdp` have major

@@ -331,6 +331,11 @@ impl Registry {
                 self.shared.publisher.remove(*gone);
             }
         }
+        self.publish_host().await;
+    }
+
+    /// Tells what the host is and has now.
+    pub async fn publish_host(&self) {
         match self.shared.driver.hypervisor.host().await {
             Ok(host) => self.shared.publisher.publish_host(host),
             Err(error) => tracing::warn!(%error, "the host's facts cannot be read"),

@@ -9,15 +9,18 @@ mod console;
 mod device;
 mod domain;
 mod fault;
+pub mod filter;
 mod hardware;
 mod host;
 pub mod metrics;
 mod name;
+pub mod network;
 mod platform;
 mod proof;
 mod quiesce;
 mod spec;
 mod sr;
+mod text;
 mod vdi;
 mod vm;
 

@@ -48,6 +48,10 @@ fn disks_and_cards_of_the_domains_that_were_asked_for() {
     for name in ["vif3.1", "vif3.0", "vif4.0", "xenbr0"] {
         statistics(root, &format!("sys/class/net/{name}"), &nic);
     }
+    // One that is named after its MAC is told by its device.
+    statistics(root, "sys/class/net/x002OV00001", &nic);
+    let device = root.join("sys/class/net/x002OV00001/device");
+    std::os::unix::fs::symlink("../../../vif-3-2", device).unwrap();
     let readings = SysMeters::new(root).read(&[DomId(3), DomId(9)]);
     assert_eq!(readings.devices.keys().collect::<Vec<_>>(), [&DomId(3)]);
     let of = &readings.devices[&DomId(3)];
@@ -57,7 +61,7 @@ fn disks_and_cards_of_the_domains_that_were_asked_for() {
     assert_eq!(of.disks, [(xvda, expected), (xvdq, expected)]);
     let expected =
         NicCounters { received_bytes: 2, sent_bytes: 1, received_packets: 4, sent_packets: 3, dropped: 11 };
-    assert_eq!(of.nics, [(0, expected), (1, expected)]);
+    assert_eq!(of.nics, [(0, expected), (1, expected), (2, expected)]);
     assert_eq!((readings.disk, readings.nic), (None, None), "nothing there is hardware");
 }
 

@@ -1,0 +1,219 @@
+//! Network devices of a simulated host: made, plugged and removed in memory, by the same rules as the kernel's as far as
+//! the agent can run into them. Cards are those that bridges have as uplinks and those of
+//! [`HostModel::interfaces`](crate::HostModel); a reboot takes away what was made.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use xenith_hypervisor_agent_backend::{
+    HypervisorError, LinkChange, LinkKind, NetworkDevices, Result, SeenLink,
+};
+use xenith_hypervisor_agent_types::network::BondMode;
+use xenith_hypervisor_agent_types::{Bridge, ProofBridge};
+
+use crate::SimHypervisor;
+use crate::world::World;
+
+/// What a simulated kernel knows of its network.
+#[derive(Debug, Default)]
+pub(crate) struct Net {
+    pub links: Vec<SeenLink>,
+    /// The commands that were loaded, in their order; `None`: there is no table.
+    pub filter: Option<Vec<String>>,
+    /// Changes made.
+    pub changes: u64,
+}
+
+fn link(name: &str, kind: LinkKind) -> SeenLink {
+    SeenLink {
+        name: name.to_owned(),
+        kind,
+        port_of: None,
+        is_up: false,
+        mtu: 1500,
+        alias: String::new(),
+        addresses: Vec::new(),
+        gives_itself_one: true,
+    }
+}
+
+fn broken(device: &str, detail: &str) -> HypervisorError {
+    HypervisorError::Device { device: device.to_owned(), detail: detail.to_owned() }
+}
+
+impl Net {
+    /// After a boot.
+    pub fn new(bridges: &[Bridge], interfaces: &[String]) -> Self {
+        let mut links = Vec::new();
+        for bridge in bridges.iter().filter(|bridge| !ProofBridge::is_one(&bridge.name)) {
+            links.push(SeenLink { is_up: true, mtu: bridge.mtu, ..link(&bridge.name, LinkKind::Bridge) });
+            links.extend(bridge.uplinks.iter().map(|uplink| SeenLink {
+                port_of: Some(bridge.name.clone()),
+                is_up: true,
+                mtu: bridge.mtu,
+                ..link(uplink, LinkKind::Other)
+            }));
+        }
+        links.extend(interfaces.iter().map(|name| link(name, LinkKind::Other)));
+        Self { links, ..Self::default() }
+    }
+
+    fn get(&mut self, name: &str) -> Result<&mut SeenLink> {
+        let found = self.links.iter_mut().find(|link| link.name == name);
+        found.ok_or_else(|| broken(name, "Cannot find device"))
+    }
+
+    fn add(&mut self, name: &str, kind: LinkKind) -> Result<()> {
+        if self.get(name).is_ok() {
+            return Err(broken(name, "RTNETLINK answers: File exists"));
+        }
+        self.links.push(link(name, kind));
+        Ok(())
+    }
+
+    fn peers(&mut self, tunnel: &str) -> Result<&mut BTreeSet<std::net::IpAddr>> {
+        match &mut self.get(tunnel)?.kind {
+            LinkKind::Tunnel { peers, .. } => Ok(peers),
+            _ => Err(broken(tunnel, "Operation not supported")),
+        }
+    }
+
+    fn change(&mut self, change: &LinkChange) -> Result<()> {
+        self.changes += 1;
+        match change {
+            LinkChange::AddBridge { name } => self.add(name, LinkKind::Bridge)?,
+            LinkChange::AddVlan { name, on, vlan } => {
+                self.get(on)?;
+                self.add(name, LinkKind::Vlan { on: on.clone(), vlan: vlan.get() })?;
+            }
+            LinkChange::AddBond { name, mode } => {
+                let mode = if *mode == BondMode::Lacp { "802.3ad" } else { "active-backup" };
+                self.add(name, LinkKind::Bond { mode: mode.to_owned() })?;
+            }
+            LinkChange::AddTunnel { name, vni } => {
+                self.add(name, LinkKind::Tunnel { vni: vni.get(), peers: BTreeSet::new() })?;
+            }
+            LinkChange::SetAlias { name, alias } => self.get(name)?.alias.clone_from(alias),
+            LinkChange::SetMtu { name, mtu } => self.get(name)?.mtu = *mtu,
+            LinkChange::KeepWithoutAddress { name } => self.get(name)?.gives_itself_one = false,
+            LinkChange::Plug { port, into } => {
+                let bond = matches!(self.get(into)?.kind, LinkKind::Bond { .. });
+                let port = self.get(port)?;
+                if bond && port.is_up {
+                    return Err(broken(&port.name, "the bond takes no interface that is up"));
+                }
+                port.port_of = Some(into.clone());
+                port.is_up |= bond;
+            }
+            LinkChange::Unplug { port } => self.get(port)?.port_of = None,
+            LinkChange::Up { name } => self.get(name)?.is_up = true,
+            LinkChange::Down { name } => self.get(name)?.is_up = false,
+            LinkChange::AddPeer { tunnel, peer } => {
+                self.peers(tunnel)?.insert(*peer);
+            }
+            LinkChange::RemovePeer { tunnel, peer } => {
+                self.peers(tunnel)?.remove(peer);
+            }
+            LinkChange::Delete { name } => self.delete(name)?,
+        }
+        Ok(())
+    }
+
+    /// VLANs on it go with it; its ports are free.
+    fn delete(&mut self, name: &str) -> Result<()> {
+        self.get(name)?;
+        self.links.retain(|link| {
+            link.name != name && !matches!(&link.kind, LinkKind::Vlan { on, .. } if on == name)
+        });
+        for link in self.links.iter_mut().filter(|link| link.port_of.as_deref() == Some(name)) {
+            link.port_of = None;
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    /// Guests plug into what is there.
+    fn show_bridges(&mut self) {
+        let made = self.net.links.iter().filter(|link| link.kind == LinkKind::Bridge);
+        let bridge = |made: &SeenLink| Bridge {
+            name: made.name.clone(),
+            uplinks: {
+                let ports = self.net.links.iter().filter(|port| port.port_of.as_ref() == Some(&made.name));
+                ports.map(|port| port.name.clone()).collect()
+            },
+            mtu: made.mtu,
+        };
+        let made: Vec<Bridge> = made.map(bridge).collect();
+        // Those of proofs, and those that a test has added, are none of the kernel's here.
+        let known = |name: &str| self.net_bridges.contains(name);
+        let mut bridges: Vec<Bridge> =
+            self.bridges.iter().filter(|bridge| !known(&bridge.name)).cloned().collect();
+        self.net_bridges = made.iter().map(|bridge| bridge.name.clone()).collect();
+        bridges.retain(|bridge| !self.net_bridges.contains(&bridge.name));
+        bridges.extend(made);
+        bridges.sort();
+        self.bridges = bridges;
+    }
+
+    pub(crate) fn forget_devices(&mut self) {
+        let before = self.config.host.bridges();
+        self.net = Net::new(&before, &self.config.host.interfaces);
+        self.show_bridges();
+    }
+}
+
+#[async_trait]
+impl NetworkDevices for SimHypervisor {
+    async fn links(&self) -> Result<Vec<SeenLink>> {
+        Ok(self.inner.with(|world, _| world.net.links.clone()))
+    }
+
+    async fn change(&self, change: &LinkChange) -> Result<()> {
+        self.inner.with(|world, _| {
+            let changed = world.net.change(change);
+            world.show_bridges();
+            changed
+        })
+    }
+
+    async fn load_filter(&self, commands: &str) -> Result<()> {
+        self.inner.with(|world, _| {
+            let makes = commands.lines().any(|line| line.starts_with("table bridge") && line.ends_with('{'));
+            let removes = commands.lines().any(|line| line.starts_with("delete table"));
+            let loaded = world.net.filter.take().filter(|_| !removes);
+            if loaded.is_none() && !makes && !removes {
+                return Err(broken("nft", "No such file or directory"));
+            }
+            if makes || loaded.is_some() {
+                let mut loaded = loaded.unwrap_or_default();
+                loaded.push(commands.to_owned());
+                world.net.filter = Some(loaded);
+            }
+            Ok(())
+        })
+    }
+
+    async fn has_filter(&self) -> Result<bool> {
+        Ok(self.inner.with(|world, _| world.net.filter.is_some()))
+    }
+}
+
+impl SimHypervisor {
+    /// Changes of devices that were made, since the host was built or has booted.
+    #[must_use]
+    pub fn device_changes(&self) -> u64 {
+        self.inner.with(|world, _| world.net.changes)
+    }
+
+    /// What was loaded for nftables since the table was made last.
+    #[must_use]
+    pub fn loaded_filter(&self) -> Option<Vec<String>> {
+        self.inner.with(|world, _| world.net.filter.clone())
+    }
+
+    /// As `nft flush ruleset` does.
+    pub fn flush_filter(&self) {
+        self.inner.with(|world, _| world.net.filter = None);
+    }
+}

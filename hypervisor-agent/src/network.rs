@@ -1,0 +1,212 @@
+//! The networks of this host, and what may pass the NICs of its VMs, as the orchestrator declared them.
+//!
+//! What always holds: what is wanted is in the journal before anything is changed, so that it is there again after a
+//! restart of the agent and a boot of the host, before VMs start, without an orchestrator ([`Networks::open`] and
+//! [`Networks::repair`]). A network that cannot be there is told with the reason, and holds up no other. What is as it is
+//! wanted is not touched. One change at a time: the lock is held over all of it.
+//!
+//! A crash leaves some of the changes made; the next start makes the others. Whoever flushes the packet filter, or takes
+//! a device away, has it back within [`LOOK_EVERY`].
+
+mod kernel;
+pub mod plan;
+pub mod rules;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::{MissedTickBehavior, interval};
+use xenith_common_tasks::CancellationToken;
+use xenith_hypervisor_agent_backend::{HypervisorError, NetworkDevices, SeenLink};
+use xenith_hypervisor_agent_types::filter::PacketFilter;
+use xenith_hypervisor_agent_types::network::{HostNetwork, HostNetworks, Realised, RealisedNetwork};
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
+
+pub use kernel::KernelDevices;
+
+use crate::fault::from_journal;
+use crate::journal::{Journal, JournalError};
+use rules::Table;
+
+/// How often what is there is held against what is wanted, when nobody asks.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub struct Networks {
+    devices: Arc<dyn NetworkDevices>,
+    journal: Journal,
+    state: Mutex<State>,
+}
+
+impl std::fmt::Debug for Networks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Networks")
+    }
+}
+
+struct State {
+    wanted: HostNetworks,
+    /// What was loaded last; `None`: not by this run of the agent.
+    loaded: Option<Table>,
+    /// What was told last.
+    told: Realised,
+}
+
+impl Networks {
+    /// With what the journal has.
+    pub fn open(devices: Arc<dyn NetworkDevices>, journal: Journal) -> Result<Arc<Self>, JournalError> {
+        let wanted = journal.load_networks()?.unwrap_or_default();
+        let state = State { wanted, loaded: None, told: Realised::default() };
+        Ok(Arc::new(Self { devices, journal, state: Mutex::new(state) }))
+    }
+
+    /// Makes the host have these networks and no others of ours. An error says that they could not be written down;
+    /// then nothing was changed.
+    pub async fn realise(&self, wanted: HostNetworks) -> Result<Realised, Fault> {
+        let mut state = self.state.lock().await;
+        if state.wanted != wanted {
+            let (journal, to_save) = (self.journal.clone(), wanted.clone());
+            tokio::task::spawn_blocking(move || journal.save_networks(&to_save))
+                .await
+                .map_err(|error| Fault::new(FaultReason::Internal, error))?
+                .map_err(|error| from_journal(&error))?;
+            state.wanted = wanted;
+        }
+        Ok(self.carry_out(&mut state).await)
+    }
+
+    /// Once more what is wanted, where anything is.
+    pub async fn repair(&self) {
+        let mut state = self.state.lock().await;
+        if state.wanted.is_empty() {
+            return;
+        }
+        let before = state.told.clone();
+        let now = self.carry_out(&mut state).await;
+        if now != before && !now.is_whole() {
+            tracing::warn!(?now, "not all networks of this host are as they are wanted");
+        }
+    }
+
+    /// Repairs until the agent stops.
+    pub async fn keep(self: Arc<Self>, token: CancellationToken) {
+        let mut now_and_then = interval(LOOK_EVERY);
+        now_and_then.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first comes at once, and who started us has just looked.
+        now_and_then.tick().await;
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                _ = now_and_then.tick() => self.repair().await,
+            }
+        }
+    }
+
+    async fn carry_out(&self, state: &mut State) -> Realised {
+        // The filter first: a network that comes up must not be open before its rules are there.
+        let filter_problem = self.filter(&state.wanted.filter, &mut state.loaded).await;
+        let networks = self.all(&state.wanted.networks).await;
+        state.told = Realised { networks, filter_problem };
+        state.told.clone()
+    }
+
+    async fn filter(&self, wanted: &PacketFilter, loaded: &mut Option<Table>) -> Option<String> {
+        let table = Table::compile(wanted);
+        match self.load(&table, loaded.as_ref()).await {
+            Ok(()) => {
+                *loaded = Some(table);
+                None
+            }
+            Err(error) => {
+                // What is there now is not known.
+                *loaded = None;
+                Some(error.to_string())
+            }
+        }
+    }
+
+    async fn load(&self, table: &Table, loaded: Option<&Table>) -> Result<(), HypervisorError> {
+        let there = self.devices.has_filter().await;
+        if table.is_empty() {
+            // A host without nftables that needs none.
+            return match there {
+                Ok(true) => self.devices.load_filter(&table.whole()).await,
+                Ok(false) | Err(HypervisorError::Unsupported { .. }) => Ok(()),
+                Err(error) => Err(error),
+            };
+        }
+        let Some(before) = loaded.filter(|_| there == Ok(true)) else {
+            return self.devices.load_filter(&table.whole()).await;
+        };
+        let commands = table.since(before);
+        if commands.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.devices.load_filter(&commands).await {
+            tracing::info!(%error, "the packet filter was changed by somebody else and is loaded anew");
+            return self.devices.load_filter(&table.whole()).await;
+        }
+        Ok(())
+    }
+
+    async fn all(&self, wanted: &[HostNetwork]) -> Vec<RealisedNetwork> {
+        let mut seen = match self.devices.links().await {
+            Ok(seen) => seen,
+            Err(error) => {
+                let problem = Some(error.to_string());
+                let same = |network: &HostNetwork| RealisedNetwork {
+                    network: network.network,
+                    problem: problem.clone(),
+                };
+                return wanted.iter().map(same).collect();
+            }
+        };
+        self.remove_others(wanted, &mut seen).await;
+        let mut done = Vec::with_capacity(wanted.len());
+        for network in wanted {
+            let problem = self.one(network, &mut seen).await.err();
+            done.push(RealisedNetwork { network: network.network, problem });
+        }
+        done
+    }
+
+    async fn remove_others(&self, wanted: &[HostNetwork], seen: &mut Vec<SeenLink>) {
+        let (changes, stay) = plan::removal(wanted, seen);
+        for bridge in stay {
+            tracing::warn!(
+                bridge,
+                "a network is gone, but guests are on its bridge, which stays until they are not"
+            );
+        }
+        if changes.is_empty() {
+            return;
+        }
+        for change in changes {
+            if let Err(error) = self.devices.change(&change).await {
+                tracing::warn!(?change, %error, "what a network had cannot be removed");
+            }
+        }
+        if let Ok(now) = self.devices.links().await {
+            *seen = now;
+        }
+    }
+
+    async fn one(&self, network: &HostNetwork, seen: &mut Vec<SeenLink>) -> Result<(), String> {
+        let changes = plan::network(network, seen)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(network = %network.network, name = network.name, ?changes, "a network is changed");
+        let mut failed = None;
+        for change in &changes {
+            if let Err(error) = self.devices.change(change).await {
+                failed = Some(error.to_string());
+                break;
+            }
+        }
+        // Also after a failure: others are planned by what is there.
+        *seen = self.devices.links().await.map_err(|error| error.to_string())?;
+        failed.map_or(Ok(()), Err)
+    }
+}
