@@ -30,6 +30,7 @@ mod orphan;
 mod pool;
 mod repository;
 mod second_factor;
+mod security_group;
 mod snapshot;
 mod sr;
 mod standby;
@@ -47,6 +48,7 @@ mod vm_clone;
 mod vm_hardware;
 mod vm_migrate;
 mod vm_new;
+mod vm_nics;
 mod vm_spec;
 mod wave;
 mod wave_places;
@@ -58,9 +60,9 @@ use xenith_orchestrator_api::{
     backup_job as backup_job_api, backup_run, console as console_api, event, filter as filter_api,
     host as host_api, import as import_api, iso as iso_api, mail as mail_api, metrics as metrics_api,
     network as network_api, orphan as orphan_api, pool as pool_api, repository as repository_api, role,
-    snapshot as snapshot_api, sr as sr_api, standby as standby_api, system as system_api, task as task_api,
-    template as template_api, token as token_api, user as user_api, vdi as vdi_api, vm as vm_api,
-    wave as wave_api,
+    security_group as security_group_api, snapshot as snapshot_api, sr as sr_api, standby as standby_api,
+    system as system_api, task as task_api, template as template_api, token as token_api, user as user_api,
+    vdi as vdi_api, vm as vm_api, wave as wave_api,
 };
 use xenith_orchestrator_saga::SagaEngine;
 
@@ -73,6 +75,7 @@ use crate::events::Events;
 use crate::fleet::Fleet;
 use crate::imports::LiveImports;
 use crate::metering::Metering;
+use crate::networking::Networking;
 use crate::orphans::Orphans;
 use crate::readers::Readers;
 use crate::rpc::RateLimit;
@@ -116,6 +119,7 @@ pub struct App {
     /// Held while the set of pools changes: their names are unique, and few.
     pub pool_changes: tokio::sync::Mutex<()>,
     pub metering: Arc<Metering>,
+    pub networking: Arc<Networking>,
     /// Of backup jobs, for their list.
     pub runs: Runs,
     /// Wakes the backup runner.
@@ -133,6 +137,7 @@ impl App {
         pool_api::register(self, registrar);
         vm_api::register(self, registrar);
         network_api::register(self, registrar);
+        security_group_api::register(self, registrar);
         vdi_api::register(self, registrar);
         import_api::register(self, registrar);
         wave_api::register(self, registrar);

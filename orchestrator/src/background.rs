@@ -44,6 +44,13 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
             }
         }
     });
+    let (token, networking) = (tasks.token(), Arc::clone(&app.networking));
+    tasks.spawn("network-keeper", async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = networking.keep() => {}
+        }
+    });
     start_orphan_finder(app, tasks);
     start_store_keeper(app, tasks);
     let (token, driven) = (tasks.token(), Arc::clone(app));

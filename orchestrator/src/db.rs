@@ -11,12 +11,14 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use xenith_common_ids::{
     AlarmRuleId, AlarmSilenceId, BackupJobId, BackupRunId, HostId, ImportId, ImportPlanId, ImportSourceId,
-    NetworkId, PoolId, RepositoryId, SagaId, SnapshotId, SrId, TemplateId, TokenId, UserId, VdiId, VmId,
+    NetworkId, PoolId, RepositoryId, SagaId, SecurityGroupId, SnapshotId, SrId, TemplateId, TokenId, UserId,
+    VdiId, VmId,
 };
 use xenith_orchestrator_store::{Collection, Keyspace, RocksStore, Schema, StateStore, StoreError};
 use xenith_orchestrator_types::backup::{BackupProof, BackupRun};
 use xenith_orchestrator_types::network::Network;
 use xenith_orchestrator_types::pool::Pool;
+use xenith_orchestrator_types::security_group::SecurityGroup;
 use xenith_orchestrator_types::template::Template;
 use xenith_orchestrator_types::vdi::Vdi;
 
@@ -27,6 +29,7 @@ use crate::model::{
     MailRecord, NoticeRecord, ReportRecord, RepositoryRecord, SessionRecord, SnapshotRecord, SrRecord,
     StandbyRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
 };
+use crate::networking::wanted::Vifs;
 use xenith_orchestrator_types::audit::AuditRecord;
 
 const VM: Keyspace = Keyspace::new("vm");
@@ -37,6 +40,9 @@ const HOST_NAME: Keyspace = Keyspace::new("host.name");
 const JOIN: Keyspace = Keyspace::new("host.join");
 const POOL: Keyspace = Keyspace::new("pool");
 const NETWORK: Keyspace = Keyspace::new("network");
+const HOST_NETWORKS: Keyspace = Keyspace::new("host.networks");
+const SECURITY_GROUP: Keyspace = Keyspace::new("security_group");
+const VIF: Keyspace = Keyspace::new("vif");
 const VDI: Keyspace = Keyspace::new("vdi");
 const IMPORT: Keyspace = Keyspace::new("import");
 const IMPORT_SOURCE: Keyspace = Keyspace::new("import.source");
@@ -94,6 +100,9 @@ pub fn schema() -> Schema {
             JOIN,
             POOL,
             NETWORK,
+            HOST_NETWORKS,
+            SECURITY_GROUP,
+            VIF,
             VDI,
             IMPORT,
             IMPORT_SOURCE,
@@ -150,6 +159,11 @@ pub struct Db {
     pub joins: Collection<String, JoinRecord>,
     pub pools: Collection<PoolId, Pool>,
     pub networks: Collection<NetworkId, Network>,
+    /// Hosts that were told to have networks or rules; written by [`crate::networking`] alone.
+    pub host_networks: Collection<HostId, ()>,
+    pub security_groups: Collection<SecurityGroupId, SecurityGroup>,
+    /// What is written down for the NICs of a VM, where anything is.
+    pub vifs: Collection<VmId, Vifs>,
     pub vdis: Collection<VdiId, Vdi>,
     pub imports: Collection<ImportId, ImportRecord>,
     pub import_sources: Collection<ImportSourceId, ImportSourceRecord>,
@@ -241,6 +255,9 @@ impl Db {
             joins: collection!(JOIN),
             pools: collection!(POOL),
             networks: collection!(NETWORK),
+            host_networks: collection!(HOST_NETWORKS),
+            security_groups: collection!(SECURITY_GROUP),
+            vifs: collection!(VIF),
             vdis: collection!(VDI),
             imports: collection!(IMPORT),
             import_sources: collection!(IMPORT_SOURCE),

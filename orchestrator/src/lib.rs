@@ -25,6 +25,7 @@ pub mod imports;
 pub mod mail;
 pub mod metering;
 pub mod model;
+pub mod networking;
 mod odd_change;
 pub mod orchestrator;
 pub mod orphans;

@@ -31,6 +31,7 @@ use crate::fleet::Fleet;
 use crate::http::{WebCertificates, router, serve};
 use crate::identities::Identities;
 use crate::metering::Metering;
+use crate::networking::Networking;
 use crate::readers::Readers;
 use crate::rpc::RateLimit;
 use crate::sagas::{Deps, registry};
@@ -169,6 +170,8 @@ async fn assemble(
     for (host, record) in views.hosts() {
         fleet.watch(host, &record);
     }
+    let networking = Networking::new(db.clone(), Arc::clone(&fleet), Arc::clone(&views), events.clone());
+    deps.set_networking(&networking);
     let task_list = TaskList::start(&engine, &views, tasks).await?;
     engine.recover().await?;
     Ok(Arc::new(App {
@@ -185,6 +188,7 @@ async fn assemble(
         pool_changes: Default::default(),
         readers: Readers::start().map_err(StartError::Threads)?,
         metering,
+        networking,
         runs: Default::default(),
         runner: Default::default(),
         orphans: Default::default(),

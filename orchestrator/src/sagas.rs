@@ -51,6 +51,7 @@ use crate::db::Db;
 use crate::events::{Events, Happened};
 use crate::fleet::Fleet;
 use crate::imports::LiveImports;
+use crate::networking::Networking;
 use crate::secret::Vault;
 
 /// Why a VM's release is the commit point of a saga.
@@ -66,6 +67,7 @@ pub struct Deps {
     fleet: OnceLock<Arc<Fleet>>,
     vault: OnceLock<Arc<Vault>>,
     events: OnceLock<Events>,
+    networking: OnceLock<Arc<Networking>>,
 }
 
 /// Every operation that this version knows.
@@ -139,7 +141,13 @@ impl Deps {
             fleet: OnceLock::new(),
             vault: OnceLock::new(),
             events: OnceLock::new(),
+            networking: OnceLock::new(),
         }
+    }
+
+    /// Before any saga runs. Without it no host is told of rules before a VM.
+    pub fn set_networking(&self, networking: &Arc<Networking>) {
+        let _set_before = self.networking.set(Arc::clone(networking));
     }
 
     /// Before any saga runs: the fleet needs the engine's epoch, so it comes later.
@@ -259,6 +267,9 @@ impl Deps {
     ) -> Result<(), StepError> {
         let spec =
             ValidVmSpec::try_from(spec.clone()).map_err(|error| StepError::permanent(error.to_string()))?;
+        if let Some(networking) = self.networking.get() {
+            networking.before_start(host, vm).await.map_err(StepError::retryable)?;
+        }
         let action = VmAction::Define { definition, spec: Box::new(spec) };
         self.tell_vm(ctx, host, vm, action).await.map(|_| ())
     }

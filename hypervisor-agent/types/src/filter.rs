@@ -289,7 +289,7 @@ impl fmt::Display for Rule {
     }
 }
 
-as_text!(Rule, ParseRuleError, { "type": "string" });
+as_text!(Rule, ParseRuleError, { "type": "string", "pattern": "^(any|tcp|udp|icmp)(:[0-9,-]+)?( .+)?$" });
 
 #[cfg(test)]
 mod tests {

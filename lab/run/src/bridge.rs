@@ -80,8 +80,7 @@ impl Bridges {
         match self.plan(&networks) {
             Plan::Use { network } => Ok(Nic::On { network }),
             Plan::Create { network, bridge } => {
-                let wanted =
-                    CreateNetwork { name: network.clone(), bridge, pool: None, description: String::new() };
+                let wanted = CreateNetwork { name: network.clone(), bridge, ..CreateNetwork::default() };
                 client.call::<network::Create>(&wanted).await?;
                 Ok(Nic::On { network })
             }

@@ -145,6 +145,10 @@ noun! {
         AttachNic = fn attach_nic(NicAttachment) -> TaskStarted, Operate, Plannable;
         /// Removes a NIC.
         DetachNic = fn detach_nic(NicDetachment) -> TaskStarted, Operate, Plannable;
+        /// Tells what may pass a VM's NICs.
+        Nics = fn nics(VmRef) -> Vec<NicSettings>, View, Read;
+        /// Changes what may pass a NIC: addresses that are its own, a rate, its link. At once, also of a running VM.
+        SetNic = fn set_nic(NicChange) -> NicSettings, Administer, Mutation;
     }
 }
 
@@ -153,10 +157,26 @@ noun! {
     network: NetworkApi {
         /// Lists networks.
         List = fn list(ListRequest) -> Page<Network>, View, Read;
-        /// Declares a network: a bridge that hosts of a pool have.
+        /// Declares a network: what the hosts of a pool are to make a bridge of, or a bridge that they have.
         Create = fn create(CreateNetwork) -> Network, Administer, Mutation;
+        /// Tells on which hosts a network is, and why it is not on the others.
+        Status = fn status(NetworkRef) -> NetworkStatus, View, Read;
         /// Deletes a network that no VM uses.
         Delete = fn delete(NetworkRef) -> Empty, Administer, Mutation;
+    }
+}
+
+noun! {
+    /// Who may talk with the VMs that have a tag.
+    security_group: SecurityGroupApi {
+        /// Lists security groups.
+        List = fn list(ListRequest) -> Page<SecurityGroup>, View, Read;
+        /// Makes a security group of the VMs of a pool that have a tag.
+        Create = fn create(CreateSecurityGroup) -> SecurityGroup, Administer, Mutation;
+        /// Replaces the rules of a security group, for running VMs too.
+        SetRules = fn set_rules(SetSecurityGroupRules) -> SecurityGroup, Administer, Mutation;
+        /// Deletes a security group: its rules no longer hold.
+        Delete = fn delete(SecurityGroupRef) -> Empty, Administer, Mutation;
     }
 }
 
@@ -540,6 +560,7 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         pool::methods(),
         vm::methods(),
         network::methods(),
+        security_group::methods(),
         vdi::methods(),
         import::methods(),
         wave::methods(),

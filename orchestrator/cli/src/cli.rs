@@ -14,6 +14,7 @@ mod host;
 mod import;
 mod mail;
 mod metrics;
+mod network;
 mod orphan;
 mod record;
 mod session;
@@ -39,10 +40,13 @@ pub use backup::{
 pub use console::ConsoleCommand;
 pub use devices::{Against, BulkArgs, BulkVerb, Devices, Kept, PinFlag, VmExportArgs, VmFormat};
 pub use document::{Shell, completions, full_help, man_pages};
-pub use host::{HostCommand, NetworkCommand, OnOff, PoolCommand};
+pub use host::{HostCommand, OnOff, PoolCommand};
 pub use import::{FileArgs, ImportCommand, LookArgs, StartArgs, UploadArgs};
 pub use mail::{MailCommand, MailPrivacy, MailServer};
 pub use metrics::{MeasuredFlag, MetricsArgs, MetricsCommand};
+pub use network::{
+    BondModeFlag, CreateNetworkArgs, LinkFlag, LockFlag, NetworkCommand, SecurityGroupCommand, SetNicArgs,
+};
 pub use orphan::OrphanCommand;
 pub use record::{AuditCommand, EventCommand, EventListing, FilterCommand, SystemCommand, TaskCommand};
 pub use session::{ContextCommand, Login, RawCall};
@@ -100,6 +104,9 @@ pub enum Command {
     /// What NICs plug into.
     #[command(subcommand)]
     Network(NetworkCommand),
+    /// Who may talk with the VMs that have a tag.
+    #[command(subcommand)]
+    SecurityGroup(SecurityGroupCommand),
     /// Virtual disk images.
     #[command(subcommand)]
     Vdi(VdiCommand),

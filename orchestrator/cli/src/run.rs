@@ -16,6 +16,7 @@ mod network;
 mod orphan;
 mod pool;
 mod raw;
+mod security_group;
 mod session;
 mod snapshot;
 mod sr;
@@ -50,6 +51,7 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
         Command::Host(command) => host::run(app, command).await,
         Command::Pool(command) => pool::run(app, command).await,
         Command::Network(command) => network::run(app, command).await,
+        Command::SecurityGroup(command) => security_group::run(app, command).await,
         Command::Vdi(command) => vdi::run(app, command).await,
         Command::Import(command) => import::run(app, command).await,
         Command::Wave(command) => wave::run(app, command).await,

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
-use xenith_common_ids::{HostId, NetworkId, PoolId, UserId, VdiId, VmId};
+use xenith_common_ids::{HostId, NetworkId, PoolId, SecurityGroupId, UserId, VdiId, VmId};
 use xenith_orchestrator_api::{Call, Sight};
 use xenith_orchestrator_inventory::vdi::Vdis;
 use xenith_orchestrator_inventory::{PageRequest, Scope};
 use xenith_orchestrator_store::Record;
 use xenith_orchestrator_types::network::Network;
 use xenith_orchestrator_types::pool::Pool;
+use xenith_orchestrator_types::security_group::SecurityGroup;
 use xenith_orchestrator_types::vdi::Vdi;
 use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
@@ -152,6 +153,24 @@ impl App {
                 (record, shown)
             });
         only("network", reference, found.collect())
+    }
+
+    pub(super) async fn find_security_group(
+        &self,
+        call: &Call,
+        reference: &str,
+    ) -> Result<Record<SecurityGroupId, SecurityGroup>, ApiError> {
+        let sees = call.caller.sight(Permission::View);
+        let (groups, _) = self.db.security_groups.all().await.map_err(|e| store_error(&e))?;
+        let found = groups
+            .into_iter()
+            .filter(|record| matches(reference, &record.key, &record.value.name))
+            .filter(|record| self.sees_pool_of(&sees, record.value.pool))
+            .map(|record| {
+                let shown = record.key.to_string();
+                (record, shown)
+            });
+        only("security group", reference, found.collect())
     }
 
     pub(super) async fn find_vdi(

@@ -23,9 +23,10 @@ use super::App;
 use crate::errors::query_error;
 
 /// Of all of them, for completion.
-pub(super) static SCHEMAS: [&Schema; 19] = [
+pub(super) static SCHEMAS: [&Schema; 20] = [
     &places::POOL,
     &places::NETWORK,
+    &places::SECURITY_GROUP,
     &access::USER,
     &access::TOKEN,
     &access::ROLE,

@@ -1,11 +1,12 @@
 //! What NICs plug into.
 
 use async_trait::async_trait;
-use xenith_common_ids::NetworkId;
+use xenith_common_ids::{NetworkId, PoolId};
+use xenith_hypervisor_agent_types::network::{Uplink, bridge_of, is_ours};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::network::NetworkApi;
 use xenith_orchestrator_store::Transaction;
-use xenith_orchestrator_types::network::{CreateNetwork, Network, NetworkRef};
+use xenith_orchestrator_types::network::{CreateNetwork, Network, NetworkRef, NetworkStatus};
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
 use super::App;
@@ -31,27 +32,22 @@ impl NetworkApi for App {
         if request.name.is_empty() || request.name.len() > 63 {
             return Err(ApiError::invalid("name", "use 1 to 63 characters"));
         }
-        let fine = (1..=15).contains(&request.bridge.len())
-            && request.bridge.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
-        if !fine {
-            return Err(ApiError::invalid("bridge", "is not the name of a bridge such as xenbr0"));
-        }
-        let (networks, _) = self.db.networks.all().await.map_err(|error| store_error(&error))?;
-        if networks.iter().any(|other| other.value.pool == pool.id && other.value.name == request.name) {
-            let message = format_args!("there is a network {:?} in this pool already", request.name);
-            return Err(ApiError::new(Reason::Conflict, message));
-        }
-        let network = Network {
-            id: NetworkId::new(),
-            name: request.name,
-            pool: pool.id,
-            bridge: request.bridge,
-            description: request.description,
-        };
+        self.has_place(&request, pool.id).await?;
+        let id = NetworkId::new();
+        let CreateNetwork { name, bridge, description, uplink, mtu, .. } = request;
+        let bridge = if uplink.is_some() { bridge_of(id) } else { bridge };
+        let network = Network { id, name, pool: pool.id, bridge, description, uplink, mtu };
         let commit = self.require_pool_in(Transaction::new(), pool.id);
         let commit = self.db.networks.insert_in(commit, &network.id, &network);
         self.db.store.commit(commit).await.map_err(|error| Self::pool_gone(&error, &pool.name))?;
+        self.networking.wake();
         Ok(network)
+    }
+
+    async fn status(&self, call: &Call, request: NetworkRef) -> Result<NetworkStatus, ApiError> {
+        let found = self.find_network(call, &request.network).await?;
+        let hosts = self.networking.status(&found.value);
+        Ok(NetworkStatus { network: found.key, hosts })
     }
 
     async fn delete(&self, call: &Call, request: NetworkRef) -> Result<Empty, ApiError> {
@@ -65,6 +61,54 @@ impl NetworkApi for App {
             return Err(ApiError::new(Reason::WrongState, message));
         }
         self.db.networks.delete(&found).await.map_err(|error| store_error(&error))?;
+        self.networking.wake();
         Ok(Empty {})
     }
+}
+
+impl App {
+    /// Whether a network can be what it is to be, beside those that the pool has.
+    async fn has_place(&self, request: &CreateNetwork, pool: PoolId) -> Result<(), ApiError> {
+        match &request.uplink {
+            None => given_bridge(request)?,
+            Some(_) if !request.bridge.is_empty() => {
+                let problem = "give a bridge that the hosts have, or what they are to make one of, not both";
+                return Err(ApiError::invalid("bridge", problem));
+            }
+            Some(uplink) => {
+                uplink.check().map_err(|(field, problem)| ApiError::invalid(field, problem))?;
+            }
+        }
+        let (networks, _) = self.db.networks.all().await.map_err(|error| store_error(&error))?;
+        let others = networks.into_iter().map(|record| record.value);
+        for other in others.filter(|other| other.pool == pool) {
+            if other.name == request.name {
+                let message = format_args!("there is a network {:?} in this pool already", request.name);
+                return Err(ApiError::new(Reason::Conflict, message));
+            }
+            let clash = |uplink: &Uplink| uplink.clash(other.uplink.as_ref()?);
+            if let Some(clash) = request.uplink.as_ref().and_then(clash) {
+                let message = format_args!("the network {} {clash}", other.name);
+                return Err(ApiError::new(Reason::Conflict, message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A bridge that is not ours has a name that is not ours, and packets as large as whoever made it wants.
+fn given_bridge(request: &CreateNetwork) -> Result<(), ApiError> {
+    let bridge = &request.bridge;
+    let fine = (1..=15).contains(&bridge.len())
+        && bridge.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        && !is_ours(bridge);
+    if !fine {
+        return Err(ApiError::invalid("bridge", "is not the name of a bridge such as xenbr0"));
+    }
+    if request.mtu.is_some() {
+        let problem =
+            "belongs to a network that the hosts make; set that of a bridge of your own on the hosts";
+        return Err(ApiError::invalid("mtu", problem));
+    }
+    Ok(())
 }

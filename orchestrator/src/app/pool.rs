@@ -75,6 +75,10 @@ impl App {
         for network in networks.iter().filter(|network| network.value.pool == pool) {
             delete = self.db.networks.delete_in(delete, &network.key);
         }
+        let (groups, _) = self.db.security_groups.all().await.map_err(|error| store_error(&error))?;
+        for group in groups.iter().filter(|group| group.value.pool == pool) {
+            delete = self.db.security_groups.delete_in(delete, &group.key);
+        }
         let (joins, _) = self.db.joins.all().await.map_err(|error| store_error(&error))?;
         for join in joins.iter().filter(|join| join.value.pool == pool) {
             delete = self.db.joins.delete_in(delete, &join.key);

@@ -12,6 +12,7 @@ use xenith_orchestrator_inventory::PageRequest;
 use xenith_orchestrator_inventory::filter::Filter;
 use xenith_orchestrator_inventory::vm::{VmRow as InventoryRow, Vms};
 use xenith_orchestrator_store::{Record, Transaction};
+use xenith_orchestrator_types::network::{NicChange, NicSettings};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
     BulkResult, BulkVms, CdInsertion, CloneVm, CompleteFilter, Completion, CreateVm, DeleteVm,
@@ -594,6 +595,14 @@ impl VmApi for App {
         let title = format!("Add a NIC to {}", new.spec.name);
         self.change(call, Update { record: found, new, new_vdis: vec![], method: "vm.attach_nic", title })
             .await
+    }
+
+    async fn nics(&self, call: &Call, request: VmRef) -> Result<Vec<NicSettings>, ApiError> {
+        self.nics_of(call, &request).await
+    }
+
+    async fn set_nic(&self, call: &Call, request: NicChange) -> Result<NicSettings, ApiError> {
+        self.change_nic(call, request).await
     }
 
     async fn detach_nic(&self, call: &Call, request: NicDetachment) -> Result<TaskStarted, ApiError> {

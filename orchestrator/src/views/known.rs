@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, NetworkId, PoolId, SagaId, SnapshotId, VdiId, VmId};
-use xenith_common_units::MemoryMiB;
+use xenith_common_units::{MacAddr, MemoryMiB};
 use xenith_hypervisor_agent_types::PlatformKind;
 
 use crate::model::VmRecord;
@@ -33,6 +33,8 @@ pub struct KnownVm {
     /// What is in its CD drive.
     pub medium: Option<VdiId>,
     pub networks: Box<[NetworkId]>,
+    /// Of its NICs, in their order.
+    pub macs: Box<[MacAddr]>,
 }
 
 /// Sets of tags, each once: a fleet has a few dozen, however many VMs.
@@ -77,6 +79,7 @@ impl KnownVm {
             disks: spec.disks.iter().map(|disk| disk.vdi).collect(),
             medium: spec.hardware.cd.and_then(|cd| cd.vdi),
             networks: spec.nics.iter().map(|nic| nic.network).collect(),
+            macs: spec.nics.iter().map(|nic| nic.mac).collect(),
         }
     }
 }

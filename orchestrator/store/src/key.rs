@@ -2,8 +2,8 @@
 
 use xenith_common_ids::{
     AlarmRuleId, AlarmSilenceId, AuditId, BackupJobId, BackupRunId, EventId, HostId, ImportId, ImportPlanId,
-    ImportSourceId, IncarnationId, NetworkId, OperationId, PoolId, RepositoryId, SagaId, SessionId,
-    SnapshotId, SrId, TaskId, TemplateId, TokenId, UserId, VbdId, VdiId, VifId, VmId,
+    ImportSourceId, IncarnationId, NetworkId, OperationId, PoolId, RepositoryId, SagaId, SecurityGroupId,
+    SessionId, SnapshotId, SrId, TaskId, TemplateId, TokenId, UserId, VbdId, VdiId, VifId, VmId,
 };
 
 /// A key of a [`crate::Collection`]. `decode(encode(k)) == k`, and the bytes sort as the keys do.
@@ -44,6 +44,7 @@ id_keys!(
     PoolId,
     RepositoryId,
     SagaId,
+    SecurityGroupId,
     SessionId,
     SnapshotId,
     SrId,

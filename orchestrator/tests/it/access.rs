@@ -111,8 +111,8 @@ async fn a_tag_shows_the_pools_and_networks_of_its_vms_and_hides_the_rest() {
     for name in ["east", "west"] {
         let new = CreatePool { name: name.into(), description: String::new() };
         all.admin.call::<pool::Create>(&new).await.unwrap();
-        let (bridge, pool, description) = ("xenbr0".into(), Some(name.to_owned()), String::new());
-        let new = CreateNetwork { name: format!("{name}-net"), bridge, pool, description };
+        let (bridge, pool) = ("xenbr0".into(), Some(name.to_owned()));
+        let new = CreateNetwork { name: format!("{name}-net"), bridge, pool, ..CreateNetwork::default() };
         all.admin.call::<network::Create>(&new).await.unwrap();
     }
     all.add_host_to(Some("east"), "xen2", SimHypervisor::builder()).await;

@@ -114,7 +114,7 @@ fn methods(wanted: impl Fn(Permission) -> bool) -> BTreeSet<String> {
 async fn an_admin_of_a_pool_administers_that_pool() {
     let (all, pia) = two_pools().await;
     let mut tried = Tried { pia: &pia, own: BTreeSet::new(), others: BTreeSet::new() };
-    hosts_and_networks(&mut tried).await;
+    hosts_and_networks(&all, &mut tried).await;
     storage(&all, &mut tried).await;
     backups(&all, &mut tried).await;
     alarms(&all, &mut tried).await;
@@ -136,7 +136,7 @@ async fn an_admin_of_a_pool_administers_that_pool() {
     all.stop().await;
 }
 
-async fn hosts_and_networks(tried: &mut Tried<'_>) {
+async fn hosts_and_networks(all: &Installation, tried: &mut Tried<'_>) {
     tried.own("host.add", json!({ "name": "xen3", "pool": "east" })).await.unwrap();
     tried.others("host.add", json!({ "name": "xen3" }), Reason::NotFound).await;
     let maintenance = |host: &str, maintenance: bool| json!({ "host": host, "maintenance": maintenance });
@@ -153,6 +153,20 @@ async fn hosts_and_networks(tried: &mut Tried<'_>) {
     tried.others("network.create", network("default"), Reason::NotFound).await;
     tried.own("network.delete", json!({ "network": "lan" })).await.unwrap();
     tried.others("network.delete", json!({ "network": "default" }), Reason::NotFound).await;
+    let group = |pool: &str| json!({ "name": "web", "tag": "web", "pool": pool });
+    tried.own("security_group.create", group("east")).await.unwrap();
+    tried.others("security_group.create", group("default"), Reason::NotFound).await;
+    let admin = &all.admin;
+    call(admin, "security_group.create", json!({ "name": "theirs", "tag": "web" })).await.unwrap();
+    for method in ["security_group.set_rules", "security_group.delete"] {
+        tried.own(method, json!({ "group": "web" })).await.unwrap();
+        tried.others(method, json!({ "group": "theirs" }), Reason::NotFound).await;
+    }
+    call(admin, "security_group.delete", json!({ "group": "theirs" })).await.unwrap();
+    // No NIC has that address, which who may look is told.
+    let nic = |vm: &str| json!({ "vm": vm, "mac": "02:00:00:00:00:01" });
+    tried.own("vm.set_nic", nic("east-1")).await;
+    tried.others("vm.set_nic", nic("west-1"), Reason::NotFound).await;
 }
 
 async fn storage(all: &Installation, tried: &mut Tried<'_>) {

@@ -138,12 +138,8 @@ impl Installation {
     pub async fn with_host(sim: SimBuilder) -> Self {
         let mut installation = Self::start().await;
         installation.add_host("xen1", sim).await;
-        let network = CreateNetwork {
-            name: "default".into(),
-            bridge: "xenbr0".into(),
-            pool: None,
-            description: String::new(),
-        };
+        let network =
+            CreateNetwork { name: "default".into(), bridge: "xenbr0".into(), ..CreateNetwork::default() };
         installation.admin.call::<network::Create>(&network).await.unwrap();
         installation
     }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Write one down before stored records change. What is here is never changed: it is on somebody's disk.
-//! `2026-11-30.jsonl` has only what was new that day, and what a start needs beside it.
+//! `2026-11-30.jsonl` and `2026-11-30-networks.jsonl` have only what was new that day, and what a start needs beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -149,6 +149,7 @@ async fn what_earlier_programs_stored_is_read_whole() {
             lines.into_iter().map(|line| ((line.keyspace, line.key), line.value)).collect();
         let mut gone = Vec::new();
         read!(name, left, gone: db.vms, db.vm_names, db.macs, db.hosts, db.host_names, db.joins, db.pools, db.networks);
+        read!(name, left, gone: db.host_networks, db.security_groups, db.vifs);
         read!(name, left, gone: db.vdis, db.imports, db.import_sources, db.waves, db.srs, db.templates, db.snapshots);
         read!(name, left, gone: db.snapshots_by_vm, db.repositories, db.repository_names, db.backup_jobs);
         read!(name, left, gone: db.backup_runs, db.backups, db.bases, db.standbys, db.old_snapshots, db.proofs);

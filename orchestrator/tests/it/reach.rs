@@ -50,6 +50,9 @@ impl Scene {
             scene.all.add_host_to(Some(pool), &format!("{pool}-xen"), SimHypervisor::builder()).await;
             let net = json!({ "name": format!("{pool}-net"), "bridge": "xenbr0", "pool": pool });
             let net = call(&admin, "network.create", net).await.unwrap();
+            // Of a tag that no VM has.
+            let group = json!({ "name": format!("{pool}-group"), "tag": "nobody", "pool": pool });
+            call(&admin, "security_group.create", group).await.unwrap();
             if pool == "west" {
                 scene.note("pool", "west", &text(&made, "id"));
                 scene.note("network", "west-net", &text(&net, "id"));

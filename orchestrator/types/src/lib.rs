@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod network;
 pub mod orphan;
 pub mod pool;
+pub mod security_group;
 pub mod snapshot;
 pub mod sr;
 pub mod standby;

@@ -1,4 +1,4 @@
-//! Hosts, pools, networks.
+//! Hosts and pools.
 
 use clap::{Subcommand, ValueEnum};
 use humantime::Duration;
@@ -109,36 +109,6 @@ pub enum PoolCommand {
     Delete {
         #[arg(value_name = "POOL")]
         pool: String,
-        #[command(flatten)]
-        confirm: Confirm,
-        #[command(flatten)]
-        keyed: Keyed,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum NetworkCommand {
-    /// List networks: -f bridge:xenbr0.
-    List(Listing),
-    /// Declare a network: a bridge that the hosts of a pool have.
-    Create {
-        #[arg(value_name = "NAME")]
-        name: String,
-        /// The bridge's name on the hosts, such as xenbr0.
-        #[arg(long)]
-        bridge: String,
-        /// Without one, the pool `default`.
-        #[arg(long)]
-        pool: Option<String>,
-        #[arg(long, default_value = "", hide_default_value = true)]
-        description: String,
-        #[command(flatten)]
-        keyed: Keyed,
-    },
-    /// Delete a network that no VM uses.
-    Delete {
-        #[arg(value_name = "NETWORK")]
-        network: String,
         #[command(flatten)]
         confirm: Confirm,
         #[command(flatten)]

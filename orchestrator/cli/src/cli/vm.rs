@@ -8,7 +8,7 @@ use humantime::Duration;
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_types::{DiskDevice, VdiSize, VmName};
 
-use super::{BulkArgs, Confirm, Devices, Kept, Listing, Planned, VmExportArgs};
+use super::{BulkArgs, Columns, Confirm, Devices, Kept, Listing, Planned, SetNicArgs, VmExportArgs};
 
 #[derive(Debug, Subcommand)]
 pub enum VmCommand {
@@ -157,6 +157,15 @@ pub enum VmCommand {
         #[command(flatten)]
         planned: Planned,
     },
+    /// Show what may pass a VM's NICs.
+    Nics {
+        #[arg(value_name = "VM")]
+        vm: String,
+        #[command(flatten)]
+        columns: Columns,
+    },
+    /// Change what may pass a NIC, of a running VM too: addresses that are its own, a rate, its link.
+    SetNic(SetNicArgs),
     /// Remove a NIC.
     DetachNic {
         #[arg(value_name = "VM")]

@@ -18,8 +18,8 @@ use crate::app::App;
 use crate::ask;
 use crate::cli::{Confirm, CreateArgs, One, PlaceArgs, Planned, Shutdown, UpdateArgs, VmCommand};
 use crate::error::CliError;
-use crate::run::list;
 use crate::run::watch::follow;
+use crate::run::{list, print};
 use crate::spec;
 use crate::table::{Cell, Column, Row, Tone};
 use crate::wait::begin_or_plan;
@@ -114,6 +114,10 @@ pub async fn run(app: &App, command: VmCommand) -> Result<(), CliError> {
             let nic = spec::new_nic(&nic);
             begin_or_plan::<vm::AttachNic>(app, &NicAttachment { vm, nic }, &planned).await
         }
+        VmCommand::Nics { vm, columns } => {
+            print(app, &app.call::<vm::Nics>(&VmRef { vm }).await?, &columns).await
+        }
+        VmCommand::SetNic(args) => super::security_group::set_nic(app, args).await,
         VmCommand::DetachNic { vm, mac, planned } => {
             begin_or_plan::<vm::DetachNic>(app, &NicDetachment { vm, mac }, &planned).await
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use xenith_orchestrator_api::{
     Method, alarm, alarm_rule, audit, auth, backup, backup_job, backup_run, console, event, filter, host,
-    import, iso, mail, metrics, network, orphan, pool, repository, role, snapshot, sr, standby, system, task,
-    template, token, user, vdi, vm, wave,
+    import, iso, mail, metrics, network, orphan, pool, repository, role, security_group, snapshot, sr,
+    standby, system, task, template, token, user, vdi, vm, wave,
 };
 
 use crate::program::Program;
@@ -41,7 +41,12 @@ fn cases() -> Vec<Case> {
         case::<pool::Delete>("pool delete lab --yes"),
         case::<network::List>("network list -f bridge:xenbr0 --limit 5"),
         case::<network::Create>("network create lan --bridge xenbr0"),
+        case::<network::Status>("network status lan"),
         case::<network::Delete>("network delete lan --yes"),
+        case::<security_group::List>("security-group list -f tag:web"),
+        case::<security_group::Create>("security-group create web --tag web --ingress tcp:443 --no-egress"),
+        case::<security_group::SetRules>("security-group set-rules web --ingress tcp:80,443"),
+        case::<security_group::Delete>("security-group delete web --yes"),
         case::<vdi::List>("vdi list --sort -size"),
         case::<vdi::Create>("vdi create data --size 1GiB --host xen1"),
         case::<vdi::Import>("vdi import iso https://example.org/debian.iso --host xen1 --sr fast"),
@@ -258,6 +263,10 @@ fn vms() -> Vec<Case> {
         case::<vm::Clone>("vm clone web-1 web-2 --start"),
         case::<vm::Bulk>("vm bulk shutdown web-1 --filter tag:test --force --yes"),
         case::<vm::AttachNic>("vm attach-nic web-1 lan,mac=00:16:3e:00:00:01"),
+        case::<vm::Nics>("vm nics web-1"),
+        case::<vm::SetNic>(
+            "vm set-nic web-1 00:16:3e:00:00:01 --lock addresses --address 10.0.0.7 --rate 100 --link down",
+        ),
         case::<vm::DetachNic>("vm detach-nic web-1 00:16:3e:00:00:01"),
     ]
 }

@@ -197,7 +197,16 @@ pub fn answer_everything(server: &FakeOrchestrator) {
         pool: id(),
         bridge: "xenbr0".into(),
         description: String::new(),
+        uplink: None,
+        mtu: None,
     };
+    let group = json!({
+        "id": ID, "name": "web", "pool": ID, "tag": "web", "description": "", "ingress": ["tcp:443"], "egress": [],
+    });
+    let nic = json!({
+        "mac": "00:16:3e:00:00:01", "network": ID, "security_groups": ["web"],
+        "settings": { "lock": "addresses", "addresses": ["10.0.0.7"], "link": "down", "rate_mbit": 100 },
+    });
     let at = "2026-11-23T08:00:00Z";
     let audit = json!({
         "id": ID, "sequence": 1, "at": at, "phase": "done", "of": null, "user": null, "user_name": "admin",
@@ -285,6 +294,14 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "pool.create" => json!(pool),
             "network.list" => json!(page(vec![&network])),
             "network.create" => json!(network),
+            "network.status" => json!({
+                "network": ID,
+                "hosts": [{ "host": ID, "name": "xen1", "state": "failed", "reason": "this host has no eth1" }],
+            }),
+            "security_group.list" => json!(page(vec![&group])),
+            "security_group.create" | "security_group.set_rules" => group.clone(),
+            "vm.nics" => json!([nic]),
+            "vm.set_nic" => nic.clone(),
             "vm.list" => json!(page(vec![row("web-1")])),
             "vm.count" => json!({ "total": 5, "running": 2 }),
             "vm.complete" | "filter.complete" => {

@@ -255,6 +255,8 @@ impl World {
             pool: pool.id,
             bridge: "xenbr0".into(),
             description: String::new(),
+            uplink: None,
+            mtu: None,
         };
         db.networks.insert(&network.id, &network).await.unwrap();
         let mut hosts = Vec::new();

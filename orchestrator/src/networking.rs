@@ -1,0 +1,311 @@
+//! Keeps the networks and rules of all hosts as they are declared, and remembers what each host said.
+//!
+//! What always holds: a host is told all that it must have, at once, and one such call to a host is under way at a time,
+//! each with what was declared when it began: an older one never follows a newer one. What was told and done is told
+//! again only now and then. Nothing here is stored but which hosts have been told anything: those are told when nothing
+//! is left, too. A host that is away gets what it missed when it is heard.
+//!
+//! Before a VM of which rules speak is defined on a host, the host has them ([`Networking::before_start`]).
+
+pub mod wanted;
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::sync::Notify;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use xenith_common_ids::{HostId, NetworkId, OperationId, PoolId, VmId};
+use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope};
+use xenith_hypervisor_agent_types::network::{HostNetworks, Realised, Uplink};
+use xenith_orchestrator_store::StoreError;
+use xenith_orchestrator_types::event::Severity;
+use xenith_orchestrator_types::network::{Network, NetworkOnHost, NetworkState};
+
+use crate::db::Db;
+use crate::events::{Events, Happened};
+use crate::fleet::Fleet;
+use crate::model::HostRecord;
+use crate::views::Views;
+use wanted::{Picture, VmPicture};
+
+/// How often VMs that moved, and tags that changed, are looked for. What is declared anew is told at once.
+const EVERY: Duration = Duration::from_secs(5);
+/// What was done is told again after this, what failed after that.
+const AGAIN: Duration = Duration::from_secs(300);
+const AGAIN_FAILED: Duration = Duration::from_secs(30);
+/// Hosts that are told at the same time.
+const AT_ONCE: usize = 64;
+/// A host with hundreds of networks takes as long as so many calls of `ip`.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What a host was told last.
+#[derive(Debug, Default)]
+struct Told {
+    wanted: Option<HostNetworks>,
+    /// What it said, and when.
+    said: Option<(Instant, Result<Realised, String>)>,
+}
+
+impl Told {
+    fn is_current(&self, wanted: &HostNetworks) -> bool {
+        let Some((at, said)) = &self.said else { return false };
+        let whole = said.as_ref().is_ok_and(Realised::is_whole);
+        self.wanted.as_ref() == Some(wanted) && at.elapsed() < if whole { AGAIN } else { AGAIN_FAILED }
+    }
+}
+
+/// See the module.
+pub struct Networking {
+    db: Db,
+    fleet: Arc<Fleet>,
+    views: Arc<Views>,
+    events: Events,
+    hosts: Mutex<HashMap<HostId, Arc<tokio::sync::Mutex<Told>>>>,
+    changed: Notify,
+}
+
+impl Networking {
+    #[must_use]
+    pub fn new(db: Db, fleet: Arc<Fleet>, views: Arc<Views>, events: Events) -> Arc<Self> {
+        Arc::new(Self { db, fleet, views, events, hosts: Mutex::default(), changed: Notify::new() })
+    }
+
+    /// Something was declared, changed or deleted.
+    pub fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Never ends by itself.
+    pub async fn keep(self: Arc<Self>) {
+        let mut now_and_then = interval(EVERY);
+        now_and_then.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.changed.notified() => {}
+                _ = now_and_then.tick() => {}
+            }
+            if let Err(error) = self.round().await {
+                tracing::warn!(%error, "what hosts must have of networks cannot be read");
+            }
+        }
+    }
+
+    async fn round(&self) -> Result<(), StoreError> {
+        let picture = self.picture().await?;
+        let told = self.db.host_networks.all().await?.0;
+        let told: HashSet<HostId> = told.into_iter().map(|record| record.key).collect();
+        if picture.is_empty() && told.is_empty() {
+            return Ok(());
+        }
+        let mut heard = self.views.hosts();
+        heard.retain(|(host, _)| {
+            let heard = self.fleet.state(*host).is_some_and(|state| state.is_heard());
+            heard && (!picture.is_empty() || told.contains(host))
+        });
+        let picture = &picture;
+        let settle = |(host, record): (HostId, Arc<HostRecord>)| async move {
+            if let Err(error) = self.settle((host, &record), picture).await {
+                tracing::warn!(%host, %error, "what the host was told of networks cannot be noted");
+            }
+        };
+        futures::stream::iter(heard).for_each_concurrent(AT_ONCE, settle).await;
+        Ok(())
+    }
+
+    /// Everything that is declared.
+    async fn picture(&self) -> Result<Picture, StoreError> {
+        let records = self.db.networks.all().await?.0;
+        let networks: Vec<Network> = records.into_iter().map(|record| record.value).collect();
+        let groups = self.db.security_groups.all().await?.0;
+        let mut picture =
+            Picture { groups: groups.into_iter().map(|record| record.value).collect(), ..Picture::default() };
+        for record in self.db.vifs.all().await?.0 {
+            // Of a VM that was deleted.
+            if self.views.vm(record.key).is_none() {
+                let _somebody_else_did = self.db.vifs.delete(&record).await;
+                continue;
+            }
+            picture.vifs.insert(record.key, record.value);
+        }
+        let private = networks.iter().any(|network| matches!(network.uplink, Some(Uplink::Private { .. })));
+        picture.networks = networks;
+        let rules = !picture.groups.is_empty() || !picture.vifs.is_empty();
+        for (host, record) in self.views.hosts() {
+            let address = if private { address_of(&record.address).await } else { None };
+            picture.hosts.push((host, record.pool, address));
+            let vms = if rules { self.views.vms_of(host) } else { Vec::new() };
+            for (vm, known) in vms {
+                let (tags, macs) = (Arc::clone(&known.tags), known.macs.to_vec());
+                picture.vms.insert(vm, VmPicture { pool: known.pool, host, tags, macs });
+            }
+        }
+        Ok(picture)
+    }
+
+    fn told(&self, host: HostId) -> Arc<tokio::sync::Mutex<Told>> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(hosts.entry(host).or_default())
+    }
+
+    /// Has a host do what the picture wants of it, unless it has. What it said is what it was asked last.
+    async fn settle(
+        &self,
+        (host, record): (HostId, &HostRecord),
+        picture: &Picture,
+    ) -> Result<Result<Realised, String>, StoreError> {
+        let told = self.told(host);
+        let mut told = told.lock().await;
+        let wanted = picture.wanted(host, record.pool);
+        if told.is_current(&wanted)
+            && let Some((_, said)) = &told.said
+        {
+            return Ok(said.clone());
+        }
+        let known = self.db.host_networks.get(&host).await?;
+        if wanted.is_empty() && known.is_none() {
+            return Ok(Ok(Realised::default()));
+        }
+        if known.is_none() {
+            self.db.host_networks.put(&host, &()).await?;
+        }
+        let said = self.tell(host, wanted.clone()).await;
+        self.report((host, record), told.said.as_ref().map(|(_, said)| said), (picture, &said)).await;
+        if let (true, Ok(_), Some(known)) = (wanted.is_empty(), &said, &known) {
+            // One that puts it back has told it something new, which is noted again.
+            let _somebody_else_did = self.db.host_networks.delete(known).await;
+        }
+        told.wanted = Some(wanted);
+        told.said = Some((Instant::now(), said.clone()));
+        Ok(said)
+    }
+
+    async fn tell(&self, host: HostId, wanted: HostNetworks) -> Result<Realised, String> {
+        let client = self.fleet.client(host).ok_or("the host was removed")?;
+        let command = Command::Networks(Box::new(wanted));
+        let envelope = Envelope { operation: OperationId::new(), epoch: self.fleet.epoch(), command };
+        match timeout(PATIENCE, client.execute(&envelope)).await {
+            Ok(Ok(CommandResult::Networks(realised))) => Ok(*realised),
+            Ok(Ok(other)) => Err(format!("the host answered something else: {other:?}")),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the host did not answer in time".to_owned()),
+        }
+    }
+
+    /// Writes into the event log what was not so before.
+    async fn report(
+        &self,
+        (host, record): (HostId, &HostRecord),
+        before: Option<&Result<Realised, String>>,
+        (picture, now): (&Picture, &Result<Realised, String>),
+    ) {
+        let problems = |said: &Result<Realised, String>| -> Vec<String> {
+            let Ok(realised) = said else { return Vec::new() };
+            let name = |id: NetworkId| {
+                let network = picture.networks.iter().find(|network| network.id == id);
+                network.map_or_else(|| id.to_string(), |network| network.name.clone())
+            };
+            let networks = realised.networks.iter().filter_map(|network| {
+                let problem = network.problem.as_ref()?;
+                Some(format!("{} has no network {}: {problem}", record.name, name(network.network)))
+            });
+            let filter = realised.filter_problem.as_ref();
+            let filter =
+                filter.map(|problem| format!("{} filters no packets as wanted: {problem}", record.name));
+            networks.chain(filter).collect()
+        };
+        let before = before.map(problems).unwrap_or_default();
+        let mut news = problems(now);
+        news.retain(|problem| !before.contains(problem));
+        for message in news {
+            let (severity, kind, subject) = (Severity::Warning, "network.failed", format!("host/{host}"));
+            self.events.note(Happened { severity, kind, subject, message, pool: Some(record.pool) }).await;
+        }
+    }
+
+    /// A VM is about to be defined on a host: where rules speak of it, the host has them first. `Err`: why not.
+    pub async fn before_start(&self, host: HostId, vm: VmId) -> Result<(), String> {
+        let unread = |error: StoreError| error.to_string();
+        let groups = self.db.security_groups.all().await.map_err(unread)?.0;
+        let written = self.db.vifs.get(&vm).await.map_err(unread)?;
+        if groups.is_empty() && written.is_none() {
+            return Ok(());
+        }
+        let Some(record) = self.db.vms.get(&vm).await.map_err(unread)?.map(|record| record.value) else {
+            return Ok(());
+        };
+        if written.is_none() && !groups.iter().any(|group| record.tags.contains(&group.value.tag)) {
+            return Ok(());
+        }
+        let Some(on) = self.views.host(host) else { return Ok(()) };
+        let mut picture = self.picture().await.map_err(unread)?;
+        // What is kept in memory may be a moment behind.
+        let (tags, macs) = (Arc::new(record.tags), record.spec.nics.iter().map(|nic| nic.mac).collect());
+        picture.vms.insert(vm, VmPicture { pool: record.pool, host, tags, macs });
+        let said = self.settle((host, &on), &picture).await.map_err(unread)?;
+        match said.map(|realised| realised.filter_problem) {
+            Ok(None) => Ok(()),
+            Ok(Some(problem)) | Err(problem) => Err(format!(
+                "the rules for the NICs of {} could not be loaded on {}: {problem}",
+                record.spec.name, on.name
+            )),
+        }
+    }
+
+    /// A network on the hosts of its pool.
+    #[must_use]
+    pub fn status(&self, network: &Network) -> Vec<NetworkOnHost> {
+        let mut hosts = Vec::new();
+        let in_pool = self.views.hosts().into_iter().filter(|(_, record)| record.pool == network.pool);
+        for (host, record) in in_pool {
+            let (state, reason) = self.on_host(network, host);
+            hosts.push(NetworkOnHost { host, name: record.name.clone(), state, reason });
+        }
+        hosts.sort_by(|a, b| a.name.cmp(&b.name));
+        hosts
+    }
+
+    fn on_host(&self, network: &Network, host: HostId) -> (NetworkState, Option<String>) {
+        let unknown = |why: &str| (NetworkState::Unknown, Some(why.to_owned()));
+        let Some(state) = self.fleet.state(host).filter(|state| state.is_heard()) else {
+            return unknown("the host is not heard");
+        };
+        if network.uplink.is_none() {
+            let there = state.facts().map(|facts| facts.bridges.iter().any(|has| has.name == network.bridge));
+            return match there {
+                Some(true) => (NetworkState::Realised, None),
+                Some(false) => {
+                    let why = format!("it has no bridge {}; make one there", network.bridge);
+                    (NetworkState::Failed, Some(why))
+                }
+                None => unknown("the host has not told what it has"),
+            };
+        }
+        let told = self.told(host);
+        // One that is being told now is not waited for.
+        let Ok(told) = told.try_lock() else { return unknown("the host is being told") };
+        match &told.said {
+            None => unknown("the host was not told yet"),
+            Some((_, Err(error))) => (NetworkState::Failed, Some(error.clone())),
+            Some((_, Ok(realised))) => {
+                match realised.networks.iter().find(|realised| realised.network == network.id) {
+                    None => unknown("the host was not told yet"),
+                    Some(one) if one.problem.is_none() => (NetworkState::Realised, None),
+                    Some(one) => (NetworkState::Failed, one.problem.clone()),
+                }
+            }
+        }
+    }
+}
+
+/// By what an agent is reached, its host is reached by the others.
+async fn address_of(address: &str) -> Option<IpAddr> {
+    let host = address.rsplit_once(':')?.0;
+    if let Ok(address) = host.trim_start_matches('[').trim_end_matches(']').parse() {
+        return Some(address);
+    }
+    let found = timeout(Duration::from_secs(5), tokio::net::lookup_host(address)).await.ok()?.ok()?.next();
+    found.map(|found| found.ip())
+}
