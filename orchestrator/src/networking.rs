@@ -1,7 +1,7 @@
 //! Keeps the networks and rules of all hosts as they are declared, and remembers what each host said.
 //!
 //! What always holds: a host is told all that it must have, at once, and one such call to a host is under way at a time,
-//! each with what was declared when it began: an older one never follows a newer one. What was told and done is told
+//! each by what was read before: an older reading never follows a newer one. What was told and done is told
 //! again only now and then. Nothing here is stored but which hosts have been told anything: those are told when nothing
 //! is left, too. A host that is away gets what it missed when it is heard.
 //!
@@ -11,6 +11,7 @@ pub mod wanted;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,25 +37,34 @@ const EVERY: Duration = Duration::from_secs(5);
 /// What was done is told again after this, what failed after that.
 const AGAIN: Duration = Duration::from_secs(300);
 const AGAIN_FAILED: Duration = Duration::from_secs(30);
+/// How long a VM may take to be where it was about to be: moving a large one takes as long as its memory.
+const COMES_WITHIN: Duration = Duration::from_secs(3600);
 /// Hosts that are told at the same time.
 const AT_ONCE: usize = 64;
 /// A host with hundreds of networks takes as long as so many calls of `ip`.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What a host was told last.
+/// What a host said, and when.
+type Said = (Instant, Result<Realised, String>);
+
+/// One host.
 #[derive(Debug, Default)]
 struct Told {
-    wanted: Option<HostNetworks>,
-    /// What it said, and when.
-    said: Option<(Instant, Result<Realised, String>)>,
+    /// The picture by which it was told last, and what. Held while it is told.
+    last: tokio::sync::Mutex<(u64, Option<HostNetworks>)>,
+    /// Of the last time that it was told; who looks does not wait for the next.
+    said: Mutex<Option<Said>>,
 }
 
 impl Told {
-    fn is_current(&self, wanted: &HostNetworks) -> bool {
-        let Some((at, said)) = &self.said else { return false };
-        let whole = said.as_ref().is_ok_and(Realised::is_whole);
-        self.wanted.as_ref() == Some(wanted) && at.elapsed() < if whole { AGAIN } else { AGAIN_FAILED }
+    fn said(&self) -> Option<Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+fn is_current((at, said): &Said) -> bool {
+    let whole = said.as_ref().is_ok_and(Realised::is_whole);
+    at.elapsed() < if whole { AGAIN } else { AGAIN_FAILED }
 }
 
 /// See the module.
@@ -63,14 +73,26 @@ pub struct Networking {
     fleet: Arc<Fleet>,
     views: Arc<Views>,
     events: Events,
-    hosts: Mutex<HashMap<HostId, Arc<tokio::sync::Mutex<Told>>>>,
+    hosts: Mutex<HashMap<HostId, Arc<Told>>>,
+    /// VMs that are about to be on a host, which the read model may not know yet.
+    coming: Mutex<HashMap<VmId, (Instant, VmPicture)>>,
+    pictures: AtomicU64,
     changed: Notify,
 }
 
 impl Networking {
     #[must_use]
     pub fn new(db: Db, fleet: Arc<Fleet>, views: Arc<Views>, events: Events) -> Arc<Self> {
-        Arc::new(Self { db, fleet, views, events, hosts: Mutex::default(), changed: Notify::new() })
+        Arc::new(Self {
+            db,
+            fleet,
+            views,
+            events,
+            hosts: Mutex::default(),
+            coming: Mutex::default(),
+            pictures: AtomicU64::new(1),
+            changed: Notify::new(),
+        })
     }
 
     /// Something was declared, changed or deleted.
@@ -117,11 +139,16 @@ impl Networking {
 
     /// Everything that is declared.
     async fn picture(&self) -> Result<Picture, StoreError> {
+        // Before anything is read.
+        let number = self.pictures.fetch_add(1, Ordering::Relaxed);
         let records = self.db.networks.all().await?.0;
         let networks: Vec<Network> = records.into_iter().map(|record| record.value).collect();
         let groups = self.db.security_groups.all().await?.0;
-        let mut picture =
-            Picture { groups: groups.into_iter().map(|record| record.value).collect(), ..Picture::default() };
+        let mut picture = Picture {
+            number,
+            groups: groups.into_iter().map(|record| record.value).collect(),
+            ..Picture::default()
+        };
         for record in self.db.vifs.all().await?.0 {
             // Of a VM that was deleted.
             if self.views.vm(record.key).is_none() {
@@ -139,13 +166,31 @@ impl Networking {
             let vms = if rules { self.views.vms_of(host) } else { Vec::new() };
             for (vm, known) in vms {
                 let (tags, macs) = (Arc::clone(&known.tags), known.macs.to_vec());
-                picture.vms.insert(vm, VmPicture { pool: known.pool, host, tags, macs });
+                picture.vms.insert(vm, VmPicture { pool: known.pool, hosts: vec![host], tags, macs });
             }
         }
+        self.add_coming(&mut picture);
         Ok(picture)
     }
 
-    fn told(&self, host: HostId) -> Arc<tokio::sync::Mutex<Told>> {
+    /// A VM that comes to a host is on both until its record says where it is.
+    fn add_coming(&self, picture: &mut Picture) {
+        let mut coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner);
+        coming.retain(|vm, (since, expected)| match picture.vms.get_mut(vm) {
+            _ if since.elapsed() >= COMES_WITHIN => false,
+            Some(known) if expected.hosts.iter().all(|host| known.hosts.contains(host)) => false,
+            Some(known) => {
+                known.hosts.extend(&expected.hosts);
+                true
+            }
+            None => {
+                picture.vms.insert(*vm, expected.clone());
+                true
+            }
+        });
+    }
+
+    fn told(&self, host: HostId) -> Arc<Told> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(hosts.entry(host).or_default())
     }
@@ -157,12 +202,15 @@ impl Networking {
         picture: &Picture,
     ) -> Result<Result<Realised, String>, StoreError> {
         let told = self.told(host);
-        let mut told = told.lock().await;
+        let mut last = told.last.lock().await;
         let wanted = picture.wanted(host, record.pool);
-        if told.is_current(&wanted)
-            && let Some((_, said)) = &told.said
-        {
-            return Ok(said.clone());
+        let before = told.said();
+        if let Some(said) = &before {
+            // It knows better already.
+            let is_old = picture.number < last.0;
+            if is_old || (last.1.as_ref() == Some(&wanted) && is_current(said)) {
+                return Ok(said.1.clone());
+            }
         }
         let known = self.db.host_networks.get(&host).await?;
         if wanted.is_empty() && known.is_none() {
@@ -172,13 +220,13 @@ impl Networking {
             self.db.host_networks.put(&host, &()).await?;
         }
         let said = self.tell(host, wanted.clone()).await;
-        self.report((host, record), told.said.as_ref().map(|(_, said)| said), (picture, &said)).await;
+        self.report((host, record), before.as_ref().map(|before| &before.1), (picture, &said)).await;
         if let (true, Ok(_), Some(known)) = (wanted.is_empty(), &said, &known) {
             // One that puts it back has told it something new, which is noted again.
             let _somebody_else_did = self.db.host_networks.delete(known).await;
         }
-        told.wanted = Some(wanted);
-        told.said = Some((Instant::now(), said.clone()));
+        *last = (picture.number, Some(wanted));
+        *told.said.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), said.clone()));
         Ok(said)
     }
 
@@ -240,10 +288,10 @@ impl Networking {
             return Ok(());
         }
         let Some(on) = self.views.host(host) else { return Ok(()) };
-        let mut picture = self.picture().await.map_err(unread)?;
-        // What is kept in memory may be a moment behind.
         let (tags, macs) = (Arc::new(record.tags), record.spec.nics.iter().map(|nic| nic.mac).collect());
-        picture.vms.insert(vm, VmPicture { pool: record.pool, host, tags, macs });
+        let coming = VmPicture { pool: record.pool, hosts: vec![host], tags, macs };
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner).insert(vm, (Instant::now(), coming));
+        let picture = self.picture().await.map_err(unread)?;
         let said = self.settle((host, &on), &picture).await.map_err(unread)?;
         match said.map(|realised| realised.filter_problem) {
             Ok(None) => Ok(()),
@@ -283,17 +331,14 @@ impl Networking {
                 None => unknown("the host has not told what it has"),
             };
         }
-        let told = self.told(host);
-        // One that is being told now is not waited for.
-        let Ok(told) = told.try_lock() else { return unknown("the host is being told") };
-        match &told.said {
+        match self.told(host).said() {
             None => unknown("the host was not told yet"),
-            Some((_, Err(error))) => (NetworkState::Failed, Some(error.clone())),
+            Some((_, Err(error))) => (NetworkState::Failed, Some(error)),
             Some((_, Ok(realised))) => {
-                match realised.networks.iter().find(|realised| realised.network == network.id) {
+                match realised.networks.into_iter().find(|realised| realised.network == network.id) {
                     None => unknown("the host was not told yet"),
                     Some(one) if one.problem.is_none() => (NetworkState::Realised, None),
-                    Some(one) => (NetworkState::Failed, one.problem.clone()),
+                    Some(one) => (NetworkState::Failed, one.problem),
                 }
             }
         }

@@ -24,7 +24,8 @@ pub type Vifs = BTreeMap<MacAddr, VifSettings>;
 #[derive(Debug, Clone)]
 pub struct VmPicture {
     pub pool: PoolId,
-    pub host: HostId,
+    /// Where it is recorded, and where it is about to be.
+    pub hosts: Vec<HostId>,
     pub tags: Arc<BTreeSet<String>>,
     pub macs: Vec<MacAddr>,
 }
@@ -32,6 +33,8 @@ pub struct VmPicture {
 /// All that is declared, at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Picture {
+    /// Counts the pictures: of two, what the later one says is newer.
+    pub number: u64,
     pub networks: Vec<Network>,
     pub groups: Vec<SecurityGroup>,
     pub vifs: HashMap<VmId, Vifs>,
@@ -79,7 +82,7 @@ impl Picture {
         let in_pool: Vec<&SecurityGroup> = self.groups.iter().filter(|group| group.pool == pool).collect();
         let mut vifs = Vec::new();
         let mut used: BTreeSet<SecurityGroupId> = BTreeSet::new();
-        for (id, vm) in self.vms.iter().filter(|(_, vm)| vm.host == host) {
+        for (id, vm) in self.vms.iter().filter(|(_, vm)| vm.hosts.contains(&host)) {
             let its = in_pool.iter().filter(|group| vm.tags.contains(&group.tag));
             let groups: BTreeSet<SecurityGroupId> = its.map(|group| group.id).collect();
             let written = self.vifs.get(id);
@@ -146,7 +149,7 @@ mod tests {
 
     fn vm(pool: PoolId, host: HostId, tags: &[&str], last: u8) -> VmPicture {
         let tags = Arc::new(tags.iter().map(|tag| (*tag).to_owned()).collect());
-        VmPicture { pool, host, tags, macs: vec![mac(last)] }
+        VmPicture { pool, hosts: vec![host], tags, macs: vec![mac(last)] }
     }
 
     fn group(last: u8, tag: &str, ingress: &[&str]) -> SecurityGroup {

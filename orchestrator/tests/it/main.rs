@@ -27,6 +27,7 @@ mod lists;
 mod mail;
 mod metrics;
 mod migration;
+mod networks;
 mod old_records;
 mod once;
 mod orphans;

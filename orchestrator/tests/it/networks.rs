@@ -1,0 +1,114 @@
+//! Networks and rules from the API to the host: made, told of, changed while a VM runs, and taken away.
+
+use serde_json::{Value, json};
+use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_hypervisor_agent_types::network::guest_interface;
+use xenith_orchestrator_api::vm;
+use xenith_orchestrator_types::Reason;
+
+use crate::admins::{call, done};
+use crate::harness::{Installation, api_error, small, until};
+
+/// On the one host.
+async fn becomes(all: &Installation, network: &str, state: &str) -> Value {
+    until(&format!("{network} is {state}"), async || {
+        let status = call(&all.admin, "network.status", json!({ "network": network })).await.unwrap();
+        (status["hosts"][0]["state"] == state).then(|| status["hosts"][0].clone())
+    })
+    .await
+}
+
+fn loaded(all: &Installation) -> String {
+    all.hosts[0].sim.loaded_filter().unwrap_or_default().join("\n")
+}
+
+async fn filter_has(all: &Installation, text: &str) {
+    until(text, async || loaded(all).contains(text).then_some(())).await;
+}
+
+async fn bridge_of(all: &Installation, network: &Value) -> String {
+    let bridge = network["bridge"].as_str().unwrap().to_owned();
+    until("placement hears of the bridge", async || {
+        let host = call(&all.admin, "host.get", json!({ "host": "xen1" })).await.unwrap();
+        host["facts"]["bridges"].to_string().contains(&bridge).then_some(())
+    })
+    .await;
+    bridge
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn networks_and_rules_reach_the_hosts() {
+    let all = Installation::with_host(SimHypervisor::builder()).await;
+    let declare = async |more: Value| call(&all.admin, "network.create", more).await;
+    let vlan = |name: &str, id: u32| json!({ "name": name, "uplink": { "kind": "interface", "interface": "eth8", "vlan": id } });
+    let made = declare(vlan("backend", 7)).await.unwrap();
+    let wrong = json!({ "name": "wrong", "uplink": { "kind": "interface", "interface": "eth77" } });
+    declare(wrong).await.unwrap();
+    for (params, reason) in [
+        (vlan("again", 7), Reason::Conflict),
+        (vlan("backend", 8), Reason::Conflict),
+        (json!({ "name": "both", "bridge": "xenbr0", "uplink": { "kind": "internal" } }), Reason::Invalid),
+        (json!({ "name": "ours", "bridge": made["bridge"] }), Reason::Invalid),
+        (json!({ "name": "small", "uplink": { "kind": "internal" }, "mtu": 100 }), Reason::Invalid),
+        (json!({ "name": "nothing" }), Reason::Invalid),
+    ] {
+        let shown = params.to_string();
+        let error = api_error(declare(params).await);
+        assert_eq!(error.reason(), reason, "{shown}: {error}");
+    }
+    let bridge = bridge_of(&all, &made).await;
+    becomes(&all, "backend", "realised").await;
+    let failed = becomes(&all, "wrong", "failed").await;
+    assert!(failed["reason"].as_str().unwrap().contains("no interface eth77"), "{failed}");
+    // A bridge that the host has.
+    becomes(&all, "default", "realised").await;
+
+    // Rules are there before the VM is.
+    let group = json!({ "name": "web", "tag": "web", "ingress": ["tcp:443", "tcp:22 tag:admin"] });
+    call(&all.admin, "security_group.create", group).await.unwrap();
+    let mac = "00:16:3e:00:00:01";
+    let mut new = serde_json::to_value(small("web-1")).unwrap();
+    new["nics"] = json!([{ "network": "backend", "mac": mac }]);
+    (new["tags"], new["start"]) = (json!(["web"]), json!(true));
+    done::<vm::Create>(&all, new).await;
+    let interface = guest_interface(mac.parse().unwrap());
+    assert!(loaded(&all).contains(&format!("\"{interface}\" : jump")), "{}", loaded(&all));
+
+    // And change while it runs: the group's, those of one NIC, and the members of a tag.
+    let rules = json!({ "group": "web", "ingress": ["udp:53", "tcp:22 tag:admin"] });
+    call(&all.admin, "security_group.set_rules", rules).await.unwrap();
+    filter_has(&all, "udp dport { 53 } accept").await;
+    let nic =
+        json!({ "vm": "web-1", "mac": mac, "lock": "addresses", "addresses": ["10.0.0.7"], "rate_mbit": 8 });
+    call(&all.admin, "vm.set_nic", nic).await.unwrap();
+    filter_has(&all, "ip saddr != { 10.0.0.7 } drop").await;
+    let shown = call(&all.admin, "vm.nics", json!({ "vm": "web-1" })).await.unwrap();
+    assert_eq!(shown[0]["settings"]["rate_mbit"], 8, "{shown}");
+    assert_eq!(shown[0]["security_groups"], json!(["web"]));
+    let mut other = serde_json::to_value(small("admin-1")).unwrap();
+    other["nics"] = json!([{ "network": "backend", "mac": "00:16:3e:00:00:02" }]);
+    other["tags"] = json!(["admin"]);
+    done::<vm::Create>(&all, other).await;
+    filter_has(&all, "_mac { 00:16:3e:00:00:02 }").await;
+    let taken = json!({ "vm": "admin-1", "mac": "00:16:3e:00:00:02", "addresses": ["10.0.0.7"] });
+    let error = api_error(call(&all.admin, "vm.set_nic", taken).await);
+    assert!(error.reason() == Reason::Conflict && error.message.contains("web-1"), "{error}");
+
+    let error = api_error(call(&all.admin, "network.delete", json!({ "network": "backend" })).await);
+    assert_eq!(error.reason(), Reason::WrongState, "{error}");
+    let off = call(&all.admin, "vm.power_off", json!({ "vm": "web-1" })).await.unwrap();
+    all.wait_task(serde_json::from_value(off["task"].clone()).unwrap()).await;
+    for vm in ["web-1", "admin-1"] {
+        done::<vm::Delete>(&all, json!({ "vm": vm })).await;
+    }
+    for network in ["backend", "wrong"] {
+        call(&all.admin, "network.delete", json!({ "network": network })).await.unwrap();
+    }
+    until("nothing of ours is left", async || {
+        let bridges = call(&all.admin, "host.get", json!({ "host": "xen1" })).await.unwrap();
+        let gone = !bridges["facts"]["bridges"].to_string().contains(&bridge);
+        (gone && all.hosts[0].sim.loaded_filter().is_none()).then_some(())
+    })
+    .await;
+    all.stop().await;
+}
