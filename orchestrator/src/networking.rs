@@ -150,8 +150,8 @@ impl Networking {
             ..Picture::default()
         };
         for record in self.db.vifs.all().await?.0 {
-            // Of a VM that was deleted.
-            if self.views.vm(record.key).is_none() {
+            // Of a VM that was deleted. One that was just made is in the store before it is in memory.
+            if self.views.vm(record.key).is_none() && self.db.vms.get(&record.key).await?.is_none() {
                 let _somebody_else_did = self.db.vifs.delete(&record).await;
                 continue;
             }

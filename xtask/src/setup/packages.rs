@@ -67,7 +67,9 @@ pub const PACKAGES: &[Package] = &[
         "the simulated ESXi and vCenter of the import's tests",
     ),
     package(Purpose::Test, "golang-go", "compiles that simulator"),
+    package(Purpose::Test, "iproute2", "makes the network namespaces that stand for guests"),
     package(Purpose::Test, "libxen-dev", "the headers that the libxl bindings are compared with"),
+    package(Purpose::Test, "nftables", "loads the rules that packets between them are held against"),
     package(Purpose::Test, "ntfs-3g", "makes the NTFS that the backup tool's file browser reads"),
     package(
         Purpose::Test,
