@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use xenith_common_ids::{HostId, NetworkId, OperationId, PoolId, VmId};
+use xenith_common_ids::{HostId, NetworkId, OperationId, VmId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope};
 use xenith_hypervisor_agent_types::network::{HostNetworks, Realised, Uplink};
 use xenith_orchestrator_store::StoreError;

@@ -10,6 +10,7 @@
 use std::collections::BTreeSet;
 
 use xenith_common_ids::{HostId, PoolId, VmId};
+use xenith_hypervisor_agent_types::network::is_network_device;
 use xenith_orchestrator_types::vm::{Candidate, Placement};
 
 /// A host as placement sees it.
@@ -138,7 +139,9 @@ fn obstacles(wish: &Wish, host: &HostView) -> Vec<String> {
         out.push(format!("has {} MiB of memory free, {} are needed", host.memory_free, wish.memory));
     }
     for bridge in wish.bridges.difference(&host.bridges) {
-        out.push(format!("has no bridge {bridge}"));
+        // One that the host was to make.
+        let why = if is_network_device(bridge) { "; `xenith network status` says why" } else { "" };
+        out.push(format!("has no bridge {bridge}{why}"));
     }
     out
 }

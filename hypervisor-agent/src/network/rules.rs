@@ -120,7 +120,7 @@ impl Table {
         // The first makes sure that there is one to delete.
         let mut commands = format!("table bridge {TABLE}\ndelete table bridge {TABLE}\n");
         if !self.body.is_empty() {
-            let _written = write!(commands, "table bridge {TABLE} {{\n{}}}\n", self.body);
+            line(&mut commands, format_args!("table bridge {TABLE} {{\n{}}}", self.body));
             for (name, elements) in &self.sets {
                 change_elements(&mut commands, "add", name, elements.iter());
             }

@@ -50,6 +50,7 @@ pub struct VifFilter {
 
 /// What an administrator says about one NIC.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct VifSettings {
     #[serde(default)]
     pub lock: VifLock,
