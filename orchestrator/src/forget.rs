@@ -48,6 +48,7 @@ pub async fn host_in(
     }
     // Whatever changes the record meanwhile (its certificate, its SRs) changes nothing about its going.
     let remove = db.hosts.delete_in(Transaction::new(), &host.key);
+    let remove = db.host_networks.delete_in(remove, &host.key);
     pieces.add(db.host_names.delete_in(remove, &host.value.name)).await?;
     Ok(pieces.into_last())
 }

@@ -332,6 +332,11 @@ async fn by_hand(db: &Db) {
     let proof = json!({ "at": "2026-11-29T00:00:00Z", "answered": true, "said": "login:", "seconds": 9, "ports": [] });
     let audited = json!({ "of": 1, "user": null, "user_name": "admin", "from": "", "method": "vm.start" });
     let session = json!({ "user": id(), "expires": now });
+    let group = json!({
+        "id": id(), "name": "web", "pool": place.value.pool, "tag": "web", "description": "",
+        "ingress": ["tcp:443", "any tag:web"], "egress": [],
+    });
+    let nic = json!({ "lock": "addresses", "addresses": ["10.0.0.7"], "link": "down", "rate_mbit": 100 });
     macro_rules! put {
         ($($collection:ident[$key:expr] = $value:expr;)*) => {
             $(db.$collection.put(&$key, &serde_json::from_value($value).unwrap()).await.unwrap();)*
@@ -347,6 +352,9 @@ async fn by_hand(db: &Db) {
         old_snapshots[Default::default()] = base;
         proofs[(Default::default(), "b1".to_owned())] = proof;
         unprotected[place.key] = now;
+        security_groups[Default::default()] = group;
+        vifs[place.key] = json!({ "00:16:3e:00:00:01": nic });
+        host_networks[place.value.host] = json!(null);
         audit_open[Default::default()] = audited;
         audit_asked[2] = json!(null);
         live_runs[Default::default()] = json!(id());
