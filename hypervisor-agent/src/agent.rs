@@ -196,7 +196,7 @@ async fn adopt(
         domids,
         in_use: in_use.clone(),
     });
-    let networks = networks(backend.network_devices, journal.clone(), tasks).await?;
+    let networks = networks(backend.network_devices, journal.clone(), tasks).await;
     let registry =
         Registry::start(shared, tasks.child(), backend.settings).await.map_err(AgentError::Adopt)?;
     let paused = config.state.join("paused-for-room.json");
@@ -231,15 +231,11 @@ async fn adopt(
 
 /// The networks of this host as they were declared last. Before any VM is started: its bridge has to be there, and its
 /// rules.
-async fn networks(
-    devices: Arc<dyn NetworkDevices>,
-    journal: Journal,
-    tasks: &TaskSet,
-) -> Result<Arc<Networks>, JournalError> {
-    let networks = Networks::open(devices, journal)?;
+async fn networks(devices: Arc<dyn NetworkDevices>, journal: Journal, tasks: &TaskSet) -> Arc<Networks> {
+    let networks = Networks::open(devices, journal);
     networks.repair().await;
     tasks.spawn("network-keeper", Arc::clone(&networks).keep(tasks.token()));
-    Ok(networks)
+    networks
 }
 
 /// Starts what is to start with the host. Noted at the end: an agent that dies half way goes on where it was.

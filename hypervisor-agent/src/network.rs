@@ -26,7 +26,7 @@ use xenith_hypervisor_agent_types::{Fault, FaultReason};
 pub use kernel::KernelDevices;
 
 use crate::fault::from_journal;
-use crate::journal::{Journal, JournalError};
+use crate::journal::Journal;
 use rules::Table;
 
 /// How often what is there is held against what is wanted, when nobody asks.
@@ -54,11 +54,15 @@ struct State {
 }
 
 impl Networks {
-    /// With what the journal has.
-    pub fn open(devices: Arc<dyn NetworkDevices>, journal: Journal) -> Result<Arc<Self>, JournalError> {
-        let wanted = journal.load_networks()?.unwrap_or_default();
-        let state = State { wanted, loaded: None, told: Realised::default() };
-        Ok(Arc::new(Self { devices, journal, state: Mutex::new(state) }))
+    /// With what the journal has. Where that cannot be read, with nothing until the orchestrator says it again: without
+    /// an agent that would be never.
+    pub fn open(devices: Arc<dyn NetworkDevices>, journal: Journal) -> Arc<Self> {
+        let wanted = journal.load_networks().unwrap_or_else(|error| {
+            tracing::error!(%error, "the networks of this host cannot be read; they wait for the orchestrator");
+            None
+        });
+        let state = State { wanted: wanted.unwrap_or_default(), loaded: None, told: Realised::default() };
+        Arc::new(Self { devices, journal, state: Mutex::new(state) })
     }
 
     /// Makes the host have these networks and no others of ours. An error says that they could not be written down;

@@ -108,7 +108,7 @@ impl Host {
         let journal = Journal::open(folder.path()).unwrap();
         // One thread: the programs that it starts are in this namespace.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let networks = Networks::open(Arc::new(KernelDevices), journal).unwrap();
+        let networks = Networks::open(Arc::new(KernelDevices), journal);
         Self { networks, runtime, network: NetworkId::new(), _folder: folder }
     }
 
