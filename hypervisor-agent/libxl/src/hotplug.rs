@@ -80,13 +80,19 @@ fn put(folder: &Path) -> io::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    /// What the script calls, as it calls it: a line per call in `calls`.
+    /// As Xen's: it says what it read before the first key that is not there.
     const XENSTORE_READ: &str = r#"#!/bin/sh
-        case $1 in
-        */bridge) echo lo ;;
-        backend/vbd/3/51712/params) echo "$DEVICE" ;;
-        *) exit 1 ;;
-        esac"#;
+        for key; do
+            case $key in
+            backend/vif/5/0/bridge) echo xp-b302099a8057 ;;
+            backend/vif/6/0/bridge) exit 1 ;;
+            */bridge) echo lo ;;
+            backend/vif/3/0/vifname | backend/vif/9/0/vifname) echo x002OV00001 ;;
+            backend/vbd/3/51712/params) echo "$DEVICE" ;;
+            *) echo "couldn't read path $key" >&2; exit 1 ;;
+            esac
+        done"#;
+    /// What else the script calls, as it calls it: a line per call in `calls`.
     const XENSTORE_WRITE: &str = r#"#!/bin/sh
         echo "write $*" >>"$CALLS""#;
     const IP: &str = r#"#!/bin/sh
@@ -162,23 +168,40 @@ mod tests {
     }
 
     #[test]
-    fn a_nic_joins_its_bridge_with_its_mtu() {
+    fn a_nic_joins_its_bridge_under_its_name_and_with_its_mtu() {
         let dom0 = Dom0::new();
         let mtu = fs::read_to_string("/sys/class/net/lo/mtu").unwrap();
         let mtu = mtu.trim();
-        let joins = |port: &str| format!("ip link set dev {port} addrgenmode none mtu {mtu} master lo up");
+        let joins = |port: &str, name: &str| {
+            format!("ip link set dev {port} name {name} addrgenmode none mtu {mtu} master lo up")
+        };
         let (path, online) = ("backend/vif/3/0", ["online", "type_if=vif"]);
         let told = format!("write /local/domain/3/device/vif/0/mtu {mtu} {path}/hotplug-status connected");
-        assert_eq!(dom0.run("vif", path, &online, "vif3.0"), (true, vec![joins("vif3.0"), told]));
+        let online_is = (true, vec![joins("vif3.0", "x002OV00001"), told]);
+        assert_eq!(dom0.run("vif", path, &online, "vif3.0"), online_is);
         let tap = dom0.run("vif", path, &["add", "type_if=tap"], "vif3.0-emu");
-        assert_eq!(tap, (true, vec![joins("vif3.0-emu")]));
+        assert_eq!(tap, (true, vec![joins("vif3.0-emu", "x002OV00001-emu")]));
         let (good, calls) = dom0.run("vif", "backend/vif/9/0", &online, "vif9.0");
         assert!(
-            !good && calls[1].contains("vif9.0 cannot join the bridge lo: Cannot find device"),
+            !good && calls[1].contains("vif9.0 cannot join the bridge lo as x002OV00001: Cannot find device"),
             "{calls:?}"
         );
         for gone in [["offline", "type_if=vif"], ["remove", "type_if=tap"]] {
             assert_eq!(dom0.run("vif", path, &gone, "vif3.0"), (true, vec![]));
+        }
+    }
+
+    #[test]
+    fn a_nic_that_no_rule_would_find_joins_no_bridge() {
+        let dom0 = Dom0::new();
+        for (path, why) in [
+            ("backend/vif/4/0", "vif4.0 has no name in xenstore"),
+            ("backend/vif/6/0", "vif4.0 is of no bridge"),
+            // That of a proof needs no name, and is not on this machine.
+            ("backend/vif/5/0", "there is no bridge xp-b302099a8057"),
+        ] {
+            let (good, calls) = dom0.run("vif", path, &["online", "type_if=vif"], "vif4.0");
+            assert!(!good && calls.len() == 1 && calls[0].contains(why), "{path}: {calls:?}");
         }
     }
 
