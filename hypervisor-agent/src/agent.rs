@@ -33,7 +33,7 @@ use crate::instant::Launcher;
 use crate::journal::{HostRecord, Journal, JournalError};
 use crate::metrics::{Recorder, Sampler};
 use crate::migration::Arrivals;
-use crate::network::Networks;
+use crate::network::{Networks, Unfiltered};
 use crate::operations::Operations;
 use crate::proof::Proofs;
 use crate::server::{Incoming, Service, accept};
@@ -207,7 +207,8 @@ async fn adopt(
     let fence = Arc::new(Fence::new(journal, record));
     if fresh_boot {
         let (registry, fence) = (Arc::clone(&registry), Arc::clone(&fence));
-        tasks.spawn("autostart", autostart(registry, fence, backend.boot_id));
+        let unfiltered = networks.unfiltered().await;
+        tasks.spawn("autostart", autostart(registry, fence, (backend.boot_id, unfiltered)));
     }
     let proofs = Proofs::new(backend.proof_networks, Arc::clone(&publisher));
     let backups = Arc::new(Backups::new(storage.clone(), proofs, tasks.token()));
@@ -239,8 +240,8 @@ async fn networks(devices: Arc<dyn NetworkDevices>, journal: Journal, tasks: &Ta
 }
 
 /// Starts what is to start with the host. Noted at the end: an agent that dies half way goes on where it was.
-async fn autostart(registry: Arc<Registry>, fence: Arc<Fence>, boot: String) {
-    if registry.autostart(&boot).await.is_continue()
+async fn autostart(registry: Arc<Registry>, fence: Arc<Fence>, (boot, unfiltered): (String, Unfiltered)) {
+    if registry.autostart(&boot, unfiltered.as_ref()).await.is_continue()
         && let Err(fault) = fence.note_boot(boot).await
     {
         tracing::error!(%fault, "that the VMs were autostarted cannot be written down");

@@ -12,12 +12,14 @@ mod kernel;
 pub mod plan;
 pub mod rules;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use xenith_common_tasks::CancellationToken;
+use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_backend::{HypervisorError, NetworkDevices, SeenLink};
 use xenith_hypervisor_agent_types::filter::PacketFilter;
 use xenith_hypervisor_agent_types::network::{HostNetwork, HostNetworks, Realised, RealisedNetwork};
@@ -31,6 +33,9 @@ use rules::Table;
 
 /// How often what is there is held against what is wanted, when nobody asks.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// NICs of which rules speak that could not be loaded, and why they could not; `None`: there are none.
+pub type Unfiltered = Option<(BTreeSet<MacAddr>, String)>;
 
 /// See the module.
 pub struct Networks {
@@ -93,6 +98,13 @@ impl Networks {
         }
     }
 
+    /// As of the last time that anything was carried out.
+    pub async fn unfiltered(&self) -> Unfiltered {
+        let state = self.state.lock().await;
+        let problem = state.told.filter_problem.clone()?;
+        Some((state.wanted.filter.vifs.iter().map(|vif| vif.mac).collect(), problem))
+    }
+
     /// Repairs until the agent stops.
     pub async fn keep(self: Arc<Self>, token: CancellationToken) {
         let mut now_and_then = interval(LOOK_EVERY);
@@ -133,10 +145,11 @@ impl Networks {
     async fn load(&self, table: &Table, loaded: Option<&Table>) -> Result<(), HypervisorError> {
         let there = self.devices.has_filter().await;
         if table.is_empty() {
-            // A host without nftables that needs none.
             return match there {
                 Ok(true) => self.devices.load_filter(&table.whole()).await,
+                // A host that cannot filter, for want of the program or of the kernel's part, does not have to.
                 Ok(false) | Err(HypervisorError::Unsupported { .. }) => Ok(()),
+                Err(HypervisorError::Device { .. }) if loaded.is_none_or(Table::is_empty) => Ok(()),
                 Err(error) => Err(error),
             };
         }

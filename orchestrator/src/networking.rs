@@ -5,7 +5,9 @@
 //! again only now and then. Nothing here is stored but which hosts have been told anything: those are told when nothing
 //! is left, too. A host that is away gets what it missed when it is heard.
 //!
-//! Before a VM of which rules speak is defined on a host, the host has them ([`Networking::before_start`]).
+//! Before a VM of which rules speak runs on a host, the host has them ([`Networking::before_start`]), and it keeps them for
+//! as long as it has a domain of the VM, whatever is recorded. Only what makes a VM run asks for that: nothing that takes a
+//! step back may fail because a host cannot filter.
 
 pub mod wanted;
 
@@ -19,6 +21,7 @@ use futures::StreamExt;
 use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use xenith_common_ids::{HostId, NetworkId, OperationId, VmId};
+use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope};
 use xenith_hypervisor_agent_types::network::{HostNetworks, Realised, Uplink};
 use xenith_orchestrator_store::StoreError;
@@ -30,7 +33,7 @@ use crate::events::{Events, Happened};
 use crate::fleet::Fleet;
 use crate::model::HostRecord;
 use crate::views::Views;
-use wanted::{Picture, VmPicture};
+use wanted::{Picture, Vifs, VmPicture};
 
 /// How often VMs that moved, and tags that changed, are looked for. What is declared anew is told at once.
 const EVERY: Duration = Duration::from_secs(5);
@@ -43,6 +46,30 @@ const COMES_WITHIN: Duration = Duration::from_secs(3600);
 const AT_ONCE: usize = 64;
 /// A host with hundreds of networks takes as long as so many calls of `ip`.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Why the rules of a VM are not where it is about to run.
+#[derive(Debug, thiserror::Error)]
+pub enum NotFiltered {
+    /// The host said so, and says so again until somebody does something about it.
+    #[error(
+        "{vm} cannot run on {host}, which does not filter packets as its NICs need it: {problem}; put that right, or take \
+         another host"
+    )]
+    Cannot { vm: String, host: String, problem: String },
+    #[error("{host} could not be told the rules for the NICs of {vm}: {problem}")]
+    Untold { vm: String, host: String, problem: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// When a host is told again what it was told last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// Now and then.
+    InTime,
+    /// Besides, when it did not filter as it should: somebody may have put that right a moment ago.
+    UnlessItFilters,
+}
 
 /// What a host said, and when.
 type Said = (Instant, Result<Realised, String>);
@@ -65,6 +92,10 @@ impl Told {
 fn is_current((at, said): &Said) -> bool {
     let whole = said.as_ref().is_ok_and(Realised::is_whole);
     at.elapsed() < if whole { AGAIN } else { AGAIN_FAILED }
+}
+
+fn filters(said: &Result<Realised, String>) -> bool {
+    said.as_ref().is_ok_and(|realised| realised.filter_problem.is_none())
 }
 
 /// See the module.
@@ -129,7 +160,7 @@ impl Networking {
         });
         let picture = &picture;
         let settle = |(host, record): (HostId, Arc<HostRecord>)| async move {
-            if let Err(error) = self.settle((host, &record), picture).await {
+            if let Err(error) = self.settle((host, &record), picture, Again::InTime).await {
                 tracing::warn!(%host, %error, "what the host was told of networks cannot be noted");
             }
         };
@@ -169,8 +200,26 @@ impl Networking {
                 picture.vms.insert(vm, VmPicture { pool: known.pool, hosts: vec![host], tags, macs });
             }
         }
-        self.add_coming(&mut picture);
+        if rules {
+            self.add_seen(&mut picture);
+            self.add_coming(&mut picture);
+        }
         Ok(picture)
+    }
+
+    /// A VM that moves has domains on two hosts, also when an orchestrator was restarted meanwhile; so may one whose host
+    /// comes back after another host took over.
+    fn add_seen(&self, picture: &mut Picture) {
+        for (host, state) in self.fleet.states() {
+            for seen in state.vms() {
+                if seen.power.has_domain()
+                    && let Some(known) = picture.vms.get_mut(&seen.vm)
+                    && !known.hosts.contains(&host)
+                {
+                    known.hosts.push(host);
+                }
+            }
+        }
     }
 
     /// A VM that comes to a host is on both until its record says where it is.
@@ -200,6 +249,7 @@ impl Networking {
         &self,
         (host, record): (HostId, &HostRecord),
         picture: &Picture,
+        again: Again,
     ) -> Result<Result<Realised, String>, StoreError> {
         let told = self.told(host);
         let mut last = told.last.lock().await;
@@ -208,7 +258,8 @@ impl Networking {
         if let Some(said) = &before {
             // It knows better already.
             let is_old = picture.number < last.0;
-            if is_old || (last.1.as_ref() == Some(&wanted) && is_current(said)) {
+            let enough = again == Again::InTime || filters(&said.1);
+            if is_old || (last.1.as_ref() == Some(&wanted) && is_current(said) && enough) {
                 return Ok(said.1.clone());
             }
         }
@@ -273,32 +324,38 @@ impl Networking {
         }
     }
 
-    /// A VM is about to be defined on a host: where rules speak of it, the host has them first. `Err`: why not.
-    pub async fn before_start(&self, host: HostId, vm: VmId) -> Result<(), String> {
-        let unread = |error: StoreError| error.to_string();
-        let groups = self.db.security_groups.all().await.map_err(unread)?.0;
-        let written = self.db.vifs.get(&vm).await.map_err(unread)?;
+    /// A VM is about to run on a host: where rules speak of its NICs, the host has them first. One of which none speak asks
+    /// nothing of the host, which may have no packet filter at all.
+    pub async fn before_start(&self, host: HostId, vm: VmId) -> Result<(), NotFiltered> {
+        let groups = self.db.security_groups.all().await?.0;
+        let written = self.db.vifs.get(&vm).await?;
         if groups.is_empty() && written.is_none() {
             return Ok(());
         }
-        let Some(record) = self.db.vms.get(&vm).await.map_err(unread)?.map(|record| record.value) else {
+        let (Some(record), Some(on)) = (self.db.vms.get(&vm).await?, self.views.host(host)) else {
             return Ok(());
         };
-        if written.is_none() && !groups.iter().any(|group| record.tags.contains(&group.value.tag)) {
+        let record = record.value;
+        let macs: Vec<MacAddr> = record.spec.nics.iter().map(|nic| nic.mac).collect();
+        let in_group = groups
+            .iter()
+            .any(|group| group.value.pool == record.pool && record.tags.contains(&group.value.tag));
+        let held_back = |vifs: &Vifs| vifs.iter().any(|(mac, set)| macs.contains(mac) && set.restrict());
+        let spoken_of = in_group || written.is_some_and(|written| held_back(&written.value));
+        if macs.is_empty() || !spoken_of {
             return Ok(());
         }
-        let Some(on) = self.views.host(host) else { return Ok(()) };
-        let (tags, macs) = (Arc::new(record.tags), record.spec.nics.iter().map(|nic| nic.mac).collect());
-        let coming = VmPicture { pool: record.pool, hosts: vec![host], tags, macs };
-        self.coming.lock().unwrap_or_else(PoisonError::into_inner).insert(vm, (Instant::now(), coming));
-        let picture = self.picture().await.map_err(unread)?;
-        let said = self.settle((host, &on), &picture).await.map_err(unread)?;
+        let coming = VmPicture { pool: record.pool, hosts: vec![host], tags: Arc::new(record.tags), macs };
+        let expected = (Instant::now(), coming.clone());
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner).insert(vm, expected);
+        let mut picture = self.picture().await?;
+        picture.comes(vm, coming);
+        let said = self.settle((host, &on), &picture, Again::UnlessItFilters).await?;
+        let (vm, host) = (record.spec.name.to_string(), on.name.clone());
         match said.map(|realised| realised.filter_problem) {
             Ok(None) => Ok(()),
-            Ok(Some(problem)) | Err(problem) => Err(format!(
-                "the rules for the NICs of {} could not be loaded on {}: {problem}",
-                record.spec.name, on.name
-            )),
+            Ok(Some(problem)) => Err(NotFiltered::Cannot { vm, host, problem }),
+            Err(problem) => Err(NotFiltered::Untold { vm, host, problem }),
         }
     }
 

@@ -39,7 +39,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use xenith_common_ids::{HostId, OperationId, SagaId, SrId, TaskId, VdiId, VmId};
+use xenith_common_ids::{HostId, IncarnationId, OperationId, SagaId, SrId, TaskId, VdiId, VmId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, StorageCommand, VmAction};
 use xenith_hypervisor_agent_client::{AgentClientError, Wish};
 use xenith_hypervisor_agent_types::{Fault, FaultReason, ValidVmSpec, VdiSize, VmSpec};
@@ -51,7 +51,7 @@ use crate::db::Db;
 use crate::events::{Events, Happened};
 use crate::fleet::Fleet;
 use crate::imports::LiveImports;
-use crate::networking::Networking;
+use crate::networking::{Networking, NotFiltered};
 use crate::secret::Vault;
 
 /// Why a VM's release is the commit point of a saga.
@@ -267,11 +267,30 @@ impl Deps {
     ) -> Result<(), StepError> {
         let spec =
             ValidVmSpec::try_from(spec.clone()).map_err(|error| StepError::permanent(error.to_string()))?;
-        if let Some(networking) = self.networking.get() {
-            networking.before_start(host, vm).await.map_err(StepError::retryable)?;
-        }
         let action = VmAction::Define { definition, spec: Box::new(spec) };
         self.tell_vm(ctx, host, vm, action).await.map(|_| ())
+    }
+
+    /// Before a VM runs on a host: the host has its rules. Not where a step is taken back: that never fails because a host
+    /// cannot filter.
+    async fn rules_first(&self, host: HostId, vm: VmId) -> Result<(), StepError> {
+        let Some(networking) = self.networking.get() else { return Ok(()) };
+        networking.before_start(host, vm).await.map_err(|error| match error {
+            NotFiltered::Cannot { .. } => StepError::permanent(error.to_string()),
+            NotFiltered::Untold { .. } => StepError::retryable(error.to_string()),
+            NotFiltered::Store(error) => error.into(),
+        })
+    }
+
+    /// Starts a VM that is defined on a host.
+    async fn start<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        (host, vm): (HostId, VmId),
+        incarnation: IncarnationId,
+    ) -> Result<(), StepError> {
+        self.rules_first(host, vm).await?;
+        self.tell_vm(ctx, host, vm, VmAction::Start { incarnation }).await.map(|_| ())
     }
 
     async fn ensure_vdi<S: Saga>(

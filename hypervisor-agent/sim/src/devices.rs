@@ -22,6 +22,8 @@ pub(crate) struct Net {
     pub filter: Option<Vec<String>>,
     /// Changes made.
     pub changes: u64,
+    /// Why it filters nothing.
+    pub no_filter: Option<&'static str>,
 }
 
 fn link(name: &str, kind: LinkKind) -> SeenLink {
@@ -56,6 +58,11 @@ impl Net {
         }
         links.extend(interfaces.iter().map(|name| link(name, LinkKind::Other)));
         Self { links, ..Self::default() }
+    }
+
+    fn can_filter(&self) -> Result<()> {
+        let Some(why) = self.no_filter else { return Ok(()) };
+        Err(HypervisorError::Unsupported { operation: "a network", why: why.to_owned() })
     }
 
     fn get(&mut self, name: &str) -> Result<&mut SeenLink> {
@@ -158,7 +165,9 @@ impl World {
 
     pub(crate) fn forget_devices(&mut self) {
         let before = self.config.host.bridges();
-        self.net = Net::new(&before, &self.config.host.interfaces);
+        // What is not installed is not there after a boot either.
+        let no_filter = self.net.no_filter;
+        self.net = Net { no_filter, ..Net::new(&before, &self.config.host.interfaces) };
         self.show_bridges();
     }
 }
@@ -179,6 +188,7 @@ impl NetworkDevices for SimHypervisor {
 
     async fn load_filter(&self, commands: &str) -> Result<()> {
         self.inner.with(|world, _| {
+            world.net.can_filter()?;
             let makes = commands.lines().any(|line| line.starts_with("table bridge") && line.ends_with('{'));
             let removes = commands.lines().any(|line| line.starts_with("delete table"));
             let loaded = world.net.filter.take().filter(|_| !removes);
@@ -195,7 +205,7 @@ impl NetworkDevices for SimHypervisor {
     }
 
     async fn has_filter(&self) -> Result<bool> {
-        Ok(self.inner.with(|world, _| world.net.filter.is_some()))
+        self.inner.with(|world, _| world.net.can_filter().map(|()| world.net.filter.is_some()))
     }
 }
 
@@ -210,6 +220,14 @@ impl SimHypervisor {
     #[must_use]
     pub fn loaded_filter(&self) -> Option<Vec<String>> {
         self.inner.with(|world, _| world.net.filter.clone())
+    }
+
+    /// The host has no packet filter from now on, or has one again (`None`).
+    pub fn take_filter(&self, why: Option<&'static str>) {
+        self.inner.with(|world, _| {
+            world.net.no_filter = why;
+            world.net.filter = None;
+        });
     }
 
     /// As `nft flush ruleset` does.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use uuid::Uuid;
 use xenith_common_ids::{DomId, OperationId, VmId};
 use xenith_common_tasks::TaskSet;
+use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_api::{CommandResult, VmAction};
 use xenith_hypervisor_agent_backend::{DomainEvent, DomainEventKind, DomainEvents};
 use xenith_hypervisor_agent_types::{
@@ -342,16 +343,27 @@ impl Registry {
         }
     }
 
-    /// Starts what is to start with the host: orders one after the other, those of one order together.
-    /// `Break`: it was not finished.
-    pub async fn autostart(&self, boot: &str) -> ControlFlow<()> {
+    /// Starts what is to start with the host: orders one after the other, those of one order together. A VM whose NICs
+    /// would pass what they should not stays off. `Break`: it was not finished.
+    pub async fn autostart(
+        &self,
+        boot: &str,
+        unfiltered: Option<&(BTreeSet<MacAddr>, String)>,
+    ) -> ControlFlow<()> {
         let journal = self.shared.driver.journal.clone();
         let loaded: Result<Result<_, JournalError>, _> =
             tokio::task::spawn_blocking(move || journal.load()).await;
         let Ok(Ok((records, _))) = loaded else { return ControlFlow::Break(()) };
         let mut orders: BTreeMap<u16, (u16, Vec<VmId>)> = BTreeMap::new();
         for record in records {
-            if let Some(autostart) = record.spec.get().autostart {
+            let spec = record.spec.get();
+            if let Some(autostart) = spec.autostart {
+                if let Some((macs, why)) = unfiltered
+                    && spec.nics.iter().any(|nic| macs.contains(&nic.mac))
+                {
+                    tracing::error!(vm = %record.vm, name = %spec.name, why, "a VM does not start unfiltered");
+                    continue;
+                }
                 let (delay, vms) = orders.entry(autostart.order).or_default();
                 *delay = (*delay).max(autostart.delay_s);
                 vms.push(record.vm);

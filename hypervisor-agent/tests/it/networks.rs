@@ -110,3 +110,35 @@ async fn the_packet_filter_follows_and_comes_back() {
     realise(&lab, &HostNetworks::default()).await;
     assert_eq!(lab.sim.loaded_filter(), None);
 }
+
+#[tokio::test]
+async fn a_host_that_cannot_filter_starts_by_itself_only_who_needs_no_rules() {
+    let mut lab = Lab::new().await;
+    lab.sim.take_filter(Some("this host has no nft; install nftables"));
+    let internal = network(r#"{"kind":"internal"}"#);
+    let mut wanted = HostNetworks { networks: vec![internal], ..HostNetworks::default() };
+    assert!(realise(&lab, &wanted).await.is_whole(), "who wants no rules needs no nft");
+
+    let macs: [MacAddr; 2] = ["00:16:3e:00:00:01", "00:16:3e:00:00:02"].map(|mac| mac.parse().unwrap());
+    let mut vms = Vec::new();
+    for (order, mac) in [1, 2].into_iter().zip(macs) {
+        let mut autostarted = spec(&format!("web-{order}"));
+        let nic = NicSpec { mac, network: NetworkId::new(), bridge: "xenbr0".to_owned() };
+        autostarted.nics = vec![nic];
+        autostarted.autostart = Some(Autostart { order, delay_s: 0 });
+        vms.push(lab.define_as(autostarted).await);
+    }
+    let settings = VifSettings { lock: VifLock::Mac, ..VifSettings::default() };
+    let vif = VifFilter { mac: macs[0], settings, groups: [].into() };
+    wanted.filter = PacketFilter { vifs: vec![vif], ..PacketFilter::default() };
+    let problem = realise(&lab, &wanted).await.filter_problem.unwrap();
+    assert!(problem.contains("install nftables"), "{problem}");
+
+    lab.kill().await;
+    lab.sim.reboot_host();
+    lab.boot = "second boot".to_owned();
+    lab.start().await;
+    lab.becomes(vms[1], Power::Running).await;
+    // Its turn was before the other's.
+    assert_eq!(lab.look(vms[0]).await.unwrap().power, Power::Stopped);
+}

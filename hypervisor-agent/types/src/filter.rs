@@ -64,6 +64,14 @@ pub struct VifSettings {
     pub rate_mbit: Option<RateMbit>,
 }
 
+impl VifSettings {
+    /// Whether anything is held back because of them. Addresses alone only say who the guest is.
+    #[must_use]
+    pub fn restrict(&self) -> bool {
+        self.lock != VifLock::Open || self.link == VifLink::Down || self.rate_mbit.is_some()
+    }
+}
+
 bounded! {
     /// Megabits (1,000,000 bits) in a second.
     RateMbit = 1 to 400_000, "a rate in Mbit/s"

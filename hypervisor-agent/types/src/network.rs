@@ -32,7 +32,7 @@ pub struct InterfaceName(String);
 pub enum ParseInterfaceNameError {
     #[error("{0:?} is not the name of an interface such as eth0 (1 to 15 letters, digits, dots, dashes)")]
     Syntax(String),
-    #[error("{0:?} is a name for devices that Xenith makes itself; give one that the host has")]
+    #[error("{0:?} is a name for devices that Xenith makes itself, or of a guest; give one that the host has")]
     Ours(String),
 }
 
@@ -53,7 +53,8 @@ impl FromStr for InterfaceName {
         if !fine {
             return Err(ParseInterfaceNameError::Syntax(text.to_owned()));
         }
-        if is_ours(text) || text == "lo" {
+        // Nor a guest's: who declares networks would put a VM into another one.
+        if is_ours(text) || is_guest_interface(text) || text == "lo" {
             return Err(ParseInterfaceNameError::Ours(text.to_owned()));
         }
         Ok(Self(text.to_owned()))
@@ -350,6 +351,9 @@ mod tests {
             ("xn-b302099a8057", false),
             ("xp-b302099a8057", false),
             ("lo", false),
+            ("vif3.0", false),
+            ("x002OV00001", false),
+            ("x002OV00001-emu", false),
         ] {
             assert_eq!(name.parse::<InterfaceName>().is_ok(), fine, "{name}");
         }

@@ -1,7 +1,7 @@
 //! What a host must have of networks and rules, from what is declared. Pure.
 //!
-//! What always holds: a host gets the rules of the VMs that are recorded on it, the groups that these are in, and the
-//! members of the tags that those name, and nothing of other pools. The members of a tag are the MACs of all its VMs in
+//! What always holds: a host gets the rules of the VMs that are recorded or seen on it, or about to be there, the groups
+//! that these are in, and the members of the tags that those name, and nothing of other pools. The members of a tag are the MACs of all its VMs in
 //! the pool and the addresses that are written down for them; what a guest says of itself is not asked.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,7 +24,7 @@ pub type Vifs = BTreeMap<MacAddr, VifSettings>;
 #[derive(Debug, Clone)]
 pub struct VmPicture {
     pub pool: PoolId,
-    /// Where it is recorded, and where it is about to be.
+    /// Where it is recorded, where it is about to be, and where it is seen.
     pub hosts: Vec<HostId>,
     pub tags: Arc<BTreeSet<String>>,
     pub macs: Vec<MacAddr>,
@@ -51,6 +51,17 @@ impl Picture {
         self.groups.is_empty()
             && self.vifs.is_empty()
             && self.networks.iter().all(|network| network.uplink.is_none())
+    }
+
+    /// A VM is about to be on a host, and is what its record says: who was read before may be older, and have its MACs.
+    pub fn comes(&mut self, vm: VmId, mut coming: VmPicture) {
+        if let Some(known) = self.vms.remove(&vm) {
+            coming.hosts.extend(known.hosts);
+        }
+        for known in self.vms.values_mut() {
+            known.macs.retain(|mac| !coming.macs.contains(mac));
+        }
+        self.vms.insert(vm, coming);
     }
 
     #[must_use]
@@ -88,13 +99,15 @@ impl Picture {
             let written = self.vifs.get(id);
             for mac in &vm.macs {
                 let settings = written.and_then(|vifs| vifs.get(mac)).cloned().unwrap_or_default();
-                if !groups.is_empty() || settings != VifSettings::default() {
+                if !groups.is_empty() || settings.restrict() {
                     used.extend(&groups);
                     vifs.push(VifFilter { mac: *mac, settings, groups: groups.clone() });
                 }
             }
         }
         vifs.sort_by_key(|vif| vif.mac);
+        // While two VMs exchange theirs, both may be seen with one; a table that names it twice is refused as a whole.
+        vifs.dedup_by_key(|vif| vif.mac);
         let mut groups: Vec<GroupRules> = in_pool
             .into_iter()
             .filter(|group| used.contains(&group.id))
@@ -196,6 +209,38 @@ mod tests {
         assert_eq!(filter.vifs[0].settings.lock, VifLock::Addresses);
         assert!(filter.tags.is_empty(), "{filter:?}");
         assert!(picture.wanted(FAR, OTHER).is_empty(), "groups of another pool are not its own");
+    }
+
+    #[test]
+    fn a_vm_that_comes_is_what_its_record_says() {
+        let (falls, rises) = (VmId::new(), VmId::new());
+        let mut picture = Picture {
+            groups: vec![group(9, "db", &["tcp:5432"])],
+            vms: HashMap::from([(falls, vm(POOL, HOST, &["db"], 1)), (rises, vm(POOL, HOST, &[], 2))]),
+            ..Picture::default()
+        };
+        picture.comes(rises, vm(POOL, NEXT, &["db"], 1));
+        assert_eq!(picture.vms[&rises].hosts, [NEXT, HOST], "it is on both until it is known where");
+        assert!(picture.vms[&falls].macs.is_empty(), "one MAC is of one VM");
+        for host in [HOST, NEXT] {
+            let vifs = picture.wanted(host, POOL).filter.vifs;
+            assert_eq!(vifs.iter().map(|vif| vif.mac).collect::<Vec<_>>(), [mac(1)], "{host}");
+        }
+    }
+
+    #[test]
+    fn who_is_not_held_back_asks_nothing_of_the_host() {
+        let open = VmId::new();
+        let settings = VifSettings {
+            addresses: BTreeSet::from(["10.0.0.2".parse().unwrap()]),
+            ..VifSettings::default()
+        };
+        let picture = Picture {
+            vifs: HashMap::from([(open, Vifs::from([(mac(1), settings)]))]),
+            vms: HashMap::from([(open, vm(POOL, HOST, &["web"], 1))]),
+            ..Picture::default()
+        };
+        assert!(picture.wanted(HOST, POOL).is_empty());
     }
 
     #[test]

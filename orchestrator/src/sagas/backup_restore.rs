@@ -222,7 +222,7 @@ pub(super) async fn forget(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -
 
 async fn start(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {
     let Some(incarnation) = ctx.params().start else { return Ok(()) };
-    saga.0.tell_vm(ctx, ctx.params().host, vm(ctx)?.id, VmAction::Start { incarnation }).await.map(|_| ())
+    saga.0.start(ctx, (ctx.params().host, vm(ctx)?.id), incarnation).await
 }
 
 pub(super) async fn power_off(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {

@@ -113,7 +113,7 @@ async fn define_old(saga: &StandbyAct, ctx: &StepCtx<StandbyAct>) -> Result<(), 
 
 async fn start(saga: &StandbyAct, ctx: &StepCtx<StandbyAct>) -> Result<(), StepError> {
     let (params, incarnation) = (ctx.params(), parts(ctx)?.incarnation);
-    saga.0.tell_vm(ctx, params.host, params.standby, VmAction::Start { incarnation }).await.map(drop)
+    saga.0.start(ctx, (params.host, params.standby), incarnation).await
 }
 
 async fn power_off(saga: &StandbyAct, ctx: &StepCtx<StandbyAct>) -> Result<(), StepError> {

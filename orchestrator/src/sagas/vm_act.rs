@@ -99,6 +99,9 @@ async fn define(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
 
 async fn act(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
     let Params { vm, host, act, .. } = ctx.params();
+    if matches!(act, Act::Start { .. } | Act::Resume { .. }) {
+        saga.0.rules_first(*host, *vm).await?;
+    }
     let (action, force) = action(*act);
     saga.0.tell_guest(ctx, (*host, *vm), action, force.then_some(Otherwise::PowerOff)).await
 }

@@ -1,7 +1,7 @@
 //! Move a VM to another host that reaches its disks: a running one with its memory, a stopped one by its definition.
 //!
 //! ```text
-//! live: hold -> define -> stream -> activate | -> switch -> leave -> settle -> release
+//! live: hold -> define -> stream -> filter -> activate | -> switch -> leave -> settle -> release
 //! cold: hold -> define -> forget -> switch -> settle | -> release
 //! ```
 //!
@@ -9,6 +9,9 @@
 //! nobody run the VM twice: the new host destroys its copy first, then the old one runs on. *activate* is the point of no
 //! return: the new host may run the VM from then on, so whatever fails parks the saga, and a retry goes on. What each host
 //! may do by itself is in `hypervisor-agent/src/migration.rs`; docs/adr/0066-hand-over.md has both sides of every crash.
+//!
+//! A host that cannot filter as the VM's NICs need it is told by *define*, before anything is copied. *filter* asks again:
+//! rules change while memory is copied, and an orchestrator that was restarted knows of no host that a VM comes to.
 //!
 //! The new host gets the definition without autostart first, and with it when the VM is there: a host that boots in
 //! between starts nothing that another one runs.
@@ -74,6 +77,7 @@ impl Saga for VmMigrate {
         if params.run.is_some() {
             let stream = Step::new("stream", stream).undo(take_back);
             steps.push(stream.retry(STREAMS).undo_retry(SENDER_STOPS).deadline(PATIENCE));
+            steps.push(Step::new("filter", filter));
             let activate = Step::new("activate", activate).retry(AGENT_RETURNS);
             steps.push(activate.cannot_be_undone("the new host runs the VM, or may run it"));
             steps.push(Step::new("switch", switch));
@@ -95,7 +99,10 @@ async fn release(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepE
 }
 
 async fn define_for_arrival(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
-    let Params { vm, to, definition, spec, .. } = ctx.params();
+    let Params { vm, to, definition, spec, run, .. } = ctx.params();
+    if run.is_some() {
+        filter(saga, ctx).await?;
+    }
     let quiet = VmSpec { autostart: None, ..spec.clone() };
     saga.0.define(ctx, (*to, *vm), *definition, &quiet).await
 }
@@ -142,6 +149,11 @@ async fn stream(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepEr
     };
     let command = Command::Vm { vm: params.vm, action: VmAction::Send(Box::new(order)) };
     deps.send_long_as(ctx, OperationId::new(), (params.from, command)).await.map(|_| ())
+}
+
+/// The new host has the VM's rules.
+async fn filter(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    saga.0.rules_first(ctx.params().to, ctx.params().vm).await
 }
 
 /// First the new host, then the old one: in between the VM is suspended, and runs nowhere.

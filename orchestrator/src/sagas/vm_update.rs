@@ -88,7 +88,13 @@ async fn delete_disk(saga: &VmUpdate, ctx: &StepCtx<VmUpdate>) -> Result<(), Ste
 }
 
 async fn define(saga: &VmUpdate, ctx: &StepCtx<VmUpdate>) -> Result<(), StepError> {
-    let Params { vm, host, new, definition, .. } = ctx.params();
+    let Params { vm, host, old, new, definition, .. } = ctx.params();
+    let plugged = new.nics.iter().any(|nic| old.nics.iter().all(|had| had.mac != nic.mac));
+    // One that is off, or not heard of, is not plugged into now.
+    let is_up = saga.0.fleet()?.vm(*vm).is_some_and(|(_, seen)| seen.power.has_domain());
+    if plugged && is_up {
+        saga.0.rules_first(*host, *vm).await?;
+    }
     saga.0.define(ctx, (*host, *vm), *definition, new).await
 }
 

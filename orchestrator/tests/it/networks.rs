@@ -2,12 +2,15 @@
 
 use serde_json::{Value, json};
 use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_hypervisor_agent_types::Power;
 use xenith_hypervisor_agent_types::network::guest_interface;
 use xenith_orchestrator_api::vm;
 use xenith_orchestrator_types::Reason;
+use xenith_orchestrator_types::task::TaskStatus;
 
 use crate::admins::{call, done};
 use crate::harness::{Installation, api_error, small, until};
+use crate::shared_storage::of;
 
 /// On the one host.
 async fn becomes(all: &Installation, network: &str, state: &str) -> Value {
@@ -110,5 +113,51 @@ async fn networks_and_rules_reach_the_hosts() {
         (gone && all.hosts[0].sim.loaded_filter().is_none()).then_some(())
     })
     .await;
+    all.stop().await;
+}
+
+async fn runs(all: &Installation, vm: &str) {
+    until(&format!("{vm} runs"), async || (all.vm(vm).await.power == Power::Running).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_cannot_filter_runs_only_who_needs_no_rules() {
+    let mut all = Installation::with_host(SimHypervisor::builder()).await;
+    all.add_host("xen2", SimHypervisor::builder()).await;
+    all.hosts[1].sim.take_filter(Some("this host has no nft; install nftables"));
+    let group = json!({ "name": "web", "tag": "web", "ingress": ["tcp:443"] });
+    call(&all.admin, "security_group.create", group).await.unwrap();
+    let mac = "00:16:3e:00:00:01";
+    for (name, host, tags, start, nic) in [
+        ("plain", "xen2", json!([]), true, json!({ "network": "default" })),
+        // To be defined asks nothing of a host.
+        ("web-1", "xen2", json!(["web"]), false, json!({ "network": "default" })),
+        ("web-2", "xen1", json!(["web"]), true, json!({ "network": "default", "mac": mac })),
+    ] {
+        let mut new = serde_json::to_value(small(name)).unwrap();
+        (new["host"], new["tags"], new["start"]) = (json!(host), tags, json!(start));
+        (new["disks"], new["nics"]) = (json!([]), json!([nic]));
+        done::<vm::Create>(&all, new).await;
+    }
+    runs(&all, "plain").await;
+    runs(&all, "web-2").await;
+
+    let started = all.run::<vm::Start>(&of(json!({ "vm": "web-1" }))).await;
+    let moved = all.run::<vm::Migrate>(&of(json!({ "vm": "web-2", "host": "xen2" }))).await;
+    for refused in [started, moved] {
+        assert_eq!(refused.status, TaskStatus::RolledBack, "{}: {:?}", refused.title, refused.message);
+        let why = refused.message.unwrap_or_default();
+        assert!(why.contains("on xen2") && why.contains("install nftables"), "{}: {why}", refused.title);
+    }
+    runs(&all, "web-2").await;
+    assert_eq!(all.vm("web-1").await.power, Power::Stopped);
+
+    // Put right, it does at once.
+    all.hosts[1].sim.take_filter(None);
+    done::<vm::Start>(&all, json!({ "vm": "web-1" })).await;
+    done::<vm::Migrate>(&all, json!({ "vm": "web-2", "host": "xen2" })).await;
+    let loaded = all.hosts[1].sim.loaded_filter().unwrap_or_default().join("\n");
+    let interface = guest_interface(mac.parse().unwrap());
+    assert!(loaded.contains(&format!("\"{interface}\" : jump")), "{loaded}");
     all.stop().await;
 }
