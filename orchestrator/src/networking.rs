@@ -207,16 +207,18 @@ impl Networking {
         Ok(picture)
     }
 
-    /// A VM that moves has domains on two hosts, also when an orchestrator was restarted meanwhile; so may one whose host
-    /// comes back after another host took over.
+    /// A VM that moves has domains on two hosts, also when an orchestrator was restarted meanwhile. One that another took
+    /// over from runs under the MACs of that other, should its host come back.
     fn add_seen(&self, picture: &mut Picture) {
         for (host, state) in self.fleet.states() {
-            for seen in state.vms() {
-                if seen.power.has_domain()
-                    && let Some(known) = picture.vms.get_mut(&seen.vm)
-                    && !known.hosts.contains(&host)
-                {
-                    known.hosts.push(host);
+            for seen in state.vms().iter().filter(|seen| seen.power.has_domain()) {
+                let other = self.views.vm(seen.vm).and_then(|known| known.standby_of);
+                for vm in [Some(seen.vm), other].into_iter().flatten() {
+                    if let Some(known) = picture.vms.get_mut(&vm)
+                        && !known.hosts.contains(&host)
+                    {
+                        known.hosts.push(host);
+                    }
                 }
             }
         }

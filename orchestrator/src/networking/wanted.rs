@@ -1,8 +1,9 @@
 //! What a host must have of networks and rules, from what is declared. Pure.
 //!
 //! What always holds: a host gets the rules of the VMs that are recorded or seen on it, or about to be there, the groups
-//! that these are in, and the members of the tags that those name, and nothing of other pools. The members of a tag are the MACs of all its VMs in
-//! the pool and the addresses that are written down for them; what a guest says of itself is not asked.
+//! that these are in, and the members of the tags that those name, and nothing of other pools. The members of a tag are
+//! the MACs of all its VMs in the pool and the addresses that are written down for them; what a guest says of itself is
+//! not asked.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;

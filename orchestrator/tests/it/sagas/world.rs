@@ -34,6 +34,7 @@ use xenith_orchestrator::events::Events;
 use xenith_orchestrator::fleet::Fleet;
 use xenith_orchestrator::metering::Metering;
 use xenith_orchestrator::model::HostRecord;
+use xenith_orchestrator::networking::Networking;
 use xenith_orchestrator::readers::Readers;
 use xenith_orchestrator::rpc::RateLimit;
 use xenith_orchestrator::sagas::{Deps, registry};
@@ -213,6 +214,7 @@ struct Inner {
     vault: Arc<Vault>,
     fleet: Arc<Fleet>,
     metering: Arc<Metering>,
+    networking: Arc<Networking>,
     views: Arc<Views>,
     certificates: Arc<Certificates>,
     hosts: Vec<Host>,
@@ -279,6 +281,9 @@ impl World {
         for (host, record) in views.hosts() {
             fleet.watch(host, &record);
         }
+        let events = Events::open(db.clone(), &tasks).await.unwrap();
+        let networking = Networking::new(db.clone(), Arc::clone(&fleet), Arc::clone(&views), events);
+        deps.set_networking(&networking);
         let world = Self(Arc::new(Inner {
             folder,
             store,
@@ -287,6 +292,7 @@ impl World {
             vault,
             fleet,
             metering,
+            networking,
             views,
             certificates,
             hosts,
@@ -362,6 +368,7 @@ impl World {
             tasks: TaskList::start(engine, &inner.views, &TaskSet::new()).await.unwrap(),
             orphans: Default::default(),
             metering: Arc::clone(&self.0.metering),
+            networking: Arc::clone(&inner.networking),
             certificates: Arc::clone(&inner.certificates),
             authn: nobody_signs_in().await,
             audit: Arc::new(Audit::open(inner.db.clone()).await.unwrap()),
