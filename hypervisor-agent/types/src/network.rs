@@ -32,7 +32,9 @@ pub struct InterfaceName(String);
 pub enum ParseInterfaceNameError {
     #[error("{0:?} is not the name of an interface such as eth0 (1 to 15 letters, digits, dots, dashes)")]
     Syntax(String),
-    #[error("{0:?} is a name for devices that Xenith makes itself, or of a guest; give one that the host has")]
+    #[error(
+        "{0:?} is a name for devices that Xenith makes itself, or of a guest; give one that the host has"
+    )]
     Ours(String),
 }
 
