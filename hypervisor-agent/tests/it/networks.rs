@@ -43,7 +43,7 @@ async fn networks_are_made_and_kept_without_an_orchestrator() {
     assert!(problems[0].unwrap().contains("no interface eth77"), "{problems:?}");
     assert!(problems[1].unwrap().contains("is a port of xenbr0"), "{problems:?}");
     assert_eq!(problems[2], None);
-    assert_eq!(bridges(&lab).await, [bridge.clone()]);
+    assert_eq!(bridges(&lab).await, [bridge.as_str()]);
     let told = lab.list().await.host.unwrap().bridges;
     assert!(told.iter().any(|known| known.name == bridge), "placement reads the facts: {told:?}");
 
@@ -65,7 +65,7 @@ async fn networks_are_made_and_kept_without_an_orchestrator() {
     assert_eq!(bridges(&lab).await, [""; 0]);
     lab.boot = "second boot".to_owned();
     lab.start().await;
-    assert_eq!(bridges(&lab).await, [bridge.clone()]);
+    assert_eq!(bridges(&lab).await, [bridge.as_str()]);
     lab.becomes(vm, Power::Running).await;
 
     lab.done(vm, VmAction::Destroy).await;

@@ -232,7 +232,7 @@ fn one_writes_or_many_read() {
         storage.open_sink(vdi).err(),
         storage.open_source(vdi).err(),
         storage.delete(storage.local(), vdi).err(),
-        storage.path_for_domain(vdi).err(),
+        storage.path_for_domain(vdi, DiskAccess::ReadWrite).err(),
         storage.snapshot_closed(&[SnapshotOf { vdi, snapshot }]).err(),
     ] {
         let fault = refused.unwrap();

@@ -327,6 +327,9 @@ export type Binding = {
   scope: Scope;
 };
 
+/** How the interfaces of a bond share the work. */
+export type BondMode = "active-backup" | "lacp";
+
 export type BootDevice = "disk" | "cdrom" | "network";
 
 /** A bridge that NICs can plug into. */
@@ -450,11 +453,17 @@ export type CompletionCandidate = {
   text: string;
 };
 
+export type ConfirmTotp = {
+  /** The six digits that the app shows now. */
+  code: string;
+};
+
 export type ConnectSource = {
   /** host or host:port */
   address: string;
   /** SHA-256 of its certificate. Without it, nothing is sent but a handshake, and the error shows what was found. */
   fingerprint?: string | null;
+  /** The name of one that is known, with its address, gives it a new password and certificate. */
   name: string;
   password: string;
   user: string;
@@ -561,10 +570,15 @@ export type CreateBackupJob = {
 };
 
 export type CreateNetwork = {
-  bridge: string;
+  /** One that the hosts have. Leave it out to have one made. */
+  bridge?: string;
   description?: string;
+  /** Without: 1500, and 1450 for a private network. */
+  mtu?: Mtu | null;
   name: string;
   pool?: string | null;
+  /** What the hosts are to make it of. */
+  uplink?: Uplink | null;
 };
 
 export type CreatePool = {
@@ -586,6 +600,15 @@ export type CreateRepository = {
   /** Hosts get a key that only adds backups, and what they store is sealed to a public key. Only of a repository that is made now, or was made sealed. */
   sealed?: boolean;
   secret_key?: string;
+};
+
+export type CreateSecurityGroup = {
+  description?: string;
+  egress?: Array<Rule> | null;
+  ingress?: Array<Rule> | null;
+  name: string;
+  pool?: string | null;
+  tag: string;
 };
 
 export type CreateSnapshot = {
@@ -698,6 +721,8 @@ export type CreatedToken = {
 };
 
 export type Credentials = {
+  /** Of a user with two-factor sign-in: the digits that their app shows, or a recovery code. Without it such a sign-in is refused as `invalid` in the field `code`, once the password is right. */
+  code?: string | null;
   name: string;
   password: string;
 };
@@ -796,6 +821,27 @@ export type DownloadTicket = {
 
 /** Nothing to say. */
 export type Empty = Record<string, never>;
+
+/** One that goes, or why it stays. */
+export type EvacuatedVm = {
+  /** More of that, host by host. */
+  detail?: Array<string>;
+  /** Why it stays. */
+  error?: string | null;
+  name: string;
+  /** What moves it. */
+  task?: TaskId | null;
+  /** Where it goes. */
+  to?: HostId | null;
+  to_name?: string | null;
+  vm: VmId;
+};
+
+/** What becomes of the VMs of a host that is emptied. */
+export type Evacuation = {
+  host: HostId;
+  vms: Array<EvacuatedVm>;
+};
 
 export type Event = {
   at: string;
@@ -1111,6 +1157,8 @@ export type ImportVdi = {
 
 export type IncarnationId = string;
 
+export type InterfaceName = string;
+
 export type JoinTokenIssued = {
   expires: string;
   /** For `xenith-agent join`. */
@@ -1356,12 +1404,24 @@ export type MigrateVdi = {
   vdi: string;
 };
 
+/** Moves a VM to another host of its pool: a running one with its memory, a stopped one by its definition. */
+export type MigrateVm = {
+  /** Without one, the best host that is not the one it is on. */
+  host?: string | null;
+  vm: string;
+};
+
+export type Mtu = number;
+
 export type Network = {
   bridge: string;
   description?: string;
   id: NetworkId;
+  mtu?: Mtu | null;
   name: string;
   pool: PoolId;
+  /** What the hosts make it of. Without: the bridge is not ours, and each host has to have it. */
+  uplink?: Uplink | null;
 };
 
 export type NetworkId = string;
@@ -1374,8 +1434,24 @@ export type NetworkMapping = {
   to?: string | null;
 };
 
+export type NetworkOnHost = {
+  host: HostId;
+  name: string;
+  /** Why it is not there, or why that is not known. */
+  reason?: string | null;
+  state: NetworkState;
+};
+
 export type NetworkRef = {
   network: string;
+};
+
+export type NetworkState = "realised" | "failed" | "unknown";
+
+/** A network on the hosts of its pool. */
+export type NetworkStatus = {
+  hosts: Array<NetworkOnHost>;
+  network: NetworkId;
 };
 
 export type NewCd = {
@@ -1430,9 +1506,30 @@ export type NicAttachment = {
   vm: string;
 };
 
+/** Changes what may pass a NIC; what is left out stays. It takes effect at once, and no definition changes. */
+export type NicChange = {
+  /** All of the guest's addresses there. */
+  addresses?: Array<string> | null;
+  link?: VifLink | null;
+  lock?: VifLock | null;
+  mac: MacAddr;
+  /** 0: no limit. */
+  rate_mbit?: number | null;
+  vm: string;
+};
+
 export type NicDetachment = {
   mac: MacAddr;
   vm: string;
+};
+
+/** What may pass a NIC. */
+export type NicSettings = {
+  mac: MacAddr;
+  network: NetworkId;
+  /** The security groups that its VM is in, by name. */
+  security_groups: Array<string>;
+  settings: VifSettings;
 };
 
 /** A NIC plugged into a network. `bridge` is the network's bridge on the host, filled in by the orchestrator when it places the VM; one MAC per pool, checked by the orchestrator. */
@@ -1502,6 +1599,11 @@ export type OrphanId = string;
 
 /** Why something does not fit. */
 export type OrphanKind = "definition" | "domain" | "elsewhere" | "lost" | "image" | "missing" | "damaged" | "left-over" | "record";
+
+/** The caller's password once more: who finds a session open does not change how its user signs in. */
+export type OwnPassword = {
+  password: string;
+};
 
 export type PciAddress = string;
 
@@ -1671,7 +1773,14 @@ export type QueryMetrics = {
 /** What is asked of a running guest before its disks are snapshotted. */
 export type Quiesce = "never" | "try" | "demand";
 
+export type RateMbit = number;
+
 export type RebootAction = "restart" | "stop";
+
+/** Each is good for one sign-in in place of a code. The only time that they are shown. */
+export type RecoveryCodes = {
+  codes: Array<string>;
+};
 
 export type RemoveHost = {
   /** Also when VMs are defined on it: they are forgotten here, and run on there. */
@@ -1748,6 +1857,8 @@ export type RoleInfo = {
   role: Role;
 };
 
+export type Rule = string;
+
 /** The orchestrator's own part in a run. */
 export type RunOrchestrator = {
   message?: string | null;
@@ -1816,6 +1927,26 @@ export type Scope = {
   value: string;
 };
 
+/** A direction without a list of rules is not spoken of: it is open, unless another group of the VM speaks of it. An empty list closes it. */
+export type SecurityGroup = {
+  description?: string;
+  /** What they may send. */
+  egress?: Array<Rule> | null;
+  id: SecurityGroupId;
+  /** What may be sent to them. */
+  ingress?: Array<Rule> | null;
+  name: string;
+  pool: PoolId;
+  /** The VMs of the pool with this tag are in the group. */
+  tag: string;
+};
+
+export type SecurityGroupId = string;
+
+export type SecurityGroupRef = {
+  group: string;
+};
+
 export type SetMail = {
   authority_pem?: string;
   from?: string;
@@ -1827,6 +1958,13 @@ export type SetMail = {
   /** Name or address; empty to send no mail any more. */
   server: string;
   user?: string;
+};
+
+/** Both directions are replaced by what is here. */
+export type SetSecurityGroupRules = {
+  egress?: Array<Rule> | null;
+  group: string;
+  ingress?: Array<Rule> | null;
 };
 
 export type Severity = "info" | "warning" | "error";
@@ -2186,6 +2324,14 @@ export type TokenRef = {
   token: string;
 };
 
+/** For an authenticator app. The only time that the secret is shown; it counts once a code of it was given. */
+export type TotpEnrolment = {
+  /** The same secret in base32, to be typed. */
+  secret: string;
+  /** `otpauth://totp/…`, which apps read as a QR code. */
+  uri: string;
+};
+
 export type Unit = "%" | "B" | "B/s" | "/s" | "W" | "";
 
 /** A VM whose disks nobody would bring back. */
@@ -2273,6 +2419,24 @@ export type UpdateVm = {
   vm: string;
 };
 
+/** What joins the bridge of a network with the world. */
+export type Uplink = {
+  kind: "internal";
+} | {
+  interface: InterfaceName;
+  kind: "interface";
+  vlan?: Vlan | null;
+} | {
+  bond: InterfaceName;
+  interfaces: Array<InterfaceName>;
+  kind: "bond";
+  mode: BondMode;
+  vlan?: Vlan | null;
+} | {
+  kind: "private";
+  vni: Vni;
+};
+
 export type UploadDisk = {
   /** Bytes, at most the size of the VDI. */
   capacity: number;
@@ -2321,6 +2485,10 @@ export type User = {
   id: UserId;
   last_login?: string | null;
   name: string;
+  /** After the password, signing in asks for a code. */
+  totp?: boolean;
+  /** Told by `auth.whoami` alone: a role asks for that, and until it is so nothing but the account is open. */
+  totp_due?: boolean;
 };
 
 export type UserId = string;
@@ -2422,6 +2590,23 @@ export type Video = {
 };
 
 export type VideoAdapter = "std" | "cirrus";
+
+export type VifLink = "up" | "down";
+
+/** What a guest may give as its own address. */
+export type VifLock = "open" | "mac" | "addresses";
+
+/** What an administrator says about one NIC. */
+export type VifSettings = {
+  /** The guest's addresses, for [`VifLock::Addresses`] and for rules that name a tag of the VM. */
+  addresses?: Array<string>;
+  link?: VifLink;
+  lock?: VifLock;
+  /** In each direction. What is more is dropped. */
+  rate_mbit?: RateMbit | null;
+};
+
+export type Vlan = number;
 
 /** What was asked for and what is. */
 export type Vm = {
@@ -2543,6 +2728,8 @@ export type VmSpec = {
   vcpus: VcpuSpec;
 };
 
+export type Vni = number;
+
 /** Parameters of `event.subscribe`. */
 export type WatchEvents = {
   /** The filter language, as for `event.list`. Empty: everything. */
@@ -2592,6 +2779,8 @@ export type WaveCaps = {
   per_datastore?: number;
   /** From one host of the source: above ten, an ESXi host runs out of the memory it sets aside for transfers. */
   per_host?: number;
+  /** To one SR here. */
+  per_sr?: number;
   /** To one host here. */
   per_target?: number;
 };
@@ -2658,6 +2847,10 @@ export interface Methods {
   'user.create': { params: CreateUser; result: User };
   'user.update': { params: UpdateUser; result: User };
   'user.delete': { params: UserRef; result: Empty };
+  'user.totp_enrol': { params: OwnPassword; result: TotpEnrolment };
+  'user.totp_confirm': { params: ConfirmTotp; result: RecoveryCodes };
+  'user.totp_disable': { params: OwnPassword; result: User };
+  'user.totp_reset': { params: UserRef; result: User };
   'token.list': { params: ListRequest; result: Page<Token> };
   'token.create': { params: CreateToken; result: CreatedToken };
   'token.revoke': { params: TokenRef; result: Empty };
@@ -2667,6 +2860,7 @@ export interface Methods {
   'host.hardware': { params: HostRef; result: HostHardware };
   'host.add': { params: AddHost; result: JoinTokenIssued };
   'host.set_maintenance': { params: HostMaintenance; result: Host };
+  'host.evacuate': { params: HostRef; result: Evacuation };
   'host.set_address': { params: HostAddress; result: Host };
   'host.remove': { params: RemoveHost; result: Empty };
   'pool.list': { params: ListRequest; result: Page<Pool> };
@@ -2688,6 +2882,7 @@ export interface Methods {
   'vm.unpause': { params: VmRef; result: TaskStarted };
   'vm.suspend': { params: VmRef; result: TaskStarted };
   'vm.resume': { params: VmRef; result: TaskStarted };
+  'vm.migrate': { params: MigrateVm; result: TaskStarted };
   'vm.attach_disk': { params: DiskAttachment; result: TaskStarted };
   'vm.detach_disk': { params: DiskDetachment; result: TaskStarted };
   'vm.insert_cd': { params: CdInsertion; result: TaskStarted };
@@ -2696,9 +2891,16 @@ export interface Methods {
   'vm.bulk': { params: BulkVms; result: Array<BulkResult> };
   'vm.attach_nic': { params: NicAttachment; result: TaskStarted };
   'vm.detach_nic': { params: NicDetachment; result: TaskStarted };
+  'vm.nics': { params: VmRef; result: Array<NicSettings> };
+  'vm.set_nic': { params: NicChange; result: NicSettings };
   'network.list': { params: ListRequest; result: Page<Network> };
   'network.create': { params: CreateNetwork; result: Network };
+  'network.status': { params: NetworkRef; result: NetworkStatus };
   'network.delete': { params: NetworkRef; result: Empty };
+  'security_group.list': { params: ListRequest; result: Page<SecurityGroup> };
+  'security_group.create': { params: CreateSecurityGroup; result: SecurityGroup };
+  'security_group.set_rules': { params: SetSecurityGroupRules; result: SecurityGroup };
+  'security_group.delete': { params: SecurityGroupRef; result: Empty };
   'vdi.list': { params: ListRequest; result: Page<Vdi> };
   'vdi.get': { params: VdiRef; result: Vdi };
   'vdi.create': { params: CreateVdi; result: TaskStarted };
@@ -2835,6 +3037,10 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'user.create': { permission: 'secure', mutation: true, dryRun: false },
   'user.update': { permission: 'secure', mutation: true, dryRun: false },
   'user.delete': { permission: 'secure', mutation: true, dryRun: false },
+  'user.totp_enrol': { permission: 'own', mutation: true, dryRun: false },
+  'user.totp_confirm': { permission: 'own', mutation: true, dryRun: false },
+  'user.totp_disable': { permission: 'own', mutation: true, dryRun: false },
+  'user.totp_reset': { permission: 'secure', mutation: true, dryRun: false },
   'token.list': { permission: 'own', mutation: false, dryRun: false },
   'token.create': { permission: 'own', mutation: true, dryRun: false },
   'token.revoke': { permission: 'own', mutation: true, dryRun: false },
@@ -2844,6 +3050,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'host.hardware': { permission: 'view', mutation: false, dryRun: false },
   'host.add': { permission: 'administer', mutation: true, dryRun: false },
   'host.set_maintenance': { permission: 'administer', mutation: true, dryRun: false },
+  'host.evacuate': { permission: 'administer', mutation: true, dryRun: true },
   'host.set_address': { permission: 'administer', mutation: true, dryRun: false },
   'host.remove': { permission: 'administer', mutation: true, dryRun: true },
   'pool.list': { permission: 'view', mutation: false, dryRun: false },
@@ -2865,6 +3072,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'vm.unpause': { permission: 'operate', mutation: true, dryRun: true },
   'vm.suspend': { permission: 'operate', mutation: true, dryRun: true },
   'vm.resume': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.migrate': { permission: 'provision', mutation: true, dryRun: true },
   'vm.attach_disk': { permission: 'provision', mutation: true, dryRun: true },
   'vm.detach_disk': { permission: 'operate', mutation: true, dryRun: true },
   'vm.insert_cd': { permission: 'operate', mutation: true, dryRun: true },
@@ -2873,9 +3081,16 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'vm.bulk': { permission: 'operate', mutation: true, dryRun: false },
   'vm.attach_nic': { permission: 'operate', mutation: true, dryRun: true },
   'vm.detach_nic': { permission: 'operate', mutation: true, dryRun: true },
+  'vm.nics': { permission: 'view', mutation: false, dryRun: false },
+  'vm.set_nic': { permission: 'administer', mutation: true, dryRun: false },
   'network.list': { permission: 'view', mutation: false, dryRun: false },
   'network.create': { permission: 'administer', mutation: true, dryRun: false },
+  'network.status': { permission: 'view', mutation: false, dryRun: false },
   'network.delete': { permission: 'administer', mutation: true, dryRun: false },
+  'security_group.list': { permission: 'view', mutation: false, dryRun: false },
+  'security_group.create': { permission: 'administer', mutation: true, dryRun: false },
+  'security_group.set_rules': { permission: 'administer', mutation: true, dryRun: false },
+  'security_group.delete': { permission: 'administer', mutation: true, dryRun: false },
   'vdi.list': { permission: 'view', mutation: false, dryRun: false },
   'vdi.get': { permission: 'view', mutation: false, dryRun: false },
   'vdi.create': { permission: 'provision', mutation: true, dryRun: false },

@@ -1,3 +1,5 @@
+//! From what a host has and what it should have, to what is done.
+
 use super::*;
 use xenith_common_ids::NetworkId;
 use xenith_hypervisor_agent_types::network::Mtu;

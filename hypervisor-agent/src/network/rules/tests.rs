@@ -1,3 +1,5 @@
+//! From rules of people to the table of the kernel.
+
 use super::*;
 use xenith_hypervisor_agent_types::filter::{Members, VifSettings};
 
