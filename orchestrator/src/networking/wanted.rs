@@ -7,12 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use xenith_common_ids::{HostId, PoolId, SecurityGroupId, VmId};
 use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_types::filter::{
-    GroupRules, Members, PacketFilter, Peer, VifFilter, VifSettings,
+    GroupRules, Members, PacketFilter, Peer, Rule, VifFilter, VifSettings,
 };
 use xenith_hypervisor_agent_types::network::{HostNetwork, HostNetworks, Uplink};
 use xenith_orchestrator_types::network::Network;
@@ -43,6 +43,16 @@ pub struct Picture {
     pub vms: HashMap<VmId, VmPicture>,
     /// Hosts with their pools; the address is known where a private network needs it.
     pub hosts: Vec<(HostId, PoolId, Option<IpAddr>)>,
+    /// Made when the first host is asked for, and then for all of them: what a host costs grows with its own VMs.
+    pub(super) index: OnceLock<Index>,
+}
+
+/// The VMs of a picture, by what is asked of them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Index {
+    of_host: HashMap<HostId, Vec<VmId>>,
+    /// Of the tags that rules name.
+    members: HashMap<PoolId, HashMap<String, Members>>,
 }
 
 impl Picture {
@@ -63,6 +73,7 @@ impl Picture {
             known.macs.retain(|mac| !coming.macs.contains(mac));
         }
         self.vms.insert(vm, coming);
+        self.index = OnceLock::new();
     }
 
     #[must_use]
@@ -94,7 +105,9 @@ impl Picture {
         let in_pool: Vec<&SecurityGroup> = self.groups.iter().filter(|group| group.pool == pool).collect();
         let mut vifs = Vec::new();
         let mut used: BTreeSet<SecurityGroupId> = BTreeSet::new();
-        for (id, vm) in self.vms.iter().filter(|(_, vm)| vm.hosts.contains(&host)) {
+        let index = self.index.get_or_init(|| self.indexed());
+        for id in index.of_host.get(&host).into_iter().flatten() {
+            let Some(vm) = self.vms.get(id) else { continue };
             let its = in_pool.iter().filter(|group| vm.tags.contains(&group.tag));
             let groups: BTreeSet<SecurityGroupId> = its.map(|group| group.id).collect();
             let written = self.vifs.get(id);
@@ -119,30 +132,45 @@ impl Picture {
             })
             .collect();
         groups.sort_by_key(|group| group.group);
-        let tags = named(&groups).into_iter().map(|tag| (tag.to_owned(), self.members(tag, pool))).collect();
+        let members = |tag: &str| index.members.get(&pool).and_then(|tags| tags.get(tag)).cloned();
+        let tags =
+            groups.iter().flat_map(|group| tags_named(group.ingress.as_deref(), group.egress.as_deref()));
+        let tags = tags.map(|tag| (tag.to_owned(), members(tag).unwrap_or_default())).collect();
         PacketFilter { vifs, groups, tags }
     }
 
-    fn members(&self, tag: &str, pool: PoolId) -> Members {
-        let mut members = Members::default();
-        for (id, vm) in self.vms.iter().filter(|(_, vm)| vm.pool == pool && vm.tags.contains(tag)) {
-            members.macs.extend(&vm.macs);
-            let written = self.vifs.get(id).into_iter().flatten();
-            let written = written.filter(|(mac, _)| vm.macs.contains(mac));
-            members.addresses.extend(written.flat_map(|(_, settings)| settings.addresses.iter().copied()));
+    fn indexed(&self) -> Index {
+        let mut index = Index::default();
+        for group in &self.groups {
+            for tag in tags_named(group.ingress.as_deref(), group.egress.as_deref()) {
+                index.members.entry(group.pool).or_default().entry(tag.to_owned()).or_default();
+            }
         }
-        members
+        for (id, vm) in &self.vms {
+            for host in &vm.hosts {
+                index.of_host.entry(*host).or_default().push(*id);
+            }
+            let Some(named) = index.members.get_mut(&vm.pool) else { continue };
+            for tag in vm.tags.iter() {
+                let Some(members) = named.get_mut(tag) else { continue };
+                members.macs.extend(&vm.macs);
+                let written = self.vifs.get(id).into_iter().flatten();
+                let written = written.filter(|(mac, _)| vm.macs.contains(mac));
+                members
+                    .addresses
+                    .extend(written.flat_map(|(_, settings)| settings.addresses.iter().copied()));
+            }
+        }
+        index
     }
 }
 
 /// The tags that rules name.
-fn named(groups: &[GroupRules]) -> BTreeSet<&str> {
-    let rules = groups.iter().flat_map(|group| [&group.ingress, &group.egress]).flatten().flatten();
-    let tags = rules.filter_map(|rule| match &rule.peer {
+fn tags_named<'a>(ingress: Option<&'a [Rule]>, egress: Option<&'a [Rule]>) -> impl Iterator<Item = &'a str> {
+    ingress.into_iter().chain(egress).flatten().filter_map(|rule| match &rule.peer {
         Peer::Tag(tag) => Some(tag.as_str()),
         _ => None,
-    });
-    tags.collect()
+    })
 }
 
 #[cfg(test)]
