@@ -142,17 +142,10 @@ impl App {
         call: &Call,
         reference: &str,
     ) -> Result<Record<NetworkId, Network>, ApiError> {
-        let sees = call.caller.sight(Permission::View);
         let (networks, _) = self.db.networks.all().await.map_err(|e| store_error(&e))?;
-        let found = networks
-            .into_iter()
-            .filter(|record| matches(reference, &record.key, &record.value.name))
-            .filter(|record| self.sees_pool_of(&sees, record.value.pool))
-            .map(|record| {
-                let shown = record.key.to_string();
-                (record, shown)
-            });
-        only("network", reference, found.collect())
+        self.one_in_pools(call, ("network", reference), networks, |network| {
+            (network.name.as_str(), network.pool)
+        })
     }
 
     pub(super) async fn find_security_group(
@@ -160,17 +153,30 @@ impl App {
         call: &Call,
         reference: &str,
     ) -> Result<Record<SecurityGroupId, SecurityGroup>, ApiError> {
-        let sees = call.caller.sight(Permission::View);
         let (groups, _) = self.db.security_groups.all().await.map_err(|e| store_error(&e))?;
-        let found = groups
-            .into_iter()
-            .filter(|record| matches(reference, &record.key, &record.value.name))
-            .filter(|record| self.sees_pool_of(&sees, record.value.pool))
-            .map(|record| {
-                let shown = record.key.to_string();
-                (record, shown)
-            });
-        only("security group", reference, found.collect())
+        self.one_in_pools(call, ("security group", reference), groups, |group| {
+            (group.name.as_str(), group.pool)
+        })
+    }
+
+    /// The one that is meant, of those in pools that the caller sees. Names are unique in a pool only.
+    fn one_in_pools<Id: FromStr + PartialEq + ToString, T>(
+        &self,
+        call: &Call,
+        (noun, reference): (&str, &str),
+        all: Vec<Record<Id, T>>,
+        of: impl Fn(&T) -> (&str, PoolId),
+    ) -> Result<Record<Id, T>, ApiError> {
+        let sees = call.caller.sight(Permission::View);
+        let meant = all.into_iter().filter(|record| {
+            let (name, pool) = of(&record.value);
+            matches(reference, &record.key, name) && self.sees_pool_of(&sees, pool)
+        });
+        let shown = meant.map(|record| {
+            let shown = record.key.to_string();
+            (record, shown)
+        });
+        only(noun, reference, shown.collect())
     }
 
     pub(super) async fn find_vdi(
