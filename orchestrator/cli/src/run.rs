@@ -6,6 +6,7 @@ mod audit;
 mod backup;
 mod backup_files;
 mod console;
+mod direct;
 mod event;
 mod filter;
 mod host;

@@ -2,11 +2,8 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
-use std::time::Duration;
 
-use xenith_common_pki::authority_client_config;
 use xenith_hypervisor_agent_types::backup::{ArchiveKind, BackupFile, BackupFileKind, BackupVolume};
 use xenith_orchestrator_api::backup;
 use xenith_orchestrator_types::backup::{BackupFiles, DownloadFiles, DownloadTicket, ListBackupFiles};
@@ -14,6 +11,7 @@ use xenith_orchestrator_types::backup::{BackupFiles, DownloadFiles, DownloadTick
 use crate::app::App;
 use crate::cli::{Columns, WhichBackup};
 use crate::error::CliError;
+use crate::run::direct::to_host;
 use crate::table::{Cell, Column, Row};
 use crate::words;
 
@@ -126,23 +124,8 @@ pub async fn download(app: &App, (which, at, disk): Where<String>, to: &Path) ->
 }
 
 fn fetch(ticket: &DownloadTicket, to: &mut File) -> Result<u64, String> {
-    let tls =
-        authority_client_config(&ticket.authority_pem, &[b"http/1.1"]).map_err(|error| error.to_string())?;
-    let (_, port) = ticket.address.rsplit_once(':').ok_or("the host's address has no port")?;
-    let addresses: Vec<SocketAddr> = ticket
-        .address
-        .to_socket_addrs()
-        .map_err(|error| format!("{} cannot be found: {}", ticket.address, words::io(&error)))?
-        .collect();
-    let http = reqwest::blocking::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .resolve_to_addrs(&ticket.server_name, &addresses)
-        .connect_timeout(Duration::from_secs(10))
-        .timeout(None)
-        .no_proxy()
-        .build()
-        .map_err(|error| error.to_string())?;
-    let url = format!("https://{}:{port}/v1/files", ticket.server_name);
+    let (http, host) = to_host(&ticket.address, &ticket.server_name, &ticket.authority_pem)?;
+    let url = format!("{host}/v1/files");
     let mut answer = http.get(url).bearer_auth(&ticket.ticket).send().map_err(|error| error.to_string())?;
     if !answer.status().is_success() {
         let status = answer.status();

@@ -4,14 +4,12 @@
 //! again, the import waits for a day: `xenith import send` goes on.
 
 use std::io::{self, BufWriter, IsTerminal};
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::{Body, Client, Response};
 use xenith_common_block::BlockSource;
-use xenith_common_pki::authority_client_config;
 use xenith_orchestrator_api::import;
 use xenith_orchestrator_types::import::{Import, ImportPhase, ImportRef, UploadTicket};
 use xenith_vmware_import::ImportError;
@@ -20,6 +18,7 @@ use xenith_vmware_import::upload::{Mark, PipeWriter, pipe, send as send_frames};
 use crate::app::App;
 use crate::error::CliError;
 use crate::live::LiveRegion;
+use crate::run::direct::to_host;
 use crate::words;
 
 /// Whoever has the contents of a disk.
@@ -73,23 +72,8 @@ struct Host<'a> {
 }
 
 pub fn send_all(ticket: &UploadTicket, images: Vec<Disk>) -> Result<(), String> {
-    let tls =
-        authority_client_config(&ticket.authority_pem, &[b"http/1.1"]).map_err(|error| error.to_string())?;
-    let (_, port) = ticket.address.rsplit_once(':').ok_or("the host's address has no port")?;
-    let addresses: Vec<SocketAddr> = ticket
-        .address
-        .to_socket_addrs()
-        .map_err(|error| format!("{} cannot be found: {}", ticket.address, words::io(&error)))?
-        .collect();
-    let http = Client::builder()
-        .tls_backend_preconfigured(tls)
-        .resolve_to_addrs(&ticket.server_name, &addresses)
-        .connect_timeout(Duration::from_secs(10))
-        .timeout(None)
-        .no_proxy()
-        .build()
-        .map_err(|error| error.to_string())?;
-    let host = Host { http, base: format!("https://{}:{port}/v1/vdis", ticket.server_name), ticket };
+    let (http, host) = to_host(&ticket.address, &ticket.server_name, &ticket.authority_pem)?;
+    let host = Host { http, base: format!("{host}/v1/vdis"), ticket };
     let mut progress = Progress::new(images.iter().map(|disk| disk.size()).sum());
     for (disk, image) in ticket.disks.iter().zip(images) {
         let (mut tries, mut ours) = (0, false);

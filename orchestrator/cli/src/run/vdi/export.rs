@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use xenith_common_ids::VdiId;
 use xenith_common_image::{Target, TargetFormat};
-use xenith_common_pki::authority_client_config;
 use xenith_orchestrator_api::vdi;
 use xenith_orchestrator_types::vdi::{ExportVdi, VdiDownload};
 use xenith_vmware_import::ImportError;
@@ -25,6 +23,7 @@ use xenith_vmware_import::upload::{Mark, receive};
 use crate::app::App;
 use crate::cli::{ExportArgs, ExportFormat};
 use crate::error::CliError;
+use crate::run::direct::to_host;
 use crate::words;
 
 const TRIES: u32 = 20;
@@ -195,8 +194,10 @@ pub fn ask(
     ticket: &VdiDownload,
     request: impl Fn(&Client, &str) -> reqwest::blocking::RequestBuilder,
 ) -> Result<Response, Failure> {
-    let (http, base) = client(ticket).map_err(Failure::Final)?;
-    let answer = request(&http, &format!("{base}/{}", ticket.vdi)).bearer_auth(&ticket.ticket).send();
+    let (http, host) =
+        to_host(&ticket.address, &ticket.server_name, &ticket.authority_pem).map_err(Failure::Final)?;
+    let answer =
+        request(&http, &format!("{host}/v1/images/{}", ticket.vdi)).bearer_auth(&ticket.ticket).send();
     let response = answer.map_err(|error| Failure::Passing(error.to_string()))?;
     match response.status().as_u16() {
         200..300 => Ok(response),
@@ -207,23 +208,4 @@ pub fn ask(
             Err(Failure::Final(told.unwrap_or_else(|| format!("the host answers {status}"))))
         }
     }
-}
-
-fn client(ticket: &VdiDownload) -> Result<(Client, String), String> {
-    let tls =
-        authority_client_config(&ticket.authority_pem, &[b"http/1.1"]).map_err(|error| error.to_string())?;
-    let (_, port) = ticket.address.rsplit_once(':').ok_or("the host's address has no port")?;
-    let found = ticket.address.to_socket_addrs();
-    let addresses: Vec<SocketAddr> = found
-        .map_err(|error| format!("{} cannot be found: {}", ticket.address, words::io(&error)))?
-        .collect();
-    let http = Client::builder()
-        .tls_backend_preconfigured(tls)
-        .resolve_to_addrs(&ticket.server_name, &addresses)
-        .connect_timeout(Duration::from_secs(10))
-        .timeout(None)
-        .no_proxy()
-        .build()
-        .map_err(|error| error.to_string())?;
-    Ok((http, format!("https://{}:{port}/v1/images", ticket.server_name)))
 }
