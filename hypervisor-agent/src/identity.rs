@@ -3,9 +3,8 @@
 //! One file, replaced by a rename: a crash leaves the old identity or the new one. A renewal keeps the old key
 //! in use until the certificate for the new one is on disk.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -147,15 +146,5 @@ impl std::fmt::Debug for Identity {
 fn write(path: &Path, stored: &Stored) -> Result<(), IdentityError> {
     let io_error = |source| IdentityError::Io { action: "write", path: path.to_owned(), source };
     let bytes = serde_json::to_vec_pretty(stored).map_err(|error| io_error(io::Error::other(error)))?;
-    let partial = path.with_extension("partial");
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)
-        .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&partial, path))
-        .and_then(|()| path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()))
-        .map_err(io_error)
+    xenith_common_files::replace(path, &bytes).map_err(io_error)
 }

@@ -1,20 +1,20 @@
 //! What the agent must know after a restart: the definition of every VM assigned to this host, what was being
 //! done with it, the newest epoch seen.
 //!
-//! One JSON file per VM. A write goes to a temporary file, is flushed, and renamed over the old one: the
-//! rename is the commit point, so a crash leaves the old record or the new one, never a torn one. Only the
+//! One JSON file per VM, replaced whole: a crash leaves the old record or the new one, never a torn one. Only the
 //! VM's owner task writes its record, so there is no lock between them. A record that cannot be read is
 //! reported and left alone: guessing could start a VM twice.
 
 mod record;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use xenith_common_files as files;
 use xenith_common_ids::{Epoch, SrId, VmId};
 use xenith_hypervisor_agent_types::network::HostNetworks;
 
@@ -160,7 +160,7 @@ impl Journal {
             .and_then(|file| file.sync_all())
             .map_err(|source| io_error("flush", &partial, source))?;
         fs::rename(&partial, &image).map_err(|source| io_error("commit", &image, source))?;
-        sync_folder(&self.suspended)
+        files::sync_folder_of(&image).map_err(|source| io_error("commit", &image, source))
     }
 
     pub fn open_image(&self, vm: VmId) -> Result<File, JournalError> {
@@ -203,35 +203,11 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, JournalError> {
 fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), JournalError> {
     let bytes = serde_json::to_vec_pretty(value)
         .map_err(|error| io_error("encode", path, io::Error::other(error)))?;
-    let partial = path.with_extension("partial");
-    let result = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)
-        .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&partial, path));
-    if let Err(source) = result {
-        // Best effort: a full disk gets its few bytes back, and the error is reported anyway.
-        let _removed = fs::remove_file(&partial);
-        return Err(io_error("write", path, source));
-    }
-    path.parent().map_or(Ok(()), sync_folder)
+    files::replace(path, &bytes).map_err(|source| io_error("write", path, source))
 }
 
 fn remove(path: &Path) -> Result<(), JournalError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path, error)),
-        _ => path.parent().map_or(Ok(()), sync_folder),
-    }
-}
-
-/// A rename or removal is durable when its folder is.
-fn sync_folder(folder: &Path) -> Result<(), JournalError> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|source| io_error("flush", folder, source))
+    files::remove(path).map_err(|source| io_error("remove", path, source))
 }
 
 #[cfg(test)]

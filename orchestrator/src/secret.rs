@@ -5,7 +5,7 @@
 //! cannot be passed off as another. Of what is only compared and may hold a guessable secret there is a digest under
 //! a key derived from the same file: without it, a guess cannot be checked.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -92,17 +92,7 @@ impl Vault {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut bytes = vec![0; 32];
                 rand::fill(&mut bytes).map_err(|_| SecretError::Crypto("no randomness"))?;
-                let partial = path.with_extension("partial");
-                OpenOptions::new()
-                    .write(true)
-                    .create(true)
-                    .truncate(true)
-                    .mode(0o600)
-                    .open(&partial)
-                    .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-                    .and_then(|()| fs::rename(&partial, path))
-                    .and_then(|()| path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()))
-                    .map_err(io_error("create"))?;
+                xenith_common_files::replace(path, &bytes).map_err(io_error("create"))?;
                 bytes
             }
             Err(error) => return Err(io_error("read")(error)),

@@ -86,21 +86,13 @@ impl Attachments {
 
     pub fn remember(&self, attached: &AttachedSr) -> Result<(), Fault> {
         let path = self.file(attached.sr);
-        let partial = path.with_extension("partial");
         let bytes = serde_json::to_vec(attached).map_err(|error| Fault::new(FaultReason::Internal, error))?;
-        fs::write(&partial, bytes)
-            .and_then(|()| fs::File::open(&partial)?.sync_all())
-            .and_then(|()| fs::rename(&partial, &path))
-            .map_err(|error| internal("write", &path, &error))
+        xenith_common_files::replace(&path, &bytes).map_err(|error| internal("write", &path, &error))
     }
 
     pub fn forget(&self, sr: SrId) -> Result<(), Fault> {
-        match fs::remove_file(self.file(sr)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(internal("remove", &self.file(sr), &error))
-            }
-            _ => Ok(()),
-        }
+        let path = self.file(sr);
+        xenith_common_files::remove(&path).map_err(|error| internal("remove", &path, &error))
     }
 
     /// Where the folder of an SR is, mounted.

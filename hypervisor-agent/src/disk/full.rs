@@ -174,9 +174,7 @@ impl SpaceGuard {
     }
 
     fn write(&self) -> std::io::Result<()> {
-        let partial = self.file.with_extension("partial");
-        fs::write(&partial, serde_json::to_vec(&self.paused)?)?;
-        fs::rename(&partial, &self.file)
+        xenith_common_files::replace(&self.file, &serde_json::to_vec(&self.paused)?)
     }
 }
 

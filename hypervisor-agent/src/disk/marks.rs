@@ -14,8 +14,8 @@
 //!
 //! One file per VDI, `state/standby/VDI.json`; without one, or with one that cannot be read, nothing is known.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -80,25 +80,14 @@ impl Marks {
     /// Durable when it returns.
     pub fn set(&self, vdi: VdiId, held: &[Point]) -> Result<(), Fault> {
         let path = self.path(vdi);
-        let partial = path.with_extension("partial");
         let bytes = serde_json::to_vec(&Mark { held: held.to_vec() }).expect("a mark is plain data");
-        File::create(&partial)
-            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&partial, &path))
-            .and_then(|()| File::open(&self.folder)?.sync_all())
-            .map_err(|error| fault("write", &path, &error))
+        xenith_common_files::replace(&path, &bytes).map_err(|error| fault("write", &path, &error))
     }
 
     /// Durable when it returns: whoever writes the VDI from now on makes no mark wrong.
     pub fn forget(&self, vdi: VdiId) -> Result<(), Fault> {
         let path = self.path(vdi);
-        match fs::remove_file(&path) {
-            Ok(()) => File::open(&self.folder)
-                .and_then(|folder| folder.sync_all())
-                .map_err(|error| fault("remove", &path, &error)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(fault("remove", &path, &error)),
-        }
+        xenith_common_files::remove(&path).map_err(|error| fault("remove", &path, &error))
     }
 }
 
