@@ -20,6 +20,7 @@ mod vnc;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use xenith_common_ids::{DomId, VmId};
 use xenith_common_tasks::TaskSet;
@@ -56,6 +57,24 @@ impl Viewer {
     /// The last word. A viewer that has gone does not hear it.
     async fn end(&self, why: impl Into<String>) {
         let _gone = self.output.send(ConsoleOutput::Ended(why.into())).await;
+    }
+}
+
+/// Shows what comes from `from` until that ends, which is true, or the viewer has gone. Reads no faster than the viewer
+/// takes.
+async fn show(from: &mut (impl AsyncRead + Unpin), output: &mpsc::Sender<ConsoleOutput>) -> bool {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match from.read(&mut buffer).await {
+            // Of a terminal, EIO says that nobody has it open any more.
+            Ok(0) | Err(_) => return true,
+            Ok(count) => {
+                let data = ConsoleOutput::Data(buffer[..count].to_vec());
+                if output.send(data).await.is_err() {
+                    return false;
+                }
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! was not written. A stream-optimised VMDK ([`vmdk`]) is written front to back from a `BlockSource` instead. A
 //! crash leaves a file that its writer has not finished; who writes gives it another name until then.
 
+mod member;
 pub mod ova;
 pub mod qcow2;
 pub mod vhd;

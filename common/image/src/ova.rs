@@ -10,6 +10,8 @@ use std::io::{self, Seek, SeekFrom, Write};
 
 use sha2::{Digest, Sha256};
 
+use crate::member::header;
+
 /// What an OVA says of its VM.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OvaVm {
@@ -34,19 +36,6 @@ pub struct OvaWriter<F> {
 
 fn file_name(number: usize) -> String {
     format!("disk{}.vmdk", number + 1)
-}
-
-fn header(name: &str, size: u64) -> io::Result<tar::Header> {
-    // A size over 8 GiB is written as GNU tar does, which readers of OVA know.
-    let mut header = tar::Header::new_ustar();
-    header.set_path(name)?;
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_size(size);
-    header.set_cksum();
-    Ok(header)
 }
 
 impl<F: Write + Seek> OvaWriter<F> {

@@ -28,6 +28,8 @@ use sha1::{Digest, Sha1};
 use xenith_common_block::{BlockError, BlockSink, BlockSource, ByteRange, Extent, ExtentKind};
 use xxhash_rust::xxh64::xxh64;
 
+use crate::member::header;
+
 pub use records::{XvaDisk, XvaNic, XvaVm};
 
 /// The bytes of a piece.
@@ -59,18 +61,6 @@ fn hash(piece: &[u8]) -> String {
     format!("{:016X}", xxh64(piece, 0))
 }
 
-fn tar_header(name: &str, size: u64) -> io::Result<tar::Header> {
-    let mut header = tar::Header::new_ustar();
-    header.set_path(name)?;
-    header.set_mode(0o644);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_size(size);
-    header.set_cksum();
-    Ok(header)
-}
-
 /// Writes an XVA front to back. Disks come in the order of the VM's.
 pub struct XvaWriter<W> {
     out: W,
@@ -99,7 +89,7 @@ impl<W: Write> XvaWriter<W> {
 
     fn member(&mut self, name: &str, bytes: &[u8]) -> Result<(), BlockError> {
         let padding = bytes.len().next_multiple_of(512) - bytes.len();
-        let written = tar_header(name, bytes.len() as u64).and_then(|header| {
+        let written = header(name, bytes.len() as u64).and_then(|header| {
             self.out.write_all(header.as_bytes())?;
             self.out.write_all(bytes)?;
             self.out.write_all(&[0; 512][..padding])

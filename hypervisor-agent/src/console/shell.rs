@@ -11,13 +11,13 @@ use std::process::Stdio;
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
-use xenith_hypervisor_agent_api::{ConsoleInput, ConsoleOutput};
+use xenith_hypervisor_agent_api::ConsoleInput;
 use xenith_hypervisor_agent_types::{Fault, FaultReason, TerminalSize};
 
 use super::pty::Terminal;
-use super::{CHUNK, Viewer};
+use super::{Viewer, show};
 
 pub(super) struct Shell {
     child: Child,
@@ -42,21 +42,7 @@ impl Shell {
 
     pub(super) async fn serve(mut self, mut viewer: Viewer) {
         let Terminal { output: mut from, input: mut to } = self.terminal;
-        let output = async {
-            let mut buffer = vec![0; CHUNK];
-            loop {
-                match from.read(&mut buffer).await {
-                    // EIO: nobody has the terminal open any more.
-                    Ok(0) | Err(_) => return true,
-                    Ok(count) => {
-                        let data = ConsoleOutput::Data(buffer[..count].to_vec());
-                        if viewer.output.send(data).await.is_err() {
-                            return false;
-                        }
-                    }
-                }
-            }
-        };
+        let output = show(&mut from, &viewer.output);
         let input = async {
             while let Some(input) = viewer.input.recv().await {
                 let taken = match input {

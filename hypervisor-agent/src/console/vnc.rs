@@ -3,13 +3,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use xenith_hypervisor_agent_api::{ConsoleInput, ConsoleOutput};
+use xenith_hypervisor_agent_api::ConsoleInput;
 use xenith_hypervisor_agent_types::{ConsolePaths, Fault, FaultReason};
 
-use super::{CHUNK, Viewer};
+use super::{Viewer, show};
 
 /// On the loopback, with a QEMU that is busy.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -34,21 +34,8 @@ pub(super) async fn connect(paths: ConsolePaths) -> Result<TcpStream, Fault> {
 
 pub(super) async fn serve(stream: TcpStream, mut viewer: Viewer) {
     let (mut from, mut to) = stream.into_split();
-    let output = async {
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            match from.read(&mut buffer).await {
-                Ok(0) | Err(_) => return true,
-                Ok(count) => {
-                    // Waits for a slow viewer; QEMU then skips pictures for this one alone.
-                    let data = ConsoleOutput::Data(buffer[..count].to_vec());
-                    if viewer.output.send(data).await.is_err() {
-                        return false;
-                    }
-                }
-            }
-        }
-    };
+    // A slow viewer is waited for; QEMU then skips pictures for this one alone.
+    let output = show(&mut from, &viewer.output);
     let input = async {
         while let Some(input) = viewer.input.recv().await {
             if let ConsoleInput::Data(data) = input
