@@ -12,6 +12,9 @@ echo "$XENITH_LAB_KEY" >"$tree/root/.ssh/authorized_keys"
 chroot "$tree" ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
 echo 'HostKey /etc/ssh/ssh_host_ed25519_key' >"$tree/etc/ssh/sshd_config.d/lab.conf"
 
+# Started by the test that needs it.
+chroot "$tree" systemctl --quiet disable nfs-server.service nfs-blkmap.service
+
 for n in 1 2 3 4 5 6 7 8; do echo "10.77.0.$n xen$n" >>"$tree/etc/hosts"; done
 
 net=$tree/etc/systemd/network

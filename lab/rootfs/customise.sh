@@ -37,6 +37,9 @@ chroot "$tree" systemctl --quiet set-default multi-user.target
 chroot "$tree" systemctl --quiet disable xendomains.service
 ln -sf /dev/null "$tree/etc/systemd/system/xendomains.service"
 
+# NFS 4 needs none of these, and a mount of NFS 3 starts them itself.
+chroot "$tree" systemctl --quiet disable rpcbind.socket rpcbind.service nfs-client.target
+
 # Thin pools are monitored when the agent activates them; at start-up this only waits.
 ln -sf /dev/null "$tree/etc/systemd/system/lvm2-monitor.service"
 

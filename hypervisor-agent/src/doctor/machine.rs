@@ -99,6 +99,15 @@ impl Machine {
                 .fix("apt install qemu-system-xen (Debian 12 and newer)"),
         }
     }
+
+    pub(super) fn nfs(&self) -> Check {
+        match ["sbin/mount.nfs", "usr/sbin/mount.nfs"].iter().find(|path| self.exists(path)) {
+            Some(path) => Check::ok("nfs", format_args!("/{path}")),
+            None => Check::warn("nfs", "mount.nfs is missing")
+                .because("SRs on an NFS server cannot be attached without it")
+                .fix("apt install nfs-common"),
+        }
+    }
 }
 
 /// Asks systemd, which knows of any NTP client that tells the kernel.
