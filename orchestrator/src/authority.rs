@@ -291,6 +291,7 @@ mod tests {
             name: "xen1".into(),
             pool: PoolId::new(),
             address: String::new(),
+            peer_address: None,
             maintenance: false,
             joined: OffsetDateTime::UNIX_EPOCH,
             local_sr: None,

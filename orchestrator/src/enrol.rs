@@ -134,6 +134,7 @@ impl Enrolment for Enrol {
             name: name.clone(),
             pool: join.value.pool,
             address,
+            peer_address: None,
             maintenance: false,
             joined: OffsetDateTime::now_utc(),
             local_sr: None,

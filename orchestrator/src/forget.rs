@@ -132,6 +132,7 @@ mod tests {
                 name: "xen1".into(),
                 pool,
                 address: String::new(),
+                peer_address: None,
                 maintenance: false,
                 joined: OffsetDateTime::UNIX_EPOCH,
                 local_sr: Some(sr),

@@ -89,6 +89,9 @@ pub struct HostRecord {
     pub name: String,
     pub pool: PoolId,
     pub address: String,
+    /// See [`Self::for_peers`].
+    #[serde(default)]
+    pub peer_address: Option<String>,
     pub maintenance: bool,
     pub joined: OffsetDateTime,
     pub local_sr: Option<SrId>,
@@ -106,6 +109,25 @@ pub struct HostRecord {
     /// was renewed.
     #[serde(default)]
     pub any_certificate: bool,
+}
+
+impl HostRecord {
+    /// Another port of the host, by the address that its agent is reached at.
+    #[must_use]
+    pub fn at(&self, port: u16) -> String {
+        let name = self.address.rsplit_once(':').map_or(self.address.as_str(), |(name, _)| name);
+        format!("{name}:{port}")
+    }
+
+    /// A port of the host, as other hosts reach it: hosts may have a network of their own, for migrations and copies.
+    #[must_use]
+    pub fn for_peers(&self, port: u16) -> String {
+        match &self.peer_address {
+            Some(name) if name.contains(':') => format!("[{name}]:{port}"),
+            Some(name) => format!("{name}:{port}"),
+            None => self.at(port),
+        }
+    }
 }
 
 /// A certificate that a host was sent, and has not been seen with.
@@ -520,5 +542,26 @@ mod tests {
         });
         let record: VmRecord = serde_json::from_value(record).expect("an old record");
         assert_eq!((record.apart_from.len(), record.together_with.len()), (1, 0));
+    }
+
+    #[test]
+    fn peers_take_their_own_way_to_a_host() {
+        let record = |address: &str, peers: Option<&str>| -> HostRecord {
+            serde_json::from_value(serde_json::json!({
+                "name": "xen1", "pool": "01890a5d-ac96-774b-bcce-b302099a8057", "address": address,
+                "peer_address": peers, "maintenance": false, "joined": OffsetDateTime::UNIX_EPOCH, "local_sr": null,
+                "certificate_serial": "01", "certificate_expires": OffsetDateTime::UNIX_EPOCH,
+            }))
+            .expect("a record")
+        };
+        for (address, peers, told) in [
+            ("xen1.example.org:8444", None, "xen1.example.org:49000"),
+            ("[fd00::1]:8444", None, "[fd00::1]:49000"),
+            ("192.0.2.1:8444", Some("10.10.0.1"), "10.10.0.1:49000"),
+            ("192.0.2.1:8444", Some("fd00::2"), "[fd00::2]:49000"),
+        ] {
+            assert_eq!(record(address, peers).for_peers(49000), told);
+        }
+        assert_eq!(record("192.0.2.1:8444", Some("10.10.0.1")).at(49000), "192.0.2.1:49000");
     }
 }

@@ -75,6 +75,8 @@ noun! {
         Evacuate = fn evacuate(HostRef) -> Evacuation, Administer, Plannable;
         /// Look for a host under another address: it moved, and keeps its identity, its VMs and its certificate.
         SetAddress = fn set_address(HostAddress) -> Host, Administer, Mutation;
+        /// Sends what hosts send each other (migrating VMs, copies of VDIs, private networks) to a host by another address.
+        SetPeerAddress = fn set_peer_address(HostPeerAddress) -> Host, Administer, Mutation;
         /// Forgets a host and revokes its certificate.
         Remove = fn remove(RemoveHost) -> Empty, Administer, Plannable;
     }

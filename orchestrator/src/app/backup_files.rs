@@ -113,10 +113,9 @@ impl App {
             };
         let record = self.views.host(host);
         let record = record.ok_or_else(|| ApiError::new(Reason::HostUnreachable, "the host was removed"))?;
-        let name = record.address.rsplit_once(':').map_or(record.address.as_str(), |(name, _)| name);
         Ok(DownloadTicket {
             ticket,
-            address: format!("{name}:{port}"),
+            address: record.at(port),
             server_name: Peer::Host(host).server_name().to_str().into_owned(),
             authority_pem: self.certificates.authority().certificate_pem().to_owned(),
         })

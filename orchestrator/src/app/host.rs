@@ -1,6 +1,7 @@
 //! Physical machines.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +16,8 @@ use xenith_orchestrator_inventory::host::Hosts;
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::host::{
-    AddHost, Evacuation, Host, HostAddress, HostMaintenance, HostRef, HostStatus, JoinTokenIssued, RemoveHost,
+    AddHost, Evacuation, Host, HostAddress, HostMaintenance, HostPeerAddress, HostRef, HostStatus,
+    JoinTokenIssued, RemoveHost,
 };
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Reason};
 
@@ -53,6 +55,7 @@ impl App {
             name: record.name.clone(),
             pool: record.pool,
             address: record.address.clone(),
+            peer_address: record.peer_address.clone(),
             status,
             problem,
             maintenance: record.maintenance,
@@ -64,6 +67,17 @@ impl App {
             certificate_expires: record.certificate_expires,
         }
     }
+}
+
+/// A name or an IP address alone.
+fn peer_address(text: &str) -> Result<String, ApiError> {
+    let text = text.trim();
+    let name = (1..=253).contains(&text.len())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    if name || text.parse::<IpAddr>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err(ApiError::invalid("address", "is no name and no IP address, such as 10.10.0.1; it has no port"))
 }
 
 #[async_trait]
@@ -136,6 +150,14 @@ impl HostApi for App {
         self.db.hosts.update(&found, &changed).await.map_err(|e| store_error(&e))?;
         self.fleet.remove(found.key);
         self.fleet.watch(found.key, &changed);
+        Ok(self.api_host(found.key, &changed))
+    }
+
+    async fn set_peer_address(&self, call: &Call, request: HostPeerAddress) -> Result<Host, ApiError> {
+        let found = self.find_own_host(call, &request.host).await?;
+        let peer_address = request.address.as_deref().map(peer_address).transpose()?;
+        let changed = HostRecord { peer_address, ..found.value.clone() };
+        self.db.hosts.update(&found, &changed).await.map_err(|e| store_error(&e))?;
         Ok(self.api_host(found.key, &changed))
     }
 

@@ -89,7 +89,6 @@ impl App {
         })?;
         let host = self.views.host(record.host);
         let host = host.ok_or_else(|| ApiError::new(Reason::HostUnreachable, "the host was removed"))?;
-        let name = host.address.rsplit_once(':').map_or(host.address.as_str(), |(name, _)| name);
         let disks = record.disks.iter().map(|disk| ImportDisk {
             name: disk.name.clone(),
             vdi: disk.vdi,
@@ -98,7 +97,7 @@ impl App {
         });
         Ok(UploadTicket {
             ticket,
-            address: format!("{name}:{port}"),
+            address: host.at(port),
             server_name: Peer::Host(record.host).server_name().to_str().into_owned(),
             authority_pem: self.certificates.authority().certificate_pem().to_owned(),
             disks: disks.collect(),

@@ -261,9 +261,8 @@ impl App {
     fn way_to(&self, host: HostId, port: u16) -> Result<(String, String, String), ApiError> {
         let record = self.views.host(host);
         let record = record.ok_or_else(|| ApiError::new(Reason::HostUnreachable, "the host was removed"))?;
-        let name = record.address.rsplit_once(':').map_or(record.address.as_str(), |(name, _)| name);
         Ok((
-            format!("{name}:{port}"),
+            record.at(port),
             Peer::Host(host).server_name().to_str().into_owned(),
             self.certificates.authority().certificate_pem().to_owned(),
         ))

@@ -191,11 +191,10 @@ async fn send(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
         return Ok(());
     }
     let record = deps.db.hosts.get(&params.host).await?.ok_or_else(|| host_removed(params.host))?.value;
-    let name = record.address.rsplit_once(':').map_or(record.address.as_str(), |(name, _)| name);
     let order = SendVdi {
         vdi: params.source(),
         to: params.to.vdi,
-        address: format!("{name}:{}", open.port),
+        address: record.for_peers(open.port),
         server_name: Peer::Host(params.host).server_name().to_str().into_owned(),
         authority_pem: params.authority_pem.clone(),
         ticket,

@@ -140,9 +140,8 @@ async fn stream(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepEr
         Err(error) => return Err(error.map_or_else(|| host_removed(params.to), |error| step_error(&error))),
     };
     let record = deps.db.hosts.get(&params.to).await?.ok_or_else(|| host_removed(params.to))?.value;
-    let name = record.address.rsplit_once(':').map_or(record.address.as_str(), |(name, _)| name);
     let order = SendVm {
-        address: format!("{name}:{port}"),
+        address: record.for_peers(port),
         server_name: Peer::Host(params.to).server_name().to_str().into_owned(),
         authority_pem: params.authority_pem.clone(),
         ticket,

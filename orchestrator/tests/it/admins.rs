@@ -148,6 +148,9 @@ async fn hosts_and_networks(all: &Installation, tried: &mut Tried<'_>) {
     // No address, so that it stays where it is.
     tried.own("host.set_address", json!({ "host": "xen2", "address": "nowhere" })).await;
     tried.others("host.set_address", json!({ "host": "xen1", "address": "nowhere" }), Reason::NotFound).await;
+    let peers = |host: &str| json!({ "host": host, "address": "10.10.0.1" });
+    tried.own("host.set_peer_address", peers("xen2")).await.unwrap();
+    tried.others("host.set_peer_address", peers("xen1"), Reason::NotFound).await;
     let network = |pool: &str| json!({ "name": "lan", "bridge": "xenbr0", "pool": pool });
     tried.own("network.create", network("east")).await.unwrap();
     tried.others("network.create", network("default"), Reason::NotFound).await;

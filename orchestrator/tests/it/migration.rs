@@ -68,7 +68,15 @@ async fn a_vm_moves_off_and_running_and_its_disk_with_it() {
 
     let plan = all.admin.plan::<vm::Migrate>(&of(json!({ "vm": "web-1" }))).await.unwrap();
     assert!(plan["how"].as_str().unwrap().contains("as it runs"), "{plan}");
+    // Hosts may reach each other by a way of their own.
+    let peers = |address: Value| of(json!({ "host": "xen1", "address": address }));
+    let wrong = api_error(all.admin.call::<host::SetPeerAddress>(&peers(json!("10.0.0.1:8444"))).await);
+    assert_eq!((wrong.reason(), wrong.data.field.as_deref()), (Reason::Invalid, Some("address")));
+    let told = all.admin.call::<host::SetPeerAddress>(&peers(json!("127.0.0.1"))).await.unwrap();
+    assert_eq!(told.peer_address.as_deref(), Some("127.0.0.1"));
     done::<vm::Migrate>(&all, json!({ "vm": "web-1", "host": "xen1" })).await;
+    let told = all.admin.call::<host::SetPeerAddress>(&peers(Value::Null)).await.unwrap();
+    assert_eq!(told.peer_address, None);
     let moved = until("the new host to tell of it", async || {
         let vm = all.vm("web-1").await;
         (vm.power == Power::Running && vm.host == Some(xen1)).then_some(vm)

@@ -24,7 +24,11 @@ pub struct Host {
     pub id: HostId,
     pub name: String,
     pub pool: PoolId,
+    /// Where the orchestrator reaches its agent.
     pub address: String,
+    /// Where other hosts reach it, when not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_address: Option<String>,
     pub status: HostStatus,
     /// Why it is unknown.
     pub problem: Option<String>,
@@ -116,6 +120,15 @@ pub struct HostAddress {
     pub host: Reference,
     /// `address:port` of its agent, as the orchestrator reaches it.
     pub address: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HostPeerAddress {
+    pub host: Reference,
+    /// Without a port: what hosts send each other has ports of its own. Without one, the orchestrator's way is theirs too.
+    #[serde(default)]
+    pub address: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -33,6 +33,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'host.evacuate': { bare: ['host'] },
   'host.set_maintenance': { bare: ['host', 'maintenance'] },
   'host.set_address': { bare: ['host', 'address'] },
+  'host.set_peer_address': { bare: ['host', 'address'] },
   'pool.create': { bare: ['name'], flags: ['description'] },
   'pool.delete': { bare: ['pool'] },
   'network.create': { bare: ['name'], flags: ['bridge', 'pool', 'description'] },

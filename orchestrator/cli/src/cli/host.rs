@@ -75,6 +75,16 @@ pub enum HostCommand {
         #[command(flatten)]
         keyed: Keyed,
     },
+    /// Send what hosts send each other to a host by another address: migrating VMs, copies of VDIs, private networks.
+    SetPeerAddress {
+        #[arg(value_name = "HOST")]
+        host: String,
+        /// A name or an IP address that other hosts reach; without one, the address that the orchestrator uses.
+        #[arg(value_name = "ADDRESS")]
+        address: Option<String>,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
     /// Forget a host and revoke its certificate.
     Remove {
         #[arg(value_name = "HOST")]

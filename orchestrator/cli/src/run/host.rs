@@ -3,7 +3,8 @@
 use xenith_orchestrator_api::host;
 use xenith_orchestrator_client::HostChanges;
 use xenith_orchestrator_types::host::{
-    AddHost, EvacuatedVm, Host, HostAddress, HostHardware, HostMaintenance, HostRef, HostStatus, RemoveHost,
+    AddHost, EvacuatedVm, Host, HostAddress, HostHardware, HostMaintenance, HostPeerAddress, HostRef,
+    HostStatus, RemoveHost,
 };
 
 use crate::app::App;
@@ -72,6 +73,7 @@ fn sheet(host: &Host, names: &Names) -> Sheet {
         .line("maintenance", if host.maintenance { "on: takes no new VMs" } else { "off" })
         .line("pool", names.pool(host.pool))
         .line("address", &host.address)
+        .maybe("peer address", host.peer_address.as_ref())
         .line("vms", host.vms.to_string())
         .maybe("agent", host.agent_version.as_ref())
         .maybe("local sr", host.local_sr.map(|sr| sr.to_string()))
@@ -196,6 +198,11 @@ pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
         }
         HostCommand::SetAddress { host, address, keyed } => {
             let host = app.change::<host::SetAddress>(&HostAddress { host, address }, &keyed).await?;
+            let names = app.names().await;
+            app.out.object(&host, || sheet(&host, &names))
+        }
+        HostCommand::SetPeerAddress { host, address, keyed } => {
+            let host = app.change::<host::SetPeerAddress>(&HostPeerAddress { host, address }, &keyed).await?;
             let names = app.names().await;
             app.out.object(&host, || sheet(&host, &names))
         }

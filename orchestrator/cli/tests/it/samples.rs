@@ -277,7 +277,9 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "token.create" => json!({ "token": token(), "secret": "xt_secret" }),
             "role.list" => json!(page(vec![json!({ "role": "viewer", "permissions": ["view", "own"] })])),
             "host.list" => json!(page(vec![host()])),
-            "host.get" | "host.set_maintenance" | "host.set_address" => json!(host()),
+            "host.get" | "host.set_maintenance" | "host.set_address" | "host.set_peer_address" => {
+                json!(host())
+            }
             "host.evacuate" => json!({
                 "host": ID,
                 "vms": [{ "vm": ID, "name": "web-1", "to": ID, "to_name": "xen2", "task": ID, "error": null }],
