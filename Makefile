@@ -1,6 +1,6 @@
 # Everything is done by xtask (cargo xtask --help); this file only forwards.
 #
-# Variables: HOSTS (a number of lab hosts, or sim), TEST (of lab-test: scenario, disks, imports, hvm, conformance or run),
+# Variables: HOSTS (a number of lab hosts, or sim), TEST (of lab-test: scenario, disks, imports, hvm, conformance, pool or run),
 # CARGO_TARGET_DIR (where to build).
 
 SHELL := /bin/bash
@@ -29,7 +29,7 @@ run: check-cargo ## Orchestrator and a real Xen host (QEMU where this is none); 
 lab: check-cargo ## Real Xen hosts in QEMU until Ctrl-C; HOSTS=2 for two
 	@exec cargo xtask lab $(if $(HOSTS),--hosts $(HOSTS))
 
-lab-test: check-cargo ## The scenario on real Xen, a quarter of an hour; TEST=disks, imports, hvm, conformance or run for the others
+lab-test: check-cargo ## The scenario on real Xen, a quarter of an hour; TEST=disks, imports, hvm, conformance, pool or run for the others
 	@cargo xtask lab-test $(TEST)
 
 iso: check-cargo ## The installer medium, into dist/

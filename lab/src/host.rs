@@ -27,7 +27,7 @@ use crate::disks::{DiskPaths, Disks};
 use crate::error::{Doing, LabError};
 use crate::paths::{LabPaths, ensure_dir};
 use crate::progress::Progress;
-use crate::qemu::{LanPort, Machine, Sizes};
+use crate::qemu::{LanPort, Machine, Sizes, lan_address};
 use crate::qmp;
 use crate::record::{HostRecord, choose_port};
 use crate::rootfs::{self, Rootfs};
@@ -339,6 +339,12 @@ impl LabHost {
     #[must_use]
     pub fn agent_settings(&self) -> String {
         self.record.agent_settings()
+    }
+
+    /// Where other hosts of the lab reach it, if it is on their LAN.
+    #[must_use]
+    pub fn lan_address(&self) -> Option<Ipv4Addr> {
+        self.spec.lan.as_ref().map(|_| lan_address(self.spec.number))
     }
 
     /// Commands and files.

@@ -1,6 +1,7 @@
 //! The command line of one host: pure, so that it can be read in a test.
 
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use crate::accel::Accel;
@@ -34,6 +35,11 @@ pub struct LanPort {
     pub local: PathBuf,
     /// The socket it sends to, the switch's.
     pub remote: PathBuf,
+}
+
+/// The address of a host of this number on that LAN.
+pub(crate) const fn lan_address(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, 0, number)
 }
 
 /// Everything QEMU is told.
@@ -130,7 +136,8 @@ impl Machine<'_> {
     fn dom0_arguments(&self) -> String {
         // Commas separate modules, so none may stand here.
         let lan = if self.lan.is_some() {
-            format!(" ip=10.77.0.{}::10.77.0.{}:255.255.255.0::eth1:off", self.number, self.number)
+            let address = lan_address(self.number);
+            format!(" ip={address}::{address}:255.255.255.0::eth1:off")
         } else {
             String::new()
         };

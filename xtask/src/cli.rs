@@ -97,6 +97,8 @@ enum LabTestName {
     Hvm,
     /// The suite that each back-end has to pass, on libxl: an hour or two
     Conformance,
+    /// Two hosts: live migration, shared storage, private networks, rules: half an hour
+    Pool,
     /// `make run` with a real host, started twice
     Run,
 }
@@ -109,6 +111,7 @@ impl From<LabTestName> for lab_test::Test {
             LabTestName::Imports => Self::Imports,
             LabTestName::Hvm => Self::Hvm,
             LabTestName::Conformance => Self::Conformance,
+            LabTestName::Pool => Self::Pool,
             LabTestName::Run => Self::Run,
         }
     }

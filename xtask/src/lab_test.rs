@@ -15,6 +15,7 @@ pub enum Test {
     Imports,
     Hvm,
     Conformance,
+    Pool,
     Run,
 }
 
@@ -27,6 +28,7 @@ impl Test {
             Self::Imports => "imports",
             Self::Hvm => "hvm",
             Self::Conformance => "conformance",
+            Self::Pool => "pool",
             Self::Run => "run",
         }
     }

@@ -11,7 +11,7 @@ use xenith_lab::{HostSpec, LabError, LabHost, LabPaths, Progress, Switch, guest}
 use xenith_orchestrator_api::host;
 use xenith_orchestrator_client::Client;
 use xenith_orchestrator_types::ListRequest;
-use xenith_orchestrator_types::host::{AddHost, HostAddress, HostStatus};
+use xenith_orchestrator_types::host::{AddHost, HostAddress, HostPeerAddress, HostStatus};
 
 use crate::child;
 use crate::place::Place;
@@ -125,6 +125,20 @@ async fn enrol(client: &Client, host: &LabHost, binary: &std::path::Path) -> Res
     if let Some(known) = moved.filter(|known| known.address != host.agent_address().to_string()) {
         let address = HostAddress { host: known.id.to_string(), address: host.agent_address().to_string() };
         client.call::<host::SetAddress>(&address).await?;
+    }
+    Ok(())
+}
+
+/// Lab hosts that are several reach each other on their LAN: the orchestrator's way to them ends at this machine.
+pub async fn introduce(client: &Client, hosts: &Hosts) -> Result<()> {
+    if hosts.lab.len() < 2 {
+        return Ok(());
+    }
+    for host in &hosts.lab {
+        let address = host.lan_address().map(|address| address.to_string());
+        client
+            .call::<host::SetPeerAddress>(&HostPeerAddress { host: host.name().to_owned(), address })
+            .await?;
     }
     Ok(())
 }

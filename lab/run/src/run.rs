@@ -71,6 +71,7 @@ async fn start(setting: &Setting<'_>, client: &Client, hosts: &mut Hosts) -> Res
     }
     progress.say("waiting until the hosts are heard; usually 5 s");
     host::wait_connected(client, hosts.count()).await?;
+    host::introduce(client, hosts).await?;
     let bridges = if kind == Kind::Local { Bridges::of_this_machine() } else { Bridges::ours() };
     bridges.ensure_network(client).await
 }

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -31,7 +32,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Orchestrator {
     programs: Programs,
-    dir: TempDir,
+    dir: Arc<TempDir>,
     port: u16,
     child: Option<Child>,
     password: String,
@@ -42,13 +43,27 @@ pub struct Orchestrator {
 impl Orchestrator {
     /// Starts one with an empty store and signs in as its first user.
     pub async fn new(programs: &Programs) -> Result<Self> {
-        let dir = tempfile::tempdir()?;
+        let dir = Arc::new(tempfile::tempdir()?);
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let child = spawn(programs, dir.path(), port)?;
         let said = said(dir.path()).await?;
         let password = word_after(&said, "password").context("it shows no first password")?;
         let (client, access) = sign_in(&said, port, &password).await?;
         Ok(Self { programs: programs.clone(), dir, port, child: Some(child), password, client, access })
+    }
+
+    /// Another way to it, which neither ends nor starts it.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self {
+            programs: self.programs.clone(),
+            dir: Arc::clone(&self.dir),
+            port: self.port,
+            child: None,
+            password: self.password.clone(),
+            client: self.client.clone(),
+            access: self.access.clone(),
+        }
     }
 
     /// `kill -9`.

@@ -11,7 +11,7 @@ use xenith_hypervisor_agent_types::{Firmware, ObservedVm, Power};
 use xenith_lab::agent::{AgentFile, agent_log, install_agent};
 use xenith_lab::guest::{self, GuestKind, GuestView, kernel_arguments};
 use xenith_lab::{
-    Disks, HostSpec, LabHost, LabPaths, Progress, Rootfs, Shell, agent_settings, attach, rootfs,
+    Disks, HostSpec, LabHost, LabPaths, Progress, Rootfs, Shell, Switch, agent_settings, attach, rootfs,
 };
 use xenith_orchestrator_api::{host, vm};
 use xenith_orchestrator_types::host::{Host, HostStatus};
@@ -34,6 +34,8 @@ const FIRMWARE_LIMIT: Duration = Duration::from_secs(25 * 60);
 /// Everything a step works with.
 #[derive(Debug)]
 pub struct Stage {
+    /// The host's name in the orchestrator.
+    pub name: String,
     /// `None` for a host that another process keeps: its power is not ours to cut.
     pub host: Option<LabHost>,
     pub shell: Shell,
@@ -118,8 +120,11 @@ impl Guest {
 /// The host, if it is ours, the way into it, and what its agent has to be told.
 type Place = (Option<LabHost>, Shell, String, Rootfs);
 
-async fn own_host(paths: &LabPaths, name: &str) -> Result<Place> {
-    let spec = HostSpec { name: name.into(), disks: Disks::Fresh, ..HostSpec::numbered(1) };
+fn fresh(name: &str, number: u8) -> HostSpec {
+    HostSpec { name: name.into(), disks: Disks::Fresh, ..HostSpec::numbered(number) }
+}
+
+async fn own_host(paths: &LabPaths, spec: HostSpec) -> Result<Place> {
     let host = LabHost::boot(paths, spec, &Progress::stderr()).await?;
     if let Some(why) = host.restarted() {
         eprintln!("    the host was started twice: {why}");
@@ -157,20 +162,40 @@ impl Stage {
     /// an orchestrator. Not joined yet.
     pub async fn set(programs: &Programs, name: &str) -> Result<Self> {
         let paths = LabPaths::from_env();
-        let (host, shell, settings, rootfs) = match kept_host() {
+        let place = match kept_host() {
             Some(kept) => cleaned(&paths, &kept).await?,
-            None => own_host(&paths, name).await?,
+            None => own_host(&paths, fresh(name, 1)).await?,
         };
+        Self::furnish("xen-lab", place, Orchestrator::new(programs).await?).await
+    }
+
+    /// Two hosts of one orchestrator, `xen1` and `xen2`, with a LAN between them, which is there as long as the switch.
+    pub async fn pair(programs: &Programs, test: &str) -> Result<(Self, Self, Switch)> {
+        let paths = LabPaths::from_env();
+        let lan = Switch::start(2)?;
+        let host = |number: u8| {
+            let spec = fresh(&format!("{test}-{number}"), number);
+            own_host(&paths, HostSpec { lan: Some(lan.port(usize::from(number))), ..spec })
+        };
+        let (one, other) = tokio::try_join!(host(1), host(2))?;
+        let orchestrator = Orchestrator::new(programs).await?;
+        let beside = orchestrator.beside();
+        let one = Self::furnish("xen1", one, orchestrator);
+        let (one, other) = tokio::try_join!(one, Self::furnish("xen2", other, beside))?;
+        Ok((one, other, lan))
+    }
+
+    async fn furnish(name: &str, place: Place, orchestrator: Orchestrator) -> Result<Self> {
+        let (host, shell, settings, rootfs) = place;
         guest::install(&shell, &rootfs).await?;
         // The kernel for helper VMs: emulated, Xen takes half a minute to unpack the one in /boot.
         let agent_config = format!("{settings}helper_kernel = \"{}\"\n", guest::KERNEL);
-        let orchestrator = Orchestrator::new(programs).await?;
-        Ok(Self { host, shell, orchestrator, agent_config })
+        Ok(Self { name: name.to_owned(), host, shell, orchestrator, agent_config })
     }
 
     /// Installs the agent with a join token, and waits until the orchestrator hears it.
     pub async fn enrol(&self, programs: &Programs) -> Result<Host> {
-        let issued = self.orchestrator.call::<host::Add>(json!({ "name": "xen-lab" })).await?;
+        let issued = self.orchestrator.call::<host::Add>(json!({ "name": self.name })).await?;
         let files = [
             AgentFile { path: "/etc/xenith/agent.toml", content: self.agent_config.as_bytes(), mode: 0o600 },
             AgentFile { path: "/etc/xenith/join-token", content: issued.token.as_bytes(), mode: 0o600 },
@@ -183,9 +208,9 @@ impl Stage {
 
     /// Waits for the host's status.
     pub async fn host_is(&self, status: HostStatus, limit: Duration) -> Result<Host> {
-        until(&format!("the host is {status:?}"), limit, async || {
+        until(&format!("{} is {status:?}", self.name), limit, async || {
             let page = self.orchestrator.call::<host::List>(json!({})).await?;
-            Ok(page.items.into_iter().find(|host| host.status == status))
+            Ok(page.items.into_iter().find(|host| host.name == self.name && host.status == status))
         })
         .await
     }

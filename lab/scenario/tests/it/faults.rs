@@ -31,7 +31,7 @@ fn trap(activity: &str, since: &str, then: &str) -> String {
 }
 
 /// Calls, and kills the agent in dom0 as soon as it is at work on it. Returns the task when it is over.
-async fn kill_agent_in(
+pub async fn kill_agent_in(
     stage: &Stage,
     activity: &str,
     call: impl Future<Output = Result<TaskStarted>>,

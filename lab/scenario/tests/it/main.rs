@@ -15,6 +15,7 @@ mod foreign;
 mod hvm;
 mod imports;
 mod life;
+mod pool;
 mod quiesce;
 mod storage;
 
@@ -34,6 +35,9 @@ const KEPT: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-kept", GuestKind:
 /// Has a channel to a guest agent.
 const QUIET: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-quiet", GuestKind::Pvh, 104) };
 const PV: Guest = Guest::new("pv-1", GuestKind::Pv, 102);
+/// Its disk is in an SR that both hosts of a pool have.
+const MOVES: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-moves", GuestKind::Pvh, 111) };
+const STAYS: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-stays", GuestKind::Pvh, 112) };
 const BIOS: Guest = hvm::machine("bios-1", Firmware::Bios);
 const UEFI: Guest = hvm::machine("uefi-1", Firmware::Uefi);
 
@@ -110,6 +114,33 @@ async fn whole_machines_on_real_xen() {
             step!(stage, steps, "reboot it", 30, hvm::reboot(&stage, guest));
             step!(stage, steps, "shut down and delete", 10, life::end(&stage, guest));
         }
+    }
+    steps.finish().unwrap();
+}
+
+/// Two hosts of one orchestrator, which share an SR and a private network.
+#[tokio::test]
+async fn a_pool_on_real_xen() {
+    if !asked("pool") {
+        return;
+    }
+    xenith_common_pki::install_provider();
+    let mut steps = Steps::on("pool");
+    let programs = Programs::find().unwrap();
+    let (one, other, _lan) = Box::pin(Stage::pair(&programs, steps.host())).await.unwrap();
+    let (pair, guests) = (pool::Pair { one, other }, (&MOVES, &STAYS));
+    if steps.run("enrol two hosts, share an SR", 10 * MINUTE, Box::pin(pool::found(&pair, &programs))).await {
+        step!(pair, steps, "start a guest on each, on a private network", 12, pool::start(&pair, guests));
+        step!(pair, steps, "move a guest as it runs, and back", 15, pool::moves(&pair, guests));
+        step!(pair, steps, "keep to the rules of a security group", 6, pool::rules(&pair, guests));
+        step!(pair, steps, "kill -9 of the agent that receives", 10, pool::receiver_dies(&pair, &MOVES));
+        step!(pair, steps, "kill -9 of the agent that sends", 10, pool::sender_dies(&pair, &MOVES));
+        step!(pair, steps, "cut the network between them in a move", 10, pool::network_is_cut(&pair, &MOVES));
+        step!(pair, steps, "evacuate a host", 15, pool::evacuate(&pair, guests));
+        step!(pair, steps, "move a guest that is off", 8, pool::moves_off(&pair, &MOVES));
+        step!(pair, steps, "delete, and leave nothing", 8, pool::end(&pair, [&MOVES, &STAYS]));
+    } else {
+        eprintln!("{}", pair.logs().await);
     }
     steps.finish().unwrap();
 }

@@ -1,0 +1,229 @@
+//! Two hosts of a pool: a VM goes from one to the other and back, and its network with it.
+//!
+//! The first host serves the SR that both share, so that no third machine is needed.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use xenith_hypervisor_agent_types::{ObservedVm, Power};
+use xenith_lab::{Cable, Link};
+use xenith_lab_scenario::{Guest, Programs, Stage, told, until};
+use xenith_orchestrator_api::{host, network, sr, task, vm};
+use xenith_orchestrator_types::host::HostStatus;
+use xenith_orchestrator_types::task::TaskStatus;
+
+use crate::MINUTE;
+use crate::faults::kill_agent_in;
+use crate::life::ensure_stopped;
+
+const NAS: &str = "mkdir -p /srv/nas && echo '/srv/nas 10.77.0.0/24(rw,sync,no_root_squash,no_subtree_check)' \
+                   >/etc/exports && systemctl start nfs-server";
+
+/// Both hosts; the orchestrator's process is the first one's.
+pub struct Pair {
+    pub one: Stage,
+    pub other: Stage,
+}
+
+impl Pair {
+    /// The ends of all logs, for a step that failed.
+    pub async fn logs(&self) -> String {
+        format!("{}\n--- {}\n{}", self.one.logs().await, self.other.name, self.other.logs().await)
+    }
+
+    /// The host that has the VM, and the other one.
+    async fn around(&self, guest: &Guest) -> Result<(&Stage, &Stage)> {
+        let first = self.one.host_is(HostStatus::Connected, MINUTE).await?.id;
+        let has =
+            self.one.vm(guest.name).await?.host.with_context(|| format!("{} is nowhere", guest.name))?;
+        Ok(if has == first { (&self.one, &self.other) } else { (&self.other, &self.one) })
+    }
+
+    /// Its only domain is on the host that the orchestrator tells, and it is the run that it was before.
+    async fn runs_on(&self, guest: &Guest, boot: &str) -> Result<ObservedVm> {
+        let (has, other) = self.around(guest).await?;
+        let seen = has.running(guest).await?;
+        let left = other.domains(guest.name).await?;
+        ensure!(left.is_empty(), "{} has domain {left:?} on {} too", guest.name, other.name);
+        ensure!(has.domains(guest.name).await?.len() == 1, "{} has no domain on {}", guest.name, has.name);
+        ensure!(has.boot_id(&seen).await? == boot, "the guest has booted anew: its memory is lost");
+        has.order(&seen, "check-pattern 31 1").await?;
+        Ok(seen)
+    }
+}
+
+/// Both join, know each other's address on the LAN, and share an SR and a private network.
+pub async fn found(pair: &Pair, programs: &Programs) -> Result<()> {
+    let Pair { one, other } = pair;
+    for stage in [one, other] {
+        stage.enrol(programs).await?;
+        let address = stage.host.as_ref().and_then(xenith_lab::LabHost::lan_address).context("no LAN")?;
+        let peers = json!({ "host": stage.name, "address": address.to_string() });
+        stage.orchestrator.call::<host::SetPeerAddress>(peers).await?;
+    }
+    one.dom0(NAS).await?;
+    let spec = json!({ "kind": "nfs", "server": "10.77.0.1", "export": "/srv/nas" });
+    let nas = json!({ "name": "nas", "host": one.name, "spec": spec });
+    one.orchestrator.done::<sr::Create>(nas, 3 * MINUTE).await?;
+    one.orchestrator.done::<sr::Attach>(json!({ "sr": "nas", "host": other.name }), 3 * MINUTE).await?;
+    let lan = json!({ "name": "lan", "uplink": { "kind": "private", "vni": 5 } });
+    one.orchestrator.call::<network::Create>(lan).await.map(drop)
+}
+
+/// One guest with its disk on the shared SR, one on the other host that stays there: they reach each other.
+pub async fn start(pair: &Pair, (moves, stays): (&Guest, &Guest)) -> Result<()> {
+    for (guest, sr, stage) in [(moves, Some("nas"), &pair.one), (stays, None, &pair.other)] {
+        let mut create = guest.create();
+        create["host"] = json!(stage.name);
+        if let Some(sr) = sr {
+            create["disks"][0]["sr"] = json!(sr);
+        }
+        // A host says a moment later that it has made the bridge.
+        let network = "the network is there";
+        until(network, MINUTE, async || {
+            Ok(stage.dom0("ls /sys/class/net").await?.contains("xn-").then_some(()))
+        })
+        .await?;
+        stage.orchestrator.done::<vm::Create>(create, 2 * MINUTE).await?;
+        stage.orchestrator.done::<vm::Start>(json!({ "vm": guest.name }), 3 * MINUTE).await?;
+        stage.running(guest).await?;
+    }
+    let seen = pair.one.running(moves).await?;
+    pair.one.order(&seen, "write-pattern 31 1").await?;
+    reaches(pair, (moves, stays)).await
+}
+
+/// The frames of two hosts go through a tunnel, whose ends learn of each other a moment after they were told.
+async fn reaches(pair: &Pair, (guest, peer): (&Guest, &Guest)) -> Result<()> {
+    until(&format!("{} reaches {}", guest.name, peer.name), MINUTE, async || {
+        Ok(pings(pair, (guest, peer)).await?.then_some(()))
+    })
+    .await
+}
+
+async fn pings(pair: &Pair, (guest, peer): (&Guest, &Guest)) -> Result<bool> {
+    let (has, _) = pair.around(guest).await?;
+    let seen = has.running(guest).await?;
+    let said = has.view(&seen)?.order(&format!("ping {}", peer.address()), MINUTE).await?;
+    Ok(said.starts_with("ok"))
+}
+
+/// There and back, as it runs. The guest notices nothing, and its peer finds it.
+pub async fn moves(pair: &Pair, (guest, peer): (&Guest, &Guest)) -> Result<()> {
+    for _ in 0..2 {
+        let (has, next) = pair.around(guest).await?;
+        let boot = has.boot_id(&has.running(guest).await?).await?;
+        let order = json!({ "vm": guest.name, "host": next.name });
+        has.orchestrator.done::<vm::Migrate>(order, 5 * MINUTE).await?;
+        pair.runs_on(guest, &boot).await?;
+        ensure!(pair.around(guest).await?.0.name == next.name, "{} has not moved", guest.name);
+        reaches(pair, (guest, peer)).await?;
+    }
+    Ok(())
+}
+
+/// The agent that receives it dies: moved or not, it runs once.
+pub async fn receiver_dies(pair: &Pair, guest: &Guest) -> Result<()> {
+    let (has, next) = pair.around(guest).await?;
+    let boot = has.boot_id(&has.running(guest).await?).await?;
+    let order = json!({ "vm": guest.name, "host": next.name });
+    kill_agent_in(next, "Receiving", has.orchestrator.call::<vm::Migrate>(order)).await?;
+    pair.runs_on(guest, &boot).await.map(drop)
+}
+
+/// The agent that sends it dies.
+pub async fn sender_dies(pair: &Pair, guest: &Guest) -> Result<()> {
+    let (has, next) = pair.around(guest).await?;
+    let boot = has.boot_id(&has.running(guest).await?).await?;
+    let order = json!({ "vm": guest.name, "host": next.name });
+    kill_agent_in(has, "Sending", has.orchestrator.call::<vm::Migrate>(order)).await?;
+    pair.runs_on(guest, &boot).await.map(drop)
+}
+
+/// The hosts do not reach each other any more while its memory is on its way.
+pub async fn network_is_cut(pair: &Pair, guest: &Guest) -> Result<()> {
+    let (has, next) = pair.around(guest).await?;
+    let boot = has.boot_id(&has.running(guest).await?).await?;
+    let order = json!({ "vm": guest.name, "host": next.name });
+    let started = has.orchestrator.call::<vm::Migrate>(order).await?;
+    until("its memory is on its way", 2 * MINUTE, async || {
+        let task = has.orchestrator.call::<task::Get>(json!({ "task": started.task })).await?;
+        let sends = has.vm(guest.name).await?.observed.is_some_and(|seen| seen.power != Power::Running);
+        Ok((sends || task.status.is_over()).then_some(()))
+    })
+    .await?;
+    let cable = pair.other.host.as_ref().context("the host is ours")?;
+    cable.set_cable(Cable::Lan, Link::Down).await?;
+    // Longer than either side waits for the other.
+    tokio::time::sleep(MINUTE + MINUTE / 4).await;
+    cable.set_cable(Cable::Lan, Link::Up).await?;
+    let task = has.orchestrator.over(started.task, 5 * MINUTE).await?;
+    ensure!(matches!(task.status, TaskStatus::Done | TaskStatus::RolledBack), "{}", told(&task));
+    eprintln!("    {}", told(&task));
+    pair.runs_on(guest, &boot).await.map(drop)
+}
+
+/// All that can go from a host goes; what has a disk of its own there stays, with the reason.
+pub async fn evacuate(pair: &Pair, (moves, stays): (&Guest, &Guest)) -> Result<()> {
+    let (has, _) = pair.around(moves).await?;
+    if has.name != pair.other.name {
+        let order = json!({ "vm": moves.name, "host": pair.other.name });
+        has.orchestrator.done::<vm::Migrate>(order, 5 * MINUTE).await?;
+    }
+    let boot = pair.other.boot_id(&pair.other.running(moves).await?).await?;
+    let orchestrator = &pair.one.orchestrator;
+    let evacuation = orchestrator.call::<host::Evacuate>(json!({ "host": pair.other.name })).await?;
+    for vm in evacuation.vms {
+        match vm.task {
+            Some(task) => {
+                let task = orchestrator.over(task, 5 * MINUTE).await?;
+                ensure!(vm.name == moves.name && task.status == TaskStatus::Done, "{}", told(&task));
+            }
+            None => ensure!(vm.name == stays.name && vm.error.is_some(), "{} stays: {:?}", vm.name, vm.error),
+        }
+    }
+    let back = json!({ "host": pair.other.name, "maintenance": false });
+    orchestrator.call::<host::SetMaintenance>(back).await?;
+    pair.runs_on(moves, &boot).await?;
+    ensure!(pair.around(moves).await?.0.name == pair.one.name, "{} has not left", moves.name);
+    Ok(())
+}
+
+/// Rules hold for real packets, change while the guests run, and let answers pass.
+pub async fn rules(pair: &Pair, (guest, peer): (&Guest, &Guest)) -> Result<()> {
+    let orchestrator = &pair.one.orchestrator;
+    let web = json!({ "vm": peer.name, "tags": ["web"] });
+    orchestrator.done::<vm::Update>(web, MINUTE).await?;
+    orchestrator.cli(&["security-group", "create", "web", "--tag", "web", "--ingress", "tcp:443"]).await?;
+    until("what no rule allows is dropped", MINUTE, async || {
+        Ok((!pings(pair, (guest, peer)).await?).then_some(()))
+    })
+    .await?;
+    // Nobody asked it to answer: it asks, and the answer passes although its ingress is closed.
+    ensure!(pings(pair, (peer, guest)).await?, "the answer to what it asked is dropped");
+    orchestrator.cli(&["security-group", "set-rules", "web", "--ingress", "icmp"]).await?;
+    reaches(pair, (guest, peer)).await?;
+    orchestrator.cli(&["security-group", "delete", "web", "--yes"]).await.map(drop)
+}
+
+/// A VM that is off is only defined elsewhere, and starts there.
+pub async fn moves_off(pair: &Pair, guest: &Guest) -> Result<()> {
+    let (has, next) = pair.around(guest).await?;
+    ensure_stopped(has, guest).await?;
+    let order = json!({ "vm": guest.name, "host": next.name });
+    has.orchestrator.done::<vm::Migrate>(order, MINUTE).await?;
+    next.orchestrator.done::<vm::Start>(json!({ "vm": guest.name }), 3 * MINUTE).await?;
+    let seen = next.running(guest).await?;
+    next.order(&seen, "check-pattern 31 1").await?;
+    ensure!(has.domains(guest.name).await?.is_empty(), "{} has a domain where it was", guest.name);
+    Ok(())
+}
+
+pub async fn end(pair: &Pair, guests: [&Guest; 2]) -> Result<()> {
+    for guest in guests {
+        let (has, _) = pair.around(guest).await?;
+        crate::life::end(has, guest).await?;
+    }
+    let left = pair.one.dom0("find /srv/nas -name '*.raw' -o -name '*.qcow2' | wc -l").await?;
+    ensure!(left.trim() == "0", "{left} disks are left in the shared SR");
+    Ok(())
+}
