@@ -95,7 +95,14 @@ impl App {
         };
         if let Some((_, ours)) = mapped.iter().find(|(from, _)| *from == theirs) {
             let Some(ours) = ours else { return Ok(None) };
-            return get(*ours).await;
+            let ours = get(*ours).await?;
+            return match ours.filter(|network| network.pool == pool) {
+                None if unmapped == Unmapped::Refused => Err(ApiError::invalid(
+                    "networks",
+                    "what is to stand for a network is none of that host's pool",
+                )),
+                ours => Ok(ours),
+            };
         }
         let Some(network) = get(theirs).await? else { return Ok(None) };
         if network.pool == pool {

@@ -271,13 +271,15 @@ impl TemplateApi for App {
         }
         let (vm, saga) = (VmId::new(), SagaId::new());
         let (disks, new_vdis) = self.deployed_disks((vm, &request), template)?;
+        let nics = self.nics(call, &request.nics).await?;
+        self.networks_are_of(template.pool, &nics).await?;
         let spec = validated(VmSpec {
             name: request.name.clone(),
             platform: template.platform.clone(),
             vcpus: request.vcpus.unwrap_or(template.vcpus),
             memory: request.memory.unwrap_or(template.memory),
             disks,
-            nics: self.nics(call, &request.nics).await?,
+            nics,
             graphics: template.graphics,
             on_crash: Default::default(),
             on_reboot: Default::default(),

@@ -591,7 +591,9 @@ impl VmApi for App {
         let found = self.find_vm(call, &request.vm, Permission::Operate).await?;
         free(&found.value)?;
         let mut new = found.value.clone();
-        new.spec.nics.extend(self.nics(call, std::slice::from_ref(&request.nic)).await?);
+        let nics = self.nics(call, std::slice::from_ref(&request.nic)).await?;
+        self.networks_are_of(new.pool, &nics).await?;
+        new.spec.nics.extend(nics);
         let title = format!("Add a NIC to {}", new.spec.name);
         self.change(call, Update { record: found, new, new_vdis: vec![], method: "vm.attach_nic", title })
             .await

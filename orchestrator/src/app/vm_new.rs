@@ -63,6 +63,7 @@ impl App {
         if !call.caller.sight(Permission::Provision).covers(Some(pool), &request.tags) {
             return Err(call.caller.forbidden(Permission::Provision));
         }
+        self.networks_are_of(pool, &spec.nics).await?;
         self.vm_name_is_free(&name, pool).await?;
         let sr = self.views.host(host).and_then(|record| record.local_sr);
         let sr = sr.ok_or_else(|| {

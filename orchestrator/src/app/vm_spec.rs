@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use aws_lc_rs::rand;
-use xenith_common_ids::{HostId, SrId, VdiId};
+use xenith_common_ids::{HostId, PoolId, SrId, VdiId};
 use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_types::{
     DiskDevice, DiskSpec, NicSpec, SpecErrors, ValidVmSpec, VdiSize, VmSpec,
@@ -193,6 +193,19 @@ impl App {
             nics.push(NicSpec { mac, network: network.key, bridge: network.value.bridge });
         }
         Ok(nics)
+    }
+
+    /// Refuses a network of another pool. Hosts have bridges of one name everywhere: who declares networks in one pool would
+    /// open a bridge of another, whose admin never gave it to anybody.
+    pub(super) async fn networks_are_of(&self, pool: PoolId, nics: &[NicSpec]) -> Result<(), ApiError> {
+        for (index, nic) in nics.iter().enumerate() {
+            let network = self.db.networks.get(&nic.network).await.map_err(|e| store_error(&e))?;
+            if let Some(network) = network.filter(|network| network.value.pool != pool) {
+                let problem = format!("{} is a network of another pool than the VM", network.value.name);
+                return Err(ApiError::invalid(format!("nics[{index}].network"), problem));
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn free_mac(&self) -> Result<MacAddr, ApiError> {

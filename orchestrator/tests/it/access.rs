@@ -152,6 +152,15 @@ async fn a_tag_shows_the_pools_and_networks_of_its_vms_and_hides_the_rest() {
     };
     hides::<vm::Create>(&dora, ["west-net", "none-net"], |network| vm_on(network, "east")).await;
     hides::<vm::Create>(&dora, ["west", "none"], |pool| vm_on("default", pool)).await;
+    // Who sees both pools plugs a VM of the one into no network of the other, though the bridge has the same name there.
+    let elsewhere = api_error(all.admin.plan::<vm::Create>(&vm_on("west-net", "east")).await);
+    let nic = serde_json::json!({ "vm": "dev-1", "nic": { "network": "west-net" } });
+    let attached = api_error(all.admin.plan::<vm::AttachNic>(&serde_json::from_value(nic).unwrap()).await);
+    for refused in [elsewhere, attached] {
+        let told = (refused.reason(), refused.data.field.as_deref());
+        assert_eq!(told, (Reason::Invalid, Some("nics[0].network")), "{refused}");
+    }
+    assert!(all.admin.plan::<vm::Create>(&vm_on("east-net", "east")).await.is_ok());
     assert_eq!(dora.call::<host::List>(&ListRequest::default()).await.unwrap().total, 0);
     assert_eq!(dora.call::<sr::List>(&ListRequest::default()).await.unwrap().total, 0);
 

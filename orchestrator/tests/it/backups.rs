@@ -823,6 +823,8 @@ async fn a_backup_comes_back_in_another_pool() {
         (json!({ "target": { "kind": "in_place" } }), "target"),
         (json!({ "target": { "kind": "disks" }, "networks": { "dmz": "" } }), "networks"),
         (json!({ "sr": "local-xen1", "networks": { was.as_str(): "" } }), "sr"),
+        // It is a network of the pool that the VM was in.
+        (json!({ "networks": { was.as_str(): was.as_str() } }), "networks"),
     ] {
         let error = refused(wrong).await;
         assert_eq!((error.reason(), error.data.field.as_deref()), (Reason::Invalid, Some(field)), "{error}");
