@@ -51,7 +51,7 @@ impl App {
         let before = self.db.vifs.get(&found.key).await.map_err(|error| store_error(&error))?;
         let mut vifs = before.as_ref().map(|record| record.value.clone()).unwrap_or_default();
         let settings = changed(vifs.remove(&mac).unwrap_or_default(), request)?;
-        self.addresses_are_free(&found, (mac, &settings)).await?;
+        self.addresses_are_free(call, &found, (mac, &settings)).await?;
         if settings != VifSettings::default() {
             vifs.insert(mac, settings);
         }
@@ -69,6 +69,7 @@ impl App {
     /// One address, one NIC: in the pool nobody is allowed what somebody else has.
     async fn addresses_are_free(
         &self,
+        call: &Call,
         found: &Record<VmId, VmRecord>,
         (mac, settings): (MacAddr, &VifSettings),
     ) -> Result<(), ApiError> {
@@ -86,8 +87,14 @@ impl App {
                 let vm = self.db.vms.get(&record.key).await.map_err(|error| store_error(&error))?;
                 let Some(vm) = vm.filter(|_| !same) else { continue };
                 if network(&vm.value.spec.nics, other) == ours && ours.is_some() {
-                    let message = format_args!("{twice} belongs to {other} of {}", vm.value.spec.name);
-                    let mut error = ApiError::invalid("addresses", message);
+                    // That it is taken has to be told; by whom is for who may see that VM.
+                    let sees = call.caller.sight(Permission::View);
+                    let whose = match sees.covers(Some(vm.value.pool), &vm.value.tags) {
+                        true => format!("{other} of {}", vm.value.spec.name),
+                        false => "another VM".to_owned(),
+                    };
+                    let mut error =
+                        ApiError::invalid("addresses", format_args!("{twice} belongs to {whose}"));
                     error.data.reason = Reason::Conflict;
                     return Err(error);
                 }

@@ -5,10 +5,10 @@ use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::Power;
 use xenith_hypervisor_agent_types::network::guest_interface;
 use xenith_orchestrator_api::vm;
-use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::task::TaskStatus;
+use xenith_orchestrator_types::{Binding, Reason, Role, Scope};
 
-use crate::admins::{call, done};
+use crate::admins::{call, done, somebody};
 use crate::harness::{Installation, api_error, small, until};
 use crate::shared_storage::of;
 
@@ -94,8 +94,14 @@ async fn networks_and_rules_reach_the_hosts() {
     done::<vm::Create>(&all, other).await;
     filter_has(&all, "_mac { 00:16:3e:00:00:02 }").await;
     let taken = json!({ "vm": "admin-1", "mac": "00:16:3e:00:00:02", "addresses": ["10.0.0.7"] });
-    let error = api_error(call(&all.admin, "vm.set_nic", taken).await);
+    let error = api_error(call(&all.admin, "vm.set_nic", taken.clone()).await);
     assert!(error.reason() == Reason::Conflict && error.message.contains("web-1"), "{error}");
+    // By whom is for who sees that VM.
+    let of_admin = Binding { role: Role::Admin, scope: Scope::Tag("admin".into()) };
+    let dora = somebody(&all, "dora", vec![of_admin]).await;
+    let error = api_error(call(&dora, "vm.set_nic", taken).await);
+    assert!(error.reason() == Reason::Conflict && error.message.contains("belongs to another VM"), "{error}");
+    assert!(!error.message.contains("web-1") && !error.message.contains(mac), "{error}");
 
     let error = api_error(call(&all.admin, "network.delete", json!({ "network": "backend" })).await);
     assert_eq!(error.reason(), Reason::WrongState, "{error}");
