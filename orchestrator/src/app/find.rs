@@ -19,7 +19,7 @@ use crate::errors::{query_error, store_error};
 use crate::model::{HostRecord, UserRecord, VmRecord};
 
 /// One of several, or the error that lists them.
-fn only<T>(noun: &str, reference: &str, mut found: Vec<(T, String)>) -> Result<T, ApiError> {
+pub(super) fn only<T>(noun: &str, reference: &str, mut found: Vec<(T, String)>) -> Result<T, ApiError> {
     match (found.pop(), found.is_empty()) {
         (None, _) => Err(ApiError::not_found(noun, reference)),
         (Some((one, _)), true) => Ok(one),
@@ -35,7 +35,7 @@ fn only<T>(noun: &str, reference: &str, mut found: Vec<(T, String)>) -> Result<T
 }
 
 /// By id where the reference is one, else by name.
-fn matches<Id: FromStr + PartialEq>(reference: &str, id: &Id, name: &str) -> bool {
+pub(super) fn matches<Id: FromStr + PartialEq>(reference: &str, id: &Id, name: &str) -> bool {
     reference.parse::<Id>().is_ok_and(|wanted| wanted == *id) || name == reference
 }
 

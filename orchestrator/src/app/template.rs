@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::json;
 use time::OffsetDateTime;
-use xenith_common_ids::{IncarnationId, SagaId, TemplateId, VdiId, VmId};
+use xenith_common_ids::{IncarnationId, PoolId, SagaId, TemplateId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{DiskAccess, DiskDevice, DiskSpec, VdiSize, VmSpec};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::template::TemplateApi;
@@ -17,6 +17,7 @@ use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason}
 
 use super::App;
 use super::begin::{About, free};
+use super::find::{matches, only};
 use super::listings::filtered;
 use super::listings::storage::TemplateRow;
 use super::vm_spec::validated;
@@ -36,22 +37,25 @@ impl App {
         reference: &str,
     ) -> Result<Record<TemplateId, Template>, ApiError> {
         let sees = call.caller.sight(Permission::View);
-        let id = reference.parse::<TemplateId>().ok();
         let (all, _) = self.db.templates.all().await.map_err(|e| store_error(&e))?;
-        let found = all.into_iter().find(|record| {
-            (Some(record.key) == id || record.value.name == reference)
-                && sees.covers(Some(record.value.pool), [])
+        let meant = all.into_iter().filter(|record| {
+            let template = &record.value;
+            matches(reference, &record.key, &template.name) && sees.covers(Some(template.pool), [])
         });
-        found.ok_or_else(|| ApiError::not_found("template", reference))
+        let shown = meant.map(|record| {
+            let shown = format!("{} (pool {})", record.key, self.pool_name(record.value.pool));
+            (record, shown)
+        });
+        only("template", reference, shown.collect())
     }
 
-    async fn name_is_free(&self, name: &str) -> Result<(), ApiError> {
-        super::vdi::checked_name(name)?;
+    /// In the pool: of other pools' templates the caller may not know.
+    async fn name_is_free(&self, name: &str, pool: PoolId) -> Result<(), ApiError> {
         let (all, _) = self.db.templates.all().await.map_err(|e| store_error(&e))?;
-        if all.iter().any(|record| record.value.name == name) {
+        if all.iter().any(|record| record.value.pool == pool && record.value.name == name) {
             return Err(ApiError::new(
                 Reason::Conflict,
-                format_args!("there is a template {name:?} already"),
+                format_args!("there is a template {name:?} in this pool already"),
             ));
         }
         Ok(())
@@ -122,9 +126,10 @@ impl TemplateApi for App {
     }
 
     async fn create(&self, call: &Call, request: CreateTemplate) -> Result<TaskStarted, ApiError> {
-        self.name_is_free(&request.name).await?;
+        super::vdi::checked_name(&request.name)?;
         let vm = self.find_vm(call, &request.vm, Permission::Provision).await?;
         free(&vm.value)?;
+        self.name_is_free(&request.name, vm.value.pool).await?;
         let spec = &vm.value.spec;
         let mut kept = Vec::new();
         for disk in spec.disks.iter().filter(|disk| disk.access == DiskAccess::ReadWrite) {
@@ -177,12 +182,13 @@ impl TemplateApi for App {
     }
 
     async fn import(&self, call: &Call, request: ImportTemplate) -> Result<TaskStarted, ApiError> {
-        self.name_is_free(&request.name).await?;
+        super::vdi::checked_name(&request.name)?;
         super::vdi::checked_source(&request.url, &request.sha256)?;
         let host = self.find_host(call, &request.host).await?;
         if !call.caller.sight(Permission::Provision).covers(Some(host.value.pool), []) {
             return Err(call.caller.forbidden(Permission::Provision));
         }
+        self.name_is_free(&request.name, host.value.pool).await?;
         let sr = self.sr_on(call, host.key, request.sr.as_deref()).await?;
         let device = DiskDevice::nth(0).ok_or_else(|| ApiError::internal("no disk devices"))?;
         let vdi = VdiId::new();

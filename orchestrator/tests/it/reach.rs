@@ -247,6 +247,14 @@ async fn what_is_out_of_scope_is_not_there() {
             .await;
         hides_the_west(&scene, who).await;
     }
+    // A name that something hidden has is free for who does not see that, and means both for who does.
+    let same = json!({ "vm": "east-1", "name": "west-image" });
+    done_by(&scene.all, &pia, "template.create", same.clone()).await;
+    assert_eq!(api_error(call(&pia, "template.create", same).await).reason(), Reason::Conflict);
+    let both = api_error(call(everything, "template.get", json!({ "template": "west-image" })).await);
+    assert_eq!((both.reason(), both.data.candidates.len()), (Reason::Ambiguous, 2), "{both}");
+    let own = call(&pia, "template.get", json!({ "template": "west-image" })).await.unwrap();
+    assert!(both.data.candidates.iter().any(|one| one.starts_with(own["id"].as_str().unwrap())), "{both}");
     scene.all.stop().await;
 }
 
