@@ -25,9 +25,22 @@ use xenith_orchestrator_types::audit::{AuditPhase, AuditRecord, AuditVerified};
 use crate::db::Db;
 use crate::errors::store_error;
 
-/// Parameters that are never written down.
-const SECRETS: [&str; 10] =
-    ["password", "old", "new", "code", "secret", "token", "passphrase", "key", "access_key", "secret_key"];
+/// Parameters that are never written down. What cloud-init is told sets passwords, and the address of a webhook is often
+/// all that it takes to write there.
+const SECRETS: [&str; 12] = [
+    "password",
+    "old",
+    "new",
+    "code",
+    "secret",
+    "token",
+    "passphrase",
+    "key",
+    "access_key",
+    "secret_key",
+    "user_data",
+    "webhook",
+];
 const PAGE: usize = 500;
 /// How often a record is put at another end of the chain than was thought. Once is enough: see [`Audit::append_in`].
 const ATTEMPTS: usize = 3;
@@ -71,7 +84,9 @@ fn tasks_of(answer: &Value) -> Option<String> {
     if let Some(task) = task(answer) {
         return Some(format!("task {task}"));
     }
-    let many = answer.as_array()?.iter().filter_map(task).count();
+    // Those of a host that is emptied are in a list of its VMs.
+    let each = answer.get("vms").unwrap_or(answer).as_array()?;
+    let many = each.iter().filter_map(task).count();
     (many > 0).then(|| format!("{many} tasks"))
 }
 
@@ -182,13 +197,15 @@ impl Audit {
         self.append_in(commit, &[Self::record(caller, method, params, AuditPhase::Done)]).await
     }
 
-    /// After the effect; a task that began is no more than begun. That it cannot be written is logged: the effect is
-    /// there, and so is the first record. The next start says then that the end is not known.
+    /// After the effect; a task that began is no more than begun. That it did is known by the commit that began it: an
+    /// answer may also name a task of earlier. That the record cannot be written is logged: the effect is there, and so is
+    /// the first record. The next start says then that the end is not known.
     pub async fn complete(&self, caller: &Caller, method: &str, of: u64, result: &Result<Value, ApiError>) {
+        let began_nothing = matches!(self.db.audit_asked.get(&of).await, Ok(Some(_)));
         let (phase, outcome) = match result {
             Ok(answer) => match tasks_of(answer) {
-                Some(tasks) => (AuditPhase::Begun, Some(tasks)),
-                None => (AuditPhase::Done, None),
+                Some(tasks) if !began_nothing => (AuditPhase::Begun, Some(tasks)),
+                _ => (AuditPhase::Done, None),
             },
             Err(error) => (AuditPhase::Failed, Some(error.message.clone())),
         };
@@ -251,6 +268,7 @@ mod tests {
     use std::sync::Arc;
 
     use serde_json::json;
+    use xenith_common_ids::SagaId;
     use xenith_orchestrator_store::MemoryStore;
 
     use super::*;
@@ -287,6 +305,45 @@ mod tests {
             assert_eq!(verified.broken_at, broken_at, "{case}: {verified:?}");
             let kept = serde_json::to_string(&db.audit.get(&0).await.unwrap().unwrap().value).unwrap();
             assert!(!kept.contains("\"x\""), "a secret was logged: {kept}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_call_that_began_tasks_is_told_as_begun() {
+        let db = Db::over(Arc::new(MemoryStore::new(&crate::db::schema())));
+        let audit = Audit::open(db.clone()).await.unwrap();
+        let anna = Caller { name: "anna".into(), ..Caller::anonymous(None) };
+        let two = json!([{ "task": "a" }, { "task": "b" }, { "task": null }]);
+        for (case, answer, begins, phase, outcome) in [
+            ("a task", json!({ "task": "a" }), true, AuditPhase::Begun, Some("task a")),
+            ("of many VMs", two.clone(), true, AuditPhase::Begun, Some("2 tasks")),
+            ("of a host that is emptied", json!({ "vms": two }), true, AuditPhase::Begun, Some("2 tasks")),
+            ("an import that is archived", json!({ "task": "a" }), false, AuditPhase::Done, None),
+            ("no task", json!({}), false, AuditPhase::Done, None),
+        ] {
+            let of = audit.ask(&anna, "vm.start", &json!({})).await.unwrap();
+            if begins {
+                let begin = audit.expect_end_in(Transaction::new(), SagaId::new(), &anna, ("vm.start", of));
+                db.store.commit(begin).await.unwrap();
+            }
+            audit.complete(&anna, "vm.start", of, &Ok(answer)).await;
+            let last = db.audit.page_descending(None, 1).await.unwrap().records.remove(0).value;
+            assert_eq!((last.phase, last.outcome.as_deref(), last.of), (phase, outcome, Some(of)), "{case}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_written_down_wherever_they_are() {
+        let secret = "hunter2";
+        for params in [
+            json!({ "name": "dora", "password": secret }),
+            json!({ "place": { "kind": "s3", "secret_key": secret } }),
+            json!({ "template": "debian", "cloud_init": { "hostname": "web-1", "user_data": secret } }),
+            json!({ "rule": "busy", "webhook": secret }),
+            json!({ "vms": [{ "token": secret }] }),
+        ] {
+            let kept = without_secrets(&params).to_string();
+            assert!(!kept.contains(secret) && kept.contains("(not logged)"), "{kept}");
         }
     }
 
