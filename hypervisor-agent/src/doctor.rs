@@ -126,7 +126,7 @@ pub async fn examine(config: &Config) -> Report {
     checks.push(machine.bridges());
     checks.push(machine.modules());
     checks.push(machine.device_model());
-    checks.push(machine.nfs());
+    checks.push(machine.programs());
     checks.push(machine::clock().await);
     checks.extend(ours::folders(config));
     checks.extend(ours::membership(config));
@@ -160,7 +160,6 @@ mod tests {
         assert!(check.fix.is_some_and(|fix| fix.contains("xen-system-amd64")));
         assert_eq!(machine.bridges().level, Level::Warn);
         assert_eq!(machine.modules().level, Level::Warn);
-        assert_eq!(machine.nfs().fix.as_deref(), Some("apt install nfs-common"));
     }
 
     #[test]
@@ -177,7 +176,6 @@ mod tests {
         write("sys/hypervisor/version/extra", ".7\n");
         write("proc/xen/capabilities", "control_d\n");
         write("sys/class/net/xenbr0/bridge/stp_state", "0");
-        write("usr/sbin/mount.nfs", "");
         for module in machine::MODULES {
             write(&format!("sys/module/{}/version", module.0), "1");
         }
@@ -185,7 +183,20 @@ mod tests {
         assert_eq!(xen::hypervisor(&machine), Check::ok("xen", "Xen 4.17.7, this is its control domain"));
         assert_eq!(machine.bridges(), Check::ok("bridges", "xenbr0"));
         assert_eq!(machine.modules().level, Level::Ok);
-        assert_eq!(machine.nfs(), Check::ok("nfs", "/usr/sbin/mount.nfs"));
+        for program in ["usr/sbin/ip", "sbin/bridge", "usr/bin/qemu-img", "sbin/mount.nfs"] {
+            write(program, "");
+        }
+        let programs = machine.programs();
+        assert_eq!(
+            (programs.level, programs.found.as_str()),
+            (Level::Warn, "not there: nft, xenstore-read, xenstore-write")
+        );
+        assert_eq!(programs.fix.as_deref(), Some("apt install nftables xenstore-utils"));
+        assert!(programs.why.unwrap().contains("disks and NICs; no security groups"));
+        for program in ["usr/sbin/nft", "usr/bin/xenstore-read", "usr/local/bin/xenstore-write"] {
+            write(program, "");
+        }
+        assert_eq!(machine.programs().level, Level::Ok);
         write("proc/xen/capabilities", "");
         assert_eq!(xen::hypervisor(&machine).level, Level::Fail);
     }

@@ -1,5 +1,6 @@
 //! What the Linux of dom0 says about itself.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +16,20 @@ pub(super) const MODULES: [(&str, &str); 4] = [
     ("xen_gntdev", "consoles and emulated devices"),
     ("xen_evtchn", "everything"),
 ];
+
+/// Programs that are called by name, what does not work without each, and what brings it on Debian.
+const PROGRAMS: [(&str, &str, &str); 7] = [
+    ("ip", "NICs and networks", "iproute2"),
+    ("bridge", "private networks", "iproute2"),
+    ("nft", "security groups, and locks and rates of NICs", "nftables"),
+    ("xenstore-read", "disks and NICs", "xenstore-utils"),
+    ("xenstore-write", "disks and NICs", "xenstore-utils"),
+    ("qemu-img", "imports of images other than raw ones", "qemu-utils"),
+    ("mount.nfs", "SRs on NFS servers", "nfs-common"),
+];
+
+/// As systemd gives them to the agent.
+const PATH: [&str; 6] = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin"];
 
 /// Where QEMU for HVM guests is on Debian, on others, and where Xen's own build puts it.
 const DEVICE_MODELS: [&str; 5] = [
@@ -88,6 +103,21 @@ impl Machine {
             ))
     }
 
+    pub(super) fn programs(&self) -> Check {
+        let there = |program: &str| PATH.iter().any(|folder| self.exists(format!("{folder}/{program}")));
+        let missing: Vec<_> = PROGRAMS.iter().filter(|(program, ..)| !there(program)).collect();
+        if missing.is_empty() {
+            return Check::ok("programs", PROGRAMS.map(|(program, ..)| program).join(", "));
+        }
+        let list = |text: fn(&(&'static str, &'static str, &'static str)) -> &'static str, by: &str| {
+            let texts: BTreeSet<_> = missing.iter().map(|program| text(program)).collect();
+            texts.into_iter().collect::<Vec<_>>().join(by)
+        };
+        Check::warn("programs", format_args!("not there: {}", list(|program| program.0, ", ")))
+            .because(format_args!("without them there are no {}", list(|program| program.1, "; no ")))
+            .fix(format_args!("apt install {}", list(|program| program.2, " ")))
+    }
+
     pub(super) fn device_model(&self) -> Check {
         let versions = self.names("usr/lib").into_iter().filter(|name| name.starts_with("xen-"));
         let versioned = versions.map(|name| format!("usr/lib/{name}/bin/qemu-system-i386"));
@@ -97,15 +127,6 @@ impl Machine {
             None => Check::warn("qemu", "there is none for Xen")
                 .because("HVM guests need it, and PV and PVH guests with VNC")
                 .fix("apt install qemu-system-xen (Debian 12 and newer)"),
-        }
-    }
-
-    pub(super) fn nfs(&self) -> Check {
-        match ["sbin/mount.nfs", "usr/sbin/mount.nfs"].iter().find(|path| self.exists(path)) {
-            Some(path) => Check::ok("nfs", format_args!("/{path}")),
-            None => Check::warn("nfs", "mount.nfs is missing")
-                .because("SRs on an NFS server cannot be attached without it")
-                .fix("apt install nfs-common"),
         }
     }
 }

@@ -106,7 +106,7 @@ fn doctor_looks_and_changes_nothing() {
         "bridges",
         "modules",
         "qemu",
-        "nfs",
+        "programs",
         "clock",
         "state",
         "storage",
