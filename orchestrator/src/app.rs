@@ -118,6 +118,8 @@ pub struct App {
     pub readers: Readers,
     /// Held while the set of pools changes: their names are unique, and few.
     pub pool_changes: tokio::sync::Mutex<()>,
+    /// Held while a user may lose what they are: of two admins who end each other at the same moment, one stays.
+    pub user_changes: tokio::sync::Mutex<()>,
     pub metering: Arc<Metering>,
     pub networking: Arc<Networking>,
     /// Of backup jobs, for their list.

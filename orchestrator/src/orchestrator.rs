@@ -186,6 +186,7 @@ async fn assemble(
         tickets: Default::default(),
         vault,
         pool_changes: Default::default(),
+        user_changes: Default::default(),
         readers: Readers::start().map_err(StartError::Threads)?,
         metering,
         networking,

@@ -54,6 +54,7 @@ impl UserApi for App {
     }
 
     async fn update(&self, _: &Call, request: UpdateUser) -> Result<User, ApiError> {
+        let _alone = self.user_changes.lock().await;
         let record = self.find_user(&request.user).await?;
         let mut changed = record.value.clone();
         if let Some(bindings) = request.bindings {
@@ -76,6 +77,7 @@ impl UserApi for App {
     }
 
     async fn delete(&self, _: &Call, request: UserRef) -> Result<Empty, ApiError> {
+        let _alone = self.user_changes.lock().await;
         let record = self.find_user(&request.user).await?;
         self.keeps_an_admin(record.key, None).await?;
         let (tokens, _) = self.db.tokens.all().await.map_err(|error| store_error(&error))?;

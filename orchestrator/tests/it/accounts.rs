@@ -9,7 +9,7 @@ use xenith_orchestrator_types::audit::ListAudit;
 use xenith_orchestrator_types::auth::{Credentials, NewPassword};
 use xenith_orchestrator_types::event::ListEvents;
 use xenith_orchestrator_types::token::CreateToken;
-use xenith_orchestrator_types::user::{ConfirmTotp, OwnPassword, UserRef};
+use xenith_orchestrator_types::user::{ConfirmTotp, OwnPassword, UpdateUser, UserRef};
 use xenith_orchestrator_types::{Binding, Reason, Role, Scope};
 
 use crate::admins::{PASSWORD, somebody};
@@ -81,6 +81,31 @@ async fn a_user_is_shown_by_name_and_by_id_to_who_may_know() {
     }
     let nobody = api_error(all.admin.call::<user::Get>(&UserRef { user: "nobody".into() }).await);
     assert_eq!(nobody.reason(), Reason::NotFound);
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_admins_who_end_each_other_at_once_one_stays() {
+    let all = Installation::start().await;
+    let admin = || vec![Binding { role: Role::Admin, scope: Scope::All }];
+    for round in 0..5 {
+        let name = format!("anna-{round}");
+        let anna = somebody(&all, &name, admin()).await;
+        let end = |user: &str| UserRef { user: user.into() };
+        // Her end of the first one comes as a change, the other way as a deletion.
+        let no_more =
+            UpdateUser { user: "admin".into(), password: None, bindings: Some(vec![]), disabled: None };
+        let theirs = async { all.admin.call::<user::Delete>(&end(&name)).await };
+        let hers = async { anna.call::<user::Update>(&no_more).await };
+        let (theirs, hers) = tokio::join!(theirs, hers);
+        assert!(theirs.is_ok() != hers.is_ok(), "{theirs:?} {hers:?}");
+        if hers.is_ok() {
+            // As it was, for the next round.
+            let again = UpdateUser { bindings: Some(admin()), ..no_more };
+            anna.call::<user::Update>(&again).await.unwrap();
+            all.admin.call::<user::Delete>(&end(&name)).await.unwrap();
+        }
+    }
     all.stop().await;
 }
 

@@ -379,6 +379,7 @@ impl World {
             tickets: Default::default(),
             vault: Arc::clone(&inner.vault),
             pool_changes: Default::default(),
+            user_changes: Default::default(),
             readers: Readers::start().unwrap(),
             rate: RateLimit::new(Default::default()),
             runs: Default::default(),
