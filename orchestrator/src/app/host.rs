@@ -163,6 +163,7 @@ impl HostApi for App {
 
     async fn remove(&self, call: &Call, request: RemoveHost) -> Result<Empty, ApiError> {
         let found = self.find_own_host(call, &request.host).await?;
+        self.nothing_moves(found.key, &found.value.name).await?;
         let vms = self.views.vms_of(found.key);
         if let Some((name, saga)) = vms.iter().find_map(|(_, vm)| Some((&vm.name, vm.held_by?))) {
             return Err(super::begin::held(name, saga));

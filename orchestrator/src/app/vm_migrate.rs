@@ -6,8 +6,8 @@ use serde_json::json;
 use xenith_common_ids::{HostId, IncarnationId, SagaId, VmId};
 use xenith_hypervisor_agent_types::{PlatformKind, Power};
 use xenith_orchestrator_api::Call;
-use xenith_orchestrator_saga::Saga;
-use xenith_orchestrator_store::{Record, Transaction};
+use xenith_orchestrator_saga::{Saga, SagaRecord};
+use xenith_orchestrator_store::{Expect, Record, Transaction};
 use xenith_orchestrator_types::host::{EvacuatedVm, Evacuation};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{MigrateVm, Placement};
@@ -155,19 +155,43 @@ impl App {
             return Ok(());
         }
         let vm = format!("vm/{}", found.key);
+        let comes_in = |record: &SagaRecord| {
+            let subjects = &record.meta.subjects;
+            let fills = record.kind == BackupRestore::KIND && subjects.contains(&vm);
+            fills || subjects.iter().any(|subject| disks.contains(subject))
+        };
+        match self.unfinished(comes_in).await? {
+            Some(saga) => Err(held(format_args!("a disk of {}", found.value.spec.name), saga)),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses while a VM is on its way to the host or from it: with a host that is forgotten in the middle, nobody could
+    /// bring the move to an end, and the VM would stand suspended on the other one.
+    pub(super) async fn nothing_moves(&self, host: HostId, name: &str) -> Result<(), ApiError> {
+        let subject = format!("host/{host}");
+        let moves =
+            |record: &SagaRecord| record.kind == VmMigrate::KIND && record.meta.subjects.contains(&subject);
+        match self.unfinished(moves).await? {
+            Some(saga) => Err(held(name, saga)),
+            None => Ok(()),
+        }
+    }
+
+    /// The oldest saga that has not ended and is wanted.
+    async fn unfinished(
+        &self,
+        wanted: impl Fn(&SagaRecord) -> bool + Send,
+    ) -> Result<Option<SagaId>, ApiError> {
         let mut after = None;
         loop {
             let (sagas, next) = self.engine.active(after, PAGE).await.map_err(|e| saga_error(&e))?;
-            for (saga, record) in sagas {
-                let subjects = &record.meta.subjects;
-                let fills = record.kind == BackupRestore::KIND && subjects.contains(&vm);
-                if fills || subjects.iter().any(|subject| disks.contains(subject)) {
-                    return Err(held(format_args!("a disk of {}", found.value.spec.name), saga));
-                }
+            if let Some((saga, _)) = sagas.iter().find(|(_, record)| wanted(record)) {
+                return Ok(Some(*saga));
             }
             match next {
                 Some(more) => after = Some(more),
-                None => return Ok(()),
+                None => return Ok(None),
             }
         }
     }
@@ -207,6 +231,7 @@ impl App {
         let definition = record.definition.max(on_host);
         let held = VmRecord { held_by: Some(saga), definition, ..record.clone() };
         let hold = self.db.vms.update_in(Transaction::new(), &found, &held);
+        let hold = self.db.hosts.require_in(hold, &to, Expect::Present);
         let params = Params {
             vm: found.key,
             from: record.host,

@@ -1,5 +1,7 @@
 //! A VM moves between hosts that reach its disks, and what speaks against it is said before.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_sim::{Failure, FaultRule, Operation, SimHypervisor};
@@ -96,8 +98,15 @@ async fn a_vm_moves_off_and_running_and_its_disk_with_it() {
     // And then the whole host.
     let plan = all.admin.plan::<host::Evacuate>(&of(json!({ "host": "xen1" }))).await.unwrap();
     assert_eq!((&plan["vms"][0]["name"], &plan["vms"][0]["to_name"]), (&json!("web-1"), &json!("xen2")));
+    all.hosts[1].sim.inject(FaultRule::hang(Operation::Resume, Duration::from_secs(1)));
     let evacuated: Evacuation =
         all.admin.call::<host::Evacuate>(&of(json!({ "host": "xen1" }))).await.unwrap();
+    // Neither of the two is forgotten in the middle.
+    for host in ["xen1", "xen2"] {
+        let remove = of(json!({ "host": host, "force": true }));
+        let error = api_error(all.admin.call::<host::Remove>(&remove).await);
+        assert!(error.reason() == Reason::WrongState && error.message.contains("by task"), "{host}: {error}");
+    }
     let task = all.wait_task(evacuated.vms[0].task.unwrap()).await;
     assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
     assert_eq!(running(&all).await, [0, 1]);
