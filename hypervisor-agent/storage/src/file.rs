@@ -15,10 +15,11 @@
 
 mod loops;
 mod meta;
+mod open;
 mod snapshot;
 mod source;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ use xenith_hypervisor_agent_types::{DamagedVdi, LeftOver, SnapshotOf, SrSpace, V
 use crate::error::is_full;
 use crate::{Listing, PendingSnapshot, Result, Sharing, StorageDriver, StorageError};
 use meta::Meta;
+use open::{plain, read_small_text};
 use source::RawSource;
 
 /// Says whose folder it is: the id of the SR. A folder without it is not attached (a disk that is not mounted).
@@ -80,7 +82,7 @@ impl FileDriver {
     /// Marks a folder as the SR `id`, which it becomes with that.
     pub fn mark(id: SrId, folder: &Path) -> Result<()> {
         let sr = |source| StorageError::Sr { action: "make", sr: id, source };
-        match fs::read_to_string(folder.join(MARK)) {
+        match read_small_text(&folder.join(MARK)) {
             Ok(mark) if mark.trim() == id.to_string() => return Ok(()),
             Ok(mark) => {
                 let mark = mark.trim();
@@ -116,7 +118,7 @@ impl FileDriver {
     pub fn attach(id: SrId, folder: PathBuf) -> Result<Self> {
         let sr = |source| StorageError::Sr { action: "attach", sr: id, source };
         let shown = folder.display();
-        match fs::read_to_string(folder.join(MARK)) {
+        match read_small_text(&folder.join(MARK)) {
             Ok(mark) if mark.trim() == id.to_string() => Ok(Self { marked: true, ..Self::open(id, folder) }),
             Ok(mark) => Err(StorageError::Unsupported(format!("{shown} is another SR: {}", mark.trim()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StorageError::Unsupported(format!(
@@ -167,8 +169,16 @@ impl FileDriver {
 
     fn find(&self, vdi: VdiId) -> Result<Found> {
         for (path, kind) in [(self.image(vdi), Kind::Disk), (self.frozen(vdi), Kind::Snapshot)] {
-            match fs::metadata(&path) {
-                Ok(found) => return self.check(vdi, path, &found, kind),
+            match fs::symlink_metadata(&path) {
+                Ok(found) if found.is_file() => return self.check(vdi, path, &found, kind),
+                Ok(_) => {
+                    let detail = format!(
+                        "{} is a link or no file at all, which nothing is read from or written to; put the image itself \
+                         there, or remove it",
+                        path.display()
+                    );
+                    return Err(StorageError::Damaged { vdi, detail });
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(self.io("look at", vdi)(error)),
             }
@@ -223,11 +233,11 @@ impl FileDriver {
     fn fill(&self, vdi: VdiId, from: &Found, partial: &Path, deadline: Option<Instant>) -> Result<()> {
         let io = self.io("copy", vdi);
         if self.sharing == Sharing::CopyOnWrite {
-            let source = File::open(&from.path).map_err(&io)?;
-            let target = OpenOptions::new().write(true).open(partial).map_err(&io)?;
+            let source = plain().read(true).open(&from.path).map_err(&io)?;
+            let target = plain().write(true).open(partial).map_err(&io)?;
             return rustix::fs::ioctl_ficlone(&target, &source).map_err(|errno| io(errno.into()));
         }
-        let target = OpenOptions::new().write(true).open(partial).map_err(&io)?;
+        let target = plain().write(true).open(partial).map_err(&io)?;
         target.set_len(0).and_then(|()| target.set_len(from.size.bytes())).map_err(&io)?;
         let (source, sink) = (FileSource::open(&from.path)?, FileSink::open(partial)?);
         let copied = copy(&source, &sink, |_| match deadline {
@@ -263,7 +273,7 @@ struct Partial {
 impl Partial {
     /// An empty file, whatever a crash has left there.
     fn create(path: PathBuf) -> io::Result<Self> {
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        plain().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
         Ok(Self { path, committed: false })
     }
 
@@ -290,7 +300,7 @@ fn shares_blocks(folder: &Path) -> io::Result<bool> {
     fs::write(&first.path, [1; 4096])?;
     let source = File::open(&first.path)?;
     source.sync_all()?;
-    let target = OpenOptions::new().write(true).open(&second.path)?;
+    let target = plain().write(true).open(&second.path)?;
     Ok(rustix::fs::ioctl_ficlone(&target, &source).is_ok())
 }
 
@@ -373,7 +383,7 @@ impl StorageDriver for FileDriver {
         self.note(vdi, &Meta::new(size, None))?;
         let path = self.image(vdi);
         let partial = Partial::create(path.with_extension("raw.partial")).map_err(&io)?;
-        OpenOptions::new()
+        plain()
             .write(true)
             .open(&partial.path)
             .and_then(|file| file.set_len(size.bytes()).and_then(|()| file.sync_all()))
@@ -404,7 +414,7 @@ impl StorageDriver for FileDriver {
         let io = self.io("grow", vdi);
         if size > found.size {
             // First the image, then the note: a note that is too large would call the image cut off.
-            let file = OpenOptions::new().write(true).open(&found.path).map_err(&io)?;
+            let file = plain().write(true).open(&found.path).map_err(&io)?;
             file.set_len(size.bytes()).and_then(|()| file.sync_all()).map_err(&io)?;
         }
         self.note(vdi, &Meta::new(size, None))?;

@@ -12,6 +12,7 @@ use std::ffi::c_int;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use xenith_hypervisor_agent_types::DiskAccess;
@@ -54,7 +55,9 @@ impl LoopDevice {
     /// When the file cannot be opened or the kernel has no loop devices (module `loop`).
     pub fn attach(image: &Path, access: DiskAccess) -> io::Result<Self> {
         let write = access == DiskAccess::ReadWrite;
-        let image_file = OpenOptions::new().read(true).write(write).open(image)?;
+        // Whoever else can write to the folder, as a server of files can, gives a guest no other file of dom0.
+        let mut image_file = OpenOptions::new();
+        let image_file = image_file.read(true).write(write).custom_flags(libc::O_NOFOLLOW).open(image)?;
         let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
         for _ in 0..ATTEMPTS {
             // SAFETY: takes no argument; returns a number or -1.

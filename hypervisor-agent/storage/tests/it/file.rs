@@ -41,6 +41,60 @@ fn an_image_that_was_cut_off_is_noticed_and_not_used() {
     assert!(driver.list().unwrap().damaged.is_empty());
 }
 
+/// An NFS server, or who else has its export, puts links where our files are, or are to be.
+#[test]
+fn a_link_in_the_folder_leads_to_no_other_file_of_the_host() {
+    let (folder, host) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let sr = SrId::new();
+    let driver = FileDriver::open(sr, folder.path().to_owned());
+    let secret = host.path().join("another-vms-disk");
+    fs::write(&secret, vec![7; 1 << 20]).unwrap();
+    let link = |name: String| std::os::unix::fs::symlink(&secret, folder.path().join(name)).unwrap();
+
+    let there = VdiId::new();
+    link(format!("{there}.raw"));
+    for result in [
+        driver.facts(there).map(|_| ()),
+        driver.path(there).map(|_| ()),
+        driver.open_source(there).map(|_| ()),
+        driver.open_sink(there).map(|_| ()),
+        driver.grow(there, size(2)).map(|_| ()),
+        driver.clone_vdi(there, VdiId::new()).map(|_| ()),
+    ] {
+        let linked = |detail: &str| detail.contains("is a link");
+        assert!(matches!(&result, Err(StorageError::Damaged { detail, .. }) if linked(detail)), "{result:?}");
+    }
+    assert_eq!(driver.list().unwrap().damaged.len(), 1);
+    for name in ["raw.partial", "json.partial"] {
+        let new = VdiId::new();
+        link(format!("{new}.{name}"));
+        assert!(driver.ensure(new, size(1)).is_err(), "{name}");
+    }
+    let noted = VdiId::new();
+    driver.ensure(noted, size(1)).unwrap();
+    fs::remove_file(folder.path().join(format!("{noted}.json"))).unwrap();
+    link(format!("{noted}.json"));
+    assert!(driver.facts(noted).is_err());
+    link(".xenith-sr.partial".to_owned());
+    assert!(FileDriver::mark(sr, folder.path()).is_err());
+    link(".xenith-sr".to_owned());
+    assert!(FileDriver::attach(sr, folder.path().to_owned()).is_err());
+    assert!(fs::read(&secret).unwrap() == vec![7; 1 << 20], "nothing was written to it");
+    driver.delete(there).unwrap();
+    assert!(secret.exists(), "the link goes, and not what it led to");
+}
+
+#[test]
+fn a_note_that_is_too_large_is_not_read_into_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let driver = FileDriver::open(SrId::new(), folder.path().to_owned());
+    let vdi = VdiId::new();
+    driver.ensure(vdi, size(1)).unwrap();
+    let note = fs::File::create(folder.path().join(format!("{vdi}.json"))).unwrap();
+    note.set_len(1 << 32).unwrap();
+    assert!(matches!(driver.facts(vdi), Err(StorageError::Io { .. })));
+}
+
 #[test]
 fn an_image_from_before_there_were_notes_is_taken_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
