@@ -42,11 +42,12 @@ pub struct RateLimit {
     refused: AtomicU64,
 }
 
-fn site(from: Option<IpAddr>) -> Option<IpAddr> {
-    from.map(|ip| match ip.to_canonical() {
+/// What of an address counts.
+pub fn site(from: IpAddr) -> IpAddr {
+    match from.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
         IpAddr::V4(ip) => IpAddr::V4(ip),
-    })
+    }
 }
 
 impl Allowance {
@@ -64,14 +65,14 @@ impl RateLimit {
 
     /// Before anything else is done for the caller.
     pub fn check(&self, caller: &Caller) -> Result<(), ApiError> {
-        self.take(caller.user.map_or(Key::From(site(caller.from)), Key::User))
+        self.take(caller.user.map_or(Key::From(caller.from.map(site)), Key::User))
     }
 
     /// Before a mutation is written down.
     pub fn check_change(&self, caller: &Caller) -> Result<(), ApiError> {
         match caller.user {
             Some(_) => Ok(()),
-            None => self.take(Key::ChangesFrom(site(caller.from))),
+            None => self.take(Key::ChangesFrom(caller.from.map(site))),
         }
     }
 
