@@ -62,7 +62,9 @@ pub async fn serve(
     let started = async {
         let listener = TcpListener::bind(listen).await?;
         let port = listener.local_addr()?.port();
-        let tls = web_server_config(Arc::clone(&identity.live) as _).map_err(io::Error::other)?;
+        let mut tls = web_server_config(Arc::clone(&identity.live) as _).map_err(io::Error::other)?;
+        // Of HTTP/2, which nobody asks for here, a connection on which nothing more comes has no end.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok::<_, io::Error>((listener, port, tls))
     };
     let bound = match started.await {
@@ -124,7 +126,7 @@ fn accept(listener: TcpListener, tls: ServerConfig, router: Router, tasks: &Task
 
 async fn connection(acceptor: TlsAcceptor, tcp: TcpStream, router: Router) {
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)).await else { return };
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).await;
     if let Err(error) = served {
