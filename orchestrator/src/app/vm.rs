@@ -25,7 +25,7 @@ use super::App;
 use super::begin::{About, free, unheld};
 use super::filter::{told, typed};
 use super::parse_filter;
-use super::vm_hardware::checked_custom;
+use super::vm_hardware::{checked_custom, may_give_devices};
 use super::vm_new::NewVm;
 use super::vm_spec::{Disks, validated};
 use crate::errors::store_error;
@@ -471,6 +471,7 @@ impl VmApi for App {
                 let problem = "is in an SR that the VM's host does not have";
                 return Err(ApiError::invalid("hardware.cd.iso", problem));
             }
+            may_give_devices(call, new.pool, (&new.spec.hardware.pci, &hardware.pci))?;
             new.spec.hardware = hardware;
         }
         if let Some(tags) = request.tags {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use xenith_common_ids::VdiId;
-use xenith_hypervisor_agent_types::{CdDrive, Hardware};
+use xenith_common_ids::{PoolId, VdiId};
+use xenith_hypervisor_agent_types::{CdDrive, Hardware, PciAddress};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::NewHardware;
@@ -11,6 +11,7 @@ use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
 use super::App;
 use super::begin::free;
+use super::find::administers;
 use super::vm::Update;
 use crate::placement::NeededSr;
 
@@ -63,6 +64,19 @@ fn offered(wanted: &NewHardware) -> Result<(), ApiError> {
         );
     }
     Ok(())
+}
+
+/// Refuses PCI devices that the VM has not had yet to who does not administer the pool. The host's driver loses such a
+/// device, whatever depends on it, and the guest has all that is on it: it may be what the disks of others are on.
+pub(super) fn may_give_devices(
+    call: &Call,
+    pool: PoolId,
+    (had, has): (&[PciAddress], &[PciAddress]),
+) -> Result<(), ApiError> {
+    match has.iter().all(|device| had.contains(device)) {
+        true => Ok(()),
+        false => administers(call, pool),
+    }
 }
 
 impl App {

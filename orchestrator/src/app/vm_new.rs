@@ -9,7 +9,7 @@ use xenith_orchestrator_types::vm::{CreateVm, Placement};
 use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
 use super::App;
-use super::vm_hardware::checked_custom;
+use super::vm_hardware::{checked_custom, may_give_devices};
 use super::vm_spec::validated;
 use crate::errors::store_error;
 use crate::model::VmRecord;
@@ -63,6 +63,7 @@ impl App {
         if !call.caller.sight(Permission::Provision).covers(Some(pool), &request.tags) {
             return Err(call.caller.forbidden(Permission::Provision));
         }
+        may_give_devices(call, pool, (&[], &spec.hardware.pci))?;
         self.networks_are_of(pool, &spec.nics).await?;
         self.vm_name_is_free(&name, pool).await?;
         let sr = self.views.host(host).and_then(|record| record.local_sr);

@@ -4,9 +4,11 @@ use serde_json::{Value, json};
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::Power;
 use xenith_orchestrator_api::{Method, host, iso, sr, task, vdi, vm};
+use xenith_orchestrator_client::Client;
 use xenith_orchestrator_types::task::{Task, TaskStarted, TaskStatus};
-use xenith_orchestrator_types::{ApiError, Reason};
+use xenith_orchestrator_types::{ApiError, Binding, Reason, Role, Scope};
 
+use crate::admins::{call, somebody};
 use crate::harness::{Installation, api_error, small};
 
 fn done(task: &Task) {
@@ -155,6 +157,40 @@ async fn what_a_vm_is_protected_against_is_refused() {
     let xen1 = serde_json::from_value(json!({ "host": "xen1" })).unwrap();
     assert_eq!(installation.admin.call::<host::Hardware>(&xen1).await.unwrap().numa.len(), 1);
     installation.stop().await;
+}
+
+/// It may be what the disks of all others are on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_of_the_host_is_given_by_who_administers_it() {
+    let all = Installation::with_host(SimHypervisor::builder()).await;
+    let operator = Binding { role: Role::Operator, scope: Scope::All };
+    let olga = somebody(&all, "olga", vec![operator]).await;
+    // She has what an admin may do with VMs, and no hosts.
+    let by_tag = Binding { role: Role::Admin, scope: Scope::Tag("dev".into()) };
+    let dora = somebody(&all, "dora", vec![by_tag]).await;
+    let mut new = serde_json::to_value(small("gpu-1")).unwrap();
+    (new["platform"], new["tags"]) = (json!({ "kind": "hvm" }), json!(["dev"]));
+    run::<vm::Create>(&all, new.clone()).await;
+    let device = json!({ "pci": ["0000:03:00.0"] });
+    (new["name"], new["hardware"]) = (json!("gpu-2"), device.clone());
+    let update = json!({ "vm": "gpu-1", "hardware": device });
+    let plan = async |who: &Client, method: &str, params: &Value| {
+        let mut params = params.clone();
+        params["dry_run"] = json!(true);
+        call(who, method, params).await
+    };
+    for (method, params) in [("vm.create", &new), ("vm.update", &update)] {
+        for who in [&olga, &dora] {
+            let error = api_error(plan(who, method, params).await);
+            assert_eq!(error.reason(), Reason::Forbidden, "{method}: {error}");
+        }
+        assert!(plan(&all.admin, method, params).await.is_ok(), "{method}");
+    }
+    // What the VM has, who may change it keeps.
+    run::<vm::Update>(&all, update).await;
+    let kept = json!({ "vm": "gpu-1", "hardware": { "pci": ["0000:03:00.0"], "cd": {} } });
+    assert!(plan(&olga, "vm.update", &kept).await.is_ok());
+    all.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
