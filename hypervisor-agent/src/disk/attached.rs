@@ -20,7 +20,9 @@ use xenith_hypervisor_agent_types::{Fault, FaultReason, SrSpec};
 /// A server that does not answer is given up after this; a mount that is there waits for ever (`hard`), because a
 /// guest survives a pause and not a lost write.
 const MOUNT_WITHIN: Duration = Duration::from_secs(45);
-const NFS_OPTIONS: &str = "hard,retry=0,nosuid,nodev,noexec";
+const NFS_OPTIONS: &str = "hard,retry=0";
+/// Last, where nothing that somebody gave takes them back: a server makes no programs and no devices of this host.
+const NFS_ALWAYS: &str = "nosuid,nodev,noexec";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AttachedSr {
@@ -140,11 +142,14 @@ impl Attachments {
 }
 
 fn mount_nfs(from: &str, options: &str, at: &Path) -> Result<(), Fault> {
-    let options =
-        if options.is_empty() { NFS_OPTIONS.to_owned() } else { format!("{NFS_OPTIONS},{options}") };
     let mut command = Command::new("mount");
-    command.args(["-t", "nfs", "-o", &options, "--", from]).arg(at);
+    command.args(["-t", "nfs", "-o", &nfs_options(options), "--", from]).arg(at);
     run(&mut command, &format!("mount {from}"))
+}
+
+fn nfs_options(given: &str) -> String {
+    let all = [NFS_OPTIONS, given, NFS_ALWAYS];
+    all.into_iter().filter(|options| !options.is_empty()).collect::<Vec<_>>().join(",")
 }
 
 /// Whether another file system begins there.
@@ -180,6 +185,21 @@ fn run(command: &mut Command, what: &str) -> Result<(), Fault> {
                 return Err(failed(&format_args!("no answer within {} s", MOUNT_WITHIN.as_secs())));
             }
             None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_may_not_is_said_last() {
+        for (given, options) in [
+            ("", "hard,retry=0,nosuid,nodev,noexec"),
+            ("vers=4.2,dev,suid", "hard,retry=0,vers=4.2,dev,suid,nosuid,nodev,noexec"),
+        ] {
+            assert_eq!(nfs_options(given), options);
         }
     }
 }
