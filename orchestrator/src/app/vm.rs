@@ -466,7 +466,7 @@ impl VmApi for App {
             }
         }
         if let Some(wanted) = &request.hardware {
-            let (hardware, sr) = self.hardware(call, wanted).await?;
+            let (hardware, sr) = self.hardware(call, wanted, &new.spec.hardware).await?;
             if sr.is_some_and(|sr| !sr.hosts.contains(&new.host)) {
                 let problem = "is in an SR that the VM's host does not have";
                 return Err(ApiError::invalid("hardware.cd.iso", problem));

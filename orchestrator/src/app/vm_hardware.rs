@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use xenith_common_ids::{PoolId, VdiId};
 use xenith_hypervisor_agent_types::{CdDrive, Hardware, PciAddress};
 use xenith_orchestrator_api::Call;
+use xenith_orchestrator_types::sr::SrContent;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::NewHardware;
 use xenith_orchestrator_types::{ApiError, Permission, Reason};
@@ -80,18 +81,20 @@ pub(super) fn may_give_devices(
 }
 
 impl App {
-    /// What is meant, and the SR of the ISO in the drive.
+    /// What is meant, and the SR of the ISO in the drive. `had` is what the VM has now.
     pub(super) async fn hardware(
         &self,
         call: &Call,
         wanted: &NewHardware,
+        had: &Hardware,
     ) -> Result<(Hardware, Option<NeededSr>), ApiError> {
         offered(wanted)?;
         let (mut cd, mut sr) = (None, None);
         if let Some(drive) = &wanted.cd {
             let mut medium = None;
             if let Some(iso) = &drive.iso {
-                let (vdi, on) = self.medium(call, "hardware.cd.iso", iso).await?;
+                let there = had.cd.and_then(|drive| drive.vdi);
+                let (vdi, on) = self.medium(call, ("hardware.cd.iso", iso), there).await?;
                 medium = Some(vdi);
                 sr = Some(on);
             }
@@ -107,9 +110,19 @@ impl App {
         Ok((hardware, sr))
     }
 
-    /// A VDI that can be in CD drives, and its SR.
-    async fn medium(&self, call: &Call, field: &str, reference: &str) -> Result<(VdiId, NeededSr), ApiError> {
+    /// A VDI that can be in CD drives, and its SR. `there` is what is in this one.
+    async fn medium(
+        &self,
+        call: &Call,
+        (field, reference): (&str, &str),
+        there: Option<VdiId>,
+    ) -> Result<(VdiId, NeededSr), ApiError> {
         let found = self.find_vdi(call, reference).await?;
+        let sr = self.sr_record(found.value.sr).await?;
+        // What is in a library is for all who see it. What is in another VDI is for who may do more than look at that.
+        if there != Some(found.key) && sr.is_none_or(|sr| sr.content != SrContent::Iso) {
+            self.may_provision(call, &found.value)?;
+        }
         super::vdi::whole(&found)?;
         if let Some(vm) = found.value.attached_to {
             let problem = format_args!("{reference:?} is a disk of VM {vm}, not an ISO");
@@ -133,7 +146,7 @@ impl App {
         }
         let (method, title, medium) = match iso {
             Some(iso) => {
-                let (vdi, sr) = self.medium(call, "iso", iso).await?;
+                let (vdi, sr) = self.medium(call, ("iso", iso), None).await?;
                 if !sr.hosts.contains(&found.value.host) {
                     return Err(ApiError::invalid("iso", "is in an SR that the VM's host does not have"));
                 }

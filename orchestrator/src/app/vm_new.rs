@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 use xenith_common_ids::{PoolId, SagaId, VmId};
-use xenith_hypervisor_agent_types::{CdDrive, VmSpec};
+use xenith_hypervisor_agent_types::{CdDrive, Hardware, VmSpec};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_store::Transaction;
 use xenith_orchestrator_types::vm::{CreateVm, Placement};
@@ -39,7 +39,7 @@ impl App {
             return Err(call.caller.forbidden(Permission::Provision));
         }
         checked_custom(&request.custom)?;
-        let (hardware, cd_sr) = self.hardware(call, &request.hardware).await?;
+        let (hardware, cd_sr) = self.hardware(call, &request.hardware, &Hardware::default()).await?;
         let drive = hardware.cd.map(|_| CdDrive::place());
         let mut disks = self.disks(call, &name, &request.disks, drive.into_iter().collect()).await?;
         cd_sr.into_iter().for_each(|sr| disks.need(sr));

@@ -112,6 +112,8 @@ impl App {
                 }
                 (Some(reference), None) => {
                     let found = self.find_vdi(call, reference).await?;
+                    // Who may only look at it reads nothing of it, nor through a VM of theirs.
+                    self.may_provision(call, &found.value)?;
                     super::vdi::whole(&found)?;
                     if let Some(vm) = found.value.attached_to {
                         return Err(ApiError::new(

@@ -110,7 +110,14 @@ fn of_vms() -> Vec<Row> {
     let mut rows = Vec::from(plain.map(|method| row(method, "vm", On, |vm| json!({ "vm": vm }))));
     rows.extend([
         row("vm.attach_disk", "vm", On, |vm| json!({ "vm": vm, "disk": { "size": 1 << 20 } })),
-        row("vm.attach_disk", "vdi", Named, |vdi| json!({ "vm": "east-1", "disk": { "vdi": vdi } })),
+        row("vm.attach_disk", "vdi", There, |vdi| json!({ "vm": "east-1", "disk": { "vdi": vdi } })),
+        row("vm.create", "vdi", There, |vdi| {
+            new_vm("east-9", json!({ "pool": "east", "disks": [{ "vdi": vdi }] }))
+        }),
+        row("vm.create", "vdi", There, |vdi| {
+            let hvm = json!({ "kind": "hvm" });
+            new_vm("east-9", json!({ "pool": "east", "platform": hvm, "hardware": { "cd": { "iso": vdi } } }))
+        }),
         row("vm.migrate", "host", There, |host| json!({ "vm": "east-1", "host": host })),
         row("vm.detach_disk", "vm", On, |vm| json!({ "vm": vm, "device": "xvda" })),
         row("vm.insert_cd", "vm", On, |vm| json!({ "vm": vm, "iso": "west-disk" })),
