@@ -22,6 +22,7 @@ use super::{App, vm_filter};
 use crate::backup_runner;
 use crate::errors::store_error;
 use crate::model::JobRecord;
+use crate::outbox;
 use crate::schedule::Schedule;
 
 /// VMs at a time of who names no number.
@@ -155,6 +156,22 @@ impl App {
     }
 }
 
+/// A job as the caller may see it. To who may not change it, it names the VMs that they see, and of a webhook the host: its
+/// address is often all that it takes to write there.
+fn visible_job(app: &App, call: &Call, id: BackupJobId, record: &JobRecord) -> BackupJob {
+    let mut job = view(id, record);
+    if administers_job(app, call, &record.settings).is_ok() {
+        return job;
+    }
+    let sight = call.caller.sight(Permission::View);
+    job.settings.vms.retain(|vm| match app.views.vm(*vm) {
+        Some(vm) => sight.covers(Some(vm.pool), &*vm.tags),
+        None => sight == Sight::All,
+    });
+    job.settings.webhook = outbox::shown(&job.settings.webhook);
+    job
+}
+
 /// A run as the caller may see it: the VMs that they see.
 fn visible(app: &App, call: &Call, mut run: BackupRun) -> BackupRun {
     let sight = call.caller.sight(Permission::View);
@@ -172,7 +189,7 @@ fn visible(app: &App, call: &Call, mut run: BackupRun) -> BackupRun {
 
 #[async_trait]
 impl BackupJobApi for App {
-    async fn list(&self, _: &Call, request: ListRequest) -> Result<Page<BackupJob>, ApiError> {
+    async fn list(&self, call: &Call, request: ListRequest) -> Result<Page<BackupJob>, ApiError> {
         let (jobs, _) = self.db.backup_jobs.all().await.map_err(|e| store_error(&e))?;
         let (repositories, _) = self.db.repositories.all().await.map_err(|e| store_error(&e))?;
         let names: HashMap<RepositoryId, String> =
@@ -181,13 +198,13 @@ impl BackupJobApi for App {
             repositories: job.settings.repositories.iter().filter_map(|id| names.get(id).cloned()).collect(),
             job,
         };
-        let rows = jobs.iter().map(|job| row(view(job.key, &job.value))).collect();
+        let rows = jobs.iter().map(|job| row(visible_job(self, call, job.key, &job.value))).collect();
         Ok(filtered(rows, &request)?.map(|row: BackupJobRow| row.job))
     }
 
-    async fn get(&self, _: &Call, request: BackupJobRef) -> Result<BackupJob, ApiError> {
+    async fn get(&self, call: &Call, request: BackupJobRef) -> Result<BackupJob, ApiError> {
         let found = self.find_job(&request.job).await?;
-        Ok(view(found.key, &found.value))
+        Ok(visible_job(self, call, found.key, &found.value))
     }
 
     async fn create(&self, call: &Call, request: CreateBackupJob) -> Result<BackupJob, ApiError> {

@@ -212,6 +212,19 @@ async fn backups(all: &Installation, tried: &mut Tried<'_>) {
     tried.others("backup_job.update", widened, Reason::Forbidden).await;
     tried.others("backup_job.update", json!({ "job": "all", "retries": 1 }), Reason::Forbidden).await;
 
+    // Which VMs it is of is told as far as she sees them, and of a webhook the host.
+    let hook = json!({ "name": "theirs", "webhook": "https://hooks.example.org/T0/what-it-takes" });
+    call(&all.admin, "backup_job.create", job("west-1", hook)).await.unwrap();
+    let west = call(&all.admin, "vm.get", json!({ "vm": "west-1" })).await.unwrap()["id"].clone();
+    for (method, params) in [("backup_job.get", json!({ "job": "theirs" })), ("backup_job.list", json!({}))] {
+        let whole = call(&all.admin, method, params.clone()).await.unwrap().to_string();
+        assert!(whole.contains("what-it-takes") && whole.contains(west.as_str().unwrap()), "{whole}");
+        let shown = call(tried.pia, method, params).await.unwrap().to_string();
+        assert!(!shown.contains("what-it-takes") && !shown.contains(west.as_str().unwrap()), "{shown}");
+        assert!(shown.contains("https://hooks.example.org"), "{shown}");
+    }
+    call(&all.admin, "backup_job.delete", json!({ "job": "theirs" })).await.unwrap();
+
     let mine = tried.own("backup_job.run", json!({ "job": "mine" })).await.unwrap()["run"].clone();
     tried.others("backup_job.run", json!({ "job": "all" }), Reason::Forbidden).await;
     let theirs = call(&all.admin, "backup_job.run", json!({ "job": "all" })).await.unwrap()["run"].clone();

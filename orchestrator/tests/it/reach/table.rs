@@ -40,7 +40,10 @@ pub const EVERYBODYS: [(&str, &str); 9] = [
     ("metrics.list", "what can be measured at all"),
     ("repository.list", "repositories belong to the installation: who backs up or restores names one"),
     ("repository.get", "the same"),
-    ("backup_job.list", "jobs belong to the installation: who sees a VM sees what backs it up"),
+    (
+        "backup_job.list",
+        "jobs belong to the installation; which VMs they name is tried with the admins of pools",
+    ),
     ("backup_job.get", "the same"),
     ("backup_run.get", "as backup_run.list: the run is everybody's, the VMs in it are those that one sees"),
     ("event.subscribe", "it asks of each event what event.list asks"),
