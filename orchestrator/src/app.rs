@@ -116,8 +116,9 @@ pub struct App {
     /// Opens the secrets of repositories.
     pub vault: Arc<Vault>,
     pub readers: Readers,
-    /// Held while the set of pools changes: their names are unique, and few.
-    pub pool_changes: tokio::sync::Mutex<()>,
+    /// Held while something gets a name that is unique among few, which are read for it as a whole: pools, networks,
+    /// security groups, templates, backup jobs. And while a pool is deleted, with what is in it.
+    pub name_changes: tokio::sync::Mutex<()>,
     /// Held while a user may lose what they are: of two admins who end each other at the same moment, one stays.
     pub user_changes: tokio::sync::Mutex<()>,
     pub metering: Arc<Metering>,

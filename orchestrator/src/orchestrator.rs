@@ -185,7 +185,7 @@ async fn assemble(
         imports: Arc::clone(&deps.imports),
         tickets: Default::default(),
         vault,
-        pool_changes: Default::default(),
+        name_changes: Default::default(),
         user_changes: Default::default(),
         readers: Readers::start().map_err(StartError::Threads)?,
         metering,

@@ -208,6 +208,7 @@ impl BackupJobApi for App {
     }
 
     async fn create(&self, call: &Call, request: CreateBackupJob) -> Result<BackupJob, ApiError> {
+        let _alone = self.name_changes.lock().await;
         if self.find_job(&request.name).await.is_ok() {
             let message = format_args!("there is a backup job {:?} already", request.name);
             return Err(ApiError::new(Reason::Conflict, message));

@@ -32,6 +32,7 @@ impl NetworkApi for App {
         if request.name.is_empty() || request.name.len() > 63 {
             return Err(ApiError::invalid("name", "use 1 to 63 characters"));
         }
+        let _alone = self.name_changes.lock().await;
         self.has_place(&request, pool.id).await?;
         let id = NetworkId::new();
         let CreateNetwork { name, bridge, description, uplink, mtu, .. } = request;

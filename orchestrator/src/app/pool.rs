@@ -34,7 +34,7 @@ impl PoolApi for App {
                 "use 1 to 63 letters, digits, dots, hyphens or underscores",
             ));
         }
-        let _alone = self.pool_changes.lock().await;
+        let _alone = self.name_changes.lock().await;
         let (pools, _) = self.db.pools.all().await.map_err(|error| store_error(&error))?;
         if pools.iter().any(|pool| pool.value.name == request.name) {
             return Err(ApiError::new(
@@ -49,7 +49,7 @@ impl PoolApi for App {
 
     async fn delete(&self, call: &Call, request: PoolRef) -> Result<Empty, ApiError> {
         let id = self.find_pool(call, Some(&request.pool))?.id;
-        let _alone = self.pool_changes.lock().await;
+        let _alone = self.name_changes.lock().await;
         let found = self.db.pools.get(&id).await.map_err(|error| store_error(&error))?;
         let found = found.ok_or_else(|| ApiError::not_found("pool", &request.pool))?;
         let (hosts, _) = self.db.hosts.all().await.map_err(|error| store_error(&error))?;

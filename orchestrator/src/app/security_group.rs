@@ -50,6 +50,7 @@ impl SecurityGroupApi for App {
         }
         check("ingress", request.ingress.as_ref())?;
         check("egress", request.egress.as_ref())?;
+        let _alone = self.name_changes.lock().await;
         let (groups, _) = self.db.security_groups.all().await.map_err(|error| store_error(&error))?;
         if groups.iter().any(|other| other.value.pool == pool.id && other.value.name == request.name) {
             let message = format_args!("there is a security group {:?} in this pool already", request.name);

@@ -129,6 +129,7 @@ impl TemplateApi for App {
         super::vdi::checked_name(&request.name)?;
         let vm = self.find_vm(call, &request.vm, Permission::Provision).await?;
         free(&vm.value)?;
+        let _alone = self.name_changes.lock().await;
         self.name_is_free(&request.name, vm.value.pool).await?;
         let spec = &vm.value.spec;
         let mut kept = Vec::new();
@@ -188,6 +189,7 @@ impl TemplateApi for App {
         if !call.caller.sight(Permission::Provision).covers(Some(host.value.pool), []) {
             return Err(call.caller.forbidden(Permission::Provision));
         }
+        let _alone = self.name_changes.lock().await;
         self.name_is_free(&request.name, host.value.pool).await?;
         let sr = self.sr_on(call, host.key, request.sr.as_deref()).await?;
         let device = DiskDevice::nth(0).ok_or_else(|| ApiError::internal("no disk devices"))?;

@@ -1,10 +1,10 @@
-//! Pools: their names, and what is in one when it is deleted.
+//! Pools and what is in them: names, and what goes when one is deleted.
 
 use futures::future::join_all;
 use serde_json::json;
 use xenith_hypervisor_agent_api::JoinToken;
 use xenith_hypervisor_agent_client::join;
-use xenith_orchestrator_api::{Method, host, network, pool};
+use xenith_orchestrator_api::{Method, host, network, pool, security_group};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::host::JoinTokenIssued;
 
@@ -18,13 +18,19 @@ async fn token(all: &Installation, pool: &str) -> JoinToken {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_pools_of_one_name_that_are_made_at_once_one_is_made() {
+async fn of_those_of_one_name_that_are_made_at_once_one_is_made() {
     let all = Installation::start().await;
-    let racing = (0..8).map(|_| call(&all.admin, pool::Create::NAME, json!({ "name": "lab" })));
-    let (made, refused): (Vec<_>, Vec<_>) = join_all(racing).await.into_iter().partition(Result::is_ok);
-    assert_eq!(made.len(), 1, "{made:?}");
-    for end in refused {
-        assert_eq!(api_error(end).reason(), Reason::Conflict);
+    for (method, params) in [
+        (pool::Create::NAME, json!({ "name": "lab" })),
+        (network::Create::NAME, json!({ "name": "lan", "bridge": "xenbr0" })),
+        (security_group::Create::NAME, json!({ "name": "web", "tag": "web" })),
+    ] {
+        let racing = (0..8).map(|_| call(&all.admin, method, params.clone()));
+        let (made, refused): (Vec<_>, Vec<_>) = join_all(racing).await.into_iter().partition(Result::is_ok);
+        assert_eq!(made.len(), 1, "{method}: {made:?}");
+        for end in refused {
+            assert_eq!(api_error(end).reason(), Reason::Conflict, "{method}");
+        }
     }
     let (pools, _) = all.orchestrator.as_ref().unwrap().app.db.pools.all().await.unwrap();
     assert_eq!(pools.iter().filter(|pool| pool.value.name == "lab").count(), 1);

@@ -378,7 +378,7 @@ impl World {
             imports: Arc::clone(&inner.deps.imports),
             tickets: Default::default(),
             vault: Arc::clone(&inner.vault),
-            pool_changes: Default::default(),
+            name_changes: Default::default(),
             user_changes: Default::default(),
             readers: Readers::start().unwrap(),
             rate: RateLimit::new(Default::default()),
