@@ -16,7 +16,9 @@ use uuid::Uuid;
 use xenith_common_ids::{Epoch, SrId};
 use xenith_common_pki::server_config;
 use xenith_common_tasks::{Stragglers, TaskSet};
-use xenith_hypervisor_agent_backend::{GuestFactsSource, Hypervisor, Meters, NetworkDevices, ProofNetworks};
+use xenith_hypervisor_agent_backend::{
+    GuestFactsSource, Hypervisor, Meters, NetworkDevices, ProofNetworks, SystemSlots,
+};
 use xenith_hypervisor_agent_storage::file::FileDriver;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use xenith_vmware_import::guest::helper::machine::Kit;
@@ -37,6 +39,7 @@ use crate::network::{Networks, Unfiltered};
 use crate::operations::Operations;
 use crate::proof::Proofs;
 use crate::server::{Incoming, Service, accept};
+use crate::system::Systems;
 use crate::vm::domain_spec::Resolver;
 use crate::vm::driver::{Driver, SENDS_AT_ONCE};
 use crate::vm::owner::Shared;
@@ -80,6 +83,7 @@ pub struct Backend {
     pub meters: Arc<dyn Meters>,
     pub proof_networks: Arc<dyn ProofNetworks>,
     pub network_devices: Arc<dyn NetworkDevices>,
+    pub slots: Arc<dyn SystemSlots>,
     pub settings: Settings,
     /// Names the boot of the host: VMs are autostarted once for each.
     pub boot_id: String,
@@ -165,6 +169,7 @@ async fn adopt(
     let place = (record.local_sr, backend.disk_servers);
     let storage = storage(config, place, in_use.clone()).await.map_err(AgentError::Adopt)?;
     let publisher = Arc::new(Publisher::new());
+    let systems = Systems::new(backend.slots, Arc::clone(&backend.hypervisor), &config.state);
     let state = (journal.clone(), config.state.as_path());
     let guests = GuestAgents::new(Arc::clone(&backend.hypervisor), state, tasks.child());
     if let Err(error) = guests.recover() {
@@ -224,6 +229,7 @@ async fn adopt(
         identity,
         storage,
         imports,
+        systems,
         consoles,
         tasks: tasks.child(),
         stopping: tasks.token(),

@@ -2,6 +2,7 @@
 
 mod guest_facts;
 mod real;
+mod slots;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -96,7 +97,8 @@ fn simulated() -> Result<Opened, BackendError> {
         facts: sim.clone(),
         meters: sim.clone(),
         proof_networks: sim.clone(),
-        network_devices: sim,
+        network_devices: sim.clone(),
+        slots: sim,
         settings: Settings::default(),
         boot_id: Uuid::new_v4().to_string(),
         disk_servers: Launcher::this_program(Attach::Socket),
@@ -114,6 +116,7 @@ pub fn over(sim: &Arc<SimHypervisor>, settings: Settings, boot_id: &str) -> Back
         meters: sim.clone(),
         proof_networks: sim.clone(),
         network_devices: sim.clone(),
+        slots: sim.clone(),
         settings,
         boot_id: boot_id.to_owned(),
         disk_servers: Launcher::Inside,

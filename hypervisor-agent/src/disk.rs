@@ -20,7 +20,7 @@ pub use attached::{AttachedSr, Attachments};
 pub(crate) use busy::{Busy, Hold};
 pub use full::SpaceGuard;
 pub use import::Import;
-pub(crate) use import::scratch;
+pub(crate) use import::{download, scratch};
 pub use in_use::InUse;
 pub use marks::Point;
 pub use seed::SeedFile;

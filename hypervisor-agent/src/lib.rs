@@ -28,5 +28,6 @@ pub mod progress;
 pub mod proof;
 pub mod run;
 pub mod server;
+pub mod system;
 pub mod transfer;
 pub mod vm;

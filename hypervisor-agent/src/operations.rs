@@ -20,6 +20,7 @@
 //! | restore, follow, instant restore | the same contents again, or the server that runs |
 //! | passes and preparation of an import, uploads | their own state on disk |
 //! | networks | what is as it is wanted, device by device |
+//! | a system fetched, filled, started | the part of the image; the slot is written anew; another boot than was named |
 //! | send, downloads | the receiver's mark; a ticket that is opened again |
 //! | a VM sent, taken back | the phase of its run: what was sent is not sent again, what runs is not taken back |
 //! | an arrival opened, closed | a ticket that is opened again; nothing |

@@ -29,6 +29,7 @@ use crate::migration::Arrivals;
 use crate::network::Networks;
 use crate::operations::Operations;
 use crate::progress::Progress;
+use crate::system::Systems;
 use crate::transfer;
 use crate::vm::publisher::Publisher;
 use crate::vm::registry::Registry;
@@ -48,6 +49,7 @@ pub struct Service {
     pub identity: Arc<Identity>,
     pub storage: Storage,
     pub imports: Arc<Imports>,
+    pub systems: Arc<Systems>,
     pub consoles: Arc<Consoles>,
     /// For what a stream needs beside itself.
     pub tasks: TaskSet,
@@ -70,7 +72,7 @@ impl Service {
 }
 
 async fn dispatch(
-    (registry, networks, storage): (Arc<Registry>, Arc<Networks>, Storage),
+    (registry, networks, systems, storage): (Arc<Registry>, Arc<Networks>, Arc<Systems>, Storage),
     (imports, backups, arrivals): (Arc<Imports>, Arc<Backups>, Arc<Arrivals>),
     (operation, command): (OperationId, Command),
     progress: Arc<Progress>,
@@ -89,6 +91,7 @@ async fn dispatch(
             registry.publish_host().await;
             Ok(CommandResult::Networks(Box::new(realised)))
         }
+        Command::System(command) => systems.execute(command, &progress).await.map(CommandResult::System),
         Command::EnsureVdi { vdi, sr, size } => {
             let ensured = storage::blocking(&storage, move |storage| storage.ensure(sr, vdi, size));
             ensured.await.map(CommandResult::Vdi)
@@ -173,7 +176,8 @@ impl WireAgent for Service {
             Envelope::try_from(request.into_inner()).map_err(|error| status_from_fault(&error.into()))?;
         self.pass(envelope.epoch.0).await?;
         tracing::debug!(operation = %envelope.operation, command = ?envelope.command, "execute");
-        let places = (Arc::clone(&self.registry), Arc::clone(&self.networks), self.storage.clone());
+        let (registry, networks) = (Arc::clone(&self.registry), Arc::clone(&self.networks));
+        let places = (registry, networks, Arc::clone(&self.systems), self.storage.clone());
         let movers = (Arc::clone(&self.imports), Arc::clone(&self.backups), Arc::clone(&self.arrivals));
         let (operation, command) = (envelope.operation, envelope.command);
         let work = move |progress| dispatch(places, movers, (operation, command), progress);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use xenith_common_ids::{Epoch, IncarnationId, OperationId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply};
 use xenith_hypervisor_agent_types::network::{HostNetworks, Realised};
+use xenith_hypervisor_agent_types::system::{SystemCommand, SystemReply};
 use xenith_hypervisor_agent_types::{
     HostHardware, ObservedVm, Quiesce, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize,
 };
@@ -50,6 +51,8 @@ pub enum Command {
     Arrival(ArrivalCommand),
     /// All that the host must have of networks.
     Networks(Box<HostNetworks>),
+    /// About the system that the host runs, and the one in its other slot.
+    System(SystemCommand),
 }
 
 /// What one VM can be told. Each is safe to repeat under its operation id: asked again when it holds already, or
@@ -122,6 +125,7 @@ pub enum CommandResult {
     /// On which port a VM's memory is taken.
     ArrivalOpen(u16),
     Networks(Box<Realised>),
+    System(SystemReply),
 }
 
 impl From<&Envelope> for wire::ExecuteRequest {
@@ -143,6 +147,7 @@ impl From<&Envelope> for wire::ExecuteRequest {
             Command::Arrival(command) => WireCommand::Arrival(command.into()),
             Command::LookAtHardware => WireCommand::LookAtHardware(wire::Nothing {}),
             Command::Networks(networks) => crate::network::to_wire(networks),
+            Command::System(command) => crate::system::to_wire(command),
         };
         Self { operation_id: envelope.operation.to_string(), epoch: envelope.epoch.0, command: Some(command) }
     }
@@ -250,6 +255,7 @@ impl TryFrom<WireCommand> for Command {
             WireCommand::Import(command) => Ok(Self::Import(under("import", command.try_into())?)),
             WireCommand::Backup(backup) => crate::backup::from_wire(&backup).map(Self::Backup),
             WireCommand::Networks(networks) => crate::network::from_wire(&networks).map(Self::Networks),
+            WireCommand::System(system) => crate::system::from_wire(&system).map(Self::System),
             // Parsed above.
             other => Err(WireError::new("command", format_args!("{other:?} has no meaning here"))),
         }
@@ -280,6 +286,7 @@ impl From<&CommandResult> for wire::ExecuteReply {
             CommandResult::Networks(realised) => {
                 WireResult::Networks(crate::network::realised_to_wire(realised))
             }
+            CommandResult::System(reply) => WireResult::System(crate::system::reply_to_wire(reply)),
             CommandResult::GuestPrepared(prepared) => WireResult::GuestPrepared((&**prepared).into()),
         };
         Self { result: Some(result) }
@@ -312,6 +319,7 @@ impl TryFrom<wire::ExecuteReply> for CommandResult {
             }
             WireResult::Backup(done) => Self::Backup(crate::backup::reply_from_wire(&done)?),
             WireResult::Networks(done) => Self::Networks(crate::network::realised_from_wire(&done)?),
+            WireResult::System(done) => Self::System(crate::system::reply_from_wire(&done)?),
             WireResult::GuestPrepared(prepared) => {
                 Self::GuestPrepared(Box::new(under("guest_prepared", prepared.try_into())?))
             }

@@ -16,6 +16,7 @@ mod metrics;
 mod network;
 mod observed;
 mod storage;
+mod system;
 mod transfer;
 
 /// Generated from `proto/`.

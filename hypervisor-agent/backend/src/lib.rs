@@ -17,6 +17,7 @@ mod devices;
 mod error;
 mod event;
 mod proof;
+mod system;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -35,6 +36,7 @@ pub use devices::{LinkChange, LinkKind, NetworkDevices, SeenLink};
 pub use error::HypervisorError;
 pub use event::{DomainEvent, DomainEventKind, DomainEvents, EventSender};
 pub use proof::ProofNetworks;
+pub use system::SystemSlots;
 
 pub type Result<T, E = HypervisorError> = std::result::Result<T, E>;
 

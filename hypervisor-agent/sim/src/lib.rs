@@ -28,6 +28,7 @@ mod meters;
 mod operation;
 mod proof;
 mod stream;
+mod system;
 mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,6 +51,7 @@ pub use delay::{Delay, ParseDelayError};
 pub use fault::{EventName, Failure, FaultRule, ParseFaultError};
 pub use guest_agent::GuestAgentManners;
 pub use operation::Operation;
+pub use system::{IMAGE, NewSystem};
 
 use fault::Verdict;
 use world::{Begun, Call, World};

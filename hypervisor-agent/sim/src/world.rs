@@ -25,6 +25,7 @@ use xenith_hypervisor_agent_types::{Bridge, DeathReason, HostFacts, ProofBridge}
 
 use crate::devices::Net;
 use crate::fault::{EventName, Failure, Faults, Verdict};
+use crate::system::Systems;
 use crate::{Manners, Operation, SimConfig};
 
 pub(crate) use domain::{Domain, Run, Stage, Timer};
@@ -38,6 +39,7 @@ pub(crate) struct World {
     pub net_bridges: BTreeSet<String>,
     pub domains: BTreeMap<DomId, Domain>,
     pub faults: Faults,
+    pub systems: Systems,
     pub calls: [u64; Operation::COUNT],
     pub events: EventSender,
     /// Grows whenever a guest's facts may have changed.
@@ -83,6 +85,7 @@ impl World {
             net: Net::new(&config.host.bridges(), &config.host.interfaces),
             net_bridges: config.host.bridges.iter().cloned().collect(),
             faults: Faults::new(&config.faults),
+            systems: Systems::default(),
             config,
             hostname,
             domains: BTreeMap::new(),

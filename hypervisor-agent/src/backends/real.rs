@@ -10,6 +10,7 @@ use xenith_hypervisor_agent_libxl as libxl;
 use xenith_hypervisor_agent_xenstore::{self as xenstore, Xenstore, XenstoreError};
 use xenith_vmware_import::guest::helper::machine::Kit;
 
+use super::slots::InstalledSlots;
 use super::{BackendError, Opened, StoreFacts};
 use crate::agent::{Backend, boot_id};
 use crate::config::Config;
@@ -33,6 +34,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, BackendError> {
         meters: Arc::new(SysMeters::new(Path::new("/"))),
         proof_networks: Arc::new(KernelNetworks),
         network_devices: Arc::new(KernelDevices),
+        slots: Arc::new(InstalledSlots),
         settings: Settings::default(),
         boot_id: boot_id(),
         disk_servers: Launcher::this_program(Attach::Kernel),

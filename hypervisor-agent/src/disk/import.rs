@@ -7,7 +7,7 @@
 //!
 //! VMDKs are read by `vmware-import`, other formats by `qemu-img` (`docs/adr/0041-image-formats.md`).
 
-mod download;
+pub(crate) mod download;
 mod format;
 mod qemu_img;
 
@@ -38,6 +38,13 @@ pub struct Import {
     pub sha256: String,
 }
 
+impl Import {
+    /// A disk image is as large as it is.
+    fn remote(&self) -> download::Remote<'_> {
+        download::Remote { url: &self.url, sha256: &self.sha256, most: u64::MAX }
+    }
+}
+
 /// The id under which a VDI is filled.
 pub(crate) fn scratch(vdi: VdiId) -> VdiId {
     VdiId::from_uuid(Uuid::new_v5(&Uuid::from_bytes(*vdi.as_bytes()), b"import"))
@@ -65,7 +72,7 @@ impl Storage {
             Err(error) => return Err(error.into()),
         }
         let file = self.download_of(import.vdi)?;
-        download::download(import, &file, progress)?;
+        download::download(&import.remote(), &file, progress)?;
         let vdi = scratch(import.vdi);
         // Of an import that a crash ended.
         driver.delete(vdi)?;

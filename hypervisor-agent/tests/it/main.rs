@@ -29,6 +29,7 @@ mod quiesce;
 mod repeats;
 mod snapshots;
 mod srs;
+mod systems;
 mod transfers;
 mod unmanaged;
 mod watching;

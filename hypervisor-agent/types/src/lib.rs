@@ -20,6 +20,7 @@ mod proof;
 mod quiesce;
 mod spec;
 mod sr;
+pub mod system;
 mod text;
 mod vdi;
 mod vm;

@@ -15,21 +15,30 @@ use sha2::{Digest, Sha256};
 use xenith_hypervisor_agent_storage::is_full;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
-use super::{Import, cancelled};
 use crate::progress::Progress;
+
+/// What is downloaded.
+#[derive(Debug, Clone, Copy)]
+pub struct Remote<'a> {
+    pub url: &'a str,
+    /// Of the file as it is downloaded, in hexadecimal; empty: not checked.
+    pub sha256: &'a str,
+    /// In bytes: a server that sends more is not believed.
+    pub most: u64,
+}
 
 const STEP: usize = 256 * 1024;
 /// A server that says nothing for so long is given up; the next try goes on there.
 const SILENCE: Duration = Duration::from_secs(60);
 
-fn unreachable(import: &Import, error: &dyn std::error::Error) -> Fault {
+fn unreachable(remote: &Remote<'_>, error: &dyn std::error::Error) -> Fault {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
         text = inner.to_string();
         cause = inner.source();
     }
-    Fault::new(FaultReason::NotReady, format_args!("{} cannot be downloaded: {text}", import.url))
+    Fault::new(FaultReason::NotReady, format_args!("{} cannot be downloaded: {text}", remote.url))
 }
 
 fn on_disk(path: &Path, error: &io::Error) -> Fault {
@@ -37,56 +46,77 @@ fn on_disk(path: &Path, error: &io::Error) -> Fault {
     Fault::new(reason, format_args!("cannot write {}: {error}", path.display()))
 }
 
-/// Whole, and with the digest that was asked for; otherwise an error.
-pub fn download(import: &Import, path: &Path, progress: &Progress) -> Result<(), Fault> {
-    let client = Client::builder()
+fn client() -> Result<Client, Fault> {
+    Client::builder()
         .connect_timeout(Duration::from_secs(15))
         // For each read, not for the whole.
         .timeout(SILENCE)
         .build()
-        .map_err(|error| Fault::new(FaultReason::Internal, error))?;
-    let (from, version) = kept(import, path);
-    let mut request = client.get(&import.url);
+        .map_err(|error| Fault::new(FaultReason::Internal, error))
+}
+
+fn refused(remote: &Remote<'_>, status: StatusCode) -> Fault {
+    Fault::invalid("url", format_args!("the server answers {status} for {}", remote.url))
+}
+
+fn too_large(remote: &Remote<'_>) -> Fault {
+    Fault::invalid("url", format_args!("{} is larger than {} bytes", remote.url, remote.most))
+}
+
+/// A file that is small enough for memory.
+pub fn small(remote: &Remote<'_>) -> Result<Vec<u8>, Fault> {
+    let response = client()?.get(remote.url).send().map_err(|error| unreachable(remote, &error))?;
+    if !response.status().is_success() {
+        return Err(refused(remote, response.status()));
+    }
+    let mut bytes = Vec::new();
+    let read = response.take(remote.most.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|error| unreachable(remote, &error))?;
+    if bytes.len() as u64 > remote.most { Err(too_large(remote)) } else { Ok(bytes) }
+}
+
+/// Whole, and with the digest that was asked for; otherwise an error.
+pub fn download(remote: &Remote<'_>, path: &Path, progress: &Progress) -> Result<(), Fault> {
+    let client = client()?;
+    let (from, version) = kept(remote, path);
+    let mut request = client.get(remote.url);
     if from > 0 {
         request = request.header("Range", format!("bytes={from}-"));
         if let Some(version) = &version {
             request = request.header("If-Range", version.as_str());
         }
     }
-    let response = request.send().map_err(|error| unreachable(import, &error))?;
+    let response = request.send().map_err(|error| unreachable(remote, &error))?;
     let at = match response.status() {
         StatusCode::PARTIAL_CONTENT if from > 0 => from,
         StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => {
             if whole_length(&response).is_some_and(|length| length != from) {
                 forget(path);
                 let message =
-                    format_args!("{} was changed while it was downloaded; it is begun anew", import.url);
+                    format_args!("{} was changed while it was downloaded; it is begun anew", remote.url);
                 return Err(Fault::new(FaultReason::NotReady, message));
             }
             // It was whole already.
-            return verify(import, &mut open(path)?, path);
+            return verify(remote, &mut open(path)?, path);
         }
         status if status.is_success() => 0,
-        status => {
-            let message = format_args!("the server answers {status} for {}", import.url);
-            return Err(Fault::invalid("url", message));
-        }
+        status => return Err(refused(remote, status)),
     };
     let mut file = open(path)?;
     file.set_len(at).and_then(|()| file.seek(SeekFrom::Start(at))).map_err(|e| on_disk(path, &e))?;
     if at == 0 {
         keep_version(&response, path)?;
     }
-    receive(import, response, (&mut file, path), (at, progress))?;
+    receive(remote, response, (&mut file, path), (at, progress))?;
     file.sync_data().map_err(|error| on_disk(path, &error))?;
-    verify(import, &mut file, path)
+    verify(remote, &mut file, path)
 }
 
 /// How much of the file is here, and of which version.
-fn kept(import: &Import, path: &Path) -> (u64, Option<String>) {
+fn kept(remote: &Remote<'_>, path: &Path) -> (u64, Option<String>) {
     let there = std::fs::metadata(path).map_or(0, |found| found.len());
     let version = std::fs::read_to_string(version_file(path)).ok().filter(|version| !version.is_empty());
-    let of_one_version = version.is_some() || !import.sha256.is_empty();
+    let of_one_version = version.is_some() || !remote.sha256.is_empty();
     (if of_one_version { there } else { 0 }, version)
 }
 
@@ -122,7 +152,7 @@ fn open(path: &Path) -> Result<File, Fault> {
 }
 
 fn receive(
-    import: &Import,
+    remote: &Remote<'_>,
     mut response: Response,
     (file, path): (&mut File, &Path),
     (mut at, progress): (u64, &Progress),
@@ -130,26 +160,31 @@ fn receive(
     let total = response.content_length().map_or(0, |rest| at + rest);
     let mut buffer = vec![0; STEP];
     loop {
-        progress.check().map_err(|_| cancelled())?;
+        progress.check().map_err(|_| Fault::new(FaultReason::WrongState, "the download was cancelled"))?;
         let read = match response.read(&mut buffer) {
             Ok(0) => break,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(unreachable(import, &error)),
+            Err(error) => return Err(unreachable(remote, &error)),
         };
+        if at + read as u64 > remote.most {
+            // Not taken up: it would never be right.
+            forget(path);
+            return Err(too_large(remote));
+        }
         file.write_all(&buffer[..read]).map_err(|error| on_disk(path, &error))?;
         at += read as u64;
         progress.set(at, total);
     }
     if total != 0 && at != total {
-        let message = format_args!("{} ended after {at} of {total} bytes", import.url);
+        let message = format_args!("{} ended after {at} of {total} bytes", remote.url);
         return Err(Fault::new(FaultReason::NotReady, message));
     }
     Ok(())
 }
 
-fn verify(import: &Import, file: &mut File, path: &Path) -> Result<(), Fault> {
-    if import.sha256.is_empty() {
+fn verify(remote: &Remote<'_>, file: &mut File, path: &Path) -> Result<(), Fault> {
+    if remote.sha256.is_empty() {
         return Ok(());
     }
     let mut digest = Sha256::new();
@@ -162,7 +197,7 @@ fn verify(import: &Import, file: &mut File, path: &Path) -> Result<(), Fault> {
         }
     }
     let found = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    if found.eq_ignore_ascii_case(&import.sha256) {
+    if found.eq_ignore_ascii_case(remote.sha256) {
         return Ok(());
     }
     // Not taken up: it would never be right.

@@ -1,0 +1,174 @@
+//! The system of this host: a new one is fetched and verified, put into the slot that does not run, and started.
+//!
+//! What always holds: nothing is put anywhere whose signature was not verified with the key that the running system came
+//! with, and whose hash is not the signed one. The running system is not touched. One at a time: [`Systems::turn`] is held
+//! over a fetch, a fill and the order to restart.
+//!
+//! A crash leaves a part of a download, which the next fetch takes up, or half a system in the slot that does not run,
+//! which the next fill writes anew. Whether a restart was ordered is told by the boot: who orders it names the one that it
+//! is to end.
+
+mod image;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, SystemSlots};
+use xenith_hypervisor_agent_types::system::{HostSystem, SystemCommand, SystemReply, SystemSlot};
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
+
+use crate::fault::from_hypervisor;
+use crate::progress::Progress;
+
+/// How soon a fill notices that it is not wanted any more.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Guests that are named where they are in the way.
+const NAMED: usize = 5;
+
+/// See the module.
+pub struct Systems {
+    slots: Arc<dyn SystemSlots>,
+    hypervisor: Arc<dyn Hypervisor>,
+    /// What was fetched.
+    folder: PathBuf,
+    turn: Mutex<()>,
+    /// The boot that was told to end.
+    ending: std::sync::Mutex<Option<String>>,
+}
+
+impl std::fmt::Debug for Systems {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Systems").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl Systems {
+    /// `state` is the agent's folder.
+    #[must_use]
+    pub fn new(slots: Arc<dyn SystemSlots>, hypervisor: Arc<dyn Hypervisor>, state: &Path) -> Arc<Self> {
+        let folder = state.join("system-image");
+        Arc::new(Self {
+            slots,
+            hypervisor,
+            folder,
+            turn: Mutex::default(),
+            ending: std::sync::Mutex::default(),
+        })
+    }
+
+    pub async fn execute(
+        &self,
+        command: SystemCommand,
+        progress: &Arc<Progress>,
+    ) -> Result<SystemReply, Fault> {
+        match command {
+            SystemCommand::Look => self.look().await.map(SystemReply::System),
+            SystemCommand::Fetch { url } => {
+                self.fetch(url, Arc::clone(progress)).await.map(|version| SystemReply::Fetched { version })
+            }
+            SystemCommand::Fill => self.fill(progress).await.map(|()| SystemReply::Nothing),
+            SystemCommand::Drop => self.drop_image().await.map(|()| SystemReply::Nothing),
+            SystemCommand::Start { slot, boot } => {
+                self.start(slot, &boot).await.map(|()| SystemReply::Nothing)
+            }
+        }
+    }
+
+    /// Refused from the order to restart until the host has done so: what it says of itself is over.
+    async fn look(&self) -> Result<HostSystem, Fault> {
+        let system = self.slots.look().await.map_err(|error| from_hypervisor(&error))?;
+        let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        if ending.as_ref() == Some(&system.boot) {
+            return Err(Fault::new(FaultReason::NotReady, "the host is going down, to start anew"));
+        }
+        Ok(system)
+    }
+
+    async fn fetch(&self, url: String, progress: Arc<Progress>) -> Result<String, Fault> {
+        let key = self.slots.image_key().await.map_err(|error| from_hypervisor(&error))?;
+        let _turn = self.turn.lock().await;
+        let folder = self.folder.clone();
+        blocking(move || image::fetch(&url, &folder, &key, &progress)).await
+    }
+
+    async fn fill(&self, progress: &Progress) -> Result<(), Fault> {
+        let _turn = self.turn.lock().await;
+        if !image::is_whole(&self.folder) {
+            return Err(Fault::new(
+                FaultReason::WrongState,
+                "no image was fetched that could be put into a slot",
+            ));
+        }
+        let hypervisor = |error: HypervisorError| from_hypervisor(&error);
+        // Of an agent before this one.
+        self.slots.stop_filling().await.map_err(hypervisor)?;
+        let told = |percent: u8| progress.set(u64::from(percent), 100);
+        let mut work = self.slots.fill(&self.folder, &told);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                done = &mut work => return done.map_err(hypervisor),
+                _ = look.tick() => {
+                    if progress.check().is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        drop(work);
+        self.slots.stop_filling().await.map_err(hypervisor)?;
+        Err(Fault::new(FaultReason::WrongState, "writing the other system was cancelled"))
+    }
+
+    async fn drop_image(&self) -> Result<(), Fault> {
+        let _turn = self.turn.lock().await;
+        let folder = self.folder.clone();
+        blocking(move || image::forget(&folder)).await
+    }
+
+    async fn start(&self, slot: SystemSlot, boot: &str) -> Result<(), Fault> {
+        let _turn = self.turn.lock().await;
+        let system = self.look().await?;
+        if system.boot != boot {
+            return Ok(());
+        }
+        if system.slot != slot {
+            self.nobody_runs().await?;
+            tracing::warn!(from = %system.slot, to = %slot, "the host starts anew, into its other system");
+            self.note_ending(Some(system.boot));
+        }
+        let started = self.slots.start(slot).await;
+        if started.is_err() {
+            self.note_ending(None);
+        }
+        started.map_err(|error| from_hypervisor(&error))
+    }
+
+    fn note_ending(&self, boot: Option<String>) {
+        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = boot;
+    }
+
+    /// A restart would be a power cut to them.
+    async fn nobody_runs(&self) -> Result<(), Fault> {
+        let domains = self.hypervisor.domains().await.map_err(|error| from_hypervisor(&error))?;
+        if domains.is_empty() {
+            return Ok(());
+        }
+        let count = domains.len();
+        let named: Vec<_> = domains.iter().take(NAMED).map(|domain| domain.name.as_str()).collect();
+        let (named, more) = (named.join(", "), if count > NAMED { ", …" } else { "" });
+        let message = format!(
+            "{count} guests are on this host ({named}{more}), and it would start anew under them; move them away, or shut \
+             them down"
+        );
+        Err(Fault::new(FaultReason::WrongState, message))
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(call).await.map_err(|error| Fault::new(FaultReason::Internal, error))?
+}
