@@ -7,8 +7,10 @@ use std::process::{Command as Process, ExitCode};
 use clap::{Parser, Subcommand};
 use xenith_installer::answers::{After, Answers};
 use xenith_installer::apply::Watch;
+use xenith_installer::boot_state::ESP;
 use xenith_installer::facts::Facts;
 use xenith_installer::image::Image;
+use xenith_installer::plan::Slot;
 use xenith_installer::screen::{self, Console, Ended, FAILED, Lines, Terminal};
 use xenith_installer::upgrade::{self, Verdict};
 use xenith_installer::{console, live, session, source};
@@ -51,6 +53,15 @@ enum Command {
         #[arg(long)]
         reboot: bool,
     },
+    /// For the agent: what runs, as JSON
+    #[command(hide = true)]
+    System,
+    /// For the agent: an image into the slot that does not run, without starting it
+    #[command(hide = true)]
+    Fill { image: PathBuf },
+    /// For the agent: start anew into this slot, which is tried once; the one that runs is kept
+    #[command(hide = true)]
+    StartSlot { slot: String },
 }
 
 /// The whole program.
@@ -65,6 +76,9 @@ pub fn main() -> ExitCode {
             let mode = if plan { Mode::PlanOnly } else { Mode::Apply };
             upgrade(&image, key, mode).and_then(|()| if reboot { start_again() } else { Ok(()) })
         }
+        Command::System => system(),
+        Command::Fill { image } => fill(&image, None, Mode::Apply).map(drop),
+        Command::StartSlot { slot } => start_slot(&slot),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -207,7 +221,34 @@ enum Mode {
 /// Came with the running system: whoever signed that one signs the next.
 const IMAGE_KEY: &str = "/usr/share/xenith/image.pub";
 
+fn system() -> Result<(), String> {
+    let system = upgrade::system(Path::new(ESP)).map_err(|error| error.to_string())?;
+    println!("{}", serde_json::to_string(&system).map_err(|error| error.to_string())?);
+    Ok(())
+}
+
+fn start_slot(slot: &str) -> Result<(), String> {
+    let slot: Slot = slot.parse().map_err(|()| format!("{slot:?} is no slot; it is a or b"))?;
+    let (_, running) = upgrade::here().map_err(|error| error.to_string())?;
+    upgrade::next_start(running, slot, Path::new(ESP)).map_err(|error| error.to_string())?;
+    if slot == running { Ok(()) } else { start_again() }
+}
+
 fn upgrade(folder: &Path, key: Option<String>, mode: Mode) -> Result<(), String> {
+    let running = fill(folder, key, mode)?;
+    if mode == Mode::PlanOnly {
+        return Ok(());
+    }
+    upgrade::commit(running, Path::new(ESP)).map_err(|error| error.to_string())?;
+    println!(
+        "slot {} is tried at the next start; if it does not come up, this one starts again",
+        running.other().as_str()
+    );
+    Ok(())
+}
+
+/// Into the slot that does not run. Answers which one does.
+fn fill(folder: &Path, key: Option<String>, mode: Mode) -> Result<Slot, String> {
     let key = match key {
         Some(key) => key,
         None => fs::read_to_string(IMAGE_KEY)
@@ -227,19 +268,13 @@ fn upgrade(folder: &Path, key: Option<String>, mode: Mode) -> Result<(), String>
         println!("{line}");
     }
     if mode == Mode::PlanOnly {
-        return Ok(());
+        return Ok(running);
     }
     let mut console = Console;
     let mut watch = Lines { terminal: &mut console, last: 0 };
     xenith_installer::apply::apply(&plan, &image, &mut watch).map_err(|error| error.to_string())?;
     watch.percent("ready", 100);
-    upgrade::commit(running, Path::new(xenith_installer::boot_state::ESP))
-        .map_err(|error| error.to_string())?;
-    println!(
-        "slot {} is tried at the next start; if it does not come up, this one starts again",
-        running.other().as_str()
-    );
-    Ok(())
+    Ok(running)
 }
 
 #[cfg(test)]

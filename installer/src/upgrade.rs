@@ -13,6 +13,8 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use xenith_hypervisor_agent_types::system::{HostSystem, SystemSlot, SystemStanding};
+
 use crate::answers::After;
 use crate::boot_state::{Boot, BootState, BootStateError, ESP, RECORD, Record, Trial, Used};
 use crate::plan::{Action, Plan, Slot, Step, TARGET, slot_menu};
@@ -128,6 +130,47 @@ pub fn commit(running: Slot, esp: &Path) -> Result<(), BootStateError> {
     state.write(esp)
 }
 
+/// The running system is the one that starts next, whatever was to be tried.
+pub fn keep(running: Slot, esp: &Path) -> Result<(), BootStateError> {
+    let mut state = BootState::read(esp)?;
+    state.good = running;
+    state.trial = None;
+    state.write(esp)
+}
+
+/// The next start is this slot's. One that was never found good is tried once.
+pub fn next_start(running: Slot, slot: Slot, esp: &Path) -> Result<(), BootStateError> {
+    let state = BootState::read(esp)?;
+    let starts_anyway = state.good == slot && state.trial.is_none_or(|trial| trial.used == Used::Yes);
+    match slot {
+        slot if slot == running => keep(running, esp),
+        // The way back from a system on trial, or from one that was chosen by hand.
+        _ if starts_anyway => Ok(()),
+        _ => commit(running, esp),
+    }
+}
+
+/// What the agent is told of the running system.
+pub fn system(esp: &Path) -> Result<HostSystem, BootStateError> {
+    let (_, running) = here()?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    Ok(HostSystem {
+        slot: match running {
+            Slot::A => SystemSlot::A,
+            Slot::B => SystemSlot::B,
+        },
+        // This program came with the system.
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        boot: boot.trim().to_owned(),
+        standing: match BootState::read(esp)?.judge(running) {
+            Boot::Ordinary => SystemStanding::Good,
+            Boot::OnTrial => SystemStanding::OnTrial,
+            Boot::FellBack { .. } => SystemStanding::FellBack,
+            Boot::ByHand => SystemStanding::ByHand,
+        },
+    })
+}
+
 /// What is running here.
 pub fn here() -> Result<(Record, Slot), BootStateError> {
     let record = Record::load(Path::new(RECORD))?;
@@ -160,18 +203,15 @@ pub fn boot_good(say: &mut dyn FnMut(&str)) -> Result<Verdict, BootStateError> {
     if boot == Boot::Ordinary {
         return Ok(Verdict::Healthy);
     }
-    let deadline = Instant::now() + HEALTH_LIMIT;
-    loop {
-        match ill() {
-            None => break,
-            Some(problem) if Instant::now() >= deadline => {
-                say(&format!("not healthy after {} s: {problem}", HEALTH_LIMIT.as_secs()));
-                return Ok(if boot == Boot::OnTrial { Verdict::GoBack } else { Verdict::Stay });
-            }
-            Some(_) => thread::sleep(HEALTH_POLL),
-        }
+    let problem = wait_for_health();
+    // Minutes have passed, and another start may have been ordered: what was read before them is old.
+    let mut state = BootState::read(esp)?;
+    let on_trial = state.judge(running) == Boot::OnTrial;
+    if let Some(problem) = problem {
+        say(&format!("not healthy after {} s: {problem}", HEALTH_LIMIT.as_secs()));
+        return Ok(if on_trial { Verdict::GoBack } else { Verdict::Stay });
     }
-    if boot == Boot::OnTrial {
+    if on_trial {
         state.good = running;
         state.trial = None;
         state.write(esp)?;
@@ -181,6 +221,17 @@ pub fn boot_good(say: &mut dyn FnMut(&str)) -> Result<Verdict, BootStateError> {
         ));
     }
     Ok(Verdict::Healthy)
+}
+
+/// What is still wrong when there was time enough.
+fn wait_for_health() -> Option<String> {
+    let deadline = Instant::now() + HEALTH_LIMIT;
+    loop {
+        match ill() {
+            Some(_) if Instant::now() < deadline => thread::sleep(HEALTH_POLL),
+            outcome => return outcome,
+        }
+    }
 }
 
 /// What is wrong with this host, if anything is: Xen's tools must answer, and the agent must run.
@@ -244,6 +295,25 @@ mod tests {
         commit(Slot::B, esp.path()).unwrap();
         let state = BootState::read(esp.path()).unwrap();
         assert_eq!(state, BootState { good: Slot::B, trial: Some(Trial { slot: Slot::A, used: Used::No }) });
+        keep(Slot::B, esp.path()).unwrap();
+        assert_eq!(BootState::read(esp.path()).unwrap(), BootState { good: Slot::B, trial: None });
+    }
+
+    #[test]
+    fn who_goes_back_from_a_system_on_trial_does_not_make_it_the_good_one() {
+        let esp = tempfile::tempdir().unwrap();
+        fs::create_dir(esp.path().join("grub")).unwrap();
+        fs::write(esp.path().join("grub/grubenv"), crate::plan::env_block(&[("slot", "a")])).unwrap();
+        let read = || BootState::read(esp.path()).unwrap();
+        let to_b = BootState { good: Slot::A, trial: Some(Trial { slot: Slot::B, used: Used::No }) };
+        next_start(Slot::A, Slot::B, esp.path()).unwrap();
+        assert_eq!(read(), to_b);
+        next_start(Slot::A, Slot::A, esp.path()).unwrap();
+        assert_eq!(read(), BootState { good: Slot::A, trial: None }, "nothing is tried any more");
+        let on_trial = BootState { trial: Some(Trial { slot: Slot::B, used: Used::Yes }), ..to_b };
+        on_trial.write(esp.path()).unwrap();
+        next_start(Slot::B, Slot::A, esp.path()).unwrap();
+        assert_eq!(read(), on_trial, "the next start is the good one's already");
     }
 
     #[test]

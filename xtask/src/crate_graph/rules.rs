@@ -147,9 +147,9 @@ const ROWS: &[Row] = &[
     },
     Row {
         crates: "xenith-installer",
-        may_use: &[COMMON, "xenith-hypervisor-agent-api"],
+        may_use: &[COMMON, "xenith-hypervisor-agent-api", "xenith-hypervisor-agent-types"],
         tests_may_use: &[],
-        why: "the installer knows the agent's join token and nothing else of it",
+        why: "the installer knows the agent's join token and what the agent asks of the slots",
     },
     Row {
         crates: "xenith-lab*",
