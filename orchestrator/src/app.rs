@@ -17,6 +17,7 @@ mod console;
 mod filter;
 mod find;
 mod host;
+mod host_upgrade;
 mod import;
 mod import_source;
 mod iso;

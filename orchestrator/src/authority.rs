@@ -300,6 +300,7 @@ mod tests {
             issued: issued.collect(),
             previous_serial: (serials.len() > 1).then(|| serials[0].into()),
             any_certificate: false,
+            held_by: None,
         }
     }
 

@@ -143,6 +143,7 @@ impl Enrolment for Enrol {
             issued: vec![],
             previous_serial: None,
             any_certificate: false,
+            held_by: None,
         };
         let spend = self.db.joins.require_in(Transaction::new(), &key, Expect::At(join.revision));
         let spend = self.db.joins.delete_in(spend, &key);

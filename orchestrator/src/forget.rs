@@ -141,6 +141,7 @@ mod tests {
                 issued: vec![],
                 previous_serial: None,
                 any_certificate: false,
+                held_by: None,
             };
             db.hosts.insert(&id, &record).await.unwrap();
             db.host_names.insert(&record.name, &id).await.unwrap();

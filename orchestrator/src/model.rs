@@ -109,6 +109,9 @@ pub struct HostRecord {
     /// was renewed.
     #[serde(default)]
     pub any_certificate: bool,
+    /// The saga that works on it: at most one.
+    #[serde(default)]
+    pub held_by: Option<SagaId>,
 }
 
 impl HostRecord {

@@ -1,6 +1,6 @@
 //! What takes more than one step, one file per operation. A file lists its steps; what they share is here.
 //!
-//! A VM is *held* by the saga that works on it: `held_by` is set in the transaction that starts the saga and
+//! A VM or a host is *held* by the saga that works on it: `held_by` is set in the transaction that starts the saga and
 //! cleared by its last step, or by the undo of its first. So two operations never work on one VM, whatever
 //! process dies when. That last step cannot be undone: behind it the VM may be somebody else's already.
 
@@ -9,6 +9,7 @@ pub mod backup_proof;
 pub mod backup_restore;
 pub mod backup_self;
 pub mod backup_vm;
+pub mod host_upgrade;
 pub mod import;
 pub mod repository_act;
 pub mod snapshot_create;
@@ -99,6 +100,7 @@ pub fn registry(deps: &Arc<Deps>) -> SagaRegistry {
     registry.register(backup_self::BackupSelf(Arc::clone(deps)));
     registry.register(backup_restore::BackupRestore(Arc::clone(deps)));
     registry.register(standby_act::StandbyAct(Arc::clone(deps)));
+    registry.register(host_upgrade::HostUpgrade(Arc::clone(deps)));
     registry
 }
 

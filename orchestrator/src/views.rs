@@ -186,6 +186,13 @@ impl Views {
         intended.vms.iter().filter_map(|(vm, record)| Some((*vm, record.held_by?))).collect()
     }
 
+    /// The hosts that a saga holds.
+    #[must_use]
+    pub fn held_hosts(&self) -> Vec<(HostId, SagaId)> {
+        let intended = self.intended();
+        intended.hosts.iter().filter_map(|(host, record)| Some((*host, record.held_by?))).collect()
+    }
+
     /// The VDIs that a saga makes or fills.
     #[must_use]
     pub fn held_vdis(&self) -> Vec<(VdiId, SagaId)> {

@@ -144,6 +144,7 @@ impl Host {
             issued: vec![],
             previous_serial: None,
             any_certificate: false,
+            held_by: None,
         };
         write_records(&filling.db, (host, &record), &vms).await?;
         let guests = vms.iter().filter_map(|vm| Some(Guest { vm: vm.id, domid: vm.domid? })).collect();

@@ -73,6 +73,8 @@ noun! {
         SetMaintenance = fn set_maintenance(HostMaintenance) -> Host, Administer, Mutation;
         /// Puts a host into maintenance and moves its VMs to others; tells of each where it goes, or why it stays.
         Evacuate = fn evacuate(HostRef) -> Evacuation, Administer, Plannable;
+        /// Puts a signed system into a host's other slot and starts the host into it; a bad one is left for the old again.
+        Upgrade = fn upgrade(UpgradeHost) -> TaskStarted, Administer, Plannable;
         /// Look for a host under another address: it moved, and keeps its identity, its VMs and its certificate.
         SetAddress = fn set_address(HostAddress) -> Host, Administer, Mutation;
         /// Sends what hosts send each other (migrating VMs, copies of VDIs, private networks) to a host by another address.

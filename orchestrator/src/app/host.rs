@@ -17,12 +17,14 @@ use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::host::{
     AddHost, Evacuation, Host, HostAddress, HostMaintenance, HostPeerAddress, HostRef, HostStatus,
-    JoinTokenIssued, RemoveHost,
+    JoinTokenIssued, RemoveHost, UpgradeHost,
 };
+use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Reason};
 
 use super::App;
 use super::find::administers;
+use super::host_upgrade::unheld;
 use crate::authn::{new_secret, secret_hash};
 use crate::errors::store_error;
 use crate::events::Happened;
@@ -127,6 +129,7 @@ impl HostApi for App {
 
     async fn set_maintenance(&self, call: &Call, request: HostMaintenance) -> Result<Host, ApiError> {
         let found = self.find_own_host(call, &request.host).await?;
+        unheld(&found.value)?;
         let changed = HostRecord { maintenance: request.maintenance, ..found.value.clone() };
         self.db.hosts.update(&found, &changed).await.map_err(|e| store_error(&e))?;
         Ok(self.api_host(found.key, &changed))
@@ -134,6 +137,10 @@ impl HostApi for App {
 
     async fn evacuate(&self, call: &Call, request: HostRef) -> Result<Evacuation, ApiError> {
         self.evacuate_host(call, &request.host).await
+    }
+
+    async fn upgrade(&self, call: &Call, request: UpgradeHost) -> Result<TaskStarted, ApiError> {
+        self.upgrade_host(call, request).await
     }
 
     async fn set_address(&self, call: &Call, request: HostAddress) -> Result<Host, ApiError> {
@@ -163,6 +170,7 @@ impl HostApi for App {
 
     async fn remove(&self, call: &Call, request: RemoveHost) -> Result<Empty, ApiError> {
         let found = self.find_own_host(call, &request.host).await?;
+        unheld(&found.value)?;
         self.nothing_moves(found.key, &found.value.name).await?;
         let vms = self.views.vms_of(found.key);
         if let Some((name, saga)) = vms.iter().find_map(|(_, vm)| Some((&vm.name, vm.held_by?))) {

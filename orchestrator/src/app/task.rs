@@ -13,7 +13,8 @@ use xenith_orchestrator_types::{ApiError, Page, Permission};
 
 use super::begin::{TOKEN, USER};
 use super::{App, parse_filter};
-use crate::errors::saga_error;
+use crate::errors::{saga_error, store_error};
+use crate::model::HostRecord;
 
 /// A saga's record as a task.
 #[must_use]
@@ -176,6 +177,10 @@ impl TaskApi for App {
         self.engine.abandon(id, &call.caller.name).await.map_err(|error| saga_error(&error))?;
         // What it held is free again: a person has decided that.
         for subject in &record.meta.subjects {
+            if let Some(host) = subject.strip_prefix("host/").and_then(|host| host.parse().ok()) {
+                let free = |record: &mut HostRecord| record.held_by = record.held_by.filter(|by| *by != id);
+                self.db.hosts.modify(&host, free).await.map_err(|error| store_error(&error))?;
+            }
             if let Some(vm) = subject.strip_prefix("vm/").and_then(|vm| vm.parse().ok()) {
                 self.db
                     .vms
@@ -185,7 +190,7 @@ impl TaskApi for App {
                         }
                     })
                     .await
-                    .map_err(|error| crate::errors::store_error(&error))?;
+                    .map_err(|error| store_error(&error))?;
             }
         }
         self.task(id).await

@@ -26,6 +26,13 @@ use crate::sagas::vm_migrate::{Params, VmMigrate};
 /// Sagas that have not ended, read at a time.
 const PAGE: usize = 500;
 
+/// Whether VMs are moved, or only their places looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evacuating {
+    Planned,
+    Begun,
+}
+
 /// One that can be begun.
 struct Migration {
     found: Record<VmId, VmRecord>,
@@ -252,19 +259,39 @@ impl App {
         .await
     }
 
-    /// Largest first: what is large finds a place while there is room.
     pub(super) async fn evacuate_host(&self, call: &Call, reference: &str) -> Result<Evacuation, ApiError> {
         let host = self.find_own_host(call, reference).await?;
+        if call.dry_run {
+            let vms = self.evacuate_vms(call, &host, Evacuating::Planned).await;
+            let title = format!("Evacuate {}", host.value.name);
+            return Err(call.planned(json!({ "title": title, "maintenance": true, "vms": vms })));
+        }
+        self.begin_maintenance(&host).await?;
+        let vms = self.evacuate_vms(call, &host, Evacuating::Begun).await;
+        Ok(Evacuation { host: host.key, vms })
+    }
+
+    pub(super) async fn begin_maintenance(&self, host: &Record<HostId, HostRecord>) -> Result<(), ApiError> {
+        if !host.value.maintenance {
+            let changed = HostRecord { maintenance: true, ..host.value.clone() };
+            self.db.hosts.update(host, &changed).await.map_err(|e| store_error(&e))?;
+        }
+        Ok(())
+    }
+
+    /// Largest first: what is large finds a place while there is room.
+    pub(super) async fn evacuate_vms(
+        &self,
+        call: &Call,
+        host: &Record<HostId, HostRecord>,
+        how: Evacuating,
+    ) -> Vec<EvacuatedVm> {
         let mut vms = self.views.vms_of(host.key);
         vms.sort_by(|(_, a), (_, b)| b.memory.cmp(&a.memory).then_with(|| a.name.cmp(&b.name)));
-        if !call.dry_run && !host.value.maintenance {
-            let changed = HostRecord { maintenance: true, ..host.value.clone() };
-            self.db.hosts.update(&host, &changed).await.map_err(|e| store_error(&e))?;
-        }
         let mut views = self.host_views();
         let mut told = Vec::with_capacity(vms.len());
         for (vm, known) in vms {
-            let one = self.evacuate_vm(call, vm, &mut views).await;
+            let one = self.evacuate_vm(call, vm, &mut views, how).await;
             let name = known.name.to_string();
             told.push(one.unwrap_or_else(|error| EvacuatedVm {
                 vm,
@@ -276,11 +303,7 @@ impl App {
                 detail: error.data.detail,
             }));
         }
-        if call.dry_run {
-            let title = format!("Evacuate {}", host.value.name);
-            return Err(call.planned(json!({ "title": title, "maintenance": true, "vms": told })));
-        }
-        Ok(Evacuation { host: host.key, vms: told })
+        told
     }
 
     async fn evacuate_vm(
@@ -288,15 +311,16 @@ impl App {
         call: &Call,
         vm: VmId,
         views: &mut [HostView],
+        how: Evacuating,
     ) -> Result<EvacuatedVm, ApiError> {
         let found = self.find_vm(call, &vm.to_string(), Permission::Provision).await?;
         let name = found.value.spec.name.to_string();
         let migration = self.migration(call, found, views).await?;
         let to = migration.to;
         let room = (migration.wish.memory, migration.wish.vcpus);
-        let task = match call.dry_run {
-            true => None,
-            false => Some(self.begin_migration(call, migration, "host.evacuate").await?.task),
+        let task = match how {
+            Evacuating::Planned => None,
+            Evacuating::Begun => Some(self.begin_migration(call, migration, "host.evacuate").await?.task),
         };
         let mut to_name = None;
         if let Some(view) = views.iter_mut().find(|view| view.host == to) {

@@ -247,14 +247,18 @@ impl Recorded {
 pub struct Holds {
     vms: HashMap<VmId, SagaId>,
     vdis: HashMap<VdiId, SagaId>,
+    hosts: HashMap<HostId, SagaId>,
 }
 
-/// Lets go of VMs and VDIs that are held by a saga which is over. The saga clears its hold with its last step or its
+/// Lets go of VMs, VDIs and hosts that are held by a saga which is over. The saga clears its hold with its last step or its
 /// undo; one that a person abandoned, or whose end was lost with a store that was restored, may not have. A saga that is
 /// not over is always in the log, so there is nothing here that could be somebody's.
 pub async fn release(app: &App, before: &mut Holds) {
-    let looked = async { Ok((over(app, app.views.held()).await?, over(app, app.views.held_vdis()).await?)) };
-    let (vms, vdis) = match looked.await {
+    let looked = async {
+        let hosts = over(app, app.views.held_hosts()).await?;
+        Ok((over(app, app.views.held()).await?, over(app, app.views.held_vdis()).await?, hosts))
+    };
+    let (vms, vdis, hosts) = match looked.await {
         Ok(found) => found,
         Err(error) => {
             let error: SagaError = error;
@@ -292,7 +296,23 @@ pub async fn release(app: &App, before: &mut Holds) {
         let pool = app.views.host(record.host).map(|host| host.pool);
         app.events.note(Happened { severity, kind, subject, message, pool }).await;
     }
-    *before = Holds { vms, vdis };
+    for (host, saga) in hosts.iter().filter(|(host, saga)| before.hosts.get(host) == Some(saga)) {
+        let released = app.db.hosts.modify(host, |record: &mut HostRecord| {
+            record.held_by = record.held_by.filter(|holder| holder != saga);
+        });
+        if let Err(error) = released.await {
+            tracing::warn!(%error, "a host could not be let go of");
+            continue;
+        }
+        let Some(record) = app.views.host(*host) else { continue };
+        let message = format!(
+            "{} was held by task {saga}, which is over; it is free again, and in maintenance until you end that",
+            record.name
+        );
+        let (severity, kind, subject) = (Severity::Warning, "host.released", format!("host/{host}"));
+        app.events.note(Happened { severity, kind, subject, message, pool: Some(record.pool) }).await;
+    }
+    *before = Holds { vms, vdis, hosts };
 }
 
 /// Those of `held` whose saga is over.

@@ -27,6 +27,7 @@ use super::image::unpack;
 use super::{OwnBackupError, TAG};
 use crate::authority::Certificates;
 use crate::db::Db;
+use crate::model::HostRecord;
 use crate::secret::{MasterKey, Vault};
 
 /// Where a store is until it is settled.
@@ -192,7 +193,11 @@ async fn settle_in(db: &Db, created: OffsetDateTime) -> Result<usize, StoreError
     let passed = (OffsetDateTime::now_utc() - created).whole_seconds().unsigned_abs();
     xenith_orchestrator_saga::raise_epoch(&db.store, passed + 1000).await?;
     for host in db.hosts.all().await?.0 {
-        db.hosts.modify(&host.key, |host| host.any_certificate = true).await?;
+        let restored = |host: &mut HostRecord| {
+            host.any_certificate = true;
+            host.held_by = None;
+        };
+        db.hosts.modify(&host.key, restored).await?;
     }
     for vm in db.vms.all().await?.0.iter().filter(|vm| vm.value.held_by.is_some()) {
         db.vms.modify(&vm.key, |vm| vm.held_by = None).await?;

@@ -143,6 +143,9 @@ async fn hosts_and_networks(all: &Installation, tried: &mut Tried<'_>) {
     tried.own("host.set_maintenance", maintenance("xen2", true)).await.unwrap();
     tried.own("host.evacuate", json!({ "host": "xen2" })).await.unwrap();
     tried.others("host.evacuate", json!({ "host": "xen1" }), Reason::NotFound).await;
+    // From nowhere, so that it stays as it is.
+    tried.own("host.upgrade", json!({ "host": "xen2", "url": "nowhere" })).await;
+    tried.others("host.upgrade", json!({ "host": "xen1", "url": "nowhere" }), Reason::NotFound).await;
     tried.own("host.set_maintenance", maintenance("xen2", false)).await.unwrap();
     tried.others("host.set_maintenance", maintenance("xen1", true), Reason::NotFound).await;
     // No address, so that it stays where it is.

@@ -48,4 +48,5 @@ mod shared_storage;
 mod skew;
 mod standbys;
 mod surface;
+mod upgrades;
 mod wire;

@@ -102,6 +102,7 @@ sagas! {
     snapshot_delete: "snapshot_delete" after vec![web(), snapshot("early"), snapshot("late")] => of_early("snapshot.delete");
     snapshot_clone: "vm_create" after vec![web(), snapshot("early")] => with(of_early("snapshot.clone"), "name", json!("web-2"));
     delete_with_snapshots: "vm_delete" after vec![web(), snapshot("early")] => on_web("vm.delete");
+    host_upgrade: "host_upgrade" after vec![] => upgrade();
     vdi_delete: "vdi_delete" after vec![data()] => ("vdi.delete", json!({ "vdi": "data" }));
 }
 
@@ -154,6 +155,10 @@ fn fast() -> ApiCall {
 
 fn on_fast(method: &'static str) -> ApiCall {
     (method, json!({ "sr": "fast", "host": "xen1" }))
+}
+
+fn upgrade() -> ApiCall {
+    ("host.upgrade", json!({ "host": "xen1", "url": crate::upgrades::image_folder() }))
 }
 
 fn template() -> ApiCall {

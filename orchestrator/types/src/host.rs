@@ -114,6 +114,19 @@ pub struct EvacuatedVm {
     pub detail: Vec<String>,
 }
 
+/// A new system for a host.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeHost {
+    pub host: Reference,
+    /// Of a folder with the image as it is on the medium in `live` (http or https): `image.json`, its signature, and
+    /// `filesystem.squashfs`. The host downloads it.
+    pub url: String,
+    /// First moves its VMs to other hosts. Without it, none may run.
+    #[serde(default)]
+    pub evacuate: bool,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostAddress {

@@ -31,6 +31,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'vm.detach_nic': { bare: ['vm', 'mac'] },
   'host.remove': { bare: ['host'], flags: ['force'] },
   'host.evacuate': { bare: ['host'] },
+  'host.upgrade': { bare: ['host', 'url'], flags: ['evacuate'] },
   'host.set_maintenance': { bare: ['host', 'maintenance'] },
   'host.set_address': { bare: ['host', 'address'] },
   'host.set_peer_address': { bare: ['host', 'address'] },

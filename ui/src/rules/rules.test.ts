@@ -92,6 +92,7 @@ describe('the command line', () => {
     ['vm.detach_disk', { device: 'xvdb', vm: 'web-1' }, 'xenith vm detach-disk web-1 xvdb'],
     ['vm.migrate', { vm: 'web-1', host: 'xen2' }, 'xenith vm migrate web-1 --host xen2'],
     ['host.set_maintenance', { host: 'xen1', maintenance: true }, 'xenith host set-maintenance xen1 on'],
+    ['host.upgrade', { host: 'xen1', url: 'https://x/live', evacuate: true }, 'xenith host upgrade xen1 https://x/live --evacuate'],
     ['network.create', { name: 'lan', bridge: 'xenbr0', pool: 'p', description: '' }, 'xenith network create lan --bridge xenbr0 --pool p'],
     ['vm.attach_disk', { vm: 'web-1', disk: { size: 20 * 1024 ** 3, access: 'read-only' } }, 'xenith vm attach-disk web-1 size=20GiB,access=ro'],
     ['vm.attach_nic', { vm: 'web-1', nic: { network: 'lan' } }, 'xenith vm attach-nic web-1 lan'],

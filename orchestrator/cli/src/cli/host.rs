@@ -3,7 +3,7 @@
 use clap::{Subcommand, ValueEnum};
 use humantime::Duration;
 
-use super::{Confirm, Keyed, Listing};
+use super::{Confirm, Keyed, Listing, Planned};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnOff {
@@ -64,6 +64,21 @@ pub enum HostCommand {
         dry_run: bool,
         #[command(flatten)]
         keyed: Keyed,
+    },
+    /// Put a new system into a host's other slot and start the host into it; a bad one is left for the old one again.
+    ///
+    /// The host downloads the image, and takes it only when it is signed with the key that its own system came with.
+    Upgrade {
+        #[arg(value_name = "HOST")]
+        host: String,
+        /// Of a folder with image.json, image.json.minisig and filesystem.squashfs (on a medium: live).
+        #[arg(value_name = "URL")]
+        url: String,
+        /// First move its VMs to other hosts. Without it, none may run.
+        #[arg(long)]
+        evacuate: bool,
+        #[command(flatten)]
+        planned: Planned,
     },
     /// Look for a host that moved under its new address; it keeps its VMs.
     SetAddress {

@@ -4,7 +4,7 @@ use xenith_orchestrator_api::host;
 use xenith_orchestrator_client::HostChanges;
 use xenith_orchestrator_types::host::{
     AddHost, EvacuatedVm, Host, HostAddress, HostHardware, HostMaintenance, HostPeerAddress, HostRef,
-    HostStatus, RemoveHost,
+    HostStatus, RemoveHost, UpgradeHost,
 };
 
 use crate::app::App;
@@ -14,7 +14,7 @@ use crate::error::CliError;
 use crate::run::watch::follow;
 use crate::run::{list, print, said};
 use crate::table::{Cell, Column, Names, Paint, Row, Sheet, Tone};
-use crate::wait::plan;
+use crate::wait::{begin_or_plan, plan};
 use crate::words;
 
 fn status(host: &Host) -> Cell {
@@ -195,6 +195,9 @@ pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
         HostCommand::Evacuate { host, keyed, .. } => {
             let evacuation = app.change::<host::Evacuate>(&HostRef { host }, &keyed).await?;
             evacuated(app, evacuation.vms).await
+        }
+        HostCommand::Upgrade { host, url, evacuate, planned } => {
+            begin_or_plan::<host::Upgrade>(app, &UpgradeHost { host, url, evacuate }, &planned).await
         }
         HostCommand::SetAddress { host, address, keyed } => {
             let host = app.change::<host::SetAddress>(&HostAddress { host, address }, &keyed).await?;

@@ -117,6 +117,7 @@ async fn what_cannot_be_undone_is_planned_without_a_question() {
         "backup restore web-1@latest --in-place",
         "host remove xen1 --force",
         "host evacuate xen1",
+        "host upgrade xen1 https://example.org/live",
         "vm migrate web-1 --host xen2",
     ] {
         let arguments: Vec<_> = line.split(' ').chain(["--dry-run"]).collect();

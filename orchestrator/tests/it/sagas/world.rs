@@ -467,6 +467,7 @@ impl Host {
             issued: vec![],
             previous_serial: None,
             any_certificate: false,
+            held_by: None,
         };
         certificates.admit(host, &record);
         db.hosts.insert(&host, &record).await.unwrap();
@@ -492,6 +493,8 @@ impl Host {
         }
         lines.push(format!("{} downloads", files(&self.folder.path().join("sr/downloads")).len()));
         lines.push(format!("{} bridges of proofs", self.sim.proof_bridges().len()));
+        let system = self.sim.system();
+        lines.push(format!("the system in slot {} is {:?}", system.slot, system.standing));
         if domains == Domains::Shown {
             for domain in self.sim.domains().await.unwrap() {
                 lines.push(format!("domain {}: {:?}", domain.name, domain.status));

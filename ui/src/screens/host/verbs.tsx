@@ -13,6 +13,7 @@ import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { Evacuate, Evacuated } from './Evacuate';
+import { Upgrade } from './Upgrade';
 
 export function HostMenu({ host, removed, labelled }: { host: Host; removed?: () => void; labelled?: boolean }) {
   const { t } = useTranslation();
@@ -21,6 +22,7 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
   const [moving, setMoving] = useState(false);
   const [emptying, setEmptying] = useState(false);
   const [came, setCame] = useState<Evacuation>();
+  const [upgrading, setUpgrading] = useState(false);
   const why = mayNot(user, 'host.remove', { pool: host.pool });
   const end = { method: 'host.set_maintenance' as const, params: { host: host.id, maintenance: false }, title: t('End the maintenance of {{name}}', { name: host.name }) };
   const verbs: Verb[] = [
@@ -34,6 +36,7 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
       go: () => setEmptying(true),
       note: t('It goes into maintenance, and its VMs to other hosts.'),
     },
+    { label: t('Upgrade'), why: mayNot(user, 'host.upgrade', { pool: host.pool }), go: () => setUpgrading(true), note: t('A new system, which it starts anew into.') },
     {
       label: t('Remove'),
       danger: true,
@@ -54,6 +57,7 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
       {beginning && <Maintenance host={host} close={() => setBeginning(false)} />}
       {moving && <Address host={host} close={() => setMoving(false)} />}
       {emptying && <Evacuate host={host} close={() => setEmptying(false)} done={setCame} />}
+      {upgrading && <Upgrade host={host} close={() => setUpgrading(false)} />}
       {came && <Evacuated name={host.name} vms={came.vms} close={() => setCame(undefined)} />}
     </>
   );
