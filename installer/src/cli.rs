@@ -13,7 +13,7 @@ use xenith_installer::image::Image;
 use xenith_installer::plan::Slot;
 use xenith_installer::screen::{self, Console, Ended, FAILED, Lines, Terminal};
 use xenith_installer::upgrade::{self, Verdict};
-use xenith_installer::{console, live, session, source};
+use xenith_installer::{console, live, own_orchestrator, session, source};
 
 const NO_ANSWERS: u8 = 10;
 /// Who watches an unattended installation watches one of these.
@@ -53,6 +53,9 @@ enum Command {
         #[arg(long)]
         reboot: bool,
     },
+    /// Before the orchestrator of this host starts for the first time: its settings, with this host's address
+    #[command(hide = true)]
+    OrchestratorSettings,
     /// For the agent: what runs, as JSON
     #[command(hide = true)]
     System,
@@ -76,6 +79,7 @@ pub fn main() -> ExitCode {
             let mode = if plan { Mode::PlanOnly } else { Mode::Apply };
             upgrade(&image, key, mode).and_then(|()| if reboot { start_again() } else { Ok(()) })
         }
+        Command::OrchestratorSettings => own_orchestrator::ensure_settings(),
         Command::System => system(),
         Command::Fill { image } => fill(&image, None, Mode::Apply).map(drop),
         Command::StartSlot { slot } => start_slot(&slot),

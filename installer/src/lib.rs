@@ -21,6 +21,7 @@ pub mod image;
 pub mod layout;
 pub mod live;
 pub mod nics;
+pub mod own_orchestrator;
 pub mod plan;
 pub mod screen;
 pub mod session;

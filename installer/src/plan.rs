@@ -17,7 +17,7 @@ use std::fmt;
 pub use self::boot::{ENV_FILE, ENV_SIZE, Slot, env_block, slot_menu};
 pub use self::network::{BRIDGE, units as network_units};
 
-use crate::answers::{After, Answers, SrKind};
+use crate::answers::{After, Answers, Role, SrKind};
 use crate::disks::{self, Disk, Health};
 use crate::facts::{Facts, Firmware};
 use crate::layout::{Layout, number};
@@ -375,6 +375,9 @@ fn summary(answers: &Answers, devices: &Devices<'_>, cards: &[&nics::Nic], more:
     lines.push(format!("root        SSH with {keys} key(s), at the console {password}"));
     lines.push(match &answers.join {
         Some(join) => format!("joins       {}, authority {}", join.token.address, join.token.fingerprint),
+        None if answers.system.role == Role::HostAndOrchestrator => {
+            "joins       the orchestrator that starts on this host".to_owned()
+        }
         None => "joins       no orchestrator yet: `xenith-agent join TOKEN` later".to_owned(),
     });
     lines.extend(more.iter().map(|line| format!("system      {line}")));

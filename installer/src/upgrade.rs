@@ -25,7 +25,8 @@ const HEALTH_POLL: Duration = Duration::from_secs(5);
 /// Files of this host that the new system takes over, as shell patterns below `/`. The table of file systems and root's
 /// password are not copied but made.
 const CARRIED: &str = "etc/machine-id etc/hostname etc/hosts etc/timezone etc/localtime etc/ssh/ssh_host_* etc/xenith \
-    etc/systemd/network etc/systemd/timesyncd.conf.d etc/mdadm/mdadm.conf root/.ssh";
+    etc/systemd/network etc/systemd/timesyncd.conf.d etc/mdadm/mdadm.conf root/.ssh \
+    etc/systemd/system/multi-user.target.wants/xenith-orchestrator.service";
 
 /// The plan of an upgrade from the running slot to the other one.
 #[must_use]

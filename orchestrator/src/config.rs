@@ -27,6 +27,9 @@ pub struct Config {
     /// Roles whose users need two-factor sign-in, such as `["admin"]`: until they have it, only their own account is open
     /// to them.
     pub require_second_factor: Vec<Role>,
+    /// Where the agent of the machine that we run on takes its join token from: while no host has joined, it finds one
+    /// there, and joins by itself.
+    pub first_host_token: Option<PathBuf>,
     /// Not to be set in the file; tests have small ones.
     #[serde(skip)]
     pub limits: Limits,
@@ -71,6 +74,7 @@ impl Default for Config {
             certificate: None,
             key: None,
             require_second_factor: Vec::new(),
+            first_host_token: None,
             limits: Limits::default(),
         }
     }

@@ -31,6 +31,7 @@ pub mod orchestrator;
 pub mod orphans;
 mod outbox;
 pub mod own_backup;
+pub mod own_host;
 mod pieces;
 pub mod placement;
 mod protection;

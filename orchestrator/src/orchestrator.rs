@@ -133,6 +133,11 @@ impl Orchestrator {
         crate::metering::start(&app, &tasks);
         crate::alarms::start(&app, &tasks);
         serve(listener, tls, router, &tasks);
+        if let Some(path) = &config.first_host_token
+            && let Err(error) = crate::own_host::offer(&app, path).await
+        {
+            tracing::error!(%error, "this host does not join by itself; `xenith host add` makes a token for it");
+        }
         tracing::info!(%address, epoch = app.fleet.epoch().0, "the orchestrator serves");
         let fingerprint = certificates.authority().fingerprint().to_string();
         Ok(Self { tasks, rpc, address, first_password, fingerprint, identities, app })

@@ -45,6 +45,7 @@ const FILES: &[(&str, u32, &str)] = &[
         0o644,
         include_str!("../../dist/xenith-installer-screen@.service"),
     ),
+    ("etc/systemd/system/xenith-join.path", 0o644, include_str!("../../dist/xenith-join.path")),
     (
         "etc/systemd/system/xenith-orchestrator.service",
         0o644,
@@ -265,7 +266,12 @@ mod tests {
     #[test]
     fn units_that_are_enabled_are_there() {
         let script = include_str!("../../../lab/rootfs/customise.iso.sh");
-        for unit in ["xenith-agent.service", "xenith-first-boot.service", "xenith-boot-good.service"] {
+        for unit in [
+            "xenith-agent.service",
+            "xenith-first-boot.service",
+            "xenith-boot-good.service",
+            "xenith-join.path",
+        ] {
             assert!(script.contains(unit), "{unit} is not enabled");
             assert!(FILES.iter().any(|(path, ..)| path.ends_with(unit)), "{unit} is not there");
         }

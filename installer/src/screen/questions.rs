@@ -14,13 +14,16 @@ use crate::nics::Link;
 
 /// All of them.
 pub fn ask(terminal: &mut dyn Terminal, facts: &Facts) -> io::Result<Answers> {
-    Ok(Answers {
-        target: target(terminal, facts)?,
-        system: system(terminal)?,
-        network: network(terminal, facts)?,
-        access: access(terminal)?,
-        join: join(terminal)?,
-    })
+    let target = target(terminal, facts)?;
+    let system = system(terminal)?;
+    let network = network(terminal, facts)?;
+    let access = access(terminal)?;
+    let join = match system.role {
+        Role::Host => join(terminal)?,
+        // It joins the orchestrator beside it.
+        Role::HostAndOrchestrator => None,
+    };
+    Ok(Answers { target, system, network, access, join })
 }
 
 /// Asks until the answer can be read; empty takes the default.
@@ -105,8 +108,16 @@ fn system(terminal: &mut dyn Terminal) -> io::Result<System> {
         name: value(terminal, "Name of the host", "xenith")?,
         timezone: value(terminal, "Time zone", "UTC")?,
         ntp: several(terminal, "Time server; Enter ends, without any Debian's are asked")?,
-        role: Role::Host,
+        role: role(terminal)?,
     })
+}
+
+fn role(terminal: &mut dyn Terminal) -> io::Result<Role> {
+    terminal.show(
+        "  1  host\n  2  host, and the orchestrator of this and other hosts, which this one joins by itself",
+    );
+    let both = pick(terminal, "Role", 2, 1)? == [2];
+    Ok(if both { Role::HostAndOrchestrator } else { Role::Host })
 }
 
 fn network(terminal: &mut dyn Terminal, facts: &Facts) -> io::Result<Network> {
@@ -286,7 +297,7 @@ mod tests {
 
     #[test]
     fn enter_takes_what_is_offered() {
-        let mut script = Script::new(&["", "", "", "", "", "", "", "", "", ""]);
+        let mut script = Script::new(&["", "", "", "", "", "", "", "", "", "", ""]);
         let answers = ask(&mut script, &facts()).unwrap();
         assert_eq!(answers.target.disks, ["/dev/sdb"], "the medium is not offered");
         assert_eq!(answers.network.address, Addressing::Dhcp);
@@ -304,6 +315,8 @@ mod tests {
             "Europe/Berlin",
             "192.0.2.9",
             "", // system
+            "3",
+            "1", // role
             "2 1",
             "2",
             "5000",
@@ -339,6 +352,14 @@ mod tests {
             assert!(script.shown.contains(part), "{part} is missing in\n{}", script.shown);
         }
         assert!(script.typed.is_empty());
+    }
+
+    #[test]
+    fn a_host_with_its_orchestrator_is_not_asked_for_a_token() {
+        let mut script = Script::new(&["", "", "", "", "2", "", "", "", "", ""]);
+        let answers = ask(&mut script, &facts()).unwrap();
+        assert_eq!((answers.system.role, answers.join), (Role::HostAndOrchestrator, None));
+        assert!(!script.shown.contains("Join token"), "{}", script.shown);
     }
 
     #[test]

@@ -43,6 +43,23 @@ impl App {
         Ok(vdis.filter(|vdi| vdi.host == host.key).map(|vdi| vdi.id).collect())
     }
 
+    /// A token that works once, for a host that gets into the pool of this name.
+    pub(crate) async fn issue_join_token(
+        &self,
+        join: &JoinRecord,
+        pool_name: &str,
+    ) -> Result<JoinToken, ApiError> {
+        let secret = new_secret()?;
+        let commit = self.require_pool_in(Transaction::new(), join.pool);
+        let commit = self.db.joins.insert_in(commit, &secret_hash(&secret), join);
+        self.db.store.commit(commit).await.map_err(|error| Self::pool_gone(&error, pool_name))?;
+        Ok(JoinToken {
+            address: self.join_address.clone(),
+            fingerprint: self.certificates.authority().fingerprint().to_string(),
+            secret,
+        })
+    }
+
     pub(super) fn api_host(&self, id: HostId, record: &HostRecord) -> Host {
         let state = self.fleet.state(id);
         let link = state.as_ref().map_or(Link::Connecting, |state| state.link());
@@ -112,18 +129,10 @@ impl HostApi for App {
         if minutes > LONGEST_MINUTES {
             return Err(ApiError::invalid("minutes", format_args!("give 1 to {LONGEST_MINUTES} (a week)")));
         }
-        let secret = new_secret()?;
         let expires = OffsetDateTime::now_utc() + Duration::from_secs(u64::from(minutes) * 60);
         let (user, user_name) = (call.caller.user, call.caller.name.clone());
         let join = JoinRecord { name: request.name, pool: pool.id, expires, user, user_name };
-        let commit = self.require_pool_in(Transaction::new(), pool.id);
-        let commit = self.db.joins.insert_in(commit, &secret_hash(&secret), &join);
-        self.db.store.commit(commit).await.map_err(|error| Self::pool_gone(&error, &pool.name))?;
-        let token = JoinToken {
-            address: self.join_address.clone(),
-            fingerprint: self.certificates.authority().fingerprint().to_string(),
-            secret,
-        };
+        let token = self.issue_join_token(&join, &pool.name).await?;
         Ok(JoinTokenIssued { token: token.to_string(), expires })
     }
 

@@ -1,5 +1,6 @@
 //! How hosts come and go.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -10,6 +11,7 @@ use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::{FaultReason, Power};
 use xenith_orchestrator::fleet::Renewal;
 use xenith_orchestrator::model::JoinRecord;
+use xenith_orchestrator::own_host::{self, Offered};
 use xenith_orchestrator_api::{audit, event, host, vm};
 use xenith_orchestrator_types::audit::{AuditPhase, ListAudit};
 use xenith_orchestrator_types::event::ListEvents;
@@ -45,6 +47,23 @@ async fn a_join_token_works_once_and_only_with_the_right_orchestrator() {
     assert_eq!(replayed.reason, FaultReason::Forbidden);
     assert_eq!(replayed, unknown, "a spent token is told apart from none by nobody");
     installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_host_that_the_orchestrator_runs_on_joins_without_a_hand_and_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("join-token");
+    let all = Installation::start_with(folder, |config| config.first_host_token = Some(path.clone())).await;
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let token: JoinToken = std::fs::read_to_string(&path).unwrap().parse().unwrap();
+    join(&token, request()).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let app = &all.orchestrator.as_ref().unwrap().app;
+    until("the host is known", async || (!app.views.hosts().is_empty()).then_some(())).await;
+    assert_eq!(own_host::offer(app, &path).await.unwrap(), Offered::No);
+    assert!(!path.exists(), "whoever has joined needs no token");
+    all.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -121,6 +121,7 @@ pub async fn interactive(rig: &mut Rig) -> Result<()> {
         ("Name of the host", "typed"),
         ("Time zone", ""),
         ("Time server", ""),
+        ("Role", ""),
         ("Management network", "1"),
         ("VLAN", ""),
         ("Address", "dhcp"),
