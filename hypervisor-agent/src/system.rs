@@ -1,8 +1,8 @@
 //! The system of this host: a new one is fetched and verified, put into the slot that does not run, and started.
 //!
 //! What always holds: nothing is put anywhere whose signature was not verified with the key that the running system came
-//! with, and whose hash is not the signed one. The running system is not touched. One at a time: [`Systems::turn`] is held
-//! over a fetch, a fill and the order to restart.
+//! with, and whose hash is not the signed one. The running system is not touched. One at a time: a lock is held over a
+//! fetch, a fill and the order to restart.
 //!
 //! A crash leaves a part of a download, which the next fetch takes up, or half a system in the slot that does not run,
 //! which the next fill writes anew. Whether a restart was ordered is told by the boot: who orders it names the one that it

@@ -20,6 +20,7 @@ pub mod facts;
 pub mod image;
 pub mod layout;
 pub mod live;
+pub mod mirror;
 pub mod nics;
 pub mod own_orchestrator;
 pub mod plan;

@@ -17,6 +17,7 @@ use xenith_hypervisor_agent_types::system::{HostSystem, SystemSlot, SystemStandi
 
 use crate::answers::After;
 use crate::boot_state::{Boot, BootState, BootStateError, ESP, RECORD, Record, Trial, Used};
+use crate::mirror;
 use crate::plan::{Action, Plan, Slot, Step, TARGET, slot_menu};
 
 /// Under emulation dom0's services take minutes; a host that is not up after ten is not coming.
@@ -191,7 +192,7 @@ pub enum Verdict {
 
 /// Waits for health, then writes down what the boot menu has to know.
 pub fn boot_good(say: &mut dyn FnMut(&str)) -> Result<Verdict, BootStateError> {
-    let (_, running) = here()?;
+    let (record, running) = here()?;
     let esp = Path::new(ESP);
     let mut state = BootState::read(esp)?;
     let boot = state.judge(running);
@@ -202,6 +203,8 @@ pub fn boot_good(say: &mut dyn FnMut(&str)) -> Result<Verdict, BootStateError> {
         return Ok(Verdict::Stay);
     }
     if boot == Boot::Ordinary {
+        // Also what could not be told when it became good.
+        mirror::tell(&record, running, say);
         return Ok(Verdict::Healthy);
     }
     let problem = wait_for_health();
@@ -220,6 +223,7 @@ pub fn boot_good(say: &mut dyn FnMut(&str)) -> Result<Verdict, BootStateError> {
             "the system in slot {} is healthy and is the one that starts from now on",
             running.as_str()
         ));
+        mirror::tell(&record, running, say);
     }
     Ok(Verdict::Healthy)
 }

@@ -7,13 +7,13 @@ import type { Host } from '../../api/generated';
 import { TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 
-const URL = /^https?:\/\/[^\s/]+/;
+const ADDRESS = /^https?:\/\/[^\s/]+/;
 
 export function Upgrade({ host, close }: { host: Host; close: () => void }) {
   const { t } = useTranslation();
   const [url, setUrl] = useState('');
   const [evacuate, setEvacuate] = useState(false);
-  const fine = URL.test(url);
+  const fine = ADDRESS.test(url);
   return (
     <FormDialog
       act={{ method: 'host.upgrade', params: { host: host.id, url, evacuate }, title: t('Upgrade {{name}}', { name: host.name }) }}

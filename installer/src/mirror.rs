@@ -1,0 +1,87 @@
+//! The boot menus of the other disks of a mirror.
+//!
+//! Each disk has an EFI system partition of its own, which is no array: firmware and GRUB read it, and GRUB writes to the
+//! one that it started from. So a new system is tried from the first disk alone, and the others are told what is good when
+//! that is known. Without that a machine whose first disk died after an upgrade would start the system before it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::boot_state::{BootState, Record};
+use crate::plan::Slot;
+
+const AT: &str = "/run/xenith/other-esp";
+
+/// Makes `good` the slot that the other disks start. What cannot be told is said, and is no reason to stop: a disk may be
+/// dead, which is what a mirror is for.
+pub fn tell(record: &Record, good: Slot, say: &mut dyn FnMut(&str)) {
+    for serial in record.esp.iter().skip(1) {
+        let told = device(serial)
+            .map_or_else(|| Err(format!("{serial:?} is no serial number")), |device| one(&device, good));
+        if let Err(problem) = told {
+            say(&format!(
+                "the other disk of the mirror was not told that slot {} is good: {problem}",
+                good.as_str()
+            ));
+        }
+    }
+}
+
+/// As udev names the FAT with this serial number.
+fn device(serial: &str) -> Option<PathBuf> {
+    let (high, low) = serial.split_at_checked(4).filter(|(_, low)| low.len() == 4)?;
+    Some(Path::new("/dev/disk/by-uuid").join(format!("{high}-{low}")))
+}
+
+fn one(device: &Path, good: Slot) -> Result<(), String> {
+    fs::create_dir_all(AT).map_err(|error| format!("cannot make {AT}: {error}"))?;
+    run("mount", &[&device.to_string_lossy(), AT])?;
+    let written = write(Path::new(AT), good);
+    let unmounted = run("umount", &[AT]);
+    written.and(unmounted)
+}
+
+/// Where it says so already, nothing is written.
+fn write(esp: &Path, good: Slot) -> Result<(), String> {
+    let wanted = BootState { good, trial: None };
+    match BootState::read(esp) {
+        Ok(state) if state == wanted => Ok(()),
+        // A block that cannot be read is made good by writing it.
+        _ => wanted.write(esp).map_err(|error| error.to_string()),
+    }
+}
+
+fn run(program: &str, args: &[&str]) -> Result<(), String> {
+    let output = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("{program}: {}", String::from_utf8_lossy(&output.stderr).trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot_state::{Trial, Used};
+
+    #[test]
+    fn only_a_serial_number_names_a_device() {
+        assert_eq!(device("BBBB2222").unwrap(), Path::new("/dev/disk/by-uuid/BBBB-2222"));
+        for odd in ["", "BBB", "BBBB222", "BBBB22223"] {
+            assert_eq!(device(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_other_disk_starts_what_is_good_and_tries_nothing() {
+        let esp = tempfile::tempdir().unwrap();
+        fs::create_dir(esp.path().join("grub")).unwrap();
+        let block = crate::plan::env_block(&[("slot", "a"), ("trial", "b"), ("trial_left", "1")]);
+        fs::write(esp.path().join("grub/grubenv"), block).unwrap();
+        let before = BootState::read(esp.path()).unwrap();
+        assert_eq!(before.trial, Some(Trial { slot: Slot::B, used: Used::No }));
+        write(esp.path(), Slot::B).unwrap();
+        assert_eq!(BootState::read(esp.path()).unwrap(), BootState { good: Slot::B, trial: None });
+    }
+}
