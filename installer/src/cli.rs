@@ -261,13 +261,9 @@ fn fill(folder: &Path, key: Option<String>, mode: Mode) -> Result<Slot, String> 
     let image = Image::open_signed(folder, &key).map_err(|error| error.to_string())?;
     let (record, running) = upgrade::here().map_err(|error| error.to_string())?;
     let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"));
-    let plan = upgrade::plan(
-        &record,
-        running,
-        &read("/etc/fstab")?,
-        &read("/etc/shadow")?,
-        &image.description.version,
-    );
+    let (fstab, shadow) = (read("/etc/fstab")?, read("/etc/shadow")?);
+    let from = upgrade::Old { root: "/", fstab: &fstab, shadow: &shadow };
+    let plan = upgrade::plan(&record, running, &from, &image.description.version);
     for line in &plan.summary {
         println!("{line}");
     }

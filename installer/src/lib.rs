@@ -16,6 +16,7 @@ pub mod boot_state;
 pub mod check;
 pub mod console;
 pub mod disks;
+pub mod existing;
 pub mod facts;
 pub mod image;
 pub mod layout;

@@ -29,7 +29,7 @@ pub fn tell(record: &Record, good: Slot, say: &mut dyn FnMut(&str)) {
 }
 
 /// As udev names the FAT with this serial number.
-fn device(serial: &str) -> Option<PathBuf> {
+pub(crate) fn device(serial: &str) -> Option<PathBuf> {
     let (high, low) = serial.split_at_checked(4).filter(|(_, low)| low.len() == 4)?;
     Some(Path::new("/dev/disk/by-uuid").join(format!("{high}-{low}")))
 }

@@ -13,6 +13,7 @@ pub use self::terminal::{Console, Terminal};
 
 use crate::answers::{After, Answers};
 use crate::apply::Watch;
+use crate::existing::{self, Existing};
 use crate::facts::Facts;
 use crate::session::{self, Ready};
 
@@ -40,6 +41,11 @@ pub fn run(terminal: &mut dyn Terminal) -> std::io::Result<Ended> {
             "shell" => return Ok(Ended::Shell),
             _ => continue,
         }
+        if let Some(existing) = existing::find()
+            && let Some(ended) = upgrade(terminal, &existing)?
+        {
+            return Ok(ended);
+        }
         match crate::facts::Facts::gather() {
             Ok(facts) => match install(terminal, &facts)? {
                 Some(ended) => return Ok(ended),
@@ -48,6 +54,42 @@ pub fn run(terminal: &mut dyn Terminal) -> std::io::Result<Ended> {
             Err(error) => terminal.show(&format!("This machine cannot be looked at: {error}")),
         }
     }
+}
+
+/// Offers to upgrade the host that is here. `None`: it is not wanted, or did not work.
+fn upgrade(terminal: &mut dyn Terminal, existing: &Existing) -> std::io::Result<Option<Ended>> {
+    terminal.show(&format!(
+        "\n{} is installed on this machine (slot {} starts). `upgrade` puts the system of this medium into its other \
+         slot and loses nothing.",
+        existing.name,
+        existing.good.as_str()
+    ));
+    if terminal.ask("`upgrade`, or Enter for an installation from the beginning")? != "upgrade" {
+        return Ok(None);
+    }
+    let (plan, image) = match existing.plan() {
+        Ok(planned) => planned,
+        Err(problem) => {
+            terminal.show(&format!("\nThis does not work: {problem}"));
+            return Ok(None);
+        }
+    };
+    terminal.show("\nThis will be done:\n");
+    for line in &plan.summary {
+        terminal.show(&format!("  {line}"));
+    }
+    let typed = terminal.ask(&format!("\nType {} to begin; anything else goes back", existing.name))?;
+    if typed != existing.name {
+        return Ok(None);
+    }
+    if let Err(problem) = existing.apply(&plan, &image, &mut Lines { terminal, last: 0 }) {
+        terminal.show(&format!("\n{problem}\nThe host starts as before. The log is {}.", crate::apply::LOG));
+        return Ok(None);
+    }
+    terminal.show(
+        "\nThe new system is tried at the next start. If it does not come up, the old one starts again.",
+    );
+    Ok(Some(Ended::Installed(plan.after)))
 }
 
 /// One round of questions. `None`: back to the beginning.

@@ -29,9 +29,23 @@ const CARRIED: &str = "etc/machine-id etc/hostname etc/hosts etc/timezone etc/lo
     etc/systemd/network etc/systemd/timesyncd.conf.d etc/mdadm/mdadm.conf root/.ssh \
     etc/systemd/system/multi-user.target.wants/xenith-orchestrator.service";
 
+/// Among them, and in every system that was installed.
+const RECORDED: &str = "etc/xenith/installed.toml";
+
+/// The system that the new one takes its settings from.
+#[derive(Debug, Clone, Copy)]
+pub struct Old<'a> {
+    /// Where it is mounted.
+    pub root: &'a str,
+    /// What stands in its `/etc/fstab` and `/etc/shadow`.
+    pub fstab: &'a str,
+    pub shadow: &'a str,
+}
+
 /// The plan of an upgrade from the running slot to the other one.
 #[must_use]
-pub fn plan(record: &Record, running: Slot, fstab: &str, shadow: &str, version: &str) -> Plan {
+pub fn plan(record: &Record, running: Slot, from: &Old<'_>, version: &str) -> Plan {
+    let Old { root, fstab, shadow } = from;
     let slot = running.other();
     let (old, new) = (&record.slots[running.index()], &record.slots[slot.index()]);
     let device = format!("/dev/disk/by-uuid/{old}");
@@ -47,8 +61,11 @@ pub fn plan(record: &Record, running: Slot, fstab: &str, shadow: &str, version: 
     };
     let partition = partition_of(slot, &device);
     let label = format!("xenith-{}", slot.as_str());
-    let carry =
-        format!("cd / && for f in {CARRIED}; do [ ! -e \"$f\" ] || cp -a --parents \"$f\" {TARGET}/; done");
+    // A system that is not there has nothing to carry, and the new one would come up as nobody.
+    let carry = format!(
+        "cd {root} && if [ ! -e {RECORDED} ]; then echo 'no system is at {root}' >&2; exit 1; fi; for f in {CARRIED}; do \
+         [ ! -e \"$f\" ] || cp -a --parents \"$f\" {TARGET}/; done"
+    );
     let mut settings = vec![
         run("sh", &["-c", &carry]),
         Action::Write {
@@ -88,7 +105,7 @@ pub fn plan(record: &Record, running: Slot, fstab: &str, shadow: &str, version: 
     ];
     let summary = vec![
         format!(
-            "Xenith {version} into slot {} ({partition}); slot {} runs and stays",
+            "Xenith {version} into slot {} ({partition}); slot {} stays as it is",
             slot.as_str(),
             running.as_str()
         ),
@@ -273,10 +290,12 @@ mod tests {
 
     #[test]
     fn only_the_other_slot_is_written() {
-        let plan = plan(&record(), Slot::A, FSTAB, "root:$y$hash:1\n", "2.0");
+        let from = Old { root: "/run/old", fstab: FSTAB, shadow: "root:$y$hash:1\n" };
+        let plan = plan(&record(), Slot::A, &from, "2.0");
         let actions: Vec<_> = plan.steps.iter().flat_map(|step| &step.actions).collect();
         let shown = actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert!(shown.contains("-U bb /dev/disk/by-partlabel/xenith-b"), "{shown}");
+        assert!(shown.contains("cd /run/old && "), "{shown}");
         for other in ["xenith-a", "xenith-state", "xenith-sr", "sfdisk", "grub-install", "release"] {
             assert!(!shown.contains(other), "{other}: {shown}");
         }

@@ -1,0 +1,109 @@
+//! A host that is installed on this machine already: the medium upgrades it as it would upgrade itself.
+//!
+//! What always holds: looking changes nothing but what mounting a file system read-only does (a journal is replayed). Only
+//! the slot that is not good is written, and then which slot is tried; the state and the SR are not even mounted. A power
+//! cut leaves a host that starts as before.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::apply::{self, Watch};
+use crate::boot_state::{BootState, Record};
+use crate::image::{Image, ON_MEDIUM};
+use crate::mirror;
+use crate::plan::{Plan, Slot};
+use crate::upgrade::{self, Old};
+
+const ROOT: &str = "/run/xenith/installed";
+const ESP: &str = "/run/xenith/installed-esp";
+const RECORD: &str = "etc/xenith/installed.toml";
+const KEY: &str = "usr/share/xenith/image.pub";
+
+/// Mounted, until it is dropped.
+#[derive(Debug)]
+pub struct Existing {
+    pub name: String,
+    /// What starts there.
+    pub good: Slot,
+    record: Record,
+}
+
+impl Drop for Existing {
+    fn drop(&mut self) {
+        release();
+    }
+}
+
+/// The host on the disks of this machine, if there is one that could be upgraded.
+#[must_use]
+pub fn find() -> Option<Existing> {
+    release();
+    let record = candidates().into_iter().find_map(|device| record_on(&device))?;
+    let found = mounted(record);
+    if found.is_none() {
+        release();
+    }
+    found
+}
+
+/// Its file systems by the names that the installer gave them: arrays, and partitions of one disk.
+fn candidates() -> Vec<PathBuf> {
+    let names = ["md/xenith-a", "md/xenith-b", "disk/by-partlabel/xenith-a", "disk/by-partlabel/xenith-b"];
+    names.iter().map(|name| Path::new("/dev").join(name)).filter(|device| device.exists()).collect()
+}
+
+/// A slot that was never filled, and a member of an array, cannot be mounted.
+fn record_on(device: &Path) -> Option<Record> {
+    mount(device, ROOT, &["-o", "ro"])?;
+    let record = Record::load(&Path::new(ROOT).join(RECORD)).ok();
+    unmount(ROOT);
+    record
+}
+
+fn mounted(record: Record) -> Option<Existing> {
+    mount(&mirror::device(record.esp.first()?)?, ESP, &[])?;
+    let good = BootState::read(Path::new(ESP)).ok()?.good;
+    let by_uuid = Path::new("/dev/disk/by-uuid");
+    mount(&by_uuid.join(&record.slots[good.index()]), ROOT, &["-o", "ro"])?;
+    let name = fs::read_to_string(Path::new(ROOT).join("etc/hostname")).ok()?.trim().to_owned();
+    Some(Existing { name, good, record })
+}
+
+impl Existing {
+    /// The image of the medium, signed with the key that the host came with, and what will be done with it.
+    pub fn plan(&self) -> Result<(Plan, Image), String> {
+        let read = |name: &str| {
+            let path = Path::new(ROOT).join(name);
+            fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        };
+        let image =
+            Image::open_signed(Path::new(ON_MEDIUM), &read(KEY)?).map_err(|error| error.to_string())?;
+        let (fstab, shadow) = (read("etc/fstab")?, read("etc/shadow")?);
+        let old = Old { root: ROOT, fstab: &fstab, shadow: &shadow };
+        let plan = upgrade::plan(&self.record, self.good, &old, &image.description.version);
+        Ok((plan, image))
+    }
+
+    /// Does it. Its last act is the commit point: the new system is tried at the next start.
+    pub fn apply(&self, plan: &Plan, image: &Image, watch: &mut dyn Watch) -> Result<(), String> {
+        apply::apply(plan, image, watch).map_err(|error| error.to_string())?;
+        upgrade::commit(self.good, Path::new(ESP)).map_err(|error| error.to_string())
+    }
+}
+
+fn mount(device: &Path, at: &str, options: &[&str]) -> Option<()> {
+    fs::create_dir_all(at).ok()?;
+    let output = Command::new("mount").args(options).arg(device).arg(at).output().ok()?;
+    output.status.success().then_some(())
+}
+
+fn unmount(at: &str) {
+    // What is not mounted there is what is wanted.
+    let _not_mounted = Command::new("umount").arg(at).output();
+}
+
+fn release() {
+    unmount(ROOT);
+    unmount(ESP);
+}
