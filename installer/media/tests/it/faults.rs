@@ -48,6 +48,14 @@ pub async fn wrong_token(rig: &mut Rig) -> Result<()> {
     refused(rig, &answers, &["join.token:", "is not the orchestrator that the token names"]).await
 }
 
+/// The answers name a VLAN that nobody serves.
+pub async fn no_network(rig: &mut Rig) -> Result<()> {
+    rig.fresh_disk(DISK_GIB)?;
+    let token = rig.token("unplugged").await?;
+    let answers = format!("{}[network]\nvlan = 4094\n", rig.answers(&token)?);
+    refused(rig, &answers, &["the network does not work:", "got no address within"]).await
+}
+
 /// The plug is pulled while the system is unpacked; the step after this one installs on the same disk.
 pub async fn power_cut(rig: &mut Rig) -> Result<()> {
     rig.fresh_disk(DISK_GIB)?;

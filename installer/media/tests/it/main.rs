@@ -39,6 +39,7 @@ async fn from_bare_metal_to_an_enrolled_host() {
     step!(rig, steps, "refuse wrong answers, write nothing", 12, faults::wrong_answers(&mut rig));
     step!(rig, steps, "refuse a disk that is too small", 12, faults::small_disk(&mut rig));
     step!(rig, steps, "refuse a token of another orchestrator", 12, faults::wrong_token(&mut rig));
+    step!(rig, steps, "refuse a network that does not work", 12, faults::no_network(&mut rig));
     step!(rig, steps, "lose power while installing", 15, faults::power_cut(&mut rig));
     step!(rig, steps, "install on a BIOS, join, be seen", 30, install::unattended(&mut rig, Firmware::Bios));
     step!(rig, steps, "start a VM on the new SR", 15, install::vm(&mut rig));
