@@ -18,6 +18,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use xenith_common_ids::{HostId, OperationId};
 use xenith_hypervisor_agent_api::{Command, CommandResult};
+use xenith_hypervisor_agent_client::AgentClientError;
+use xenith_hypervisor_agent_types::FaultReason;
 use xenith_hypervisor_agent_types::system::{HostSystem, SystemCommand, SystemReply, SystemStanding};
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_types::event::Severity;
@@ -83,7 +85,7 @@ impl Deps {
         let Ok(answer) = tokio::time::timeout(ANSWERS_WITHIN, sent).await else {
             return Err(StepError::retryable(format!("{} does not answer", ctx.params().name)));
         };
-        replied(answer.map_err(|error| error.map_or_else(|| host_removed(host), |error| step_error(&error)))?)
+        replied(answer.map_err(|error| error.map_or_else(|| host_removed(host), |error| passing(&error)))?)
     }
 
     async fn system_of(&self, ctx: &Ctx) -> Result<HostSystem, StepError> {
@@ -91,6 +93,16 @@ impl Deps {
             SystemReply::System(system) => Ok(system),
             other => Err(something_else(&other)),
         }
+    }
+}
+
+/// A host that has just started may not have mounted yet what its boot menu is on.
+fn passing(error: &AgentClientError) -> StepError {
+    match error {
+        AgentClientError::Refused(fault) if fault.reason == FaultReason::Hypervisor => {
+            StepError::retryable(fault.to_string())
+        }
+        other => step_error(other),
     }
 }
 
