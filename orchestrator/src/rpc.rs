@@ -21,7 +21,6 @@ mod subscriptions;
 pub(crate) use document::document;
 pub(crate) use idempotency::prune as prune_idempotency;
 pub use limit::RateLimit;
-pub(crate) use limit::site;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -25,11 +25,11 @@ use futures::StreamExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
+use xenith_common_accept::{Limit, accept};
 use xenith_common_ids::VdiId;
 use xenith_common_pki::web_server_config;
 use xenith_common_tasks::TaskSet;
@@ -70,7 +70,9 @@ pub async fn serve(
     let bound = match started.await {
         Ok((listener, port, tls)) => {
             let router = router(imports).merge(downloads(backups)).merge(arrive::router(arrivals));
-            accept(listener, tls, router, tasks);
+            let (acceptor, limit) =
+                (TlsAcceptor::from(Arc::new(tls)), Limit { name: "upload", at_once: CONNECTIONS });
+            accept(listener, limit, tasks, move |tcp, _| connection(acceptor.clone(), tcp, router.clone()));
             tracing::info!(port, "uploads are taken");
             Ok(port)
         }
@@ -91,37 +93,6 @@ fn router(imports: &Arc<Imports>) -> Router {
 
 fn downloads(backups: &Arc<Backups>) -> Router {
     Router::new().route("/v1/files", get(hand_out)).with_state(Arc::clone(backups))
-}
-
-fn accept(listener: TcpListener, tls: ServerConfig, router: Router, tasks: &TaskSet) {
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let (owned, token) = (tasks.clone(), tasks.token());
-    tasks.spawn("upload-accept", async move {
-        loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                () = token.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let tcp = match accepted {
-                Ok((tcp, _)) => tcp,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept an upload");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                    continue;
-                }
-            };
-            let (acceptor, router, closing) = (acceptor.clone(), router.clone(), owned.token());
-            owned.spawn("upload", async move {
-                let _place = place;
-                tokio::select! {
-                    () = closing.cancelled() => {}
-                    () = connection(acceptor, tcp, router) => {}
-                }
-            });
-        }
-    });
 }
 
 async fn connection(acceptor: TlsAcceptor, tcp: TcpStream, router: Router) {

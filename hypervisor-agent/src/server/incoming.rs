@@ -8,53 +8,36 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
+use xenith_common_accept::Limit;
 use xenith_common_pki::{Peer, PeerCertificate};
 use xenith_common_tasks::TaskSet;
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// One orchestrator needs one connection; the rest is room for a second one that takes over.
+/// One orchestrator needs one connection; the rest is room for a second one that takes over, and for strangers.
 const HANDSHAKES_AT_ONCE: usize = 32;
 
 pub type Incoming = ReceiverStream<std::io::Result<TlsStream<TcpStream>>>;
 
-/// Accepts until `tasks` end.
+/// Accepts until `tasks` end. A connection has its place until its handshake is over.
 pub fn accept(listener: TcpListener, tls: ServerConfig, tasks: &TaskSet) -> Incoming {
     let (sender, receiver) = mpsc::channel(1);
     let acceptor = TlsAcceptor::from(Arc::new(tls));
-    let places = Arc::new(Semaphore::new(HANDSHAKES_AT_ONCE));
-    let (owned, token) = (tasks.clone(), tasks.token());
-    tasks.spawn("accept", async move {
-        loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                () = token.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let (tcp, from) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of file descriptors, mostly: wait for some to close.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                    continue;
+    let limit = Limit { name: "handshake", at_once: HANDSHAKES_AT_ONCE };
+    xenith_common_accept::accept(listener, limit, tasks, move |tcp, from| {
+        let (acceptor, sender) = (acceptor.clone(), sender.clone());
+        async move {
+            match tokio::time::timeout(HANDSHAKE, handshake(&acceptor, tcp)).await {
+                Ok(Ok(stream)) => {
+                    // An error says that the server has stopped.
+                    let _stopped = sender.send(Ok(stream)).await;
                 }
-            };
-            let (acceptor, sender) = (acceptor.clone(), sender.clone());
-            owned.spawn("handshake", async move {
-                let _place = place;
-                match tokio::time::timeout(HANDSHAKE, handshake(&acceptor, tcp)).await {
-                    Ok(Ok(stream)) => {
-                        // An error says that the server has stopped.
-                        let _stopped = sender.send(Ok(stream)).await;
-                    }
-                    Ok(Err(reason)) => tracing::warn!(%from, reason, "a connection was refused"),
-                    Err(_) => tracing::warn!(%from, "a connection was dropped: no handshake in time"),
-                }
-            });
+                Ok(Err(reason)) => tracing::warn!(%from, reason, "a connection was refused"),
+                Err(_) => tracing::warn!(%from, "a connection was dropped: no handshake in time"),
+            }
         }
     });
     ReceiverStream::new(receiver)

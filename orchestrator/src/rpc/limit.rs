@@ -2,17 +2,18 @@
 //!
 //! A bucket per user, and per address for who has not signed in; who shows a secret that is none is such a one. What
 //! strangers change (they sign in, and nothing else) is counted in a smaller bucket besides: each such call is in the
-//! audit log for ever. Of IPv6, the 64 bits count that a site is given: the rest anybody chooses at will. Buckets that
-//! are full again are dropped, so the table holds only who called lately.
+//! audit log for ever. Of an address counts the [`site`]. Buckets that are full
+//! again are dropped, so the table holds only who called lately.
 //!
 //! All that the port shows to strangers and that costs something passes here: calls, `/openrpc.json`, `/metrics`.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use xenith_common_accept::site;
 use xenith_common_ids::UserId;
 use xenith_orchestrator_api::Caller;
 use xenith_orchestrator_types::{ApiError, Reason};
@@ -40,14 +41,6 @@ pub struct RateLimit {
     limits: Limits,
     buckets: Mutex<HashMap<Key, Bucket>>,
     refused: AtomicU64,
-}
-
-/// What of an address counts.
-pub fn site(from: IpAddr) -> IpAddr {
-    match from.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64))),
-        IpAddr::V4(ip) => IpAddr::V4(ip),
-    }
 }
 
 impl Allowance {
