@@ -50,6 +50,16 @@ export function useRead<M extends MethodName>(
   });
 }
 
+/** What a change would do, asked with `dry_run`: nothing is done, and what would be refused is refused now. */
+export function usePlan<P>(method: MethodName, params: object): UseQueryResult<{ plan: P }, ApiError> {
+  const socket = useSocket();
+  return useQuery<{ plan: P }, ApiError>({
+    queryKey: ['plan', method, params],
+    queryFn: () => socket.call(method, { ...params, dry_run: true } as never) as unknown as Promise<{ plan: P }>,
+    gcTime: 0,
+  });
+}
+
 /** Follows a subscription while the component is there. */
 export function useFollow<S extends SubscriptionName>(
   name: S,

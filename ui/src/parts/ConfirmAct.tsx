@@ -2,22 +2,16 @@
 // type where much is at stake.
 
 import { Button, Checkbox, CodeBlock, CodeBlockCode, ExpandableSection, Form, FormGroup, Modal, ModalBody, ModalFooter, ModalHeader, TextInput } from '@patternfly/react-core';
-import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { Trans, useTranslation } from 'react-i18next';
-import { useSocket } from '../api/client';
+import { usePlan } from '../api/client';
 import { METHODS } from '../api/generated';
 import { useActs, type Question } from './acts';
 import { ErrorBox, Loading } from './feedback';
 
 function Plan({ method, params }: Pick<Question, 'method' | 'params'>) {
   const { t } = useTranslation();
-  const socket = useSocket();
-  const plan = useQuery({
-    queryKey: ['plan', method, params],
-    queryFn: () => socket.call(method, { ...params, dry_run: true } as never) as unknown as Promise<{ plan: unknown }>,
-    gcTime: 0,
-  });
+  const plan = usePlan<unknown>(method, params);
   if (plan.isPending) return <Loading lines={2} />;
   if (plan.isError) return <ErrorBox error={plan.error} title={t('It would be refused')} />;
   return (

@@ -72,8 +72,14 @@ export const template: Record<string, string> = {
 
   'Filter: status:unknown free:>64GiB maintenance:on, or words': 'Filtre : status:unknown free:>64GiB maintenance:on, ou des mots',
   'VMs may be placed on it again.': 'On peut de nouveau y placer des VM.',
-  'It takes no new VMs and starts none until the maintenance is ended. Nothing is moved and nothing is stopped.':
-    'Il ne prend pas de nouvelles VM et n’en démarre aucune jusqu’à la fin de la maintenance. Rien n’est déplacé ni arrêté.',
+  'It takes no new VMs and starts none until the maintenance is ended.':
+    'Il ne prend pas de nouvelles VM et n’en démarre aucune jusqu’à la fin de la maintenance.',
+  'Its VMs': 'Ses VM',
+  'Leave them where they are': 'Les laisser où elles sont',
+  'Move them to other hosts': 'Les déplacer vers d’autres hôtes',
+  'These would stay:': 'Resteraient :',
+  'Where its VMs would go': 'Où iraient ses VM',
+  'To host': 'Vers l’hôte',
   'No VM runs on it: it can be worked on at once.': 'Aucune VM n’y tourne : on peut y travailler tout de suite.',
   '{{count}} VMs run on it and run on. Shut them down before you work on the host:_one': '{{count}} VM y tourne et continue. Arrêtez-la avant de travailler sur l’hôte :',
   '{{count}} VMs run on it and run on. Shut them down before you work on the host:_other': '{{count}} VM y tournent et continuent. Arrêtez-les avant de travailler sur l’hôte :',

@@ -1,10 +1,13 @@
-// A host is emptied: its VMs go to others, and those that stay are named with the reason.
+// A host is emptied: its VMs go to others, and those that stay are named with the reason, before and after.
 
 import { Alert, Button, List, ListItem, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useId } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
+import { usePlan } from '../../api/client';
 import type { EvacuatedVm, Evacuation, Host } from '../../api/generated';
+import { ErrorBox, Loading } from '../../parts/feedback';
 import { FormDialog } from '../../parts/FormDialog';
 
 export function Evacuate({ host, close, done }: { host: Host; close: () => void; done: (came: Evacuation) => void }) {
@@ -19,7 +22,63 @@ export function Evacuate({ host, close, done }: { host: Host; close: () => void;
       about={t('It goes into maintenance, and its VMs to other hosts.')}
     >
       <p>{t('What runs moves as it runs. What cannot move stays, and is named with the reason.')}</p>
+      <EvacuationPlan host={host} close={close} />
     </FormDialog>
+  );
+}
+
+/** What would become of each VM, asked of the orchestrator: those that stay come first. */
+export function EvacuationPlan({ host, close }: { host: Host; close: () => void }) {
+  const { t } = useTranslation();
+  const read = usePlan<{ vms: EvacuatedVm[] }>('host.evacuate', { host: host.id });
+  if (read.isPending) return <Loading lines={3} />;
+  if (read.isError) return <ErrorBox error={read.error} title={t('It would be refused')} retry={() => void read.refetch()} />;
+  const { vms } = read.data.plan;
+  const stay = vms.filter((vm) => vm.error);
+  const go = vms.filter((vm) => !vm.error);
+  return (
+    <>
+      <Staying vms={stay} title={t('These would stay:')} close={close} />
+      {go.length > 0 && (
+        <div className="x-choices" tabIndex={0} role="region" aria-label={t('Where its VMs would go')}>
+          <Table variant="compact" borders={false} aria-label={t('Where its VMs would go')}>
+            <Thead>
+              <Tr>
+                <Th>{t('VM')}</Th>
+                <Th>{t('To host')}</Th>
+              </Tr>
+            </Thead>
+            <Tbody>
+              {go.map((vm) => (
+                <Tr key={vm.vm}>
+                  <Td dataLabel={t('VM')}>{vm.name}</Td>
+                  <Td dataLabel={t('To host')}>{vm.to_name ?? '—'}</Td>
+                </Tr>
+              ))}
+            </Tbody>
+          </Table>
+        </div>
+      )}
+    </>
+  );
+}
+
+function Staying({ vms, title, close }: { vms: EvacuatedVm[]; title: string; close: () => void }) {
+  if (vms.length === 0) return null;
+  return (
+    <Alert isInline variant="warning" title={title}>
+      <List isPlain>
+        {vms.map((vm) => (
+          <ListItem key={vm.vm}>
+            <Link to={`/vms/${vm.vm}`} onClick={close}>
+              {vm.name}
+            </Link>
+            {': '}
+            {[vm.error, ...(vm.detail ?? [])].join('; ')}
+          </ListItem>
+        ))}
+      </List>
+    </Alert>
   );
 }
 
@@ -32,21 +91,7 @@ export function Evacuated({ name, vms, close }: { name: string; vms: EvacuatedVm
       <ModalHeader title={t('Empty {{name}}', { name })} labelId={id} />
       <ModalBody>
         <p>{t('On their way: {{count}}', { count: vms.length - stay.length })}</p>
-        {stay.length > 0 && (
-          <Alert isInline variant="warning" title={t('These stay:')}>
-            <List isPlain>
-              {stay.map((vm) => (
-                <ListItem key={vm.vm}>
-                  <Link to={`/vms/${vm.vm}`} onClick={close}>
-                    {vm.name}
-                  </Link>
-                  {': '}
-                  {[vm.error, ...(vm.detail ?? [])].join('; ')}
-                </ListItem>
-              ))}
-            </List>
-          </Alert>
-        )}
+        <Staying vms={stay} title={t('These stay:')} close={close} />
       </ModalBody>
       <ModalFooter>
         <Button onClick={close}>{t('Close')}</Button>

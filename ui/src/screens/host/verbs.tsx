@@ -1,18 +1,15 @@
 // What can be done with a host.
 
-import { Checkbox, List, ListItem } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { Link } from 'react-router';
-import { useRead } from '../../api/client';
 import type { Evacuation, Host } from '../../api/generated';
-import { ErrorBox, Loading } from '../../parts/feedback';
 import { TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { Evacuate, Evacuated } from './Evacuate';
+import { Maintenance } from './Maintenance';
 import { Upgrade } from './Upgrade';
 
 export function HostMenu({ host, removed, labelled }: { host: Host; removed?: () => void; labelled?: boolean }) {
@@ -54,7 +51,7 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
   return (
     <>
       <VerbMenu name={host.name} verbs={verbs} labelled={labelled} />
-      {beginning && <Maintenance host={host} close={() => setBeginning(false)} />}
+      {beginning && <Maintenance host={host} close={() => setBeginning(false)} moved={setCame} />}
       {moving && <Address host={host} close={() => setMoving(false)} />}
       {emptying && <Evacuate host={host} close={() => setEmptying(false)} done={setCame} />}
       {upgrading && <Upgrade host={host} close={() => setUpgrading(false)} />}
@@ -79,51 +76,6 @@ function Address({ host, close }: { host: Host; close: () => void }) {
       about={t('The orchestrator calls its agent there. Nothing on the host changes.')}
     >
       <TextField id="host-address" label={t('Address')} value={address} set={setAddress} required autoFocus wrong={fine ? undefined : t('An address and a port, such as xen1.example.org:8444.')} />
-    </FormDialog>
-  );
-}
-
-const MOST = 12;
-
-/** What runs there is shown first: it stays until somebody sees to it. */
-function Maintenance({ host, close }: { host: Host; close: () => void }) {
-  const { t } = useTranslation();
-  const [seen, setSeen] = useState(false);
-  const running = useRead('vm.list', { filter: `host_id:${host.id} power:running,paused`, limit: MOST });
-  const total = running.data?.total ?? 0;
-  return (
-    <FormDialog
-      act={{ method: 'host.set_maintenance', params: { host: host.id, maintenance: true }, title: t('Maintenance of {{name}}', { name: host.name }) }}
-      button={t('Begin maintenance')}
-      ready={running.data !== undefined && (total === 0 || seen)}
-      close={close}
-      about={t('It takes no new VMs and starts none until the maintenance is ended. Nothing is moved and nothing is stopped.')}
-    >
-      {running.isPending && <Loading lines={2} />}
-      {running.isError && <ErrorBox error={running.error} />}
-      {running.data && total === 0 && <p>{t('No VM runs on it: it can be worked on at once.')}</p>}
-      {running.data && total > 0 && (
-        <>
-          <p>{t('{{count}} VMs run on it and run on. Shut them down before you work on the host:', { count: total })}</p>
-          <List isPlain>
-            {running.data.items.map((vm) => (
-              <ListItem key={vm.id}>
-                <Link to={`/vms/${vm.id}`} onClick={close}>
-                  {vm.name}
-                </Link>
-              </ListItem>
-            ))}
-            {total > MOST && (
-              <ListItem>
-                <Link to={`/hosts/${host.id}?tab=vms`} onClick={close}>
-                  {t('… all {{count}} of them', { count: total })}
-                </Link>
-              </ListItem>
-            )}
-          </List>
-          <Checkbox id="maintenance-seen" label={t('I see to them')} isChecked={seen} onChange={(_event, on) => setSeen(on)} />
-        </>
-      )}
     </FormDialog>
   );
 }
