@@ -38,6 +38,7 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
     pools: '/pools',
     networks: '/networks',
     network: `/networks/${network}`,
+    'security-groups': '/security-groups',
     storage: '/storage',
     sr: `/storage/${sr}`,
     'sr-disks': `/storage/${sr}?tab=disks`,
@@ -79,4 +80,4 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
 /** Those that only look, and so are for a phone, too. */
 export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-metrics', 'vm-snapshots', 'hosts', 'host', 'host-metrics', 'storage', 'sr', 'templates', 'alarms', 'tasks', 'task', 'events', 'orphans', 'about'];
 /** Those that say something of their own when there is nothing yet. */
-export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'storage', 'templates', 'disks', 'standbys', 'imports', 'new-import', 'alarms', 'alarms-past', 'alarm-rules', 'alarm-silences', 'tasks', 'task', 'events', 'orphans'];
+export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'security-groups', 'storage', 'templates', 'disks', 'standbys', 'imports', 'new-import', 'alarms', 'alarms-past', 'alarm-rules', 'alarm-silences', 'tasks', 'task', 'events', 'orphans'];

@@ -23,6 +23,9 @@ export async function fill(stage: Stage) {
   await stage.run('snapshot.revert', { vm: 'mail', snapshot: 'fresh' });
   await take('other-mta');
   await take('other-mta-tuned');
+  await stage.call('security_group.create', { name: 'web', tag: 'web', ingress: ['tcp:80,443', 'tcp:22 10.0.0.0/8'] });
+  await stage.call('security_group.create', { name: 'db', tag: 'db', ingress: ['tcp:5432 tag:web'], egress: [] });
+  await stage.call('network.create', { name: 'office', uplink: { kind: 'internal' } });
   await stage.run('template.create', { vm: 'mail', name: 'debian-mail', description: 'A mail server, as it was tested' });
 }
 
@@ -42,7 +45,7 @@ export async function things(stage: Stage): Promise<Things> {
 /** What is called so by people and not by the UI, longest first. */
 export async function namesOf(stage: Stage): Promise<string[]> {
   const paged = await Promise.all(['vm.list', 'host.list', 'vdi.list', 'task.list', 'event.list'].map((method) => stage.call<{ items: (Partial<Named> & { title?: string; message?: string })[] }>(method, { limit: 1000 })));
-  const whole = await Promise.all(['pool.list', 'network.list', 'sr.list', 'template.list', 'user.list', 'snapshot.list'].map((method) => stage.call<{ items: (Named & { bridge?: string })[] }>(method, { limit: 1000 })));
+  const whole = await Promise.all(['pool.list', 'network.list', 'sr.list', 'template.list', 'user.list', 'snapshot.list', 'security_group.list'].map((method) => stage.call<{ items: (Named & { bridge?: string })[] }>(method, { limit: 1000 })));
   const found = [...paged.flatMap(({ items }) => items.flatMap(({ name, title, message }) => [name, title, message])), ...whole.flatMap(({ items }) => items).flatMap(({ name, bridge }) => [name, bridge])];
   const fixed = ['Xenith', 'English', 'Français', 'PVH', 'HVM', 'UEFI', 'BIOS', 'VNC'];
   return [...new Set([...found.filter((name): name is string => !!name), ...fixed])].sort((a, b) => b.length - a.length);

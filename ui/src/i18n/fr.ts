@@ -10,6 +10,7 @@ import { hardware } from './fr/hardware';
 import { imports } from './fr/import';
 import { mail } from './fr/mail';
 import { metrics } from './fr/metrics';
+import { network } from './fr/network';
 import { orphan } from './fr/orphan';
 import { places } from './fr/places';
 import { standby } from './fr/standby';
@@ -19,7 +20,7 @@ import { vm } from './fr/vm';
 import { vsphere } from './fr/vsphere';
 import { wave } from './fr/wave';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail, ...factor, ...orphan, ...files };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail, ...factor, ...orphan, ...files, ...network };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

@@ -4,7 +4,8 @@
 import type { MethodName } from '../api/generated';
 
 type Params = Record<string, unknown>;
-type Shape = { bare: string[]; flags?: string[] };
+/** `many`: lists, of which each member is a flag of its own. */
+type Shape = { bare: string[]; flags?: string[]; many?: string[] };
 
 export function quote(word: string): string {
   return /^[A-Za-z0-9_./=:,+@%-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
@@ -29,6 +30,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'vm.detach_disk': { bare: ['vm', 'device'] },
   'vm.attach_nic': { bare: ['vm', 'nic'] },
   'vm.detach_nic': { bare: ['vm', 'mac'] },
+  'vm.set_nic': { bare: ['vm', 'mac'], flags: ['lock', 'no_addresses', 'link', 'rate'], many: ['address'] },
   'host.remove': { bare: ['host'], flags: ['force'] },
   'host.evacuate': { bare: ['host'] },
   'host.upgrade': { bare: ['host', 'url'], flags: ['evacuate'] },
@@ -37,8 +39,11 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'host.set_peer_address': { bare: ['host', 'address'] },
   'pool.create': { bare: ['name'], flags: ['description'] },
   'pool.delete': { bare: ['pool'] },
-  'network.create': { bare: ['name'], flags: ['bridge', 'pool', 'description'] },
+  'network.create': { bare: ['name'], flags: ['bridge', 'interface', 'bond', 'private', 'internal', 'vlan', 'interfaces', 'bond_mode', 'mtu', 'pool', 'description'] },
   'network.delete': { bare: ['network'] },
+  'security_group.create': { bare: ['name'], flags: ['tag', 'pool', 'description', 'no_ingress', 'no_egress'], many: ['ingress', 'egress'] },
+  'security_group.set_rules': { bare: ['group'], flags: ['no_ingress', 'no_egress'], many: ['ingress', 'egress'] },
+  'security_group.delete': { bare: ['group'] },
   'vdi.create': { bare: ['name'], flags: ['size', 'host', 'sr'] },
   'vdi.import': { bare: ['name', 'url'], flags: ['host', 'sr', 'sha256'] },
   'vdi.resize': { bare: ['vdi', 'size'] },
@@ -112,11 +117,34 @@ const onOff = (value: unknown) => (value === undefined ? undefined : value ? 'on
 /** Nobody is told by mail: nothing to say. */
 const noMail = ({ mail_to, ...rest }: Params) => ((mail_to as string[] | undefined)?.length ? { ...rest, mail_to } : rest);
 
+/** A list that is empty has a flag of its own; one that is not given has none. */
+const listed = (list: unknown, name: string, none: string) => (Array.isArray(list) ? (list.length > 0 ? { [name]: list } : { [none]: true }) : {});
+
+const directions = ({ ingress, egress, ...rest }: Params) => ({ ...rest, ...listed(ingress, 'ingress', 'no_ingress'), ...listed(egress, 'egress', 'no_egress') });
+
+/** What a network is to be made of, as the flags of `network create`. */
+function uplink({ kind, mode, interfaces, vni, ...rest }: Params = {}): Params {
+  switch (kind) {
+    case 'internal':
+      return { internal: true };
+    case 'private':
+      return { private: vni };
+    case 'bond':
+      return { ...rest, interfaces: (interfaces as string[]).join(','), bond_mode: mode };
+    default:
+      return rest;
+  }
+}
+
 /** Parameters that the command line says otherwise. */
 const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
   // What comes needs a name there; what it is of is the last part of it.
   'backup.download': (params) => ({ ...params, to: `${/([^/:]+)\/*$/.exec(String(params.at))?.[1] ?? 'files'}.zip` }),
   'backup.hold': (params) => ({ ...params, held: params.held ? 'on' : 'off' }),
+  'network.create': ({ uplink: made, ...rest }) => ({ ...rest, ...uplink(made as Params | undefined) }),
+  'security_group.create': directions,
+  'security_group.set_rules': directions,
+  'vm.set_nic': ({ addresses, rate_mbit, ...rest }) => ({ ...rest, ...listed(addresses, 'address', 'no_addresses'), rate: rate_mbit }),
   'host.set_maintenance': (params) => ({ ...params, maintenance: params.maintenance ? 'on' : 'off' }),
   'alarm.silence': ({ seconds, ...rest }) => ({ ...rest, for: lasts(seconds) }),
   'alarm_rule.create': ({ for_s, when, threshold, ...rest }) => ({ ...noMail(rest), [String(when ?? 'above')]: String(threshold), for: lasts(for_s) }),
@@ -159,13 +187,14 @@ export function cliLine(method: MethodName, params: object): string {
   const given = said(all);
   // In a change an empty value takes something away, and `false` is not what is usual.
   const loses = method.endsWith('.update') && Object.values(all).some((value) => value === '' || value === false || value === null);
-  const known = [...(shape?.bare ?? []), ...(shape?.flags ?? [])];
-  const plain = given.every(([name, value]) => known.includes(name) && typeof value !== 'object');
+  const many = shape?.many ?? [];
+  const known = [...(shape?.bare ?? []), ...(shape?.flags ?? []), ...many];
+  const plain = given.every(([name, value]) => known.includes(name) && (typeof value !== 'object' || many.includes(name)));
   if (!shape || !plain || loses) return `xenith rpc ${method} ${quote(JSON.stringify(params))}`;
   const values = new Map(given);
   const bare = shape.bare.filter((name) => values.has(name)).map((name) => quote(String(values.get(name))));
   const flags = given
-    .filter(([name]) => shape.flags?.includes(name))
-    .map(([name, value]) => (value === true ? `--${name.replaceAll('_', '-')}` : `--${name.replaceAll('_', '-')} ${quote(String(value))}`));
+    .filter(([name]) => !shape.bare.includes(name))
+    .flatMap(([name, value]) => (Array.isArray(value) ? value : [value]).map((one) => (one === true ? `--${name.replaceAll('_', '-')}` : `--${name.replaceAll('_', '-')} ${quote(String(one))}`)));
   return [`xenith ${method.replace('.', ' ').replaceAll('_', '-')}`, ...bare, ...flags].join(' ');
 }

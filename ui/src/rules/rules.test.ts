@@ -94,6 +94,14 @@ describe('the command line', () => {
     ['host.set_maintenance', { host: 'xen1', maintenance: true }, 'xenith host set-maintenance xen1 on'],
     ['host.upgrade', { host: 'xen1', url: 'https://x/live', evacuate: true }, 'xenith host upgrade xen1 https://x/live --evacuate'],
     ['network.create', { name: 'lan', bridge: 'xenbr0', pool: 'p', description: '' }, 'xenith network create lan --bridge xenbr0 --pool p'],
+    ['network.create', { name: 'office', description: '', uplink: { kind: 'interface', interface: 'eth1', vlan: 20 }, mtu: 9000 }, 'xenith network create office --mtu 9000 --interface eth1 --vlan 20'],
+    ['network.create', { name: 'nas', uplink: { kind: 'bond', bond: 'b0', interfaces: ['eth2', 'eth3'], mode: 'lacp' } }, 'xenith network create nas --bond b0 --interfaces eth2,eth3 --bond-mode lacp'],
+    ['network.create', { name: 'lab', uplink: { kind: 'internal' } }, 'xenith network create lab --internal'],
+    ['network.create', { name: 'back', uplink: { kind: 'private', vni: 5 } }, 'xenith network create back --private 5'],
+    ['security_group.create', { name: 'web', tag: 'web', ingress: ['tcp:80,443', 'tcp:22 10.0.0.0/8'], egress: null }, "xenith security-group create web --tag web --ingress tcp:80,443 --ingress 'tcp:22 10.0.0.0/8'"],
+    ['security_group.set_rules', { group: 'db', ingress: [], egress: ['any'] }, 'xenith security-group set-rules db --no-ingress --egress any'],
+    ['vm.set_nic', { vm: 'web-1', mac: '00:16:3e:00:00:01', lock: 'addresses', addresses: ['10.0.0.7', 'fd00::7'] }, 'xenith vm set-nic web-1 00:16:3e:00:00:01 --lock addresses --address 10.0.0.7 --address fd00::7'],
+    ['vm.set_nic', { vm: 'web-1', mac: '00:16:3e:00:00:01', addresses: [], rate_mbit: 0 }, 'xenith vm set-nic web-1 00:16:3e:00:00:01 --no-addresses --rate 0'],
     ['vm.attach_disk', { vm: 'web-1', disk: { size: 20 * 1024 ** 3, access: 'read-only' } }, 'xenith vm attach-disk web-1 size=20GiB,access=ro'],
     ['vm.attach_nic', { vm: 'web-1', nic: { network: 'lan' } }, 'xenith vm attach-nic web-1 lan'],
     ['vdi.resize', { vdi: 'd', size: 40 * 1024 ** 3 }, 'xenith vdi resize d 40GiB'],
@@ -125,13 +133,13 @@ describe('the command line', () => {
   it('knows only verbs, arguments and flags that the program has', () => {
     const help = readFileSync(join(__dirname, '../../../orchestrator/cli/tests/it/golden/help.txt'), 'utf8');
     const sections = new Map(help.split(/^== /m).map((text) => [text.slice(0, text.indexOf('\n')).trim(), text]));
-    const wrong = Object.entries(SHAPES).flatMap(([method, { bare, flags = [] }]) => {
+    const wrong = Object.entries(SHAPES).flatMap(([method, { bare, flags = [], many = [] }]) => {
       const verb = `xenith ${method.replace('.', ' ').replaceAll('_', '-')}`;
       const text = sections.get(verb) ?? '';
       const line = /^Usage: (.*)$/m.exec(text)?.[1] ?? '';
       const takes = [...line.matchAll(/[<[]([A-Z][A-Z_0-9:]*)[>\]]/g)].map(([, name]) => name).filter((name) => name !== 'OPTIONS');
       const behind = bare.length > 0 ? takes.slice(-bare.length) : [];
-      const missing = flags.filter((flag) => !text.includes(`--${flag.replaceAll('_', '-')}`));
+      const missing = [...flags, ...many].filter((flag) => !text.includes(`--${flag.replaceAll('_', '-')}`));
       return behind.length === bare.length && missing.length === 0 ? [] : [`${verb}: ${line} ${missing.join()}`];
     });
     expect(wrong).toEqual([]);

@@ -17,6 +17,7 @@ const HostPage = lazy(() => import('../screens/host/HostPage'));
 const Pools = lazy(() => import('../screens/pool/Pools'));
 const Networks = lazy(() => import('../screens/network/Networks'));
 const NetworkPage = lazy(() => import('../screens/network/NetworkPage'));
+const SecurityGroups = lazy(() => import('../screens/security-group/Groups'));
 const Srs = lazy(() => import('../screens/sr/Srs'));
 const SrPage = lazy(() => import('../screens/sr/SrPage'));
 const Templates = lazy(() => import('../screens/template/Templates'));
@@ -71,6 +72,7 @@ export function Screens() {
           <Route path="/pools" element={<Pools />} />
           <Route path="/networks" element={<Networks />} />
           <Route path="/networks/:network" element={<NetworkPage />} />
+          <Route path="/security-groups" element={<SecurityGroups />} />
           <Route path="/storage" element={<Srs />} />
           <Route path="/storage/:sr" element={<SrPage />} />
           <Route path="/templates" element={<Templates />} />

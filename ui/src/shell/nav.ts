@@ -22,6 +22,8 @@ export const PLACES: Place[] = [
   { path: '/hosts', label: msg('Hosts'), key: 'h', group: 'Inventory' },
   { path: '/pools', label: msg('Pools'), key: 'p', group: 'Inventory' },
   { path: '/networks', label: msg('Networks'), key: 'n', group: 'Inventory' },
+  // Every letter is taken.
+  { path: '/security-groups', label: msg('Security groups'), key: '1', group: 'Inventory' },
   { path: '/disks', label: msg('Disks'), key: 's', group: 'Inventory' },
   { path: '/storage', label: msg('Storage'), key: 'r', group: 'Inventory' },
   { path: '/templates', label: msg('Templates'), key: 'l', group: 'Inventory' },
@@ -34,7 +36,6 @@ export const PLACES: Place[] = [
   { path: '/alarms', label: msg('Alarms'), key: 'q', group: 'Activity' },
   { path: '/tasks', label: msg('Tasks'), key: 't', group: 'Activity' },
   { path: '/events', label: msg('Events'), key: 'e', group: 'Activity' },
-  // Every letter is taken.
   { path: '/orphans', label: msg('Orphans'), key: '0', group: 'Activity' },
   { path: '/users', label: msg('Users'), key: 'u', group: 'Access', secure: true },
   { path: '/tokens', label: msg('API tokens'), key: 'k', group: 'Access' },

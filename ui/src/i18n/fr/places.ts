@@ -100,14 +100,12 @@ export const places: Record<string, string> = {
   'Its bridge is on': 'Son pont existe sur',
   'Declare a network': 'Déclarer un réseau',
   'Delete the network {{name}}': 'Supprimer le réseau {{name}}',
-  'Only a network that no VM uses can be deleted. The bridges on the hosts stay.':
-    'Seul un réseau qu’aucune VM n’utilise peut être supprimé. Les ponts des hôtes restent.',
+  'Only a network that no VM uses can be deleted. Hosts take away what they made for it; other bridges stay.':
+    'Seul un réseau qu’aucune VM n’utilise peut être supprimé. Les hôtes retirent ce qu’ils ont fait pour lui ; les autres ponts restent.',
   'What NICs plug into: a bridge that the hosts of a pool have under one name.':
     'Là où se branchent les cartes réseau : un pont que les hôtes d’un pool ont sous un même nom.',
   'Filter networks': 'Filtrer les réseaux',
   'No networks yet': 'Pas encore de réseaux',
-  'Make a bridge on each host of a pool, under the same name, and declare it here.':
-    'Créez un pont sur chaque hôte d’un pool, sous le même nom, et déclarez-le ici.',
   Declare: 'Déclarer',
   'Those that hosts have told of.': 'Ceux que les hôtes ont annoncés.',
   'Its name on the hosts, such as xenbr0.': 'Son nom sur les hôtes, par exemple xenbr0.',

@@ -1,11 +1,12 @@
-// One network: which hosts have its bridge, and with what behind it.
+// One network: what it is made of, whether each host has it or why not, and with what behind it.
 
-import { Alert, Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
+import { Alert, Card, CardBody, CardTitle, Label, PageSection } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
-import type { Host, Network } from '../../api/generated';
+import type { Host, Network, NetworkOnHost, NetworkState } from '../../api/generated';
+import { msg } from '../../i18n/msg';
 import { useLiveRows } from '../../live/rows';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
@@ -13,6 +14,7 @@ import { Id } from '../../parts/Id';
 import { useNames } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
 import { VerbMenu } from '../../parts/VerbMenu';
+import { uplinkWords } from './draft';
 import { useNetworkVerbs } from './verbs';
 import { useAll } from '../../list/all';
 
@@ -24,13 +26,17 @@ export default function NetworkPage() {
   const { network: id = '' } = useParams();
   const networks = useAll('network.list', {});
   const hosts = useRead('host.list', { limit: 1000 });
+  const status = useRead('network.status', { network: id }, { every: 10_000 });
   useLiveRows('host', '');
   if (networks.isPending || hosts.isPending) return <Loading />;
   if (networks.isError) return <Failed error={networks.error} retry={() => void networks.refetch()} />;
   const network = networks.data.find((one) => one.id === id);
   if (!network) return <Nothing title={t('There is no such network')}>{t('It may have been deleted meanwhile. Go back to the list.')}</Nothing>;
   const pool = hosts.data?.items.filter((host) => host.pool === network.pool) ?? [];
-  const without = pool.filter((host) => host.facts && !bridgeOf(host, network));
+  const told = new Map(status.data?.hosts.map((one): [string, NetworkOnHost] => [one.host, one]));
+  // A bridge that is not ours is missing, or not; there is nothing to realise.
+  const failed = network.uplink ? (status.data?.hosts.filter(({ state }) => state === 'failed') ?? []) : [];
+  const without = network.uplink ? [] : pool.filter((host) => host.facts && !bridgeOf(host, network));
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <PageHead
@@ -39,6 +45,11 @@ export default function NetworkPage() {
         below={network.description && <span>{network.description}</span>}
         actions={<VerbMenu labelled name={network.name} verbs={verbs(network, () => void navigate('/networks'))} />}
       />
+      {failed.length > 0 && (
+        <Alert isInline variant="danger" title={t('Not realised on: {{names}}', { names: failed.map(({ name }) => name).join(', ') })}>
+          {t('It is tried again every half minute. What the hosts say is in the table.')}
+        </Alert>
+      )}
       {without.length > 0 && (
         <Alert isInline variant="warning" title={t('{{count}} hosts of the pool do not have its bridge', { count: without.length })}>
           {t('VMs in this network cannot be placed there: {{names}}.', { names: without.map((host) => host.name).join(', ') })}
@@ -51,6 +62,8 @@ export default function NetworkPage() {
             <Facts
               facts={[
                 [t('Bridge'), <code key="b">{network.bridge}</code>],
+                [t('Leads to'), uplinkWords(network.uplink, t)],
+                [t('MTU'), network.mtu],
                 [t('Pool'), names.pool(network.pool)],
                 [t('Id'), <Id key="i" id={network.id} />],
               ]}
@@ -67,6 +80,7 @@ export default function NetworkPage() {
               <Thead>
                 <Tr>
                   <Th>{t('Host')}</Th>
+                  <Th>{t('State')}</Th>
                   <Th>{t('Uplinks')}</Th>
                   <Th>{t('MTU')}</Th>
                 </Tr>
@@ -79,6 +93,9 @@ export default function NetworkPage() {
                       <Td dataLabel={t('Host')}>
                         <Link to={`/hosts/${host.id}`}>{host.name}</Link>
                       </Td>
+                      <Td dataLabel={t('State')}>
+                        <StateOn told={told.get(host.id)} />
+                      </Td>
                       <Td dataLabel={t('Uplinks')}>{bridge ? bridge.uplinks.join(', ') || t('none: only VMs among themselves') : <span className="x-bad">{t('no such bridge')}</span>}</Td>
                       <Td dataLabel={t('MTU')}>{bridge?.mtu ?? '—'}</Td>
                     </Tr>
@@ -90,6 +107,26 @@ export default function NetworkPage() {
         </Card>
       </div>
     </PageSection>
+  );
+}
+
+const STATE: Record<NetworkState, { label: string; color: 'green' | 'red' | 'grey' }> = {
+  realised: { label: msg('Realised'), color: 'green' },
+  failed: { label: msg('Failed'), color: 'red' },
+  unknown: { label: msg('Unknown'), color: 'grey' },
+};
+
+function StateOn({ told }: { told?: NetworkOnHost }) {
+  const { t } = useTranslation();
+  if (!told) return <>—</>;
+  const { label, color } = STATE[told.state];
+  return (
+    <>
+      <Label isCompact variant="outline" color={color}>
+        {t(label)}
+      </Label>
+      {told.reason && <p className="x-dim x-wrap">{told.reason}</p>}
+    </>
   );
 }
 

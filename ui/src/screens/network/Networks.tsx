@@ -1,4 +1,4 @@
-// Networks: a bridge that the hosts of a pool have under one name.
+// Networks: a bridge that the hosts of a pool make, or have, under one name.
 
 import NetworkIcon from '@patternfly/react-icons/dist/esm/icons/network-icon';
 import { useMemo, useState } from 'react';
@@ -14,12 +14,12 @@ import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
 import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
-import { ChoiceField, TextField, usePoolOptions } from '../../parts/fields';
-import { FormDialog } from '../../parts/FormDialog';
 import { useNames } from '../../parts/names';
 import { VerbMenu } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { CreateNetwork } from './CreateNetwork';
+import { uplinkWords } from './draft';
 import { useNetworkVerbs } from './verbs';
 
 export default function Networks() {
@@ -40,6 +40,7 @@ export default function Networks() {
     return [
       { key: 'name', header: msg('Name'), sort: 'name', cell: (network) => <Link to={`/networks/${network.id}`}>{network.name}</Link>, text: (network) => network.name },
       { key: 'bridge', header: msg('Bridge'), sort: 'bridge', width: 9, cell: (network) => <code>{network.bridge}</code>, text: (network) => network.bridge },
+      { key: 'uplink', header: msg('Leads to'), wide: true, width: 11, cell: (network) => uplinkWords(network.uplink, t), text: (network) => uplinkWords(network.uplink, t) },
       { key: 'where', header: msg('Its bridge is on'), width: 9, cell: having, text: having },
       { key: 'pool', header: msg('Pool'), sort: 'pool', width: 8, wide: true, cell: (network) => names.pool(network.pool), text: (network) => names.pool(network.pool) },
       { key: 'description', header: msg('Description'), wide: true, cell: (network) => network.description || '—', text: (network) => network.description ?? '' },
@@ -65,35 +66,11 @@ export default function Networks() {
         menu
         empty={
           <Nothing icon={NetworkIcon} title={t('No networks yet')} action={create}>
-            {t('Make a bridge on each host of a pool, under the same name, and declare it here.')}
+            {t('Declare one: the hosts of the pool make its bridge of a network card, a VLAN or a bond, or have one under that name.')}
           </Nothing>
         }
       />
       {making && <CreateNetwork close={() => setMaking(false)} />}
     </>
-  );
-}
-
-function CreateNetwork({ close }: { close: () => void }) {
-  const { t } = useTranslation();
-  const pools = usePoolOptions();
-  const hosts = useRead('host.list', { limit: 1000 });
-  const bridges = [...new Set(hosts.data?.items.flatMap((host) => host.facts?.bridges.map((bridge) => bridge.name) ?? []))].sort();
-  const [name, setName] = useState('');
-  const [bridge, setBridge] = useState('');
-  const [pool, setPool] = useState('');
-  const [description, setDescription] = useState('');
-  const params = { name, bridge, description, ...(pool ? { pool } : {}) };
-  return (
-    <FormDialog act={{ method: 'network.create', params, title: t('Declare a network') }} button={t('Declare')} ready={name !== '' && bridge !== ''} close={close}>
-      <TextField id="network-name" label={t('Name')} value={name} set={setName} required autoFocus />
-      {bridges.length > 0 ? (
-        <ChoiceField id="network-bridge" label={t('Bridge')} value={bridge} set={setBridge} none={t('Choose one')} options={bridges.map((one) => [one, one])} help={t('Those that hosts have told of.')} />
-      ) : (
-        <TextField id="network-bridge" label={t('Bridge')} value={bridge} set={setBridge} required help={t('Its name on the hosts, such as xenbr0.')} />
-      )}
-      <ChoiceField id="network-pool" label={t('Pool')} value={pool} set={setPool} options={pools} none={t('The pool default')} />
-      <TextField id="network-description" label={t('Description')} value={description} set={setDescription} />
-    </FormDialog>
   );
 }

@@ -1,4 +1,4 @@
-// The NICs of a VM: add one, remove one.
+// The NICs of a VM: add one, remove one, say what may pass one.
 
 import { Button, Form, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import NetworkIcon from '@patternfly/react-icons/dist/esm/icons/network-icon';
@@ -6,7 +6,9 @@ import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
-import type { NicSpec, Vm } from '../../api/generated';
+import { useRead } from '../../api/client';
+import type { NicSettings, NicSpec, Vm } from '../../api/generated';
+import { msg } from '../../i18n/msg';
 import { useActs } from '../../parts/acts';
 import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
@@ -15,6 +17,7 @@ import { useNames } from '../../parts/names';
 import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
+import { NicFilter, nicWords } from './NicFilter';
 
 const MAC = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/;
 
@@ -26,8 +29,17 @@ export function VmNics({ vm }: { vm: Vm }) {
   const place = { pool: vm.pool, tags: vm.tags };
   const why = vmCannotChange(user, 'vm.attach_nic', vm, place);
   const nics = vm.spec?.nics ?? [];
+  const [filtering, setFiltering] = useState<NicSettings>();
+  // Groups come and go with tags and rules, of which nobody tells this page.
+  const read = useRead('vm.nics', { vm: vm.id }, { enabled: vm.managed && nics.length > 0, every: 15_000 });
+  const settings = (mac: string) => read.data?.find((one) => one.mac === mac);
   const add = <CreateButton secondary label={t('Add a NIC')} why={why} go={() => setAdding(true)} />;
   const verbs = (nic: NicSpec): Verb[] => [
+    {
+      label: t('What may pass'),
+      why: vmCannotChange(user, 'vm.set_nic', vm, place) ?? (settings(nic.mac) ? undefined : msg('The page does not know its settings yet.')),
+      go: () => setFiltering(settings(nic.mac)),
+    },
     {
       label: t('Remove'),
       danger: true,
@@ -50,6 +62,7 @@ export function VmNics({ vm }: { vm: Vm }) {
               <Tr>
                 <Th>{t('Network')}</Th>
                 <Th>{t('MAC address')}</Th>
+                <Th>{t('What may pass')}</Th>
                 <Th>{t('Bridge on the host')}</Th>
                 <Th screenReaderText={t('Actions')} />
               </Tr>
@@ -63,6 +76,7 @@ export function VmNics({ vm }: { vm: Vm }) {
                   <Td dataLabel={t('MAC address')}>
                     <code>{nic.mac}</code>
                   </Td>
+                  <Td dataLabel={t('What may pass')} className="x-wrap">{nicWords(settings(nic.mac), t)}</Td>
                   <Td dataLabel={t('Bridge on the host')}>{nic.bridge}</Td>
                   <Td isActionCell>
                     <VerbMenu name={nic.mac} verbs={verbs(nic)} />
@@ -73,6 +87,7 @@ export function VmNics({ vm }: { vm: Vm }) {
           </Table>
         </>
       )}
+      {filtering && <NicFilter vm={vm} nic={filtering} close={() => setFiltering(undefined)} />}
       {adding && <AddNic vm={vm} close={() => setAdding(false)} />}
     </>
   );
