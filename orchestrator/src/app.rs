@@ -74,6 +74,7 @@ use crate::console::Tickets;
 use crate::db::Db;
 use crate::events::Events;
 use crate::fleet::Fleet;
+use crate::identities::Identities;
 use crate::imports::LiveImports;
 use crate::metering::Metering;
 use crate::networking::Networking;
@@ -104,6 +105,7 @@ pub struct App {
     pub tasks: Arc<TaskList>,
     pub orphans: Orphans,
     pub certificates: Arc<Certificates>,
+    pub identities: Arc<Identities>,
     pub authn: Arc<Authn>,
     /// Of all who call.
     pub rate: RateLimit,

@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 use tokio::time::{MissedTickBehavior, interval};
-use xenith_common_pki::LiveIdentity;
+use xenith_common_pki::{Fingerprint, LiveIdentity, expires_of};
+use xenith_orchestrator_types::system::ShownCertificate;
 
 use crate::authority::{Certificates, OWN_LIFE};
 use crate::config::Config;
@@ -74,6 +75,15 @@ impl Identities {
         }
         seen.files = files;
         Ok(true)
+    }
+
+    /// What people are shown now; nothing where it cannot be read.
+    #[must_use]
+    pub fn shown(&self) -> Option<ShownCertificate> {
+        let leaf = self.web.certificate()?;
+        let expires = expires_of(&leaf).ok()?;
+        let fingerprint = Fingerprint::of(&leaf).to_string();
+        Some(ShownCertificate { fingerprint, expires, from_files: pair(&self.names).is_some() })
     }
 
     /// Looks every hour, for ever.

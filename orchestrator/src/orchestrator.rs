@@ -185,6 +185,7 @@ async fn assemble(
         audit: Arc::new(Audit::open(db.clone()).await?),
         events,
         certificates: Arc::clone(certificates),
+        identities: Arc::clone(identities),
         join_address: config.join_address(address.port()),
         promises: Default::default(),
         imports: Arc::clone(&deps.imports),

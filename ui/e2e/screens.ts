@@ -71,6 +71,7 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
     tokens: '/tokens',
     audit: '/audit',
     mail: '/mail',
+    certificates: '/certificates',
     account: '/account',
     about: '/about',
     missing: '/no-such-page',
@@ -78,6 +79,6 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
 }
 
 /** Those that only look, and so are for a phone, too. */
-export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-metrics', 'vm-snapshots', 'hosts', 'host', 'host-metrics', 'storage', 'sr', 'templates', 'alarms', 'tasks', 'task', 'events', 'orphans', 'about'];
+export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-metrics', 'vm-snapshots', 'hosts', 'host', 'host-metrics', 'storage', 'sr', 'templates', 'alarms', 'tasks', 'task', 'events', 'orphans', 'certificates', 'about'];
 /** Those that say something of their own when there is nothing yet. */
 export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'security-groups', 'storage', 'templates', 'disks', 'standbys', 'imports', 'new-import', 'alarms', 'alarms-past', 'alarm-rules', 'alarm-silences', 'tasks', 'task', 'events', 'orphans'];

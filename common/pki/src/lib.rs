@@ -21,7 +21,7 @@ pub use authority::{Authority, Issued};
 pub use error::PkiError;
 pub use fingerprint::Fingerprint;
 pub use identity::{KeyAndRequest, LiveIdentity};
-pub use peer::{Peer, PeerCertificate};
+pub use peer::{Peer, PeerCertificate, expires_of};
 pub use tls::{
     authority_client_config, client_config, pinned_client_config, server_config, web_server_config,
 };

@@ -52,6 +52,16 @@ impl fmt::Display for Peer {
     }
 }
 
+fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, PkiError> {
+    let parsed = X509Certificate::from_der(certificate.as_ref());
+    parsed.map(|(_, parsed)| parsed).map_err(|error| PkiError::Certificate(error.to_string()))
+}
+
+/// When a certificate ends, whoever signed it.
+pub fn expires_of(certificate: &CertificateDer<'_>) -> Result<OffsetDateTime, PkiError> {
+    Ok(parse(certificate)?.validity().not_after.to_datetime())
+}
+
 /// What a verified certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerCertificate {
@@ -65,8 +75,7 @@ pub struct PeerCertificate {
 impl PeerCertificate {
     /// Reads a certificate whose signature TLS has verified already.
     pub fn read(certificate: &CertificateDer<'_>) -> Result<Self, PkiError> {
-        let (_, parsed) = X509Certificate::from_der(certificate.as_ref())
-            .map_err(|error| PkiError::Certificate(error.to_string()))?;
+        let parsed = parse(certificate)?;
         let names = parsed
             .subject_alternative_name()
             .map_err(|error| PkiError::Certificate(error.to_string()))?

@@ -1,6 +1,7 @@
 //! The orchestrator itself.
 
 use async_trait::async_trait;
+use xenith_common_pki::expires_of;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::system::SystemApi;
 use xenith_orchestrator_inventory::vm::Vms;
@@ -24,9 +25,13 @@ impl App {
 #[async_trait]
 impl SystemApi for App {
     async fn info(&self, _: &Call, _: Empty) -> Result<SystemInfo, ApiError> {
+        let authority = self.certificates.authority();
         Ok(SystemInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            authority: self.certificates.authority().fingerprint().to_string(),
+            authority: authority.fingerprint().to_string(),
+            authority_pem: authority.certificate_pem().to_owned(),
+            authority_expires: expires_of(authority.certificate()).ok(),
+            certificate: self.identities.shown(),
         })
     }
 

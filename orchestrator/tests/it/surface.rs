@@ -71,6 +71,10 @@ async fn ones_own_certificate_is_shown_to_people_and_ours_to_hosts() {
     let pinned = async |pin| Client::connect(endpoint.clone(), Trust::Pinned(pin), Credential::None).await;
     let people =
         until("the configured certificate is shown", async || pinned(other.fingerprint()).await.ok()).await;
+    let told = people.call::<system::Info>(&EMPTY).await.unwrap();
+    let shown = told.certificate.unwrap();
+    assert!(shown.from_files && (shown.expires - end).abs() <= time::Duration::SECOND, "{shown:?}");
+    assert!(told.authority_expires.is_some_and(|ours| ours > end), "the authority's is another one");
     let password = orchestrator.first_password.clone().unwrap();
     let credentials = Credentials { name: "admin".into(), password, code: None };
     assert!(people.call::<auth::Login>(&credentials).await.is_ok());

@@ -37,8 +37,13 @@ export function csv<R>(columns: Column<R>[], rows: R[], title: (header: string) 
   return lines.map((line) => line.join(',')).join('\r\n') + '\r\n';
 }
 
-export function download(name: string, text: string, type = 'text/csv;charset=utf-8') {
-  const url = URL.createObjectURL(new Blob(['\ufeff', text], { type }));
+const CSV = 'text/csv;charset=utf-8';
+
+/** A spreadsheet knows by a mark in front that it is UTF-8; everything else takes that for a part of the text. */
+export const contents = (text: string, type = CSV): string[] => (type === CSV ? ['\ufeff', text] : [text]);
+
+export function download(name: string, text: string, type = CSV) {
+  const url = URL.createObjectURL(new Blob(contents(text, type), { type }));
   const link = document.createElement('a');
   link.href = url;
   link.download = name;

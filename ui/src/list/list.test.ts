@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { csv, shown, type Column } from './columns';
+import { contents, csv, shown, type Column } from './columns';
 import { accept } from './QueryBar';
 
 interface Row {
@@ -27,6 +27,13 @@ describe('columns', () => {
       { name: '=cmd()', note: '-1' },
     ];
     expect(csv(columns, rows, (header) => header)).toBe(`Name,Note\r\n"a,b","says ""no"""\r\n'=cmd(),'-1\r\n`);
+  });
+});
+
+describe('a file', () => {
+  it('has a mark in front where a spreadsheet needs it, and nowhere else', () => {
+    expect(contents('Name')).toEqual(['\ufeff', 'Name']);
+    expect(contents('-----BEGIN', 'application/x-pem-file')).toEqual(['-----BEGIN']);
   });
 });
 

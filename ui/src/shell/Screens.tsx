@@ -52,6 +52,7 @@ const Users = lazy(() => import('../screens/user/Users'));
 const Tokens = lazy(() => import('../screens/token/Tokens'));
 const Audit = lazy(() => import('../screens/audit/Audit'));
 const Mail = lazy(() => import('../screens/mail/Mail'));
+const Certificates = lazy(() => import('../screens/certificate/Certificates'));
 const Account = lazy(() => import('../screens/account/Account'));
 const About = lazy(() => import('../screens/about/About'));
 
@@ -109,6 +110,7 @@ export function Screens() {
           <Route path="/tokens" element={<Tokens />} />
           <Route path="/audit" element={<Audit />} />
           <Route path="/mail" element={<Mail />} />
+          <Route path="/certificates" element={<Certificates />} />
           <Route path="/account" element={<Account />} />
           <Route path="/about" element={<About />} />
           <Route path="*" element={<Missing />} />

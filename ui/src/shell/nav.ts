@@ -41,6 +41,7 @@ export const PLACES: Place[] = [
   { path: '/tokens', label: msg('API tokens'), key: 'k', group: 'Access' },
   { path: '/audit', label: msg('Audit log'), key: 'a', group: 'Access', secure: true },
   { path: '/mail', label: msg('Mail server'), key: 'c', group: 'Settings', secure: true },
+  { path: '/certificates', label: msg('Certificates'), key: '2', group: 'Settings' },
   { path: '/account', label: msg('My account'), key: 'm', group: 'System' },
   { path: '/about', label: msg('About'), key: 'i', group: 'System' },
 ];

@@ -2,11 +2,13 @@
 
 use xenith_orchestrator_api::system;
 use xenith_orchestrator_types::Empty;
+use xenith_orchestrator_types::system::ShownCertificate;
 
 use crate::app::App;
 use crate::cli::SystemCommand;
 use crate::error::CliError;
 use crate::table::{Cell, Sheet, Tone};
+use crate::words;
 
 pub async fn run(app: &App, command: SystemCommand) -> Result<(), CliError> {
     match command {
@@ -18,6 +20,8 @@ pub async fn run(app: &App, command: SystemCommand) -> Result<(), CliError> {
                     .line("orchestrator", url)
                     .line("version", &info.version)
                     .line("authority", &info.authority)
+                    .maybe("authority expires", info.authority_expires.map(words::at))
+                    .maybe("certificate expires", info.certificate.as_ref().map(shown))
                     .render(app.out.paint)
             })
         }
@@ -43,4 +47,9 @@ pub async fn run(app: &App, command: SystemCommand) -> Result<(), CliError> {
             })
         }
     }
+}
+
+fn shown(certificate: &ShownCertificate) -> String {
+    let who = if certificate.from_files { "from files: renew it" } else { "renews itself" };
+    format!("{} ({who})", words::at(certificate.expires))
 }

@@ -410,7 +410,10 @@ pub fn answer_everything(server: &FakeOrchestrator) {
                 "server": "mail.example.org", "port": 587, "security": "starttls", "user": "", "has_password": false,
                 "from": "xenith@example.org", "authority_pem": "",
             }),
-            "system.info" => json!({ "version": "0.1.0", "authority": "ab" }),
+            "system.info" => json!({
+                "version": "0.1.0", "authority": "ab", "authority_pem": "", "authority_expires": at,
+                "certificate": { "fingerprint": "cd", "expires": at, "from_files": false },
+            }),
             "system.health" => json!({
                 "hosts": 1, "hosts_unknown": 0, "vms": 1, "vms_running": 1, "tasks_active": 0, "read_only": null,
                 "changes_heard": 9,

@@ -29,9 +29,11 @@ use xenith_orchestrator::app::App;
 use xenith_orchestrator::audit::Audit;
 use xenith_orchestrator::authn::Authn;
 use xenith_orchestrator::authority::Certificates;
+use xenith_orchestrator::config::Config;
 use xenith_orchestrator::db::{self, Db};
 use xenith_orchestrator::events::Events;
 use xenith_orchestrator::fleet::Fleet;
+use xenith_orchestrator::identities::Identities;
 use xenith_orchestrator::metering::Metering;
 use xenith_orchestrator::model::HostRecord;
 use xenith_orchestrator::networking::Networking;
@@ -370,6 +372,7 @@ impl World {
             metering: Arc::clone(&self.0.metering),
             networking: Arc::clone(&inner.networking),
             certificates: Arc::clone(&inner.certificates),
+            identities: Arc::new(Identities::make(&Config::default(), &inner.certificates).unwrap()),
             authn: nobody_signs_in().await,
             audit: Arc::new(Audit::open(inner.db.clone()).await.unwrap()),
             events: Events::open(inner.db.clone(), &inner.tasks).await.unwrap(),

@@ -20,6 +20,7 @@ import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { AlarmCard } from '../alarm/AlarmCard';
 import { Unprotected } from '../backup/Unprotected';
+import { expiry } from '../certificate/expiry';
 import { AddHost } from '../host/AddHost';
 import { full } from '../sr/words';
 import { TaskProgress } from '../task/parts';
@@ -124,6 +125,9 @@ function Attention({ hosts, srs, unknown }: { hosts: Host[]; srs: Sr[]; unknown:
   const parked = useTasks().filter((task) => task.status === 'parked');
   const soon = Date.now() + 14 * 86_400_000;
   const expiring = hosts.filter((host) => new Date(host.certificate_expires).getTime() < soon && host.status !== 'connected');
+  const own = useRead('system.info', {}, { every: 600_000 }).data?.certificate;
+  // One of our authority's renews itself.
+  const late = own?.from_files && expiry('files', own.expires) !== 'fine' ? own : undefined;
   const lines = [
     ...hosts
       .filter((host) => host.status === 'unknown')
@@ -140,6 +144,7 @@ function Attention({ hosts, srs, unknown }: { hosts: Host[]; srs: Sr[]; unknown:
         text: sr.problem ? t('{{name}} cannot be used: {{why}}', { name: sr.name, why: sr.problem }) : t('{{name}} is {{percent}} full', { name: sr.name, percent: format.percent(full(sr) ?? 0) }),
       })),
     ...parked.map((task) => ({ key: task.id, to: `/tasks/${task.id}`, text: t('Parked, waits for you: {{title}}', { title: task.title }) })),
+    ...(late ? [{ key: 'cert', to: '/certificates', text: t('The certificate of this page ends {{when}}: renew its files', { when: format.ago(late.expires) }) }] : []),
     ...expiring.map((host) => ({
       key: `cert ${host.id}`,
       to: `/hosts/${host.id}`,
