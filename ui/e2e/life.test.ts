@@ -1,7 +1,9 @@
 // One VM's life, by hand, in a real browser: made, started, seen to change by itself, stopped, deleted.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { serious } from './eyes';
 import { possible, Stage } from './stage';
+import { totp, totpAfter } from './totp';
 
 describe.skipIf(!possible)('by hand', () => {
   let stage: Stage;
@@ -92,4 +94,58 @@ describe.skipIf(!possible)('by hand', () => {
     await page.waitForSelector('#password');
     expect(problems).toEqual([]);
   }, 300_000);
+
+  it('signing in with a second factor: set up, a code once, a recovery code', async () => {
+    const [name, password] = ['dora', 'correct horse battery'];
+    await stage.call('user.create', { name, password, bindings: [{ role: 'viewer', scope: { kind: 'all' } }] });
+    const { page, problems } = await stage.page();
+    await stage.signIn(page, name, password);
+    const dialog = page.getByRole('dialog');
+
+    // The secret counts once a code of it was given.
+    await page.goto(`${stage.url}/account`);
+    await page.getByRole('button', { name: 'Set up' }).click();
+    await page.fill('#factor-password', password);
+    await dialog.getByRole('button', { name: 'Go on' }).click();
+    const secret = await page.getByLabel('Secret', { exact: true }).inputValue();
+    expect(await serious(page)).toEqual([]);
+    const confirmed = Date.now();
+    await page.fill('#factor-code', totp(secret, confirmed));
+    await dialog.getByRole('button', { name: 'Turn on' }).click();
+    await page.getByText('They are shown only now').waitFor();
+    const recovery = (await dialog.locator('pre').innerText()).split('\n')[0] ?? '';
+    await dialog.getByRole('button', { name: 'I have kept them' }).click();
+
+    const signOut = async () => {
+      await page.getByRole('button', { name: /account and appearance/ }).click();
+      await page.getByRole('menuitem', { name: 'Sign out' }).click();
+      await page.waitForSelector('#password');
+    };
+    const give = async (code: string) => {
+      await page.fill('#code', code);
+      await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    };
+
+    // A code that was given already is worth nothing more; the next one is.
+    await signOut();
+    await page.fill('#name', name);
+    await page.fill('#password', password);
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await page.waitForSelector('#code');
+    expect(await serious(page)).toEqual([]);
+    await give(totp(secret, confirmed));
+    await page.waitForSelector('.pf-v6-c-alert');
+    await give(totpAfter(secret, confirmed));
+    await page.waitForSelector('nav', { state: 'attached' });
+
+    // Who has lost the app has the paper.
+    await signOut();
+    await page.fill('#name', name);
+    await page.fill('#password', password);
+    await page.getByRole('button', { name: 'Sign in', exact: true }).click();
+    await give(recovery);
+    await page.waitForSelector('nav', { state: 'attached' });
+    expect(problems).toEqual([]);
+    await page.context().close();
+  }, 120_000);
 });

@@ -101,7 +101,7 @@ function Authority({ info }: { info: SystemInfo }) {
       <CardBody>
         <Facts
           facts={[
-            info.authority_expires && [t('Ends'), <Ends key="e" kind="authority" at={info.authority_expires} />],
+            info.authority_expires ? [t('Ends'), <Ends key="e" kind="authority" at={info.authority_expires} />] : undefined,
             [t('SHA-256'), <Id key="f" id={info.authority} />],
           ]}
         />
