@@ -52,7 +52,10 @@ export function ListView<R>(props: Props<R>) {
   const [chosen, choose] = useUrlState('cols');
   const [saving, setSaving] = useState(false);
   const visible = useMemo(() => shown(columns, chosen, narrow), [columns, chosen, narrow]);
-  const rows = useDeferredValue(pages.rows);
+  // Together: a row's place follows from both.
+  const stretch = useMemo(() => ({ rows: pages.rows, offset: pages.offset ?? 0 }), [pages.rows, pages.offset]);
+  const { rows, offset } = useDeferredValue(stretch);
+  const end = offset + rows.length;
   const wrong = pages.error instanceof ApiError && pages.error.data.field === 'filter' ? pages.error : undefined;
 
   const save = async () => {
@@ -96,7 +99,9 @@ export function ListView<R>(props: Props<R>) {
         id={id}
         name={name}
         total={pages.total}
+        offset={offset}
         more={pages.more}
+        back={pages.back}
         sort={props.sort}
         setSort={props.setSort}
         selection={narrow ? undefined : selection}
@@ -119,8 +124,8 @@ export function ListView<R>(props: Props<R>) {
       <ToolbarItem alignSelf="center" className="x-count" aria-live="polite">
         {pages.pending
           ? ''
-          : rows.length < pages.total
-            ? t('{{here}} of {{total}}', { here: format.number(rows.length), total: format.number(pages.total) })
+          : end < pages.total
+            ? t('{{here}} of {{total}}', { here: format.number(end), total: format.number(pages.total) })
             : format.number(pages.total)}
       </ToolbarItem>
       <ToolbarItem>

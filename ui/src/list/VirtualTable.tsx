@@ -1,4 +1,4 @@
-// A table of any length of which only the rows in sight exist.
+// A table of any length of which only the rows in sight exist. `rows` may be a stretch of it, which begins at `offset`.
 
 import { Table, Tbody, Td, Th, Thead, Tr, type ThProps } from '@patternfly/react-table';
 import { useVirtualizer } from '@tanstack/react-virtual';
@@ -19,7 +19,10 @@ interface Props<R> {
   id(row: R): string;
   name(row: R): string;
   total: number;
+  /** So many rows are before these, and not here. */
+  offset?: number;
   more?: () => void;
+  back?: (index: number) => void;
   sort?: string;
   setSort?(sort: string): void;
   selection?: Selection<R>;
@@ -29,30 +32,38 @@ interface Props<R> {
 }
 
 export const ROW_HEIGHT = 40;
+/** So near to the end of what is here, more is asked for. */
+const NEAR = 60;
 /** Rem that a column gets at most there, so that the name has what is left. */
 const ON_A_PHONE = 6.5;
 
 export function VirtualTable<R>(props: Props<R>) {
-  const { label, columns, rows, id, name, total, more, sort, setSort, selection, actions, menu } = props;
+  const { label, columns, rows, id, name, total, offset = 0, more, back, sort, setSort, selection, actions, menu } = props;
   const actionClass = menu ? 'x-actions x-menu' : 'x-actions';
   const { t } = useTranslation();
   const most = useNarrow() ? ON_A_PHONE : Infinity;
   const scroller = useRef<HTMLDivElement>(null);
   const virtual = useVirtualizer({
-    count: rows.length,
+    count: offset + rows.length,
     getScrollElement: () => scroller.current,
     estimateSize: () => ROW_HEIGHT,
     overscan: 12,
     initialRect: { width: 1000, height: 800 },
   });
   const items = virtual.getVirtualItems();
-  const last = items.at(-1)?.index ?? 0;
+  const [first, last] = [items[0]?.index ?? 0, items.at(-1)?.index ?? 0];
+  const end = offset + rows.length;
   useEffect(() => {
-    if (more && last > rows.length - 60) more();
-  }, [more, last, rows.length]);
+    if (more && last > end - NEAR) more();
+  }, [more, last, end]);
+  useEffect(() => {
+    if (back && first < offset + NEAR) back(Math.max(0, first - NEAR));
+  }, [back, first, offset]);
 
-  const before = items[0]?.start ?? 0;
-  const after = virtual.getTotalSize() - (items.at(-1)?.end ?? 0);
+  // In sight and here: behind a fast leap there may be none yet.
+  const here = items.filter(({ index }) => index >= offset);
+  const before = here[0]?.start ?? items.at(-1)?.end ?? 0;
+  const after = virtual.getTotalSize() - (here.at(-1)?.end ?? before);
   const spans = columns.length + (selection ? 1 : 0) + (actions ? 1 : 0);
 
   const sorting = (column: Column<R>, index: number): ThProps['sort'] => {
@@ -90,7 +101,7 @@ export function VirtualTable<R>(props: Props<R>) {
                 aria-label={t('Select all that are shown')}
                 select={{
                   isSelected: all,
-                  onSelect: (_event, on) => selection.set(new Map(on ? rows.map((row) => [id(row), row]) : [])),
+                  onSelect: (_event, on) => selection.set(new Map(on ? [...selection.chosen, ...rows.map((row): [string, R] => [id(row), row])] : [])),
                 }}
               />
             )}
@@ -104,8 +115,8 @@ export function VirtualTable<R>(props: Props<R>) {
         </Thead>
         <Tbody>
           {before > 0 && <Spacer height={before} spans={spans} />}
-          {items.map(({ index, key }) => {
-            const row = rows[index];
+          {here.map(({ index, key }) => {
+            const row = rows[index - offset];
             if (row === undefined) return null;
             const chosen = selection?.chosen.has(id(row)) ?? false;
             return (

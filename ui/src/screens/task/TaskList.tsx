@@ -27,9 +27,10 @@ export function TaskList({ vm }: { vm?: string }) {
     const newer = new Map(live.map((task) => [task.id, task]));
     const known = new Set(pages.rows.map((task) => task.id));
     const added = live.filter((task) => !known.has(task.id) && (!vm || task.subjects.includes(`vm/${vm}`)) && !active && !query);
-    const newest = pages.rows[0]?.created ?? '';
-    return [...added.filter((task) => task.created > newest), ...pages.rows.map((task) => newer.get(task.id) ?? task)];
-  }, [live, pages.rows, vm, active, query]);
+    const newest = pages.offset ? undefined : (pages.rows[0]?.created ?? '');
+    // Where the newest were scrolled past, what is newer still is not in sight either.
+    return [...added.filter((task) => newest !== undefined && task.created > newest), ...pages.rows.map((task) => newer.get(task.id) ?? task)];
+  }, [live, pages.rows, pages.offset, vm, active, query]);
   return (
     <ListView
       title={t('Tasks')}
