@@ -1,6 +1,10 @@
 import react from '@vitejs/plugin-react';
 import { defineConfig } from 'vitest/config';
 
+/** The browser's tests, and its bench (`big`), are asked for: they need the programs, and minutes. */
+const browser = process.env.XENITH_BROWSER;
+const asked = browser === 'big' ? 'e2e/**/*.big.ts' : browser ? 'e2e/**/*.test.ts' : 'src/**/*.test.{ts,tsx}';
+
 export default defineConfig({
   plugins: [react()],
   build: {
@@ -14,12 +18,11 @@ export default defineConfig({
   server: { proxy: { '/rpc': { target: 'https://127.0.0.1:8443', secure: false, ws: true } } },
   test: {
     environment: 'happy-dom',
-    // The browser's tests are asked for: they need the programs, and minutes.
-    include: process.env.XENITH_BROWSER ? ['e2e/**/*.test.ts'] : ['src/**/*.test.{ts,tsx}'],
-    testTimeout: process.env.XENITH_BROWSER ? 180_000 : 30_000,
+    include: [asked],
+    testTimeout: browser ? 180_000 : 30_000,
     hookTimeout: 120_000,
     // One orchestrator and one browser at a time are enough for two cores.
-    fileParallelism: !process.env.XENITH_BROWSER,
+    fileParallelism: !browser,
     css: false,
   },
 });

@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { request } from 'node:https';
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 
+export const browserPath = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const target = process.env.CARGO_TARGET_DIR ?? join(homedir(), '.cache/xenith/target');
-const programs = process.env.XENITH_PROGRAMS ?? join(target, 'debug');
-const browserPath = process.env.CHROMIUM ?? '/usr/bin/chromium';
+export const programs = process.env.XENITH_PROGRAMS ?? join(target, 'debug');
 
 /** Asked for by `make test`; by hand only where the programs were built. */
 export const possible = !!process.env.XENITH_PROGRAMS || (existsSync(join(programs, 'xenith-run')) && existsSync(browserPath));
@@ -82,6 +82,11 @@ export class Stage {
     };
     const password = await until('the orchestrator runs', ready, 90);
     return new Stage(`https://127.0.0.1:${port}`, password, child, folder, await Stage.browser());
+  }
+
+  /** In front of an installation that `child` is, which ends with its input. */
+  static async before(url: string, password: string, child: ChildProcess): Promise<Stage> {
+    return new Stage(url, password, child, mkdtempSync(join(tmpdir(), 'xenith-ui-')), await Stage.browser());
   }
 
   /** Calls the API beside the browser, with the token that `make run` keeps. */
@@ -174,7 +179,8 @@ export class Stage {
   async stop() {
     await this.browser.close();
     const ended = new Promise((resolve) => this.child.once('exit', resolve));
-    this.child.kill('SIGTERM');
+    if (this.child.stdin) this.child.stdin.end();
+    else this.child.kill('SIGTERM');
     await ended;
     rmSync(this.folder, { recursive: true, force: true });
   }

@@ -6,6 +6,8 @@
 //! started over a store that was filled before. What goes between them is real gRPC over mutual TLS on loopback.
 //! Agents' folders are in memory (`/dev/shm`), the orchestrator's store is on disk (`TMPDIR`).
 //!
+//! With 0 seconds a phase nothing is measured here: the fleet stands there for a browser (`stand`).
+//!
 //! Ends with a failure, and names them, where figures miss what must be kept.
 #![allow(clippy::large_futures, reason = "a few of them, each awaited once")]
 
@@ -15,6 +17,7 @@ mod load;
 mod orchestrator;
 mod report;
 mod run;
+mod stand;
 
 use std::process::ExitCode;
 use std::time::Duration;

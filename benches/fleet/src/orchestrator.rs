@@ -19,7 +19,8 @@ use xenith_orchestrator_types::auth::Credentials;
 use xenith_orchestrator_types::pool::Pool;
 use xenith_orchestrator_types::{Binding, Role, Scope};
 
-const PASSWORD: &str = "a password for the bench only";
+/// Of all users of the bench.
+pub const PASSWORD: &str = "a password for the bench only";
 /// Each has a rate limit of its own.
 pub const USERS: usize = 8;
 
@@ -110,6 +111,11 @@ impl Door {
             Credentials { name: format!("bench{}", user % USERS), password: PASSWORD.into(), code: None };
         let session = nobody.call::<xenith_orchestrator_api::auth::Login>(&credentials).await?.session;
         self.connect(Credential::Bearer(session)).await
+    }
+
+    /// For a browser.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.listen)
     }
 
     pub async fn connect(&self, credential: Credential) -> Result<Client> {

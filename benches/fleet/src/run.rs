@@ -19,6 +19,7 @@ use crate::hosts::{Host, Plan};
 use crate::load::change;
 use crate::orchestrator::{Filling, Orchestrator};
 use crate::report::{Promises, line, load_average, shares, threads, usage};
+use crate::stand;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
@@ -75,6 +76,10 @@ async fn phases(size: Size, memory: &Path, data: &Path) -> Result<Promises> {
 
     let orchestrator = Orchestrator::start(data, fingerprint)?;
     started(&orchestrator, size, "start", &mut promises).await?;
+    if size.seconds == 0 {
+        stand::still(orchestrator.door).await?;
+        return Ok(promises);
+    }
     tokio::time::sleep(size.pace).await;
     at_rest(&orchestrator, total, &mut promises)?;
     updates(&orchestrator, &hosts, size, &mut promises).await?;
