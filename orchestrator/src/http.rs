@@ -10,6 +10,7 @@ mod origin;
 mod serve;
 mod session;
 mod tls;
+mod upload;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use crate::app::App;
 use crate::enrol::{CallerAddress, Enrol};
 use crate::rpc::{Credentials, Gate, document};
 use origin::{Sender, sender};
+use upload::Uploads;
 
 pub use serve::serve;
 pub use tls::WebCertificates;
@@ -69,6 +71,7 @@ pub fn router(app: &Arc<App>, module: RpcModule<Gate>, enrol: Enrol) -> (Router,
     let enrolment = tonic::service::Routes::new(enrol.into_server()).into_axum_router();
     let router = Router::new()
         .route("/session", post(session::open).delete(session::close).with_state(rpc.clone()))
+        .route("/upload/{vdi}", post(upload::look).put(upload::take).with_state(Uploads::new(rpc.clone())))
         .route("/rpc", any(call).with_state(rpc))
         .route("/console/{ticket}", any(console::connect).with_state(Arc::clone(app)))
         .route("/healthz", get(|| async { "alive\n" }))

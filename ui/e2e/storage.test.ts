@@ -89,6 +89,22 @@ describe.skipIf(!possible)('storage by hand', () => {
     expect(problems).toEqual([]);
   }, 300_000);
 
+  it('a file of the browser becomes a disk', async () => {
+    const { page, problems } = await stage.page();
+    await stage.signIn(page);
+    await page.goto(`${stage.url}/disks`);
+    await page.getByRole('button', { name: 'Upload a file' }).click();
+    const buffer = Buffer.alloc((3 << 20) + 512, 'an ISO image ');
+    await page.setInputFiles('#upload-file', { name: 'tiny.iso', mimeType: 'application/octet-stream', buffer });
+    const dialog = page.getByRole('dialog');
+    await dialog.getByRole('button', { name: 'Upload', exact: true }).click();
+    await page.getByText('Done: Upload a file as a disk').waitFor();
+    await page.getByRole('row', { name: /tiny/ }).getByText('4 MiB').waitFor();
+    expect(await page.getByText('Uploading tiny').count()).toBe(0);
+    expect(problems).toEqual([]);
+    await page.context().close();
+  }, 120_000);
+
   it('a connection that is lost says how old the page is, and comes back by itself', async () => {
     await stage.run('vm.create', stage.small('kept', { start: true }));
     const { page, problems } = await stage.page();

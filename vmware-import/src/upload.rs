@@ -14,9 +14,10 @@
 //! before it is written, and the digest so far), so that a sender which comes again goes on from there. A crash loses
 //! what came after the last mark, and that is sent again.
 
+mod frames;
 mod pipe;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ use crate::convert::journal::{hex, unhex};
 use crate::digest::{DIGEST_BLOCK, DigestKind, DiskDigest};
 use crate::error::{ImportError, Result};
 
+pub use self::frames::Frames;
 pub use self::pipe::{PipeReader, PipeWriter, pipe};
 
 const MAGIC: &[u8; 4] = b"XNUP";
@@ -34,6 +36,8 @@ const VERSION: u32 = 1;
 const END: u64 = u64::MAX;
 /// A frame holds whole digest blocks, except at the end of the disk.
 const FRAME: u64 = 1 << 20;
+/// What is looked at for zeros at a time, and travels or does not.
+const PIECE: u64 = FRAME / 4;
 const MAX_DIGEST: u32 = 256;
 /// Between two marks of the receiver.
 const MARK_EVERY: Duration = Duration::from_secs(2);
@@ -102,8 +106,7 @@ pub fn send(
     let from = mark.done.min(size);
     let mut digest = mark.state().ok_or_else(|| damaged("the receiver's mark makes no sense"))?;
     let broke = |error| ImportError::io("send", NAME, error);
-    let head = [MAGIC, &VERSION.to_le_bytes()[..], &size.to_le_bytes(), &from.to_le_bytes()].concat();
-    out.write_all(&head).map_err(broke)?;
+    write_head(out, size, from).map_err(broke)?;
     let mut buf = vec![0; FRAME as usize];
     let mut at = from;
     while at < size {
@@ -118,25 +121,36 @@ pub fn send(
                     continue;
                 }
                 digest_of(&mut digest, part.start, piece);
-                let head = [&part.start.to_le_bytes()[..], &(piece.len() as u32).to_le_bytes()].concat();
-                out.write_all(&head).and_then(|()| out.write_all(piece)).map_err(broke)?;
+                write_frame(out, part.start, piece).map_err(broke)?;
             }
         }
         at = window.end;
         progress(at)?;
     }
     let digest = digest.finish(size);
-    let tail = [&END.to_le_bytes()[..], &(digest.len() as u32).to_le_bytes(), digest.as_bytes()].concat();
-    out.write_all(&tail).and_then(|()| out.flush()).map_err(broke)?;
+    write_end(out, &digest).map_err(broke)?;
     Ok(digest)
 }
 
-/// A window as parts of a quarter: a frame that is mostly zeros travels in part.
+fn write_head(out: &mut dyn Write, size: u64, from: u64) -> io::Result<()> {
+    out.write_all(&[MAGIC, &VERSION.to_le_bytes()[..], &size.to_le_bytes(), &from.to_le_bytes()].concat())
+}
+
+fn write_frame(out: &mut dyn Write, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    out.write_all(&[&offset.to_le_bytes()[..], &(bytes.len() as u32).to_le_bytes()].concat())?;
+    out.write_all(bytes)
+}
+
+fn write_end(out: &mut dyn Write, digest: &str) -> io::Result<()> {
+    write_frame(out, END, digest.as_bytes())?;
+    out.flush()
+}
+
+/// A window as parts: a frame that is mostly zeros travels in part.
 fn pieces(window: ByteRange) -> impl Iterator<Item = ByteRange> {
-    let step = FRAME / 4;
     (window.start..window.end)
-        .step_by(step as usize)
-        .map(move |start| ByteRange::new(start, window.end.min(start + step)))
+        .step_by(PIECE as usize)
+        .map(move |start| ByteRange::new(start, window.end.min(start + PIECE)))
 }
 
 fn digest_of(digest: &mut DiskDigest, offset: u64, bytes: &[u8]) {

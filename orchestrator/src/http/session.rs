@@ -23,10 +23,10 @@ use crate::rpc::Credentials;
 
 /// A name, a password and a code.
 const MAX_BODY: usize = 4096;
-/// An answer to signing in or out.
+/// An answer to signing in or out, or a ticket with a certificate.
 const MAX_ANSWER: usize = 1 << 16;
 
-fn failed(status: StatusCode, error: &ApiError) -> Response {
+pub(super) fn failed(status: StatusCode, error: &ApiError) -> Response {
     let code = error.reason().code();
     let body = json!({ "error": { "code": code, "message": error.message, "data": error.data } });
     (status, Json(body)).into_response()
@@ -96,14 +96,14 @@ pub async fn close(
 }
 
 /// One call of the API; a refusal comes back as the response to give.
-async fn ask(
+pub(super) async fn ask(
     rpc: &Rpc,
     method: &str,
     params: Value,
     (secret, from): (Option<String>, Option<IpAddr>),
 ) -> Result<Value, Response> {
     let broken = |error: &dyn std::fmt::Display| {
-        tracing::warn!(%error, method, "signing in or out did not work");
+        tracing::warn!(%error, method, "a call for a browser did not work");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     };
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });

@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use xenith_orchestrator_api::user;
+use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_orchestrator_api::{user, vdi};
+use xenith_orchestrator_types::task::TaskStatus;
 use xenith_orchestrator_types::user::CreateUser;
+use xenith_orchestrator_types::vdi::UploadVdi;
 use xenith_orchestrator_types::{Binding, Role, Scope};
 
-use crate::harness::Installation;
+use crate::harness::{Installation, until};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -138,6 +141,56 @@ async fn no_other_page_gets_at_the_api() {
             assert_eq!(browser.ask("GET", "/rpc", &handshake, "").await.status, socket, "{name}");
         }
     }
+    installation.stop().await;
+}
+
+/// A browser cannot send to a host, whose certificate it does not know: what it sends passes through us.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_comes_from_a_browser_in_two_goes() {
+    const SIZE: usize = (2 << 20) + 512;
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    let bindings = vec![Binding { role: Role::Operator, scope: Scope::All }];
+    let dora = CreateUser { name: "dora".into(), password: PASSWORD.into(), bindings };
+    installation.admin.call::<user::Create>(&dora).await.unwrap();
+    let mut browser = Browser::at_home(&installation);
+    let disk: String =
+        (0..SIZE).map(|at| if at < 1 << 20 { '\0' } else { char::from(b'a' + (at % 23) as u8) }).collect();
+    let request = UploadVdi { name: "disk".into(), host: "xen1".into(), sr: None, capacity: SIZE as u64 };
+    let begun = installation.admin.call::<vdi::Upload>(&request).await.unwrap();
+    let path = format!("/upload/{}", begun.object.unwrap());
+    let put = |from: usize| format!("{path}?from={from}&size={SIZE}");
+
+    assert_eq!(browser.ask("POST", &path, &[], "").await.status, 401, "nobody has signed in");
+    browser.sign_in(PASSWORD).await;
+    let done = until("the host waits for it", async || {
+        let answer = browser.ask("POST", &path, &[], "").await;
+        (answer.status == 200).then(|| answer.json())
+    })
+    .await;
+    assert_eq!(done, json!({ "done": 0, "whole": false }));
+    let home = browser.origin.replace("https://evil.test".into());
+    assert_eq!(browser.ask("PUT", &put(0), &[], "x").await.status, 403, "another server's page");
+    browser.origin = home;
+
+    let elsewhere = browser.ask("PUT", &put(4096), &[], "x").await;
+    assert_eq!((elsewhere.status, &elsewhere.json()["error"]["data"]["reason"]), (409, &json!("conflict")));
+    let long = browser.ask("PUT", &put(0), &[], &format!("{disk}!")).await;
+    assert_eq!(long.status, 422, "{}", long.body);
+    let half = browser.ask("PUT", &put(0), &[], &disk[..SIZE / 2]).await;
+    assert_eq!(half.status, 503, "half of it is not taken for all: {}", half.body);
+
+    // From where the host is, whatever of it that has kept.
+    let mark = until("the host has let go of the half", async || {
+        let answer = browser.ask("POST", &path, &[], "").await;
+        let done = answer.json()["done"].as_u64()? as usize;
+        let whole = browser.ask("PUT", &put(done), &[], &disk[done..]).await;
+        (whole.status == 200).then(|| whole.json())
+    })
+    .await;
+    assert_eq!(mark, json!({ "done": SIZE, "whole": true }));
+    assert_eq!(installation.wait_task(begun.task).await.status, TaskStatus::Done);
+    let after = browser.ask("POST", &path, &[], "").await;
+    assert_eq!(after.json()["error"]["data"]["reason"], "wrong-state", "it is whole");
     installation.stop().await;
 }
 

@@ -16,8 +16,13 @@ async function ask(method: string, body?: object): Promise<unknown> {
     throw new Unreachable();
   }
   if (response.ok) return response.status === 204 ? undefined : response.json();
-  const answer = (await response.json().catch(() => null)) as { error?: WireError } | null;
-  throw new ApiError(answer?.error ?? { code: 0, message: `HTTP ${response.status}` });
+  throw refused(await response.json().catch(() => null), response.status);
+}
+
+/** What an answer over HTTP says of why it is none. */
+export function refused(answer: unknown, status: number): ApiError {
+  const error = (answer as { error?: WireError } | null)?.error;
+  return new ApiError(error ?? { code: 0, message: `HTTP ${status}` });
 }
 
 /** `code` is of the second factor: who has one is refused without it, in that field (see `wantsCode`). */

@@ -17,11 +17,12 @@ import { places } from './fr/places';
 import { standby } from './fr/standby';
 import { storage } from './fr/storage';
 import { template } from './fr/template';
+import { upload } from './fr/upload';
 import { vm } from './fr/vm';
 import { vsphere } from './fr/vsphere';
 import { wave } from './fr/wave';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail, ...factor, ...orphan, ...files, ...network, ...certificate };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail, ...factor, ...orphan, ...files, ...network, ...certificate, ...upload };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

@@ -46,6 +46,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'security_group.delete': { bare: ['group'] },
   'vdi.create': { bare: ['name'], flags: ['size', 'host', 'sr'] },
   'vdi.import': { bare: ['name', 'url'], flags: ['host', 'sr', 'sha256'] },
+  'vdi.upload': { bare: ['name', 'file'], flags: ['host', 'sr'] },
   'vdi.resize': { bare: ['vdi', 'size'] },
   'vdi.clone': { bare: ['vdi', 'name'] },
   'vdi.copy': { bare: ['vdi', 'name'], flags: ['host', 'sr'] },
@@ -151,6 +152,8 @@ const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
   'alarm_rule.update': ({ for_s, enabled, ...rest }) => ({ ...rest, enabled: onOff(enabled), for: for_s === 0 ? '0s' : lasts(for_s) }),
   'standby.create': ({ networks, ...rest }) => (Object.keys((networks as object | undefined) ?? {}).length ? { ...rest, networks } : rest),
   'standby.fail_back': ({ deadline_s, ...rest }) => ({ ...rest, deadline: lasts(deadline_s) }),
+  // The call has the size of the file, and the command the file.
+  'vdi.upload': ({ capacity: _size, ...rest }) => ({ ...rest, file: 'FILE' }),
   'vdi.create': (params) => ({ ...params, size: size(params.size as number) }),
   'vdi.resize': (params) => ({ ...params, size: size(params.size as number) }),
   'vm.attach_disk': ({ disk, ...rest }) => {

@@ -104,6 +104,7 @@ describe('the command line', () => {
     ['vm.set_nic', { vm: 'web-1', mac: '00:16:3e:00:00:01', addresses: [], rate_mbit: 0 }, 'xenith vm set-nic web-1 00:16:3e:00:00:01 --no-addresses --rate 0'],
     ['vm.attach_disk', { vm: 'web-1', disk: { size: 20 * 1024 ** 3, access: 'read-only' } }, 'xenith vm attach-disk web-1 size=20GiB,access=ro'],
     ['vm.attach_nic', { vm: 'web-1', nic: { network: 'lan' } }, 'xenith vm attach-nic web-1 lan'],
+    ['vdi.upload', { name: 'd', host: 'xen1', capacity: 512 }, 'xenith vdi upload d FILE --host xen1'],
     ['vdi.resize', { vdi: 'd', size: 40 * 1024 ** 3 }, 'xenith vdi resize d 40GiB'],
     ['vdi.create', { name: 'd', size: 1536 * 1024 ** 2, host: 'xen1' }, 'xenith vdi create d --size 1536MiB --host xen1'],
     ['sr.create', { name: 'nas', host: 'xen1', spec: { kind: 'nfs', server: 'nas', export: '/vms' } }, 'xenith sr create nas --host xen1 --nfs nas:/vms'],

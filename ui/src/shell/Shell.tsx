@@ -15,6 +15,7 @@ import { Sidebar } from './Sidebar';
 import { TasksDrawer } from './TasksDrawer';
 import { TopBar } from './TopBar';
 import { Screens } from './Screens';
+import { UploadBanner } from './UploadBanner';
 import { useUser } from './user';
 
 const Window = lazy(() => import('../console/Window'));
@@ -54,6 +55,7 @@ export function Shell({ leave }: { leave: () => void }) {
           notificationDrawer={<TasksDrawer close={() => setDrawer(false)} />}
         >
           <LinkBanner />
+          <UploadBanner />
           {/* Everything else would be refused. */}
           {user.totp_due ? (
             <Suspense fallback={<Loading />}>

@@ -23,9 +23,10 @@ import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { CloneDisk, CreateDisk, ImportDisk, ResizeDisk } from './dialogs';
 import { DiskElsewhere } from './Elsewhere';
+import { UploadDisk } from './UploadDisk';
 import { useVdiCannot, useVdiVerbs } from './verbs';
 
-type Form = { kind: 'create' | 'import' | 'delete' } | { kind: 'resize' | 'clone' | 'copy' | 'move'; vdi: Vdi };
+type Form = { kind: 'create' | 'import' | 'upload' | 'delete' } | { kind: 'resize' | 'clone' | 'copy' | 'move'; vdi: Vdi };
 
 /** `within`: shown on another page, only those that pass this filter; `sr`: that page is its. */
 export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
@@ -67,6 +68,9 @@ export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
       <Button variant="secondary" isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setForm({ kind: 'import' })}>
         {t('Import an image')}
       </Button>
+      <Button variant="secondary" isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setForm({ kind: 'upload' })}>
+        {t('Upload a file')}
+      </Button>
     </>
   );
   const close = () => setForm(undefined);
@@ -104,6 +108,7 @@ export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
       />
       {form?.kind === 'create' && <CreateDisk within={sr} close={close} />}
       {form?.kind === 'import' && <ImportDisk within={sr} close={close} />}
+      {form?.kind === 'upload' && <UploadDisk within={sr} close={close} />}
       {form?.kind === 'resize' && <ResizeDisk vdi={form.vdi} close={close} />}
       {form?.kind === 'clone' && <CloneDisk vdi={form.vdi} close={close} />}
       {(form?.kind === 'copy' || form?.kind === 'move') && <DiskElsewhere vdi={form.vdi} move={form.kind === 'move'} close={close} />}

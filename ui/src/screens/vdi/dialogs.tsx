@@ -11,7 +11,7 @@ import { isDigest, isUrl } from '../template/dialogs';
 const GIB = 1024 ** 3;
 
 /** Which host and which of its SRs; `within` fixes both. */
-function usePlace(within?: Sr) {
+export function usePlace(within?: Sr) {
   const hosts = useHostOptions().filter(([id]) => !within || within.hosts.includes(id));
   const [host, setHost] = useState('');
   const [chosen, setSr] = useState(within?.spec ? within.id : '');
@@ -21,7 +21,7 @@ function usePlace(within?: Sr) {
   return { hosts, on, setHost, sr, setSr, srs, params: { host: on, ...(sr ? { sr } : {}) } };
 }
 
-function PlaceFields({ place, within }: { place: ReturnType<typeof usePlace>; within?: Sr }) {
+export function PlaceFields({ place, within }: { place: ReturnType<typeof usePlace>; within?: Sr }) {
   const { t } = useTranslation();
   return (
     <>
