@@ -6,10 +6,14 @@ export interface Things {
   network: string;
   sr: string;
   template: string;
+  job: string;
+  run: string;
+  /** `repository/backup`. */
+  backup: string;
 }
 
 /** Every screen by name. */
-export function screens({ vm, host, task, network, sr, template }: Things): Record<string, string> {
+export function screens({ vm, host, task, network, sr, template, job, run, backup }: Things): Record<string, string> {
   return {
     home: '/',
     fleet: '/fleet',
@@ -50,7 +54,11 @@ export function screens({ vm, host, task, network, sr, template }: Things): Reco
     backups: '/backups',
     jobs: '/jobs',
     'new-job': '/jobs/new',
+    job: `/jobs/${job}`,
+    'edit-job': `/jobs/${job}/edit`,
     runs: '/runs',
+    run: `/runs/${run}`,
+    restore: `/restore/${backup}`,
     'runs-calendar': '/runs?look=calendar',
     repositories: '/repositories',
     standbys: '/standbys',

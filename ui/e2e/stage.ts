@@ -1,7 +1,7 @@
 // A real orchestrator with simulated hosts, and a real browser in front of it.
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -116,6 +116,13 @@ export class Stage {
       return status !== 'running' && status !== 'rolling-back';
     });
     return started;
+  }
+
+  /** A folder of its own, which hosts reach: they run here. */
+  place(name: string): string {
+    const path = join(this.folder, name);
+    mkdirSync(path, { recursive: true });
+    return path;
   }
 
   small(name: string, more: object = {}): object {

@@ -1,6 +1,6 @@
 // A small fleet with something of everything, and the ids of it.
 
-import type { Stage } from './stage';
+import { until, type Stage } from './stage';
 import type { Things } from './screens';
 
 interface Named {
@@ -26,12 +26,25 @@ export async function fill(stage: Stage) {
   await stage.call('security_group.create', { name: 'web', tag: 'web', ingress: ['tcp:80,443', 'tcp:22 10.0.0.0/8'] });
   await stage.call('security_group.create', { name: 'db', tag: 'db', ingress: ['tcp:5432 tag:web'], egress: [] });
   await stage.call('network.create', { name: 'office', uplink: { kind: 'internal' } });
+  await back(stage);
   await stage.run('template.create', { vm: 'mail', name: 'debian-mail', description: 'A mail server, as it was tested' });
+}
+
+/** A repository with what a job of two VMs has brought, by hand. */
+async function back(stage: Stage) {
+  await stage.run('repository.create', { name: 'main', place: { kind: 'folder', path: stage.place('backups') } });
+  await stage.call('backup_job.create', { name: 'nightly', vms: ['mail', 'web-2'], repositories: ['main'], schedule: '0 2 * * *', keep: { daily: 7 } });
+  const { run } = await stage.call<{ run: string }>('backup_job.run', { job: 'nightly' });
+  await until('the backup run is over', async () => {
+    const { status } = await stage.call<{ status: string }>('backup_run.get', { run });
+    return status !== 'waiting' && status !== 'running';
+  });
 }
 
 export async function things(stage: Stage): Promise<Things> {
   const page = async (method: string, params = {}) => (await stage.call<{ items: Named[] }>(method, params)).items;
   const id = (found: Named[], name?: string) => (found.find((one) => one.name === name) ?? found[0])?.id ?? '';
+  const [backup] = (await stage.call<{ items: { id: string; repository: string }[] }>('backup.list')).items;
   return {
     vm: id(await page('vm.list'), 'mail'),
     host: id(await page('host.list')),
@@ -39,13 +52,16 @@ export async function things(stage: Stage): Promise<Things> {
     network: id(await page('network.list')),
     sr: id(await page('sr.list')),
     template: id(await page('template.list')),
+    job: id(await page('backup_job.list')),
+    run: id(await page('backup_run.list')),
+    backup: backup ? `${backup.repository}/${backup.id}` : '',
   };
 }
 
 /** What is called so by people and not by the UI, longest first. */
 export async function namesOf(stage: Stage): Promise<string[]> {
   const paged = await Promise.all(['vm.list', 'host.list', 'vdi.list', 'task.list', 'event.list'].map((method) => stage.call<{ items: (Partial<Named> & { title?: string; message?: string })[] }>(method, { limit: 1000 })));
-  const whole = await Promise.all(['pool.list', 'network.list', 'sr.list', 'template.list', 'user.list', 'snapshot.list', 'security_group.list'].map((method) => stage.call<{ items: (Named & { bridge?: string })[] }>(method, { limit: 1000 })));
+  const whole = await Promise.all(['pool.list', 'network.list', 'sr.list', 'template.list', 'user.list', 'snapshot.list', 'security_group.list', 'repository.list', 'backup_job.list'].map((method) => stage.call<{ items: (Named & { bridge?: string })[] }>(method, { limit: 1000 })));
   const found = [...paged.flatMap(({ items }) => items.flatMap(({ name, title, message }) => [name, title, message])), ...whole.flatMap(({ items }) => items).flatMap(({ name, bridge }) => [name, bridge])];
   const fixed = ['Xenith', 'English', 'Français', 'PVH', 'HVM', 'UEFI', 'BIOS', 'VNC'];
   return [...new Set([...found.filter((name): name is string => !!name), ...fixed])].sort((a, b) => b.length - a.length);
