@@ -10,6 +10,7 @@ import { msg } from '../../../i18n/msg';
 import { ErrorBox, Loading } from '../../../parts/feedback';
 import { useFormat } from '../../../parts/format';
 import type { StepProps } from './NewImport';
+import { Waves } from './Waves';
 
 export interface Begun {
   import?: string;
@@ -70,6 +71,7 @@ export function Plan({ draft, begun }: Props) {
           ))}
         </Tbody>
       </Table>
+      {!begun && draft.vms.length > 1 && <Waves draft={draft} />}
     </>
   );
 }

@@ -1,6 +1,6 @@
 // What the wizard gathers, and the calls that it becomes: one import for each VM.
 
-import type { CreateWave, NetworkMapping, SourceVm, StartImport, WaveCaps } from '../../../api/generated';
+import type { CreateWave, NetworkMapping, PlanImports, PlannedWave, SourceVm, StartImport, WaveCaps } from '../../../api/generated';
 import { words } from '../../../parts/fields';
 
 export type CutOver = 'by-hand' | 'now' | 'at' | 'downtime';
@@ -78,6 +78,29 @@ export function waveParams(draft: ImportDraft, name: string, caps: WaveCaps, now
   const all = { id: '', networks: networksOf(draft.vms) } as SourceVm;
   const { source, vm: _each, ...options } = importParams(draft, all, now);
   return { name, source, vms: draft.vms.map(({ id }) => id), caps, options };
+}
+
+/** What limits a plan in waves. */
+export interface WaveLimits {
+  /** Hours of a migration window. */
+  window: number;
+  /** VMs in a wave. */
+  most: number;
+  /** MiB per second of the line. */
+  line: number;
+}
+
+/** As the API has them where nothing is said. */
+export const USUAL_LIMITS: WaveLimits = { window: 8, most: 100, line: 800 };
+
+export function wavePlanParams(draft: ImportDraft, { window, most, line }: WaveLimits): PlanImports {
+  return { source: draft.source, vms: draft.vms.map(({ id }) => id), window_hours: window, max_vms: most, line_mib_s: line };
+}
+
+/** One wave of a plan, to be kept. A plan has names of VMs, which need not be unique at the source: ids are. */
+export function plannedWave(draft: ImportDraft, prefix: string, wave: Pick<PlannedWave, 'number' | 'vms'>, now = new Date()): CreateWave {
+  const chosen = wave.vms.flatMap((name) => draft.vms.filter((vm) => vm.name === name));
+  return waveParams({ ...draft, vms: chosen }, `${prefix}-${wave.number}`, {}, now);
 }
 
 export const importReady = (draft: ImportDraft, now = Date.now()): boolean => draft.cutOver !== 'at' || (draft.at !== '' && new Date(draft.at).getTime() > now);
