@@ -42,7 +42,6 @@ export const wave: Record<string, string> = {
     'Une VM dure plus qu’une fenêtre même seule. Laissez-la suivre la source, et basculez quand il reste peu.',
   'The plan in waves': 'Le plan en vagues',
   Wave: 'Vague',
-  'How long': 'Durée',
   'Limited by': 'Limitée par',
   '{{best}} to {{worst}}': '{{best}} à {{worst}}',
   'After wave {{wave}} these hosts of the source are free: {{hosts}}': 'Après la vague {{wave}}, ces hôtes de la source sont libres : {{hosts}}',
