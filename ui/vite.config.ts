@@ -1,9 +1,10 @@
 import react from '@vitejs/plugin-react';
 import { defineConfig } from 'vitest/config';
 
-/** The browser's tests, and its bench (`big`), are asked for: they need the programs, and minutes. */
+/** The browser's tests, its bench (`big`) and its way on real Xen (`lab`) are asked for: they need the programs, and minutes. */
 const browser = process.env.XENITH_BROWSER;
-const asked = browser === 'big' ? 'e2e/**/*.big.ts' : browser ? 'e2e/**/*.test.ts' : 'src/**/*.test.{ts,tsx}';
+const kinds: Record<string, string> = { big: 'e2e/**/*.big.ts', lab: 'e2e/**/*.lab.ts' };
+const asked = browser ? (kinds[browser] ?? 'e2e/**/*.test.ts') : 'src/**/*.test.{ts,tsx}';
 
 export default defineConfig({
   plugins: [react()],

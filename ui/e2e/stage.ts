@@ -65,12 +65,13 @@ export class Stage {
     });
   }
 
-  static async start(hosts = 2): Promise<Stage> {
+  /** A real Xen host is emulated, and boots for minutes. */
+  static async start(hosts = 2, kind: 'sim' | 'lab' = 'sim'): Promise<Stage> {
     const folder = mkdtempSync(join(tmpdir(), 'xenith-ui-'));
     let port = await freePort();
     // The simulated hosts listen beside it.
     while (port > 60_000) port = await freePort();
-    const child = spawn(join(programs, 'xenith-run'), ['--kind', 'sim', '--hosts', String(hosts), '--port', String(port), '--data', folder], {
+    const child = spawn(join(programs, 'xenith-run'), ['--kind', kind, '--hosts', String(hosts), '--port', String(port), '--data', folder], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let said = '';
@@ -80,7 +81,7 @@ export class Stage {
       if (child.exitCode !== null) throw new Error(`xenith-run ended: ${said}`);
       return /Ctrl-C stops/.test(said) && /password (\S+)/.exec(said)?.[1];
     };
-    const password = await until('the orchestrator runs', ready, 90);
+    const password = await until('the orchestrator runs', ready, kind === 'sim' ? 90 : 1800);
     return new Stage(`https://127.0.0.1:${port}`, password, child, folder, await Stage.browser());
   }
 

@@ -125,7 +125,7 @@ function StateOn({ told }: { told?: NetworkOnHost }) {
       <Label isCompact variant="outline" color={color}>
         {t(label)}
       </Label>
-      {told.reason && <p className="x-dim x-wrap">{told.reason}</p>}
+      {told.reason && <span className="x-dim x-wrap x-block">{told.reason}</span>}
     </>
   );
 }
