@@ -42,6 +42,7 @@ describe.skipIf(!possible)('by hand on real Xen', () => {
     await page.fill('#vm-name', 'lab-1');
     await page.fill('#vm-kernel', 'lab-vmlinux');
     await page.fill('#vm-ramdisk', 'lab-initramfs');
+    await page.fill('#vm-cmdline', 'console=hvc0');
     await page.getByRole('button', { name: 'Next' }).click();
     await page.fill('#vm-memory', '128');
     await page.fill('#vm-max-memory', '128');
