@@ -1,4 +1,4 @@
-//! The one port: browsers, the API, consoles, and hosts that join.
+//! The one port: browsers, the API, consoles, what browsers upload, and hosts that join.
 //!
 //! TLS always. Which certificate is shown follows the name that is asked for: our own authority's for hosts
 //! (`*.xenith.internal`), the configured one for everybody else.

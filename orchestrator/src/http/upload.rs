@@ -108,7 +108,8 @@ pub async fn look(
     State(uploads): State<Uploads>,
     caller: Option<Extension<CallerAddress>>,
     Path(vdi): Path<String>,
-    (uri, headers): (Uri, HeaderMap),
+    uri: Uri,
+    headers: HeaderMap,
 ) -> Response {
     match uploads.ticket(&vdi, (&uri, &headers), caller).await {
         Ok(ticket) => told(blocking(move || Host::of(ticket)?.mark()).await),
