@@ -21,7 +21,7 @@ use xenith_hypervisor_agent_client::AgentClient;
 use xenith_hypervisor_agent_types::{HostFacts, ObservedVm, Power};
 
 pub use changes::Changed;
-pub use state::{HostState, Link, SeenSr};
+pub use state::{HostState, Link, RunningVms, SeenSr};
 pub use watcher::Renewal;
 
 use crate::db::Db;

@@ -6,8 +6,12 @@
 //! rest: more free memory after the start is better, fewer virtual CPUs
 //! per physical one is better, a host that has none of the VMs to stay apart from, or those to be together with, is much
 //! better. Both are preferences: a VM runs alone, or beside another, rather than not at all.
+//!
+//! [`crate::balance`] asks the same rules about VMs that run already: [`fits`] and [`company`].
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
 
 use xenith_common_ids::{HostId, PoolId, VmId};
 use xenith_hypervisor_agent_types::network::is_network_device;
@@ -62,7 +66,8 @@ pub struct Wish {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NeededSr {
     pub name: String,
-    pub hosts: BTreeSet<HostId>,
+    /// Shared: a thousand VMs have their disks in one SR of a thousand hosts.
+    pub hosts: Arc<BTreeSet<HostId>>,
 }
 
 /// Memory counts 1000 at most, virtual CPUs 500; each VM to stay apart from or to be together with decides before both.
@@ -77,8 +82,21 @@ pub fn place(wish: &Wish, hosts: &[HostView]) -> Placement {
     Placement { host, candidates }
 }
 
+/// Whether a host can take a VM at all.
+#[must_use]
+pub fn fits(wish: &Wish, host: &HostView) -> bool {
+    obstacles(wish, host).next().is_none()
+}
+
+/// How many a host has of the VMs to stay apart from, and of those to be together with.
+#[must_use]
+pub fn company(wish: &Wish, host: &HostView) -> (usize, usize) {
+    let count = |of: &BTreeSet<VmId>| of.iter().filter(|vm| host.vms.contains(vm)).count();
+    (count(&wish.apart_from), count(&wish.together_with))
+}
+
 fn judge(wish: &Wish, host: &HostView) -> Candidate {
-    let out = obstacles(wish, host);
+    let out: Vec<String> = obstacles(wish, host).map(|obstacle| obstacle.to_string()).collect();
     if !out.is_empty() {
         return Candidate { host: host.host, name: host.name.clone(), score: None, reasons: out };
     }
@@ -89,12 +107,9 @@ fn judge(wish: &Wish, host: &HostView) -> Candidate {
     // 1 virtual per physical CPU or less is best, 8 and more are equally bad.
     let ratio_percent = vcpus_after * 100 / cpus;
     let load = 500 - i64::try_from(ratio_percent.saturating_sub(100).min(700) * 500 / 700).unwrap_or(500);
-    let company = |of: &BTreeSet<VmId>| {
-        let count = host.vms.intersection(of).count();
-        (count, COMPANY * i64::try_from(count).unwrap_or(i64::MAX / COMPANY / 2))
-    };
-    let (shunned, apart) = company(&wish.apart_from);
-    let (sought, together) = company(&wish.together_with);
+    let (shunned, sought) = company(wish, host);
+    let points = |count: usize| COMPANY * i64::try_from(count).unwrap_or(i64::MAX / COMPANY / 2);
+    let (apart, together) = (points(shunned), points(sought));
     let mut reasons = vec![
         format!("{left} MiB of memory left (+{memory})"),
         format!("{vcpus_after} virtual CPUs on {cpus} (+{load})"),
@@ -114,36 +129,64 @@ fn judge(wish: &Wish, host: &HostView) -> Candidate {
     Candidate { host: host.host, name: host.name.clone(), score: Some(score), reasons }
 }
 
-fn obstacles(wish: &Wish, host: &HostView) -> Vec<String> {
-    let mut out = Vec::new();
-    if wish.only.is_some_and(|only| only != host.host) {
-        out.push("another host is asked for".to_owned());
+/// Why a host cannot take a VM. Words are made of it only where somebody reads them: a plan for a whole pool asks a
+/// million times.
+enum Obstacle<'a> {
+    AnotherAskedFor,
+    There,
+    Unlike(String),
+    Sr(&'a str),
+    OtherPool,
+    Maintenance,
+    Unheard,
+    Memory { free: u64, needed: u64 },
+    Bridge(&'a str),
+}
+
+impl fmt::Display for Obstacle<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AnotherAskedFor => f.write_str("another host is asked for"),
+            Self::There => f.write_str("has it already"),
+            Self::Unlike(why) => f.write_str(why),
+            Self::Sr(name) => write!(f, "does not reach SR {name}, which this VM needs"),
+            Self::OtherPool => f.write_str("is in another pool"),
+            Self::Maintenance => f.write_str("is in maintenance"),
+            Self::Unheard => f.write_str("is not heard"),
+            Self::Memory { free, needed } => {
+                write!(f, "has {free} MiB of memory free, {needed} are needed")
+            }
+            Self::Bridge(bridge) => {
+                // One that the host was to make.
+                let why = if is_network_device(bridge) { "; `xenith network status` says why" } else { "" };
+                write!(f, "has no bridge {bridge}{why}")
+            }
+        }
     }
-    if wish.not == Some(host.host) {
-        out.push("has it already".to_owned());
-    }
-    out.extend(wish.like.as_ref().and_then(|like| unlike(like, host.machine.as_ref())));
-    for sr in wish.srs.iter().filter(|sr| !sr.hosts.contains(&host.host)) {
-        out.push(format!("does not reach SR {}, which this VM needs", sr.name));
-    }
-    if wish.pool.is_some_and(|pool| pool != host.pool) {
-        out.push("is in another pool".to_owned());
-    }
-    if host.maintenance {
-        out.push("is in maintenance".to_owned());
-    }
-    if !host.heard {
-        out.push("is not heard".to_owned());
-    }
-    if host.memory_free < wish.memory {
-        out.push(format!("has {} MiB of memory free, {} are needed", host.memory_free, wish.memory));
-    }
-    for bridge in wish.bridges.difference(&host.bridges) {
-        // One that the host was to make.
-        let why = if is_network_device(bridge) { "; `xenith network status` says why" } else { "" };
-        out.push(format!("has no bridge {bridge}{why}"));
-    }
-    out
+}
+
+fn obstacles<'a>(wish: &'a Wish, host: &'a HostView) -> impl Iterator<Item = Obstacle<'a>> {
+    let asked = [
+        wish.only.is_some_and(|only| only != host.host).then_some(Obstacle::AnotherAskedFor),
+        (wish.not == Some(host.host)).then_some(Obstacle::There),
+    ];
+    let unlike = wish.like.as_ref().and_then(|like| unlike(like, host.machine.as_ref()));
+    let srs = wish.srs.iter().filter(move |sr| !sr.hosts.contains(&host.host));
+    let (free, needed) = (host.memory_free, wish.memory);
+    let of_host = [
+        wish.pool.is_some_and(|pool| pool != host.pool).then_some(Obstacle::OtherPool),
+        host.maintenance.then_some(Obstacle::Maintenance),
+        (!host.heard).then_some(Obstacle::Unheard),
+        (free < needed).then_some(Obstacle::Memory { free, needed }),
+    ];
+    let bridges = wish.bridges.difference(&host.bridges);
+    asked
+        .into_iter()
+        .flatten()
+        .chain(unlike.map(Obstacle::Unlike))
+        .chain(srs.map(|sr| Obstacle::Sr(&sr.name)))
+        .chain(of_host.into_iter().flatten())
+        .chain(bridges.map(|bridge| Obstacle::Bridge(bridge)))
 }
 
 /// Why a guest that runs on one machine cannot run on, on another. Its kernel asked once what the processor can do; Xen
@@ -190,7 +233,7 @@ mod tests {
     }
 
     fn sr<const N: usize>(name: &str, hosts: [HostId; N]) -> NeededSr {
-        NeededSr { name: name.into(), hosts: hosts.into() }
+        NeededSr { name: name.into(), hosts: Arc::new(hosts.into()) }
     }
 
     type Change = fn(&mut Wish, &mut HostView, &mut HostView, VmId);

@@ -29,7 +29,7 @@ use super::vm_hardware::{checked_custom, may_give_devices};
 use super::vm_new::NewVm;
 use super::vm_spec::{Disks, validated};
 use crate::errors::store_error;
-use crate::model::VmRecord;
+use crate::model::{HostRecord, VmRecord};
 use crate::placement::{HostView, Machine, Wish, place};
 use crate::records;
 use crate::sagas::NewVdi;
@@ -109,37 +109,40 @@ pub(super) fn protected(record: &VmRecord, against: &str) -> ApiError {
 
 impl App {
     pub(super) fn host_views(&self) -> Vec<HostView> {
-        let view = |(host, record): (HostId, std::sync::Arc<crate::model::HostRecord>)| {
-            let state = self.fleet.state(host);
-            let facts = state.as_ref().and_then(|state| state.facts());
-            let heard = state.as_ref().is_some_and(|state| state.is_heard());
-            let running = state.iter().flat_map(|state| state.vms());
-            let running: Vec<_> = running.filter(|vm| vm.power.has_domain()).collect();
-            HostView {
-                host,
-                name: record.name.clone(),
-                pool: record.pool,
-                heard,
-                maintenance: record.maintenance,
-                memory_total: facts.as_ref().map_or(0, |facts| facts.memory_total.mib()),
-                memory_free: facts
-                    .as_ref()
-                    .map_or(0, |facts| facts.memory_free.mib().saturating_sub(self.promised(host))),
-                cpus: facts.as_ref().map_or(0, |facts| facts.topology.cpus),
-                vcpus_used: running.iter().map(|vm| vm.vcpus_online).sum(),
-                bridges: facts
-                    .iter()
-                    .flat_map(|facts| &facts.bridges)
-                    .map(|bridge| bridge.name.clone())
-                    .collect(),
-                vms: running.iter().map(|vm| vm.vm).collect(),
-                machine: facts.as_ref().map(|facts| Machine {
-                    cpu: facts.cpu_model.clone(),
-                    xen: (facts.xen.major, facts.xen.minor),
-                }),
-            }
+        let view = |(host, record): (HostId, std::sync::Arc<HostRecord>)| {
+            let running = self.fleet.state(host).map(|state| state.vms()).unwrap_or_default();
+            let running = running.iter().filter(|vm| vm.power.has_domain());
+            self.host_view(host, &record, running.map(|vm| vm.vm).collect())
         };
         self.views.hosts().into_iter().map(view).collect()
+    }
+
+    /// As placement sees a host; of the VMs that run there it is told of `vms`. Costs the same however many there are.
+    pub(super) fn host_view(&self, host: HostId, record: &HostRecord, vms: BTreeSet<VmId>) -> HostView {
+        let state = self.fleet.state(host);
+        let facts = state.as_ref().and_then(|state| state.facts());
+        let free = facts.as_ref().map_or(0, |facts| facts.memory_free.mib());
+        HostView {
+            host,
+            name: record.name.clone(),
+            pool: record.pool,
+            heard: state.as_ref().is_some_and(|state| state.is_heard()),
+            maintenance: record.maintenance,
+            memory_total: facts.as_ref().map_or(0, |facts| facts.memory_total.mib()),
+            memory_free: free.saturating_sub(self.promised(host)),
+            cpus: facts.as_ref().map_or(0, |facts| facts.topology.cpus),
+            vcpus_used: state.as_ref().map_or(0, |state| state.running().vcpus),
+            bridges: facts
+                .iter()
+                .flat_map(|facts| &facts.bridges)
+                .map(|bridge| bridge.name.clone())
+                .collect(),
+            vms,
+            machine: facts.as_ref().map(|facts| Machine {
+                cpu: facts.cpu_model.clone(),
+                xen: (facts.xen.major, facts.xen.minor),
+            }),
+        }
     }
 
     /// The best host, or why there is none. Hosts that are not `visible` are chosen among, but not told of.

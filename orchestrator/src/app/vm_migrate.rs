@@ -1,6 +1,7 @@
 //! Where a VM can move to, and that it does. What speaks against it is told before anything is touched.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::json;
 use xenith_common_ids::{HostId, IncarnationId, SagaId, VmId};
@@ -69,7 +70,7 @@ impl App {
                 "placement": placement,
             })));
         }
-        self.begin_migration(call, migration, "vm.migrate").await
+        self.begin_migration(call, migration, (SagaId::new(), "vm.migrate")).await
     }
 
     fn title_of(&self, migration: &Migration) -> String {
@@ -104,11 +105,9 @@ impl App {
         };
         if run.is_some() {
             wish.memory = record.spec.memory.target.mib();
-            wish.like = self
-                .host_views()
-                .into_iter()
-                .find(|view| view.host == record.host)
-                .and_then(|view| view.machine);
+            let here = self.views.host(record.host);
+            let here = here.map(|host| self.host_view(record.host, &host, BTreeSet::new()));
+            wish.like = here.and_then(|view| view.machine);
         }
         let (to, placement) = Self::placed_among(&wish, views, self.visible_hosts(call))?;
         Ok(Migration { found, to, placement, run, wish })
@@ -215,8 +214,11 @@ impl App {
         for snapshot in self.snapshots_of(vm).await? {
             for kept in &snapshot.value.disks {
                 let found = self.sr_record(kept.sr).await?;
-                let here = || NeededSr { name: kept.sr.to_string(), hosts: BTreeSet::from([record.host]) };
-                disks.need(found.map_or_else(here, |sr| NeededSr { name: sr.name, hosts: sr.hosts }));
+                let here =
+                    || NeededSr { name: kept.sr.to_string(), hosts: Arc::new(BTreeSet::from([record.host])) };
+                disks.need(
+                    found.map_or_else(here, |sr| NeededSr { name: sr.name, hosts: Arc::new(sr.hosts) }),
+                );
             }
         }
         Ok(disks.srs)
@@ -226,13 +228,12 @@ impl App {
         &self,
         call: &Call,
         migration: Migration,
-        method: &'static str,
+        (saga, method): (SagaId, &'static str),
     ) -> Result<TaskStarted, ApiError> {
         let title = self.title_of(&migration);
         let Migration { found, to, run, wish, .. } = migration;
         let record = &found.value;
         self.promise(to, wish.memory);
-        let saga = SagaId::new();
         // A host may have a newer one than an orchestrator that was restored from a backup.
         let on_host = self.fleet.vm(found.key).map_or(0, |(_, seen)| seen.definition);
         let definition = record.definition.max(on_host);
@@ -320,7 +321,10 @@ impl App {
         let room = (migration.wish.memory, migration.wish.vcpus);
         let task = match how {
             Evacuating::Planned => None,
-            Evacuating::Begun => Some(self.begin_migration(call, migration, "host.evacuate").await?.task),
+            Evacuating::Begun => {
+                let began = (SagaId::new(), "host.evacuate");
+                Some(self.begin_migration(call, migration, began).await?.task)
+            }
         };
         let mut to_name = None;
         if let Some(view) = views.iter_mut().find(|view| view.host == to) {

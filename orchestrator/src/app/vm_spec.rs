@@ -1,6 +1,7 @@
 //! From a request to a whole definition: devices chosen, networks and disks found, MACs made.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use aws_lc_rs::rand;
 use xenith_common_ids::{HostId, PoolId, SrId, VdiId};
@@ -52,7 +53,7 @@ impl Disks {
 
     /// Whether there is no host that reaches them all.
     fn are_apart(&self) -> bool {
-        let mut hosts = self.srs.iter().flat_map(|sr| &sr.hosts);
+        let mut hosts = self.srs.iter().flat_map(|sr| sr.hosts.iter());
         hosts.all(|host| self.out_of_reach(*host).is_some())
     }
 
@@ -156,16 +157,16 @@ impl App {
             let problem = "is a library of ISO images; disks go into another SR";
             return Err(ApiError::invalid(format!("disks[{index}].sr"), problem));
         }
-        disks.need(NeededSr { name: sr.record.name, hosts: sr.record.hosts });
+        disks.need(NeededSr { name: sr.record.name, hosts: Arc::new(sr.record.hosts) });
         Ok(Some(sr.id))
     }
 
     /// The SR of a VDI, and who reaches it.
     pub(super) async fn reach_of(&self, vdi: &Vdi) -> Result<NeededSr, ApiError> {
         Ok(match self.sr_record(vdi.sr).await? {
-            Some(record) => NeededSr { name: record.name, hosts: record.hosts },
+            Some(record) => NeededSr { name: record.name, hosts: Arc::new(record.hosts) },
             // A local one of a host that has not told of it yet.
-            None => NeededSr { name: vdi.sr.to_string(), hosts: BTreeSet::from([vdi.host]) },
+            None => NeededSr { name: vdi.sr.to_string(), hosts: Arc::new(BTreeSet::from([vdi.host])) },
         })
     }
 

@@ -25,10 +25,32 @@ struct Inner {
     link: Link,
     facts: Option<Arc<HostFacts>>,
     vms: HashMap<VmId, Arc<ObservedVm>>,
+    running: RunningVms,
     agent_version: Option<String>,
     local_sr: Option<SrId>,
     last_heard: Option<OffsetDateTime>,
     srs: HashMap<SrId, Result<SeenSr, String>>,
+}
+
+/// The VMs of a host that have a domain, in sum: kept with every change, so that nobody counts them to know how full a
+/// host is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunningVms {
+    pub vms: u32,
+    pub vcpus: u32,
+}
+
+impl RunningVms {
+    fn of(vm: &ObservedVm) -> Self {
+        if vm.power.has_domain() { Self { vms: 1, vcpus: vm.vcpus_online } } else { Self::default() }
+    }
+
+    fn change(&mut self, before: Option<&ObservedVm>, after: Option<&ObservedVm>) {
+        let (before, after) =
+            (before.map(Self::of).unwrap_or_default(), after.map(Self::of).unwrap_or_default());
+        self.vms = (self.vms + after.vms).saturating_sub(before.vms);
+        self.vcpus = (self.vcpus + after.vcpus).saturating_sub(before.vcpus);
+    }
 }
 
 /// What was seen of an SR last.
@@ -59,6 +81,7 @@ impl Default for HostState {
             link: Link::Connecting,
             facts: None,
             vms: HashMap::new(),
+            running: RunningVms::default(),
             agent_version: None,
             local_sr: None,
             last_heard: None,
@@ -95,6 +118,11 @@ impl HostState {
     #[must_use]
     pub fn vm_count(&self) -> usize {
         self.lock().vms.len()
+    }
+
+    #[must_use]
+    pub fn running(&self) -> RunningVms {
+        self.lock().running
     }
 
     #[must_use]
@@ -154,13 +182,18 @@ impl HostState {
             let listed: HashMap<VmId, ObservedVm> = changes.vms.into_iter().map(|vm| (vm.vm, vm)).collect();
             news.gone = inner.vms.keys().filter(|vm| !listed.contains_key(vm)).copied().collect();
             inner.vms = listed.into_iter().map(|(id, vm)| (id, Arc::new(vm))).collect();
+            let mut running = RunningVms::default();
+            inner.vms.values().for_each(|vm| running.change(None, Some(vm)));
+            inner.running = running;
             news.changed = inner.vms.values().cloned().collect();
             news.others = true;
             return news;
         }
         for vm in changes.vms {
             let vm = Arc::new(vm);
-            news.others |= inner.vms.insert(vm.vm, Arc::clone(&vm)).is_none();
+            let before = inner.vms.insert(vm.vm, Arc::clone(&vm));
+            inner.running.change(before.as_deref(), Some(&vm));
+            news.others |= before.is_none();
             news.changed.push(vm);
         }
         for (vm, cpu_time_ns) in changes.ran {
@@ -171,7 +204,8 @@ impl HostState {
             }
         }
         for vm in changes.gone {
-            if inner.vms.remove(&vm).is_some() {
+            if let Some(before) = inner.vms.remove(&vm) {
+                inner.running.change(Some(&before), None);
                 news.gone.push(vm);
                 news.others = true;
             }
@@ -203,9 +237,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn cpu_time_alone_is_no_news() {
-        let vm = ObservedVm {
+    fn observed() -> ObservedVm {
+        ObservedVm {
             vm: VmId::new(),
             name: "web-1".into(),
             power: Power::Running,
@@ -221,7 +254,12 @@ mod tests {
             last_death: None,
             failure: None,
             guest: GuestFacts::default(),
-        };
+        }
+    }
+
+    #[test]
+    fn cpu_time_alone_is_no_news() {
+        let vm = observed();
         let state = HostState::default();
         assert!(state.apply(told(vm.clone())).others);
         let seen = state.vm(vm.vm).unwrap();
@@ -233,5 +271,31 @@ mod tests {
         let news = state.apply(told(paused.clone()));
         assert_eq!((news.changed.len(), news.ran, news.others), (1, 0, false));
         assert_eq!(*state.vm(vm.vm).unwrap(), paused);
+    }
+
+    #[test]
+    fn the_sum_of_what_runs_follows_every_change() {
+        let vm = |power: Power, vcpus_online: u32| ObservedVm { power, vcpus_online, ..observed() };
+        let (web, db) = (vm(Power::Running, 2), vm(Power::Running, 4));
+        let (stopped, grown) = (
+            ObservedVm { power: Power::Stopped, ..db.clone() },
+            ObservedVm { vcpus_online: 3, ..web.clone() },
+        );
+        let state = HostState::default();
+        let all = Changes { full: true, vms: vec![web.clone(), db.clone()], ..nothing() };
+        for (case, changes, expected) in [
+            ("a list", all.clone(), (2, 6)),
+            ("the same again", all, (2, 6)),
+            ("one stops", told(stopped), (1, 2)),
+            ("one gets a virtual CPU", told(grown), (1, 3)),
+            ("the other starts", told(db.clone()), (2, 7)),
+            ("it is gone", Changes { gone: vec![db.vm], ..nothing() }, (1, 3)),
+            ("it is gone once", Changes { gone: vec![db.vm], ..nothing() }, (1, 3)),
+            ("nothing is left", Changes { full: true, ..nothing() }, (0, 0)),
+        ] {
+            state.apply(changes);
+            let RunningVms { vms, vcpus } = state.running();
+            assert_eq!((vms, vcpus), expected, "{case}");
+        }
     }
 }
