@@ -5,6 +5,7 @@
 //! takes the ids of what changed ([`Fleet::changed`]), so it misses nothing and works in batches when much
 //! happens; of the store it reads all again if it was too slow for the store's history.
 
+mod company;
 mod known;
 mod rows;
 mod tasks;
@@ -28,8 +29,8 @@ use xenith_orchestrator_store::{
 use xenith_orchestrator_types::pool::Pool;
 use xenith_orchestrator_types::vdi::Vdi;
 
-pub use known::KnownVm;
 use known::TagSets;
+pub use known::{Company, KnownVm};
 pub use tasks::TaskList;
 
 use crate::db::Db;
@@ -49,6 +50,10 @@ struct Intended {
     /// How many VMs of a pool have a tag: whoever sees VMs by their tags sees their pools by it.
     tagged: HashMap<Box<str>, HashMap<PoolId, usize>>,
     of_host: HashMap<HostId, HashSet<VmId>>,
+    /// The VMs whose company a VM is, by that VM.
+    companions: HashMap<VmId, HashSet<VmId>>,
+    /// Counts what changed of a host's VMs that rules between VMs depend on.
+    moves: HashMap<HostId, u64>,
     hosts: HashMap<HostId, Arc<HostRecord>>,
     pools: HashMap<PoolId, Pool>,
     vdis: HashMap<VdiId, Arc<Vdi>>,
@@ -171,6 +176,12 @@ impl Views {
         let intended = self.intended();
         let ids = intended.of_host.get(&host).into_iter().flatten();
         ids.filter_map(|vm| Some((*vm, Arc::clone(intended.vms.get(vm)?)))).collect()
+    }
+
+    /// How many. Costs the same however many there are.
+    #[must_use]
+    pub fn count_of(&self, host: HostId) -> usize {
+        self.intended().of_host.get(&host).map_or(0, HashSet::len)
     }
 
     /// Their ids.
@@ -493,6 +504,7 @@ impl Intended {
         }
         let after = record.map(|record| Arc::new(KnownVm::new(record, &mut self.tag_sets)));
         self.count_tags(before.as_deref(), after.as_deref());
+        self.note_company(vm, before.as_deref(), after.as_deref());
         if let Some(after) = after {
             self.of_host.entry(after.host).or_default().insert(vm);
             self.vms.insert(vm, after);

@@ -35,6 +35,54 @@ pub struct KnownVm {
     pub networks: Box<[NetworkId]>,
     /// Of its NICs, in their order.
     pub macs: Box<[MacAddr]>,
+    /// Most have none.
+    pub company: Option<Box<Company>>,
+    pub fixed: Option<Fixed>,
+}
+
+/// The VMs that one is to stay apart from, and those that it is to be together with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Company {
+    pub apart_from: Box<[VmId]>,
+    pub together_with: Box<[VmId]>,
+}
+
+impl Company {
+    fn of(record: &VmRecord) -> Option<Box<Self>> {
+        let (apart, together) = (&record.apart_from, &record.together_with);
+        let some = !apart.is_empty() || !together.is_empty();
+        some.then(|| {
+            Box::new(Self { apart_from: apart.as_slice().into(), together_with: together.as_slice().into() })
+        })
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = VmId> {
+        self.apart_from.iter().chain(self.together_with.iter()).copied()
+    }
+}
+
+/// Why a VM moves to no other host, whatever it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fixed {
+    Protected,
+    Pci,
+}
+
+impl Fixed {
+    fn of(record: &VmRecord) -> Option<Self> {
+        if record.protection.migration {
+            return Some(Self::Protected);
+        }
+        (!record.spec.hardware.pci.is_empty()).then_some(Self::Pci)
+    }
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Protected => "is protected against migration",
+            Self::Pci => "has PCI devices of its host",
+        }
+    }
 }
 
 /// Sets of tags, each once: a fleet has a few dozen, however many VMs.
@@ -62,6 +110,7 @@ impl TagSets {
 
 impl KnownVm {
     pub(super) fn new(record: VmRecord, sets: &mut TagSets) -> Self {
+        let (company, fixed) = (Company::of(&record), Fixed::of(&record));
         let spec = record.spec;
         Self {
             name: spec.name.to_string().into(),
@@ -80,6 +129,8 @@ impl KnownVm {
             medium: spec.hardware.cd.and_then(|cd| cd.vdi),
             networks: spec.nics.iter().map(|nic| nic.network).collect(),
             macs: spec.nics.iter().map(|nic| nic.mac).collect(),
+            company,
+            fixed,
         }
     }
 }
