@@ -10,6 +10,7 @@ pub mod authn;
 pub mod authority;
 pub mod background;
 pub mod backup_runner;
+pub mod balance;
 pub mod catalogue;
 pub mod config;
 pub mod console;

@@ -8,6 +8,7 @@ pub mod alarm;
 pub mod audit;
 pub mod auth;
 pub mod backup;
+pub mod balance;
 pub mod console;
 pub mod error;
 pub mod event;
