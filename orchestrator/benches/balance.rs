@@ -90,8 +90,13 @@ fn pool(hosts: usize, each: usize) -> Vec<HostLoad> {
             _ => 2560,
         };
         let own = &vms[number * each..(number + 1) * each];
-        let mut load =
-            HostLoad { view: view(*host, pool, number), cpu: 0, count: each, vms: Vms::NotLookedAt };
+        let mut load = HostLoad {
+            view: view(*host, pool, number),
+            memory_used: 0,
+            cpu: 0,
+            count: each,
+            vms: Vms::NotLookedAt,
+        };
         let views = own.iter().map(|vm| {
             let mut wish = wish(&load.view, size + random.below(256), &srs[number / SHARING]);
             let other = vms[usize::try_from(random.below(vms.len() as u64)).unwrap_or(0)];

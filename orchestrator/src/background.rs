@@ -1,5 +1,6 @@
 //! Work that nobody asks for: each task reads what is intended and what is observed, and acts idempotently.
 
+mod balance;
 pub mod orphans;
 pub mod storage;
 pub mod store;
@@ -58,6 +59,13 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
         tokio::select! {
             () = token.cancelled() => {}
             () = waves::drive(driven) => {}
+        }
+    });
+    let (token, balanced) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("pool-balancer", async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = balance::keep(balanced) => {}
         }
     });
     let (token, reaper) = (tasks.token(), Arc::clone(app));

@@ -24,10 +24,10 @@ use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::background::store::Checkpoints;
 use crate::model::{
-    AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord, AuditedTask, AuthorityRecord, BackupRecord, BaseRecord,
-    EventRecord, HostRecord, IdempotencyRecord, ImportRecord, ImportSourceRecord, JobRecord, JoinRecord,
-    MailRecord, NoticeRecord, ReportRecord, RepositoryRecord, SessionRecord, SnapshotRecord, SrRecord,
-    StandbyRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
+    AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord, AuditedTask, AuthorityRecord, BackupRecord,
+    BalanceRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord, ImportSourceRecord,
+    JobRecord, JoinRecord, MailRecord, NoticeRecord, ReportRecord, RepositoryRecord, SessionRecord,
+    SnapshotRecord, SrRecord, StandbyRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
 };
 use crate::networking::wanted::Vifs;
 use xenith_orchestrator_types::audit::AuditRecord;
@@ -39,6 +39,7 @@ const HOST: Keyspace = Keyspace::new("host");
 const HOST_NAME: Keyspace = Keyspace::new("host.name");
 const JOIN: Keyspace = Keyspace::new("host.join");
 const POOL: Keyspace = Keyspace::new("pool");
+const BALANCE: Keyspace = Keyspace::new("pool.balance");
 const NETWORK: Keyspace = Keyspace::new("network");
 const HOST_NETWORKS: Keyspace = Keyspace::new("host.networks");
 const SECURITY_GROUP: Keyspace = Keyspace::new("security_group");
@@ -99,6 +100,7 @@ pub fn schema() -> Schema {
             HOST_NAME,
             JOIN,
             POOL,
+            BALANCE,
             NETWORK,
             HOST_NETWORKS,
             SECURITY_GROUP,
@@ -158,6 +160,8 @@ pub struct Db {
     /// By the BLAKE3 of the token's secret, in hexadecimal.
     pub joins: Collection<String, JoinRecord>,
     pub pools: Collection<PoolId, Pool>,
+    /// Of pools of which anything is written down.
+    pub balances: Collection<PoolId, BalanceRecord>,
     pub networks: Collection<NetworkId, Network>,
     /// Hosts that were told to have networks or rules; written by [`crate::networking`] alone.
     pub host_networks: Collection<HostId, ()>,
@@ -254,6 +258,7 @@ impl Db {
             host_names: collection!(HOST_NAME),
             joins: collection!(JOIN),
             pools: collection!(POOL),
+            balances: collection!(BALANCE),
             networks: collection!(NETWORK),
             host_networks: collection!(HOST_NETWORKS),
             security_groups: collection!(SECURITY_GROUP),

@@ -128,21 +128,12 @@ mod tests {
             let db = Db::over(Arc::clone(&fuse) as Arc<dyn StateStore>);
             let (id, other, pool) = (HostId::new(), HostId::new(), PoolId::new());
             let (sr, nas) = (SrId::new(), SrId::new());
-            let record = HostRecord {
-                name: "xen1".into(),
-                pool,
-                address: String::new(),
-                peer_address: None,
-                maintenance: false,
-                joined: OffsetDateTime::UNIX_EPOCH,
-                local_sr: Some(sr),
-                certificate_serial: "01".into(),
-                certificate_expires: OffsetDateTime::UNIX_EPOCH,
-                issued: vec![],
-                previous_serial: None,
-                any_certificate: false,
-                held_by: None,
-            };
+            let record: HostRecord = serde_json::from_value(json!({
+                "name": "xen1", "pool": pool, "address": "", "maintenance": false, "local_sr": sr,
+                "joined": serde_json::to_value(OffsetDateTime::UNIX_EPOCH).unwrap(), "certificate_serial": "01",
+                "certificate_expires": serde_json::to_value(OffsetDateTime::UNIX_EPOCH).unwrap(),
+            }))
+            .unwrap();
             db.hosts.insert(&id, &record).await.unwrap();
             db.host_names.insert(&record.name, &id).await.unwrap();
             let shared = SrRecord {

@@ -12,6 +12,7 @@ use xenith_hypervisor_agent_types::backup::BackupFacts;
 use xenith_hypervisor_agent_types::{Quiesced, SrSpec, VdiSize, VmSpec};
 use xenith_orchestrator_types::alarm::AlarmWhen;
 use xenith_orchestrator_types::backup::{JobSettings, Repository};
+use xenith_orchestrator_types::balance::{BalancePlan, BalancePolicy};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::import::{GuestPreparation, ImportOrigin, ImportPass, ImportPhase};
 use xenith_orchestrator_types::mail::MailSettings;
@@ -492,6 +493,26 @@ pub struct AlarmSilenceRecord {
     pub comment: String,
     pub until: OffsetDateTime,
     pub user: String,
+}
+
+/// How a pool is balanced; its key is the pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalanceRecord {
+    pub policy: BalancePolicy,
+    /// The saga that moves VMs: at most one.
+    pub held_by: Option<SagaId>,
+    /// The moves that began lately, for the limits.
+    pub moved: Vec<MovedRecord>,
+    pub proposal: Option<BalancePlan>,
+}
+
+/// A VM that was moved to balance its pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovedRecord {
+    pub vm: VmId,
+    /// What moves it.
+    pub saga: SagaId,
+    pub at: OffsetDateTime,
 }
 
 /// How somebody is told of an alarm.

@@ -6,7 +6,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jsonrpsee::server::ServerHandle;
@@ -34,6 +34,7 @@ use crate::metering::Metering;
 use crate::networking::Networking;
 use crate::readers::Readers;
 use crate::rpc::RateLimit;
+use crate::sagas::pool_balance::Mover;
 use crate::sagas::{Deps, registry};
 use crate::secret::{SecretError, Vault};
 use crate::views::{TaskList, Views};
@@ -179,7 +180,7 @@ async fn assemble(
     deps.set_networking(&networking);
     let task_list = TaskList::start(&engine, &views, tasks).await?;
     engine.recover().await?;
-    Ok(Arc::new(App {
+    let app = Arc::new(App {
         authn: Authn::requiring(db.clone(), config.require_second_factor.clone()).await?,
         rate: RateLimit::new(config.limits),
         audit: Arc::new(Audit::open(db.clone()).await?),
@@ -204,7 +205,10 @@ async fn assemble(
         views,
         engine,
         db,
-    }))
+    });
+    let mover: Weak<dyn Mover> = Arc::<App>::downgrade(&app);
+    deps.set_mover(mover);
+    Ok(app)
 }
 
 /// What a store needs before anything runs on it.

@@ -11,6 +11,7 @@ pub mod backup_self;
 pub mod backup_vm;
 pub mod host_upgrade;
 pub mod import;
+pub mod pool_balance;
 pub mod repository_act;
 pub mod snapshot_create;
 pub mod snapshot_delete;
@@ -37,7 +38,7 @@ pub mod vm_migrate;
 pub mod vm_update;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use xenith_common_ids::{HostId, IncarnationId, OperationId, SagaId, SrId, TaskId, VdiId, VmId};
@@ -69,6 +70,8 @@ pub struct Deps {
     vault: OnceLock<Arc<Vault>>,
     events: OnceLock<Events>,
     networking: OnceLock<Arc<Networking>>,
+    /// The application, which has us through its engine: kept by us it would never end.
+    mover: OnceLock<Weak<dyn pool_balance::Mover>>,
 }
 
 /// Every operation that this version knows.
@@ -80,6 +83,7 @@ pub fn registry(deps: &Arc<Deps>) -> SagaRegistry {
     registry.register(vm_update::VmUpdate(Arc::clone(deps)));
     registry.register(vm_delete::VmDelete(Arc::clone(deps)));
     registry.register(vm_migrate::VmMigrate(Arc::clone(deps)));
+    registry.register(pool_balance::PoolBalance(Arc::clone(deps)));
     registry.register(vdi_create::VdiCreate(Arc::clone(deps)));
     registry.register(vdi_copy::VdiCopy(Arc::clone(deps)));
     registry.register(vdi_upload::VdiUpload(Arc::clone(deps)));
@@ -144,12 +148,18 @@ impl Deps {
             vault: OnceLock::new(),
             events: OnceLock::new(),
             networking: OnceLock::new(),
+            mover: OnceLock::new(),
         }
     }
 
     /// Before any saga runs. Without it no host is told of rules before a VM.
     pub fn set_networking(&self, networking: &Arc<Networking>) {
         let _set_before = self.networking.set(Arc::clone(networking));
+    }
+
+    /// Who begins moves for others. Until then those wait.
+    pub fn set_mover(&self, mover: Weak<dyn pool_balance::Mover>) {
+        let _set_before = self.mover.set(mover);
     }
 
     /// Before any saga runs: the fleet needs the engine's epoch, so it comes later.

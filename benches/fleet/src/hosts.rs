@@ -136,6 +136,7 @@ impl Host {
             name: format!("xen{number}"),
             pool: filling.pool,
             address: agent.address.to_string(),
+            peer_address: None,
             maintenance: false,
             joined: OffsetDateTime::now_utc(),
             local_sr: Journal::open(&config.state)?.load_host()?.map(|host| host.local_sr),

@@ -93,6 +93,12 @@ noun! {
         Create = fn create(CreatePool) -> Pool, System, Mutation;
         /// Deletes an empty pool.
         Delete = fn delete(PoolRef) -> Empty, System, Mutation;
+        /// Tells how a pool is balanced, what is proposed, and what is under way.
+        BalanceStatus = fn balance_status(PoolRef) -> xenith_orchestrator_types::balance::BalanceStatus, View, Read;
+        /// Changes how a pool is balanced: for what, by whom, and within which limits.
+        SetBalance = fn set_balance(xenith_orchestrator_types::balance::SetBalance) -> xenith_orchestrator_types::balance::BalanceStatus, Administer, Mutation;
+        /// Moves VMs of a pool to where they should be; a dry run tells which, and why.
+        Balance = fn balance(BalancePool) -> TaskStarted, Administer, Plannable;
     }
 }
 

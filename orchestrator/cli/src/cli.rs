@@ -16,6 +16,7 @@ mod mail;
 mod metrics;
 mod network;
 mod orphan;
+mod pool;
 mod record;
 mod session;
 mod snapshot;
@@ -40,7 +41,7 @@ pub use backup::{
 pub use console::ConsoleCommand;
 pub use devices::{Against, BulkArgs, BulkVerb, Devices, Kept, PinFlag, VmExportArgs, VmFormat};
 pub use document::{Shell, completions, full_help, man_pages};
-pub use host::{HostCommand, OnOff, PoolCommand};
+pub use host::{HostCommand, OnOff};
 pub use import::{FileArgs, ImportCommand, LookArgs, StartArgs, UploadArgs};
 pub use mail::{MailCommand, MailPrivacy, MailServer};
 pub use metrics::{MeasuredFlag, MetricsArgs, MetricsCommand};
@@ -48,6 +49,7 @@ pub use network::{
     BondModeFlag, CreateNetworkArgs, LinkFlag, LockFlag, NetworkCommand, SecurityGroupCommand, SetNicArgs,
 };
 pub use orphan::OrphanCommand;
+pub use pool::{GoalFlag, ModeFlag, PoolCommand, SetBalanceArgs};
 pub use record::{AuditCommand, EventCommand, EventListing, FilterCommand, SystemCommand, TaskCommand};
 pub use session::{ContextCommand, Login, RawCall};
 pub use snapshot::SnapshotCommand;

@@ -8,7 +8,9 @@ use xenith_common_ids::PoolId;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::pool::PoolApi;
 use xenith_orchestrator_store::{Expect, StoreError, Transaction};
+use xenith_orchestrator_types::balance::{BalancePool, BalanceStatus, SetBalance};
 use xenith_orchestrator_types::pool::{CreatePool, Pool, PoolRef};
+use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
 use super::App;
@@ -65,6 +67,18 @@ impl PoolApi for App {
             ended => ended.map(|_| Empty {}).map_err(|error| store_error(&error)),
         }
     }
+
+    async fn balance_status(&self, call: &Call, request: PoolRef) -> Result<BalanceStatus, ApiError> {
+        self.balance_status_of(call, request).await
+    }
+
+    async fn set_balance(&self, call: &Call, request: SetBalance) -> Result<BalanceStatus, ApiError> {
+        self.set_balance_of(call, request).await
+    }
+
+    async fn balance(&self, call: &Call, request: BalancePool) -> Result<TaskStarted, ApiError> {
+        self.balance_pool(call, request).await
+    }
 }
 
 impl App {
@@ -79,6 +93,7 @@ impl App {
         for group in groups.iter().filter(|group| group.value.pool == pool) {
             delete = self.db.security_groups.delete_in(delete, &group.key);
         }
+        delete = self.db.balances.delete_in(delete, &pool);
         let (joins, _) = self.db.joins.all().await.map_err(|error| store_error(&error))?;
         for join in joins.iter().filter(|join| join.value.pool == pool) {
             delete = self.db.joins.delete_in(delete, &join.key);

@@ -20,8 +20,9 @@ use super::vm::protected;
 use super::vm_spec::Disks;
 use crate::errors::{saga_error, store_error};
 use crate::model::{HostRecord, VmRecord};
-use crate::placement::{HostView, NeededSr, Wish};
+use crate::placement::{HostView, NeededSr, Wish, company};
 use crate::sagas::backup_restore::BackupRestore;
+use crate::sagas::pool_balance::Order;
 use crate::sagas::vm_migrate::{Params, VmMigrate};
 
 /// Sagas that have not ended, read at a time.
@@ -258,6 +259,33 @@ impl App {
             hold,
         )
         .await
+    }
+
+    /// One move of a plan, if it can still be made as it was planned.
+    pub(super) async fn move_by_plan(
+        &self,
+        call: &Call,
+        saga: SagaId,
+        order: &Order,
+    ) -> Result<TaskStarted, ApiError> {
+        let found = self.find_vm(call, &order.vm.to_string(), Permission::Provision).await?;
+        if found.value.host != order.from {
+            let message = format_args!("{} is on another host than when this was planned", order.name);
+            return Err(ApiError::new(Reason::WrongState, message));
+        }
+        let there = self.views.host(order.to).ok_or_else(|| ApiError::not_found("host", &order.to_name))?;
+        let running = self.fleet.state(order.to).map(|state| state.vms()).unwrap_or_default();
+        let running = running.iter().filter(|vm| vm.power.has_domain()).map(|vm| vm.vm).collect();
+        let view = self.host_view(order.to, &there, running);
+        let migration = self.migration(call, found, std::slice::from_ref(&view)).await?;
+        if company(&migration.wish, &view).0 > 0 {
+            let message = format_args!(
+                "{} has got one of the VMs that {} is to stay apart from",
+                order.to_name, order.name
+            );
+            return Err(ApiError::new(Reason::WrongState, message));
+        }
+        self.begin_migration(call, migration, (saga, "pool.balance")).await
     }
 
     pub(super) async fn evacuate_host(&self, call: &Call, reference: &str) -> Result<Evacuation, ApiError> {

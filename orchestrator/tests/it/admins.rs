@@ -154,6 +154,10 @@ async fn hosts_and_networks(all: &Installation, tried: &mut Tried<'_>) {
     let peers = |host: &str| json!({ "host": host, "address": "10.10.0.1" });
     tried.own("host.set_peer_address", peers("xen2")).await.unwrap();
     tried.others("host.set_peer_address", peers("xen1"), Reason::NotFound).await;
+    for method in ["pool.set_balance", "pool.balance"] {
+        tried.own(method, json!({ "pool": "east" })).await;
+        tried.others(method, json!({ "pool": "default" }), Reason::NotFound).await;
+    }
     let network = |pool: &str| json!({ "name": "lan", "bridge": "xenbr0", "pool": pool });
     tried.own("network.create", network("east")).await.unwrap();
     tried.others("network.create", network("default"), Reason::NotFound).await;

@@ -9,6 +9,7 @@ mod alarms;
 mod ambiguous;
 mod audit_ends;
 mod backups;
+mod balance;
 mod browser;
 mod company;
 mod console;

@@ -110,7 +110,7 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
     let made = plans.made;
     assert_eq!(state(&all).await, before);
 
-    // Tests of imports, standbys and migrations plan these, and the one of backups below.
+    // Tests of imports, standbys, migrations and balance plan these, and the one of backups below.
     let elsewhere = [
         "import.start",
         "import.upload",
@@ -118,6 +118,7 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
         "backup.restore",
         "backup.delete",
         "vm.migrate",
+        "pool.balance",
     ];
     let plannable =
         xenith_orchestrator_api::methods().into_iter().filter(|info| info.kind == Kind::Plannable);

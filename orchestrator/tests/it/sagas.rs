@@ -230,5 +230,8 @@ async fn every_saga_that_is_registered_has_a_line_here() {
     // It writes down a store on a disk, and this world's is in memory: proven by a restart in the middle, and by what
     // comes back, in tests/it/own_backup.rs.
     kinds.insert("backup_self");
+    // Its moves are sagas of their own, which are proven here; that it resumes, keeps within its limits and lets go is
+    // proven beside it, in src/sagas/pool_balance.rs.
+    kinds.insert("pool_balance");
     assert_eq!(kinds, registered, "sagas! needs a line for each saga of sagas::registry, and none beside");
 }

@@ -125,7 +125,7 @@ pub struct SetBalance {
     /// 1 to 100.
     #[serde(default)]
     pub ceiling_percent: Option<u8>,
-    /// 1 to 1000.
+    /// 1 to 500.
     #[serde(default)]
     pub moves: Option<u32>,
     /// 1 to 100.

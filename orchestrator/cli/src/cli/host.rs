@@ -1,4 +1,4 @@
-//! Hosts and pools.
+//! Hosts.
 
 use clap::{Subcommand, ValueEnum};
 use humantime::Duration;
@@ -110,30 +110,6 @@ pub enum HostCommand {
         /// Check everything and show what would be forgotten; nothing changes.
         #[arg(long)]
         dry_run: bool,
-        #[command(flatten)]
-        confirm: Confirm,
-        #[command(flatten)]
-        keyed: Keyed,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum PoolCommand {
-    /// List pools.
-    List(Listing),
-    /// Create a pool.
-    Create {
-        #[arg(value_name = "NAME")]
-        name: String,
-        #[arg(long, default_value = "", hide_default_value = true)]
-        description: String,
-        #[command(flatten)]
-        keyed: Keyed,
-    },
-    /// Delete an empty pool.
-    Delete {
-        #[arg(value_name = "POOL")]
-        pool: String,
         #[command(flatten)]
         confirm: Confirm,
         #[command(flatten)]

@@ -1,14 +1,19 @@
 //! Hosts that share networks and storage.
 
 use xenith_orchestrator_api::pool;
+use xenith_orchestrator_types::balance::{
+    BalanceGoal, BalanceMode, BalancePlan, BalancePool, BalanceStatus, BalancedHost, PlannedMove, SetBalance,
+};
 use xenith_orchestrator_types::pool::{CreatePool, Pool, PoolRef};
 
 use crate::app::App;
 use crate::ask;
-use crate::cli::PoolCommand;
+use crate::cli::{GoalFlag, ModeFlag, PoolCommand, SetBalanceArgs};
 use crate::error::CliError;
 use crate::run::{list, said};
-use crate::table::{Cell, Column, Row, Sheet};
+use crate::table::{Cell, Column, Paint, Row, Sheet};
+use crate::wait::begin_or_plan;
+use crate::words;
 
 impl Row for Pool {
     fn columns() -> Vec<Column<Self>> {
@@ -46,5 +51,90 @@ pub async fn run(app: &App, command: PoolCommand) -> Result<(), CliError> {
             said(app, &format!("{pool} is deleted"));
             Ok(())
         }
+        PoolCommand::Balance { pool, goal, planned } => {
+            let params = BalancePool { pool, goal: goal.map(goal_of) };
+            begin_or_plan::<pool::Balance>(app, &params, &planned).await
+        }
+        PoolCommand::BalanceStatus { pool } => {
+            let status = app.call::<pool::BalanceStatus>(&PoolRef { pool }).await?;
+            app.out.value(&status, || sheet(&status).render(Paint::Plain))
+        }
+        PoolCommand::SetBalance(args) => set_balance(app, *args).await,
     }
+}
+
+const fn goal_of(flag: GoalFlag) -> BalanceGoal {
+    match flag {
+        GoalFlag::Performance => BalanceGoal::Performance,
+        GoalFlag::Density => BalanceGoal::Density,
+    }
+}
+
+async fn set_balance(app: &App, args: SetBalanceArgs) -> Result<(), CliError> {
+    // Part of a minute is a minute.
+    let minutes = args.cool_down.map(|cool_down| u32::try_from(cool_down.as_secs().div_ceil(60))).transpose();
+    let params = SetBalance {
+        pool: args.pool,
+        mode: args.mode.map(|flag| match flag {
+            ModeFlag::Off => BalanceMode::Off,
+            ModeFlag::Propose => BalanceMode::Propose,
+            ModeFlag::Automatic => BalanceMode::Automatic,
+        }),
+        goal: args.goal.map(goal_of),
+        threshold_percent: args.threshold,
+        min_gain_percent: args.min_gain,
+        ceiling_percent: args.ceiling,
+        moves: args.moves,
+        at_once: args.at_once,
+        per_host: args.per_host,
+        per_hour: args.per_hour,
+        cool_down_minutes: minutes.map_err(|_| CliError::usage("--cool-down is at most 7d"))?,
+    };
+    let status = app.change::<pool::SetBalance>(&params, &args.keyed).await?;
+    app.out.value(&status, || sheet(&status).render(Paint::Plain))
+}
+
+fn sheet(status: &BalanceStatus) -> Sheet {
+    let policy = &status.policy;
+    let sheet = Sheet::new()
+        .line("mode", policy.mode.as_str())
+        .line("goal", policy.goal.as_str())
+        .line("threshold", format!("{} % above the mean", policy.threshold_percent))
+        .line("least gain", format!("{} %", policy.min_gain_percent))
+        .line("ceiling", format!("{} %", policy.ceiling_percent))
+        .line(
+            "moves",
+            format!(
+                "{} a plan, {} an hour, {} at once, {} of these with one host",
+                policy.moves, policy.per_hour, policy.at_once, policy.per_host
+            ),
+        )
+        .line("cool-down", format!("{} min", policy.cool_down_minutes))
+        .line("moved last hour", status.moved_last_hour.to_string())
+        .maybe("task", status.task.map(|task| task.to_string()));
+    match &status.proposal {
+        None => sheet,
+        Some(plan) => proposed(sheet, plan),
+    }
+}
+
+fn proposed(sheet: Sheet, plan: &BalancePlan) -> Sheet {
+    let one =
+        |one: &PlannedMove| format!("{}: {} to {} ({})", one.name, one.from_name, one.to_name, one.reason);
+    let host = |host: &BalancedHost| {
+        format!(
+            "{}: memory {} % to {} %, processors {} % to {} %",
+            host.name,
+            host.memory_percent,
+            host.memory_percent_after,
+            host.cpu_percent,
+            host.cpu_percent_after
+        )
+    };
+    sheet
+        .line("proposed", words::at(plan.made))
+        .each("moves", plan.moves.iter().map(one))
+        .each("hosts", plan.hosts.iter().map(host))
+        .each("then to power off", plan.power_off.iter().map(|host| host.name.clone()))
+        .each("notes", plan.notes.iter().cloned())
 }

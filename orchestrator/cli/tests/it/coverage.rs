@@ -38,9 +38,6 @@ fn cases() -> Vec<Case> {
         case::<host::SetAddress>("host set-address xen1 xen1.example.org:8444"),
         case::<host::SetPeerAddress>("host set-peer-address xen1 10.10.0.1"),
         case::<host::Remove>("host remove xen1 --force --yes"),
-        case::<pool::List>("pool list"),
-        case::<pool::Create>("pool create lab --description x"),
-        case::<pool::Delete>("pool delete lab --yes"),
         case::<network::List>("network list -f bridge:xenbr0 --limit 5"),
         case::<network::Create>("network create lan --bridge xenbr0"),
         case::<network::Status>("network status lan"),
@@ -97,6 +94,7 @@ fn cases() -> Vec<Case> {
         case::<system::Info>("system info"),
         case::<system::Health>("system health"),
     ];
+    cases.extend(pools());
     cases.extend(access());
     cases.extend(what_happens());
     cases.extend(tasks());
@@ -104,6 +102,17 @@ fn cases() -> Vec<Case> {
     cases.extend(backups());
     cases.extend(vms());
     cases
+}
+
+fn pools() -> Vec<Case> {
+    vec![
+        case::<pool::List>("pool list"),
+        case::<pool::Create>("pool create lab --description x"),
+        case::<pool::Delete>("pool delete lab --yes"),
+        case::<pool::Balance>("pool balance default --goal density"),
+        case::<pool::BalanceStatus>("pool balance-status default"),
+        case::<pool::SetBalance>("pool set-balance default --mode automatic --threshold 15 --cool-down 90s"),
+    ]
 }
 
 fn access() -> Vec<Case> {

@@ -73,6 +73,7 @@ pub fn host() -> Host {
         name: "xen1".into(),
         pool: id(),
         address: "10.0.0.1:8444".into(),
+        peer_address: None,
         status: HostStatus::Connected,
         problem: None,
         maintenance: false,
@@ -141,6 +142,28 @@ fn repository() -> Value {
     json!({
         "id": ID, "name": "main", "place": { "kind": "folder", "path": "/backups" }, "repository": "00",
         "checked": "2026-11-23T08:00:00Z", "problem": null,
+    })
+}
+
+fn balance() -> Value {
+    json!({
+        "pool": ID, "task": null, "moved_last_hour": 2,
+        "policy": {
+            "mode": "propose", "goal": "density", "threshold_percent": 10, "min_gain_percent": 5, "ceiling_percent": 80,
+            "moves": 20, "at_once": 4, "per_host": 2, "per_hour": 60, "cool_down_minutes": 60,
+        },
+        "proposal": {
+            "goal": "density", "made": "2026-11-23T08:00:00Z", "notes": [],
+            "moves": [{
+                "vm": ID, "name": "web-1", "from": ID, "from_name": "xen1", "to": ID, "to_name": "xen2",
+                "memory": 1024, "reason": "xen1 is at 12 % of its memory, and others can take all of it",
+            }],
+            "hosts": [{
+                "host": ID, "name": "xen1", "memory_percent": 12, "memory_percent_after": 0, "cpu_percent": 4,
+                "cpu_percent_after": 0,
+            }],
+            "power_off": [{ "host": ID, "name": "xen1" }],
+        },
     })
 }
 
@@ -295,6 +318,8 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "iso.list" => json!(page(vec![&vdi])),
             "pool.list" => json!(page(vec![&pool])),
             "pool.create" => json!(pool),
+            "pool.balance" => json!(started()),
+            "pool.balance_status" | "pool.set_balance" => balance(),
             "network.list" => json!(page(vec![&network])),
             "network.create" => json!(network),
             "network.status" => json!({

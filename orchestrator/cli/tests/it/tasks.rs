@@ -119,6 +119,7 @@ async fn what_cannot_be_undone_is_planned_without_a_question() {
         "host evacuate xen1",
         "host upgrade xen1 https://example.org/live",
         "vm migrate web-1 --host xen2",
+        "pool balance default",
     ] {
         let arguments: Vec<_> = line.split(' ').chain(["--dry-run"]).collect();
         let outcome = program.run(&arguments).await.is(0);

@@ -462,6 +462,7 @@ impl Host {
             name: name.to_owned(),
             pool,
             address: agent.address.to_string(),
+            peer_address: None,
             maintenance: false,
             joined: OffsetDateTime::now_utc(),
             local_sr: None,

@@ -1,0 +1,106 @@
+//! Pools, and how they are balanced.
+
+use clap::{Args, Subcommand, ValueEnum};
+use humantime::Duration;
+
+use super::{Confirm, Keyed, Listing, Planned};
+
+#[derive(Debug, Subcommand)]
+pub enum PoolCommand {
+    /// List pools.
+    List(Listing),
+    /// Create a pool.
+    Create {
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[arg(long, default_value = "", hide_default_value = true)]
+        description: String,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Delete an empty pool.
+    Delete {
+        #[arg(value_name = "POOL")]
+        pool: String,
+        #[command(flatten)]
+        confirm: Confirm,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Move VMs to where they should be: those of the fullest hosts to emptier ones, or all off hosts that can be spared.
+    Balance {
+        #[arg(value_name = "POOL")]
+        pool: String,
+        /// What to reach; without it, what the pool is set to.
+        #[arg(long, value_enum)]
+        goal: Option<GoalFlag>,
+        #[command(flatten)]
+        planned: Planned,
+    },
+    /// Show how a pool is balanced, what is proposed, and what moves.
+    BalanceStatus {
+        #[arg(value_name = "POOL")]
+        pool: String,
+    },
+    /// Change how a pool is balanced; what is not given stays.
+    SetBalance(Box<SetBalanceArgs>),
+}
+
+/// xenith pool set-balance default --mode automatic --threshold 15 --per-hour 20
+///
+/// xenith pool set-balance default --mode propose --goal density --ceiling 75
+#[derive(Debug, Args)]
+pub struct SetBalanceArgs {
+    #[arg(value_name = "POOL")]
+    pub pool: String,
+    /// Who decides.
+    #[arg(long, value_enum)]
+    pub mode: Option<ModeFlag>,
+    /// What plans are to reach.
+    #[arg(long, value_enum)]
+    pub goal: Option<GoalFlag>,
+    /// For performance: a host so much above the mean gives VMs away, 1 to 100.
+    #[arg(long, value_name = "PERCENT")]
+    pub threshold: Option<u8>,
+    /// For performance: a host that would not become less full by so much keeps its VMs, 0 to 100.
+    #[arg(long, value_name = "PERCENT")]
+    pub min_gain: Option<u8>,
+    /// No host is filled further, 1 to 100.
+    #[arg(long, value_name = "PERCENT")]
+    pub ceiling: Option<u8>,
+    /// Moves of one plan, 1 to 500.
+    #[arg(long, value_name = "N")]
+    pub moves: Option<u32>,
+    /// Moves at the same time, 1 to 100.
+    #[arg(long, value_name = "N")]
+    pub at_once: Option<u32>,
+    /// Of these, to or from one host, 1 to 100.
+    #[arg(long, value_name = "N")]
+    pub per_host: Option<u32>,
+    /// Moves that begin within an hour, 1 to 1000.
+    #[arg(long, value_name = "N")]
+    pub per_hour: Option<u32>,
+    /// How long a VM that was moved stays where it is: 0s to 7d.
+    #[arg(long, value_name = "DURATION")]
+    pub cool_down: Option<Duration>,
+    #[command(flatten)]
+    pub keyed: Keyed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GoalFlag {
+    /// No host is much fuller than the others.
+    Performance,
+    /// As few hosts as can be.
+    Density,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeFlag {
+    /// Somebody asks for a plan.
+    Off,
+    /// Plans are made and shown.
+    Propose,
+    /// Plans are made and carried out.
+    Automatic,
+}
