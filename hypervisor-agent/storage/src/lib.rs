@@ -16,6 +16,7 @@ pub mod conformance;
 mod error;
 mod extent_map;
 pub mod file;
+pub mod lvm_thin;
 
 use std::path::PathBuf;
 use std::time::Instant;

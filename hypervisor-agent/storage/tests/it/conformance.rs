@@ -7,6 +7,7 @@ use xenith_hypervisor_agent_storage::conformance::{Scene, run};
 use xenith_hypervisor_agent_storage::file::FileDriver;
 use xenith_hypervisor_agent_storage::{Sharing, StorageDriver};
 
+use crate::lvm_thin::Sr;
 use crate::xfs::Xfs;
 
 #[test]
@@ -21,4 +22,11 @@ fn file_on_xfs() {
     let driver = FileDriver::open(SrId::new(), xfs.path());
     assert_eq!(driver.sharing(), Sharing::CopyOnWrite);
     run(&Scene { driver: Arc::new(driver) });
+}
+
+/// Over a model of LVM's programs; the lab runs the same on a disk.
+#[test]
+fn lvm_thin() {
+    let sr = Sr::new();
+    run(&Scene { driver: Arc::new(sr.driver.clone()) });
 }

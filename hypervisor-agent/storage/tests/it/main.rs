@@ -3,4 +3,6 @@
 
 mod conformance;
 mod file;
+mod lvm_model;
+mod lvm_thin;
 mod xfs;
