@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use xenith_common_ids::SrId;
 use xenith_hypervisor_agent_storage::StorageDriver;
 use xenith_hypervisor_agent_storage::file::FileDriver;
+use xenith_hypervisor_agent_storage::lvm_thin::{LvmThinDriver, Machine, Pool};
 use xenith_hypervisor_agent_types::{Fault, FaultReason, SrSpec};
 
 /// A server that does not answer is given up after this; a mount that is there waits for ever (`hard`), because a
@@ -28,6 +29,13 @@ const NFS_ALWAYS: &str = "nosuid,nodev,noexec";
 pub struct AttachedSr {
     pub sr: SrId,
     pub spec: SrSpec,
+}
+
+/// What the driver of an SR works on.
+enum Place {
+    Folder(PathBuf),
+    /// With the disks that it is made of; none: it was there.
+    Pool(Pool, Vec<String>),
 }
 
 /// The files, and where SRs are mounted.
@@ -97,37 +105,56 @@ impl Attachments {
         xenith_common_files::remove(&path).map_err(|error| internal("remove", &path, &error))
     }
 
-    /// Where the folder of an SR is, mounted.
-    pub fn folder_of(&self, attached: &AttachedSr) -> Result<PathBuf, Fault> {
+    /// Where an SR is; its folder is mounted.
+    fn place_of(&self, attached: &AttachedSr) -> Result<Place, Fault> {
         match &attached.spec {
-            SrSpec::Folder { path } => Ok(PathBuf::from(path)),
+            SrSpec::Folder { path } => Ok(Place::Folder(PathBuf::from(path))),
             SrSpec::Nfs { server, export, options } => {
                 let at = self.mount_point(attached.sr);
                 fs::create_dir_all(&at).map_err(|error| internal("create", &at, &error))?;
                 if !is_mounted(&at) {
                     mount_nfs(&format!("{server}:{export}"), options, &at)?;
                 }
-                Ok(at)
+                Ok(Place::Folder(at))
+            }
+            SrSpec::LvmThin { disks, pool } => {
+                let wrong = || Fault::invalid("pool", "give a thin pool as `lvs` shows it: GROUP/POOL");
+                let named = (!pool.is_empty()).then(|| Pool::named(pool).ok_or_else(wrong)).transpose()?;
+                Ok(Place::Pool(named.unwrap_or_else(|| Pool::of(attached.sr)), disks.clone()))
             }
         }
     }
 
     /// Mounts it and opens its driver.
     pub fn attach(&self, attached: &AttachedSr) -> Result<Arc<dyn StorageDriver>, Fault> {
-        let folder = self.folder_of(attached)?;
-        Ok(Arc::new(FileDriver::attach(attached.sr, folder)?))
+        let driver: Arc<dyn StorageDriver> = match self.place_of(attached)? {
+            Place::Folder(folder) => Arc::new(FileDriver::attach(attached.sr, folder)?),
+            Place::Pool(pool, _) => Arc::new(LvmThinDriver::attach(Machine::host(), attached.sr, pool)?),
+        };
+        Ok(driver)
     }
 
     /// Makes the SR where there is none.
     pub fn make(&self, attached: &AttachedSr) -> Result<(), Fault> {
-        let folder = self.folder_of(attached)?;
-        fs::create_dir_all(&folder).map_err(|error| internal("create", &folder, &error))?;
-        Ok(FileDriver::mark(attached.sr, &folder)?)
+        match self.place_of(attached)? {
+            Place::Folder(folder) => {
+                fs::create_dir_all(&folder).map_err(|error| internal("create", &folder, &error))?;
+                Ok(FileDriver::mark(attached.sr, &folder)?)
+            }
+            Place::Pool(pool, disks) => {
+                Ok(LvmThinDriver::make(&Machine::host(), attached.sr, &pool, &disks)?)
+            }
+        }
     }
 
     /// What [`Self::make`] did.
     pub fn unmake(&self, attached: &AttachedSr) -> Result<(), Fault> {
-        Ok(FileDriver::unmark(attached.sr, &self.folder_of(attached)?)?)
+        match self.place_of(attached)? {
+            Place::Folder(folder) => Ok(FileDriver::unmark(attached.sr, &folder)?),
+            Place::Pool(pool, disks) => {
+                Ok(LvmThinDriver::unmake(&Machine::host(), attached.sr, &pool, &disks)?)
+            }
+        }
     }
 
     pub fn unmount(&self, sr: SrId) -> Result<(), Fault> {

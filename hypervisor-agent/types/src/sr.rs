@@ -20,6 +20,15 @@ pub enum SrSpec {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         options: String,
     },
+    /// A thin pool of LVM, on one host: made of empty disks, or one that is there.
+    LvmThin {
+        /// By their paths, such as `/dev/disk/by-id/…`. None: the pool is there.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        disks: Vec<String>,
+        /// One that is there, as `GROUP/POOL`. Empty: it is made of the disks.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        pool: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +68,20 @@ impl SrSpec {
             Self::Nfs { options, .. } if !options.is_empty() && !plain(options) => {
                 wrong("options", "give what `mount -o` takes, without spaces")
             }
-            Self::Folder { .. } | Self::Nfs { .. } => Ok(()),
+            Self::LvmThin { disks, pool } if disks.is_empty() == pool.is_empty() => {
+                wrong("disks", "give empty disks to make a pool of, or `pool` for one that is there")
+            }
+            Self::LvmThin { disks, .. }
+                if disks.iter().any(|disk| {
+                    !disk.starts_with("/dev/") || disk.ends_with('/') || !absolute(disk) || !plain(disk)
+                }) =>
+            {
+                wrong("disks", "give paths under /dev, such as /dev/disk/by-id/…")
+            }
+            Self::LvmThin { pool, .. } if !pool.is_empty() && !is_pool(pool) => {
+                wrong("pool", "give a thin pool as `lvs` shows it: GROUP/POOL")
+            }
+            Self::Folder { .. } | Self::Nfs { .. } | Self::LvmThin { .. } => Ok(()),
         }
     }
 
@@ -70,11 +92,24 @@ impl SrSpec {
     }
 }
 
+/// Names of LVM (lvm(8), Valid names): so written, they are no option and no end of one to any program.
+fn is_pool(text: &str) -> bool {
+    let name = |name: &str| {
+        (1..=100).contains(&name.len())
+            && !name.starts_with('-')
+            && !name.starts_with('.')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+_.-".contains(&byte))
+    };
+    text.split_once('/').is_some_and(|(group, pool)| name(group) && name(pool))
+}
+
 impl std::fmt::Display for SrSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Folder { path } => f.write_str(path),
             Self::Nfs { server, export, .. } => write!(f, "{server}:{export}"),
+            Self::LvmThin { disks, pool } if pool.is_empty() => f.write_str(&disks.join(" ")),
+            Self::LvmThin { pool, .. } => f.write_str(pool),
         }
     }
 }
@@ -132,6 +167,10 @@ mod tests {
             export: export.to_owned(),
             options: options.to_owned(),
         };
+        let thin = |disks: &[&str], pool: &str| SrSpec::LvmThin {
+            disks: disks.iter().map(|disk| (*disk).to_owned()).collect(),
+            pool: pool.to_owned(),
+        };
         for (spec, wrong) in [
             (folder("/srv/vms"), None),
             (folder("srv"), Some("path")),
@@ -144,6 +183,17 @@ mod tests {
             (nfs("-onas", "/export", ""), Some("server")),
             (nfs("nas", "export", ""), Some("export")),
             (nfs("nas", "/export", "a b"), Some("options")),
+            (thin(&["/dev/sdb", "/dev/disk/by-id/wwn-0x5000"], ""), None),
+            (thin(&[], "vg-1/data"), None),
+            (thin(&[], ""), Some("disks")),
+            (thin(&["/dev/sdb"], "vg/data"), Some("disks")),
+            (thin(&["sdb"], ""), Some("disks")),
+            (thin(&["/dev/../etc/passwd"], ""), Some("disks")),
+            (thin(&["/dev/sdb --yes"], ""), Some("disks")),
+            (thin(&[], "data"), Some("pool")),
+            (thin(&[], "vg/-data"), Some("pool")),
+            (thin(&[], "vg/a\" || lv_name!=\""), Some("pool")),
+            (thin(&[], "vg/data/more"), Some("pool")),
         ] {
             assert_eq!(spec.check().err().map(|error| error.field), wrong, "{spec}");
         }

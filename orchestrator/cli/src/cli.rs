@@ -53,7 +53,7 @@ pub use pool::{GoalFlag, ModeFlag, PoolCommand, SetBalanceArgs};
 pub use record::{AuditCommand, EventCommand, EventListing, FilterCommand, SystemCommand, TaskCommand};
 pub use session::{ContextCommand, Login, RawCall};
 pub use snapshot::SnapshotCommand;
-pub use sr::{CreateSrArgs, IsoCommand, SrCommand, SrHost};
+pub use sr::{CreateSrArgs, IsoCommand, SrCommand, SrHost, SrPlace};
 pub use standby::{CreateStandbyArgs, StandbyCommand};
 pub use storage::{ExportArgs, ExportFormat, VdiCommand, VdiUploadArgs};
 pub use template::{DeployArgs, ImportArgs, TemplateCommand};

@@ -303,7 +303,7 @@ impl SrApi for App {
         let Some(spec) = sr.record.spec.clone() else { return Err(ApiError::not_found("SR", &request.sr)) };
         if !spec.is_shared() && !sr.record.hosts.is_empty() && !sr.record.hosts.contains(&host.key) {
             let message =
-                format_args!("{} is a folder of one host; only shared SRs have several", sr.record.name);
+                format_args!("{} is on disks of one host; only shared SRs have several", sr.record.name);
             return Err(ApiError::new(Reason::WrongState, message));
         }
         let mut record = sr.record.clone();

@@ -52,7 +52,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'vdi.copy': { bare: ['vdi', 'name'], flags: ['host', 'sr'] },
   'vdi.migrate': { bare: ['vdi'], flags: ['host', 'sr'] },
   'vdi.delete': { bare: ['vdi'] },
-  'sr.create': { bare: ['name'], flags: ['host', 'folder', 'nfs', 'nfs_options'] },
+  'sr.create': { bare: ['name'], flags: ['host', 'folder', 'nfs', 'nfs_options', 'disk', 'thin_pool'] },
   'sr.attach': { bare: ['sr', 'host'] },
   'sr.detach': { bare: ['sr', 'host'] },
   'sr.forget': { bare: ['sr'] },
@@ -165,7 +165,9 @@ const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
     return { ...rest, nic: withParts(network, { mac }) };
   },
   'sr.create': ({ spec, ...rest }) => {
-    const { kind, path, server, export: folder, options } = spec as Record<string, string>;
+    const { kind, path, server, export: folder, options, disks, pool } = spec as Record<string, string> & { disks?: string[] };
+    // Of several disks each is a flag of its own.
+    if (kind === 'lvm-thin') return { ...rest, disk: disks && disks.length > 1 ? disks : disks?.[0], thin_pool: pool };
     return kind === 'folder' ? { ...rest, folder: path } : { ...rest, nfs: `${server}:${folder}`, nfs_options: options };
   },
   'template.import': ({ platform, memory, vcpus, ...rest }) => ({

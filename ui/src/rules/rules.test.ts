@@ -108,6 +108,8 @@ describe('the command line', () => {
     ['vdi.resize', { vdi: 'd', size: 40 * 1024 ** 3 }, 'xenith vdi resize d 40GiB'],
     ['vdi.create', { name: 'd', size: 1536 * 1024 ** 2, host: 'xen1' }, 'xenith vdi create d --size 1536MiB --host xen1'],
     ['sr.create', { name: 'nas', host: 'xen1', spec: { kind: 'nfs', server: 'nas', export: '/vms' } }, 'xenith sr create nas --host xen1 --nfs nas:/vms'],
+    ['sr.create', { name: 'fast', host: 'xen1', spec: { kind: 'lvm-thin', disks: ['/dev/sdb'] } }, 'xenith sr create fast --host xen1 --disk /dev/sdb'],
+    ['sr.create', { name: 'fast', host: 'xen1', spec: { kind: 'lvm-thin', pool: 'vg/data' } }, 'xenith sr create fast --host xen1 --thin-pool vg/data'],
     ['snapshot.clone', { snapshot: 's', name: 'web-2', start: true }, 'xenith snapshot clone s web-2 --start'],
     [
       'template.import',

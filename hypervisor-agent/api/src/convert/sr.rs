@@ -11,6 +11,7 @@ impl From<&SrSpec> for wire::SrSpec {
         let kind = match spec.clone() {
             SrSpec::Folder { path } => Kind::Folder(wire::FolderSr { path }),
             SrSpec::Nfs { server, export, options } => Kind::Nfs(wire::NfsSr { server, export, options }),
+            SrSpec::LvmThin { disks, pool } => Kind::LvmThin(wire::LvmThinSr { disks, pool }),
         };
         Self { kind: Some(kind) }
     }
@@ -23,6 +24,7 @@ impl TryFrom<wire::SrSpec> for SrSpec {
         let spec = match asked("kind", "kind of SR", spec.kind)? {
             Kind::Folder(wire::FolderSr { path }) => Self::Folder { path },
             Kind::Nfs(wire::NfsSr { server, export, options }) => Self::Nfs { server, export, options },
+            Kind::LvmThin(wire::LvmThinSr { disks, pool }) => Self::LvmThin { disks, pool },
         };
         spec.check().map_err(|error| WireError::new(error.field, error.problem))?;
         Ok(spec)

@@ -56,12 +56,8 @@ pub struct CreateSrArgs {
     /// The host that makes and attaches it.
     #[arg(long)]
     pub host: String,
-    /// A folder of the host, by its absolute path; an XFS with reflink or a btrfs makes snapshots at once.
-    #[arg(long, value_name = "PATH", required_unless_present = "nfs", conflicts_with = "nfs")]
-    pub folder: Option<String>,
-    /// SERVER:/EXPORT; the host mounts it.
-    #[arg(long, value_name = "SERVER:EXPORT")]
-    pub nfs: Option<String>,
+    #[command(flatten)]
+    pub place: SrPlace,
     /// For `mount -o`, such as vers=4.2.
     #[arg(long, value_name = "OPTIONS", default_value = "", hide_default_value = true, requires = "nfs")]
     pub nfs_options: String,
@@ -70,6 +66,24 @@ pub struct CreateSrArgs {
     pub iso: bool,
     #[command(flatten)]
     pub tasked: Tasked,
+}
+
+/// What an SR is made of.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct SrPlace {
+    /// A folder of the host, by its absolute path; an XFS with reflink or a btrfs makes snapshots at once.
+    #[arg(long, value_name = "PATH")]
+    pub folder: Option<String>,
+    /// SERVER:/EXPORT; the host mounts it.
+    #[arg(long, value_name = "SERVER:EXPORT")]
+    pub nfs: Option<String>,
+    /// An empty disk of the host, by its path under /dev; given again for each: LVM makes a thin pool of them.
+    #[arg(long = "disk", value_name = "PATH")]
+    pub disks: Vec<String>,
+    /// A thin pool of LVM that the host has, as GROUP/POOL; what else is in it stays.
+    #[arg(long, value_name = "GROUP/POOL")]
+    pub thin_pool: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

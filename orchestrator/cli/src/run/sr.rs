@@ -7,7 +7,7 @@ use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::app::App;
 use crate::ask;
-use crate::cli::{CreateSrArgs, IsoCommand, SrCommand};
+use crate::cli::{CreateSrArgs, IsoCommand, SrCommand, SrPlace};
 use crate::error::CliError;
 use crate::run::{list, said};
 use crate::table::{Cell, Column, Names, Paint, Row, Sheet, Tone};
@@ -73,9 +73,9 @@ pub async fn run(app: &App, command: SrCommand) -> Result<(), CliError> {
             app.out.object(&found, || sheet(&found, &names))
         }
         SrCommand::Create(create) => {
-            let CreateSrArgs { name, host, folder, nfs, nfs_options, iso, tasked } = *create;
+            let CreateSrArgs { name, host, place, nfs_options, iso, tasked } = *create;
             let content = if iso { SrContent::Iso } else { SrContent::Vms };
-            let spec = spec(folder, nfs, nfs_options);
+            let spec = spec(place, nfs_options);
             begin::<sr::Create>(app, &CreateSr { name, host, spec, content }, &tasked).await
         }
         SrCommand::Attach(on) => {
@@ -108,17 +108,18 @@ pub async fn isos(app: &App, IsoCommand::List(listing): IsoCommand) -> Result<()
     list::<iso::List, Vdi>(app, &listing).await
 }
 
-fn spec(folder: Option<String>, nfs: Option<String>, options: String) -> SrSpec {
-    match (folder, nfs) {
-        (Some(path), _) => SrSpec::Folder { path },
-        (None, nfs) => {
-            let nfs = nfs.unwrap_or_default();
-            // The colon before the path: an IPv6 address has colons of its own.
-            let (server, export) = nfs.split_once(":/").unwrap_or((&nfs, ""));
-            let export = if export.is_empty() { String::new() } else { format!("/{export}") };
-            SrSpec::Nfs { server: server.to_owned(), export, options }
-        }
+fn spec(place: SrPlace, options: String) -> SrSpec {
+    let SrPlace { folder, nfs, disks, thin_pool } = place;
+    if let Some(path) = folder {
+        return SrSpec::Folder { path };
     }
+    if let Some(nfs) = nfs {
+        // The colon before the path: an IPv6 address has colons of its own.
+        let (server, export) = nfs.split_once(":/").unwrap_or((&nfs, ""));
+        let export = if export.is_empty() { String::new() } else { format!("/{export}") };
+        return SrSpec::Nfs { server: server.to_owned(), export, options };
+    }
+    SrSpec::LvmThin { disks, pool: thin_pool.unwrap_or_default() }
 }
 
 fn sheet(sr: &Sr, names: &Names) -> Sheet {

@@ -27,7 +27,7 @@ pub static SR: Schema = Schema {
     default_sort: "name",
     columns: &[
         text("name", "a part of the name"),
-        of("kind", ColumnKind::Choice(&["local", "folder", "nfs"]), "what it is kept in"),
+        of("kind", ColumnKind::Choice(&["local", "folder", "nfs", "lvm-thin"]), "what it is kept in"),
         of("content", ColumnKind::Choice(&["vms", "iso"]), "what it is for"),
         whole("pool", "the name of the pool"),
         of("host", ColumnKind::Labels, "the name of a host that has it"),
@@ -51,6 +51,7 @@ impl Listing for SrRow {
             None => "local",
             Some(SrSpec::Folder { .. }) => "folder",
             Some(SrSpec::Nfs { .. }) => "nfs",
+            Some(SrSpec::LvmThin { .. }) => "lvm-thin",
         };
         let content = match content {
             SrContent::Vms => "vms",

@@ -10,8 +10,15 @@ export const storage: Record<string, string> = {
   'Attach to a host': 'Attacher à un hôte',
   'Attach {{name}} to a host': 'Attacher {{name}} à un hôte',
   'Every host has it.': 'Tous les hôtes l’ont.',
-  'An empty folder becomes storage. One that is storage already is attached with the disks in it.':
-    'Un dossier vide devient un stockage. S’il en est déjà un, il est attaché avec ses disques.',
+  'An empty folder, empty disks or a thin pool become storage. What is storage already is attached with the disks in it.':
+    'Un dossier vide, des disques vides ou un pool fin deviennent un stockage. Ce qui en est déjà un est attaché avec ses disques.',
+  'Disks of one host, as a thin pool': 'Disques d’un hôte, en pool fin',
+  'Thin pool of LVM that one host has': 'Pool fin de LVM d’un hôte',
+  'Empty disks': 'Disques vides',
+  'Give paths under /dev, with a space between them.': 'Donnez des chemins sous /dev, séparés par une espace.',
+  'A disk with something on it is refused.': 'Un disque qui contient quelque chose est refusé.',
+  'Give its group and its name, as lvs shows them, with / between them.': 'Donnez son groupe et son nom, comme lvs les montre, séparés par /.',
+  'What else is in the pool stays as it is.': 'Le reste du pool demeure tel quel.',
   'NFS: a server’s folder, for several hosts': 'NFS : le dossier d’un serveur, pour plusieurs hôtes',
   'Folder of one host': 'Dossier d’un hôte',
   'On XFS or btrfs, snapshots and clones take milliseconds; elsewhere they are copies.':
@@ -53,7 +60,7 @@ export const storage: Record<string, string> = {
     'Son contenu reste. Les VM de cet hôte qui y ont un disque l’empêchent.',
   'Detach it from every host first.': 'Détachez-le d’abord de tous les hôtes.',
   'It is its host’s own and goes with it.': 'C’est celui de son hôte, et il part avec lui.',
-  'It is a folder of one host; only shared storage has several.': 'C’est le dossier d’un hôte ; seul un stockage partagé en a plusieurs.',
+  'It is on disks of one host; only shared storage has several.': 'Il est sur les disques d’un hôte ; seul un stockage partagé en a plusieurs.',
   Forget: 'Oublier',
   'Forget the storage {{name}}': 'Oublier le stockage {{name}}',
   'What is on it stays; it can be attached again. Its {{count}} disks are no longer known here._one':

@@ -25,7 +25,7 @@ import { AttachSr } from './dialogs';
 import { Scan } from './Scan';
 import { SrLabel } from './state';
 import { useSrVerbs } from './verbs';
-import { where } from './words';
+import { kind, where } from './words';
 
 export default function SrPage() {
   const { t } = useTranslation();
@@ -97,7 +97,7 @@ function Summary({ sr }: { sr: Sr }) {
         <CardBody>
           <Facts
             facts={[
-              [t('Kind'), sr.spec ? (sr.spec.kind === 'nfs' ? t('NFS: a server’s folder, for several hosts') : t('Folder of one host')) : t('The host’s own')],
+              [t('Kind'), t(kind(sr))],
               sr.spec && [t('Where'), <code key="w">{where(sr, '')}</code>],
               sr.spec?.kind === 'nfs' && !!sr.spec.options && [t('Mount options'), <code key="o">{sr.spec.options}</code>],
               [t('Snapshots'), sr.copy_on_write == null ? undefined : sr.copy_on_write ? t('at once: blocks are shared') : t('copies: the file system shares no blocks')],

@@ -3,8 +3,59 @@
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { Sr, SrSpec } from '../../api/generated';
-import { ChoiceField, TextField, useHostOptions } from '../../parts/fields';
+import { msg } from '../../i18n/msg';
+import { ChoiceField, TextField, useHostOptions, words } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
+
+interface Place {
+  label: string;
+  placeholder: string;
+  good(path: string): boolean;
+  /** What is wrong with one that is not good. */
+  wrong: string;
+  help?: string;
+}
+
+const WHOLE_PATH = msg('Give the whole path, from / on.');
+
+/** How each kind of storage says where it is. */
+const PLACES: Record<string, Place> = {
+  nfs: { label: msg('Exported folder'), placeholder: '/export/vms', good: (path) => path.startsWith('/'), wrong: WHOLE_PATH },
+  folder: {
+    label: msg('Folder'),
+    placeholder: '/srv/vms',
+    good: (path) => path.startsWith('/'),
+    wrong: WHOLE_PATH,
+    help: msg('On XFS or btrfs, snapshots and clones take milliseconds; elsewhere they are copies.'),
+  },
+  disks: {
+    label: msg('Empty disks'),
+    placeholder: '/dev/disk/by-id/…',
+    good: (path) => words(path).length > 0 && words(path).every((disk) => disk.startsWith('/dev/')),
+    wrong: msg('Give paths under /dev, with a space between them.'),
+    help: msg('A disk with something on it is refused.'),
+  },
+  pool: {
+    label: msg('Pool'),
+    placeholder: 'vg/data',
+    good: (path) => /^[^/\s]+\/[^/\s]+$/.test(path),
+    wrong: msg('Give its group and its name, as lvs shows them, with / between them.'),
+    help: msg('What else is in the pool stays as it is.'),
+  },
+};
+
+function specOf(kind: string, path: string, server: string, options: string): SrSpec {
+  switch (kind) {
+    case 'folder':
+      return { kind: 'folder', path };
+    case 'disks':
+      return { kind: 'lvm-thin', disks: words(path) };
+    case 'pool':
+      return { kind: 'lvm-thin', pool: path };
+    default:
+      return { kind: 'nfs', server, export: path, ...(options ? { options } : {}) };
+  }
+}
 
 export function CreateSr({ close }: { close: () => void }) {
   const { t } = useTranslation();
@@ -16,14 +67,15 @@ export function CreateSr({ close }: { close: () => void }) {
   const [server, setServer] = useState('');
   const [options, setOptions] = useState('');
   const on = host || hosts[0]?.[0] || '';
-  const spec: SrSpec = kind === 'folder' ? { kind: 'folder', path } : { kind: 'nfs', server, export: path, ...(options ? { options } : {}) };
+  const place = PLACES[kind] as Place;
+  const spec = specOf(kind, path, server, options);
   return (
     <FormDialog
       act={{ method: 'sr.create', params: { name, host: on, spec }, title: t('Attach storage') }}
       button={t('Attach')}
-      ready={name !== '' && path.startsWith('/') && (kind === 'folder' || server !== '') && on !== ''}
+      ready={name !== '' && place.good(path) && (kind !== 'nfs' || server !== '') && on !== ''}
       close={close}
-      about={t('An empty folder becomes storage. One that is storage already is attached with the disks in it.')}
+      about={t('An empty folder, empty disks or a thin pool become storage. What is storage already is attached with the disks in it.')}
     >
       <TextField id="sr-name" label={t('Name')} value={name} set={setName} required autoFocus wrong={name.startsWith('local-') ? t('“local-” is for those that hosts have by themselves.') : undefined} />
       <ChoiceField
@@ -34,18 +86,20 @@ export function CreateSr({ close }: { close: () => void }) {
         options={[
           ['nfs', t('NFS: a server’s folder, for several hosts')],
           ['folder', t('Folder of one host')],
+          ['disks', t('Disks of one host, as a thin pool')],
+          ['pool', t('Thin pool of LVM that one host has')],
         ]}
-        help={kind === 'folder' ? t('On XFS or btrfs, snapshots and clones take milliseconds; elsewhere they are copies.') : undefined}
+        help={place.help && t(place.help)}
       />
       {kind === 'nfs' && <TextField id="sr-server" label={t('Server')} value={server} set={setServer} required placeholder="nas.example.com" />}
       <TextField
         id="sr-path"
-        label={kind === 'nfs' ? t('Exported folder') : t('Folder')}
+        label={t(place.label)}
         value={path}
         set={setPath}
         required
-        placeholder={kind === 'nfs' ? '/export/vms' : '/srv/vms'}
-        wrong={path.startsWith('/') ? undefined : t('Give the whole path, from / on.')}
+        placeholder={place.placeholder}
+        wrong={place.good(path) ? undefined : t(place.wrong)}
       />
       {kind === 'nfs' && <TextField id="sr-options" label={t('Mount options')} value={options} set={setOptions} placeholder="vers=4.2" help={t('Beside ours. Usually none.')} />}
       <ChoiceField id="sr-host" label={kind === 'nfs' ? t('First host') : t('Host')} value={on} set={setHost} options={hosts} />

@@ -14,7 +14,7 @@ export function useSrVerbs() {
   const user = useUser();
   return (sr: Sr, forms: { attach(): void; scan?(): void; forgotten?(): void }): Verb[] => {
     const why = mayNot(user, 'sr.attach', { pool: sr.pool }) ?? (sr.spec ? undefined : OWN);
-    const oneHost = sr.spec?.kind === 'folder' && sr.hosts.length > 0 ? msg('It is a folder of one host; only shared storage has several.') : undefined;
+    const oneHost = sr.spec && sr.spec.kind !== 'nfs' && sr.hosts.length > 0 ? msg('It is on disks of one host; only shared storage has several.') : undefined;
     return [
       ...(forms.scan ? [{ label: t('Look through it'), go: forms.scan, note: t('Finds disks that nobody knows, and known ones that are missing.'), why: sr.hosts.length === 0 ? msg('No host has it attached.') : undefined }] : []),
       { label: t('Attach to a host'), go: forms.attach, why: why ?? oneHost },

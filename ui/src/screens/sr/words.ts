@@ -1,9 +1,30 @@
 import type { Sr } from '../../api/generated';
+import { msg } from '../../i18n/msg';
 
 /** Where an SR is, in words; `local` stands for the one that a host has by itself. */
 export function where({ spec }: Sr, local: string): string {
   if (!spec) return local;
-  return spec.kind === 'folder' ? spec.path : `${spec.server}:${spec.export}`;
+  switch (spec.kind) {
+    case 'folder':
+      return spec.path;
+    case 'nfs':
+      return `${spec.server}:${spec.export}`;
+    case 'lvm-thin':
+      return spec.pool || (spec.disks ?? []).join(' ');
+  }
+}
+
+/** What it is kept in, to be translated. */
+export function kind({ spec }: Sr): string {
+  if (!spec) return msg('The host’s own');
+  switch (spec.kind) {
+    case 'folder':
+      return msg('Folder of one host');
+    case 'nfs':
+      return msg('NFS: a server’s folder, for several hosts');
+    case 'lvm-thin':
+      return spec.pool ? msg('Thin pool of LVM that one host has') : msg('Disks of one host, as a thin pool');
+  }
 }
 
 /** How full, 0 to 1; nothing when no host has told. */
