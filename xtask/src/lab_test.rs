@@ -48,8 +48,10 @@ pub fn run(test: Test) -> Result<()> {
     println!("building what is tested (usually a minute, or 10 the first time)");
     exec::run(&mut if matches!(test, Test::Run) { product::build() } else { programs() })?;
     exec::run(&mut agent())?;
-    if matches!(test, Test::Conformance) {
-        exec::run(&mut conformance())?;
+    match test {
+        Test::Conformance => exec::run(&mut conformance("xenith-hypervisor-agent-libxl", "dom0_check"))?,
+        Test::Disks => exec::run(&mut conformance("xenith-hypervisor-agent-storage", "lvm_thin_check"))?,
+        Test::Scenario | Test::Imports | Test::Hvm | Test::Run => {}
     }
     exec::run(&mut on_real_xen(test))
 }
@@ -70,11 +72,11 @@ pub fn agent() -> Command {
     command
 }
 
-/// The back-end's conformance suite as a program for dom0.
-fn conformance() -> Command {
+/// The conformance suite of a seam as a program for dom0.
+fn conformance(package: &str, program: &str) -> Command {
     let mut command = Command::new("cargo");
     command.args(["build", "--locked", "--profile", "lab"]);
-    command.args(["--package", "xenith-hypervisor-agent-libxl", "--example", "dom0_check"]);
+    command.args(["--package", package, "--example", program]);
     command
 }
 

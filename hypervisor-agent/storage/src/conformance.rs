@@ -18,6 +18,8 @@ const MIB: u64 = 1 << 20;
 #[derive(Clone)]
 pub struct Scene {
     pub driver: Arc<dyn StorageDriver>,
+    /// Rounds of what is random, each of some four hundred calls.
+    pub rounds: u64,
 }
 
 /// Every case, by name.
@@ -41,16 +43,26 @@ pub const CASES: &[(&str, fn(&Scene))] = &[
 /// Runs every case; the SR is empty after each.
 pub fn run(scene: &Scene) {
     for (name, case) in CASES {
-        case(scene);
-        for vdi in scene.driver.list().expect(name).vdis {
-            scene.driver.delete(vdi.vdi).expect(name);
-        }
-        let rest = scene.driver.list().expect(name);
-        assert!(rest.vdis.is_empty() && rest.left_overs.is_empty(), "{name} left {rest:?}");
+        run_one(scene, name, *case);
     }
 }
 
+pub fn run_one(scene: &Scene, name: &str, case: fn(&Scene)) {
+    case(scene);
+    for vdi in scene.driver.list().expect(name).vdis {
+        scene.driver.delete(vdi.vdi).expect(name);
+    }
+    let rest = scene.driver.list().expect(name);
+    assert!(rest.vdis.is_empty() && rest.left_overs.is_empty(), "{name} left {rest:?}");
+}
+
 impl Scene {
+    /// With as many rounds as a machine that is not emulated does in a second or two.
+    #[must_use]
+    pub fn new(driver: impl StorageDriver) -> Self {
+        Self { driver: Arc::new(driver), rounds: 4 }
+    }
+
     fn disk(&self, mib: u64) -> VdiId {
         let vdi = VdiId::new();
         self.driver.ensure(vdi, size(mib)).expect("a new disk");

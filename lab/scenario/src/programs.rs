@@ -15,6 +15,8 @@ pub struct Programs {
     pub agent: PathBuf,
     /// The conformance suite of the back-end on real Xen; only where its test was asked for.
     pub conformance: PathBuf,
+    /// That of SRs, on a disk; the same.
+    pub lvm_thin: PathBuf,
 }
 
 impl Programs {
@@ -39,6 +41,7 @@ impl Programs {
             cli: find("XENITH_CLI_BIN", built.join("xenith"))?,
             agent: find("XENITH_AGENT_BIN", agent_for_lab(built))?,
             conformance: agent_for_lab(built).with_file_name("examples").join("dom0_check"),
+            lvm_thin: agent_for_lab(built).with_file_name("examples").join("lvm_thin_check"),
         })
     }
 }

@@ -7,12 +7,11 @@ use super::{MIB, Scene, size};
 use crate::Sharing;
 
 const DISK_MIB: u64 = 12;
-const SEEDS: u64 = 4;
 const ROUNDS: usize = 7;
 
 /// Random writes, holes, growth, reverts and snapshots: whatever differs between two snapshots is told.
 pub fn never_too_few(scene: &Scene) {
-    for seed in 0..SEEDS {
+    for seed in 0..scene.rounds {
         let mut random = fastrand::Rng::with_seed(seed);
         let vdi = scene.disk(DISK_MIB);
         let mut mib = DISK_MIB;

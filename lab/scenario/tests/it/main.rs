@@ -18,6 +18,7 @@ mod life;
 mod pool;
 mod quiesce;
 mod storage;
+mod thin_pool;
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ const COPY: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-copy", GuestKind:
 const KEPT: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-kept", GuestKind::Pvh, 103) };
 /// Has a channel to a guest agent.
 const QUIET: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-quiet", GuestKind::Pvh, 104) };
+/// On a thin pool.
+const THIN: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-thin", GuestKind::Pvh, 105) };
 const PV: Guest = Guest::new("pv-1", GuestKind::Pv, 102);
 /// Its disk is in an SR that both hosts of a pool have.
 const MOVES: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-moves", GuestKind::Pvh, 111) };
@@ -70,6 +73,9 @@ async fn disks_on_real_xen() {
     let mut steps = Steps::on("disks");
     if let Some(stage) = enrolled(&mut steps).await {
         disks(&stage, &mut steps).await;
+        let programs = Programs::find().unwrap();
+        let promises = thin_pool::promises(&stage, &programs.lvm_thin);
+        step!(stage, steps, "LVM keeps the promises of an SR", 45, promises);
     }
     steps.finish().unwrap();
 }
@@ -248,6 +254,8 @@ async fn disks(stage: &Stage, steps: &mut Steps) {
     step!(stage, steps, "clone a guest from a snapshot", 10, storage::clone(stage, &PVH, &COPY));
     let kept = backups::back_up_destroy_restore(stage, &KEPT);
     step!(stage, steps, "back up twice, destroy, boot instantly", 20, kept);
+    let thin = thin_pool::life(stage, &THIN);
+    step!(stage, steps, "snapshot, grow, back up, go back on a thin pool", 25, thin);
     let quiet = quiesce::through_the_channel(stage, &QUIET);
     step!(stage, steps, "quiesce a guest over its channel", 12, quiet);
     step!(stage, steps, "delete, and leave nothing", 5, life::end(stage, &PVH));

@@ -53,14 +53,14 @@ fn the_table_of_a_pool_is_read() {
 }
 
 #[test]
-fn a_pool_is_as_full_as_the_fuller_of_data_and_metadata() {
+fn a_pool_is_full_when_its_data_or_its_metadata_are() {
     let block = 65536;
     for (line, free, takes_writes) in [
         ("0 204800 thin-pool 5 10/1024 100/1600 - rw discard_passdown queue_if_no_space - 256", 1500, true),
-        // Half of the metadata that may be used is left.
-        ("0 204800 thin-pool 5 384/1024 100/1600 - rw discard_passdown queue_if_no_space - 256", 800, true),
+        // There are blocks, and too few names for them.
+        ("0 204800 thin-pool 5 748/1024 100/1600 - rw discard_passdown queue_if_no_space - 256", 1280, true),
         // Before kernels told their reserve.
-        ("0 204800 thin-pool 5 512/1024 0/1600 - rw discard_passdown queue_if_no_space -", 800, true),
+        ("0 204800 thin-pool 5 1004/1024 0/1600 - rw discard_passdown queue_if_no_space -", 1280, true),
         ("0 204800 thin-pool 5 900/1024 100/1600 - rw discard_passdown queue_if_no_space - 256", 0, true),
         (
             "0 204800 thin-pool 5 10/1024 1600/1600 - out_of_data_space discard_passdown queue_if_no_space - 256",
