@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,6 +78,11 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
 }
 
+/// Of a file, or of a block device, whose metadata do not tell.
+fn size_of(mut disk: &File) -> io::Result<u64> {
+    disk.seek(SeekFrom::End(0))
+}
+
 impl Overlay {
     /// Opens the overlay at `path`, or makes it. Its map is beside it, `<path>.map`.
     pub fn open(base: Arc<dyn BlockSource>, path: &Path) -> Result<Self, BlockError> {
@@ -99,7 +104,7 @@ impl Overlay {
         let name = disk.display().to_string();
         let error = |source| BlockError::Io { action: "open", target: name.clone(), offset: 0, source };
         let data = OpenOptions::new().read(true).write(true).open(disk).map_err(error)?;
-        let found = data.metadata().map_err(error)?.len();
+        let found = size_of(&data).map_err(error)?;
         if found < base.size() {
             let detail = format!("it has {found} bytes, the disk in the backup {}", base.size());
             return Err(BlockError::Corrupt { target: name, detail });
@@ -111,7 +116,7 @@ impl Overlay {
         let error =
             |source| BlockError::Io { action: "open", target: map.display().to_string(), offset: 0, source };
         let map = open(map).map_err(error)?;
-        let size = data.metadata().map_err(error)?.len();
+        let size = size_of(&data).map_err(error)?;
         check_size(name, size)?;
         let mut bits = vec![0; size.div_ceil(BLOCK * 8) as usize];
         let stored = map.metadata().map_err(error)?.len().min(bits.len() as u64);

@@ -19,6 +19,7 @@ mod names;
 mod pool;
 mod programs;
 mod report;
+mod sink;
 mod snapshot;
 mod source;
 
@@ -37,7 +38,8 @@ use crate::{Listing, PendingSnapshot, Result, Sharing, StorageDriver, StorageErr
 use change::{CLONE, REVERT};
 use names::{GOING, Parts, Role, Volume, dm_name, name, parse_name};
 use report::Listed;
-use source::{ThinSink, ThinSource};
+use sink::ThinSink;
+use source::ThinSource;
 
 pub use pool::Pool;
 pub use programs::{Call, Line, Machine, Programs};
@@ -240,10 +242,16 @@ impl StorageDriver for LvmThinDriver {
     fn room(&self) -> Result<(u64, u64)> {
         let said = self.machine.ask(&self.pool.status_call(), 4096).map_err(self.sr_io("look at"))?;
         let status = report::pool_status(said.trim()).map_err(self.sr_io("look at"))?;
-        if !status.takes_writes {
-            tracing::warn!(sr = %self.id, pool = %self.pool, status = said.trim(), "the pool takes no writes");
+        let (free, total) = status.room(self.block);
+        if status.is_read_only && free > 0 {
+            let problem = format!(
+                "the pool {} takes no writes, though there is room; look at the host's kernel log, then repair it with \
+                 `lvconvert --repair {0}`",
+                self.pool
+            );
+            return Err(StorageError::Unsupported(problem));
         }
-        Ok(status.room(self.block))
+        Ok((free, total))
     }
 
     fn list(&self) -> Result<Listing> {
@@ -379,6 +387,6 @@ impl StorageDriver for LvmThinDriver {
 
     fn open_sink(&self, vdi: VdiId) -> Result<Box<dyn BlockSink>> {
         let found = writable(vdi, self.find(vdi)?)?;
-        Ok(Box::new(ThinSink::open(&self.device(&found.volume.name))?))
+        Ok(Box::new(ThinSink::open(self.clone(), &found)?))
     }
 }

@@ -164,8 +164,8 @@ pub struct PoolStatus {
     data: (u64, u64),
     /// Somebody holds a copy of the metadata.
     pub holds_metadata: bool,
-    /// `rw`; otherwise it takes no writes, or none that need a block.
-    pub takes_writes: bool,
+    /// Something is wrong with its metadata, or they are full.
+    pub is_read_only: bool,
 }
 
 impl PoolStatus {
@@ -204,7 +204,8 @@ pub fn pool_status(line: &str) -> io::Result<PoolStatus> {
         metadata_reserve: reserve,
         data: of(WHAT, data)?,
         holds_metadata: *held != "-",
-        takes_writes: *mode == "rw",
+        // Besides `rw` there is `out_of_data_space`.
+        is_read_only: *mode == "ro",
     })
 }
 

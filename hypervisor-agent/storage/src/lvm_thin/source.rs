@@ -1,12 +1,10 @@
-//! A thin volume that is read or written, and what changed in it since a snapshot.
+//! A thin volume that is read, and what changed in it since a snapshot.
 
 use std::io;
-use std::path::Path;
 use std::sync::OnceLock;
 
 use xenith_common_block::{
-    BaseId, BlockError, BlockSink, BlockSource, ByteRange, ChangedRanges, Extent, ExtentKind, FileSink,
-    FileSource, RangeSet,
+    BaseId, BlockError, BlockSource, ByteRange, ChangedRanges, Extent, ExtentKind, FileSource, RangeSet,
 };
 use xenith_common_ids::VdiId;
 
@@ -15,9 +13,6 @@ use super::{Found, LvmThinDriver};
 use crate::StorageError;
 use crate::changed::changed;
 use crate::extent_map::Mapped;
-
-/// Read at once to see whether it is zeros.
-const STEP: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub struct ThinSource {
@@ -34,36 +29,39 @@ impl ThinSource {
         Ok(Self { driver, thin_id: found.volume.thin_id, contents, mapped: OnceLock::new() })
     }
 
-    fn frozen(&self) -> io::Result<Frozen<'_>> {
-        let LvmThinDriver { machine, pool, metadata, .. } = &self.driver;
-        Frozen::take(machine, pool, metadata)
-    }
-
-    fn thin_id(&self) -> io::Result<u32> {
-        self.thin_id.ok_or_else(|| io::Error::other("LVM does not say its number in the pool"))
-    }
-
     fn mapped(&self) -> Option<&RangeSet> {
-        let read = || -> io::Result<RangeSet> {
-            let map = self.frozen()?.map_of(self.thin_id()?, self.size())?;
-            Ok(map.into_iter().map(|mapped| mapped.range).collect())
-        };
         let mapped = self.mapped.get_or_init(|| {
             let sr = self.driver.id;
-            read().inspect_err(|error| tracing::warn!(%sr, %error, "a volume is read as a whole")).ok()
+            let read = self.driver.mapped_of(self.thin_id, self.size());
+            read.inspect_err(|error| tracing::warn!(%sr, %error, "a volume is read as a whole")).ok()
         });
         mapped.as_ref()
     }
 
     fn compare(&self, base: &Found) -> io::Result<RangeSet> {
         let (size, base_size) = (self.size(), base.size.bytes());
-        let base_id =
-            base.volume.thin_id.ok_or_else(|| io::Error::other("LVM does not say its number in the pool"))?;
-        let frozen = self.frozen()?;
-        let (now, before) = (frozen.map_of(self.thin_id()?, size)?, frozen.map_of(base_id, base_size)?);
+        let frozen = self.driver.frozen()?;
+        let now = frozen.map_of(known(self.thin_id)?, size)?;
+        let before = frozen.map_of(known(base.volume.thin_id)?, base_size)?;
         drop(frozen);
         changed((fine(now), size), (fine(before), base_size))
     }
+}
+
+impl LvmThinDriver {
+    fn frozen(&self) -> io::Result<Frozen<'_>> {
+        Frozen::take(&self.machine, &self.pool, &self.metadata)
+    }
+
+    /// Where a volume of `size` bytes has blocks.
+    pub(super) fn mapped_of(&self, thin_id: Option<u32>, size: u64) -> io::Result<RangeSet> {
+        let map = self.frozen()?.map_of(known(thin_id)?, size)?;
+        Ok(map.into_iter().map(|mapped| mapped.range).collect())
+    }
+}
+
+fn known(thin_id: Option<u32>) -> io::Result<u32> {
+    thin_id.ok_or_else(|| io::Error::other("LVM does not say its number in the pool"))
 }
 
 /// Read already.
@@ -121,55 +119,8 @@ impl BlockSource for ThinSource {
     }
 }
 
-/// A volume that is written.
-#[derive(Debug)]
-pub struct ThinSink {
-    writes: FileSink,
-    reads: FileSource,
-}
-
-impl ThinSink {
-    pub fn open(device: &Path) -> Result<Self, BlockError> {
-        Ok(Self { writes: FileSink::open(device)?, reads: FileSource::open(device)? })
-    }
-}
-
-impl BlockSink for ThinSink {
-    fn size(&self) -> u64 {
-        self.writes.size()
-    }
-
-    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), BlockError> {
-        self.writes.write_at(offset, data)
-    }
-
-    /// Reads first, which costs nothing where there is no block: a hole stays one. The kernel may leave out a part of what
-    /// it is told to discard (dm-thin.c, where a block is busy), so zeros are written where there is something else.
-    fn zero(&self, range: ByteRange) -> Result<(), BlockError> {
-        BlockError::check_bounds(range.start, range.len(), self.size())?;
-        let mut bytes = vec![0; usize::try_from(STEP.min(range.len())).expect("a small step")];
-        let mut at = range.start;
-        while at < range.end {
-            let len = (range.end - at).min(STEP);
-            let step = &mut bytes[..usize::try_from(len).expect("a small step")];
-            self.reads.read_at(at, step)?;
-            if step.iter().any(|&byte| byte != 0) {
-                self.writes.zero(ByteRange::with_len(at, len))?;
-            }
-            at += len;
-        }
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), BlockError> {
-        self.writes.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-
     use super::*;
 
     #[test]
@@ -189,20 +140,5 @@ mod tests {
                 .collect();
             assert_eq!(found, expected, "{from} to {to}");
         }
-    }
-
-    #[test]
-    fn zeroing_writes_only_where_there_is_something_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("volume");
-        File::create(&path).unwrap().set_len(8 << 20).unwrap();
-        let sink = ThinSink::open(&path).unwrap();
-        sink.write_at(3 << 20, &[7; 4096]).unwrap();
-        sink.zero(ByteRange::new(1 << 20, 8 << 20)).unwrap();
-        let mut bytes = vec![1; 8 << 20];
-        FileSource::open(&path).unwrap().read_at(0, &mut bytes).unwrap();
-        assert!(bytes.iter().all(|&byte| byte == 0));
-        assert!(sink.zero(ByteRange::new(0, 9 << 20)).is_err());
-        sink.zero(ByteRange::new(4096, 4096)).unwrap();
     }
 }

@@ -15,7 +15,7 @@ use xenith_common_block::{BlockSource, ByteRange, ExtentKind, FileSink, FileSour
 use xenith_hypervisor_agent_storage::lvm_thin::{Call, Line, Machine, Programs};
 
 const BLOCK: u64 = 64 << 10;
-const TOTAL_BLOCKS: u64 = 16_384;
+const MOST_BLOCKS: u64 = 16_384;
 
 #[derive(Debug, Default)]
 struct Volume {
@@ -34,6 +34,8 @@ struct World {
     holds_metadata: bool,
     /// Of these a disk is not empty.
     used_disks: BTreeSet<String>,
+    /// Of the pool; `None`: as many as there may be.
+    blocks: Option<u64>,
     /// Changes that are still carried out; `None`: all.
     left_to_live: Option<usize>,
     /// Where which contents lie: the same contents share a block.
@@ -65,6 +67,11 @@ impl Model {
 
     pub fn live(&self) {
         self.world.lock().unwrap().left_to_live = None;
+    }
+
+    /// The pool has as many blocks of 64 KiB.
+    pub fn resize_pool(&self, blocks: u64) {
+        self.world.lock().unwrap().blocks = Some(blocks);
     }
 
     /// Something is on the disk.
@@ -157,7 +164,7 @@ impl Programs for Model {
         let said = match &**program {
             "lvs" => self.list(&world),
             "vgs" => {
-                let free = TOTAL_BLOCKS * BLOCK;
+                let free = MOST_BLOCKS * BLOCK;
                 let row = json!({ "vg_extent_size": "1048576", "vg_free": free.to_string() });
                 let rows: Vec<_> = world.group.iter().map(|_| row.clone()).collect();
                 json!({ "report": [{ "vg": rows }] }).to_string()
@@ -299,8 +306,9 @@ impl Model {
             ["status", device] if *device == format!("{}-tpool", dm_name(&group, "pool")) => {
                 let used: usize = thins().map(|name| blocks(&self.device(world, name)).len()).sum();
                 let held = if world.holds_metadata { "57" } else { "-" };
+                let total = world.blocks.unwrap_or(MOST_BLOCKS);
                 Ok(format!(
-                    "0 99 thin-pool 5 10/2048 {used}/{TOTAL_BLOCKS} {held} rw discard_passdown queue_if_no_space - 512"
+                    "0 99 thin-pool 5 10/2048 {used}/{total} {held} rw discard_passdown queue_if_no_space - 512"
                 ))
             }
             ["status", device] => {
@@ -332,7 +340,7 @@ impl Model {
             None => map_of(&device, &mut world.places),
         };
         let mut said = format!(
-            "<superblock uuid=\"\" time=\"1\" transaction=\"5\" data_block_size=\"128\" nr_data_blocks=\"{TOTAL_BLOCKS} \
+            "<superblock uuid=\"\" time=\"1\" transaction=\"5\" data_block_size=\"128\" nr_data_blocks=\"{MOST_BLOCKS} \
              metadata_snap=\"57\">\n  <device dev_id=\"{id}\" mapped_blocks=\"{}\" transaction=\"0\">\n",
             map.len()
         );

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use xenith_common_block::ByteRange;
 use xenith_common_ids::{SrId, VdiId};
 use xenith_hypervisor_agent_storage::lvm_thin::{LvmThinDriver, Pool};
 use xenith_hypervisor_agent_storage::{StorageDriver, StorageError};
-use xenith_hypervisor_agent_types::{SnapshotOf, VdiSize};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, SnapshotOf, VdiSize};
 
 use crate::lvm_model::Model;
 
@@ -113,6 +114,48 @@ fn an_sr_that_was_made_for_nothing_leaves_its_disks_as_they_were() {
     LvmThinDriver::make(&sr.model.machine(), sr.id, &Pool::of(sr.id), &disks()).unwrap();
     sr.revive();
     assert!(sr.driver.list().unwrap().vdis.is_empty());
+}
+
+#[test]
+fn a_task_is_told_that_the_pool_is_full_before_its_writes_wait() {
+    let sr = Sr::new();
+    // 128 MiB.
+    sr.model.resize_pool(2048);
+    let (vdi, other) = (VdiId::new(), VdiId::new());
+    sr.driver.ensure(vdi, size(1024)).unwrap();
+    let sink = sr.driver.open_sink(vdi).unwrap();
+    let written = (0..128).find_map(|mib| sink.write_at(mib << 20, &[7; 1 << 20]).err()).unwrap();
+    let fault = Fault::from(StorageError::from(written));
+    assert_eq!(fault.reason, FaultReason::StorageFull, "{fault}");
+    let left = sr.driver.room().unwrap().0;
+    assert!(left > 32 << 20, "{left} bytes are left for guests");
+    // What there is can be read, snapshotted and deleted, by which there is room again.
+    assert_eq!(sr.look(vdi), Some((7, 1024)));
+    sr.snapshot(&[SnapshotOf { vdi, snapshot: other }]).unwrap();
+    sr.driver.delete(vdi).unwrap();
+    sr.driver.delete(other).unwrap();
+    assert_eq!(sr.driver.room().unwrap().0, 128 << 20);
+}
+
+#[test]
+fn zeroing_leaves_holes_as_they_are() {
+    let sr = Sr::new();
+    let vdi = VdiId::new();
+    sr.driver.ensure(vdi, size(1 << 20)).unwrap();
+    let sink = sr.driver.open_sink(vdi).unwrap();
+    for mib in [0, 3, 500_000] {
+        sink.write_at(mib << 20, &[7; 4096]).unwrap();
+    }
+    // A TiB, of which little is there.
+    sink.zero(ByteRange::new(1 << 20, 1 << 40)).unwrap();
+    sink.zero(ByteRange::new(512, 8 << 20)).unwrap();
+    let mut bytes = [9; 8192];
+    for (mib, first) in [(0, 7), (3, 0), (500_000, 0)] {
+        sr.driver.open_source(vdi).unwrap().read_at(mib << 20, &mut bytes).unwrap();
+        assert!(bytes[0] == first && bytes[512..].iter().all(|&byte| byte == 0), "{mib}");
+    }
+    assert!(sink.zero(ByteRange::new(0, (1 << 40) + 512)).is_err());
+    assert!(sr.driver.facts(vdi).unwrap().physical < 1 << 20);
 }
 
 /// What a case works on: a VDI with twos that was snapshotted with ones in it, another VDI, and ids for new ones.

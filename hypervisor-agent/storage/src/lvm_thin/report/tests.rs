@@ -55,13 +55,13 @@ fn the_table_of_a_pool_is_read() {
 #[test]
 fn a_pool_is_full_when_its_data_or_its_metadata_are() {
     let block = 65536;
-    for (line, free, takes_writes) in [
-        ("0 204800 thin-pool 5 10/1024 100/1600 - rw discard_passdown queue_if_no_space - 256", 1500, true),
+    for (line, free, is_read_only) in [
+        ("0 204800 thin-pool 5 10/1024 100/1600 - rw discard_passdown queue_if_no_space - 256", 1500, false),
         // There are blocks, and too few names for them.
-        ("0 204800 thin-pool 5 748/1024 100/1600 - rw discard_passdown queue_if_no_space - 256", 1280, true),
+        ("0 204800 thin-pool 5 748/1024 100/1600 - rw discard_passdown queue_if_no_space - 256", 1280, false),
         // Before kernels told their reserve.
-        ("0 204800 thin-pool 5 1004/1024 0/1600 - rw discard_passdown queue_if_no_space -", 1280, true),
-        ("0 204800 thin-pool 5 900/1024 100/1600 - rw discard_passdown queue_if_no_space - 256", 0, true),
+        ("0 204800 thin-pool 5 1004/1024 0/1600 - rw discard_passdown queue_if_no_space -", 1280, false),
+        ("0 204800 thin-pool 5 900/1024 100/1600 - rw discard_passdown queue_if_no_space - 256", 0, false),
         (
             "0 204800 thin-pool 5 10/1024 1600/1600 - out_of_data_space discard_passdown queue_if_no_space - 256",
             0,
@@ -70,12 +70,12 @@ fn a_pool_is_full_when_its_data_or_its_metadata_are() {
         (
             "0 204800 thin-pool 5 10/1024 100/1600 - ro discard_passdown queue_if_no_space needs_check 256",
             1500,
-            false,
+            true,
         ),
     ] {
         let status = pool_status(line).unwrap();
         assert_eq!(status.room(block), (free * block, 1600 * block), "{line}");
-        assert_eq!((status.takes_writes, status.holds_metadata), (takes_writes, false), "{line}");
+        assert_eq!((status.is_read_only, status.holds_metadata), (is_read_only, false), "{line}");
     }
     let held = "0 204800 thin-pool 5 10/1024 100/1600 57 rw discard_passdown queue_if_no_space - 256";
     assert!(pool_status(held).unwrap().holds_metadata);
