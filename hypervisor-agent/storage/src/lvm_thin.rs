@@ -290,7 +290,7 @@ impl StorageDriver for LvmThinDriver {
             Err(StorageError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
-        let call = Call::new("lvcreate --type thin --setactivationskip n --virtualsize")
+        let call = Call::change("lvcreate --type thin --setactivationskip n --virtualsize")
             .and(format!("{}b", size.bytes()))
             .and("--name")
             .and(name(vdi, Role::Main))
@@ -313,7 +313,7 @@ impl StorageDriver for LvmThinDriver {
             return Err(StorageError::Io { action: "delete", vdi, source });
         }
         // From here on it is no VDI.
-        let call = Call::new("lvchange --addtag").and(GOING).and(self.path_in_group(&main));
+        let call = Call::change("lvchange --addtag").and(GOING).and(self.path_in_group(&main));
         self.machine.run(&call).map_err(self.io("delete", vdi))?;
         self.remove(vdi, &main)
     }
@@ -325,7 +325,7 @@ impl StorageDriver for LvmThinDriver {
         }
         if size > found.size {
             // The back end of a running guest sees it with the guest's next request.
-            let call = Call::new("lvextend --size").and(format!("{}b", size.bytes()));
+            let call = Call::change("lvextend --size").and(format!("{}b", size.bytes()));
             let call = call.and(self.path_in_group(&found.volume.name));
             self.machine.run(&call).map_err(self.io("grow", vdi))?;
         }

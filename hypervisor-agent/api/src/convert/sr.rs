@@ -75,3 +75,23 @@ impl TryFrom<wire::SrFacts> for SrFacts {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_comes_back_as_it_was_and_is_held_against_its_rules() {
+        let kinds = [
+            SrSpec::Folder { path: "/srv/vms".to_owned() },
+            SrSpec::Nfs { server: "nas".to_owned(), export: "/vms".to_owned(), options: String::new() },
+            SrSpec::LvmThin { disks: vec!["/dev/sdb".to_owned()], pool: String::new() },
+            SrSpec::LvmThin { disks: Vec::new(), pool: "vg/data".to_owned() },
+        ];
+        for spec in kinds {
+            assert_eq!(SrSpec::try_from(wire::SrSpec::from(&spec)).unwrap(), spec);
+        }
+        let wrong = wire::SrSpec::from(&SrSpec::LvmThin { disks: Vec::new(), pool: "data".to_owned() });
+        assert!(SrSpec::try_from(wrong).unwrap_err().to_string().contains("pool"));
+    }
+}

@@ -28,7 +28,7 @@ pub(super) const REVERT: Sharer<'static> = Sharer { permission: "rw", tags: &[],
 
 impl LvmThinDriver {
     pub(super) fn rename_volume(&self, vdi: VdiId, from: &str, to: &str) -> Result<()> {
-        let call = Call::new("lvrename").and(&self.pool.group).and(from).and(to);
+        let call = Call::change("lvrename").and(&self.pool.group).and(from).and(to);
         self.machine.run(&call).map_err(self.io("rename", vdi))
     }
 
@@ -54,18 +54,24 @@ impl LvmThinDriver {
     pub(super) fn remove(&self, vdi: VdiId, volume: &str) -> Result<()> {
         // LVM itself refuses one that somebody has open, but not to trim it.
         if self.lasting_openers(volume) == Some(0) {
-            let call = Call::long("blkdiscard").and(self.device(volume).display().to_string());
-            if let Err(error) = self.machine.run(&call) {
+            let trim = Call::long("blkdiscard").and(self.device(volume).display().to_string());
+            let trimmed = self.machine.run(&trim).or_else(|_| {
+                // A snapshot's volume is for reading.
+                let call = Call::change("lvchange --permission rw").and(self.path_in_group(volume));
+                self.machine.run(&call).and_then(|()| self.machine.run(&trim))
+            });
+            if let Err(error) = trimmed {
                 tracing::debug!(%vdi, %error, "the disk under it is not told of free blocks");
             }
         }
-        let call = Call::new("lvremove --yes").and(self.path_in_group(volume));
+        let call = Call::change("lvremove --yes").and(self.path_in_group(volume));
         self.machine.run(&call).map_err(self.io("delete", vdi))
     }
 
     /// A volume that shares the blocks of another until they are written.
     pub(super) fn share(&self, (from, to): (&str, &str), vdi: VdiId, what: &Sharer<'_>) -> Result<()> {
-        let call = Call::new("lvcreate --snapshot --setactivationskip n --permission").and(what.permission);
+        let call =
+            Call::change("lvcreate --snapshot --setactivationskip n --permission").and(what.permission);
         let call = what.tags.iter().fold(call, |call, tag| call.and("--addtag").and(tag));
         let call = call.and("--name").and(to).and(self.path_in_group(from));
         self.machine.run(&call).map_err(self.io(what.action, vdi))

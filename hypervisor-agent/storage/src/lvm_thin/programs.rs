@@ -41,6 +41,13 @@ impl Call {
         Self { within: LONG, ..Self::new(words) }
     }
 
+    /// Changes a volume. LVM keeps a copy of what was before each change for a month, which would be thousands a day.
+    pub(super) fn change(words: &str) -> Self {
+        let mut call = Self::new(words);
+        call.words.splice(1..1, ["--config", "backup/archive=0"].map(str::to_owned));
+        call
+    }
+
     pub(super) fn and(mut self, argument: impl Into<String>) -> Self {
         self.words.push(argument.into());
         self

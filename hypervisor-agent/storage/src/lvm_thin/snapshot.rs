@@ -68,7 +68,7 @@ impl PendingSnapshot for Pending {
     fn commit(mut self: Box<Self>) -> Result<Vec<VdiFacts>> {
         let driver = self.driver.clone();
         if let Some((first, _)) = self.making.first() {
-            let call = Call::new("lvchange --deltag").and(MAKING);
+            let call = Call::change("lvchange --deltag").and(MAKING);
             let volumes =
                 self.making.iter().map(|(of, _)| driver.path_in_group(&name(of.snapshot, Role::Main)));
             let call = volumes.fold(call, Call::and);

@@ -237,7 +237,7 @@ impl Model {
                 for name in arguments.volumes() {
                     let volume = world.volumes.get_mut(name).ok_or_else(|| failed("no such volume"))?;
                     volume.tags.extend(arguments.all("--addtag").into_iter().map(str::to_owned));
-                    volume.tags.retain(|tag| arguments.get("--deltag") != Some(tag));
+                    volume.tags.retain(|tag| arguments.get("--deltag") != Some(tag.as_str()));
                 }
                 Ok(())
             }
