@@ -153,7 +153,7 @@ fn unusable(error: &dyn std::fmt::Display) -> Fault {
 
 /// Up to the next MiB.
 fn disk_size(bytes: u64) -> Result<VdiSize, Fault> {
-    VdiSize::from_bytes(bytes.next_multiple_of(1 << 20)).map_err(|error| unusable(&error))
+    VdiSize::holding(bytes).map_err(|error| unusable(&error))
 }
 
 fn fill_from(source: &dyn BlockSource, sink: &dyn BlockSink, progress: &Progress) -> Result<(), Fault> {

@@ -31,6 +31,14 @@ impl VdiSize {
         Ok(Self(bytes))
     }
 
+    /// The smallest disk for so many bytes, which may be anything: images and people say what they like.
+    pub const fn holding(bytes: u64) -> Result<Self, VdiSizeError> {
+        match bytes.checked_next_multiple_of(1 << 20) {
+            Some(whole) => Self::from_bytes(whole),
+            None => Err(VdiSizeError::Range(bytes)),
+        }
+    }
+
     #[must_use]
     pub const fn bytes(self) -> u64 {
         self.0
@@ -131,6 +139,21 @@ mod tests {
         ] {
             let size = text.parse::<VdiSize>().ok().map(|size| size.to_string());
             assert_eq!(size.as_deref(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_holds_any_number_of_bytes() {
+        for (bytes, size) in [
+            (0, None),
+            (1, Some(1 << 20)),
+            (1 << 20, Some(1 << 20)),
+            ((1 << 20) + 1, Some(2 << 20)),
+            (VdiSize::MAX, Some(VdiSize::MAX)),
+            (VdiSize::MAX + 1, None),
+            (u64::MAX, None),
+        ] {
+            assert_eq!(VdiSize::holding(bytes).ok().map(VdiSize::bytes), size, "{bytes}");
         }
     }
 }

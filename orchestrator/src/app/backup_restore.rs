@@ -327,7 +327,7 @@ fn new_vdis(
     prefix: &str,
 ) -> Result<Vec<NewVdi>, ApiError> {
     let make = |(name, size): &(String, u64)| -> Result<NewVdi, ApiError> {
-        let size = VdiSize::from_bytes(size.next_multiple_of(1 << 20)).map_err(ApiError::internal)?;
+        let size = VdiSize::holding(*size).map_err(ApiError::internal)?;
         let short = name.split('.').nth(1).unwrap_or("disk");
         let name = if prefix.is_empty() {
             format!("{name}-{}", stamp(record.created))

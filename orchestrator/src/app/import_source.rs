@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use time::OffsetDateTime;
 use xenith_common_ids::{ImportId, ImportSourceId, SagaId};
+use xenith_hypervisor_agent_types::VdiSize;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_store::Record;
 use xenith_orchestrator_types::import::{
@@ -27,8 +28,6 @@ use crate::errors::store_error;
 use crate::model::{CutOverWish, ImportDiskRecord, ImportRecord, ImportSourceRecord};
 use crate::sagas::import::{ImportVsphere, VsphereParams};
 use crate::vsphere::{self, api_error, with_source};
-
-const MIB: u64 = 1 << 20;
 
 pub(super) fn api_source(id: ImportSourceId, record: &ImportSourceRecord) -> ImportSource {
     ImportSource {
@@ -356,7 +355,8 @@ fn create_vm(request: &StartImport, described: &source::SourceVm) -> Result<Crea
     let nics: Vec<_> = nics.into_iter().flatten().collect();
     let disks = described.disks.iter().map(|disk| -> Result<serde_json::Value, ApiError> {
         let sr = sr_for(&request.storage, disk)?;
-        Ok(json!({ "size": disk.capacity.next_multiple_of(MIB), "sr": sr }))
+        let size = VdiSize::holding(disk.capacity).map_err(ApiError::internal)?;
+        Ok(json!({ "size": size, "sr": sr }))
     });
     let disks = disks.collect::<Result<Vec<_>, ApiError>>()?;
     let firmware = if vm.efi { "uefi" } else { "bios" };

@@ -77,7 +77,7 @@ impl<'a> Followed<'a> {
 }
 
 fn rounded(bytes: u64) -> Result<VdiSize, ApiError> {
-    VdiSize::from_bytes(bytes.next_multiple_of(1 << 20)).map_err(ApiError::internal)
+    VdiSize::holding(bytes).map_err(ApiError::internal)
 }
 
 impl App {

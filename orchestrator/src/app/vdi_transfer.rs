@@ -182,8 +182,8 @@ impl App {
             return Err(ApiError::invalid("capacity", "an empty disk need not be sent"));
         }
         let sr = self.sr_on(call, host.key, request.sr.as_deref()).await?;
-        let size = VdiSize::from_bytes(request.capacity.next_multiple_of(1 << 20))
-            .map_err(|error| ApiError::invalid("capacity", error))?;
+        let size =
+            VdiSize::holding(request.capacity).map_err(|error| ApiError::invalid("capacity", error))?;
         let vdi = NewVdi { vdi: VdiId::new(), sr, size, name: request.name, from: None, seed: None };
         let saga = SagaId::new();
         let record = self.insert_vdi(Transaction::new(), &vdi, host.key, MadeFor::Itself(saga));
