@@ -105,24 +105,34 @@ impl Attachments {
         xenith_common_files::remove(&path).map_err(|error| internal("remove", &path, &error))
     }
 
-    /// Where an SR is; its folder is mounted.
-    fn place_of(&self, attached: &AttachedSr) -> Result<Place, Fault> {
+    /// Where the folder of an SR is, mounted.
+    pub fn folder_of(&self, attached: &AttachedSr) -> Result<PathBuf, Fault> {
         match &attached.spec {
-            SrSpec::Folder { path } => Ok(Place::Folder(PathBuf::from(path))),
+            SrSpec::Folder { path } => Ok(PathBuf::from(path)),
             SrSpec::Nfs { server, export, options } => {
                 let at = self.mount_point(attached.sr);
                 fs::create_dir_all(&at).map_err(|error| internal("create", &at, &error))?;
                 if !is_mounted(&at) {
                     mount_nfs(&format!("{server}:{export}"), options, &at)?;
                 }
-                Ok(Place::Folder(at))
+                Ok(at)
             }
-            SrSpec::LvmThin { disks, pool } => {
-                let wrong = || Fault::invalid("pool", "give a thin pool as `lvs` shows it: GROUP/POOL");
-                let named = (!pool.is_empty()).then(|| Pool::named(pool).ok_or_else(wrong)).transpose()?;
-                Ok(Place::Pool(named.unwrap_or_else(|| Pool::of(attached.sr)), disks.clone()))
+            SrSpec::LvmThin { .. } => {
+                let message = format_args!("SR {} is a thin pool and has no folder", attached.sr);
+                Err(Fault::new(FaultReason::Unsupported, message))
             }
         }
+    }
+
+    fn place_of(&self, attached: &AttachedSr) -> Result<Place, Fault> {
+        let SrSpec::LvmThin { disks, pool } = &attached.spec else {
+            return self.folder_of(attached).map(Place::Folder);
+        };
+        if pool.is_empty() {
+            return Ok(Place::Pool(Pool::of(attached.sr), disks.clone()));
+        }
+        let wrong = || Fault::invalid("pool", "give a thin pool as `lvs` shows it: GROUP/POOL");
+        Ok(Place::Pool(Pool::named(pool).ok_or_else(wrong)?, Vec::new()))
     }
 
     /// Mounts it and opens its driver.
