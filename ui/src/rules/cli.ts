@@ -165,7 +165,7 @@ const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
     return { ...rest, nic: withParts(network, { mac }) };
   },
   'sr.create': ({ spec, ...rest }) => {
-    const { kind, path, server, export: folder, options, disks, pool } = spec as Record<string, string> & { disks?: string[] };
+    const { kind, path, server, export: folder, options, disks, pool } = spec as { kind: string; path?: string; server?: string; export?: string; options?: string; disks?: string[]; pool?: string };
     // Of several disks each is a flag of its own.
     if (kind === 'lvm-thin') return { ...rest, disk: disks && disks.length > 1 ? disks : disks?.[0], thin_pool: pool };
     return kind === 'folder' ? { ...rest, folder: path } : { ...rest, nfs: `${server}:${folder}`, nfs_options: options };
