@@ -157,3 +157,23 @@ fn scan_sheet(scan: &SrScan) -> Sheet {
         .each("damaged", damaged)
         .each("left-overs", left_overs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places() {
+        let none = || SrPlace { folder: None, nfs: None, disks: Vec::new(), thin_pool: None };
+        let text = str::to_owned;
+        for (place, shown) in [
+            (SrPlace { folder: Some(text("/srv/vms")), ..none() }, "/srv/vms"),
+            (SrPlace { nfs: Some(text("[fe80::1]:/vms")), ..none() }, "[fe80::1]:/vms"),
+            (SrPlace { disks: vec![text("/dev/sdb"), text("/dev/sdc")], ..none() }, "/dev/sdb /dev/sdc"),
+            (SrPlace { thin_pool: Some(text("vg/data")), ..none() }, "vg/data"),
+        ] {
+            let spec = spec(place, String::new());
+            assert_eq!((spec.check(), spec.to_string()), (Ok(()), shown.to_owned()));
+        }
+    }
+}
