@@ -13,6 +13,7 @@ pub mod host_upgrade;
 pub mod import;
 pub mod pool_balance;
 pub mod repository_act;
+mod seed;
 pub mod snapshot_create;
 pub mod snapshot_delete;
 mod snapshot_parts;
@@ -37,7 +38,6 @@ pub mod vm_delete;
 pub mod vm_migrate;
 pub mod vm_update;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -55,6 +55,7 @@ use crate::fleet::Fleet;
 use crate::imports::LiveImports;
 use crate::networking::{Networking, NotFiltered};
 use crate::secret::Vault;
+pub use seed::Seed;
 
 /// Why a VM's release is the commit point of a saga.
 const RELEASED: &str = "the VM is free for the next operation";
@@ -120,7 +121,7 @@ pub struct NewVdi {
     pub from: Option<VdiId>,
     /// Files for cloud-init, which make it the small disk that they are on.
     #[serde(default)]
-    pub seed: Option<BTreeMap<String, String>>,
+    pub seed: Option<Seed>,
 }
 
 /// The action of a step that is there for its undo: what it stands for is done in the transaction that starts the saga.
@@ -313,8 +314,8 @@ impl Deps {
     ) -> Result<(), StepError> {
         let command = match (vdi.from, &vdi.seed) {
             (None, None) => Command::EnsureVdi { vdi: vdi.vdi, sr: vdi.sr, size: vdi.size },
-            (None, Some(files)) => {
-                let files = files.clone();
+            (None, Some(seed)) => {
+                let files = seed.files(self.vault()?)?;
                 Command::Storage(StorageCommand::Seed { vdi: vdi.vdi, sr: vdi.sr, files })
             }
             (Some(from), _) => Command::Storage(StorageCommand::Clone { from, to: vdi.vdi, sr: vdi.sr }),

@@ -24,11 +24,11 @@ use super::vm_spec::validated;
 use crate::errors::store_error;
 use crate::model::VmRecord;
 use crate::records;
-use crate::sagas::NewVdi;
 use crate::sagas::template_create::{Params as CreateParams, TemplateCreate};
 use crate::sagas::template_delete::{Params as DeleteParams, TemplateDelete};
 use crate::sagas::vdi_import::{Params as ImportParams, VdiImport};
 use crate::sagas::vm_create::{Params as VmParams, VmCreate};
+use crate::sagas::{NewVdi, Seed};
 
 impl App {
     async fn find_template(
@@ -89,6 +89,7 @@ impl App {
         }
         if let Some(wanted) = &request.cloud_init {
             let files = super::cloud_init::files(vm, &name, wanted)?;
+            let seed = Seed::seal(&files, &self.vault).map_err(ApiError::internal)?;
             let used = |device: &DiskDevice| disks.iter().any(|disk| disk.device == *device);
             let device = (0..DiskDevice::COUNT).filter_map(DiskDevice::nth).find(|device| !used(device));
             let device =
@@ -100,7 +101,7 @@ impl App {
             let vdi = VdiId::new();
             disks.push(DiskSpec { device, vdi, access: DiskAccess::ReadOnly });
             let name = format!("{name}-seed");
-            new_vdis.push(NewVdi { vdi, sr, size, name, from: None, seed: Some(files) });
+            new_vdis.push(NewVdi { vdi, sr, size, name, from: None, seed: Some(seed) });
         }
         Ok((disks, new_vdis))
     }

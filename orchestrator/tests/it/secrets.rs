@@ -5,18 +5,19 @@ use xenith_common_ids::OperationId;
 use xenith_hypervisor_agent_api::JoinToken;
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_orchestrator::db::{self, Db};
-use xenith_orchestrator_api::{Method, auth, host, mail, repository, token, user};
+use xenith_orchestrator_api::{Method, auth, host, mail, repository, template, token, user, vm};
 use xenith_orchestrator_client::{CallOptions, Credential};
 use xenith_orchestrator_store::ScanRequest;
 use xenith_orchestrator_types::auth::Credentials;
 use xenith_orchestrator_types::host::AddHost;
-use xenith_orchestrator_types::task::TaskStatus;
+use xenith_orchestrator_types::task::{TaskStarted, TaskStatus};
 use xenith_orchestrator_types::token::CreateToken;
 
 use crate::accounts::code_of;
 use crate::harness::Installation;
 
 const PASSWORD: &str = "correct horse battery";
+const GUEST_PASSWORD: &str = "what-the-guest-lets-in";
 const MAIL_PASSWORD: &str = "what-the-mail-server-wants";
 
 /// Every key and value, and where it is.
@@ -50,6 +51,11 @@ async fn call<M: Method>(all: &Installation, params: serde_json::Value) -> M::Re
     all.admin.call::<M>(&params).await.unwrap_or_else(|error| panic!("{}: {error}", M::NAME))
 }
 
+async fn task<M: Method<Result = TaskStarted>>(all: &Installation, params: serde_json::Value) {
+    let task = all.run::<M>(&serde_json::from_value(params).unwrap()).await;
+    assert_eq!(task.status, TaskStatus::Done, "{}: {:?}", task.title, task.message);
+}
+
 /// Secrets that were given and issued, each under a name.
 async fn secrets(all: &Installation) -> Vec<(&'static str, String)> {
     let credentials = Credentials { name: "admin".into(), password: all.password().into(), code: None };
@@ -76,6 +82,13 @@ async fn secrets(all: &Installation) -> Vec<(&'static str, String)> {
     let factor = call::<user::TotpEnrol>(all, own).await.secret;
     let code = json!({ "code": code_of(&factor, 0) });
     let recovery = call::<user::TotpConfirm>(all, code).await.codes.remove(0);
+    let plain = json!({ "name": "golden-1", "disks": [{ "size": 1 << 20 }], "vcpus": { "online": 1, "max": 1 },
+        "memory": { "target": 128, "max": 128 },
+        "platform": { "kind": "pvh", "boot": { "kernel": "vmlinuz" } } });
+    task::<vm::Create>(all, plain).await;
+    task::<template::Create>(all, json!({ "vm": "golden-1", "name": "golden" })).await;
+    let told = json!({ "user_data": format!("#cloud-config\npassword: {GUEST_PASSWORD}\n") });
+    task::<template::Deploy>(all, json!({ "template": "golden", "name": "web-1", "cloud_init": told })).await;
     vec![
         ("the first password", all.password().to_owned()),
         ("a session", session),
@@ -86,6 +99,7 @@ async fn secrets(all: &Installation) -> Vec<(&'static str, String)> {
         ("a user's password", PASSWORD.to_owned()),
         ("a hash of a user's password and two guessable parameters", hash_of_dora),
         ("a repository's key", key),
+        ("what cloud-init is told", GUEST_PASSWORD.to_owned()),
         ("the mail server's password", MAIL_PASSWORD.to_owned()),
         ("the secret of a second factor", factor),
         ("a recovery code as it is compared", recovery.replace('-', "")),
