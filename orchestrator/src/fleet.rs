@@ -203,6 +203,7 @@ impl Fleet {
         self.changes.note(|changed| {
             changed.vms.extend(&vms);
             changed.links.insert(host);
+            changed.domains.insert(host);
         });
         self.changes.wake_all();
         self.emit(FleetEvent::Removed { host, vms });

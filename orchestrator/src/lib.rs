@@ -20,6 +20,7 @@ mod errors;
 pub mod events;
 pub mod fleet;
 mod forget;
+mod gathered;
 pub mod http;
 pub mod identities;
 pub mod imports;

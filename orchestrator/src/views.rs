@@ -7,18 +7,20 @@
 
 mod company;
 mod known;
+mod placed;
 mod rows;
 mod tasks;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use xenith_common_ids::{HostId, PoolId, SagaId, SrId, VdiId, VmId};
 use xenith_common_tasks::TaskSet;
+use xenith_common_units::MacAddr;
 use xenith_orchestrator_inventory::host::Hosts;
 use xenith_orchestrator_inventory::vdi::Vdis;
 use xenith_orchestrator_inventory::vm::Vms;
@@ -31,10 +33,12 @@ use xenith_orchestrator_types::vdi::Vdi;
 
 use known::TagSets;
 pub use known::{Company, KnownVm};
+pub use placed::Placed;
 pub use tasks::TaskList;
 
 use crate::db::Db;
 use crate::fleet::{Changed, Fleet};
+use crate::gathered::Gathered;
 use crate::model::{HostRecord, VmRecord};
 
 /// Records read at once at the start.
@@ -66,18 +70,17 @@ pub struct Views {
     pub vms: Inventory<Vms>,
     pub hosts: Inventory<Hosts>,
     pub vdis: Inventory<Vdis>,
-    regrouped: Regrouped,
-}
-
-/// VMs that came, went, or changed their pool or tags, for who shows things by whose VMs they are about.
-#[derive(Debug, Default)]
-struct Regrouped {
-    vms: Mutex<HashSet<VmId>>,
-    news: Notify,
+    /// VMs that came, went, or changed their pool or tags, for who shows things by whose VMs they are about.
+    regrouped: Gathered<HashSet<VmId>>,
+    placed: Gathered<Placed>,
+    /// Up to here the VMs are as the store has them.
+    through: watch::Sender<Revision>,
 }
 
 struct Watches {
     vms: CollectionWatch<VmId, VmRecord>,
+    /// From where on they are watched.
+    vms_since: Revision,
     hosts: CollectionWatch<HostId, HostRecord>,
     pools: CollectionWatch<PoolId, Pool>,
     vdis: CollectionWatch<VdiId, Vdi>,
@@ -112,7 +115,9 @@ impl Views {
             ),
             vdis,
             intended: RwLock::new(intended),
-            regrouped: Regrouped::default(),
+            regrouped: Gathered::default(),
+            placed: Gathered::default(),
+            through: watch::Sender::new(watches.vms_since),
         });
         let (follower, db, token) = (Arc::clone(&views), db.clone(), tasks.token());
         tasks.spawn("views", async move {
@@ -226,24 +231,6 @@ impl Views {
         ids.filter_map(|vdi| intended.vdis.get(vdi).cloned()).collect()
     }
 
-    /// VMs that came, went, or changed their pool or tags since the last call; waits until there are some. One caller
-    /// at a time; safe to cancel.
-    pub async fn regrouped(&self) -> HashSet<VmId> {
-        loop {
-            let vms = std::mem::take(&mut *self.regrouped.vms.lock().unwrap_or_else(PoisonError::into_inner));
-            if !vms.is_empty() {
-                return vms;
-            }
-            self.regrouped.news.notified().await;
-        }
-    }
-
-    fn regroup(&self, vms: impl IntoIterator<Item = VmId>) {
-        self.regrouped.vms.lock().unwrap_or_else(PoisonError::into_inner).extend(vms);
-        // Kept for a reader that is not waiting at the moment.
-        self.regrouped.news.notify_one();
-    }
-
     async fn follow(&self, db: &Db, mut watches: Watches) {
         loop {
             let missed = tokio::select! {
@@ -301,7 +288,12 @@ impl Views {
                 both(&old.vdis, &intended.vdis),
             )
         };
-        self.regroup(vms.iter().copied());
+        self.regrouped.note(|regrouped| regrouped.extend(&vms));
+        self.placed.note(|placed| {
+            placed.vms.extend(&vms);
+            placed.hosts.extend(&hosts);
+        });
+        self.through.send_replace(watches.vms_since);
         self.refresh_vms(vms);
         self.refresh_hosts(hosts);
         self.refresh_vdis(vdis);
@@ -309,11 +301,13 @@ impl Views {
     }
 
     fn note_vms(&self, changes: Vec<RecordChange<VmId, VmRecord>>) {
-        let (mut vms, mut vdis, mut regrouped) = (HashSet::new(), HashSet::new(), Vec::new());
+        let (mut vms, mut vdis) = (HashSet::new(), HashSet::new());
+        let (mut regrouped, mut placed, mut through) = (Vec::new(), Vec::new(), Revision::ZERO);
         {
             let mut intended = self.intended_mut();
             for change in changes {
                 vms.insert(change.key);
+                through = through.max(change.revision);
                 let before = intended.put_vm(change.key, change.value);
                 let after = intended.vms.get(&change.key);
                 // What rows of VDIs show of their VM.
@@ -330,9 +324,21 @@ impl Views {
                 if before.as_ref().map(group) != after.map(group) {
                     regrouped.push(change.key);
                 }
+                fn place(vm: &Arc<KnownVm>) -> (PoolId, HostId, &BTreeSet<String>, &[MacAddr], Option<VmId>) {
+                    (vm.pool, vm.host, &vm.tags, &vm.macs, vm.standby_of)
+                }
+                if before.as_ref().map(place) != after.map(place) {
+                    placed.push(change.key);
+                }
             }
         }
-        self.regroup(regrouped);
+        if !regrouped.is_empty() {
+            self.regrouped.note(|vms| vms.extend(regrouped));
+        }
+        if !placed.is_empty() {
+            self.placed.note(|all| all.vms.extend(placed));
+        }
+        self.through.send_replace(through);
         self.refresh_vms(vms);
         self.refresh_vdis(vdis);
     }
@@ -353,6 +359,7 @@ impl Views {
                     vdis.extend(intended.vdis.values().filter(|vdi| vdi.host == host).map(|vdi| vdi.id));
                 }
             }
+            self.placed.note(|placed| placed.hosts.extend([host]));
             self.refresh_link(host);
             self.refresh_hosts([host]);
             self.refresh_vdis(vdis);
@@ -383,6 +390,12 @@ impl Views {
     fn hear(&self, changed: &Changed) {
         for host in &changed.links {
             self.refresh_link(*host);
+        }
+        if !changed.links.is_empty() || !changed.domains.is_empty() {
+            self.placed.note(|placed| {
+                placed.hosts.extend(&changed.links);
+                placed.domains.extend(&changed.domains);
+            });
         }
         self.refresh_vms(changed.vms.iter().copied());
         self.refresh_hosts(changed.hosts.union(&changed.links).copied());
@@ -464,8 +477,10 @@ impl Intended {
                 Ok::<_, StoreError>((found, since))
             }
         });
+        let vms_since = read(&db.vms, |vm, record| drop(new.put_vm(vm, Some(record)))).await?;
         let watches = Watches {
-            vms: db.vms.watch(read(&db.vms, |vm, record| drop(new.put_vm(vm, Some(record)))).await?),
+            vms: db.vms.watch(vms_since),
+            vms_since,
             hosts: db
                 .hosts
                 .watch(read(&db.hosts, |host, record| drop(new.hosts.insert(host, Arc::new(record)))).await?),

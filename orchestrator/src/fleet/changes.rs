@@ -11,26 +11,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use xenith_common_ids::{HostId, VmId};
 
+use crate::gathered::Gathered;
+
 /// Ids of what changed.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Changed {
     pub vms: HashSet<VmId>,
     /// The host itself: what it has, how many VMs it runs.
     pub hosts: HashSet<HostId>,
     /// Whether it is heard: all that is known of its VMs depends on that.
     pub links: HashSet<HostId>,
-}
-
-impl Changed {
-    fn is_empty(&self) -> bool {
-        self.vms.is_empty() && self.hosts.is_empty() && self.links.is_empty()
-    }
+    /// Hosts on which other VMs have a domain than before.
+    pub domains: HashSet<HostId>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    changed: Mutex<Changed>,
-    news: Notify,
+    changed: Gathered<Changed>,
     waiting: Mutex<HashMap<VmId, (usize, Arc<Notify>)>>,
 }
 
@@ -40,20 +37,12 @@ impl Changes {
     }
 
     pub fn note(&self, note: impl FnOnce(&mut Changed)) {
-        note(&mut self.changed.lock().unwrap_or_else(PoisonError::into_inner));
-        // Kept for a reader that is not waiting at the moment.
-        self.news.notify_one();
+        self.changed.note(note);
     }
 
     /// What changed since the last call; waits until there is something. One caller at a time.
     pub async fn take(&self) -> Changed {
-        loop {
-            let changed = std::mem::take(&mut *self.changed.lock().unwrap_or_else(PoisonError::into_inner));
-            if !changed.is_empty() {
-                return changed;
-            }
-            self.news.notified().await;
-        }
+        self.changed.next().await
     }
 
     pub fn wake(&self, vms: impl IntoIterator<Item = VmId>) {

@@ -1,6 +1,6 @@
 //! What one watcher heard last.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use time::OffsetDateTime;
@@ -71,6 +71,8 @@ pub struct News {
     pub gone: Vec<VmId>,
     /// There are more or other VMs than before.
     pub others: bool,
+    /// Other VMs have a domain than before.
+    pub domains: bool,
     /// VMs of which only CPU time was told: most of what a fleet tells, and shown by no list.
     pub ran: usize,
 }
@@ -113,6 +115,13 @@ impl HostState {
     #[must_use]
     pub fn vms(&self) -> Vec<Arc<ObservedVm>> {
         self.lock().vms.values().cloned().collect()
+    }
+
+    /// The VMs that have a domain there.
+    #[must_use]
+    pub fn with_domain(&self) -> BTreeSet<VmId> {
+        let inner = self.lock();
+        inner.vms.values().filter(|vm| vm.power.has_domain()).map(|vm| vm.vm).collect()
     }
 
     #[must_use]
@@ -181,6 +190,7 @@ impl HostState {
         if changes.full {
             let listed: HashMap<VmId, ObservedVm> = changes.vms.into_iter().map(|vm| (vm.vm, vm)).collect();
             news.gone = inner.vms.keys().filter(|vm| !listed.contains_key(vm)).copied().collect();
+            news.domains = true;
             inner.vms = listed.into_iter().map(|(id, vm)| (id, Arc::new(vm))).collect();
             let mut running = RunningVms::default();
             inner.vms.values().for_each(|vm| running.change(None, Some(vm)));
@@ -194,6 +204,7 @@ impl HostState {
             let before = inner.vms.insert(vm.vm, Arc::clone(&vm));
             inner.running.change(before.as_deref(), Some(&vm));
             news.others |= before.is_none();
+            news.domains |= before.is_some_and(|before| before.power.has_domain()) != vm.power.has_domain();
             news.changed.push(vm);
         }
         for (vm, cpu_time_ns) in changes.ran {
@@ -208,6 +219,7 @@ impl HostState {
                 inner.running.change(Some(&before), None);
                 news.gone.push(vm);
                 news.others = true;
+                news.domains |= before.power.has_domain();
             }
         }
         news
@@ -271,6 +283,12 @@ mod tests {
         let news = state.apply(told(paused.clone()));
         assert_eq!((news.changed.len(), news.ran, news.others), (1, 0, false));
         assert_eq!(*state.vm(vm.vm).unwrap(), paused);
+        assert!(!news.domains && state.with_domain() == BTreeSet::from([vm.vm]), "it has its domain still");
+        for (power, domains) in [(Power::Stopped, true), (Power::Crashed, false), (Power::Starting, true)] {
+            assert_eq!(state.apply(told(ObservedVm { power, ..vm.clone() })).domains, domains, "{power}");
+        }
+        assert!(state.apply(Changes { gone: vec![vm.vm], ..nothing() }).domains);
+        assert_eq!(state.with_domain(), BTreeSet::new());
     }
 
     #[test]

@@ -50,6 +50,8 @@ impl Fleet {
         let watcher =
             Watcher { fleet: Arc::clone(self), host, client, state, seen: (String::new(), Generation(0)) };
         tasks.spawn("host-watcher", watcher.run(tasks.token()));
+        // What was heard before is forgotten.
+        self.changes.note(|changed| changed.domains.extend([host]));
     }
 
     fn remove_member(&self, host: HostId) {
@@ -178,6 +180,9 @@ impl Watcher {
                 changed.vms.extend(vms());
                 if host_news || news.others {
                     changed.hosts.insert(self.host);
+                }
+                if news.domains {
+                    changed.domains.insert(self.host);
                 }
             });
             self.fleet.changes.wake(vms());
