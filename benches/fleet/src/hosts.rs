@@ -58,6 +58,9 @@ pub struct Plan<'a> {
 }
 
 const TAGS: [&str; 8] = ["prod", "test", "billing", "web", "database", "team-a", "team-b", "batch"];
+/// One VM of so many has another one, which rules name.
+const GATEWAYS: usize = 200;
+const GATEWAY: &str = "gateway";
 const ROLES: [&str; 6] = ["web", "db", "cache", "billing", "queue", "desktop"];
 
 fn mib(mib: u64) -> Result<MemoryMiB> {
@@ -201,12 +204,13 @@ async fn write_records(db: &Db, (host, record): (HostId, &HostRecord), vms: &[Ma
     for chunk in vms.chunks(15) {
         let mut commit = Transaction::new();
         for Made { id, index, spec, .. } in chunk {
-            let tags = [index % TAGS.len(), index / TAGS.len() % TAGS.len()];
+            let tags = [index % TAGS.len(), index / TAGS.len() % TAGS.len()].map(|tag| TAGS[tag]);
+            let gateway = (index % GATEWAYS == 3).then_some(GATEWAY);
             let vm = VmRecord {
                 spec: spec.clone(),
                 definition: 1,
                 description: format!("{} of team {}", ROLES[index % ROLES.len()], index % 97),
-                tags: tags.into_iter().map(|tag| TAGS[tag].to_owned()).collect::<BTreeSet<_>>(),
+                tags: tags.into_iter().chain(gateway).map(str::to_owned).collect::<BTreeSet<_>>(),
                 pool: record.pool,
                 host,
                 created: OffsetDateTime::now_utc(),

@@ -14,21 +14,14 @@ use xenith_orchestrator_client::Client;
 use xenith_orchestrator_types::vm::StartVm;
 use xenith_orchestrator_types::{Empty, ListRequest};
 
+use crate::asked::{Size, Work};
 use crate::clients::{self, Following, Made};
 use crate::hosts::{Host, Plan};
 use crate::load::change;
 use crate::orchestrator::{Filling, Orchestrator};
 use crate::report::{Promises, line, load_average, shares, threads, usage};
+use crate::rules;
 use crate::stand;
-
-#[derive(Debug, Clone, Copy)]
-pub struct Size {
-    pub hosts: usize,
-    pub vms: usize,
-    pub seconds: u64,
-    /// Each VM is told again with its CPU time so often: 250,000 VMs every 5 s are 50,000 updates a second.
-    pub pace: Duration,
-}
 
 /// Updates a second that must be taken in.
 const UPDATES: f64 = 50_000.0;
@@ -42,10 +35,10 @@ const CHANGES: usize = 500;
 /// Starts under way at once.
 const STARTS: usize = 64;
 
-pub async fn run(size: Size) -> Result<()> {
+pub async fn run(size: Size, work: Work) -> Result<()> {
     let (memory, disk) = (tempfile::tempdir_in("/dev/shm")?, tempfile::tempdir()?);
     let data = disk.path().join("data");
-    let outcome = phases(size, memory.path(), &data).await;
+    let outcome = phases((size, work), memory.path(), &data).await;
     if outcome.is_err() {
         let log = std::fs::read_to_string(data.join("log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
@@ -54,7 +47,7 @@ pub async fn run(size: Size) -> Result<()> {
     outcome?.finish()
 }
 
-async fn phases(size: Size, memory: &Path, data: &Path) -> Result<Promises> {
+async fn phases((size, work): (Size, Work), memory: &Path, data: &Path) -> Result<Promises> {
     let mut promises = Promises::default();
     let total = size.hosts * size.vms;
     println!(
@@ -76,6 +69,10 @@ async fn phases(size: Size, memory: &Path, data: &Path) -> Result<Promises> {
 
     let orchestrator = Orchestrator::start(data, fingerprint)?;
     started(&orchestrator, size, "start", &mut promises).await?;
+    if let Work::Rules { changes } = work {
+        rules::change(&orchestrator, &hosts, changes, &mut promises).await?;
+        return Ok(promises);
+    }
     if size.seconds == 0 {
         stand::still(orchestrator.door).await?;
         return Ok(promises);

@@ -20,6 +20,8 @@ pub(crate) struct Net {
     pub links: Vec<SeenLink>,
     /// The commands that were loaded, in their order; `None`: there is no table.
     pub filter: Option<Vec<String>>,
+    /// How often something was loaded.
+    pub filter_loads: u64,
     /// Changes made.
     pub changes: u64,
     /// Why it filters nothing.
@@ -200,6 +202,7 @@ impl NetworkDevices for SimHypervisor {
                 loaded.push(commands.to_owned());
                 world.net.filter = Some(loaded);
             }
+            world.net.filter_loads += 1;
             Ok(())
         })
     }
@@ -220,6 +223,19 @@ impl SimHypervisor {
     #[must_use]
     pub fn loaded_filter(&self) -> Option<Vec<String>> {
         self.inner.with(|world, _| world.net.filter.clone())
+    }
+
+    /// How often something was loaded for nftables, since the host was built or has booted.
+    #[must_use]
+    pub fn filter_loads(&self) -> u64 {
+        self.inner.with(|world, _| world.net.filter_loads)
+    }
+
+    /// Whether what was loaded for nftables last has this in it.
+    #[must_use]
+    pub fn newest_filter_has(&self, text: &str) -> bool {
+        let has = |loaded: &Vec<String>| loaded.last().is_some_and(|commands| commands.contains(text));
+        self.inner.with(|world, _| world.net.filter.as_ref().is_some_and(has))
     }
 
     /// The host has no packet filter from now on, or has one again (`None`).
