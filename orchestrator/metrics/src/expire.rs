@@ -58,10 +58,11 @@ impl Metrics {
         Ok(found)
     }
 
-    /// Makes a day of hours once all of them are older than a day.
+    /// Makes a day of hours once all of them are older than a day, and none of them can have sheets still: a day is
+    /// written once, and after some days off the last hours before that become records when others are days already.
     async fn make_days(&self, entity: Entity, first: u32, now: u32) -> Result<(), StoreError> {
         let mut day = first / 24;
-        while (day + 1) * DAY + RESOLUTIONS[1].1 <= now {
+        while (day + 1) * DAY + RESOLUTIONS[1].1 <= now && (day + 1) * 24 <= self.closing.closed() {
             let hours = self.records(HOURS, entity, (day * 24, (day + 1) * 24)).await?;
             if !hours.is_empty() {
                 let mut columns: BTreeMap<Metric, Vec<Triple>> = BTreeMap::new();

@@ -63,6 +63,23 @@ async fn days_become_hours_and_a_year_goes_by() {
 }
 
 #[tokio::test]
+async fn a_day_waits_for_the_hours_that_were_not_closed_before_a_stop() {
+    let mut world = World::new().await;
+    let vm = vm();
+    world.live(&[vm], 6 * 3600, |_| 7.0).await;
+    // The first hours are records, of the last there are sheets. Nobody closes them for three days.
+    world.now += 3 * 86_400;
+    let world = world.crash().await;
+    world.metrics.expire(world.now, |_| true).await.unwrap();
+    assert_eq!(about(&world.query(vm, DAY_ONE, 3600).await, |_| 7.0), 6);
+    for _ in 0..2 {
+        world.metrics.flush(world.now).await.unwrap();
+        world.metrics.expire(world.now, |_| true).await.unwrap();
+        assert_eq!(about(&world.query(vm, DAY_ONE, 3600).await, |_| 7.0), 6);
+    }
+}
+
+#[tokio::test]
 async fn who_was_deleted_is_forgotten_after_a_month() {
     let mut world = World::new().await;
     let (gone, stays) = (vm(), vm());
