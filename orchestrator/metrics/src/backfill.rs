@@ -13,33 +13,36 @@ type Past = (u32, Vec<(Metric, Vec<f64>)>);
 const TOGETHER: usize = 100;
 
 impl Metrics {
-    /// Writes days (since 1970) of 24 values; how many bytes that are.
-    pub async fn write_days(&self, entity: Entity, days: &[Past]) -> Result<usize, StoreError> {
-        self.write_past(DAYS, entity, days).await
+    /// Writes days (since 1970) of 24 values, the same of all these entities; how many bytes that are of each.
+    pub async fn write_days(&self, entities: &[Entity], days: &[Past]) -> Result<usize, StoreError> {
+        self.write_past(DAYS, entities, days).await
     }
 
-    /// Writes hours (since 1970) of 60 values; how many bytes that are.
-    pub async fn write_hours(&self, entity: Entity, hours: &[Past]) -> Result<usize, StoreError> {
-        self.write_past(HOURS, entity, hours).await
+    /// Writes hours (since 1970) of 60 values, the same of all these entities; how many bytes that are of each.
+    pub async fn write_hours(&self, entities: &[Entity], hours: &[Past]) -> Result<usize, StoreError> {
+        self.write_past(HOURS, entities, hours).await
     }
 
     async fn write_past(
         &self,
         keyspace: Keyspace,
-        entity: Entity,
+        entities: &[Entity],
         past: &[Past],
     ) -> Result<usize, StoreError> {
         let mut bytes = 0;
         for together in past.chunks(TOGETHER) {
-            let mut transaction = Transaction::new();
-            for (period, columns) in together {
-                let columns: Vec<_> =
-                    columns.iter().map(|(metric, values)| (*metric, spread(values))).collect();
-                let value = record::write(&columns);
-                bytes += value.len() + entity.key(*period).len();
-                transaction = transaction.put(keyspace, entity.key(*period), value);
+            let record = |(period, columns): &Past| {
+                let column = |(metric, values): &(Metric, Vec<f64>)| (*metric, spread(values));
+                (*period, record::write(&columns.iter().map(column).collect::<Vec<_>>()))
+            };
+            let records: Vec<(u32, Vec<u8>)> = together.iter().map(record).collect();
+            bytes += records.iter().map(|(_, value)| Entity::KEY_BYTES + value.len()).sum::<usize>();
+            for entity in entities {
+                let put = |transaction: Transaction, (period, value): &(u32, Vec<u8>)| {
+                    transaction.put(keyspace, entity.key(*period), value.clone())
+                };
+                self.store.commit(records.iter().fold(Transaction::new(), put)).await?;
             }
-            self.store.commit(transaction).await?;
         }
         Ok(bytes)
     }

@@ -16,6 +16,9 @@ pub enum Entity {
 impl Entity {
     /// A letter and 16 bytes.
     pub(crate) const BYTES: usize = 17;
+    /// With the period behind it.
+    #[cfg(feature = "test-support")]
+    pub(crate) const KEY_BYTES: usize = Self::BYTES + size_of::<u32>();
 
     #[must_use]
     pub const fn kind(self) -> Measured {
