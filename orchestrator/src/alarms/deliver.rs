@@ -280,7 +280,9 @@ fn syslog(notice: &NoticeRecord) -> String {
         (true, Severity::Info) => (6, "alarm.raised"),
         (false, _) => (6, "alarm.cleared"),
     };
-    let at = notice.at.format(&Rfc3339).unwrap_or_else(|_| "-".to_owned());
+    // A second has six digits at most there (RFC 5424, 6).
+    let at = notice.at.replace_nanosecond(notice.at.microsecond() * 1000).unwrap_or(notice.at);
+    let at = at.format(&Rfc3339).unwrap_or_else(|_| "-".to_owned());
     let text: String = line(notice).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut message = format!("<{}>1 {at} - xenith - {id} - {text}", LOCAL0 * 8 + severity);
     let end = message.floor_char_boundary(LONGEST);
@@ -332,6 +334,9 @@ mod tests {
              web-1 <13>1 forged: cpu is 95.3 %, above 90.0 % (busy)"
         );
         assert!(syslog(&notice(false)).starts_with("<134>1 "));
+        let mut exact = notice(true);
+        exact.at += time::Duration::nanoseconds(123_456_789);
+        assert!(syslog(&exact).starts_with("<131>1 2026-11-23T08:01:00.623456Z - "), "{}", syslog(&exact));
         let mut long = notice(true);
         long.alarm.name = "ä".repeat(3000);
         assert!(syslog(&long).len() <= LONGEST);
