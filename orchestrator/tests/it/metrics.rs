@@ -114,11 +114,13 @@ async fn prometheus_sees_what_its_token_lets_it_see() {
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
     let id = installation.vm("web-1").await.id;
-    let line = format!("xenith_vm_memory_bytes{{vm=\"{id}\",name=\"web-1\"}} ");
+    let line = format!("xenith_vm_memory_bytes{{vm=\"{id}\"}} ");
+    let info = format!("xenith_vm_info{{vm=\"{id}\",name=\"web-1\",host=\"");
     until("the VM's memory is shown", async || {
         let (status, text) = get(Some(&all), "").await;
         assert_eq!(status, 200);
-        (text.contains(&line) && text.contains("xenith_host_cpu_percent{host=")).then_some(())
+        let host = text.contains("xenith_host_cpu_percent{host=") && text.contains("\",name=\"xen1\",pool=");
+        (text.contains(&line) && text.contains(&info) && host).then_some(())
     })
     .await;
     for (name, secret, query, vm, host) in [

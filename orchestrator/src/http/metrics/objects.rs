@@ -1,8 +1,8 @@
 //! The newest values of hosts and VMs, for Prometheus.
 //!
-//! Labels stay what they are: `vm` and `host` are ids, `name` changes only when somebody gives another. On which host
-//! a VM is changes by itself, so that is a figure of its own (`xenith_vm_info`) to join with. A value that is not
-//! fresh is left out rather than told again: Prometheus then knows that it is gone. At most [`MOST`] VMs are told;
+//! What is measured has one label, `vm` or `host`: an id, which never changes. Whatever may, a name, a pool, the host where
+//! a VM is, would make another series of it when it does, in which a rate or an alert begins anew. So that is a label of
+//! figures of their own (`xenith_vm_info`, `xenith_host_info`) to join with. A value that is not fresh is left out rather than told again: Prometheus then knows that it is gone. At most [`MOST`] VMs are told;
 //! `xenith_vms_left_out` says how many are not.
 
 use std::fmt::Write as _;
@@ -24,32 +24,38 @@ const PAGE: usize = 1000;
 /// Seconds after which a value is no longer how things are.
 const FRESH: u64 = 30;
 
-/// Something and its labels, as they stand between the braces.
+/// Something and its label, as it stands between the braces.
 type Labelled = (Entity, String);
 
 pub async fn text(app: &App, caller: &Caller, filter: &str) -> Result<String, ApiError> {
     let (hosts, _) = rows(app, &app.views.hosts, "", caller).await?;
     let (vms, left_out) = rows::<Vms>(app, &app.views.vms, filter, caller).await?;
-    let host = |id: &dyn std::fmt::Display, name: &str| format!("host=\"{id}\",name=\"{}\"", escaped(name));
-    let hosts: Vec<Labelled> = hosts.iter().map(|row| (row.id.into(), host(&row.id, &row.name))).collect();
+    let shown = |named: Option<&str>| escaped(named.unwrap_or_default());
     let mut text = String::new();
-    head(&mut text, "xenith_vm_info", "Where a VM is.");
-    let mut labelled = Vec::with_capacity(vms.len());
+    head(&mut text, "xenith_host_info", "What a host is called.");
+    let mut of_hosts: Vec<Labelled> = Vec::with_capacity(hosts.len());
+    for row in &hosts {
+        let labels = format!("host=\"{}\"", row.id);
+        let (name, pool) = (escaped(&row.name), shown(row.pool.as_deref()));
+        let _infallible = writeln!(text, "xenith_host_info{{{labels},name=\"{name}\",pool=\"{pool}\"}} 1");
+        of_hosts.push((row.id.into(), labels));
+    }
+    head(&mut text, "xenith_vm_info", "What a VM is called, and where it is.");
+    let mut of_vms: Vec<Labelled> = Vec::with_capacity(vms.len());
     for row in &vms {
-        let labels = format!("vm=\"{}\",name=\"{}\"", row.id, escaped(&row.name));
-        let name = |named: Option<&str>| escaped(named.unwrap_or_default());
+        let labels = format!("vm=\"{}\"", row.id);
         let (at, pool) = (row.host.as_ref(), row.pool.as_ref());
         let host = at.map(|host| host.id.to_string()).unwrap_or_default();
-        let host_name = name(at.map(|host| host.name.as_str()));
-        let pool = name(pool.map(|pool| pool.name.as_str()));
-        let more = format!("host=\"{host}\",host_name=\"{host_name}\",pool=\"{pool}\"");
+        let (name, host_name) = (escaped(&row.name), shown(at.map(|host| host.name.as_str())));
+        let pool = shown(pool.map(|pool| pool.name.as_str()));
+        let more = format!("name=\"{name}\",host=\"{host}\",host_name=\"{host_name}\",pool=\"{pool}\"");
         let _infallible = writeln!(text, "xenith_vm_info{{{labels},{more}}} 1");
-        labelled.push((row.id.into(), labels));
+        of_vms.push((row.id.into(), labels));
     }
     head(&mut text, "xenith_vms_left_out", "VMs that are not told of, because there are too many.");
     let _infallible = writeln!(text, "xenith_vms_left_out {left_out}");
-    families(app, Measured::Host, &hosts, &mut text);
-    families(app, Measured::Vm, &labelled, &mut text);
+    families(app, Measured::Host, &of_hosts, &mut text);
+    families(app, Measured::Vm, &of_vms, &mut text);
     Ok(text)
 }
 
