@@ -1,14 +1,16 @@
 //! The counters of a real host's control domain, read from `/sys` and `/proc`.
 //!
 //! Formats: `Documentation/ABI/testing/sysfs-driver-xen-blkback` (`rd_req`, `wr_req`, `rd_sect`, `wr_sect`,
-//! `oo_req`), `sysfs-class-net-statistics`, `Documentation/admin-guide/iostats.rst` (`stat` of a block device) and
-//! `Documentation/power/powercap/powercap.rst` of Linux. Disks that no `blkback` serves have no such files and are
-//! left out.
+//! `oo_req`), `sysfs-class-net-statistics` and `Documentation/admin-guide/iostats.rst` (`stat` of a block device) of
+//! Linux. Disks that no `blkback` serves have no such files and are left out.
+
+mod energy;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use xenith_common_ids::DomId;
 use xenith_common_units::MemoryMiB;
@@ -17,6 +19,8 @@ use xenith_hypervisor_agent_types::DiskDevice;
 use xenith_hypervisor_agent_types::metrics::{DeviceReadings, DiskCounters, KernelReadings, NicCounters};
 use xenith_hypervisor_agent_types::network::is_guest_interface;
 
+use energy::Energy;
+
 /// Block devices count in sectors of this size, whatever their own is.
 const SECTOR: u64 = 512;
 
@@ -24,20 +28,14 @@ const SECTOR: u64 = 512;
 #[derive(Debug)]
 pub struct SysMeters {
     root: PathBuf,
-    energy: Mutex<HashMap<PathBuf, Zone>>,
-}
-
-/// A counter of energy that begins anew at its range.
-#[derive(Debug, Clone, Copy, Default)]
-struct Zone {
-    last: Option<u64>,
-    total: u64,
+    began: Instant,
+    energy: Mutex<Energy>,
 }
 
 impl SysMeters {
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned(), energy: Mutex::default() }
+        Self { root: root.to_owned(), began: Instant::now(), energy: Mutex::default() }
     }
 
     fn devices(&self, domids: &[DomId]) -> HashMap<DomId, DeviceReadings> {
@@ -96,48 +94,17 @@ impl SysMeters {
             queue_full: 0,
         })
     }
-
-    /// Packages and their memory; what is inside a package is counted by it already.
-    fn energy(&self) -> Option<u64> {
-        let folder = self.root.join("sys/class/powercap");
-        let mut zones = self.energy.lock().unwrap_or_else(PoisonError::into_inner);
-        for name in names(&folder) {
-            let at = folder.join(name);
-            let Ok(kind) = fs::read_to_string(at.join("name")) else { continue };
-            if !kind.starts_with("package") && kind.trim() != "dram" {
-                continue;
-            }
-            let (Some(now), Some(range)) =
-                (number(&at.join("energy_uj")), number(&at.join("max_energy_range_uj")))
-            else {
-                continue;
-            };
-            zones.entry(at).or_default().count(now, range);
-        }
-        (!zones.is_empty()).then(|| zones.values().map(|zone| zone.total).sum())
-    }
-}
-
-impl Zone {
-    fn count(&mut self, now: u64, range: u64) {
-        let used = match self.last {
-            Some(last) if last <= now => now - last,
-            Some(last) => range.saturating_sub(last) + now,
-            None => 0,
-        };
-        self.last = Some(now);
-        self.total += used;
-    }
 }
 
 impl Meters for SysMeters {
     fn read(&self, domids: &[DomId]) -> KernelReadings {
         let load = fs::read_to_string(self.root.join("proc/loadavg")).ok();
         let memory = fs::read_to_string(self.root.join("proc/meminfo")).ok();
+        let mut energy = self.energy.lock().unwrap_or_else(PoisonError::into_inner);
         KernelReadings {
             load: load.and_then(|text| text.split_whitespace().next()?.parse().ok()),
             dom0_memory_available: memory.as_deref().and_then(available),
-            energy_uj: self.energy(),
+            energy_uj: energy.count(&self.root, self.began.elapsed()),
             disk: self.disks(),
             nic: self.cards(),
             devices: self.devices(domids),

@@ -124,6 +124,30 @@ fn energy_goes_on_where_a_zone_begins_anew() {
 }
 
 #[test]
+fn a_meter_of_the_whole_machine_counts_before_its_processors() {
+    let meter = |file: &str| format!("sys/class/hwmon/hwmon1/device/{file}");
+    let folder = host(&[
+        // Others measure a card, or nothing.
+        ("sys/class/hwmon/hwmon0/name", "amdgpu\n"),
+        ("sys/class/hwmon/hwmon0/power1_average", "7000000\n"),
+        ("sys/class/hwmon/hwmon1/device/name", "power_meter\n"),
+        ("sys/class/hwmon/hwmon1/device/power1_average", "100000000\n"),
+        ("sys/class/powercap/intel-rapl:0/name", "package-0\n"),
+        ("sys/class/powercap/intel-rapl:0/max_energy_range_uj", "1000\n"),
+        ("sys/class/powercap/intel-rapl:0/energy_uj", "900\n"),
+    ]);
+    let (root, mut energy) = (folder.path(), Energy::default());
+    let mut count = |seconds| energy.count(root, std::time::Duration::from_secs(seconds));
+    assert_eq!((count(10), count(15)), (Some(0), Some(500_000_000)), "100 W for 5 s");
+    put(root, &meter("power1_average"), "200000000");
+    assert_eq!(count(20), Some(1_250_000_000), "150 W on the way to 200");
+    fs::remove_file(root.join(meter("power1_average"))).unwrap();
+    assert_eq!(count(25), None, "the processors' would be another figure");
+    put(root, &meter("power1_average"), "200000000");
+    assert_eq!((count(60), count(65)), (Some(1_250_000_000), Some(2_250_000_000)));
+}
+
+#[test]
 fn a_host_that_has_nothing_of_it_says_nothing() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(SysMeters::new(folder.path()).read(&[DomId(1)]), KernelReadings::default());
