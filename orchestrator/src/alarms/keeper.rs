@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use xenith_common_ids::{AlarmRuleId, PoolId};
 use xenith_common_tasks::TaskSet;
-use xenith_orchestrator_inventory::{Inventory, Noun, PageRequest, Revision, Scope};
+use xenith_orchestrator_inventory::{Inventory, Noun, Revision, Scope};
 use xenith_orchestrator_metrics::{AlarmState, Entity, Turn};
 use xenith_orchestrator_store::{StoreError, Transaction};
 use xenith_orchestrator_types::ApiError;
@@ -17,7 +17,6 @@ use xenith_orchestrator_types::metrics::Measured;
 
 use super::{Turned, Watch, Watched, Watching, condition, deliver, own};
 use crate::app::{App, parse_filter};
-use crate::errors::query_error;
 use crate::events::Happened;
 use crate::metering;
 use crate::model::{AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord};
@@ -26,7 +25,6 @@ use crate::model::{AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord};
 const AGAIN: Duration = Duration::from_secs(15);
 /// After a start hosts are not heard yet, and filters about what is observed find nobody.
 const SETTLED: Duration = Duration::from_secs(90);
-const PAGE: usize = 1000;
 
 /// Starts it, and what tells people.
 pub fn start(app: &Arc<App>, tasks: &TaskSet) {
@@ -107,12 +105,12 @@ async fn remember(app: &App) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Finds out whom rules watch. What is raised of others clears; not before hosts were heard, except
-/// where the rule itself is gone.
+/// Finds out whom rules watch. What is raised of others clears. Where the rule is there still, that takes that its filter
+/// can be read and that the host is heard: of one that is not, nothing that is observed lets anybody through.
 async fn watch(app: &App, hosts: Hosts) -> Result<(), ApiError> {
     let (rules, _) = app.db.alarm_rules.all().await.map_err(ApiError::internal)?;
     let mut watched = Watched::default();
-    let mut there = HashSet::new();
+    let (mut there, mut unread) = (HashSet::new(), HashSet::new());
     for record in rules {
         let (rule, value) = (record.key, record.value);
         if !value.enabled {
@@ -120,13 +118,14 @@ async fn watch(app: &App, hosts: Hosts) -> Result<(), ApiError> {
         }
         there.insert(rule);
         let entities = match value.of {
-            Measured::Vm => entities(app, &app.views.vms, &value.filter, |row| row.id.into()).await,
-            Measured::Host => entities(app, &app.views.hosts, &value.filter, |row| row.id.into()).await,
+            Measured::Vm => entities(app, &app.views.vms, &value.filter).await,
+            Measured::Host => entities(app, &app.views.hosts, &value.filter).await,
         };
         let entities = match entities {
             Ok(entities) => entities,
             Err(error) => {
                 tracing::warn!(rule = value.name, %error, "an alarm rule's filter cannot be read");
+                unread.insert(rule);
                 continue;
             }
         };
@@ -140,7 +139,8 @@ async fn watch(app: &App, hosts: Hosts) -> Result<(), ApiError> {
     let over = |(rule, entity): &Watch| {
         let watches = |place: &u32| watched.rules.get(*place as usize).is_some_and(|one| one.rule == *rule);
         let still = watched.of.get(entity).is_some_and(|places| places.iter().any(watches));
-        !still && (hosts == Hosts::Heard || !there.contains(rule))
+        let is_left = || hosts == Hosts::Heard && !unread.contains(rule) && !is_silent(app, *entity);
+        !still && (!there.contains(rule) || is_left())
     };
     let gone: Vec<(Watch, AlarmState)> = alarms
         .states()
@@ -159,24 +159,23 @@ async fn watch(app: &App, hosts: Hosts) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn entities<N: Noun>(
-    app: &App,
-    inventory: &Inventory<N>,
-    filter: &str,
-    entity: fn(&N::Row) -> Entity,
-) -> Result<Vec<Entity>, ApiError> {
-    let mut request = PageRequest::first(parse_filter::<N>(filter)?, Scope::everything(), PAGE);
-    let mut entities = Vec::new();
-    loop {
-        let (inventory, wanted) = (inventory.clone(), request.clone());
-        let page = app.readers.run(move || inventory.page(&wanted)).await?;
-        let page = page.map_err(|error| query_error(&error))?;
-        entities.extend(page.rows.iter().map(entity));
-        request.cursor = page.next;
-        if request.cursor.is_none() {
-            return Ok(entities);
-        }
-    }
+/// Whether it exists, and its host is not heard.
+fn is_silent(app: &App, entity: Entity) -> bool {
+    let host = match entity {
+        Entity::Host(host) => app.views.host(host).map(|_| host),
+        Entity::Vm(vm) => app.views.vm(vm).map(|known| known.host),
+    };
+    host.is_some_and(|host| !app.fleet.state(host).is_some_and(|state| state.is_heard()))
+}
+
+/// All at one moment: of pages, one could be between two as its name changes, and its alarm would clear.
+async fn entities<N: Noun>(app: &App, inventory: &Inventory<N>, filter: &str) -> Result<Vec<Entity>, ApiError>
+where
+    Entity: From<N::Id>,
+{
+    let (inventory, filter) = (inventory.clone(), parse_filter::<N>(filter)?);
+    let ids = app.readers.run(move || inventory.ids(&filter, &Scope::everything())).await?;
+    Ok(ids.into_iter().map(Entity::from).collect())
 }
 
 /// Writes the turns. What cannot be written is tried again.

@@ -39,6 +39,9 @@ fn pages_counts_and_gets() {
             found.sort_by_key(|row| row.id);
             assert_eq!(found, expected, "{name}: {text}");
             assert_eq!(twins.fast.count(&filter, &scope), expected.len() as u64, "{name}: {text}");
+            let mut ids = twins.fast.ids(&filter, &scope);
+            ids.sort_unstable();
+            assert_eq!(ids, expected.iter().map(|row| row.id).collect::<Vec<_>>(), "{name}: {text}");
         }
         for row in twins.slow.values() {
             assert_eq!(twins.fast.get(row.id, &scope).is_some(), shows(row), "{name}");
