@@ -193,6 +193,12 @@ impl Fleet {
         }
     }
 
+    /// Whether another host has a VM: on its way from one to the other it is on both, and counted by both.
+    fn is_elsewhere(&self, vm: VmId, host: HostId) -> bool {
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        places.get(&vm).is_some_and(|place| *place != host)
+    }
+
     /// Ends the watcher of a host and forgets what it said.
     pub fn remove(&self, host: HostId) {
         let member = self.members.write().unwrap_or_else(PoisonError::into_inner).remove(&host);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::sleep;
+use xenith_common_ids::VmId;
 use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_api::Samples;
 use xenith_orchestrator_metrics::{Entity, HostRates, Metrics, PARTS, schema};
@@ -40,11 +41,17 @@ impl Metering {
         Ok(Arc::new(Self { series: Metrics::open(store, now()).await?, alarms: Alarms::default() }))
     }
 
-    /// Takes what a host told.
-    pub fn take(&self, rates: &mut HostRates, samples: Samples) {
+    /// Takes what a host told. A VM that another host has is that one's to tell of: it waits here for its memory, or it
+    /// was sent from here, and what it does not use would stand for what it uses there.
+    pub fn take(&self, rates: &mut HostRates, samples: Samples, is_elsewhere: impl Fn(VmId) -> bool) {
         let received = unix_ms();
         for sample in samples.samples {
             for reading in rates.take(&samples.instance, sample, received) {
+                if let Entity::Vm(vm) = reading.entity
+                    && is_elsewhere(vm)
+                {
+                    continue;
+                }
                 self.series.record(&reading);
                 self.alarms.look(&reading);
             }
@@ -110,5 +117,59 @@ async fn keep(app: &App, part: u16) {
 fn told(outcome: Result<(), StoreError>) {
     if let Err(error) = outcome {
         tracing::warn!(%error, "what was measured in the last minute cannot be written; trying again in a minute");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_common_ids::{DomId, HostId};
+    use xenith_common_units::MemoryMiB;
+    use xenith_hypervisor_agent_types::metrics::{DeviceReadings, HostSample, Sample, VmSample};
+    use xenith_orchestrator_store::MemoryStore;
+    use xenith_orchestrator_types::metrics::Metric;
+
+    use super::*;
+
+    fn samples(vm: VmId, memory: u64) -> Samples {
+        let host = HostSample {
+            cpus: 1,
+            busy_ns: 0,
+            dom0_cpu_time_ns: 0,
+            memory_total: MemoryMiB::default(),
+            memory_free: MemoryMiB::default(),
+            dom0_memory: MemoryMiB::default(),
+            dom0_memory_available: None,
+            load: None,
+            energy_uj: None,
+            disk: None,
+            nic: None,
+        };
+        let vm = VmSample {
+            vm,
+            domid: DomId(1),
+            cpu_time_ns: 0,
+            vcpus_online: 1,
+            memory: MemoryMiB::from_bytes_floor(memory),
+            devices: DeviceReadings::default(),
+        };
+        Samples {
+            instance: "a".to_owned(),
+            samples: vec![Sample { number: 1, clock_ms: 5000, host, vms: vec![vm] }],
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_vm_on_two_hosts_the_one_tells_that_has_it() {
+        let metering = Metering::over(Arc::new(MemoryStore::new(&schema()))).await.unwrap();
+        let (here, there, vm) = (HostId::new(), HostId::new(), VmId::new());
+        metering.take(&mut HostRates::new(here), samples(vm, 1 << 30), |_| false);
+        metering.take(&mut HostRates::new(there), samples(vm, 1 << 20), |_| true);
+        let memory = |entity: Entity| {
+            let (_, values) = metering.series.latest(entity)?;
+            values.into_iter().find(|(metric, _)| *metric == Metric::Memory).map(|(_, value)| value)
+        };
+        let of_vm = memory(vm.into()).unwrap();
+        assert!((of_vm / f64::from(1 << 30) - 1.0).abs() < 0.001, "{of_vm}");
+        assert!(memory(there.into()).is_some(), "the host tells of itself all the same");
     }
 }

@@ -10,8 +10,7 @@ use xenith_common_tasks::{Backoff, CancellationToken};
 use xenith_hypervisor_agent_client::{AgentClient, AgentClientError};
 use xenith_orchestrator_metrics::HostRates;
 
-use super::HostState;
-use crate::metering::Metering;
+use super::{Fleet, HostState};
 
 /// A host that is heard samples every five seconds; one that says nothing for so long is asked again.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -21,7 +20,7 @@ pub(super) struct Follower {
     pub host: HostId,
     pub client: AgentClient,
     pub state: Arc<HostState>,
-    pub metering: Arc<Metering>,
+    pub fleet: Arc<Fleet>,
 }
 
 impl Follower {
@@ -70,7 +69,8 @@ impl Follower {
             if let Some(last) = samples.samples.last() {
                 *seen = (samples.instance.clone(), last.number);
             }
-            self.metering.take(rates, samples);
+            let is_elsewhere = |vm| self.fleet.is_elsewhere(vm, self.host);
+            self.fleet.metering.take(rates, samples, is_elsewhere);
         }
     }
 }

@@ -44,8 +44,8 @@ impl Fleet {
         let tasks = self.tasks.child();
         let member = Member { client: client.clone(), state: Arc::clone(&state), tasks: tasks.clone() };
         self.members.write().unwrap_or_else(PoisonError::into_inner).insert(host, member);
-        let (of, metering) = (Arc::clone(&state), Arc::clone(&self.metering));
-        let follower = Follower { host, client: client.clone(), state: of, metering };
+        let (of, fleet) = (Arc::clone(&state), Arc::clone(self));
+        let follower = Follower { host, client: client.clone(), state: of, fleet };
         tasks.spawn("metrics-watcher", follower.run(tasks.token()));
         let watcher =
             Watcher { fleet: Arc::clone(self), host, client, state, seen: (String::new(), Generation(0)) };
