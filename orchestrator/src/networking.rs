@@ -246,7 +246,7 @@ impl Networking {
     /// A VM is about to run on a host: where rules speak of its NICs, the host has them first. One of which none speak asks
     /// nothing of the host, which may have no packet filter at all.
     pub async fn before_start(&self, host: HostId, vm: VmId) -> Result<(), NotFiltered> {
-        self.catch_up().await?;
+        self.catch_up_beside().await?;
         if !self.kept().picture.has_rules() {
             return Ok(());
         }
@@ -258,7 +258,7 @@ impl Networking {
             let problem = "the orchestrator is behind with what is recorded of VMs".to_owned();
             return Err(NotFiltered::Untold { vm: names.0, host: names.1, problem });
         }
-        self.catch_up().await?;
+        self.catch_up_beside().await?;
         {
             let mut kept = self.kept();
             if !kept.picture.speaks_of(vm) {
@@ -266,7 +266,6 @@ impl Networking {
             }
             kept.picture.comes(vm, host, Instant::now() + COMES_WITHIN);
         }
-        // Others may have to know of it too.
         self.wake();
         let said = self.settle((host, &on), Again::UnlessItFilters).await?;
         let (vm, host) = names;

@@ -167,7 +167,7 @@ impl Kept {
 
 impl Networking {
     /// Brings the picture up to date: all that was written when this is called is in it.
-    pub(super) async fn catch_up(&self) -> Result<(), StoreError> {
+    async fn catch_up(&self) -> Result<(), StoreError> {
         let is_current = self.kept().follow(&self.views, &self.fleet);
         if is_current {
             return Ok(());
@@ -181,6 +181,15 @@ impl Networking {
                 return Ok(());
             }
         }
+    }
+
+    /// The same, beside the keeper, which then tells whom it concerns.
+    pub(super) async fn catch_up_beside(&self) -> Result<(), StoreError> {
+        self.catch_up().await?;
+        if self.kept().picture.has_changed() {
+            self.wake();
+        }
+        Ok(())
     }
 
     /// Never ends by itself.
@@ -230,17 +239,16 @@ impl Networking {
     /// Who is to be told something, or looked at: by what changed, and by how long ago it was told.
     async fn look(&self) -> Result<HashSet<HostId>, StoreError> {
         self.catch_up().await?;
-        let (mut hosts, orphans) = {
-            let mut kept = self.kept();
-            (kept.picture.take_changed(), kept.orphans.iter().copied().collect::<Vec<_>>())
-        };
+        let orphans: Vec<VmId> = self.kept().orphans.iter().copied().collect();
+        for vm in orphans {
+            self.forget_vifs(vm).await?;
+        }
+        // Last: who was taken is told.
+        let mut hosts = self.kept().picture.take_changed();
         hosts.iter().filter(|host| self.views.host(**host).is_none()).for_each(|host| self.forget(*host));
         hosts.extend(self.due());
         // One that is not heard changes when it is.
         hosts.retain(|host| self.fleet.state(*host).is_some_and(|state| state.is_heard()));
-        for vm in orphans {
-            self.forget_vifs(vm).await?;
-        }
         Ok(hosts)
     }
 

@@ -157,6 +157,12 @@ impl Picture {
         self.networks.get(&network).map(|network| network.name.as_str())
     }
 
+    /// Whether [`Self::take_changed`] has anybody.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        !self.changed.is_empty() || !self.changed_tags.is_empty()
+    }
+
     /// Hosts that may have to have something else than before, since the last call.
     pub fn take_changed(&mut self) -> HashSet<HostId> {
         for name in std::mem::take(&mut self.changed_tags) {
