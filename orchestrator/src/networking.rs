@@ -253,10 +253,14 @@ impl Networking {
         let (Some(record), Some(on)) = (self.db.vms.get(&vm).await?, self.views.host(host)) else {
             return Ok(());
         };
-        let names = (record.value.spec.name.to_string(), on.name.clone());
+        let (name, of_host) = (record.value.spec.name.to_string(), on.name.clone());
+        let behind = || NotFiltered::Untold {
+            vm: name.clone(),
+            host: of_host.clone(),
+            problem: "the orchestrator is behind with what is recorded; try again in a moment".to_owned(),
+        };
         if !self.views.is_through(record.revision, KNOWN_WITHIN).await {
-            let problem = "the orchestrator is behind with what is recorded of VMs".to_owned();
-            return Err(NotFiltered::Untold { vm: names.0, host: names.1, problem });
+            return Err(behind());
         }
         self.catch_up_beside().await?;
         {
@@ -264,11 +268,14 @@ impl Networking {
             if !kept.picture.speaks_of(vm) {
                 return Ok(());
             }
+            if !kept.picture.has_host(host) {
+                return Err(behind());
+            }
             kept.picture.comes(vm, host, Instant::now() + COMES_WITHIN);
         }
         self.wake();
         let said = self.settle((host, &on), Again::UnlessItFilters).await?;
-        let (vm, host) = names;
+        let (vm, host) = (name, of_host);
         match said.map(|realised| realised.filter_problem) {
             Ok(None) => Ok(()),
             Ok(Some(problem)) => Err(NotFiltered::Cannot { vm, host, problem }),

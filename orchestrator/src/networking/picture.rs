@@ -153,6 +153,11 @@ impl Picture {
     }
 
     #[must_use]
+    pub fn has_host(&self, host: HostId) -> bool {
+        self.hosts.contains_key(&host)
+    }
+
+    #[must_use]
     pub fn network_name(&self, network: NetworkId) -> Option<&str> {
         self.networks.get(&network).map(|network| network.name.as_str())
     }
