@@ -5,7 +5,7 @@
 //! have is another than what it was told last, and besides now and then. Nothing here is stored but which hosts have been
 //! told anything: those are told when nothing is left, too. A host that is away gets what it missed when it is heard.
 //!
-//! What a host must have follows from a picture ([`picture`], [`wanted`]) that is kept as things change ([`keeper`]).
+//! What a host must have follows from a picture ([`picture`], [`wanted`]) that is kept as things change (`keeper`).
 //!
 //! Before a VM of which rules speak runs on a host, the host has them ([`Networking::before_start`]), and it keeps them for
 //! as long as it has a domain of the VM, whatever is recorded. Only what makes a VM run asks for that: nothing that takes a

@@ -228,7 +228,7 @@ impl Declared {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn a_picture_that_is_kept_is_what_one_made_anew_would_be(
