@@ -25,7 +25,7 @@ use crate::report::{Promises, Times, line, usage};
 
 /// Milliseconds.
 const MUST: f64 = 2000.0;
-const LOOK: Duration = Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(5);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Changes of one NIC, and of a member of a tag.
 const SMALL: usize = 10;
