@@ -1,4 +1,4 @@
-//! By what hosts reach each other: the addresses of their agents, which may be names.
+//! By what hosts reach each other: the addresses that they have for their peers, which may be names.
 //!
 //! What always holds: an address that was found stays until another is found. A name server that is away takes no host out
 //! of a private network.

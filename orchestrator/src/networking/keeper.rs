@@ -34,6 +34,8 @@ const EVERY: Duration = Duration::from_secs(5);
 const GATHER: Duration = Duration::from_millis(200);
 /// Hosts that are told at the same time, and names that are looked up.
 const AT_ONCE: usize = 64;
+/// The port of the tunnels between hosts.
+const TUNNELS: u16 = 4789;
 
 /// What is declared, as it is written.
 struct Streams {
@@ -77,7 +79,7 @@ impl Known for Source<'_> {
             self.addresses.forget(host);
             return None;
         };
-        Some((record.pool, self.addresses.of(host, &record.address)))
+        Some((record.pool, self.addresses.of(host, &record.for_peers(TUNNELS))))
     }
 
     fn with_domain(&self, host: HostId) -> BTreeSet<VmId> {
