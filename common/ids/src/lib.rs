@@ -101,6 +101,8 @@ macro_rules! typed_ids {
 }
 
 typed_ids! {
+    /// One run of an agent, from its start to its end.
+    AgentRunId = "agent run";
     /// A rule that raises alarms.
     AlarmRuleId = "alarm rule";
     /// A stretch of time in which nobody is told of some alarms.

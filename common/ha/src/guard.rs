@@ -1,0 +1,172 @@
+//! What an agent knows of its own right to run VMs: whether the watchdog may be fed.
+//!
+//! ```text
+//!         armed            lease written, or contact            neither for `lease - 3 watchdog`
+//! nothing ─────> starving ─────────────────────────────> fed ─────────────────────────────────────> starving ──> reset
+//!                                                         ^                                          │
+//!                                                         '──────── lease written, or contact ───────'
+//! ```
+//!
+//! What always holds: whatever the process does, stands, or dies, the watchdog bites no later than `lease` after the
+//! *basis*, the moment at which the newest lease that is on the disk was begun, or the newest challenge that the
+//! orchestrator answered was made. Both are moments of before the other side knew, so that no delay makes them later.
+//!
+//! Three watchdogs are kept back ([`Guard::may_feed`]): one because the process may stand between the question and the
+//! feeding, which then happens as late as the bite of the feeding before; one because the kernel feeds once more when the
+//! process dies; and one until the bite. Memory only: a process that starts knows of no basis, and feeds nothing before
+//! it has one.
+
+use std::collections::VecDeque;
+
+use crate::time::{Moment, Timing};
+
+/// Challenges that may still be answered. With one a beat, older ones are of no use: what they prove is too long ago.
+const CHALLENGES: usize = 32;
+
+/// What the orchestrator sends back with its next beat. Unlike any other of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Challenge(u64);
+
+impl Challenge {
+    #[must_use]
+    pub const fn from_wire(number: u64) -> Self {
+        Self(number)
+    }
+
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// Whether the VMs that start with their host may be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Autostart {
+    /// They were, or the orchestrator has said so.
+    Allowed,
+    /// The host has booted, and somebody else may run its VMs by now.
+    Waits,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    timing: Timing,
+    basis: Option<Moment>,
+    autostart: Autostart,
+    made: u64,
+    challenges: VecDeque<(Challenge, Moment)>,
+}
+
+impl Guard {
+    /// Of an armed host. `first` differs between processes: it names challenges, and one of another process is none of
+    /// ours.
+    #[must_use]
+    pub const fn new(timing: Timing, autostart: Autostart, first: u64) -> Self {
+        Self { timing, basis: None, autostart, made: first, challenges: VecDeque::new() }
+    }
+
+    #[must_use]
+    pub const fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// A lease whose writing began at `begun` is on the disk.
+    pub fn lease_written(&mut self, begun: Moment) {
+        self.since(begun);
+    }
+
+    /// For the answer to a beat of the orchestrator.
+    pub fn challenge(&mut self, now: Moment) -> Challenge {
+        self.made = self.made.wrapping_add(1);
+        let challenge = Challenge(self.made);
+        if self.challenges.len() == CHALLENGES {
+            self.challenges.pop_front();
+        }
+        self.challenges.push_back((challenge, now));
+        challenge
+    }
+
+    /// The orchestrator knew this challenge: it was there after the challenge was made.
+    pub fn answered(&mut self, challenge: Challenge) {
+        let made = self.challenges.iter().find(|(made, _)| *made == challenge).map(|(_, at)| *at);
+        if let Some(made) = made {
+            self.since(made);
+        }
+    }
+
+    fn since(&mut self, basis: Moment) {
+        self.basis = self.basis.max(Some(basis));
+    }
+
+    /// Whether the watchdog may be opened or fed.
+    #[must_use]
+    pub fn may_feed(&self, now: Moment) -> bool {
+        let at_worst = now.plus(self.timing.watchdog() * 3);
+        self.basis.is_some_and(|basis| at_worst <= basis.plus(self.timing.lease()))
+    }
+
+    /// Whether a VM may be started: not by a host that is about to be reset.
+    #[must_use]
+    pub fn may_start(&self, now: Moment) -> bool {
+        self.may_feed(now)
+    }
+
+    /// The orchestrator knows of this boot, and has taken from this host what others run.
+    pub const fn allow_autostart(&mut self) {
+        self.autostart = Autostart::Allowed;
+    }
+
+    #[must_use]
+    pub const fn autostart(&self) -> Autostart {
+        self.autostart
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::at(Duration::from_secs(seconds))
+    }
+
+    fn guard() -> Guard {
+        Guard::new(Timing::default(), Autostart::Waits, 7)
+    }
+
+    #[test]
+    fn feeds_nothing_without_a_basis_and_stops_three_watchdogs_early() {
+        let mut guard = guard();
+        assert!(!guard.may_feed(at(0)));
+        guard.lease_written(at(100));
+        for (now, fed) in [(100, true), (130, true), (131, false)] {
+            assert_eq!(guard.may_feed(at(now)), fed, "{now}");
+        }
+        // An older one that comes late takes nothing away.
+        guard.lease_written(at(90));
+        assert!(guard.may_feed(at(130)));
+    }
+
+    #[test]
+    fn contact_counts_from_the_challenge_and_not_from_its_answer() {
+        let mut guard = guard();
+        let challenge = guard.challenge(at(10));
+        guard.answered(challenge);
+        assert!(guard.may_feed(at(40)) && !guard.may_feed(at(41)));
+    }
+
+    #[test]
+    fn challenges_of_others_and_of_long_ago_count_for_nothing() {
+        let mut guard = guard();
+        let first = guard.challenge(at(10));
+        for _ in 0..CHALLENGES {
+            guard.challenge(at(11));
+        }
+        guard.answered(first);
+        guard.answered(Challenge::from_wire(7));
+        assert!(!guard.may_feed(at(12)));
+    }
+}
