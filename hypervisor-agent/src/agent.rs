@@ -13,11 +13,12 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tonic::transport::Server;
 use uuid::Uuid;
+use xenith_common_ha::Autostart;
 use xenith_common_ids::{Epoch, SrId};
 use xenith_common_pki::server_config;
-use xenith_common_tasks::{Stragglers, TaskSet};
+use xenith_common_tasks::{CancellationToken, Stragglers, TaskSet};
 use xenith_hypervisor_agent_backend::{
-    GuestFactsSource, Hypervisor, Meters, NetworkDevices, ProofNetworks, SystemSlots,
+    GuestFactsSource, Hypervisor, Meters, NetworkDevices, ProofNetworks, SystemSlots, Watchdog,
 };
 use xenith_hypervisor_agent_storage::file::FileDriver;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
@@ -29,6 +30,7 @@ use crate::console::Consoles;
 use crate::disk::{Attachments, InUse, SpaceGuard, Storage};
 use crate::fence::Fence;
 use crate::guest_agent::GuestAgents;
+use crate::ha::Ha;
 use crate::identity::{Identity, IdentityError};
 use crate::import::{Helpers, Imports, http};
 use crate::instant::Launcher;
@@ -84,6 +86,7 @@ pub struct Backend {
     pub proof_networks: Arc<dyn ProofNetworks>,
     pub network_devices: Arc<dyn NetworkDevices>,
     pub slots: Arc<dyn SystemSlots>,
+    pub watchdog: Arc<dyn Watchdog>,
     pub settings: Settings,
     /// Names the boot of the host: VMs are autostarted once for each.
     pub boot_id: String,
@@ -168,13 +171,15 @@ async fn adopt(
     let in_use = InUse::default();
     let place = (record.local_sr, backend.disk_servers);
     let storage = storage(config, place, in_use.clone()).await.map_err(AgentError::Adopt)?;
+    let (arms, fresh_boot) = (record.arms, record.boot != backend.boot_id);
+    let fence = Arc::new(Fence::new(journal.clone(), record));
+    // Before any VM is looked at: what the host is armed with says what may start.
+    let autostart = if fresh_boot { Autostart::Waits } else { Autostart::Allowed };
+    let of_host = (identity.host(), storage.clone());
+    let ha = Ha::start(of_host, backend.watchdog, Arc::clone(&fence), (arms, autostart), tasks.child());
     let publisher = Arc::new(Publisher::new());
     let systems = Systems::new(backend.slots, Arc::clone(&backend.hypervisor), &config.state);
-    let state = (journal.clone(), config.state.as_path());
-    let guests = GuestAgents::new(Arc::clone(&backend.hypervisor), state, tasks.child());
-    if let Err(error) = guests.recover() {
-        tracing::error!(%error, "which guests are frozen cannot be read; look for VMs whose programs hang");
-    }
+    let guests = guest_agents(&backend.hypervisor, (journal.clone(), &config.state), tasks);
     let driver = Driver {
         hypervisor: backend.hypervisor,
         journal: journal.clone(),
@@ -191,15 +196,14 @@ async fn adopt(
         config.host_shell.clone(),
         tasks.child(),
     );
-    let recorder = Arc::new(Recorder::default());
-    let sampler = Sampler::new(Arc::clone(&driver.hypervisor), backend.meters, Arc::clone(&recorder));
-    tasks.spawn("sampler", sampler.run(backend.settings.metrics, tasks.token()));
+    let recorder = recorder(&driver.hypervisor, (backend.meters, backend.settings), tasks);
     let shared = Arc::new(Shared {
         driver: Arc::new(driver),
         facts: backend.facts,
         publisher: Arc::clone(&publisher),
         domids,
         in_use: in_use.clone(),
+        ha: Arc::clone(&ha),
     });
     let networks = networks(backend.network_devices, journal.clone(), tasks).await;
     let registry =
@@ -208,12 +212,10 @@ async fn adopt(
     let guard =
         SpaceGuard::new((storage.clone(), in_use), Arc::clone(&registry), Arc::clone(&publisher), paused);
     tasks.spawn("space-guard", guard.watch(tasks.token()));
-    let fresh_boot = record.boot != backend.boot_id;
-    let fence = Arc::new(Fence::new(journal, record));
     if fresh_boot {
-        let (registry, fence) = (Arc::clone(&registry), Arc::clone(&fence));
-        let unfiltered = networks.unfiltered().await;
-        tasks.spawn("autostart", autostart(registry, fence, (backend.boot_id, unfiltered)));
+        let with = (Arc::clone(&fence), Arc::clone(&ha), tasks.token());
+        let boot = (backend.boot_id, networks.unfiltered().await);
+        tasks.spawn("autostart", start_what_starts(Arc::clone(&registry), with, boot));
     }
     let proofs = Proofs::new(backend.proof_networks, Arc::clone(&publisher));
     let backups = Arc::new(Backups::new(storage.clone(), proofs, tasks.token()));
@@ -226,6 +228,7 @@ async fn adopt(
         recorder,
         operations: Arc::new(Operations::new(tasks.child())),
         fence,
+        ha,
         identity,
         storage,
         imports,
@@ -234,6 +237,27 @@ async fn adopt(
         tasks: tasks.child(),
         stopping: tasks.token(),
     })
+}
+
+/// Those that were frozen when the agent before this one ended are thawed.
+fn guest_agents(hypervisor: &Arc<dyn Hypervisor>, state: (Journal, &Path), tasks: &TaskSet) -> GuestAgents {
+    let guests = GuestAgents::new(Arc::clone(hypervisor), state, tasks.child());
+    if let Err(error) = guests.recover() {
+        tracing::error!(%error, "which guests are frozen cannot be read; look for VMs whose programs hang");
+    }
+    guests
+}
+
+/// What is sampled from now on.
+fn recorder(
+    hypervisor: &Arc<dyn Hypervisor>,
+    (meters, settings): (Arc<dyn Meters>, Settings),
+    tasks: &TaskSet,
+) -> Arc<Recorder> {
+    let recorder = Arc::new(Recorder::default());
+    let sampler = Sampler::new(Arc::clone(hypervisor), meters, Arc::clone(&recorder));
+    tasks.spawn("sampler", sampler.run(settings.metrics, tasks.token()));
+    recorder
 }
 
 /// The networks of this host as they were declared last. Before any VM is started: its bridge has to be there, and its
@@ -245,8 +269,17 @@ async fn networks(devices: Arc<dyn NetworkDevices>, journal: Journal, tasks: &Ta
     networks
 }
 
-/// Starts what is to start with the host. Noted at the end: an agent that dies half way goes on where it was.
-async fn autostart(registry: Arc<Registry>, fence: Arc<Fence>, (boot, unfiltered): (String, Unfiltered)) {
+/// Starts what is to start with the host, as soon as it may. Noted at the end: an agent that dies half way goes on where
+/// it was.
+async fn start_what_starts(
+    registry: Arc<Registry>,
+    (fence, ha, stopping): (Arc<Fence>, Arc<Ha>, CancellationToken),
+    (boot, unfiltered): (String, Unfiltered),
+) {
+    tokio::select! {
+        () = stopping.cancelled() => return,
+        () = ha.may_autostart() => {}
+    }
     if registry.autostart(&boot, unfiltered.as_ref()).await.is_continue()
         && let Err(fault) = fence.note_boot(boot).await
     {
@@ -297,8 +330,13 @@ fn host_record(journal: &Journal) -> Result<HostRecord, JournalError> {
     if let Some(record) = journal.load_host()? {
         return Ok(record);
     }
-    let record =
-        HostRecord { format: Journal::FORMAT, epoch: Epoch(0), boot: String::new(), local_sr: SrId::new() };
+    let record = HostRecord {
+        format: Journal::FORMAT,
+        epoch: Epoch(0),
+        boot: String::new(),
+        local_sr: SrId::new(),
+        arms: None,
+    };
     journal.save_host(&record)?;
     Ok(record)
 }

@@ -5,6 +5,7 @@
 
 use tokio::sync::Mutex;
 use xenith_common_ids::Epoch;
+use xenith_hypervisor_agent_types::ha::Arms;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use crate::fault::from_journal;
@@ -45,6 +46,13 @@ impl Fence {
     pub async fn note_boot(&self, boot: String) -> Result<(), Fault> {
         let mut record = self.record.lock().await;
         let newer = HostRecord { boot, ..record.clone() };
+        self.save(&mut record, newer).await
+    }
+
+    /// Durable when it returns.
+    pub async fn note_arms(&self, arms: Option<Arms>) -> Result<(), Fault> {
+        let mut record = self.record.lock().await;
+        let newer = HostRecord { arms, ..record.clone() };
         self.save(&mut record, newer).await
     }
 

@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xenith_common_files as files;
 use xenith_common_ids::{Epoch, SrId, VmId};
+use xenith_hypervisor_agent_types::ha::Arms;
 use xenith_hypervisor_agent_types::network::HostNetworks;
 
 pub use record::{Asked, Attaching, By, Phase, Reached, Reaching, Run, Saved, VmRecord};
@@ -64,6 +65,10 @@ pub struct HostRecord {
     /// The kernel's id of the last boot whose autostart is done; empty before the first.
     pub boot: String,
     pub local_sr: SrId,
+    /// What it is armed with for high availability. An agent that knows nothing of that refuses a record that says so:
+    /// it would start VMs that run elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arms: Option<Arms>,
 }
 
 impl Journal {

@@ -15,6 +15,7 @@ pub mod enrol;
 mod fault;
 pub mod fence;
 pub mod guest_agent;
+pub mod ha;
 pub mod identity;
 pub mod import;
 pub mod instant;

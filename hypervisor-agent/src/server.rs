@@ -14,7 +14,8 @@ use xenith_common_ids::{Epoch, Generation, OperationId};
 use xenith_common_tasks::{CancellationToken, TaskSet};
 use xenith_hypervisor_agent_api::wire::agent_server::{Agent as WireAgent, AgentServer};
 use xenith_hypervisor_agent_api::{
-    Command, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, status_from_fault, vdi_ids, wire,
+    Command, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, VmAction, ha_answer_to_wire,
+    ha_request_from_wire, status_from_fault, vdi_ids, wire,
 };
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
@@ -22,6 +23,7 @@ use crate::backup::Backups;
 use crate::console::Consoles;
 use crate::disk::Storage;
 use crate::fence::Fence;
+use crate::ha::Ha;
 use crate::identity::{Identity, IdentityError};
 use crate::import::Imports;
 use crate::metrics::Recorder;
@@ -46,6 +48,7 @@ pub struct Service {
     pub recorder: Arc<Recorder>,
     pub operations: Arc<Operations>,
     pub fence: Arc<Fence>,
+    pub ha: Arc<Ha>,
     pub identity: Arc<Identity>,
     pub storage: Storage,
     pub imports: Arc<Imports>,
@@ -68,6 +71,19 @@ impl Service {
 
     async fn pass(&self, epoch: u64) -> Result<(), Status> {
         self.fence.pass(Epoch(epoch)).await.map_err(|fault| status_from_fault(&fault))
+    }
+}
+
+/// Whether a command may make a VM run that did not.
+const fn runs_something(command: &Command) -> bool {
+    match command {
+        Command::Vm { action, .. } => {
+            matches!(
+                action,
+                VmAction::Start { .. } | VmAction::Resume { .. } | VmAction::Unpause | VmAction::TakeBack
+            )
+        }
+        _ => false,
     }
 }
 
@@ -176,6 +192,9 @@ impl WireAgent for Service {
             Envelope::try_from(request.into_inner()).map_err(|error| status_from_fault(&error.into()))?;
         self.pass(envelope.epoch.0).await?;
         tracing::debug!(operation = %envelope.operation, command = ?envelope.command, "execute");
+        if runs_something(&envelope.command) {
+            self.ha.before_start().map_err(|fault| status_from_fault(&fault))?;
+        }
         let (registry, networks) = (Arc::clone(&self.registry), Arc::clone(&self.networks));
         let places = (registry, networks, Arc::clone(&self.systems), self.storage.clone());
         let movers = (Arc::clone(&self.imports), Arc::clone(&self.backups), Arc::clone(&self.arrivals));
@@ -251,6 +270,14 @@ impl WireAgent for Service {
             .map_err(|error| identity_status(&error))?;
         tracing::info!("the certificate was renewed");
         Ok(Response::new(wire::InstallCertificateReply {}))
+    }
+
+    async fn ha(&self, request: Request<wire::HaRequest>) -> Result<Response<wire::HaReply>, Status> {
+        let request = request.into_inner();
+        self.pass(request.epoch).await?;
+        let asked = ha_request_from_wire(&request).map_err(|error| status_from_fault(&error.into()))?;
+        let answer = self.ha.execute(asked).await.map_err(|fault| status_from_fault(&fault))?;
+        Ok(Response::new(ha_answer_to_wire(&answer)))
     }
 
     type ConsoleStream = console::Output;

@@ -10,6 +10,7 @@ mod command;
 mod console;
 mod convert;
 mod fault;
+mod ha;
 mod import;
 mod join_token;
 mod metrics;
@@ -30,6 +31,7 @@ pub use command::{Command, CommandResult, Envelope, ShutdownKind, VmAction};
 pub use console::{ConsoleInput, ConsoleOutput, ConsoleTarget, OpenConsole};
 pub use convert::WireError;
 pub use fault::{fault_from_status, status_from_fault};
+pub use ha::{ha_answer_from_wire, ha_answer_to_wire, ha_request_from_wire, ha_request_to_wire};
 pub use import::{
     DiskPassed, GuestPrepared, ImportCommand, ImportDisk, ImportPass, OpenUpload, PassKind, PrepareGuest,
     PrepareOutcome, UploadOpen, VdiProgress, VsphereAccess, vdi_ids,

@@ -18,6 +18,7 @@ mod error;
 mod event;
 mod proof;
 mod system;
+mod watchdog;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -37,6 +38,7 @@ pub use error::HypervisorError;
 pub use event::{DomainEvent, DomainEventKind, DomainEvents, EventSender};
 pub use proof::ProofNetworks;
 pub use system::SystemSlots;
+pub use watchdog::{OpenWatchdog, Watchdog};
 
 pub type Result<T, E = HypervisorError> = std::result::Result<T, E>;
 

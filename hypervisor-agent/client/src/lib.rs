@@ -18,10 +18,11 @@ use xenith_common_ids::{Epoch, Generation, HostId, OperationId, VdiId};
 use xenith_hypervisor_agent_api::wire::agent_client::AgentClient as WireClient;
 use xenith_hypervisor_agent_api::{
     Changes, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, Samples, VdiProgress, WireError,
-    fault_from_status, wire,
+    fault_from_status, ha_answer_from_wire, ha_request_to_wire, wire,
 };
 use xenith_hypervisor_agent_types::Fault;
 use xenith_hypervisor_agent_types::backup::BackupProgress;
+use xenith_hypervisor_agent_types::ha::{HaAnswer, HaRequest};
 
 use connect::Connector;
 pub use connect::{AgentAddress, CertificateCheck};
@@ -194,6 +195,13 @@ impl AgentClient {
         let request = wire::BackupCancelRequest { operation_id: operation.to_string(), epoch: epoch.0 };
         self.wire.clone().backup_cancel(request).await.map_err(|status| self.error(&status))?;
         Ok(())
+    }
+
+    /// A sign of life, or what a host is to be armed with. Whatever came of it is in the answer.
+    pub async fn ha(&self, epoch: Epoch, request: &HaRequest) -> Result<HaAnswer, AgentClientError> {
+        let request = ha_request_to_wire(epoch, request);
+        let reply = self.wire.clone().ha(request).await.map_err(|status| self.error(&status))?;
+        Ok(ha_answer_from_wire(&reply.into_inner())?)
     }
 
     /// The host makes a new key and asks for a certificate for it (PEM).

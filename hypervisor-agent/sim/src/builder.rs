@@ -98,6 +98,7 @@ impl SimBuilder {
             world: Mutex::new(World::new(self.config, hostname, seed)),
             sooner: Notify::new(),
             tasks: self.tasks.unwrap_or_default(),
+            watchdog: Arc::default(),
             home: Handle::current(),
         });
         let driven = Arc::clone(&inner);

@@ -29,6 +29,7 @@ mod operation;
 mod proof;
 mod stream;
 mod system;
+mod watchdog;
 mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,6 +53,7 @@ pub use fault::{EventName, Failure, FaultRule, ParseFaultError};
 pub use guest_agent::GuestAgentManners;
 pub use operation::Operation;
 pub use system::{IMAGE, NewSystem};
+pub use watchdog::SeenWatchdog;
 
 use fault::Verdict;
 use world::{Begun, Call, World};
@@ -70,6 +72,7 @@ struct Inner {
     /// Wakes the driver when something is due earlier than it knew.
     sooner: Notify,
     tasks: TaskSet,
+    watchdog: Arc<watchdog::Timer>,
     /// Where the host was made: who calls it may be killed with all that runs there, and the host goes on.
     home: Handle,
 }

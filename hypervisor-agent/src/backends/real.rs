@@ -14,6 +14,7 @@ use super::slots::InstalledSlots;
 use super::{BackendError, Opened, StoreFacts};
 use crate::agent::{Backend, boot_id};
 use crate::config::Config;
+use crate::ha::KernelWatchdog;
 use crate::instant::Launcher;
 use crate::instant::control::Attach;
 use crate::metrics::SysMeters;
@@ -35,6 +36,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, BackendError> {
         proof_networks: Arc::new(KernelNetworks),
         network_devices: Arc::new(KernelDevices),
         slots: Arc::new(InstalledSlots),
+        watchdog: Arc::new(KernelWatchdog::default()),
         settings: Settings::default(),
         boot_id: boot_id(),
         disk_servers: Launcher::this_program(Attach::Kernel),

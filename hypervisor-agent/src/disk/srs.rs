@@ -5,6 +5,7 @@
 //! least one sees the other. An SR whose server is away holds up nobody who wants something of another one.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -82,6 +83,13 @@ impl Storage {
 
     fn attachments(&self) -> Result<&Attachments> {
         self.attachments.as_ref().ok_or_else(|| Fault::new(FaultReason::NotReady, "the agent is starting"))
+    }
+
+    /// Where the folder of an SR is, which is mounted for that where it has to be.
+    pub fn folder_of(&self, sr: SrId) -> Result<PathBuf> {
+        let attachments = self.attachments()?;
+        let attached = attachments.get(sr).ok_or(StorageError::OtherSr(sr))?;
+        attachments.folder_of(&attached)
     }
 
     fn put(&self, driver: Arc<dyn StorageDriver>) {

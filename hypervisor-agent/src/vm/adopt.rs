@@ -40,6 +40,17 @@ pub struct Adoption {
     pub fixup: Option<Fixup>,
 }
 
+impl Adoption {
+    /// Of a host that has booted, and must not start VMs before it is known that nobody else runs them.
+    pub fn leave_starts(&mut self) {
+        self.fixup = match self.fixup {
+            Some(Fixup::Start) => None,
+            Some(Fixup::ReleaseAndStart(domid)) => Some(Fixup::Release(domid)),
+            other => other,
+        };
+    }
+}
+
 /// What must be done before the VM is as [`Adoption::settled`] says. Each writes the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fixup {

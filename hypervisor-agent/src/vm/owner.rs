@@ -25,6 +25,7 @@ use xenith_hypervisor_agent_types::{
 };
 
 use crate::disk::InUse;
+use crate::ha::Ha;
 use crate::journal::{Attaching, Phase, VmRecord};
 use crate::migration::arrive::Arriving;
 use crate::progress::Progress;
@@ -73,6 +74,7 @@ pub struct Shared {
     pub publisher: Arc<Publisher>,
     pub domids: Domids,
     pub in_use: InUse,
+    pub ha: Arc<Ha>,
 }
 
 struct Current {

@@ -187,7 +187,10 @@ impl Registry {
             false => Image::Absent,
         };
         let domain = domain_of(record, domains);
-        let adoption = adopt(record, domain, image);
+        let mut adoption = adopt(record, domain, image);
+        if self.shared.ha.leaves_starts() {
+            adoption.leave_starts();
+        }
         tracing::info!(vm = %record.vm, name = %record.spec.get().name, ?adoption, "adopted");
         adoption
     }

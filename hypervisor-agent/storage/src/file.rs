@@ -30,13 +30,14 @@ use xenith_common_ids::{SrId, VdiId};
 use xenith_hypervisor_agent_types::{DamagedVdi, LeftOver, SnapshotOf, SrSpace, VdiFacts, VdiSize};
 
 use crate::error::is_full;
+use crate::lease::LEASES;
 use crate::{Listing, PendingSnapshot, Result, Sharing, StorageDriver, StorageError};
 use meta::Meta;
 use open::{plain, read_small_text};
 use source::RawSource;
 
 /// Says whose folder it is: the id of the SR. A folder without it is not attached (a disk that is not mounted).
-const MARK: &str = ".xenith-sr";
+pub(crate) const MARK: &str = ".xenith-sr";
 
 /// The driver. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -352,7 +353,7 @@ impl StorageDriver for FileDriver {
                     Err(error) => listing.damaged.push(DamagedVdi { vdi, problem: error.to_string() }),
                 },
                 // Not in the list of what is there, and none of ours to clear away.
-                _ if [MARK, "lost+found", "downloads"].contains(&&*name) => {}
+                _ if [MARK, LEASES, "lost+found", "downloads"].contains(&&*name) => {}
                 Some((vdi, "json")) if self.image(vdi).exists() || self.frozen(vdi).exists() => {}
                 _ => {
                     let Ok(found) = entry.metadata() else { continue };

@@ -16,6 +16,7 @@ pub mod conformance;
 mod error;
 mod extent_map;
 pub mod file;
+mod lease;
 pub mod lvm_thin;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use xenith_common_ids::{SrId, VdiId};
 use xenith_hypervisor_agent_types::{DamagedVdi, LeftOver, SnapshotOf, SrSpace, VdiFacts, VdiSize};
 
 pub use error::{StorageError, is_full};
+pub use lease::{LEASES, LeaseFolder};
 
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 

@@ -14,6 +14,7 @@ mod full_disk;
 mod full_sr;
 mod guest_agent;
 mod guest_facts;
+mod ha;
 mod harness;
 mod imports;
 mod instant;

@@ -10,6 +10,7 @@ mod device;
 mod domain;
 mod fault;
 pub mod filter;
+pub mod ha;
 mod hardware;
 mod host;
 pub mod metrics;

@@ -1,0 +1,281 @@
+//! High availability on the host: its lease, its watchdog, and what it may start ([`xenith_common_ha`]).
+//!
+//! ```text
+//!            arm: a lease is written, journal, threads, the watchdog runs
+//! not armed ─────────────────────────────────────────────────────────────> armed ──> (reset by its watchdog)
+//!     ^                                                                      │
+//!     '───────────── disarm: journal, threads end, the watchdog is let go ───'
+//! ```
+//!
+//! What always holds: on an armed host no VM is started, by whomever, before its watchdog runs; and none by itself after a
+//! boot before the orchestrator has allowed it on a connection of this run of the agent. The journal says that the host is
+//! armed before the orchestrator is told so, and as long as the orchestrator may go by its lease.
+//!
+//! A crash: the next start arms from the journal. Killed between the journal and the watchdog while it is disarmed, the host
+//! is reset once by a watchdog that nobody feeds. Stopping the agent does not let go of the watchdog.
+
+mod keep;
+mod watchdog;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use xenith_common_ha::{Autostart, Challenge, Guard};
+use xenith_common_ids::{AgentRunId, HostId, SrId};
+use xenith_common_tasks::{CancellationToken, TaskSet};
+use xenith_hypervisor_agent_backend::Watchdog;
+use xenith_hypervisor_agent_storage::LeaseFolder;
+use xenith_hypervisor_agent_types::ha::{ArmedState, Arms, HaAnswer, HaRequest, HaState, SeenLease};
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
+
+use crate::disk::Storage;
+use crate::fence::Fence;
+use keep::{Armed, Me, Shared, lock};
+
+pub use watchdog::KernelWatchdog;
+
+/// How long a host that is being armed may take until its watchdog runs.
+const ARM_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+struct Threads {
+    armed: Shared,
+    stop: CancellationToken,
+}
+
+/// See the module.
+pub struct Ha {
+    me: Me,
+    storage: Storage,
+    watchdog: Arc<dyn Watchdog>,
+    fence: Arc<Fence>,
+    tasks: TaskSet,
+    threads: Mutex<Option<Threads>>,
+    /// One is armed or disarmed at a time.
+    turn: tokio::sync::Mutex<()>,
+    allowed: Notify,
+}
+
+impl Ha {
+    /// Armed, where the journal says so.
+    pub fn start(
+        (host, storage): (HostId, Storage),
+        watchdog: Arc<dyn Watchdog>,
+        fence: Arc<Fence>,
+        (arms, autostart): (Option<Arms>, Autostart),
+        tasks: TaskSet,
+    ) -> Arc<Self> {
+        let ha = Arc::new(Self {
+            me: Me::new(host),
+            storage,
+            watchdog,
+            fence,
+            tasks,
+            threads: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            allowed: Notify::new(),
+        });
+        if let Some(arms) = arms
+            && let Err(fault) = ha.begin(arms, autostart)
+        {
+            // It starts no VM, then: nothing says that its watchdog runs.
+            tracing::error!(%fault, "this host is armed, and cannot keep its lease");
+        }
+        ha
+    }
+
+    pub async fn execute(&self, request: HaRequest) -> Result<HaAnswer, Fault> {
+        match request {
+            HaRequest::Beat { challenge, allow_autostart } => Ok(self.beat(challenge, allow_autostart)),
+            HaRequest::Arm(arms) => self.arm(arms).await,
+            HaRequest::Disarm => self.disarm().await,
+            HaRequest::Look { sr, hosts } => self.look(sr, hosts).await,
+        }
+    }
+
+    fn armed(&self) -> Option<Shared> {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.as_ref().map(|threads| Arc::clone(&threads.armed))
+    }
+
+    fn beat(&self, challenge: Option<u64>, allow_autostart: Option<AgentRunId>) -> HaAnswer {
+        if let Some(armed) = self.armed() {
+            let mut armed = lock(&armed);
+            if let Some(challenge) = challenge {
+                armed.guard.answered(Challenge::from_wire(challenge));
+            }
+            if allow_autostart == Some(self.me.run) {
+                armed.guard.allow_autostart();
+                self.allowed.notify_waiters();
+            }
+        }
+        self.here()
+    }
+
+    fn here(&self) -> HaAnswer {
+        let armed = self.armed().map(|armed| {
+            let mut armed = lock(&armed);
+            ArmedState {
+                arms: armed.arms,
+                challenge: armed.guard.challenge(self.me.now()).number(),
+                autostart_waits: armed.guard.autostart() == Autostart::Waits,
+                lease_problem: armed.lease_problem.clone(),
+                watchdog_problem: not_fed(&armed),
+            }
+        });
+        HaAnswer::Here(HaState { run: self.me.run, armed })
+    }
+
+    async fn arm(&self, arms: Arms) -> Result<HaAnswer, Fault> {
+        let _turn = self.turn.lock().await;
+        if let Some(armed) = self.armed() {
+            let before = lock(&armed).arms;
+            if before == arms {
+                return self.until_fed().await;
+            }
+            let message = format_args!("this host is armed with SR {} already; disarm it first", before.sr);
+            return Err(Fault::new(FaultReason::WrongState, message));
+        }
+        let storage = self.storage.clone();
+        // Before anything is promised: whether there is a folder for leases at all.
+        tokio::task::spawn_blocking(move || keep::open_folder(&storage, arms).map(drop))
+            .await
+            .map_err(|error| Fault::new(FaultReason::Internal, error))??;
+        self.fence.note_arms(Some(arms)).await?;
+        // Whatever was to start with this boot was started.
+        let begun = self.begin(arms, Autostart::Allowed);
+        let fed = match begun {
+            Ok(()) => self.until_fed().await,
+            Err(fault) => Err(fault),
+        };
+        if fed.is_err() {
+            self.stand_down().await?;
+        }
+        fed
+    }
+
+    /// Waits until the watchdog runs, or says why it does not.
+    async fn until_fed(&self) -> Result<HaAnswer, Fault> {
+        let deadline = Instant::now() + ARM_WITHIN;
+        loop {
+            let Some(armed) = self.armed() else {
+                return Err(Fault::new(FaultReason::WrongState, "this host is not armed"));
+            };
+            let (not_fed, failed) = {
+                let armed = lock(&armed);
+                let failed = armed.lease_problem.clone().or_else(|| armed.watchdog_problem.clone());
+                (not_fed(&armed), failed)
+            };
+            let Some(not_fed) = not_fed else { return Ok(self.here()) };
+            if failed.is_some() || Instant::now() >= deadline {
+                return Err(Fault::new(FaultReason::NotReady, failed.unwrap_or(not_fed)));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn disarm(&self) -> Result<HaAnswer, Fault> {
+        let _turn = self.turn.lock().await;
+        self.stand_down().await?;
+        Ok(self.here())
+    }
+
+    async fn stand_down(&self) -> Result<(), Fault> {
+        self.fence.note_arms(None).await?;
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(threads) = threads else { return Ok(()) };
+        threads.stop.cancel();
+        let open = lock(&threads.armed).watchdog.take();
+        // Who waits to be allowed to start something is.
+        self.allowed.notify_waiters();
+        match open.map(|open| open.let_go()) {
+            None | Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(Fault::new(
+                FaultReason::Hypervisor,
+                format_args!("the watchdog cannot be stopped ({error}): it will reset this host"),
+            )),
+        }
+    }
+
+    fn begin(&self, arms: Arms, autostart: Autostart) -> Result<(), Fault> {
+        let first = u64::from_be_bytes(self.me.run.as_bytes()[8..].try_into().unwrap_or_default());
+        let armed = Arc::new(Mutex::new(Armed {
+            arms,
+            guard: Guard::new(arms.timing, autostart, first),
+            watchdog: None,
+            lease_problem: None,
+            watchdog_problem: None,
+        }));
+        let stop = self.tasks.token().child_token();
+        let threads = Threads { armed: Arc::clone(&armed), stop: stop.clone() };
+        *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
+        let (me, weak, token) = (self.me, Arc::downgrade(&armed), stop.clone());
+        let storage = self.storage.clone();
+        spawn("lease", move || keep::renew(&weak, &storage, me, &token))?;
+        let (weak, watchdog) = (Arc::downgrade(&armed), Arc::clone(&self.watchdog));
+        spawn("watchdog", move || keep::feed(&weak, &*watchdog, me, &stop))
+    }
+
+    async fn look(&self, sr: SrId, hosts: Vec<HostId>) -> Result<HaAnswer, Fault> {
+        let storage = self.storage.clone();
+        let look = move || -> Result<Vec<SeenLease>, Fault> {
+            let folder = LeaseFolder::open(sr, &storage.folder_of(sr)?)?;
+            let read = |host| folder.read(host).map(|mark| SeenLease { host, mark });
+            hosts.into_iter().map(read).collect::<Result<Vec<_>, _>>().map_err(Fault::from)
+        };
+        let seen = tokio::task::spawn_blocking(look)
+            .await
+            .map_err(|error| Fault::new(FaultReason::Internal, error))??;
+        Ok(HaAnswer::Leases(seen))
+    }
+
+    /// Refuses to start a VM on a host that is armed and may be reset any moment.
+    pub fn before_start(&self) -> Result<(), Fault> {
+        let Some(armed) = self.armed() else { return Ok(()) };
+        let armed = lock(&armed);
+        if let Some(problem) = not_fed(&armed) {
+            let message =
+                format_args!("this host is armed for high availability, and starts nothing: {problem}");
+            return Err(Fault::new(FaultReason::NotReady, message));
+        }
+        if armed.guard.may_start(self.me.now()) {
+            return Ok(());
+        }
+        let message = "this host has neither the orchestrator nor its lease, and is about to be reset by its watchdog; \
+                       see to the SR of its lease";
+        Err(Fault::new(FaultReason::NotReady, message))
+    }
+
+    /// Whether VMs that were being started when the host went down are left to who decides.
+    pub fn leaves_starts(&self) -> bool {
+        self.armed().is_some_and(|armed| lock(&armed).guard.autostart() == Autostart::Waits)
+    }
+
+    /// Waits until what starts with the host may start.
+    pub async fn may_autostart(&self) {
+        loop {
+            // Before the look, so that a change right after it is not missed.
+            let news = self.allowed.notified();
+            tokio::pin!(news);
+            news.as_mut().enable();
+            if !self.leaves_starts() && self.before_start().is_ok() {
+                return;
+            }
+            // Whether a lease could be written is nobody's news.
+            let _either = tokio::time::timeout(Duration::from_secs(1), news).await;
+        }
+    }
+}
+
+/// Why the watchdog does not run.
+fn not_fed(armed: &Armed) -> Option<String> {
+    let unopened = || armed.watchdog.is_none().then(|| "its watchdog does not run yet".to_owned());
+    armed.watchdog_problem.clone().or_else(unopened)
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Fault> {
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    spawned.map(drop).map_err(|error| Fault::new(FaultReason::Internal, error))
+}
