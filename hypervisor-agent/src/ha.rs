@@ -114,6 +114,7 @@ impl Ha {
         self.here()
     }
 
+    /// Who knows the VMs of this host adds them.
     fn here(&self) -> HaAnswer {
         let armed = self.armed().map(|armed| {
             let mut armed = lock(&armed);
@@ -125,7 +126,7 @@ impl Ha {
                 watchdog_problem: not_fed(&armed),
             }
         });
-        HaAnswer::Here(HaState { run: self.me.run, armed })
+        HaAnswer::Here(HaState { run: self.me.run, vms: Vec::new(), armed })
     }
 
     async fn arm(&self, arms: Arms) -> Result<HaAnswer, Fault> {

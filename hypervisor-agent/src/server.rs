@@ -17,6 +17,7 @@ use xenith_hypervisor_agent_api::{
     Command, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, VmAction, ha_answer_to_wire,
     ha_request_from_wire, status_from_fault, vdi_ids, wire,
 };
+use xenith_hypervisor_agent_types::ha::HaAnswer;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use crate::backup::Backups;
@@ -276,7 +277,15 @@ impl WireAgent for Service {
         let request = request.into_inner();
         self.pass(request.epoch).await?;
         let asked = ha_request_from_wire(&request).map_err(|error| status_from_fault(&error.into()))?;
-        let answer = self.ha.execute(asked).await.map_err(|fault| status_from_fault(&fault))?;
+        let mut answer = self.ha.execute(asked).await.map_err(|fault| status_from_fault(&fault))?;
+        if let HaAnswer::Here(state) = &mut answer {
+            state.vms = self.registry.vms();
+            // Who stops lets go of all of them, and an empty list would mean that there are none.
+            if self.stopping.is_cancelled() {
+                let stopping = Fault::new(FaultReason::NotReady, "the agent is stopping");
+                return Err(status_from_fault(&stopping));
+            }
+        }
         Ok(Response::new(ha_answer_to_wire(&answer)))
     }
 

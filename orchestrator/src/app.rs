@@ -18,6 +18,9 @@ mod cloud_init;
 mod console;
 mod filter;
 mod find;
+mod ha;
+mod ha_keep;
+mod ha_restart;
 mod host;
 mod host_upgrade;
 mod import;
@@ -62,11 +65,11 @@ use std::sync::{Arc, Mutex};
 use xenith_orchestrator_api::{
     Registrar, alarm as alarm_api, alarm_rule, audit, auth as auth_api, backup as backup_api,
     backup_job as backup_job_api, backup_run, console as console_api, event, filter as filter_api,
-    host as host_api, import as import_api, iso as iso_api, mail as mail_api, metrics as metrics_api,
-    network as network_api, orphan as orphan_api, pool as pool_api, repository as repository_api, role,
-    security_group as security_group_api, snapshot as snapshot_api, sr as sr_api, standby as standby_api,
-    system as system_api, task as task_api, template as template_api, token as token_api, user as user_api,
-    vdi as vdi_api, vm as vm_api, wave as wave_api,
+    ha as ha_api, host as host_api, import as import_api, iso as iso_api, mail as mail_api,
+    metrics as metrics_api, network as network_api, orphan as orphan_api, pool as pool_api,
+    repository as repository_api, role, security_group as security_group_api, snapshot as snapshot_api,
+    sr as sr_api, standby as standby_api, system as system_api, task as task_api, template as template_api,
+    token as token_api, user as user_api, vdi as vdi_api, vm as vm_api, wave as wave_api,
 };
 use xenith_orchestrator_saga::SagaEngine;
 
@@ -77,6 +80,7 @@ use crate::console::Tickets;
 use crate::db::Db;
 use crate::events::Events;
 use crate::fleet::Fleet;
+use crate::ha::Ha;
 use crate::identities::Identities;
 use crate::imports::LiveImports;
 use crate::metering::Metering;
@@ -90,6 +94,7 @@ use crate::views::{TaskList, Views};
 
 pub use balance_auto::Looks;
 pub use begin::Promises;
+pub(crate) use ha_keep::keep as keep_ha;
 pub(crate) use import_source::vm_reference;
 pub(crate) use lists::{Listed, parse_filter};
 pub(crate) use log::sees_event;
@@ -130,6 +135,7 @@ pub struct App {
     pub user_changes: tokio::sync::Mutex<()>,
     pub metering: Arc<Metering>,
     pub networking: Arc<Networking>,
+    pub ha: Ha,
     /// Of backup jobs, for their list.
     pub runs: Runs,
     /// Wakes the backup runner.
@@ -145,6 +151,7 @@ impl App {
         role::register(self, registrar);
         host_api::register(self, registrar);
         pool_api::register(self, registrar);
+        ha_api::register(self, registrar);
         vm_api::register(self, registrar);
         network_api::register(self, registrar);
         security_group_api::register(self, registrar);

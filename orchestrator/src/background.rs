@@ -52,6 +52,13 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
             () = networking.keep() => {}
         }
     });
+    let (token, keeper) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("ha-keeper", async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = crate::app::keep_ha(keeper) => {}
+        }
+    });
     start_orphan_finder(app, tasks);
     start_store_keeper(app, tasks);
     let (token, driven) = (tasks.token(), Arc::clone(app));

@@ -23,6 +23,7 @@ use xenith_orchestrator_types::template::Template;
 use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::background::store::Checkpoints;
+use crate::ha::{HaHostRecord, HaPoolRecord};
 use crate::model::{
     AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord, AuditedTask, AuthorityRecord, BackupRecord,
     BalanceRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord, ImportSourceRecord,
@@ -42,6 +43,8 @@ const POOL: Keyspace = Keyspace::new("pool");
 const BALANCE: Keyspace = Keyspace::new("pool.balance");
 const NETWORK: Keyspace = Keyspace::new("network");
 const HOST_NETWORKS: Keyspace = Keyspace::new("host.networks");
+const HA_POOL: Keyspace = Keyspace::new("ha.pool");
+const HA_HOST: Keyspace = Keyspace::new("ha.host");
 const SECURITY_GROUP: Keyspace = Keyspace::new("security_group");
 const VIF: Keyspace = Keyspace::new("vif");
 const VDI: Keyspace = Keyspace::new("vdi");
@@ -103,6 +106,8 @@ pub fn schema() -> Schema {
             BALANCE,
             NETWORK,
             HOST_NETWORKS,
+            HA_POOL,
+            HA_HOST,
             SECURITY_GROUP,
             VIF,
             VDI,
@@ -165,6 +170,10 @@ pub struct Db {
     pub networks: Collection<NetworkId, Network>,
     /// Hosts that were told to have networks or rules; written by [`crate::networking`] alone.
     pub host_networks: Collection<HostId, ()>,
+    /// Pools in which high availability is on.
+    pub ha_pools: Collection<PoolId, HaPoolRecord>,
+    /// Their hosts, once they are armed.
+    pub ha_hosts: Collection<HostId, HaHostRecord>,
     pub security_groups: Collection<SecurityGroupId, SecurityGroup>,
     /// What is written down for the NICs of a VM, where anything is.
     pub vifs: Collection<VmId, Vifs>,
@@ -261,6 +270,8 @@ impl Db {
             balances: collection!(BALANCE),
             networks: collection!(NETWORK),
             host_networks: collection!(HOST_NETWORKS),
+            ha_pools: collection!(HA_POOL),
+            ha_hosts: collection!(HA_HOST),
             security_groups: collection!(SECURITY_GROUP),
             vifs: collection!(VIF),
             vdis: collection!(VDI),

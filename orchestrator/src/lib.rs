@@ -21,6 +21,7 @@ pub mod events;
 pub mod fleet;
 mod forget;
 mod gathered;
+pub mod ha;
 pub mod http;
 pub mod identities;
 pub mod imports;

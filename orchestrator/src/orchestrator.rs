@@ -197,6 +197,7 @@ async fn assemble(
         readers: Readers::start().map_err(StartError::Threads)?,
         metering,
         networking,
+        ha: Default::default(),
         runs: Default::default(),
         runner: Default::default(),
         orphans: Default::default(),

@@ -226,6 +226,12 @@ impl Registry {
         self.shared.driver.hypervisor.hardware().await.map_err(|error| from_hypervisor(&error))
     }
 
+    /// All that are defined here. Of an agent that stops, none.
+    #[must_use]
+    pub fn vms(&self) -> Vec<VmId> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
     /// Does one thing with one VM and returns when it is done.
     pub async fn execute(
         self: &Arc<Self>,

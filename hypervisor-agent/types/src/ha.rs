@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 pub use xenith_common_ha::{LeaseMark, Timing};
-use xenith_common_ids::{AgentRunId, HostId, SrId};
+use xenith_common_ids::{AgentRunId, HostId, SrId, VmId};
 
 /// What a host is armed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,8 @@ pub enum HaAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HaState {
     pub run: AgentRunId,
+    /// VMs that it has a definition of, looked at after it was asked.
+    pub vms: Vec<VmId>,
     /// `None`: it is not armed.
     pub armed: Option<ArmedState>,
 }

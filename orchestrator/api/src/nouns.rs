@@ -465,6 +465,20 @@ noun! {
 }
 
 noun! {
+    /// VMs of hosts that died run elsewhere.
+    ha: HaApi {
+        /// Shows how high availability is in a pool, host by host.
+        Show = fn show(HaRef) -> PoolHa, View, Read;
+        /// Turns it on: the pool's hosts keep leases on a shared SR, and reset themselves when they are cut off.
+        Enable = fn enable(EnableHa) -> PoolHa, Administer, Mutation;
+        /// Turns it off: nothing is restarted any more, and the hosts let go of their watchdogs.
+        Disable = fn disable(HaRef) -> PoolHa, Administer, Mutation;
+        /// Says when a VM is restarted after its host has died: before others, after them, or not.
+        SetPriority = fn set_priority(SetRestartPriority) -> PoolHa, Provision, Mutation;
+    }
+}
+
+noun! {
     /// What hosts and records do not agree on. Nothing of it is removed by itself.
     orphan: OrphanApi {
         /// Lists definitions, domains and images that no record knows, and records of what is not there.
@@ -585,6 +599,7 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         backup::methods(),
         standby::methods(),
         task::methods(),
+        ha::methods(),
         orphan::methods(),
         event::methods(),
         filter::methods(),

@@ -10,6 +10,7 @@ mod backup;
 mod console;
 mod devices;
 mod document;
+mod ha;
 mod host;
 mod import;
 mod mail;
@@ -41,6 +42,7 @@ pub use backup::{
 pub use console::ConsoleCommand;
 pub use devices::{Against, BulkArgs, BulkVerb, Devices, Kept, PinFlag, VmExportArgs, VmFormat};
 pub use document::{Shell, completions, full_help, man_pages};
+pub use ha::{EnableHaArgs, HaCommand, PriorityFlag};
 pub use host::{HostCommand, OnOff};
 pub use import::{FileArgs, ImportCommand, LookArgs, StartArgs, UploadArgs};
 pub use mail::{MailCommand, MailPrivacy, MailServer};
@@ -103,6 +105,9 @@ pub enum Command {
     /// Hosts that share networks and storage.
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// VMs of hosts that died run elsewhere.
+    #[command(subcommand)]
+    Ha(HaCommand),
     /// What NICs plug into.
     #[command(subcommand)]
     Network(NetworkCommand),

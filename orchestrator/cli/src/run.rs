@@ -9,6 +9,7 @@ mod console;
 mod direct;
 mod event;
 mod filter;
+mod ha;
 mod host;
 mod import;
 mod mail;
@@ -51,6 +52,7 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
         Command::Vm(command) => vm::run(app, command).await,
         Command::Host(command) => host::run(app, command).await,
         Command::Pool(command) => pool::run(app, command).await,
+        Command::Ha(command) => ha::run(app, command).await,
         Command::Network(command) => network::run(app, command).await,
         Command::SecurityGroup(command) => security_group::run(app, command).await,
         Command::Vdi(command) => vdi::run(app, command).await,

@@ -85,6 +85,7 @@ impl App {
     /// Adds to the deletion of a pool without hosts: what else is in it. Nothing uses its networks, and who still has a
     /// join token for it is told that the token is no longer valid.
     async fn contents_in(&self, mut delete: Transaction, pool: PoolId) -> Result<Transaction, ApiError> {
+        delete = self.db.ha_pools.delete_in(delete, &pool);
         let (networks, _) = self.db.networks.all().await.map_err(|error| store_error(&error))?;
         for network in networks.iter().filter(|network| network.value.pool == pool) {
             delete = self.db.networks.delete_in(delete, &network.key);

@@ -41,7 +41,7 @@ pub(super) struct FoundSr {
 }
 
 impl FoundSr {
-    const fn is_local(&self) -> bool {
+    pub(super) const fn is_local(&self) -> bool {
         self.revision.is_none()
     }
 }
@@ -123,6 +123,18 @@ impl App {
             return Err(error);
         }
         found.pop().ok_or_else(|| ApiError::not_found("SR", reference))
+    }
+
+    /// Refuses an SR that the hosts of a pool keep their leases in.
+    async fn holds_no_leases(&self, sr: &FoundSr) -> Result<(), ApiError> {
+        let (pools, _) = self.db.ha_pools.all().await.map_err(|e| store_error(&e))?;
+        let Some(used) = pools.iter().find(|pool| pool.value.arms.sr == sr.id) else { return Ok(()) };
+        let pool = self.pool_name(used.key);
+        let message = format_args!(
+            "the hosts of pool {pool} keep their leases in {}; turn high availability off first (xenith ha disable              {pool})",
+            sr.record.name
+        );
+        Err(ApiError::new(Reason::WrongState, message))
     }
 
     /// As [`Self::find_sr`], one that the caller administers.
@@ -326,6 +338,7 @@ impl SrApi for App {
             let message = format_args!("{} is not attached to {}", sr.record.name, host.value.name);
             return Err(ApiError::new(Reason::WrongState, message));
         };
+        self.holds_no_leases(&sr).await?;
         for known in self.views.vdis_in(sr.id) {
             let found = self.db.vdis.get(&known.id).await.map_err(|e| store_error(&e))?;
             if let Some(vdi) = found.filter(|vdi| vdi.value.host == host.key) {
@@ -351,6 +364,7 @@ impl SrApi for App {
             let message = format_args!("{} is attached; detach it from every host first", sr.record.name);
             return Err(ApiError::new(Reason::WrongState, message));
         }
+        self.holds_no_leases(&sr).await?;
         let vdis = self.views.vdis_in(sr.id);
         self.not_needed(&sr, &vdis).await?;
         let mut erase = self.db.srs.delete_in(Transaction::new(), &sr.id);

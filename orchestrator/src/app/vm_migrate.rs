@@ -204,7 +204,7 @@ impl App {
     }
 
     /// Where its disks are, what its snapshots keep of them, and the ISO in its drive.
-    async fn srs_of(&self, vm: VmId, record: &VmRecord) -> Result<Vec<NeededSr>, ApiError> {
+    pub(super) async fn srs_of(&self, vm: VmId, record: &VmRecord) -> Result<Vec<NeededSr>, ApiError> {
         let mut disks = Disks::default();
         let cd = record.spec.hardware.cd.and_then(|cd| cd.vdi);
         for vdi in record.spec.disks.iter().map(|disk| disk.vdi).chain(cd) {

@@ -202,6 +202,13 @@ async fn settle_in(db: &Db, created: OffsetDateTime) -> Result<usize, StoreError
     for vm in db.vms.all().await?.0.iter().filter(|vm| vm.value.held_by.is_some()) {
         db.vms.modify(&vm.key, |vm| vm.held_by = None).await?;
     }
+    // Whatever was moved since is not known here: hosts are told nothing until somebody turns it on again.
+    for pool in db.ha_pools.all().await?.0 {
+        db.ha_pools.delete(&pool).await?;
+    }
+    for host in db.ha_hosts.all().await?.0 {
+        db.ha_hosts.modify(&host.key, |host| (host.rests, host.believed) = (true, None)).await?;
+    }
     for run in db.live_runs.all().await?.0 {
         db.backup_runs.modify(&run.value, |run| run.cancelled_by = Some(reason.to_owned())).await?;
     }

@@ -158,6 +158,12 @@ async fn hosts_and_networks(all: &Installation, tried: &mut Tried<'_>) {
         tried.own(method, json!({ "pool": "east" })).await;
         tried.others(method, json!({ "pool": "default" }), Reason::NotFound).await;
     }
+    // A lease that is too short, so that it stays off.
+    let ha = |pool: &str| json!({ "pool": pool, "sr": "none", "lease_s": 1 });
+    tried.own("ha.enable", ha("east")).await;
+    tried.others("ha.enable", ha("default"), Reason::NotFound).await;
+    tried.own("ha.disable", json!({ "pool": "east" })).await.unwrap();
+    tried.others("ha.disable", json!({ "pool": "default" }), Reason::NotFound).await;
     let network = |pool: &str| json!({ "name": "lan", "bridge": "xenbr0", "pool": pool });
     tried.own("network.create", network("east")).await.unwrap();
     tried.others("network.create", network("default"), Reason::NotFound).await;

@@ -18,6 +18,7 @@ mod fake_agent;
 mod faults;
 mod floods;
 mod full_disk;
+mod ha;
 mod hardware;
 mod harness;
 mod import;

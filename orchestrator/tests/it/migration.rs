@@ -16,7 +16,7 @@ use crate::harness::{Installation, api_error, small, until};
 use crate::shared_storage::{done, id, of, sharing};
 
 /// Domains that run, on each host.
-async fn running(all: &Installation) -> Vec<usize> {
+pub async fn running(all: &Installation) -> Vec<usize> {
     let mut counts = Vec::new();
     for host in &all.hosts {
         let domains = host.sim.domains().await.unwrap();
@@ -26,7 +26,7 @@ async fn running(all: &Installation) -> Vec<usize> {
 }
 
 /// On xen1, with a disk in the SR that both hosts have.
-async fn web(all: &Installation) {
+pub async fn web(all: &Installation) {
     done::<vdi::Create>(all, json!({ "name": "data", "host": "xen1", "sr": "nas", "size": 1 << 20 })).await;
     let mut create = serde_json::to_value(small("web-1")).unwrap();
     create["disks"] = json!([{ "vdi": "data" }]);
@@ -39,7 +39,7 @@ async fn web(all: &Installation) {
     .await;
 }
 
-async fn becomes(all: &Installation, power: Power) {
+pub async fn becomes(all: &Installation, power: Power) {
     until("its power", async || (all.vm("web-1").await.power == power).then_some(())).await;
 }
 

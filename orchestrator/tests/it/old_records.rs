@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Write one down before stored records change. What is here is never changed: it is on somebody's disk.
-//! `2026-11-30.jsonl`, `2026-11-30-balance.jsonl` and `2026-11-30-networks.jsonl` have only what was new that day, and what
-//! a start needs beside it.
+//! `2026-11-30.jsonl`, `2026-11-30-balance.jsonl`, `2026-11-30-ha.jsonl` and `2026-11-30-networks.jsonl` have only what was
+//! new that day, and what a start needs beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -150,7 +150,7 @@ async fn what_earlier_programs_stored_is_read_whole() {
             lines.into_iter().map(|line| ((line.keyspace, line.key), line.value)).collect();
         let mut gone = Vec::new();
         read!(name, left, gone: db.vms, db.vm_names, db.macs, db.hosts, db.host_names, db.joins, db.pools, db.networks);
-        read!(name, left, gone: db.balances, db.host_networks, db.security_groups, db.vifs);
+        read!(name, left, gone: db.balances, db.host_networks, db.security_groups, db.vifs, db.ha_pools, db.ha_hosts);
         read!(name, left, gone: db.vdis, db.imports, db.import_sources, db.waves, db.srs, db.templates, db.snapshots);
         read!(name, left, gone: db.snapshots_by_vm, db.repositories, db.repository_names, db.backup_jobs);
         read!(name, left, gone: db.backup_runs, db.backups, db.bases, db.standbys, db.old_snapshots, db.proofs);
@@ -298,6 +298,30 @@ async fn backups(all: &Installation) {
     done::<standby::Create>(all, standby).await;
 }
 
+/// A pool that has a proposal.
+fn balance(now: &Value) -> Value {
+    let id = || OperationId::new().to_string();
+    let planned = json!({
+        "vm": id(), "name": "web-1", "from": id(), "from_name": "xen1", "to": id(), "to_name": "xen2", "memory": 1024,
+        "reason": "xen1 is at 92 % of its memory",
+    });
+    let proposal = json!({
+        "goal": "density", "made": "2026-11-30T00:00:00Z", "moves": [planned], "notes": ["xen3 cannot be emptied"],
+        "hosts": [{
+            "host": id(), "name": "xen1", "memory_percent": 92, "memory_percent_after": 80, "cpu_percent": 20,
+            "cpu_percent_after": 15,
+        }],
+        "power_off": [{ "host": id(), "name": "xen4" }],
+    });
+    json!({
+        "policy": {
+            "mode": "propose", "goal": "density", "threshold_percent": 10, "min_gain_percent": 5, "ceiling_percent": 80,
+            "moves": 20, "at_once": 4, "per_host": 2, "per_hour": 60, "cool_down_minutes": 60,
+        },
+        "held_by": id(), "moved": [{ "vm": id(), "saga": id(), "at": now }], "proposal": proposal,
+    })
+}
+
 /// What needs more than two hosts and a minute: of the form that these have at the time.
 async fn by_hand(db: &Db) {
     let id = || OperationId::new().to_string();
@@ -337,25 +361,8 @@ async fn by_hand(db: &Db) {
         "id": id(), "name": "web", "pool": place.value.pool, "tag": "web", "description": "",
         "ingress": ["tcp:443", "any tag:web"], "egress": [],
     });
-    let planned = json!({
-        "vm": id(), "name": "web-1", "from": id(), "from_name": "xen1", "to": id(), "to_name": "xen2", "memory": 1024,
-        "reason": "xen1 is at 92 % of its memory",
-    });
-    let proposal = json!({
-        "goal": "density", "made": "2026-11-30T00:00:00Z", "moves": [planned], "notes": ["xen3 cannot be emptied"],
-        "hosts": [{
-            "host": id(), "name": "xen1", "memory_percent": 92, "memory_percent_after": 80, "cpu_percent": 20,
-            "cpu_percent_after": 15,
-        }],
-        "power_off": [{ "host": id(), "name": "xen4" }],
-    });
-    let balance = json!({
-        "policy": {
-            "mode": "propose", "goal": "density", "threshold_percent": 10, "min_gain_percent": 5, "ceiling_percent": 80,
-            "moves": 20, "at_once": 4, "per_host": 2, "per_hour": 60, "cool_down_minutes": 60,
-        },
-        "held_by": id(), "moved": [{ "vm": id(), "saga": id(), "at": now }], "proposal": proposal,
-    });
+    let balance = balance(&now);
+    let arms = json!({ "sr": id(), "timing": { "lease_s": 60, "watchdog_s": 10, "beat_s": 5 } });
     let nic = json!({ "lock": "addresses", "addresses": ["10.0.0.7"], "link": "down", "rate_mbit": 100 });
     macro_rules! put {
         ($($collection:ident[$key:expr] = $value:expr;)*) => {
@@ -371,11 +378,16 @@ async fn by_hand(db: &Db) {
         reports[(Default::default(), "mail".to_owned())] = json!({ "to": "ops@example.org", "tries": 1, "next": now });
         old_snapshots[Default::default()] = base;
         proofs[(Default::default(), "b1".to_owned())] = proof;
-        unprotected[place.key] = now;
+        unprotected[place.key] = now.clone();
         balances[place.value.pool] = balance;
         security_groups[Default::default()] = group;
         vifs[place.key] = json!({ "00:16:3e:00:00:01": nic });
         host_networks[place.value.host] = json!(null);
+        ha_pools[place.value.pool] = json!({ "arms": arms, "priorities": { (id()): "high" } });
+        ha_hosts[place.value.host] = json!({
+            "believed": arms, "running": [id()], "restart": [id()], "rests": false,
+            "fenced": { "proof": "lease", "at": now, "moved": [id()] },
+        });
         audit_open[Default::default()] = audited;
         audit_asked[2] = json!(null);
         live_runs[Default::default()] = json!(id());

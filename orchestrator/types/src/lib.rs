@@ -13,6 +13,7 @@ pub mod console;
 pub mod error;
 pub mod event;
 pub mod filter;
+pub mod ha;
 pub mod host;
 pub mod import;
 pub mod list;

@@ -222,6 +222,9 @@ impl World {
 
     fn deliver(&mut self) {
         let now = self.scene.now;
+        if self.flights.iter().all(|flight| flight.at > now) {
+            return;
+        }
         let (due, later): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.flights).into_iter().partition(|flight| flight.at <= now);
         self.flights = later;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, alarm, alarm_rule, audit, auth, backup, backup_job, backup_run, console, event, filter, host,
+    Method, alarm, alarm_rule, audit, auth, backup, backup_job, backup_run, console, event, filter, ha, host,
     import, iso, mail, metrics, network, orphan, pool, repository, role, security_group, snapshot, sr,
     standby, system, task, template, token, user, vdi, vm, wave,
 };
@@ -38,6 +38,10 @@ fn cases() -> Vec<Case> {
         case::<host::SetAddress>("host set-address xen1 xen1.example.org:8444"),
         case::<host::SetPeerAddress>("host set-peer-address xen1 10.10.0.1"),
         case::<host::Remove>("host remove xen1 --force --yes"),
+        case::<ha::Show>("ha show default"),
+        case::<ha::Enable>("ha enable default --sr nas --lease 90"),
+        case::<ha::Disable>("ha disable default --yes"),
+        case::<ha::SetPriority>("ha set-priority web-1 high"),
         case::<network::List>("network list -f bridge:xenbr0 --limit 5"),
         case::<network::Create>("network create lan --bridge xenbr0"),
         case::<network::Status>("network status lan"),

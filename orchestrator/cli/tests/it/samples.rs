@@ -404,6 +404,11 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "console.vm" | "console.host" => json!({ "path": "/console/00", "expires": at }),
             "task.list" => json!(page(vec![task(TaskStatus::Done)])),
             "task.get" | "task.cancel" | "task.retry" | "task.abandon" => json!(task(TaskStatus::Done)),
+            name if name.starts_with("ha.") => json!({
+                "pool": ID, "armed": { "sr": ID, "lease_s": 60, "watchdog_s": 10, "beat_s": 5 },
+                "hosts": [{ "host": ID, "name": "xen1", "state": "armed", "problem": null, "waiting": [] }],
+                "priorities": [{ "vm": ID, "name": "web-1", "priority": "high" }],
+            }),
             "orphan.list" => json!({ "items": [{
                 "id": ID, "kind": "image", "subject": format!("vdi/{ID}"), "name": ID, "host": "xen1",
                 "message": "local-xen1 holds an image that no record knows", "since": at,

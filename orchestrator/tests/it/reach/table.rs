@@ -142,6 +142,8 @@ fn of_vms() -> Vec<Row> {
         row("pool.balance_status", "pool", On, |pool| json!({ "pool": pool })),
         row("metrics.query", "vm", On, |vm| json!({ "of": "vm", "object": vm })),
         row("metrics.query", "host", On, |host| json!({ "of": "host", "object": host })),
+        row("ha.show", "pool", On, |pool| json!({ "pool": pool })),
+        row("ha.set_priority", "vm", On, |vm| json!({ "vm": vm, "priority": "high" })),
         row("network.status", "network", On, |network| json!({ "network": network })),
         row("host.get", "host", On, |host| json!({ "host": host })),
         row("host.hardware", "host", On, |host| json!({ "host": host })),
