@@ -7,8 +7,8 @@
 //!     '───────────── disarm: journal, threads end, the watchdog is let go ───'
 //! ```
 //!
-//! What always holds: on an armed host no VM is started, by whomever, before its watchdog runs; and none by itself after a
-//! boot before the orchestrator has allowed it on a connection of this run of the agent. The journal says that the host is
+//! What always holds: on an armed host no VM is started, by whomever, before its watchdog runs, nor after a boot before the
+//! orchestrator has allowed it to this run of the agent: an order to start one may be of before the boot. The journal says that the host is
 //! armed before the orchestrator is told so, and as long as the orchestrator may go by its lease.
 //!
 //! A crash: the next start arms from the journal. Killed between the journal and the watchdog while it is disarmed, the host
@@ -17,10 +17,11 @@
 mod keep;
 mod watchdog;
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 use xenith_common_ha::{Autostart, Challenge, Guard};
 use xenith_common_ids::{AgentRunId, HostId, SrId};
@@ -55,6 +56,8 @@ pub struct Ha {
     threads: Mutex<Option<Threads>>,
     /// One is armed or disarmed at a time.
     turn: tokio::sync::Mutex<()>,
+    /// Held by who opens the leases of an SR: one that hangs keeps one thread, however often it is asked for.
+    opening: Arc<Semaphore>,
     allowed: Notify,
 }
 
@@ -75,6 +78,7 @@ impl Ha {
             tasks,
             threads: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
+            opening: Arc::new(Semaphore::new(1)),
             allowed: Notify::new(),
         });
         if let Some(arms) = arms
@@ -86,11 +90,11 @@ impl Ha {
         ha
     }
 
-    pub async fn execute(&self, request: HaRequest) -> Result<HaAnswer, Fault> {
+    pub async fn execute(self: &Arc<Self>, request: HaRequest) -> Result<HaAnswer, Fault> {
         match request {
             HaRequest::Beat { challenge, allow_autostart } => Ok(self.beat(challenge, allow_autostart)),
             HaRequest::Arm(arms) => self.arm(arms).await,
-            HaRequest::Disarm => self.disarm().await,
+            HaRequest::Disarm { challenge } => self.disarm(Challenge::from_wire(challenge)).await,
             HaRequest::Look { sr, hosts } => self.look(sr, hosts).await,
         }
     }
@@ -129,7 +133,7 @@ impl Ha {
         HaAnswer::Here(HaState { run: self.me.run, vms: Vec::new(), armed })
     }
 
-    async fn arm(&self, arms: Arms) -> Result<HaAnswer, Fault> {
+    async fn arm(self: &Arc<Self>, arms: Arms) -> Result<HaAnswer, Fault> {
         let _turn = self.turn.lock().await;
         if let Some(armed) = self.armed() {
             let before = lock(&armed).arms;
@@ -139,11 +143,8 @@ impl Ha {
             let message = format_args!("this host is armed with SR {} already; disarm it first", before.sr);
             return Err(Fault::new(FaultReason::WrongState, message));
         }
-        let storage = self.storage.clone();
         // Before anything is promised: whether there is a folder for leases at all.
-        tokio::task::spawn_blocking(move || keep::open_folder(&storage, arms).map(drop))
-            .await
-            .map_err(|error| Fault::new(FaultReason::Internal, error))??;
+        self.opened(arms.sr, |_| Ok(())).await?;
         self.fence.note_arms(Some(arms)).await?;
         // Whatever was to start with this boot was started.
         let begun = self.begin(arms, Autostart::Allowed);
@@ -152,7 +153,7 @@ impl Ha {
             Err(fault) => Err(fault),
         };
         if fed.is_err() {
-            self.stand_down().await?;
+            self.wholly(Arc::clone(self).stand_down(None)).await?;
         }
         fed
     }
@@ -177,16 +178,37 @@ impl Ha {
         }
     }
 
-    async fn disarm(&self) -> Result<HaAnswer, Fault> {
-        let _turn = self.turn.lock().await;
-        self.stand_down().await?;
+    async fn disarm(self: &Arc<Self>, challenge: Challenge) -> Result<HaAnswer, Fault> {
+        let ha = Arc::clone(self);
+        let disarm = async move {
+            let _turn = ha.turn.lock().await;
+            Arc::clone(&ha).stand_down(Some(challenge)).await
+        };
+        self.wholly(disarm).await?;
         Ok(self.here())
     }
 
-    async fn stand_down(&self) -> Result<(), Fault> {
-        self.fence.note_arms(None).await?;
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(threads) = threads else { return Ok(()) };
+    /// Also when the caller goes away: half of it would leave a watchdog that nobody feeds.
+    async fn wholly(
+        &self,
+        work: impl Future<Output = Result<(), Fault>> + Send + 'static,
+    ) -> Result<(), Fault> {
+        let (told, answer) = oneshot::channel();
+        self.tasks.spawn("disarm", async move {
+            let _nobody_waits = told.send(work.await);
+        });
+        answer.await.map_err(|_| Fault::new(FaultReason::NotReady, "the agent is stopping"))?
+    }
+
+    async fn stand_down(self: Arc<Self>, challenge: Option<Challenge>) -> Result<(), Fault> {
+        // From here on the host says that it is not armed, so that nobody begins to go by its lease.
+        let threads = self.take_threads(challenge)?;
+        let noted = self.fence.note_arms(None).await;
+        let Some(threads) = threads else { return noted };
+        if noted.is_err() {
+            *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = Some(threads);
+            return noted;
+        }
         threads.stop.cancel();
         let open = lock(&threads.armed).watchdog.take();
         // Who waits to be allowed to start something is.
@@ -198,6 +220,17 @@ impl Ha {
                 format_args!("the watchdog cannot be stopped ({error}): it will reset this host"),
             )),
         }
+    }
+
+    fn take_threads(&self, challenge: Option<Challenge>) -> Result<Option<Threads>, Fault> {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(threads), Some(challenge)) = (threads.as_ref(), challenge)
+            && !lock(&threads.armed).guard.is_newest(challenge)
+        {
+            let message = "this host has said since that it is armed; ask it again";
+            return Err(Fault::new(FaultReason::WrongState, message));
+        }
+        Ok(threads.take())
     }
 
     fn begin(&self, arms: Arms, autostart: Autostart) -> Result<(), Fault> {
@@ -220,16 +253,32 @@ impl Ha {
     }
 
     async fn look(&self, sr: SrId, hosts: Vec<HostId>) -> Result<HaAnswer, Fault> {
-        let storage = self.storage.clone();
-        let look = move || -> Result<Vec<SeenLease>, Fault> {
-            let folder = LeaseFolder::open(sr, &storage.folder_of(sr)?)?;
-            let read = |host| folder.read(host).map(|mark| SeenLease { host, mark });
-            hosts.into_iter().map(read).collect::<Result<Vec<_>, _>>().map_err(Fault::from)
+        let look = move |folder: &LeaseFolder| {
+            let mut seen = Vec::with_capacity(hosts.len());
+            for host in hosts {
+                seen.push(SeenLease { host, mark: folder.read(host)? });
+            }
+            Ok(seen)
         };
-        let seen = tokio::task::spawn_blocking(look)
-            .await
-            .map_err(|error| Fault::new(FaultReason::Internal, error))??;
-        Ok(HaAnswer::Leases(seen))
+        self.opened(sr, look).await.map(HaAnswer::Leases)
+    }
+
+    /// Does something with the leases of an SR, which may hang.
+    async fn opened<T: Send + 'static>(
+        &self,
+        sr: SrId,
+        with: impl FnOnce(&LeaseFolder) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let Ok(permit) = Arc::clone(&self.opening).try_acquire_owned() else {
+            let message = format_args!("SR {sr} does not answer: the leases in it are being opened already");
+            return Err(Fault::new(FaultReason::NotReady, message));
+        };
+        let storage = self.storage.clone();
+        let work = move || {
+            let _until_it_answers = permit;
+            with(&keep::open_folder(&storage, sr)?)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|error| Fault::new(FaultReason::Internal, error))?
     }
 
     /// Refuses to start a VM on a host that is armed and may be reset any moment.
@@ -243,6 +292,11 @@ impl Ha {
         }
         if armed.guard.may_start(self.me.now()) {
             return Ok(());
+        }
+        if armed.guard.autostart() == Autostart::Waits {
+            let message = "this host is armed for high availability and was booted: it starts nothing before the \
+                           orchestrator has seen to what others run by now";
+            return Err(Fault::new(FaultReason::NotReady, message));
         }
         let message = "this host has neither the orchestrator nor its lease, and is about to be reset by its watchdog; \
                        see to the SR of its lease";

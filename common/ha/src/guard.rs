@@ -39,12 +39,12 @@ impl Challenge {
     }
 }
 
-/// Whether the VMs that start with their host may be started.
+/// Whether VMs may be started since the host was booted, by itself or on somebody's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Autostart {
-    /// They were, or the orchestrator has said so.
+    /// The orchestrator has said so, or knew of this boot when the host was armed.
     Allowed,
-    /// The host has booted, and somebody else may run its VMs by now.
+    /// Somebody else may run the VMs of this host by now. An order to start one may be of before that.
     Waits,
 }
 
@@ -106,10 +106,16 @@ impl Guard {
         self.basis.is_some_and(|basis| at_worst <= basis.plus(self.timing.lease()))
     }
 
-    /// Whether a VM may be started: not by a host that is about to be reset.
+    /// Whether a VM may be started: not by a host that is about to be reset, and not after a boot before that is allowed.
     #[must_use]
     pub fn may_start(&self, now: Moment) -> bool {
-        self.may_feed(now)
+        self.autostart == Autostart::Allowed && self.may_feed(now)
+    }
+
+    /// Whether none was made after this one: what is asked with it was asked by somebody who has heard nothing since.
+    #[must_use]
+    pub const fn is_newest(&self, challenge: Challenge) -> bool {
+        self.made == challenge.0
     }
 
     /// The orchestrator knows of this boot, and has taken from this host what others run.
@@ -156,6 +162,15 @@ mod tests {
         let challenge = guard.challenge(at(10));
         guard.answered(challenge);
         assert!(guard.may_feed(at(40)) && !guard.may_feed(at(41)));
+    }
+
+    #[test]
+    fn nothing_starts_after_a_boot_before_it_is_allowed() {
+        let mut guard = guard();
+        guard.lease_written(at(10));
+        assert!(guard.may_feed(at(11)) && !guard.may_start(at(11)));
+        guard.allow_autostart();
+        assert!(guard.may_start(at(11)) && !guard.may_start(at(41)));
     }
 
     #[test]

@@ -39,7 +39,7 @@ mod tests {
             HaRequest::Beat { challenge: Some(u64::MAX), allow_autostart: Some(run) },
             HaRequest::Beat { challenge: None, allow_autostart: None },
             HaRequest::Arm(Arms { sr, timing: Timing::default() }),
-            HaRequest::Disarm,
+            HaRequest::Disarm { challenge: 7 },
             HaRequest::Look { sr, hosts: vec![HostId::new()] },
         ] {
             let wire = ha_request_to_wire(Epoch(3), &request);

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use xenith_common_ha::{Guard, LeaseMark, Moment};
-use xenith_common_ids::{AgentRunId, HostId};
+use xenith_common_ids::{AgentRunId, HostId, SrId};
 use xenith_common_tasks::CancellationToken;
 use xenith_hypervisor_agent_backend::{OpenWatchdog, Watchdog};
 use xenith_hypervisor_agent_storage::LeaseFolder;
@@ -54,8 +54,8 @@ impl Me {
 }
 
 /// Where the SR is, mounted. Blocks for as long as that takes.
-pub(super) fn open_folder(storage: &Storage, arms: Arms) -> Result<LeaseFolder, Fault> {
-    Ok(LeaseFolder::open(arms.sr, &storage.folder_of(arms.sr)?)?)
+pub(super) fn open_folder(storage: &Storage, sr: SrId) -> Result<LeaseFolder, Fault> {
+    Ok(LeaseFolder::open(sr, &storage.folder_of(sr)?)?)
 }
 
 /// Feeds as long as the guard allows it.
@@ -116,7 +116,7 @@ fn write(
 ) -> Result<(), Fault> {
     let open = match folder.take() {
         Some(open) => open,
-        None => open_folder(storage, arms)?,
+        None => open_folder(storage, arms.sr)?,
     };
     // After an error it is opened, and held against its mark, anew.
     open.write(me.host, LeaseMark { run: me.run, sequence })?;

@@ -132,6 +132,7 @@ async fn after_a_boot_an_armed_host_starts_nothing_before_it_may() {
     // Of another run of the agent: a word that was meant for the one before the boot.
     let (run, armed) = host.beat(None, Some(AgentRunId::new())).await;
     assert!(armed.is_some_and(|armed| armed.autostart_waits));
+    assert!(!host.may_start().await, "an order of before the boot");
     assert_eq!(host.lab.sim.calls(Operation::Create), 0);
     host.beat(None, Some(run)).await;
     host.lab.becomes(vm, Power::Running).await;
@@ -144,7 +145,12 @@ async fn what_cannot_be_armed_is_not_and_disarming_lets_go() {
     assert_eq!(host.ask(HaRequest::Arm(elsewhere)).await.unwrap_err().reason, FaultReason::NotFound);
     host.arm().await;
     assert_eq!(host.ask(HaRequest::Arm(elsewhere)).await.unwrap_err().reason, FaultReason::WrongState);
-    host.ask(HaRequest::Disarm).await.unwrap();
+    let (_, armed) = host.beat(None, None).await;
+    let old = armed.unwrap().challenge;
+    let (_, armed) = host.beat(None, None).await;
+    let late = host.ask(HaRequest::Disarm { challenge: old }).await.unwrap_err();
+    assert_eq!(late.reason, FaultReason::WrongState, "{late}");
+    host.ask(HaRequest::Disarm { challenge: armed.unwrap().challenge }).await.unwrap();
     assert_eq!(host.lab.sim.watchdog().bites_at, None);
     assert_eq!(host.beat(None, None).await.1, None);
     host.lab.sim.break_watchdog();

@@ -24,8 +24,9 @@ pub enum HaRequest {
     Beat { challenge: Option<u64>, allow_autostart: Option<AgentRunId> },
     /// From its answer on, the host resets itself when it has neither the orchestrator nor its lease.
     Arm(Arms),
-    /// Not any more. Only when nobody goes by its lease any more.
-    Disarm,
+    /// Not any more. Only when nobody goes by its lease any more. `challenge` is the one that the host gave last: a wish that
+    /// was long on its way is refused, when the host has said since that it is armed.
+    Disarm { challenge: u64 },
     /// The leases of others.
     Look { sr: SrId, hosts: Vec<HostId> },
 }
@@ -53,7 +54,7 @@ pub struct ArmedState {
     pub arms: Arms,
     /// To be sent back with the next beat, if it is granted.
     pub challenge: u64,
-    /// Whether its VMs wait for the orchestrator's word after a boot.
+    /// Whether it starts nothing before the orchestrator's word after a boot.
     pub autostart_waits: bool,
     /// Why its lease was not written last.
     pub lease_problem: Option<String>,

@@ -26,7 +26,7 @@ use crate::model::HostRecord;
 /// Between two rounds where no pool says otherwise.
 const IDLE: Duration = Duration::from_secs(5);
 /// Destroying and forgetting one VM on a host that is back.
-const REMOVE_WITHIN: Duration = Duration::from_secs(30);
+const REMOVE_WITHIN: Duration = Duration::from_secs(5);
 /// Hosts that are asked for the leases of the others: one may have lost the SR.
 const READERS: usize = 2;
 
@@ -37,6 +37,8 @@ struct Turn {
     /// What it is to be armed with.
     wanted: Option<Arms>,
     record: HaHostRecord,
+    /// VMs that sagas work on.
+    held: Arc<BTreeSet<VmId>>,
 }
 
 /// Until the orchestrator stops.
@@ -74,6 +76,10 @@ impl App {
         let (kept, _) = self.db.ha_hosts.all().await?;
         let mut kept: BTreeMap<HostId, _> = kept.into_iter().map(|record| (record.key, record)).collect();
         let mut turns = Vec::new();
+        if pools.is_empty() && kept.is_empty() {
+            return Ok(turns);
+        }
+        let held: Arc<BTreeSet<VmId>> = Arc::new(self.views.held().into_iter().map(|(vm, _)| vm).collect());
         for (host, known) in self.views.hosts() {
             let wanted = pools.get(&known.pool).map(|record| record.arms);
             let record = kept.remove(&host).map(|record| record.value);
@@ -81,7 +87,8 @@ impl App {
                 continue;
             }
             if wanted.is_some() || record.is_some() {
-                turns.push(Turn { host, known, wanted, record: record.unwrap_or_default() });
+                let (record, held) = (record.unwrap_or_default(), Arc::clone(&held));
+                turns.push(Turn { host, known, wanted, record, held });
             }
         }
         // Those of hosts that were removed.
@@ -93,7 +100,7 @@ impl App {
     }
 
     async fn ha_turn(&self, turn: &Turn) -> Result<(), StoreError> {
-        let Turn { host, known, wanted, record } = turn;
+        let Turn { host, known, wanted, record, .. } = turn;
         let (host, timing) = (*host, wanted.map_or_else(Timing::default, |arms| arms.timing));
         if record.believed.is_some() && record.believed != *wanted {
             // First nobody goes by its lease any more, and only then it is disarmed.
@@ -115,6 +122,10 @@ impl App {
         };
         if !self.ha.heard(host, asked, state.clone()) {
             return Ok(());
+        }
+        let says = state.armed.as_ref().map(|armed| armed.arms);
+        if record.believed.is_some() && record.believed != says {
+            self.db.ha_hosts.modify(&host, |kept| kept.believed = None).await?;
         }
         if let Some(fenced) = &record.fenced {
             return self.ha_welcome((host, &**known), &client, fenced, &state).await;
@@ -179,10 +190,10 @@ impl App {
         let request = match (turn.wanted, &state.armed) {
             (Some(arms), Some(armed)) if armed.arms == arms => return Ok(()),
             (Some(arms), None) => HaRequest::Arm(arms),
-            (_, Some(_)) => {
+            (_, Some(armed)) => {
                 // From here on it is armed only once it says so again.
                 self.ha.unsay(turn.host);
-                HaRequest::Disarm
+                HaRequest::Disarm { challenge: armed.challenge }
             }
             (None, None) => {
                 if let Some(found) = self.db.ha_hosts.get(&turn.host).await? {
@@ -215,8 +226,7 @@ impl App {
         let Some(seen) = self.fleet.state(turn.host).filter(|seen| seen.is_heard()) else { return Ok(()) };
         let runs = seen.vms().into_iter().filter(|vm| vm.power.has_domain()).map(|vm| vm.vm);
         // One that is being started, or moved here, may not be seen yet.
-        let held: BTreeSet<VmId> = self.views.held().into_iter().map(|(vm, _)| vm).collect();
-        let coming = turn.record.running.intersection(&held).copied();
+        let coming = turn.record.running.intersection(&turn.held).copied();
         let running: BTreeSet<VmId> = runs.chain(coming).collect();
         if running != turn.record.running {
             self.db.ha_hosts.modify(&turn.host, |kept| kept.running.clone_from(&running)).await?;

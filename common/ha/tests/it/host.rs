@@ -218,7 +218,7 @@ impl Host {
         self.writes.push_back(Write { mark, begun: local, lands });
     }
 
-    /// Whether a VM may be started now: the watchdog runs, and is not about to bite.
+    /// Whether a VM may be started now: the watchdog runs, is not about to bite, and the boot is known.
     fn may_start(&self, local: Moment) -> bool {
         self.bites_at.is_some() && self.agent.as_ref().is_some_and(|agent| agent.guard.may_start(local))
     }
