@@ -8,8 +8,8 @@
 //! ```
 //!
 //! What always holds: on an armed host no VM is started, by whomever, before its watchdog runs, nor after a boot before the
-//! orchestrator has allowed it to this run of the agent: an order to start one may be of before the boot. The journal says that the host is
-//! armed before the orchestrator is told so, and as long as the orchestrator may go by its lease.
+//! orchestrator has allowed it to this run of the agent: an order to start one may be of before the boot. The journal says
+//! that the host is armed before the orchestrator is told so, and as long as the orchestrator may go by its lease.
 //!
 //! A crash: the next start arms from the journal. Killed between the journal and the watchdog while it is disarmed, the host
 //! is reset once by a watchdog that nobody feeds. Stopping the agent does not let go of the watchdog.
@@ -253,7 +253,7 @@ impl Ha {
     }
 
     async fn look(&self, sr: SrId, hosts: Vec<HostId>) -> Result<HaAnswer, Fault> {
-        let look = move |folder: &LeaseFolder| {
+        let look = move |folder: &LeaseFolder| -> Result<Vec<SeenLease>, Fault> {
             let mut seen = Vec::with_capacity(hosts.len());
             for host in hosts {
                 seen.push(SeenLease { host, mark: folder.read(host)? });
