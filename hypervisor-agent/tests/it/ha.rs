@@ -68,8 +68,10 @@ impl Armoury {
     /// Its lease cannot be written from now on.
     fn lose_lease(&self) {
         let lease = self.path.join(LEASES).join(format!("{}.json", self.lab.host));
-        fs::remove_file(&lease).unwrap();
-        fs::create_dir(&lease).unwrap();
+        // Until it was not written in between.
+        while fs::create_dir(&lease).is_err() {
+            fs::remove_file(&lease).unwrap();
+        }
     }
 
     /// Asked with a VM that is not there: who may start one is told so.

@@ -371,6 +371,7 @@ impl World {
             orphans: Default::default(),
             metering: Arc::clone(&self.0.metering),
             networking: Arc::clone(&inner.networking),
+            ha: Default::default(),
             certificates: Arc::clone(&inner.certificates),
             identities: Arc::new(Identities::make(&Config::default(), &inner.certificates).unwrap()),
             authn: nobody_signs_in().await,
