@@ -131,7 +131,8 @@ impl App {
         let Some(used) = pools.iter().find(|pool| pool.value.arms.sr == sr.id) else { return Ok(()) };
         let pool = self.pool_name(used.key);
         let message = format_args!(
-            "the hosts of pool {pool} keep their leases in {}; turn high availability off first (xenith ha disable              {pool})",
+            "the hosts of pool {pool} keep their leases in {}; turn high availability off first (xenith ha disable \
+             {pool})",
             sr.record.name
         );
         Err(ApiError::new(Reason::WrongState, message))

@@ -46,7 +46,7 @@ pub struct Orchestrator {
 impl Orchestrator {
     pub fn new(life: u32, store: &Store, scene: &mut Scene) -> Self {
         let timing = match scene.mistake {
-            Mistake::HastyJudge => Timing::new(18, 1, 5).unwrap(),
+            Mistake::HastyJudge => Timing::new(12, 1, 3).unwrap(),
             _ => scene.timing,
         };
         let now = Moment::at(Duration::ZERO);
