@@ -87,6 +87,9 @@ impl Ha {
             // It starts no VM, then: nothing says that its watchdog runs.
             tracing::error!(%fault, "this host is armed, and cannot keep its lease");
         }
+        if let Some(armed) = ha.armed() {
+            lock(&armed).settled = true;
+        }
         ha
     }
 
@@ -165,14 +168,20 @@ impl Ha {
             let Some(armed) = self.armed() else {
                 return Err(Fault::new(FaultReason::WrongState, "this host is not armed"));
             };
-            let (not_fed, failed) = {
-                let armed = lock(&armed);
-                let failed = armed.lease_problem.clone().or_else(|| armed.watchdog_problem.clone());
-                (not_fed(&armed), failed)
+            let (runs, failed) = {
+                let mut armed = lock(&armed);
+                let runs = armed.watchdog.is_some() && armed.watchdog_problem.is_none();
+                // Under the lock: from here on the host says that it is armed, and nothing takes that back but an order.
+                armed.settled |= runs;
+                let failed = armed.watchdog_problem.clone().or_else(|| armed.lease_problem.clone());
+                (runs, failed)
             };
-            let Some(not_fed) = not_fed else { return Ok(self.here()) };
+            if runs {
+                return Ok(self.here());
+            }
             if failed.is_some() || Instant::now() >= deadline {
-                return Err(Fault::new(FaultReason::NotReady, failed.unwrap_or(not_fed)));
+                let problem = failed.unwrap_or_else(|| "its watchdog does not run yet".to_owned());
+                return Err(Fault::new(FaultReason::NotReady, problem));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -239,6 +248,7 @@ impl Ha {
             arms,
             guard: Guard::new(arms.timing, autostart, first),
             watchdog: None,
+            settled: false,
             lease_problem: None,
             watchdog_problem: None,
         }));
@@ -326,7 +336,8 @@ impl Ha {
 
 /// Why the watchdog does not run.
 fn not_fed(armed: &Armed) -> Option<String> {
-    let unopened = || armed.watchdog.is_none().then(|| "its watchdog does not run yet".to_owned());
+    let not_yet = armed.watchdog.is_none() || !armed.settled;
+    let unopened = || not_yet.then(|| "its watchdog does not run yet".to_owned());
     armed.watchdog_problem.clone().or_else(unopened)
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Armed {
     pub arms: Arms,
     pub guard: Guard,
     pub watchdog: Option<Box<dyn OpenWatchdog>>,
+    /// The watchdog was seen to run, or the journal says that it did: arming does not fail any more.
+    pub settled: bool,
     pub lease_problem: Option<String>,
     pub watchdog_problem: Option<String>,
 }

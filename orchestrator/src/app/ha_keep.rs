@@ -188,7 +188,10 @@ impl App {
         state: &HaState,
     ) -> Result<(), StoreError> {
         let request = match (turn.wanted, &state.armed) {
-            (Some(arms), Some(armed)) if armed.arms == arms => return Ok(()),
+            (Some(arms), Some(armed)) if armed.arms == arms && armed.watchdog_problem.is_none() => {
+                return Ok(());
+            }
+            (Some(arms), Some(armed)) if armed.arms == arms => HaRequest::Arm(arms),
             (Some(arms), None) => HaRequest::Arm(arms),
             (_, Some(armed)) => {
                 // From here on it is armed only once it says so again.
@@ -237,7 +240,8 @@ impl App {
     /// Some hosts look at the leases of the others.
     async fn ha_look(&self, pool: PoolId, arms: Arms) -> Result<(), StoreError> {
         let armed = |host: HostId| {
-            self.ha.said(host).and_then(|state| state.armed).is_some_and(|armed| armed.arms == arms)
+            let armed = self.ha.said(host).and_then(|state| state.armed);
+            armed.is_some_and(|armed| armed.arms == arms && armed.watchdog_problem.is_none())
         };
         let (kept, _) = self.db.ha_hosts.all().await?;
         let believed: BTreeSet<HostId> = kept
@@ -269,7 +273,8 @@ impl App {
                     }
                     continue;
                 }
-                // Of one that has just said that it is armed: what an earlier lease says may be over.
+                // Of one that has just said that it is armed, and that its watchdog runs: what an earlier lease says may be
+                // over, and a host whose watchdog does not run is not armed yet.
                 let now = armed(lease.host) && heard(&lease.host);
                 if now && lease.mark.is_some_and(|mark| Some(mark.run) == self.ha.run_of(lease.host)) {
                     self.ha_believe(lease.host, arms).await?;
