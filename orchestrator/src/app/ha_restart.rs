@@ -17,6 +17,7 @@ use xenith_orchestrator_types::event::Severity;
 use super::App;
 use crate::errors::{saga_error, store_error};
 use crate::events::Happened;
+use crate::fleet::HostState;
 use crate::ha::{HaHostRecord, HaPoolRecord};
 use crate::model::{SnapshotRecord, VmRecord};
 use crate::placement::{HostView, Wish, place};
@@ -65,7 +66,12 @@ impl App {
                 over.insert(*vm);
                 continue;
             };
-            if found.held_by.is_none() && found.standby_of.is_none() {
+            if found.held_by.is_some() || found.standby_of.is_some() {
+                continue;
+            }
+            if let Some(other) = self.has_too(host, *vm) {
+                self.tell_of_other((host, *vm), other, &found).await;
+            } else {
                 let priority = pool.priorities.get(vm).copied().unwrap_or_default();
                 waiting.push(Stranded { vm: *vm, priority, memory: found.spec.memory.target });
             }
@@ -74,6 +80,28 @@ impl App {
             self.db.ha_hosts.modify(&host, |kept| kept.restart.retain(|vm| !over.contains(vm))).await?;
         }
         Ok(waiting)
+    }
+
+    /// A host that was heard to have a domain of the VM, beside the one that it belongs to: what an abandoned migration
+    /// left, of which nobody knows whether it runs. What a fenced host had is gone.
+    fn has_too(&self, host: HostId, vm: VmId) -> Option<HostId> {
+        let is_fenced = |host: HostId| matches!(self.ha.verdict(host), Some(Verdict::Fenced(_)));
+        let others = self.fleet.states().into_iter();
+        let others = others.filter(|(other, _)| *other != host && !is_fenced(*other));
+        let having = |state: &HostState| state.vm(vm).is_some_and(|seen| seen.power.has_domain());
+        others.into_iter().find(|(_, state)| having(state)).map(|(other, _)| other)
+    }
+
+    async fn tell_of_other(&self, (host, vm): (HostId, VmId), other: HostId, record: &VmRecord) {
+        if !self.ha.is_news(host, vm) {
+            return;
+        }
+        let name = self.views.host(other).map_or_else(|| other.to_string(), |known| known.name.clone());
+        let message = format!(
+            "{} is not restarted although its host died: {name} has it, too; see whether it runs there",
+            record.spec.name
+        );
+        self.ha_vm_event((Severity::Error, "vm.not_restarted"), (vm, record), message).await;
     }
 
     async fn restart_elsewhere(&self, host: HostId, waiting: Vec<Stranded>) -> Result<(), ApiError> {
@@ -106,7 +134,8 @@ impl App {
                     };
                     let message =
                         format!("no host takes {}, whose host died: {reasons}", found.value.spec.name);
-                    self.ha_vm_event((Severity::Error, "vm.not_restarted"), &found, message).await;
+                    let about = (vm, &found.value);
+                    self.ha_vm_event((Severity::Error, "vm.not_restarted"), about, message).await;
                 }
                 None => {}
             }
@@ -180,7 +209,7 @@ impl App {
         match self.engine.start_with::<VmAct>(saga, &params, meta, commit).await {
             Ok(_) => {
                 let message = format!("{} is restarted on {name}: its host died", record.spec.name);
-                self.ha_vm_event((Severity::Warning, "vm.restarted"), &found, message).await;
+                self.ha_vm_event((Severity::Warning, "vm.restarted"), (found.key, record), message).await;
                 Ok(())
             }
             // Somebody was in between: looked at again in the next round.
@@ -226,10 +255,10 @@ impl App {
     async fn ha_vm_event(
         &self,
         (severity, kind): (Severity, &'static str),
-        found: &Record<VmId, VmRecord>,
+        (vm, record): (VmId, &VmRecord),
         message: String,
     ) {
-        let (subject, pool) = (format!("vm/{}", found.key), Some(found.value.pool));
+        let (subject, pool) = (format!("vm/{vm}"), Some(record.pool));
         self.events.note(Happened { severity, kind, subject, message, pool }).await;
     }
 }
