@@ -111,7 +111,7 @@ impl Ha {
         if let Some(armed) = self.armed() {
             let mut armed = lock(&armed);
             if let Some(challenge) = challenge {
-                armed.guard.answered(Challenge::from_wire(challenge));
+                armed.guard.answered(Challenge::from_wire(challenge), self.me.now());
             }
             if allow_autostart == Some(self.me.run) {
                 armed.guard.allow_autostart();
@@ -246,7 +246,7 @@ impl Ha {
         let first = u64::from_be_bytes(self.me.run.as_bytes()[8..].try_into().unwrap_or_default());
         let armed = Arc::new(Mutex::new(Armed {
             arms,
-            guard: Guard::new(arms.timing, autostart, first),
+            guard: Guard::new(arms.timing, autostart, first, self.me.now()),
             watchdog: None,
             settled: false,
             lease_problem: None,

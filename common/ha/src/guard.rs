@@ -5,6 +5,8 @@
 //! nothing ─────> starving ─────────────────────────────> fed ─────────────────────────────────────> starving ──> reset
 //!                                                         ^                                          │
 //!                                                         '──────── lease written, or contact ───────'
+//!
+//! neither for `lease`, also from the start on ──> over, for ever
 //! ```
 //!
 //! What always holds: whatever the process does, stands, or dies, the watchdog bites no later than `lease` after the
@@ -15,6 +17,11 @@
 //! feeding, which then happens as late as the bite of the feeding before; one because the kernel feeds once more when the
 //! process dies; and one until the bite. Memory only: a process that starts knows of no basis, and feeds nothing before
 //! it has one.
+//!
+//! No watchdog resets a host on which none was opened since it was booted. Nothing runs there yet, but the orchestrator may
+//! count the host as ended all the same, while its orders of before are on their way. So a run of the agent that had no
+//! basis for `lease` is over for ever ([`Guard::is_over`]): it feeds and starts nothing, whatever comes later. The one that
+//! follows it is another process, which no order reaches that was sent to this one.
 
 use std::collections::VecDeque;
 
@@ -52,6 +59,7 @@ pub enum Autostart {
 #[derive(Debug, Clone)]
 pub struct Guard {
     timing: Timing,
+    began: Moment,
     basis: Option<Moment>,
     autostart: Autostart,
     made: u64,
@@ -59,11 +67,11 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Of an armed host. `first` differs between processes: it names challenges, and one of another process is none of
-    /// ours.
+    /// Of an armed host, before it says so to anybody. `first` differs between processes: it names challenges, and one of
+    /// another process is none of ours.
     #[must_use]
-    pub const fn new(timing: Timing, autostart: Autostart, first: u64) -> Self {
-        Self { timing, basis: None, autostart, made: first, challenges: VecDeque::new() }
+    pub const fn new(timing: Timing, autostart: Autostart, first: u64, now: Moment) -> Self {
+        Self { timing, began: now, basis: None, autostart, made: first, challenges: VecDeque::new() }
     }
 
     #[must_use]
@@ -72,8 +80,8 @@ impl Guard {
     }
 
     /// A lease whose writing began at `begun` is on the disk.
-    pub fn lease_written(&mut self, begun: Moment) {
-        self.since(begun);
+    pub fn lease_written(&mut self, begun: Moment, now: Moment) {
+        self.since(begun, now);
     }
 
     /// For the answer to a beat of the orchestrator.
@@ -88,15 +96,25 @@ impl Guard {
     }
 
     /// The orchestrator knew this challenge: it was there after the challenge was made.
-    pub fn answered(&mut self, challenge: Challenge) {
+    pub fn answered(&mut self, challenge: Challenge, now: Moment) {
         let made = self.challenges.iter().find(|(made, _)| *made == challenge).map(|(_, at)| *at);
         if let Some(made) = made {
-            self.since(made);
+            self.since(made, now);
         }
     }
 
-    fn since(&mut self, basis: Moment) {
-        self.basis = self.basis.max(Some(basis));
+    /// A run that is over takes none, and so stays over.
+    fn since(&mut self, basis: Moment, now: Moment) {
+        if !self.is_over(now) {
+            self.basis = self.basis.max(Some(basis));
+        }
+    }
+
+    /// Whether this run of the agent had no basis for as long as a lease lasts. It feeds and starts nothing any more. Where
+    /// it has opened no watchdog, nothing resets the host, and the process has to end itself.
+    #[must_use]
+    pub fn is_over(&self, now: Moment) -> bool {
+        now > self.basis.unwrap_or(self.began).plus(self.timing.lease())
     }
 
     /// Whether the watchdog may be opened or fed.
@@ -140,34 +158,34 @@ mod tests {
     }
 
     fn guard() -> Guard {
-        Guard::new(Timing::default(), Autostart::Waits, 7)
+        Guard::new(Timing::default(), Autostart::Waits, 7, at(0))
     }
 
     #[test]
     fn feeds_nothing_without_a_basis_and_stops_three_watchdogs_early() {
         let mut guard = guard();
         assert!(!guard.may_feed(at(0)));
-        guard.lease_written(at(100));
-        for (now, fed) in [(100, true), (130, true), (131, false)] {
+        guard.lease_written(at(50), at(51));
+        for (now, fed) in [(51, true), (80, true), (81, false)] {
             assert_eq!(guard.may_feed(at(now)), fed, "{now}");
         }
         // An older one that comes late takes nothing away.
-        guard.lease_written(at(90));
-        assert!(guard.may_feed(at(130)));
+        guard.lease_written(at(40), at(80));
+        assert!(guard.may_feed(at(80)));
     }
 
     #[test]
     fn contact_counts_from_the_challenge_and_not_from_its_answer() {
         let mut guard = guard();
         let challenge = guard.challenge(at(10));
-        guard.answered(challenge);
+        guard.answered(challenge, at(12));
         assert!(guard.may_feed(at(40)) && !guard.may_feed(at(41)));
     }
 
     #[test]
     fn nothing_starts_after_a_boot_before_it_is_allowed() {
         let mut guard = guard();
-        guard.lease_written(at(10));
+        guard.lease_written(at(10), at(11));
         assert!(guard.may_feed(at(11)) && !guard.may_start(at(11)));
         guard.allow_autostart();
         assert!(guard.may_start(at(11)) && !guard.may_start(at(41)));
@@ -180,8 +198,37 @@ mod tests {
         for _ in 0..CHALLENGES {
             guard.challenge(at(11));
         }
-        guard.answered(first);
-        guard.answered(Challenge::from_wire(7));
+        guard.answered(first, at(12));
+        guard.answered(Challenge::from_wire(7), at(12));
         assert!(!guard.may_feed(at(12)));
+    }
+
+    #[test]
+    fn a_run_without_a_basis_for_as_long_as_a_lease_is_over_for_ever() {
+        // Never had one; and had one that ended.
+        for (last, over) in [(None, 61), (Some(30), 91)] {
+            let mut guard = guard();
+            guard.allow_autostart();
+            let challenge = guard.challenge(at(30));
+            if let Some(begun) = last {
+                guard.lease_written(at(begun), at(begun + 1));
+            }
+            assert!(!guard.is_over(at(over - 1)) && guard.is_over(at(over)), "{last:?}");
+            // What comes too late changes nothing, however new it is.
+            guard.answered(challenge, at(over));
+            guard.lease_written(at(over), at(over + 1));
+            let newer = guard.challenge(at(over));
+            guard.answered(newer, at(over + 1));
+            assert!(guard.is_over(at(over + 2)) && !guard.may_start(at(over + 2)), "{last:?}");
+        }
+    }
+
+    #[test]
+    fn a_basis_that_is_known_in_time_keeps_the_run() {
+        let mut guard = guard();
+        guard.lease_written(at(20), at(60));
+        assert!(!guard.is_over(at(80)));
+        guard.lease_written(at(70), at(80));
+        assert!(!guard.is_over(at(130)) && guard.is_over(at(131)));
     }
 }

@@ -10,7 +10,8 @@
 //! What always holds: the orchestrator *grants* only to a host that it hears, and notes when before it sends. A host's
 //! contact is then never later than the last grant, and its lease never later than the first look that showed it.
 //! A look that was asked for [`Timing::proof`] after both, and after anything was heard, and shows the same lease still,
-//! proves that the host was reset: had it written another one in time to live on, the look would have shown it.
+//! proves that the host was reset, or that it ran nothing and its run is over: had it written another one in time to live
+//! on, the look would have shown it.
 //!
 //! A look that fails, or shows no lease, proves nothing. In memory; *fenced* is written down by who owns a judge before
 //! it acts on it, and one that starts again knows of no grant or look and waits anew ([`Judge::new`]).

@@ -5,8 +5,9 @@
 //! time as a [`Moment`] of their own clock; no two clocks are ever compared.
 //!
 //! What always holds, whatever messages do, whichever process dies, and as long as no clock is off by more than
-//! [`DRIFT_PER_MILLE`]: a host that [`Judge`] calls fenced has been reset. `tests/it` holds these functions, and no copy
-//! of them, against ten thousand simulated partitions; `docs/adr/0075-high-availability.md` has the proof.
+//! [`DRIFT_PER_MILLE`]: a host that [`Judge`] calls fenced has been reset, or ran nothing and the run of its agent that was
+//! heard is over ([`Guard::is_over`]). `tests/it` holds these functions, and no copy of them, against ten thousand simulated
+//! partitions; `docs/adr/0075-high-availability.md` has the proof.
 
 pub mod duty;
 mod guard;

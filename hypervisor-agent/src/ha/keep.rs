@@ -102,7 +102,7 @@ pub(super) fn renew(armed: &Weak<Mutex<Armed>>, storage: &Storage, me: Me, stop:
         // Not while anything is held: this may take for ever.
         let written = write(&mut folder, (storage, arms), me, sequence);
         let Some(armed) = armed.upgrade() else { return };
-        note(&mut lock(&armed), written, begun);
+        note(&mut lock(&armed), written, (begun, me.now()));
         drop(armed);
         while !stop.is_cancelled() && me.now().since(begun) < arms.timing.beat() {
             std::thread::sleep(LOOK_EVERY);
@@ -126,10 +126,10 @@ fn write(
     Ok(())
 }
 
-fn note(armed: &mut Armed, written: Result<(), Fault>, begun: Moment) {
+fn note(armed: &mut Armed, written: Result<(), Fault>, (begun, now): (Moment, Moment)) {
     match written {
         Ok(()) => {
-            armed.guard.lease_written(begun);
+            armed.guard.lease_written(begun, now);
             armed.lease_problem = None;
         }
         Err(fault) => {

@@ -18,6 +18,8 @@ pub struct Agent {
     writing: bool,
     /// It was allowed to feed, and stood before it did.
     feeds_late: bool,
+    /// It has the watchdog open.
+    opened: bool,
 }
 
 struct Write {
@@ -159,11 +161,12 @@ impl Host {
         self.agent = Some(Agent {
             run: scene.agent_run(),
             stands_until: 0,
-            guard: Guard::new(scene.timing, autostart, scene.rng.u64(..)),
+            guard: Guard::new(scene.timing, autostart, scene.rng.u64(..), self.clock(scene.now)),
             sequence: 0,
             next_write: scene.now,
             writing: false,
             feeds_late: false,
+            opened: false,
         });
     }
 
@@ -180,6 +183,7 @@ impl Host {
             return;
         }
         if std::mem::take(&mut agent.feeds_late) {
+            agent.opened = true;
             self.feed(scene);
         } else if agent.guard.may_feed(local) {
             if scene.is_chaos() && scene.rng.u32(0..400) == 0 {
@@ -187,7 +191,16 @@ impl Host {
                 agent.feeds_late = true;
                 return;
             }
+            agent.opened = true;
             self.feed(scene);
+        } else if agent.guard.is_over(local) && !agent.opened {
+            if scene.mistake != Mistake::GoesOn {
+                self.agent = None;
+                self.agent_at = scene.later(2_000, 10_000);
+                return;
+            }
+            let first = scene.rng.u64(..);
+            agent.guard = Guard::new(scene.timing, agent.guard.autostart(), first, local);
         }
         self.lease(local, scene);
         self.autostart(local);
@@ -200,7 +213,7 @@ impl Host {
                 return true;
             }
             if confirm.run == agent.run {
-                agent.guard.lease_written(confirm.begun);
+                agent.guard.lease_written(confirm.begun, local);
                 agent.writing = false;
             }
             false
@@ -239,7 +252,7 @@ impl Host {
         match body {
             Body::Beat { asked, challenge } => {
                 if let Some(challenge) = challenge {
-                    agent.guard.answered(challenge);
+                    agent.guard.answered(challenge, local);
                 }
                 let challenge = agent.guard.challenge(local);
                 let (there, running) = (self.defined.clone(), self.running.clone());

@@ -30,8 +30,8 @@ fn no_vm_runs_twice_in_ten_thousand_partitions() {
 
 #[test]
 fn each_mistake_is_caught() {
-    for mistake in [Mistake::HastyJudge, Mistake::NoWatchdog, Mistake::StartsByItself] {
-        let caught = (0..1000).any(|seed| World::new(seed, mistake).through_chaos().is_err());
+    for mistake in [Mistake::HastyJudge, Mistake::NoWatchdog, Mistake::StartsByItself, Mistake::GoesOn] {
+        let caught = (0..SEEDS).any(|seed| World::new(seed, mistake).through_chaos().is_err());
         assert!(caught, "{mistake:?} goes unnoticed");
     }
 }

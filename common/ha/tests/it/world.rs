@@ -27,6 +27,8 @@ pub enum Mistake {
     NoWatchdog,
     /// Hosts that have booted start their VMs unasked.
     StartsByItself,
+    /// A run of the agent that is over begins anew, and its process lives on.
+    GoesOn,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
