@@ -107,6 +107,7 @@ impl std::fmt::Debug for Backend {
 pub struct Agent {
     tasks: TaskSet,
     pub address: SocketAddr,
+    over: CancellationToken,
     _lock: File,
 }
 
@@ -128,17 +129,23 @@ impl Agent {
         let tasks = TaskSet::new();
         match adopt(config, Arc::clone(&identity), backend, &tasks).await {
             Ok(service) => {
+                let over = service.ha.over();
                 let served = (&service.imports, &service.backups, &service.arrivals);
                 http::serve(served, &identity, config.uploads(address), &tasks).await;
                 serve(service, accept(listener, tls, &tasks), &tasks);
                 tracing::info!(%address, "the agent serves");
-                Ok(Self { tasks, address, _lock: lock })
+                Ok(Self { tasks, address, over, _lock: lock })
             }
             Err(error) => {
                 tasks.cancel();
                 Err(error)
             }
         }
+    }
+
+    /// Waits until it has to be stopped, because an armed host was cut off for too long. Mostly for ever.
+    pub async fn over(&self) {
+        self.over.cancelled().await;
     }
 
     /// Stops serving. Domains are left alone.

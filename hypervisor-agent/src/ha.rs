@@ -13,6 +13,9 @@
 //!
 //! A crash: the next start arms from the journal. Killed between the journal and the watchdog while it is disarmed, the host
 //! is reset once by a watchdog that nobody feeds. Stopping the agent does not let go of the watchdog.
+//!
+//! A run of the agent that had neither the orchestrator nor its lease for too long is over ([`Guard::is_over`]). Its watchdog
+//! resets the host; where it has opened none, the process ends ([`Ha::over`]) and systemd starts another.
 
 mod keep;
 mod watchdog;
@@ -59,6 +62,8 @@ pub struct Ha {
     /// Held by who opens the leases of an SR: one that hangs keeps one thread, however often it is asked for.
     opening: Arc<Semaphore>,
     allowed: Notify,
+    /// The process has to end.
+    over: CancellationToken,
 }
 
 impl Ha {
@@ -80,6 +85,7 @@ impl Ha {
             turn: tokio::sync::Mutex::default(),
             opening: Arc::new(Semaphore::new(1)),
             allowed: Notify::new(),
+            over: CancellationToken::new(),
         });
         if let Some(arms) = arms
             && let Err(fault) = ha.begin(arms, autostart)
@@ -100,6 +106,13 @@ impl Ha {
             HaRequest::Disarm { challenge } => self.disarm(Challenge::from_wire(challenge)).await,
             HaRequest::Look { sr, hosts } => self.look(sr, hosts).await,
         }
+    }
+
+    /// Cancelled when this run of the agent is over and no watchdog of its own resets the host: the process has to end, and
+    /// with it its connections and what is on its way to them.
+    #[must_use]
+    pub fn over(&self) -> CancellationToken {
+        self.over.clone()
     }
 
     fn armed(&self) -> Option<Shared> {
@@ -233,11 +246,16 @@ impl Ha {
 
     fn take_threads(&self, challenge: Option<Challenge>) -> Result<Option<Threads>, Fault> {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(threads), Some(challenge)) = (threads.as_ref(), challenge)
-            && !lock(&threads.armed).guard.is_newest(challenge)
-        {
-            let message = "this host has said since that it is armed; ask it again";
-            return Err(Fault::new(FaultReason::WrongState, message));
+        if let (Some(threads), Some(challenge)) = (threads.as_ref(), challenge) {
+            let armed = lock(&threads.armed);
+            // Not armed, it would start what it was told to start before it was counted as dead.
+            if armed.guard.is_over(self.me.now()) {
+                return Err(Fault::new(FaultReason::NotReady, keep::OVER));
+            }
+            if !armed.guard.is_newest(challenge) {
+                let message = "this host has said since that it is armed; ask it again";
+                return Err(Fault::new(FaultReason::WrongState, message));
+            }
         }
         Ok(threads.take())
     }
@@ -259,7 +277,8 @@ impl Ha {
         let storage = self.storage.clone();
         spawn("lease", move || keep::renew(&weak, &storage, me, &token))?;
         let (weak, watchdog) = (Arc::downgrade(&armed), Arc::clone(&self.watchdog));
-        spawn("watchdog", move || keep::feed(&weak, &*watchdog, me, &stop))
+        let over = self.over();
+        spawn("watchdog", move || keep::feed(&weak, &*watchdog, me, (&stop, &over)))
     }
 
     async fn look(&self, sr: SrId, hosts: Vec<HostId>) -> Result<HaAnswer, Fault> {

@@ -24,6 +24,8 @@ pub enum RunError {
     Agent(#[from] AgentError),
     #[error("cannot listen for signals")]
     Signals(#[source] std::io::Error),
+    #[error("this armed host had neither the orchestrator nor its lease for too long: its agent begins anew")]
+    Over,
 }
 
 impl RunError {
@@ -33,12 +35,12 @@ impl RunError {
             Self::Enrol(error) => error.exit_code(),
             Self::Backend(BackendError::NoXen(_)) => 3,
             Self::Backend(_) => 2,
-            Self::Agent(_) | Self::Signals(_) => 1,
+            Self::Agent(_) | Self::Signals(_) | Self::Over => 1,
         }
     }
 }
 
-/// Returns when asked to stop (SIGTERM or SIGINT).
+/// Returns when asked to stop (SIGTERM or SIGINT), and with [`RunError::Over`] to be started again.
 pub async fn run(config: &Config, kind: Kind) -> Result<(), RunError> {
     let mut stop = Stop::new().map_err(RunError::Signals)?;
     let enrolment = enrol::look(config)?;
@@ -63,14 +65,17 @@ pub async fn run(config: &Config, kind: Kind) -> Result<(), RunError> {
 async fn serve(config: &Config, identity: Identity, opened: Opened, stop: &mut Stop) -> Result<(), RunError> {
     let agent = Agent::start(config, Arc::new(identity), opened.backend.clone()).await?;
     notify::ready(&format!("serving on {}", agent.address));
-    stop.asked().await;
+    let ended = tokio::select! {
+        () = stop.asked() => Ok(()),
+        () = agent.over() => Err(RunError::Over),
+    };
     tracing::info!("stopping; VMs are left alone");
     notify::stopping();
     if let Err(stragglers) = agent.stop().await {
         tracing::warn!(%stragglers, "not everything ended in time");
     }
     opened.close().await;
-    Ok(())
+    ended
 }
 
 struct Stop {

@@ -19,6 +19,10 @@ use crate::disk::Storage;
 /// How often it is looked whether something is to be done: the shortest watchdog is fed four times.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// Why nothing is fed or started any more ([`Guard::is_over`]).
+pub(super) const OVER: &str = "this run of the agent had neither the orchestrator nor its lease for as long as a lease \
+                               lasts, and is over";
+
 /// An armed host, as its threads and calls share it.
 pub(super) struct Armed {
     pub arms: Arms,
@@ -60,8 +64,14 @@ pub(super) fn open_folder(storage: &Storage, sr: SrId) -> Result<LeaseFolder, Fa
     Ok(LeaseFolder::open(sr, &storage.folder_of(sr)?)?)
 }
 
-/// Feeds as long as the guard allows it.
-pub(super) fn feed(armed: &Weak<Mutex<Armed>>, watchdog: &dyn Watchdog, me: Me, stop: &CancellationToken) {
+/// Feeds as long as the guard allows it. Cancels `over` when the process has to end: its run is over, and no watchdog of
+/// its own resets the host.
+pub(super) fn feed(
+    armed: &Weak<Mutex<Armed>>,
+    watchdog: &dyn Watchdog,
+    me: Me,
+    (stop, over): (&CancellationToken, &CancellationToken),
+) {
     while !stop.is_cancelled() {
         let Some(armed) = armed.upgrade() else { return };
         {
@@ -71,6 +81,9 @@ pub(super) fn feed(armed: &Weak<Mutex<Armed>>, watchdog: &dyn Watchdog, me: Me, 
                 return;
             }
             feed_once(&mut armed, watchdog, me);
+            if armed.watchdog.is_none() && armed.guard.is_over(me.now()) {
+                over.cancel();
+            }
         }
         drop(armed);
         std::thread::sleep(LOOK_EVERY);
@@ -78,14 +91,22 @@ pub(super) fn feed(armed: &Weak<Mutex<Armed>>, watchdog: &dyn Watchdog, me: Me, 
 }
 
 fn feed_once(armed: &mut Armed, watchdog: &dyn Watchdog, me: Me) {
-    if !armed.guard.may_feed(me.now()) {
+    let now = me.now();
+    if armed.guard.is_over(now) {
+        note_watchdog(armed, Some(OVER.to_owned()));
+        return;
+    }
+    if !armed.guard.may_feed(now) {
         return;
     }
     let fed = match &mut armed.watchdog {
         Some(open) => open.feed(),
         None => watchdog.open(armed.guard.timing().watchdog()).map(|open| armed.watchdog = Some(open)),
     };
-    let problem = fed.err().map(|error| error.to_string());
+    note_watchdog(armed, fed.err().map(|error| error.to_string()));
+}
+
+fn note_watchdog(armed: &mut Armed, problem: Option<String>) {
     if problem.is_some() && problem != armed.watchdog_problem {
         tracing::error!(?problem, "the watchdog cannot be fed");
     }

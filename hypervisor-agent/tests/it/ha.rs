@@ -114,6 +114,15 @@ async fn a_host_that_has_neither_lease_nor_orchestrator_starves_its_watchdog() {
     host.beat(Some(armed.challenge), None).await;
     until("food", async || host.lab.sim.watchdog().feeds > feeds).await;
     assert!(host.may_start().await);
+
+    // Without both for as long as a lease lasts it is over. What comes later is too late, also to disarm it.
+    let state = async || host.beat(None, None).await.1.unwrap();
+    until("its end", async || state().await.watchdog_problem.is_some()).await;
+    host.beat(Some(state().await.challenge), None).await;
+    assert!(!host.may_start().await);
+    let challenge = state().await.challenge;
+    let refused = host.ask(HaRequest::Disarm { challenge }).await.unwrap_err();
+    assert_eq!(refused.reason, FaultReason::NotReady, "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
