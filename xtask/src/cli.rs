@@ -95,7 +95,7 @@ enum LabTestName {
     Imports,
     /// Whole machines with BIOS and with UEFI, from a CD
     Hvm,
-    /// The suite that each back-end has to pass, on libxl: an hour or two
+    /// The suite that each back-end has to pass, on libxl: forty minutes
     Conformance,
     /// Two hosts: live migration, shared storage, private networks, rules: half an hour
     Pool,

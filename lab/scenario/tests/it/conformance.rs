@@ -1,6 +1,6 @@
 //! The conformance suite that the simulator passes in every test run, on libxl.
 //!
-//! What it says is shown as it says it: it takes most of an hour.
+//! What it says is shown as it says it: it takes forty minutes.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
