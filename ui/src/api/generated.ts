@@ -321,6 +321,76 @@ export type BackupVolume = {
   unreadable?: string | null;
 };
 
+/** What a plan is to reach. */
+export type BalanceGoal = "performance" | "density";
+
+/** Who decides. */
+export type BalanceMode = "off" | "propose" | "automatic";
+
+/** What would be done, and why. */
+export type BalancePlan = {
+  goal: BalanceGoal;
+  /** How full the hosts that it changes are. */
+  hosts: Array<BalancedHost>;
+  made: string;
+  moves: Array<PlannedMove>;
+  /** What could not be done, and why. */
+  notes: Array<string>;
+  /** For density: hosts that can be powered off then. */
+  power_off: Array<EmptyHost>;
+};
+
+/** How a pool is balanced. How full a host is: of its memory or of its processors, of what there is less left. */
+export type BalancePolicy = {
+  /** Moves at the same time. */
+  at_once?: number;
+  /** No host is filled further than this. */
+  ceiling_percent?: number;
+  /** A VM that was moved stays so long where it is. */
+  cool_down_minutes?: number;
+  goal?: BalanceGoal;
+  /** For performance: a host that would not become less full by so much keeps its VMs. */
+  min_gain_percent?: number;
+  mode?: BalanceMode;
+  /** Moves of one plan. */
+  moves?: number;
+  /** Of these, so many to or from one host. */
+  per_host?: number;
+  /** Moves that begin within an hour. */
+  per_hour?: number;
+  /** For performance: a host that is so much above the mean gives VMs away. In percent of what it has. */
+  threshold_percent?: number;
+};
+
+/** Makes a plan and carries it out. */
+export type BalancePool = {
+  /** Without one, that of the pool. */
+  goal?: BalanceGoal | null;
+  pool: string;
+};
+
+/** How a pool is balanced, and how far that is. */
+export type BalanceStatus = {
+  /** Moves that began within the last hour. */
+  moved_last_hour: number;
+  policy: BalancePolicy;
+  pool: PoolId;
+  /** The newest plan that nobody has carried out; gone when nothing is to be done any more. */
+  proposal?: BalancePlan | null;
+  /** What moves VMs at the moment. */
+  task?: TaskId | null;
+};
+
+/** A host that a plan changes, or that has no VMs once it is carried out. */
+export type BalancedHost = {
+  cpu_percent: number;
+  cpu_percent_after: number;
+  host: HostId;
+  memory_percent: number;
+  memory_percent_after: number;
+  name: string;
+};
+
 /** A role somewhere. */
 export type Binding = {
   role: Role;
@@ -822,6 +892,24 @@ export type DownloadTicket = {
 /** Nothing to say. */
 export type Empty = Record<string, never>;
 
+/** A host without VMs, once a plan is carried out. */
+export type EmptyHost = {
+  host: HostId;
+  name: string;
+};
+
+export type EnableHa = {
+  /** 0 stands for 5. */
+  beat_s?: number;
+  /** See [`HaSettings`]; 0 stands for 60. */
+  lease_s?: number;
+  pool: string;
+  /** A shared SR that every host of the pool has attached. */
+  sr: string;
+  /** 0 stands for 10. */
+  watchdog_s?: number;
+};
+
 /** One that goes, or why it stays. */
 export type EvacuatedVm = {
   /** More of that, host by host. */
@@ -917,6 +1005,39 @@ export type GuestPreparation = {
   warnings?: Array<string>;
 };
 
+export type HaHost = {
+  host: HostId;
+  name: string;
+  /** Why it is not as it should be. */
+  problem?: string | null;
+  state: HaHostState;
+  /** VMs that went down with it and do not run again yet. */
+  waiting: Array<VmId>;
+};
+
+export type HaHostState = "armed" | "unarmed" | "suspected" | "fenced";
+
+export type HaRef = {
+  pool: string;
+};
+
+export type HaSettings = {
+  /** Seconds between two tries of either. */
+  beat_s: number;
+  /** Seconds after which a host is reset that has neither the orchestrator nor its lease. */
+  lease_s: number;
+  /** Where the leases of the hosts are. */
+  sr: SrId;
+  /** Seconds after which its watchdog bites. */
+  watchdog_s: number;
+};
+
+export type HaVm = {
+  name: string;
+  priority: RestartPriority;
+  vm: VmId;
+};
+
 export type Hardware = {
   /** HVM only. */
   cd?: CdDrive | null;
@@ -937,6 +1058,7 @@ export type HoldBackup = {
 };
 
 export type Host = {
+  /** Where the orchestrator reaches its agent. */
   address: string;
   agent_version?: string | null;
   certificate_expires: string;
@@ -948,6 +1070,8 @@ export type Host = {
   /** Takes no new VMs. */
   maintenance: boolean;
   name: string;
+  /** Where other hosts reach it, when not there. */
+  peer_address?: string | null;
   pool: PoolId;
   /** Why it is unknown. */
   problem?: string | null;
@@ -1014,6 +1138,12 @@ export type HostId = string;
 export type HostMaintenance = {
   host: string;
   maintenance: boolean;
+};
+
+export type HostPeerAddress = {
+  /** Without a port: what hosts send each other has ports of its own. Without one, the orchestrator's way is theirs too. */
+  address?: string | null;
+  host: string;
 };
 
 export type HostRef = {
@@ -1673,6 +1803,19 @@ export type PlanImports = {
   window_hours?: number;
 };
 
+/** A VM that is to move. */
+export type PlannedMove = {
+  from: HostId;
+  from_name: string;
+  /** MiB that are copied. 0: the VM is off, and its definition moves. */
+  memory: number;
+  name: string;
+  reason: string;
+  to: HostId;
+  to_name: string;
+  vm: VmId;
+};
+
 /** A wave as it is proposed. */
 export type PlannedWave = {
   best_seconds: number;
@@ -1710,6 +1853,16 @@ export type Pool = {
   description?: string;
   id: PoolId;
   name: string;
+};
+
+/** How high availability is in a pool. */
+export type PoolHa = {
+  /** `None`: it is off. */
+  armed?: HaSettings | null;
+  hosts: Array<HaHost>;
+  pool: PoolId;
+  /** VMs that have another priority than `medium`. */
+  priorities: Array<HaVm>;
 };
 
 export type PoolId = string;
@@ -1818,6 +1971,9 @@ export type ResizeVdi = {
   size: VdiSize;
   vdi: string;
 };
+
+/** When a VM is restarted after its host has died. */
+export type RestartPriority = "medium" | "high" | "low" | "off";
 
 /** Brings a VM, or some of its disks, back. */
 export type RestoreBackup = {
@@ -1947,6 +2103,29 @@ export type SecurityGroupRef = {
   group: string;
 };
 
+/** Changes how a pool is balanced; what is not given stays. */
+export type SetBalance = {
+  /** 1 to 100. */
+  at_once?: number | null;
+  /** 1 to 100. */
+  ceiling_percent?: number | null;
+  /** 0 to 10080, a week. */
+  cool_down_minutes?: number | null;
+  goal?: BalanceGoal | null;
+  /** 0 to 100. */
+  min_gain_percent?: number | null;
+  mode?: BalanceMode | null;
+  /** 1 to 500. */
+  moves?: number | null;
+  /** 1 to 100. */
+  per_host?: number | null;
+  /** 1 to 1000. */
+  per_hour?: number | null;
+  pool: string;
+  /** 1 to 100. */
+  threshold_percent?: number | null;
+};
+
 export type SetMail = {
   authority_pem?: string;
   from?: string;
@@ -1960,6 +2139,11 @@ export type SetMail = {
   user?: string;
 };
 
+export type SetRestartPriority = {
+  priority: RestartPriority;
+  vm: string;
+};
+
 /** Both directions are replaced by what is here. */
 export type SetSecurityGroupRules = {
   egress?: Array<Rule> | null;
@@ -1968,6 +2152,15 @@ export type SetSecurityGroupRules = {
 };
 
 export type Severity = "info" | "warning" | "error";
+
+/** A certificate that the orchestrator shows. */
+export type ShownCertificate = {
+  expires: string;
+  /** SHA-256 of it. */
+  fingerprint: string;
+  /** From files of an administrator, who renews it. Otherwise it is the authority's, and renews itself. */
+  from_files: boolean;
+};
 
 /** Asks the guest to shut down or reboot. */
 export type ShutdownVm = {
@@ -2122,6 +2315,12 @@ export type SrSpec = {
   /** For `mount -o`, beside ours. */
   options?: string;
   server: string;
+} | {
+  /** By their paths, such as `/dev/disk/by-id/…`. None: the pool is there. */
+  disks?: Array<string>;
+  kind: "lvm-thin";
+  /** One that is there, as `GROUP/POOL`. Empty: it is made of the disks. */
+  pool?: string;
 };
 
 /** A VM that stands by for another. */
@@ -2221,6 +2420,11 @@ export type SystemHealth = {
 export type SystemInfo = {
   /** SHA-256 of the installation's authority. */
   authority: string;
+  authority_expires?: string | null;
+  /** The authority's certificate (PEM). Who trusts it trusts this orchestrator and its hosts. */
+  authority_pem?: string;
+  /** What browsers and the command line are shown. */
+  certificate?: ShownCertificate | null;
   version: string;
 };
 
@@ -2417,6 +2621,15 @@ export type UpdateVm = {
   together_with?: Array<string> | null;
   vcpus?: VcpuSpec | null;
   vm: string;
+};
+
+/** A new system for a host. */
+export type UpgradeHost = {
+  /** First moves its VMs to other hosts. Without it, none may run. */
+  evacuate?: boolean;
+  host: string;
+  /** Of a folder with the image as it is on the medium in `live` (http or https): `image.json`, its signature, and `filesystem.squashfs`. The host downloads it. */
+  url: string;
 };
 
 /** What joins the bridge of a network with the world. */
@@ -2861,11 +3074,16 @@ export interface Methods {
   'host.add': { params: AddHost; result: JoinTokenIssued };
   'host.set_maintenance': { params: HostMaintenance; result: Host };
   'host.evacuate': { params: HostRef; result: Evacuation };
+  'host.upgrade': { params: UpgradeHost; result: TaskStarted };
   'host.set_address': { params: HostAddress; result: Host };
+  'host.set_peer_address': { params: HostPeerAddress; result: Host };
   'host.remove': { params: RemoveHost; result: Empty };
   'pool.list': { params: ListRequest; result: Page<Pool> };
   'pool.create': { params: CreatePool; result: Pool };
   'pool.delete': { params: PoolRef; result: Empty };
+  'pool.balance_status': { params: PoolRef; result: BalanceStatus };
+  'pool.set_balance': { params: SetBalance; result: BalanceStatus };
+  'pool.balance': { params: BalancePool; result: TaskStarted };
   'vm.list': { params: ListRequest; result: Page<VmRow> };
   'vm.count': { params: ListRequest; result: VmCount };
   'vm.complete': { params: CompleteFilter; result: Completion };
@@ -2996,6 +3214,10 @@ export interface Methods {
   'task.cancel': { params: TaskRef; result: Task };
   'task.retry': { params: TaskRef; result: Task };
   'task.abandon': { params: TaskRef; result: Task };
+  'ha.show': { params: HaRef; result: PoolHa };
+  'ha.enable': { params: EnableHa; result: PoolHa };
+  'ha.disable': { params: HaRef; result: PoolHa };
+  'ha.set_priority': { params: SetRestartPriority; result: PoolHa };
   'orphan.list': { params: ListRequest; result: Page<Orphan> };
   'event.list': { params: ListEvents; result: Page<Event> };
   'filter.complete': { params: CompleteListFilter; result: Completion };
@@ -3051,11 +3273,16 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'host.add': { permission: 'administer', mutation: true, dryRun: false },
   'host.set_maintenance': { permission: 'administer', mutation: true, dryRun: false },
   'host.evacuate': { permission: 'administer', mutation: true, dryRun: true },
+  'host.upgrade': { permission: 'administer', mutation: true, dryRun: true },
   'host.set_address': { permission: 'administer', mutation: true, dryRun: false },
+  'host.set_peer_address': { permission: 'administer', mutation: true, dryRun: false },
   'host.remove': { permission: 'administer', mutation: true, dryRun: true },
   'pool.list': { permission: 'view', mutation: false, dryRun: false },
   'pool.create': { permission: 'system', mutation: true, dryRun: false },
   'pool.delete': { permission: 'system', mutation: true, dryRun: false },
+  'pool.balance_status': { permission: 'view', mutation: false, dryRun: false },
+  'pool.set_balance': { permission: 'administer', mutation: true, dryRun: false },
+  'pool.balance': { permission: 'administer', mutation: true, dryRun: true },
   'vm.list': { permission: 'view', mutation: false, dryRun: false },
   'vm.count': { permission: 'view', mutation: false, dryRun: false },
   'vm.complete': { permission: 'view', mutation: false, dryRun: false },
@@ -3186,6 +3413,10 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'task.cancel': { permission: 'operate', mutation: true, dryRun: false },
   'task.retry': { permission: 'operate', mutation: true, dryRun: false },
   'task.abandon': { permission: 'administer', mutation: true, dryRun: false },
+  'ha.show': { permission: 'view', mutation: false, dryRun: false },
+  'ha.enable': { permission: 'administer', mutation: true, dryRun: false },
+  'ha.disable': { permission: 'administer', mutation: true, dryRun: false },
+  'ha.set_priority': { permission: 'provision', mutation: true, dryRun: false },
   'orphan.list': { permission: 'view', mutation: false, dryRun: false },
   'event.list': { permission: 'view', mutation: false, dryRun: false },
   'filter.complete': { permission: 'view', mutation: false, dryRun: false },
