@@ -23,6 +23,7 @@ mod loop_device;
 mod nbd_device;
 mod opaque;
 mod poll;
+mod stuck;
 mod wake;
 
 pub use calls::{DeathWatch, Node, Topology};

@@ -29,6 +29,7 @@ use xenith_hypervisor_agent_libxl_sys::{
 use super::event::{RawEvent, parse};
 use super::log::{LogLine, Logger};
 use super::opaque::take_string;
+use super::stuck::end_stuck_children;
 use super::wake::Wake;
 
 /// Why there is no context.
@@ -114,6 +115,8 @@ pub struct Context {
     wake: Arc<Wake>,
     child_signal: Option<signal_hook_registry::SigId>,
     last_token: Cell<u64>,
+    /// Children of libxl that were ended because they could not go on.
+    ended: Cell<usize>,
     descriptors: RefCell<Vec<pollfd>>,
     /// Events that came while an operation was awaited.
     deferred: RefCell<VecDeque<RawEvent>>,
@@ -135,6 +138,7 @@ impl Context {
             wake: Arc::clone(&wake),
             child_signal: None,
             last_token: Cell::new(0),
+            ended: Cell::new(0),
             descriptors: RefCell::default(),
             deferred: RefCell::default(),
         };
@@ -225,7 +229,8 @@ impl Context {
             libxl_asyncop_how { callback: None, u: libxl_asyncop_how__bindgen_ty_1 { for_event: token } };
         // libxl copies the struct; a refusal here means that there will be no completion event.
         self.check(operation, begin(&raw const how))?;
-        let deadline = Instant::now() + patience;
+        let began = Instant::now();
+        let deadline = began + patience;
         let mut aborted = false;
         loop {
             while let Some(event) = self.take_event() {
@@ -251,7 +256,15 @@ impl Context {
                 tracing::warn!(operation, rc, "asked libxl to give up an operation that takes too long");
             }
             self.turn(INSURANCE);
+            if began.elapsed() >= INSURANCE {
+                self.ended.set(self.ended.get() + end_stuck_children());
+            }
         }
+    }
+
+    /// Counts the children of libxl that were ended here: an operation that failed meanwhile may work the next time.
+    pub(super) fn ended_children(&self) -> usize {
+        self.ended.get()
     }
 
     /// The next queued event.

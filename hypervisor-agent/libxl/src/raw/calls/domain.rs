@@ -189,10 +189,17 @@ impl Context {
 
     pub fn destroy(&self, domid: DomId) -> Result<(), Failure> {
         self.begin();
-        self.finish("destroying the domain", BUILD, |how| {
-            // SAFETY: no memory but the context is involved.
-            unsafe { self.xl().libxl_domain_destroy(self.ptr(), domid.0, how) }
-        })
+        loop {
+            let ended = self.ended_children();
+            let destroyed = self.finish("destroying the domain", BUILD, |how| {
+                // SAFETY: no memory but the context is involved.
+                unsafe { self.xl().libxl_domain_destroy(self.ptr(), domid.0, how) }
+            });
+            // Each time it is as improbable as the first time.
+            if destroyed.is_ok() || self.ended_children() == ended {
+                return destroyed;
+            }
+        }
     }
 
     pub fn pause(&self, domid: DomId) -> Result<(), Failure> {
