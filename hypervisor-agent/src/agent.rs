@@ -3,7 +3,7 @@
 //! What always holds: one agent per state folder (a lock that dies with the process), and nothing is adopted
 //! before that lock and the port are ours. A crash at any time leaves what [`crate::vm::adopt`] expects.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +35,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::import::{Helpers, Imports, http};
 use crate::instant::Launcher;
 use crate::journal::{HostRecord, Journal, JournalError};
+use crate::lock::StateLock;
 use crate::metrics::{Recorder, Sampler};
 use crate::migration::Arrivals;
 use crate::network::{Networks, Unfiltered};
@@ -74,9 +75,6 @@ pub enum AgentError {
     Adopt(Fault),
 }
 
-/// The file in the state folder whose lock a running agent holds.
-pub const LOCK: &str = "lock";
-
 /// The hypervisor and what goes with it.
 #[derive(Clone)]
 pub struct Backend {
@@ -108,7 +106,7 @@ pub struct Agent {
     tasks: TaskSet,
     pub address: SocketAddr,
     over: CancellationToken,
-    _lock: File,
+    _lock: StateLock,
 }
 
 impl Agent {
@@ -121,7 +119,7 @@ impl Agent {
         for path in [&config.state, &config.storage, &config.boot] {
             fs::create_dir_all(path).map_err(|source| AgentError::Folder { path: path.clone(), source })?;
         }
-        let lock = lock(&config.state)?;
+        let lock = StateLock::take(&config.state)?;
         let listen = |source| AgentError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -151,18 +149,6 @@ impl Agent {
     /// Stops serving. Domains are left alone.
     pub async fn stop(self) -> Result<(), Stragglers> {
         self.tasks.shut_down(Duration::from_secs(3)).await
-    }
-}
-
-/// Held until the file is closed, by us or by the kernel when we die.
-fn lock(state: &Path) -> Result<File, AgentError> {
-    let path = state.join(LOCK);
-    let folder = |source| AgentError::Folder { path: path.clone(), source };
-    let file = File::create(&path).map_err(folder)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(AgentError::Running { path: state.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(folder(source)),
     }
 }
 

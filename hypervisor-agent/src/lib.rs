@@ -20,6 +20,7 @@ pub mod identity;
 pub mod import;
 pub mod instant;
 pub mod journal;
+mod lock;
 pub mod metrics;
 pub mod migration;
 pub mod network;

@@ -1,6 +1,5 @@
 //! What the agent itself needs: its folders, its port, its place in an installation.
 
-use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use super::Check;
 use crate::config::Config;
 use crate::enrol::{self, EnrolError, Enrolment};
 use crate::identity::Identity;
+use crate::lock;
 
 const GIB: u64 = 1 << 30;
 
@@ -117,7 +117,7 @@ fn certificate(identity: &Identity, now: OffsetDateTime) -> Check {
 pub(super) fn port(config: &Config) -> Check {
     let name = "port";
     let address = config.listen;
-    if agent_runs(&config.state) {
+    if lock::is_held(&config.state) {
         return Check::ok(name, format_args!("the agent runs and serves {address}"));
     }
     match TcpListener::bind(address) {
@@ -126,9 +126,4 @@ pub(super) fn port(config: &Config) -> Check {
             .because("the orchestrator reaches the agent here")
             .fix(format_args!("find who has it (ss -tlnp), or set `listen`: port {}", address.port())),
     }
-}
-
-fn agent_runs(state: &Path) -> bool {
-    File::open(state.join(crate::agent::LOCK))
-        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
 }
