@@ -3,23 +3,20 @@
 mod cli;
 mod memory;
 mod restore;
+mod threads;
 
 use std::process::ExitCode;
 
+use tokio::runtime::Handle;
 use xenith_orchestrator::config::Config;
 use xenith_orchestrator::orchestrator::Orchestrator;
 
 fn main() -> ExitCode {
     memory::share_arenas();
-    serve()
-}
-
-#[tokio::main]
-async fn serve() -> ExitCode {
     xenith_common_pki::install_provider();
     let arguments = cli::parse();
     xenith_common_telemetry::init();
-    match run(&arguments).await {
+    match serve(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xenith-orchestrator: {error:#}");
@@ -28,14 +25,19 @@ async fn serve() -> ExitCode {
     }
 }
 
-async fn run(arguments: &cli::Arguments) -> anyhow::Result<()> {
+fn serve(arguments: &cli::Arguments) -> anyhow::Result<()> {
+    let (calls, background) = (threads::for_calls()?, threads::for_background()?);
+    calls.block_on(run(arguments, background.handle()))
+}
+
+async fn run(arguments: &cli::Arguments, background: &Handle) -> anyhow::Result<()> {
     let config = arguments.apply(Config::load(arguments.config.as_deref())?);
     match &arguments.command {
         Some(cli::Command::Restore(arguments)) => return restore::run(arguments, &config).await,
         Some(cli::Command::MasterKey) => return restore::show_master_key(&config),
         None => {}
     }
-    let orchestrator = Orchestrator::start(&config).await?;
+    let orchestrator = Orchestrator::start_beside(&config, background.clone()).await?;
     println!("listening  https://{}", orchestrator.address);
     println!("authority  {}", orchestrator.fingerprint);
     if let Some(password) = &orchestrator.first_password {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use jsonrpsee::server::ServerHandle;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use xenith_common_ids::PoolId;
 use xenith_common_pki::{PkiError, client_config, web_server_config};
 use xenith_common_tasks::{Stragglers, TaskSet};
@@ -86,13 +87,21 @@ pub struct Orchestrator {
 }
 
 impl Orchestrator {
+    /// All of it on the runtime that this is called on.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_beside(config, Handle::current()).await
+    }
+
+    /// What hosts tell, and what nobody waits for, runs in the `background`; calls are answered on the runtime that
+    /// this is called on.
+    pub async fn start_beside(config: &Config, background: Handle) -> Result<Self, StartError> {
         fs::create_dir_all(&config.data).map_err(|source| StartError::Io {
             action: "create",
             path: config.data.clone(),
             source,
         })?;
         let tasks = TaskSet::new();
+        let unhurried = tasks.on(background);
         let folder = config.data.join("store");
         let db =
             tokio::task::spawn_blocking(move || Db::open(&folder)).await.map_err(ApiError::internal)??;
@@ -104,8 +113,9 @@ impl Orchestrator {
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let identities = Arc::new(Identities::make(config, &certificates)?);
+        let parts = (db, vault, metering);
         let app =
-            assemble(config, (db, vault, metering), (&certificates, &identities), address, &tasks).await?;
+            assemble(config, parts, (&certificates, &identities), address, (&tasks, &unhurried)).await?;
         let first_password = app.authn.first_admin().await?;
 
         let shown =
@@ -122,7 +132,7 @@ impl Orchestrator {
         };
         let (router, rpc) = router(&app, module, enrol);
         crate::audit::start(&app, &tasks);
-        crate::background::start(&app, &tasks);
+        crate::background::start(&app, &unhurried);
         let (token, keeper) = (tasks.token(), Arc::clone(&identities));
         tasks.spawn("certificate-keeper", async move {
             tokio::select! {
@@ -130,9 +140,9 @@ impl Orchestrator {
                 () = keeper.keep() => {}
             }
         });
-        crate::backup_runner::start(&app, &tasks);
-        crate::metering::start(&app, &tasks);
-        crate::alarms::start(&app, &tasks);
+        crate::backup_runner::start(&app, &unhurried);
+        crate::metering::start(&app, &unhurried);
+        crate::alarms::start(&app, &unhurried);
         serve(listener, tls, router, &tasks);
         if let Some(path) = &config.first_host_token
             && let Err(error) = crate::own_host::offer(&app, path).await
@@ -157,7 +167,7 @@ async fn assemble(
     (db, vault, metering): (Db, Arc<Vault>, Arc<Metering>),
     (certificates, identities): (&Arc<Certificates>, &Arc<Identities>),
     address: SocketAddr,
-    tasks: &TaskSet,
+    (tasks, unhurried): (&TaskSet, &TaskSet),
 ) -> Result<Arc<App>, StartError> {
     make_ready(&db).await?;
     // The engine wants its sagas, the sagas want the fleet, the fleet wants the engine's epoch: the registry
@@ -167,12 +177,12 @@ async fn assemble(
         SagaEngine::open(Arc::clone(&db.store), registry(&deps), EngineConfig::default(), tasks).await?;
     let tls = Arc::new(client_config(Arc::clone(&identities.own), certificates.authority().certificate())?);
     let renewal = Arc::clone(certificates) as Arc<dyn crate::fleet::Renewal>;
-    let fleet = Fleet::new(db.clone(), engine.epoch(), tls, (renewal, Arc::clone(&metering)), tasks);
+    let fleet = Fleet::new(db.clone(), engine.epoch(), tls, (renewal, Arc::clone(&metering)), unhurried);
     deps.set_fleet(&fleet);
     deps.set_vault(&vault);
     let events = Events::open(db.clone(), tasks).await?;
     deps.set_events(&events);
-    let views = Views::start(&db, &fleet, tasks).await?;
+    let views = Views::start(&db, &fleet, unhurried).await?;
     for (host, record) in views.hosts() {
         fleet.watch(host, &record);
     }

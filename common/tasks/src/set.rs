@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -18,6 +19,8 @@ pub struct TaskSet {
     cancel: CancellationToken,
     tracker: TaskTracker,
     running: Arc<Mutex<BTreeMap<String, usize>>>,
+    /// Where tasks run; the runtime of who starts them, if none is named.
+    runtime: Option<Handle>,
 }
 
 /// The tasks that were still running when the time to shut down was over, with their number.
@@ -71,7 +74,20 @@ impl TaskSet {
             cancel: self.cancel.child_token(),
             tracker: self.tracker.clone(),
             running: Arc::clone(&self.running),
+            runtime: self.runtime.clone(),
         }
+    }
+
+    /// The same tasks; what is started through this runs on `runtime`.
+    #[must_use]
+    pub fn on(&self, runtime: Handle) -> Self {
+        Self { runtime: Some(runtime), ..self.clone() }
+    }
+
+    /// Does what starts tasks of its own, a connection say, where the tasks of this set run.
+    pub fn inside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _inside = self.runtime.as_ref().map(Handle::enter);
+        work()
     }
 
     /// Cancelled when the set shuts down; tasks select on it.
@@ -96,7 +112,7 @@ impl TaskSet {
                 tracing::error!(task = owned, panic = text, "a background task panicked");
             }
         };
-        self.tracker.spawn(supervised.instrument(span));
+        self.inside(|| self.tracker.spawn(supervised.instrument(span)));
     }
 
     /// Asks all tasks to end, without waiting.
@@ -134,5 +150,32 @@ mod tests {
         tasks.spawn("deaf", std::future::pending());
         let stragglers = tasks.shut_down(Duration::from_millis(20)).await.unwrap_err();
         assert_eq!(stragglers.0.get("deaf"), Some(&1));
+    }
+
+    #[test]
+    fn what_is_started_on_another_runtime_runs_there_and_belongs_to_the_set() {
+        let runtime = |name| {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name(name).build().unwrap()
+        };
+        let (here, there) = (runtime("here"), runtime("there"));
+        here.block_on(async {
+            let tasks = TaskSet::new();
+            let (tell, mut told) = tokio::sync::mpsc::channel(2);
+            for (name, set) in [("of its own", &tasks.on(there.handle().clone()).child()), ("of all", &tasks)]
+            {
+                let (token, tell) = (set.token(), tell.clone());
+                set.spawn(name, async move {
+                    let thread = std::thread::current().name().map(str::to_owned);
+                    tell.send((name, thread.unwrap())).await.unwrap();
+                    token.cancelled().await;
+                });
+            }
+            let mut ran = [told.recv().await.unwrap(), told.recv().await.unwrap()];
+            ran.sort_unstable();
+            assert_eq!(ran, [("of all", "here".to_owned()), ("of its own", "there".to_owned())]);
+            tasks.cancel();
+            tasks.tracker.close();
+            tasks.tracker.wait().await;
+        });
     }
 }

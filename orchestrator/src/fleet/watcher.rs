@@ -35,11 +35,13 @@ impl Fleet {
     pub fn watch(self: &Arc<Self>, host: HostId, record: &HostRecord) {
         self.remove_member(host);
         let renewal = Arc::clone(&self.renewal);
-        let client = AgentClient::connect(
-            AgentAddress { host, address: record.address.clone() },
-            Arc::clone(&self.tls),
-            Arc::new(move |certificate| renewal.check(certificate)),
-        );
+        let client = self.tasks.inside(|| {
+            AgentClient::connect(
+                AgentAddress { host, address: record.address.clone() },
+                Arc::clone(&self.tls),
+                Arc::new(move |certificate| renewal.check(certificate)),
+            )
+        });
         let state = Arc::new(HostState::default());
         let tasks = self.tasks.child();
         let member = Member { client: client.clone(), state: Arc::clone(&state), tasks: tasks.clone() };
