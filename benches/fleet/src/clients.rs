@@ -14,7 +14,7 @@ use xenith_orchestrator_client::{Client, Update, VmChanges};
 use xenith_orchestrator_types::ListRequest;
 use xenith_orchestrator_types::vm::VmRef;
 
-use crate::orchestrator::Door;
+use crate::orchestrator::{Door, USERS};
 use crate::report::Times;
 
 const FILTERS: [&str; 10] = [
@@ -130,9 +130,14 @@ pub struct Following {
 
 /// A subscriber for each filter, all until the end.
 pub async fn follow_all(door: Door, filters: Vec<String>, following: Following) -> Result<Told> {
+    let mut sessions = Vec::new();
+    for user in 0..USERS {
+        sessions.push(door.sign_in(user).await?);
+    }
     let mut tasks = tokio::task::JoinSet::new();
-    for (number, filter) in filters.into_iter().enumerate() {
-        tasks.spawn(follow(door.client(number).await?, filter, following.clone()));
+    for (filter, session) in filters.into_iter().zip(sessions.iter().cycle()) {
+        let client = door.connect(session.clone()).await?;
+        tasks.spawn(follow(client, filter, following.clone()));
     }
     let mut all = Told::default();
     while let Some(told) = tasks.join_next().await {

@@ -22,6 +22,16 @@ impl Random {
     }
 }
 
+/// Millions of its steps that one CPU does in a second: what figures of different days, or machines, are compared by.
+pub fn speed() -> f64 {
+    const STEPS: usize = 50_000_000;
+    let (begun, mut random) = (Instant::now(), Random::new(crate::SEED));
+    for _ in 0..STEPS {
+        std::hint::black_box(random.below(STEPS));
+    }
+    STEPS as f64 / begun.elapsed().as_secs_f64() / 1e6
+}
+
 /// Guests whose drivers come and go, `rate` a second, until `end`: their addresses and system appear and vanish
 /// in the lists. Notes each in `made`. Returns how many.
 pub async fn change(hosts: &[Host], rate: usize, made: &Made, end: Instant) -> u64 {

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     // Agents have machines of their own: here they take the CPU time that the orchestrator leaves. This thread, which
     // starts it, is none of theirs.
     let give_way = || {
-        let _lower_is_never_refused = setpriority_process(Some(gettid()), 10);
+        let _lower_is_never_refused = setpriority_process(Some(gettid()), 5);
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(give_way).build();
     match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run::run(size, work))) {

@@ -106,11 +106,16 @@ impl Orchestrator {
 impl Door {
     /// A client of one of the users; waits until the port is served.
     pub async fn client(&self, user: usize) -> Result<Client> {
+        self.connect(self.sign_in(user).await?).await
+    }
+
+    /// What one of the users may connect with, again and again: checking a password costs what it should.
+    pub async fn sign_in(&self, user: usize) -> Result<Credential> {
         let nobody = self.connect(Credential::None).await?;
         let credentials =
             Credentials { name: format!("bench{}", user % USERS), password: PASSWORD.into(), code: None };
         let session = nobody.call::<xenith_orchestrator_api::auth::Login>(&credentials).await?.session;
-        self.connect(Credential::Bearer(session)).await
+        Ok(Credential::Bearer(session))
     }
 
     /// For a browser.

@@ -17,7 +17,7 @@ use xenith_orchestrator_types::{Empty, ListRequest};
 use crate::asked::{Size, Work};
 use crate::clients::{self, Following, Made};
 use crate::hosts::{Host, Plan};
-use crate::load::change;
+use crate::load::{change, speed};
 use crate::orchestrator::{Filling, Orchestrator};
 use crate::report::{Promises, line, load_average, shares, threads, usage};
 use crate::rules;
@@ -58,6 +58,7 @@ async fn phases((size, work): (Size, Work), memory: &Path, data: &Path) -> Resul
         std::thread::available_parallelism()?,
         load_average()
     );
+    line("speed of one CPU, steps of a pseudo-random walk a second", format!("{:.0} million", speed()));
     let filling = Filling::open(data).await?;
     let fingerprint = filling.certificates.authority().fingerprint();
     let begun = Instant::now();
