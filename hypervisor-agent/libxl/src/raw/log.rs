@@ -27,6 +27,13 @@ const KEPT: usize = 32;
 /// Bytes of a line; longer ones are cut.
 const LINE: usize = 2048;
 
+/// What is in lines that libxl gives as errors although nothing is wrong: they are only traced, and blamed for nothing.
+const HARMLESS: [&str; 1] = [
+    // At every look at a domain that came out of a stream, for which libxl writes no start time. Whoever asks is told that
+    // there is none (`Context::start_time`).
+    "Can't get start time of domain",
+];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     Debug,
@@ -113,13 +120,21 @@ extern "C" fn message(
     }));
 }
 
-fn record(logger: &Logger, level: xentoollog_level, text: &str) {
-    let level = match level {
+/// How much a line matters, which libxl does not always know.
+fn weigh(level: xentoollog_level, text: &str) -> Level {
+    if HARMLESS.iter().any(|harmless| text.contains(harmless)) {
+        return Level::Debug;
+    }
+    match level {
         xentoollog_level::XTL_CRITICAL | xentoollog_level::XTL_ERROR => Level::Error,
         xentoollog_level::XTL_WARN => Level::Warning,
         xentoollog_level::XTL_NOTICE | xentoollog_level::XTL_INFO => Level::Info,
         _ => Level::Debug,
-    };
+    }
+}
+
+fn record(logger: &Logger, level: xentoollog_level, text: &str) {
+    let level = weigh(level, text);
     match level {
         // A libxl error is not yet ours: the caller decides what it means.
         Level::Error | Level::Warning => tracing::info!(target: "libxl", "{text}"),
@@ -141,3 +156,28 @@ extern "C" fn progress(
 
 /// Ours is freed with its context; libxl never calls this, xtl_logger_destroy would.
 extern "C" fn destroy(_logger: *mut xentoollog_logger) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_matters_is_kept_for_the_error() {
+        const RESUMED: &str =
+            "libxl: libxl_domain.c:1794:libxl_vm_get_start_time: Domain 7:Can't get start time of domain";
+        for (given, text, level, is_kept) in [
+            (xentoollog_level::XTL_CRITICAL, "libxl: out of memory", Level::Error, true),
+            (xentoollog_level::XTL_ERROR, "libxl: Domain 7:no device model", Level::Error, true),
+            (xentoollog_level::XTL_WARN, "libxl: Domain 7:it is slow", Level::Warning, true),
+            (xentoollog_level::XTL_INFO, "libxl: Domain 7:it is there", Level::Info, false),
+            (xentoollog_level::XTL_DEBUG, "libxl: Domain 7:a detail", Level::Debug, false),
+            (xentoollog_level::XTL_ERROR, RESUMED, Level::Debug, false),
+        ] {
+            assert_eq!(weigh(given, text), level, "{text}");
+            let logger = Logger::new();
+            record(&logger, given, text);
+            let expected = if is_kept { vec![LogLine { level, text: text.to_owned() }] } else { Vec::new() };
+            assert_eq!(logger.take(), expected, "{text}");
+        }
+    }
+}
