@@ -5,6 +5,9 @@
 //! have is another than what it was told last, and besides now and then. Nothing here is stored but which hosts have been
 //! told anything: those are told when nothing is left, too. A host that is away gets what it missed when it is heard.
 //!
+//! Of a VM for whose NICs nobody can say what they may do, no host is told less than before: the hosts with it keep what they
+//! have, and nothing of which rules speak is started there.
+//!
 //! What a host must have follows from a picture ([`picture`], [`wanted`]) that is kept as things change (`keeper`).
 //!
 //! Before a VM of which rules speak runs on a host, the host has them ([`Networking::before_start`]), and it keeps them for
@@ -172,7 +175,18 @@ impl Networking {
         let told = self.told(host);
         let mut last = told.last.lock().await;
         // Nobody else tells this host until this one is done: so what it is told is never older than what it was told.
-        let wanted = self.kept().picture.wanted(host);
+        let (wanted, unread) = {
+            let kept = self.kept();
+            (kept.picture.wanted(host), kept.picture.unread_on(host))
+        };
+        if let Some(vm) = unread {
+            let said: Result<Realised, String> = Err(format!(
+                "what is written down for the NICs of the VM {vm} cannot be read, so the host keeps what it has; the \
+                 orchestrator's log says why"
+            ));
+            *told.lock() = Some((Instant::now(), said.clone()));
+            return Ok(said);
+        }
         let before = told.said();
         if let Some(said) = &before {
             let enough = again == Again::InTime || filters(&said.1);

@@ -4,6 +4,9 @@
 //! read model says has changed; it is read anew only where the feed does not reach back. A round costs what changed. Each
 //! host is told by itself: one that does not answer holds up no other, and is told the newest when it does.
 //!
+//! What is written down for the NICs of a VM and cannot be read is named in the log, and holds up the hosts with that VM
+//! alone ([`Picture::unread_on`]). A network or a group that cannot be read holds up all: nobody knows whom it concerns.
+//!
 //! The picture's lock is held for moments, and never across anything that waits.
 
 use std::collections::{BTreeSet, HashSet};
@@ -106,18 +109,27 @@ impl Streams {
     async fn read(db: &Db) -> Result<(Self, News), StoreError> {
         let (networks, networks_since) = db.networks.all().await?;
         let (groups, groups_since) = db.security_groups.all().await?;
-        let (vifs, vifs_since) = db.vifs.all().await?;
+        let (vifs, vifs_since) = db.vifs.all_or_why().await?;
         let streams = Self {
             networks: db.networks.watch(networks_since),
             groups: db.security_groups.watch(groups_since),
             vifs: db.vifs.watch(vifs_since),
         };
-        let news = News {
+        let mut news = News {
             networks: networks.into_iter().map(|record| (record.key, Some(record.value))).collect(),
             groups: groups.into_iter().map(|record| (record.key, Some(record.value))).collect(),
-            vifs: vifs.into_iter().map(|record| (record.key, Some(record.value))).collect(),
-            placed: Placed::default(),
+            ..News::default()
         };
+        for record in vifs {
+            match record.value {
+                Ok(vifs) => news.vifs.push((record.key, Some(vifs))),
+                Err(error) => {
+                    let vm = record.key;
+                    tracing::error!(%vm, %error, "the hosts with this VM are told nothing of networks and rules");
+                    news.unread.push(vm);
+                }
+            }
+        }
         Ok((streams, news))
     }
 
@@ -126,7 +138,7 @@ impl Streams {
             networks: written(&mut self.networks)?,
             groups: written(&mut self.groups)?,
             vifs: written(&mut self.vifs)?,
-            placed: Placed::default(),
+            ..News::default()
         })
     }
 }
@@ -243,7 +255,14 @@ impl Networking {
         self.catch_up().await?;
         let orphans: Vec<VmId> = self.kept().orphans.iter().copied().collect();
         for vm in orphans {
-            self.forget_vifs(vm).await?;
+            match self.forget_vifs(vm).await {
+                // There is such a VM, so what is written down for it stands until that can be read or is gone.
+                Err(error @ StoreError::Decode { .. }) => {
+                    tracing::error!(%vm, %error, "what is written down for the NICs of a VM is kept");
+                    self.kept().orphans.remove(&vm);
+                }
+                forgotten => forgotten?,
+            }
         }
         // Last: who was taken is told.
         let mut hosts = self.kept().picture.take_changed();
@@ -301,5 +320,35 @@ impl Networking {
                 self.wake();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use xenith_orchestrator_store::{Collection, Keyspace, MemoryStore};
+
+    use super::*;
+    use crate::db::schema;
+
+    #[tokio::test]
+    async fn settings_that_cannot_be_read_hold_up_no_others() {
+        let db = Db::over(Arc::new(MemoryStore::new(&schema())));
+        let (fine, broken) = (VmId::from_bytes([1; 16]), VmId::from_bytes([2; 16]));
+        let (mut streams, news) = Streams::read(&db).await.unwrap();
+        assert!(news.vifs.is_empty() && news.unread.is_empty());
+
+        let of_another_program: Collection<VmId, String> =
+            Collection::new(Arc::clone(db.vifs.store()), Keyspace::new("vif"));
+        of_another_program.put(&broken, &"no settings".to_owned()).await.unwrap();
+        db.vifs.put(&fine, &Vifs::new()).await.unwrap();
+        assert!(streams.written().is_none(), "so all is read anew");
+        let (mut streams, news) = Streams::read(&db).await.unwrap();
+        assert_eq!((news.vifs, news.unread), (vec![(fine, Some(Vifs::new()))], vec![broken]));
+
+        db.vifs.put(&broken, &Vifs::new()).await.unwrap();
+        let news = streams.written().unwrap();
+        assert_eq!((news.vifs, news.unread), (vec![(broken, Some(Vifs::new()))], vec![]));
     }
 }

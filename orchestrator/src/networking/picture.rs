@@ -58,6 +58,8 @@ pub struct News {
     pub networks: Vec<(NetworkId, Option<Network>)>,
     pub groups: Vec<(SecurityGroupId, Option<SecurityGroup>)>,
     pub vifs: Vec<(VmId, Option<Vifs>)>,
+    /// VMs for whose NICs something is written down that cannot be read.
+    pub unread: Vec<VmId>,
     pub placed: Placed,
 }
 
@@ -91,6 +93,8 @@ pub struct Picture {
     pub(super) networks: BTreeMap<NetworkId, Network>,
     pub(super) groups: BTreeMap<SecurityGroupId, SecurityGroup>,
     pub(super) vifs: HashMap<VmId, Vifs>,
+    /// See [`News::unread`].
+    pub(super) unread: HashSet<VmId>,
     /// With their pools; the address is known where a private network needs it.
     pub(super) hosts: BTreeMap<HostId, (PoolId, Option<IpAddr>)>,
     pub(super) vms: HashMap<VmId, VmPicture>,
@@ -137,7 +141,7 @@ impl Picture {
     /// Whether anything is declared that speaks of VMs.
     #[must_use]
     pub fn has_rules(&self) -> bool {
-        !self.groups.is_empty() || !self.vifs.is_empty()
+        !self.groups.is_empty() || !self.vifs.is_empty() || !self.unread.is_empty()
     }
 
     /// Whether hosts have to know each other's addresses.
@@ -150,6 +154,13 @@ impl Picture {
     #[must_use]
     pub fn has_vifs(&self, vm: VmId) -> bool {
         self.vifs.contains_key(&vm)
+    }
+
+    /// A VM there of which nobody can say what its NICs may do. The host is told nothing meanwhile: it keeps the rules that it
+    /// has, where a table without the VM would open its NICs.
+    #[must_use]
+    pub fn unread_on(&self, host: HostId) -> Option<VmId> {
+        self.places.vms_on(host).find(|vm| self.unread.contains(vm))
     }
 
     #[must_use]
@@ -185,7 +196,7 @@ impl Picture {
     /// Takes in what changed.
     pub fn apply(&mut self, news: News, known: &mut impl Known) {
         let had_rules = self.has_rules();
-        let News { networks, groups, vifs, placed } = news;
+        let News { networks, groups, vifs, unread, placed } = news;
         let (mut look, mut tags) = (placed.vms, HashSet::new());
         for (id, network) in networks {
             self.put_network(id, network);
@@ -193,8 +204,16 @@ impl Picture {
         for (id, group) in groups {
             tags.extend(self.put_group(id, group));
         }
+        for vm in unread {
+            self.change(vm, |picture| {
+                picture.vifs.remove(&vm);
+                picture.unread.insert(vm);
+            });
+            look.insert(vm);
+        }
         for (vm, vifs) in vifs {
             self.change(vm, |picture| {
+                picture.unread.remove(&vm);
                 match vifs {
                     Some(vifs) => picture.vifs.insert(vm, vifs),
                     None => picture.vifs.remove(&vm),
@@ -274,7 +293,9 @@ impl Picture {
 
     /// Whether anything that is declared may speak of it.
     fn concerns(&self, vm: VmId, picture: &VmPicture) -> bool {
-        self.vifs.contains_key(&vm) || picture.tags.iter().any(|tag| self.tags.contains_key(tag))
+        self.vifs.contains_key(&vm)
+            || self.unread.contains(&vm)
+            || picture.tags.iter().any(|tag| self.tags.contains_key(tag))
     }
 
     fn put_vm(&mut self, vm: VmId, picture: Option<VmPicture>) {

@@ -89,7 +89,7 @@ impl Picture {
     pub fn speaks_of(&self, id: VmId) -> bool {
         let Some(vm) = self.vms.get(&id) else { return false };
         let held_back = |vifs: &Vifs| vifs.iter().any(|(mac, set)| vm.macs.contains(mac) && set.restrict());
-        let is_held_back = || self.vifs.get(&id).is_some_and(held_back);
+        let is_held_back = || self.unread.contains(&id) || self.vifs.get(&id).is_some_and(held_back);
         !vm.macs.is_empty() && (!self.groups_of(vm, vm.pool).is_empty() || is_held_back())
     }
 }

@@ -10,6 +10,7 @@
 //! reads records of newer code.
 
 use std::any::type_name;
+use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -21,8 +22,8 @@ use serde::de::DeserializeOwned;
 use crate::error::show_key;
 use crate::key::pair_prefix;
 use crate::{
-    Direction, Entry, Expect, Keyspace, Revision, ScanRequest, StateStore, StoreError, StoreKey, Transaction,
-    Watch, WatchEvent,
+    Change, Direction, Entry, Expect, Keyspace, Revision, ScanRequest, StateStore, StoreError, StoreKey,
+    Transaction, Watch, WatchEvent,
 };
 
 /// Records decoded before others get the thread: half a millisecond's worth.
@@ -64,6 +65,9 @@ pub enum RecordEvent<K, V> {
     Compacted { through: Revision },
 }
 
+/// How an entry is read.
+type Decode<K, V, T> = fn(&Collection<K, V>, &Entry) -> Result<Record<K, T>, StoreError>;
+
 /// The records of one keyspace, typed. Cheap to clone.
 pub struct Collection<K, V> {
     store: Arc<dyn StateStore>,
@@ -102,6 +106,15 @@ impl<K: StoreKey, V: Serialize + DeserializeOwned> Collection<K, V> {
         })
     }
 
+    /// Of a value that cannot be read, why.
+    fn decode_or_why(&self, entry: &Entry) -> Result<Record<K, Result<V, StoreError>>, StoreError> {
+        Ok(Record {
+            key: self.decode_key(&entry.key)?,
+            value: self.decode_value(&entry.key, &entry.value),
+            revision: entry.revision,
+        })
+    }
+
     fn decode_key(&self, key: &[u8]) -> Result<K, StoreError> {
         K::decode(key)
             .ok_or_else(|| self.undecodable(key, type_name::<K>(), "the key has another form".into()))
@@ -134,7 +147,7 @@ impl<K: StoreKey, V: Serialize + DeserializeOwned> Collection<K, V> {
 
     /// At most `limit` records in the order of their keys, behind `after`.
     pub async fn page(&self, after: Option<Bytes>, limit: usize) -> Result<RecordPage<K, V>, StoreError> {
-        self.page_of(ScanRequest { after, ..ScanRequest::prefix(self.keyspace, [], limit) }).await
+        self.page_with(after, limit, Self::decode).await
     }
 
     /// The newest first, for keys that sort by time.
@@ -144,10 +157,24 @@ impl<K: StoreKey, V: Serialize + DeserializeOwned> Collection<K, V> {
         limit: usize,
     ) -> Result<RecordPage<K, V>, StoreError> {
         let request = ScanRequest::prefix(self.keyspace, [], limit);
-        self.page_of(ScanRequest { after, direction: Direction::Descending, ..request }).await
+        self.page_of(ScanRequest { after, direction: Direction::Descending, ..request }, Self::decode).await
     }
 
-    async fn page_of(&self, request: ScanRequest) -> Result<RecordPage<K, V>, StoreError> {
+    async fn page_with<T>(
+        &self,
+        after: Option<Bytes>,
+        limit: usize,
+        decode: Decode<K, V, T>,
+    ) -> Result<RecordPage<K, T>, StoreError> {
+        let request = ScanRequest::prefix(self.keyspace, [], limit);
+        self.page_of(ScanRequest { after, ..request }, decode).await
+    }
+
+    async fn page_of<T>(
+        &self,
+        request: ScanRequest,
+        decode: Decode<K, V, T>,
+    ) -> Result<RecordPage<K, T>, StoreError> {
         let page = self.store.scan(request).await?;
         let mut records = Vec::with_capacity(page.entries.len());
         for entries in page.entries.chunks(AT_ONCE) {
@@ -155,7 +182,7 @@ impl<K: StoreKey, V: Serialize + DeserializeOwned> Collection<K, V> {
                 tokio::task::yield_now().await;
             }
             for entry in entries {
-                records.push(self.decode(entry)?);
+                records.push(decode(self, entry)?);
             }
         }
         Ok(RecordPage { records, next: page.next, revision: page.revision })
@@ -163,11 +190,23 @@ impl<K: StoreKey, V: Serialize + DeserializeOwned> Collection<K, V> {
 
     /// Every record, and the revision to watch from. For small collections and for rebuilding read models.
     pub async fn all(&self) -> Result<(Vec<Record<K, V>>, Revision), StoreError> {
-        let mut page = self.page(None, 1000).await?;
+        self.all_with(Self::decode).await
+    }
+
+    /// The same, with why a record cannot be read in its place: for who can do without it.
+    pub async fn all_or_why(&self) -> Result<(Vec<Record<K, Result<V, StoreError>>>, Revision), StoreError> {
+        self.all_with(Self::decode_or_why).await
+    }
+
+    async fn all_with<T>(
+        &self,
+        decode: Decode<K, V, T>,
+    ) -> Result<(Vec<Record<K, T>>, Revision), StoreError> {
+        let mut page = self.page_with(None, 1000, decode).await?;
         let revision = page.revision;
         let mut records = std::mem::take(&mut page.records);
         while let Some(after) = page.next {
-            page = self.page(Some(after), 1000).await?;
+            page = self.page_with(Some(after), 1000, decode).await?;
             records.append(&mut page.records);
         }
         Ok((records, revision))
@@ -240,7 +279,11 @@ impl<K: StoreKey, V: Serialize + DeserializeOwned> Collection<K, V> {
     /// Changes after `since`; the revision comes from [`Self::all`] or a page.
     #[must_use]
     pub fn watch(&self, since: Revision) -> CollectionWatch<K, V> {
-        CollectionWatch { watch: self.store.watch(self.keyspace, &[], since), collection: self.clone() }
+        CollectionWatch {
+            watch: self.store.watch(self.keyspace, &[], since),
+            collection: self.clone(),
+            unreadable: VecDeque::new(),
+        }
     }
 }
 
@@ -253,7 +296,7 @@ impl<A: StoreKey, B: StoreKey, V: Serialize + DeserializeOwned> Collection<(A, B
         limit: usize,
     ) -> Result<RecordPage<(A, B), V>, StoreError> {
         let request = ScanRequest::prefix(self.keyspace, pair_prefix(first), limit);
-        self.page_of(ScanRequest { after, ..request }).await
+        self.page_of(ScanRequest { after, ..request }, Self::decode).await
     }
 }
 
@@ -261,24 +304,41 @@ impl<A: StoreKey, B: StoreKey, V: Serialize + DeserializeOwned> Collection<(A, B
 pub struct CollectionWatch<K, V> {
     watch: Watch,
     collection: Collection<K, V>,
+    /// Why records of the last changes cannot be read, where that was not told yet.
+    unreadable: VecDeque<StoreError>,
 }
 
 impl<K: StoreKey, V: Serialize + DeserializeOwned> CollectionWatch<K, V> {
-    /// The next changes; waits for them. Safe to cancel. After an error the watch has passed the bad record.
+    /// The next changes; waits for them. Safe to cancel. A record that cannot be read is an error of its own, which names it
+    /// and which the watch has passed; what was written beside it comes all the same.
     pub async fn next(&mut self) -> Result<RecordEvent<K, V>, StoreError> {
-        match self.watch.next().await {
-            WatchEvent::Compacted { through } => Ok(RecordEvent::Compacted { through }),
-            WatchEvent::Changes(changes) => {
-                let decode = |change: crate::Change| {
-                    let value = change.value.as_ref();
-                    Ok(RecordChange {
-                        key: self.collection.decode_key(&change.key)?,
-                        revision: change.revision,
-                        value: value.map(|v| self.collection.decode_value(&change.key, v)).transpose()?,
-                    })
-                };
-                changes.into_iter().map(decode).collect::<Result<_, _>>().map(RecordEvent::Changes)
+        loop {
+            if let Some(error) = self.unreadable.pop_front() {
+                return Err(error);
+            }
+            let changes = match self.watch.next().await {
+                WatchEvent::Compacted { through } => return Ok(RecordEvent::Compacted { through }),
+                WatchEvent::Changes(changes) => changes,
+            };
+            let mut read = Vec::with_capacity(changes.len());
+            for change in changes {
+                match self.decode(&change) {
+                    Ok(change) => read.push(change),
+                    Err(error) => self.unreadable.push_back(error),
+                }
+            }
+            if !read.is_empty() {
+                return Ok(RecordEvent::Changes(read));
             }
         }
+    }
+
+    fn decode(&self, change: &Change) -> Result<RecordChange<K, V>, StoreError> {
+        let value = change.value.as_ref();
+        Ok(RecordChange {
+            key: self.collection.decode_key(&change.key)?,
+            revision: change.revision,
+            value: value.map(|value| self.collection.decode_value(&change.key, value)).transpose()?,
+        })
     }
 }

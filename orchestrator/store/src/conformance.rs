@@ -390,6 +390,29 @@ async fn undecodable(backend: &Backend) {
     let error = numbers.get(&"apple".to_owned()).await.unwrap_err();
     assert!(error.to_string().contains("fruit/apple"), "{error}");
     assert!(matches!(error, StoreError::Decode { .. }));
+    assert!(numbers.all().await.is_err(), "who asks for all is not given less");
+
+    let mut watch = numbers.watch(store.revision());
+    let beside = numbers.put_in(put("banana", "not a number either"), &"cherry".to_owned(), &3);
+    store.commit(numbers.put_in(beside, &"date".to_owned(), &4)).await.unwrap();
+    let (mut seen, mut failed) = (Vec::new(), Vec::new());
+    while seen.len() + failed.len() < 3 {
+        match watch.next().await {
+            Ok(crate::RecordEvent::Changes(changes)) => {
+                seen.extend(changes.into_iter().map(|change| (change.key, change.value)));
+            }
+            Ok(compacted) => panic!("{compacted:?}"),
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [("cherry".to_owned(), Some(3)), ("date".to_owned(), Some(4))], "it holds up no other");
+    assert!(failed.len() == 1 && failed[0].contains("fruit/banana"), "{failed:?}");
+
+    let (all, _) = numbers.all_or_why().await.unwrap();
+    let all: Vec<_> = all.into_iter().map(|record| (record.key, record.value.ok())).collect();
+    let expected = [("apple", None), ("banana", None), ("cherry", Some(3)), ("date", Some(4))];
+    assert_eq!(all, expected.map(|(name, number)| (name.to_owned(), number)));
 }
 
 async fn reopened(backend: &Backend) {

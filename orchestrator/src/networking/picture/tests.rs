@@ -357,6 +357,28 @@ fn a_host_gets_what_concerns_its_vms() {
 }
 
 #[test]
+fn settings_that_cannot_be_read_hold_up_the_host_of_their_vm_alone() {
+    let (mut declared, mut picture) = scene();
+    let (id, its_host) = (vm(2), BTreeSet::from([host(2)]));
+    let held =
+        |picture: &Picture| -> Vec<u8> { (0..3).filter(|n| picture.unread_on(host(*n)).is_some()).collect() };
+    let others = [0, 1].map(|number| picture.wanted(host(number)));
+    picture.apply(News { unread: vec![id], ..News::default() }, &mut declared);
+    assert_eq!((held(&picture), touched(&mut picture)), (vec![2], its_host.clone()));
+    assert!(picture.speaks_of(id), "nobody may start it as if nothing were said about it");
+    assert_eq!([0, 1].map(|number| picture.wanted(host(number))), others);
+    // On its way it holds up both.
+    picture.comes(id, host(1), Instant::now() + Duration::from_secs(60));
+    assert_eq!(held(&picture), [1, 2]);
+    picture.arrived(Instant::now() + Duration::from_secs(60));
+    picture.take_changed();
+    // Somebody repaired it, or took it away.
+    picture.apply(News { vifs: vec![(id, None)], ..News::default() }, &mut declared);
+    assert_eq!((held(&picture), touched(&mut picture)), (vec![], its_host));
+    assert!(!picture.speaks_of(id));
+}
+
+#[test]
 fn a_vm_that_comes_is_on_both_hosts_until_it_is_known_where() {
     let (mut declared, mut picture) = scene();
     let (now, id) = (Instant::now(), vm(1));
