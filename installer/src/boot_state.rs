@@ -18,8 +18,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use xenith_hypervisor_agent_types::system::SystemSlot;
 
-use crate::plan::{ENV_FILE, ENV_SIZE, Slot};
+use crate::plan::{ENV_FILE, ENV_SIZE};
 
 /// Where the installed system mounts its EFI system partition.
 pub const ESP: &str = "/boot/esp";
@@ -29,13 +30,13 @@ pub const RECORD: &str = "/etc/xenith/installed.toml";
 /// What the boot menu reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BootState {
-    pub good: Slot,
+    pub good: SystemSlot,
     pub trial: Option<Trial>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trial {
-    pub slot: Slot,
+    pub slot: SystemSlot,
     /// Whether GRUB has started it already.
     pub used: Used,
 }
@@ -80,7 +81,7 @@ pub enum Boot {
     /// The system on trial runs, for the first time.
     OnTrial,
     /// The good system runs, because the other one did not come up.
-    FellBack { from: Slot },
+    FellBack { from: SystemSlot },
     /// Somebody chose the other slot in the menu. It is not made the good one by that.
     ByHand,
 }
@@ -88,7 +89,7 @@ pub enum Boot {
 impl BootState {
     /// What it means that `running` runs.
     #[must_use]
-    pub fn judge(&self, running: Slot) -> Boot {
+    pub fn judge(&self, running: SystemSlot) -> Boot {
         match self.trial {
             Some(trial) if trial.slot == running && trial.used == Used::Yes => Boot::OnTrial,
             Some(trial) if trial.used == Used::Yes && running == self.good => {
@@ -111,7 +112,7 @@ impl BootState {
         let used = if value("trial_left") == Some("1") { Used::No } else { Used::Yes };
         // As the menu does: what is not there is slot A.
         Some(Self {
-            good: slot("slot").unwrap_or(Slot::A),
+            good: slot("slot").unwrap_or(SystemSlot::A),
             trial: slot("trial").map(|slot| Trial { slot, used }),
         })
     }
@@ -158,11 +159,11 @@ impl Record {
     }
 
     /// The slot that runs, by the kernel's command line.
-    pub fn running(&self, cmdline: &str) -> Result<Slot, BootStateError> {
+    pub fn running(&self, cmdline: &str) -> Result<SystemSlot, BootStateError> {
         let root = cmdline.split_whitespace().find_map(|word| word.strip_prefix("root=UUID="));
         match root {
-            Some(uuid) if uuid == self.slots[0] => Ok(Slot::A),
-            Some(uuid) if uuid == self.slots[1] => Ok(Slot::B),
+            Some(uuid) if uuid == self.slots[0] => Ok(SystemSlot::A),
+            Some(uuid) if uuid == self.slots[1] => Ok(SystemSlot::B),
             _ => Err(BootStateError::Elsewhere { cmdline: cmdline.trim().to_owned() }),
         }
     }
@@ -172,17 +173,17 @@ impl Record {
 mod tests {
     use super::*;
 
-    fn state(good: Slot, trial: Option<(Slot, Used)>) -> BootState {
+    fn state(good: SystemSlot, trial: Option<(SystemSlot, Used)>) -> BootState {
         BootState { good, trial: trial.map(|(slot, used)| Trial { slot, used }) }
     }
 
     #[test]
     fn every_state_survives_its_block() {
         for written in [
-            state(Slot::A, None),
-            state(Slot::B, None),
-            state(Slot::A, Some((Slot::B, Used::No))),
-            state(Slot::B, Some((Slot::A, Used::Yes))),
+            state(SystemSlot::A, None),
+            state(SystemSlot::B, None),
+            state(SystemSlot::A, Some((SystemSlot::B, Used::No))),
+            state(SystemSlot::B, Some((SystemSlot::A, Used::Yes))),
         ] {
             assert_eq!(BootState::parse(&written.block()), Some(written));
         }
@@ -193,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_a_boot_means() {
-        use Slot::{A, B};
+        use SystemSlot::{A, B};
         for (name, state, running, meaning) in [
             ("after an installation", state(A, None), A, Boot::Ordinary),
             ("by hand", state(A, None), B, Boot::ByHand),
@@ -215,13 +216,13 @@ mod tests {
         fs::create_dir(esp.path().join("grub")).unwrap();
         let path = esp.path().join(ENV_FILE);
         assert!(
-            state(Slot::A, None).write(esp.path()).is_err(),
+            state(SystemSlot::A, None).write(esp.path()).is_err(),
             "a block that is not there is not made here"
         );
-        fs::write(&path, state(Slot::A, None).block()).unwrap();
+        fs::write(&path, state(SystemSlot::A, None).block()).unwrap();
         let before = fs::metadata(&path).unwrap().ino();
-        state(Slot::B, None).write(esp.path()).unwrap();
-        assert_eq!(BootState::read(esp.path()).unwrap().good, Slot::B);
+        state(SystemSlot::B, None).write(esp.path()).unwrap();
+        assert_eq!(BootState::read(esp.path()).unwrap().good, SystemSlot::B);
         assert_eq!(fs::metadata(&path).unwrap().ino(), before);
     }
 
@@ -229,7 +230,7 @@ mod tests {
     fn the_running_slot_is_the_one_the_kernel_was_told() {
         let record: Record =
             toml::from_str("slots = [\"aa\", \"bb\"]\nesp = [\"1\"]\ndom0_mib = 1024\n").unwrap();
-        assert_eq!(record.running("placeholder root=UUID=bb rw").unwrap(), Slot::B);
+        assert_eq!(record.running("placeholder root=UUID=bb rw").unwrap(), SystemSlot::B);
         assert!(record.running("root=/dev/vda").is_err());
     }
 }

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command as Process, ExitCode};
 
 use clap::{Parser, Subcommand};
+use xenith_hypervisor_agent_types::system::SystemSlot;
 use xenith_installer::answers::{After, Answers};
 use xenith_installer::apply::Watch;
 use xenith_installer::boot_state::ESP;
 use xenith_installer::facts::Facts;
 use xenith_installer::image::Image;
-use xenith_installer::plan::Slot;
 use xenith_installer::screen::{self, Console, Ended, FAILED, Lines, Terminal};
 use xenith_installer::upgrade::{self, Verdict};
 use xenith_installer::{console, live, own_orchestrator, session, source};
@@ -232,7 +232,7 @@ fn system() -> Result<(), String> {
 }
 
 fn start_slot(slot: &str) -> Result<(), String> {
-    let slot: Slot = slot.parse().map_err(|()| format!("{slot:?} is no slot; it is a or b"))?;
+    let slot: SystemSlot = slot.parse()?;
     let (_, running) = upgrade::here().map_err(|error| error.to_string())?;
     upgrade::next_start(running, slot, Path::new(ESP)).map_err(|error| error.to_string())?;
     if slot == running { Ok(()) } else { start_again() }
@@ -252,7 +252,7 @@ fn upgrade(folder: &Path, key: Option<String>, mode: Mode) -> Result<(), String>
 }
 
 /// Into the slot that does not run. Answers which one does.
-fn fill(folder: &Path, key: Option<String>, mode: Mode) -> Result<Slot, String> {
+fn fill(folder: &Path, key: Option<String>, mode: Mode) -> Result<SystemSlot, String> {
     let key = match key {
         Some(key) => key,
         None => fs::read_to_string(IMAGE_KEY)

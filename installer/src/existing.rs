@@ -8,11 +8,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use xenith_hypervisor_agent_types::system::SystemSlot;
+
 use crate::apply::{self, Watch};
 use crate::boot_state::{BootState, Record};
 use crate::image::{Image, ON_MEDIUM};
 use crate::mirror;
-use crate::plan::{Plan, Slot};
+use crate::plan::Plan;
 use crate::upgrade::{self, Old};
 
 const ROOT: &str = "/run/xenith/installed";
@@ -25,7 +27,7 @@ const KEY: &str = "usr/share/xenith/image.pub";
 pub struct Existing {
     pub name: String,
     /// What starts there.
-    pub good: Slot,
+    pub good: SystemSlot,
     record: Record,
 }
 

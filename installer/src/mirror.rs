@@ -8,14 +8,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use xenith_hypervisor_agent_types::system::SystemSlot;
+
 use crate::boot_state::{BootState, Record};
-use crate::plan::Slot;
 
 const AT: &str = "/run/xenith/other-esp";
 
 /// Makes `good` the slot that the other disks start. What cannot be told is said, and is no reason to stop: a disk may be
 /// dead, which is what a mirror is for.
-pub fn tell(record: &Record, good: Slot, say: &mut dyn FnMut(&str)) {
+pub fn tell(record: &Record, good: SystemSlot, say: &mut dyn FnMut(&str)) {
     for serial in record.esp.iter().skip(1) {
         let told = device(serial)
             .map_or_else(|| Err(format!("{serial:?} is no serial number")), |device| one(&device, good));
@@ -34,7 +35,7 @@ pub(crate) fn device(serial: &str) -> Option<PathBuf> {
     Some(Path::new("/dev/disk/by-uuid").join(format!("{high}-{low}")))
 }
 
-fn one(device: &Path, good: Slot) -> Result<(), String> {
+fn one(device: &Path, good: SystemSlot) -> Result<(), String> {
     fs::create_dir_all(AT).map_err(|error| format!("cannot make {AT}: {error}"))?;
     run("mount", &[&device.to_string_lossy(), AT])?;
     let written = write(Path::new(AT), good);
@@ -43,7 +44,7 @@ fn one(device: &Path, good: Slot) -> Result<(), String> {
 }
 
 /// Where it says so already, nothing is written.
-fn write(esp: &Path, good: Slot) -> Result<(), String> {
+fn write(esp: &Path, good: SystemSlot) -> Result<(), String> {
     let wanted = BootState { good, trial: None };
     match BootState::read(esp) {
         Ok(state) if state == wanted => Ok(()),
@@ -80,8 +81,8 @@ mod tests {
         let block = crate::plan::env_block(&[("slot", "a"), ("trial", "b"), ("trial_left", "1")]);
         fs::write(esp.path().join("grub/grubenv"), block).unwrap();
         let before = BootState::read(esp.path()).unwrap();
-        assert_eq!(before.trial, Some(Trial { slot: Slot::B, used: Used::No }));
-        write(esp.path(), Slot::B).unwrap();
-        assert_eq!(BootState::read(esp.path()).unwrap(), BootState { good: Slot::B, trial: None });
+        assert_eq!(before.trial, Some(Trial { slot: SystemSlot::B, used: Used::No }));
+        write(esp.path(), SystemSlot::B).unwrap();
+        assert_eq!(BootState::read(esp.path()).unwrap(), BootState { good: SystemSlot::B, trial: None });
     }
 }

@@ -14,7 +14,7 @@ mod network;
 
 use std::fmt;
 
-pub use self::boot::{ENV_FILE, ENV_SIZE, Slot, env_block, slot_menu};
+pub use self::boot::{ENV_FILE, ENV_SIZE, env_block, slot_menu};
 pub use self::network::{BRIDGE, units as network_units};
 
 use crate::answers::{After, Answers, Role, SrKind};

@@ -18,7 +18,7 @@ use xenith_hypervisor_agent_types::system::{HostSystem, SystemSlot, SystemStandi
 use crate::answers::After;
 use crate::boot_state::{Boot, BootState, BootStateError, ESP, RECORD, Record, Trial, Used};
 use crate::mirror;
-use crate::plan::{Action, Plan, Slot, Step, TARGET, slot_menu};
+use crate::plan::{Action, Plan, Step, TARGET, slot_menu};
 
 /// Under emulation dom0's services take minutes; a host that is not up after ten is not coming.
 const HEALTH_LIMIT: Duration = Duration::from_secs(600);
@@ -44,7 +44,7 @@ pub struct Old<'a> {
 
 /// The plan of an upgrade from the running slot to the other one.
 #[must_use]
-pub fn plan(record: &Record, running: Slot, from: &Old<'_>, version: &str) -> Plan {
+pub fn plan(record: &Record, running: SystemSlot, from: &Old<'_>, version: &str) -> Plan {
     let Old { root, fstab, shadow } = from;
     let slot = running.other();
     let (old, new) = (&record.slots[running.index()], &record.slots[slot.index()]);
@@ -115,7 +115,7 @@ pub fn plan(record: &Record, running: Slot, from: &Old<'_>, version: &str) -> Pl
 }
 
 /// The device of the other slot, by the name that the partition has in the table, or the array of a mirror.
-fn partition_of(slot: Slot, running_device: &str) -> String {
+fn partition_of(slot: SystemSlot, running_device: &str) -> String {
     let name = format!("xenith-{}", slot.as_str());
     let is_array =
         fs::canonicalize(running_device).is_ok_and(|path| path.to_string_lossy().starts_with("/dev/md"));
@@ -141,7 +141,7 @@ fn beside(device: &str, name: &str) -> Option<String> {
 }
 
 /// The commit point: the new slot is tried at the next start, once.
-pub fn commit(running: Slot, esp: &Path) -> Result<(), BootStateError> {
+pub fn commit(running: SystemSlot, esp: &Path) -> Result<(), BootStateError> {
     let mut state = BootState::read(esp)?;
     // Who runs by hand what was not confirmed has looked at it: this is the one to come back to.
     state.good = running;
@@ -150,7 +150,7 @@ pub fn commit(running: Slot, esp: &Path) -> Result<(), BootStateError> {
 }
 
 /// The running system is the one that starts next, whatever was to be tried.
-pub fn keep(running: Slot, esp: &Path) -> Result<(), BootStateError> {
+pub fn keep(running: SystemSlot, esp: &Path) -> Result<(), BootStateError> {
     let mut state = BootState::read(esp)?;
     state.good = running;
     state.trial = None;
@@ -158,7 +158,7 @@ pub fn keep(running: Slot, esp: &Path) -> Result<(), BootStateError> {
 }
 
 /// The next start is this slot's. One that was never found good is tried once.
-pub fn next_start(running: Slot, slot: Slot, esp: &Path) -> Result<(), BootStateError> {
+pub fn next_start(running: SystemSlot, slot: SystemSlot, esp: &Path) -> Result<(), BootStateError> {
     let state = BootState::read(esp)?;
     let starts_anyway = state.good == slot && state.trial.is_none_or(|trial| trial.used == Used::Yes);
     match slot {
@@ -174,10 +174,7 @@ pub fn system(esp: &Path) -> Result<HostSystem, BootStateError> {
     let (_, running) = here()?;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     Ok(HostSystem {
-        slot: match running {
-            Slot::A => SystemSlot::A,
-            Slot::B => SystemSlot::B,
-        },
+        slot: running,
         // This program came with the system.
         version: env!("CARGO_PKG_VERSION").to_owned(),
         boot: boot.trim().to_owned(),
@@ -191,7 +188,7 @@ pub fn system(esp: &Path) -> Result<HostSystem, BootStateError> {
 }
 
 /// What is running here.
-pub fn here() -> Result<(Record, Slot), BootStateError> {
+pub fn here() -> Result<(Record, SystemSlot), BootStateError> {
     let record = Record::load(Path::new(RECORD))?;
     let running = record.running(&fs::read_to_string("/proc/cmdline").unwrap_or_default())?;
     Ok((record, running))
@@ -291,7 +288,7 @@ mod tests {
     #[test]
     fn only_the_other_slot_is_written() {
         let from = Old { root: "/run/old", fstab: FSTAB, shadow: "root:$y$hash:1\n" };
-        let plan = plan(&record(), Slot::A, &from, "2.0");
+        let plan = plan(&record(), SystemSlot::A, &from, "2.0");
         let actions: Vec<_> = plan.steps.iter().flat_map(|step| &step.actions).collect();
         let shown = actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert!(shown.contains("-U bb /dev/disk/by-partlabel/xenith-b"), "{shown}");
@@ -316,11 +313,14 @@ mod tests {
         let esp = tempfile::tempdir().unwrap();
         fs::create_dir(esp.path().join("grub")).unwrap();
         fs::write(esp.path().join("grub/grubenv"), crate::plan::env_block(&[("slot", "b")])).unwrap();
-        commit(Slot::B, esp.path()).unwrap();
+        commit(SystemSlot::B, esp.path()).unwrap();
         let state = BootState::read(esp.path()).unwrap();
-        assert_eq!(state, BootState { good: Slot::B, trial: Some(Trial { slot: Slot::A, used: Used::No }) });
-        keep(Slot::B, esp.path()).unwrap();
-        assert_eq!(BootState::read(esp.path()).unwrap(), BootState { good: Slot::B, trial: None });
+        assert_eq!(
+            state,
+            BootState { good: SystemSlot::B, trial: Some(Trial { slot: SystemSlot::A, used: Used::No }) }
+        );
+        keep(SystemSlot::B, esp.path()).unwrap();
+        assert_eq!(BootState::read(esp.path()).unwrap(), BootState { good: SystemSlot::B, trial: None });
     }
 
     #[test]
@@ -329,14 +329,15 @@ mod tests {
         fs::create_dir(esp.path().join("grub")).unwrap();
         fs::write(esp.path().join("grub/grubenv"), crate::plan::env_block(&[("slot", "a")])).unwrap();
         let read = || BootState::read(esp.path()).unwrap();
-        let to_b = BootState { good: Slot::A, trial: Some(Trial { slot: Slot::B, used: Used::No }) };
-        next_start(Slot::A, Slot::B, esp.path()).unwrap();
+        let to_b =
+            BootState { good: SystemSlot::A, trial: Some(Trial { slot: SystemSlot::B, used: Used::No }) };
+        next_start(SystemSlot::A, SystemSlot::B, esp.path()).unwrap();
         assert_eq!(read(), to_b);
-        next_start(Slot::A, Slot::A, esp.path()).unwrap();
-        assert_eq!(read(), BootState { good: Slot::A, trial: None }, "nothing is tried any more");
-        let on_trial = BootState { trial: Some(Trial { slot: Slot::B, used: Used::Yes }), ..to_b };
+        next_start(SystemSlot::A, SystemSlot::A, esp.path()).unwrap();
+        assert_eq!(read(), BootState { good: SystemSlot::A, trial: None }, "nothing is tried any more");
+        let on_trial = BootState { trial: Some(Trial { slot: SystemSlot::B, used: Used::Yes }), ..to_b };
         on_trial.write(esp.path()).unwrap();
-        next_start(Slot::B, Slot::A, esp.path()).unwrap();
+        next_start(SystemSlot::B, SystemSlot::A, esp.path()).unwrap();
         assert_eq!(read(), on_trial, "the next start is the good one's already");
     }
 

@@ -59,16 +59,9 @@ impl Default for Systems {
     }
 }
 
-const fn place(slot: SystemSlot) -> usize {
-    match slot {
-        SystemSlot::A => 0,
-        SystemSlot::B => 1,
-    }
-}
-
 impl Systems {
     fn look(&self) -> HostSystem {
-        let version = self.installed[place(self.slot)].as_ref().map(|installed| installed.version.clone());
+        let version = self.installed[self.slot.index()].as_ref().map(|installed| installed.version.clone());
         HostSystem {
             slot: self.slot,
             version: version.unwrap_or_default(),
@@ -84,7 +77,7 @@ impl Systems {
         }
         self.boot += 1;
         let next = self.next;
-        match &mut self.installed[place(slot)] {
+        match &mut self.installed[slot.index()] {
             Some(installed) if installed.proven || next == NewSystem::ComesUp => {
                 installed.proven = true;
                 (self.slot, self.standing) = (slot, SystemStanding::Good);
@@ -120,7 +113,7 @@ impl SystemSlots for SimHypervisor {
         let version = image["version"].as_str().unwrap_or_default().to_owned();
         self.inner.with(|world, _| {
             let other = world.systems.slot.other();
-            world.systems.installed[place(other)] = Some(Installed { version, proven: false });
+            world.systems.installed[other.index()] = Some(Installed { version, proven: false });
         });
         told(100);
         Ok(())

@@ -4,6 +4,7 @@
 //! does not know is refused, not half understood.
 
 use std::fmt;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,27 @@ impl SystemSlot {
         match self {
             Self::A => "a",
             Self::B => "b",
+        }
+    }
+
+    /// Its place in an array of both.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::A => 0,
+            Self::B => 1,
+        }
+    }
+}
+
+impl FromStr for SystemSlot {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "a" => Ok(Self::A),
+            "b" => Ok(Self::B),
+            _ => Err(format!("{text:?} is no slot; it is a or b")),
         }
     }
 }
@@ -96,4 +118,21 @@ pub enum SystemReply {
         version: String,
     },
     Nothing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_read_as_it_is_written() {
+        for (place, slot) in [SystemSlot::A, SystemSlot::B].into_iter().enumerate() {
+            assert_eq!(slot.to_string().parse::<SystemSlot>(), Ok(slot));
+            assert_eq!(serde_json::to_string(&slot).unwrap(), format!("\"{slot}\""));
+            assert_eq!((slot.index(), slot.other().index()), (place, 1 - place));
+        }
+        for text in ["", "A", "c", "ab"] {
+            assert!(text.parse::<SystemSlot>().is_err(), "{text}");
+        }
+    }
 }

@@ -18,51 +18,6 @@ pub const ENV_FILE: &str = "grub/grubenv";
 /// GRUB takes no other length.
 pub const ENV_SIZE: usize = 1024;
 
-/// One of the two systems on a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
-    A,
-    B,
-}
-
-impl Slot {
-    #[must_use]
-    pub const fn other(self) -> Self {
-        match self {
-            Self::A => Self::B,
-            Self::B => Self::A,
-        }
-    }
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::A => "a",
-            Self::B => "b",
-        }
-    }
-
-    #[must_use]
-    pub const fn index(self) -> usize {
-        match self {
-            Self::A => 0,
-            Self::B => 1,
-        }
-    }
-}
-
-impl std::str::FromStr for Slot {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "a" => Ok(Self::A),
-            "b" => Ok(Self::B),
-            _ => Err(()),
-        }
-    }
-}
-
 /// What GRUB must bring itself, since it finds the rest with it.
 const MODULES: &str =
     "part_gpt fat ext2 mdraid1x search_fs_uuid normal serial terminal loadenv test echo configfile";
