@@ -16,6 +16,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
+use xenith_common_units::counted;
 
 use crate::error::{BackupError, Result};
 use crate::format::{ObjectBuilder, ObjectKind, Sealed};
@@ -152,7 +153,8 @@ pub(crate) fn check(repo: &Repository, packs: &[PackInfo]) -> Result<(u64, Vec<B
                 None => "it is not locked".to_owned(),
                 Some(lock) => format!("its lock ends at {}", crate::store::time_text(lock.until)),
             };
-            let detail = format!("{what}, of {} days; `xenith-backup lock --all` mends that", retention.days);
+            let days = counted(retention.days, "day");
+            let detail = format!("{what}, of {days}; `xenith-backup lock --all` mends that");
             lock_list(&problems).push(BackupError::damaged(&object.key, detail));
         }
         Ok(())

@@ -15,6 +15,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use xenith_common_units::counted;
 use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, SystemSlots};
 use xenith_hypervisor_agent_types::system::{HostSystem, SystemCommand, SystemReply, SystemSlot};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
@@ -156,12 +157,11 @@ impl Systems {
         if domains.is_empty() {
             return Ok(());
         }
-        let count = domains.len();
+        let (count, guests) = (domains.len(), counted(domains.len(), "guest"));
         let named: Vec<_> = domains.iter().take(NAMED).map(|domain| domain.name.as_str()).collect();
         let (named, more) = (named.join(", "), if count > NAMED { ", …" } else { "" });
         let message = format!(
-            "{count} guests are on this host ({named}{more}), and it would start anew under them; move them away, or shut \
-             them down"
+            "this host would start anew under {guests} ({named}{more}); move everything away, or shut it down"
         );
         Err(Fault::new(FaultReason::WrongState, message))
     }

@@ -14,6 +14,8 @@ mod network;
 
 use std::fmt;
 
+use xenith_common_units::counted;
+
 pub use self::boot::{ENV_FILE, ENV_SIZE, env_block, slot_menu};
 pub use self::network::{BRIDGE, units as network_units};
 
@@ -370,9 +372,9 @@ fn summary(answers: &Answers, devices: &Devices<'_>, cards: &[&nics::Nic], more:
     lines.push(format!("SR          {sr}"));
     lines.push(format!("host        {}, time zone {}", answers.system.name, answers.system.timezone));
     lines.extend(network::describe(&answers.network, cards));
-    let keys = answers.access.ssh_keys.len();
+    let keys = counted(answers.access.ssh_keys.len(), "key");
     let password = if answers.access.root_password_hash.is_some() { "with the password" } else { "nobody" };
-    lines.push(format!("root        SSH with {keys} key(s), at the console {password}"));
+    lines.push(format!("root        SSH with {keys}, at the console {password}"));
     lines.push(match &answers.join {
         Some(join) => format!("joins       {}, authority {}", join.token.address, join.token.fingerprint),
         None if answers.system.role == Role::HostAndOrchestrator => {

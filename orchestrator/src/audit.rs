@@ -17,6 +17,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 use xenith_common_ids::AuditId;
+use xenith_common_units::counted;
 use xenith_orchestrator_api::Caller;
 use xenith_orchestrator_store::{StoreError, Transaction};
 use xenith_orchestrator_types::ApiError;
@@ -87,7 +88,7 @@ fn tasks_of(answer: &Value) -> Option<String> {
     // Those of a host that is emptied are in a list of its VMs.
     let each = answer.get("vms").unwrap_or(answer).as_array()?;
     let many = each.iter().filter_map(task).count();
-    (many > 0).then(|| format!("{many} tasks"))
+    (many > 0).then(|| counted(many, "task"))
 }
 
 /// The hash covers every field but itself.

@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use xenith_common_ids::{HostId, PoolId, VmId};
+use xenith_common_units::counted;
 use xenith_hypervisor_agent_types::network::is_network_device;
 use xenith_orchestrator_types::vm::{Candidate, Placement};
 
@@ -122,8 +123,8 @@ fn judge(wish: &Wish, host: &HostView) -> Candidate {
         reasons.push(format!("has {shunned} of the VMs to stay apart from (-{apart})"));
     }
     if !wish.together_with.is_empty() {
-        let all = wish.together_with.len();
-        reasons.push(format!("has {sought} of the {all} VMs to be together with (+{together})"));
+        let all = counted(wish.together_with.len(), "VM");
+        reasons.push(format!("has {sought} of {all} to be together with (+{together})"));
     }
     let score = memory + load + together - apart;
     Candidate { host: host.host, name: host.name.clone(), score: Some(score), reasons }
@@ -380,7 +381,7 @@ mod tests {
                     b.memory_free = 2000;
                 },
                 Some("b"),
-                "has 1 of the 1 VMs to be together with (+10000)",
+                "has 1 of 1 VM to be together with (+10000)",
             ),
             (
                 "together, but there is no room",
@@ -390,7 +391,7 @@ mod tests {
                     b.memory_free = 1000;
                 },
                 Some("a"),
-                "has 0 of the 1 VMs to be together with (+0)",
+                "has 0 of 1 VM to be together with (+0)",
             ),
             (
                 "together with more of them",
@@ -402,7 +403,7 @@ mod tests {
                     b.memory_free = 2000;
                 },
                 Some("b"),
-                "has 2 of the 3 VMs to be together with (+20000)",
+                "has 2 of 3 VMs to be together with (+20000)",
             ),
             (
                 "together here, apart there",

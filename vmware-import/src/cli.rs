@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use xenith_common_units::counted;
 use xenith_vmware_import::convert::block::Hashing;
 use xenith_vmware_import::convert::journal::Durability;
 use xenith_vmware_import::convert::{self, Check, ConvertOptions, Progress, verify};
@@ -394,7 +395,12 @@ fn info(cli: &Cli, source: &Path, open: &OpenArgs) -> Result<ExitCode> {
             Some(PackageKind::Vmx) => {
                 let vm = read_vmx(source)?;
                 print(cli.output, &vm, || {
-                    format!("{}: {} disks, {} NICs", vm.name, vm.disks.len(), vm.nics.len())
+                    format!(
+                        "{}: {}, {}",
+                        vm.name,
+                        counted(vm.disks.len(), "disk"),
+                        counted(vm.nics.len(), "NIC")
+                    )
                 });
                 return Ok(ExitCode::SUCCESS);
             }

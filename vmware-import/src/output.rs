@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use xenith_common_units::counted;
 use xenith_vmware_import::convert::{Progress, Report};
 use xenith_vmware_import::error::ImportError;
 use xenith_vmware_import::info::DiskInfo;
@@ -39,11 +40,11 @@ pub fn report_error(output: Output, error: &ImportError) {
 pub fn info_text(info: &DiskInfo) -> String {
     let kind = if info.create_type.is_empty() { info.format } else { &info.create_type };
     let mut text = format!(
-        "{}\n  type       {kind}\n  size       {}\n  data       {} in {} runs\n  files      {}\n",
+        "{}\n  type       {kind}\n  size       {}\n  data       {} in {}\n  files      {}\n",
         info.name,
         bytes(info.virtual_size),
         bytes(info.allocated),
-        info.data_runs,
+        counted(info.data_runs, "run"),
         bytes(info.file_size)
     );
     if let Some(cid) = &info.cid {
@@ -93,7 +94,7 @@ pub fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{count} bytes") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 { counted(count, "byte") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
 /// Progress on standard error, at most five times a second.
@@ -173,19 +174,19 @@ pub fn package_text(package: &Envelope) -> String {
 
 pub fn plan_text(plan: &MovePlan) -> String {
     let mut text = format!(
-        "{} VMs, {} can move ({} of data in {} waves), {} cannot as they are\n",
-        plan.vms.len(),
+        "{}, {} can move ({} of data in {}), {} blocked\n",
+        counted(plan.vms.len(), "VM"),
         plan.vms.len() - plan.blocked.len(),
         bytes(plan.total_mib << 20),
-        plan.waves.len(),
+        counted(plan.waves.len(), "wave"),
         plan.blocked.len()
     );
     for wave in &plan.waves {
         let estimate = &wave.estimate;
         text.push_str(&format!(
-            "  wave {:>3}: {:>4} VMs, {:>10}, {:.1} h ({:.1} to {:.1}), limited by {}{}\n",
+            "  wave {:>3}: {:>8}, {:>10}, {:.1} h ({:.1} to {:.1}), limited by {}{}\n",
             wave.number,
-            wave.vms.len(),
+            counted(wave.vms.len(), "VM"),
             bytes(estimate.mib << 20),
             estimate.seconds / 3600.0,
             estimate.best_seconds / 3600.0,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
+use xenith_common_units::counted;
 use xenith_vmware_import::bytes::check_plain;
 use xenith_vmware_import::convert::verify::Comparison;
 use xenith_vmware_import::convert::{self, ConvertOptions, Progress, Report};
@@ -147,7 +148,7 @@ fn disk_path(folder: &Path, href: &str, format: Option<TargetFormat>) -> Result<
 pub fn print_outcome(output: Output, outcome: &OvaOutcome) -> ExitCode {
     print(output, outcome, || {
         let mut text: Vec<String> = outcome.disks.iter().map(|disk| report_text(&disk.report)).collect();
-        text.push(format!("{} files agree with the manifest", outcome.checked.len()));
+        text.push(format!("as the manifest says: {}", counted(outcome.checked.len(), "file")));
         text.extend(outcome.warnings.iter().map(|warning| format!("warning: {warning}")));
         text.join("\n")
     });

@@ -8,6 +8,7 @@ use xenith_backup::gc::{self, Outcome};
 use xenith_backup::id::BackupId;
 use xenith_backup::retention::Policy;
 use xenith_backup::{Repository, hold, manifest, prune};
+use xenith_common_units::counted;
 
 use super::list::time_text;
 use crate::cli::{KeepArgs, Output};
@@ -93,8 +94,8 @@ pub fn forget(
 ) -> anyhow::Result<ExitCode> {
     let proposal = gc::propose(repo, ids_of(repo, what)?)?;
     if output == Output::Text {
-        let (count, bytes) = (proposal.plan.forget.len(), proposal.bytes >> 20);
-        println!("{count} backups to forget; frees {bytes} of {} MiB", proposal.total >> 20);
+        let (backups, bytes) = (counted(proposal.plan.forget.len(), "backup"), proposal.bytes >> 20);
+        println!("{backups} to forget; frees {bytes} of {} MiB", proposal.total >> 20);
     }
     let mut done = Vec::new();
     if mode == Mode::Real {
@@ -161,16 +162,18 @@ fn report(done: &[Done]) {
     for Done { plan, outcome } in done {
         match outcome {
             Outcome::Waiting { sessions, until } => println!(
-                "plan {plan} waits until {} and for {} running backups; run gc then",
+                "plan {plan} waits until {} and for {}; run gc then",
                 time_text(*until),
-                sessions.len()
+                counted(sessions.len(), "running backup")
             ),
             Outcome::Locked { object, until } => println!(
                 "plan {plan} waits until {}: {object} is locked in the store; run gc then",
                 time_text(*until)
             ),
             Outcome::Done { forgotten, packs, spared, bytes } => println!(
-                "plan {plan}: {forgotten} backups forgotten, {packs} packs deleted ({} MiB), {spared} spared",
+                "plan {plan}: {} forgotten, {} deleted ({} MiB), {spared} spared",
+                counted(*forgotten, "backup"),
+                counted(*packs, "pack"),
                 bytes >> 20
             ),
         }

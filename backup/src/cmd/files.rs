@@ -13,6 +13,7 @@ use xenith_backup::index::Index;
 use xenith_backup::reader::BackupDisk;
 use xenith_backup::{BackupError, Repository, gc, manifest};
 use xenith_common_block::BlockSource;
+use xenith_common_units::counted;
 
 use crate::cli::Output;
 
@@ -117,7 +118,8 @@ fn take_out(fs: &mut FileSystem, path: &[u8], to: &Path) -> anyhow::Result<ExitC
         }
         _ => bail!("{} names neither a .zip nor a .tar, and {} is no file", to.display(), text(path)),
     };
-    eprintln!("{} files, {} folders, {} MiB", packed.files, packed.folders, packed.bytes >> 20);
+    let (files, folders) = (counted(packed.files, "file"), counted(packed.folders, "folder"));
+    eprintln!("{files}, {folders}, {} MiB", packed.bytes >> 20);
     for line in &packed.left_out {
         eprintln!("left out: {}", line.escape_debug());
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use nix::unistd::{Group, User};
 use xenith_backup::store::{self, Keeper};
+use xenith_common_units::counted;
 
 use crate::cli::Output;
 
@@ -20,8 +21,10 @@ pub fn run(folder: &Path, (owner, group): (&str, Option<&str>), output: Output) 
         Output::Json => println!("{}", serde_json::to_string_pretty(&handed)?),
         Output::Text => {
             println!(
-                "{} objects taken over, {} were, {} left for later",
-                handed.taken, handed.kept, handed.left
+                "{} taken over, {} were, {} left for later",
+                counted(handed.taken, "object"),
+                handed.kept,
+                handed.left
             );
             if handed.unflagged > 0 {
                 println!(

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use xenith_backup::verify::{self, Level, Report, Scope};
 use xenith_backup::{Repository, gc};
+use xenith_common_units::counted;
 
 use crate::cli::{DepthArgs, Output};
 
@@ -54,14 +55,14 @@ pub fn run(
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         println!(
-            "{} backups, {} of {} packs read, {} chunks, {} map pages, {} MiB read{}: {}",
-            report.backups,
+            "{}, {} of {} read, {}, {}, {} MiB read{}: {}",
+            counted(report.backups, "backup"),
             report.packs_read,
-            report.packs,
-            report.chunks,
-            report.pages,
+            counted(report.packs, "pack"),
+            counted(report.chunks, "chunk"),
+            counted(report.pages, "map page"),
             report.bytes_read >> 20,
-            if report.locks > 0 { format!(", {} locks", report.locks) } else { String::new() },
+            if report.locks > 0 { format!(", {}", counted(report.locks, "lock")) } else { String::new() },
             if report.problems.is_empty() { "all good" } else { "DAMAGED" }
         );
         for problem in &report.problems {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use time::OffsetDateTime;
 use time::macros::format_description;
 use xenith_common_ids::{HostId, IncarnationId, PoolId, SagaId, SrId, VdiId, VmId};
+use xenith_common_units::counted;
 use xenith_hypervisor_agent_types::{CdDrive, DiskSpec, NicSpec, VdiSize, VmName};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_store::Transaction;
@@ -153,7 +154,7 @@ impl App {
             instant: false,
             bandwidth: 0,
         };
-        let title = format!("Restore {} disks of {}", disks.len(), stamp(record.created));
+        let title = format!("Restore {} of {}", counted(disks.len(), "disk"), stamp(record.created));
         Ok((Plan { params, commit, title, object: None }, saga))
     }
 

@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, PoolId};
+use xenith_common_units::counted;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_store::Record;
 use xenith_orchestrator_types::ApiError;
@@ -158,8 +159,9 @@ impl App {
         if first {
             let name = &pool.name;
             let message = format!(
-                "{count} VMs of the pool {name} should be elsewhere; look at the plan with `xenith pool \
-                 balance-status {name}`, and carry one out with `xenith pool balance {name}`"
+                "{} of the pool {name} should be elsewhere; look at the plan with `xenith pool \
+                 balance-status {name}`, and carry one out with `xenith pool balance {name}`",
+                counted(count, "VM")
             );
             let (severity, kind) = (Severity::Info, "pool.balance_proposed");
             let (subject, pool) = (format!("pool/{}", pool.id), Some(pool.id));

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, OperationId, VdiId, VmId};
+use xenith_common_units::counted;
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, JoinToken};
 use xenith_hypervisor_agent_types::HostHardware;
 use xenith_orchestrator_api::Call;
@@ -187,9 +188,9 @@ impl HostApi for App {
         }
         if !vms.is_empty() && !request.force {
             let message = format_args!(
-                "{} VMs are defined on {}; delete them first, or force: they are forgotten here and run on there",
-                vms.len(),
-                found.value.name
+                "{} has {} defined on it; delete what is defined there first, or force: it is forgotten here and runs on there",
+                found.value.name,
+                counted(vms.len(), "VM")
             );
             return Err(ApiError::new(Reason::WrongState, message));
         }

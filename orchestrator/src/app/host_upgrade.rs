@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use xenith_common_ids::{HostId, OperationId, SagaId, VmId};
+use xenith_common_units::counted;
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope};
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::system::{HostSystem, SystemCommand, SystemReply};
@@ -104,8 +105,8 @@ impl App {
             format!("{name}: {error}")
         };
         let message = format!(
-            "{} VMs run on {name}, which starts anew; let them be moved (--evacuate), or shut them down first",
-            stay.len()
+            "{name} starts anew, but runs {}; have everything moved first (--evacuate), or shut it down",
+            counted(stay.len(), "VM")
         );
         let mut error = ApiError::new(Reason::WrongState, message);
         error.data.detail = stay.iter().map(|seen| why(seen.vm, &seen.name)).collect();

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use time::OffsetDateTime;
 use xenith_common_ids::{PoolId, SagaId, TaskId, VmId};
+use xenith_common_units::counted;
 use xenith_orchestrator_api::{Call, Caller};
 use xenith_orchestrator_saga::{Outcome, Phase, SagaError, StepError};
 use xenith_orchestrator_store::{Record, Transaction};
@@ -191,8 +192,8 @@ impl App {
             settings(&record.policy, request.goal.unwrap_or(record.policy.goal), record.budget(now));
         let mut plan = self.plan_balance(pool.id, &record.cooling(now), &settings, Look::Everywhere).await?;
         if settings.most == 0 {
-            let most = record.policy.per_hour;
-            plan.notes.insert(0, format!("the {most} moves that an hour may have began in the last one"));
+            let most = counted(record.policy.per_hour, "move");
+            plan.notes.insert(0, format!("the {most} that an hour may have began in the last one"));
         }
         if call.dry_run {
             let mut told = serde_json::to_value(&plan).map_err(ApiError::internal)?;

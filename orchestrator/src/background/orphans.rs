@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use xenith_common_ids::{HostId, SagaId, SrId, TaskId, VdiId, VmId};
+use xenith_common_units::counted;
 use xenith_hypervisor_agent_types::{ObservedVm, SrFacts};
 use xenith_orchestrator_saga::{Phase, SagaError};
 use xenith_orchestrator_store::StoreError;
@@ -204,10 +205,10 @@ impl Recorded {
         }
         for left in facts.left_overs.iter().filter(|left| left.idle_s > IDLE) {
             let message = format!(
-                "{sr_name} holds the file {}, {} MiB, which is no image and which nobody has written for {} hours",
+                "{sr_name} holds the file {}, {} MiB, which is no image and which nobody has written for {}",
                 left.name,
                 left.bytes >> 20,
-                left.idle_s / 3600
+                counted(left.idle_s / 3600, "hour")
             );
             add(
                 OrphanKind::LeftOver,
@@ -446,8 +447,8 @@ async fn tell(app: &App, at: Where, found: impl IntoIterator<Item = Found>, unse
     let more = new.len().saturating_sub(EVENTS);
     if more > 0 {
         let message = format!(
-            "{more} more things were found that hosts and records do not agree on; see \
-             `xenith orphan list`"
+            "{} found that hosts and records do not agree on; see `xenith orphan list`",
+            counted(more, "more thing")
         );
         let (severity, kind, subject) = (Severity::Warning, "orphan.found", String::new());
         app.events.note(Happened { severity, kind, subject, message, pool: None }).await;

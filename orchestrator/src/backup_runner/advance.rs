@@ -12,6 +12,7 @@
 
 use time::OffsetDateTime;
 use xenith_common_ids::{BackupJobId, BackupRunId, SagaId, TaskId};
+use xenith_common_units::counted;
 use xenith_hypervisor_agent_types::backup::BackupFacts;
 use xenith_hypervisor_agent_types::{Consistency, Quiesced};
 use xenith_orchestrator_saga::{Meta, Outcome, SagaRecord};
@@ -105,7 +106,7 @@ fn ended_by(run: &BackupRun, settings: Option<&JobSettings>, now: OffsetDateTime
     let Some(settings) = settings else { return Some("the job was deleted".to_owned()) };
     let minutes = settings.window_minutes;
     let over = minutes > 0 && now - run.started > time::Duration::minutes(i64::from(minutes));
-    over.then(|| format!("its window of {minutes} minutes is over"))
+    over.then(|| format!("its window of {} is over", counted(minutes, "minute")))
 }
 
 /// What became of a VM's task. How far a running one is, is not kept: who asks is told by [`progress`].
@@ -300,14 +301,14 @@ pub(super) fn summary(run: &BackupRun) -> String {
     if failed.is_empty() {
         let stored: u64 = run.vms.iter().map(|vm| vm.stored).sum();
         return format!(
-            "{}: {} VMs backed up, {} MiB stored{own}",
+            "{}: {} backed up, {} MiB stored{own}",
             run.job_name,
-            run.vms.len(),
+            counted(run.vms.len(), "VM"),
             stored >> 20
         );
     }
     let names: Vec<&str> = failed.iter().map(|vm| vm.name.as_str()).take(20).collect();
-    let of = format!("{} of {} VMs were not backed up", failed.len(), run.vms.len());
+    let of = format!("{} of {} not backed up", failed.len(), counted(run.vms.len(), "VM"));
     format!("{}: {of}: {}{own}", run.job_name, names.join(", "))
 }
 

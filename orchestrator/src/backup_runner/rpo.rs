@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use time::OffsetDateTime;
 use xenith_common_ids::{BackupJobId, RepositoryId, VmId};
+use xenith_common_units::counted;
 use xenith_orchestrator_store::{CollectionWatch, Record, RecordEvent};
 use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::event::Severity;
@@ -85,8 +86,8 @@ impl Rpo {
             if !job.value.warned.contains(&vm) {
                 let since =
                     newest.map_or_else(|| "there is none".to_owned(), |at| format!("the last is of {at}"));
-                let message =
-                    format!("{name} has no backup newer than {} minutes: {since}", settings.rpo_minutes);
+                let most = counted(settings.rpo_minutes, "minute");
+                let message = format!("{name} has no backup newer than {most}: {since}");
                 note(app, (Severity::Warning, "backup.overdue"), format!("vm/{vm}"), message).await;
             }
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{BackupRunId, NetworkId, TaskId};
-use xenith_common_units::MacAddr;
+use xenith_common_units::{MacAddr, counted};
 use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply};
 use xenith_hypervisor_agent_types::{GuestFacts, NicSpec, ObservedVm, PortQuestion, ProofBridge};
 use xenith_orchestrator_saga::{Step, StepCtx, StepError};
@@ -154,7 +154,7 @@ fn told(ports: &[PortProof], minutes: u32, besides: Option<String>) -> (bool, St
         let does = if answered {
             format!("answer{verb}")
         } else {
-            format!("did not answer within {minutes} minutes")
+            format!("did not answer within {}", counted(minutes, "minute"))
         };
         (!those.is_empty()).then(|| format!("{noun} {} {does}", those.join(", ")))
     };
@@ -183,7 +183,10 @@ async fn guest_word(
             }
         }
         if began.elapsed() > Duration::from_secs(60 * u64::from(minutes)) {
-            return Ok(proof(began, (false, &format!("it said nothing within {minutes} minutes"))));
+            return Ok(proof(
+                began,
+                (false, &format!("it said nothing within {}", counted(minutes, "minute"))),
+            ));
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use xenith_common_ids::{HostId, OperationId};
+use xenith_common_units::counted;
 use xenith_hypervisor_agent_api::{Command, CommandResult};
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::FaultReason;
@@ -183,8 +184,8 @@ async fn empty(saga: &HostUpgrade, ctx: &Ctx) -> Result<(), StepError> {
     if leaving == 0 {
         return Ok(());
     }
-    ctx.progress(0, format!("{leaving} VMs have to leave {name} first"));
-    Err(StepError::retryable(format!("{leaving} VMs have not left {name} yet")))
+    ctx.progress(0, format!("{} to leave {name} first", counted(leaving, "VM")));
+    Err(StepError::retryable(format!("{} still to leave {name}", counted(leaving, "VM"))))
 }
 
 async fn restart(saga: &HostUpgrade, ctx: &Ctx) -> Result<(), StepError> {

@@ -20,6 +20,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, PoolId, SagaId, UserId, VmId};
+use xenith_common_units::counted;
 use xenith_orchestrator_saga::{Outcome, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_types::event::Severity;
 
@@ -156,7 +157,7 @@ impl<'a> UnderWay<'a> {
 
     /// "3 of 12 VMs moved; on their way: web-1 to xen2 and 2 more".
     fn words(&self, report: &Report) -> String {
-        let mut text = format!("{} of {} VMs moved", report.moved, self.params.moves.len());
+        let mut text = format!("{} of {} moved", report.moved, counted(self.params.moves.len(), "VM"));
         if !report.failed.is_empty() {
             text.push_str(&format!(", {} stay", report.failed.len()));
         }
@@ -263,8 +264,11 @@ impl Deps {
 
     async fn tell_balanced(&self, params: &Params, report: &Report) {
         let Report { moved, failed } = report;
-        let mut message =
-            format!("{moved} of {} VMs moved in the pool {}", params.moves.len(), params.pool_name);
+        let mut message = format!(
+            "{moved} of {} moved in the pool {}",
+            counted(params.moves.len(), "VM"),
+            params.pool_name
+        );
         let stay = failed.iter().take(NAMED).map(|(name, why)| format!("{name} stays: {why}"));
         let stay: Vec<String> = stay.collect();
         if !stay.is_empty() {

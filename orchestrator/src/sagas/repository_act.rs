@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, RepositoryId};
+use xenith_common_units::counted;
 use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply, KeepPolicy};
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
@@ -132,7 +133,7 @@ async fn act(saga: &RepositoryAct, ctx: &StepCtx<RepositoryAct>) -> Result<Strin
             } else {
                 note(saga, *repository, None, None).await?;
             }
-            Ok(format!("{backups} backups are good ({} MiB read)", bytes_read >> 20))
+            Ok(format!("{} verified, all good ({} MiB read)", counted(backups, "backup"), bytes_read >> 20))
         }
         BackupReply::Verified { problems, touched, .. } => {
             doubt(saga, *repository, &touched).await?;
@@ -143,9 +144,10 @@ async fn act(saga: &RepositoryAct, ctx: &StepCtx<RepositoryAct>) -> Result<Strin
             Err(StepError::permanent(short))
         }
         BackupReply::Forgotten { backups, freed, waiting } => Ok(format!(
-            "{} backups forgotten, {} MiB freed, {waiting} plans wait",
-            backups.len(),
-            freed >> 20
+            "{} forgotten, {} MiB freed, {} waiting",
+            counted(backups.len(), "backup"),
+            freed >> 20,
+            counted(waiting, "plan")
         )),
         BackupReply::Held => Ok("done".to_owned()),
         other => Err(StepError::permanent(format!("the host answered something else: {other:?}"))),

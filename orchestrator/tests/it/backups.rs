@@ -583,7 +583,7 @@ async fn a_run_is_told_by_mail() {
         "ops@example.org",
         "anna@example.org",
         "web-1: done",
-        "1 VMs backed up",
+        "1 VM backed up",
         "crash-consistent",
     ] {
         assert!(letter.contains(part), "{part}: {letter}");

@@ -28,7 +28,7 @@ async fn a_vm_goes_where_its_company_is() {
     let company = json!({ "together_with": ["db-1"] });
     until("the host tells of the VM", async || {
         let plan = all.admin.plan::<vm::Create>(&with("web-1", company.clone())).await.ok()?;
-        plan["placement"].to_string().contains("has 1 of the 1 VMs to be together with").then_some(())
+        plan["placement"].to_string().contains("has 1 of 1 VM to be together with").then_some(())
     })
     .await;
     all.run::<vm::Create>(&with("web-1", company)).await;

@@ -4,6 +4,7 @@
 //! Codes are stable: scripts and tickets name them.
 
 use serde::Serialize;
+use xenith_common_units::counted;
 
 use super::Context;
 use super::inventory::{Bus, DiskMode, Power, Tools, Vm, VmDisk};
@@ -113,7 +114,7 @@ rules! {
     "cbt-hardware" Blocks "upgrade the virtual hardware to 7 or later, or move the VM switched off"
         |vm, _| when(vm.hardware > 0 && vm.hardware < 7 && vm.power == Power::On, || format!("hardware version {}", vm.hardware));
     "snapshots" Attention "remove old snapshots first: they slow down the copy and hold space"
-        |vm, _| when(vm.snapshots > 0, || format!("{} snapshots", vm.snapshots));
+        |vm, _| when(vm.snapshots > 0, || counted(vm.snapshots, "snapshot"));
     "snapshots-many" Blocks "remove snapshots: at 32 no further one can be taken, and the copy needs one"
         |vm, _| when(vm.snapshots >= 28, || format!("{} snapshots", vm.snapshots));
     "consolidation" Blocks "consolidate the disks on the host, then assess again"

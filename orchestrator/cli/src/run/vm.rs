@@ -4,6 +4,7 @@ mod bulk;
 mod export;
 mod show;
 
+use xenith_common_units::counted;
 use xenith_hypervisor_agent_types::Power;
 use xenith_orchestrator_api::{Method, vm};
 use xenith_orchestrator_client::VmChanges;
@@ -145,7 +146,7 @@ where
 async fn count(app: &App, filter: String) -> Result<(), CliError> {
     let request = ListRequest { filter, ..ListRequest::default() };
     let count = app.call::<vm::Count>(&request).await?;
-    app.out.value(&count, || format!("{} VMs, {} running\n", count.total, count.running))
+    app.out.value(&count, || format!("{}, {} running\n", counted(count.total, "VM"), count.running))
 }
 
 async fn complete(app: &App, text: String) -> Result<(), CliError> {
@@ -188,8 +189,8 @@ async fn delete(app: &App, params: DeleteVm, confirm: Confirm, planned: Planned)
         if ask::somebody() {
             let vm = app.call::<vm::Get>(&VmRef { vm: params.vm.clone() }).await?;
             let disks = vm.spec.map_or(0, |spec| spec.disks.len());
-            let fate = if params.keep_disks { "kept" } else { "deleted with it" };
-            question = format!("Delete {} ({})? Its {disks} disks are {fate}.", vm.name, vm.id);
+            let fate = if params.keep_disks { "Kept" } else { "Deleted with it" };
+            question = format!("Delete {} ({})? {fate}: {}.", vm.name, vm.id, counted(disks, "disk"));
         }
         ask::confirm(&question, confirm)?;
     }

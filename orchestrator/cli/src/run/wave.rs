@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use xenith_common_units::counted;
 use xenith_orchestrator_api::{import, wave};
 use xenith_orchestrator_types::wave::{
     CreateWave, FreedHosts, ImportPlan, PlanImports, PlannedWave, Wave, WaveCaps, WaveMember, WaveOptions,
@@ -182,9 +183,9 @@ fn plan_sheet(plan: &ImportPlan) -> Sheet {
     let wave = |wave: &PlannedWave| {
         let over = if wave.exceeds_window { ", more than a window" } else { "" };
         format!(
-            "{}: {} VMs, {}, {} ({} to {}), limited by {}{over}: {}",
+            "{}: {}, {}, {} ({} to {}), limited by {}{over}: {}",
             wave.number,
-            wave.vms.len(),
+            counted(wave.vms.len(), "VM"),
             words::bytes(wave.transfer_mib * MIB),
             hours(wave.seconds),
             hours(wave.best_seconds),
