@@ -40,6 +40,23 @@ describe('languages', () => {
     expect(left.filter((text) => !(`${text}_one` in en))).toEqual([]);
   });
 
+  it('has each of them once', () => {
+    const folder = join(__dirname, 'fr');
+    const all = readdirSync(folder).flatMap((name) => {
+      const source = readFileSync(join(folder, name), 'utf8');
+      return [...source.matchAll(/^ {2}(?:'((?:[^'\\]|\\.)*)'|(\w+)):/gm)].map(([, quoted, bare]) => quoted ?? bare);
+    });
+    expect(all.length).toBeGreaterThan(1000);
+    expect(all.filter((text, place) => all.indexOf(text) !== place)).toEqual([]);
+  });
+
+  it('bends every text that counts things', () => {
+    const things = /\{\{\w+\}\} (VMs|hosts|disks|backups|alarms|records)\b/;
+    const straight = [...texts()].filter((text) => things.test(text) && !(`${text}_one` in en));
+    // It is always many.
+    expect(straight).toEqual(['The first {{count}} VMs are drawn. Hosts and networks are all here.']);
+  });
+
   it('fills in the same names', () => {
     const wrong = Object.entries(fr).filter(([key, text]) => holes(plain(key)) !== holes(text));
     expect(wrong).toEqual([]);

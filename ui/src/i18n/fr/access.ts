@@ -29,9 +29,7 @@ export const access: Record<string, string> = {
   Refused: 'Refusé',
   'No.': 'N°',
   Who: 'Qui',
-  What: 'Quoi',
   Outcome: 'Issue',
-  From: 'Depuis',
   With: 'Avec',
   Hash: 'Empreinte',
   'Who asked for what, in a chain of hashes that nobody changes unseen.':
@@ -42,7 +40,8 @@ export const access: Record<string, string> = {
   'The audit log': 'Le journal d’audit',
   '{{count}} records_one': '{{count}} entrée',
   '{{count}} records_other': '{{count}} entrées',
-  'Whole: {{count}} records': 'Entier : {{count}} entrées',
+  'Whole: {{count}} records_one': 'Entier : {{count}} entrée',
+  'Whole: {{count}} records_other': 'Entier : {{count}} entrées',
   'Broken at record {{number}}': 'Rompu à l’entrée {{number}}',
   'Every record fits the one before.': 'Chaque entrée s’accorde avec la précédente.',
   'The newest hash. Write it down elsewhere: it proves later that nothing was cut off.':
@@ -54,7 +53,6 @@ export const access: Record<string, string> = {
   User: 'Utilisateur',
   Rights: 'Droits',
   'all of its user': 'tous ceux de son utilisateur',
-  Ends: 'Expire',
   'Create a token': 'Créer un jeton',
   'Revoke the token {{name}}': 'Révoquer le jeton {{name}}',
   'What signs in with it is refused from now on.': 'Ce qui s’en sert est refusé désormais.',

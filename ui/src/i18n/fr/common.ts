@@ -179,4 +179,10 @@ export const common: Record<string, string> = {
   Description: 'Description',
   Created: 'Créé',
   'A part of the name': 'Une partie du nom',
+  What: 'Quoi',
+  Why: 'Pourquoi',
+  From: 'Depuis',
+  'Where to': 'Vers où',
+  Ends: 'Se termine',
+  Server: 'Serveur',
 };

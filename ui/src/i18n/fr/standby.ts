@@ -85,7 +85,6 @@ export const standby: Record<string, string> = {
   'Make it': 'Créer',
   'For which VM': 'Pour quelle VM',
   'It follows its backups: the VM has to be backed up into the repository.': 'Elle suit ses sauvegardes : la VM doit être sauvegardée dans le dépôt.',
-  'Where to': 'Où',
   'The VM is on this host: both would be lost with it.': 'La VM est sur cet hôte : les deux seraient perdues avec lui.',
   'Its host reads from there what changed with each backup.': 'Son hôte y lit ce qui a changé à chaque sauvegarde.',
   'Empty: the VM’s name with -standby.': 'Vide : le nom de la VM avec -standby.',

@@ -23,7 +23,6 @@ export const storage: Record<string, string> = {
   'Folder of one host': 'Dossier d’un hôte',
   'On XFS or btrfs, snapshots and clones take milliseconds; elsewhere they are copies.':
     'Sur XFS ou btrfs, instantanés et clones prennent des millisecondes ; ailleurs, ce sont des copies.',
-  Server: 'Serveur',
   'Exported folder': 'Dossier exporté',
   Folder: 'Dossier',
   'Give the whole path, from / on.': 'Donnez le chemin entier, depuis /.',

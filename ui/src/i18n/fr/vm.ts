@@ -138,7 +138,8 @@ export const vm: Record<string, string> = {
   'VMs that are placed on this host appear here.': 'Les VM placées sur cet hôte apparaissent ici.',
   'Create one, deploy one from a template, or take yours over from VMware, under Imports.':
     'Créez-en une, déployez-en une d’un modèle, ou reprenez les vôtres de VMware, sous Imports.',
-  '{{verb}}: {{count}} VMs': '{{verb}} : {{count}} VM',
+  '{{verb}}: {{count}} VMs_one': '{{verb}} : {{count}} VM',
+  '{{verb}}: {{count}} VMs_other': '{{verb}} : {{count}} VM',
   'With the selected': 'Avec la sélection',
   'PVH: the default for Linux': 'PVH : le choix habituel pour Linux',
   'Hardware-assisted, without emulated devices: quick and small. Its kernel lies in the host’s boot folder.':
@@ -177,7 +178,6 @@ export const vm: Record<string, string> = {
   'The best one': 'Le meilleur',
   'Chosen again when the VM is made: things may have changed by then.': 'Choisi de nouveau à la création : la situation peut avoir changé.',
   Score: 'Note',
-  Why: 'Pourquoi',
   best: 'le meilleur',
   cannot: 'ne peut pas',
   'Rather not on one host with': 'Plutôt pas sur le même hôte que',

@@ -23,7 +23,6 @@ export const vsphere: Record<string, string> = {
   'To move': 'À déplacer',
   '{{chosen}} of {{total}} chosen, {{size}} to move': '{{chosen}} sur {{total}} choisies, {{size}} à déplacer',
   'VMs at the source': 'VM de la source',
-  'Where to': 'Vers où',
   'What stands for their networks here:': 'Ce qui remplace leurs réseaux ici :',
   'None: leave these NICs out': 'Aucun : laisser ces cartes',
   'The source is shut down and the VM starts here': 'La source est arrêtée et la VM démarre ici',

@@ -106,7 +106,7 @@ function What({ draft, set, rule }: PartProps) {
   const vms = useRead('vm.count', { filter: draft.filter }, { enabled: draft.of === 'vm' });
   const hosts = useRead('host.list', { filter: draft.filter, limit: 1 }, { enabled: draft.of === 'host' });
   const { data, error } = draft.of === 'vm' ? vms : hosts;
-  const total = format.number(data?.total ?? 0);
+  const counted = { count: data?.total ?? 0, total: format.number(data?.total ?? 0) };
   const filter = { value: draft.filter, set: (filter: string) => set({ filter }), label: t('Which of them') };
   return (
     <FormSection title={t('Of what')} titleElement="h2">
@@ -118,7 +118,7 @@ function What({ draft, set, rule }: PartProps) {
       )}
       <FormGroup label={t('Which of them')}>
         {draft.of === 'vm' ? <QueryBar {...filter} complete="vm.complete" placeholder={t('Filter: power:running tag:prod memory:>4GiB, or words')} /> : <QueryBar {...filter} noun="host" placeholder={t('Filter: pool:default name:xen1, or words')} />}
-        <Help wrong={!!error}>{error ? error.message : draft.of === 'vm' ? t('{{total}} VMs now; read again as they change.', { total }) : t('{{total}} hosts now; read again as they change.', { total })}</Help>
+        <Help wrong={!!error}>{error ? error.message : draft.of === 'vm' ? t('{{total}} VMs now; read again as they change.', counted) : t('{{total}} hosts now; read again as they change.', counted)}</Help>
       </FormGroup>
     </FormSection>
   );

@@ -101,7 +101,7 @@ function What({ draft, set }: PartProps) {
       <FormGroup label={t('VMs')} fieldId="job-filter">
         <QueryBar value={draft.filter} set={(filter) => set({ filter })} complete="vm.complete" label={t('VMs')} placeholder={t('Filter: power:running tag:prod memory:>4GiB, or words')} />
         <Help wrong={!!count.error}>
-          {count.error ? count.error.message : count.data ? t('{{total}} VMs now; whatever passes the filter when a run begins.', { total: format.number(count.data.total) }) : t('Those that pass this filter when a run begins, such as tag:prod.')}
+          {count.error ? count.error.message : count.data ? t('{{total}} VMs now; whatever passes the filter when a run begins.', { count: count.data.total, total: format.number(count.data.total) }) : t('Those that pass this filter when a run begins, such as tag:prod.')}
         </Help>
         {draft.vms.length > 0 && <Help>{t('And {{count}} VMs by name.', { count: draft.vms.length })}</Help>}
       </FormGroup>

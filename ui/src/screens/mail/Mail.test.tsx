@@ -40,7 +40,7 @@ describe('the screen', () => {
     expect(await screen.findByText('No mail is sent')).toBeTruthy();
     const button = screen.getByRole('button', { name: 'Set the mail server' });
     await userEvent.type(screen.getByRole('textbox', { name: 'Server' }), 'mail.x.org');
-    await userEvent.type(screen.getByRole('textbox', { name: 'From' }), 'x@x.org');
+    await userEvent.type(screen.getByRole('textbox', { name: 'Sender' }), 'x@x.org');
     await userEvent.type(screen.getByRole('textbox', { name: 'User name' }), 'xenith');
     expect(button.hasAttribute('disabled')).toBe(true);
     expect(screen.getByText('None is known for this server, user and these certificates.')).toBeTruthy();

@@ -76,7 +76,7 @@ function Server({ settings }: { settings: MailSettings }) {
             ]}
           />
           <TextField id="mail-port" label={t('Port')} value={draft.port} set={set('port')} placeholder={String(USUAL_PORT[draft.security])} wrong={said('port')} help={t('Empty: the usual one.')} />
-          <TextField id="mail-from" label={t('From')} value={draft.from} set={set('from')} required placeholder="Xenith <xenith@example.org>" wrong={said('from')} />
+          <TextField id="mail-from" label={t('Sender')} value={draft.from} set={set('from')} required placeholder="Xenith <xenith@example.org>" wrong={said('from')} />
           <TextField id="mail-user" label={t('User name')} value={draft.user} set={set('user')} wrong={said('user')} help={t('Empty: nobody signs in.')} />
           {draft.user !== '' && <TextField id="mail-password" type="password" label={t('Password')} value={draft.password} set={set('password')} help={said('password') ?? t('Empty: the one that is known stays. It is sealed, and never shown.')} />}
           <AreaField id="mail-authority" label={t('Certificates')} value={draft.authority} set={set('authority')} rows={4} placeholder="-----BEGIN CERTIFICATE-----" help={t('PEM. Trusted for this server besides those of the orchestrator’s machine.')} />

@@ -35,7 +35,7 @@ export default function Networks() {
     const having = (network: Network) => {
       const pool = hosts.data?.items.filter((host) => host.pool === network.pool) ?? [];
       const has = pool.filter((host) => host.facts?.bridges.some((bridge) => bridge.name === network.bridge));
-      return t('{{has}} of {{all}} hosts', { has: has.length, all: pool.length });
+      return t('{{has}} of {{all}} hosts', { has: has.length, all: pool.length, count: pool.length });
     };
     return [
       { key: 'name', header: msg('Name'), sort: 'name', cell: (network) => <Link to={`/networks/${network.id}`}>{network.name}</Link>, text: (network) => network.name },
