@@ -55,6 +55,30 @@ pub struct VmRecord {
     pub standby_of: Option<VmId>,
 }
 
+impl VmRecord {
+    /// Of a new VM of which no more is said.
+    #[must_use]
+    pub fn new(spec: VmSpec, (pool, host): (PoolId, HostId)) -> Self {
+        Self {
+            spec,
+            definition: 1,
+            description: String::new(),
+            tags: BTreeSet::new(),
+            pool,
+            host,
+            created: OffsetDateTime::now_utc(),
+            apart_from: vec![],
+            together_with: vec![],
+            pending_restart: vec![],
+            held_by: None,
+            snapshot: None,
+            protection: Protection::default(),
+            custom: BTreeMap::new(),
+            standby_of: None,
+        }
+    }
+}
+
 /// An SR that was declared; the local ones of hosts have no record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SrRecord {

@@ -207,21 +207,9 @@ async fn write_records(db: &Db, (host, record): (HostId, &HostRecord), vms: &[Ma
             let tags = [index % TAGS.len(), index / TAGS.len() % TAGS.len()].map(|tag| TAGS[tag]);
             let gateway = (index % GATEWAYS == 3).then_some(GATEWAY);
             let vm = VmRecord {
-                spec: spec.clone(),
-                definition: 1,
                 description: format!("{} of team {}", ROLES[index % ROLES.len()], index % 97),
                 tags: tags.into_iter().chain(gateway).map(str::to_owned).collect::<BTreeSet<_>>(),
-                pool: record.pool,
-                host,
-                created: OffsetDateTime::now_utc(),
-                apart_from: vec![],
-                together_with: vec![],
-                pending_restart: vec![],
-                held_by: None,
-                snapshot: None,
-                protection: Default::default(),
-                custom: Default::default(),
-                standby_of: None,
+                ..VmRecord::new(spec.clone(), (record.pool, host))
             };
             commit = db.vms.insert_in(commit, id, &vm);
             commit = db.vm_names.insert_in(commit, &(spec.name.to_string(), record.pool), id);

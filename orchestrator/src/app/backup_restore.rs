@@ -222,21 +222,10 @@ impl App {
         let spec = validated(spec)?;
         let (id, saga) = (VmId::new(), SagaId::new());
         let vm = VmRecord {
-            spec,
-            definition: 1,
             description: definition.description.clone(),
             tags: definition.tags.clone(),
-            pool,
-            host,
-            created: OffsetDateTime::now_utc(),
-            apart_from: vec![],
-            together_with: vec![],
-            pending_restart: vec![],
             held_by: Some(saga),
-            snapshot: None,
-            protection: Default::default(),
-            custom: Default::default(),
-            standby_of: None,
+            ..VmRecord::new(spec, (pool, host))
         };
         let made: BTreeSet<VdiId> = new_vdis.iter().map(|new| new.vdi).collect();
         let mut commit = self.db.vms.insert_in(Transaction::new(), &id, &vm);

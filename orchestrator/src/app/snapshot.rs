@@ -337,21 +337,10 @@ impl SnapshotApi for App {
         }
         let (vm, saga) = (VmId::new(), SagaId::new());
         let record = VmRecord {
-            spec,
-            definition: 1,
             description: format!("from the snapshot {} of {}", snapshot.value.name, source.value.spec.name),
             tags: source.value.tags.clone(),
-            pool: source.value.pool,
-            host: snapshot.value.host,
-            created: OffsetDateTime::now_utc(),
-            apart_from: vec![],
-            together_with: vec![],
-            pending_restart: vec![],
             held_by: Some(saga),
-            snapshot: None,
-            protection: Default::default(),
-            custom: Default::default(),
-            standby_of: None,
+            ..VmRecord::new(spec, (source.value.pool, snapshot.value.host))
         };
         let ids = new_vdis.iter().map(|new| new.vdi).collect();
         let mut commit = self.db.vms.insert_in(Transaction::new(), &vm, &record);

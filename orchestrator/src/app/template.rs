@@ -301,21 +301,10 @@ impl TemplateApi for App {
             return Err(call.planned(json!({ "title": title, "host": host, "spec": spec, "start": start })));
         }
         let record = VmRecord {
-            spec,
-            definition: 1,
             description: request.description,
             tags: request.tags,
-            pool: template.pool,
-            host: template.host,
-            created: OffsetDateTime::now_utc(),
-            apart_from: vec![],
-            together_with: vec![],
-            pending_restart: vec![],
             held_by: Some(saga),
-            snapshot: None,
-            protection: Default::default(),
-            custom: Default::default(),
-            standby_of: None,
+            ..VmRecord::new(spec, (template.pool, template.host))
         };
         let made = new_vdis.iter().map(|new| new.vdi).collect();
         let mut commit =

@@ -1,6 +1,5 @@
 //! A VM that is to be made: placed, whole, and what has to be written for it. Creating and importing share it.
 
-use time::OffsetDateTime;
 use xenith_common_ids::{PoolId, SagaId, VmId};
 use xenith_hypervisor_agent_types::{CdDrive, Hardware, VmSpec};
 use xenith_orchestrator_api::Call;
@@ -71,21 +70,14 @@ impl App {
             ApiError::new(Reason::HostUnreachable, "the host's storage is not known yet; try again")
         })?;
         let record = VmRecord {
-            spec,
-            definition: 1,
             description: request.description.clone(),
             tags: request.tags.clone(),
-            pool,
-            host,
-            created: OffsetDateTime::now_utc(),
             apart_from: wish.apart_from.iter().copied().collect(),
             together_with: wish.together_with.iter().copied().collect(),
-            pending_restart: vec![],
             held_by: Some(saga),
-            snapshot: None,
             protection: request.protection,
             custom: request.custom.clone(),
-            standby_of: None,
+            ..VmRecord::new(spec, (pool, host))
         };
         Ok(NewVm { vm: VmId::new(), record, new_vdis: disks.new_vdis(sr), placement })
     }
