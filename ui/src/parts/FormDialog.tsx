@@ -12,13 +12,15 @@ interface Props<M extends MethodName> {
   ready: boolean;
   close(): void;
   about?: string;
+  /** It asks for much. */
+  wide?: boolean;
   /** It has secrets: not to be copied. */
   secret?: boolean;
   done?(result: Methods[M]['result']): void;
   children: React.ReactNode;
 }
 
-export function FormDialog<M extends MethodName>({ act, button, ready, close, about, secret, done, children }: Props<M>) {
+export function FormDialog<M extends MethodName>({ act, button, ready, close, about, wide, secret, done, children }: Props<M>) {
   const { t } = useTranslation();
   const { run, copy } = useActs();
   const [busy, setBusy] = useState(false);
@@ -33,7 +35,7 @@ export function FormDialog<M extends MethodName>({ act, button, ready, close, ab
     done?.(result as Methods[M]['result']);
   };
   return (
-    <Modal isOpen variant="small" onClose={close} aria-labelledby={`${id}-title`}>
+    <Modal isOpen variant={wide ? 'medium' : 'small'} onClose={close} aria-labelledby={`${id}-title`}>
       <ModalHeader title={act.title} labelId={`${id}-title`} description={about} />
       <ModalBody>
         <Form

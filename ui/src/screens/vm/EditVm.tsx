@@ -1,11 +1,11 @@
 // Changes a definition. Only what differs is sent; what a running VM cannot take waits for its next start.
 
-import { Button, Form, FormGroup, FormHelperText, FormSelect, FormSelectOption, Grid, HelperText, HelperTextItem, Modal, ModalBody, ModalFooter, ModalHeader, TextArea, TextInput } from '@patternfly/react-core';
+import { FormGroup, FormHelperText, FormSelect, FormSelectOption, Grid, HelperText, HelperTextItem, TextArea, TextInput } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { UpdateVm, Vm, VmSpec } from '../../api/generated';
-import { useActs } from '../../parts/acts';
 import { NumberField, words } from '../../parts/fields';
+import { FormDialog } from '../../parts/FormDialog';
 
 export function changes(vm: Vm, spec: VmSpec, form: Draft): UpdateVm {
   const update: UpdateVm = { vm: vm.id };
@@ -39,7 +39,6 @@ export interface Draft {
 
 export function EditVm({ vm, spec, close }: { vm: Vm; spec: VmSpec; close: () => void }) {
   const { t } = useTranslation();
-  const { run, copy } = useActs();
   const [form, setForm] = useState<Draft>({
     name: vm.name,
     description: vm.description,
@@ -55,67 +54,41 @@ export function EditVm({ vm, spec, close }: { vm: Vm; spec: VmSpec; close: () =>
   const params = changes(vm, spec, form);
   const same = Object.keys(params).length === 1;
   const act = { method: 'vm.update' as const, params, title: t('Change {{name}}', { name: vm.name }) };
-  const submit = async () => {
-    if (same) return close();
-    if ((await run(act)) !== undefined) close();
-  };
   return (
-    <Modal isOpen variant="medium" onClose={close} aria-labelledby="edit-title">
-      <ModalHeader title={act.title} labelId="edit-title" description={t('A running VM gets what it can take at once; the rest waits for its next start.')} />
-      <ModalBody>
-        <Form
-          id="edit-vm"
-          onSubmit={(event) => {
-            event.preventDefault();
-            void submit();
-          }}
-        >
-          <FormGroup label={t('Name')} fieldId="edit-name">
-            <TextInput id="edit-name" value={form.name} onChange={(_e, value) => set('name')(value)} />
-          </FormGroup>
-          <Grid hasGutter md={6}>
-            <NumberField id="edit-vcpus" label={t('vCPUs')} value={form.vcpus} min={1} max={512} set={set('vcpus')} />
-            <NumberField id="edit-max-vcpus" label={t('vCPUs at most')} value={form.maxVcpus} min={1} max={512} set={set('maxVcpus')} />
-            <NumberField id="edit-memory" label={t('Memory (MiB)')} value={form.memory} min={1} step={128} set={set('memory')} />
-            <NumberField id="edit-max-memory" label={t('Memory at most (MiB)')} value={form.maxMemory} min={1} step={128} set={set('maxMemory')} />
-            <FormGroup label={t('After a crash')} fieldId="edit-crash">
-              <FormSelect id="edit-crash" value={form.onCrash} onChange={(_e, value) => set('onCrash')(value)}>
-                <FormSelectOption value="restart" label={t('start it again')} />
-                <FormSelectOption value="stop" label={t('leave it off')} />
-                <FormSelectOption value="preserve" label={t('keep it for a look inside')} />
-              </FormSelect>
-            </FormGroup>
-            <FormGroup label={t('With the host')} fieldId="edit-autostart">
-              <FormSelect id="edit-autostart" value={form.autostart ? 'yes' : 'no'} onChange={(_e, value) => set('autostart')(value === 'yes')}>
-                <FormSelectOption value="yes" label={t('starts')} />
-                <FormSelectOption value="no" label={t('does not start')} />
-              </FormSelect>
-            </FormGroup>
-          </Grid>
-          <FormGroup label={t('Tags')} fieldId="edit-tags">
-            <TextInput id="edit-tags" value={form.tags} onChange={(_e, value) => set('tags')(value)} />
-            <FormHelperText>
-              <HelperText>
-                <HelperTextItem>{t('Words with spaces between. Roles may hang on tags.')}</HelperTextItem>
-              </HelperText>
-            </FormHelperText>
-          </FormGroup>
-          <FormGroup label={t('Description')} fieldId="edit-description">
-            <TextArea id="edit-description" value={form.description} resizeOrientation="vertical" onChange={(_e, value) => set('description')(value)} />
-          </FormGroup>
-        </Form>
-      </ModalBody>
-      <ModalFooter>
-        <Button type="submit" form="edit-vm" isDisabled={same}>
-          {t('Change')}
-        </Button>
-        <Button variant="secondary" isDisabled={same} onClick={() => copy(act)}>
-          {t('Copy as …')}
-        </Button>
-        <Button variant="link" onClick={close}>
-          {t('Cancel')}
-        </Button>
-      </ModalFooter>
-    </Modal>
+    <FormDialog act={act} button={t('Change')} ready={!same} close={close} wide about={t('A running VM gets what it can take at once; the rest waits for its next start.')}>
+      <FormGroup label={t('Name')} fieldId="edit-name">
+        <TextInput id="edit-name" value={form.name} onChange={(_e, value) => set('name')(value)} />
+      </FormGroup>
+      <Grid hasGutter md={6}>
+        <NumberField id="edit-vcpus" label={t('vCPUs')} value={form.vcpus} min={1} max={512} set={set('vcpus')} />
+        <NumberField id="edit-max-vcpus" label={t('vCPUs at most')} value={form.maxVcpus} min={1} max={512} set={set('maxVcpus')} />
+        <NumberField id="edit-memory" label={t('Memory (MiB)')} value={form.memory} min={1} step={128} set={set('memory')} />
+        <NumberField id="edit-max-memory" label={t('Memory at most (MiB)')} value={form.maxMemory} min={1} step={128} set={set('maxMemory')} />
+        <FormGroup label={t('After a crash')} fieldId="edit-crash">
+          <FormSelect id="edit-crash" value={form.onCrash} onChange={(_e, value) => set('onCrash')(value)}>
+            <FormSelectOption value="restart" label={t('start it again')} />
+            <FormSelectOption value="stop" label={t('leave it off')} />
+            <FormSelectOption value="preserve" label={t('keep it for a look inside')} />
+          </FormSelect>
+        </FormGroup>
+        <FormGroup label={t('With the host')} fieldId="edit-autostart">
+          <FormSelect id="edit-autostart" value={form.autostart ? 'yes' : 'no'} onChange={(_e, value) => set('autostart')(value === 'yes')}>
+            <FormSelectOption value="yes" label={t('starts')} />
+            <FormSelectOption value="no" label={t('does not start')} />
+          </FormSelect>
+        </FormGroup>
+      </Grid>
+      <FormGroup label={t('Tags')} fieldId="edit-tags">
+        <TextInput id="edit-tags" value={form.tags} onChange={(_e, value) => set('tags')(value)} />
+        <FormHelperText>
+          <HelperText>
+            <HelperTextItem>{t('Words with spaces between. Roles may hang on tags.')}</HelperTextItem>
+          </HelperText>
+        </FormHelperText>
+      </FormGroup>
+      <FormGroup label={t('Description')} fieldId="edit-description">
+        <TextArea id="edit-description" value={form.description} resizeOrientation="vertical" onChange={(_e, value) => set('description')(value)} />
+      </FormGroup>
+    </FormDialog>
   );
 }

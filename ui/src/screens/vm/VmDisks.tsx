@@ -1,25 +1,24 @@
 // The disks of a VM: attach a new one or one that is there, make it larger, detach.
 
-import { Button, Form, Modal, ModalBody, ModalFooter, ModalHeader, Radio } from '@patternfly/react-core';
+import { Radio } from '@patternfly/react-core';
 import DiskIcon from '@patternfly/react-icons/dist/esm/icons/hdd-icon';
-import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { DiskSpec, NewDisk, Vdi, Vm } from '../../api/generated';
 import { msg } from '../../i18n/msg';
-import { useActs } from '../../parts/acts';
 import { CreateButton } from '../../parts/CreateButton';
-import { Nothing } from '../../parts/feedback';
 import { ChoiceField, NumberField } from '../../parts/fields';
+import { FormDialog } from '../../parts/FormDialog';
 import { useFormat } from '../../parts/format';
 import { useNames, useSrName } from '../../parts/names';
-import { VerbMenu, type Verb } from '../../parts/VerbMenu';
+import type { Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 import { ResizeDisk } from '../vdi/dialogs';
+import { Devices } from './Devices';
 
 export function VmDisks({ vm }: { vm: Vm }) {
   const { t } = useTranslation();
@@ -47,43 +46,22 @@ export function VmDisks({ vm }: { vm: Vm }) {
   ];
   return (
     <>
-      {disks.length === 0 ? (
-        <Nothing icon={DiskIcon} title={t('No disks')} action={add}>
-          {t('This VM runs from its kernel and ramdisk alone.')}
-        </Nothing>
-      ) : (
-        <>
-          <div className="x-head-actions x-gap">{add}</div>
-          <Table variant="compact" aria-label={t('Disks')}>
-            <Thead>
-              <Tr>
-                <Th>{t('Device')}</Th>
-                <Th>{t('Name')}</Th>
-                <Th>{t('Size')}</Th>
-                <Th>{t('Storage')}</Th>
-                <Th>{t('Access')}</Th>
-                <Th screenReaderText={t('Actions')} />
-              </Tr>
-            </Thead>
-            <Tbody>
-              {disks.map((disk) => (
-                <Tr key={disk.device}>
-                  <Td dataLabel={t('Device')}>
-                    <code>{disk.device}</code>
-                  </Td>
-                  <Td dataLabel={t('Name')}>{vdi(disk)?.name ?? disk.vdi}</Td>
-                  <Td dataLabel={t('Size')}>{vdi(disk) ? format.bytes(vdi(disk)?.size ?? 0) : '—'}</Td>
-                  <Td dataLabel={t('Storage')}>{vdi(disk) ? <Link to={`/storage/${vdi(disk)?.sr}`}>{srName(vdi(disk)?.sr ?? '')}</Link> : '—'}</Td>
-                  <Td dataLabel={t('Access')}>{disk.access === 'read-only' ? t('read only') : t('read and write')}</Td>
-                  <Td isActionCell>
-                    <VerbMenu name={vdi(disk)?.name ?? disk.device} verbs={verbs(disk)} />
-                  </Td>
-                </Tr>
-              ))}
-            </Tbody>
-          </Table>
-        </>
-      )}
+      <Devices
+        label={t('Disks')}
+        devices={disks}
+        columns={[
+          { header: t('Device'), cell: (disk) => <code>{disk.device}</code> },
+          { header: t('Name'), cell: (disk) => vdi(disk)?.name ?? disk.vdi },
+          { header: t('Size'), cell: (disk) => (vdi(disk) ? format.bytes(vdi(disk)?.size ?? 0) : '—') },
+          { header: t('Storage'), cell: (disk) => (vdi(disk) ? <Link to={`/storage/${vdi(disk)?.sr}`}>{srName(vdi(disk)?.sr ?? '')}</Link> : '—') },
+          { header: t('Access'), cell: (disk) => (disk.access === 'read-only' ? t('read only') : t('read and write')) },
+        ]}
+        idOf={(disk) => disk.device}
+        nameOf={(disk) => vdi(disk)?.name ?? disk.device}
+        verbs={verbs}
+        add={add}
+        none={{ icon: DiskIcon, title: t('No disks'), text: t('This VM runs from its kernel and ramdisk alone.') }}
+      />
       {adding && <AttachDisk vm={vm} close={() => setAdding(false)} />}
       {growing && <ResizeDisk vdi={growing} close={() => setGrowing(undefined)} />}
     </>
@@ -93,7 +71,6 @@ export function VmDisks({ vm }: { vm: Vm }) {
 function AttachDisk({ vm, close }: { vm: Vm; close: () => void }) {
   const { t } = useTranslation();
   const format = useFormat();
-  const { run, copy } = useActs();
   const [kind, setKind] = useState<'new' | 'there'>('new');
   const [gib, setGib] = useState(10);
   const [vdi, setVdi] = useState('');
@@ -107,57 +84,32 @@ function AttachDisk({ vm, close }: { vm: Vm; close: () => void }) {
   };
   const act = { method: 'vm.attach_disk' as const, params: { vm: vm.id, disk }, title: t('Attach a disk to {{name}}', { name: vm.name }) };
   const ready = kind === 'new' ? gib > 0 : vdi !== '';
-  const submit = async () => {
-    if (ready && (await run(act)) !== undefined) close();
-  };
   return (
-    <Modal isOpen variant="small" onClose={close} aria-labelledby="disk-title">
-      <ModalHeader title={act.title} labelId="disk-title" />
-      <ModalBody>
-        <Form
-          id="attach-disk"
-          onSubmit={(event) => {
-            event.preventDefault();
-            void submit();
-          }}
-        >
-          <Radio id="disk-new" name="disk-kind" label={t('A new, empty disk')} isChecked={kind === 'new'} onChange={() => setKind('new')} />
-          {kind === 'new' && <NumberField id="disk-size" label={t('Size (GiB)')} value={gib} set={setGib} min={1} max={65536} />}
-          <Radio
-            id="disk-there"
-            name="disk-kind"
-            label={t('A disk that is there')}
-            description={free.length === 0 ? t('There is none on this host that no VM has.') : undefined}
-            isDisabled={free.length === 0}
-            isChecked={kind === 'there'}
-            onChange={() => setKind('there')}
-          />
-          {kind === 'there' && (
-            <ChoiceField id="disk-vdi" label={t('Disk')} value={vdi} set={setVdi} none={t('Choose one')} options={free.map((one) => [one.id, `${one.name} (${format.bytes(one.size)})`])} />
-          )}
-          <ChoiceField
-            id="disk-access"
-            label={t('Access')}
-            value={access}
-            set={setAccess}
-            options={[
-              ['read-write', t('read and write')],
-              ['read-only', t('read only')],
-            ]}
-          />
-        </Form>
-      </ModalBody>
-      <ModalFooter>
-        <Button type="submit" form="attach-disk" isDisabled={!ready}>
-          {t('Attach')}
-        </Button>
-        <Button variant="secondary" isDisabled={!ready} onClick={() => copy(act)}>
-          {t('Copy as …')}
-        </Button>
-        <Button variant="link" onClick={close}>
-          {t('Cancel')}
-        </Button>
-      </ModalFooter>
-    </Modal>
+    <FormDialog act={act} button={t('Attach')} ready={ready} close={close}>
+      <Radio id="disk-new" name="disk-kind" label={t('A new, empty disk')} isChecked={kind === 'new'} onChange={() => setKind('new')} />
+      {kind === 'new' && <NumberField id="disk-size" label={t('Size (GiB)')} value={gib} set={setGib} min={1} max={65536} />}
+      <Radio
+        id="disk-there"
+        name="disk-kind"
+        label={t('A disk that is there')}
+        description={free.length === 0 ? t('There is none on this host that no VM has.') : undefined}
+        isDisabled={free.length === 0}
+        isChecked={kind === 'there'}
+        onChange={() => setKind('there')}
+      />
+      {kind === 'there' && (
+        <ChoiceField id="disk-vdi" label={t('Disk')} value={vdi} set={setVdi} none={t('Choose one')} options={free.map((one) => [one.id, `${one.name} (${format.bytes(one.size)})`])} />
+      )}
+      <ChoiceField
+        id="disk-access"
+        label={t('Access')}
+        value={access}
+        set={setAccess}
+        options={[
+          ['read-write', t('read and write')],
+          ['read-only', t('read only')],
+        ]}
+      />
+    </FormDialog>
   );
 }

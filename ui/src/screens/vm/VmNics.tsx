@@ -1,22 +1,20 @@
 // The NICs of a VM: add one, remove one, say what may pass one.
 
-import { Button, Form, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import NetworkIcon from '@patternfly/react-icons/dist/esm/icons/network-icon';
-import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { NicSettings, NicSpec, Vm } from '../../api/generated';
 import { msg } from '../../i18n/msg';
-import { useActs } from '../../parts/acts';
 import { CreateButton } from '../../parts/CreateButton';
-import { Nothing } from '../../parts/feedback';
 import { ChoiceField, TextField, useNetworkOptions } from '../../parts/fields';
+import { FormDialog } from '../../parts/FormDialog';
 import { useNames } from '../../parts/names';
-import { VerbMenu, type Verb } from '../../parts/VerbMenu';
+import type { Verb } from '../../parts/VerbMenu';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
+import { Devices } from './Devices';
 import { NicFilter, nicWords } from './NicFilter';
 
 const MAC = /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/;
@@ -50,43 +48,21 @@ export function VmNics({ vm }: { vm: Vm }) {
   ];
   return (
     <>
-      {nics.length === 0 ? (
-        <Nothing icon={NetworkIcon} title={t('No NICs')} action={add}>
-          {t('This VM is on no network.')}
-        </Nothing>
-      ) : (
-        <>
-          <div className="x-head-actions x-gap">{add}</div>
-          <Table variant="compact" aria-label={t('NICs')}>
-            <Thead>
-              <Tr>
-                <Th>{t('Network')}</Th>
-                <Th>{t('MAC address')}</Th>
-                <Th>{t('What may pass')}</Th>
-                <Th>{t('Bridge on the host')}</Th>
-                <Th screenReaderText={t('Actions')} />
-              </Tr>
-            </Thead>
-            <Tbody>
-              {nics.map((nic) => (
-                <Tr key={nic.mac}>
-                  <Td dataLabel={t('Network')}>
-                    <Link to={`/networks/${nic.network}`}>{names.network(nic.network)}</Link>
-                  </Td>
-                  <Td dataLabel={t('MAC address')}>
-                    <code>{nic.mac}</code>
-                  </Td>
-                  <Td dataLabel={t('What may pass')} className="x-wrap">{nicWords(settings(nic.mac), t)}</Td>
-                  <Td dataLabel={t('Bridge on the host')}>{nic.bridge}</Td>
-                  <Td isActionCell>
-                    <VerbMenu name={nic.mac} verbs={verbs(nic)} />
-                  </Td>
-                </Tr>
-              ))}
-            </Tbody>
-          </Table>
-        </>
-      )}
+      <Devices
+        label={t('NICs')}
+        devices={nics}
+        columns={[
+          { header: t('Network'), cell: (nic) => <Link to={`/networks/${nic.network}`}>{names.network(nic.network)}</Link> },
+          { header: t('MAC address'), cell: (nic) => <code>{nic.mac}</code> },
+          { header: t('What may pass'), cell: (nic) => nicWords(settings(nic.mac), t), wrap: true },
+          { header: t('Bridge on the host'), cell: (nic) => nic.bridge },
+        ]}
+        idOf={(nic) => nic.mac}
+        nameOf={(nic) => nic.mac}
+        verbs={verbs}
+        add={add}
+        none={{ icon: NetworkIcon, title: t('No NICs'), text: t('This VM is on no network.') }}
+      />
       {filtering && <NicFilter vm={vm} nic={filtering} close={() => setFiltering(undefined)} />}
       {adding && <AddNic vm={vm} close={() => setAdding(false)} />}
     </>
@@ -95,7 +71,6 @@ export function VmNics({ vm }: { vm: Vm }) {
 
 function AddNic({ vm, close }: { vm: Vm; close: () => void }) {
   const { t } = useTranslation();
-  const { run, copy } = useActs();
   const networks = useNetworkOptions();
   const [network, setNetwork] = useState('');
   const [mac, setMac] = useState('');
@@ -103,35 +78,10 @@ function AddNic({ vm, close }: { vm: Vm; close: () => void }) {
   const params = { vm: vm.id, nic: { network: chosen, ...(mac ? { mac: mac.toLowerCase() } : {}) } };
   const act = { method: 'vm.attach_nic' as const, params, title: t('Add a NIC to {{name}}', { name: vm.name }) };
   const ready = chosen !== '' && (mac === '' || MAC.test(mac.toLowerCase()));
-  const submit = async () => {
-    if (ready && (await run(act)) !== undefined) close();
-  };
   return (
-    <Modal isOpen variant="small" onClose={close} aria-labelledby="nic-title">
-      <ModalHeader title={act.title} labelId="nic-title" />
-      <ModalBody>
-        <Form
-          id="add-nic"
-          onSubmit={(event) => {
-            event.preventDefault();
-            void submit();
-          }}
-        >
-          <ChoiceField id="nic-network" label={t('Network')} value={chosen} set={setNetwork} options={networks} help={networks.length === 0 ? t('There is no network yet; declare one first.') : undefined} />
-          <TextField id="nic-mac" label={t('MAC address')} value={mac} set={setMac} placeholder="00:16:3e:…" help={t('Empty: a free one is chosen.')} wrong={MAC.test(mac.toLowerCase()) ? undefined : t('Six pairs of hexadecimal digits with colons between.')} />
-        </Form>
-      </ModalBody>
-      <ModalFooter>
-        <Button type="submit" form="add-nic" isDisabled={!ready}>
-          {t('Add')}
-        </Button>
-        <Button variant="secondary" isDisabled={!ready} onClick={() => copy(act)}>
-          {t('Copy as …')}
-        </Button>
-        <Button variant="link" onClick={close}>
-          {t('Cancel')}
-        </Button>
-      </ModalFooter>
-    </Modal>
+    <FormDialog act={act} button={t('Add')} ready={ready} close={close}>
+      <ChoiceField id="nic-network" label={t('Network')} value={chosen} set={setNetwork} options={networks} help={networks.length === 0 ? t('There is no network yet; declare one first.') : undefined} />
+      <TextField id="nic-mac" label={t('MAC address')} value={mac} set={setMac} placeholder="00:16:3e:…" help={t('Empty: a free one is chosen.')} wrong={MAC.test(mac.toLowerCase()) ? undefined : t('Six pairs of hexadecimal digits with colons between.')} />
+    </FormDialog>
   );
 }
