@@ -44,7 +44,7 @@ pub use devices::{Against, BulkArgs, BulkVerb, Devices, Kept, PinFlag, VmExportA
 pub use document::{Shell, completions, full_help, man_pages};
 pub use ha::{EnableHaArgs, HaCommand, PriorityFlag};
 pub use host::{HostCommand, OnOff};
-pub use import::{FileArgs, ImportCommand, LookArgs, StartArgs, UploadArgs};
+pub use import::{FileArgs, ImportCommand, LookArgs, MoveArgs, StartArgs, UploadArgs};
 pub use mail::{MailCommand, MailPrivacy, MailServer};
 pub use metrics::{MeasuredFlag, MetricsArgs, MetricsCommand};
 pub use network::{

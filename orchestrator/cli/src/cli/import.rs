@@ -143,17 +143,9 @@ pub struct LookArgs {
     pub vms: Vec<String>,
 }
 
-/// xenith import start vcenter web-1 --network "VM Network=lan" --cut-over-at 2026-12-24T22:00:00Z
+/// How VMs move that run elsewhere: one, or each of a wave.
 #[derive(Debug, Args)]
-pub struct StartArgs {
-    #[arg(value_name = "SOURCE")]
-    pub source: String,
-    /// Its name or id there.
-    #[arg(value_name = "VM")]
-    pub vm: String,
-    /// What it is called here; without it, as there.
-    #[arg(long)]
-    pub name: Option<String>,
+pub struct MoveArgs {
     /// Our network for one of theirs, or for all: THEIRS=OURS or OURS. THEIRS=none leaves NICs out. More than once.
     #[arg(long = "network", value_name = "NETWORK")]
     pub networks: Vec<String>,
@@ -170,9 +162,6 @@ pub struct StartArgs {
     /// Cut over at this time; without it, at `import cut-over`.
     #[arg(long, value_name = "TIME", value_parser = time_of)]
     pub cut_over_at: Option<time::OffsetDateTime>,
-    /// Cut over as soon as it is copied.
-    #[arg(long, conflicts_with = "cut_over_at")]
-    pub now: bool,
     /// Cut over as soon as what changes between two passes is copied within this time.
     #[arg(long, value_name = "DURATION")]
     pub downtime: Option<Duration>,
@@ -197,6 +186,24 @@ pub struct StartArgs {
     /// Start it here at the end.
     #[arg(long)]
     pub start: bool,
+}
+
+/// xenith import start vcenter web-1 --network "VM Network=lan" --cut-over-at 2026-12-24T22:00:00Z
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    #[arg(value_name = "SOURCE")]
+    pub source: String,
+    /// Its name or id there.
+    #[arg(value_name = "VM")]
+    pub vm: String,
+    /// What it is called here; without it, as there.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Cut over as soon as it is copied.
+    #[arg(long, conflicts_with = "cut_over_at")]
+    pub now: bool,
+    #[command(flatten)]
+    pub how: MoveArgs,
     #[command(flatten)]
     pub planned: Planned,
 }

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use humantime::Duration;
 
-use super::import::time_of;
+use super::import::MoveArgs;
 use super::{Confirm, Keyed, Listing};
 
 #[derive(Debug, Subcommand)]
@@ -54,46 +54,8 @@ pub struct WaveArgs {
     /// Names or ids at the source, in the order in which they begin.
     #[arg(value_name = "VM", required = true)]
     pub vms: Vec<String>,
-    /// Our network for one of theirs, or for all: THEIRS=OURS or OURS. THEIRS=none leaves NICs out. More than once.
-    #[arg(long = "network", value_name = "NETWORK")]
-    pub networks: Vec<String>,
-    /// Our SR for one of their datastores, or for all: THEIRS=OURS or OURS; without one, the host's local SR. More than once.
-    #[arg(long = "storage", value_name = "SR")]
-    pub storage: Vec<String>,
-    #[arg(long)]
-    pub pool: Option<String>,
-    #[arg(long)]
-    pub host: Option<String>,
-    /// More than once.
-    #[arg(long = "tag", value_name = "TAG")]
-    pub tags: Vec<String>,
-    /// Cut over at this time; without it, at `import cut-over`.
-    #[arg(long, value_name = "TIME", value_parser = time_of)]
-    pub cut_over_at: Option<time::OffsetDateTime>,
-    /// Each cuts over as soon as what changes between two passes is copied within this time.
-    #[arg(long, value_name = "DURATION")]
-    pub downtime: Option<Duration>,
-    /// Between two passes.
-    #[arg(long, value_name = "DURATION", default_value = "10m")]
-    pub interval: Duration,
-    /// How long a guest may take to shut down.
-    #[arg(long, value_name = "DURATION", default_value = "5m")]
-    pub shutdown: Duration,
-    /// Power sources off whose guests do not shut down in time.
-    #[arg(long)]
-    pub force: bool,
-    /// Compare all of both sides before a VM here is made.
-    #[arg(long)]
-    pub verify: bool,
-    /// Switch changed-block tracking on at the source where it is off; a roll-back switches it off again.
-    #[arg(long)]
-    pub track: bool,
-    /// Leave the guests as they are.
-    #[arg(long)]
-    pub no_prepare: bool,
-    /// Start them here at the end.
-    #[arg(long)]
-    pub start: bool,
+    #[command(flatten)]
+    pub how: MoveArgs,
     #[command(flatten)]
     pub caps: CapArgs,
     #[command(flatten)]

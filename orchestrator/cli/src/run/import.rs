@@ -6,7 +6,7 @@ mod upload;
 mod xva;
 
 pub(super) use send::send_all;
-pub(super) use source::{networks, storage};
+pub(super) use source::{networks, options, seconds, storage};
 pub(super) use upload::read as read_file;
 use xenith_orchestrator_api::{Method, import};
 use xenith_orchestrator_types::Empty;

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use xenith_common_units::counted;
 use xenith_orchestrator_api::{import, wave};
 use xenith_orchestrator_types::wave::{
-    CreateWave, FreedHosts, ImportPlan, PlanImports, PlannedWave, Wave, WaveCaps, WaveMember, WaveOptions,
-    WaveRef, WaveStatus, WaveStep,
+    CreateWave, FreedHosts, ImportPlan, PlanImports, PlannedWave, Wave, WaveCaps, WaveMember, WaveRef,
+    WaveStatus, WaveStep,
 };
 
 use crate::app::App;
 use crate::ask;
 use crate::cli::{CapArgs, PlanArgs, WaveArgs, WaveCommand};
 use crate::error::CliError;
-use crate::run::import::{networks, storage};
+use crate::run::import::{networks, options, seconds, storage};
 use crate::run::{list, said};
 use crate::table::{Cell, Column, Row, Sheet, Tone};
 use crate::words;
@@ -94,10 +94,6 @@ const fn caps(args: CapArgs) -> WaveCaps {
     }
 }
 
-fn seconds(duration: humantime::Duration) -> u32 {
-    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
-}
-
 pub async fn run(app: &App, command: WaveCommand) -> Result<(), CliError> {
     let wave = match command {
         WaveCommand::List(listing) => return list::<wave::List, Wave>(app, &listing).await,
@@ -116,24 +112,13 @@ pub async fn run(app: &App, command: WaveCommand) -> Result<(), CliError> {
 }
 
 async fn create(app: &App, args: WaveArgs) -> Result<Wave, CliError> {
-    let options = WaveOptions {
-        networks: networks(&args.networks),
-        storage: storage(&args.storage),
-        pool: args.pool,
-        host: args.host,
-        tags: args.tags.into_iter().collect(),
-        cut_over_at: args.cut_over_at,
-        downtime_s: args.downtime.map(seconds),
-        interval_s: seconds(args.interval),
-        shutdown_s: seconds(args.shutdown),
-        force: args.force,
-        verify: args.verify,
-        track: args.track,
-        no_prepare: args.no_prepare,
-        start: args.start,
+    let request = CreateWave {
+        name: args.name,
+        source: args.source,
+        vms: args.vms,
+        options: options(args.how),
+        caps: caps(args.caps),
     };
-    let request =
-        CreateWave { name: args.name, source: args.source, vms: args.vms, options, caps: caps(args.caps) };
     app.change::<wave::Create>(&request, &args.keyed).await
 }
 

@@ -7,10 +7,11 @@ use xenith_orchestrator_types::import::{
     ConnectSource, ImportFinding, ImportSource, LookAtSource, NetworkMapping, SourceVm, StartImport,
     StorageMapping, VmAssessment,
 };
+use xenith_orchestrator_types::wave::WaveOptions;
 
 use crate::app::App;
 use crate::ask;
-use crate::cli::{Columns, Keyed, LookArgs, StartArgs};
+use crate::cli::{Columns, Keyed, LookArgs, MoveArgs, StartArgs};
 use crate::error::CliError;
 use crate::run::print;
 use crate::table::{Cell, Column, Row, Sheet, Tone};
@@ -161,26 +162,50 @@ pub fn storage(flags: &[String]) -> Vec<StorageMapping> {
     flags.iter().map(mapping).collect()
 }
 
+pub fn seconds(duration: humantime::Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// What is asked of one VM, or of each of a wave.
+pub fn options(how: MoveArgs) -> WaveOptions {
+    WaveOptions {
+        networks: networks(&how.networks),
+        storage: storage(&how.storage),
+        pool: how.pool,
+        host: how.host,
+        tags: how.tags.into_iter().collect(),
+        cut_over_at: how.cut_over_at,
+        downtime_s: how.downtime.map(seconds),
+        interval_s: seconds(how.interval),
+        shutdown_s: seconds(how.shutdown),
+        force: how.force,
+        verify: how.verify,
+        track: how.track,
+        no_prepare: how.no_prepare,
+        start: how.start,
+    }
+}
+
 pub async fn start(app: &App, args: StartArgs) -> Result<(), CliError> {
-    let seconds = |duration: humantime::Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+    let how = options(args.how);
     let request = StartImport {
         source: args.source,
         vm: args.vm,
         name: args.name,
-        networks: networks(&args.networks),
-        storage: storage(&args.storage),
-        pool: args.pool,
-        host: args.host,
-        tags: args.tags.into_iter().collect(),
-        cut_over_at: args.cut_over_at.or_else(|| args.now.then(OffsetDateTime::now_utc)),
-        downtime_s: args.downtime.map(seconds),
-        interval_s: seconds(args.interval),
-        shutdown_s: seconds(args.shutdown),
-        force: args.force,
-        verify: args.verify,
-        track: args.track,
-        no_prepare: args.no_prepare,
-        start: args.start,
+        networks: how.networks,
+        storage: how.storage,
+        pool: how.pool,
+        host: how.host,
+        tags: how.tags,
+        cut_over_at: how.cut_over_at.or_else(|| args.now.then(OffsetDateTime::now_utc)),
+        downtime_s: how.downtime_s,
+        interval_s: how.interval_s,
+        shutdown_s: how.shutdown_s,
+        force: how.force,
+        verify: how.verify,
+        track: how.track,
+        no_prepare: how.no_prepare,
+        start: how.start,
     };
     begin_or_plan::<import::Start>(app, &request, &args.planned).await
 }
