@@ -1,4 +1,7 @@
 // A list as a screen has it: query, columns, CSV, selection, the table, and what is shown instead of it.
+//
+// What always holds: the button that makes one, and the query bar while there is one, stay the elements that they are
+// while the list comes. One that is replaced between press and release of the mouse loses the click.
 
 import { Button, Content, PageSection, Title, Toolbar, ToolbarContent, ToolbarGroup, ToolbarItem, Tooltip } from '@patternfly/react-core';
 import DownloadIcon from '@patternfly/react-icons/dist/esm/icons/download-icon';
@@ -36,7 +39,7 @@ interface Props<R> {
   bulk?: React.ReactNode;
   actions?(row: R): React.ReactNode;
   menu?: boolean;
-  /** The button that makes one. */
+  /** The button that makes one; `empty` needs none of its own. */
   create?: React.ReactNode;
   extra?: React.ReactNode;
   empty: React.ReactNode;
@@ -56,6 +59,8 @@ export function ListView<R>(props: Props<R>) {
   const stretch = useMemo(() => ({ rows: pages.rows, offset: pages.offset ?? 0 }), [pages.rows, pages.offset]);
   const { rows, offset } = useDeferredValue(stretch);
   const end = offset + rows.length;
+  // What has come and is not shown yet is not nothing.
+  const loading = pages.pending || (rows.length === 0 && pages.rows.length > 0);
   const wrong = pages.error instanceof ApiError && pages.error.data.field === 'filter' ? pages.error : undefined;
 
   const save = async () => {
@@ -70,7 +75,7 @@ export function ListView<R>(props: Props<R>) {
   };
 
   const body = () => {
-    if (pages.pending) return <Loading lines={10} />;
+    if (loading) return <Loading lines={10} />;
     if (pages.error && !wrong && rows.length === 0) return <Failed error={pages.error} retry={pages.retry} />;
     if (rows.length === 0 && !wrong) {
       return props.filtered ? (
@@ -112,7 +117,7 @@ export function ListView<R>(props: Props<R>) {
   };
 
   // Nothing to filter, count or save.
-  const bare = !pages.pending && rows.length === 0 && !props.filtered && !wrong;
+  const bare = !loading && rows.length === 0 && !props.filtered && !wrong;
   const tools = (
     <ToolbarGroup align={{ default: 'alignEnd' }} gap={{ default: 'gapSm' }} alignItems="center">
       {extra}
@@ -122,7 +127,7 @@ export function ListView<R>(props: Props<R>) {
         </ToolbarItem>
       )}
       <ToolbarItem alignSelf="center" className="x-count" aria-live="polite">
-        {pages.pending
+        {loading
           ? ''
           : end < pages.total
             ? t('{{here}} of {{total}}', { here: format.number(end), total: format.number(pages.total) })
@@ -157,7 +162,7 @@ export function ListView<R>(props: Props<R>) {
         </div>
         <div className="x-head-actions">
           {!query && !bare && <Toolbar isStatic className="x-toolbar" inset={{ default: 'insetNone' }}><ToolbarContent>{tools}</ToolbarContent></Toolbar>}
-          {!bare && create}
+          {create}
         </div>
       </div>
       {!bare && (query || selection?.chosen.size) && (

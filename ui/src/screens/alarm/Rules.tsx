@@ -78,7 +78,7 @@ export function Rules() {
         actions={(rule) => <VerbMenu name={rule.name} verbs={verbs(rule)} />}
         menu
         empty={
-          <Nothing icon={RuleIcon} title={t('No alarm rules yet')} action={create}>
+          <Nothing icon={RuleIcon} title={t('No alarm rules yet')}>
             {t('A rule says what is wrong: a metric of VMs or hosts beyond a threshold, for so long; and who is told.')}
           </Nothing>
         }

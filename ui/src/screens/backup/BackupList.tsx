@@ -112,7 +112,7 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
       actions={(row) => <VerbMenu name={`${row.vm_name} ${format.stamp(row.created)}`} verbs={verbs(row)} />}
       menu
       empty={
-        <Nothing icon={BackupIcon} title={t('No backups yet')} action={create}>
+        <Nothing icon={BackupIcon} title={t('No backups yet')}>
           {vm ? t('Nothing would bring this VM back.') : t('Add a repository and a job; or back one VM up from its page.')}
         </Nothing>
       }

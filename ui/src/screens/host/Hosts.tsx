@@ -102,7 +102,7 @@ export default function Hosts() {
         menu
         create={create}
         empty={
-          <Nothing icon={ServerIcon} title={t('No hosts yet')} action={create}>
+          <Nothing icon={ServerIcon} title={t('No hosts yet')}>
             {t('A host is a machine that runs Xen. It joins with a token that works once.')}
           </Nothing>
         }

@@ -84,7 +84,7 @@ export default function Imports() {
         </ToolbarItem>
       }
       empty={
-        <Nothing icon={ImportIcon} title={t('No imports yet')} action={create}>
+        <Nothing icon={ImportIcon} title={t('No imports yet')}>
           <Content component="p">{t('Take VMs out of a vCenter or an ESXi host while they run. An OVA or VMDK goes straight to a host, which a browser cannot do. From where the file is:')}</Content>
           <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command line')}>
             xenith import upload FILE.ova

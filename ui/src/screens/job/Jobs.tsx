@@ -68,7 +68,7 @@ export default function Jobs() {
       actions={(job) => <VerbMenu name={job.name} verbs={verbs(job)} />}
       menu
       empty={
-        <Nothing icon={JobIcon} title={t('No backup jobs yet')} action={create}>
+        <Nothing icon={JobIcon} title={t('No backup jobs yet')}>
           {t('First a repository, then a job for the VMs that a filter finds, such as tag:prod.')}
         </Nothing>
       }

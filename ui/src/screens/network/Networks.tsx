@@ -65,7 +65,7 @@ export default function Networks() {
         actions={(network) => <VerbMenu name={network.name} verbs={verbs(network)} />}
         menu
         empty={
-          <Nothing icon={NetworkIcon} title={t('No networks yet')} action={create}>
+          <Nothing icon={NetworkIcon} title={t('No networks yet')}>
             {t('Declare one: the hosts of the pool make its bridge of a network card, a VLAN or a bond, or have one under that name.')}
           </Nothing>
         }

@@ -69,7 +69,7 @@ export default function Pools() {
         create={create}
         actions={(pool) => <VerbMenu name={pool.name} verbs={verbs(pool)} />}
         menu
-        empty={<Nothing icon={PoolIcon} title={t('No pools you may see')} action={create} />}
+        empty={<Nothing icon={PoolIcon} title={t('No pools you may see')} />}
       />
       {making && <CreatePool close={() => setMaking(false)} />}
     </>

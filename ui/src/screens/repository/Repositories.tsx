@@ -89,7 +89,7 @@ export default function Repositories() {
         actions={(row) => <VerbMenu name={row.name} verbs={verbs(row)} />}
         menu
         empty={
-          <Nothing icon={VaultIcon} title={t('No repositories yet')} action={create}>
+          <Nothing icon={VaultIcon} title={t('No repositories yet')}>
             {t('A folder on another machine or an S3 bucket. Then a job says which VMs go there, and when.')}
           </Nothing>
         }

@@ -68,7 +68,7 @@ export default function Groups() {
         actions={(group) => <VerbMenu name={group.name} verbs={verbs(group)} />}
         menu
         empty={
-          <Nothing icon={ShieldIcon} title={t('No security groups yet')} action={create}>
+          <Nothing icon={ShieldIcon} title={t('No security groups yet')}>
             {t('Without one, everything may pass every NIC that is not locked.')}
           </Nothing>
         }

@@ -77,7 +77,7 @@ export default function Srs() {
         actions={(sr) => <VerbMenu name={sr.name} verbs={verbs(sr, { attach: () => setAttaching(sr) })} />}
         menu
         empty={
-          <Nothing icon={StorageIcon} title={t('No storage yet')} action={create}>
+          <Nothing icon={StorageIcon} title={t('No storage yet')}>
             {t('Hosts bring storage of their own when they join.')}
           </Nothing>
         }

@@ -65,7 +65,7 @@ export default function Standbys() {
         actions={(row) => <VerbMenu name={row.name} verbs={verbs(row, { failBack: () => setBack(row) })} />}
         menu
         empty={
-          <Nothing icon={StandbyIcon} title={t('No standbys yet')} action={create}>
+          <Nothing icon={StandbyIcon} title={t('No standbys yet')}>
             {t('After the loss of a host its VMs are back when their disks are. A standby has them already, a backup ago.')}
           </Nothing>
         }

@@ -72,7 +72,7 @@ export default function Templates() {
         actions={(row) => <VerbMenu name={row.name} verbs={verbs(row)} />}
         menu
         empty={
-          <Nothing icon={TemplateIcon} title={t('No templates yet')} action={create}>
+          <Nothing icon={TemplateIcon} title={t('No templates yet')}>
             {t('Import a distribution’s cloud image, or make a template from a VM: in its menu.')}
           </Nothing>
         }

@@ -79,7 +79,7 @@ export default function Tokens() {
         create={create}
         actions={(token) => <RowAction label={t('Revoke')} name={token.name} danger go={() => revoke(token)} />}
         empty={
-          <Nothing icon={KeyIcon} title={t('No tokens yet')} action={create}>
+          <Nothing icon={KeyIcon} title={t('No tokens yet')}>
             {t('A script signs in with a token, not with your password. It never has more rights than you.')}
           </Nothing>
         }

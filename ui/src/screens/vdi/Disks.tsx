@@ -101,7 +101,7 @@ export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
         actions={(vdi) => <VerbMenu name={vdi.name} verbs={verbs(vdi, { resize: open('resize', vdi), clone: open('clone', vdi), copy: open('copy', vdi), move: open('move', vdi) })} />}
         menu
         empty={
-          <Nothing icon={DiskIcon} title={within ? t('No disks here') : t('No disks yet')} action={create}>
+          <Nothing icon={DiskIcon} title={within ? t('No disks here') : t('No disks yet')}>
             {t('Disks are made with their VM, or here to be attached later.')}
           </Nothing>
         }

@@ -78,7 +78,7 @@ export default function Vms({ within, title }: Props) {
         extra={<MetricsLink of="vm" filter={filter} />}
         create={within ? undefined : create}
         empty={
-          <Nothing icon={MachineIcon} title={within ? t('No VMs here') : t('No VMs yet')} action={within ? undefined : create}>
+          <Nothing icon={MachineIcon} title={within ? t('No VMs here') : t('No VMs yet')}>
             {within ? t('VMs that are placed on this host appear here.') : t('Create one, deploy one from a template, or take yours over from VMware, under Imports.')}{' '}
             {!within && cannot && <span>{t(cannot)}</span>}
           </Nothing>
