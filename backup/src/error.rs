@@ -3,6 +3,7 @@
 //! Variants say what the caller can do: mend the store, give another key, look at damage, start again.
 
 use xenith_common_block::BlockError;
+pub use xenith_common_text::chain;
 
 use crate::store::StoreError;
 
@@ -104,17 +105,4 @@ impl BackupError {
             other => BlockError::Corrupt { target: target.to_owned(), detail: chain(&other) },
         }
     }
-}
-
-/// An error and its causes on one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

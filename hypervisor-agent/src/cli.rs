@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use xenith_common_text::chain;
 use xenith_hypervisor_agent::backends::Kind;
 use xenith_hypervisor_agent::config::Config;
 use xenith_hypervisor_agent::{doctor, enrol, instant, run};
@@ -116,13 +117,7 @@ async fn join(mut config: Config, token: &str, address: Option<String>) -> ExitC
 
 /// One line for a person, causes included. The log is for what happens while it runs.
 fn failed(error: &dyn Error, code: u8) -> ExitCode {
-    eprint!("xenith-agent: {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        eprint!(": {cause}");
-        source = cause.source();
-    }
-    eprintln!();
+    eprintln!("xenith-agent: {}", chain(error));
     ExitCode::from(code)
 }
 

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use xenith_common_ids::{ImportId, VdiId};
+use xenith_common_text::chain;
 use xenith_hypervisor_agent_api::{CommandResult, ImportCommand, VdiProgress};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use xenith_vmware_import::ImportError;
@@ -133,11 +134,5 @@ fn fault(error: &ImportError) -> Fault {
         ImportError::Cancelled | ImportError::Target { .. } => FaultReason::WrongState,
         _ => FaultReason::Internal,
     };
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    Fault::new(reason, text)
+    Fault::new(reason, chain(error))
 }

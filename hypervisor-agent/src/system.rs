@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, SystemSlots};
 use xenith_hypervisor_agent_types::system::{HostSystem, SystemCommand, SystemReply, SystemSlot};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};

@@ -80,17 +80,6 @@ pub(crate) fn way_to(
     Ok((http, format!("https://{server_name}:{port}")))
 }
 
-/// An error with all of its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}
-
 fn cancelled() -> Fault {
     Fault::new(FaultReason::WrongState, "the transfer was cancelled")
 }

@@ -14,7 +14,7 @@ mod network;
 
 use std::fmt;
 
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 
 pub use self::boot::{ENV_FILE, ENV_SIZE, env_block, slot_menu};
 pub use self::network::{BRIDGE, units as network_units};

@@ -17,7 +17,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 use xenith_common_ids::AuditId;
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_orchestrator_api::Caller;
 use xenith_orchestrator_store::{StoreError, Transaction};
 use xenith_orchestrator_types::ApiError;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use serde::Serialize;
+use xenith_common_text::chain;
 
 /// Minutes before the next try; behind the last it is given up, after a day.
 pub const AGAIN: [i64; 8] = [1, 2, 5, 15, 60, 180, 360, 720];
@@ -36,16 +37,7 @@ pub fn shown(to: &str) -> String {
 
 /// `body` as JSON. `Err`: why it was not taken, without the URL.
 pub async fn post(client: &Client, url: &str, body: &impl Serialize) -> Result<(), String> {
-    let why = |error: reqwest::Error| {
-        let error = error.without_url();
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        text
-    };
+    let why = |error: reqwest::Error| chain(&error.without_url());
     let answer = client.post(url).json(body).send().await.map_err(why)?;
     if answer.status().is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status())) }
 }

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use xenith_common_ids::{HostId, PoolId, VmId};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_hypervisor_agent_types::network::is_network_device;
 use xenith_orchestrator_types::vm::{Candidate, Placement};
 

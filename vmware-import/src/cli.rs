@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_vmware_import::convert::block::Hashing;
 use xenith_vmware_import::convert::journal::Durability;
 use xenith_vmware_import::convert::{self, Check, ConvertOptions, Progress, verify};

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use xenith_common_units::counted;
+use xenith_common_text::{chain, counted};
 use xenith_vmware_import::convert::{Progress, Report};
 use xenith_vmware_import::error::ImportError;
 use xenith_vmware_import::info::DiskInfo;
@@ -24,12 +24,7 @@ pub fn print<T: Serialize>(output: Output, value: &T, text: impl FnOnce() -> Str
 }
 
 pub fn report_error(output: Output, error: &ImportError) {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
+    let text = chain(error);
     if output == Output::Json {
         let value = serde_json::json!({ "error": text, "code": error.exit_code() });
         let _ = writeln!(std::io::stdout(), "{value}");

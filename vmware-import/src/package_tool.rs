@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde::Serialize;
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_vmware_import::bytes::check_plain;
 use xenith_vmware_import::convert::verify::Comparison;
 use xenith_vmware_import::convert::{self, ConvertOptions, Progress, Report};

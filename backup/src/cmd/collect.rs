@@ -8,7 +8,7 @@ use xenith_backup::gc::{self, Outcome};
 use xenith_backup::id::BackupId;
 use xenith_backup::retention::Policy;
 use xenith_backup::{Repository, hold, manifest, prune};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 
 use super::list::time_text;
 use crate::cli::{KeepArgs, Output};

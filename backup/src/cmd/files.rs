@@ -13,7 +13,7 @@ use xenith_backup::index::Index;
 use xenith_backup::reader::BackupDisk;
 use xenith_backup::{BackupError, Repository, gc, manifest};
 use xenith_common_block::BlockSource;
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 
 use crate::cli::Output;
 

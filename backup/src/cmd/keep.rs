@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use nix::unistd::{Group, User};
 use xenith_backup::store::{self, Keeper};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 
 use crate::cli::Output;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use xenith_backup::verify::{self, Level, Report, Scope};
 use xenith_backup::{Repository, gc};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 
 use crate::cli::{DepthArgs, Output};
 

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use reqwest::blocking::{Body, Client, Response};
 use xenith_common_ids::VmId;
+use xenith_common_text::chain;
 use xenith_hypervisor_agent_api::SendVm;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use super::Preamble;
 use super::frame::Framed;
 use crate::progress::Progress;
-use crate::transfer::{chain, way_to};
+use crate::transfer::way_to;
 
 /// Also of a receiver that takes nothing: one that makes room for the guest does not for a while.
 const SILENCE: Duration = Duration::from_secs(60);

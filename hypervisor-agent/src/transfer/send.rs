@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use reqwest::blocking::{Body, Client, Response};
 use xenith_common_block::BlockSource;
+use xenith_common_text::chain;
 use xenith_hypervisor_agent_api::SendVdi;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use xenith_vmware_import::ImportError;
 use xenith_vmware_import::upload::{Mark, PipeWriter, pipe, send as send_frames};
 
-use super::{cancelled, chain, way_to};
+use super::{cancelled, way_to};
 use crate::disk::Storage;
 use crate::progress::Progress;
 

@@ -89,13 +89,6 @@ impl From<StorageError> for Fault {
             StorageError::Block(error) if error.is_retryable() => FaultReason::NotReady,
             _ => FaultReason::Internal,
         };
-        let mut message = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            message.push_str(": ");
-            message.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        Self::new(reason, message)
+        Self::new(reason, xenith_common_text::chain(&error))
     }
 }

@@ -172,12 +172,7 @@ async fn an_orchestrator_of_another_protocol_is_told_and_the_token_kept() {
     std::fs::write(&config.join_token, orchestrator.token.to_string()).unwrap();
     let error = enrol::join_patiently(&config, &orchestrator.token).await.unwrap_err();
     assert_eq!(error.exit_code(), 2, "nobody is served by trying again: {error}");
-    let mut told = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        told = format!("{told}: {error}");
-        cause = error.source();
-    }
+    let told = xenith_common_text::chain(&error);
     assert!(told.contains("the orchestrator 2; upgrade the older"), "{told}");
     assert!(matches!(enrol::look(&config).unwrap(), Enrolment::Token(_)), "it can be tried again after that");
     assert_eq!(orchestrator.seen.lock().unwrap()[0].protocol, xenith_hypervisor_agent_api::PROTOCOL);

@@ -52,14 +52,7 @@ impl StepError {
     /// The message with those of its causes, for the record and the user.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        text
+        xenith_common_text::chain(self)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use time::OffsetDateTime;
 use time::macros::format_description;
 use xenith_common_ids::{HostId, IncarnationId, PoolId, SagaId, SrId, VdiId, VmId};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_hypervisor_agent_types::{CdDrive, DiskSpec, NicSpec, VdiSize, VmName};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_store::Transaction;

@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, PoolId};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_store::Record;
 use xenith_orchestrator_types::ApiError;

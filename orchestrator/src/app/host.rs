@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, OperationId, VdiId, VmId};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, JoinToken};
 use xenith_hypervisor_agent_types::HostHardware;
 use xenith_orchestrator_api::Call;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use xenith_common_ids::{HostId, OperationId, SagaId, VmId};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope};
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::system::{HostSystem, SystemCommand, SystemReply};

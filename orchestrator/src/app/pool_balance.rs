@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde_json::json;
 use time::OffsetDateTime;
 use xenith_common_ids::{PoolId, SagaId, TaskId, VmId};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_orchestrator_api::{Call, Caller};
 use xenith_orchestrator_saga::{Outcome, Phase, SagaError, StepError};
 use xenith_orchestrator_store::{Record, Transaction};

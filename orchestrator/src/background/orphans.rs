@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use xenith_common_ids::{HostId, SagaId, SrId, TaskId, VdiId, VmId};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_hypervisor_agent_types::{ObservedVm, SrFacts};
 use xenith_orchestrator_saga::{Phase, SagaError};
 use xenith_orchestrator_store::StoreError;

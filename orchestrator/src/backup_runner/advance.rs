@@ -12,7 +12,7 @@
 
 use time::OffsetDateTime;
 use xenith_common_ids::{BackupJobId, BackupRunId, SagaId, TaskId};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_hypervisor_agent_types::backup::BackupFacts;
 use xenith_hypervisor_agent_types::{Consistency, Quiesced};
 use xenith_orchestrator_saga::{Meta, Outcome, SagaRecord};

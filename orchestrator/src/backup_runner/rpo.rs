@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use time::OffsetDateTime;
 use xenith_common_ids::{BackupJobId, RepositoryId, VmId};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_orchestrator_store::{CollectionWatch, Record, RecordEvent};
 use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::event::Severity;

@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 use xenith_common_pki::authority_client_config;
+use xenith_common_text::chain;
 use xenith_orchestrator_types::import::UploadTicket;
 use xenith_orchestrator_types::{ApiError, Reason};
 use xenith_vmware_import::ImportError;
@@ -283,10 +284,4 @@ fn frame(
         frames.push(&chunk)?;
     }
     frames.end()
-}
-
-/// An error with all of its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use xenith_backup::BackupError;
 use xenith_backup::ingest::Progress;
 use xenith_common_ids::RepositoryId;
+use xenith_common_text::chain;
 use xenith_hypervisor_agent_types::backup::BackupFacts;
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
@@ -51,12 +52,7 @@ impl Saga for BackupSelf {
 }
 
 fn step_error(error: &OwnBackupError) -> StepError {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
+    let text = chain(error);
     match error {
         OwnBackupError::Backup(BackupError::Cancelled) => StepError::Cancelled,
         OwnBackupError::Backup(error) if error.is_retryable() => StepError::retryable(text),

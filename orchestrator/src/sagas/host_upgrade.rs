@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use xenith_common_ids::{HostId, OperationId};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_hypervisor_agent_api::{Command, CommandResult};
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::FaultReason;

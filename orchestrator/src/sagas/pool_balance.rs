@@ -20,7 +20,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, PoolId, SagaId, UserId, VmId};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_orchestrator_saga::{Outcome, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_types::event::Severity;
 

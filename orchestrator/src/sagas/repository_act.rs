@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, RepositoryId};
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply, KeepPolicy};
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;

@@ -4,7 +4,7 @@
 //! Codes are stable: scripts and tickets name them.
 
 use serde::Serialize;
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 
 use super::Context;
 use super::inventory::{Bus, DiskMode, Power, Tools, Vm, VmDisk};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::blocking::{Client, Response};
+use xenith_common_text::chain;
 
 use super::pin::{Fingerprint, Pins};
 use super::soap::{Body, Flag, MAX_ANSWER, Node, parse};
@@ -204,13 +205,7 @@ impl Vim {
             );
             return self.error(call, detail, Retry::Mended);
         }
-        let mut detail = error.to_string();
-        let mut cause = std::error::Error::source(error);
-        while let Some(inner) = cause {
-            detail = format!("{detail}: {inner}");
-            cause = inner.source();
-        }
-        self.error(call, detail, Retry::Later)
+        self.error(call, chain(error), Retry::Later)
     }
 
     fn exchange(&self, method: &'static str, this: &MoRef, body: &Body) -> Result<Answer> {

@@ -4,7 +4,7 @@ mod bulk;
 mod export;
 mod show;
 
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_hypervisor_agent_types::Power;
 use xenith_orchestrator_api::{Method, vm};
 use xenith_orchestrator_client::VmChanges;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use xenith_common_units::counted;
+use xenith_common_text::counted;
 use xenith_orchestrator_api::{import, wave};
 use xenith_orchestrator_types::wave::{
     CreateWave, FreedHosts, ImportPlan, PlanImports, PlannedWave, Wave, WaveCaps, WaveMember, WaveRef,

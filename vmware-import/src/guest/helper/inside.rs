@@ -9,6 +9,7 @@ use nix::mount::MsFlags;
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use xenith_common_text::chain;
 
 use super::disks::{Begin, Overlays, link_by_uuid, merge};
 use super::report::{self, Phase, Report};
@@ -52,13 +53,7 @@ fn inside_root(root: &Path, facts: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let mut text = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                text = format!("{text}: {cause}");
-                source = cause.source();
-            }
-            println!("{text}");
+            println!("{}", chain(&error));
             ExitCode::FAILURE
         }
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::blocking::{Body, Client, Response};
 use xenith_common_block::BlockSource;
+use xenith_common_text::chain;
 use xenith_orchestrator_api::import;
 use xenith_orchestrator_types::import::{Import, ImportPhase, ImportRef, UploadTicket};
 use xenith_vmware_import::ImportError;
@@ -155,16 +156,6 @@ fn answer<T: serde::de::DeserializeOwned>(response: reqwest::Result<Response>) -
     let passing =
         matches!(status.as_u16(), 401 | 409) || status.is_server_error() || told.contains("cut off");
     Err(if passing { Failure::Passing(told) } else { Failure::Final(told) })
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
 }
 
 fn read(
