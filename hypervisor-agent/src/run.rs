@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use xenith_common_tasks::Stop;
 
 use crate::agent::{Agent, AgentError};
 use crate::backends::{self, BackendError, Kind, Opened};
@@ -42,7 +42,7 @@ impl RunError {
 
 /// Returns when asked to stop (SIGTERM or SIGINT), and with [`RunError::Over`] to be started again.
 pub async fn run(config: &Config, kind: Kind) -> Result<(), RunError> {
-    let mut stop = Stop::new().map_err(RunError::Signals)?;
+    let mut stop = Stop::listen().map_err(RunError::Signals)?;
     let enrolment = enrol::look(config)?;
     let opened = backends::open(kind, config).await?;
     let identity = match enrolment {
@@ -76,22 +76,4 @@ async fn serve(config: &Config, identity: Identity, opened: Opened, stop: &mut S
     }
     opened.close().await;
     ended
-}
-
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
+use xenith_common_tasks::Stop;
 
 use crate::{Disks, HostSpec, LabError, LabHost, LabPaths, Progress, Switch, attach, rootfs};
 
@@ -123,7 +123,8 @@ async fn run(order: Order, paths: &LabPaths) -> Result<ExitCode, LabError> {
 
 /// Stops on Ctrl-C or SIGTERM at any time, also in the middle of a start: what was started goes with us.
 async fn up(paths: &LabPaths, specs: Vec<HostSpec>, progress: &Progress) -> Result<ExitCode, LabError> {
-    let mut stop = Stop::new()?;
+    let mut stop = Stop::listen()
+        .map_err(|source| LabError::Io { doing: "could not listen for signals".into(), source })?;
     let mut running = Vec::new();
     for spec in specs {
         let host = tokio::select! {
@@ -154,28 +155,6 @@ async fn up(paths: &LabPaths, specs: Vec<HostSpec>, progress: &Progress) -> Resu
         () = stop.asked() => progress.say("power cut"),
     }
     Ok(ExitCode::SUCCESS)
-}
-
-struct Stop {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn new() -> Result<Self, LabError> {
-        let listen = |kind| {
-            signal(kind)
-                .map_err(|source| LabError::Io { doing: "could not listen for signals".into(), source })
-        };
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn asked(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]

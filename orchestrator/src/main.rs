@@ -8,6 +8,7 @@ mod threads;
 use std::process::ExitCode;
 
 use tokio::runtime::Handle;
+use xenith_common_tasks::Stop;
 use xenith_orchestrator::config::Config;
 use xenith_orchestrator::orchestrator::Orchestrator;
 
@@ -43,11 +44,7 @@ async fn run(arguments: &cli::Arguments, background: &Handle) -> anyhow::Result<
     if let Some(password) = &orchestrator.first_password {
         println!("password   {password}  (of the user admin; shown this once)");
     }
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result?,
-        _ = terminate.recv() => {}
-    }
+    Stop::listen()?.asked().await;
     tracing::info!("stopping");
     if let Err(stragglers) = orchestrator.stop().await {
         tracing::warn!(%stragglers, "not everything ended in time");

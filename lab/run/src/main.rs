@@ -8,7 +8,6 @@ mod host;
 mod orchestrator;
 mod place;
 mod run;
-mod stop;
 mod welcome;
 
 use std::process::ExitCode;

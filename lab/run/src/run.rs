@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use xenith_common_tasks::Stop;
 use xenith_lab::Progress;
 use xenith_orchestrator_client::Client;
 
@@ -11,11 +12,10 @@ use crate::cli::{Arguments, Kind};
 use crate::host::{self, Hosts};
 use crate::orchestrator::Orchestrator;
 use crate::place::Place;
-use crate::stop::Stop;
 use crate::welcome;
 
 pub async fn run(arguments: &Arguments) -> Result<()> {
-    let mut stop = Stop::listen()?;
+    let mut stop = Stop::listen().context("cannot listen for signals")?;
     let place = Place::find(arguments.data.as_deref())?;
     let progress = Progress::stderr();
     let kind = resolve(arguments.kind, Machine::this())?;
