@@ -9,6 +9,7 @@ pub mod backup_proof;
 pub mod backup_restore;
 pub mod backup_self;
 pub mod backup_vm;
+mod disk_parts;
 pub mod host_upgrade;
 pub mod import;
 pub mod pool_balance;

@@ -46,10 +46,6 @@ impl Default for RetryPolicy {
     }
 }
 
-impl RetryPolicy {
-    pub const NEVER: Self = Self { attempts: 1, first: Duration::ZERO, most: Duration::ZERO };
-}
-
 type BoxedAction<S> =
     Arc<dyn for<'a> Fn(&'a S, &'a StepCtx<S>) -> BoxFuture<'a, Result<Value, StepError>> + Send + Sync>;
 

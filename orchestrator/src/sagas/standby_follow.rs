@@ -91,12 +91,6 @@ fn disk(ctx: &StepCtx<StandbyAct>) -> Result<&Disk, StepError> {
     found.ok_or_else(|| StepError::permanent("the step names a disk that is not in the parameters"))
 }
 
-fn new_vdi(ctx: &StepCtx<StandbyAct>) -> Result<&NewVdi, StepError> {
-    let wanted = item(ctx)?;
-    let found = follow(ctx)?.new_vdis.iter().find(|new| new.vdi == wanted);
-    found.ok_or_else(|| StepError::permanent("the step names a disk that is not in the parameters"))
-}
-
 fn target(ctx: &StepCtx<StandbyAct>) -> Result<Target, StepError> {
     if let Some(target) = &follow(ctx)?.target {
         return Ok(target.clone());
@@ -140,12 +134,11 @@ pub(super) async fn put_back(saga: &StandbyAct, ctx: &StepCtx<StandbyAct>) -> Re
 }
 
 async fn ensure_disk(saga: &StandbyAct, ctx: &StepCtx<StandbyAct>) -> Result<(), StepError> {
-    saga.0.ensure_vdi(ctx, ctx.params().host, new_vdi(ctx)?).await
+    saga.0.ensure_disk(ctx, ctx.params().host, &follow(ctx)?.new_vdis).await
 }
 
 async fn delete_disk(saga: &StandbyAct, ctx: &StepCtx<StandbyAct>) -> Result<(), StepError> {
-    let new = new_vdi(ctx)?;
-    saga.0.delete_vdi(ctx, ctx.params().host, (new.vdi, new.sr)).await
+    saga.0.delete_disk(ctx, ctx.params().host, &follow(ctx)?.new_vdis).await
 }
 
 /// Those that held something: what is new is not among them.

@@ -73,19 +73,12 @@ async fn erase(saga: &ImportUpload, ctx: &StepCtx<ImportUpload>) -> Result<(), S
     Ok(())
 }
 
-fn new_vdi(ctx: &StepCtx<ImportUpload>) -> Result<&NewVdi, StepError> {
-    let wanted = ctx.item().unwrap_or_default();
-    let found = ctx.params().new_vdis.iter().find(|new| new.vdi.to_string() == wanted);
-    found.ok_or_else(|| StepError::permanent("the step names a disk that is not in the parameters"))
-}
-
 async fn ensure_disk(saga: &ImportUpload, ctx: &StepCtx<ImportUpload>) -> Result<(), StepError> {
-    saga.0.ensure_vdi(ctx, ctx.params().record.host, new_vdi(ctx)?).await
+    saga.0.ensure_disk(ctx, ctx.params().record.host, &ctx.params().new_vdis).await
 }
 
 async fn delete_disk(saga: &ImportUpload, ctx: &StepCtx<ImportUpload>) -> Result<(), StepError> {
-    let new = new_vdi(ctx)?;
-    saga.0.delete_vdi(ctx, ctx.params().record.host, (new.vdi, new.sr)).await
+    saga.0.delete_disk(ctx, ctx.params().record.host, &ctx.params().new_vdis).await
 }
 
 async fn receive(saga: &ImportUpload, ctx: &StepCtx<ImportUpload>) -> Result<(), StepError> {
