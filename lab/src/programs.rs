@@ -14,14 +14,6 @@ const NEEDED: &[(&str, &str)] = &[
     ("ssh-keygen", "openssh-client"),
 ];
 
-/// The Debian packages that a machine needs to run the lab, for `make run` to install.
-#[must_use]
-pub fn debian_packages() -> Vec<&'static str> {
-    let mut packages: Vec<_> = NEEDED.iter().map(|(_, package)| *package).collect();
-    packages.dedup();
-    packages
-}
-
 /// Fails with all that is missing at once.
 pub fn check() -> Result<(), LabError> {
     check_in(&search_path())

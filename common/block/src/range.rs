@@ -37,12 +37,6 @@ impl ByteRange {
         let (start, end) = (self.start.max(other.start), self.end.min(other.end));
         (start < end).then_some(Self { start, end })
     }
-
-    /// The range grown outwards to multiples of `unit`.
-    #[must_use]
-    pub const fn aligned_out(&self, unit: u64) -> Self {
-        Self { start: self.start - self.start % unit, end: self.end.next_multiple_of(unit) }
-    }
 }
 
 impl fmt::Display for ByteRange {

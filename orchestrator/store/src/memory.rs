@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::error::show_key;
-use crate::feed::{Feed, HISTORY_BYTES};
+use crate::feed::Feed;
 use crate::{
     Direction, Entry, Health, Keyspace, Revision, ScanPage, ScanRequest, Schema, StateStore, StoreError,
     Transaction, Watch,
@@ -36,18 +36,12 @@ impl std::fmt::Debug for MemoryStore {
 impl MemoryStore {
     #[must_use]
     pub fn new(schema: &Schema) -> Self {
-        Self::build(schema, Feed::new(Revision::ZERO))
-    }
-
-    /// Watches see at most the last `commits` commits; to test what happens to those that fall behind.
-    #[must_use]
-    pub fn with_history(schema: &Schema, commits: usize) -> Self {
-        Self::build(schema, Feed::with_limits(Revision::ZERO, (HISTORY_BYTES, commits)))
-    }
-
-    fn build(schema: &Schema, feed: Arc<Feed>) -> Self {
         let contents = schema.keyspaces.iter().map(|keyspace| (*keyspace, BTreeMap::new())).collect();
-        Self { contents: Arc::new(Mutex::new(contents)), feed, health: watch::Sender::new(Health::Writable) }
+        Self {
+            contents: Arc::new(Mutex::new(contents)),
+            feed: Feed::new(Revision::ZERO),
+            health: watch::Sender::new(Health::Writable),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Contents> {
