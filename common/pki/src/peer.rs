@@ -96,10 +96,4 @@ impl PeerCertificate {
             not_after: validity.not_after.to_datetime(),
         })
     }
-
-    /// Half of its life is over: time to renew.
-    #[must_use]
-    pub fn is_past_half_life(&self, now: OffsetDateTime) -> bool {
-        now > self.not_before + (self.not_after - self.not_before) / 2
-    }
 }

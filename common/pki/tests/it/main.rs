@@ -106,13 +106,10 @@ async fn a_pin_holds_for_the_leaf_and_for_the_authority() {
 }
 
 #[test]
-fn half_life() {
+fn a_certificate_is_for_a_request_and_its_key() {
     let (ours, _) = Authority::generate().unwrap();
     let key = KeyAndRequest::generate().unwrap();
-    let now = OffsetDateTime::now_utc();
-    let issued = ours.issue(&key.request_pem, Peer::Orchestrator, now + 30 * 24 * HOUR).unwrap();
-    assert!(!issued.details.is_past_half_life(now));
-    assert!(issued.details.is_past_half_life(now + 16 * 24 * HOUR));
+    let issued = ours.issue(&key.request_pem, Peer::Orchestrator, in_an_hour()).unwrap();
     assert!(ours.issue("no request", Peer::Orchestrator, in_an_hour()).is_err());
     let other_key = KeyAndRequest::generate().unwrap();
     assert!(LiveIdentity::new(&other_key.key_pem, &issued.certificate_pem).is_err(), "key of another");
