@@ -56,57 +56,15 @@ pub async fn host_in(
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use async_trait::async_trait;
     use serde_json::json;
     use time::OffsetDateTime;
-    use tokio::sync::watch;
     use xenith_common_ids::{NetworkId, PoolId, SagaId, SnapshotId, SrId};
-    use xenith_orchestrator_store::{
-        Entry, Health, Keyspace, MemoryStore, Revision, ScanPage, ScanRequest, StateStore, Watch,
-    };
+    use xenith_orchestrator_store::{Fuse, StateStore};
     use xenith_orchestrator_types::vdi::Vdi;
 
     use super::*;
     use crate::model::{SnapshotRecord, SrRecord, VmRecord};
-
-    /// Takes so many commits, and no more.
-    struct Fuse {
-        store: MemoryStore,
-        left: AtomicUsize,
-    }
-
-    #[async_trait]
-    impl StateStore for Fuse {
-        async fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-            self.store.get(keyspace, key).await
-        }
-
-        async fn scan(&self, request: ScanRequest) -> Result<ScanPage, StoreError> {
-            self.store.scan(request).await
-        }
-
-        async fn commit(&self, transaction: Transaction) -> Result<Revision, StoreError> {
-            let take = |left: usize| left.checked_sub(1);
-            match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-                Ok(_) => self.store.commit(transaction).await,
-                Err(_) => Err(StoreError::StorageFull { path: "/made/up".into() }),
-            }
-        }
-
-        fn watch(&self, keyspace: Keyspace, prefix: &[u8], since: Revision) -> Watch {
-            self.store.watch(keyspace, prefix, since)
-        }
-
-        fn revision(&self) -> Revision {
-            self.store.revision()
-        }
-
-        fn health(&self) -> watch::Receiver<Health> {
-            self.store.health()
-        }
-    }
 
     struct World {
         fuse: Arc<Fuse>,
@@ -122,9 +80,7 @@ mod tests {
     impl World {
         /// A host with so many VMs, each with a disk, an address and a snapshot; and an SR that it shares with another host.
         async fn new(count: u8) -> Self {
-            let schema = crate::db::schema();
-            let fuse =
-                Arc::new(Fuse { store: MemoryStore::new(&schema), left: AtomicUsize::new(usize::MAX) });
+            let fuse = Arc::new(Fuse::new(&crate::db::schema()));
             let db = Db::over(Arc::clone(&fuse) as Arc<dyn StateStore>);
             let (id, other, pool) = (HostId::new(), HostId::new(), PoolId::new());
             let (sr, nas) = (SrId::new(), SrId::new());
@@ -222,11 +178,11 @@ mod tests {
     #[tokio::test]
     async fn a_host_goes_in_one_commit_where_it_fits() {
         let world = World::new(10).await;
-        world.fuse.left.store(0, Ordering::Relaxed);
+        world.fuse.take(0);
         assert!(world.forget().await.is_err());
         assert_eq!(world.left().await, (2, 60), "nothing has gone");
         assert!(world.is_attached().await);
-        world.fuse.left.store(1, Ordering::Relaxed);
+        world.fuse.take(1);
         world.forget().await.unwrap();
         assert_eq!(world.left().await, (0, 0));
         assert!(!world.is_attached().await, "the SR is the other host's alone");
@@ -237,9 +193,9 @@ mod tests {
         let (mut commits, count) = (0, 40);
         loop {
             let world = World::new(count).await;
-            world.fuse.left.store(commits, Ordering::Relaxed);
+            world.fuse.take(commits);
             let removed = world.forget().await;
-            world.fuse.left.store(usize::MAX, Ordering::Relaxed);
+            world.fuse.mend();
             if removed.is_ok() {
                 assert_eq!(world.left().await, (0, 0));
                 assert!(!world.is_attached().await);

@@ -26,6 +26,8 @@ mod collection;
 pub mod conformance;
 mod error;
 mod feed;
+#[cfg(feature = "test-support")]
+mod fuse;
 mod key;
 mod memory;
 mod rocks;
@@ -38,6 +40,8 @@ pub use bytes::Bytes;
 pub use collection::{Collection, CollectionWatch, Record, RecordChange, RecordEvent, RecordPage};
 pub use error::{StoreError, UnsupportedSchema};
 pub use feed::{Change, Watch, WatchEvent};
+#[cfg(feature = "test-support")]
+pub use fuse::Fuse;
 pub use key::StoreKey;
 pub use memory::MemoryStore;
 pub use rocks::{RocksOptions, RocksStore};

@@ -1,55 +1,13 @@
 //! A crash loses what was not flushed and nothing else, wherever it happens.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
 use xenith_orchestrator_metrics::{PARTS, schema};
-use xenith_orchestrator_store::{
-    Entry, Health, Keyspace, MemoryStore, Revision, RocksOptions, RocksStore, ScanPage, ScanRequest,
-    StateStore, StoreError, Transaction, Watch,
-};
+use xenith_orchestrator_store::{Fuse, Keyspace, RocksOptions, RocksStore, ScanRequest, StateStore};
 
 use crate::support::{DAY_ONE, World, about, vm, vm_of};
 
 const SHEETS: Keyspace = Keyspace::new("metrics.sheet");
-
-/// Fails every commit once the budget is used up.
-struct Fuse {
-    inner: MemoryStore,
-    left: AtomicU64,
-}
-
-#[async_trait]
-impl StateStore for Fuse {
-    async fn get(&self, keyspace: Keyspace, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        self.inner.get(keyspace, key).await
-    }
-
-    async fn scan(&self, request: ScanRequest) -> Result<ScanPage, StoreError> {
-        self.inner.scan(request).await
-    }
-
-    async fn commit(&self, transaction: Transaction) -> Result<Revision, StoreError> {
-        let take = |left: u64| left.checked_sub(1);
-        match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            Ok(_) => self.inner.commit(transaction).await,
-            Err(_) => Err(StoreError::StorageFull { path: "/made/up".into() }),
-        }
-    }
-
-    fn watch(&self, keyspace: Keyspace, prefix: &[u8], since: Revision) -> Watch {
-        self.inner.watch(keyspace, prefix, since)
-    }
-
-    fn revision(&self) -> Revision {
-        self.inner.revision()
-    }
-
-    fn health(&self) -> tokio::sync::watch::Receiver<Health> {
-        self.inner.health()
-    }
-}
 
 #[tokio::test]
 async fn minutes_that_were_flushed_are_there_after_a_crash() {
@@ -76,15 +34,15 @@ async fn minutes_that_were_flushed_are_there_after_a_crash() {
 #[tokio::test]
 async fn a_crash_at_any_commit_of_the_closing_of_an_hour_loses_nothing() {
     for budget in 0..5 {
-        let store = Arc::new(Fuse { inner: MemoryStore::new(&schema()), left: AtomicU64::new(u64::MAX) });
+        let store = Arc::new(Fuse::new(&schema()));
         let mut world = World::over(store.clone(), DAY_ONE).await;
         // One group's records are three transactions, the other's one.
         let vms: Vec<_> = (0..150).map(|n| vm_of(7, n)).chain([vm_of(8, 0)]).collect();
         world.live(&vms, 3600 + 60, |_| 9.0).await;
         world.now += 3600 + 720;
-        store.left.store(budget, Ordering::Relaxed);
+        store.take(budget);
         let failed = world.metrics.flush(world.now).await.is_err();
-        store.left.store(u64::MAX, Ordering::Relaxed);
+        store.mend();
         assert!(failed, "the budget of {budget} was enough");
         let world = world.crash().await;
         // The first commit is the last minute's.
@@ -103,7 +61,8 @@ async fn a_crash_at_any_commit_of_the_closing_of_an_hour_loses_nothing() {
 
 #[tokio::test]
 async fn what_could_not_be_written_is_written_later() {
-    let store = Arc::new(Fuse { inner: MemoryStore::new(&schema()), left: AtomicU64::new(0) });
+    let store = Arc::new(Fuse::new(&schema()));
+    store.take(0);
     let mut world = World::over(store.clone(), DAY_ONE).await;
     let vm = vm();
     for second in (0..600).step_by(5) {
@@ -111,7 +70,7 @@ async fn what_could_not_be_written_is_written_later() {
     }
     world.now += 605;
     world.metrics.flush(world.now).await.unwrap_err();
-    store.left.store(u64::MAX, Ordering::Relaxed);
+    store.mend();
     world.metrics.flush(world.now).await.unwrap();
     let world = world.crash().await;
     assert_eq!(about(&world.query(vm, DAY_ONE, 60).await, |_| 4.0), 10);
