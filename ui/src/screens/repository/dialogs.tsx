@@ -1,11 +1,12 @@
 // Forms about repositories: one more, its key, checking it.
 
-import { Alert, Checkbox, ClipboardCopy, FormGroup, Modal, ModalBody, ModalFooter, ModalHeader, Button, Radio } from '@patternfly/react-core';
+import { Checkbox, FormGroup, Radio } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { CreateRepository as Params, Repository, RepositorySecret } from '../../api/generated';
 import { ChoiceField, TextField, useHostOptions } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
+import { SecretDialog } from '../../parts/SecretDialog';
 
 export function CreateRepository({ close }: { close: () => void }) {
   const { t } = useTranslation();
@@ -83,19 +84,13 @@ export function Verify({ repository, close }: { repository: Repository; close: (
 export function Secret({ name, secret, close }: { name: string; secret: RepositorySecret; close: () => void }) {
   const { t } = useTranslation();
   return (
-    <Modal isOpen variant="medium" onClose={close} aria-labelledby="secret-title">
-      <ModalHeader title={t('What opens {{name}}', { name })} labelId="secret-title" />
-      <ModalBody>
-        <Alert isInline variant="warning" className="x-gap" title={t('Put it on paper, away from here')}>
-          {t('It opens the repository without this installation. Whoever has it and the place reads all backups.')}
-        </Alert>
-        <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={secret.kind}>
-          {secret.secret}
-        </ClipboardCopy>
-      </ModalBody>
-      <ModalFooter>
-        <Button onClick={close}>{t('Close')}</Button>
-      </ModalFooter>
-    </Modal>
+    <SecretDialog
+      title={t('What opens {{name}}', { name })}
+      warning={t('Put it on paper, away from here')}
+      about={t('It opens the repository without this installation. Whoever has it and the place reads all backups.')}
+      label={secret.kind}
+      secret={secret.secret}
+      close={close}
+    />
   );
 }

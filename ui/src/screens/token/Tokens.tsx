@@ -1,6 +1,6 @@
 // API tokens: what scripts sign in with.
 
-import { Alert, Button, ClipboardCopy, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import { Button } from '@patternfly/react-core';
 import KeyIcon from '@patternfly/react-icons/dist/esm/icons/key-icon';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
@@ -18,6 +18,7 @@ import { NumberField, TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { useFormat } from '../../parts/format';
 import { RowAction } from '../../parts/RowAction';
+import { SecretDialog } from '../../parts/SecretDialog';
 import { seesSecurity } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { Bindings, BindingsField, complete } from '../user/Bindings';
@@ -85,7 +86,15 @@ export default function Tokens() {
         }
       />
       {making && <CreateToken close={() => setMaking(false)} done={setCreated} />}
-      {created && <Secret created={created} close={() => setCreated(undefined)} />}
+      {created && (
+        <SecretDialog
+          title={t('The token {{name}}', { name: created.token.name })}
+          warning={t('It is shown only now. Copy it to where the script keeps its secrets.')}
+          label={t('Token')}
+          secret={created.secret}
+          close={() => setCreated(undefined)}
+        />
+      )}
     </>
   );
 }
@@ -107,23 +116,5 @@ function CreateToken({ close, done }: { close: () => void; done(created: Created
       <NumberField id="token-days" label={t('Works for (days)')} value={days} set={setDays} min={1} max={366} />
       <BindingsField bindings={bindings} set={setBindings} none={t('None chosen: all of your rights, as they are at each use.')} />
     </FormDialog>
-  );
-}
-
-function Secret({ created, close }: { created: CreatedToken; close: () => void }) {
-  const { t } = useTranslation();
-  return (
-    <Modal isOpen variant="medium" onClose={close} aria-labelledby="secret-title">
-      <ModalHeader title={t('The token {{name}}', { name: created.token.name })} labelId="secret-title" />
-      <ModalBody>
-        <Alert isInline variant="warning" title={t('It is shown only now. Copy it to where the script keeps its secrets.')} className="x-gap" />
-        <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Token')}>
-          {created.secret}
-        </ClipboardCopy>
-      </ModalBody>
-      <ModalFooter>
-        <Button onClick={close}>{t('Close')}</Button>
-      </ModalFooter>
-    </Modal>
   );
 }
