@@ -110,7 +110,7 @@ struct Shared {
 pub struct Context {
     library: &'static Library,
     ctx: *mut libxl_ctx,
-    /// From `Box::into_raw`; freed after the context.
+    /// From `Box::leak`; freed after the context.
     shared: NonNull<Shared>,
     wake: Arc<Wake>,
     child_signal: Option<signal_hook_registry::SigId>,

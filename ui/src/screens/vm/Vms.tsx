@@ -4,7 +4,7 @@ import { Button, Dropdown, DropdownItem, DropdownList, MenuToggle } from '@patte
 import MachineIcon from '@patternfly/react-icons/dist/esm/icons/virtual-machine-icon';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { Link, useNavigate } from 'react-router';
+import { useNavigate } from 'react-router';
 import type { VmRow } from '../../api/generated';
 import { Bulk } from '../../list/Bulk';
 import { ListView } from '../../list/ListView';
@@ -127,5 +127,3 @@ function BulkMenu({ choose }: { choose: (verb: VerbInfo) => void }) {
     </Dropdown>
   );
 }
-
-export const VmLink = ({ vm }: { vm: Pick<VmRow, 'id' | 'name'> }) => <Link to={`/vms/${vm.id}`}>{vm.name}</Link>;
