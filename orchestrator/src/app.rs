@@ -56,6 +56,7 @@ mod vm_hardware;
 mod vm_migrate;
 mod vm_new;
 mod vm_nics;
+mod vm_place;
 mod vm_spec;
 mod wave;
 mod wave_places;
