@@ -6,12 +6,12 @@
 //! happens; of the store it reads all again if it was too slow for the store's history.
 
 mod company;
+mod intended;
 mod known;
 mod placed;
 mod rows;
 mod tasks;
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -25,13 +25,11 @@ use xenith_orchestrator_inventory::host::Hosts;
 use xenith_orchestrator_inventory::vdi::Vdis;
 use xenith_orchestrator_inventory::vm::Vms;
 use xenith_orchestrator_inventory::{Delta, Inventory, Noun};
-use xenith_orchestrator_store::{
-    Collection, CollectionWatch, RecordChange, RecordEvent, Revision, StoreError, StoreKey,
-};
+use xenith_orchestrator_store::{RecordChange, RecordEvent, Revision, StoreError};
 use xenith_orchestrator_types::pool::Pool;
 use xenith_orchestrator_types::vdi::Vdi;
 
-use known::TagSets;
+use intended::{Intended, Watches};
 pub use known::{Company, KnownVm};
 pub use placed::Placed;
 pub use tasks::TaskList;
@@ -41,28 +39,8 @@ use crate::fleet::{Changed, Fleet};
 use crate::gathered::Gathered;
 use crate::model::{HostRecord, VmRecord};
 
-/// Records read at once at the start.
-const PAGE: usize = 1000;
 /// Rows made under one look at what is intended: who asks for a record meanwhile waits for a fraction of that.
 const ROWS: usize = 256;
-
-/// What is intended, in memory: the records that every list and placement needs.
-#[derive(Debug, Default)]
-struct Intended {
-    vms: HashMap<VmId, Arc<KnownVm>>,
-    tag_sets: TagSets,
-    /// How many VMs of a pool have a tag: whoever sees VMs by their tags sees their pools by it.
-    tagged: HashMap<Box<str>, HashMap<PoolId, usize>>,
-    of_host: HashMap<HostId, HashSet<VmId>>,
-    /// The VMs whose company a VM is, by that VM.
-    companions: HashMap<VmId, HashSet<VmId>>,
-    /// Counts what changed of a host's VMs that rules between VMs depend on.
-    moves: HashMap<HostId, u64>,
-    hosts: HashMap<HostId, Arc<HostRecord>>,
-    pools: HashMap<PoolId, Pool>,
-    vdis: HashMap<VdiId, Arc<Vdi>>,
-    of_sr: HashMap<SrId, HashSet<VdiId>>,
-}
 
 pub struct Views {
     fleet: Arc<Fleet>,
@@ -75,15 +53,6 @@ pub struct Views {
     placed: Gathered<Placed>,
     /// Up to here the VMs are as the store has them.
     through: watch::Sender<Revision>,
-}
-
-struct Watches {
-    vms: CollectionWatch<VmId, VmRecord>,
-    /// From where on they are watched.
-    vms_since: Revision,
-    hosts: CollectionWatch<HostId, HostRecord>,
-    pools: CollectionWatch<PoolId, Pool>,
-    vdis: CollectionWatch<VdiId, Vdi>,
 }
 
 /// Whether changes of the store were missed.
@@ -446,113 +415,4 @@ impl Views {
 
 fn both<K: Copy + Eq + Hash, V>(old: &HashMap<K, V>, new: &HashMap<K, V>) -> HashSet<K> {
     old.keys().chain(new.keys()).copied().collect()
-}
-
-/// Calls `each` for every record. Returns the revision to watch from.
-async fn read<K: StoreKey, V: serde::Serialize + serde::de::DeserializeOwned>(
-    collection: &Collection<K, V>,
-    mut each: impl FnMut(K, V),
-) -> Result<Revision, StoreError> {
-    let (mut after, mut first) = (None, None);
-    loop {
-        let page = collection.page(after, PAGE).await?;
-        let since = *first.get_or_insert(page.revision);
-        page.records.into_iter().for_each(|record| each(record.key, record.value));
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(since),
-        }
-    }
-}
-
-impl Intended {
-    async fn read(db: &Db) -> Result<(Self, Watches), StoreError> {
-        let mut new = Self::default();
-        // Records are many and decoding them is most of a start: VDIs on one thread, VMs on another.
-        let vdis = tokio::spawn({
-            let vdis = db.vdis.clone();
-            async move {
-                let mut found = Vec::new();
-                let since = read(&vdis, |id, vdi| found.push((id, vdi))).await?;
-                Ok::<_, StoreError>((found, since))
-            }
-        });
-        let vms_since = read(&db.vms, |vm, record| drop(new.put_vm(vm, Some(record)))).await?;
-        let watches = Watches {
-            vms: db.vms.watch(vms_since),
-            vms_since,
-            hosts: db
-                .hosts
-                .watch(read(&db.hosts, |host, record| drop(new.hosts.insert(host, Arc::new(record)))).await?),
-            pools: db.pools.watch(read(&db.pools, |id, pool| drop(new.pools.insert(id, pool))).await?),
-            vdis: {
-                let (found, since) = vdis.await.unwrap_or(Err(StoreError::Closed))?;
-                found.into_iter().for_each(|(id, vdi)| new.put_vdi(id, Some(vdi)));
-                db.vdis.watch(since)
-            },
-        };
-        Ok((new, watches))
-    }
-
-    fn put_vdi(&mut self, id: VdiId, vdi: Option<Vdi>) {
-        if let Some(before) = self.vdis.remove(&id)
-            && let Entry::Occupied(mut vdis) = self.of_sr.entry(before.sr)
-        {
-            vdis.get_mut().remove(&id);
-            if vdis.get().is_empty() {
-                vdis.remove();
-            }
-        }
-        if let Some(vdi) = vdi {
-            self.of_sr.entry(vdi.sr).or_default().insert(id);
-            self.vdis.insert(id, Arc::new(vdi));
-        }
-    }
-
-    /// Returns what was there before.
-    fn put_vm(&mut self, vm: VmId, record: Option<VmRecord>) -> Option<Arc<KnownVm>> {
-        let before = self.vms.remove(&vm);
-        if let Some(before) = &before
-            && let Some(vms) = self.of_host.get_mut(&before.host)
-        {
-            vms.remove(&vm);
-        }
-        let after = record.map(|record| Arc::new(KnownVm::new(record, &mut self.tag_sets)));
-        self.count_tags(before.as_deref(), after.as_deref());
-        self.note_company(vm, before.as_deref(), after.as_deref());
-        if let Some(after) = after {
-            self.of_host.entry(after.host).or_default().insert(vm);
-            self.vms.insert(vm, after);
-        }
-        before
-    }
-
-    fn count_tags(&mut self, before: Option<&KnownVm>, after: Option<&KnownVm>) {
-        fn group(vm: &KnownVm) -> (PoolId, &BTreeSet<String>) {
-            (vm.pool, &vm.tags)
-        }
-        if before.map(group) == after.map(group) {
-            return;
-        }
-        if let Some((pool, tags)) = after.map(group) {
-            for tag in tags {
-                let pools = self.tagged.entry(tag.as_str().into()).or_default();
-                *pools.entry(pool).or_default() += 1;
-            }
-        }
-        if let Some((pool, tags)) = before.map(group) {
-            for tag in tags {
-                let Some(pools) = self.tagged.get_mut(tag.as_str()) else { continue };
-                if let Entry::Occupied(mut count) = pools.entry(pool) {
-                    *count.get_mut() -= 1;
-                    if *count.get() == 0 {
-                        count.remove();
-                    }
-                }
-                if pools.is_empty() {
-                    self.tagged.remove(tag.as_str());
-                }
-            }
-        }
-    }
 }
