@@ -233,7 +233,7 @@ impl Views {
                 Missed::Something
             }
             Err(error) => {
-                tracing::error!(%error, "a record could not be read into the read model");
+                tracing::error!(%error, "a record cannot be read into the read model; what was known of it stands");
                 Missed::Nothing
             }
         }
