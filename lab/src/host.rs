@@ -9,18 +9,19 @@
 //!
 //! What always holds: while a [`LabHost`] lives, it holds the lock of the host's folder, so no second QEMU
 //! opens the disks; QEMU ends when the handle is dropped and when this process dies. On a crash of ours the
-//! disks are as after a power cut. Other processes reach a running host through [`attach`].
+//! disks are as after a power cut. Other processes reach a running host through [`crate::attach()`].
 
 use std::fs::File;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::accel::Accel;
+use crate::attach::{check_name, shell, take_lock};
 use crate::child::{self, Ending, OwnedChild, describe};
 use crate::console::Console;
 use crate::disks::{DiskPaths, Disks};
@@ -412,51 +413,6 @@ pub enum Link {
     Down,
 }
 
-/// The way into a host that another process runs.
-pub fn attach(paths: &LabPaths, name: &str) -> Result<Shell, LabError> {
-    Ok(shell(paths, name, &running(paths, name)?))
-}
-
-/// As [`LabHost::agent_settings`], of a host that another process runs.
-pub fn agent_settings(paths: &LabPaths, name: &str) -> Result<String, LabError> {
-    Ok(running(paths, name)?.agent_settings())
-}
-
-fn running(paths: &LabPaths, name: &str) -> Result<HostRecord, LabError> {
-    check_name(name)?;
-    let dir = paths.host(name);
-    let not_running = || LabError::NotRunning { name: name.to_owned() };
-    if !dir.is_dir() || take_lock(&dir, name).is_ok() {
-        return Err(not_running());
-    }
-    HostRecord::load(&dir).ok_or_else(not_running)
-}
-
-fn shell(paths: &LabPaths, name: &str, record: &HostRecord) -> Shell {
-    Shell {
-        name: name.to_owned(),
-        port: record.ssh_port,
-        key: paths.key(),
-        control: record.sockets.join("ssh"),
-    }
-}
-
-/// Held as long as the file is open; the kernel lets go when the process dies.
-fn take_lock(dir: &Path, name: &str) -> Result<File, LabError> {
-    let path = dir.join("lock");
-    let file = File::create(&path).doing(|| format!("could not create {}", path.display()))?;
-    file.try_lock().map_err(|_| LabError::Running { name: name.to_owned() })?;
-    Ok(file)
-}
-
-fn check_name(name: &str) -> Result<(), LabError> {
-    let good = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    if (1..=20).contains(&name.len()) && name.chars().all(good) && !name.starts_with('-') {
-        return Ok(());
-    }
-    Err(LabError::BadName(name.to_owned()))
-}
-
 /// Whether an SSH server speaks behind the port. QEMU accepts the connection long before dom0 does and then
 /// repeats its own SYN ever more slowly, so a short look is repeated often; the longer the boot has taken,
 /// the slower this machine is and the longer the look.
@@ -471,45 +427,4 @@ async fn banner(port: u16, waited: Duration) -> bool {
         (&greeting == b"SSH-").then_some(())
     };
     tokio::task::spawn_blocking(look).await.is_ok_and(|seen| seen.is_some())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_host_names() {
-        for (name, good) in
-            [("xen1", true), ("my-host", true), ("", false), ("../x", false), ("a b", false), ("-x", false)]
-        {
-            assert_eq!(check_name(name).is_ok(), good, "{name:?}");
-        }
-        assert!(check_name(&"x".repeat(21)).is_err());
-    }
-
-    #[test]
-    fn a_host_is_attached_to_only_while_somebody_runs_it() {
-        let base = tempfile::tempdir().unwrap();
-        let paths = LabPaths::at(base.path());
-        assert!(matches!(attach(&paths, "xen1"), Err(LabError::NotRunning { .. })));
-        let dir = paths.host("xen1");
-        std::fs::create_dir_all(&dir).unwrap();
-        let record = HostRecord {
-            rootfs: "abc".into(),
-            number: 1,
-            ssh_port: 2201,
-            agent_port: 2202,
-            upload_port: 2203,
-            sockets: "/run/x".into(),
-        };
-        record.store(&dir).unwrap();
-        assert!(matches!(attach(&paths, "xen1"), Err(LabError::NotRunning { .. })));
-        let lock = take_lock(&dir, "xen1").unwrap();
-        assert!(matches!(take_lock(&dir, "xen1"), Err(LabError::Running { .. })));
-        assert_eq!(attach(&paths, "xen1").unwrap().port, 2201);
-        let settings = agent_settings(&paths, "xen1").unwrap();
-        assert_eq!(settings, "advertise = \"127.0.0.1:2202\"\nuploads = \"0.0.0.0:2203\"\n");
-        drop(lock);
-        assert!(attach(&paths, "xen1").is_err());
-    }
 }

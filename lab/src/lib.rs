@@ -6,6 +6,7 @@
 
 mod accel;
 pub mod agent;
+mod attach;
 pub mod child;
 mod console;
 mod disks;
@@ -28,10 +29,11 @@ pub mod vmware;
 pub mod cli;
 
 pub use accel::Accel;
+pub use attach::{agent_settings, attach};
 pub use console::{Console, readable};
 pub use disks::Disks;
 pub use error::LabError;
-pub use host::{Cable, HostSpec, LabHost, Link, agent_settings, attach};
+pub use host::{Cable, HostSpec, LabHost, Link};
 pub use medium::write_boot_medium;
 pub use paths::LabPaths;
 pub use progress::Progress;
