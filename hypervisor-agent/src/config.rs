@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use serde::{Deserialize, Deserializer};
+use xenith_common_files::{SettingsError, settings};
 use xenith_common_units::MemoryMiB;
 
 /// Where the settings are looked for when no other file is named.
@@ -68,18 +68,6 @@ impl Default for Config {
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    #[error("cannot read {path}")]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{path}: {detail}")]
-    Syntax { path: PathBuf, detail: String },
-}
-
 impl Config {
     /// Where uploads are taken, by an agent that serves on `address`.
     #[must_use]
@@ -95,22 +83,15 @@ impl Config {
     }
 
     /// Reads `path`; without one, [`DEFAULT_PATH`] where it exists, else the defaults.
-    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let (path, must_exist) = path.map_or((Path::new(DEFAULT_PATH), false), |path| (path, true));
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => {
-                return Ok(Self::default());
-            }
-            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
-        };
-        toml::from_str(&text)
-            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), detail: error.to_string() })
+    pub fn load(path: Option<&Path>) -> Result<Self, SettingsError> {
+        settings(path, Path::new(DEFAULT_PATH))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

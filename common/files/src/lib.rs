@@ -2,11 +2,17 @@
 //!
 //! New contents are written beside the file (`.partial`), flushed, and renamed over it: the rename is the commit point,
 //! and it is durable when the folder is flushed. A file has one writer at a time; who it is, its owner says.
+//!
+//! And the file that an administrator writes: [`settings()`].
+
+mod settings;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+pub use settings::{SettingsError, settings};
 
 /// Makes `bytes` the contents of `path`, for its owner only (mode 0600). Durable when it returns; after an error the
 /// old contents are still there.
