@@ -29,7 +29,7 @@ use super::wanted::Vifs;
 use super::{Again, Networking};
 use crate::db::Db;
 use crate::fleet::Fleet;
-use crate::views::{Placed, Views};
+use crate::views::Views;
 
 /// How often is looked for hosts that are to be told again, and for names.
 const EVERY: Duration = Duration::from_secs(5);
