@@ -5,7 +5,7 @@ use std::fmt::Display;
 /// `noun` is the English one, as it is called when there is one of it.
 #[must_use]
 pub fn counted<N: Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
-    if count == N::from(1) {
+    if count == N::from(1_u8) {
         return format!("{count} {noun}");
     }
     match noun.strip_suffix('y') {
