@@ -47,6 +47,7 @@ mod task;
 mod template;
 mod token;
 mod user;
+mod user_access;
 mod vdi;
 mod vdi_transfer;
 mod vm;

@@ -221,11 +221,17 @@ impl Authn {
     /// A session of who lacks the second factor that a role asks for reaches no further than the account. Tokens are not
     /// asked: they were made by who had it, or before it was asked for.
     fn confined(&self, caller: Caller, user: &User) -> Caller {
-        let asks = |binding: &Binding| self.required.contains(&binding.role);
-        if user.totp || !user.bindings.iter().any(asks) {
+        if !self.lacks_second_factor(user) {
             return caller;
         }
         Caller { bindings: Vec::new(), second_factor_due: true, ..caller }
+    }
+
+    /// Whether a role of theirs asks for a second factor that they do not have.
+    #[must_use]
+    pub fn lacks_second_factor(&self, user: &User) -> bool {
+        let asks = |binding: &Binding| self.required.contains(&binding.role);
+        !user.totp && user.bindings.iter().any(asks)
     }
 
     /// The same caller as things are now: the session or token may have ended, roles may have changed.

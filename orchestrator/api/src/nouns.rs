@@ -21,6 +21,8 @@ noun! {
         List = fn list(ListRequest) -> Page<User>, Secure, Read;
         /// Shows one user.
         Get = fn get(UserRef) -> User, Secure, Read;
+        /// Tells what the caller may do, on what, and by which role; an admin of everything asks about anybody.
+        Access = fn access(AccessOf) -> UserAccess, Own, Read;
         /// Creates a user.
         Create = fn create(CreateUser) -> User, Secure, Mutation;
         /// Changes a user's password, roles or whether they may sign in.

@@ -136,7 +136,12 @@ impl App {
 
     /// The rows that `caller` may look at.
     pub(crate) fn scope(&self, caller: &Caller) -> Scope {
-        match caller.sight(Permission::View) {
+        self.scope_of(caller.sight(Permission::View))
+    }
+
+    /// The rows that a sight covers.
+    pub(super) fn scope_of(&self, sight: Sight) -> Scope {
+        match sight {
             Sight::All => Scope::everything(),
             Sight::Only { pools, tags } => {
                 let names = pools.iter().filter_map(|pool| self.views.pool(*pool)).map(|pool| pool.name);

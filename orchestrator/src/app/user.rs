@@ -7,7 +7,8 @@ use xenith_orchestrator_api::role::RoleApi;
 use xenith_orchestrator_api::user::UserApi;
 use xenith_orchestrator_store::Transaction;
 use xenith_orchestrator_types::user::{
-    ConfirmTotp, CreateUser, OwnPassword, RecoveryCodes, RoleInfo, TotpEnrolment, UpdateUser, User, UserRef,
+    AccessOf, ConfirmTotp, CreateUser, OwnPassword, RecoveryCodes, RoleInfo, TotpEnrolment, UpdateUser, User,
+    UserAccess, UserRef,
 };
 use xenith_orchestrator_types::{
     ApiError, Binding, Empty, ListRequest, Page, Permission, Reason, Role, Scope,
@@ -47,6 +48,10 @@ impl UserApi for App {
 
     async fn get(&self, _: &Call, request: UserRef) -> Result<User, ApiError> {
         Ok(self.find_user(&request.user).await?.value.user)
+    }
+
+    async fn access(&self, call: &Call, request: AccessOf) -> Result<UserAccess, ApiError> {
+        self.access_of(call, request).await
     }
 
     async fn create(&self, _: &Call, request: CreateUser) -> Result<User, ApiError> {

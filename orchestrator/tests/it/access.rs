@@ -9,10 +9,10 @@ use xenith_orchestrator_types::pool::CreatePool;
 use xenith_orchestrator_types::sr::SrRef;
 use xenith_orchestrator_types::task::{ListTasks, TaskRef};
 use xenith_orchestrator_types::token::{CreateToken, TokenRef};
-use xenith_orchestrator_types::user::{CreateUser, UpdateUser, UserRef};
+use xenith_orchestrator_types::user::{AccessOf, Barred, CreateUser, UpdateUser, UserAccess, UserRef};
 use xenith_orchestrator_types::vdi::CreateVdi;
 use xenith_orchestrator_types::vm::{CreateVm, DeleteVm, StartVm, VmRef};
-use xenith_orchestrator_types::{Binding, ListRequest, Reason, Role, Scope};
+use xenith_orchestrator_types::{Binding, ListRequest, Permission, Reason, Role, Scope};
 
 use crate::harness::{EMPTY, Installation, api_error, small, until};
 
@@ -51,6 +51,64 @@ async fn a_tag_is_as_far_as_a_role_reaches() {
     let refused = api_error(viewer.call::<vm::Start>(&StartVm { vm: "prod-1".into() }).await);
     assert_eq!(refused.reason(), Reason::Forbidden);
     installation.stop().await;
+}
+
+fn of(name: &str) -> AccessOf {
+    AccessOf { user: Some(name.into()) }
+}
+
+/// Which permissions, on how many VMs and hosts, and by how many roles.
+fn told(access: &UserAccess) -> Vec<(Permission, u64, u64, usize)> {
+    let each = access.permissions.iter();
+    each.map(|one| (one.permission, one.on.vms, one.on.hosts, one.grounds.len())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_is_told_what_they_may_do_and_by_which_role() {
+    let all = Installation::with_host(SimHypervisor::builder()).await;
+    for (name, tags) in [("prod-1", vec!["prod"]), ("dev-1", vec!["dev"]), ("both-1", vec!["dev", "prod"])] {
+        let mut vm = small(name);
+        vm.tags.extend(tags.into_iter().map(String::from));
+        all.run::<vm::Create>(&vm).await;
+    }
+    let dora = user(&all, "dora", Role::Operator, Scope::Tag("dev".into())).await;
+    let more = [(Role::Operator, "dev"), (Role::Viewer, "prod")];
+    let bindings = more.map(|(role, tag)| Binding { role, scope: Scope::Tag(tag.into()) });
+    let change =
+        UpdateUser { user: "dora".into(), password: None, bindings: Some(bindings.to_vec()), disabled: None };
+    all.admin.call::<user::Update>(&change).await.unwrap();
+
+    // A VM that two roles cover counts once; no tag covers a host.
+    let own = until("the VMs are counted", async || {
+        let own = dora.call::<user::Access>(&AccessOf::default()).await.unwrap();
+        (own.permissions.iter().any(|one| one.on.vms == 3)).then_some(own)
+    })
+    .await;
+    let expected = vec![
+        (Permission::Own, 0, 0, 0),
+        (Permission::View, 3, 0, 2),
+        (Permission::Operate, 2, 0, 1),
+        (Permission::Provision, 2, 0, 1),
+    ];
+    assert_eq!(told(&own), expected);
+    assert!(own.permissions[2].methods.iter().any(|method| method == "vm.start"), "{own:?}");
+    assert_eq!(all.admin.call::<user::Access>(&of("dora")).await.unwrap(), own, "an admin is told the same");
+    assert_eq!(dora.call::<user::Access>(&of("dora")).await.unwrap(), own, "by one's own name, too");
+
+    // Of others nothing, and no hint who there is.
+    let hidden = api_error(dora.call::<user::Access>(&of("admin")).await);
+    let missing = api_error(dora.call::<user::Access>(&of("nobody")).await);
+    assert_eq!((hidden.reason(), &hidden.message), (Reason::Forbidden, &missing.message));
+
+    let admin = all.admin.call::<user::Access>(&AccessOf::default()).await.unwrap();
+    assert_eq!(admin.permissions.len(), Permission::ALL.len() - 1, "{admin:?}");
+    assert!(admin.permissions.iter().skip(1).all(|one| one.on.everything && one.on.hosts == 1), "{admin:?}");
+
+    let change = UpdateUser { user: "dora".into(), password: None, bindings: None, disabled: Some(true) };
+    all.admin.call::<user::Update>(&change).await.unwrap();
+    let barred = all.admin.call::<user::Access>(&of("dora")).await.unwrap();
+    assert_eq!((barred.barred, told(&barred)), (Some(Barred::Disabled), expected));
+    all.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -42,6 +42,21 @@ impl Permission {
         Self::Secure,
     ];
 
+    /// As the API writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::Own => "own",
+            Self::View => "view",
+            Self::Operate => "operate",
+            Self::Provision => "provision",
+            Self::Administer => "administer",
+            Self::System => "system",
+            Self::Secure => "secure",
+        }
+    }
+
     /// How far it holds for who has it through a role that holds somewhere.
     #[must_use]
     pub const fn reach(self) -> Reach {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::UserId;
 
-use crate::{Binding, Reference};
+use crate::{Binding, Permission, Reference};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct User {
@@ -125,5 +125,66 @@ impl std::fmt::Debug for RecoveryCodes {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoleInfo {
     pub role: crate::Role,
-    pub permissions: Vec<crate::Permission>,
+    pub permissions: Vec<Permission>,
+}
+
+/// Whose access to tell: one's own where nobody is named.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccessOf {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Reference>,
+}
+
+/// What a user may do, on what, and by which of their roles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UserAccess {
+    pub user: UserId,
+    pub name: String,
+    /// Why nothing of this holds at present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub barred: Option<Barred>,
+    /// Those that they have, in a fixed order. What is not here, they may not do.
+    pub permissions: Vec<PermissionAccess>,
+}
+
+/// Why a user's roles give them nothing at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Barred {
+    /// They may not sign in.
+    Disabled,
+    /// A role of theirs asks for two-factor sign-in, which they have not set up. Tokens of theirs work.
+    SecondFactorDue,
+}
+
+/// One permission of a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PermissionAccess {
+    pub permission: Permission,
+    /// The methods and subscriptions that need it.
+    pub methods: Vec<String>,
+    /// On how much of what is there now, by all grounds together.
+    pub on: Covered,
+    /// The roles that give it. None: everybody who signs in has it, for their own account.
+    pub grounds: Vec<AccessGround>,
+}
+
+/// A role that gives a permission, and how much it covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AccessGround {
+    pub binding: Binding,
+    pub on: Covered,
+}
+
+/// How much a scope covers at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Covered {
+    /// Also what comes later, and what is in no pool.
+    pub everything: bool,
+    pub pools: u64,
+    pub hosts: u64,
+    pub srs: u64,
+    pub networks: u64,
+    pub vms: u64,
 }

@@ -47,6 +47,11 @@ pub enum UserCommand {
         #[arg(value_name = "USER")]
         user: String,
     },
+    /// Tell what a user may do, on what, and by which role; oneself where nobody is named.
+    Access {
+        #[arg(value_name = "USER")]
+        user: Option<String>,
+    },
     /// Create a user. The password is asked for, or comes from XENITH_NEW_PASSWORD or standard input.
     Create {
         #[arg(value_name = "NAME")]

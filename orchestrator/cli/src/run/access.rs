@@ -2,7 +2,10 @@
 
 use xenith_orchestrator_api::{pool, role, token, user};
 use xenith_orchestrator_types::token::{CreateToken, Token, TokenRef};
-use xenith_orchestrator_types::user::{CreateUser, RoleInfo, UpdateUser, User, UserRef};
+use xenith_orchestrator_types::user::{
+    AccessGround, AccessOf, Barred, Covered, CreateUser, PermissionAccess, RoleInfo, UpdateUser, User,
+    UserAccess, UserRef,
+};
 use xenith_orchestrator_types::{ApiError, Binding, Scope};
 
 use crate::app::App;
@@ -10,7 +13,7 @@ use crate::ask;
 use crate::cli::{Format, GrantScope, RoleCommand, RoleGrant, TokenCommand, UserCommand};
 use crate::error::CliError;
 use crate::run::{list, said, totp};
-use crate::table::{Cell, Column, Row, Sheet, Tone};
+use crate::table::{Cell, Column, Paint, Row, Sheet, Tone};
 use crate::words;
 
 impl Row for User {
@@ -56,6 +59,33 @@ pub fn user_sheet(user: &User) -> Sheet {
         )
         .line("created", words::at(user.created))
         .line("last login", words::at_or_never(user.last_login))
+}
+
+fn covered(on: &Covered) -> String {
+    let Covered { everything, pools, hosts, srs, networks, vms } = on;
+    let far = if *everything { "everything: " } else { "" };
+    format!("{far}{vms} VMs, {hosts} hosts, {srs} SRs, {networks} networks, {pools} pools")
+}
+
+/// A line for all of it, and one for each role where there are several.
+fn permission_lines(of: &PermissionAccess) -> Vec<String> {
+    let by =
+        |ground: &AccessGround| format!("{}, by {}", covered(&ground.on), words::binding(&ground.binding));
+    match of.grounds.as_slice() {
+        [] => vec!["one's own account".to_owned()],
+        [one] => vec![by(one)],
+        all => std::iter::once(covered(&of.on)).chain(all.iter().map(by)).collect(),
+    }
+}
+
+fn access_sheet(access: &UserAccess) -> Sheet {
+    let barred = access.barred.map(|why| match why {
+        Barred::Disabled => "the user is disabled: nothing of this holds",
+        Barred::SecondFactorDue => "two-factor sign-in is to be set up first: until then, only tokens work",
+    });
+    let sheet = Sheet::new().line("name", &access.name).maybe("barred", barred);
+    let each = |sheet: Sheet, of: &PermissionAccess| sheet.each(of.permission.as_str(), permission_lines(of));
+    access.permissions.iter().fold(sheet, each)
 }
 
 impl Row for Token {
@@ -128,6 +158,10 @@ pub async fn user(app: &App, command: UserCommand) -> Result<(), CliError> {
             let user = app.call::<user::Get>(&UserRef { user }).await?;
             app.out.object(&user, || user_sheet(&user))
         }
+        UserCommand::Access { user } => {
+            let access = app.call::<user::Access>(&AccessOf { user }).await?;
+            app.out.value(&access, || access_sheet(&access).render(Paint::Plain))
+        }
         UserCommand::Create { name, roles, keyed } => {
             let bindings = bindings(app, roles).await?;
             let password = ask::new_secret(&format!("Password of {name}"), "XENITH_NEW_PASSWORD")?;
@@ -194,4 +228,47 @@ pub async fn token(app: &App, command: TokenCommand) -> Result<(), CliError> {
 
 pub async fn role(app: &App, RoleCommand::List(listing): RoleCommand) -> Result<(), CliError> {
     list::<role::List, RoleInfo>(app, &listing).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn access_in_words() {
+        let on = serde_json::json!({
+            "everything": false, "pools": 0, "hosts": 0, "srs": 0, "networks": 0, "vms": 3,
+        });
+        let ground = |role: &str, tag: &str| serde_json::json!({ "binding": { "role": role, "scope": { "kind": "tag", "value": tag } }, "on": on });
+        let access: UserAccess = serde_json::from_value(serde_json::json!({
+            "user": "01890a5d-ac96-774b-bcce-b302099a8057", "name": "dora", "barred": "disabled",
+            "permissions": [
+                { "permission": "own", "methods": ["auth.whoami"], "on": on, "grounds": [] },
+                {
+                    "permission": "view", "methods": ["vm.list"], "on": on,
+                    "grounds": [ground("viewer", "dev"), ground("operator", "test")],
+                },
+                { "permission": "operate", "methods": ["vm.start"], "on": on, "grounds": [ground("operator", "test")] },
+            ],
+        }))
+        .unwrap();
+        let shown = access_sheet(&access).render(Paint::Plain);
+        let covers = "3 VMs, 0 hosts, 0 SRs, 0 networks, 0 pools";
+        let by = |binding: &str| format!("{covers}, by {binding}");
+        let (viewer, operator) = (by("viewer@tag:dev"), by("operator@tag:test"));
+        let lines: Vec<_> =
+            shown.lines().map(|line| line.split_at(9)).map(|(of, text)| (of.trim(), text)).collect();
+        assert_eq!(
+            lines,
+            [
+                ("name", "dora"),
+                ("barred", "the user is disabled: nothing of this holds"),
+                ("own", "one's own account"),
+                ("view", covers),
+                ("", viewer.as_str()),
+                ("", operator.as_str()),
+                ("operate", operator.as_str()),
+            ]
+        );
+    }
 }

@@ -127,6 +127,7 @@ fn access() -> Vec<Case> {
         case::<auth::ChangePassword>("change-password"),
         case::<user::List>("user list -f role:admin --sort -created"),
         case::<user::Get>("user get ann"),
+        case::<user::Access>("user access ann"),
         case::<user::Create>("user create ann --role operator@pool:default --role viewer@tag:dev"),
         case::<user::Update>("user update ann --disable --no-roles --password"),
         case::<user::Delete>("user delete ann --yes"),

@@ -291,6 +291,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "auth.login" => json!({ "session": "s", "expires": at, "user": user() }),
             "auth.whoami" | "user.get" | "user.create" | "user.update" | "user.totp_disable"
             | "user.totp_reset" => json!(user()),
+            "user.access" => json!({ "user": ID, "name": "ann", "permissions": [] }),
             "user.totp_enrol" => {
                 json!({ "uri": "otpauth://totp/Xenith:admin?secret=GEZD", "secret": "GEZD" })
             }
