@@ -8,12 +8,13 @@ export interface Things {
   template: string;
   job: string;
   run: string;
+  user: string;
   /** `repository/backup`. */
   backup: string;
 }
 
 /** Every screen by name. */
-export function screens({ vm, host, task, network, sr, template, job, run, backup }: Things): Record<string, string> {
+export function screens({ vm, host, task, network, sr, template, job, run, user, backup }: Things): Record<string, string> {
   return {
     home: '/',
     fleet: '/fleet',
@@ -76,6 +77,7 @@ export function screens({ vm, host, task, network, sr, template, job, run, backu
     events: '/events',
     orphans: '/orphans',
     users: '/users',
+    user: `/users/${user}`,
     tokens: '/tokens',
     audit: '/audit',
     mail: '/mail',

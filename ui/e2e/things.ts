@@ -54,6 +54,7 @@ export async function things(stage: Stage): Promise<Things> {
     template: id(await page('template.list')),
     job: id(await page('backup_job.list')),
     run: id(await page('backup_run.list')),
+    user: id(await page('user.list'), 'dora'),
     backup: backup ? `${backup.repository}/${backup.id}` : '',
   };
 }

@@ -49,6 +49,7 @@ const TaskPage = lazy(() => import('../screens/task/TaskPage'));
 const Events = lazy(() => import('../screens/event/Events'));
 const Orphans = lazy(() => import('../screens/orphan/Orphans'));
 const Users = lazy(() => import('../screens/user/Users'));
+const UserPage = lazy(() => import('../screens/user/UserPage'));
 const Tokens = lazy(() => import('../screens/token/Tokens'));
 const Audit = lazy(() => import('../screens/audit/Audit'));
 const Mail = lazy(() => import('../screens/mail/Mail'));
@@ -107,6 +108,7 @@ export function Screens() {
           <Route path="/events" element={<Events />} />
           <Route path="/orphans" element={<Orphans />} />
           <Route path="/users" element={<Users />} />
+          <Route path="/users/:user" element={<UserPage />} />
           <Route path="/tokens" element={<Tokens />} />
           <Route path="/audit" element={<Audit />} />
           <Route path="/mail" element={<Mail />} />

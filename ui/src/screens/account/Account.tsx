@@ -10,6 +10,7 @@ import { TextField } from '../../parts/fields';
 import { useFormat } from '../../parts/format';
 import { PageTitle } from '../../parts/PageTitle';
 import { useUser } from '../../shell/user';
+import { Access } from '../user/Access';
 import { ROLES, useScope } from '../user/Bindings';
 import { SecondFactor } from './SecondFactor';
 
@@ -71,6 +72,7 @@ export default function Account() {
         </Card>
         <SecondFactor user={user} />
       </div>
+      {!user.totp_due && <Access />}
     </PageSection>
   );
 }
