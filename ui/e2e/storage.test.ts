@@ -105,6 +105,27 @@ describe.skipIf(!possible)('storage by hand', () => {
     await page.context().close();
   }, 120_000);
 
+  it('a file of the browser becomes a VM', async () => {
+    const { page, problems } = await stage.page();
+    await stage.signIn(page);
+    await page.goto(`${stage.url}/imports/upload`);
+    // Of no format, so that it says nothing of itself but how large it is.
+    await page.setInputFiles('#import-file', { name: 'shop.img', mimeType: 'application/octet-stream', buffer: Buffer.alloc(3 << 20, 'a disk ') });
+    await page.getByRole('button', { name: 'Next' }).click();
+    expect(await page.inputValue('#file-name')).toBe('shop');
+    await page.fill('#file-memory', '128');
+    await page.getByLabel('Prepare the guest for Xen').uncheck();
+    await page.getByLabel('Start it when its disks are here').uncheck();
+    await page.getByRole('button', { name: 'Next' }).click();
+    await page.getByText('All checks pass').waitFor();
+    await page.getByRole('button', { name: 'Begin', exact: true }).click();
+    await page.getByRole('heading', { name: 'shop', level: 1 }).waitFor();
+    await page.locator('.x-title').getByText('Done').waitFor();
+    expect(await page.getByText('Uploading shop').count()).toBe(0);
+    expect(problems).toEqual([]);
+    await page.context().close();
+  }, 120_000);
+
   it('a connection that is lost says how old the page is, and comes back by itself', async () => {
     await stage.run('vm.create', stage.small('kept', { start: true }));
     const { page, problems } = await stage.page();

@@ -36,7 +36,7 @@ class Host implements Transport {
 async function upload(host: Transport) {
   const pauses: number[] = [];
   const uploads = new Uploads(host, (ms) => (pauses.push(ms), Promise.resolve()));
-  await uploads.begin({ vdi: 'v', task: 't', name: 'disk' }, file);
+  await uploads.begin({ id: 'v', task: 't', name: 'disk' }, file);
   return { uploads, pauses };
 }
 
@@ -67,7 +67,7 @@ describe('an upload', () => {
     const host = new Host([refusal('host-failed', 'the disk is full')]);
     const { uploads, pauses } = await upload(host);
     expect(pauses).toEqual([]);
-    expect(uploads.all()).toMatchObject([{ vdi: 'v', error: { message: 'the disk is full' } }]);
+    expect(uploads.all()).toMatchObject([{ id: 'v', error: { message: 'the disk is full' } }]);
     await uploads.goOn('v');
     expect(uploads.all()).toEqual([]);
   });
@@ -91,7 +91,7 @@ describe('an upload', () => {
       },
     };
     uploads = new Uploads(cancelled, () => Promise.resolve());
-    await uploads.begin({ vdi: 'v', task: 't', name: 'disk' }, file);
+    await uploads.begin({ id: 'v', task: 't', name: 'disk' }, file);
     expect(host.asked).toEqual(['look', 'send from 0']);
     expect(uploads.all()).toEqual([]);
   });

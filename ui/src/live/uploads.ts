@@ -6,10 +6,12 @@
 
 import { useSyncExternalStore } from 'react';
 import { ApiError } from '../api/errors';
+import { Broken, type PackageFile } from '../api/package';
 import { overHttp, type Mark, type Transport } from '../api/upload';
 
 export interface Upload {
-  vdi: string;
+  /** Of the VDI, or of the import. */
+  id: string;
   task: string;
   name: string;
   size: number;
@@ -18,9 +20,12 @@ export interface Upload {
   error?: unknown;
 }
 
+type Tell = (done: number, size: number) => void;
+
 interface Going {
   shown: Upload;
-  file: Blob;
+  /** Asks how far the host is, and sends from there. */
+  once(tell: Tell, signal: AbortSignal): Promise<Mark>;
   ended: AbortController;
 }
 
@@ -32,7 +37,7 @@ const LONGEST_PAUSE_MS = 5_000;
 /** The same again may do. */
 const PASSING = ['unreachable', 'host-unreachable', 'conflict', 'wrong-state', 'throttled', 'read-only'];
 
-const passes = (error: unknown) => error instanceof ApiError && PASSING.includes(error.reason);
+const passes = (error: unknown) => (error instanceof Broken ? error.passing : error instanceof ApiError && PASSING.includes(error.reason));
 
 export class Uploads {
   private going = new Map<string, Going>();
@@ -52,26 +57,43 @@ export class Uploads {
   all = (): Upload[] => this.list;
 
   /** Sends `file` to a VDI that waits for it; resolves when it is whole, or stands. */
-  begin(upload: Pick<Upload, 'vdi' | 'task' | 'name'>, file: Blob): Promise<void> {
-    const one: Going = { shown: { ...upload, size: file.size, done: 0 }, file, ended: new AbortController() };
-    this.going.set(upload.vdi, one);
-    this.told();
-    return this.run(one);
+  begin(upload: Pick<Upload, 'id' | 'task' | 'name'>, file: Blob): Promise<void> {
+    return this.add({ ...upload, size: file.size }, async (tell, signal) => {
+      const mark = await this.transport.look(upload.id, signal);
+      tell(mark.done, file.size);
+      if (mark.whole) return mark;
+      return this.transport.send(upload.id, file, mark.done, (sent) => tell(Math.min(file.size, mark.done + sent), file.size), signal);
+    });
+  }
+
+  /** Sends the disks of a VM's file to an import that waits for them; `ours`: it was begun with this very file. */
+  beginVm(upload: Pick<Upload, 'id' | 'task' | 'name' | 'size'>, source: Pick<PackageFile, 'send'>, ours: 'ours' | 'anybodys'): Promise<void> {
+    return this.add(upload, async (tell, signal) => {
+      await source.send(upload.id, ours === 'ours', tell, signal);
+      return { done: upload.size, whole: true };
+    });
   }
 
   /** Goes on with one that stands. */
-  goOn(vdi: string): Promise<void> {
-    const one = this.going.get(vdi);
+  goOn(id: string): Promise<void> {
+    const one = this.going.get(id);
     if (!one) return Promise.resolve();
     this.change(one, { error: undefined });
     return this.run(one);
   }
 
   /** Sends no more of it. What the host has is its task's. */
-  end(vdi: string) {
-    this.going.get(vdi)?.ended.abort();
-    this.going.delete(vdi);
+  end(id: string) {
+    this.going.get(id)?.ended.abort();
+    this.going.delete(id);
     this.told();
+  }
+
+  private add(upload: Omit<Upload, 'done' | 'error'>, once: Going['once']): Promise<void> {
+    const one: Going = { shown: { ...upload, done: 0 }, once, ended: new AbortController() };
+    this.going.set(upload.id, one);
+    this.told();
+    return this.run(one);
   }
 
   private async run(one: Going) {
@@ -80,8 +102,8 @@ export class Uploads {
     let furthest = -1;
     while (!signal.aborted) {
       try {
-        const mark = await this.once(one, signal);
-        if (mark.whole) return this.end(one.shown.vdi);
+        const mark = await one.once((done, size) => this.change(one, { done, size }), signal);
+        if (mark.whole) return this.end(one.shown.id);
         if (mark.done > furthest) failures = 0;
         furthest = Math.max(furthest, mark.done);
         failures += 1;
@@ -94,14 +116,6 @@ export class Uploads {
       }
       await this.pause(Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures));
     }
-  }
-
-  private async once(one: Going, signal: AbortSignal): Promise<Mark> {
-    const { vdi } = one.shown;
-    const mark = await this.transport.look(vdi, signal);
-    this.change(one, { done: mark.done });
-    if (mark.whole) return mark;
-    return this.transport.send(vdi, one.file, mark.done, (sent) => this.change(one, { done: Math.min(one.file.size, mark.done + sent) }), signal);
   }
 
   private change(one: Going, part: Partial<Upload>) {

@@ -64,6 +64,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'snapshot.revert': { bare: ['snapshot'] },
   'snapshot.delete': { bare: ['snapshot'] },
   'snapshot.clone': { bare: ['snapshot', 'name'], flags: ['start'] },
+  'import.upload': { bare: ['file'], flags: ['name', 'memory', 'vcpus', 'firmware', 'network', 'new_macs', 'pool', 'host', 'no_prepare', 'start'], many: ['tag'] },
   'import.cut_over': { bare: ['import'], flags: ['at', 'force'] },
   'import.roll_back': { bare: ['import'] },
   'import.archive': { bare: ['import'] },
@@ -137,6 +138,16 @@ function uplink({ kind, mode, interfaces, vni, ...rest }: Params = {}): Params {
   }
 }
 
+/** A VM from a file, as the flags of `import upload`; what networks of the file are called is not in the call. */
+function fromFile({ vm, file, no_prepare }: Params): Params {
+  const { name, memory, vcpus, platform, nics = [], tags, pool, host, start } = vm as { name: string; memory: { target: number }; vcpus: { online: number }; platform: { firmware?: string }; nics?: { network: string; mac?: string }[]; tags?: string[]; pool?: string; host?: string; start?: boolean };
+  const networks = [...new Set(nics.map(({ network }) => network))];
+  const macs = nics.length > 0 && nics.every(({ mac }) => !mac);
+  // Several are told apart by names that only the file has.
+  if (networks.length > 1) return { vm, file, no_prepare };
+  return { file, name, memory: `${memory.target}MiB`, vcpus: vcpus.online, firmware: platform.firmware, network: networks[0], new_macs: macs, tag: tags?.length ? tags : undefined, pool, host, no_prepare, start };
+}
+
 /** Parameters that the command line says otherwise. */
 const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
   // What comes needs a name there; what it is of is the last part of it.
@@ -152,6 +163,7 @@ const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
   'alarm_rule.update': ({ for_s, enabled, ...rest }) => ({ ...rest, enabled: onOff(enabled), for: for_s === 0 ? '0s' : lasts(for_s) }),
   'standby.create': ({ networks, ...rest }) => (Object.keys((networks as object | undefined) ?? {}).length ? { ...rest, networks } : rest),
   'standby.fail_back': ({ deadline_s, ...rest }) => ({ ...rest, deadline: lasts(deadline_s) }),
+  'import.upload': fromFile,
   // The call has the size of the file, and the command the file.
   'vdi.upload': ({ capacity: _size, ...rest }) => ({ ...rest, file: 'FILE' }),
   'vdi.create': (params) => ({ ...params, size: size(params.size as number) }),

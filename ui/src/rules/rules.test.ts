@@ -105,6 +105,15 @@ describe('the command line', () => {
     ['vm.attach_disk', { vm: 'web-1', disk: { size: 20 * 1024 ** 3, access: 'read-only' } }, 'xenith vm attach-disk web-1 size=20GiB,access=ro'],
     ['vm.attach_nic', { vm: 'web-1', nic: { network: 'lan' } }, 'xenith vm attach-nic web-1 lan'],
     ['vdi.upload', { name: 'd', host: 'xen1', capacity: 512 }, 'xenith vdi upload d FILE --host xen1'],
+    [
+      'import.upload',
+      {
+        vm: { name: 'shop', platform: { kind: 'hvm', firmware: 'uefi' }, vcpus: { online: 2, max: 2 }, memory: { target: 2048, max: 2048 }, disks: [{ size: 1 }], nics: [{ network: 'lan', mac: '00:50:56:00:00:01' }], tags: ['web'], start: true },
+        disks: [{ name: 'd', capacity: 1 }],
+        file: 'shop.ova',
+      },
+      'xenith import upload shop.ova --name shop --memory 2048MiB --vcpus 2 --firmware uefi --network lan --tag web --start',
+    ],
     ['vdi.resize', { vdi: 'd', size: 40 * 1024 ** 3 }, 'xenith vdi resize d 40GiB'],
     ['vdi.create', { name: 'd', size: 1536 * 1024 ** 2, host: 'xen1' }, 'xenith vdi create d --size 1536MiB --host xen1'],
     ['sr.create', { name: 'nas', host: 'xen1', spec: { kind: 'nfs', server: 'nas', export: '/vms' } }, 'xenith sr create nas --host xen1 --nfs nas:/vms'],

@@ -41,6 +41,7 @@ const StandbyPage = lazy(() => import('../screens/standby/StandbyPage'));
 const NewStandby = lazy(() => import('../screens/standby/NewStandby'));
 const Repositories = lazy(() => import('../screens/repository/Repositories'));
 const NewImport = lazy(() => import('../screens/import/new/NewImport'));
+const FromFile = lazy(() => import('../screens/import/file/FromFile'));
 const ImportPage = lazy(() => import('../screens/import/ImportPage'));
 const Waves = lazy(() => import('../screens/wave/Waves'));
 const WavePage = lazy(() => import('../screens/wave/WavePage'));
@@ -96,6 +97,7 @@ export function Screens() {
           <Route path="/standbys/:standby" element={<StandbyPage />} />
           <Route path="/imports" element={<Imports />} />
           <Route path="/imports/new" element={<NewImport />} />
+          <Route path="/imports/upload" element={<FromFile />} />
           <Route path="/imports/:import" element={<ImportPage />} />
           <Route path="/waves" element={<Waves />} />
           <Route path="/waves/:wave" element={<WavePage />} />

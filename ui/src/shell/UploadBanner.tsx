@@ -18,17 +18,17 @@ export function UploadBanner() {
     addEventListener('beforeunload', ask);
     return () => removeEventListener('beforeunload', ask);
   }, [some]);
-  return list.map((upload) => <Sending key={upload.vdi} upload={upload} />);
+  return list.map((upload) => <Sending key={upload.id} upload={upload} />);
 }
 
 function Sending({ upload }: { upload: Upload }) {
   const { t } = useTranslation();
   const format = useFormat();
   const { run } = useActs();
-  const { vdi, task, name, size, done, error } = upload;
+  const { id, task, name, size, done, error } = upload;
   const title = error === undefined ? t('Uploading {{name}}', { name }) : t('The upload of {{name}} stands', { name });
   const cancel = async () => {
-    uploads.end(vdi);
+    uploads.end(id);
     await run({ method: 'task.cancel', params: { task }, title: t('Cancel the upload of {{name}}', { name }) });
   };
   return (
@@ -39,7 +39,7 @@ function Sending({ upload }: { upload: Upload }) {
       title={title}
       actionLinks={
         <>
-          {error !== undefined && <AlertActionLink onClick={() => void uploads.goOn(vdi)}>{t('Go on with it')}</AlertActionLink>}
+          {error !== undefined && <AlertActionLink onClick={() => void uploads.goOn(id)}>{t('Go on with it')}</AlertActionLink>}
           <AlertActionLink onClick={() => void cancel()}>{t('Cancel the upload')}</AlertActionLink>
         </>
       }

@@ -2,8 +2,8 @@
 export const vsphere: Record<string, string> = {
   'Take VMs out of vSphere': 'Sortir des VM de vSphere',
   'You cannot take VMs out of vSphere': 'Vous ne pouvez pas sortir de VM de vSphere',
-  'Take VMs out of a vCenter or an ESXi host while they run. An OVA or VMDK goes straight to a host, which a browser cannot do. From where the file is:':
-    'Sortez des VM d’un vCenter ou d’un hôte ESXi pendant qu’elles tournent. Un OVA ou un VMDK va droit à un hôte, ce qu’un navigateur ne peut pas. Depuis là où est le fichier :',
+  'Take VMs out of a vCenter or an ESXi host while they run, or make one from an OVA, VMDK, qcow2 or VHD of this computer. A file that is elsewhere goes straight to a host:':
+    'Sortez des VM d’un vCenter ou d’un hôte ESXi pendant qu’elles tournent, ou faites-en une d’un OVA, VMDK, qcow2 ou VHD de cet ordinateur. Un fichier qui est ailleurs va droit à un hôte :',
   Source: 'Source',
   'Where and when': 'Où et quand',
   'From where': 'D’où',

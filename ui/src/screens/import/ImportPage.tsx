@@ -1,6 +1,6 @@
 // One import: how far each disk is, what it waits for, what each pass did.
 
-import { Alert, Card, CardBody, CardTitle, ClipboardCopy, Label, PageSection, Progress } from '@patternfly/react-core';
+import { Alert, Card, CardBody, CardTitle, Label, PageSection, Progress } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useParams } from 'react-router';
@@ -11,6 +11,7 @@ import { useFormat } from '../../parts/format';
 import { useNames } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
 import { Preparation } from './Preparation';
+import { Resend } from './Resend';
 import { ImportVerb } from './verbs';
 import { origin, PHASE } from './words';
 
@@ -36,13 +37,7 @@ export default function ImportPage() {
         actions={<ImportVerb row={row} large />}
       />
       {row.message && <Alert isInline variant={row.phase === 'done' ? 'info' : 'warning'} title={row.message} />}
-      {row.phase === 'uploading' && (
-        <Alert isInline variant="info" title={t('It waits for its disks. From where the file is:')}>
-          <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command line')}>
-            {`xenith import send ${row.name} FILE`}
-          </ClipboardCopy>
-        </Alert>
-      )}
+      {row.phase === 'uploading' && <Resend row={row} />}
       <div className="x-cards">
         <Card isCompact>
           <CardTitle component="h2">{t('Disks')}</CardTitle>

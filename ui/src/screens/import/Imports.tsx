@@ -57,6 +57,7 @@ export default function Imports() {
   const create = (
     <>
       <CreateButton label={t('Take VMs out of vSphere')} why={mayNot(user, 'import.start')} go={() => void navigate('/imports/new')} />
+      <CreateButton secondary label={t('Make a VM from a file')} why={mayNot(user, 'import.upload')} go={() => void navigate('/imports/upload')} />
       <CreateButton secondary label={t('Waves')} why={mayNot(user, 'wave.list')} go={() => void navigate('/waves')} />
     </>
   );
@@ -85,7 +86,7 @@ export default function Imports() {
       }
       empty={
         <Nothing icon={ImportIcon} title={t('No imports yet')}>
-          <Content component="p">{t('Take VMs out of a vCenter or an ESXi host while they run. An OVA or VMDK goes straight to a host, which a browser cannot do. From where the file is:')}</Content>
+          <Content component="p">{t('Take VMs out of a vCenter or an ESXi host while they run, or make one from an OVA, VMDK, qcow2 or VHD of this computer. A file that is elsewhere goes straight to a host:')}</Content>
           <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command line')}>
             xenith import upload FILE.ova
           </ClipboardCopy>

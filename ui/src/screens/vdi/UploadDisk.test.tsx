@@ -45,7 +45,7 @@ describe('the dialog', () => {
     await waitFor(() => expect(go.hasAttribute('disabled')).toBe(false));
     expect(await serious()).toEqual([]);
     await userEvent.click(go);
-    await waitFor(() => expect(begin).toHaveBeenCalledWith({ vdi: 'v', task: 't', name: 'debian-12' }, file));
+    await waitFor(() => expect(begin).toHaveBeenCalledWith({ id: 'v', task: 't', name: 'debian-12' }, file));
     expect(shown.calls('vdi.upload')).toEqual([{ name: 'debian-12', host: 'h1', capacity: 500 }]);
     begin.mockRestore();
   });

@@ -3,6 +3,7 @@
 import { Alert, ClipboardCopy, FormGroup } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
+import { Link } from 'react-router';
 import type { Sr } from '../../api/generated';
 import { uploads } from '../../live/uploads';
 import { Help, TextField } from '../../parts/fields';
@@ -38,7 +39,7 @@ export function UploadDisk({ within, close }: { within?: Sr; close: () => void }
       button={t('Upload')}
       ready={!!file && file.size > 0 && !known && name !== '' && place.on !== ''}
       close={close}
-      done={({ task, object }) => file && object && void uploads.begin({ vdi: object, task, name }, file)}
+      done={({ task, object }) => file && object && void uploads.begin({ id: object, task, name }, file)}
       about={t('A raw disk or an ISO image. It goes on after an interruption, as long as this page is open.')}
     >
       <FormGroup label={t('File')} fieldId="upload-file" isRequired>
@@ -61,6 +62,11 @@ function NotRaw({ file, format, host }: { file: File; format: Format; host: stri
   if (format.kind === 'packed') return <Alert isInline variant="warning" title={title}>{t('Unpack it first.')}</Alert>;
   return (
     <Alert isInline variant="warning" title={title}>
+      {format.kind === 'package' && (
+        <p>
+          <Link to="/imports/upload">{t('Make a VM from a file')}</Link>
+        </p>
+      )}
       <p>{t('The command line reads it, and sends what is in it:')}</p>
       <ClipboardCopy isReadOnly hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command line')}>
         {line}
