@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { serious } from './eyes';
-import { possible, Stage } from './stage';
+import { possible, Stage, until } from './stage';
 import { totp, totpAfter } from './totp';
 
 describe.skipIf(!possible)('by hand', () => {
@@ -46,10 +46,19 @@ describe.skipIf(!possible)('by hand', () => {
     await page.goto(`${stage.url}/vms`);
     const row = page.getByRole('row', { name: /web-1/ });
     await row.getByText('Running').waitFor();
+    // Half a second from when the API has it, for a row that is here and for one that comes.
+    const seen = async (what: Promise<unknown>) => {
+      const begun = performance.now();
+      await what;
+      expect(performance.now() - begun).toBeLessThan(500);
+    };
     await stage.run('vm.pause', { vm: 'web-1' });
-    const begun = Date.now();
-    await row.getByText('Paused').waitFor();
-    expect(Date.now() - begun).toBeLessThan(1500);
+    await seen(row.getByText('Paused').waitFor());
+    const { task } = await stage.call<{ task: string }>('vm.create', stage.small('web-2'));
+    await seen(page.getByRole('row', { name: /web-2/ }).waitFor());
+    await until('web-2 is made', async () => (await stage.call<{ status: string }>('task.get', { task })).status === 'done');
+    await stage.run('vm.delete', { vm: 'web-2' });
+    await seen(page.getByRole('row', { name: /web-2/ }).waitFor({ state: 'detached' }));
 
     // The filter is the API's, and stands in the address.
     await page.getByLabel('Filter VMs').fill('power:running');

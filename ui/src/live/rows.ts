@@ -5,9 +5,10 @@ import { useEffect, useRef } from 'react';
 import { queries, refresh, useFollow } from '../api/client';
 import type { Host, HostChange, Page, Vdi, VdiChange, VmRow, VmRowChange } from '../api/generated';
 import { patchRows } from '../list/pages';
+import { Again } from './again';
 
-const GATHER_MS = 100;
-const AGAIN_MS = 700;
+/** For changes that come together: they are drawn at once. */
+export const GATHER_MS = 50;
 
 interface Rows {
   vm: VmRow;
@@ -39,14 +40,9 @@ function patchReads<N extends Noun>(noun: N, filter: string, changes: Map<string
 export function useLiveRows<N extends Noun>(noun: N, filter: string, sort = '', enabled = true) {
   const changed = useRef(new Map<string, Rows[N] | undefined>());
   const gather = useRef<ReturnType<typeof setTimeout>>(undefined);
-  const again = useRef<ReturnType<typeof setTimeout>>(undefined);
-
-  const readAgain = () => {
-    again.current ??= setTimeout(() => {
-      again.current = undefined;
-      refresh(noun);
-    }, AGAIN_MS);
-  };
+  const again = useRef<Again>(undefined);
+  again.current ??= new Again();
+  const readAgain = () => again.current?.ask(noun);
   const apply = () => {
     gather.current = undefined;
     const changes = changed.current;
@@ -76,8 +72,8 @@ export function useLiveRows<N extends Noun>(noun: N, filter: string, sort = '', 
   useEffect(
     () => () => {
       clearTimeout(gather.current);
-      clearTimeout(again.current);
-      gather.current = again.current = undefined;
+      gather.current = undefined;
+      again.current?.stop();
     },
     [],
   );

@@ -1,9 +1,10 @@
 // The tasks that the caller may see: those that run, and the newest that are over. Fed by one subscription.
 
 import { useEffect, useMemo, useSyncExternalStore } from 'react';
-import { refresh, useSocket } from '../api/client';
+import { useSocket } from '../api/client';
 import type { Task } from '../api/generated';
 import { over } from '../parts/words';
+import { Again } from './again';
 
 const KEPT = 100;
 
@@ -14,7 +15,7 @@ class Tasks {
   private sorted: Task[] = [];
   private readonly listeners = new Set<() => void>();
   private readonly mine = new Map<string, Ended>();
-  private later: ReturnType<typeof setTimeout> | undefined;
+  private readonly again = new Again();
 
   watch = (listener: () => void) => {
     this.listeners.add(listener);
@@ -49,10 +50,7 @@ class Tasks {
 
   /** Something was done: what shows it is read again, once for many. */
   private changed(_task: Task) {
-    this.later ??= setTimeout(() => {
-      this.later = undefined;
-      refresh('vm', 'vdi', 'host', 'task', 'system', 'sr', 'snapshot', 'template', 'backup', 'backup_job', 'backup_run', 'repository', 'import', 'standby');
-    }, 150);
+    this.again.ask('vm', 'vdi', 'host', 'task', 'system', 'sr', 'snapshot', 'template', 'backup', 'backup_job', 'backup_run', 'repository', 'import', 'standby');
   }
 
   clear() {
