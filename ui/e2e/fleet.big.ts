@@ -14,15 +14,18 @@ import { browserPath, programs, Stage, until } from './stage';
 const HOSTS = Number(process.env.HOSTS ?? 1000);
 const VMS = 100;
 const MIB = 1024 ** 2;
-const possible = ['xenith-benches-fleet', 'xenith-orchestrator'].every((name) => existsSync(join(programs, name))) && existsSync(browserPath);
+const NEEDED = [join(programs, 'xenith-benches-fleet'), join(programs, 'xenith-orchestrator'), browserPath];
 
 /** So far the list is scrolled: many times what is kept of it. */
 const ROWS = 20_000;
 const PIXELS_A_FRAME = 400;
 
-const MUST = { heapMiB: 150, grownMiB: 15, rowsInPage: 200, frameMs: 50, filterMs: 1000, paletteMs: 1000 };
+const MUST = { heapMiB: 150, grownMiB: 15, rowsInPage: 200, frameMs: 50, filterMs: 1000, paletteMs: 1000, changeMs: 500 };
 
 async function fleet(): Promise<Stage> {
+  const missing = NEEDED.filter((path) => !existsSync(path));
+  // It was asked for: to leave it out would look as if it had passed.
+  if (missing.length) throw new Error(`not there: ${missing.join(', ')}; build them with optimisation and say where with XENITH_PROGRAMS, and the browser with CHROMIUM`);
   const child: ChildProcess = spawn(join(programs, 'xenith-benches-fleet'), [String(HOSTS), String(VMS), '0'], { stdio: ['pipe', 'pipe', 'pipe'] });
   let said = '';
   child.stdout?.on('data', (data) => (said += data));
@@ -31,7 +34,7 @@ async function fleet(): Promise<Stage> {
     'the fleet stands',
     () => {
       if (child.exitCode !== null) throw new Error(`xenith-benches-fleet ended: ${said}`);
-      return /^open (\S+) as bench0 with (.+)$/m.exec(said) ?? undefined;
+      return /^open (\S+) as bench0 with (.+)\n/m.exec(said) ?? undefined;
     },
     900,
   );
@@ -71,6 +74,27 @@ function scroll(page: Page, to: number): Promise<{ frames: number[]; row: number
   );
 }
 
+/** From when the API has changed the first VM in sight to when its row shows that. */
+async function changed(page: Page): Promise<number> {
+  const row = page.locator('.x-scroller tbody tr[aria-rowindex="2"]');
+  const vm = (await row.getByRole('link').first().getAttribute('href'))?.split('/').at(-1) ?? '';
+  // As the page itself: it has the session, in a cookie that this program does not see.
+  const call = <T>(method: string, params: object) =>
+    page.evaluate(
+      async (body) => {
+        const answer = await fetch('/rpc', { method: 'POST', headers: { 'content-type': 'application/json' }, body });
+        return (await answer.json()) as { result?: unknown; error?: { message: string } };
+      },
+      JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }),
+    ).then(({ result, error }) => {
+      if (error) throw new Error(`${method}: ${error.message}`);
+      return result as T;
+    });
+  const { task } = await call<{ task: string }>('vm.update', { vm, tags: ['benched'] });
+  await until('the VM is changed', async () => (await call<{ status: string }>('task.get', { task })).status === 'done');
+  return took(() => row.getByText('benched').waitFor());
+}
+
 const share = (values: number[], of: number): number => [...values].sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * of))] ?? Number.NaN;
 
 async function took(what: () => Promise<unknown>): Promise<number> {
@@ -79,7 +103,7 @@ async function took(what: () => Promise<unknown>): Promise<number> {
   return performance.now() - begun;
 }
 
-describe.skipIf(!possible)(`in front of ${HOSTS * VMS} VMs`, () => {
+describe(`in front of ${HOSTS * VMS} VMs`, () => {
   let stage: Stage;
   beforeAll(async () => {
     stage = await fleet();
@@ -103,15 +127,18 @@ describe.skipIf(!possible)(`in front of ${HOSTS * VMS} VMs`, () => {
       await page.locator('.x-scroller tr[aria-rowindex="2"]').waitFor();
     });
     const filter = await took(async () => {
-      const count = page.locator('.x-count');
-      const before = await count.innerText();
+      // Of how many: how many are here changes as one scrolls, too.
+      const total = async () => (await page.locator('.x-count').innerText()).split(' ').at(-1);
+      const before = await total();
       await page.getByLabel('Filter VMs').fill('power:stopped');
-      await until('the filter holds', async () => (await count.innerText()) !== before);
+      await until('the filter holds', async () => (await total()) !== before);
     });
+    const change = await changed(page);
     const palette = await took(async () => {
       await page.keyboard.press('Control+k');
-      await page.locator('.x-palette input').fill('vm');
-      await page.locator('.x-offer-label').first().waitFor();
+      await page.locator('.x-palette input').fill('web');
+      // Places are offered without asking; VMs are searched for.
+      await page.locator('.x-offer-group').getByText('Virtual machines').first().waitFor();
     });
 
     const frames = [...little.frames, ...far.frames];
@@ -125,6 +152,7 @@ describe.skipIf(!possible)(`in front of ${HOSTS * VMS} VMs`, () => {
       'rows in the page, at most': Math.max(little.rows, far.rows),
       'back to the first row (ms)': home,
       'filter to rows (ms)': filter,
+      'tag set by the API, to the row (ms)': change,
       'palette to offers (ms)': palette,
     };
     for (const [what, value] of Object.entries(found)) console.log(`${what}: ${value.toFixed(1)}`);
@@ -134,6 +162,7 @@ describe.skipIf(!possible)(`in front of ${HOSTS * VMS} VMs`, () => {
     expect(found['rows in the page, at most']).toBeLessThan(MUST.rowsInPage);
     expect(found['frame, p95 (ms)']).toBeLessThan(MUST.frameMs);
     expect(filter).toBeLessThan(MUST.filterMs);
+    expect(change).toBeLessThan(MUST.changeMs);
     expect(palette).toBeLessThan(MUST.paletteMs);
     expect(problems).toEqual([]);
   }, 900_000);

@@ -79,7 +79,7 @@ export class Stage {
     child.stderr?.on('data', (data) => (said += data));
     const ready = () => {
       if (child.exitCode !== null) throw new Error(`xenith-run ended: ${said}`);
-      return /Ctrl-C stops/.test(said) && /password (\S+)/.exec(said)?.[1];
+      return /Ctrl-C stops/.test(said) && /user admin, password (\S+)/.exec(said)?.[1];
     };
     const password = await until('the orchestrator runs', ready, kind === 'sim' ? 90 : 1800);
     return new Stage(`https://127.0.0.1:${port}`, password, child, folder, await Stage.browser());
@@ -109,13 +109,13 @@ export class Stage {
     return answer.result as T;
   }
 
-  /** To the end of its task. */
-  async run(method: string, params: object): Promise<{ object?: string }> {
+  /** To the end of its task, which may take so long. */
+  async run(method: string, params: object, seconds = 60): Promise<{ object?: string }> {
     const started = await this.call<{ task: string; object?: string }>(method, params);
     await until(`${method} is over`, async () => {
       const { status } = await this.call<{ status: string }>('task.get', { task: started.task });
       return status !== 'running' && status !== 'rolling-back';
-    });
+    }, seconds);
     return started;
   }
 
