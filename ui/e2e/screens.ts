@@ -4,6 +4,7 @@ export interface Things {
   host: string;
   task: string;
   network: string;
+  pool: string;
   sr: string;
   template: string;
   job: string;
@@ -14,7 +15,7 @@ export interface Things {
 }
 
 /** Every screen by name. */
-export function screens({ vm, host, task, network, sr, template, job, run, user, backup }: Things): Record<string, string> {
+export function screens({ vm, host, task, network, pool, sr, template, job, run, user, backup }: Things): Record<string, string> {
   return {
     home: '/',
     fleet: '/fleet',
@@ -41,6 +42,7 @@ export function screens({ vm, host, task, network, sr, template, job, run, user,
     'host-vms': `/hosts/${host}?tab=vms`,
     'host-events': `/hosts/${host}?tab=events`,
     pools: '/pools',
+    pool: `/pools/${pool}`,
     networks: '/networks',
     network: `/networks/${network}`,
     'security-groups': '/security-groups',
@@ -90,6 +92,6 @@ export function screens({ vm, host, task, network, sr, template, job, run, user,
 }
 
 /** Those that only look, and so are for a phone, too. */
-export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-metrics', 'vm-snapshots', 'hosts', 'host', 'host-metrics', 'storage', 'sr', 'templates', 'alarms', 'tasks', 'task', 'events', 'orphans', 'certificates', 'about'];
+export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-metrics', 'vm-snapshots', 'hosts', 'host', 'host-metrics', 'pool', 'storage', 'sr', 'templates', 'alarms', 'tasks', 'task', 'events', 'orphans', 'certificates', 'about'];
 /** Those that say something of their own when there is nothing yet. */
 export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'security-groups', 'storage', 'templates', 'disks', 'standbys', 'imports', 'new-import', 'alarms', 'alarms-past', 'alarm-rules', 'alarm-silences', 'tasks', 'task', 'events', 'orphans'];

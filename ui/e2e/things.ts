@@ -50,6 +50,7 @@ export async function things(stage: Stage): Promise<Things> {
     host: id(await page('host.list')),
     task: id(await page('task.list')),
     network: id(await page('network.list')),
+    pool: id(await page('pool.list')),
     sr: id(await page('sr.list')),
     template: id(await page('template.list')),
     job: id(await page('backup_job.list')),

@@ -39,6 +39,8 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'host.set_peer_address': { bare: ['host', 'address'] },
   'pool.create': { bare: ['name'], flags: ['description'] },
   'pool.delete': { bare: ['pool'] },
+  'pool.balance': { bare: ['pool'], flags: ['goal'] },
+  'pool.set_balance': { bare: ['pool'], flags: ['mode', 'goal', 'threshold', 'min_gain', 'ceiling', 'moves', 'at_once', 'per_host', 'per_hour', 'cool_down'] },
   'network.create': { bare: ['name'], flags: ['bridge', 'interface', 'bond', 'private', 'internal', 'vlan', 'interfaces', 'bond_mode', 'mtu', 'pool', 'description'] },
   'network.delete': { bare: ['network'] },
   'security_group.create': { bare: ['name'], flags: ['tag', 'pool', 'description', 'no_ingress', 'no_egress'], many: ['ingress', 'egress'] },
@@ -47,6 +49,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'vdi.create': { bare: ['name'], flags: ['size', 'host', 'sr'] },
   'vdi.import': { bare: ['name', 'url'], flags: ['host', 'sr', 'sha256'] },
   'vdi.upload': { bare: ['name', 'file'], flags: ['host', 'sr'] },
+  'vdi.export': { bare: ['vdi', 'file'], flags: ['snapshot'] },
   'vdi.resize': { bare: ['vdi', 'size'] },
   'vdi.clone': { bare: ['vdi', 'name'] },
   'vdi.copy': { bare: ['vdi', 'name'], flags: ['host', 'sr'] },
@@ -157,6 +160,7 @@ const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
   'security_group.create': directions,
   'security_group.set_rules': directions,
   'vm.set_nic': ({ addresses, rate_mbit, ...rest }) => ({ ...rest, ...listed(addresses, 'address', 'no_addresses'), rate: rate_mbit }),
+  'pool.set_balance': ({ threshold_percent, min_gain_percent, ceiling_percent, cool_down_minutes, ...rest }) => ({ ...rest, threshold: threshold_percent, min_gain: min_gain_percent, ceiling: ceiling_percent, cool_down: cool_down_minutes === undefined ? undefined : `${cool_down_minutes}m` }),
   'host.set_maintenance': (params) => ({ ...params, maintenance: params.maintenance ? 'on' : 'off' }),
   'alarm.silence': ({ seconds, ...rest }) => ({ ...rest, for: lasts(seconds) }),
   'alarm_rule.create': ({ for_s, when, threshold, ...rest }) => ({ ...noMail(rest), [String(when ?? 'above')]: String(threshold), for: lasts(for_s) }),
@@ -166,6 +170,7 @@ const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
   'import.upload': fromFile,
   // The call has the size of the file, and the command the file.
   'vdi.upload': ({ capacity: _size, ...rest }) => ({ ...rest, file: 'FILE' }),
+  'vdi.export': (params) => ({ ...params, file: 'FILE.qcow2' }),
   'vdi.create': (params) => ({ ...params, size: size(params.size as number) }),
   'vdi.resize': (params) => ({ ...params, size: size(params.size as number) }),
   'vm.attach_disk': ({ disk, ...rest }) => {

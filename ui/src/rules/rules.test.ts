@@ -104,6 +104,9 @@ describe('the command line', () => {
     ['vm.set_nic', { vm: 'web-1', mac: '00:16:3e:00:00:01', addresses: [], rate_mbit: 0 }, 'xenith vm set-nic web-1 00:16:3e:00:00:01 --no-addresses --rate 0'],
     ['vm.attach_disk', { vm: 'web-1', disk: { size: 20 * 1024 ** 3, access: 'read-only' } }, 'xenith vm attach-disk web-1 size=20GiB,access=ro'],
     ['vm.attach_nic', { vm: 'web-1', nic: { network: 'lan' } }, 'xenith vm attach-nic web-1 lan'],
+    ['pool.balance', { pool: 'default', goal: 'density' }, 'xenith pool balance default --goal density'],
+    ['pool.set_balance', { pool: 'default', mode: 'automatic', min_gain_percent: 0, cool_down_minutes: 90 }, 'xenith pool set-balance default --mode automatic --min-gain 0 --cool-down 90m'],
+    ['vdi.export', { vdi: 'd' }, 'xenith vdi export d FILE.qcow2'],
     ['vdi.upload', { name: 'd', host: 'xen1', capacity: 512 }, 'xenith vdi upload d FILE --host xen1'],
     [
       'import.upload',

@@ -15,6 +15,7 @@ const NewVm = lazy(() => import('../screens/vm/new/NewVm'));
 const Hosts = lazy(() => import('../screens/host/Hosts'));
 const HostPage = lazy(() => import('../screens/host/HostPage'));
 const Pools = lazy(() => import('../screens/pool/Pools'));
+const PoolPage = lazy(() => import('../screens/pool/PoolPage'));
 const Networks = lazy(() => import('../screens/network/Networks'));
 const NetworkPage = lazy(() => import('../screens/network/NetworkPage'));
 const SecurityGroups = lazy(() => import('../screens/security-group/Groups'));
@@ -73,6 +74,7 @@ export function Screens() {
           <Route path="/hosts" element={<Hosts />} />
           <Route path="/hosts/:host" element={<HostPage />} />
           <Route path="/pools" element={<Pools />} />
+          <Route path="/pools/:pool" element={<PoolPage />} />
           <Route path="/networks" element={<Networks />} />
           <Route path="/networks/:network" element={<NetworkPage />} />
           <Route path="/security-groups" element={<SecurityGroups />} />

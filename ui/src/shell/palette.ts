@@ -91,6 +91,6 @@ export async function search(socket: Socket, typed: string, user: User, t: Trans
     ...templates.items.map((template) => ({ key: template.id, group: t('Templates'), label: template.name, go: `/templates/${template.id}` })),
     ...srs.items.map((sr) => ({ key: sr.id, group: t('Storage'), label: sr.name, go: `/storage/${sr.id}` })),
     ...groups.items.map((group) => ({ key: group.id, group: t('Security groups'), label: group.name, hint: group.tag, go: `/security-groups?q=${encodeURIComponent(quoted(group.name))}` })),
-    ...pools.items.map((pool) => ({ key: pool.id, group: t('Pools'), label: pool.name, go: '/pools' })),
+    ...pools.items.map((pool) => ({ key: pool.id, group: t('Pools'), label: pool.name, go: `/pools/${pool.id}` })),
   ];
 }

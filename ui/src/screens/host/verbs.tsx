@@ -17,6 +17,7 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
   const user = useUser();
   const [beginning, setBeginning] = useState(false);
   const [moving, setMoving] = useState(false);
+  const [peering, setPeering] = useState(false);
   const [emptying, setEmptying] = useState(false);
   const [came, setCame] = useState<Evacuation>();
   const [upgrading, setUpgrading] = useState(false);
@@ -27,6 +28,7 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
       ? { label: t('End maintenance'), why, act: end, note: t('VMs may be placed on it again.') }
       : { label: t('Begin maintenance'), why, go: () => setBeginning(true), note: t('It takes no new VMs and starts none while in maintenance.') },
     { label: t('Change the address'), why: mayNot(user, 'host.set_address', { pool: host.pool }), go: () => setMoving(true), note: t('It moved, and keeps its identity, its VMs and its certificate.') },
+    { label: t('Change the address for hosts'), why: mayNot(user, 'host.set_peer_address', { pool: host.pool }), go: () => setPeering(true), note: t('What hosts send each other goes there: moving VMs, copies of disks, private networks.') },
     {
       label: t('Move its VMs away'),
       why: mayNot(user, 'host.evacuate', { pool: host.pool }) ?? (host.vms === 0 ? t('It has none.') : undefined),
@@ -53,6 +55,7 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
       <VerbMenu name={host.name} verbs={verbs} labelled={labelled} />
       {beginning && <Maintenance host={host} close={() => setBeginning(false)} moved={setCame} />}
       {moving && <Address host={host} close={() => setMoving(false)} />}
+      {peering && <PeerAddress host={host} close={() => setPeering(false)} />}
       {emptying && <Evacuate host={host} close={() => setEmptying(false)} done={setCame} />}
       {upgrading && <Upgrade host={host} close={() => setUpgrading(false)} />}
       {came && <Evacuated name={host.name} vms={came.vms} close={() => setCame(undefined)} />}
@@ -76,6 +79,27 @@ function Address({ host, close }: { host: Host; close: () => void }) {
       about={t('The orchestrator calls its agent there. Nothing on the host changes.')}
     >
       <TextField id="host-address" label={t('Address')} value={address} set={setAddress} required autoFocus wrong={fine ? undefined : t('An address and a port, such as xen1.example.org:8444.')} />
+    </FormDialog>
+  );
+}
+
+/** A name or an address; without a port. */
+const PEER = /^(\[?[0-9a-fA-F:.%]+\]?|[^\s:/[\]]+)$/;
+
+function PeerAddress({ host, close }: { host: Host; close: () => void }) {
+  const { t } = useTranslation();
+  const before = host.peer_address ?? '';
+  const [address, setAddress] = useState(before);
+  const fine = address === '' || PEER.test(address);
+  return (
+    <FormDialog
+      act={{ method: 'host.set_peer_address', params: { host: host.id, ...(address ? { address } : {}) }, title: t('Another address of {{name}} for hosts', { name: host.name }) }}
+      button={t('Change')}
+      ready={fine && address !== before}
+      close={close}
+      about={t('For a network of the hosts’ own. The orchestrator goes on calling {{address}}.', { address: host.address })}
+    >
+      <TextField id="host-peer-address" label={t('Address')} value={address} set={setAddress} autoFocus placeholder="10.10.0.1" wrong={fine ? undefined : t('A name or an IP address, without a port.')} help={t('Empty: the one that the orchestrator uses.')} />
     </FormDialog>
   );
 }

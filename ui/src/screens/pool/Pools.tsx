@@ -3,12 +3,11 @@
 import PoolIcon from '@patternfly/react-icons/dist/esm/icons/cubes-icon';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { Link, useNavigate } from 'react-router';
+import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Pool } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
-import { quoted } from '../../list/filter';
 import { ListView } from '../../list/ListView';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
@@ -17,17 +16,17 @@ import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
 import { TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
-import { VerbMenu, type Verb } from '../../parts/VerbMenu';
+import { VerbMenu } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
-import { metricsOf } from '../metrics/MetricsLink';
+import { usePoolVerbs } from './verbs';
 
 const nameOf = (pool: Pool) => pool.name;
 
 export default function Pools() {
   const { t } = useTranslation();
   const user = useUser();
-  const navigate = useNavigate();
+  const verbs = usePoolVerbs();
   const [making, setMaking] = useState(false);
   const hosts = useRead('host.list', { limit: 1000 });
   const { wanted, bar, list } = useListState();
@@ -35,7 +34,7 @@ export default function Pools() {
   const columns = useMemo((): Column<Pool>[] => {
     const count = (pool: Pool) => hosts.data?.items.filter((host) => host.pool === pool.id).length ?? 0;
     return [
-      { key: 'name', header: msg('Name'), sort: 'name', cell: (pool) => <Link to={`/vms?q=pool:${encodeURIComponent(pool.name)}`}>{pool.name}</Link>, text: nameOf },
+      { key: 'name', header: msg('Name'), sort: 'name', cell: (pool) => <Link to={`/pools/${pool.id}`}>{pool.name}</Link>, text: nameOf },
       { key: 'hosts', header: msg('Hosts'), width: 8, cell: (pool) => t('{{count}} hosts', { count: count(pool) }), text: (pool) => String(count(pool)) },
       { key: 'description', header: msg('Description'), wide: true, cell: (pool) => pool.description || '—', text: (pool) => pool.description ?? '' },
       { key: 'id', header: msg('Id'), optional: true, cell: (pool) => <code>{pool.id}</code>, text: (pool) => pool.id },
@@ -43,17 +42,6 @@ export default function Pools() {
   }, [hosts.data, t]);
   const why = mayNot(user, 'pool.create');
   const create = <CreateButton label={t('Create a pool')} why={why} go={() => setMaking(true)} />;
-  const verbs = (pool: Pool): Verb[] => [
-    { label: t('Metrics of its hosts'), go: () => void navigate(metricsOf('host', `pool:${quoted(pool.name)}`)) },
-    { label: t('Metrics of its VMs'), go: () => void navigate(metricsOf('vm', `pool:${quoted(pool.name)}`)) },
-    {
-      label: t('Delete'),
-      danger: true,
-      why,
-      act: { method: 'pool.delete', params: { pool: pool.id }, title: t('Delete the pool {{name}}', { name: pool.name }) },
-      question: { text: t('Only an empty pool can be deleted.'), button: t('Delete') },
-    },
-  ];
   return (
     <>
       <ListView

@@ -68,7 +68,7 @@ export default function Users() {
         create={create}
         actions={(user) => <VerbMenu name={user.name} verbs={verbs(user, () => setEditing(user))} />}
         menu
-        empty={<Nothing icon={UsersIcon} title={t('No users')} action={create} />}
+        empty={<Nothing icon={UsersIcon} title={t('No users')} />}
       />
       <Roles />
       {editing && <EditUser user={editing === 'new' ? undefined : editing} close={() => setEditing(undefined)} />}

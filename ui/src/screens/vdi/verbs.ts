@@ -3,6 +3,7 @@
 import { useTranslation } from 'react-i18next';
 import type { Vdi } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { useActs } from '../../parts/acts';
 import type { Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
@@ -18,11 +19,14 @@ export function useVdiCannot() {
 export function useVdiVerbs() {
   const { t } = useTranslation();
   const cannot = useVdiCannot();
+  const user = useUser();
+  const { copy } = useActs();
   return (vdi: Vdi, forms: { resize(): void; clone(): void; copy(): void; move(): void }): Verb[] => [
     { label: t('Make larger'), go: forms.resize, why: cannot.change() },
     { label: t('Copy'), go: forms.clone, why: cannot.change(), note: vdi.attached_to ? t('Not while its VM runs.') : undefined },
     { label: t('Copy to another place'), go: forms.copy, why: cannot.change() },
     { label: t('Move'), go: forms.move, why: cannot.change(), note: vdi.attached_to ? t('Not while its VM runs.') : undefined },
+    { label: t('Fetch …'), go: () => copy({ method: 'vdi.export', params: { vdi: vdi.id }, title: t('Fetch {{name}}', { name: vdi.name }) }), why: mayNot(user, 'vdi.export'), note: t('As a file of your computer. The host hands it out itself: what fetches it is shown as a command.') },
     {
       label: t('Delete'),
       danger: true,
