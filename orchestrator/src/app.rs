@@ -142,6 +142,8 @@ pub struct App {
     pub runs: Runs,
     /// Wakes the backup runner.
     pub runner: tokio::sync::Notify,
+    /// What calls have changed, for who shows it.
+    pub changes: crate::changes::Changes,
 }
 
 impl App {

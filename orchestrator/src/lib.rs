@@ -12,6 +12,7 @@ pub mod background;
 pub mod backup_runner;
 pub mod balance;
 pub mod catalogue;
+pub mod changes;
 pub mod config;
 pub mod console;
 pub mod db;

@@ -210,6 +210,7 @@ async fn assemble(
         ha: Default::default(),
         runs: Default::default(),
         runner: Default::default(),
+        changes: Default::default(),
         orphans: Default::default(),
         tasks: task_list,
         fleet,

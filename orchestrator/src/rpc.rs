@@ -224,6 +224,9 @@ impl Gate {
             _ => effect.await,
         };
         self.app.audit.complete(&who, M::NAME, of, &result).await;
+        if result.is_ok() {
+            self.app.changes.note(M::NAME);
+        }
         result
     }
 }

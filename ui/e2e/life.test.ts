@@ -60,6 +60,14 @@ describe.skipIf(!possible)('by hand', () => {
     await stage.run('vm.delete', { vm: 'web-2' });
     await seen(page.getByRole('row', { name: /web-2/ }).waitFor({ state: 'detached' }));
 
+    // Also what has no rows to follow: somebody makes a network.
+    await page.goto(`${stage.url}/networks`);
+    await page.getByRole('row', { name: /default/ }).first().waitFor();
+    await stage.call('network.create', { name: 'office', uplink: { kind: 'internal' } });
+    await seen(page.getByRole('row', { name: /office/ }).waitFor());
+    await page.goto(`${stage.url}/vms`);
+    await row.waitFor();
+
     // The filter is the API's, and stands in the address.
     await page.getByLabel('Filter VMs').fill('power:running');
     await page.getByText('Nothing matches').waitFor();

@@ -20,8 +20,8 @@ pub use declare::{Kind, Method, MethodInfo, Registrar};
 pub use nouns::*;
 pub use openrpc::openrpc;
 pub use subscription::{
-    HostChange, InventoryChange, SUBSCRIPTIONS, SubscriptionInfo, VdiChange, VmChange, WatchEvents,
-    WatchRows, WatchTasks,
+    HostChange, InventoryChange, NounChange, SUBSCRIPTIONS, SubscriptionInfo, VdiChange, VmChange,
+    WatchEvents, WatchRows, WatchTasks,
 };
 
 /// Every method, in the order of the document.

@@ -4,12 +4,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xenith_common_ids::{EventId, HostId, TaskId, VdiId, VmId};
-use xenith_orchestrator_types::Permission;
 use xenith_orchestrator_types::event::Event;
 use xenith_orchestrator_types::host::Host;
 use xenith_orchestrator_types::task::Task;
 use xenith_orchestrator_types::vdi::Vdi;
 use xenith_orchestrator_types::vm::VmRow;
+use xenith_orchestrator_types::{Empty, Permission};
 
 /// Parameters of `vm.subscribe`, `host.subscribe` and `vdi.subscribe`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -96,6 +96,13 @@ pub type HostChange = InventoryChange<Host, HostId>;
 /// One message of `vdi.subscribe`.
 pub type VdiChange = InventoryChange<Vdi, VdiId>;
 
+/// One message of `change.subscribe`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NounChange {
+    /// As methods have it before the dot. Without one, too much was missed: it may be any.
+    pub noun: Option<String>,
+}
+
 /// A subscription, for tables and documents.
 #[derive(Clone, Copy)]
 pub struct SubscriptionInfo {
@@ -111,7 +118,7 @@ pub struct SubscriptionInfo {
 }
 
 /// All of them.
-pub const SUBSCRIPTIONS: [SubscriptionInfo; 5] = [
+pub const SUBSCRIPTIONS: [SubscriptionInfo; 6] = [
     SubscriptionInfo {
         name: "vm.subscribe",
         unsubscribe: "vm.unsubscribe",
@@ -161,5 +168,15 @@ pub const SUBSCRIPTIONS: [SubscriptionInfo; 5] = [
         params: |generator| generator.subschema_for::<WatchRows>(),
         item: |generator| generator.subschema_for::<VdiChange>(),
         takes: |params| WatchRows::deserialize(params).map(drop),
+    },
+    SubscriptionInfo {
+        name: "change.subscribe",
+        unsubscribe: "change.unsubscribe",
+        notification: "change.made",
+        summary: "Tells of which nouns a call has changed something: a hint to read again what has no subscription.",
+        permission: Permission::View,
+        params: |generator| generator.subschema_for::<Empty>(),
+        item: |generator| generator.subschema_for::<NounChange>(),
+        takes: |params| Empty::deserialize(params).map(drop),
     },
 ];

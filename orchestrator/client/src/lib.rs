@@ -30,6 +30,6 @@ pub use endpoint::Endpoint;
 pub use error::ClientError;
 pub use probe::{Pin, Presented, probe};
 pub use subscription::{
-    EventChanges, HostChanges, Subscription, TaskChanges, Update, VdiChanges, VmChanges, Watch,
+    EventChanges, HostChanges, NounChanges, Subscription, TaskChanges, Update, VdiChanges, VmChanges, Watch,
 };
 pub use trust::Trust;

@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use xenith_orchestrator_api::{
-    HostChange, InventoryChange, VdiChange, VmChange, WatchEvents, WatchRows, WatchTasks,
+    HostChange, InventoryChange, NounChange, VdiChange, VmChange, WatchEvents, WatchRows, WatchTasks,
 };
-use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::event::Event;
 use xenith_orchestrator_types::task::Task;
+use xenith_orchestrator_types::{Empty, Reason};
 
 use crate::call::{PATIENCE, Params, new_backoff, refused, to_object};
 use crate::{Client, ClientError};
@@ -70,6 +70,8 @@ subscriptions! {
     HostChanges = "host.subscribe" / "host.unsubscribe" (WatchRows) -> HostChange, revision;
     /// The VDIs that a filter lets through.
     VdiChanges = "vdi.subscribe" / "vdi.unsubscribe" (WatchRows) -> VdiChange, revision;
+    /// Nouns of which a call has changed something.
+    NounChanges = "change.subscribe" / "change.unsubscribe" (Empty) -> NounChange, |_| None;
 }
 
 fn revision<Row, Id>(change: &InventoryChange<Row, Id>) -> Option<String> {

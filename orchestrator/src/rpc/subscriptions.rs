@@ -15,7 +15,9 @@ use serde_json::value::RawValue;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use xenith_common_ids::{SagaId, TaskId};
-use xenith_orchestrator_api::{Caller, InventoryChange, SUBSCRIPTIONS, WatchEvents, WatchRows, WatchTasks};
+use xenith_orchestrator_api::{
+    Caller, InventoryChange, NounChange, SUBSCRIPTIONS, WatchEvents, WatchRows, WatchTasks,
+};
 use xenith_orchestrator_inventory::event::Events;
 use xenith_orchestrator_inventory::filter::Filter;
 use xenith_orchestrator_inventory::host::Hosts;
@@ -25,11 +27,12 @@ use xenith_orchestrator_inventory::vm::Vms;
 use xenith_orchestrator_inventory::{Change, PageRequest, Rest, Revision, Scope, Shown, WatchEvent};
 use xenith_orchestrator_saga::{SagaError, SagaEvent};
 use xenith_orchestrator_store::StoreKey;
-use xenith_orchestrator_types::{ApiError, Permission, Reason};
+use xenith_orchestrator_types::{ApiError, Empty, Permission, Reason};
 
 use super::decode::typed;
 use super::{Gate, error_object};
 use crate::app::{Listed, parse_filter, task_of};
+use crate::changes::{self, Changed};
 use crate::events::to_api;
 use crate::model::EventRecord;
 
@@ -52,7 +55,7 @@ impl From<ApiError> for End {
 }
 
 pub fn register(module: &mut RpcModule<Gate>) -> Result<(), jsonrpsee::core::RegisterMethodError> {
-    let [vms, tasks, events, hosts, vdis] = SUBSCRIPTIONS;
+    let [vms, tasks, events, hosts, vdis, changes] = SUBSCRIPTIONS;
     module.register_subscription(
         vms.name,
         vms.notification,
@@ -91,6 +94,14 @@ pub fn register(module: &mut RpcModule<Gate>) -> Result<(), jsonrpsee::core::Reg
         vdis.unsubscribe,
         move |params, pending, gate, extensions| async move {
             serve(&gate, (params, pending, extensions), vdis.permission, Gate::follow::<Vdis>).await;
+        },
+    )?;
+    module.register_subscription(
+        changes.name,
+        changes.notification,
+        changes.unsubscribe,
+        move |params, pending, gate, extensions| async move {
+            serve(&gate, (params, pending, extensions), changes.permission, Gate::follow_changes).await;
         },
     )?;
     Ok(())
@@ -398,6 +409,23 @@ impl Gate {
             after = page.next;
         }
         Ok(since)
+    }
+
+    /// Nouns of which a call has changed something, as far as the subscriber may read them.
+    async fn follow_changes(&self, subscriber: &Subscriber<'_>, _: Empty) -> Result<(), End> {
+        let mut live = self.app.changes.subscribe();
+        while let Some(changed) = changes::next(&mut live).await {
+            let caller = subscriber.caller().await?;
+            match changed {
+                Changed::Many => subscriber.tell(&NounChange { noun: None }).await?,
+                Changed::Nouns(nouns) => {
+                    for noun in nouns.into_iter().filter(|noun| changes::may_hear(&caller, noun)) {
+                        subscriber.tell(&NounChange { noun: Some(noun.to_owned()) }).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn tell_event(

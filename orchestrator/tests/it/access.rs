@@ -2,7 +2,7 @@
 
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_orchestrator_api::{Method, auth, host, network, pool, sr, task, token, user, vdi, vm};
-use xenith_orchestrator_client::{Client, Credential};
+use xenith_orchestrator_client::{Client, Credential, NounChanges, Update, Watch};
 use xenith_orchestrator_types::host::{AddHost, HostRef};
 use xenith_orchestrator_types::network::CreateNetwork;
 use xenith_orchestrator_types::pool::CreatePool;
@@ -14,7 +14,7 @@ use xenith_orchestrator_types::vdi::CreateVdi;
 use xenith_orchestrator_types::vm::{CreateVm, DeleteVm, StartVm, VmRef};
 use xenith_orchestrator_types::{Binding, ListRequest, Permission, Reason, Role, Scope};
 
-use crate::harness::{EMPTY, Installation, api_error, small, until};
+use crate::harness::{EMPTY, Installation, PATIENCE, api_error, small, until};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -108,6 +108,55 @@ async fn everybody_is_told_what_they_may_do_and_by_which_role() {
     all.admin.call::<user::Update>(&change).await.unwrap();
     let barred = all.admin.call::<user::Access>(&of("dora")).await.unwrap();
     assert_eq!((barred.barred, told(&barred)), (Some(Barred::Disabled), expected));
+    all.stop().await;
+}
+
+/// The next noun of which something was changed.
+async fn heard(watch: &mut Watch<NounChanges>) -> Option<String> {
+    loop {
+        let update = tokio::time::timeout(PATIENCE, watch.next()).await.expect("something is told in time");
+        if let Some(Update::Item(change)) = update.unwrap() {
+            return change.noun;
+        }
+    }
+}
+
+async fn heard_but_pools(watch: &mut Watch<NounChanges>) -> Option<String> {
+    loop {
+        let noun = heard(watch).await;
+        if noun.as_deref() != Some("pool") {
+            return noun;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_change_is_heard_by_who_may_read_it() {
+    let all = Installation::start().await;
+    let vera = user(&all, "vera", Role::Viewer, Scope::All).await;
+    let mut all_of_it: Watch<NounChanges> = all.admin.watch(&EMPTY).await.unwrap();
+    let mut hers: Watch<NounChanges> = vera.watch(&EMPTY).await.unwrap();
+    // To subscribe is answered before it is begun: calls go on until both have heard one.
+    for watch in [&mut all_of_it, &mut hers] {
+        until("changes are heard", async || {
+            let name = format!("east-{}", xenith_common_ids::PoolId::new());
+            let new = CreatePool { name, description: String::new() };
+            all.admin.call::<pool::Create>(&new).await.unwrap();
+            let told = tokio::time::timeout(std::time::Duration::from_millis(500), heard(watch)).await;
+            told.ok().map(|noun| assert_eq!(noun.as_deref(), Some("pool")))
+        })
+        .await;
+    }
+    let change = UpdateUser { user: "vera".into(), password: None, bindings: None, disabled: Some(false) };
+    all.admin.call::<user::Update>(&change).await.unwrap();
+    let (bridge, pool) = ("xenbr0".into(), None);
+    let new = CreateNetwork { name: "lan".into(), bridge, pool, ..CreateNetwork::default() };
+    all.admin.call::<network::Create>(&new).await.unwrap();
+    // Users are none of a viewer's business, also not that there was something with them.
+    assert_eq!(heard_but_pools(&mut hers).await.as_deref(), Some("network"));
+    let mut both = [heard_but_pools(&mut all_of_it).await, heard_but_pools(&mut all_of_it).await];
+    both.sort();
+    assert_eq!(both.map(Option::unwrap), ["network", "user"]);
     all.stop().await;
 }
 

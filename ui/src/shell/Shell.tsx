@@ -4,6 +4,7 @@ import { Page, SkipToContent } from '@patternfly/react-core';
 import { lazy, Suspense, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useLocation, Route, Routes } from 'react-router';
+import { useChangeFeed } from '../live/changes';
 import { useEventFeed } from '../live/events';
 import { useTaskFeed } from '../live/tasks';
 import { ActsProvider } from '../parts/acts';
@@ -28,6 +29,7 @@ export function Shell({ leave }: { leave: () => void }) {
   const [drawer, setDrawer] = useState(false);
   useTaskFeed();
   useEventFeed();
+  useChangeFeed();
   if (pathname.startsWith('/window/')) {
     return (
       <ToastsProvider>

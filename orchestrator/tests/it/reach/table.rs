@@ -34,7 +34,7 @@ pub fn lists() -> Vec<(&'static str, Value, bool)> {
 }
 
 /// What is not tried here, and why.
-pub const EVERYBODYS: [(&str, &str); 9] = [
+pub const EVERYBODYS: [(&str, &str); 10] = [
     ("vm.count", "a number, which has a test of its own"),
     ("system.health", "numbers"),
     ("metrics.list", "what can be measured at all"),
@@ -46,6 +46,7 @@ pub const EVERYBODYS: [(&str, &str); 9] = [
     ),
     ("backup_job.get", "the same"),
     ("backup_run.get", "as backup_run.list: the run is everybody's, the VMs in it are those that one sees"),
+    ("change.subscribe", "nouns, and of those one may read; it has a test with the roles"),
     ("event.subscribe", "it asks of each event what event.list asks"),
 ];
 
