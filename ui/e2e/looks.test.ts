@@ -190,6 +190,21 @@ describe.skipIf(!possible)('the looks', () => {
     await page.keyboard.press('c');
     await page.locator('#network-kind').selectOption('bond');
     await look('create-network');
+    await go('/users');
+    await page.keyboard.press('c');
+    await page.waitForSelector('#user-name');
+    await look('create-user');
+    await page.keyboard.press('Escape');
+    await go(all.pool ?? '/');
+    await page.getByRole('button', { name: 'Balance now' }).click();
+    await page.getByRole('dialog').locator('.x-loading').waitFor({ state: 'detached' });
+    await look('balance');
+    // The first field has the focus, also where none asked for it.
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe('balance-performance');
+    await page.keyboard.press('Escape');
+    await page.getByRole('button', { name: 'Change how' }).click();
+    await look('balance-settings');
+    await page.keyboard.press('Escape');
     await go('/vms?q=power:running');
     await page.getByLabel('Views').click();
     await page.getByRole('menuitem', { name: 'Save this view' }).click();

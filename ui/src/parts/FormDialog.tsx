@@ -1,7 +1,7 @@
 // A form in a dialog: do it, copy it, or leave it.
 
 import { Button, Form, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
-import { useId, useState } from 'react';
+import { useEffect, useId, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { MethodName, Methods } from '../api/generated';
 import { useActs, type Act } from './acts';
@@ -46,6 +46,7 @@ export function FormDialog<M extends MethodName>({ act, button, ready, close, ab
           }}
         >
           {children}
+          <FirstField form={id} />
         </Form>
       </ModalBody>
       <ModalFooter>
@@ -63,4 +64,14 @@ export function FormDialog<M extends MethodName>({ act, button, ready, close, ab
       </ModalFooter>
     </Modal>
   );
+}
+
+/** Typing begins at once, where no field asked for it: without this the button that closes the dialog has the focus. */
+function FirstField({ form: id }: { form: string }) {
+  useEffect(() => {
+    const form = document.getElementById(id);
+    if (!form || form.contains(document.activeElement)) return;
+    form.querySelector<HTMLElement>('input:not([type=radio]), input[type=radio]:checked, select, textarea')?.focus();
+  }, [id]);
+  return null;
 }

@@ -143,6 +143,7 @@ export const backup: Record<string, string> = {
   'What it keeps': 'Ce qu’il garde',
   everything: 'tout',
   'No backups in its repositories yet': 'Pas encore de sauvegardes dans ses dépôts',
+  'Run the job once: what its rules would keep is shown here then.': 'Exécutez le travail une fois : ce que ses règles garderaient est alors montré ici.',
   'VM and repository': 'VM et dépôt',
   'The rules keep {{kept}} of {{all}}; the others go at the next run. Nothing is done from here.':
     'Les règles en gardent {{kept}} sur {{all}} ; les autres partent à la prochaine exécution. Rien n’est fait d’ici.',

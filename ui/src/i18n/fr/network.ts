@@ -28,8 +28,8 @@ export const network: Record<string, string> = {
   'Number of the tunnel': 'Numéro du tunnel',
   'Who can send to UDP port 4789 of the hosts can send into it.': 'Qui peut émettre vers le port UDP 4789 des hôtes peut y émettre.',
   'Empty: 1500, and 1450 for a tunnel.': 'Vide : 1500, et 1450 pour un tunnel.',
-  'Declare one: the hosts of the pool make its bridge of a network card, a VLAN or a bond, or have one under that name.':
-    'Déclarez-en un : les hôtes du pool font son pont d’une carte réseau, d’un VLAN ou d’un agrégat, ou en ont un sous ce nom.',
+  'Create one: the hosts of the pool make its bridge of a network card, a VLAN or a bond, or have one under that name.':
+    'Créez-en un : les hôtes du pool font son pont d’une carte réseau, d’un VLAN ou d’un agrégat, ou en ont un sous ce nom.',
   'Not realised on: {{names}}': 'Pas réalisé sur : {{names}}',
   'It is tried again every half minute. What the hosts say is in the table.': 'Un nouvel essai a lieu toutes les demi-minutes. Ce que disent les hôtes est dans le tableau.',
   Realised: 'Réalisé',

@@ -100,7 +100,7 @@ export const places: Record<string, string> = {
   '{{has}} of {{all}} hosts_one': '{{has}} hôte sur {{all}}',
   '{{has}} of {{all}} hosts_other': '{{has}} hôtes sur {{all}}',
   'Its bridge is on': 'Son pont existe sur',
-  'Declare a network': 'Déclarer un réseau',
+  'Create a network': 'Créer un réseau',
   'Delete the network {{name}}': 'Supprimer le réseau {{name}}',
   'Only a network that no VM uses can be deleted. Hosts take away what they made for it; other bridges stay.':
     'Seul un réseau qu’aucune VM n’utilise peut être supprimé. Les hôtes retirent ce qu’ils ont fait pour lui ; les autres ponts restent.',
@@ -108,7 +108,6 @@ export const places: Record<string, string> = {
     'Là où se branchent les cartes réseau : un pont que les hôtes d’un pool ont sous un même nom.',
   'Filter networks': 'Filtrer les réseaux',
   'No networks yet': 'Pas encore de réseaux',
-  Declare: 'Déclarer',
   'Those that hosts have told of.': 'Ceux que les hôtes ont annoncés.',
   'Its name on the hosts, such as xenbr0.': 'Son nom sur les hôtes, par exemple xenbr0.',
   'Create a pool': 'Créer un pool',

@@ -95,7 +95,7 @@ function ByPlace() {
   if (!pools.data || !hosts.data) return <Loading />;
   if (hosts.data.total === 0) {
     return (
-      <Nothing icon={ServerIcon} title={t('No hosts yet')}>
+      <Nothing icon={ServerIcon} title={t('No hosts yet')} action={<Link to="/hosts">{t('Add a host')}</Link>}>
         {t('A host is a machine that runs Xen. It joins with a token that works once.')}
       </Nothing>
     );

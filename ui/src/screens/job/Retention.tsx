@@ -33,7 +33,7 @@ export function Retention({ job }: { job: BackupJob }) {
   if (read.isError) return <Failed error={read.error} retry={() => void read.refetch()} />;
   const names = [...all.keys()];
   const shown = chosen && all.has(chosen) ? chosen : names[0];
-  if (!shown) return <Nothing title={t('No backups in its repositories yet')} />;
+  if (!shown) return <Nothing title={t('No backups in its repositories yet')}>{t('Run the job once: what its rules would keep is shown here then.')}</Nothing>;
   const kept = decide(all.get(shown) ?? [], job.keep ?? {});
   const goes = kept.filter(({ because }) => because.length === 0).length;
   return (

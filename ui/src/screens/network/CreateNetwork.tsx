@@ -1,4 +1,4 @@
-// Declares a network: of a bridge that the hosts have, or of what they are to make one of.
+// Creates a network: of a bridge that the hosts have, or of what they are to make one of.
 
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
@@ -21,7 +21,7 @@ export function CreateNetwork({ close }: { close: () => void }) {
   };
   const tagged = draft.kind === 'interface' || draft.kind === 'bond';
   return (
-    <FormDialog act={{ method: 'network.create', params: createNetwork(draft), title: t('Declare a network') }} button={t('Declare')} ready={networkReady(draft)} close={close}>
+    <FormDialog act={{ method: 'network.create', params: createNetwork(draft), title: t('Create a network') }} button={t('Create')} ready={networkReady(draft)} close={close}>
       <TextField id="network-name" label={t('Name')} value={draft.name} set={(name) => set({ name })} required autoFocus />
       <ChoiceField id="network-kind" label={t('What it leads to')} value={draft.kind} set={(kind) => set({ kind: kind as Kind })} options={Object.entries(KINDS).map(([kind, label]): [string, string] => [kind, t(label)])} help={draft.kind === 'bridge' ? undefined : t('The hosts of the pool make its bridge themselves.')} />
       {draft.kind === 'bridge' &&

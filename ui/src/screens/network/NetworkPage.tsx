@@ -9,7 +9,7 @@ import type { Host, Network, NetworkOnHost, NetworkState } from '../../api/gener
 import { msg } from '../../i18n/msg';
 import { useLiveRows } from '../../live/rows';
 import { Facts } from '../../parts/Facts';
-import { Failed, Loading, Nothing } from '../../parts/feedback';
+import { ErrorBox, Failed, Loading, Nothing } from '../../parts/feedback';
 import { Id } from '../../parts/Id';
 import { useNames } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
@@ -76,6 +76,7 @@ export default function NetworkPage() {
         <Card isCompact>
           <CardTitle component="h2">{t('On the hosts')}</CardTitle>
           <CardBody>
+            {status.isError && <ErrorBox error={status.error} retry={() => void status.refetch()} />}
             <Table variant="compact" borders={false} aria-label={t('On the hosts')}>
               <Thead>
                 <Tr>

@@ -48,7 +48,7 @@ export default function Networks() {
     ];
   }, [hosts.data, names, t]);
   const why = mayNot(user, 'network.create');
-  const create = <CreateButton label={t('Declare a network')} why={why} go={() => setMaking(true)} />;
+  const create = <CreateButton label={t('Create a network')} why={why} go={() => setMaking(true)} />;
   return (
     <>
       <ListView
@@ -66,7 +66,7 @@ export default function Networks() {
         menu
         empty={
           <Nothing icon={NetworkIcon} title={t('No networks yet')}>
-            {t('Declare one: the hosts of the pool make its bridge of a network card, a VLAN or a bond, or have one under that name.')}
+            {t('Create one: the hosts of the pool make its bridge of a network card, a VLAN or a bond, or have one under that name.')}
           </Nothing>
         }
       />

@@ -66,8 +66,8 @@ export default function PoolPage() {
             )}
           </CardBody>
         </Card>
-        <Balance pool={pool} />
       </div>
+      <Balance pool={pool} />
     </PageSection>
   );
 }
