@@ -2,7 +2,8 @@
 //!
 //! What always holds: the target's name appears when the image is whole and not before; an existing file of
 //! that name is replaced by the rename, or left as it was. A killed conversion leaves `NAME.xenith-part` and
-//! `NAME.xenith-journal`; the same call goes on from there, at most [`CHECKPOINT`] of work repeated.
+//! `NAME.xenith-journal`; the same call goes on from there, at most [`CHECKPOINT`] of work repeated. A part file has one
+//! writer, who holds a lock on it; a journal is removed before the part file that it vouches for.
 
 pub mod block;
 pub mod engine;
@@ -10,14 +11,14 @@ pub mod journal;
 pub mod stream;
 pub mod verify;
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io::Read;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use xenith_common_block::ByteRange;
 
 use self::block::Hashing;
@@ -88,11 +89,17 @@ pub struct Progress {
 }
 
 /// A range that could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     pub offset: u64,
     pub length: u64,
     pub reason: String,
+}
+
+impl Lost {
+    pub(crate) fn of(range: ByteRange, reason: String) -> Self {
+        Self { offset: range.start, length: range.len(), reason }
+    }
 }
 
 /// What was done.
@@ -191,17 +198,15 @@ fn report(
             return Err(ImportError::Differs { origin: source, target, detail });
         }
     }
-    let lost =
-        |(range, reason): (ByteRange, String)| Lost { offset: range.start, length: range.len(), reason };
-    let mut lost: Vec<Lost> = outcome.lost.into_iter().map(lost).collect();
+    let Watermark { written, digest, mut lost, .. } = outcome.watermark;
     lost.sort_by_key(|lost| lost.offset);
     Ok(Report {
         source,
         target,
         format: options.format,
         virtual_size: size,
-        written: outcome.watermark.written,
-        digest: (options.hashing != Hashing::Off).then(|| outcome.watermark.digest.finish(size)),
+        written,
+        digest: (options.hashing != Hashing::Off).then(|| digest.finish(size)),
         verified,
         resumed_from,
         seconds: started.elapsed().as_secs_f64(),
@@ -216,6 +221,8 @@ struct Output {
     path: PathBuf,
     is_device: bool,
     from: Watermark,
+    /// Of the part file, as long as it is written.
+    _lock: Option<File>,
 }
 
 impl Output {
@@ -227,31 +234,37 @@ impl Output {
                 return Err(ImportError::Target { target: path.display().to_string(), detail });
             }
             let sink = target::device(path, size)?;
-            return Ok(Self::new(sink, path, (path.to_owned(), true), Watermark::default()));
+            return Ok(Self::new(sink, path, (path.to_owned(), true), (Watermark::default(), None)));
         }
         if path.is_dir() {
             let detail = "is a folder; name a file".to_owned();
             return Err(ImportError::Target { target: path.display().to_string(), detail });
         }
         let part = part_path(path);
-        if let Some(resume) = journal.and_then(Journal::load)
+        let earlier = lock(&part)?;
+        if earlier.is_some()
+            && let Some(resume) = journal.and_then(Journal::load)
             && let Ok(sink) = target::reopen(&part, format, size, resume.target_state)
             && sink.size() == size
         {
-            return Ok(Self::new(sink, path, (part, false), resume.watermark));
+            return Ok(Self::new(sink, path, (part, false), (resume.watermark, earlier)));
         }
-        match fs::remove_file(&part) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(ImportError::io("replace", part.display().to_string(), error));
-            }
-            _ => {}
-        }
+        // First what vouches for the part file: killed between the two, or before its own first checkpoint, this run must
+        // not leave a journal of another one beside an empty file.
+        remove(&journal_path(path))?;
+        remove(&part)?;
         let sink = target::create(&part, format, size)?;
-        Ok(Self::new(sink, path, (part, false), Watermark::default()))
+        let held = lock(&part)?;
+        Ok(Self::new(sink, path, (part, false), (Watermark::default(), held)))
     }
 
-    fn new(sink: Arc<dyn Target>, path: &Path, part: (PathBuf, bool), from: Watermark) -> Self {
-        Self { sink, part: part.0, path: path.to_owned(), is_device: part.1, from }
+    fn new(
+        sink: Arc<dyn Target>,
+        path: &Path,
+        part: (PathBuf, bool),
+        (from, lock): (Watermark, Option<File>),
+    ) -> Self {
+        Self { sink, part: part.0, path: path.to_owned(), is_device: part.1, from, _lock: lock }
     }
 
     fn checkpoint(&self, journal: &Journal, mark: &Watermark, durability: Durability) -> Result<()> {
@@ -282,3 +295,44 @@ impl Output {
         }
     }
 }
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(ImportError::io("replace", path.display().to_string(), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes the part file for this run alone; `None` where there is none. Two runs of one target would each give the other's
+/// half of an image the target's name. The kernel lets go of it when the process ends, however it does.
+fn lock(part: &Path) -> Result<Option<File>> {
+    let failed = |error| ImportError::io("open", part.display().to_string(), error);
+    let file = match fs::OpenOptions::new().write(true).open(part) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let taken = || {
+        let detail =
+            "is being written by another conversion; wait for its end, or name another target".to_owned();
+        Err(ImportError::Target { target: part.display().to_string(), detail })
+    };
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return taken(),
+        // A filesystem without locks: then it is as it was before there were any.
+        Ok(()) | Err(TryLockError::Error(_)) => {}
+    }
+    let ours = file.metadata().map_err(failed)?;
+    // Who had it may just have given it its name, or begun again.
+    match fs::metadata(part) {
+        Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => Ok(Some(file)),
+        Ok(_) => taken(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

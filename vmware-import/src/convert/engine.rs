@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use xenith_common_block::{BlockSink, ByteRange};
 
+use super::Lost;
 use super::block::{Hashing, store};
 use crate::digest::{DIGEST_BLOCK, DiskDigest};
 use crate::error::{ImportError, Result};
@@ -35,6 +36,9 @@ pub struct Watermark {
     /// Bytes that were stored (not zeros).
     pub written: u64,
     pub digest: DiskDigest,
+    /// What of it could not be read; only with [`Salvage::NoteLosses`]. Part of the mark, so that a run that goes on
+    /// after a kill does not call a disk whole that has holes.
+    pub lost: Vec<Lost>,
 }
 
 /// What an engine is told.
@@ -76,8 +80,6 @@ impl Throttle {
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub watermark: Watermark,
-    /// Ranges that could not be read, with the reason; only with [`Salvage::NoteLosses`].
-    pub lost: Vec<(ByteRange, String)>,
 }
 
 /// Called about every tenth of a second from the thread that runs the engine.
@@ -92,7 +94,6 @@ struct Stretch {
 struct Finished {
     watermark: Watermark,
     waiting: BTreeMap<u64, Watermark>,
-    lost: Vec<(ByteRange, String)>,
     error: Option<ImportError>,
     active: usize,
 }
@@ -104,6 +105,7 @@ impl Finished {
             self.watermark.done = next.done;
             self.watermark.written += next.written;
             self.watermark.digest.merge(&next.digest);
+            self.watermark.lost.extend(next.lost);
         }
     }
 }
@@ -150,7 +152,7 @@ pub fn copy_image(
     let finished = shared.finished.into_inner().unwrap_or_else(PoisonError::into_inner);
     match finished.error {
         Some(error) => Err(error),
-        None => Ok(Outcome { watermark: finished.watermark, lost: finished.lost }),
+        None => Ok(Outcome { watermark: finished.watermark }),
     }
 }
 
@@ -257,7 +259,7 @@ impl Worker<'_> {
             let data = run.range.start.max(at);
             at = data - data % DIGEST_BLOCK;
             let step = ByteRange::new(at, (at + STEP).min(stretch.range.end));
-            self.fill(stretch, first, step)?;
+            self.fill(stretch, first, step, &mut done.lost)?;
             let bytes = &self.buf[..step.len() as usize];
             done.written += store(self.shared.sink, step.start, bytes, digest.as_mut())?;
             self.shared.throttle.spend(step.len());
@@ -273,8 +275,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Reads the runs of `step` into the buffer, holes as zeros.
-    fn fill(&mut self, stretch: &Stretch, first: usize, step: ByteRange) -> Result<()> {
+    /// Reads the runs of `step` into the buffer, holes as zeros. What could not be read goes to `lost`.
+    fn fill(&mut self, stretch: &Stretch, first: usize, step: ByteRange, lost: &mut Vec<Lost>) -> Result<()> {
         let mut at = step.start;
         for run in stretch.runs[first..].iter().take_while(|run| run.range.start < step.end) {
             let Some(part) = run.clip(step).filter(Run::is_data) else { continue };
@@ -287,7 +289,7 @@ impl Worker<'_> {
                     return Err(error);
                 }
                 self.buf[from..to].fill(0);
-                lock(&self.shared.finished).lost.push((part.range, error.to_string()));
+                lost.push(Lost::of(part.range, error.to_string()));
             }
             at = part.range.end;
         }

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::ConvertOptions;
 use super::block::Hashing;
 use super::engine::Watermark;
+use super::{ConvertOptions, Lost};
 use crate::digest::DiskDigest;
 use crate::error::{ImportError, Result};
 use crate::target::TargetFormat;
+use crate::vmdk::Salvage;
 
 const VERSION: u32 = 1;
 
@@ -35,6 +36,9 @@ struct Record {
     written: u64,
     target_state: u64,
     digest: String,
+    /// What could not be read of what is done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lost: Vec<Lost>,
 }
 
 /// What "done" has to survive.
@@ -60,6 +64,7 @@ pub struct Journal {
     format: TargetFormat,
     size: u64,
     hashing: Hashing,
+    salvage: Salvage,
 }
 
 /// Where an earlier run got to.
@@ -72,12 +77,13 @@ pub struct Resume {
 impl Journal {
     #[must_use]
     pub fn new(path: PathBuf, source: Vec<String>, size: u64, options: &ConvertOptions) -> Self {
-        let ConvertOptions { format, hashing, durability, .. } = *options;
-        Self { path, durability, source, format, size, hashing }
+        let ConvertOptions { format, hashing, durability, salvage, .. } = *options;
+        Self { path, durability, source, format, size, hashing, salvage }
     }
 
     /// The state of an earlier run of the same conversion; `None` when there is none, or it was of another
-    /// source, size or format. A journal that cannot be read counts as none: the work is done again.
+    /// source, size or format, or had losses that this one does not accept. A journal that cannot be read counts as
+    /// none: the work is done again.
     #[must_use]
     pub fn load(&self) -> Option<Resume> {
         let record: Record = serde_json::from_slice(&fs::read(&self.path).ok()?).ok()?;
@@ -88,8 +94,10 @@ impl Journal {
             && record.size == self.size
             && record.done <= self.size
             && self.hashing.start().is_none_or(|start| start.kind() == digest.kind())
+            && (record.lost.is_empty() || self.salvage == Salvage::NoteLosses)
             && record.boot.is_none_or(|boot| !boot.is_empty() && boot == boot_id());
-        let watermark = Watermark { done: record.done, written: record.written, digest };
+        let (done, written, lost) = (record.done, record.written, record.lost);
+        let watermark = Watermark { done, written, digest, lost };
         same.then_some(Resume { watermark, target_state: record.target_state })
     }
 
@@ -105,6 +113,7 @@ impl Journal {
             written: watermark.written,
             target_state,
             digest: hex(&watermark.digest.to_bytes()),
+            lost: watermark.lost.clone(),
         };
         let text = serde_json::to_vec(&record).expect("a record of strings and numbers can be written");
         let new = self.path.with_extension("xenith-journal-new");

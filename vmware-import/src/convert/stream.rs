@@ -8,8 +8,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use xenith_common_block::BlockSink;
+use xenith_common_block::{BlockSink, ByteRange};
 
+use super::Lost;
 use super::block::{Hashing, store};
 use super::engine::{EngineOptions, Outcome, Throttle, Tick, Watermark};
 use crate::digest::{DIGEST_BLOCK, DiskDigest};
@@ -32,7 +33,7 @@ struct Batch {
 struct Totals {
     written: u64,
     digest: Option<DiskDigest>,
-    lost: Vec<(xenith_common_block::ByteRange, String)>,
+    lost: Vec<Lost>,
     error: Option<ImportError>,
 }
 
@@ -83,8 +84,8 @@ pub fn copy_stream<R: Read>(
         Ok(()) => {}
         Err(error) if options.salvage == Salvage::NoteLosses && error.is_loss() => {
             let size = stream.header.capacity;
-            let rest = xenith_common_block::ByteRange::new(size, size);
-            lost.push((rest, format!("{error}; grains that would have come later are missing")));
+            let rest = ByteRange::new(size, size);
+            lost.push(Lost::of(rest, format!("{error}; grains that would have come later are missing")));
         }
         Err(error) => return Err(error),
     }
@@ -92,8 +93,9 @@ pub fn copy_stream<R: Read>(
         done: stream.header.capacity,
         written: totals.written,
         digest: totals.digest.unwrap_or_default(),
+        lost,
     };
-    Ok(Outcome { watermark, lost })
+    Ok(Outcome { watermark })
 }
 
 fn read_batches<R: Read>(
@@ -184,8 +186,8 @@ fn unpack_batch(
             if unpack.options.salvage == Salvage::Refuse {
                 return Err(error);
             }
-            let range = xenith_common_block::ByteRange::with_len(grain.disk_offset, grain.len);
-            own.lost.push((range, error.to_string()));
+            let range = ByteRange::with_len(grain.disk_offset, grain.len);
+            own.lost.push(Lost::of(range, error.to_string()));
             continue;
         }
         unpack.throttle.spend(grain.len);
