@@ -280,11 +280,7 @@ impl App {
                 format_args!("the import of {} is {state}; delete the VM to be rid of it", record.name);
             return Err(ApiError::new(Reason::WrongState, text));
         };
-        let running = self.fleet.vm(record.vm).is_some_and(|(_, observed)| observed.power.has_domain());
-        if running {
-            let text = format_args!("{} runs here; shut it down first: two of it must not run", record.name);
-            return Err(ApiError::new(Reason::WrongState, text));
-        }
+        self.ensure_off_here(record).await?;
         let source = self.find_source(&source.to_string()).await?;
         let opened = vsphere::open(&self.vault, &source.value).map_err(ApiError::internal)?;
         let (reference, again, tracked) = (vm_reference(vm), record.stopped_source, record.tracked_source);
@@ -300,6 +296,32 @@ impl App {
         let changed = ImportRecord { phase: ImportPhase::RolledBack, message, ..record.clone() };
         self.db.imports.update(found, &changed).await.map_err(|error| store_error(&error))?;
         Ok(self.api_import(found.key, &changed))
+    }
+}
+
+impl App {
+    /// Two of a VM must not run, with one address and one name: neither one that is seen to run here, nor one of a host that
+    /// is not heard.
+    async fn ensure_off_here(&self, record: &ImportRecord) -> Result<(), ApiError> {
+        match self.fleet.vm(record.vm) {
+            Some((_, observed)) if observed.power.has_domain() => {
+                let text =
+                    format_args!("{} runs here; shut it down first: two of it must not run", record.name);
+                Err(ApiError::new(Reason::WrongState, text))
+            }
+            Some(_) => Ok(()),
+            None => match self.db.vms.get(&record.vm).await.map_err(|error| store_error(&error))? {
+                // Somebody has deleted it.
+                None => Ok(()),
+                Some(_) => {
+                    let text = format_args!(
+                        "{} may run here: its host is not heard; roll back when it is, or delete the VM first",
+                        record.name
+                    );
+                    Err(ApiError::new(Reason::HostUnreachable, text))
+                }
+            },
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::Power;
 use xenith_orchestrator_api::{import, sr, vdi, vm, wave as wave_api};
+use xenith_orchestrator_types::host::HostStatus;
 use xenith_orchestrator_types::import::{
     ConnectSource, CutOverImport, Import, ImportPhase, ImportRef, LookAtSource, NetworkMapping,
     PrepareImport, SourceRef, SourceVm, StartImport, StorageMapping,
@@ -252,7 +253,14 @@ async fn a_running_vm_moves_and_can_go_back() {
     let runs = api_error(installation.admin.call::<import::RollBack>(&back).await);
     assert_eq!(runs.reason(), Reason::WrongState, "{runs}");
     installation.run::<vm::PowerOff>(&VmRef { vm: "web-1".into() }).await;
-    installation.admin.call::<import::RollBack>(&back).await.unwrap();
+    // Nobody knows whether it runs there.
+    installation.hosts[0].stop_agent().await;
+    installation.wait_host("xen1", HostStatus::Unknown).await;
+    let away = api_error(installation.admin.call::<import::RollBack>(&back).await);
+    assert_eq!(away.reason(), Reason::HostUnreachable, "{away}");
+    assert_eq!(site.state(&id).await.0, SourcePower::Off, "two of it may run");
+    installation.hosts[0].start_agent().await;
+    until("it goes back", async || installation.admin.call::<import::RollBack>(&back).await.ok()).await;
     assert_eq!(site.state(&id).await, (SourcePower::On, 0), "the source runs again");
     installation.stop().await;
 }
@@ -371,6 +379,35 @@ async fn rolled_back_the_source_is_as_it_was_and_nothing_is_left_here() {
             assert!(!bytes.windows(word.len()).any(|part| part == word), "{}", path.display());
         }
     }
+    installation.stop().await;
+}
+
+/// Half cut over: the source is off, and the host that was to take it does not answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rolled_back_with_the_host_away_the_source_runs_again() {
+    let Some(site) = Site::start() else { return };
+    let mut installation = Installation::with_host(SimHypervisor::builder()).await;
+    installation.admin.call::<import::Connect>(&site.request(Some(&site.fingerprint))).await.unwrap();
+    let look = LookAtSource { source: "old".into(), vms: vec![] };
+    let vms = installation.admin.call::<import::Inventory>(&look).await.unwrap();
+    let id = vms[0].id.clone();
+    let task = installation.admin.call::<import::Start>(&wanted(&id)).await.unwrap().task;
+    reaches(&installation, ImportPhase::Following).await;
+    installation.hosts[0].stop_agent().await;
+    let now = CutOverImport { import: "web-1".into(), at: None, force: false };
+    installation.admin.call::<import::CutOver>(&now).await.unwrap();
+    until("the source is off", async || (site.state(&id).await.0 == SourcePower::Off).then_some(())).await;
+    installation.admin.call::<import::RollBack>(&ImportRef { import: "web-1".into() }).await.unwrap();
+    until("the source runs again", async || (site.state(&id).await == (SourcePower::On, 0)).then_some(()))
+        .await;
+    assert!(!shown(&installation).await.phase.is_over(), "its VDIs are still on the host");
+    installation.hosts[0].start_agent().await;
+    installation.wait_task(task).await;
+    let import = shown(&installation).await;
+    assert_eq!(import.phase, ImportPhase::RolledBack, "{import:?}");
+    assert_eq!(site.state(&id).await, (SourcePower::On, 0));
+    let vdis = installation.admin.call::<vdi::List>(&ListRequest::default()).await.unwrap();
+    assert_eq!(vdis.total, 0, "{vdis:?}");
     installation.stop().await;
 }
 

@@ -3,7 +3,7 @@
 //! Everything here can be called again. Nothing is changed but power, snapshots with our name and, where it is asked for,
 //! changed-block tracking.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::client::{MoRef, Vim};
 use super::inventory::live_vm;
@@ -14,6 +14,8 @@ use crate::plan::inventory::{Power, Vm};
 
 /// Powering on or off takes seconds; a busy host minutes.
 const POWER: Duration = Duration::from_secs(600);
+/// How long a guest that goes down is waited for before it is started again; then somebody has to ask again.
+const GOING_DOWN: Duration = Duration::from_secs(120);
 /// Folders in folders in a datacenter: nobody has more.
 const MAX_DEPTH: usize = 64;
 
@@ -186,13 +188,33 @@ pub fn power_off(vim: &Vim, vm: &MoRef) -> Result<()> {
 pub fn restore(vim: &Vim, vm: &MoRef, started: Started) -> Result<()> {
     // What people wait for comes first: a snapshot that cannot go now must not keep the VM off.
     let running = match started {
-        Started::Again if power(vim, vm)? == Power::Off => {
-            vim.run("PowerOnVM_Task", vm, &Body::new(), POWER).map(drop)
-        }
-        Started::Again | Started::AsItIs => Ok(()),
+        Started::Again => start_again(vim, vm),
+        Started::AsItIs => Ok(()),
     };
     let removed = remove_ours(vim, vm);
     running.and(removed)
+}
+
+/// A guest that we asked to shut down may still be at it: taken for running, it would be off a minute later, and stay off.
+fn start_again(vim: &Vim, vm: &MoRef) -> Result<()> {
+    let end = Instant::now() + GOING_DOWN;
+    while is_going_down(vim, vm)? {
+        if Instant::now() >= end {
+            let detail =
+                "the guest still shuts down; roll back once more when it is off, and it is started again";
+            return Err(vim.error("PowerOnVM_Task", detail.to_owned(), Retry::Later));
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    match power(vim, vm)? {
+        Power::Off => vim.run("PowerOnVM_Task", vm, &Body::new(), POWER).map(drop),
+        Power::On | Power::Suspended => Ok(()),
+    }
+}
+
+fn is_going_down(vim: &Vim, vm: &MoRef) -> Result<bool> {
+    let found = vim.properties(vm, &["runtime.powerState", "guest.guestState"])?;
+    Ok(found.text("runtime.powerState") == "poweredOn" && found.text("guest.guestState") == "shuttingDown")
 }
 
 /// Whether a source is switched on again.

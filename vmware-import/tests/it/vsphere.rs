@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xenith_vmware_import::convert::ConvertOptions;
 use xenith_vmware_import::error::ImportError;
@@ -15,7 +15,7 @@ use xenith_vmware_import::target::TargetFormat;
 use xenith_vmware_import::vsphere::datastore::DatastoreFile;
 use xenith_vmware_import::vsphere::nfc::Lease;
 use xenith_vmware_import::vsphere::warm::{Method, Phase, Stopped, WarmMove};
-use xenith_vmware_import::vsphere::{Credentials, Vim, inventory};
+use xenith_vmware_import::vsphere::{Credentials, Vim, inventory, source};
 use xenith_vmware_import_generator::{self as generate, Options, StreamStyle};
 
 use crate::support::Lab;
@@ -226,6 +226,24 @@ fn warm_migration_from_first_pass_to_cut_over() {
     warm.roll_back().unwrap();
     let power = vim.properties(&vm, &["runtime.powerState"]).unwrap();
     assert_eq!(power.text("runtime.powerState"), "poweredOn", "the source was not started again");
+}
+
+/// Rolled back in the minute that a guest takes to shut down, its VM must not be off a moment later, and stay off.
+#[test]
+fn a_guest_that_still_goes_down_is_started_again() {
+    let Some(server) = Server::start(&["-slow-shutdown", "1500"]) else { return };
+    let vim = server.connect();
+    let vm = inventory::vms(&vim).unwrap().swap_remove(0).reference;
+    let folder = tempfile::tempdir().unwrap();
+    let mut warm = WarmMove::open(Arc::clone(&vim), vm.clone(), folder.path(), "DC0").unwrap();
+    assert_eq!(warm.stop_guest(Duration::ZERO).unwrap(), Stopped::StillRunning);
+    warm.roll_back().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while vim.properties(&vm, &["guest.guestState"]).unwrap().text("guest.guestState") != "notRunning" {
+        assert!(Instant::now() < deadline, "the guest never went down");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(source::power(&vim, &vm).unwrap(), Power::On);
 }
 
 /// Tracking that was switched off and on between two passes, and a disk that grew, know nothing of the time before.

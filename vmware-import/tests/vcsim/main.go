@@ -26,8 +26,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vmware/govmomi/simulator"
+	"github.com/vmware/govmomi/vim25/types"
 )
 
 var (
@@ -47,6 +49,7 @@ var (
 	noTools    = flag.Bool("no-tools", false, "guests cannot be shut down")
 	held       = flag.Int("snapshot-held", 0, "so many removals of snapshots are refused")
 	loosen     = flag.Bool("consolidate", false, "the disks need consolidation after a snapshot was removed")
+	slowDown   = flag.Int("slow-shutdown", 0, "guests that are asked to shut down take so many milliseconds")
 	folders    = flag.Bool("folders", false, "the datacenter is in a folder")
 	logFile    = flag.String("log", "", "file that gets every request, one a line, and ranges of /folder after a #")
 )
@@ -90,6 +93,7 @@ var (
 	objects  = regexp.MustCompile(`(?s)<objects>.*?</objects>`)
 	maximum  = number("maxObjects")
 	token    = regexp.MustCompile(`<token[^>]*>([^<]*)</token>`)
+	this     = regexp.MustCompile(`<_this[^>]*>([^<]+)</_this>`)
 	since    = regexp.MustCompile(`<changeId[^>]*>([^<]*)</changeId>`)
 )
 
@@ -114,6 +118,11 @@ func (f *front) sdk(w http.ResponseWriter, r *http.Request) {
 	case "ShutdownGuest":
 		if *noTools {
 			fault(w, "ToolsUnavailable")
+			return
+		}
+		if *slowDown > 0 {
+			f.slowShutdown(r.Header, body)
+			envelope(w, 200, `<ShutdownGuestResponse xmlns="urn:vim25"/>`)
 			return
 		}
 		f.pass(w, r, name, body)
@@ -155,6 +164,26 @@ func (f *front) sdk(w http.ResponseWriter, r *http.Request) {
 		}
 		f.pass(w, r, name, body)
 	}
+}
+
+// slowShutdown lets the guest say that it goes down, and go down later.
+func (f *front) slowShutdown(header http.Header, body []byte) {
+	id := this.FindSubmatch(body)
+	if id == nil {
+		return
+	}
+	state := func(name string) {
+		if vm, ok := simulator.Map.Get(types.ManagedObjectReference{Type: "VirtualMachine", Value: string(id[1])}).(*simulator.VirtualMachine); ok {
+			simulator.Map.Update(vm, []types.PropertyChange{{Name: "guest.guestState", Val: name}})
+		}
+	}
+	state("shuttingDown")
+	time.AfterFunc(time.Duration(*slowDown)*time.Millisecond, func() {
+		request := httptest.NewRequest("POST", "/sdk", bytes.NewReader(body))
+		request.Header = header
+		f.proxy.ServeHTTP(httptest.NewRecorder(), request)
+		state("notRunning")
+	})
 }
 
 // needsConsolidation: whether just this is asked for, of a VM of which it is true.

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The host's agent reads; we steer the source: it is tracked and asked to shut down by us, and set right by us when all is undone,
-//! whether the host is there or not. Undone, the source runs again if we stopped it, and has none of our snapshots.
+//! whether the host is there or not: one that does not answer is asked to end its pass a few times, then the source is set
+//! right, and the host asked again. Undone, the source runs again if we stopped it, and has none of our snapshots.
 //! The commit point is the begin of `clean`: from then on the VM here is the one that is written to, and a source that is
 //! away or gone undoes nothing any more. Before it the source has to be off at each step from the last pass on.
 //! A crash of the agent or of ours repeats at most what came after its last checkpoint; a crash of the host, too.
@@ -71,6 +72,8 @@ const PATIENT: RetryPolicy =
     RetryPolicy { attempts: 50_000, first: Duration::from_secs(1), most: Duration::from_secs(60) };
 /// How often the source is asked for what is left to clean, over some minutes; then its administrator is told.
 const CLEANINGS: u32 = 10;
+/// How often a host is asked to end its pass before the source is set right without it.
+const STOPS: u32 = 3;
 /// Between two looks at the power of a source, at most: each signs in there. And at the wish of who waits for a turn.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -272,16 +275,35 @@ async fn delete_disk(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
 }
 
 async fn restore(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
-    let reference = vm_reference(&ctx.params().reference);
-    let record = saga.0.import(ctx.params().import).await?;
-    let again = ctx.params().was_on && record.stopped_source;
+    let params = ctx.params();
+    set_right(saga, ctx).await?;
+    // Only now, and for as long as it takes: the source does not wait for a host that is away.
+    forget_at_host(saga, ctx, params.record.host).await?;
+    // What its pass took there in the meantime.
+    let reference = vm_reference(&params.reference);
+    saga.there(ctx, move |vim| source::restore(vim, &reference, Started::AsItIs)).await
+}
+
+/// Once: who switches the source off after that, while a host is waited for, means it.
+async fn set_right(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
+    let params = ctx.params();
+    let reference = vm_reference(&params.reference);
+    let record = saga.0.import(params.import).await?;
+    let again = params.was_on && record.stopped_source;
     let started = if again { Started::Again } else { Started::AsItIs };
     let tracked = record.tracked_source;
     saga.there(ctx, move |vim| {
         source::restore(vim, &reference, started)?;
         if tracked { source::set_tracking(vim, &reference, Tracking::Off) } else { Ok(()) }
     })
-    .await
+    .await?;
+    if again || tracked {
+        let done = |record: &mut ImportRecord| {
+            (record.stopped_source, record.tracked_source) = (false, false);
+        };
+        saga.0.note_import(params.import, done).await?;
+    }
+    Ok(())
 }
 
 /// Written down before it is done: a crash between leaves nothing that a roll-back does not set right.
@@ -306,8 +328,13 @@ async fn copy(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
     saga.pass(ctx, operation, PassKind::Copy).await.map(|_| ())
 }
 
+/// A host that cannot be asked must not keep the source off: [`restore`] comes next, and asks it again.
 async fn stop(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
-    forget_at_host(saga, ctx, ctx.params().record.host).await
+    match forget_at_host(saga, ctx, ctx.params().record.host).await {
+        Err(StepError::Cancelled) => Err(StepError::Cancelled),
+        Err(error @ StepError::Retryable { .. }) if ctx.attempt() < STOPS => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 async fn forget_at_host(saga: &ImportVsphere, ctx: &Ctx, host: HostId) -> Result<(), StepError> {
