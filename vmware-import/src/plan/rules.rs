@@ -113,7 +113,7 @@ rules! {
         |vm, _| disks(vm, "no changed-block tracking", |d| d.cbt == Some(false));
     "cbt-hardware" Blocks "upgrade the virtual hardware to 7 or later, or move the VM switched off"
         |vm, _| when(vm.hardware > 0 && vm.hardware < 7 && vm.power == Power::On, || format!("hardware version {}", vm.hardware));
-    "snapshots" Attention "remove old snapshots first: they slow down the copy and hold space"
+    "snapshots" Attention "remove old snapshots first: beside one the first pass reads everything, and they hold space"
         |vm, _| when(vm.snapshots > 0, || counted(vm.snapshots, "snapshot"));
     "snapshots-many" Blocks "remove snapshots: at 32 no further one can be taken, and the copy needs one"
         |vm, _| when(vm.snapshots >= 28, || format!("{} snapshots", vm.snapshots));

@@ -44,6 +44,19 @@ fn collect(node: &Node, list: &str, ours: &mut Vec<MoRef>) {
     }
 }
 
+/// One that is not ours, by its name. Tracking that was begun while it stood knows only of the time since.
+pub(super) fn another(vim: &Vim, vm: &MoRef) -> Result<Option<String>> {
+    let found = vim.properties(vm, &["snapshot"])?;
+    Ok(found.get("snapshot").and_then(|tree| other(tree, "rootSnapshotList")))
+}
+
+fn other(node: &Node, list: &str) -> Option<String> {
+    node.all(list).find_map(|child| match child.text_at("name") {
+        SNAPSHOT => other(child, "childSnapshotList"),
+        name => Some(name.to_owned()),
+    })
+}
+
 /// Removes all of them, wherever the move that made them ran.
 pub fn remove_ours(vim: &Vim, vm: &MoRef) -> Result<()> {
     for snapshot in ours(vim, vm)? {
@@ -89,6 +102,18 @@ mod tests {
         let mut found = Vec::new();
         collect(parse(&text).unwrap().child("info").unwrap(), "rootSnapshotList", &mut found);
         assert_eq!(found, [MoRef::new("VirtualMachineSnapshot", "s-3")]);
+        assert_eq!(
+            other(parse(&text).unwrap().child("info").unwrap(), "rootSnapshotList").unwrap(),
+            "before the update"
+        );
+        let below = leaf("xenith-import", "s-1", &leaf("theirs", "s-2", "")).replacen("child", "root", 1);
+        let below = below
+            .replace("</childSnapshotList></childSnapshotList>", "</childSnapshotList></rootSnapshotList>");
+        let ours = leaf("xenith-import", "s-1", "").replace("child", "root");
+        for (text, expected) in [(below, Some("theirs")), (ours, None)] {
+            let tree = parse(&format!("<x>{text}</x>")).unwrap();
+            assert_eq!(other(&tree, "rootSnapshotList").as_deref(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -36,6 +36,10 @@ use crate::vmdk::image::Image;
 /// Between two states on disk while a pass runs: what a crash may repeat.
 const CHECKPOINT: Duration = Duration::from_secs(2);
 
+/// Why areas in use are not asked for beside a snapshot of somebody else: what was written before tracking was switched on
+/// lies below it, and is not among them.
+const BESIDE: &str = "changed-block tracking may have begun while another snapshot stood";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -474,6 +478,11 @@ impl WarmMove {
             }
             if disk.change_id.is_none() {
                 return (Method::Everything("changed-block tracking is off".to_owned()), all());
+            }
+            match snapshots::another(&self.vim, &self.vm) {
+                Ok(None) => {}
+                Ok(Some(name)) => return (Method::Everything(format!("{BESIDE} ({name:?})")), all()),
+                Err(error) => return (Method::Everything(error.to_string()), all()),
             }
             return match areas::changed(&self.vim, (&self.vm, snapshot), disk, "*") {
                 Ok(ranges) => (Method::Allocated, ranges),

@@ -14,6 +14,7 @@ use xenith_vmware_import::plan::inventory::Power;
 use xenith_vmware_import::target::TargetFormat;
 use xenith_vmware_import::vsphere::datastore::DatastoreFile;
 use xenith_vmware_import::vsphere::nfc::Lease;
+use xenith_vmware_import::vsphere::soap::{Body, Flag};
 use xenith_vmware_import::vsphere::warm::{Method, Phase, Stopped, WarmMove};
 use xenith_vmware_import::vsphere::{Credentials, Vim, inventory, source};
 use xenith_vmware_import_generator::{self as generate, Options, StreamStyle};
@@ -301,4 +302,31 @@ fn doubts_about_tracking_become_a_compare_pass() {
         assert!(pass[0].written > 0 && pass[0].written <= 4 << 20, "{name}: {pass:?}");
         same(&lab, &warm, pass[0].key);
     }
+}
+
+/// Tracking that began while a snapshot stood knows nothing of what lies below it. The snapshot itself is left alone.
+#[test]
+fn areas_in_use_are_not_believed_beside_another_snapshot() {
+    let lab = Lab::new(45);
+    let folder = files(&lab);
+    let Some(server) = Server::start(&["-files", &folder]) else { return };
+    let vim = server.connect();
+    let vm = inventory::vms(&vim).unwrap().swap_remove(0).reference;
+    let theirs = Body::new()
+        .text("name", "before the update")
+        .text("description", "")
+        .flag("memory", Flag::False)
+        .flag("quiesce", Flag::False);
+    vim.run("CreateSnapshot_Task", &vm, &theirs, Duration::from_secs(60)).unwrap();
+    let mut warm = WarmMove::open(Arc::clone(&vim), vm.clone(), &lab.path("move"), "DC0").unwrap();
+    let pass = warm.pass().unwrap();
+    assert!(
+        matches!(&pass[0].method, Method::Everything(why) if why.contains("before the update")),
+        "{pass:?}"
+    );
+    same(&lab, &warm, pass[0].key);
+    let left = vim.properties(&vm, &["snapshot"]).unwrap();
+    let left: Vec<&str> =
+        left.get("snapshot").unwrap().all("rootSnapshotList").map(|tree| tree.text_at("name")).collect();
+    assert_eq!(left, ["before the update"]);
 }
