@@ -4,6 +4,8 @@
 //! [`ImportError::Truncated`], never a short read and never zeros. Nobody allocates by a length found in a
 //! file before it was compared with [`ByteSource::len`].
 
+pub mod gathered;
+
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};

@@ -83,6 +83,8 @@ pub struct Vim {
     credentials: Credentials,
     pub pins: Arc<Pins>,
     cookie: Mutex<String>,
+    /// Held by who opens a session.
+    signing_in: Mutex<()>,
     content: Content,
 }
 
@@ -107,8 +109,8 @@ impl Vim {
             .build()
             .map_err(|error| ImportError::Usage(format!("no HTTPS client: {error}")))?;
         let base = format!("https://{host}");
-        let (cookie, content) = (Mutex::default(), Content::default());
-        let mut vim = Self { http, base, credentials, pins, cookie, content };
+        let (cookie, signing_in, content) = (Mutex::default(), Mutex::default(), Content::default());
+        let mut vim = Self { http, base, credentials, pins, cookie, signing_in, content };
         let instance = MoRef::new("ServiceInstance", "ServiceInstance");
         let answer = vim.exchange("RetrieveServiceContent", &instance, &Body::new())?;
         let content = vim.expect("RetrieveServiceContent", answer)?;
@@ -146,8 +148,18 @@ impl Vim {
         self.cookie.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Opens a new session; also after the old one expired.
-    pub fn login(&self) -> Result<()> {
+    /// Opens a new session after the one with the cookie `expired` did, unless somebody else has meanwhile: several
+    /// readers meet the end of a session at once, and a server takes only so many new ones.
+    pub fn login_after(&self, expired: &str) -> Result<()> {
+        let _turn = self.signing_in.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.cookie() != expired {
+            return Ok(());
+        }
+        self.login()
+    }
+
+    /// Opens a new session.
+    fn login(&self) -> Result<()> {
         self.cookie.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let body =
             Body::new().text("userName", &self.credentials.user).text("password", &self.credentials.password);
@@ -174,11 +186,12 @@ impl Vim {
 
     /// Calls `method` on `this`; opens a new session and repeats the call when the old one expired.
     pub fn call(&self, method: &'static str, this: &MoRef, body: &Body) -> Result<Node> {
+        let cookie = self.cookie();
         let answer = self.exchange(method, this, body)?;
         if let Answer::Fault(kind, _) = &answer
             && kind == "NotAuthenticated"
         {
-            self.login()?;
+            self.login_after(&cookie)?;
             let again = self.exchange(method, this, body)?;
             return self.expect(method, again);
         }

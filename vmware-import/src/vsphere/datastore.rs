@@ -1,43 +1,25 @@
 //! Files of a datastore over `/folder`, read by ranges on several connections.
 //!
-//! A large read, such as a stretch of a copy or an area that changed, is asked for as it is: nothing beside it travels.
-//! Small ones, of tables and scattered grains, are gathered into blocks that grow while the reading goes on behind the
-//! block before, up to the engine's stretch of 2 MiB; as many blocks are kept as there may be workers. A 503 or a connection that broke is tried again with growing
-//! pauses, a session that expired is opened again. A file that does not let itself be read at all is found out when it
-//! is opened (a running VM's own file is locked: its host answers 500 to every request), so that another way is taken
-//! before anything was copied.
+//! Small reads are gathered into blocks ([`Gathered`]). A 503 or a connection that broke is tried again with growing
+//! pauses; a session that expired is opened again, by one of those that met it. A file that does not let itself be read
+//! at all is found out when it is opened (a running VM's own file is locked: its host answers 500 to every request), so
+//! that another way is taken before anything was copied.
 
-use std::collections::VecDeque;
 use std::io::Read;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::blocking::Response;
 
 use super::client::Vim;
+use crate::bytes::gathered::{Gathered, LARGE};
 use crate::bytes::{ByteSource, Folder, check, check_plain};
 use crate::error::{ImportError, Result, Retry};
 
-/// From this size on a read is its own request.
-const LARGE: u64 = 64 * 1024;
-const MOST: u64 = 2 * 1024 * 1024;
-const KEPT: usize = 8;
 const TRIES: u32 = 6;
 /// What errors name.
 const CALL: &str = "GET /folder";
-
-/// Bytes of the file, from `start` on.
-struct Block {
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl Block {
-    fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
-    }
-}
 
 /// Why something is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,8 +37,7 @@ pub struct DatastoreFile {
     name: String,
     len: u64,
     etag: String,
-    /// The newest last.
-    kept: Mutex<VecDeque<Arc<Block>>>,
+    gathered: Gathered,
 }
 
 impl DatastoreFile {
@@ -72,8 +53,8 @@ impl DatastoreFile {
         if !datacenter.is_empty() {
             url.push_str(&format!("&dcPath={}", percent(datacenter)));
         }
-        let (name, etag, kept) = (path.to_owned(), String::new(), Mutex::default());
-        let mut opened = Self { vim, url, name, len: 0, etag, kept };
+        let (name, etag, gathered) = (path.to_owned(), String::new(), Gathered::default());
+        let mut opened = Self { vim, url, name, len: 0, etag, gathered };
         let response = opened.request(None, Asked::Opening)?;
         let header =
             |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -83,7 +64,7 @@ impl DatastoreFile {
             // Headers are given of files that are locked, too.
             let mut bytes = vec![0; LARGE.min(opened.len) as usize];
             opened.fetch(0, &mut bytes, Asked::Opening)?;
-            opened.keep(Block { start: 0, bytes });
+            opened.gathered.keep(0, bytes);
         }
         Ok(opened)
     }
@@ -101,7 +82,8 @@ impl DatastoreFile {
                     self.vim.http().get(&self.url).header("Range", format!("bytes={start}-{}", end - 1))
                 }
             };
-            let response = match request.header("Cookie", self.vim.cookie()).send() {
+            let cookie = self.vim.cookie();
+            let response = match request.header("Cookie", &cookie).send() {
                 Ok(response) => response,
                 Err(error) => {
                     last = Some(self.vim.transport(CALL, &error));
@@ -111,7 +93,7 @@ impl DatastoreFile {
             let detail = format!("{} for {}", response.status(), self.name);
             match response.status() {
                 StatusCode::OK | StatusCode::PARTIAL_CONTENT => return Ok(response),
-                StatusCode::UNAUTHORIZED => self.vim.login()?,
+                StatusCode::UNAUTHORIZED => self.vim.login_after(&cookie)?,
                 StatusCode::NOT_FOUND if asked == Asked::Opening => {
                     return Err(ImportError::Missing {
                         file: self.vim.base().to_owned(),
@@ -156,33 +138,6 @@ impl DatastoreFile {
         }
         Err(self.vim.error(CALL, last.unwrap_or_default(), Retry::Later))
     }
-
-    fn keep(&self, block: Block) -> Arc<Block> {
-        let block = Arc::new(block);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT {
-            kept.pop_front();
-        }
-        kept.push_back(Arc::clone(&block));
-        block
-    }
-
-    /// The block with the byte at `at`. Two readers of one place may ask for it twice; that costs less than waiting for
-    /// each other.
-    fn block(&self, at: u64) -> Result<Arc<Block>> {
-        let start = at - at % LARGE;
-        let before = {
-            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(block) = kept.iter().find(|block| (block.start..block.end()).contains(&at)) {
-                return Ok(Arc::clone(block));
-            }
-            kept.iter().find(|block| block.end() == start).map(|block| block.bytes.len() as u64)
-        };
-        let len = before.map_or(LARGE, |len| (len * 2).min(MOST)).min(self.len - start);
-        let mut bytes = vec![0; len as usize];
-        self.fetch(start, &mut bytes, Asked::Reading)?;
-        Ok(self.keep(Block { start, bytes }))
-    }
 }
 
 /// Where the answer says that it begins.
@@ -220,19 +175,8 @@ impl ByteSource for DatastoreFile {
 
     fn read_at(&self, field: &'static str, offset: u64, buf: &mut [u8]) -> Result<()> {
         check(self, field, offset, buf.len() as u64)?;
-        if buf.len() as u64 >= LARGE {
-            return self.fetch(offset, buf, Asked::Reading);
-        }
-        let mut done = 0;
-        while done < buf.len() {
-            let at = offset + done as u64;
-            let block = self.block(at)?;
-            let from = (at - block.start) as usize;
-            let len = (block.bytes.len() - from).min(buf.len() - done);
-            buf[done..done + len].copy_from_slice(&block.bytes[from..from + len]);
-            done += len;
-        }
-        Ok(())
+        let fetch = |start: u64, buf: &mut [u8]| self.fetch(start, buf, Asked::Reading);
+        self.gathered.read(self.len, (offset, buf), &fetch)
     }
 
     fn identity(&self) -> String {

@@ -177,6 +177,38 @@ fn datastore_files_are_read_by_ranges() {
     assert!(matches!(gone, ImportError::Missing { .. }), "{gone}");
 }
 
+/// A session that ends while several read is opened again once, not by each of them: a server takes only so many.
+#[test]
+fn a_session_that_expires_among_many_reads_is_opened_again_once() {
+    use xenith_vmware_import::bytes::ByteSource;
+    const PART: usize = 512 * 1024;
+    let lab = Lab::new(46);
+    let (folder, log) = (files(&lab), lab.path("requests.log"));
+    let arguments = ["-files", &folder, "-folder-session", "10", "-log", log.to_str().unwrap()];
+    let Some(server) = Server::start(&arguments) else { return };
+    let file = DatastoreFile::open(server.connect(), "[LocalDS_0] vm/disk1-flat.vmdk", "DC0").unwrap();
+    let reference = lab.reference();
+    let mut found = vec![0; reference.len()];
+    std::thread::scope(|scope| {
+        let mut parts: Vec<Vec<(usize, &mut [u8])>> = (0..4).map(|_| Vec::new()).collect();
+        for (index, part) in found.chunks_mut(PART).enumerate() {
+            parts[index % 4].push((index * PART, part));
+        }
+        for parts in parts {
+            let file = &file;
+            scope.spawn(move || {
+                for (at, part) in parts {
+                    file.read_at("data", at as u64, part).unwrap();
+                }
+            });
+        }
+    });
+    assert!(found == reference);
+    let text = std::fs::read_to_string(&log).unwrap();
+    let (logins, reads) = (text.matches("<Login ").count(), reference.len().div_ceil(PART) + 2);
+    assert_eq!(logins, reads.div_ceil(10), "of {reads} reads, ten a session");
+}
+
 /// Writes `bytes` at `at` of the running VM's disk, and tells the tracker when `told`.
 pub fn write(lab: &Lab, at: u64, bytes: &[u8], told: &str) {
     let file = std::fs::File::options().write(true).open(lab.path("disk1-flat.vmdk")).unwrap();

@@ -49,6 +49,7 @@ var (
 	noTools    = flag.Bool("no-tools", false, "guests cannot be shut down")
 	held       = flag.Int("snapshot-held", 0, "so many removals of snapshots are refused")
 	loosen     = flag.Bool("consolidate", false, "the disks need consolidation after a snapshot was removed")
+	folderLife = flag.Int("folder-session", 0, "a session has expired after so many answers of /folder")
 	slowDown   = flag.Int("slow-shutdown", 0, "guests that are asked to shut down take so many milliseconds")
 	folders    = flag.Bool("folders", false, "the datacenter is in a folder")
 	logFile    = flag.String("log", "", "file that gets every request, one a line, and ranges of /folder after a #")
@@ -67,6 +68,7 @@ type front struct {
 	loose    bool
 	leases   map[string]int
 	pages    map[string][]string
+	uses     map[string]int
 	log      *os.File
 }
 
@@ -381,7 +383,16 @@ func (f *front) folder(w http.ResponseWriter, r *http.Request) {
 	f.served++
 	busy := *busyEach > 0 && f.served%*busyEach == 0
 	moved := *elsewhere > 0 && f.served%*elsewhere == 0
+	expired := false
+	if *folderLife > 0 && cookie != nil {
+		f.uses[cookie.Value]++
+		expired = f.uses[cookie.Value] > *folderLife
+	}
 	f.Unlock()
+	if expired {
+		http.Error(w, "log in", 401)
+		return
+	}
 	if busy {
 		http.Error(w, "busy", 503)
 		return
@@ -414,7 +425,7 @@ func main() {
 	}
 	server := model.Service.NewServer()
 	inner := &url.URL{Scheme: "http", Host: server.URL.Host}
-	f := &front{proxy: httputil.NewSingleHostReverseProxy(inner), leases: map[string]int{}, pages: map[string][]string{}}
+	f := &front{proxy: httputil.NewSingleHostReverseProxy(inner), leases: map[string]int{}, pages: map[string][]string{}, uses: map[string]int{}}
 	if *logFile != "" {
 		f.log, _ = os.OpenFile(*logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0600)
 	}
