@@ -7,6 +7,7 @@ mod assets;
 mod console;
 mod metrics;
 mod origin;
+mod page;
 mod serve;
 mod session;
 mod tls;
@@ -32,6 +33,7 @@ use crate::app::App;
 use crate::enrol::{CallerAddress, Enrol};
 use crate::rpc::{Credentials, Gate, document};
 use origin::{Sender, sender};
+use page::Pages;
 use upload::Uploads;
 
 pub use serve::serve;
@@ -71,6 +73,7 @@ pub fn router(app: &Arc<App>, module: RpcModule<Gate>, enrol: Enrol) -> (Router,
     let enrolment = tonic::service::Routes::new(enrol.into_server()).into_axum_router();
     let router = Router::new()
         .route("/session", post(session::open).delete(session::close).with_state(rpc.clone()))
+        .route("/upload/import", get(page::connect).with_state(Pages::new(rpc.clone())))
         .route("/upload/{vdi}", post(upload::look).put(upload::take).with_state(Uploads::new(rpc.clone())))
         .route("/rpc", any(call).with_state(rpc))
         .route("/console/{ticket}", any(console::connect).with_state(Arc::clone(app)))

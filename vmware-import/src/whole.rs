@@ -4,16 +4,16 @@
 //! opened is an error.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::bytes::DirFolder;
-use crate::bytes::Folder as _;
+use crate::bytes::{ByteSource, DirFolder, Folder, check_plain};
 use crate::error::{ImportError, Result};
 use crate::ovf::OvaPackage;
 use crate::source::{Opened, PackageKind, SourceOptions, open_any, package_kind, read_vmx};
 use crate::vmdk::image::Image;
-use crate::vmdk::{OpenOptions, Plain, Salvage, open_image};
+use crate::vmdk::{FileKind, OpenOptions, Plain, Salvage, open_image};
 
 /// See the module's text.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -57,7 +57,7 @@ pub enum ManifestCheck {
 pub fn open(path: &Path, options: WholeOptions<'_>) -> Result<(WholeVm, Vec<Image>)> {
     if options.plain != Plain::Yes {
         match package_kind(path)? {
-            Some(PackageKind::Ovf) => return of_package(path, options),
+            Some(PackageKind::Ovf) => return of_package(&OvaPackage::open(path)?, options),
             Some(PackageKind::Vmx) => return of_vmx(path),
             None => {}
         }
@@ -82,8 +82,36 @@ fn seekable(file: &str, opened: Opened) -> Result<Image> {
     }
 }
 
-fn of_package(path: &Path, options: WholeOptions<'_>) -> Result<(WholeVm, Vec<Image>)> {
-    let package = OvaPackage::open(path)?;
+/// Reads what `bytes` hold, with nothing beside them: a package in one file, or a disk that needs no other.
+pub fn open_bytes(bytes: Arc<dyn ByteSource>, options: WholeOptions<'_>) -> Result<(WholeVm, Vec<Image>)> {
+    let file = bytes.name().to_owned();
+    if options.plain != Plain::Yes {
+        match FileKind::detect(&*bytes)? {
+            FileKind::Tar => return of_package(&OvaPackage::from_tar(&bytes)?, options),
+            FileKind::Ovf => {
+                let way_out = "put it into one file with its disks: tar -cf vm.ova vm.ovf disk.vmdk";
+                return Err(ImportError::unsupported(&file, "an OVF without the files beside it", way_out));
+            }
+            _ => {}
+        }
+    }
+    let open = OpenOptions { plain: options.plain, ..OpenOptions::default() };
+    let image = open_image(bytes, Arc::new(Alone), open)?;
+    image.audit()?;
+    Ok((WholeVm { disks: vec![file], ..WholeVm::default() }, vec![image]))
+}
+
+/// Nothing lies beside the file.
+struct Alone;
+
+impl Folder for Alone {
+    fn open(&self, from: &str, field: &'static str, name: &str) -> Result<Arc<dyn ByteSource>> {
+        check_plain(from, field, name)?;
+        Err(ImportError::Missing { file: from.to_owned(), name: name.to_owned() })
+    }
+}
+
+fn of_package(package: &OvaPackage, options: WholeOptions<'_>) -> Result<(WholeVm, Vec<Image>)> {
     let mut warnings = package.envelope.warnings.clone();
     if package.has_certificate {
         warnings.push("its certificate was not checked".to_owned());
@@ -93,6 +121,9 @@ fn of_package(path: &Path, options: WholeOptions<'_>) -> Result<(WholeVm, Vec<Im
             warnings.extend(package.unvouched(&package.check_manifest()?));
         }
         ManifestCheck::Done => warnings.push("it has no manifest: nothing vouches for its files".to_owned()),
+        ManifestCheck::Skipped if package.manifest.is_some() => {
+            warnings.push("its manifest was not checked".to_owned());
+        }
         ManifestCheck::Skipped => {}
     }
     let vms = &package.envelope.vms;
@@ -100,13 +131,13 @@ fn of_package(path: &Path, options: WholeOptions<'_>) -> Result<(WholeVm, Vec<Im
     let mut chosen = vms.iter().filter(|vm| options.vm.is_none_or(|name| vm.name == name));
     let (Some(vm), None) = (chosen.next(), chosen.next()) else {
         let text =
-            format!("{} describes {} VMs ({}): say which with --vm NAME", path.display(), vms.len(), names());
+            format!("{} describes {} VMs ({}): say which with --vm NAME", package.name, vms.len(), names());
         return Err(ImportError::Usage(text));
     };
     let (mut files, mut images) = (Vec::new(), Vec::new());
     for disk in &vm.disks {
         let Some(file) = disk.file.and_then(|file| package.envelope.files.get(file)) else {
-            let text = format!("{}: disk {} has no file: it would be empty", path.display(), disk.id);
+            let text = format!("{}: disk {} has no file: it would be empty", package.name, disk.id);
             return Err(ImportError::Usage(text));
         };
         images.push(seekable(&file.href, package.disk(file, Salvage::Refuse)?)?);
@@ -142,7 +173,7 @@ fn of_vmx(path: &Path) -> Result<(WholeVm, Vec<Image>)> {
         let folder = DirFolder::of(path);
         let bytes = folder.open(&name, "disk", &disk.file)?;
         let open = OpenOptions { plain: Plain::ByName, salvage: Salvage::Refuse, parent: None };
-        let image = open_image(bytes, std::sync::Arc::new(folder), open).map(Opened::Image)?;
+        let image = open_image(bytes, Arc::new(folder), open).map(Opened::Image)?;
         images.push(seekable(&disk.file, image)?);
         files.push(disk.file.clone());
     }

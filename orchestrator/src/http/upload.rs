@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Programs send to the host itself. A browser cannot: the host's certificate is of our authority, which browsers do not
-//! know, and pages of ours talk to us alone. So its bytes pass through here (ADR 70): no others do.
+//! know, and pages of ours talk to us alone. So its bytes pass through here (ADR 70), and those of files of whole VMs in
+//! [`super::page`]: no others do.
 //!
 //! What always holds: who may send is who gets a ticket of the VDI, which is asked of the API like any other call and
 //! audited there. Nothing is kept here but the few MiB that are under way, and no format is looked into. A disk whose
@@ -30,12 +31,13 @@ use reqwest::blocking::{Body as Outgoing, Client, RequestBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
+use xenith_common_ids::VdiId;
 use xenith_common_pki::authority_client_config;
 use xenith_common_text::chain;
 use xenith_orchestrator_types::import::UploadTicket;
 use xenith_orchestrator_types::{ApiError, Reason};
 use xenith_vmware_import::ImportError;
-use xenith_vmware_import::upload::{Frames, Mark, PipeWriter, pipe};
+use xenith_vmware_import::upload::{Frames, Mark, PipeReader, PipeWriter, pipe};
 
 use super::Rpc;
 use super::origin::{Sender, sender};
@@ -113,7 +115,7 @@ pub async fn look(
     headers: HeaderMap,
 ) -> Response {
     match uploads.ticket(&vdi, (&uri, &headers), caller).await {
-        Ok(ticket) => told(blocking(move || Host::of(ticket)?.mark()).await),
+        Ok(ticket) => told(blocking(move || Host::of(&ticket)?.mark()).await),
         Err(response) => response,
     }
 }
@@ -134,7 +136,7 @@ pub async fn take(
         return Problem::Passing(message.to_owned()).into_response();
     };
     let (chunks, coming) = mpsc::channel(CHUNKS);
-    let (mark, ()) = tokio::join!(blocking(move || pass_on(ticket, stretch, coming)), feed(body, chunks));
+    let (mark, ()) = tokio::join!(blocking(move || pass_on(&ticket, stretch, coming)), feed(body, chunks));
     told(mark)
 }
 
@@ -156,19 +158,27 @@ async fn blocking<T: Send + 'static>(
 
 /// Why a disk does not get further, by what the page does about it.
 #[derive(Debug)]
-enum Problem {
+pub(super) enum Problem {
     /// The host does not know the ticket.
     Ticket,
     /// The host is elsewhere: asked how far it is, the page goes on from there.
     Elsewhere,
     /// The same again may do.
     Passing(String),
+    /// The file is none that we read.
+    File(String),
     Final(String),
     Broken(String),
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    /// Whether the same again may do.
+    pub(super) const fn is_passing(&self) -> bool {
+        matches!(self, Self::Ticket | Self::Elsewhere | Self::Passing(_))
+    }
+
+    /// What is told of it, and with which status.
+    pub(super) fn told(self) -> (StatusCode, ApiError) {
         let (status, reason, message) = match self {
             Self::Ticket => {
                 let message = "the host does not know of the upload yet; try again";
@@ -179,6 +189,7 @@ impl IntoResponse for Problem {
                 (StatusCode::CONFLICT, Reason::Conflict, message.to_owned())
             }
             Self::Passing(message) => (StatusCode::SERVICE_UNAVAILABLE, Reason::HostUnreachable, message),
+            Self::File(message) => (StatusCode::UNPROCESSABLE_ENTITY, Reason::Invalid, message),
             Self::Final(message) => (StatusCode::UNPROCESSABLE_ENTITY, Reason::HostFailed, message),
             Self::Broken(message) => {
                 tracing::error!(why = %message, "an upload could not be passed on");
@@ -186,39 +197,57 @@ impl IntoResponse for Problem {
                 (StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal, message.to_owned())
             }
         };
-        failed(status, &ApiError::new(reason, message))
+        (status, ApiError::new(reason, message))
     }
 }
 
-/// The listener of the host that waits for the disk.
-struct Host {
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, error) = self.told();
+        failed(status, &error)
+    }
+}
+
+/// The listener of the host that waits for a disk.
+pub(super) struct Host {
     http: Client,
     url: String,
     ticket: String,
 }
 
 impl Host {
-    fn of(ticket: UploadTicket) -> Result<Self, Problem> {
-        let UploadTicket { ticket, address, server_name, authority_pem, disks } = ticket;
+    /// Of the only disk of a ticket.
+    fn of(ticket: &UploadTicket) -> Result<Self, Problem> {
+        let disk = ticket.disks.first().ok_or_else(|| Problem::Broken("a ticket for nothing".to_owned()))?;
+        Self::to(ticket, disk.vdi)
+    }
+
+    pub(super) fn to(ticket: &UploadTicket, vdi: VdiId) -> Result<Self, Problem> {
+        let UploadTicket { ticket, address, server_name, authority_pem, .. } = ticket;
         let broken = |error: &dyn std::error::Error| Problem::Broken(chain(error));
-        let tls = authority_client_config(&authority_pem, &[b"http/1.1"]).map_err(|error| broken(&error))?;
+        let tls = authority_client_config(authority_pem, &[b"http/1.1"]).map_err(|error| broken(&error))?;
         let unknown = |why: String| Problem::Passing(format!("{address} cannot be found: {why}"));
         let addresses: Vec<SocketAddr> =
             address.to_socket_addrs().map_err(|error| unknown(error.to_string()))?.collect();
         let (_, port) = address.rsplit_once(':').ok_or_else(|| unknown("it has no port".to_owned()))?;
-        let disk = disks.first().ok_or_else(|| Problem::Broken("a ticket for nothing".to_owned()))?;
         let http = Client::builder()
             .tls_backend_preconfigured(tls)
-            .resolve_to_addrs(&server_name, &addresses)
+            .resolve_to_addrs(server_name, &addresses)
             .connect_timeout(CONNECT)
             .timeout(None)
             .no_proxy()
             .build()
             .map_err(|error| broken(&error))?;
-        Ok(Self { http, url: format!("https://{server_name}:{port}/v1/vdis/{}", disk.vdi), ticket })
+        let url = format!("https://{server_name}:{port}/v1/vdis/{vdi}");
+        Ok(Self { http, url, ticket: ticket.clone() })
     }
 
-    fn mark(&self) -> Result<Mark, Problem> {
+    /// Sends what `pieces` give; blocks until they end, and the host has said what it made of them.
+    pub(super) fn put(&self, pieces: PipeReader) -> Result<Mark, Problem> {
+        self.ask(self.http.put(&self.url).body(Outgoing::new(pieces)))
+    }
+
+    pub(super) fn mark(&self) -> Result<Mark, Problem> {
         for _ in 0..TRIES {
             match self.ask(self.http.get(&self.url).timeout(CONNECT)) {
                 Err(Problem::Ticket) => thread::sleep(PAUSE),
@@ -250,7 +279,7 @@ impl Host {
 
 /// Blocks until the chunks end, and the host has said what it made of them.
 fn pass_on(
-    ticket: UploadTicket,
+    ticket: &UploadTicket,
     Stretch { from, size }: Stretch,
     coming: mpsc::Receiver<Bytes>,
 ) -> Result<Mark, Problem> {
@@ -264,7 +293,7 @@ fn pass_on(
     }
     let (writer, pieces) = pipe();
     let framing = thread::spawn(move || frame(size, &mark, writer, coming));
-    let answer = host.ask(host.http.put(&host.url).body(Outgoing::new(pieces)));
+    let answer = host.put(pieces);
     let framed = framing.join().map_err(|_| Problem::Broken("framing a disk panicked".to_owned()))?;
     match (answer, framed) {
         // More than was announced: the same again would be no better.

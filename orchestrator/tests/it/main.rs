@@ -11,6 +11,7 @@ mod audit_ends;
 mod backups;
 mod balance;
 mod browser;
+mod browser_import;
 mod company;
 mod console;
 mod enrolment;

@@ -58,7 +58,7 @@ fn http() -> reqwest::Client {
     reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build().unwrap()
 }
 
-async fn tls(installation: &Installation, protocol: &[u8]) -> TlsStream<TcpStream> {
+pub async fn tls(installation: &Installation, protocol: &[u8]) -> TlsStream<TcpStream> {
     let pinned = xenith_common_pki::pinned_client_config(installation.fingerprint, &[protocol]).unwrap();
     let tcp = TcpStream::connect(installation.address).await.unwrap();
     let name = ServerName::from(installation.address.ip());

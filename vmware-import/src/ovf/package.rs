@@ -96,7 +96,8 @@ impl OvaPackage {
         }
     }
 
-    fn from_tar(bytes: &Member) -> Result<Self> {
+    /// Opens a tar, wherever its bytes are.
+    pub fn from_tar(bytes: &Member) -> Result<Self> {
         let mut by_name = HashMap::new();
         let mut names = Vec::new();
         for (name, member) in members(bytes)? {
