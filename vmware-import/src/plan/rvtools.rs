@@ -1,18 +1,33 @@
 //! Reading an RVTools export: the workbook, or its CSV files.
 //!
 //! Columns are found by their names, with the spellings of several versions (`MB` and `MiB`); a sheet or column
-//! that is missing leaves what it would have told unknown. Only `vInfo` is required.
+//! that is missing leaves what it would have told unknown. Only `vInfo` is required, and of each sheet the columns without
+//! which it would say something else ([`NEEDED`]): an export whose headers somebody translated is refused, not read as
+//! one of VMs without memory. CSV files that a spreadsheet wrote again are read as they come: other separators, encodings,
+//! grouped numbers, and words for true. Several vCenters may be in one export, whose ids are told apart.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
 use calamine::{Data, Reader, Xlsx, open_workbook};
+use encoding_rs::{Encoding, WINDOWS_1252};
 
 use super::inventory::{Bus, Datastore, DiskMode, Host, Inventory, Power, Tools, Vm, VmDisk, VmNic};
 use crate::error::{ImportError, Result};
 
 /// 50,000 VMs with all their disks and NICs are below 300,000 rows a sheet.
 const MAX_ROWS: usize = 4_000_000;
+
+/// Columns that a sheet has where it is there.
+const NEEDED: [(&str, &[&str]); 3] = [
+    ("vInfo", &["VM", "Powerstate", "CPUs", "Memory"]),
+    ("vDisk", &["VM", "Capacity MiB"]),
+    ("vNetwork", &["VM", "Network"]),
+];
+
+/// How spreadsheets of other languages write `true`, and people.
+const TRUE: [&str; 9] = ["true", "1", "yes", "wahr", "vrai", "vero", "verdadero", "verdadeiro", "waar"];
 
 /// A table with named columns.
 #[derive(Default)]
@@ -52,12 +67,11 @@ impl<'a> Row<'a> {
     }
 
     fn number(&self, name: &str) -> u64 {
-        let text: String = self.get(name).chars().filter(|c| !matches!(c, ',' | ' ' | '\u{a0}')).collect();
-        text.parse::<f64>().map_or(0, |value| value.max(0.0) as u64)
+        number(self.get(name))
     }
 
     fn flag(&self, name: &str) -> bool {
-        matches!(self.get(name).to_ascii_lowercase().as_str(), "true" | "1" | "yes")
+        TRUE.contains(&self.get(name).to_ascii_lowercase().as_str())
     }
 
     /// `None` when the column is empty or missing.
@@ -70,12 +84,59 @@ impl<'a> Row<'a> {
         let id = self.get("VM ID");
         if id.is_empty() { self.get("VM").to_owned() } else { id.to_owned() }
     }
+
+    /// The server that the row is of: ids are its own.
+    fn server(&self) -> &'a str {
+        let uuid = self.get("VI SDK UUID");
+        if uuid.is_empty() { self.get("VI SDK Server") } else { uuid }
+    }
+}
+
+fn joined(server: &str, vm: &str) -> String {
+    format!("{server}\0{vm}")
+}
+
+/// A whole number as people and spreadsheets write it; 0 where it is none. A point or comma before just three digits groups
+/// them: what an export counts is never given in thousandths.
+fn number(text: &str) -> u64 {
+    let text: String =
+        text.chars().filter(|c| !c.is_whitespace() && !matches!(c, '\'' | '\u{2019}')).collect();
+    let grouped = |mark: char| {
+        let mut parts = text.split(mark);
+        let first = parts.next().unwrap_or_default();
+        matches!(first.len(), 1..=3) && first != "0" && parts.all(|part| part.len() == 3)
+    };
+    let plain = match (text.rfind('.'), text.rfind(',')) {
+        (Some(point), Some(comma)) if comma > point => text.replace('.', "").replace(',', "."),
+        (Some(_), Some(_)) => text.replace(',', ""),
+        (Some(_), None) if grouped('.') => text.replace('.', ""),
+        (None, Some(_)) if grouped(',') => text.replace(',', ""),
+        (None, Some(_)) => text.replace(',', "."),
+        (Some(_) | None, None) => text,
+    };
+    plain.parse::<f64>().map_or(0, |value| value.max(0.0) as u64)
+}
+
+fn check(path: &Path, sheets: &HashMap<String, Sheet>) -> Result<()> {
+    for (name, columns) in NEEDED {
+        let sheet = sheets.get(&name.to_ascii_lowercase()).filter(|sheet| !sheet.columns.is_empty());
+        let Some(sheet) = sheet else { continue };
+        if let Some(missing) = columns.iter().find(|column| !sheet.columns.contains_key(&key(column))) {
+            let text = format!(
+                "{}: the sheet {name} has no column {missing:?}; give the export as RVTools wrote it, with its English headers",
+                path.display()
+            );
+            return Err(ImportError::Usage(text));
+        }
+    }
+    Ok(())
 }
 
 /// Reads `path`: an `.xlsx`, one `…vInfo.csv`, or a folder with the CSV files of an export.
 pub fn read(path: &Path) -> Result<Inventory> {
     let is_csv = path.is_dir() || path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
     let mut sheets = if is_csv { read_csv(path)? } else { read_xlsx(path)? };
+    check(path, &sheets)?;
     let mut take = |name: &str| sheets.remove(name).unwrap_or_default();
     let info = take("vinfo");
     if info.columns.is_empty() {
@@ -83,9 +144,9 @@ pub fn read(path: &Path) -> Result<Inventory> {
     }
     let mut vms: Vec<Vm> = info.rows().map(|row| vm(&row)).collect();
     let mut by_key: HashMap<String, usize> = HashMap::with_capacity(vms.len() * 2);
-    for (index, vm) in vms.iter().enumerate() {
-        by_key.insert(vm.id.clone(), index);
-        by_key.entry(vm.name.clone()).or_insert(index);
+    for (index, (vm, row)) in vms.iter().zip(info.rows()).enumerate() {
+        by_key.insert(joined(row.server(), &vm.id), index);
+        by_key.entry(joined(row.server(), &vm.name)).or_insert(index);
     }
     type Fill = fn(&mut Vm, &Row<'_>);
     let fills: [(&str, Fill); 7] = [
@@ -99,7 +160,7 @@ pub fn read(path: &Path) -> Result<Inventory> {
     ];
     for (name, fill) in fills {
         for row in take(name).rows() {
-            if let Some(&index) = by_key.get(&row.vm()) {
+            if let Some(&index) = by_key.get(&joined(row.server(), &row.vm())) {
                 fill(&mut vms[index], &row);
             }
         }
@@ -128,6 +189,8 @@ fn cell(data: &Data) -> String {
     match data {
         Data::Empty => String::new(),
         Data::Bool(value) => value.to_string(),
+        // Not as people write it: its point groups nothing.
+        Data::Float(value) => format!("{value:.0}"),
         other => other.to_string(),
     }
 }
@@ -149,23 +212,33 @@ fn read_csv(path: &Path) -> Result<HashMap<String, Sheet>> {
         };
         let bytes = std::fs::read(&file)
             .map_err(|error| ImportError::io("read", file.display().to_string(), error))?;
-        let first = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
-        let semicolons = first.iter().filter(|&&b| b == b';').count();
-        let delimiter = if semicolons > first.iter().filter(|&&b| b == b',').count() { b';' } else { b',' };
+        let text = decoded(&bytes);
+        let first = text.lines().next().unwrap_or_default();
+        let count = |mark: u8| first.bytes().filter(|byte| *byte == mark).count();
+        let delimiter = [b',', b';', b'\t'].into_iter().rev().max_by_key(|mark| count(*mark)).unwrap_or(b',');
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
             .delimiter(delimiter)
-            .from_reader(&bytes[..]);
-        let rows = reader.byte_records().filter_map(std::result::Result::ok).map(|record| {
-            record
-                .iter()
-                .map(|cell| String::from_utf8_lossy(cell).trim_start_matches('\u{feff}').to_owned())
-                .collect()
-        });
+            .from_reader(text.as_bytes());
+        let rows = reader
+            .records()
+            .filter_map(std::result::Result::ok)
+            .map(|record| record.iter().map(ToOwned::to_owned).collect());
         sheets.insert(stem[at..].to_owned(), Sheet::new(rows));
     }
     Ok(sheets)
+}
+
+/// UTF-8, UTF-16 with its mark, or what Windows writes without asking.
+fn decoded(bytes: &[u8]) -> Cow<'_, str> {
+    if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
+        return encoding.decode_without_bom_handling(&bytes[mark..]).0;
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => WINDOWS_1252.decode_without_bom_handling(bytes).0,
+    }
 }
 
 fn vm(row: &Row<'_>) -> Vm {
@@ -177,9 +250,10 @@ fn vm(row: &Row<'_>) -> Vm {
         id: row.vm(),
         uuid: row.get("VM UUID").to_owned(),
         power: match power.as_str() {
-            "poweredon" => Power::On,
+            "poweredoff" | "" => Power::Off,
             "suspended" => Power::Suspended,
-            _ => Power::Off,
+            // A word that is not known is no reason to plan as for a VM that is off.
+            _ => Power::On,
         },
         template: row.flag("Template"),
         datacenter: row.get("Datacenter").to_owned(),
@@ -291,5 +365,91 @@ fn datastore(row: &Row<'_>) -> Datastore {
         kind: row.get("Type").to_owned(),
         capacity_mib: row.number("Capacity MiB"),
         free_mib: row.number("Free MiB"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_they_were_meant() {
+        for (text, expected) in [
+            ("8192", 8192),
+            ("8,192", 8192),
+            ("8.192", 8192),
+            ("8'192", 8192),
+            ("8\u{202f}192", 8192),
+            ("8 192", 8192),
+            ("1.234.567", 1_234_567),
+            ("1,234,567.8", 1_234_567),
+            ("1.234.567,8", 1_234_567),
+            ("40960.5", 40_960),
+            ("12,5", 12),
+            ("0.125", 0),
+            ("-3", 0),
+            ("", 0),
+            ("n/a", 0),
+        ] {
+            assert_eq!(number(text), expected, "{text}");
+        }
+    }
+
+    fn export(files: &[(&str, Vec<u8>)]) -> Result<Inventory> {
+        let folder = tempfile::tempdir().unwrap();
+        for (sheet, bytes) in files {
+            std::fs::write(folder.path().join(format!("RVTools_tab{sheet}.csv")), bytes).unwrap();
+        }
+        read(folder.path())
+    }
+
+    #[test]
+    fn what_a_spreadsheet_wrote_again_says_the_same() {
+        let info = "VM;Powerstate;Template;CPUs;Memory\nB\u{fc}ro;poweredOn;FALSCH;4;8.192\n";
+        let disks = "VM;Capacity MiB;Raw\nB\u{fc}ro;40.960;WAHR\n";
+        let windows = |text: &str| text.chars().map(|c| c as u8).collect::<Vec<u8>>();
+        let marked = |text: &str| [&b"\xef\xbb\xbf"[..], text.as_bytes()].concat();
+        let wide = |text: &str| {
+            let text = text.replace(';', "\t");
+            let units = std::iter::once(0xfeff).chain(text.encode_utf16());
+            units.flat_map(u16::to_le_bytes).collect::<Vec<u8>>()
+        };
+        let encodings: [(&str, &dyn Fn(&str) -> Vec<u8>); 3] =
+            [("Windows", &windows), ("UTF-8 with a mark", &marked), ("UTF-16 with tabs", &wide)];
+        for (name, encoded) in encodings {
+            let found = export(&[("vInfo", encoded(info)), ("vDisk", encoded(disks))]).unwrap();
+            let vm = &found.vms[0];
+            assert_eq!((vm.name.as_str(), vm.memory_mib, vm.template), ("B\u{fc}ro", 8192, false), "{name}");
+            let disk = &vm.disks[0];
+            assert_eq!((disk.capacity_mib, disk.rdm_physical.is_some()), (40_960, true), "{name}");
+        }
+    }
+
+    #[test]
+    fn translated_headers_are_refused() {
+        let info = "VM,Powerstate,CPUs,Memory\nweb,poweredOn,4,8192\n";
+        let disks = "VM,Gr\u{f6}\u{df}e\nweb,40960\n";
+        for (case, files, column) in [
+            ("vInfo", vec![("vInfo", info.replace("Powerstate", "Betriebszustand"))], "Powerstate"),
+            ("vDisk", vec![("vInfo", info.to_owned()), ("vDisk", disks.to_owned())], "Capacity MiB"),
+        ] {
+            let files: Vec<_> = files.into_iter().map(|(sheet, text)| (sheet, text.into_bytes())).collect();
+            let error = export(&files).unwrap_err().to_string();
+            assert!(error.contains(case) && error.contains(column), "{case}: {error}");
+        }
+        assert_eq!(export(&[("vInfo", info.as_bytes().to_vec())]).unwrap().vms.len(), 1);
+    }
+
+    #[test]
+    fn vms_of_two_servers_with_one_id_are_two() {
+        let info = "VM,Powerstate,CPUs,Memory,VM ID,VI SDK UUID\n\
+            web,poweredOn,4,8192,vm-7,a\ndb,working,4,8192,vm-7,b\n";
+        let disks = "VM,Capacity MiB,VM ID,VI SDK UUID\nweb,1024,vm-7,a\ndb,2048,vm-7,b\n";
+        let files = [("vInfo", info.as_bytes().to_vec()), ("vDisk", disks.as_bytes().to_vec())];
+        let found = export(&files).unwrap();
+        let sizes: Vec<Vec<u64>> =
+            found.vms.iter().map(|vm| vm.disks.iter().map(|disk| disk.capacity_mib).collect()).collect();
+        assert_eq!(sizes, [[1024], [2048]]);
+        assert_eq!(found.vms[1].power, Power::On, "a state that is not known is not off");
     }
 }
