@@ -20,7 +20,7 @@ use xenith_orchestrator_types::wave::{
     WaveStep,
 };
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Reason};
-use xenith_vmware_import::plan::inventory::{Inventory, VmDisk};
+use xenith_vmware_import::plan::inventory::{Inventory, Vm, VmDisk};
 use xenith_vmware_import::plan::waves::{Rates, WaveLimits, Wish};
 use xenith_vmware_import::plan::{self, Settings};
 
@@ -82,6 +82,37 @@ fn api_wave(id: ImportPlanId, record: &WaveRecord, imports: &Imports) -> Wave {
         members,
         created: record.created,
         ended: record.ended,
+    }
+}
+
+/// The import that a member is in already: one that is under way, whoever began it; or one that has ended well since the
+/// wave was made, whose begin was not written down because the wave was paused at that moment. Begun anew, it would bring
+/// the state in which the source was left.
+fn known_import(record: &WaveRecord, member: &WaveMemberRecord, imports: &Imports) -> Option<ImportId> {
+    let known = imports.iter().find(|(_, import)| {
+        let same = matches!(&import.origin, ImportOrigin::Vsphere { source, vm, .. }
+            if *source == record.source && *vm == member.vm);
+        let moved = import.phase == ImportPhase::Done && import.created >= record.created;
+        same && (moved || !import.phase.is_over())
+    });
+    known.map(|(id, _)| *id)
+}
+
+/// The VM that is called so, by its id or its name. Folders of a vCenter may hold several of one name.
+fn one_of<'a>(inventory: &'a Inventory, reference: &str) -> Result<&'a Vm, ApiError> {
+    if let Some(vm) = inventory.vms.iter().find(|vm| vm.id == reference) {
+        return Ok(vm);
+    }
+    let named: Vec<&Vm> = inventory.vms.iter().filter(|vm| vm.name == reference).collect();
+    match named[..] {
+        [vm] => Ok(vm),
+        [] => Err(ApiError::not_found("VM at the source", reference)),
+        _ => {
+            let text = format_args!("there are several VMs named {reference:?}; name one by its id");
+            let mut error = ApiError::new(Reason::Ambiguous, text);
+            error.data.candidates = named.iter().map(|vm| vm.id.clone()).collect();
+            Err(error)
+        }
     }
 }
 
@@ -212,13 +243,8 @@ impl App {
         member: &WaveMemberRecord,
         imports: &Imports,
     ) -> Result<ImportId, ApiError> {
-        let known = imports.iter().find(|(_, import)| {
-            let same = matches!(&import.origin, ImportOrigin::Vsphere { source, vm, .. }
-                if *source == record.source && *vm == member.vm);
-            same && !import.phase.is_over()
-        });
-        if let Some((id, _)) = known {
-            return Ok(*id);
+        if let Some(id) = known_import(record, member, imports) {
+            return Ok(id);
         }
         let options = record.options.clone();
         let request = StartImport {
@@ -402,8 +428,7 @@ impl WaveApi for App {
         let inventory = self.read_inventory(&look).await?;
         let mut members: Vec<WaveMemberRecord> = Vec::new();
         for name in &request.vms {
-            let vm = inventory.vms.iter().find(|vm| vm.id == *name || vm.name == *name);
-            let vm = vm.ok_or_else(|| ApiError::not_found("VM at the source", name))?;
+            let vm = one_of(&inventory, name)?;
             if members.iter().any(|member| member.vm == vm.id) {
                 return Err(ApiError::invalid("vms", format!("{} is named twice", vm.name)));
             }
@@ -469,5 +494,97 @@ impl WaveApi for App {
         }
         self.db.waves.delete(&found).await.map_err(|error| store_error(&error))?;
         Ok(Empty {})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Duration;
+    use xenith_common_ids::{HostId, ImportSourceId, PoolId, SagaId, VmId};
+    use xenith_orchestrator_types::wave::{WaveCaps, WaveOptions};
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_two_vms_have_moves_neither() {
+        let vm = |id: &str, name: &str| Vm { id: id.into(), name: name.into(), ..Vm::default() };
+        let vms = vec![vm("vm-1", "web"), vm("vm-2", "db"), vm("vm-3", "db"), vm("vm-4", "vm-1")];
+        let inventory = Inventory { vms, ..Inventory::default() };
+        for (reference, expected) in [
+            ("web", Ok("vm-1")),
+            ("vm-3", Ok("vm-3")),
+            ("vm-1", Ok("vm-1")),
+            ("db", Err(Reason::Ambiguous)),
+            ("mail", Err(Reason::NotFound)),
+        ] {
+            let found = one_of(&inventory, reference).map(|vm| vm.id.as_str());
+            assert_eq!(found.map_err(|error| error.reason()), expected, "{reference}");
+        }
+    }
+
+    #[test]
+    fn a_vm_that_has_moved_since_is_not_moved_again() {
+        let (source, now) = (ImportSourceId::new(), OffsetDateTime::now_utc());
+        let member = WaveMemberRecord {
+            vm: "vm-1".into(),
+            name: "web".into(),
+            host: "esx1".into(),
+            datastores: vec![],
+            transfer_mib: 1,
+            import: None,
+            refused: None,
+            waits_for: None,
+        };
+        let wave = WaveRecord {
+            name: "friday".into(),
+            source,
+            status: WaveStatus::Running,
+            options: WaveOptions::default(),
+            caps: WaveCaps::default(),
+            members: vec![],
+            started_by: None,
+            created: now,
+            ended: None,
+        };
+        let import = |vm: &str, phase, created| ImportRecord {
+            name: "web".into(),
+            vm: VmId::new(),
+            pool: PoolId::new(),
+            tags: BTreeSet::new(),
+            host: HostId::new(),
+            saga: SagaId::new(),
+            origin: ImportOrigin::Vsphere {
+                source,
+                source_name: "old".into(),
+                vm: vm.into(),
+                vm_name: "web".into(),
+            },
+            phase,
+            message: None,
+            disks: vec![],
+            passes: vec![],
+            cut_over: None,
+            stopped_source: false,
+            tracked_source: false,
+            preparation: None,
+            prepare_tries: 0,
+            prepare_wish: None,
+            ticket_hash: None,
+            created,
+            ended: None,
+            archived: false,
+        };
+        let (before, after) = (now - Duration::HOUR, now + Duration::MINUTE);
+        for (case, known, expected) in [
+            ("it moves, begun by hand before", import("vm-1", ImportPhase::Copying, before), true),
+            ("it has moved since", import("vm-1", ImportPhase::Done, after), true),
+            ("it had moved before, and is to come again", import("vm-1", ImportPhase::Done, before), false),
+            ("it was rolled back", import("vm-1", ImportPhase::RolledBack, after), false),
+            ("another VM", import("vm-2", ImportPhase::Copying, after), false),
+        ] {
+            let id = ImportId::new();
+            let found = known_import(&wave, &member, &Imports::from([(id, known)]));
+            assert_eq!(found, expected.then_some(id), "{case}");
+        }
     }
 }
