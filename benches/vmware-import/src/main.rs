@@ -310,10 +310,9 @@ fn size(words: &mut VecDeque<String>, default: u64) -> anyhow::Result<u64> {
 
 /// A file that the next word names.
 fn named(words: &mut VecDeque<String>) -> anyhow::Result<Option<PathBuf>> {
-    if !words.front().is_some_and(|word| Path::new(word).is_file()) {
-        return Ok(None);
-    }
-    Ok(words.pop_front().map(std::fs::canonicalize).transpose()?)
+    let is_file = words.front().is_some_and(|word| Path::new(word).is_file());
+    let path = if is_file { words.pop_front() } else { None };
+    Ok(path.map(std::fs::canonicalize).transpose()?)
 }
 
 fn main() -> anyhow::Result<()> {
