@@ -174,6 +174,8 @@ mod tests {
             let start = after.get(&format!("CurrentControlSet\\Services\\{driver}"), "Start").unwrap();
             assert_eq!(start, Some(Value::Dword(0)), "{driver}");
         }
+        let over = after.get("CurrentControlSet\\Services\\intelide\\StartOverride", "0").unwrap();
+        assert_eq!(over, Some(Value::Dword(0)), "the second word still says 3, and Windows finds no disk");
         assert_eq!(after.get("Setup", "SetupType").unwrap(), Some(Value::Dword(2)));
         let command = after.get("Setup", "CmdLine").unwrap();
         assert_eq!(command, Some(Value::Text("cmd.exe /c C:\\xenith\\first-boot.cmd".to_owned())));

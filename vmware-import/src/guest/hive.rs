@@ -334,13 +334,15 @@ pub mod tests {
 
     use super::*;
 
-    /// A hive with `Select`, `Setup` and two services, in one bin.
+    /// A hive with `Select`, `Setup` and two services, one of them with `StartOverride`, in one bin.
     pub fn small() -> Vec<u8> {
         let mut made = Maker { bin: vec![0; BIN_HEADER] };
         let start = made.value("Start", DWORD, 3);
         let atapi = made.key("atapi", &[], &[start]);
         let start = made.value("Start", DWORD, 3);
-        let intelide = made.key("intelide", &[], &[start]);
+        let over = made.value("0", DWORD, 3);
+        let over = made.key("StartOverride", &[], &[over]);
+        let intelide = made.key("intelide", &[over], &[start]);
         let services = made.key("Services", &[atapi, intelide], &[]);
         let set = made.key("ControlSet002", &[services], &[]);
         let current = made.value("Current", DWORD, 2);

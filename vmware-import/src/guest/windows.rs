@@ -42,7 +42,13 @@ pub fn prepare(files: &dyn Files) -> Preparation {
         let key = format!("CurrentControlSet\\Services\\{driver}");
         (key, "Start".to_owned(), "dword:00000000".to_owned())
     };
-    let mut values: Vec<(String, String, String)> = DRIVERS.iter().map(start).collect();
+    // Since Windows 8, setup leaves a second word on drivers that it did not need, and that one wins. Not every driver has it.
+    let over = |driver: &&str| {
+        let key = format!("CurrentControlSet\\Services\\{driver}\\StartOverride");
+        (key, "0".to_owned(), "dword:00000000".to_owned())
+    };
+    let mut values: Vec<(String, String, String)> =
+        DRIVERS.iter().map(start).chain(DRIVERS.iter().map(over)).collect();
     let setup = |name: &str, value: &str| ("Setup".to_owned(), name.to_owned(), value.to_owned());
     values.push(setup("SetupType", "dword:00000002"));
     values.push(setup("CmdLine", "\"cmd.exe /c C:\\\\xenith\\\\first-boot.cmd\""));
@@ -68,7 +74,7 @@ fn script() -> String {
         "@echo off",
         "reg add HKLM\\SYSTEM\\Setup /v SetupType /t REG_DWORD /d 0 /f",
         "reg add HKLM\\SYSTEM\\Setup /v CmdLine /t REG_SZ /d \"\" /f",
-        "for %%d in (D E F G H) do (",
+        "for %%d in (D E F G H I J K L M N O P Q R S T U V W X Y Z) do (",
         "  for %%f in (%%d:\\xenbus\\x64\\dpinst.exe %%d:\\xenvbd\\x64\\dpinst.exe %%d:\\xenvif\\x64\\dpinst.exe %%d:\\xennet\\x64\\dpinst.exe %%d:\\xeniface\\x64\\dpinst.exe) do (",
         "    if exist %%f %%f /sw /q",
         "  )",
