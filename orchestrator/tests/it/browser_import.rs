@@ -11,6 +11,7 @@ use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_orchestrator_api::{import, token};
 use xenith_orchestrator_types::import::{ImportPhase, ImportRef};
 use xenith_orchestrator_types::task::TaskStatus;
+use xenith_vmware_import::target::{self, TargetFormat};
 use xenith_vmware_import_generator::{self as generate, Options, RawImage, StreamStyle};
 
 use crate::harness::{Installation, PATIENCE};
@@ -126,6 +127,31 @@ async fn an_ova_comes_from_a_browser_in_two_goes() {
     assert_eq!(import.phase, ImportPhase::Done);
     let path = installation.hosts[0].folder().join("sr").join(format!("{}.raw", import.disks[0].vdi));
     assert!(std::fs::read(path).unwrap() == disk, "the VDI is not what the file holds");
+    installation.stop().await;
+}
+
+/// Formats whose tables lie anywhere: none could be read from front to back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_format_is_read_from_a_browser() {
+    let installation = Installation::start().await;
+    let secret = secret(&installation).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    generate::sample(&path("disk.raw"), 4 << 20, 30, 9).unwrap();
+    let disk = std::fs::read(path("disk.raw")).unwrap();
+    for (name, format) in [("disk.qcow2", TargetFormat::Qcow2), ("disk.vhd", TargetFormat::Vhd)] {
+        let target = target::create(&path(name), format, 4 << 20).unwrap();
+        target.write_at(0, &disk).unwrap();
+        target.finish().unwrap();
+    }
+    let content = RawImage::open(&path("disk.raw")).unwrap();
+    generate::monolithic_sparse(&path("disk.vmdk"), &content, &Options::default()).unwrap();
+    for name in ["disk.qcow2", "disk.vhd", "disk.vmdk", "disk.raw"] {
+        let file = std::fs::read(path(name)).unwrap();
+        let mut page = Page::open(&installation, &secret, (name, &file)).await;
+        let told = page.told(usize::MAX).await.unwrap();
+        assert_eq!(told["found"]["disks"], json!([{ "name": name, "capacity": 4 << 20 }]), "{told}");
+    }
     installation.stop().await;
 }
 
