@@ -203,7 +203,7 @@ rules! {
         |vm, _| says(vm.template, "it is a template");
     "os-unknown" Attention "set the guest OS, so that the right preparation is chosen"
         |vm, _| says(vm.os.is_empty() || os_is(vm, &["other"]), "the guest OS is not known");
-    "os-windows" Note "PV drivers are installed at the first start from the ISO you provide"
+    "os-windows" Note "PV drivers come from the ISO you provide; BitLocker and fast startup are not seen from here: suspend the one, switch the other off"
         |vm, _| says(vm.is_windows(), "Windows");
     "os-windows-old" Attention "there are no supported PV drivers: it runs on emulated devices"
         |vm, _| says(vm.is_windows() && os_is(vm, &["2003", "2008", "xp", "vista", "windows 7", "2000"]), "an old Windows");
