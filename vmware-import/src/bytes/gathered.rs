@@ -100,10 +100,10 @@ mod tests {
         let (gathered, mut at) = (Gathered::default(), 0);
         let mut buf = vec![0; 30_001];
         while at < source.len() {
-            let part = &mut buf[..30_001.min(source.len() - at)];
-            gathered.read(source.len() as u64, (at as u64, part), &fetch).unwrap();
-            assert!(*part == source[at..at + part.len()], "at {at}");
-            at += part.len();
+            let count = 30_001.min(source.len() - at);
+            gathered.read(source.len() as u64, (at as u64, &mut buf[..count]), &fetch).unwrap();
+            assert!(buf[..count] == source[at..at + count], "at {at}");
+            at += count;
         }
         let requests = asked.lock().unwrap().len();
         assert!(requests <= 8, "{requests} requests for 5 MiB");
