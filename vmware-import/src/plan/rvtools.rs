@@ -452,4 +452,96 @@ mod tests {
         assert_eq!(sizes, [[1024], [2048]]);
         assert_eq!(found.vms[1].power, Power::On, "a state that is not known is not off");
     }
+
+    /// A zip of files that are not packed, as the format has them since 1989.
+    fn zip(files: &[(&str, String)]) -> Vec<u8> {
+        let (mut bytes, mut directory): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
+        let short = |number: usize| u16::try_from(number).unwrap().to_le_bytes();
+        let long = |number: usize| u32::try_from(number).unwrap().to_le_bytes();
+        for (name, text) in files {
+            let mut crc = flate2::Crc::new();
+            crc.update(text.as_bytes());
+            let sum = crc.sum().to_le_bytes();
+            // Version, flags, method, time, date; sum and sizes; lengths of the name and of what comes after it.
+            let about = [
+                &[20_u8, 0, 0, 0, 0, 0, 0, 0, 0x21, 0][..],
+                &sum,
+                &long(text.len()),
+                &long(text.len()),
+                &short(name.len()),
+                &short(0),
+            ]
+            .concat();
+            // No comment, first disk, no attributes.
+            directory.extend(
+                [&b"PK\x01\x02\x14\0"[..], &about[..], &[0; 10], &long(bytes.len()), name.as_bytes()]
+                    .concat(),
+            );
+            bytes.extend([&b"PK\x03\x04"[..], &about[..], name.as_bytes(), text.as_bytes()].concat());
+        }
+        let (start, count) = (bytes.len(), short(files.len()));
+        let end =
+            [&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &long(directory.len()), &long(start), &short(0)]
+                .concat();
+        [bytes, directory, end].concat()
+    }
+
+    #[test]
+    fn a_workbook_says_the_same_as_csv_files() {
+        const MAIN: &str = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
+        const LINKS: &str = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+        const PACKAGE: &str = "http://schemas.openxmlformats.org/package/2006/relationships";
+        let text = |text: &str| format!("<c t=\"inlineStr\"><is><t>{text}</t></is></c>");
+        let number = |number: &str| format!("<c><v>{number}</v></c>");
+        let yes = "<c t=\"b\"><v>1</v></c>".to_owned();
+        let sheet = |rows: &[Vec<String>]| {
+            let placed = |(row, cells): (usize, &Vec<String>)| {
+                let cells = cells.iter().zip("ABCDEF".chars());
+                let cells = cells
+                    .map(|(cell, column)| cell.replacen("<c", &format!("<c r=\"{column}{}\"", row + 1), 1));
+                format!("<row r=\"{}\">{}</row>", row + 1, cells.collect::<String>())
+            };
+            let rows: String = rows.iter().enumerate().map(placed).collect();
+            format!("<worksheet xmlns=\"{MAIN}\"><sheetData>{rows}</sheetData></worksheet>")
+        };
+        let names = |names: &[&str]| names.iter().map(|name| text(name)).collect::<Vec<String>>();
+        let info = [
+            names(&["VM", "Powerstate", "CPUs", "Memory", "CBT"]),
+            vec![text("web"), text("poweredOn"), number("4"), number("8192"), yes.clone()],
+        ];
+        let disks = [
+            names(&["VM", "Capacity MiB", "Raw", "Disk Path"]),
+            vec![text("web"), number("512.125"), yes, text("[fast] web/web.vmdk")],
+        ];
+        let (mut list, mut links) = (String::new(), String::new());
+        for (name, id) in ["vInfo", "vDisk"].iter().zip(1..) {
+            list += &format!("<sheet name=\"{name}\" sheetId=\"{id}\" r:id=\"rId{id}\"/>");
+            links += &format!(
+                "<Relationship Id=\"rId{id}\" Type=\"{LINKS}/worksheet\" Target=\"worksheets/sheet{id}.xml\"/>"
+            );
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("RVTools_export_all.xlsx");
+        let book =
+            format!("<workbook xmlns=\"{MAIN}\" xmlns:r=\"{LINKS}\"><sheets>{list}</sheets></workbook>");
+        let related = |links: &str| format!("<Relationships xmlns=\"{PACKAGE}\">{links}</Relationships>");
+        let root =
+            format!("<Relationship Id=\"rId1\" Type=\"{LINKS}/officeDocument\" Target=\"xl/workbook.xml\"/>");
+        let files = [
+            ("_rels/.rels", related(&root)),
+            ("xl/workbook.xml", book),
+            ("xl/_rels/workbook.xml.rels", related(&links)),
+            ("xl/worksheets/sheet1.xml", sheet(&info)),
+            ("xl/worksheets/sheet2.xml", sheet(&disks)),
+        ];
+        std::fs::write(&path, zip(&files)).unwrap();
+        let found = read(&path).unwrap();
+        let vm = &found.vms[0];
+        assert_eq!((vm.name.as_str(), vm.power, vm.vcpus), ("web", Power::On, 4));
+        assert_eq!((vm.memory_mib, vm.cbt), (8192, Some(true)));
+        let disk = &vm.disks[0];
+        // A number of a workbook is no text: its point groups nothing.
+        assert_eq!((disk.capacity_mib, disk.path.as_str()), (512, "[fast] web/web.vmdk"));
+        assert!(disk.rdm_physical.is_some());
+    }
 }

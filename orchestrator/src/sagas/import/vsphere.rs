@@ -289,7 +289,8 @@ async fn set_right(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
     let params = ctx.params();
     let reference = vm_reference(&params.reference);
     let record = saga.0.import(params.import).await?;
-    let again = params.was_on && record.stopped_source;
+    // Also one that was off when the import began: somebody had switched it on by the time that we stopped it.
+    let again = record.stopped_source;
     let started = if again { Started::Again } else { Started::AsItIs };
     let tracked = record.tracked_source;
     saga.there(ctx, move |vim| {
