@@ -35,7 +35,7 @@ pub use memory::MemoryStore;
 pub use probe::{probe, probe_locks};
 pub use retry::RetryingStore;
 pub use s3::{S3Credentials, S3Store};
-pub use throttle::ThrottledStore;
+pub use throttle::{Pace, ThrottledStore};
 
 /// Objects in one listing but that of packs: backups of three hundred VMs every hour for half a year. 160 MiB of memory.
 const MAX_LISTED: usize = 1 << 20;

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::Semaphore;
 use xenith_backup::ingest;
 use xenith_backup::restore::RestoreProgress;
+use xenith_backup::store::Pace;
 use xenith_backup::verify::Level;
 use xenith_common_ids::OperationId;
 use xenith_common_tasks::CancellationToken;
@@ -43,6 +44,8 @@ struct Running {
     backup: ingest::Progress,
     restore: RestoreProgress,
     restore_total: std::sync::atomic::AtomicU64,
+    /// Of what is written to the repository.
+    pace: Arc<Pace>,
     /// Also of those that wait for their turn.
     cancelled: AtomicBool,
 }
@@ -112,12 +115,24 @@ impl Backups {
         }
     }
 
+    /// From now on so many bytes per second into the repository; 0 for no limit. Says whether anything runs under this id.
+    pub fn set_pace(&self, operation: OperationId, bandwidth: u64) -> bool {
+        let running = self.lock().get(&operation).cloned();
+        if let Some(running) = &running {
+            running.pace.set(bandwidth);
+        }
+        running.is_some()
+    }
+
     pub async fn execute(
         &self,
         operation: OperationId,
         command: BackupCommand,
     ) -> Result<BackupReply, Fault> {
         let running = Arc::new(Running::default());
+        if let BackupCommand::Run(run) = &command {
+            running.pace.set(run.bandwidth);
+        }
         self.lock().insert(operation, Arc::clone(&running));
         let result = self.in_turn(operation, command, &running).await;
         self.lock().remove(&operation);
@@ -240,7 +255,7 @@ fn perform(
         BackupCommand::EnsureRepository { access, known: None } => repository::ensure(&access),
         BackupCommand::EnsureRepository { access, known: Some(id) } => repository::probe(&access, &id),
         BackupCommand::List { access } => repository::list(&access),
-        BackupCommand::Run(run) => run::run(storage, operation, &run, &running.backup),
+        BackupCommand::Run(run) => run::run(storage, operation, &run, (&running.backup, &running.pace)),
         BackupCommand::Restore { access, backup, disk, vdi } => {
             restore::restore(storage, &access, (&backup, &disk), vdi, running)
         }

@@ -249,6 +249,16 @@ impl WireAgent for Service {
         Ok(Response::new(wire::Nothing {}))
     }
 
+    async fn backup_pace(
+        &self,
+        request: Request<wire::BackupPaceRequest>,
+    ) -> Result<Response<wire::BackupPaceReply>, Status> {
+        let request = request.into_inner();
+        self.pass(request.epoch).await?;
+        let running = self.backups.set_pace(operation_id(&request.operation_id)?, request.bandwidth);
+        Ok(Response::new(wire::BackupPaceReply { running }))
+    }
+
     async fn request_certificate(
         &self,
         request: Request<wire::RequestCertificateRequest>,

@@ -13,6 +13,7 @@
 //! | [`begin`] | which VMs a run is of, and the run's record |
 //! | [`advance`] | from VM to VM, until the verdict |
 //! | [`own`] | the orchestrator's own part |
+//! | [`room`] | how many write to a repository at a time |
 //! | [`rpo`] | whose last good backup is too old |
 //! | [`odd`] | whose newest backup changed oddly much |
 //! | [`prune`] | what is kept |
@@ -30,6 +31,7 @@ mod own;
 mod proofs;
 mod prune;
 mod report;
+mod room;
 mod rpo;
 mod schedule;
 mod standbys;
@@ -178,7 +180,10 @@ impl Runner {
             check(prune::forget_runs(app, now).await.map_err(|error| store_error(&error)));
             check(checks::check(app, now).await);
         }
-        for live in self.live.all() {
+        // The run that began first has the first turn, where a repository does not take everybody at once.
+        let mut live: Vec<_> = self.live.all().collect();
+        live.sort_by_key(|live| live.value);
+        for live in live {
             match advance::advance(app, (live.key, live.value), now).await {
                 Ok(advance::News::BackedUp) => self.follow_at = Instant::now(),
                 Ok(advance::News::Nothing) => {}

@@ -21,7 +21,9 @@ use xenith_backup::gc;
 use xenith_backup::ingest::{self, Changes, DiskJob, Options, Progress};
 use xenith_backup::keys::Credential;
 use xenith_backup::manifest::{Attachment, Manifest};
-use xenith_backup::store::{LocalStore, ObjectStore, RetryingStore, S3Credentials, S3Store, ThrottledStore};
+use xenith_backup::store::{
+    LocalStore, ObjectStore, Pace, RetryingStore, S3Credentials, S3Store, ThrottledStore,
+};
 use xenith_backup::{BackupError, Repository};
 use xenith_hypervisor_agent_types::backup::{
     BackupDiskFacts, BackupFacts, RepositoryAccess, RepositoryKey, RepositoryPlace,
@@ -89,11 +91,16 @@ fn store(place: &RepositoryPlace) -> Result<Arc<dyn ObjectStore>, BackupError> {
 }
 
 /// Opens a repository from this machine. Blocks.
-pub fn open(access: &RepositoryAccess, bandwidth: u64) -> Result<Repository, BackupError> {
-    let mut store = store(&access.place)?;
-    if bandwidth > 0 {
-        store = Arc::new(ThrottledStore::new(store, bandwidth));
-    }
+pub fn open(access: &RepositoryAccess) -> Result<Repository, BackupError> {
+    opened(store(&access.place)?, access)
+}
+
+/// Opens it, to be written no faster than `pace` is at the time. Blocks.
+pub fn open_paced(access: &RepositoryAccess, pace: &Arc<Pace>) -> Result<Repository, BackupError> {
+    opened(Arc::new(ThrottledStore::new(store(&access.place)?, Arc::clone(pace))), access)
+}
+
+fn opened(store: Arc<dyn ObjectStore>, access: &RepositoryAccess) -> Result<Repository, BackupError> {
     let credential = match &access.key {
         RepositoryKey::Passphrase(text) => Credential::Passphrase(text.expose().to_owned()),
         RepositoryKey::Digits(digits) => Credential::from_key_file(digits.expose())

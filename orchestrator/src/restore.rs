@@ -59,7 +59,7 @@ pub async fn run(arguments: &Restore, config: &Config) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let repo = tokio::task::spawn_blocking(move || own_backup::open(&access, 0)).await??;
+    let repo = tokio::task::spawn_blocking(move || own_backup::open(&access)).await??;
     let which = Which { backup: arguments.backup.clone(), disk: arguments.disk.clone() };
     let restored = restore(repo, (which, key), &config.data).await?;
     println!("restored   {} of {}, made {}", restored.backup, restored.disk, restored.created);

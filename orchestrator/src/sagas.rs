@@ -38,6 +38,7 @@ pub mod vm_create;
 pub mod vm_delete;
 pub mod vm_migrate;
 pub mod vm_update;
+mod writers;
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -68,6 +69,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct Deps {
     pub db: Db,
     pub imports: Arc<LiveImports>,
+    writers: Arc<writers::Writers>,
     fleet: OnceLock<Arc<Fleet>>,
     vault: OnceLock<Arc<Vault>>,
     events: OnceLock<Events>,
@@ -146,6 +148,7 @@ impl Deps {
         Self {
             db,
             imports: Arc::default(),
+            writers: Arc::default(),
             fleet: OnceLock::new(),
             vault: OnceLock::new(),
             events: OnceLock::new(),

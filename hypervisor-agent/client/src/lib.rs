@@ -197,6 +197,19 @@ impl AgentClient {
         Ok(())
     }
 
+    /// How many bytes per second a backup may write from now on; 0 for no limit. `false` where nothing runs under this id.
+    pub async fn backup_pace(
+        &self,
+        operation: OperationId,
+        epoch: Epoch,
+        bandwidth: u64,
+    ) -> Result<bool, AgentClientError> {
+        let request =
+            wire::BackupPaceRequest { operation_id: operation.to_string(), epoch: epoch.0, bandwidth };
+        let reply = self.wire.clone().backup_pace(request).await.map_err(|status| self.error(&status))?;
+        Ok(reply.into_inner().running)
+    }
+
     /// A sign of life, or what a host is to be armed with. Whatever came of it is in the answer.
     pub async fn ha(&self, epoch: Epoch, request: &HaRequest) -> Result<HaAnswer, AgentClientError> {
         let request = ha_request_to_wire(epoch, request);

@@ -74,7 +74,7 @@ impl Downloads {
 }
 
 fn disk(of: &DiskOf) -> Result<Arc<dyn BlockSource>, Fault> {
-    let repo = open(&of.access, 0)?;
+    let repo = open(&of.access)?;
     let opened = || -> Result<BackupDisk, BackupError> {
         let (manifests, _) = gc::visible(&repo)?;
         let (_, record) = manifest::find(&manifests, &format!("{}@{}", of.disk, of.backup))?;

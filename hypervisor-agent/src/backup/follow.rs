@@ -30,7 +30,7 @@ struct Shelf {
 
 impl Shelf {
     fn open(access: &RepositoryAccess) -> Result<Self, Fault> {
-        let repo = open(access, 0)?;
+        let repo = open(access)?;
         let (manifests, _) = gc::visible(&repo).map_err(|error| fault(&error))?;
         let index = Arc::new(Index::load(&repo).map_err(|error| fault(&error))?);
         Ok(Self { repo, index, manifests })

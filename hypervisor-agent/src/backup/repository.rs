@@ -10,7 +10,9 @@ use xenith_backup::id::BackupId;
 use xenith_backup::keys::{self, Credential, KdfCost, Keyring};
 use xenith_backup::manifest::{self, Manifest};
 use xenith_backup::retention::{Candidate, Policy, decide};
-use xenith_backup::store::{LocalStore, ObjectStore, RetryingStore, S3Credentials, S3Store, ThrottledStore};
+use xenith_backup::store::{
+    LocalStore, ObjectStore, Pace, RetryingStore, S3Credentials, S3Store, ThrottledStore,
+};
 use xenith_backup::verify::Level;
 use xenith_backup::{BackupError, Repository, chunk::Chunking, hold as holds, repo::now_millis};
 use xenith_hypervisor_agent_types::backup::{
@@ -69,13 +71,22 @@ fn credential(key: &RepositoryKey) -> Result<Credential, BackupError> {
     }
 }
 
-/// Opens it; `bandwidth` in bytes per second, 0 for no limit.
-pub(crate) fn open(access: &RepositoryAccess, bandwidth: u64) -> Result<Repository, Fault> {
+/// Opens it, to be read, or written as fast as it goes.
+pub(crate) fn open(access: &RepositoryAccess) -> Result<Repository, Fault> {
+    opened(access, |store| store)
+}
+
+/// Opens it, to be written no faster than `pace` is at the time.
+pub(super) fn open_paced(access: &RepositoryAccess, pace: &Arc<Pace>) -> Result<Repository, Fault> {
+    opened(access, |store| Arc::new(ThrottledStore::new(store, Arc::clone(pace))))
+}
+
+fn opened(
+    access: &RepositoryAccess,
+    around: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>,
+) -> Result<Repository, Fault> {
     let opened = || -> Result<Repository, BackupError> {
-        let mut store = store(&access.place, Folder::Expect)?;
-        if bandwidth > 0 {
-            store = Arc::new(ThrottledStore::new(store, bandwidth));
-        }
+        let store = around(store(&access.place, Folder::Expect)?);
         Repository::open(store, &credential(&access.key)?)
     };
     opened().map_err(|error| fault(&error))
@@ -184,7 +195,7 @@ pub(super) fn facts(manifest: &Manifest, held: &[BackupId]) -> BackupFacts {
 /// Newest first, and no more than an answer has room for: older ones are reached with the tool.
 pub(super) fn list(access: &RepositoryAccess) -> Result<BackupReply, Fault> {
     const ROOM: usize = 2 << 20;
-    let repo = open(access, 0)?;
+    let repo = open(access)?;
     let listed = || -> Result<Vec<BackupFacts>, BackupError> {
         let (manifests, _) = gc::visible(&repo)?;
         let held = holds::list(&repo)?;
@@ -208,18 +219,18 @@ fn parse(backup: &str) -> Result<BackupId, Fault> {
 
 /// Only a backup that is there can be held.
 pub(super) fn hold(access: &RepositoryAccess, backup: &str) -> Result<BackupReply, Fault> {
-    let (repo, id) = (open(access, 0)?, parse(backup)?);
+    let (repo, id) = (open(access)?, parse(backup)?);
     let held = manifest::read(&repo, &id).and_then(|_| holds::place(&repo, &id));
     held.map(|()| BackupReply::Held).map_err(|error| fault(&error))
 }
 
 pub(super) fn release(access: &RepositoryAccess, backup: &str) -> Result<BackupReply, Fault> {
-    let (repo, id) = (open(access, 0)?, parse(backup)?);
+    let (repo, id) = (open(access)?, parse(backup)?);
     holds::lift(&repo, &id).map(|()| BackupReply::Held).map_err(|error| fault(&error))
 }
 
 pub(super) fn forget(access: &RepositoryAccess, backups: &[String]) -> Result<BackupReply, Fault> {
-    let repo = open(access, 0)?;
+    let repo = open(access)?;
     let ids = backups.iter().map(|id| parse(id)).collect::<Result<Vec<_>, _>>()?;
     let held = holds::list(&repo).map_err(|error| fault(&error))?;
     if let Some(held) = ids.iter().find(|id| held.contains(id)) {
@@ -240,7 +251,7 @@ pub(super) fn prune(
     vms: &[Vec<String>],
     keep: KeepPolicy,
 ) -> Result<BackupReply, Fault> {
-    let repo = open(access, 0)?;
+    let repo = open(access)?;
     let pruned = || -> Result<BackupReply, BackupError> {
         let held = holds::list(&repo)?;
         let (manifests, _) = gc::visible(&repo)?;
@@ -291,7 +302,7 @@ fn collect(repo: &Repository, ids: Vec<BackupId>) -> Result<BackupReply, BackupE
 }
 
 pub(super) fn verify(access: &RepositoryAccess, level: Level) -> Result<BackupReply, Fault> {
-    let repo = open(access, 0)?;
+    let repo = open(access)?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
     let report = xenith_backup::verify::verify(&repo, level, threads).map_err(|error| fault(&error))?;
     // At once, so that the backups to come do not count on them.

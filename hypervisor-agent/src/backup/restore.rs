@@ -31,7 +31,7 @@ pub(super) fn restore(
 }
 
 fn open_disk(access: &RepositoryAccess, (backup, disk): (&str, &str)) -> Result<BackupDisk, Fault> {
-    let repo = open(access, 0)?;
+    let repo = open(access)?;
     let opened = || -> Result<BackupDisk, xenith_backup::BackupError> {
         let (manifests, _) = gc::visible(&repo)?;
         let (_, record) = manifest::find(&manifests, &format!("{disk}@{backup}"))?;

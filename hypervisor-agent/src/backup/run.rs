@@ -6,12 +6,13 @@ use xenith_backup::gc;
 use xenith_backup::id::BackupId;
 use xenith_backup::ingest::{self, Changes, DiskJob, Options, Progress};
 use xenith_backup::manifest::Attachment;
+use xenith_backup::store::Pace;
 use xenith_common_block::{BaseId, BlockSource, ChangedRanges};
 use xenith_common_ids::OperationId;
 use xenith_hypervisor_agent_types::Fault;
 use xenith_hypervisor_agent_types::backup::{BackupFacts, BackupReply, BackupRun, RunDisk};
 
-use super::repository::{facts, open};
+use super::repository::{facts, open_paced};
 use super::{cancelled, fault};
 use crate::disk::Storage;
 
@@ -22,9 +23,9 @@ pub(super) fn run(
     storage: &Storage,
     operation: OperationId,
     run: &BackupRun,
-    progress: &Progress,
+    (progress, pace): (&Progress, &Arc<Pace>),
 ) -> Result<BackupReply, Fault> {
-    let repo = open(&run.access, run.bandwidth)?;
+    let repo = open_paced(&run.access, pace)?;
     if let Some(made) = find(&repo, operation)? {
         return Ok(BackupReply::Made { backup: Box::new(made) });
     }

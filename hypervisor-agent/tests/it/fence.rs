@@ -15,7 +15,7 @@ async fn commands_of(
     lab: &Lab,
     operation: OperationId,
     epoch: Epoch,
-) -> [(&'static str, Option<FaultReason>); 4] {
+) -> [(&'static str, Option<FaultReason>); 5] {
     fn reason<T>(outcome: Result<T, AgentClientError>) -> Option<FaultReason> {
         match outcome {
             Ok(_) => None,
@@ -29,6 +29,7 @@ async fn commands_of(
         ("install_certificate", reason(client.install_certificate(epoch, "none".to_owned()).await)),
         ("progress", reason(client.progress(operation, epoch, Wish::Stop).await)),
         ("backup_cancel", reason(client.backup_cancel(operation, epoch).await)),
+        ("backup_pace", reason(client.backup_pace(operation, epoch, 1).await)),
     ]
 }
 

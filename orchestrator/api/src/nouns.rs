@@ -317,6 +317,8 @@ noun! {
         Get = fn get(RepositoryRef) -> Repository, View, Read;
         /// Adds a repository: makes it in an empty place, or opens one that is there; a host probes it.
         Create = fn create(CreateRepository) -> TaskStarted, System, Mutation;
+        /// Changes how many backups write to a repository at a time, and how fast.
+        Update = fn update(UpdateRepository) -> Repository, System, Mutation;
         /// Opens a repository again and reads its list of backups.
         Test = fn test(RepositoryRef) -> TaskStarted, System, Mutation;
         /// Checks what a repository holds.

@@ -18,6 +18,7 @@ mod network;
 mod orphan;
 mod pool;
 mod raw;
+mod repository;
 mod security_group;
 mod session;
 mod snapshot;
@@ -63,7 +64,7 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
         Command::Iso(command) => sr::isos(app, command).await,
         Command::Template(command) => template::run(app, command).await,
         Command::Snapshot(command) => snapshot::run(app, command).await,
-        Command::Repository(command) => backup::repository(app, command).await,
+        Command::Repository(command) => repository::run(app, command).await,
         Command::BackupJob(command) => backup::job(app, command).await,
         Command::BackupRun(command) => backup::run(app, command).await,
         Command::Backup(command) => backup::backup(app, command).await,

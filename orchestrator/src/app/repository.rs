@@ -8,7 +8,7 @@ use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::repository::RepositoryApi;
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::backup::{
-    CreateRepository, Place, Repository, RepositoryRef, RepositorySecret, VerifyRepository,
+    CreateRepository, Place, Repository, RepositoryRef, RepositorySecret, UpdateRepository, VerifyRepository,
 };
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Reason};
@@ -146,6 +146,8 @@ impl RepositoryApi for App {
             repository: None,
             checked: None,
             problem: None,
+            concurrency: request.concurrency,
+            bandwidth: request.bandwidth,
         };
         let record = RepositoryRecord { repository, sealed_access, host: Some(host), check_begun: None };
         let mut commit = self.db.repositories.insert_in(Transaction::new(), &id, &record);
@@ -156,6 +158,21 @@ impl RepositoryApi for App {
         let object = id.to_string();
         let about = About { method: "repository.create", title, subjects, object: Some(&object) };
         self.begin::<RepositoryAct>(call, (SagaId::new(), &params), about, commit).await
+    }
+
+    async fn update(&self, _: &Call, request: UpdateRepository) -> Result<Repository, ApiError> {
+        let found = self.find_repository(&request.repository).await?;
+        let UpdateRepository { repository: _, concurrency, bandwidth } = request;
+        // A check or a list of its backups may write to the same record meanwhile.
+        let change = |record: &mut RepositoryRecord| {
+            let repository = &mut record.repository;
+            repository.concurrency = concurrency.unwrap_or(repository.concurrency);
+            repository.bandwidth = bandwidth.unwrap_or(repository.bandwidth);
+        };
+        self.db.repositories.modify(&found.key, change).await.map_err(|e| store_error(&e))?;
+        // Who waits for a turn may have one now.
+        self.runner.notify_one();
+        Ok(self.find_repository(&found.key.to_string()).await?.value.repository)
     }
 
     async fn test(&self, call: &Call, request: RepositoryRef) -> Result<TaskStarted, ApiError> {

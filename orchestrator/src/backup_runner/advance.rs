@@ -22,7 +22,7 @@ use xenith_orchestrator_types::backup::{BackupRun, JobSettings, RunStatus, RunVm
 use xenith_orchestrator_types::event::Severity;
 
 use super::begin::{What, params};
-use super::{WHO, note, odd, own, proofs, prune, report};
+use super::{WHO, note, odd, own, proofs, prune, report, room};
 use crate::app::App;
 use crate::errors::store_error;
 use crate::model::JobRecord;
@@ -84,11 +84,17 @@ async fn go_on(
         let running = run.vms.iter().filter(|vm| vm.status == RunStatus::Running).count();
         let waiting = run.vms.iter().position(|vm| vm.status == RunStatus::Waiting);
         if let Some(at) = waiting.filter(|_| running < settings.concurrency as usize) {
-            // One a round: each begins in a transaction of its own with the run.
-            return begin_vm(app, (found, run, at), settings).await;
+            match room::taken_up(app, &settings.repositories).await? {
+                // One a round: each begins in a transaction of its own with the run.
+                None => return begin_vm(app, (found, run, at), settings).await,
+                Some(why) => run.vms[at].message = Some(why),
+            }
         }
         if own::is_due(&run) {
-            return own::begin(app, (found, run), settings).await;
+            match room::taken_up(app, &settings.repositories).await? {
+                None => return own::begin(app, (found, run), settings).await,
+                why => own::wait(&mut run, why),
+            }
         }
     }
     let own_is_over = run.orchestrator.as_ref().is_none_or(|part| part.status.is_over());
@@ -228,6 +234,10 @@ async fn begin_vm(
         }
     };
     let vm = &mut run.vms[at];
+    if vm.tries == 0 {
+        // That it waited; why an earlier try failed stays until this one has something to say.
+        vm.message = None;
+    }
     vm.status = RunStatus::Running;
     vm.task = Some(TaskId::from(saga));
     vm.tries = vm.tries.saturating_add(1);

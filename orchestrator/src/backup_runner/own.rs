@@ -67,6 +67,13 @@ pub(super) fn is_due(run: &BackupRun) -> bool {
         && run.orchestrator.as_ref().is_some_and(|part| part.status == RunStatus::Waiting)
 }
 
+/// Says what it waits for.
+pub(super) fn wait(run: &mut BackupRun, why: Option<String>) {
+    if let Some(part) = &mut run.orchestrator {
+        part.message = why;
+    }
+}
+
 /// Begins it, and notes it in the run, in one transaction.
 pub(super) async fn begin(
     app: &App,
@@ -75,6 +82,9 @@ pub(super) async fn begin(
 ) -> Result<(), ApiError> {
     let saga = SagaId::new();
     let Some(part) = &mut run.orchestrator else { return Ok(()) };
+    if part.tries == 0 {
+        part.message = None;
+    }
     part.status = RunStatus::Running;
     part.task = Some(TaskId::from(saga));
     part.tries = part.tries.saturating_add(1);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use xenith_backup::BackupError;
 use xenith_backup::ingest::Progress;
+use xenith_backup::store::Pace;
 use xenith_common_ids::RepositoryId;
 use xenith_common_text::chain;
 use xenith_hypervisor_agent_types::backup::BackupFacts;
@@ -79,9 +80,12 @@ async fn transfer(saga: &BackupSelf, ctx: &StepCtx<BackupSelf>) -> Result<Backup
         tags: params.tags.clone(),
     };
     let progress = Arc::new(Progress::default());
-    let (counters, bandwidth) = (Arc::clone(&progress), params.bandwidth);
+    let writer = saga.0.writers.enter(repository, params.bandwidth);
+    writer.writes();
+    let pace = Arc::new(Pace::new(writer.share(saga.0.bandwidth_of(repository).await?)));
+    let (counters, kept) = (Arc::clone(&progress), Arc::clone(&pace));
     let mut work = tokio::task::spawn_blocking(move || {
-        let repo = own_backup::open(&access, bandwidth)?;
+        let repo = own_backup::open_paced(&access, &kept)?;
         own_backup::back_up(&checkpoints, &repo, &what, &counters)
     });
     // Also when the step is dropped: the thread must not go on for nobody.
@@ -97,6 +101,10 @@ async fn transfer(saga: &BackupSelf, ctx: &StepCtx<BackupSelf>) -> Result<Backup
                 progress.cancelled.store(true, Ordering::Relaxed);
             }
             _ = look.tick() => {
+                // What held before stands until the record can be read.
+                if let Ok(limit) = saga.0.bandwidth_of(repository).await {
+                    pace.set(writer.share(limit));
+                }
                 let get = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
                 let (done, total) = (get(&progress.done), get(&progress.total));
                 let percent = u8::try_from((done.saturating_mul(100) / total.max(1)).min(100)).unwrap_or(100);

@@ -169,9 +169,10 @@ impl Deps {
             });
         }
         let attachments = vec![params.definition.attachment(&params.disks, &disks, quiesced)?];
-        let run =
-            BackupRun { access, disks, tags: params.tags.clone(), attachments, bandwidth: params.bandwidth };
-        match self.backup_command(ctx, params.host, BackupCommand::Run(run)).await? {
+        let writer = self.writers.enter(repository, params.bandwidth);
+        let bandwidth = writer.share(self.bandwidth_of(repository).await?);
+        let run = BackupRun { access, disks, tags: params.tags.clone(), attachments, bandwidth };
+        match self.paced_command(ctx, (params.host, BackupCommand::Run(run)), Some(&writer)).await? {
             BackupReply::Made { backup } => Ok(*backup),
             other => Err(StepError::permanent(format!("the host answered something else: {other:?}"))),
         }

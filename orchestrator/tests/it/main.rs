@@ -44,6 +44,7 @@ mod quiesce;
 mod reach;
 mod renewal;
 mod repositories;
+mod repository_limits;
 mod resume;
 mod sagas;
 mod secrets;

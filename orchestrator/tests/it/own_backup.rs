@@ -96,7 +96,7 @@ impl Scene {
             key: RepositoryKey::Digits(Secret::new(key.to_owned())),
             writer: None,
         };
-        let repo = tokio::task::spawn_blocking(move || open(&access, 0)).await.unwrap()?;
+        let repo = tokio::task::spawn_blocking(move || open(&access)).await.unwrap()?;
         restore(repo, (Which::default(), master), &self.data()).await
     }
 

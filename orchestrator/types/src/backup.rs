@@ -20,7 +20,7 @@ pub use xenith_hypervisor_agent_types::{Consistency, Quiesce};
 
 pub use job::{BackupJob, BackupJobRef, CreateBackupJob, JobSettings, MailOn, UpdateBackupJob};
 pub use repository::{
-    CreateRepository, Place, Repository, RepositoryRef, RepositorySecret, VerifyRepository,
+    CreateRepository, Place, Repository, RepositoryRef, RepositorySecret, UpdateRepository, VerifyRepository,
 };
 pub use run::{
     BackupRun, BackupRunRef, ListBackupRuns, RunOrchestrator, RunProof, RunStarted, RunStatus, RunVm,

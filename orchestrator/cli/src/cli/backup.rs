@@ -24,6 +24,15 @@ pub enum RepositoryCommand {
     /// S3 keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the passphrase or key of a repository that is there
     /// from XENITH_PASSPHRASE or XENITH_KEY. Without either a key is made: put `xenith repository key` on paper.
     Create(RepositoryPlace),
+    /// Change how many backups write to a repository at a time, and how fast; what is not named stays.
+    Update {
+        #[arg(value_name = "REPOSITORY")]
+        repository: String,
+        #[command(flatten)]
+        limits: RepositoryLimits,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
     /// Open a repository again and read its list of backups.
     Test {
         #[arg(value_name = "REPOSITORY")]
@@ -60,6 +69,16 @@ pub enum RepositoryCommand {
 }
 
 #[derive(Debug, Args)]
+pub struct RepositoryLimits {
+    /// Backups that write to it at a time, whichever jobs they are of; 0 for no limit.
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<u32>,
+    /// MiB per second that all who write to it share; 0 for no limit.
+    #[arg(long, value_name = "MIB")]
+    pub bandwidth: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 pub struct RepositoryPlace {
     #[arg(value_name = "NAME")]
     pub name: String,
@@ -79,6 +98,8 @@ pub struct RepositoryPlace {
     /// Who probes it; without one, any host that is connected.
     #[arg(long)]
     pub host: Option<String>,
+    #[command(flatten)]
+    pub limits: RepositoryLimits,
     #[arg(long, env = "AWS_ACCESS_KEY_ID", hide = true, hide_env_values = true, default_value = "")]
     pub access_key: String,
     #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide = true, hide_env_values = true, default_value = "")]

@@ -211,6 +211,7 @@ fn backups() -> Vec<Case> {
         case::<repository::List>("repository list"),
         case::<repository::Get>("repository get main"),
         case::<repository::Create>("repository create main /backups --host xen1 --sealed"),
+        case::<repository::Update>("repository update main --concurrency 2 --bandwidth 100"),
         case::<repository::Test>("repository test main"),
         case::<repository::Verify>("repository verify main --deep"),
         case::<repository::Key>("repository key main"),

@@ -141,7 +141,7 @@ fn token() -> Token {
 fn repository() -> Value {
     json!({
         "id": ID, "name": "main", "place": { "kind": "folder", "path": "/backups" }, "repository": "00",
-        "checked": "2026-11-23T08:00:00Z", "problem": null,
+        "checked": "2026-11-23T08:00:00Z", "problem": null, "concurrency": 0, "bandwidth": 0,
     })
 }
 
@@ -357,7 +357,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "snapshot.list" => json!(page(vec![&snapshot])),
             "snapshot.get" => snapshot.clone(),
             "repository.list" => json!(page(vec![repository()])),
-            "repository.get" => repository(),
+            "repository.get" | "repository.update" => repository(),
             "repository.key" => json!({ "kind": "key file", "secret": "00" }),
             "repository.delete" | "backup_job.delete" => json!({}),
             "backup_job.list" => json!(page(vec![backup_job()])),

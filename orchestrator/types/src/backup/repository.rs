@@ -20,6 +20,12 @@ pub struct Repository {
     pub checked: Option<OffsetDateTime>,
     /// Why the last check failed, when it did.
     pub problem: Option<String>,
+    /// Backups of jobs that write to it at a time, whichever jobs they are of; 0 for no limit.
+    #[serde(default)]
+    pub concurrency: u32,
+    /// Bytes per second that all who write to it share; 0 for no limit.
+    #[serde(default)]
+    pub bandwidth: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +68,25 @@ pub struct CreateRepository {
     /// Who probes it; without one, any host that is connected.
     #[serde(default)]
     pub host: Option<Reference>,
+    /// Backups of jobs that write to it at a time, whichever jobs they are of; 0 for no limit.
+    #[serde(default)]
+    pub concurrency: u32,
+    /// Bytes per second that all who write to it share; 0 for no limit.
+    #[serde(default)]
+    pub bandwidth: u64,
+}
+
+/// Only the fields that are given change.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateRepository {
+    pub repository: Reference,
+    /// Holds for backups that begin from now on; 0 for no limit.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
+    /// Bytes per second; holds from now on, also for backups that run. 0 for no limit.
+    #[serde(default)]
+    pub bandwidth: Option<u64>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -18,10 +18,11 @@ import { useActs } from '../../parts/acts';
 import { Ago } from '../../parts/Ago';
 import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
+import { useFormat } from '../../parts/format';
 import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
-import { CreateRepository, Secret, Verify } from './dialogs';
+import { CreateRepository, EditLimits, Secret, Verify } from './dialogs';
 
 const nameOf = (repository: Repository) => repository.name;
 
@@ -33,8 +34,10 @@ export default function Repositories() {
   const { t } = useTranslation();
   const user = useUser();
   const { run } = useActs();
+  const format = useFormat();
   const [making, setMaking] = useState(false);
   const [verifying, setVerifying] = useState<Repository>();
+  const [limiting, setLimiting] = useState<Repository>();
   const [secret, setSecret] = useState<{ name: string; secret: RepositorySecret }>();
   const { wanted, bar, list } = useListState();
   const pages = usePages('repository.list', wanted, 15_000);
@@ -52,9 +55,11 @@ export default function Repositories() {
     },
     { key: 'place', header: msg('Where'), sort: 'place', cell: (row) => <code>{placeOf(row)}</code>, text: placeOf },
     { key: 'checked', header: msg('Last tried'), sort: 'checked', width: 10, wide: true, cell: (row) => <Ago at={row.checked} />, text: (row) => row.checked ?? '' },
+    { key: 'concurrency', header: msg('Backups at a time'), optional: true, cell: (row) => row.concurrency || t('no limit'), text: (row) => String(row.concurrency ?? 0) },
+    { key: 'bandwidth', header: msg('Speed limit'), optional: true, cell: (row) => (row.bandwidth ? t('{{size}}/s', { size: format.bytes(row.bandwidth) }) : t('no limit')), text: (row) => String(row.bandwidth ?? 0) },
     { key: 'problem', header: msg('Message'), wide: true, cell: (row) => row.problem ?? '—', text: (row) => row.problem ?? '' },
     { key: 'id', header: msg('Id'), optional: true, cell: (row) => <code>{row.id}</code>, text: (row) => row.id },
-  ], [t]);
+  ], [t, format]);
   const why = mayNot(user, 'repository.create');
   const show = async (row: Repository) => {
     const found = await run({ method: 'repository.key', params: { repository: row.id }, title: t('Show what opens {{name}}', { name: row.name }) });
@@ -63,6 +68,7 @@ export default function Repositories() {
   const verbs = (row: Repository): Verb[] => [
     { label: t('Try it'), why, act: { method: 'repository.test', params: { repository: row.id }, title: t('Try {{name}}', { name: row.name }) }, note: t('Opens it and reads its list of backups again.') },
     { label: t('Check'), why, go: () => setVerifying(row) },
+    { label: t('Limits'), why: mayNot(user, 'repository.update'), go: () => setLimiting(row) },
     { label: t('Show what opens it'), why: mayNot(user, 'repository.key'), go: () => void show(row) },
     {
       label: t('Forget'),
@@ -95,6 +101,7 @@ export default function Repositories() {
         }
       />
       {making && <CreateRepository close={() => setMaking(false)} />}
+      {limiting && <EditLimits repository={limiting} close={() => setLimiting(undefined)} />}
       {verifying && <Verify repository={verifying} close={() => setVerifying(undefined)} />}
       {secret && <Secret {...secret} close={() => setSecret(undefined)} />}
     </>

@@ -1,18 +1,54 @@
-// Forms about repositories: one more, its key, checking it.
+// Forms about repositories: one more, its limits, its key, checking it.
 
 import { Checkbox, FormGroup, Radio } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import type { CreateRepository as Params, Repository, RepositorySecret } from '../../api/generated';
-import { ChoiceField, TextField, useHostOptions } from '../../parts/fields';
+import type { CreateRepository as Params, Repository, RepositorySecret, UpdateRepository } from '../../api/generated';
+import { ChoiceField, NumberField, TextField, useHostOptions } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { SecretDialog } from '../../parts/SecretDialog';
+
+const MIB = 1024 ** 2;
+
+interface Limits {
+  concurrency: number;
+  /** MiB a second. */
+  bandwidth: number;
+}
+
+function LimitFields({ limits, set }: { limits: Limits; set(limits: Limits): void }) {
+  const { t } = useTranslation();
+  return (
+    <>
+      <NumberField id="repository-concurrency" label={t('Backups at a time')} value={limits.concurrency} set={(concurrency) => set({ ...limits, concurrency })} min={0} help={t('Whichever jobs they are of; the others wait. 0: no limit.')} />
+      <NumberField id="repository-bandwidth" label={t('MiB a second')} value={limits.bandwidth} set={(bandwidth) => set({ ...limits, bandwidth })} min={0} help={t('Shared by all who write at the time. 0: no limit.')} />
+    </>
+  );
+}
+
+/** Only what is changed is sent. */
+export function EditLimits({ repository, close }: { repository: Repository; close: () => void }) {
+  const { t } = useTranslation();
+  const was = { concurrency: repository.concurrency ?? 0, bandwidth: Math.round((repository.bandwidth ?? 0) / MIB) };
+  const [limits, setLimits] = useState(was);
+  const params: UpdateRepository = {
+    repository: repository.id,
+    ...(limits.concurrency === was.concurrency ? {} : { concurrency: limits.concurrency }),
+    ...(limits.bandwidth === was.bandwidth ? {} : { bandwidth: limits.bandwidth * MIB }),
+  };
+  return (
+    <FormDialog act={{ method: 'repository.update', params, title: t('Change the limits of {{name}}', { name: repository.name }) }} button={t('Change')} ready={Object.keys(params).length > 1} close={close} about={t('How much of it backups may take up. A new speed holds at once, also for those that run.')}>
+      <LimitFields limits={limits} set={setLimits} />
+    </FormDialog>
+  );
+}
 
 export function CreateRepository({ close }: { close: () => void }) {
   const { t } = useTranslation();
   const hosts = useHostOptions();
   const [form, setForm] = useState({ name: '', kind: 'folder', path: '', bucket: '', prefix: '', endpoint: '', region: '', access: '', secret: '', opens: 'new', passphrase: '', key: '', host: '' });
   const [sealed, setSealed] = useState(false);
+  const [limits, setLimits] = useState<Limits>({ concurrency: 0, bandwidth: 0 });
   const set = (name: keyof typeof form) => (value: string) => setForm({ ...form, [name]: value });
   const folder = form.kind === 'folder';
   const params: Params = {
@@ -23,6 +59,8 @@ export function CreateRepository({ close }: { close: () => void }) {
     ...(form.opens === 'key' ? { key: form.key } : {}),
     ...(sealed ? { sealed } : {}),
     ...(form.host ? { host: form.host } : {}),
+    ...(limits.concurrency ? { concurrency: limits.concurrency } : {}),
+    ...(limits.bandwidth ? { bandwidth: limits.bandwidth * MIB } : {}),
   };
   const opened = form.opens === 'new' || (form.opens === 'passphrase' ? form.passphrase !== '' : /^[0-9a-f]{64}$/i.test(form.key));
   return (
@@ -66,6 +104,7 @@ export function CreateRepository({ close }: { close: () => void }) {
       {form.opens === 'key' && <TextField id="repository-key" label={t('Key')} type="password" value={form.key} set={set('key')} required wrong={/^[0-9a-f]{64}$/i.test(form.key) ? undefined : t('64 hexadecimal digits.')} />}
       <Checkbox id="repository-sealed" label={t('Hosts only add backups')} description={t('What they store is sealed: only a host that restores, checks or prunes gets the key that opens it.')} isChecked={sealed} onChange={(_event, on) => setSealed(on)} />
       <ChoiceField id="repository-host" label={t('Probed by')} value={form.host} set={set('host')} options={hosts} none={t('Any host that is connected')} />
+      <LimitFields limits={limits} set={setLimits} />
     </FormDialog>
   );
 }
