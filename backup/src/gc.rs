@@ -70,6 +70,14 @@ pub struct Plan {
     pub not_before: u64,
 }
 
+impl Plan {
+    /// A plan or a verdict as it is sealed, for the object of this name.
+    pub fn parse(json: &[u8], name: &str) -> Result<Self, String> {
+        let plan: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        if plan.name == name { Ok(plan) } else { Err("it is another plan's".to_owned()) }
+    }
+}
+
 const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -144,9 +152,7 @@ fn read_object(repo: &Repository, key: &ObjectKey, name: &str) -> Result<Option<
         }
         json = body;
     }
-    let plan: Plan =
-        serde_json::from_slice(json).map_err(|error| BackupError::damaged(&label, error.to_string()))?;
-    if plan.name == name { Ok(Some(plan)) } else { Err(BackupError::damaged(label, "it is another plan's")) }
+    Plan::parse(json, name).map(Some).map_err(|detail| BackupError::damaged(label, detail))
 }
 
 fn write_object(repo: &Repository, key: &ObjectKey, plan: &Plan) -> Result<(), StoreError> {

@@ -51,13 +51,22 @@ pub struct Extended {
     pub extended: usize,
 }
 
-#[derive(Serialize, Deserialize)]
+/// That a whole run of extending locks was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+pub struct Record {
     /// The object this was written as.
-    key: String,
+    pub key: String,
     /// The store's clock when it began, milliseconds since 1970.
-    at: u64,
+    pub at: u64,
+}
+
+impl Record {
+    /// A record as it is sealed, for the object `key`.
+    pub fn parse(json: &[u8], key: &str) -> Result<Self, String> {
+        let record: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        if record.key == key { Ok(record) } else { Err("it is another record under this name".to_owned()) }
+    }
 }
 
 /// Something that is to be locked, and when the store got it.
@@ -249,13 +258,7 @@ fn read_record(repo: &Repository, key: &ObjectKey) -> Result<Record> {
     let bytes = repo.store().read(key, MAX_RECORD)?;
     let plain =
         Sealed::open(&bytes, ObjectKind::LockRecord, repo.keyring(), &name)?.concat(MAX_RECORD as usize)?;
-    let record: Record =
-        serde_json::from_slice(&plain).map_err(|error| BackupError::damaged(&name, error.to_string()))?;
-    if record.key == key.as_str() {
-        Ok(record)
-    } else {
-        Err(BackupError::damaged(name, "it is another record under this name"))
-    }
+    Record::parse(&plain, key.as_str()).map_err(|detail| BackupError::damaged(name, detail))
 }
 
 fn lock_list<T>(list: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -55,6 +55,11 @@ impl Config {
     }
 }
 
+/// The id of the repository whose `config` this is; what a store holds under that name may be anybody's.
+pub fn parse_config(body: &[u8]) -> Result<RepoId> {
+    Config::parse(body).map(|config| config.id)
+}
+
 /// Whether there is anything under `prefix`.
 fn holds_any(store: &dyn ObjectStore, prefix: &str) -> Result<bool> {
     let mut found = false;
@@ -171,8 +176,7 @@ impl Repository {
             }
             other => other?,
         };
-        let config = Config::parse(&body)?;
-        let keys = keys::open(&store, &config.id, credential)?;
+        let keys = keys::open(&store, &parse_config(&body)?, credential)?;
         if !keys.ring.chunking().is_valid() {
             return Err(BackupError::damaged("keyring", "its chunk sizes are out of bounds"));
         }

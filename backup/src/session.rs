@@ -38,6 +38,18 @@ pub struct Lease {
     pub saw_plans: Vec<String>,
 }
 
+impl Lease {
+    /// A lease as it is sealed, for the object `key` of a session.
+    pub fn parse(json: &[u8], key: &str, session: BackupId) -> Result<Self, String> {
+        let lease: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        if lease.session == session && lease.key == key {
+            Ok(lease)
+        } else {
+            Err("it is another lease under this name".to_owned())
+        }
+    }
+}
+
 fn lease_key(id: &BackupId, number: u64) -> ObjectKey {
     ObjectKey::new(format!("sessions/{id}/{number:08}"))
 }
@@ -216,13 +228,7 @@ fn read(repo: &Repository, key: &ObjectKey, id: BackupId) -> Result<Lease> {
     let name = format!("session {key}");
     let plain =
         Sealed::open(&bytes, ObjectKind::Session, repo.keyring(), &name)?.concat(MAX_SESSION as usize)?;
-    let lease: Lease =
-        serde_json::from_slice(&plain).map_err(|error| BackupError::damaged(&name, error.to_string()))?;
-    if lease.session == id && lease.key == key.as_str() {
-        Ok(lease)
-    } else {
-        Err(BackupError::damaged(name, "it is another lease under this name"))
-    }
+    Lease::parse(&plain, key.as_str(), id).map_err(|detail| BackupError::damaged(name, detail))
 }
 
 /// Leases that cannot be read.

@@ -121,6 +121,11 @@ impl Overlay {
         let mut bits = vec![0; size.div_ceil(BLOCK * 8) as usize];
         let stored = map.metadata().map_err(error)?.len().min(bits.len() as u64);
         map.read_exact_at(&mut bits[..stored as usize], 0).map_err(error)?;
+        // A map that was damaged must not count blocks past the end of the disk: it would be taken for complete too early.
+        let (blocks, last) = (size.div_ceil(BLOCK), bits.last_mut());
+        if let Some(last) = last.filter(|_| blocks % 8 != 0) {
+            *last &= (1_u8 << (blocks % 8)) - 1;
+        }
         let set = bits.iter().map(|byte| u64::from(byte.count_ones())).sum();
         let mut bits = Bits { bits, set, dirty: BTreeSet::new() };
         // Past the end of the backup's disk there is nothing to wait for. A block on the edge is filled first.

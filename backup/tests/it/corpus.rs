@@ -40,6 +40,13 @@ fn committed_inputs() {
     check("manifest", |bytes| xenith_backup::manifest::parse(bytes, &crate::mutations::MANIFEST).is_ok());
     check("trace", |bytes| xenith_backup::nbd::trace::Trace::parse(bytes, 1 << 40).total_len() > 0);
     check("vhd", crate::mutations::vhd_opens);
+    check("config", crate::parsers::config);
+    check("ring", crate::parsers::ring);
+    check("plan", crate::parsers::plan);
+    check("lease", crate::parsers::lease);
+    check("lock_record", crate::parsers::lock_record);
+    check("xo_metadata", crate::parsers::xo_metadata);
+    check("overlay", crate::parsers::overlay);
     check("nbd", |bytes| {
         bytes.first_chunk().is_some_and(|head| xenith_backup::nbd::parse_request(head).is_some())
     });

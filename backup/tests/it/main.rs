@@ -20,6 +20,7 @@ mod mount;
 mod mutations;
 mod nbd;
 mod paper_kit;
+mod parsers;
 mod roundtrip;
 mod s3;
 mod s3_server;

@@ -21,21 +21,45 @@ use xenith_backup::nbd::trace::Trace;
 use xenith_backup::nbd::{self, Disk, Export, Listener, Stop};
 use xenith_common_block::{BlockSource, MemorySource};
 
+use crate::parsers;
 use crate::support::noise;
 
 /// What the fuzz target of this name does.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 15] = [
+    ("config", |data| {
+        parsers::config(data);
+    }),
     ("container", container),
+    ("lease", |data| {
+        parsers::lease(data);
+    }),
+    ("lock_record", |data| {
+        parsers::lock_record(data);
+    }),
     ("manifest", manifest),
     ("nbd", nbd_request),
+    ("overlay", |data| {
+        parsers::overlay(data);
+    }),
     ("pages", pages),
+    ("plan", |data| {
+        parsers::plan(data);
+    }),
+    ("ring", |data| {
+        parsers::ring(data);
+    }),
     ("segment", segment),
     ("slot", slot),
     ("trace", trace),
     ("vhd", vhd),
+    ("xo_metadata", |data| {
+        parsers::xo_metadata(data);
+    }),
 ];
+/// Those whose input is a file among others, which takes longer than the parser does.
+const SLOW: [&str; 2] = ["overlay", "xo_metadata"];
 /// Of one input; a busy machine gets as much.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -189,11 +213,12 @@ fn parsers_survive_mutations_of_the_corpora() {
     for (name, target) in TARGETS {
         let inputs = corpus(name);
         assert!(inputs.len() >= 3, "{name} has too few inputs");
+        let rounds = count(if SLOW.contains(&name) { 200 } else { 2000 });
         for (seed, path) in inputs.iter().enumerate() {
             let input = std::fs::read(path).unwrap();
             let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (seed as u64 + 1));
             let mut bytes = input.clone();
-            for round in 0..count(2000) {
+            for round in 0..rounds {
                 // Mostly near to the original; now and then further away.
                 bytes =
                     if round % 4 == 0 { mutate(&mut random, &input) } else { mutate(&mut random, &bytes) };
