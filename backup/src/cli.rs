@@ -231,6 +231,24 @@ pub enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Keep a mirror of a repository: packs that it lacks are moved as they are, neither read nor packed anew.
+    ///
+    /// A mirror is made from its repository with --init, has keys of its own, and is used, pruned and restored from like any.
+    /// What the repository forgets stays in it until its own `prune`. Between any other two use `copy`.
+    Mirror {
+        from: String,
+        /// Its passphrase comes from XENITH_NEW_PASSPHRASE or --new-key-file, or is the same.
+        to: String,
+        /// Make the mirror, in an empty place.
+        #[arg(long)]
+        init: bool,
+        #[command(flatten)]
+        lock: LockArgs,
+        #[command(flatten)]
+        new: NewKeyArgs,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// Look into a disk and take files out, without its own system.
     ///
     /// Reads GPT, MBR, LVM (linear, RAID 1), ext2 to ext4, XFS and NTFS. Without VOLUME:PATH it lists the volumes.

@@ -10,6 +10,7 @@ mod keep;
 mod key;
 mod list;
 mod lock;
+mod mirror;
 mod mount;
 mod open;
 mod paper_kit;
@@ -96,12 +97,12 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             inspect::hold(&open::repository(&repo, key)?, &what, hold)
         }
         Command::Copy { from, to, new, output } => {
-            let credential = match key::new_credential(&new)? {
-                Some(credential) => credential,
-                None => open::credential(key)?,
-            };
-            let from = open::readable(&from, key)?;
-            inspect::copy(&from, &open::repository_with(&to, &credential)?, output.output)
+            let to = open::repository_with(&to, &key::new_or_same(&new, key)?)?;
+            inspect::copy(&open::readable(&from, key)?, &to, output.output)
+        }
+        Command::Mirror { from, to, init, lock, new, output } => {
+            let request = mirror::Request { to, init, lock, new };
+            mirror::run(&open::readable(&from, key)?, &request, (key, output.output))
         }
         Command::ServeNbd { repo, what, listen, socket, overlay, boot_trace, output } => {
             let request = serve::Request { what, listen, socket, overlay, boot_trace, output: output.output };

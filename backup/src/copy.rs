@@ -3,8 +3,8 @@
 //! A copy is a backup of a backup: the reader is the source, what differs from the copy before is found in the
 //! maps, and only that is read. The target's own keys, chunking and sessions apply, so any two repositories can
 //! be copied between, and a copy cut short resumes like every run. Copies keep the time of their original, and
-//! its id as their origin. Rejected: moving packs as they are, which would tie both repositories to the same
-//! keys and drag along what the source no longer needs.
+//! its id as their origin. Moving packs as they are costs less, ties both repositories to one secret, and drags along what
+//! the source no longer needs: that is [`crate::mirror`].
 
 use std::sync::Arc;
 

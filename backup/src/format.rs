@@ -19,7 +19,7 @@ mod reader;
 mod writer;
 
 pub use frame::{Codec, FrameKind, FrameRecord, RECORD_LEN};
-pub use header::{HEADER_LEN, Header, ObjectKind, Secrecy};
+pub use header::{HEADER_LEN, Header, ObjectKind, Secrecy, rewrap};
 pub use reader::{Footer, FrameOpener, Sealed, TRAILER_LEN, Trailer};
 pub use writer::{ObjectBuilder, Sealer};
 

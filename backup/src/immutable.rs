@@ -265,8 +265,16 @@ fn lock_list<T>(list: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     list.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// `each` for all of `items`, several at a time, until the first error.
 fn in_parallel<'a, T: Sync>(items: &'a [T], each: impl Fn(&'a T) -> Result<()> + Sync) -> Result<()> {
+    at_a_time(AT_A_TIME, items, each)
+}
+
+/// `each` for all of `items`, so many at a time, until the first error.
+pub(crate) fn at_a_time<'a, T: Sync>(
+    most: usize,
+    items: &'a [T],
+    each: impl Fn(&'a T) -> Result<()> + Sync,
+) -> Result<()> {
     let next = AtomicUsize::new(0);
     let work = || -> Result<()> {
         while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -275,7 +283,7 @@ fn in_parallel<'a, T: Sync>(items: &'a [T], each: impl Fn(&'a T) -> Result<()> +
         Ok(())
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..AT_A_TIME.min(items.len())).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..most.min(items.len())).map(|_| scope.spawn(work)).collect();
         threads.into_iter().try_for_each(|thread| match thread.join() {
             Ok(result) => result,
             Err(panic) => std::panic::resume_unwind(panic),

@@ -22,6 +22,7 @@ use crate::id::BackupId;
 use crate::manifest::{Attachment, DiskStats};
 
 pub use run::backup;
+pub(crate) use run::number_for;
 
 /// One disk to back up.
 pub struct DiskJob<'a> {

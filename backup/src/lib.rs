@@ -5,7 +5,7 @@
 //! [`format`], [`map`] says which chunk lies where, and [`manifest`] commits. Back again: [`reader`] makes any
 //! backup a `BlockSource`, [`restore`] writes it out, [`follow`] only what differs, [`instant`] while it is used already.
 //! [`session`] and [`gc`] keep writers and collectors apart without a lock; [`immutable`] keeps what is needed locked
-//! against everybody. [`store`] is the seam to folders and object stores, [`keys`] holds the keys.
+//! against everybody. [`copy`] makes backups of backups elsewhere, [`mirror`] moves packs as they are. [`store`] is the seam to folders and object stores, [`keys`] holds the keys.
 //!
 //! `docs/backup-format.md` describes every byte and the proofs; the crate depends on `common` only.
 
@@ -28,6 +28,7 @@ pub mod instant;
 pub mod keys;
 pub mod manifest;
 pub mod map;
+pub mod mirror;
 pub mod nbd;
 pub mod packer;
 pub mod prune;

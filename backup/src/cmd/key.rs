@@ -62,6 +62,14 @@ pub fn run(action: KeyAction, key: &KeyArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The new passphrase or key file, or else what opens the repository that the command line is about.
+pub fn new_or_same(new: &NewKeyArgs, key: &KeyArgs) -> anyhow::Result<Credential> {
+    match new_credential(new)? {
+        Some(credential) => Ok(credential),
+        None => open::credential(key),
+    }
+}
+
 /// The new passphrase or key file, if one was given.
 pub fn new_credential(new: &NewKeyArgs) -> anyhow::Result<Option<Credential>> {
     match (&new.new_passphrase, &new.new_key_file) {

@@ -1,5 +1,7 @@
 //! The first 128 bytes of an object.
 
+use bytes::Bytes;
+
 use crate::crypto::{Cipher, Secret32, WRAPPED_LEN};
 use crate::error::{BackupError, Result};
 use crate::id::KekId;
@@ -74,9 +76,18 @@ impl Header {
     /// A header for a new object with its fresh key.
     pub(super) fn create(kind: ObjectKind, secrecy: Secrecy, keyring: &Keyring) -> (Self, Secret32) {
         let key = Secret32::random();
+        (Self::around(&key, (kind, Cipher::for_this_machine(), secrecy), keyring), key)
+    }
+
+    /// A header that wraps `key`; no two are alike.
+    fn around(
+        key: &Secret32,
+        (kind, cipher, secrecy): (ObjectKind, Cipher, Secrecy),
+        keyring: &Keyring,
+    ) -> Self {
         let mut header = Self {
             kind,
-            cipher: Cipher::for_this_machine(),
+            cipher,
             wrap: WRAP_KEK,
             kek: keyring.current_kek(),
             wrapped: [0; WRAPPED_LEN],
@@ -86,15 +97,15 @@ impl Header {
         header.wrapped = match seal {
             None => {
                 let kek = keyring.wrap_key(header.kek).expect("the current KEK is in the ring");
-                kek.wrap(&header.aad(keyring), &key)
+                kek.wrap(&header.aad(keyring), key)
             }
             Some(seal) => {
                 let (ephemeral, wrap) = seal.public.seal();
                 header = Self { wrap: WRAP_SEALED, kek: seal.id, ephemeral, ..header };
-                wrap.wrap(&header.aad(keyring), &key)
+                wrap.wrap(&header.aad(keyring), key)
             }
         };
-        (header, key)
+        header
     }
 
     fn aad(&self, keyring: &Keyring) -> Vec<u8> {
@@ -161,9 +172,41 @@ impl Header {
     }
 }
 
+/// A header with which the frames of `object` open with the keys of another ring, in another repository. All behind the
+/// header stays as it is; the header is a new one each time, and so are the bytes that name the object.
+pub fn rewrap(object: &[u8], kind: ObjectKind, rings: (&Keyring, &Keyring), name: &str) -> Result<Bytes> {
+    let (from, to) = rings;
+    let header = Header::parse(object).map_err(|detail| BackupError::damaged(name, detail))?;
+    let key = header.unwrap_key(kind, from, name)?;
+    let secrecy = if header.wrap == WRAP_SEALED { Secrecy::Sealed } else { Secrecy::Shared };
+    Ok(Bytes::copy_from_slice(&Header::around(&key, (kind, header.cipher, secrecy), to).encode()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rewrapped_header_opens_for_the_other_ring_only() {
+        for (from, to) in [
+            (Keyring::for_tests(), Keyring::for_tests()),
+            (Keyring::for_tests().sealed(), Keyring::for_tests().sealed()),
+        ] {
+            let (header, key) = Header::create(ObjectKind::Pack, Secrecy::Sealed, &from);
+            let again = || rewrap(&header.encode(), ObjectKind::Pack, (&from, &to), "p").unwrap();
+            let (first, second) = (again(), again());
+            assert_ne!(first, second, "two packs of one name would be deleted for each other");
+            let moved = Header::parse(&first).unwrap();
+            assert_eq!(moved.cipher, header.cipher);
+            assert_eq!(moved.unwrap_key(ObjectKind::Pack, &to, "p").unwrap(), key);
+            assert!(moved.unwrap_key(ObjectKind::Pack, &from, "p").is_err());
+            if to.is_sealed() {
+                assert!(moved.unwrap_key(ObjectKind::Pack, &to.for_writers(), "p").is_err());
+            }
+            assert!(rewrap(&header.encode(), ObjectKind::Pack, (&to, &from), "p").is_err());
+            assert!(rewrap(&header.encode(), ObjectKind::Index, (&from, &to), "p").is_err());
+        }
+    }
 
     #[test]
     fn a_header_with_any_bit_flipped_is_refused() {

@@ -138,7 +138,7 @@ fn attempt(
 
 /// The number of the next backup of `name`. A copy of one that is older than what is there goes in before it: it gets
 /// its elder's number, and the dates tell the two apart.
-fn number_for(manifests: &[Manifest], name: &str, copied: Option<u64>) -> u64 {
+pub(crate) fn number_for(manifests: &[Manifest], name: &str, copied: Option<u64>) -> u64 {
     let highest = |until: u64| {
         let before = manifests.iter().filter(|manifest| manifest.created <= until);
         before.filter_map(|manifest| Some(manifest.disk(name)?.number)).max().unwrap_or(0)

@@ -79,6 +79,20 @@ impl Keyring {
         Self { seals: Arc::new(vec![Seal::create()]), owner: Some(OwnerKeys::create()), ..self }
     }
 
+    /// Keys of a repository that this one's packs can be moved to: its own, but for the secret of the domain.
+    pub fn for_mirror(&self) -> Result<Self> {
+        self.need_own("making a mirror")?;
+        let kek = (KekId(random()), Secret32::random());
+        let ring = Self::from_parts(RepoId(random()), vec![kek], self.domain.clone(), self.chunking);
+        Ok(if self.is_sealed() { ring.sealed() } else { ring })
+    }
+
+    /// Whether chunks have the same ids in both repositories.
+    #[must_use]
+    pub fn has_domain_of(&self, other: &Self) -> bool {
+        self.domain == other.domain
+    }
+
     /// What writers get of it.
     #[must_use]
     pub(crate) fn for_writers(&self) -> Self {

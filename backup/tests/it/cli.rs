@@ -242,6 +242,14 @@ fn every_subcommand_that_brings_back() {
     assert_eq!(rows.as_array().unwrap().len(), 2);
     let restored = tool_with(&["restore", &second, "vm", &out("copy")], "other");
     assert!(restored.status.success() && std::fs::read(out("copy")).unwrap() == bytes);
+    let third = out("r3");
+    assert_eq!(fails(&["mirror", &repo, &second]).0, 4, "the copy has another passphrase");
+    assert_ne!(fails(&["mirror", &repo, &third]).0, 0, "nothing is made without --init");
+    let mirrored = json(&["mirror", &repo, &third, "--init", "-o", "json"]);
+    assert_eq!(mirrored["backups"].as_array().unwrap().len(), 2);
+    assert_eq!(json(&["mirror", &repo, &third, "-o", "json"])["packs"], 0);
+    good(&["restore", &third, "vm", &out("mirrored")]);
+    assert!(std::fs::read(out("mirrored")).unwrap() == bytes);
     let lines = json(&["bench", "--size", "8", "-o", "json"]);
     let what: Vec<&str> = lines.as_array().unwrap().iter().map(|l| l["what"].as_str().unwrap()).collect();
     assert_eq!(what, ["full", "again", "restore", "verify"]);

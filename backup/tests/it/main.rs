@@ -16,6 +16,7 @@ mod hostile;
 mod immutable;
 mod instant;
 mod keep;
+mod mirror;
 mod mount;
 mod mutations;
 mod nbd;
