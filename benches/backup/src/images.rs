@@ -4,6 +4,7 @@
 //! Filesystems are made by their own tools without being mounted; databases by `sqlite3`, with pages of 4 and 16 KiB, and
 //! lie on the disk as they would on a raw device. Everything comes from one seed.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,24 +18,52 @@ use crate::sizes;
 /// Name and bytes of a file.
 type Files = Vec<(String, PathBuf)>;
 
-/// Runs a tool that may lie in sbin, which a user's PATH may lack, with `input`.
+/// What is run, and the package of Debian's that has it.
+const TOOLS: [(&str, &str); 5] = [
+    ("mke2fs", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("mkntfs", "ntfs-3g"),
+    ("ntfscp", "ntfs-3g"),
+    ("sqlite3", "sqlite3"),
+];
+
+/// A user's PATH may lack sbin, where some of them lie.
+fn path() -> String {
+    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
+}
+
+/// Before anything is made: an hour is spent for nothing otherwise.
+fn check_tools() -> Result<()> {
+    let path = path();
+    let is_there = |tool: &str| path.split(':').any(|folder| Path::new(folder).join(tool).is_file());
+    let missing: BTreeSet<&str> =
+        TOOLS.iter().filter(|(tool, _)| !is_there(tool)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.into_iter().collect();
+    bail!("packages are missing: apt install {}", packages.join(" "))
+}
+
+/// Runs a tool with `input`.
 fn run(program: &str, args: &[&str], input: &str) -> Result<()> {
     use std::io::Write as _;
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     let mut child = Command::new(program)
         .args(args)
-        .env("PATH", path)
+        .env("PATH", path())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("{program} cannot be started"))?;
-    child.stdin.take().context("its input is piped")?.write_all(input.as_bytes())?;
-    let status = child.wait()?;
-    if !status.success() {
-        bail!("{program} {args:?} failed: {status}");
+    // A tool that has had enough says why; that it stopped listening is no reason.
+    let unheard = child.stdin.take().context("its input is piped")?.write_all(input.as_bytes()).err();
+    let output = child.wait_with_output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("{program} {args:?} failed ({}): {}", output.status, said.trim());
     }
-    Ok(())
+    unheard.map_or(Ok(()), |error| Err(error).with_context(|| format!("{program} did not read its input")))
 }
 
 fn text(path: &Path) -> String {
@@ -134,6 +163,7 @@ fn database(day1: &Path, day2: &Path, page: u32, rows: u64) -> Result<()> {
 /// Makes the images in `dir`, of `mib` of files each, and prints what each chunking stores of them.
 pub fn compare(dir: &Path, mib: u64) -> Result<()> {
     type Make = fn(&Path, &Files, u64) -> Result<()>;
+    check_tools()?;
     fs::create_dir_all(dir)?;
     let (one, other) = (files(dir, mib, "one")?, files(dir, mib, "other")?);
     let size = (mib << 20) * 3 / 2 + (320 << 20);

@@ -19,6 +19,8 @@ pub struct Cost {
     /// Bytes and files the step added to the repository.
     pub bytes: u64,
     pub objects: u64,
+    /// Of ours, those that grow with what is stored.
+    pub packs: u64,
 }
 
 fn cpu_of_children() -> Result<f64> {
@@ -30,6 +32,8 @@ fn cpu_of_children() -> Result<f64> {
 /// Runs `command` to its end and says what it cost and what it added to `repo`.
 pub fn run(command: &mut Command, repo: &Path) -> Result<Cost> {
     let (before_bytes, before_objects) = size_of(repo);
+    let packs = || size_of(&repo.join("packs")).1;
+    let before_packs = packs();
     let (cpu, began) = (cpu_of_children()?, Instant::now());
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let child = child.with_context(|| format!("{command:?} cannot be started"))?;
@@ -54,6 +58,7 @@ pub fn run(command: &mut Command, repo: &Path) -> Result<Cost> {
         wall: began.elapsed().as_secs_f64(),
         bytes: size_of(repo).0.saturating_sub(before_bytes),
         objects: size_of(repo).1.saturating_sub(before_objects),
+        packs: packs().saturating_sub(before_packs),
     };
     if !output.status.success() {
         bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
