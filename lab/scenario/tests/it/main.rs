@@ -144,6 +144,8 @@ async fn a_pool_on_real_xen() {
         step!(pair, steps, "cut the network between them in a move", 10, pool::network_is_cut(&pair, &MOVES));
         step!(pair, steps, "evacuate a host", 15, pool::evacuate(&pair, guests));
         step!(pair, steps, "move a guest that is off", 8, pool::moves_off(&pair, &MOVES));
+        let backups = pool::backs_up(&pair, [&MOVES, &STAYS]);
+        step!(pair, steps, "back both up to an NFS server, at once", 40, backups);
         step!(pair, steps, "delete, and leave nothing", 8, pool::end(&pair, [&MOVES, &STAYS]));
     } else {
         eprintln!("{}", pair.logs().await);

@@ -7,7 +7,8 @@ use serde_json::json;
 use xenith_hypervisor_agent_types::{ObservedVm, Power};
 use xenith_lab::{Cable, Link};
 use xenith_lab_scenario::{Guest, Programs, Stage, told, until};
-use xenith_orchestrator_api::{host, network, sr, task, vm};
+use xenith_orchestrator_api::{backup_job, backup_run, host, network, repository, sr, task, vm};
+use xenith_orchestrator_types::backup::RunStatus;
 use xenith_orchestrator_types::host::HostStatus;
 use xenith_orchestrator_types::task::TaskStatus;
 
@@ -15,8 +16,13 @@ use crate::MINUTE;
 use crate::faults::kill_agent_in;
 use crate::life::ensure_stopped;
 
-const NAS: &str = "mkdir -p /srv/nas && echo '/srv/nas 10.77.0.0/24(rw,sync,no_root_squash,no_subtree_check)' \
+const NAS: &str = "mkdir -p /srv/nas /srv/backups && for share in nas backups; do \
+                   echo \"/srv/$share 10.77.0.0/24(rw,sync,no_root_squash,no_subtree_check)\"; done \
                    >/etc/exports && systemctl start nfs-server";
+
+/// Where backups are on every host: the second of the shares.
+const BACKUPS: &str = "mkdir -p /mnt/backups && { mountpoint -q /mnt/backups \
+                       || mount -t nfs 10.77.0.1:/srv/backups /mnt/backups; }";
 
 /// Both hosts; the orchestrator's process is the first one's.
 pub struct Pair {
@@ -216,6 +222,47 @@ pub async fn moves_off(pair: &Pair, guest: &Guest) -> Result<()> {
     next.order(&seen, "check-pattern 31 1").await?;
     ensure!(has.domains(guest.name).await?.is_empty(), "{} has a domain where it was", guest.name);
     Ok(())
+}
+
+/// Both hosts write to one repository on an NFS server at once, twice, and all of it is there. That the share is not
+/// mounted is told, and nothing is made where it was.
+pub async fn backs_up(pair: &Pair, guests: [&Guest; 2]) -> Result<()> {
+    for stage in [&pair.one, &pair.other] {
+        stage.dom0(BACKUPS).await?;
+    }
+    let orchestrator = &pair.one.orchestrator;
+    let place = json!({ "name": "share", "place": { "kind": "folder", "path": "/mnt/backups/xenith" } });
+    orchestrator.done::<repository::Create>(place, 2 * MINUTE).await?;
+    let names = guests.map(|guest| guest.name);
+    let job = json!({ "name": "share", "vms": names, "repositories": ["share"], "concurrency": 2 });
+    orchestrator.call::<backup_job::Create>(job).await?;
+    for _ in 0..2 {
+        let started = orchestrator.call::<backup_job::Run>(json!({ "job": "share" })).await?;
+        let over = until("the backup run is over", 10 * MINUTE, async || {
+            let run = orchestrator.call::<backup_run::Get>(json!({ "run": started.run })).await?;
+            Ok(run.status.is_over().then_some(run))
+        })
+        .await?;
+        ensure!(over.status == RunStatus::Done && over.vms.len() == 2, "{over:?}");
+    }
+    let deep = json!({ "repository": "share", "deep": true });
+    orchestrator.done::<repository::Verify>(deep, 5 * MINUTE).await?;
+    let served = pair.one.dom0("find /srv/backups/xenith/manifests -type f | wc -l").await?;
+    ensure!(served.trim() == "4", "{served} backups are on the server, not 4");
+    // Under the share is an empty folder of the host's own: nothing is made there.
+    for stage in [&pair.one, &pair.other] {
+        stage.dom0("umount /mnt/backups").await?;
+    }
+    let started = orchestrator.call::<repository::Test>(json!({ "repository": "share" })).await?;
+    let task = orchestrator.over(started.task, 6 * MINUTE).await?;
+    ensure!(task.status != TaskStatus::Done, "{}", told(&task));
+    for stage in [&pair.one, &pair.other] {
+        let made = stage.dom0("find /mnt/backups | wc -l").await?;
+        ensure!(made.trim() == "1", "{} has made something under the share: {made}", stage.name);
+        stage.dom0(BACKUPS).await?;
+    }
+    let again = json!({ "repository": "share" });
+    orchestrator.done::<repository::Test>(again, 3 * MINUTE).await.map(drop)
 }
 
 pub async fn end(pair: &Pair, guests: [&Guest; 2]) -> Result<()> {
