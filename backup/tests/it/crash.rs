@@ -130,7 +130,7 @@ fn a_collection_cut_off_at_any_write_loses_nothing_and_is_finished_by_the_next()
 fn answers_that_are_lost_late_or_double_change_nothing() {
     let (store, _) = in_memory();
     let (first, _) = disks();
-    for fault in [Fault::FailOnce, Fault::LoseAnswer] {
+    for fault in [Fault::FailOnce, Fault::LoseAnswer, Fault::Late] {
         for at in 0..8 {
             let memory = store.fork();
             let faulty = FaultyStore::new(memory, Some((fault, at))).with_delay(Duration::from_millis(1));
@@ -140,6 +140,28 @@ fn answers_that_are_lost_late_or_double_change_nothing() {
             assert!(restored(&repo, &manifest, "vm") == first.bytes, "{fault:?} at {at}");
             assert_eq!(verify(&repo, Level::Deep, 1).unwrap().problems, vec![]);
         }
+    }
+}
+
+/// Every write and delete of a collection takes place a second time, after the one that was retried.
+#[test]
+fn what_comes_late_takes_nothing_that_came_after_it() {
+    let (store, repo) = in_memory();
+    let (first, second) = disks();
+    let old = backup(&repo, "vm", &first.bytes);
+    let kept = backup(&repo, "vm", &second.bytes);
+    for at in 0..16 {
+        let faulty = FaultyStore::new(store.fork(), Some((Fault::Late, at)));
+        let patient = RetryingStore::new(faulty, Duration::from_millis(1), Duration::from_secs(5));
+        let repo = open(Arc::new(patient)).unwrap();
+        let plan = gc::propose(&repo, vec![old.id]).unwrap().plan;
+        gc::publish(&repo, &plan).unwrap();
+        gc::carry_out(&repo, &plan, plan.created, 0).unwrap();
+        // What went is stored again at once.
+        let again = backup(&repo, "vm", &first.bytes);
+        assert!(restored(&repo, &again, "vm") == first.bytes, "at {at}");
+        assert!(restored(&repo, &kept, "vm") == second.bytes, "at {at}");
+        assert_eq!(verify(&repo, Level::Deep, 1).unwrap().problems, vec![], "at {at}");
     }
 }
 
