@@ -14,6 +14,7 @@ mod run;
 mod tasks;
 mod worker;
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use xenith_common_block::{BlockSource, RangeSet};
@@ -113,13 +114,24 @@ fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Ordering::Relaxed);
 }
 
-/// What `bytes` would take in a pack at zstd's `level`; for comparing parameters.
+thread_local! {
+    static COMPRESSOR: RefCell<Option<(i32, zstd::bulk::Compressor<'static>)>> = const { RefCell::new(None) };
+}
+
+/// What `bytes` would take in a pack at zstd's `level`; for comparing parameters. A thread keeps its context, as workers do:
+/// making one for each piece costs a good part of what compressing it does.
 #[must_use]
 pub fn packed_len(bytes: &[u8], level: i32) -> usize {
     if looks_random(bytes) {
         return bytes.len();
     }
-    zstd::bulk::compress(bytes, level).map_or(bytes.len(), |packed| packed.len().min(bytes.len()))
+    COMPRESSOR.with_borrow_mut(|slot| {
+        if slot.as_ref().is_none_or(|(known, _)| *known != level) {
+            *slot = zstd::bulk::Compressor::new(level).ok().map(|context| (level, context));
+        }
+        let packed = slot.as_mut().and_then(|(_, context)| context.compress(bytes).ok());
+        packed.map_or(bytes.len(), |packed| packed.len().min(bytes.len()))
+    })
 }
 
 /// Whether compressing is hopeless: the byte counts of samples are as even as noise. Compressed, encrypted and
