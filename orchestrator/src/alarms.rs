@@ -9,8 +9,10 @@
 //! there), so a restart tells nobody twice and forgets nobody. What is pending is in memory only: after a restart its
 //! duration begins anew.
 //!
-//! One alarm has no rule and is no record: that nothing can be written ([`own`]).
+//! One alarm has no rule and is no record: that nothing can be written ([`own`]). Those about backups have no rule either
+//! ([`backups`]).
 
+pub mod backups;
 mod deliver;
 mod keeper;
 mod own;

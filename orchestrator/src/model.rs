@@ -261,6 +261,21 @@ pub struct JobRecord {
     /// When its newest run ended: what jobs after it go by.
     #[serde(default)]
     pub last_over: Option<OffsetDateTime>,
+    /// The same VMs as `warned`, and what their alarms say.
+    #[serde(default)]
+    pub overdue: BTreeMap<VmId, BackupAlarm>,
+    /// VMs whose newest backup changed oddly much.
+    #[serde(default)]
+    pub odd: BTreeMap<VmId, BackupAlarm>,
+}
+
+/// What is wrong with a VM's backups, by no rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupAlarm {
+    pub since: OffsetDateTime,
+    pub severity: Severity,
+    /// Without the VM's name.
+    pub message: String,
 }
 
 /// The server that takes our mail.

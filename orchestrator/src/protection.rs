@@ -8,15 +8,17 @@ use std::collections::{BTreeSet, HashSet};
 
 use time::{Duration, OffsetDateTime};
 use xenith_common_ids::VmId;
+use xenith_orchestrator_metrics::Turn;
 use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::backup::{UnprotectedVm, WhyUnprotected};
 use xenith_orchestrator_types::event::Severity;
 
+use crate::alarms::backups;
 use crate::app::App;
 use crate::backup_runner;
 use crate::catalogue;
 use crate::errors::store_error;
-use crate::model::VmRecord;
+use crate::model::{BackupAlarm, VmRecord};
 
 /// On a VM that is to have no backups.
 pub const NO_BACKUP: &str = "no-backup";
@@ -85,10 +87,15 @@ pub async fn warn(app: &App) -> Result<(), ApiError> {
     let (told, _) = app.db.unprotected.all().await.map_err(|e| store_error(&e))?;
     let unprotected: HashSet<VmId> = found.iter().map(|vm| vm.vm).collect();
     let known: HashSet<VmId> = told.iter().map(|record| record.key).collect();
-    for record in &told {
-        if !unprotected.contains(&record.key) {
-            app.db.unprotected.delete(record).await.map_err(|e| store_error(&e))?;
+    for record in told.iter().filter(|record| !unprotected.contains(&record.key)) {
+        // Of one that was deleted nobody has to hear that it is well.
+        if let Some(known) = app.views.vm(record.key) {
+            let message = "a backup job covers it, and it has a backup".to_owned();
+            let over = BackupAlarm { message, ..backups::unprotected_since(record.value) };
+            let about = ((record.key, backups::UNPROTECTED), &*known.name);
+            backups::tell(app, about, &over, Turn::Cleared).await.map_err(|e| store_error(&e))?;
         }
+        app.db.unprotected.delete(record).await.map_err(|e| store_error(&e))?;
     }
     for vm in found {
         let fresh = app.views.vm(vm.vm).is_none_or(|record| now - record.created < GRACE);
@@ -108,6 +115,9 @@ pub async fn warn(app: &App) -> Result<(), ApiError> {
         );
         let about = (Severity::Warning, "backup.unprotected");
         backup_runner::note(app, about, format!("vm/{}", vm.vm), message).await;
+        let about = ((vm.vm, backups::UNPROTECTED), vm.name.as_str());
+        let alarm = BackupAlarm { message: why.to_owned(), ..backups::unprotected_since(now) };
+        backups::tell(app, about, &alarm, Turn::Raised).await.map_err(|e| store_error(&e))?;
     }
     Ok(())
 }

@@ -259,10 +259,10 @@ fn named(app: &App, entity: Entity) -> (String, Option<PoolId>) {
 }
 
 /// Whether nobody is to be told now.
-pub fn is_silenced(silences: &[AlarmSilenceRecord], rule: AlarmRuleId, subject: &str) -> bool {
+pub fn is_silenced(silences: &[AlarmSilenceRecord], rule: Option<AlarmRuleId>, subject: &str) -> bool {
     let now = OffsetDateTime::now_utc();
     silences.iter().any(|silence| {
-        let of_rule = silence.rule.is_none_or(|of| of == rule);
+        let of_rule = silence.rule.is_none_or(|of| Some(of) == rule);
         let of_subject = silence.subject.as_deref().is_none_or(|of| of == subject);
         silence.until > now && of_rule && of_subject
     })
@@ -283,7 +283,7 @@ async fn tell(app: &App) -> Result<(), StoreError> {
     let mut rules: HashMap<AlarmRuleId, Option<AlarmRuleRecord>> = HashMap::new();
     for alarm in untold {
         let (rule, subject) = &alarm.key;
-        if is_silenced(&silences, *rule, subject) {
+        if is_silenced(&silences, Some(*rule), subject) {
             continue;
         }
         if !rules.contains_key(rule) {

@@ -23,9 +23,10 @@ use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, 
 use super::listings::alarms::AlarmRow;
 use super::listings::filtered;
 use super::{App, parse_filter};
+use crate::alarms::backups::{self, About};
 use crate::alarms::{OwnAlarm, is_silenced};
 use crate::errors::store_error;
-use crate::model::{AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord};
+use crate::model::{AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord, BackupAlarm};
 
 /// Each is held against every sample of what it watches.
 const MOST_RULES: usize = 200;
@@ -162,6 +163,27 @@ impl App {
     }
 }
 
+impl App {
+    /// As the caller may see it, if at all.
+    fn backup_alarm(&self, sight: &Sight, (vm, rule_name): About, alarm: BackupAlarm) -> Option<Alarm> {
+        let known = self.views.vm(vm).filter(|known| sight.covers(Some(known.pool), &*known.tags))?;
+        Some(Alarm {
+            rule: None,
+            rule_name: rule_name.to_owned(),
+            severity: alarm.severity,
+            of: AlarmOf::Vm,
+            id: vm.to_string(),
+            name: known.name.to_string(),
+            metric: None,
+            value: None,
+            threshold: None,
+            message: Some(alarm.message),
+            since: alarm.since,
+            silenced: false,
+        })
+    }
+}
+
 fn own_to_api(own: OwnAlarm) -> Alarm {
     Alarm {
         rule: None,
@@ -270,12 +292,18 @@ impl AlarmApi for App {
         let silences: Vec<AlarmSilenceRecord> = silences.into_iter().map(|record| record.value).collect();
         let shown = alarms.into_iter().filter_map(|record| {
             let (rule, subject) = record.key;
-            let silenced = is_silenced(&silences, rule, &subject);
+            let silenced = is_silenced(&silences, Some(rule), &subject);
             let alarm = self.alarm(&sight, (rule, &subject), record.value)?;
             Some(Alarm { silenced, ..alarm })
         });
         let own = self.metering.alarms.own().filter(|_| sight == Sight::All).map(own_to_api);
-        Ok(filtered(shown.chain(own).map(AlarmRow).collect(), &request)?.map(|AlarmRow(alarm)| alarm))
+        let of_backups = backups::all(self).await.map_err(|e| store_error(&e))?;
+        let of_backups = of_backups.into_iter().filter_map(|(about, alarm)| {
+            let silenced = is_silenced(&silences, None, &format!("vm/{}", about.0));
+            Some(Alarm { silenced, ..self.backup_alarm(&sight, about, alarm)? })
+        });
+        let rows = shown.chain(own).chain(of_backups).map(AlarmRow).collect();
+        Ok(filtered(rows, &request)?.map(|AlarmRow(alarm)| alarm))
     }
 
     async fn silence(&self, call: &Call, request: SilenceAlarms) -> Result<AlarmSilence, ApiError> {

@@ -240,8 +240,15 @@ impl BackupJobApi for App {
         })?;
         administers_job(self, call, &settings)?;
         let (id, created) = (BackupJobId::new(), OffsetDateTime::now_utc());
-        let record =
-            JobRecord { settings, created, last_run: None, warned: Default::default(), last_over: None };
+        let record = JobRecord {
+            settings,
+            created,
+            last_run: None,
+            warned: Default::default(),
+            last_over: None,
+            overdue: Default::default(),
+            odd: Default::default(),
+        };
         self.db.backup_jobs.insert(&id, &record).await.map_err(|e| store_error(&e))?;
         Ok(view(id, &record))
     }

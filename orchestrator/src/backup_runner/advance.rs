@@ -342,6 +342,9 @@ async fn finish(app: &App, (found, mut run): (&Run, BackupRun), job: Option<&Job
     note(app, (severity, kind), format!("backup_run/{}", run.id), summary(&run)).await;
     if let Some(settings) = job.map(|job| &job.value.settings) {
         let odd = odd::odd_changes(app, &run, settings).await;
+        if let Err(error) = odd::keep(app, &run, &odd).await {
+            tracing::warn!(%error, "whose backups changed oddly much cannot be written; the events say it");
+        }
         if !settings.keep.is_everything() {
             prune::prune(app, &run, settings, &odd).await;
         }

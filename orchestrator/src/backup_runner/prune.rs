@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use time::OffsetDateTime;
-use xenith_common_ids::{RepositoryId, VmId};
+use xenith_common_ids::RepositoryId;
 use xenith_orchestrator_saga::Meta;
 use xenith_orchestrator_store::{StoreError, Transaction};
 use xenith_orchestrator_types::backup::{BackupRun, JobSettings, RunStatus, RunVm};
 
 use super::WHO;
+use super::odd::Odd;
 use super::own::own_disk;
 use crate::app::App;
 use crate::catalogue;
@@ -25,13 +26,13 @@ const RUNS_KEPT: time::Duration = time::Duration::days(400);
 const RUNS_AT_ONCE: usize = 50;
 
 /// A task for each repository applies the rules to each VM by itself.
-pub(super) async fn prune(app: &App, run: &BackupRun, settings: &JobSettings, odd: &BTreeSet<VmId>) {
+pub(super) async fn prune(app: &App, run: &BackupRun, settings: &JobSettings, odd: &Odd) {
     if run.orchestrator.as_ref().is_some_and(|part| part.status == RunStatus::Done) {
         for repository in &settings.repositories {
             begin(app, (*repository, vec![vec![own_disk(app)]]), settings).await;
         }
     }
-    let judged = |vm: &&RunVm| vm.status == RunStatus::Done && !odd.contains(&vm.vm);
+    let judged = |vm: &&RunVm| vm.status == RunStatus::Done && !odd.contains_key(&vm.vm);
     let vms: Vec<&RunVm> = run.vms.iter().filter(judged).collect();
     for vms in vms.chunks(AT_ONCE) {
         // By repository, the names of each VM's disks.

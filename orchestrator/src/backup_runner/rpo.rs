@@ -4,22 +4,24 @@
 //! Until then it is not looked at again, unless a backup was taken out of the catalogue meanwhile. So a look costs the
 //! job's filter, which is answered from memory, and the VMs that are near their limit.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use time::OffsetDateTime;
 use xenith_common_ids::{BackupJobId, RepositoryId, VmId};
 use xenith_common_text::counted;
+use xenith_orchestrator_metrics::Turn;
 use xenith_orchestrator_store::{CollectionWatch, Record, RecordEvent};
 use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::event::Severity;
 
 use super::begin::vms;
 use super::note;
+use crate::alarms::backups;
 use crate::app::App;
 use crate::catalogue;
 use crate::db::Db;
 use crate::errors::store_error;
-use crate::model::{BackupRecord, JobRecord};
+use crate::model::{BackupAlarm, BackupRecord, JobRecord};
 
 pub struct Rpo {
     /// Until when a VM of a job cannot be late.
@@ -68,7 +70,7 @@ impl Rpo {
         let fine = self.fine.remove(&job.key).unwrap_or_default();
         // Only of VMs that the job still has.
         let mut still: HashMap<VmId, OffsetDateTime> = HashMap::with_capacity(fine.len());
-        let mut warned = BTreeSet::new();
+        let (mut warned, mut overdue) = (BTreeSet::new(), BTreeMap::new());
         for (vm, name) in vms(app, settings)? {
             if let Some(until) = fine.get(&vm).filter(|until| **until >= now) {
                 still.insert(vm, *until);
@@ -83,16 +85,31 @@ impl Rpo {
                 continue;
             }
             warned.insert(vm);
+            let last = newest.map_or_else(|| "there is none".to_owned(), |at| format!("the last is of {at}"));
+            let most = counted(settings.rpo_minutes, "minute");
+            let message = format!("no backup newer than {most}: {last}");
+            let new = || BackupAlarm { since: now, severity: Severity::Warning, message: message.clone() };
+            let alarm = job.value.overdue.get(&vm).cloned().unwrap_or_else(new);
             if !job.value.warned.contains(&vm) {
-                let since =
-                    newest.map_or_else(|| "there is none".to_owned(), |at| format!("the last is of {at}"));
-                let most = counted(settings.rpo_minutes, "minute");
-                let message = format!("{name} has no backup newer than {most}: {since}");
-                note(app, (Severity::Warning, "backup.overdue"), format!("vm/{vm}"), message).await;
+                let told = format!("{name} has {message}");
+                note(app, (Severity::Warning, "backup.overdue"), format!("vm/{vm}"), told).await;
+                let about = ((vm, backups::OVERDUE), name.as_str());
+                backups::tell(app, about, &alarm, Turn::Raised).await.map_err(|e| store_error(&e))?;
             }
+            overdue.insert(vm, alarm);
         }
-        if warned != job.value.warned {
-            let record = JobRecord { warned, ..job.value.clone() };
+        for (vm, alarm) in job.value.overdue.iter().filter(|(vm, _)| !overdue.contains_key(*vm)) {
+            // Of one that was deleted nobody has to hear that it is well.
+            let Some(known) = app.views.vm(*vm) else { continue };
+            let over = BackupAlarm {
+                message: "its backups are as new as they have to be".to_owned(),
+                ..alarm.clone()
+            };
+            let about = ((*vm, backups::OVERDUE), &*known.name);
+            backups::tell(app, about, &over, Turn::Cleared).await.map_err(|e| store_error(&e))?;
+        }
+        if warned != job.value.warned || overdue != job.value.overdue {
+            let record = JobRecord { warned, overdue, ..job.value.clone() };
             app.db.backup_jobs.update(job, &record).await.map_err(|e| store_error(&e))?;
         }
         self.fine.insert(job.key, still);

@@ -90,6 +90,8 @@ mod tests {
             last_run: None,
             warned: Default::default(),
             last_over: None,
+            overdue: Default::default(),
+            odd: Default::default(),
         }
     }
 

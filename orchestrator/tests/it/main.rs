@@ -8,6 +8,7 @@ mod agent_frames;
 mod alarms;
 mod ambiguous;
 mod audit_ends;
+mod backup_alarms;
 mod backups;
 mod balance;
 mod browser;

@@ -141,7 +141,8 @@ impl From<Measured> for AlarmOf {
 /// Something that is wrong now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Alarm {
-    /// `null` for one of the orchestrator's own.
+    /// `null` for one that is by no rule: the orchestrator's own, and those about backups (`backup-overdue`,
+    /// `backup-unprotected`, `backup-odd-change`).
     pub rule: Option<AlarmRuleId>,
     pub rule_name: String,
     pub severity: Severity,

@@ -31,11 +31,12 @@ impl Listing for AlarmRow {
 
     /// Of what makes it unique: the rule and what it is about.
     fn id(&self) -> [u8; 16] {
-        let Alarm { rule, of, id, .. } = &self.0;
+        let Alarm { rule, rule_name, of, id, .. } = &self.0;
         let mut hasher = blake3::Hasher::new();
-        if let Some(rule) = rule {
-            hasher.update(rule.as_bytes());
-        }
+        match rule {
+            Some(rule) => hasher.update(rule.as_bytes()),
+            None => hasher.update(rule_name.as_bytes()),
+        };
         hasher.update(of.as_str().as_bytes()).update(id.as_bytes());
         let (mut id, hash) = ([0; 16], hasher.finalize());
         id.copy_from_slice(&hash.as_bytes()[..16]);

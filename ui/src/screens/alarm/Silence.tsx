@@ -31,13 +31,19 @@ export function silenceOf({ alarm, rule }: Pick<Props, 'alarm' | 'rule'>, about:
 export function Silence({ alarm, rule, close }: Props) {
   const { t } = useTranslation();
   const format = useFormat();
-  const [about, setAbout] = useState<About>('both');
+  // One that is by no rule is silenced with all others of its VM.
+  const ruled = !alarm || Boolean(alarm.rule);
+  const [about, setAbout] = useState<About>(ruled ? 'both' : 'object');
   const [seconds, setSeconds] = useState(String(HOUR));
   const [comment, setComment] = useState('');
   const named = { name: alarm?.name ?? '', rule: alarm?.rule_name ?? rule?.name ?? '' };
   const ways: [About, string][] = [
-    ['both', t('This alarm: {{rule}} of {{name}}', named)],
-    ['rule', t('Every alarm of the rule {{rule}}', named)],
+    ...(ruled
+      ? ([
+          ['both', t('This alarm: {{rule}} of {{name}}', named)],
+          ['rule', t('Every alarm of the rule {{rule}}', named)],
+        ] as [About, string][])
+      : []),
     ['object', t('Every alarm of {{name}}', named)],
   ];
   return (
