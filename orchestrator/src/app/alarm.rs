@@ -289,6 +289,7 @@ impl AlarmApi for App {
         let sight = call.caller.sight(Permission::View);
         let (alarms, _) = self.db.alarms.all().await.map_err(|e| store_error(&e))?;
         let (silences, _) = self.db.alarm_silences.all().await.map_err(|e| store_error(&e))?;
+        let of_backups = backups::all(self).await.map_err(|e| store_error(&e))?;
         let silences: Vec<AlarmSilenceRecord> = silences.into_iter().map(|record| record.value).collect();
         let shown = alarms.into_iter().filter_map(|record| {
             let (rule, subject) = record.key;
@@ -297,7 +298,6 @@ impl AlarmApi for App {
             Some(Alarm { silenced, ..alarm })
         });
         let own = self.metering.alarms.own().filter(|_| sight == Sight::All).map(own_to_api);
-        let of_backups = backups::all(self).await.map_err(|e| store_error(&e))?;
         let of_backups = of_backups.into_iter().filter_map(|(about, alarm)| {
             let silenced = is_silenced(&silences, None, &format!("vm/{}", about.0));
             Some(Alarm { silenced, ..self.backup_alarm(&sight, about, alarm)? })
