@@ -10,9 +10,10 @@
 //! | command | a repeat finds |
 //! |---|---|
 //! | define, forget | the definition's number, or nothing to forget |
-//! | start, resume | the run: an incarnation is let run once, and [`VmRecord::reached`] tells that it was |
+//! | start, resume, revert with memory | the run: an incarnation is let run once, and [`VmRecord::reached`] tells that it was |
 //! | shut down, reboot | the run whose guest was asked, in [`VmRecord::reached`]; see below |
 //! | power off, pause, unpause, suspend, discard | the state that it asks for |
+//! | snapshot with memory | the memory and all snapshots of disks, which belong together |
 //! | apply (memory, disks, NICs, CD) | what is applied, noted after each change and before one that plugs in |
 //! | VDIs, snapshots, clones, copies, seeds, imports of images | the new VDI under the id that the caller chose |
 //! | grow, revert, rewind, delete, SRs | the same contents again: the caller lets no VM use it meanwhile |

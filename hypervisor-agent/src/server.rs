@@ -81,7 +81,11 @@ const fn runs_something(command: &Command) -> bool {
         Command::Vm { action, .. } => {
             matches!(
                 action,
-                VmAction::Start { .. } | VmAction::Resume { .. } | VmAction::Unpause | VmAction::TakeBack
+                VmAction::Start { .. }
+                    | VmAction::Resume { .. }
+                    | VmAction::RevertWithMemory { .. }
+                    | VmAction::Unpause
+                    | VmAction::TakeBack
             )
         }
         _ => false,

@@ -7,12 +7,13 @@ use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply};
 use xenith_hypervisor_agent_types::network::{HostNetworks, Realised};
 use xenith_hypervisor_agent_types::system::{SystemCommand, SystemReply};
 use xenith_hypervisor_agent_types::{
-    HostHardware, ObservedVm, Quiesce, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize,
+    HostHardware, MemoryOf, ObservedVm, Quiesce, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize,
 };
 
 use crate::arrival::{self, ArrivalCommand, SendVm};
 use crate::convert::{answered, asked, id, required, under};
 use crate::import::{DiskPassed, GuestPrepared, ImportCommand, UploadOpen};
+use crate::memory;
 use crate::storage::{self, Snapshotted, StorageCommand};
 use crate::transfer::TransferCommand;
 use crate::wire::execute_reply::Result as WireResult;
@@ -90,6 +91,18 @@ pub enum VmAction {
         disks: Vec<SnapshotOf>,
         quiesce: Quiesce,
     },
+    /// Keeps the memory of a running VM together with its disks, of one instant. It runs on.
+    SnapshotWithMemory {
+        disks: Vec<SnapshotOf>,
+        memory: MemoryOf,
+    },
+    /// Gives the disks of a stopped VM the contents of such a snapshot, and lets it go on from its memory.
+    RevertWithMemory {
+        incarnation: IncarnationId,
+        disks: Vec<SnapshotOf>,
+        memory: MemoryOf,
+        part: RevertPart,
+    },
     /// Makes the running domain agree with the definition as far as that can be done live.
     Apply,
     /// Writes the memory to another host while the VM runs. Then the VM is suspended here and paused there; it is
@@ -97,6 +110,14 @@ pub enum VmAction {
     Send(Box<SendVm>),
     /// Lets a VM that was sent run on here. Only after the other host has said that it will never run it.
     TakeBack,
+}
+
+/// How far a revert to a snapshot with memory goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevertPart {
+    /// It is made sure that all of it can be done; nothing is changed.
+    Check,
+    Whole,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +201,8 @@ fn vm_action_to_wire(vm: VmId, action: &VmAction) -> WireCommand {
         }
         VmAction::DiscardSuspended => WireCommand::DiscardSuspendedVm(plain),
         VmAction::Snapshot { disks, quiesce } => storage::snapshot_vm_to_wire(vm, disks, *quiesce),
+        VmAction::SnapshotWithMemory { disks, memory } => memory::snapshot_to_wire(vm, disks, *memory),
+        VmAction::RevertWithMemory { .. } => memory::revert_to_wire(vm, action),
         VmAction::Apply => WireCommand::ApplyVm(plain),
         VmAction::Send(send) => WireCommand::SendVm(arrival::send_to_wire(vm_id, send)),
         VmAction::TakeBack => WireCommand::TakeBackVm(plain),
@@ -249,6 +272,13 @@ impl TryFrom<WireCommand> for Command {
             }
             WireCommand::SnapshotVm(snapshot) => {
                 Ok(Self::Vm { vm: id("vm_id", &snapshot.vm_id)?, action: storage::snapshot_vm(&snapshot)? })
+            }
+            WireCommand::SnapshotMemory(snapshot) => {
+                let action = memory::snapshot_from_wire(&snapshot)?;
+                Ok(Self::Vm { vm: id("vm_id", &snapshot.vm_id)?, action })
+            }
+            WireCommand::RevertMemory(revert) => {
+                Ok(Self::Vm { vm: id("vm_id", &revert.vm_id)?, action: memory::revert_from_wire(&revert)? })
             }
             WireCommand::Transfer(command) => Ok(Self::Transfer(under("transfer", command.try_into())?)),
             WireCommand::LookAtHardware(wire::Nothing {}) => Ok(Self::LookAtHardware),

@@ -13,6 +13,7 @@ mod fault;
 mod ha;
 mod import;
 mod join_token;
+mod memory;
 mod metrics;
 mod network;
 mod observed;
@@ -27,7 +28,7 @@ pub mod wire {
 }
 
 pub use arrival::{ArrivalCommand, SendVm};
-pub use command::{Command, CommandResult, Envelope, ShutdownKind, VmAction};
+pub use command::{Command, CommandResult, Envelope, RevertPart, ShutdownKind, VmAction};
 pub use console::{ConsoleInput, ConsoleOutput, ConsoleTarget, OpenConsole};
 pub use convert::WireError;
 pub use fault::{fault_from_status, status_from_fault};

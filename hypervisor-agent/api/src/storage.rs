@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use xenith_common_ids::{SrId, VdiId, VmId};
-use xenith_hypervisor_agent_types::{Consistency, Quiesce, Quiesced, SnapshotOf, SrSpec, VdiFacts, VdiSize};
+use xenith_hypervisor_agent_types::{
+    Consistency, KeptMemory, Quiesce, Quiesced, SnapshotOf, SrSpec, VdiFacts, VdiSize,
+};
 
 use crate::convert::{id, required, under};
 use crate::wire::execute_request::Command as Wire;
@@ -52,6 +54,8 @@ pub struct Snapshotted {
     pub snapshots: Vec<VdiFacts>,
     pub paused: Duration,
     pub quiesced: Quiesced,
+    /// Of a snapshot with memory.
+    pub memory: Option<KeptMemory>,
 }
 
 impl From<&StorageCommand> for Wire {
@@ -199,14 +203,14 @@ pub(crate) fn snapshot_vm(snapshot: &wire::SnapshotVm) -> Result<VmAction, WireE
     Ok(VmAction::Snapshot { disks: disks_from_wire(&snapshot.disks)?, quiesce })
 }
 
-fn disks_to_wire(disks: &[SnapshotOf]) -> Vec<wire::SnapshotOf> {
+pub(crate) fn disks_to_wire(disks: &[SnapshotOf]) -> Vec<wire::SnapshotOf> {
     disks
         .iter()
         .map(|of| wire::SnapshotOf { vdi_id: of.vdi.to_string(), snapshot_id: of.snapshot.to_string() })
         .collect()
 }
 
-fn disks_from_wire(disks: &[wire::SnapshotOf]) -> Result<Vec<SnapshotOf>, WireError> {
+pub(crate) fn disks_from_wire(disks: &[wire::SnapshotOf]) -> Result<Vec<SnapshotOf>, WireError> {
     let one = |(index, of): (usize, &wire::SnapshotOf)| {
         let parsed = (|| {
             Ok(SnapshotOf { vdi: id("vdi_id", &of.vdi_id)?, snapshot: id("snapshot_id", &of.snapshot_id)? })
@@ -228,6 +232,7 @@ impl From<&Snapshotted> for wire::Snapshotted {
             }
             .into(),
             not_quiesced_because: made.quiesced.because.clone().unwrap_or_default(),
+            memory: made.memory.as_ref().map(Into::into),
         }
     }
 }
@@ -245,6 +250,7 @@ impl TryFrom<wire::Snapshotted> for Snapshotted {
         };
         let because = Some(made.not_quiesced_because).filter(|because| !because.is_empty());
         let quiesced = Quiesced { consistency, because };
-        Ok(Self { snapshots, paused: Duration::from_millis(made.paused_ms.into()), quiesced })
+        let memory = made.memory.map(KeptMemory::from);
+        Ok(Self { snapshots, paused: Duration::from_millis(made.paused_ms.into()), quiesced, memory })
     }
 }

@@ -74,7 +74,7 @@ impl Storage {
     }
 
     /// Somebody else is about to write the VDI.
-    fn forget_mark(&self, vdi: VdiId) -> Result<()> {
+    pub(super) fn forget_mark(&self, vdi: VdiId) -> Result<()> {
         self.marks.as_ref().map_or(Ok(()), |marks| marks.forget(vdi))
     }
 

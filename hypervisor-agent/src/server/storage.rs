@@ -75,6 +75,7 @@ pub(super) async fn execute(
                 snapshots,
                 paused,
                 quiesced: Quiesced::OFFLINE,
+                memory: None,
             }));
         }
     };

@@ -23,7 +23,7 @@
 //! | sent | dead (suspended) | adopted as sent: it waits to be taken back or destroyed |
 //! | sent | alive | adopted: it was taken back |
 //! | sent | none, or dead otherwise | stopped, and not started by the agent; a dead one is released |
-//! | resuming | none, paused or dead | released, still suspended; or stopped, where it came from another host |
+//! | resuming | none, paused or dead | released, still suspended; or stopped, where it came from another host or a snapshot |
 //! | resuming | running | adopted (cannot happen, as above) |
 //!
 //! An image that is there for a VM that is not suspended is a leftover and to be removed.

@@ -132,7 +132,7 @@ impl Driver {
     }
 
     /// A complete domain whose virtual CPUs could not be let go.
-    async fn left_paused(&self, mut record: VmRecord, up: Up, fault: Fault) -> Finished {
+    pub(super) async fn left_paused(&self, mut record: VmRecord, up: Up, fault: Fault) -> Finished {
         set_phase(&mut record, Phase::Paused);
         let fault = self.also_saving(&record, fault).await;
         Finished::new(record, Settled::Up(Up { mode: Mode::Paused, ..up }), Err(fault))
@@ -213,7 +213,7 @@ impl Driver {
 
     /// Writes `Running` and the operation that wanted it, or takes the domain down again when that cannot be
     /// written.
-    async fn commit_build(
+    pub(super) async fn commit_build(
         &self,
         record: &mut VmRecord,
         domid: DomId,

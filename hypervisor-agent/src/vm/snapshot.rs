@@ -23,7 +23,7 @@ use crate::vm::driver::{Done, Driver, Finished, set_phase};
 use crate::vm::state::{Mode, Settled, Up};
 
 /// How long a guest stands at most where an SR has to copy. Sharing blocks takes milliseconds.
-const LONGEST_PAUSE: Duration = Duration::from_millis(800);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 
 /// What the guest was left as.
 enum Stood {
@@ -91,7 +91,11 @@ impl Driver {
         }
     }
 
-    async fn prepare(&self, record: &VmRecord, disks: Vec<SnapshotOf>) -> Result<PendingSnapshots, Fault> {
+    pub(super) async fn prepare(
+        &self,
+        record: &VmRecord,
+        disks: Vec<SnapshotOf>,
+    ) -> Result<PendingSnapshots, Fault> {
         let applied = record.run.iter().flat_map(|run| &run.applied.disks);
         let ours: Vec<_> = record.spec.get().disks.iter().chain(applied).map(|disk| disk.vdi).collect();
         if let Some((index, of)) = disks.iter().enumerate().find(|(_, of)| !ours.contains(&of.vdi)) {
@@ -102,7 +106,7 @@ impl Driver {
         blocking(move || storage.prepare_snapshots(&disks)).await
     }
 
-    async fn take(
+    pub(super) async fn take(
         &self,
         mut pending: PendingSnapshots,
         deadline: Option<Instant>,
@@ -145,7 +149,8 @@ impl Driver {
             Ok(pending) => blocking(move || pending.commit()).await,
             Err(fault) => Err(fault),
         };
-        let result = result.map(|snapshots| Done::Snapshotted(Snapshotted { snapshots, paused, quiesced }));
+        let made = |snapshots| Snapshotted { snapshots, paused, quiesced, memory: None };
+        let result = result.map(|snapshots| Done::Snapshotted(made(snapshots)));
         Finished { record, settled, result }
     }
 
@@ -199,7 +204,7 @@ async fn thaw(held: Result<Frozen, Quiesced>, quiesce: Quiesce) -> Result<Quiesc
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
     tokio::task::spawn_blocking(call).await.map_err(|error| Fault::new(FaultReason::Internal, error))?

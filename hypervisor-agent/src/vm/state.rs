@@ -27,7 +27,7 @@
 //! ([`crate::operations`]); what is not allowed now is refused with a sentence.
 
 use xenith_common_ids::{DomId, IncarnationId};
-use xenith_hypervisor_agent_api::{ShutdownKind, VmAction};
+use xenith_hypervisor_agent_api::{RevertPart, ShutdownKind, VmAction};
 use xenith_hypervisor_agent_types::{CrashAction, DeathReason, Fault, Power, RebootAction, VmSpec};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,8 +76,13 @@ pub enum Activity {
     Suspending,
     Applying,
     Discarding,
-    /// Keeping the contents of its disks; a running VM stands meanwhile.
+    /// Keeping the contents of its disks; a running VM stands meanwhile. With its memory, it runs while most of that is
+    /// written.
     Snapshotting,
+    /// It is made sure that it can go back to a snapshot with memory.
+    Checking,
+    /// Its disks get the contents of a snapshot, and it goes on from the memory that was kept with them.
+    Reverting(IncarnationId),
     /// Its memory goes to another host. It runs on until the last of it does.
     Sending,
     /// Its memory comes from another host.
@@ -148,6 +153,8 @@ pub const fn activity_text(activity: Activity) -> &'static str {
         Activity::Applying => "being changed",
         Activity::Discarding => "losing its saved memory",
         Activity::Snapshotting => "being snapshotted",
+        Activity::Checking => "being looked at, whether it can go back to a snapshot",
+        Activity::Reverting(_) => "going back to a snapshot",
         Activity::Sending => "being sent to another host",
         Activity::Receiving(_) => "arriving from another host",
         Activity::TakingBack => "being taken back from another host",
@@ -174,7 +181,7 @@ pub const fn reason_text(reason: DeathReason) -> &'static str {
 pub fn power(settled: &Settled, activity: Option<Activity>) -> Power {
     match (activity, settled) {
         (Some(Activity::Starting(_) | Activity::CleaningUp(AfterDeath::Restart(_))), _) => Power::Starting,
-        (Some(Activity::Resuming(_) | Activity::Receiving(_)), _) => Power::Resuming,
+        (Some(Activity::Resuming(_) | Activity::Receiving(_) | Activity::Reverting(_)), _) => Power::Resuming,
         (
             Some(
                 Activity::ShuttingDown(_) | Activity::Destroying | Activity::CleaningUp(AfterDeath::Stop(_)),
@@ -229,6 +236,7 @@ pub fn decide(
             Decision::Begin(Activity::Resuming(*incarnation))
         }
         (VmAction::Resume { .. }, Settled::Stopped { .. }) => denied("suspended"),
+        (VmAction::RevertWithMemory { incarnation, part, .. }, _) => revert(settled, *incarnation, *part),
 
         (VmAction::Shutdown { .. }, Settled::Stopped { .. }) => Decision::AlreadySo,
         (VmAction::Shutdown { kind, .. }, Settled::Up(Up { mode: Mode::Running, .. })) => {
@@ -265,7 +273,11 @@ pub fn decide(
 
         // Its disks are the other host's.
         (VmAction::Snapshot { .. }, settled) if is_sent(settled) => denied("on this host"),
-        (VmAction::Snapshot { .. }, _) => Decision::Begin(Activity::Snapshotting),
+        (VmAction::Snapshot { .. }, _)
+        | (VmAction::SnapshotWithMemory { .. }, Settled::Up(Up { mode: Mode::Running, .. })) => {
+            Decision::Begin(Activity::Snapshotting)
+        }
+        (VmAction::SnapshotWithMemory { .. }, _) => denied("running, for its memory to be kept"),
 
         (VmAction::Apply, Settled::Up(Up { mode: Mode::Running | Mode::Paused, .. })) => {
             Decision::Begin(Activity::Applying)
@@ -299,20 +311,11 @@ fn repeated(
         return Some(Decision::Denied(denied));
     }
     let run = before.run;
+    if matches!(action, VmAction::Start { .. } | VmAction::Resume { .. } | VmAction::RevertWithMemory { .. })
+    {
+        return let_run_before(settled, activity);
+    }
     Some(match (action, settled, activity) {
-        // What was to be started has run, whatever its guest and others did since.
-        (VmAction::Start { .. } | VmAction::Resume { .. }, Settled::Up(_), Some(Unpausing))
-        | (VmAction::Start { .. } | VmAction::Resume { .. }, Settled::Stopped { .. }, Some(Starting(_))) => {
-            Decision::Join
-        }
-        (VmAction::Start { .. } | VmAction::Resume { .. }, Settled::Up(_), _) => Decision::AlreadySo,
-        (VmAction::Start { .. } | VmAction::Resume { .. }, Settled::Stopped { last }, None) => {
-            let reason = last.map_or(DeathReason::Unknown, |ended| ended.reason);
-            Decision::Denied(Denied::IncarnationEnded { reason })
-        }
-        (VmAction::Start { .. } | VmAction::Resume { .. }, Settled::Suspended, None) => {
-            Decision::Denied(Denied::IncarnationEnded { reason: DeathReason::Suspend })
-        }
         // Its guest has gone: what follows is what was asked for.
         (
             VmAction::Shutdown { .. },
@@ -325,6 +328,23 @@ fn repeated(
             Decision::Join
         }
         (VmAction::Shutdown { .. }, Settled::Up(_) | Settled::Stopped { .. }, _) => Decision::AlreadySo,
+        _ => return None,
+    })
+}
+
+/// Of what was to be let run, and was: whatever its guest and others did since.
+fn let_run_before(settled: &Settled, activity: Option<Activity>) -> Option<Decision> {
+    Some(match (settled, activity) {
+        (Settled::Up(_), Some(Activity::Unpausing))
+        | (Settled::Stopped { .. }, Some(Activity::Starting(_))) => Decision::Join,
+        (Settled::Up(_), _) => Decision::AlreadySo,
+        (Settled::Stopped { last }, None) => {
+            let reason = last.map_or(DeathReason::Unknown, |ended| ended.reason);
+            Decision::Denied(Denied::IncarnationEnded { reason })
+        }
+        (Settled::Suspended, None) => {
+            Decision::Denied(Denied::IncarnationEnded { reason: DeathReason::Suspend })
+        }
         _ => return None,
     })
 }
@@ -347,6 +367,23 @@ fn not_back(settled: &Settled, before: Before<'_>) -> Option<Denied> {
     }
 }
 
+/// To a snapshot with memory.
+fn revert(settled: &Settled, incarnation: IncarnationId, part: RevertPart) -> Decision {
+    let begun = match settled {
+        Settled::Up(up) => return up_already(incarnation, *up),
+        Settled::Suspended => {
+            let needs = "stopped; discard its saved memory, or resume it and shut it down";
+            return Decision::Denied(Denied::WrongState { now: power(settled, None), needs });
+        }
+        Settled::Stopped { last } => start_again(incarnation, *last),
+    };
+    match (begun, part) {
+        (Decision::Begin(_), RevertPart::Check) => Decision::Begin(Activity::Checking),
+        (Decision::Begin(_), RevertPart::Whole) => Decision::Begin(Activity::Reverting(incarnation)),
+        (other, _) => other,
+    }
+}
+
 fn up_already(incarnation: IncarnationId, up: Up) -> Decision {
     match up.run == incarnation {
         true => Decision::AlreadySo,
@@ -366,7 +403,8 @@ fn start_again(incarnation: IncarnationId, last: Option<Ended>) -> Decision {
 fn while_busy(settled: &Settled, activity: Activity, action: &VmAction) -> Decision {
     let same = match (action, activity) {
         (VmAction::Start { incarnation }, Activity::Starting(run))
-        | (VmAction::Resume { incarnation }, Activity::Resuming(run)) => *incarnation == run,
+        | (VmAction::Resume { incarnation }, Activity::Resuming(run))
+        | (VmAction::RevertWithMemory { incarnation, .. }, Activity::Reverting(run)) => *incarnation == run,
         (VmAction::Shutdown { kind, .. }, Activity::ShuttingDown(doing)) => *kind == doing,
         // The guest has gone already: what is asked is under way, as after an agent that died in the middle of it.
         (VmAction::Shutdown { kind, .. }, Activity::CleaningUp(then)) => match then {
@@ -387,8 +425,12 @@ fn while_busy(settled: &Settled, activity: Activity, action: &VmAction) -> Decis
         return Decision::Join;
     }
     // A start that is repeated: it worked, whatever else is done with the running VM by now.
-    if let (VmAction::Start { incarnation } | VmAction::Resume { incarnation }, Settled::Up(up)) =
-        (action, settled)
+    if let (
+        VmAction::Start { incarnation }
+        | VmAction::Resume { incarnation }
+        | VmAction::RevertWithMemory { incarnation, .. },
+        Settled::Up(up),
+    ) = (action, settled)
         && up.run == *incarnation
     {
         match activity {

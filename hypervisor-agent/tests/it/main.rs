@@ -18,6 +18,7 @@ mod ha;
 mod harness;
 mod imports;
 mod instant;
+mod memory_snapshots;
 mod migrations;
 mod networks;
 mod old_records;

@@ -21,7 +21,7 @@ use crate::harness::{Lab, spec, start};
 const LONG: Duration = Duration::from_secs(600);
 
 /// A VM with two disks of 8 MiB, stopped.
-async fn with_disks(lab: &Lab) -> (VmId, SrId, [VdiId; 2]) {
+pub async fn with_disks(lab: &Lab) -> (VmId, SrId, [VdiId; 2]) {
     with_disks_as(lab, spec("v")).await
 }
 
@@ -38,13 +38,13 @@ pub async fn with_disks_as(lab: &Lab, mut with_disks: VmSpec) -> (VmId, SrId, [V
 }
 
 /// What a guest would do.
-fn write(lab: &Lab, vdi: VdiId, byte: u8) {
+pub fn write(lab: &Lab, vdi: VdiId, byte: u8) {
     let image =
         std::fs::File::options().write(true).open(lab.config.storage.join(format!("{vdi}.raw"))).unwrap();
     image.write_all_at(&[byte; 4096], 0).unwrap();
 }
 
-fn first_byte(lab: &Lab, name: &str) -> u8 {
+pub fn first_byte(lab: &Lab, name: &str) -> u8 {
     let mut byte = [0];
     std::fs::File::open(lab.config.storage.join(name)).unwrap().read_exact_at(&mut byte, 0).unwrap();
     byte[0]

@@ -13,6 +13,7 @@ pub mod filter;
 pub mod ha;
 mod hardware;
 mod host;
+mod memory;
 pub mod metrics;
 mod name;
 pub mod network;
@@ -38,6 +39,7 @@ pub use hardware::{
     PciAddress, PciDevice, Video, VideoAdapter,
 };
 pub use host::{Bridge, CpuTopology, HostFacts, XenVersion};
+pub use memory::{KeptMemory, MemoryOf, WrittenWhile};
 pub use name::{ParseNameError, VmName};
 pub use platform::{BootDevice, DirectBoot, Firmware, Platform, PlatformKind};
 pub use proof::{PortQuestion, ProofBridge, link_local};

@@ -8,13 +8,13 @@ use prost::Message;
 use xenith_common_ids::{Epoch, IncarnationId, NetworkId, OperationId, SrId, VdiId, VmId};
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_api::{
-    ArrivalCommand, Command, CommandResult, Envelope, SendVm, VmAction, fault_from_status, status_from_fault,
-    wire,
+    ArrivalCommand, Command, CommandResult, Envelope, RevertPart, SendVm, VmAction, fault_from_status,
+    status_from_fault, wire,
 };
 use xenith_hypervisor_agent_types::{
     Autostart, BootDevice, CdDrive, CpuShare, CrashAction, DirectBoot, DiskAccess, DiskDevice, DiskSpec,
-    Fault, FaultReason, Firmware, Graphics, Hardware, MemorySpec, NicSpec, Platform, PlatformKind,
-    RebootAction, ValidVmSpec, VcpuSpec, Video, VideoAdapter, VmSpec,
+    Fault, FaultReason, Firmware, Graphics, Hardware, MemoryOf, MemorySpec, NicSpec, Platform, PlatformKind,
+    RebootAction, SnapshotOf, ValidVmSpec, VcpuSpec, Video, VideoAdapter, VmSpec,
 };
 
 fn platform() -> impl Strategy<Value = Platform> {
@@ -125,9 +125,18 @@ fn what_moves_a_vm_round_trips() {
     };
     assert!(!format!("{send:?}").contains("secret"), "commands are logged");
     let idle = std::time::Duration::from_secs(60);
+    let disks = vec![SnapshotOf { vdi: VdiId::new(), snapshot: VdiId::new() }];
+    let memory = MemoryOf { vdi: VdiId::new(), sr: SrId::new() };
+    let back = |part| Command::Vm {
+        vm,
+        action: VmAction::RevertWithMemory { incarnation, disks: disks.clone(), memory, part },
+    };
     for command in [
         Command::Vm { vm, action: VmAction::Send(Box::new(send)) },
         Command::Vm { vm, action: VmAction::TakeBack },
+        Command::Vm { vm, action: VmAction::SnapshotWithMemory { disks: disks.clone(), memory } },
+        back(RevertPart::Check),
+        back(RevertPart::Whole),
         Command::Arrival(ArrivalCommand::Open { vm, incarnation, ticket_hash: "00ff".into(), idle }),
         Command::Arrival(ArrivalCommand::Close { vm }),
     ] {

@@ -23,6 +23,7 @@ promises! {
     resume_without_memory: "a resume that does not fit says so, leaves nothing, and the stream is as good as before";
     resume_paused: "a guest that is resumed paused waits for unpause";
     cancelled_suspend_runs_on: "a suspended domain can run on in place as if it had never been suspended";
+    written_and_runs_on: "a guest that was written and runs on in place leaves a stream that it can go back to later";
     cancel_needs_a_suspended_domain: "a domain that is not suspended has nothing to cancel";
     full_disk_leaves_the_guest_running: "when the stream cannot be written the guest runs on";
     empty_stream: "resuming from nothing fails and leaves nothing";
@@ -178,6 +179,27 @@ async fn cancelled_suspend_runs_on(scene: &Scene<'_>) -> Outcome {
     scene.fixture.booted(domid).await?;
     scene.hv.shutdown(domid, ShutdownRequest::PowerOff).await.during("asking the guest that runs on")?;
     scene.reaches(domid, DomainStatus::Dead(DeathReason::PowerOff)).await
+}
+
+/// As a snapshot with memory does: live where that is possible.
+async fn written_and_runs_on(scene: &Scene<'_>) -> Outcome {
+    let (domid, spec) = scene.booted().await?;
+    let stream = scene.file("stream");
+    match scene.hv.suspend_live(domid, to_file(&stream)?).await {
+        Err(HypervisorError::Unsupported { .. }) => {
+            scene.hv.suspend(domid, to_file(&stream)?).await.during("suspending")?;
+        }
+        written => written.during("suspending live")?,
+    }
+    scene.hv.cancel_suspend(domid).await.during("cancelling the suspend")?;
+    scene.reaches(domid, DomainStatus::Running).await?;
+    scene.fixture.booted(domid).await?;
+    scene.hv.destroy(domid).await.during("destroying the guest that ran on")?;
+    let resumed = scene.hv.resume(&spec, from_file(&stream)?, Start::Running).await;
+    let domid = resumed.during("going back to the stream")?;
+    scene.reaches(domid, DomainStatus::Running).await?;
+    scene.fixture.booted(domid).await?;
+    Ok(())
 }
 
 async fn cancel_needs_a_suspended_domain(scene: &Scene<'_>) -> Outcome {

@@ -6,13 +6,14 @@ use std::time::Duration;
 use futures::future::FutureExt;
 use xenith_common_ids::OperationId;
 use xenith_hypervisor_agent_api::{ShutdownKind, VmAction};
-use xenith_hypervisor_agent_types::{Fault, FaultReason, Quiesce};
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use super::{Owner, Reply};
 use crate::journal::Reaching;
 use crate::migration::arrive::Arriving;
 use crate::progress::Progress;
 use crate::vm::driver::{Done, Finished, Wanted};
+use crate::vm::revert_memory::Revert;
 use crate::vm::state::{self, Activity, Before, Decision, Mode, Settled};
 
 impl Owner {
@@ -142,13 +143,24 @@ impl Owner {
             (Activity::Starting(run), _) => driver.start(record, run, Wanted::Command(operation)).boxed(),
             (Activity::Resuming(run), _) => driver.resume(record, run, operation).boxed(),
             (Activity::Discarding, _) => driver.discard(record).boxed(),
-            (Activity::Snapshotting, settled) => {
-                let (disks, quiesce) = match action {
-                    VmAction::Snapshot { disks, quiesce } => (disks.clone(), *quiesce),
-                    _ => (Vec::new(), Quiesce::Never),
-                };
-                driver.snapshot(record, settled.clone(), disks, quiesce).boxed()
+            (Activity::Checking | Activity::Reverting(_), _) => {
+                let VmAction::RevertWithMemory { incarnation, disks, memory, .. } = action else { return };
+                let order =
+                    Revert { run: *incarnation, by: operation, disks: disks.clone(), memory: *memory };
+                match activity {
+                    Activity::Checking => driver.check_revert(record, order, progress).boxed(),
+                    _ => driver.revert_with_memory(record, order).boxed(),
+                }
             }
+            (Activity::Snapshotting, settled) => match (action, settled) {
+                (VmAction::SnapshotWithMemory { disks, memory }, Settled::Up(up)) => {
+                    driver.snapshot_with_memory(record, *up, (disks.clone(), *memory), progress).boxed()
+                }
+                (VmAction::Snapshot { disks, quiesce }, settled) => {
+                    driver.snapshot(record, settled.clone(), disks.clone(), *quiesce).boxed()
+                }
+                _ => return,
+            },
             (Activity::ShuttingDown(kind), Settled::Up(up)) => {
                 let deadline = match action {
                     VmAction::Shutdown { deadline, .. } => *deadline,

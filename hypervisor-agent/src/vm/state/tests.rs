@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::*;
+use xenith_common_ids::{SrId, VdiId};
 use xenith_hypervisor_agent_api::SendVm;
-use xenith_hypervisor_agent_types::{CrashAction, DirectBoot, MemorySpec, Platform, Quiesce, VcpuSpec};
+use xenith_hypervisor_agent_types::{
+    CrashAction, DirectBoot, MemoryOf, MemorySpec, Platform, Quiesce, VcpuSpec,
+};
 
 fn actions(run: IncarnationId) -> Vec<(&'static str, VmAction)> {
     let deadline = Duration::from_secs(1);
@@ -140,6 +143,49 @@ fn every_command_in_every_state() {
             assert_eq!(word(&decision), expected, "{name} when {case}: {decision:?}");
         }
     }
+}
+
+#[test]
+fn a_snapshot_with_memory_in_every_state() {
+    let (run, other) = (IncarnationId::new(), IncarnationId::new());
+    let up = |mode| Settled::Up(Up { domid: DomId(1), run, mode });
+    let ended = Settled::Stopped { last: Some(Ended { run, reason: DeathReason::PowerOff }) };
+    let memory = MemoryOf { vdi: VdiId::new(), sr: SrId::new() };
+    let back = |incarnation, part| VmAction::RevertWithMemory { incarnation, disks: vec![], memory, part };
+    let reverting = Some(Activity::Reverting(run));
+    // columns: snapshot check revert check-as-another revert-as-another
+    let table: [(&str, Settled, Option<Activity>, [&str; 5]); 10] = [
+        ("never started", Settled::Stopped { last: None }, None, ["no", "begin", "begin", "begin", "begin"]),
+        ("this run ended", ended.clone(), None, ["no", "no", "no", "begin", "begin"]),
+        ("suspended", Settled::Suspended, None, ["no"; 5]),
+        ("running", up(Mode::Running), None, ["begin", "so", "so", "no", "no"]),
+        ("paused", up(Mode::Paused), None, ["no", "so", "so", "no", "no"]),
+        ("sent", up(Mode::Sent), None, ["no", "so", "so", "no", "no"]),
+        ("snapshotted", up(Mode::Running), Some(Activity::Snapshotting), ["no", "so", "so", "no", "no"]),
+        // The revert itself is not answered by who only looks whether it can be done.
+        ("looked at", ended.clone(), Some(Activity::Checking), ["no"; 5]),
+        ("going back", ended.clone(), reverting, ["no", "join", "join", "no", "no"]),
+        ("being started", ended, Some(Activity::Starting(run)), ["no"; 5]),
+    ];
+    for (case, settled, activity, expected) in table {
+        let actions = [
+            VmAction::SnapshotWithMemory { disks: vec![], memory },
+            back(run, RevertPart::Check),
+            back(run, RevertPart::Whole),
+            back(other, RevertPart::Check),
+            back(other, RevertPart::Whole),
+        ];
+        for (action, expected) in actions.into_iter().zip(expected) {
+            let decision = decide(&settled, activity, &action, None);
+            assert_eq!(word(&decision), expected, "{action:?} when {case}: {decision:?}");
+        }
+    }
+    // Let run once, it is not brought back a second time by the same operation, whatever runs by then.
+    let before = Some(Before { run, not_started_again: None });
+    let off = Settled::Stopped { last: Some(Ended { run: other, reason: DeathReason::PowerOff }) };
+    let decision = decide(&off, None, &back(run, RevertPart::Whole), before);
+    let ended = Denied::IncarnationEnded { reason: DeathReason::PowerOff };
+    assert_eq!(decision, Decision::Denied(ended), "its disks are others by now");
 }
 
 #[test]
