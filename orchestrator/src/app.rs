@@ -39,6 +39,7 @@ mod repository;
 mod second_factor;
 mod security_group;
 mod snapshot;
+mod snapshot_memory;
 mod sr;
 mod standby;
 mod standby_plan;

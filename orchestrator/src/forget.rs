@@ -136,6 +136,7 @@ mod tests {
                     created: OffsetDateTime::UNIX_EPOCH,
                     spec: record.spec.clone(),
                     disks: vec![],
+                    memory: None,
                     paused_ms: None,
                     quiesced: None,
                 };

@@ -17,7 +17,7 @@ use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::import::{GuestPreparation, ImportOrigin, ImportPass, ImportPhase};
 use xenith_orchestrator_types::mail::MailSettings;
 use xenith_orchestrator_types::metrics::{Measured, Metric};
-use xenith_orchestrator_types::snapshot::SnapshotDisk;
+use xenith_orchestrator_types::snapshot::{SnapshotDisk, SnapshotMemory};
 use xenith_orchestrator_types::sr::SrContent;
 use xenith_orchestrator_types::token::Token;
 use xenith_orchestrator_types::user::User;
@@ -102,11 +102,22 @@ pub struct SnapshotRecord {
     pub created: OffsetDateTime,
     pub spec: VmSpec,
     pub disks: Vec<SnapshotDisk>,
+    /// Its memory of the same instant.
+    #[serde(default)]
+    pub memory: Option<SnapshotMemory>,
     /// How long the VM stood; `None`: not complete.
     pub paused_ms: Option<u32>,
     /// In which state its disks are; `None`: not complete, or of an earlier program.
     #[serde(default)]
     pub quiesced: Option<Quiesced>,
+}
+
+impl SnapshotRecord {
+    /// What it is made of in SRs: what is kept of disks, and the memory.
+    pub fn kept(&self) -> impl Iterator<Item = (VdiId, SrId)> {
+        let disks = self.disks.iter().map(|disk| (disk.snapshot, disk.sr));
+        disks.chain(self.memory.iter().map(|memory| (memory.vdi, memory.sr)))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -82,6 +82,7 @@ mod tests {
             created: OffsetDateTime::UNIX_EPOCH,
             spec: serde_json::from_value(spec).unwrap(),
             disks: vec![],
+            memory: None,
             paused_ms: None,
             quiesced: None,
         }

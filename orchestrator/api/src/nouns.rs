@@ -381,10 +381,12 @@ noun! {
         List = fn list(ListSnapshots) -> Page<Snapshot>, View, Read;
         /// Shows one snapshot.
         Get = fn get(SnapshotRef) -> Snapshot, View, Read;
-        /// Keeps the contents of a VM's disks at one instant; a running VM stands for under a second.
-        Create = fn create(CreateSnapshot) -> TaskStarted, Operate, Mutation;
-        /// Gives a stopped VM's disks the contents of a snapshot; what they hold now is lost.
-        Revert = fn revert(SnapshotRef) -> TaskStarted, Operate, Plannable;
+        /// Keeps the contents of a VM's disks at one instant, and its memory where that is asked for; a running VM stands for
+        /// under a second, with memory for as long as its guest and the SR make it.
+        Create = fn create(CreateSnapshot) -> TaskStarted, Operate, Plannable;
+        /// Gives a stopped VM's disks the contents of a snapshot; what they hold now is lost. With memory, the VM goes on from
+        /// that instant.
+        Revert = fn revert(RevertSnapshot) -> TaskStarted, Operate, Plannable;
         /// Deletes a snapshot; others stay as they are.
         Delete = fn delete(SnapshotRef) -> TaskStarted, Operate, Mutation;
         /// Makes a new VM from a snapshot, with new MAC addresses.

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use xenith_common_ids::{IncarnationId, SagaId, SnapshotId, VdiId, VmId};
-use xenith_hypervisor_agent_types::{DiskAccess, Power, VmSpec};
+use xenith_hypervisor_agent_types::{DiskAccess, Power, Quiesce, VmSpec};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::snapshot::SnapshotApi;
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::snapshot::{
-    CloneSnapshot, CreateSnapshot, ListSnapshots, Snapshot, SnapshotDisk, SnapshotRef,
+    CloneSnapshot, CreateSnapshot, ListSnapshots, RevertSnapshot, Snapshot, SnapshotDisk, SnapshotRef,
 };
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
@@ -19,12 +19,13 @@ use super::backup_plan::at;
 use super::begin::{About, free};
 use super::listings::filtered;
 use super::listings::storage::SnapshotRow;
+use super::snapshot_memory::create_told;
 use crate::errors::store_error;
 use crate::model::{SnapshotRecord, VmRecord};
 use crate::sagas::NewVdi;
 use crate::sagas::snapshot_create::{Params as CreateParams, SnapshotCreate};
 use crate::sagas::snapshot_delete::{Params as DeleteParams, SnapshotDelete};
-use crate::sagas::snapshot_revert::{Params as RevertParams, SnapshotRevert};
+use crate::sagas::snapshot_revert::{GoingOn, Params as RevertParams, SnapshotRevert};
 use crate::sagas::vm_create::{Params as VmParams, VmCreate};
 use crate::{records, snapshots};
 
@@ -45,6 +46,7 @@ fn api_snapshot(id: SnapshotId, record: SnapshotRecord, current: Option<Snapshot
         created: record.created,
         spec: record.spec,
         disks: record.disks,
+        memory: record.memory,
         paused_ms: record.paused_ms,
         consistency: record.quiesced.as_ref().map(|quiesced| quiesced.consistency),
         not_quiesced_because: record.quiesced.and_then(|quiesced| quiesced.because),
@@ -127,6 +129,7 @@ fn made(snapshot: &Found<SnapshotId, SnapshotRecord>) -> Result<(), ApiError> {
 /// What going back to a snapshot would lose, and what it leaves.
 fn revert_told(
     title: &str,
+    going: Option<&GoingOn>,
     (snapshot, vm): (&Found<SnapshotId, SnapshotRecord>, &VmRecord),
     all: &[Found<SnapshotId, SnapshotRecord>],
 ) -> Value {
@@ -135,6 +138,9 @@ fn revert_told(
         format!("what the disk {} ({}) holds now: it is again as it was at {taken}", disk.device, disk.size)
     };
     let mut stays = vec!["memory, CPUs and network cards".to_owned()];
+    if going.is_some() {
+        stays = vec!["the VM's settings, which are what they were then".to_owned()];
+    }
     let others =
         vm.spec.disks.iter().filter(|now| snapshot.value.disks.iter().all(|kept| kept.vdi != now.vdi));
     stays.extend(others.map(|disk| format!("the disk {}, which is not in the snapshot", disk.device)));
@@ -148,6 +154,11 @@ fn revert_told(
         "back_to": taken,
         "lost": snapshot.value.disks.iter().map(written).collect::<Vec<_>>(),
         "stays": stays,
+        "then": match (going, &snapshot.value.memory) {
+            (Some(_), _) => "the VM runs, from that instant",
+            (None, Some(_)) => "the VM is off; the memory of that instant is left out",
+            (None, None) => "the VM is off",
+        },
     })
 }
 
@@ -209,6 +220,13 @@ impl SnapshotApi for App {
             let message = format_args!("{} has no disks that it writes", vm.value.spec.name);
             return Err(ApiError::new(Reason::WrongState, message));
         }
+        let memory = self.memory_to_keep(&vm, &request, &disks)?;
+        let title = format!("Snapshot {} as {}", vm.value.spec.name, request.name);
+        if call.dry_run {
+            free(&vm.value)?;
+            return Err(call.planned(create_told(&title, (&vm.value, disks.as_slice()), memory.as_ref())));
+        }
+        let quiesce = if request.memory { Quiesce::Never } else { request.quiesce };
         let (snapshot, saga) = (SnapshotId::new(), SagaId::new());
         let record = SnapshotRecord {
             name: request.name,
@@ -219,23 +237,21 @@ impl SnapshotApi for App {
             created: OffsetDateTime::now_utc(),
             spec: vm.value.spec.clone(),
             disks,
+            memory,
             paused_ms: None,
             quiesced: None,
         };
         let commit = snapshots::insert_in(&self.db, self.hold(&vm, saga)?, snapshot, &record);
         let id = snapshot.to_string();
-        let about = About {
-            method: "snapshot.create",
-            title: format!("Snapshot {} as {}", vm.value.spec.name, record.name),
-            subjects: subjects(snapshot, &vm),
-            object: Some(&id),
-        };
-        let params = CreateParams { snapshot, record, quiesce: request.quiesce };
+        let about =
+            About { method: "snapshot.create", title, subjects: subjects(snapshot, &vm), object: Some(&id) };
+        let params = CreateParams { snapshot, record, quiesce };
         self.begin::<SnapshotCreate>(call, (saga, &params), about, commit).await
     }
 
-    async fn revert(&self, call: &Call, request: SnapshotRef) -> Result<TaskStarted, ApiError> {
-        let (snapshot, vm) = self.find_snapshot(call, &request, Permission::Operate).await?;
+    async fn revert(&self, call: &Call, request: RevertSnapshot) -> Result<TaskStarted, ApiError> {
+        let of = SnapshotRef { snapshot: request.snapshot.clone(), vm: request.vm.clone() };
+        let (snapshot, vm) = self.find_snapshot(call, &of, Permission::Operate).await?;
         made(&snapshot)?;
         let name = &vm.value.spec.name;
         if let Some((_, observed)) = self.fleet.vm(vm.key)
@@ -256,12 +272,21 @@ impl SnapshotApi for App {
                 ),
             ));
         }
+        let going = match &snapshot.value.memory {
+            Some(memory) if !request.disks_only => {
+                Some(self.going_on(call, (&snapshot.value, memory), &vm.value).await?)
+            }
+            _ => None,
+        };
         let saga = SagaId::new();
         let commit = self.hold(&vm, saga)?;
         let title = format!("Revert {name} to {}", snapshot.value.name);
         if call.dry_run {
             let others = self.snapshots_of(vm.key).await?;
-            return Err(call.planned(revert_told(&title, (&snapshot, &vm.value), &others)));
+            return Err(call.planned(revert_told(&title, going.as_ref(), (&snapshot, &vm.value), &others)));
+        }
+        if going.is_some() {
+            self.promise(vm.value.host, snapshot.value.spec.memory.target.mib());
         }
         let id = vm.key.to_string();
         let about = About {
@@ -275,6 +300,7 @@ impl SnapshotApi for App {
             vm: vm.key,
             host: vm.value.host,
             disks: snapshot.value.disks.clone(),
+            going,
         };
         self.begin::<SnapshotRevert>(call, (saga, &params), about, commit).await
     }
@@ -289,7 +315,7 @@ impl SnapshotApi for App {
             subjects: subjects(snapshot.key, &vm),
             object: None,
         };
-        let disks = snapshot.value.disks.iter().map(|disk| (disk.snapshot, disk.sr)).collect();
+        let disks = snapshot.value.kept().collect();
         let params = DeleteParams { snapshot: snapshot.key, vm: vm.key, host: snapshot.value.host, disks };
         self.begin::<SnapshotDelete>(call, (saga, &params), about, commit).await
     }
@@ -333,7 +359,13 @@ impl SnapshotApi for App {
         let title = format!("Clone {name} from the snapshot {}", snapshot.value.name);
         if call.dry_run {
             let (host, start) = (snapshot.value.host, request.start);
-            return Err(call.planned(json!({ "title": title, "host": host, "spec": spec, "start": start })));
+            let mut plan = json!({ "title": title, "host": host, "spec": spec, "start": start });
+            if snapshot.value.memory.is_some() {
+                plan["left_out"] =
+                    "the memory of the snapshot: a second VM would go on with the first one's addresses"
+                        .into();
+            }
+            return Err(call.planned(plan));
         }
         let (vm, saga) = (VmId::new(), SagaId::new());
         let record = VmRecord {

@@ -222,7 +222,7 @@ impl App {
             }
         }
         let (snapshots, _) = self.db.snapshots.all().await.map_err(|e| store_error(&e))?;
-        let here = |snapshot: &SnapshotRecord| snapshot.disks.iter().any(|disk| disk.sr == sr.id);
+        let here = |snapshot: &SnapshotRecord| snapshot.kept().any(|(_, of)| of == sr.id);
         if let Some(snapshot) = snapshots.iter().find(|snapshot| here(&snapshot.value)) {
             return needed(format!("the snapshot {}", snapshot.value.name));
         }
@@ -388,8 +388,8 @@ impl SrApi for App {
         let (snapshots, _) = self.db.snapshots.all().await.map_err(|e| store_error(&e))?;
         let (templates, _) = self.db.templates.all().await.map_err(|e| store_error(&e))?;
         let mut known: BTreeSet<VdiId> = self.views.vdis_in(sr.id).iter().map(|vdi| vdi.id).collect();
-        let disks = snapshots.iter().flat_map(|snapshot| &snapshot.value.disks);
-        known.extend(disks.filter(|disk| disk.sr == sr.id).map(|disk| disk.snapshot));
+        let kept = snapshots.iter().flat_map(|snapshot| snapshot.value.kept());
+        known.extend(kept.filter(|(_, of)| *of == sr.id).map(|(vdi, _)| vdi));
         let disks = templates.iter().flat_map(|template| &template.value.disks);
         known.extend(disks.filter(|disk| disk.sr == sr.id).map(|disk| disk.vdi));
         let there: BTreeSet<VdiId> = facts.vdis.iter().map(|vdi| vdi.vdi).collect();

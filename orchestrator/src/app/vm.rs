@@ -499,7 +499,7 @@ impl App {
         }
         let mut snapshots = Vec::new();
         for snapshot in self.snapshots_of(found.key).await? {
-            vdis.extend(snapshot.value.disks.iter().map(|disk| (disk.snapshot, disk.sr)));
+            vdis.extend(snapshot.value.kept());
             snapshots.push(snapshot.key);
         }
         let title = format!("Delete {name}");

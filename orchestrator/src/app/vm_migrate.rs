@@ -213,10 +213,11 @@ impl App {
             }
         }
         for snapshot in self.snapshots_of(vm).await? {
-            for kept in &snapshot.value.disks {
-                let found = self.sr_record(kept.sr).await?;
+            let kept: Vec<_> = snapshot.value.kept().collect();
+            for (_, sr) in kept {
+                let found = self.sr_record(sr).await?;
                 let here =
-                    || NeededSr { name: kept.sr.to_string(), hosts: Arc::new(BTreeSet::from([record.host])) };
+                    || NeededSr { name: sr.to_string(), hosts: Arc::new(BTreeSet::from([record.host])) };
                 disks.need(
                     found.map_or_else(here, |sr| NeededSr { name: sr.name, hosts: Arc::new(sr.hosts) }),
                 );

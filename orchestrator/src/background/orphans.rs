@@ -135,8 +135,8 @@ impl Recorded {
         let mut kept: HashMap<SrId, BTreeMap<VdiId, String>> = HashMap::new();
         let (snapshots, _) = app.db.snapshots.all().await?;
         for snapshot in snapshots {
-            for disk in snapshot.value.disks {
-                kept.entry(disk.sr).or_default().insert(disk.snapshot, snapshot.value.name.clone());
+            for (vdi, sr) in snapshot.value.kept() {
+                kept.entry(sr).or_default().insert(vdi, snapshot.value.name.clone());
             }
         }
         let (templates, _) = app.db.templates.all().await?;

@@ -1,4 +1,4 @@
-//! Snapshot a VM's disks. The record is written, incomplete, in the transaction that starts the saga; the last step
+//! Snapshot a VM's disks, or these and its memory. The record is written, incomplete, in the transaction that starts the saga; the last step
 //! completes it and makes it the VM's current one.
 
 use std::sync::Arc;
@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use xenith_common_ids::SnapshotId;
-use xenith_hypervisor_agent_types::{Quiesce, Quiesced, SnapshotOf};
-use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
+use xenith_hypervisor_agent_types::{KeptMemory, MemoryOf, Quiesce, Quiesced, SnapshotOf};
+use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
+use super::snapshot_parts::Discarded;
 use super::{Deps, nothing};
 use crate::model::SnapshotRecord;
 use crate::snapshots;
@@ -32,10 +33,15 @@ struct Taken {
     /// How long the VM stood.
     paused_ms: u32,
     quiesced: Quiesced,
+    #[serde(default)]
+    memory: Option<KeptMemory>,
 }
 
 /// A VM that stands still may be copied, where its SR shares no blocks.
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
+/// A host that did not hear that nobody wants it any more may write much memory before it lets go of it.
+const HOST_ENDS: RetryPolicy =
+    RetryPolicy { attempts: 400, first: Duration::from_millis(500), most: Duration::from_secs(8) };
 
 impl Saga for SnapshotCreate {
     const KIND: &'static str = "snapshot_create";
@@ -44,7 +50,7 @@ impl Saga for SnapshotCreate {
     fn steps(_: &Params) -> Vec<Step<Self>> {
         vec![
             Step::new("hold", nothing).undo(erase),
-            Step::new("take", take).undo(drop_disks).deadline(PATIENCE),
+            Step::new("take", take).undo(drop_kept).undo_retry(HOST_ENDS).deadline(PATIENCE),
             Step::new("complete", complete),
             Step::new("release", release).cannot_be_undone(super::RELEASED),
         ]
@@ -63,16 +69,30 @@ async fn take(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Result<Ta
     let record = &ctx.params().record;
     let disks =
         record.disks.iter().map(|disk| SnapshotOf { vdi: disk.vdi, snapshot: disk.snapshot }).collect();
-    let quiesce = ctx.params().quiesce;
-    let made = saga.0.snapshot_quiesced(ctx, (record.host, record.vm), disks, quiesce).await?;
+    let of = (record.host, record.vm);
+    let made = match &record.memory {
+        Some(memory) => {
+            let memory = MemoryOf { vdi: memory.vdi, sr: memory.sr };
+            saga.0.snapshot_with_memory(ctx, of, disks, memory).await?
+        }
+        None => saga.0.snapshot_quiesced(ctx, of, disks, ctx.params().quiesce).await?,
+    };
     let paused_ms = u32::try_from(made.paused.as_millis()).unwrap_or(u32::MAX);
-    Ok(Taken { paused_ms, quiesced: made.quiesced })
+    Ok(Taken { paused_ms, quiesced: made.quiesced, memory: made.memory })
 }
 
-async fn drop_disks(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Result<(), StepError> {
+async fn drop_kept(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Result<(), StepError> {
     let record = &ctx.params().record;
-    for disk in &record.disks {
-        saga.0.delete_snapshot(ctx, record.host, (disk.snapshot, disk.sr)).await?;
+    let kept: Vec<_> = record.kept().collect();
+    for (vdi, sr) in kept {
+        match saga.0.discard_snapshot(ctx, record.host, (vdi, sr)).await? {
+            Discarded::Gone => {}
+            Discarded::Busy => {
+                return Err(StepError::retryable(format!(
+                    "the host is still at work on the snapshot ({vdi})"
+                )));
+            }
+        }
     }
     Ok(())
 }
@@ -80,12 +100,15 @@ async fn drop_disks(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Res
 async fn complete(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Result<(), StepError> {
     // A saga that an earlier program began left a number, and asked no guest.
     let taken = match ctx.output_if_any::<u32>("take") {
-        Some(paused_ms) => Taken { paused_ms, quiesced: Quiesced::default() },
+        Some(paused_ms) => Taken { paused_ms, quiesced: Quiesced::default(), memory: None },
         None => ctx.output("take")?,
     };
     let complete = |record: &mut SnapshotRecord| {
         record.paused_ms = Some(taken.paused_ms);
         record.quiesced = Some(taken.quiesced.clone());
+        if let Some(memory) = &mut record.memory {
+            memory.kept = taken.memory.clone();
+        }
     };
     saga.0.db.snapshots.modify(&ctx.params().snapshot, complete).await?;
     Ok(())

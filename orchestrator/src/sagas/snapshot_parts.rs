@@ -5,7 +5,7 @@ use std::time::Duration;
 use xenith_common_ids::{HostId, OperationId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, Snapshotted, VmAction};
 use xenith_hypervisor_agent_client::AgentClientError;
-use xenith_hypervisor_agent_types::{Consistency, FaultReason, Quiesce, SnapshotOf};
+use xenith_hypervisor_agent_types::{Consistency, FaultReason, MemoryOf, Quiesce, SnapshotOf};
 use xenith_orchestrator_saga::{Saga, StepCtx, StepError};
 
 use super::{Deps, step_error};
@@ -39,6 +39,21 @@ impl Deps {
                 let text = format!("the guest was not quiesced, which is demanded: {why}");
                 Err(StepError::permanent(text))
             }
+            CommandResult::Snapshotted(made) => Ok(made),
+            other => Err(StepError::permanent(format!("the host answered something else: {other:?}"))),
+        }
+    }
+
+    /// Keeps the memory of a running VM with its disks. Told how far it is, and stopped with the saga.
+    pub(super) async fn snapshot_with_memory<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        (host, vm): (HostId, VmId),
+        disks: Vec<SnapshotOf>,
+        memory: MemoryOf,
+    ) -> Result<Snapshotted, StepError> {
+        let action = VmAction::SnapshotWithMemory { disks, memory };
+        match self.send_long(ctx, host, Command::Vm { vm, action }).await? {
             CommandResult::Snapshotted(made) => Ok(made),
             other => Err(StepError::permanent(format!("the host answered something else: {other:?}"))),
         }

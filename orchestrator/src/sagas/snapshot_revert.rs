@@ -1,15 +1,18 @@
 //! Give a stopped VM's disks the contents of a snapshot. What they held is gone with the first disk, so from there
 //! the saga only goes forward. Before it, it is made sure that all of them can go: a VM with disks of two moments is
 //! worth nothing.
+//!
+//! With memory the host does it all in one command, and lets the VM go on: nobody starts it in between. Its check reads
+//! all of the memory, and anything that is wrong rolls the saga back before a disk was touched.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use xenith_common_ids::{HostId, OperationId, SnapshotId, SrId, VdiId, VmId};
-use xenith_hypervisor_agent_api::{Command, CommandResult, StorageCommand};
-use xenith_hypervisor_agent_types::SrFacts;
+use xenith_common_ids::{HostId, IncarnationId, OperationId, SnapshotId, SrId, VdiId, VmId};
+use xenith_hypervisor_agent_api::{Command, CommandResult, RevertPart, StorageCommand, VmAction};
+use xenith_hypervisor_agent_types::{MemoryOf, SnapshotOf, SrFacts};
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_types::snapshot::SnapshotDisk;
 
@@ -24,6 +27,16 @@ pub struct Params {
     pub vm: VmId,
     pub host: HostId,
     pub disks: Vec<SnapshotDisk>,
+    /// It goes on from its memory of that instant.
+    #[serde(default)]
+    pub going: Option<GoingOn>,
+}
+
+/// How a VM goes on from the memory of a snapshot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GoingOn {
+    pub memory: MemoryOf,
+    pub incarnation: IncarnationId,
 }
 
 const PATIENCE: Duration = Duration::from_secs(4 * 3600);
@@ -34,7 +47,12 @@ impl Saga for SnapshotRevert {
 
     fn steps(params: &Params) -> Vec<Step<Self>> {
         let mut steps = vec![Step::new("hold", look).undo(release_only)];
-        for disk in &params.disks {
+        if params.going.is_some() {
+            steps.push(Step::new("check", check).deadline(PATIENCE));
+            let step = Step::new("go_back", go_back).cannot_be_undone("what the disks held is gone");
+            steps.push(step.deadline(PATIENCE));
+        }
+        for disk in params.disks.iter().filter(|_| params.going.is_none()) {
             let step = Step::new("revert", revert).cannot_be_undone("what the disk held is gone");
             steps.push(step.for_item(disk.snapshot.to_string()).deadline(PATIENCE));
         }
@@ -103,6 +121,33 @@ async fn revert(saga: &SnapshotRevert, ctx: &StepCtx<SnapshotRevert>) -> Result<
     saga.0.send(ctx, ctx.params().host, Command::Storage(command)).await?;
     let size = disk.size;
     saga.0.db.vdis.modify(&disk.vdi, |vdi| vdi.size = size).await?;
+    Ok(())
+}
+
+fn revert_command(params: &Params, part: RevertPart) -> Result<Command, StepError> {
+    let GoingOn { memory, incarnation } =
+        params.going.clone().ok_or_else(|| StepError::permanent("the parameters name no memory"))?;
+    let of = |disk: &SnapshotDisk| SnapshotOf { vdi: disk.vdi, snapshot: disk.snapshot };
+    let disks = params.disks.iter().map(of).collect();
+    Ok(Command::Vm { vm: params.vm, action: VmAction::RevertWithMemory { incarnation, disks, memory, part } })
+}
+
+async fn check(saga: &SnapshotRevert, ctx: &StepCtx<SnapshotRevert>) -> Result<(), StepError> {
+    let params = ctx.params();
+    saga.0.rules_first(params.host, params.vm).await?;
+    let command = revert_command(params, RevertPart::Check)?;
+    saga.0.send_long(ctx, params.host, command).await.map(|_| ())
+}
+
+async fn go_back(saga: &SnapshotRevert, ctx: &StepCtx<SnapshotRevert>) -> Result<(), StepError> {
+    let params = ctx.params();
+    saga.0.rules_first(params.host, params.vm).await?;
+    let command = revert_command(params, RevertPart::Whole)?;
+    saga.0.send(ctx, params.host, command).await?;
+    for disk in &params.disks {
+        let size = disk.size;
+        saga.0.db.vdis.modify(&disk.vdi, |vdi| vdi.size = size).await?;
+    }
     Ok(())
 }
 

@@ -98,6 +98,7 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
     plans.plan::<vm::AttachNic>(json!({ "vm": "web-1", "nic": { "network": "default" } })).await;
     plans.plan::<vm::DetachNic>(json!({ "vm": "web-1", "mac": mac })).await;
     plans.plan::<vm::Clone>(json!({ "vm": "web-1", "name": "web-2" })).await;
+    plans.plan::<snapshot::Create>(json!({ "vm": "web-1", "name": "kept" })).await;
     plans.plan::<snapshot::Revert>(json!({ "snapshot": "fresh" })).await;
     plans.plan::<snapshot::Clone>(json!({ "snapshot": "fresh", "name": "web-2" })).await;
     plans.plan::<template::Deploy>(json!({ "template": "debian", "name": "web-2" })).await;
@@ -144,7 +145,11 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
 }
 
 fn what_is_lost_is_told(made: &BTreeMap<&str, Value>) {
+    let kept = &made["snapshot.create"];
+    assert_eq!(texts(&kept["keeps"], &["the disk xvda (1 GiB)", "the disk xvdb"]), 2, "{kept}");
+    assert!(kept["left_out"].as_str().unwrap().contains("memory"), "{kept}");
     let revert = &made["snapshot.revert"];
+    assert_eq!(revert["then"], "the VM is off", "{revert}");
     assert_eq!(texts(&revert["lost"], &["the disk xvda (1 GiB)"]), 1, "{revert}");
     assert_eq!(texts(&revert["stays"], &["memory", "the disk xvdb", "the snapshot later"]), 3, "{revert}");
     let migrate = &made["vdi.migrate"];

@@ -99,6 +99,10 @@ sagas! {
     snapshot_create: "snapshot_create" after vec![web()] => snapshot("late");
     snapshot_of_running: "snapshot_create" after started() => snapshot("late");
     snapshot_revert: "snapshot_revert" after vec![web(), snapshot("early")] => of_early("snapshot.revert");
+    snapshot_with_memory: "snapshot_create" after started() => with(snapshot("late"), "memory", json!(true));
+    snapshot_revert_with_memory: "snapshot_revert" after kept_with_memory() => of_early("snapshot.revert");
+    snapshot_revert_disks_only: "snapshot_revert" after kept_with_memory() => with(of_early("snapshot.revert"), "disks_only", json!(true));
+    snapshot_delete_with_memory: "snapshot_delete" after kept_with_memory() => of_early("snapshot.delete");
     snapshot_delete: "snapshot_delete" after vec![web(), snapshot("early"), snapshot("late")] => of_early("snapshot.delete");
     snapshot_clone: "vm_create" after vec![web(), snapshot("early")] => with(of_early("snapshot.clone"), "name", json!("web-2"));
     delete_with_snapshots: "vm_delete" after vec![web(), snapshot("early")] => on_web("vm.delete");
@@ -171,6 +175,11 @@ fn of_template(method: &'static str) -> ApiCall {
 
 fn snapshot(name: &str) -> ApiCall {
     ("snapshot.create", json!({ "vm": "web-1", "name": name }))
+}
+
+/// A VM that was snapshotted with its memory, and is off.
+fn kept_with_memory() -> Vec<ApiCall> {
+    then([started(), vec![with(snapshot("early"), "memory", json!(true))]].concat(), "vm.power_off")
 }
 
 fn of_early(method: &'static str) -> ApiCall {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, SnapshotId, SrId, VdiId, VmId};
-use xenith_hypervisor_agent_types::{Consistency, DiskDevice, Quiesce, VdiSize, VmName, VmSpec};
+use xenith_hypervisor_agent_types::{Consistency, DiskDevice, KeptMemory, Quiesce, VdiSize, VmName, VmSpec};
 
 use crate::Reference;
 
@@ -26,6 +26,9 @@ pub struct Snapshot {
     /// What the VM was then.
     pub spec: VmSpec,
     pub disks: Vec<SnapshotDisk>,
+    /// Its memory of the same instant; `None`: that was not kept.
+    #[serde(default)]
+    pub memory: Option<SnapshotMemory>,
     /// How long the VM stood for it, in milliseconds; 0 when it did not run, `None` while it is being taken.
     pub paused_ms: Option<u32>,
     /// In which state its disks are; `None` while it is being taken, and where nobody wrote that down.
@@ -43,6 +46,15 @@ pub struct SnapshotDisk {
     pub snapshot: VdiId,
     pub sr: SrId,
     pub size: VdiSize,
+}
+
+/// Where the memory is kept, beside the disks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SnapshotMemory {
+    pub vdi: VdiId,
+    pub sr: SrId,
+    /// `None` while it is being taken.
+    pub kept: Option<KeptMemory>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -75,6 +87,10 @@ pub struct CreateSnapshot {
     /// Whether a running guest is asked to hold its filesystems still.
     #[serde(default)]
     pub quiesce: Quiesce,
+    /// Keep the memory of a running VM too, so that it can go on from this instant. Its guest is not quiesced then: it
+    /// would come back as it stood.
+    #[serde(default)]
+    pub memory: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -84,6 +100,19 @@ pub struct SnapshotRef {
     /// Of this VM: several may have a snapshot of one name.
     #[serde(default)]
     pub vm: Option<Reference>,
+}
+
+/// Back to a snapshot.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevertSnapshot {
+    pub snapshot: Reference,
+    /// Of this VM: several may have a snapshot of one name.
+    #[serde(default)]
+    pub vm: Option<Reference>,
+    /// Revert the disks of a snapshot with memory and leave the VM off.
+    #[serde(default)]
+    pub disks_only: bool,
 }
 
 /// A new VM from a snapshot.

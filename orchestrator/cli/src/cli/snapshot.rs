@@ -24,7 +24,7 @@ pub enum SnapshotCommand {
         #[arg(long)]
         vm: Option<String>,
     },
-    /// Keep the contents of a VM's disks at one instant; a running VM stands for under a second.
+    /// Keep the contents of a VM's disks at one instant; a running VM stands for under a second. With --memory, its memory too.
     Create {
         #[arg(value_name = "VM")]
         vm: String,
@@ -36,16 +36,24 @@ pub enum SnapshotCommand {
         /// had; demand, and fail there.
         #[arg(long, value_name = "never|try|demand", default_value = "try")]
         quiesce: Quiesce,
+        /// Keep the memory of a running VM too, so that it can go on from this instant. It runs while most of that is
+        /// written, and stands for the rest; --dry-run says more. Its guest is not quiesced then.
+        #[arg(long)]
+        memory: bool,
         #[command(flatten)]
-        tasked: Tasked,
+        planned: Planned,
     },
-    /// Give a stopped VM's disks the contents of a snapshot; what they hold now is lost.
+    /// Give a stopped VM's disks the contents of a snapshot; what they hold now is lost. With memory, it runs from that
+    /// instant.
     Revert {
         #[arg(value_name = "SNAPSHOT")]
         snapshot: String,
         /// Of this VM, where several have a snapshot of that name.
         #[arg(long)]
         vm: Option<String>,
+        /// Leave the memory of the snapshot out, and the VM off.
+        #[arg(long)]
+        disks_only: bool,
         #[command(flatten)]
         confirm: Confirm,
         #[command(flatten)]

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use xenith_common_ids::SnapshotId;
+use xenith_hypervisor_agent_types::WrittenWhile;
 use xenith_orchestrator_api::snapshot;
 use xenith_orchestrator_types::snapshot::{
-    CloneSnapshot, CreateSnapshot, ListSnapshots, Snapshot, SnapshotDisk, SnapshotRef,
+    CloneSnapshot, CreateSnapshot, ListSnapshots, RevertSnapshot, Snapshot, SnapshotDisk, SnapshotRef,
 };
 
 use crate::app::App;
@@ -86,16 +87,17 @@ pub async fn run(app: &App, command: SnapshotCommand) -> Result<(), CliError> {
             let found = app.call::<snapshot::Get>(&SnapshotRef { snapshot, vm }).await?;
             app.out.object(&found, || sheet(&found))
         }
-        SnapshotCommand::Create { vm, name, description, quiesce, tasked } => {
-            let request = CreateSnapshot { vm, name, description, quiesce };
-            begin::<snapshot::Create>(app, &request, &tasked).await
+        SnapshotCommand::Create { vm, name, description, quiesce, memory, planned } => {
+            let request = CreateSnapshot { vm, name, description, quiesce, memory };
+            begin_or_plan::<snapshot::Create>(app, &request, &planned).await
         }
-        SnapshotCommand::Revert { snapshot, vm, confirm, planned } => {
+        SnapshotCommand::Revert { snapshot, vm, disks_only, confirm, planned } => {
             if !planned.dry_run {
                 let question = format!("Give up what the VM's disks hold now and go back to {snapshot}?");
                 ask::confirm(&question, confirm)?;
             }
-            begin_or_plan::<snapshot::Revert>(app, &SnapshotRef { snapshot, vm }, &planned).await
+            let request = RevertSnapshot { snapshot, vm, disks_only };
+            begin_or_plan::<snapshot::Revert>(app, &request, &planned).await
         }
         SnapshotCommand::Delete { snapshot, vm, confirm, tasked } => {
             ask::confirm(&format!("Delete the snapshot {snapshot}?"), confirm)?;
@@ -119,6 +121,17 @@ fn sheet(found: &Snapshot) -> Sheet {
         .maybe("vm stood", found.paused_ms.map(|ms| format!("{ms} ms")))
         .maybe("guest's disks", found.consistency.map(|consistency| consistency.as_str()))
         .maybe("not quiesced", found.not_quiesced_because.as_ref());
+    let kept = found.memory.as_ref().and_then(|memory| memory.kept.as_ref());
+    let sheet = sheet.maybe(
+        "memory",
+        kept.map(|kept| {
+            let way = match kept.written_while {
+                WrittenWhile::Running => "while it ran",
+                WrittenWhile::Standing => "while it stood",
+            };
+            format!("{}, written {way}", words::bytes(kept.bytes))
+        }),
+    );
     let disk = |disk: &SnapshotDisk| format!("{} {}", disk.device, words::bytes(disk.size.bytes()));
     sheet.each("disks", found.disks.iter().map(disk))
 }

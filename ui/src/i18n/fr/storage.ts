@@ -137,6 +137,15 @@ export const storage: Record<string, string> = {
   'It is being taken.': 'Il est en train d’être pris.',
   'the VM goes on from here': 'la VM continue d’ici',
   'Go back': 'Revenir',
+  'All its disks and its memory at one instant: the VM can go on from there. It runs while most of its memory is written, and stands for the rest.':
+    'Tous ses disques et sa mémoire au même instant : la VM peut repartir de là. Elle tourne pendant que l’essentiel de sa mémoire est écrit, et s’arrête pour le reste.',
+  'Keep its memory too': 'Garder aussi sa mémoire',
+  'with memory': 'avec mémoire',
+  'Go on from it': 'Repartir de là',
+  'Go on from {{name}}': 'Repartir de {{name}}',
+  '{{vm}} runs again as it was {{when}}, with its memory and its disks of that instant. What the disks hold now is lost, unless you take a snapshot first.':
+    '{{vm}} tourne de nouveau comme elle était {{when}}, avec sa mémoire et ses disques de cet instant. Le contenu actuel des disques est perdu, sauf si vous prenez d’abord un instantané.',
+  'Go back to its disks': 'Revenir à ses disques',
   'Go back to it': 'Y revenir',
   'Go back to {{name}}': 'Revenir à {{name}}',
   'The disks of {{vm}} become what they were {{when}}. What they hold now is lost, unless you take a snapshot first. Its settings stay.':

@@ -9,23 +9,27 @@ import { TextField, useVmNameProblem, VM_NAME } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { QuiesceField } from '../backup/quiesce';
 
-export function TakeSnapshot({ vm, taken, close }: { vm: Pick<Vm, 'id' | 'name'>; taken: string[]; close: () => void }) {
+export function TakeSnapshot({ vm, taken, close }: { vm: Pick<Vm, 'id' | 'name' | 'power'>; taken: string[]; close: () => void }) {
   const { t } = useTranslation();
   const [name, setName] = useState('');
   const [description, setDescription] = useState('');
   const [quiesce, setQuiesce] = useState<Quiesce>('try');
+  const [memory, setMemory] = useState(false);
+  const runs = vm.power === 'running';
+  const kept = runs && memory;
   const there = taken.includes(name);
   return (
     <FormDialog
-      act={{ method: 'snapshot.create', params: { vm: vm.id, name, ...(description ? { description } : {}), ...(quiesce === 'try' ? {} : { quiesce }) }, title: t('Take a snapshot of {{name}}', { name: vm.name }) }}
+      act={{ method: 'snapshot.create', params: { vm: vm.id, name, ...(description ? { description } : {}), ...(kept ? { memory: true } : quiesce === 'try' ? {} : { quiesce }) }, title: t('Take a snapshot of {{name}}', { name: vm.name }) }}
       button={t('Take')}
       ready={name.trim() !== '' && !there}
       close={close}
-      about={t('All its disks at one instant; the guest stands for under a second. Memory is not kept.')}
+      about={kept ? t('All its disks and its memory at one instant: the VM can go on from there. It runs while most of its memory is written, and stands for the rest.') : t('All its disks at one instant; the guest stands for under a second. Memory is not kept.')}
     >
       <TextField id="snapshot-name" label={t('Name')} value={name} set={setName} required autoFocus placeholder="before-upgrade" wrong={there ? t('It has a snapshot of this name.') : undefined} />
       <TextField id="snapshot-description" label={t('Description')} value={description} set={setDescription} />
-      <QuiesceField id="snapshot-quiesce" value={quiesce} set={setQuiesce} />
+      {runs && <Checkbox id="snapshot-memory" label={t('Keep its memory too')} isChecked={memory} onChange={(_event, on) => setMemory(on)} />}
+      {!kept && <QuiesceField id="snapshot-quiesce" value={quiesce} set={setQuiesce} />}
     </FormDialog>
   );
 }

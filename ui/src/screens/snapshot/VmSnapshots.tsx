@@ -40,13 +40,25 @@ export function VmSnapshots({ vm }: { vm: Vm }) {
   const verbs = (snapshot: Snapshot): Verb[] => {
     const coming = snapshot.paused_ms == null ? COMING : undefined;
     const stands = ['stopped', 'crashed'].includes(vm.power) ? undefined : RUNS;
+    const alone = t('The disks of {{vm}} become what they were {{when}}. What they hold now is lost, unless you take a snapshot first. Its settings stay.', { vm: vm.name, when: format.ago(snapshot.created) });
+    const goOn: Verb = {
+      label: t('Go on from it'),
+      why: why ?? coming ?? stands,
+      act: { method: 'snapshot.revert', params: { snapshot: snapshot.id }, title: t('Go on from {{name}}', { name: snapshot.name }) },
+      question: {
+        text: t('{{vm}} runs again as it was {{when}}, with its memory and its disks of that instant. What the disks hold now is lost, unless you take a snapshot first.', { vm: vm.name, when: format.ago(snapshot.created) }),
+        button: t('Go on from it'),
+        typeName: vm.name,
+      },
+    };
     return [
+      ...(snapshot.memory ? [goOn] : []),
       {
-        label: t('Go back to it'),
+        label: snapshot.memory ? t('Go back to its disks') : t('Go back to it'),
         why: why ?? coming ?? stands,
-        act: { method: 'snapshot.revert', params: { snapshot: snapshot.id }, title: t('Go back to {{name}}', { name: snapshot.name }) },
+        act: { method: 'snapshot.revert', params: { snapshot: snapshot.id, ...(snapshot.memory ? { disks_only: true } : {}) }, title: t('Go back to {{name}}', { name: snapshot.name }) },
         question: {
-          text: t('The disks of {{vm}} become what they were {{when}}. What they hold now is lost, unless you take a snapshot first. Its settings stay.', { vm: vm.name, when: format.ago(snapshot.created) }),
+          text: alone,
           button: t('Go back'),
           typeName: vm.name,
         },
@@ -114,6 +126,7 @@ function Row({ branch: { snapshot, level, lines, last }, verbs }: { branch: Bran
           <span>
             <span className="x-labels">
               <strong>{snapshot.name}</strong>
+              {snapshot.memory && <Label isCompact>{t('with memory')}</Label>}
               {snapshot.current && (
                 <Label isCompact color="blue">
                   {t('the VM goes on from here')}
