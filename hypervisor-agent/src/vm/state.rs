@@ -271,13 +271,7 @@ pub fn decide(
         (VmAction::DiscardSuspended, Settled::Stopped { .. }) => Decision::AlreadySo,
         (VmAction::DiscardSuspended, Settled::Up(_)) => denied("suspended"),
 
-        // Its disks are the other host's.
-        (VmAction::Snapshot { .. }, settled) if is_sent(settled) => denied("on this host"),
-        (VmAction::Snapshot { .. }, _)
-        | (VmAction::SnapshotWithMemory { .. }, Settled::Up(Up { mode: Mode::Running, .. })) => {
-            Decision::Begin(Activity::Snapshotting)
-        }
-        (VmAction::SnapshotWithMemory { .. }, _) => denied("running, for its memory to be kept"),
+        (VmAction::Snapshot { .. } | VmAction::SnapshotWithMemory { .. }, _) => snapshot(settled, action),
 
         (VmAction::Apply, Settled::Up(Up { mode: Mode::Running | Mode::Paused, .. })) => {
             Decision::Begin(Activity::Applying)
@@ -365,6 +359,19 @@ fn not_back(settled: &Settled, before: Before<'_>) -> Option<Denied> {
         ) if *run == before.run => Some(Denied::IncarnationEnded { reason: *reason }),
         _ => None,
     }
+}
+
+fn snapshot(settled: &Settled, action: &VmAction) -> Decision {
+    let needs = match (action, settled) {
+        // Its disks are the other host's.
+        (_, settled) if is_sent(settled) => "on this host",
+        (VmAction::SnapshotWithMemory { .. }, Settled::Up(Up { mode: Mode::Running, .. })) => {
+            return Decision::Begin(Activity::Snapshotting);
+        }
+        (VmAction::SnapshotWithMemory { .. }, _) => "running, for its memory to be kept",
+        _ => return Decision::Begin(Activity::Snapshotting),
+    };
+    Decision::Denied(Denied::WrongState { now: power(settled, None), needs })
 }
 
 /// To a snapshot with memory.

@@ -19,7 +19,7 @@ use super::backup_plan::at;
 use super::begin::{About, free};
 use super::listings::filtered;
 use super::listings::storage::SnapshotRow;
-use super::snapshot_memory::create_told;
+use super::snapshot_memory::{create_told, without_memory};
 use crate::errors::store_error;
 use crate::model::{SnapshotRecord, VmRecord};
 use crate::sagas::NewVdi;
@@ -359,13 +359,8 @@ impl SnapshotApi for App {
         let title = format!("Clone {name} from the snapshot {}", snapshot.value.name);
         if call.dry_run {
             let (host, start) = (snapshot.value.host, request.start);
-            let mut plan = json!({ "title": title, "host": host, "spec": spec, "start": start });
-            if snapshot.value.memory.is_some() {
-                plan["left_out"] =
-                    "the memory of the snapshot: a second VM would go on with the first one's addresses"
-                        .into();
-            }
-            return Err(call.planned(plan));
+            let plan = json!({ "title": title, "host": host, "spec": spec, "start": start });
+            return Err(call.planned(without_memory(plan, &snapshot.value)));
         }
         let (vm, saga) = (VmId::new(), SagaId::new());
         let record = VmRecord {

@@ -114,3 +114,11 @@ pub(super) fn create_told(
     }
     plan
 }
+
+/// What a VM that is made from a snapshot does not get is told with the plan of it.
+pub(super) fn without_memory(mut plan: Value, snapshot: &SnapshotRecord) -> Value {
+    if snapshot.memory.is_some() {
+        plan["left_out"] = "the memory: a second VM would go on with the addresses of the first one".into();
+    }
+    plan
+}

@@ -1,5 +1,5 @@
-//! Snapshot a VM's disks, or these and its memory. The record is written, incomplete, in the transaction that starts the saga; the last step
-//! completes it and makes it the VM's current one.
+//! Snapshot a VM's disks, or these and its memory. The record is written, incomplete, in the transaction that starts the
+//! saga; the last step completes it and makes it the VM's current one.
 
 use std::sync::Arc;
 use std::time::Duration;
