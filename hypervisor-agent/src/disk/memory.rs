@@ -381,7 +381,7 @@ mod tests {
     fn damage_is_noticed() {
         for (case, at, says) in [
             ("in the header", 20, "cannot be read"),
-            ("in its length", 8, "cannot be read"),
+            ("in its length", 10, "cannot be read"),
             ("in the memory", START + 100, "not what was written"),
         ] {
             let (folder, storage, of) = storage();

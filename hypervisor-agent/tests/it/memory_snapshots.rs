@@ -139,12 +139,12 @@ async fn what_fails_leaves_a_guest_that_runs_and_nothing_else() {
     assert_eq!(lab.refused(scene.vm, action).await, FaultReason::Invalid);
     nothing_is_left("a disk of another VM").await;
     // It waits for its next start: then the memory would be of another machine than the definition's.
-    let more = VmSpec { memory: MemorySpec { target: mib(256), max: mib(1024) }, ..defined(&lab, &scene) };
+    let more = VmSpec { memory: MemorySpec { target: mib(256), max: mib(1024) }, ..defined(&scene) };
     lab.done(scene.vm, define(2, more)).await;
     let fault = lab.vm(scene.vm, scene.take()).await.unwrap_err();
     assert!(fault.message.contains("the memory") && fault.message.contains("restart it"), "{fault}");
     nothing_is_left("settings that wait").await;
-    lab.done(scene.vm, define(3, defined(&lab, &scene))).await;
+    lab.done(scene.vm, define(3, defined(&scene))).await;
     // A first try to let it run on that fails is not the last one.
     lab.sim.inject(FaultRule::fail(Operation::CancelSuspend, Failure::Failed));
     // And a guest that cannot be followed while it runs stands for all of it.
@@ -155,7 +155,7 @@ async fn what_fails_leaves_a_guest_that_runs_and_nothing_else() {
 }
 
 /// The VM as the first definition had it.
-fn defined(_: &Lab, scene: &Scene) -> VmSpec {
+fn defined(scene: &Scene) -> VmSpec {
     use xenith_hypervisor_agent_types::{DiskAccess, DiskDevice, DiskSpec};
     let disk = |(index, vdi): (u8, VdiId)| DiskSpec {
         device: DiskDevice::nth(index).unwrap(),
@@ -183,10 +183,10 @@ async fn a_revert_that_cannot_be_whole_touches_no_disk() {
     };
     let whole = || scene.back(IncarnationId::new(), RevertPart::Whole);
 
-    let more = VmSpec { memory: MemorySpec { target: mib(256), max: mib(1024) }, ..defined(&lab, &scene) };
+    let more = VmSpec { memory: MemorySpec { target: mib(256), max: mib(1024) }, ..defined(&scene) };
     lab.done(scene.vm, define(2, more)).await;
     refused(&lab, whole(), "the memory of the VM are not what they were").await;
-    lab.done(scene.vm, define(3, defined(&lab, &scene))).await;
+    lab.done(scene.vm, define(3, defined(&scene))).await;
 
     let others = VmAction::RevertWithMemory {
         incarnation: IncarnationId::new(),
