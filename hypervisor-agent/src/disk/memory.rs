@@ -181,6 +181,12 @@ impl MemoryWriter {
         Ok(())
     }
 
+    /// Forgets what was taken in.
+    pub fn begin_again(&mut self) {
+        self.at = START;
+        self.hasher = blake3::Hasher::new();
+    }
+
     /// Of what was taken in.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -338,6 +344,8 @@ mod tests {
         assert!(storage.open_memory(of).unwrap().is_none(), "it was never whole");
 
         let mut writer = storage.create_memory(of, 1).unwrap();
+        writer.take_in(&b"the beginning of another stream"[..], |_| Ok(())).unwrap();
+        writer.begin_again();
         let mut told = 0;
         writer
             .take_in(&stream[..], |done| {

@@ -139,8 +139,8 @@ impl Driver {
     ) -> Result<Suspended, Fault> {
         let live = self.write_as(domid, writer, WrittenWhile::Running, (progress, total)).await?;
         match live {
-            // Nothing was written: it was refused before that.
-            (Err(HypervisorError::Unsupported { .. }), writer, _) => {
+            (Err(HypervisorError::Unsupported { .. }), mut writer, _) => {
+                writer.begin_again();
                 let way = WrittenWhile::Standing;
                 let (suspended, writer, since) = self.write_as(domid, writer, way, (progress, total)).await?;
                 suspended.map_err(|error| from_hypervisor(&error))?;
