@@ -23,6 +23,8 @@
 //! | networks | what is as it is wanted, device by device |
 //! | a system fetched, filled, started | the part of the image; the slot is written anew; another boot than was named |
 //! | send, downloads | the receiver's mark; a ticket that is opened again |
+//! | changes of a disk, copied or sent | the same contents again, if all that followed are done again too: the caller sees to that |
+//! | a disk exchanged | what the record of the saved memory says |
 //! | a VM sent, taken back | the phase of its run: what was sent is not sent again, what runs is not taken back |
 //! | an arrival opened, closed | a ticket that is opened again; nothing |
 //! | looking, listing, verifying, pruning | nothing that could be done twice |

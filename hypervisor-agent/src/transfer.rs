@@ -1,11 +1,13 @@
 //! Contents of VDIs on their way out: to who has a ticket ([`download`]), to another host ([`send`]), and from SR to
-//! SR of this host.
+//! SR of this host; whole, or what changed between two snapshots ([`changes`]).
 //!
 //! What always holds: only what stands still is read (a snapshot, or a VDI that no VM has open), and nobody deletes or
 //! changes it meanwhile ([`Storage::open_source`]). Nothing about an outgoing transfer is kept on disk: after a crash
 //! whoever wanted it asks again, and the receiver's own mark says from where.
 
+pub mod changes;
 pub mod download;
+mod pace;
 mod send;
 
 use std::io;
@@ -24,6 +26,8 @@ use xenith_hypervisor_agent_types::{Fault, FaultReason, VdiFacts, VdiSize};
 use crate::disk::Storage;
 use crate::import::Imports;
 use crate::progress::Progress;
+use changes::Changes;
+use pace::Pace;
 
 pub async fn execute(
     storage: Storage,
@@ -44,9 +48,17 @@ pub async fn execute(
         TransferCommand::Send(order) => {
             blocking(move || send::send(&storage, &order, &progress)).await.map(|()| CommandResult::Nothing)
         }
-        TransferCommand::Copy { from, to, sr, size } => {
-            let copied = blocking(move || storage.copy_vdi(from, (to, sr, size), &progress));
+        TransferCommand::Copy { from, to, sr, size, bandwidth } => {
+            let copied = blocking(move || storage.copy_vdi(from, (to, sr, size), (bandwidth, &*progress)));
             copied.await.map(CommandResult::Vdi)
+        }
+        TransferCommand::Patch { from, base, to, bandwidth } => {
+            let patched = blocking(move || storage.patch_vdi((base, from), to, (bandwidth, &*progress)));
+            patched.await.map(CommandResult::Copied)
+        }
+        TransferCommand::SendChanges { send, base } => {
+            let sent = blocking(move || send::send_changes(&storage, &send, base, &progress));
+            sent.await.map(CommandResult::Copied)
         }
     }
 }
@@ -84,14 +96,22 @@ fn cancelled() -> Fault {
     Fault::new(FaultReason::WrongState, "the transfer was cancelled")
 }
 
+fn failed(error: BlockError) -> Fault {
+    match error {
+        BlockError::Cancelled => cancelled(),
+        other => StorageError::from(other).into(),
+    }
+}
+
 impl Storage {
     /// The new VDI is there completely or not at all: it is filled under an id that nobody knows.
     fn copy_vdi(
         &self,
         from: VdiId,
         (to, sr, size): (VdiId, SrId, VdiSize),
-        progress: &Progress,
+        (bandwidth, progress): (u64, &Progress),
     ) -> Result<VdiFacts, Fault> {
+        let pace = Pace::new(bandwidth);
         let _hold = self.hold_for_import(sr, to)?;
         let driver = self.driver(sr)?;
         match driver.facts(to) {
@@ -106,17 +126,36 @@ impl Storage {
         let filled = driver.open_sink(aside).map_err(Fault::from).and_then(|sink| {
             let step = |done: CopyProgress| {
                 progress.set(done.copied + done.skipped, done.total);
-                progress.check()
+                pace.keep(done.copied, progress)
             };
-            copy(&*source, &*sink, step).map(|_| ()).map_err(|error| match error {
-                BlockError::Cancelled => cancelled(),
-                other => StorageError::from(other).into(),
-            })
+            copy(&*source, &*sink, step).map(|_| ()).map_err(failed)
         });
         let done = filled.and_then(|()| Ok(driver.rename(aside, to)?));
         if done.is_err() {
             driver.delete(aside)?;
         }
         done
+    }
+
+    /// Brings `to`, which is a copy of `base`, to the contents of `from`, and makes them durable.
+    fn patch_vdi(
+        &self,
+        (base, from): (VdiId, VdiId),
+        to: VdiId,
+        (bandwidth, progress): (u64, &Progress),
+    ) -> Result<u64, Fault> {
+        let changes = Changes::between(self, base, from)?;
+        // Somebody who asked before and does not wait for the answer any more is at it: worth another try.
+        let sink = self.open_sink(to).map_err(|fault| Fault { reason: FaultReason::NotReady, ..fault })?;
+        changes::same_size(sink.size(), changes.size())?;
+        let (pace, total) = (Pace::new(bandwidth), changes.total());
+        let step = &mut |looked| {
+            progress.set(looked, total);
+            pace.keep(looked, progress)
+        };
+        let given = changes.each(&mut |offset, bytes| changes::put(&*sink, offset, bytes), step);
+        let given = given.map_err(failed)?;
+        sink.flush().map_err(failed)?;
+        Ok(given)
     }
 }

@@ -1,11 +1,11 @@
-//! What is known of imports between two writes: how far their disks are, where hosts take uploads. Rebuilt by the
-//! sagas after a start; a list or a task that asks meanwhile sees zeros, never a wrong end.
+//! What is known of imports between two writes: how far their disks are, where hosts take uploads; and how fast disks went
+//! from SR to SR. Rebuilt by the sagas after a start; a list or a task that asks meanwhile sees zeros, never a wrong end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, Semaphore};
-use xenith_common_ids::{HostId, ImportId, ImportSourceId, VdiId};
+use xenith_common_ids::{HostId, ImportId, ImportSourceId, SrId, VdiId};
 
 /// Passes over VMs of one source that only follow, at a time: hundreds of VMs wait for their cut-over, and each pass is a
 /// snapshot there. The caps of waves are about first copies; last passes wait for nobody.
@@ -18,10 +18,25 @@ pub struct LiveImports {
     /// VDIs that wait to be sent: what their tickets hash to, once there is one.
     tickets: Mutex<HashMap<VdiId, Option<String>>>,
     following: Mutex<HashMap<ImportSourceId, Arc<Semaphore>>>,
+    /// Bytes a second.
+    rates: Mutex<HashMap<(SrId, SrId), u64>>,
     nudged: Notify,
 }
 
 impl LiveImports {
+    /// A disk of so many bytes was copied from one SR to another without a limit.
+    pub fn note_copy(&self, between: (SrId, SrId), (bytes, milliseconds): (u64, u64)) {
+        let rate = u128::from(bytes) * 1000 / u128::from(milliseconds.max(1));
+        let rate = u64::try_from(rate).unwrap_or(u64::MAX);
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner).insert(between, rate);
+    }
+
+    /// How fast the last copy went, bytes of the disk a second; holes count as if they had been sent.
+    #[must_use]
+    pub fn copy_rate(&self, between: (SrId, SrId)) -> Option<u64> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner).get(&between).copied()
+    }
+
     /// Bytes that are behind us, by VDI.
     #[must_use]
     pub fn of(&self, import: ImportId) -> HashMap<VdiId, u64> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use xenith_common_ids::{IncarnationId, VmId};
+use xenith_common_ids::{IncarnationId, VdiId, VmId};
 
 use crate::convert::{asked, id, required, under};
 use crate::wire::arrival_command::What;
@@ -28,6 +28,29 @@ pub struct SendVm {
     pub server_name: String,
     pub authority_pem: String,
     pub ticket: String,
+    /// Disks that have another id there, with the same contents before the VM is let run.
+    pub exchanged: Vec<Exchanged>,
+}
+
+/// A VDI that takes the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exchanged {
+    pub from: VdiId,
+    pub to: VdiId,
+}
+
+impl From<&Exchanged> for wire::ExchangedVdi {
+    fn from(exchanged: &Exchanged) -> Self {
+        Self { from_id: exchanged.from.to_string(), to_id: exchanged.to.to_string() }
+    }
+}
+
+impl TryFrom<wire::ExchangedVdi> for Exchanged {
+    type Error = WireError;
+
+    fn try_from(exchanged: wire::ExchangedVdi) -> Result<Self, WireError> {
+        Ok(Self { from: id("from_id", &exchanged.from_id)?, to: id("to_id", &exchanged.to_id)? })
+    }
 }
 
 impl fmt::Debug for SendVm {
@@ -43,13 +66,16 @@ pub(crate) fn send_to_wire(vm_id: String, send: &SendVm) -> wire::SendVm {
         server_name: send.server_name.clone(),
         authority_pem: send.authority_pem.clone(),
         ticket: send.ticket.clone(),
+        exchanged: send.exchanged.iter().map(Into::into).collect(),
     }
 }
 
 pub(crate) fn send_from_wire(send: wire::SendVm) -> Result<(VmId, VmAction), WireError> {
     let vm = id("vm_id", &send.vm_id)?;
+    let exchanged = send.exchanged.into_iter().map(Exchanged::try_from).collect::<Result<_, _>>();
+    let exchanged = under("exchanged", exchanged)?;
     let wire::SendVm { address, server_name, authority_pem, ticket, .. } = send;
-    Ok((vm, VmAction::Send(Box::new(SendVm { address, server_name, authority_pem, ticket }))))
+    Ok((vm, VmAction::Send(Box::new(SendVm { address, server_name, authority_pem, ticket, exchanged }))))
 }
 
 impl From<&ArrivalCommand> for wire::ArrivalCommand {

@@ -10,7 +10,7 @@ use xenith_hypervisor_agent_types::{
     HostHardware, MemoryOf, ObservedVm, Quiesce, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize,
 };
 
-use crate::arrival::{self, ArrivalCommand, SendVm};
+use crate::arrival::{self, ArrivalCommand, Exchanged, SendVm};
 use crate::convert::{answered, asked, id, required, under};
 use crate::import::{DiskPassed, GuestPrepared, ImportCommand, UploadOpen};
 use crate::memory;
@@ -103,6 +103,12 @@ pub enum VmAction {
         memory: MemoryOf,
         part: RevertPart,
     },
+    /// Keeps the contents of disks that this host alone has, of a VM that was sent and runs nowhere yet.
+    SnapshotSent {
+        disks: Vec<SnapshotOf>,
+    },
+    /// The saved memory of a suspended VM goes with another VDI from now on, which has the same contents.
+    Exchange(Exchanged),
     /// Makes the running domain agree with the definition as far as that can be done live.
     Apply,
     /// Writes the memory to another host while the VM runs. Then the VM is suspended here and paused there; it is
@@ -143,6 +149,8 @@ pub enum CommandResult {
     Sr(Box<SrFacts>),
     Backup(Box<BackupReply>),
     Hardware(Box<HostHardware>),
+    /// Bytes that were copied.
+    Copied(u64),
     /// On which port a VM's memory is taken.
     ArrivalOpen(u16),
     Networks(Box<Realised>),
@@ -203,6 +211,10 @@ fn vm_action_to_wire(vm: VmId, action: &VmAction) -> WireCommand {
         VmAction::Snapshot { disks, quiesce } => storage::snapshot_vm_to_wire(vm, disks, *quiesce),
         VmAction::SnapshotWithMemory { disks, memory } => memory::snapshot_to_wire(vm, disks, *memory),
         VmAction::RevertWithMemory { .. } => memory::revert_to_wire(vm, action),
+        VmAction::SnapshotSent { disks } => storage::snapshot_sent_to_wire(vm, disks),
+        VmAction::Exchange(exchanged) => {
+            WireCommand::ExchangeDisk(wire::ExchangeDisk { vm_id, disk: Some(exchanged.into()) })
+        }
         VmAction::Apply => WireCommand::ApplyVm(plain),
         VmAction::Send(send) => WireCommand::SendVm(arrival::send_to_wire(vm_id, send)),
         VmAction::TakeBack => WireCommand::TakeBackVm(plain),
@@ -261,6 +273,10 @@ impl TryFrom<WireCommand> for Command {
                 let (vm, action) = arrival::send_from_wire(send)?;
                 Ok(Self::Vm { vm, action })
             }
+            WireCommand::ExchangeDisk(exchange) => {
+                let exchanged = under("disk", required("disk", exchange.disk)?.try_into())?;
+                Ok(Self::Vm { vm: id("vm_id", &exchange.vm_id)?, action: VmAction::Exchange(exchanged) })
+            }
             WireCommand::Arrival(command) => Ok(Self::Arrival(under("arrival", command.try_into())?)),
             WireCommand::EnsureVdi(vdi) => Ok(Self::EnsureVdi {
                 vdi: id("vdi_id", &vdi.vdi_id)?,
@@ -303,6 +319,7 @@ impl From<&CommandResult> for wire::ExecuteReply {
             }),
             CommandResult::Vdi(vdi) => WireResult::Vdi(vdi.into()),
             CommandResult::Hardware(hardware) => WireResult::Hardware((&**hardware).into()),
+            CommandResult::Copied(bytes) => WireResult::Copied(wire::Copied { bytes: *bytes }),
             CommandResult::ArrivalOpen(port) => {
                 WireResult::ArrivalOpen(wire::ArrivalOpen { port: u32::from(*port) })
             }
@@ -338,6 +355,7 @@ impl TryFrom<wire::ExecuteReply> for CommandResult {
             WireResult::Hardware(hardware) => {
                 Self::Hardware(Box::new(under("hardware", hardware.try_into())?))
             }
+            WireResult::Copied(copied) => Self::Copied(copied.bytes),
             WireResult::ArrivalOpen(open) => Self::ArrivalOpen(
                 u16::try_from(open.port).map_err(|error| WireError::new("arrival_open.port", error))?,
             ),

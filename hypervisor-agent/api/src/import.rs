@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use xenith_common_ids::{ImportId, SrId, VdiId};
+use xenith_common_ids::{ImportId, SrId, VdiId, VmId};
 use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_types::VdiSize;
 
-use crate::convert::{asked, id, required, under};
+use crate::convert::{asked, id, optional_id, required, under};
 use crate::wire::import_command::What;
 use crate::{WireError, wire};
 
@@ -36,6 +36,8 @@ pub struct OpenUpload {
     pub ticket_hash: String,
     /// The ticket ends when nothing came for so long.
     pub idle: Duration,
+    /// The one VM that may have the VDI open: paused, and not let run before all came.
+    pub under: Option<VmId>,
 }
 
 /// Where an upload goes, and how far it is.
@@ -158,6 +160,7 @@ impl From<&ImportCommand> for wire::ImportCommand {
                 capacity: open.capacity,
                 ticket_hash: open.ticket_hash.clone(),
                 idle_s: u32::try_from(open.idle.as_secs()).unwrap_or(u32::MAX),
+                under_vm_id: open.under.map(|vm| vm.to_string()).unwrap_or_default(),
             }),
             ImportCommand::CloseUpload(vdi) => What::CloseUpload(vdi.to_string()),
             ImportCommand::Pass(pass) => What::Pass((&**pass).into()),
@@ -197,6 +200,7 @@ impl TryFrom<wire::OpenUpload> for OpenUpload {
             capacity: open.capacity,
             ticket_hash: open.ticket_hash,
             idle: Duration::from_secs(open.idle_s.into()),
+            under: optional_id("under_vm_id", &open.under_vm_id)?,
         })
     }
 }

@@ -27,7 +27,7 @@ pub mod wire {
     tonic::include_proto!("xenith.agent.v1");
 }
 
-pub use arrival::{ArrivalCommand, SendVm};
+pub use arrival::{ArrivalCommand, Exchanged, SendVm};
 pub use command::{Command, CommandResult, Envelope, RevertPart, ShutdownKind, VmAction};
 pub use console::{ConsoleInput, ConsoleOutput, ConsoleTarget, OpenConsole};
 pub use convert::WireError;

@@ -190,10 +190,23 @@ pub(crate) fn snapshot_vm_to_wire(vm: VmId, disks: &[SnapshotOf], quiesce: Quies
         vm_id: vm.to_string(),
         disks: disks_to_wire(disks),
         quiesce: quiesce.into(),
+        sent: false,
+    })
+}
+
+pub(crate) fn snapshot_sent_to_wire(vm: VmId, disks: &[SnapshotOf]) -> Wire {
+    Wire::SnapshotVm(wire::SnapshotVm {
+        vm_id: vm.to_string(),
+        disks: disks_to_wire(disks),
+        quiesce: wire::Quiesce::Unspecified.into(),
+        sent: true,
     })
 }
 
 pub(crate) fn snapshot_vm(snapshot: &wire::SnapshotVm) -> Result<VmAction, WireError> {
+    if snapshot.sent {
+        return Ok(VmAction::SnapshotSent { disks: disks_from_wire(&snapshot.disks)? });
+    }
     let known = wire::Quiesce::try_from(snapshot.quiesce).map_err(|e| WireError::new("quiesce", e))?;
     let quiesce = match known {
         wire::Quiesce::Unspecified => Quiesce::Never,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use xenith_common_ids::{SrId, VdiId};
 use xenith_hypervisor_agent_types::VdiSize;
 
-use crate::convert::{asked, id, under};
+use crate::convert::{asked, id, required, under};
 use crate::wire::transfer_command::What;
 use crate::{WireError, wire};
 
@@ -29,6 +29,21 @@ pub enum TransferCommand {
         to: VdiId,
         sr: SrId,
         size: VdiSize,
+        /// Bytes a second; 0: as fast as it goes.
+        bandwidth: u64,
+    },
+    /// Brings the VDI `to`, which has the contents of `base`, to those of `from`, in whichever SRs of this host they are:
+    /// two snapshots of one VDI. Answers with how much that was.
+    Patch {
+        from: VdiId,
+        base: VdiId,
+        to: VdiId,
+        bandwidth: u64,
+    },
+    /// The same to a VDI of another host, which has opened an upload.
+    SendChanges {
+        send: SendVdi,
+        base: VdiId,
     },
 }
 
@@ -44,6 +59,8 @@ pub struct SendVdi {
     pub server_name: String,
     pub authority_pem: String,
     pub ticket: String,
+    /// Bytes a second; 0: as fast as it goes.
+    pub bandwidth: u64,
 }
 
 impl fmt::Debug for SendVdi {
@@ -63,22 +80,39 @@ impl From<&TransferCommand> for wire::TransferCommand {
                 })
             }
             TransferCommand::CloseDownload { vdi } => What::CloseDownload(vdi.to_string()),
-            TransferCommand::Send(send) => What::Send(wire::SendVdi {
-                vdi_id: send.vdi.to_string(),
-                to_id: send.to.to_string(),
-                address: send.address.clone(),
-                server_name: send.server_name.clone(),
-                authority_pem: send.authority_pem.clone(),
-                ticket: send.ticket.clone(),
-            }),
-            TransferCommand::Copy { from, to, sr, size } => What::Copy(wire::CopyVdi {
+            TransferCommand::Send(send) => What::Send(send.into()),
+            TransferCommand::Copy { from, to, sr, size, bandwidth } => What::Copy(wire::CopyVdi {
                 from_id: from.to_string(),
                 to_id: to.to_string(),
                 sr_id: sr.to_string(),
                 size: size.bytes(),
+                bandwidth: *bandwidth,
             }),
+            TransferCommand::Patch { from, base, to, bandwidth } => What::Patch(wire::PatchVdi {
+                from_id: from.to_string(),
+                base_id: base.to_string(),
+                to_id: to.to_string(),
+                bandwidth: *bandwidth,
+            }),
+            TransferCommand::SendChanges { send, base } => {
+                What::SendChanges(wire::SendChanges { send: Some(send.into()), base_id: base.to_string() })
+            }
         };
         Self { what: Some(what) }
+    }
+}
+
+impl From<&SendVdi> for wire::SendVdi {
+    fn from(send: &SendVdi) -> Self {
+        Self {
+            vdi_id: send.vdi.to_string(),
+            to_id: send.to.to_string(),
+            address: send.address.clone(),
+            server_name: send.server_name.clone(),
+            authority_pem: send.authority_pem.clone(),
+            ticket: send.ticket.clone(),
+            bandwidth: send.bandwidth,
+        }
     }
 }
 
@@ -95,6 +129,12 @@ impl TryFrom<wire::TransferCommand> for TransferCommand {
             What::CloseDownload(vdi) => Self::CloseDownload { vdi: id("close_download", &vdi)? },
             What::Send(send) => Self::Send(under("send", send.try_into())?),
             What::Copy(copy) => under("copy", parse_copy(&copy))?,
+            What::Patch(patch) => under("patch", parse_patch(&patch))?,
+            What::SendChanges(changes) => {
+                let base = id("send_changes.base_id", &changes.base_id)?;
+                let send = required("send_changes.send", changes.send)?;
+                Self::SendChanges { send: under("send_changes.send", send.try_into())?, base }
+            }
         })
     }
 }
@@ -105,6 +145,16 @@ fn parse_copy(copy: &wire::CopyVdi) -> Result<TransferCommand, WireError> {
         to: id("to_id", &copy.to_id)?,
         sr: id("sr_id", &copy.sr_id)?,
         size: VdiSize::from_bytes(copy.size).map_err(|error| WireError::new("size", error))?,
+        bandwidth: copy.bandwidth,
+    })
+}
+
+fn parse_patch(patch: &wire::PatchVdi) -> Result<TransferCommand, WireError> {
+    Ok(TransferCommand::Patch {
+        from: id("from_id", &patch.from_id)?,
+        base: id("base_id", &patch.base_id)?,
+        to: id("to_id", &patch.to_id)?,
+        bandwidth: patch.bandwidth,
     })
 }
 
@@ -119,6 +169,7 @@ impl TryFrom<wire::SendVdi> for SendVdi {
             server_name: send.server_name,
             authority_pem: send.authority_pem,
             ticket: send.ticket,
+            bandwidth: send.bandwidth,
         })
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use xenith_common_block::{BaseId, BlockError, BlockSink, BlockSource, ByteRange, ChangedRanges, Extent};
-use xenith_common_ids::{SrId, VdiId};
+use xenith_common_ids::{SrId, VdiId, VmId};
 use xenith_hypervisor_agent_storage::{StorageDriver, StorageError};
 use xenith_hypervisor_agent_types::{DiskAccess, Fault, FaultReason, SnapshotOf, VdiFacts, VdiSize};
 
@@ -270,9 +270,17 @@ impl Storage {
 
     /// Writes a VDI that no VM has open, alone.
     pub fn open_sink(&self, vdi: VdiId) -> Result<Arc<dyn BlockSink>> {
+        self.open_sink_under(vdi, None)
+    }
+
+    /// The same of a VDI that `vm` may have open: one that came from another host, stands still, and is let run only when
+    /// all was written, for which the orchestrator answers. A domain that never ran has read nothing that changes here.
+    pub fn open_sink_under(&self, vdi: VdiId, vm: Option<VmId>) -> Result<Arc<dyn BlockSink>> {
         let hold = self.busy.change(vdi, "being written")?;
         let driver = self.find(vdi)?;
-        self.closed(vdi)?;
+        if vm.is_none() || self.in_use.by(vdi) != vm {
+            self.closed(vdi)?;
+        }
         self.forget_mark(vdi)?;
         Ok(Arc::new(Held { inner: driver.open_sink(vdi)?, _hold: hold }))
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! GET /v1/vdis/ID    Authorization: Bearer TICKET    -> the mark
 //! PUT /v1/vdis/ID    Authorization: Bearer TICKET    <- the disk, from the mark on
+//! PUT /v1/vdis/ID/changes                            <- what changed in the disk that it is a copy of
 //! GET /v1/files      Authorization: Bearer TICKET    -> files of a backup, as an archive
 //! PUT /v1/vms/ID/memory                              <- the memory of a VM ([`crate::migration`])
 //! ```
@@ -19,8 +20,9 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use axum::{Json, Router};
+use bytes::Bytes;
 use futures::StreamExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -36,7 +38,7 @@ use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use super::Imports;
-use super::upload::Refusal;
+use super::upload::{Place, Refusal};
 use crate::backup::Backups;
 use crate::identity::Identity;
 use crate::migration::{Arrivals, arrive};
@@ -87,7 +89,10 @@ pub async fn serve(
 }
 
 fn router(imports: &Arc<Imports>) -> Router {
-    let uploads = Router::new().route("/v1/vdis/{vdi}", get(look).put(take)).with_state(Arc::clone(imports));
+    let uploads = Router::new()
+        .route("/v1/vdis/{vdi}", get(look).put(take))
+        .route("/v1/vdis/{vdi}/changes", put(take_changes))
+        .with_state(Arc::clone(imports));
     uploads.merge(download::router(imports))
 }
 
@@ -143,9 +148,31 @@ async fn take(
         Ok(place) => place,
         Err(mark) => return Ok(Json(mark).into_response()),
     };
+    let taken = pump(place, body, Place::receive).await?;
+    Ok(Json(taken).into_response())
+}
+
+async fn take_changes(
+    State(imports): State<Arc<Imports>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    // A whole upload that nobody has closed takes no changes.
+    let place = imports.enter(vdi(&id)?, ticket(&headers))?.map_err(|_| Refusal::Busy)?;
+    let bytes = pump(place, body, Place::receive_changes).await?;
+    Ok(Json(json!({ "bytes": bytes })).into_response())
+}
+
+/// From the network to who takes it, on a thread of its own.
+async fn pump<T: Send + 'static>(
+    place: Place,
+    body: Body,
+    take: fn(Place, mpsc::Receiver<Bytes>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
     let ended = place.ended.clone();
     let (sender, receiver) = mpsc::channel(CHUNKS);
-    let taking = tokio::task::spawn_blocking(move || place.receive(receiver));
+    let taking = tokio::task::spawn_blocking(move || take(place, receiver));
     let mut body = body.into_data_stream();
     loop {
         let chunk = tokio::select! {
@@ -160,7 +187,7 @@ async fn take(
     }
     drop(sender);
     let failed = |error| Refusal::Failed(Fault::new(FaultReason::Internal, error));
-    Ok(Json(taking.await.map_err(failed)??).into_response())
+    taking.await.map_err(failed)?
 }
 
 async fn hand_out(State(backups): State<Arc<Backups>>, headers: HeaderMap) -> Result<Response, Refusal> {

@@ -26,6 +26,7 @@ use xenith_vmware_import::ImportError;
 use xenith_vmware_import::upload::{Mark, receive};
 
 use super::{Imports, fault, target};
+use crate::transfer::changes;
 
 /// What is known of one.
 pub struct Upload {
@@ -177,6 +178,16 @@ impl Place {
         let keep = &mut |mark: &Mark| self.imports.keep(vdi, mark);
         receive(&mut input, &*disk.sink, (self.open.capacity, &self.mark), keep)
             .map_err(|error| failed(&error))
+    }
+}
+
+impl Place {
+    /// Takes what changed in the disk that the VDI is a copy of; blocks. No mark is kept: a sender that comes again sends
+    /// all of it again.
+    pub fn receive_changes(self, input: mpsc::Receiver<Bytes>) -> Result<u64, Refusal> {
+        let sink = self.imports.storage.open_sink_under(self.open.vdi, self.open.under);
+        let sink = sink.map_err(Refusal::Failed)?;
+        changes::receive(&mut Pipe::new(input), &*sink).map_err(Refusal::Failed)
     }
 }
 

@@ -1,27 +1,36 @@
 //! A VDI to another host, which has opened an upload for it ([`crate::import::upload`]).
 //!
 //! A connection that breaks is made again, and the sending goes on at the receiver's mark. Zeros do not travel; the
-//! receiver holds the contents against the sender's digest before it calls them whole.
+//! receiver holds the contents against the sender's digest before it calls them whole. What changed in a VDI that the receiver has a copy of
+//! goes as a whole again: it is little, and taking it twice does no harm.
 
 use std::io::BufWriter;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::blocking::{Body, Client, Response};
-use xenith_common_block::BlockSource;
+use reqwest::blocking::{Body, Client, ClientBuilder, Response};
+use serde::de::DeserializeOwned;
+use xenith_common_block::{BlockError, BlockSource};
+use xenith_common_ids::VdiId;
 use xenith_common_text::chain;
 use xenith_hypervisor_agent_api::SendVdi;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use xenith_vmware_import::ImportError;
 use xenith_vmware_import::upload::{Mark, PipeWriter, pipe, send as send_frames};
 
-use super::{cancelled, way_to};
+use super::changes::{self, Changes};
+use super::pace::Pace;
+use super::{cancelled, failed, way_to};
 use crate::disk::Storage;
 use crate::progress::Progress;
 
 /// Of a receiver that restarts: each try waits longer, a minute in all.
 const TRIES: u32 = 12;
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
+/// Of changes: the last of them are sent while the VM stands.
+const TRIES_OF_CHANGES: u32 = 3;
+/// A receiver of changes that vanished without a word is given up after this.
+const SILENCE: Duration = Duration::from_secs(60);
 
 enum Failure {
     Passing(String),
@@ -31,16 +40,70 @@ enum Failure {
 /// Blocks until the receiver says that it has everything.
 pub fn send(storage: &Storage, order: &SendVdi, progress: &Arc<Progress>) -> Result<(), Fault> {
     let source = storage.open_source(order.vdi)?;
-    let (http, url) = client(order)?;
+    let (http, url) = client(order, |http| http)?;
+    again(order, (&**progress, TRIES), || once(&http, &url, order, (&source, progress)))
+}
+
+/// Blocks until the receiver says that its copy of `base` has become one of the VDI. Returns how much that was.
+pub fn send_changes(
+    storage: &Storage,
+    order: &SendVdi,
+    base: VdiId,
+    progress: &Arc<Progress>,
+) -> Result<u64, Fault> {
+    let changes = Arc::new(Changes::between(storage, base, order.vdi)?);
+    let impatient = |http: ClientBuilder| {
+        let http = http.tcp_keepalive(SILENCE / 4).tcp_keepalive_interval(SILENCE / 4);
+        http.tcp_keepalive_retries(3_u32).tcp_user_timeout(SILENCE)
+    };
+    let (http, url) = client(order, impatient)?;
+    let url = format!("{url}/changes");
+    again(order, (&**progress, TRIES_OF_CHANGES), || {
+        let (writer, pieces) = pipe();
+        let (of, shown, bandwidth) = (Arc::clone(&changes), Arc::clone(progress), order.bandwidth);
+        let reading = std::thread::spawn(move || read_changes(&of, writer, (bandwidth, &*shown)));
+        let put = http.put(&url).bearer_auth(&order.ticket).body(Body::new(pieces)).send();
+        let read = reading.join().map_err(|_| Failure::Passing("the reader died".to_owned()))?;
+        if progress.check().is_err() {
+            return Err(Failure::Final(cancelled()));
+        }
+        match (answer::<serde_json::Value>(put), read) {
+            (Ok(_), Ok(given)) => Ok(given),
+            // A connection that broke is what stopped the reader, too.
+            (Err(failure), Ok(_) | Err(BlockError::Io { action: changes::SEND, .. })) => Err(failure),
+            (_, Err(error)) => Err(Failure::Final(failed(error))),
+        }
+    })
+}
+
+fn read_changes(
+    changes: &Changes,
+    mut writer: BufWriter<PipeWriter>,
+    (bandwidth, progress): (u64, &Progress),
+) -> Result<u64, BlockError> {
+    let (pace, total) = (Pace::new(bandwidth), changes.total());
+    let mut step = |looked: u64| {
+        progress.set(looked, total);
+        pace.keep(looked, progress)
+    };
+    changes::send(changes, &mut writer, &mut step)
+}
+
+/// Until it is done, or is not worth another try.
+fn again<T>(
+    order: &SendVdi,
+    (progress, most): (&Progress, u32),
+    once: impl Fn() -> Result<T, Failure>,
+) -> Result<T, Fault> {
     let mut tries = 0;
     loop {
-        match once(&http, &url, order, (&source, progress)) {
-            Ok(()) => return Ok(()),
+        match once() {
+            Ok(done) => return Ok(done),
             Err(Failure::Final(fault)) => return Err(fault),
             Err(Failure::Passing(problem)) => {
                 progress.check().map_err(|_| cancelled())?;
                 tries += 1;
-                if tries == TRIES {
+                if tries == most {
                     let message =
                         format_args!("{} does not take VDI {}: {problem}", order.address, order.vdi);
                     return Err(Fault::new(FaultReason::NotReady, message));
@@ -51,9 +114,12 @@ pub fn send(storage: &Storage, order: &SendVdi, progress: &Arc<Progress>) -> Res
     }
 }
 
-fn client(order: &SendVdi) -> Result<(Client, String), Fault> {
+fn client(
+    order: &SendVdi,
+    with: impl FnOnce(ClientBuilder) -> ClientBuilder,
+) -> Result<(Client, String), Fault> {
     let (http, base) = way_to(&order.address, &order.server_name, &order.authority_pem)?;
-    let http = http.build().map_err(|error| Fault::new(FaultReason::Internal, error))?;
+    let http = with(http).build().map_err(|error| Fault::new(FaultReason::Internal, error))?;
     Ok((http, format!("{base}/v1/vdis/{}", order.to)))
 }
 
@@ -69,7 +135,8 @@ fn once(
     }
     let (writer, pieces) = pipe();
     let (disk, start, shown) = (Arc::clone(source), mark, Arc::clone(progress));
-    let reading = std::thread::spawn(move || read(&*disk, &start, writer, &shown));
+    let bandwidth = order.bandwidth;
+    let reading = std::thread::spawn(move || read(&*disk, &start, writer, (bandwidth, &*shown)));
     let body = Body::new(pieces);
     let put = http.put(url).bearer_auth(&order.ticket).body(body).send();
     let read = reading.join().map_err(|_| Failure::Passing("the reader died".to_owned()))?;
@@ -88,7 +155,7 @@ fn once(
     if mark.whole { Ok(()) } else { Err(Failure::Passing("it was cut off".to_owned())) }
 }
 
-fn answer(response: reqwest::Result<Response>) -> Result<Mark, Failure> {
+fn answer<T: DeserializeOwned>(response: reqwest::Result<Response>) -> Result<T, Failure> {
     let response = response.map_err(|error| Failure::Passing(chain(&error)))?;
     let status = response.status();
     if status.is_success() {
@@ -109,12 +176,12 @@ fn read(
     disk: &dyn BlockSource,
     mark: &Mark,
     mut writer: BufWriter<PipeWriter>,
-    progress: &Progress,
+    (bandwidth, progress): (u64, &Progress),
 ) -> Result<(), ImportError> {
-    let total = disk.size();
-    let mut step = |position| {
+    let (total, pace) = (disk.size(), Pace::new(bandwidth));
+    let mut step = |position: u64| {
         progress.set(position, total);
-        progress.check().map_err(|_| ImportError::Cancelled)
+        pace.keep(position.saturating_sub(mark.done), progress).map_err(|_| ImportError::Cancelled)
     };
     send_frames(disk, mark, &mut writer, &mut step).map(drop)
 }

@@ -53,10 +53,15 @@ impl Driver {
         up: Up,
         (order, progress): (SendVm, Arc<Progress>),
     ) -> Result<(), Fault> {
-        let (vm, preamble) = (record.vm, preamble(record)?);
+        let (vm, mut preamble) = (record.vm, preamble(record)?);
         let total = preamble.applied.memory.target.bytes();
         let _turn = self.turn(&progress).await?;
         let (storage, disks) = (self.resolver.storage.clone(), preamble.applied.disks.clone());
+        for disk in &mut preamble.applied.disks {
+            if let Some(exchanged) = order.exchanged.iter().find(|exchanged| exchanged.from == disk.vdi) {
+                disk.vdi = exchanged.to;
+            }
+        }
         let look = move || {
             // Its contents are in this host's server and in the backup: another host would read what is not there yet.
             if let Some(disk) = disks.iter().find(|disk| storage.is_served(disk.vdi)) {

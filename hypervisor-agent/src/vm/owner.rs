@@ -2,7 +2,7 @@
 //!
 //! Requests and events are messages in one bounded queue ([`QUEUE`]); nobody else touches the VM. A message
 //! is handled at once: it may begin an activity, join the one that runs, or be refused, but never waits for
-//! it, except `Define` and `Forget`, which need the record that the activity has. What must be in the journal
+//! it, except `Define`, `Forget` and `Exchange`, which need the record that the activity has. What must be in the journal
 //! before a guest is asked is written right there. Dropping the queue's last
 //! sender ends the task and leaves the domain alone: that is what a restart of the agent looks like.
 
@@ -18,7 +18,7 @@ use futures::stream::{BoxStream, StreamExt};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use xenith_common_ids::{DomId, OperationId, VmId};
-use xenith_hypervisor_agent_api::{CommandResult, ShutdownKind, VmAction};
+use xenith_hypervisor_agent_api::{CommandResult, Exchanged, ShutdownKind, VmAction};
 use xenith_hypervisor_agent_backend::{GuestFactsSource, HypervisorError};
 use xenith_hypervisor_agent_types::{
     DeathReason, DomainInfo, DomainStatus, Fault, FaultReason, GuestFacts, ObservedVm, VmFailure,
@@ -155,7 +155,9 @@ impl Owner {
     async fn handle(&mut self, message: Message) {
         match message {
             Message::Command {
-                action: action @ (VmAction::Define { .. } | VmAction::Forget), reply, ..
+                action: action @ (VmAction::Define { .. } | VmAction::Forget | VmAction::Exchange(_)),
+                reply,
+                ..
             } => {
                 if self.deferred.len() >= QUEUE {
                     let fault =
@@ -267,6 +269,7 @@ impl Owner {
         {
             let result = match action {
                 VmAction::Define { definition, spec } => self.define(definition, *spec).await,
+                VmAction::Exchange(exchanged) => self.exchange(exchanged).await,
                 _ => self.forget().await,
             };
             match result {
@@ -295,6 +298,28 @@ impl Owner {
         let record = VmRecord { definition, spec, ..self.record.clone() };
         self.shared.driver.save(&record).await?;
         self.record = record;
+        Ok(())
+    }
+
+    /// Commit point: the record says the other VDI. From then on the memory is resumed with that one only.
+    async fn exchange(&mut self, Exchanged { from, to }: Exchanged) -> Result<(), Fault> {
+        let mut record = self.record.clone();
+        let (Settled::Suspended, Some(saved)) = (&self.settled, &mut record.saved) else {
+            let now = state::power(&self.settled, None);
+            let message = format_args!("the VM is {now}; suspend it, to have a disk of it exchanged");
+            return Err(Fault::new(FaultReason::WrongState, message));
+        };
+        if saved.spec.disks.iter().any(|disk| disk.vdi == to) {
+            return Ok(());
+        }
+        let Some(disk) = saved.spec.disks.iter_mut().find(|disk| disk.vdi == from) else {
+            let message = format_args!("VDI {from} is not a disk of the suspended VM");
+            return Err(Fault::new(FaultReason::Invalid, message));
+        };
+        disk.vdi = to;
+        self.shared.driver.save(&record).await?;
+        self.record = record;
+        self.note_disks();
         Ok(())
     }
 

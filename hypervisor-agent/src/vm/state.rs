@@ -204,7 +204,7 @@ pub fn power(settled: &Settled, activity: Option<Activity>) -> Power {
     }
 }
 
-/// What a command means now. `Define` and `Forget` change the journal only and are decided elsewhere. `before` is
+/// What a command means now. `Define`, `Forget` and `Exchange` change the journal only and are decided elsewhere. `before` is
 /// there when its operation came before.
 #[must_use]
 pub fn decide(
@@ -223,7 +223,7 @@ pub fn decide(
     }
     let denied = |needs| Decision::Denied(Denied::WrongState { now: power(settled, None), needs });
     match (action, settled) {
-        (VmAction::Define { .. } | VmAction::Forget, _) => Decision::AlreadySo,
+        (VmAction::Define { .. } | VmAction::Forget | VmAction::Exchange(_), _) => Decision::AlreadySo,
 
         (VmAction::Start { incarnation }, Settled::Stopped { last }) => start_again(*incarnation, *last),
         (VmAction::Start { incarnation } | VmAction::Resume { incarnation }, Settled::Up(up)) => {
@@ -272,6 +272,10 @@ pub fn decide(
         (VmAction::DiscardSuspended, Settled::Up(_)) => denied("suspended"),
 
         (VmAction::Snapshot { .. } | VmAction::SnapshotWithMemory { .. }, _) => snapshot(settled, action),
+        (VmAction::SnapshotSent { .. }, settled) if is_sent(settled) => {
+            Decision::Begin(Activity::Snapshotting)
+        }
+        (VmAction::SnapshotSent { .. }, _) => denied("on its way to another host"),
 
         (VmAction::Apply, Settled::Up(Up { mode: Mode::Running | Mode::Paused, .. })) => {
             Decision::Begin(Activity::Applying)

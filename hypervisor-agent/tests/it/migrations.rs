@@ -37,6 +37,7 @@ fn order(there: &Lab, port: u16) -> SendVm {
         server_name: Peer::Host(there.host).server_name().to_str().into_owned(),
         authority_pem: there.authority.certificate_pem().to_owned(),
         ticket: TICKET.to_owned(),
+        exchanged: vec![],
     }
 }
 

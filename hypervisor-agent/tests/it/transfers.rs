@@ -68,7 +68,8 @@ async fn waiting(lab: &Lab) -> (VdiId, UploadOpen) {
 
 async fn open(lab: &Lab, vdi: VdiId) -> UploadOpen {
     let size = VdiSize::from_bytes(SIZE).unwrap();
-    let open = OpenUpload { vdi, sr: sr(lab).await, size, capacity: SIZE, ticket_hash: hash(), idle: IDLE };
+    let (sr, ticket_hash) = (sr(lab).await, hash());
+    let open = OpenUpload { vdi, sr, size, capacity: SIZE, ticket_hash, idle: IDLE, under: None };
     match lab.execute(Command::Import(ImportCommand::OpenUpload(open))).await.unwrap() {
         CommandResult::UploadOpen(open) => open,
         other => panic!("{other:?}"),
@@ -83,6 +84,7 @@ fn order(vdi: VdiId, to: VdiId, (lab, port): (&Lab, u16)) -> SendVdi {
         server_name: Peer::Host(lab.host).server_name().to_str().into_owned(),
         authority_pem: lab.authority.certificate_pem().to_owned(),
         ticket: TICKET.to_owned(),
+        bandwidth: 0,
     }
 }
 
@@ -156,7 +158,9 @@ async fn a_copy_in_another_sr_is_there_completely() {
     lab.execute(Command::Storage(attach)).await.unwrap();
     let size = VdiSize::from_bytes(SIZE).unwrap();
     for _ in 0..2 {
-        let copied = transfer(&lab, TransferCommand::Copy { from: vdi, to, sr: fast, size }).await.unwrap();
+        let copied = transfer(&lab, TransferCommand::Copy { from: vdi, to, sr: fast, size, bandwidth: 0 })
+            .await
+            .unwrap();
         assert!(matches!(copied, CommandResult::Vdi(VdiFacts { vdi, .. }) if vdi == to), "{copied:?}");
     }
     let copy = std::fs::read(folder.path().join(format!("fast/{to}.raw"))).unwrap();

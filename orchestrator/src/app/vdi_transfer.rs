@@ -4,7 +4,7 @@ use serde_json::json;
 use xenith_common_ids::{HostId, OperationId, SagaId, VdiId};
 use xenith_common_pki::Peer;
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, TransferCommand};
-use xenith_hypervisor_agent_types::VdiSize;
+use xenith_hypervisor_agent_types::{Power, VdiSize};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_store::{Expect, Record, Transaction};
 use xenith_orchestrator_types::import::{ImportDisk, UploadTicket};
@@ -23,6 +23,13 @@ use crate::model::VmRecord;
 use crate::sagas::NewVdi;
 use crate::sagas::vdi_copy::{Moved, Params as CopyParams, VdiCopy};
 use crate::sagas::vdi_upload::{Params as UploadParams, VdiUpload};
+
+/// What the VM does whose disk is moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meanwhile {
+    Off,
+    Runs,
+}
 
 /// A ticket that nobody uses ends.
 const TICKET_IDLE: std::time::Duration = std::time::Duration::from_secs(3600);
@@ -76,8 +83,16 @@ impl App {
         };
         let authority_pem = self.certificates.authority().certificate_pem().to_owned();
         let revision = Some(found.revision);
-        let params =
-            CopyParams { from: found.value, snapshot, to, host, authority_pem, moved: None, revision };
+        let params = CopyParams {
+            from: found.value,
+            snapshot,
+            to,
+            host,
+            authority_pem,
+            moved: None,
+            revision,
+            bandwidth: 0,
+        };
         self.begin::<VdiCopy>(call, (saga, &params), about, record).await
     }
 
@@ -109,16 +124,25 @@ impl App {
             );
             return Err(ApiError::new(Reason::WrongState, message));
         }
+        let of = match found.value.attached_to {
+            Some(id) => {
+                let record = self.db.vms.get(&id).await.map_err(|e| store_error(&e))?;
+                let record = record.ok_or_else(|| ApiError::not_found("VM", &id.to_string()))?;
+                if self.may_move_disk_of(&record, host)? == Meanwhile::Runs {
+                    return self.move_running(call, (found, record), (to, request.bandwidth)).await;
+                }
+                Some(record)
+            }
+            None => None,
+        };
         let saga = SagaId::new();
         let mut commit = self.insert_vdi(Transaction::new(), &to, host, MadeFor::Itself(saga));
         commit = self.db.vdis.require_in(commit, &found.key, Expect::At(found.revision));
         let mut subjects =
             vec![format!("vdi/{}", found.key), format!("vdi/{}", to.vdi), format!("host/{host}")];
         let mut vm = None;
-        if let Some(id) = found.value.attached_to {
-            let record = self.db.vms.get(&id).await.map_err(|e| store_error(&e))?;
-            let record = record.ok_or_else(|| ApiError::not_found("VM", &id.to_string()))?;
-            self.may_move_disk_of(&record, host)?;
+        if let Some(record) = of {
+            let id = record.key;
             let held = VmRecord { held_by: Some(saga), ..record.value.clone() };
             commit = self.db.vms.update_in(commit, &record, &held);
             subjects.push(format!("vm/{id}"));
@@ -141,9 +165,17 @@ impl App {
         let about = About { method: "vdi.migrate", title, subjects, object: Some(&id) };
         let authority_pem = self.certificates.authority().certificate_pem().to_owned();
         let moved = Some(Moved { vm });
-        let revision = Some(found.revision);
-        let params =
-            CopyParams { from: found.value, snapshot: None, to, host, authority_pem, moved, revision };
+        let (revision, bandwidth) = (Some(found.revision), request.bandwidth);
+        let params = CopyParams {
+            from: found.value,
+            snapshot: None,
+            to,
+            host,
+            authority_pem,
+            moved,
+            revision,
+            bandwidth,
+        };
         self.begin::<VdiCopy>(call, (saga, &params), about, commit).await
     }
 
@@ -151,7 +183,7 @@ impl App {
         &self,
         vm: &Record<xenith_common_ids::VmId, VmRecord>,
         to: HostId,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Meanwhile, ApiError> {
         let record = &vm.value;
         free(record)?;
         let name = &record.spec.name;
@@ -163,12 +195,15 @@ impl App {
             return Err(ApiError::new(Reason::WrongState, message));
         }
         match self.fleet.vm(vm.key) {
+            Some((_, observed)) if observed.power == Power::Running => Ok(Meanwhile::Runs),
             Some((_, observed)) if observed.power.has_domain() => {
-                let message =
-                    format_args!("{name} is {}; shut it down first, or copy the VDI", observed.power);
+                let message = format_args!(
+                    "{name} is {}; let it run or shut it down first, or copy the VDI",
+                    observed.power
+                );
                 Err(ApiError::new(Reason::WrongState, message))
             }
-            _ => Ok(()),
+            _ => Ok(Meanwhile::Off),
         }
     }
 

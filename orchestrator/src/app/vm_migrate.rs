@@ -17,11 +17,13 @@ use xenith_orchestrator_types::{ApiError, Permission, Reason};
 use super::App;
 use super::begin::{About, free, held};
 use super::vm::protected;
+use super::vm_disks_go::{DisksGo, Going};
 use super::vm_spec::Disks;
 use crate::errors::{saga_error, store_error};
 use crate::model::{HostRecord, VmRecord};
 use crate::placement::{HostView, NeededSr, Wish, company};
 use crate::sagas::backup_restore::BackupRestore;
+use crate::sagas::mirror::Rest;
 use crate::sagas::pool_balance::Order;
 use crate::sagas::vm_migrate::{Params, VmMigrate};
 
@@ -43,6 +45,9 @@ struct Migration {
     /// Of a VM that runs on.
     run: Option<IncarnationId>,
     wish: Wish,
+    /// Disks that go along.
+    going: Going,
+    bandwidth: u64,
 }
 
 impl App {
@@ -60,14 +65,15 @@ impl App {
             }
             views.retain(|view| view.host == host.key);
         }
-        let migration = self.migration(call, found, &views).await?;
+        let migration = self.migration(call, found, &views, &DisksGo::from(&request)).await?;
         if call.dry_run {
-            let Migration { found, to, placement, run, .. } = &migration;
+            let Migration { found, to, placement, run, going, bandwidth, .. } = &migration;
             return Err(call.planned(json!({
                 "title": self.title_of(&migration),
                 "from": found.value.host,
                 "to": to,
-                "how": how(*run),
+                "how": how(*run, going),
+                "along": self.told_of_going(going, *bandwidth),
                 "placement": placement,
             })));
         }
@@ -86,6 +92,7 @@ impl App {
         call: &Call,
         found: Record<VmId, VmRecord>,
         views: &[HostView],
+        disks: &DisksGo,
     ) -> Result<Migration, ApiError> {
         let record = &found.value;
         free(record)?;
@@ -100,7 +107,10 @@ impl App {
             bridges: record.spec.nics.iter().map(|nic| nic.bridge.clone()).collect(),
             apart_from: record.apart_from.iter().copied().collect(),
             together_with: record.together_with.iter().copied().collect(),
-            srs: self.srs_of(found.key, record).await?,
+            srs: match disks {
+                DisksGo::No => self.srs_of(found.key, record).await?,
+                DisksGo::Yes { sr, .. } => self.srs_without_disks(call, &found, sr.as_deref()).await?,
+            },
             not: Some(record.host),
             ..Wish::default()
         };
@@ -111,7 +121,13 @@ impl App {
             wish.like = here.and_then(|view| view.machine);
         }
         let (to, placement) = Self::placed_among(&wish, views, self.visible_hosts(call))?;
-        Ok(Migration { found, to, placement, run, wish })
+        let (going, bandwidth) = match disks {
+            DisksGo::No => (Vec::new(), 0),
+            DisksGo::Yes { sr, bandwidth } => {
+                (self.disks_that_go(call, record, (to, sr.as_deref())).await?, *bandwidth)
+            }
+        };
+        Ok(Migration { found, to, placement, run, wish, going, bandwidth })
     }
 
     /// The run that goes along, if there is one; or why the VM cannot move as it is.
@@ -155,7 +171,7 @@ impl App {
     }
 
     /// Refuses while one of its disks is being filled or changed by an operation that does not hold the VM.
-    async fn nothing_comes_in(&self, found: &Record<VmId, VmRecord>) -> Result<(), ApiError> {
+    pub(super) async fn nothing_comes_in(&self, found: &Record<VmId, VmRecord>) -> Result<(), ApiError> {
         let disks: Vec<String> =
             found.value.spec.disks.iter().map(|disk| format!("vdi/{}", disk.vdi)).collect();
         if disks.is_empty() {
@@ -233,7 +249,7 @@ impl App {
         (saga, method): (SagaId, &'static str),
     ) -> Result<TaskStarted, ApiError> {
         let title = self.title_of(&migration);
-        let Migration { found, to, run, wish, .. } = migration;
+        let Migration { found, to, run, wish, going, bandwidth, .. } = migration;
         let record = &found.value;
         self.promise(to, wish.memory);
         // A host may have a newer one than an orchestrator that was restored from a backup.
@@ -242,6 +258,8 @@ impl App {
         let held = VmRecord { held_by: Some(saga), definition, ..record.clone() };
         let hold = self.db.vms.update_in(Transaction::new(), &found, &held);
         let hold = self.db.hosts.require_in(hold, &to, Expect::Present);
+        let hold = self.with_copies(hold, &going, (to, saga));
+        let rest = if run.is_some() { Rest::Sent } else { Rest::Off };
         let params = Params {
             vm: found.key,
             from: record.host,
@@ -250,6 +268,7 @@ impl App {
             spec: record.spec.clone(),
             run,
             authority_pem: self.certificates.authority().certificate_pem().to_owned(),
+            mirror: self.mirror_of((found.key, record), going, (to, rest), bandwidth),
         };
         let id = found.key.to_string();
         let subjects = vec![format!("vm/{id}"), format!("host/{}", record.host), format!("host/{to}")];
@@ -278,7 +297,7 @@ impl App {
         let running = self.fleet.state(order.to).map(|state| state.vms()).unwrap_or_default();
         let running = running.iter().filter(|vm| vm.power.has_domain()).map(|vm| vm.vm).collect();
         let view = self.host_view(order.to, &there, running);
-        let migration = self.migration(call, found, std::slice::from_ref(&view)).await?;
+        let migration = self.migration(call, found, std::slice::from_ref(&view), &DisksGo::No).await?;
         if company(&migration.wish, &view).0 > 0 {
             let message = format_args!(
                 "{} has got one of the VMs that {} is to stay apart from",
@@ -345,7 +364,7 @@ impl App {
     ) -> Result<EvacuatedVm, ApiError> {
         let found = self.find_vm(call, &vm.to_string(), Permission::Provision).await?;
         let name = found.value.spec.name.to_string();
-        let migration = self.migration(call, found, views).await?;
+        let migration = self.migration(call, found, views, &DisksGo::No).await?;
         let to = migration.to;
         let room = (migration.wish.memory, migration.wish.vcpus);
         let task = match how {
@@ -366,9 +385,15 @@ impl App {
     }
 }
 
-const fn how(run: Option<IncarnationId>) -> &'static str {
-    match run {
-        Some(_) => "as it runs: its memory is copied meanwhile, and it stands for a moment at the end",
-        None => "it is off: its definition moves, and its disks stay where they are",
+fn how(run: Option<IncarnationId>, going: &Going) -> &'static str {
+    match (run, going.is_empty()) {
+        (Some(_), true) => {
+            "as it runs: its memory is copied meanwhile, and it stands for a moment at the end"
+        }
+        (Some(_), false) => {
+            "as it runs: its disks and then its memory are copied meanwhile, and it stands for a moment at the end"
+        }
+        (None, true) => "it is off: its definition moves, and its disks stay where they are",
+        (None, false) => "it is off: its disks are copied, and it is held meanwhile",
     }
 }

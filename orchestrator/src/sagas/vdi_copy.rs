@@ -47,6 +47,9 @@ pub struct Params {
     /// looks the same.
     #[serde(default)]
     pub revision: Option<Revision>,
+    /// Bytes a second; 0: as fast as it goes.
+    #[serde(default)]
+    pub bandwidth: u64,
 }
 
 /// The new VDI takes the old one's place.
@@ -153,7 +156,13 @@ async fn copy_here(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepErr
         let to = NewVdi { from: Some(params.source()), ..to.clone() };
         return saga.0.ensure_vdi(ctx, from.host, &to).await;
     }
-    let copy = TransferCommand::Copy { from: params.source(), to: to.vdi, sr: to.sr, size: to.size };
+    let copy = TransferCommand::Copy {
+        from: params.source(),
+        to: to.vdi,
+        sr: to.sr,
+        size: to.size,
+        bandwidth: params.bandwidth,
+    };
     saga.0.send_long(ctx, from.host, Command::Transfer(copy)).await.map(|_| ())
 }
 
@@ -179,6 +188,7 @@ async fn send(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
         capacity: params.to.size.bytes(),
         ticket_hash: secret_hash(&ticket),
         idle: IDLE,
+        under: None,
     };
     let command = Command::Import(ImportCommand::OpenUpload(open));
     let answer = deps.send_as(ctx, OperationId::new(), params.host, command).await;
@@ -198,6 +208,7 @@ async fn send(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
         server_name: Peer::Host(params.host).server_name().to_str().into_owned(),
         authority_pem: params.authority_pem.clone(),
         ticket,
+        bandwidth: params.bandwidth,
     };
     let command = Command::Transfer(TransferCommand::Send(order));
     deps.send_long_as(ctx, OperationId::new(), (params.from.host, command)).await.map(|_| ())

@@ -79,6 +79,7 @@ async fn receive(saga: &VdiUpload, ctx: &StepCtx<VdiUpload>) -> Result<(), StepE
             // Nothing has the empty hash.
             ticket_hash: deps.imports.wait_for(vdi.vdi).unwrap_or_default(),
             idle: IDLE,
+            under: None,
         };
         let command = Command::Import(ImportCommand::OpenUpload(open));
         // Never the same question twice: the answer changes.

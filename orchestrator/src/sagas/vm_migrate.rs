@@ -3,7 +3,15 @@
 //! ```text
 //! live: hold -> define -> stream -> filter -> activate | -> switch -> leave -> settle -> release
 //! cold: hold -> define -> forget -> switch -> settle | -> release
+//!
+//! with disks that the new host does not reach:
+//! live: hold -> define -> keep -> copy -> passes -> stream -> rest -> filter -> activate | -> … -> settle -> delete_old -> …
+//! cold: hold -> define -> keep -> copy -> forget -> rest -> switch -> settle | -> delete_old -> release
 //! ```
+//!
+//! Those disks are copied as [`super::mirror`] says. *rest* is what was written last: the VM stands, complete and paused on
+//! the new host, suspended on the old one, and runs on where it was if anything fails. The old disks go when the VM has
+//! left; until then the old host has everything that it needs to run it.
 //!
 //! The hosts send to each other. Until *activate* may have begun everything can be taken back, in an order that lets
 //! nobody run the VM twice: the new host destroys its copy first, then the old one runs on. *activate* is the point of no
@@ -20,14 +28,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use xenith_common_ids::{HostId, IncarnationId, OperationId, VmId};
+use xenith_common_ids::{HostId, IncarnationId, OperationId, VdiId, VmId};
 use xenith_common_pki::Peer;
-use xenith_hypervisor_agent_api::{ArrivalCommand, Command, CommandResult, SendVm, VmAction};
+use xenith_hypervisor_agent_api::{ArrivalCommand, Command, CommandResult, Exchanged, SendVm, VmAction};
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::{FaultReason, Power, VmSpec};
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
+use super::mirror::{self, Mirror, Mirrored, Mirrors, Side};
 use super::{Deps, host_removed, nothing, step_error};
 use crate::authn::{new_secret, secret_hash};
 use crate::model::{SnapshotRecord, VmRecord};
@@ -47,6 +56,35 @@ pub struct Params {
     pub run: Option<IncarnationId>,
     /// Who signed the hosts' certificates.
     pub authority_pem: String,
+    /// The disks that go along.
+    #[serde(default)]
+    pub mirror: Option<Mirror>,
+}
+
+impl Params {
+    /// As the VM is on the new host.
+    fn there(&self) -> (u64, VmSpec) {
+        match &self.mirror {
+            Some(mirror) => (self.definition + 1, mirror.with_new(&self.spec)),
+            None => (self.definition, self.spec.clone()),
+        }
+    }
+
+    /// Whether a disk of the VM, by either id, is one that goes along.
+    fn goes(&self, vdi: VdiId) -> bool {
+        let disks = self.mirror.iter().flat_map(|mirror| &mirror.disks);
+        disks.into_iter().any(|disk| disk.from.id == vdi || disk.to.vdi == vdi)
+    }
+}
+
+impl Mirrors for VmMigrate {
+    fn deps(&self) -> &Deps {
+        &self.0
+    }
+
+    fn mirror(params: &Params) -> Option<&Mirror> {
+        params.mirror.as_ref()
+    }
 }
 
 /// A host that says nothing is not waited for.
@@ -71,12 +109,21 @@ impl Saga for VmMigrate {
 
     fn steps(params: &Params) -> Vec<Step<Self>> {
         let mut steps = vec![
-            Step::new("hold", nothing).undo(release),
+            Step::new("hold", nothing).undo(let_go),
             Step::new("define", define_for_arrival).undo(forget_there),
         ];
+        let disks_go = params.mirror.is_some();
+        match (disks_go, params.run) {
+            (true, Some(_)) => steps.extend(mirror::while_it_runs()),
+            (true, None) => steps.extend(mirror::first_copy()),
+            (false, _) => {}
+        }
         if params.run.is_some() {
             let stream = Step::new("stream", stream).undo(take_back);
             steps.push(stream.retry(STREAMS).undo_retry(SENDER_STOPS).deadline(PATIENCE));
+            if disks_go {
+                steps.push(mirror::rest());
+            }
             steps.push(Step::new("filter", filter));
             let activate = Step::new("activate", activate).retry(AGENT_RETURNS);
             steps.push(activate.cannot_be_undone("the new host runs the VM, or may run it"));
@@ -85,9 +132,16 @@ impl Saga for VmMigrate {
         } else {
             // Asks the old host first: it refuses while there is a domain, whatever was heard of it.
             steps.push(Step::new("forget", forget_here).undo(define_here));
+            if disks_go {
+                steps.push(mirror::rest());
+            }
             steps.push(Step::new("switch", switch).undo(switch_back));
         }
         steps.push(Step::new("settle", settle).retry(AGENT_RETURNS));
+        if disks_go {
+            let delete_old = Step::new("delete_old", delete_old).retry(AGENT_RETURNS);
+            steps.push(delete_old.cannot_be_undone("the disks on the old host are gone"));
+        }
         steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
         steps
     }
@@ -98,19 +152,31 @@ async fn release(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepE
     Ok(())
 }
 
+async fn let_go(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    if ctx.params().mirror.is_some() { saga.0.erase_copies(ctx).await } else { release(saga, ctx).await }
+}
+
+/// With what was kept of them.
+async fn delete_old(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
+    mirror::drop_kept(saga, ctx).await?;
+    mirror::delete_old(saga, ctx).await
+}
+
 async fn define_for_arrival(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
-    let Params { vm, to, definition, spec, run, .. } = ctx.params();
+    let Params { vm, to, run, .. } = ctx.params();
     if run.is_some() {
         filter(saga, ctx).await?;
     }
-    let quiet = VmSpec { autostart: None, ..spec.clone() };
-    saga.0.define(ctx, (*to, *vm), *definition, &quiet).await
+    let (definition, spec) = ctx.params().there();
+    let quiet = VmSpec { autostart: None, ..spec };
+    saga.0.define(ctx, (*to, *vm), definition, &quiet).await
 }
 
 /// Who looks right after the end finds the VM where it is: what hosts tell comes a moment after what they did.
 async fn settle(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
-    let Params { vm, to, definition, spec, .. } = ctx.params();
-    saga.0.define(ctx, (*to, *vm), *definition, spec).await?;
+    let Params { vm, to, .. } = ctx.params();
+    let (definition, spec) = ctx.params().there();
+    saga.0.define(ctx, (*to, *vm), definition, &spec).await?;
     let fleet = saga.0.fleet()?;
     let is_there = || {
         fleet
@@ -145,9 +211,14 @@ async fn stream(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepEr
         server_name: Peer::Host(params.to).server_name().to_str().into_owned(),
         authority_pem: params.authority_pem.clone(),
         ticket,
+        exchanged: params.mirror.iter().flat_map(|mirror| &mirror.disks).map(exchanged).collect(),
     };
     let command = Command::Vm { vm: params.vm, action: VmAction::Send(Box::new(order)) };
     deps.send_long_as(ctx, OperationId::new(), (params.from, command)).await.map(|_| ())
+}
+
+const fn exchanged(disk: &Mirrored) -> Exchanged {
+    Exchanged { from: disk.from.id, to: disk.to.vdi }
 }
 
 /// The new host has the VM's rules.
@@ -221,16 +292,22 @@ impl Deps {
 }
 
 async fn switch(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
-    place_at(saga, ctx, ctx.params().to).await
+    place_at(saga, ctx, ctx.params().to, Side::New).await
 }
 
 async fn switch_back(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>) -> Result<(), StepError> {
-    place_at(saga, ctx, ctx.params().from).await
+    place_at(saga, ctx, ctx.params().from, Side::Old).await
 }
 
 /// The VM is at `host`, and with it what is worked on where it is: its disks, its snapshots.
-async fn place_at(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>, host: HostId) -> Result<(), StepError> {
-    let (db, vm) = (&saga.0.db, ctx.params().vm);
+async fn place_at(
+    saga: &VmMigrate,
+    ctx: &StepCtx<VmMigrate>,
+    host: HostId,
+    side: Side,
+) -> Result<(), StepError> {
+    let (db, params) = (&saga.0.db, ctx.params());
+    let vm = params.vm;
     let Some(found) = db.vms.get(&vm).await? else { return Ok(()) };
     if found.value.held_by != Some(ctx.saga()) {
         return Ok(());
@@ -239,10 +316,24 @@ async fn place_at(saga: &VmMigrate, ctx: &StepCtx<VmMigrate>, host: HostId) -> R
         let moved = |record: &mut SnapshotRecord| record.host = host;
         db.snapshots.modify(&snapshot.key, moved).await?;
     }
-    let placed = VmRecord { host, ..found.value.clone() };
-    let mut commit = db.vms.update_in(Transaction::new(), &found, &placed);
+    let mut placed = VmRecord { host, ..found.value.clone() };
+    let mut commit = Transaction::new();
+    if params.mirror.is_some() {
+        (placed.definition, placed.spec) = match side {
+            Side::New => params.there(),
+            Side::Old => (params.definition, params.spec.clone()),
+        };
+        // Everything is put in one transaction: where the disks are placed, all is.
+        match saga.0.put_disks(ctx, commit, side).await? {
+            Some(with_disks) => commit = with_disks,
+            None => return Ok(()),
+        }
+    }
+    commit = db.vms.update_in(commit, &found, &placed);
     for disk in &placed.spec.disks {
-        if let Some(vdi) = db.vdis.get(&disk.vdi).await? {
+        if !params.goes(disk.vdi)
+            && let Some(vdi) = db.vdis.get(&disk.vdi).await?
+        {
             let mut with_it = vdi.value.clone();
             with_it.host = host;
             commit = db.vdis.update_in(commit, &vdi, &with_it);

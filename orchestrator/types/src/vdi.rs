@@ -87,7 +87,8 @@ pub struct CopyVdi {
     pub sr: Option<Reference>,
 }
 
-/// Moves a VDI to another SR or host. It gets a new id.
+/// Moves a VDI to another SR or host. It gets a new id. That of a running VM goes to another SR of its host: it is copied
+/// while the VM runs, which stands at the end while its memory is saved and resumed.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MigrateVdi {
@@ -98,6 +99,9 @@ pub struct MigrateVdi {
     /// Without one, the local SR of the host.
     #[serde(default)]
     pub sr: Option<Reference>,
+    /// Bytes per second; 0 for no limit. What a VM has to stand for goes without one.
+    #[serde(default)]
+    pub bandwidth: u64,
 }
 
 /// A VDI whose contents somebody sends.

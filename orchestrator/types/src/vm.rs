@@ -267,7 +267,8 @@ pub struct CloneVm {
     pub start: bool,
 }
 
-/// Moves a VM to another host of its pool: a running one with its memory, a stopped one by its definition.
+/// Moves a VM to another host of its pool: a running one with its memory, a stopped one by its definition. Disks that the
+/// other host does not reach are copied there, where that is asked for.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MigrateVm {
@@ -275,6 +276,15 @@ pub struct MigrateVm {
     /// Without one, the best host that is not the one it is on.
     #[serde(default)]
     pub host: Option<Reference>,
+    /// Copy the disks that the other host does not reach.
+    #[serde(default)]
+    pub move_disks: bool,
+    /// The SR of the other host that they go to, which says that they are to go; without one, its local SR.
+    #[serde(default)]
+    pub sr: Option<Reference>,
+    /// Of their copies: bytes per second; 0 for no limit. What the VM has to stand for goes without one.
+    #[serde(default)]
+    pub bandwidth: u64,
 }
 
 /// The same for many VMs.

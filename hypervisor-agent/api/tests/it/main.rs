@@ -8,8 +8,8 @@ use prost::Message;
 use xenith_common_ids::{Epoch, IncarnationId, NetworkId, OperationId, SrId, VdiId, VmId};
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_api::{
-    ArrivalCommand, Command, CommandResult, Envelope, RevertPart, SendVm, VmAction, fault_from_status,
-    status_from_fault, wire,
+    ArrivalCommand, Command, CommandResult, Envelope, Exchanged, RevertPart, SendVdi, SendVm, TransferCommand,
+    VmAction, fault_from_status, status_from_fault, wire,
 };
 use xenith_hypervisor_agent_types::{
     Autostart, BootDevice, CdDrive, CpuShare, CrashAction, DirectBoot, DiskAccess, DiskDevice, DiskSpec,
@@ -114,6 +114,18 @@ proptest! {
     }
 }
 
+fn send_vdi() -> SendVdi {
+    SendVdi {
+        vdi: VdiId::new(),
+        to: VdiId::new(),
+        address: "xen2:8445".into(),
+        server_name: "host".into(),
+        authority_pem: "PEM".into(),
+        ticket: "secret".into(),
+        bandwidth: 1 << 20,
+    }
+}
+
 #[test]
 fn what_moves_a_vm_round_trips() {
     let (vm, incarnation) = (VmId::new(), IncarnationId::new());
@@ -122,6 +134,7 @@ fn what_moves_a_vm_round_trips() {
         server_name: "host".into(),
         authority_pem: "PEM".into(),
         ticket: "secret".into(),
+        exchanged: vec![Exchanged { from: VdiId::new(), to: VdiId::new() }],
     };
     assert!(!format!("{send:?}").contains("secret"), "commands are logged");
     let idle = std::time::Duration::from_secs(60);
@@ -137,14 +150,29 @@ fn what_moves_a_vm_round_trips() {
         Command::Vm { vm, action: VmAction::SnapshotWithMemory { disks: disks.clone(), memory } },
         back(RevertPart::Check),
         back(RevertPart::Whole),
+        Command::Vm { vm, action: VmAction::Exchange(Exchanged { from: VdiId::new(), to: VdiId::new() }) },
+        Command::Vm {
+            vm,
+            action: VmAction::SnapshotSent {
+                disks: vec![SnapshotOf { vdi: VdiId::new(), snapshot: VdiId::new() }],
+            },
+        },
+        Command::Transfer(TransferCommand::SendChanges { send: send_vdi(), base: VdiId::new() }),
+        Command::Transfer(TransferCommand::Patch {
+            from: VdiId::new(),
+            base: VdiId::new(),
+            to: VdiId::new(),
+            bandwidth: 7,
+        }),
         Command::Arrival(ArrivalCommand::Open { vm, incarnation, ticket_hash: "00ff".into(), idle }),
         Command::Arrival(ArrivalCommand::Close { vm }),
     ] {
         let envelope = Envelope { operation: OperationId::new(), epoch: Epoch(3), command };
         assert_eq!(Envelope::try_from(wire::ExecuteRequest::from(&envelope)).unwrap(), envelope);
     }
-    let open = CommandResult::ArrivalOpen(8445);
-    assert_eq!(CommandResult::try_from(wire::ExecuteReply::from(&open)).unwrap(), open);
+    for answer in [CommandResult::ArrivalOpen(8445), CommandResult::Copied(u64::MAX)] {
+        assert_eq!(CommandResult::try_from(wire::ExecuteReply::from(&answer)).unwrap(), answer);
+    }
     let wrong = wire::ArrivalOpen { port: 65_536 };
     let wrong = wire::ExecuteReply { result: Some(wire::execute_reply::Result::ArrivalOpen(wrong)) };
     assert_eq!(CommandResult::try_from(wrong).unwrap_err().field, "arrival_open.port");

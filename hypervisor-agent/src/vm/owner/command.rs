@@ -159,6 +159,9 @@ impl Owner {
                 (VmAction::Snapshot { disks, quiesce }, settled) => {
                     driver.snapshot(record, settled.clone(), disks.clone(), *quiesce).boxed()
                 }
+                (VmAction::SnapshotSent { disks }, settled) => {
+                    driver.snapshot(record, settled.clone(), disks.clone(), Quiesce::Never).boxed()
+                }
                 _ => return,
             },
             (Activity::ShuttingDown(kind), Settled::Up(up)) => {

@@ -196,25 +196,38 @@ fn a_vm_between_two_hosts() {
     let send = || {
         let text = String::new;
         let (address, server_name) = (text(), text());
-        let order = SendVm { address, server_name, authority_pem: text(), ticket: text() };
+        let order = SendVm { address, server_name, authority_pem: text(), ticket: text(), exchanged: vec![] };
         VmAction::Send(Box::new(order))
     };
     let snapshot = || VmAction::Snapshot { disks: vec![], quiesce: Quiesce::Never };
     let sending = Some(Activity::Sending);
-    // columns: send take-back snapshot destroy unpause pause
-    let table: [(&str, Settled, Option<Activity>, [&str; 6]); 8] = [
-        ("running", up(Mode::Running), None, ["begin", "so", "begin", "begin", "so", "begin"]),
-        ("paused", up(Mode::Paused), None, ["no", "so", "begin", "begin", "begin", "so"]),
-        ("stopped", stopped.clone(), None, ["no", "so", "begin", "so", "no", "no"]),
-        ("sent", up(Mode::Sent), None, ["so", "begin", "no", "begin", "no", "no"]),
-        ("sending", up(Mode::Running), sending, ["join", "no", "no", "no", "no", "no"]),
-        ("taken back", up(Mode::Sent), Some(Activity::TakingBack), ["no", "join", "no", "no", "no", "no"]),
-        ("receiving", stopped, Some(Activity::Receiving(run)), ["no"; 6]),
-        ("unpausing", up(Mode::Paused), Some(Activity::Unpausing), ["no", "no", "no", "no", "join", "no"]),
+    let taken_back = Some(Activity::TakingBack);
+    // columns: send take-back snapshot destroy unpause pause snapshot-sent
+    let table: [(&str, Settled, Option<Activity>, [&str; 7]); 8] = [
+        ("running", up(Mode::Running), None, ["begin", "so", "begin", "begin", "so", "begin", "no"]),
+        ("paused", up(Mode::Paused), None, ["no", "so", "begin", "begin", "begin", "so", "no"]),
+        ("stopped", stopped.clone(), None, ["no", "so", "begin", "so", "no", "no", "no"]),
+        ("sent", up(Mode::Sent), None, ["so", "begin", "no", "begin", "no", "no", "begin"]),
+        ("sending", up(Mode::Running), sending, ["join", "no", "no", "no", "no", "no", "no"]),
+        ("taken back", up(Mode::Sent), taken_back, ["no", "join", "no", "no", "no", "no", "no"]),
+        ("receiving", stopped, Some(Activity::Receiving(run)), ["no"; 7]),
+        (
+            "unpausing",
+            up(Mode::Paused),
+            Some(Activity::Unpausing),
+            ["no", "no", "no", "no", "join", "no", "no"],
+        ),
     ];
     for (case, settled, activity, expected) in table {
-        let actions =
-            [send(), VmAction::TakeBack, snapshot(), VmAction::Destroy, VmAction::Unpause, VmAction::Pause];
+        let actions = [
+            send(),
+            VmAction::TakeBack,
+            snapshot(),
+            VmAction::Destroy,
+            VmAction::Unpause,
+            VmAction::Pause,
+            VmAction::SnapshotSent { disks: vec![] },
+        ];
         for (action, expected) in actions.into_iter().zip(expected) {
             let decision = decide(&settled, activity, &action, None);
             assert_eq!(word(&decision), expected, "{action:?} when {case}: {decision:?}");

@@ -93,7 +93,8 @@ pub enum VdiCommand {
         #[command(flatten)]
         tasked: Tasked,
     },
-    /// Move a VDI to another SR or host; the VM that has it must be off. It gets a new id.
+    /// Move a VDI to another SR or host. It gets a new id. That of a running VM goes to another SR of its host, and the VM
+    /// stands for a while at the end: `--dry-run` says for what.
     Migrate {
         #[arg(value_name = "VDI")]
         vdi: String,
@@ -103,6 +104,9 @@ pub enum VdiCommand {
         /// Without one, the local SR of the host.
         #[arg(long)]
         sr: Option<String>,
+        /// MiB per second at most. What a VM has to stand for goes without a limit.
+        #[arg(long, value_name = "MIB")]
+        bandwidth: Option<u64>,
         #[command(flatten)]
         planned: Planned,
     },

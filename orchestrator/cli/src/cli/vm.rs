@@ -91,6 +91,15 @@ pub enum VmCommand {
         /// Without one, the best host that is not the one it is on.
         #[arg(long)]
         host: Option<String>,
+        /// Copy the disks that the other host does not reach.
+        #[arg(long)]
+        move_disks: bool,
+        /// Copy them to this SR of the other host, instead of its local one.
+        #[arg(long)]
+        sr: Option<String>,
+        /// Of these copies: MiB per second at most. What the VM has to stand for goes without a limit.
+        #[arg(long, value_name = "MIB")]
+        bandwidth: Option<u64>,
         #[command(flatten)]
         planned: Planned,
     },

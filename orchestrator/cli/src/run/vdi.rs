@@ -73,8 +73,9 @@ pub async fn run(app: &App, command: VdiCommand) -> Result<(), CliError> {
         VdiCommand::Copy { vdi, name, host, sr, tasked } => {
             begin::<vdi::Copy>(app, &CopyVdi { vdi, name, host, sr }, &tasked).await
         }
-        VdiCommand::Migrate { vdi, host, sr, planned } => {
-            begin_or_plan::<vdi::Migrate>(app, &MigrateVdi { vdi, host, sr }, &planned).await
+        VdiCommand::Migrate { vdi, host, sr, bandwidth, planned } => {
+            let bandwidth = bandwidth.unwrap_or_default() << 20;
+            begin_or_plan::<vdi::Migrate>(app, &MigrateVdi { vdi, host, sr, bandwidth }, &planned).await
         }
         VdiCommand::Upload(args) => upload::run(app, *args).await,
         VdiCommand::Send { vdi, from } => upload::send(app, vdi, from).await,

@@ -92,8 +92,10 @@ pub async fn run(app: &App, command: VmCommand) -> Result<(), CliError> {
         VmCommand::Unpause(one) => act::<vm::Unpause>(app, one).await,
         VmCommand::Suspend(one) => act::<vm::Suspend>(app, one).await,
         VmCommand::Resume(one) => act::<vm::Resume>(app, one).await,
-        VmCommand::Migrate { vm, host, planned } => {
-            begin_or_plan::<vm::Migrate>(app, &MigrateVm { vm, host }, &planned).await
+        VmCommand::Migrate { vm, host, move_disks, sr, bandwidth, planned } => {
+            let bandwidth = bandwidth.unwrap_or_default() << 20;
+            let params = MigrateVm { vm, host, move_disks, sr, bandwidth };
+            begin_or_plan::<vm::Migrate>(app, &params, &planned).await
         }
         VmCommand::AttachDisk { vm, disk, planned } => {
             let disk = spec::new_disk(&disk);

@@ -149,6 +149,7 @@ fn open_upload(disk: &ImportDiskRecord, sr: xenith_common_ids::SrId, ticket: Opt
         // Nothing has this hash: no ticket was issued yet.
         ticket_hash: ticket.unwrap_or_default(),
         idle: IDLE,
+        under: None,
     }
 }
 
