@@ -16,7 +16,7 @@ use xenith_hypervisor_agent_api::{
 };
 use xenith_hypervisor_agent_client::{AgentClientError, Wish};
 use xenith_hypervisor_agent_types::{
-    DiskAccess, DiskDevice, DiskSpec, Fault, FaultReason, SrSpec, VdiFacts, VdiSize,
+    DiskAccess, DiskDevice, DiskSpec, Fault, FaultReason, SnapshotOf, SrSpec, VdiFacts, VdiSize,
 };
 use xenith_vmware_import::upload::{Mark, receive};
 
@@ -165,6 +165,54 @@ async fn a_copy_in_another_sr_is_there_completely() {
     }
     let copy = std::fs::read(folder.path().join(format!("fast/{to}.raw"))).unwrap();
     assert!(copy == contents(&lab, vdi));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_becomes_a_later_snapshot_of_its_disk() {
+    let (here, there) = (Lab::new().await, Lab::new().await);
+    let (vdi, sr, size) = (filled(&here).await, sr(&here).await, VdiSize::from_bytes(SIZE).unwrap());
+    let kept = [VdiId::new(), VdiId::new()];
+    let keep = async |snapshot: VdiId| {
+        let disks = vec![SnapshotOf { vdi, snapshot }];
+        here.execute(Command::Storage(StorageCommand::Snapshot { disks })).await.unwrap();
+    };
+    keep(kept[0]).await;
+    let copy = VdiId::new();
+    transfer(&here, TransferCommand::Copy { from: kept[0], to: copy, sr, size, bandwidth: 0 }).await.unwrap();
+    let (sent, opened) = waiting(&there).await;
+    transfer(&here, TransferCommand::Send(order(kept[0], sent, (&there, opened.port)))).await.unwrap();
+    there.execute(Command::Import(ImportCommand::CloseUpload(sent))).await.unwrap();
+
+    let disk =
+        std::fs::OpenOptions::new().write(true).open(here.config.storage.join(format!("{vdi}.raw"))).unwrap();
+    for (at, byte) in [(4 << 20, 0), (6 << 20, 5)] {
+        disk.write_all_at(&[byte; 4096], at).unwrap();
+    }
+    keep(kept[1]).await;
+    let later = contents(&here, vdi);
+    let opened = open(&there, sent).await;
+    let commands = [
+        TransferCommand::Patch { from: kept[1], base: kept[0], to: copy, bandwidth: 0 },
+        TransferCommand::SendChanges { send: order(kept[1], sent, (&there, opened.port)), base: kept[0] },
+    ];
+    for command in commands {
+        // Twice: somebody did not hear the answer.
+        for _ in 0..2 {
+            let copied = transfer(&here, command.clone()).await.unwrap();
+            let CommandResult::Copied(bytes) = copied else { panic!("{copied:?}") };
+            assert!((8192..=4 << 20).contains(&bytes), "{command:?}: {bytes}");
+        }
+    }
+    assert!(contents(&here, copy) == later && contents(&there, sent) == later);
+
+    // A disk that has grown has no room in its copy.
+    let grown = VdiSize::from_bytes(SIZE + (1 << 20)).unwrap();
+    here.execute(Command::Storage(StorageCommand::Grow { vdi, sr, size: grown })).await.unwrap();
+    let last = VdiId::new();
+    keep(last).await;
+    let patch = TransferCommand::Patch { from: last, base: kept[1], to: copy, bandwidth: 0 };
+    assert_eq!(transfer(&here, patch).await.unwrap_err().reason, FaultReason::WrongState);
+    assert!(contents(&here, copy) == later, "and is left as it was");
 }
 
 struct Reader {

@@ -32,6 +32,7 @@ mod mail;
 mod memory_snapshots;
 mod metrics;
 mod migration;
+mod moving_disks;
 mod networks;
 mod old_records;
 mod once;

@@ -51,6 +51,7 @@ sagas! {
     detach_disk: "vm_update" after started() => with(on_web("vm.detach_disk"), "device", json!("xvda"));
     migrate: "vm_migrate" after vec![bare(), on_web("vm.start")] => on_web("vm.migrate"), hosts(2), told();
     migrate_stopped: "vm_migrate" after vec![bare()] => with(on_web("vm.migrate"), "host", json!("xen2")), hosts(2), told();
+    migrate_with_disks: "vm_migrate" after vec![at_home(), on_web("vm.start")] => with(on_web("vm.migrate"), "move_disks", json!(true)), hosts(2), told();
     delete: "vm_delete" after vec![web()] => on_web("vm.delete");
     delete_but_keep_disks: "vm_delete" after vec![web()] => with(on_web("vm.delete"), "keep_disks", json!(true));
     import_upload: "import_upload" after vec![] => upload(), sends();
@@ -92,6 +93,7 @@ sagas! {
     vdi_copy_there: "vdi_copy" after vec![data()] => with(with(of_data("vdi.copy"), "name", json!("copy")), "host", json!("xen2")), hosts(2);
     vdi_migrate: "vdi_copy" after vec![data()] => with(of_data("vdi.migrate"), "host", json!("xen2")), hosts(2);
     vdi_migrate_of_vm: "vdi_copy" after vec![web(), fast()] => ("vdi.migrate", json!({ "vdi": "web-1-xvda", "sr": "fast" }));
+    vdi_migrate_of_running: "vdi_move" after vec![fast(), web(), on_web("vm.start")] => ("vdi.migrate", json!({ "vdi": "web-1-xvda", "sr": "fast" })), told();
     vdi_upload: "vdi_upload" after vec![] => (
         "vdi.upload",
         json!({ "name": "data", "host": "xen1", "capacity": sender::CAPACITY })
@@ -114,6 +116,11 @@ sagas! {
 fn web() -> ApiCall {
     let small = serde_json::to_value(crate::harness::small("web-1")).unwrap();
     with(("vm.create", small), "disks", json!([{ "size": 1 << 20 }]))
+}
+
+/// The same, on the first host, with its disk in that one's own SR.
+fn at_home() -> ApiCall {
+    with(web(), "host", json!("xen1"))
 }
 
 /// A VM on the first host that has no disk, so that every host reaches what it needs.
