@@ -22,7 +22,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'vm.suspend': { bare: ['vm'] },
   'vm.resume': { bare: ['vm'] },
   'vm.delete': { bare: ['vm'], flags: ['keep_disks'] },
-  'vm.migrate': { bare: ['vm'], flags: ['host'] },
+  'vm.migrate': { bare: ['vm'], flags: ['host', 'move_disks', 'sr'] },
   'vm.insert_cd': { bare: ['vm', 'iso'] },
   'vm.eject_cd': { bare: ['vm'] },
   'vm.clone': { bare: ['vm', 'name'], flags: ['description', 'start'] },

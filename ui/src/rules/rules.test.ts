@@ -90,7 +90,7 @@ describe('the command line', () => {
     ['vm.power_off', { vm: 'web 1' }, "xenith vm power-off 'web 1'"],
     ['vm.delete', { vm: 'web-1', keep_disks: true }, 'xenith vm delete web-1 --keep-disks'],
     ['vm.detach_disk', { device: 'xvdb', vm: 'web-1' }, 'xenith vm detach-disk web-1 xvdb'],
-    ['vm.migrate', { vm: 'web-1', host: 'xen2' }, 'xenith vm migrate web-1 --host xen2'],
+    ['vm.migrate', { vm: 'web-1', host: 'xen2', move_disks: true }, 'xenith vm migrate web-1 --host xen2 --move-disks'],
     ['host.set_maintenance', { host: 'xen1', maintenance: true }, 'xenith host set-maintenance xen1 on'],
     ['host.upgrade', { host: 'xen1', url: 'https://x/live', evacuate: true }, 'xenith host upgrade xen1 https://x/live --evacuate'],
     ['network.create', { name: 'lan', bridge: 'xenbr0', pool: 'p', description: '' }, 'xenith network create lan --bridge xenbr0 --pool p'],

@@ -143,6 +143,14 @@ async fn a_pool_on_real_xen() {
         step!(pair, steps, "kill -9 of the agent that sends", 10, pool::sender_dies(&pair, &MOVES));
         step!(pair, steps, "cut the network between them in a move", 10, pool::network_is_cut(&pair, &MOVES));
         step!(pair, steps, "evacuate a host", 15, pool::evacuate(&pair, guests));
+        step!(pair, steps, "move a guest with its disk, and back", 20, pool::moves_with_disk(&pair, &STAYS));
+        step!(
+            pair,
+            steps,
+            "move a disk while its guest writes, and back",
+            20,
+            pool::disk_moves(&pair, &STAYS)
+        );
         step!(pair, steps, "move a guest that is off", 8, pool::moves_off(&pair, &MOVES));
         let backups = pool::backs_up(&pair, [&MOVES, &STAYS]);
         step!(pair, steps, "back both up to an NFS server, at once", 40, backups);

@@ -4,10 +4,11 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
+use xenith_common_ids::TaskId;
 use xenith_hypervisor_agent_types::{ObservedVm, Power};
 use xenith_lab::{Cable, Link};
 use xenith_lab_scenario::{Guest, Programs, Stage, told, until};
-use xenith_orchestrator_api::{backup_job, backup_run, host, network, repository, sr, task, vm};
+use xenith_orchestrator_api::{backup_job, backup_run, host, network, repository, sr, task, vdi, vm};
 use xenith_orchestrator_types::backup::RunStatus;
 use xenith_orchestrator_types::host::HostStatus;
 use xenith_orchestrator_types::task::TaskStatus;
@@ -192,6 +193,68 @@ pub async fn evacuate(pair: &Pair, (moves, stays): (&Guest, &Guest)) -> Result<(
     pair.runs_on(moves, &boot).await?;
     ensure!(pair.around(moves).await?.0.name == pair.one.name, "{} has not left", moves.name);
     Ok(())
+}
+
+/// There and back as it runs, each time with its disk, which only its host reaches.
+pub async fn moves_with_disk(pair: &Pair, guest: &Guest) -> Result<()> {
+    let (has, _) = pair.around(guest).await?;
+    has.order(&has.running(guest).await?, "write-pattern 31 1").await?;
+    for _ in 0..2 {
+        let (has, next) = pair.around(guest).await?;
+        let boot = has.boot_id(&has.running(guest).await?).await?;
+        let order = json!({ "vm": guest.name, "host": next.name, "move_disks": true });
+        has.orchestrator.done::<vm::Migrate>(order, 8 * MINUTE).await?;
+        pair.runs_on(guest, &boot).await?;
+        ensure!(pair.around(guest).await?.0.name == next.name, "{} has not moved", guest.name);
+    }
+    Ok(())
+}
+
+/// To a second SR of its host and back, while the guest writes.
+pub async fn disk_moves(pair: &Pair, guest: &Guest) -> Result<()> {
+    let (has, _) = pair.around(guest).await?;
+    let spec = json!({ "kind": "folder", "path": "/srv/second" });
+    let second = json!({ "name": "second", "host": has.name, "spec": spec });
+    has.orchestrator.done::<sr::Create>(second, MINUTE).await?;
+    let disk = format!("{}-xvda", guest.name);
+    let home = json!({ "vdi": disk });
+    for order in [json!({ "vdi": disk, "sr": "second" }), home] {
+        let before = has.running(guest).await?;
+        let boot = has.boot_id(&before).await?;
+        has.order(&before, &format!("write-pattern {} 1", FIRST - 1)).await?;
+        let started = has.orchestrator.call::<vdi::Migrate>(order).await?;
+        let pattern = writes_until_it_stands(has, guest, started.task).await?;
+        let task = has.orchestrator.over(started.task, 8 * MINUTE).await?;
+        ensure!(task.status == TaskStatus::Done, "{}", told(&task));
+        let seen = has.running_anew(guest, &before).await?;
+        ensure!(has.boot_id(&seen).await? == boot, "the guest has booted anew: its memory is lost");
+        if has.order(&seen, &format!("check-pattern {pattern} 1")).await.is_err() {
+            // It was made to stand before it had heard of the last.
+            has.order(&seen, &format!("check-pattern {} 1", pattern - 1)).await?;
+        }
+        // For the steps that follow.
+        has.order(&seen, "write-pattern 31 1").await?;
+    }
+    Ok(())
+}
+
+const FIRST: u32 = 50;
+
+/// One pattern after the other. Returns the last that the guest was told: what it was at when it was made to stand, it
+/// finishes when it runs again.
+async fn writes_until_it_stands(has: &Stage, guest: &Guest, task: TaskId) -> Result<u32> {
+    for pattern in FIRST.. {
+        let now = has.orchestrator.call::<task::Get>(json!({ "task": task })).await?;
+        let seen = has.vm(guest.name).await?.observed.context("its host tells of it")?;
+        if now.status.is_over() || seen.power != Power::Running {
+            return Ok(pattern - 1);
+        }
+        let said = has.view(&seen)?.order(&format!("write-pattern {pattern} 1"), MINUTE / 4).await;
+        if !said.is_ok_and(|said| said.starts_with("ok")) {
+            return Ok(pattern);
+        }
+    }
+    anyhow::bail!("the move does not end")
 }
 
 /// Rules hold for real packets, change while the guests run, and let answers pass.

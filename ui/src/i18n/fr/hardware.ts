@@ -72,5 +72,6 @@ export const hardware: Record<string, string> = {
   'A new disk with the same contents; that of a running VM as it is now.': 'Un nouveau disque au même contenu ; celui d’une VM en marche comme il est maintenant.',
   Move: 'Déplacer',
   'Move {{name}}': 'Déplacer {{name}}',
-  'Its VM must be off, and needs all its disks on its own host.': 'Sa VM doit être éteinte, et a besoin de tous ses disques sur son hôte.',
+  'A VM needs all its disks on its own host. One that runs stands for a while at the end, in which its memory is saved and resumed.':
+    'Une VM a besoin de tous ses disques sur son hôte. Si elle tourne, elle s’arrête un moment à la fin, le temps que sa mémoire soit enregistrée puis reprise.',
 };

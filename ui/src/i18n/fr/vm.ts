@@ -39,10 +39,11 @@ export const vm: Record<string, string> = {
   'It is protected from moving: take that off first.': 'Elle est protégée du déplacement : levez d’abord cette protection.',
   'It is paused: its guest has to run to move.': 'Elle est en pause : son invité doit tourner pour se déplacer.',
   'To another host, as it runs or off.': 'Vers un autre hôte, en marche ou éteinte.',
-  'It goes as it runs, and stands for a moment at the end. The other host must reach its disks.':
-    'Elle part en marche, et s’arrête un instant à la fin. L’autre hôte doit atteindre ses disques.',
-  'Its definition goes; its disks stay where they are, and the other host must reach them.':
-    'Sa définition part ; ses disques restent où ils sont, et l’autre hôte doit les atteindre.',
+  'It goes as it runs, and stands for a moment at the end. The other host must reach its disks, or they are copied.':
+    'Elle part en marche, et s’arrête un instant à la fin. L’autre hôte doit atteindre ses disques, sinon ils sont copiés.',
+  'Copy the disks that the other host does not reach': 'Copier les disques que l’autre hôte n’atteint pas',
+  'Its definition goes; its disks stay where they are, and the other host must reach them, or they are copied.':
+    'Sa définition part ; ses disques restent où ils sont, et l’autre hôte doit les atteindre, sinon ils sont copiés.',
   'It is not paused.': 'Elle n’est pas en pause.',
   'Xenith did not make this domain: it is only shown.': 'Xenith n’a pas créé ce domaine : il est seulement montré.',
   'Only an admin of everything sees the others; this is what you may do.':

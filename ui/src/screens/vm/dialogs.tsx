@@ -36,16 +36,18 @@ export function CloneVm({ vm, close }: { vm: Vm; close: () => void }) {
 export function MoveVm({ vm, close }: { vm: Vm; close: () => void }) {
   const { t } = useTranslation();
   const [host, setHost] = useState('');
+  const [disks, setDisks] = useState(false);
   const hosts = useHostOptions().filter(([id]) => id !== vm.host);
   return (
     <FormDialog
-      act={{ method: 'vm.migrate', params: { vm: vm.id, ...(host ? { host } : {}) }, title: t('Move {{name}}', { name: vm.name }) }}
+      act={{ method: 'vm.migrate', params: { vm: vm.id, ...(host ? { host } : {}), ...(disks ? { move_disks: true } : {}) }, title: t('Move {{name}}', { name: vm.name }) }}
       button={t('Move')}
       ready={hosts.length > 0}
       close={close}
-      about={vm.power === 'running' ? t('It goes as it runs, and stands for a moment at the end. The other host must reach its disks.') : t('Its definition goes; its disks stay where they are, and the other host must reach them.')}
+      about={vm.power === 'running' ? t('It goes as it runs, and stands for a moment at the end. The other host must reach its disks, or they are copied.') : t('Its definition goes; its disks stay where they are, and the other host must reach them, or they are copied.')}
     >
       <ChoiceField id="move-host" label={t('Host')} value={host} set={setHost} options={hosts} none={t('The best one')} />
+      <Checkbox id="move-disks" label={t('Copy the disks that the other host does not reach')} isChecked={disks} onChange={(_event, on) => setDisks(on)} />
     </FormDialog>
   );
 }
