@@ -1,8 +1,10 @@
 //! A VDI to another host, which has opened an upload for it ([`crate::import::upload`]).
 //!
 //! A connection that breaks is made again, and the sending goes on at the receiver's mark. Zeros do not travel; the
-//! receiver holds the contents against the sender's digest before it calls them whole. What changed in a VDI that the receiver has a copy of
-//! goes as a whole again: it is little, and taking it twice does no harm.
+//! receiver holds the contents against the sender's digest before it calls them whole.
+//!
+//! What changed in a VDI of which the receiver has a copy goes as a whole again: it is little, and taking it twice does no
+//! harm.
 
 use std::io::BufWriter;
 use std::sync::Arc;

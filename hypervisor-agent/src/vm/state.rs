@@ -453,7 +453,10 @@ fn while_busy(settled: &Settled, activity: Activity, action: &VmAction) -> Decis
     match (action, activity) {
         // The one thing that must never wait for a guest that does not answer.
         (VmAction::Destroy, Activity::ShuttingDown(_)) => Decision::Supersede(Activity::Destroying),
-        (VmAction::TakeBack, Activity::Sending) => Decision::Denied(Denied::StillSending),
+        // Or the last of its disks is kept, for a sender that was given up.
+        (VmAction::TakeBack, Activity::Sending | Activity::Snapshotting) => {
+            Decision::Denied(Denied::StillSending)
+        }
         _ => Decision::Denied(Denied::Busy { now: activity }),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use xenith_common_ids::{VdiId, VmId};
-use xenith_hypervisor_agent_api::{Command, CommandResult, ShutdownKind, VmAction};
+use xenith_hypervisor_agent_api::{Command, CommandResult, Exchanged, ShutdownKind, VmAction};
 use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_sim::{Delay, Failure, FaultRule, Manners, Operation};
@@ -271,4 +271,31 @@ async fn a_wrong_spec_names_the_field() {
     let fault = lab.vm(vm, start()).await.unwrap_err();
     assert_eq!(fault.field.as_deref(), Some("platform.boot.kernel"), "{fault}");
     assert_eq!(lab.look(vm).await.unwrap().power, Power::Stopped);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn saved_memory_is_resumed_with_the_disk_that_took_the_others_place() {
+    let mut lab = Lab::new().await;
+    let (old, new) = (vdi(&lab, "1MiB").await, vdi(&lab, "1MiB").await);
+    let mut with_disk = spec("v");
+    with_disk.disks = vec![disk(0, old.vdi)];
+    let vm = lab.define_as(with_disk).await;
+    lab.done(vm, start()).await;
+    let exchange = |from, to| VmAction::Exchange(Exchanged { from, to });
+    assert_eq!(lab.refused(vm, exchange(old.vdi, new.vdi)).await, FaultReason::WrongState, "it runs");
+    lab.done(vm, VmAction::Suspend).await;
+    assert_eq!(lab.refused(vm, exchange(VdiId::new(), new.vdi)).await, FaultReason::Invalid);
+    // There, back, and there again; twice, as by somebody who did not hear the answer; and over a restart.
+    for (from, to) in [(old.vdi, new.vdi), (new.vdi, old.vdi), (old.vdi, new.vdi), (old.vdi, new.vdi)] {
+        assert_eq!(lab.done(vm, exchange(from, to)).await.power, Power::Suspended);
+    }
+    lab.restart().await;
+    let in_use = lab.execute(Command::DeleteVdi { vdi: new.vdi, sr: new.sr }).await;
+    assert!(
+        matches!(in_use, Err(AgentClientError::Refused(fault)) if fault.reason == FaultReason::WrongState)
+    );
+    lab.execute(Command::DeleteVdi { vdi: old.vdi, sr: old.sr }).await.unwrap();
+    let up = lab.done(vm, resume()).await;
+    let disks = lab.sim.devices(up.domid.unwrap()).unwrap().disks;
+    assert!(disks[0].path.to_string_lossy().contains(&new.vdi.to_string()), "{disks:?}");
 }

@@ -44,9 +44,10 @@ const PATIENCE: Duration = Duration::from_secs(7 * 86_400);
 /// The mark on the receiving host goes on after all of these.
 const AGAIN: RetryPolicy =
     RetryPolicy { attempts: 30, first: Duration::from_secs(1), most: Duration::from_secs(60) };
-/// The VM stands meanwhile: it is let run on where it was rather than waited for.
+/// The VM stands meanwhile. An agent that was restarted is back by then; for one that is not, the VM is let run on where
+/// it was rather than waited for.
 const BRIEFLY: RetryPolicy =
-    RetryPolicy { attempts: 4, first: Duration::from_millis(500), most: Duration::from_secs(4) };
+    RetryPolicy { attempts: 8, first: Duration::from_millis(500), most: Duration::from_secs(4) };
 const BRIEF: Duration = Duration::from_secs(180);
 /// Nothing came for so long: the sender is given up.
 const IDLE: Duration = Duration::from_secs(3600);

@@ -72,8 +72,8 @@ impl Params {
 
     /// Whether a disk of the VM, by either id, is one that goes along.
     fn goes(&self, vdi: VdiId) -> bool {
-        let disks = self.mirror.iter().flat_map(|mirror| &mirror.disks);
-        disks.into_iter().any(|disk| disk.from.id == vdi || disk.to.vdi == vdi)
+        let mut disks = self.mirror.iter().flat_map(|mirror| &mirror.disks);
+        disks.any(|disk| disk.from.id == vdi || disk.to.vdi == vdi)
     }
 }
 

@@ -235,6 +235,8 @@ fn a_vm_between_two_hosts() {
     }
     let decision = decide(&up(Mode::Running), sending, &VmAction::TakeBack, None);
     assert_eq!(decision, Decision::Denied(Denied::StillSending), "which is worth asking again");
+    let decision = decide(&up(Mode::Sent), Some(Activity::Snapshotting), &VmAction::TakeBack, None);
+    assert_eq!(decision, Decision::Denied(Denied::StillSending), "the last of its disks is being kept");
     for (settled, activity, shown) in [
         (up(Mode::Running), sending, Power::Running),
         (up(Mode::Sent), None, Power::Suspending),
