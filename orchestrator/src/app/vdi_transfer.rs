@@ -1,7 +1,7 @@
 //! VDIs on their way: copied and moved between SRs and hosts, sent by and given to people.
 
 use serde_json::json;
-use xenith_common_ids::{HostId, OperationId, SagaId, VdiId};
+use xenith_common_ids::{HostId, OperationId, SagaId, VdiId, VmId};
 use xenith_common_pki::Peer;
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, TransferCommand};
 use xenith_hypervisor_agent_types::{Power, VdiSize};
@@ -64,13 +64,11 @@ impl App {
         let to = (request.host.as_deref(), request.sr.as_deref());
         let (host, to) = self.destination(call, &found, to).await?;
         let to = NewVdi { name: request.name, ..to };
-        let up = |vm: &xenith_common_ids::VmId| {
-            self.fleet.vm(*vm).is_some_and(|(_, observed)| observed.power.has_domain())
-        };
+        let up = |vm: &VmId| self.fleet.vm(*vm).is_some_and(|(_, observed)| observed.power.has_domain());
         // A copy on its own host keeps a VM that is off from being started; one to another host goes on after
         // interruptions, and must find the same contents.
         let elsewhere = host != found.value.host;
-        let of_snapshot = |vm: &xenith_common_ids::VmId| elsewhere || up(vm);
+        let of_snapshot = |vm: &VmId| elsewhere || up(vm);
         let snapshot = found.value.attached_to.filter(of_snapshot).map(|vm| (vm, VdiId::new()));
         let saga = SagaId::new();
         let record = self.insert_vdi(Transaction::new(), &to, host, MadeFor::Itself(saga));
@@ -124,15 +122,11 @@ impl App {
             );
             return Err(ApiError::new(Reason::WrongState, message));
         }
-        let of = match found.value.attached_to {
-            Some(id) => {
-                let record = self.db.vms.get(&id).await.map_err(|e| store_error(&e))?;
-                let record = record.ok_or_else(|| ApiError::not_found("VM", &id.to_string()))?;
-                if self.may_move_disk_of(&record, host)? == Meanwhile::Runs {
-                    return self.move_running(call, (found, record), (to, request.bandwidth)).await;
-                }
-                Some(record)
+        let of = match self.vm_that_has(&found.value, host).await? {
+            Some((record, Meanwhile::Runs)) => {
+                return self.move_running(call, (found, record), (to, request.bandwidth)).await;
             }
+            Some((record, Meanwhile::Off)) => Some(record),
             None => None,
         };
         let saga = SagaId::new();
@@ -179,11 +173,20 @@ impl App {
         self.begin::<VdiCopy>(call, (saga, &params), about, commit).await
     }
 
-    fn may_move_disk_of(
+    /// Whose disk it is, if that may be moved.
+    async fn vm_that_has(
         &self,
-        vm: &Record<xenith_common_ids::VmId, VmRecord>,
+        vdi: &Vdi,
         to: HostId,
-    ) -> Result<Meanwhile, ApiError> {
+    ) -> Result<Option<(Record<VmId, VmRecord>, Meanwhile)>, ApiError> {
+        let Some(id) = vdi.attached_to else { return Ok(None) };
+        let record = self.db.vms.get(&id).await.map_err(|e| store_error(&e))?;
+        let record = record.ok_or_else(|| ApiError::not_found("VM", &id.to_string()))?;
+        let meanwhile = self.may_move_disk_of(&record, to)?;
+        Ok(Some((record, meanwhile)))
+    }
+
+    fn may_move_disk_of(&self, vm: &Record<VmId, VmRecord>, to: HostId) -> Result<Meanwhile, ApiError> {
         let record = &vm.value;
         free(record)?;
         let name = &record.spec.name;
