@@ -77,6 +77,7 @@ impl App {
             to: host,
             disks: vec![Mirrored::new(found.value, to)],
             rest: Rest::Saved,
+            memory: 0,
             authority_pem: self.certificates.authority().certificate_pem().to_owned(),
             bandwidth,
         };

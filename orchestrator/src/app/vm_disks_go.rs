@@ -125,6 +125,7 @@ impl App {
             to,
             disks: going.into_iter().map(|(found, new)| Mirrored::new(found.value, new)).collect(),
             rest,
+            memory: if rest == Rest::Sent { record.spec.memory.target.bytes() } else { 0 },
             authority_pem: self.certificates.authority().certificate_pem().to_owned(),
             bandwidth,
         })
@@ -142,9 +143,9 @@ impl App {
             "disks": going.iter().map(disk).collect::<Vec<_>>(),
             "copy": self.told_of_copies(&sizes, bandwidth),
             "stands": format!(
-                "while what a running VM wrote last goes to the disks and the memory: {} s at most for the disks, or it \
-                 stays where it is",
-                passes::STANDS.as_secs()
+                "while what a running VM wrote last goes to the disks and the memory: about {} s at most for the disks, \
+                 or it stays where it is",
+                passes::STANDS_WITH_MEMORY.as_secs()
             ),
             "lost": ["the disks here, with their ids, once the VM is there"],
         })

@@ -62,6 +62,8 @@ pub struct Mirror {
     pub to: HostId,
     pub disks: Vec<Mirrored>,
     pub rest: Rest,
+    /// Bytes of memory that are sent between the passes and the rest, while the VM runs on.
+    pub memory: u64,
     /// Who signed the hosts' certificates.
     pub authority_pem: String,
     /// Bytes a second while the VM runs; 0: as fast as it goes.
@@ -222,7 +224,7 @@ async fn copy<S: Mirrors>(saga: &S, ctx: &StepCtx<S>) -> Result<Pass, StepError>
 /// What changed since the pass before, until what is left is little enough for the VM to stand for it. Returns which
 /// snapshot the copies are of.
 async fn all_passes<S: Mirrors>(saga: &S, ctx: &StepCtx<S>) -> Result<usize, StepError> {
-    let Mirror { vm, bandwidth, .. } = mirror(ctx)?;
+    let Mirror { vm, bandwidth, memory, .. } = mirror(ctx)?;
     let mut passes: Vec<Pass> = vec![ctx.output("copy")?];
     for number in 1..=passes::MOST {
         let (began, before) = (Instant::now(), is_kept(saga, ctx, number).await?);
@@ -234,13 +236,13 @@ async fn all_passes<S: Mirrors>(saga: &S, ctx: &StepCtx<S>) -> Result<usize, Ste
             continue;
         }
         tracing::info!(%vm, number, bytes, "what changed was copied");
-        match passes::next(&passes) {
+        match passes::next(&passes, *memory) {
             Next::HandOver => return Ok(number),
             Next::Never => break,
             Next::Again => {}
         }
     }
-    Err(StepError::permanent(passes::hopeless(&passes)))
+    Err(StepError::permanent(passes::hopeless(&passes, *memory)))
 }
 
 /// Whether a run of this step that was cut off has made a snapshot.
