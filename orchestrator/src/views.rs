@@ -178,7 +178,7 @@ impl Views {
         intended.hosts.iter().filter_map(|(host, record)| Some((*host, record.held_by?))).collect()
     }
 
-    /// The VDIs that a saga makes or fills.
+    /// The VDIs that a saga makes, fills or moves.
     #[must_use]
     pub fn held_vdis(&self) -> Vec<(VdiId, SagaId)> {
         let intended = self.intended();

@@ -122,6 +122,8 @@ fn stray(
 pub struct Recorded {
     /// The disks of snapshots and templates, which are few; VDIs are looked up SR by SR.
     kept: HashMap<SrId, BTreeMap<VdiId, String>>,
+    /// VDIs that a saga makes, fills or moves: one is not there yet, of another there are snapshots for as long as that takes.
+    held: HashSet<VdiId>,
     /// SRs that were looked at: one that several hosts share is looked at on the first.
     seen: HashSet<SrId>,
     /// Found so far.
@@ -145,7 +147,8 @@ impl Recorded {
                 kept.entry(disk.sr).or_default().insert(disk.vdi, template.value.name.clone());
             }
         }
-        Ok(Self { kept, seen: HashSet::new(), found: Vec::new(), unseen: HashSet::new() })
+        let held = app.views.held_vdis().into_iter().map(|(vdi, _)| vdi).collect();
+        Ok(Self { kept, held, seen: HashSet::new(), found: Vec::new(), unseen: HashSet::new() })
     }
 
     /// A host, or an SR of it, could not be looked at.
@@ -179,7 +182,7 @@ impl Recorded {
         let mut there = BTreeSet::new();
         for vdi in &facts.vdis {
             there.insert(vdi.vdi);
-            if known.contains_key(&vdi.vdi) {
+            if known.contains_key(&vdi.vdi) || vdi.snapshot_of.is_some_and(|of| self.held.contains(&of)) {
                 continue;
             }
             let mib = vdi.size.bytes() >> 20;
@@ -199,7 +202,8 @@ impl Recorded {
             let message = format!("{name} in {sr_name} cannot be used: {}", damaged.problem);
             add(OrphanKind::Damaged, (damaged.vdi.to_string(), "vdi"), name, message);
         }
-        for (vdi, name) in known.iter().filter(|(vdi, _)| !there.contains(vdi)) {
+        let held = &self.held;
+        for (vdi, name) in known.iter().filter(|(vdi, _)| !there.contains(vdi) && !held.contains(vdi)) {
             let message = format!("{name} ({vdi}) is recorded in {sr_name}, which does not hold it");
             add(OrphanKind::Missing, (vdi.to_string(), "vdi"), name.clone(), message);
         }
