@@ -12,7 +12,7 @@
 //! more. What is copied and kept goes when *copy* and *keep* are taken back.
 //!
 //! Xen's back-ends cannot mirror writes, and none is asked to: everything is made of snapshots and of what differs
-//! between two of them (docs/adr/0082-moving-disks.md). [`passes`] says when it is enough.
+//! between two of them (docs/adr/0083-moving-disks.md). [`passes`] says when it is enough.
 
 pub mod passes;
 mod records;
