@@ -18,7 +18,7 @@ use xenith_common_ids::{Epoch, SrId};
 use xenith_common_pki::server_config;
 use xenith_common_tasks::{CancellationToken, Stragglers, TaskSet};
 use xenith_hypervisor_agent_backend::{
-    GuestFactsSource, Hypervisor, Meters, NetworkDevices, ProofNetworks, SystemSlots, Watchdog,
+    GuestFactsSource, Hypervisor, Machine, Meters, NetworkDevices, ProofNetworks, SystemSlots, Watchdog,
 };
 use xenith_hypervisor_agent_storage::file::FileDriver;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
@@ -84,6 +84,7 @@ pub struct Backend {
     pub proof_networks: Arc<dyn ProofNetworks>,
     pub network_devices: Arc<dyn NetworkDevices>,
     pub slots: Arc<dyn SystemSlots>,
+    pub machine: Arc<dyn Machine>,
     pub watchdog: Arc<dyn Watchdog>,
     pub settings: Settings,
     /// Names the boot of the host: VMs are autostarted once for each.
@@ -171,7 +172,8 @@ async fn adopt(
     let of_host = (identity.host(), storage.clone());
     let ha = Ha::start(of_host, backend.watchdog, Arc::clone(&fence), (arms, autostart), tasks.child());
     let publisher = Arc::new(Publisher::new());
-    let systems = Systems::new(backend.slots, Arc::clone(&backend.hypervisor), &config.state);
+    let of_system = (backend.slots, backend.machine);
+    let systems = Systems::new(of_system, Arc::clone(&backend.hypervisor), &config.state);
     let guests = guest_agents(&backend.hypervisor, (journal.clone(), &config.state), tasks);
     let driver = Driver {
         hypervisor: backend.hypervisor,

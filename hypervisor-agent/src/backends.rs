@@ -1,6 +1,7 @@
 //! What runs the domains, chosen at the start: real Xen, or a host in memory.
 
 mod guest_facts;
+mod machine;
 mod real;
 mod slots;
 
@@ -99,6 +100,7 @@ fn simulated() -> Result<Opened, BackendError> {
         proof_networks: sim.clone(),
         network_devices: sim.clone(),
         slots: sim.clone(),
+        machine: sim.clone(),
         watchdog: sim,
         settings: Settings::default(),
         boot_id: Uuid::new_v4().to_string(),
@@ -118,6 +120,7 @@ pub fn over(sim: &Arc<SimHypervisor>, settings: Settings, boot_id: &str) -> Back
         proof_networks: sim.clone(),
         network_devices: sim.clone(),
         slots: sim.clone(),
+        machine: sim.clone(),
         watchdog: sim.clone(),
         settings,
         boot_id: boot_id.to_owned(),

@@ -1,4 +1,5 @@
-//! The system of this host: a new one is fetched and verified, put into the slot that does not run, and started.
+//! The system of this host: a new one is fetched and verified, put into the slot that does not run, and started. And the end
+//! of a boot, ordered: the host starts anew as it is, or is switched off.
 //!
 //! What always holds: nothing is put anywhere whose signature was not verified with the key that the running system came
 //! with, and whose hash is not the signed one. The running system is not touched. One at a time: a lock is held over a
@@ -16,8 +17,10 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 use xenith_common_text::counted;
-use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, SystemSlots};
-use xenith_hypervisor_agent_types::system::{HostSystem, SystemCommand, SystemReply, SystemSlot};
+use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, Machine, SystemSlots};
+use xenith_hypervisor_agent_types::system::{
+    HostSystem, PackagesDone, SystemCommand, SystemReply, SystemSlot,
+};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use crate::fault::from_hypervisor;
@@ -31,12 +34,20 @@ const NAMED: usize = 5;
 /// See the module.
 pub struct Systems {
     slots: Arc<dyn SystemSlots>,
+    machine: Arc<dyn Machine>,
     hypervisor: Arc<dyn Hypervisor>,
     /// What was fetched.
     folder: PathBuf,
     turn: Mutex<()>,
     /// The boot that was told to end.
     ending: std::sync::Mutex<Option<String>>,
+}
+
+/// How a boot ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Restart,
+    PowerOff,
 }
 
 impl std::fmt::Debug for Systems {
@@ -48,10 +59,15 @@ impl std::fmt::Debug for Systems {
 impl Systems {
     /// `state` is the agent's folder.
     #[must_use]
-    pub fn new(slots: Arc<dyn SystemSlots>, hypervisor: Arc<dyn Hypervisor>, state: &Path) -> Arc<Self> {
+    pub fn new(
+        (slots, machine): (Arc<dyn SystemSlots>, Arc<dyn Machine>),
+        hypervisor: Arc<dyn Hypervisor>,
+        state: &Path,
+    ) -> Arc<Self> {
         let folder = state.join("system-image");
         Arc::new(Self {
             slots,
+            machine,
             hypervisor,
             folder,
             turn: Mutex::default(),
@@ -71,6 +87,14 @@ impl Systems {
             }
             SystemCommand::Fill => self.fill(progress).await.map(|()| SystemReply::Nothing),
             SystemCommand::Drop => self.drop_image().await.map(|()| SystemReply::Nothing),
+            SystemCommand::Boot => self.boot().await.map(|boot| SystemReply::Boot { boot }),
+            SystemCommand::Restart { boot } => {
+                self.end(&boot, Ending::Restart).await.map(|()| SystemReply::Nothing)
+            }
+            SystemCommand::PowerOff { boot } => {
+                self.end(&boot, Ending::PowerOff).await.map(|()| SystemReply::Nothing)
+            }
+            SystemCommand::UpdatePackages => self.update(progress).await.map(SystemReply::Packages),
             SystemCommand::Start { slot, boot } => {
                 self.start(slot, &boot).await.map(|()| SystemReply::Nothing)
             }
@@ -80,11 +104,59 @@ impl Systems {
     /// Refused from the order to restart until the host has done so: what it says of itself is over.
     async fn look(&self) -> Result<HostSystem, Fault> {
         let system = self.slots.look().await.map_err(|error| from_hypervisor(&error))?;
-        let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
-        if ending.as_ref() == Some(&system.boot) {
-            return Err(Fault::new(FaultReason::NotReady, "the host is going down, to start anew"));
-        }
+        self.not_ending(&system.boot)?;
         Ok(system)
+    }
+
+    /// As [`Self::look`], of any host.
+    async fn boot(&self) -> Result<String, Fault> {
+        let boot = self.machine.boot().await.map_err(|error| from_hypervisor(&error))?;
+        self.not_ending(&boot)?;
+        Ok(boot)
+    }
+
+    fn not_ending(&self, boot: &str) -> Result<(), Fault> {
+        let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        if ending.as_deref() == Some(boot) {
+            return Err(Fault::new(FaultReason::NotReady, "the host is going down"));
+        }
+        Ok(())
+    }
+
+    async fn end(&self, boot: &str, how: Ending) -> Result<(), Fault> {
+        let _turn = self.turn.lock().await;
+        if self.boot().await? != boot {
+            return Ok(());
+        }
+        self.nobody_runs().await?;
+        tracing::warn!(?how, "the host goes down, as it was told to");
+        self.note_ending(Some(boot.to_owned()));
+        let ended = match how {
+            Ending::Restart => self.machine.restart().await,
+            Ending::PowerOff => self.machine.power_off().await,
+        };
+        if ended.is_err() {
+            self.note_ending(None);
+        }
+        ended.map_err(|error| from_hypervisor(&error))
+    }
+
+    /// Cancelled, it is waited for no more. It goes on: packages that are half there are worse than new ones.
+    async fn update(&self, progress: &Progress) -> Result<PackagesDone, Fault> {
+        let _turn = self.turn.lock().await;
+        let mut work = self.machine.update_packages();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                done = &mut work => return done.map_err(|error| from_hypervisor(&error)),
+                _ = look.tick() => {
+                    if progress.check().is_err() {
+                        let message = "nobody waits for the packages any more; they go on being updated";
+                        return Err(Fault::new(FaultReason::WrongState, message));
+                    }
+                }
+            }
+        }
     }
 
     async fn fetch(&self, url: String, progress: Arc<Progress>) -> Result<String, Fault> {

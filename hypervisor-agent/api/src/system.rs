@@ -24,7 +24,7 @@ pub(crate) fn reply_from_wire(done: &wire::SystemDone) -> Result<SystemReply, Wi
 
 #[cfg(test)]
 mod tests {
-    use xenith_hypervisor_agent_types::system::{HostSystem, SystemSlot, SystemStanding};
+    use xenith_hypervisor_agent_types::system::{HostSystem, PackagesDone, SystemSlot, SystemStanding};
 
     use super::*;
 
@@ -35,6 +35,10 @@ mod tests {
             SystemCommand::Fetch { url: "http://h/live".into() },
             SystemCommand::Fill,
             SystemCommand::Drop,
+            SystemCommand::Boot,
+            SystemCommand::Restart { boot: "1".into() },
+            SystemCommand::PowerOff { boot: "1".into() },
+            SystemCommand::UpdatePackages,
             SystemCommand::Start { slot: SystemSlot::B, boot: "1".into() },
         ] {
             let Wire::System(wire) = to_wire(&command) else { panic!("it is of the system") };
@@ -42,9 +46,13 @@ mod tests {
         }
         let standing = SystemStanding::FellBack;
         let system = HostSystem { slot: SystemSlot::A, version: "1".into(), boot: "2".into(), standing };
-        for reply in
-            [SystemReply::System(system), SystemReply::Fetched { version: "3".into() }, SystemReply::Nothing]
-        {
+        for reply in [
+            SystemReply::System(system),
+            SystemReply::Fetched { version: "3".into() },
+            SystemReply::Boot { boot: "2".into() },
+            SystemReply::Packages(PackagesDone { restart: true }),
+            SystemReply::Nothing,
+        ] {
             assert_eq!(reply_from_wire(&reply_to_wire(&reply)).unwrap(), reply);
         }
         let odd =

@@ -16,6 +16,7 @@ pub mod conformance;
 mod devices;
 mod error;
 mod event;
+mod machine;
 mod proof;
 mod system;
 mod watchdog;
@@ -36,6 +37,7 @@ use xenith_hypervisor_agent_types::{
 pub use devices::{LinkChange, LinkKind, NetworkDevices, SeenLink};
 pub use error::HypervisorError;
 pub use event::{DomainEvent, DomainEventKind, DomainEvents, EventSender};
+pub use machine::Machine;
 pub use proof::ProofNetworks;
 pub use system::SystemSlots;
 pub use watchdog::{OpenWatchdog, Watchdog};

@@ -1,11 +1,11 @@
-//! The two systems of a simulated host. Restarting takes no time, and ends neither the agent nor, since none runs then,
+//! The machine of a simulated host, and its two systems. Restarting takes no time, and ends neither the agent nor, since none runs then,
 //! a guest: what is seen of it is another boot, another slot, another version.
 
 use std::path::Path;
 
 use async_trait::async_trait;
-use xenith_hypervisor_agent_backend::{HypervisorError, Result, SystemSlots};
-use xenith_hypervisor_agent_types::system::{HostSystem, SystemSlot, SystemStanding};
+use xenith_hypervisor_agent_backend::{HypervisorError, Machine, Result, SystemSlots};
+use xenith_hypervisor_agent_types::system::{HostSystem, PackagesDone, SystemSlot, SystemStanding};
 
 use crate::SimHypervisor;
 
@@ -44,6 +44,9 @@ pub(crate) struct Systems {
     boot: u32,
     installed: [Option<Installed>; 2],
     next: NewSystem,
+    is_off: bool,
+    /// How often the packages were updated, and what that says.
+    updated: (u32, PackagesDone),
 }
 
 impl Default for Systems {
@@ -55,6 +58,8 @@ impl Default for Systems {
             boot: 1,
             installed: [Some(first), None],
             next: NewSystem::default(),
+            is_off: false,
+            updated: (0, PackagesDone { restart: true }),
         }
     }
 }
@@ -129,7 +134,48 @@ impl SystemSlots for SimHypervisor {
     }
 }
 
+#[async_trait]
+impl Machine for SimHypervisor {
+    async fn boot(&self) -> Result<String> {
+        Ok(self.system().boot)
+    }
+
+    async fn restart(&self) -> Result<()> {
+        self.inner.with(|world, _| world.systems.boot += 1);
+        Ok(())
+    }
+
+    async fn power_off(&self) -> Result<()> {
+        self.inner.with(|world, _| world.systems.is_off = true);
+        Ok(())
+    }
+
+    async fn update_packages(&self) -> Result<PackagesDone> {
+        Ok(self.inner.with(|world, _| {
+            world.systems.updated.0 += 1;
+            world.systems.updated.1
+        }))
+    }
+}
+
 impl SimHypervisor {
+    /// From now on an update of its packages says this.
+    pub fn set_packages(&self, done: PackagesDone) {
+        self.inner.with(|world, _| world.systems.updated.1 = done);
+    }
+
+    /// How often its packages were updated.
+    #[must_use]
+    pub fn packages_updated(&self) -> u32 {
+        self.inner.with(|world, _| world.systems.updated.0)
+    }
+
+    /// It was switched off. Its agent goes on: whoever holds it ends that.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.inner.with(|world, _| world.systems.is_off)
+    }
+
     /// From now on a system that is started for the first time behaves like this.
     pub fn set_new_systems(&self, next: NewSystem) {
         self.inner.with(|world, _| world.systems.next = next);

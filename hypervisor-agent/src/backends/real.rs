@@ -10,6 +10,7 @@ use xenith_hypervisor_agent_libxl as libxl;
 use xenith_hypervisor_agent_xenstore::{self as xenstore, Xenstore, XenstoreError};
 use xenith_vmware_import::guest::helper::machine::Kit;
 
+use super::machine::HostMachine;
 use super::slots::InstalledSlots;
 use super::{BackendError, Opened, StoreFacts};
 use crate::agent::{Backend, boot_id};
@@ -36,6 +37,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, BackendError> {
         proof_networks: Arc::new(KernelNetworks),
         network_devices: Arc::new(KernelDevices),
         slots: Arc::new(InstalledSlots),
+        machine: Arc::new(HostMachine),
         watchdog: Arc::new(KernelWatchdog::default()),
         settings: Settings::default(),
         boot_id: boot_id(),

@@ -96,6 +96,42 @@ async fn a_signed_system_is_tried_when_nobody_runs_and_falls_back() {
     assert!(!lab.config.state.join("system-image").exists());
 }
 
+async fn boot(lab: &Lab) -> Result<String, Fault> {
+    match system(lab, SystemCommand::Boot).await {
+        Ok(SystemReply::Boot { boot }) => Ok(boot),
+        Err(fault) => Err(fault),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_boot_ends_once_and_not_under_a_guest() {
+    let lab = Lab::new().await;
+    let first = boot(&lab).await.unwrap();
+    let guest = lab.running("web-1").await;
+    for order in
+        [SystemCommand::Restart { boot: first.clone() }, SystemCommand::PowerOff { boot: first.clone() }]
+    {
+        let refused = system(&lab, order).await.unwrap_err();
+        assert!(refused.reason == FaultReason::WrongState && refused.message.contains("web-1"), "{refused}");
+    }
+    lab.done(guest.vm, power_off()).await;
+
+    system(&lab, SystemCommand::UpdatePackages).await.unwrap();
+    assert_eq!(lab.sim.packages_updated(), 1);
+    let restart = || SystemCommand::Restart { boot: first.clone() };
+    system(&lab, restart()).await.unwrap();
+    let second = boot(&lab).await.unwrap();
+    assert_ne!(second, first);
+    system(&lab, restart()).await.unwrap();
+    assert_eq!(boot(&lab).await.unwrap(), second, "an order that names another boot was carried out already");
+
+    system(&lab, SystemCommand::PowerOff { boot: second }).await.unwrap();
+    assert!(lab.sim.is_off());
+    // What a host says of itself while it goes down is over.
+    assert_eq!(boot(&lab).await.unwrap_err().reason, FaultReason::NotReady);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_what_was_signed_is_not_put_anywhere() {
     let lab = Lab::new().await;

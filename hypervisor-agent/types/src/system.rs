@@ -87,6 +87,13 @@ pub struct HostSystem {
     pub standing: SystemStanding,
 }
 
+/// The packages of a host's system are up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackagesDone {
+    /// What runs is older than what is installed: Xen, the kernel, or what starts them.
+    pub restart: bool,
+}
+
 /// Each is safe to repeat: asked again when it holds already, it answers at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case", tag = "do")]
@@ -101,6 +108,18 @@ pub enum SystemCommand {
     Fill,
     /// Drops what was fetched.
     Drop,
+    /// Which boot it is. Of any host, with slots or without.
+    Boot,
+    /// Starts the host anew, as it is. Nothing where it has started since `boot`. Refused while guests run.
+    Restart {
+        boot: String,
+    },
+    /// Switches the host off. Nothing where it has started since `boot`. Refused while guests run.
+    PowerOff {
+        boot: String,
+    },
+    /// Brings the packages of a host that was not installed from the medium up to date. Takes minutes.
+    UpdatePackages,
     /// Starts the host anew, into this slot, which is tried once. Nothing where the host has started since `boot`.
     /// Refused while guests run.
     Start {
@@ -117,6 +136,11 @@ pub enum SystemReply {
     Fetched {
         version: String,
     },
+    /// The kernel's id of this boot.
+    Boot {
+        boot: String,
+    },
+    Packages(PackagesDone),
     Nothing,
 }
 
