@@ -125,7 +125,8 @@ impl Systems {
 
     async fn end(&self, boot: &str, how: Ending) -> Result<(), Fault> {
         let _turn = self.turn.lock().await;
-        if self.boot().await? != boot {
+        // It is going down already.
+        if self.not_ending(boot).is_err() || self.boot().await? != boot {
             return Ok(());
         }
         self.nobody_runs().await?;

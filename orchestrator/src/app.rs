@@ -22,6 +22,7 @@ mod ha;
 mod ha_keep;
 mod ha_restart;
 mod host;
+mod host_restart;
 mod host_upgrade;
 mod import;
 mod import_source;

@@ -301,6 +301,7 @@ mod tests {
             previous_serial: (serials.len() > 1).then(|| serials[0].into()),
             any_certificate: false,
             held_by: None,
+            disarmed: false,
         }
     }
 

@@ -144,6 +144,7 @@ impl Enrolment for Enrol {
             previous_serial: None,
             any_certificate: false,
             held_by: None,
+            disarmed: false,
         };
         let spend = self.db.joins.require_in(Transaction::new(), &key, Expect::At(join.revision));
         let spend = self.db.joins.delete_in(spend, &key);

@@ -148,6 +148,9 @@ pub struct HostRecord {
     /// The saga that works on it: at most one.
     #[serde(default)]
     pub held_by: Option<SagaId>,
+    /// That saga ends its boot: high availability leaves it alone.
+    #[serde(default)]
+    pub disarmed: bool,
 }
 
 impl HostRecord {

@@ -35,6 +35,7 @@ use crate::metering::Metering;
 use crate::networking::Networking;
 use crate::readers::Readers;
 use crate::rpc::RateLimit;
+use crate::sagas::host_steps::Guests;
 use crate::sagas::pool_balance::Mover;
 use crate::sagas::{Deps, registry};
 use crate::secret::{SecretError, Vault};
@@ -220,6 +221,8 @@ async fn assemble(
     });
     let mover: Weak<dyn Mover> = Arc::<App>::downgrade(&app);
     deps.set_mover(mover);
+    let guests: Weak<dyn Guests> = Arc::<App>::downgrade(&app);
+    deps.set_guests(guests);
     Ok(app)
 }
 

@@ -10,6 +10,8 @@ pub mod backup_restore;
 pub mod backup_self;
 pub mod backup_vm;
 mod disk_parts;
+pub mod host_restart;
+pub mod host_steps;
 pub mod host_upgrade;
 pub mod import;
 pub mod mirror;
@@ -78,6 +80,8 @@ pub struct Deps {
     networking: OnceLock<Arc<Networking>>,
     /// The application, which has us through its engine: kept by us it would never end.
     mover: OnceLock<Weak<dyn pool_balance::Mover>>,
+    /// The same, for the VMs of hosts that go down.
+    guests: OnceLock<Weak<dyn host_steps::Guests>>,
 }
 
 /// Every operation that this version knows.
@@ -112,6 +116,7 @@ pub fn registry(deps: &Arc<Deps>) -> SagaRegistry {
     registry.register(backup_restore::BackupRestore(Arc::clone(deps)));
     registry.register(standby_act::StandbyAct(Arc::clone(deps)));
     registry.register(host_upgrade::HostUpgrade(Arc::clone(deps)));
+    registry.register(host_restart::HostRestart(Arc::clone(deps)));
     registry
 }
 
@@ -157,6 +162,7 @@ impl Deps {
             events: OnceLock::new(),
             networking: OnceLock::new(),
             mover: OnceLock::new(),
+            guests: OnceLock::new(),
         }
     }
 

@@ -77,6 +77,10 @@ noun! {
         Evacuate = fn evacuate(HostRef) -> Evacuation, Administer, Plannable;
         /// Puts a signed system into a host's other slot and starts the host into it; a bad one is left for the old again.
         Upgrade = fn upgrade(UpgradeHost) -> TaskStarted, Administer, Plannable;
+        /// Starts a host anew, when no VM runs there, and waits for it; its VMs are moved away or shut down first where asked.
+        Reboot = fn reboot(EndBoot) -> TaskStarted, Administer, Plannable;
+        /// Switches a host off, when no VM runs there; its VMs are moved away or shut down first where asked.
+        Shutdown = fn shutdown(EndBoot) -> TaskStarted, Administer, Plannable;
         /// Look for a host under another address: it moved, and keeps its identity, its VMs and its certificate.
         SetAddress = fn set_address(HostAddress) -> Host, Administer, Mutation;
         /// Sends what hosts send each other (migrating VMs, copies of VDIs, private networks) to a host by another address.

@@ -17,7 +17,7 @@ use xenith_orchestrator_inventory::host::Hosts;
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::host::{
-    AddHost, Evacuation, Host, HostAddress, HostMaintenance, HostPeerAddress, HostRef, HostStatus,
+    AddHost, EndBoot, Evacuation, Host, HostAddress, HostMaintenance, HostPeerAddress, HostRef, HostStatus,
     JoinTokenIssued, RemoveHost, UpgradeHost,
 };
 use xenith_orchestrator_types::task::TaskStarted;
@@ -32,6 +32,7 @@ use crate::events::Happened;
 use crate::fleet::Link;
 use crate::forget;
 use crate::model::{HostRecord, JoinRecord};
+use crate::sagas::host_restart::Work;
 
 const LONGEST_MINUTES: u32 = 7 * 24 * 60;
 
@@ -151,6 +152,14 @@ impl HostApi for App {
 
     async fn upgrade(&self, call: &Call, request: UpgradeHost) -> Result<TaskStarted, ApiError> {
         self.upgrade_host(call, request).await
+    }
+
+    async fn reboot(&self, call: &Call, request: EndBoot) -> Result<TaskStarted, ApiError> {
+        self.end_boot(call, request, Work::Reboot).await
+    }
+
+    async fn shutdown(&self, call: &Call, request: EndBoot) -> Result<TaskStarted, ApiError> {
+        self.end_boot(call, request, Work::ShutDown).await
     }
 
     async fn set_address(&self, call: &Call, request: HostAddress) -> Result<Host, ApiError> {

@@ -7,17 +7,17 @@ use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope};
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::system::{HostSystem, SystemCommand, SystemReply};
 use xenith_orchestrator_api::Call;
-use xenith_orchestrator_store::{Record, Transaction};
+use xenith_orchestrator_store::Record;
 use xenith_orchestrator_types::host::{EvacuatedVm, UpgradeHost};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::{ApiError, Reason};
 
 use super::App;
 use super::begin::{About, held};
+use super::host_restart::{Begin, behalf};
 use super::vdi::checked_source;
-use super::vm_migrate::Evacuating;
-use crate::errors::store_error;
 use crate::model::HostRecord;
+use crate::sagas::host_steps::Leave;
 use crate::sagas::host_upgrade::{HostUpgrade, Params};
 
 impl App {
@@ -31,7 +31,7 @@ impl App {
         unheld(&found.value)?;
         let system = self.system_of(found.key).await?;
         let moves = match request.evacuate {
-            true => self.evacuate_vms(call, &found, Evacuating::Planned).await,
+            true => self.would_leave(call, &found).await,
             false => vec![],
         };
         self.nobody_stays(&found, &moves)?;
@@ -47,39 +47,45 @@ impl App {
                 "vms": moves,
             })));
         }
-        let maintenance = found.value.maintenance;
-        let found = if request.evacuate { self.emptied(call, found).await? } else { found };
-        let saga = SagaId::new();
-        let held = HostRecord { held_by: Some(saga), maintenance: true, ..found.value.clone() };
-        let hold = self.db.hosts.update_in(Transaction::new(), &found, &held);
-        let (host, name) = (found.key, found.value.name.clone());
-        let params = Params { host, name, url: request.url, maintenance };
-        let id = host.to_string();
-        let subjects = vec![format!("host/{id}")];
-        let about = About { method: "host.upgrade", title, subjects, object: Some(&id) };
+        let leave = request.evacuate.then(|| Leave::Move(behalf(call)));
+        let about = Begin { saga: SagaId::new(), method: "host.upgrade", title };
+        self.begin_upgrade(call, &found, (request.url, leave), about).await
+    }
+
+    /// The host is the saga's from here on.
+    pub(super) async fn begin_upgrade(
+        &self,
+        call: &Call,
+        found: &Record<HostId, HostRecord>,
+        (url, leave): (String, Option<Leave>),
+        Begin { saga, method, title }: Begin,
+    ) -> Result<TaskStarted, ApiError> {
+        let (on, hold) = self.taken_by(found, saga);
+        let params = Params { on, url, leave };
+        let id = found.key.to_string();
+        let about = About { method, title, subjects: vec![format!("host/{id}")], object: Some(&id) };
         self.begin::<HostUpgrade>(call, (saga, &params), about, hold).await
     }
 
-    /// Its VMs are on their way. The record as it is afterwards.
-    async fn emptied(
-        &self,
-        call: &Call,
-        found: Record<HostId, HostRecord>,
-    ) -> Result<Record<HostId, HostRecord>, ApiError> {
-        self.begin_maintenance(&found).await?;
-        self.evacuate_vms(call, &found, Evacuating::Begun).await;
-        let again = self.db.hosts.get(&found.key).await.map_err(|e| store_error(&e))?;
-        again.ok_or_else(|| ApiError::not_found("host", &found.value.name))
+    /// What it runs; or why it cannot be upgraded at all.
+    pub(super) async fn system_of(&self, host: HostId) -> Result<HostSystem, ApiError> {
+        match self.asked_of_system(host, SystemCommand::Look).await? {
+            SystemReply::System(system) => Ok(system),
+            other => Err(ApiError::internal(format_args!("the host answered something else: {other:?}"))),
+        }
     }
 
-    /// What it runs; or why it cannot be upgraded at all.
-    async fn system_of(&self, host: HostId) -> Result<HostSystem, ApiError> {
+    pub(super) async fn asked_of_system(
+        &self,
+        host: HostId,
+        command: SystemCommand,
+    ) -> Result<SystemReply, ApiError> {
         let unreachable = |error: &dyn std::fmt::Display| ApiError::new(Reason::HostUnreachable, error);
         let client = self.fleet.client(host).ok_or_else(|| unreachable(&"the host was removed"))?;
-        let command = Command::System(SystemCommand::Look);
+        let command = Command::System(command);
         let envelope = Envelope { operation: OperationId::new(), epoch: self.engine.epoch(), command };
         match client.execute(&envelope).await {
-            Ok(CommandResult::System(SystemReply::System(system))) => Ok(system),
+            Ok(CommandResult::System(reply)) => Ok(reply),
             Ok(other) => Err(ApiError::internal(format_args!("the host answered something else: {other:?}"))),
             Err(AgentClientError::Refused(fault)) => Err(ApiError::new(Reason::WrongState, fault)),
             Err(error) => Err(unreachable(&error)),
@@ -87,7 +93,7 @@ impl App {
     }
 
     /// A VM that runs and is not moved would be under a host that starts anew.
-    fn nobody_stays(
+    pub(super) fn nobody_stays(
         &self,
         found: &Record<HostId, HostRecord>,
         moves: &[EvacuatedVm],

@@ -355,6 +355,34 @@ impl App {
         told
     }
 
+    /// Moves what runs on a host and nobody works on. The first that cannot go is the error, with the reasons.
+    pub(super) async fn move_running(
+        &self,
+        call: &Call,
+        host: &Record<HostId, HostRecord>,
+    ) -> Result<(), ApiError> {
+        let running = self.fleet.state(host.key).map(|state| state.with_domain()).unwrap_or_default();
+        let mut vms = self.views.vms_of(host.key);
+        vms.retain(|(vm, _)| running.contains(vm));
+        vms.sort_by(|(_, a), (_, b)| b.memory.cmp(&a.memory).then_with(|| a.name.cmp(&b.name)));
+        let mut views = self.host_views();
+        for (vm, _) in vms {
+            if self.is_free_on(host.key, vm).await?
+                && let Err(error) = self.evacuate_vm(call, vm, &mut views, Evacuating::Begun).await
+                && self.is_free_on(host.key, vm).await?
+            {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// It is there, and nobody works on it. What somebody works on is looked at again when that is over.
+    async fn is_free_on(&self, host: HostId, vm: VmId) -> Result<bool, ApiError> {
+        let found = self.db.vms.get(&vm).await.map_err(|e| store_error(&e))?;
+        Ok(found.is_some_and(|found| found.value.held_by.is_none() && found.value.host == host))
+    }
+
     async fn evacuate_vm(
         &self,
         call: &Call,

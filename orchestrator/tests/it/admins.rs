@@ -146,6 +146,10 @@ async fn hosts_and_networks(all: &Installation, tried: &mut Tried<'_>) {
     // From nowhere, so that it stays as it is.
     tried.own("host.upgrade", json!({ "host": "xen2", "url": "nowhere" })).await;
     tried.others("host.upgrade", json!({ "host": "xen1", "url": "nowhere" }), Reason::NotFound).await;
+    for method in ["host.reboot", "host.shutdown"] {
+        tried.own(method, json!({ "host": "xen2", "dry_run": true })).await.unwrap();
+        tried.others(method, json!({ "host": "xen1" }), Reason::NotFound).await;
+    }
     tried.own("host.set_maintenance", maintenance("xen2", false)).await.unwrap();
     tried.others("host.set_maintenance", maintenance("xen1", true), Reason::NotFound).await;
     // No address, so that it stays where it is.

@@ -17,7 +17,7 @@ async fn shown(all: &Installation) -> PoolHa {
     all.admin.call::<ha::Show>(&of(json!({ "pool": "default" }))).await.unwrap()
 }
 
-async fn is(all: &Installation, name: &str, state: HaHostState) {
+pub async fn is(all: &Installation, name: &str, state: HaHostState) {
     until(&format!("{name} is {state:?}"), async || {
         let shown = shown(all).await;
         shown.hosts.iter().any(|host| host.name == name && host.state == state).then_some(())
@@ -26,7 +26,7 @@ async fn is(all: &Installation, name: &str, state: HaHostState) {
 }
 
 /// The shortest times that a busy machine keeps: a host is fenced eleven seconds after it died.
-async fn armed() -> Installation {
+pub async fn armed() -> Installation {
     let all = sharing().await;
     let enable = json!({ "pool": "default", "sr": "nas", "lease_s": 9, "watchdog_s": 1, "beat_s": 1 });
     all.admin.call::<ha::Enable>(&of(enable)).await.unwrap();

@@ -45,6 +45,7 @@ mod program;
 mod proxy;
 mod quiesce;
 mod reach;
+mod reboots;
 mod renewal;
 mod repositories;
 mod repository_limits;

@@ -109,6 +109,7 @@ sagas! {
     snapshot_clone: "vm_create" after vec![web(), snapshot("early")] => with(of_early("snapshot.clone"), "name", json!("web-2"));
     delete_with_snapshots: "vm_delete" after vec![web(), snapshot("early")] => on_web("vm.delete");
     host_upgrade: "host_upgrade" after vec![] => upgrade();
+    host_reboot: "host_restart" after vec![] => ("host.reboot", json!({ "host": "xen1" }));
     vdi_delete: "vdi_delete" after vec![data()] => ("vdi.delete", json!({ "vdi": "data" }));
 }
 

@@ -127,6 +127,28 @@ pub struct UpgradeHost {
     pub evacuate: bool,
 }
 
+/// What becomes of the VMs that run on a host that goes down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostGuests {
+    /// None may run.
+    #[default]
+    Refuse,
+    /// They are moved to other hosts first.
+    Evacuate,
+    /// They are shut down first, by restart priority: the low ones first, the high ones last.
+    ShutDown,
+}
+
+/// A host that is to start anew, or to go off.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndBoot {
+    pub host: Reference,
+    #[serde(default)]
+    pub guests: HostGuests,
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostAddress {

@@ -1,6 +1,6 @@
 //! Hosts.
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use humantime::Duration;
 
 use super::{Confirm, Keyed, Listing, Planned};
@@ -9,6 +9,17 @@ use super::{Confirm, Keyed, Listing, Planned};
 pub enum OnOff {
     On,
     Off,
+}
+
+/// Without either, no VM may run on the host.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct GuestsFlags {
+    /// First move its VMs to other hosts.
+    #[arg(long, conflicts_with = "shut_down_vms")]
+    pub evacuate: bool,
+    /// First shut its VMs down, by restart priority. Those with autostart start with the host again.
+    #[arg(long)]
+    pub shut_down_vms: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,6 +88,24 @@ pub enum HostCommand {
         /// First move its VMs to other hosts. Without it, none may run.
         #[arg(long)]
         evacuate: bool,
+        #[command(flatten)]
+        planned: Planned,
+    },
+    /// Start a host anew, and wait until it is back.
+    Reboot {
+        #[arg(value_name = "HOST")]
+        host: String,
+        #[command(flatten)]
+        guests: GuestsFlags,
+        #[command(flatten)]
+        planned: Planned,
+    },
+    /// Switch a host off. It stays in maintenance, and has to be switched on by hand.
+    Shutdown {
+        #[arg(value_name = "HOST")]
+        host: String,
+        #[command(flatten)]
+        guests: GuestsFlags,
         #[command(flatten)]
         planned: Planned,
     },

@@ -3,13 +3,13 @@
 use xenith_orchestrator_api::host;
 use xenith_orchestrator_client::HostChanges;
 use xenith_orchestrator_types::host::{
-    AddHost, EvacuatedVm, Host, HostAddress, HostHardware, HostMaintenance, HostPeerAddress, HostRef,
-    HostStatus, RemoveHost, UpgradeHost,
+    AddHost, EndBoot, EvacuatedVm, Host, HostAddress, HostGuests, HostHardware, HostMaintenance,
+    HostPeerAddress, HostRef, HostStatus, RemoveHost, UpgradeHost,
 };
 
 use crate::app::App;
 use crate::ask;
-use crate::cli::{Columns, Format, HostCommand, OnOff};
+use crate::cli::{Columns, Format, GuestsFlags, HostCommand, OnOff};
 use crate::error::CliError;
 use crate::run::watch::follow;
 use crate::run::{list, print, said};
@@ -152,6 +152,15 @@ async fn evacuated(app: &App, vms: Vec<EvacuatedVm>) -> Result<(), CliError> {
     Ok(())
 }
 
+fn end_boot(host: String, flags: GuestsFlags) -> EndBoot {
+    let guests = match flags {
+        GuestsFlags { evacuate: true, .. } => HostGuests::Evacuate,
+        GuestsFlags { shut_down_vms: true, .. } => HostGuests::ShutDown,
+        GuestsFlags { .. } => HostGuests::Refuse,
+    };
+    EndBoot { host, guests }
+}
+
 pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
     match command {
         HostCommand::List { watch: true, listing } => follow::<HostChanges, _, _>(app, &listing).await,
@@ -198,6 +207,12 @@ pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
         }
         HostCommand::Upgrade { host, url, evacuate, planned } => {
             begin_or_plan::<host::Upgrade>(app, &UpgradeHost { host, url, evacuate }, &planned).await
+        }
+        HostCommand::Reboot { host, guests, planned } => {
+            begin_or_plan::<host::Reboot>(app, &end_boot(host, guests), &planned).await
+        }
+        HostCommand::Shutdown { host, guests, planned } => {
+            begin_or_plan::<host::Shutdown>(app, &end_boot(host, guests), &planned).await
         }
         HostCommand::SetAddress { host, address, keyed } => {
             let host = app.change::<host::SetAddress>(&HostAddress { host, address }, &keyed).await?;

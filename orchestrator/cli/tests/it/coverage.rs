@@ -35,6 +35,8 @@ fn cases() -> Vec<Case> {
         case::<host::SetMaintenance>("host set-maintenance xen1 off"),
         case::<host::Evacuate>("host evacuate xen1"),
         case::<host::Upgrade>("host upgrade xen1 https://example.org/live --evacuate"),
+        case::<host::Reboot>("host reboot xen1 --evacuate"),
+        case::<host::Shutdown>("host shutdown xen1 --shut-down-vms"),
         case::<host::SetAddress>("host set-address xen1 xen1.example.org:8444"),
         case::<host::SetPeerAddress>("host set-peer-address xen1 10.10.0.1"),
         case::<host::Remove>("host remove xen1 --force --yes"),

@@ -308,7 +308,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
                 "host": ID,
                 "vms": [{ "vm": ID, "name": "web-1", "to": ID, "to_name": "xen2", "task": ID, "error": null }],
             }),
-            "host.upgrade" => json!(started()),
+            "host.upgrade" | "host.reboot" | "host.shutdown" => json!(started()),
             "host.add" => json!({ "token": "join-me", "expires": at }),
             "host.hardware" => json!({
                 "numa": [{ "node": 0, "memory_total": 1024, "memory_free": 512, "cpus": "0-3" }],

@@ -120,6 +120,8 @@ async fn what_cannot_be_undone_is_planned_without_a_question() {
         "host remove xen1 --force",
         "host evacuate xen1",
         "host upgrade xen1 https://example.org/live",
+        "host reboot xen1",
+        "host shutdown xen1 --shut-down-vms",
         "vm migrate web-1 --host xen2",
         "pool balance default",
     ] {

@@ -473,6 +473,7 @@ impl Host {
             previous_serial: None,
             any_certificate: false,
             held_by: None,
+            disarmed: false,
         };
         certificates.admit(host, &record);
         db.hosts.insert(&host, &record).await.unwrap();

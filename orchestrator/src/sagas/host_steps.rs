@@ -1,0 +1,232 @@
+//! What the sagas share that work on one host: its VMs leave it, it is taken out of high availability, it ends a boot.
+//!
+//! What always holds: the host is *held* (`HostRecord::held_by`) and in maintenance from the transaction that starts the
+//! saga to its release. It is told to go down only when none of its VMs is left, and when nobody goes by its lease any more:
+//! a host that starts anew is then not taken for one that died, and no watchdog bites while it goes down.
+//!
+//! A step that waits asks again and again, within its deadline. VMs are moved and shut down by sagas of their own, begun by
+//! the application as if somebody had asked for it ([`Guests`]); begun twice, the second is refused, for the first holds
+//! the VM.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use xenith_common_ids::{HostId, OperationId, UserId, VmId};
+use xenith_hypervisor_agent_api::{Command, CommandResult};
+use xenith_hypervisor_agent_client::AgentClientError;
+use xenith_hypervisor_agent_types::FaultReason;
+use xenith_hypervisor_agent_types::system::{SystemCommand, SystemReply};
+use xenith_orchestrator_saga::{RetryPolicy, Saga, StepCtx, StepError};
+use xenith_orchestrator_types::event::Severity;
+
+use super::{Deps, host_removed, step_error};
+use crate::events::Happened;
+use crate::model::HostRecord;
+
+/// What the agent answers at once. A host that goes down may take a connection and say nothing.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+/// Half a gigabyte over a slow line; and large VMs that leave one after the other.
+pub const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// Twice through the firmware of a large server, and ten minutes in which a new system may become healthy.
+pub const HOST_RETURNS: Duration = Duration::from_secs(3600);
+/// Rounds of high availability are seconds apart; a host that is not heard keeps them waiting.
+pub const DISARMED_WITHIN: Duration = Duration::from_secs(600);
+/// An order that is answered at once, by a host that may be away for a moment.
+pub const ORDERED_WITHIN: Duration = Duration::from_secs(600);
+/// Asked again until the deadline of the step.
+pub const ASK_AGAIN: RetryPolicy =
+    RetryPolicy { attempts: 100_000, first: Duration::from_millis(200), most: Duration::from_secs(5) };
+
+/// The host that a saga works on, for its steps.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OnHost {
+    pub host: HostId,
+    pub name: String,
+    /// Whether the host was in maintenance before; it is again afterwards.
+    pub maintenance: bool,
+}
+
+/// Who asked: what is done to VMs on the way is theirs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Behalf {
+    pub who: String,
+    pub user: Option<UserId>,
+}
+
+/// How the VMs that run on a host leave it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Leave {
+    /// They are moved to other hosts.
+    Move(Behalf),
+    /// Their guests are shut down, by priority.
+    ShutDown(Behalf),
+}
+
+/// What these steps ask of the application.
+#[async_trait]
+pub trait Guests: Send + Sync {
+    /// The VMs that have a domain on the host, as it was heard.
+    fn running(&self, host: HostId) -> Vec<VmId>;
+
+    /// Begins to move what runs on the host and nobody works on. An error says which VM stays, and why.
+    async fn move_away(&self, host: HostId, behalf: &Behalf) -> Result<(), StepError>;
+
+    /// Shuts down what runs on the host, what is restarted last first, and waits for it.
+    async fn shut_down(&self, host: HostId, behalf: &Behalf) -> Result<(), StepError>;
+}
+
+impl Deps {
+    /// Who moves and shuts down VMs for others. Until then those wait.
+    pub fn set_guests(&self, guests: Weak<dyn Guests>) {
+        let _set_before = self.guests.set(guests);
+    }
+
+    fn guests(&self) -> Result<Arc<dyn Guests>, StepError> {
+        let guests = self.guests.get().and_then(Weak::upgrade);
+        guests.ok_or_else(|| StepError::retryable("the orchestrator is starting"))
+    }
+
+    /// Under an id of its own each time: what was answered a moment ago is not asked for.
+    pub(super) async fn about_system<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        on: &OnHost,
+        command: SystemCommand,
+    ) -> Result<SystemReply, StepError> {
+        let sent = self.send_as(ctx, OperationId::new(), on.host, Command::System(command));
+        let Ok(answer) = tokio::time::timeout(ANSWERS_WITHIN, sent).await else {
+            return Err(StepError::retryable(format!("{} does not answer", on.name)));
+        };
+        let removed = || host_removed(on.host);
+        replied(answer.map_err(|error| error.map_or_else(removed, |error| passing(&error)))?)
+    }
+
+    /// The boot that the host is in.
+    pub(super) async fn boot_of<S: Saga>(&self, ctx: &StepCtx<S>, on: &OnHost) -> Result<String, StepError> {
+        match self.about_system(ctx, on, SystemCommand::Boot).await? {
+            SystemReply::Boot { boot } => Ok(boot),
+            other => Err(something_else(&other)),
+        }
+    }
+
+    /// Also the undo of the hold. Said again after a crash, the host may be another saga's by then.
+    pub(super) async fn release_host<S: Saga>(&self, ctx: &StepCtx<S>, on: &OnHost) -> Result<(), StepError> {
+        let (ours, maintenance) = (ctx.saga(), on.maintenance);
+        let free = |record: &mut HostRecord| {
+            if record.held_by == Some(ours) {
+                record.held_by = None;
+                record.maintenance = maintenance;
+                record.disarmed = false;
+            }
+        };
+        self.db.hosts.modify(&on.host, free).await?;
+        Ok(())
+    }
+
+    /// It is not heard; or is not one of ours any more.
+    pub(super) fn is_silent(&self, on: &OnHost) -> Result<bool, StepError> {
+        let heard = self.fleet()?.state(on.host).is_some_and(|state| state.is_heard());
+        Ok(!heard)
+    }
+
+    /// The VMs that run there now, to be brought back afterwards.
+    pub(super) fn running_on(&self, on: &OnHost) -> Result<Vec<VmId>, StepError> {
+        Ok(self.guests()?.running(on.host))
+    }
+
+    /// VMs leave, by themselves where nobody sends them. One that stays is an error.
+    pub(super) async fn empty_host<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        on: &OnHost,
+        leave: Option<&Leave>,
+    ) -> Result<(), StepError> {
+        let state = self.fleet()?.state(on.host).ok_or_else(|| host_removed(on.host))?;
+        let name = &on.name;
+        if !state.is_heard() {
+            return Err(StepError::retryable(format!("{name} is not heard")));
+        }
+        let there: Vec<_> = state.vms().into_iter().filter(|seen| seen.domid.is_some()).collect();
+        if there.is_empty() {
+            return Ok(());
+        }
+        match leave {
+            Some(Leave::Move(behalf)) => self.guests()?.move_away(on.host, behalf).await?,
+            Some(Leave::ShutDown(behalf)) => {
+                ctx.progress(0, format!("{} VMs are shut down on {name}", there.len()));
+                let guests = self.guests()?;
+                tokio::select! {
+                    done = guests.shut_down(on.host, behalf) => done?,
+                    () = ctx.cancelled().cancelled() => return Err(StepError::Cancelled),
+                }
+            }
+            None => {
+                for seen in &there {
+                    match self.db.vms.get(&seen.vm).await? {
+                        Some(vm) if vm.value.held_by.is_some() || vm.value.host != on.host => {}
+                        _ => {
+                            let message =
+                                format!("{} runs on {name}; move it away, or shut it down", seen.name);
+                            return Err(StepError::permanent(message));
+                        }
+                    }
+                }
+            }
+        }
+        let leaving = there.len();
+        ctx.progress(0, format!("{leaving} VMs have to leave {name} first"));
+        Err(StepError::retryable(format!("{leaving} VMs have not left {name} yet")))
+    }
+
+    /// High availability goes by the host's lease no more, and its watchdog is let go. Until the host is released.
+    pub(super) async fn disarm_host(&self, on: &OnHost) -> Result<(), StepError> {
+        let kept = self.db.ha_hosts.get(&on.host).await?;
+        if kept.as_ref().is_some_and(|kept| !kept.value.restart.is_empty()) {
+            let message = format!("VMs that went down with {} are still to run again there", on.name);
+            return Err(StepError::retryable(message));
+        }
+        self.db.hosts.modify(&on.host, |record| record.disarmed = true).await?;
+        match kept {
+            // What was restored from a backup is told nothing, and is armed or not: nobody goes by its lease.
+            Some(kept) if !kept.value.rests => {
+                Err(StepError::retryable(format!("{} is armed still for high availability", on.name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) async fn tell_of_host(
+        &self,
+        on: &OnHost,
+        (severity, kind): (Severity, &'static str),
+        message: String,
+    ) -> Result<(), StepError> {
+        let pool = self.db.hosts.get(&on.host).await?.map(|record| record.value.pool);
+        self.tell(Happened { severity, kind, subject: format!("host/{}", on.host), message, pool }).await;
+        Ok(())
+    }
+}
+
+/// A host that has just started may not have mounted yet what its boot menu is on.
+fn passing(error: &AgentClientError) -> StepError {
+    match error {
+        AgentClientError::Refused(fault) if fault.reason == FaultReason::Hypervisor => {
+            StepError::retryable(fault.to_string())
+        }
+        other => step_error(other),
+    }
+}
+
+pub(super) fn replied(result: CommandResult) -> Result<SystemReply, StepError> {
+    match result {
+        CommandResult::System(reply) => Ok(reply),
+        other => Err(something_else(&other)),
+    }
+}
+
+pub(super) fn something_else(answer: &dyn std::fmt::Debug) -> StepError {
+    StepError::permanent(format!("the host answered something else: {answer:?}"))
+}
