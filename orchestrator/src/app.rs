@@ -36,6 +36,7 @@ mod network;
 mod orphan;
 mod pool;
 mod pool_balance;
+mod pool_update;
 mod repository;
 mod second_factor;
 mod security_group;

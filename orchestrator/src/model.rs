@@ -557,6 +557,17 @@ pub struct BalanceRecord {
     /// The moves that began lately, for the limits.
     pub moved: Vec<MovedRecord>,
     pub proposal: Option<BalancePlan>,
+    /// Its hosts are updated: nobody balances it meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<PoolUpdateRecord>,
+}
+
+/// An update of the hosts of a pool that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolUpdateRecord {
+    pub held_by: SagaId,
+    /// No further host is begun.
+    pub paused: bool,
 }
 
 /// A VM that was moved to balance its pool.

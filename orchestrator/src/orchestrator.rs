@@ -37,6 +37,7 @@ use crate::readers::Readers;
 use crate::rpc::RateLimit;
 use crate::sagas::host_steps::Guests;
 use crate::sagas::pool_balance::Mover;
+use crate::sagas::pool_update::HostUpdates;
 use crate::sagas::{Deps, registry};
 use crate::secret::{SecretError, Vault};
 use crate::views::{TaskList, Views};
@@ -223,6 +224,8 @@ async fn assemble(
     deps.set_mover(mover);
     let guests: Weak<dyn Guests> = Arc::<App>::downgrade(&app);
     deps.set_guests(guests);
+    let updates: Weak<dyn HostUpdates> = Arc::<App>::downgrade(&app);
+    deps.set_host_updates(updates);
     Ok(app)
 }
 

@@ -16,6 +16,7 @@ pub mod host_upgrade;
 pub mod import;
 pub mod mirror;
 pub mod pool_balance;
+pub mod pool_update;
 pub mod repository_act;
 mod seed;
 pub mod snapshot_create;
@@ -82,6 +83,8 @@ pub struct Deps {
     mover: OnceLock<Weak<dyn pool_balance::Mover>>,
     /// The same, for the VMs of hosts that go down.
     guests: OnceLock<Weak<dyn host_steps::Guests>>,
+    /// The same, for the hosts of a pool that is updated.
+    host_updates: OnceLock<Weak<dyn pool_update::HostUpdates>>,
 }
 
 /// Every operation that this version knows.
@@ -94,6 +97,7 @@ pub fn registry(deps: &Arc<Deps>) -> SagaRegistry {
     registry.register(vm_delete::VmDelete(Arc::clone(deps)));
     registry.register(vm_migrate::VmMigrate(Arc::clone(deps)));
     registry.register(pool_balance::PoolBalance(Arc::clone(deps)));
+    registry.register(pool_update::PoolUpdate(Arc::clone(deps)));
     registry.register(vdi_create::VdiCreate(Arc::clone(deps)));
     registry.register(vdi_copy::VdiCopy(Arc::clone(deps)));
     registry.register(vdi_move::VdiMove(Arc::clone(deps)));
@@ -163,6 +167,7 @@ impl Deps {
             networking: OnceLock::new(),
             mover: OnceLock::new(),
             guests: OnceLock::new(),
+            host_updates: OnceLock::new(),
         }
     }
 

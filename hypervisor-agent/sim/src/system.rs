@@ -45,6 +45,8 @@ pub(crate) struct Systems {
     installed: [Option<Installed>; 2],
     next: NewSystem,
     is_off: bool,
+    /// It was not installed from the medium.
+    has_packages: bool,
     /// How often the packages were updated, and what that says.
     updated: (u32, PackagesDone),
 }
@@ -59,6 +61,7 @@ impl Default for Systems {
             installed: [Some(first), None],
             next: NewSystem::default(),
             is_off: false,
+            has_packages: false,
             updated: (0, PackagesDone { restart: true }),
         }
     }
@@ -99,7 +102,13 @@ impl Systems {
 #[async_trait]
 impl SystemSlots for SimHypervisor {
     async fn look(&self) -> Result<HostSystem> {
-        Ok(self.inner.with(|world, _| world.systems.look()))
+        self.inner.with(|world, _| match world.systems.has_packages {
+            true => Err(HypervisorError::Unsupported {
+                operation: "upgrading the host",
+                why: "it was not installed from Xenith's medium".to_owned(),
+            }),
+            false => Ok(world.systems.look()),
+        })
     }
 
     async fn image_key(&self) -> Result<String> {
@@ -159,9 +168,9 @@ impl Machine for SimHypervisor {
 }
 
 impl SimHypervisor {
-    /// From now on an update of its packages says this.
+    /// From now on it is a host with packages and without slots, and an update of those says this.
     pub fn set_packages(&self, done: PackagesDone) {
-        self.inner.with(|world, _| world.systems.updated.1 = done);
+        self.inner.with(|world, _| (world.systems.has_packages, world.systems.updated.1) = (true, done));
     }
 
     /// How often its packages were updated.

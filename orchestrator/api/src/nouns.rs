@@ -105,6 +105,14 @@ noun! {
         SetBalance = fn set_balance(xenith_orchestrator_types::balance::SetBalance) -> xenith_orchestrator_types::balance::BalanceStatus, Administer, Mutation;
         /// Moves VMs of a pool to where they should be; a dry run tells which, and why.
         Balance = fn balance(BalancePool) -> TaskStarted, Administer, Plannable;
+        /// Updates the hosts of a pool one after the other: VMs leave, the host is updated and starts anew, VMs come back.
+        Update = fn update(UpdatePool) -> TaskStarted, Administer, Plannable;
+        /// Tells what updates a pool, and whether it is paused.
+        UpdateStatus = fn update_status(PoolRef) -> PoolUpdateStatus, View, Read;
+        /// Begins no further host of an update that is under way; the one that has begun is brought to its end.
+        PauseUpdate = fn pause_update(PoolRef) -> PoolUpdateStatus, Administer, Mutation;
+        /// Goes on with an update that was paused.
+        ResumeUpdate = fn resume_update(PoolRef) -> PoolUpdateStatus, Administer, Mutation;
     }
 }
 

@@ -51,7 +51,7 @@ pub use network::{
     BondModeFlag, CreateNetworkArgs, LinkFlag, LockFlag, NetworkCommand, SecurityGroupCommand, SetNicArgs,
 };
 pub use orphan::OrphanCommand;
-pub use pool::{GoalFlag, ModeFlag, PoolCommand, SetBalanceArgs};
+pub use pool::{GoalFlag, ModeFlag, PoolCommand, SetBalanceArgs, UpdateArgs};
 pub use record::{AuditCommand, EventCommand, EventListing, FilterCommand, SystemCommand, TaskCommand};
 pub use session::{ContextCommand, Login, RawCall};
 pub use snapshot::SnapshotCommand;

@@ -115,7 +115,7 @@ impl App {
         if sees { Ok(pool) } else { Err(ApiError::not_found("pool", reference)) }
     }
 
-    async fn ha_of(&self, pool: PoolId) -> Result<PoolHa, ApiError> {
+    pub(super) async fn ha_of(&self, pool: PoolId) -> Result<PoolHa, ApiError> {
         let record = self.db.ha_pools.get(&pool).await.map_err(|e| store_error(&e))?;
         let mut hosts = Vec::new();
         for (host, known) in self.views.hosts().into_iter().filter(|(_, known)| known.pool == pool) {

@@ -182,7 +182,7 @@ impl App {
     }
 
     /// Somebody who acts for who began a saga about this host.
-    async fn acting(
+    pub(super) async fn acting(
         &self,
         host: HostId,
         behalf: &Behalf,

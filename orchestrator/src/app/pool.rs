@@ -9,13 +9,14 @@ use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::pool::PoolApi;
 use xenith_orchestrator_store::{Expect, StoreError, Transaction};
 use xenith_orchestrator_types::balance::{BalancePool, BalanceStatus, SetBalance};
-use xenith_orchestrator_types::pool::{CreatePool, Pool, PoolRef};
+use xenith_orchestrator_types::pool::{CreatePool, Pool, PoolRef, PoolUpdateStatus, UpdatePool};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
 use super::App;
 use super::listings::filtered;
 use super::listings::places::PoolRow;
+use super::pool_update::Pause;
 use crate::errors::store_error;
 
 #[async_trait]
@@ -78,6 +79,23 @@ impl PoolApi for App {
 
     async fn balance(&self, call: &Call, request: BalancePool) -> Result<TaskStarted, ApiError> {
         self.balance_pool(call, request).await
+    }
+
+    async fn update(&self, call: &Call, request: UpdatePool) -> Result<TaskStarted, ApiError> {
+        self.update_pool(call, request).await
+    }
+
+    async fn update_status(&self, call: &Call, request: PoolRef) -> Result<PoolUpdateStatus, ApiError> {
+        let pool = self.find_whole_pool(call, &request.pool)?;
+        self.update_status_of(pool.id).await
+    }
+
+    async fn pause_update(&self, call: &Call, request: PoolRef) -> Result<PoolUpdateStatus, ApiError> {
+        self.pause_pool_update(call, &request, Pause::On).await
+    }
+
+    async fn resume_update(&self, call: &Call, request: PoolRef) -> Result<PoolUpdateStatus, ApiError> {
+        self.pause_pool_update(call, &request, Pause::Off).await
     }
 }
 

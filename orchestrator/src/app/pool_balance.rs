@@ -32,9 +32,9 @@ use crate::sagas::pool_balance::{Begun, Mover, Order, Params, PoolBalance};
 const HOUR: time::Duration = time::Duration::HOUR;
 
 /// The record of a pool, if it has one.
-type Found = Option<Record<PoolId, BalanceRecord>>;
+pub(super) type Found = Option<Record<PoolId, BalanceRecord>>;
 
-fn value(found: &Found) -> BalanceRecord {
+pub(super) fn value(found: &Found) -> BalanceRecord {
     found.as_ref().map(|found| found.value.clone()).unwrap_or_default()
 }
 
@@ -108,18 +108,27 @@ impl App {
         self.db.balances.get(&pool).await.map_err(|error| store_error(&error))
     }
 
-    /// What moves VMs in the pool. One that is over and was left as it was moves nothing.
+    /// What moves VMs in the pool, or updates its hosts. One that is over and was left as it was moves nothing.
     pub(super) async fn balancing(&self, record: &BalanceRecord) -> Result<Option<SagaId>, ApiError> {
-        let Some(saga) = record.held_by else { return Ok(None) };
+        let updates = record.update.as_ref().map(|update| update.held_by);
+        for saga in record.held_by.into_iter().chain(updates) {
+            if self.is_under_way(saga).await? {
+                return Ok(Some(saga));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn is_under_way(&self, saga: SagaId) -> Result<bool, ApiError> {
         match self.engine.get(saga).await {
-            Ok(found) => Ok(Some(saga).filter(|_| !matches!(found.phase, Phase::Ended { .. }))),
-            Err(SagaError::NotFound(_)) => Ok(None),
+            Ok(found) => Ok(!matches!(found.phase, Phase::Ended { .. })),
+            Err(SagaError::NotFound(_)) => Ok(false),
             Err(error) => Err(saga_error(&error)),
         }
     }
 
     /// A pool whose hosts the caller sees: the names of VMs and how full hosts are belong to those.
-    fn find_whole_pool(&self, call: &Call, reference: &str) -> Result<Pool, ApiError> {
+    pub(super) fn find_whole_pool(&self, call: &Call, reference: &str) -> Result<Pool, ApiError> {
         let pool = self.find_pool(call, Some(reference))?;
         let whole = call.caller.sight(Permission::View).covers(Some(pool.id), []);
         if whole { Ok(pool) } else { Err(call.caller.forbidden(Permission::View)) }
@@ -159,7 +168,7 @@ impl App {
     }
 
     /// Adds to a transaction: the record as it was read becomes this.
-    fn balance_in(&self, pool: &Pool, found: &Found, record: &BalanceRecord) -> Transaction {
+    pub(super) fn balance_in(&self, pool: &Pool, found: &Found, record: &BalanceRecord) -> Transaction {
         let commit = self.require_pool_in(Transaction::new(), pool.id);
         match found {
             Some(found) => self.db.balances.update_in(commit, found, record),

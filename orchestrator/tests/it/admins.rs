@@ -162,6 +162,13 @@ async fn hosts_and_networks(all: &Installation, tried: &mut Tried<'_>) {
         tried.own(method, json!({ "pool": "east" })).await;
         tried.others(method, json!({ "pool": "default" }), Reason::NotFound).await;
     }
+    let update = |pool: &str| json!({ "pool": pool, "what": { "kind": "reboot" }, "dry_run": true });
+    tried.own("pool.update", update("east")).await.unwrap();
+    tried.others("pool.update", update("default"), Reason::NotFound).await;
+    for method in ["pool.pause_update", "pool.resume_update"] {
+        tried.own(method, json!({ "pool": "east" })).await;
+        tried.others(method, json!({ "pool": "default" }), Reason::NotFound).await;
+    }
     // A lease that is too short, so that it stays off.
     let ha = |pool: &str| json!({ "pool": pool, "sr": "none", "lease_s": 1 });
     tried.own("ha.enable", ha("east")).await;

@@ -122,6 +122,7 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
         "backup.delete",
         "vm.migrate",
         "pool.balance",
+        "pool.update",
     ];
     let plannable =
         xenith_orchestrator_api::methods().into_iter().filter(|info| info.kind == Kind::Plannable);

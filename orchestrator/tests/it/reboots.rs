@@ -5,17 +5,18 @@ use serde_json::{Value, json};
 use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::Power;
-use xenith_orchestrator_api::{event, host, vm};
+use xenith_hypervisor_agent_types::system::PackagesDone;
+use xenith_orchestrator_api::{event, host, pool, vm};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::event::ListEvents;
 use xenith_orchestrator_types::ha::HaHostState;
-use xenith_orchestrator_types::host::{Host, HostRef};
+use xenith_orchestrator_types::host::{Host, HostRef, HostStatus};
 use xenith_orchestrator_types::task::TaskStatus;
 
 use crate::ha::{armed, is};
 use crate::harness::{Installation, api_error, small, until};
 use crate::migration::{becomes, running, web};
-use crate::shared_storage::{done, of};
+use crate::shared_storage::{done, of, sharing};
 
 async fn xen1(all: &Installation) -> Host {
     all.admin.call::<host::Get>(&HostRef { host: "xen1".into() }).await.unwrap()
@@ -69,5 +70,55 @@ async fn a_host_goes_off_after_its_guests_whatever_becomes_of_the_orchestrator()
     let task = all.wait_task(begun).await;
     assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
     assert!(xen1(&all).await.maintenance, "who switches it on again ends that");
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_hosts_of_a_pool_are_updated_one_after_the_other() {
+    let mut all = sharing().await;
+    web(&all).await;
+    done::<vm::Start>(&all, json!({ "vm": "web-1" })).await;
+    becomes(&all, Power::Running).await;
+    for (host, restart) in all.hosts.iter().zip([true, false]) {
+        host.sim.set_packages(PackagesDone { restart });
+    }
+    let update = |more: Value| {
+        let mut params = json!({ "pool": "default", "what": { "kind": "packages" } });
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        params
+    };
+    let plan = all.admin.plan::<pool::Update>(&of(update(json!({})))).await.unwrap();
+    let order: Vec<&str> =
+        plan["hosts"].as_array().unwrap().iter().map(|host| host["name"].as_str().unwrap()).collect();
+    assert_eq!(order, ["xen2", "xen1"], "the one that no VM has to leave comes first: {plan}");
+    assert_eq!(plan["hosts"][1]["vms"][0]["to_name"], "xen2", "{plan}");
+    let image = json!({ "what": { "kind": "image", "url": "http://127.0.0.1:9/live" } });
+    let error = api_error(all.admin.call::<pool::Update>(&of(update(image))).await);
+    assert!(error.reason() == Reason::WrongState && error.data.detail.len() == 2, "{error:?}");
+    let error = api_error(all.admin.call::<pool::Update>(&of(update(json!({ "at_once": 2 })))).await);
+    assert_eq!(error.data.field.as_deref(), Some("at_once"));
+
+    // The orchestrator is started anew while the first host is under way.
+    let begun = all.admin.call::<pool::Update>(&of(update(json!({})))).await.unwrap().task;
+    let default = || of(json!({ "pool": "default" }));
+    let paused = all.admin.call::<pool::PauseUpdate>(&default()).await.unwrap();
+    assert!(paused.paused && paused.task == Some(begun));
+    let error = api_error(all.admin.call::<pool::Balance>(&of(json!({ "pool": "default" }))).await);
+    assert!(error.message.contains(&begun.to_string()), "{error}");
+    all.restart().await;
+    for name in ["xen1", "xen2"] {
+        all.wait_host(name, HostStatus::Connected).await;
+    }
+    let status = all.admin.call::<pool::ResumeUpdate>(&default()).await.unwrap();
+    assert!(!status.paused);
+    let task = all.wait_task(begun).await;
+    assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
+    for (host, boot) in all.hosts.iter().zip(["boot-2", "boot-1"]) {
+        // Asked again after the orchestrator was started anew, they are up to date.
+        assert!(host.sim.packages_updated() >= 1 && host.sim.system().boot == boot);
+    }
+    assert_eq!(running(&all).await, [1, 0], "the VM is back where it was");
+    assert!(events(&all, "host.updated").await >= 2 && events(&all, "pool.updated").await >= 1);
+    assert!(all.admin.call::<pool::UpdateStatus>(&default()).await.unwrap().task.is_none());
     all.stop().await;
 }

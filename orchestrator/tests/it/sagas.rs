@@ -250,5 +250,7 @@ async fn every_saga_that_is_registered_has_a_line_here() {
     // Its moves are sagas of their own, which are proven here; that it resumes, keeps within its limits and lets go is
     // proven beside it, in src/sagas/pool_balance.rs.
     kinds.insert("pool_balance");
+    // The same of its hosts, in src/sagas/pool_update.rs.
+    kinds.insert("pool_update");
     assert_eq!(kinds, registered, "sagas! needs a line for each saga of sagas::registry, and none beside");
 }

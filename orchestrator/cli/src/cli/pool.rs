@@ -44,6 +44,27 @@ pub enum PoolCommand {
     },
     /// Change how a pool is balanced; what is not given stays.
     SetBalance(Box<SetBalanceArgs>),
+    /// Update the hosts of a pool, one after the other: VMs leave, the host is updated and starts anew, VMs come back.
+    Update(Box<UpdateArgs>),
+    /// Show what updates a pool, and whether it is paused.
+    UpdateStatus {
+        #[arg(value_name = "POOL")]
+        pool: String,
+    },
+    /// Begin no further host of an update; the one that has begun is brought to its end.
+    PauseUpdate {
+        #[arg(value_name = "POOL")]
+        pool: String,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
+    /// Go on with an update that was paused.
+    ResumeUpdate {
+        #[arg(value_name = "POOL")]
+        pool: String,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
 }
 
 /// xenith pool set-balance default --mode automatic --threshold 15 --per-hour 20
@@ -85,6 +106,36 @@ pub struct SetBalanceArgs {
     pub cool_down: Option<Duration>,
     #[command(flatten)]
     pub keyed: Keyed,
+}
+
+/// xenith pool update default --image https://example.org/live --dry-run
+///
+/// xenith pool update default --packages --host xen1 --host xen2
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["image", "packages", "reboot"])))]
+pub struct UpdateArgs {
+    #[arg(value_name = "POOL")]
+    pub pool: String,
+    /// A new system from this folder of a web server, for hosts that were installed from the medium.
+    #[arg(long, value_name = "URL")]
+    pub image: Option<String>,
+    /// Up-to-date packages, and a reboot where they need one, for all other hosts.
+    #[arg(long)]
+    pub packages: bool,
+    /// A reboot alone.
+    #[arg(long)]
+    pub reboot: bool,
+    /// Only this host; may be given several times.
+    #[arg(long = "host", value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// Hosts at the same time.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub at_once: u32,
+    /// Leave VMs where they went to.
+    #[arg(long)]
+    pub vms_stay: bool,
+    #[command(flatten)]
+    pub planned: Planned,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -4,11 +4,11 @@ use xenith_orchestrator_api::pool;
 use xenith_orchestrator_types::balance::{
     BalanceGoal, BalanceMode, BalancePlan, BalancePool, BalanceStatus, BalancedHost, PlannedMove, SetBalance,
 };
-use xenith_orchestrator_types::pool::{CreatePool, Pool, PoolRef};
+use xenith_orchestrator_types::pool::{CreatePool, HostUpdate, Pool, PoolRef, PoolUpdateStatus, UpdatePool};
 
 use crate::app::App;
 use crate::ask;
-use crate::cli::{GoalFlag, ModeFlag, PoolCommand, SetBalanceArgs};
+use crate::cli::{GoalFlag, ModeFlag, PoolCommand, SetBalanceArgs, UpdateArgs};
 use crate::error::CliError;
 use crate::run::{list, said};
 use crate::table::{Cell, Column, Paint, Row, Sheet};
@@ -60,7 +60,41 @@ pub async fn run(app: &App, command: PoolCommand) -> Result<(), CliError> {
             app.out.value(&status, || sheet(&status).render(Paint::Plain))
         }
         PoolCommand::SetBalance(args) => set_balance(app, *args).await,
+        PoolCommand::Update(args) => update(app, *args).await,
+        PoolCommand::UpdateStatus { pool } => {
+            let status = app.call::<pool::UpdateStatus>(&PoolRef { pool }).await?;
+            app.out.value(&status, || update_sheet(&status).render(Paint::Plain))
+        }
+        PoolCommand::PauseUpdate { pool, keyed } => {
+            let status = app.change::<pool::PauseUpdate>(&PoolRef { pool }, &keyed).await?;
+            app.out.value(&status, || update_sheet(&status).render(Paint::Plain))
+        }
+        PoolCommand::ResumeUpdate { pool, keyed } => {
+            let status = app.change::<pool::ResumeUpdate>(&PoolRef { pool }, &keyed).await?;
+            app.out.value(&status, || update_sheet(&status).render(Paint::Plain))
+        }
     }
+}
+
+async fn update(app: &App, args: UpdateArgs) -> Result<(), CliError> {
+    let UpdateArgs { pool, image, packages, reboot, hosts, at_once, vms_stay, planned } = args;
+    // One of the three was given.
+    let what = match (image, packages, reboot) {
+        (Some(url), ..) => HostUpdate::Image { url },
+        (None, true, _) => HostUpdate::Packages,
+        (None, false, _) => HostUpdate::Reboot,
+    };
+    let params = UpdatePool { pool, what, hosts, at_once, vms_stay };
+    begin_or_plan::<pool::Update>(app, &params, &planned).await
+}
+
+fn update_sheet(status: &PoolUpdateStatus) -> Sheet {
+    let how = match (status.task, status.paused) {
+        (None, _) => "not under way",
+        (Some(_), true) => "paused: no further host is begun",
+        (Some(_), false) => "under way",
+    };
+    Sheet::new().line("update", how).maybe("task", status.task.map(|task| task.to_string()))
 }
 
 const fn goal_of(flag: GoalFlag) -> BalanceGoal {

@@ -117,6 +117,12 @@ fn pools() -> Vec<Case> {
         case::<pool::Delete>("pool delete lab --yes"),
         case::<pool::Balance>("pool balance default --goal density"),
         case::<pool::BalanceStatus>("pool balance-status default"),
+        case::<pool::Update>(
+            "pool update default --image https://example.org/live --host xen1 --at-once 2 --vms-stay",
+        ),
+        case::<pool::UpdateStatus>("pool update-status default"),
+        case::<pool::PauseUpdate>("pool pause-update default"),
+        case::<pool::ResumeUpdate>("pool resume-update default"),
         case::<pool::SetBalance>("pool set-balance default --mode automatic --threshold 15 --cool-down 90s"),
     ]
 }

@@ -319,7 +319,10 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "iso.list" => json!(page(vec![&vdi])),
             "pool.list" => json!(page(vec![&pool])),
             "pool.create" => json!(pool),
-            "pool.balance" => json!(started()),
+            "pool.balance" | "pool.update" => json!(started()),
+            "pool.update_status" | "pool.pause_update" | "pool.resume_update" => {
+                json!({ "pool": ID, "task": ID, "paused": true })
+            }
             "pool.balance_status" | "pool.set_balance" => balance(),
             "network.list" => json!(page(vec![&network])),
             "network.create" => json!(network),

@@ -124,6 +124,7 @@ async fn what_cannot_be_undone_is_planned_without_a_question() {
         "host shutdown xen1 --shut-down-vms",
         "vm migrate web-1 --host xen2",
         "pool balance default",
+        "pool update default --reboot",
     ] {
         let arguments: Vec<_> = line.split(' ').chain(["--dry-run"]).collect();
         let outcome = program.run(&arguments).await.is(0);
