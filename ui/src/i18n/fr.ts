@@ -8,6 +8,7 @@ import { common } from './fr/common';
 import { factor } from './fr/factor';
 import { files } from './fr/files';
 import { hardware } from './fr/hardware';
+import { hosts } from './fr/hosts';
 import { imports } from './fr/import';
 import { mail } from './fr/mail';
 import { metrics } from './fr/metrics';
@@ -22,7 +23,7 @@ import { vm } from './fr/vm';
 import { vsphere } from './fr/vsphere';
 import { wave } from './fr/wave';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail, ...factor, ...orphan, ...files, ...network, ...certificate, ...upload };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail, ...factor, ...orphan, ...files, ...network, ...certificate, ...upload, ...hosts };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

@@ -34,6 +34,8 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'host.remove': { bare: ['host'], flags: ['force'] },
   'host.evacuate': { bare: ['host'] },
   'host.upgrade': { bare: ['host', 'url'], flags: ['evacuate'] },
+  'host.reboot': { bare: ['host'], flags: ['evacuate', 'shut_down_vms'] },
+  'host.shutdown': { bare: ['host'], flags: ['evacuate', 'shut_down_vms'] },
   'host.set_maintenance': { bare: ['host', 'maintenance'] },
   'host.set_address': { bare: ['host', 'address'] },
   'host.set_peer_address': { bare: ['host', 'address'] },
@@ -41,6 +43,11 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'pool.delete': { bare: ['pool'] },
   'pool.balance': { bare: ['pool'], flags: ['goal'] },
   'pool.set_balance': { bare: ['pool'], flags: ['mode', 'goal', 'threshold', 'min_gain', 'ceiling', 'moves', 'at_once', 'per_host', 'per_hour', 'cool_down'] },
+  'pool.update': { bare: ['pool'], flags: ['image', 'packages', 'reboot', 'at_once', 'vms_stay'], many: ['host'] },
+  'pool.pause_update': { bare: ['pool'] },
+  'pool.resume_update': { bare: ['pool'] },
+  'ha.enable': { bare: ['pool'], flags: ['sr'] },
+  'ha.disable': { bare: ['pool'] },
   'network.create': { bare: ['name'], flags: ['bridge', 'interface', 'bond', 'private', 'internal', 'vlan', 'interfaces', 'bond_mode', 'mtu', 'pool', 'description'] },
   'network.delete': { bare: ['network'] },
   'security_group.create': { bare: ['name'], flags: ['tag', 'pool', 'description', 'no_ingress', 'no_egress'], many: ['ingress', 'egress'] },
@@ -150,6 +157,8 @@ function fromFile({ vm, file, no_prepare }: Params): Params {
   if (networks.length > 1) return { vm, file, no_prepare };
   return { file, name, memory: `${memory.target}MiB`, vcpus: vcpus.online, firmware: platform.firmware, network: networks[0], new_macs: macs, tag: tags?.length ? tags : undefined, pool, host, no_prepare, start };
 }
+/** What becomes of the VMs of a host, as flags. */
+const goingDown = ({ guests, ...rest }: Params) => ({ ...rest, evacuate: guests === 'evacuate', shut_down_vms: guests === 'shut-down' });
 
 /** Parameters that the command line says otherwise. */
 const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
@@ -162,6 +171,12 @@ const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
   'vm.set_nic': ({ addresses, rate_mbit, ...rest }) => ({ ...rest, ...listed(addresses, 'address', 'no_addresses'), rate: rate_mbit }),
   'pool.set_balance': ({ threshold_percent, min_gain_percent, ceiling_percent, cool_down_minutes, ...rest }) => ({ ...rest, threshold: threshold_percent, min_gain: min_gain_percent, ceiling: ceiling_percent, cool_down: cool_down_minutes === undefined ? undefined : `${cool_down_minutes}m` }),
   'host.set_maintenance': (params) => ({ ...params, maintenance: params.maintenance ? 'on' : 'off' }),
+  'host.reboot': goingDown,
+  'host.shutdown': goingDown,
+  'pool.update': ({ what, hosts, ...rest }) => {
+    const { kind, url } = what as { kind: string; url?: string };
+    return { ...rest, [kind]: url ?? true, host: (hosts as string[] | undefined)?.length ? hosts : undefined };
+  },
   'alarm.silence': ({ seconds, ...rest }) => ({ ...rest, for: lasts(seconds) }),
   'alarm_rule.create': ({ for_s, when, threshold, ...rest }) => ({ ...noMail(rest), [String(when ?? 'above')]: String(threshold), for: lasts(for_s) }),
   'alarm_rule.update': ({ for_s, enabled, ...rest }) => ({ ...rest, enabled: onOff(enabled), for: for_s === 0 ? '0s' : lasts(for_s) }),

@@ -9,6 +9,7 @@ import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { Evacuate, Evacuated } from './Evacuate';
+import { GoDown, type Down } from './GoDown';
 import { Maintenance } from './Maintenance';
 import { Upgrade } from './Upgrade';
 
@@ -21,6 +22,7 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
   const [emptying, setEmptying] = useState(false);
   const [came, setCame] = useState<Evacuation>();
   const [upgrading, setUpgrading] = useState(false);
+  const [down, setDown] = useState<Down>();
   const why = mayNot(user, 'host.remove', { pool: host.pool });
   const end = { method: 'host.set_maintenance' as const, params: { host: host.id, maintenance: false }, title: t('End the maintenance of {{name}}', { name: host.name }) };
   const verbs: Verb[] = [
@@ -36,6 +38,8 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
       note: t('It goes into maintenance, and its VMs to other hosts.'),
     },
     { label: t('Upgrade'), why: mayNot(user, 'host.upgrade', { pool: host.pool }), go: () => setUpgrading(true), note: t('A new system, which it starts anew into.') },
+    { label: t('Reboot'), why: mayNot(user, 'host.reboot', { pool: host.pool }), go: () => setDown('host.reboot'), note: t('It starts anew as it is.') },
+    { label: t('Shut down'), why: mayNot(user, 'host.shutdown', { pool: host.pool }), go: () => setDown('host.shutdown'), note: t('It goes off.') },
     {
       label: t('Remove'),
       danger: true,
@@ -58,6 +62,7 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
       {peering && <PeerAddress host={host} close={() => setPeering(false)} />}
       {emptying && <Evacuate host={host} close={() => setEmptying(false)} done={setCame} />}
       {upgrading && <Upgrade host={host} close={() => setUpgrading(false)} />}
+      {down && <GoDown host={host} method={down} close={() => setDown(undefined)} />}
       {came && <Evacuated name={host.name} vms={came.vms} close={() => setCame(undefined)} />}
     </>
   );

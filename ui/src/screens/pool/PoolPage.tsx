@@ -19,7 +19,7 @@ import { usePoolVerbs } from './verbs';
 export default function PoolPage() {
   const { t } = useTranslation();
   const navigate = useNavigate();
-  const verbs = usePoolVerbs();
+  const { verbs, dialogs } = usePoolVerbs();
   const { pool: id = '' } = useParams();
   const pools = useAll('pool.list', {});
   const hosts = useRead('host.list', { limit: 1000 });
@@ -68,6 +68,7 @@ export default function PoolPage() {
         </Card>
       </div>
       <Balance pool={pool} />
+      {dialogs}
     </PageSection>
   );
 }

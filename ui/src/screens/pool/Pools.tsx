@@ -26,7 +26,7 @@ const nameOf = (pool: Pool) => pool.name;
 export default function Pools() {
   const { t } = useTranslation();
   const user = useUser();
-  const verbs = usePoolVerbs();
+  const { verbs, dialogs } = usePoolVerbs();
   const [making, setMaking] = useState(false);
   const hosts = useRead('host.list', { limit: 1000 });
   const { wanted, bar, list } = useListState();
@@ -60,6 +60,7 @@ export default function Pools() {
         empty={<Nothing icon={PoolIcon} title={t('No pools you may see')} />}
       />
       {making && <CreatePool close={() => setMaking(false)} />}
+      {dialogs}
     </>
   );
 }
