@@ -173,9 +173,9 @@ const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
   'host.set_maintenance': (params) => ({ ...params, maintenance: params.maintenance ? 'on' : 'off' }),
   'host.reboot': goingDown,
   'host.shutdown': goingDown,
-  'pool.update': ({ what, hosts, ...rest }) => {
+  'pool.update': ({ pool, what, hosts, vms_stay, ...rest }) => {
     const { kind, url } = what as { kind: string; url?: string };
-    return { ...rest, [kind]: url ?? true, host: (hosts as string[] | undefined)?.length ? hosts : undefined };
+    return { pool, [kind]: url ?? true, ...rest, vms_stay: vms_stay || undefined, host: (hosts as string[] | undefined)?.length ? hosts : undefined };
   },
   'alarm.silence': ({ seconds, ...rest }) => ({ ...rest, for: lasts(seconds) }),
   'alarm_rule.create': ({ for_s, when, threshold, ...rest }) => ({ ...noMail(rest), [String(when ?? 'above')]: String(threshold), for: lasts(for_s) }),
