@@ -302,6 +302,7 @@ mod tests {
             any_certificate: false,
             held_by: None,
             disarmed: false,
+            power: None,
         }
     }
 

@@ -59,6 +59,13 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
             () = crate::app::keep_ha(keeper) => {}
         }
     });
+    let (token, switch) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("ha-power", async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = crate::app::keep_power(switch) => {}
+        }
+    });
     start_orphan_finder(app, tasks);
     start_store_keeper(app, tasks);
     let (token, driven) = (tasks.token(), Arc::clone(app));

@@ -145,6 +145,7 @@ impl Enrolment for Enrol {
             any_certificate: false,
             held_by: None,
             disarmed: false,
+            power: None,
         };
         let spend = self.db.joins.require_in(Transaction::new(), &key, Expect::At(join.revision));
         let spend = self.db.joins.delete_in(spend, &key);

@@ -67,6 +67,8 @@ struct Watched {
     /// Answers to what was asked before count for nothing.
     fenced_at: Option<Moment>,
     problem: Option<String>,
+    /// Its power control said that it is off, in answer to a question of then.
+    off: Option<Moment>,
     /// VMs of which it was told that no host takes them.
     told: BTreeSet<VmId>,
 }
@@ -146,6 +148,35 @@ impl Ha {
         Some(Proof::Lease)
     }
 
+    /// See [`Judge::may_be_cut`].
+    #[must_use]
+    pub fn may_be_cut(&self, host: HostId) -> bool {
+        self.hosts().get(&host).is_some_and(|watched| watched.judge.may_be_cut())
+    }
+
+    /// Its power control, asked at `asked`, said that it is off. The next round goes by it.
+    pub fn note_off(&self, host: HostId, asked: Moment) {
+        if let Some(watched) = self.hosts().get_mut(&host) {
+            watched.off = watched.off.max(Some(asked));
+        }
+    }
+
+    /// Hosts that are fenced by what their power control said since the last round, each of which is to be written down or
+    /// forgotten ([`Self::forget`]).
+    pub fn found_off(&self) -> Vec<HostId> {
+        let now = self.now();
+        let mut found = Vec::new();
+        for (host, watched) in self.hosts().iter_mut() {
+            let Some(asked) = watched.off.take() else { continue };
+            watched.judge.tick(now);
+            if watched.judge.found_off(asked) {
+                watched.fenced(now);
+                found.push(*host);
+            }
+        }
+        found
+    }
+
     #[must_use]
     pub fn verdict(&self, host: HostId) -> Option<Verdict> {
         self.hosts().get(&host).map(|watched| watched.judge.verdict())
@@ -207,7 +238,7 @@ impl Watched {
             None => Judge::new(timing, now),
         };
         let fenced_at = record.fenced.as_ref().map(|_| now);
-        Self { judge, timing, said: None, fenced_at, problem: None, told: BTreeSet::new() }
+        Self { judge, timing, said: None, fenced_at, problem: None, off: None, told: BTreeSet::new() }
     }
 
     fn fenced(&mut self, now: Moment) {
@@ -221,5 +252,37 @@ impl FencedRecord {
     #[must_use]
     pub fn left_over(&self, state: &HaState) -> Vec<VmId> {
         left_over(&state.vms.iter().copied().collect(), &self.moved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A host that is suspected, and a moment after it was heard last.
+    fn suspected(ha: &Ha, number: u8) -> (HostId, Moment) {
+        let host = HostId::from_bytes([number; 16]);
+        let (began, _) = ha.beat(host, Timing::default(), &HaHostRecord::default());
+        while ha.now() <= began {}
+        (host, ha.now())
+    }
+
+    #[test]
+    fn off_counts_once_and_only_where_nothing_was_heard_since_it_was_asked() {
+        let ha = Ha::default();
+        let before = ha.now();
+        let (host, asked) = suspected(&ha, 1);
+        ha.note_off(host, before);
+        assert!(ha.found_off().is_empty(), "it may have been on since");
+        ha.note_off(host, asked);
+        assert_eq!(ha.found_off(), [host]);
+        assert_eq!(ha.verdict(host), Some(Verdict::Fenced(Proof::Power)));
+        assert!(ha.found_off().is_empty());
+
+        let (other, asked) = suspected(&ha, 2);
+        ha.note_off(other, asked);
+        let state = HaState { run: AgentRunId::from_bytes([1; 16]), vms: vec![], armed: None };
+        assert!(ha.heard(other, ha.now(), state));
+        assert!(ha.found_off().is_empty(), "it is heard again");
     }
 }

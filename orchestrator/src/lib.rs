@@ -38,6 +38,7 @@ pub mod own_backup;
 pub mod own_host;
 mod pieces;
 pub mod placement;
+pub mod power;
 mod protection;
 pub mod readers;
 mod records;

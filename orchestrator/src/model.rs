@@ -17,6 +17,7 @@ use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::import::{GuestPreparation, ImportOrigin, ImportPass, ImportPhase};
 use xenith_orchestrator_types::mail::MailSettings;
 use xenith_orchestrator_types::metrics::{Measured, Metric};
+use xenith_orchestrator_types::power::PowerControlKind;
 use xenith_orchestrator_types::snapshot::{SnapshotDisk, SnapshotMemory};
 use xenith_orchestrator_types::sr::SrContent;
 use xenith_orchestrator_types::token::Token;
@@ -151,6 +152,22 @@ pub struct HostRecord {
     /// That saga ends its boot: high availability leaves it alone.
     #[serde(default)]
     pub disarmed: bool,
+    /// Its management controller.
+    #[serde(default)]
+    pub power: Option<PowerControlRecord>,
+}
+
+/// Where the power of a host is switched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PowerControlRecord {
+    pub kind: PowerControlKind,
+    pub address: String,
+    pub user: String,
+    /// Of its certificate.
+    #[serde(default)]
+    pub fingerprint: Option<String>,
+    /// Under the master key.
+    pub sealed_password: Vec<u8>,
 }
 
 impl HostRecord {

@@ -63,19 +63,23 @@ pub struct Judge {
     granted: Moment,
     /// The lease, and when a look had first shown it.
     lease: Option<(LeaseMark, Moment)>,
+    /// When the newest look was asked for that showed it.
+    shown: Option<Moment>,
 }
 
 impl Judge {
     /// Of a host of which nothing was heard yet: an orchestrator before this one may have granted until now.
     #[must_use]
     pub const fn new(timing: Timing, now: Moment) -> Self {
-        Self { timing, verdict: Verdict::Suspected, heard: now, granted: now, lease: None }
+        let verdict = Verdict::Suspected;
+        Self { timing, verdict, heard: now, granted: now, lease: None, shown: None }
     }
 
     /// Of a host that is written down as fenced.
     #[must_use]
     pub const fn fenced(timing: Timing, proof: Proof, now: Moment) -> Self {
-        Self { timing, verdict: Verdict::Fenced(proof), heard: now, granted: now, lease: None }
+        let verdict = Verdict::Fenced(proof);
+        Self { timing, verdict, heard: now, granted: now, lease: None, shown: None }
     }
 
     #[must_use]
@@ -113,14 +117,28 @@ impl Judge {
     pub fn looked(&mut self, reading: Reading) -> bool {
         let Some(mark) = reading.mark else { return false };
         let first_shown = match self.lease {
-            Some((known, since)) if known == mark => since,
+            Some((known, since)) if known == mark => {
+                self.shown = self.shown.max(Some(reading.asked));
+                since
+            }
             _ => {
-                self.lease = Some((mark, reading.answered));
+                (self.lease, self.shown) = (Some((mark, reading.answered)), None);
                 reading.answered
             }
         };
         let basis = self.heard.max(self.granted).max(first_shown);
         reading.asked >= basis.plus(self.timing.proof()) && self.fence(Proof::Lease)
+    }
+
+    /// Whether its power may be cut: nothing is heard of it, and its lease stands still. One that writes its lease runs on, as
+    /// it does without power control, whoever does not hear it. This spares hosts that live; what proves that one is dead
+    /// is [`Self::found_off`].
+    #[must_use]
+    pub fn may_be_cut(&self) -> bool {
+        let stands = |(_, since): (LeaseMark, Moment)| {
+            self.shown.is_some_and(|shown| shown >= since.plus(self.timing.silence()))
+        };
+        self.verdict == Verdict::Suspected && self.lease.is_some_and(stands)
     }
 
     /// Its power control, asked at `asked`, says that it is off. Whether that has fenced it: an answer that was heard
@@ -227,6 +245,25 @@ mod tests {
         // Nothing of before counts.
         judge.tick(at(300));
         assert!(!judge.looked(look(301, 302, 1)));
+    }
+
+    #[test]
+    fn power_is_cut_only_where_the_lease_stands_still() {
+        // The lease was first shown at 103; three beats are 15 s.
+        for (name, reading, cut) in [
+            ("too soon", look(117, 118, 1), false),
+            ("it stands still", look(118, 119, 1), true),
+            ("it goes on", look(118, 119, 2), false),
+            ("it cannot be read", Reading { mark: None, ..look(118, 119, 1) }, false),
+        ] {
+            let mut judge = silent();
+            judge.looked(reading);
+            assert_eq!(judge.may_be_cut(), cut, "{name}");
+        }
+        let mut judge = silent();
+        judge.looked(look(118, 119, 1));
+        judge.heard(at(120));
+        assert!(!judge.may_be_cut(), "it is heard again");
     }
 
     #[test]

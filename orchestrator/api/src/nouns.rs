@@ -81,6 +81,12 @@ noun! {
         Reboot = fn reboot(EndBoot) -> TaskStarted, Administer, Plannable;
         /// Switches a host off, when no VM runs there; its VMs are moved away or shut down first where asked.
         Shutdown = fn shutdown(EndBoot) -> TaskStarted, Administer, Plannable;
+        /// Shows where the power of a host is switched; the password is never shown.
+        PowerControl = fn power_control(HostRef) -> HostPowerControl, Administer, Read;
+        /// Says where the power of a host is switched (Redfish, IPMI), and asks there; or that there is no such place.
+        SetPowerControl = fn set_power_control(xenith_orchestrator_types::power::SetPowerControl) -> HostPowerControl, Administer, Mutation;
+        /// Switches a host on or off past its system, or asks whether it is on.
+        Power = fn power(OrderPower) -> HostMachinePower, Administer, Mutation;
         /// Look for a host under another address: it moved, and keeps its identity, its VMs and its certificate.
         SetAddress = fn set_address(HostAddress) -> Host, Administer, Mutation;
         /// Sends what hosts send each other (migrating VMs, copies of VDIs, private networks) to a host by another address.

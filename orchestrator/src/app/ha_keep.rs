@@ -67,6 +67,9 @@ impl App {
         for (pool, record) in &pools {
             self.ha_look(*pool, record.arms).await?;
         }
+        for host in self.ha.found_off() {
+            self.ha_fence(host, Proof::Power).await?;
+        }
         self.ha_restarts(&pools).await?;
         Ok(pools.values().map(|record| record.arms.timing.beat()).min().unwrap_or(IDLE))
     }

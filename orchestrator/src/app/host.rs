@@ -20,11 +20,13 @@ use xenith_orchestrator_types::host::{
     AddHost, EndBoot, Evacuation, Host, HostAddress, HostMaintenance, HostPeerAddress, HostRef, HostStatus,
     JoinTokenIssued, RemoveHost, UpgradeHost,
 };
+use xenith_orchestrator_types::power::{HostMachinePower, HostPowerControl, OrderPower, SetPowerControl};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Reason};
 
 use super::App;
 use super::find::administers;
+use super::host_power::shown;
 use super::host_upgrade::unheld;
 use crate::authn::{new_secret, secret_hash};
 use crate::errors::store_error;
@@ -160,6 +162,23 @@ impl HostApi for App {
 
     async fn shutdown(&self, call: &Call, request: EndBoot) -> Result<TaskStarted, ApiError> {
         self.end_boot(call, request, Work::ShutDown).await
+    }
+
+    async fn power_control(&self, call: &Call, request: HostRef) -> Result<HostPowerControl, ApiError> {
+        let found = self.find_own_host(call, &request.host).await?;
+        Ok(shown(found.key, found.value.power.as_ref()))
+    }
+
+    async fn set_power_control(
+        &self,
+        call: &Call,
+        request: SetPowerControl,
+    ) -> Result<HostPowerControl, ApiError> {
+        self.set_power_control_of(call, request).await
+    }
+
+    async fn power(&self, call: &Call, request: OrderPower) -> Result<HostMachinePower, ApiError> {
+        self.order_power(call, request).await
     }
 
     async fn set_address(&self, call: &Call, request: HostAddress) -> Result<Host, ApiError> {

@@ -152,6 +152,15 @@ async fn hosts_and_networks(all: &Installation, tried: &mut Tried<'_>) {
     }
     tried.own("host.set_maintenance", maintenance("xen2", false)).await.unwrap();
     tried.others("host.set_maintenance", maintenance("xen1", true), Reason::NotFound).await;
+    let control = |host: &str| json!({ "host": host });
+    tried.own("host.power_control", control("xen2")).await.unwrap();
+    tried.others("host.power_control", control("xen1"), Reason::NotFound).await;
+    // None, as before.
+    tried.own("host.set_power_control", control("xen2")).await.unwrap();
+    tried.others("host.set_power_control", control("xen1"), Reason::NotFound).await;
+    let status = |host: &str| json!({ "host": host, "order": "status" });
+    tried.own("host.power", status("xen2")).await;
+    tried.others("host.power", status("xen1"), Reason::NotFound).await;
     // No address, so that it stays where it is.
     tried.own("host.set_address", json!({ "host": "xen2", "address": "nowhere" })).await;
     tried.others("host.set_address", json!({ "host": "xen1", "address": "nowhere" }), Reason::NotFound).await;

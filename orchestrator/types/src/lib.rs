@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod network;
 pub mod orphan;
 pub mod pool;
+pub mod power;
 pub mod security_group;
 pub mod snapshot;
 pub mod sr;

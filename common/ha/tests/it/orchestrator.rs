@@ -111,7 +111,7 @@ impl Orchestrator {
         let mut sent = Vec::new();
         for host in 0..self.judges.len() {
             self.welcome(host, now, store, scene);
-            for (way, body) in self.for_host(host, now, store) {
+            for (way, body) in self.for_host(host, now, (&*store, &mut *scene)) {
                 sent.push(Flight { at: scene.now + scene.delay(), life: self.life, host, way, body });
             }
         }
@@ -136,12 +136,18 @@ impl Orchestrator {
         }
     }
 
-    fn for_host(&mut self, host: usize, now: Moment, store: &Store) -> Vec<(Way, Body)> {
+    fn for_host(
+        &mut self,
+        host: usize,
+        now: Moment,
+        (store, scene): (&Store, &mut Scene),
+    ) -> Vec<(Way, Body)> {
         let granted = self.judges[host].grant(now);
         let said = self.said[host].as_ref();
         let challenge = said.filter(|_| granted).map(|said| said.challenge);
         let mut sent = vec![(Way::Agent(None), Body::Beat { asked: now, challenge })];
-        if store.has_power && self.judges[host].verdict() == Verdict::Suspected {
+        let suspected = self.judges[host].verdict() == Verdict::Suspected;
+        if store.has_power && suspected && (self.judges[host].may_be_cut() || scene.rng.bool()) {
             sent.push((Way::Power, Body::PowerOff { asked: now }));
         }
         let Some(said) = said else { return sent };

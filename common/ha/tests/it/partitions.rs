@@ -30,7 +30,13 @@ fn no_vm_runs_twice_in_ten_thousand_partitions() {
 
 #[test]
 fn each_mistake_is_caught() {
-    for mistake in [Mistake::HastyJudge, Mistake::NoWatchdog, Mistake::StartsByItself, Mistake::GoesOn] {
+    for mistake in [
+        Mistake::HastyJudge,
+        Mistake::NoWatchdog,
+        Mistake::StartsByItself,
+        Mistake::GoesOn,
+        Mistake::TrustsPower,
+    ] {
         let caught = (0..SEEDS).any(|seed| World::new(seed, mistake).through_chaos().is_err());
         assert!(caught, "{mistake:?} goes unnoticed");
     }

@@ -29,6 +29,8 @@ pub enum Mistake {
     StartsByItself,
     /// A run of the agent that is over begins anew, and its process lives on.
     GoesOn,
+    /// Power control that says neither on nor off is taken for off.
+    TrustsPower,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -262,10 +264,22 @@ impl World {
 
     fn at_power(&mut self, flight: Flight) -> Option<Flight> {
         let Body::PowerOff { asked } = flight.body else { return None };
-        let off_ms = self.scene.rng.u64(30_000..300_000);
-        self.hosts[flight.host].reset(off_ms, &self.scene);
+        let (host, off_ms) = (flight.host, self.scene.rng.u64(30_000..300_000));
         let at = self.scene.now + self.scene.delay();
-        Some(Flight { at, way: Way::Orchestrator, body: Body::IsOff { asked }, ..flight })
+        let is_off = Flight { at, way: Way::Orchestrator, body: Body::IsOff { asked }, ..flight };
+        match self.scene.rng.u32(0..8) {
+            // It does not answer, or says neither on nor off.
+            0 | 1 => (self.scene.mistake == Mistake::TrustsPower).then_some(is_off),
+            // It does as it was told, and its answer is lost.
+            2 => {
+                self.hosts[host].reset(off_ms, &self.scene);
+                None
+            }
+            _ => {
+                self.hosts[host].reset(off_ms, &self.scene);
+                Some(is_off)
+            }
+        }
     }
 
     fn at_orchestrator(&mut self, flight: Flight) -> Option<Flight> {

@@ -22,6 +22,45 @@ pub struct GuestsFlags {
     pub shut_down_vms: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ControlFlag {
+    Redfish,
+    Ipmi,
+    /// There is none any more.
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PowerFlag {
+    Status,
+    On,
+    Off,
+    Cycle,
+}
+
+/// xenith host set-power-control xen1 redfish bmc1.example.org --user xenith --fingerprint 3F:…
+#[derive(Debug, Args)]
+pub struct PowerControlArgs {
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    #[arg(value_enum)]
+    pub kind: ControlFlag,
+    /// Of the management controller of this host, and a port where it is not the usual one.
+    #[arg(value_name = "ADDRESS", default_value = "", hide_default_value = true)]
+    pub address: String,
+    /// Who signs in there.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub user: String,
+    /// SHA-256 of its certificate, for redfish.
+    #[arg(long, value_name = "SHA256")]
+    pub fingerprint: Option<String>,
+    /// Keep the password that is known for this address, user and certificate.
+    #[arg(long)]
+    pub keep_password: bool,
+    #[command(flatten)]
+    pub keyed: Keyed,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
     /// List hosts.
@@ -108,6 +147,28 @@ pub enum HostCommand {
         guests: GuestsFlags,
         #[command(flatten)]
         planned: Planned,
+    },
+    /// Show where the power of a host is switched.
+    PowerControl {
+        #[arg(value_name = "HOST")]
+        host: String,
+    },
+    /// Say where the power of a host is switched, and ask there; the password is asked for, or comes from
+    /// XENITH_POWER_PASSWORD.
+    SetPowerControl(Box<PowerControlArgs>),
+    /// Switch a host on or off past its system, or ask whether it is on.
+    Power {
+        #[arg(value_name = "HOST")]
+        host: String,
+        #[arg(value_enum, default_value = "status")]
+        order: PowerFlag,
+        /// Off and cycle also while VMs run there, or while the host is not heard.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        confirm: Confirm,
+        #[command(flatten)]
+        keyed: Keyed,
     },
     /// Look for a host that moved under its new address; it keeps its VMs.
     SetAddress {

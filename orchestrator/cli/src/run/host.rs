@@ -6,10 +6,15 @@ use xenith_orchestrator_types::host::{
     AddHost, EndBoot, EvacuatedVm, Host, HostAddress, HostGuests, HostHardware, HostMaintenance,
     HostPeerAddress, HostRef, HostStatus, RemoveHost, UpgradeHost,
 };
+use xenith_orchestrator_types::power::{
+    HostPowerControl, OrderPower, PowerControlKind, PowerOrder, SetPowerControl,
+};
 
 use crate::app::App;
 use crate::ask;
-use crate::cli::{Columns, Format, GuestsFlags, HostCommand, OnOff};
+use crate::cli::{
+    Columns, ControlFlag, Format, GuestsFlags, HostCommand, OnOff, PowerControlArgs, PowerFlag,
+};
 use crate::error::CliError;
 use crate::run::watch::follow;
 use crate::run::{list, print, said};
@@ -161,6 +166,32 @@ fn end_boot(host: String, flags: GuestsFlags) -> EndBoot {
     EndBoot { host, guests }
 }
 
+fn set_control(args: PowerControlArgs) -> Result<SetPowerControl, CliError> {
+    let kind = match args.kind {
+        ControlFlag::Redfish => Some(PowerControlKind::Redfish),
+        ControlFlag::Ipmi => Some(PowerControlKind::Ipmi),
+        ControlFlag::None => None,
+    };
+    let asked = kind.is_some() && !args.keep_password;
+    let question = || ask::secret(&format!("Password of {}", args.user), "XENITH_POWER_PASSWORD");
+    let password = asked.then(question).transpose()?;
+    let PowerControlArgs { host, address, user, fingerprint, .. } = args;
+    Ok(SetPowerControl { host, kind, address, user, password, fingerprint })
+}
+
+fn control_sheet(of: &HostPowerControl) -> Sheet {
+    let Some(control) = &of.control else { return Sheet::new().line("power control", "none") };
+    let kind = match control.kind {
+        PowerControlKind::Redfish => "redfish",
+        PowerControlKind::Ipmi => "ipmi",
+    };
+    Sheet::new()
+        .line("power control", kind)
+        .line("address", &control.address)
+        .line("user", &control.user)
+        .maybe("fingerprint", control.fingerprint.as_ref())
+}
+
 pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
     match command {
         HostCommand::List { watch: true, listing } => follow::<HostChanges, _, _>(app, &listing).await,
@@ -213,6 +244,28 @@ pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
         }
         HostCommand::Shutdown { host, guests, planned } => {
             begin_or_plan::<host::Shutdown>(app, &end_boot(host, guests), &planned).await
+        }
+        HostCommand::PowerControl { host } => {
+            let control = app.call::<host::PowerControl>(&HostRef { host }).await?;
+            app.out.value(&control, || control_sheet(&control).render(Paint::Plain))
+        }
+        HostCommand::SetPowerControl(args) => {
+            let keyed = args.keyed.clone();
+            let control = app.change::<host::SetPowerControl>(&set_control(*args)?, &keyed).await?;
+            app.out.value(&control, || control_sheet(&control).render(Paint::Plain))
+        }
+        HostCommand::Power { host, order, force, confirm, keyed } => {
+            if matches!(order, PowerFlag::Off | PowerFlag::Cycle) {
+                ask::confirm(&format!("Cut the power of {host}?"), confirm)?;
+            }
+            let order = match order {
+                PowerFlag::Status => PowerOrder::Status,
+                PowerFlag::On => PowerOrder::On,
+                PowerFlag::Off => PowerOrder::Off,
+                PowerFlag::Cycle => PowerOrder::Cycle,
+            };
+            let power = app.change::<host::Power>(&OrderPower { host, order, force }, &keyed).await?;
+            app.out.value(&power, || format!("{}\n", power.power.as_str()))
         }
         HostCommand::SetAddress { host, address, keyed } => {
             let host = app.change::<host::SetAddress>(&HostAddress { host, address }, &keyed).await?;

@@ -37,6 +37,11 @@ fn cases() -> Vec<Case> {
         case::<host::Upgrade>("host upgrade xen1 https://example.org/live --evacuate"),
         case::<host::Reboot>("host reboot xen1 --evacuate"),
         case::<host::Shutdown>("host shutdown xen1 --shut-down-vms"),
+        case::<host::PowerControl>("host power-control xen1"),
+        case::<host::SetPowerControl>(
+            "host set-power-control xen1 redfish bmc1 --user x --fingerprint aa --keep-password",
+        ),
+        case::<host::Power>("host power xen1 off --force --yes"),
         case::<host::SetAddress>("host set-address xen1 xen1.example.org:8444"),
         case::<host::SetPeerAddress>("host set-peer-address xen1 10.10.0.1"),
         case::<host::Remove>("host remove xen1 --force --yes"),

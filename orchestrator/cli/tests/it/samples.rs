@@ -309,6 +309,8 @@ pub fn answer_everything(server: &FakeOrchestrator) {
                 "vms": [{ "vm": ID, "name": "web-1", "to": ID, "to_name": "xen2", "task": ID, "error": null }],
             }),
             "host.upgrade" | "host.reboot" | "host.shutdown" => json!(started()),
+            "host.power_control" | "host.set_power_control" => json!({ "host": ID, "control": null }),
+            "host.power" => json!({ "host": ID, "power": "off" }),
             "host.add" => json!({ "token": "join-me", "expires": at }),
             "host.hardware" => json!({
                 "numa": [{ "node": 0, "memory_total": 1024, "memory_free": 512, "cpus": "0-3" }],

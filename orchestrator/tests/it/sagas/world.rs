@@ -474,6 +474,7 @@ impl Host {
             any_certificate: false,
             held_by: None,
             disarmed: false,
+            power: None,
         };
         certificates.admit(host, &record);
         db.hosts.insert(&host, &record).await.unwrap();
