@@ -9,11 +9,12 @@
 //! there), so a restart tells nobody twice and forgets nobody. What is pending is in memory only: after a restart its
 //! duration begins anew.
 //!
-//! One alarm has no rule and is no record: that nothing can be written ([`own`]). Those about backups have no rule either
-//! ([`backups`]).
+//! Some alarms have no rule and are no records of this part: that nothing can be written ([`own`]), what is wrong with hosts
+//! that high availability looks after ([`ha`]), and with backups ([`backups`]).
 
 pub mod backups;
 mod deliver;
+mod ha;
 mod keeper;
 mod own;
 
@@ -28,6 +29,7 @@ use xenith_orchestrator_types::metrics::Metric;
 
 use crate::model::AlarmRuleRecord;
 
+pub use ha::{HaAlarm, Trouble, Wrong};
 pub use keeper::{is_silenced, start};
 pub use own::OwnAlarm;
 
@@ -73,6 +75,8 @@ pub struct Alarms {
     owed: Notify,
     /// The orchestrator cannot write.
     own: Mutex<Option<OwnAlarm>>,
+    /// What is wrong with hosts that high availability looks after.
+    ha: Mutex<Vec<HaAlarm>>,
 }
 
 impl Alarms {
@@ -88,6 +92,16 @@ impl Alarms {
     #[must_use]
     pub fn own(&self) -> Option<OwnAlarm> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is wrong with hosts that high availability looks after.
+    #[must_use]
+    pub fn ha(&self) -> Vec<HaAlarm> {
+        self.ha.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_ha(&self, alarms: Vec<HaAlarm>) {
+        *self.ha.lock().unwrap_or_else(PoisonError::into_inner) = alarms;
     }
 
     fn set_own(&self, own: Option<OwnAlarm>) {

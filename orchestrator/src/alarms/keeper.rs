@@ -15,7 +15,7 @@ use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::metrics::Measured;
 
-use super::{Turned, Watch, Watched, Watching, condition, deliver, own};
+use super::{Turned, Watch, Watched, Watching, condition, deliver, ha, own};
 use crate::app::{App, parse_filter};
 use crate::events::Happened;
 use crate::metering;
@@ -40,6 +40,13 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
         tokio::select! {
             () = token.cancelled() => {}
             () = own::watch(&own) => {}
+        }
+    });
+    let (token, hosts) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("ha-alarms", async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = ha::watch(&hosts) => {}
         }
     });
     let (token, told) = (tasks.token(), Arc::clone(app));

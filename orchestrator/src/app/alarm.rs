@@ -24,7 +24,7 @@ use super::listings::alarms::AlarmRow;
 use super::listings::filtered;
 use super::{App, parse_filter};
 use crate::alarms::backups::{self, About};
-use crate::alarms::{OwnAlarm, is_silenced};
+use crate::alarms::{HaAlarm, OwnAlarm, is_silenced};
 use crate::errors::store_error;
 use crate::model::{AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord, BackupAlarm};
 
@@ -184,6 +184,30 @@ impl App {
     }
 }
 
+/// Silenced where its host is; there is no rule that could be.
+fn ha_to_api(alarm: HaAlarm, silences: &[AlarmSilenceRecord]) -> Alarm {
+    let (subject, now) = (alarm.subject(), OffsetDateTime::now_utc());
+    let of_host = |silence: &AlarmSilenceRecord| {
+        silence.until > now && silence.rule.is_none() && silence.subject.as_deref() == Some(&*subject)
+    };
+    let silenced = silences.iter().any(of_host);
+    let HaAlarm { wrong, since } = alarm;
+    Alarm {
+        rule: None,
+        rule_name: wrong.trouble.rule().to_owned(),
+        severity: wrong.trouble.severity(),
+        of: AlarmOf::Host,
+        id: wrong.host.to_string(),
+        name: wrong.name,
+        metric: None,
+        value: None,
+        threshold: None,
+        message: Some(wrong.message),
+        since,
+        silenced,
+    }
+}
+
 fn own_to_api(own: OwnAlarm) -> Alarm {
     Alarm {
         rule: None,
@@ -302,7 +326,10 @@ impl AlarmApi for App {
             let silenced = is_silenced(&silences, None, &format!("vm/{}", about.0));
             Some(Alarm { silenced, ..self.backup_alarm(&sight, about, alarm)? })
         });
-        let rows = shown.chain(own).chain(of_backups).map(AlarmRow).collect();
+        let ha = self.metering.alarms.ha().into_iter();
+        let ha = ha.filter(|alarm| sight.covers(Some(alarm.wrong.pool), []));
+        let ha = ha.map(|alarm| ha_to_api(alarm, &silences));
+        let rows = shown.chain(own).chain(ha).chain(of_backups).map(AlarmRow).collect();
         Ok(filtered(rows, &request)?.map(|AlarmRow(alarm)| alarm))
     }
 

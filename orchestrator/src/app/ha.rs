@@ -15,6 +15,7 @@ use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
 use super::App;
 use super::find::administers;
+use crate::alarms::{Trouble, Wrong};
 use crate::errors::store_error;
 use crate::ha::{HaHostRecord, HaPoolRecord};
 use crate::model::HostRecord;
@@ -27,6 +28,38 @@ fn settings(arms: &Arms) -> HaSettings {
         watchdog_s: seconds(arms.timing.watchdog()),
         beat_s: seconds(arms.timing.beat()),
     }
+}
+
+/// VMs that are named in one message.
+const NAMED: usize = 5;
+
+fn wrongs_of(host: HaHost, pool: PoolId) -> Vec<Wrong> {
+    let why = host.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
+    let mut found = match host.state {
+        HaHostState::Armed => vec![],
+        HaHostState::Unarmed => {
+            vec![(Trouble::NotArmed, format!("its VMs would not be restarted elsewhere if it died{why}"))]
+        }
+        HaHostState::Suspected => vec![
+            (Trouble::Lost, format!("nothing is heard of it{why}")),
+            (
+                Trouble::NotFenced,
+                format!("it cannot be proved to run nothing, so its VMs are not restarted elsewhere{why}"),
+            ),
+        ],
+        HaHostState::Fenced => {
+            vec![(Trouble::Fenced, "it was proved to run nothing, and is not back".to_owned())]
+        }
+    };
+    let waiting = host.waiting.len();
+    if waiting > 0 {
+        let ids: Vec<String> = host.waiting.iter().take(NAMED).map(ToString::to_string).collect();
+        let message = format!("{waiting} VMs that went down with it do not run again: {}", ids.join(", "));
+        found.push((Trouble::NotRestarted, message));
+    }
+    let wrong =
+        |(trouble, message)| Wrong { trouble, host: host.host, name: host.name.clone(), pool, message };
+    found.into_iter().map(wrong).collect()
 }
 
 #[async_trait]
@@ -130,6 +163,20 @@ impl App {
         });
         let armed = record.map(|record| settings(&record.value.arms));
         Ok(PoolHa { pool, armed, hosts, priorities: named.collect() })
+    }
+
+    /// What people have to know of hosts in pools where it is on. A host whose boot a saga ends is left out.
+    pub(crate) async fn ha_wrongs(&self) -> Result<Vec<Wrong>, ApiError> {
+        let (pools, _) = self.db.ha_pools.all().await.map_err(|e| store_error(&e))?;
+        let mut wrongs = Vec::new();
+        for pool in pools {
+            for host in self.ha_of(pool.key).await?.hosts {
+                if self.views.host(host.host).is_some_and(|known| !known.disarmed) {
+                    wrongs.extend(wrongs_of(host, pool.key));
+                }
+            }
+        }
+        Ok(wrongs)
     }
 
     fn ha_host(&self, host: HostId, known: &HostRecord, kept: HaHostRecord) -> HaHost {
