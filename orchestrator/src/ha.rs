@@ -263,7 +263,9 @@ mod tests {
     fn suspected(ha: &Ha, number: u8) -> (HostId, Moment) {
         let host = HostId::from_bytes([number; 16]);
         let (began, _) = ha.beat(host, Timing::default(), &HaHostRecord::default());
-        while ha.now() <= began {}
+        while ha.now() <= began {
+            std::hint::spin_loop();
+        }
         (host, ha.now())
     }
 

@@ -130,9 +130,9 @@ impl Judge {
         reading.asked >= basis.plus(self.timing.proof()) && self.fence(Proof::Lease)
     }
 
-    /// Whether its power may be cut: nothing is heard of it, and its lease stands still. One that writes its lease runs on, as
-    /// it does without power control, whoever does not hear it. This spares hosts that live; what proves that one is dead
-    /// is [`Self::found_off`].
+    /// Whether its power may be cut: nothing is heard of it, and its lease stands still. One that writes its lease runs
+    /// on, as it does without power control, whoever does not hear it. This spares hosts that live; what proves that one
+    /// is dead is [`Self::found_off`].
     #[must_use]
     pub fn may_be_cut(&self) -> bool {
         let stands = |(_, since): (LeaseMark, Moment)| {

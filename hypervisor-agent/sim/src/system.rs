@@ -1,5 +1,5 @@
-//! The machine of a simulated host, and its two systems. Restarting takes no time, and ends neither the agent nor, since none runs then,
-//! a guest: what is seen of it is another boot, another slot, another version.
+//! The machine of a simulated host, and its two systems. Restarting takes no time, and ends neither the agent nor, since
+//! none runs then, a guest: what is seen of it is another boot, another slot, another version.
 
 use std::path::Path;
 

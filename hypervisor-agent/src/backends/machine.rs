@@ -77,8 +77,8 @@ fn booted_at(stat: &str) -> Option<i64> {
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
-/// Whether a hypervisor, a kernel or its first files were put there since. A package keeps the time at which a file was made,
-/// so what counts is when it came.
+/// Whether a hypervisor, a kernel or its first files were put there since. A package keeps the time at which a file was
+/// made, so what counts is when it came.
 fn changed_since(boot: &Path, at: i64) -> bool {
     let Ok(files) = fs::read_dir(boot) else { return false };
     files.flatten().any(|file| {

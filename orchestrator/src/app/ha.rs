@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use xenith_common_ha::{Timing, Verdict};
-use xenith_common_ids::{HostId, PoolId};
+use xenith_common_ids::{HostId, PoolId, VmId};
 use xenith_hypervisor_agent_types::ha::Arms;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::ha::HaApi;
@@ -33,7 +33,7 @@ fn settings(arms: &Arms) -> HaSettings {
 /// VMs that are named in one message.
 const NAMED: usize = 5;
 
-fn wrongs_of(host: HaHost, pool: PoolId) -> Vec<Wrong> {
+fn wrongs_of(host: &HaHost, pool: PoolId, name: impl Fn(VmId) -> String) -> Vec<Wrong> {
     let why = host.problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
     let mut found = match host.state {
         HaHostState::Armed => vec![],
@@ -53,8 +53,11 @@ fn wrongs_of(host: HaHost, pool: PoolId) -> Vec<Wrong> {
     };
     let waiting = host.waiting.len();
     if waiting > 0 {
-        let ids: Vec<String> = host.waiting.iter().take(NAMED).map(ToString::to_string).collect();
-        let message = format!("{waiting} VMs that went down with it do not run again: {}", ids.join(", "));
+        let mut named: Vec<String> = host.waiting.iter().take(NAMED).map(|vm| name(*vm)).collect();
+        if waiting > NAMED {
+            named.push("…".to_owned());
+        }
+        let message = format!("{waiting} VMs that went down with it do not run again: {}", named.join(", "));
         found.push((Trouble::NotRestarted, message));
     }
     let wrong =
@@ -168,11 +171,13 @@ impl App {
     /// What people have to know of hosts in pools where it is on. A host whose boot a saga ends is left out.
     pub(crate) async fn ha_wrongs(&self) -> Result<Vec<Wrong>, ApiError> {
         let (pools, _) = self.db.ha_pools.all().await.map_err(|e| store_error(&e))?;
+        let name =
+            |vm: VmId| self.views.vm(vm).map_or_else(|| vm.to_string(), |known| known.name.to_string());
         let mut wrongs = Vec::new();
         for pool in pools {
             for host in self.ha_of(pool.key).await?.hosts {
                 if self.views.host(host.host).is_some_and(|known| !known.disarmed) {
-                    wrongs.extend(wrongs_of(host, pool.key));
+                    wrongs.extend(wrongs_of(&host, pool.key, name));
                 }
             }
         }

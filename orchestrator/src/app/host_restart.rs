@@ -19,7 +19,7 @@ use super::begin::About;
 use super::host_upgrade::unheld;
 use super::pool_balance::mover;
 use super::vm_migrate::Evacuating;
-use crate::errors::{saga_error, store_error};
+use crate::errors::store_error;
 use crate::model::HostRecord;
 use crate::sagas::host_restart::{HostRestart, Params, Work};
 use crate::sagas::host_steps::{Behalf, Guests, Leave, OnHost};

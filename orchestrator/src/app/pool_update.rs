@@ -333,7 +333,8 @@ impl HostUpdates for App {
         if let Some(other) = found.value.held_by {
             return Ok(Begun::NotYet(held(name, other).message));
         }
-        if !self.fleet.state(*host).is_some_and(|state| state.is_heard()) {
+        let heard = self.fleet.state(*host).is_some_and(|state| state.is_heard());
+        if !heard {
             return Ok(Begun::NotYet(format!("{name} is not heard")));
         }
         if let Some(why) = self.not_armed_yet(place, params).await? {

@@ -87,7 +87,7 @@ function Enable({ pool, close }: { pool: Pool; close: () => void }) {
   const { t } = useTranslation();
   const srs = useAll('sr.list', {});
   const [sr, setSr] = useState('');
-  const shared = (srs.data ?? []).filter((sr) => sr.spec && sr.pool === pool.id);
+  const shared = (srs.data ?? []).filter((one) => one.spec && one.pool === pool.id);
   return (
     <FormDialog
       act={{ method: 'ha.enable', params: { pool: pool.id, sr }, title: t('Turn on high availability of {{name}}', { name: pool.name }) }}
@@ -101,7 +101,7 @@ function Enable({ pool, close }: { pool: Pool; close: () => void }) {
         label={t('Where the leases of the hosts are')}
         value={sr}
         set={setSr}
-        options={shared.map((sr) => [sr.id, sr.name])}
+        options={shared.map((one) => [one.id, one.name])}
         none={t('Choose …')}
         help={t('A shared SR that every host of the pool has attached. Each host needs a watchdog (xen_wdt).')}
       />
