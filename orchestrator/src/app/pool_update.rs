@@ -28,7 +28,7 @@ use crate::model::{BalanceRecord, HostRecord, PoolUpdateRecord};
 use crate::sagas::host_restart::Work;
 use crate::sagas::host_steps::Leave;
 use crate::sagas::pool_balance::Order;
-use crate::sagas::pool_update::{Afterwards, Begun, HostUpdates, Params, PoolUpdate, Target};
+use crate::sagas::pool_update::{Afterwards, Begun, HostUpdates, Params, PoolUpdate, Target, back_id};
 
 /// How long a host that is back may take until it reaches its SRs and networks again.
 const SETTLES: Duration = Duration::from_secs(120);
@@ -375,9 +375,9 @@ impl HostUpdates for App {
 
     async fn bring_back(
         &self,
-        (saga, place): (SagaId, usize),
+        saga: SagaId,
+        place: usize,
         params: &Params,
-        ids: &(dyn Fn(VmId) -> SagaId + Send + Sync),
     ) -> Result<Vec<String>, StepError> {
         let record = self.engine.get(saga).await.map_err(|error| of_engine(&error))?;
         let noted = record.outputs.get("note").cloned().unwrap_or_default();
@@ -388,7 +388,7 @@ impl HostUpdates for App {
         let deadline = Instant::now() + SETTLES;
         let (mut away, mut coming) = (Vec::new(), Vec::new());
         for vm in vms {
-            let back = ids(vm);
+            let back = back_id(saga, vm);
             if self.has_begun(back).await? {
                 coming.push((vm, back));
                 continue;

@@ -127,6 +127,3 @@ pub(super) async fn order(to: &Controller, order: PowerOrder) -> Result<(), Powe
     }
     exchange(to, &client, (Method::POST, path), Some(json!({ "ResetType": kind }))).await.map(drop)
 }
-
-#[cfg(test)]
-mod tests;

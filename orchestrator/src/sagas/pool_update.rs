@@ -81,13 +81,23 @@ pub trait HostUpdates: Send + Sync {
     /// How it ended. `None`: the orchestrator stops.
     async fn wait_for_host(&self, saga: SagaId) -> Result<Option<Outcome>, StepError>;
 
-    /// The VMs that were there when `saga` began are moved back, under these ids. Of those that stay where they are: why.
-    async fn bring_back(
-        &self,
-        (saga, place): (SagaId, usize),
-        params: &Params,
-        ids: &(dyn Fn(VmId) -> SagaId + Send + Sync),
-    ) -> Result<Vec<String>, StepError>;
+    /// The VMs that were there when `saga` began are moved back, each by the saga that [`back_id`] names. Of those that stay
+    /// where they are: why.
+    async fn bring_back(&self, saga: SagaId, place: usize, params: &Params)
+    -> Result<Vec<String>, StepError>;
+}
+
+/// What brings a VM back to the host that `host` has updated: the same whenever it is asked for.
+#[must_use]
+pub fn back_id(host: SagaId, vm: VmId) -> SagaId {
+    let mut hasher = blake3::Hasher::new_derive_key("xenith 2026 pool update, a VM comes back");
+    hasher.update(host.as_bytes()).update(vm.as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    // As a UUID of a form of our own (RFC 9562, version 8).
+    bytes[6] = (bytes[6] & 0x0f) | 0x80;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    SagaId::from_bytes(bytes)
 }
 
 /// What was done.
@@ -256,7 +266,7 @@ async fn update(saga: &PoolUpdate, ctx: &Ctx) -> Result<Report, StepError> {
             match updates.begin_host(child, place, params).await? {
                 Begun::Going => {
                     way.began();
-                    going.push(one_host(Arc::clone(&updates), ctx, (child, place)));
+                    going.push(one_host(Arc::clone(&updates), params, (child, place)));
                 }
                 Begun::NotYet(why) => {
                     way.not_yet(why, Instant::now());
@@ -284,15 +294,15 @@ async fn update(saga: &PoolUpdate, ctx: &Ctx) -> Result<Report, StepError> {
 
 async fn one_host(
     updates: Arc<dyn HostUpdates>,
-    ctx: &Ctx,
+    params: &Params,
     (child, place): (SagaId, usize),
 ) -> (usize, Result<Ended, StepError>) {
-    (place, ended(&*updates, ctx, (child, place)).await)
+    (place, ended(&*updates, params, (child, place)).await)
 }
 
 async fn ended(
     updates: &dyn HostUpdates,
-    ctx: &Ctx,
+    params: &Params,
     (child, place): (SagaId, usize),
 ) -> Result<Ended, StepError> {
     match updates.wait_for_host(child).await? {
@@ -302,11 +312,10 @@ async fn ended(
         }
         None => return Err(StepError::retryable("the orchestrator is stopping")),
     }
-    if ctx.params().afterwards == Afterwards::Stay {
+    if params.afterwards == Afterwards::Stay {
         return Ok(Ended::Updated { away: Vec::new() });
     }
-    let ids = |vm: VmId| SagaId::from_uuid(ctx.derived_uuid(&format!("back {place} {vm}")));
-    let away = updates.bring_back((child, place), ctx.params(), &ids).await?;
+    let away = updates.bring_back(child, place, params).await?;
     Ok(Ended::Updated { away })
 }
 

@@ -27,8 +27,12 @@ pub async fn is(all: &Installation, name: &str, state: HaHostState) {
 
 /// The shortest times that a busy machine keeps: a host is fenced eleven seconds after it died.
 pub async fn armed() -> Installation {
+    armed_for(9).await
+}
+
+pub async fn armed_for(lease_s: u16) -> Installation {
     let all = sharing().await;
-    let enable = json!({ "pool": "default", "sr": "nas", "lease_s": 9, "watchdog_s": 1, "beat_s": 1 });
+    let enable = json!({ "pool": "default", "sr": "nas", "lease_s": lease_s, "watchdog_s": 1, "beat_s": 1 });
     all.admin.call::<ha::Enable>(&of(enable)).await.unwrap();
     is(&all, "xen1", HaHostState::Armed).await;
     is(&all, "xen2", HaHostState::Armed).await;
@@ -36,7 +40,7 @@ pub async fn armed() -> Installation {
 }
 
 /// The orchestrator has written down that the VM runs there.
-async fn is_known_to_run(all: &Installation, host: HostId) {
+pub async fn is_known_to_run(all: &Installation, host: HostId) {
     let db = all.orchestrator.as_ref().unwrap().app.db.clone();
     until("it is known what runs there", async || {
         let record = db.ha_hosts.get(&host).await.unwrap()?;

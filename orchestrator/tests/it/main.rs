@@ -41,6 +41,7 @@ mod own_backup;
 mod parked;
 mod plans;
 mod pools;
+mod power;
 mod program;
 mod proxy;
 mod quiesce;

@@ -99,12 +99,7 @@ impl HostUpdates for Told {
         }
     }
 
-    async fn bring_back(
-        &self,
-        (_, place): (SagaId, usize),
-        params: &Params,
-        _: &(dyn Fn(VmId) -> SagaId + Send + Sync),
-    ) -> Result<Vec<String>, StepError> {
+    async fn bring_back(&self, _: SagaId, place: usize, params: &Params) -> Result<Vec<String>, StepError> {
         lock(&self.back).push(params.hosts[place].name.clone());
         Ok(Vec::new())
     }
@@ -165,6 +160,14 @@ impl World {
     async fn is_free(&self) -> bool {
         self.db.balances.get(&self.pool).await.unwrap().unwrap().value.update.is_none()
     }
+}
+
+#[test]
+fn a_vm_is_brought_back_under_one_id() {
+    let (host, vm) = (SagaId::new(), VmId::new());
+    assert_eq!(back_id(host, vm), back_id(host, vm));
+    assert_ne!(back_id(host, vm), back_id(SagaId::new(), vm));
+    assert_ne!(back_id(host, vm), back_id(host, VmId::new()));
 }
 
 #[tokio::test]

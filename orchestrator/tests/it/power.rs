@@ -1,18 +1,30 @@
-//! A small controller on loopback.
+//! Power control, with a small controller on loopback: what it says, what it is told, and that high availability takes its
+//! word.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use xenith_common_pki::{Authority, Fingerprint, LiveIdentity, install_provider, web_server_config};
 use xenith_common_tasks::TaskSet;
-use xenith_orchestrator_types::power::PowerControlKind;
+use xenith_hypervisor_agent_types::Power;
+use xenith_orchestrator::model::PowerControlRecord;
+use xenith_orchestrator::power::{Controller, PowerError, SEALED_PASSWORD};
+use xenith_orchestrator::secret::Vault;
+use xenith_orchestrator_api::{event, host, vm};
+use xenith_orchestrator_types::Reason;
+use xenith_orchestrator_types::ha::HaHostState;
+use xenith_orchestrator_types::power::{MachinePower, PowerControlKind, PowerOrder};
 
-use super::*;
+use crate::ha::{armed_for, is, is_known_to_run};
+use crate::harness::{api_error, until};
+use crate::migration::{becomes, running, web};
+use crate::shared_storage::{done, id, of};
 
 /// What it says of its system, and what it was told.
 #[derive(Default)]
@@ -71,16 +83,30 @@ impl Fake {
         self.says.lock().unwrap_or_else(PoisonError::into_inner).told.clone()
     }
 
-    fn controller(&self, password: &str) -> Controller {
-        Controller {
+    fn record(&self, vault: &Vault, password: &str) -> PowerControlRecord {
+        PowerControlRecord {
             kind: PowerControlKind::Redfish,
-            host: "127.0.0.1".into(),
-            port: self.port,
+            address: format!("127.0.0.1:{}", self.port),
             user: "xenith".into(),
-            password: password.into(),
-            fingerprint: Some(self.fingerprint),
+            fingerprint: Some(self.fingerprint.to_string()),
+            sealed_password: vault.seal(SEALED_PASSWORD, password.as_bytes()).unwrap(),
         }
     }
+
+    fn settings(&self, password: &str) -> Value {
+        let address = format!("127.0.0.1:{}", self.port);
+        let pin = self.fingerprint.to_string();
+        json!({
+            "host": "xen1", "kind": "redfish", "address": address, "user": "xenith", "password": password,
+            "fingerprint": pin,
+        })
+    }
+}
+
+fn vault() -> (tempfile::TempDir, Vault) {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = Vault::open(&folder.path().join("master.key")).unwrap();
+    (folder, vault)
 }
 
 async fn answer(acceptor: &TlsAcceptor, stream: TcpStream, says: &Mutex<Says>) -> std::io::Result<()> {
@@ -131,8 +157,8 @@ async fn answer(acceptor: &TlsAcceptor, stream: TcpStream, says: &Mutex<Says>) -
 
 #[tokio::test]
 async fn it_is_switched_off_and_on_and_what_it_does_not_say_is_not_off() {
-    let fake = Fake::new().await;
-    let controller = fake.controller("right");
+    let (fake, (_folder, vault)) = (Fake::new().await, vault());
+    let controller = Controller::open(&fake.record(&vault, "right"), &vault).unwrap();
     assert_eq!(controller.power().await.unwrap(), MachinePower::On);
     controller.order(PowerOrder::Off).await.unwrap();
     assert_eq!(controller.power().await.unwrap(), MachinePower::Off);
@@ -154,16 +180,55 @@ async fn it_is_switched_off_and_on_and_what_it_does_not_say_is_not_off() {
 
 #[tokio::test]
 async fn another_certificate_is_told_nothing_and_another_password_proves_nothing() {
-    let fake = Fake::new().await;
-    let error = fake.controller("wrong").power().await.unwrap_err();
+    let (fake, (_folder, vault)) = (Fake::new().await, vault());
+    let open = |record: &PowerControlRecord| Controller::open(record, &vault).unwrap();
+    let error = open(&fake.record(&vault, "wrong")).power().await.unwrap_err();
     assert!(matches!(error, PowerError::Refused { .. }), "{error}");
-    let pin = "11".repeat(32).parse().unwrap();
-    let other = Controller { fingerprint: Some(pin), ..fake.controller("right") };
-    let error = other.order(PowerOrder::Off).await.unwrap_err();
+    let right = fake.record(&vault, "right");
+    let other = PowerControlRecord { fingerprint: Some("11".repeat(32)), ..right.clone() };
+    let error = open(&other).order(PowerOrder::Off).await.unwrap_err();
     assert!(matches!(error, PowerError::Unreachable { .. }), "{error}");
-    let none = Controller { fingerprint: None, ..fake.controller("right") };
-    assert!(matches!(none.power().await, Err(PowerError::Odd { .. })));
+    let none = PowerControlRecord { fingerprint: None, ..right.clone() };
+    assert!(matches!(open(&none).power().await, Err(PowerError::Odd { .. })));
     assert!(fake.told().is_empty());
-    let gone = Controller { port: 9, ..fake.controller("right") };
+    // Nobody listens there any more.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let gone = open(&PowerControlRecord { address: gone, ..right });
     assert!(matches!(gone.power().await, Err(PowerError::Unreachable { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_silent_twice_is_switched_off_and_its_vm_runs_elsewhere() {
+    // By its lease alone it would take more than a minute.
+    let (mut all, fake) = (armed_for(60).await, Fake::new().await);
+    let (xen1, xen2) = (id(&all, "xen1").await, id(&all, "xen2").await);
+    let refused = api_error(all.admin.call::<host::SetPowerControl>(&of(fake.settings("wrong"))).await);
+    assert!(refused.reason() == Reason::WrongState && refused.message.contains("password"), "{refused}");
+    let set = all.admin.call::<host::SetPowerControl>(&of(fake.settings("right"))).await.unwrap();
+    assert_eq!(set.control.unwrap().user, "xenith");
+    web(&all).await;
+    done::<vm::Start>(&all, json!({ "vm": "web-1" })).await;
+    becomes(&all, Power::Running).await;
+    is_known_to_run(&all, xen1).await;
+    let off = json!({ "host": "xen1", "order": "off" });
+    let refused = api_error(all.admin.call::<host::Power>(&of(off)).await);
+    assert_eq!(refused.reason(), Reason::WrongState, "a VM runs there");
+    assert!(fake.told().is_empty());
+
+    all.hosts[0].stop_agent().await;
+    all.hosts[0].sim.reboot_host();
+    is(&all, "xen1", HaHostState::Fenced).await;
+    assert_eq!(fake.told(), ["ForceOff"]);
+    until("web-1 to run on xen2", async || {
+        let vm = all.vm("web-1").await;
+        (vm.host == Some(xen2) && vm.power == Power::Running).then_some(())
+    })
+    .await;
+    assert_eq!(running(&all).await, [0, 1]);
+    let told = all.admin.call::<event::List>(&of(json!({}))).await.unwrap().items;
+    let fenced = told.iter().find(|event| event.kind == "host.fenced").unwrap();
+    assert!(fenced.message.contains("its power is off"), "{}", fenced.message);
+    all.stop().await;
 }
