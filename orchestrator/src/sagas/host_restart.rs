@@ -1,11 +1,12 @@
 //! End a boot of a host: it starts anew, with new packages or as it is, or it is switched off.
 //!
 //! ```text
-//! hold -> look (-> note) -> empty (-> update) -> disarm -> restart   -> confirm | -> release
+//! hold -> look (-> note) -> empty -> disarm (-> update) -> restart   -> confirm | -> release
 //!                                                       -> power-off -> gone    |
 //! ```
 //!
-//! An order to end a boot names it, as *look* saw it, so that one heard twice ends one boot. Until it is ordered, whatever
+//! It is disarmed before its packages are touched, too: the agent may be among them, and the watchdog of an armed host bites
+//! while that is away. An order to end a boot names it, as *look* saw it, so that one heard twice ends one boot. Until it is ordered, whatever
 //! ends the saga leaves the host as it was, but for VMs that have left it. A host that does not come back in time ends the
 //! saga with that; it is neither held nor in maintenance then, and high availability does not go by a lease of it before it
 //! is armed again.
@@ -13,6 +14,7 @@
 //! A host that was switched off stays in maintenance: who switches it on again ends that.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use xenith_common_ids::VmId;
@@ -26,6 +28,9 @@ use super::host_steps::{
     something_else,
 };
 use super::{Deps, nothing};
+
+/// Hundreds of packages from a slow mirror. The agent may be away in between.
+const UPDATED_WITHIN: Duration = Duration::from_secs(3 * 3600);
 
 #[derive(Clone)]
 pub struct HostRestart(pub Arc<Deps>);
@@ -58,10 +63,10 @@ impl Saga for HostRestart {
             steps.push(Step::new("note", note));
         }
         steps.push(Step::new("empty", empty).retry(ASK_AGAIN).deadline(PATIENCE));
-        if params.work == Work::Update {
-            steps.push(Step::new("update", update).deadline(PATIENCE));
-        }
         steps.push(Step::new("disarm", disarm).retry(ASK_AGAIN).deadline(DISARMED_WITHIN));
+        if params.work == Work::Update {
+            steps.push(Step::new("update", update).retry(ASK_AGAIN).deadline(UPDATED_WITHIN));
+        }
         if params.work == Work::ShutDown {
             steps.push(Step::new("power-off", power_off).retry(ASK_AGAIN).deadline(ORDERED_WITHIN));
             steps.push(Step::new("gone", gone).retry(ASK_AGAIN).deadline(HOST_RETURNS));
@@ -116,9 +121,6 @@ fn stays_up(ctx: &Ctx) -> bool {
 }
 
 async fn disarm(saga: &HostRestart, ctx: &Ctx) -> Result<(), StepError> {
-    if stays_up(ctx) {
-        return Ok(());
-    }
     saga.0.disarm_host(&ctx.params().on).await
 }
 
