@@ -5,11 +5,11 @@
 //!                                                       -> power-off -> gone    |
 //! ```
 //!
-//! It is disarmed before its packages are touched, too: the agent may be among them, and the watchdog of an armed host bites
-//! while that is away. An order to end a boot names it, as *look* saw it, so that one heard twice ends one boot. Until it is ordered, whatever
-//! ends the saga leaves the host as it was, but for VMs that have left it. A host that does not come back in time ends the
-//! saga with that; it is neither held nor in maintenance then, and high availability does not go by a lease of it before it
-//! is armed again.
+//! It is disarmed before its packages are touched, too: the agent may be among them, and the watchdog of an armed host
+//! bites while that is away. An order to end a boot names it, as *look* saw it, so that one heard twice ends one boot. Until
+//! it is ordered, whatever ends the saga leaves the host as it was, but for VMs that have left it. A host that does not come
+//! back in time ends the saga with that; it is neither held nor in maintenance then, and high availability does not go by a
+//! lease of it before it is armed again.
 //!
 //! A host that was switched off stays in maintenance: who switches it on again ends that.
 
