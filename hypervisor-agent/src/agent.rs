@@ -18,7 +18,8 @@ use xenith_common_ids::{Epoch, SrId};
 use xenith_common_pki::server_config;
 use xenith_common_tasks::{CancellationToken, Stragglers, TaskSet};
 use xenith_hypervisor_agent_backend::{
-    GuestFactsSource, Hypervisor, Machine, Meters, NetworkDevices, ProofNetworks, SystemSlots, Watchdog,
+    GuestFactsSource, Hypervisor, Machine, ManagementInterface, Meters, NetworkDevices, ProofNetworks,
+    SystemSlots, Watchdog,
 };
 use xenith_hypervisor_agent_storage::file::FileDriver;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
@@ -85,6 +86,7 @@ pub struct Backend {
     pub network_devices: Arc<dyn NetworkDevices>,
     pub slots: Arc<dyn SystemSlots>,
     pub machine: Arc<dyn Machine>,
+    pub management: Arc<dyn ManagementInterface>,
     pub watchdog: Arc<dyn Watchdog>,
     pub settings: Settings,
     /// Names the boot of the host: VMs are autostarted once for each.
@@ -228,6 +230,7 @@ async fn adopt(
         storage,
         imports,
         systems,
+        management: backend.management,
         consoles,
         tasks: tasks.child(),
         stopping: tasks.token(),

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use xenith_common_text::chain;
 use xenith_hypervisor_agent::backends::Kind;
 use xenith_hypervisor_agent::config::Config;
+use xenith_hypervisor_agent::management::Trials;
 use xenith_hypervisor_agent::{doctor, enrol, instant, run};
 
 /// Runs the VMs of one Xen host for a Xenith orchestrator.
@@ -42,6 +43,12 @@ enum Command {
     /// Serve a disk that is being restored; started by `run`, which says on standard input what
     #[command(hide = true)]
     ServeDisk,
+    /// Put a management interface on trial, or go back from it; started by a timer that `run` armed
+    #[command(hide = true)]
+    Management {
+        #[arg(value_enum)]
+        what: Turn,
+    },
     /// Say what this host has, lacks, and why it matters
     Doctor {
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
@@ -56,6 +63,12 @@ enum Backend {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum Turn {
+    Try,
+    Back,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum Output {
     Table,
     Json,
@@ -66,6 +79,9 @@ pub async fn main() -> ExitCode {
     let cli = Cli::parse();
     if matches!(cli.command, Command::ServeDisk) {
         return tokio::task::spawn_blocking(instant::serve_disk).await.unwrap_or(ExitCode::FAILURE);
+    }
+    if let Command::Management { what } = cli.command {
+        return tokio::task::spawn_blocking(move || management(what)).await.unwrap_or(ExitCode::FAILURE);
     }
     let config = match Config::load(cli.config.as_deref()) {
         Ok(config) => config,
@@ -82,7 +98,9 @@ pub async fn main() -> ExitCode {
                 Err(error) => failed(&error, error.exit_code()),
             }
         }
-        Command::ServeDisk => unreachable!("it was looked at before the settings"),
+        Command::ServeDisk | Command::Management { .. } => {
+            unreachable!("it was looked at before the settings")
+        }
         Command::Join { token, address } => join(config, &token, address).await,
         Command::Doctor { output } => {
             let report = doctor::examine(&config).await;
@@ -93,6 +111,16 @@ pub async fn main() -> ExitCode {
             ExitCode::from(report.exit_code())
         }
     }
+}
+
+/// Needs neither settings nor Xen: it is the way back of a host that nobody hears.
+fn management(what: Turn) -> ExitCode {
+    let trials = Trials::of_this_host();
+    let done = match what {
+        Turn::Try => trials.apply(),
+        Turn::Back => trials.back(),
+    };
+    done.map_or_else(|error| failed(&error, 1), |()| ExitCode::SUCCESS)
 }
 
 async fn join(mut config: Config, token: &str, address: Option<String>) -> ExitCode {

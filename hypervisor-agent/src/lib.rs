@@ -21,6 +21,7 @@ pub mod import;
 pub mod instant;
 pub mod journal;
 mod lock;
+pub mod management;
 pub mod metrics;
 pub mod migration;
 pub mod network;

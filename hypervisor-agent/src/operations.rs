@@ -21,6 +21,7 @@
 //! | restore, follow, instant restore | the same contents again, or the server that runs |
 //! | passes and preparation of an import, uploads | their own state on disk |
 //! | networks | what is as it is wanted, device by device |
+//! | a management interface tried, kept, taken back | the change that is on trial, or the one that was kept |
 //! | a system fetched, filled, started | the part of the image; the slot is written anew; another boot than was named |
 //! | send, downloads | the receiver's mark; a ticket that is opened again |
 //! | changes of a disk, copied or sent | the same contents again, if all that followed are done again too: the caller sees to that |

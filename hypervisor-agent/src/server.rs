@@ -17,6 +17,7 @@ use xenith_hypervisor_agent_api::{
     Command, CommandResult, Envelope, Hello, MAX_MESSAGE_BYTES, PROTOCOL, VmAction, ha_answer_to_wire,
     ha_request_from_wire, status_from_fault, vdi_ids, wire,
 };
+use xenith_hypervisor_agent_backend::ManagementInterface;
 use xenith_hypervisor_agent_types::ha::HaAnswer;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
@@ -27,6 +28,7 @@ use crate::fence::Fence;
 use crate::ha::Ha;
 use crate::identity::{Identity, IdentityError};
 use crate::import::Imports;
+use crate::management;
 use crate::metrics::Recorder;
 use crate::migration::Arrivals;
 use crate::network::Networks;
@@ -54,6 +56,7 @@ pub struct Service {
     pub storage: Storage,
     pub imports: Arc<Imports>,
     pub systems: Arc<Systems>,
+    pub management: Arc<dyn ManagementInterface>,
     pub consoles: Arc<Consoles>,
     /// For what a stream needs beside itself.
     pub tasks: TaskSet,
@@ -93,7 +96,8 @@ const fn runs_something(command: &Command) -> bool {
 }
 
 async fn dispatch(
-    (registry, networks, systems, storage): (Arc<Registry>, Arc<Networks>, Arc<Systems>, Storage),
+    (registry, storage): (Arc<Registry>, Storage),
+    (networks, systems, interface): (Arc<Networks>, Arc<Systems>, Arc<dyn ManagementInterface>),
     (imports, backups, arrivals): (Arc<Imports>, Arc<Backups>, Arc<Arrivals>),
     (operation, command): (OperationId, Command),
     progress: Arc<Progress>,
@@ -113,6 +117,9 @@ async fn dispatch(
             Ok(CommandResult::Networks(Box::new(realised)))
         }
         Command::System(command) => systems.execute(command, &progress).await.map(CommandResult::System),
+        Command::Management(command) => {
+            management::execute(&*interface, *command).await.map(CommandResult::Management)
+        }
         Command::EnsureVdi { vdi, sr, size } => {
             let ensured = storage::blocking(&storage, move |storage| storage.ensure(sr, vdi, size));
             ensured.await.map(CommandResult::Vdi)
@@ -200,11 +207,11 @@ impl WireAgent for Service {
         if runs_something(&envelope.command) {
             self.ha.before_start().map_err(|fault| status_from_fault(&fault))?;
         }
-        let (registry, networks) = (Arc::clone(&self.registry), Arc::clone(&self.networks));
-        let places = (registry, networks, Arc::clone(&self.systems), self.storage.clone());
+        let places = (Arc::clone(&self.registry), self.storage.clone());
+        let of_host = (Arc::clone(&self.networks), Arc::clone(&self.systems), Arc::clone(&self.management));
         let movers = (Arc::clone(&self.imports), Arc::clone(&self.backups), Arc::clone(&self.arrivals));
         let (operation, command) = (envelope.operation, envelope.command);
-        let work = move |progress| dispatch(places, movers, (operation, command), progress);
+        let work = move |progress| dispatch(places, of_host, movers, (operation, command), progress);
         let result = self.operations.run(envelope.operation, work).await;
         result.map(|result| Response::new((&result).into())).map_err(|fault| status_from_fault(&fault))
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use xenith_common_ids::{Epoch, IncarnationId, OperationId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply};
+use xenith_hypervisor_agent_types::management::{ManagementCommand, ManagementReply};
 use xenith_hypervisor_agent_types::network::{HostNetworks, Realised};
 use xenith_hypervisor_agent_types::system::{SystemCommand, SystemReply};
 use xenith_hypervisor_agent_types::{
@@ -54,6 +55,8 @@ pub enum Command {
     Networks(Box<HostNetworks>),
     /// About the system that the host runs, and the one in its other slot.
     System(SystemCommand),
+    /// About the management interface.
+    Management(Box<ManagementCommand>),
 }
 
 /// What one VM can be told. Each is safe to repeat under its operation id: asked again when it holds already, or
@@ -155,6 +158,7 @@ pub enum CommandResult {
     ArrivalOpen(u16),
     Networks(Box<Realised>),
     System(SystemReply),
+    Management(ManagementReply),
 }
 
 impl From<&Envelope> for wire::ExecuteRequest {
@@ -177,6 +181,7 @@ impl From<&Envelope> for wire::ExecuteRequest {
             Command::LookAtHardware => WireCommand::LookAtHardware(wire::Nothing {}),
             Command::Networks(networks) => crate::network::to_wire(networks),
             Command::System(command) => crate::system::to_wire(command),
+            Command::Management(command) => crate::management::to_wire(command),
         };
         Self { operation_id: envelope.operation.to_string(), epoch: envelope.epoch.0, command: Some(command) }
     }
@@ -302,6 +307,9 @@ impl TryFrom<WireCommand> for Command {
             WireCommand::Backup(backup) => crate::backup::from_wire(&backup).map(Self::Backup),
             WireCommand::Networks(networks) => crate::network::from_wire(&networks).map(Self::Networks),
             WireCommand::System(system) => crate::system::from_wire(&system).map(Self::System),
+            WireCommand::Management(management) => {
+                crate::management::from_wire(&management).map(Self::Management)
+            }
             // Parsed above.
             other => Err(WireError::new("command", format_args!("{other:?} has no meaning here"))),
         }
@@ -334,6 +342,9 @@ impl From<&CommandResult> for wire::ExecuteReply {
                 WireResult::Networks(crate::network::realised_to_wire(realised))
             }
             CommandResult::System(reply) => WireResult::System(crate::system::reply_to_wire(reply)),
+            CommandResult::Management(reply) => {
+                WireResult::Management(crate::management::reply_to_wire(reply))
+            }
             CommandResult::GuestPrepared(prepared) => WireResult::GuestPrepared((&**prepared).into()),
         };
         Self { result: Some(result) }
@@ -368,6 +379,7 @@ impl TryFrom<wire::ExecuteReply> for CommandResult {
             WireResult::Backup(done) => Self::Backup(crate::backup::reply_from_wire(&done)?),
             WireResult::Networks(done) => Self::Networks(crate::network::realised_from_wire(&done)?),
             WireResult::System(done) => Self::System(crate::system::reply_from_wire(&done)?),
+            WireResult::Management(done) => Self::Management(crate::management::reply_from_wire(&done)?),
             WireResult::GuestPrepared(prepared) => {
                 Self::GuestPrepared(Box::new(under("guest_prepared", prepared.try_into())?))
             }

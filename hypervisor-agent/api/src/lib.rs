@@ -14,6 +14,7 @@ mod ha;
 mod import;
 mod join_token;
 mod memory;
+mod management;
 mod metrics;
 mod network;
 mod observed;

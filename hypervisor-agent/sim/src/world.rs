@@ -25,6 +25,7 @@ use xenith_hypervisor_agent_types::{Bridge, DeathReason, HostFacts, ProofBridge}
 
 use crate::devices::Net;
 use crate::fault::{EventName, Failure, Faults, Verdict};
+use crate::management::ManagementWorld;
 use crate::system::Systems;
 use crate::{Manners, Operation, SimConfig};
 
@@ -40,6 +41,7 @@ pub(crate) struct World {
     pub domains: BTreeMap<DomId, Domain>,
     pub faults: Faults,
     pub systems: Systems,
+    pub management: ManagementWorld,
     pub calls: [u64; Operation::COUNT],
     pub events: EventSender,
     /// Grows whenever a guest's facts may have changed.
@@ -86,6 +88,7 @@ impl World {
             net_bridges: config.host.bridges.iter().cloned().collect(),
             faults: Faults::new(&config.faults),
             systems: Systems::default(),
+            management: ManagementWorld::default(),
             config,
             hostname,
             domains: BTreeMap::new(),

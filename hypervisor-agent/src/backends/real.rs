@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::ha::KernelWatchdog;
 use crate::instant::Launcher;
 use crate::instant::control::Attach;
+use crate::management::InstalledManagement;
 use crate::metrics::SysMeters;
 use crate::network::KernelDevices;
 use crate::proof::KernelNetworks;
@@ -38,6 +39,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, BackendError> {
         network_devices: Arc::new(KernelDevices),
         slots: Arc::new(InstalledSlots),
         machine: Arc::new(HostMachine),
+        management: Arc::new(InstalledManagement::default()),
         watchdog: Arc::new(KernelWatchdog::default()),
         settings: Settings::default(),
         boot_id: boot_id(),

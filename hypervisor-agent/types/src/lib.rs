@@ -13,6 +13,7 @@ pub mod filter;
 pub mod ha;
 mod hardware;
 mod host;
+pub mod management;
 mod memory;
 pub mod metrics;
 mod name;
