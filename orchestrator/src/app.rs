@@ -23,6 +23,7 @@ mod ha_keep;
 mod ha_power;
 mod ha_restart;
 mod host;
+mod host_management;
 mod host_power;
 mod host_restart;
 mod host_upgrade;

@@ -10,6 +10,7 @@ pub mod backup_restore;
 pub mod backup_self;
 pub mod backup_vm;
 mod disk_parts;
+pub mod host_management;
 pub mod host_restart;
 pub mod host_steps;
 pub mod host_upgrade;
@@ -121,6 +122,7 @@ pub fn registry(deps: &Arc<Deps>) -> SagaRegistry {
     registry.register(standby_act::StandbyAct(Arc::clone(deps)));
     registry.register(host_upgrade::HostUpgrade(Arc::clone(deps)));
     registry.register(host_restart::HostRestart(Arc::clone(deps)));
+    registry.register(host_management::HostManagement(Arc::clone(deps)));
     registry
 }
 

@@ -91,6 +91,8 @@ noun! {
         SetAddress = fn set_address(HostAddress) -> Host, Administer, Mutation;
         /// Sends what hosts send each other (migrating VMs, copies of VDIs, private networks) to a host by another address.
         SetPeerAddress = fn set_peer_address(HostPeerAddress) -> Host, Administer, Mutation;
+        /// Changes address, VLAN, bond or cards of a host's management interface; it goes back unless it is heard over it.
+        SetManagement = fn set_management(HostManagement) -> TaskStarted, Administer, Plannable;
         /// Forgets a host and revokes its certificate.
         Remove = fn remove(RemoveHost) -> Empty, Administer, Plannable;
     }

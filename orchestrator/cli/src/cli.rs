@@ -43,7 +43,9 @@ pub use console::ConsoleCommand;
 pub use devices::{Against, BulkArgs, BulkVerb, Devices, Kept, PinFlag, VmExportArgs, VmFormat};
 pub use document::{Shell, completions, full_help, man_pages};
 pub use ha::{EnableHaArgs, HaCommand, PriorityFlag};
-pub use host::{ControlFlag, GuestsFlags, HostCommand, OnOff, PowerControlArgs, PowerFlag};
+pub use host::{
+    BondFlag, ControlFlag, GuestsFlags, HostCommand, OnOff, PowerControlArgs, PowerFlag, SetManagementArgs,
+};
 pub use import::{FileArgs, ImportCommand, LookArgs, MoveArgs, StartArgs, UploadArgs};
 pub use mail::{MailCommand, MailPrivacy, MailServer};
 pub use metrics::{MeasuredFlag, MetricsArgs, MetricsCommand};

@@ -17,8 +17,8 @@ use xenith_orchestrator_inventory::host::Hosts;
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::host::{
-    AddHost, EndBoot, Evacuation, Host, HostAddress, HostMaintenance, HostPeerAddress, HostRef, HostStatus,
-    JoinTokenIssued, RemoveHost, UpgradeHost,
+    AddHost, EndBoot, Evacuation, Host, HostAddress, HostMaintenance, HostManagement, HostPeerAddress,
+    HostRef, HostStatus, JoinTokenIssued, RemoveHost, UpgradeHost,
 };
 use xenith_orchestrator_types::power::{HostMachinePower, HostPowerControl, OrderPower, SetPowerControl};
 use xenith_orchestrator_types::task::TaskStarted;
@@ -26,6 +26,7 @@ use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Reason};
 
 use super::App;
 use super::find::administers;
+use super::host_management::agent_address;
 use super::host_power::shown;
 use super::host_upgrade::unheld;
 use crate::authn::{new_secret, secret_hash};
@@ -183,15 +184,8 @@ impl HostApi for App {
 
     async fn set_address(&self, call: &Call, request: HostAddress) -> Result<Host, ApiError> {
         let found = self.find_own_host(call, &request.host).await?;
-        let address = request.address.trim();
-        if address.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
-        {
-            return Err(ApiError::invalid(
-                "address",
-                "is not of the form address:port, such as xen1.example.org:8444",
-            ));
-        }
-        let changed = HostRecord { address: address.to_owned(), ..found.value.clone() };
+        let address = agent_address("address", &request.address)?;
+        let changed = HostRecord { address, ..found.value.clone() };
         self.db.hosts.update(&found, &changed).await.map_err(|e| store_error(&e))?;
         self.fleet.remove(found.key);
         self.fleet.watch(found.key, &changed);
@@ -204,6 +198,10 @@ impl HostApi for App {
         let changed = HostRecord { peer_address, ..found.value.clone() };
         self.db.hosts.update(&found, &changed).await.map_err(|e| store_error(&e))?;
         Ok(self.api_host(found.key, &changed))
+    }
+
+    async fn set_management(&self, call: &Call, request: HostManagement) -> Result<TaskStarted, ApiError> {
+        self.change_management(call, request).await
     }
 
     async fn remove(&self, call: &Call, request: RemoveHost) -> Result<Empty, ApiError> {

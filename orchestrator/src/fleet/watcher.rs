@@ -34,14 +34,7 @@ impl Fleet {
     /// Starts watching a host. Watching it already is fine; a new address takes effect.
     pub fn watch(self: &Arc<Self>, host: HostId, record: &HostRecord) {
         self.remove_member(host);
-        let renewal = Arc::clone(&self.renewal);
-        let client = self.tasks.inside(|| {
-            AgentClient::connect(
-                AgentAddress { host, address: record.address.clone() },
-                Arc::clone(&self.tls),
-                Arc::new(move |certificate| renewal.check(certificate)),
-            )
-        });
+        let client = self.client_at(host, &record.address);
         let state = Arc::new(HostState::default());
         let tasks = self.tasks.child();
         let member = Member { client: client.clone(), state: Arc::clone(&state), tasks: tasks.clone() };
@@ -54,6 +47,19 @@ impl Fleet {
         tasks.spawn("host-watcher", watcher.run(tasks.token()));
         // What was heard before is forgotten.
         self.changes.note(|changed| changed.domains.extend([host]));
+    }
+
+    /// A client of a host at another address, perhaps, than the one that it is watched at.
+    #[must_use]
+    pub fn client_at(&self, host: HostId, address: &str) -> AgentClient {
+        let renewal = Arc::clone(&self.renewal);
+        self.tasks.inside(|| {
+            AgentClient::connect(
+                AgentAddress { host, address: address.to_owned() },
+                Arc::clone(&self.tls),
+                Arc::new(move |certificate| renewal.check(certificate)),
+            )
+        })
     }
 
     fn remove_member(&self, host: HostId) {

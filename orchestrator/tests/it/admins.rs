@@ -150,6 +150,9 @@ async fn hosts_and_networks(all: &Installation, tried: &mut Tried<'_>) {
         tried.own(method, json!({ "host": "xen2", "dry_run": true })).await.unwrap();
         tried.others(method, json!({ "host": "xen1" }), Reason::NotFound).await;
     }
+    // As it is, so that it stays so.
+    tried.own("host.set_management", json!({ "host": "xen2" })).await;
+    tried.others("host.set_management", json!({ "host": "xen1" }), Reason::NotFound).await;
     tried.own("host.set_maintenance", maintenance("xen2", false)).await.unwrap();
     tried.others("host.set_maintenance", maintenance("xen1", true), Reason::NotFound).await;
     let control = |host: &str| json!({ "host": host });

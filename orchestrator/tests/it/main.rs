@@ -29,6 +29,7 @@ mod life;
 mod listings;
 mod lists;
 mod mail;
+mod management;
 mod memory_snapshots;
 mod metrics;
 mod migration;

@@ -109,6 +109,7 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
     plans.plan::<host::Upgrade>(json!({ "host": "xen1", "url": "http://127.0.0.1:9/live" })).await;
     plans.plan::<host::Reboot>(json!({ "host": "xen1" })).await;
     plans.plan::<host::Shutdown>(json!({ "host": "xen1", "guests": "shut-down" })).await;
+    plans.plan::<host::SetManagement>(json!({ "host": "xen1", "vlan": 7 })).await;
     plans.plan::<host::Remove>(json!({ "host": "xen1", "force": true })).await;
     let made = plans.made;
     assert_eq!(state(&all).await, before);

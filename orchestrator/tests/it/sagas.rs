@@ -110,6 +110,7 @@ sagas! {
     delete_with_snapshots: "vm_delete" after vec![web(), snapshot("early")] => on_web("vm.delete");
     host_upgrade: "host_upgrade" after vec![] => upgrade();
     host_reboot: "host_restart" after vec![] => ("host.reboot", json!({ "host": "xen1" }));
+    host_management: "host_management" after vec![] => ("host.set_management", json!({ "host": "xen1", "vlan": 7 }));
     vdi_delete: "vdi_delete" after vec![data()] => ("vdi.delete", json!({ "vdi": "data" }));
 }
 

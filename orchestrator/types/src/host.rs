@@ -1,11 +1,15 @@
 //! Physical machines.
 
+use std::net::IpAddr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, PoolId, SrId, TaskId, VmId};
 use xenith_hypervisor_agent_types::HostFacts;
 pub use xenith_hypervisor_agent_types::HostHardware;
+use xenith_hypervisor_agent_types::management::{Addressing, BondChoice};
+use xenith_hypervisor_agent_types::network::InterfaceName;
 
 use crate::Reference;
 
@@ -164,6 +168,34 @@ pub struct HostPeerAddress {
     /// Without a port: what hosts send each other has ports of its own. Without one, the orchestrator's way is theirs too.
     #[serde(default)]
     pub address: Option<String>,
+}
+
+/// Another management interface for a host; what is left out stays. The host goes back by itself when it is not heard over
+/// it within a minute.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HostManagement {
+    pub host: Reference,
+    /// `dhcp`, or an address with its network, such as 192.0.2.10/24.
+    #[serde(default)]
+    pub address: Option<Addressing>,
+    #[serde(default)]
+    pub gateway: Option<IpAddr>,
+    /// All of them.
+    #[serde(default)]
+    pub dns: Option<Vec<IpAddr>>,
+    /// 0: none.
+    #[serde(default)]
+    pub vlan: Option<u32>,
+    #[serde(default)]
+    pub bond: Option<BondChoice>,
+    /// The network cards below it.
+    #[serde(default)]
+    pub interfaces: Option<Vec<InterfaceName>>,
+    /// `address:port` of its agent afterwards. Without it: a name stays, and an address that was the management interface's
+    /// follows.
+    #[serde(default)]
+    pub agent_address: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -39,6 +39,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'host.set_maintenance': { bare: ['host', 'maintenance'] },
   'host.set_address': { bare: ['host', 'address'] },
   'host.set_peer_address': { bare: ['host', 'address'] },
+  'host.set_management': { bare: ['host'], flags: ['address', 'gateway', 'dns', 'vlan', 'bond', 'interfaces', 'agent_address'] },
   'pool.create': { bare: ['name'], flags: ['description'] },
   'pool.delete': { bare: ['pool'] },
   'pool.balance': { bare: ['pool'], flags: ['goal'] },
@@ -129,6 +130,8 @@ const onOff = (value: unknown) => (value === undefined ? undefined : value ? 'on
 /** Nobody is told by mail: nothing to say. */
 const noMail = ({ mail_to, ...rest }: Params) => ((mail_to as string[] | undefined)?.length ? { ...rest, mail_to } : rest);
 
+const commas = (list: unknown) => (Array.isArray(list) && list.length > 0 ? list.join(',') : undefined);
+
 /** A list that is empty has a flag of its own; one that is not given has none. */
 const listed = (list: unknown, name: string, none: string) => (Array.isArray(list) ? (list.length > 0 ? { [name]: list } : { [none]: true }) : {});
 
@@ -170,6 +173,7 @@ const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
   'security_group.set_rules': directions,
   'vm.set_nic': ({ addresses, rate_mbit, ...rest }) => ({ ...rest, ...listed(addresses, 'address', 'no_addresses'), rate: rate_mbit }),
   'pool.set_balance': ({ threshold_percent, min_gain_percent, ceiling_percent, cool_down_minutes, ...rest }) => ({ ...rest, threshold: threshold_percent, min_gain: min_gain_percent, ceiling: ceiling_percent, cool_down: cool_down_minutes === undefined ? undefined : `${cool_down_minutes}m` }),
+  'host.set_management': ({ dns, interfaces, ...rest }) => ({ ...rest, dns: commas(dns), interfaces: commas(interfaces) }),
   'host.set_maintenance': (params) => ({ ...params, maintenance: params.maintenance ? 'on' : 'off' }),
   'host.reboot': goingDown,
   'host.shutdown': goingDown,

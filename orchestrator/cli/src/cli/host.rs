@@ -1,7 +1,11 @@
 //! Hosts.
 
+use std::net::IpAddr;
+
 use clap::{Args, Subcommand, ValueEnum};
 use humantime::Duration;
+use xenith_hypervisor_agent_types::management::Addressing;
+use xenith_hypervisor_agent_types::network::InterfaceName;
 
 use super::{Confirm, Keyed, Listing, Planned};
 
@@ -59,6 +63,44 @@ pub struct PowerControlArgs {
     pub keep_password: bool,
     #[command(flatten)]
     pub keyed: Keyed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BondFlag {
+    None,
+    ActiveBackup,
+    Lacp,
+}
+
+/// xenith host set-management xen1 --address 192.0.2.10/24 --gateway 192.0.2.1
+///
+/// xenith host set-management xen1 --vlan 7 --interfaces eth0,eth1 --bond lacp
+#[derive(Debug, Args)]
+pub struct SetManagementArgs {
+    #[arg(value_name = "HOST")]
+    pub host: String,
+    /// dhcp, or an address with its network, such as 192.0.2.10/24.
+    #[arg(long, value_name = "ADDRESS/LENGTH")]
+    pub address: Option<Addressing>,
+    #[arg(long, value_name = "ADDRESS")]
+    pub gateway: Option<IpAddr>,
+    /// All name servers.
+    #[arg(long, value_name = "ADDRESS,…", value_delimiter = ',')]
+    pub dns: Option<Vec<IpAddr>>,
+    /// 0: none.
+    #[arg(long, value_name = "ID")]
+    pub vlan: Option<u32>,
+    /// How several network cards share the work; the switch has to speak LACP for lacp.
+    #[arg(long, value_enum)]
+    pub bond: Option<BondFlag>,
+    /// The network cards below it.
+    #[arg(long, value_name = "INTERFACE,…", value_delimiter = ',')]
+    pub interfaces: Option<Vec<InterfaceName>>,
+    /// Where its agent is reached afterwards. Without it a name stays, and an address that was this interface's follows.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub agent_address: Option<String>,
+    #[command(flatten)]
+    pub planned: Planned,
 }
 
 #[derive(Debug, Subcommand)]
@@ -190,6 +232,8 @@ pub enum HostCommand {
         #[command(flatten)]
         keyed: Keyed,
     },
+    /// Change a host's management interface; it goes back by itself unless it is heard over it within a minute.
+    SetManagement(Box<SetManagementArgs>),
     /// Forget a host and revoke its certificate.
     Remove {
         #[arg(value_name = "HOST")]

@@ -1,10 +1,11 @@
 //! Physical machines.
 
+use xenith_hypervisor_agent_types::management::BondChoice;
 use xenith_orchestrator_api::host;
 use xenith_orchestrator_client::HostChanges;
 use xenith_orchestrator_types::host::{
     AddHost, EndBoot, EvacuatedVm, Host, HostAddress, HostGuests, HostHardware, HostMaintenance,
-    HostPeerAddress, HostRef, HostStatus, RemoveHost, UpgradeHost,
+    HostManagement, HostPeerAddress, HostRef, HostStatus, RemoveHost, UpgradeHost,
 };
 use xenith_orchestrator_types::power::{
     HostPowerControl, OrderPower, PowerControlKind, PowerOrder, SetPowerControl,
@@ -13,7 +14,8 @@ use xenith_orchestrator_types::power::{
 use crate::app::App;
 use crate::ask;
 use crate::cli::{
-    Columns, ControlFlag, Format, GuestsFlags, HostCommand, OnOff, PowerControlArgs, PowerFlag,
+    BondFlag, Columns, ControlFlag, Format, GuestsFlags, HostCommand, OnOff, PowerControlArgs, PowerFlag,
+    SetManagementArgs,
 };
 use crate::error::CliError;
 use crate::run::watch::follow;
@@ -192,6 +194,18 @@ fn control_sheet(of: &HostPowerControl) -> Sheet {
         .maybe("fingerprint", control.fingerprint.as_ref())
 }
 
+async fn set_management(app: &App, args: SetManagementArgs) -> Result<(), CliError> {
+    let SetManagementArgs { host, address, gateway, dns, vlan, bond, interfaces, agent_address, planned } =
+        args;
+    let bond = bond.map(|bond| match bond {
+        BondFlag::None => BondChoice::None,
+        BondFlag::ActiveBackup => BondChoice::ActiveBackup,
+        BondFlag::Lacp => BondChoice::Lacp,
+    });
+    let params = HostManagement { host, address, gateway, dns, vlan, bond, interfaces, agent_address };
+    begin_or_plan::<host::SetManagement>(app, &params, &planned).await
+}
+
 pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
     match command {
         HostCommand::List { watch: true, listing } => follow::<HostChanges, _, _>(app, &listing).await,
@@ -277,6 +291,7 @@ pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
             let names = app.names().await;
             app.out.object(&host, || sheet(&host, &names))
         }
+        HostCommand::SetManagement(args) => set_management(app, *args).await,
         HostCommand::Remove { host, force, dry_run: true, .. } => {
             plan::<host::Remove>(app, &RemoveHost { host, force }).await
         }

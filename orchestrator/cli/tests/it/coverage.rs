@@ -44,6 +44,10 @@ fn cases() -> Vec<Case> {
         case::<host::Power>("host power xen1 off --force --yes"),
         case::<host::SetAddress>("host set-address xen1 xen1.example.org:8444"),
         case::<host::SetPeerAddress>("host set-peer-address xen1 10.10.0.1"),
+        case::<host::SetManagement>(
+            "host set-management xen1 --address 192.0.2.6/24 --gateway 192.0.2.1 --dns 192.0.2.53 --vlan 7 --bond lacp \
+             --interfaces eth0,eth1 --agent-address 192.0.2.6:8444",
+        ),
         case::<host::Remove>("host remove xen1 --force --yes"),
         case::<ha::Show>("ha show default"),
         case::<ha::Enable>("ha enable default --sr nas --lease 90"),

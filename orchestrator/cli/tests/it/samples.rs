@@ -308,7 +308,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
                 "host": ID,
                 "vms": [{ "vm": ID, "name": "web-1", "to": ID, "to_name": "xen2", "task": ID, "error": null }],
             }),
-            "host.upgrade" | "host.reboot" | "host.shutdown" => json!(started()),
+            "host.upgrade" | "host.reboot" | "host.shutdown" | "host.set_management" => json!(started()),
             "host.power_control" | "host.set_power_control" => json!({ "host": ID, "control": null }),
             "host.power" => json!({ "host": ID, "power": "off" }),
             "host.add" => json!({ "token": "join-me", "expires": at }),

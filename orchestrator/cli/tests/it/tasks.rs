@@ -122,6 +122,7 @@ async fn what_cannot_be_undone_is_planned_without_a_question() {
         "host upgrade xen1 https://example.org/live",
         "host reboot xen1",
         "host shutdown xen1 --shut-down-vms",
+        "host set-management xen1 --vlan 7",
         "vm migrate web-1 --host xen2",
         "pool balance default",
         "pool update default --reboot",

@@ -502,6 +502,8 @@ impl Host {
         lines.push(format!("{} bridges of proofs", self.sim.proof_bridges().len()));
         let system = self.sim.system();
         lines.push(format!("the system in slot {} is {:?}", system.slot, system.standing));
+        let interface = self.sim.management();
+        lines.push(format!("{}, on trial: {}", interface.management, interface.on_trial.is_some()));
         if domains == Domains::Shown {
             for domain in self.sim.domains().await.unwrap() {
                 lines.push(format!("domain {}: {:?}", domain.name, domain.status));
