@@ -34,7 +34,7 @@ mod listings;
 mod lists;
 mod log;
 mod mail;
-mod metrics;
+pub(crate) mod metrics;
 mod network;
 mod orphan;
 mod pool;

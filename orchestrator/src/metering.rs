@@ -47,9 +47,7 @@ impl Metering {
         let received = unix_ms();
         for sample in samples.samples {
             for reading in rates.take(&samples.instance, sample, received) {
-                if let Entity::Vm(vm) = reading.entity
-                    && is_elsewhere(vm)
-                {
+                if reading.entity.vm().is_some_and(&is_elsewhere) {
                     continue;
                 }
                 self.series.record(&reading);
@@ -108,7 +106,9 @@ async fn keep(app: &App, part: u16) {
     let series = &app.metering.series;
     let exists = |entity: Entity| match entity {
         Entity::Host(host) => app.views.host(host).is_some(),
-        Entity::Vm(vm) => app.views.vm(vm).is_some() || app.fleet.vm(vm).is_some(),
+        Entity::Vm(vm) | Entity::Disk(vm, _) | Entity::Nic(vm, _) => {
+            app.views.vm(vm).is_some() || app.fleet.vm(vm).is_some()
+        }
     };
     told(series.flush_part(part, now() - BEHIND).await);
     told(series.expire(now(), exists).await);

@@ -107,6 +107,12 @@ impl Metrics {
         self.memory.latest(entity)
     }
 
+    /// Disks and NICs of a VM that have newest values of their own, as [`Self::latest`].
+    #[must_use]
+    pub fn devices(&self, vm: VmId) -> Vec<Entity> {
+        self.memory.devices(vm)
+    }
+
     /// Entities that are in memory.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use parking_lot::{Mutex, MutexGuard};
+use xenith_common_ids::VmId;
 use xenith_orchestrator_types::metrics::Metric;
 
 use crate::Entity;
@@ -133,6 +134,12 @@ impl Memory {
 
     pub fn latest(&self, entity: Entity) -> Option<(u64, Vec<(Metric, f64)>)> {
         self.with(entity, Entry::latest)?
+    }
+
+    /// They are in one group with their VM.
+    pub fn devices(&self, vm: VmId) -> Vec<Entity> {
+        let group = self.group(Self::place(vm.into()));
+        Entity::devices_of(vm).filter(|device| group.entries.contains_key(device)).collect()
     }
 
     fn sum(&self, of: impl Fn(&Group) -> usize) -> usize {

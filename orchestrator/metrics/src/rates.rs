@@ -109,6 +109,7 @@ fn readings(host: HostId, slot: u32, last: Option<&Last>, sample: &Sample) -> Ve
     for vm in &sample.vms {
         let values = of_vm(since, vm, joules_a_cpu_second);
         readings.push(Reading { entity: vm.vm.into(), slot, values });
+        of_devices(since, vm, slot, &mut readings);
     }
     readings
 }
@@ -176,6 +177,31 @@ fn of_vm(since: Option<&Since<'_>>, now: &VmSample, joules: Option<f64>) -> Vec<
     let pairs = paired(before.nics, &now.devices.nics);
     nic_values(since, &pairs, &mut values);
     values
+}
+
+/// Of each disk and NIC, where there are several of a kind.
+fn of_devices(since: Option<&Since<'_>>, now: &VmSample, slot: u32, readings: &mut Vec<Reading>) {
+    let (disks, nics) = (&now.devices.disks, &now.devices.nics);
+    let Some(since) = since.filter(|_| disks.len() > 1 || nics.len() > 1) else { return };
+    let before = since.last.vms.before(now.vm, now.domid).unwrap_or_default();
+    let mut push = |entity, values| readings.push(Reading { entity, slot, values });
+    if disks.len() > 1 {
+        for ((device, _), pair) in disks.iter().zip(paired(before.disks, disks)) {
+            let mut values = Vec::with_capacity(5);
+            disk_values(since, &[pair], &mut values);
+            push(Entity::Disk(now.vm, device.index()), values);
+        }
+    }
+    if nics.len() > 1 {
+        for ((number, _), pair) in nics.iter().zip(paired(before.nics, nics)) {
+            let Some(number) = u8::try_from(*number).ok().filter(|number| *number < Entity::NICS) else {
+                continue;
+            };
+            let mut values = Vec::with_capacity(5);
+            nic_values(since, &[pair], &mut values);
+            push(Entity::Nic(now.vm, number), values);
+        }
+    }
 }
 
 /// Each device with itself in the sample before; a new one with zeroes.

@@ -170,7 +170,7 @@ async fn watch(app: &App, hosts: Hosts) -> Result<(), ApiError> {
 fn is_silent(app: &App, entity: Entity) -> bool {
     let host = match entity {
         Entity::Host(host) => app.views.host(host).map(|_| host),
-        Entity::Vm(vm) => app.views.vm(vm).map(|known| known.host),
+        Entity::Vm(vm) | Entity::Disk(vm, _) | Entity::Nic(vm, _) => app.views.vm(vm).map(|known| known.host),
     };
     host.is_some_and(|host| !app.fleet.state(host).is_some_and(|state| state.is_heard()))
 }
@@ -257,11 +257,13 @@ fn named(app: &App, entity: Entity) -> (String, Option<PoolId>) {
             .views
             .host(host)
             .map_or_else(|| (host.to_string(), None), |host| (host.name.clone(), Some(host.pool))),
-        Entity::Vm(vm) => match (app.views.vm(vm), app.fleet.vm(vm)) {
-            (Some(record), _) => (record.name.to_string(), Some(record.pool)),
-            (None, Some((_, observed))) => (observed.name.clone(), None),
-            (None, None) => (vm.to_string(), None),
-        },
+        Entity::Vm(vm) | Entity::Disk(vm, _) | Entity::Nic(vm, _) => {
+            match (app.views.vm(vm), app.fleet.vm(vm)) {
+                (Some(record), _) => (record.name.to_string(), Some(record.pool)),
+                (None, Some((_, observed))) => (observed.name.clone(), None),
+                (None, None) => (vm.to_string(), None),
+            }
+        }
     }
 }
 

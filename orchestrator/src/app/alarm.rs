@@ -132,7 +132,7 @@ impl App {
         let entity: Entity = subject.parse().ok()?;
         let visible = match entity {
             Entity::Host(host) => sight.covers(self.views.host(host).map(|host| host.pool), []),
-            Entity::Vm(vm) => {
+            Entity::Vm(vm) | Entity::Disk(vm, _) | Entity::Nic(vm, _) => {
                 let vm = self.views.vm(vm);
                 sight.covers(vm.as_ref().map(|vm| vm.pool), vm.iter().flat_map(|vm| &*vm.tags))
             }
@@ -151,7 +151,7 @@ impl App {
             of: entity.kind().into(),
             id: match entity {
                 Entity::Host(host) => host.to_string(),
-                Entity::Vm(vm) => vm.to_string(),
+                Entity::Vm(vm) | Entity::Disk(vm, _) | Entity::Nic(vm, _) => vm.to_string(),
             },
             name: record.name,
             metric: record.metric,

@@ -51,6 +51,11 @@ async fn what_a_host_counts_becomes_series() {
     assert!(last(&host, Metric::Load).is_some());
     assert!(last(&host, Metric::DiskQueueFull).is_none());
 
+    let each = QueryMetrics { per_device: true, metrics: vec![Metric::DiskWrite], ..of_vm.clone() };
+    let told = query(each).await;
+    assert_eq!(told.series.len(), 1, "it has one disk: {told:?}");
+    assert_eq!((told.series[0].device.as_deref(), told.series[0].name.as_str()), (Some("xvda"), "web-1"));
+    assert!(last(&told, Metric::DiskWrite).unwrap() > 0.0);
     let prod =
         QueryMetrics { filter: "tag:prod".into(), metrics: vec![Metric::Cpu], ..QueryMetrics::default() };
     assert_eq!(query(prod).await.series.len(), 1);
@@ -58,6 +63,8 @@ async fn what_a_host_counts_becomes_series() {
     assert_eq!(query(test).await.total, 0);
     for (field, wrong) in [
         ("metrics", QueryMetrics { metrics: vec![Metric::Load], ..of_vm.clone() }),
+        ("metrics", QueryMetrics { metrics: vec![Metric::Cpu], per_device: true, ..of_vm.clone() }),
+        ("per_device", QueryMetrics { per_device: true, ..QueryMetrics::default() }),
         ("object", QueryMetrics { object: Some("xen1".into()), ..QueryMetrics::default() }),
         ("filter", QueryMetrics { filter: "tag:prod".into(), ..of_vm.clone() }),
         ("from", QueryMetrics { to: Some(time::OffsetDateTime::UNIX_EPOCH), ..of_vm.clone() }),

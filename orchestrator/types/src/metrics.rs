@@ -136,6 +136,30 @@ macro_rules! metrics {
     };
 }
 
+impl Metric {
+    /// Whether disks have it.
+    #[must_use]
+    pub const fn is_of_disks(self) -> bool {
+        matches!(
+            self,
+            Self::DiskRead | Self::DiskWrite | Self::DiskReadOps | Self::DiskWriteOps | Self::DiskQueueFull
+        )
+    }
+
+    /// Whether NICs have it.
+    #[must_use]
+    pub const fn is_of_nics(self) -> bool {
+        matches!(
+            self,
+            Self::NetReceived
+                | Self::NetSent
+                | Self::NetReceivedPackets
+                | Self::NetSentPackets
+                | Self::NetDropped
+        )
+    }
+}
+
 const VMS: &[Measured] = &[Measured::Vm];
 const HOSTS: &[Measured] = &[Measured::Host];
 const BOTH: &[Measured] = &[Measured::Vm, Measured::Host];
@@ -214,6 +238,9 @@ pub struct QueryMetrics {
     pub filter: String,
     /// Empty: all that there are.
     pub metrics: Vec<Metric>,
+    /// Of one VM: each of its disks and NICs, in place of their sums and of all else.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub per_device: bool,
     /// Default: an hour before `to`.
     #[serde(with = "time::serde::rfc3339::option")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -246,6 +273,9 @@ pub struct MetricSeries {
     /// Of the VM or host.
     pub id: String,
     pub name: String,
+    /// Of a VM's disk (`xvda`) or NIC (`nic0`, the first); absent: of all together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     pub metric: Metric,
     pub unit: Unit,
     pub avg: Vec<Option<f64>>,

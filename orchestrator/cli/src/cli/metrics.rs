@@ -20,6 +20,8 @@ pub enum MetricsCommand {
 ///
 /// xenith metrics query --filter tag:prod --metric cpu -o json
 ///
+/// xenith metrics query web-1 --per-device --metric disk.read,disk.write
+///
 /// xenith metrics query xen1 --of host
 #[derive(Debug, Args)]
 pub struct MetricsArgs {
@@ -41,6 +43,9 @@ pub struct MetricsArgs {
     /// Only these; `xenith metrics list` shows them.
     #[arg(short, long = "metric", value_name = "METRIC,…", value_delimiter = ',')]
     pub metrics: Vec<Metric>,
+    /// Each disk and NIC of the VM, in place of their sums.
+    #[arg(long, requires = "object")]
+    pub per_device: bool,
     /// So long before the end (30m, 6h, 30d); without it and --from, an hour.
     #[arg(long, value_name = "DURATION", conflicts_with = "from")]
     pub since: Option<Duration>,

@@ -62,7 +62,10 @@ fn sparkline(values: &[Option<f64>]) -> String {
 fn table(answer: &MetricSeriesList, paint: Paint) -> String {
     let least = |values: &[Option<f64>]| values.iter().flatten().copied().reduce(f64::min);
     let columns: [Column<MetricSeries>; 7] = [
-        Column::new("name", |series, _| Cell::new(&series.name)),
+        Column::new("name", |series, _| match &series.device {
+            Some(device) => Cell::new(format!("{} {device}", series.name)),
+            None => Cell::new(&series.name),
+        }),
         Column::new("metric", |series, _| Cell::new(series.metric.as_str())),
         Column::new("last", |series, _| {
             let last = series.avg.iter().flatten().next_back();
@@ -107,6 +110,7 @@ fn request(arguments: MetricsArgs) -> QueryMetrics {
         object: arguments.object,
         filter: arguments.filter,
         metrics: arguments.metrics,
+        per_device: arguments.per_device,
         from: arguments.from.or(since),
         to,
         step_s: arguments.step.map_or(0, |step| u32::try_from(step.as_secs()).unwrap_or(u32::MAX)),

@@ -177,7 +177,7 @@ fn what_happens() -> Vec<Case> {
         ),
         case::<alarm_rule::Delete>("alarm-rule delete busy --yes"),
         case::<metrics::List>("metrics list"),
-        case::<metrics::Query>("metrics query web-1 --metric cpu,disk.write --since 6h --step 1m"),
+        case::<metrics::Query>("metrics query web-1 --metric disk.write --per-device --since 6h --step 1m"),
     ]
 }
 

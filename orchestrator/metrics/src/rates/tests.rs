@@ -97,8 +97,24 @@ fn disks_and_cards_are_summed_and_may_come_and_go() {
     // xvdb went, xvdc came.
     let now = with(vec![disk(0, 2000), disk(2, 500)], vec![nic(0, 20), nic(1, 90)]);
     let values = second(sample(1, host(0), vec![before]), sample(2, host(0), vec![now]));
-    let values = &values[&Entity::Vm(id)];
-    assert_eq!((values[&Metric::DiskRead], values[&Metric::NetSent]), (300.0, 20.0));
+    let of = |entity: Entity, metric: Metric| values.get(&entity).map(|values| values[&metric]);
+    let vm = Entity::Vm(id);
+    assert_eq!((of(vm, Metric::DiskRead), of(vm, Metric::NetSent)), (Some(300.0), Some(20.0)));
+    // And each on its own; what went has no values.
+    let disks = [0, 1, 2].map(|index| of(Entity::Disk(id, index), Metric::DiskRead));
+    assert_eq!(disks, [Some(200.0), None, Some(100.0)]);
+    let nics = [0, 1].map(|number| of(Entity::Nic(id, number), Metric::NetSent));
+    assert_eq!(nics, [Some(2.0), Some(18.0)]);
+}
+
+#[test]
+fn one_disk_and_one_card_are_what_the_vm_is() {
+    let id = VmId::new();
+    let disks = vec![(DiskDevice::nth(0).unwrap(), DiskCounters::default())];
+    let devices = DeviceReadings { disks, nics: vec![(0, NicCounters::default())] };
+    let now = VmSample { devices, ..vm(id, 3, 0) };
+    let values = second(sample(1, host(0), vec![now.clone()]), sample(2, host(0), vec![now]));
+    assert_eq!(values.len(), 2, "the host, and the VM: {values:?}");
 }
 
 #[test]

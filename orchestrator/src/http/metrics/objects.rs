@@ -14,6 +14,7 @@ use xenith_orchestrator_metrics::Entity;
 use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::metrics::{Measured, Metric, Unit};
 
+use crate::app::metrics::device_name;
 use crate::app::{App, parse_filter};
 use crate::errors::query_error;
 use crate::metering;
@@ -23,6 +24,9 @@ const MOST: usize = 20_000;
 const PAGE: usize = 1000;
 /// Seconds after which a value is no longer how things are.
 const FRESH: u64 = 30;
+
+/// Labels of a device, and its newest values.
+type OfDevice = (String, Vec<(Metric, f64)>);
 
 /// Something and its label, as it stands between the braces.
 type Labelled = (Entity, String);
@@ -56,6 +60,7 @@ pub async fn text(app: &App, caller: &Caller, filter: &str) -> Result<String, Ap
     let _infallible = writeln!(text, "xenith_vms_left_out {left_out}");
     families(app, Measured::Host, &of_hosts, &mut text);
     families(app, Measured::Vm, &of_vms, &mut text);
+    devices(app, &of_vms, &mut text);
     Ok(text)
 }
 
@@ -99,12 +104,47 @@ fn families(app: &App, of: Measured, objects: &[Labelled], text: &mut String) {
     }
 }
 
+/// Of VMs with several disks or NICs: of one that is alone, its VM's say the same.
+fn devices(app: &App, vms: &[Labelled], text: &mut String) {
+    let oldest = metering::now().saturating_sub(FRESH);
+    let (mut disks, mut nics): (Vec<OfDevice>, Vec<OfDevice>) = (Vec::new(), Vec::new());
+    for (vm, labels) in vms.iter().filter_map(|(entity, labels)| Some((entity.vm()?, labels))) {
+        for device in app.metering.series.devices(vm) {
+            let newest = app.metering.series.latest(device).filter(|(at, _)| *at >= oldest);
+            let (Some((_, values)), Some(name)) = (newest, device_name(device)) else { continue };
+            let of_device = (format!("{labels},device=\"{name}\""), values);
+            match device {
+                Entity::Disk(..) => disks.push(of_device),
+                _ => nics.push(of_device),
+            }
+        }
+    }
+    for metric in Metric::ALL.iter().copied() {
+        let of = if metric.is_of_disks() { &disks } else { &nics };
+        if of.is_empty() || !(metric.is_of_disks() || metric.is_of_nics()) {
+            continue;
+        }
+        let name = format!("xenith_vm_device_{}", named(metric));
+        head(text, &name, metric.summary().trim());
+        for (labels, values) in of {
+            if let Some((_, value)) = values.iter().find(|(known, _)| *known == metric) {
+                let _infallible = writeln!(text, "{name}{{{labels}}} {value}");
+            }
+        }
+    }
+}
+
 fn head(text: &mut String, name: &str, help: &str) {
     let _infallible = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
 }
 
 /// `xenith_vm_disk_read_bytes_per_second`.
 fn name(of: Measured, metric: Metric) -> String {
+    format!("xenith_{of}_{}", named(metric))
+}
+
+/// With its unit.
+fn named(metric: Metric) -> String {
     let unit = match metric.unit() {
         Unit::Percent => "_percent",
         Unit::Bytes => "_bytes",
@@ -113,7 +153,7 @@ fn name(of: Measured, metric: Metric) -> String {
         Unit::Watts => "_watts",
         Unit::Plain => "",
     };
-    format!("xenith_{of}_{}{unit}", metric.as_str().replace('.', "_"))
+    format!("{}{unit}", metric.as_str().replace('.', "_"))
 }
 
 /// A label's value, by the text format's rules.

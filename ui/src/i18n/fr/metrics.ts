@@ -1,6 +1,8 @@
 // Metrics: what VMs and hosts used.
 export const metrics: Record<string, string> = {
   Metrics: 'Mesures',
+  'The whole VM': 'Toute la VM',
+  'Each disk and NIC': 'Chaque disque et carte',
   Hour: 'Heure',
   Week: 'Semaine',
   Month: 'Mois',

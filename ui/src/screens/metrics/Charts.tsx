@@ -13,14 +13,15 @@ const Chart = lazy(() => import('./Chart'));
 
 function linesOf(group: Group, course: Course, t: (text: string) => string) {
   const ordered = group.metrics.flatMap((metric) => course.lines.filter((line) => line.metric === metric));
-  return ordered.map((line) => ({ ...line, label: t(METRIC[line.metric]) }));
+  return ordered.map((line) => ({ ...line, label: [line.device, t(METRIC[line.metric])].filter(Boolean).join(': ') }));
 }
 
 export function Charts({ of, course }: { of: Measured; course: Course }) {
   const { t } = useTranslation();
   const groups = GROUPS.filter((group) => group.of.includes(of));
   const there = (group: Group) => group.metrics.some((metric) => course.lines.some((line) => line.metric === metric));
-  const missing = groups.filter((group) => !there(group));
+  // Where each disk and NIC is shown, nothing else was asked for.
+  const missing = course.lines.some(({ device }) => device) ? [] : groups.filter((group) => !there(group));
   return (
     <>
       <div className="x-charts">

@@ -16,7 +16,8 @@ export function Metrics({ of, id, name }: { of: Measured; id: string; name: stri
   const { t } = useTranslation();
   const { range, until } = useStretch();
   const [look, setLook] = useUrlState('look');
-  const wanted = useMemo(() => ({ of, object: id }), [of, id]);
+  const [each, setEach] = useUrlState('each');
+  const wanted = useMemo(() => ({ of, object: id, ...(each && of === 'vm' ? { per_device: true } : {}) }), [of, id, each]);
   const read = useCourse(wanted, range, until);
   const course = read.data;
   const body = () => {
@@ -36,6 +37,12 @@ export function Metrics({ of, id, name }: { of: Measured; id: string; name: stri
   return (
     <div className="x-metrics">
       <Controls course={course}>
+        {of === 'vm' && (
+          <ToggleGroup isCompact aria-label={t('Of what')}>
+            <ToggleGroupItem text={t('The whole VM')} buttonId="metrics-whole" isSelected={!each} onChange={() => setEach(null)} />
+            <ToggleGroupItem text={t('Each disk and NIC')} buttonId="metrics-each" isSelected={Boolean(each)} onChange={() => setEach('device')} />
+          </ToggleGroup>
+        )}
         <ToggleGroup isCompact aria-label={t('Shown as')}>
           <ToggleGroupItem text={t('Charts')} buttonId="metrics-charts" isSelected={look !== 'table'} onChange={() => setLook(null)} />
           <ToggleGroupItem text={t('Table')} buttonId="metrics-table" isSelected={look === 'table'} onChange={() => setLook('table')} />

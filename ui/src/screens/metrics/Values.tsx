@@ -18,6 +18,9 @@ interface Row {
 /** So many columns fit; the others are chosen. */
 const FIT = 7;
 
+const keyOf = ({ metric, device }: Line) => (device ? `${device}.${metric}` : metric);
+const headerOf = ({ device }: Line, metric: string) => (device ? `${device}: ${metric}` : metric);
+
 export function Values({ course, name }: { course: Course; name: string }) {
   const { t } = useTranslation();
   const format = useFormat();
@@ -29,16 +32,16 @@ export function Values({ course, name }: { course: Course; name: string }) {
     return [
       { key: 'at', header: msg('Time'), width: 12, cell: (row) => <time dateTime={row.at}>{format.stamp(row.at)}</time>, text: (row) => row.at },
       ...lines.map((line, index): Column<Row> => ({
-        key: line.metric,
-        header: METRIC[line.metric],
+        key: keyOf(line),
+        header: headerOf(line, t(METRIC[line.metric])),
         optional: index >= FIT,
         wide: index > 1,
         cell: ({ point }) => shown(line, line.avg[point]),
         text: ({ point }) => plain(line.avg[point]),
       })),
       ...lines.map((line): Column<Row> => ({
-        key: `${line.metric}.max`,
-        header: t('{{metric}}, greatest', { metric: t(METRIC[line.metric]) }),
+        key: `${keyOf(line)}.max`,
+        header: t('{{metric}}, greatest', { metric: headerOf(line, t(METRIC[line.metric])) }),
         optional: true,
         cell: ({ point }) => shown(line, line.max[point]),
         text: ({ point }) => plain(line.max[point]),

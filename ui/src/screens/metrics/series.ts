@@ -12,6 +12,8 @@ export interface Line {
   /** Of the VM or host. */
   id: string;
   name: string;
+  /** A disk or NIC of the VM. */
+  device?: string;
   metric: Metric;
   unit: Unit;
   avg: Values;
@@ -34,14 +36,14 @@ export const endOf = ({ from, step, points }: Course): number => from + step * p
 
 export const timeOf = ({ from, step }: Pick<Course, 'from' | 'step'>, point: number): number => from + step * point;
 
-const line = ({ of, id, name, metric, unit, avg, min, max }: MetricSeries): Line => ({ of, id, name, metric, unit, avg, min, max });
+const line = ({ of, id, name, device, metric, unit, avg, min, max }: MetricSeries): Line => ({ of, id, name, ...(device ? { device } : {}), metric, unit, avg, min, max });
 
 export function courseOf(answer: MetricSeriesList): Course {
   const points = Math.max(0, ...answer.series.map(({ avg }) => avg.length));
   return { from: Math.floor(Date.parse(answer.from) / 1000), step: answer.step_s, points, lines: answer.series.map(line), total: answer.total };
 }
 
-const same = (one: Line) => (other: Line) => one.id === other.id && one.metric === other.metric;
+const same = (one: Line) => (other: Line) => one.id === other.id && one.device === other.device && one.metric === other.metric;
 
 /** The values of both; where both have some, those that came later. */
 function joined(grid: Course, before: [Course, Values | undefined], later: [Course, Values | undefined]): Values {

@@ -10,7 +10,7 @@ import { stampOf, type Range } from './ranges';
 import { courseOf, endOf, follow, type Course } from './series';
 
 /** Which series. */
-export type Wanted = Pick<QueryMetrics, 'of' | 'object' | 'filter' | 'metrics'>;
+export type Wanted = Pick<QueryMetrics, 'of' | 'object' | 'filter' | 'metrics' | 'per_device'>;
 
 /** What a host said last may come so late: its agent keeps it while the connection is broken. */
 const LATE_S = 60;
