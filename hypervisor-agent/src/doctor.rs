@@ -127,6 +127,7 @@ pub async fn examine(config: &Config) -> Report {
     checks.push(machine.modules());
     checks.push(machine.device_model());
     checks.push(machine.programs());
+    checks.push(machine.encryption());
     checks.push(machine::clock().await);
     checks.extend(ours::folders(config));
     checks.extend(ours::membership(config));
@@ -186,6 +187,16 @@ mod tests {
         for program in ["usr/sbin/ip", "sbin/bridge", "usr/bin/qemu-img", "sbin/mount.nfs"] {
             write(program, "");
         }
+        let encryption = |level, found: &str| {
+            let check = machine.encryption();
+            assert_eq!((check.level, check.found.as_str()), (level, found));
+        };
+        encryption(Level::Warn, "the kernel has no WireGuard");
+        write("proc/sys/kernel/osrelease", "6.1.0-38-amd64\n");
+        write("lib/modules/6.1.0-38-amd64/kernel/drivers/net/wireguard/wireguard.ko", "");
+        encryption(Level::Warn, "there is no wg");
+        write("usr/bin/wg", "");
+        encryption(Level::Ok, "WireGuard");
         let programs = machine.programs();
         assert_eq!(
             (programs.level, programs.found.as_str()),

@@ -54,6 +54,7 @@ pub struct Journal {
     suspended: PathBuf,
     host: PathBuf,
     networks: PathBuf,
+    mesh: PathBuf,
 }
 
 /// What concerns the host and not one VM.
@@ -81,8 +82,9 @@ impl Journal {
             suspended: state.join("suspended"),
             host: state.join("host.json"),
             networks: state.join("networks.json"),
+            mesh: state.join("mesh-keys"),
         };
-        for folder in [&journal.vms, &journal.suspended] {
+        for folder in [&journal.vms, &journal.suspended, &journal.mesh] {
             fs::create_dir_all(folder).map_err(|source| io_error("create", folder, source))?;
         }
         Ok(journal)
@@ -138,6 +140,29 @@ impl Journal {
 
     pub fn save_networks(&self, networks: &HostNetworks) -> Result<(), JournalError> {
         write(&self.networks, networks)
+    }
+
+    /// The private key of a generation.
+    pub fn load_mesh_key(&self, generation: u64) -> Result<Option<String>, JournalError> {
+        read(&self.mesh.join(format!("{generation}.json")))
+    }
+
+    /// For its owner only.
+    pub fn save_mesh_key(&self, generation: u64, private: &str) -> Result<(), JournalError> {
+        write(&self.mesh.join(format!("{generation}.json")), &private)
+    }
+
+    /// Forgets the keys of all other generations.
+    pub fn keep_mesh_keys(&self, generations: &[u64]) -> Result<(), JournalError> {
+        let entries = fs::read_dir(&self.mesh).map_err(|source| io_error("list", &self.mesh, source))?;
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+            if number.is_some_and(|number| !generations.contains(&number)) {
+                remove(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Where the memory of a suspended VM is.

@@ -9,10 +9,12 @@
 //! a device away, has it back within [`LOOK_EVERY`].
 
 mod kernel;
+mod mesh;
 pub mod plan;
 pub mod rules;
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,13 +24,17 @@ use xenith_common_tasks::CancellationToken;
 use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_backend::{HypervisorError, NetworkDevices, SeenLink};
 use xenith_hypervisor_agent_types::filter::PacketFilter;
-use xenith_hypervisor_agent_types::network::{HostNetwork, HostNetworks, Realised, RealisedNetwork};
+use xenith_hypervisor_agent_types::mesh::{Encryption, RealisedMesh};
+use xenith_hypervisor_agent_types::network::{
+    HostNetwork, HostNetworks, Realised, RealisedNetwork, is_mesh_device,
+};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 pub use kernel::KernelDevices;
 
 use crate::fault::from_journal;
 use crate::journal::Journal;
+use mesh::MeshState;
 use rules::Table;
 
 /// How often what is there is held against what is wanted, when nobody asks.
@@ -50,10 +56,22 @@ impl std::fmt::Debug for Networks {
     }
 }
 
+/// This host's address in the mesh, or why it has none.
+type Way = Result<Ipv6Addr, String>;
+
+fn way(wanted: &HostNetworks, mesh: Option<&RealisedMesh>) -> Way {
+    match (&wanted.mesh, mesh.and_then(|mesh| mesh.problem.as_ref())) {
+        (_, Some(problem)) => Err(problem.clone()),
+        (Some(mesh), None) => Ok(mesh.address),
+        (None, None) => Err("the orchestrator has not said how to encrypt yet".to_owned()),
+    }
+}
+
 struct State {
     wanted: HostNetworks,
     /// What was loaded last; `None`: not by this run of the agent.
     loaded: Option<Table>,
+    mesh: MeshState,
     /// What was told last.
     told: Realised,
 }
@@ -66,7 +84,8 @@ impl Networks {
             tracing::error!(%error, "the networks of this host cannot be read; they wait for the orchestrator");
             None
         });
-        let state = State { wanted: wanted.unwrap_or_default(), loaded: None, told: Realised::default() };
+        let wanted = wanted.unwrap_or_default();
+        let state = State { wanted, loaded: None, mesh: MeshState::default(), told: Realised::default() };
         Arc::new(Self { devices, journal, state: Mutex::new(state) })
     }
 
@@ -122,9 +141,18 @@ impl Networks {
     async fn carry_out(&self, state: &mut State) -> Realised {
         // The filter first: a network that comes up must not be open before its rules are there.
         let filter_problem = self.filter(&state.wanted.filter, &mut state.loaded).await;
-        let networks = self.all(&state.wanted.networks).await;
-        state.told = Realised { networks, filter_problem };
+        let mesh = self.mesh(&state.wanted, &mut state.mesh).await;
+        let way = way(&state.wanted, mesh.as_ref());
+        let networks = self.all(&state.wanted.networks, &way).await;
+        state.told = Realised { networks, filter_problem, mesh };
         state.told.clone()
+    }
+
+    async fn mesh(&self, wanted: &HostNetworks, mesh: &mut MeshState) -> Option<RealisedMesh> {
+        let links = self.devices.links().await.unwrap_or_default();
+        let there: Vec<String> =
+            links.into_iter().map(|link| link.name).filter(|name| is_mesh_device(name)).collect();
+        mesh.realise((&*self.devices, &self.journal), wanted, &there).await
     }
 
     async fn filter(&self, wanted: &PacketFilter, loaded: &mut Option<Table>) -> Option<String> {
@@ -167,7 +195,7 @@ impl Networks {
         Ok(())
     }
 
-    async fn all(&self, wanted: &[HostNetwork]) -> Vec<RealisedNetwork> {
+    async fn all(&self, wanted: &[HostNetwork], way: &Way) -> Vec<RealisedNetwork> {
         let mut seen = match self.devices.links().await {
             Ok(seen) => seen,
             Err(error) => {
@@ -182,7 +210,7 @@ impl Networks {
         self.remove_others(wanted, &mut seen).await;
         let mut done = Vec::with_capacity(wanted.len());
         for network in wanted {
-            let problem = self.one(network, &mut seen).await.err();
+            let problem = self.one(network, &mut seen, way).await.err();
             done.push(RealisedNetwork { network: network.network, problem });
         }
         done
@@ -209,8 +237,16 @@ impl Networks {
         }
     }
 
-    async fn one(&self, network: &HostNetwork, seen: &mut Vec<SeenLink>) -> Result<(), String> {
-        let changes = plan::network(network, seen)?;
+    async fn one(&self, network: &HostNetwork, seen: &mut Vec<SeenLink>, way: &Way) -> Result<(), String> {
+        if let (Encryption::WireGuard, Err(problem)) = (network.encryption, way) {
+            // What is to be encrypted is not sent in the open meanwhile.
+            if let Some(change) = plan::unencrypted(network, seen) {
+                self.devices.change(&change).await.map_err(|error| error.to_string())?;
+                *seen = self.devices.links().await.map_err(|error| error.to_string())?;
+            }
+            return Err(problem.clone());
+        }
+        let changes = plan::network(network, seen, way.as_ref().ok().copied())?;
         if changes.is_empty() {
             return Ok(());
         }

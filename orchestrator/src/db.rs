@@ -30,6 +30,7 @@ use crate::model::{
     JobRecord, JoinRecord, MailRecord, NoticeRecord, ReportRecord, RepositoryRecord, SessionRecord,
     SnapshotRecord, SrRecord, StandbyRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
 };
+use crate::networking::mesh::HostKeys;
 use crate::networking::wanted::Vifs;
 use xenith_orchestrator_types::audit::AuditRecord;
 
@@ -168,8 +169,9 @@ pub struct Db {
     /// Of pools of which anything is written down.
     pub balances: Collection<PoolId, BalanceRecord>,
     pub networks: Collection<NetworkId, Network>,
-    /// Hosts that were told to have networks or rules; written by [`crate::networking`] alone.
-    pub host_networks: Collection<HostId, ()>,
+    /// Hosts that were told to have networks or rules, with their keys where they encrypt; written by
+    /// [`crate::networking`] alone.
+    pub host_networks: Collection<HostId, Option<HostKeys>>,
     /// Pools in which high availability is on.
     pub ha_pools: Collection<PoolId, HaPoolRecord>,
     /// Their hosts, once they are armed.

@@ -16,6 +16,7 @@
 
 mod addresses;
 mod keeper;
+pub mod mesh;
 pub mod picture;
 pub mod wanted;
 
@@ -35,9 +36,11 @@ use xenith_orchestrator_types::network::{Network, NetworkOnHost, NetworkState};
 use crate::db::Db;
 use crate::events::{Events, Happened};
 use crate::fleet::Fleet;
+use crate::metering::now;
 use crate::model::HostRecord;
 use crate::views::Views;
 use keeper::Kept;
+use mesh::HostKeys;
 
 /// What was done is told again after this, what a host could not do after that, and a host that was not told after the last.
 const AGAIN: Duration = Duration::from_secs(300);
@@ -201,10 +204,14 @@ impl Networking {
             return Ok(Ok(Realised::default()));
         }
         if known.is_none() {
-            self.db.host_networks.put(&host, &()).await?;
+            self.db.host_networks.put(&host, &None).await?;
         }
         let said = self.tell(host, wanted.clone()).await;
         self.report((host, record), before.as_ref().map(|before| &before.1), &said).await;
+        if let Ok(realised) = &said {
+            let before = known.as_ref().and_then(|known| known.value.as_ref());
+            self.note_keys(host, before, (&wanted, realised)).await?;
+        }
         if let (true, Ok(_), Some(known)) = (wanted.is_empty(), &said, &known) {
             // One that puts it back has told it something new, which is noted again.
             let _somebody_else_did = self.db.host_networks.delete(known).await;
@@ -212,6 +219,30 @@ impl Networking {
         *last = Some(wanted);
         *told.lock() = Some((Instant::now(), said.clone()));
         Ok(said)
+    }
+
+    /// Public keys are stored: an orchestrator that starts anew must not tell a host that the others have none.
+    async fn note_keys(
+        &self,
+        host: HostId,
+        before: Option<&HostKeys>,
+        (wanted, realised): (&HostNetworks, &Realised),
+    ) -> Result<(), StoreError> {
+        let after = match (&wanted.mesh, &realised.mesh) {
+            (Some(told), Some(realised)) => Some(HostKeys::after(before, told, realised, now())),
+            // One that is wanted and was not told of is as it was.
+            (Some(_), None) => return Ok(()),
+            (None, _) => None,
+        };
+        if before == after.as_ref() {
+            return Ok(());
+        }
+        if !wanted.is_empty() {
+            self.db.host_networks.put(&host, &after).await?;
+        }
+        self.kept().picture.put_keys(host, after);
+        self.wake();
+        Ok(())
     }
 
     async fn tell(&self, host: HostId, wanted: HostNetworks) -> Result<Realised, String> {
@@ -243,10 +274,12 @@ impl Networking {
                 let problem = network.problem.as_ref()?;
                 Some(format!("{} has no network {}: {problem}", record.name, name(network.network)))
             });
+            let mesh = realised.mesh.as_ref().and_then(|mesh| mesh.problem.as_ref());
+            let mesh = mesh.map(|problem| format!("{} encrypts nothing: {problem}", record.name));
             let filter = realised.filter_problem.as_ref();
             let filter =
                 filter.map(|problem| format!("{} filters no packets as wanted: {problem}", record.name));
-            networks.chain(filter).collect()
+            networks.chain(filter).chain(mesh).collect()
         };
         let before = before.map(problems).unwrap_or_default();
         let mut news = problems(now);

@@ -29,6 +29,7 @@ pub(crate) fn realised_from_wire(done: &wire::NetworksRealised) -> Result<Box<Re
 #[cfg(test)]
 mod tests {
     use xenith_common_ids::NetworkId;
+    use xenith_hypervisor_agent_types::mesh::Encryption;
     use xenith_hypervisor_agent_types::network::{HostNetwork, Mtu, Uplink};
 
     use super::*;
@@ -43,6 +44,7 @@ mod tests {
             uplink: Uplink::Internal,
             mtu,
             peers,
+            encryption: Encryption::None,
         };
         let networks = HostNetworks { networks: vec![network], ..HostNetworks::default() };
         let Wire::Networks(wire) = to_wire(&networks) else { panic!("it is of networks") };

@@ -4,9 +4,10 @@
 //! plans the changes. Every change may be repeated.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use async_trait::async_trait;
+use xenith_hypervisor_agent_types::mesh::{MeshPeer, WireGuardKey};
 use xenith_hypervisor_agent_types::network::{BondMode, Vlan, Vni};
 
 use crate::Result;
@@ -43,6 +44,8 @@ pub enum LinkKind {
     /// With the hosts that it sends to what is for everybody.
     Tunnel {
         vni: u32,
+        /// What it sends from; `None`: whatever address is at hand.
+        local: Option<IpAddr>,
         peers: BTreeSet<IpAddr>,
     },
 }
@@ -65,6 +68,7 @@ pub enum LinkChange {
     AddTunnel {
         name: String,
         vni: Vni,
+        local: Option<Ipv6Addr>,
     },
     SetAlias {
         name: String,
@@ -104,6 +108,30 @@ pub enum LinkChange {
     },
 }
 
+/// An interface of WireGuard. Who prints it sees no key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MeshDevice {
+    pub name: String,
+    /// UDP.
+    pub port: u16,
+    pub private_key: String,
+    pub address: Ipv6Addr,
+    pub mtu: u32,
+    pub peers: Vec<MeshPeer>,
+    /// Addresses of peers that are sent to by it.
+    pub routes: Vec<Ipv6Addr>,
+}
+
+impl std::fmt::Debug for MeshDevice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MeshDevice")
+            .field("name", &self.name)
+            .field("peers", &self.peers.len())
+            .field("routes", &self.routes)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The kernel's devices and packet filter on a real host.
 #[async_trait]
 pub trait NetworkDevices: Send + Sync + 'static {
@@ -116,4 +144,15 @@ pub trait NetworkDevices: Send + Sync + 'static {
 
     /// Whether our table is there: another program may have flushed all tables.
     async fn has_filter(&self) -> Result<bool>;
+
+    /// A new private key. [`Unsupported`](crate::HypervisorError::Unsupported), here and below, where WireGuard is not.
+    async fn mesh_key(&self) -> Result<String>;
+
+    /// The public key of a private one.
+    async fn mesh_public_key(&self, private: &str) -> Result<WireGuardKey>;
+
+    /// Makes an interface, or changes the one of its name. Sessions with peers that stay go on.
+    async fn make_mesh(&self, device: &MeshDevice) -> Result<()>;
+
+    async fn remove_mesh(&self, name: &str) -> Result<()>;
 }

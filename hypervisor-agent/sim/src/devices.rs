@@ -2,12 +2,13 @@
 //! the agent can run into them. Cards are those that bridges have as uplinks and those of
 //! [`HostModel::interfaces`](crate::HostModel); a reboot takes away what was made.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use xenith_hypervisor_agent_backend::{
-    HypervisorError, LinkChange, LinkKind, NetworkDevices, Result, SeenLink,
+    HypervisorError, LinkChange, LinkKind, MeshDevice, NetworkDevices, Result, SeenLink,
 };
+use xenith_hypervisor_agent_types::mesh::WireGuardKey;
 use xenith_hypervisor_agent_types::network::BondMode;
 use xenith_hypervisor_agent_types::{Bridge, ProofBridge};
 
@@ -26,6 +27,12 @@ pub(crate) struct Net {
     pub changes: u64,
     /// Why it filters nothing.
     pub no_filter: Option<&'static str>,
+    /// By name.
+    pub mesh: BTreeMap<String, MeshDevice>,
+    /// Private keys that were made.
+    pub mesh_keys: u64,
+    /// Why it encrypts nothing.
+    pub no_mesh: Option<&'static str>,
 }
 
 fn link(name: &str, kind: LinkKind) -> SeenLink {
@@ -67,6 +74,11 @@ impl Net {
         Err(HypervisorError::Unsupported { operation: "a network", why: why.to_owned() })
     }
 
+    fn can_encrypt(&self) -> Result<()> {
+        let Some(why) = self.no_mesh else { return Ok(()) };
+        Err(HypervisorError::Unsupported { operation: "an encrypted network", why: why.to_owned() })
+    }
+
     fn get(&mut self, name: &str) -> Result<&mut SeenLink> {
         let found = self.links.iter_mut().find(|link| link.name == name);
         found.ok_or_else(|| broken(name, "Cannot find device"))
@@ -99,8 +111,9 @@ impl Net {
                 let mode = if *mode == BondMode::Lacp { "802.3ad" } else { "active-backup" };
                 self.add(name, LinkKind::Bond { mode: mode.to_owned() })?;
             }
-            LinkChange::AddTunnel { name, vni } => {
-                self.add(name, LinkKind::Tunnel { vni: vni.get(), peers: BTreeSet::new() })?;
+            LinkChange::AddTunnel { name, vni, local } => {
+                let local = local.map(Into::into);
+                self.add(name, LinkKind::Tunnel { vni: vni.get(), local, peers: BTreeSet::new() })?;
             }
             LinkChange::SetAlias { name, alias } => self.get(name)?.alias.clone_from(alias),
             LinkChange::SetMtu { name, mtu } => self.get(name)?.mtu = *mtu,
@@ -168,8 +181,8 @@ impl World {
     pub(crate) fn forget_devices(&mut self) {
         let before = self.config.host.bridges();
         // What is not installed is not there after a boot either.
-        let no_filter = self.net.no_filter;
-        self.net = Net { no_filter, ..Net::new(&before, &self.config.host.interfaces) };
+        let (no_filter, no_mesh, mesh_keys) = (self.net.no_filter, self.net.no_mesh, self.net.mesh_keys);
+        self.net = Net { no_filter, no_mesh, mesh_keys, ..Net::new(&before, &self.config.host.interfaces) };
         self.show_bridges();
     }
 }
@@ -210,6 +223,46 @@ impl NetworkDevices for SimHypervisor {
     async fn has_filter(&self) -> Result<bool> {
         self.inner.with(|world, _| world.net.can_filter().map(|()| world.net.filter.is_some()))
     }
+
+    async fn mesh_key(&self) -> Result<String> {
+        self.inner.with(|world, _| {
+            world.net.can_encrypt()?;
+            world.net.mesh_keys += 1;
+            // Another on each host.
+            let host = world
+                .hostname
+                .bytes()
+                .fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
+            let name = format!("{host:x}k{}", world.net.mesh_keys);
+            Ok(format!("{name:0>43}="))
+        })
+    }
+
+    async fn mesh_public_key(&self, private: &str) -> Result<WireGuardKey> {
+        private
+            .to_ascii_uppercase()
+            .parse()
+            .map_err(|_| broken("wg", "Key is not the correct length or format"))
+    }
+
+    async fn make_mesh(&self, device: &MeshDevice) -> Result<()> {
+        self.inner.with(|world, _| {
+            world.net.can_encrypt()?;
+            world.net.changes += 1;
+            if world.net.get(&device.name).is_err() {
+                world.net.add(&device.name, LinkKind::Other)?;
+            }
+            world.net.mesh.insert(device.name.clone(), device.clone());
+            Ok(())
+        })
+    }
+
+    async fn remove_mesh(&self, name: &str) -> Result<()> {
+        self.inner.with(|world, _| {
+            world.net.mesh.remove(name);
+            world.net.delete(name)
+        })
+    }
 }
 
 impl SimHypervisor {
@@ -244,6 +297,17 @@ impl SimHypervisor {
             world.net.no_filter = why;
             world.net.filter = None;
         });
+    }
+
+    /// The interfaces that encrypt, in the order of their names.
+    #[must_use]
+    pub fn mesh(&self) -> Vec<MeshDevice> {
+        self.inner.with(|world, _| world.net.mesh.values().cloned().collect())
+    }
+
+    /// The host has no WireGuard from now on, or has it again (`None`).
+    pub fn take_wireguard(&self, why: Option<&'static str>) {
+        self.inner.with(|world, _| world.net.no_mesh = why);
     }
 
     /// As `nft flush ruleset` does.

@@ -103,6 +103,22 @@ impl Machine {
             ))
     }
 
+    /// The kernel loads the module when it is needed first.
+    pub(super) fn encryption(&self) -> Check {
+        let release = self.text("proc/sys/kernel/osrelease").unwrap_or_default();
+        let module = format!("lib/modules/{release}/kernel/drivers/net/wireguard");
+        let kernel = self.exists("sys/module/wireguard") || self.exists(module);
+        let program = PATH.iter().any(|folder| self.exists(format!("{folder}/wg")));
+        let (found, fix) = match (kernel, program) {
+            (true, true) => return Check::ok("encryption", "WireGuard"),
+            (false, _) => {
+                ("the kernel has no WireGuard", "run a kernel with CONFIG_WIREGUARD, such as Debian's")
+            }
+            (true, false) => ("there is no wg", "apt install wireguard-tools"),
+        };
+        Check::warn("encryption", found).because("private networks cannot be encrypted on this host").fix(fix)
+    }
+
     pub(super) fn programs(&self) -> Check {
         let there = |program: &str| PATH.iter().any(|folder| self.exists(format!("{folder}/{program}")));
         let missing: Vec<_> = PROGRAMS.iter().filter(|(program, ..)| !there(program)).collect();

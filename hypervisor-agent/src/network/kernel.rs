@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -15,8 +15,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 use xenith_hypervisor_agent_backend::{
-    HypervisorError, LinkChange, LinkKind, NetworkDevices, Result, SeenLink,
+    HypervisorError, LinkChange, LinkKind, MeshDevice, NetworkDevices, Result, SeenLink,
 };
+use xenith_hypervisor_agent_types::mesh::WireGuardKey;
 use xenith_hypervisor_agent_types::network::BondMode;
 
 use super::plan::linux_mode;
@@ -59,6 +60,67 @@ impl NetworkDevices for KernelDevices {
         let shown = run(&words("nft list tables bridge"), "").await?;
         Ok(shown.lines().any(|line| line.trim() == format!("table bridge {TABLE}")))
     }
+
+    async fn mesh_key(&self) -> Result<String> {
+        run(&words("wg genkey"), "").await.map(|private| private.trim().to_owned())
+    }
+
+    async fn mesh_public_key(&self, private: &str) -> Result<WireGuardKey> {
+        let public = run(&words("wg pubkey"), private).await?;
+        public.trim().parse().map_err(|_| broken("wg pubkey", "it printed no key".to_owned()))
+    }
+
+    async fn make_mesh(&self, device: &MeshDevice) -> Result<()> {
+        let MeshDevice { name, address, mtu, .. } = device;
+        if run(&words(&format!("ip -json link show dev {name}")), "").await.is_err() {
+            run(&words(&format!("ip link add name {name} type wireguard")), "")
+                .await
+                .map_err(without_module)?;
+        }
+        run(&words(&format!("wg syncconf {name} /dev/stdin")), &mesh_configuration(device)).await?;
+        run(&words(&format!("ip -6 address replace {address}/128 dev {name} nodad")), "").await?;
+        run(&words(&format!("ip link set dev {name} mtu {mtu} up")), "").await?;
+        for peer in &device.routes {
+            run(&words(&format!("ip -6 route replace {peer}/128 dev {name}")), "").await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_mesh(&self, name: &str) -> Result<()> {
+        run(&words(&format!("ip link delete dev {name}")), "").await.map(drop)
+    }
+}
+
+/// What `wg` reads from its input: no argument has a key in it, which everybody on the host could see.
+fn mesh_configuration(device: &MeshDevice) -> String {
+    let mut text =
+        format!("[Interface]\nPrivateKey = {}\nListenPort = {}\n", device.private_key, device.port);
+    for peer in &device.peers {
+        let endpoint = SocketAddr::new(peer.endpoint, device.port);
+        let lines = [
+            "[Peer]".to_owned(),
+            format!("PublicKey = {}", peer.key),
+            format!("Endpoint = {endpoint}"),
+            format!("AllowedIPs = {}/128", peer.address),
+        ];
+        text.push_str(&lines.join("\n"));
+        text.push('\n');
+    }
+    text
+}
+
+fn without_module(error: HypervisorError) -> HypervisorError {
+    match error {
+        HypervisorError::Device { detail, .. }
+            if ["Unknown device type", "not supported"].iter().any(|said| detail.contains(said)) =>
+        {
+            let why = "its kernel has no WireGuard; load the module (modprobe wireguard), or take the encryption off \
+                       the network"
+                .to_owned();
+            HypervisorError::Unsupported { operation: "an encrypted network", why }
+        }
+        other => other,
+    }
 }
 
 fn words(line: &str) -> Vec<String> {
@@ -82,8 +144,9 @@ pub(super) fn arguments(change: &LinkChange) -> Vec<String> {
             let more = if *mode == BondMode::Lacp { " xmit_hash_policy layer3+4" } else { "" };
             format!("ip link add name {name} type bond mode {} miimon 100{more}", linux_mode(*mode))
         }
-        LinkChange::AddTunnel { name, vni } => {
-            format!("ip link add name {name} type vxlan id {vni} dstport 4789")
+        LinkChange::AddTunnel { name, vni, local } => {
+            let from = local.map(|local| format!(" local {local}")).unwrap_or_default();
+            format!("ip link add name {name} type vxlan id {vni} dstport 4789{from}")
         }
         // What people call a network may have spaces: one argument.
         LinkChange::SetAlias { name, alias } => {
@@ -111,7 +174,11 @@ async fn run(call: &[String], input: &str) -> Result<String> {
     let output = match timeout(PATIENCE, output(program, arguments, input)).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-            let package = if program == "nft" { "nftables" } else { "iproute2" };
+            let package = match program.as_str() {
+                "nft" => "nftables",
+                "wg" => "wireguard-tools",
+                _ => "iproute2",
+            };
             let why = format!("this host has no {program}; install {package}");
             return Err(HypervisorError::Unsupported { operation: "a network", why });
         }
@@ -206,7 +273,12 @@ fn kind(shown: &Shown) -> LinkKind {
             let mode = info.info_data.as_ref().and_then(|data| data.get("mode")?.as_str());
             LinkKind::Bond { mode: mode.unwrap_or_default().to_owned() }
         }
-        Some("vxlan") => LinkKind::Tunnel { vni: number("id"), peers: BTreeSet::new() },
+        Some("vxlan") => {
+            let data = info.info_data.as_ref();
+            let text = |field: &str| data.and_then(|data| data.get(field)?.as_str()?.parse().ok());
+            let local = text("local6").or_else(|| text("local"));
+            LinkKind::Tunnel { vni: number("id"), local, peers: BTreeSet::new() }
+        }
         _ => LinkKind::Other,
     }
 }
@@ -232,6 +304,8 @@ fn parse_peers(json: &str) -> serde_json::Result<BTreeMap<String, BTreeSet<IpAdd
 
 #[cfg(test)]
 mod tests {
+    use xenith_hypervisor_agent_types::mesh::{MeshPeer, mesh_port};
+
     use super::*;
 
     #[test]
@@ -248,6 +322,7 @@ mod tests {
              "info_data":{"protocol":"802.1Q","id":7,"flags":["REORDER_HDR"]},"info_slave_kind":"bridge"}},
             {"ifname":"b0","linkinfo":{"info_kind":"bond","info_data":{"mode":"802.3ad","miimon":100}}},
             {"ifname":"xt-1","linkinfo":{"info_kind":"vxlan","info_data":{"id":42,"port":4789}}},
+            {"ifname":"xt-2","linkinfo":{"info_kind":"vxlan","info_data":{"id":43,"local6":"fd00::1","port":4789}}},
             {"ifname":"vif3.0","linkinfo":{"info_slave_kind":"bridge"}},
             {"ifname":"odd","linkinfo":{"info_kind":"vlan"}}
         ]"#;
@@ -259,7 +334,8 @@ mod tests {
             ("xn-1", LinkKind::Bridge),
             ("xv-1", LinkKind::Vlan { on: "eth0".into(), vlan: 7 }),
             ("b0", LinkKind::Bond { mode: "802.3ad".into() }),
-            ("xt-1", LinkKind::Tunnel { vni: 42, peers: BTreeSet::new() }),
+            ("xt-1", LinkKind::Tunnel { vni: 42, local: None, peers: BTreeSet::new() }),
+            ("xt-2", LinkKind::Tunnel { vni: 43, local: "fd00::1".parse().ok(), peers: BTreeSet::new() }),
             ("vif3.0", LinkKind::Other),
             ("odd", LinkKind::Vlan { on: String::new(), vlan: 0 }),
         ] {
@@ -271,6 +347,30 @@ mod tests {
         assert_eq!((of("xn-1").alias.as_str(), of("xn-1").mtu), ("lan", 9000));
         assert_eq!(of("xv-1").port_of.as_deref(), Some("xn-1"));
         assert!(parse_links("{}").is_err());
+    }
+
+    #[test]
+    fn what_wg_is_told() {
+        let device = MeshDevice {
+            name: "xw-0".into(),
+            port: mesh_port(4),
+            private_key: "secret".into(),
+            address: "fd00::1".parse().unwrap(),
+            mtu: 1420,
+            peers: vec![MeshPeer {
+                key: "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=".parse().unwrap(),
+                endpoint: "2001:db8::2".parse().unwrap(),
+                address: "fd00::2".parse().unwrap(),
+            }],
+            routes: vec![],
+        };
+        assert_eq!(
+            mesh_configuration(&device),
+            "[Interface]\nPrivateKey = secret\nListenPort = 51820\n[Peer]\n\
+             PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\n\
+             Endpoint = [2001:db8::2]:51820\nAllowedIPs = fd00::2/128\n"
+        );
+        assert!(!format!("{device:?}").contains("secret"));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! * what is as it is wanted needs no change: carrying out a plan leaves nothing to plan.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 
 use xenith_hypervisor_agent_backend::{LinkChange, LinkKind, SeenLink};
 use xenith_hypervisor_agent_types::network::{
@@ -20,9 +21,13 @@ use xenith_hypervisor_agent_types::network::{
 /// Why a network cannot be on this host, in an administrator's words.
 pub type Obstacle = String;
 
-/// The changes that one network still needs.
-pub fn network(wanted: &HostNetwork, seen: &[SeenLink]) -> Result<Vec<LinkChange>, Obstacle> {
-    let mut plan = Plan { seen, mtu: wanted.mtu.get(), changes: Vec::new() };
+/// The changes that one network still needs. `mesh`: the host's address in it, where it is there.
+pub fn network(
+    wanted: &HostNetwork,
+    seen: &[SeenLink],
+    mesh: Option<Ipv6Addr>,
+) -> Result<Vec<LinkChange>, Obstacle> {
+    let mut plan = Plan { seen, mtu: wanted.mtu.get(), mesh, changes: Vec::new() };
     let port = match &wanted.uplink {
         Uplink::Internal => None,
         Uplink::Interface { interface, vlan: None } => {
@@ -43,6 +48,13 @@ pub fn network(wanted: &HostNetwork, seen: &[SeenLink]) -> Result<Vec<LinkChange
     };
     plan.bridge(wanted, port.as_deref())?;
     Ok(plan.changes)
+}
+
+/// What a network that cannot be encrypted must not have: a tunnel that encrypts nothing.
+pub fn unencrypted(wanted: &HostNetwork, seen: &[SeenLink]) -> Option<LinkChange> {
+    let name = tunnel_of(wanted.network);
+    let is_open = |link: &SeenLink| matches!(link.kind, LinkKind::Tunnel { local: None, .. });
+    seen.iter().find(|link| link.name == name && is_open(link)).map(|_| LinkChange::Delete { name })
 }
 
 /// Takes away what is ours and not wanted. Also says which bridges stay because guests are on them.
@@ -82,6 +94,8 @@ fn ports_of<'a>(name: &'a str, seen: &'a [SeenLink]) -> impl Iterator<Item = &'a
 struct Plan<'a> {
     seen: &'a [SeenLink],
     mtu: u32,
+    /// This host's address in the mesh.
+    mesh: Option<Ipv6Addr>,
     changes: Vec<LinkChange>,
 }
 
@@ -204,10 +218,15 @@ impl<'a> Plan<'a> {
 
     fn tunnel(&mut self, wanted: &HostNetwork, vni: Vni) -> String {
         let name = tunnel_of(wanted.network);
-        let right = |kind: &LinkKind| matches!(kind, LinkKind::Tunnel { vni: is, .. } if *is == vni.get());
+        let local = if wanted.encryption.is_none() { None } else { self.mesh };
+        let from = local.map(IpAddr::V6);
+        let right = |kind: &LinkKind| match kind {
+            LinkKind::Tunnel { vni: is, local, .. } => *is == vni.get() && *local == from,
+            _ => false,
+        };
         let there = self.replaced(&name, right);
         if there.is_none() {
-            self.changes.push(LinkChange::AddTunnel { name: name.clone(), vni });
+            self.changes.push(LinkChange::AddTunnel { name: name.clone(), vni, local });
         }
         let none = BTreeSet::new();
         let has = match there {

@@ -7,6 +7,7 @@ mod autostart;
 mod certificates;
 mod commands;
 mod console;
+mod encrypted;
 mod enrolment;
 mod fence;
 mod frames;

@@ -1,12 +1,13 @@
 //! Networks of a host: made, told of, kept over restarts of the agent and boots of the host, and taken away.
 
-use xenith_common_ids::NetworkId;
+use xenith_common_ids::{HostId, NetworkId};
 use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_api::{Command, CommandResult, VmAction};
 use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_types::filter::{
     GroupRules, Members, PacketFilter, VifFilter, VifLock, VifSettings,
 };
+use xenith_hypervisor_agent_types::mesh::{Encryption, Mesh, MeshGeneration, MeshPeer, mesh_address};
 use xenith_hypervisor_agent_types::network::{HostNetwork, HostNetworks, Realised, Uplink, bridge_of};
 use xenith_hypervisor_agent_types::{Autostart, NicSpec, Power};
 
@@ -14,8 +15,9 @@ use crate::harness::{Lab, spec, start};
 
 fn network(uplink: &str) -> HostNetwork {
     let uplink: Uplink = serde_json::from_str(uplink).unwrap();
-    let mtu = uplink.usual_mtu();
-    HostNetwork { network: NetworkId::new(), name: "lan".to_owned(), uplink, mtu, peers: vec![] }
+    let mtu = uplink.usual_mtu(Encryption::None);
+    let (network, name) = (NetworkId::new(), "lan".to_owned());
+    HostNetwork { network, name, uplink, mtu, peers: vec![], encryption: Encryption::None }
 }
 
 async fn realise(lab: &Lab, wanted: &HostNetworks) -> Realised {
@@ -71,6 +73,57 @@ async fn networks_are_made_and_kept_without_an_orchestrator() {
     lab.done(vm, VmAction::Destroy).await;
     realise(&lab, &HostNetworks::default()).await;
     assert_eq!(bridges(&lab).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn keys_of_the_mesh_are_made_once_and_kept_over_a_boot() {
+    let mut lab = Lab::new().await;
+    let peer = HostId::from_bytes([7; 16]);
+    let peer = MeshPeer {
+        key: "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=".parse().unwrap(),
+        endpoint: "192.0.2.7".parse().unwrap(),
+        address: mesh_address(peer),
+    };
+    let address = mesh_address(HostId::from_bytes([1; 16]));
+    let generations = vec![MeshGeneration { number: 1, peers: vec![peer.clone()] }];
+    let encrypted = HostNetwork {
+        encryption: Encryption::WireGuard,
+        peers: vec![peer.address.into()],
+        ..network(r#"{"kind":"private","vni":5}"#)
+    };
+    let mesh = Some(Mesh { address, active: 1, generations });
+    let mut wanted = HostNetworks { networks: vec![encrypted], mesh, ..HostNetworks::default() };
+    let realised = realise(&lab, &wanted).await;
+    assert!(realised.is_whole(), "{realised:?}");
+    let keys = realised.mesh.unwrap().keys;
+    let made = lab.sim.mesh();
+    assert_eq!((made[0].name.as_str(), &made[0].routes[..]), ("xw-1", &[peer.address][..]));
+
+    lab.kill().await;
+    lab.sim.reboot_host();
+    assert!(lab.sim.mesh().is_empty());
+    lab.boot = "second boot".to_owned();
+    lab.start().await;
+    assert_eq!(lab.sim.mesh(), made, "with the same key, and without an orchestrator");
+
+    // The next keys come beside these, and these go when they are not wanted any more.
+    let mesh = wanted.mesh.as_mut().unwrap();
+    mesh.generations.push(MeshGeneration { number: 2, peers: vec![] });
+    let both = realise(&lab, &wanted).await.mesh.unwrap().keys;
+    assert_eq!((both.len(), &both[&1]), (2, &keys[&1]));
+    let mesh = wanted.mesh.as_mut().unwrap();
+    (mesh.active, mesh.generations) = (2, vec![MeshGeneration { number: 2, peers: vec![] }]);
+    realise(&lab, &wanted).await;
+    let names: Vec<_> = lab.sim.mesh().into_iter().map(|device| device.name).collect();
+    assert_eq!(names, ["xw-0"]);
+
+    lab.sim.take_wireguard(Some("its kernel has no WireGuard"));
+    lab.kill().await;
+    lab.sim.reboot_host();
+    lab.boot = "third boot".to_owned();
+    lab.start().await;
+    let told = realise(&lab, &wanted).await;
+    assert!(told.networks[0].problem.as_deref().unwrap().contains("no WireGuard"), "{told:?}");
 }
 
 #[tokio::test]

@@ -20,23 +20,24 @@ use xenith_hypervisor_agent::network::{KernelDevices, Networks};
 use xenith_hypervisor_agent_types::filter::{
     GroupRules, Members, PacketFilter, VifFilter, VifLock, VifSettings,
 };
+use xenith_hypervisor_agent_types::mesh::Encryption;
 use xenith_hypervisor_agent_types::network::{
     HostNetwork, HostNetworks, Mtu, Realised, Uplink, bridge_of, guest_interface,
 };
 
 /// What is to arrive comes within this; only a failure waits so long.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a connection is tried that must not come about.
 const SOON: Duration = Duration::from_millis(300);
 
 const MACS: [&str; 2] = ["00:16:3e:77:00:01", "00:16:3e:77:00:02"];
 const ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
 
-fn ip(line: &str) -> bool {
+pub fn ip(line: &str) -> bool {
     Program::new("ip").args(line.split_whitespace()).output().is_ok_and(|output| output.status.success())
 }
 
-fn must(line: &str) {
+pub fn must(line: &str) {
     assert!(ip(line), "ip {line}");
 }
 
@@ -80,13 +81,13 @@ impl Drop for Spaces {
 }
 
 /// Lets the thread that calls be in a namespace, with the programs that it starts.
-fn enter(space: &str) {
+pub fn enter(space: &str) {
     let space = File::open(format!("/run/netns/{space}")).unwrap();
     move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
 }
 
 /// A socket belongs to the namespace that it is made in, whoever uses it then.
-fn within<T: Send>(space: &str, make: impl FnOnce() -> T + Send) -> T {
+pub fn within<T: Send>(space: &str, make: impl FnOnce() -> T + Send) -> T {
     let run = || {
         enter(space);
         make()
@@ -115,9 +116,9 @@ impl Host {
     fn realise(&self, filter: PacketFilter) -> Realised {
         let uplink = Uplink::Internal;
         let mtu = Mtu::try_from(1400).unwrap();
-        let network =
-            HostNetwork { network: self.network, name: "a test".to_owned(), uplink, mtu, peers: vec![] };
-        let wanted = HostNetworks { networks: vec![network], filter };
+        let (network, name) = (self.network, "a test".to_owned());
+        let network = HostNetwork { network, name, uplink, mtu, peers: vec![], encryption: Encryption::None };
+        let wanted = HostNetworks { networks: vec![network], filter, mesh: None };
         self.runtime.block_on(self.networks.realise(wanted)).unwrap()
     }
 

@@ -15,6 +15,7 @@ mod hardware;
 mod host;
 pub mod management;
 mod memory;
+pub mod mesh;
 pub mod metrics;
 mod name;
 pub mod network;

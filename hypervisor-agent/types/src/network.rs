@@ -15,6 +15,7 @@ use xenith_common_units::MacAddr;
 
 use crate::ProofBridge;
 use crate::filter::PacketFilter;
+use crate::mesh::{Encryption, MESH, Mesh, RealisedMesh, VXLAN_BYTES, WIREGUARD_BYTES};
 pub use crate::text::OutOfBounds;
 use crate::text::{as_text, bounded};
 
@@ -124,7 +125,7 @@ pub enum Uplink {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         vlan: Option<Vlan>,
     },
-    /// The other hosts of the pool, over their own network (VXLAN, RFC 7348). Not encrypted.
+    /// The other hosts of the pool, over their own network (VXLAN, RFC 7348); encrypted where the network says so.
     Private { vni: Vni },
 }
 
@@ -187,10 +188,15 @@ impl Uplink {
         }
     }
 
-    /// The MTU of who gives none: a tunnel's packets are 50 bytes longer than what they carry.
+    /// The MTU of who gives none: a tunnel's packets are 50 bytes longer than what they carry, and those of an encrypted
+    /// one 150.
     #[must_use]
-    pub const fn usual_mtu(&self) -> Mtu {
-        if matches!(self, Self::Private { .. }) { Mtu(1450) } else { Mtu(1500) }
+    pub const fn usual_mtu(&self, encryption: Encryption) -> Mtu {
+        match (self, encryption) {
+            (Self::Private { .. }, Encryption::None) => Mtu(1450),
+            (Self::Private { .. }, Encryption::WireGuard) => Mtu(1500 - WIREGUARD_BYTES - VXLAN_BYTES),
+            _ => Mtu(1500),
+        }
     }
 }
 
@@ -250,13 +256,19 @@ pub fn bond_device(bond: &InterfaceName) -> String {
 /// Whether an agent made the device of this name.
 #[must_use]
 pub fn is_ours(name: &str) -> bool {
-    is_network_device(name) || ProofBridge::is_one(name)
+    is_network_device(name) || is_mesh_device(name) || ProofBridge::is_one(name)
 }
 
 /// The same, but for the bridges of proofs.
 #[must_use]
 pub fn is_network_device(name: &str) -> bool {
     [BRIDGE, VLAN, TUNNEL, BOND].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether it is an interface that encrypts what hosts send each other.
+#[must_use]
+pub fn is_mesh_device(name: &str) -> bool {
+    name.starts_with(MESH)
 }
 
 /// The interface of a NIC on its host. It is known before the VM runs, so that rules for it can be there before it is.
@@ -289,9 +301,11 @@ pub struct HostNetwork {
     pub name: String,
     pub uplink: Uplink,
     pub mtu: Mtu,
-    /// Of a private network: the other hosts.
+    /// Of a private network: the other hosts; of an encrypted one, their addresses in the mesh.
     #[serde(default)]
     pub peers: Vec<IpAddr>,
+    #[serde(default, skip_serializing_if = "Encryption::is_none")]
+    pub encryption: Encryption,
 }
 
 /// All that a host must have of networks. What is not in it, and is ours, is to go.
@@ -302,12 +316,15 @@ pub struct HostNetworks {
     pub networks: Vec<HostNetwork>,
     #[serde(default)]
     pub filter: PacketFilter,
+    /// Where a network is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<Mesh>,
 }
 
 impl HostNetworks {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.networks.is_empty() && self.filter.is_empty()
+        self.networks.is_empty() && self.filter.is_empty() && self.mesh.is_none()
     }
 }
 
@@ -318,6 +335,9 @@ pub struct Realised {
     pub networks: Vec<RealisedNetwork>,
     /// Why the packet filter is not as it is wanted.
     pub filter_problem: Option<String>,
+    /// Where one is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<RealisedMesh>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -331,7 +351,10 @@ pub struct RealisedNetwork {
 impl Realised {
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.filter_problem.is_none() && self.networks.iter().all(|network| network.problem.is_none())
+        let mesh_problem = self.mesh.as_ref().and_then(|mesh| mesh.problem.as_ref());
+        self.filter_problem.is_none()
+            && mesh_problem.is_none()
+            && self.networks.iter().all(|network| network.problem.is_none())
     }
 }
 
@@ -352,6 +375,7 @@ mod tests {
             ("interface-too-long", false),
             ("xn-b302099a8057", false),
             ("xp-b302099a8057", false),
+            ("xw-0", false),
             ("lo", false),
             ("vif3.0", false),
             ("x002OV00001", false),

@@ -193,6 +193,8 @@ noun! {
         Create = fn create(CreateNetwork) -> Network, Administer, Mutation;
         /// Tells on which hosts a network is, and why it is not on the others.
         Status = fn status(NetworkRef) -> NetworkStatus, View, Read;
+        /// Encrypts a private network between its hosts, or does so no more; VMs keep running.
+        SetEncryption = fn set_encryption(NetworkEncryption) -> Network, Administer, Mutation;
         /// Deletes a network that no VM uses.
         Delete = fn delete(NetworkRef) -> Empty, Administer, Mutation;
     }

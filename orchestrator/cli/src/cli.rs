@@ -50,7 +50,8 @@ pub use import::{FileArgs, ImportCommand, LookArgs, MoveArgs, StartArgs, UploadA
 pub use mail::{MailCommand, MailPrivacy, MailServer};
 pub use metrics::{MeasuredFlag, MetricsArgs, MetricsCommand};
 pub use network::{
-    BondModeFlag, CreateNetworkArgs, LinkFlag, LockFlag, NetworkCommand, SecurityGroupCommand, SetNicArgs,
+    BondModeFlag, CreateNetworkArgs, EncryptionFlag, LinkFlag, LockFlag, NetworkCommand,
+    SecurityGroupCommand, SetNicArgs,
 };
 pub use orphan::OrphanCommand;
 pub use pool::{GoalFlag, ModeFlag, PoolCommand, SetBalanceArgs, UpdateArgs};

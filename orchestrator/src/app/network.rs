@@ -2,11 +2,14 @@
 
 use async_trait::async_trait;
 use xenith_common_ids::{NetworkId, PoolId};
+use xenith_hypervisor_agent_types::mesh::Encryption;
 use xenith_hypervisor_agent_types::network::{Uplink, bridge_of, is_ours};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::network::NetworkApi;
 use xenith_orchestrator_store::Transaction;
-use xenith_orchestrator_types::network::{CreateNetwork, Network, NetworkRef, NetworkStatus};
+use xenith_orchestrator_types::network::{
+    CreateNetwork, Network, NetworkEncryption, NetworkRef, NetworkStatus,
+};
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
 
 use super::App;
@@ -35,9 +38,9 @@ impl NetworkApi for App {
         let _alone = self.name_changes.lock().await;
         self.has_place(&request, pool.id).await?;
         let id = NetworkId::new();
-        let CreateNetwork { name, bridge, description, uplink, mtu, .. } = request;
+        let CreateNetwork { name, bridge, description, uplink, mtu, encryption, .. } = request;
         let bridge = if uplink.is_some() { bridge_of(id) } else { bridge };
-        let network = Network { id, name, pool: pool.id, bridge, description, uplink, mtu };
+        let network = Network { id, name, pool: pool.id, bridge, description, uplink, mtu, encryption };
         let commit = self.require_pool_in(Transaction::new(), pool.id);
         let commit = self.db.networks.insert_in(commit, &network.id, &network);
         self.db.store.commit(commit).await.map_err(|error| Self::pool_gone(&error, &pool.name))?;
@@ -49,6 +52,16 @@ impl NetworkApi for App {
         let found = self.find_network(call, &request.network).await?;
         let hosts = self.networking.status(&found.value);
         Ok(NetworkStatus { network: found.key, hosts })
+    }
+
+    async fn set_encryption(&self, call: &Call, request: NetworkEncryption) -> Result<Network, ApiError> {
+        let found = self.find_network(call, &request.network).await?;
+        administers(call, found.value.pool)?;
+        can_encrypt(found.value.uplink.as_ref(), request.encryption)?;
+        let network = Network { encryption: request.encryption, ..found.value.clone() };
+        self.db.networks.update(&found, &network).await.map_err(|error| store_error(&error))?;
+        self.networking.wake();
+        Ok(network)
     }
 
     async fn delete(&self, call: &Call, request: NetworkRef) -> Result<Empty, ApiError> {
@@ -70,6 +83,7 @@ impl NetworkApi for App {
 impl App {
     /// Whether a network can be what it is to be, beside those that the pool has.
     async fn has_place(&self, request: &CreateNetwork, pool: PoolId) -> Result<(), ApiError> {
+        can_encrypt(request.uplink.as_ref(), request.encryption)?;
         match &request.uplink {
             None => given_bridge(request)?,
             Some(_) if !request.bridge.is_empty() => {
@@ -94,6 +108,14 @@ impl App {
             }
         }
         Ok(())
+    }
+}
+
+/// Of any other network, what leaves the host is not ours.
+fn can_encrypt(uplink: Option<&Uplink>, encryption: Encryption) -> Result<(), ApiError> {
+    match (uplink, encryption) {
+        (Some(Uplink::Private { .. }), _) | (_, Encryption::None) => Ok(()),
+        _ => Err(ApiError::invalid("encryption", "is for private networks, which hosts send to each other")),
     }
 }
 

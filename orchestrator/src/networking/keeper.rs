@@ -29,6 +29,7 @@ use super::wanted::Vifs;
 use super::{Again, Networking};
 use crate::db::Db;
 use crate::fleet::Fleet;
+use crate::metering::now;
 use crate::views::Views;
 
 /// How often is looked for hosts that are to be told again, and for names.
@@ -187,9 +188,12 @@ impl Networking {
             return Ok(());
         }
         loop {
+            let (hosts, _) = self.db.host_networks.all().await?;
             let read = Streams::read(&self.db).await?;
             let mut kept = self.kept();
             kept.begin_anew(read, &self.views, &self.fleet);
+            let keys = hosts.into_iter().filter_map(|record| Some((record.key, record.value?)));
+            kept.picture.remember_keys(keys);
             // Somebody else may have read later, and what this one read must not stand.
             if kept.follow(&self.views, &self.fleet) {
                 return Ok(());
@@ -264,6 +268,7 @@ impl Networking {
                 forgotten => forgotten?,
             }
         }
+        self.kept().picture.look_at_keys(now());
         // Last: who was taken is told.
         let mut hosts = self.kept().picture.take_changed();
         hosts.iter().filter(|host| self.views.host(**host).is_none()).for_each(|host| self.forget(*host));

@@ -21,10 +21,12 @@ use tokio::time::Instant;
 use xenith_common_ids::{HostId, NetworkId, PoolId, SecurityGroupId, VmId};
 use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_types::filter::Members;
+use xenith_hypervisor_agent_types::mesh::Encryption;
 use xenith_hypervisor_agent_types::network::Uplink;
 use xenith_orchestrator_types::network::Network;
 use xenith_orchestrator_types::security_group::SecurityGroup;
 
+use super::mesh::{HostKeys, Rotation};
 use super::wanted::{Vifs, tags_named};
 use crate::views::{KnownVm, Placed};
 use places::Places;
@@ -101,6 +103,12 @@ pub struct Picture {
     pub(super) vms: HashMap<VmId, VmPicture>,
     pub(super) tags: HashMap<String, Tag>,
     pub(super) places: Places,
+    /// Of hosts of pools with an encrypted network.
+    pub(super) keys: BTreeMap<HostId, HostKeys>,
+    /// Of pools with an encrypted network.
+    pub(super) rotations: BTreeMap<PoolId, Rotation>,
+    /// Seconds since 1970, as of the last look.
+    now: u64,
     changed: HashSet<HostId>,
     /// Tags with other members: the hosts whose rules name them are found when they are asked for.
     changed_tags: HashSet<String>,
@@ -118,9 +126,48 @@ impl Picture {
     /// One that begins anew, and knows which VMs are on their way.
     #[must_use]
     pub fn after(other: Self) -> Self {
-        let mut new = Self::default();
+        let mut new = Self { keys: other.keys, now: other.now, ..Self::default() };
         new.places.take_coming_of(other.places);
         new
+    }
+
+    /// What is stored of the keys of hosts, where nothing newer is known.
+    pub fn remember_keys(&mut self, stored: impl Iterator<Item = (HostId, HostKeys)>) {
+        for (host, keys) in stored {
+            self.keys.entry(host).or_insert(keys);
+        }
+        self.look_at_keys(self.now);
+    }
+
+    /// A host has said which keys it has, or needs none any more.
+    pub fn put_keys(&mut self, host: HostId, keys: Option<HostKeys>) {
+        let now = keys.as_ref().map(|keys| keys.keys.clone());
+        let before = match keys {
+            Some(keys) => self.keys.insert(host, keys),
+            None => self.keys.remove(&host),
+        };
+        if before.map(|before| before.keys) != now
+            && let Some((pool, _)) = self.hosts.get(&host).copied()
+        {
+            self.touch_pool(pool);
+        }
+        self.look_at_keys(self.now);
+    }
+
+    /// Whether hosts are to be told of other generations, at this time.
+    pub fn look_at_keys(&mut self, now: u64) {
+        self.now = now;
+        let encrypted = self.networks.values().filter(|network| network.encryption == Encryption::WireGuard);
+        let pools: BTreeSet<PoolId> = encrypted.map(|network| network.pool).collect();
+        let of = |pool: PoolId| {
+            let hosts = self.hosts.iter().filter(move |(_, (of, _))| *of == pool);
+            Rotation::of(hosts.filter_map(|(host, _)| self.keys.get(host)), now)
+        };
+        let rotations: BTreeMap<PoolId, Rotation> = pools.into_iter().map(|pool| (pool, of(pool))).collect();
+        let before = std::mem::replace(&mut self.rotations, rotations);
+        let mut all: BTreeSet<PoolId> = before.keys().chain(self.rotations.keys()).copied().collect();
+        all.retain(|pool| before.get(pool) != self.rotations.get(pool));
+        all.into_iter().for_each(|pool| self.touch_pool(pool));
     }
 
     /// Whether anything is declared that speaks of VMs.
@@ -232,6 +279,7 @@ impl Picture {
         };
         let pools: BTreeSet<PoolId> = before.map(|network| network.pool).into_iter().chain(after).collect();
         pools.into_iter().for_each(|pool| self.touch_pool(pool));
+        self.look_at_keys(self.now);
     }
 
     /// The tags that nobody named before.
@@ -307,6 +355,10 @@ impl Picture {
         if before == now {
             return;
         }
+        if now.is_none() {
+            self.keys.remove(&host);
+        }
+        self.look_at_keys(self.now);
         // The others of the pool send to it.
         for (pool, _) in before.into_iter().chain(now) {
             let private = |network: &Network| {

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use xenith_common_ids::{HostId, PoolId, SecurityGroupId, VmId};
 use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_types::filter::{GroupRules, PacketFilter, Peer, VifFilter, VifSettings};
+use xenith_hypervisor_agent_types::mesh::{Encryption, Mesh, MeshGeneration, MeshPeer, mesh_address};
 use xenith_hypervisor_agent_types::network::{HostNetwork, HostNetworks, Uplink};
 use xenith_orchestrator_types::network::Network;
 use xenith_orchestrator_types::security_group::SecurityGroup;
@@ -26,16 +27,39 @@ impl Picture {
     pub fn wanted(&self, host: HostId) -> HostNetworks {
         let Some((pool, _)) = self.hosts.get(&host).copied() else { return HostNetworks::default() };
         let networks = self.networks.values().filter(|network| network.pool == pool);
+        let mesh = self.mesh(host, pool);
         HostNetworks {
-            networks: networks.filter_map(|network| self.network(network, host)).collect(),
+            networks: networks.filter_map(|network| self.network(network, host, mesh.as_ref())).collect(),
             filter: self.filter(host, pool),
+            mesh,
         }
     }
 
-    fn network(&self, network: &Network, host: HostId) -> Option<HostNetwork> {
+    /// Where a network of the pool is encrypted: who takes part, by what is known of their keys.
+    fn mesh(&self, host: HostId, pool: PoolId) -> Option<Mesh> {
+        let rotation = self.rotations.get(&pool)?;
+        let generation = |number: &u64| {
+            let others = self.hosts.iter().filter(|(other, (of, _))| *of == pool && **other != host);
+            let peer = |(other, (_, endpoint)): (&HostId, &(PoolId, Option<IpAddr>))| {
+                let key = self.keys.get(other)?.keys.get(number)?.key.clone();
+                Some(MeshPeer { key, endpoint: (*endpoint)?, address: mesh_address(*other) })
+            };
+            MeshGeneration { number: *number, peers: others.filter_map(peer).collect() }
+        };
+        let generations = rotation.offered.iter().map(generation).collect();
+        Some(Mesh { address: mesh_address(host), active: rotation.active, generations })
+    }
+
+    fn network(&self, network: &Network, host: HostId, mesh: Option<&Mesh>) -> Option<HostNetwork> {
         let uplink = network.uplink.clone()?;
-        let peers = match uplink {
-            Uplink::Private { .. } => {
+        let encryption = network.encryption;
+        let peers = match (&uplink, encryption) {
+            (Uplink::Private { .. }, Encryption::WireGuard) => {
+                let all = mesh.into_iter().flat_map(|mesh| &mesh.generations).flat_map(|one| &one.peers);
+                let all: BTreeSet<IpAddr> = all.map(|peer| IpAddr::V6(peer.address)).collect();
+                all.into_iter().collect()
+            }
+            (Uplink::Private { .. }, Encryption::None) => {
                 let others =
                     self.hosts.iter().filter(|(other, (pool, _))| *pool == network.pool && **other != host);
                 let mut peers: Vec<IpAddr> = others.filter_map(|(_, (_, address))| *address).collect();
@@ -44,8 +68,8 @@ impl Picture {
             }
             _ => Vec::new(),
         };
-        let mtu = network.mtu.unwrap_or_else(|| uplink.usual_mtu());
-        Some(HostNetwork { network: network.id, name: network.name.clone(), uplink, mtu, peers })
+        let mtu = network.mtu.unwrap_or_else(|| uplink.usual_mtu(encryption));
+        Some(HostNetwork { network: network.id, name: network.name.clone(), uplink, mtu, peers, encryption })
     }
 
     fn filter(&self, host: HostId, pool: PoolId) -> PacketFilter {

@@ -190,6 +190,14 @@ async fn hosts_and_networks(all: &Installation, tried: &mut Tried<'_>) {
     let network = |pool: &str| json!({ "name": "lan", "bridge": "xenbr0", "pool": pool });
     tried.own("network.create", network("east")).await.unwrap();
     tried.others("network.create", network("default"), Reason::NotFound).await;
+    tried.own("network.set_encryption", json!({ "network": "lan", "encryption": "none" })).await.unwrap();
+    tried
+        .others(
+            "network.set_encryption",
+            json!({ "network": "default", "encryption": "none" }),
+            Reason::NotFound,
+        )
+        .await;
     tried.own("network.delete", json!({ "network": "lan" })).await.unwrap();
     tried.others("network.delete", json!({ "network": "default" }), Reason::NotFound).await;
     let group = |pool: &str| json!({ "name": "web", "tag": "web", "pool": pool });

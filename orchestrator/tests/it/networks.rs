@@ -122,6 +122,52 @@ async fn networks_and_rules_reach_the_hosts() {
     all.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_network_is_encrypted_as_it_runs_and_hosts_get_each_others_keys() {
+    let mut all = Installation::with_host(SimHypervisor::builder()).await;
+    all.add_host("xen2", SimHypervisor::builder()).await;
+    for (number, host) in ["xen1", "xen2"].into_iter().enumerate() {
+        let peers = json!({ "host": host, "address": format!("192.0.2.{}", number + 1) });
+        call(&all.admin, "host.set_peer_address", peers).await.unwrap();
+    }
+    let internal = json!({ "name": "lab", "uplink": { "kind": "internal" }, "encryption": "wireguard" });
+    let error = api_error(call(&all.admin, "network.create", internal).await);
+    assert_eq!((error.reason(), error.data.field.as_deref()), (Reason::Invalid, Some("encryption")));
+    let back = json!({ "name": "back", "uplink": { "kind": "private", "vni": 5 } });
+    call(&all.admin, "network.create", back).await.unwrap();
+    becomes(&all, "back", "realised").await;
+    assert!(all.hosts.iter().all(|host| host.sim.mesh().is_empty()));
+
+    let set = async |encryption: &str| {
+        let params = json!({ "network": "back", "encryption": encryption });
+        call(&all.admin, "network.set_encryption", params).await.unwrap();
+    };
+    set("wireguard").await;
+    let meshes = until("each host has the other's key and address", async || {
+        let meshes: Vec<_> = all.hosts.iter().filter_map(|host| host.sim.mesh().into_iter().next()).collect();
+        let whole =
+            meshes.len() == 2 && meshes.iter().all(|mesh| mesh.peers.len() == 1 && mesh.routes.len() == 1);
+        whole.then_some(meshes)
+    })
+    .await;
+    assert_eq!(meshes[0].peers[0].address, meshes[1].address);
+    assert_eq!(meshes[0].peers[0].endpoint.to_string(), "192.0.2.2");
+    assert_eq!(meshes[0].peers[0].key.to_string(), meshes[1].private_key.to_ascii_uppercase());
+    becomes(&all, "back", "realised").await;
+
+    // One that cannot says so, and sends nothing in the open.
+    all.hosts[0].sim.take_wireguard(Some("its kernel has no WireGuard"));
+    set("none").await;
+    until("nothing of it is left", async || {
+        all.hosts.iter().all(|host| host.sim.mesh().is_empty()).then_some(())
+    })
+    .await;
+    set("wireguard").await;
+    let failed = becomes(&all, "back", "failed").await;
+    assert!(failed["reason"].as_str().unwrap().contains("no WireGuard"), "{failed}");
+    all.stop().await;
+}
+
 async fn runs(all: &Installation, vm: &str) {
     until(&format!("{vm} runs"), async || (all.vm(vm).await.power == Power::Running).then_some(())).await;
 }

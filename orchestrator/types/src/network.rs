@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use xenith_common_ids::{HostId, NetworkId, PoolId};
 use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_types::filter::{VifLink, VifLock, VifSettings};
+use xenith_hypervisor_agent_types::mesh::Encryption;
 use xenith_hypervisor_agent_types::network::{Mtu, Uplink};
 
 use crate::Reference;
@@ -25,6 +26,9 @@ pub struct Network {
     pub uplink: Option<Uplink>,
     #[serde(default)]
     pub mtu: Option<Mtu>,
+    /// Of a private network: whether it can be read between the hosts.
+    #[serde(default)]
+    pub encryption: Encryption,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -41,9 +45,20 @@ pub struct CreateNetwork {
     /// What the hosts are to make it of.
     #[serde(default)]
     pub uplink: Option<Uplink>,
-    /// Without: 1500, and 1450 for a private network.
+    /// Without: 1500, 1450 for a private network, and 1350 for an encrypted one.
     #[serde(default)]
     pub mtu: Option<Mtu>,
+    /// Of a private network.
+    #[serde(default, skip_serializing_if = "Encryption::is_none")]
+    pub encryption: Encryption,
+}
+
+/// Encrypts a private network between its hosts, or does so no more. It takes effect at once.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkEncryption {
+    pub network: Reference,
+    pub encryption: Encryption,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

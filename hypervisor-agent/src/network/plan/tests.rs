@@ -2,6 +2,7 @@
 
 use super::*;
 use xenith_common_ids::NetworkId;
+use xenith_hypervisor_agent_types::mesh::Encryption;
 use xenith_hypervisor_agent_types::network::Mtu;
 
 fn link(name: &str) -> SeenLink {
@@ -31,8 +32,15 @@ fn id() -> NetworkId {
 
 fn wants(uplink: &str) -> HostNetwork {
     let uplink: Uplink = serde_json::from_str(uplink).unwrap();
-    let mtu = uplink.usual_mtu();
-    HostNetwork { network: id(), name: "lan".into(), uplink, mtu, peers: vec![] }
+    let mtu = uplink.usual_mtu(Encryption::None);
+    HostNetwork {
+        network: id(),
+        name: "lan".into(),
+        uplink,
+        mtu,
+        peers: vec![],
+        encryption: Encryption::None,
+    }
 }
 
 /// As people read it.
@@ -87,7 +95,7 @@ fn what_is_made_from_nothing() {
         ),
     ] {
         let wanted = wants(uplink);
-        let changes = network(&wanted, &[link("lo"), link("eth1"), link("eth2")]).unwrap();
+        let changes = network(&wanted, &[link("lo"), link("eth1"), link("eth2")], None).unwrap();
         let mut expected: Vec<String> = before.into_iter().chain(bridge).map(str::to_owned).collect();
         if let Some(port) = plugged {
             expected.push(format!("ip link set dev {port} master xn-N"));
@@ -137,24 +145,64 @@ fn what_is_there_stays_and_what_is_otherwise_is_changed() {
             vec!["ip link set dev xn-N alias lan"],
         ),
     ] {
-        assert_eq!(shown(&network(&wants(uplink), &seen).unwrap()), expected, "{case}");
+        assert_eq!(shown(&network(&wants(uplink), &seen, None).unwrap()), expected, "{case}");
     }
     let peers = |peers: &[&str]| peers.iter().map(|peer| peer.parse().unwrap()).collect();
     let tunnel = SeenLink {
         port_of: Some("xn-b302099a8057".into()),
         mtu: 1450,
-        ..device("xt-b302099a8057", LinkKind::Tunnel { vni: 5, peers: peers(&["10.0.0.2", "10.0.0.3"]) })
+        ..device(
+            "xt-b302099a8057",
+            LinkKind::Tunnel { vni: 5, local: None, peers: peers(&["10.0.0.2", "10.0.0.3"]) },
+        )
     };
     let mut wanted = wants(r#"{"kind":"private","vni":5}"#);
     wanted.peers = vec!["10.0.0.3".parse().unwrap(), "fd00::4".parse().unwrap()];
     let seen = [SeenLink { mtu: 1450, ..bridge() }, tunnel];
     assert_eq!(
-        shown(&network(&wanted, &seen).unwrap()),
+        shown(&network(&wanted, &seen, None).unwrap()),
         [
             "bridge fdb delete 00:00:00:00:00:00 dev xt-N dst 10.0.0.2",
             "bridge fdb append 00:00:00:00:00:00 dev xt-N dst fd00::4"
         ]
     );
+}
+
+#[test]
+fn an_encrypted_tunnel_sends_from_the_mesh_or_is_not_there() {
+    let bridge = SeenLink { alias: "lan".into(), mtu: 1350, ..device("xn-b302099a8057", LinkKind::Bridge) };
+    let tunnel = |local: Option<&str>| SeenLink {
+        port_of: Some("xn-b302099a8057".into()),
+        mtu: 1350,
+        ..device(
+            "xt-b302099a8057",
+            LinkKind::Tunnel { vni: 5, local: local.map(|ip| ip.parse().unwrap()), peers: BTreeSet::new() },
+        )
+    };
+    let mtu = Mtu::try_from(1350).unwrap();
+    let mut wanted =
+        HostNetwork { mtu, encryption: Encryption::WireGuard, ..wants(r#"{"kind":"private","vni":5}"#) };
+    let mesh: Ipv6Addr = "fd00::1".parse().unwrap();
+    let seen = [bridge.clone(), tunnel(Some("fd00::1"))];
+    assert_eq!(shown(&network(&wanted, &seen, Some(mesh)).unwrap()), [""; 0]);
+    assert_eq!(unencrypted(&wanted, &seen), None);
+
+    let anew = |local: &str| {
+        [
+            "ip link delete dev xt-N".to_owned(),
+            format!("ip link add name xt-N type vxlan id 5 dstport 4789{local}"),
+            "ip link set dev xt-N mtu 1350".to_owned(),
+            "ip link set dev xt-N master xn-N".to_owned(),
+            "ip link set dev xt-N up".to_owned(),
+        ]
+    };
+    let open = [bridge, tunnel(None)];
+    let changes = network(&wanted, &open, Some(mesh)).unwrap();
+    assert_eq!(shown(&changes), anew(" local fd00::1"), "the bridge, and who is on it, stay");
+    let closed = unencrypted(&wanted, &open).unwrap();
+    assert_eq!(shown(&[closed]), ["ip link delete dev xt-N"]);
+    wanted.encryption = Encryption::None;
+    assert_eq!(shown(&network(&wanted, &seen, Some(mesh)).unwrap()), anew(""), "and back");
 }
 
 #[test]
@@ -190,7 +238,7 @@ fn what_others_have_is_left_alone_and_said() {
             Some("is no bridge"),
         ),
     ] {
-        let planned = network(&wanted, &seen);
+        let planned = network(&wanted, &seen, None);
         assert_eq!(planned.is_err(), reason.is_some(), "{case}: {planned:?}");
         assert!(planned.err().unwrap_or_default().contains(reason.unwrap_or("")), "{case}");
     }

@@ -1,12 +1,15 @@
 //! What NICs plug into.
 
+use xenith_hypervisor_agent_types::mesh::Encryption;
 use xenith_hypervisor_agent_types::network::{BondMode, Uplink};
 use xenith_orchestrator_api::network;
-use xenith_orchestrator_types::network::{CreateNetwork, Network, NetworkOnHost, NetworkRef, NetworkState};
+use xenith_orchestrator_types::network::{
+    CreateNetwork, Network, NetworkEncryption, NetworkOnHost, NetworkRef, NetworkState,
+};
 
 use crate::app::App;
 use crate::ask;
-use crate::cli::{BondModeFlag, CreateNetworkArgs, NetworkCommand};
+use crate::cli::{BondModeFlag, CreateNetworkArgs, EncryptionFlag, NetworkCommand};
 use crate::error::CliError;
 use crate::run::{list, print, said};
 use crate::table::{Cell, Column, Row, Sheet, Tone};
@@ -19,6 +22,7 @@ impl Row for Network {
             Column::new("uplink", |network, _| Cell::maybe(network.uplink.as_ref().map(Uplink::to_string))),
             Column::new("pool", |network, names| Cell::new(names.pool(network.pool))),
             Column::new("description", |network, _| Cell::new(&network.description)),
+            Column::on_request("encryption", |network, _| Cell::new(network.encryption.as_str())),
             Column::on_request("mtu", |network, _| Cell::maybe(network.mtu.map(|mtu| mtu.to_string()))),
             Column::on_request("id", |network, _| Cell::new(network.id.to_string())),
         ]
@@ -67,6 +71,11 @@ pub async fn run(app: &App, command: NetworkCommand) -> Result<(), CliError> {
             let status = app.call::<network::Status>(&NetworkRef { network }).await?;
             print(app, &status.hosts, &columns).await
         }
+        NetworkCommand::SetEncryption { network, encryption, keyed } => {
+            let params = NetworkEncryption { network, encryption: wanted(encryption) };
+            let network = app.change::<network::SetEncryption>(&params, &keyed).await?;
+            shown(app, &network).await
+        }
         NetworkCommand::Delete { network, confirm, keyed } => {
             ask::confirm(&format!("Delete the network {network}?"), confirm)?;
             app.change::<network::Delete>(&NetworkRef { network: network.clone() }, &keyed).await?;
@@ -78,17 +87,31 @@ pub async fn run(app: &App, command: NetworkCommand) -> Result<(), CliError> {
 
 async fn create(app: &App, args: CreateNetworkArgs) -> Result<(), CliError> {
     let uplink = uplink(&args);
-    let CreateNetworkArgs { name, made_of, mtu, pool, description, keyed, .. } = args;
+    let CreateNetworkArgs { name, made_of, mtu, encryption, pool, description, keyed, .. } = args;
     let bridge = made_of.bridge.unwrap_or_default();
-    let params = CreateNetwork { name, bridge, pool, description, uplink, mtu };
+    let encryption = encryption.map(wanted).unwrap_or_default();
+    let params = CreateNetwork { name, bridge, pool, description, uplink, mtu, encryption };
     let network = app.change::<network::Create>(&params, &keyed).await?;
+    shown(app, &network).await
+}
+
+const fn wanted(flag: EncryptionFlag) -> Encryption {
+    match flag {
+        EncryptionFlag::None => Encryption::None,
+        EncryptionFlag::Wireguard => Encryption::WireGuard,
+    }
+}
+
+async fn shown(app: &App, network: &Network) -> Result<(), CliError> {
     let names = app.names().await;
-    app.out.object(&network, || {
+    let encryption = Some(network.encryption.as_str()).filter(|_| !network.encryption.is_none());
+    app.out.object(network, || {
         Sheet::new()
             .line("name", &network.name)
             .line("id", network.id.to_string())
             .line("bridge", &network.bridge)
             .maybe("uplink", network.uplink.as_ref().map(Uplink::to_string))
+            .maybe("encryption", encryption)
             .line("pool", names.pool(network.pool))
             .maybe("description", Some(&network.description))
     })

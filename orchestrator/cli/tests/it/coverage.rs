@@ -56,6 +56,7 @@ fn cases() -> Vec<Case> {
         case::<network::List>("network list -f bridge:xenbr0 --limit 5"),
         case::<network::Create>("network create lan --bridge xenbr0"),
         case::<network::Status>("network status lan"),
+        case::<network::SetEncryption>("network set-encryption backend wireguard"),
         case::<network::Delete>("network delete lan --yes"),
         case::<security_group::List>("security-group list -f tag:web"),
         case::<security_group::Create>("security-group create web --tag web --ingress tcp:443 --no-egress"),

@@ -222,6 +222,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
         description: String::new(),
         uplink: None,
         mtu: None,
+        encryption: Default::default(),
     };
     let group = json!({
         "id": ID, "name": "web", "pool": ID, "tag": "web", "description": "", "ingress": ["tcp:443"], "egress": [],
@@ -327,7 +328,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             }
             "pool.balance_status" | "pool.set_balance" => balance(),
             "network.list" => json!(page(vec![&network])),
-            "network.create" => json!(network),
+            "network.create" | "network.set_encryption" => json!(network),
             "network.status" => json!({
                 "network": ID,
                 "hosts": [{ "host": ID, "name": "xen1", "state": "failed", "reason": "this host has no eth1" }],

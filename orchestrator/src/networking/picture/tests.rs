@@ -92,7 +92,7 @@ impl Declared {
         let Some((pool, _)) = self.hosts.get(&host).copied() else { return HostNetworks::default() };
         let in_pool = self.networks.values().filter(|network| network.pool == pool);
         let networks = in_pool.filter_map(|network| self.network(network, host)).collect();
-        HostNetworks { networks, filter: self.filter(host, pool) }
+        HostNetworks { networks, filter: self.filter(host, pool), mesh: None }
     }
 
     fn network(&self, network: &Network, host: HostId) -> Option<HostNetwork> {
@@ -104,8 +104,9 @@ impl Declared {
             }
         }
         peers.sort_unstable();
-        let mtu = network.mtu.unwrap_or_else(|| uplink.usual_mtu());
-        Some(HostNetwork { network: network.id, name: network.name.clone(), uplink, mtu, peers })
+        let encryption = Encryption::None;
+        let mtu = network.mtu.unwrap_or_else(|| uplink.usual_mtu(encryption));
+        Some(HostNetwork { network: network.id, name: network.name.clone(), uplink, mtu, peers, encryption })
     }
 
     fn filter(&self, host: HostId, pool: PoolId) -> PacketFilter {
@@ -175,6 +176,7 @@ fn a_network((x, y, z): (u8, u8, u8)) -> Option<Network> {
         description: String::new(),
         uplink: serde_json::from_str(uplink).unwrap(),
         mtu: None,
+        encryption: Default::default(),
     })
 }
 

@@ -261,6 +261,7 @@ impl World {
             description: String::new(),
             uplink: None,
             mtu: None,
+            encryption: Default::default(),
         };
         db.networks.insert(&network.id, &network).await.unwrap();
         let mut hosts = Vec::new();

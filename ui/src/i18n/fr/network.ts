@@ -1,5 +1,12 @@
 // Networks of every kind, security groups, what may pass a NIC.
 export const network: Record<string, string> = {
+  Encrypt: 'Chiffrer',
+  'Encrypt no more': 'Ne plus chiffrer',
+  'Encrypt the network {{name}}': 'Chiffrer le réseau {{name}}',
+  'Encrypt the network {{name}} no more': 'Ne plus chiffrer le réseau {{name}}',
+  'Hosts then send each other what its VMs say over WireGuard. Without an MTU of its own, packets of its VMs may have 1350 bytes at most.':
+    'Les hôtes échangent alors par WireGuard ce que disent ses VM. Sans MTU propre, les paquets de ses VM ont 1350 octets au plus.',
+  'Who reads the network between the hosts then reads what its VMs say.': 'Qui lit le réseau entre les hôtes lit alors ce que disent ses VM.',
   'A bridge that the hosts have': 'Un pont que les hôtes ont déjà',
   'A network card of each host': 'Une carte réseau de chaque hôte',
   'Several network cards as one (a bond)': 'Plusieurs cartes réseau réunies (un agrégat)',

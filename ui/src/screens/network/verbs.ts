@@ -9,7 +9,22 @@ import { useUser } from '../../shell/user';
 export function useNetworkVerbs() {
   const { t } = useTranslation();
   const user = useUser();
+  const encrypting = (network: Network): Verb => {
+    const on = network.encryption !== 'wireguard';
+    return {
+      label: on ? t('Encrypt') : t('Encrypt no more'),
+      why: mayNot(user, 'network.set_encryption', { pool: network.pool }),
+      act: { method: 'network.set_encryption', params: { network: network.id, encryption: on ? 'wireguard' : 'none' }, title: on ? t('Encrypt the network {{name}}', { name: network.name }) : t('Encrypt the network {{name}} no more', { name: network.name }) },
+      question: {
+        text: on
+          ? t('Hosts then send each other what its VMs say over WireGuard. Without an MTU of its own, packets of its VMs may have 1350 bytes at most.')
+          : t('Who reads the network between the hosts then reads what its VMs say.'),
+        button: on ? t('Encrypt') : t('Encrypt no more'),
+      },
+    };
+  };
   return (network: Network, deleted?: () => void): Verb[] => [
+    ...(network.uplink?.kind === 'private' ? [encrypting(network)] : []),
     {
       label: t('Delete'),
       danger: true,
