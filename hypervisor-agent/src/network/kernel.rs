@@ -77,7 +77,9 @@ impl NetworkDevices for KernelDevices {
                 .await
                 .map_err(without_module)?;
         }
-        run(&words(&format!("wg syncconf {name} /dev/stdin")), &mesh_configuration(device)).await?;
+        run(&words(&format!("wg syncconf {name} /dev/stdin")), &mesh_configuration(device))
+            .await
+            .map_err(|error| without_key(error, &device.private_key))?;
         run(&words(&format!("ip -6 address replace {address}/128 dev {name} nodad")), "").await?;
         run(&words(&format!("ip link set dev {name} mtu {mtu} up")), "").await?;
         for peer in &device.routes {
@@ -107,6 +109,16 @@ fn mesh_configuration(device: &MeshDevice) -> String {
         text.push('\n');
     }
     text
+}
+
+/// `wg` shows a line that it cannot read.
+fn without_key(error: HypervisorError, key: &str) -> HypervisorError {
+    match error {
+        HypervisorError::Device { device, detail } => {
+            HypervisorError::Device { device, detail: detail.replace(key, "(the private key)") }
+        }
+        other => other,
+    }
 }
 
 fn without_module(error: HypervisorError) -> HypervisorError {
