@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 use xenith_common_ids::{Generation, VmId};
 use xenith_hypervisor_agent_api::Changes;
-use xenith_hypervisor_agent_types::{HostFacts, ObservedVm};
+use xenith_hypervisor_agent_types::{DomainInfo, DomainStatus, HostFacts, ObservedVm, Power};
 
 const TOMBSTONES: usize = 4096;
 
@@ -71,10 +71,14 @@ impl Publisher {
     }
 
     /// Publishes a VM as it is now; nothing happens when it is as it was.
-    pub fn publish(&self, vm: ObservedVm) {
+    pub fn publish(&self, mut vm: ObservedVm) {
         let mut inner = self.lock();
         let id = vm.vm;
         let known = inner.vms.get(&id).map(|known| (known.at, known.changed, Arc::clone(&known.vm)));
+        // Its owner was told nothing while it only ran.
+        if let Some((.., known)) = known.as_ref().filter(|(.., known)| known.domid == vm.domid) {
+            vm.cpu_time_ns = vm.cpu_time_ns.max(known.cpu_time_ns);
+        }
         if known.as_ref().is_some_and(|(.., known)| **known == vm) {
             return;
         }
@@ -88,6 +92,17 @@ impl Publisher {
         }
         inner.vms.insert(id, Told { at, changed, vm: Arc::new(vm) });
         self.changed.send_replace(at);
+    }
+
+    /// Takes of the domains those that are as they were told, but for the CPU time that they used meanwhile: that is
+    /// published. What is left is for their owners.
+    pub fn take_what_only_ran(&self, domains: &mut Vec<DomainInfo>) {
+        let mut inner = self.lock();
+        let before = inner.generation;
+        domains.retain(|info| !inner.only_ran(info));
+        if inner.generation > before {
+            self.changed.send_replace(inner.generation);
+        }
     }
 
     pub fn remove(&self, vm: VmId) {
@@ -175,6 +190,33 @@ impl Publisher {
 }
 
 impl Inner {
+    /// `false`: there is more to it.
+    fn only_ran(&mut self, info: &DomainInfo) -> bool {
+        let Some(identity) = info.identity else { return false };
+        let power = match info.status {
+            DomainStatus::Running => Power::Running,
+            DomainStatus::Paused => Power::Paused,
+            DomainStatus::Dead(_) | DomainStatus::Dying => return false,
+        };
+        let is_as_told = |vm: &ObservedVm| {
+            vm.managed
+                && (vm.domid, vm.incarnation, vm.power)
+                    == (Some(info.domid), Some(identity.incarnation), power)
+                && (vm.memory, vm.vcpus_online) == (info.memory, info.vcpus_online)
+        };
+        let Some(told) = self.vms.get_mut(&identity.vm).filter(|told| is_as_told(&told.vm)) else {
+            return false;
+        };
+        if told.vm.cpu_time_ns < info.cpu_time_ns {
+            self.generation += 1;
+            self.log.remove(&told.at);
+            self.log.insert(self.generation, Entry::Vm(identity.vm));
+            told.at = self.generation;
+            Arc::make_mut(&mut told.vm).cpu_time_ns = info.cpu_time_ns;
+        }
+        true
+    }
+
     fn next(&mut self, entry: Entry) -> u64 {
         self.generation += 1;
         self.log.insert(self.generation, entry);
@@ -216,7 +258,9 @@ impl Subscription {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xenith_hypervisor_agent_types::{GuestFacts, PlatformKind, Power};
+    use xenith_common_ids::{DomId, IncarnationId};
+    use xenith_common_units::MemoryMiB;
+    use xenith_hypervisor_agent_types::{DeathReason, DomainIdentity, GuestFacts, PlatformKind};
 
     fn vm(vm: VmId, power: Power) -> ObservedVm {
         ObservedVm {
@@ -286,6 +330,59 @@ mod tests {
         assert_eq!((third.vms[0].vcpus_online, third.vms[0].cpu_time_ns), (2, 5));
         let mut late = publisher.subscribe(&first.instance, first.generation);
         assert_eq!(late.now().vms.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn owners_hear_of_no_domain_that_only_ran() {
+        let publisher = Arc::new(Publisher::new());
+        let (id, incarnation, domid) = (VmId::new(), IncarnationId::new(), DomId(7));
+        let told =
+            ObservedVm { incarnation: Some(incarnation), domid: Some(domid), ..vm(id, Power::Running) };
+        publisher.publish(told.clone());
+        let mut subscription = publisher.subscribe("", Generation(0));
+        subscription.next().await;
+        let seen = |cpu_time_ns| DomainInfo {
+            domid,
+            name: "v".into(),
+            identity: Some(DomainIdentity { vm: id, incarnation }),
+            status: DomainStatus::Running,
+            kind: PlatformKind::Pv,
+            memory: MemoryMiB::default(),
+            memory_max: MemoryMiB::default(),
+            vcpus_online: 1,
+            cpu_time_ns,
+            created: None,
+        };
+        let left = |info: DomainInfo| {
+            let mut domains = vec![info];
+            publisher.take_what_only_ran(&mut domains);
+            domains.len()
+        };
+        assert_eq!(left(seen(5)), 0);
+        let changes = subscription.next().await;
+        assert_eq!((changes.vms.len(), changes.ran), (0, vec![(id, 5)]));
+        // An older look tells nothing, and what its owner knows of its CPU time is older, too.
+        assert_eq!(left(seen(4)), 0);
+        publisher.publish(ObservedVm { vcpus_online: 2, ..told.clone() });
+        assert_eq!(subscription.next().await.vms[0].cpu_time_ns, 5);
+        publisher.publish(told.clone());
+        // Another run counts from nothing.
+        publisher.publish(ObservedVm { domid: Some(DomId(8)), ..told.clone() });
+        assert_eq!(publisher.vm(id).unwrap().cpu_time_ns, 0);
+        publisher.publish(told);
+
+        let stranger = DomainIdentity { vm: VmId::new(), incarnation };
+        for other in [
+            DomainInfo { status: DomainStatus::Paused, ..seen(6) },
+            DomainInfo { status: DomainStatus::Dead(DeathReason::Crash), ..seen(6) },
+            DomainInfo { domid: DomId(8), ..seen(6) },
+            DomainInfo { vcpus_online: 2, ..seen(6) },
+            DomainInfo { memory: MemoryMiB::from_bytes_floor(1 << 30), ..seen(6) },
+            DomainInfo { identity: Some(stranger), ..seen(6) },
+            DomainInfo { identity: None, ..seen(6) },
+        ] {
+            assert_eq!(left(other.clone()), 1, "{other:?}");
+        }
     }
 
     #[tokio::test]

@@ -309,7 +309,7 @@ impl Registry {
     /// Reads the list of domains and tells everybody what concerns them.
     async fn refresh(&self) {
         let known = self.shared.domids.snapshot();
-        let domains = match self.domains().await {
+        let mut domains = match self.domains().await {
             Ok(domains) => domains,
             Err(fault) => return tracing::warn!(%fault, "the list of domains cannot be read"),
         };
@@ -320,6 +320,7 @@ impl Registry {
             }
         }
         let mut unmanaged = BTreeSet::new();
+        self.shared.publisher.take_what_only_ran(&mut domains);
         for info in domains {
             match info.identity.and_then(|identity| self.owner(identity.vm)) {
                 Some(owner) => {
