@@ -9,6 +9,17 @@ export interface Page<T> {
   revision?: string | null;
 }
 
+/** A role that gives a permission, and how much it covers. */
+export type AccessGround = {
+  binding: Binding;
+  on: Covered;
+};
+
+/** Whose access to tell: one's own where nobody is named. */
+export type AccessOf = {
+  user?: string | null;
+};
+
 /** Asks for a join token. */
 export type AddHost = {
   /** How long the token works, in minutes; 1 to 10080. 0 stands for 60. */
@@ -18,6 +29,8 @@ export type AddHost = {
   /** Without one, the pool `default`. */
   pool?: string | null;
 };
+
+export type Addressing = string;
 
 /** Makes an orphan a VDI again. */
 export type AdoptVdi = {
@@ -36,7 +49,7 @@ export type Alarm = {
   metric?: Metric | null;
   name: string;
   of: AlarmOf;
-  /** `null` for one of the orchestrator's own. */
+  /** `null` for one that is by no rule: the orchestrator's own, and those about backups (`backup-overdue`, `backup-unprotected`, `backup-odd-change`). */
   rule?: AlarmRuleId | null;
   rule_name: string;
   severity: Severity;
@@ -391,11 +404,17 @@ export type BalancedHost = {
   name: string;
 };
 
+/** Why a user's roles give them nothing at present. */
+export type Barred = "disabled" | "second-factor-due";
+
 /** A role somewhere. */
 export type Binding = {
   role: Role;
   scope: Scope;
 };
+
+/** What becomes of the bond. */
+export type BondChoice = "none" | "active-backup" | "lacp";
 
 /** How the interfaces of a bond share the work. */
 export type BondMode = "active-backup" | "lacp";
@@ -562,6 +581,17 @@ export type CopyVdi = {
   vdi: string;
 };
 
+/** How much a scope covers at present. */
+export type Covered = {
+  /** Also what comes later, and what is in no pool. */
+  everything: boolean;
+  hosts: number;
+  networks: number;
+  pools: number;
+  srs: number;
+  vms: number;
+};
+
 export type CpuSet = string;
 
 /** How much of the host's CPUs a VM gets. */
@@ -643,7 +673,9 @@ export type CreateNetwork = {
   /** One that the hosts have. Leave it out to have one made. */
   bridge?: string;
   description?: string;
-  /** Without: 1500, and 1450 for a private network. */
+  /** Of a private network. */
+  encryption?: Encryption;
+  /** Without: 1500, 1450 for a private network, and 1350 for an encrypted one. */
   mtu?: Mtu | null;
   name: string;
   pool?: string | null;
@@ -659,6 +691,10 @@ export type CreatePool = {
 export type CreateRepository = {
   /** For S3. */
   access_key?: string;
+  /** Bytes per second that all who write to it share; 0 for no limit. */
+  bandwidth?: number;
+  /** Backups of jobs that write to it at a time, whichever jobs they are of; 0 for no limit. */
+  concurrency?: number;
   /** Who probes it; without one, any host that is connected. */
   host?: string | null;
   /** 64 hex digits. */
@@ -683,6 +719,8 @@ export type CreateSecurityGroup = {
 
 export type CreateSnapshot = {
   description?: string;
+  /** Keep the memory of a running VM too, so that it can go on from this instant. Its guest is not quiesced then: it would come back as it stood. */
+  memory?: boolean;
   name: string;
   /** Whether a running guest is asked to hold its filesystems still. */
   quiesce?: Quiesce;
@@ -910,6 +948,15 @@ export type EnableHa = {
   watchdog_s?: number;
 };
 
+/** Whether what hosts send each other of a private network can be read on the way. */
+export type Encryption = "wireguard" | "none";
+
+/** A host that is to start anew, or to go off. */
+export type EndBoot = {
+  guests?: HostGuests;
+  host: string;
+};
+
 /** One that goes, or why it stays. */
 export type EvacuatedVm = {
   /** More of that, host by host. */
@@ -1125,6 +1172,9 @@ export type HostFacts = {
   xen: XenVersion;
 };
 
+/** What becomes of the VMs that run on a host that goes down. */
+export type HostGuests = "refuse" | "evacuate" | "shut-down";
+
 /** What a host has that VMs can be bound to; asked for, not streamed. */
 export type HostHardware = {
   numa: Array<NumaNode>;
@@ -1135,9 +1185,32 @@ export type HostHardware = {
 
 export type HostId = string;
 
+export type HostMachinePower = {
+  host: HostId;
+  /** As it was said after the order, which may take some seconds. */
+  power: MachinePower;
+};
+
 export type HostMaintenance = {
   host: string;
   maintenance: boolean;
+};
+
+/** Another management interface for a host; what is left out stays. The host goes back by itself when it is not heard over it within a minute. */
+export type HostManagement = {
+  /** `dhcp`, or an address with its network, such as 192.0.2.10/24. */
+  address?: Addressing | null;
+  /** `address:port` of its agent afterwards. Without it: a name stays, and an address that was the management interface's follows. */
+  agent_address?: string | null;
+  bond?: BondChoice | null;
+  /** All of them. */
+  dns?: Array<string> | null;
+  gateway?: string | null;
+  host: string;
+  /** The network cards below it. */
+  interfaces?: Array<InterfaceName> | null;
+  /** 0: none. */
+  vlan?: number | null;
 };
 
 export type HostPeerAddress = {
@@ -1146,11 +1219,27 @@ export type HostPeerAddress = {
   host: string;
 };
 
+export type HostPowerControl = {
+  /** `None`: there is none. */
+  control?: PowerControl | null;
+  host: HostId;
+};
+
 export type HostRef = {
   host: string;
 };
 
 export type HostStatus = "connected" | "unknown" | "enrolling";
+
+/** What the hosts of a pool get. */
+export type HostUpdate = {
+  kind: "image";
+  url: string;
+} | {
+  kind: "packages";
+} | {
+  kind: "reboot";
+};
 
 export type Import = {
   archived: boolean;
@@ -1303,6 +1392,16 @@ export type KeepPolicy = {
   monthly?: number;
   weekly?: number;
   yearly?: number;
+};
+
+/** Memory that was kept, and what its guest must find again to go on from it. */
+export type KeptMemory = {
+  /** Of its image. A guest that changes its memory is read more than once. */
+  bytes: number;
+  cpu_model: string;
+  written_while: WrittenWhile;
+  xen_major: number;
+  xen_minor: number;
 };
 
 /** Something in an SR that is no VDI. */
@@ -1459,6 +1558,9 @@ export type LookAtSource = {
 
 export type MacAddr = string;
 
+/** What a management controller says. */
+export type MachinePower = "on" | "off" | "unknown";
+
 /** Which runs a mail tells of. */
 export type MailOn = "always" | "problems";
 
@@ -1506,6 +1608,8 @@ export type MetricInfo = {
 /** Of one object and metric. `null`: nothing was measured then. */
 export type MetricSeries = {
   avg: Array<number | null>;
+  /** Of a VM's disk (`xvda`) or NIC (`nic0`, the first); absent: of all together. */
+  device?: string | null;
   /** Of the VM or host. */
   id: string;
   max: Array<number | null>;
@@ -1525,8 +1629,10 @@ export type MetricSeriesList = {
   total: number;
 };
 
-/** Moves a VDI to another SR or host. It gets a new id. */
+/** Moves a VDI to another SR or host. It gets a new id. That of a running VM goes to another SR of its host: it is copied while the VM runs, which stands at the end while its memory is saved and resumed. */
 export type MigrateVdi = {
+  /** Bytes per second; 0 for no limit. What a VM has to stand for goes without one. */
+  bandwidth?: number;
   /** Without one, the host that it is on. */
   host?: string | null;
   /** Without one, the local SR of the host. */
@@ -1534,10 +1640,16 @@ export type MigrateVdi = {
   vdi: string;
 };
 
-/** Moves a VM to another host of its pool: a running one with its memory, a stopped one by its definition. */
+/** Moves a VM to another host of its pool: a running one with its memory, a stopped one by its definition. Disks that the other host does not reach are copied there, where that is asked for. */
 export type MigrateVm = {
+  /** Of their copies: bytes per second; 0 for no limit. What the VM has to stand for goes without one. */
+  bandwidth?: number;
   /** Without one, the best host that is not the one it is on. */
   host?: string | null;
+  /** Copy the disks that the other host does not reach. */
+  move_disks?: boolean;
+  /** The SR of the other host that they go to, which says that they are to go; without one, its local SR. */
+  sr?: string | null;
   vm: string;
 };
 
@@ -1546,12 +1658,20 @@ export type Mtu = number;
 export type Network = {
   bridge: string;
   description?: string;
+  /** Of a private network: whether it can be read between the hosts. */
+  encryption?: Encryption;
   id: NetworkId;
   mtu?: Mtu | null;
   name: string;
   pool: PoolId;
   /** What the hosts make it of. Without: the bridge is not ours, and each host has to have it. */
   uplink?: Uplink | null;
+};
+
+/** Encrypts a private network between its hosts, or does so no more. It takes effect at once. */
+export type NetworkEncryption = {
+  encryption: Encryption;
+  network: string;
 };
 
 export type NetworkId = string;
@@ -1669,6 +1789,12 @@ export type NicSpec = {
   network: NetworkId;
 };
 
+/** One message of `change.subscribe`. */
+export type NounChange = {
+  /** As methods have it before the dot. Without one, too much was missed: it may be any. */
+  noun?: string | null;
+};
+
 /** CPUs with the memory that is near to them. */
 export type NumaNode = {
   cpus?: CpuSet | null;
@@ -1710,6 +1836,13 @@ export type OpenVmConsole = {
   vm: string;
 };
 
+export type OrderPower = {
+  /** Off and cycle also while VMs run there, or while nobody knows: they lose what is in their memory. */
+  force?: boolean;
+  host: string;
+  order: PowerOrder;
+};
+
 /** Something that a host has and no record knows, or a record that no host bears out. */
 export type Orphan = {
   /** The name of the host that it is on. */
@@ -1749,6 +1882,17 @@ export type PciDevice = {
 
 /** What one method of the API needs. Each method names exactly one. */
 export type Permission = "anyone" | "own" | "view" | "operate" | "provision" | "administer" | "system" | "secure";
+
+/** One permission of a user. */
+export type PermissionAccess = {
+  /** The roles that give it. None: everybody who signs in has it, for their own account. */
+  grounds: Array<AccessGround>;
+  /** The methods and subscriptions that need it. */
+  methods: Array<string>;
+  /** On how much of what is there now, by all grounds together. */
+  on: Covered;
+  permission: Permission;
+};
 
 export type Place = {
   kind: "folder";
@@ -1871,6 +2015,15 @@ export type PoolRef = {
   pool: string;
 };
 
+/** How the update of a pool is. */
+export type PoolUpdateStatus = {
+  /** No further host is begun. */
+  paused: boolean;
+  pool: PoolId;
+  /** What updates it; its message says how far it is. */
+  task?: TaskId | null;
+};
+
 /** A TCP port of a guest that was proved. */
 export type PortProof = {
   answered: boolean;
@@ -1879,6 +2032,20 @@ export type PortProof = {
 
 /** What a VM is doing. `Unknown` is the orchestrator's word for a VM whose host is not heard. */
 export type Power = "stopped" | "starting" | "running" | "paused" | "stopping" | "suspending" | "resuming" | "unknown" | "suspended" | "crashed";
+
+/** Where the power of a host is switched. The password is never shown. */
+export type PowerControl = {
+  /** `host` or `host:port`. */
+  address: string;
+  /** SHA-256 of its certificate, in hexadecimal. For Redfish. */
+  fingerprint?: string | null;
+  kind: PowerControlKind;
+  user: string;
+};
+
+export type PowerControlKind = "redfish" | "ipmi";
+
+export type PowerOrder = "on" | "status" | "off" | "cycle";
 
 /** Decides about a guest that could not be prepared. */
 export type PrepareImport = {
@@ -1917,6 +2084,8 @@ export type QueryMetrics = {
   /** One VM or host. */
   object?: string | null;
   of?: Measured;
+  /** Of one VM: each of its disks and NICs, in place of their sums and of all else. */
+  per_device?: boolean;
   /** Seconds between two points; 0: as close as a chart needs. It becomes longer where so much is not kept or a series would have more than 2,000 points. */
   step_s?: number;
   /** Default: now. */
@@ -1943,7 +2112,11 @@ export type RemoveHost = {
 
 /** Where backups are kept. Its secrets are never shown here. */
 export type Repository = {
+  /** Bytes per second that all who write to it share; 0 for no limit. */
+  bandwidth?: number;
   checked?: string | null;
+  /** Backups of jobs that write to it at a time, whichever jobs they are of; 0 for no limit. */
+  concurrency?: number;
   id: RepositoryId;
   name: string;
   place: Place;
@@ -2003,6 +2176,15 @@ export type RestoreTarget = {
   kind: "in_place";
 } | {
   kind: "disks";
+};
+
+/** Back to a snapshot. */
+export type RevertSnapshot = {
+  /** Revert the disks of a snapshot with memory and leave the VM off. */
+  disks_only?: boolean;
+  snapshot: string;
+  /** Of this VM: several may have a snapshot of one name. */
+  vm?: string | null;
 };
 
 export type Role = "viewer" | "operator" | "admin";
@@ -2139,6 +2321,19 @@ export type SetMail = {
   user?: string;
 };
 
+export type SetPowerControl = {
+  /** Of the management controller of this host and of no other: what it switches off is taken for this host. */
+  address?: string;
+  /** SHA-256 of its certificate, in hexadecimal, with or without colons. Redfish needs it. */
+  fingerprint?: string | null;
+  host: string;
+  /** Left out: there is none any more, and the rest counts for nothing. */
+  kind?: PowerControlKind | null;
+  /** Left out: the one that is known stays, for the same address, user and certificate. */
+  password?: string | null;
+  user?: string;
+};
+
 export type SetRestartPriority = {
   priority: RestartPriority;
   vm: string;
@@ -2193,6 +2388,8 @@ export type Snapshot = {
   /** Where its disks are. */
   host: HostId;
   id: SnapshotId;
+  /** Its memory of the same instant; `None`: that was not kept. */
+  memory?: SnapshotMemory | null;
   name: string;
   /** Why the guest was not quiesced although that was tried. */
   not_quiesced_because?: string | null;
@@ -2216,6 +2413,14 @@ export type SnapshotDisk = {
 };
 
 export type SnapshotId = string;
+
+/** Where the memory is kept, beside the disks. */
+export type SnapshotMemory = {
+  /** `None` while it is being taken. */
+  kept?: KeptMemory | null;
+  sr: SrId;
+  vdi: VdiId;
+};
 
 export type SnapshotRef = {
   snapshot: string;
@@ -2589,6 +2794,26 @@ export type UpdateBackupJob = {
   window_minutes?: number | null;
 };
 
+export type UpdatePool = {
+  /** How many at the same time; 0 stands for 1. */
+  at_once?: number;
+  /** These hosts of it; none stands for all. */
+  hosts?: Array<string>;
+  pool: string;
+  /** VMs that had to leave a host stay where they went to, and do not come back. */
+  vms_stay?: boolean;
+  what: HostUpdate;
+};
+
+/** Only the fields that are given change. */
+export type UpdateRepository = {
+  /** Bytes per second; holds from now on, also for backups that run. 0 for no limit. */
+  bandwidth?: number | null;
+  /** Holds for backups that begin from now on; 0 for no limit. */
+  concurrency?: number | null;
+  repository: string;
+};
+
 /** Only the fields that are given change. */
 export type UpdateUser = {
   bindings?: Array<Binding> | null;
@@ -2702,6 +2927,16 @@ export type User = {
   totp?: boolean;
   /** Told by `auth.whoami` alone: a role asks for that, and until it is so nothing but the account is open. */
   totp_due?: boolean;
+};
+
+/** What a user may do, on what, and by which of their roles. */
+export type UserAccess = {
+  /** Why nothing of this holds at present. */
+  barred?: Barred | null;
+  name: string;
+  /** Those that they have, in a fixed order. What is not here, they may not do. */
+  permissions: Array<PermissionAccess>;
+  user: UserId;
 };
 
 export type UserId = string;
@@ -3043,6 +3278,9 @@ export type WaveStep = "moved" | "rolled-back" | "waiting" | "moving" | "followi
 
 export type WhyUnprotected = "too_old" | "no_job" | "no_backup";
 
+/** What the VM did while its memory was written. */
+export type WrittenWhile = "running" | "standing";
+
 export type XenVersion = {
   /** `.7` and the like; may name the distribution. */
   extra: string;
@@ -3057,6 +3295,7 @@ export interface Methods {
   'auth.change_password': { params: NewPassword; result: Empty };
   'user.list': { params: ListRequest; result: Page<User> };
   'user.get': { params: UserRef; result: User };
+  'user.access': { params: AccessOf; result: UserAccess };
   'user.create': { params: CreateUser; result: User };
   'user.update': { params: UpdateUser; result: User };
   'user.delete': { params: UserRef; result: Empty };
@@ -3075,8 +3314,14 @@ export interface Methods {
   'host.set_maintenance': { params: HostMaintenance; result: Host };
   'host.evacuate': { params: HostRef; result: Evacuation };
   'host.upgrade': { params: UpgradeHost; result: TaskStarted };
+  'host.reboot': { params: EndBoot; result: TaskStarted };
+  'host.shutdown': { params: EndBoot; result: TaskStarted };
+  'host.power_control': { params: HostRef; result: HostPowerControl };
+  'host.set_power_control': { params: SetPowerControl; result: HostPowerControl };
+  'host.power': { params: OrderPower; result: HostMachinePower };
   'host.set_address': { params: HostAddress; result: Host };
   'host.set_peer_address': { params: HostPeerAddress; result: Host };
+  'host.set_management': { params: HostManagement; result: TaskStarted };
   'host.remove': { params: RemoveHost; result: Empty };
   'pool.list': { params: ListRequest; result: Page<Pool> };
   'pool.create': { params: CreatePool; result: Pool };
@@ -3084,6 +3329,10 @@ export interface Methods {
   'pool.balance_status': { params: PoolRef; result: BalanceStatus };
   'pool.set_balance': { params: SetBalance; result: BalanceStatus };
   'pool.balance': { params: BalancePool; result: TaskStarted };
+  'pool.update': { params: UpdatePool; result: TaskStarted };
+  'pool.update_status': { params: PoolRef; result: PoolUpdateStatus };
+  'pool.pause_update': { params: PoolRef; result: PoolUpdateStatus };
+  'pool.resume_update': { params: PoolRef; result: PoolUpdateStatus };
   'vm.list': { params: ListRequest; result: Page<VmRow> };
   'vm.count': { params: ListRequest; result: VmCount };
   'vm.complete': { params: CompleteFilter; result: Completion };
@@ -3114,6 +3363,7 @@ export interface Methods {
   'network.list': { params: ListRequest; result: Page<Network> };
   'network.create': { params: CreateNetwork; result: Network };
   'network.status': { params: NetworkRef; result: NetworkStatus };
+  'network.set_encryption': { params: NetworkEncryption; result: Network };
   'network.delete': { params: NetworkRef; result: Empty };
   'security_group.list': { params: ListRequest; result: Page<SecurityGroup> };
   'security_group.create': { params: CreateSecurityGroup; result: SecurityGroup };
@@ -3172,12 +3422,13 @@ export interface Methods {
   'snapshot.list': { params: ListSnapshots; result: Page<Snapshot> };
   'snapshot.get': { params: SnapshotRef; result: Snapshot };
   'snapshot.create': { params: CreateSnapshot; result: TaskStarted };
-  'snapshot.revert': { params: SnapshotRef; result: TaskStarted };
+  'snapshot.revert': { params: RevertSnapshot; result: TaskStarted };
   'snapshot.delete': { params: SnapshotRef; result: TaskStarted };
   'snapshot.clone': { params: CloneSnapshot; result: TaskStarted };
   'repository.list': { params: ListRequest; result: Page<Repository> };
   'repository.get': { params: RepositoryRef; result: Repository };
   'repository.create': { params: CreateRepository; result: TaskStarted };
+  'repository.update': { params: UpdateRepository; result: Repository };
   'repository.test': { params: RepositoryRef; result: TaskStarted };
   'repository.verify': { params: VerifyRepository; result: TaskStarted };
   'repository.key': { params: RepositoryRef; result: RepositorySecret };
@@ -3256,6 +3507,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'auth.change_password': { permission: 'own', mutation: true, dryRun: false },
   'user.list': { permission: 'secure', mutation: false, dryRun: false },
   'user.get': { permission: 'secure', mutation: false, dryRun: false },
+  'user.access': { permission: 'own', mutation: false, dryRun: false },
   'user.create': { permission: 'secure', mutation: true, dryRun: false },
   'user.update': { permission: 'secure', mutation: true, dryRun: false },
   'user.delete': { permission: 'secure', mutation: true, dryRun: false },
@@ -3274,8 +3526,14 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'host.set_maintenance': { permission: 'administer', mutation: true, dryRun: false },
   'host.evacuate': { permission: 'administer', mutation: true, dryRun: true },
   'host.upgrade': { permission: 'administer', mutation: true, dryRun: true },
+  'host.reboot': { permission: 'administer', mutation: true, dryRun: true },
+  'host.shutdown': { permission: 'administer', mutation: true, dryRun: true },
+  'host.power_control': { permission: 'administer', mutation: false, dryRun: false },
+  'host.set_power_control': { permission: 'administer', mutation: true, dryRun: false },
+  'host.power': { permission: 'administer', mutation: true, dryRun: false },
   'host.set_address': { permission: 'administer', mutation: true, dryRun: false },
   'host.set_peer_address': { permission: 'administer', mutation: true, dryRun: false },
+  'host.set_management': { permission: 'administer', mutation: true, dryRun: true },
   'host.remove': { permission: 'administer', mutation: true, dryRun: true },
   'pool.list': { permission: 'view', mutation: false, dryRun: false },
   'pool.create': { permission: 'system', mutation: true, dryRun: false },
@@ -3283,6 +3541,10 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'pool.balance_status': { permission: 'view', mutation: false, dryRun: false },
   'pool.set_balance': { permission: 'administer', mutation: true, dryRun: false },
   'pool.balance': { permission: 'administer', mutation: true, dryRun: true },
+  'pool.update': { permission: 'administer', mutation: true, dryRun: true },
+  'pool.update_status': { permission: 'view', mutation: false, dryRun: false },
+  'pool.pause_update': { permission: 'administer', mutation: true, dryRun: false },
+  'pool.resume_update': { permission: 'administer', mutation: true, dryRun: false },
   'vm.list': { permission: 'view', mutation: false, dryRun: false },
   'vm.count': { permission: 'view', mutation: false, dryRun: false },
   'vm.complete': { permission: 'view', mutation: false, dryRun: false },
@@ -3313,6 +3575,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'network.list': { permission: 'view', mutation: false, dryRun: false },
   'network.create': { permission: 'administer', mutation: true, dryRun: false },
   'network.status': { permission: 'view', mutation: false, dryRun: false },
+  'network.set_encryption': { permission: 'administer', mutation: true, dryRun: false },
   'network.delete': { permission: 'administer', mutation: true, dryRun: false },
   'security_group.list': { permission: 'view', mutation: false, dryRun: false },
   'security_group.create': { permission: 'administer', mutation: true, dryRun: false },
@@ -3370,13 +3633,14 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'template.deploy': { permission: 'provision', mutation: true, dryRun: true },
   'snapshot.list': { permission: 'view', mutation: false, dryRun: false },
   'snapshot.get': { permission: 'view', mutation: false, dryRun: false },
-  'snapshot.create': { permission: 'operate', mutation: true, dryRun: false },
+  'snapshot.create': { permission: 'operate', mutation: true, dryRun: true },
   'snapshot.revert': { permission: 'operate', mutation: true, dryRun: true },
   'snapshot.delete': { permission: 'operate', mutation: true, dryRun: false },
   'snapshot.clone': { permission: 'provision', mutation: true, dryRun: true },
   'repository.list': { permission: 'view', mutation: false, dryRun: false },
   'repository.get': { permission: 'view', mutation: false, dryRun: false },
   'repository.create': { permission: 'system', mutation: true, dryRun: false },
+  'repository.update': { permission: 'system', mutation: true, dryRun: false },
   'repository.test': { permission: 'system', mutation: true, dryRun: false },
   'repository.verify': { permission: 'system', mutation: true, dryRun: false },
   'repository.key': { permission: 'secure', mutation: true, dryRun: false },
@@ -3446,6 +3710,7 @@ export interface Subscriptions {
   'event.subscribe': { params: WatchEvents; item: Event };
   'host.subscribe': { params: WatchRows; item: HostChange };
   'vdi.subscribe': { params: WatchRows; item: VdiChange };
+  'change.subscribe': { params: Empty; item: NounChange };
 }
 
 export type SubscriptionName = keyof Subscriptions;
@@ -3456,4 +3721,5 @@ export const SUBSCRIPTIONS: Record<SubscriptionName, { unsubscribe: string; noti
   'event.subscribe': { unsubscribe: 'event.unsubscribe', notification: 'event.happened' },
   'host.subscribe': { unsubscribe: 'host.unsubscribe', notification: 'host.changed' },
   'vdi.subscribe': { unsubscribe: 'vdi.unsubscribe', notification: 'vdi.changed' },
+  'change.subscribe': { unsubscribe: 'change.unsubscribe', notification: 'change.made' },
 };
