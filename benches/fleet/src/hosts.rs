@@ -149,6 +149,8 @@ impl Host {
             previous_serial: None,
             any_certificate: false,
             held_by: None,
+            disarmed: false,
+            power: None,
         };
         write_records(&filling.db, (host, &record), &vms).await?;
         let guests = vms.iter().filter_map(|vm| Some(Guest { vm: vm.id, domid: vm.domid? })).collect();

@@ -8,4 +8,4 @@ mod sr;
 mod vm;
 
 pub use fields::WireError;
-pub(crate) use fields::{answered, asked, id, required, under};
+pub(crate) use fields::{answered, asked, id, optional_id, required, under};

@@ -213,6 +213,7 @@ pub fn decide(
     action: &VmAction,
     before: Option<Before<'_>>,
 ) -> Decision {
+    use VmAction::{Snapshot, SnapshotSent, SnapshotWithMemory};
     if let Some(before) = before
         && let Some(decision) = repeated(settled, activity, action, before)
     {
@@ -260,7 +261,6 @@ pub fn decide(
         },
         (VmAction::Pause, _) => denied("running"),
         (VmAction::Unpause, _) => denied("paused"),
-
         (VmAction::Suspend, Settled::Suspended) => Decision::AlreadySo,
         (VmAction::Suspend, Settled::Up(Up { mode: Mode::Running, .. })) => {
             Decision::Begin(Activity::Suspending)
@@ -271,11 +271,7 @@ pub fn decide(
         (VmAction::DiscardSuspended, Settled::Stopped { .. }) => Decision::AlreadySo,
         (VmAction::DiscardSuspended, Settled::Up(_)) => denied("suspended"),
 
-        (VmAction::Snapshot { .. } | VmAction::SnapshotWithMemory { .. }, _) => snapshot(settled, action),
-        (VmAction::SnapshotSent { .. }, settled) if is_sent(settled) => {
-            Decision::Begin(Activity::Snapshotting)
-        }
-        (VmAction::SnapshotSent { .. }, _) => denied("on its way to another host"),
+        (Snapshot { .. } | SnapshotSent { .. } | SnapshotWithMemory { .. }, _) => snapshot(settled, action),
 
         (VmAction::Apply, Settled::Up(Up { mode: Mode::Running | Mode::Paused, .. })) => {
             Decision::Begin(Activity::Applying)
@@ -367,6 +363,10 @@ fn not_back(settled: &Settled, before: Before<'_>) -> Option<Denied> {
 
 fn snapshot(settled: &Settled, action: &VmAction) -> Decision {
     let needs = match (action, settled) {
+        (VmAction::SnapshotSent { .. }, settled) if is_sent(settled) => {
+            return Decision::Begin(Activity::Snapshotting);
+        }
+        (VmAction::SnapshotSent { .. }, _) => "on its way to another host",
         // Its disks are the other host's.
         (_, settled) if is_sent(settled) => "on this host",
         (VmAction::SnapshotWithMemory { .. }, Settled::Up(Up { mode: Mode::Running, .. })) => {

@@ -101,7 +101,7 @@ impl fmt::Display for Addressing {
     }
 }
 
-as_text!(Addressing, ParseAddressingError, { "type": "string" });
+as_text!(Addressing, ParseAddressingError, { "type": "string", "pattern": "^(dhcp|[0-9A-Fa-f.:]+/[0-9]{1,3})$" });
 
 /// What the management bridge stands on, and its address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

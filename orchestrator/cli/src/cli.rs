@@ -54,7 +54,7 @@ pub use network::{
     SecurityGroupCommand, SetNicArgs,
 };
 pub use orphan::OrphanCommand;
-pub use pool::{GoalFlag, ModeFlag, PoolCommand, SetBalanceArgs, UpdateArgs};
+pub use pool::{GoalFlag, ModeFlag, PoolCommand, SetBalanceArgs, UpdatePoolArgs};
 pub use record::{AuditCommand, EventCommand, EventListing, FilterCommand, SystemCommand, TaskCommand};
 pub use session::{ContextCommand, Login, RawCall};
 pub use snapshot::SnapshotCommand;

@@ -209,7 +209,7 @@ async fn addresses(
     let silences: Vec<_> = silences.into_iter().map(|record| record.value).collect();
     let told = rules.into_iter().filter(|rule| rule.value.enabled);
     let mut addresses: BTreeMap<(NoticeWay, String), (AlarmRuleId, NoticeRecord)> = BTreeMap::new();
-    for rule in told.filter(|rule| !is_silenced(&silences, rule.key, subject)) {
+    for rule in told.filter(|rule| !is_silenced(&silences, Some(rule.key), subject)) {
         for notice in deliver::notices(&rule.value, (alarm, turn)) {
             addresses.entry((notice.way, notice.to.clone())).or_insert((rule.key, notice));
         }

@@ -186,11 +186,7 @@ impl App {
 
 /// Silenced where its host is; there is no rule that could be.
 fn ha_to_api(alarm: HaAlarm, silences: &[AlarmSilenceRecord]) -> Alarm {
-    let (subject, now) = (alarm.subject(), OffsetDateTime::now_utc());
-    let of_host = |silence: &AlarmSilenceRecord| {
-        silence.until > now && silence.rule.is_none() && silence.subject.as_deref() == Some(&*subject)
-    };
-    let silenced = silences.iter().any(of_host);
+    let silenced = is_silenced(silences, None, &alarm.subject());
     let HaAlarm { wrong, since } = alarm;
     Alarm {
         rule: None,

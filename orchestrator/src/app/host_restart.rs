@@ -216,7 +216,7 @@ impl Guests for App {
     async fn move_away(&self, host: HostId, behalf: &Behalf) -> Result<(), StepError> {
         let (call, found) = self.acting(host, behalf).await?;
         let name = found.value.name.clone();
-        let moved = self.move_running(&call, &found).await;
+        let moved = self.empty_of_running(&call, &found).await;
         moved.map_err(|error| stays(&format!("not all VMs can leave {name}"), error))
     }
 

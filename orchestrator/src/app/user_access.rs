@@ -51,7 +51,7 @@ impl App {
     }
 
     async fn permissions_of(&self, bindings: &[Binding]) -> Result<Vec<PermissionAccess>, ApiError> {
-        let places = self.places().await?;
+        let places = self.where_things_are().await?;
         let mut alone = Vec::new();
         for binding in bindings {
             let on = self.covered(&places, sight_of(std::slice::from_ref(binding), Permission::View)).await?;
@@ -72,7 +72,7 @@ impl App {
         Ok(told)
     }
 
-    async fn places(&self) -> Result<Places, ApiError> {
+    async fn where_things_are(&self) -> Result<Places, ApiError> {
         let (networks, _) = self.db.networks.all().await.map_err(|error| store_error(&error))?;
         Ok(Places {
             pools: self.views.pools().into_iter().map(|pool| pool.id).collect(),

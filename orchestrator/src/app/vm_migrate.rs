@@ -356,7 +356,7 @@ impl App {
     }
 
     /// Moves what runs on a host and nobody works on. The first that cannot go is the error, with the reasons.
-    pub(super) async fn move_running(
+    pub(super) async fn empty_of_running(
         &self,
         call: &Call,
         host: &Record<HostId, HostRecord>,

@@ -59,6 +59,15 @@ async fn state(of: &Installation) -> Value {
     })
 }
 
+async fn of_host(plans: &mut Plans<'_>) {
+    plans.plan::<host::Evacuate>(json!({ "host": "xen1" })).await;
+    plans.plan::<host::Upgrade>(json!({ "host": "xen1", "url": "http://127.0.0.1:9/live" })).await;
+    plans.plan::<host::Reboot>(json!({ "host": "xen1" })).await;
+    plans.plan::<host::Shutdown>(json!({ "host": "xen1", "guests": "shut-down" })).await;
+    plans.plan::<host::SetManagement>(json!({ "host": "xen1", "vlan": 7 })).await;
+    plans.plan::<host::Remove>(json!({ "host": "xen1", "force": true })).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_is_checked_told_and_not_carried_out() {
     let all = Installation::with_host(SimHypervisor::builder()).await;
@@ -105,12 +114,7 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
     plans.plan::<template::Delete>(json!({ "template": "debian" })).await;
     plans.plan::<vdi::Migrate>(json!({ "vdi": "spare", "sr": "fast" })).await;
     plans.plan::<vdi::Delete>(json!({ "vdi": "spare" })).await;
-    plans.plan::<host::Evacuate>(json!({ "host": "xen1" })).await;
-    plans.plan::<host::Upgrade>(json!({ "host": "xen1", "url": "http://127.0.0.1:9/live" })).await;
-    plans.plan::<host::Reboot>(json!({ "host": "xen1" })).await;
-    plans.plan::<host::Shutdown>(json!({ "host": "xen1", "guests": "shut-down" })).await;
-    plans.plan::<host::SetManagement>(json!({ "host": "xen1", "vlan": 7 })).await;
-    plans.plan::<host::Remove>(json!({ "host": "xen1", "force": true })).await;
+    of_host(&mut plans).await;
     let made = plans.made;
     assert_eq!(state(&all).await, before);
 

@@ -8,8 +8,8 @@ use prost::Message;
 use xenith_common_ids::{Epoch, IncarnationId, NetworkId, OperationId, SrId, VdiId, VmId};
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_api::{
-    ArrivalCommand, Command, CommandResult, Envelope, Exchanged, RevertPart, SendVdi, SendVm, TransferCommand,
-    VmAction, fault_from_status, status_from_fault, wire,
+    ArrivalCommand, Command, CommandResult, Envelope, Exchanged, RevertPart, SendVdi, SendVm,
+    TransferCommand, VmAction, fault_from_status, status_from_fault, wire,
 };
 use xenith_hypervisor_agent_types::{
     Autostart, BootDevice, CdDrive, CpuShare, CrashAction, DirectBoot, DiskAccess, DiskDevice, DiskSpec,

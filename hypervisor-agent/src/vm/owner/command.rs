@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::FutureExt;
 use xenith_common_ids::OperationId;
 use xenith_hypervisor_agent_api::{ShutdownKind, VmAction};
-use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, Quiesce};
 
 use super::{Owner, Reply};
 use crate::journal::Reaching;

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
 /// What text of these formats and patterns looks like. A new one is an error of the test that wants a line here.
-const TEXTS: [(&str, &str); 9] = [
+const TEXTS: [(&str, &str); 11] = [
     ("uuid", ID),
     ("date-time", "2026-11-23T08:00:00Z"),
     ("ip", "10.0.0.1"),
@@ -15,6 +15,8 @@ const TEXTS: [(&str, &str); 9] = [
     ("^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", "web-1"),
     ("^xvd[a-z]$", "xvdb"),
     ("^(any|tcp|udp|icmp)(:[0-9,-]+)?( .+)?$", "tcp:22"),
+    ("^[A-Za-z0-9_][A-Za-z0-9._-]{0,14}$", "eth0"),
+    ("^(dhcp|[0-9A-Fa-f.:]+/[0-9]{1,3})$", "192.0.2.10/24"),
 ];
 
 pub fn sample(schema: &Value, document: &Value) -> Value {

@@ -23,7 +23,7 @@ pub enum RepositoryCommand {
     ///
     /// S3 keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the passphrase or key of a repository that is there
     /// from XENITH_PASSPHRASE or XENITH_KEY. Without either a key is made: put `xenith repository key` on paper.
-    Create(RepositoryPlace),
+    Create(Box<RepositoryPlace>),
     /// Change how many backups write to a repository at a time, and how fast; what is not named stays.
     Update {
         #[arg(value_name = "REPOSITORY")]

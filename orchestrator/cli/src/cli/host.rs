@@ -42,7 +42,7 @@ pub enum PowerFlag {
     Cycle,
 }
 
-/// xenith host set-power-control xen1 redfish bmc1.example.org --user xenith --fingerprint 3F:…
+/// xenith host set-power-control xen1 redfish bmc1.example.org --user xenith --certificate 3F:…
 #[derive(Debug, Args)]
 pub struct PowerControlArgs {
     #[arg(value_name = "HOST")]
@@ -55,8 +55,8 @@ pub struct PowerControlArgs {
     /// Who signs in there.
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub user: String,
-    /// SHA-256 of its certificate, for redfish.
-    #[arg(long, value_name = "SHA256")]
+    /// Fingerprint of its certificate, for redfish.
+    #[arg(long = "certificate", id = "controller_certificate", value_name = "SHA256")]
     pub fingerprint: Option<String>,
     /// Keep the password that is known for this address, user and certificate.
     #[arg(long)]

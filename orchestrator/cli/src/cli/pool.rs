@@ -45,7 +45,7 @@ pub enum PoolCommand {
     /// Change how a pool is balanced; what is not given stays.
     SetBalance(Box<SetBalanceArgs>),
     /// Update the hosts of a pool, one after the other: VMs leave, the host is updated and starts anew, VMs come back.
-    Update(Box<UpdateArgs>),
+    Update(Box<UpdatePoolArgs>),
     /// Show what updates a pool, and whether it is paused.
     UpdateStatus {
         #[arg(value_name = "POOL")]
@@ -113,7 +113,7 @@ pub struct SetBalanceArgs {
 /// xenith pool update default --packages --host xen1 --host xen2
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["image", "packages", "reboot"])))]
-pub struct UpdateArgs {
+pub struct UpdatePoolArgs {
     #[arg(value_name = "POOL")]
     pub pool: String,
     /// A new system from this folder of a web server, for hosts that were installed from the medium.

@@ -1,5 +1,7 @@
 //! Physical machines.
 
+mod power;
+
 use xenith_hypervisor_agent_types::management::BondChoice;
 use xenith_orchestrator_api::host;
 use xenith_orchestrator_client::HostChanges;
@@ -7,16 +9,10 @@ use xenith_orchestrator_types::host::{
     AddHost, EndBoot, EvacuatedVm, Host, HostAddress, HostGuests, HostHardware, HostMaintenance,
     HostManagement, HostPeerAddress, HostRef, HostStatus, RemoveHost, UpgradeHost,
 };
-use xenith_orchestrator_types::power::{
-    HostPowerControl, OrderPower, PowerControlKind, PowerOrder, SetPowerControl,
-};
 
 use crate::app::App;
 use crate::ask;
-use crate::cli::{
-    BondFlag, Columns, ControlFlag, Format, GuestsFlags, HostCommand, OnOff, PowerControlArgs, PowerFlag,
-    SetManagementArgs,
-};
+use crate::cli::{BondFlag, Columns, Format, GuestsFlags, HostCommand, Keyed, OnOff, SetManagementArgs};
 use crate::error::CliError;
 use crate::run::watch::follow;
 use crate::run::{list, print, said};
@@ -168,32 +164,6 @@ fn end_boot(host: String, flags: GuestsFlags) -> EndBoot {
     EndBoot { host, guests }
 }
 
-fn set_control(args: PowerControlArgs) -> Result<SetPowerControl, CliError> {
-    let kind = match args.kind {
-        ControlFlag::Redfish => Some(PowerControlKind::Redfish),
-        ControlFlag::Ipmi => Some(PowerControlKind::Ipmi),
-        ControlFlag::None => None,
-    };
-    let asked = kind.is_some() && !args.keep_password;
-    let question = || ask::secret(&format!("Password of {}", args.user), "XENITH_POWER_PASSWORD");
-    let password = asked.then(question).transpose()?;
-    let PowerControlArgs { host, address, user, fingerprint, .. } = args;
-    Ok(SetPowerControl { host, kind, address, user, password, fingerprint })
-}
-
-fn control_sheet(of: &HostPowerControl) -> Sheet {
-    let Some(control) = &of.control else { return Sheet::new().line("power control", "none") };
-    let kind = match control.kind {
-        PowerControlKind::Redfish => "redfish",
-        PowerControlKind::Ipmi => "ipmi",
-    };
-    Sheet::new()
-        .line("power control", kind)
-        .line("address", &control.address)
-        .line("user", &control.user)
-        .maybe("fingerprint", control.fingerprint.as_ref())
-}
-
 async fn set_management(app: &App, args: SetManagementArgs) -> Result<(), CliError> {
     let SetManagementArgs { host, address, gateway, dns, vlan, bond, interfaces, agent_address, planned } =
         args;
@@ -204,6 +174,30 @@ async fn set_management(app: &App, args: SetManagementArgs) -> Result<(), CliErr
     });
     let params = HostManagement { host, address, gateway, dns, vlan, bond, interfaces, agent_address };
     begin_or_plan::<host::SetManagement>(app, &params, &planned).await
+}
+
+async fn add(
+    app: &App,
+    (name, pool): (Option<String>, Option<String>),
+    valid: humantime::Duration,
+    keyed: &Keyed,
+) -> Result<(), CliError> {
+    // Part of a minute is a minute; 0 would stand for the default.
+    let minutes = u32::try_from(valid.as_secs().div_ceil(60).max(1))
+        .map_err(|_| CliError::usage("--valid is at most 7d"))?;
+    let issued = app.change::<host::Add>(&AddHost { name, pool, minutes }, keyed).await?;
+    if matches!(app.out.format, Format::Name | Format::Id) {
+        return app.out.line(&issued.token);
+    }
+    app.out.value(&issued, || format!("{}\n", issued.token))?;
+    said(
+        app,
+        &format!(
+            "On the new host: xenith-agent join TOKEN. It works once, until {}",
+            words::at(issued.expires)
+        ),
+    );
+    Ok(())
 }
 
 pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
@@ -219,24 +213,7 @@ pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
             let hardware = app.call::<host::Hardware>(&HostRef { host }).await?;
             app.out.value(&hardware, || hardware_sheet(&hardware).render(Paint::Plain))
         }
-        HostCommand::Add { name, pool, valid, keyed } => {
-            // Part of a minute is a minute; 0 would stand for the default.
-            let minutes = u32::try_from(valid.as_secs().div_ceil(60).max(1))
-                .map_err(|_| CliError::usage("--valid is at most 7d"))?;
-            let issued = app.change::<host::Add>(&AddHost { name, pool, minutes }, &keyed).await?;
-            if matches!(app.out.format, Format::Name | Format::Id) {
-                return app.out.line(&issued.token);
-            }
-            app.out.value(&issued, || format!("{}\n", issued.token))?;
-            said(
-                app,
-                &format!(
-                    "On the new host: xenith-agent join TOKEN. It works once, until {}",
-                    words::at(issued.expires)
-                ),
-            );
-            Ok(())
-        }
+        HostCommand::Add { name, pool, valid, keyed } => add(app, (name, pool), valid, &keyed).await,
         HostCommand::SetMaintenance { host, maintenance, keyed } => {
             let params = HostMaintenance { host, maintenance: maintenance == OnOff::On };
             let host = app.change::<host::SetMaintenance>(&params, &keyed).await?;
@@ -259,27 +236,10 @@ pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
         HostCommand::Shutdown { host, guests, planned } => {
             begin_or_plan::<host::Shutdown>(app, &end_boot(host, guests), &planned).await
         }
-        HostCommand::PowerControl { host } => {
-            let control = app.call::<host::PowerControl>(&HostRef { host }).await?;
-            app.out.value(&control, || control_sheet(&control).render(Paint::Plain))
-        }
-        HostCommand::SetPowerControl(args) => {
-            let keyed = args.keyed.clone();
-            let control = app.change::<host::SetPowerControl>(&set_control(*args)?, &keyed).await?;
-            app.out.value(&control, || control_sheet(&control).render(Paint::Plain))
-        }
+        HostCommand::PowerControl { host } => power::control(app, host).await,
+        HostCommand::SetPowerControl(args) => power::set_control(app, *args).await,
         HostCommand::Power { host, order, force, confirm, keyed } => {
-            if matches!(order, PowerFlag::Off | PowerFlag::Cycle) {
-                ask::confirm(&format!("Cut the power of {host}?"), confirm)?;
-            }
-            let order = match order {
-                PowerFlag::Status => PowerOrder::Status,
-                PowerFlag::On => PowerOrder::On,
-                PowerFlag::Off => PowerOrder::Off,
-                PowerFlag::Cycle => PowerOrder::Cycle,
-            };
-            let power = app.change::<host::Power>(&OrderPower { host, order, force }, &keyed).await?;
-            app.out.value(&power, || format!("{}\n", power.power.as_str()))
+            power::order(app, (host, order, force), confirm, &keyed).await
         }
         HostCommand::SetAddress { host, address, keyed } => {
             let host = app.change::<host::SetAddress>(&HostAddress { host, address }, &keyed).await?;

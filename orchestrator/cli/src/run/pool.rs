@@ -8,7 +8,7 @@ use xenith_orchestrator_types::pool::{CreatePool, HostUpdate, Pool, PoolRef, Poo
 
 use crate::app::App;
 use crate::ask;
-use crate::cli::{GoalFlag, ModeFlag, PoolCommand, SetBalanceArgs, UpdateArgs};
+use crate::cli::{GoalFlag, ModeFlag, PoolCommand, SetBalanceArgs, UpdatePoolArgs};
 use crate::error::CliError;
 use crate::run::{list, said};
 use crate::table::{Cell, Column, Paint, Row, Sheet};
@@ -76,8 +76,8 @@ pub async fn run(app: &App, command: PoolCommand) -> Result<(), CliError> {
     }
 }
 
-async fn update(app: &App, args: UpdateArgs) -> Result<(), CliError> {
-    let UpdateArgs { pool, image, packages, reboot, hosts, at_once, vms_stay, planned } = args;
+async fn update(app: &App, args: UpdatePoolArgs) -> Result<(), CliError> {
+    let UpdatePoolArgs { pool, image, packages, reboot, hosts, at_once, vms_stay, planned } = args;
     // One of the three was given.
     let what = match (image, packages, reboot) {
         (Some(url), ..) => HostUpdate::Image { url },

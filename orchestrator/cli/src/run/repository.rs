@@ -75,7 +75,7 @@ pub async fn run(app: &App, command: RepositoryCommand) -> Result<(), CliError> 
             let found = app.call::<repository::Get>(&RepositoryRef { repository }).await?;
             app.out.object(&found, || sheet(&found))
         }
-        RepositoryCommand::Create(asked) => create(app, asked).await,
+        RepositoryCommand::Create(asked) => create(app, *asked).await,
         RepositoryCommand::Update { repository, limits, keyed } => {
             let request = UpdateRepository {
                 repository,

@@ -28,40 +28,6 @@ fn case<M: Method>(arguments: &'static str) -> Case {
 
 fn cases() -> Vec<Case> {
     let mut cases = vec![
-        case::<host::List>("host list --filter status:connected"),
-        case::<host::Get>("host get xen1"),
-        case::<host::Hardware>("host hardware xen1"),
-        case::<host::Add>("host add xen2 --pool default --valid 30m"),
-        case::<host::SetMaintenance>("host set-maintenance xen1 off"),
-        case::<host::Evacuate>("host evacuate xen1"),
-        case::<host::Upgrade>("host upgrade xen1 https://example.org/live --evacuate"),
-        case::<host::Reboot>("host reboot xen1 --evacuate"),
-        case::<host::Shutdown>("host shutdown xen1 --shut-down-vms"),
-        case::<host::PowerControl>("host power-control xen1"),
-        case::<host::SetPowerControl>(
-            "host set-power-control xen1 redfish bmc1 --user x --fingerprint aa --keep-password",
-        ),
-        case::<host::Power>("host power xen1 off --force --yes"),
-        case::<host::SetAddress>("host set-address xen1 xen1.example.org:8444"),
-        case::<host::SetPeerAddress>("host set-peer-address xen1 10.10.0.1"),
-        case::<host::SetManagement>(
-            "host set-management xen1 --address 192.0.2.6/24 --gateway 192.0.2.1 --dns 192.0.2.53 --vlan 7 --bond lacp \
-             --interfaces eth0,eth1 --agent-address 192.0.2.6:8444",
-        ),
-        case::<host::Remove>("host remove xen1 --force --yes"),
-        case::<ha::Show>("ha show default"),
-        case::<ha::Enable>("ha enable default --sr nas --lease 90"),
-        case::<ha::Disable>("ha disable default --yes"),
-        case::<ha::SetPriority>("ha set-priority web-1 high"),
-        case::<network::List>("network list -f bridge:xenbr0 --limit 5"),
-        case::<network::Create>("network create lan --bridge xenbr0"),
-        case::<network::Status>("network status lan"),
-        case::<network::SetEncryption>("network set-encryption backend wireguard"),
-        case::<network::Delete>("network delete lan --yes"),
-        case::<security_group::List>("security-group list -f tag:web"),
-        case::<security_group::Create>("security-group create web --tag web --ingress tcp:443 --no-egress"),
-        case::<security_group::SetRules>("security-group set-rules web --ingress tcp:80,443"),
-        case::<security_group::Delete>("security-group delete web --yes"),
         case::<vdi::List>("vdi list --sort -size"),
         case::<vdi::Create>("vdi create data --size 1GiB --host xen1"),
         case::<vdi::Import>("vdi import iso https://example.org/debian.iso --host xen1 --sr fast"),
@@ -110,6 +76,8 @@ fn cases() -> Vec<Case> {
         case::<system::Info>("system info"),
         case::<system::Health>("system health"),
     ];
+    cases.extend(hosts());
+    cases.extend(networks());
     cases.extend(pools());
     cases.extend(access());
     cases.extend(what_happens());
@@ -118,6 +86,50 @@ fn cases() -> Vec<Case> {
     cases.extend(backups());
     cases.extend(vms());
     cases
+}
+
+fn hosts() -> Vec<Case> {
+    vec![
+        case::<host::List>("host list --filter status:connected"),
+        case::<host::Get>("host get xen1"),
+        case::<host::Hardware>("host hardware xen1"),
+        case::<host::Add>("host add xen2 --pool default --valid 30m"),
+        case::<host::SetMaintenance>("host set-maintenance xen1 off"),
+        case::<host::Evacuate>("host evacuate xen1"),
+        case::<host::Upgrade>("host upgrade xen1 https://example.org/live --evacuate"),
+        case::<host::Reboot>("host reboot xen1 --evacuate"),
+        case::<host::Shutdown>("host shutdown xen1 --shut-down-vms"),
+        case::<host::PowerControl>("host power-control xen1"),
+        case::<host::SetPowerControl>(
+            "host set-power-control xen1 redfish bmc1 --user x --certificate aa --keep-password",
+        ),
+        case::<host::Power>("host power xen1 off --force --yes"),
+        case::<host::SetAddress>("host set-address xen1 xen1.example.org:8444"),
+        case::<host::SetPeerAddress>("host set-peer-address xen1 10.10.0.1"),
+        case::<host::SetManagement>(
+            "host set-management xen1 --address 192.0.2.6/24 --gateway 192.0.2.1 --dns 192.0.2.53 --vlan 7 --bond lacp \
+             --interfaces eth0,eth1 --agent-address 192.0.2.6:8444",
+        ),
+        case::<host::Remove>("host remove xen1 --force --yes"),
+        case::<ha::Show>("ha show default"),
+        case::<ha::Enable>("ha enable default --sr nas --lease 90"),
+        case::<ha::Disable>("ha disable default --yes"),
+        case::<ha::SetPriority>("ha set-priority web-1 high"),
+    ]
+}
+
+fn networks() -> Vec<Case> {
+    vec![
+        case::<network::List>("network list -f bridge:xenbr0 --limit 5"),
+        case::<network::Create>("network create lan --bridge xenbr0"),
+        case::<network::Status>("network status lan"),
+        case::<network::SetEncryption>("network set-encryption backend wireguard"),
+        case::<network::Delete>("network delete lan --yes"),
+        case::<security_group::List>("security-group list -f tag:web"),
+        case::<security_group::Create>("security-group create web --tag web --ingress tcp:443 --no-egress"),
+        case::<security_group::SetRules>("security-group set-rules web --ingress tcp:80,443"),
+        case::<security_group::Delete>("security-group delete web --yes"),
+    ]
 }
 
 fn pools() -> Vec<Case> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use xenith_orchestrator_metrics::{PARTS, schema};
-use xenith_orchestrator_store::{Fuse, Keyspace, RocksOptions, RocksStore, ScanRequest, StateStore};
+use xenith_orchestrator_store::{Fuse, Keyspace, RocksOptions, RocksStore, ScanRequest};
 
 use crate::support::{DAY_ONE, World, about, vm, vm_of};
 

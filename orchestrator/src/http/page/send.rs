@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use xenith_common_block::BlockSource;
+use xenith_common_text::chain;
 use xenith_orchestrator_types::import::UploadTicket;
 use xenith_vmware_import::ImportError;
 use xenith_vmware_import::upload::{Mark, pipe, send};
@@ -15,7 +16,7 @@ use xenith_vmware_import::whole::{self, ManifestCheck, WholeOptions, WholeVm};
 
 use super::file::PageFile;
 use super::{Found, FoundDisk, FoundNic, Open, Told};
-use crate::http::upload::{Host, Problem, chain};
+use crate::http::upload::{Host, Problem};
 
 /// A host that restarts is back within these.
 const TRIES: u32 = 20;

@@ -370,6 +370,7 @@ impl World {
             engine: engine.clone(),
             tasks: TaskList::start(engine, &inner.views, &TaskSet::new()).await.unwrap(),
             orphans: Default::default(),
+            changes: Default::default(),
             metering: Arc::clone(&self.0.metering),
             networking: Arc::clone(&inner.networking),
             ha: Default::default(),

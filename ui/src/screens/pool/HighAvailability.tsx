@@ -4,8 +4,9 @@ import { Button, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useId, useState } from 'react';
 import { useTranslation } from 'react-i18next';
-import { useAll, useRead } from '../../api/client';
+import { useRead } from '../../api/client';
 import type { HaHostState, Pool, PoolHa } from '../../api/generated';
+import { useAll } from '../../list/all';
 import { useActs } from '../../parts/acts';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { ChoiceField } from '../../parts/fields';
