@@ -156,13 +156,6 @@ impl Judge {
         suspected
     }
 
-    /// When its lease can have ended at the earliest, as far as is known now. `None`: no look has shown a lease.
-    #[must_use]
-    pub fn earliest_proof(&self) -> Option<Moment> {
-        let (_, first_shown) = self.lease?;
-        Some(self.heard.max(self.granted).max(first_shown).plus(self.timing.proof()))
-    }
-
     /// A fenced host is back, and has nothing that others run.
     pub fn welcome(&mut self, now: Moment) {
         if matches!(self.verdict, Verdict::Fenced(_)) {
