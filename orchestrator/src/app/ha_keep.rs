@@ -147,10 +147,11 @@ impl App {
     ) -> Result<(), StoreError> {
         let left = fenced.left_over(state);
         if left.is_empty() {
-            self.db.ha_hosts.modify(&host, |kept| kept.fenced = None).await?;
-            self.ha.welcome(host);
+            // Told first: who sees it armed finds the event too, and a kill between the two tells it twice, not never.
             let message = format!("{} is back, and has nothing that others run", known.name);
             self.ha_event((Severity::Info, "host.welcomed"), (host, known.pool), message).await;
+            self.db.ha_hosts.modify(&host, |kept| kept.fenced = None).await?;
+            self.ha.welcome(host);
             return Ok(());
         }
         for vm in left {
