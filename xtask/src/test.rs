@@ -5,9 +5,9 @@
 
 mod counts;
 
-use std::env;
 use std::path::Path;
 use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Result, bail, ensure};
 
@@ -71,7 +71,27 @@ fn install(progress: &mut Progress, purposes: &[Purpose]) {
         repeat: "cargo xtask setup".to_owned(),
     };
     progress.run(step, || setup::run(purposes, setup::Mode::Install));
+    if progress.has_failed() || exec::installed("cargo-nextest") {
+        return;
+    }
+    println!("\ninstalling the test runner {NEXTEST} (usually 3-5 minutes, once)");
+    if let Err(error) = install_nextest() {
+        println!("{error:#}; the tests go on without it");
+    }
 }
+
+/// Debian has none. It runs each test in a process of its own, and ends those that hang.
+fn install_nextest() -> Result<()> {
+    let scratch = tree::target_dir()?.join("nextest");
+    let mut command = cargo(&["install", "--locked", NEXTEST]);
+    let done = exec::run(command.arg("--target-dir").arg(&scratch));
+    // Half a gigabyte that is not needed again; what cannot be removed does no harm.
+    let _left = fs::remove_dir_all(&scratch);
+    done
+}
+
+/// Any newer one does too; this one is what the pipeline was seen with.
+const NEXTEST: &str = "cargo-nextest@0.9.151";
 
 /// A verb of ours: its name, what it looks at, and the check itself.
 type OwnCheck = (&'static str, &'static str, fn() -> Result<()>);
