@@ -6,16 +6,21 @@ use xenith_common_ids::{Epoch, OperationId};
 use xenith_hypervisor_agent_api::{Command, VmAction};
 use xenith_hypervisor_agent_client::{AgentClientError, Wish};
 use xenith_hypervisor_agent_sim::{FaultRule, Operation};
+use xenith_hypervisor_agent_types::ha::HaRequest;
 use xenith_hypervisor_agent_types::{FaultReason, Power};
 
 use crate::harness::{Lab, start, until};
 
-/// What can be commanded beside `Execute` and `Hello`, each under an epoch, and why it was refused.
+/// A sign of life, which any host answers.
+const BEAT: HaRequest = HaRequest::Beat { challenge: None, allow_autostart: None };
+
+/// What can be commanded beside `Execute`, `Hello` and `Console`, each under an epoch, and why it was refused. That no other
+/// call is without an epoch is shown where the wire is.
 async fn commands_of(
     lab: &Lab,
     operation: OperationId,
     epoch: Epoch,
-) -> [(&'static str, Option<FaultReason>); 5] {
+) -> [(&'static str, Option<FaultReason>); 6] {
     fn reason<T>(outcome: Result<T, AgentClientError>) -> Option<FaultReason> {
         match outcome {
             Ok(_) => None,
@@ -30,6 +35,7 @@ async fn commands_of(
         ("progress", reason(client.progress(operation, epoch, Wish::Stop).await)),
         ("backup_cancel", reason(client.backup_cancel(operation, epoch).await)),
         ("backup_pace", reason(client.backup_pace(operation, epoch, 1).await)),
+        ("ha", reason(client.ha(epoch, &BEAT).await)),
     ]
 }
 

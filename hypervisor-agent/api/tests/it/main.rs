@@ -236,6 +236,32 @@ fn faults_round_trip() {
     assert_eq!(fault_from_status(&tonic::Status::unavailable("connection refused")), None);
 }
 
+/// As gRPC writes it: `NOT_FOUND`.
+fn spelt(code: tonic::Code) -> String {
+    let mut text = String::new();
+    for letter in format!("{code:?}").chars() {
+        if letter.is_ascii_uppercase() && !text.is_empty() {
+            text.push('_');
+        }
+        text.push(letter.to_ascii_uppercase());
+    }
+    text
+}
+
+#[test]
+fn the_manual_tells_each_reason_with_its_code_and_whether_to_try_again() {
+    let manual = include_str!("../../../../docs/errors.md");
+    let agent = manual.split("\n## ").find(|section| section.starts_with("Agent\n")).unwrap();
+    let rows: Vec<&str> = agent.lines().filter(|line| line.starts_with("| `")).collect();
+    assert_eq!(rows.len(), FaultReason::ALL.len(), "one row for each: {rows:#?}");
+    for reason in FaultReason::ALL {
+        let code = spelt(status_from_fault(&Fault::new(reason, "no")).code());
+        let again = if reason.is_retryable() { "yes " } else { "" };
+        let row = format!("| `{reason}` | {code} | {again}|");
+        assert!(rows.iter().any(|shown| shown.starts_with(&row)), "docs/errors.md needs a row {row:?}");
+    }
+}
+
 /// An older peer does not see a choice that it does not know. It must not look like a fault of the caller.
 #[test]
 fn what_only_a_newer_version_knows_asks_for_an_upgrade() {
