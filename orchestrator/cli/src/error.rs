@@ -254,4 +254,31 @@ mod tests {
             ]
         );
     }
+
+    /// The rows of a section of a manual.
+    fn rows(manual: &'static str, section: &str) -> Vec<&'static str> {
+        let found = manual.split("\n## ").find(|text| text.lines().next() == Some(section));
+        let found = found.unwrap_or_else(|| panic!("there is no section {section}"));
+        found.lines().filter(|line| line.starts_with("| ")).collect()
+    }
+
+    #[test]
+    fn the_manual_tells_each_reason_with_its_codes() {
+        let rows = rows(include_str!("../../../docs/errors.md"), "API");
+        let words: Vec<_> = rows.into_iter().filter(|row| row.starts_with("| `")).collect();
+        assert_eq!(words.len(), Reason::ALL.len(), "one row for each: {words:#?}");
+        for reason in Reason::ALL {
+            let row = format!("| `{}` | {} | {} |", reason.as_str(), reason.code(), reason_code(reason));
+            assert!(words.iter().any(|shown| shown.starts_with(&row)), "docs/errors.md needs a row {row:?}");
+        }
+    }
+
+    #[test]
+    fn the_manual_tells_each_exit_code() {
+        let rows = rows(include_str!("../../../docs/cli.md"), "Exit codes");
+        let told: Vec<u8> =
+            rows.iter().filter_map(|row| row.split('|').nth(1)?.trim().parse().ok()).collect();
+        assert_eq!(told, [0, 1, 2, 3, 4, 5, 6, 7, 8, 130]);
+        assert!(Reason::ALL.iter().all(|reason| told.contains(&reason_code(*reason))));
+    }
 }

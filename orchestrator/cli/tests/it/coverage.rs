@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Method, alarm, alarm_rule, audit, auth, backup, backup_job, backup_run, console, event, filter, ha, host,
-    import, iso, mail, metrics, network, orphan, pool, repository, role, security_group, snapshot, sr,
+    Kind, Method, alarm, alarm_rule, audit, auth, backup, backup_job, backup_run, console, event, filter, ha,
+    host, import, iso, mail, metrics, network, orphan, pool, repository, role, security_group, snapshot, sr,
     standby, system, task, template, token, user, vdi, vm, wave,
 };
 
@@ -351,4 +351,17 @@ async fn commands_are_called_like_their_methods() {
             if noun == "auth" { format!("== xenith {verb}\n") } else { format!("== xenith {noun} {verb}\n") };
         assert!(help.contains(&heading), "{heading}");
     }
+}
+
+/// What can be planned has the flag, and nothing else has it.
+#[test]
+fn a_dry_run_is_offered_where_there_is_one() {
+    let help = xenith_orchestrator_cli::cli::full_help();
+    let pages = help.split("== xenith ").skip(1);
+    let offers = pages.filter(|page| page.lines().any(|line| line.trim() == "--dry-run"));
+    let offers: BTreeSet<_> = offers.filter_map(|page| page.lines().next()).collect();
+    let methods = xenith_orchestrator_api::methods();
+    let plannable = methods.iter().filter(|method| method.kind == Kind::Plannable);
+    let commands: Vec<_> = plannable.map(|method| method.name.replace('.', " ").replace('_', "-")).collect();
+    assert_eq!(offers, commands.iter().map(String::as_str).collect::<BTreeSet<_>>());
 }

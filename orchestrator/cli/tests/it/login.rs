@@ -55,6 +55,44 @@ async fn a_fingerprint_in_the_arguments_asks_nobody() {
 }
 
 #[tokio::test]
+async fn each_context_is_another_orchestrator() {
+    let (one, other) = (FakeOrchestrator::start().await, FakeOrchestrator::start().await);
+    let program = Program::alone().with("XENITH_PASSWORD", "secret");
+    for (server, name) in [(&one, "one"), (&other, "other")] {
+        answer_everything(server);
+        let login = ["login", &server.url(), "-u", "admin", "--accept-new", "--name", name];
+        program.run(&login).await.is(0);
+        assert!(!server.asked().is_empty());
+    }
+    // Who was signed in to last, who is named for one command, and who was chosen from then on.
+    let steps: [(&[&str], &[&str]); 6] = [
+        (&["vm", "list"], &["other"]),
+        (&["--context", "one", "vm", "list"], &["one"]),
+        (&["vm", "list"], &["other"]),
+        (&["context", "use", "one"], &[]),
+        (&["vm", "list"], &["one"]),
+        (&["--context", "other", "vm", "list"], &["other"]),
+    ];
+    for (arguments, expected) in steps {
+        program.run(arguments).await.is(0);
+        let mut asked = vec![("one", one.asked()), ("other", other.asked())];
+        asked.retain(|(_, calls)| !calls.is_empty());
+        let names: Vec<_> = asked.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, expected, "{arguments:?}");
+    }
+    let list = program.run(&["context", "list", "-o", "json"]).await.is(0).out;
+    let list: Vec<serde_json::Value> = serde_json::from_str(&list).unwrap();
+    let current: Vec<_> =
+        list.iter().map(|row| (row["name"].as_str().unwrap(), row["current"].as_bool().unwrap())).collect();
+    assert_eq!(current, [("one", true), ("other", false)]);
+    // The one that is forgotten asks nobody; the other one is still there.
+    program.run(&["context", "remove", "one"]).await.is(0);
+    program.run(&["vm", "list"]).await.is(2);
+    program.run(&["--context", "other", "vm", "list"]).await.is(0);
+    assert!(one.asked().is_empty());
+}
+
+#[tokio::test]
 async fn a_known_orchestrator_is_not_replaced_by_another() {
     let (old, new) = (FakeOrchestrator::start().await, FakeOrchestrator::start().await);
     answer_everything(&new);
