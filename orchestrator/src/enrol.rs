@@ -42,6 +42,10 @@ fn refuse(reason: FaultReason, message: impl std::fmt::Display) -> Status {
     status_from_fault(&Fault::new(reason, message))
 }
 
+fn wrong(field: &str, problem: impl std::fmt::Display) -> Status {
+    status_from_fault(&Fault::invalid(field, problem))
+}
+
 fn broken(error: &StoreError) -> Status {
     refuse(FaultReason::Internal, error)
 }
@@ -91,7 +95,7 @@ impl Enrol {
 }
 
 fn reachable(advertised: &str, from: Option<IpAddr>) -> Result<String, Status> {
-    let invalid = || refuse(FaultReason::Invalid, format_args!("address: {advertised:?} is not host:port"));
+    let invalid = || wrong("address", format_args!("{advertised:?} is not host:port"));
     let (host, port) = advertised.rsplit_once(':').ok_or_else(invalid)?;
     let port: u16 = port.parse().map_err(|_| invalid())?;
     match (host, from) {
@@ -127,7 +131,7 @@ impl Enrolment for Enrol {
         let issued = self
             .certificates
             .issue_for_host(&request.certificate_request_pem, host)
-            .map_err(|error| refuse(FaultReason::Invalid, error))?;
+            .map_err(|error| wrong("certificate_request_pem", error))?;
         let wanted = join.value.name.as_deref().unwrap_or(&request.hostname);
         let name = self.free_name(wanted).await.map_err(|error| broken(&error))?;
         let record = HostRecord {

@@ -50,3 +50,32 @@ pub async fn verify(password: String, hash: String) -> Result<bool, ApiError> {
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_stored_is_argon2id_with_a_salt_of_its_own() {
+        let password = "correct horse battery";
+        let [one, other] =
+            [hash(password.to_owned()).await.unwrap(), hash(password.to_owned()).await.unwrap()];
+        for hash in [&one, &other] {
+            assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+            assert!(verify(password.to_owned(), hash.clone()).await.unwrap());
+            assert!(!verify("correct horse batterx".to_owned(), hash.clone()).await.unwrap());
+        }
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn length_is_all_that_counts() {
+        for (length, taken) in
+            [(SHORTEST - 1, false), (SHORTEST, true), (LONGEST, true), (LONGEST + 1, false)]
+        {
+            let checked = check("new", &"ä".repeat(length));
+            assert_eq!(checked.is_ok(), taken, "{length}");
+        }
+        assert_eq!(check("new", "short").unwrap_err().data.field.as_deref(), Some("new"));
+    }
+}

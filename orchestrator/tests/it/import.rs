@@ -221,6 +221,9 @@ async fn a_running_vm_moves_and_can_go_back() {
     let refused = api_error(installation.admin.call::<import::Start>(&lost).await);
     assert_eq!(refused.data.field.as_deref(), Some("networks"), "{refused}");
 
+    let plan = installation.admin.plan::<import::Start>(&wanted(&there)).await.unwrap();
+    assert!(plan["spec"]["name"] == "web-1" && plan["assessment"]["movable"].is_boolean(), "{plan}");
+    assert!(installation.admin.all::<vm::List, _>("").await.unwrap().is_empty(), "it was only planned");
     let task = installation.admin.call::<import::Start>(&wanted(&there)).await.unwrap().task;
     let copied = reaches(&installation, ImportPhase::Following).await;
     assert_eq!(copied.passes[0].method, "allocated", "{copied:?}");

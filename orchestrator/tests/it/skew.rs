@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::server::{Grpc, UnaryService};
-use tonic::transport::{Endpoint, Uri};
+use tonic::transport::{Channel, Endpoint, Uri};
 use tonic_prost::ProstCodec;
 use xenith_common_pki::{KeyAndRequest, Peer, pinned_client_config};
 use xenith_hypervisor_agent_api::wire::enrolment_client::EnrolmentClient;
@@ -75,10 +75,8 @@ async fn an_agent_of_another_protocol_is_unknown_and_the_reason_is_told() {
     installation.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_of_another_protocol_may_not_join_and_keeps_its_token() {
-    let installation = Installation::start().await;
-    let token: JoinToken = installation.join_token("xen1").await.parse().unwrap();
+/// A connection as a host has it that wants to join, without the client that sends nothing wrong.
+pub async fn channel_to_join(token: &JoinToken) -> Channel {
     let tls = pinned_client_config(token.fingerprint.parse().unwrap(), &[b"h2"]).unwrap();
     let tls = TlsConnector::from(Arc::new(tls));
     let address = token.address.clone();
@@ -90,8 +88,14 @@ async fn an_agent_of_another_protocol_may_not_join_and_keeps_its_token() {
             Ok::<_, std::io::Error>(TokioIo::new(stream))
         }
     });
-    let channel =
-        Endpoint::from_static("http://orchestrator").connect_with_connector(connector).await.unwrap();
+    Endpoint::from_static("http://orchestrator").connect_with_connector(connector).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_of_another_protocol_may_not_join_and_keeps_its_token() {
+    let installation = Installation::start().await;
+    let token: JoinToken = installation.join_token("xen1").await.parse().unwrap();
+    let channel = channel_to_join(&token).await;
     let key = KeyAndRequest::generate().unwrap();
     let request = |protocol| wire::JoinRequest {
         protocol,

@@ -11,11 +11,19 @@ use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
+use tonic::Code;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic_prost::ProstCodec;
+use xenith_hypervisor_agent_api::wire as agent;
+use xenith_hypervisor_agent_api::wire::enrolment_client::EnrolmentClient;
+use xenith_hypervisor_agent_api::{JoinToken, PROTOCOL, fault_from_status};
+use xenith_hypervisor_agent_types::FaultReason;
 use xenith_orchestrator_api::{WatchEvents, host};
 use xenith_orchestrator_client::{EventChanges, Update, Watch};
 use xenith_orchestrator_types::host::AddHost;
 
 use crate::harness::{Installation, PATIENCE, small};
+use crate::skew::channel_to_join;
 
 const INFO: &str = r#"{"jsonrpc":"2.0","id":7,"method":"system.info","params":{}}"#;
 
@@ -226,5 +234,63 @@ async fn calls_of_one_batch_fail_alone() {
     // Somebody who is signed in was not disturbed.
     let add = AddHost { name: None, pool: None, minutes: 0 };
     assert!(installation.admin.call::<host::Add>(&add).await.is_ok());
+    installation.stop().await;
+}
+
+/// Where hosts join, which is the one call of theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_frame_of_who_wants_to_join_ends_its_call_only() {
+    let installation = Installation::start().await;
+    let mut bystander = Bystander::new(&installation).await;
+    let token: JoinToken = installation.join_token("xen1").await.parse().unwrap();
+    let channel = channel_to_join(&token).await;
+    let key = xenith_common_pki::KeyAndRequest::generate().unwrap();
+    let good = agent::JoinRequest {
+        protocol: PROTOCOL,
+        secret: token.secret.clone(),
+        certificate_request_pem: key.request_pem,
+        hostname: "xen1".into(),
+        address: "127.0.0.1:1".into(),
+        agent_version: "0".into(),
+    };
+    let mut client = EnrolmentClient::new(channel.clone());
+
+    // Its first field is text, where a request to join has a number.
+    let garbled = agent::WatchRequest { instance: "x".into(), generation: 1 };
+    let codec = ProstCodec::<agent::WatchRequest, agent::JoinReply>::default();
+    let mut raw = tonic::client::Grpc::new(channel);
+    raw.ready().await.unwrap();
+    let join = PathAndQuery::from_static("/xenith.agent.v1.Enrolment/Join");
+    let refused = raw.unary(tonic::Request::new(garbled), join, codec).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Internal, "not a request to join: {refused}");
+
+    let oversize = agent::JoinRequest { hostname: "x".repeat(1 << 20), ..good.clone() };
+    let refused = client.join(oversize).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "oversize: {refused}");
+
+    for (case, bad, field) in [
+        (
+            "an address without a port",
+            agent::JoinRequest { address: "xen1".into(), ..good.clone() },
+            "address",
+        ),
+        (
+            "no request for a certificate",
+            agent::JoinRequest { certificate_request_pem: "none".into(), ..good.clone() },
+            "certificate_request_pem",
+        ),
+    ] {
+        let fault = fault_from_status(&client.join(bad).await.unwrap_err()).unwrap();
+        assert_eq!(
+            (fault.reason, fault.field.as_deref()),
+            (FaultReason::Invalid, Some(field)),
+            "{case}: {fault}"
+        );
+        assert!(fault.message.starts_with(field), "{case}: {fault}");
+    }
+
+    // The token was not spent by any of these, and the connection is the same.
+    client.join(good).await.expect("a good request is taken");
+    bystander.hears(&installation).await;
     installation.stop().await;
 }

@@ -53,6 +53,10 @@ fn prints_in_one_way() {
         ("id:0190ABCD", "id:0190abcd"),
         ("host_id:0190abcd-0000-7000-8000-000000000000", "host_id:0190abcd-0000-7000-8000-000000000000"),
         ("address:fd00::1", "address:fd00::1"),
+        (
+            "power:running host:xen1 tag:prod memory:>8GiB name:/^db/",
+            "power:running host:xen1 tag:prod memory:>=8193MiB name:/^db/",
+        ),
         ("a,b", "\"a,b\""),
         (":", "\":\""),
         ("c:\\", "error"),
