@@ -26,10 +26,15 @@ pub fn run() -> Result<()> {
         metadata.workspace_packages().iter().map(|package| package.manifest_path.clone().into()).collect();
     manifests.sort();
     let mut wrong = Vec::new();
+    let members = members(&fs::read_to_string(root.join("Cargo.toml")).context("cannot read Cargo.toml")?)?;
     for path in &manifests {
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let shown = path.strip_prefix(&root).unwrap_or(path);
         let folder = shown.parent().unwrap_or(Path::new(""));
+        // Cargo takes what others depend on for a member, too, as long as anybody does.
+        if !members.iter().any(|member| Path::new(member) == folder) {
+            wrong.push(format!("Cargo.toml: write {:?} into members", folder.display().to_string()));
+        }
         let table: Table = text.parse().with_context(|| format!("{} is not TOML", shown.display()))?;
         wrong.extend(
             complaints(folder, &table).into_iter().map(|what| format!("{}: {what}", shown.display())),
@@ -43,6 +48,14 @@ pub fn run() -> Result<()> {
     }
     println!("{} manifests follow the workspace", manifests.len());
     Ok(())
+}
+
+/// The folders that the root manifest lists, in its order.
+fn members(manifest: &str) -> Result<Vec<String>> {
+    let table: Table = manifest.parse().context("Cargo.toml is not TOML")?;
+    let listed = table.get("workspace").and_then(|workspace| workspace.get("members"));
+    let listed = listed.and_then(Value::as_array).context("Cargo.toml lists no members")?;
+    Ok(listed.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect())
 }
 
 fn complaints(folder: &Path, manifest: &Table) -> Vec<String> {
@@ -116,6 +129,13 @@ mod tests {
         [target.'cfg(unix)'.dependencies]
         libc.workspace = true
     "#;
+
+    #[test]
+    fn members_are_those_of_the_workspace() {
+        let manifest = "[workspace]\nmembers = [\"common/ids\", \"xtask\"]\n";
+        assert_eq!(members(manifest).unwrap(), ["common/ids", "xtask"]);
+        assert!(members("[package]\n").is_err());
+    }
 
     #[test]
     fn each_departure_from_the_workspace_is_found() {
