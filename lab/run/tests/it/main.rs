@@ -61,6 +61,12 @@ async fn ctrl_c_lets_agent_and_orchestrator_end_by_themselves() {
     run.stop().await;
     let said = fs::read_to_string(said).unwrap();
     assert!(said.contains("stopping") && !said.contains("killed"), "{said}");
+    // What is being done, and how long it usually takes.
+    for step in
+        ["starting the orchestrator; usually ", "until the hosts are heard; usually ", "stopping; usually "]
+    {
+        assert!(said.contains(step), "{step:?} is not in {said}");
+    }
     let log = fs::read_to_string(folder.path().join("sim1/agent.log")).unwrap();
     assert!(log.contains("stopping; VMs are left alone"), "{log}");
 }

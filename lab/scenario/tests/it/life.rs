@@ -21,8 +21,14 @@ pub async fn enrol(stage: &Stage, programs: &Programs) -> Result<()> {
 pub async fn start(stage: &Stage, guest: &Guest) -> Result<()> {
     stage.orchestrator.done::<vm::Create>(guest.create(), MINUTE).await?;
     stage.orchestrator.done::<vm::Start>(json!({ "vm": guest.name }), 3 * MINUTE).await?;
-    let seen = stage.running(guest).await?;
-    ensure!(seen.guest.os.as_deref().is_some_and(|os| os.contains("Xenith test guest")), "{:?}", seen.guest);
+    stage.running(guest).await?;
+    let told = |seen: &ObservedVm| {
+        let facts = &seen.guest;
+        facts.os.as_deref().is_some_and(|os| os.contains("Xenith test guest"))
+            && facts.pv_drivers.as_deref().is_some_and(|drivers| drivers.starts_with("1.0"))
+            && facts.memory_free.is_some_and(|free| free.mib() < guest.memory_mib)
+    };
+    let seen = stage.observed(guest.name, "tells its system, drivers and free memory", told).await?;
     stage.order(&seen, "write-pattern 7 1").await?;
     stage.order(&seen, "check-pattern 7 1").await?;
     // Through the bridge and out of the host: QEMU's gateway answers.
