@@ -52,7 +52,9 @@ use crate::vm::registry::{Domids, Registry, Settings};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    #[error("cannot listen on {address}")]
+    #[error(
+        "cannot listen on {address}; find who has it (ss -tlnp), or set another one, `listen` in the settings"
+    )]
     Listen {
         address: SocketAddr,
         #[source]

@@ -51,7 +51,7 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address}; find who has it (ss -tlnp), or choose another one with --listen")]
     Listen {
         address: SocketAddr,
         #[source]

@@ -20,7 +20,9 @@ pub enum HypervisorError {
     /// The domain is there but not in a state for this (dead, being destroyed, not running).
     #[error("domain {domid} is {status}; {operation} needs one that is {needs}")]
     WrongStatus { domid: DomId, status: String, operation: &'static str, needs: &'static str },
-    #[error("a domain named {name:?} exists already (domain {domid})")]
+    #[error(
+        "a domain named {name:?} exists already (domain {domid}); rename one of the two, or end that one"
+    )]
     NameTaken { name: String, domid: DomId },
     #[error("the host has {free} of memory free for guests, {needed} are needed")]
     NoMemory { needed: MemoryMiB, free: MemoryMiB },

@@ -60,7 +60,9 @@ pub fn nic(field: &str, nic: &DomainNic) -> Result<(), HypervisorError> {
     if is_bridge(&nic.bridge) {
         return Ok(());
     }
-    Err(invalid(field, format!("this host has no bridge {:?}", nic.bridge)))
+    let there: Vec<String> = host::bridges().into_iter().map(|bridge| bridge.name).collect();
+    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+    Err(invalid(field, format!("this host has no bridge {:?}; it has {there}", nic.bridge)))
 }
 
 fn regular_file(field: &str, path: &Path) -> Result<(), HypervisorError> {
@@ -106,5 +108,7 @@ mod tests {
         spec.disks[0].path = file;
         spec.nics[0].bridge = "../lo".to_owned();
         expect(&spec, "nics[0]");
+        let error = check(&spec).unwrap_err().to_string();
+        assert!(error.contains("no bridge \"../lo\"; it has "), "{error}");
     }
 }

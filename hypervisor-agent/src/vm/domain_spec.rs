@@ -1,6 +1,6 @@
 //! From what an administrator asks for to what the hypervisor of this host builds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use xenith_common_ids::{IncarnationId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{
@@ -16,6 +16,22 @@ pub struct Resolver {
     /// Kernels and ramdisks for direct boot.
     pub boot: PathBuf,
     pub storage: Storage,
+}
+
+/// What could be asked for instead, and no more of it than somebody reads.
+fn files_of(folder: &Path) -> String {
+    const MOST: usize = 10;
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.filter(|entry| entry.path().is_file());
+    let mut names: Vec<String> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    let more = names.len().saturating_sub(MOST);
+    names.truncate(MOST);
+    match (names.is_empty(), more) {
+        (true, _) => "there is none; put kernels and ramdisks there".to_owned(),
+        (false, 0) => format!("there are {}", names.join(", ")),
+        (false, more) => format!("there are {}, and {more} more", names.join(", ")),
+    }
 }
 
 impl Resolver {
@@ -62,8 +78,11 @@ impl Resolver {
     fn boot_file(&self, field: &str, name: &str) -> Result<String, Fault> {
         let path: PathBuf = self.boot.join(name);
         if !path.is_file() {
-            let folder = self.boot.display();
-            return Err(Fault::invalid(field, format!("there is no {name:?} in {folder} on this host")));
+            let (folder, there) = (self.boot.display(), files_of(&self.boot));
+            return Err(Fault::invalid(
+                field,
+                format_args!("there is no {name:?} in {folder} on this host; {there}"),
+            ));
         }
         Ok(path.display().to_string())
     }
@@ -97,4 +116,25 @@ impl Resolver {
 
 pub fn nic(nic: &NicSpec) -> DomainNic {
     DomainNic { mac: nic.mac, bridge: nic.bridge.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_folder_has_is_told_in_a_line() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(files_of(&folder.path().join("none")).contains("there is none"));
+        std::fs::create_dir(folder.path().join("a-folder")).unwrap();
+        assert!(files_of(folder.path()).contains("there is none"));
+        for name in ["vmlinuz", "initrd.img"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(files_of(folder.path()), "there are initrd.img, vmlinuz");
+        for number in 0..10 {
+            std::fs::write(folder.path().join(format!("k{number}")), "").unwrap();
+        }
+        assert!(files_of(folder.path()).ends_with("k8, and 2 more"), "{}", files_of(folder.path()));
+    }
 }

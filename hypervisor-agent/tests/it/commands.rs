@@ -270,6 +270,10 @@ async fn a_wrong_spec_names_the_field() {
     let vm = lab.define_as(missing).await;
     let fault = lab.vm(vm, start()).await.unwrap_err();
     assert_eq!(fault.field.as_deref(), Some("platform.boot.kernel"), "{fault}");
+    assert!(
+        fault.message.contains("there are ") && fault.message.contains("vmlinuz"),
+        "what could be: {fault}"
+    );
     assert_eq!(lab.look(vm).await.unwrap().power, Power::Stopped);
 }
 

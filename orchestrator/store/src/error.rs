@@ -89,7 +89,10 @@ pub enum UnsupportedSchema {
         "its schema is version {found} and there is no migration to {to}; upgrade through an older release"
     )]
     NoPath { found: u32, to: u32 },
-    #[error("the migration to version {to} stopped at {keyspace}/{key}: {detail}")]
+    #[error(
+        "the migration to version {to} stopped at {keyspace}/{key}: {detail}; report it, and until it is mended go \
+         back to the older release with the checkpoint made before the upgrade"
+    )]
     Migration { to: u32, keyspace: Keyspace, key: String, detail: String },
 }
 

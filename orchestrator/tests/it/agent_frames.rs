@@ -1,5 +1,8 @@
 //! An agent that talks nonsense: its host is unknown, with the reason, and nobody else suffers.
 
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
 use axum::http::{Response, header};
 use xenith_hypervisor_agent_api::{PROTOCOL, wire};
 use xenith_hypervisor_agent_sim::SimHypervisor;
@@ -60,5 +63,32 @@ async fn an_agent_that_talks_nonsense_is_unknown_and_disturbs_nobody() {
     for agent in agents {
         agent.abort();
     }
+    installation.stop().await;
+}
+
+/// What went wrong is not tried again at once: a fleet of such agents would keep everybody busy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_is_not_understood_is_greeted_less_and_less_often() {
+    let installation = Installation::start().await;
+    let greetings: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let noted = Arc::clone(&greetings);
+    let router = axum::Router::new().fallback(move |request: axum::extract::Request| {
+        let noted = Arc::clone(&noted);
+        async move {
+            if request.uri().path().ends_with("/Hello") {
+                noted.lock().unwrap().push(Instant::now());
+            }
+            "not even gRPC"
+        }
+    });
+    let agent = fake_agent(&installation, "bad", router).await;
+    let at = until("it was greeted five times", async || {
+        let at = greetings.lock().unwrap().clone();
+        (at.len() >= 5).then_some(at)
+    })
+    .await;
+    // It begins with a quarter of a second and doubles; by chance each wait may be half as long.
+    assert!(at[4] - at[3] >= Duration::from_millis(500), "{at:?}");
+    agent.abort();
     installation.stop().await;
 }
