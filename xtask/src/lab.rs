@@ -9,7 +9,7 @@ use crate::setup::{self, Purpose};
 
 /// Makes the machine ready, builds the lab and becomes it, so that Ctrl-C reaches the hosts and nobody in between.
 pub fn run(hosts: u8) -> Result<()> {
-    setup::run(&[Purpose::Lab], setup::Mode::Install)?;
+    setup::ensure(&[Purpose::Lab])?;
     println!("building the lab (usually 2 seconds, or a minute the first time)");
     exec::run(Command::new("cargo").args(["build", "--package", "xenith-lab"]))?;
     println!("starting {hosts} host(s) (usually a minute each, and three more the first time)");

@@ -44,7 +44,7 @@ pub fn run(test: Test) -> Result<()> {
         // The medium is written with the installer's programs.
         purposes.extend([Purpose::Iso, Purpose::Hvm]);
     }
-    setup::run(&purposes, setup::Mode::Install)?;
+    setup::ensure(&purposes)?;
     println!("building what is tested (usually a minute, or 10 the first time)");
     exec::run(&mut if matches!(test, Test::Run) { product::build() } else { programs() })?;
     exec::run(&mut agent())?;

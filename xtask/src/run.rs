@@ -49,14 +49,8 @@ pub fn run(hosts: Hosts) -> Result<()> {
     let lab = matches!(hosts, Hosts::Lab(_)) || (hosts == Hosts::Auto && !is_dom0());
     let mut purposes = vec![Purpose::Build];
     purposes.extend(lab.then_some(Purpose::Lab));
-    if setup::is_debian() {
-        setup::run(&purposes, setup::Mode::Install).context(
-            "the machine could not be made ready; simulated hosts need the least: make run HOSTS=sim",
-        )?;
-    } else {
-        println!("this is not a Debian system; what is needed, by Debian's names:");
-        setup::list(&purposes);
-    }
+    setup::ensure(&purposes)
+        .context("the machine could not be made ready; simulated hosts need the least: make run HOSTS=sim")?;
     ui::ensure_built();
     println!("building (usually a few seconds; the first time about ten minutes on two cores)");
     exec::run(&mut build())?;

@@ -23,8 +23,7 @@ pub enum Mode {
     Check,
 }
 
-#[must_use]
-pub fn is_debian() -> bool {
+fn is_debian() -> bool {
     exec::installed("apt-get") && exec::installed("dpkg-query")
 }
 
@@ -32,8 +31,18 @@ fn wanted(purposes: &[Purpose]) -> Vec<&'static Package> {
     PACKAGES.iter().filter(|package| purposes.contains(&package.purpose)).collect()
 }
 
+/// Makes the machine ready, where that can be done. Elsewhere what is needed is named, and whoever needs it finds out.
+pub fn ensure(purposes: &[Purpose]) -> Result<()> {
+    if is_debian() {
+        return run(purposes, Mode::Install);
+    }
+    println!("this is not a Debian system; what is needed, by Debian's names:");
+    list(purposes);
+    Ok(())
+}
+
 /// Shows what `purposes` need.
-pub fn list(purposes: &[Purpose]) {
+fn list(purposes: &[Purpose]) {
     for package in wanted(purposes) {
         println!("  {package}");
     }
@@ -44,7 +53,10 @@ pub fn run(purposes: &[Purpose], mode: Mode) -> Result<()> {
     let wanted = wanted(purposes);
     if !is_debian() {
         list(purposes);
-        bail!("this is not a Debian system; install what the list above names, then use --no-setup");
+        bail!(
+            "this is not a Debian system; install what the list above names by hand (tests go on without this step: \
+             cargo xtask test --no-setup)"
+        );
     }
     let installed = apt::installed(&wanted)?;
     let missing: Vec<&Package> =
