@@ -203,3 +203,45 @@ impl StateStore for RocksStore {
         self.shared.health.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    const NOTES: Keyspace = Keyspace::new("note");
+
+    /// How many batches were written behind this sequence number. Each was synced by itself.
+    fn batches_since(store: &RocksStore, sequence: u64) -> usize {
+        let db = store.shared.db();
+        db.as_ref().unwrap().get_updates_since(sequence).unwrap().filter(Result::is_ok).count()
+    }
+
+    #[tokio::test]
+    async fn what_waits_while_the_disk_is_busy_is_written_with_one_sync() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = RocksStore::open(folder.path().join("store"), Schema::new(1).with(&[NOTES])).unwrap();
+        let put = |number: u32| store.commit(Transaction::new().put(NOTES, format!("{number:03}"), "x"));
+        put(0).await.unwrap();
+        let before = store.shared.db().as_ref().unwrap().latest_sequence_number();
+        for number in 1..=3 {
+            put(number).await.unwrap();
+        }
+        assert_eq!(batches_since(&store, before), 3, "a lone commit waits for nobody");
+
+        let before = store.shared.db().as_ref().unwrap().latest_sequence_number();
+        let mut commits: Vec<_> = (4..=40).map(put).collect();
+        {
+            // The writer stands while this is held, as while the disk syncs.
+            let _busy = store.shared.db.write().unwrap();
+            for commit in &mut commits {
+                assert!(commit.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            }
+        }
+        for commit in commits {
+            commit.await.unwrap();
+        }
+        assert_eq!(batches_since(&store, before), 1);
+    }
+}
