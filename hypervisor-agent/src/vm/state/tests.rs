@@ -145,6 +145,60 @@ fn every_command_in_every_state() {
     }
 }
 
+/// What docs/state-machines.md says of a command that comes while nothing is being done. A cell that is empty or names
+/// another row says nothing by itself, and `forget` is decided by the VM's owner.
+#[test]
+fn the_manual_has_the_same_table() {
+    let manual = include_str!("../../../../docs/state-machines.md");
+    let [run, other, before] = [(); 3].map(|()| IncarnationId::new());
+    let up = |mode| Settled::Up(Up { domid: DomId(1), run, mode });
+    let columns = [
+        Settled::Stopped { last: Some(Ended { run: before, reason: DeathReason::PowerOff }) },
+        up(Mode::Running),
+        up(Mode::Paused),
+        Settled::Suspended,
+        up(Mode::Preserved),
+    ];
+    let memory = MemoryOf { vdi: VdiId::new(), sr: SrId::new() };
+    let (deadline, part) = (Duration::from_secs(1), RevertPart::Whole);
+    let rows = [
+        ("start, a new run", VmAction::Start { incarnation: other }),
+        ("start, the run that is on", VmAction::Start { incarnation: run }),
+        ("start, a run that has ended", VmAction::Start { incarnation: before }),
+        ("resume", VmAction::Resume { incarnation: other }),
+        ("shut down", VmAction::Shutdown { kind: ShutdownKind::PowerOff, deadline }),
+        ("destroy", VmAction::Destroy),
+        ("pause", VmAction::Pause),
+        ("unpause", VmAction::Unpause),
+        ("suspend", VmAction::Suspend),
+        ("discard the saved memory", VmAction::DiscardSuspended),
+        ("apply the definition", VmAction::Apply),
+        ("snapshot", VmAction::Snapshot { disks: vec![], quiesce: Quiesce::Never }),
+        ("snapshot with memory", VmAction::SnapshotWithMemory { disks: vec![], memory }),
+        (
+            "revert with memory, a new run",
+            VmAction::RevertWithMemory { incarnation: other, disks: vec![], memory, part },
+        ),
+    ];
+    for (name, action) in rows {
+        let row = manual.lines().find_map(|line| line.strip_prefix(&format!("| {name} |")));
+        let cells = row.unwrap_or_else(|| panic!("no row {name:?} in docs/state-machines.md")).split('|');
+        let mut said = 0;
+        for (cell, settled) in cells.zip(&columns) {
+            let expected = match cell.trim().split(':').next() {
+                Some("begins") => "begin",
+                Some("holds") => "so",
+                Some("refused") => "no",
+                _ => continue,
+            };
+            said += 1;
+            let decision = decide(settled, None, &action, None);
+            assert_eq!(word(&decision), expected, "{name} when {settled:?}: {decision:?}");
+        }
+        assert!(said > 0, "the row {name:?} says nothing");
+    }
+}
+
 #[test]
 fn a_snapshot_with_memory_in_every_state() {
     let (run, other) = (IncarnationId::new(), IncarnationId::new());
