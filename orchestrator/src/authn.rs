@@ -346,6 +346,9 @@ mod tests {
     use xenith_common_ids::PoolId;
     use xenith_orchestrator_store::MemoryStore;
     use xenith_orchestrator_types::Permission;
+    use xenith_orchestrator_types::token::Token;
+
+    use crate::model::TokenRecord;
 
     fn db() -> Db {
         Db::over(Arc::new(MemoryStore::new(&crate::db::schema())))
@@ -373,6 +376,43 @@ mod tests {
         authn.end_sessions(user.id, None).await.unwrap();
         assert_eq!(authn.caller(&secret, None).await.unwrap_err().reason(), Reason::Unauthenticated);
         assert!(authn.caller("xt1-nonsense", None).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_has_expired_lets_nobody_in() {
+        let authn = Authn::new(db()).await.unwrap();
+        let password = authn.first_admin().await.unwrap().unwrap();
+        let vault = Vault::open(&tempfile::tempdir().unwrap().path().join("master.key")).unwrap();
+        let given = Credentials { name: "admin".into(), password, code: None };
+        let session = authn.login(&given, &vault).await.unwrap();
+        let left = session.expires - OffsetDateTime::now_utc();
+        assert!(left > time::Duration::hours(11) && left <= time::Duration::hours(12), "{left}");
+        let id = TokenId::new();
+        let token_secret = Authn::token_secret(id).unwrap();
+        let (user, created) = (session.user.id, OffsetDateTime::now_utc());
+        let expires = created + Duration::from_secs(60);
+        let token = Token { id, user, name: "ci".into(), bindings: vec![], created, expires };
+        let record = TokenRecord { token, secret_hash: secret_hash(&token_secret) };
+        authn.db.tokens.insert(&id, &record).await.unwrap();
+
+        // Who is let in stays so until it has expired, also over a connection that is open.
+        let mut open = Vec::new();
+        for secret in [&session.secret, &token_secret] {
+            let caller = authn.caller(secret, None).await.unwrap();
+            assert!(authn.current(&caller).await.is_ok());
+            open.push(caller);
+        }
+        let other = format!("{TOKEN_PREFIX}{id}.{}", "ab".repeat(32));
+        assert!(authn.caller(&other, None).await.is_err(), "the id alone is no token");
+        let past = created - Duration::from_secs(1);
+        let key = secret_hash(&session.secret);
+        authn.db.sessions.modify(&key, |record| record.expires = past).await.unwrap().unwrap();
+        authn.db.tokens.modify(&id, |record| record.token.expires = past).await.unwrap().unwrap();
+        for (secret, caller) in [&session.secret, &token_secret].into_iter().zip(&open) {
+            let over = authn.caller(secret, None).await.unwrap_err();
+            assert_eq!(over.reason(), Reason::Unauthenticated, "{over}");
+            assert_eq!(authn.current(caller).await.unwrap_err().reason(), Reason::Unauthenticated);
+        }
     }
 
     #[tokio::test]
