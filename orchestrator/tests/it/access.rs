@@ -333,6 +333,32 @@ async fn sessions_and_tokens_end_when_they_should() {
     installation.stop().await;
 }
 
+/// What is pushed goes to who may still have it, and the last word says why it ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_loses_their_account_or_role_loses_what_they_follow() {
+    let all = Installation::start().await;
+    let change =
+        |name: &str, bindings, disabled| UpdateUser { user: name.into(), password: None, bindings, disabled };
+    for (name, lost, reason) in [
+        ("vera", change("vera", None, Some(true)), Reason::Unauthenticated),
+        ("dora", change("dora", Some(vec![]), None), Reason::Forbidden),
+    ] {
+        let theirs = user(&all, name, Role::Viewer, Scope::All).await;
+        let mut watch: Watch<NounChanges> = theirs.watch(&EMPTY).await.unwrap();
+        all.admin.call::<user::Update>(&lost).await.unwrap();
+        let refused = until("what they follow has ended", async || {
+            let name = format!("{name}-{}", xenith_common_ids::PoolId::new());
+            let new = CreatePool { name, description: String::new() };
+            all.admin.call::<pool::Create>(&new).await.unwrap();
+            let told = tokio::time::timeout(std::time::Duration::from_millis(500), watch.next()).await;
+            told.ok()?.err()
+        })
+        .await;
+        assert_eq!(api_error(Err::<(), _>(refused)).reason(), reason, "{name}");
+    }
+    all.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guessing_is_slowed_down() {
     let installation = Installation::start().await;
