@@ -189,8 +189,11 @@ pub fn prepare(files: &dyn Files, facts: &Facts) -> Option<Preparation> {
     linux::is_root(files).then(|| linux::prepare(files, facts))
 }
 
-/// The loader that firmware starts when it knows no boot entry: NVRAM does not come along with a disk. `files` is an EFI
-/// system partition.
+/// The loader that firmware starts when it knows no boot entry, which is at every start: the UEFI of Xen's guests keeps no
+/// variables, so that this path is the entry (`docs/adr/0092-uefi-entries.md`). `files` is an EFI system partition.
+///
+/// Not shim: started by this name it looks for its own fallback or for GRUB beside itself, where neither lies, and gives up.
+/// It is there for Secure Boot, which guests here do not have. GRUB knows by itself where its settings are.
 #[must_use]
 pub fn fallback_loader(files: &dyn Files) -> Option<Change> {
     const FALLBACK: &str = "/EFI/BOOT/BOOTX64.EFI";
@@ -206,7 +209,8 @@ pub fn fallback_loader(files: &dyn Files) -> Option<Change> {
     if find(&efi, "BOOT").and_then(|boot| find(&boot, "BOOTX64.EFI")).is_some() {
         return None;
     }
-    let loaders = ["shimx64.efi", "grubx64.efi", "systemd-bootx64.efi"];
+    // SUSE leaves the architecture out of the name.
+    let loaders = ["grubx64.efi", "grub.efi", "systemd-bootx64.efi"];
     for vendor in files.list(&efi).iter().filter(|name| !name.eq_ignore_ascii_case("BOOT")) {
         let folder = format!("{efi}/{vendor}");
         for loader in loaders {
@@ -229,14 +233,16 @@ mod tests {
     fn a_fallback_loader_is_made_where_none_is() {
         for (name, files, from) in [
             (
-                "shim before grub",
-                &["/EFI/debian/grubx64.efi", "/EFI/debian/shimx64.efi"][..],
-                Some("/EFI/debian/shimx64.efi"),
+                "grub, not the shim before it",
+                &["/EFI/debian/shimx64.efi", "/EFI/debian/grubx64.efi"][..],
+                Some("/EFI/debian/grubx64.efi"),
             ),
             ("only grub", &["/EFI/centos/grubx64.efi"], Some("/EFI/centos/grubx64.efi")),
+            ("as SUSE calls it", &["/EFI/opensuse/grub.efi"], Some("/EFI/opensuse/grub.efi")),
             ("windows", &["/EFI/Microsoft/Boot/bootmgfw.efi"], Some("/EFI/Microsoft/Boot/bootmgfw.efi")),
-            ("any case", &["/efi/Debian/SHIMX64.EFI"], Some("/efi/Debian/SHIMX64.EFI")),
-            ("there is one", &["/EFI/debian/shimx64.efi", "/EFI/Boot/bootx64.efi"], None),
+            ("any case", &["/efi/Debian/GRUBX64.EFI"], Some("/efi/Debian/GRUBX64.EFI")),
+            ("there is one", &["/EFI/debian/grubx64.efi", "/EFI/Boot/bootx64.efi"], None),
+            ("a shim with nothing to start", &["/EFI/debian/shimx64.efi"], None),
             ("nothing to start", &["/EFI/debian/fbx64.csv"], None),
             ("no partition of this kind", &["/etc/fstab"], None),
         ] {

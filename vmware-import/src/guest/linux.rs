@@ -19,6 +19,7 @@ pub fn prepare(files: &dyn Files, facts: &Facts) -> Preparation {
     plan.table("/etc/fstab");
     plan.table("/etc/crypttab");
     plan.boot_loader();
+    plan.firmware();
     // Into the initramfs go the adapters' names, too: some systems name them there already.
     plan.nics();
     plan.initramfs();
@@ -160,6 +161,26 @@ impl Plan<'_> {
         // Only where it is ours to make again: Red Hat's entries were changed above.
         if changed && self.family == Family::Debian && self.files.exists("/usr/sbin/update-grub") {
             self.run(&["/usr/sbin/update-grub"], "the boot menu follows its settings");
+        }
+    }
+
+    /// The loader that the firmware starts here is a copy of the guest's own ([`super::fallback_loader`]), which its updates do
+    /// not know of: a GRUB of before that loads modules of after starts nothing. Debian makes the copy itself where it is told
+    /// to; the packages of the others always do.
+    fn firmware(&mut self) {
+        const ASKS: &str = "/usr/bin/debconf-set-selections";
+        let grub = self.files.exists("/usr/sbin/grub-install") && self.files.exists(ASKS);
+        if self.family != Family::Debian || !self.facts.efi || !grub {
+            return;
+        }
+        let answers = self.files.text("/var/cache/debconf/config.dat").unwrap_or_default();
+        let said = |answer: &str| {
+            let has = |line: &str| answer.lines().any(|found| found == line);
+            has("Name: grub2/force_efi_extra_removable") && has("Value: true")
+        };
+        if !answers.split("\n\n").any(said) {
+            let tell = format!("echo grub-efi-amd64 grub2/force_efi_extra_removable boolean true | {ASKS}");
+            self.run(&["/bin/sh", "-c", &tell], "updates of GRUB renew the loader that the firmware starts");
         }
     }
 
@@ -479,6 +500,35 @@ mod tests {
         let new = written(&found, "/boot/grub2/grubenv").unwrap();
         assert!(new.len() == env.len() && new.contains("root=UUID=1111-aaaa ro"), "{new}");
         assert_eq!(written(&found, "/boot/loader/entries/a.conf"), Some("options root=UUID=1111-aaaa ro\n"));
+    }
+
+    #[test]
+    fn updates_renew_the_loader_that_the_firmware_starts() {
+        let answers = |value: &str| {
+            format!(
+                "Name: grub2/linux_cmdline\nValue: true\n\nName: grub2/force_efi_extra_removable\nValue: {value}\n"
+            )
+        };
+        let files = |config: &str| {
+            TableFiles::of(&[
+                ("/etc/os-release", DEBIAN),
+                ("/etc/fstab", ""),
+                ("/usr/sbin/grub-install", ""),
+                ("/usr/bin/debconf-set-selections", ""),
+                ("/var/cache/debconf/config.dat", config),
+            ])
+        };
+        let efi = Facts { efi: true, ..facts() };
+        for (name, config, facts, expected) in [
+            ("never asked", "", &efi, 1),
+            ("no", answers("false").as_str(), &efi, 1),
+            ("done", answers("true").as_str(), &efi, 0),
+            ("BIOS", "", &facts(), 0),
+        ] {
+            let found = runs(&prepare_any(&files(config), facts).unwrap());
+            assert_eq!(found.len(), expected, "{name}: {found:?}");
+            assert!(found.iter().all(|run| run.contains("force_efi_extra_removable boolean true")), "{name}");
+        }
     }
 
     #[test]

@@ -119,15 +119,15 @@ rules! {
         |vm, _| when(vm.snapshots >= 28, || format!("{} snapshots", vm.snapshots));
     "consolidation" Blocks "consolidate the disks on the host, then assess again"
         |vm, _| says(vm.consolidation_needed, "the disks need consolidation");
-    "firmware-uefi" Note "boot entries are written anew; the fallback loader is used when there is none"
+    "firmware-uefi" Note "its boot entries stay behind: here firmware starts the loader at EFI/BOOT, which is put there where there is none"
         |vm, _| says(vm.efi, "UEFI firmware");
-    "secure-boot" Attention "check that the target's firmware has the keys, or switch Secure Boot off first"
+    "secure-boot" Attention "it is not to be had here: the firmware of Xen's guests keeps no keys; try the guest without it first"
         |vm, _| says(vm.secure_boot == Some(true), "Secure Boot is on");
-    "vtpm" Blocks "its state cannot leave the vendor: suspend BitLocker, keep recovery keys, remove the vTPM"
+    "vtpm" Blocks "its state cannot leave the vendor: decrypt what it holds the keys of (manage-bde -off), remove the vTPM"
         |vm, _| says(vm.vtpm == Some(true), "a virtual TPM");
     "vm-encrypted" Blocks "decrypt the VM on the source"
         |vm, _| says(vm.encrypted == Some(true), "the VM is encrypted");
-    "bitlocker" Blocks "suspend BitLocker for the move and note the recovery keys"
+    "bitlocker" Blocks "decrypt the volume for the move (manage-bde -off), encrypt it again here: one that is only suspended cannot be prepared either"
         |vm, _| says(vm.bitlocker == Some(true), "a BitLocker volume");
     "hibernated" Blocks "start Windows, switch fast startup off, shut it down fully"
         |vm, _| says(vm.hibernated == Some(true), "a hibernated Windows volume cannot be written");
@@ -203,8 +203,10 @@ rules! {
         |vm, _| says(vm.template, "it is a template");
     "os-unknown" Attention "set the guest OS, so that the right preparation is chosen"
         |vm, _| says(vm.os.is_empty() || os_is(vm, &["other"]), "the guest OS is not known");
-    "os-windows" Note "PV drivers come from the ISO you provide; BitLocker and fast startup are not seen from here: suspend the one, switch the other off"
+    "os-windows" Note "PV drivers come from the ISO you provide"
         |vm, _| says(vm.is_windows(), "Windows");
+    "os-windows-unseen" Attention "switch it off and assess it again, or look in the guest: no BitLocker (manage-bde -status), no fast startup"
+        |vm, _| says(vm.is_windows() && (vm.bitlocker.is_none() || vm.hibernated.is_none()), "its disks were not looked at");
     "os-windows-old" Attention "there are no supported PV drivers: it runs on emulated devices"
         |vm, _| says(vm.is_windows() && os_is(vm, &["2003", "2008", "xp", "vista", "windows 7", "2000"]), "an old Windows");
     "os-linux-old" Attention "kernels before 3.0 may lack Xen front-ends: it runs on emulated devices"

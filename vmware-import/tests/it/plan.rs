@@ -115,6 +115,7 @@ const CASES: &[(&str, Change)] = &[
     ("template", |v| v.template = true),
     ("os-unknown", |v| v.os.clear()),
     ("os-windows", |v| v.os = "Microsoft Windows Server 2022".to_owned()),
+    ("os-windows-unseen", |v| v.os = "Microsoft Windows Server 2022".to_owned()),
     ("os-windows-old", |v| v.os = "Microsoft Windows Server 2008 R2".to_owned()),
     ("os-linux-old", |v| v.os = "Red Hat Enterprise Linux 5 (64-bit)".to_owned()),
     ("os-macos", |v| v.os = "Apple macOS 12".to_owned()),

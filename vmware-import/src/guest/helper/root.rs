@@ -68,7 +68,7 @@ pub fn find(devices: &[Found], said: &mut dyn FnMut(String)) -> Vec<GuestRoot> {
         }
         if found.kind == "BitLocker" {
             said(format!(
-                "{} is encrypted by BitLocker: suspend it at the source and copy again, and keep the recovery key",
+                "{} is encrypted by BitLocker: decrypt it at the source (manage-bde -off) and copy again; one that is only suspended cannot be prepared either",
                 found.names[0]
             ));
         }
@@ -178,7 +178,7 @@ pub struct Prepared {
     pub warnings: Vec<String>,
 }
 
-/// A loader where firmware looks for one that knows no entries.
+/// A loader where firmware looks that knows no entries: the UEFI of Xen's guests never knows any.
 pub fn prepare_firmware(devices: &[Found], prepared: &mut Prepared) -> io::Result<()> {
     for found in devices.iter().filter(|found| found.kind == "vfat") {
         let at = Path::new("/firmware");
