@@ -3,9 +3,11 @@
 //! What always holds: the target's name appears when the image is whole and not before; an existing file of
 //! that name is replaced by the rename, or left as it was. A killed conversion leaves `NAME.xenith-part` and
 //! `NAME.xenith-journal`; the same call goes on from there, at most [`CHECKPOINT`] of work repeated. A part file has one
-//! writer, who holds a lock on it; a journal is removed before the part file that it vouches for.
+//! writer, who holds a lock on it; a journal is removed before the part file that it vouches for. A block device is written
+//! in place, and its journal lies elsewhere ([`device`]); it is removed before the device counts as done.
 
 pub mod block;
+pub mod device;
 pub mod engine;
 pub mod journal;
 pub mod stream;
@@ -13,7 +15,7 @@ pub mod verify;
 
 use std::fs::{self, File, TryLockError};
 use std::io::Read;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use xenith_common_block::ByteRange;
 
 use self::block::Hashing;
+use self::device::Device;
 use self::engine::{EngineOptions, Outcome, Watermark, copy_image};
 use self::journal::{Durability, Journal};
 use crate::error::{ImportError, Result};
@@ -127,28 +130,60 @@ pub fn convert_image(
     options: &ConvertOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Report> {
+    run(image, (path, Device::at(path)), options, progress)
+}
+
+fn run(
+    image: &Image,
+    (path, device): (&Path, Option<Device>),
+    options: &ConvertOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Report> {
     let started = Instant::now();
     if options.salvage == Salvage::Refuse {
         image.audit()?;
     }
     let total = image.virtual_size();
     let source = image.extents.iter().map(|extent| extent.bytes().identity()).collect();
-    let journal = Journal::new(journal_path(path), source, total, options);
-    let place = Output::prepare(path, options.format, total, Some(&journal))?;
+    let (journal, place) = match &device {
+        Some(device) => {
+            let kept = device.kept.clone();
+            let journal =
+                kept.map(|kept| Journal::new(kept.journal, source, total, options).of_device(kept.identity));
+            let earlier = journal.as_ref().map(|journal| (journal, image));
+            let place = Output::on_device((path, device), options.format, total, earlier)?;
+            (journal, place)
+        }
+        None => {
+            let journal = Journal::new(journal_path(path), source, total, options);
+            let place = Output::prepare(path, options.format, total, Some(&journal))?;
+            (Some(journal), place)
+        }
+    };
     let resumed_from = place.from.done;
     let mut last = Instant::now();
     let outcome =
         copy_image(image, &*place.sink, place.from.clone(), options.engine(), &mut |mark, done| {
             progress(Progress { done, total });
-            if last.elapsed() >= CHECKPOINT && !place.is_device && mark.done > resumed_from {
-                place.checkpoint(&journal, mark, options.durability)?;
+            if let Some(journal) = &journal
+                && last.elapsed() >= CHECKPOINT
+                && mark.done > resumed_from
+            {
+                place.checkpoint(journal, mark, options.durability)?;
                 last = Instant::now();
             }
             Ok(())
         })?;
     progress(Progress { done: total, total });
+    // A device has no rename that would make the journal void: one that stayed beside a disk which a VM has used since would
+    // be believed.
+    if let Some(journal) = journal.as_ref().filter(|_| place.is_device) {
+        journal.remove();
+    }
     place.finish(options.durability)?;
-    journal.remove();
+    if let Some(journal) = &journal {
+        journal.remove();
+    }
     let source = image.layers.first().map_or_else(String::new, |layer| layer.name.clone());
     report((source, path), options, total, (outcome, resumed_from), started)
 }
@@ -162,7 +197,10 @@ pub fn convert_stream<R: Read>(
 ) -> Result<Report> {
     let started = Instant::now();
     let size = stream.header.capacity;
-    let place = Output::prepare(path, options.format, size, None)?;
+    let place = match Device::at(path) {
+        Some(device) => Output::on_device((path, &device), options.format, size, None)?,
+        None => Output::prepare(path, options.format, size, None)?,
+    };
     let copied = stream::copy_stream(stream, &*place.sink, options.engine(), &mut |_, done| {
         progress(Progress { done, total: 0 });
         Ok(())
@@ -176,7 +214,7 @@ pub fn convert_stream<R: Read>(
     };
     place.finish(options.durability)?;
     if options.hashing != Hashing::Off && !stream::can_hash(stream.header.grain) {
-        outcome.watermark.digest = verify::digest_of_file(path, options)?;
+        outcome.watermark.digest = verify::digest_of_file(path, size, options)?;
     }
     report((stream.name().to_owned(), path), options, size, (outcome, 0), started)
 }
@@ -192,7 +230,7 @@ fn report(
     let target = path.display().to_string();
     let verified = options.check == Check::ReadBack;
     if verified {
-        let found = verify::digest_of_file(path, options)?;
+        let found = verify::digest_of_file(path, size, options)?;
         if options.hashing != Hashing::Off && found != outcome.watermark.digest {
             let detail = "what was read back is not what was written".to_owned();
             return Err(ImportError::Differs { origin: source, target, detail });
@@ -221,21 +259,12 @@ struct Output {
     path: PathBuf,
     is_device: bool,
     from: Watermark,
-    /// Of the part file, as long as it is written.
+    /// Of the part file or the device, as long as it is written.
     _lock: Option<File>,
 }
 
 impl Output {
     fn prepare(path: &Path, format: TargetFormat, size: u64, journal: Option<&Journal>) -> Result<Self> {
-        let device = fs::metadata(path).is_ok_and(|about| about.file_type().is_block_device());
-        if device {
-            if format != TargetFormat::Raw {
-                let detail = "is a block device, which takes raw only".to_owned();
-                return Err(ImportError::Target { target: path.display().to_string(), detail });
-            }
-            let sink = target::device(path, size)?;
-            return Ok(Self::new(sink, path, (path.to_owned(), true), (Watermark::default(), None)));
-        }
         if path.is_dir() {
             let detail = "is a folder; name a file".to_owned();
             return Err(ImportError::Target { target: path.display().to_string(), detail });
@@ -256,6 +285,34 @@ impl Output {
         let sink = target::create(&part, format, size)?;
         let held = lock(&part)?;
         Ok(Self::new(sink, path, (part, false), (Watermark::default(), held)))
+    }
+
+    /// `earlier` is the journal of a run that may have been killed, and the disk that it copied.
+    fn on_device(
+        (path, device): (&Path, &Device),
+        format: TargetFormat,
+        size: u64,
+        earlier: Option<(&Journal, &Image)>,
+    ) -> Result<Self> {
+        if format != TargetFormat::Raw {
+            let detail = "is a block device, which takes raw only".to_owned();
+            return Err(ImportError::Target { target: path.display().to_string(), detail });
+        }
+        let held = Some(device::hold(path)?);
+        let part = || (path.to_owned(), true);
+        if let Some((journal, image)) = earlier
+            && let Some(resume) = journal.load()
+            && device::still_has(path, image, resume.watermark.done)
+        {
+            let sink = target::reopen_device(path, size)?;
+            return Ok(Self::new(sink, path, part(), (resume.watermark, held)));
+        }
+        // Before anything is written: killed from here on, there must be none that vouches for what was there.
+        if let Some(kept) = &device.kept {
+            remove(&kept.journal)?;
+        }
+        let sink = target::device(path, size)?;
+        Ok(Self::new(sink, path, part(), (Watermark::default(), held)))
     }
 
     fn new(

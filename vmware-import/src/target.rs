@@ -59,11 +59,21 @@ fn lifted(error: BlockError) -> ImportError {
 
 /// A block device: written in place, and only what is not zero, so it is zeroed first.
 pub fn device(path: &Path, size: u64) -> Result<Arc<dyn Target>> {
+    let sink = open_device(path, size)?;
+    sink.zero(ByteRange::new(0, size))?;
+    Ok(Arc::new(RawTarget(sink)))
+}
+
+/// The same as an earlier run left it.
+pub fn reopen_device(path: &Path, size: u64) -> Result<Arc<dyn Target>> {
+    Ok(Arc::new(RawTarget(open_device(path, size)?)))
+}
+
+fn open_device(path: &Path, size: u64) -> Result<FileSink> {
     let sink = FileSink::open(path)?;
     if sink.size() < size {
         let detail = format!("has {} bytes, the disk needs {size}", sink.size());
         return Err(ImportError::Target { target: path.display().to_string(), detail });
     }
-    sink.zero(ByteRange::new(0, size))?;
-    Ok(Arc::new(RawTarget(sink)))
+    Ok(sink)
 }

@@ -25,10 +25,13 @@ const VERSION: u32 = 1;
 #[serde(deny_unknown_fields)]
 struct Record {
     version: u32,
-    /// The boot in which the target was written; `None` when it was made durable.
+    /// The boot in which the target was written; `None` when it was made durable, in a file.
     boot: Option<String>,
     /// Every file of the source with size and time of change.
     source: Vec<String>,
+    /// Which block device the target is, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
     format: TargetFormat,
     size: u64,
     /// Bytes of the disk before this are done.
@@ -61,6 +64,7 @@ pub struct Journal {
     path: PathBuf,
     durability: Durability,
     source: Vec<String>,
+    device: Option<String>,
     format: TargetFormat,
     size: u64,
     hashing: Hashing,
@@ -78,7 +82,13 @@ impl Journal {
     #[must_use]
     pub fn new(path: PathBuf, source: Vec<String>, size: u64, options: &ConvertOptions) -> Self {
         let ConvertOptions { format, hashing, durability, salvage, .. } = *options;
-        Self { path, durability, source, format, size, hashing, salvage }
+        Self { path, durability, source, device: None, format, size, hashing, salvage }
+    }
+
+    /// The same for a target that is the block device with this identity, which holds in one boot only.
+    #[must_use]
+    pub fn of_device(self, identity: String) -> Self {
+        Self { device: Some(identity), ..self }
     }
 
     /// The state of an earlier run of the same conversion; `None` when there is none, or it was of another
@@ -90,6 +100,7 @@ impl Journal {
         let digest = DiskDigest::from_bytes(&unhex(&record.digest)?)?;
         let same = record.version == VERSION
             && record.source == self.source
+            && record.device == self.device
             && record.format == self.format
             && record.size == self.size
             && record.done <= self.size
@@ -105,8 +116,9 @@ impl Journal {
     pub fn save(&self, watermark: &Watermark, target_state: u64) -> Result<()> {
         let record = Record {
             version: VERSION,
-            boot: (self.durability == Durability::Kill).then(boot_id),
+            boot: (self.durability == Durability::Kill || self.device.is_some()).then(boot_id),
             source: self.source.clone(),
+            device: self.device.clone(),
             format: self.format,
             size: self.size,
             done: watermark.done,

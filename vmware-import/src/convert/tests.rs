@@ -84,3 +84,69 @@ fn one_target_has_one_writer() {
     drop(first);
     assert_eq!(converted(&path, &options).resumed_from, HALF as u64, "what the first had is gone");
 }
+
+/// A file that stands for a block device.
+fn on_device(folder: &Path, identity: &str) -> (PathBuf, Option<Device>) {
+    let kept =
+        device::Kept { identity: identity.to_owned(), journal: folder.join("device-7-0.xenith-journal") };
+    (folder.join("device"), Some(Device { kept: Some(kept) }))
+}
+
+/// As a run that was killed leaves the device 7:0, which is larger than the disk and was full of something else.
+fn half_done_on_device(folder: &Path, options: &ConvertOptions) {
+    let mut all = vec![0xee; SIZE + 8192];
+    all[..HALF].copy_from_slice(&bytes()[..HALF]);
+    all[HALF..SIZE].fill(0);
+    fs::write(folder.join("device"), all).unwrap();
+    let mut digest = DiskDigest::new(DigestKind::default());
+    for (index, block) in bytes()[..HALF].chunks(DIGEST_BLOCK as usize).enumerate() {
+        digest.add(index as u64 * DIGEST_BLOCK, block);
+    }
+    let mark = Watermark { done: HALF as u64, written: HALF as u64, digest, lost: Vec::new() };
+    let source = image().extents.iter().map(|extent| extent.bytes().identity()).collect();
+    let journal = folder.join("device-7-0.xenith-journal");
+    Journal::new(journal, source, SIZE as u64, options).of_device("7:0 1".to_owned()).save(&mark, 0).unwrap();
+}
+
+#[test]
+fn a_block_device_is_gone_on_with_only_where_it_is_the_same_and_untouched() {
+    type Meanwhile = fn(&Path);
+    let nothing: Meanwhile = |_| ();
+    let made_a_filesystem: Meanwhile = |device| {
+        use std::os::unix::fs::FileExt;
+        fs::OpenOptions::new().write(true).open(device).unwrap().write_all_at(&[2; 512], 1024).unwrap();
+    };
+    let began_a_stream: Meanwhile = |device| {
+        let folder = device.parent().unwrap();
+        let (path, device) = on_device(folder, "7:0 1");
+        let device = device.unwrap();
+        drop(Output::on_device((&path, &device), TargetFormat::Raw, SIZE as u64, None).unwrap());
+    };
+    for (name, identity, meanwhile, from) in [
+        ("killed", "7:0 1", nothing, HALF as u64),
+        ("another disk with its number", "7:0 2", nothing, 0),
+        ("written to", "7:0 1", made_a_filesystem, 0),
+        ("a stream to the same device", "7:0 1", began_a_stream, 0),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(Salvage::Refuse);
+        half_done_on_device(folder.path(), &options);
+        meanwhile(&folder.path().join("device"));
+        let (path, device) = on_device(folder.path(), identity);
+        let report = run(&image(), (&path, device), &options, &mut |_| ()).unwrap();
+        assert_eq!((report.resumed_from, report.verified), (from, true), "{name}");
+        let found = fs::read(&path).unwrap();
+        assert!(found[..SIZE] == bytes() && found[SIZE..] == [0xee; 8192], "{name}: other contents");
+        assert!(!folder.path().join("device-7-0.xenith-journal").exists(), "{name}: a journal stayed");
+    }
+}
+
+#[test]
+fn a_block_device_takes_raw_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, device) = on_device(folder.path(), "7:0 1");
+    fs::write(&path, vec![0; SIZE]).unwrap();
+    let options = ConvertOptions::new(TargetFormat::Qcow2);
+    let error = run(&image(), (&path, device), &options, &mut |_| ()).unwrap_err();
+    assert!(matches!(&error, ImportError::Target { detail, .. } if detail.contains("raw only")), "{error}");
+}

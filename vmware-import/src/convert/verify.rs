@@ -70,11 +70,11 @@ pub fn compare_stream<R: Read>(
     })
 }
 
-/// The digest of an image this crate has written.
-pub fn digest_of_file(path: &Path, options: &ConvertOptions) -> Result<DiskDigest> {
-    // A raw image may begin with bytes that look like another format: the guest wrote them.
+/// The digest of a disk of `size` bytes that this crate has written.
+pub fn digest_of_file(path: &Path, size: u64, options: &ConvertOptions) -> Result<DiskDigest> {
+    // A raw image may begin with bytes that look like another format: the guest wrote them. A device may be larger.
     let image = match options.format {
-        TargetFormat::Raw => open_raw(path)?,
+        TargetFormat::Raw => Image::beginning(Arc::new(FileBytes::open(path)?), size)?,
         TargetFormat::Qcow2 | TargetFormat::Vhd => {
             let folder = Arc::new(DirFolder::of(path));
             open_image(Arc::new(FileBytes::open(path)?), folder, OpenOptions::default())?

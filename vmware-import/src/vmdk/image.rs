@@ -130,7 +130,13 @@ impl Image {
 
     /// Takes `bytes` as a plain disk, whatever they begin with.
     pub fn plain(bytes: std::sync::Arc<dyn ByteSource>) -> Result<Self> {
-        let (name, len) = (bytes.name().to_owned(), bytes.len());
+        let len = bytes.len();
+        Self::beginning(bytes, len)
+    }
+
+    /// The same of the first `len` bytes alone: a disk on a device that is larger.
+    pub fn beginning(bytes: std::sync::Arc<dyn ByteSource>, len: u64) -> Result<Self> {
+        let name = bytes.name().to_owned();
         if len == 0 || !len.is_multiple_of(512) {
             let detail = format!("is {len} bytes, not a whole number of sectors");
             return Err(ImportError::damaged(&name, 0, "size of a plain disk", detail));
