@@ -17,6 +17,7 @@ mod error;
 mod extent;
 mod file;
 mod memory;
+mod partitions;
 mod range;
 
 pub use copy::{CopyProgress, copy};
@@ -24,6 +25,7 @@ pub use error::BlockError;
 pub use extent::{Extent, ExtentKind};
 pub use file::{FileSink, FileSource};
 pub use memory::{MemorySink, MemorySource, NullSink};
+pub use partitions::{Partition, partitions};
 pub use range::{ByteRange, RangeSet};
 
 /// Names the state of a disk that changed ranges are counted from: a snapshot's id, a CBT change id, …
