@@ -11,7 +11,7 @@ pub mod folder;
 pub mod helper;
 mod hive;
 mod linux;
-mod windows;
+pub(crate) mod windows;
 
 use std::collections::BTreeMap;
 

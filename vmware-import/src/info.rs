@@ -7,6 +7,7 @@ use serde::Serialize;
 use std::io::Read;
 
 use crate::error::Result;
+use crate::inspect;
 use crate::vmdk::Descriptor;
 use crate::vmdk::image::{Image, Layer, Reader};
 use crate::vmdk::stream::StreamReader;
@@ -68,6 +69,8 @@ pub fn describe(image: &Image) -> Result<DiskInfo> {
             warnings.push(format!("{} was not closed cleanly", sparse.tables.bytes.name()));
         }
     }
+    // What cannot be read is no matter of this look: `info` tells of damaged disks, too.
+    warnings.extend(inspect::look(image).unwrap_or_default().warnings());
     Ok(DiskInfo {
         name: top.map_or_else(String::new, |layer| layer.name.clone()),
         format: image.format,

@@ -12,6 +12,7 @@ pub mod digest;
 pub mod error;
 pub mod guest;
 pub mod info;
+pub mod inspect;
 pub mod ovf;
 pub mod plan;
 pub mod source;

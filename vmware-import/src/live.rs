@@ -12,7 +12,7 @@ use xenith_vmware_import::target::TargetFormat;
 use xenith_vmware_import::vsphere::nfc::Lease;
 use xenith_vmware_import::vsphere::route::Mounts;
 use xenith_vmware_import::vsphere::warm::{Stopped, WarmMove};
-use xenith_vmware_import::vsphere::{Credentials, MoRef, Vim, inventory};
+use xenith_vmware_import::vsphere::{Credentials, MoRef, Vim, inspect, inventory};
 
 use crate::cli::Output;
 use crate::output::{Show, plan_text, print, report_text};
@@ -65,7 +65,9 @@ pub fn list(output: Output, login: &Login) -> Result<ExitCode> {
 
 pub fn assess(output: Output, login: &Login, settings: &Settings) -> Result<ExitCode> {
     let vim = login.connect()?;
-    let plan = plan::make(&inventory::read(&vim)?, settings);
+    let mut found = inventory::read(&vim)?;
+    found.vms.iter_mut().for_each(|vm| inspect::look(&vim, vm));
+    let plan = plan::make(&found, settings);
     print(output, &plan, || plan_text(&plan));
     Ok(ExitCode::SUCCESS)
 }

@@ -9,6 +9,7 @@ pub mod areas;
 pub mod client;
 pub mod datastore;
 mod export;
+pub mod inspect;
 pub mod inventory;
 pub mod nfc;
 pub mod pin;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::bytes::{ByteSource, DirFolder, Folder, check_plain};
 use crate::error::{ImportError, Result};
+use crate::inspect::{self, Seen};
 use crate::ovf::OvaPackage;
 use crate::source::{Opened, PackageKind, SourceOptions, open_any, package_kind, read_vmx};
 use crate::vmdk::image::Image;
@@ -55,6 +56,18 @@ pub enum ManifestCheck {
 
 /// Reads `path`; returns what it describes, with all of its disks open.
 pub fn open(path: &Path, options: WholeOptions<'_>) -> Result<(WholeVm, Vec<Image>)> {
+    described(path, options).map(inspected)
+}
+
+/// Adds what the disks show: before anything is copied is when somebody can still mend it. What cannot be read is found out
+/// where it is copied.
+fn inspected((mut vm, images): (WholeVm, Vec<Image>)) -> (WholeVm, Vec<Image>) {
+    let looks = images.iter().map(|image| inspect::look(image).unwrap_or_default());
+    vm.warnings.extend(looks.fold(Seen::default(), Seen::and).warnings());
+    (vm, images)
+}
+
+fn described(path: &Path, options: WholeOptions<'_>) -> Result<(WholeVm, Vec<Image>)> {
     if options.plain != Plain::Yes {
         match package_kind(path)? {
             Some(PackageKind::Ovf) => return of_package(&OvaPackage::open(path)?, options),
@@ -87,7 +100,7 @@ pub fn open_bytes(bytes: Arc<dyn ByteSource>, options: WholeOptions<'_>) -> Resu
     let file = bytes.name().to_owned();
     if options.plain != Plain::Yes {
         match FileKind::detect(&*bytes)? {
-            FileKind::Tar => return of_package(&OvaPackage::from_tar(&bytes)?, options),
+            FileKind::Tar => return of_package(&OvaPackage::from_tar(&bytes)?, options).map(inspected),
             FileKind::Ovf => {
                 let way_out = "put it into one file with its disks: tar -cf vm.ova vm.ovf disk.vmdk";
                 return Err(ImportError::unsupported(&file, "an OVF without the files beside it", way_out));
@@ -98,7 +111,7 @@ pub fn open_bytes(bytes: Arc<dyn ByteSource>, options: WholeOptions<'_>) -> Resu
     let open = OpenOptions { plain: options.plain, ..OpenOptions::default() };
     let image = open_image(bytes, Arc::new(Alone), open)?;
     image.audit()?;
-    Ok((WholeVm { disks: vec![file], ..WholeVm::default() }, vec![image]))
+    Ok(inspected((WholeVm { disks: vec![file], ..WholeVm::default() }, vec![image])))
 }
 
 /// Nothing lies beside the file.

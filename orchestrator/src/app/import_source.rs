@@ -18,7 +18,7 @@ use xenith_orchestrator_types::{ApiError, Permission, Reason};
 use xenith_vmware_import::plan::inventory::{Inventory, Power, Vm};
 use xenith_vmware_import::plan::rules::Severity;
 use xenith_vmware_import::plan::{self, Settings};
-use xenith_vmware_import::vsphere::{Credentials, MoRef, Vim, inventory, source};
+use xenith_vmware_import::vsphere::{Credentials, MoRef, Vim, inspect, inventory, source};
 
 use super::App;
 use super::begin::About;
@@ -143,10 +143,27 @@ impl App {
 
     pub(super) async fn assess_vms(&self, request: LookAtSource) -> Result<Vec<VmAssessment>, ApiError> {
         let read = self.read_inventory(&request).await?;
+        let read = self.look_closer(&request, read).await?;
         let settings = self.plan_settings();
         let plan = plan::make(&read, &settings);
         let chosen = plan.vms.iter().zip(&read.vms).filter(|(_, vm)| wanted(vm, &request.vms));
         Ok(chosen.map(|(assessment, _)| api_assessment(assessment)).collect())
+    }
+
+    /// VMs that were asked for by name are told more of: what their disks show, where they are off.
+    async fn look_closer(&self, request: &LookAtSource, mut read: Inventory) -> Result<Inventory, ApiError> {
+        let names = request.vms.clone();
+        let named = |vm: &Vm| !names.is_empty() && wanted(vm, &names);
+        if !read.vms.iter().any(|vm| named(vm) && inspect::is_worth_it(vm)) {
+            return Ok(read);
+        }
+        let found = self.find_source(&request.source).await?;
+        let opened = vsphere::open(&self.vault, &found.value).map_err(ApiError::internal)?;
+        let looked = with_source(opened, move |vim| {
+            read.vms.iter_mut().filter(|vm| wanted(vm, &names)).for_each(|vm| inspect::look(vim, vm));
+            Ok(read)
+        });
+        looked.await.map_err(|error| api_error(&error))
     }
 
     /// What we know of ourselves.
@@ -164,10 +181,7 @@ impl App {
         let found = self.find_source(&request.source).await?;
         let opened = vsphere::open(&self.vault, &found.value).map_err(ApiError::internal)?;
         let name = request.vm.clone();
-        let described = with_source(opened, move |vim| {
-            let reference = source::find(vim, &name)?;
-            source::describe(vim, &reference)
-        });
+        let described = with_source(opened, move |vim| describe(vim, &name));
         let described = described.await.map_err(|error| api_error(&error))?;
         let one = Inventory { vms: vec![described.vm.clone()], ..Inventory::default() };
         let plan = plan::make(&one, &self.plan_settings());
@@ -327,6 +341,14 @@ impl App {
 
 pub(super) fn wanted(vm: &Vm, names: &[String]) -> bool {
     names.is_empty() || names.iter().any(|name| vm.id == *name || vm.name == *name)
+}
+
+/// The VM of this name or id, with what its disks show.
+fn describe(vim: &Arc<Vim>, name: &str) -> xenith_vmware_import::Result<source::SourceVm> {
+    let reference = source::find(vim, name)?;
+    let mut described = source::describe(vim, &reference)?;
+    inspect::look(vim, &mut described.vm);
+    Ok(described)
 }
 
 fn source_vm(vm: &Vm) -> SourceVm {

@@ -14,6 +14,11 @@ pub fn is_root(files: &dyn Files) -> bool {
     files.exists(SYSTEM)
 }
 
+/// By the first bytes of `hiberfil.sys`: a Windows that runs, or was shut down, has others there.
+pub fn is_hibernated(head: &[u8]) -> bool {
+    head.starts_with(b"hibr") || head.starts_with(b"HIBR")
+}
+
 /// Drivers of the machine that a guest finds here, started with the kernel.
 const DRIVERS: &[&str] = &["atapi", "intelide", "pciide"];
 
@@ -22,10 +27,7 @@ pub fn prepare(files: &dyn Files) -> Preparation {
         "static addresses of a NIC go with its driver: check them when the PV drivers are installed"
             .to_owned(),
     ];
-    if files
-        .head("/hiberfil.sys")
-        .is_some_and(|bytes| bytes.starts_with(b"hibr") || bytes.starts_with(b"HIBR"))
-    {
+    if files.head("/hiberfil.sys").is_some_and(|bytes| is_hibernated(&bytes)) {
         warnings.push(
             "Windows is hibernated or was shut down with fast startup: nothing can be prepared; start it at its \
              source, shut it down with `shutdown /s /t 0`, and copy again"

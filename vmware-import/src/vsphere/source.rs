@@ -86,7 +86,7 @@ fn disk(device: &Node) -> Option<SourceDisk> {
 }
 
 /// As `/folder` wants it: with the folders that the datacenter is in, the root left out.
-fn datacenter(vim: &Vim, vm: &MoRef) -> Result<String> {
+pub(super) fn datacenter(vim: &Vim, vm: &MoRef) -> Result<String> {
     let mut at = vm.clone();
     // From the datacenter upwards.
     let mut names: Vec<String> = Vec::new();

@@ -31,6 +31,7 @@ use super::source::{self, Started, Tracking};
 use super::tracking::{DiskState, INDEPENDENT, doubt};
 use super::transfer::{Sums, TargetDisk, Work, transfer};
 use crate::error::{ImportError, Result, Retry};
+use crate::inspect::has_bitlocker;
 use crate::vmdk::image::Image;
 
 /// Between two states on disk while a pass runs: what a crash may repeat.
@@ -395,6 +396,11 @@ impl WarmMove {
         let from = self.state.open.as_ref().and_then(|open| open.at).filter(|(key, _)| *key == disk.key);
         let mut from = from.map_or(0, |(_, at)| at);
         let mut before = self.state.disks.iter().find(|old| old.key == disk.key).cloned();
+        if before.is_none() && from == 0 && has_bitlocker(image)? {
+            // As the assessment says of one that is off. No filesystem is read here: this runs on a host.
+            let way_out = "decrypt it in the guest (manage-bde -off), and begin again";
+            return Err(ImportError::unsupported(&disk.path, "a volume that BitLocker encrypts", way_out));
+        }
         let contents = if before.is_some() || from > 0 { Contents::Kept } else { Contents::Fresh };
         let (target, found) = self.targets.open(disk.key, disk.capacity, contents)?;
         if found == Contents::Fresh {

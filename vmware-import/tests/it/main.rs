@@ -6,6 +6,7 @@
 mod formats;
 mod helper;
 mod hostile;
+mod inspect;
 mod leftovers;
 mod mutations;
 mod ova;
