@@ -1,4 +1,7 @@
 //! A moving view of one leaf: reads what the cutter asks for, once, and knows what is zero without reading.
+//!
+//! What was let go of stays in the buffer until its place is needed: then what is left, as a rule a part of one chunk, is
+//! moved to the front. Moving it as soon as half of the buffer is spent would copy every byte of the disk once more.
 
 use xenith_common_block::{BlockError, BlockSource, ByteRange, Extent, ExtentKind};
 
@@ -16,6 +19,11 @@ pub enum ReadAhead<'a> {
 }
 
 /// Blocks of leaf `number` of a source. Memory: the longest chunk plus the read-ahead, below 1.5 MiB.
+///
+/// ```text
+/// buf:  [ spent: blocks before `start`, still right | what means something | room ]
+///        0                                    head ^               filled ^
+/// ```
 pub struct LeafWindow<'a> {
     source: &'a dyn BlockSource,
     offset: u64,
@@ -25,9 +33,11 @@ pub struct LeafWindow<'a> {
     ahead: ReadAhead<'a>,
     /// Only grows, so that what a read fills is not filled with zeros before.
     buf: Vec<u8>,
-    /// Bytes of the buffer that mean something.
+    /// Where in the buffer block `start` lies.
+    head: usize,
+    /// Where in the buffer what means something ends.
     filled: usize,
-    /// The buffer holds blocks from here on.
+    /// Everything before this block is let go of.
     start: u32,
     bytes_read: u64,
 }
@@ -44,7 +54,7 @@ impl<'a> LeafWindow<'a> {
         buf: Vec<u8>,
     ) -> Self {
         let (offset, blocks) = (number * LEAF_BYTES, leaf_blocks(source.size(), number));
-        Self { source, offset, blocks, zeros, ahead, buf, filled: 0, start: 0, bytes_read: 0 }
+        Self { source, offset, blocks, zeros, ahead, buf, head: 0, filled: 0, start: 0, bytes_read: 0 }
     }
 
     #[must_use]
@@ -64,7 +74,7 @@ impl<'a> LeafWindow<'a> {
     }
 
     fn buffered_end(&self) -> u32 {
-        self.start + (self.filled / BLOCK) as u32
+        self.start + ((self.filled - self.head) / BLOCK) as u32
     }
 
     /// The end of the known zero range that holds `block`, if one does.
@@ -103,8 +113,14 @@ impl<'a> LeafWindow<'a> {
 
     /// Room for so many blocks more, with whatever was there.
     fn grow(&mut self, blocks: u32) -> &mut [u8] {
+        let more = blocks as usize * BLOCK;
+        if self.head > 0 && self.filled + more > self.buf.len() {
+            self.buf.copy_within(self.head..self.filled, 0);
+            self.filled -= self.head;
+            self.head = 0;
+        }
         let old = self.filled;
-        self.filled += blocks as usize * BLOCK;
+        self.filled += more;
         if self.buf.len() < self.filled {
             self.buf.resize(self.filled, 0);
         }
@@ -125,14 +141,14 @@ impl<'a> LeafWindow<'a> {
     /// Block `number`, which must not lie before what was discarded.
     pub fn block(&mut self, number: u32) -> Result<&[u8], BlockError> {
         self.need(number + 1)?;
-        let at = (number - self.start) as usize * BLOCK;
-        Ok(&self.buf[at..at + BLOCK])
+        Ok(self.slice(number, number + 1))
     }
 
     /// The bytes of blocks `from..to`, which must be present.
     #[must_use]
     pub fn slice(&self, from: u32, to: u32) -> &[u8] {
-        &self.buf[(from - self.start) as usize * BLOCK..(to - self.start) as usize * BLOCK]
+        let at = self.head + (from - self.start) as usize * BLOCK;
+        &self.buf[at..at + (to - from) as usize * BLOCK]
     }
 
     fn is_zero(&mut self, number: u32) -> Result<bool, BlockError> {
@@ -177,29 +193,31 @@ impl<'a> LeafWindow<'a> {
         Ok(at)
     }
 
-    /// Makes `block`, which may have been let go of, the start again.
+    /// Makes `block`, which may have been let go of, the start again: without reading where it still lies in the buffer.
     pub fn rewind(&mut self, block: u32) {
-        if block < self.start {
-            self.filled = 0;
-            self.start = block;
+        if block >= self.start {
+            return;
         }
+        match self.head.checked_sub((self.start - block) as usize * BLOCK) {
+            Some(head) => self.head = head,
+            None => self.clear(),
+        }
+        self.start = block;
     }
 
-    /// Forgets what lies before `block`, so that the buffer may be refilled.
+    /// Forgets what lies before `block`.
     pub fn discard_before(&mut self, block: u32) {
         if block >= self.buffered_end() {
-            self.filled = 0;
+            self.clear();
         } else if block > self.start {
-            // Moving the rest costs less than one more read: it is at most a chunk and its look-ahead, unless
-            // much was read ahead; then wait until most of the buffer is spent.
-            let spent = (block - self.start) as usize * BLOCK;
-            if spent < self.filled / 2 {
-                return;
-            }
-            self.buf.copy_within(spent..self.filled, 0);
-            self.filled -= spent;
+            self.head += (block - self.start) as usize * BLOCK;
         }
         self.start = self.start.max(block);
+    }
+
+    /// Nothing in the buffer means anything any more.
+    fn clear(&mut self) {
+        (self.head, self.filled) = (0, 0);
     }
 }
 
@@ -232,4 +250,70 @@ pub fn zeros_in(extents: &[Extent], number: u64, size: u64) -> Vec<(u32, u32)> {
     }
     push(at, leaf_blocks(size, number));
     zeros
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_common_block::MemorySource;
+
+    use super::*;
+
+    const BLOCKS: u32 = 64;
+
+    /// Each block says which one it is.
+    fn disk() -> MemorySource {
+        MemorySource::new((0..BLOCKS).flat_map(|block| vec![block as u8 + 1; BLOCK]).collect())
+    }
+
+    fn shows(window: &LeafWindow<'_>, from: u32, to: u32) -> bool {
+        let bytes = window.slice(from, to);
+        bytes.len() == (to - from) as usize * BLOCK
+            && bytes.chunks(BLOCK).zip(from..).all(|(block, number)| block == [number as u8 + 1; BLOCK])
+    }
+
+    #[test]
+    fn it_shows_what_is_there_however_it_moves() {
+        let disk = disk();
+        let mut window = LeafWindow::new(&disk, 0, Vec::new(), ReadAhead::Blocks(16), Vec::new());
+        let mut at = 0;
+        for step in [1, 3, 12, 1, 15, 2, 16, 9] {
+            window.need((at + step).min(BLOCKS)).unwrap();
+            assert!(shows(&window, at, (at + step).min(BLOCKS)), "{at} and {step}");
+            at = (at + step).min(BLOCKS);
+            window.discard_before(at);
+        }
+        assert_eq!(window.bytes_read(), u64::from(at.next_multiple_of(16)) * BLOCK as u64, "each block once");
+        assert!(window.into_buf().len() < 40 * BLOCK, "the buffer grows with what is needed at once");
+    }
+
+    #[test]
+    fn what_was_let_go_of_is_read_again_only_where_its_place_was_taken() {
+        let disk = disk();
+        let mut window = LeafWindow::new(&disk, 0, Vec::new(), ReadAhead::Blocks(16), Vec::new());
+        window.need(16).unwrap();
+        window.discard_before(12);
+        window.rewind(5);
+        window.need(16).unwrap();
+        assert!(shows(&window, 5, 16));
+        assert_eq!(window.bytes_read(), 16 * BLOCK as u64, "it was still there");
+        window.discard_before(12);
+        window.need(20).unwrap();
+        assert!(shows(&window, 12, 20));
+        window.rewind(5);
+        window.need(20).unwrap();
+        assert!(shows(&window, 5, 20));
+        assert!(window.bytes_read() > 32 * BLOCK as u64, "its place was taken");
+    }
+
+    #[test]
+    fn known_zeros_are_not_read() {
+        let mut bytes = vec![9; BLOCKS as usize * BLOCK];
+        bytes[8 * BLOCK..40 * BLOCK].fill(0);
+        let disk = MemorySource::new(bytes);
+        let mut window = LeafWindow::new(&disk, 0, vec![(8, 40)], ReadAhead::Blocks(16), Vec::new());
+        window.need(4).unwrap();
+        assert_eq!(window.zero_until(8).unwrap(), 40);
+        assert!(window.block(40).unwrap() == [9; BLOCK]);
+        assert_eq!(window.bytes_read(), (8 + 16) * BLOCK as u64);
+    }
 }
