@@ -69,7 +69,7 @@ pub struct PackInfo {
 /// All packs in the store, sorted by name.
 pub fn list_packs(repo: &Repository) -> Result<Vec<PackInfo>> {
     let mut packs = Vec::new();
-    // One by one: as objects with their keys, the packs of 100 TiB would take three times their 60 MiB.
+    // One by one: as objects with their keys, the packs of 100 TiB would take three times their 80 MiB.
     repo.store().list_each("packs/", &mut |info| {
         if let Some(name) = pack_name(&info.key) {
             packs.push(PackInfo { name, size: info.size, modified: info.modified });

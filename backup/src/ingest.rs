@@ -5,7 +5,7 @@
 //! ```
 //!
 //! One worker does everything for its leaf, so there is no queue between stages and nothing to tune: all cores
-//! are busy while there are leaves. Memory: 180 MiB of packs, 16 MiB of map packs, about 4 MiB a worker, 16 MiB
+//! are busy while there are leaves. Memory: 192 MiB of packs, 16 MiB of map packs, about 4 MiB a worker, 16 MiB
 //! of claims, whatever the disk's size. Back-pressure is the packer's bound on packs in memory.
 //!
 //! A crash before the manifest leaves packs and index segments that the next run finds and uses.

@@ -38,8 +38,9 @@ pub struct PackLimits {
 }
 
 impl PackLimits {
-    /// For chunks: the fewest objects the format allows; one pack is filled while two are stored, 180 MiB.
-    pub const DATA: Self = Self { bytes: 60 << 20, in_memory: 3, secrecy: Secrecy::Sealed };
+    /// For chunks: as large as the format allows, for the fewest objects (`docs/adr/0093-objects-per-tib.md`); one pack is
+    /// filled while two are stored, 192 MiB.
+    pub const DATA: Self = Self { bytes: MAX_OBJECT, in_memory: 3, secrecy: Secrecy::Sealed };
     /// For map pages: apart from the data, so that walking maps reads few and small objects. Writers read them, to store
     /// only what changed.
     pub const MAPS: Self = Self { bytes: 8 << 20, in_memory: 2, secrecy: Secrecy::Shared };
@@ -385,6 +386,35 @@ mod tests {
             packer.finish();
         });
         packer.pressure().level()
+    }
+
+    /// What the number of objects in a TiB hangs on: a pack is closed when the next batch has no room in it, not before.
+    #[test]
+    fn packs_get_as_large_as_the_format_allows() {
+        let packer = Packer::new(Keyring::for_tests(), PackLimits::DATA, Pressure::new(3, 3));
+        let sizes = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                packer.store_loop(&|pack, _| {
+                    sizes.lock().unwrap().push(pack.size);
+                    Ok(())
+                });
+            });
+            let piece = vec![0; 1 << 16];
+            for _ in 0..100 {
+                let mut batch = Batch::default();
+                while !batch.is_full() {
+                    batch.push((ChunkId([1; 32]), FrameKind::Chunk), Codec::Raw, piece.len(), &piece);
+                }
+                packer.add(&mut batch).unwrap();
+            }
+            packer.flush().unwrap();
+            packer.finish();
+        });
+        let sizes = sizes.into_inner().unwrap();
+        assert_eq!(sizes.len(), 2);
+        let largest = sizes.into_iter().max().unwrap();
+        assert!((62 << 20..=MAX_OBJECT).contains(&largest), "{largest}");
     }
 
     #[test]

@@ -115,7 +115,8 @@ impl ObjectStore for Vast {
 /// In a process of its own: the packs of 100 TiB with `entries` entries of the index in all, and a backup of `image`
 /// beside them.
 pub fn index(dir: &Path, image: &Path, entries: u64) -> Result<()> {
-    const PACKS: u64 = 1_250_000;
+    // 64 MiB each: what 100 TiB have that cannot be compressed.
+    const PACKS: u64 = 1_638_400;
     const A_SEGMENT: u64 = 256 * 1024;
     let root = dir.join("repo-index");
     let _ = std::fs::remove_dir_all(&root);
