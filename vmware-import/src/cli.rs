@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 use xenith_common_text::counted;
 use xenith_vmware_import::convert::block::Hashing;
 use xenith_vmware_import::convert::journal::Durability;
@@ -18,10 +19,11 @@ use xenith_vmware_import::info::{describe, describe_stream};
 use xenith_vmware_import::plan::{self, Settings};
 use xenith_vmware_import::source::{
     Opened, PackageKind, SourceOptions, check_promise, open_any, open_input, open_target, package_kind,
-    read_vmx,
+    read_snapshots, read_vmx,
 };
 use xenith_vmware_import::target::TargetFormat;
 use xenith_vmware_import::vmdk::{Plain, Salvage};
+use xenith_vmware_import::vmx::{VmsdSnapshot, VmxVm};
 use xenith_vmware_import::vsphere::route::Mounts;
 
 use crate::guest_tool::{Deed, guest};
@@ -393,15 +395,8 @@ fn info(cli: &Cli, source: &Path, open: &OpenArgs) -> Result<ExitCode> {
                 return ova(cli.output, Show::new(cli.progress), (source, None), &ConvertArgs::default());
             }
             Some(PackageKind::Vmx) => {
-                let vm = read_vmx(source)?;
-                print(cli.output, &vm, || {
-                    format!(
-                        "{}: {}, {}",
-                        vm.name,
-                        counted(vm.disks.len(), "disk"),
-                        counted(vm.nics.len(), "NIC")
-                    )
-                });
+                let found = Folder { vm: read_vmx(source)?, snapshots: read_snapshots(source)? };
+                print(cli.output, &found, || found.text());
                 return Ok(ExitCode::SUCCESS);
             }
             None => {}
@@ -414,6 +409,26 @@ fn info(cli: &Cli, source: &Path, open: &OpenArgs) -> Result<ExitCode> {
     };
     print(cli.output, &info, || info_text(&info));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `info` says of a `.vmx`, and of the `.vmsd` beside it.
+#[derive(Serialize)]
+struct Folder {
+    #[serde(flatten)]
+    vm: VmxVm,
+    snapshots: Vec<VmsdSnapshot>,
+}
+
+impl Folder {
+    fn text(&self) -> String {
+        let (disks, nics) = (counted(self.vm.disks.len(), "disk"), counted(self.vm.nics.len(), "NIC"));
+        let mut text = format!("{}: {disks}, {nics}", self.vm.name);
+        for snapshot in &self.snapshots {
+            let now = if snapshot.current { ", the newest" } else { "" };
+            text.push_str(&format!("\n  snapshot {:?}{now}", snapshot.name));
+        }
+        text
+    }
 }
 
 fn live(cli: &Cli, command: &Live, show: &mut Show) -> Result<ExitCode> {

@@ -13,7 +13,7 @@ use crate::vmdk::image::Image;
 use crate::vmdk::sparse::SparseExtent;
 use crate::vmdk::stream::StreamReader;
 use crate::vmdk::{FileKind, OpenOptions, Plain, Salvage, open_image};
-use crate::vmx::VmxVm;
+use crate::vmx::{VmsdSnapshot, VmxVm, parse_vmsd};
 
 /// How a source is opened.
 #[derive(Debug, Clone, Default)]
@@ -133,6 +133,17 @@ pub fn read_vmx(path: &Path) -> Result<VmxVm> {
     let bytes = FileBytes::open(path)?;
     let text = crate::bytes::read_vec(&bytes, "settings", 0, bytes.len().min((1 << 20) + 1))?;
     VmxVm::parse(bytes.name(), &text)
+}
+
+/// The snapshots that the `.vmsd` beside a `.vmx` lists; none where there is no such file.
+pub fn read_snapshots(vmx: &Path) -> Result<Vec<VmsdSnapshot>> {
+    let path = vmx.with_extension("vmsd");
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let bytes = FileBytes::open_strict(&path)?;
+    let text = crate::bytes::read_vec(&bytes, "snapshots", 0, bytes.len().min((1 << 20) + 1))?;
+    parse_vmsd(bytes.name(), &text)
 }
 
 /// As [`open_disk`], also for a disk of a package. A streamOptimized file without tables at its end is read front

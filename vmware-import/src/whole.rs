@@ -7,12 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
+use xenith_common_text::counted;
 
 use crate::bytes::{ByteSource, DirFolder, Folder, check_plain};
 use crate::error::{ImportError, Result};
 use crate::inspect::{self, Seen};
 use crate::ovf::OvaPackage;
-use crate::source::{Opened, PackageKind, SourceOptions, open_any, package_kind, read_vmx};
+use crate::source::{Opened, PackageKind, SourceOptions, open_any, package_kind, read_snapshots, read_vmx};
 use crate::vmdk::image::Image;
 use crate::vmdk::{FileKind, OpenOptions, Plain, Salvage, open_image};
 
@@ -196,6 +197,14 @@ fn of_vmx(path: &Path) -> Result<(WholeVm, Vec<Image>)> {
         if is {
             warnings.push(format!("{what} is not brought along"));
         }
+    }
+    match read_snapshots(path) {
+        Ok(snapshots) if snapshots.is_empty() => {}
+        Ok(snapshots) => warnings.push(format!(
+            "{} cannot come along: the disks come as they are now",
+            counted(snapshots.len(), "snapshot")
+        )),
+        Err(error) => warnings.push(format!("its snapshots are not known: {error}")),
     }
     let nic = |nic: &crate::vmx::VmxNic| WholeNic { network: nic.network.clone(), mac: nic.mac.clone() };
     let whole = WholeVm {

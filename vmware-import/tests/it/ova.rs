@@ -302,4 +302,17 @@ fn vmx_lists_every_disk_and_nic() {
     assert_eq!(snapshots.len(), 2);
     assert_eq!(snapshots[0].disks, ["a.vmdk"]);
     assert!(snapshots[1].current && snapshots[1].parent.as_deref() == Some("1"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.vmx");
+    fs::write(&path, vmx).unwrap();
+    let info = || {
+        let output = tool(&["info", path.to_str().unwrap(), "-o", "json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let said = info();
+    assert_eq!(said["disks"][0]["file"], "a.vmdk");
+    assert_eq!(said["snapshots"], serde_json::json!([]));
+    fs::write(folder.path().join("a.vmsd"), vmsd).unwrap();
+    assert_eq!(info()["snapshots"][0]["name"], "first");
 }
