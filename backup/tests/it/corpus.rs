@@ -35,6 +35,7 @@ fn committed_inputs() {
         let number = u32::from(u16::from_le_bytes([bytes[0], bytes[1]]));
         Leaf::parse(&bytes[2..], number).is_ok() || parse_inner(&bytes[2..], number as usize).is_ok()
     });
+    check("partitions", crate::parsers::partitions);
     check("segment", |bytes| Segment::parse(bytes).is_some());
     check("slot", |bytes| Slot::parse(bytes).is_ok());
     check("manifest", |bytes| xenith_backup::manifest::parse(bytes, &crate::mutations::MANIFEST).is_ok());

@@ -27,7 +27,7 @@ use crate::support::noise;
 /// What the fuzz target of this name does.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 15] = [
+const TARGETS: [Target; 16] = [
     ("config", |data| {
         parsers::config(data);
     }),
@@ -44,6 +44,9 @@ const TARGETS: [Target; 15] = [
         parsers::overlay(data);
     }),
     ("pages", pages),
+    ("partitions", |data| {
+        parsers::partitions(data);
+    }),
     ("plan", |data| {
         parsers::plan(data);
     }),

@@ -66,6 +66,16 @@ pub fn xo_metadata(data: &[u8]) -> bool {
     found.len() == 1
 }
 
+/// As a disk: what is found lies on it.
+pub fn partitions(data: &[u8]) -> bool {
+    let found = xenith_common_block::partitions(&MemorySource::new(data.to_vec())).unwrap();
+    for part in &found {
+        let range = part.range;
+        assert!(part.number > 0 && !range.is_empty() && range.end <= data.len() as u64, "{part:?}");
+    }
+    !found.is_empty()
+}
+
 /// As the map of an overlay of 19 blocks in which nothing was written: its own blocks are zeros, the others the base's.
 pub fn overlay(data: &[u8]) -> bool {
     const BLOCKS: usize = 19;
