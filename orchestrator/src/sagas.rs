@@ -53,7 +53,7 @@ use xenith_common_ids::{HostId, IncarnationId, OperationId, SagaId, SrId, TaskId
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, StorageCommand, VmAction};
 use xenith_hypervisor_agent_client::{AgentClientError, Wish};
 use xenith_hypervisor_agent_types::{Fault, FaultReason, ValidVmSpec, VdiSize, VmSpec};
-use xenith_orchestrator_saga::{Saga, SagaRegistry, StepCtx, StepError};
+use xenith_orchestrator_saga::{Saga, SagaRecord, SagaRegistry, StepCtx, StepError};
 use xenith_orchestrator_store::StoreError;
 use xenith_orchestrator_types::vdi::Vdi;
 
@@ -139,6 +139,24 @@ pub struct NewVdi {
     /// Files for cloud-init, which make it the small disk that they are on.
     #[serde(default)]
     pub seed: Option<Seed>,
+}
+
+/// What a step has to tell people of how its saga ended: the text of a task that is done.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Said {
+    pub said: String,
+}
+
+impl Said {
+    /// Of the last step that said something.
+    #[must_use]
+    pub(crate) fn of(record: &SagaRecord) -> Option<String> {
+        let mut outputs = record.steps.iter().rev().filter_map(|step| record.outputs.get(step));
+        outputs
+            .find_map(|output| <Self as serde::Deserialize>::deserialize(output).ok())
+            .map(|said| said.said)
+    }
 }
 
 /// The action of a step that is there for its undo: what it stands for is done in the transaction that starts the saga.

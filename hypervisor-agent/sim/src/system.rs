@@ -45,6 +45,8 @@ pub(crate) struct Systems {
     installed: [Option<Installed>; 2],
     next: NewSystem,
     is_off: bool,
+    /// It is off before it can answer that it will be.
+    off_at_once: bool,
     /// It was not installed from the medium.
     has_packages: bool,
     /// How often the packages were updated, and what that says.
@@ -61,6 +63,7 @@ impl Default for Systems {
             installed: [Some(first), None],
             next: NewSystem::default(),
             is_off: false,
+            off_at_once: false,
             has_packages: false,
             updated: (0, PackagesDone { restart: true }),
         }
@@ -155,8 +158,15 @@ impl Machine for SimHypervisor {
     }
 
     async fn power_off(&self) -> Result<()> {
-        self.inner.with(|world, _| world.systems.is_off = true);
-        Ok(())
+        let answers = self.inner.with(|world, _| {
+            world.systems.is_off = true;
+            !world.systems.off_at_once
+        });
+        if answers {
+            return Ok(());
+        }
+        let log = "the host went off before it could answer".to_owned();
+        Err(HypervisorError::Failed { operation: "power off", code: "gone".to_owned(), log })
     }
 
     async fn update_packages(&self) -> Result<PackagesDone> {
@@ -177,6 +187,11 @@ impl SimHypervisor {
     #[must_use]
     pub fn packages_updated(&self) -> u32 {
         self.inner.with(|world, _| world.systems.updated.0)
+    }
+
+    /// From now on it goes off before it answers the order: nobody hears that it took it.
+    pub fn goes_off_at_once(&self) {
+        self.inner.with(|world, _| world.systems.off_at_once = true);
     }
 
     /// It was switched off. Its agent goes on: whoever holds it ends that.

@@ -15,6 +15,7 @@ use super::begin::{TOKEN, USER};
 use super::{App, parse_filter};
 use crate::errors::{saga_error, store_error};
 use crate::model::HostRecord;
+use crate::sagas::Said;
 
 /// A saga's record as a task.
 #[must_use]
@@ -24,7 +25,7 @@ pub(crate) fn task_of(id: SagaId, record: &SagaRecord, progress: Option<StepProg
         Phase::Unwinding { step, reason } => (TaskStatus::RollingBack, Some(reason.clone()), *step),
         Phase::Parked { parked } => (TaskStatus::Parked, Some(parked.reason.clone()), parked.step),
         Phase::Ended { outcome } => match outcome {
-            Outcome::Done => (TaskStatus::Done, None, record.steps.len()),
+            Outcome::Done => (TaskStatus::Done, Said::of(record), record.steps.len()),
             Outcome::RolledBack { reason } => (TaskStatus::RolledBack, Some(reason.clone()), 0),
             Outcome::Parked { reason } => (TaskStatus::Parked, Some(reason.clone()), 0),
             Outcome::Abandoned { reason } => (TaskStatus::Abandoned, Some(reason.clone()), 0),

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use xenith_common_ids::{SrId, VmId};
 use xenith_hypervisor_agent_api::Changes;
 use xenith_hypervisor_agent_types::{HostFacts, ObservedVm, SrSpace};
@@ -23,6 +25,8 @@ pub enum Link {
 #[derive(Debug)]
 struct Inner {
     link: Link,
+    /// When it was heard no more; counts only while it is not. At first when the watch began.
+    silent_since: Instant,
     facts: Option<Arc<HostFacts>>,
     vms: HashMap<VmId, Arc<ObservedVm>>,
     running: RunningVms,
@@ -81,6 +85,7 @@ impl Default for HostState {
     fn default() -> Self {
         Self(Mutex::new(Inner {
             link: Link::Connecting,
+            silent_since: Instant::now(),
             facts: None,
             vms: HashMap::new(),
             running: RunningVms::default(),
@@ -105,6 +110,13 @@ impl HostState {
     #[must_use]
     pub fn is_heard(&self) -> bool {
         self.lock().link == Link::Connected
+    }
+
+    /// How long it has not been heard, as far as this run of the orchestrator knows. `None`: it is heard.
+    #[must_use]
+    pub fn silence(&self) -> Option<Duration> {
+        let inner = self.lock();
+        (inner.link != Link::Connected).then(|| inner.silent_since.elapsed())
     }
 
     #[must_use]
@@ -168,6 +180,9 @@ impl HostState {
     pub(super) fn set_link(&self, link: Link) -> bool {
         let mut inner = self.lock();
         let news = inner.link != link;
+        if inner.link == Link::Connected {
+            inner.silent_since = Instant::now();
+        }
         inner.link = link;
         news
     }

@@ -11,7 +11,11 @@
 //! back in time ends the saga with that; it is neither held nor in maintenance then, and high availability does not go by a
 //! lease of it before it is armed again.
 //!
-//! A host that was switched off stays in maintenance: who switches it on again ends that.
+//! A host that was switched off stays in maintenance: who switches it on again ends that. It goes off faster than its answer
+//! comes, now and then: one that falls silent after the order has it taken for off, as sure as that is ([`off`]), which the
+//! task says.
+
+mod off;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +31,8 @@ use super::host_steps::{
     ASK_AGAIN, DISARMED_WITHIN, HOST_RETURNS, Leave, ORDERED_WITHIN, OnHost, PATIENCE, replied,
     something_else,
 };
-use super::{Deps, nothing};
+use super::{Deps, Said, nothing};
+use off::{ANSWER_LOST, Order, judged};
 
 /// Hundreds of packages from a slow mirror. The agent may be away in between.
 const UPDATED_WITHIN: Duration = Duration::from_secs(3 * 3600);
@@ -156,24 +161,48 @@ async fn confirm(saga: &HostRestart, ctx: &Ctx) -> Result<(), StepError> {
     saga.0.tell_of_host(on, (Severity::Info, kind), message).await
 }
 
-async fn power_off(saga: &HostRestart, ctx: &Ctx) -> Result<(), StepError> {
+async fn power_off(saga: &HostRestart, ctx: &Ctx) -> Result<Order, StepError> {
     let on = &ctx.params().on;
     let boot = ctx.output("look")?;
-    saga.0.about_system(ctx, on, SystemCommand::PowerOff { boot }).await.map(|_| ())
+    let error = match saga.0.about_system(ctx, on, SystemCommand::PowerOff { boot }).await {
+        Ok(_) => return Ok(Order::Taken),
+        Err(error) => error,
+    };
+    let is_silent = saga.0.silence_of(on)?.is_some_and(|silent| silent >= ANSWER_LOST);
+    if is_silent && matches!(error, StepError::Retryable { .. }) {
+        return Ok(Order::Unanswered);
+    }
+    Err(error)
 }
 
-/// It does not answer any more. That its power is off only its power control could say.
-async fn gone(saga: &HostRestart, ctx: &Ctx) -> Result<(), StepError> {
+/// It does not answer any more; and its power control, where it has one, says that it is off.
+async fn gone(saga: &HostRestart, ctx: &Ctx) -> Result<Said, StepError> {
     let on = &ctx.params().on;
     let before: String = ctx.output("look")?;
+    // Sagas of earlier programs went on only with an answer, and wrote down nothing.
+    let order = ctx.output_if_any("power-off").unwrap_or(Order::Taken);
     ctx.progress(0, format!("{} goes down", on.name));
     match saga.0.boot_of(ctx, on).await {
-        Ok(boot) if boot == before => Err(StepError::retryable(format!("{} is still up", on.name))),
-        Ok(_) => Err(StepError::permanent(format!("{} went down, and was started again", on.name))),
-        Err(_) if saga.0.is_silent(on)? => {
-            let message = format!("{} was shut down", on.name);
-            saga.0.tell_of_host(on, (Severity::Info, "host.shut_down"), message).await
+        Ok(boot) if boot == before => {
+            let message = format!("{} is still up", on.name);
+            return Err(match order {
+                Order::Taken => StepError::retryable(message),
+                Order::Unanswered => {
+                    StepError::permanent(format!("{message}: it did not hear the order; begin again"))
+                }
+            });
         }
-        Err(_) => Err(StepError::retryable(format!("{} goes down", on.name))),
+        Ok(_) => {
+            return Err(StepError::permanent(format!("{} went down, and was started again", on.name)));
+        }
+        Err(_) => {}
     }
+    let Some(silent) = saga.0.silence_of(on)? else {
+        return Err(StepError::retryable(format!("{} goes down", on.name)));
+    };
+    let control = saga.0.power_of(on).await?;
+    let (severity, message) =
+        judged(&on.name, order, control.as_ref(), silent).map_err(StepError::retryable)?;
+    saga.0.tell_of_host(on, (severity, "host.shut_down"), message.clone()).await?;
+    Ok(Said { said: message })
 }

@@ -20,10 +20,12 @@ use xenith_hypervisor_agent_types::FaultReason;
 use xenith_hypervisor_agent_types::system::{SystemCommand, SystemReply};
 use xenith_orchestrator_saga::{RetryPolicy, Saga, StepCtx, StepError};
 use xenith_orchestrator_types::event::Severity;
+use xenith_orchestrator_types::power::MachinePower;
 
 use super::{Deps, host_removed, step_error};
 use crate::events::Happened;
 use crate::model::HostRecord;
+use crate::power::Controller;
 
 /// What the agent answers at once. A host that goes down may take a connection and say nothing.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
@@ -128,8 +130,26 @@ impl Deps {
 
     /// It is not heard; or is not one of ours any more.
     pub(super) fn is_silent(&self, on: &OnHost) -> Result<bool, StepError> {
-        let heard = self.fleet()?.state(on.host).is_some_and(|state| state.is_heard());
-        Ok(!heard)
+        Ok(self.silence_of(on)?.is_some())
+    }
+
+    /// How long it has not been heard. `None`: it is heard.
+    pub(super) fn silence_of(&self, on: &OnHost) -> Result<Option<Duration>, StepError> {
+        Ok(self.fleet()?.state(on.host).map_or(Some(Duration::MAX), |state| state.silence()))
+    }
+
+    /// What the power control of a host says now, or why it says nothing. `None`: it has none.
+    pub(super) async fn power_of(
+        &self,
+        on: &OnHost,
+    ) -> Result<Option<Result<MachinePower, String>>, StepError> {
+        let record = self.db.hosts.get(&on.host).await?.and_then(|found| found.value.power);
+        let Some(record) = record else { return Ok(None) };
+        let said = match Controller::open(&record, self.vault()?) {
+            Ok(controller) => controller.power().await,
+            Err(error) => Err(error),
+        };
+        Ok(Some(said.map_err(|error| error.to_string())))
     }
 
     /// The VMs that run there now, to be brought back afterwards.

@@ -28,14 +28,14 @@ use crate::shared_storage::{done, id, of};
 
 /// What it says of its system, and what it was told.
 #[derive(Default)]
-struct Says {
-    power: String,
+pub struct Says {
+    pub power: String,
     members: Vec<&'static str>,
     target: String,
     told: Vec<String>,
 }
 
-struct Fake {
+pub struct Fake {
     says: Arc<Mutex<Says>>,
     port: u16,
     fingerprint: Fingerprint,
@@ -43,7 +43,7 @@ struct Fake {
 }
 
 impl Fake {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         install_provider();
         let (authority, _) = Authority::generate().unwrap();
         let until = OffsetDateTime::now_utc() + time::Duration::HOUR;
@@ -75,11 +75,11 @@ impl Fake {
         Self { says, port, fingerprint, _tasks: tasks }
     }
 
-    fn says(&self, change: impl FnOnce(&mut Says)) {
+    pub fn says(&self, change: impl FnOnce(&mut Says)) {
         change(&mut self.says.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn told(&self) -> Vec<String> {
+    pub fn told(&self) -> Vec<String> {
         self.says.lock().unwrap_or_else(PoisonError::into_inner).told.clone()
     }
 
@@ -93,11 +93,12 @@ impl Fake {
         }
     }
 
-    fn settings(&self, password: &str) -> Value {
+    /// As the power control of this host.
+    pub fn settings(&self, host: &str, password: &str) -> Value {
         let address = format!("127.0.0.1:{}", self.port);
         let pin = self.fingerprint.to_string();
         json!({
-            "host": "xen1", "kind": "redfish", "address": address, "user": "xenith", "password": password,
+            "host": host, "kind": "redfish", "address": address, "user": "xenith", "password": password,
             "fingerprint": pin,
         })
     }
@@ -204,9 +205,10 @@ async fn a_host_that_is_silent_twice_is_switched_off_and_its_vm_runs_elsewhere()
     // By its lease alone it would take more than a minute.
     let (mut all, fake) = (armed_for(60).await, Fake::new().await);
     let (xen1, xen2) = (id(&all, "xen1").await, id(&all, "xen2").await);
-    let refused = api_error(all.admin.call::<host::SetPowerControl>(&of(fake.settings("wrong"))).await);
+    let refused =
+        api_error(all.admin.call::<host::SetPowerControl>(&of(fake.settings("xen1", "wrong"))).await);
     assert!(refused.reason() == Reason::WrongState && refused.message.contains("password"), "{refused}");
-    let set = all.admin.call::<host::SetPowerControl>(&of(fake.settings("right"))).await.unwrap();
+    let set = all.admin.call::<host::SetPowerControl>(&of(fake.settings("xen1", "right"))).await.unwrap();
     assert_eq!(set.control.unwrap().user, "xenith");
     web(&all).await;
     done::<vm::Start>(&all, json!({ "vm": "web-1" })).await;

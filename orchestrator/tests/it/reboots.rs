@@ -16,6 +16,7 @@ use xenith_orchestrator_types::task::TaskStatus;
 use crate::ha::{armed, is};
 use crate::harness::{Installation, api_error, small, until};
 use crate::migration::{becomes, running, web};
+use crate::power::Fake;
 use crate::shared_storage::{done, of, sharing};
 
 async fn xen1(all: &Installation) -> Host {
@@ -70,6 +71,37 @@ async fn a_host_goes_off_after_its_guests_whatever_becomes_of_the_orchestrator()
     let task = all.wait_task(begun).await;
     assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
     assert!(xen1(&all).await.maintenance, "who switches it on again ends that");
+    all.stop().await;
+}
+
+/// What the task says of a host that goes off and whose answer nobody hears.
+async fn goes_off_unheard(all: &mut Installation) -> String {
+    all.hosts[0].sim.goes_off_at_once();
+    let begun = all.admin.call::<host::Shutdown>(&of(xen1_with("refuse"))).await.unwrap().task;
+    until("the host is told to go off", async || all.hosts[0].sim.is_off().then_some(())).await;
+    all.hosts[0].stop_agent().await;
+    let task = all.wait_task(begun).await;
+    assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
+    assert!(xen1(all).await.maintenance);
+    task.message.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_whose_answer_is_lost_counts_as_off_by_its_silence() {
+    let mut all = Installation::with_host(SimHypervisor::builder()).await;
+    let said = goes_off_unheard(&mut all).await;
+    assert!(said.contains("is not known") && said.contains("no power control"), "{said}");
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_whose_answer_is_lost_is_off_when_its_power_control_says_so() {
+    let (mut all, fake) = (Installation::with_host(SimHypervisor::builder()).await, Fake::new().await);
+    all.admin.call::<host::SetPowerControl>(&of(fake.settings("xen1", "right"))).await.unwrap();
+    fake.says(|says| says.power = "Off".into());
+    let said = goes_off_unheard(&mut all).await;
+    assert_eq!(said, "xen1 is off, as its power control says");
+    assert!(fake.told().is_empty(), "it is only asked");
     all.stop().await;
 }
 
