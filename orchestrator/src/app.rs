@@ -26,6 +26,7 @@ mod host;
 mod host_management;
 mod host_power;
 mod host_restart;
+mod host_staying;
 mod host_upgrade;
 mod import;
 mod import_source;

@@ -22,7 +22,7 @@ use super::vm_migrate::Evacuating;
 use crate::errors::store_error;
 use crate::model::HostRecord;
 use crate::sagas::host_restart::{HostRestart, Params, Work};
-use crate::sagas::host_steps::{Behalf, Guests, Leave, OnHost};
+use crate::sagas::host_steps::{Behalf, Guests, Leave, OnHost, Staying};
 use crate::sagas::vm_act::Act;
 
 /// How long a guest may take to shut down with its host, in seconds. One that takes longer runs on, and so does the host.
@@ -122,6 +122,7 @@ impl App {
         let running = self.fleet.state(found.key).map(|state| state.with_domain()).unwrap_or_default();
         let mut moves = self.evacuate_vms(call, found, Evacuating::Planned).await;
         moves.retain(|moved| running.contains(&moved.vm));
+        self.with_those_that_stay(found.key, &mut moves).await;
         moves
     }
 
@@ -211,6 +212,11 @@ pub(super) fn stays(what: &str, error: ApiError) -> StepError {
 impl Guests for App {
     fn running(&self, host: HostId) -> Vec<VmId> {
         self.fleet.state(host).map(|state| state.with_domain().into_iter().collect()).unwrap_or_default()
+    }
+
+    async fn staying(&self, host: HostId) -> Result<Vec<Staying>, StepError> {
+        let staying = self.staying_on(host).await;
+        staying.map_err(|error| stays("it is not known what runs on the host", error))
     }
 
     async fn move_away(&self, host: HostId, behalf: &Behalf) -> Result<(), StepError> {

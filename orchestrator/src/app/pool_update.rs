@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use xenith_common_ids::{HostId, PoolId, SagaId, TaskId, VmId};
+use xenith_common_text::counted;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_saga::{Outcome, SagaError, StepError};
 use xenith_orchestrator_store::Record;
@@ -297,8 +298,8 @@ fn refuse_stuck(pool: &Pool, stuck: Vec<String>) -> Result<(), ApiError> {
         return Ok(());
     }
     let message = format_args!(
-        "{} VMs of the pool {} cannot leave their host; shut them down first, or name the hosts that are to be updated",
-        stuck.len(),
+        "{} of the pool {} cannot leave the host; shut down what that is first, or name the hosts that are to be updated",
+        counted(stuck.len(), "VM"),
         pool.name
     );
     let mut error = ApiError::new(Reason::WrongState, message);
@@ -367,6 +368,10 @@ impl HostUpdates for App {
                 other => Ok(Begun::Refused(other.to_string())),
             },
         }
+    }
+
+    fn progress_of(&self, saga: SagaId) -> Option<String> {
+        self.engine.progress(saga).map(|progress| progress.message).filter(|message| !message.is_empty())
     }
 
     async fn wait_for_host(&self, saga: SagaId) -> Result<Option<Outcome>, StepError> {

@@ -4,16 +4,23 @@
 //! saga to its release. It is told to go down only when none of its VMs is left, and when nobody goes by its lease any more:
 //! a host that starts anew is then not taken for one that died, and no watchdog bites while it goes down.
 //!
+//! What never leaves (a domain that nobody manages, a dead one, a VM whose task is parked) is named at once and waited for
+//! [`PASSES_WITHIN`], so that somebody can end it; then the saga ends.
+//!
 //! A step that waits asks again and again, within its deadline. VMs are moved and shut down by sagas of their own, begun by
 //! the application as if somebody had asked for it ([`Guests`]); begun twice, the second is refused, for the first holds
 //! the VM.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use xenith_common_ids::{HostId, OperationId, UserId, VmId};
+use xenith_common_text::counted;
 use xenith_hypervisor_agent_api::{Command, CommandResult};
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::FaultReason;
@@ -37,6 +44,12 @@ pub const HOST_RETURNS: Duration = Duration::from_secs(3600);
 pub const DISARMED_WITHIN: Duration = Duration::from_secs(600);
 /// An order that is answered at once, by a host that may be away for a moment.
 pub const ORDERED_WITHIN: Duration = Duration::from_secs(600);
+/// What never leaves by itself somebody may end, or the helper of an import that looks like it ends by itself.
+const PASSES_WITHIN: Duration = Duration::from_secs(600);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Domains in one message.
+const NAMED: usize = 3;
 /// Asked again until the deadline of the step.
 pub const ASK_AGAIN: RetryPolicy =
     RetryPolicy { attempts: 100_000, first: Duration::from_millis(200), most: Duration::from_secs(5) };
@@ -67,11 +80,53 @@ pub enum Leave {
     ShutDown(Behalf),
 }
 
+/// Whether a domain leaves a host that is to be empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goes {
+    ByItself,
+    /// When somebody moves it, or shuts it down.
+    WhenSent,
+    Never,
+}
+
+/// A domain that is still there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staying {
+    pub vm: VmId,
+    pub name: String,
+    pub goes: Goes,
+    /// "is worked on by task …".
+    pub why: String,
+}
+
+impl fmt::Display for Staying {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.why)
+    }
+}
+
+/// Those that never go first, and of many some.
+fn named(staying: &[Staying]) -> String {
+    let mut order: Vec<&Staying> = staying.iter().collect();
+    order.sort_by_key(|one| one.goes != Goes::Never);
+    let named: Vec<String> = order.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = order.len().saturating_sub(NAMED);
+    let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{}{rest}", named.join("; "))
+}
+
+fn never_go(staying: &[Staying]) -> BTreeSet<VmId> {
+    staying.iter().filter(|one| one.goes == Goes::Never).map(|one| one.vm).collect()
+}
+
 /// What these steps ask of the application.
 #[async_trait]
 pub trait Guests: Send + Sync {
     /// The VMs that have a domain on the host, as it was heard.
     fn running(&self, host: HostId) -> Vec<VmId>;
+
+    /// All that its agent lists as domains there, and whether they go.
+    async fn staying(&self, host: HostId) -> Result<Vec<Staying>, StepError>;
 
     /// Begins to move what runs on the host and nobody works on. An error says which VM stays, and why.
     async fn move_away(&self, host: HostId, behalf: &Behalf) -> Result<(), StepError>;
@@ -169,36 +224,62 @@ impl Deps {
         if !state.is_heard() {
             return Err(StepError::retryable(format!("{name} is not heard")));
         }
-        let there: Vec<_> = state.vms().into_iter().filter(|seen| seen.domid.is_some()).collect();
+        let guests = self.guests()?;
+        let there = guests.staying(on.host).await?;
         if there.is_empty() {
             return Ok(());
         }
         match leave {
-            Some(Leave::Move(behalf)) => self.guests()?.move_away(on.host, behalf).await?,
+            Some(Leave::Move(behalf)) => guests.move_away(on.host, behalf).await?,
             Some(Leave::ShutDown(behalf)) => {
-                ctx.progress(0, format!("{} VMs are shut down on {name}", there.len()));
-                let guests = self.guests()?;
+                let count = counted(there.len(), "VM");
+                ctx.progress(0, format!("{name} is emptied: {count} to shut down"));
                 tokio::select! {
                     done = guests.shut_down(on.host, behalf) => done?,
                     () = ctx.cancelled().cancelled() => return Err(StepError::Cancelled),
                 }
             }
             None => {
-                for seen in &there {
-                    match self.db.vms.get(&seen.vm).await? {
-                        Some(vm) if vm.value.held_by.is_some() || vm.value.host != on.host => {}
-                        _ => {
-                            let message =
-                                format!("{} runs on {name}; move it away, or shut it down", seen.name);
-                            return Err(StepError::permanent(message));
-                        }
-                    }
+                if let Some(stays) = there.iter().find(|one| one.goes != Goes::ByItself) {
+                    let message = format!("{stays} on {name}; move it away, or shut it down");
+                    return Err(StepError::permanent(message));
                 }
             }
         }
-        let leaving = there.len();
-        ctx.progress(0, format!("{leaving} VMs have to leave {name} first"));
-        Err(StepError::retryable(format!("{leaving} VMs have not left {name} yet")))
+        let left = guests.staying(on.host).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        let waits = format!("{name} is not empty yet: {}", named(&left));
+        ctx.progress(0, waits.clone());
+        drop(guests);
+        self.until_others_stay(ctx, on, &left).await?;
+        Err(StepError::retryable(waits))
+    }
+
+    /// Waits where something never goes by itself, until that is so no more, or for something else. An error when it lasts.
+    async fn until_others_stay<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        on: &OnHost,
+        left: &[Staying],
+    ) -> Result<(), StepError> {
+        let (stuck, deadline) = (never_go(left), Instant::now() + PASSES_WITHIN);
+        if stuck.is_empty() {
+            return Ok(());
+        }
+        while Instant::now() < deadline {
+            tokio::select! {
+                () = ctx.cancelled().cancelled() => return Err(StepError::Cancelled),
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            if never_go(&self.guests()?.staying(on.host).await?) != stuck {
+                return Ok(());
+            }
+        }
+        let minutes = PASSES_WITHIN.as_secs() / 60;
+        let message = format!("{} is not empty after {minutes} minutes: {}", on.name, named(left));
+        Err(StepError::permanent(message))
     }
 
     /// High availability goes by the host's lease no more, and its watchdog is let go. Until the host is released.
@@ -249,4 +330,21 @@ pub(super) fn replied(result: CommandResult) -> Result<SystemReply, StepError> {
 
 pub(super) fn something_else(answer: &dyn std::fmt::Debug) -> StepError {
     StepError::permanent(format!("the host answered something else: {answer:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_goes_is_named_first() {
+        let one =
+            |name: &str, goes| Staying { vm: VmId::new(), name: name.into(), goes, why: "is there".into() };
+        let few = [one("a", Goes::ByItself), one("b", Goes::Never)];
+        assert_eq!(named(&few), "b is there; a is there");
+        assert_eq!(never_go(&few), BTreeSet::from([few[1].vm]));
+        let many = ["a", "b", "c", "d", "e"].map(|name| one(name, Goes::WhenSent));
+        assert_eq!(named(&many), "a is there; b is there; c is there; and 2 more");
+        assert!(never_go(&many).is_empty());
+    }
 }

@@ -23,6 +23,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use xenith_common_ids::{HostId, PoolId, SagaId, VmId};
+use xenith_common_text::counted;
 use xenith_orchestrator_saga::{Outcome, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::pool::HostUpdate;
@@ -77,6 +78,9 @@ pub trait HostUpdates: Send + Sync {
 
     /// The host at this place in the order, under this id; one that has begun already is not begun again.
     async fn begin_host(&self, saga: SagaId, place: usize, params: &Params) -> Result<Begun, StepError>;
+
+    /// What a host under way does or waits for; nothing where it has not said.
+    fn progress_of(&self, saga: SagaId) -> Option<String>;
 
     /// How it ended. `None`: the orchestrator stops.
     async fn wait_for_host(&self, saga: SagaId) -> Result<Option<Outcome>, StepError>;
@@ -214,10 +218,15 @@ impl<'a> Way<'a> {
         }
     }
 
-    /// "1 of 3 hosts updated; under way: xen2".
-    fn words(&self) -> String {
-        let mut text = format!("{} of {} hosts updated", self.report.updated.len(), self.params.hosts.len());
-        let under_way: Vec<&str> = self.under_way.iter().map(|place| self.name(*place)).collect();
+    /// "1 of 3 hosts updated; under way: xen2 (it starts anew)".
+    fn words(&self, doing: impl Fn(usize) -> Option<String>) -> String {
+        let count = counted(self.params.hosts.len(), "host");
+        let mut text = format!("{} of {count} updated", self.report.updated.len());
+        let under_way = self.under_way.iter().map(|place| match doing(*place) {
+            Some(doing) => format!("{} ({doing})", self.name(*place)),
+            None => self.name(*place).to_owned(),
+        });
+        let under_way: Vec<String> = under_way.collect();
         if !under_way.is_empty() {
             text.push_str(&format!("; under way: {}", under_way.join(", ")));
         }
@@ -258,7 +267,7 @@ async fn update(saga: &PoolUpdate, ctx: &Ctx) -> Result<Report, StepError> {
                 return Err(StepError::Cancelled);
             }
             let place = way.next;
-            let child = SagaId::from_uuid(ctx.derived_uuid(&params.hosts[place].host.to_string()));
+            let child = child_of(ctx, place);
             if deps.is_paused(params.pool).await? && !updates.has_begun(child).await? {
                 way.held_back = Some("paused".to_owned());
                 break;
@@ -275,7 +284,7 @@ async fn update(saga: &PoolUpdate, ctx: &Ctx) -> Result<Report, StepError> {
                 Begun::Refused(why) => way.stop(place, &why),
             }
         }
-        ctx.progress(way.percent(), way.words());
+        ctx.progress(way.percent(), way.words(|place| updates.progress_of(child_of(ctx, place))));
         if way.is_over() {
             break;
         }
@@ -290,6 +299,11 @@ async fn update(saga: &PoolUpdate, ctx: &Ctx) -> Result<Report, StepError> {
         Some(why) => Err(StepError::permanent(way.state(why))),
         None => Ok(way.report),
     }
+}
+
+/// The saga of a host.
+fn child_of(ctx: &Ctx, place: usize) -> SagaId {
+    SagaId::from_uuid(ctx.derived_uuid(&ctx.params().hosts[place].host.to_string()))
 }
 
 async fn one_host(
@@ -343,14 +357,18 @@ impl Deps {
                 (Severity::Error, "pool.update_stopped", message)
             }
             None => {
-                let message = format!("the {} hosts of the pool {pool_name} are updated", hosts.len());
+                let message = match hosts.as_slice() {
+                    [host] => format!("the host {} of the pool {pool_name} is updated", host.name),
+                    hosts => format!("the {} hosts of the pool {pool_name} are updated", hosts.len()),
+                };
                 (Severity::Info, "pool.updated", message)
             }
         };
         let away = &way.report.away;
         if !away.is_empty() {
             let named: Vec<&str> = away.iter().take(NAMED).map(String::as_str).collect();
-            message.push_str(&format!("; {} VMs did not come back: {}", away.len(), named.join("; ")));
+            let count = counted(away.len(), "VM");
+            message.push_str(&format!("; {count} did not come back: {}", named.join("; ")));
         }
         let (subject, pool) = (format!("pool/{pool}"), Some(*pool));
         self.tell(Happened { severity, kind, subject, message, pool }).await;

@@ -3,15 +3,15 @@
 
 use serde_json::{Value, json};
 use xenith_hypervisor_agent_backend::Hypervisor;
-use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_hypervisor_agent_sim::{Foreign, SimHypervisor};
 use xenith_hypervisor_agent_types::Power;
 use xenith_hypervisor_agent_types::system::PackagesDone;
-use xenith_orchestrator_api::{event, host, pool, vm};
+use xenith_orchestrator_api::{event, host, pool, task, vm};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::event::ListEvents;
 use xenith_orchestrator_types::ha::HaHostState;
 use xenith_orchestrator_types::host::{Host, HostRef, HostStatus};
-use xenith_orchestrator_types::task::TaskStatus;
+use xenith_orchestrator_types::task::{TaskRef, TaskStatus};
 
 use crate::ha::{armed, is};
 use crate::harness::{Installation, api_error, small, until};
@@ -71,6 +71,33 @@ async fn a_host_goes_off_after_its_guests_whatever_becomes_of_the_orchestrator()
     let task = all.wait_task(begun).await;
     assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
     assert!(xen1(&all).await.maintenance, "who switches it on again ends that");
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_domain_that_nobody_manages_is_named_at_once() {
+    let all = sharing().await;
+    let theirs = all.hosts[0].sim.make_foreign(&Foreign::named("theirs")).unwrap();
+    let update = || of(json!({ "pool": "default", "what": { "kind": "reboot" } }));
+    let said = "is a domain that no VM stands behind";
+    until("the plan to name it", async || {
+        let plan = all.admin.plan::<pool::Update>(&update()).await.unwrap();
+        plan.to_string().contains(said).then_some(())
+    })
+    .await;
+    let error = api_error(all.admin.call::<pool::Update>(&update()).await);
+    assert!(error.reason() == Reason::WrongState && error.data.detail[0].contains(said), "{error:?}");
+
+    // Somebody may end it while the task waits.
+    let begun = all.admin.call::<host::Reboot>(&of(xen1_with("shut-down"))).await.unwrap().task;
+    until("the task to name it", async || {
+        let told = all.admin.call::<task::Get>(&TaskRef { task: begun }).await.unwrap();
+        told.message.filter(|message| message.contains(&format!("theirs {said}")))
+    })
+    .await;
+    all.hosts[0].sim.destroy_from_outside(theirs).unwrap();
+    let task = all.wait_task(begun).await;
+    assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
     all.stop().await;
 }
 

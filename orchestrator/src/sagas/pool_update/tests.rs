@@ -86,6 +86,13 @@ impl HostUpdates for Told {
         Ok(Begun::Going)
     }
 
+    fn progress_of(&self, saga: SagaId) -> Option<String> {
+        lock(&self.begun)
+            .iter()
+            .find(|(_, begun)| **begun == saga)
+            .map(|(name, _)| format!("{name} starts anew"))
+    }
+
     async fn wait_for_host(&self, saga: SagaId) -> Result<Option<Outcome>, StepError> {
         loop {
             let news = self.news.notified();
@@ -251,6 +258,14 @@ async fn what_does_not_pass_ends_it_and_who_cancels_begins_nothing_more() {
     assert!(!way.is_over());
     way.not_yet("no room".into(), began + READY_WITHIN + LOOK_EVERY);
     assert!(way.is_over() && way.stopped.as_deref() == Some("a: no room"));
+
+    let mut way = Way::new(&params);
+    way.began();
+    assert_eq!(way.words(|_| None), "0 of 1 host updated; under way: a");
+    assert_eq!(
+        way.words(|_| Some("web-1 is paused".into())),
+        "0 of 1 host updated; under way: a (web-1 is paused)"
+    );
 
     let (world, tasks) = (World::new(None), TaskSet::new());
     let engine = world.engine(&tasks).await;

@@ -1,0 +1,150 @@
+//! What still has a domain on a host that is to be empty: why, and whether it ever goes.
+//!
+//! What always holds: whatever its agent lists as a domain is named here, for the agent refuses to end a boot under any.
+
+use xenith_common_ids::{HostId, TaskId};
+use xenith_hypervisor_agent_types::ObservedVm;
+use xenith_orchestrator_saga::{Phase, SagaError};
+use xenith_orchestrator_types::ApiError;
+use xenith_orchestrator_types::host::EvacuatedVm;
+
+use super::App;
+use crate::errors::{saga_error, store_error};
+use crate::sagas::host_steps::{Goes, Staying};
+
+/// Whose the domain is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Home {
+    Here,
+    /// Of a VM that another host is to run.
+    Elsewhere,
+    /// Of no VM.
+    Nowhere,
+}
+
+/// Who works on the VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Nobody,
+    Task(TaskId),
+    Parked(TaskId),
+}
+
+fn staying(seen: &ObservedVm, home: Home, work: Work) -> Staying {
+    let (goes, why) = match (home, work) {
+        (Home::Nowhere, _) => {
+            (Goes::Never, "is a domain that no VM stands behind; end it on the host".to_owned())
+        }
+        (_, Work::Task(task)) => (Goes::ByItself, format!("is worked on by task {task}")),
+        (_, Work::Parked(task)) => {
+            let way_out = format!("xenith task retry {task}, or xenith task abandon {task}");
+            (Goes::Never, format!("is held by task {task}, which is parked ({way_out})"))
+        }
+        (Home::Elsewhere, Work::Nobody) => {
+            (Goes::Never, "is a VM of another host; look at `xenith orphan list`".to_owned())
+        }
+        (Home::Here, Work::Nobody) if !seen.power.has_domain() => {
+            (Goes::Never, "is dead, and its domain was kept; power it off (xenith vm power-off)".to_owned())
+        }
+        (Home::Here, Work::Nobody) => (Goes::WhenSent, format!("is {}", seen.power)),
+    };
+    Staying { vm: seen.vm, name: seen.name.clone(), goes, why }
+}
+
+impl App {
+    pub(super) async fn staying_on(&self, host: HostId) -> Result<Vec<Staying>, ApiError> {
+        let seen = self.fleet.state(host).map(|state| state.vms()).unwrap_or_default();
+        let mut found = Vec::new();
+        for seen in seen.into_iter().filter(|seen| seen.domid.is_some()) {
+            found.push(self.staying_of(host, &seen).await?);
+        }
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+
+    async fn staying_of(&self, host: HostId, seen: &ObservedVm) -> Result<Staying, ApiError> {
+        let record = self.db.vms.get(&seen.vm).await.map_err(|error| store_error(&error))?;
+        let Some(record) = record.filter(|_| seen.managed) else {
+            return Ok(staying(seen, Home::Nowhere, Work::Nobody));
+        };
+        let work = match record.value.held_by {
+            None => Work::Nobody,
+            Some(saga) => match self.engine.get(saga).await {
+                Ok(saga_record) if matches!(saga_record.phase, Phase::Parked { .. }) => {
+                    Work::Parked(TaskId::from(saga))
+                }
+                Ok(_) | Err(SagaError::NotFound(_)) => Work::Task(TaskId::from(saga)),
+                Err(error) => return Err(saga_error(&error)),
+            },
+        };
+        let home = if record.value.host == host { Home::Here } else { Home::Elsewhere };
+        Ok(staying(seen, home, work))
+    }
+
+    /// Adds to a plan what it cannot move: domains that never leave the host.
+    pub(super) async fn with_those_that_stay(&self, host: HostId, moves: &mut Vec<EvacuatedVm>) {
+        let staying = match self.staying_on(host).await {
+            Ok(staying) => staying,
+            Err(error) => return tracing::warn!(%error, "it cannot be told which domains stay on a host"),
+        };
+        for stays in staying.into_iter().filter(|stays| stays.goes == Goes::Never) {
+            moves.retain(|moved| moved.vm != stays.vm);
+            moves.push(EvacuatedVm {
+                vm: stays.vm,
+                name: stays.name,
+                to: None,
+                to_name: None,
+                task: None,
+                error: Some(stays.why),
+                detail: vec![],
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_common_ids::{DomId, VmId};
+    use xenith_common_units::MemoryMiB;
+    use xenith_hypervisor_agent_types::{GuestFacts, PlatformKind, Power};
+
+    use super::*;
+
+    fn seen(power: Power) -> ObservedVm {
+        ObservedVm {
+            vm: VmId::new(),
+            name: "web-1".into(),
+            power,
+            kind: PlatformKind::Pvh,
+            managed: true,
+            definition: 1,
+            incarnation: None,
+            domid: Some(DomId(7)),
+            memory: MemoryMiB::new(64).unwrap(),
+            vcpus_online: 1,
+            cpu_time_ns: 0,
+            started: None,
+            last_death: None,
+            failure: None,
+            guest: GuestFacts::default(),
+        }
+    }
+
+    #[test]
+    fn what_leaves_a_host_and_what_never_does() {
+        let task = TaskId::new();
+        for (case, power, home, work, goes, said) in [
+            ("it runs", Power::Running, Home::Here, Work::Nobody, Goes::WhenSent, "is running"),
+            ("it is moved", Power::Running, Home::Here, Work::Task(task), Goes::ByItself, "worked on"),
+            ("it has just left", Power::Running, Home::Elsewhere, Work::Task(task), Goes::ByItself, "worked"),
+            ("its task waits", Power::Running, Home::Here, Work::Parked(task), Goes::Never, "task abandon"),
+            ("it crashed", Power::Crashed, Home::Here, Work::Nobody, Goes::Never, "power-off"),
+            ("left behind", Power::Running, Home::Elsewhere, Work::Nobody, Goes::Never, "orphan list"),
+            ("somebody's", Power::Running, Home::Nowhere, Work::Nobody, Goes::Never, "no VM stands behind"),
+        ] {
+            let found = staying(&seen(power), home, work);
+            assert_eq!(found.goes, goes, "{case}: {}", found.why);
+            assert!(found.why.contains(said), "{case}: {}", found.why);
+        }
+    }
+}
