@@ -113,7 +113,7 @@ fn judge(wish: &Wish, host: &HostView) -> Candidate {
     let (apart, together) = (points(shunned), points(sought));
     let mut reasons = vec![
         format!("{left} MiB of memory left (+{memory})"),
-        format!("{vcpus_after} virtual CPUs on {cpus} (+{load})"),
+        format!("{} on {cpus} (+{load})", counted(vcpus_after, "virtual CPU")),
     ];
     if !wish.srs.is_empty() {
         let names: Vec<_> = wish.srs.iter().map(|sr| sr.name.as_str()).collect();
@@ -320,6 +320,7 @@ mod tests {
                 Some("b"),
                 "is in another pool",
             ),
+            ("one is one", |wish, _, _, _| wish.vcpus = 1, Some("a"), "1 virtual CPU on "),
             ("busy CPUs", |_, a, _, _| a.vcpus_used = 64, Some("b"), "virtual CPUs"),
             ("nobody", |wish, _, _, _| wish.memory = 65_536, None, "65536 are needed"),
         ]);

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use xenith_common_ha::{Timing, Verdict};
 use xenith_common_ids::{HostId, PoolId, VmId};
+use xenith_common_text::counted;
 use xenith_hypervisor_agent_types::ha::Arms;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::ha::HaApi;
@@ -57,7 +58,8 @@ fn wrongs_of(host: &HaHost, pool: PoolId, name: impl Fn(VmId) -> String) -> Vec<
         if waiting > NAMED {
             named.push("…".to_owned());
         }
-        let message = format!("{waiting} VMs that went down with it do not run again: {}", named.join(", "));
+        let (waiting, named) = (counted(waiting, "VM"), named.join(", "));
+        let message = format!("what went down with it does not run again, {waiting}: {named}");
         found.push((Trouble::NotRestarted, message));
     }
     let wrong =

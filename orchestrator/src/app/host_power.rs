@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use xenith_common_ids::HostId;
 use xenith_common_pki::Fingerprint;
+use xenith_common_text::counted;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::power::{
@@ -160,7 +161,8 @@ impl App {
         let message = match (heard, running) {
             (true, 0) => return Ok(()),
             (true, running) => format!(
-                "{running} VMs run on {name}, and would lose what is in their memory; move them away first, or force it"
+                "on {name} what is in the memory of {} would be lost; move everything away first, or force it",
+                counted(running, "VM")
             ),
             (false, _) => format!(
                 "{name} is not heard, and nobody knows what runs there; force it where it is to go off all the same"

@@ -143,8 +143,9 @@ impl App {
         let most = u32::try_from(hosts.saturating_sub(remain)).unwrap_or(u32::MAX).max(1);
         if wanted > most {
             let message = format_args!(
-                "of the {hosts} hosts of {}, {remain} have to stay; give 1 to {most}",
-                pool.name
+                "{} has {}, of which {remain} must stay; give 1 to {most}",
+                pool.name,
+                counted(hosts, "host")
             );
             return Err(ApiError::invalid("at_once", message));
         }
