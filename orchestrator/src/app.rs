@@ -12,6 +12,7 @@ mod backup_plan;
 mod backup_proof;
 mod backup_restore;
 mod balance_auto;
+mod balance_power;
 mod balance_view;
 mod begin;
 mod cloud_init;
@@ -104,6 +105,7 @@ use crate::secret::Vault;
 use crate::views::{TaskList, Views};
 
 pub use balance_auto::Looks;
+pub use balance_power::{NoRoom, PowerLooks};
 pub use begin::Promises;
 pub(crate) use ha_keep::keep as keep_ha;
 pub(crate) use ha_power::keep as keep_power;
@@ -135,6 +137,7 @@ pub struct App {
     /// `host:port` for join tokens, as hosts reach us.
     pub join_address: String,
     pub promises: Mutex<Promises>,
+    pub no_room: Mutex<NoRoom>,
     pub imports: Arc<LiveImports>,
     pub tickets: Tickets,
     /// Opens the secrets of repositories.

@@ -21,6 +21,7 @@
 mod company;
 mod density;
 mod performance;
+pub mod power;
 mod state;
 #[cfg(test)]
 mod tests;

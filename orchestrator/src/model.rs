@@ -577,6 +577,23 @@ pub struct BalanceRecord {
     /// Its hosts are updated: nobody balances it meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<PoolUpdateRecord>,
+    /// Hosts that were switched off because others do without them, the first one first. In the commit that begins that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asleep: Vec<AsleepRecord>,
+    /// When a host was switched off or on last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switched: Option<OffsetDateTime>,
+}
+
+/// A host that balancing has switched off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsleepRecord {
+    pub host: HostId,
+    pub since: OffsetDateTime,
+    /// It was told to come on.
+    pub woken: Option<OffsetDateTime>,
+    /// It did not; others are woken before it.
+    pub failed: Option<OffsetDateTime>,
 }
 
 /// An update of the hosts of a pool that is under way.

@@ -201,6 +201,7 @@ async fn assemble(
         identities: Arc::clone(identities),
         join_address: config.join_address(address.port()),
         promises: Default::default(),
+        no_room: Default::default(),
         imports: Arc::clone(&deps.imports),
         tickets: Default::default(),
         vault,

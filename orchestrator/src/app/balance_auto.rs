@@ -36,7 +36,7 @@ const SETTLES: time::Duration = time::Duration::MINUTE;
 /// Hosts that are looked into at a time.
 const HOSTS: usize = 32;
 /// Who moves VMs when nobody asked, in the list of tasks.
-const WHO: &str = "pool balancing";
+pub(super) const WHO: &str = "pool balancing";
 
 /// What earlier looks found.
 #[derive(Debug, Default)]

@@ -16,6 +16,7 @@ use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
 use super::App;
 use super::find::administers;
+use super::pool_balance::value;
 use crate::alarms::{Trouble, Wrong};
 use crate::errors::store_error;
 use crate::ha::{HaHostRecord, HaPoolRecord};
@@ -170,15 +171,18 @@ impl App {
         Ok(PoolHa { pool, armed, hosts, priorities: named.collect() })
     }
 
-    /// What people have to know of hosts in pools where it is on. A host whose boot a saga ends is left out.
+    /// What people have to know of hosts in pools where it is on. A host whose boot a saga ends is left out, and one that is
+    /// off because the others do without it.
     pub(crate) async fn ha_wrongs(&self) -> Result<Vec<Wrong>, ApiError> {
         let (pools, _) = self.db.ha_pools.all().await.map_err(|e| store_error(&e))?;
         let name =
             |vm: VmId| self.views.vm(vm).map_or_else(|| vm.to_string(), |known| known.name.to_string());
         let mut wrongs = Vec::new();
         for pool in pools {
+            let asleep = value(&self.balance_record(pool.key).await?).asleep;
             for host in self.ha_of(pool.key).await?.hosts {
-                if self.views.host(host.host).is_some_and(|known| !known.disarmed) {
+                let is_asleep = asleep.iter().any(|asleep| asleep.host == host.host);
+                if !is_asleep && self.views.host(host.host).is_some_and(|known| !known.disarmed) {
                     wrongs.extend(wrongs_of(&host, pool.key, name));
                 }
             }

@@ -14,7 +14,7 @@ use xenith_orchestrator_api::{Call, Caller};
 use xenith_orchestrator_saga::{Outcome, Phase, SagaError, StepError};
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::balance::{
-    BalanceGoal, BalancePlan, BalancePolicy, BalancePool, BalanceStatus, PlannedMove, SetBalance,
+    AsleepHost, BalanceGoal, BalancePlan, BalancePolicy, BalancePool, BalanceStatus, PlannedMove, SetBalance,
 };
 use xenith_orchestrator_types::pool::{Pool, PoolRef};
 use xenith_orchestrator_types::task::TaskStarted;
@@ -26,7 +26,7 @@ use super::begin::{About, held};
 use super::find::administers;
 use crate::balance::Settings;
 use crate::errors::{saga_error, store_error};
-use crate::model::BalanceRecord;
+use crate::model::{AsleepRecord, BalanceRecord};
 use crate::sagas::pool_balance::{Begun, Mover, Order, Params, PoolBalance};
 
 const HOUR: time::Duration = time::Duration::HOUR;
@@ -100,6 +100,14 @@ fn changed(old: &BalancePolicy, new: &SetBalance) -> Result<BalancePolicy, ApiEr
             old.cool_down_minutes,
             (0, 10_080),
         )?,
+        power_hosts: new.power_hosts.unwrap_or(old.power_hosts),
+        hosts_on: within("hosts_on", new.hosts_on, old.hosts_on, (1, 1000))?,
+        power_cool_down_minutes: within(
+            "power_cool_down_minutes",
+            new.power_cool_down_minutes,
+            old.power_cool_down_minutes,
+            (0, 10_080),
+        )?,
     })
 }
 
@@ -137,8 +145,15 @@ impl App {
     async fn status_of(&self, pool: PoolId, record: BalanceRecord) -> Result<BalanceStatus, ApiError> {
         let task = self.balancing(&record).await?.map(TaskId::from);
         let moved_last_hour = record.lately(OffsetDateTime::now_utc());
-        let BalanceRecord { policy, proposal, .. } = record;
-        Ok(BalanceStatus { pool, policy, task, moved_last_hour, proposal })
+        let BalanceRecord { policy, proposal, asleep, .. } = record;
+        let host = |asleep: AsleepRecord| AsleepHost {
+            host: asleep.host,
+            name: self.views.host(asleep.host).map_or_else(String::new, |host| host.name.clone()),
+            since: asleep.since,
+            comes_up: asleep.woken.is_some(),
+        };
+        let asleep = asleep.into_iter().map(host).collect();
+        Ok(BalanceStatus { pool, policy, task, moved_last_hour, proposal, asleep })
     }
 
     pub(super) async fn balance_status_of(
@@ -316,7 +331,9 @@ mod tests {
         };
         assert_eq!(set(|_| {}).unwrap(), old, "what is not given stays");
         assert_eq!(set(|set| set.moves = Some(7)).unwrap(), BalancePolicy { moves: 7, ..old });
-        let refused: [(&str, fn(&mut SetBalance)); 5] = [
+        let refused: [(&str, fn(&mut SetBalance)); 7] = [
+            ("hosts_on", |set| set.hosts_on = Some(0)),
+            ("power_cool_down_minutes", |set| set.power_cool_down_minutes = Some(10_081)),
             ("threshold_percent", |set| set.threshold_percent = Some(0)),
             ("ceiling_percent", |set| set.ceiling_percent = Some(101)),
             ("at_once", |set| set.at_once = Some(0)),

@@ -56,7 +56,11 @@ impl App {
             hardware,
         })?;
         let wish = self.wish(call, &spec, request, &disks).await?;
-        let (host, placement) = self.placed(&wish, self.visible_hosts(call))?;
+        let placed = self.placed(&wish, self.visible_hosts(call));
+        if !call.dry_run && placed.as_ref().is_err_and(|error| error.reason() == Reason::NoPlacement) {
+            self.note_no_room(&wish);
+        }
+        let (host, placement) = placed?;
         let pool = self.views.host(host).map_or(pool.id, |record| record.pool);
         // A host that was named brings its own pool along, which the caller may only see.
         if !call.caller.sight(Permission::Provision).covers(Some(pool), &request.tags) {

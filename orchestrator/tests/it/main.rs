@@ -56,6 +56,7 @@ mod sagas;
 mod secrets;
 mod shared_storage;
 mod skew;
+mod sleeping_hosts;
 mod standbys;
 mod surface;
 mod upgrades;

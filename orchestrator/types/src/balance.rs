@@ -88,6 +88,13 @@ pub struct BalancePolicy {
     pub per_hour: u32,
     /// A VM that was moved stays so long where it is.
     pub cool_down_minutes: u32,
+    /// For density that is carried out by itself: hosts that others do without are switched off, and on again when there is
+    /// too little room. Only hosts with power control.
+    pub power_hosts: bool,
+    /// Of the pool, so many hosts stay on.
+    pub hosts_on: u32,
+    /// After a host was switched, none is switched off for so long.
+    pub power_cool_down_minutes: u32,
 }
 
 impl Default for BalancePolicy {
@@ -103,6 +110,9 @@ impl Default for BalancePolicy {
             per_host: 2,
             per_hour: 60,
             cool_down_minutes: 60,
+            power_hosts: false,
+            hosts_on: 2,
+            power_cool_down_minutes: 30,
         }
     }
 }
@@ -140,6 +150,14 @@ pub struct SetBalance {
     /// 0 to 10080, a week.
     #[serde(default)]
     pub cool_down_minutes: Option<u32>,
+    #[serde(default)]
+    pub power_hosts: Option<bool>,
+    /// 1 to 1000; at least 2 where high availability is on.
+    #[serde(default)]
+    pub hosts_on: Option<u32>,
+    /// 0 to 10080, a week.
+    #[serde(default)]
+    pub power_cool_down_minutes: Option<u32>,
 }
 
 /// Makes a plan and carries it out.
@@ -200,6 +218,18 @@ pub struct BalancePlan {
     pub notes: Vec<String>,
 }
 
+/// A host that balancing has switched off.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AsleepHost {
+    pub host: HostId,
+    pub name: String,
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub since: OffsetDateTime,
+    /// It was switched on, and is not heard yet.
+    pub comes_up: bool,
+}
+
 /// How a pool is balanced, and how far that is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BalanceStatus {
@@ -211,4 +241,7 @@ pub struct BalanceStatus {
     pub moved_last_hour: u32,
     /// The newest plan that nobody has carried out; gone when nothing is to be done any more.
     pub proposal: Option<BalancePlan>,
+    /// Hosts that are off until there is too little room.
+    #[serde(default)]
+    pub asleep: Vec<AsleepHost>,
 }

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use humantime::Duration;
 
-use super::{Confirm, Keyed, Listing, Planned};
+use super::{Confirm, Keyed, Listing, OnOff, Planned};
 
 #[derive(Debug, Subcommand)]
 pub enum PoolCommand {
@@ -104,6 +104,16 @@ pub struct SetBalanceArgs {
     /// How long a VM that was moved stays where it is: 0s to 7d.
     #[arg(long, value_name = "DURATION")]
     pub cool_down: Option<Duration>,
+    /// For density and automatic: switch hosts off that others do without, and on again when there is too little room. Only
+    /// hosts with power control.
+    #[arg(long, value_enum)]
+    pub power_hosts: Option<OnOff>,
+    /// So many hosts stay on, 1 to 1000.
+    #[arg(long, value_name = "N")]
+    pub hosts_on: Option<u32>,
+    /// After a host was switched, none is switched off for so long: 0s to 7d.
+    #[arg(long, value_name = "DURATION")]
+    pub power_cool_down: Option<Duration>,
     #[command(flatten)]
     pub keyed: Keyed,
 }

@@ -2,13 +2,14 @@
 
 use xenith_orchestrator_api::pool;
 use xenith_orchestrator_types::balance::{
-    BalanceGoal, BalanceMode, BalancePlan, BalancePool, BalanceStatus, BalancedHost, PlannedMove, SetBalance,
+    AsleepHost, BalanceGoal, BalanceMode, BalancePlan, BalancePolicy, BalancePool, BalanceStatus,
+    BalancedHost, PlannedMove, SetBalance,
 };
 use xenith_orchestrator_types::pool::{CreatePool, HostUpdate, Pool, PoolRef, PoolUpdateStatus, UpdatePool};
 
 use crate::app::App;
 use crate::ask;
-use crate::cli::{GoalFlag, ModeFlag, PoolCommand, SetBalanceArgs, UpdatePoolArgs};
+use crate::cli::{GoalFlag, ModeFlag, OnOff, PoolCommand, SetBalanceArgs, UpdatePoolArgs};
 use crate::error::CliError;
 use crate::run::{list, said};
 use crate::table::{Cell, Column, Paint, Row, Sheet};
@@ -106,7 +107,10 @@ const fn goal_of(flag: GoalFlag) -> BalanceGoal {
 
 async fn set_balance(app: &App, args: SetBalanceArgs) -> Result<(), CliError> {
     // Part of a minute is a minute.
-    let minutes = args.cool_down.map(|cool_down| u32::try_from(cool_down.as_secs().div_ceil(60))).transpose();
+    let minutes = |flag: &str, time: Option<humantime::Duration>| {
+        let minutes = time.map(|time| u32::try_from(time.as_secs().div_ceil(60))).transpose();
+        minutes.map_err(|_| CliError::usage(format!("--{flag} is at most 7d")))
+    };
     let params = SetBalance {
         pool: args.pool,
         mode: args.mode.map(|flag| match flag {
@@ -122,7 +126,10 @@ async fn set_balance(app: &App, args: SetBalanceArgs) -> Result<(), CliError> {
         at_once: args.at_once,
         per_host: args.per_host,
         per_hour: args.per_hour,
-        cool_down_minutes: minutes.map_err(|_| CliError::usage("--cool-down is at most 7d"))?,
+        cool_down_minutes: minutes("cool-down", args.cool_down)?,
+        power_hosts: args.power_hosts.map(|power_hosts| power_hosts == OnOff::On),
+        hosts_on: args.hosts_on,
+        power_cool_down_minutes: minutes("power-cool-down", args.power_cool_down)?,
     };
     let status = app.change::<pool::SetBalance>(&params, &args.keyed).await?;
     app.out.value(&status, || sheet(&status).render(Paint::Plain))
@@ -144,12 +151,29 @@ fn sheet(status: &BalanceStatus) -> Sheet {
             ),
         )
         .line("cool-down", format!("{} min", policy.cool_down_minutes))
+        .line("hosts switched off", switched(policy))
         .line("moved last hour", status.moved_last_hour.to_string())
-        .maybe("task", status.task.map(|task| task.to_string()));
+        .maybe("task", status.task.map(|task| task.to_string()))
+        .each("asleep", status.asleep.iter().map(asleep));
     match &status.proposal {
         None => sheet,
         Some(plan) => proposed(sheet, plan),
     }
+}
+
+fn switched(policy: &BalancePolicy) -> String {
+    match policy.power_hosts {
+        false => "no".to_owned(),
+        true => format!(
+            "where others do without them; {} on, {} min between",
+            policy.hosts_on, policy.power_cool_down_minutes
+        ),
+    }
+}
+
+fn asleep(host: &AsleepHost) -> String {
+    let comes_up = if host.comes_up { ", comes up" } else { "" };
+    format!("{} since {}{comes_up}", host.name, words::at(host.since))
 }
 
 fn proposed(sheet: Sheet, plan: &BalancePlan) -> Sheet {

@@ -145,7 +145,9 @@ fn pools() -> Vec<Case> {
         case::<pool::UpdateStatus>("pool update-status default"),
         case::<pool::PauseUpdate>("pool pause-update default"),
         case::<pool::ResumeUpdate>("pool resume-update default"),
-        case::<pool::SetBalance>("pool set-balance default --mode automatic --threshold 15 --cool-down 90s"),
+        case::<pool::SetBalance>(
+            "pool set-balance default --mode automatic --threshold 15 --cool-down 90s --power-hosts on",
+        ),
     ]
 }
 

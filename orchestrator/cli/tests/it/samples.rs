@@ -151,7 +151,9 @@ fn balance() -> Value {
         "policy": {
             "mode": "propose", "goal": "density", "threshold_percent": 10, "min_gain_percent": 5, "ceiling_percent": 80,
             "moves": 20, "at_once": 4, "per_host": 2, "per_hour": 60, "cool_down_minutes": 60,
+            "power_hosts": true, "hosts_on": 2, "power_cool_down_minutes": 30,
         },
+        "asleep": [{ "host": ID, "name": "xen3", "since": "2026-11-23T07:00:00Z", "comes_up": false }],
         "proposal": {
             "goal": "density", "made": "2026-11-23T08:00:00Z", "notes": [],
             "moves": [{

@@ -381,6 +381,7 @@ impl World {
             events: Events::open(inner.db.clone(), &inner.tasks).await.unwrap(),
             join_address: String::new(),
             promises: Default::default(),
+            no_room: Default::default(),
             imports: Arc::clone(&inner.deps.imports),
             tickets: Default::default(),
             vault: Arc::clone(&inner.vault),
