@@ -74,7 +74,7 @@ noun! {
         /// Lets no VM be made or started on a host, or lets them again.
         SetMaintenance = fn set_maintenance(HostMaintenance) -> Host, Administer, Mutation;
         /// Puts a host into maintenance and moves its VMs to others; tells of each where it goes, or why it stays.
-        Evacuate = fn evacuate(HostRef) -> Evacuation, Administer, Plannable;
+        Evacuate = fn evacuate(EvacuateHost) -> Evacuation, Administer, Plannable;
         /// Puts a signed system into a host's other slot and starts the host into it; a bad one is left for the old again.
         Upgrade = fn upgrade(UpgradeHost) -> TaskStarted, Administer, Plannable;
         /// Starts a host anew, when no VM runs there, and waits for it; its VMs are moved away or shut down first where asked.

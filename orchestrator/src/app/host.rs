@@ -17,8 +17,8 @@ use xenith_orchestrator_inventory::host::Hosts;
 use xenith_orchestrator_store::{Record, Transaction};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::host::{
-    AddHost, EndBoot, Evacuation, Host, HostAddress, HostMaintenance, HostManagement, HostPeerAddress,
-    HostRef, HostStatus, JoinTokenIssued, RemoveHost, UpgradeHost,
+    AddHost, EndBoot, EvacuateHost, Evacuation, Host, HostAddress, HostMaintenance, HostManagement,
+    HostPeerAddress, HostRef, HostStatus, JoinTokenIssued, RemoveHost, UpgradeHost,
 };
 use xenith_orchestrator_types::power::{HostMachinePower, HostPowerControl, OrderPower, SetPowerControl};
 use xenith_orchestrator_types::task::TaskStarted;
@@ -149,8 +149,8 @@ impl HostApi for App {
         Ok(self.api_host(found.key, &changed))
     }
 
-    async fn evacuate(&self, call: &Call, request: HostRef) -> Result<Evacuation, ApiError> {
-        self.evacuate_host(call, &request.host).await
+    async fn evacuate(&self, call: &Call, request: EvacuateHost) -> Result<Evacuation, ApiError> {
+        self.evacuate_host(call, &request).await
     }
 
     async fn upgrade(&self, call: &Call, request: UpgradeHost) -> Result<TaskStarted, ApiError> {

@@ -22,7 +22,7 @@ use super::vm_migrate::Evacuating;
 use crate::errors::store_error;
 use crate::model::HostRecord;
 use crate::sagas::host_restart::{HostRestart, Params, Work};
-use crate::sagas::host_steps::{Behalf, Guests, Leave, OnHost, Staying};
+use crate::sagas::host_steps::{Behalf, Guests, Leave, LocalDisks, OnHost, Staying};
 use crate::sagas::vm_act::Act;
 
 /// How long a guest may take to shut down with its host, in seconds. One that takes longer runs on, and so does the host.
@@ -49,8 +49,9 @@ impl App {
         let found = self.find_own_host(call, &request.host).await?;
         unheld(&found.value)?;
         self.boot_of(found.key).await?;
+        let disks = LocalDisks::from(request.move_disks);
         let moves = match request.guests {
-            HostGuests::Evacuate => self.would_leave(call, &found).await,
+            HostGuests::Evacuate => self.would_leave(call, &found, disks).await,
             HostGuests::Refuse | HostGuests::ShutDown => vec![],
         };
         if request.guests != HostGuests::ShutDown {
@@ -76,7 +77,7 @@ impl App {
         }
         let leave = match request.guests {
             HostGuests::Refuse => None,
-            HostGuests::Evacuate => Some(Leave::Move(behalf(call))),
+            HostGuests::Evacuate => Some(disks.leave(behalf(call))),
             HostGuests::ShutDown => Some(Leave::ShutDown(behalf(call))),
         };
         let about = Begin { saga: SagaId::new(), method, title };
@@ -118,9 +119,10 @@ impl App {
         &self,
         call: &Call,
         found: &Record<HostId, HostRecord>,
+        disks: LocalDisks,
     ) -> Vec<EvacuatedVm> {
         let running = self.fleet.state(found.key).map(|state| state.with_domain()).unwrap_or_default();
-        let mut moves = self.evacuate_vms(call, found, Evacuating::Planned).await;
+        let mut moves = self.evacuate_vms(call, found, (Evacuating::Planned, disks)).await;
         moves.retain(|moved| running.contains(&moved.vm));
         self.with_those_that_stay(found.key, &mut moves).await;
         moves
@@ -219,10 +221,10 @@ impl Guests for App {
         staying.map_err(|error| stays("it is not known what runs on the host", error))
     }
 
-    async fn move_away(&self, host: HostId, behalf: &Behalf) -> Result<(), StepError> {
+    async fn move_away(&self, host: HostId, disks: LocalDisks, behalf: &Behalf) -> Result<(), StepError> {
         let (call, found) = self.acting(host, behalf).await?;
         let name = found.value.name.clone();
-        let moved = self.empty_of_running(&call, &found).await;
+        let moved = self.empty_of_running(&call, &found, disks).await;
         moved.map_err(|error| stays(&format!("not all VMs can leave {name}"), error))
     }
 

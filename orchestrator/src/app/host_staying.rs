@@ -97,6 +97,7 @@ impl App {
                 task: None,
                 error: Some(stays.why),
                 detail: vec![],
+                disk_bytes: 0,
             });
         }
     }

@@ -17,7 +17,7 @@ use super::begin::{About, held};
 use super::host_restart::{Begin, behalf};
 use super::vdi::checked_source;
 use crate::model::HostRecord;
-use crate::sagas::host_steps::Leave;
+use crate::sagas::host_steps::{Leave, LocalDisks};
 use crate::sagas::host_upgrade::{HostUpgrade, Params};
 
 impl App {
@@ -30,8 +30,9 @@ impl App {
         checked_source(&request.url, "")?;
         unheld(&found.value)?;
         let system = self.system_of(found.key).await?;
+        let disks = LocalDisks::from(request.move_disks);
         let moves = match request.evacuate {
-            true => self.would_leave(call, &found).await,
+            true => self.would_leave(call, &found, disks).await,
             false => vec![],
         };
         self.nobody_stays(&found, &moves)?;
@@ -47,7 +48,7 @@ impl App {
                 "vms": moves,
             })));
         }
-        let leave = request.evacuate.then(|| Leave::Move(behalf(call)));
+        let leave = request.evacuate.then(|| disks.leave(behalf(call)));
         let about = Begin { saga: SagaId::new(), method: "host.upgrade", title };
         self.begin_upgrade(call, &found, (request.url, leave), about).await
     }

@@ -27,6 +27,7 @@ use super::find::administers;
 use crate::balance::Settings;
 use crate::errors::{saga_error, store_error};
 use crate::model::{AsleepRecord, BalanceRecord};
+use crate::sagas::host_steps::LocalDisks;
 use crate::sagas::pool_balance::{Begun, Mover, Order, Params, PoolBalance};
 
 const HOUR: time::Duration = time::Duration::HOUR;
@@ -298,7 +299,7 @@ impl Mover for App {
         }
         let caller = Caller { user: plan.user, ..mover(plan.pool, &plan.who) };
         let call = Call::new(caller, None);
-        match self.move_by_plan(&call, saga, order).await {
+        match self.move_by_plan(&call, saga, order, LocalDisks::Stay).await {
             Ok(_) => Ok(Begun::Moving),
             // Nobody refused anything.
             Err(error) if matches!(error.reason(), Reason::ReadOnly | Reason::Throttled) => {

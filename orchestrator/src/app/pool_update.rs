@@ -27,7 +27,7 @@ use super::vdi::checked_source;
 use crate::errors::store_error;
 use crate::model::{BalanceRecord, HostRecord, PoolUpdateRecord};
 use crate::sagas::host_restart::Work;
-use crate::sagas::host_steps::Leave;
+use crate::sagas::host_steps::LocalDisks;
 use crate::sagas::pool_balance::Order;
 use crate::sagas::pool_update::{Afterwards, Begun, HostUpdates, Params, PoolUpdate, Target, back_id};
 
@@ -64,7 +64,11 @@ impl Plan {
                 vms => format!("{vms} VMs leave it first"),
             };
             let (id, name) = (planned.found.key, &planned.found.value.name);
-            json!({ "place": place + 1, "host": id, "name": name, "reason": reason, "vms": planned.vms })
+            let bytes: u64 = planned.vms.iter().map(|vm| vm.disk_bytes).sum();
+            json!({
+                "place": place + 1, "host": id, "name": name, "reason": reason, "vms": planned.vms,
+                "disk_bytes": bytes,
+            })
         };
         let left_out = self.left_out.iter().map(|(name, why)| json!({ "name": name, "why": why }));
         json!({
@@ -128,6 +132,7 @@ impl App {
             what: request.what,
             at_once,
             afterwards,
+            local_disks: LocalDisks::from(request.move_disks),
             behalf: behalf(call),
         };
         let id = pool.id.to_string();
@@ -171,7 +176,8 @@ impl App {
             match self.left_out(&found, &request.what).await {
                 Some(why) => plan.left_out.push((found.value.name, why)),
                 None => {
-                    let vms = self.would_leave(call, &found).await;
+                    let disks = LocalDisks::from(request.move_disks);
+                    let vms = self.would_leave(call, &found, disks).await;
                     plan.hosts.push(Planned { found, vms });
                 }
             }
@@ -271,7 +277,7 @@ impl App {
         call: &Call,
         (vm, saga): (VmId, SagaId),
         to: &Target,
-        deadline: Instant,
+        (disks, deadline): (LocalDisks, Instant),
     ) -> Result<Option<SagaId>, ApiError> {
         loop {
             let Some(found) = self.db.vms.get(&vm).await.map_err(|e| store_error(&e))? else {
@@ -280,10 +286,11 @@ impl App {
             if found.value.host == to.host {
                 return Ok(None);
             }
+            let along = if self.has_local_disks(&found.value) { disks } else { LocalDisks::Stay };
             let name = found.value.spec.name.to_string();
             let (from, to_name) = (found.value.host, to.name.clone());
             let order = Order { vm, name, from, to: to.host, to_name };
-            match self.move_by_plan(call, saga, &order).await {
+            match self.move_by_plan(call, saga, &order, along).await {
                 Ok(_) => return Ok(Some(saga)),
                 // Its SRs and networks come back with its agent.
                 Err(error) if error.reason() == Reason::NoPlacement && Instant::now() < deadline => {}
@@ -342,11 +349,11 @@ impl HostUpdates for App {
         if let Some(why) = self.not_armed_yet(place, params).await? {
             return Ok(Begun::NotYet(why));
         }
-        let leaving = self.would_leave(&call, &found).await;
+        let leaving = self.would_leave(&call, &found, params.local_disks).await;
         if let Some((vm, why)) = leaving.iter().find_map(|vm| Some((&vm.name, vm.error.as_ref()?))) {
             return Ok(Begun::NotYet(format!("{vm} cannot leave {name}: {why}")));
         }
-        let leave = Some(Leave::Move(params.behalf.clone()));
+        let leave = Some(params.local_disks.leave(params.behalf.clone()));
         let title = |verb: &str| format!("{verb} {name}");
         let begun = match &params.what {
             HostUpdate::Image { url } => {
@@ -399,7 +406,7 @@ impl HostUpdates for App {
                 coming.push((vm, back));
                 continue;
             }
-            match self.begin_return(&call, (vm, back), target, deadline).await {
+            match self.begin_return(&call, (vm, back), target, (params.local_disks, deadline)).await {
                 Ok(begun) => coming.extend(begun.map(|back| (vm, back))),
                 Err(error) => away.push((vm, error.message)),
             }

@@ -9,7 +9,7 @@ use xenith_hypervisor_agent_types::{PlatformKind, Power};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_saga::{Saga, SagaRecord};
 use xenith_orchestrator_store::{Expect, Record, Transaction};
-use xenith_orchestrator_types::host::{EvacuatedVm, Evacuation};
+use xenith_orchestrator_types::host::{EvacuateHost, EvacuatedVm, Evacuation};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{MigrateVm, Placement};
 use xenith_orchestrator_types::{ApiError, Permission, Reason};
@@ -23,6 +23,7 @@ use crate::errors::{saga_error, store_error};
 use crate::model::{HostRecord, VmRecord};
 use crate::placement::{HostView, NeededSr, Wish, company};
 use crate::sagas::backup_restore::BackupRestore;
+use crate::sagas::host_steps::LocalDisks;
 use crate::sagas::mirror::Rest;
 use crate::sagas::pool_balance::Order;
 use crate::sagas::vm_migrate::{Params, VmMigrate};
@@ -287,6 +288,7 @@ impl App {
         call: &Call,
         saga: SagaId,
         order: &Order,
+        disks: LocalDisks,
     ) -> Result<TaskStarted, ApiError> {
         let found = self.find_vm(call, &order.vm.to_string(), Permission::Provision).await?;
         if found.value.host != order.from {
@@ -297,7 +299,7 @@ impl App {
         let running = self.fleet.state(order.to).map(|state| state.vms()).unwrap_or_default();
         let running = running.iter().filter(|vm| vm.power.has_domain()).map(|vm| vm.vm).collect();
         let view = self.host_view(order.to, &there, running);
-        let migration = self.migration(call, found, std::slice::from_ref(&view), &DisksGo::No).await?;
+        let migration = self.migration_with(call, found, std::slice::from_ref(&view), disks).await?;
         if company(&migration.wish, &view).0 > 0 {
             let message = format_args!(
                 "{} has got one of the VMs that {} is to stay apart from",
@@ -308,15 +310,46 @@ impl App {
         self.begin_migration(call, migration, (saga, "pool.balance")).await
     }
 
-    pub(super) async fn evacuate_host(&self, call: &Call, reference: &str) -> Result<Evacuation, ApiError> {
-        let host = self.find_own_host(call, reference).await?;
+    /// It has disks that went along with it, or would have to.
+    pub(super) fn has_local_disks(&self, record: &VmRecord) -> bool {
+        let Some(local) = self.views.host(record.host).and_then(|host| host.local_sr) else { return false };
+        record.spec.disks.iter().any(|disk| self.views.vdi(disk.vdi).is_some_and(|vdi| vdi.sr == local))
+    }
+
+    /// As it is; and where that finds no host, with the disks that go along, if they may.
+    async fn migration_with(
+        &self,
+        call: &Call,
+        found: Record<VmId, VmRecord>,
+        views: &[HostView],
+        disks: LocalDisks,
+    ) -> Result<Migration, ApiError> {
+        let same = found.clone();
+        match self.migration(call, found, views, &DisksGo::No).await {
+            Err(error) if error.reason() == Reason::NoPlacement && disks == LocalDisks::GoAlong => {
+                let along = DisksGo::Yes { sr: None, bandwidth: 0 };
+                Box::pin(self.migration(call, same, views, &along)).await
+            }
+            found => found,
+        }
+    }
+
+    pub(super) async fn evacuate_host(
+        &self,
+        call: &Call,
+        request: &EvacuateHost,
+    ) -> Result<Evacuation, ApiError> {
+        let host = self.find_own_host(call, &request.host).await?;
+        let disks = LocalDisks::from(request.move_disks);
         if call.dry_run {
-            let vms = self.evacuate_vms(call, &host, Evacuating::Planned).await;
+            let vms = self.evacuate_vms(call, &host, (Evacuating::Planned, disks)).await;
             let title = format!("Evacuate {}", host.value.name);
-            return Err(call.planned(json!({ "title": title, "maintenance": true, "vms": vms })));
+            let bytes: u64 = vms.iter().map(|vm| vm.disk_bytes).sum();
+            let plan = json!({ "title": title, "maintenance": true, "vms": vms, "disk_bytes": bytes });
+            return Err(call.planned(plan));
         }
         self.begin_maintenance(&host).await?;
-        let vms = self.evacuate_vms(call, &host, Evacuating::Begun).await;
+        let vms = self.evacuate_vms(call, &host, (Evacuating::Begun, disks)).await;
         Ok(Evacuation { host: host.key, vms })
     }
 
@@ -333,7 +366,7 @@ impl App {
         &self,
         call: &Call,
         host: &Record<HostId, HostRecord>,
-        how: Evacuating,
+        how: (Evacuating, LocalDisks),
     ) -> Vec<EvacuatedVm> {
         let mut vms = self.views.vms_of(host.key);
         vms.sort_by(|(_, a), (_, b)| b.memory.cmp(&a.memory).then_with(|| a.name.cmp(&b.name)));
@@ -350,6 +383,7 @@ impl App {
                 task: None,
                 error: Some(error.message),
                 detail: error.data.detail,
+                disk_bytes: 0,
             }));
         }
         told
@@ -360,6 +394,7 @@ impl App {
         &self,
         call: &Call,
         host: &Record<HostId, HostRecord>,
+        disks: LocalDisks,
     ) -> Result<(), ApiError> {
         let running = self.fleet.state(host.key).map(|state| state.with_domain()).unwrap_or_default();
         let mut vms = self.views.vms_of(host.key);
@@ -368,7 +403,7 @@ impl App {
         let mut views = self.host_views();
         for (vm, _) in vms {
             if self.is_free_on(host.key, vm).await?
-                && let Err(error) = self.evacuate_vm(call, vm, &mut views, Evacuating::Begun).await
+                && let Err(error) = self.evacuate_vm(call, vm, &mut views, (Evacuating::Begun, disks)).await
                 && self.is_free_on(host.key, vm).await?
             {
                 return Err(error);
@@ -388,12 +423,13 @@ impl App {
         call: &Call,
         vm: VmId,
         views: &mut [HostView],
-        how: Evacuating,
+        (how, disks): (Evacuating, LocalDisks),
     ) -> Result<EvacuatedVm, ApiError> {
         let found = self.find_vm(call, &vm.to_string(), Permission::Provision).await?;
         let name = found.value.spec.name.to_string();
-        let migration = self.migration(call, found, views, &DisksGo::No).await?;
+        let migration = self.migration_with(call, found, views, disks).await?;
         let to = migration.to;
+        let disk_bytes: u64 = migration.going.iter().map(|(found, _)| found.value.size.bytes()).sum();
         let room = (migration.wish.memory, migration.wish.vcpus);
         let task = match how {
             Evacuating::Planned => None,
@@ -409,7 +445,7 @@ impl App {
             view.vms.insert(vm);
             to_name = Some(view.name.clone());
         }
-        Ok(EvacuatedVm { vm, name, to: Some(to), to_name, task, error: None, detail: vec![] })
+        Ok(EvacuatedVm { vm, name, to: Some(to), to_name, task, error: None, detail: vec![], disk_bytes })
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Behalf {
 pub enum Leave {
     /// They are moved to other hosts.
     Move(Behalf),
+    /// The same, with the disks that no other host reaches.
+    MoveWithDisks(Behalf),
     /// Their guests are shut down, by priority.
     ShutDown(Behalf),
 }
@@ -119,6 +121,33 @@ fn never_go(staying: &[Staying]) -> BTreeSet<VmId> {
     staying.iter().filter(|one| one.goes == Goes::Never).map(|one| one.vm).collect()
 }
 
+/// What becomes of disks of VMs that are moved which no other host reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalDisks {
+    /// Their VMs stay with them.
+    #[default]
+    Stay,
+    GoAlong,
+}
+
+/// As a request says it.
+impl From<bool> for LocalDisks {
+    fn from(move_disks: bool) -> Self {
+        if move_disks { Self::GoAlong } else { Self::Stay }
+    }
+}
+
+impl LocalDisks {
+    #[must_use]
+    pub fn leave(self, behalf: Behalf) -> Leave {
+        match self {
+            Self::Stay => Leave::Move(behalf),
+            Self::GoAlong => Leave::MoveWithDisks(behalf),
+        }
+    }
+}
+
 /// What these steps ask of the application.
 #[async_trait]
 pub trait Guests: Send + Sync {
@@ -129,7 +158,7 @@ pub trait Guests: Send + Sync {
     async fn staying(&self, host: HostId) -> Result<Vec<Staying>, StepError>;
 
     /// Begins to move what runs on the host and nobody works on. An error says which VM stays, and why.
-    async fn move_away(&self, host: HostId, behalf: &Behalf) -> Result<(), StepError>;
+    async fn move_away(&self, host: HostId, disks: LocalDisks, behalf: &Behalf) -> Result<(), StepError>;
 
     /// Shuts down what runs on the host, what is restarted last first, and waits for it.
     async fn shut_down(&self, host: HostId, behalf: &Behalf) -> Result<(), StepError>;
@@ -230,7 +259,10 @@ impl Deps {
             return Ok(());
         }
         match leave {
-            Some(Leave::Move(behalf)) => guests.move_away(on.host, behalf).await?,
+            Some(Leave::Move(behalf)) => guests.move_away(on.host, LocalDisks::Stay, behalf).await?,
+            Some(Leave::MoveWithDisks(behalf)) => {
+                guests.move_away(on.host, LocalDisks::GoAlong, behalf).await?;
+            }
             Some(Leave::ShutDown(behalf)) => {
                 let count = counted(there.len(), "VM");
                 ctx.progress(0, format!("{name} is emptied: {count} to shut down"));

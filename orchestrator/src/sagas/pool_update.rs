@@ -28,7 +28,7 @@ use xenith_orchestrator_saga::{Outcome, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::pool::HostUpdate;
 
-use super::host_steps::{ASK_AGAIN, Behalf};
+use super::host_steps::{ASK_AGAIN, Behalf, LocalDisks};
 use super::{Deps, nothing};
 use crate::events::Happened;
 use crate::model::BalanceRecord;
@@ -45,6 +45,8 @@ pub struct Params {
     pub what: HostUpdate,
     pub at_once: u32,
     pub afterwards: Afterwards,
+    #[serde(default)]
+    pub local_disks: LocalDisks,
     pub behalf: Behalf,
 }
 

@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 use xenith_common_ids::VdiId;
 use xenith_hypervisor_agent_sim::{Failure, FaultRule, Operation, SimHypervisor};
 use xenith_hypervisor_agent_types::Power;
-use xenith_orchestrator_api::{Method, snapshot, sr, task, vdi, vm};
+use xenith_orchestrator_api::{Method, host, pool, snapshot, sr, task, vdi, vm};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::task::{Task, TaskRef, TaskStarted, TaskStatus};
 use xenith_orchestrator_types::vdi::{Vdi, VdiRef};
 
 use crate::harness::{Installation, api_error, small, until};
 use crate::migration::{becomes, running};
-use crate::shared_storage::{done, of};
+use crate::shared_storage::{done, id, of};
 
 const SIZE: u64 = 4 << 20;
 const BLOCK: usize = 4096;
@@ -195,5 +195,32 @@ async fn a_vm_moves_with_the_disks_that_its_new_host_does_not_reach() {
     done::<snapshot::Create>(&all, json!({ "vm": "web-1", "name": "early" })).await;
     let refused = api_error(all.admin.plan::<vm::Migrate>(&of(along())).await);
     assert!(refused.reason() == Reason::WrongState && refused.message.contains("early"), "{refused}");
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_a_host_takes_its_disks_along_where_that_is_asked_for() {
+    let mut all = Installation::with_host(SimHypervisor::builder()).await;
+    all.add_host("xen2", SimHypervisor::builder()).await;
+    web(&all).await;
+    let reboot = |along: Value| json!({ "host": "xen1", "guests": "evacuate", "move_disks": along });
+    let refused = api_error(all.admin.call::<host::Reboot>(&of(reboot(json!(false)))).await);
+    assert!(refused.data.detail[0].starts_with("web-1"), "{refused:?}");
+    let evacuate = of(json!({ "host": "xen1", "move_disks": true }));
+    let plan = all.admin.plan::<host::Evacuate>(&evacuate).await.unwrap();
+    assert_eq!((&plan["vms"][0]["to_name"], &plan["disk_bytes"]), (&json!("xen2"), &json!(SIZE)), "{plan}");
+    done::<host::Reboot>(&all, reboot(json!(true))).await;
+    assert_eq!((running(&all).await, record(&all).await.host), (vec![0, 1], id(&all, "xen2").await));
+    assert_eq!(beside(&local(&all, 0), None), Vec::<String>::new());
+
+    // An update brings it back, with its disks.
+    let what = json!({ "kind": "reboot" });
+    let update = json!({ "pool": "default", "what": what, "hosts": ["xen2"], "move_disks": true });
+    let plan = all.admin.plan::<pool::Update>(&of(update.clone())).await.unwrap();
+    assert_eq!(plan["hosts"][0]["disk_bytes"], json!(SIZE), "{plan}");
+    done::<pool::Update>(&all, update).await;
+    assert_eq!((running(&all).await, record(&all).await.host), (vec![0, 1], id(&all, "xen2").await));
+    assert_eq!(all.hosts[1].sim.system().boot, "boot-2");
+    assert_eq!(beside(&local(&all, 0), None), Vec::<String>::new());
     all.stop().await;
 }

@@ -94,6 +94,15 @@ pub struct HostMaintenance {
     pub maintenance: bool,
 }
 
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvacuateHost {
+    pub host: Reference,
+    /// VMs with disks that no other host reaches go, too: those are copied to the local SR of the other host.
+    #[serde(default)]
+    pub move_disks: bool,
+}
+
 /// What becomes of the VMs of a host that is emptied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evacuation {
@@ -116,6 +125,9 @@ pub struct EvacuatedVm {
     /// More of that, host by host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub detail: Vec<String>,
+    /// Of disks that are copied along, in bytes.
+    #[serde(default)]
+    pub disk_bytes: u64,
 }
 
 /// A new system for a host.
@@ -129,6 +141,9 @@ pub struct UpgradeHost {
     /// First moves its VMs to other hosts. Without it, none may run.
     #[serde(default)]
     pub evacuate: bool,
+    /// Evacuated, they take disks along that no other host reaches.
+    #[serde(default)]
+    pub move_disks: bool,
 }
 
 /// What becomes of the VMs that run on a host that goes down.
@@ -151,6 +166,9 @@ pub struct EndBoot {
     pub host: Reference,
     #[serde(default)]
     pub guests: HostGuests,
+    /// Evacuated, they take disks along that no other host reaches.
+    #[serde(default)]
+    pub move_disks: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

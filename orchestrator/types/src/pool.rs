@@ -54,6 +54,9 @@ pub struct UpdatePool {
     /// VMs that had to leave a host stay where they went to, and do not come back.
     #[serde(default)]
     pub vms_stay: bool,
+    /// VMs with disks that no other host reaches leave, too, and take those along, there and back.
+    #[serde(default)]
+    pub move_disks: bool,
 }
 
 /// How the update of a pool is.

@@ -24,6 +24,9 @@ pub struct GuestsFlags {
     /// First shut its VMs down, by restart priority. Those with autostart start with the host again.
     #[arg(long)]
     pub shut_down_vms: bool,
+    /// VMs that are moved take disks along that no other host reaches: those are copied to the local SR there.
+    #[arg(long, requires = "evacuate")]
+    pub move_disks: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -151,6 +154,9 @@ pub enum HostCommand {
     Evacuate {
         #[arg(value_name = "HOST")]
         host: String,
+        /// VMs with disks that no other host reaches go, too: those are copied to the local SR there.
+        #[arg(long)]
+        move_disks: bool,
         /// Check everything and show which VM would go where, and which would stay; nothing changes.
         #[arg(long)]
         dry_run: bool,
@@ -169,6 +175,9 @@ pub enum HostCommand {
         /// First move its VMs to other hosts. Without it, none may run.
         #[arg(long)]
         evacuate: bool,
+        /// VMs that are moved take disks along that no other host reaches.
+        #[arg(long, requires = "evacuate")]
+        move_disks: bool,
         #[command(flatten)]
         planned: Planned,
     },

@@ -144,6 +144,9 @@ pub struct UpdatePoolArgs {
     /// Leave VMs where they went to.
     #[arg(long)]
     pub vms_stay: bool,
+    /// VMs with disks that no other host reaches leave, too, and take those along, there and back.
+    #[arg(long)]
+    pub move_disks: bool,
     #[command(flatten)]
     pub planned: Planned,
 }

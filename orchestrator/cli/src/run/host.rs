@@ -6,7 +6,7 @@ use xenith_hypervisor_agent_types::management::BondChoice;
 use xenith_orchestrator_api::host;
 use xenith_orchestrator_client::HostChanges;
 use xenith_orchestrator_types::host::{
-    AddHost, EndBoot, EvacuatedVm, Host, HostAddress, HostGuests, HostHardware, HostMaintenance,
+    AddHost, EndBoot, EvacuateHost, EvacuatedVm, Host, HostAddress, HostGuests, HostHardware, HostMaintenance,
     HostManagement, HostPeerAddress, HostRef, HostStatus, RemoveHost, UpgradeHost,
 };
 
@@ -126,6 +126,9 @@ impl Row for EvacuatedVm {
         vec![
             Column::new("vm", |row, _| Cell::new(&row.name)),
             Column::new("to", |row, _| Cell::maybe(row.to_name.as_ref())),
+            Column::new("disks copied", |row, _| {
+                Cell::maybe((row.disk_bytes > 0).then(|| words::bytes(row.disk_bytes)))
+            }),
             Column::new("task", |row, _| Cell::maybe(row.task.map(|task| task.to_string()))),
             Column::new("problem", |row, _| match &row.error {
                 Some(error) if row.detail.is_empty() => Cell::toned(Tone::Bad, error),
@@ -161,7 +164,7 @@ fn end_boot(host: String, flags: GuestsFlags) -> EndBoot {
         GuestsFlags { shut_down_vms: true, .. } => HostGuests::ShutDown,
         GuestsFlags { .. } => HostGuests::Refuse,
     };
-    EndBoot { host, guests }
+    EndBoot { host, guests, move_disks: flags.move_disks }
 }
 
 async fn set_management(app: &App, args: SetManagementArgs) -> Result<(), CliError> {
@@ -220,15 +223,17 @@ pub async fn run(app: &App, command: HostCommand) -> Result<(), CliError> {
             let names = app.names().await;
             app.out.object(&host, || sheet(&host, &names))
         }
-        HostCommand::Evacuate { host, dry_run: true, .. } => {
-            plan::<host::Evacuate>(app, &HostRef { host }).await
+        HostCommand::Evacuate { host, move_disks, dry_run: true, .. } => {
+            plan::<host::Evacuate>(app, &EvacuateHost { host, move_disks }).await
         }
-        HostCommand::Evacuate { host, keyed, .. } => {
-            let evacuation = app.change::<host::Evacuate>(&HostRef { host }, &keyed).await?;
+        HostCommand::Evacuate { host, move_disks, keyed, .. } => {
+            let params = EvacuateHost { host, move_disks };
+            let evacuation = app.change::<host::Evacuate>(&params, &keyed).await?;
             evacuated(app, evacuation.vms).await
         }
-        HostCommand::Upgrade { host, url, evacuate, planned } => {
-            begin_or_plan::<host::Upgrade>(app, &UpgradeHost { host, url, evacuate }, &planned).await
+        HostCommand::Upgrade { host, url, evacuate, move_disks, planned } => {
+            let params = UpgradeHost { host, url, evacuate, move_disks };
+            begin_or_plan::<host::Upgrade>(app, &params, &planned).await
         }
         HostCommand::Reboot { host, guests, planned } => {
             begin_or_plan::<host::Reboot>(app, &end_boot(host, guests), &planned).await

@@ -78,14 +78,14 @@ pub async fn run(app: &App, command: PoolCommand) -> Result<(), CliError> {
 }
 
 async fn update(app: &App, args: UpdatePoolArgs) -> Result<(), CliError> {
-    let UpdatePoolArgs { pool, image, packages, reboot, hosts, at_once, vms_stay, planned } = args;
+    let UpdatePoolArgs { pool, image, packages, reboot, hosts, at_once, vms_stay, move_disks, planned } = args;
     // One of the three was given.
     let what = match (image, packages, reboot) {
         (Some(url), ..) => HostUpdate::Image { url },
         (None, true, _) => HostUpdate::Packages,
         (None, false, _) => HostUpdate::Reboot,
     };
-    let params = UpdatePool { pool, what, hosts, at_once, vms_stay };
+    let params = UpdatePool { pool, what, hosts, at_once, vms_stay, move_disks };
     begin_or_plan::<pool::Update>(app, &params, &planned).await
 }
 

@@ -97,7 +97,7 @@ fn hosts() -> Vec<Case> {
         case::<host::SetMaintenance>("host set-maintenance xen1 off"),
         case::<host::Evacuate>("host evacuate xen1"),
         case::<host::Upgrade>("host upgrade xen1 https://example.org/live --evacuate"),
-        case::<host::Reboot>("host reboot xen1 --evacuate"),
+        case::<host::Reboot>("host reboot xen1 --evacuate --move-disks"),
         case::<host::Shutdown>("host shutdown xen1 --shut-down-vms"),
         case::<host::PowerControl>("host power-control xen1"),
         case::<host::SetPowerControl>(

@@ -147,6 +147,7 @@ impl World {
             what: HostUpdate::Reboot,
             at_once,
             afterwards: Afterwards::ComeBack,
+            local_disks: LocalDisks::Stay,
             behalf: Behalf { who: "anna".into(), user: None },
         };
         let saga = SagaId::new();
@@ -250,6 +251,7 @@ async fn what_does_not_pass_ends_it_and_who_cancels_begins_nothing_more() {
         what: HostUpdate::Reboot,
         at_once: 1,
         afterwards: Afterwards::Stay,
+        local_disks: LocalDisks::Stay,
         behalf: Behalf { who: "anna".into(), user: None },
     };
     let (began, mut way) = (Instant::now(), Way::new(&params));
