@@ -139,10 +139,18 @@ async fn a_pool_on_real_xen() {
         step!(pair, steps, "start a guest on each, on a private network", 12, pool::start(&pair, guests));
         step!(pair, steps, "move a guest as it runs, and back", 15, pool::moves(&pair, guests));
         step!(pair, steps, "keep to the rules of a security group", 6, pool::rules(&pair, guests));
+        step!(pair, steps, "encrypt the network between them, and not", 8, pool::encrypts(&pair, guests));
         step!(pair, steps, "kill -9 of the agent that receives", 10, pool::receiver_dies(&pair, &MOVES));
         step!(pair, steps, "kill -9 of the agent that sends", 10, pool::sender_dies(&pair, &MOVES));
         step!(pair, steps, "cut the network between them in a move", 10, pool::network_is_cut(&pair, &MOVES));
         step!(pair, steps, "evacuate a host", 15, pool::evacuate(&pair, guests));
+        step!(
+            pair,
+            steps,
+            "reboot a host, which its guest leaves",
+            35,
+            pool::reboots(&pair, (&STAYS, &MOVES))
+        );
         step!(pair, steps, "move a guest with its disk, and back", 20, pool::moves_with_disk(&pair, &STAYS));
         step!(
             pair,

@@ -195,6 +195,56 @@ pub async fn evacuate(pair: &Pair, (moves, stays): (&Guest, &Guest)) -> Result<(
     Ok(())
 }
 
+/// A host starts anew when all has left it, what has a disk of its own there with that, and is back in the pool.
+pub async fn reboots(pair: &Pair, (guest, peer): (&Guest, &Guest)) -> Result<()> {
+    const BOOT: &str = "cat /proc/sys/kernel/random/boot_id";
+    let other = &pair.other;
+    let (has, _) = pair.around(guest).await?;
+    ensure!(has.name == other.name, "{} is not on {}, which it is to leave", guest.name, other.name);
+    let seen = other.running(guest).await?;
+    other.order(&seen, "write-pattern 31 1").await?;
+    let (boot, before) = (other.boot_id(&seen).await?, other.dom0(BOOT).await?);
+    let orchestrator = &pair.one.orchestrator;
+    let order = json!({ "host": other.name, "guests": "evacuate", "move_disks": true });
+    let plan =
+        orchestrator.cli(&["host", "reboot", &other.name, "--evacuate", "--move-disks", "--dry-run"]).await?;
+    ensure!(plan.contains(guest.name), "the plan does not name {}: {plan}", guest.name);
+    orchestrator.done::<host::Reboot>(order, 20 * MINUTE).await?;
+    ensure!(other.dom0(BOOT).await? != before, "{} has not started anew", other.name);
+    ensure!(pair.around(guest).await?.0.name == pair.one.name, "{} has not left", guest.name);
+    pair.runs_on(guest, &boot).await?;
+    // The shared SR and the private network come back with the host.
+    let home = json!({ "vm": peer.name, "host": other.name });
+    let started = until("the host takes VMs again", 3 * MINUTE, async || {
+        Ok(orchestrator.call::<vm::Migrate>(home.clone()).await.ok())
+    })
+    .await?;
+    let task = orchestrator.over(started.task, 5 * MINUTE).await?;
+    ensure!(task.status == TaskStatus::Done, "{}", told(&task));
+    reaches(pair, (guest, peer)).await
+}
+
+/// The network between the hosts is encrypted as its guests run, and open again.
+pub async fn encrypts(pair: &Pair, guests: (&Guest, &Guest)) -> Result<()> {
+    const HAS: &str = "modprobe wireguard 2>/dev/null && command -v wg >/dev/null && echo yes || echo no";
+    for stage in [&pair.one, &pair.other] {
+        if stage.dom0(HAS).await?.trim() != "yes" {
+            eprintln!("    {} has no WireGuard: not looked at", stage.name);
+            return Ok(());
+        }
+    }
+    let orchestrator = &pair.one.orchestrator;
+    orchestrator.cli(&["network", "set-encryption", "lan", "wireguard"]).await?;
+    until("the hosts have shaken hands, and the guests reach each other", 3 * MINUTE, async || {
+        let reached = pings(pair, guests).await?;
+        let met = pair.other.dom0("wg show all latest-handshakes | awk '$3 > 0' | wc -l").await?;
+        Ok((reached && met.trim() != "0").then_some(()))
+    })
+    .await?;
+    orchestrator.cli(&["network", "set-encryption", "lan", "none"]).await?;
+    reaches(pair, guests).await
+}
+
 /// There and back as it runs, each time with its disk, which only its host reaches.
 pub async fn moves_with_disk(pair: &Pair, guest: &Guest) -> Result<()> {
     let (has, _) = pair.around(guest).await?;
