@@ -47,7 +47,7 @@ pub mod vm_update;
 mod writers;
 
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xenith_common_ids::{HostId, IncarnationId, OperationId, SagaId, SrId, TaskId, VdiId, VmId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, StorageCommand, VmAction};
@@ -70,6 +70,8 @@ const RELEASED: &str = "the VM is free for the next operation";
 
 /// How often a long command is asked how far it is.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Before, nobody knows how fast it goes.
+const ESTIMATED_FROM: Duration = Duration::from_secs(5);
 
 /// What the steps work with.
 pub struct Deps {
@@ -279,6 +281,7 @@ impl Deps {
         let envelope = Envelope { operation, epoch: ctx.epoch(), command };
         let mut work = std::pin::pin!(client.execute(&envelope));
         let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut first = None;
         loop {
             tokio::select! {
                 result = &mut work => {
@@ -292,7 +295,9 @@ impl Deps {
                     // An answer that is missing is no reason to give up: the command's own will say.
                     if let Ok(Some((done, total))) = client.progress(operation, ctx.epoch(), wish).await {
                         let percent = done.saturating_mul(100) / total.max(1);
-                        ctx.progress(u8::try_from(percent.min(100)).unwrap_or(100), in_mib(done, total));
+                        let (before, at) = *first.get_or_insert_with(|| (done, Instant::now()));
+                        let text = in_mib((done, total), (before, at.elapsed()));
+                        ctx.progress(u8::try_from(percent.min(100)).unwrap_or(100), text);
                     }
                 }
             }
@@ -417,10 +422,62 @@ impl Deps {
     }
 }
 
-/// For people; empty where the parts are too small to be bytes of anything.
-fn in_mib(done: u64, total: u64) -> String {
+/// For people; empty where the parts are too small to be bytes of anything. `since`: how much was done when that was asked
+/// first, and how long ago.
+fn in_mib((done, total): (u64, u64), (before, took): (u64, Duration)) -> String {
     const MIB: u64 = 1 << 20;
-    if total < MIB { String::new() } else { format!("{} of {} MiB", done / MIB, total / MIB) }
+    if total < MIB {
+        return String::new();
+    }
+    let text = format!("{} of {} MiB", done / MIB, total / MIB);
+    match left((done, total), (done.saturating_sub(before), took)) {
+        Some(left) => format!("{text}, about {left} left"),
+        None => text,
+    }
+}
+
+/// By how fast it went so far; nothing while that says little, and where more was done than there seemed to be.
+fn left((done, total): (u64, u64), (moved, took): (u64, Duration)) -> Option<String> {
+    let rest = total.checked_sub(done).filter(|rest| *rest > 0)?;
+    if took < ESTIMATED_FROM || moved == 0 {
+        return None;
+    }
+    let seconds = u128::from(rest) * took.as_millis() / (u128::from(moved) * 1000);
+    Some(match seconds {
+        0..120 => format!("{} s", seconds.max(1)),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_it_still_takes_is_told_once_it_is_known() {
+        const MIB: u64 = 1 << 20;
+        let seconds = Duration::from_secs;
+        for (case, done, total, since, said) in [
+            ("too small", 1, 2, (0, seconds(60)), ""),
+            ("just begun", MIB, 8 * MIB, (0, seconds(2)), "1 of 8 MiB"),
+            ("nothing moves", 2 * MIB, 8 * MIB, (2 * MIB, seconds(60)), "2 of 8 MiB"),
+            ("seconds", 2 * MIB, 8 * MIB, (0, seconds(10)), "2 of 8 MiB, about 30 s left"),
+            ("a moment", 1024 * MIB, 1025 * MIB, (0, seconds(10)), "1024 of 1025 MiB, about 1 s left"),
+            ("minutes", 100 * MIB, 1000 * MIB, (0, seconds(60)), "100 of 1000 MiB, about 9 min left"),
+            ("hours", 100 * MIB, 100_100 * MIB, (0, seconds(60)), "100 of 100100 MiB, about 16 h left"),
+            (
+                "what an earlier try did counts not",
+                60 * MIB,
+                70 * MIB,
+                (50 * MIB, seconds(10)),
+                "60 of 70 MiB, about 10 s left",
+            ),
+            ("a guest that writes is read again", 9 * MIB, 8 * MIB, (0, seconds(10)), "9 of 8 MiB"),
+        ] {
+            assert_eq!(in_mib((done, total), since), said, "{case}");
+        }
+    }
 }
 
 fn host_removed(host: HostId) -> StepError {
