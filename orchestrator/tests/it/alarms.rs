@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use xenith_hypervisor_agent_sim::SimHypervisor;
-use xenith_orchestrator_api::{Method, alarm, alarm_rule, event, user, vm};
+use xenith_orchestrator_api::{Method, alarm, alarm_rule, event, mail, user, vm};
 use xenith_orchestrator_types::alarm::Alarm;
 use xenith_orchestrator_types::event::{Event, ListEvents};
 use xenith_orchestrator_types::vm::VmRef;
 use xenith_orchestrator_types::{Empty, ListRequest, Reason};
 
 use crate::harness::{Installation, api_error, small, until};
+use crate::mail::{Kind, Server};
 
 /// What was posted to it.
 pub type Posted = Arc<Mutex<Vec<Value>>>;
@@ -112,6 +113,31 @@ async fn an_alarm_is_raised_told_kept_over_a_restart_and_cleared() {
     .await;
     assert_eq!(events(&installation, "alarm.raised").await.len(), 1, "a restart raises nothing again");
     assert_eq!(events(&installation, "alarm.cleared").await.len(), 1);
+    installation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alarm_is_told_by_mail_and_so_is_its_end() {
+    let (installation, server) = (scene().await, Server::start(Kind::Open).await);
+    let settings = json!({
+        "server": "127.0.0.1", "port": server.port, "security": "none", "from": "xenith@example.org",
+    });
+    call::<mail::Set>(&installation, settings).await;
+    let mut create = rule("large", "tag:web");
+    create["mail_to"] = json!(["ops@example.org"]);
+    call::<alarm_rule::Create>(&installation, create).await;
+    let letter = async || {
+        until("a letter has come", async || server.seen().into_iter().find(|line| line.contains("Subject:")))
+            .await
+    };
+    let told = letter().await;
+    for part in ["[Xenith] alarm: web-1 memory", "ops@example.org", "raised"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    call::<alarm_rule::Update>(&installation, json!({ "rule": "large", "threshold": 1e15 })).await;
+    until("the alarm clears", async || alarms(&installation).await.is_empty().then_some(())).await;
+    let told = letter().await;
+    assert!(told.contains("[Xenith] cleared: web-1 memory"), "{told}");
     installation.stop().await;
 }
 
