@@ -172,6 +172,11 @@ async fn report(app: &App) {
                     Some(Link::Connected) => {
                         (Severity::Info, "host.connected", format!("{} is heard", record.name))
                     }
+                    // A task ends its boot, and says what comes of that.
+                    Some(Link::Lost { .. }) if record.disarmed => {
+                        let message = format!("{} is not heard: it goes down, as it was told", record.name);
+                        (Severity::Info, "host.lost", message)
+                    }
                     Some(Link::Lost { why }) => {
                         let message = format!("{} is not heard, its VMs are unknown: {why}", record.name);
                         (Severity::Error, "host.lost", message)

@@ -240,7 +240,7 @@ impl App {
         if self.promised(load.view.host) > 0 {
             return Some("is about to get a VM");
         }
-        seen.iter().any(|seen| seen.domid.is_some()).then_some("runs a domain that no VM stands behind")
+        seen.iter().any(|seen| seen.domid.is_some()).then_some("runs an unmanaged domain")
     }
 
     /// Hosts with disks, ISOs or templates that nobody would reach without them.

@@ -32,9 +32,7 @@ enum Work {
 
 fn staying(seen: &ObservedVm, home: Home, work: Work) -> Staying {
     let (goes, why) = match (home, work) {
-        (Home::Nowhere, _) => {
-            (Goes::Never, "is a domain that no VM stands behind; end it on the host".to_owned())
-        }
+        (Home::Nowhere, _) => (Goes::Never, "is an unmanaged domain; end it on the host".to_owned()),
         (_, Work::Task(task)) => (Goes::ByItself, format!("is worked on by task {task}")),
         (_, Work::Parked(task)) => {
             let way_out = format!("xenith task retry {task}, or xenith task abandon {task}");
@@ -141,7 +139,7 @@ mod tests {
             ("its task waits", Power::Running, Home::Here, Work::Parked(task), Goes::Never, "task abandon"),
             ("it crashed", Power::Crashed, Home::Here, Work::Nobody, Goes::Never, "power-off"),
             ("left behind", Power::Running, Home::Elsewhere, Work::Nobody, Goes::Never, "orphan list"),
-            ("somebody's", Power::Running, Home::Nowhere, Work::Nobody, Goes::Never, "no VM stands behind"),
+            ("somebody's", Power::Running, Home::Nowhere, Work::Nobody, Goes::Never, "an unmanaged domain"),
         ] {
             let found = staying(&seen(power), home, work);
             assert_eq!(found.goes, goes, "{case}: {}", found.why);

@@ -4,7 +4,7 @@
 //! saga to its release. It is told to go down only when none of its VMs is left, and when nobody goes by its lease any more:
 //! a host that starts anew is then not taken for one that died, and no watchdog bites while it goes down.
 //!
-//! What never leaves (a domain that nobody manages, a dead one, a VM whose task is parked) is named at once and waited for
+//! What never leaves (an unmanaged domain, a dead one, a VM whose task is parked) is named at once and waited for
 //! [`PASSES_WITHIN`], so that somebody can end it; then the saga ends.
 //!
 //! A step that waits asks again and again, within its deadline. VMs are moved and shut down by sagas of their own, begun by

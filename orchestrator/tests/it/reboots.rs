@@ -75,11 +75,11 @@ async fn a_host_goes_off_after_its_guests_whatever_becomes_of_the_orchestrator()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_domain_that_nobody_manages_is_named_at_once() {
+async fn an_unmanaged_domain_is_named_at_once() {
     let all = sharing().await;
     let theirs = all.hosts[0].sim.make_foreign(&Foreign::named("theirs")).unwrap();
     let update = || of(json!({ "pool": "default", "what": { "kind": "reboot" } }));
-    let said = "is a domain that no VM stands behind";
+    let said = "is an unmanaged domain";
     until("the plan to name it", async || {
         let plan = all.admin.plan::<pool::Update>(&update()).await.unwrap();
         plan.to_string().contains(said).then_some(())

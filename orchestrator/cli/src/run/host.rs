@@ -6,8 +6,8 @@ use xenith_hypervisor_agent_types::management::BondChoice;
 use xenith_orchestrator_api::host;
 use xenith_orchestrator_client::HostChanges;
 use xenith_orchestrator_types::host::{
-    AddHost, EndBoot, EvacuateHost, EvacuatedVm, Host, HostAddress, HostGuests, HostHardware, HostMaintenance,
-    HostManagement, HostPeerAddress, HostRef, HostStatus, RemoveHost, UpgradeHost,
+    AddHost, EndBoot, EvacuateHost, EvacuatedVm, Host, HostAddress, HostGuests, HostHardware,
+    HostMaintenance, HostManagement, HostPeerAddress, HostRef, HostStatus, RemoveHost, UpgradeHost,
 };
 
 use crate::app::App;

@@ -78,7 +78,8 @@ pub async fn run(app: &App, command: PoolCommand) -> Result<(), CliError> {
 }
 
 async fn update(app: &App, args: UpdatePoolArgs) -> Result<(), CliError> {
-    let UpdatePoolArgs { pool, image, packages, reboot, hosts, at_once, vms_stay, move_disks, planned } = args;
+    let UpdatePoolArgs { pool, image, packages, reboot, hosts, at_once, vms_stay, move_disks, planned } =
+        args;
     // One of the three was given.
     let what = match (image, packages, reboot) {
         (Some(url), ..) => HostUpdate::Image { url },
