@@ -161,20 +161,20 @@ impl Ha {
         }
     }
 
-    /// Hosts that are fenced by what their power control said since the last round, each of which is to be written down or
-    /// forgotten ([`Self::forget`]).
-    pub fn found_off(&self) -> Vec<HostId> {
+    /// A host that is fenced by what its power control said since the last round. It is to be written down or forgotten
+    /// ([`Self::forget`]) before the next one is asked for: where the store fails at one of several, the others are suspected
+    /// as before. One that is fenced here and not there is granted nothing, and nobody restarts its VMs.
+    pub fn found_off(&self) -> Option<HostId> {
         let now = self.now();
-        let mut found = Vec::new();
-        for (host, watched) in self.hosts().iter_mut() {
-            let Some(asked) = watched.off.take() else { continue };
+        self.hosts().iter_mut().find_map(|(host, watched)| {
+            let asked = watched.off.take()?;
             watched.judge.tick(now);
-            if watched.judge.found_off(asked) {
-                watched.fenced(now);
-                found.push(*host);
+            if !watched.judge.found_off(asked) {
+                return None;
             }
-        }
-        found
+            watched.fenced(now);
+            Some(*host)
+        })
     }
 
     #[must_use]
@@ -275,16 +275,32 @@ mod tests {
         let before = ha.now();
         let (host, asked) = suspected(&ha, 1);
         ha.note_off(host, before);
-        assert!(ha.found_off().is_empty(), "it may have been on since");
+        assert_eq!(ha.found_off(), None, "it may have been on since");
         ha.note_off(host, asked);
-        assert_eq!(ha.found_off(), [host]);
+        assert_eq!(ha.found_off(), Some(host));
         assert_eq!(ha.verdict(host), Some(Verdict::Fenced(Proof::Power)));
-        assert!(ha.found_off().is_empty());
+        assert_eq!(ha.found_off(), None);
 
         let (other, asked) = suspected(&ha, 2);
         ha.note_off(other, asked);
         let state = HaState { run: AgentRunId::from_bytes([1; 16]), vms: vec![], armed: None };
         assert!(ha.heard(other, ha.now(), state));
-        assert!(ha.found_off().is_empty(), "it is heard again");
+        assert_eq!(ha.found_off(), None, "it is heard again");
+    }
+
+    #[test]
+    fn a_store_that_fails_at_one_host_leaves_the_others_suspected() {
+        let ha = Ha::default();
+        let (one, other) = (suspected(&ha, 1), suspected(&ha, 2));
+        for (host, asked) in [one, other] {
+            ha.note_off(host, asked);
+        }
+        let first = ha.found_off().unwrap();
+        let left = if first == one.0 { other.0 } else { one.0 };
+        // It could not be written down, and the round ends here.
+        ha.forget(first);
+        assert_eq!(ha.verdict(left), Some(Verdict::Suspected));
+        assert_eq!(ha.found_off(), Some(left), "what its power control said is not lost");
+        assert_eq!(ha.found_off(), None);
     }
 }

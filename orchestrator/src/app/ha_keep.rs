@@ -67,7 +67,7 @@ impl App {
         for (pool, record) in &pools {
             self.ha_look(*pool, record.arms).await?;
         }
-        for host in self.ha.found_off() {
+        while let Some(host) = self.ha.found_off() {
             self.ha_fence(host, Proof::Power).await?;
         }
         self.ha_restarts(&pools).await?;
