@@ -171,6 +171,20 @@ pub struct PowerControlRecord {
 }
 
 impl HostRecord {
+    /// Ends the hold of a saga, if it is that one's, and what goes by that hold. Left behind, it would keep high availability
+    /// away from the host for good, and no alarm would say so.
+    pub fn let_go(&mut self, saga: SagaId) {
+        if self.held_by == Some(saga) {
+            (self.held_by, self.disarmed) = (None, false);
+        }
+    }
+
+    /// Whether high availability leaves it alone: for as long as the saga holds it that ends its boot.
+    #[must_use]
+    pub const fn is_disarmed(&self) -> bool {
+        self.disarmed && self.held_by.is_some()
+    }
+
     /// Another port of the host, by the address that its agent is reached at.
     #[must_use]
     pub fn at(&self, port: u16) -> String {
@@ -666,24 +680,39 @@ mod tests {
         assert_eq!((record.apart_from.len(), record.together_with.len()), (1, 0));
     }
 
+    fn host(address: &str, peers: Option<&str>) -> HostRecord {
+        serde_json::from_value(serde_json::json!({
+            "name": "xen1", "pool": "01890a5d-ac96-774b-bcce-b302099a8057", "address": address,
+            "peer_address": peers, "maintenance": false, "joined": OffsetDateTime::UNIX_EPOCH, "local_sr": null,
+            "certificate_serial": "01", "certificate_expires": OffsetDateTime::UNIX_EPOCH,
+        }))
+        .expect("a record")
+    }
+
+    #[test]
+    fn high_availability_comes_back_with_the_end_of_the_hold() {
+        let (saga, other) = (SagaId::new(), SagaId::new());
+        let held = HostRecord { held_by: Some(saga), disarmed: true, ..host("xen1:8444", None) };
+        assert!(held.is_disarmed());
+        let mut record = held.clone();
+        record.let_go(other);
+        assert_eq!(record, held, "it is another one's");
+        record.let_go(saga);
+        assert!(record.held_by.is_none() && !record.disarmed && !record.is_disarmed());
+        let left_behind = HostRecord { held_by: None, ..held };
+        assert!(!left_behind.is_disarmed(), "an earlier program left it, or a restored store");
+    }
+
     #[test]
     fn peers_take_their_own_way_to_a_host() {
-        let record = |address: &str, peers: Option<&str>| -> HostRecord {
-            serde_json::from_value(serde_json::json!({
-                "name": "xen1", "pool": "01890a5d-ac96-774b-bcce-b302099a8057", "address": address,
-                "peer_address": peers, "maintenance": false, "joined": OffsetDateTime::UNIX_EPOCH, "local_sr": null,
-                "certificate_serial": "01", "certificate_expires": OffsetDateTime::UNIX_EPOCH,
-            }))
-            .expect("a record")
-        };
         for (address, peers, told) in [
             ("xen1.example.org:8444", None, "xen1.example.org:49000"),
             ("[fd00::1]:8444", None, "[fd00::1]:49000"),
             ("192.0.2.1:8444", Some("10.10.0.1"), "10.10.0.1:49000"),
             ("192.0.2.1:8444", Some("fd00::2"), "[fd00::2]:49000"),
         ] {
-            assert_eq!(record(address, peers).for_peers(49000), told);
+            assert_eq!(host(address, peers).for_peers(49000), told);
         }
-        assert_eq!(record("192.0.2.1:8444", Some("10.10.0.1")).at(49000), "192.0.2.1:49000");
+        assert_eq!(host("192.0.2.1:8444", Some("10.10.0.1")).at(49000), "192.0.2.1:49000");
     }
 }

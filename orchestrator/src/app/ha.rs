@@ -182,7 +182,7 @@ impl App {
             let asleep = value(&self.balance_record(pool.key).await?).asleep;
             for host in self.ha_of(pool.key).await?.hosts {
                 let is_asleep = asleep.iter().any(|asleep| asleep.host == host.host);
-                if !is_asleep && self.views.host(host.host).is_some_and(|known| !known.disarmed) {
+                if !is_asleep && self.views.host(host.host).is_some_and(|known| !known.is_disarmed()) {
                     wrongs.extend(wrongs_of(&host, pool.key, name));
                 }
             }

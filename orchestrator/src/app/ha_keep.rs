@@ -84,7 +84,7 @@ impl App {
         }
         let held: Arc<BTreeSet<VmId>> = Arc::new(self.views.held().into_iter().map(|(vm, _)| vm).collect());
         for (host, known) in self.views.hosts() {
-            let wanted = pools.get(&known.pool).filter(|_| !known.disarmed).map(|record| record.arms);
+            let wanted = pools.get(&known.pool).filter(|_| !known.is_disarmed()).map(|record| record.arms);
             let record = kept.remove(&host).map(|record| record.value);
             if record.as_ref().is_some_and(|record| record.rests) {
                 continue;

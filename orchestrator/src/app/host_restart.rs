@@ -101,7 +101,9 @@ impl App {
     /// The write that gives a host to a saga, in maintenance.
     pub(super) fn taken_by(&self, found: &Record<HostId, HostRecord>, saga: SagaId) -> (OnHost, Transaction) {
         let HostRecord { name, maintenance, .. } = found.value.clone();
-        let held = HostRecord { held_by: Some(saga), maintenance: true, ..found.value.clone() };
+        // What an earlier program left behind when its saga was abandoned would disarm it before its VMs have left.
+        let held =
+            HostRecord { held_by: Some(saga), disarmed: false, maintenance: true, ..found.value.clone() };
         let hold = self.db.hosts.update_in(Transaction::new(), found, &held);
         (OnHost { host: found.key, name, maintenance }, hold)
     }

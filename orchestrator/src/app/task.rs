@@ -179,8 +179,11 @@ impl TaskApi for App {
         // What it held is free again: a person has decided that.
         for subject in &record.meta.subjects {
             if let Some(host) = subject.strip_prefix("host/").and_then(|host| host.parse().ok()) {
-                let free = |record: &mut HostRecord| record.held_by = record.held_by.filter(|by| *by != id);
-                self.db.hosts.modify(&host, free).await.map_err(|error| store_error(&error))?;
+                self.db
+                    .hosts
+                    .modify(&host, |record: &mut HostRecord| record.let_go(id))
+                    .await
+                    .map_err(|error| store_error(&error))?;
             }
             if let Some(vm) = subject.strip_prefix("vm/").and_then(|vm| vm.parse().ok()) {
                 self.db

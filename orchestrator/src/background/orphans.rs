@@ -302,9 +302,7 @@ pub async fn release(app: &App, before: &mut Holds) {
         app.events.note(Happened { severity, kind, subject, message, pool }).await;
     }
     for (host, saga) in hosts.iter().filter(|(host, saga)| before.hosts.get(host) == Some(saga)) {
-        let released = app.db.hosts.modify(host, |record: &mut HostRecord| {
-            record.held_by = record.held_by.filter(|holder| holder != saga);
-        });
+        let released = app.db.hosts.modify(host, |record: &mut HostRecord| record.let_go(*saga));
         if let Err(error) = released.await {
             tracing::warn!(%error, "a host could not be let go of");
             continue;

@@ -195,7 +195,7 @@ async fn settle_in(db: &Db, created: OffsetDateTime) -> Result<usize, StoreError
     for host in db.hosts.all().await?.0 {
         let restored = |host: &mut HostRecord| {
             host.any_certificate = true;
-            host.held_by = None;
+            (host.held_by, host.disarmed) = (None, false);
         };
         db.hosts.modify(&host.key, restored).await?;
     }

@@ -121,7 +121,7 @@ async fn addresses(saga: &HostManagement, ctx: &Ctx) -> Result<Vec<String>, Step
 /// Also the undo of the hold. Said again after a crash, the host may be another saga's by then.
 async fn release(saga: &HostManagement, ctx: &Ctx) -> Result<(), StepError> {
     let ours = ctx.saga();
-    let free = |record: &mut HostRecord| record.held_by = record.held_by.filter(|by| *by != ours);
+    let free = |record: &mut HostRecord| record.let_go(ours);
     saga.0.db.hosts.modify(&ctx.params().host, free).await?;
     Ok(())
 }

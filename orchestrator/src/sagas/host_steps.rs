@@ -203,9 +203,8 @@ impl Deps {
         let (ours, maintenance) = (ctx.saga(), on.maintenance);
         let free = |record: &mut HostRecord| {
             if record.held_by == Some(ours) {
-                record.held_by = None;
                 record.maintenance = maintenance;
-                record.disarmed = false;
+                record.let_go(ours);
             }
         };
         self.db.hosts.modify(&on.host, free).await?;
