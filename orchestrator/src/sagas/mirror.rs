@@ -30,7 +30,6 @@ use xenith_hypervisor_agent_types::{FaultReason, Quiesce, SnapshotOf};
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_types::vdi::Vdi;
 
-use super::snapshot_parts::Discarded;
 use super::{Deps, NewVdi, host_removed, step_error};
 use crate::authn::{new_secret, secret_hash};
 use passes::{Next, Pass};
@@ -43,8 +42,10 @@ const REST: usize = KEPT - 1;
 /// A large disk over a slow network.
 const PATIENCE: Duration = Duration::from_secs(7 * 86_400);
 /// The mark on the receiving host goes on after all of these.
-const AGAIN: RetryPolicy =
+pub(super) const AGAIN: RetryPolicy =
     RetryPolicy { attempts: 30, first: Duration::from_secs(1), most: Duration::from_secs(60) };
+/// For all of these, where a host is waited for that is at work for a try which was cut off: minutes, on a dead network.
+pub(super) const LETS_GO: Duration = Duration::from_secs(3600);
 /// The VM stands meanwhile. An agent that was restarted is back by then; for one that is not, the VM is let run on where
 /// it was rather than waited for.
 const BRIEFLY: RetryPolicy =
@@ -119,7 +120,7 @@ pub(super) fn while_it_runs<S: Mirrors>() -> Vec<Step<S>> {
 /// Of a VM that is off.
 pub(super) fn first_copy<S: Mirrors>() -> Vec<Step<S>> {
     vec![
-        Step::new("keep", keep::<S>).undo(drop_kept::<S>),
+        Step::new("keep", keep::<S>).undo(drop_kept::<S>).undo_retry(AGAIN).deadline(LETS_GO),
         Step::new("copy", copy::<S>).undo(drop_copies::<S>).retry(AGAIN).undo_retry(AGAIN).deadline(PATIENCE),
     ]
 }
@@ -153,12 +154,13 @@ async fn snapshot<S: Mirrors>(saga: &S, ctx: &StepCtx<S>, number: usize) -> Resu
     once(saga, ctx, &format!("snapshot {number}"), (mirror.from, command)).await.map(drop)
 }
 
-/// Also at the end, when the VM has its new disks.
+/// Also at the end, when the VM has its new disks. A sender of a try that was cut off may still read them.
 pub(super) async fn drop_kept<S: Mirrors>(saga: &S, ctx: &StepCtx<S>) -> Result<(), StepError> {
     let mirror = mirror(ctx)?;
     for disk in &mirror.disks {
         for kept in &disk.kept {
-            saga.deps().delete_snapshot(ctx, mirror.from, (*kept, disk.from.sr)).await?;
+            let discarded = saga.deps().discard_snapshot(ctx, mirror.from, (*kept, disk.from.sr)).await?;
+            discarded.or_again(&format!("what is kept of {}", disk.from.name))?;
         }
     }
     Ok(())
@@ -171,12 +173,8 @@ async fn drop_copies<S: Mirrors>(saga: &S, ctx: &StepCtx<S>) -> Result<(), StepE
             close(saga, ctx, disk).await?;
         }
         // Who was told to write it, and whom nobody waits for any more, comes to an end.
-        match saga.deps().discard_snapshot(ctx, mirror.to, (disk.to.vdi, disk.to.sr)).await? {
-            Discarded::Gone => {}
-            Discarded::Busy => {
-                return Err(StepError::retryable(format!("the copy of {} is still used", disk.from.name)));
-            }
-        }
+        let discarded = saga.deps().discard_snapshot(ctx, mirror.to, (disk.to.vdi, disk.to.sr)).await?;
+        discarded.or_again(&format!("the copy of {}", disk.from.name))?;
     }
     Ok(())
 }
@@ -207,7 +205,10 @@ async fn copy<S: Mirrors>(saga: &S, ctx: &StepCtx<S>) -> Result<Pass, StepError>
         if let Some(port) = open(saga, ctx, disk, Under::Nobody).await? {
             let order = order(saga, ctx, (disk, from), port).await?;
             let command = Command::Transfer(TransferCommand::Send(order));
-            deps.send_long_as(ctx, OperationId::new(), (mirror.from, command)).await?;
+            // The same id each time: after a restart of ours the sender of before is joined. With a new one it would be in
+            // the way of the next until it is done, and a disk that takes hours would be given up over that.
+            let operation = OperationId::from_uuid(ctx.derived_uuid(&format!("send {from}")));
+            deps.send_long_as(ctx, operation, (mirror.from, command)).await?;
             note_rate(saga, ctx, disk, started)?;
         }
     }

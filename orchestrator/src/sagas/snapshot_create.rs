@@ -10,7 +10,6 @@ use xenith_hypervisor_agent_types::{KeptMemory, MemoryOf, Quiesce, Quiesced, Sna
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
-use super::snapshot_parts::Discarded;
 use super::{Deps, nothing};
 use crate::model::SnapshotRecord;
 use crate::snapshots;
@@ -85,14 +84,8 @@ async fn drop_kept(saga: &SnapshotCreate, ctx: &StepCtx<SnapshotCreate>) -> Resu
     let record = &ctx.params().record;
     let kept: Vec<_> = record.kept().collect();
     for (vdi, sr) in kept {
-        match saga.0.discard_snapshot(ctx, record.host, (vdi, sr)).await? {
-            Discarded::Gone => {}
-            Discarded::Busy => {
-                return Err(StepError::retryable(format!(
-                    "the host is still at work on the snapshot ({vdi})"
-                )));
-            }
-        }
+        let discarded = saga.0.discard_snapshot(ctx, record.host, (vdi, sr)).await?;
+        discarded.or_again(&format!("the snapshot ({vdi})"))?;
     }
     Ok(())
 }

@@ -108,3 +108,27 @@ pub(super) enum Discarded {
     Gone,
     Busy,
 }
+
+impl Discarded {
+    /// For who needs it gone. A host that was told before, and whom nobody waits for any more, comes to an end by itself,
+    /// however long that waits for a network that has gone: it is asked again, and nothing is given up for it.
+    pub(super) fn or_again(self, what: &str) -> Result<(), StepError> {
+        match self {
+            Self::Gone => Ok(()),
+            Self::Busy => Err(StepError::retryable(format!("the host is still at work on {what}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_still_read_is_asked_for_again_and_parks_nothing() {
+        assert!(Discarded::Gone.or_again("it").is_ok());
+        let busy = Discarded::Busy.or_again("what is kept of web-1-xvda").unwrap_err();
+        assert!(matches!(&busy, StepError::Retryable { .. }), "{busy}");
+        assert!(busy.to_string().contains("web-1-xvda"), "{busy}");
+    }
+}

@@ -71,7 +71,7 @@ impl Saga for VdiMove {
         steps.push(Step::new("define", define).undo(define_back));
         let resume = Step::new("resume", resume).retry(AGENT_RETURNS).deadline(PATIENCE);
         steps.push(resume.cannot_be_undone("the VM runs with the new disk, or may run"));
-        steps.push(Step::new("delete_old", delete_old).retry(AGENT_RETURNS));
+        steps.push(Step::new("delete_old", delete_old).retry(mirror::AGAIN).deadline(mirror::LETS_GO));
         steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
         steps
     }

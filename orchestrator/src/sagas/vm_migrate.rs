@@ -139,7 +139,8 @@ impl Saga for VmMigrate {
         }
         steps.push(Step::new("settle", settle).retry(AGENT_RETURNS));
         if disks_go {
-            let delete_old = Step::new("delete_old", delete_old).retry(AGENT_RETURNS);
+            let delete_old =
+                Step::new("delete_old", delete_old).retry(mirror::AGAIN).deadline(mirror::LETS_GO);
             steps.push(delete_old.cannot_be_undone("the disks on the old host are gone"));
         }
         steps.push(Step::new("release", release).cannot_be_undone(super::RELEASED));
