@@ -144,9 +144,10 @@ impl Storage {
         to: VdiId,
         (bandwidth, progress): (u64, &Progress),
     ) -> Result<u64, Fault> {
-        let changes = Changes::between(self, base, from)?;
-        // Somebody who asked before and does not wait for the answer any more is at it: worth another try.
+        // Somebody who asked before and does not wait for the answer any more is at it: worth another try. Held before it is
+        // found what changed, which may take long: else an order of before could come to write its changes over later ones.
         let sink = self.open_sink(to).map_err(|fault| Fault { reason: FaultReason::NotReady, ..fault })?;
+        let changes = Changes::between(self, base, from)?;
         changes::same_size(sink.size(), changes.size())?;
         let (pace, total) = (Pace::new(bandwidth), changes.total());
         let step = &mut |looked| {
@@ -157,5 +158,29 @@ impl Storage {
         let given = given.map_err(failed)?;
         sink.flush().map_err(failed)?;
         Ok(given)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_hypervisor_agent_storage::file::FileDriver;
+
+    use super::*;
+    use crate::disk::InUse;
+
+    #[test]
+    fn a_copy_is_held_before_it_is_found_what_changed() {
+        let (folder, sr, copy) = (tempfile::tempdir().unwrap(), SrId::new(), VdiId::new());
+        let driver = FileDriver::open(sr, folder.path().to_owned());
+        let storage = Storage::new(Arc::new(driver), InUse::default());
+        storage.ensure(sr, copy, VdiSize::from_bytes(1 << 20).unwrap()).unwrap();
+        let earlier = storage.open_sink(copy).unwrap();
+        // Of snapshots that nobody has made: to look for them is to be late.
+        let patched = |storage: &Storage| {
+            storage.patch_vdi((VdiId::new(), VdiId::new()), copy, (0, &Progress::default())).unwrap_err()
+        };
+        assert_eq!(patched(&storage).reason, FaultReason::NotReady);
+        drop(earlier);
+        assert_eq!(patched(&storage).reason, FaultReason::NotFound);
     }
 }
