@@ -72,7 +72,7 @@ impl Imports {
         let vdi = open.vdi;
         let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         let upload = match uploads.remove(&vdi) {
-            Some(known) => Upload { open, ..known },
+            Some(known) => known.opened_again(open),
             None => {
                 let kept = fs::read(self.mark_file(vdi)).ok();
                 let mark = kept.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
@@ -162,6 +162,12 @@ impl Imports {
 }
 
 impl Upload {
+    /// The time of another ticket begins now, whenever a sender was heard last; that of the same one, said again, goes on.
+    fn opened_again(self, open: OpenUpload) -> Self {
+        let heard = if self.open.ticket_hash == open.ticket_hash { self.heard } else { Instant::now() };
+        Self { open, heard, ..self }
+    }
+
     fn opens_with(&self, ticket: &str) -> bool {
         let alive = self.sender.is_some() || self.heard.elapsed() <= self.open.idle;
         alive && blake3::hash(ticket.as_bytes()).to_hex().as_str() == self.open.ticket_hash
@@ -226,5 +232,33 @@ impl Read for Pipe {
         let len = self.rest.len().min(buf.len());
         self.rest.copy_to_slice(&mut buf[..len]);
         Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_common_ids::SrId;
+    use xenith_hypervisor_agent_types::VdiSize;
+
+    use super::*;
+
+    #[test]
+    fn a_new_ticket_opens_also_what_nobody_was_heard_of_for_long() {
+        let (vdi, sr, size) = (VdiId::new(), SrId::new(), VdiSize::from_bytes(1 << 20).unwrap());
+        let open = |ticket: &str| OpenUpload {
+            vdi,
+            sr,
+            size,
+            capacity: 1 << 20,
+            ticket_hash: blake3::hash(ticket.as_bytes()).to_hex().to_string(),
+            idle: Duration::from_secs(60),
+            under: None,
+        };
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(61)).unwrap();
+        let left = || Upload { open: open("a"), mark: Mark::default(), sender: None, heard: long_ago };
+        assert!(!left().opens_with("a"), "nobody came with it in time");
+        assert!(!left().opened_again(open("a")).opens_with("a"), "said again it lives no longer");
+        let again = left().opened_again(open("b"));
+        assert!(again.opens_with("b") && !again.opens_with("a"));
     }
 }
