@@ -177,7 +177,8 @@ async fn delete_new(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepEr
 }
 
 /// Each time with a new ticket, which is never written down: a sender of an earlier time goes on with its own until
-/// it is done or breaks, and the mark says where.
+/// it is done or breaks, and the mark says where. It is joined, as it was told under the same operation id: it would be in
+/// the way of another one for longer than this step is tried again.
 async fn send(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
     let (deps, params) = (&saga.0, ctx.params());
     let ticket = new_secret().map_err(|error| StepError::permanent(error.to_string()))?;
@@ -211,7 +212,7 @@ async fn send(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
         bandwidth: params.bandwidth,
     };
     let command = Command::Transfer(TransferCommand::Send(order));
-    deps.send_long_as(ctx, OperationId::new(), (params.from.host, command)).await.map(|_| ())
+    deps.send_long(ctx, params.from.host, command).await.map(|_| ())
 }
 
 /// What the receiver knows of the upload is of no use any more.
