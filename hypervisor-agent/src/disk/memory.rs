@@ -107,6 +107,8 @@ impl Storage {
     pub fn create_memory(&self, of: MemoryOf, expected: u64) -> Result<MemoryWriter> {
         let hold = self.busy.make(of.vdi, of.sr, "memory that is being written")?;
         let driver = self.driver(of.sr)?;
+        // Whoever was told a wrong id loses no disk by it.
+        self.closed(of.vdi)?;
         driver.delete(of.vdi)?;
         has_room(&*driver, expected)?;
         let first = VdiSize::holding(FIRST).map_err(|error| Fault::new(FaultReason::Internal, error))?;
@@ -366,6 +368,18 @@ mod tests {
         drop(image);
         storage.delete(of.sr, of.vdi).unwrap();
         assert!(storage.open_memory(of).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_disk_of_a_vm_does_not_become_memory() {
+        let (folder, sr, in_use) = (tempfile::tempdir().unwrap(), SrId::new(), InUse::default());
+        let driver = FileDriver::open(sr, folder.path().to_owned());
+        let storage = Storage::new(Arc::new(driver), in_use.clone());
+        let of = MemoryOf { vdi: VdiId::new(), sr };
+        storage.ensure(sr, of.vdi, VdiSize::from_bytes(1 << 20).unwrap()).unwrap();
+        in_use.set(VmId::new(), vec![of.vdi]);
+        assert!(storage.create_memory(of, 1).is_err());
+        assert!(storage.driver(sr).unwrap().facts(of.vdi).is_ok(), "it was deleted");
     }
 
     #[test]

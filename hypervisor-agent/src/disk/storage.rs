@@ -296,7 +296,7 @@ impl Storage {
     }
 
     /// Refuses a VDI that a VM has open.
-    fn closed(&self, vdi: VdiId) -> Result<()> {
+    pub(super) fn closed(&self, vdi: VdiId) -> Result<()> {
         match self.in_use.by(vdi) {
             None => Ok(()),
             Some(vm) => Err(Fault::new(
