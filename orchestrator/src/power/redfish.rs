@@ -10,6 +10,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use xenith_common_pki::pinned_client_config;
+use xenith_common_text::chain;
 use xenith_orchestrator_types::power::{MachinePower, PowerOrder};
 
 use super::{Controller, PowerError, WITHIN};
@@ -29,17 +30,6 @@ fn client(to: &Controller) -> Result<Client, PowerError> {
         .redirect(Policy::none())
         .build()
         .map_err(|error| to.odd(error))
-}
-
-/// What went wrong, with what lies under it.
-fn chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 async fn exchange(
