@@ -13,13 +13,16 @@
 //! * **commit point** of a change that is kept: the exchange of two folders in `/etc/systemd`, both whole and written out.
 //!   The number of the change lies in the new one. A crash before it: the timer goes back. A crash behind it: the timer
 //!   finds the number, and leaves it so;
-//! * one at a time, over all processes: a lock on a file is held over each call.
+//! * one at a time, over all processes: a lock on a file is held over each call;
+//! * what is not ours in the folder comes along with every change, as it is ([`files`]).
 //!
 //! Ports of the bridge that are guests' stay where they are: the bridge itself is never removed.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod files;
+
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -33,6 +36,7 @@ use xenith_hypervisor_agent_types::management::{
 use xenith_hypervisor_agent_types::network::{is_guest_interface, is_network_device};
 
 use super::programs::{HostPrograms, Programs};
+use files::{made_from, texts};
 
 const CHANGING: &str = "changing the management interface";
 /// In the folder with the files: the change that was kept last. systemd-networkd reads no file that ends like this.
@@ -229,10 +233,9 @@ impl<P: Programs> Trials<P> {
 
     /// Everything that is configured, with the new files in place of the old ones.
     fn stage(&self, wanted: &Management) -> Result<()> {
-        let mut files = texts(&self.places.configured).map_err(at(&self.places.configured))?;
-        files.retain(|name, _| !Units::is_ours(name) && name != KEPT);
-        files.extend(Units::from(wanted).ours());
-        write_all(&self.staged(), &files)
+        let is_replaced = |name: &str| Units::is_ours(name) || name == KEPT;
+        let (configured, staged) = (&self.places.configured, self.staged());
+        made_from(configured, &staged, &is_replaced, &Units::from(wanted).ours()).map_err(at(&staged))
     }
 
     fn arm(&self, unit: &str, what: &str, seconds: u32) -> Result<()> {
@@ -332,9 +335,7 @@ impl<P: Programs> Trials<P> {
             if !self.applied().exists() {
                 return Ok(Keeping::NotYet);
             }
-            let mut files = texts(&self.staged()).map_err(at(&self.staged()))?;
-            files.insert(KEPT.to_owned(), format!("{}\n", marker.trial.change));
-            write_all(&self.beside(), &files)?;
+            self.prepare(&marker)?;
             if mounted {
                 self.unmount()?;
             }
@@ -356,6 +357,13 @@ impl<P: Programs> Trials<P> {
         self.arm(UNIT_BACK, "back", SOON)
     }
 
+    /// What is exchanged then.
+    fn prepare(&self, marker: &Marker) -> Result<()> {
+        let number = [(KEPT.to_owned(), format!("{}\n", marker.trial.change))];
+        let beside = self.beside();
+        made_from(&self.staged(), &beside, &|name| name == KEPT, &number).map_err(at(&beside))
+    }
+
     /// The commit point.
     fn exchange(&self) -> Result<()> {
         let (beside, configured) = (self.beside(), &self.places.configured);
@@ -364,9 +372,12 @@ impl<P: Programs> Trials<P> {
         xenith_common_files::sync_folder_of(configured).map_err(at(configured))
     }
 
+    /// Also from under somebody who is in that folder: the timer that goes back goes off once, and a shell that an
+    /// administrator has left there must not keep the host away.
     fn unmount(&self) -> Result<()> {
         let configured = self.places.configured.display().to_string();
-        self.programs.run(&["umount", configured.as_str()]).map_err(|error| failed("umount", error))
+        let call = ["umount", "--lazy", configured.as_str()];
+        self.programs.run(&call).map_err(|error| failed("umount", error))
     }
 
     /// From one to the other, whose files are in place. systemd-networkd makes what is missing; it would not change a VLAN
@@ -410,37 +421,6 @@ fn card(folder: &Path) -> Option<Card> {
         .or_else(|_| fs::read_to_string(folder.join("address")))
         .ok()?;
     Some(Card { name, mac: text.trim().parse().ok()? })
-}
-
-/// The files of a folder that are text.
-fn texts(folder: &Path) -> io::Result<BTreeMap<String, String>> {
-    let mut files = BTreeMap::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        if let (Some(name), Ok(text)) = (name, fs::read_to_string(&path)) {
-            files.insert(name, text);
-        }
-    }
-    Ok(files)
-}
-
-/// Whole and written out, or not there.
-fn write_all(folder: &Path, files: &BTreeMap<String, String>) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(folder)(error)),
-        _ => {}
-    }
-    fs::create_dir_all(folder).map_err(at(folder))?;
-    for (name, text) in files {
-        let path = folder.join(name);
-        let written = File::create(&path).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        });
-        written.map_err(at(&path))?;
-    }
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(at(folder))
 }
 
 #[cfg(test)]

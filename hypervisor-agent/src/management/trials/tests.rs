@@ -1,6 +1,9 @@
 //! A change in a folder that stands for `/`, with programs that write down what would run. A mount is played by folders
 //! that change places.
 
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Arc;
 
 use xenith_hypervisor_agent_types::network::Vlan;
@@ -23,10 +26,7 @@ impl Programs for Played {
             "mountpoint" => return Err(io::Error::other("is not a mountpoint")),
             "mount" => {
                 fs::rename(&self.configured, &self.hidden)?;
-                fs::create_dir(&self.configured)?;
-                for (name, text) in texts(Path::new(call[2]))? {
-                    fs::write(self.configured.join(name), text)?;
-                }
+                files::copy(Path::new(call[2]), &self.configured, &|_| false)?;
             }
             "umount" => {
                 fs::remove_dir_all(&self.configured)?;
@@ -76,7 +76,10 @@ impl Host {
         };
         let mut files: BTreeMap<_, _> = Units::from(&before()).files().into_iter().collect();
         files.insert("50-storage.network".to_owned(), "[Match]\nName=eth7\n".to_owned());
-        write_all(&places.configured, &files).unwrap();
+        fs::create_dir(&places.configured).unwrap();
+        for (name, text) in files {
+            fs::write(places.configured.join(name), text).unwrap();
+        }
         for number in 0..2 {
             let card = places.net.join(format!("eth{number}"));
             fs::create_dir_all(card.join("device")).unwrap();
@@ -151,7 +154,7 @@ fn on_trial_the_new_files_lie_over_the_old_and_nobody_heard_is_the_way_back() {
 
     host.trials.back().unwrap();
     let ran = host.ran();
-    assert!(ran[0].starts_with("umount") && ran.last().unwrap().contains("restart"), "{ran:?}");
+    assert!(ran[0].starts_with("umount --lazy") && ran.last().unwrap().contains("restart"), "{ran:?}");
     assert_eq!(host.management(), before());
     assert_eq!(host.trials.keep("one").unwrap(), Keeping::WentBack);
     host.trials.back().unwrap();
@@ -208,9 +211,7 @@ fn a_crash_around_the_commit_point_is_the_old_one_or_the_new_one() {
     assert!(host.ran().last().unwrap().contains("restart"), "what runs is taken back too");
     // Behind it: exchanged, and not tidied up. The timer leaves it so, and the repeat says that it is kept.
     staged(&host);
-    let mut files = texts(&host.trials.staged()).unwrap();
-    files.insert(KEPT.to_owned(), "one\n".to_owned());
-    write_all(&host.trials.beside(), &files).unwrap();
+    host.trials.prepare(&host.trials.marker().unwrap().unwrap()).unwrap();
     host.trials.unmount().unwrap();
     host.trials.exchange().unwrap();
     host.ran();
@@ -242,4 +243,38 @@ fn a_card_of_a_network_is_not_taken_out_of_it() {
     let refused = host.trials.try_out(&trial("one")).unwrap_err().to_string();
     assert!(refused.contains("eth1 belongs to a network (xn-b302099a8057)"), "{refused}");
     assert!(host.ran().is_empty());
+}
+
+#[test]
+fn what_is_not_ours_comes_along_as_it_is() {
+    let host = Host::new();
+    let configured = host.trials.places.configured.clone();
+    let drop_in = "50-storage.network.d/mtu.conf";
+    fs::create_dir(configured.join("50-storage.network.d")).unwrap();
+    fs::write(configured.join(drop_in), "[Link]\nMTUBytes=9000\n").unwrap();
+    // The key of somebody's own tunnel.
+    let key = configured.join("60-tunnel.netdev");
+    fs::write(&key, "[WireGuard]\nPrivateKey=secret\n").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    symlink("/dev/null", configured.join("70-masked.network")).unwrap();
+    fs::write(configured.join(std::ffi::OsStr::from_bytes(b"80-\xff.link")), b"\xff").unwrap();
+    let others = || {
+        let entries = fs::read_dir(&configured).unwrap().map(|entry| entry.unwrap());
+        let mut others: Vec<_> = entries
+            .filter(|entry| {
+                !Units::is_ours(&entry.file_name().to_string_lossy()) && entry.file_name() != KEPT
+            })
+            .map(|entry| (entry.file_name(), fs::symlink_metadata(entry.path()).unwrap().mode()))
+            .collect();
+        others.sort();
+        others
+    };
+    let before = others();
+    host.trials.try_out(&trial("one")).unwrap();
+    host.trials.apply().unwrap();
+    assert_eq!(others(), before, "on trial");
+    assert_eq!(host.trials.keep("one").unwrap(), Keeping::Kept);
+    assert_eq!(others(), before, "kept");
+    assert_eq!(fs::read_to_string(configured.join(drop_in)).unwrap(), "[Link]\nMTUBytes=9000\n");
+    assert_eq!(fs::read_link(configured.join("70-masked.network")).unwrap(), Path::new("/dev/null"));
 }
