@@ -290,7 +290,8 @@ async fn converse(rpc: &Rpc, who: &Who, page: &mut Page, stream: &mut Stream) ->
     let file = PageFile::new(open.file.clone(), open.size, asks);
     let mut working = tokio::task::spawn_blocking(move || work(file, &open, &mut orders, &tell));
     let mut order = Some(order);
-    let began = Instant::now();
+    // Since when the page knows what is in its file. How long that takes to find out is the file's affair.
+    let mut found: Option<Instant> = None;
     let mut look = interval(PING);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // However this ends, what the work waits for is dropped, and it ends too.
@@ -298,7 +299,12 @@ async fn converse(rpc: &Rpc, who: &Who, page: &mut Page, stream: &mut Stream) ->
         tokio::select! {
             // First what was told before the work ended.
             biased;
-            Some(told) = told.recv() => page.tell(&told).await?,
+            Some(told) = told.recv() => {
+                if matches!(told, Told::Found(_)) {
+                    found = Some(Instant::now());
+                }
+                page.tell(&told).await?;
+            }
             Some(ask) = asked.recv() => page.read(ask).await?,
             ended = &mut working => {
                 let ended = ended.unwrap_or_else(|error| Err(Problem::Broken(error.to_string())));
@@ -316,7 +322,8 @@ async fn converse(rpc: &Rpc, who: &Who, page: &mut Page, stream: &mut Stream) ->
                 }
             },
             _ = look.tick() => {
-                if page.is_silent() || (order.is_some() && began.elapsed() > DECIDING) {
+                let decides = found.is_some_and(|since| since.elapsed() > DECIDING);
+                if page.is_silent() || (order.is_some() && decides) {
                     return Err(End::Gone);
                 }
                 page.send(Message::Ping(bytes::Bytes::new())).await?;
