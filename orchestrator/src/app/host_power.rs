@@ -85,6 +85,7 @@ impl App {
             None => None,
             Some(kind) => {
                 let mut record = checked(&request, kind)?;
+                self.is_of_no_other(call, found.key, &record).await?;
                 record.sealed_password = self.sealed_for(&request, &record, found.value.power.as_ref())?;
                 // Whether it answers, and with what, before anybody relies on it.
                 Controller::open(&record, &self.vault)?.power().await?;
@@ -94,6 +95,27 @@ impl App {
         let changed = HostRecord { power, ..found.value.clone() };
         self.db.hosts.update(&found, &changed).await.map_err(|e| store_error(&e))?;
         Ok(shown(found.key, changed.power.as_ref()))
+    }
+
+    /// What a controller says of one host, high availability would believe of another: that one runs on, and so do its VMs
+    /// elsewhere.
+    async fn is_of_no_other(
+        &self,
+        call: &Call,
+        host: HostId,
+        record: &PowerControlRecord,
+    ) -> Result<(), ApiError> {
+        let place = |of: &PowerControlRecord| parse_address(&of.address, of.kind);
+        let same = |of: &PowerControlRecord| of.kind == record.kind && place(of) == place(record);
+        let (hosts, _) = self.db.hosts.all().await.map_err(|e| store_error(&e))?;
+        let mut others = hosts.iter().filter(|other| other.key != host);
+        let Some(other) = others.find(|other| other.value.power.as_ref().is_some_and(same)) else {
+            return Ok(());
+        };
+        let sees = self.visible_hosts(call);
+        let name = if sees(other.key) { other.value.name.as_str() } else { "another host" };
+        let problem = format_args!("is the power control of {name}; each host has one of its own");
+        Err(ApiError::invalid("address", problem))
     }
 
     /// A password is never sent to another controller than the one that it was given for.
