@@ -70,6 +70,22 @@ struct Table {
     order: VecDeque<OperationId>,
 }
 
+impl Table {
+    /// Where there are too many, the oldest that has an answer. One that runs stays: a copy of a disk runs for hours, and
+    /// said again without being known, it would be done twice at once.
+    fn forget_the_oldest(&mut self) {
+        if self.order.len() <= KEPT {
+            return;
+        }
+        let answers = &self.answers;
+        let is_over = |id: &OperationId| answers.get(id).is_none_or(|answer| answer.borrow().is_some());
+        let Some(at) = self.order.iter().position(is_over) else { return };
+        if let Some(oldest) = self.order.remove(at) {
+            self.answers.remove(&oldest);
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Operations {
     tasks: TaskSet,
@@ -118,11 +134,7 @@ impl Operations {
         if table.answers.insert(id, receiver.clone()).is_none() {
             table.order.push_back(id);
         }
-        if table.order.len() > KEPT
-            && let Some(oldest) = table.order.pop_front()
-        {
-            table.answers.remove(&oldest);
-        }
+        table.forget_the_oldest();
         let progress = Arc::new(Progress::default());
         let work = work(Arc::clone(&progress));
         let running = Arc::clone(&self.running);
@@ -143,6 +155,8 @@ fn stopping() -> Answer {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use xenith_common_tasks::CancellationToken;
 
     use super::*;
 
@@ -170,5 +184,32 @@ mod tests {
             assert!(operations.run(id, work(Err(Fault::new(reason, "not now")))).await.is_err());
             assert!(operations.run(id, work(Ok(CommandResult::Nothing))).await.is_ok(), "{reason}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_runs_is_not_forgotten_whatever_comes_behind_it() {
+        let operations = Operations::new(TaskSet::new());
+        let (count, end) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
+        let long = || {
+            let (count, end) = (Arc::clone(&count), end.clone());
+            move |_: Arc<Progress>| async move {
+                count.fetch_add(1, Ordering::SeqCst);
+                end.cancelled().await;
+                Answer::Ok(CommandResult::Nothing)
+            }
+        };
+        let id = OperationId::new();
+        let first = operations.join_or_begin(id, long());
+        for _ in 0..=KEPT {
+            let short = |_: Arc<Progress>| async { Answer::Ok(CommandResult::Nothing) };
+            operations.run(OperationId::new(), short).await.unwrap();
+        }
+        let again = operations.join_or_begin(id, long());
+        end.cancel();
+        for mut answer in [first, again] {
+            answer.wait_for(Option::is_some).await.unwrap();
+        }
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        assert!(operations.table.lock().unwrap().order.len() <= KEPT + 1);
     }
 }
