@@ -7,6 +7,7 @@
 mod answering;
 mod attached;
 mod busy;
+mod copying;
 mod full;
 mod import;
 mod in_use;

@@ -49,11 +49,11 @@ pub async fn execute(
             blocking(move || send::send(&storage, &order, &progress)).await.map(|()| CommandResult::Nothing)
         }
         TransferCommand::Copy { from, to, sr, size, bandwidth } => {
-            let copied = blocking(move || storage.copy_vdi(from, (to, sr, size), (bandwidth, &*progress)));
+            let copied = blocking(move || storage.copy_vdi(from, (to, sr, size), (bandwidth, &progress)));
             copied.await.map(CommandResult::Vdi)
         }
         TransferCommand::Patch { from, base, to, bandwidth } => {
-            let patched = blocking(move || storage.patch_vdi((base, from), to, (bandwidth, &*progress)));
+            let patched = blocking(move || storage.patch_vdi((base, from), to, (bandwidth, &progress)));
             patched.await.map(CommandResult::Copied)
         }
         TransferCommand::SendChanges { send, base } => {
@@ -109,10 +109,11 @@ impl Storage {
         &self,
         from: VdiId,
         (to, sr, size): (VdiId, SrId, VdiSize),
-        (bandwidth, progress): (u64, &Progress),
+        (bandwidth, progress): (u64, &Arc<Progress>),
     ) -> Result<VdiFacts, Fault> {
         let pace = Pace::new(bandwidth);
         let _hold = self.hold_for_import(sr, to)?;
+        let _filling = self.copying.begin(to, progress);
         let driver = self.driver(sr)?;
         match driver.facts(to) {
             Ok(facts) => return Ok(facts),
@@ -142,9 +143,11 @@ impl Storage {
         &self,
         (base, from): (VdiId, VdiId),
         to: VdiId,
-        (bandwidth, progress): (u64, &Progress),
+        (bandwidth, progress): (u64, &Arc<Progress>),
     ) -> Result<u64, Fault> {
-        // Somebody who asked before and does not wait for the answer any more is at it: worth another try. Held before it is
+        self.copying.give_up(to);
+        let _filling = self.copying.begin(to, progress);
+        // Somebody who asked before and does not wait for the answer any more was at it: worth another try. Held before it is
         // found what changed, which may take long: else an order of before could come to write its changes over later ones.
         let sink = self.open_sink(to).map_err(|fault| Fault { reason: FaultReason::NotReady, ..fault })?;
         let changes = Changes::between(self, base, from)?;
@@ -177,10 +180,35 @@ mod tests {
         let earlier = storage.open_sink(copy).unwrap();
         // Of snapshots that nobody has made: to look for them is to be late.
         let patched = |storage: &Storage| {
-            storage.patch_vdi((VdiId::new(), VdiId::new()), copy, (0, &Progress::default())).unwrap_err()
+            storage.patch_vdi((VdiId::new(), VdiId::new()), copy, (0, &Arc::default())).unwrap_err()
         };
         assert_eq!(patched(&storage).reason, FaultReason::NotReady);
         drop(earlier);
         assert_eq!(patched(&storage).reason, FaultReason::NotFound);
+    }
+
+    #[test]
+    fn who_fills_a_copy_is_ended_by_who_asks_anew_or_deletes_it() {
+        let (folder, sr, copy) = (tempfile::tempdir().unwrap(), SrId::new(), VdiId::new());
+        let driver = FileDriver::open(sr, folder.path().to_owned());
+        let storage = Storage::new(Arc::new(driver), InUse::default());
+        storage.ensure(sr, copy, VdiSize::from_bytes(1 << 20).unwrap()).unwrap();
+        let held = storage.open_sink(copy).unwrap();
+        let ends: [(&str, &dyn Fn() -> Fault); 2] = [
+            ("asked anew", &|| {
+                let of = (VdiId::new(), VdiId::new());
+                storage.patch_vdi(of, copy, (0, &Arc::default())).unwrap_err()
+            }),
+            ("deleted", &|| storage.delete(sr, copy).unwrap_err()),
+        ];
+        for (case, end) in ends {
+            let before = Arc::new(Progress::default());
+            let filling = storage.copying.begin(copy, &before);
+            let refused = end();
+            assert!(before.check().is_err(), "{case}: {refused}");
+            drop(filling);
+        }
+        drop(held);
+        storage.delete(sr, copy).unwrap();
     }
 }

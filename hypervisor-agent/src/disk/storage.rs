@@ -18,6 +18,7 @@ use xenith_hypervisor_agent_types::{DiskAccess, Fault, FaultReason, SnapshotOf, 
 use super::answering::Answering;
 use super::attached::Attachments;
 use super::busy::{Busy, Hold};
+use super::copying::Copying;
 use super::marks::{Marks, Point};
 use super::srs::Turning;
 use super::{InUse, PendingSnapshots};
@@ -38,6 +39,7 @@ pub struct Storage {
     pub(super) attachments: Option<Attachments>,
     pub(super) turning: Turning,
     pub(super) answering: Answering,
+    pub(crate) copying: Copying,
     instants: Option<Arc<Instants>>,
     marks: Option<Marks>,
 }
@@ -56,6 +58,7 @@ impl Storage {
             attachments: None,
             turning: Turning::default(),
             answering: Answering::default(),
+            copying: Copying::default(),
             instants: None,
             marks: None,
         }
@@ -150,6 +153,8 @@ impl Storage {
     pub fn delete(&self, sr: SrId, vdi: VdiId) -> Result<()> {
         // An SR that is not here refuses before anything is dropped.
         self.driver(sr)?;
+        // Who fills it fills it for nobody. It is refused until they have stopped.
+        self.copying.give_up(vdi);
         if let Some(instants) = &self.instants {
             instants.drop_vdi(vdi, || self.closed(vdi))?;
         }
