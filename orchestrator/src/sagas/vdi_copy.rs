@@ -171,8 +171,11 @@ async fn ensure_new(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepEr
     saga.0.ensure_vdi(ctx, *host, to).await
 }
 
+/// A host that fills it still, as it was told before a restart of ours, stops when it is asked for this, and has let go of it
+/// a moment later.
 async fn delete_new(saga: &VdiCopy, ctx: &StepCtx<VdiCopy>) -> Result<(), StepError> {
     let Params { host, to, .. } = ctx.params();
+    saga.0.discard_snapshot(ctx, *host, (to.vdi, to.sr)).await?.or_again(&to.name)?;
     saga.0.delete_vdi(ctx, *host, (to.vdi, to.sr)).await
 }
 
