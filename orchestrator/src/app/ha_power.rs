@@ -4,11 +4,14 @@
 //! What always holds: nothing is written here. What a controller said is noted with the moment at which it was asked, and
 //! counts when the next round of [`super::ha_keep`] puts it to the judge: a host that was heard since is not fenced. Only
 //! *off* counts, read after the order; an order that was taken, an answer that does not come, and one that is not understood
-//! prove nothing. Rounds of high availability never wait for a controller.
+//! prove nothing. Rounds of high availability never wait for a controller, and no host waits for the controller of another.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{MissedTickBehavior, interval};
 use xenith_common_ids::HostId;
 use xenith_orchestrator_store::StoreError;
 use xenith_orchestrator_types::power::{MachinePower, PowerOrder};
@@ -17,20 +20,53 @@ use super::App;
 use crate::model::PowerControlRecord;
 use crate::power::{Controller, PowerError};
 
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = if cfg!(test) { Duration::from_millis(5) } else { Duration::from_secs(2) };
 /// Times that a machine is looked at after it was told to go off, before it is told again.
 const LOOKS: u32 = 10;
 
 /// Until the orchestrator stops.
 pub(crate) async fn keep(app: Arc<App>) {
+    let look = || {
+        let app = Arc::clone(&app);
+        async move {
+            app.to_be_cut().await.unwrap_or_else(|error| {
+                tracing::debug!(%error, "it cannot be read which hosts are to be switched off");
+                Vec::new()
+            })
+        }
+    };
+    let cut = |host: HostId, record: PowerControlRecord| {
+        let app = Arc::clone(&app);
+        async move { app.cut(host, &record).await }
+    };
+    each_by_itself(look, cut).await;
+}
+
+/// Looks again and again, and cuts each host that is found and is not being cut already. Until it is dropped.
+async fn each_by_itself<R, L, C>(look: impl Fn() -> L, cut: impl Fn(HostId, R) -> C)
+where
+    L: Future<Output = Vec<(HostId, R)>>,
+    C: Future<Output = ()>,
+{
+    let (mut cutting, mut under_way) = (FuturesUnordered::new(), BTreeSet::new());
+    let mut tick = interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
-        match app.to_be_cut().await {
-            Ok(hosts) => {
-                let cut = hosts.iter().map(|(host, record)| app.cut(*host, record));
-                futures::future::join_all(cut).await;
+        tokio::select! {
+            Some(host) = cutting.next() => {
+                under_way.remove(&host);
             }
-            Err(error) => tracing::debug!(%error, "it cannot be read which hosts are to be switched off"),
+            _ = tick.tick() => {
+                for (host, record) in look().await {
+                    if under_way.insert(host) {
+                        let cut = cut(host, record);
+                        cutting.push(async move {
+                            cut.await;
+                            host
+                        });
+                    }
+                }
+            }
         }
     }
 }
@@ -81,5 +117,46 @@ impl App {
             self.ha.note_off(host, asked);
         }
         Ok(off)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_host_waits_for_the_controller_of_another() {
+        let [hangs, other] = [1, 2].map(|number| HostId::from_bytes([number; 16]));
+        let (looks, cut) = (Mutex::new(0), Mutex::new(Vec::new()));
+        let look = || {
+            let mut looks = looks.lock().unwrap();
+            *looks += 1;
+            let found = if *looks == 1 { vec![(hangs, ())] } else { vec![(hangs, ()), (other, ())] };
+            async move { found }
+        };
+        let begin = |host: HostId, (): ()| {
+            cut.lock().unwrap().push(host);
+            async move {
+                if host == hangs {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let other_is_cut = async {
+            while !cut.lock().unwrap().contains(&other) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let watched = async {
+            tokio::select! {
+                () = each_by_itself(look, begin) => {}
+                () = other_is_cut => {}
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), watched).await.expect("the other host waits");
+        let twice = cut.lock().unwrap().iter().filter(|host| **host == hangs).count();
+        assert_eq!(twice, 1, "one that is being cut is not cut again");
     }
 }
