@@ -242,6 +242,9 @@ pub enum Command {
         /// Make the mirror, in an empty place.
         #[arg(long)]
         init: bool,
+        /// Look at all of every backup, and bring again what the mirror lost; after `verify` found damage in it.
+        #[arg(long)]
+        whole: bool,
         #[command(flatten)]
         lock: LockArgs,
         #[command(flatten)]

@@ -100,8 +100,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let to = open::repository_with(&to, &key::new_or_same(&new, key)?)?;
             inspect::copy(&open::readable(&from, key)?, &to, output.output)
         }
-        Command::Mirror { from, to, init, lock, new, output } => {
-            let request = mirror::Request { to, init, lock, new };
+        Command::Mirror { from, to, init, whole, lock, new, output } => {
+            let request = mirror::Request { to, init, whole, lock, new };
             mirror::run(&open::readable(&from, key)?, &request, (key, output.output))
         }
         Command::ServeNbd { repo, what, listen, socket, overlay, boot_trace, output } => {

@@ -42,6 +42,16 @@ const PACKS_AT_A_TIME: usize = 3;
 /// How often the source's index is read again for one backup because a pack was deleted after it was read.
 const RELOADS: u32 = 3;
 
+/// How far a run looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// At the backups that the mirror lacks, where they differ from its newest one of the disk. What is the same counts as
+    /// there, so what the mirror itself has lost stays lost.
+    New,
+    /// At all of every backup, also of those that it has: what it has lost is brought again.
+    Whole,
+}
+
 /// What a run did.
 #[derive(Debug, Default)]
 pub struct Mirrored {
@@ -66,23 +76,26 @@ pub fn init(
 }
 
 /// Brings every backup of `from` that `to` lacks there, oldest first, and places the holds that are on them.
-pub fn mirror(from: &Repository, to: &Repository, progress: &Progress) -> Result<Mirrored> {
+pub fn mirror(from: &Repository, to: &Repository, look: Look, progress: &Progress) -> Result<Mirrored> {
     check(from, to)?;
     let (mut sources, problems) = gc::visible(from)?;
     // In the order they were made, so that they are numbered alike.
     sources.sort_by_key(|source| (source.number(), source.created, source.id));
     let (there, _) = gc::visible(to)?;
     let held = hold::list(from)?;
-    let mut run = Run { from, to, source: Source::load(from)?, progress, packs: 0, bytes: 0 };
+    let mut run = Run { from, to, look, source: Source::load(from)?, progress, packs: 0, bytes: 0 };
     let mut done = Mirrored { problems, ..Mirrored::default() };
     for source in &sources {
-        let copy = match there.iter().find(|manifest| manifest.origin == Some(source.id)) {
+        let known = there.iter().find(|manifest| manifest.origin == Some(source.id));
+        let copy = match known.filter(|_| look == Look::New) {
             Some(manifest) => manifest.id,
-            None => match run.bring(source) {
+            None => match run.bring(source, known) {
                 Ok(None) => continue,
                 Ok(Some(manifest)) => {
                     let id = manifest.id;
-                    done.manifests.push(manifest);
+                    if known.is_none() {
+                        done.manifests.push(manifest);
+                    }
                     id
                 }
                 Err(error) if error.is_loss() => {
@@ -134,6 +147,7 @@ impl Source {
 struct Run<'a> {
     from: &'a Repository,
     to: &'a Repository,
+    look: Look,
     source: Source,
     progress: &'a Progress,
     packs: u64,
@@ -141,12 +155,12 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// One backup; `None` when the source pruned it meanwhile.
-    fn bring(&mut self, source: &Manifest) -> Result<Option<Manifest>> {
+    /// One backup, or what is missing of one that is `known` there; `None` when the source pruned it meanwhile.
+    fn bring(&mut self, source: &Manifest, known: Option<&Manifest>) -> Result<Option<Manifest>> {
         let mut reloads = RELOADS;
         loop {
             let mut session = Session::open(self.to)?;
-            let brought = self.in_session(&mut session, source);
+            let brought = self.in_session(&mut session, source, known);
             // Whatever came of it, nothing of this session is on its way any more: no collector has to wait for its lease.
             if let Err(error) = session.end() {
                 tracing::warn!(%error, "the session could not be ended");
@@ -168,7 +182,12 @@ impl Run<'_> {
         }
     }
 
-    fn in_session(&mut self, session: &mut Session, source: &Manifest) -> Result<Manifest> {
+    fn in_session(
+        &mut self,
+        session: &mut Session,
+        source: &Manifest,
+        known: Option<&Manifest>,
+    ) -> Result<Manifest> {
         let to = self.to;
         // The order matters: session, then plans, then packs and manifests (see `gc`).
         let plans = gc::published(to)?;
@@ -182,7 +201,7 @@ impl Run<'_> {
         for disk in &mut disks {
             disk.number = number_for(&bases, &disk.name, Some(source.created));
         }
-        bases.retain(|manifest| !forgotten.contains(&manifest.id));
+        bases.retain(|manifest| self.look == Look::New && !forgotten.contains(&manifest.id));
         let writer = IndexWriter::default();
         for orphan in index.orphans() {
             writer.add(to, orphan.clone())?;
@@ -201,6 +220,9 @@ impl Run<'_> {
             self.source.bad.extend(damaged);
         }
         writer.flush(to)?;
+        if let Some(known) = known {
+            return Ok(known.clone());
+        }
         let manifest = Manifest { id: session.id(), origin: Some(source.id), disks, ..source.clone() };
         gc::check_before_commit(to, session.saw_plans())?;
         manifest::commit(to, &manifest)?;

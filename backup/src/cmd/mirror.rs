@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
+use xenith_backup::Repository;
 use xenith_backup::error::chain;
 use xenith_backup::ingest::Progress;
 use xenith_backup::keys::KdfCost;
-use xenith_backup::{Repository, mirror};
+use xenith_backup::mirror::{self, Look};
 
 use super::{DAMAGED, key, lock, open, progress};
 use crate::cli::{KeyArgs, LockArgs, NewKeyArgs, Output};
@@ -15,6 +16,8 @@ pub struct Request {
     pub to: String,
     /// Whether it is made first.
     pub init: bool,
+    /// Whether what it lost is brought again.
+    pub whole: bool,
     pub lock: LockArgs,
     pub new: NewKeyArgs,
 }
@@ -39,7 +42,9 @@ pub fn run(
 ) -> anyhow::Result<ExitCode> {
     let to = target(from, request, key)?;
     let counters = Progress::default();
-    let done = progress::show(&|| progress::of_run(&counters), || mirror::mirror(from, &to, &counters))?;
+    let look = if request.whole { Look::Whole } else { Look::New };
+    let done =
+        progress::show(&|| progress::of_run(&counters), || mirror::mirror(from, &to, look, &counters))?;
     let problems: Vec<String> = done.problems.iter().map(|problem| chain(problem)).collect();
     match output {
         Output::Json => {

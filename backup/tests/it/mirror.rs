@@ -7,7 +7,7 @@ use xenith_backup::chunk::Chunking;
 use xenith_backup::ingest::Progress;
 use xenith_backup::keys::{Credential, KdfCost, Keyring};
 use xenith_backup::manifest::Manifest;
-use xenith_backup::mirror::{self, Mirrored};
+use xenith_backup::mirror::{self, Look, Mirrored};
 use xenith_backup::store::{Fault, FaultyStore, MemoryStore, ObjectKey, ObjectStore};
 use xenith_backup::verify::{Level, verify};
 use xenith_backup::{BackupError, Repository, Result, gc, hold, manifest};
@@ -30,7 +30,7 @@ fn made(from: &Repository) -> (Arc<MemoryStore>, Repository) {
 }
 
 fn bring(from: &Repository, to: &Repository) -> Mirrored {
-    let done = mirror::mirror(from, to, &Progress::default()).unwrap();
+    let done = mirror::mirror(from, to, Look::New, &Progress::default()).unwrap();
     assert!(done.problems.is_empty(), "{:?}", done.problems);
     done
 }
@@ -115,7 +115,7 @@ fn a_mirroring_cut_off_at_any_write_resumes_and_moves_nothing_twice() {
         for at in 0.. {
             let faulty = Arc::new(FaultyStore::new(empty.fork(), Some((fault, at))));
             let result = open_mirror(faulty.clone())
-                .and_then(|to| mirror::mirror(&from, &to, &Progress::default()).map(drop));
+                .and_then(|to| mirror::mirror(&from, &to, Look::New, &Progress::default()).map(drop));
             let survivor = Arc::new(Arc::into_inner(faulty).expect("the dead process let go").into_inner());
             let to = open_mirror(survivor.clone()).unwrap();
             is_sound(&to, &format!("{fault:?} at write {at}"));
@@ -148,7 +148,7 @@ fn a_plan_of_the_mirror_takes_nothing_from_what_is_mirrored_after_it() {
     // In the source nothing is new: the second backup consists of the packs of the first.
     let second = backup(&from, "vm", &bytes);
     assert_eq!(second.disks[0].stats.new_bytes, 0);
-    let moved = mirror::mirror(&from, &to, &Progress::default()).unwrap();
+    let moved = mirror::mirror(&from, &to, Look::New, &Progress::default()).unwrap();
     assert!(moved.packs > 0 && moved.problems.is_empty(), "{moved:?}");
     let outcome = gc::carry_out(&to, &plan, plan.created, 0).unwrap();
     assert!(matches!(outcome, gc::Outcome::Done { packs, .. } if packs == plan.packs.len()), "{outcome:?}");
@@ -183,6 +183,28 @@ fn what_the_source_pruned_stays_in_the_mirror_and_is_not_asked_for() {
 }
 
 #[test]
+fn what_the_mirror_lost_is_brought_again_where_all_is_looked_at() {
+    let (_store, from) = in_memory();
+    let (first, _) = disks();
+    let source = backup(&from, "vm", &first.bytes);
+    let (mirror_store, to) = made(&from);
+    bring(&from, &to);
+    let packs = mirror_store.keys().into_iter().filter(|key| key.as_str().starts_with("packs/"));
+    let largest = packs.max_by_key(|key| mirror_store.size(key).unwrap()).unwrap();
+    mirror_store.delete(&largest).unwrap();
+    assert_eq!(bring(&from, &to).packs, 0, "it has the backup");
+    assert!(!verify(&to, Level::Deep, 1).unwrap().problems.is_empty());
+
+    let whole = mirror::mirror(&from, &to, Look::Whole, &Progress::default()).unwrap();
+    assert!(whole.packs > 0 && whole.manifests.is_empty() && whole.problems.is_empty(), "{whole:?}");
+    assert_eq!(manifest::list(&to).unwrap().0.len(), 1, "the backup that was there is whole again");
+    assert!(restored(&to, &copy_of(&to, &source), "vm") == first.bytes);
+    is_sound(&to, "what was lost is there");
+    let again = mirror::mirror(&from, &to, Look::Whole, &Progress::default()).unwrap();
+    assert_eq!(again.packs, 0, "nothing is missing any more");
+}
+
+#[test]
 fn damage_is_named_and_stays_where_it_is() {
     let (store, from) = in_memory();
     let bad = backup(&from, "bad", &noise(1, 2 * MIB));
@@ -195,7 +217,7 @@ fn damage_is_named_and_stays_where_it_is() {
     bytes[5000] ^= 1;
     store.overwrite(largest, bytes.into());
     let (_mirror_store, to) = made(&from);
-    let done = mirror::mirror(&from, &to, &Progress::default()).unwrap();
+    let done = mirror::mirror(&from, &to, Look::New, &Progress::default()).unwrap();
     assert_eq!(done.manifests.len(), 1);
     let [BackupError::Damaged { detail, .. }] = done.problems.as_slice() else {
         panic!("{:?}", done.problems)
@@ -225,7 +247,7 @@ fn sealed_repositories_have_sealed_mirrors_and_strangers_none() {
 
     let (_other_store, stranger) = in_memory();
     for (one, another) in [(&from, &stranger), (&stranger, &to), (&from, &from), (&writes, &to)] {
-        let refused = mirror::mirror(one, another, &Progress::default());
+        let refused = mirror::mirror(one, another, Look::New, &Progress::default());
         assert!(
             matches!(refused, Err(BackupError::Invalid(_) | BackupError::WriteOnly { .. })),
             "{refused:?}"
