@@ -223,10 +223,15 @@ impl Guests for App {
         staying.map_err(|error| stays("it is not known what runs on the host", error))
     }
 
-    async fn move_away(&self, host: HostId, disks: LocalDisks, behalf: &Behalf) -> Result<(), StepError> {
+    async fn move_away(
+        &self,
+        (saga, host): (SagaId, HostId),
+        disks: LocalDisks,
+        behalf: &Behalf,
+    ) -> Result<(), StepError> {
         let (call, found) = self.acting(host, behalf).await?;
         let name = found.value.name.clone();
-        let moved = self.empty_of_running(&call, &found, disks).await;
+        let moved = self.empty_of_running(&call, &found, (saga, disks)).await;
         moved.map_err(|error| stays(&format!("not all VMs can leave {name}"), error))
     }
 

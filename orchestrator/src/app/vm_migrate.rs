@@ -7,7 +7,7 @@ use serde_json::json;
 use xenith_common_ids::{HostId, IncarnationId, SagaId, VmId};
 use xenith_hypervisor_agent_types::{PlatformKind, Power};
 use xenith_orchestrator_api::Call;
-use xenith_orchestrator_saga::{Saga, SagaRecord};
+use xenith_orchestrator_saga::{Outcome, Saga, SagaError, SagaRecord};
 use xenith_orchestrator_store::{Expect, Record, Transaction};
 use xenith_orchestrator_types::host::{EvacuateHost, EvacuatedVm, Evacuation};
 use xenith_orchestrator_types::task::TaskStarted;
@@ -23,7 +23,7 @@ use crate::errors::{saga_error, store_error};
 use crate::model::{HostRecord, VmRecord};
 use crate::placement::{HostView, NeededSr, Wish, company};
 use crate::sagas::backup_restore::BackupRestore;
-use crate::sagas::host_steps::LocalDisks;
+use crate::sagas::host_steps::{LocalDisks, MOVES, leave_id};
 use crate::sagas::mirror::Rest;
 use crate::sagas::pool_balance::Order;
 use crate::sagas::vm_migrate::{Params, VmMigrate};
@@ -366,14 +366,15 @@ impl App {
         &self,
         call: &Call,
         host: &Record<HostId, HostRecord>,
-        how: (Evacuating, LocalDisks),
+        (how, disks): (Evacuating, LocalDisks),
     ) -> Vec<EvacuatedVm> {
         let mut vms = self.views.vms_of(host.key);
         vms.sort_by(|(_, a), (_, b)| b.memory.cmp(&a.memory).then_with(|| a.name.cmp(&b.name)));
         let mut views = self.host_views();
         let mut told = Vec::with_capacity(vms.len());
         for (vm, known) in vms {
-            let one = self.evacuate_vm(call, vm, &mut views, how).await;
+            let begun = (how == Evacuating::Begun).then(SagaId::new);
+            let one = self.evacuate_vm(call, vm, &mut views, (begun, disks)).await;
             let name = known.name.to_string();
             told.push(one.unwrap_or_else(|error| EvacuatedVm {
                 vm,
@@ -394,16 +395,17 @@ impl App {
         &self,
         call: &Call,
         host: &Record<HostId, HostRecord>,
-        disks: LocalDisks,
+        (saga, disks): (SagaId, LocalDisks),
     ) -> Result<(), ApiError> {
         let running = self.fleet.state(host.key).map(|state| state.with_domain()).unwrap_or_default();
         let mut vms = self.views.vms_of(host.key);
         vms.retain(|(vm, _)| running.contains(vm));
         vms.sort_by(|(_, a), (_, b)| b.memory.cmp(&a.memory).then_with(|| a.name.cmp(&b.name)));
         let mut views = self.host_views();
-        for (vm, _) in vms {
+        for (vm, known) in vms {
             if self.is_free_on(host.key, vm).await?
-                && let Err(error) = self.evacuate_vm(call, vm, &mut views, (Evacuating::Begun, disks)).await
+                && let Some(leave) = self.next_leave(saga, (vm, &*known.name)).await?
+                && let Err(error) = self.evacuate_vm(call, vm, &mut views, (Some(leave), disks)).await
                 && self.is_free_on(host.key, vm).await?
             {
                 return Err(error);
@@ -418,12 +420,39 @@ impl App {
         Ok(found.is_some_and(|found| found.value.held_by.is_none() && found.value.host == host))
     }
 
+    /// The saga that is to move a VM next for `saga`; `None` while one is at its end. An error says how the last one ended.
+    async fn next_leave(&self, saga: SagaId, (vm, name): (VmId, &str)) -> Result<Option<SagaId>, ApiError> {
+        let mut last = String::new();
+        for before in 0..MOVES {
+            let leave = leave_id(saga, vm, before);
+            let phase = match self.engine.get(leave).await {
+                Ok(record) => record.phase,
+                Err(SagaError::NotFound(_)) => return Ok(Some(leave)),
+                Err(error) => return Err(saga_error(&error)),
+            };
+            last = match phase.outcome() {
+                None => return Ok(None),
+                Some(Outcome::Done) => "it was moved, and came back".to_owned(),
+                Some(
+                    Outcome::RolledBack { reason }
+                    | Outcome::Parked { reason }
+                    | Outcome::Abandoned { reason },
+                ) => reason,
+            };
+        }
+        let message = format_args!(
+            "{name} was to move {MOVES} times, and is there still ({last}); move it yourself, or shut it down"
+        );
+        Err(ApiError::new(Reason::WrongState, message))
+    }
+
+    /// Without `begun`, only its place is looked for.
     async fn evacuate_vm(
         &self,
         call: &Call,
         vm: VmId,
         views: &mut [HostView],
-        (how, disks): (Evacuating, LocalDisks),
+        (begun, disks): (Option<SagaId>, LocalDisks),
     ) -> Result<EvacuatedVm, ApiError> {
         let found = self.find_vm(call, &vm.to_string(), Permission::Provision).await?;
         let name = found.value.spec.name.to_string();
@@ -431,12 +460,9 @@ impl App {
         let to = migration.to;
         let disk_bytes: u64 = migration.going.iter().map(|(found, _)| found.value.size.bytes()).sum();
         let room = (migration.wish.memory, migration.wish.vcpus);
-        let task = match how {
-            Evacuating::Planned => None,
-            Evacuating::Begun => {
-                let began = (SagaId::new(), "host.evacuate");
-                Some(self.begin_migration(call, migration, began).await?.task)
-            }
+        let task = match begun {
+            None => None,
+            Some(saga) => Some(self.begin_migration(call, migration, (saga, "host.evacuate")).await?.task),
         };
         let mut to_name = None;
         if let Some(view) = views.iter_mut().find(|view| view.host == to) {

@@ -9,7 +9,7 @@
 //!
 //! A step that waits asks again and again, within its deadline. VMs are moved and shut down by sagas of their own, begun by
 //! the application as if somebody had asked for it ([`Guests`]); begun twice, the second is refused, for the first holds
-//! the VM.
+//! the VM. A VM is not moved more than [`MOVES`] times for one saga, whatever becomes of that.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use xenith_common_ids::{HostId, OperationId, UserId, VmId};
+use xenith_common_ids::{HostId, OperationId, SagaId, UserId, VmId};
 use xenith_common_text::counted;
 use xenith_hypervisor_agent_api::{Command, CommandResult};
 use xenith_hypervisor_agent_client::AgentClientError;
@@ -53,6 +53,8 @@ const NAMED: usize = 3;
 /// Asked again until the deadline of the step.
 pub const ASK_AGAIN: RetryPolicy =
     RetryPolicy { attempts: 100_000, first: Duration::from_millis(200), most: Duration::from_secs(5) };
+/// What stops the move of a VM may pass. What does not would be tried all day, with a task for each time.
+pub const MOVES: u8 = 3;
 
 /// The host that a saga works on, for its steps.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -148,6 +150,23 @@ impl LocalDisks {
     }
 }
 
+/// What moves a VM away for `saga`, after so many moves that it did not leave by: the same whenever it is asked for.
+#[must_use]
+pub fn leave_id(saga: SagaId, vm: VmId, before: u8) -> SagaId {
+    let mut hasher = blake3::Hasher::new_derive_key("xenith 2026 host, a VM leaves");
+    id_of(hasher.update(saga.as_bytes()).update(vm.as_bytes()).update(&[before]))
+}
+
+/// For a saga that another one begins, and has to find again.
+pub(super) fn id_of(hasher: &blake3::Hasher) -> SagaId {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    // As a UUID of a form of our own (RFC 9562, version 8).
+    bytes[6] = (bytes[6] & 0x0f) | 0x80;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    SagaId::from_bytes(bytes)
+}
+
 /// What these steps ask of the application.
 #[async_trait]
 pub trait Guests: Send + Sync {
@@ -157,8 +176,14 @@ pub trait Guests: Send + Sync {
     /// All that its agent lists as domains there, and whether they go.
     async fn staying(&self, host: HostId) -> Result<Vec<Staying>, StepError>;
 
-    /// Begins to move what runs on the host and nobody works on. An error says which VM stays, and why.
-    async fn move_away(&self, host: HostId, disks: LocalDisks, behalf: &Behalf) -> Result<(), StepError>;
+    /// Begins to move what runs on the host and nobody works on, each VM by the sagas that [`leave_id`] names, one after
+    /// the other. An error says which VM stays, and why.
+    async fn move_away(
+        &self,
+        on: (SagaId, HostId),
+        disks: LocalDisks,
+        behalf: &Behalf,
+    ) -> Result<(), StepError>;
 
     /// Shuts down what runs on the host, what is restarted last first, and waits for it.
     async fn shut_down(&self, host: HostId, behalf: &Behalf) -> Result<(), StepError>;
@@ -258,9 +283,11 @@ impl Deps {
         let guests = self.guests()?;
         let there = guests.staying(on.host).await?;
         match leave {
-            Some(Leave::Move(behalf)) => guests.move_away(on.host, LocalDisks::Stay, behalf).await?,
+            Some(Leave::Move(behalf)) => {
+                guests.move_away((ctx.saga(), on.host), LocalDisks::Stay, behalf).await?;
+            }
             Some(Leave::MoveWithDisks(behalf)) => {
-                guests.move_away(on.host, LocalDisks::GoAlong, behalf).await?;
+                guests.move_away((ctx.saga(), on.host), LocalDisks::GoAlong, behalf).await?;
             }
             Some(Leave::ShutDown(behalf)) => {
                 let count = counted(there.len(), "VM");
@@ -377,5 +404,14 @@ mod tests {
         let many = ["a", "b", "c", "d", "e"].map(|name| one(name, Goes::WhenSent));
         assert_eq!(named(&many), "a is there; b is there; c is there; and 2 more");
         assert!(never_go(&many).is_empty());
+    }
+
+    #[test]
+    fn each_move_of_a_vm_has_an_id_of_its_own() {
+        let (saga, vm) = (SagaId::new(), VmId::new());
+        assert_eq!(leave_id(saga, vm, 0), leave_id(saga, vm, 0));
+        assert_ne!(leave_id(saga, vm, 0), leave_id(saga, vm, 1));
+        assert_ne!(leave_id(saga, vm, 0), leave_id(saga, VmId::new(), 0));
+        assert_ne!(leave_id(saga, vm, 0), leave_id(SagaId::new(), vm, 0));
     }
 }

@@ -28,7 +28,7 @@ use xenith_orchestrator_saga::{Outcome, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::pool::HostUpdate;
 
-use super::host_steps::{ASK_AGAIN, Behalf, LocalDisks};
+use super::host_steps::{ASK_AGAIN, Behalf, LocalDisks, id_of};
 use super::{Deps, nothing};
 use crate::events::Happened;
 use crate::model::BalanceRecord;
@@ -97,13 +97,7 @@ pub trait HostUpdates: Send + Sync {
 #[must_use]
 pub fn back_id(host: SagaId, vm: VmId) -> SagaId {
     let mut hasher = blake3::Hasher::new_derive_key("xenith 2026 pool update, a VM comes back");
-    hasher.update(host.as_bytes()).update(vm.as_bytes());
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    // As a UUID of a form of our own (RFC 9562, version 8).
-    bytes[6] = (bytes[6] & 0x0f) | 0x80;
-    bytes[8] = (bytes[8] & 0x3f) | 0x80;
-    SagaId::from_bytes(bytes)
+    id_of(hasher.update(host.as_bytes()).update(vm.as_bytes()))
 }
 
 /// What was done.

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 use xenith_hypervisor_agent_backend::Hypervisor;
-use xenith_hypervisor_agent_sim::{Foreign, SimHypervisor};
+use xenith_hypervisor_agent_sim::{Failure, FaultRule, Foreign, Operation, SimHypervisor};
 use xenith_hypervisor_agent_types::Power;
 use xenith_hypervisor_agent_types::system::PackagesDone;
 use xenith_orchestrator_api::{event, host, pool, task, vm};
@@ -51,6 +51,23 @@ async fn its_vms_leave_and_its_reboot_is_no_death() {
     assert!(!xen1(&all).await.maintenance);
     is(&all, "xen1", HaHostState::Armed).await;
     assert_eq!((events(&all, "host.rebooted").await, events(&all, "host.fenced").await), (1, 0));
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_that_does_not_leave_is_not_moved_all_day() {
+    let all = sharing().await;
+    web(&all).await;
+    done::<vm::Start>(&all, json!({ "vm": "web-1" })).await;
+    becomes(&all, Power::Running).await;
+    all.hosts[1].sim.inject(FaultRule::fail(Operation::Resume, Failure::NoMemory).every());
+    let failed = all.run::<host::Reboot>(&of(xen1_with("evacuate"))).await;
+    assert_eq!(failed.status, TaskStatus::RolledBack, "{:?}", failed.message);
+    let said = failed.message.unwrap_or_default();
+    assert!(said.contains("not all VMs can leave xen1: web-1"), "{said}");
+    assert_eq!(all.hosts[0].sim.system().boot, "boot-1");
+    until("it to run on", async || (running(&all).await == [1, 0]).then_some(())).await;
+    assert!(!xen1(&all).await.maintenance, "it is as it was before");
     all.stop().await;
 }
 
