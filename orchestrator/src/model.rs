@@ -149,7 +149,7 @@ pub struct HostRecord {
     /// The saga that works on it: at most one.
     #[serde(default)]
     pub held_by: Option<SagaId>,
-    /// That saga ends its boot: high availability leaves it alone.
+    /// That saga ends its boot, or the host may not be heard for a while: high availability leaves it alone.
     #[serde(default)]
     pub disarmed: bool,
     /// Its management controller.
@@ -179,7 +179,7 @@ impl HostRecord {
         }
     }
 
-    /// Whether high availability leaves it alone: for as long as the saga holds it that ends its boot.
+    /// Whether high availability leaves it alone: for as long as the saga holds it that said so.
     #[must_use]
     pub const fn is_disarmed(&self) -> bool {
         self.disarmed && self.held_by.is_some()

@@ -63,7 +63,8 @@ impl App {
             })));
         }
         let saga = SagaId::new();
-        let held = HostRecord { held_by: Some(saga), ..found.value.clone() };
+        // Whoever turns high availability on meanwhile gets it for this host when the change is over.
+        let held = HostRecord { held_by: Some(saga), disarmed: true, ..found.value.clone() };
         let hold = self.db.hosts.update_in(Transaction::new(), &found, &held);
         let params = Params { host: found.key, name, wanted, address, moves_to };
         let id = found.key.to_string();
@@ -77,7 +78,7 @@ impl App {
         self.nothing_moves(found.key, &found.value.name).await?;
         let armed = self.db.ha_pools.get(&found.value.pool).await.map_err(|e| store_error(&e))?;
         if armed.is_none() {
-            return Ok(());
+            return self.is_let_go(found).await;
         }
         let pool = self.pool_name(found.value.pool);
         let message = format_args!(
@@ -85,6 +86,17 @@ impl App {
              (xenith ha disable {pool})",
             found.value.name
         );
+        Err(ApiError::new(Reason::WrongState, message))
+    }
+
+    /// High availability that was turned off a moment ago may have its watchdog still.
+    async fn is_let_go(&self, found: &Record<HostId, HostRecord>) -> Result<(), ApiError> {
+        let kept = self.db.ha_hosts.get(&found.key).await.map_err(|e| store_error(&e))?;
+        if kept.is_none_or(|kept| kept.value.rests) {
+            return Ok(());
+        }
+        let name = &found.value.name;
+        let message = format_args!("{name} is armed still for high availability; try again in a moment");
         Err(ApiError::new(Reason::WrongState, message))
     }
 

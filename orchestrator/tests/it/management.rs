@@ -3,14 +3,16 @@
 use serde_json::{Value, json};
 use xenith_hypervisor_agent_sim::{NewWay, SimHypervisor};
 use xenith_hypervisor_agent_types::management::Addressing;
-use xenith_orchestrator_api::{event, host};
+use xenith_orchestrator_api::{event, ha, host, task};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::event::ListEvents;
+use xenith_orchestrator_types::ha::HaHostState;
 use xenith_orchestrator_types::host::{Host, HostRef, HostStatus};
-use xenith_orchestrator_types::task::{Task, TaskStatus};
+use xenith_orchestrator_types::task::{Task, TaskRef, TaskStatus};
 
+use crate::ha::is;
 use crate::harness::{Installation, api_error};
-use crate::shared_storage::of;
+use crate::shared_storage::{of, sharing};
 
 fn change(more: Value) -> Value {
     let mut params = json!({ "host": "xen1" });
@@ -80,5 +82,27 @@ async fn a_host_that_is_heard_keeps_its_new_interface_and_others_go_back() {
     let error = api_error(all.admin.call::<host::SetManagement>(&of(change(json!({ "vlan": 0 })))).await);
     assert_eq!(error.reason(), Reason::WrongState);
     assert!(error.message.contains("/etc/network/interfaces"), "{error}");
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn high_availability_waits_for_a_host_whose_interface_is_on_trial() {
+    let all = sharing().await;
+    // It is on trial there, and not heard.
+    let wanted = change(json!({ "vlan": 7, "agent_address": "127.0.0.1:1" }));
+    let begun = all.admin.call::<host::SetManagement>(&of(wanted)).await.unwrap().task;
+    let enable = json!({ "pool": "default", "sr": "nas", "lease_s": 9, "watchdog_s": 1, "beat_s": 1 });
+    all.admin.call::<ha::Enable>(&of(enable)).await.unwrap();
+    is(&all, "xen2", HaHostState::Armed).await;
+    is(&all, "xen1", HaHostState::Unarmed).await;
+    let db = all.orchestrator.as_ref().unwrap().app.db.clone();
+    let record = db.hosts.get(&xen1(&all).await.id).await.unwrap().unwrap().value;
+    assert!(record.is_disarmed(), "nobody goes by its lease: {record:?}");
+
+    all.admin.call::<task::Cancel>(&TaskRef { task: begun }).await.unwrap();
+    assert_eq!(all.wait_task(begun).await.status, TaskStatus::RolledBack);
+    is(&all, "xen1", HaHostState::Armed).await;
+    let error = api_error(all.admin.call::<host::SetManagement>(&of(change(json!({ "vlan": 7 })))).await);
+    assert!(error.reason() == Reason::WrongState && error.message.contains("ha disable"), "{error}");
     all.stop().await;
 }
