@@ -13,7 +13,7 @@ mod image;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 use xenith_common_text::counted;
@@ -28,6 +28,9 @@ use crate::progress::Progress;
 
 /// How soon a fill notices that it is not wanted any more.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long a host is taken for one that goes down. Units that hang end sooner; after that the order was lost, and whoever
+/// asks has to be told that the host is up, or may give the order again.
+const GOES_DOWN_WITHIN: Duration = Duration::from_secs(900);
 /// Guests that are named where they are in the way.
 const NAMED: usize = 5;
 
@@ -39,8 +42,8 @@ pub struct Systems {
     /// What was fetched.
     folder: PathBuf,
     turn: Mutex<()>,
-    /// The boot that was told to end.
-    ending: std::sync::Mutex<Option<String>>,
+    /// The boot that was told to end, and when.
+    ending: std::sync::Mutex<Option<(String, Instant)>>,
 }
 
 /// How a boot ends.
@@ -117,7 +120,7 @@ impl Systems {
 
     fn not_ending(&self, boot: &str) -> Result<(), Fault> {
         let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
-        if ending.as_deref() == Some(boot) {
+        if ending.as_ref().is_some_and(|(told, at)| told == boot && at.elapsed() < GOES_DOWN_WITHIN) {
             return Err(Fault::new(FaultReason::NotReady, "the host is going down"));
         }
         Ok(())
@@ -221,7 +224,8 @@ impl Systems {
     }
 
     fn note_ending(&self, boot: Option<String>) {
-        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = boot;
+        let told = boot.map(|boot| (boot, Instant::now()));
+        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = told;
     }
 
     /// A restart would be a power cut to them.
@@ -244,4 +248,29 @@ async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
     tokio::task::spawn_blocking(call).await.map_err(|error| Fault::new(FaultReason::Internal, error))?
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_hypervisor_agent_sim::SimHypervisor;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_did_not_go_down_can_be_told_again() {
+        let sim = SimHypervisor::builder().build();
+        let (slots, machine): (Arc<dyn SystemSlots>, Arc<dyn Machine>) = (sim.clone(), sim.clone());
+        let systems = Systems::new((slots, machine), sim.clone(), Path::new("/nowhere"));
+        let boot = systems.boot().await.unwrap();
+        systems.note_ending(Some(boot.clone()));
+        assert_eq!(systems.boot().await.unwrap_err().reason, FaultReason::NotReady);
+        systems.end(&boot, Ending::PowerOff).await.unwrap();
+        assert!(!sim.is_off(), "it goes down already");
+
+        let Some(before) = Instant::now().checked_sub(GOES_DOWN_WITHIN) else { return };
+        *systems.ending.lock().unwrap() = Some((boot.clone(), before));
+        assert_eq!(systems.boot().await.unwrap(), boot, "it is up");
+        systems.end(&boot, Ending::PowerOff).await.unwrap();
+        assert!(sim.is_off());
+    }
 }
