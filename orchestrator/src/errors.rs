@@ -48,7 +48,7 @@ pub fn agent_error(error: &AgentClientError) -> ApiError {
     let reason = match error {
         AgentClientError::Refused(fault) => match fault.reason {
             FaultReason::NotFound => Reason::NotFound,
-            FaultReason::WrongState => Reason::WrongState,
+            FaultReason::WrongState | FaultReason::LeasedElsewhere => Reason::WrongState,
             FaultReason::Invalid => Reason::Invalid,
             _ => Reason::HostFailed,
         },

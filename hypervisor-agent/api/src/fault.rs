@@ -19,6 +19,7 @@ pub fn status_from_fault(fault: &Fault) -> Status {
         FaultReason::NotFound => Code::NotFound,
         FaultReason::Invalid => Code::InvalidArgument,
         FaultReason::WrongState
+        | FaultReason::LeasedElsewhere
         | FaultReason::StaleEpoch
         | FaultReason::StaleDefinition
         | FaultReason::IncarnationEnded => Code::FailedPrecondition,

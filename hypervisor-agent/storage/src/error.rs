@@ -3,8 +3,8 @@
 use std::io;
 
 use xenith_common_block::BlockError;
-use xenith_common_ids::{SrId, VdiId};
-use xenith_hypervisor_agent_types::{Fault, FaultReason, VdiSize};
+use xenith_common_ids::{HostId, SrId, VdiId};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, VdiLease, VdiSize};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -36,6 +36,18 @@ pub enum StorageError {
     /// The image is not what was written down about it.
     #[error("VDI {vdi} is damaged: {detail}")]
     Damaged { vdi: VdiId, detail: String },
+    /// Another host may write it.
+    #[error(
+        "VDI {vdi} is leased to {lease}, and has one writer only: stop the VM there, or wait until that host has let go \
+         of it; if that host is dead for good, break its lease: xenith vdi break-lease {vdi}"
+    )]
+    LeasedElsewhere { vdi: VdiId, lease: Box<VdiLease> },
+    /// Another host is changing the lease, or died while it did.
+    #[error(
+        "host {host} is changing the lease of VDI {vdi}; try again, and if that host is dead for good: xenith vdi \
+         break-lease {vdi} --host {host}"
+    )]
+    LeaseChanging { vdi: VdiId, host: HostId },
     #[error("{0}")]
     Unsupported(String),
     #[error("cannot {action} VDI {vdi}")]
@@ -80,6 +92,8 @@ impl From<StorageError> for Fault {
         let reason = match &error {
             full if full.is_full() => FaultReason::StorageFull,
             StorageError::NotFound { .. } | StorageError::OtherSr(_) => FaultReason::NotFound,
+            StorageError::LeasedElsewhere { .. } => FaultReason::LeasedElsewhere,
+            StorageError::LeaseChanging { .. } => FaultReason::NotReady,
             StorageError::OtherSize { .. }
             | StorageError::Shrink { .. }
             | StorageError::IsSnapshot { .. }

@@ -5,6 +5,7 @@
 //! | `<id>.raw` | a VDI; being there under this name is its commit point |
 //! | `<id>.snap` | a snapshot: the same, never opened for writing |
 //! | `<id>.json` | what was written down about either ([`meta`]): written before it, deleted after it |
+//! | `.xenith-leases/<id>.json` | who may write a VDI, in an SR that more than one host may have ([`crate::VdiLeases`]) |
 //! | `*.partial` | something that is being made, or was when the power went |
 //!
 //! Snapshots and clones share blocks where the file system can (`FICLONE`: XFS made with reflink, btrfs, NFS 4.2 on
@@ -23,6 +24,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use xenith_common_block::{BlockError, BlockSink, BlockSource, FileSink, FileSource, copy};
@@ -31,7 +33,8 @@ use xenith_hypervisor_agent_types::{DamagedVdi, LeftOver, SnapshotOf, SrSpace, V
 
 use crate::error::is_full;
 use crate::lease::LEASES;
-use crate::{Listing, PendingSnapshot, Result, Sharing, StorageDriver, StorageError};
+use crate::vdi_lease::VDI_LEASES;
+use crate::{Listing, PendingSnapshot, Result, Sharing, StorageDriver, StorageError, VdiLeases};
 use meta::Meta;
 use open::{plain, read_small_text};
 use source::RawSource;
@@ -45,8 +48,9 @@ pub struct FileDriver {
     id: SrId,
     folder: PathBuf,
     sharing: Sharing,
-    /// It was attached by its mark, without which the folder is the one under a disk that is not mounted any more.
-    marked: bool,
+    /// It was attached by its mark, without which the folder is the one under a disk that is not mounted any more. Others
+    /// may have it too, and so it has leases.
+    leases: Option<Arc<VdiLeases>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +81,7 @@ impl FileDriver {
                 Sharing::FullCopy
             }
         };
-        Self { id, folder, sharing, marked: false }
+        Self { id, folder, sharing, leases: None }
     }
 
     /// Marks a folder as the SR `id`, which it becomes with that.
@@ -120,7 +124,10 @@ impl FileDriver {
         let sr = |source| StorageError::Sr { action: "attach", sr: id, source };
         let shown = folder.display();
         match read_small_text(&folder.join(MARK)) {
-            Ok(mark) if mark.trim() == id.to_string() => Ok(Self { marked: true, ..Self::open(id, folder) }),
+            Ok(mark) if mark.trim() == id.to_string() => {
+                let leases = Some(Arc::new(VdiLeases::new(id, folder.clone())));
+                Ok(Self { leases, ..Self::open(id, folder) })
+            }
             Ok(mark) => Err(StorageError::Unsupported(format!("{shown} is another SR: {}", mark.trim()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StorageError::Unsupported(format!(
                 "{shown} is not SR {id} (it has no {MARK}); is its disk mounted?"
@@ -137,7 +144,7 @@ impl FileDriver {
     /// Refuses a folder whose disk was taken away under it: what is not in there may be safe and sound elsewhere, and
     /// what is made in there would be hidden when the disk is back.
     fn still_there(&self) -> Result<()> {
-        if !self.marked || self.folder.join(MARK).exists() {
+        if self.leases.is_none() || self.folder.join(MARK).exists() {
             return Ok(());
         }
         let (folder, id) = (self.folder.display(), self.id);
@@ -314,6 +321,10 @@ impl StorageDriver for FileDriver {
         self.sharing
     }
 
+    fn leases(&self) -> Option<&VdiLeases> {
+        self.leases.as_deref()
+    }
+
     fn space(&self) -> Result<SrSpace> {
         let (free, total) = self.room()?;
         let listing = self.list()?;
@@ -353,7 +364,7 @@ impl StorageDriver for FileDriver {
                     Err(error) => listing.damaged.push(DamagedVdi { vdi, problem: error.to_string() }),
                 },
                 // Not in the list of what is there, and none of ours to clear away.
-                _ if [MARK, LEASES, "lost+found", "downloads"].contains(&&*name) => {}
+                _ if [MARK, LEASES, VDI_LEASES, "lost+found", "downloads"].contains(&&*name) => {}
                 Some((vdi, "json")) if self.image(vdi).exists() || self.frozen(vdi).exists() => {}
                 _ => {
                     let Ok(found) = entry.metadata() else { continue };

@@ -37,22 +37,9 @@ pub struct LeaseFolder {
 impl LeaseFolder {
     /// Of the SR that is in `root`.
     pub fn open(sr: SrId, root: &Path) -> Result<Self> {
-        let error = |source: io::Error| StorageError::Sr { action: "open the leases in", sr, source };
-        let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root_fd = openat(CWD, root, directory, Mode::empty()).map_err(|errno| error(errno.into()))?;
-        let mark = read_file(&root_fd, MARK).map_err(error)?;
-        if mark.as_deref().map(str::trim) != Some(sr.to_string().as_str()) {
-            let shown = root.display();
-            return Err(StorageError::Unsupported(format!(
-                "{shown} is not SR {sr} (by its {MARK}); is its disk mounted?"
-            )));
-        }
-        match mkdirat(&root_fd, LEASES, Mode::from_raw_mode(0o700)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(error(errno.into())),
-        }
-        let folder = openat(&root_fd, LEASES, directory | OFlags::NOFOLLOW, Mode::empty())
-            .map_err(|errno| error(errno.into()))?;
+        let folder = open_sr(sr, root).and_then(|root_fd| {
+            make_below(&root_fd, LEASES).map_err(|errno| cannot_open(sr, errno.into()))
+        })?;
         Ok(Self { sr, folder })
     }
 
@@ -85,12 +72,48 @@ impl LeaseFolder {
     }
 }
 
+fn cannot_open(sr: SrId, source: io::Error) -> StorageError {
+    StorageError::Sr { action: "open the leases in", sr, source }
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// The folder of the SR, which its mark says it is.
+pub(crate) fn open_sr(sr: SrId, root: &Path) -> Result<OwnedFd> {
+    let root_fd =
+        openat(CWD, root, DIRECTORY, Mode::empty()).map_err(|errno| cannot_open(sr, errno.into()))?;
+    let mark = read_file(&root_fd, MARK).map_err(|source| cannot_open(sr, source))?;
+    if mark.as_deref().map(str::trim) != Some(sr.to_string().as_str()) {
+        let shown = root.display();
+        return Err(StorageError::Unsupported(format!(
+            "{shown} is not SR {sr} (by its {MARK}); is its disk mounted?"
+        )));
+    }
+    Ok(root_fd)
+}
+
+pub(crate) fn open_below(folder: impl AsFd, name: &str) -> rustix::io::Result<OwnedFd> {
+    openat(folder, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+}
+
+/// The same of one that may not be there yet.
+pub(crate) fn make_below(folder: impl AsFd, name: &str) -> rustix::io::Result<OwnedFd> {
+    match open_below(&folder, name) {
+        Err(Errno::NOENT) => {}
+        other => return other,
+    }
+    match mkdirat(&folder, name, Mode::from_raw_mode(0o700)) {
+        Ok(()) | Err(Errno::EXIST) => open_below(&folder, name),
+        Err(errno) => Err(errno),
+    }
+}
+
 fn file_name(host: HostId) -> String {
     format!("{host}.json")
 }
 
 /// `None`: there is none.
-fn read_file(folder: impl AsFd, name: &str) -> io::Result<Option<String>> {
+pub(crate) fn read_file(folder: impl AsFd, name: &str) -> io::Result<Option<String>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match openat(folder, name, flags, Mode::empty()) {
         Ok(file) => File::from(file),

@@ -8,6 +8,8 @@
 //! * A snapshot is a VDI that never changes. Snapshots of one VDI are independent: each is deleted by itself, in
 //!   any order, and nothing has to be merged.
 //! * Repeating a call that was done is done at once.
+//! * Where more than one host may have the SR, a driver has leases ([`StorageDriver::leases`]): the caller takes a VDI's
+//!   before it writes it, or has it written.
 //! * What changed since a snapshot is never too few; where a driver cannot tell, it says so and why.
 
 pub mod changed;
@@ -18,6 +20,7 @@ mod extent_map;
 pub mod file;
 mod lease;
 pub mod lvm_thin;
+mod vdi_lease;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -28,6 +31,7 @@ use xenith_hypervisor_agent_types::{DamagedVdi, LeftOver, SnapshotOf, SrSpace, V
 
 pub use error::{StorageError, is_full};
 pub use lease::{LEASES, LeaseFolder};
+pub use vdi_lease::{Broken, Taken, Taking, VDI_LEASES, VdiLeases};
 
 pub type Result<T, E = StorageError> = std::result::Result<T, E>;
 
@@ -53,6 +57,11 @@ pub trait StorageDriver: Send + Sync + std::fmt::Debug + 'static {
     fn sr(&self) -> SrId;
 
     fn sharing(&self) -> Sharing;
+
+    /// Of its VDIs. `None`: the SR is one host's, whose agent alone says who writes.
+    fn leases(&self) -> Option<&VdiLeases> {
+        None
+    }
 
     fn space(&self) -> Result<SrSpace>;
 

@@ -14,6 +14,8 @@ pub enum FaultReason {
     NotFound,
     /// Not while the VM does what it does now.
     WrongState,
+    /// Another host may write the VDI; the message names it.
+    LeasedElsewhere,
     /// The request itself is wrong; `field` says where.
     Invalid,
     /// An orchestrator with a newer epoch has taken over.
@@ -40,9 +42,10 @@ pub enum FaultReason {
 }
 
 impl FaultReason {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NotFound,
         Self::WrongState,
+        Self::LeasedElsewhere,
         Self::Invalid,
         Self::StaleEpoch,
         Self::StaleDefinition,
@@ -63,6 +66,7 @@ impl FaultReason {
         match self {
             Self::NotFound => "not-found",
             Self::WrongState => "wrong-state",
+            Self::LeasedElsewhere => "leased-elsewhere",
             Self::Invalid => "invalid",
             Self::StaleEpoch => "stale-epoch",
             Self::StaleDefinition => "stale-definition",
@@ -85,6 +89,7 @@ impl FaultReason {
         matches!(
             self,
             Self::WrongState
+                | Self::LeasedElsewhere
                 | Self::NoMemory
                 | Self::GuestUnresponsive
                 | Self::GuestShuttingDown

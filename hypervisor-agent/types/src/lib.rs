@@ -13,6 +13,7 @@ pub mod filter;
 pub mod ha;
 mod hardware;
 mod host;
+mod lease;
 pub mod management;
 mod memory;
 pub mod mesh;
@@ -41,6 +42,7 @@ pub use hardware::{
     PciAddress, PciDevice, Video, VideoAdapter,
 };
 pub use host::{Bridge, CpuTopology, HostFacts, XenVersion};
+pub use lease::{LeasedTo, VdiLease};
 pub use memory::{KeptMemory, MemoryOf, WrittenWhile};
 pub use name::{ParseNameError, VmName};
 pub use platform::{BootDevice, DirectBoot, Firmware, Platform, PlatformKind};
