@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tonic::transport::Server;
 use uuid::Uuid;
 use xenith_common_ha::Autostart;
-use xenith_common_ids::{Epoch, SrId};
+use xenith_common_ids::{Epoch, HostId, SrId};
 use xenith_common_pki::server_config;
 use xenith_common_tasks::{CancellationToken, Stragglers, TaskSet};
 use xenith_hypervisor_agent_backend::{
@@ -28,7 +28,7 @@ use xenith_vmware_import::guest::helper::machine::Kit;
 use crate::backup::Backups;
 use crate::config::Config;
 use crate::console::Consoles;
-use crate::disk::{Attachments, InUse, SpaceGuard, Storage};
+use crate::disk::{Attachments, Here, InUse, SpaceGuard, Storage};
 use crate::fence::Fence;
 use crate::guest_agent::GuestAgents;
 use crate::ha::Ha;
@@ -166,9 +166,10 @@ async fn adopt(
 ) -> Result<Service, AgentError> {
     let journal = Journal::open(&config.state)?;
     let record = host_record(&journal)?;
-    let in_use = InUse::default();
+    let (in_use, domids) = (InUse::default(), Domids::default());
     let place = (record.local_sr, backend.disk_servers);
-    let storage = storage(config, place, in_use.clone()).await.map_err(AgentError::Adopt)?;
+    let here = here(identity.host(), &*backend.hypervisor).await;
+    let storage = storage(config, place, (in_use.clone(), here)).await.map_err(AgentError::Adopt)?;
     let (arms, fresh_boot) = (record.arms, record.boot != backend.boot_id);
     let fence = Arc::new(Fence::new(journal.clone(), record));
     // Before any VM is looked at: what the host is armed with says what may start.
@@ -188,7 +189,6 @@ async fn adopt(
     };
     let helpers = Helpers { hypervisor: Arc::clone(&driver.hypervisor), kit: backend.helpers };
     let imports = Imports::new(&config.state, storage.clone(), (helpers, config.datastores.clone()));
-    let domids = Domids::default();
     let consoles = Consoles::new(
         Arc::clone(&driver.hypervisor),
         domids.clone(),
@@ -287,16 +287,23 @@ async fn start_what_starts(
     }
 }
 
+/// Its name is for people, who also know it by its id.
+async fn here(host: HostId, hypervisor: &dyn Hypervisor) -> Here {
+    let name = hypervisor.host().await.map_or_else(|_| host.to_string(), |facts| facts.hostname);
+    Here { host, name }
+}
+
 /// The SRs of this host, with those that were attached before.
 async fn storage(
     config: &Config,
     (local, launcher): (SrId, Launcher),
-    in_use: InUse,
+    (in_use, here): (InUse, Here),
 ) -> Result<Storage, Fault> {
     let (folder, state) = (config.storage.clone(), config.state.clone());
     let open = move || {
         let attachments = Attachments::open(&state, &folder)?;
         let mut storage = Storage::new(Arc::new(FileDriver::open(local, folder)), in_use);
+        storage.lease_as(here);
         storage.remember(attachments);
         storage.adopt_instants(&state, launcher)?;
         storage.adopt_marks(&state)?;

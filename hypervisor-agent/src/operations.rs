@@ -17,6 +17,7 @@
 //! | apply (memory, disks, NICs, CD) | what is applied, noted after each change and before one that plugs in |
 //! | VDIs, snapshots, clones, copies, seeds, imports of images | the new VDI under the id that the caller chose |
 //! | grow, revert, rewind, delete, SRs | the same contents again: the caller lets no VM use it meanwhile |
+//! | a lease broken | the lease of who has it by then, who was not named |
 //! | backup | the committed backup that carries the operation id |
 //! | restore, follow, instant restore | the same contents again, or the server that runs |
 //! | passes and preparation of an import, uploads | their own state on disk |

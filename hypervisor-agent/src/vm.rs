@@ -11,6 +11,7 @@ mod change;
 pub mod domain_spec;
 pub mod driver;
 mod keep_memory;
+mod leases;
 mod migrate;
 pub mod owner;
 pub mod publisher;

@@ -300,11 +300,11 @@ fn print_objects(full: Cost, corpus: &Corpus) {
     let grows = per(full.packs, corpus.data_bytes) + SEGMENTS;
     println!("| objects per TiB of data | 12500 | {grows:.0}{} |", verdict(grows, 12_500.0));
     // A pack of the largest size after the other; the map takes 35 bytes for each chunk, in packs of its own.
-    let full = (1u64 << 40) as f64 / PackLimits::DATA.bytes as f64;
+    let packs = (1u64 << 40) as f64 / PackLimits::DATA.bytes as f64;
     let map = (1u64 << 40) as f64 / 65_536.0 * 35.0 / PackLimits::MAPS.bytes as f64;
     let (beside, limit) = (map + SEGMENTS, 12_500.0);
-    println!("| — where nothing can be compressed, by arithmetic | | {:.0} |", full + beside);
-    println!("| — kept for data that shrinks to at most, by arithmetic | | {:.2} |", (limit - beside) / full);
+    println!("| — where nothing can be compressed, by arithmetic | | {:.0} |", packs + beside);
+    println!("| — kept for data that shrinks to at most, by arithmetic | | {:.2} |", (limit - beside) / packs);
     println!(
         "| — if all of this small repository are scaled | | {:.0} |",
         per(full.objects, corpus.data_bytes)

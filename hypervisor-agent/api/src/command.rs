@@ -14,6 +14,7 @@ use xenith_hypervisor_agent_types::{
 use crate::arrival::{self, ArrivalCommand, Exchanged, SendVm};
 use crate::convert::{answered, asked, id, required, under};
 use crate::import::{DiskPassed, GuestPrepared, ImportCommand, UploadOpen};
+use crate::lease::LeaseFound;
 use crate::memory;
 use crate::storage::{self, Snapshotted, StorageCommand};
 use crate::transfer::TransferCommand;
@@ -150,6 +151,7 @@ pub enum CommandResult {
     ImportPassed(Vec<DiskPassed>),
     GuestPrepared(Box<GuestPrepared>),
     Sr(Box<SrFacts>),
+    Lease(Box<LeaseFound>),
     Backup(Box<BackupReply>),
     Hardware(Box<HostHardware>),
     /// Bytes that were copied.
@@ -332,6 +334,7 @@ impl From<&CommandResult> for wire::ExecuteReply {
                 WireResult::ArrivalOpen(wire::ArrivalOpen { port: u32::from(*port) })
             }
             CommandResult::Sr(sr) => WireResult::Sr((&**sr).into()),
+            CommandResult::Lease(found) => WireResult::Lease((&**found).into()),
             CommandResult::Snapshotted(made) => WireResult::Snapshotted(made.into()),
             CommandResult::UploadOpen(open) => WireResult::UploadOpen(open.into()),
             CommandResult::ImportPassed(disks) => {
@@ -371,6 +374,7 @@ impl TryFrom<wire::ExecuteReply> for CommandResult {
                 u16::try_from(open.port).map_err(|error| WireError::new("arrival_open.port", error))?,
             ),
             WireResult::Sr(sr) => Self::Sr(Box::new(under("sr", sr.try_into())?)),
+            WireResult::Lease(found) => Self::Lease(Box::new(under("lease", found.try_into())?)),
             WireResult::Snapshotted(made) => Self::Snapshotted(under("snapshotted", made.try_into())?),
             WireResult::UploadOpen(open) => Self::UploadOpen(under("upload_open", open.try_into())?),
             WireResult::ImportPassed(passed) => {

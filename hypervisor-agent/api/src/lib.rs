@@ -13,6 +13,7 @@ mod fault;
 mod ha;
 mod import;
 mod join_token;
+mod lease;
 mod management;
 mod memory;
 mod metrics;
@@ -39,6 +40,7 @@ pub use import::{
     PrepareOutcome, UploadOpen, VdiProgress, VsphereAccess, vdi_ids,
 };
 pub use join_token::{JoinToken, ParseJoinTokenError};
+pub use lease::LeaseFound;
 pub use metrics::Samples;
 pub use observed::{Changes, Hello};
 pub use storage::{MakeSr, Snapshotted, StorageCommand};

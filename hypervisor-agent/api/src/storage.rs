@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use xenith_common_ids::{SrId, VdiId, VmId};
+use xenith_common_ids::{HostId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{
     Consistency, KeptMemory, Quiesce, Quiesced, SnapshotOf, SrSpec, VdiFacts, VdiSize,
 };
@@ -39,6 +39,9 @@ pub enum StorageCommand {
     Seed { vdi: VdiId, sr: SrId, files: BTreeMap<String, String> },
     /// Reads what is in it.
     Scan { sr: SrId },
+    /// Ends the lease of a VDI that one of these hosts has, and says who had it: who asks knows that they write nothing any
+    /// more. With none, it is only looked at.
+    BreakLease { vdi: VdiId, sr: SrId, of: Vec<HostId> },
 }
 
 /// Whether an SR is made or must be there.
@@ -104,6 +107,11 @@ impl From<&StorageCommand> for Wire {
             StorageCommand::Unmake { sr } => {
                 Self::DetachSr(wire::SrRef { sr_id: sr.to_string(), unmake: true })
             }
+            StorageCommand::BreakLease { vdi, sr, of } => Self::BreakLease(wire::BreakLease {
+                vdi_id: vdi.to_string(),
+                sr_id: sr.to_string(),
+                host_ids: of.iter().map(ToString::to_string).collect(),
+            }),
             StorageCommand::Scan { sr } => Self::ScanSr(wire::SrRef { sr_id: sr.to_string(), unmake: false }),
         }
     }
@@ -126,6 +134,7 @@ pub(crate) fn from_wire(command: &Wire) -> Option<Result<StorageCommand, WireErr
         Wire::SeedVdi(seed) => parse_seed(seed),
         Wire::DetachSr(sr) if sr.unmake => id("sr_id", &sr.sr_id).map(|sr| StorageCommand::Unmake { sr }),
         Wire::DetachSr(sr) => id("sr_id", &sr.sr_id).map(|sr| StorageCommand::Detach { sr }),
+        Wire::BreakLease(lease) => crate::lease::parse_break(lease),
         Wire::ScanSr(sr) => id("sr_id", &sr.sr_id).map(|sr| StorageCommand::Scan { sr }),
         _ => return None,
     })

@@ -91,6 +91,12 @@ impl Busy {
         Ok(Hold { busy: self.clone(), vdi, kind: Kind::Change })
     }
 
+    /// Whether somebody changes or makes it.
+    #[must_use]
+    pub fn is_changing(&self, vdi: VdiId) -> bool {
+        self.lock().get(&vdi).is_some_and(|known| known.changing)
+    }
+
     /// One that is made in the SR, or is worked on and of which `holds` says that it is there.
     #[must_use]
     pub fn any_in(&self, sr: SrId, mut holds: impl FnMut(VdiId) -> bool) -> Option<VdiId> {
@@ -146,7 +152,9 @@ mod tests {
         drop(first);
         assert!(busy.change(vdi, "being deleted").is_err());
         drop(second);
+        assert!(!busy.is_changing(vdi));
         let change = busy.change(vdi, "being written").unwrap();
+        assert!(busy.is_changing(vdi));
         assert!(
             busy.read(vdi, "being read").is_err() && busy.check_opens(vdi, DiskAccess::ReadOnly).is_err()
         );

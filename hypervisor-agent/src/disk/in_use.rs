@@ -33,6 +33,13 @@ impl InUse {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What a VM has.
+    #[must_use]
+    pub fn of(&self, vm: VmId) -> Vec<VdiId> {
+        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.get(&vm).cloned().unwrap_or_default()
+    }
+
     /// Who has it.
     #[must_use]
     pub fn by(&self, vdi: VdiId) -> Option<VmId> {

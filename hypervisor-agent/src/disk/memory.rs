@@ -134,10 +134,12 @@ impl Storage {
             let message = format_args!("VDI {} is a disk of VM {other} too; stop that one first", of.vdi);
             return Err(Fault::new(FaultReason::WrongState, message));
         }
-        let _hold = self.busy.change(of.vdi, "being reverted to a snapshot")?;
+        let hold = self.busy.change(of.vdi, "being reverted to a snapshot")?;
         let _snapshot = self.busy.read(of.snapshot, "being reverted to")?;
+        let driver = self.find(of.vdi)?;
+        let _writing = self.writing(hold, &*driver, of.vdi)?;
         self.forget_mark(of.vdi)?;
-        Ok(self.find(of.vdi)?.revert(of.vdi, of.snapshot)?)
+        Ok(driver.revert(of.vdi, of.snapshot)?)
     }
 }
 

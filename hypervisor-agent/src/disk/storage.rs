@@ -1,8 +1,9 @@
 //! The SRs of this host, and the rules for their VDIs.
 //!
 //! What always holds: one change per VDI at a time, and none of what a VM has open but growing it and snapshotting
-//! it (through the VM). Holding a VDI comes before asking who has it open, and a VM that starts says what it opens
-//! before it asks whether that is held: of the two, at least one sees the other.
+//! it (through the VM). What more than one host reaches is written with its lease only ([`super::lease`]). Holding a VDI
+//! comes before asking who has it open, and a VM that starts says what it opens before it asks whether that is held: of
+//! the two, at least one sees the other.
 //!
 //! Everything here blocks; it is called from worker threads.
 
@@ -19,6 +20,7 @@ use super::answering::Answering;
 use super::attached::Attachments;
 use super::busy::{Busy, Hold};
 use super::copying::Copying;
+use super::lease::{Leased, Writing};
 use super::marks::{Marks, Point};
 use super::srs::Turning;
 use super::{InUse, PendingSnapshots};
@@ -40,6 +42,7 @@ pub struct Storage {
     pub(super) turning: Turning,
     pub(super) answering: Answering,
     pub(crate) copying: Copying,
+    pub(super) leased: Leased,
     instants: Option<Arc<Instants>>,
     marks: Option<Marks>,
 }
@@ -59,6 +62,7 @@ impl Storage {
             turning: Turning::default(),
             answering: Answering::default(),
             copying: Copying::default(),
+            leased: Leased::default(),
             instants: None,
             marks: None,
         }
@@ -88,8 +92,10 @@ impl Storage {
 
     /// Makes sure that a VDI which is new is served from a backup while that comes in.
     pub fn begin_instant(&self, vdi: VdiId, origin: Origin) -> Result<()> {
-        let driver = self.find(vdi)?;
-        self.instants()?.begin(vdi, &*driver, origin, || self.closed(vdi))
+        let (driver, instants) = (self.find(vdi)?, self.instants()?);
+        // Its server writes for as long as the disk comes in, and holds it.
+        self.lease_while_held(&*driver, vdi)?;
+        instants.begin(vdi, &*driver, origin, || self.closed(vdi))
     }
 
     /// How far that is; `None` for a plain VDI.
@@ -158,9 +164,10 @@ impl Storage {
         if let Some(instants) = &self.instants {
             instants.drop_vdi(vdi, || self.closed(vdi))?;
         }
-        let _hold = self.busy.change(vdi, "being deleted")?;
+        let hold = self.busy.change(vdi, "being deleted")?;
         let driver = self.driver(sr)?;
         self.closed(vdi)?;
+        let _writing = self.writing(hold, &*driver, vdi)?;
         self.forget_mark(vdi)?;
         driver.delete(vdi)?;
         self.places.lock().unwrap_or_else(PoisonError::into_inner).remove(&vdi);
@@ -168,8 +175,10 @@ impl Storage {
     }
 
     pub fn grow(&self, sr: SrId, vdi: VdiId, size: VdiSize) -> Result<VdiFacts> {
-        let _hold = self.busy.change(vdi, "being resized")?;
-        Ok(self.driver(sr)?.grow(vdi, size)?)
+        let hold = self.busy.change(vdi, "being resized")?;
+        let driver = self.driver(sr)?;
+        let _writing = self.writing(hold, &*driver, vdi)?;
+        Ok(driver.grow(vdi, size)?)
     }
 
     pub fn clone_vdi(&self, sr: SrId, from: VdiId, to: VdiId) -> Result<VdiFacts> {
@@ -184,18 +193,24 @@ impl Storage {
         self.reverted(&*self.driver(sr)?, vdi, snapshot).map(|(facts, _)| facts)
     }
 
-    fn reverted(&self, driver: &dyn StorageDriver, vdi: VdiId, snapshot: VdiId) -> Result<(VdiFacts, Hold)> {
+    fn reverted(
+        &self,
+        driver: &dyn StorageDriver,
+        vdi: VdiId,
+        snapshot: VdiId,
+    ) -> Result<(VdiFacts, Writing)> {
         let hold = self.busy.change(vdi, "being reverted to a snapshot")?;
         let _snapshot = self.busy.read(snapshot, "being reverted to")?;
         self.closed(vdi)?;
+        let writing = self.writing(hold, driver, vdi)?;
         self.forget_mark(vdi)?;
-        Ok((driver.revert(vdi, snapshot)?, hold))
+        Ok((driver.revert(vdi, snapshot)?, writing))
     }
 
     /// Gives the VDI of a standby VM the contents of a snapshot that is known to be `point`.
     pub fn rewind(&self, vdi: VdiId, snapshot: VdiId, point: Point) -> Result<()> {
         let marks = self.marks()?;
-        let (_, _hold) = self.reverted(&*self.find(vdi)?, vdi, snapshot)?;
+        let (_, _writing) = self.reverted(&*self.find(vdi)?, vdi, snapshot)?;
         marks.set(vdi, &[point])
     }
 
@@ -213,7 +228,8 @@ impl Storage {
         let hold = self.busy.change(vdi, "being brought to a newer backup")?;
         let driver = self.find(vdi)?;
         self.closed(vdi)?;
-        Ok(Marked { vdi, marks: self.marks()?.clone(), sink: driver.open_sink(vdi)?, _hold: hold })
+        let writing = self.writing(hold, &*driver, vdi)?;
+        Ok(Marked { vdi, marks: self.marks()?.clone(), sink: driver.open_sink(vdi)?, _writing: writing })
     }
 
     /// Begins a snapshot of VDIs in any SRs of this host; [`PendingSnapshots::take`] must find them standing still.
@@ -270,7 +286,7 @@ impl Storage {
         let hold = self.busy.read_still(vdi, "being read")?;
         let driver = self.find(vdi)?;
         self.still(&*driver, vdi)?;
-        Ok(Arc::new(Held { inner: driver.open_source(vdi)?, _hold: hold }))
+        Ok(Arc::new(Held { inner: driver.open_source(vdi)?, _held: hold }))
     }
 
     /// Writes a VDI that no VM has open, alone.
@@ -286,8 +302,9 @@ impl Storage {
         if vm.is_none() || self.in_use.by(vdi) != vm {
             self.closed(vdi)?;
         }
+        let writing = self.writing(hold, &*driver, vdi)?;
         self.forget_mark(vdi)?;
-        Ok(Arc::new(Held { inner: driver.open_sink(vdi)?, _hold: hold }))
+        Ok(Arc::new(Held { inner: driver.open_sink(vdi)?, _held: writing }))
     }
 
     /// Gives a VDI that no VM has open to a domain of ours, alone, as long as the answer lives.
@@ -295,9 +312,10 @@ impl Storage {
         let hold = self.busy.change(vdi, what)?;
         let driver = self.driver(sr)?;
         self.closed(vdi)?;
+        let writing = self.writing(hold, &*driver, vdi)?;
         self.forget_mark(vdi)?;
         let size = driver.facts(vdi)?.size.bytes();
-        Ok(Lent { path: driver.path(vdi)?, size, _hold: hold })
+        Ok(Lent { path: driver.path(vdi)?, size, _writing: writing })
     }
 
     /// Refuses a VDI that a VM has open.
@@ -326,7 +344,7 @@ pub struct Marked {
     vdi: VdiId,
     marks: Marks,
     sink: Box<dyn BlockSink>,
-    _hold: Hold,
+    _writing: Writing,
 }
 
 impl Marked {
@@ -351,16 +369,16 @@ impl Marked {
 pub struct Lent {
     pub path: PathBuf,
     pub size: u64,
-    _hold: Hold,
+    _writing: Writing,
 }
 
 /// A source or sink that keeps others away as long as it lives.
-struct Held<T: ?Sized> {
+struct Held<T: ?Sized, H> {
     inner: Box<T>,
-    _hold: Hold,
+    _held: H,
 }
 
-impl BlockSource for Held<dyn BlockSource> {
+impl BlockSource for Held<dyn BlockSource, Hold> {
     fn size(&self) -> u64 {
         self.inner.size()
     }
@@ -378,7 +396,7 @@ impl BlockSource for Held<dyn BlockSource> {
     }
 }
 
-impl BlockSink for Held<dyn BlockSink> {
+impl BlockSink for Held<dyn BlockSink, Writing> {
     fn size(&self) -> u64 {
         self.inner.size()
     }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use xenith_hypervisor_agent_api::{CommandResult, Snapshotted, StorageCommand};
+use xenith_hypervisor_agent_api::{CommandResult, LeaseFound, Snapshotted, StorageCommand};
+use xenith_hypervisor_agent_storage::Broken;
 use xenith_hypervisor_agent_types::{Fault, FaultReason, Quiesced};
 
 use crate::disk::{AttachedSr, Import, SeedFile, Storage};
@@ -67,6 +68,11 @@ pub(super) async fn execute(
         StorageCommand::Scan { sr } => {
             let facts = blocking(storage, move |storage| storage.scan(sr)).await?;
             return Ok(CommandResult::Sr(Box::new(facts)));
+        }
+        StorageCommand::BreakLease { vdi, sr, of } => {
+            let Broken { found: lease, broken } =
+                blocking(storage, move |storage| storage.break_lease(sr, vdi, &of)).await?;
+            return Ok(CommandResult::Lease(Box::new(LeaseFound { lease, broken })));
         }
         StorageCommand::Snapshot { disks } => {
             let snapshots = blocking(storage, move |storage| storage.snapshot_closed(&disks)).await?;

@@ -65,7 +65,7 @@ impl Driver {
 
     async fn attach(&self, record: &mut VmRecord, domid: DomId, device: Attaching) -> Result<(), Fault> {
         self.set_attaching(record, Some(device.clone())).await?;
-        match self.plug_in(domid, &device).await {
+        match self.lease_and_plug_in(record, domid, &device).await {
             Ok(()) => self.note(record, &device.into()).await,
             Err(error) => {
                 if let Err(also) = self.set_attaching(record, None).await {
@@ -79,7 +79,7 @@ impl Driver {
     /// What an agent that was killed was attaching is attached, or taken out again where that is not possible.
     async fn finish_attaching(&self, record: &mut VmRecord, domid: DomId) -> Result<(), Fault> {
         let Some(device) = record.run.as_ref().and_then(|run| run.attaching.clone()) else { return Ok(()) };
-        match self.plug_in(domid, &device).await {
+        match self.lease_and_plug_in(record, domid, &device).await {
             Ok(()) => self.note(record, &device.into()).await,
             // Perhaps half of it: nobody was told of it, so it is taken out and plugged in anew.
             Err(Unplugged::Hypervisor(HypervisorError::AlreadyAttached { .. })) => {
@@ -92,6 +92,18 @@ impl Driver {
                 self.set_attaching(record, None).await
             }
         }
+    }
+
+    async fn lease_and_plug_in(
+        &self,
+        record: &VmRecord,
+        domid: DomId,
+        device: &Attaching,
+    ) -> Result<(), Unplugged> {
+        if let Attaching::Disk(disk) = device {
+            self.take_lease(record, disk).await.map_err(Unplugged::Unknown)?;
+        }
+        self.plug_in(domid, device).await
     }
 
     async fn plug_in(&self, domid: DomId, device: &Attaching) -> Result<(), Unplugged> {

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use xenith_common_ids::{IncarnationId, VdiId, VmId};
+use xenith_hypervisor_agent_storage::Taking;
 use xenith_hypervisor_agent_types::{
     BootDevice, CdDrive, DirectBoot, DiskAccess, DiskSpec, DomainCd, DomainDisk, DomainHardware,
-    DomainIdentity, DomainNic, DomainSpec, Fault, Firmware, Hardware, NicSpec, Platform, VmSpec,
+    DomainIdentity, DomainNic, DomainSpec, Fault, Firmware, Hardware, LeasedTo, NicSpec, Platform, VmSpec,
 };
 
 use crate::disk::Storage;
@@ -36,12 +37,13 @@ fn files_of(folder: &Path) -> String {
 
 impl Resolver {
     /// Blocks on the filesystem: every file that the domain needs is looked for, so that what is missing is
-    /// named before Xen is asked.
+    /// named before Xen is asked. Then the leases of what it writes are taken.
     pub fn domain_spec(
         &self,
         vm: VmId,
         incarnation: IncarnationId,
         spec: &VmSpec,
+        taking: Taking,
     ) -> Result<DomainSpec, Fault> {
         let (firmware, boot_order) = match &spec.platform {
             Platform::Hvm { firmware, boot_order } if boot_order.is_empty() => {
@@ -50,7 +52,7 @@ impl Resolver {
             Platform::Hvm { firmware, boot_order } => (*firmware, boot_order.clone()),
             Platform::Pv { .. } | Platform::Pvh { .. } => (Firmware::Bios, Vec::new()),
         };
-        Ok(DomainSpec {
+        let domain = DomainSpec {
             identity: DomainIdentity { vm, incarnation },
             name: spec.name.clone(),
             kind: spec.platform.kind(),
@@ -63,7 +65,9 @@ impl Resolver {
             nics: spec.nics.iter().map(nic).collect(),
             graphics: spec.graphics,
             hardware: self.hardware(&spec.hardware)?,
-        })
+        };
+        self.storage.take_leases(&leased_to(vm, spec, incarnation), &written(spec), taking)?;
+        Ok(domain)
     }
 
     fn boot(&self, boot: &DirectBoot) -> Result<DirectBoot, Fault> {
@@ -112,6 +116,17 @@ impl Resolver {
         let path = self.image(&format!("disk {}", disk.device), disk.vdi, disk.access)?;
         Ok(DomainDisk { device: disk.device, path, access: disk.access })
     }
+}
+
+/// The VDIs that a domain writes.
+pub fn written(spec: &VmSpec) -> Vec<VdiId> {
+    let writes = |disk: &&DiskSpec| disk.access == DiskAccess::ReadWrite;
+    spec.disks.iter().filter(writes).map(|disk| disk.vdi).collect()
+}
+
+/// The run, as its leases tell of it.
+pub fn leased_to(vm: VmId, spec: &VmSpec, run: IncarnationId) -> LeasedTo {
+    LeasedTo { vm, name: spec.name.to_string(), run, sent: false }
 }
 
 pub fn nic(nic: &NicSpec) -> DomainNic {

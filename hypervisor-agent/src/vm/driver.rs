@@ -12,12 +12,14 @@ use tokio::sync::Semaphore;
 use xenith_common_ids::{DomId, IncarnationId, OperationId, VmId};
 use xenith_hypervisor_agent_api::Snapshotted;
 use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, Start};
+use xenith_hypervisor_agent_storage::Taking;
 use xenith_hypervisor_agent_types::{DeathReason, DomainSpec, DomainStatus, Fault, FaultReason, VmSpec};
 
 use crate::fault::{from_hypervisor, from_journal};
 use crate::guest_agent::GuestAgents;
 use crate::journal::{By, Journal, JournalError, Phase, Reaching, Run, VmRecord};
 use crate::vm::domain_spec::Resolver;
+use crate::vm::leases::Memory;
 use crate::vm::state::{AfterDeath, Ended, Mode, Settled, Up};
 
 /// The hands of all owners.
@@ -144,7 +146,7 @@ impl Driver {
         record.saved = None;
         record.away = None;
         self.save(record).await?;
-        let domain = self.resolve(record.vm, run, spec).await?;
+        let domain = self.resolve(record.vm, run, (spec, Taking::ToRun)).await?;
         self.guests.boots(record.vm).await;
         let domid = self.make(&domain, Source::Boot).await?;
         self.commit_build(record, domid, by.operation()).await?;
@@ -155,10 +157,10 @@ impl Driver {
         &self,
         vm: VmId,
         run: IncarnationId,
-        spec: VmSpec,
+        (spec, taking): (VmSpec, Taking),
     ) -> Result<DomainSpec, Fault> {
         let resolver = self.resolver.clone();
-        tokio::task::spawn_blocking(move || resolver.domain_spec(vm, run, &spec))
+        tokio::task::spawn_blocking(move || resolver.domain_spec(vm, run, &spec, taking))
             .await
             .map_err(|error| Fault::new(FaultReason::Internal, error))?
     }
@@ -298,7 +300,7 @@ impl Driver {
         };
         record.run = Some(begun(run, Phase::Resuming, spec.clone(), By::Orchestrator));
         self.save(record).await?;
-        let domain = self.resolve(record.vm, run, spec).await?;
+        let domain = self.resolve(record.vm, run, (spec, Taking::ToRun)).await?;
         let domid = self.make(&domain, Source::Image).await?;
         self.commit_build(record, domid, Some(by)).await?;
         Ok(domid)
@@ -325,6 +327,13 @@ impl Driver {
 
     /// Pauses or unpauses.
     pub async fn set_mode(self: Arc<Self>, mut record: VmRecord, up: Up, mode: Mode) -> Finished {
+        // Also what came from another host and is to run here. (Of one that the journal calls running, they were taken.)
+        if mode == Mode::Running
+            && record.run.as_ref().is_some_and(|run| run.phase == Phase::Paused)
+            && let Err(fault) = self.take_leases(&record, Memory::Here).await
+        {
+            return Finished::new(record, Settled::Up(up), Err(fault));
+        }
         let done = match mode {
             Mode::Running => self.hypervisor.unpause(up.domid).await,
             Mode::Paused | Mode::Preserved | Mode::Sent => self.hypervisor.pause(up.domid).await,
@@ -363,6 +372,15 @@ impl Driver {
     /// The way back from a suspend that could not be kept.
     pub async fn run_on(&self, record: &mut VmRecord, up: Up, fault: Fault) -> Fault {
         let mut fault = fault;
+        let was_sent = record.run.as_ref().is_some_and(|run| run.phase == Phase::Sending);
+        if was_sent && let Err(also) = self.take_leases(record, Memory::Here).await {
+            if also.reason == FaultReason::LeasedElsewhere {
+                fault.message = format!("{fault}; and the guest is not let run on: {also}");
+                return fault;
+            }
+            // Nobody lets it run elsewhere, because the journal does not say that it was sent.
+            tracing::warn!(vm = %record.vm, fault = %also, "a lease still says that its VM was sent");
+        }
         // Not suspended yet (the stream broke before the end): it runs, and this says so.
         let cancelled = self.hypervisor.cancel_suspend(up.domid).await;
         if let Err(error) = cancelled

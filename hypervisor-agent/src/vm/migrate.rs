@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use xenith_common_ids::DomId;
 use xenith_hypervisor_agent_api::SendVm;
 use xenith_hypervisor_agent_backend::{HypervisorError, Start};
+use xenith_hypervisor_agent_storage::Taking;
 use xenith_hypervisor_agent_types::{Fault, FaultReason, Hardware, ValidVmSpec, VmSpec};
 
 use crate::fault::from_hypervisor;
@@ -20,6 +21,7 @@ use crate::migration::arrive::Arriving;
 use crate::migration::send::Way;
 use crate::progress::Progress;
 use crate::vm::driver::{Driver, Finished, begun, set_phase, stopped};
+use crate::vm::leases::Memory;
 use crate::vm::state::{Mode, Settled, Up};
 
 /// How often a VM that waits for its turn is looked at for whether it is still to go.
@@ -87,6 +89,8 @@ impl Driver {
             (Err(error), Err(fault)) if is_consequence(&error) => return Err(fault),
             (Err(error), _) => return Err(from_hypervisor(&error)),
         }
+        // Before the journal says so: from then on this host does not write, and the other one may take the leases.
+        self.take_leases(record, Memory::Sent).await?;
         let mut gone = record.clone();
         gone.sent(up.run);
         self.save(&gone).await?;
@@ -149,7 +153,7 @@ impl Driver {
         record.saved = None;
         record.away = None;
         self.save(record).await?;
-        let domain = self.resolve(record.vm, incarnation, applied).await?;
+        let domain = self.resolve(record.vm, incarnation, (applied, Taking::ToArrive)).await?;
         let domid = match self.hypervisor.resume(&domain, arriving.memory, Start::Paused).await {
             Ok(domid) => domid,
             Err(error) => {
@@ -167,8 +171,11 @@ impl Driver {
         Ok(domid)
     }
 
-    /// Lets a VM that was sent run on here.
+    /// Lets a VM that was sent run on here. Where the other host runs it, it has the leases.
     pub async fn take_back(self: Arc<Self>, mut record: VmRecord, up: Up) -> Finished {
+        if let Err(fault) = self.take_leases(&record, Memory::Here).await {
+            return Finished::new(record, Settled::Up(up), Err(fault));
+        }
         match self.hypervisor.cancel_suspend(up.domid).await {
             // It runs already: an agent that was killed in the middle of this.
             Ok(()) | Err(HypervisorError::WrongStatus { .. }) => {}

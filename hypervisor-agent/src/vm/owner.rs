@@ -8,6 +8,7 @@
 
 mod command;
 mod fix_up;
+mod leases;
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -60,6 +61,8 @@ pub enum Message {
     Seen(Box<DomainInfo>),
     /// It was not in a list; looked up again before it is believed.
     Missing(DomId),
+    /// It writes a VDI that another host may write by now.
+    LeaseLost(Fault),
     /// Started by the agent itself, when the host boots; once for each boot.
     Autostart {
         boot: String,
@@ -174,6 +177,7 @@ impl Owner {
             Message::Died { domid, reason } => self.died(domid, reason),
             Message::Seen(info) => self.note_seen(info).await,
             Message::Missing(domid) => self.check_missing(domid).await,
+            Message::LeaseLost(fault) => self.lease_lost(fault),
             Message::Autostart { boot, reply } => match (&self.settled, &self.current) {
                 (Settled::Stopped { .. }, None)
                     if self.record.away.is_none() && self.record.autostarted.as_ref() != Some(&boot) =>
@@ -232,7 +236,9 @@ impl Owner {
         if matches!(current.activity, Activity::ShuttingDown(_)) {
             self.forget_asked().await;
         }
+        let had = self.shared.in_use.of(self.vm());
         self.follow_domain();
+        self.give_up_leases(had).await;
         self.publish();
         for waiter in current.waiters {
             let result = match &finished.result {
@@ -298,6 +304,7 @@ impl Owner {
         let record = VmRecord { definition, spec, ..self.record.clone() };
         self.shared.driver.save(&record).await?;
         self.record = record;
+        self.disks_changed().await;
         Ok(())
     }
 
@@ -319,8 +326,14 @@ impl Owner {
         disk.vdi = to;
         self.shared.driver.save(&record).await?;
         self.record = record;
-        self.note_disks();
+        self.disks_changed().await;
         Ok(())
+    }
+
+    async fn disks_changed(&mut self) {
+        let had = self.shared.in_use.of(self.vm());
+        self.note_disks();
+        self.give_up_leases(had).await;
     }
 
     async fn forget(&mut self) -> Result<(), Fault> {
@@ -451,6 +464,7 @@ impl Owner {
         };
         self.shared.domids.set(self.vm(), domid);
         self.note_disks();
+        self.note_writes();
         if self.guest_stream.as_ref().map(|(domid, _)| *domid) != domid {
             self.guest_stream = domid.map(|domid| (domid, self.shared.facts.watch(domid)));
             self.guest = GuestFacts::default();

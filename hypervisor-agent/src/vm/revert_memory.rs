@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use xenith_common_ids::{DomId, IncarnationId, OperationId};
 use xenith_hypervisor_agent_backend::{HypervisorError, Start};
+use xenith_hypervisor_agent_storage::Taking;
 use xenith_hypervisor_agent_types::{DomainSpec, Fault, FaultReason, MemoryOf, SnapshotOf, VmSpec};
 
 use crate::disk::MemoryImage;
@@ -140,7 +141,7 @@ impl Driver {
         self.save(record).await?;
         let (vm, storage) = (record.vm, self.resolver.storage.clone());
         blocking(move || disks.iter().try_for_each(|of| storage.revert_of(vm, *of).map(drop))).await?;
-        let domain = self.resolve(vm, run, applied).await?;
+        let domain = self.resolve(vm, run, (applied, Taking::ToRun)).await?;
         // What it was frozen for is long over.
         self.guests.boots(vm).await;
         let domid = self.build_from(&domain, image).await?;

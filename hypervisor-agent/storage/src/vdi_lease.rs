@@ -253,7 +253,7 @@ impl VdiLeases {
     }
 
     /// All of a host. What it left half written is removed: only that host calls this.
-    pub fn held_by(&self, host: HostId) -> Result<Vec<VdiId>> {
+    pub fn held_by(&self, host: HostId) -> Result<Vec<(VdiId, VdiLease)>> {
         let _one_at_a_time = self.lock();
         let Some(folder) = self.open()? else { return Ok(Vec::new()) };
         match unlinkat(&folder, new_name(host), AtFlags::empty()) {
@@ -266,7 +266,7 @@ impl VdiLeases {
             let vdi = name.to_str().and_then(|name| name.strip_suffix(".json")?.parse::<VdiId>().ok());
             let Some(vdi) = vdi else { continue };
             match self.found(&folder, vdi) {
-                Ok(Some(lease)) if lease.host == host => held.push(vdi),
+                Ok(Some(lease)) if lease.host == host => held.push((vdi, lease)),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%vdi, %error, "a lease is passed by"),
             }

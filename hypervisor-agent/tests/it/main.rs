@@ -19,6 +19,7 @@ mod ha;
 mod harness;
 mod imports;
 mod instant;
+mod leases;
 mod memory_snapshots;
 mod migrations;
 mod networks;

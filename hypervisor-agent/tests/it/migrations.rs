@@ -48,7 +48,7 @@ async fn to_go(here: &Lab, there: &Lab) -> ObservedVm {
     up
 }
 
-async fn send(here: &Lab, there: &Lab, up: &ObservedVm) -> Result<CommandResult, Fault> {
+pub async fn send(here: &Lab, there: &Lab, up: &ObservedVm) -> Result<CommandResult, Fault> {
     let port = open(there, up).await;
     here.vm(up.vm, VmAction::Send(Box::new(order(there, port)))).await
 }

@@ -99,7 +99,7 @@ fn one_host_has_it_until_it_gives_it_up() {
     // Who has not got it does not give it up.
     assert!(!theirs.give_up(vdi, there.host, &|| false).unwrap());
     assert!(ours.give_up(vdi, here.host, &needed).unwrap(), "it is needed");
-    assert_eq!(ours.held_by(here.host).unwrap(), [vdi]);
+    assert_eq!(ours.held_by(here.host).unwrap(), [(vdi, here.clone())]);
     assert!(!ours.give_up(vdi, here.host, &|| false).unwrap());
     assert_eq!(ours.held_by(here.host).unwrap(), []);
     assert_eq!(take(&theirs, vdi, &there, Taking::ToRun).unwrap(), Taken::Ours);

@@ -1,0 +1,279 @@
+//! The leases of VDIs in SRs that more than one host has, as this host takes them and gives them up.
+//!
+//! What always holds: before a domain that writes a VDI runs, or the agent itself writes one that may be known elsewhere, this
+//! host has its lease. A lease that nobody here needs is given up: at once by who needed it last, and otherwise by
+//! [`Storage::look_at_leases`], which is called again and again. Who needs a VDI says so before they take its lease
+//! ([`InUse`](super::InUse), [`Busy`](super::Busy)), and whether somebody needs one is asked with its SR's leases locked: of
+//! a taking and a giving up, the one that comes second sees the other.
+//!
+//! A VDI that is being made has no lease: nobody else knows its id. SRs of one host have none at all. After a crash the leases
+//! of this host are read from its SRs, and kept for domains that are there, and given up otherwise.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use xenith_common_ids::{HostId, SrId, VdiId, VmId};
+use xenith_hypervisor_agent_storage::{Broken, StorageDriver, StorageError, Taken, Taking};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, LeasedTo, VdiLease};
+
+use super::busy::Hold;
+use super::storage::{Result, Storage};
+
+/// This host, as others read it in its leases.
+#[derive(Debug, Clone)]
+pub struct Here {
+    pub host: HostId,
+    pub name: String,
+}
+
+/// All clones are one table.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Leased(Arc<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    here: OnceLock<Here>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Leases that this host has, or may have.
+    held: HashMap<VdiId, SrId>,
+    /// SRs whose leases were read.
+    read: BTreeSet<SrId>,
+    /// What runs, and writes these.
+    writers: HashMap<VmId, (LeasedTo, Vec<VdiId>)>,
+}
+
+impl Leased {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, vdi: VdiId, sr: SrId) {
+        self.lock().held.insert(vdi, sr);
+    }
+
+    fn sr_of(&self, vdi: VdiId) -> Option<SrId> {
+        self.lock().held.get(&vdi).copied()
+    }
+
+    fn here(&self) -> Result<&Here> {
+        self.0.here.get().ok_or_else(|| Fault::new(FaultReason::NotReady, "the agent is starting"))
+    }
+
+    fn lease(&self, to: Option<&LeasedTo>) -> Result<VdiLease> {
+        let Here { host, name } = self.here()?.clone();
+        Ok(VdiLease { host, host_name: name, vm: to.cloned() })
+    }
+}
+
+/// A VDI that the agent writes, alone, with its lease. The hold ends first: whether the lease is needed is asked then.
+#[derive(Debug)]
+pub(super) struct Writing {
+    _hold: Hold,
+    _lease: WriteLease,
+}
+
+#[derive(Debug)]
+struct WriteLease {
+    storage: Storage,
+    vdi: VdiId,
+}
+
+impl Drop for WriteLease {
+    fn drop(&mut self) {
+        self.storage.give_up_leases(&[self.vdi]);
+    }
+}
+
+impl Storage {
+    /// Before any VDI is written.
+    pub fn lease_as(&self, here: Here) {
+        let _set_before = self.leased.0.here.set(here);
+    }
+
+    /// Takes the leases of what a domain writes, which [`InUse`](super::InUse) says.
+    pub fn take_leases(&self, to: &LeasedTo, vdis: &[VdiId], taking: Taking) -> Result<()> {
+        vdis.iter().try_for_each(|vdi| {
+            let driver = self.place_of(*vdi)?;
+            self.take_lease(&*driver, (*vdi, Some(to)), taking)
+        })
+    }
+
+    /// Takes the lease of what is held, until that is over.
+    pub(super) fn writing(&self, hold: Hold, driver: &dyn StorageDriver, vdi: VdiId) -> Result<Writing> {
+        self.take_lease(driver, (vdi, None), Taking::ToWrite)?;
+        Ok(Writing { _hold: hold, _lease: WriteLease { storage: self.clone(), vdi } })
+    }
+
+    /// The same for what is written behind our back for as long as it is held: it is given up when nobody needs it.
+    pub(super) fn lease_while_held(&self, driver: &dyn StorageDriver, vdi: VdiId) -> Result<()> {
+        self.take_lease(driver, (vdi, None), Taking::ToWrite)
+    }
+
+    /// Where a VDI is, or was last: one that moves gets another id.
+    fn place_of(&self, vdi: VdiId) -> Result<Arc<dyn StorageDriver>> {
+        let last = || self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&vdi).copied();
+        let known = self.leased.sr_of(vdi).or_else(last);
+        match known.map(|sr| self.driver(sr)) {
+            Some(Ok(driver)) => Ok(driver),
+            _ => self.find(vdi),
+        }
+    }
+
+    fn take_lease(
+        &self,
+        driver: &dyn StorageDriver,
+        (vdi, to): (VdiId, Option<&LeasedTo>),
+        taking: Taking,
+    ) -> Result<()> {
+        let Some(leases) = driver.leases() else { return Ok(()) };
+        let _question = self.answering.ask(driver.sr())?;
+        let wanted = self.leased.lease(to)?;
+        // It may have ended since it was seen to run.
+        let needed = || taking != Taking::Again || self.in_use.by(vdi).is_some();
+        match leases.take(vdi, &wanted, taking, &needed) {
+            Ok(Taken::Senders | Taken::NotNeeded) => Ok(()),
+            Ok(Taken::Ours) => {
+                self.leased.note(vdi, driver.sr());
+                Ok(())
+            }
+            Err(error) => {
+                // Perhaps it was taken, and the answer was lost.
+                if !matches!(error, StorageError::LeasedElsewhere { .. }) {
+                    self.leased.note(vdi, driver.sr());
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Whether one of these may have a lease of ours.
+    #[must_use]
+    pub fn may_be_leased(&self, vdis: &[VdiId]) -> bool {
+        let known = self.leased.lock();
+        vdis.iter().any(|vdi| known.held.contains_key(vdi))
+    }
+
+    /// Gives up the leases of what nobody needs any more. One that cannot be given up now is tried again.
+    pub fn give_up_leases(&self, vdis: &[VdiId]) {
+        for vdi in vdis {
+            let Some(sr) = self.leased.sr_of(*vdi) else { continue };
+            let given_up = match self.driver(sr) {
+                Ok(driver) => self.give_up(&*driver, *vdi),
+                // Detached: what it had was given up before.
+                Err(_) => {
+                    self.leased.lock().held.remove(vdi);
+                    Ok(())
+                }
+            };
+            if let Err(fault) = given_up {
+                tracing::warn!(%vdi, %fault, "a lease is not given up yet");
+            }
+        }
+    }
+
+    fn give_up(&self, driver: &dyn StorageDriver, vdi: VdiId) -> Result<()> {
+        let Some(leases) = driver.leases() else { return Ok(()) };
+        let _question = self.answering.ask(driver.sr())?;
+        let host = self.leased.here()?.host;
+        let needed = || self.in_use.by(vdi).is_some() || self.busy.is_changing(vdi);
+        // Before it is gone: who takes it after that notes it anew.
+        self.leased.lock().held.remove(&vdi);
+        let kept = leases.give_up(vdi, host, &needed);
+        if !matches!(kept, Ok(false)) {
+            self.leased.note(vdi, driver.sr());
+        }
+        kept.map(|_| ()).map_err(Fault::from)
+    }
+
+    /// Of an SR that nobody uses here any more, and that is out of the table.
+    pub(super) fn leave_leases(&self, driver: &dyn StorageDriver) -> Result<()> {
+        let held: Vec<VdiId> = {
+            let known = self.leased.lock();
+            known.held.iter().filter(|(_, sr)| **sr == driver.sr()).map(|(vdi, _)| *vdi).collect()
+        };
+        held.into_iter().try_for_each(|vdi| self.give_up(driver, vdi))?;
+        self.leased.lock().read.remove(&driver.sr());
+        Ok(())
+    }
+
+    /// What a VM that runs writes; `None`: it does not run.
+    pub fn note_writer(&self, vm: VmId, writes: Option<(LeasedTo, Vec<VdiId>)>) {
+        let mut known = self.leased.lock();
+        match writes {
+            Some(writes) => known.writers.insert(vm, writes),
+            None => known.writers.remove(&vm),
+        };
+    }
+
+    /// Makes leases and what is so agree. Returns the VMs that write what another host may write by now. Of VMs that have a
+    /// domain and no owner, as one whose record cannot be read, the leases are left alone.
+    #[must_use]
+    pub fn look_at_leases(&self, unmanaged: &BTreeSet<VmId>) -> Vec<(VmId, Fault)> {
+        for driver in self.drivers() {
+            if let Err(fault) = self.read_held(&*driver, unmanaged) {
+                tracing::warn!(sr = %driver.sr(), %fault, "which VDIs this host has leased is not known yet");
+            }
+        }
+        let lost = self.lost();
+        let held: Vec<VdiId> = self.leased.lock().held.keys().copied().collect();
+        let idle = held.into_iter().filter(|vdi| self.in_use.by(*vdi).is_none());
+        self.give_up_leases(&idle.collect::<Vec<_>>());
+        lost
+    }
+
+    /// Of a run of this agent before, or of a boot before.
+    fn read_held(&self, driver: &dyn StorageDriver, unmanaged: &BTreeSet<VmId>) -> Result<()> {
+        let sr = driver.sr();
+        let Some(leases) = driver.leases() else { return Ok(()) };
+        if self.leased.lock().read.contains(&sr) {
+            return Ok(());
+        }
+        let _question = self.answering.ask(sr)?;
+        let held = leases.held_by(self.leased.here()?.host)?;
+        let left_alone = |lease: &VdiLease| lease.vm.as_ref().is_some_and(|to| unmanaged.contains(&to.vm));
+        let (alone, ours): (Vec<_>, Vec<_>) = held.into_iter().partition(|(_, lease)| left_alone(lease));
+        let mut known = self.leased.lock();
+        known.held.extend(ours.into_iter().map(|(vdi, _)| (vdi, sr)));
+        // Read again when their domains may have ended.
+        if alone.is_empty() {
+            known.read.insert(sr);
+        }
+        Ok(())
+    }
+
+    fn lost(&self) -> Vec<(VmId, Fault)> {
+        // Copied out: asking may take a while.
+        let writers = self.leased.lock().writers.clone();
+        let mut lost = Vec::new();
+        for (vm, (to, vdis)) in writers {
+            match self.take_leases(&to, &vdis, Taking::Again) {
+                Ok(()) => {}
+                Err(fault) if fault.reason == FaultReason::LeasedElsewhere => lost.push((vm, fault)),
+                Err(fault) => tracing::warn!(%vm, %fault, "whether a VM has its leases is not known now"),
+            }
+        }
+        lost
+    }
+
+    /// Who has the lease of a VDI, which is taken from these hosts.
+    pub fn break_lease(&self, sr: SrId, vdi: VdiId, of: &[HostId]) -> Result<Broken> {
+        let driver = self.driver(sr)?;
+        let Some(leases) = driver.leases() else { return Ok(Broken { found: None, broken: false }) };
+        let _question = self.answering.ask(sr)?;
+        let here = self.leased.here()?.host;
+        if of.contains(&here) && (self.in_use.by(vdi).is_some() || self.busy.is_changing(vdi)) {
+            let message =
+                format_args!("VDI {vdi} is in use on this host; stop what uses it, which ends its lease");
+            return Err(Fault::new(FaultReason::WrongState, message));
+        }
+        let broken = leases.break_of(vdi, here, of)?;
+        if broken.broken {
+            tracing::warn!(%vdi, of = ?broken.found, "a lease was broken");
+        }
+        Ok(broken)
+    }
+}

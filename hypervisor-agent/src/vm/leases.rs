@@ -1,0 +1,76 @@
+//! The leases of what a VM's domain writes: taken before it is let run, handed over with its memory, given up when it is gone.
+//!
+//! When a domain is built, [`Resolver`](crate::vm::domain_spec::Resolver) takes them. The rest is here. What is written in
+//! them when a VM moves, and why that lets one host write at most, is in `docs/adr/0087-one-writer.md`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use xenith_common_ids::VdiId;
+use xenith_hypervisor_agent_storage::Taking;
+use xenith_hypervisor_agent_types::{DiskAccess, DiskSpec, Fault, LeasedTo};
+
+use crate::journal::VmRecord;
+use crate::vm::domain_spec::{leased_to, written};
+use crate::vm::driver::{Driver, Finished};
+use crate::vm::snapshot::blocking;
+use crate::vm::state::{Mode, Up};
+
+/// An SR that does not answer holds up the end of a VM no longer: its leases are given up when it does.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(15);
+
+/// Where the memory of a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    Here,
+    /// All of it is on another host too.
+    Sent,
+}
+
+impl Driver {
+    /// Of all that the run writes.
+    pub(super) async fn take_leases(&self, record: &VmRecord, memory: Memory) -> Result<(), Fault> {
+        let Some(run) = &record.run else { return Ok(()) };
+        let vdis = written(&run.applied);
+        if vdis.is_empty() {
+            return Ok(());
+        }
+        let to = leased_to(record.vm, record.spec.get(), run.incarnation);
+        let to = LeasedTo { sent: memory == Memory::Sent, ..to };
+        let storage = self.resolver.storage.clone();
+        blocking(move || storage.take_leases(&to, &vdis, Taking::ToRun)).await
+    }
+
+    /// Of a disk that is plugged in.
+    pub(super) async fn take_lease(&self, record: &VmRecord, disk: &DiskSpec) -> Result<(), Fault> {
+        let (Some(run), DiskAccess::ReadWrite) = (&record.run, disk.access) else { return Ok(()) };
+        let to = leased_to(record.vm, record.spec.get(), run.incarnation);
+        let (storage, vdi) = (self.resolver.storage.clone(), disk.vdi);
+        blocking(move || storage.take_leases(&to, &[vdi], Taking::ToRun)).await
+    }
+
+    /// Of what the VM has no more.
+    pub async fn give_up_leases(&self, vdis: Vec<VdiId>) {
+        let storage = self.resolver.storage.clone();
+        if !storage.may_be_leased(&vdis) {
+            return;
+        }
+        let given_up = tokio::task::spawn_blocking(move || storage.give_up_leases(&vdis));
+        if timeout(GIVEN_UP_WITHIN, given_up).await.is_err() {
+            tracing::warn!("an SR does not answer; leases in it are given up when it does");
+        }
+    }
+
+    /// Stops a VM that writes what another host may write by now. What is wrong is the result.
+    pub async fn stand(self: Arc<Self>, record: VmRecord, up: Up, fault: Fault) -> Finished {
+        let paused = self.set_mode(record, up, Mode::Paused).await;
+        let fault = match paused.result {
+            Ok(_) => Fault { message: format!("the VM was paused: {fault}"), ..fault },
+            Err(also) => {
+                Fault { message: format!("{fault}; and the VM could not be paused: {also}"), ..fault }
+            }
+        };
+        Finished { result: Err(fault), ..paused }
+    }
+}

@@ -1,0 +1,48 @@
+//! What the owner of a VM does about the leases of its disks.
+
+use std::sync::Arc;
+
+use futures::future::FutureExt;
+use xenith_common_ids::VdiId;
+use xenith_hypervisor_agent_types::Fault;
+
+use super::Owner;
+use crate::vm::domain_spec::{leased_to, written};
+use crate::vm::state::{Activity, Mode, Settled};
+
+impl Owner {
+    /// Tells what the VM writes now, if it runs.
+    pub(super) fn note_writes(&self) {
+        let writes = match (&self.settled, &self.record.run) {
+            (Settled::Up(up), Some(run)) if up.mode == Mode::Running => {
+                let to = leased_to(self.vm(), self.record.spec.get(), run.incarnation);
+                Some((to, written(&run.applied)))
+            }
+            _ => None,
+        };
+        self.shared.driver.resolver.storage.note_writer(self.vm(), writes);
+    }
+
+    /// Of the VDIs that the VM had before, those that it does not need any more. Before anybody is told that it is off: it
+    /// may be started elsewhere then.
+    pub(super) async fn give_up_leases(&mut self, before: Vec<VdiId>) {
+        let now = self.shared.in_use.of(self.vm());
+        let over: Vec<VdiId> = before.into_iter().filter(|vdi| !now.contains(vdi)).collect();
+        if !over.is_empty() {
+            self.shared.driver.give_up_leases(over).await;
+        }
+    }
+
+    /// Another host may write what this VM writes: it stands until somebody has looked which of the two is right. Found
+    /// again and again, while something else is being done.
+    pub(super) fn lease_lost(&mut self, fault: Fault) {
+        let (Settled::Up(up), None) = (&self.settled, &self.current) else { return };
+        if up.mode != Mode::Running {
+            return;
+        }
+        tracing::error!(vm = %self.vm(), %fault, "a VM has lost a lease, and is paused");
+        let driver = Arc::clone(&self.shared.driver);
+        let future = driver.stand(self.record.clone(), *up, fault).boxed();
+        self.begin(Activity::Pausing, future, Vec::new());
+    }
+}

@@ -1,0 +1,321 @@
+//! Two hosts reach an SR, and one of them writes a VDI of it, whatever they are told and whoever is killed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use xenith_common_ids::{HostId, SrId, VdiId, VmId};
+use xenith_hypervisor_agent_api::{Command, CommandResult, LeaseFound, MakeSr, StorageCommand, VmAction};
+use xenith_hypervisor_agent_client::AgentClientError;
+use xenith_hypervisor_agent_sim::{Failure, FaultRule, Operation};
+use xenith_hypervisor_agent_storage::VdiLeases;
+use xenith_hypervisor_agent_types::{
+    DiskAccess, DiskDevice, DiskSpec, Fault, FaultReason, Power, SrSpec, VdiLease, VdiSize, VmSpec,
+};
+
+use crate::harness::{Lab, define, spec, start, until};
+use crate::migrations::send;
+
+/// An SR in a folder that both hosts have attached, as a mount of the same export would be, and a VDI in it.
+struct Shared {
+    folder: TempDir,
+    sr: SrId,
+    vdi: VdiId,
+    here: Lab,
+    there: Lab,
+}
+
+fn path(folder: &TempDir) -> PathBuf {
+    folder.path().join("nas")
+}
+
+async fn tell(lab: &Lab, command: StorageCommand) -> Result<CommandResult, Fault> {
+    match lab.execute(Command::Storage(command)).await {
+        Ok(result) => Ok(result),
+        Err(AgentClientError::Refused(fault)) => Err(fault),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+impl Shared {
+    async fn new() -> Self {
+        let (folder, sr, vdi) = (tempfile::tempdir().unwrap(), SrId::new(), VdiId::new());
+        let shared = Self { folder, sr, vdi, here: Lab::new().await, there: Lab::new().await };
+        for (lab, make) in [(&shared.here, MakeSr::New), (&shared.there, MakeSr::MustExist)] {
+            let spec = SrSpec::Folder { path: path(&shared.folder).to_str().unwrap().to_owned() };
+            tell(lab, StorageCommand::Attach { sr, spec, make }).await.unwrap();
+        }
+        let size = VdiSize::from_bytes(8 << 20).unwrap();
+        shared.here.execute(Command::EnsureVdi { vdi, sr, size }).await.unwrap();
+        shared
+    }
+
+    fn disk(&self, access: DiskAccess) -> DiskSpec {
+        DiskSpec { device: DiskDevice::nth(0).unwrap(), vdi: self.vdi, access }
+    }
+
+    fn spec(&self, name: &str) -> VmSpec {
+        VmSpec { disks: vec![self.disk(DiskAccess::ReadWrite)], ..spec(name) }
+    }
+
+    /// A VM that both hosts know, as after an orchestrator that was restored from an old backup.
+    async fn known_to_both(&self) -> VmId {
+        let vm = VmId::new();
+        for lab in [&self.here, &self.there] {
+            lab.done(vm, define(1, self.spec("web-1"))).await;
+        }
+        vm
+    }
+
+    fn lease(&self) -> Option<VdiLease> {
+        VdiLeases::new(self.sr, path(&self.folder)).read(self.vdi).unwrap()
+    }
+
+    fn holder(&self) -> Option<HostId> {
+        self.lease().map(|lease| lease.host)
+    }
+
+    async fn is_free(&self) {
+        until("the lease to be given up", async || self.lease().is_none()).await;
+    }
+
+    async fn break_lease(&self, lab: &Lab, of: Vec<HostId>) -> Result<LeaseFound, Fault> {
+        let command = StorageCommand::BreakLease { vdi: self.vdi, sr: self.sr, of };
+        match tell(lab, command).await? {
+            CommandResult::Lease(found) => Ok(*found),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// What a command that is refused says.
+async fn refusal(lab: &Lab, vm: VmId, action: VmAction) -> Fault {
+    let fault = lab.vm(vm, action).await.unwrap_err();
+    assert_eq!(fault.reason, FaultReason::LeasedElsewhere, "{fault}");
+    fault
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_host_is_refused_until_the_first_has_let_go() {
+    let shared = Shared::new().await;
+    let (here, there) = (&shared.here, &shared.there);
+    assert_eq!(shared.lease(), None, "a VDI that nobody writes has none");
+    let vm = shared.known_to_both().await;
+    here.done(vm, start()).await;
+    let lease = shared.lease().unwrap();
+    let to = lease.vm.unwrap();
+    assert_eq!((lease.host, to.vm, to.name.as_str(), to.sent), (here.host, vm, "web-1", false));
+
+    let fault = refusal(there, vm, start()).await;
+    for word in ["web-1", &here.host.to_string(), "break-lease"] {
+        assert!(fault.message.contains(word), "{fault}");
+    }
+    there.becomes(vm, Power::Stopped).await;
+    // Neither does its agent write.
+    let size = VdiSize::from_bytes(16 << 20).unwrap();
+    let grow = StorageCommand::Grow { vdi: shared.vdi, sr: shared.sr, size };
+    assert_eq!(tell(there, grow.clone()).await.unwrap_err().reason, FaultReason::LeasedElsewhere);
+    let delete = there.execute(Command::DeleteVdi { vdi: shared.vdi, sr: shared.sr }).await;
+    assert!(
+        matches!(&delete, Err(AgentClientError::Refused(fault)) if fault.reason == FaultReason::LeasedElsewhere)
+    );
+    tell(here, grow).await.unwrap();
+    assert_eq!(shared.holder(), Some(here.host), "its VM has it still");
+
+    here.done(vm, VmAction::Destroy).await;
+    assert_eq!(shared.lease(), None, "given up before the VM is said to be off");
+    there.done(vm, start()).await;
+    assert_eq!(shared.holder(), Some(there.host));
+    there.done(vm, VmAction::Destroy).await;
+    there.execute(Command::DeleteVdi { vdi: shared.vdi, sr: shared.sr }).await.unwrap();
+    assert_eq!(shared.lease(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_need_no_lease_and_a_suspended_vm_keeps_its_own() {
+    let shared = Shared::new().await;
+    let (here, there) = (&shared.here, &shared.there);
+    let reads = VmSpec { disks: vec![shared.disk(DiskAccess::ReadOnly)], ..spec("reader") };
+    for lab in [here, there] {
+        let vm = lab.define_as(reads.clone()).await;
+        lab.done(vm, start()).await;
+        assert_eq!(shared.lease(), None);
+        lab.done(vm, VmAction::Destroy).await;
+    }
+    let vm = shared.known_to_both().await;
+    here.done(vm, start()).await;
+    here.done(vm, VmAction::Suspend).await;
+    // With other contents of its disks, its memory would ruin them.
+    refusal(there, vm, start()).await;
+    here.done(vm, VmAction::DiscardSuspended).await;
+    assert_eq!(shared.lease(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_is_plugged_in_is_leased_and_given_up_when_it_is_taken_out() {
+    let shared = Shared::new().await;
+    let (here, there) = (&shared.here, &shared.there);
+    let (ours, theirs) = (here.running("ours").await.vm, there.running("theirs").await.vm);
+    here.done(ours, define(2, shared.spec("ours"))).await;
+    here.done(ours, VmAction::Apply).await;
+    assert_eq!(shared.holder(), Some(here.host));
+    there.done(theirs, define(2, shared.spec("theirs"))).await;
+    refusal(there, theirs, VmAction::Apply).await;
+    there.becomes(theirs, Power::Running).await;
+    here.done(ours, define(3, spec("ours"))).await;
+    assert_eq!(shared.holder(), Some(here.host), "the guest has it still");
+    here.done(ours, VmAction::Apply).await;
+    assert_eq!(shared.lease(), None);
+    there.done(theirs, VmAction::Apply).await;
+    assert_eq!(shared.holder(), Some(there.host));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_was_killed_keeps_what_runs_and_gives_up_what_does_not() {
+    let mut shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    shared.here.done(vm, start()).await;
+    let before = shared.lease();
+    shared.here.restart().await;
+    assert_eq!(shared.here.look(vm).await.unwrap().power, Power::Running);
+    refusal(&shared.there, vm, start()).await;
+    assert_eq!(shared.lease(), before);
+
+    // Its host goes down with it, and is back.
+    shared.here.kill().await;
+    shared.here.sim.reboot_host();
+    refusal(&shared.there, vm, start()).await;
+    shared.here.boot = "second boot".to_owned();
+    shared.here.start().await;
+    shared.is_free().await;
+    shared.there.done(vm, start()).await;
+    refusal(&shared.here, vm, start()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_between_the_lease_and_the_domain_it_takes_it_again() {
+    let mut shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    for again in [true, false] {
+        shared.here.sim.inject(FaultRule::hang(Operation::Create, Duration::from_secs(600)));
+        let before = shared.here.sim.calls(Operation::Create);
+        let envelope = shared.here.envelope(Command::Vm { vm, action: start() });
+        let client = shared.here.client();
+        let starting = tokio::spawn(async move { client.execute(&envelope).await });
+        shared.here.called(Operation::Create, before).await;
+        shared.here.kill().await;
+        assert!(starting.await.unwrap().is_err());
+        assert_eq!(shared.holder(), Some(shared.here.host));
+        shared.here.sim.clear_faults();
+        shared.here.start().await;
+        shared.here.becomes(vm, Power::Stopped).await;
+        if again {
+            shared.here.done(vm, start()).await;
+            shared.here.done(vm, VmAction::Destroy).await;
+            assert_eq!(shared.lease(), None);
+        } else {
+            shared.is_free().await;
+            shared.there.done(vm, start()).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_fails_leaves_no_lease() {
+    let shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    shared.here.sim.inject(FaultRule::fail(Operation::Create, Failure::Failed));
+    assert_eq!(shared.here.refused(vm, start()).await, FaultReason::Hypervisor);
+    assert_eq!(shared.lease(), None);
+    shared.there.done(vm, start()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_that_moves_takes_its_lease_along() {
+    let shared = Shared::new().await;
+    let (here, there) = (&shared.here, &shared.there);
+    let vm = shared.known_to_both().await;
+    let up = here.done(vm, start()).await;
+    send(here, there, &up).await.unwrap();
+    let lease = shared.lease().unwrap();
+    assert_eq!((lease.host, lease.vm.unwrap().sent), (here.host, true), "nobody writes, and nobody else may");
+    let size = VdiSize::from_bytes(16 << 20).unwrap();
+    let grow = StorageCommand::Grow { vdi: shared.vdi, sr: shared.sr, size };
+    assert_eq!(tell(there, grow).await.unwrap_err().reason, FaultReason::LeasedElsewhere);
+
+    there.done(vm, VmAction::Unpause).await;
+    let lease = shared.lease().unwrap();
+    let to = lease.vm.unwrap();
+    assert_eq!((lease.host, Some(to.run), to.sent), (there.host, up.incarnation, false));
+    refusal(here, vm, VmAction::TakeBack).await;
+    assert_eq!(here.look(vm).await.unwrap().power, Power::Suspending, "it runs there");
+    here.done(vm, VmAction::Destroy).await;
+    here.vm(vm, VmAction::Forget).await.unwrap();
+    assert_eq!(shared.holder(), Some(there.host), "who has not got it does not give it up");
+    there.done(vm, VmAction::Destroy).await;
+    assert_eq!(shared.lease(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_that_is_taken_back_has_its_lease_again() {
+    let mut shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    let up = shared.here.done(vm, start()).await;
+    send(&shared.here, &shared.there, &up).await.unwrap();
+    // Both agents come back to it as they left it.
+    shared.here.restart().await;
+    shared.there.restart().await;
+    assert!(shared.lease().unwrap().vm.unwrap().sent);
+    shared.there.done(vm, VmAction::Destroy).await;
+    shared.here.done(vm, VmAction::TakeBack).await;
+    let lease = shared.lease().unwrap();
+    assert_eq!((lease.host, lease.vm.unwrap().sent), (shared.here.host, false));
+    // A move that fails leaves it as it was.
+    shared.there.sim.inject(FaultRule::fail(Operation::Resume, Failure::NoMemory));
+    send(&shared.here, &shared.there, &up).await.unwrap_err();
+    shared.here.becomes(vm, Power::Running).await;
+    let lease = shared.lease().unwrap();
+    assert_eq!((lease.host, lease.vm.unwrap().sent), (shared.here.host, false));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_was_broken_is_lost() {
+    let mut shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    shared.here.done(vm, start()).await;
+    let (here, there) = (shared.here.host, shared.there.host);
+    let looked = shared.break_lease(&shared.there, vec![]).await.unwrap();
+    assert_eq!((looked.lease.map(|lease| lease.host), looked.broken), (Some(here), false));
+    assert!(!shared.break_lease(&shared.there, vec![there]).await.unwrap().broken, "another one was meant");
+    let own = shared.break_lease(&shared.here, vec![here]).await.unwrap_err();
+    assert_eq!(own.reason, FaultReason::WrongState, "{own}");
+
+    // Somebody is wrong about a host that is alive: its VM runs, and now a second time.
+    shared.here.kill().await;
+    let broken = shared.break_lease(&shared.there, vec![here]).await.unwrap();
+    assert_eq!((broken.lease.map(|lease| lease.host), broken.broken), (Some(here), true));
+    shared.there.done(vm, start()).await;
+    shared.here.start().await;
+    let paused = shared.here.becomes(vm, Power::Paused).await;
+    let told = paused.failure.unwrap().message;
+    assert!(told.contains("paused") && told.contains(&there.to_string()), "{told}");
+    refusal(&shared.here, vm, VmAction::Unpause).await;
+    assert_eq!(shared.holder(), Some(there));
+    // Whoever sees to it lets one of the two go.
+    shared.there.done(vm, VmAction::Destroy).await;
+    shared.here.done(vm, VmAction::Unpause).await;
+    assert_eq!(shared.holder(), Some(here));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_sr_that_is_detached_keeps_no_lease_of_its_host() {
+    let shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    shared.here.done(vm, start()).await;
+    let detach = StorageCommand::Detach { sr: shared.sr };
+    assert_eq!(tell(&shared.here, detach.clone()).await.unwrap_err().reason, FaultReason::WrongState);
+    assert_eq!(shared.holder(), Some(shared.here.host));
+    shared.here.done(vm, VmAction::Destroy).await;
+    tell(&shared.here, detach).await.unwrap();
+    shared.there.done(vm, start()).await;
+}
