@@ -15,6 +15,7 @@ pub mod host_restart;
 pub mod host_steps;
 pub mod host_upgrade;
 pub mod import;
+mod leases;
 pub mod mirror;
 pub mod pool_balance;
 pub mod pool_update;

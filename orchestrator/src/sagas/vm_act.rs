@@ -98,9 +98,12 @@ async fn define(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
 }
 
 async fn act(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
-    let Params { vm, host, act, .. } = ctx.params();
+    let Params { vm, host, act, spec, .. } = ctx.params();
     if matches!(act, Act::Start { .. } | Act::Resume { .. }) {
         saga.0.rules_first(*host, *vm).await?;
+    }
+    if matches!(act, Act::Start { .. }) {
+        saga.0.end_leases_of_fenced(ctx, (*host, *vm), spec).await?;
     }
     let (action, force) = action(*act);
     saga.0.tell_guest(ctx, (*host, *vm), action, force.then_some(Otherwise::PowerOff)).await
