@@ -57,6 +57,7 @@ mod token;
 mod user;
 mod user_access;
 mod vdi;
+mod vdi_lease;
 mod vdi_move;
 mod vdi_transfer;
 mod vm;

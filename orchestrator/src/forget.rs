@@ -126,6 +126,7 @@ mod tests {
                     host: id,
                     attached_to: Some(vm),
                     held_by: None,
+                    leased_to: None,
                 };
                 let snapshot = SnapshotRecord {
                     name: "before".into(),

@@ -221,7 +221,8 @@ async fn write_records(db: &Db, (host, record): (HostId, &HostRecord), vms: &[Ma
             for disk in &spec.disks {
                 let name = format!("{}-{}", spec.name, disk.device);
                 let size = (10u64 << 30).try_into()?;
-                let vdi = Vdi { id: disk.vdi, name, size, sr, host, attached_to: Some(*id), held_by: None };
+                let (attached_to, held_by, leased_to) = (Some(*id), None, None);
+                let vdi = Vdi { id: disk.vdi, name, size, sr, host, attached_to, held_by, leased_to };
                 commit = db.vdis.insert_in(commit, &disk.vdi, &vdi);
             }
         }

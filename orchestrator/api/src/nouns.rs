@@ -239,6 +239,8 @@ noun! {
         UploadTicket = fn upload_ticket(VdiRef) -> xenith_orchestrator_types::import::UploadTicket, Provision, Mutation;
         /// Gives the right to read a VDI that no running VM has, or what a snapshot holds of it, from its host.
         Export = fn export(ExportVdi) -> VdiDownload, Provision, Mutation;
+        /// Takes the lease of a VDI in a shared SR from a host that is dead for good; that of a host that writes it is not broken.
+        BreakLease = fn break_lease(xenith_orchestrator_types::vdi::BreakLease) -> BrokenLease, Administer, Plannable;
         /// Deletes a VDI that no VM has.
         Delete = fn delete(VdiRef) -> TaskStarted, Provision, Plannable;
     }

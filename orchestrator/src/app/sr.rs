@@ -427,6 +427,7 @@ impl SrApi for App {
             host: scan.host,
             attached_to: None,
             held_by: None,
+            leased_to: None,
         };
         self.db.vdis.insert(&vdi.id, &vdi).await.map_err(|e| store_error(&e))?;
         Ok(vdi)

@@ -11,8 +11,8 @@ use xenith_orchestrator_store::{Expect, Record, Transaction};
 use xenith_orchestrator_types::import::UploadTicket;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vdi::{
-    CloneVdi, CopyVdi, CreateVdi, ExportVdi, ImportVdi, MigrateVdi, ResizeVdi, UploadVdi, Vdi, VdiDownload,
-    VdiRef,
+    BreakLease, BrokenLease, CloneVdi, CopyVdi, CreateVdi, ExportVdi, ImportVdi, MigrateVdi, ResizeVdi,
+    UploadVdi, Vdi, VdiDownload, VdiRef,
 };
 use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
@@ -83,6 +83,7 @@ impl App {
             host,
             attached_to,
             held_by,
+            leased_to: None,
         };
         self.db.vdis.insert_in(transaction, &new.vdi, &vdi)
     }
@@ -117,7 +118,13 @@ impl VdiApi for App {
     }
 
     async fn get(&self, call: &Call, request: VdiRef) -> Result<Vdi, ApiError> {
-        Ok(self.find_vdi(call, &request.vdi).await?.value)
+        let found = self.find_vdi(call, &request.vdi).await?.value;
+        let leased_to = self.leased_to(&found).await;
+        Ok(Vdi { leased_to, ..found })
+    }
+
+    async fn break_lease(&self, call: &Call, request: BreakLease) -> Result<BrokenLease, ApiError> {
+        self.break_lease_of(call, request).await
     }
 
     async fn create(&self, call: &Call, request: CreateVdi) -> Result<TaskStarted, ApiError> {

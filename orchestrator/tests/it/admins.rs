@@ -232,6 +232,9 @@ async fn storage(all: &Installation, tried: &mut Tried<'_>) {
     let adopt = |sr: &str| json!({ "sr": sr, "vdi": VdiId::new(), "name": "found" });
     tried.own("sr.adopt", adopt("fast")).await;
     tried.others("sr.adopt", adopt("west"), Reason::NotFound).await;
+    // In local SRs, where there are no leases.
+    tried.own("vdi.break_lease", json!({ "vdi": "east-1-xvda" })).await;
+    tried.others("vdi.break_lease", json!({ "vdi": "west-1-xvda" }), Reason::NotFound).await;
     tried.own("sr.forget", json!({ "sr": "fast" })).await;
     tried.others("sr.forget", json!({ "sr": "west" }), Reason::NotFound).await;
     tried.own("sr.detach", at("fast", "xen2")).await.unwrap();

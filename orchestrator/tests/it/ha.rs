@@ -11,10 +11,15 @@ use xenith_orchestrator_types::ha::{HaHostState, PoolHa};
 
 use crate::harness::{Installation, api_error, until};
 use crate::migration::{becomes, running, web};
-use crate::shared_storage::{done, id, of, sharing};
+use crate::shared_storage::{data, done, id, of, sharing};
 
 async fn shown(all: &Installation) -> PoolHa {
     all.admin.call::<ha::Show>(&of(json!({ "pool": "default" }))).await.unwrap()
+}
+
+/// Who may write the disk.
+async fn holder(all: &Installation) -> Option<HostId> {
+    data(all).await.leased_to.map(|lease| lease.host)
 }
 
 pub async fn is(all: &Installation, name: &str, state: HaHostState) {
@@ -57,6 +62,7 @@ async fn the_vm_of_a_dead_host_runs_elsewhere_and_only_there() {
     done::<vm::Start>(&all, json!({ "vm": "web-1" })).await;
     becomes(&all, Power::Running).await;
     is_known_to_run(&all, xen1).await;
+    assert_eq!(holder(&all).await, Some(xen1));
     let detached = api_error(all.admin.call::<sr::Detach>(&of(json!({ "sr": "nas", "host": "xen2" }))).await);
     assert!(detached.message.contains("leases"), "{detached}");
 
@@ -77,6 +83,7 @@ async fn the_vm_of_a_dead_host_runs_elsewhere_and_only_there() {
     .await;
     step("its VM runs elsewhere");
     assert_eq!(running(&all).await, [0, 1]);
+    assert_eq!(holder(&all).await, Some(xen2), "the fenced host lost its lease");
 
     // It comes back with the VM in its journal, and gives it up.
     let record = all.hosts[0].folder().join(format!("state/vms/{}.json", all.vm("web-1").await.id));
@@ -86,6 +93,7 @@ async fn the_vm_of_a_dead_host_runs_elsewhere_and_only_there() {
     step("the dead host is back, and is a host again");
     assert!(!record.exists());
     assert_eq!(running(&all).await, [0, 1]);
+    assert_eq!(holder(&all).await, Some(xen2), "and takes nothing when it is back");
     let told = all.admin.call::<event::List>(&of(json!({}))).await.unwrap().items;
     for kind in ["host.fenced", "vm.restarted", "host.welcomed"] {
         assert!(told.iter().any(|event| event.kind == kind), "{kind}");

@@ -25,6 +25,7 @@ mod hardware;
 mod harness;
 mod import;
 mod journal;
+mod leases;
 mod life;
 mod listings;
 mod lists;

@@ -86,6 +86,7 @@ async fn a_vm_moves_off_and_running_and_its_disk_with_it() {
     .await;
     assert_eq!(moved.observed.unwrap().incarnation, run, "the same run goes on");
     assert_eq!((running(&all).await, disk().await.host), (vec![1, 0], xen1));
+    assert_eq!(disk().await.leased_to.map(|lease| lease.host), Some(xen1), "its lease went along");
 
     // What fails on the way leaves it where it is.
     all.hosts[1].sim.inject(FaultRule::fail(Operation::Resume, Failure::NoMemory));

@@ -51,7 +51,7 @@ pub async fn sharing() -> Installation {
     all
 }
 
-async fn data(all: &Installation) -> Vdi {
+pub async fn data(all: &Installation) -> Vdi {
     all.admin.call::<vdi::Get>(&VdiRef { vdi: "data".into() }).await.unwrap()
 }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xenith_common_ids::{HostId, SrId, TaskId, VdiId, VmId};
-use xenith_hypervisor_agent_types::VdiSize;
+use xenith_hypervisor_agent_types::{VdiLease, VdiSize};
 
 use crate::Reference;
 
@@ -19,6 +19,28 @@ pub struct Vdi {
     /// The task that still makes it, fills it or takes it from its VM: nothing uses it before that is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_by: Option<TaskId>,
+    /// Of a VDI that several hosts reach: which of them may write it. Only where one VDI is asked for, and the SR answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leased_to: Option<VdiLease>,
+}
+
+/// Takes the lease of a VDI from a host that is dead for good.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BreakLease {
+    pub vdi: Reference,
+    /// The host that is dead; without one, that which has the lease.
+    #[serde(default)]
+    pub host: Option<Reference>,
+}
+
+/// Of a host that had it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BrokenLease {
+    pub vdi: VdiId,
+    pub was: VdiLease,
+    /// What to make sure of.
+    pub warning: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

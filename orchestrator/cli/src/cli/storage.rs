@@ -128,6 +128,24 @@ pub enum VdiCommand {
     },
     /// Write a VDI into a file of this machine. The same command goes on where it was interrupted.
     Export(ExportArgs),
+    /// Take the lease of a VDI in a shared SR from a host that is dead for good, so that another host may write it.
+    ///
+    /// A host that is alive lets go by itself when its VM is stopped, and one that is fenced loses its leases. Make sure that
+    /// the host is off: if it still writes, the disk is ruined.
+    BreakLease {
+        #[arg(value_name = "VDI")]
+        vdi: String,
+        /// The host that is dead, by its name or id; without it, the one that has the lease.
+        #[arg(long, value_name = "HOST")]
+        host: Option<String>,
+        /// Say who has it and what to make sure of; nothing changes.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        confirm: Confirm,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
     /// Delete a VDI that no VM has.
     Delete {
         #[arg(value_name = "VDI")]

@@ -6,7 +6,7 @@ mod upload;
 use xenith_orchestrator_api::vdi;
 use xenith_orchestrator_client::VdiChanges;
 use xenith_orchestrator_types::vdi::{
-    CloneVdi, CopyVdi, CreateVdi, ImportVdi, MigrateVdi, ResizeVdi, Vdi, VdiRef,
+    BreakLease, CloneVdi, CopyVdi, CreateVdi, ImportVdi, MigrateVdi, ResizeVdi, Vdi, VdiRef,
 };
 
 use crate::app::App;
@@ -16,7 +16,7 @@ use crate::error::CliError;
 use crate::run::list;
 use crate::run::watch::follow;
 use crate::table::{Cell, Column, Row, Sheet};
-use crate::wait::{begin, begin_or_plan};
+use crate::wait::{begin, begin_or_plan, plan};
 use crate::words;
 
 impl Row for Vdi {
@@ -62,6 +62,7 @@ pub async fn run(app: &App, command: VdiCommand) -> Result<(), CliError> {
                     .line("sr", found.sr.to_string())
                     .maybe("attached to", found.attached_to.map(|vm| vm.to_string()))
                     .maybe("held by task", found.held_by.map(|task| task.to_string()))
+                    .maybe("leased to", found.leased_to.as_ref().map(ToString::to_string))
             })
         }
         VdiCommand::Resize { vdi, size, tasked } => {
@@ -84,6 +85,19 @@ pub async fn run(app: &App, command: VdiCommand) -> Result<(), CliError> {
             app.out.value(&ticket, || format!("{}\n", ticket.ticket))
         }
         VdiCommand::Export(args) => export::run(app, args).await,
+        VdiCommand::BreakLease { vdi, host, dry_run: true, .. } => {
+            plan::<vdi::BreakLease>(app, &BreakLease { vdi, host }).await
+        }
+        VdiCommand::BreakLease { vdi, host, confirm, keyed, .. } => {
+            let question = format!(
+                "Take the lease of {vdi} from its host? If that host still writes it, the disk is ruined."
+            );
+            ask::confirm(&question, confirm)?;
+            let broken = app.change::<vdi::BreakLease>(&BreakLease { vdi, host }, &keyed).await?;
+            app.out.value(&broken, || {
+                format!("The lease was taken from {}.\nNow {}.\n", broken.was, broken.warning)
+            })
+        }
         VdiCommand::Delete { vdi, confirm, planned } => {
             if !planned.dry_run {
                 ask::confirm(&format!("Delete the disk {vdi} and all that is on it?"), confirm)?;

@@ -39,6 +39,7 @@ fn cases() -> Vec<Case> {
         case::<vdi::Upload>("vdi upload data tests/it/sector.raw --host xen1 --no-send"),
         case::<vdi::UploadTicket>("vdi upload-ticket data"),
         case::<vdi::Export>("vdi export data --ticket"),
+        case::<vdi::BreakLease>("vdi break-lease data --host xen1 --yes"),
         case::<vdi::Delete>("vdi delete data --yes"),
         case::<console::Vm>("console vm web-1 --ticket"),
         case::<console::Host>("console host xen1 --ticket"),

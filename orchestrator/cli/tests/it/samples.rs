@@ -347,6 +347,9 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "vm.get" => json!(vm()),
             "vm.place" => json!({ "host": ID, "candidates": [candidate] }),
             "vdi.get" => vdi.clone(),
+            "vdi.break_lease" => json!({
+                "vdi": ID, "was": { "host": ID, "host_name": "xen1" }, "warning": "make sure that xen1 is off",
+            }),
             "vdi.upload_ticket" => ticket.clone(),
             "vdi.export" => json!({
                 "vdi": ID, "size": 1 << 30, "ticket": "secret", "address": "10.0.0.1:8445", "server_name": "a",

@@ -1,0 +1,68 @@
+//! Hosts keep two of them from writing one VDI, also where the orchestrator does not know what it does.
+
+use serde_json::json;
+use xenith_hypervisor_agent_types::Power;
+use xenith_orchestrator::db::Db;
+use xenith_orchestrator_api::{event, vdi, vm};
+use xenith_orchestrator_types::Reason;
+use xenith_orchestrator_types::host::HostStatus;
+use xenith_orchestrator_types::task::TaskStatus;
+
+use crate::harness::{api_error, until};
+use crate::migration::{becomes, running, web};
+use crate::shared_storage::{data, done, id, of, sharing};
+
+/// The record of the VM is put back to another host, as by a restore of the orchestrator from an old backup, while the
+/// host that runs it is not heard.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orchestrator_that_is_wrong_starts_no_vm_twice() {
+    let mut all = sharing().await;
+    let (xen1, xen2) = (id(&all, "xen1").await, id(&all, "xen2").await);
+    web(&all).await;
+    assert_eq!(data(&all).await.leased_to, None);
+    done::<vm::Start>(&all, json!({ "vm": "web-1" })).await;
+    becomes(&all, Power::Running).await;
+    let lease = data(&all).await.leased_to.unwrap();
+    assert_eq!((lease.host, lease.vm.unwrap().name.as_str()), (xen1, "web-1"));
+    let breaks = of(json!({ "vdi": "data" }));
+    let error = api_error(all.admin.call::<vdi::BreakLease>(&breaks).await);
+    assert_eq!(error.reason(), Reason::WrongState, "{error}");
+    assert!(error.message.contains("stop the VM"), "{error}");
+
+    let web_1 = all.vm("web-1").await.id;
+    all.hosts[0].stop_agent().await;
+    all.release().await;
+    let db = Db::open(&all.folder().join("data/store")).unwrap();
+    db.vms.modify(&web_1, |record| record.host = xen2).await.unwrap();
+    drop(db);
+    all.come_back().await;
+    all.wait_host("xen2", HostStatus::Connected).await;
+    let start = of(json!({ "vm": "web-1" }));
+    let refused = all.run::<vm::Start>(&start).await;
+    assert_eq!(refused.status, TaskStatus::RolledBack, "{:?}", refused.message);
+    let told = refused.message.unwrap_or_default();
+    assert!(told.contains(&xen1.to_string()) && told.contains("break-lease"), "{told}");
+    assert_eq!(running(&all).await, [1, 0]);
+
+    // Somebody says that the host is dead, who is wrong.
+    let plan = all.admin.plan::<vdi::BreakLease>(&breaks).await.unwrap();
+    assert_eq!(plan["held_by"]["host"], json!(xen1), "{plan}");
+    assert!(plan["warning"].as_str().unwrap().contains("xen1 is off"), "{plan}");
+    assert_eq!(data(&all).await.leased_to.map(|lease| lease.host), Some(xen1), "a plan changes nothing");
+    let other = of(json!({ "vdi": "data", "host": "xen2" }));
+    let error = api_error(all.admin.call::<vdi::BreakLease>(&other).await);
+    assert_eq!(error.reason(), Reason::WrongState, "{error}");
+    let broken = all.admin.call::<vdi::BreakLease>(&breaks).await.unwrap();
+    assert_eq!(broken.was.host, xen1);
+    let told = all.admin.call::<event::List>(&of(json!({}))).await.unwrap().items;
+    assert!(told.iter().any(|event| event.kind == "vdi.lease_broken" && event.message.contains("data")));
+    let error = api_error(all.admin.call::<vdi::BreakLease>(&breaks).await);
+    assert_eq!(error.reason(), Reason::WrongState, "nobody has it: {error}");
+    done::<vm::Start>(&all, json!({ "vm": "web-1" })).await;
+    assert_eq!(data(&all).await.leased_to.map(|lease| lease.host), Some(xen2));
+
+    // The host is back, and finds that it has lost the lease.
+    all.hosts[0].start_agent().await;
+    until("the first one to stand", async || (running(&all).await == [0, 1]).then_some(())).await;
+    all.stop().await;
+}
