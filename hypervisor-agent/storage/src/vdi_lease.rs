@@ -11,8 +11,8 @@
 //!   link at once the server lets one, as link(2) does everywhere. Where there are no hard links it is renamed without
 //!   replacing.
 //! * A lease that is there is replaced or removed only by the host whose turn it is. The turn is made by symlink(2), which
-//!   is as exclusive, takes no room in a full SR, and says whose it is from its first moment on. So nobody removes what they
-//!   have not just read.
+//!   is as exclusive, takes next to no room in an SR that fills up, and says whose it is from its first moment on. So nobody
+//!   removes what they have not just read.
 //! * No clock is read or compared. A lease ends when its host gives it up, hands it over, or has it broken.
 //!
 //! Who else touches it: the agents of all hosts that have the SR. One agent does one thing at a time with the leases of an SR.

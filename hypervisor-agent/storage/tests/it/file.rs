@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use xenith_common_ids::{SrId, VdiId};
+use xenith_common_ids::{HostId, SrId, VdiId};
 use xenith_hypervisor_agent_storage::file::FileDriver;
-use xenith_hypervisor_agent_storage::{StorageDriver, StorageError};
-use xenith_hypervisor_agent_types::{Fault, FaultReason, SnapshotOf, VdiSize};
+use xenith_hypervisor_agent_storage::{StorageDriver, StorageError, Taking};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, SnapshotOf, VdiLease, VdiSize};
 
 use crate::xfs::Xfs;
 
@@ -191,4 +191,32 @@ fn a_full_sr_says_so_and_keeps_what_it_has() {
     driver.open_source(vdi).unwrap().read_at(0, &mut first).unwrap();
     assert_eq!(first, [7; 4096]);
     driver.delete(vdi).unwrap();
+}
+
+#[test]
+fn a_full_sr_takes_no_more_leases_and_keeps_those_it_has() {
+    let Some(xfs) = Xfs::mount(320) else { return };
+    let sr = SrId::new();
+    FileDriver::mark(sr, &xfs.path()).unwrap();
+    let driver = FileDriver::attach(sr, xfs.path()).unwrap();
+    let leases = driver.leases().unwrap();
+    let ours = VdiLease { host: HostId::new(), host_name: "xen1".to_owned(), vm: None };
+    let take = |vdi| leases.take(vdi, &ours, Taking::ToRun, &|| true);
+    let first = VdiId::new();
+    take(first).unwrap();
+    let ballast = fs::File::create(xfs.path().join("ballast")).unwrap();
+    let free = driver.space().unwrap().free;
+    rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, free - (64 << 10)).unwrap();
+    let refused = (0..100_000).find_map(|_| take(VdiId::new()).err());
+    let fault = Fault::from(refused.unwrap());
+    assert_eq!(fault.reason, FaultReason::StorageFull, "{fault}");
+    // Taken again it is only read.
+    take(first).unwrap();
+    assert_eq!(leases.read(first).unwrap(), Some(ours.clone()));
+    ballast.set_len(0).unwrap();
+    let held = leases.held_by(ours.host).unwrap();
+    for (vdi, _) in held {
+        assert!(!leases.give_up(vdi, ours.host, &|| false).unwrap());
+    }
+    assert_eq!(leases.held_by(ours.host).unwrap(), []);
 }
