@@ -11,12 +11,13 @@ use crate::vm::domain_spec::{leased_to, written};
 use crate::vm::state::{Activity, Mode, Settled};
 
 impl Owner {
-    /// Tells what the VM writes now, if it runs.
+    /// Tells what the VM writes now, if it runs. What one was built from whose record was lost, its definition says best.
     pub(super) fn note_writes(&self) {
-        let writes = match (&self.settled, &self.record.run) {
-            (Settled::Up(up), Some(run)) if up.mode == Mode::Running => {
-                let to = leased_to(self.vm(), self.record.spec.get(), run.incarnation);
-                Some((to, written(&run.applied)))
+        let (defined, run) = (self.record.spec.get(), self.record.run.as_ref());
+        let writes = match &self.settled {
+            Settled::Up(up) if up.mode == Mode::Running => {
+                let applied = run.map_or(defined, |run| &run.applied);
+                Some((leased_to(self.vm(), defined, up.run), written(applied)))
             }
             _ => None,
         };
