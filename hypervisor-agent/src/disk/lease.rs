@@ -189,15 +189,21 @@ impl Storage {
         kept.map(|_| ()).map_err(Fault::from)
     }
 
-    /// Of an SR that nobody uses here any more, and that is out of the table.
-    pub(super) fn leave_leases(&self, driver: &dyn StorageDriver) -> Result<()> {
+    /// Of an SR that nobody uses here any more, and that is out of the table. One that is gone is let go of all the same: its
+    /// leases are given up when it is attached again.
+    pub(super) fn leave_leases(&self, driver: &dyn StorageDriver) {
         let held: Vec<VdiId> = {
             let known = self.leased.lock();
             known.held.iter().filter(|(_, sr)| **sr == driver.sr()).map(|(vdi, _)| *vdi).collect()
         };
-        held.into_iter().try_for_each(|vdi| self.give_up(driver, vdi))?;
-        self.leased.lock().read.remove(&driver.sr());
-        Ok(())
+        for vdi in held {
+            if let Err(fault) = self.give_up(driver, vdi) {
+                tracing::warn!(%vdi, %fault, "a lease stays in an SR that is detached");
+            }
+        }
+        let mut known = self.leased.lock();
+        known.held.retain(|_, sr| *sr != driver.sr());
+        known.read.remove(&driver.sr());
     }
 
     /// What a VM that runs writes; `None`: it does not run.

@@ -132,8 +132,10 @@ impl Storage {
             attachments.unmount(sr)?;
             return attachments.forget(sr);
         };
-        let left = self.unused(&*driver).and_then(|()| self.leave_leases(&*driver));
-        let gone = left.and_then(|()| attachments.unmount(sr));
+        let gone = self.unused(&*driver).and_then(|()| {
+            self.leave_leases(&*driver);
+            attachments.unmount(sr)
+        });
         match gone {
             Ok(()) => attachments.forget(sr),
             Err(fault) => {
