@@ -150,27 +150,36 @@ impl Storage {
         }
     }
 
+    /// SRs in which leases of a run of this agent before may be, of which is not known yet.
+    fn unread(&self) -> Vec<Arc<dyn StorageDriver>> {
+        let mut drivers = self.drivers();
+        let known = self.leased.lock();
+        drivers.retain(|driver| driver.leases().is_some() && !known.read.contains(&driver.sr()));
+        drivers
+    }
+
     /// Whether one of these may have a lease of ours.
     #[must_use]
     pub fn may_be_leased(&self, vdis: &[VdiId]) -> bool {
-        let known = self.leased.lock();
-        vdis.iter().any(|vdi| known.held.contains_key(vdi))
+        vdis.iter().any(|vdi| self.leased.sr_of(*vdi).is_some()) || !self.unread().is_empty()
     }
 
     /// Gives up the leases of what nobody needs any more. One that cannot be given up now is tried again.
     pub fn give_up_leases(&self, vdis: &[VdiId]) {
         for vdi in vdis {
-            let Some(sr) = self.leased.sr_of(*vdi) else { continue };
-            let given_up = match self.driver(sr) {
-                Ok(driver) => self.give_up(&*driver, *vdi),
+            let drivers = match self.leased.sr_of(*vdi).map(|sr| self.driver(sr)) {
+                Some(Ok(driver)) => vec![driver],
                 // Detached: what it had was given up before.
-                Err(_) => {
+                Some(Err(_)) => {
                     self.leased.lock().held.remove(vdi);
-                    Ok(())
+                    continue;
                 }
+                None => self.unread(),
             };
-            if let Err(fault) = given_up {
-                tracing::warn!(%vdi, %fault, "a lease is not given up yet");
+            for driver in drivers {
+                if let Err(fault) = self.give_up(&*driver, *vdi) {
+                    tracing::warn!(%vdi, %fault, "a lease is not given up yet");
+                }
             }
         }
     }
