@@ -238,6 +238,18 @@ impl Drop for Inner {
     }
 }
 
+/// In memory where there is room, unless `TMPDIR` says otherwise. A proof makes hundreds of worlds, in each of which
+/// agents and repositories sync dozens of files: on a disk that is most of what it takes. A world outlives engines and
+/// agents, never the machine, so what its disk would keep is nothing that a proof looks at.
+fn memory_folder() -> TempDir {
+    const MEMORY: &str = "/dev/shm";
+    const ROOM: u64 = 1 << 30;
+    let has_room = std::env::var_os("TMPDIR").is_none()
+        && rustix::fs::statvfs(MEMORY).is_ok_and(|disk| disk.f_bavail * disk.f_frsize >= ROOM);
+    let made = if has_room { tempfile::tempdir_in(MEMORY) } else { tempfile::tempdir() };
+    made.unwrap()
+}
+
 impl World {
     /// Without hosts.
     pub async fn bare() -> Self {
@@ -246,7 +258,7 @@ impl World {
 
     async fn with_hosts(count: usize) -> Self {
         xenith_common_pki::install_provider();
-        let folder = tempfile::tempdir().unwrap();
+        let folder = memory_folder();
         let store = MemoryStore::new(&db::schema());
         let db = Db::over(Arc::new(store.clone()));
         let vault = Arc::new(Vault::open(&folder.path().join("master.key")).unwrap());
@@ -442,7 +454,7 @@ async fn nobody_signs_in() -> Arc<Authn> {
 
 impl Host {
     async fn start(db: &Db, certificates: &Certificates, (pool, name): (PoolId, &str)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = memory_folder();
         let config = AgentConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             state: folder.path().join("state"),
