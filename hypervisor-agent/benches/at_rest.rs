@@ -17,7 +17,8 @@ use xenith_common_pki::{Authority, KeyAndRequest, LiveIdentity, Peer, client_con
 use xenith_hypervisor_agent::identity::Identity;
 use xenith_hypervisor_agent_api::{Command as Order, Envelope, VmAction};
 use xenith_hypervisor_agent_client::{AgentAddress, AgentClient};
-use xenith_hypervisor_agent_types::{DirectBoot, MemorySpec, Platform, ValidVmSpec, VcpuSpec, VmSpec};
+use xenith_hypervisor_agent_types::test_support::small;
+use xenith_hypervisor_agent_types::{MemorySpec, ValidVmSpec, VmSpec};
 
 const VMS: usize = 50;
 const WINDOW: Duration = Duration::from_secs(30);
@@ -51,21 +52,8 @@ impl Agent {
 }
 
 fn spec(name: &str) -> ValidVmSpec {
-    let boot = DirectBoot { kernel: "vmlinuz".to_owned(), ramdisk: None, cmdline: String::new() };
     let memory = "256MiB".parse().unwrap();
-    let spec = VmSpec {
-        name: name.parse().unwrap(),
-        platform: Platform::Pvh { boot },
-        vcpus: VcpuSpec { online: 1.try_into().unwrap(), max: 2.try_into().unwrap() },
-        memory: MemorySpec { target: memory, max: memory },
-        disks: vec![],
-        nics: vec![],
-        graphics: Default::default(),
-        on_crash: Default::default(),
-        on_reboot: Default::default(),
-        autostart: None,
-        hardware: Default::default(),
-    };
+    let spec = VmSpec { memory: MemorySpec { target: memory, max: memory }, ..small(name) };
     ValidVmSpec::try_from(spec).unwrap()
 }
 

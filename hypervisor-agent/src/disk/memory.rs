@@ -297,26 +297,13 @@ mod tests {
 
     use xenith_common_ids::SrId;
     use xenith_hypervisor_agent_storage::file::FileDriver;
-    use xenith_hypervisor_agent_types::{DirectBoot, MemorySpec, Platform, VcpuSpec, WrittenWhile};
+    use xenith_hypervisor_agent_types::WrittenWhile;
+    use xenith_hypervisor_agent_types::test_support::small;
 
     use super::*;
     use crate::disk::InUse;
 
     fn header(bytes: u64) -> MemoryHeader {
-        let boot = DirectBoot { kernel: "k".into(), ramdisk: None, cmdline: String::new() };
-        let applied = VmSpec {
-            name: "v".parse().unwrap(),
-            platform: Platform::Pvh { boot },
-            vcpus: VcpuSpec { online: 1.try_into().unwrap(), max: 1.try_into().unwrap() },
-            memory: MemorySpec { target: 128.try_into().unwrap(), max: 128.try_into().unwrap() },
-            disks: vec![],
-            nics: vec![],
-            graphics: Default::default(),
-            on_crash: Default::default(),
-            on_reboot: Default::default(),
-            autostart: None,
-            hardware: Default::default(),
-        };
         let kept = KeptMemory {
             bytes,
             written_while: WrittenWhile::Running,
@@ -324,7 +311,14 @@ mod tests {
             xen_major: 4,
             xen_minor: 17,
         };
-        MemoryHeader { vm: VmId::new(), disks: vec![], applied, kept, paused_ms: 3, digest: String::new() }
+        MemoryHeader {
+            vm: VmId::new(),
+            disks: vec![],
+            applied: small("v"),
+            kept,
+            paused_ms: 3,
+            digest: String::new(),
+        }
     }
 
     fn storage() -> (tempfile::TempDir, Storage, MemoryOf) {

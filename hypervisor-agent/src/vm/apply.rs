@@ -94,24 +94,8 @@ pub fn note(applied: &mut VmSpec, change: &Change) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xenith_hypervisor_agent_types::{DirectBoot, DiskAccess, Graphics, MemorySpec, Platform, VcpuSpec};
-
-    fn spec() -> VmSpec {
-        let boot = DirectBoot { kernel: "k".into(), ramdisk: None, cmdline: String::new() };
-        VmSpec {
-            name: "v".parse().unwrap(),
-            platform: Platform::Pv { boot },
-            vcpus: VcpuSpec { online: 1.try_into().unwrap(), max: 2.try_into().unwrap() },
-            memory: MemorySpec { target: 128.try_into().unwrap(), max: 256.try_into().unwrap() },
-            disks: vec![],
-            nics: vec![],
-            graphics: Graphics::None,
-            on_crash: Default::default(),
-            on_reboot: Default::default(),
-            autostart: None,
-            hardware: Default::default(),
-        }
-    }
+    use xenith_hypervisor_agent_types::test_support::small;
+    use xenith_hypervisor_agent_types::{DiskAccess, Graphics, MemorySpec};
 
     fn disk(index: u8) -> DiskSpec {
         let device = DiskDevice::nth(index).unwrap();
@@ -120,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_replaced_disk_is_detached_before_the_new_one_is_attached() {
-        let (mut applied, mut wanted) = (spec(), spec());
+        let (mut applied, mut wanted) = (small("v"), small("v"));
         applied.disks = vec![disk(0), disk(1)];
         let new = disk(1);
         wanted.disks = vec![applied.disks[0].clone(), new.clone()];
@@ -130,18 +114,18 @@ mod tests {
 
     #[test]
     fn what_cannot_change_live_waits() {
-        let mut wanted = spec();
-        wanted.memory = MemorySpec { target: 512.try_into().unwrap(), max: 512.try_into().unwrap() };
+        let mut wanted = small("v");
+        wanted.memory = MemorySpec { target: 1024.try_into().unwrap(), max: 1024.try_into().unwrap() };
         wanted.vcpus.online = 2.try_into().unwrap();
         wanted.graphics = Graphics::Vnc;
-        let plan = plan(&spec(), &wanted);
+        let plan = plan(&small("v"), &wanted);
         assert_eq!(plan.changes, [Change::SetVcpus(2.try_into().unwrap())]);
         assert_eq!(plan.after_restart, ["memory.target", "memory.max", "graphics"]);
     }
 
     #[test]
     fn a_medium_changes_live_and_a_drive_at_the_next_start() {
-        let (mut applied, mut wanted) = (spec(), spec());
+        let (mut applied, mut wanted) = (small("v"), small("v"));
         let iso = VdiId::new();
         wanted.hardware.cd = Some(CdDrive { vdi: Some(iso) });
         let first = plan(&applied, &wanted);
@@ -159,7 +143,7 @@ mod tests {
 
     #[test]
     fn applying_a_plan_leaves_nothing_to_apply() {
-        let (mut applied, mut wanted) = (spec(), spec());
+        let (mut applied, mut wanted) = (small("v"), small("v"));
         applied.disks = vec![disk(0), disk(1)];
         wanted.disks = vec![disk(1), disk(2)];
         wanted.memory.target = 200.try_into().unwrap();

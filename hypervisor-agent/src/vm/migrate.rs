@@ -226,27 +226,13 @@ fn is_consequence(error: &HypervisorError) -> bool {
 #[cfg(test)]
 mod tests {
     use xenith_common_ids::VdiId;
-    use xenith_hypervisor_agent_types::{
-        DirectBoot, DiskAccess, DiskDevice, DiskSpec, MemorySpec, Platform, VcpuSpec,
-    };
+    use xenith_hypervisor_agent_types::test_support::small;
+    use xenith_hypervisor_agent_types::{DiskAccess, DiskDevice, DiskSpec, MemorySpec};
 
     use super::*;
 
     fn spec(disks: Vec<DiskSpec>) -> VmSpec {
-        let boot = DirectBoot { kernel: "k".into(), ramdisk: None, cmdline: String::new() };
-        VmSpec {
-            name: "v".parse().unwrap(),
-            platform: Platform::Pvh { boot },
-            vcpus: VcpuSpec { online: 1.try_into().unwrap(), max: 1.try_into().unwrap() },
-            memory: MemorySpec { target: 128.try_into().unwrap(), max: 128.try_into().unwrap() },
-            disks,
-            nics: vec![],
-            graphics: Default::default(),
-            on_crash: Default::default(),
-            on_reboot: Default::default(),
-            autostart: None,
-            hardware: Default::default(),
-        }
+        VmSpec { disks, ..small("v") }
     }
 
     #[test]

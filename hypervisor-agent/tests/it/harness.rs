@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use tokio::runtime::Runtime;
 use xenith_common_ids::{Epoch, Generation, HostId, IncarnationId, OperationId, VmId};
 use xenith_common_pki::{Authority, KeyAndRequest, LiveIdentity, Peer, client_config};
-use xenith_common_units::{MemoryMiB, VcpuCount};
+use xenith_common_units::MemoryMiB;
 use xenith_hypervisor_agent::agent::{Agent, AgentError, Backend};
 use xenith_hypervisor_agent::backends;
 use xenith_hypervisor_agent::config::Config;
@@ -24,9 +24,8 @@ use xenith_hypervisor_agent::vm::registry::Settings;
 use xenith_hypervisor_agent_api::{Changes, Command, CommandResult, Envelope, ShutdownKind, VmAction};
 use xenith_hypervisor_agent_client::{AgentAddress, AgentClient, AgentClientError};
 use xenith_hypervisor_agent_sim::{Operation, SimBuilder, SimHypervisor};
-use xenith_hypervisor_agent_types::{
-    DirectBoot, Fault, FaultReason, MemorySpec, ObservedVm, Platform, Power, ValidVmSpec, VcpuSpec, VmSpec,
-};
+pub use xenith_hypervisor_agent_types::test_support::small as spec;
+use xenith_hypervisor_agent_types::{Fault, FaultReason, ObservedVm, Power, ValidVmSpec, VmSpec};
 use xenith_vmware_import::guest::helper::machine::Kit;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -291,24 +290,6 @@ impl Drop for Lab {
 
 pub fn mib(mib: u64) -> MemoryMiB {
     MemoryMiB::new(mib).unwrap()
-}
-
-/// A PVH guest with 256 of at most 512 MiB, no disks.
-pub fn spec(name: &str) -> VmSpec {
-    let boot = DirectBoot { kernel: "vmlinuz".to_owned(), ramdisk: None, cmdline: String::new() };
-    VmSpec {
-        name: name.parse().unwrap(),
-        platform: Platform::Pvh { boot },
-        vcpus: VcpuSpec { online: VcpuCount::ONE, max: VcpuCount::new(4).unwrap() },
-        memory: MemorySpec { target: mib(256), max: mib(512) },
-        disks: vec![],
-        nics: vec![],
-        graphics: Default::default(),
-        on_crash: Default::default(),
-        on_reboot: Default::default(),
-        autostart: None,
-        hardware: Default::default(),
-    }
 }
 
 pub fn define(definition: u64, spec: VmSpec) -> VmAction {

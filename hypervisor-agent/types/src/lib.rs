@@ -26,6 +26,8 @@ mod quiesce;
 mod spec;
 mod sr;
 pub mod system;
+#[cfg(any(test, feature = "test-support"))]
+pub mod test_support;
 mod text;
 mod vdi;
 mod vm;

@@ -77,7 +77,8 @@ impl VmSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DirectBoot, MemorySpec, Platform, VcpuSpec};
+    use crate::MemorySpec;
+    use crate::test_support::small;
 
     #[test]
     fn memory_goes_on_where_its_guest_finds_what_it_knew() {
@@ -107,23 +108,10 @@ mod tests {
 
     #[test]
     fn what_a_guest_would_miss_is_named() {
-        let boot = DirectBoot { kernel: "k".into(), ramdisk: None, cmdline: String::new() };
-        let spec = VmSpec {
-            name: "v".parse().unwrap(),
-            platform: Platform::Pvh { boot },
-            vcpus: VcpuSpec { online: 1.try_into().unwrap(), max: 2.try_into().unwrap() },
-            memory: MemorySpec { target: 128.try_into().unwrap(), max: 256.try_into().unwrap() },
-            disks: vec![],
-            nics: vec![],
-            graphics: Default::default(),
-            on_crash: Default::default(),
-            on_reboot: Default::default(),
-            autostart: None,
-            hardware: Default::default(),
-        };
+        let spec = small("v");
         let renamed = VmSpec { name: "w".parse().unwrap(), ..spec.clone() };
         assert!(spec.unlike(&renamed).is_empty());
-        let more = MemorySpec { target: 256.try_into().unwrap(), ..spec.memory };
+        let more = MemorySpec { target: 512.try_into().unwrap(), ..spec.memory };
         let changed = VmSpec { memory: more, graphics: crate::Graphics::Vnc, ..spec.clone() };
         assert_eq!(spec.unlike(&changed), ["the memory", "the graphics"]);
     }

@@ -290,25 +290,12 @@ impl Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_support::small;
     use crate::{BootDevice, DirectBoot, DiskAccess, DiskDevice, Firmware, VideoAdapter};
     use xenith_common_ids::{NetworkId, VdiId};
 
     fn spec() -> VmSpec {
-        VmSpec {
-            name: "web-1".parse().unwrap(),
-            platform: Platform::Pvh {
-                boot: DirectBoot { kernel: "vmlinuz".into(), ramdisk: None, cmdline: String::new() },
-            },
-            vcpus: VcpuSpec { online: VcpuCount::ONE, max: VcpuCount::new(4).unwrap() },
-            memory: MemorySpec { target: MemoryMiB::new(256).unwrap(), max: MemoryMiB::new(512).unwrap() },
-            disks: vec![],
-            nics: vec![],
-            graphics: Graphics::None,
-            on_crash: CrashAction::Restart,
-            on_reboot: RebootAction::Restart,
-            autostart: None,
-            hardware: Hardware::default(),
-        }
+        small("web-1")
     }
 
     fn disk(letter: u8) -> DiskSpec {

@@ -2,9 +2,8 @@
 
 use time::OffsetDateTime;
 use xenith_common_ids::{IncarnationId, VmId};
-use xenith_hypervisor_agent_types::{
-    DirectBoot, DomainIdentity, MemorySpec, Platform, PlatformKind, ValidVmSpec, VcpuSpec, VmSpec,
-};
+use xenith_hypervisor_agent_types::test_support::small;
+use xenith_hypervisor_agent_types::{DomainIdentity, PlatformKind, ValidVmSpec};
 
 use super::*;
 use crate::journal::Saved;
@@ -12,20 +11,7 @@ use crate::journal::Saved;
 const DOMID: DomId = DomId(7);
 
 fn record(run: IncarnationId, phase: Option<(Phase, By)>) -> VmRecord {
-    let boot = DirectBoot { kernel: "k".into(), ramdisk: None, cmdline: String::new() };
-    let spec = VmSpec {
-        name: "v".parse().unwrap(),
-        platform: Platform::Pv { boot },
-        vcpus: VcpuSpec { online: 1.try_into().unwrap(), max: 1.try_into().unwrap() },
-        memory: MemorySpec { target: 128.try_into().unwrap(), max: 128.try_into().unwrap() },
-        disks: vec![],
-        nics: vec![],
-        graphics: Default::default(),
-        on_crash: Default::default(),
-        on_reboot: Default::default(),
-        autostart: None,
-        hardware: Default::default(),
-    };
+    let spec = small("v");
     let mut record = VmRecord::new(VmId::new(), 1, ValidVmSpec::try_from(spec.clone()).unwrap());
     record.run = phase.map(|(phase, by)| Run {
         incarnation: run,
@@ -45,7 +31,7 @@ fn domain(record: &VmRecord, run: IncarnationId, status: DomainStatus) -> Domain
         name: "v".into(),
         identity: Some(DomainIdentity { vm: record.vm, incarnation: run }),
         status,
-        kind: PlatformKind::Pv,
+        kind: PlatformKind::Pvh,
         memory: 128.try_into().unwrap(),
         memory_max: 128.try_into().unwrap(),
         vcpus_online: 1,

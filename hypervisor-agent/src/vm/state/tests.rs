@@ -5,9 +5,8 @@ use std::time::Duration;
 use super::*;
 use xenith_common_ids::{SrId, VdiId};
 use xenith_hypervisor_agent_api::SendVm;
-use xenith_hypervisor_agent_types::{
-    CrashAction, DirectBoot, MemoryOf, MemorySpec, Platform, Quiesce, VcpuSpec,
-};
+use xenith_hypervisor_agent_types::test_support::small;
+use xenith_hypervisor_agent_types::{CrashAction, MemoryOf, Quiesce};
 
 fn actions(run: IncarnationId) -> Vec<(&'static str, VmAction)> {
     let deadline = Duration::from_secs(1);
@@ -302,22 +301,7 @@ fn a_vm_between_two_hosts() {
 
 #[test]
 fn deaths() {
-    let spec = |on_crash, on_reboot| {
-        let boot = DirectBoot { kernel: "k".into(), ramdisk: None, cmdline: String::new() };
-        VmSpec {
-            name: "v".parse().unwrap(),
-            platform: Platform::Pv { boot },
-            vcpus: VcpuSpec { online: 1.try_into().unwrap(), max: 1.try_into().unwrap() },
-            memory: MemorySpec { target: 128.try_into().unwrap(), max: 128.try_into().unwrap() },
-            disks: vec![],
-            nics: vec![],
-            graphics: Default::default(),
-            on_crash,
-            on_reboot,
-            autostart: None,
-            hardware: Default::default(),
-        }
-    };
+    let spec = |on_crash, on_reboot| VmSpec { on_crash, on_reboot, ..small("v") };
     use DeathReason::{Crash, PowerOff, Reboot};
     let table = [
         ("clean", PowerOff, CrashAction::Restart, RebootAction::Restart, None, 0, AfterDeath::Stop(PowerOff)),
