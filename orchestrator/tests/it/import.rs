@@ -1,10 +1,7 @@
-//! VMs out of vSphere: the API, the sagas and a real agent, against govmomi's simulator behind
-//! `vmware-import/tests/vcsim`. Without Go and the library these tests say so and end.
+//! VMs out of vSphere: the API, the sagas and a real agent, against govmomi's simulator.
 
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use xenith_hypervisor_agent_sim::SimHypervisor;
@@ -27,42 +24,14 @@ use xenith_vmware_import::vsphere::{Credentials, MoRef, Vim, source};
 use xenith_vmware_import_generator::{self as generate, Options, RawImage, StreamStyle};
 
 use crate::harness::{EMPTY, Installation, api_error, until};
+use crate::vcsim::{Server, descriptor};
 
 const SIZE: usize = 6 << 20;
 
 /// The simulator's own VM, in a folder with a disk that tests write to.
 struct Site {
-    child: Child,
+    server: Server,
     folder: tempfile::TempDir,
-    host: String,
-    fingerprint: String,
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ended_before = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-/// Builds it in the folder; a build takes a second, since Go keeps what it compiled.
-fn front(folder: &Path) -> Option<PathBuf> {
-    let binary = folder.join("vcsim");
-    let built = Command::new("go")
-        .args(["build", "-o"])
-        .arg(&binary)
-        .arg(".")
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../vmware-import/tests/vcsim"))
-        .envs([("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode"), ("GOFLAGS", "")])
-        .output();
-    let is_there = Path::new("/usr/share/gocode/src/github.com/vmware/govmomi").exists();
-    let Some(output) = built.ok().filter(|_| is_there) else {
-        eprintln!("golang-go and golang-github-vmware-govmomi-dev are not installed: this is not tested");
-        return None;
-    };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(binary)
 }
 
 impl Site {
@@ -72,35 +41,18 @@ impl Site {
 
     fn start_with(arguments: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let binary = front(folder.path())?;
         let mut disk = vec![0; SIZE];
         disk.iter_mut()
             .enumerate()
             .filter(|(at, _)| at >> 20 != 2)
             .for_each(|(at, byte)| *byte = (at / 499) as u8);
         std::fs::write(folder.path().join("disk1-flat.vmdk"), disk).unwrap();
-        let text = format!(
-            "# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType=\"vmfs\"\nRW {} VMFS \"disk1-flat.vmdk\"\n",
-            SIZE / 512
-        );
-        std::fs::write(folder.path().join("disk1.vmdk"), text).unwrap();
-        std::fs::write(folder.path().join("changed.json"), "[]").unwrap();
+        std::fs::write(folder.path().join("disk1.vmdk"), descriptor(SIZE as u64)).unwrap();
         let changed = folder.path().join("changed.json");
-        let mut child = Command::new(binary)
-            .arg("-files")
-            .arg(folder.path())
-            .arg("-changed")
-            .arg(changed)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let text = |key: &str| ready[key].as_str().unwrap().to_owned();
-        Some(Self { host: text("host"), fingerprint: text("fingerprint"), child, folder })
+        std::fs::write(&changed, "[]").unwrap();
+        let (files, changed) = (folder.path().to_str().unwrap(), changed.to_str().unwrap());
+        let server = Server::start(&[arguments, &["-files", files, "-changed", changed]].concat())?;
+        Some(Self { server, folder })
     }
 
     /// Lets exports give the disk as it is now.
@@ -111,7 +63,8 @@ impl Site {
     }
 
     async fn tracking(&self, vm: &str) -> Tracking {
-        let (host, pin, vm) = (self.host.clone(), self.fingerprint.clone(), MoRef::new("VirtualMachine", vm));
+        let (host, pin, vm) =
+            (self.server.host.clone(), self.server.fingerprint.clone(), MoRef::new("VirtualMachine", vm));
         let look = move || {
             let credentials = Credentials { user: "user".into(), password: "pass".into() };
             let vim = Vim::connect(&host, credentials, Some(pin.parse().unwrap())).unwrap();
@@ -123,7 +76,7 @@ impl Site {
     fn request(&self, fingerprint: Option<&str>) -> ConnectSource {
         ConnectSource {
             name: "old".into(),
-            address: self.host.clone(),
+            address: self.server.host.clone(),
             user: "user".into(),
             password: "a very secret word".into(),
             fingerprint: fingerprint.map(ToOwned::to_owned),
@@ -145,7 +98,8 @@ impl Site {
 
     /// Power, and how many snapshots there are.
     async fn state(&self, vm: &str) -> (SourcePower, usize) {
-        let (host, pin, vm) = (self.host.clone(), self.fingerprint.clone(), MoRef::new("VirtualMachine", vm));
+        let (host, pin, vm) =
+            (self.server.host.clone(), self.server.fingerprint.clone(), MoRef::new("VirtualMachine", vm));
         let look = move || {
             let credentials = Credentials { user: "user".into(), password: "pass".into() };
             let vim = Arc::new(Vim::connect(&host, credentials, Some(pin.parse().unwrap())).unwrap());
@@ -205,7 +159,7 @@ async fn a_running_vm_moves_and_can_go_back() {
     let mut installation = Installation::with_host(SimHypervisor::builder()).await;
     let unknown = api_error(installation.admin.call::<import::Connect>(&site.request(None)).await);
     assert!(unknown.message.contains("fingerprint"), "{unknown}");
-    let pinned = site.request(Some(&site.fingerprint));
+    let pinned = site.request(Some(&site.server.fingerprint));
     installation.admin.call::<import::Connect>(&pinned).await.unwrap();
     let sources = installation.admin.call::<import::Sources>(&EMPTY).await.unwrap();
     assert!(sources[0].about.contains("VMware"), "{sources:?}");
@@ -283,7 +237,7 @@ async fn a_locked_disk_comes_by_export_into_the_sr_that_was_named() {
     });
     let made = installation.admin.call::<sr::Create>(&serde_json::from_value(sr).unwrap()).await.unwrap();
     installation.wait_task(made.task).await;
-    installation.admin.call::<import::Connect>(&site.request(Some(&site.fingerprint))).await.unwrap();
+    installation.admin.call::<import::Connect>(&site.request(Some(&site.server.fingerprint))).await.unwrap();
     let look = LookAtSource { source: "old".into(), vms: vec![] };
     let vms = installation.admin.call::<import::Inventory>(&look).await.unwrap();
     assert_eq!(vms[0].networks, ["DC0_DVPG0"], "a network by its key says nothing to people");
@@ -336,7 +290,7 @@ async fn it_cuts_over_by_itself_when_the_rest_fits_the_downtime() {
     // Its guest cannot be asked to shut down: with force it is switched off at once.
     let Some(site) = Site::start_with(&["-no-tools"]) else { return };
     let installation = Installation::with_host(SimHypervisor::builder()).await;
-    installation.admin.call::<import::Connect>(&site.request(Some(&site.fingerprint))).await.unwrap();
+    installation.admin.call::<import::Connect>(&site.request(Some(&site.server.fingerprint))).await.unwrap();
     let look = LookAtSource { source: "old".into(), vms: vec![] };
     let vms = installation.admin.call::<import::Inventory>(&look).await.unwrap();
     let request = StartImport {
@@ -361,7 +315,7 @@ async fn it_cuts_over_by_itself_when_the_rest_fits_the_downtime() {
 async fn rolled_back_the_source_is_as_it_was_and_nothing_is_left_here() {
     let Some(site) = Site::start() else { return };
     let installation = Installation::with_host(SimHypervisor::builder()).await;
-    let pinned = site.request(Some(&site.fingerprint));
+    let pinned = site.request(Some(&site.server.fingerprint));
     installation.admin.call::<import::Connect>(&pinned).await.unwrap();
     let look = LookAtSource { source: "old".into(), vms: vec![] };
     let vms = installation.admin.call::<import::Inventory>(&look).await.unwrap();
@@ -392,7 +346,7 @@ async fn rolled_back_the_source_is_as_it_was_and_nothing_is_left_here() {
 async fn rolled_back_with_the_host_away_the_source_runs_again() {
     let Some(site) = Site::start() else { return };
     let mut installation = Installation::with_host(SimHypervisor::builder()).await;
-    installation.admin.call::<import::Connect>(&site.request(Some(&site.fingerprint))).await.unwrap();
+    installation.admin.call::<import::Connect>(&site.request(Some(&site.server.fingerprint))).await.unwrap();
     let look = LookAtSource { source: "old".into(), vms: vec![] };
     let vms = installation.admin.call::<import::Inventory>(&look).await.unwrap();
     let id = vms[0].id.clone();
@@ -448,7 +402,7 @@ fn wave(vms: &[SourceVm], caps: WaveCaps) -> CreateWave {
 async fn a_wave_moves_so_many_at_a_time_stands_and_goes_on() {
     let Some(site) = Site::start() else { return };
     let mut installation = Installation::with_host(SimHypervisor::builder()).await;
-    installation.admin.call::<import::Connect>(&site.request(Some(&site.fingerprint))).await.unwrap();
+    installation.admin.call::<import::Connect>(&site.request(Some(&site.server.fingerprint))).await.unwrap();
     let look = LookAtSource { source: "old".into(), vms: vec![] };
     let vms = installation.admin.call::<import::Inventory>(&look).await.unwrap();
     let (moving, count) = (&vms[..3], 3);
@@ -501,7 +455,7 @@ async fn a_wave_moves_so_many_at_a_time_stands_and_goes_on() {
 async fn a_vm_that_cannot_begin_is_told_and_tried_again() {
     let Some(mut site) = Site::start() else { return };
     let installation = Installation::with_host(SimHypervisor::builder()).await;
-    let pinned = site.request(Some(&site.fingerprint));
+    let pinned = site.request(Some(&site.server.fingerprint));
     let source = installation.admin.call::<import::Connect>(&pinned).await.unwrap();
     // A password that was renewed is told with the same name; another server is another source.
     let renewed = ConnectSource { password: "a newer word".into(), ..pinned.clone() };
@@ -545,8 +499,8 @@ async fn a_vm_that_cannot_begin_is_told_and_tried_again() {
     // A source that does not answer refuses nothing: its VMs wait for it.
     let monday = CreateWave { name: "monday".into(), ..wave(&vms[1..3], WaveCaps::default()) };
     installation.admin.call::<wave_api::Create>(&monday).await.unwrap();
-    site.child.kill().unwrap();
-    site.child.wait().unwrap();
+    site.server.child.kill().unwrap();
+    site.server.child.wait().unwrap();
     let monday = WaveRef { wave: "monday".into() };
     installation.admin.call::<wave_api::Start>(&monday).await.unwrap();
     let waits = until("it says what it waits for", async || {
@@ -569,7 +523,7 @@ async fn a_guest_that_cannot_be_prepared_waits_for_a_person() {
     installation.hosts[0].stop_agent().await;
     installation.hosts[0].helpers = Some(kit);
     installation.hosts[0].start_agent().await;
-    installation.admin.call::<import::Connect>(&site.request(Some(&site.fingerprint))).await.unwrap();
+    installation.admin.call::<import::Connect>(&site.request(Some(&site.server.fingerprint))).await.unwrap();
     let look = LookAtSource { source: "old".into(), vms: vec![] };
     let vms = installation.admin.call::<import::Inventory>(&look).await.unwrap();
     let request = StartImport {

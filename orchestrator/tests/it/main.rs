@@ -61,4 +61,6 @@ mod sleeping_hosts;
 mod standbys;
 mod surface;
 mod upgrades;
+#[path = "../../../vmware-import/tests/it/vcsim.rs"]
+mod vcsim;
 mod wire;

@@ -12,7 +12,8 @@ use xenith_vmware_import::vsphere::source::{self, Asked};
 use xenith_vmware_import::vsphere::warm::{Phase, WarmMove, Watch};
 
 use crate::support::Lab;
-use crate::vsphere::{Server, files, same, write};
+use crate::vcsim::Server;
+use crate::vsphere::{files, same, write};
 
 /// A snapshot that a backup holds, disks that need consolidation, a guest without tools, a datacenter in a folder, a
 /// source that somebody switches on in its last pass, a file that is too short; and no session is left.

@@ -15,4 +15,5 @@ mod pyvmomi;
 mod routes;
 mod support;
 mod tool;
+mod vcsim;
 mod vsphere;

@@ -10,7 +10,8 @@ use xenith_vmware_import::vsphere::warm::WarmMove;
 use xenith_vmware_import::vsphere::{MoRef, inventory};
 
 use crate::support::Lab;
-use crate::vsphere::{Server, files};
+use crate::vcsim::Server;
+use crate::vsphere::files;
 
 /// As `record.py` has it.
 fn shape(node: &Node) -> String {

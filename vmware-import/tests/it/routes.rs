@@ -14,7 +14,8 @@ use xenith_vmware_import::vsphere::warm::{Method, Phase, Stopped, WarmMove};
 use xenith_vmware_import_generator::{self as generate, Options, RawImage, StreamStyle};
 
 use crate::support::Lab;
-use crate::vsphere::{Server, files, same, write};
+use crate::vcsim::Server;
+use crate::vsphere::{files, same, write};
 
 /// What an export of the disk as it is now gives.
 fn export_anew(lab: &Lab) {

@@ -1,10 +1,6 @@
-//! The client, the data paths and the warm migration against govmomi's simulator behind `tests/vcsim`. Without Go
-//! and the library these tests say so and end.
+//! The client, the data paths and the warm migration against govmomi's simulator.
 
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,56 +16,9 @@ use xenith_vmware_import::vsphere::{Credentials, Vim, inventory, source};
 use xenith_vmware_import_generator::{self as generate, Options, StreamStyle};
 
 use crate::support::Lab;
-
-pub struct Server {
-    child: Child,
-    pub host: String,
-    pub fingerprint: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn front() -> Option<PathBuf> {
-    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vcsim-{}", std::process::id()));
-    let built = Command::new("go")
-        .args(["build", "-o"])
-        .arg(&binary)
-        .arg(".")
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vcsim"))
-        .envs([("GO111MODULE", "off"), ("GOPATH", "/usr/share/gocode"), ("GOFLAGS", "")])
-        .output();
-    let is_there = Path::new("/usr/share/gocode/src/github.com/vmware/govmomi").exists();
-    let Some(output) = built.ok().filter(|_| is_there) else {
-        eprintln!("golang-go and golang-github-vmware-govmomi-dev are not installed: this is not tested");
-        return None;
-    };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Some(binary)
-}
+use crate::vcsim::{Server, descriptor};
 
 impl Server {
-    pub fn start(arguments: &[&str]) -> Option<Self> {
-        let binary = front()?;
-        let mut child = Command::new(&binary)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let _ = std::fs::remove_file(&binary);
-        let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let text = |key: &str| ready[key].as_str().unwrap().to_owned();
-        Some(Self { host: text("host"), fingerprint: text("fingerprint"), child })
-    }
-
     pub fn connect(&self) -> Arc<Vim> {
         let credentials = Credentials { user: "user".to_owned(), password: "pass".to_owned() };
         Arc::new(Vim::connect(&self.host, credentials, Some(self.fingerprint.parse().unwrap())).unwrap())
@@ -80,11 +29,7 @@ impl Server {
 pub fn files(lab: &Lab) -> String {
     let size = std::fs::metadata(&lab.raw).unwrap().len();
     std::fs::copy(&lab.raw, lab.path("disk1-flat.vmdk")).unwrap();
-    let text = format!(
-        "# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType=\"vmfs\"\nRW {} VMFS \"disk1-flat.vmdk\"\n",
-        size / 512
-    );
-    std::fs::write(lab.path("disk1.vmdk"), text).unwrap();
+    std::fs::write(lab.path("disk1.vmdk"), descriptor(size)).unwrap();
     generate::stream_optimized(
         &lab.path("nfc.vmdk"),
         &lab.content(),
