@@ -9,7 +9,6 @@ use xenith_hypervisor_agent_backend::{
     HypervisorError, LinkChange, LinkKind, MeshDevice, NetworkDevices, Result, SeenLink,
 };
 use xenith_hypervisor_agent_types::mesh::WireGuardKey;
-use xenith_hypervisor_agent_types::network::BondMode;
 use xenith_hypervisor_agent_types::{Bridge, ProofBridge};
 
 use crate::SimHypervisor;
@@ -108,8 +107,7 @@ impl Net {
                 self.add(name, LinkKind::Vlan { on: on.clone(), vlan: vlan.get() })?;
             }
             LinkChange::AddBond { name, mode } => {
-                let mode = if *mode == BondMode::Lacp { "802.3ad" } else { "active-backup" };
-                self.add(name, LinkKind::Bond { mode: mode.to_owned() })?;
+                self.add(name, LinkKind::Bond { mode: mode.linux_name().to_owned() })?;
             }
             LinkChange::AddTunnel { name, vni, local } => {
                 let local = local.map(Into::into);

@@ -20,7 +20,6 @@ use xenith_hypervisor_agent_backend::{
 use xenith_hypervisor_agent_types::mesh::WireGuardKey;
 use xenith_hypervisor_agent_types::network::BondMode;
 
-use super::plan::linux_mode;
 use super::rules::TABLE;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -154,7 +153,7 @@ pub(super) fn arguments(change: &LinkChange) -> Vec<String> {
         }
         LinkChange::AddBond { name, mode } => {
             let more = if *mode == BondMode::Lacp { " xmit_hash_policy layer3+4" } else { "" };
-            format!("ip link add name {name} type bond mode {} miimon 100{more}", linux_mode(*mode))
+            format!("ip link add name {name} type bond mode {} miimon 100{more}", mode.linux_name())
         }
         LinkChange::AddTunnel { name, vni, local } => {
             let from = local.map(|local| format!(" local {local}")).unwrap_or_default();

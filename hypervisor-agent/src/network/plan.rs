@@ -175,7 +175,7 @@ impl<'a> Plan<'a> {
         }
         let mut there = self.find(&device);
         if let Some(SeenLink { kind: LinkKind::Bond { mode: is }, .. }) = there
-            && is != linux_mode(mode)
+            && is != mode.linux_name()
         {
             self.changes.push(LinkChange::Delete { name: device.clone() });
             there = None;
@@ -306,14 +306,6 @@ impl<'a> Plan<'a> {
         if there.is_none_or(|link| !link.is_up) && !self.changes.contains(&up) {
             self.changes.push(up);
         }
-    }
-}
-
-/// As Linux calls it.
-pub fn linux_mode(mode: BondMode) -> &'static str {
-    match mode {
-        BondMode::ActiveBackup => "active-backup",
-        BondMode::Lacp => "802.3ad",
     }
 }
 

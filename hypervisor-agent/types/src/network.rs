@@ -103,6 +103,21 @@ impl BondMode {
             Self::Lacp => "lacp",
         }
     }
+
+    /// As Linux calls it, and systemd (`Mode=` in systemd.netdev).
+    #[must_use]
+    pub const fn linux_name(self) -> &'static str {
+        match self {
+            Self::ActiveBackup => "active-backup",
+            Self::Lacp => "802.3ad",
+        }
+    }
+
+    /// The mode that Linux calls so.
+    #[must_use]
+    pub fn from_linux_name(name: &str) -> Option<Self> {
+        [Self::ActiveBackup, Self::Lacp].into_iter().find(|mode| mode.linux_name() == name)
+    }
 }
 
 /// What joins the bridge of a network with the world.

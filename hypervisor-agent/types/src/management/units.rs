@@ -45,19 +45,11 @@ pub struct Units {
     pub dns: Vec<String>,
 }
 
-/// As systemd names it (`Mode=` in systemd.netdev).
-const fn mode(bond: BondMode) -> &'static str {
-    match bond {
-        BondMode::ActiveBackup => "active-backup",
-        BondMode::Lacp => "802.3ad",
-    }
-}
-
 impl From<&Management> for Units {
     fn from(management: &Management) -> Self {
         Self {
             cards: management.cards.iter().map(ToString::to_string).collect(),
-            bond: management.bond.map(|bond| mode(bond).to_owned()),
+            bond: management.bond.map(|bond| bond.linux_name().to_owned()),
             vlan: management.vlan.map(|vlan| vlan.to_string()),
             address: match management.address {
                 Addressing::Dhcp => None,
@@ -179,12 +171,8 @@ impl Units {
         if cards.is_empty() {
             return Err(format!("{}*{}", UPLINK.0, UPLINK.1));
         }
-        let bond = match self.bond.as_deref() {
-            None => None,
-            Some("active-backup") => Some(BondMode::ActiveBackup),
-            Some("802.3ad") => Some(BondMode::Lacp),
-            Some(_) => return Err(BOND_DEVICE.to_owned()),
-        };
+        let named = |name| BondMode::from_linux_name(name).ok_or_else(|| BOND_DEVICE.to_owned());
+        let bond = self.bond.as_deref().map(named).transpose()?;
         let vlan = self.vlan.as_deref().map(str::parse::<Vlan>).transpose();
         let vlan = vlan.map_err(|_| VLAN_DEVICE.to_owned())?;
         let address = self.address.as_deref().unwrap_or("dhcp").parse::<Addressing>();
