@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use xenith_common_ids::SnapshotId;
-use xenith_hypervisor_agent_types::WrittenWhile;
+use xenith_hypervisor_agent_types::{KeptMemory, WrittenWhile};
 use xenith_orchestrator_api::snapshot;
 use xenith_orchestrator_types::snapshot::{
     CloneSnapshot, CreateSnapshot, ListSnapshots, RevertSnapshot, Snapshot, SnapshotDisk, SnapshotRef,
@@ -26,6 +26,9 @@ impl Row for Snapshot {
             Column::new("created", |snapshot, _| Cell::new(words::at(snapshot.created))),
             Column::new("current", |snapshot, _| Cell::maybe(snapshot.current.then(|| "yes".to_owned()))),
             Column::new("disks", |snapshot, _| Cell::new(snapshot.disks.len().to_string())),
+            Column::new("memory", |snapshot, _| {
+                Cell::maybe(memory(snapshot).map(|kept| words::bytes(kept.bytes)))
+            }),
             Column::new("description", |snapshot, _| Cell::new(&snapshot.description)),
             Column::on_request("host", |snapshot, names| Cell::new(names.host(snapshot.host))),
             Column::on_request("parent", |snapshot, _| Cell::maybe(snapshot.parent.map(|id| id.to_string()))),
@@ -110,6 +113,11 @@ pub async fn run(app: &App, command: SnapshotCommand) -> Result<(), CliError> {
     }
 }
 
+/// That the VM can go on from; none while it is being taken.
+fn memory(snapshot: &Snapshot) -> Option<&KeptMemory> {
+    snapshot.memory.as_ref()?.kept.as_ref()
+}
+
 fn sheet(found: &Snapshot) -> Sheet {
     let sheet = Sheet::new()
         .line("name", &found.name)
@@ -121,10 +129,9 @@ fn sheet(found: &Snapshot) -> Sheet {
         .maybe("vm stood", found.paused_ms.map(|ms| format!("{ms} ms")))
         .maybe("guest's disks", found.consistency.map(|consistency| consistency.as_str()))
         .maybe("not quiesced", found.not_quiesced_because.as_ref());
-    let kept = found.memory.as_ref().and_then(|memory| memory.kept.as_ref());
     let sheet = sheet.maybe(
         "memory",
-        kept.map(|kept| {
+        memory(found).map(|kept| {
             let way = match kept.written_while {
                 WrittenWhile::Running => "while it ran",
                 WrittenWhile::Standing => "while it stood",

@@ -7,7 +7,7 @@ use xenith_orchestrator_types::task::{Task, TaskStatus};
 use xenith_orchestrator_types::vm::VmRow;
 
 use crate::program::{Program, finish};
-use crate::samples::{ID, answer_everything, page, row, task};
+use crate::samples::{ID, answer_everything, page, row, task, vm};
 use crate::server::FakeOrchestrator;
 
 #[tokio::test]
@@ -87,6 +87,28 @@ async fn a_task_says_who_began_it() {
     server.answer("task.list", page(vec![older]));
     let list = program.run(&["task", "list", "--columns", "user"]).await.is(0).out;
     assert_eq!(list, format!("USER\n{ID}\n"));
+}
+
+#[tokio::test]
+async fn snapshots_tell_which_keep_memory() {
+    let server = FakeOrchestrator::start().await;
+    answer_everything(&server);
+    let snapshot = |name: &str, memory: Value| {
+        json!({
+            "id": ID, "name": name, "description": "", "vm": ID, "host": ID, "parent": null, "current": false,
+            "created": "2026-11-23T08:00:00Z", "paused_ms": 12, "consistency": null, "spec": vm().spec,
+            "disks": [], "memory": memory,
+        })
+    };
+    let kept = |kept: Value| json!({ "vdi": ID, "sr": ID, "kept": kept });
+    let whole = json!({
+        "bytes": 256 << 20, "written_while": "running", "cpu_model": "Xeon", "xen_major": 4, "xen_minor": 17,
+    });
+    let (whole, written) = (snapshot("whole", kept(whole)), snapshot("being-taken", kept(Value::Null)));
+    server.answer("snapshot.list", page(vec![whole, written, snapshot("disks-only", Value::Null)]));
+    let list = Program::signed_in(&server).run(&["snapshot", "list", "--columns", "name,memory"]).await;
+    let table = "NAME         MEMORY\nwhole        256 MiB\nbeing-taken  -\ndisks-only   -\n";
+    assert_eq!(list.is(0).out, table);
 }
 
 #[tokio::test]
