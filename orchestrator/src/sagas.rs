@@ -53,7 +53,7 @@ use std::time::{Duration, Instant};
 use xenith_common_ids::{HostId, IncarnationId, OperationId, SagaId, SrId, TaskId, VdiId, VmId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, StorageCommand, VmAction};
 use xenith_hypervisor_agent_client::{AgentClientError, Wish};
-use xenith_hypervisor_agent_types::{Fault, FaultReason, ValidVmSpec, VdiSize, VmSpec};
+use xenith_hypervisor_agent_types::{Fault, FaultReason, ObservedVm, ValidVmSpec, VdiSize, VmSpec};
 use xenith_orchestrator_saga::{Saga, SagaRecord, SagaRegistry, StepCtx, StepError};
 use xenith_orchestrator_store::StoreError;
 use xenith_orchestrator_types::vdi::Vdi;
@@ -68,6 +68,9 @@ pub use seed::Seed;
 
 /// Why a VM's release is the commit point of a saga.
 const RELEASED: &str = "the VM is free for the next operation";
+
+/// What hosts tell comes a moment after what they did. One that says nothing is not waited for.
+const TOLD_WITHIN: Duration = Duration::from_secs(3);
 
 /// How often a long command is asked how far it is.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -339,7 +342,8 @@ impl Deps {
         })
     }
 
-    /// Starts a VM that is defined on a host.
+    /// Starts a VM that is defined on a host. Who waited for the task and then looks sees it run, unless its guest has gone
+    /// on meanwhile.
     async fn start<S: Saga>(
         &self,
         ctx: &StepCtx<S>,
@@ -347,7 +351,10 @@ impl Deps {
         incarnation: IncarnationId,
     ) -> Result<(), StepError> {
         self.rules_first(host, vm).await?;
-        self.tell_vm(ctx, host, vm, VmAction::Start { incarnation }).await.map(|_| ())
+        self.tell_vm(ctx, host, vm, VmAction::Start { incarnation }).await?;
+        let runs = |seen: Option<&ObservedVm>| seen.is_some_and(|seen| seen.incarnation == Some(incarnation));
+        let _told_later = self.fleet()?.wait_for(vm, TOLD_WITHIN, runs).await;
+        Ok(())
     }
 
     async fn ensure_vdi<S: Saga>(

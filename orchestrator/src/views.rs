@@ -21,9 +21,10 @@ use tokio::sync::watch;
 use xenith_common_ids::{HostId, PoolId, SagaId, SrId, VdiId, VmId};
 use xenith_common_tasks::TaskSet;
 use xenith_common_units::MacAddr;
+use xenith_hypervisor_agent_types::ObservedVm;
 use xenith_orchestrator_inventory::host::Hosts;
 use xenith_orchestrator_inventory::vdi::Vdis;
-use xenith_orchestrator_inventory::vm::Vms;
+use xenith_orchestrator_inventory::vm::{Power, Vms};
 use xenith_orchestrator_inventory::{Delta, Inventory, Noun};
 use xenith_orchestrator_store::{RecordChange, RecordEvent, Revision, StoreError};
 use xenith_orchestrator_types::pool::Pool;
@@ -104,6 +105,12 @@ impl Views {
 
     fn intended_mut(&self) -> std::sync::RwLockWriteGuard<'_, Intended> {
         self.intended.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How a VM of `host` is now; its row says so a moment later.
+    #[must_use]
+    pub fn power(&self, host: HostId, observed: Option<&ObservedVm>) -> Power {
+        rows::power_of(host, observed, &self.fleet)
     }
 
     #[must_use]

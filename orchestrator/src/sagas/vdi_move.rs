@@ -24,7 +24,7 @@ use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
 use super::mirror::{self, Mirror, Mirrors, Side};
-use super::{Deps, host_removed, nothing, step_error};
+use super::{Deps, TOLD_WITHIN, host_removed, nothing, step_error};
 use crate::model::VmRecord;
 
 #[derive(Clone)]
@@ -43,8 +43,6 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 /// An agent that was killed outright is back within a minute on a slow host.
 const AGENT_RETURNS: RetryPolicy =
     RetryPolicy { attempts: 15, first: Duration::from_millis(500), most: Duration::from_secs(8) };
-/// The inventory says a moment later what a host did.
-const TOLD_WITHIN: Duration = Duration::from_secs(3);
 
 impl Mirrors for VdiMove {
     fn deps(&self) -> &Deps {

@@ -10,7 +10,7 @@ use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::{FaultReason, ObservedVm, Power, VmSpec};
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 
-use super::{Deps, host_removed, nothing, step_error};
+use super::{Deps, TOLD_WITHIN, host_removed, nothing, step_error};
 
 #[derive(Clone)]
 pub struct VmAct(pub Arc<Deps>);
@@ -177,7 +177,7 @@ async fn power_off(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> 
     saga.0.tell_vm(ctx, *host, *vm, VmAction::Destroy).await.map(|_| ())
 }
 
-/// The command is done; waits a moment until the inventory says so too, so that who waited for the task and
+/// The command is done; waits a moment until that is heard, so that who waited for the task and
 /// then looks sees what they asked for. Not a condition: the guest may have gone on meanwhile.
 async fn observe(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
     let Params { vm, act, .. } = ctx.params();
@@ -191,7 +191,7 @@ async fn observe(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
             Act::Reboot { .. } => true,
         }
     };
-    let seen = saga.0.fleet()?.wait_for(*vm, Duration::from_secs(3), arrived).await;
+    let seen = saga.0.fleet()?.wait_for(*vm, TOLD_WITHIN, arrived).await;
     tracing::debug!(%vm, seen, "observed");
     Ok(())
 }

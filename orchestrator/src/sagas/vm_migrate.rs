@@ -37,7 +37,7 @@ use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
 use super::mirror::{self, Mirror, Mirrored, Mirrors, Side};
-use super::{Deps, host_removed, nothing, step_error};
+use super::{Deps, TOLD_WITHIN, host_removed, nothing, step_error};
 use crate::authn::{new_secret, secret_hash};
 use crate::model::{SnapshotRecord, VmRecord};
 use crate::snapshots;
@@ -87,8 +87,6 @@ impl Mirrors for VmMigrate {
     }
 }
 
-/// A host that says nothing is not waited for.
-const TOLD_WITHIN: Duration = Duration::from_secs(2);
 /// A large guest over a slow network, that waits for its turn behind others.
 const PATIENCE: Duration = Duration::from_secs(86_400);
 /// How long a ticket waits for its sender, which waits for its turn.

@@ -18,7 +18,6 @@ pub(super) fn vm(vm: VmId, intended: &Intended, fleet: &Fleet) -> Option<VmRow> 
     let host = record.map(|record| record.host).or(observed.as_ref().map(|(host, _)| *host))?;
     let host_record = intended.hosts.get(&host);
     let pool = record.map(|record| record.pool).or(host_record.map(|host| host.pool));
-    let heard = fleet.state(host).is_some_and(|state| state.is_heard());
     let observed = observed.map(|(_, observed)| observed);
     let observed = observed.as_deref();
     let guest = observed.map(|observed| &observed.guest);
@@ -29,12 +28,7 @@ pub(super) fn vm(vm: VmId, intended: &Intended, fleet: &Fleet) -> Option<VmRow> 
             |record| record.name.to_string(),
         ),
         description: record.map(|record| record.description.to_string()).unwrap_or_default(),
-        power: match (heard, observed) {
-            (false, _) => Power::Unknown,
-            (true, Some(observed)) => power(observed.power),
-            // The host is heard and does not have it: it is not defined there yet.
-            (true, None) => Power::Stopped,
-        },
+        power: power_of(host, observed, fleet),
         host: host_record.map(|record| Named { id: host, name: record.name.clone() }),
         pool: pool.and_then(|id| intended.pools.get(&id).map(|pool| Named { id, name: pool.name.clone() })),
         tags: record.map(|record| record.tags.iter().cloned().collect()).unwrap_or_default(),
@@ -103,6 +97,16 @@ pub(super) fn vdi(vdi: VdiId, intended: &Intended) -> Option<VdiRow> {
 fn memory(record: Option<&KnownVm>, observed: Option<&ObservedVm>) -> xenith_common_units::MemoryMiB {
     let observed = observed.filter(|observed| observed.power.has_domain()).map(|observed| observed.memory);
     observed.or(record.map(|record| record.memory)).unwrap_or_default()
+}
+
+/// How a VM of this host is, by what is heard of it.
+pub(super) fn power_of(host: HostId, observed: Option<&ObservedVm>, fleet: &Fleet) -> Power {
+    match (fleet.state(host).is_some_and(|state| state.is_heard()), observed) {
+        (false, _) => Power::Unknown,
+        (true, Some(observed)) => power(observed.power),
+        // The host is heard and does not have it: it is not defined there yet.
+        (true, None) => Power::Stopped,
+    }
 }
 
 const fn power(power: ObservedPower) -> Power {
