@@ -54,7 +54,7 @@ use xenith_common_ids::{HostId, IncarnationId, OperationId, SagaId, SrId, TaskId
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope, StorageCommand, VmAction};
 use xenith_hypervisor_agent_client::{AgentClientError, Wish};
 use xenith_hypervisor_agent_types::{Fault, FaultReason, ObservedVm, ValidVmSpec, VdiSize, VmSpec};
-use xenith_orchestrator_saga::{Saga, SagaRecord, SagaRegistry, StepCtx, StepError};
+use xenith_orchestrator_saga::{RetryPolicy, Saga, SagaRecord, SagaRegistry, StepCtx, StepError};
 use xenith_orchestrator_store::StoreError;
 use xenith_orchestrator_types::vdi::Vdi;
 
@@ -71,6 +71,14 @@ const RELEASED: &str = "the VM is free for the next operation";
 
 /// What hosts tell comes a moment after what they did. One that says nothing is not waited for.
 const TOLD_WITHIN: Duration = Duration::from_secs(3);
+
+/// Tries again over about a minute (44 to 88 s of pauses), within the step's deadline. What was asked of a guest goes
+/// on without its agent. One that was killed outright takes longer to be back on a slow host than one that is
+/// restarted: it is started after a pause, adopts every domain before it answers, and a connection to it that hangs
+/// is given up after 5 s. Given up by the engine's default, after 15 s, a shutdown that was under way was rolled back
+/// as "cannot be reached" while the guest obeyed.
+const AGENT_RETURNS: RetryPolicy =
+    RetryPolicy { attempts: 15, first: Duration::from_millis(500), most: Duration::from_secs(8) };
 
 /// How often a long command is asked how far it is.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -20,11 +20,11 @@ use serde::{Deserialize, Serialize};
 use xenith_common_ids::{HostId, IncarnationId, OperationId, VdiId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, Exchanged, VmAction};
 use xenith_hypervisor_agent_types::{ObservedVm, Power, ValidVmSpec, VmSpec};
-use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
+use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
 use super::mirror::{self, Mirror, Mirrors, Side};
-use super::{Deps, TOLD_WITHIN, host_removed, nothing, step_error};
+use super::{AGENT_RETURNS, Deps, TOLD_WITHIN, host_removed, nothing, step_error};
 use crate::model::VmRecord;
 
 #[derive(Clone)]
@@ -40,9 +40,6 @@ pub struct Params {
 
 /// Writing the memory of a large guest to a slow disk, or reading it.
 const PATIENCE: Duration = Duration::from_secs(1800);
-/// An agent that was killed outright is back within a minute on a slow host.
-const AGENT_RETURNS: RetryPolicy =
-    RetryPolicy { attempts: 15, first: Duration::from_millis(500), most: Duration::from_secs(8) };
 
 impl Mirrors for VdiMove {
     fn deps(&self) -> &Deps {

@@ -8,9 +8,9 @@ use xenith_common_ids::{HostId, IncarnationId, OperationId, VmId};
 use xenith_hypervisor_agent_api::{Command, ShutdownKind, VmAction};
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::{FaultReason, ObservedVm, Power, VmSpec};
-use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
+use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 
-use super::{Deps, TOLD_WITHIN, host_removed, nothing, step_error};
+use super::{AGENT_RETURNS, Deps, TOLD_WITHIN, host_removed, nothing, step_error};
 
 #[derive(Clone)]
 pub struct VmAct(pub Arc<Deps>);
@@ -52,13 +52,6 @@ pub enum Act {
 const MARGIN: Duration = Duration::from_secs(60);
 /// Building a large guest, or writing its memory to a slow disk.
 const PATIENCE: Duration = Duration::from_secs(1800);
-/// Tries again over about a minute (44 to 88 s of pauses), within the step's deadline. What was asked of a guest goes
-/// on without its agent. One that was killed outright takes longer to be back on a slow host than one that is
-/// restarted: it is started after a pause, adopts every domain before it answers, and a connection to it that hangs
-/// is given up after 5 s. Given up by the engine's default, after 15 s, a shutdown that was under way was rolled back
-/// as "cannot be reached" while the guest obeyed.
-const AGENT_RETURNS: RetryPolicy =
-    RetryPolicy { attempts: 15, first: Duration::from_millis(500), most: Duration::from_secs(8) };
 
 impl Saga for VmAct {
     const KIND: &'static str = "vm_act";
@@ -203,6 +196,8 @@ async fn release(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
 
 #[cfg(test)]
 mod tests {
+    use xenith_orchestrator_saga::RetryPolicy;
+
     use super::*;
 
     fn steps(act: Act) -> Vec<Step<VmAct>> {

@@ -37,7 +37,7 @@ use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
 use xenith_orchestrator_store::Transaction;
 
 use super::mirror::{self, Mirror, Mirrored, Mirrors, Side};
-use super::{Deps, TOLD_WITHIN, host_removed, nothing, step_error};
+use super::{AGENT_RETURNS, Deps, TOLD_WITHIN, host_removed, nothing, step_error};
 use crate::authn::{new_secret, secret_hash};
 use crate::model::{SnapshotRecord, VmRecord};
 use crate::snapshots;
@@ -94,9 +94,6 @@ const IDLE: Duration = Duration::from_secs(86_400);
 /// Three streams: a network that breaks twice in the life of one would not carry the next either.
 const STREAMS: RetryPolicy =
     RetryPolicy { attempts: 3, first: Duration::from_secs(1), most: Duration::from_secs(8) };
-/// An agent that was killed outright is back within a minute on a slow host.
-const AGENT_RETURNS: RetryPolicy =
-    RetryPolicy { attempts: 15, first: Duration::from_millis(500), most: Duration::from_secs(8) };
 /// A sender that is told to stop ends with the round of memory that it is at.
 const SENDER_STOPS: RetryPolicy =
     RetryPolicy { attempts: 400, first: Duration::from_millis(500), most: Duration::from_secs(8) };
