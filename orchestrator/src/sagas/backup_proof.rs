@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_common_ids::{BackupRunId, NetworkId, TaskId};
+use xenith_common_ids::{BackupRunId, IncarnationId, NetworkId, TaskId};
 use xenith_common_text::counted;
 use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_types::backup::{BackupCommand, BackupReply};
-use xenith_hypervisor_agent_types::{GuestFacts, NicSpec, ObservedVm, PortQuestion, ProofBridge};
+use xenith_hypervisor_agent_types::{
+    DeathReason, GuestFacts, NicSpec, ObservedVm, PortQuestion, Power, ProofBridge,
+};
 use xenith_orchestrator_saga::{Step, StepCtx, StepError};
 use xenith_orchestrator_store::{StoreError, Transaction};
 use xenith_orchestrator_types::backup::{BackupProof, BackupRun, PortProof, RunProof};
@@ -104,6 +106,17 @@ fn word(guest: &GuestFacts) -> Option<String> {
     guest.os.clone().or_else(address).or_else(|| guest.pv_drivers.clone()).or_else(data)
 }
 
+/// The same of the run that is to prove it.
+fn says(seen: &ObservedVm, run: Option<IncarnationId>) -> Option<String> {
+    word(&seen.guest).filter(|_| seen.incarnation == run)
+}
+
+/// That its run is over, which was its only one: what is off has no incarnation, and before its start has not died.
+fn end(power: Power, last_death: Option<DeathReason>) -> Option<String> {
+    let is_over = !power.has_domain() && last_death.is_some();
+    is_over.then(|| format!("it ended by itself: it is {power}"))
+}
+
 /// What came of it, from when it was begun: whether the guest answered, and in words.
 fn proof(began: Instant, (answered, said): (bool, &str)) -> BackupProof {
     BackupProof {
@@ -137,11 +150,9 @@ async fn port_answers(
     };
     let of = |port: &NonZeroU16| PortProof { port: *port, answered: answered.contains(port) };
     let ports: Vec<PortProof> = wanted.ports.iter().map(of).collect();
-    let seen = saga.0.fleet()?.vm(id).map(|(_, seen)| seen).filter(|seen| seen.incarnation == params.start);
-    let besides = seen.and_then(|seen| match seen.power.has_domain() {
-        true => word(&seen.guest),
-        false => Some(format!("it ended by itself: it is {}", seen.power)),
-    });
+    let seen = saga.0.fleet()?.vm(id).map(|(_, seen)| seen);
+    let besides =
+        seen.and_then(|seen| end(seen.power, seen.last_death).or_else(|| says(&seen, params.start)));
     let said = told(&ports, minutes, besides);
     Ok(BackupProof { ports, ..proof(began, (said.0, &said.1)) })
 }
@@ -173,14 +184,12 @@ async fn guest_word(
     let (id, fleet) = (vm(ctx)?.id, saga.0.fleet()?);
     let began = Instant::now();
     loop {
-        let seen = fleet.vm(id).map(|(_, seen)| seen);
-        let ours = |seen: &ObservedVm| seen.incarnation == params.start;
-        if let Some(seen) = seen.filter(|seen| ours(seen)) {
-            if let Some(said) = word(&seen.guest) {
+        if let Some((_, seen)) = fleet.vm(id) {
+            if let Some(said) = says(&seen, params.start) {
                 return Ok(proof(began, (true, &said)));
             }
-            if !seen.power.has_domain() {
-                return Ok(proof(began, (false, &format!("it ended by itself: it is {}", seen.power))));
+            if let Some(end) = end(seen.power, seen.last_death) {
+                return Ok(proof(began, (false, &end)));
             }
         }
         if began.elapsed() > Duration::from_secs(60 * u64::from(minutes)) {
@@ -243,6 +252,19 @@ mod tests {
         assert_eq!(word(&named).as_deref(), Some("Debian 12"));
         let data = [("role".to_owned(), "web".to_owned())].into();
         assert_eq!(word(&GuestFacts { data, ..silent }).as_deref(), Some("role is web"));
+    }
+
+    #[test]
+    fn a_guest_that_has_ended_says_nothing_more() {
+        for (case, power, last_death, expected) in [
+            ("its start is not heard yet", Power::Stopped, None, None),
+            ("it runs", Power::Running, None, None),
+            ("it is started again", Power::Starting, Some(DeathReason::Crash), None),
+            ("off", Power::Stopped, Some(DeathReason::PowerOff), Some("it ended by itself: it is stopped")),
+            ("dead", Power::Crashed, Some(DeathReason::Crash), Some("it ended by itself: it is crashed")),
+        ] {
+            assert_eq!(end(power, last_death).as_deref(), expected, "{case}");
+        }
     }
 
     #[test]
