@@ -58,7 +58,11 @@ async fn read_only_and_back(disk: &Path) {
     let (status, text) = get("/readyz").await;
     assert!(status == 503 && text.contains("full"), "{status} {text}");
     assert!(all.admin.call::<system::Health>(&EMPTY).await.unwrap().read_only.is_some());
-    let alarms = all.admin.call::<alarm::List>(&ListRequest::default()).await.unwrap().items;
+    let alarms = until("the alarm is raised", async || {
+        let alarms = all.admin.call::<alarm::List>(&ListRequest::default()).await.unwrap().items;
+        (!alarms.is_empty()).then_some(alarms)
+    })
+    .await;
     assert!(
         matches!(&*alarms, [alarm] if alarm.of == AlarmOf::Orchestrator && alarm.rule.is_none()),
         "{alarms:?}"

@@ -18,14 +18,14 @@ use xenith_hypervisor_agent_sim::{SimBuilder, SimHypervisor};
 use xenith_orchestrator::config::{Config, Limits};
 use xenith_orchestrator::db::Db;
 use xenith_orchestrator::orchestrator::Orchestrator;
-use xenith_orchestrator_api::{Method, auth, host, network, task, vm};
+use xenith_orchestrator_api::{Method, auth, host, network, task, vdi, vm};
 use xenith_orchestrator_client::{Client, ClientError, Credential, Endpoint, Trust};
 use xenith_orchestrator_types::auth::Credentials;
 use xenith_orchestrator_types::host::{AddHost, Host, HostRef, HostStatus};
 use xenith_orchestrator_types::network::CreateNetwork;
 use xenith_orchestrator_types::task::{Task, TaskRef, TaskStarted};
 use xenith_orchestrator_types::vm::{CreateVm, Vm, VmRef};
-use xenith_orchestrator_types::{ApiError, Empty};
+use xenith_orchestrator_types::{ApiError, Empty, ListRequest};
 use xenith_vmware_import::guest::helper::machine::Kit;
 
 /// Everything here takes milliseconds; a busy machine gets a minute.
@@ -259,6 +259,16 @@ impl Installation {
         let started =
             self.admin.call::<M>(params).await.unwrap_or_else(|error| panic!("{}: {error}", M::NAME));
         self.wait_task(started.task).await
+    }
+
+    /// Until that many VDIs are listed: lists are told a moment after the store.
+    #[allow(dead_code, reason = "the tests of the command line share this file")]
+    pub async fn lists_vdis(&self, count: u64) {
+        until(&format!("{count} VDIs are listed"), async || {
+            let vdis = self.admin.call::<vdi::List>(&ListRequest::default()).await.ok()?;
+            (vdis.total == count).then_some(())
+        })
+        .await;
     }
 
     pub async fn vm(&self, name: &str) -> Vm {

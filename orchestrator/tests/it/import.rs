@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::Power;
-use xenith_orchestrator_api::{import, sr, vdi, vm, wave as wave_api};
+use xenith_orchestrator_api::{import, sr, vm, wave as wave_api};
+use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::host::HostStatus;
 use xenith_orchestrator_types::import::{
     ConnectSource, CutOverImport, Import, ImportPhase, ImportRef, LookAtSource, NetworkMapping,
@@ -16,7 +17,6 @@ use xenith_orchestrator_types::vm::{StartVm, VmRef};
 use xenith_orchestrator_types::wave::{
     CreateWave, PlanImports, Wave, WaveCaps, WaveOptions, WaveRef, WaveStatus, WaveStep,
 };
-use xenith_orchestrator_types::{ListRequest, Reason};
 use xenith_vmware_import::guest::helper::machine::Kit;
 use xenith_vmware_import::plan::inventory::Power as SourcePower;
 use xenith_vmware_import::vsphere::source::Tracking;
@@ -327,8 +327,7 @@ async fn rolled_back_the_source_is_as_it_was_and_nothing_is_left_here() {
     let import = shown(&installation).await;
     assert_eq!(import.phase, ImportPhase::RolledBack, "{import:?}");
     assert_eq!(site.state(&vms[0].id).await, (SourcePower::On, 0));
-    let vdis = installation.admin.call::<vdi::List>(&ListRequest::default()).await.unwrap();
-    assert_eq!(vdis.total, 0, "{vdis:?}");
+    installation.lists_vdis(0).await;
     let gone = api_error(installation.admin.call::<vm::Get>(&VmRef { vm: "web-1".into() }).await);
     assert_eq!(gone.reason(), Reason::NotFound);
     // The password is nowhere in clear: not in the store, not in the host's state.
@@ -365,8 +364,7 @@ async fn rolled_back_with_the_host_away_the_source_runs_again() {
     let import = shown(&installation).await;
     assert_eq!(import.phase, ImportPhase::RolledBack, "{import:?}");
     assert_eq!(site.state(&id).await, (SourcePower::On, 0));
-    let vdis = installation.admin.call::<vdi::List>(&ListRequest::default()).await.unwrap();
-    assert_eq!(vdis.total, 0, "{vdis:?}");
+    installation.lists_vdis(0).await;
     installation.stop().await;
 }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde_json::json;
 use xenith_hypervisor_agent_sim::{Delay, FaultRule, Manners, Operation, SimHypervisor};
 use xenith_hypervisor_agent_types::Power;
-use xenith_orchestrator_api::{audit, host, task, vdi, vm};
+use xenith_orchestrator_api::{audit, host, task, vm};
+use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::host::HostMaintenance;
 use xenith_orchestrator_types::task::{TaskRef, TaskStatus};
 use xenith_orchestrator_types::vm::{
     DeleteVm, DiskAttachment, DiskDetachment, NewDisk, ShutdownVm, StartVm, UpdateVm, VmRef,
 };
-use xenith_orchestrator_types::{ListRequest, Reason};
 
 use crate::harness::{EMPTY, Installation, api_error, small, until};
 
@@ -65,9 +65,8 @@ async fn a_vm_lives_and_leaves_nothing_behind() {
         api_error(installation.admin.call::<vm::Get>(&named("web-1")).await).reason(),
         Reason::NotFound
     );
-    let vdis = installation.admin.call::<vdi::List>(&ListRequest::default()).await.unwrap();
     // The detached one is the administrator's; the VM's own went with it.
-    assert_eq!(vdis.total, 1, "{vdis:?}");
+    installation.lists_vdis(1).await;
     let names = std::fs::read_dir(installation.hosts[0].folder().join("sr")).unwrap();
     let images =
         names.filter(|name| name.as_ref().unwrap().path().extension() == Some("raw".as_ref())).count();

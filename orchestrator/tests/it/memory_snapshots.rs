@@ -42,7 +42,7 @@ async fn a_vm_goes_on_from_a_snapshot_with_memory_or_is_told_why_not() {
     done(&all, "snapshot.create", take("early")).await;
     let kept = call(&all.admin, "snapshot.get", json!({ "snapshot": "early" })).await.unwrap();
     assert_eq!(kept["memory"]["kept"]["written_while"], "running", "{kept}");
-    assert_eq!(all.vm("web-1").await.power, Power::Running);
+    heard(&all, Power::Running).await;
     let sr = kept["memory"]["sr"].clone();
     let scan = call(&all.admin, "sr.scan", json!({ "sr": sr })).await.unwrap();
     assert_eq!(scan["orphans"], json!([]), "its memory is known: {scan}");

@@ -102,8 +102,11 @@ async fn an_abandoned_task_lets_go_of_its_vm_and_is_over() {
     // Nobody holds the VM: the same again, when it can be done.
     std::fs::remove_dir(&in_the_way).unwrap();
     assert_eq!(all.run::<vm::Delete>(&delete()).await.status, TaskStatus::Done);
-    let left = all.admin.call::<vm::List>(&ListRequest::default()).await.unwrap();
-    assert_eq!(left.total, 0);
+    until("no VM is listed", async || {
+        let left = all.admin.call::<vm::List>(&ListRequest::default()).await.unwrap();
+        (left.total == 0).then_some(())
+    })
+    .await;
     let verified = all.admin.call::<audit::Verify>(&EMPTY).await.unwrap();
     assert_eq!(verified.broken_at, None);
     all.stop().await;

@@ -50,6 +50,15 @@ impl Pair {
         self.holds_newest(standby).await;
     }
 
+    /// Who holds a VM, the read model is told a moment after the store.
+    async fn becomes(&self, standby: &str, status: StandbyStatus) -> Standby {
+        until(&format!("{standby} is {status:?}"), async || {
+            let found = self.get(standby).await;
+            (found.status == status).then_some(found)
+        })
+        .await
+    }
+
     async fn holds_newest(&self, standby: &str) {
         let newest = self.0.backups().await[0].id.clone();
         until("the standby holds the newest backup", async || {
@@ -186,12 +195,11 @@ async fn a_standby_that_cannot_follow_can_still_take_over() {
         tasks.items.into_iter().find(|task| task.title.contains("newest backup")).map(|task| task.id)
     })
     .await;
-    assert_eq!(pair.get(STANDBY).await.status, StandbyStatus::Busy);
+    pair.becomes(STANDBY, StandbyStatus::Busy).await;
     pair.0.installation.admin.call::<task::Cancel>(&TaskRef { task }).await.unwrap();
     let task = pair.0.installation.wait_task(task).await;
     assert_eq!(task.status, TaskStatus::RolledBack, "{:?}", task.message);
-    let after = pair.get(STANDBY).await;
-    assert_eq!((after.status, after.backup), (StandbyStatus::Ready, held));
+    assert_eq!(pair.becomes(STANDBY, StandbyStatus::Ready).await.backup, held);
     assert!(pair.bytes(1, STANDBY).await == before, "it is as it was");
     std::fs::rename(&aside, &place).unwrap();
     pair.0.done::<standby::Follow>(json!({ "standby": STANDBY })).await;
