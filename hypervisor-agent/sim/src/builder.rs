@@ -97,6 +97,7 @@ impl SimBuilder {
             epoch,
             world: Mutex::new(World::new(self.config, hostname, seed)),
             sooner: Notify::new(),
+            hurry: Notify::new(),
             tasks: self.tasks.unwrap_or_default(),
             watchdog: Arc::default(),
             home: Handle::current(),

@@ -250,7 +250,7 @@ impl Inner {
             ) => Err(world.error(failure, call)),
             _ => world.admit(spec, at),
         })?;
-        self.clock.sleep_until(Some(begun.due)).await;
+        self.until_due(begun).await;
         self.with(|world, at| {
             world.check(begun)?;
             if let Verdict::Fail(failure) = begun.verdict {
@@ -284,7 +284,7 @@ impl Inner {
     /// While the delay of the call passes the guest runs: that is all the difference that "live" makes here, where a
     /// guest has no memory.
     async fn suspend(&self, call: Call, begun: Begun, to: OwnedFd) -> Result<()> {
-        self.clock.sleep_until(Some(begun.due)).await;
+        self.until_due(begun).await;
         let domid = call.domid;
         let saved = self.with(|world, at| {
             world.check(begun)?;

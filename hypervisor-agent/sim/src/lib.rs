@@ -73,6 +73,8 @@ struct Inner {
     world: Mutex<World>,
     /// Wakes the driver when something is due earlier than it knew.
     sooner: Notify,
+    /// Calls that wait are due at once.
+    hurry: Notify,
     tasks: TaskSet,
     watchdog: Arc<watchdog::Timer>,
     /// Where the host was made: who calls it may be killed with all that runs there, and the host goes on.
@@ -163,6 +165,20 @@ impl Inner {
         answered.await.unwrap_or(Err(HypervisorError::Closed))
     }
 
+    /// Waits as long as a call takes.
+    async fn until_due(&self, begun: Begun) {
+        let hurry = self.hurry.notified();
+        tokio::pin!(hurry);
+        // Before the look, so that a word right after it is not missed.
+        hurry.as_mut().enable();
+        if self.world().hurried == begun.hurried {
+            tokio::select! {
+                () = self.clock.sleep_until(Some(begun.due)) => {}
+                () = hurry => {}
+            }
+        }
+    }
+
     /// One call from its beginning to its effect: counted, judged, delayed, done.
     async fn perform<T: Send + 'static>(
         self: &Arc<Self>,
@@ -176,7 +192,7 @@ impl Inner {
         let inner = Arc::clone(self);
         let name = call.operation.as_str();
         self.carry_out(name, async move {
-            inner.clock.sleep_until(Some(begun.due)).await;
+            inner.until_due(begun).await;
             inner.finish(&call, begun, effect)
         })
         .await

@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub revision: watch::Sender<u64>,
     /// How often the host has booted: a call that was under way during a reboot has no effect.
     boot: u32,
+    /// How often calls were told to take no longer: those that had begun by then are due.
+    pub hurried: u64,
     agenda: BTreeSet<(Duration, DomId)>,
     next_domid: u32,
     dice: fastrand::Rng,
@@ -78,6 +80,7 @@ pub(crate) struct Begun {
     pub due: Duration,
     pub verdict: Verdict,
     boot: u32,
+    pub hurried: u64,
 }
 
 impl World {
@@ -96,6 +99,7 @@ impl World {
             events: EventSender::new(),
             revision: watch::Sender::new(0),
             boot: 1,
+            hurried: 0,
             agenda: BTreeSet::new(),
             next_domid: 1,
             dice: fastrand::Rng::with_seed(seed),
@@ -128,7 +132,7 @@ impl World {
                 }
             }
         }
-        Begun { due, verdict, boot: self.boot }
+        Begun { due, verdict, boot: self.boot, hurried: self.hurried }
     }
 
     /// An injected failure in the words of the seam.

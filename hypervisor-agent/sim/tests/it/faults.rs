@@ -92,6 +92,30 @@ async fn a_hung_shutdown_delays_nobody_and_is_carried_out_without_its_caller() {
 }
 
 #[tokio::test]
+async fn what_hangs_goes_on_when_a_test_says_so_and_what_comes_later_hangs() {
+    let hand = ManualClock::new();
+    let sim = SimHypervisor::builder()
+        .fault("hang every pause for 600s".parse().unwrap())
+        .manual_clock(&hand)
+        .build();
+    let domid = create(&sim, "a").await.unwrap();
+    // Also where the word comes before the call has begun to wait.
+    for calls in 1..=20 {
+        let pausing = tokio::spawn({
+            let sim = sim.clone();
+            async move { sim.pause(domid).await }
+        });
+        until("the pause to be under way", || sim.calls(Operation::Pause) == calls).await;
+        sim.hurry();
+        pausing.await.unwrap().unwrap();
+        sim.unpause(domid).await.unwrap();
+    }
+    let later = sim.pause(domid);
+    assert!(tokio::time::timeout(Duration::from_millis(1), later).await.is_err());
+    assert_eq!(hand.now(), Duration::ZERO);
+}
+
+#[tokio::test]
 async fn a_domain_may_be_destroyed_while_something_hangs_on_it() {
     let hand = ManualClock::new();
     let sim = SimHypervisor::builder().delay(Operation::Create, SECOND).manual_clock(&hand).build();
