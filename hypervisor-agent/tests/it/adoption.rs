@@ -40,7 +40,7 @@ async fn killed_while_it_builds() {
     assert_eq!(domains(&lab).await, 1, "the half-built domain is left behind");
     lab.start().await;
     lab.becomes(vm, Power::Stopped).await;
-    assert_eq!(domains(&lab).await, 0);
+    until("the half-built domain to go", async || domains(&lab).await == 0).await;
     lab.done(vm, start()).await;
 }
 
@@ -220,13 +220,14 @@ async fn killed_before_it_notes_that_a_device_is_attached() {
             }),
         }
         lab.done(up.vm, define(2, changed)).await;
-        lab.sim.inject(FaultRule::hang(at, Duration::from_millis(300)));
+        lab.sim.inject(FaultRule::hang(at, LONG));
         let before = lab.sim.calls(at);
         let (client, envelope) =
             (lab.client(), lab.envelope(Command::Vm { vm: up.vm, action: VmAction::Apply }));
         let (again, sent) = (envelope.clone(), tokio::spawn(async move { client.execute(&envelope).await }));
         lab.called(at, before).await;
         lab.kill().await;
+        lab.sim.hurry();
         assert!(sent.await.unwrap().is_err());
         until("the device to be there", async || plugged_in(&lab, domid) == 1).await;
         lab.start().await;
@@ -245,11 +246,12 @@ async fn a_disk_of_an_older_definition_is_not_taken_for_the_new_one() {
     let mut changed = spec("v");
     changed.disks = vec![disk(first)];
     lab.done(up.vm, define(2, changed.clone())).await;
-    lab.sim.inject(FaultRule::hang(Operation::AttachDisk, Duration::from_millis(300)));
+    lab.sim.inject(FaultRule::hang(Operation::AttachDisk, LONG));
     let (client, envelope) = (lab.client(), lab.envelope(Command::Vm { vm: up.vm, action: VmAction::Apply }));
     let sent = tokio::spawn(async move { client.execute(&envelope).await });
     lab.called(Operation::AttachDisk, 0).await;
     lab.kill().await;
+    lab.sim.hurry();
     assert!(sent.await.unwrap().is_err());
     until("the disk to be there", async || plugged_in(&lab, domid) == 1).await;
     lab.start().await;

@@ -72,7 +72,7 @@ async fn an_older_epoch_stops_nothing_of_the_newer_one() {
     let vm = lab.define("v").await;
     lab.client().hello(Epoch(5), "new").await.unwrap();
     lab.epoch = Epoch(5);
-    lab.sim.inject(FaultRule::hang(Operation::Create, Duration::from_millis(300)));
+    lab.sim.inject(FaultRule::hang(Operation::Create, Duration::from_secs(600)));
     let envelope = lab.envelope(Command::Vm { vm, action: start() });
     let (client, sent) = (lab.client(), envelope.clone());
     let starting = tokio::spawn(async move { client.execute(&sent).await });
@@ -80,6 +80,7 @@ async fn an_older_epoch_stops_nothing_of_the_newer_one() {
     for (call, outcome) in commands_of(&lab, envelope.operation, Epoch(4)).await {
         assert_eq!(outcome, Some(FaultReason::StaleEpoch), "{call}");
     }
+    lab.sim.hurry();
     starting.await.unwrap().unwrap();
     // The same calls of who is in charge get past the fence: what is wrong with them is something else.
     for (call, outcome) in commands_of(&lab, envelope.operation, Epoch(5)).await {

@@ -26,6 +26,8 @@ use crate::harness::{mib, until};
 
 /// Short where a test waits for the end of it.
 const SHORT: Duration = Duration::from_millis(200);
+/// Where a guest answers before it does not any more: a slow machine must not be taken for the end.
+const BRIEF: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(60);
 
 fn limits() -> Limits {
@@ -320,7 +322,7 @@ async fn an_agent_that_stops_thaws_first() {
 #[tokio::test]
 async fn a_guest_agent_that_dies_frozen_is_told_until_it_thaws() {
     let scene = Scene::new().await;
-    let agents = scene.agents(Limits { answer: SHORT, thaw: SHORT, ..limits() });
+    let agents = scene.agents(Limits { answer: BRIEF, thaw: SHORT, ..limits() });
     scene.behave(GuestAgentManners::DiesFrozen);
     let frozen = agents.freeze(scene.vm, scene.domid).await.unwrap();
     assert!(matches!(frozen.thaw().await, Err(QuiesceError::NotThawed(_))));
@@ -332,7 +334,7 @@ async fn a_guest_agent_that_dies_frozen_is_told_until_it_thaws() {
     assert_eq!(scene.notes(), 1);
     let tasks = TaskSet::new();
     let scene = Scene { tasks, ..scene };
-    scene.agents(Limits { answer: SHORT, thaw: SHORT, ..limits() }).recover().unwrap();
+    scene.agents(Limits { answer: BRIEF, thaw: SHORT, ..limits() }).recover().unwrap();
     assert!(scene.sim.is_frozen(scene.domid));
     scene.behave(GuestAgentManners::Answers);
     scene.thaws().await;
@@ -341,7 +343,7 @@ async fn a_guest_agent_that_dies_frozen_is_told_until_it_thaws() {
 #[tokio::test]
 async fn a_guest_that_boots_has_nothing_frozen() {
     let scene = Scene::new().await;
-    let agents = scene.agents(Limits { answer: SHORT, thaw: SHORT, ..limits() });
+    let agents = scene.agents(Limits { answer: BRIEF, thaw: SHORT, ..limits() });
     scene.behave(GuestAgentManners::DiesFrozen);
     let frozen = agents.freeze(scene.vm, scene.domid).await.unwrap();
     assert!(matches!(frozen.thaw().await, Err(QuiesceError::NotThawed(_))));
@@ -359,7 +361,7 @@ async fn a_guest_that_boots_has_nothing_frozen() {
 #[tokio::test]
 async fn a_note_of_a_guest_that_is_gone_is_dropped() {
     let scene = Scene::new().await;
-    let agents = scene.agents(Limits { answer: SHORT, thaw: SHORT, ..limits() });
+    let agents = scene.agents(Limits { answer: BRIEF, thaw: SHORT, ..limits() });
     scene.behave(GuestAgentManners::DiesFrozen);
     drop(agents.freeze(scene.vm, scene.domid).await.unwrap());
     scene.sim.destroy(scene.domid).await.unwrap();
@@ -382,7 +384,7 @@ async fn a_guest_that_was_frozen_before_is_thawed_and_refused() {
 #[tokio::test]
 async fn guests_that_cannot_be_frozen_are_left_as_they_were() {
     let scene = Scene::new().await;
-    let agents = scene.agents(Limits { answer: SHORT, ..limits() });
+    let agents = scene.agents(Limits { answer: BRIEF, ..limits() });
     for (manners, words) in [
         (GuestAgentManners::Refuses, "failed to freeze /srv"),
         (GuestAgentManners::Silent, "does not answer"),

@@ -267,11 +267,13 @@ impl Lab {
 
     /// Waits until the VM is so.
     pub async fn becomes(&self, vm: VmId, power: Power) -> ObservedVm {
+        let mut seen = None;
         until(&format!("{vm} to be {power}"), async || {
-            self.look(vm).await.is_some_and(|observed| observed.power == power)
+            seen = self.look(vm).await.filter(|observed| observed.power == power);
+            seen.is_some()
         })
         .await;
-        self.look(vm).await.unwrap()
+        seen.unwrap()
     }
 
     /// Waits until the simulated host got `operation` once more than `before`.

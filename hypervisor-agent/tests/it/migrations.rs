@@ -188,10 +188,8 @@ async fn either_side_that_is_killed_on_the_way_leaves_it_where_it_runs() {
     let up = to_go(&here, &there).await;
     for killed in ["source", "destination"] {
         match killed {
-            // What is written meanwhile arrives, although nobody is told.
-            "source" => {
-                here.sim.inject(FaultRule::hang(Operation::SuspendLive, Duration::from_millis(300)));
-            }
+            // What is written meanwhile arrives, although nobody is told. A thread reads it, which the kill waits for.
+            "source" => here.sim.inject(FaultRule::hang(Operation::SuspendLive, Duration::from_secs(2))),
             _ => there.sim.inject(FaultRule::hang(Operation::Resume, Duration::from_secs(600))),
         }
         let before = (here.sim.calls(Operation::SuspendLive), there.sim.calls(Operation::Resume));
@@ -222,7 +220,7 @@ async fn who_cancels_a_migration_keeps_the_vm_running() {
     let (here, there) = hosts().await;
     let up = to_go(&here, &there).await;
     // The pipe is read and the peer waits: whoever cancels is heard at the next piece.
-    here.sim.inject(FaultRule::hang(Operation::SuspendLive, Duration::from_millis(500)));
+    here.sim.inject(FaultRule::hang(Operation::SuspendLive, Duration::from_secs(600)));
     let port = open(&there, &up).await;
     let operation = OperationId::new();
     let action = VmAction::Send(Box::new(order(&there, port)));
@@ -231,7 +229,10 @@ async fn who_cancels_a_migration_keeps_the_vm_running() {
     let sending = tokio::spawn(async move { client.execute(&envelope).await });
     let client = here.client();
     until("the sending to be stopped", async || {
-        let _not_begun = client.progress(operation, here.epoch, Wish::Stop).await;
+        let heard = client.progress(operation, here.epoch, Wish::Stop).await;
+        if heard.is_ok_and(|running| running.is_some()) {
+            here.sim.hurry();
+        }
         sending.is_finished()
     })
     .await;

@@ -26,14 +26,20 @@ async fn one_operation_id_is_done_once_and_answered_twice() {
 async fn a_command_outlives_its_connection_and_the_repeat_joins_it() {
     let lab = Lab::new().await;
     let vm = lab.define("v").await;
-    lab.sim.inject(FaultRule::hang(Operation::Create, Duration::from_millis(700)));
+    lab.sim.inject(FaultRule::hang(Operation::Create, Duration::from_secs(600)));
     let envelope = lab.envelope(Command::Vm { vm, action: start() });
-    let client = lab.client();
-    let broken = tokio::time::timeout(Duration::from_millis(200), client.execute(&envelope)).await;
-    assert!(broken.is_err());
-    drop(client);
+    let (client, sent) = (lab.client(), envelope.clone());
+    let broken = tokio::spawn(async move { client.execute(&sent).await });
+    lab.called(Operation::Create, 0).await;
+    broken.abort();
+    assert!(broken.await.unwrap_err().is_cancelled());
     assert_eq!(lab.look(vm).await.unwrap().power, Power::Starting);
-    lab.client().execute(&envelope).await.unwrap();
+    // Nothing tells that the repeat has come: it is given a moment for that.
+    let client = lab.client();
+    let mut repeated = std::pin::pin!(client.execute(&envelope));
+    assert!(tokio::time::timeout(Duration::from_millis(200), &mut repeated).await.is_err());
+    lab.sim.hurry();
+    repeated.await.unwrap();
     assert_eq!((lab.sim.calls(Operation::Create), lab.look(vm).await.unwrap().power), (1, Power::Running));
 }
 

@@ -66,14 +66,14 @@ async fn a_task_that_fails_is_not_told_as_done() {
     let reason = failed.message.unwrap();
     assert!(end.outcome.as_ref().unwrap().contains(&reason), "{end:?} has no {reason:?}");
 
-    all.hosts[0].sim.clear_faults();
-    all.hosts[0].sim.inject(FaultRule::hang(Operation::Create, Duration::from_secs(3)));
+    let sim = &all.hosts[0].sim;
+    sim.clear_faults();
+    sim.inject(FaultRule::hang(Operation::Create, Duration::from_secs(600)));
+    let before = sim.calls(Operation::Create);
     let hanging = all.admin.call::<vm::Start>(&start).await.unwrap().task;
-    until("it is cancelled before it is up", async || {
-        let cancelled = all.admin.call::<task::Cancel>(&TaskRef { task: hanging }).await;
-        cancelled.ok().map(drop)
-    })
-    .await;
+    until("it is being built", async || (sim.calls(Operation::Create) > before).then_some(())).await;
+    all.admin.call::<task::Cancel>(&TaskRef { task: hanging }).await.unwrap();
+    sim.hurry();
     let cancelled = all.wait_task(hanging).await;
     assert_eq!(cancelled.status, TaskStatus::RolledBack, "{cancelled:?}");
     let end = told(&all, hanging, "vm.start").await;

@@ -162,7 +162,9 @@ async fn a_guest_that_is_not_down_in_time_is_powered_off_in_the_right_words() {
         let mut create = small(name);
         create.start = true;
         assert_eq!(all.run::<vm::Create>(&create).await.status, TaskStatus::Done);
-        all.hosts[0].sim.inject(FaultRule::hang(Operation::Destroy, Duration::from_secs(3)));
+        let sim = &all.hosts[0].sim;
+        sim.inject(FaultRule::hang(Operation::Destroy, Duration::from_secs(600)));
+        let before = sim.calls(Operation::Destroy);
         let shutdown = ShutdownVm { vm: name.into(), deadline_s: 1, force: true };
         let task = all.admin.call::<vm::Shutdown>(&shutdown).await.unwrap().task;
         until(words, async || {
@@ -171,6 +173,8 @@ async fn a_guest_that_is_not_down_in_time_is_powered_off_in_the_right_words() {
             (task.message.as_deref() == Some(words)).then_some(())
         })
         .await;
+        until("it is powered off", async || (sim.calls(Operation::Destroy) > before).then_some(())).await;
+        sim.hurry();
         assert_eq!(all.wait_task(task).await.status, TaskStatus::Done, "{name}");
         assert_eq!(all.vm(name).await.power, Power::Stopped, "{name}");
     }

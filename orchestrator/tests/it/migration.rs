@@ -99,7 +99,9 @@ async fn a_vm_moves_off_and_running_and_its_disk_with_it() {
     // And then the whole host.
     let plan = all.admin.plan::<host::Evacuate>(&of(json!({ "host": "xen1" }))).await.unwrap();
     assert_eq!((&plan["vms"][0]["name"], &plan["vms"][0]["to_name"]), (&json!("web-1"), &json!("xen2")));
-    all.hosts[1].sim.inject(FaultRule::hang(Operation::Resume, Duration::from_secs(1)));
+    let there = &all.hosts[1].sim;
+    there.inject(FaultRule::hang(Operation::Resume, Duration::from_secs(600)));
+    let before = there.calls(Operation::Resume);
     let evacuated: Evacuation =
         all.admin.call::<host::Evacuate>(&of(json!({ "host": "xen1" }))).await.unwrap();
     // Neither of the two is forgotten in the middle.
@@ -108,6 +110,8 @@ async fn a_vm_moves_off_and_running_and_its_disk_with_it() {
         let error = api_error(all.admin.call::<host::Remove>(&remove).await);
         assert!(error.reason() == Reason::WrongState && error.message.contains("by task"), "{host}: {error}");
     }
+    until("it to be built there", async || (there.calls(Operation::Resume) > before).then_some(())).await;
+    there.hurry();
     let task = all.wait_task(evacuated.vms[0].task.unwrap()).await;
     assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
     assert_eq!(running(&all).await, [0, 1]);

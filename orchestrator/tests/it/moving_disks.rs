@@ -77,13 +77,14 @@ async fn writes_to_the_last<M: Method<Result = TaskStarted>>(
 ) -> Vec<u8> {
     let disk = image(&local(all, host), disk_of(all).await);
     let sim = &all.hosts[host].sim;
-    sim.inject(FaultRule::hang(operation, Duration::from_secs(1)));
+    sim.inject(FaultRule::hang(operation, Duration::from_secs(600)));
     let before = sim.calls(operation);
     let started = all.admin.call::<M>(&of(params)).await.unwrap();
     until("its memory is asked for", async || (sim.calls(operation) > before).then_some(())).await;
     write(&disk, 0, 0);
     write(&disk, SIZE / 4, 7);
     let last = fs::read(&disk).unwrap();
+    sim.hurry();
     let task = all.wait_task(started.task).await;
     assert_eq!(task.status, TaskStatus::Done, "{}: {:?}", task.title, task.message);
     last

@@ -36,11 +36,12 @@ impl Program {
     async fn start(data: &Path) -> Self {
         xenith_common_pki::install_provider();
         let mut child = command(data).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let shows_password = !data.join("store").exists();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let (mut address, mut fingerprint, mut password) = (None, None, None);
         let reading = async {
-            // The password, where there is one, is written before anything can be called.
-            while fingerprint.is_none() || (address.is_some() && password.is_none()) {
+            // The password, which only the first start shows, comes last.
+            while address.is_none() || fingerprint.is_none() || (shows_password && password.is_none()) {
                 let Some(line) = lines.next_line().await.unwrap() else { break };
                 let mut words = line.split_whitespace();
                 match (words.next(), words.next()) {
@@ -53,8 +54,7 @@ impl Program {
                 }
             }
         };
-        // A second start shows no password: nothing more comes.
-        let _quiet = tokio::time::timeout(std::time::Duration::from_secs(5), reading).await;
+        tokio::time::timeout(PATIENCE, reading).await.expect("it starts in time");
         let (address, fingerprint) =
             (address.expect("it listens"), fingerprint.expect("it has an authority"));
         Self { child, address, fingerprint, password }

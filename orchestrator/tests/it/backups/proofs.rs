@@ -1,13 +1,37 @@
 //! Backups that are seen to boot, or not.
 
+use std::time::Duration;
+
 use serde_json::json;
-use xenith_hypervisor_agent_sim::{Manners, SimHypervisor};
+use xenith_hypervisor_agent_sim::{FaultRule, Manners, Operation, SimHypervisor};
+use xenith_hypervisor_agent_types::NicSpec;
 use xenith_orchestrator_api::{backup, backup_job, backup_run, vm};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::task::TaskStatus;
 
 use super::{MIB, Scene, events, noise, write};
 use crate::harness::{api_error, until};
+
+/// The next VM that proves a backup is not up before it was looked at. How many had been built before it.
+fn held_up(scene: &Scene) -> u64 {
+    let sim = &scene.installation.hosts[0].sim;
+    sim.inject(FaultRule::hang(Operation::Create, Duration::from_secs(600)).of("proof-*"));
+    sim.calls(Operation::Create)
+}
+
+/// The network cards of the VM that was held up, which then goes on.
+async fn proving(scene: &Scene, built: u64) -> Vec<NicSpec> {
+    let name = until("it is there", async || {
+        let vms = scene.call::<vm::List>(json!({})).await;
+        vms.items.into_iter().find(|vm| vm.name.starts_with("proof-")).map(|vm| vm.name)
+    })
+    .await;
+    let nics = scene.spec(&name).await.nics;
+    let sim = &scene.installation.hosts[0].sim;
+    until("it is built", async || (sim.calls(Operation::Create) > built).then_some(())).await;
+    sim.hurry();
+    nics
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_is_proved_and_nothing_stays() {
@@ -29,14 +53,9 @@ async fn a_backup_is_proved_and_nothing_stays() {
     })
     .await;
     assert!(scene.images().len() > images, "{:?}", scene.images());
-    // A guest that says nothing is a verdict, too.
+    let started = held_up(&scene);
     let task = scene.call::<backup::Prove>(json!({ "backup": "web-1@latest", "minutes": 1 })).await.task;
-    let name = until("it runs", async || {
-        let vms = scene.call::<vm::List>(json!({})).await;
-        vms.items.into_iter().find(|vm| vm.name.starts_with("proof-")).map(|vm| vm.name)
-    })
-    .await;
-    assert_eq!(scene.spec(&name).await.nics, [], "two of one kind must not meet");
+    assert_eq!(proving(&scene, started).await, [], "two of one kind must not meet");
     assert_eq!(scene.installation.wait_task(task).await.status, TaskStatus::Done);
     let told = events(&scene, "backup.proof").await;
     assert_eq!(told.len(), 2, "each verdict is told: {told:?}");
@@ -45,18 +64,12 @@ async fn a_backup_is_proved_and_nothing_stays() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_has_to_answer() {
-    // Long enough to be seen while it is proved.
-    let sim = SimHypervisor::builder().boot(std::time::Duration::from_secs(2));
-    let scene = Scene::on(sim, 8).await;
+    let scene = Scene::new(8).await;
     write(&scene.image("web-1").await, 0, &noise(1, 4 * MIB));
     scene.call::<backup_job::Update>(json!({ "job": "nightly", "prove": 1, "prove_ports": [22, 22] })).await;
+    let started = held_up(&scene);
     let run = scene.run().await.id;
-    let name = until("it runs", async || {
-        let vms = scene.call::<vm::List>(json!({})).await;
-        vms.items.into_iter().find(|vm| vm.name.starts_with("proof-")).map(|vm| vm.name)
-    })
-    .await;
-    assert_eq!(scene.spec(&name).await.nics, [], "its card is on no network of anybody's");
+    assert_eq!(proving(&scene, started).await, [], "its card is on no network of anybody's");
     let proof = until("the run has the verdict", async || {
         let run = scene.call::<backup_run::Get>(json!({ "run": run })).await;
         run.proofs.into_iter().find_map(|of| of.proof)
