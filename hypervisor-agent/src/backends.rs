@@ -93,21 +93,9 @@ fn simulated() -> Result<Opened, BackendError> {
     };
     let tasks = TaskSet::new();
     let sim = SimHypervisor::builder().config(settings).tasks(&tasks).build();
-    let backend = Backend {
-        hypervisor: sim.clone(),
-        facts: sim.clone(),
-        meters: sim.clone(),
-        proof_networks: sim.clone(),
-        network_devices: sim.clone(),
-        slots: sim.clone(),
-        machine: sim.clone(),
-        management: sim.clone(),
-        watchdog: sim,
-        settings: Settings::default(),
-        boot_id: Uuid::new_v4().to_string(),
-        disk_servers: Launcher::this_program(Attach::Socket),
-        helpers: Err(SIMULATED.to_owned()),
-    };
+    let boot_id = Uuid::new_v4().to_string();
+    let disk_servers = Launcher::this_program(Attach::Socket);
+    let backend = Backend { disk_servers, ..over(&sim, Settings::default(), &boot_id) };
     Ok(Opened { backend, tasks, libxl: None })
 }
 

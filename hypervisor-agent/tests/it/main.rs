@@ -20,6 +20,7 @@ mod harness;
 mod imports;
 mod instant;
 mod leases;
+mod lost;
 mod memory_snapshots;
 mod migrations;
 mod networks;

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use xenith_hypervisor_agent::journal::Journal;
 
+use crate::lost::lost;
+
 /// Each with its name, in the order of their names.
 fn fixtures() -> Vec<(String, PathBuf)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/journal");
@@ -44,34 +46,6 @@ fn copied(folder: &Path, to: &Path) -> Journal {
         fs::copy(folder.join("vms").join(name), to.join("vms").join(name)).unwrap();
     }
     journal
-}
-
-/// Fields of `before` that `after` has not, or has otherwise. What is empty may be left out.
-fn lost(before: &Value, after: &Value, at: &str, found: &mut Vec<String>) {
-    let empty = |value: &Value| match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    };
-    match (before, after) {
-        (Value::Object(before), Value::Object(after)) => {
-            for (name, value) in before {
-                match after.get(name) {
-                    Some(after) => lost(value, after, &format!("{at}.{name}"), found),
-                    None if empty(value) => {}
-                    None => found.push(format!("{at}.{name} is gone")),
-                }
-            }
-        }
-        (Value::Array(before), Value::Array(after)) if before.len() == after.len() => {
-            for (number, (before, after)) in before.iter().zip(after).enumerate() {
-                lost(before, after, &format!("{at}[{number}]"), found);
-            }
-        }
-        _ if before == after => {}
-        _ => found.push(format!("{at} was {before} and is {after}")),
-    }
 }
 
 /// Where the fields of a record are, whichever element of a list they are in.

@@ -29,6 +29,8 @@ mod leases;
 mod life;
 mod listings;
 mod lists;
+#[path = "../../../hypervisor-agent/tests/it/lost.rs"]
+mod lost;
 mod mail;
 mod management;
 mod memory_snapshots;

@@ -42,6 +42,7 @@ use xenith_orchestrator_types::backup::BackupRunRef;
 use xenith_orchestrator_types::task::{TaskStarted, TaskStatus};
 
 use crate::harness::{Installation, small, until};
+use crate::lost::lost;
 
 /// What the fixtures were written with. A newer one migrates them when it opens the store.
 const SCHEMA: u32 = 1;
@@ -91,34 +92,6 @@ async fn stored(path: &Path, lines: &[Line]) {
             commit.put(keyspaces[&line.keyspace], bytes(&line.key), line.value.to_string())
         };
         store.commit(lines.iter().fold(Transaction::new(), put)).await.unwrap();
-    }
-}
-
-/// Fields of `before` that `after` has not, or has otherwise. What is empty may be left out.
-fn lost(before: &Value, after: &Value, at: &str, found: &mut Vec<String>) {
-    let empty = |value: &Value| match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    };
-    match (before, after) {
-        (Value::Object(before), Value::Object(after)) => {
-            for (name, value) in before {
-                match after.get(name) {
-                    Some(after) => lost(value, after, &format!("{at}.{name}"), found),
-                    None if empty(value) => {}
-                    None => found.push(format!("{at}.{name} is gone")),
-                }
-            }
-        }
-        (Value::Array(before), Value::Array(after)) if before.len() == after.len() => {
-            for (number, (before, after)) in before.iter().zip(after).enumerate() {
-                lost(before, after, &format!("{at}[{number}]"), found);
-            }
-        }
-        _ if before == after => {}
-        _ => found.push(format!("{at} was {before} and is {after}")),
     }
 }
 
