@@ -33,6 +33,8 @@ pub mod standby_follow;
 pub mod standby_switch;
 pub mod template_create;
 pub mod template_delete;
+#[cfg(test)]
+mod told;
 pub mod vdi_copy;
 pub mod vdi_create;
 pub mod vdi_delete;

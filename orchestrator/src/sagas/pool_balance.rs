@@ -282,84 +282,49 @@ impl Deps {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::{Mutex, PoisonError, Weak};
+    use std::sync::Weak;
 
     use xenith_common_tasks::TaskSet;
     use xenith_orchestrator_saga::{EngineConfig, Meta, SagaEngine, SagaRegistry};
     use xenith_orchestrator_store::{MemoryStore, StateStore, Transaction};
 
+    use super::super::told::Told;
     use super::*;
     use crate::db::{self, Db};
 
     /// Moves that end when they are told to.
     #[derive(Default)]
-    struct Told {
-        begun: Mutex<BTreeMap<String, SagaId>>,
-        /// By saga: how it is to end. A move without a word is on its way.
-        ends: Mutex<HashMap<SagaId, Outcome>>,
+    struct Moves {
+        told: Told,
         refused: Vec<&'static str>,
-        news: tokio::sync::Notify,
-    }
-
-    impl Told {
-        fn begun(&self) -> Vec<String> {
-            self.begun.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
-        }
-
-        fn end(&self, name: &str, outcome: Outcome) {
-            let saga = self.begun.lock().unwrap_or_else(PoisonError::into_inner)[name];
-            self.ends.lock().unwrap_or_else(PoisonError::into_inner).insert(saga, outcome);
-            self.news.notify_waiters();
-        }
-
-        async fn until(&self, begun: &[&str]) {
-            let waiting = async {
-                while self.begun() != begun {
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
-            };
-            let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
-            assert!(waited.is_ok(), "begun are {:?}, not {begun:?}", self.begun());
-        }
     }
 
     #[async_trait]
-    impl Mover for Told {
+    impl Mover for Moves {
         async fn begin_move(&self, saga: SagaId, order: &Order, _: &Params) -> Result<Begun, StepError> {
             if self.refused.contains(&order.name.as_str()) {
                 return Ok(Begun::Refused("is paused".into()));
             }
-            let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = begun.insert(order.name.clone(), saga);
+            let before = self.told.begin(&order.name, saga);
             assert!(before.is_none_or(|before| before == saga), "{} begins twice", order.name);
             Ok(Begun::Moving)
         }
 
         async fn wait_for_move(&self, saga: SagaId) -> Result<Option<Outcome>, StepError> {
-            loop {
-                let news = self.news.notified();
-                tokio::pin!(news);
-                news.as_mut().enable();
-                let ended = self.ends.lock().unwrap_or_else(PoisonError::into_inner).get(&saga).cloned();
-                if ended.is_some() {
-                    return Ok(ended);
-                }
-                news.await;
-            }
+            Ok(Some(self.told.ended(saga).await))
         }
     }
 
     struct World {
         db: Db,
         pool: PoolId,
-        mover: Arc<Told>,
+        mover: Arc<Moves>,
     }
 
     impl World {
         fn new(refused: Vec<&'static str>) -> Self {
             let store: Arc<dyn StateStore> = Arc::new(MemoryStore::new(&db::schema()));
-            let mover = Arc::new(Told { refused, ..Told::default() });
+            let mover = Arc::new(Moves { refused, ..Moves::default() });
             Self { db: Db::over(store), pool: PoolId::new(), mover }
         }
 
@@ -417,12 +382,12 @@ mod tests {
         let engine = world.engine(&tasks).await;
         let saga = world.start(&engine).await;
         // Of those between the same hosts one at a time; the other one goes beside it.
-        world.mover.until(&["a", "z"]).await;
+        world.mover.told.until(&["a", "z"]).await;
         assert_eq!(world.record().await.held_by, Some(saga));
-        world.mover.end("a", rolled_back());
-        world.mover.until(&["a", "c", "z"]).await;
+        world.mover.told.end("a", rolled_back());
+        world.mover.told.until(&["a", "c", "z"]).await;
         for name in ["c", "z"] {
-            world.mover.end(name, Outcome::Done);
+            world.mover.told.end(name, Outcome::Done);
         }
         assert_eq!(engine.wait(saga).await.unwrap(), Some(Outcome::Done));
         let report: Report =
@@ -439,21 +404,21 @@ mod tests {
         let (world, tasks) = (World::new(vec![]), TaskSet::new());
         let engine = world.engine(&tasks).await;
         let saga = world.start(&engine).await;
-        world.mover.until(&["a", "z"]).await;
+        world.mover.told.until(&["a", "z"]).await;
         tasks.shut_down(Duration::from_secs(10)).await.unwrap();
         drop(engine);
 
-        world.mover.end("a", Outcome::Done);
+        world.mover.told.end("a", Outcome::Done);
         let tasks = TaskSet::new();
         let engine = world.engine(&tasks).await;
         engine.recover().await.unwrap();
         // The mover would refuse another id for the same VM.
-        world.mover.until(&["a", "b", "z"]).await;
+        world.mover.told.until(&["a", "b", "z"]).await;
         for name in ["b", "z"] {
-            world.mover.end(name, Outcome::Done);
+            world.mover.told.end(name, Outcome::Done);
         }
-        world.mover.until(&["a", "b", "c", "z"]).await;
-        world.mover.end("c", Outcome::Done);
+        world.mover.told.until(&["a", "b", "c", "z"]).await;
+        world.mover.told.end("c", Outcome::Done);
         assert_eq!(engine.wait(saga).await.unwrap(), Some(Outcome::Done));
         let record = world.record().await;
         assert_eq!((record.held_by, record.moved.len()), (None, 4), "each is remembered once");
@@ -465,11 +430,11 @@ mod tests {
         let (world, tasks) = (World::new(vec![]), TaskSet::new());
         let engine = world.engine(&tasks).await;
         let saga = world.start(&engine).await;
-        world.mover.until(&["a", "z"]).await;
+        world.mover.told.until(&["a", "z"]).await;
         engine.cancel(saga, "anna").await.unwrap();
         let outcome = engine.wait(saga).await.unwrap();
         assert_eq!(outcome, Some(Outcome::RolledBack { reason: "cancelled by anna".into() }));
-        assert_eq!(world.mover.begun(), ["a", "z"]);
+        assert_eq!(world.mover.told.begun(), ["a", "z"]);
         assert_eq!(world.record().await.held_by, None);
         tasks.shut_down(Duration::from_secs(10)).await.unwrap();
     }

@@ -1,54 +1,28 @@
 //! Hosts that end when they are told to.
 
-use std::collections::{BTreeMap, HashMap};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use xenith_common_tasks::TaskSet;
 use xenith_orchestrator_saga::{EngineConfig, Meta, SagaEngine, SagaRegistry};
 use xenith_orchestrator_store::{MemoryStore, StateStore, Transaction};
 
+use super::super::told::{Told, lock};
 use super::*;
 use crate::db::{self, Db};
 use crate::model::PoolUpdateRecord;
 
 #[derive(Default)]
-struct Told {
-    begun: Mutex<BTreeMap<String, SagaId>>,
-    ends: Mutex<HashMap<SagaId, Outcome>>,
+struct Updates {
+    told: Told,
     back: Mutex<Vec<String>>,
     /// Does not begin while another is under way.
     no_room: Option<&'static str>,
-    news: tokio::sync::Notify,
     /// How often it was asked whether a host has begun.
     looks: AtomicU32,
 }
 
-fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Told {
-    fn begun(&self) -> Vec<String> {
-        lock(&self.begun).keys().cloned().collect()
-    }
-
-    fn end(&self, name: &str, outcome: Outcome) {
-        let saga = lock(&self.begun)[name];
-        lock(&self.ends).insert(saga, outcome);
-        self.news.notify_waiters();
-    }
-
-    async fn until(&self, begun: &[&str]) {
-        let waiting = async {
-            while self.begun() != begun {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
-        assert!(waited.is_ok(), "begun are {:?}, not {begun:?}", self.begun());
-    }
-
+impl Updates {
     /// The saga has looked some times more.
     async fn looked(&self) {
         let before = self.looks.load(Ordering::Relaxed);
@@ -59,18 +33,13 @@ impl Told {
         };
         assert!(tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(), "it does not look");
     }
-
-    fn is_going(&self) -> bool {
-        let ends = lock(&self.ends);
-        lock(&self.begun).values().any(|saga| !ends.contains_key(saga))
-    }
 }
 
 #[async_trait]
-impl HostUpdates for Told {
+impl HostUpdates for Updates {
     async fn has_begun(&self, saga: SagaId) -> Result<bool, StepError> {
         self.looks.fetch_add(1, Ordering::Relaxed);
-        Ok(lock(&self.begun).values().any(|begun| *begun == saga))
+        Ok(self.told.has_begun(saga))
     }
 
     async fn begin_host(&self, saga: SagaId, place: usize, params: &Params) -> Result<Begun, StepError> {
@@ -78,11 +47,10 @@ impl HostUpdates for Told {
         if self.has_begun(saga).await? {
             return Ok(Begun::Going);
         }
-        if self.no_room == Some(name.as_str()) && self.is_going() {
+        if self.no_room == Some(name.as_str()) && self.told.is_going() {
             return Ok(Begun::NotYet("no room".into()));
         }
-        let before = lock(&self.begun).insert(name.clone(), saga);
-        assert!(before.is_none(), "{name} begins twice");
+        assert!(self.told.begin(name, saga).is_none(), "{name} begins twice");
         Ok(Begun::Going)
     }
 
@@ -94,16 +62,7 @@ impl HostUpdates for Told {
     }
 
     async fn wait_for_host(&self, saga: SagaId) -> Result<Option<Outcome>, StepError> {
-        loop {
-            let news = self.news.notified();
-            tokio::pin!(news);
-            news.as_mut().enable();
-            let ended = lock(&self.ends).get(&saga).cloned();
-            if ended.is_some() {
-                return Ok(ended);
-            }
-            news.await;
-        }
+        Ok(Some(self.told.ended(saga).await))
     }
 
     async fn bring_back(&self, _: SagaId, place: usize, params: &Params) -> Result<Vec<String>, StepError> {
@@ -115,13 +74,13 @@ impl HostUpdates for Told {
 struct World {
     db: Db,
     pool: PoolId,
-    updates: Arc<Told>,
+    updates: Arc<Updates>,
 }
 
 impl World {
     fn new(no_room: Option<&'static str>) -> Self {
         let store: Arc<dyn StateStore> = Arc::new(MemoryStore::new(&db::schema()));
-        let updates = Arc::new(Told { no_room, ..Told::default() });
+        let updates = Arc::new(Updates { no_room, ..Updates::default() });
         Self { db: Db::over(store), pool: PoolId::new(), updates }
     }
 
@@ -183,17 +142,17 @@ async fn one_after_the_other_until_one_fails() {
     let (world, tasks) = (World::new(None), TaskSet::new());
     let engine = world.engine(&tasks).await;
     let saga = world.start(&engine, 1).await;
-    world.updates.until(&["a"]).await;
-    world.updates.end("a", Outcome::Done);
-    world.updates.until(&["a", "b"]).await;
+    world.updates.told.until(&["a"]).await;
+    world.updates.told.end("a", Outcome::Done);
+    world.updates.told.until(&["a", "b"]).await;
     assert_eq!(*lock(&world.updates.back), ["a"], "its VMs are back before the next one begins");
-    world.updates.end("b", Outcome::RolledBack { reason: "it did not come back".into() });
+    world.updates.told.end("b", Outcome::RolledBack { reason: "it did not come back".into() });
     let outcome = engine.wait(saga).await.unwrap();
     let Some(Outcome::RolledBack { reason }) = outcome else { panic!("{outcome:?}") };
     for said in ["stopped at b: it did not come back", "updated: a;", "not begun: c)"] {
         assert!(reason.contains(said), "{reason}");
     }
-    assert_eq!(world.updates.begun(), ["a", "b"]);
+    assert_eq!(world.updates.told.begun(), ["a", "b"]);
     assert!(world.is_free().await);
     tasks.shut_down(Duration::from_secs(10)).await.unwrap();
 }
@@ -203,7 +162,7 @@ async fn paused_it_begins_no_host_and_a_crash_begins_none_twice() {
     let (world, tasks) = (World::new(None), TaskSet::new());
     let engine = world.engine(&tasks).await;
     let saga = world.start(&engine, 1).await;
-    world.updates.until(&["a"]).await;
+    world.updates.told.until(&["a"]).await;
     world.pause(true).await;
     tasks.shut_down(Duration::from_secs(10)).await.unwrap();
     drop(engine);
@@ -211,14 +170,14 @@ async fn paused_it_begins_no_host_and_a_crash_begins_none_twice() {
     let tasks = TaskSet::new();
     let engine = world.engine(&tasks).await;
     engine.recover().await.unwrap();
-    world.updates.end("a", Outcome::Done);
+    world.updates.told.end("a", Outcome::Done);
     world.updates.looked().await;
-    assert_eq!(world.updates.begun(), ["a"]);
+    assert_eq!(world.updates.told.begun(), ["a"]);
     world.pause(false).await;
-    world.updates.until(&["a", "b"]).await;
-    world.updates.end("b", Outcome::Done);
-    world.updates.until(&["a", "b", "c"]).await;
-    world.updates.end("c", Outcome::Done);
+    world.updates.told.until(&["a", "b"]).await;
+    world.updates.told.end("b", Outcome::Done);
+    world.updates.told.until(&["a", "b", "c"]).await;
+    world.updates.told.end("c", Outcome::Done);
     assert_eq!(engine.wait(saga).await.unwrap(), Some(Outcome::Done));
     assert!(world.is_free().await);
     tasks.shut_down(Duration::from_secs(10)).await.unwrap();
@@ -229,13 +188,13 @@ async fn so_many_at_once_and_one_without_room_waits_for_another() {
     let (world, tasks) = (World::new(Some("b")), TaskSet::new());
     let engine = world.engine(&tasks).await;
     let saga = world.start(&engine, 2).await;
-    world.updates.until(&["a"]).await;
+    world.updates.told.until(&["a"]).await;
     world.updates.looked().await;
-    assert_eq!(world.updates.begun(), ["a"], "there is no room for the VMs of b");
-    world.updates.end("a", Outcome::Done);
-    world.updates.until(&["a", "b", "c"]).await;
+    assert_eq!(world.updates.told.begun(), ["a"], "there is no room for the VMs of b");
+    world.updates.told.end("a", Outcome::Done);
+    world.updates.told.until(&["a", "b", "c"]).await;
     for name in ["c", "b"] {
-        world.updates.end(name, Outcome::Done);
+        world.updates.told.end(name, Outcome::Done);
     }
     assert_eq!(engine.wait(saga).await.unwrap(), Some(Outcome::Done));
     tasks.shut_down(Duration::from_secs(10)).await.unwrap();
@@ -272,11 +231,11 @@ async fn what_does_not_pass_ends_it_and_who_cancels_begins_nothing_more() {
     let (world, tasks) = (World::new(None), TaskSet::new());
     let engine = world.engine(&tasks).await;
     let saga = world.start(&engine, 1).await;
-    world.updates.until(&["a"]).await;
+    world.updates.told.until(&["a"]).await;
     engine.cancel(saga, "anna").await.unwrap();
     let outcome = engine.wait(saga).await.unwrap();
     assert_eq!(outcome, Some(Outcome::RolledBack { reason: "cancelled by anna".into() }));
-    assert_eq!(world.updates.begun(), ["a"]);
+    assert_eq!(world.updates.told.begun(), ["a"]);
     assert!(world.is_free().await);
     tasks.shut_down(Duration::from_secs(10)).await.unwrap();
 }
