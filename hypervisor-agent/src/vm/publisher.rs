@@ -260,26 +260,12 @@ mod tests {
     use super::*;
     use xenith_common_ids::{DomId, IncarnationId};
     use xenith_common_units::MemoryMiB;
-    use xenith_hypervisor_agent_types::{DeathReason, DomainIdentity, GuestFacts, PlatformKind};
+    use xenith_hypervisor_agent_types::test_support::observed;
+    use xenith_hypervisor_agent_types::{DeathReason, DomainIdentity, PlatformKind};
 
+    /// As the domain of a test below is.
     fn vm(vm: VmId, power: Power) -> ObservedVm {
-        ObservedVm {
-            vm,
-            name: "v".into(),
-            power,
-            kind: PlatformKind::Pv,
-            managed: true,
-            definition: 1,
-            incarnation: None,
-            domid: None,
-            memory: Default::default(),
-            vcpus_online: 1,
-            cpu_time_ns: 0,
-            started: None,
-            last_death: None,
-            failure: None,
-            guest: GuestFacts::default(),
-        }
+        ObservedVm { memory: MemoryMiB::default(), cpu_time_ns: 0, ..observed(vm, power) }
     }
 
     #[tokio::test]

@@ -169,26 +169,11 @@ impl ObservedVm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_support::observed;
 
     #[test]
     fn only_cpu_time_is_no_change_and_everything_else_is() {
-        let vm = ObservedVm {
-            vm: VmId::new(),
-            name: "web-1".into(),
-            power: Power::Running,
-            kind: PlatformKind::Pvh,
-            managed: true,
-            definition: 1,
-            incarnation: None,
-            domid: None,
-            memory: MemoryMiB::from_bytes_floor(1 << 30),
-            vcpus_online: 1,
-            cpu_time_ns: 7,
-            started: None,
-            last_death: None,
-            failure: None,
-            guest: GuestFacts::default(),
-        };
+        let vm = observed(VmId::new(), Power::Running);
         assert!(vm.only_ran(&ObservedVm { cpu_time_ns: 9, ..vm.clone() }));
         let at = OffsetDateTime::UNIX_EPOCH;
         for changed in [

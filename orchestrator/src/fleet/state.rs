@@ -245,8 +245,7 @@ impl HostState {
 mod tests {
     use super::*;
     use xenith_common_ids::Generation;
-    use xenith_common_units::MemoryMiB;
-    use xenith_hypervisor_agent_types::{GuestFacts, PlatformKind, Power};
+    use xenith_hypervisor_agent_types::{Power, test_support};
 
     fn told(vm: ObservedVm) -> Changes {
         Changes { vms: vec![vm], ..nothing() }
@@ -265,23 +264,7 @@ mod tests {
     }
 
     fn observed() -> ObservedVm {
-        ObservedVm {
-            vm: VmId::new(),
-            name: "web-1".into(),
-            power: Power::Running,
-            kind: PlatformKind::Pvh,
-            managed: true,
-            definition: 1,
-            incarnation: None,
-            domid: None,
-            memory: MemoryMiB::from_bytes_floor(1 << 30),
-            vcpus_online: 1,
-            cpu_time_ns: 7,
-            started: None,
-            last_death: None,
-            failure: None,
-            guest: GuestFacts::default(),
-        }
+        test_support::observed(VmId::new(), Power::Running)
     }
 
     #[test]
