@@ -145,7 +145,6 @@ impl Installation {
     }
 
     /// Of the first admin.
-    #[allow(dead_code, reason = "the tests of the command line share this file")]
     pub fn password(&self) -> &str {
         &self.password
     }
@@ -155,7 +154,6 @@ impl Installation {
         self.folder.path()
     }
 
-    #[allow(dead_code, reason = "for tests that speak to the port themselves")]
     pub fn url(&self) -> String {
         format!("https://{}", self.address)
     }
@@ -262,7 +260,6 @@ impl Installation {
     }
 
     /// Until that many VDIs are listed: lists are told a moment after the store.
-    #[allow(dead_code, reason = "the tests of the command line share this file")]
     pub async fn lists_vdis(&self, count: u64) {
         until(&format!("{count} VDIs are listed"), async || {
             let vdis = self.admin.call::<vdi::List>(&ListRequest::default()).await.ok()?;

@@ -109,7 +109,6 @@ impl Case {
     }
 
     /// Hosts `xen1`, `xen2`, … of one pool.
-    #[allow(dead_code, reason = "for sagas between hosts")]
     pub fn hosts(mut self, hosts: usize) -> Self {
         self.hosts = hosts;
         self
