@@ -29,7 +29,7 @@ use crate::events::Happened;
 
 use super::backup_restore::{BackupRestore, PATIENT, Params, delete_disk, erase, forget, power_off, vm};
 
-/// How often the guest is looked at.
+/// How often the guest is looked at where nothing is heard of it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is wanted of it.
@@ -198,8 +198,13 @@ async fn guest_word(
                 (false, &format!("it said nothing within {}", counted(minutes, "minute"))),
             ));
         }
+        let is_told = |seen: Option<&ObservedVm>| {
+            seen.is_some_and(|seen| {
+                says(seen, params.start).or_else(|| end(seen.power, seen.last_death)).is_some()
+            })
+        };
         tokio::select! {
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            _ = fleet.wait_for(id, LOOK_EVERY, is_told) => {}
             () = ctx.cancelled().cancelled() => return Err(StepError::Cancelled),
         }
     }
