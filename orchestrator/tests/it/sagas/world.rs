@@ -362,8 +362,9 @@ impl World {
         }
         let (store, tasks) = (Arc::new(self.0.store.clone()), TaskSet::new());
         let engine = SagaEngine::open(store, self.registry(), EngineConfig::default(), &tasks).await.unwrap();
+        let methods = self.methods(&engine).await;
         for call in calls {
-            let saga = self.call(&engine, call).await;
+            let saga = self.begin(&methods, call).await;
             let outcome = engine.wait(saga).await.unwrap();
             assert_eq!(outcome, Some(Outcome::Done), "{}, before the saga", call.0);
         }
@@ -372,7 +373,12 @@ impl World {
     }
 
     /// Calls a method that begins a saga in `engine`.
-    async fn call(&self, engine: &SagaEngine, (method, params): &ApiCall) -> SagaId {
+    async fn call(&self, engine: &SagaEngine, call: &ApiCall) -> SagaId {
+        self.begin(&self.methods(engine).await, call).await
+    }
+
+    /// What can be called, of an orchestrator whose sagas run in `engine`.
+    async fn methods(&self, engine: &SagaEngine) -> Methods {
         let inner = &*self.0;
         let app = Arc::new(App {
             db: inner.db.clone(),
@@ -405,6 +411,11 @@ impl World {
         });
         let mut methods = Methods::default();
         app.register(&mut methods);
+        methods
+    }
+
+    async fn begin(&self, methods: &Methods, (method, params): &ApiCall) -> SagaId {
+        let inner = &*self.0;
         let handler = methods.0.get(method).unwrap_or_else(|| panic!("no method {method}"));
         // Folders outside hosts are the world's own.
         let folder = inner.folder.path().display().to_string();
