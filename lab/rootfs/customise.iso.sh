@@ -32,6 +32,14 @@ mkdir -p "$tree/var/lib/xenith" "$tree/etc/systemd/journald.conf.d" "$tree/root/
 chmod 700 "$tree/var/lib/xenith" "$tree/root/.ssh"
 printf '[Journal]\nStorage=persistent\nSystemMaxUse=512M\n' >"$tree/etc/systemd/journald.conf.d/xenith.conf"
 
+# Where Debian is: not the mirror that this build took, which would be in the bytes of the image.
+rm -f "$tree"/etc/apt/sources.list.d/*
+cat >"$tree/etc/apt/sources.list" <<'X'
+deb http://deb.debian.org/debian bookworm main
+deb http://deb.debian.org/debian bookworm-updates main
+deb http://deb.debian.org/debian-security bookworm-security main
+X
+
 # Traces of this build: two builds from the same packages are the same bytes.
 rm -f "$tree/etc/apt/preferences.d/xenith-lock" "$tree"/var/cache/ldconfig/aux-cache "$tree"/etc/*- \
     "$tree"/var/cache/debconf/*-old "$tree"/var/lib/dpkg/*-old "$tree"/var/log/*.log "$tree"/etc/mdadm/mdadm.conf.*

@@ -7,9 +7,18 @@ use crate::error::LabError;
 use crate::paths::read;
 use crate::ssh::{Shell, quote};
 
-/// The unit is the agent's own file; only its place is ours.
-const UNIT: &str = include_str!("../../hypervisor-agent/dist/xenith-agent.service");
-const UNIT_PATH: &str = "/etc/systemd/system/xenith-agent.service";
+/// The units are the agent's own files; only their place is ours. The second one updates the packages of the host, when
+/// the agent starts it.
+const UNITS: [(&str, &str); 2] = [
+    (
+        "/etc/systemd/system/xenith-agent.service",
+        include_str!("../../hypervisor-agent/dist/xenith-agent.service"),
+    ),
+    (
+        "/etc/systemd/system/xenith-update-packages.service",
+        include_str!("../../hypervisor-agent/dist/xenith-update-packages.service"),
+    ),
+];
 /// Where the unit expects it.
 const BINARY_PATH: &str = "/usr/sbin/xenith-agent";
 /// A debug build has a hundred megabytes, and SSH under emulation moves a few of them a second.
@@ -36,7 +45,9 @@ pub fn agent_for_lab(programs: &Path) -> PathBuf {
 /// `binary` is built on Debian 12, as dom0 is, so that its dynamic libraries are dom0's.
 pub async fn install_agent(shell: &Shell, binary: &Path, files: &[AgentFile<'_>]) -> Result<(), LabError> {
     put_program(shell, binary, BINARY_PATH).await?;
-    shell.put_bytes(UNIT.as_bytes(), UNIT_PATH, 0o644, COMMAND_LIMIT).await?;
+    for (path, unit) in UNITS {
+        shell.put_bytes(unit.as_bytes(), path, 0o644, COMMAND_LIMIT).await?;
+    }
     for file in files {
         shell.put_bytes(file.content, file.path, file.mode, COMMAND_LIMIT).await?;
     }
@@ -81,10 +92,13 @@ mod tests {
 
     #[test]
     fn the_unit_starts_what_is_installed_and_spares_device_models() {
-        assert!(UNIT.contains(&format!("ExecStart={BINARY_PATH} ")), "{UNIT}");
-        assert!(UNIT.lines().any(|line| line == "KillMode=process"));
-        assert!(UNIT.lines().any(|line| line == "Restart=always"));
-        assert!(UNIT.lines().any(|line| line.starts_with("After=") && line.contains("xen.service")));
+        let [(_, unit), (path, updates)] = UNITS;
+        assert!(unit.contains(&format!("ExecStart={BINARY_PATH} ")), "{unit}");
+        assert!(unit.lines().any(|line| line == "KillMode=process"));
+        assert!(unit.lines().any(|line| line == "Restart=always"));
+        assert!(unit.lines().any(|line| line.starts_with("After=") && line.contains("xen.service")));
+        // The name that the agent starts it by.
+        assert!(path.ends_with("/xenith-update-packages.service") && updates.contains("full-upgrade"));
     }
 
     #[tokio::test]

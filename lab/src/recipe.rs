@@ -153,6 +153,8 @@ mod tests {
         assert!(shared.iter().all(|package| lab.contains(package) && iso.packages().contains(package)));
         assert!(lab.contains(&"busybox-static") && !iso.packages().contains(&"busybox-static"));
         assert!(iso.packages().contains(&"grub-pc-bin") && !lab.contains(&"grub-pc-bin"));
+        // Programs that the agent, and the orchestrator beside it, start by name.
+        assert!(shared.contains(&"wireguard-tools") && iso.packages().contains(&"ipmitool"));
         assert_eq!(iso.customise()[0], Recipe::new(Flavour::Lab).customise()[0]);
     }
 

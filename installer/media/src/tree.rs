@@ -24,6 +24,11 @@ const FILES: &[(&str, u32, &str)] = &[
         include_str!("../../../hypervisor-agent/dist/xenith-agent.service"),
     ),
     (
+        "etc/systemd/system/xenith-update-packages.service",
+        0o644,
+        include_str!("../../../hypervisor-agent/dist/xenith-update-packages.service"),
+    ),
+    (
         "etc/systemd/system/xenith-boot-good.service",
         0o644,
         include_str!("../../dist/xenith-boot-good.service"),
