@@ -21,6 +21,8 @@ const LOCK_POLL: Duration = Duration::from_millis(200);
 /// A slow mirror and a slow disk; past this something hangs.
 const COOK_LIMIT: Duration = Duration::from_secs(40 * 60);
 const TEMPORARY: &str = "cooking-";
+/// Of the log of a build that failed.
+const LOG_LINES: usize = 30;
 
 /// A cooked root filesystem.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,7 +229,15 @@ async fn watch(child: &mut OwnedChild, log: &Path, progress: &Progress) -> Resul
             }
         }
     }
+    // A package that is gone or a script that failed: the reason is there, and the log may be gone with its folder.
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    progress.say(format!("mmdebstrap failed; the end of {}:\n{}", log.display(), end_of(&text)));
     Err(LabError::Build { log: log.to_owned() })
+}
+
+fn end_of(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
 /// The whole command. Scripts of the recipe are written to `work` first, since hooks are files or one-liners.
@@ -292,6 +302,14 @@ mod tests {
         assert!(hooks[0].contains("early.lab.sh"));
         assert!(hooks.last().unwrap().contains("sync-out /out"));
         assert!(dir.path().join("pack.sh").is_file());
+    }
+
+    #[test]
+    fn of_a_log_the_end_is_shown() {
+        assert_eq!(end_of("one\ntwo\n"), "one\ntwo");
+        let long: String = (0..99).map(|n| format!("{n}\n")).collect();
+        let end = end_of(&long);
+        assert!(end.lines().count() == LOG_LINES && end.ends_with("98"), "{end}");
     }
 
     #[test]

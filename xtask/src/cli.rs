@@ -64,6 +64,9 @@ enum Verb {
         /// Instead, take Debian's newest packages as the locked ones
         #[arg(long)]
         update_lock: bool,
+        /// Build it twice, each time from Debian's packages on, and say what differs
+        #[arg(long, conflicts_with = "update_lock")]
+        compare: bool,
     },
     /// Install hosts from the medium in QEMU, upgrade them, break them
     IsoTest,
@@ -149,8 +152,13 @@ pub fn run() -> Result<()> {
         Verb::Run { hosts } => run::run(hosts),
         Verb::Lab { hosts } => lab::run(hosts),
         Verb::LabTest { test } => lab_test::run(test.into()),
-        Verb::Iso { out, update_lock } => {
-            iso::run(&out, if update_lock { iso::Packages::Renew } else { iso::Packages::Locked })
+        Verb::Iso { out, update_lock, compare } => {
+            let work = match (update_lock, compare) {
+                (true, _) => iso::Work::RenewLock,
+                (false, true) => iso::Work::Compare,
+                (false, false) => iso::Work::Build,
+            };
+            iso::run(&out, work)
         }
         Verb::IsoTest => iso::test(),
         Verb::Test { no_setup } => test::run(if no_setup { test::Setup::Skip } else { test::Setup::Install }),

@@ -6,24 +6,36 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::setup::{self, Purpose};
-use crate::{exec, lab_test, tree};
+use crate::{exec, tree};
 
-/// What to do about the versions of Debian's packages.
+/// What is made of the recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packages {
-    /// Exactly those of `installer/media/packages.lock`.
-    Locked,
-    /// The newest, which become the locked ones.
-    Renew,
+pub enum Work {
+    /// The medium, from exactly the packages of `installer/media/packages.lock`.
+    Build,
+    /// The same twice, without anything of the first build, and a comparison.
+    Compare,
+    /// No medium: Debian's newest packages become the locked ones.
+    RenewLock,
 }
 
-/// Builds the medium into `out`.
-pub fn run(out: &Path, packages: Packages) -> Result<()> {
+impl Work {
+    const fn verb(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Compare => "compare",
+            Self::RenewLock => "lock",
+        }
+    }
+}
+
+/// Does it; a medium comes into `out`.
+pub fn run(out: &Path, work: Work) -> Result<()> {
     setup::run(&[Purpose::Build, Purpose::Lab, Purpose::Iso], setup::Mode::Install)?;
     println!("building the programs of the medium (usually 2 minutes, or 20 the first time)");
     exec::run(&mut programs())?;
-    println!("building the medium (usually 1 minute, or 6 the first time)");
-    exec::run(&mut builder(out, packages)?)
+    println!("building the medium (usually 1 minute, or 6 the first time; to compare, 8)");
+    exec::run(&mut builder(out, work)?)
 }
 
 /// What the medium carries.
@@ -35,7 +47,7 @@ fn programs() -> Command {
     command
 }
 
-fn builder(out: &Path, packages: Packages) -> Result<Command> {
+fn builder(out: &Path, work: Work) -> Result<Command> {
     let release = tree::target_dir()?.join("release");
     let mut command = Command::new("cargo");
     command.args([
@@ -48,33 +60,26 @@ fn builder(out: &Path, packages: Packages) -> Result<Command> {
         "xenith-iso",
         "--",
     ]);
-    command.arg(if packages == Packages::Renew { "lock" } else { "build" });
+    command.arg(work.verb());
     command.arg("--agent").arg(&release).arg("--programs").arg(&release);
-    if packages == Packages::Locked {
+    if work != Work::RenewLock {
         command.arg("--out").arg(out);
     }
     Ok(command)
 }
 
-/// Builds what is tested, then installs, upgrades and breaks hosts in QEMU.
+/// Installs, upgrades and breaks hosts in QEMU. What is tested is what `make iso` ships: the same programs and the same
+/// root file system, which is therefore built once for both.
 pub fn test() -> Result<()> {
     setup::run(&[Purpose::Build, Purpose::Lab, Purpose::Iso], setup::Mode::Install)?;
-    println!("building what is tested (usually a minute, or 10 the first time)");
-    exec::run(lab_test::programs().args(["--package", "xenith-orchestrator-cli"]))?;
-    exec::run(&mut host_programs())?;
+    println!("building what is tested (usually 2 minutes, or 20 the first time)");
+    exec::run(&mut programs())?;
     println!("the test takes about an hour under emulation; XENITH_ISO_STEPS=install,upgrade chooses steps");
-    exec::run(&mut scenario())
+    exec::run(&mut scenario(&tree::target_dir()?.join("release")))
 }
 
-/// Agent and installer, optimised: they run under emulation.
-fn host_programs() -> Command {
-    let mut command = Command::new("cargo");
-    command.args(["build", "--locked", "--profile", "lab", "--package", "xenith-hypervisor-agent"]);
-    command.args(["--package", "xenith-installer", "--bin", "xenith-agent", "--bin", "xenith-installer"]);
-    command
-}
-
-fn scenario() -> Command {
+/// `release`: where the programs lie that the medium carries, and that run outside too.
+fn scenario(release: &Path) -> Command {
     let mut command = Command::new("cargo");
     command.args([
         "test",
@@ -86,6 +91,13 @@ fn scenario() -> Command {
         "--",
         "--nocapture",
     ]);
+    for (variable, program) in [
+        ("XENITH_AGENT_BIN", "xenith-agent"),
+        ("XENITH_ORCHESTRATOR_BIN", "xenith-orchestrator"),
+        ("XENITH_CLI_BIN", "xenith"),
+    ] {
+        command.env(variable, release.join(program));
+    }
     command.env("XENITH_ISO", "1");
     command
 }
@@ -96,10 +108,20 @@ mod tests {
 
     #[test]
     fn the_lock_is_renewed_only_when_asked() {
-        let shown = |packages| exec::shown(&builder(Path::new("/out"), packages).unwrap());
-        assert!(
-            shown(Packages::Locked).contains(" build ") && shown(Packages::Locked).ends_with("--out /out")
-        );
-        assert!(shown(Packages::Renew).contains(" lock ") && !shown(Packages::Renew).contains("--out"));
+        let shown = |work| exec::shown(&builder(Path::new("/out"), work).unwrap());
+        for (work, verb) in [(Work::Build, " build "), (Work::Compare, " compare ")] {
+            assert!(shown(work).contains(verb) && shown(work).ends_with("--out /out"), "{}", shown(work));
+        }
+        assert!(shown(Work::RenewLock).contains(" lock ") && !shown(Work::RenewLock).contains("--out"));
+    }
+
+    #[test]
+    fn what_is_tested_is_what_is_shipped() {
+        let shown = exec::shown(&scenario(Path::new("/t/release")));
+        for part in
+            ["XENITH_ISO=1", "XENITH_AGENT_BIN=/t/release/xenith-agent", "XENITH_CLI_BIN=/t/release/xenith "]
+        {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use xenith_lab::Progress;
 
-use crate::iso;
-use crate::tree::{self, Inputs, Locking};
+use crate::tree::{self, Inputs, LEVEL, Locking};
+use crate::{compare, iso};
 
 /// Builds the installer medium.
 #[derive(Debug, Parser)]
@@ -21,6 +21,14 @@ struct Cli {
 enum Command {
     /// Build the medium, its hash, signature and list of packages
     Build {
+        #[command(flatten)]
+        programs: Programs,
+        /// The folder for the results
+        #[arg(long, default_value = ".")]
+        out: PathBuf,
+    },
+    /// Build it twice, each time from Debian's packages on, and say what differs, if anything does
+    Compare {
         #[command(flatten)]
         programs: Programs,
         /// The folder for the results
@@ -43,7 +51,7 @@ struct Programs {
     #[arg(long)]
     programs: PathBuf,
     /// How hard squashfs compresses: 1 is quick, 22 is small
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = LEVEL)]
     level: u8,
 }
 
@@ -59,18 +67,34 @@ pub async fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Build { programs, out } => {
             let cooked = tree::ensure(&programs.inputs(Locking::Strict)?, &progress).await?;
-            std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-            let medium = iso::build(&cooked, &out)?;
-            println!("{}", medium.path.display());
-            println!("{} bytes, SHA-256 {}", medium.bytes, medium.sha256);
+            ensure_folder(&out)?;
+            show(&iso::build(&cooked, &out)?)?;
+        }
+        Command::Compare { programs, out } => {
+            ensure_folder(&out)?;
+            let medium = compare::twice(&programs.inputs(Locking::Strict)?, &out, &progress).await?;
+            println!("two builds are the same bytes");
+            show(&medium)?;
         }
         Command::Lock { programs } => {
-            let cooked = tree::ensure(&programs.inputs(Locking::Renew)?, &progress).await?;
+            let cooked = tree::again(&programs.inputs(Locking::Renew)?, &progress).await?;
             let path = crate::lock::path();
             std::fs::copy(cooked.versions(), &path)
                 .with_context(|| format!("cannot write {}", path.display()))?;
+            tree::adopt(&cooked, &programs.inputs(Locking::Strict)?)?;
             println!("{} has the versions of today; commit it", path.display());
         }
     }
     Ok(())
+}
+
+fn ensure_folder(out: &Path) -> Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))
+}
+
+/// Fails for one that is too large, after it is there to be looked at.
+fn show(medium: &iso::Medium) -> Result<()> {
+    println!("{}", medium.path.display());
+    println!("{} bytes, SHA-256 {}", medium.bytes, medium.sha256);
+    medium.ensure_small()
 }

@@ -22,12 +22,30 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Of the volume; live-boot and people look at it.
 const LABEL: &str = "XENITH";
 
+/// What a medium may have: it is downloaded, and kept in memory where it comes over the network.
+pub const MOST_BYTES: u64 = 450_000_000;
+
 /// A finished medium.
 #[derive(Debug, Clone)]
 pub struct Medium {
     pub path: PathBuf,
     pub bytes: u64,
     pub sha256: String,
+}
+
+impl Medium {
+    /// Fails where it is larger than promised.
+    pub fn ensure_small(&self) -> Result<()> {
+        ensure!(
+            self.bytes <= MOST_BYTES,
+            "{} has {} MB, and may have {} MB; `unsquashfs -lln` on its live/{SQUASHFS} shows what takes the room, and \
+             lab/rootfs/packages.iso and excludes.iso are where it is left out",
+            self.path.display(),
+            self.bytes / 1_000_000,
+            MOST_BYTES / 1_000_000
+        );
+        Ok(())
+    }
 }
 
 /// Writes `xenith-<version>-amd64.iso` and what belongs to it into `out`.
@@ -213,7 +231,7 @@ fn xorriso(cooked: &Cooked, root: &Path, efi: &Path, out: &Path, date: &Date) ->
     run(&mut command)
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command
         .stdin(Stdio::null())
@@ -246,6 +264,14 @@ mod tests {
         assert!(menu.contains("--file --set=root /.disk/xenith-0123"), "{menu}");
         assert!(menu.contains("console=tty0 console=ttyS0,115200n8\n"), "{menu}");
         assert_eq!(menu.matches("systemd.unit=xenith-installer.target").count(), 2);
+    }
+
+    #[test]
+    fn a_medium_that_has_grown_says_where_to_look() {
+        let medium = |bytes| Medium { path: "/dist/x.iso".into(), bytes, sha256: String::new() };
+        assert!(medium(MOST_BYTES).ensure_small().is_ok());
+        let error = medium(MOST_BYTES + 1_000_000).ensure_small().unwrap_err().to_string();
+        assert!(error.contains("451 MB") && error.contains("excludes.iso"), "{error}");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! complete.
 
 pub mod cli;
+mod compare;
 mod iso;
 mod lock;
 pub mod machine;
@@ -17,7 +18,8 @@ mod sbom;
 mod sign;
 mod tree;
 
+pub use compare::twice;
 pub use iso::{Medium, build};
 pub use lock::Lock;
 pub use machine::{Boot, Firmware, Machine, Ports};
-pub use tree::{Cooked, Inputs, Locking, ensure as cook};
+pub use tree::{Cooked, Inputs, LEVEL, Locking, ensure as cook};

@@ -14,6 +14,10 @@ use crate::lock::Lock;
 
 /// Raised when the code here changes what comes out.
 const TREE_VERSION: u32 = 1;
+/// How hard squashfs compresses what is shipped, and therefore what is tested: 1 is quick, 22 is small.
+pub const LEVEL: u8 = 15;
+/// Below the cache: a tree that was cooked whatever the cache has.
+const AGAIN: &str = "again";
 
 /// Files of the tree that are ours: path, mode, text.
 const FILES: &[(&str, u32, &str)] = &[
@@ -188,13 +192,10 @@ pub async fn ensure(inputs: &Inputs, progress: &Progress) -> Result<Cooked> {
     let hash = inputs.hash(key.as_bytes());
     let dir = cache.join(&hash);
     let cooked = Cooked { dir: dir.clone(), source_date: inputs.source_date };
-    let lock_file = fs::File::create(cache.join("lock"))?;
-    lock_file.lock().context("cannot lock the cache")?;
+    let _locked = locked(&cache)?;
     if !dir.is_dir() {
         let work = cache.join(format!("cooking-{hash}"));
-        if work.exists() {
-            fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
-        }
+        remove(&work)?;
         cook(inputs, &work, &key, progress).await?;
         // The commit point.
         fs::rename(work.join("out"), &dir).with_context(|| format!("cannot rename to {}", dir.display()))?;
@@ -204,6 +205,52 @@ pub async fn ensure(inputs: &Inputs, progress: &Progress) -> Result<Cooked> {
         lock.compare(&Lock::parse(&fs::read_to_string(cooked.versions())?)?)?;
     }
     Ok(cooked)
+}
+
+/// One process cooks, others wait, until the file is dropped.
+fn locked(cache: &Path) -> Result<fs::File> {
+    let file = fs::File::create(cache.join("lock"))?;
+    file.lock().context("cannot lock the cache")?;
+    Ok(file)
+}
+
+fn remove(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+/// Cooks the tree whatever the cache has: to compare the two, or because Debian has newer packages than yesterday.
+pub async fn again(inputs: &Inputs, progress: &Progress) -> Result<Cooked> {
+    let cache = cache()?;
+    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    let key = crate::sign::public_key(&cache)?;
+    let _locked = locked(&cache)?;
+    let work = cache.join(AGAIN);
+    remove(&work)?;
+    cook(inputs, &work, &key, progress).await?;
+    Ok(Cooked { dir: work.join("out"), source_date: inputs.source_date })
+}
+
+/// Removes what [`again`] left.
+pub fn forget_again() -> Result<()> {
+    remove(&cache()?.join(AGAIN))
+}
+
+/// Takes a tree of [`again`] for the one of `inputs`, which ask for the very packages that it has: it need not be cooked
+/// once more.
+pub fn adopt(cooked: &Cooked, inputs: &Inputs) -> Result<()> {
+    let cache = cache()?;
+    if let Some(lock) = &inputs.lock {
+        lock.compare(&Lock::parse(&fs::read_to_string(cooked.versions())?)?)?;
+    }
+    let dir = cache.join(inputs.hash(crate::sign::public_key(&cache)?.as_bytes()));
+    let _locked = locked(&cache)?;
+    if !dir.is_dir() {
+        fs::rename(&cooked.dir, &dir).with_context(|| format!("cannot rename to {}", dir.display()))?;
+    }
+    forget_again()
 }
 
 async fn cook(inputs: &Inputs, work: &Path, key: &str, progress: &Progress) -> Result<()> {
