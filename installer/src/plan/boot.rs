@@ -136,8 +136,11 @@ pub fn actions(disks: &[&Disk], chosen: &Chosen) -> Vec<Action> {
         actions.push(run("grub-install", &install));
     }
     if disks.len() > 1 {
-        // The initial ramdisk assembles arrays by itself; this names them in the installed system.
-        actions.push(run("sh", &["-c", &format!("mdadm --detail --scan > {TARGET}/etc/mdadm/mdadm.conf")]));
+        // The initial ramdisk assembles arrays by itself; this names them in the installed system. Without a program or a
+        // mail address mdadm's monitor ends with a failure: a disk that dies stands in the journal.
+        let conf = format!("{TARGET}/etc/mdadm/mdadm.conf");
+        let write = format!("(echo PROGRAM /usr/bin/logger && mdadm --detail --scan) > {conf}");
+        actions.push(run("sh", &["-c", &write]));
     }
     actions
 }

@@ -102,6 +102,7 @@ fn a_mirror_is_as_large_as_its_smaller_disk_and_boots_from_either() {
         assert!(shown.contains(part), "{shown}");
     }
     assert_eq!(shown.matches("grub-install").count(), 2);
+    assert!(shown.contains("PROGRAM /usr/bin/logger && mdadm --detail --scan) >"), "{shown}");
     assert!(plan.summary.iter().any(|line| line.contains("both disks carry everything")));
 }
 
