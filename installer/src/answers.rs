@@ -52,6 +52,8 @@ pub enum SrKind {
     /// XFS that shares blocks between files: snapshots and clones cost nothing.
     #[default]
     Xfs,
+    /// A thin pool of LVM, which becomes an SR when the orchestrator is told of it.
+    LvmThin,
     /// The partition is left empty.
     None,
 }

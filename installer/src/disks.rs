@@ -159,7 +159,11 @@ fn disk(node: Node) -> Disk {
             contents.push(line);
         }
         if depth > 0 && node.kind != "part" {
-            holders.insert(0, Holder { path: node.path.clone(), kind: node.kind.clone() });
+            let holder = Holder { path: node.path.clone(), kind: node.kind.clone() };
+            // What stands on two others, as a thin pool does on its data and its metadata, is listed under both, and has to go
+            // before either.
+            holders.retain(|other| *other != holder);
+            holders.insert(0, holder);
         }
     });
     let unusable = if node.ro {
@@ -283,6 +287,22 @@ mod tests {
             assert_eq!(disk.has_partition(device), own, "{device}");
         }
         assert_eq!((nvme.partition(3), disks[0].partition(3)), ("/dev/nvme0n1p3".into(), "/dev/sdb3".into()));
+    }
+
+    #[test]
+    fn what_stands_on_two_devices_goes_once_and_before_both() {
+        let node = |name: &str, kind: &str, children: &str| {
+            format!(
+                r#"{{"path":"/dev/{name}","size":1,"model":null,"serial":null,"type":"{kind}","ro":false,"rota":false,
+                "fstype":null,"label":null,"partlabel":null,"mountpoints":[null],"children":[{children}]}}"#
+            )
+        };
+        let pool = node("pool", "lvm", &node("volume", "lvm", ""));
+        let both = format!("{},{}", node("metadata", "lvm", &pool), node("data", "lvm", &pool));
+        let disk = node("sda", "disk", &node("sda6", "part", &both));
+        let disks = parse(&format!(r#"{{"blockdevices":[{disk}]}}"#)).unwrap();
+        let holders: Vec<_> = disks[0].holders.iter().map(|holder| holder.path.as_str()).collect();
+        assert_eq!(holders, ["/dev/volume", "/dev/pool", "/dev/data", "/dev/metadata"]);
     }
 
     #[test]

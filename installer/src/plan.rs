@@ -127,6 +127,11 @@ pub struct Chosen {
 }
 
 impl Chosen {
+    /// Of the thin pool. Another disk of this machine may have been a host's once: no two groups may have one name.
+    fn group(&self) -> String {
+        format!("xenith_{}", self.sr.chars().take(8).collect::<String>())
+    }
+
     /// New ones. The kernel's generator needs no library and is seeded by the time we run.
     pub fn random() -> std::io::Result<Self> {
         let uuid =
@@ -225,9 +230,13 @@ pub fn make(answers: &Answers, facts: &Facts, chosen: &Chosen, version: &str) ->
         target: devices.names(),
         actions: boot::actions(&devices.disks, chosen),
     });
-    steps.push(finish(answers, &devices));
-    let summary =
-        summary(answers, &devices, &cards, &[format!("Xenith {version}, dom0 gets {dom0_mib} MiB")]);
+    steps.push(finish(answers, &devices, chosen));
+    let mut more = vec![format!("Xenith {version}, dom0 gets {dom0_mib} MiB")];
+    if answers.target.sr == SrKind::LvmThin {
+        let (host, group) = (&answers.system.name, chosen.group());
+        more.push(format!("later: `xenith sr create NAME --host {host} --thin-pool {group}/pool`"));
+    }
+    let summary = summary(answers, &devices, &cards, &more);
     Ok(Plan { summary, steps, after: answers.target.after })
 }
 
@@ -299,15 +308,47 @@ fn file_systems(answers: &Answers, devices: &Devices<'_>, chosen: &Chosen) -> St
     };
     actions.push(ext4("xenith-a", &chosen.slots[0], &devices.volume(number::SLOT_A)));
     actions.push(ext4("xenith-state", &chosen.state, &devices.volume(number::STATE)));
-    if answers.target.sr == SrKind::Xfs {
-        let uuid = format!("uuid={}", chosen.sr);
-        let args =
-            ["-q", "-f", "-L", "xenith-sr", "-m", "reflink=1", "-m", &uuid, &devices.volume(number::SR)];
-        actions.push(run("mkfs.xfs", &args));
+    match answers.target.sr {
+        SrKind::Xfs => {
+            let uuid = format!("uuid={}", chosen.sr);
+            let args =
+                ["-q", "-f", "-L", "xenith-sr", "-m", "reflink=1", "-m", &uuid, &devices.volume(number::SR)];
+            actions.push(run("mkfs.xfs", &args));
+        }
+        SrKind::LvmThin => actions.extend(thin_pool(devices, chosen)),
+        SrKind::None => {}
     }
     // A boot menu of an older installation would start what is no longer there.
     actions.push(run("udevadm", &["settle", "--timeout=30"]));
     Step { title: "make file systems".to_owned(), target: devices.names(), actions }
+}
+
+/// A thin pool as the agent makes one of empty disks (docs/adr/0072): extents of a MiB, new blocks zeroed, writes wait where
+/// it is full. A hundredth stays free for more metadata, besides what these and their spare take now.
+fn thin_pool(devices: &Devices<'_>, chosen: &Chosen) -> Vec<Action> {
+    // 64 bytes of metadata for a block, of which there can be 15.8 GiB: beyond this the blocks have to be larger.
+    const SMALL_BLOCKS_MIB: u64 = 7 << 20;
+    let device = devices.volume(number::SR);
+    let mib = devices.layout.partitions()[number::SR as usize - 1].mib;
+    let block = if mib < SMALL_BLOCKS_MIB { "64k" } else { "1m" };
+    let group = chosen.group();
+    let pool = [
+        "--yes",
+        "--type=thin-pool",
+        "--zero=y",
+        "--discards=passdown",
+        "--errorwhenfull=n",
+        "--extents=98%FREE",
+        "--name=pool",
+    ];
+    let mut pool = pool.to_vec();
+    let block = format!("--chunksize={block}");
+    pool.extend([block.as_str(), group.as_str()]);
+    vec![
+        run("pvcreate", &["--yes", "-ff", &device]),
+        run("vgcreate", &["--yes", "--physicalextentsize=1m", &group, &device]),
+        run("lvcreate", &pool),
+    ]
 }
 
 fn mount(answers: &Answers, devices: &Devices<'_>) -> Step {
@@ -331,7 +372,7 @@ fn mount(answers: &Answers, devices: &Devices<'_>) -> Step {
     Step { title: "mount them".to_owned(), target: devices.names(), actions }
 }
 
-fn finish(answers: &Answers, devices: &Devices<'_>) -> Step {
+fn finish(answers: &Answers, devices: &Devices<'_>, chosen: &Chosen) -> Step {
     let log = format!("{TARGET}/var/lib/xenith/log/install.log");
     let mut actions = vec![Action::Copy { from: crate::apply::LOG.to_owned(), to: log }];
     actions.extend((0..devices.disks.len()).map(|place| Action::Unmount { at: format!("{ESP}{place}") }));
@@ -340,6 +381,9 @@ fn finish(answers: &Answers, devices: &Devices<'_>) -> Step {
     }
     actions.push(Action::Unmount { at: format!("{TARGET}/var/lib/xenith") });
     actions.push(Action::Unmount { at: TARGET.to_owned() });
+    if answers.target.sr == SrKind::LvmThin {
+        actions.push(run("vgchange", &["--activate=n", &chosen.group()]));
+    }
     Step { title: "write everything out".to_owned(), target: devices.names(), actions }
 }
 
@@ -367,6 +411,7 @@ fn summary(answers: &Answers, devices: &Devices<'_>, cards: &[&nics::Nic], more:
     }
     let sr = match answers.target.sr {
         SrKind::Xfs => "XFS with shared blocks",
+        SrKind::LvmThin => "a thin pool of LVM",
         SrKind::None => "none, the partition stays empty",
     };
     lines.push(format!("SR          {sr}"));

@@ -107,6 +107,24 @@ fn a_mirror_is_as_large_as_its_smaller_disk_and_boots_from_either() {
 }
 
 #[test]
+fn a_thin_pool_takes_the_place_of_the_file_system() {
+    let text = "version = 1\n[target]\ndisks = [\"/dev/sda\"]\nerase = true\nsr = \"lvm-thin\"\n[system]\nname = \"a\"\n";
+    let plan = make(&Answers::parse(text).unwrap(), &facts(), &chosen(), "1").unwrap();
+    let shown = shown(&plan);
+    for part in [
+        "vgcreate --yes --physicalextentsize=1m xenith_uuid-sr /dev/sda6",
+        "--errorwhenfull=n --extents=98%FREE --name=pool --chunksize=64k xenith_uuid-sr",
+        "vgchange --activate=n xenith_uuid-sr",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("mkfs.xfs"), "{shown}");
+    let command = "xenith sr create NAME --host a --thin-pool xenith_uuid-sr/pool";
+    assert!(plan.summary.iter().any(|line| line.contains(command)), "{:?}", plan.summary);
+    assert!(!written(&plan, "/run/xenith/target/etc/fstab").contains("xfs"));
+}
+
+#[test]
 fn the_summary_says_what_is_lost_and_what_comes() {
     let join = format!("[network]\nvlan = 7\n[join]\ntoken = \"{TOKEN}\"\n");
     let summary = plan("[\"serial:S/dev/sda\"]", &join).summary.join("\n");

@@ -99,7 +99,15 @@ fn target(terminal: &mut dyn Terminal, facts: &Facts) -> io::Result<Target> {
     }
     let numbers = pick(terminal, "Install on which (two numbers: a mirror)", usable.len(), 2)?;
     let disks = numbers.iter().map(|number| usable[number - 1].path.clone()).collect();
-    Ok(Target { disks, erase: true, sr: SrKind::default(), after: After::default() })
+    terminal.show(
+        "  1  XFS with shared blocks\n  2  a thin pool of LVM\n  3  none, the rest of the disk stays empty",
+    );
+    let sr = match pick(terminal, "SR", 3, 1)?.as_slice() {
+        [2] => SrKind::LvmThin,
+        [3] => SrKind::None,
+        _ => SrKind::Xfs,
+    };
+    Ok(Target { disks, erase: true, sr, after: After::default() })
 }
 
 fn system(terminal: &mut dyn Terminal) -> io::Result<System> {
@@ -297,9 +305,10 @@ mod tests {
 
     #[test]
     fn enter_takes_what_is_offered() {
-        let mut script = Script::new(&["", "", "", "", "", "", "", "", "", "", ""]);
+        let mut script = Script::new(&["", "", "", "", "", "", "", "", "", "", "", ""]);
         let answers = ask(&mut script, &facts()).unwrap();
         assert_eq!(answers.target.disks, ["/dev/sdb"], "the medium is not offered");
+        assert_eq!(answers.target.sr, SrKind::Xfs);
         assert_eq!(answers.network.address, Addressing::Dhcp);
         assert_eq!((answers.access, answers.join), (Access::default(), None));
         assert!(script.shown.contains("has /dev/sdb1: ntfs \"Windows\""), "{}", script.shown);
@@ -310,6 +319,8 @@ mod tests {
         let mut script = Script::new(&[
             "3",
             "1 2", // disks: there are two
+            "4",
+            "2", // SR
             "Xen 1",
             "xen1",
             "Europe/Berlin",
@@ -338,6 +349,7 @@ mod tests {
         ]);
         let answers = ask(&mut script, &facts()).unwrap();
         assert_eq!(answers.target.disks, ["/dev/sdb", "/dev/sdc"]);
+        assert_eq!(answers.target.sr, SrKind::LvmThin);
         assert_eq!(answers.system.name.as_str(), "xen1");
         assert_eq!(answers.network.nics[0].as_str(), "52:54:00:00:00:02");
         assert_eq!(answers.network.bond, Some(BondMode::Lacp));
@@ -356,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_host_with_its_orchestrator_is_not_asked_for_a_token() {
-        let mut script = Script::new(&["", "", "", "", "2", "", "", "", "", ""]);
+        let mut script = Script::new(&["", "", "", "", "", "2", "", "", "", "", ""]);
         let answers = ask(&mut script, &facts()).unwrap();
         assert_eq!((answers.system.role, answers.join), (Role::HostAndOrchestrator, None));
         assert!(!script.shown.contains("Join token"), "{}", script.shown);

@@ -110,5 +110,6 @@ async fn on_the_second(rig: &mut Rig) -> Steps {
         90,
         networks::uefi_bond_and_vlan(rig)
     );
+    step!(rig, steps, "make an SR of the thin pool that was installed", 20, networks::thin_pool(rig));
     steps
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use xenith_installer::image::{Description, hex};
 use xenith_installer_media::machine::CARDS;
 use xenith_installer_media::{Firmware, Wiring};
+use xenith_orchestrator_api::{sr, vdi};
 
 use crate::install::{holds, installed, joined};
 use crate::rig::{DISK_GIB, Rig};
@@ -14,6 +16,7 @@ use crate::trunk::{Trunk, VLAN};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const ANSWERS: &str = "pxe/answers.toml";
+const UEFI_NAME: &str = "iso-uefi";
 const SCRIPT: &str = "pxe/boot.ipxe";
 /// Slot A, slot B, state and SR.
 const ARRAYS: u32 = 4;
@@ -113,18 +116,18 @@ pub async fn second_disk_alone(rig: &mut Rig) -> Result<()> {
 }
 
 /// UEFI firmware, two cards in a bond, and a switch that carries one VLAN: the live system has to bring up what the host
-/// will have, or it reaches no orchestrator.
+/// will have, or it reaches no orchestrator. The rest of the disk is a thin pool.
 pub async fn uefi_bond_and_vlan(rig: &mut Rig) -> Result<()> {
     rig.firmware = Firmware::Uefi;
     rig.fresh_disks(&[DISK_GIB])?;
     let wiring = rig.trunk.insert(Trunk::start()?).wiring();
     rig.wiring = wiring;
-    let name = "iso-uefi";
+    let name = UEFI_NAME;
     let token = rig.token(name).await?;
     let [first, second] = CARDS;
     let answers = format!(
         "{}[network]\nnics = [\"{first}\", \"{second}\"]\nbond = \"active-backup\"\nvlan = {VLAN}\n",
-        rig.joining(&token)?
+        rig.joining(&token)?.replace("erase = true\n", "erase = true\nsr = \"lvm-thin\"\n")
     );
     let position = rig.position();
     rig.boot_medium(&[("answers.toml", answers.as_str())])?;
@@ -151,4 +154,16 @@ pub async fn uefi_bond_and_vlan(rig: &mut Rig) -> Result<()> {
     let after = shell.run(active, 3 * MINUTE).await?.trim().to_owned();
     ensure!(before != after && !after.is_empty(), "the bond uses {after:?}, and {before:?} is down");
     rig.connected(name, 3 * MINUTE).await.map(drop)
+}
+
+/// What the summary of the installation says is to be done later.
+pub async fn thin_pool(rig: &mut Rig) -> Result<()> {
+    let list = "lvs --noheadings --options vg_name,lv_name | awk '$2 == \"pool\" {print $1 \"/\" $2}'";
+    let pool = rig.shell()?.run(list, MINUTE).await?.trim().to_owned();
+    ensure!(pool.ends_with("/pool"), "there is no thin pool: {pool:?}");
+    let spec = json!({ "kind": "lvm-thin", "pool": pool });
+    let create = json!({ "name": "thin", "host": UEFI_NAME, "spec": spec });
+    rig.orchestrator.done::<sr::Create>(create, 6 * MINUTE).await?;
+    let disk = json!({ "name": "on-thin", "size": 64 << 20, "sr": "thin", "host": UEFI_NAME });
+    rig.orchestrator.done::<vdi::Create>(disk, 3 * MINUTE).await.map(drop)
 }

@@ -36,6 +36,7 @@ pub async fn interactive(rig: &mut Rig) -> Result<()> {
         &[
             ("Enter begins", ""),
             ("Install on which", "1"),
+            ("SR [", ""),
             // Asked again: it is none.
             ("Name of the host", "Two Words"),
             ("lower-case letters", "typed"),
@@ -52,6 +53,7 @@ pub async fn interactive(rig: &mut Rig) -> Result<()> {
             ("Type /dev/vda to erase it", "yes"),
             ("Nothing was written", ""),
             ("Install on which", "1"),
+            ("SR [", ""),
             ("Name of the host", "typed"),
             ("Time zone", "Europe/Berlin"),
             ("Time server", ""),
