@@ -35,6 +35,7 @@ const INCLUDES_ISO: RecipeFile = file!("includes.iso");
 const EXCLUDES_LAB: RecipeFile = file!("excludes.lab");
 const CUSTOMISE: RecipeFile = file!("customise.sh");
 const EARLY_LAB: RecipeFile = file!("early.lab.sh");
+const EARLY_ISO: RecipeFile = file!("early.iso.sh");
 const CUSTOMISE_LAB: RecipeFile = file!("customise.lab.sh");
 const PACK_LAB: RecipeFile = file!("pack.sh");
 const CUSTOMISE_ISO: RecipeFile = file!("customise.iso.sh");
@@ -86,7 +87,7 @@ impl Recipe {
     #[must_use]
     pub fn early(&self) -> Vec<RecipeFile> {
         match self.flavour {
-            Flavour::Iso => Vec::new(),
+            Flavour::Iso => vec![EARLY_ISO],
             Flavour::Lab => vec![EARLY_LAB],
         }
     }
