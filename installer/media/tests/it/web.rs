@@ -1,7 +1,7 @@
 //! A web server for the machines of the test: what starts over the network, what is upgraded to.
 //!
-//! What always holds: it ends with its handle. It answers one request after the other, each with a connection of its own,
-//! and knows only the files that it was given.
+//! What always holds: it ends with its handle, and so do the threads that answer, one for each request: nobody may be silent
+//! for longer than [`SILENCE`]. It knows only the files that it was given.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -48,13 +48,16 @@ impl Web {
         let thread = std::thread::Builder::new()
             .name("web".into())
             .spawn(move || {
-                for stream in listener.incoming().flatten() {
-                    if serving.ending.load(Ordering::Relaxed) {
-                        return;
+                std::thread::scope(|scope| {
+                    for stream in listener.incoming().flatten() {
+                        if serving.ending.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        let serving = &serving;
+                        // A client that went away asks again.
+                        scope.spawn(move || drop(answer(&stream, serving)));
                     }
-                    // A client that went away asks again.
-                    let _gone = answer(&stream, &serving);
-                }
+                });
             })
             .context("cannot start the web server")?;
         Ok(Self { address, shared, thread: Some(thread) })
