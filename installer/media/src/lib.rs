@@ -21,5 +21,5 @@ mod tree;
 pub use compare::twice;
 pub use iso::{Medium, build};
 pub use lock::Lock;
-pub use machine::{Boot, Firmware, Machine, Ports, Wiring};
+pub use machine::{Boot, Drive, Firmware, Machine, Ports, Wiring};
 pub use tree::{Cooked, Inputs, LEVEL, Locking, cache, ensure as cook};

@@ -30,6 +30,14 @@ pub enum Firmware {
     Uefi,
 }
 
+/// What the medium is to the machine, which starts from it before any disk.
+#[derive(Debug, Clone)]
+pub enum Drive {
+    Disc(PathBuf),
+    /// On USB, with the image written to it byte by byte.
+    Stick(PathBuf),
+}
+
 /// How the machine reaches the network outside.
 #[derive(Debug, Clone, Default)]
 pub enum Wiring {
@@ -53,8 +61,7 @@ pub struct Boot {
     pub firmware: Firmware,
     /// qcow2, the first is `/dev/vda`.
     pub disks: Vec<PathBuf>,
-    /// The medium in the drive, which is started first.
-    pub medium: Option<PathBuf>,
+    pub medium: Option<Drive>,
     /// Further volumes that are only read.
     pub volumes: Vec<PathBuf>,
     pub memory_mib: u32,
@@ -247,12 +254,20 @@ fn arguments(boot: &Boot, ports: Ports, serial: &Path, console: &Path, variables
         add("-drive", format!("if=pflash,format=raw,readonly=on,file={OVMF_CODE}"));
         add("-drive", format!("if=pflash,format=raw,file={}", variables.display()));
     }
-    if let Some(medium) = &boot.medium {
-        add(
-            "-drive",
-            format!("if=none,id=medium,format=raw,media=cdrom,readonly=on,file={}", medium.display()),
-        );
-        add("-device", "ide-cd,drive=medium,bus=ide.0,bootindex=0".into());
+    match &boot.medium {
+        Some(Drive::Disc(image)) => {
+            let file = image.display();
+            add("-drive", format!("if=none,id=medium,format=raw,media=cdrom,readonly=on,file={file}"));
+            add("-device", "ide-cd,drive=medium,bus=ide.0,bootindex=0".into());
+        }
+        Some(Drive::Stick(image)) => {
+            let file = image.display();
+            // What is written to a stick is lost with the machine: all of them have the same file.
+            add("-drive", format!("if=none,id=medium,format=raw,snapshot=on,file={file}"));
+            add("-device", "qemu-xhci".into());
+            add("-device", "usb-storage,drive=medium,bootindex=0".into());
+        }
+        None => {}
     }
     for (number, disk) in boot.disks.iter().enumerate() {
         add(
@@ -328,10 +343,14 @@ mod tests {
     use super::*;
 
     fn shown(wiring: Wiring) -> String {
+        started_from(Drive::Disc("/d/x.iso".into()), wiring)
+    }
+
+    fn started_from(medium: Drive, wiring: Wiring) -> String {
         let boot = Boot {
             firmware: Firmware::Bios,
             disks: vec!["/d/a.qcow2".into()],
-            medium: Some("/d/x.iso".into()),
+            medium: Some(medium),
             volumes: vec!["/d/answers.iso".into()],
             memory_mib: 2048,
             wiring,
@@ -348,6 +367,16 @@ mod tests {
         assert!(text.contains("drive=disk0,serial=DISK0,bootindex=1"), "{text}");
         assert_eq!(text.matches("hostfwd=tcp:127.0.0.1:").count(), 2);
         assert!(!text.contains("pflash"), "{text}");
+    }
+
+    #[test]
+    fn a_stick_is_on_usb_and_stays_as_it_is() {
+        let text = started_from(Drive::Stick("/d/x.iso".into()), Wiring::Card);
+        assert!(
+            text.contains("usb-storage,drive=medium,bootindex=0") && text.contains("snapshot=on"),
+            "{text}"
+        );
+        assert!(!text.contains("ide-cd"), "{text}");
     }
 
     #[test]

@@ -87,6 +87,7 @@ const PROMISES: &[(&str, &str)] = &[
          grep -q 'tcp dport { 22, 8444, 8445 } accept'",
     ),
     ("the time zone is set", "[ \"$(readlink /etc/localtime)\" = ../usr/share/zoneinfo/Europe/Berlin ]"),
+    ("the time server is set", "grep -qx NTP=192.0.2.9 /etc/systemd/timesyncd.conf.d/xenith.conf"),
     ("encrypted networks can be made", "wg --version && modprobe wireguard"),
     ("its packages come from Debian itself", "grep -q '^deb http://deb.debian.org/' /etc/apt/sources.list"),
     (

@@ -7,7 +7,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use xenith_installer::image::{Description, hex};
 use xenith_installer_media::machine::CARDS;
-use xenith_installer_media::{Firmware, Wiring};
+use xenith_installer_media::{Drive, Firmware, Wiring};
 use xenith_orchestrator_api::{sr, vdi};
 
 use crate::install::{holds, installed, joined};
@@ -116,9 +116,10 @@ pub async fn second_disk_alone(rig: &mut Rig) -> Result<()> {
 }
 
 /// UEFI firmware, two cards in a bond, and a switch that carries one VLAN: the live system has to bring up what the host
-/// will have, or it reaches no orchestrator. The rest of the disk is a thin pool.
+/// will have, or it reaches no orchestrator. The address is a fixed one, the medium a stick, the rest of the disk a thin
+/// pool.
 pub async fn uefi_bond_and_vlan(rig: &mut Rig) -> Result<()> {
-    rig.firmware = Firmware::Uefi;
+    (rig.firmware, rig.drive) = (Firmware::Uefi, Drive::Stick);
     rig.fresh_disks(&[DISK_GIB])?;
     let wiring = rig.trunk.insert(Trunk::start()?).wiring();
     rig.wiring = wiring;
@@ -126,7 +127,8 @@ pub async fn uefi_bond_and_vlan(rig: &mut Rig) -> Result<()> {
     let token = rig.token(name).await?;
     let [first, second] = CARDS;
     let answers = format!(
-        "{}[network]\nnics = [\"{first}\", \"{second}\"]\nbond = \"active-backup\"\nvlan = {VLAN}\n",
+        "{}[network]\nnics = [\"{first}\", \"{second}\"]\nbond = \"active-backup\"\nvlan = {VLAN}\n\
+         address = \"10.0.2.15/24\"\ngateway = \"10.0.2.2\"\ndns = [\"10.0.2.3\"]\n",
         rig.joining(&token)?.replace("erase = true\n", "erase = true\nsr = \"lvm-thin\"\n")
     );
     let position = rig.position();

@@ -15,7 +15,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use xenith_installer_media::machine::{answers_volume, empty_disk};
 use xenith_installer_media::{
-    Boot, Firmware, Inputs, LEVEL, Locking, Machine, Medium, Ports, Wiring, build, cook,
+    Boot, Drive, Firmware, Inputs, LEVEL, Locking, Machine, Medium, Ports, Wiring, build, cook,
 };
 use xenith_lab::{Console, Progress, Shell};
 use xenith_lab_scenario::{Orchestrator, Programs, until};
@@ -62,6 +62,8 @@ pub struct Rig {
     /// The host of the last step, if it still runs.
     pub machine: Option<Machine>,
     pub firmware: Firmware,
+    /// What the medium is to this machine.
+    pub drive: fn(PathBuf) -> Drive,
     pub wiring: Wiring,
     /// What the machine of the last step is wired to, if to one.
     pub trunk: Option<Trunk>,
@@ -133,6 +135,7 @@ impl Rig {
             ports: Ports::choose()?,
             machine: None,
             firmware: Firmware::Bios,
+            drive: Drive::Disc,
             wiring: Wiring::Card,
             trunk: None,
             installed_in: None,
@@ -178,7 +181,7 @@ impl Rig {
     pub fn answers(&self, disks: &str) -> Result<String> {
         Ok(format!(
             "version = 1\n[target]\ndisks = {disks}\nerase = true\nafter = \"power-off\"\n\
-             [system]\nname = \"iso-host\"\ntimezone = \"Europe/Berlin\"\n\
+             [system]\nname = \"iso-host\"\ntimezone = \"Europe/Berlin\"\nntp = [\"192.0.2.9\"]\n\
              [access]\nssh_keys = [\"{}\"]\n",
             self.public_key()?
         ))
@@ -198,7 +201,7 @@ impl Rig {
             answers_volume(&path, files)?;
             volumes.push(path);
         }
-        self.start(Some(self.medium.path.clone()), volumes)
+        self.start(Some((self.drive)(self.medium.path.clone())), volumes)
     }
 
     /// Starts the machine from its disks, or over the network where it is wired for that.
@@ -206,7 +209,7 @@ impl Rig {
         self.start(None, Vec::new())
     }
 
-    fn start(&mut self, medium: Option<PathBuf>, volumes: Vec<PathBuf>) -> Result<&mut Machine> {
+    fn start(&mut self, medium: Option<Drive>, volumes: Vec<PathBuf>) -> Result<&mut Machine> {
         // The last one ends first: it has the disks and the ports.
         self.machine = None;
         let disks = (0..8).map(|number| self.numbered_disk(number)).filter(|disk| disk.exists()).collect();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use xenith_installer_media::{Firmware, Wiring};
+use xenith_installer_media::{Drive, Firmware, Wiring};
 
 use crate::install::{holds, joined};
 use crate::rig::{DISK_GIB, Rig};
@@ -24,7 +24,7 @@ async fn answer(rig: &mut Rig, mut position: u64, script: &[(&str, &str)]) -> Re
 }
 
 pub async fn interactive(rig: &mut Rig) -> Result<()> {
-    (rig.firmware, rig.wiring) = (Firmware::Bios, Wiring::Card);
+    (rig.firmware, rig.drive, rig.wiring) = (Firmware::Bios, Drive::Stick, Wiring::Card);
     rig.fresh_disks(&[DISK_GIB])?;
     let token = rig.token("typed").await?;
     let key = rig.public_key()?;
