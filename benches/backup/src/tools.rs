@@ -304,7 +304,10 @@ fn print_objects(full: Cost, corpus: &Corpus) {
     let map = (1u64 << 40) as f64 / 65_536.0 * 35.0 / PackLimits::MAPS.bytes as f64;
     let (beside, limit) = (map + SEGMENTS, 12_500.0);
     println!("| — where nothing can be compressed, by arithmetic | | {:.0} |", packs + beside);
-    println!("| — kept for data that shrinks to at most, by arithmetic | | {:.2} |", (limit - beside) / packs);
+    println!(
+        "| — kept for data that shrinks to at most, by arithmetic | | {:.2} |",
+        (limit - beside) / packs
+    );
     println!(
         "| — if all of this small repository are scaled | | {:.0} |",
         per(full.objects, corpus.data_bytes)

@@ -34,6 +34,11 @@ impl Told {
         lock(&self.begun).values().any(|begun| *begun == saga)
     }
 
+    /// What that saga is there for.
+    pub fn name_of(&self, saga: SagaId) -> Option<String> {
+        lock(&self.begun).iter().find(|(_, begun)| **begun == saga).map(|(name, _)| name.clone())
+    }
+
     /// Whether one has begun and not ended.
     pub fn is_going(&self) -> bool {
         let ends = lock(&self.ends);

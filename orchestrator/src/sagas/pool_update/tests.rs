@@ -55,10 +55,7 @@ impl HostUpdates for Updates {
     }
 
     fn progress_of(&self, saga: SagaId) -> Option<String> {
-        lock(&self.begun)
-            .iter()
-            .find(|(_, begun)| **begun == saga)
-            .map(|(name, _)| format!("{name} starts anew"))
+        self.told.name_of(saga).map(|name| format!("{name} starts anew"))
     }
 
     async fn wait_for_host(&self, saga: SagaId) -> Result<Option<Outcome>, StepError> {
