@@ -15,6 +15,7 @@ import { metrics } from './fr/metrics';
 import { network } from './fr/network';
 import { orphan } from './fr/orphan';
 import { places } from './fr/places';
+import { power } from './fr/power';
 import { standby } from './fr/standby';
 import { storage } from './fr/storage';
 import { template } from './fr/template';
@@ -23,7 +24,7 @@ import { vm } from './fr/vm';
 import { vsphere } from './fr/vsphere';
 import { wave } from './fr/wave';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail, ...factor, ...orphan, ...files, ...network, ...certificate, ...upload, ...hosts };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail, ...factor, ...orphan, ...files, ...network, ...certificate, ...upload, ...hosts, ...power };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

@@ -29,16 +29,16 @@ export function ConfirmAct({ question, close }: { question: Question; close: () 
   const [typed, setTyped] = useState('');
   const [chosen, setChosen] = useState<Record<string, boolean>>({});
   const [busy, setBusy] = useState(false);
-  const { method, title, text, button, typeName, choices = [], done } = question;
+  const { method, title, text, button, typeName, choices = [], done, undo } = question;
   const set = Object.fromEntries(Object.entries(chosen).filter(([, on]) => on));
   const params = { ...question.params, ...set } as Question['params'];
   const ready = !typeName || typed === typeName;
   const go = async () => {
     if (!ready || busy) return;
     setBusy(true);
-    const result = await run({ method, params, title });
+    const result = await run({ method, params, title, undo });
     close();
-    if (result !== undefined) done?.();
+    if (result !== undefined) done?.(result);
   };
   return (
     <Modal isOpen onClose={close} variant="small" aria-labelledby="ask-title" aria-describedby="ask-text">

@@ -16,11 +16,13 @@ interface Props<M extends MethodName> {
   wide?: boolean;
   /** It has secrets: not to be copied. */
   secret?: boolean;
+  /** Parameters that are not copied: secrets, which the command asks for itself. */
+  hidden?: string[];
   done?(result: Methods[M]['result']): void;
   children: React.ReactNode;
 }
 
-export function FormDialog<M extends MethodName>({ act, button, ready, close, about, wide, secret, done, children }: Props<M>) {
+export function FormDialog<M extends MethodName>({ act, button, ready, close, about, wide, secret, hidden = [], done, children }: Props<M>) {
   const { t } = useTranslation();
   const { run, copy } = useActs();
   const [busy, setBusy] = useState(false);
@@ -54,7 +56,7 @@ export function FormDialog<M extends MethodName>({ act, button, ready, close, ab
           {button}
         </Button>
         {!secret && (
-          <Button variant="secondary" isDisabled={!ready} onClick={() => copy(act)}>
+          <Button variant="secondary" isDisabled={!ready} onClick={() => copy({ ...act, params: Object.fromEntries(Object.entries(act.params).filter(([name]) => !hidden.includes(name))) as Methods[M]['params'] })}>
             {t('Copy as …')}
           </Button>
         )}

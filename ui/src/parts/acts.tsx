@@ -1,12 +1,13 @@
 // Doing things: ask where it is dangerous, call, say what came of it. Every action can be copied as its command line
 // and as its call.
 
-import { createContext, useCallback, useContext, useMemo, useState } from 'react';
+import { createContext, useCallback, useContext, useEffect, useMemo, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
 import { refresh, useSocket } from '../api/client';
 import type { MethodName, Methods } from '../api/generated';
 import { tasks } from '../live/tasks';
+import { undoOf } from '../rules/undo';
 import { ConfirmAct } from './ConfirmAct';
 import { CopyCall } from './CopyCall';
 import { useToasts } from './toasts';
@@ -16,6 +17,8 @@ export interface Act<M extends MethodName = MethodName> {
   params: Methods[M]['params'];
   /** A short sentence in the present: “Start web-1”. */
   title: string;
+  /** What takes it back, where that needs to know what was before; the rest is in `rules/undo`. */
+  undo?: Pick<Act, 'method' | 'params'>;
 }
 
 export interface Question extends Act {
@@ -26,7 +29,7 @@ export interface Question extends Act {
   typeName?: string;
   /** Check boxes that set members of the parameters. */
   choices?: { field: string; label: string }[];
-  done?: () => void;
+  done?: (result: unknown) => void;
 }
 
 interface Acts {
@@ -58,15 +61,19 @@ export function ActsProvider({ children }: { children: React.ReactNode }) {
   const [question, setQuestion] = useState<Question>();
   const [copied, setCopied] = useState<Act[]>([]);
 
+  const again = useRef<Acts['run']>(undefined);
+
   const run = useCallback(
-    async <M extends MethodName>({ method, params, title }: Act<M>) => {
+    async <M extends MethodName>({ method, params, title, undo }: Act<M>): Promise<Methods[M]['result'] | undefined> => {
       try {
         const result = await socket.call(method, params);
         const noun = method.split('.')[0] ?? '';
         const task = taskOf(result);
+        const back = undo ?? undoOf(method, params, result);
+        const takeBack = back && { label: t('Undo'), go: () => void again.current?.({ ...back, title: t('Undo: {{title}}', { title }) }) };
         if (!task) {
           refresh(noun, 'system');
-          say({ variant: 'success', title: t('Done: {{title}}', { title }) });
+          say({ variant: 'success', title: t('Done: {{title}}', { title }), look: takeBack });
           return result;
         }
         refresh(noun, 'task');
@@ -83,7 +90,7 @@ export function ActsProvider({ children }: { children: React.ReactNode }) {
             variant,
             title: words[ended.status] ?? t('Abandoned: {{title}}', { title }),
             text: ended.status === 'done' ? undefined : (ended.message ?? undefined),
-            look: ended.status === 'done' ? undefined : look,
+            look: ended.status === 'done' ? takeBack : look,
           });
         });
         return result;
@@ -94,6 +101,10 @@ export function ActsProvider({ children }: { children: React.ReactNode }) {
     },
     [socket, say, fail, t, navigate],
   );
+
+  useEffect(() => {
+    again.current = run;
+  }, [run]);
 
   const acts = useMemo<Acts>(() => ({ run, ask: setQuestion, copy: (...acts) => setCopied(acts) }), [run]);
   return (

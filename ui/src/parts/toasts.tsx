@@ -28,6 +28,9 @@ export function useToasts(): Toasts {
 }
 
 const MOST = 5;
+const READ_MS = 5_000;
+/** With something to do in it: to be reached by the keyboard, too. It waits while it has the focus or the pointer. */
+const REACH_MS = 20_000;
 
 export function ToastsProvider({ children }: { children: React.ReactNode }) {
   const { t } = useTranslation();
@@ -55,10 +58,21 @@ export function ToastsProvider({ children }: { children: React.ReactNode }) {
             key={key}
             variant={variant}
             title={title}
-            timeout={variant === 'success' || variant === 'info' ? 5000 : false}
+            timeout={variant === 'success' || variant === 'info' ? (look ? REACH_MS : READ_MS) : false}
             onTimeout={() => drop(key)}
             actionClose={<AlertActionCloseButton aria-label={t('Close the message')} onClose={() => drop(key)} />}
-            actionLinks={look && <AlertActionLink onClick={look.go}>{look.label}</AlertActionLink>}
+            actionLinks={
+              look && (
+                <AlertActionLink
+                  onClick={() => {
+                    drop(key);
+                    look.go();
+                  }}
+                >
+                  {look.label}
+                </AlertActionLink>
+              )
+            }
           >
             {text && <p className="x-wrap">{text}</p>}
             {lines?.map((line) => (

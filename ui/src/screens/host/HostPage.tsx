@@ -23,6 +23,7 @@ import { Metrics } from '../metrics/Metrics';
 import { AlarmsOf } from '../alarm/AlarmCard';
 import { SrLabel } from '../sr/state';
 import Vms from '../vm/Vms';
+import { PowerCard } from './Power';
 import { HostMenu } from './verbs';
 import { useAll } from '../../list/all';
 
@@ -124,6 +125,7 @@ function Summary({ host }: { host: Host }) {
       </Card>
       {facts && <Bridges facts={facts} />}
       <Storage host={host} />
+      <PowerCard host={host} />
     </div>
   );
 }

@@ -77,7 +77,7 @@ function Address({ host, close }: { host: Host; close: () => void }) {
   const fine = ADDRESS.test(address);
   return (
     <FormDialog
-      act={{ method: 'host.set_address', params: { host: host.id, address }, title: t('Look for {{name}} under another address', { name: host.name }) }}
+      act={{ method: 'host.set_address', params: { host: host.id, address }, title: t('Look for {{name}} under another address', { name: host.name }), undo: { method: 'host.set_address', params: { host: host.id, address: host.address } } }}
       button={t('Change')}
       ready={fine && address !== host.address}
       close={close}
@@ -98,7 +98,7 @@ function PeerAddress({ host, close }: { host: Host; close: () => void }) {
   const fine = address === '' || PEER.test(address);
   return (
     <FormDialog
-      act={{ method: 'host.set_peer_address', params: { host: host.id, ...(address ? { address } : {}) }, title: t('Another address of {{name}} for hosts', { name: host.name }) }}
+      act={{ method: 'host.set_peer_address', params: { host: host.id, ...(address ? { address } : {}) }, title: t('Another address of {{name}} for hosts', { name: host.name }), undo: { method: 'host.set_peer_address', params: { host: host.id, ...(before ? { address: before } : {}) } } }}
       button={t('Change')}
       ready={fine && address !== before}
       close={close}

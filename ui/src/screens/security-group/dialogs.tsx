@@ -72,7 +72,7 @@ export function SetRules({ group, close }: { group: SecurityGroup; close: () => 
   const [egress, setEgress] = useState(fromRules(group.egress));
   return (
     <FormDialog
-      act={{ method: 'security_group.set_rules', params: { group: group.id, ingress: toRules(ingress), egress: toRules(egress) }, title: t('Change the rules of {{name}}', { name: group.name }) }}
+      act={{ method: 'security_group.set_rules', params: { group: group.id, ingress: toRules(ingress), egress: toRules(egress) }, title: t('Change the rules of {{name}}', { name: group.name }), undo: { method: 'security_group.set_rules', params: { group: group.id, ingress: group.ingress, egress: group.egress } } }}
       button={t('Change')}
       ready={directionReady(ingress) && directionReady(egress) && !sameRules(group, ingress, egress)}
       close={close}

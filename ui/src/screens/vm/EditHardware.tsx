@@ -15,10 +15,11 @@ export function EditHardware({ vm, spec, close }: { vm: Vm; spec: VmSpec; close:
   const set = (part: Partial<typeof draft>) => setDraft({ ...draft, ...part });
   const fits = weightFits(draft.weight) && capFits(draft.cap) && pinFits(draft.pin);
   const hardware = newHardware(spec, draft);
-  const same = JSON.stringify(hardware) === JSON.stringify(newHardware(spec, hardwareDraft(spec)));
+  const before = newHardware(spec, hardwareDraft(spec));
+  const same = JSON.stringify(hardware) === JSON.stringify(before);
   return (
     <FormDialog
-      act={{ method: 'vm.update', params: { vm: vm.id, hardware }, title: t('Change the hardware of {{name}}', { name: vm.name }) }}
+      act={{ method: 'vm.update', params: { vm: vm.id, hardware }, title: t('Change the hardware of {{name}}', { name: vm.name }), undo: { method: 'vm.update', params: { vm: vm.id, hardware: before } } }}
       button={t('Change')}
       ready={fits && !same}
       close={close}

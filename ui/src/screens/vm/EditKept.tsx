@@ -19,7 +19,7 @@ export function EditKept({ vm, close }: { vm: Vm; close: () => void }) {
   ];
   return (
     <FormDialog
-      act={{ method: 'vm.update', params: kept(vm, protection, text), title: t('Protection and fields of {{name}}', { name: vm.name }) }}
+      act={{ method: 'vm.update', params: kept(vm, protection, text), title: t('Protection and fields of {{name}}', { name: vm.name }), undo: { method: 'vm.update', params: { vm: vm.id, protection: vm.protection ?? {}, custom: vm.custom ?? {} } } }}
       button={t('Change')}
       ready={customOf(text) !== undefined}
       close={close}

@@ -25,6 +25,21 @@ export function changes(vm: Vm, spec: VmSpec, form: Draft): UpdateVm {
   return update;
 }
 
+/** The change that takes `update` back: the same fields as they are now. */
+export function changesBack(vm: Vm, spec: VmSpec, update: UpdateVm): UpdateVm {
+  return {
+    vm: vm.id,
+    ...(update.name == null ? {} : { name: vm.name }),
+    ...(update.description == null ? {} : { description: vm.description }),
+    ...(update.tags == null ? {} : { tags: vm.tags }),
+    ...(update.vcpus == null ? {} : { vcpus: spec.vcpus }),
+    ...(update.memory == null ? {} : { memory: spec.memory }),
+    ...(update.on_crash == null ? {} : { on_crash: spec.on_crash ?? 'restart' }),
+    ...(update.autostart == null ? {} : { no_autostart: true }),
+    ...(update.no_autostart && spec.autostart ? { autostart: spec.autostart } : {}),
+  };
+}
+
 export interface Draft {
   name: string;
   description: string;
@@ -53,7 +68,7 @@ export function EditVm({ vm, spec, close }: { vm: Vm; spec: VmSpec; close: () =>
   const set = <K extends keyof Draft>(field: K) => (value: Draft[K]) => setForm({ ...form, [field]: value });
   const params = changes(vm, spec, form);
   const same = Object.keys(params).length === 1;
-  const act = { method: 'vm.update' as const, params, title: t('Change {{name}}', { name: vm.name }) };
+  const act = { method: 'vm.update' as const, params, title: t('Change {{name}}', { name: vm.name }), undo: { method: 'vm.update' as const, params: changesBack(vm, spec, params) } };
   return (
     <FormDialog act={act} button={t('Change')} ready={!same} close={close} wide about={t('A running VM gets what it can take at once; the rest waits for its next start.')}>
       <FormGroup label={t('Name')} fieldId="edit-name">

@@ -63,7 +63,7 @@ export function NicFilter({ vm, nic, close }: { vm: Vm; nic: NicSettings; close:
   const lacks = draft.lock === 'addresses' && words(draft.addresses).length === 0;
   return (
     <FormDialog
-      act={{ method: 'vm.set_nic', params, title: t('What may pass {{mac}} of {{name}}', { mac: nic.mac, name: vm.name }) }}
+      act={{ method: 'vm.set_nic', params, title: t('What may pass {{mac}} of {{name}}', { mac: nic.mac, name: vm.name }), undo: { method: 'vm.set_nic', params: nicChange(vm.id, nic.mac, draft, before) } }}
       button={t('Change')}
       ready={wrong === undefined && !lacks && Object.keys(params).length > 2}
       close={close}

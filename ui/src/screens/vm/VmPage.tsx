@@ -7,6 +7,7 @@ import { Link, useNavigate, useParams } from 'react-router';
 import { refresh, useFollow, useRead } from '../../api/client';
 import type { Vm } from '../../api/generated';
 import { VmConsole } from '../../console/VmConsole';
+import { msg } from '../../i18n/msg';
 import { Failed, Loading } from '../../parts/feedback';
 import { useNames } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
@@ -24,6 +25,7 @@ import { TemplateFromVm } from '../template/dialogs';
 import { AlarmsOf } from '../alarm/AlarmCard';
 import { Access } from './Access';
 import { CloneVm, InsertCd, MoveVm } from './dialogs';
+import { SetPriority, usePriority } from './Priority';
 import { VmDisks } from './VmDisks';
 import { VmNics } from './VmNics';
 import { VmMenu } from './VmMenu';
@@ -36,9 +38,10 @@ export default function VmPage() {
   const navigate = useNavigate();
   const names = useNames();
   const user = useUser();
-  const [form, setForm] = useState<'clone' | 'cd' | 'move' | 'template'>();
+  const [form, setForm] = useState<'clone' | 'cd' | 'move' | 'template' | 'priority'>();
   const read = useRead('vm.get', { vm: reference });
   const vm = read.data;
+  const { on: restarts } = usePriority(vm ?? { id: '', pool: '', managed: false });
   useFollow('vm.subscribe', { filter: `id:${vm?.id ?? reference}`, only_changes: true }, () => refresh('vm'), { enabled: !!vm, started: () => refresh('vm') });
   if (read.isPending) return <Loading />;
   if (!vm) return <Failed error={read.error} retry={() => void read.refetch()} />;
@@ -50,9 +53,10 @@ export default function VmPage() {
     { label: t('Clone'), why: vmCannotChange(user, 'vm.clone', vm, place), go: () => setForm('clone') },
     { label: t('Move'), why: vmCannotMove(user, vm, place), go: () => setForm('move'), note: t('To another host, as it runs or off.') },
     { label: t('Make a standby'), why: vmCannotChange(user, 'standby.create', vm, place), go: () => void navigate(`/standbys/new?vm=${vm.id}`), note: t('A VM elsewhere that can take over.') },
+    { label: t('After its host died'), why: vmCannotChange(user, 'ha.set_priority', vm, place) ?? (restarts === false ? msg('High availability of its pool is off.') : undefined), go: () => setForm('priority'), note: t('When it runs elsewhere, or that it waits.') },
     { label: t('Make a template of it'), why: cannotKeep, go: () => setForm('template') },
     ...(drive ? [{ label: t('Insert a CD'), why: cannotOperate, go: () => setForm('cd') }] : []),
-    ...(drive?.vdi ? [{ label: t('Eject the CD'), why: cannotOperate, act: { method: 'vm.eject_cd' as const, params: { vm: vm.id }, title: t('Eject the CD of {{name}}', { name: vm.name }) } }] : []),
+    ...(drive?.vdi ? [{ label: t('Eject the CD'), why: cannotOperate, act: { method: 'vm.eject_cd' as const, params: { vm: vm.id }, title: t('Eject the CD of {{name}}', { name: vm.name }), undo: { method: 'vm.insert_cd' as const, params: { vm: vm.id, iso: drive.vdi } } } }] : []),
   ];
   const closeForm = () => setForm(undefined);
   const tabs: [string, string, React.ReactNode][] = [
@@ -102,6 +106,7 @@ export default function VmPage() {
       {form === 'template' && <TemplateFromVm vm={vm} close={closeForm} />}
       {form === 'clone' && <CloneVm vm={vm} close={closeForm} />}
       {form === 'move' && <MoveVm vm={vm} close={closeForm} />}
+      {form === 'priority' && <SetPriority vm={vm} close={closeForm} />}
       {form === 'cd' && <InsertCd vm={vm} close={closeForm} />}
     </PageSection>
   );

@@ -13,6 +13,7 @@ import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 import { EditVm } from './EditVm';
 import { HardwareCard, KeptCard } from './HardwareCard';
+import { PRIORITY, usePriority } from './Priority';
 
 function boot(platform: Platform, t: (text: string) => string): string {
   if (platform.kind !== 'hvm') return platform.boot.kernel;
@@ -27,6 +28,7 @@ export function VmSummary({ vm }: { vm: Vm }) {
   const names = useNames();
   const [editing, setEditing] = useState(false);
   const { spec, observed } = vm;
+  const restarts = usePriority(vm);
   const why = vmCannotChange(user, 'vm.update', vm, { pool: vm.pool, tags: vm.tags });
   const on = { restart: t('start it again'), stop: t('leave it off'), preserve: t('keep it for a look inside') };
   return (
@@ -96,6 +98,7 @@ export function VmSummary({ vm }: { vm: Vm }) {
                 [t('Display'), spec.graphics === 'vnc' ? 'VNC' : t('none')],
                 [t('After a crash'), on[spec.on_crash ?? 'restart']],
                 [t('After a reboot'), on[spec.on_reboot ?? 'restart']],
+                !!restarts.on && [t('After its host died'), restarts.priority && t(PRIORITY[restarts.priority])],
                 [t('With the host'), spec.autostart ? t('starts, order {{order}}', { order: spec.autostart.order }) : t('does not start')],
               ]}
             />
