@@ -1,20 +1,21 @@
 // One verb for many rows: the plan first, which can be copied as commands, then a result for each.
 
-import { Button, Modal, ModalBody, ModalFooter, ModalHeader, Progress } from '@patternfly/react-core';
+import { Button, Form, FormGroup, Modal, ModalBody, ModalFooter, ModalHeader, Progress, TextInput } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useState } from 'react';
-import { useTranslation } from 'react-i18next';
-import { useSocket } from '../api/client';
+import { Trans, useTranslation } from 'react-i18next';
+import { refresh, useSocket } from '../api/client';
 import { messageOf } from '../api/errors';
-import type { MethodName, Methods } from '../api/generated';
 import { useTasks } from '../live/tasks';
-import { useActs } from '../parts/acts';
+import { useActs, type Act } from '../parts/acts';
 import { TaskLabel } from '../parts/state';
 import { over } from '../parts/words';
 
 export interface BulkItem {
   id: string;
   name: string;
+  /** What is called for it; without, `cannot` says why it is left out. */
+  act?: Act;
   /** Why it is left out. */
   cannot?: string;
 }
@@ -24,8 +25,6 @@ interface Props {
   text?: string;
   button: string;
   danger?: boolean;
-  method: MethodName;
-  params(id: string): object;
   items: BulkItem[];
   close(): void;
 }
@@ -35,29 +34,37 @@ type Result = { task?: string; error?: string; done?: true };
 /** So many calls at once: a fleet is not to be started in one moment. */
 const AT_ONCE = 8;
 
-export function Bulk({ title, text, button, danger, method, params, items, close }: Props) {
+export function Bulk({ title, text, button, danger, items: asked, close }: Props) {
   const { t } = useTranslation();
   const socket = useSocket();
   const tasks = useTasks();
   const { copy } = useActs();
   const [results, setResults] = useState<Record<string, Result>>();
-  const able = items.filter((item) => !item.cannot);
+  const [typed, setTyped] = useState('');
+  // What was begun is what is told of, whatever becomes of the rows meanwhile.
+  const [begun, setBegun] = useState<BulkItem[]>();
+  const items = begun ?? asked;
+  const able = items.flatMap(({ id, act, cannot }) => (act && !cannot ? [{ id, act }] : []));
+  // Many are lost as easily as one: their number is typed where one asks for its name.
+  const ready = able.length > 0 && (!danger || typed.trim() === String(able.length));
 
   const go = async () => {
+    setBegun(items);
     setResults({});
     const left = [...able];
     const note = (id: string, result: Result) => setResults((before) => ({ ...before, [id]: result }));
     const worker = async () => {
       for (let item = left.shift(); item; item = left.shift()) {
         try {
-          const answer = (await socket.call(method, params(item.id) as Methods[MethodName]['params'])) as { task?: string };
-          note(item.id, answer.task ? { task: answer.task } : { done: true });
+          const answer = (await socket.call(item.act.method, item.act.params)) as { task?: string } | null;
+          note(item.id, answer?.task ? { task: answer.task } : { done: true });
         } catch (error) {
           note(item.id, { error: messageOf(error) });
         }
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, worker));
+    refresh(...new Set(able.map(({ act }) => act.method.split('.')[0] ?? '')), 'task', 'system');
   };
 
   const taskOf = (id: string) => tasks.find((task) => task.id === results?.[id]?.task);
@@ -110,16 +117,29 @@ export function Bulk({ title, text, button, danger, method, params, items, close
             ))}
           </Tbody>
         </Table>
+        {danger && !results && able.length > 0 && (
+          <Form
+            className="x-above"
+            onSubmit={(event) => {
+              event.preventDefault();
+              if (ready) void go();
+            }}
+          >
+            <FormGroup fieldId="bulk-count" label={<Trans t={t} defaults="Type <0>{{name}}</0> to go on" values={{ name: able.length }} components={[<strong key="0" />]} />}>
+              <TextInput id="bulk-count" value={typed} autoFocus autoComplete="off" inputMode="numeric" onChange={(_, value) => setTyped(value)} />
+            </FormGroup>
+          </Form>
+        )}
       </ModalBody>
       <ModalFooter>
         {results ? (
           <Button onClick={close}>{t('Close')}</Button>
         ) : (
           <>
-            <Button variant={danger ? 'danger' : 'primary'} isDisabled={able.length === 0} onClick={() => void go()}>
+            <Button variant={danger ? 'danger' : 'primary'} isDisabled={!ready} onClick={() => void go()}>
               {button}
             </Button>
-            <Button variant="secondary" isDisabled={able.length === 0} onClick={() => copy(...able.map(({ id }) => ({ method, params: params(id) as Methods[MethodName]['params'], title })))}>
+            <Button variant="secondary" isDisabled={able.length === 0} onClick={() => copy(...able.map(({ act }) => ({ ...act, title })))}>
               {t('Copy as …')}
             </Button>
             <Button variant="link" onClick={close}>

@@ -1,8 +1,9 @@
 // A table of any length of which only the rows in sight exist. `rows` may be a stretch of it, which begins at `offset`.
 
+import { Checkbox } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr, type ThProps } from '@patternfly/react-table';
 import { useVirtualizer } from '@tanstack/react-virtual';
-import { useEffect, useRef } from 'react';
+import { useEffect, useId, useRef } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNarrow } from '../parts/url';
 import type { Column } from './columns';
@@ -36,12 +37,15 @@ export const ROW_HEIGHT = 40;
 const NEAR = 60;
 /** Rem that a column gets at most there, so that the name has what is left. */
 const ON_A_PHONE = 6.5;
+/** Boxes of our own: those that a table of PatternFly brings are named in English, by the number of their row. */
+const CHECK = 'x-check pf-v6-c-table__check';
 
 export function VirtualTable<R>(props: Props<R>) {
   const { label, columns, rows, id, name, total, offset = 0, more, back, sort, setSort, selection, actions, menu } = props;
   const actionClass = menu ? 'x-actions x-menu' : 'x-actions';
   const { t } = useTranslation();
   const most = useNarrow() ? ON_A_PHONE : Infinity;
+  const own = useId();
   const scroller = useRef<HTMLDivElement>(null);
   const virtual = useVirtualizer({
     count: offset + rows.length,
@@ -96,14 +100,9 @@ export function VirtualTable<R>(props: Props<R>) {
         <Thead>
           <Tr aria-rowindex={1}>
             {selection && (
-              <Th
-                className="x-check"
-                aria-label={t('Select all that are shown')}
-                select={{
-                  isSelected: all,
-                  onSelect: (_event, on) => selection.set(new Map(on ? [...selection.chosen, ...rows.map((row): [string, R] => [id(row), row])] : [])),
-                }}
-              />
+              <Th className={CHECK}>
+                <Checkbox id={`${own}-all`} aria-label={t('Select all that are shown')} isChecked={all} onChange={(_event, on) => selection.set(new Map(on ? [...selection.chosen, ...rows.map((row): [string, R] => [id(row), row])] : []))} />
+              </Th>
             )}
             {columns.map((column, index) => (
               <Th key={column.key} sort={sorting(column, index)}>
@@ -122,15 +121,9 @@ export function VirtualTable<R>(props: Props<R>) {
             return (
               <Tr key={key} aria-rowindex={index + 2} isRowSelected={chosen} className="x-row">
                 {selection && (
-                  <Td
-                    className="x-check"
-                    select={{
-                      rowIndex: index,
-                      isSelected: chosen,
-                      onSelect: (_event, on) => toggle(row, on),
-                      props: { 'aria-label': t('Select {{name}}', { name: name(row) }) },
-                    }}
-                  />
+                  <Td className={CHECK}>
+                    <Checkbox id={`${own}-${index}`} aria-label={t('Select {{name}}', { name: name(row) })} isChecked={chosen} onChange={(_event, on) => toggle(row, on)} />
+                  </Td>
                 )}
                 {columns.map((column) => (
                   <Td key={column.key} onMouseEnter={sayWhole}>

@@ -185,4 +185,6 @@ export const common: Record<string, string> = {
   'Where to': 'Vers où',
   Ends: 'Se termine',
   Server: 'Serveur',
+  '{{verb}}: {{count}} selected': '{{verb}} : sélection de {{count}}',
+  'As it is, this does not apply to it.': 'Dans son état, cela ne la concerne pas.',
 };

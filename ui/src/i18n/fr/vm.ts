@@ -139,8 +139,6 @@ export const vm: Record<string, string> = {
   'VMs that are placed on this host appear here.': 'Les VM placées sur cet hôte apparaissent ici.',
   'Create one, deploy one from a template, or take yours over from VMware, under Imports.':
     'Créez-en une, déployez-en une d’un modèle, ou reprenez les vôtres de VMware, sous Imports.',
-  '{{verb}}: {{count}} VMs_one': '{{verb}} : {{count}} VM',
-  '{{verb}}: {{count}} VMs_other': '{{verb}} : {{count}} VM',
   'With the selected': 'Avec la sélection',
   'PVH: the default for Linux': 'PVH : le choix habituel pour Linux',
   'Hardware-assisted, without emulated devices: quick and small. Its kernel lies in the host’s boot folder.':

@@ -10,6 +10,7 @@ import type { AlarmRule } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { QueryBar } from '../../list/QueryBar';
 import { useWhole } from '../../list/whole';
 import { CreateButton } from '../../parts/CreateButton';
@@ -43,7 +44,6 @@ export function Rules() {
     { key: 'state', header: msg('State'), width: 8, wide: true, cell: (rule) => <RuleLabel rule={rule} />, text: (rule) => String(rule.enabled) },
     { key: 'id', header: msg('Id'), optional: true, cell: (rule) => <code>{rule.id}</code>, text: (rule) => rule.id },
   ], [words, t]);
-  if (why) return <Nothing title={t('You cannot see alarm rules')}>{t(why)}</Nothing>;
   const verbs = (rule: AlarmRule): Verb[] => {
     const params = { rule: rule.id };
     return [
@@ -60,6 +60,8 @@ export function Rules() {
       },
     ];
   };
+  const bulk = useBulk({ rows: pages.rows, id: (rule) => rule.id, name: nameOf, verbs });
+  if (why) return <Nothing title={t('You cannot see alarm rules')}>{t(why)}</Nothing>;
   const create = <CreateButton label={t('Create an alarm rule')} go={() => void navigate('/alarm-rules/new')} />;
   return (
     <>
@@ -73,6 +75,7 @@ export function Rules() {
         name={nameOf}
         filtered={!!query}
         clear={() => setQuery(null)}
+        {...bulk.list}
         query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter rules')} placeholder={t('A part of the name')} />}
         create={create}
         actions={(rule) => <VerbMenu name={rule.name} verbs={verbs(rule)} />}
@@ -83,6 +86,7 @@ export function Rules() {
           </Nothing>
         }
       />
+      {bulk.dialog}
       {silencing && <Silence rule={silencing} close={() => setSilencing(undefined)} />}
     </>
   );

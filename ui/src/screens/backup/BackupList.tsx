@@ -1,15 +1,15 @@
 // Backups that are there, of all VMs or of one.
 
-import { Button, Label } from '@patternfly/react-core';
+import { Label } from '@patternfly/react-core';
 import BackupIcon from '@patternfly/react-icons/dist/esm/icons/archive-icon';
-import { useMemo, useState } from 'react';
+import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate } from 'react-router';
 import type { Backup } from '../../api/generated';
 import { msg } from '../../i18n/msg';
-import { Bulk } from '../../list/Bulk';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { QueryBar } from '../../list/QueryBar';
 import { usePages } from '../../list/pages';
 import { Nothing } from '../../parts/feedback';
@@ -22,13 +22,6 @@ import { ProofLabel } from '../job/RunProofs';
 import { CONSISTENCY } from './quiesce';
 import { ofBackup, saved } from './words';
 
-/** What is done with many at once. */
-const BULK = {
-  hold: { method: 'backup.hold', button: msg('Hold'), title: msg('Hold {{count}} backups'), text: msg('No rule forgets them until they are let go.'), cannot: (row: Backup) => (row.held ? msg('It is held already.') : undefined) },
-  letGo: { method: 'backup.hold', button: msg('Let go'), title: msg('Let go of {{count}} backups'), text: msg('Rules may forget them again.'), cannot: (row: Backup) => (row.held ? undefined : msg('It is not held.')) },
-  delete: { method: 'backup.delete', button: msg('Delete'), title: msg('Delete {{count}} backups'), text: msg('What other backups need stays. These cannot be brought back.'), cannot: (row: Backup) => (row.held ? msg('It is held: let it go first.') : undefined) },
-} as const;
-
 const idOf = (row: Backup) => `${row.repository}/${row.id}`;
 
 export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNode }) {
@@ -39,8 +32,6 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
   const [query, setQuery] = useUrlState('q');
   const [repository] = useUrlState('repository');
   const [sort, setSort] = useUrlState('sort');
-  const [chosen, setChosen] = useState(new Map<string, Backup>());
-  const [bulk, setBulk] = useState<keyof typeof BULK>();
   const pages = usePages('backup.list', { vm: vm ?? null, repository: repository ?? null, filter: query ?? '', sort: sort ?? '' }, 15_000);
   const columns = useMemo((): Column<Backup>[] => {
     const less = (backup: Backup) => saved(ofBackup(backup));
@@ -79,10 +70,7 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
     ];
   };
   const of = (row: Backup) => `${row.vm_name}, ${format.stamp(row.created)}`;
-  const bulkParams = (id: string) => {
-    const row = chosen.get(id);
-    return { backup: row?.id, repository: row?.repository, ...(bulk === 'delete' ? {} : { held: bulk === 'hold' }) };
-  };
+  const bulk = useBulk({ rows: pages.rows, id: idOf, name: of, verbs });
   const list = (
     <ListView
       title={t('Backups')}
@@ -98,16 +86,7 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
       sort={sort || '-created'}
       setSort={setSort}
       query={<QueryBar value={query ?? ''} set={setQuery} noun="backup" label={t('Filter backups')} placeholder={t('Filter: age:<7d held:yes proof:none, or words')} />}
-      selection={{ chosen, set: setChosen }}
-      bulk={
-        <span className="x-labels">
-          {(['hold', 'letGo', 'delete'] as const).map((key) => (
-            <Button key={key} variant="secondary" isDanger={key === 'delete'} onClick={() => setBulk(key)}>
-              {t(BULK[key].button)}
-            </Button>
-          ))}
-        </span>
-      }
+      {...bulk.list}
       create={create}
       actions={(row) => <VerbMenu name={`${row.vm_name} ${format.stamp(row.created)}`} verbs={verbs(row)} />}
       menu
@@ -118,25 +97,10 @@ export function BackupList({ vm, create }: { vm?: string; create?: React.ReactNo
       }
     />
   );
-  const why = mayNot(user, 'backup.hold');
   return (
     <>
       {list}
-      {bulk && (
-        <Bulk
-          title={t(BULK[bulk].title, { count: chosen.size })}
-          text={t(BULK[bulk].text)}
-          button={t(BULK[bulk].button)}
-          danger={bulk === 'delete'}
-          method={BULK[bulk].method}
-          params={bulkParams}
-          items={[...chosen.values()].map((row) => ({ id: idOf(row), name: of(row), cannot: why ?? BULK[bulk].cannot(row) }))}
-          close={() => {
-            setBulk(undefined);
-            setChosen(new Map());
-          }}
-        />
-      )}
+      {bulk.dialog}
     </>
   );
 }

@@ -13,6 +13,7 @@ import { ListView } from '../../list/ListView';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useLiveRows } from '../../live/rows';
+import type { Act } from '../../parts/acts';
 import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
 import { useFormat, type Format } from '../../parts/format';
@@ -70,6 +71,7 @@ export default function Hosts() {
   const [bulk, setBulk] = useState<boolean>();
   const pages = usePages('host.list', { filter: query ?? '', sort: sort ?? '' });
   useLiveRows('host', query ?? '', sort ?? '');
+  const maintenance = (host: Host, on: boolean): Act<'host.set_maintenance'> => ({ method: 'host.set_maintenance', params: { host: host.id, maintenance: on }, title: host.name });
   const why = mayNot(user, 'host.add');
   const create = <CreateButton label={t('Add a host')} why={why} go={() => setAdding(true)} />;
   return (
@@ -112,9 +114,7 @@ export default function Hosts() {
           title={bulk ? t('Maintenance of {{count}} hosts', { count: chosen.size }) : t('End the maintenance of {{count}} hosts', { count: chosen.size })}
           text={bulk ? t('They take no new VMs. What runs on them runs on.') : undefined}
           button={bulk ? t('Begin maintenance') : t('End maintenance')}
-          method="host.set_maintenance"
-          params={(host) => ({ host, maintenance: bulk })}
-          items={[...chosen.values()].map((host) => ({ id: host.id, name: host.name, cannot: why ?? (host.maintenance === bulk ? (bulk ? msg('It is in maintenance.') : msg('It is in none.')) : undefined) }))}
+          items={[...chosen.values()].map((host) => ({ id: host.id, name: host.name, act: maintenance(host, bulk), cannot: why ?? (host.maintenance === bulk ? (bulk ? msg('It is in maintenance.') : msg('It is in none.')) : undefined) }))}
           close={() => {
             setBulk(undefined);
             setChosen(new Map());

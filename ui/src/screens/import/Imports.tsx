@@ -9,6 +9,7 @@ import type { Import } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
@@ -18,7 +19,7 @@ import { useFormat } from '../../parts/format';
 import { useUrlClear, useUrlState } from '../../parts/url';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
-import { ImportVerb } from './verbs';
+import { ImportVerb, useImportVerbs } from './verbs';
 import { isOver, origin, PHASE, progress } from './words';
 
 export default function Imports() {
@@ -61,37 +62,42 @@ export default function Imports() {
       <CreateButton secondary label={t('Waves')} why={mayNot(user, 'wave.list')} go={() => void navigate('/waves')} />
     </>
   );
+  const bulk = useBulk({ rows: pages.rows, id: (row) => row.id, name: (row) => row.name, verbs: useImportVerbs() });
   return (
-    <ListView
-      title={t('Imports')}
-      about={t('VMs that come from a file or from VMware.')}
-      noun="imports"
-      columns={columns}
-      pages={pages}
-      id={(row) => row.id}
-      name={(row) => row.name}
-      {...list}
-      filtered={list.filtered || archived === 'yes'}
-      clear={clear}
-      query={<QueryBar {...bar} noun="import" label={t('Filter imports')} placeholder={t('Filter: phase:following host:xen1, or words')} />}
-      create={create}
-      actions={(row) => <ImportVerb row={row} />}
-      extra={
-        <ToolbarItem>
-          <ToggleGroup isCompact aria-label={t('Which imports')}>
-            <ToggleGroupItem text={t('Current')} buttonId="imports-current" isSelected={archived !== 'yes'} onChange={() => setArchived(null)} />
-            <ToggleGroupItem text={t('Archived, too')} buttonId="imports-all" isSelected={archived === 'yes'} onChange={() => setArchived('yes')} />
-          </ToggleGroup>
-        </ToolbarItem>
-      }
-      empty={
-        <Nothing icon={ImportIcon} title={t('No imports yet')}>
-          <Content component="p">{t('Take VMs out of a vCenter or an ESXi host while they run, or make one from an OVA, VMDK, qcow2 or VHD of this computer. A file that is elsewhere goes straight to a host:')}</Content>
-          <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command line')}>
-            xenith import upload FILE.ova
-          </ClipboardCopy>
-        </Nothing>
-      }
-    />
+    <>
+      <ListView
+        title={t('Imports')}
+        about={t('VMs that come from a file or from VMware.')}
+        noun="imports"
+        columns={columns}
+        pages={pages}
+        id={(row) => row.id}
+        name={(row) => row.name}
+        {...list}
+        {...bulk.list}
+        filtered={list.filtered || archived === 'yes'}
+        clear={clear}
+        query={<QueryBar {...bar} noun="import" label={t('Filter imports')} placeholder={t('Filter: phase:following host:xen1, or words')} />}
+        create={create}
+        actions={(row) => <ImportVerb row={row} />}
+        extra={
+          <ToolbarItem>
+            <ToggleGroup isCompact aria-label={t('Which imports')}>
+              <ToggleGroupItem text={t('Current')} buttonId="imports-current" isSelected={archived !== 'yes'} onChange={() => setArchived(null)} />
+              <ToggleGroupItem text={t('Archived, too')} buttonId="imports-all" isSelected={archived === 'yes'} onChange={() => setArchived('yes')} />
+            </ToggleGroup>
+          </ToolbarItem>
+        }
+        empty={
+          <Nothing icon={ImportIcon} title={t('No imports yet')}>
+            <Content component="p">{t('Take VMs out of a vCenter or an ESXi host while they run, or make one from an OVA, VMDK, qcow2 or VHD of this computer. A file that is elsewhere goes straight to a host:')}</Content>
+            <ClipboardCopy isReadOnly isCode hoverTip={t('Copy')} clickTip={t('Copied')} textAriaLabel={t('Command line')}>
+              xenith import upload FILE.ova
+            </ClipboardCopy>
+          </Nothing>
+        }
+      />
+      {bulk.dialog}
+    </>
   );
 }

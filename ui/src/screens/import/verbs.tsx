@@ -6,10 +6,29 @@ import { useTranslation } from 'react-i18next';
 import type { Import } from '../../api/generated';
 import { useActs } from '../../parts/acts';
 import { RowAction } from '../../parts/RowAction';
+import type { Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { CutOver } from './CutOver';
 import { isOver } from './words';
+
+/** What needs no form: to give it up, and to put it away. */
+export function useImportVerbs() {
+  const { t } = useTranslation();
+  const why = mayNot(useUser(), 'import.roll_back');
+  return (row: Import): Verb[] => {
+    const params = { import: row.id };
+    const rollBack: Verb = {
+      label: t('Roll back'),
+      danger: true,
+      why,
+      act: { method: 'import.roll_back', params, title: t('Roll back the import of {{name}}', { name: row.name }) },
+      question: { text: t('The VM here and its disks go. The source is as it was before.'), button: t('Roll back'), typeName: row.name },
+    };
+    const archive: Verb = { label: t('Archive'), why, act: { method: 'import.archive', params, title: t('Archive the import of {{name}}', { name: row.name }) } };
+    return [...(row.phase === 'rolled-back' ? [] : [rollBack]), ...(isOver(row) && !row.archived ? [archive] : [])];
+  };
+}
 
 export function ImportVerb({ row, large }: { row: Import; large?: boolean }) {
   const { t } = useTranslation();
@@ -18,25 +37,12 @@ export function ImportVerb({ row, large }: { row: Import; large?: boolean }) {
   const [cutting, setCutting] = useState(false);
   const why = mayNot(user, 'import.roll_back');
   const params = { import: row.id };
-  const archive = () => void run({ method: 'import.archive', params, title: t('Archive the import of {{name}}', { name: row.name }) });
-  const rollBack = () =>
-    ask({
-      method: 'import.roll_back',
-      params,
-      title: t('Roll back the import of {{name}}', { name: row.name }),
-      text: t('The VM here and its disks go. The source is as it was before.'),
-      button: t('Roll back'),
-      typeName: row.name,
-    });
   const prepare = (without: boolean, title: string) => () => void run({ method: 'import.prepare', params: { ...params, ...(without ? { without } : {}) }, title });
   const decisions = [
     { label: t('Try again'), go: prepare(false, t('Prepare the guest of {{name}} again', { name: row.name })) },
     { label: t('Go on without'), go: prepare(true, t('Take {{name}} as it was copied', { name: row.name })) },
   ];
-  const verbs = [
-    ...(row.phase === 'rolled-back' ? [] : [{ label: t('Roll back'), go: rollBack, danger: true }]),
-    ...(isOver(row) && !row.archived ? [{ label: t('Archive'), go: archive, danger: false }] : []),
-  ];
+  const verbs = useImportVerbs()(row).map(({ act, question, ...verb }) => ({ ...verb, go: () => (act && question ? ask({ ...act, ...question }) : act && void run(act)) }));
   if (!large) {
     const verb = verbs.at(-1);
     return verb ? <RowAction label={verb.label} name={row.name} why={why} danger={verb.danger} go={verb.go} /> : null;

@@ -10,6 +10,7 @@ import { msg } from '../../i18n/msg';
 import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
@@ -52,26 +53,31 @@ export default function Jobs() {
       { key: 'id', header: msg('Id'), optional: true, cell: (job) => <code>{job.id}</code>, text: (job) => job.id },
     ];
   }, [repositories.data, t]);
+  const bulk = useBulk({ rows: pages.rows, id: (job) => job.id, name: nameOf, verbs: (job) => verbs(job) });
   const create = <CreateButton label={t('Create a backup job')} why={mayNot(user, 'backup_job.create')} go={() => void navigate('/jobs/new')} />;
   return (
-    <ListView
-      title={t('Backup jobs')}
-      about={t('Which VMs are backed up, when, where to, and for how long.')}
-      noun="jobs"
-      columns={columns}
-      pages={pages}
-      id={(job) => job.id}
-      name={nameOf}
-      {...list}
-      query={<QueryBar {...bar} noun="backup_job" label={t('Filter backup jobs')} placeholder={t('Filter: enabled:yes repository:main, or words')} />}
-      create={create}
-      actions={(job) => <VerbMenu name={job.name} verbs={verbs(job)} />}
-      menu
-      empty={
-        <Nothing icon={JobIcon} title={t('No backup jobs yet')}>
-          {t('First a repository, then a job for the VMs that a filter finds, such as tag:prod.')}
-        </Nothing>
-      }
-    />
+    <>
+      <ListView
+        title={t('Backup jobs')}
+        about={t('Which VMs are backed up, when, where to, and for how long.')}
+        noun="jobs"
+        columns={columns}
+        pages={pages}
+        id={(job) => job.id}
+        name={nameOf}
+        {...list}
+        {...bulk.list}
+        query={<QueryBar {...bar} noun="backup_job" label={t('Filter backup jobs')} placeholder={t('Filter: enabled:yes repository:main, or words')} />}
+        create={create}
+        actions={(job) => <VerbMenu name={job.name} verbs={verbs(job)} />}
+        menu
+        empty={
+          <Nothing icon={JobIcon} title={t('No backup jobs yet')}>
+            {t('First a repository, then a job for the VMs that a filter finds, such as tag:prod.')}
+          </Nothing>
+        }
+      />
+      {bulk.dialog}
+    </>
   );
 }

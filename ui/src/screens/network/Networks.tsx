@@ -9,6 +9,7 @@ import type { Network } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
@@ -47,6 +48,7 @@ export default function Networks() {
       { key: 'id', header: msg('Id'), optional: true, cell: (network) => <code>{network.id}</code>, text: (network) => network.id },
     ];
   }, [hosts.data, names, t]);
+  const bulk = useBulk({ rows: pages.rows, id: (network) => network.id, name: (network) => network.name, verbs: (network) => verbs(network) });
   const why = mayNot(user, 'network.create');
   const create = <CreateButton label={t('Create a network')} why={why} go={() => setMaking(true)} />;
   return (
@@ -60,6 +62,7 @@ export default function Networks() {
         id={(network) => network.id}
         name={(network) => network.name}
         {...list}
+        {...bulk.list}
         query={<QueryBar {...bar} noun="network" label={t('Filter networks')} placeholder={t('Filter: bridge:xenbr0 pool:lab, or words')} />}
         create={create}
         actions={(network) => <VerbMenu name={network.name} verbs={verbs(network)} />}
@@ -70,6 +73,7 @@ export default function Networks() {
           </Nothing>
         }
       />
+      {bulk.dialog}
       {making && <CreateNetwork close={() => setMaking(false)} />}
     </>
   );

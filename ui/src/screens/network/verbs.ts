@@ -30,7 +30,7 @@ export function useNetworkVerbs() {
       danger: true,
       why: mayNot(user, 'network.delete', { pool: network.pool }),
       act: { method: 'network.delete', params: { network: network.id }, title: t('Delete the network {{name}}', { name: network.name }) },
-      question: { text: t('Only a network that no VM uses can be deleted. Hosts take away what they made for it; other bridges stay.'), button: t('Delete'), done: deleted },
+      question: { text: t('Only a network that no VM uses can be deleted. Hosts take away what they made for it; other bridges stay.'), button: t('Delete'), typeName: network.name, done: deleted },
     },
   ];
 }

@@ -9,6 +9,7 @@ import type { Pool } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
@@ -40,6 +41,7 @@ export default function Pools() {
       { key: 'id', header: msg('Id'), optional: true, cell: (pool) => <code>{pool.id}</code>, text: (pool) => pool.id },
     ];
   }, [hosts.data, t]);
+  const bulk = useBulk({ rows: pages.rows, id: (pool) => pool.id, name: nameOf, verbs: (pool) => verbs(pool) });
   const why = mayNot(user, 'pool.create');
   const create = <CreateButton label={t('Create a pool')} why={why} go={() => setMaking(true)} />;
   return (
@@ -53,12 +55,14 @@ export default function Pools() {
         id={(pool) => pool.id}
         name={nameOf}
         {...list}
+        {...bulk.list}
         query={<QueryBar {...bar} noun="pool" label={t('Filter pools')} placeholder={t('Filter: name:east, or words')} />}
         create={create}
         actions={(pool) => <VerbMenu name={pool.name} verbs={verbs(pool)} />}
         menu
         empty={<Nothing icon={PoolIcon} title={t('No pools you may see')} />}
       />
+      {bulk.dialog}
       {making && <CreatePool close={() => setMaking(false)} />}
       {dialogs}
     </>

@@ -39,7 +39,7 @@ export function usePoolVerbs() {
       danger: true,
       why: mayNot(user, 'pool.delete'),
       act: { method: 'pool.delete', params: { pool: pool.id }, title: t('Delete the pool {{name}}', { name: pool.name }) },
-      question: { text: t('Only an empty pool can be deleted.'), button: t('Delete'), done: deleted },
+      question: { text: t('Only an empty pool can be deleted.'), button: t('Delete'), typeName: pool.name, done: deleted },
     },
   ];
   const dialogs = (

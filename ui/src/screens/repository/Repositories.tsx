@@ -11,6 +11,7 @@ import type { Repository, RepositorySecret } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
@@ -78,6 +79,7 @@ export default function Repositories() {
       question: { text: t('What it holds stays there. It can be added again with what opens it; see that you have that first.'), button: t('Forget'), typeName: row.name },
     },
   ];
+  const bulk = useBulk({ rows: pages.rows, id: (row) => row.id, name: nameOf, verbs });
   const create = <CreateButton label={t('Add a repository')} why={why} go={() => setMaking(true)} />;
   return (
     <>
@@ -90,6 +92,7 @@ export default function Repositories() {
         id={(row) => row.id}
         name={nameOf}
         {...list}
+        {...bulk.list}
         query={<QueryBar {...bar} noun="repository" label={t('Filter repositories')} placeholder={t('Filter: kind:s3 place:nas, or words')} />}
         create={create}
         actions={(row) => <VerbMenu name={row.name} verbs={verbs(row)} />}
@@ -100,6 +103,7 @@ export default function Repositories() {
           </Nothing>
         }
       />
+      {bulk.dialog}
       {making && <CreateRepository close={() => setMaking(false)} />}
       {limiting && <EditLimits repository={limiting} close={() => setLimiting(undefined)} />}
       {verifying && <Verify repository={verifying} close={() => setVerifying(undefined)} />}

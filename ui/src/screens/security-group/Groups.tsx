@@ -9,6 +9,7 @@ import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { quoted } from '../../list/filter';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
@@ -52,6 +53,7 @@ export default function Groups() {
       },
     ];
   };
+  const bulk = useBulk({ rows: pages.rows, id: (group) => group.id, name: (group) => group.name, verbs });
   return (
     <>
       <ListView
@@ -63,6 +65,7 @@ export default function Groups() {
         id={(group) => group.id}
         name={(group) => group.name}
         {...list}
+        {...bulk.list}
         query={<QueryBar {...bar} noun="security_group" label={t('Filter security groups')} placeholder={t('Filter: tag:web pool:lab, or words')} />}
         create={create}
         actions={(group) => <VerbMenu name={group.name} verbs={verbs(group)} />}
@@ -73,6 +76,7 @@ export default function Groups() {
           </Nothing>
         }
       />
+      {bulk.dialog}
       {making && <CreateGroup close={() => setMaking(false)} />}
       {changing && <SetRules group={changing} close={() => setChanging(undefined)} />}
     </>

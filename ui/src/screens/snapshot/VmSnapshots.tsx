@@ -69,7 +69,7 @@ export function VmSnapshots({ vm }: { vm: Vm }) {
         danger: true,
         why,
         act: { method: 'snapshot.delete', params: { snapshot: snapshot.id }, title: t('Delete the snapshot {{name}}', { name: snapshot.name }) },
-        question: { text: t('The VM and its other snapshots stay as they are; nobody can go back to this one.'), button: t('Delete') },
+        question: { text: t('The VM and its other snapshots stay as they are; nobody can go back to this one.'), button: t('Delete'), typeName: snapshot.name },
       },
     ];
   };

@@ -9,6 +9,7 @@ import type { Sr } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
@@ -60,6 +61,7 @@ export default function Srs() {
       { key: 'id', header: msg('Id'), optional: true, cell: (sr) => <code>{sr.id}</code>, text: (sr) => sr.id },
     ];
   }, [format, names, t]);
+  const bulk = useBulk({ rows: pages.rows, id: (sr) => sr.id, name: (sr) => sr.name, verbs: (sr) => verbs(sr, { attach: () => setAttaching(sr) }) });
   const create = <CreateButton label={t('Attach storage')} why={mayNot(user, 'sr.create')} go={() => setMaking(true)} />;
   return (
     <>
@@ -72,6 +74,7 @@ export default function Srs() {
         id={(sr) => sr.id}
         name={(sr) => sr.name}
         {...list}
+        {...bulk.list}
         query={<QueryBar {...bar} noun="sr" label={t('Filter storage')} placeholder={t('Filter: kind:nfs host:xen1 free:<100GiB, or words')} />}
         create={create}
         actions={(sr) => <VerbMenu name={sr.name} verbs={verbs(sr, { attach: () => setAttaching(sr) })} />}
@@ -82,6 +85,7 @@ export default function Srs() {
           </Nothing>
         }
       />
+      {bulk.dialog}
       {making && <CreateSr close={() => setMaking(false)} />}
       {attaching && <AttachSr sr={attaching} close={() => setAttaching(undefined)} />}
     </>

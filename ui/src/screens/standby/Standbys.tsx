@@ -8,6 +8,7 @@ import type { Standby } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { Ago } from '../../parts/Ago';
@@ -45,6 +46,7 @@ export default function Standbys() {
     { key: 'follows', header: msg('Follows'), width: 8, wide: true, optional: true, cell: (row) => (row.automatic ? t('by itself') : t('when told')), text: (row) => String(row.automatic) },
     { key: 'id', header: msg('Id'), optional: true, cell: (row) => <code>{row.vm}</code>, text: (row) => row.vm },
   ], [names, t]);
+  const bulk = useBulk({ rows: pages.rows, id: (row) => row.vm, name: nameOf, verbs: (row) => verbs(row, { failBack: () => setBack(row) }) });
   const create = <CreateButton label={t('Make a standby')} why={mayNot(user, 'standby.create')} go={() => void navigate('/standbys/new')} />;
   return (
     <>
@@ -60,6 +62,7 @@ export default function Standbys() {
         clear={() => setQuery(null)}
         sort={sort || 'name'}
         setSort={setSort}
+        {...bulk.list}
         query={<QueryBar value={query ?? ''} set={setQuery} noun="standby" label={t('Filter standbys')} placeholder={t('Filter: status:incomplete age:>1d host:xen2, or words')} />}
         create={create}
         actions={(row) => <VerbMenu name={row.name} verbs={verbs(row, { failBack: () => setBack(row) })} />}
@@ -70,6 +73,7 @@ export default function Standbys() {
           </Nothing>
         }
       />
+      {bulk.dialog}
       {back && <FailBack standby={back} close={() => setBack(undefined)} />}
     </>
   );

@@ -4,6 +4,7 @@ import { Button, Progress, ProgressStep, ProgressStepper, Tooltip } from '@patte
 import { useTranslation } from 'react-i18next';
 import type { Task, TaskStep } from '../../api/generated';
 import { useActs } from '../../parts/acts';
+import type { Verb } from '../../parts/VerbMenu';
 import { over, STEP_STATUS, stepName } from '../../parts/words';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
@@ -49,39 +50,50 @@ export function TaskSteps({ steps, failed }: { steps: TaskStep[]; failed: boolea
 }
 
 /** Cancel, retry, abandon: those that make sense now. */
-export function TaskVerbs({ task, large }: { task: Task; large?: boolean }) {
+export function useTaskVerbs() {
   const { t } = useTranslation();
   const user = useUser();
+  return (task: Task): Verb[] => {
+    const params = { task: task.id };
+    const why = mayNot(user, 'task.cancel');
+    if (task.status === 'running') return [{ label: t('Cancel'), why, act: { method: 'task.cancel', params, title: t('Cancel: {{title}}', { title: task.title }) } }];
+    if (task.status !== 'parked') return [];
+    return [
+      { label: t('Retry'), why, act: { method: 'task.retry', params, title: t('Retry: {{title}}', { title: task.title }) } },
+      {
+        label: t('Abandon'),
+        danger: true,
+        why: mayNot(user, 'task.abandon'),
+        act: { method: 'task.abandon', params, title: t('Abandon: {{title}}', { title: task.title }) },
+        question: { text: t('What the task did so far stays as it is, and what it held is free again. Look at the hosts concerned first.'), button: t('Abandon') },
+      },
+    ];
+  };
+}
+
+export function TaskVerbs({ task, large }: { task: Task; large?: boolean }) {
+  const { t } = useTranslation();
   const { run, ask } = useActs();
-  const params = { task: task.id };
+  const verbs = useTaskVerbs();
   const look = large ? ({ variant: 'secondary' } as const) : ({ variant: 'link', isInline: true } as const);
-  const refused = mayNot(user, 'task.cancel');
-  const button = (label: string, onClick: () => void, why?: string) => {
+  return verbs(task).map(({ label, why, act, question }) => {
+    const go = () => {
+      if (act && question) ask({ ...act, ...question });
+      else if (act) void run(act);
+    };
     const made = (
-      <Button {...look} isAriaDisabled={!!why} onClick={why ? undefined : onClick}>
+      <Button key={label} {...look} isAriaDisabled={!!why} onClick={why ? undefined : go}>
         {label}
       </Button>
     );
-    return why ? <Tooltip content={t(why)}>{made}</Tooltip> : made;
-  };
-  if (task.status === 'running') {
-    return button(t('Cancel'), () => void run({ method: 'task.cancel', params, title: t('Cancel: {{title}}', { title: task.title }) }), refused);
-  }
-  if (task.status !== 'parked') return null;
-  const abandon = () =>
-    ask({
-      method: 'task.abandon',
-      params,
-      title: t('Abandon: {{title}}', { title: task.title }),
-      text: t('What the task did so far stays as it is, and what it held is free again. Look at the hosts concerned first.'),
-      button: t('Abandon'),
-    });
-  return (
-    <>
-      {button(t('Retry'), () => void run({ method: 'task.retry', params, title: t('Retry: {{title}}', { title: task.title }) }), refused)}
-      {button(t('Abandon'), abandon, mayNot(user, 'task.abandon'))}
-    </>
-  );
+    return why ? (
+      <Tooltip key={label} content={t(why)}>
+        {made}
+      </Tooltip>
+    ) : (
+      made
+    );
+  });
 }
 
 export const stuck = (task: Task): boolean => over(task.status) && task.status !== 'done';

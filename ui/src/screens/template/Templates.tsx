@@ -9,6 +9,7 @@ import type { Template } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
@@ -55,6 +56,7 @@ export default function Templates() {
     { key: 'created', header: msg('Created'), sort: 'created', width: 9, optional: true, cell: (row) => <Ago at={row.created} />, text: (row) => row.created },
     { key: 'id', header: msg('Id'), optional: true, cell: (row) => <code>{row.id}</code>, text: (row) => row.id },
   ], [format, names]);
+  const bulk = useBulk({ rows: pages.rows, id: (row) => row.id, name: (row) => row.name, verbs: (row) => verbs(row) });
   const create = <CreateButton label={t('Import an image')} why={mayNot(user, 'template.import')} go={() => setImporting(true)} />;
   return (
     <>
@@ -67,6 +69,7 @@ export default function Templates() {
         id={(row) => row.id}
         name={(row) => row.name}
         {...list}
+        {...bulk.list}
         query={<QueryBar {...bar} noun="template" label={t('Filter templates')} placeholder={t('Filter: kind:hvm ready:yes age:>90d, or words')} />}
         create={create}
         actions={(row) => <VerbMenu name={row.name} verbs={verbs(row)} />}
@@ -77,6 +80,7 @@ export default function Templates() {
           </Nothing>
         }
       />
+      {bulk.dialog}
       {importing && <ImportTemplate close={() => setImporting(false)} />}
     </>
   );

@@ -9,17 +9,17 @@ import { msg } from '../../i18n/msg';
 import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
-import { useActs } from '../../parts/acts';
 import { Nothing } from '../../parts/feedback';
 import { NumberField, TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { useFormat } from '../../parts/format';
-import { RowAction } from '../../parts/RowAction';
 import { SecretDialog } from '../../parts/SecretDialog';
 import { seesSecurity } from '../../rules/may';
+import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { useUser } from '../../shell/user';
 import { Bindings, BindingsField, complete } from '../user/Bindings';
 
@@ -29,7 +29,6 @@ export default function Tokens() {
   const { t } = useTranslation();
   const me = useUser();
   const format = useFormat();
-  const { ask } = useActs();
   const [making, setMaking] = useState(false);
   const [created, setCreated] = useState<CreatedToken>();
   const secure = seesSecurity(me);
@@ -57,14 +56,15 @@ export default function Tokens() {
       {t('Create a token')}
     </Button>
   );
-  const revoke = (token: Token) =>
-    ask({
-      method: 'token.revoke',
-      params: { token: token.id },
-      title: t('Revoke the token {{name}}', { name: token.name }),
-      text: t('What signs in with it is refused from now on.'),
-      button: t('Revoke'),
-    });
+  const verbs = (token: Token): Verb[] => [
+    {
+      label: t('Revoke'),
+      danger: true,
+      act: { method: 'token.revoke', params: { token: token.id }, title: t('Revoke the token {{name}}', { name: token.name }) },
+      question: { text: t('What signs in with it is refused from now on.'), button: t('Revoke'), typeName: token.name },
+    },
+  ];
+  const bulk = useBulk({ rows: pages.rows, id: (token) => token.id, name: nameOf, verbs });
   return (
     <>
       <ListView
@@ -76,15 +76,18 @@ export default function Tokens() {
         id={(token) => token.id}
         name={nameOf}
         {...list}
+        {...bulk.list}
         query={<QueryBar {...bar} noun="token" label={t('Filter tokens')} placeholder={t('Filter: user:anna expires:<2027-01-01, or words')} />}
         create={create}
-        actions={(token) => <RowAction label={t('Revoke')} name={token.name} danger go={() => revoke(token)} />}
+        actions={(token) => <VerbMenu name={token.name} verbs={verbs(token)} />}
+        menu
         empty={
           <Nothing icon={KeyIcon} title={t('No tokens yet')}>
             {t('A script signs in with a token, not with your password. It never has more rights than you.')}
           </Nothing>
         }
       />
+      {bulk.dialog}
       {making && <CreateToken close={() => setMaking(false)} done={setCreated} />}
       {created && (
         <SecretDialog

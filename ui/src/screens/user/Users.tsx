@@ -10,6 +10,7 @@ import { msg } from '../../i18n/msg';
 import { useAll } from '../../list/all';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
@@ -54,6 +55,7 @@ export default function Users() {
       {t('Create a user')}
     </Button>
   );
+  const bulk = useBulk({ rows: pages.rows, id: (user) => user.id, name: (user) => user.name, verbs: (user) => verbs(user, () => setEditing(user)) });
   return (
     <>
       <ListView
@@ -64,6 +66,7 @@ export default function Users() {
         id={(user) => user.id}
         name={(user) => user.name}
         {...list}
+        {...bulk.list}
         query={<QueryBar {...bar} noun="user" label={t('Filter users')} placeholder={t('Filter: role:admin totp:no, or words')} />}
         create={create}
         actions={(user) => <VerbMenu name={user.name} verbs={verbs(user, () => setEditing(user))} />}
@@ -71,6 +74,7 @@ export default function Users() {
         empty={<Nothing icon={UsersIcon} title={t('No users')} />}
       />
       <Roles />
+      {bulk.dialog}
       {editing && <EditUser user={editing === 'new' ? undefined : editing} close={() => setEditing(undefined)} />}
     </>
   );

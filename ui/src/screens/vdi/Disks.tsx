@@ -7,9 +7,9 @@ import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import type { Sr, Vdi } from '../../api/generated';
 import { msg } from '../../i18n/msg';
-import { Bulk } from '../../list/Bulk';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useLiveRows } from '../../live/rows';
@@ -24,9 +24,9 @@ import { useUser } from '../../shell/user';
 import { CloneDisk, CreateDisk, ImportDisk, ResizeDisk } from './dialogs';
 import { DiskElsewhere } from './Elsewhere';
 import { UploadDisk } from './UploadDisk';
-import { useVdiCannot, useVdiVerbs } from './verbs';
+import { useVdiVerbs } from './verbs';
 
-type Form = { kind: 'create' | 'import' | 'upload' | 'delete' } | { kind: 'resize' | 'clone' | 'copy' | 'move'; vdi: Vdi };
+type Form = { kind: 'create' | 'import' | 'upload' } | { kind: 'resize' | 'clone' | 'copy' | 'move'; vdi: Vdi };
 
 /** `within`: shown on another page, only those that pass this filter; `sr`: that page is its. */
 export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
@@ -36,11 +36,9 @@ export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
   const names = useNames();
   const srName = useSrName();
   const verbs = useVdiVerbs();
-  const cannot = useVdiCannot();
   const [query, setQuery] = useUrlState('q');
   const [sort, setSort] = useUrlState('sort');
   const [form, setForm] = useState<Form>();
-  const [chosen, setChosen] = useState(new Map<string, Vdi>());
   const filter = within ? (query ? `${within} (${query})` : within) : (query ?? '');
   const pages = usePages('vdi.list', { filter, sort: sort ?? '' });
   useLiveRows('vdi', filter, sort ?? '');
@@ -75,6 +73,8 @@ export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
   );
   const close = () => setForm(undefined);
   const open = (kind: 'resize' | 'clone' | 'copy' | 'move', vdi: Vdi) => () => setForm({ kind, vdi });
+  const verbsOf = (vdi: Vdi) => verbs(vdi, { resize: open('resize', vdi), clone: open('clone', vdi), copy: open('copy', vdi), move: open('move', vdi) });
+  const bulk = useBulk({ rows: pages.rows, id: (vdi) => vdi.id, name: (vdi) => vdi.name, verbs: verbsOf });
   return (
     <>
       <ListView
@@ -91,14 +91,9 @@ export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
         sort={sort ?? ''}
         setSort={setSort}
         query={<QueryBar value={query ?? ''} set={setQuery} noun="vdi" label={t('Filter disks')} placeholder={t('Filter: attached:no size:>100GiB host:xen1, or words')} />}
-        selection={{ chosen, set: setChosen }}
-        bulk={
-          <Button variant="secondary" isDanger onClick={() => setForm({ kind: 'delete' })}>
-            {t('Delete')}
-          </Button>
-        }
+        {...bulk.list}
         create={create}
-        actions={(vdi) => <VerbMenu name={vdi.name} verbs={verbs(vdi, { resize: open('resize', vdi), clone: open('clone', vdi), copy: open('copy', vdi), move: open('move', vdi) })} />}
+        actions={(vdi) => <VerbMenu name={vdi.name} verbs={verbsOf(vdi)} />}
         menu
         empty={
           <Nothing icon={DiskIcon} title={within ? t('No disks here') : t('No disks yet')}>
@@ -112,21 +107,7 @@ export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
       {form?.kind === 'resize' && <ResizeDisk vdi={form.vdi} close={close} />}
       {form?.kind === 'clone' && <CloneDisk vdi={form.vdi} close={close} />}
       {(form?.kind === 'copy' || form?.kind === 'move') && <DiskElsewhere vdi={form.vdi} move={form.kind === 'move'} close={close} />}
-      {form?.kind === 'delete' && (
-        <Bulk
-          title={t('Delete {{count}} disks', { count: chosen.size })}
-          text={t('All that is on them is lost.')}
-          button={t('Delete')}
-          danger
-          method="vdi.delete"
-          params={(id) => ({ vdi: id })}
-          items={[...chosen.values()].map((vdi) => ({ id: vdi.id, name: vdi.name, cannot: cannot.delete(vdi) }))}
-          close={() => {
-            close();
-            setChosen(new Map());
-          }}
-        />
-      )}
+      {bulk.dialog}
     </>
   );
 }

@@ -40,6 +40,17 @@ export function useVmVerb() {
   };
 }
 
+export function useVmVerbs() {
+  const { t } = useTranslation();
+  const user = useUser();
+  const acts = useVmActs();
+  return (vm: Subject, place?: Place, deleted?: () => void): Verb[] =>
+    VM_VERBS.map((verb) => {
+      const done = verb.method === 'vm.delete' ? deleted : undefined;
+      return { label: t(verb.label), danger: verb.danger, why: vmCannot(user, verb.method, vm, place), ...acts(vm, verb, done) };
+    });
+}
+
 interface Props {
   vm: Subject;
   place?: Place;
@@ -50,12 +61,6 @@ interface Props {
 }
 
 export function VmMenu({ vm, place, labelled, deleted, more = [] }: Props) {
-  const { t } = useTranslation();
-  const user = useUser();
-  const acts = useVmActs();
-  const verbs = VM_VERBS.map((verb): Verb => {
-    const done = verb.method === 'vm.delete' ? deleted : undefined;
-    return { label: t(verb.label), danger: verb.danger, why: vmCannot(user, verb.method, vm, place), ...acts(vm, verb, done) };
-  });
+  const verbs = useVmVerbs()(vm, place, deleted);
   return <VerbMenu name={vm.name} labelled={labelled} verbs={[...verbs.slice(0, -2), ...more, ...verbs.slice(-2)]} />;
 }

@@ -1,25 +1,23 @@
 // The table of VMs: filtered, sorted and paged by the orchestrator, live.
 
-import { Button, Dropdown, DropdownItem, DropdownList, MenuToggle } from '@patternfly/react-core';
+import { Button } from '@patternfly/react-core';
 import MachineIcon from '@patternfly/react-icons/dist/esm/icons/virtual-machine-icon';
-import { useMemo, useState } from 'react';
+import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
-import type { VmRow } from '../../api/generated';
-import { Bulk } from '../../list/Bulk';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
 import { useUrlState } from '../../parts/url';
 import { mayNot } from '../../rules/may';
-import { VM_VERBS, vmCannot, verbParams, type VerbInfo } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 import { MetricsLink } from '../metrics/MetricsLink';
 import { vmColumns } from './columns';
 import { useLiveRows } from '../../live/rows';
-import { VmMenu } from './VmMenu';
+import { useVmVerbs, VmMenu } from './VmMenu';
 
 interface Props {
   /** Shown within another page: only VMs that pass this, too. */
@@ -32,11 +30,10 @@ export default function Vms({ within, title }: Props) {
   const user = useUser();
   const navigate = useNavigate();
   const format = useFormat();
+  const verbs = useVmVerbs();
   const columns = useMemo(() => vmColumns(format), [format]);
   const [query, setQuery] = useUrlState('q');
   const [sort, setSort] = useUrlState('sort');
-  const [chosen, setChosen] = useState(new Map<string, VmRow>());
-  const [bulk, setBulk] = useState<{ verb: VerbInfo; vms: VmRow[] }>();
   const filter = within ? (query ? `${within} (${query})` : within) : (query ?? '');
   const pages = usePages('vm.list', { filter, sort: sort ?? '' });
   useLiveRows('vm', filter, sort ?? '');
@@ -46,8 +43,7 @@ export default function Vms({ within, title }: Props) {
       {t('Create a VM')}
     </Button>
   );
-  // What was selected may have changed meanwhile.
-  const current = (vm: VmRow) => pages.rows.find((row) => row.id === vm.id) ?? vm;
+  const bulk = useBulk({ rows: pages.rows, id: (vm) => vm.id, name: (vm) => vm.name, verbs });
   return (
     <>
       <ListView
@@ -71,8 +67,7 @@ export default function Vms({ within, title }: Props) {
             placeholder={t('Filter: power:running tag:prod memory:>4GiB, or words')}
           />
         }
-        selection={{ chosen, set: setChosen }}
-        bulk={<BulkMenu choose={(verb) => setBulk({ verb, vms: [...chosen.values()].map(current) })} />}
+        {...bulk.list}
         actions={(vm) => <VmMenu vm={vm} />}
         menu
         extra={<MetricsLink of="vm" filter={filter} />}
@@ -84,46 +79,7 @@ export default function Vms({ within, title }: Props) {
           </Nothing>
         }
       />
-      {bulk && (
-        <Bulk
-          title={t('{{verb}}: {{count}} VMs', { verb: t(bulk.verb.label), count: bulk.vms.length })}
-          text={bulk.verb.danger ? t('This cannot be taken back.') : undefined}
-          button={t(bulk.verb.label)}
-          danger={bulk.verb.danger}
-          method={bulk.verb.method}
-          params={(id) => verbParams(bulk.verb.method, { id })}
-          items={bulk.vms.map((vm) => ({ id: vm.id, name: vm.name, cannot: vmCannot(user, bulk.verb.method, vm) }))}
-          close={() => {
-            setBulk(undefined);
-            setChosen(new Map());
-          }}
-        />
-      )}
+      {bulk.dialog}
     </>
-  );
-}
-
-function BulkMenu({ choose }: { choose: (verb: VerbInfo) => void }) {
-  const { t } = useTranslation();
-  const [open, setOpen] = useState(false);
-  return (
-    <Dropdown
-      isOpen={open}
-      onOpenChange={setOpen}
-      onSelect={() => setOpen(false)}
-      toggle={(ref) => (
-        <MenuToggle ref={ref} isExpanded={open} onClick={() => setOpen(!open)}>
-          {t('With the selected')}
-        </MenuToggle>
-      )}
-    >
-      <DropdownList>
-        {VM_VERBS.map((verb) => (
-          <DropdownItem key={verb.method} isDanger={verb.danger} onClick={() => choose(verb)}>
-            {t(verb.label)}
-          </DropdownItem>
-        ))}
-      </DropdownList>
-    </Dropdown>
   );
 }

@@ -9,6 +9,7 @@ import type { Wave } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
@@ -35,24 +36,29 @@ export default function Waves() {
     ],
     [format, t],
   );
+  const bulk = useBulk({ rows: pages.rows, id: (wave) => wave.id, name: nameOf, verbs: (wave) => verbs(wave) });
   return (
-    <ListView
-      title={t('Waves')}
-      about={t('VMs of a source that move together, so many at a time.')}
-      noun="waves"
-      columns={columns}
-      pages={pages}
-      id={(wave) => wave.id}
-      name={nameOf}
-      {...list}
-      query={<QueryBar {...bar} noun="wave" label={t('Filter waves')} placeholder={t('Filter: status:running age:<7d, or words')} />}
-      actions={(wave) => <VerbMenu name={wave.name} verbs={verbs(wave)} />}
-      menu
-      empty={
-        <Nothing icon={ImportIcon} title={t('No waves')} action={<Link to="/imports/new">{t('Take VMs out of vSphere')}</Link>}>
-          {t('Choose the VMs in the wizard, then keep them as a wave instead of beginning at once.')}
-        </Nothing>
-      }
-    />
+    <>
+      <ListView
+        title={t('Waves')}
+        about={t('VMs of a source that move together, so many at a time.')}
+        noun="waves"
+        columns={columns}
+        pages={pages}
+        id={(wave) => wave.id}
+        name={nameOf}
+        {...list}
+        {...bulk.list}
+        query={<QueryBar {...bar} noun="wave" label={t('Filter waves')} placeholder={t('Filter: status:running age:<7d, or words')} />}
+        actions={(wave) => <VerbMenu name={wave.name} verbs={verbs(wave)} />}
+        menu
+        empty={
+          <Nothing icon={ImportIcon} title={t('No waves')} action={<Link to="/imports/new">{t('Take VMs out of vSphere')}</Link>}>
+            {t('Choose the VMs in the wizard, then keep them as a wave instead of beginning at once.')}
+          </Nothing>
+        }
+      />
+      {bulk.dialog}
+    </>
   );
 }

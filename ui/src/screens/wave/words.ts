@@ -51,7 +51,7 @@ export function useWaveVerbs() {
         danger: true,
         why: mayNot(user, 'wave.delete') ?? keeps(wave),
         act: { method: 'wave.delete', params, title: t('Delete the wave {{name}}', { name }) },
-        question: { text: t('What it moved stays; what has not begun does not begin.'), button: t('Delete') },
+        question: { text: t('What it moved stays; what has not begun does not begin.'), button: t('Delete'), typeName: name },
       },
     ];
   };

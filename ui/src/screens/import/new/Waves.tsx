@@ -121,9 +121,10 @@ function Result({ draft, plan }: { draft: ImportDraft; plan: ImportPlan }) {
           title={t('Keep these waves')}
           text={t('Nothing moves until the wave is begun.')}
           button={t('Create')}
-          method="wave.create"
-          params={(id) => plannedWave(draft, prefix.trim(), plan.waves.find((wave) => String(wave.number) === id) ?? { number: 0, vms: [] })}
-          items={plan.waves.map((wave) => ({ id: String(wave.number), name: `${prefix.trim()}-${wave.number}` }))}
+          items={plan.waves.map((wave) => {
+            const name = `${prefix.trim()}-${wave.number}`;
+            return { id: String(wave.number), name, act: { method: 'wave.create', params: plannedWave(draft, prefix.trim(), wave), title: name } };
+          })}
           close={() => setKeeping(false)}
         />
       )}
