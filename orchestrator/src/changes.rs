@@ -2,6 +2,7 @@
 //!
 //! It is a hint to read again, no state: nothing is kept, and a subscriber that is too slow hears that it missed some. What
 //! hosts change, and what tasks and the scheduler do, is not in here; rows, tasks and events have subscriptions for that.
+//! What is seen of SRs from time to time has none, and is told here.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
@@ -49,8 +50,13 @@ impl Changes {
     /// A call of this method has changed something.
     pub fn note(&self, method: &'static str) {
         if let Some((noun, _)) = method.split_once('.') {
-            let _nobody_listens = self.0.send(noun);
+            self.note_noun(noun);
         }
+    }
+
+    /// Something of this noun has changed without a call.
+    pub fn note_noun(&self, noun: &'static str) {
+        let _nobody_listens = self.0.send(noun);
     }
 
     #[must_use]
@@ -96,7 +102,8 @@ mod tests {
         for method in ["network.create", "network.delete", "user.update"] {
             changes.note(method);
         }
-        assert_eq!(next(&mut live).await, Some(Changed::Nouns(BTreeSet::from(["network", "user"]))));
+        changes.note_noun("sr");
+        assert_eq!(next(&mut live).await, Some(Changed::Nouns(BTreeSet::from(["network", "sr", "user"]))));
         for _ in 0..=BEHIND {
             changes.note("pool.create");
         }

@@ -48,6 +48,7 @@ pub async fn look(app: &App, levels: &mut HashMap<SrId, Level>) {
         Ok(recorded) => recorded,
         Err(error) => return tracing::warn!(%error, "what SRs must hold cannot be read"),
     };
+    let mut news = false;
     for (host, record) in app.views.hosts() {
         let Some(state) = app.fleet.state(host).filter(|state| state.is_heard()) else {
             recorded.missed(&record);
@@ -62,18 +63,21 @@ pub async fn look(app: &App, levels: &mut HashMap<SrId, Level>) {
             match scan_sr(&app.fleet, host, sr).await {
                 Ok(facts) => {
                     let seen = SeenSr { space: facts.space, copy_on_write: facts.copy_on_write };
-                    state.note_sr(sr, Ok(seen));
+                    news |= state.note_sr(sr, Ok(seen));
                     tell(app, (sr, &name, host), facts.space, levels).await;
                     if let Some(known) = &known {
                         recorded.compare((&name, &record), pool.as_ref(), (known, &facts));
                     }
                 }
                 Err(error) => {
-                    state.note_sr(sr, Err(error.to_string()));
+                    news |= state.note_sr(sr, Err(error.to_string()));
                     recorded.missed(&record);
                 }
             }
         }
+    }
+    if news {
+        app.changes.note_noun("sr");
     }
     recorded.tell(app).await;
 }

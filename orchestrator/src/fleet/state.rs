@@ -172,8 +172,13 @@ impl HostState {
         self.lock().srs.get(&sr).cloned()
     }
 
-    pub fn note_sr(&self, sr: SrId, seen: Result<SeenSr, String>) {
-        self.lock().srs.insert(sr, seen);
+    /// Whether that is new.
+    #[must_use]
+    pub fn note_sr(&self, sr: SrId, seen: Result<SeenSr, String>) -> bool {
+        let mut inner = self.lock();
+        let news = inner.srs.get(&sr) != Some(&seen);
+        inner.srs.insert(sr, seen);
+        news
     }
 
     /// Whether that is new.
@@ -265,6 +270,17 @@ mod tests {
 
     fn observed() -> ObservedVm {
         test_support::observed(VmId::new(), Power::Running)
+    }
+
+    #[test]
+    fn an_sr_that_looks_the_same_is_no_news() {
+        let (state, sr) = (HostState::default(), SrId::new());
+        let seen = |free| Ok(SeenSr { space: SrSpace { free, ..SrSpace::default() }, copy_on_write: true });
+        assert!(state.note_sr(sr, seen(7)));
+        assert!(!state.note_sr(sr, seen(7)));
+        assert!(state.note_sr(sr, seen(6)));
+        assert!(state.note_sr(sr, Err("it is gone".to_owned())));
+        assert!(!state.note_sr(sr, Err("it is gone".to_owned())));
     }
 
     #[test]

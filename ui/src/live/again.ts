@@ -10,6 +10,8 @@ import { refresh } from '../api/client';
 export const SOON_MS = 100;
 /** From one reading to the next, while changes keep coming. */
 export const AGAIN_MS = 700;
+/** What is told of otherwise is read so often all the same, for what nobody told. */
+export const FALLBACK_MS = 30_000;
 
 /** How long to wait before reading what was read last at `last`. */
 export const pauseBefore = (now: number, last: number): number => Math.max(SOON_MS, last + AGAIN_MS - now);

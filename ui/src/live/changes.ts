@@ -8,7 +8,7 @@ import { Again } from './again';
 /** They have subscriptions that tell what has changed. */
 const TOLD = ['vm', 'host', 'vdi', 'task', 'event'];
 /** What is shown of one noun follows from another. */
-const BESIDE: Record<string, string[]> = { alarm_rule: ['alarm'], backup_job: ['backup_run'], repository: ['backup'], wave: ['import'], network: ['vm'], security_group: ['vm'] };
+const BESIDE: Record<string, string[]> = { alarm_rule: ['alarm'], backup_job: ['backup_run'], repository: ['backup'], wave: ['import'], import: ['wave'], backup: ['backup_run'], network: ['vm'], security_group: ['vm'] };
 
 const ALL = [...new Set(Object.keys(METHODS).map((method) => method.split('.')[0] as string))].filter((noun) => !TOLD.includes(noun));
 

@@ -5,8 +5,20 @@ import { useSocket } from '../api/client';
 import type { Task } from '../api/generated';
 import { over } from '../parts/words';
 import { Again } from './again';
+import { concerned } from './changes';
 
 const KEPT = 100;
+
+/**
+ * What a task that goes on has changed of what has no subscription of its own: a run of a backup job, an import, what
+ * its subjects and its method name. They are read again with it, not by the clock.
+ */
+export function touched(before: Task | undefined, task: Task): string[] {
+  const same = before && before.status === task.status && before.percent === task.percent && before.message === task.message && JSON.stringify(before.steps) === JSON.stringify(task.steps);
+  if (same) return [];
+  const nouns = [...task.subjects.map((subject) => subject.split('/')[0] ?? ''), task.method.split('.')[0] ?? ''];
+  return [...new Set(nouns)].filter((noun) => noun && noun !== 'system').flatMap(concerned);
+}
 
 type Ended = (task: Task) => void;
 
@@ -36,6 +48,8 @@ class Tasks {
       const before = this.tasks.get(task.id);
       if (before && over(before.status) && !over(task.status) && before.status !== 'parked') continue;
       this.tasks.set(task.id, task);
+      const nouns = touched(before, task);
+      if (nouns.length) this.again.ask(...nouns);
       if (!over(task.status)) continue;
       if (!before || !over(before.status)) this.changed(task);
       this.mine.get(task.id)?.(task);

@@ -141,6 +141,7 @@ export const storage: Record<string, string> = {
     'Tous ses disques et sa mémoire au même instant : la VM peut repartir de là. Elle tourne pendant que l’essentiel de sa mémoire est écrit, et s’arrête pour le reste.',
   'Keep its memory too': 'Garder aussi sa mémoire',
   'with memory': 'avec mémoire',
+  'with memory, {{size}}': 'avec mémoire, {{size}}',
   'Go on from it': 'Repartir de là',
   'Go on from {{name}}': 'Repartir de {{name}}',
   '{{vm}} runs again as it was {{when}}, with its memory and its disks of that instant. What the disks hold now is lost, unless you take a snapshot first.':

@@ -5,6 +5,7 @@ import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useParams } from 'react-router';
 import { useRead } from '../../api/client';
+import { FALLBACK_MS } from '../../live/again';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
@@ -20,7 +21,7 @@ export default function ImportPage() {
   const format = useFormat();
   const names = useNames();
   const { import: id = '' } = useParams();
-  const read = useRead('import.get', { import: id }, { every: 2_000 });
+  const read = useRead('import.get', { import: id }, { every: FALLBACK_MS });
   const row = read.data;
   if (read.isPending) return <Loading />;
   if (!row) return <Failed error={read.error} retry={() => void read.refetch()} />;

@@ -10,6 +10,7 @@ import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { useBulk } from '../../list/useBulk';
+import { FALLBACK_MS } from '../../live/again';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
@@ -30,7 +31,7 @@ export default function Imports() {
   const [archived, setArchived] = useUrlState('archived');
   const { wanted, bar, list } = useListState('-created');
   const clear = useUrlClear('q', 'archived');
-  const pages = usePages('import.list', { ...wanted, archived: archived === 'yes' }, 3_000);
+  const pages = usePages('import.list', { ...wanted, archived: archived === 'yes' }, FALLBACK_MS);
   const columns = useMemo((): Column<Import>[] => [
     { key: 'name', header: msg('Name'), sort: 'name', cell: (row) => <Link to={`/imports/${row.id}`}>{row.name}</Link>, text: (row) => row.name },
     {

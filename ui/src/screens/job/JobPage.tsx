@@ -5,6 +5,7 @@ import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import type { BackupJob } from '../../api/generated';
+import { FALLBACK_MS } from '../../live/again';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
@@ -27,7 +28,7 @@ export default function JobPage() {
   const verbs = useJobVerbs();
   const { job: reference = '' } = useParams();
   const [tab, setTab] = useUrlState('tab');
-  const read = useRead('backup_job.get', { job: reference }, { every: 10_000 });
+  const read = useRead('backup_job.get', { job: reference }, { every: FALLBACK_MS });
   const job = read.data;
   if (read.isPending) return <Loading />;
   if (!job) return <Failed error={read.error} retry={() => void read.refetch()} />;

@@ -11,6 +11,7 @@ import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
+import { FALLBACK_MS } from '../../live/again';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
 import { useUrlState } from '../../parts/url';
@@ -25,7 +26,7 @@ export function RunList({ job, extra }: { job?: string; extra?: React.ReactNode 
   const format = useFormat();
   const [sort, setSort] = useUrlState('sort');
   const [query, setQuery] = useUrlState('q');
-  const pages = usePages('backup_run.list', { job: job ?? null, filter: query ?? '', sort: sort ?? '' }, 3_000);
+  const pages = usePages('backup_run.list', { job: job ?? null, filter: query ?? '', sort: sort ?? '' }, FALLBACK_MS);
   const columns = useMemo((): Column<BackupRun>[] => {
     const rate = (run: BackupRun) => {
       const found = speed(ofRun(run));

@@ -6,6 +6,7 @@ import { useTranslation } from 'react-i18next';
 import { Link, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import type { BackupRun, RunVm } from '../../api/generated';
+import { FALLBACK_MS } from '../../live/again';
 import { useTasks } from '../../live/tasks';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
@@ -23,7 +24,7 @@ export default function RunPage() {
   const user = useUser();
   const format = useFormat();
   const { run: id = '' } = useParams();
-  const read = useRead('backup_run.get', { run: id }, { every: 2_000 });
+  const read = useRead('backup_run.get', { run: id }, { every: FALLBACK_MS });
   const run = read.data;
   if (read.isPending) return <Loading />;
   if (!run) return <Failed error={read.error} retry={() => void read.refetch()} />;

@@ -5,6 +5,7 @@ import BackIcon from '@patternfly/react-icons/dist/esm/icons/angle-left-icon';
 import OnIcon from '@patternfly/react-icons/dist/esm/icons/angle-right-icon';
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
+import { FALLBACK_MS } from '../../live/again';
 import { Failed, Loading } from '../../parts/feedback';
 import { useUrlState } from '../../parts/url';
 import { DayCell } from './DayCell';
@@ -27,11 +28,11 @@ export default function Runs() {
 function Calendar({ toggle }: { toggle: React.ReactNode }) {
   const { t, i18n } = useTranslation();
   const [shown, setShown] = useUrlState('month');
-  const jobs = useAll('backup_job.list', {}, { every: 10_000 });
+  const jobs = useAll('backup_job.list', {}, { every: FALLBACK_MS });
   const now = new Date();
   const [year = now.getFullYear(), number = now.getMonth() + 1] = (shown ?? '').split('-').filter(Boolean).map(Number);
   const days = useMemo(() => month(year, number), [year, number]);
-  const runs = useAll('backup_run.list', { filter: within(days) }, { every: 10_000 });
+  const runs = useAll('backup_run.list', { filter: within(days) }, { every: FALLBACK_MS });
   if (runs.error ?? jobs.error) return <Failed error={runs.error ?? jobs.error} />;
   if (!runs.data || !jobs.data) return <Loading />;
   const language = i18n.language === 'pseudo' ? 'en' : i18n.language;

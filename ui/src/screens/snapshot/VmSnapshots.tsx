@@ -126,7 +126,7 @@ function Row({ branch: { snapshot, level, lines, last }, verbs }: { branch: Bran
           <span>
             <span className="x-labels">
               <strong>{snapshot.name}</strong>
-              {snapshot.memory && <Label isCompact>{t('with memory')}</Label>}
+              {snapshot.memory && <Label isCompact>{snapshot.memory.kept ? t('with memory, {{size}}', { size: format.bytes(snapshot.memory.kept.bytes) }) : t('with memory')}</Label>}
               {snapshot.current && (
                 <Label isCompact color="blue">
                   {t('the VM goes on from here')}

@@ -6,6 +6,7 @@ import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Sr } from '../../api/generated';
+import { FALLBACK_MS } from '../../live/again';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
@@ -34,7 +35,7 @@ export default function SrPage() {
   const [tab, setTab] = useUrlState('tab');
   const [attaching, setAttaching] = useState(false);
   const verbs = useSrVerbs();
-  const read = useRead('sr.get', { sr: reference }, { every: 10_000 });
+  const read = useRead('sr.get', { sr: reference }, { every: FALLBACK_MS });
   const sr = read.data;
   if (read.isPending) return <Loading />;
   if (!sr) return <Failed error={read.error} retry={() => void read.refetch()} />;

@@ -13,6 +13,7 @@ import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
+import { FALLBACK_MS } from '../../live/again';
 import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
@@ -34,7 +35,7 @@ export default function Srs() {
   const { wanted, bar, list } = useListState();
   const [making, setMaking] = useState(false);
   const [attaching, setAttaching] = useState<Sr>();
-  const pages = usePages('sr.list', wanted, 10_000);
+  const pages = usePages('sr.list', wanted, FALLBACK_MS);
   const columns = useMemo((): Column<Sr>[] => {
     const hosts = (sr: Sr) => (sr.hosts.length > 3 ? t('{{count}} hosts', { count: sr.hosts.length }) : sr.hosts.map(names.host).join(', ')) || '—';
     const room = (sr: Sr) => (sr.space ? t('{{free}} free of {{total}}', { free: format.bytes(sr.space.free), total: format.bytes(sr.space.total) }) : '—');

@@ -7,6 +7,7 @@ import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Standby } from '../../api/generated';
 import { Ago } from '../../parts/Ago';
+import { FALLBACK_MS } from '../../live/again';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
@@ -29,7 +30,7 @@ export default function StandbyPage() {
   const [tab, setTab] = useUrlState('tab');
   const [back, setBack] = useState(false);
   const verbs = useStandbyVerbs();
-  const read = useRead('standby.get', { standby: reference }, { every: 5_000 });
+  const read = useRead('standby.get', { standby: reference }, { every: FALLBACK_MS });
   const standby = read.data;
   if (read.isPending) return <Loading />;
   if (!standby) return <Failed error={read.error} retry={() => void read.refetch()} />;

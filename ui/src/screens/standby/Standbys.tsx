@@ -11,6 +11,7 @@ import { ListView } from '../../list/ListView';
 import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
+import { FALLBACK_MS } from '../../live/again';
 import { Ago } from '../../parts/Ago';
 import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
@@ -34,7 +35,7 @@ export default function Standbys() {
   const [query, setQuery] = useUrlState('q');
   const [sort, setSort] = useUrlState('sort');
   const [back, setBack] = useState<Standby>();
-  const pages = usePages('standby.list', { filter: query ?? '', sort: sort ?? '' }, 10_000);
+  const pages = usePages('standby.list', { filter: query ?? '', sort: sort ?? '' }, FALLBACK_MS);
   const columns = useMemo((): Column<Standby>[] => [
     { key: 'name', header: msg('Name'), sort: 'name', cell: (row) => <Link to={`/standbys/${row.vm}`}>{row.name}</Link>, text: nameOf },
     { key: 'status', header: msg('State'), sort: 'status', width: 10, cell: (row) => <StandbyLabel status={row.status} />, text: (row) => row.status },

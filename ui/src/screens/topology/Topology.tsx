@@ -6,6 +6,7 @@ import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Sr, VmRow } from '../../api/generated';
+import { FALLBACK_MS } from '../../live/again';
 import { useLiveRows } from '../../live/rows';
 import { Failed, Loading } from '../../parts/feedback';
 import { HostLabel } from '../../parts/state';
@@ -25,7 +26,7 @@ export default function Topology() {
   const hosts = useRead('host.list', { limit: 1000 });
   useLiveRows('host', '');
   const networks = useAll('network.list', {});
-  const srs = useAll('sr.list', {}, { every: 10_000 });
+  const srs = useAll('sr.list', {}, { every: FALLBACK_MS });
   const vdis = useRead('vdi.list', { filter: ATTACHED, limit: MOST });
   useLiveRows('vdi', ATTACHED);
   const vms = useRead('vm.list', { limit: MOST, sort: 'name' });

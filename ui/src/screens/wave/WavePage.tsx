@@ -7,6 +7,7 @@ import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Wave } from '../../api/generated';
 import { Facts } from '../../parts/Facts';
+import { FALLBACK_MS } from '../../live/again';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
 import { PageHead } from '../../parts/PageHead';
@@ -19,7 +20,7 @@ export default function WavePage() {
   const navigate = useNavigate();
   const verbs = useWaveVerbs();
   const { wave: id = '' } = useParams();
-  const read = useRead('wave.get', { wave: id }, { every: 3_000 });
+  const read = useRead('wave.get', { wave: id }, { every: FALLBACK_MS });
   const wave = read.data;
   if (read.isPending) return <Loading />;
   if (!wave) return <Failed error={read.error} retry={() => void read.refetch()} />;

@@ -10,6 +10,7 @@ import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
 import { useBulk } from '../../list/useBulk';
+import { FALLBACK_MS } from '../../live/again';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
@@ -25,7 +26,7 @@ export default function Waves() {
   const format = useFormat();
   const verbs = useWaveVerbs();
   const { wanted, bar, list } = useListState('created');
-  const pages = usePages('wave.list', wanted, 5_000);
+  const pages = usePages('wave.list', wanted, FALLBACK_MS);
   const columns = useMemo(
     (): Column<Wave>[] => [
       { key: 'name', header: msg('Name'), sort: 'name', cell: (wave) => <Link to={`/waves/${wave.id}`}>{wave.name}</Link>, text: nameOf },
