@@ -15,6 +15,7 @@ import { useUrlState } from '../../parts/url';
 import { PageTitle } from '../../parts/PageTitle';
 import { hitBy, storageOf, type Picture } from './hit';
 import { useAll } from '../../list/all';
+import { HitList } from './HitList';
 
 const MOST = 1000;
 const ATTACHED = 'attached:yes';
@@ -72,7 +73,10 @@ export default function Topology() {
               {t('Forget it')}
             </Button>
           }
-        />
+        >
+          {picture.networks.some(({ id }) => id === failed) && t('Marked are all VMs on hosts that have its bridge. Which of them have a NIC in it, their pages tell.')}
+          <HitList picture={picture} hit={hit} />
+        </Alert>
       )}
       {picture.pools.map((pool) => (
         <Card key={pool.id} isCompact className={`x-pool${mark(pool.id)}`}>
