@@ -7,7 +7,7 @@ import { Trans, useTranslation } from 'react-i18next';
 import { refresh, useSocket } from '../api/client';
 import { messageOf } from '../api/errors';
 import { useTasks } from '../live/tasks';
-import { useActs, type Act } from '../parts/acts';
+import { taskOf, useActs, type Act } from '../parts/acts';
 import { TaskLabel } from '../parts/state';
 import { over } from '../parts/words';
 
@@ -56,8 +56,9 @@ export function Bulk({ title, text, button, danger, items: asked, close }: Props
     const worker = async () => {
       for (let item = left.shift(); item; item = left.shift()) {
         try {
-          const answer = (await socket.call(item.act.method, item.act.params)) as { task?: string } | null;
-          note(item.id, answer?.task ? { task: answer.task } : { done: true });
+          const { method, params } = item.act;
+          const task = taskOf(method, await socket.call(method, params));
+          note(item.id, task ? { task } : { done: true });
         } catch (error) {
           note(item.id, { error: messageOf(error) });
         }
@@ -67,10 +68,10 @@ export function Bulk({ title, text, button, danger, items: asked, close }: Props
     refresh(...new Set(able.map(({ act }) => act.method.split('.')[0] ?? '')), 'task', 'system');
   };
 
-  const taskOf = (id: string) => tasks.find((task) => task.id === results?.[id]?.task);
+  const taskFor = (id: string) => tasks.find((task) => task.id === results?.[id]?.task);
   const finished = able.filter(({ id }) => {
     const result = results?.[id];
-    const task = taskOf(id);
+    const task = taskFor(id);
     return result?.error || result?.done || (task && over(task.status));
   }).length;
 
@@ -80,7 +81,7 @@ export function Bulk({ title, text, button, danger, items: asked, close }: Props
     if (!result) return results ? t('Waiting') : t('Will be done');
     if (result.error) return <span className="x-bad">{result.error}</span>;
     if (result.done) return t('Done');
-    const task = taskOf(item.id);
+    const task = taskFor(item.id);
     return (
       <span className="x-labels">
         <TaskLabel status={task?.status ?? 'running'} />

@@ -48,7 +48,12 @@ export function useActs(): Acts {
   return acts;
 }
 
-function taskOf(result: unknown): string | undefined {
+/** Their answer names a task that went on before and goes on after: they are done when they have answered. */
+const OF_ANOTHER: MethodName[] = ['pool.pause_update', 'pool.resume_update'];
+
+/** The task that a call has begun. */
+export function taskOf(method: MethodName, result: unknown): string | undefined {
+  if (OF_ANOTHER.includes(method)) return undefined;
   const task = (result as { task?: unknown } | null)?.task;
   return typeof task === 'string' ? task : undefined;
 }
@@ -68,7 +73,7 @@ export function ActsProvider({ children }: { children: React.ReactNode }) {
       try {
         const result = await socket.call(method, params);
         const noun = method.split('.')[0] ?? '';
-        const task = taskOf(result);
+        const task = taskOf(method, result);
         const back = undo ?? undoOf(method, params, result);
         const takeBack = back && { label: t('Undo'), go: () => void again.current?.({ ...back, title: t('Undo: {{title}}', { title }) }) };
         if (!task) {

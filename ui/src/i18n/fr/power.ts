@@ -49,6 +49,10 @@ export const power: Record<string, string> = {
   'Undo: {{title}}': 'Retour en arrière : {{title}}',
   'has to set up two-factor sign-in first': 'doit d’abord configurer la connexion à deux facteurs',
   'Users whom no role brings here: {{count}}': 'Utilisateurs qu’aucun rôle n’amène ici : {{count}}',
+  'Its hosts are being updated': 'Ses hôtes sont en cours de mise à jour',
+  'Paused: no further host is begun': 'Suspendue : aucun autre hôte n’est commencé',
+  'VMs that wait': 'VM qui attendent',
+  'VMs out of the usual order': 'VM hors de l’ordre habituel',
   'What is hit, as a table': 'Ce qui est touché, en tableau',
   'Marked are all VMs on hosts that have its bridge. Which of them have a NIC in it, their pages tell.':
     'Sont marquées toutes les VM des hôtes qui ont son pont. Lesquelles y ont une carte réseau, leurs pages le disent.',

@@ -4,6 +4,7 @@ import { Button, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useId, useState } from 'react';
 import { useTranslation } from 'react-i18next';
+import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { HaHostState, Pool, PoolHa } from '../../api/generated';
 import { useAll } from '../../list/all';
@@ -11,6 +12,7 @@ import { useActs } from '../../parts/acts';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { ChoiceField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
+import { PRIORITY } from '../vm/Priority';
 
 export function HighAvailability({ pool, why, close }: { pool: Pool; why?: string; close: () => void }) {
   const { t } = useTranslation();
@@ -25,6 +27,7 @@ export function HighAvailability({ pool, why, close }: { pool: Pool; why?: strin
         {shown.isError && <ErrorBox error={shown.error} />}
         {shown.data && !shown.data.armed && <p>{t('It is off.')}</p>}
         {shown.data?.armed && <Hosts shown={shown.data} />}
+        {shown.data?.armed && <Priorities shown={shown.data} close={close} />}
       </ModalBody>
       <ModalFooter>{shown.data?.armed && !why ? <Disable pool={pool} close={close} /> : <Button onClick={close}>{t('Close')}</Button>}</ModalFooter>
     </Modal>
@@ -46,6 +49,7 @@ function Hosts({ shown }: { shown: PoolHa }) {
           <Th>{t('Host')}</Th>
           <Th>{t('State')}</Th>
           <Th>{t('Problem')}</Th>
+          <Th>{t('VMs that wait')}</Th>
         </Tr>
       </Thead>
       <Tbody>
@@ -53,7 +57,36 @@ function Hosts({ shown }: { shown: PoolHa }) {
           <Tr key={host.host}>
             <Td dataLabel={t('Host')}>{host.name}</Td>
             <Td dataLabel={t('State')}>{words[host.state]}</Td>
-            <Td dataLabel={t('Problem')}>{host.problem ?? '—'}</Td>
+            <Td dataLabel={t('Problem')} className="x-wrap">{host.problem ?? '—'}</Td>
+            <Td dataLabel={t('VMs that wait')}>{host.waiting.length || '—'}</Td>
+          </Tr>
+        ))}
+      </Tbody>
+    </Table>
+  );
+}
+
+/** VMs that come before or after the others, or not at all. */
+function Priorities({ shown, close }: { shown: PoolHa; close: () => void }) {
+  const { t } = useTranslation();
+  if (shown.priorities.length === 0) return null;
+  return (
+    <Table variant="compact" className="x-above" aria-label={t('VMs out of the usual order')}>
+      <Thead>
+        <Tr>
+          <Th>{t('VM')}</Th>
+          <Th>{t('After its host died')}</Th>
+        </Tr>
+      </Thead>
+      <Tbody>
+        {shown.priorities.map(({ vm, name, priority }) => (
+          <Tr key={vm}>
+            <Td dataLabel={t('VM')}>
+              <Link to={`/vms/${vm}`} onClick={close}>
+                {name}
+              </Link>
+            </Td>
+            <Td dataLabel={t('After its host died')}>{t(PRIORITY[priority])}</Td>
           </Tr>
         ))}
       </Tbody>

@@ -14,6 +14,7 @@ import { PageHead } from '../../parts/PageHead';
 import { HostLabel } from '../../parts/state';
 import { VerbMenu } from '../../parts/VerbMenu';
 import { Balance } from './Balance';
+import { Updating } from './Updating';
 import { usePoolVerbs } from './verbs';
 
 export default function PoolPage() {
@@ -39,6 +40,7 @@ export default function PoolPage() {
         below={pool.description && <span>{pool.description}</span>}
         actions={<VerbMenu labelled name={pool.name} verbs={verbs(pool, () => void navigate('/pools'))} />}
       />
+      <Updating pool={pool} />
       <div className="x-cards">
         <Card isCompact>
           <CardTitle component="h2">{t('About it')}</CardTitle>
