@@ -3,6 +3,7 @@
 import { fireEvent, screen } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { describe, expect, it } from 'vitest';
+import type { VmRow } from '../api/generated';
 import { page, serious, show } from '../testing/show';
 import Palette from './Palette';
 
@@ -20,5 +21,20 @@ describe('the palette', () => {
     expect(await serious()).toEqual([]);
     fireEvent.keyDown(field, { key: 'Enter' });
     expect(shown.address()).toBe('/alarms');
+  });
+
+  it('asks before it deletes what the menu of the VM asks: its name', async () => {
+    const vm = { id: 'v', name: 'web-1', power: 'stopped', managed: true, tags: [], addresses: [] } as unknown as VmRow;
+    const shown = await show(<Palette close={() => undefined} />, { answers: { ...answers, 'vm.list': page([vm]), 'vm.delete': (params) => (params.dry_run ? { plan: {} } : { task: 't' }) } });
+    const field = await screen.findByRole('combobox', { name: 'Search and commands' });
+    await userEvent.type(field, 'delete web-1');
+    await screen.findByText('Delete: web-1');
+    fireEvent.keyDown(field, { key: 'Enter' });
+    const name = await screen.findByRole('textbox', { name: /^Type web-1 to go on/ });
+    const go = screen.getByRole('button', { name: 'Delete' });
+    expect(go.hasAttribute('disabled')).toBe(true);
+    await userEvent.type(name, 'web-1');
+    await userEvent.click(go);
+    expect(shown.calls('vm.delete').filter(({ dry_run }) => !dry_run)).toEqual([{ vm: 'v' }]);
   });
 });

@@ -5,7 +5,7 @@ import { useEffect, useMemo, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
 import { useSocket } from '../api/client';
-import { useActs } from '../parts/acts';
+import { useVmVerb } from '../screens/vm/VmMenu';
 import { places, search, verbOf, type Offer } from './palette';
 import { useUser } from './user';
 
@@ -14,7 +14,7 @@ export default function Palette({ close }: { close: () => void }) {
   const user = useUser();
   const socket = useSocket();
   const navigate = useNavigate();
-  const { run, ask } = useActs();
+  const act = useVmVerb();
   const [typed, setTyped] = useState('');
   const [found, setFound] = useState<Offer[]>([]);
   const [at, setAt] = useState(0);
@@ -46,12 +46,10 @@ export default function Palette({ close }: { close: () => void }) {
 
   const take = (offer: Offer | undefined) => {
     if (!offer || offer.cannot) return;
-    if (!offer.go && !offer.act) return setTyped(`${offer.label.replace(/ …$/, '')} `);
+    if (!offer.go && !offer.verb) return setTyped(`${offer.label.replace(/ …$/, '')} `);
     close();
     if (offer.go) return void navigate(offer.go);
-    if (!offer.act) return;
-    if (offer.danger) ask({ ...offer.act, text: t('This cannot be taken back.'), button: offer.label });
-    else void run(offer.act);
+    if (offer.verb) act(offer.verb.vm, offer.verb.info);
   };
   const onKeyDown = (event: React.KeyboardEvent) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];

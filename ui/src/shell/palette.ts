@@ -3,9 +3,8 @@
 import type { Socket } from '../api/socket';
 import type { User, VmRow } from '../api/generated';
 import { quoted } from '../list/filter';
-import { VM_VERBS, verbParams, vmCannot, type VerbInfo } from '../rules/vm';
+import { VM_VERBS, vmCannot, type VerbInfo } from '../rules/vm';
 import { seesSecurity } from '../rules/may';
-import type { Act } from '../parts/acts';
 import { PLACES } from './nav';
 
 export interface Offer {
@@ -14,8 +13,8 @@ export interface Offer {
   label: string;
   hint?: string;
   go?: string;
-  act?: Act;
-  danger?: boolean;
+  /** A verb with its VM: it asks what its menu asks. */
+  verb?: { vm: VmRow; info: VerbInfo };
   /** Why it cannot be done. */
   cannot?: string;
 }
@@ -60,8 +59,7 @@ function doing(vm: VmRow, verb: VerbInfo, user: User, t: Translate): Offer {
     group: t('Do'),
     label: title,
     hint: vm.host_name ?? undefined,
-    act: { method: verb.method, params: verbParams(verb.method, vm), title },
-    danger: verb.danger,
+    verb: { vm, info: verb },
     cannot: vmCannot(user, verb.method, vm),
   };
 }

@@ -53,6 +53,13 @@ export const power: Record<string, string> = {
   'Paused: no further host is begun': 'Suspendue : aucun autre hôte n’est commencé',
   'VMs that wait': 'VM qui attendent',
   'VMs out of the usual order': 'VM hors de l’ordre habituel',
+  'Or from what is there': 'Ou à partir de ce qui existe',
+  'From a template': 'À partir d’un modèle',
+  'None: as described below': 'Aucun : comme décrit ci-dessous',
+  'Use the template': 'Utiliser le modèle',
+  'Or from:': 'Ou à partir de :',
+  'a backup': 'une sauvegarde',
+  'a file of this computer': 'un fichier de cet ordinateur',
   'What is hit, as a table': 'Ce qui est touché, en tableau',
   'Marked are all VMs on hosts that have its bridge. Which of them have a NIC in it, their pages tell.':
     'Sont marquées toutes les VM des hôtes qui ont son pont. Lesquelles y ont une carte réseau, leurs pages le disent.',

@@ -12,6 +12,7 @@ import { useUser } from '../../../shell/user';
 import { Basics } from './Basics';
 import { EMPTY, params, ready, type Draft } from './draft';
 import { Hardware } from './Hardware';
+import { Origins } from './Origins';
 import { Placing } from './Placing';
 import { Review } from './Review';
 
@@ -47,6 +48,7 @@ export default function NewVm() {
         <BreadcrumbItem isActive>{t('Create a VM')}</BreadcrumbItem>
       </Breadcrumb>
       <PageTitle>{t('Create a VM')}</PageTitle>
+      <Origins />
       <Wizard className="x-wizard" navAriaLabel={t('Steps')} onClose={() => void navigate('/vms')}>
         <WizardStep name={t('Name and kind')} id="basics" footer={<Footer ready={basics} />}>
           <Basics {...props} />
