@@ -88,6 +88,14 @@ describe.skipIf(!possible)('by hand', () => {
     await page.getByRole('definition').filter({ hasText: /^ann$/ }).waitFor();
     await stage.run('vm.update', { vm: 'web-1', protection: {} });
 
+    // What was done by mistake is taken back from its message.
+    await page.goto(address);
+    await page.getByRole('button', { name: 'Actions for web-1' }).click();
+    await page.getByRole('menuitem', { name: 'Pause' }).first().click();
+    await page.locator('.x-title').getByText('Paused').waitFor();
+    await page.getByRole('button', { name: 'Undo' }).click();
+    await page.locator('.x-title').getByText('Running').waitFor();
+
     // Deleting a VM that runs is not offered, and says why; then it is, with its name typed.
     await page.goto(address);
     await page.getByRole('button', { name: 'Actions for web-1' }).click();

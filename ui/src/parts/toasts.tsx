@@ -30,7 +30,7 @@ export function useToasts(): Toasts {
 const MOST = 5;
 const READ_MS = 5_000;
 /** With something to do in it: to be reached by the keyboard, too. It waits while it has the focus or the pointer. */
-const REACH_MS = 20_000;
+const REACH_MS = 10_000;
 
 export function ToastsProvider({ children }: { children: React.ReactNode }) {
   const { t } = useTranslation();
