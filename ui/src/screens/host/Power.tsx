@@ -45,6 +45,7 @@ function Power({ host }: { host: Host }) {
   const on = order('on', t('Switch {{name}} on', names));
   const force = [{ field: 'force', label: t('Also while VMs run on it, or while nobody knows') }];
   const verbs: Verb[] = [
+    { label: t('Ask whether it is on'), act: ask, go: () => void run(ask).then(hear) },
     { label: t('Switch on'), act: on, go: () => void run(on).then(hear) },
     {
       label: t('Switch off'),

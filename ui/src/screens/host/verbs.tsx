@@ -11,6 +11,7 @@ import { useUser } from '../../shell/user';
 import { Evacuate, Evacuated } from './Evacuate';
 import { GoDown, type Down } from './GoDown';
 import { Maintenance } from './Maintenance';
+import { Management } from './Management';
 import { Upgrade } from './Upgrade';
 
 export function HostMenu({ host, removed, labelled }: { host: Host; removed?: () => void; labelled?: boolean }) {
@@ -22,6 +23,7 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
   const [emptying, setEmptying] = useState(false);
   const [came, setCame] = useState<Evacuation>();
   const [upgrading, setUpgrading] = useState(false);
+  const [managing, setManaging] = useState(false);
   const [down, setDown] = useState<Down>();
   const why = mayNot(user, 'host.remove', { pool: host.pool });
   const end = { method: 'host.set_maintenance' as const, params: { host: host.id, maintenance: false }, title: t('End the maintenance of {{name}}', { name: host.name }) };
@@ -31,6 +33,7 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
       : { label: t('Begin maintenance'), why, go: () => setBeginning(true), note: t('It takes no new VMs and starts none while in maintenance.') },
     { label: t('Change the address'), why: mayNot(user, 'host.set_address', { pool: host.pool }), go: () => setMoving(true), note: t('It moved, and keeps its identity, its VMs and its certificate.') },
     { label: t('Change the address for hosts'), why: mayNot(user, 'host.set_peer_address', { pool: host.pool }), go: () => setPeering(true), note: t('What hosts send each other goes there: moving VMs, copies of disks, private networks.') },
+    { label: t('Change the management interface'), why: mayNot(user, 'host.set_management', { pool: host.pool }), go: () => setManaging(true), note: t('Its own address, VLAN, bond and name servers.') },
     {
       label: t('Move its VMs away'),
       why: mayNot(user, 'host.evacuate', { pool: host.pool }) ?? (host.vms === 0 ? t('It has none.') : undefined),
@@ -61,6 +64,7 @@ export function HostMenu({ host, removed, labelled }: { host: Host; removed?: ()
       {moving && <Address host={host} close={() => setMoving(false)} />}
       {peering && <PeerAddress host={host} close={() => setPeering(false)} />}
       {emptying && <Evacuate host={host} close={() => setEmptying(false)} done={setCame} />}
+      {managing && <Management host={host} close={() => setManaging(false)} />}
       {upgrading && <Upgrade host={host} close={() => setUpgrading(false)} />}
       {down && <GoDown host={host} method={down} close={() => setDown(undefined)} />}
       {came && <Evacuated name={host.name} vms={came.vms} close={() => setCame(undefined)} />}
