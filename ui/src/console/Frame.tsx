@@ -1,8 +1,9 @@
 // Around a console: how the connection is, keys, paste, full screen, a window of its own.
 
-import { Alert, Button, Dropdown, DropdownItem, DropdownList, MenuToggle, Toolbar, ToolbarContent, ToolbarGroup, ToolbarItem } from '@patternfly/react-core';
+import { Button, Dropdown, DropdownItem, DropdownList, MenuToggle, Toolbar, ToolbarContent, ToolbarGroup, ToolbarItem } from '@patternfly/react-core';
 import { useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
+import { Alert } from '../parts/Alert';
 import { useToasts } from '../parts/toasts';
 import type { State } from './link';
 import type { Handle } from './Serial';

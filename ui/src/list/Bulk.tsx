@@ -1,6 +1,6 @@
 // One verb for many rows: the plan first, which can be copied as commands, then a result for each.
 
-import { Button, Form, FormGroup, Modal, ModalBody, ModalFooter, ModalHeader, Progress, TextInput } from '@patternfly/react-core';
+import { Button, Form, FormGroup, ModalBody, ModalFooter, ModalHeader, Progress, TextInput } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useState } from 'react';
 import { Trans, useTranslation } from 'react-i18next';
@@ -8,6 +8,7 @@ import { refresh, useSocket } from '../api/client';
 import { messageOf } from '../api/errors';
 import { useTasks } from '../live/tasks';
 import { taskOf, useActs, type Act } from '../parts/acts';
+import { Modal } from '../parts/Modal';
 import { TaskLabel } from '../parts/state';
 import { over } from '../parts/words';
 

@@ -1,13 +1,14 @@
 // Named views of a list: what stands in the address, under a name. They are kept in this browser; the address itself
 // is what others are given.
 
-import { Button, Divider, Dropdown, DropdownItem, DropdownList, Form, MenuItemAction, MenuToggle, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import { Button, Divider, Dropdown, DropdownItem, DropdownList, Form, MenuItemAction, MenuToggle, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import BookmarkIcon from '@patternfly/react-icons/dist/esm/icons/outlined-bookmark-icon';
 import TimesIcon from '@patternfly/react-icons/dist/esm/icons/times-icon';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate, useSearchParams } from 'react-router';
 import { TextField } from '../parts/fields';
+import { Modal } from '../parts/Modal';
 
 export interface View {
   name: string;

@@ -1,13 +1,14 @@
 // The question before something that cannot be taken back: what it means, the plan where the API has one, the name to
 // type where much is at stake.
 
-import { Button, Checkbox, CodeBlock, CodeBlockCode, ExpandableSection, Form, FormGroup, Modal, ModalBody, ModalFooter, ModalHeader, TextInput } from '@patternfly/react-core';
+import { Button, Checkbox, CodeBlock, CodeBlockCode, ExpandableSection, Form, FormGroup, ModalBody, ModalFooter, ModalHeader, TextInput } from '@patternfly/react-core';
 import { useState } from 'react';
 import { Trans, useTranslation } from 'react-i18next';
 import { usePlan } from '../api/client';
 import { METHODS } from '../api/generated';
 import { useActs, type Question } from './acts';
 import { ErrorBox, Loading } from './feedback';
+import { Modal } from './Modal';
 
 function Plan({ method, params }: Pick<Question, 'method' | 'params'>) {
   const { t } = useTranslation();

@@ -1,9 +1,10 @@
 // An action as its command line and as its JSON-RPC call; several as lines, and as one batch.
 
-import { Button, ClipboardCopy, ClipboardCopyVariant, Content, Form, FormGroup, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import { Button, ClipboardCopy, ClipboardCopyVariant, Content, Form, FormGroup, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { cliLine, rpcLines } from '../rules/cli';
 import type { Act } from './acts';
+import { Modal } from './Modal';
 
 export function CopyCall({ title, acts, close }: { title: string; acts: Act[]; close: () => void }) {
   const { t } = useTranslation();

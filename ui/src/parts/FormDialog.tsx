@@ -1,10 +1,11 @@
 // A form in a dialog: do it, copy it, or leave it.
 
-import { Button, Form, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import { Button, Form, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import { useEffect, useId, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { MethodName, Methods } from '../api/generated';
 import { useActs, type Act } from './acts';
+import { Modal } from './Modal';
 
 interface Props<M extends MethodName> {
   act: Act<M>;

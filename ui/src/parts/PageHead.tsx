@@ -1,6 +1,7 @@
 // The top of a page about one thing: the way back, its name and state, what can be done with it.
 
 import { Breadcrumb, BreadcrumbItem } from '@patternfly/react-core';
+import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { PageTitle } from './PageTitle';
 
@@ -16,9 +17,10 @@ interface Props {
 }
 
 export function PageHead({ up: [path, label], title, labels, below, actions }: Props) {
+  const { t } = useTranslation();
   return (
     <>
-      <Breadcrumb>
+      <Breadcrumb aria-label={t('Where this is')}>
         <BreadcrumbItem render={({ className }) => <Link className={className} to={path}>{label}</Link>} />
         <BreadcrumbItem isActive>{title}</BreadcrumbItem>
       </Breadcrumb>

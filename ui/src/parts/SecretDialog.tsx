@@ -1,6 +1,8 @@
 // A secret, to be copied to where it is kept.
 
-import { Alert, Button, ClipboardCopy, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import { Alert } from './Alert';
+import { Modal } from './Modal';
+import { Button, ClipboardCopy, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import { useId } from 'react';
 import { useTranslation } from 'react-i18next';
 

@@ -1,8 +1,9 @@
 // What a screen shows when it has nothing, not yet, or something went wrong.
 
-import { Alert, Bullseye, Button, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, List, ListItem, Skeleton } from '@patternfly/react-core';
+import { Bullseye, Button, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, List, ListItem, Skeleton } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { ApiError, messageOf, nextStep } from '../api/errors';
+import { Alert } from './Alert';
 
 export function ErrorBox({ error, title, retry }: { error: unknown; title?: string; retry?: () => void }) {
   const { t } = useTranslation();

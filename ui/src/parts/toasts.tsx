@@ -1,9 +1,10 @@
 // Short messages in the corner. What went well goes by itself; what did not stays until it is read.
 
-import { Alert, AlertActionCloseButton, AlertActionLink, AlertGroup } from '@patternfly/react-core';
+import { AlertActionCloseButton, AlertActionLink, AlertGroup } from '@patternfly/react-core';
 import { createContext, useCallback, useContext, useMemo, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { ApiError, messageOf, nextStep } from '../api/errors';
+import { Alert } from './Alert';
 
 interface Toast {
   key?: string;

@@ -1,9 +1,10 @@
 // Quick hands: `/` and Ctrl-K open the palette, `g` and a letter or digit goes somewhere, `?` shows all keys.
 
-import { DescriptionList, DescriptionListDescription, DescriptionListGroup, DescriptionListTerm, Modal, ModalBody, ModalHeader } from '@patternfly/react-core';
+import { DescriptionList, DescriptionListDescription, DescriptionListGroup, DescriptionListTerm, ModalBody, ModalHeader } from '@patternfly/react-core';
 import { lazy, Suspense, useEffect, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
+import { Modal } from '../parts/Modal';
 import { seesSecurity } from '../rules/may';
 import { PLACES } from './nav';
 import { useUser } from './user';

@@ -1,8 +1,8 @@
 // Says when what is shown is old, how old, and that it mends itself.
 
-import { Alert } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { useLink, useRead } from '../api/client';
+import { Alert } from '../parts/Alert';
 import { useFormat } from '../parts/format';
 
 export function LinkBanner() {

@@ -1,10 +1,11 @@
 // The palette: type a place, an object, or a verb and a VM.
 
-import { Modal, ModalBody, SearchInput } from '@patternfly/react-core';
+import { ModalBody, SearchInput } from '@patternfly/react-core';
 import { useEffect, useMemo, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
 import { useSocket } from '../api/client';
+import { Modal } from '../parts/Modal';
 import { useVmVerb } from '../screens/vm/VmMenu';
 import { places, search, verbOf, type Offer } from './palette';
 import { useUser } from './user';

@@ -1,11 +1,12 @@
 // Name and password, then the code of the second factor where the user has one. Which orchestrator it is can be compared
 // with what it printed when it started.
 
-import { ActionGroup, Alert, Button, Card, CardBody, Content, Form, FormGroup, TextInput, Title } from '@patternfly/react-core';
+import { ActionGroup, Button, Card, CardBody, Content, Form, FormGroup, TextInput, Title } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { ApiError } from '../api/errors';
 import { signIn, wantsCode } from '../api/session';
+import { Alert } from '../parts/Alert';
 import { ErrorBox } from '../parts/feedback';
 import { Help } from '../parts/fields';
 import { Brand } from './Brand';

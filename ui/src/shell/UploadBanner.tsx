@@ -1,11 +1,12 @@
 // What this page sends, on every screen: how far it is, why it stands, and its end.
 
-import { Alert, AlertActionLink, Progress } from '@patternfly/react-core';
+import { AlertActionLink, Progress } from '@patternfly/react-core';
 import { useEffect } from 'react';
 import { useTranslation } from 'react-i18next';
 import { messageOf } from '../api/errors';
 import { uploads, useUploads, type Upload } from '../live/uploads';
 import { useActs } from '../parts/acts';
+import { Alert } from '../parts/Alert';
 import { useFormat } from '../parts/format';
 
 const ask = (event: BeforeUnloadEvent) => event.preventDefault();

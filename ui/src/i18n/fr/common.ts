@@ -187,4 +187,10 @@ export const common: Record<string, string> = {
   Server: 'Serveur',
   '{{verb}}: {{count}} selected': '{{verb}} : sélection de {{count}}',
   'As it is, this does not apply to it.': 'Dans son état, cela ne la concerne pas.',
+  'Where this is': 'Où se trouve cette page',
+  'Error:': 'Erreur :',
+  'Warning:': 'Attention :',
+  'Success:': 'Réussi :',
+  'Information:': 'Information :',
+  'Note:': 'Note :',
 };

@@ -1,10 +1,11 @@
 // Who one is, what one may do, how one signs in.
 
-import { ActionGroup, Alert, Button, Card, CardBody, CardTitle, Form, PageSection } from '@patternfly/react-core';
+import { ActionGroup, Button, Card, CardBody, CardTitle, Form, PageSection } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../../api/client';
 import { useActs } from '../../parts/acts';
+import { Alert } from '../../parts/Alert';
 import { Facts } from '../../parts/Facts';
 import { TextField } from '../../parts/fields';
 import { useFormat } from '../../parts/format';

@@ -1,14 +1,16 @@
 // One's own two-factor sign-in: set up with an authenticator app, confirmed with its first code, turned off with the
 // password. Secret and recovery codes are shown once.
 
-import { Alert, Button, Card, CardBody, CardTitle, ClipboardCopy, Content, Label, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import { Button, Card, CardBody, CardTitle, ClipboardCopy, Content, Label, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { refresh } from '../../api/client';
 import type { TotpEnrolment, User } from '../../api/generated';
 import { download } from '../../list/columns';
+import { Alert } from '../../parts/Alert';
 import { TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
+import { Modal } from '../../parts/Modal';
 import { QrCode } from '../../parts/QrCode';
 import { useUser } from '../../shell/user';
 

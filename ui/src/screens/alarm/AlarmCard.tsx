@@ -1,6 +1,6 @@
 // Alarms in short, where somebody looks anyway: on the home page, and on the page of what is wrong.
 
-import { Alert, Card, CardBody, CardTitle } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { useRead } from '../../api/client';
@@ -8,6 +8,7 @@ import type { Measured } from '../../api/generated';
 import { quoted } from '../../list/filter';
 import { byWeight, useAlarms } from '../../live/alarms';
 import { Ago } from '../../parts/Ago';
+import { Alert } from '../../parts/Alert';
 import { SeverityLabel } from '../../parts/state';
 import { idOf, pageOf, useWrong } from './words';
 

@@ -1,6 +1,6 @@
 // A rule: of what, what is wrong then, and who is told. What it comes to is said in a sentence beside it.
 
-import { ActionGroup, Alert, Button, Card, CardBody, CardTitle, Form, FormGroup, FormSection, Grid, PageSection, Radio } from '@patternfly/react-core';
+import { ActionGroup, Button, Card, CardBody, CardTitle, Form, FormGroup, FormSection, Grid, PageSection, Radio } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
@@ -8,6 +8,7 @@ import { useRead } from '../../api/client';
 import type { AlarmRule, AlarmWhen, Metric, MethodName, Severity, Unit } from '../../api/generated';
 import { QueryBar } from '../../list/QueryBar';
 import { useActs, type Act } from '../../parts/acts';
+import { Alert } from '../../parts/Alert';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
 import { ChoiceField, Help, NumberField, TextField, words } from '../../parts/fields';
 import { useFormat } from '../../parts/format';

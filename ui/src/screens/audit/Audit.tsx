@@ -1,6 +1,6 @@
 // Who asked for what. The chain of hashes can be checked from here.
 
-import { Alert, Button, ClipboardCopy, CodeBlock, CodeBlockCode, Label, Modal, ModalBody, ModalHeader } from '@patternfly/react-core';
+import { Button, ClipboardCopy, CodeBlock, CodeBlockCode, Label, ModalBody, ModalHeader } from '@patternfly/react-core';
 import AuditIcon from '@patternfly/react-icons/dist/esm/icons/clipboard-list-icon';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
@@ -12,9 +12,11 @@ import { ListView } from '../../list/ListView';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
 import { useListState } from '../../list/state';
+import { Alert } from '../../parts/Alert';
 import { Facts } from '../../parts/Facts';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
+import { Modal } from '../../parts/Modal';
 import { useToasts } from '../../parts/toasts';
 
 const PHASE: Record<AuditPhase, { label: string; color: 'blue' | 'green' | 'red' | 'orange' }> = {

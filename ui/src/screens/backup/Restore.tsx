@@ -1,12 +1,13 @@
 // Brings a VM, or disks of it, back: as what, which disks, where to.
 
-import { ActionGroup, Alert, Button, Checkbox, Form, FormGroup, FormSection, PageSection, Radio, TextInput } from '@patternfly/react-core';
+import { ActionGroup, Button, Checkbox, Form, FormGroup, FormSection, PageSection, Radio, TextInput } from '@patternfly/react-core';
 import { useState } from 'react';
 import { Trans, useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Backup } from '../../api/generated';
 import { useActs } from '../../parts/acts';
+import { Alert } from '../../parts/Alert';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
 import { TextField, useVmNameProblem } from '../../parts/fields';
 import { useFormat } from '../../parts/format';

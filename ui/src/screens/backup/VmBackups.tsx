@@ -1,10 +1,11 @@
 // The backups of a VM, and one more now.
 
-import { Alert, Checkbox, FormGroup } from '@patternfly/react-core';
+import { Checkbox, FormGroup } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { Quiesce, Vm } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { Alert } from '../../parts/Alert';
 import { CreateButton } from '../../parts/CreateButton';
 import { FormDialog } from '../../parts/FormDialog';
 import { vmCannotChange } from '../../rules/vm';

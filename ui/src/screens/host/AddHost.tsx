@@ -1,12 +1,14 @@
 // A join token for a new host, with what to do with it. The list shows the host as soon as it has joined.
 
-import { Alert, Button, ClipboardCopy, ClipboardCopyVariant, Form, FormGroup, List, ListComponent, ListItem, Modal, ModalBody, ModalFooter, ModalHeader, OrderType } from '@patternfly/react-core';
+import { Button, ClipboardCopy, ClipboardCopyVariant, Form, FormGroup, List, ListComponent, ListItem, ModalBody, ModalFooter, ModalHeader, OrderType } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { AddHost as Params, JoinTokenIssued } from '../../api/generated';
 import { useActs } from '../../parts/acts';
+import { Alert } from '../../parts/Alert';
 import { ChoiceField, NumberField, TextField, usePoolOptions } from '../../parts/fields';
 import { useFormat } from '../../parts/format';
+import { Modal } from '../../parts/Modal';
 
 export function AddHost({ close }: { close: () => void }) {
   const { t } = useTranslation();

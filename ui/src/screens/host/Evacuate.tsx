@@ -1,14 +1,16 @@
 // A host is emptied: its VMs go to others, and those that stay are named with the reason, before and after.
 
-import { Alert, Button, List, ListItem, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import { Button, List, ListItem, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useId } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { usePlan } from '../../api/client';
 import type { EvacuatedVm, Evacuation, Host } from '../../api/generated';
+import { Alert } from '../../parts/Alert';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { FormDialog } from '../../parts/FormDialog';
+import { Modal } from '../../parts/Modal';
 
 export function Evacuate({ host, close, done }: { host: Host; close: () => void; done: (came: Evacuation) => void }) {
   const { t } = useTranslation();

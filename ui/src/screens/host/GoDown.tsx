@@ -1,10 +1,11 @@
 // A host starts anew or goes off: its VMs leave first, as is chosen; what would become of each is shown before.
 
-import { Alert, FormGroup, List, ListItem, Radio } from '@patternfly/react-core';
+import { FormGroup, List, ListItem, Radio } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { usePlan } from '../../api/client';
 import type { EvacuatedVm, Host, HostGuests } from '../../api/generated';
+import { Alert } from '../../parts/Alert';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { FormDialog } from '../../parts/FormDialog';
 

@@ -1,6 +1,6 @@
 // One host: capacity, topology, what it offers, its storage and VMs.
 
-import { Alert, Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
@@ -8,6 +8,7 @@ import { useRead } from '../../api/client';
 import type { Host, HostFacts } from '../../api/generated';
 import { useLiveRows } from '../../live/rows';
 import { HostShell } from '../../console/HostShell';
+import { Alert } from '../../parts/Alert';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';

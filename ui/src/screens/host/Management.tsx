@@ -1,11 +1,12 @@
 // Another management interface for a host. A wrong one cuts the host off: it is asked what would come of it first, and
 // the host goes back by itself when it is not heard.
 
-import { Alert, Button } from '@patternfly/react-core';
+import { Button } from '@patternfly/react-core';
 import { useEffect, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { usePlan } from '../../api/client';
 import type { BondChoice, Host, HostManagement } from '../../api/generated';
+import { Alert } from '../../parts/Alert';
 import { Facts } from '../../parts/Facts';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { ChoiceField, TextField } from '../../parts/fields';

@@ -1,11 +1,12 @@
 // One import: how far each disk is, what it waits for, what each pass did.
 
-import { Alert, Card, CardBody, CardTitle, Label, PageSection, Progress } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle, Label, PageSection, Progress } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import { FALLBACK_MS } from '../../live/again';
+import { Alert } from '../../parts/Alert';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';

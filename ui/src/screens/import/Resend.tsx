@@ -1,10 +1,11 @@
 // An import that waits for the disks of its file, while nothing sends them: the file once more, or the command.
 
-import { Alert, ClipboardCopy, FormGroup } from '@patternfly/react-core';
+import { ClipboardCopy, FormGroup } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import type { Import } from '../../api/generated';
 import { PackageFile } from '../../api/package';
 import { uploads, useUploads } from '../../live/uploads';
+import { Alert } from '../../parts/Alert';
 import { formatOf } from '../vdi/format';
 import { origin } from './words';
 

@@ -1,6 +1,6 @@
 // A backup job: which VMs, where to, when, and for how long; what that keeps in the long run is shown beside it.
 
-import { ActionGroup, Alert, Button, Card, CardBody, CardTitle, Checkbox, Form, FormGroup, FormSection, Grid, PageSection, Radio, TextInput } from '@patternfly/react-core';
+import { ActionGroup, Button, Card, CardBody, CardTitle, Checkbox, Form, FormGroup, FormSection, Grid, PageSection, Radio, TextInput } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
@@ -10,6 +10,7 @@ import { msg } from '../../i18n/msg';
 import { useAll } from '../../list/all';
 import { QueryBar } from '../../list/QueryBar';
 import { useActs, type Act } from '../../parts/acts';
+import { Alert } from '../../parts/Alert';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
 import { ChoiceField, Help, NumberField, TextField } from '../../parts/fields';
 import { useFormat } from '../../parts/format';

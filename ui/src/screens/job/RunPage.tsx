@@ -1,6 +1,6 @@
 // One run: how far it is, what it read and stored, VM by VM.
 
-import { Alert, Card, CardBody, CardTitle, PageSection, Progress } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle, PageSection, Progress } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useParams } from 'react-router';
@@ -8,6 +8,7 @@ import { useRead } from '../../api/client';
 import type { BackupRun, RunVm } from '../../api/generated';
 import { FALLBACK_MS } from '../../live/again';
 import { useTasks } from '../../live/tasks';
+import { Alert } from '../../parts/Alert';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';

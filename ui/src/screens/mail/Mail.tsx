@@ -1,11 +1,12 @@
 // The server that takes the orchestrator's mail: of alarms, and reports of backups.
 
-import { ActionGroup, Alert, Button, Card, CardBody, CardTitle, Form, PageSection } from '@patternfly/react-core';
+import { ActionGroup, Button, Card, CardBody, CardTitle, Form, PageSection } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../../api/client';
 import type { MailSecurity, MailSettings } from '../../api/generated';
 import { useActs } from '../../parts/acts';
+import { Alert } from '../../parts/Alert';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
 import { AreaField, ChoiceField, TextField } from '../../parts/fields';
 import { PageTitle } from '../../parts/PageTitle';

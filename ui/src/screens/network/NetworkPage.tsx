@@ -1,6 +1,6 @@
 // One network: what it is made of, whether each host has it or why not, and with what behind it.
 
-import { Alert, Card, CardBody, CardTitle, Label, PageSection } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle, Label, PageSection } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
@@ -8,6 +8,7 @@ import { useRead } from '../../api/client';
 import type { Host, Network, NetworkOnHost, NetworkState } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import { useLiveRows } from '../../live/rows';
+import { Alert } from '../../parts/Alert';
 import { Facts } from '../../parts/Facts';
 import { ErrorBox, Failed, Loading, Nothing } from '../../parts/feedback';
 import { Id } from '../../parts/Id';

@@ -1,7 +1,7 @@
 // What hosts and records do not agree on. Nothing of it is removed by itself: each line says what it is and what can be
 // done about it.
 
-import { Button, Label, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import { Button, Label, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import OkIcon from '@patternfly/react-icons/dist/esm/icons/check-circle-icon';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
@@ -18,6 +18,7 @@ import { Ago } from '../../parts/Ago';
 import { Facts } from '../../parts/Facts';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
+import { Modal } from '../../parts/Modal';
 import { Subject } from '../../parts/Subject';
 
 const ORPHAN: Record<OrphanKind, string> = {

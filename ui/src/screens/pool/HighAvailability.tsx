@@ -1,6 +1,6 @@
 // High availability of a pool: how it is, host by host, and turning it on and off.
 
-import { Button, Modal, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import { Button, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useId, useState } from 'react';
 import { useTranslation } from 'react-i18next';
@@ -12,6 +12,7 @@ import { useActs } from '../../parts/acts';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { ChoiceField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
+import { Modal } from '../../parts/Modal';
 import { PRIORITY } from '../vm/Priority';
 
 export function HighAvailability({ pool, why, close }: { pool: Pool; why?: string; close: () => void }) {

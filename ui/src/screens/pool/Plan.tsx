@@ -1,10 +1,11 @@
 // Which VMs of a pool would move, why, and how full its hosts are before and after.
 
-import { Alert, List, ListItem } from '@patternfly/react-core';
+import { List, ListItem } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import type { BalancePlan } from '../../api/generated';
+import { Alert } from '../../parts/Alert';
 import { useFormat } from '../../parts/format';
 
 export function Plan({ plan }: { plan: BalancePlan }) {

@@ -1,10 +1,11 @@
 // The hosts of a pool are updated one after the other; the order and what speaks against it are shown before.
 
-import { Alert, Checkbox, List, ListItem } from '@patternfly/react-core';
+import { Checkbox, List, ListItem } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { usePlan } from '../../api/client';
 import type { EvacuatedVm, HostUpdate, Pool } from '../../api/generated';
+import { Alert } from '../../parts/Alert';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { ChoiceField, NumberField, TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';

@@ -1,12 +1,13 @@
 // What is in an SR, held against what is known: disks of nobody, missing ones, damaged ones, what was left over.
 
-import { Alert, Button, Card, CardBody, CardTitle } from '@patternfly/react-core';
+import { Button, Card, CardBody, CardTitle } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../../api/client';
 import type { Sr, SrScan } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { Alert } from '../../parts/Alert';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
 import { useNames } from '../../parts/names';

@@ -1,12 +1,13 @@
 // One SR: how full it is, where it is attached, the disks in it, and what a look through it finds.
 
-import { Alert, Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Sr } from '../../api/generated';
 import { FALLBACK_MS } from '../../live/again';
+import { Alert } from '../../parts/Alert';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';

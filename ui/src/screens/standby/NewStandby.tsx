@@ -1,6 +1,6 @@
 // A VM elsewhere that stands by for another: where, whose backups it follows, and its networks there.
 
-import { ActionGroup, Alert, Button, Checkbox, Form, FormGroup, FormSection, PageSection, TextInput } from '@patternfly/react-core';
+import { ActionGroup, Button, Checkbox, Form, FormGroup, FormSection, PageSection, TextInput } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate } from 'react-router';
@@ -9,6 +9,7 @@ import type { Vm } from '../../api/generated';
 import { useAll } from '../../list/all';
 import { quoted } from '../../list/filter';
 import { useActs } from '../../parts/acts';
+import { Alert } from '../../parts/Alert';
 import { Nothing } from '../../parts/feedback';
 import { ChoiceField, Help, TextField, useSrOptions, useVmNameProblem } from '../../parts/fields';
 import { NetworkMap, usePlaces } from '../../parts/NetworkMap';

@@ -1,6 +1,6 @@
 // One standby: what it would take over with, what would be lost, and what it follows.
 
-import { Alert, Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
@@ -8,6 +8,7 @@ import { useRead } from '../../api/client';
 import type { Standby } from '../../api/generated';
 import { Ago } from '../../parts/Ago';
 import { FALLBACK_MS } from '../../live/again';
+import { Alert } from '../../parts/Alert';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';

@@ -1,10 +1,11 @@
 // One task: its steps as they go, what it works on, why it ended as it did.
 
-import { Alert, Breadcrumb, BreadcrumbItem, Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
+import { Breadcrumb, BreadcrumbItem, Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { Link, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import { useTasks } from '../../live/tasks';
+import { Alert } from '../../parts/Alert';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
@@ -42,7 +43,7 @@ export default function TaskPage() {
   };
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
-      <Breadcrumb>
+      <Breadcrumb aria-label={t('Where this is')}>
         <BreadcrumbItem render={({ className }) => <Link className={className} to="/tasks">{t('Tasks')}</Link>} />
         <BreadcrumbItem isActive>{task.title}</BreadcrumbItem>
       </Breadcrumb>

@@ -1,12 +1,13 @@
 // A VM from a template: what it is to have beside, what its cloud-init is told, and that as the guest will read it.
 
-import { ActionGroup, Alert, Button, Checkbox, CodeBlock, CodeBlockCode, Form, FormGroup, FormSection, Grid, PageSection, Radio } from '@patternfly/react-core';
+import { ActionGroup, Button, Checkbox, CodeBlock, CodeBlockCode, Form, FormGroup, FormSection, Grid, PageSection, Radio } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Template } from '../../api/generated';
 import { useActs } from '../../parts/acts';
+import { Alert } from '../../parts/Alert';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
 import { AreaField, Help, NumberField, TextField, useNetworkOptions, useVmNameProblem } from '../../parts/fields';
 import { useFormat } from '../../parts/format';

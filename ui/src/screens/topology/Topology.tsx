@@ -1,6 +1,6 @@
 // Pools, their hosts, networks and VMs as a picture: choose one thing, and what is hit when it fails is marked.
 
-import { Alert, Button, Card, CardBody, CardTitle, Content, PageSection } from '@patternfly/react-core';
+import { Button, Card, CardBody, CardTitle, Content, PageSection } from '@patternfly/react-core';
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
@@ -8,6 +8,7 @@ import { useRead } from '../../api/client';
 import type { Sr, VmRow } from '../../api/generated';
 import { FALLBACK_MS } from '../../live/again';
 import { useLiveRows } from '../../live/rows';
+import { Alert } from '../../parts/Alert';
 import { Failed, Loading } from '../../parts/feedback';
 import { HostLabel } from '../../parts/state';
 import { POWER } from '../../parts/words';

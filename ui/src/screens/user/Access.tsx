@@ -1,7 +1,7 @@
 // What a user may do in the end: each permission, on how much of what is there, and the roles that give it. The
 // orchestrator tells; nothing is worked out here.
 
-import { Alert, Card, CardBody, CardTitle, ExpandableSection, Label } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle, ExpandableSection, Label } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
@@ -9,6 +9,7 @@ import { useRead } from '../../api/client';
 import type { AccessGround, Binding, Covered, Permission, PermissionAccess, UserAccess } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import { quoted } from '../../list/filter';
+import { Alert } from '../../parts/Alert';
 import { Failed, Loading } from '../../parts/feedback';
 import { useNames } from '../../parts/names';
 import { ROLES, useScope } from './Bindings';

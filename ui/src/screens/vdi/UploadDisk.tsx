@@ -1,11 +1,12 @@
 // A file of this computer as a disk: a raw disk or an ISO image, sent through the orchestrator to its host.
 
-import { Alert, ClipboardCopy, FormGroup } from '@patternfly/react-core';
+import { ClipboardCopy, FormGroup } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import type { Sr } from '../../api/generated';
 import { uploads } from '../../live/uploads';
+import { Alert } from '../../parts/Alert';
 import { Help, TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { useFormat } from '../../parts/format';

@@ -1,7 +1,7 @@
 // Who may do what with this VM. What a role allows, and whether it counts at all, the orchestrator tells of each user
 // (`user.access`); here is only looked which of a user's roles hold where this VM is.
 
-import { Alert, Label } from '@patternfly/react-core';
+import { Label } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
@@ -9,6 +9,7 @@ import { useRead } from '../../api/client';
 import type { Binding, Permission, User, UserAccess, Vm } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import { useAll } from '../../list/all';
+import { Alert } from '../../parts/Alert';
 import { ErrorBox, Failed, Loading } from '../../parts/feedback';
 import { seesSecurity } from '../../rules/may';
 import { useUser } from '../../shell/user';

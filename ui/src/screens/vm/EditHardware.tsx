@@ -1,10 +1,11 @@
 // The processors and devices of the host that a VM has: its share, its limit, its place, what it drives itself.
 
-import { Alert, Checkbox, FormGroup, Grid } from '@patternfly/react-core';
+import { Checkbox, FormGroup, Grid } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../../api/client';
 import type { Vm, VmSpec } from '../../api/generated';
+import { Alert } from '../../parts/Alert';
 import { Help, TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { capFits, hardwareDraft, newHardware, pinFits, weightFits } from './hardware';

@@ -1,6 +1,6 @@
 // One VM: what it is and does, its disks, snapshots and NICs, its tasks, who may do what.
 
-import { Alert, Label, PageSection } from '@patternfly/react-core';
+import { Label, PageSection } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
@@ -8,6 +8,7 @@ import { refresh, useFollow, useRead } from '../../api/client';
 import type { Vm } from '../../api/generated';
 import { VmConsole } from '../../console/VmConsole';
 import { msg } from '../../i18n/msg';
+import { Alert } from '../../parts/Alert';
 import { Failed, Loading } from '../../parts/feedback';
 import { useNames } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';

@@ -1,9 +1,10 @@
 // Which file, and what it describes. It is read by the orchestrator, piece by piece; nothing is made of it yet.
 
-import { Alert, Button, Checkbox, Form, FormGroup, List, ListItem } from '@patternfly/react-core';
+import { Button, Checkbox, Form, FormGroup, List, ListItem } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { PackageFile, type Found, type Opening } from '../../../api/package';
+import { Alert } from '../../../parts/Alert';
 import { ErrorBox, Loading } from '../../../parts/feedback';
 import { Facts } from '../../../parts/Facts';
 import { Help, TextField } from '../../../parts/fields';

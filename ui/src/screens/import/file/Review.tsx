@@ -1,10 +1,11 @@
 // All of it once more, checked by the orchestrator (a dry run) before anything is made.
 
-import { Alert, List, ListItem } from '@patternfly/react-core';
+import { List, ListItem } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { usePlan } from '../../../api/client';
 import type { Placement, UploadVm } from '../../../api/generated';
 import type { Found } from '../../../api/package';
+import { Alert } from '../../../parts/Alert';
 import { Facts } from '../../../parts/Facts';
 import { ErrorBox, Loading } from '../../../parts/feedback';
 import { useFormat } from '../../../parts/format';

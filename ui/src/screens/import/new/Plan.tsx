@@ -1,12 +1,13 @@
 // What speaks against each VM's move, and what should be known; then they begin, with a result for each.
 
-import { Alert, Label, List, ListItem } from '@patternfly/react-core';
+import { Label, List, ListItem } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { useRead } from '../../../api/client';
 import type { ImportFinding, VmAssessment } from '../../../api/generated';
 import { msg } from '../../../i18n/msg';
+import { Alert } from '../../../parts/Alert';
 import { ErrorBox, Loading } from '../../../parts/feedback';
 import { useFormat } from '../../../parts/format';
 import type { StepProps } from './NewImport';

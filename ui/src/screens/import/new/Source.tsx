@@ -1,13 +1,14 @@
 // Where VMs come from: an ESXi host or vCenter that is known, or one more. Its certificate is shown before a password
 // is asked for, and no other is talked to afterwards.
 
-import { Alert, Button, ClipboardCopy, Form, FormGroup, Radio } from '@patternfly/react-core';
+import { Button, ClipboardCopy, Form, FormGroup, Radio } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useRead, useSocket } from '../../../api/client';
 import { messageOf } from '../../../api/errors';
 import type { ConnectSource } from '../../../api/generated';
 import { useActs } from '../../../parts/acts';
+import { Alert } from '../../../parts/Alert';
 import { ErrorBox, Loading } from '../../../parts/feedback';
 import { TextField } from '../../../parts/fields';
 import type { StepProps } from './NewImport';

@@ -1,13 +1,14 @@
 // The chosen VMs in waves that fit into migration windows: how long each takes, what limits it, which hosts of the source
 // come free; and all of them kept, to be begun one after the other.
 
-import { Alert, Button, ExpandableSection, Form, Grid, List, ListItem } from '@patternfly/react-core';
+import { Button, ExpandableSection, Form, Grid, List, ListItem } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../../../api/client';
 import type { ImportPlan } from '../../../api/generated';
 import { Bulk } from '../../../list/Bulk';
+import { Alert } from '../../../parts/Alert';
 import { ErrorBox, Loading } from '../../../parts/feedback';
 import { NumberField, TextField } from '../../../parts/fields';
 import { useFormat } from '../../../parts/format';

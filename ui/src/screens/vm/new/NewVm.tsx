@@ -43,7 +43,7 @@ export default function NewVm() {
   const props = { draft, set };
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
-      <Breadcrumb>
+      <Breadcrumb aria-label={t('Where this is')}>
         <BreadcrumbItem render={({ className }) => <Link className={className} to="/vms">{t('Virtual machines')}</Link>} />
         <BreadcrumbItem isActive>{t('Create a VM')}</BreadcrumbItem>
       </Breadcrumb>

@@ -1,9 +1,10 @@
 // Where it will go and why: the orchestrator's own choice, explained before anything is made.
 
-import { Alert, Checkbox, FormGroup, Label, List, ListItem, Radio } from '@patternfly/react-core';
+import { Checkbox, FormGroup, Label, List, ListItem, Radio } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../../../api/client';
+import { Alert } from '../../../parts/Alert';
 import { ErrorBox, Loading } from '../../../parts/feedback';
 import { useFormat } from '../../../parts/format';
 import type { StepProps } from './NewVm';

@@ -1,10 +1,11 @@
 // All of it once more, checked by the orchestrator (a dry run) before it is done.
 
-import { Alert, Checkbox, List, ListItem } from '@patternfly/react-core';
+import { Checkbox, List, ListItem } from '@patternfly/react-core';
 import { useQuery } from '@tanstack/react-query';
 import { useTranslation } from 'react-i18next';
 import { useSocket } from '../../../api/client';
 import type { Placement } from '../../../api/generated';
+import { Alert } from '../../../parts/Alert';
 import { Facts } from '../../../parts/Facts';
 import { ErrorBox, Loading } from '../../../parts/feedback';
 import { useFormat } from '../../../parts/format';
