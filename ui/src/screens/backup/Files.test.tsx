@@ -71,9 +71,10 @@ describe('many backups', () => {
     const shown = await show(<BackupList />, { answers: { ...answers, 'backup.list': page([BACKUP, second]), 'backup.hold': { task: 't' } }, at: '/backups' });
     // The first is that of the head.
     await userEvent.click((await screen.findAllByRole('checkbox'))[0] as HTMLElement);
-    await userEvent.click(screen.getByRole('button', { name: 'Hold' }));
+    await userEvent.click(screen.getByRole('button', { name: 'With the selected' }));
+    await userEvent.click(await screen.findByRole('menuitem', { name: /^Hold/ }));
     const dialog = within(await screen.findByRole('dialog'));
-    expect(dialog.getByText('Left out: It is held already.')).toBeTruthy();
+    expect(dialog.getByText('Left out: As it is, this does not apply to it.')).toBeTruthy();
     await userEvent.click(dialog.getByRole('button', { name: 'Hold' }));
     expect(await dialog.findByText('Running')).toBeTruthy();
     expect(shown.calls('backup.hold')).toEqual([{ backup: 'b', repository: 'r', held: true }]);
