@@ -27,6 +27,8 @@ interface Props {
   button: string;
   danger?: boolean;
   items: BulkItem[];
+  /** What it asks for first, until it begins. */
+  children?: React.ReactNode;
   close(): void;
 }
 
@@ -35,7 +37,7 @@ type Result = { task?: string; error?: string; done?: true };
 /** So many calls at once: a fleet is not to be started in one moment. */
 const AT_ONCE = 8;
 
-export function Bulk({ title, text, button, danger, items: asked, close }: Props) {
+export function Bulk({ title, text, button, danger, items: asked, children, close }: Props) {
   const { t } = useTranslation();
   const socket = useSocket();
   const tasks = useTasks();
@@ -95,6 +97,7 @@ export function Bulk({ title, text, button, danger, items: asked, close }: Props
     <Modal isOpen variant="medium" onClose={close} aria-labelledby="bulk-title">
       <ModalHeader title={title} labelId="bulk-title" titleIconVariant={danger && !results ? 'warning' : undefined} description={text} />
       <ModalBody tabIndex={0} aria-labelledby="bulk-title">
+        {!results && children}
         {results && (
           <Progress
             aria-label={title}

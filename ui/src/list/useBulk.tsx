@@ -15,6 +15,8 @@ interface Of<R> {
   id(row: R): string;
   name(row: R): string;
   verbs(row: R): Verb[];
+  /** What asks for something first: a dialog of its own, which ends with `close`. */
+  forms?: { label: string; dialog(rows: R[], close: () => void): React.ReactNode }[];
 }
 
 interface Made<R> {
@@ -27,7 +29,7 @@ interface Made<R> {
 /** Of a verb that this row does not have. */
 const NOT_NOW = msg('As it is, this does not apply to it.');
 
-export function useBulk<R>({ rows, id, name, verbs }: Of<R>): Made<R> {
+export function useBulk<R>({ rows, id, name, verbs, forms = [] }: Of<R>): Made<R> {
   const { t } = useTranslation();
   const [chosen, set] = useState(new Map<string, R>());
   const [open, setOpen] = useState(false);
@@ -37,7 +39,7 @@ export function useBulk<R>({ rows, id, name, verbs }: Of<R>): Made<R> {
   const fresh = needed ? new Map(rows.map((row) => [id(row), row])) : undefined;
   const all = [...(needed ? chosen : [])].map(([key, before]) => {
     const row = fresh?.get(key) ?? before;
-    return { key, name: name(row), verbs: verbs(row).filter(({ act }) => act) };
+    return { key, row, name: name(row), verbs: verbs(row).filter(({ act }) => act) };
   });
   const of = (wanted: string) => all.map(({ verbs, ...one }) => ({ ...one, verb: verbs.find((verb) => verb.label === wanted) }));
   // In the order of the first row that has it, and what loses something last.
@@ -47,6 +49,8 @@ export function useBulk<R>({ rows, id, name, verbs }: Of<R>): Made<R> {
     set(new Map());
   };
   const dialog = (wanted: string) => {
+    const form = forms.find((one) => one.label === wanted);
+    if (form) return form.dialog(all.map(({ row }) => row), close);
     const found = of(wanted);
     const danger = found.some(({ verb }) => verb?.danger);
     const texts = new Set(found.flatMap(({ verb }) => verb?.question?.text ?? []));
@@ -57,7 +61,7 @@ export function useBulk<R>({ rows, id, name, verbs }: Of<R>): Made<R> {
   };
   const able = (wanted: string) => of(wanted).filter(({ verb }) => verb && !verb.why).length;
   return {
-    list: { selection: { chosen, set }, bulk: <BulkMenu open={open} setOpen={setOpen} offers={offers} able={able} all={all.length} choose={setLabel} /> },
+    list: { selection: { chosen, set }, bulk: <BulkMenu open={open} setOpen={setOpen} offers={offers} forms={forms.map(({ label }) => label)} able={able} all={all.length} choose={setLabel} /> },
     dialog: label === undefined ? null : dialog(label),
   };
 }
@@ -66,12 +70,13 @@ interface MenuProps {
   open: boolean;
   setOpen(open: boolean): void;
   offers: Verb[];
+  forms: string[];
   able(label: string): number;
   all: number;
   choose(label: string): void;
 }
 
-function BulkMenu({ open, setOpen, offers, able, all, choose }: MenuProps) {
+function BulkMenu({ open, setOpen, offers, forms, able, all, choose }: MenuProps) {
   const { t } = useTranslation();
   return (
     <Dropdown
@@ -87,6 +92,11 @@ function BulkMenu({ open, setOpen, offers, able, all, choose }: MenuProps) {
       )}
     >
       <DropdownList>
+        {forms.map((label) => (
+          <DropdownItem key={label} onClick={() => choose(label)}>
+            {label} …
+          </DropdownItem>
+        ))}
         {offers.map(({ label, danger }) => (
           <DropdownItem key={label} isDanger={danger} description={able(label) < all ? t('{{done}} of {{total}}', { done: able(label), total: all }) : undefined} onClick={() => choose(label)}>
             {label}

@@ -5,6 +5,7 @@ import MachineIcon from '@patternfly/react-icons/dist/esm/icons/virtual-machine-
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
+import type { VmRow } from '../../api/generated';
 import { ListView } from '../../list/ListView';
 import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
@@ -17,6 +18,7 @@ import { useUser } from '../../shell/user';
 import { MetricsLink } from '../metrics/MetricsLink';
 import { vmColumns } from './columns';
 import { useLiveRows } from '../../live/rows';
+import { BackUpVms, SnapshotVms, TagVms } from './ManyVms';
 import { useVmVerbs, VmMenu } from './VmMenu';
 
 interface Props {
@@ -43,7 +45,12 @@ export default function Vms({ within, title }: Props) {
       {t('Create a VM')}
     </Button>
   );
-  const bulk = useBulk({ rows: pages.rows, id: (vm) => vm.id, name: (vm) => vm.name, verbs });
+  const forms = [
+    { label: t('Change tags'), dialog: (vms: VmRow[], close: () => void) => <TagVms vms={vms} close={close} /> },
+    { label: t('Take a snapshot'), dialog: (vms: VmRow[], close: () => void) => <SnapshotVms vms={vms} close={close} /> },
+    { label: t('Back up now'), dialog: (vms: VmRow[], close: () => void) => <BackUpVms vms={vms} close={close} /> },
+  ];
+  const bulk = useBulk({ rows: pages.rows, id: (vm) => vm.id, name: (vm) => vm.name, verbs, forms });
   return (
     <>
       <ListView
