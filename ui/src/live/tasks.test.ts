@@ -2,9 +2,21 @@
 
 import { describe, expect, it } from 'vitest';
 import type { Task } from '../api/generated';
-import { touched } from './tasks';
+import { tasks, touched } from './tasks';
 
 const task = (more: Partial<Task>): Task => ({ id: 't', method: 'vm.start', title: '', subjects: ['vm/v', 'host/h'], user_name: '', status: 'running', percent: 10, message: null, steps: [], created: '', ...more }) as Task;
+
+describe('the tasks that are kept', () => {
+  it('are those that wait for somebody, however many are newer', () => {
+    const made = (id: string, status: Task['status'], day: number) => task({ id, status, created: new Date(day * 86_400_000).toISOString() });
+    tasks.put(made('stuck', 'parked', 1), made('old', 'done', 2), ...Array.from({ length: 150 }, (_, at) => made(`new-${at}`, 'done', 3 + at)));
+    const ids = tasks.list().map(({ id }) => id);
+    expect(ids).toContain('stuck');
+    expect(ids).not.toContain('old');
+    expect(ids).toHaveLength(101);
+    tasks.clear();
+  });
+});
 
 describe('a task that goes on', () => {
   it.each<[string, Partial<Task>, string[]]>([

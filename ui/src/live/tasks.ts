@@ -1,4 +1,4 @@
-// The tasks that the caller may see: those that run, and the newest that are over. Fed by one subscription.
+// The tasks that the caller may see: those that run or are parked, and the newest that are over. Fed by one subscription.
 
 import { useEffect, useMemo, useSyncExternalStore } from 'react';
 import { useSocket } from '../api/client';
@@ -56,7 +56,8 @@ class Tasks {
       this.mine.delete(task.id);
     }
     this.sorted = [...this.tasks.values()].sort((a, b) => b.created.localeCompare(a.created));
-    const surplus = this.sorted.filter((task) => over(task.status)).slice(KEPT);
+    // One that is parked waits for somebody, however old it is.
+    const surplus = this.sorted.filter((task) => over(task.status) && task.status !== 'parked').slice(KEPT);
     surplus.forEach((task) => this.tasks.delete(task.id));
     this.sorted = this.sorted.filter((task) => this.tasks.has(task.id));
     this.listeners.forEach((listener) => listener());
@@ -90,8 +91,8 @@ export function useTaskFeed() {
   const socket = useSocket();
   useEffect(() => {
     const recent = () =>
-      socket.call('task.list', { limit: 50 }).then(
-        (page) => tasks.put(...page.items.reverse()),
+      Promise.all([socket.call('task.list', { limit: 50 }), socket.call('task.list', { filter: 'status:parked', limit: 50 })]).then(
+        ([newest, parked]) => tasks.put(...parked.items.reverse(), ...newest.items.reverse()),
         () => undefined,
       );
     const stop = socket.subscribe('task.subscribe', {}, (task) => tasks.put(task), { started: () => void recent() });

@@ -26,6 +26,9 @@ import { full } from '../sr/words';
 import { TaskProgress } from '../task/parts';
 import { useAll } from '../../list/all';
 
+/** Of what needs attention so much is named. */
+const MOST = 8;
+
 export default function Home() {
   const { t } = useTranslation();
   const user = useUser();
@@ -157,12 +160,13 @@ function Attention({ hosts, srs, unknown }: { hosts: Host[]; srs: Sr[]; unknown:
       <CardTitle component="h2">{t('Needs attention')}</CardTitle>
       <CardBody>
         <ul className="x-plain">
-          {lines.slice(0, 8).map(({ key, to, text }) => (
+          {lines.slice(0, MOST).map(({ key, to, text }) => (
             <li key={key}>
               <Link to={to}>{text}</Link>
             </li>
           ))}
         </ul>
+        {lines.length > MOST && <p className="x-above">{t('… and {{count}} more', { count: lines.length - MOST })}</p>}
       </CardBody>
     </Card>
   );
