@@ -155,7 +155,8 @@ describe('rules', () => {
 describe('silences', () => {
   it('are ended', async () => {
     const shown = await show(<Alarms />, { answers: { ...answers, 'vm.list': page([{ id: 'v', name: 'web-1' }] as never[]) }, at: '/alarms?tab=silences', route: '/alarms' });
-    await userEvent.click(await screen.findByRole('button', { name: 'End: busy, web-1' }));
+    await userEvent.click(await screen.findByRole('button', { name: 'Actions for busy, web-1' }));
+    await userEvent.click(await screen.findByRole('menuitem', { name: /^End/ }));
     expect(shown.calls('alarm.unsilence')).toEqual([{ silence: 's' }]);
   });
 });

@@ -8,20 +8,19 @@ import type { AlarmSilence } from '../../api/generated';
 import { msg } from '../../i18n/msg';
 import type { Column } from '../../list/columns';
 import { ListView } from '../../list/ListView';
+import { useBulk } from '../../list/useBulk';
 import { useWhole } from '../../list/whole';
 import { Ago } from '../../parts/Ago';
 import { Nothing } from '../../parts/feedback';
 import { useNames, useVmNames } from '../../parts/names';
-import { RowAction } from '../../parts/RowAction';
 import { Subject } from '../../parts/Subject';
-import { useActs } from '../../parts/acts';
+import { VerbMenu, type Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 
 export function Silences() {
   const { t } = useTranslation();
   const user = useUser();
-  const { run } = useActs();
   const why = mayNot(user, 'alarm.silences');
   const read = useRead('alarm.silences', {}, { every: 15_000, enabled: !why });
   const rules = useRead('alarm_rule.list', {}, { enabled: !why });
@@ -42,23 +41,30 @@ export function Silences() {
     ];
   }, [rules.data, names, vmName, t]);
   const pages = useWhole(read, '', (silence) => silence.id);
-  if (why) return <Nothing title={t('You cannot see silences')}>{t(why)}</Nothing>;
   const shown = (silence: AlarmSilence) => columns.slice(0, 2).map((column) => column.text(silence)).join(', ');
+  const verbs = (silence: AlarmSilence): Verb[] => [{ label: t('End'), act: { method: 'alarm.unsilence', params: { silence: silence.id }, title: t('End the silence of {{name}}', { name: shown(silence) }) } }];
+  const bulk = useBulk({ rows: pages.rows, id: (silence) => silence.id, name: shown, verbs });
+  if (why) return <Nothing title={t('You cannot see silences')}>{t(why)}</Nothing>;
   return (
-    <ListView
-      title={t('Silences')}
-      heading="h2"
-      noun="silences"
-      columns={columns}
-      pages={pages}
-      id={(silence) => silence.id}
-      name={shown}
-      actions={(silence) => <RowAction label={t('End')} name={shown(silence)} go={() => void run({ method: 'alarm.unsilence', params: { silence: silence.id }, title: t('End the silence of {{name}}', { name: shown(silence) }) })} />}
-      empty={
-        <Nothing icon={MutedIcon} title={t('Nothing is silenced')}>
-          {t('An alarm is silenced from its row, a rule from its own.')}
-        </Nothing>
-      }
-    />
+    <>
+      <ListView
+        title={t('Silences')}
+        heading="h2"
+        noun="silences"
+        columns={columns}
+        pages={pages}
+        id={(silence) => silence.id}
+        name={shown}
+        {...bulk.list}
+        actions={(silence) => <VerbMenu name={shown(silence)} verbs={verbs(silence)} />}
+        menu
+        empty={
+          <Nothing icon={MutedIcon} title={t('Nothing is silenced')}>
+            {t('An alarm is silenced from its row, a rule from its own.')}
+          </Nothing>
+        }
+      />
+      {bulk.dialog}
+    </>
   );
 }

@@ -4,7 +4,8 @@ import { Button } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { Import } from '../../api/generated';
-import { useActs } from '../../parts/acts';
+import { useActs, type Act } from '../../parts/acts';
+import { CopyButton } from '../../parts/CopyButton';
 import { RowAction } from '../../parts/RowAction';
 import type { Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
@@ -37,15 +38,19 @@ export function ImportVerb({ row, large }: { row: Import; large?: boolean }) {
   const [cutting, setCutting] = useState(false);
   const why = mayNot(user, 'import.roll_back');
   const params = { import: row.id };
-  const prepare = (without: boolean, title: string) => () => void run({ method: 'import.prepare', params: { ...params, ...(without ? { without } : {}) }, title });
-  const decisions = [
-    { label: t('Try again'), go: prepare(false, t('Prepare the guest of {{name}} again', { name: row.name })) },
-    { label: t('Go on without'), go: prepare(true, t('Take {{name}} as it was copied', { name: row.name })) },
+  const prepare = (without: boolean, title: string): Act => ({ method: 'import.prepare', params: { ...params, ...(without ? { without } : {}) }, title });
+  const decisions: Verb[] = [
+    { label: t('Try again'), why, act: prepare(false, t('Prepare the guest of {{name}} again', { name: row.name })) },
+    { label: t('Go on without'), why, act: prepare(true, t('Take {{name}} as it was copied', { name: row.name })) },
   ];
-  const verbs = useImportVerbs()(row).map(({ act, question, ...verb }) => ({ ...verb, go: () => (act && question ? ask({ ...act, ...question }) : act && void run(act)) }));
+  const verbs = useImportVerbs()(row);
+  const go = ({ act, question }: Verb) => {
+    if (act && question) ask({ ...act, ...question });
+    else if (act) void run(act);
+  };
   if (!large) {
     const verb = verbs.at(-1);
-    return verb ? <RowAction label={verb.label} name={row.name} why={why} danger={verb.danger} go={verb.go} /> : null;
+    return verb ? <RowAction label={verb.label} name={row.name} why={why} danger={verb.danger} go={() => go(verb)} /> : null;
   }
   const canCut = row.origin.kind === 'vsphere' && ['preparing', 'copying', 'following', 'waiting-for-shutdown'].includes(row.phase);
   const cut = canCut && (
@@ -53,22 +58,17 @@ export function ImportVerb({ row, large }: { row: Import; large?: boolean }) {
       {t('Cut over')}
     </Button>
   );
-  const decide =
-    row.phase === 'not-prepared' &&
-    decisions.map(({ label, go }) => (
-      <Button key={label} variant="secondary" isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : go}>
-        {label}
+  const buttons = [...(row.phase === 'not-prepared' ? decisions : []), ...verbs].map((verb) => (
+    <span key={verb.label} className="x-verb">
+      <Button variant="secondary" isDanger={verb.danger} isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => go(verb)}>
+        {verb.label}
       </Button>
-    ));
-  const buttons = verbs.map(({ label, go, danger }) => (
-    <Button key={label} variant="secondary" isDanger={danger} isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : go}>
-      {label}
-    </Button>
+      {verb.act && <CopyButton act={verb.act} label={verb.label} />}
+    </span>
   ));
   return (
     <>
       {cut}
-      {decide}
       {buttons}
       {cutting && <CutOver row={row} close={() => setCutting(false)} />}
     </>

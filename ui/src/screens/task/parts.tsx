@@ -4,6 +4,7 @@ import { Button, Progress, ProgressStep, ProgressStepper, Tooltip } from '@patte
 import { useTranslation } from 'react-i18next';
 import type { Task, TaskStep } from '../../api/generated';
 import { useActs } from '../../parts/acts';
+import { CopyButton } from '../../parts/CopyButton';
 import type { Verb } from '../../parts/VerbMenu';
 import { over, STEP_STATUS, stepName } from '../../parts/words';
 import { mayNot } from '../../rules/may';
@@ -82,16 +83,15 @@ export function TaskVerbs({ task, large }: { task: Task; large?: boolean }) {
       else if (act) void run(act);
     };
     const made = (
-      <Button key={label} {...look} isAriaDisabled={!!why} onClick={why ? undefined : go}>
+      <Button {...look} isAriaDisabled={!!why} onClick={why ? undefined : go}>
         {label}
       </Button>
     );
-    return why ? (
-      <Tooltip key={label} content={t(why)}>
-        {made}
-      </Tooltip>
-    ) : (
-      made
+    return (
+      <span key={label} className="x-verb">
+        {why ? <Tooltip content={t(why)}>{made}</Tooltip> : made}
+        {large && act && <CopyButton act={act} label={label} />}
+      </span>
     );
   });
 }
