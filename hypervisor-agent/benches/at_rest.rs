@@ -109,9 +109,10 @@ async fn main() {
     for number in 0..VMS {
         let vm = VmId::new();
         let spec = Box::new(spec(&format!("vm-{number}")));
-        for action in
-            [VmAction::Define { definition: 1, spec }, VmAction::Start { incarnation: IncarnationId::new() }]
-        {
+        for action in [
+            VmAction::Define { definition: 1, spec },
+            VmAction::Start { incarnation: IncarnationId::new(), cpu_level: None },
+        ] {
             let command = Order::Vm { vm, action };
             let envelope = Envelope { operation: OperationId::new(), epoch: Epoch(1), command };
             client.execute(&envelope).await.unwrap();

@@ -28,7 +28,7 @@ pub mod send;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::IncarnationId;
-use xenith_hypervisor_agent_types::VmSpec;
+use xenith_hypervisor_agent_types::{CpuFeatures, VmSpec};
 
 pub use arrive::Arrivals;
 
@@ -41,4 +41,7 @@ pub struct Preamble {
     pub applied: VmSpec,
     #[serde(with = "time::serde::rfc3339")]
     pub started: OffsetDateTime,
+    /// What the guest must find of the processors' features; `None`: it was started without a level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_given: Option<CpuFeatures>,
 }

@@ -8,6 +8,7 @@ pub mod adopt;
 pub mod apply;
 mod ask;
 mod change;
+mod cpu;
 pub mod domain_spec;
 pub mod driver;
 mod keep_memory;

@@ -190,6 +190,7 @@ async fn populate(
                 started: OffsetDateTime::now_utc(),
                 asked: None,
                 attaching: None,
+                cpu_given: None,
             });
         }
         journal.save(&journaled)?;

@@ -8,11 +8,12 @@ use xenith_hypervisor_agent_types::management::{ManagementCommand, ManagementRep
 use xenith_hypervisor_agent_types::network::{HostNetworks, Realised};
 use xenith_hypervisor_agent_types::system::{SystemCommand, SystemReply};
 use xenith_hypervisor_agent_types::{
-    HostHardware, MemoryOf, ObservedVm, Quiesce, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts, VdiSize,
+    CpuFeatures, HostHardware, MemoryOf, ObservedVm, Quiesce, SnapshotOf, SrFacts, ValidVmSpec, VdiFacts,
+    VdiSize,
 };
 
 use crate::arrival::{self, ArrivalCommand, Exchanged, SendVm};
-use crate::convert::{answered, asked, id, required, under};
+use crate::convert::{answered, asked, id, optional_id, required, under};
 use crate::import::{DiskPassed, GuestPrepared, ImportCommand, UploadOpen};
 use crate::lease::LeaseFound;
 use crate::memory;
@@ -73,6 +74,9 @@ pub enum VmAction {
     Forget,
     Start {
         incarnation: IncarnationId,
+        /// The most that the guest is given of the processors' features. Stays the VM's until the next start, for those that
+        /// the agent makes by itself.
+        cpu_level: Option<CpuFeatures>,
     },
     /// Asks the guest, and waits for it at most `deadline`.
     Shutdown {
@@ -199,9 +203,11 @@ fn vm_action_to_wire(vm: VmId, action: &VmAction) -> WireCommand {
             spec: Some((&**spec).into()),
         }),
         VmAction::Forget => WireCommand::ForgetVm(plain),
-        VmAction::Start { incarnation } => {
-            WireCommand::StartVm(wire::StartVm { vm_id, incarnation_id: incarnation.to_string() })
-        }
+        VmAction::Start { incarnation, cpu_level } => WireCommand::StartVm(wire::StartVm {
+            vm_id,
+            incarnation_id: incarnation.to_string(),
+            cpu_level: cpu_level.map(|level| level.to_string()).unwrap_or_default(),
+        }),
         VmAction::Shutdown { kind, deadline } => WireCommand::ShutdownVm(wire::ShutdownVm {
             vm_id,
             reboot: *kind == ShutdownKind::Reboot,
@@ -212,7 +218,8 @@ fn vm_action_to_wire(vm: VmId, action: &VmAction) -> WireCommand {
         VmAction::Unpause => WireCommand::UnpauseVm(plain),
         VmAction::Suspend => WireCommand::SuspendVm(plain),
         VmAction::Resume { incarnation } => {
-            WireCommand::ResumeVm(wire::StartVm { vm_id, incarnation_id: incarnation.to_string() })
+            let incarnation_id = incarnation.to_string();
+            WireCommand::ResumeVm(wire::StartVm { vm_id, incarnation_id, cpu_level: String::new() })
         }
         VmAction::DiscardSuspended => WireCommand::DiscardSuspendedVm(plain),
         VmAction::Snapshot { disks, quiesce } => storage::snapshot_vm_to_wire(vm, disks, *quiesce),
@@ -256,7 +263,9 @@ impl TryFrom<WireCommand> for Command {
             }
             WireCommand::StartVm(start) => {
                 let incarnation = id("incarnation_id", &start.incarnation_id)?;
-                Ok(Self::Vm { vm: id("vm_id", &start.vm_id)?, action: VmAction::Start { incarnation } })
+                let cpu_level = optional_id("cpu_level", &start.cpu_level)?;
+                let action = VmAction::Start { incarnation, cpu_level };
+                Ok(Self::Vm { vm: id("vm_id", &start.vm_id)?, action })
             }
             WireCommand::ResumeVm(start) => {
                 let incarnation = id("incarnation_id", &start.incarnation_id)?;

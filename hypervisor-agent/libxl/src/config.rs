@@ -10,6 +10,7 @@
 //!   ignores these fields, but an `xl` that somebody attaches to the domain does not;
 //! * `claim_mode`: Xen sets the memory of the domain aside before it is populated, or fails at once;
 //! * disks are block devices (`phy`): see [`crate::disk`]; they and NICs name their [`Hotplug`] script;
+//! * a [`crate::cpu`] policy hides what the level of the pool lacks, where there is one;
 //! * graphics listen on the loopback only;
 //! * a [`channel`] to the guest agent is there only where it is asked for: it needs a QEMU, which PV and PVH guests have
 //!   not otherwise.
@@ -120,6 +121,9 @@ fn build(spec: &DomainSpec) -> Value {
     let share = &spec.hardware.cpu;
     if share.weight.or(share.cap).is_some() {
         build["sched_params"] = scheduling(share);
+    }
+    if let Some(level) = &spec.hardware.cpu_level {
+        build["cpuid"] = crate::cpu::policy(level);
     }
     if let Some(pin) = &share.pin {
         let cpus: Vec<u16> = pin.iter().collect();

@@ -45,5 +45,6 @@ pub fn hardware() -> DomainHardware {
         cpu: CpuShare { weight: Some(512), cap: Some(150), pin: Some("0,2-3".parse().unwrap()) },
         pci: vec!["03:00.1".parse().unwrap()],
         guest_agent: true,
+        cpu_level: None,
     }
 }

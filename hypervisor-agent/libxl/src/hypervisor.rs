@@ -22,13 +22,13 @@ use crate::disk::Ready;
 use crate::domains::parse;
 use crate::error::{Subject, from_failure};
 use crate::hotplug::Hotplug;
-use crate::info::{Dominfo, Version};
+use crate::info::{Dominfo, Physinfo, Version};
 use crate::memory::Ledger;
 use crate::raw::{Context, Failure};
 use crate::reserve::moment;
 use crate::store::kib_to_mib;
 use crate::suspend::{WriteOut, suspend};
-use crate::{Libxl, config, host, preflight, store};
+use crate::{Libxl, config, cpu, host, preflight, store};
 
 /// A destroyed domain is gone when the last of its memory is freed, which back ends may still hold.
 const GONE_WITHIN: Duration = Duration::from_secs(120);
@@ -114,13 +114,18 @@ impl Hypervisor for Libxl {
             let version = Version::parse(&context.version().map_err(machine)?).unwrap_or_default();
             let topology = now.physinfo.topology(&context.topology().unwrap_or_default());
             let scheduler = context.scheduler().map_err(machine)?;
-            Ok::<_, HypervisorError>((now, version, topology, scheduler))
+            // No reason not to tell the rest.
+            let features = context.physinfo_with_bytes().ok();
+            Ok::<_, HypervisorError>((now, version, topology, scheduler, features))
         });
-        let (now, version, topology, scheduler) = facts.await??;
+        let (now, version, topology, scheduler, features) = facts.await??;
+        let features =
+            features.and_then(|(json, bytes)| cpu::features(&Physinfo::parse(&json).ok()?, &bytes));
         Ok(HostFacts {
             hostname: host::hostname(),
             xen: version.into(),
             cpu_model: host::cpu_model(),
+            cpu_features: features,
             topology,
             memory_total: MemoryMiB::from_bytes_floor(now.physinfo.total_kib() << 10),
             memory_free: MemoryMiB::from_bytes_floor(now.physinfo.free_kib() << 10),

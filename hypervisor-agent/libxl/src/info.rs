@@ -84,6 +84,8 @@ pub struct Physinfo {
     /// Free, but claimed by domains that are being built.
     pub outstanding_pages: u64,
     pub nr_nodes: u32,
+    /// The first four words of the processors' features; libxl writes no more of them.
+    pub hw_cap: Vec<u32>,
     pub cap_hvm: bool,
     pub cap_pv: bool,
     pub cap_hvm_directio: bool,

@@ -26,6 +26,7 @@
 
 mod channel;
 mod config;
+mod cpu;
 mod create;
 mod disk;
 mod domains;

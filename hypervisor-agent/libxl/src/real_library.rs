@@ -11,7 +11,9 @@ use xenith_hypervisor_agent_libxl_sys::{
     Library, LoadError, libxl_device_disk, libxl_device_nic, libxl_domain_config,
     libxl_domain_restore_params, libxl_domain_sched_params,
 };
-use xenith_hypervisor_agent_types::{BootDevice, DomainSpec, Firmware, PlatformKind};
+use xenith_hypervisor_agent_types::{
+    BootDevice, CpuFeatures, CpuLevel, DomainSpec, Firmware, PlatformKind,
+};
 use xenith_hypervisor_agent_xenstore::test_support::XenstoredFixture;
 
 use crate::config;
@@ -101,6 +103,24 @@ async fn configurations_round_trip() {
         let theirs: Value = serde_json::from_str(&theirs).unwrap();
         assert_kept(&ours, &theirs, &format!("{} {:?}", spec.kind, spec.firmware));
     }
+}
+
+#[tokio::test]
+async fn a_cpu_policy_is_read_as_it_is_meant() {
+    let Some(library) = installed() else { return };
+    if !in_a_child("a_cpu_policy_is_read_as_it_is_meant").await {
+        return;
+    }
+    let context = open(library).unwrap();
+    let features = |avx2| CpuFeatures::new("GenuineIntel", [1, 1, 1, 1, 1, avx2, 0, 0]).unwrap();
+    let mut spec = spec(PlatformKind::Pvh);
+    spec.hardware.cpu_level = CpuLevel::on(features(0x21), &features(1));
+    let ours = config::domain(&spec, &[Path::new("/dev/loop7")], &Hotplug::Xens);
+    let mut parsed = context.parse::<libxl_domain_config>("parsing", &ours.to_string()).unwrap();
+    let theirs: Value = serde_json::from_str(&context.json("writing", &mut parsed).unwrap()).unwrap();
+    // Newer ones have MSRs beside it.
+    let cpuid = theirs.pointer("/b_info/cpuid/cpuid").or_else(|| theirs.pointer("/b_info/cpuid"));
+    assert_eq!(cpuid, ours.pointer("/b_info/cpuid"));
 }
 
 #[tokio::test]

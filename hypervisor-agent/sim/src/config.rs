@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use xenith_common_units::MemoryMiB;
-use xenith_hypervisor_agent_types::{Bridge, CpuTopology, XenVersion};
+use xenith_hypervisor_agent_types::{Bridge, CPU_WORDS, CpuFeatures, CpuTopology, XenVersion};
 
 use crate::delay::parse_duration;
 use crate::fault::glob;
@@ -52,6 +52,8 @@ pub struct HostModel {
     pub dom0_memory: MemoryMiB,
     pub cpus: u32,
     pub cpu_model: String,
+    /// What its processors can do; none: it does not tell.
+    pub cpu_features: Option<CpuFeatures>,
     #[serde(deserialize_with = "xen_version")]
     pub xen: XenVersion,
     pub capabilities: Vec<String>,
@@ -215,6 +217,10 @@ impl Default for GuestModel {
     }
 }
 
+/// A processor with AVX-512, as such are found in data centres.
+const SIMULATED: [u32; CPU_WORDS] =
+    [0x0789_abff, 0x7ed8_3203, 0x2c10_0800, 0x0000_0121, 0x0000_000f, 0xd19f_27a9, 0x0000_0808, 0];
+
 impl Default for HostModel {
     fn default() -> Self {
         Self {
@@ -223,6 +229,7 @@ impl Default for HostModel {
             dom0_memory: MemoryMiB::from_bytes_floor(2 << 30),
             cpus: 16,
             cpu_model: "Simulated CPU @ 2.40GHz".to_owned(),
+            cpu_features: CpuFeatures::new("GenuineIntel", SIMULATED),
             xen: XenVersion { major: 4, minor: 17, extra: ".5-sim".to_owned() },
             capabilities: ["pv", "hvm", "hap"].map(str::to_owned).to_vec(),
             bridges: vec!["xenbr0".to_owned()],

@@ -203,6 +203,7 @@ impl World {
             hostname: self.hostname.clone(),
             xen: host.xen.clone(),
             cpu_model: host.cpu_model.clone(),
+            cpu_features: host.cpu_features,
             topology: host.topology(),
             memory_total: host.memory,
             memory_free: self.free(),

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use xenith_common_ids::{IncarnationId, OperationId, VmId};
 use xenith_hypervisor_agent_api::ShutdownKind;
-use xenith_hypervisor_agent_types::{DeathReason, DiskSpec, Fault, NicSpec, ValidVmSpec, VmSpec};
+use xenith_hypervisor_agent_types::{
+    CpuFeatures, DeathReason, DiskSpec, Fault, NicSpec, ValidVmSpec, VmSpec,
+};
 
 use super::Journal;
 
@@ -39,6 +41,9 @@ pub struct VmRecord {
     /// when this host was down meanwhile. Until it is taken back, started by a command, or forgotten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub away: Option<IncarnationId>,
+    /// What the last command to start it said; starts that the agent makes by itself keep to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_level: Option<CpuFeatures>,
 }
 
 /// A start reaches the run that it lets run, a shutdown the run whose guest it asks.
@@ -66,6 +71,9 @@ pub enum Reaching {
 pub struct Saved {
     pub run: IncarnationId,
     pub spec: VmSpec,
+    /// See [`Run::cpu_given`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_given: Option<CpuFeatures>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +93,9 @@ pub struct Run {
     /// Being plugged in: whether the domain has it is not known. Nothing else is changed before it is.
     #[serde(default)]
     pub attaching: Option<Attaching>,
+    /// What its guest was given of the processors' features when it booted; `None`: it was started without a level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_given: Option<CpuFeatures>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,8 +164,10 @@ impl VmRecord {
 
     /// The run's memory is in the image.
     pub fn suspended(&mut self, run: IncarnationId) {
-        let spec = self.run.take().map_or_else(|| self.spec.get().clone(), |run| run.applied);
-        self.saved = Some(Saved { run, spec });
+        let before = self.run.take();
+        let cpu_given = before.as_ref().and_then(|run| run.cpu_given);
+        let spec = before.map_or_else(|| self.spec.get().clone(), |run| run.applied);
+        self.saved = Some(Saved { run, spec, cpu_given });
         self.last = Some((run, DeathReason::Suspend));
     }
 
@@ -180,6 +193,7 @@ impl VmRecord {
             saved: None,
             reached: Vec::new(),
             away: None,
+            cpu_level: None,
         }
     }
 

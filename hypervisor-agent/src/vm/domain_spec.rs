@@ -103,6 +103,7 @@ impl Resolver {
             cpu: hardware.cpu.clone(),
             pci: hardware.pci.clone(),
             guest_agent: hardware.guest_agent,
+            cpu_level: None,
         })
     }
 

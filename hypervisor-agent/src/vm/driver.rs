@@ -142,11 +142,14 @@ impl Driver {
 
     async fn build(&self, record: &mut VmRecord, run: IncarnationId, by: Wanted) -> Result<DomId, Fault> {
         let spec = record.spec.get().clone();
-        record.run = Some(begun(run, Phase::Building, spec.clone(), by.by()));
+        let level = self.level_here(record.cpu_level.as_ref()).await?;
+        let cpu_given = level.map(|level| *level.given());
+        record.run = Some(Run { cpu_given, ..begun(run, Phase::Building, spec.clone(), by.by()) });
         record.saved = None;
         record.away = None;
         self.save(record).await?;
-        let domain = self.resolve(record.vm, run, (spec, Taking::ToRun)).await?;
+        let mut domain = self.resolve(record.vm, run, (spec, Taking::ToRun)).await?;
+        domain.hardware.cpu_level = level;
         self.guests.boots(record.vm).await;
         let domid = self.make(&domain, Source::Boot).await?;
         self.commit_build(record, domid, by.operation()).await?;
@@ -294,11 +297,12 @@ impl Driver {
         run: IncarnationId,
         by: OperationId,
     ) -> Result<DomId, Fault> {
-        let spec = match &record.saved {
-            Some(saved) => saved.spec.clone(),
+        let (spec, cpu_given) = match &record.saved {
+            Some(saved) => (saved.spec.clone(), saved.cpu_given),
             None => return Err(Fault::new(FaultReason::Internal, "the journal knows of no saved memory")),
         };
-        record.run = Some(begun(run, Phase::Resuming, spec.clone(), By::Orchestrator));
+        let begun = begun(run, Phase::Resuming, spec.clone(), By::Orchestrator);
+        record.run = Some(Run { cpu_given, ..begun });
         self.save(record).await?;
         let domain = self.resolve(record.vm, run, (spec, Taking::ToRun)).await?;
         let domid = self.make(&domain, Source::Image).await?;
@@ -447,7 +451,16 @@ enum Source {
 }
 
 pub(super) fn begun(incarnation: IncarnationId, phase: Phase, applied: VmSpec, by: By) -> Run {
-    Run { incarnation, phase, applied, by, started: OffsetDateTime::now_utc(), asked: None, attaching: None }
+    Run {
+        incarnation,
+        phase,
+        applied,
+        by,
+        started: OffsetDateTime::now_utc(),
+        asked: None,
+        attaching: None,
+        cpu_given: None,
+    }
 }
 
 /// A start by a command answers that command; one by the agent, whoever asked the guest of the run before.

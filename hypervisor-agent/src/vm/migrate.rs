@@ -139,7 +139,7 @@ impl Driver {
     }
 
     async fn take_in(&self, record: &mut VmRecord, arriving: Arriving) -> Result<DomId, Fault> {
-        let Preamble { incarnation, applied, started } = arriving.preamble;
+        let Preamble { incarnation, applied, started, cpu_given } = arriving.preamble;
         let applied = ValidVmSpec::try_from(applied).map_err(|error| Fault::invalid("preamble", error))?;
         let applied = applied.into_inner();
         if let Some(more) = beyond(&applied, record.spec.get()) {
@@ -148,10 +148,15 @@ impl Driver {
             );
             return Err(Fault::new(FaultReason::WrongState, message));
         }
+        if let Some(given) = &cpu_given {
+            self.has_features(given).await?;
+        }
         let run = begun(incarnation, Phase::Resuming, applied.clone(), By::Orchestrator);
-        record.run = Some(Run { started, ..run });
+        record.run = Some(Run { started, cpu_given, ..run });
         record.saved = None;
         record.away = None;
+        // Starts that the agent makes by itself give the guest no more than it has.
+        record.cpu_level = cpu_given;
         self.save(record).await?;
         let domain = self.resolve(record.vm, incarnation, (applied, Taking::ToArrive)).await?;
         let domid = match self.hypervisor.resume(&domain, arriving.memory, Start::Paused).await {
@@ -215,7 +220,12 @@ fn preamble(record: &VmRecord) -> Result<Preamble, Fault> {
             "a device is being plugged in, and it is not known whether the guest has it; try again",
         );
     }
-    Ok(Preamble { incarnation: run.incarnation, applied: run.applied.clone(), started: run.started })
+    Ok(Preamble {
+        incarnation: run.incarnation,
+        applied: run.applied.clone(),
+        started: run.started,
+        cpu_given: run.cpu_given,
+    })
 }
 
 /// Of a stream that nobody reads.

@@ -497,6 +497,7 @@ impl Owner {
             last_death: self.record.last.map(|(_, reason)| reason),
             failure: self.failure.clone(),
             guest: self.guest.clone(),
+            cpu_given: run.and_then(|run| run.cpu_given),
         }
     }
 

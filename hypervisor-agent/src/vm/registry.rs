@@ -495,5 +495,6 @@ fn observed_unmanaged(info: &DomainInfo) -> ObservedVm {
         last_death: None,
         failure: None,
         guest: GuestFacts::default(),
+        cpu_given: None,
     }
 }

@@ -226,8 +226,8 @@ pub fn decide(
     match (action, settled) {
         (VmAction::Define { .. } | VmAction::Forget | VmAction::Exchange(_), _) => Decision::AlreadySo,
 
-        (VmAction::Start { incarnation }, Settled::Stopped { last }) => start_again(*incarnation, *last),
-        (VmAction::Start { incarnation } | VmAction::Resume { incarnation }, Settled::Up(up)) => {
+        (VmAction::Start { incarnation, .. }, Settled::Stopped { last }) => start_again(*incarnation, *last),
+        (VmAction::Start { incarnation, .. } | VmAction::Resume { incarnation }, Settled::Up(up)) => {
             up_already(*incarnation, *up)
         }
         (VmAction::Start { .. }, Settled::Suspended) => {
@@ -413,7 +413,7 @@ fn start_again(incarnation: IncarnationId, last: Option<Ended>) -> Decision {
 
 fn while_busy(settled: &Settled, activity: Activity, action: &VmAction) -> Decision {
     let same = match (action, activity) {
-        (VmAction::Start { incarnation }, Activity::Starting(run))
+        (VmAction::Start { incarnation, .. }, Activity::Starting(run))
         | (VmAction::Resume { incarnation }, Activity::Resuming(run))
         | (VmAction::RevertWithMemory { incarnation, .. }, Activity::Reverting(run)) => *incarnation == run,
         (VmAction::Shutdown { kind, .. }, Activity::ShuttingDown(doing)) => *kind == doing,
@@ -437,7 +437,7 @@ fn while_busy(settled: &Settled, activity: Activity, action: &VmAction) -> Decis
     }
     // A start that is repeated: it worked, whatever else is done with the running VM by now.
     if let (
-        VmAction::Start { incarnation }
+        VmAction::Start { incarnation, .. }
         | VmAction::Resume { incarnation }
         | VmAction::RevertWithMemory { incarnation, .. },
         Settled::Up(up),

@@ -299,7 +299,7 @@ pub fn define(definition: u64, spec: VmSpec) -> VmAction {
 }
 
 pub fn start() -> VmAction {
-    VmAction::Start { incarnation: IncarnationId::new() }
+    VmAction::Start { incarnation: IncarnationId::new(), cpu_level: None }
 }
 
 pub fn resume() -> VmAction {

@@ -6,8 +6,10 @@ use xenith_common_ids::{IncarnationId, OperationId, VmId};
 use xenith_common_pki::Peer;
 use xenith_hypervisor_agent_api::{ArrivalCommand, Command, CommandResult, Envelope, SendVm, VmAction};
 use xenith_hypervisor_agent_client::{AgentClientError, Wish};
-use xenith_hypervisor_agent_sim::{Failure, FaultRule, Operation};
-use xenith_hypervisor_agent_types::{Autostart, Fault, FaultReason, ObservedVm, Power, VmSpec};
+use xenith_hypervisor_agent_sim::{Failure, FaultRule, Operation, SimConfig};
+use xenith_hypervisor_agent_types::{
+    Autostart, CpuFeatures, DeathReason, Fault, FaultReason, ObservedVm, Power, VmSpec,
+};
 
 use crate::harness::{Lab, define, spec, until};
 
@@ -116,6 +118,54 @@ async fn what_fails_before_all_is_there_leaves_it_where_it_runs() {
     send(&here, &there, &up).await.unwrap();
 }
 
+/// AVX2, with AVX-512 or without.
+fn features(ebx: u32) -> CpuFeatures {
+    CpuFeatures::new("GenuineIntel", [1, 1, 1, 1, 1, ebx, 0, 0]).unwrap()
+}
+
+async fn host_with(features: CpuFeatures) -> Lab {
+    let with = |config: &mut SimConfig| config.host.cpu_features = Some(features);
+    Lab::builder().sim(|sim| sim.with(with)).start().await
+}
+
+/// The host that a guest comes to asks itself, too, whatever the orchestrator thinks of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_runs_on_only_where_all_that_it_was_given_is() {
+    let (full, less) = (features(0x1_0020), features(0x20));
+    let (here, there) = (host_with(full).await, host_with(less).await);
+    let started_under = async |name: &str, level: CpuFeatures| {
+        let vm = here.define(name).await;
+        there.done(vm, define(1, spec(name))).await;
+        let run = IncarnationId::new();
+        here.done(vm, VmAction::Start { incarnation: run, cpu_level: Some(level) }).await
+    };
+
+    let wide = started_under("wide", full).await;
+    assert_eq!(wide.cpu_given, Some(full));
+    let sent = send(&here, &there, &wide).await;
+    assert!(sent.is_err(), "{sent:?}");
+    here.becomes(wide.vm, Power::Running).await;
+    there.execute(Command::Arrival(ArrivalCommand::Close { vm: wide.vm })).await.unwrap();
+    assert_eq!(power(&there, wide.vm).await, Some(Power::Stopped));
+    assert_eq!((running([&here, &there]).await, there.sim.calls(Operation::Resume)), (1, 0));
+
+    let narrow = started_under("narrow", less).await;
+    assert_eq!(narrow.cpu_given, Some(less));
+    let level = here.sim.hardware_of(narrow.domid.unwrap()).unwrap().cpu_level.unwrap();
+    assert_eq!((level.host(), level.given()), (&full, &less), "that is what Xen is told");
+    send(&here, &there, &narrow).await.unwrap();
+    let arrived = there.done(narrow.vm, VmAction::Unpause).await;
+    assert_eq!(arrived.cpu_given, Some(less));
+
+    // A start that nobody commands keeps to the level.
+    there.sim.end_guest(arrived.domid.unwrap(), DeathReason::Reboot).unwrap();
+    until("the next run", async || {
+        let now = there.look(narrow.vm).await.unwrap();
+        now.power == Power::Running && now.incarnation != arrived.incarnation && now.cpu_given == Some(less)
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_ticket_or_nobody_there_is_found_out_before_the_guest_is_asked() {
     let (here, there) = hosts().await;
@@ -142,7 +192,7 @@ async fn a_source_that_comes_back_does_not_run_what_it_has_sent() {
     let witness = here.define_as(VmSpec { name: "witness".parse().unwrap(), ..definition.clone() }).await;
     let vm = here.define_as(definition).await;
     let run = IncarnationId::new();
-    let up = here.done(vm, VmAction::Start { incarnation: run }).await;
+    let up = here.done(vm, VmAction::Start { incarnation: run, cpu_level: None }).await;
     there.done(vm, define(1, spec("web-1"))).await;
     send(&here, &there, &up).await.unwrap();
 

@@ -9,8 +9,8 @@ use xenith_common_ids::{DomId, IncarnationId, VmId};
 use xenith_common_units::{MacAddr, MemoryMiB};
 
 use crate::{
-    BootDevice, CpuShare, DirectBoot, DiskAccess, DiskDevice, Firmware, Graphics, MemorySpec, PciAddress,
-    PlatformKind, VcpuSpec, Video, VmName,
+    BootDevice, CpuLevel, CpuShare, DirectBoot, DiskAccess, DiskDevice, Firmware, Graphics, MemorySpec,
+    PciAddress, PlatformKind, VcpuSpec, Video, VmName,
 };
 
 /// Whose domain it is. Written where a guest can read but not change it, and listed again after a restart
@@ -50,6 +50,9 @@ pub struct DomainHardware {
     pub pci: Vec<PciAddress>,
     /// See [`crate::Hardware::guest_agent`].
     pub guest_agent: bool,
+    /// What a new domain gets of the processors' features; `None`: all that Xen gives. A domain that is built from a stream
+    /// has what the stream says.
+    pub cpu_level: Option<CpuLevel>,
 }
 
 /// A CD drive; `None`: empty.

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xenith_common_units::MemoryMiB;
 
+use crate::CpuFeatures;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct XenVersion {
     pub major: u32,
@@ -35,6 +37,9 @@ pub struct HostFacts {
     pub hostname: String,
     pub xen: XenVersion,
     pub cpu_model: String,
+    /// `None`: this host does not tell.
+    #[serde(default)]
+    pub cpu_features: Option<CpuFeatures>,
     pub topology: CpuTopology,
     pub memory_total: MemoryMiB,
     pub memory_free: MemoryMiB,

@@ -6,6 +6,7 @@
 
 pub mod backup;
 mod console;
+mod cpu;
 mod device;
 mod domain;
 mod fault;
@@ -33,6 +34,7 @@ mod vdi;
 mod vm;
 
 pub use console::TerminalSize;
+pub use cpu::{CPU_WORDS, CpuFeatures, CpuLevel, ParseCpuFeaturesError};
 pub use device::{DiskAccess, DiskDevice, DiskSpec, NicSpec, ParseDiskDeviceError};
 pub use domain::{
     ConsolePaths, DeathReason, DomainCd, DomainDisk, DomainHardware, DomainIdentity, DomainInfo, DomainNic,

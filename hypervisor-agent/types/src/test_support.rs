@@ -45,5 +45,6 @@ pub fn observed(vm: VmId, power: Power) -> ObservedVm {
         last_death: None,
         failure: None,
         guest: GuestFacts::default(),
+        cpu_given: None,
     }
 }

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use xenith_common_ids::{DomId, IncarnationId, VmId};
 use xenith_common_units::MemoryMiB;
 
-use crate::{DeathReason, PlatformKind};
+use crate::{CpuFeatures, DeathReason, PlatformKind};
 
 /// What a VM is doing. `Unknown` is the orchestrator's word for a VM whose host is not heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -126,6 +126,10 @@ pub struct ObservedVm {
     pub last_death: Option<DeathReason>,
     pub failure: Option<VmFailure>,
     pub guest: GuestFacts,
+    /// What this run was given of the processors' features, and must find again where it runs on. `None`: it was started
+    /// without a level, and has all of its host's.
+    #[serde(default)]
+    pub cpu_given: Option<CpuFeatures>,
 }
 
 impl ObservedVm {
@@ -148,6 +152,7 @@ impl ObservedVm {
             last_death,
             failure,
             guest,
+            cpu_given,
         } = now;
         self.vm == *vm
             && self.power == *power
@@ -163,6 +168,7 @@ impl ObservedVm {
             && self.name == *name
             && self.failure == *failure
             && self.guest == *guest
+            && self.cpu_given == *cpu_given
     }
 }
 
@@ -194,6 +200,7 @@ mod tests {
                 guest: GuestFacts { os: Some("Debian".into()), ..GuestFacts::default() },
                 ..vm.clone()
             },
+            ObservedVm { cpu_given: CpuFeatures::new("GenuineIntel", [1; 8]), ..vm.clone() },
         ] {
             assert!(!vm.only_ran(&changed), "{changed:?}");
         }

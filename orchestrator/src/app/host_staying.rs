@@ -104,29 +104,13 @@ impl App {
 #[cfg(test)]
 mod tests {
     use xenith_common_ids::{DomId, VmId};
-    use xenith_common_units::MemoryMiB;
-    use xenith_hypervisor_agent_types::{GuestFacts, PlatformKind, Power};
+    use xenith_hypervisor_agent_types::Power;
+    use xenith_hypervisor_agent_types::test_support::observed;
 
     use super::*;
 
     fn seen(power: Power) -> ObservedVm {
-        ObservedVm {
-            vm: VmId::new(),
-            name: "web-1".into(),
-            power,
-            kind: PlatformKind::Pvh,
-            managed: true,
-            definition: 1,
-            incarnation: None,
-            domid: Some(DomId(7)),
-            memory: MemoryMiB::new(64).unwrap(),
-            vcpus_online: 1,
-            cpu_time_ns: 0,
-            started: None,
-            last_death: None,
-            failure: None,
-            guest: GuestFacts::default(),
-        }
+        ObservedVm { domid: Some(DomId(7)), ..observed(VmId::new(), power) }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use xenith_common_units::MemoryMiB;
 use xenith_hypervisor_agent_types::{Bridge, CpuTopology, HostFacts, XenVersion};
 
+use super::fields::optional_id;
 use crate::{WireError, wire};
 
 impl From<&HostFacts> for wire::HostFacts {
@@ -13,6 +14,7 @@ impl From<&HostFacts> for wire::HostFacts {
             xen_minor: host.xen.minor,
             xen_extra: host.xen.extra.clone(),
             cpu_model: host.cpu_model.clone(),
+            cpu_features: host.cpu_features.map(|features| features.to_string()).unwrap_or_default(),
             cpus: host.topology.cpus,
             cores_per_socket: host.topology.cores_per_socket,
             threads_per_core: host.topology.threads_per_core,
@@ -45,6 +47,7 @@ impl TryFrom<wire::HostFacts> for HostFacts {
             hostname: host.hostname,
             xen: XenVersion { major: host.xen_major, minor: host.xen_minor, extra: host.xen_extra },
             cpu_model: host.cpu_model,
+            cpu_features: optional_id("cpu_features", &host.cpu_features)?,
             topology: CpuTopology {
                 cpus: host.cpus,
                 cores_per_socket: host.cores_per_socket,

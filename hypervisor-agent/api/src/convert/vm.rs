@@ -60,6 +60,7 @@ impl From<&ObservedVm> for wire::ObservedVm {
                 .as_ref()
                 .map(|failure| wire::Failure { at_ms: to_ms(failure.at), message: failure.message.clone() }),
             guest: Some((&vm.guest).into()),
+            cpu_given: vm.cpu_given.map(|given| given.to_string()).unwrap_or_default(),
         }
     }
 }
@@ -90,6 +91,7 @@ impl TryFrom<wire::ObservedVm> for ObservedVm {
                 })
                 .transpose()?,
             guest: under("guest", vm.guest.unwrap_or_default().try_into())?,
+            cpu_given: optional_id("cpu_given", &vm.cpu_given)?,
         })
     }
 }

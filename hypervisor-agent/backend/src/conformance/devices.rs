@@ -5,7 +5,7 @@ use std::path::Path;
 use xenith_common_ids::DomId;
 use xenith_common_units::{MacAddr, VcpuCount};
 use xenith_hypervisor_agent_types::{
-    CpuShare, DiskAccess, DiskDevice, DomainCd, DomainDisk, DomainNic, PlatformKind,
+    CpuFeatures, CpuLevel, CpuShare, DiskAccess, DiskDevice, DomainCd, DomainDisk, DomainNic, PlatformKind,
 };
 
 use super::promises;
@@ -17,6 +17,7 @@ promises! {
     vcpus_over_the_maximum: "virtual CPUs over the maximum are refused";
     cpu_share: "a domain's share of the CPUs is the one it was made with, then each that it is set to";
     cpu_share_of_absent_cpus: "a domain cannot be bound to CPUs that the host does not have";
+    cpu_level: "a guest that is given fewer CPU features than its host has boots";
     cd_in_and_out: "a CD drive has the medium it began with, then another and none while its guest runs";
     cd_without_drive: "a domain without a CD drive takes no medium";
     host_hardware: "the host's NUMA nodes have its CPUs";
@@ -99,6 +100,23 @@ async fn cpu_share_of_absent_cpus(scene: &Scene<'_>) -> Outcome {
     set.refused("binding a domain to CPU 4095", "InvalidSpec", |error| {
         matches!(error, HypervisorError::InvalidSpec { .. })
     })?;
+    Ok(())
+}
+
+async fn cpu_level(scene: &Scene<'_>) -> Outcome {
+    let host = scene.hv.host().await.during("looking at the host")?;
+    let Some(features) = host.cpu_features else {
+        return Err(Halt::Skip("the host does not tell what its processors can do".to_owned()));
+    };
+    let mut words = *features.words();
+    // Without AVX2 and all of AVX-512 that is told in the same word.
+    words[5] &= !((1 << 5) | (1 << 16) | (1 << 17) | (1 << 21) | (1 << 28) | (1 << 30) | (1 << 31));
+    let mut spec = scene.spec();
+    spec.hardware.cpu_level =
+        CpuFeatures::new(features.maker(), words).and_then(|level| CpuLevel::on(features, &level));
+    ensure!(spec.hardware.cpu_level.is_some(), "the host's own features are no level: {features}");
+    let domid = scene.create(&spec, Start::Running).await?;
+    scene.fixture.booted(domid).await?;
     Ok(())
 }
 

@@ -124,6 +124,11 @@ impl<T: Generated> Opaque<T> {
         self.size
     }
 
+    /// The struct as it lies in memory.
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory.0[..self.size]
+    }
+
     pub fn as_mut_ptr(&mut self) -> *mut T {
         self.memory.0.as_mut_ptr().cast()
     }

@@ -21,6 +21,7 @@ fn record(run: IncarnationId, phase: Option<(Phase, By)>) -> VmRecord {
         started: OffsetDateTime::UNIX_EPOCH,
         asked: None,
         attaching: None,
+        cpu_given: None,
     });
     record
 }
@@ -172,7 +173,7 @@ fn rows() {
         let mut record = record(run, phase);
         let asleep = phase.is_none_or(|(phase, _)| phase == Phase::Resuming);
         if asleep && image == Present {
-            record.saved = Some(Saved { run, spec: record.spec.get().clone() });
+            record.saved = Some(Saved { run, spec: record.spec.get().clone(), cpu_given: None });
         }
         let domain = status.map(|status| domain(&record, run, status));
         let adoption = adopt(&mut record, domain.as_ref(), image);

@@ -138,7 +138,10 @@ impl Owner {
         waiters: Vec<Reply>,
     ) {
         let driver = Arc::clone(&self.shared.driver);
-        let record = self.record.clone();
+        let mut record = self.record.clone();
+        if let VmAction::Start { cpu_level, .. } = action {
+            record.cpu_level = *cpu_level;
+        }
         let future = match (activity, &self.settled) {
             (Activity::Starting(run), _) => driver.start(record, run, Wanted::Command(operation)).boxed(),
             (Activity::Resuming(run), _) => driver.resume(record, run, operation).boxed(),

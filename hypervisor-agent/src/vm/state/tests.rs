@@ -11,7 +11,7 @@ use xenith_hypervisor_agent_types::{CrashAction, MemoryOf, Quiesce};
 fn actions(run: IncarnationId) -> Vec<(&'static str, VmAction)> {
     let deadline = Duration::from_secs(1);
     vec![
-        ("start", VmAction::Start { incarnation: run }),
+        ("start", VmAction::Start { incarnation: run, cpu_level: None }),
         ("resume", VmAction::Resume { incarnation: run }),
         ("shutdown", VmAction::Shutdown { kind: ShutdownKind::PowerOff, deadline }),
         ("destroy", VmAction::Destroy),
@@ -161,9 +161,9 @@ fn the_manual_has_the_same_table() {
     let memory = MemoryOf { vdi: VdiId::new(), sr: SrId::new() };
     let (deadline, part) = (Duration::from_secs(1), RevertPart::Whole);
     let rows = [
-        ("start, a new run", VmAction::Start { incarnation: other }),
-        ("start, the run that is on", VmAction::Start { incarnation: run }),
-        ("start, a run that has ended", VmAction::Start { incarnation: before }),
+        ("start, a new run", VmAction::Start { incarnation: other, cpu_level: None }),
+        ("start, the run that is on", VmAction::Start { incarnation: run, cpu_level: None }),
+        ("start, a run that has ended", VmAction::Start { incarnation: before, cpu_level: None }),
         ("resume", VmAction::Resume { incarnation: other }),
         ("shut down", VmAction::Shutdown { kind: ShutdownKind::PowerOff, deadline }),
         ("destroy", VmAction::Destroy),
@@ -359,7 +359,7 @@ fn what_came_before_is_not_done_to_another_run() {
     let up = |run| Settled::Up(Up { domid: DomId(1), run, mode: Mode::Running });
     let stopped = Settled::Stopped { last: Some(Ended { run: next, reason: DeathReason::PowerOff }) };
     let deadline = Duration::from_secs(1);
-    let start = VmAction::Start { incarnation: run };
+    let start = VmAction::Start { incarnation: run, cpu_level: None };
     let resume = VmAction::Resume { incarnation: run };
     let off = VmAction::Shutdown { kind: ShutdownKind::PowerOff, deadline };
     let reboot = VmAction::Shutdown { kind: ShutdownKind::Reboot, deadline };

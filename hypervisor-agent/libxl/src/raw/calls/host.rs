@@ -27,13 +27,19 @@ pub struct Node {
 impl Context {
     /// `libxl_physinfo` as JSON.
     pub fn physinfo(&self) -> Result<String, Failure> {
+        self.physinfo_with_bytes().map(|(json, _)| json)
+    }
+
+    /// `libxl_physinfo` as JSON, and as it lies in memory: libxl writes down only half of `hw_cap`.
+    pub fn physinfo_with_bytes(&self) -> Result<(String, Vec<u8>), Failure> {
         const OPERATION: &str = "looking at the machine";
         self.begin();
         let mut info = self.new_opaque::<libxl_physinfo>(OPERATION)?;
         // SAFETY: an initialised struct to fill.
         let rc = unsafe { self.xl().libxl_get_physinfo(self.ptr(), info.as_mut_ptr()) };
         self.check(OPERATION, rc)?;
-        self.json(OPERATION, &mut info)
+        let json = self.json(OPERATION, &mut info)?;
+        Ok((json, info.bytes().to_vec()))
     }
 
     /// `libxl_version_info` as JSON.
