@@ -17,6 +17,7 @@ mod balance_view;
 mod begin;
 mod cloud_init;
 mod console;
+mod cpu_level;
 mod filter;
 mod find;
 mod ha;

@@ -24,6 +24,9 @@ use crate::fleet::{FleetEvent, Link};
 /// How long ended sagas are kept for people to look at.
 const ENDED_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
+/// A VM that is started meanwhile may get what a host that has just joined lacks; it is told of with the next look.
+const CPU_LEVELS_EVERY: Duration = Duration::from_secs(5);
+
 /// Starts all of it.
 pub fn start(app: &Arc<App>, tasks: &TaskSet) {
     let (token, reporter) = (tasks.token(), Arc::clone(app));
@@ -68,6 +71,7 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
     });
     start_orphan_finder(app, tasks);
     start_store_keeper(app, tasks);
+    start_cpu_level_keeper(app, tasks);
     let (token, driven) = (tasks.token(), Arc::clone(app));
     tasks.spawn("wave-driver", async move {
         tokio::select! {
@@ -90,6 +94,24 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
             tokio::select! {
                 () = token.cancelled() => return,
                 _ = hourly.tick() => reap(&reaper).await,
+            }
+        }
+    });
+}
+
+fn start_cpu_level_keeper(app: &Arc<App>, tasks: &TaskSet) {
+    let (token, keeper) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("cpu-level-keeper", async move {
+        let mut now_and_then = interval(CPU_LEVELS_EVERY);
+        now_and_then.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                _ = now_and_then.tick() => {
+                    if let Err(error) = keeper.look_at_cpu_levels().await {
+                        tracing::warn!(%error, "what hosts have of CPU features cannot be written down");
+                    }
+                }
             }
         }
     });

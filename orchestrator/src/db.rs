@@ -23,6 +23,7 @@ use xenith_orchestrator_types::template::Template;
 use xenith_orchestrator_types::vdi::Vdi;
 
 use crate::background::store::Checkpoints;
+use crate::cpu_level::CpuLevelRecord;
 use crate::ha::{HaHostRecord, HaPoolRecord};
 use crate::model::{
     AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord, AuditedTask, AuthorityRecord, BackupRecord,
@@ -42,6 +43,7 @@ const HOST_NAME: Keyspace = Keyspace::new("host.name");
 const JOIN: Keyspace = Keyspace::new("host.join");
 const POOL: Keyspace = Keyspace::new("pool");
 const BALANCE: Keyspace = Keyspace::new("pool.balance");
+const CPU_LEVEL: Keyspace = Keyspace::new("pool.cpu_level");
 const NETWORK: Keyspace = Keyspace::new("network");
 const HOST_NETWORKS: Keyspace = Keyspace::new("host.networks");
 const HA_POOL: Keyspace = Keyspace::new("ha.pool");
@@ -105,6 +107,7 @@ pub fn schema() -> Schema {
             JOIN,
             POOL,
             BALANCE,
+            CPU_LEVEL,
             NETWORK,
             HOST_NETWORKS,
             HA_POOL,
@@ -168,6 +171,8 @@ pub struct Db {
     pub pools: Collection<PoolId, Pool>,
     /// Of pools of which anything is written down.
     pub balances: Collection<PoolId, BalanceRecord>,
+    /// Of pools that have a level, or had one.
+    pub cpu_levels: Collection<PoolId, CpuLevelRecord>,
     pub networks: Collection<NetworkId, Network>,
     /// Hosts that were told to have networks or rules, with their keys where they encrypt; written by
     /// [`crate::networking`] alone.
@@ -270,6 +275,7 @@ impl Db {
             joins: collection!(JOIN),
             pools: collection!(POOL),
             balances: collection!(BALANCE),
+            cpu_levels: collection!(CPU_LEVEL),
             networks: collection!(NETWORK),
             host_networks: collection!(HOST_NETWORKS),
             ha_pools: collection!(HA_POOL),

@@ -15,6 +15,7 @@ pub mod catalogue;
 pub mod changes;
 pub mod config;
 pub mod console;
+pub mod cpu_level;
 pub mod db;
 pub mod enrol;
 mod errors;

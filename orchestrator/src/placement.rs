@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use xenith_common_ids::{HostId, PoolId, VmId};
 use xenith_common_text::counted;
+use xenith_hypervisor_agent_types::CpuFeatures;
 use xenith_hypervisor_agent_types::network::is_network_device;
 use xenith_orchestrator_types::vm::{Candidate, Placement};
 
@@ -42,6 +43,8 @@ pub struct HostView {
 pub struct Machine {
     pub cpu: String,
     pub xen: (u32, u32),
+    /// `None`: it does not tell.
+    pub features: Option<CpuFeatures>,
 }
 
 /// What is wanted.
@@ -61,6 +64,9 @@ pub struct Wish {
     pub not: Option<HostId>,
     /// What it runs on now, when it is to run on.
     pub like: Option<Machine>,
+    /// What it was given of the processors' features, when it is to run on; `None`: it was started without a level, and has
+    /// all of what it runs on.
+    pub given: Option<CpuFeatures>,
 }
 
 /// An SR that a VM cannot do without, and the hosts that reach it.
@@ -171,7 +177,7 @@ fn obstacles<'a>(wish: &'a Wish, host: &'a HostView) -> impl Iterator<Item = Obs
         wish.only.is_some_and(|only| only != host.host).then_some(Obstacle::AnotherAskedFor),
         (wish.not == Some(host.host)).then_some(Obstacle::There),
     ];
-    let unlike = wish.like.as_ref().and_then(|like| unlike(like, host.machine.as_ref()));
+    let unlike = unlike(wish, host.machine.as_ref());
     let srs = wish.srs.iter().filter(move |sr| !sr.hosts.contains(&host.host));
     let (free, needed) = (host.memory_free, wish.memory);
     let of_host = [
@@ -192,13 +198,15 @@ fn obstacles<'a>(wish: &'a Wish, host: &'a HostView) -> impl Iterator<Item = Obs
 
 /// Why a guest that runs on one machine cannot run on, on another. Its kernel asked once what the processor can do; Xen
 /// reads the memory that an older one wrote, and not the other way round.
-fn unlike(like: &Machine, machine: Option<&Machine>) -> Option<String> {
+pub(crate) fn unlike(wish: &Wish, machine: Option<&Machine>) -> Option<String> {
+    let like = wish.like.as_ref()?;
     let Some(machine) = machine else { return Some("has not said what its processors are".to_owned()) };
-    if machine.cpu != like.cpu {
-        return Some(format!(
-            "has other processors ({}; the VM runs on {}), for which a VM must be shut down",
-            machine.cpu, like.cpu
-        ));
+    let lacking = match &wish.given {
+        Some(given) => lacks_given(given, machine),
+        None => lacks_all(like, machine),
+    };
+    if lacking.is_some() {
+        return lacking;
     }
     let ((major, minor), (old_major, old_minor)) = (machine.xen, like.xen);
     (machine.xen < like.xen).then(|| {
@@ -206,6 +214,48 @@ fn unlike(like: &Machine, machine: Option<&Machine>) -> Option<String> {
             "runs Xen {major}.{minor}, older than {old_major}.{old_minor}, for which a VM must be shut down"
         )
     })
+}
+
+/// Of a guest that was started under a level, whatever the model of its processors.
+fn lacks_given(given: &CpuFeatures, machine: &Machine) -> Option<String> {
+    let Some(features) = &machine.features else {
+        return Some("has not said what its processors can do".to_owned());
+    };
+    (!features.has_all_of(given)).then(|| {
+        format!(
+            "lacks CPU features that the VM was started with ({}); shut it down and start it: it gets what the level of \
+             the pool is by then",
+            some_of(&features.lacks(given))
+        )
+    })
+}
+
+/// Of a guest that has all of what it runs on. Equal models may have unequal features, by their firmware; of unequal
+/// ones Xen does not tell all.
+fn lacks_all(like: &Machine, machine: &Machine) -> Option<String> {
+    const WAY_OUT: &str =
+        "for which a VM must be shut down, or be started under a level (xenith pool set-cpu-level)";
+    if machine.cpu != like.cpu {
+        return Some(format!(
+            "has other processors ({}; the VM runs on {}), {WAY_OUT}",
+            machine.cpu, like.cpu
+        ));
+    }
+    match (&like.features, &machine.features) {
+        (Some(has), Some(features)) if !features.has_all_of(has) => Some(format!(
+            "lacks CPU features that the VM was started with ({}), {WAY_OUT}",
+            some_of(&features.lacks(has))
+        )),
+        _ => None,
+    }
+}
+
+/// As many as somebody reads.
+pub(crate) fn some_of(names: &[String]) -> String {
+    const MOST: usize = 10;
+    let more = names.len().saturating_sub(MOST);
+    let told = names[..names.len() - more].join(", ");
+    if more == 0 { told } else { format!("{told} and {more} more") }
 }
 
 #[cfg(test)]
@@ -230,7 +280,7 @@ mod tests {
     }
 
     fn machine(cpu: &str, xen: (u32, u32)) -> Machine {
-        Machine { cpu: cpu.into(), xen }
+        Machine { cpu: cpu.into(), xen, features: None }
     }
 
     fn sr<const N: usize>(name: &str, hosts: [HostId; N]) -> NeededSr {
@@ -357,6 +407,74 @@ mod tests {
                 },
                 Some("b"),
                 "has not said what its processors are",
+            ),
+        ]);
+    }
+
+    fn features(ebx: u32) -> Option<CpuFeatures> {
+        CpuFeatures::new("GenuineIntel", [1, 1, 1, 1, 1, ebx, 0, 0])
+    }
+
+    /// Xen is as new, and the features are these.
+    fn can(cpu: &str, ebx: u32) -> Option<Machine> {
+        Some(Machine { features: features(ebx), ..machine(cpu, (4, 17)) })
+    }
+
+    #[test]
+    fn a_vm_that_runs_finds_what_it_was_given() {
+        const AVX512: u32 = 1 << 16;
+        const AVX2: u32 = 1 << 5;
+        decide(&[
+            (
+                "under a level, to another model that has all of it",
+                |wish, a, b, _| {
+                    (wish.like, wish.given) = (can("new", AVX2 | AVX512), features(AVX2));
+                    (a.machine, b.machine) = (can("old", AVX2), None);
+                },
+                Some("a"),
+                "has not said what its processors are",
+            ),
+            (
+                "under a higher level than the host has",
+                |wish, a, b, _| {
+                    (wish.like, wish.given) = (can("new", AVX2 | AVX512), features(AVX2 | AVX512));
+                    (a.machine, b.machine) = (can("old", AVX2), can("newer", AVX2 | AVX512 | 1));
+                },
+                Some("b"),
+                "lacks CPU features that the VM was started with (avx512f); shut it down and start it",
+            ),
+            (
+                "under a level, and the host does not tell",
+                |wish, a, _, _| {
+                    (wish.like, wish.given) = (can("new", AVX2), features(AVX2));
+                    a.machine = Some(machine("new", (4, 17)));
+                },
+                None,
+                "has not said what its processors can do",
+            ),
+            (
+                "without one, to another model that has more",
+                |wish, a, b, _| {
+                    wish.like = can("new", AVX2);
+                    (a.machine, b.machine) = (can("newer", AVX2 | AVX512), can("new", AVX2));
+                },
+                Some("b"),
+                "started under a level (xenith pool set-cpu-level)",
+            ),
+            (
+                "without one, to the same model with less",
+                |wish, a, b, _| {
+                    wish.like = can("new", AVX2 | AVX512);
+                    (a.machine, b.machine) = (can("new", AVX2), can("new", AVX2 | AVX512));
+                },
+                Some("b"),
+                "started with (avx512f), for which a VM must be shut down",
+            ),
+            (
+                "a start goes anywhere",
+                |_, a, b, _| (a.machine, b.machine) = (can("old", 0), None),
+                Some("a"),
+                "memory left",
             ),
         ]);
     }

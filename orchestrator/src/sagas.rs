@@ -9,6 +9,7 @@ pub mod backup_proof;
 pub mod backup_restore;
 pub mod backup_self;
 pub mod backup_vm;
+mod cpu_level;
 mod disk_parts;
 pub mod host_management;
 pub mod host_restart;
@@ -361,7 +362,8 @@ impl Deps {
         incarnation: IncarnationId,
     ) -> Result<(), StepError> {
         self.rules_first(host, vm).await?;
-        self.tell_vm(ctx, host, vm, VmAction::Start { incarnation }).await?;
+        let cpu_level = self.cpu_level(host).await?;
+        self.tell_vm(ctx, host, vm, VmAction::Start { incarnation, cpu_level }).await?;
         let runs = |seen: Option<&ObservedVm>| seen.is_some_and(|seen| seen.incarnation == Some(incarnation));
         let _told_later = self.fleet()?.wait_for(vm, TOLD_WITHIN, runs).await;
         Ok(())

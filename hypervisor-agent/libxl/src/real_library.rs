@@ -11,9 +11,7 @@ use xenith_hypervisor_agent_libxl_sys::{
     Library, LoadError, libxl_device_disk, libxl_device_nic, libxl_domain_config,
     libxl_domain_restore_params, libxl_domain_sched_params,
 };
-use xenith_hypervisor_agent_types::{
-    BootDevice, CpuFeatures, CpuLevel, DomainSpec, Firmware, PlatformKind,
-};
+use xenith_hypervisor_agent_types::{BootDevice, CpuFeatures, CpuLevel, DomainSpec, Firmware, PlatformKind};
 use xenith_hypervisor_agent_xenstore::test_support::XenstoredFixture;
 
 use crate::config;

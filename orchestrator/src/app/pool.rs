@@ -9,6 +9,7 @@ use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::pool::PoolApi;
 use xenith_orchestrator_store::{Expect, StoreError, Transaction};
 use xenith_orchestrator_types::balance::{BalancePool, BalanceStatus, SetBalance};
+use xenith_orchestrator_types::cpu_level::{CpuLevelStatus, SetCpuLevel};
 use xenith_orchestrator_types::pool::{CreatePool, Pool, PoolRef, PoolUpdateStatus, UpdatePool};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::{ApiError, Empty, ListRequest, Page, Permission, Reason};
@@ -81,6 +82,14 @@ impl PoolApi for App {
         self.balance_pool(call, request).await
     }
 
+    async fn cpu_level(&self, call: &Call, request: PoolRef) -> Result<CpuLevelStatus, ApiError> {
+        self.cpu_level_of(call, request).await
+    }
+
+    async fn set_cpu_level(&self, call: &Call, request: SetCpuLevel) -> Result<CpuLevelStatus, ApiError> {
+        self.set_cpu_level_of(call, request).await
+    }
+
     async fn update(&self, call: &Call, request: UpdatePool) -> Result<TaskStarted, ApiError> {
         self.update_pool(call, request).await
     }
@@ -113,6 +122,7 @@ impl App {
             delete = self.db.security_groups.delete_in(delete, &group.key);
         }
         delete = self.db.balances.delete_in(delete, &pool);
+        delete = self.db.cpu_levels.delete_in(delete, &pool);
         let (joins, _) = self.db.joins.all().await.map_err(|error| store_error(&error))?;
         for join in joins.iter().filter(|join| join.value.pool == pool) {
             delete = self.db.joins.delete_in(delete, &join.key);

@@ -120,6 +120,7 @@ impl App {
             let here = self.views.host(record.host);
             let here = here.map(|host| self.host_view(record.host, &host, BTreeSet::new()));
             wish.like = here.and_then(|view| view.machine);
+            wish.given = self.fleet.vm(found.key).and_then(|(_, seen)| seen.cpu_given);
         }
         let (to, placement) = Self::placed_among(&wish, views, self.visible_hosts(call))?;
         let (going, bandwidth) = match disks {

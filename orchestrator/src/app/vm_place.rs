@@ -54,6 +54,7 @@ impl App {
             machine: facts.as_ref().map(|facts| Machine {
                 cpu: facts.cpu_model.clone(),
                 xen: (facts.xen.major, facts.xen.minor),
+                features: facts.cpu_features,
             }),
         }
     }

@@ -35,7 +35,7 @@ fn host(number: usize, memory_total: u64, cpus: u32) -> HostLoad {
             vcpus_used: 0,
             bridges: BTreeSet::from(["xenbr0".to_owned()]),
             vms: BTreeSet::new(),
-            machine: Some(Machine { cpu: "Xeon".into(), xen: (4, 17) }),
+            machine: Some(Machine { cpu: "Xeon".into(), xen: (4, 17), features: None }),
         },
         memory_used: 0,
         cpu: 0,
@@ -205,7 +205,9 @@ impl Made {
                 0 => host.view.maintenance = true,
                 1 => host.view.heard = false,
                 2 => host.view.bridges.clear(),
-                3 => host.view.machine = Some(Machine { cpu: "Opteron".into(), xen: (4, 17) }),
+                3 => {
+                    host.view.machine = Some(Machine { cpu: "Opteron".into(), xen: (4, 17), features: None })
+                }
                 _ => {}
             }
             hosts.push(host);

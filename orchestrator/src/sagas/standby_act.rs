@@ -145,7 +145,8 @@ async fn stop(saga: &StandbyAct, ctx: &StepCtx<StandbyAct>) -> Result<(), StepEr
 
 async fn start_again(saga: &StandbyAct, ctx: &StepCtx<StandbyAct>) -> Result<(), StepError> {
     let Last { stop: Some(stop), backup } = last(ctx)? else { return Ok(()) };
-    let action = VmAction::Start { incarnation: stop.incarnation };
+    let cpu_level = saga.0.cpu_level(backup.host).await?;
+    let action = VmAction::Start { incarnation: stop.incarnation, cpu_level };
     let command = Command::Vm { vm: backup.vm, action };
     match saga.0.send_as(ctx, ctx.operation_id(), backup.host, command).await {
         Ok(_) => Ok(()),

@@ -95,10 +95,11 @@ async fn act(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
     if matches!(act, Act::Start { .. } | Act::Resume { .. }) {
         saga.0.rules_first(*host, *vm).await?;
     }
-    if matches!(act, Act::Start { .. }) {
+    let (mut action, force) = action(*act);
+    if let VmAction::Start { cpu_level, .. } = &mut action {
         saga.0.end_leases_of_fenced(ctx, (*host, *vm), spec).await?;
+        *cpu_level = saga.0.cpu_level(*host).await?;
     }
-    let (action, force) = action(*act);
     saga.0.tell_guest(ctx, (*host, *vm), action, force.then_some(Otherwise::PowerOff)).await
 }
 
@@ -154,7 +155,7 @@ fn action(act: Act) -> (VmAction, bool) {
     let shutdown =
         |kind, deadline_s: u32| VmAction::Shutdown { kind, deadline: Duration::from_secs(deadline_s.into()) };
     match act {
-        Act::Start { incarnation } => (VmAction::Start { incarnation }, false),
+        Act::Start { incarnation } => (VmAction::Start { incarnation, cpu_level: None }, false),
         Act::Resume { incarnation } => (VmAction::Resume { incarnation }, false),
         Act::Shutdown { deadline_s, force } => (shutdown(ShutdownKind::PowerOff, deadline_s), force),
         Act::Reboot { deadline_s, force } => (shutdown(ShutdownKind::Reboot, deadline_s), force),

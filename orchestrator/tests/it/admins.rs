@@ -174,6 +174,9 @@ async fn hosts_and_networks(all: &Installation, tried: &mut Tried<'_>) {
         tried.own(method, json!({ "pool": "east" })).await;
         tried.others(method, json!({ "pool": "default" }), Reason::NotFound).await;
     }
+    let level = |pool: &str| json!({ "pool": pool, "mode": { "kind": "off" } });
+    tried.own("pool.set_cpu_level", level("east")).await.unwrap();
+    tried.others("pool.set_cpu_level", level("default"), Reason::NotFound).await;
     let update = |pool: &str| json!({ "pool": pool, "what": { "kind": "reboot" }, "dry_run": true });
     tried.own("pool.update", update("east")).await.unwrap();
     tried.others("pool.update", update("default"), Reason::NotFound).await;

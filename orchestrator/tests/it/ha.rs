@@ -37,11 +37,15 @@ pub async fn armed() -> Installation {
 
 pub async fn armed_for(lease_s: u16) -> Installation {
     let all = sharing().await;
+    arm(&all, lease_s).await;
+    all
+}
+
+pub async fn arm(all: &Installation, lease_s: u16) {
     let enable = json!({ "pool": "default", "sr": "nas", "lease_s": lease_s, "watchdog_s": 1, "beat_s": 1 });
     all.admin.call::<ha::Enable>(&of(enable)).await.unwrap();
-    is(&all, "xen1", HaHostState::Armed).await;
-    is(&all, "xen2", HaHostState::Armed).await;
-    all
+    is(all, "xen1", HaHostState::Armed).await;
+    is(all, "xen2", HaHostState::Armed).await;
 }
 
 /// The orchestrator has written down that the VM runs there.

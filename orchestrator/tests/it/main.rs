@@ -15,6 +15,7 @@ mod browser;
 mod browser_import;
 mod company;
 mod console;
+mod cpu_levels;
 mod enrolment;
 mod fake_agent;
 mod faults;

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Write one down before stored records change. What is here is never changed: it is on somebody's disk.
-//! `2026-11-30.jsonl`, `2026-11-30-balance.jsonl`, `2026-11-30-ha.jsonl` and `2026-11-30-networks.jsonl` have only what was
+//! `2026-11-30.jsonl`, `2026-11-30-balance.jsonl`, `2026-11-30-ha.jsonl`, `2026-11-30-networks.jsonl` and
+//! `2026-11-30-cpu-level.jsonl` have only what was
 //! new that day, and what a start needs beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,6 +124,7 @@ async fn what_earlier_programs_stored_is_read_whole() {
             lines.into_iter().map(|line| ((line.keyspace, line.key), line.value)).collect();
         let mut gone = Vec::new();
         read!(name, left, gone: db.vms, db.vm_names, db.macs, db.hosts, db.host_names, db.joins, db.pools, db.networks);
+        read!(name, left, gone: db.cpu_levels);
         read!(name, left, gone: db.balances, db.host_networks, db.security_groups, db.vifs, db.ha_pools, db.ha_hosts);
         read!(name, left, gone: db.vdis, db.imports, db.import_sources, db.waves, db.srs, db.templates, db.snapshots);
         read!(name, left, gone: db.snapshots_by_vm, db.repositories, db.repository_names, db.backup_jobs);
@@ -355,6 +357,10 @@ async fn by_hand(db: &Db) {
         balances[place.value.pool] = balance;
         security_groups[Default::default()] = group;
         vifs[place.key] = json!({ "00:16:3e:00:00:01": nic });
+        cpu_levels[place.value.pool] = json!({
+            "mode": { "kind": "auto" },
+            "hosts": { (id()): "GenuineIntel:00000001:00000001:00000001:00000001:00000001:00000020:00000000:00000000" },
+        });
         host_networks[place.value.host] = json!(null);
         ha_pools[place.value.pool] = json!({ "arms": arms, "priorities": { (id()): "high" } });
         ha_hosts[place.value.host] = json!({

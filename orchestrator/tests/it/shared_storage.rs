@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use xenith_common_ids::HostId;
-use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_hypervisor_agent_sim::{SimBuilder, SimHypervisor};
 use xenith_hypervisor_agent_types::Power;
 use xenith_orchestrator::db::Db;
 use xenith_orchestrator_api::{Method, host, sr, vdi, vm};
@@ -28,8 +28,12 @@ pub async fn done<M: Method<Result = TaskStarted>>(all: &Installation, params: V
 
 /// Two hosts, and the SR `nas` that both have attached: the same folder, as a mount of the same export would be.
 pub async fn sharing() -> Installation {
-    let mut all = Installation::with_host(SimHypervisor::builder()).await;
-    all.add_host("xen2", SimHypervisor::builder()).await;
+    sharing_of(SimHypervisor::builder(), SimHypervisor::builder()).await
+}
+
+pub async fn sharing_of(xen1: SimBuilder, xen2: SimBuilder) -> Installation {
+    let mut all = Installation::with_host(xen1).await;
+    all.add_host("xen2", xen2).await;
     let path = all.hosts[0].folder().join("nas");
     let spec = json!({ "kind": "folder", "path": path });
     done::<sr::Create>(&all, json!({ "name": "nas", "host": "xen1", "spec": spec })).await;

@@ -10,6 +10,7 @@ pub mod auth;
 pub mod backup;
 pub mod balance;
 pub mod console;
+pub mod cpu_level;
 pub mod error;
 pub mod event;
 pub mod filter;

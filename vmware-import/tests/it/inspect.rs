@@ -13,7 +13,8 @@ use xenith_vmware_import::vsphere::{inspect, inventory};
 
 use crate::support::Lab;
 use crate::tool::tool;
-use crate::vsphere::{Server, files, write};
+use crate::vcsim::Server;
+use crate::vsphere::{files, write};
 
 /// An NTFS with `hiberfil.sys` in it; `None`, and a word, where its tools are not installed.
 fn ntfs(folder: &Path, hiberfil: &[u8]) -> Option<Vec<u8>> {

@@ -2,8 +2,18 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use humantime::Duration;
+use xenith_hypervisor_agent_types::ParseCpuFeaturesError;
+use xenith_orchestrator_types::cpu_level::CpuLevelMode;
 
 use super::{Confirm, Keyed, Listing, OnOff, Planned};
+
+fn parse_cpu_level(text: &str) -> Result<CpuLevelMode, ParseCpuFeaturesError> {
+    Ok(match text {
+        "auto" => CpuLevelMode::Auto,
+        "off" => CpuLevelMode::Off,
+        features => CpuLevelMode::Set { features: features.parse()? },
+    })
+}
 
 #[derive(Debug, Subcommand)]
 pub enum PoolCommand {
@@ -44,6 +54,22 @@ pub enum PoolCommand {
     },
     /// Change how a pool is balanced; what is not given stays.
     SetBalance(Box<SetBalanceArgs>),
+    /// Show what VMs that start in a pool are given of the processors' features, and what its hosts have.
+    CpuLevel {
+        #[arg(value_name = "POOL")]
+        pool: String,
+    },
+    /// Set what VMs that start from now on are given of the processors' features, so that they can move between unlike hosts.
+    SetCpuLevel {
+        #[arg(value_name = "POOL")]
+        pool: String,
+        /// `auto`: what all hosts of the pool have. `off`: all that the VM's host has. Or features, as `xenith host get` shows
+        /// them.
+        #[arg(value_name = "LEVEL", value_parser = parse_cpu_level)]
+        level: CpuLevelMode,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
     /// Update the hosts of a pool, one after the other: VMs leave, the host is updated and starts anew, VMs come back.
     Update(Box<UpdatePoolArgs>),
     /// Show what updates a pool, and whether it is paused.

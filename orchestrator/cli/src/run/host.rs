@@ -88,6 +88,7 @@ fn sheet(host: &Host, names: &Names) -> Sheet {
         .line("host name", &facts.hostname)
         .maybe("xen", xen(host))
         .line("cpu", &facts.cpu_model)
+        .maybe("cpu features", facts.cpu_features.map(|features| features.to_string()))
         .line(
             "cpus",
             format!(

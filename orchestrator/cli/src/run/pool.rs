@@ -5,6 +5,7 @@ use xenith_orchestrator_types::balance::{
     AsleepHost, BalanceGoal, BalanceMode, BalancePlan, BalancePolicy, BalancePool, BalanceStatus,
     BalancedHost, PlannedMove, SetBalance,
 };
+use xenith_orchestrator_types::cpu_level::{CpuLevelMode, CpuLevelStatus, HostCpu, SetCpuLevel};
 use xenith_orchestrator_types::pool::{CreatePool, HostUpdate, Pool, PoolRef, PoolUpdateStatus, UpdatePool};
 
 use crate::app::App;
@@ -61,6 +62,15 @@ pub async fn run(app: &App, command: PoolCommand) -> Result<(), CliError> {
             app.out.value(&status, || sheet(&status).render(Paint::Plain))
         }
         PoolCommand::SetBalance(args) => set_balance(app, *args).await,
+        PoolCommand::CpuLevel { pool } => {
+            let status = app.call::<pool::CpuLevel>(&PoolRef { pool }).await?;
+            app.out.value(&status, || cpu_sheet(&status).render(Paint::Plain))
+        }
+        PoolCommand::SetCpuLevel { pool, level, keyed } => {
+            let params = SetCpuLevel { pool, mode: level };
+            let status = app.change::<pool::SetCpuLevel>(&params, &keyed).await?;
+            app.out.value(&status, || cpu_sheet(&status).render(Paint::Plain))
+        }
         PoolCommand::Update(args) => update(app, *args).await,
         PoolCommand::UpdateStatus { pool } => {
             let status = app.call::<pool::UpdateStatus>(&PoolRef { pool }).await?;
@@ -88,6 +98,30 @@ async fn update(app: &App, args: UpdatePoolArgs) -> Result<(), CliError> {
     };
     let params = UpdatePool { pool, what, hosts, at_once, vms_stay, move_disks };
     begin_or_plan::<pool::Update>(app, &params, &planned).await
+}
+
+fn cpu_sheet(status: &CpuLevelStatus) -> Sheet {
+    let mode = match status.mode {
+        CpuLevelMode::Off => "off: VMs get all that their host has",
+        CpuLevelMode::Auto => "auto: what all hosts have",
+        CpuLevelMode::Set { .. } => "set",
+    };
+    let host = |host: &HostCpu| {
+        let mut said = match &host.features {
+            Some(features) => format!("{}: {features}", host.name),
+            None => format!("{}: does not tell what its processors can do", host.name),
+        };
+        for (what, names) in [("hides", &host.hidden), ("lacks", &host.lacking)] {
+            if !names.is_empty() {
+                said.push_str(&format!(", {what} {}", names.join(" ")));
+            }
+        }
+        said
+    };
+    Sheet::new()
+        .line("cpu level", mode)
+        .each("level", status.levels.iter().map(ToString::to_string))
+        .each("hosts", status.hosts.iter().map(host))
 }
 
 fn update_sheet(status: &PoolUpdateStatus) -> Sheet {

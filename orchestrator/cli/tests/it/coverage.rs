@@ -140,6 +140,8 @@ fn pools() -> Vec<Case> {
         case::<pool::Delete>("pool delete lab --yes"),
         case::<pool::Balance>("pool balance default --goal density"),
         case::<pool::BalanceStatus>("pool balance-status default"),
+        case::<pool::CpuLevel>("pool cpu-level default"),
+        case::<pool::SetCpuLevel>("pool set-cpu-level default auto"),
         case::<pool::Update>(
             "pool update default --image https://example.org/live --host xen1 --at-once 2 --vms-stay",
         ),

@@ -169,6 +169,21 @@ fn balance() -> Value {
     })
 }
 
+fn cpu_level() -> Value {
+    let features = |ebx: &str| {
+        format!("GenuineIntel:00000001:00000001:00000001:00000001:00000001:{ebx}:00000000:00000000")
+    };
+    json!({
+        "pool": ID, "mode": { "kind": "auto" }, "levels": [features("00000020")],
+        "hosts": [
+            {
+                "host": ID, "name": "xen1", "features": features("00010020"), "hidden": ["avx512f"], "lacking": [],
+            },
+            { "host": HostId::new(), "name": "xen2", "features": null, "hidden": [], "lacking": [] },
+        ],
+    })
+}
+
 fn backup_job() -> Value {
     json!({
         "id": ID, "name": "nightly", "enabled": true, "vms": [], "filter": "tag:prod", "repositories": [ID],
@@ -329,6 +344,7 @@ pub fn answer_everything(server: &FakeOrchestrator) {
                 json!({ "pool": ID, "task": ID, "paused": true })
             }
             "pool.balance_status" | "pool.set_balance" => balance(),
+            "pool.cpu_level" | "pool.set_cpu_level" => cpu_level(),
             "network.list" => json!(page(vec![&network])),
             "network.create" | "network.set_encryption" => json!(network),
             "network.status" => json!({

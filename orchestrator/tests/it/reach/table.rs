@@ -141,6 +141,7 @@ fn of_vms() -> Vec<Row> {
         row("vm.place", "network", On, |network| json!({ "memory": 64, "vcpus": 1, "networks": [network] })),
         row("vm.place", "vm", On, |vm| json!({ "memory": 64, "vcpus": 1, "together_with": [vm] })),
         row("pool.balance_status", "pool", On, |pool| json!({ "pool": pool })),
+        row("pool.cpu_level", "pool", On, |pool| json!({ "pool": pool })),
         row("pool.update_status", "pool", On, |pool| json!({ "pool": pool })),
         row("metrics.query", "vm", On, |vm| json!({ "of": "vm", "object": vm })),
         row("metrics.query", "host", On, |host| json!({ "of": "host", "object": host })),
