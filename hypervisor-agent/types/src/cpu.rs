@@ -187,7 +187,8 @@ impl CpuFeatures {
             known.map_or_else(|| format!("{word}:{bit}"), |(.., name)| (*name).to_owned())
         };
         let all = (0..CPU_WORDS).flat_map(|word| (0..u32::BITS).map(move |bit| (word, bit)));
-        let lacking = all.filter(|(word, bit)| (other.words[*word] & !self.words[*word]) & (1 << bit) != 0);
+        let lacking =
+            all.filter(|(word, bit)| other.words[*word] & !self.words[*word] & (1_u32 << *bit) != 0);
         lacking.map(name).collect()
     }
 }

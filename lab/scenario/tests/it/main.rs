@@ -159,6 +159,7 @@ async fn a_pool_on_real_xen() {
             20,
             pool::disk_moves(&pair, &STAYS)
         );
+        step!(pair, steps, "start under a level of CPU features", 12, pool::keeps_to_a_level(&pair, &MOVES));
         step!(pair, steps, "move a guest that is off", 8, pool::moves_off(&pair, &MOVES));
         let backups = pool::backs_up(&pair, [&MOVES, &STAYS]);
         step!(pair, steps, "back both up to an NFS server, at once", 40, backups);

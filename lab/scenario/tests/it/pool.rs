@@ -8,7 +8,7 @@ use xenith_common_ids::TaskId;
 use xenith_hypervisor_agent_types::{ObservedVm, Power};
 use xenith_lab::{Cable, Link};
 use xenith_lab_scenario::{Guest, Programs, Stage, told, until};
-use xenith_orchestrator_api::{backup_job, backup_run, host, network, repository, sr, task, vdi, vm};
+use xenith_orchestrator_api::{backup_job, backup_run, host, network, pool, repository, sr, task, vdi, vm};
 use xenith_orchestrator_types::backup::RunStatus;
 use xenith_orchestrator_types::host::HostStatus;
 use xenith_orchestrator_types::task::TaskStatus;
@@ -222,6 +222,26 @@ pub async fn reboots(pair: &Pair, (guest, peer): (&Guest, &Guest)) -> Result<()>
     let task = orchestrator.over(started.task, 5 * MINUTE).await?;
     ensure!(task.status == TaskStatus::Done, "{}", told(&task));
     reaches(pair, (guest, peer)).await
+}
+
+/// A guest that is started under a level is given what both hosts have: it boots with that, and moves.
+pub async fn keeps_to_a_level(pair: &Pair, guest: &Guest) -> Result<()> {
+    let orchestrator = &pair.one.orchestrator;
+    let level = |kind: &str| json!({ "pool": "default", "mode": { "kind": kind } });
+    let status = orchestrator.call::<pool::SetCpuLevel>(level("auto")).await?;
+    ensure!(status.levels.len() == 1, "the hosts are alike, and have {status:?}");
+    let (has, next) = pair.around(guest).await?;
+    ensure_stopped(has, guest).await?;
+    orchestrator.done::<vm::Start>(json!({ "vm": guest.name }), 3 * MINUTE).await?;
+    let seen = has.running(guest).await?;
+    ensure!(seen.cpu_given == status.levels.first().copied(), "{status:?}, and was given {seen:?}");
+    has.order(&seen, "write-pattern 31 1").await?;
+    let boot = has.boot_id(&seen).await?;
+    let order = json!({ "vm": guest.name, "host": next.name });
+    orchestrator.done::<vm::Migrate>(order, 5 * MINUTE).await?;
+    let moved = pair.runs_on(guest, &boot).await?;
+    ensure!(moved.cpu_given == seen.cpu_given, "{moved:?}, and was given {seen:?}");
+    orchestrator.call::<pool::SetCpuLevel>(level("off")).await.map(drop)
 }
 
 /// The network between the hosts is encrypted as its guests run, and open again.

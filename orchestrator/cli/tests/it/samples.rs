@@ -179,7 +179,7 @@ fn cpu_level() -> Value {
             {
                 "host": ID, "name": "xen1", "features": features("00010020"), "hidden": ["avx512f"], "lacking": [],
             },
-            { "host": HostId::new(), "name": "xen2", "features": null, "hidden": [], "lacking": [] },
+            { "host": ID, "name": "xen2", "features": null, "hidden": [], "lacking": [] },
         ],
     })
 }
