@@ -186,6 +186,7 @@ async fn adopt(
         resolver: Resolver { boot: config.boot.clone(), storage: storage.clone() },
         guests,
         sends: Semaphore::new(SENDS_AT_ONCE),
+        streams: config.streams(),
     };
     let helpers = Helpers { hypervisor: Arc::clone(&driver.hypervisor), kit: backend.helpers };
     let imports = Imports::new(&config.state, storage.clone(), (helpers, config.datastores.clone()));
@@ -207,10 +208,7 @@ async fn adopt(
     let networks = networks(backend.network_devices, journal.clone(), tasks).await;
     let registry =
         Registry::start(shared, tasks.child(), backend.settings).await.map_err(AgentError::Adopt)?;
-    let paused = config.state.join("paused-for-room.json");
-    let guard =
-        SpaceGuard::new((storage.clone(), in_use), Arc::clone(&registry), Arc::clone(&publisher), paused);
-    tasks.spawn("space-guard", guard.watch(tasks.token()));
+    guard_space(config, (storage.clone(), in_use), (&registry, &publisher), tasks);
     if fresh_boot {
         let with = (Arc::clone(&fence), Arc::clone(&ha), tasks.token());
         let boot = (backend.boot_id, networks.unfiltered().await);
@@ -219,7 +217,7 @@ async fn adopt(
     let proofs = Proofs::new(backend.proof_networks, Arc::clone(&publisher));
     let backups = Arc::new(Backups::new(storage.clone(), proofs, tasks.token()));
     Ok(Service {
-        arrivals: Arrivals::new(Arc::clone(&registry), Arc::clone(&imports), tasks.child()),
+        arrivals: Arrivals::new(Arc::clone(&registry), Arc::clone(&imports), tasks.child(), config.streams()),
         backups,
         networks,
         registry,
@@ -246,6 +244,18 @@ fn guest_agents(hypervisor: &Arc<dyn Hypervisor>, state: (Journal, &Path), tasks
         tracing::error!(%error, "which guests are frozen cannot be read; look for VMs whose programs hang");
     }
     guests
+}
+
+/// VMs whose SR has no room left are paused from now on.
+fn guard_space(
+    config: &Config,
+    disks: (Storage, InUse),
+    (registry, publisher): (&Arc<Registry>, &Arc<Publisher>),
+    tasks: &TaskSet,
+) {
+    let paused = config.state.join("paused-for-room.json");
+    let guard = SpaceGuard::new(disks, Arc::clone(registry), Arc::clone(publisher), paused);
+    tasks.spawn("space-guard", guard.watch(tasks.token()));
 }
 
 /// What is sampled from now on.

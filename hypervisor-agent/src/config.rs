@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer};
 use xenith_common_files::{SettingsError, settings};
 use xenith_common_units::MemoryMiB;
 
+use crate::migration::StreamCount;
+
 /// Where the settings are looked for when no other file is named.
 pub const DEFAULT_PATH: &str = "/etc/xenith/agent.toml";
 
@@ -43,6 +45,9 @@ pub struct Config {
     /// Datastores of VMware that are mounted here, by the names they have there: imports read their files where they lie,
     /// not over the network.
     pub datastores: BTreeMap<String, PathBuf>,
+    /// The most connections that the memory of a VM goes over when it moves to another host, or comes from one: 1 to 8.
+    /// The smaller number of the two hosts counts. Unset: as many as dom0 has processors, at most 4.
+    pub memory_streams: Option<StreamCount>,
 }
 
 fn memory<'de, D: Deserializer<'de>>(from: D) -> Result<Option<MemoryMiB>, D::Error> {
@@ -64,6 +69,7 @@ impl Default for Config {
             dom0_memory_min: None,
             helper_kernel: None,
             datastores: BTreeMap::new(),
+            memory_streams: None,
         }
     }
 }
@@ -74,6 +80,12 @@ impl Config {
     pub fn uploads(&self, address: SocketAddr) -> SocketAddr {
         let port = if address.port() == PORT { PORT + 1 } else { 0 };
         self.uploads.unwrap_or_else(|| SocketAddr::new(address.ip(), port))
+    }
+
+    /// The most connections of one memory.
+    #[must_use]
+    pub fn streams(&self) -> StreamCount {
+        self.memory_streams.unwrap_or_else(StreamCount::of_host)
     }
 
     /// What is told to the orchestrator as our address; an empty host stands for the address that we call from.
@@ -112,5 +124,9 @@ mod tests {
         assert_eq!((config.listen.port(), config.advertised().as_str()), (9000, ":9000"));
         assert_eq!(config.dom0_memory_min.map(MemoryMiB::mib), Some(1024));
         assert!(Config::load(Some(&folder.path().join("none"))).is_err());
+        fs::write(&path, "memory_streams = 2\n").unwrap();
+        assert_eq!(Config::load(Some(&path)).unwrap().streams().get(), 2);
+        fs::write(&path, "memory_streams = 9\n").unwrap();
+        assert!(Config::load(Some(&path)).is_err());
     }
 }

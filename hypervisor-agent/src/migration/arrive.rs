@@ -1,9 +1,13 @@
 //! A VM's memory from another host, for who has a ticket; beside the uploads, on their port.
 //!
 //! ```text
-//! GET /v1/vms/ID/memory    -> whether it is waited for
-//! PUT /v1/vms/ID/memory    <- the preamble and the memory; answered when the VM is complete here, and paused
+//! GET /v1/vms/ID/memory    -> that it is waited for, and over how many connections it may come
+//! PUT /v1/vms/ID/memory?streams=COUNT&attempt=UUID    <- the preamble and the memory, or the first connection's part of
+//!                                                        it; answered when the VM is complete here, and paused
+//! PUT /v1/vms/ID/memory/NUMBER?attempt=UUID           <- another connection's part of it
 //! ```
+//!
+//! An older sender names no count, and sends all over one connection; an older receiver names none, and is sent so.
 //!
 //! One ticket for a VM, one sender with it. What has begun goes on when its connection ends (and then fails, as the
 //! rest does not come), so that closing can wait until nothing comes in any more: what is destroyed after
@@ -11,34 +15,39 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::iter;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use axum::{Json, Router};
 use bytes::Bytes;
 use futures::StreamExt;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 use xenith_common_ids::{IncarnationId, VmId};
 use xenith_common_tasks::{CancellationToken, TaskSet};
 use xenith_hypervisor_agent_api::{ArrivalCommand, CommandResult};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
-use super::Preamble;
-use super::frame::Unframed;
+use super::frame::{Unframed, preamble};
+use super::gather::Gathering;
+use super::streams::{StreamCount, join};
+use super::{Preamble, Waits};
 use crate::import::Imports;
 use crate::import::http::ticket;
 use crate::import::upload::{Pipe, Refusal};
 use crate::vm::registry::Registry;
 
 /// Between network and decompression, about 16 KiB each.
-const CHUNKS: usize = 64;
+pub(super) const CHUNKS: usize = 64;
 /// A guest may take a minute to suspend, during which nothing comes.
 const SILENCE: Duration = Duration::from_secs(180);
 
@@ -51,6 +60,19 @@ struct Arrival {
     ended: CancellationToken,
     /// Held by who takes it in.
     place: Arc<tokio::sync::Mutex<()>>,
+    /// The connections of who takes it in.
+    gathering: Arc<Gathering>,
+}
+
+/// How one try to send it comes.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Try {
+    #[serde(default)]
+    streams: StreamCount,
+    /// The connections of one try know each other by it.
+    #[serde(default)]
+    attempt: Uuid,
 }
 
 /// All of them.
@@ -58,6 +80,8 @@ pub struct Arrivals {
     registry: Arc<Registry>,
     imports: Arc<Imports>,
     tasks: TaskSet,
+    /// The most connections that one memory comes over.
+    streams: StreamCount,
     table: Mutex<HashMap<VmId, Arrival>>,
 }
 
@@ -69,8 +93,13 @@ pub struct Arriving {
 
 impl Arrivals {
     #[must_use]
-    pub fn new(registry: Arc<Registry>, imports: Arc<Imports>, tasks: TaskSet) -> Arc<Self> {
-        Arc::new(Self { registry, imports, tasks, table: Mutex::default() })
+    pub fn new(
+        registry: Arc<Registry>,
+        imports: Arc<Imports>,
+        tasks: TaskSet,
+        streams: StreamCount,
+    ) -> Arc<Self> {
+        Arc::new(Self { registry, imports, tasks, streams, table: Mutex::default() })
     }
 
     fn table(&self) -> MutexGuard<'_, HashMap<VmId, Arrival>> {
@@ -88,6 +117,7 @@ impl Arrivals {
                     until: Instant::now() + idle,
                     ended: self.tasks.token().child_token(),
                     place: Arc::default(),
+                    gathering: Arc::default(),
                 };
                 let mut table = self.table();
                 // What nobody came for: a repeated order that found everything sent.
@@ -120,13 +150,22 @@ impl Arrivals {
     }
 
     /// On a task of its own: see the module's documentation.
-    async fn take_in(self: Arc<Self>, vm: VmId, arrival: Arrival, body: Body) -> Result<(), Refusal> {
+    async fn take_in(
+        self: Arc<Self>,
+        vm: VmId,
+        arrival: Arrival,
+        (how, body): (Try, Body),
+    ) -> Result<(), Refusal> {
         let place = Arc::clone(&arrival.place).try_lock_owned().map_err(|_| Refusal::Busy)?;
         let (told, answer) = oneshot::channel();
         let this = Arc::clone(&self);
         self.tasks.spawn("arrival", async move {
             let _place = place;
-            let taken = this.receive(vm, &arrival, body).await;
+            let over = arrival.ended.child_token();
+            let taken = this.receive((vm, &arrival), (how, body), &over).await;
+            // The other connections end with the first.
+            over.cancel();
+            arrival.gathering.close();
             match &taken {
                 Ok(()) => {
                     // Its ticket has done what it was for: memory that came later would be an older one.
@@ -141,12 +180,28 @@ impl Arrivals {
         answer.await.unwrap_or_else(|_| stopping()).map_err(Refusal::Failed)
     }
 
-    async fn receive(&self, vm: VmId, arrival: &Arrival, body: Body) -> Result<(), Fault> {
+    async fn receive(
+        &self,
+        (vm, arrival): (VmId, &Arrival),
+        (how, body): (Try, Body),
+        over: &CancellationToken,
+    ) -> Result<(), Fault> {
         let internal = |error: &dyn std::fmt::Display| Fault::new(FaultReason::Internal, error);
         let (sender, receiver) = mpsc::channel(CHUNKS);
+        let others = arrival.gathering.open(how.attempt, how.streams, over);
+        // Nothing is read, nor built, before all are there.
+        if let Err(missing) = arrival.gathering.all_there(over).await {
+            return Err(damaged(&format_args!(
+                "{missing} of its {} connections did not come",
+                how.streams.get()
+            )));
+        }
+        let inputs =
+            Inputs { first: Pipe::new(receiver), others: others.into_iter().map(Pipe::new).collect() };
         let (reader, writer) = io::pipe().map_err(|error| internal(&error))?;
         let (told, preamble) = oneshot::channel();
-        let unpacking = tokio::task::spawn_blocking(move || unpack(Pipe::new(receiver), told, writer));
+        let give_up = over.clone();
+        let unpacking = tokio::task::spawn_blocking(move || unpack(inputs, told, writer, &give_up));
         let build = async {
             // Closed as soon as nobody reads: that ends who writes.
             let reader = reader;
@@ -157,7 +212,7 @@ impl Arrivals {
             }
             self.registry.receive(vm, Arriving { preamble, memory: OwnedFd::from(reader) }).await
         };
-        let ((), built) = tokio::join!(pump(body, sender, &arrival.ended), build);
+        let ((), built) = tokio::join!(pump(body, sender, over), build);
         let unpacked = unpacking.await.map_err(|error| internal(&error))?;
         match (built, unpacked) {
             (Ok(()), _) => Ok(()),
@@ -166,6 +221,12 @@ impl Arrivals {
             (Err(fault), _) => Err(fault),
         }
     }
+}
+
+/// What comes over the connections of one try.
+struct Inputs {
+    first: Pipe,
+    others: Vec<Pipe>,
 }
 
 fn damaged(problem: &dyn std::fmt::Display) -> Fault {
@@ -191,13 +252,22 @@ async fn pump(body: Body, sender: mpsc::Sender<Bytes>, ended: &CancellationToken
     }
 }
 
-/// Ends the pipe early where the stream does, which no domain is built from.
-fn unpack(input: Pipe, preamble: oneshot::Sender<Preamble>, mut memory: impl Write) -> io::Result<()> {
-    let (found, mut pieces) = Unframed::open(input)?;
-    let found: Preamble = serde_json::from_slice(&found).map_err(io::Error::other)?;
-    if preamble.send(found).is_err() {
+/// Ends the pipe early where the stream does, which no domain is built from. `over` ends the connections.
+fn unpack(
+    inputs: Inputs,
+    told: oneshot::Sender<Preamble>,
+    mut memory: impl Write,
+    over: &CancellationToken,
+) -> io::Result<()> {
+    let Inputs { mut first, others } = inputs;
+    let found: Preamble = serde_json::from_slice(&preamble(&mut first)?).map_err(io::Error::other)?;
+    if told.send(found).is_err() {
         return Ok(());
     }
+    if !others.is_empty() {
+        return join(iter::once(first).chain(others).collect(), memory, || over.cancel());
+    }
+    let mut pieces = Unframed::new(first)?;
     while let Some(piece) = pieces.next_piece()? {
         memory.write_all(&piece)?;
     }
@@ -205,26 +275,30 @@ fn unpack(input: Pipe, preamble: oneshot::Sender<Preamble>, mut memory: impl Wri
 }
 
 pub fn router(arrivals: &Arc<Arrivals>) -> Router {
-    Router::new().route("/v1/vms/{vm}/memory", get(look).put(take)).with_state(Arc::clone(arrivals))
+    Router::new()
+        .route("/v1/vms/{vm}/memory", get(look).put(take))
+        .route("/v1/vms/{vm}/memory/{stream}", put(take_part))
+        .with_state(Arc::clone(arrivals))
 }
 
 async fn look(
     State(arrivals): State<Arc<Arrivals>>,
     Path(id): Path<String>,
     headers: HeaderMap,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Waits>, Refusal> {
     arrivals.admit(&id, ticket(&headers))?;
-    Ok(Json(json!({ "waits": true })))
+    Ok(Json(Waits { waits: true, streams: arrivals.streams }))
 }
 
 async fn take(
     State(arrivals): State<Arc<Arrivals>>,
     Path(id): Path<String>,
+    Query(how): Query<Try>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
     let (vm, arrival) = arrivals.admit(&id, ticket(&headers))?;
-    match arrivals.take_in(vm, arrival, body).await {
+    match arrivals.take_in(vm, arrival, (how, body)).await {
         Ok(()) => Ok(Json(json!({ "complete": true })).into_response()),
         // Worth another try, which the sender tells from what is not.
         Err(Refusal::Failed(fault)) if fault.reason == FaultReason::NotReady => {
@@ -232,4 +306,19 @@ async fn take(
         }
         Err(refusal) => Err(refusal),
     }
+}
+
+/// The part that another connection carries. What became of the whole is told on the first one.
+async fn take_part(
+    State(arrivals): State<Arc<Arrivals>>,
+    Path((id, stream)): Path<(String, u8)>,
+    Query(how): Query<Try>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Refusal> {
+    let (_, arrival) = arrivals.admit(&id, ticket(&headers))?;
+    let place = arrival.gathering.enter((how.attempt, stream), &arrival.ended).await;
+    let (sender, over) = place.ok_or(Refusal::Busy)?;
+    pump(body, sender, &over).await;
+    Ok(Json(json!({ "taken": true })))
 }

@@ -1,10 +1,12 @@
 //! How a VM's memory travels: pieces, each as it is or compressed, with a mark at the end.
 //!
 //! ```text
-//! kind     u8: 0 as it is, 1 zstd, 2 the end, 3 the preamble
+//! kind     u8: 0 as it is, 1 zstd, 2 the end, 3 the preamble; 4, 5 and 6 are 0, 1 and 2 with a number
 //! length   u32, little endian: of what follows, at most 1 MiB and a little
-//! body     `length` bytes
+//! body     `length` bytes, the first eight of which are the number (u64, little endian) where there is one
 //! ```
+//!
+//! Numbers are for memory that comes over several connections ([`super::streams`]).
 //!
 //! The first frame is the preamble, as JSON. Without the mark at the end a stream is no whole one, whatever ends the
 //! connection. Reading takes two pieces of memory, whatever the frames say.
@@ -16,53 +18,120 @@
 use std::io::{self, Read};
 
 /// Of memory in one frame.
-const PIECE: usize = 1 << 20;
+pub(super) const PIECE: usize = 1 << 20;
 const MAX_BODY: usize = PIECE + (PIECE >> 4);
 const MAX_PREAMBLE: usize = 256 << 10;
 /// Pieces that are sent as they are after one that did not shrink.
-const SKIPPED: u32 = 15;
+pub(super) const SKIPPED: u32 = 15;
 /// Fast enough for one core to fill a network of 4 Gbit/s.
 const LEVEL: i32 = 1;
 
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
-const END: u8 = 2;
+pub(super) const END: u8 = 2;
 const PREAMBLE: u8 = 3;
+/// The bit that says that the body begins with a number.
+pub(super) const NUMBERED: u8 = 4;
 const HEAD: usize = 5;
 
-fn head(kind: u8, length: usize) -> [u8; HEAD] {
+pub(super) fn head(kind: u8, length: usize) -> [u8; HEAD] {
     let mut head = [kind; HEAD];
     // A body is about a MiB at most.
     head[1..].copy_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
     head
 }
 
+/// The frame that a stream begins with.
+pub(super) fn preamble_frame(preamble: &[u8]) -> io::Result<Vec<u8>> {
+    if preamble.len() > MAX_PREAMBLE {
+        return Err(io::Error::other("the VM's definition is too large to be sent"));
+    }
+    let mut frame = head(PREAMBLE, preamble.len()).to_vec();
+    frame.extend_from_slice(preamble);
+    Ok(frame)
+}
+
+/// Makes frames of pieces.
+pub(super) struct Packer {
+    zstd: zstd::bulk::Compressor<'static>,
+    skipped: u32,
+    skip: u32,
+}
+
+impl Packer {
+    /// `skipped` pieces are left as they are after one that did not shrink.
+    pub(super) fn new(skipped: u32) -> io::Result<Self> {
+        Ok(Self { zstd: zstd::bulk::Compressor::new(LEVEL)?, skipped, skip: 0 })
+    }
+
+    pub(super) fn pack(&mut self, piece: &[u8], number: Option<u64>) -> io::Result<Vec<u8>> {
+        if self.skip > 0 {
+            self.skip -= 1;
+        } else {
+            let packed = self.zstd.compress(piece)?;
+            if packed.len() <= piece.len() - piece.len() / 8 {
+                return Ok(framed(ZSTD, number, &packed));
+            }
+            self.skip = self.skipped;
+        }
+        Ok(framed(PLAIN, number, piece))
+    }
+}
+
+pub(super) fn framed(kind: u8, number: Option<u64>, body: &[u8]) -> Vec<u8> {
+    let number = number.map(u64::to_le_bytes);
+    let (kind, length) = match number {
+        Some(number) => (kind | NUMBERED, number.len() + body.len()),
+        None => (kind, body.len()),
+    };
+    let mut frame = Vec::with_capacity(HEAD + length);
+    frame.extend(head(kind, length));
+    frame.extend(number.into_iter().flatten());
+    frame.extend_from_slice(body);
+    frame
+}
+
+/// Frames that were made and not read yet.
+#[derive(Default)]
+pub(super) struct Made {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Made {
+    pub(super) const fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    pub(super) const fn is_read(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let length = buffer.len().min(self.bytes.len() - self.at);
+        buffer[..length].copy_from_slice(&self.bytes[self.at..self.at + length]);
+        self.at += length;
+        length
+    }
+}
+
 /// A stream of memory as frames. Tells `step` how many bytes of memory were read, and ends with its error.
 pub struct Framed<R, S> {
     source: R,
     step: S,
-    zstd: zstd::bulk::Compressor<'static>,
-    /// Frames that were made and not read yet.
-    out: Vec<u8>,
-    at: usize,
-    skip: u32,
+    packer: Packer,
+    made: Made,
     done: u64,
     ended: bool,
 }
 
 impl<R: Read, S: FnMut(u64) -> io::Result<()>> Framed<R, S> {
     pub fn new(preamble: &[u8], source: R, step: S) -> io::Result<Self> {
-        if preamble.len() > MAX_PREAMBLE {
-            return Err(io::Error::other("the VM's definition is too large to be sent"));
-        }
-        let mut out = head(PREAMBLE, preamble.len()).to_vec();
-        out.extend_from_slice(preamble);
-        let zstd = zstd::bulk::Compressor::new(LEVEL)?;
-        Ok(Self { source, step, zstd, out, at: 0, skip: 0, done: 0, ended: false })
+        let made = Made::new(preamble_frame(preamble)?);
+        Ok(Self { source, step, packer: Packer::new(SKIPPED)?, made, done: 0, ended: false })
     }
 
-    fn next_frame(&mut self) -> io::Result<()> {
-        (self.at, self.out) = (0, Vec::new());
+    fn next_frame(&mut self) -> io::Result<Vec<u8>> {
         let mut piece = vec![0; PIECE];
         let length = read_full(&mut self.source, &mut piece)?;
         let piece = &piece[..length];
@@ -70,43 +139,26 @@ impl<R: Read, S: FnMut(u64) -> io::Result<()>> Framed<R, S> {
         (self.step)(self.done)?;
         if piece.is_empty() {
             self.ended = true;
-            self.out.extend(head(END, 0));
-            return Ok(());
+            return Ok(framed(END, None, &[]));
         }
-        if self.skip > 0 {
-            self.skip -= 1;
-        } else {
-            let packed = self.zstd.compress(piece)?;
-            if packed.len() <= length - length / 8 {
-                self.out.extend(head(ZSTD, packed.len()));
-                self.out.extend(packed);
-                return Ok(());
-            }
-            self.skip = SKIPPED;
-        }
-        self.out.extend(head(PLAIN, length));
-        self.out.extend(piece);
-        Ok(())
+        self.packer.pack(piece, None)
     }
 }
 
 impl<R: Read, S: FnMut(u64) -> io::Result<()>> Read for Framed<R, S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.out.len() {
+        if self.made.is_read() {
             if self.ended {
                 return Ok(0);
             }
-            self.next_frame()?;
+            self.made = Made::new(self.next_frame()?);
         }
-        let length = buffer.len().min(self.out.len() - self.at);
-        buffer[..length].copy_from_slice(&self.out[self.at..self.at + length]);
-        self.at += length;
-        Ok(length)
+        Ok(self.made.read(buffer))
     }
 }
 
 /// As much as there is; less only at the end.
-fn read_full(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_full(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while length < buffer.len() {
         match source.read(&mut buffer[length..]) {
@@ -119,35 +171,53 @@ fn read_full(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// Memory from frames.
-pub struct Unframed<R> {
-    source: R,
-    zstd: zstd::bulk::Decompressor<'static>,
+/// The preamble, which a stream begins with.
+pub fn preamble(source: &mut impl Read) -> io::Result<Vec<u8>> {
+    let (kind, body) = frame(source)?;
+    if kind != PREAMBLE || body.len() > MAX_PREAMBLE {
+        return Err(damaged("it does not begin like one"));
+    }
+    Ok(body)
 }
 
-impl<R: Read> Unframed<R> {
-    /// Reads the preamble, too.
-    pub fn open(mut source: R) -> io::Result<(Vec<u8>, Self)> {
-        let (kind, body) = frame(&mut source)?;
-        if kind != PREAMBLE || body.len() > MAX_PREAMBLE {
-            return Err(damaged("it does not begin like one"));
-        }
-        Ok((body, Self { source, zstd: zstd::bulk::Decompressor::new()? }))
+/// Makes memory of the bodies of frames.
+pub(super) struct Unpacker(zstd::bulk::Decompressor<'static>);
+
+impl Unpacker {
+    pub(super) fn new() -> io::Result<Self> {
+        zstd::bulk::Decompressor::new().map(Self)
     }
 
-    /// The next piece; `None` at the mark of the end. A stream that ends without it is an error.
-    pub fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let (kind, body) = frame(&mut self.source)?;
+    /// `None`: the mark of the end.
+    pub(super) fn unpack(&mut self, kind: u8, body: Vec<u8>) -> io::Result<Option<Vec<u8>>> {
         match kind {
             PLAIN => Ok(Some(body)),
-            ZSTD => self.zstd.decompress(&body, PIECE).map(Some),
+            ZSTD => self.0.decompress(&body, PIECE).map(Some),
             END if body.is_empty() => Ok(None),
             _ => Err(damaged("it has an unknown part")),
         }
     }
 }
 
-fn frame(source: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
+/// Memory from frames that come after the preamble.
+pub struct Unframed<R> {
+    source: R,
+    unpacker: Unpacker,
+}
+
+impl<R: Read> Unframed<R> {
+    pub fn new(source: R) -> io::Result<Self> {
+        Ok(Self { source, unpacker: Unpacker::new()? })
+    }
+
+    /// The next piece; `None` at the mark of the end. A stream that ends without it is an error.
+    pub fn next_piece(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let (kind, body) = frame(&mut self.source)?;
+        self.unpacker.unpack(kind, body)
+    }
+}
+
+pub(super) fn frame(source: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     let mut head = [0; HEAD];
     source.read_exact(&mut head)?;
     let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]);
@@ -157,7 +227,7 @@ fn frame(source: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     Ok((head[0], body))
 }
 
-fn damaged(problem: &str) -> io::Error {
+pub(super) fn damaged(problem: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("this is no VM's memory: {problem}"))
 }
 
@@ -165,7 +235,7 @@ fn damaged(problem: &str) -> io::Error {
 mod tests {
     use super::*;
 
-    fn framed(memory: &[u8]) -> Vec<u8> {
+    fn sent(memory: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let mut steps = Vec::new();
         let step = |done| {
@@ -177,9 +247,9 @@ mod tests {
         out
     }
 
-    fn unframed(frames: &[u8]) -> io::Result<Vec<u8>> {
-        let (preamble, mut pieces) = Unframed::open(frames)?;
-        assert_eq!(preamble, b"{}");
+    fn unframed(mut frames: &[u8]) -> io::Result<Vec<u8>> {
+        assert_eq!(preamble(&mut frames)?, b"{}");
+        let mut pieces = Unframed::new(frames)?;
         let mut memory = Vec::new();
         while let Some(piece) = pieces.next_piece()? {
             memory.extend(piece);
@@ -201,7 +271,7 @@ mod tests {
         for (case, memory) in
             [("nothing", vec![]), ("a byte", vec![1]), ("zeros", vec![0; 3 * PIECE + 1]), ("mixed", mixed)]
         {
-            let frames = framed(&memory);
+            let frames = sent(&memory);
             assert!(unframed(&frames).unwrap() == memory, "{case}");
             assert!(frames.len() <= memory.len() + 200, "{case}");
         }
@@ -209,14 +279,14 @@ mod tests {
 
     #[test]
     fn what_shrinks_is_compressed_and_what_does_not_is_left() {
-        assert!(framed(&vec![0; 8 * PIECE]).len() < PIECE / 8);
+        assert!(sent(&vec![0; 8 * PIECE]).len() < PIECE / 8);
         let all = noise(4 * PIECE);
-        assert_eq!(framed(&all).len(), all.len() + 4 * HEAD + 2 * HEAD + 2);
+        assert_eq!(sent(&all).len(), all.len() + 4 * HEAD + 2 * HEAD + 2);
     }
 
     #[test]
     fn a_cut_stream_is_no_whole_one() {
-        let frames = framed(&noise(1000));
+        let frames = sent(&noise(1000));
         for length in 0..frames.len() {
             assert!(unframed(&frames[..length]).is_err(), "cut at {length}");
         }

@@ -18,6 +18,7 @@ use xenith_hypervisor_agent_types::{DeathReason, DomainSpec, DomainStatus, Fault
 use crate::fault::{from_hypervisor, from_journal};
 use crate::guest_agent::GuestAgents;
 use crate::journal::{By, Journal, JournalError, Phase, Reaching, Run, VmRecord};
+use crate::migration::StreamCount;
 use crate::vm::domain_spec::Resolver;
 use crate::vm::leases::Memory;
 use crate::vm::state::{AfterDeath, Ended, Mode, Settled, Up};
@@ -30,6 +31,8 @@ pub struct Driver {
     pub guests: GuestAgents,
     /// Who sends its VM's memory to another host now: each alone would fill most networks.
     pub sends: Semaphore,
+    /// The most connections that one memory goes over.
+    pub streams: StreamCount,
 }
 
 /// VMs that are sent at once; the others wait for their turn and run meanwhile.

@@ -59,6 +59,7 @@ impl Driver {
         let total = preamble.applied.memory.target.bytes();
         let _turn = self.turn(&progress).await?;
         let (storage, disks) = (self.resolver.storage.clone(), preamble.applied.disks.clone());
+        let streams = self.streams.for_memory(total);
         for disk in &mut preamble.applied.disks {
             if let Some(exchanged) = order.exchanged.iter().find(|exchanged| exchanged.from == disk.vdi) {
                 disk.vdi = exchanged.to;
@@ -73,7 +74,7 @@ impl Driver {
                 );
                 return Err(Fault::new(FaultReason::WrongState, message));
             }
-            Way::find(vm, &order)
+            Way::find(vm, &order, streams)
         };
         let way = tokio::task::spawn_blocking(look).await;
         let way = way.map_err(|error| internal(&error))??;

@@ -1,9 +1,13 @@
 //! A running VM goes to another host: one of the two runs it, whatever fails, and whoever is killed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::net::{TcpListener, TcpStream};
 use xenith_common_ids::{IncarnationId, OperationId, VmId};
 use xenith_common_pki::Peer;
+use xenith_hypervisor_agent::migration::StreamCount;
 use xenith_hypervisor_agent_api::{ArrivalCommand, Command, CommandResult, Envelope, SendVm, VmAction};
 use xenith_hypervisor_agent_client::{AgentClientError, Wish};
 use xenith_hypervisor_agent_sim::{Failure, FaultRule, Operation, SimConfig};
@@ -14,10 +18,42 @@ use xenith_hypervisor_agent_types::{
 use crate::harness::{Lab, define, spec, until};
 
 const TICKET: &str = "a ticket";
+/// Long enough for a handshake, and shorter than the guest takes to suspend.
+const CUT_AFTER: Duration = Duration::from_secs(1);
 
 /// Two hosts that one orchestrator commands: each trusts its own authority, which the sender is told.
 async fn hosts() -> (Lab, Lab) {
     (Lab::new().await, Lab::new().await)
+}
+
+/// The same, whose memories go over so many connections at most.
+async fn hosts_with_streams(here: u8, there: u8) -> (Lab, Lab) {
+    let mut labs = [(); 2].map(|()| Lab::builder().build());
+    for (lab, streams) in labs.iter_mut().zip([here, there]) {
+        lab.config.memory_streams = Some(StreamCount::try_from(streams).unwrap());
+        lab.start().await;
+    }
+    let [here, there] = labs;
+    (here, there)
+}
+
+/// What lies between two hosts: it counts their connections, and cuts the one with this number after a moment.
+async fn wire(port: u16, cut: Option<usize>) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (own, count) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut from, _)) = listener.accept().await {
+            let number = counted.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut to = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let carried = tokio::io::copy_bidirectional(&mut from, &mut to);
+                let life = if cut == Some(number) { CUT_AFTER } else { Duration::from_secs(3600) };
+                let _cut = tokio::time::timeout(life, carried).await;
+            });
+        }
+    });
+    (own, count)
 }
 
 async fn open(there: &Lab, up: &ObservedVm) -> u16 {
@@ -289,4 +325,53 @@ async fn who_cancels_a_migration_keeps_the_vm_running() {
     let refused = sending.await.unwrap();
     assert!(matches!(refused, Err(AgentClientError::Refused(_))), "{refused:?}");
     here.becomes(up.vm, Power::Running).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_goes_over_as_many_connections_as_both_hosts_take() {
+    // The guest has 256 MiB, which is worth four.
+    for (from, to, used) in [(3, 4, 3), (8, 8, 4), (4, 1, 1), (1, 4, 1)] {
+        let (here, there) = hosts_with_streams(from, to).await;
+        let up = to_go(&here, &there).await;
+        let (port, connections) = wire(open(&there, &up).await, None).await;
+        here.done(up.vm, VmAction::Send(Box::new(order(&there, port)))).await;
+        // One more where the look before it was not over when the first was made.
+        let made = connections.load(Ordering::SeqCst);
+        assert!((used..=used + 1).contains(&made), "{from} to {to}: {made}");
+        let arrived = there.done(up.vm, VmAction::Unpause).await;
+        assert_eq!((arrived.power, arrived.incarnation), (Power::Running, up.incarnation), "{from} to {to}");
+        here.done(up.vm, VmAction::Destroy).await;
+        assert_eq!(running([&here, &there]).await, 1, "{from} to {to}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_several_connections_that_is_lost_leaves_it_where_it_runs() {
+    let (here, there) = hosts_with_streams(3, 3).await;
+    let up = to_go(&here, &there).await;
+    // The first may have been the look before it.
+    for cut in 1..3 {
+        here.sim.inject(FaultRule::hang(Operation::SuspendLive, 3 * CUT_AFTER));
+        let (port, _) = wire(open(&there, &up).await, Some(cut)).await;
+        let lost = here.refused(up.vm, VmAction::Send(Box::new(order(&there, port)))).await;
+        assert_eq!(lost, FaultReason::NotReady, "the connection {cut}: worth another try");
+        here.becomes(up.vm, Power::Running).await;
+        there.execute(Command::Arrival(ArrivalCommand::Close { vm: up.vm })).await.unwrap();
+        there.done(up.vm, VmAction::Destroy).await;
+        assert_eq!(running([&here, &there]).await, 1, "the connection {cut}");
+    }
+    send(&here, &there, &up).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_at_the_other_end_of_several_connections_is_told() {
+    let (here, there) = hosts_with_streams(3, 3).await;
+    let up = to_go(&here, &there).await;
+    there.sim.inject(FaultRule::fail(Operation::Resume, Failure::NoMemory));
+    assert!(send(&here, &there, &up).await.is_err());
+    here.becomes(up.vm, Power::Running).await;
+    there.execute(Command::Arrival(ArrivalCommand::Close { vm: up.vm })).await.unwrap();
+    there.done(up.vm, VmAction::Destroy).await;
+    assert_eq!(running([&here, &there]).await, 1);
+    send(&here, &there, &up).await.unwrap();
 }

@@ -193,6 +193,14 @@ impl Stage {
         Ok(Self { name: name.to_owned(), host, shell, orchestrator, agent_config })
     }
 
+    /// A line more in the `agent.toml` of an agent that is not installed yet.
+    #[must_use]
+    pub fn with_setting(mut self, line: &str) -> Self {
+        self.agent_config += line;
+        self.agent_config.push('\n');
+        self
+    }
+
     /// Installs the agent with a join token, and waits until the orchestrator hears it.
     pub async fn enrol(&self, programs: &Programs) -> Result<Host> {
         let issued = self.orchestrator.call::<host::Add>(json!({ "name": self.name })).await?;
