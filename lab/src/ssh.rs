@@ -94,6 +94,14 @@ impl Shell {
         Ok(output.stdout)
     }
 
+    /// Starts `command`, whose standard output is read as it comes. Dropping the child ends the connection, and the command
+    /// no earlier than when it says something after that.
+    pub fn start(&self, command: &str) -> Result<tokio::process::Child, LabError> {
+        let mut ssh = tokio::process::Command::from(self.ssh());
+        ssh.arg(command).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+        ssh.spawn().doing(|| "could not start ssh".into())
+    }
+
     /// The ssh command for a person to type.
     #[must_use]
     pub fn command_line(&self) -> String {

@@ -16,10 +16,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use xenith_lab::Accel;
-use xenith_lab_scenario::{Programs, Stage};
+use xenith_lab_scenario::{Programs, Stage, median};
 use xenith_orchestrator_api::network;
 
-use crate::turn::{Turns, median};
+use crate::turn::Turns;
 
 const TURNS: usize = 7;
 /// What a start through orchestrator and agent may take, to one by `xl`.
@@ -51,9 +51,9 @@ async fn bench() -> Result<()> {
     let mut ratios: Vec<_> = turns.iter().map(|turn| turn.xenith / turn.xl).collect();
     println!("accelerator                {:?}", Accel::detect());
     println!("turns                      {}", turns.len());
-    println!("xenith vm start, median    {:.2} s", median(&mut xenith));
-    println!("xl create, median          {:.2} s", median(&mut xl));
-    let ratio = median(&mut ratios);
+    println!("xenith vm start, median    {:.2} s", median(&mut xenith).context("no turn")?);
+    println!("xl create, median          {:.2} s", median(&mut xl).context("no turn")?);
+    let ratio = median(&mut ratios).context("no turn")?;
     println!("ratio, median of turns     {ratio:.3}");
     ensure!(ratio <= RATIO, "missed: a ratio of {ratio:.3}, must be at most {RATIO}");
     Ok(())

@@ -92,20 +92,3 @@ impl<'a> Turns<'a> {
         Ok(began.elapsed().as_secs_f64())
     }
 }
-
-/// Sorts, and takes the middle one (of an even number the upper).
-pub fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::median;
-
-    #[test]
-    fn the_middle_one_is_taken() {
-        assert!((median(&mut [3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
-        assert!((median(&mut [4.0]) - 4.0).abs() < f64::EPSILON);
-    }
-}

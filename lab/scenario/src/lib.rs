@@ -2,12 +2,16 @@
 //! and steps that are named and timed. The scenario itself is the test in `tests/it`; `docs/lab-scenario.md` says
 //! what it shows and what it leaves out.
 
+mod median;
 mod orchestrator;
+mod pool;
 mod programs;
 mod stage;
 mod steps;
 
+pub use median::median;
 pub use orchestrator::{Orchestrator, told};
+pub use pool::join_pool;
 pub use programs::Programs;
 pub use stage::{Boot, Guest, Stage, until};
 pub use steps::Steps;

@@ -7,7 +7,7 @@ use serde_json::json;
 use xenith_common_ids::TaskId;
 use xenith_hypervisor_agent_types::{ObservedVm, Power};
 use xenith_lab::{Cable, Link};
-use xenith_lab_scenario::{Guest, Programs, Stage, told, until};
+use xenith_lab_scenario::{Guest, Programs, Stage, join_pool, told, until};
 use xenith_orchestrator_api::{backup_job, backup_run, host, network, pool, repository, sr, task, vdi, vm};
 use xenith_orchestrator_types::backup::RunStatus;
 use xenith_orchestrator_types::host::HostStatus;
@@ -16,10 +16,6 @@ use xenith_orchestrator_types::task::TaskStatus;
 use crate::MINUTE;
 use crate::faults::kill_agent_in;
 use crate::life::ensure_stopped;
-
-const NAS: &str = "mkdir -p /srv/nas /srv/backups && for share in nas backups; do \
-                   echo \"/srv/$share 10.77.0.0/24(rw,sync,no_root_squash,no_subtree_check)\"; done \
-                   >/etc/exports && systemctl start nfs-server";
 
 /// Where backups are on every host: the second of the shares.
 const BACKUPS: &str = "mkdir -p /mnt/backups && { mountpoint -q /mnt/backups \
@@ -58,22 +54,11 @@ impl Pair {
     }
 }
 
-/// Both join, know each other's address on the LAN, and share an SR and a private network.
+/// Both join, and share an SR and a private network.
 pub async fn found(pair: &Pair, programs: &Programs) -> Result<()> {
-    let Pair { one, other } = pair;
-    for stage in [one, other] {
-        stage.enrol(programs).await?;
-        let address = stage.host.as_ref().and_then(xenith_lab::LabHost::lan_address).context("no LAN")?;
-        let peers = json!({ "host": stage.name, "address": address.to_string() });
-        stage.orchestrator.call::<host::SetPeerAddress>(peers).await?;
-    }
-    one.dom0(NAS).await?;
-    let spec = json!({ "kind": "nfs", "server": "10.77.0.1", "export": "/srv/nas" });
-    let nas = json!({ "name": "nas", "host": one.name, "spec": spec });
-    one.orchestrator.done::<sr::Create>(nas, 3 * MINUTE).await?;
-    one.orchestrator.done::<sr::Attach>(json!({ "sr": "nas", "host": other.name }), 3 * MINUTE).await?;
+    join_pool([&pair.one, &pair.other], programs).await?;
     let lan = json!({ "name": "lan", "uplink": { "kind": "private", "vni": 5 } });
-    one.orchestrator.call::<network::Create>(lan).await.map(drop)
+    pair.one.orchestrator.call::<network::Create>(lan).await.map(drop)
 }
 
 /// One guest with its disk on the shared SR, one on the other host that stays there: they reach each other.
