@@ -1,3 +1,5 @@
+//! Whatever is lost, doubled, swapped or cut on any of the connections, what arrives is what was sent, or an error.
+
 use std::io::Cursor;
 use std::sync::Mutex;
 

@@ -1,3 +1,5 @@
+//! One of two hosts gets a lease, whatever the other does at the same moment; a host that is killed leaves none half made.
+
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
