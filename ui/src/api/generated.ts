@@ -119,6 +119,15 @@ export type AlarmWhen = "above" | "below";
 
 export type ArchiveKind = "zip" | "tar";
 
+/** A host that balancing has switched off. */
+export type AsleepHost = {
+  /** It was switched on, and is not heard yet. */
+  comes_up: boolean;
+  host: HostId;
+  name: string;
+  since: string;
+};
+
 export type AuditId = string;
 
 export type AuditPhase = "done" | "asked" | "begun" | "failed" | "cancelled" | "refused";
@@ -362,6 +371,8 @@ export type BalancePolicy = {
   /** A VM that was moved stays so long where it is. */
   cool_down_minutes?: number;
   goal?: BalanceGoal;
+  /** Of the pool, so many hosts stay on. */
+  hosts_on?: number;
   /** For performance: a host that would not become less full by so much keeps its VMs. */
   min_gain_percent?: number;
   mode?: BalanceMode;
@@ -371,6 +382,10 @@ export type BalancePolicy = {
   per_host?: number;
   /** Moves that begin within an hour. */
   per_hour?: number;
+  /** After a host was switched, none is switched off for so long. */
+  power_cool_down_minutes?: number;
+  /** For density that is carried out by itself: hosts that others do without are switched off, and on again when there is too little room. Only hosts with power control. */
+  power_hosts?: boolean;
   /** For performance: a host that is so much above the mean gives VMs away. In percent of what it has. */
   threshold_percent?: number;
 };
@@ -384,6 +399,8 @@ export type BalancePool = {
 
 /** How a pool is balanced, and how far that is. */
 export type BalanceStatus = {
+  /** Hosts that are off until there is too little room. */
+  asleep?: Array<AsleepHost>;
   /** Moves that began within the last hour. */
   moved_last_hour: number;
   policy: BalancePolicy;
@@ -421,12 +438,27 @@ export type BondMode = "active-backup" | "lacp";
 
 export type BootDevice = "disk" | "cdrom" | "network";
 
+/** Takes the lease of a VDI from a host that is dead for good. */
+export type BreakLease = {
+  /** The host that is dead; without one, that which has the lease. */
+  host?: string | null;
+  vdi: string;
+};
+
 /** A bridge that NICs can plug into. */
 export type Bridge = {
   mtu: number;
   name: string;
   /** Interfaces of the host in it (PIFs, bonds, VLANs), guests' interfaces left out. */
   uplinks: Array<string>;
+};
+
+/** Of a host that had it. */
+export type BrokenLease = {
+  vdi: VdiId;
+  /** What to make sure of. */
+  warning: string;
+  was: VdiLease;
 };
 
 export type BulkAction = "start" | "shutdown" | "reboot" | "power-off" | "pause" | "unpause" | "suspend" | "resume" | "delete";
@@ -590,6 +622,26 @@ export type Covered = {
   pools: number;
   srs: number;
   vms: number;
+};
+
+export type CpuFeatures = string;
+
+/** Where the level comes from. It counts for VMs that start from now on; one that runs keeps what it has. */
+export type CpuLevelMode = {
+  kind: "off";
+} | {
+  kind: "auto";
+} | {
+  features: CpuFeatures;
+  kind: "set";
+};
+
+export type CpuLevelStatus = {
+  hosts: Array<HostCpu>;
+  /** What guests are given at most, for each maker of processors that the pool has; none where there is no level. */
+  levels: Array<CpuFeatures>;
+  mode: CpuLevelMode;
+  pool: PoolId;
 };
 
 export type CpuSet = string;
@@ -955,12 +1007,22 @@ export type Encryption = "wireguard" | "none";
 export type EndBoot = {
   guests?: HostGuests;
   host: string;
+  /** Evacuated, they take disks along that no other host reaches. */
+  move_disks?: boolean;
+};
+
+export type EvacuateHost = {
+  host: string;
+  /** VMs with disks that no other host reaches go, too: those are copied to the local SR of the other host. */
+  move_disks?: boolean;
 };
 
 /** One that goes, or why it stays. */
 export type EvacuatedVm = {
   /** More of that, host by host. */
   detail?: Array<string>;
+  /** Of disks that are copied along, in bytes. */
+  disk_bytes?: number;
   /** Why it stays. */
   error?: string | null;
   name: string;
@@ -1158,10 +1220,23 @@ export type HostChange = {
   kind: "resync";
 };
 
+export type HostCpu = {
+  /** As it was heard last; `None`: it has not told. */
+  features?: CpuFeatures | null;
+  /** What it has beyond the level, by name, which its guests are not given. */
+  hidden: Array<string>;
+  host: HostId;
+  /** What it has not of the level, by name: guests that other hosts started do not run on here. */
+  lacking: Array<string>;
+  name: string;
+};
+
 export type HostFacts = {
   bridges: Array<Bridge>;
   /** Xen's word for what guests it can run: `pv`, `hvm`, `hap`, … */
   capabilities: Array<string>;
+  /** `None`: this host does not tell. */
+  cpu_features?: CpuFeatures | null;
   cpu_model: string;
   hostname: string;
   memory_dom0: MemoryMiB;
@@ -1402,6 +1477,16 @@ export type KeptMemory = {
   written_while: WrittenWhile;
   xen_major: number;
   xen_minor: number;
+};
+
+/** The run of a VM that writes. */
+export type LeasedTo = {
+  /** For people. */
+  name: string;
+  run: IncarnationId;
+  /** All of its memory is on another host, which takes the lease when it is told to let the run go on. Until one of the two does, nobody writes. */
+  sent?: boolean;
+  vm: VmId;
 };
 
 /** Something in an SR that is no VDI. */
@@ -1804,6 +1889,8 @@ export type NumaNode = {
 };
 
 export type ObservedVm = {
+  /** What this run was given of the processors' features, and must find again where it runs on. `None`: it was started without a level, and has all of its host's. */
+  cpu_given?: CpuFeatures | null;
   cpu_time_ns: number;
   /** Which definition the agent has, 0 for unmanaged ones. */
   definition: number;
@@ -2294,6 +2381,8 @@ export type SetBalance = {
   /** 0 to 10080, a week. */
   cool_down_minutes?: number | null;
   goal?: BalanceGoal | null;
+  /** 1 to 1000; at least 2 where high availability is on. */
+  hosts_on?: number | null;
   /** 0 to 100. */
   min_gain_percent?: number | null;
   mode?: BalanceMode | null;
@@ -2304,8 +2393,16 @@ export type SetBalance = {
   /** 1 to 1000. */
   per_hour?: number | null;
   pool: string;
+  /** 0 to 10080, a week. */
+  power_cool_down_minutes?: number | null;
+  power_hosts?: boolean | null;
   /** 1 to 100. */
   threshold_percent?: number | null;
+};
+
+export type SetCpuLevel = {
+  mode: CpuLevelMode;
+  pool: string;
 };
 
 export type SetMail = {
@@ -2799,6 +2896,8 @@ export type UpdatePool = {
   at_once?: number;
   /** These hosts of it; none stands for all. */
   hosts?: Array<string>;
+  /** VMs with disks that no other host reaches leave, too, and take those along, there and back. */
+  move_disks?: boolean;
   pool: string;
   /** VMs that had to leave a host stay where they went to, and do not come back. */
   vms_stay?: boolean;
@@ -2853,6 +2952,8 @@ export type UpgradeHost = {
   /** First moves its VMs to other hosts. Without it, none may run. */
   evacuate?: boolean;
   host: string;
+  /** Evacuated, they take disks along that no other host reaches. */
+  move_disks?: boolean;
   /** Of a folder with the image as it is on the medium in `live` (http or https): `image.json`, its signature, and `filesystem.squashfs`. The host downloads it. */
   url: string;
 };
@@ -2960,6 +3061,8 @@ export type Vdi = {
   /** The host that works on it: that of its VM. Only in a shared SR may it become another one. */
   host: HostId;
   id: VdiId;
+  /** Of a VDI that several hosts reach: which of them may write it. Only where one VDI is asked for, and the SR answers. */
+  leased_to?: VdiLease | null;
   name: string;
   size: VdiSize;
   sr: SrId;
@@ -3018,6 +3121,15 @@ export type VdiFacts = {
 };
 
 export type VdiId = string;
+
+/** As it lies beside the VDI. */
+export type VdiLease = {
+  host: HostId;
+  /** For people: what the host is called. */
+  host_name: string;
+  /** `None`: the agent itself writes the VDI. */
+  vm?: LeasedTo | null;
+};
 
 export type VdiRef = {
   vdi: string;
@@ -3312,7 +3424,7 @@ export interface Methods {
   'host.hardware': { params: HostRef; result: HostHardware };
   'host.add': { params: AddHost; result: JoinTokenIssued };
   'host.set_maintenance': { params: HostMaintenance; result: Host };
-  'host.evacuate': { params: HostRef; result: Evacuation };
+  'host.evacuate': { params: EvacuateHost; result: Evacuation };
   'host.upgrade': { params: UpgradeHost; result: TaskStarted };
   'host.reboot': { params: EndBoot; result: TaskStarted };
   'host.shutdown': { params: EndBoot; result: TaskStarted };
@@ -3329,6 +3441,8 @@ export interface Methods {
   'pool.balance_status': { params: PoolRef; result: BalanceStatus };
   'pool.set_balance': { params: SetBalance; result: BalanceStatus };
   'pool.balance': { params: BalancePool; result: TaskStarted };
+  'pool.cpu_level': { params: PoolRef; result: CpuLevelStatus };
+  'pool.set_cpu_level': { params: SetCpuLevel; result: CpuLevelStatus };
   'pool.update': { params: UpdatePool; result: TaskStarted };
   'pool.update_status': { params: PoolRef; result: PoolUpdateStatus };
   'pool.pause_update': { params: PoolRef; result: PoolUpdateStatus };
@@ -3380,6 +3494,7 @@ export interface Methods {
   'vdi.upload': { params: UploadVdi; result: TaskStarted };
   'vdi.upload_ticket': { params: VdiRef; result: UploadTicket };
   'vdi.export': { params: ExportVdi; result: VdiDownload };
+  'vdi.break_lease': { params: BreakLease; result: BrokenLease };
   'vdi.delete': { params: VdiRef; result: TaskStarted };
   'import.list': { params: ListImports; result: Page<Import> };
   'import.get': { params: ImportRef; result: Import };
@@ -3541,6 +3656,8 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'pool.balance_status': { permission: 'view', mutation: false, dryRun: false },
   'pool.set_balance': { permission: 'administer', mutation: true, dryRun: false },
   'pool.balance': { permission: 'administer', mutation: true, dryRun: true },
+  'pool.cpu_level': { permission: 'view', mutation: false, dryRun: false },
+  'pool.set_cpu_level': { permission: 'administer', mutation: true, dryRun: false },
   'pool.update': { permission: 'administer', mutation: true, dryRun: true },
   'pool.update_status': { permission: 'view', mutation: false, dryRun: false },
   'pool.pause_update': { permission: 'administer', mutation: true, dryRun: false },
@@ -3592,6 +3709,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'vdi.upload': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.upload_ticket': { permission: 'provision', mutation: true, dryRun: false },
   'vdi.export': { permission: 'provision', mutation: true, dryRun: false },
+  'vdi.break_lease': { permission: 'administer', mutation: true, dryRun: true },
   'vdi.delete': { permission: 'provision', mutation: true, dryRun: true },
   'import.list': { permission: 'view', mutation: false, dryRun: false },
   'import.get': { permission: 'view', mutation: false, dryRun: false },

@@ -45,7 +45,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'pool.create': { bare: ['name'], flags: ['description'] },
   'pool.delete': { bare: ['pool'] },
   'pool.balance': { bare: ['pool'], flags: ['goal'] },
-  'pool.set_balance': { bare: ['pool'], flags: ['mode', 'goal', 'threshold', 'min_gain', 'ceiling', 'moves', 'at_once', 'per_host', 'per_hour', 'cool_down'] },
+  'pool.set_balance': { bare: ['pool'], flags: ['mode', 'goal', 'threshold', 'min_gain', 'ceiling', 'moves', 'at_once', 'per_host', 'per_hour', 'cool_down', 'hosts_on', 'power_hosts', 'power_cool_down'] },
   'pool.update': { bare: ['pool'], flags: ['image', 'packages', 'reboot', 'at_once', 'vms_stay'], many: ['host'] },
   'pool.pause_update': { bare: ['pool'] },
   'pool.resume_update': { bare: ['pool'] },
@@ -167,6 +167,8 @@ function fromFile({ vm, file, no_prepare }: Params): Params {
 /** What becomes of the VMs of a host, as flags. */
 const goingDown = ({ guests, ...rest }: Params) => ({ ...rest, evacuate: guests === 'evacuate', shut_down_vms: guests === 'shut-down' });
 
+const minutes = (count: unknown) => (count === undefined ? undefined : `${String(count)}m`);
+
 /** Parameters that the command line says otherwise. */
 const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
   // What comes needs a name there; what it is of is the last part of it.
@@ -176,7 +178,15 @@ const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
   'security_group.create': directions,
   'security_group.set_rules': directions,
   'vm.set_nic': ({ addresses, rate_mbit, ...rest }) => ({ ...rest, ...listed(addresses, 'address', 'no_addresses'), rate: rate_mbit }),
-  'pool.set_balance': ({ threshold_percent, min_gain_percent, ceiling_percent, cool_down_minutes, ...rest }) => ({ ...rest, threshold: threshold_percent, min_gain: min_gain_percent, ceiling: ceiling_percent, cool_down: cool_down_minutes === undefined ? undefined : `${cool_down_minutes}m` }),
+  'pool.set_balance': ({ threshold_percent, min_gain_percent, ceiling_percent, cool_down_minutes, power_hosts, power_cool_down_minutes, ...rest }) => ({
+    ...rest,
+    threshold: threshold_percent,
+    min_gain: min_gain_percent,
+    ceiling: ceiling_percent,
+    cool_down: minutes(cool_down_minutes),
+    power_hosts: power_hosts === undefined ? undefined : power_hosts ? 'on' : 'off',
+    power_cool_down: minutes(power_cool_down_minutes),
+  }),
   'host.set_power_control': ({ kind, fingerprint, ...rest }) => (kind ? { ...rest, kind, certificate: fingerprint } : { host: rest.host, kind: 'none' }),
   'host.set_management': ({ dns, interfaces, ...rest }) => ({ ...rest, dns: commas(dns), interfaces: commas(interfaces) }),
   'host.set_maintenance': (params) => ({ ...params, maintenance: params.maintenance ? 'on' : 'off' }),

@@ -113,6 +113,7 @@ describe('the command line', () => {
     ['vm.attach_nic', { vm: 'web-1', nic: { network: 'lan' } }, 'xenith vm attach-nic web-1 lan'],
     ['pool.balance', { pool: 'default', goal: 'density' }, 'xenith pool balance default --goal density'],
     ['pool.set_balance', { pool: 'default', mode: 'automatic', min_gain_percent: 0, cool_down_minutes: 90 }, 'xenith pool set-balance default --mode automatic --min-gain 0 --cool-down 90m'],
+    ['pool.set_balance', { pool: 'default', power_hosts: true, hosts_on: 3, power_cool_down_minutes: 45 }, 'xenith pool set-balance default --hosts-on 3 --power-hosts on --power-cool-down 45m'],
     ['vdi.export', { vdi: 'd' }, 'xenith vdi export d FILE.qcow2'],
     ['vdi.upload', { name: 'd', host: 'xen1', capacity: 512 }, 'xenith vdi upload d FILE --host xen1'],
     [

@@ -1,6 +1,6 @@
 // Balance a pool now, its plan shown before; and how it is balanced.
 
-import { FormGroup, Grid, Radio } from '@patternfly/react-core';
+import { Checkbox, FormGroup, Grid, Radio } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { usePlan } from '../../api/client';
@@ -48,6 +48,23 @@ export function BalanceNow({ pool, policy, close }: { pool: Pool; policy: Balanc
   );
 }
 
+/** What others do without is switched off. */
+function PowerHosts({ draft, set }: { draft: BalanceDraft; set: (part: Partial<BalanceDraft>) => void }) {
+  const { t } = useTranslation();
+  const help = t('Only hosts with power control. They go on again when there is too little room.');
+  return (
+    <>
+      <Checkbox id="balance-power" label={t('Switch hosts off that others do without')} description={help} isChecked={draft.power_hosts} onChange={(_event, power_hosts) => set({ power_hosts })} />
+      {draft.power_hosts && (
+        <Grid hasGutter sm={6}>
+          <NumberField id="balance-hosts-on" label={t('Hosts that stay on')} value={draft.hosts_on} set={(hosts_on) => set({ hosts_on })} min={1} max={1000} />
+          <NumberField id="balance-power-rest" label={t('Rest after switching a host (minutes)')} value={draft.power_cool_down_minutes} set={(power_cool_down_minutes) => set({ power_cool_down_minutes })} min={0} max={10_080} />
+        </Grid>
+      )}
+    </>
+  );
+}
+
 export function BalanceSettings({ pool, policy, close }: { pool: Pool; policy: BalancePolicy; close: () => void }) {
   const { t } = useTranslation();
   const [draft, setDraft] = useState<BalanceDraft>(() => policyOf(policy));
@@ -75,6 +92,7 @@ export function BalanceSettings({ pool, policy, close }: { pool: Pool; policy: B
         <NumberField id="balance-per-hour" label={t('Moves an hour')} value={draft.per_hour} set={(per_hour) => set({ per_hour })} min={1} max={1000} />
         <NumberField id="balance-cool-down" label={t('Rest after a move (minutes)')} value={draft.cool_down_minutes} set={(cool_down_minutes) => set({ cool_down_minutes })} min={0} max={10_080} />
       </Grid>
+      {draft.goal === 'density' && draft.mode === 'automatic' && <PowerHosts draft={draft} set={set} />}
     </FormDialog>
   );
 }

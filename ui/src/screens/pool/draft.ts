@@ -16,6 +16,9 @@ const USUAL: BalanceDraft = {
   per_host: 2,
   per_hour: 60,
   cool_down_minutes: 60,
+  power_hosts: false,
+  hosts_on: 2,
+  power_cool_down_minutes: 30,
 };
 
 export const policyOf = (policy: BalancePolicy): BalanceDraft => ({ ...USUAL, ...policy });
