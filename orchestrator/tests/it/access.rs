@@ -346,7 +346,7 @@ async fn who_loses_their_account_or_role_loses_what_they_follow() {
         let theirs = user(&all, name, Role::Viewer, Scope::All).await;
         let mut watch: Watch<NounChanges> = theirs.watch(&EMPTY).await.unwrap();
         all.admin.call::<user::Update>(&lost).await.unwrap();
-        let refused = until("what they follow has ended", async || {
+        let refused = until(&format!("what {name} follows has ended"), async || {
             let name = format!("{name}-{}", xenith_common_ids::PoolId::new());
             let new = CreatePool { name, description: String::new() };
             all.admin.call::<pool::Create>(&new).await.unwrap();
