@@ -4,7 +4,7 @@
 //! A promise that is broken ends it. `cargo xtask lab-test disks` does all of it.
 
 use std::error::Error;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use xenith_common_ids::{SrId, VdiId};
 use xenith_hypervisor_agent_storage::StorageDriver;
@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ran += 1;
     }
     room_comes_back(&driver)?;
+    clones_at_once(&driver)?;
     // Attached again, as after a start of the agent: nothing is lost.
     let vdi = VdiId::new();
     driver.ensure(vdi, VdiSize::from_bytes(4 << 20)?)?;
@@ -63,5 +64,33 @@ fn room_comes_back(driver: &LvmThinDriver) -> Result<(), Box<dyn Error>> {
         return Err(format!("{} bytes did not come back", before - after).into());
     }
     println!("32 MiB came back");
+    Ok(())
+}
+
+/// However large a VDI is. Under emulation each command takes a second, so how long it takes is held against a small one.
+fn clones_at_once(driver: &LvmThinDriver) -> Result<(), Box<dyn Error>> {
+    let mut took = Vec::new();
+    for size in [64 << 20, 100 << 30] {
+        let (vdi, clone) = (VdiId::new(), VdiId::new());
+        driver.ensure(vdi, VdiSize::from_bytes(size)?)?;
+        driver.open_sink(vdi)?.write_at(0, &[7; 4096])?;
+        let began = Instant::now();
+        let facts = driver.clone_vdi(vdi, clone)?;
+        took.push(began.elapsed());
+        if facts.size.bytes() != size {
+            return Err(format!("a clone of {size} bytes is another disk: {facts:?}").into());
+        }
+        driver.delete(clone)?;
+        driver.delete(vdi)?;
+    }
+    let (small, large) = (took[0], took[1]);
+    if large > small * 2 + Duration::from_secs(1) {
+        return Err(format!("a clone of 100 GiB takes {large:?}, one of 64 MiB {small:?}").into());
+    }
+    println!(
+        "a clone of 100 GiB takes {:.1} s, one of 64 MiB {:.1} s",
+        large.as_secs_f64(),
+        small.as_secs_f64()
+    );
     Ok(())
 }
