@@ -28,7 +28,7 @@ use crate::errors::store_error;
 
 /// Parameters that are never written down. What cloud-init is told sets passwords, and the address of a webhook is often
 /// all that it takes to write there.
-const SECRETS: [&str; 12] = [
+const SECRETS: [&str; 13] = [
     "password",
     "old",
     "new",
@@ -40,6 +40,7 @@ const SECRETS: [&str; 12] = [
     "access_key",
     "secret_key",
     "user_data",
+    "variables",
     "webhook",
 ];
 const PAGE: usize = 500;
@@ -340,6 +341,7 @@ mod tests {
             json!({ "name": "dora", "password": secret }),
             json!({ "place": { "kind": "s3", "secret_key": secret } }),
             json!({ "template": "debian", "cloud_init": { "hostname": "web-1", "user_data": secret } }),
+            json!({ "template": "debian", "cloud_init": { "variables": { "first": secret } } }),
             json!({ "rule": "busy", "webhook": secret }),
             json!({ "vms": [{ "token": secret }] }),
         ] {

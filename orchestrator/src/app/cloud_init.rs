@@ -38,12 +38,57 @@ fn checked_key(key: &str) -> Result<&str, ApiError> {
     Err(ApiError::invalid("cloud_init.ssh_keys", problem))
 }
 
+/// What is replaced, by its name between `${` and `}`.
+type Values<'a> = BTreeMap<&'a str, &'a str>;
+
+/// Names of our own and the variables, each of which is used.
+fn values<'a>(name: &'a str, hostname: &'a str, wanted: &'a CloudInit) -> Result<Values<'a>, ApiError> {
+    let mut values = Values::from([("name", name), ("hostname", hostname)]);
+    let refused = |problem: String| Err(ApiError::invalid("cloud_init.variables", problem));
+    for (key, value) in &wanted.variables {
+        let letters = key.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+        if key.is_empty() || !letters {
+            return refused(format!("{key:?}: use letters, digits and _ for a variable's name"));
+        }
+        let place = format!("${{{key}}}");
+        let texts = [&wanted.user_data, &wanted.network_config];
+        if !texts.into_iter().flatten().any(|text| text.contains(&place)) {
+            return refused(format!("neither user_data nor network_config has {place}"));
+        }
+        if values.insert(key, value).is_some() {
+            return refused(format!("{place} is the VM's own; use another name"));
+        }
+    }
+    Ok(values)
+}
+
+/// Each value in its places. What a value holds is not looked at again, and what is unknown is a script's own.
+fn filled(text: &str, values: &Values<'_>) -> String {
+    let (mut filled, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once("${") {
+        filled.push_str(before);
+        match after.split_once('}').and_then(|(key, then)| Some((*values.get(key)?, then))) {
+            Some((value, then)) => {
+                filled.push_str(value);
+                rest = then;
+            }
+            None => {
+                filled.push_str("${");
+                rest = after;
+            }
+        }
+    }
+    filled.push_str(rest);
+    filled
+}
+
 /// The files by name.
 pub(super) fn files(vm: VmId, name: &str, wanted: &CloudInit) -> Result<BTreeMap<String, String>, ApiError> {
     let hostname = wanted.hostname.as_deref().unwrap_or(name);
     if hostname.is_empty() || hostname.len() > 253 || hostname.contains(char::is_whitespace) {
         return Err(ApiError::invalid("cloud_init.hostname", "use 1 to 253 characters without spaces"));
     }
+    let values = values(name, hostname, wanted)?;
     let user_data = match &wanted.user_data {
         Some(_) if !wanted.ssh_keys.is_empty() => {
             let problem = "put the keys into user_data; it is given to the guest as it is";
@@ -54,7 +99,7 @@ pub(super) fn files(vm: VmId, name: &str, wanted: &CloudInit) -> Result<BTreeMap
                 "begin it with #cloud-config, #! or what else cloud-init knows; it would be ignored";
             return Err(ApiError::invalid("cloud_init.user_data", problem));
         }
-        Some(text) => text.replace("${name}", name).replace("${hostname}", hostname),
+        Some(text) => filled(text, &values),
         None => {
             let keys = wanted.ssh_keys.iter().map(|key| checked_key(key)).collect::<Result<Vec<_>, _>>()?;
             let mut config = json!({ "hostname": hostname, "preserve_hostname": false });
@@ -72,7 +117,7 @@ pub(super) fn files(vm: VmId, name: &str, wanted: &CloudInit) -> Result<BTreeMap
             let problem = "it needs a version (1 or 2), as cloud-init's network configuration has";
             return Err(ApiError::invalid("cloud_init.network_config", problem));
         }
-        files.insert("network-config".to_owned(), network.clone());
+        files.insert("network-config".to_owned(), filled(network, &values));
     }
     Ok(files)
 }
@@ -104,6 +149,33 @@ mod tests {
         let files = told(script).unwrap();
         assert_eq!(files["user-data"], "#!/bin/sh\necho web-1 www\n");
         assert_eq!(files["network-config"], "version: 2\n");
+    }
+
+    #[test]
+    fn variables_are_filled_in_once_and_scripts_keep_their_own() {
+        let variables = BTreeMap::from([
+            ("role".to_owned(), "${name}".to_owned()),
+            ("address".to_owned(), "10.0.0.7/24".to_owned()),
+        ]);
+        let wanted = CloudInit {
+            user_data: Some("#!/bin/sh\necho ${role} ${name} ${PATH} ${role ${".into()),
+            network_config: Some("version: 2\naddresses: [\"${address}\"]\n".into()),
+            variables,
+            ..CloudInit::default()
+        };
+        let files = told(wanted).unwrap();
+        assert_eq!(files["user-data"], "#!/bin/sh\necho ${name} web-1 ${PATH} ${role ${");
+        assert_eq!(files["network-config"], "version: 2\naddresses: [\"10.0.0.7/24\"]\n");
+        for (case, key, text) in [
+            ("used nowhere", "role", "#!/bin/sh\n"),
+            ("no name", "", "#!/bin/sh\n${}\n"),
+            ("a name with a blank", "a b", "#!/bin/sh\n${a b}\n"),
+            ("the VM's own", "hostname", "#!/bin/sh\n${hostname}\n"),
+        ] {
+            let variables = BTreeMap::from([(key.to_owned(), "x".to_owned())]);
+            let wanted = CloudInit { user_data: Some(text.into()), variables, ..CloudInit::default() };
+            assert_eq!(told(wanted).unwrap_err(), "cloud_init.variables", "{case}");
+        }
     }
 
     /// By cloud-init's own tool, where it is installed; it is given a minute. `xtask setup` does not install it: at the

@@ -18,6 +18,7 @@ use crate::harness::Installation;
 
 const PASSWORD: &str = "correct horse battery";
 const GUEST_PASSWORD: &str = "what-the-guest-lets-in";
+const GUEST_VARIABLE: &str = "what-the-guest-joins-with";
 const MAIL_PASSWORD: &str = "what-the-mail-server-wants";
 
 /// Every key and value, and where it is.
@@ -87,7 +88,10 @@ async fn secrets(all: &Installation) -> Vec<(&'static str, String)> {
         "platform": { "kind": "pvh", "boot": { "kernel": "vmlinuz" } } });
     task::<vm::Create>(all, plain).await;
     task::<template::Create>(all, json!({ "vm": "golden-1", "name": "golden" })).await;
-    let told = json!({ "user_data": format!("#cloud-config\npassword: {GUEST_PASSWORD}\n") });
+    let told = json!({
+        "user_data": format!("#cloud-config\npassword: {GUEST_PASSWORD}\nruncmd: [\"join ${{key}}\"]\n"),
+        "variables": { "key": GUEST_VARIABLE },
+    });
     task::<template::Deploy>(all, json!({ "template": "golden", "name": "web-1", "cloud_init": told })).await;
     vec![
         ("the first password", all.password().to_owned()),
@@ -100,6 +104,7 @@ async fn secrets(all: &Installation) -> Vec<(&'static str, String)> {
         ("a hash of a user's password and two guessable parameters", hash_of_dora),
         ("a repository's key", key),
         ("what cloud-init is told", GUEST_PASSWORD.to_owned()),
+        ("a variable of what cloud-init is told", GUEST_VARIABLE.to_owned()),
         ("the mail server's password", MAIL_PASSWORD.to_owned()),
         ("the secret of a second factor", factor),
         ("a recovery code as it is compared", recovery.replace('-', "")),

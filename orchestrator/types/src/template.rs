@@ -1,6 +1,6 @@
 //! What VMs are made from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -116,11 +116,14 @@ pub struct CloudInit {
     /// Public keys of the image's default user; not together with `user_data`.
     #[serde(default)]
     pub ssh_keys: Vec<String>,
-    /// The whole of it: `#cloud-config`, a script, or what else cloud-init takes. `${name}` and `${hostname}` are
-    /// replaced.
+    /// The whole of it: `#cloud-config`, a script, or what else cloud-init takes. `${name}`, `${hostname}` and the
+    /// variables are replaced.
     #[serde(default)]
     pub user_data: Option<String>,
-    /// Version 1 or 2 of cloud-init's network configuration, in YAML.
+    /// Version 1 or 2 of cloud-init's network configuration, in YAML; the same is replaced in it.
     #[serde(default)]
     pub network_config: Option<String>,
+    /// What `${KEY}` is replaced with in these two. Another `${…}` is left as it is, for scripts have their own.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
 }

@@ -85,7 +85,7 @@ pub struct Kept {
     pub unprotect: Vec<Against>,
     /// A custom field, KEY=VALUE; KEY= takes it away. More than once.
     #[arg(long, value_name = "KEY=VALUE")]
-    pub custom: Vec<CustomFlag>,
+    pub custom: Vec<KeyValue>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -95,13 +95,14 @@ pub enum Against {
     Migration,
 }
 
+/// A value under a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CustomFlag {
+pub struct KeyValue {
     pub key: String,
     pub value: String,
 }
 
-impl FromStr for CustomFlag {
+impl FromStr for KeyValue {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use xenith_common_units::{MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_types::{VdiSize, VmName};
 
+use super::devices::KeyValue;
 use super::vm::vcpus;
 use super::{Confirm, Listing, NicFlag, Planned, Tasked};
 
@@ -99,14 +100,17 @@ pub struct DeployArgs {
     /// A file with a public key for the image's default user. May be given several times.
     #[arg(long = "ssh-key", value_name = "FILE")]
     pub ssh_keys: Vec<PathBuf>,
-    /// A file with user-data for cloud-init, given to the guest as it is.
+    /// A file with user-data for cloud-init, given to the guest as it is but for its variables.
     #[arg(long, value_name = "FILE", conflicts_with = "ssh_keys")]
     pub user_data: Option<PathBuf>,
     /// A file with cloud-init's network configuration.
     #[arg(long, value_name = "FILE")]
     pub network_config: Option<PathBuf>,
+    /// What ${KEY} becomes in these files; ${name} and ${hostname} are the VM's. May be given several times.
+    #[arg(long = "variable", value_name = "KEY=VALUE")]
+    pub variables: Vec<KeyValue>,
     /// Give the guest no disk for cloud-init.
-    #[arg(long, conflicts_with_all = ["hostname", "ssh_keys", "user_data", "network_config"])]
+    #[arg(long, conflicts_with_all = ["hostname", "ssh_keys", "user_data", "network_config", "variables"])]
     pub no_cloud_init: bool,
     #[arg(long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,

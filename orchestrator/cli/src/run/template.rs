@@ -127,6 +127,7 @@ fn deploy(args: DeployArgs) -> Result<DeployTemplate, CliError> {
             .collect(),
         user_data: args.user_data.as_deref().map(read).transpose()?,
         network_config: args.network_config.as_deref().map(read).transpose()?,
+        variables: args.variables.into_iter().map(|variable| (variable.key, variable.value)).collect(),
     };
     Ok(DeployTemplate {
         template: args.template,

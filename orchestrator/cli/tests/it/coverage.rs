@@ -60,7 +60,7 @@ fn cases() -> Vec<Case> {
         ),
         case::<template::Delete>("template delete debian --yes"),
         case::<template::Deploy>(
-            "template deploy debian web-2 --disk-size 20GiB --nic lan --hostname www --start",
+            "template deploy debian web-2 --disk-size 20GiB --nic lan --hostname www --variable role=web --start",
         ),
         case::<snapshot::List>("snapshot list --vm web-1 -f age:>30d --all"),
         case::<snapshot::Get>("snapshot get before"),
