@@ -184,6 +184,9 @@ async fn what_is_no_image_or_another_leaves_nothing() {
     let sha256 = "0".repeat(64);
     let mut backed = b"QFI\xfb\0\0\0\x03".to_vec();
     backed.resize(65536, 0);
+    let mut difference = b"conectix".to_vec();
+    difference.resize(65536, 0);
+    difference[63] = 4;
     for (content, sha256, field) in [
         (raw(), &*sha256, "sha256"),
         (b"<!DOCTYPE html><p>not found".to_vec(), "", "url"),
@@ -191,6 +194,7 @@ async fn what_is_no_image_or_another_leaves_nothing() {
         (b"KDMV and nothing more".to_vec(), "", "url"),
         (b"# Disk DescriptorFile\nversion=1\n".to_vec(), "", "url"),
         (backed, "", "url"),
+        (difference, "", "url"),
         (Vec::new(), "", "url"),
     ] {
         let shown = String::from_utf8_lossy(&content[..content.len().min(30)]).into_owned();

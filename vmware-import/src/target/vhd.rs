@@ -44,7 +44,8 @@ impl VhdExtent {
             return damaged(64, "footer checksum", "does not fit the footer");
         }
         if be32(&head, 60) != 3 {
-            let way_out = "flatten it with qemu-img convert first";
+            // qemu-img is no way out: it takes a difference for the whole.
+            let way_out = "merge a difference with its parent where it comes from (in Hyper-V: Merge-VHD)";
             return Err(ImportError::unsupported(name, "a VHD that is not dynamic", way_out));
         }
         let dynamic = &head[512..1536];

@@ -37,6 +37,12 @@ const SIGNATURES: &[(&[u8], Option<Format>, &str)] = &[
     (b"<?xml", None, "an XML document, not an image; look at the address"),
 ];
 
+/// What the footer of a VHD begins with, and its copy at the beginning of one that grows.
+const VHD: &[u8] = b"conectix";
+/// At offset 60 of it (Virtual Hard Disk Image Format Specification, "Disk Type"). `qemu-img` does not look: it would give
+/// zeros for all that the parent has.
+const DIFFERENCE: [u8; 4] = 4_u32.to_be_bytes();
+
 pub fn recognise(path: &Path) -> Result<Format, Fault> {
     let failed = |error: io::Error| {
         Fault::new(FaultReason::Internal, format_args!("cannot read {}: {error}", path.display()))
@@ -63,7 +69,14 @@ fn of(head: &[u8], tail: &[u8; 8], len: u64) -> Result<Format, Fault> {
             return format.ok_or_else(refused);
         }
     }
-    if head.starts_with(b"conectix") || tail == b"conectix" {
+    if head.starts_with(VHD) || tail == VHD {
+        if head.starts_with(VHD) && head.get(60..64) == Some(&DIFFERENCE[..]) {
+            return Err(Fault::invalid(
+                "url",
+                "it is a difference to another VHD, which it does not hold; merge the two where they come from (in Hyper-V: \
+                 Merge-VHD) and give the whole image",
+            ));
+        }
         return Ok(Format::Qemu("vpc"));
     }
     Ok(Format::Raw)
@@ -88,5 +101,15 @@ mod tests {
             assert_eq!(of(head, &tail, 4096).ok(), expected, "{head:?}");
         }
         assert!(of(&[], &[0; 8], 0).is_err());
+    }
+
+    #[test]
+    fn a_vhd_that_is_a_difference_is_refused() {
+        let mut head = [0; 512];
+        head[..8].copy_from_slice(VHD);
+        for (kind, taken) in [(2, true), (3, true), (4, false)] {
+            head[63] = kind;
+            assert_eq!(of(&head, b"conectix", 4096).is_ok(), taken, "type {kind}");
+        }
     }
 }
