@@ -145,6 +145,7 @@ async fn a_pool_on_real_xen() {
         step!(pair, steps, "kill -9 of the agent that receives", 10, pool::receiver_dies(&pair, &MOVES));
         step!(pair, steps, "kill -9 of the agent that sends", 10, pool::sender_dies(&pair, &MOVES));
         step!(pair, steps, "cut the network between them in a move", 10, pool::network_is_cut(&pair, &MOVES));
+        step!(pair, steps, "take the NFS server away and back", 12, pool::server_is_away(&pair, &MOVES));
         step!(pair, steps, "evacuate a host", 15, pool::evacuate(&pair, guests));
         step!(
             pair,

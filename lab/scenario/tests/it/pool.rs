@@ -2,6 +2,8 @@
 //!
 //! The first host serves the SR that both share, so that no third machine is needed.
 
+use std::time::Instant;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use xenith_common_ids::TaskId;
@@ -151,6 +153,34 @@ pub async fn network_is_cut(pair: &Pair, guest: &Guest) -> Result<()> {
     let task = has.orchestrator.over(started.task, 5 * MINUTE).await?;
     ensure!(matches!(task.status, TaskStatus::Done | TaskStatus::RolledBack), "{}", told(&task));
     eprintln!("    {}", told(&task));
+    pair.runs_on(guest, &boot).await.map(drop)
+}
+
+/// The server of their SR is away for a minute while the guest writes: it waits, goes on, and nothing is lost.
+pub async fn server_is_away(pair: &Pair, guest: &Guest) -> Result<()> {
+    let (has, _) = pair.around(guest).await?;
+    let seen = has.running(guest).await?;
+    let boot = has.boot_id(&seen).await?;
+    pair.one.dom0("systemctl stop nfs-server").await?;
+    let (view, began) = (has.view(&seen)?, Instant::now());
+    let writes = async {
+        let said = view.order("write-pattern 41 1", 6 * MINUTE).await;
+        eprintln!("    the guest has written after {:.0} s", began.elapsed().as_secs_f64());
+        said
+    };
+    let away = async {
+        tokio::time::sleep(MINUTE).await;
+        // An SR that does not answer holds its agent up in nothing else.
+        let heard = has.host_is(HostStatus::Connected, MINUTE / 4).await;
+        pair.one.dom0("systemctl start nfs-server").await?;
+        heard
+    };
+    let (written, heard) = tokio::join!(writes, away);
+    let (written, _) = (written?, heard?);
+    ensure!(written.starts_with("ok"), "the guest could not write: {written}");
+    has.order(&seen, "check-pattern 41 1").await?;
+    // What later steps look for.
+    has.order(&seen, "write-pattern 31 1").await?;
     pair.runs_on(guest, &boot).await.map(drop)
 }
 
