@@ -21,7 +21,6 @@ use tokio::sync::watch;
 use xenith_common_ids::{HostId, PoolId, SagaId, SrId, VdiId, VmId};
 use xenith_common_tasks::TaskSet;
 use xenith_common_units::MacAddr;
-use xenith_hypervisor_agent_types::ObservedVm;
 use xenith_orchestrator_inventory::host::Hosts;
 use xenith_orchestrator_inventory::vdi::Vdis;
 use xenith_orchestrator_inventory::vm::{Power, Vms};
@@ -109,8 +108,8 @@ impl Views {
 
     /// How a VM of `host` is now; its row says so a moment later.
     #[must_use]
-    pub fn power(&self, host: HostId, observed: Option<&ObservedVm>) -> Power {
-        rows::power_of(host, observed, &self.fleet)
+    pub fn power(&self, host: HostId, vm: VmId) -> Power {
+        rows::power_of(host, vm, &self.fleet)
     }
 
     #[must_use]

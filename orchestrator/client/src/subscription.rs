@@ -211,10 +211,12 @@ fn parse<S: Subscription>(raw: &RawValue) -> Result<S::Item, ClientError> {
     struct Ended {
         error: ErrorObjectOwned,
     }
-    serde_json::from_str(raw.get()).map_err(|source| match serde_json::from_str::<Ended>(raw.get()) {
-        Ok(ended) => refused(S::NAME, ended.error),
-        Err(_) => ClientError::Unexpected { method: S::NAME.to_owned(), source },
-    })
+    // First: an item whose fields may all be missing would take it for one of its own.
+    if let Ok(ended) = serde_json::from_str::<Ended>(raw.get()) {
+        return Err(refused(S::NAME, ended.error));
+    }
+    serde_json::from_str(raw.get())
+        .map_err(|source| ClientError::Unexpected { method: S::NAME.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -226,5 +228,14 @@ mod tests {
         let declared: Vec<_> =
             xenith_orchestrator_api::SUBSCRIPTIONS.iter().map(|info| (info.name, info.unsubscribe)).collect();
         assert_eq!(declared, DECLARED);
+    }
+
+    #[test]
+    fn an_end_is_no_item() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let ended =
+            parse::<NounChanges>(&raw(r#"{"error":{"code":-32001,"message":"the session is over"}}"#));
+        assert!(ended.is_err_and(|error| error.to_string().contains("the session is over")));
+        assert!(parse::<NounChanges>(&raw("{}")).is_ok());
     }
 }

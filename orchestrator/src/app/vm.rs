@@ -224,9 +224,9 @@ impl VmApi for App {
     async fn get(&self, call: &Call, request: VmRef) -> Result<Vm, ApiError> {
         match self.find_vm(call, &request.vm, Permission::View).await {
             Ok(found) => {
-                let observed = self.fleet.vm(found.key).map(|(_, observed)| observed);
-                let power = self.views.power(found.value.host, observed.as_deref()).as_str();
-                let mut vm = api_vm(found.key, &found.value, observed.as_deref().cloned(), power);
+                let observed = self.fleet.vm(found.key).map(|(_, observed)| (*observed).clone());
+                let power = self.views.power(found.value.host, found.key).as_str();
+                let mut vm = api_vm(found.key, &found.value, observed, power);
                 let sees = call.caller.sight(Permission::View);
                 let seen =
                     |vm: &VmId| self.views.vm(*vm).is_some_and(|vm| sees.covers(Some(vm.pool), &*vm.tags));

@@ -28,7 +28,7 @@ pub(super) fn vm(vm: VmId, intended: &Intended, fleet: &Fleet) -> Option<VmRow> 
             |record| record.name.to_string(),
         ),
         description: record.map(|record| record.description.to_string()).unwrap_or_default(),
-        power: power_of(host, observed, fleet),
+        power: power_of(host, vm, fleet),
         host: host_record.map(|record| Named { id: host, name: record.name.clone() }),
         pool: pool.and_then(|id| intended.pools.get(&id).map(|pool| Named { id, name: pool.name.clone() })),
         tags: record.map(|record| record.tags.iter().cloned().collect()).unwrap_or_default(),
@@ -100,12 +100,16 @@ fn memory(record: Option<&KnownVm>, observed: Option<&ObservedVm>) -> xenith_com
 }
 
 /// How a VM of this host is, by what is heard of it.
-pub(super) fn power_of(host: HostId, observed: Option<&ObservedVm>, fleet: &Fleet) -> Power {
-    match (fleet.state(host).is_some_and(|state| state.is_heard()), observed) {
-        (false, _) => Power::Unknown,
-        (true, Some(observed)) => power(observed.power),
-        // The host is heard and does not have it: it is not defined there yet.
-        (true, None) => Power::Stopped,
+pub(super) fn power_of(host: HostId, vm: VmId, fleet: &Fleet) -> Power {
+    match fleet.state(host).filter(|state| state.is_heard()) {
+        None => Power::Unknown,
+        Some(state) => match state.vm(vm) {
+            Some(observed) => power(observed.power),
+            // What another host told is not so any more, or not yet: that one may be dead, and its VM on the way to this one.
+            None if fleet.vm(vm).is_some() => Power::Unknown,
+            // The host is heard and does not have it: it is not defined there yet.
+            None => Power::Stopped,
+        },
     }
 }
 

@@ -11,7 +11,7 @@ use xenith_orchestrator_types::host::{Host, HostRef, HostStatus};
 use xenith_orchestrator_types::task::{Task, TaskRef, TaskStatus};
 
 use crate::ha::is;
-use crate::harness::{Installation, api_error};
+use crate::harness::{Installation, api_error, until};
 use crate::shared_storage::{of, sharing};
 
 fn change(more: Value) -> Value {
@@ -93,8 +93,13 @@ async fn high_availability_waits_for_a_host_whose_interface_is_on_trial() {
     let begun = all.admin.call::<host::SetManagement>(&of(wanted)).await.unwrap().task;
     let enable = json!({ "pool": "default", "sr": "nas", "lease_s": 9, "watchdog_s": 1, "beat_s": 1 });
     all.admin.call::<ha::Enable>(&of(enable)).await.unwrap();
-    is(&all, "xen2", HaHostState::Armed).await;
+    // Not armed, for nobody else sees its lease meanwhile; but it was told to be.
+    until("the other host to feed its watchdog", async || {
+        all.hosts[1].sim.watchdog().bites_at.is_some().then_some(())
+    })
+    .await;
     is(&all, "xen1", HaHostState::Unarmed).await;
+    assert!(all.hosts[0].sim.watchdog().bites_at.is_none());
     let db = all.orchestrator.as_ref().unwrap().app.db.clone();
     let record = db.hosts.get(&xen1(&all).await.id).await.unwrap().unwrap().value;
     assert!(record.is_disarmed(), "nobody goes by its lease: {record:?}");

@@ -118,8 +118,9 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
     let made = plans.made;
     assert_eq!(state(&all).await, before);
 
-    // Tests of imports, standbys, migrations and balance plan these, and the one of backups below.
+    // Tests of imports, standbys, migrations, balance and leases plan these, and the one of backups below.
     let elsewhere = [
+        "vdi.break_lease",
         "import.start",
         "import.upload",
         "standby.fail_over",

@@ -12,7 +12,7 @@ use xenith_orchestrator_types::task::{ListTasks, TaskStatus};
 
 use crate::harness::{Installation, until};
 use crate::power::Fake;
-use crate::shared_storage::{id, of};
+use crate::shared_storage::of;
 
 async fn status(all: &Installation) -> BalanceStatus {
     all.admin.call::<pool::BalanceStatus>(&PoolRef { pool: "default".into() }).await.unwrap()
@@ -74,7 +74,7 @@ async fn a_host_sleeps_while_the_others_do_without_it() {
     })
     .await;
     let asleep = status(&all).await.asleep;
-    assert_eq!((asleep[0].host, asleep[0].comes_up), (id(&all, "xen2").await, false));
+    assert_eq!((asleep[0].host, asleep[0].comes_up), (xen2(&all).await.id, false));
     assert!(xen2(&all).await.maintenance && !all.hosts[0].sim.is_off(), "xen1 has no power control");
     let said = reason(&all, "host.put_to_sleep").await;
     assert!(said.starts_with("xen2 is switched off: no VM is defined there, and without it"), "{said}");

@@ -538,12 +538,14 @@ export type CloneVm = {
 export type CloudInit = {
   /** The VM's name, unless it says otherwise. */
   hostname?: string | null;
-  /** Version 1 or 2 of cloud-init's network configuration, in YAML. */
+  /** Version 1 or 2 of cloud-init's network configuration, in YAML; the same is replaced in it. */
   network_config?: string | null;
   /** Public keys of the image's default user; not together with `user_data`. */
   ssh_keys?: Array<string>;
-  /** The whole of it: `#cloud-config`, a script, or what else cloud-init takes. `${name}` and `${hostname}` are replaced. */
+  /** The whole of it: `#cloud-config`, a script, or what else cloud-init takes. `${name}`, `${hostname}` and the variables are replaced. */
   user_data?: string | null;
+  /** What `${KEY}` is replaced with in these two. Another `${…}` is left as it is, for scripts have their own. */
+  variables?: Record<string, string>;
 };
 
 /** A filter that is being typed. */

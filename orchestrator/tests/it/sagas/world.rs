@@ -49,9 +49,9 @@ use xenith_orchestrator_store::{MemoryStore, ScanRequest, StateStore};
 use xenith_orchestrator_types::network::Network;
 use xenith_orchestrator_types::pool::Pool;
 use xenith_orchestrator_types::task::TaskStarted;
-use xenith_orchestrator_types::{ApiError, Binding, Role, Scope};
+use xenith_orchestrator_types::{ApiError, Binding, Reason, Role, Scope};
 
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, until};
 
 /// One call of the API: a method's name and its parameters.
 pub type ApiCall = (&'static str, Value);
@@ -424,7 +424,14 @@ impl World {
             let second = host.folder.path().join("second");
             *path = path.as_str().unwrap().replace(SECOND, second.to_str().unwrap()).into();
         }
-        let result = handler(params).await.unwrap_or_else(|error| panic!("{method}: {error}"));
+        // Names are found in what is read from the store a moment after it was written.
+        let result = until(&format!("{method} finds what the call before made"), async || {
+            match handler(params.clone()).await {
+                Err(error) if error.reason() == Reason::NotFound => None,
+                done => Some(done),
+            }
+        });
+        let result = result.await.unwrap_or_else(|error| panic!("{method}: {error}"));
         let started: TaskStarted = serde_json::from_value(result).unwrap();
         SagaId::from_bytes(*started.task.as_bytes())
     }
