@@ -135,7 +135,7 @@ fn view(host: HostId, pool: PoolId, number: usize) -> HostView {
         vcpus_used: 0,
         bridges: BTreeSet::from(["xenbr0".to_owned(), "xenbr1".to_owned()]),
         vms: BTreeSet::new(),
-        machine: Some(Machine { cpu: "EPYC".into(), xen: (4, 17) }),
+        machine: Some(Machine { cpu: "EPYC".into(), xen: (4, 17), features: None }),
     }
 }
 

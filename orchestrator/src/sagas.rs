@@ -470,6 +470,10 @@ fn left((done, total): (u64, u64), (moved, took): (u64, Duration)) -> Option<Str
     })
 }
 
+fn host_removed(host: HostId) -> StepError {
+    StepError::permanent(format!("host {host} was removed"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -498,8 +502,4 @@ mod tests {
             assert_eq!(in_mib((done, total), since), said, "{case}");
         }
     }
-}
-
-fn host_removed(host: HostId) -> StepError {
-    StepError::permanent(format!("host {host} was removed"))
 }

@@ -51,7 +51,7 @@ use xenith_orchestrator_types::pool::Pool;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::{ApiError, Binding, Reason, Role, Scope};
 
-use crate::harness::{PATIENCE, until};
+use crate::harness::PATIENCE;
 
 /// One call of the API: a method's name and its parameters.
 pub type ApiCall = (&'static str, Value);
@@ -425,13 +425,16 @@ impl World {
             *path = path.as_str().unwrap().replace(SECOND, second.to_str().unwrap()).into();
         }
         // Names are found in what is read from the store a moment after it was written.
-        let result = until(&format!("{method} finds what the call before made"), async || {
+        let began = Instant::now();
+        let result = loop {
             match handler(params.clone()).await {
-                Err(error) if error.reason() == Reason::NotFound => None,
-                done => Some(done),
+                Err(error) if error.reason() == Reason::NotFound && began.elapsed() < PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                done => break done,
             }
-        });
-        let result = result.await.unwrap_or_else(|error| panic!("{method}: {error}"));
+        };
+        let result = result.unwrap_or_else(|error| panic!("{method}: {error}"));
         let started: TaskStarted = serde_json::from_value(result).unwrap();
         SagaId::from_bytes(*started.task.as_bytes())
     }
