@@ -57,6 +57,9 @@ where
     outcome.await.context("a thread of clients has panicked")?
 }
 
+/// Keeps a user below the rate that it may keep up, however quick the answers are.
+const PAUSE: Duration = Duration::from_millis(4);
+
 /// One after the other, until `end`.
 async fn repeat(end: Instant, mut each: impl AsyncFnMut(usize) -> Result<Duration>) -> Result<Times> {
     let mut times = Times::default();
@@ -92,7 +95,10 @@ pub async fn pages(client: &Client, end: Instant) -> Result<Times> {
 pub async fn searches(client: &Client, filters: &[&str], end: Instant) -> Result<Times> {
     repeat(end, async |turn| {
         let filter = filters[turn % filters.len()].into();
-        timed(client.call::<vm::List>(&ListRequest { filter, limit: 100, ..ListRequest::default() })).await
+        let request = ListRequest { filter, limit: 100, ..ListRequest::default() };
+        let took = timed(client.call::<vm::List>(&request)).await?;
+        tokio::time::sleep(PAUSE).await;
+        Ok(took)
     })
     .await
 }
@@ -101,8 +107,7 @@ pub async fn gets(client: &Client, vms: &[VmId], end: Instant) -> Result<Times> 
     repeat(end, async |turn| {
         let vm = vms[turn * 7919 % vms.len()].to_string();
         let took = timed(client.call::<vm::Get>(&VmRef { vm })).await?;
-        // Below the rate that one user may keep up.
-        tokio::time::sleep(Duration::from_millis(4)).await;
+        tokio::time::sleep(PAUSE).await;
         Ok(took)
     })
     .await
