@@ -2,15 +2,17 @@
 //!
 //! What always holds: whatever its agent lists as a domain is named here, for the agent refuses to end a boot under any.
 
-use xenith_common_ids::{HostId, TaskId};
+use serde::Deserialize as _;
+use xenith_common_ids::{HostId, TaskId, VmId};
 use xenith_hypervisor_agent_types::ObservedVm;
-use xenith_orchestrator_saga::{Phase, SagaError};
+use xenith_orchestrator_saga::{Phase, Saga as _, SagaError, SagaRecord};
 use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::host::EvacuatedVm;
 
 use super::App;
 use crate::errors::{saga_error, store_error};
 use crate::sagas::host_steps::{Goes, Staying};
+use crate::sagas::vm_migrate::{self, VmMigrate};
 
 /// Whose the domain is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,11 @@ fn staying(seen: &ObservedVm, home: Home, work: Work) -> Staying {
     Staying { vm: seen.vm, name: seen.name.clone(), goes, why }
 }
 
+fn moves_from(saga: &SagaRecord, host: HostId) -> bool {
+    saga.kind == VmMigrate::KIND
+        && vm_migrate::Params::deserialize(&saga.params).is_ok_and(|params| params.from == host)
+}
+
 impl App {
     pub(super) async fn staying_on(&self, host: HostId) -> Result<Vec<Staying>, ApiError> {
         let seen = self.fleet.state(host).map(|state| state.vms()).unwrap_or_default();
@@ -77,6 +84,31 @@ impl App {
         };
         let home = if record.value.host == host { Home::Here } else { Home::Elsewhere };
         Ok(staying(seen, home, work))
+    }
+
+    /// A move that is parked is not waited for: whoever takes it up finds the host again.
+    pub(super) async fn leaving_from(&self, host: HostId, vms: &[VmId]) -> Result<Vec<Staying>, ApiError> {
+        let mut leaving = Vec::new();
+        for vm in vms {
+            let found = self.db.vms.get(vm).await.map_err(|error| store_error(&error))?;
+            let Some(record) = found.map(|found| found.value) else { continue };
+            let Some(saga) = record.held_by else { continue };
+            let moves = match self.engine.get(saga).await {
+                Ok(at_work) => at_work.phase.outcome().is_none() && moves_from(&at_work, host),
+                Err(SagaError::NotFound(_)) => false,
+                Err(error) => return Err(saga_error(&error)),
+            };
+            if moves {
+                let why = format!("is moved away still, by task {}", TaskId::from(saga));
+                leaving.push(Staying {
+                    vm: *vm,
+                    name: record.spec.name.to_string(),
+                    goes: Goes::ByItself,
+                    why,
+                });
+            }
+        }
+        Ok(leaving)
     }
 
     /// Adds to a plan what it cannot move: domains that never leave the host.

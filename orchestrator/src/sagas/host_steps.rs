@@ -176,6 +176,10 @@ pub trait Guests: Send + Sync {
     /// All that its agent lists as domains there, and whether they go.
     async fn staying(&self, host: HostId) -> Result<Vec<Staying>, StepError>;
 
+    /// Of `vms`, those whose moves away from the host have not ended. They may have no domain there any more: what was
+    /// left of them, such as disks that went along, is deleted last.
+    async fn leaving(&self, host: HostId, vms: &[VmId]) -> Result<Vec<Staying>, StepError>;
+
     /// Begins to move what runs on the host and nobody works on, each VM by the sagas that [`leave_id`] names, one after
     /// the other. An error says which VM stays, and why.
     async fn move_away(
@@ -278,7 +282,7 @@ impl Deps {
             return Err(StepError::retryable(format!("{name} is not heard")));
         }
         if state.vms().iter().all(|seen| seen.domid.is_none()) {
-            return Ok(());
+            return self.moves_ended(ctx, on).await;
         }
         let guests = self.guests()?;
         let there = guests.staying(on.host).await?;
@@ -306,12 +310,27 @@ impl Deps {
         }
         let left = guests.staying(on.host).await?;
         if left.is_empty() {
-            return Ok(());
+            return self.moves_ended(ctx, on).await;
         }
         let waits = format!("{name} is not empty yet: {}", named(&left));
         ctx.progress(0, waits.clone());
         drop(guests);
         self.until_others_stay(ctx, on, &left).await?;
+        Err(StepError::retryable(waits))
+    }
+
+    /// Of the VMs that step *note* found there: a host that goes off would keep the moves at their last steps, and them held.
+    async fn moves_ended<S: Saga>(&self, ctx: &StepCtx<S>, on: &OnHost) -> Result<(), StepError> {
+        let noted: Vec<VmId> = ctx.output_if_any("note").unwrap_or_default();
+        if noted.is_empty() {
+            return Ok(());
+        }
+        let leaving = self.guests()?.leaving(on.host, &noted).await?;
+        if leaving.is_empty() {
+            return Ok(());
+        }
+        let waits = format!("{} is not empty yet: {}", on.name, named(&leaving));
+        ctx.progress(0, waits.clone());
         Err(StepError::retryable(waits))
     }
 
