@@ -10,14 +10,15 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use xenith_common_ids::TaskId;
 use xenith_common_pki::Fingerprint;
 use xenith_orchestrator_api::{Method, auth, task};
-use xenith_orchestrator_client::{Client, Credential, Endpoint, Trust};
+use xenith_orchestrator_client::{Client, ClientError, Credential, Endpoint, Trust};
+use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::auth::Credentials;
 use xenith_orchestrator_types::task::{Task, TaskRef, TaskStarted, TaskStatus};
 
@@ -85,6 +86,16 @@ impl Orchestrator {
     pub async fn call<M: Method>(&self, params: Value) -> Result<M::Result> {
         let typed = serde_json::from_value(params).with_context(|| format!("parameters of {}", M::NAME))?;
         self.client.call::<M>(&typed).await.with_context(|| M::NAME)
+    }
+
+    /// A call that has to be refused by the orchestrator itself; why it was.
+    pub async fn refused<M: Method>(&self, params: Value) -> Result<Reason> {
+        let typed = serde_json::from_value(params).with_context(|| format!("parameters of {}", M::NAME))?;
+        match self.client.call::<M>(&typed).await {
+            Err(ClientError::Api(error)) => Ok(error.reason()),
+            Err(error) => Err(error).with_context(|| M::NAME),
+            Ok(_) => bail!("{} was not refused", M::NAME),
+        }
     }
 
     /// For what is no call.

@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use xenith_lab_scenario::{Guest, Stage, until};
 use xenith_orchestrator_api::{backup, backup_job, backup_run, repository, sr, vdi, vm};
+use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::backup::{BackupRun, RunStatus};
 use xenith_orchestrator_types::task::TaskStatus;
 
@@ -55,7 +56,8 @@ async fn start_on_sharing_sr(stage: &Stage, guest: &Guest) -> Result<()> {
 pub async fn delete(stage: &Stage, guest: &Guest) -> Result<()> {
     stage.orchestrator.done::<vm::PowerOff>(json!({ "vm": guest.name }), 2 * MINUTE).await?;
     stage.orchestrator.done::<vm::Delete>(json!({ "vm": guest.name }), 2 * MINUTE).await?;
-    ensure!(stage.vm(guest.name).await.is_err(), "it is still known");
+    let known = stage.orchestrator.refused::<vm::Get>(json!({ "vm": guest.name })).await?;
+    ensure!(known == Reason::NotFound, "{known:?}");
     Ok(())
 }
 

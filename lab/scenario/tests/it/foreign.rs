@@ -6,6 +6,7 @@ use xenith_hypervisor_agent_types::Power;
 use xenith_lab::guest::{GuestKind, GuestView, XlGuest};
 use xenith_lab_scenario::{Stage, until};
 use xenith_orchestrator_api::vm;
+use xenith_orchestrator_types::Reason;
 
 use crate::MINUTE;
 
@@ -30,10 +31,10 @@ pub async fn listed(stage: &Stage) -> Result<()> {
     })
     .await?;
     ensure!(!row.managed && row.power == Power::Running, "{row:?}");
-    let refused = stage.orchestrator.call::<vm::PowerOff>(json!({ "vm": row.id })).await;
-    ensure!(refused.is_err(), "it was powered off");
-    let refused = stage.orchestrator.call::<vm::Delete>(json!({ "vm": NAME })).await;
-    ensure!(refused.is_err(), "it was deleted");
+    // It can be looked at, and for everything else it is not there.
+    let powered_off = stage.orchestrator.refused::<vm::PowerOff>(json!({ "vm": row.id })).await?;
+    let deleted = stage.orchestrator.refused::<vm::Delete>(json!({ "vm": NAME })).await?;
+    ensure!([powered_off, deleted] == [Reason::NotFound; 2], "{powered_off:?}, {deleted:?}");
     // Its owner lets it rest: that too is to stay as it is, and it costs the other guests no CPU.
     stage.dom0(&format!("xl pause {NAME}")).await.map(drop)
 }

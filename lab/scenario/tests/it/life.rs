@@ -5,6 +5,7 @@ use serde_json::json;
 use xenith_hypervisor_agent_types::{DeathReason, ObservedVm, Power};
 use xenith_lab_scenario::{Guest, Programs, Stage};
 use xenith_orchestrator_api::{network, vdi, vm};
+use xenith_orchestrator_types::Reason;
 
 use crate::MINUTE;
 
@@ -121,7 +122,8 @@ pub async fn end(stage: &Stage, guest: &Guest) -> Result<()> {
     ensure!(off.last_death == Some(DeathReason::PowerOff), "{off:?}");
     ensure!(stage.domains(guest.name).await?.is_empty(), "the domain is still there");
     stage.orchestrator.done::<vm::Delete>(vm, MINUTE).await?;
-    ensure!(stage.vm(guest.name).await.is_err(), "it is still known");
+    let known = stage.orchestrator.refused::<vm::Get>(json!({ "vm": guest.name })).await?;
+    ensure!(known == Reason::NotFound, "{known:?}");
     let disks = stage.orchestrator.call::<vdi::List>(json!({})).await?.items;
     let left: Vec<_> = disks.iter().filter(|disk| disk.name.contains(guest.name)).collect();
     ensure!(left.is_empty(), "disks are left: {left:?}");
