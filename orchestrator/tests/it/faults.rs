@@ -106,6 +106,32 @@ async fn a_silent_host_is_unknown_within_15_s_and_its_vms_too() {
     installation.stop().await;
 }
 
+/// Nothing is left of it that would start the VM when its host is back: somebody may have decided otherwise by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_on_a_host_that_is_not_heard_is_undone_and_not_made_up_for() {
+    let mut installation = Installation::with_host(SimHypervisor::builder()).await;
+    installation.run::<vm::Create>(&small("web-1")).await;
+    installation.hosts[0].stop_agent().await;
+    installation.wait_host("xen1", HostStatus::Unknown).await;
+    let start = StartVm { vm: "web-1".into() };
+    let task = installation.run::<vm::Start>(&start).await;
+    assert_eq!(task.status, TaskStatus::RolledBack, "{:?}", task.message);
+    let why = task.message.unwrap();
+    assert!(why.contains("cannot be reached"), "{why}");
+
+    installation.hosts[0].start_agent().await;
+    installation.wait_host("xen1", HostStatus::Connected).await;
+    until("the VM is known to be off", async || {
+        (installation.vm("web-1").await.power == Power::Stopped).then_some(())
+    })
+    .await;
+    assert_eq!(installation.hosts[0].sim.calls(Operation::Create), 0);
+    // Nor does it hold the VM.
+    assert_eq!(installation.run::<vm::Start>(&start).await.status, TaskStatus::Done);
+    assert_eq!(installation.hosts[0].sim.calls(Operation::Create), 1);
+    installation.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_outlives_the_orchestrator() {
     let slow = SimHypervisor::builder().delay(Operation::Create, Duration::from_millis(1500));
