@@ -110,7 +110,7 @@ async fn a_hostile_guest_is_bounded(daemon: Daemon) {
 
     let seen = lab.store.guest_facts(GUEST).await.unwrap();
     assert_eq!(seen.addresses.len(), ADDRESSES_MAX);
-    assert_eq!(seen.os.name.as_deref(), Some("x".repeat(256).replacen("xxxxxxxxxx", "", 0).as_str()));
+    assert_eq!(seen.os.name.as_deref(), Some("x".repeat(256).as_str()));
     assert_eq!(seen.memory.target, None);
 
     let beside = lab.store.guest_facts(DomId(8)).await.unwrap();
