@@ -2,12 +2,51 @@
 
 use std::time::Duration;
 
-use xenith_hypervisor_agent_api::VmAction;
+use xenith_common_ids::{IncarnationId, SrId, VdiId};
+use xenith_hypervisor_agent_api::{Exchanged, RevertPart, SendVm, ShutdownKind, VmAction};
 use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_sim::Foreign;
-use xenith_hypervisor_agent_types::{DomainStatus, FaultReason, Power};
+use xenith_hypervisor_agent_types::{DomainStatus, FaultReason, MemoryOf, Power, Quiesce, SnapshotOf};
 
 use crate::harness::{Lab, define, power_off, resume, spec, start, until};
+
+/// All that a VM can be told, but its definition and that it is to be forgotten.
+fn commands() -> Vec<VmAction> {
+    let (vdi, other) = (VdiId::new(), VdiId::new());
+    let disks = || vec![SnapshotOf { vdi, snapshot: other }];
+    let memory = MemoryOf { vdi, sr: SrId::new() };
+    let send = SendVm {
+        address: "127.0.0.1:9".into(),
+        server_name: "there".into(),
+        authority_pem: "none".into(),
+        ticket: "none".into(),
+        exchanged: vec![],
+    };
+    vec![
+        start(),
+        resume(),
+        power_off(),
+        VmAction::Shutdown { kind: ShutdownKind::Reboot, deadline: Duration::from_secs(1) },
+        VmAction::Destroy,
+        VmAction::Pause,
+        VmAction::Unpause,
+        VmAction::Suspend,
+        VmAction::DiscardSuspended,
+        VmAction::Snapshot { disks: disks(), quiesce: Quiesce::Never },
+        VmAction::SnapshotWithMemory { disks: disks(), memory },
+        VmAction::RevertWithMemory {
+            incarnation: IncarnationId::new(),
+            disks: disks(),
+            memory,
+            part: RevertPart::Whole,
+        },
+        VmAction::SnapshotSent { disks: disks() },
+        VmAction::Exchange(Exchanged { from: vdi, to: other }),
+        VmAction::Apply,
+        VmAction::Send(Box::new(send)),
+        VmAction::TakeBack,
+    ]
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_domain_is_listed_and_never_touched() {
@@ -20,17 +59,7 @@ async fn a_foreign_domain_is_listed_and_never_touched() {
         if restarted {
             lab.restart().await;
         }
-        for action in [
-            start(),
-            resume(),
-            power_off(),
-            VmAction::Destroy,
-            VmAction::Pause,
-            VmAction::Unpause,
-            VmAction::Suspend,
-            VmAction::DiscardSuspended,
-            VmAction::Apply,
-        ] {
+        for action in commands() {
             assert_eq!(lab.refused(listed.vm, action).await, FaultReason::NotFound);
         }
         lab.vm(listed.vm, VmAction::Forget).await.unwrap();
