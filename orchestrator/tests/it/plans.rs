@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use xenith_hypervisor_agent_sim::SimHypervisor;
-use xenith_orchestrator_api::{Kind, Method, backup, host, snapshot, sr, standby, task, template, vdi, vm};
+use xenith_orchestrator_api::{
+    Kind, Method, backup, host, import, snapshot, sr, standby, task, template, vdi, vm,
+};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::snapshot::ListSnapshots;
 use xenith_orchestrator_types::standby::{StandbyRef, StandbyStatus};
@@ -57,6 +59,12 @@ async fn state(of: &Installation) -> Value {
         "hosts": of.admin.all::<host::List, _>("").await.unwrap().len(),
         "tasks": of.admin.call::<task::List>(&ListTasks::default()).await.unwrap().total,
     })
+}
+
+async fn of_upload(plans: &mut Plans<'_>) {
+    let vm = serde_json::to_value(small("web-2")).unwrap();
+    let disks = json!([{ "name": "web.vmdk", "capacity": 1 << 20 }]);
+    plans.plan::<import::Upload>(json!({ "vm": vm, "disks": disks, "file": "web.ova" })).await;
 }
 
 async fn of_host(plans: &mut Plans<'_>) {
@@ -114,15 +122,15 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
     plans.plan::<template::Delete>(json!({ "template": "debian" })).await;
     plans.plan::<vdi::Migrate>(json!({ "vdi": "spare", "sr": "fast" })).await;
     plans.plan::<vdi::Delete>(json!({ "vdi": "spare" })).await;
+    of_upload(&mut plans).await;
     of_host(&mut plans).await;
     let made = plans.made;
     assert_eq!(state(&all).await, before);
 
-    // Tests of imports, standbys, migrations, balance and leases plan these, and the one of backups below.
+    // Tests of imports, standbys, migrations, balance, reboots and leases plan these, and the one of backups below.
     let elsewhere = [
         "vdi.break_lease",
         "import.start",
-        "import.upload",
         "standby.fail_over",
         "backup.restore",
         "backup.delete",
@@ -144,7 +152,9 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
     assert_eq!(made["vm.shutdown"]["act"]["shutdown"]["deadline_s"], 7, "{}", made["vm.shutdown"]);
     let left: Vec<_> = made["vm.detach_disk"]["after"]["disks"].as_array().unwrap().iter().collect();
     assert!(left.len() == 1 && left[0]["device"] == "xvdb", "{left:?}");
-    assert_eq!(made["vm.clone"]["spec"]["name"], "web-2");
+    for new in ["vm.clone", "import.upload"] {
+        assert_eq!(made[new]["spec"]["name"], "web-2", "{new}");
+    }
     assert_eq!(made["host.remove"]["forgotten_vms"], json!(["web-1"]));
     let stays = &made["host.evacuate"]["vms"][0];
     assert!(stays["name"] == "web-1" && stays["to"] == Value::Null, "{stays}");
