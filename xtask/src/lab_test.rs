@@ -97,6 +97,7 @@ pub fn on_real_xen(test: Test) -> Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree;
 
     #[test]
     fn a_test_is_asked_for_by_its_name_in_the_crate_that_has_it() {
@@ -111,5 +112,19 @@ mod tests {
             let shown = exec::shown(&on_real_xen(test));
             assert!(shown.starts_with(variable) && shown.ends_with(words), "{shown}");
         }
+    }
+
+    /// One that nobody answers to would end at once, as if all were well.
+    #[test]
+    fn somebody_answers_to_each_name() {
+        let read = |path: &str| std::fs::read_to_string(tree::root().join(path)).unwrap();
+        let scenario = read("lab/scenario/tests/it/main.rs");
+        let tests = [Test::Scenario, Test::Disks, Test::Imports, Test::Hvm, Test::Conformance, Test::Pool];
+        for test in tests {
+            assert!(scenario.contains(&format!("if !asked({:?})", test.name())), "{}", test.name());
+        }
+        let run = format!("test == {:?}", Test::Run.name());
+        assert!(read("lab/run/tests/it/harness.rs").contains(&run), "{run}");
+        assert!(read("lab/run/tests/it/main.rs").contains("mod lab;"), "the filter names this module");
     }
 }

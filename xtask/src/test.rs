@@ -189,7 +189,7 @@ fn ui_tests(progress: &mut Progress, counts: &mut Counts, ui: &Path) {
     let what = "the UI's types and units";
     let about = About { name: "ui test", what, usually: "half a minute", runner: Runner::Vitest };
     *counts += counted(progress, about, &mut npm(ui, &["test"]));
-    // Until they have been seen green on a quiet machine: see the scenario below.
+    // Not by itself until they have been seen green on a quiet machine.
     if env::var_os("XENITH_BROWSER").is_none() {
         return progress.skip("ui browser", "only when asked for: XENITH_BROWSER=1 make test");
     }
