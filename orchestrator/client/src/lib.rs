@@ -5,8 +5,8 @@
 //!   system's authorities ([`Trust::System`]). Nothing is sent, credentials least of all, before that.
 //! * A mutation carries an idempotency key, made here when none is given. When the connection breaks before the
 //!   answer, the same call goes out again with the same key, so it takes effect once.
-//! * A subscription survives its connection: it tells [`Update::Interrupted`], then [`Update::Resumed`], and what
-//!   follows starts from scratch.
+//! * A subscription survives its connection: it tells [`Update::Interrupted`], then [`Update::Continued`] where it
+//!   goes on from what it has told, or [`Update::Resumed`] where it begins anew.
 //!
 //! Calls use the WebSocket too, not HTTP: who waits for a task needs the socket anyway, and one transport has one
 //! set of faults. jsonrpsee's client does the protocol over a TLS stream that we open. Its own TLS was not taken
