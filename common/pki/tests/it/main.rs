@@ -77,9 +77,12 @@ async fn only_peers_of_one_authority_meet() {
 async fn a_client_without_a_certificate_is_refused() {
     let (ours, _) = Authority::generate().unwrap();
     let host = Peer::Host(HostId::new());
-    let server = server_config(identity(&ours, host, in_an_hour()), ours.certificate()).unwrap();
-    let client = pinned_client_config(ours.fingerprint(), &[b"h2"]).unwrap();
-    assert!(handshake(server, client, host.server_name()).await.is_err());
+    let of_host = identity(&ours, host, in_an_hour());
+    let leaf = Fingerprint::of(&of_host.certificate().unwrap());
+    let server = server_config(of_host, ours.certificate()).unwrap();
+    let client = pinned_client_config(leaf, &[b"h2"]).unwrap();
+    let refused = handshake(server, client, host.server_name()).await.unwrap_err();
+    assert!(refused.contains("no certificates"), "{refused}");
 }
 
 #[tokio::test]
