@@ -1,9 +1,9 @@
 //! A VM's life as an administrator sees it.
 
-use anyhow::{Result, bail, ensure};
-use serde_json::json;
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
 use xenith_hypervisor_agent_types::{DeathReason, ObservedVm, Power};
-use xenith_lab_scenario::{Guest, Programs, Stage};
+use xenith_lab_scenario::{Guest, Programs, Stage, until};
 use xenith_orchestrator_api::{network, vdi, vm};
 use xenith_orchestrator_types::Reason;
 
@@ -17,6 +17,24 @@ pub async fn enrol(stage: &Stage, programs: &Programs) -> Result<()> {
     ensure!(facts.is_some_and(|facts| facts.xen.major == 4), "{host:?}");
     let network = json!({ "name": "lan", "bridge": "xenbr0" });
     stage.orchestrator.call::<network::Create>(network).await.map(drop)
+}
+
+/// What an administrator runs in dom0 when something is odd. Of the rest it may warn: an emulated host has no nested
+/// paging, and the agent itself has its port.
+pub async fn doctor(stage: &Stage) -> Result<()> {
+    until("doctor finds Xen, its daemon and its toolstack", 3 * MINUTE, async || {
+        let said = stage.shell.exec("/usr/sbin/xenith-agent doctor -o json", MINUTE).await?.text();
+        let report: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
+        let checks = report["checks"].as_array().context("no checks")?;
+        let is_well = |name: &str| checks.iter().any(|check| check["name"] == name && check["level"] == "ok");
+        let well = ["xen", "xenstored", "libxenlight", "joined"].into_iter().all(is_well);
+        if !well {
+            // It gives a slow host ten seconds for an answer.
+            eprintln!("    {said}");
+        }
+        Ok(well.then_some(()))
+    })
+    .await
 }
 
 pub async fn start(stage: &Stage, guest: &Guest) -> Result<()> {

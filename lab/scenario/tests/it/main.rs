@@ -229,6 +229,7 @@ async fn enrolled(steps: &mut Steps) -> Option<Stage> {
 async fn on_one_host() -> Steps {
     let mut steps = Steps::on("scenario-1");
     let Some(mut stage) = enrolled(&mut steps).await else { return steps };
+    step!(stage, steps, "examine the host in dom0", 4, life::doctor(&stage));
     // First, and gone: a guest that idles still costs a tenth of the one emulated CPU.
     step!(stage, steps, "start a PV guest, see its facts", 6, life::start(&stage, &PV));
     step!(stage, steps, "suspend and resume a PV guest", 6, life::suspend_and_resume(&stage, &PV));
