@@ -137,7 +137,7 @@ fn tests(progress: &mut Progress, counts: &mut Counts) {
     if !Path::new(XEN_HEADER).is_file() {
         progress.skip("bindings", format!("no {XEN_HEADER} to compare them with; install libxen-dev"));
     }
-    let usually = "1-2 minutes, or 10 the first time";
+    let usually = "a quarter of an hour on two cores, or half an hour the first time";
     if exec::installed("cargo-nextest") {
         let mut command = cargo(&["nextest", "run", "--workspace", "--locked", "--profile", profile()]);
         let about =
