@@ -155,6 +155,57 @@ pub async fn xenith(home: &Path, arguments: &[String], password: &str) -> String
     text(&output.stdout)
 }
 
+/// `vm list --watch` in another terminal: a line for each change.
+struct Watching {
+    lines: Lines<BufReader<ChildStdout>>,
+    /// Ends with this.
+    _child: Child,
+}
+
+impl Watching {
+    fn start(home: &Path, program: &str) -> Self {
+        let mut child = Command::new(program)
+            .args(["vm", "list", "--watch"])
+            .env("HOME", home)
+            .env("XDG_CONFIG_HOME", home)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { lines, _child: child }
+    }
+
+    /// Until it tells the VM in this state.
+    async fn tells(&mut self, power: &str) {
+        let wanted = format!("web-1 {power}");
+        let mut said = Vec::new();
+        let telling = async {
+            while let Some(line) = self.lines.next_line().await.unwrap() {
+                said.push(line);
+                if said.last().unwrap().contains(&wanted) {
+                    return true;
+                }
+            }
+            false
+        };
+        let told = tokio::time::timeout(patience(), telling).await.unwrap_or(false);
+        assert!(told, "it never told {wanted:?}: {said:#?}");
+    }
+}
+
+/// What else a person does with the VM that runs: it is shut down and started again, as another terminal shows.
+pub async fn goes_off_and_on(home: &Path, program: &str) {
+    let mut watching = Watching::start(home, program);
+    watching.tells("running").await;
+    for (verb, power) in [("shutdown", "stopped"), ("start", "running")] {
+        let command = [program, "vm", verb, "web-1", "--wait"].map(ToOwned::to_owned);
+        xenith(home, &command, "").await;
+        watching.tells(power).await;
+    }
+}
+
 /// The password of the very first start.
 pub fn password(said: &[String]) -> Option<String> {
     let line = said.iter().find(|line| line.contains("shown this once"))?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use xenith_lab::{LabPaths, Progress, rootfs};
 
-use crate::harness::{Run, commands, lab_is_asked, password, patience, port, runs, xenith};
+use crate::harness::{Run, commands, goes_off_and_on, lab_is_asked, password, patience, port, runs, xenith};
 
 /// A lab folder with a host of its own over the root image that all share: cooking that takes minutes, and a person's
 /// `xen1` is not ours to use. Beside the shared one, as a host's disks need room.
@@ -60,6 +60,10 @@ async fn a_real_host_runs_what_is_printed_and_is_found_again() {
     }
     let list = &printed[2];
     says(&home, list, "running").await;
+    // Its kernel takes a request to go off once it is up.
+    let facts = [list[0].as_str(), "vm", "get", "web-1", "-o", "json"].map(ToOwned::to_owned);
+    says(&home, &facts, "Xenith test guest").await;
+    goes_off_and_on(&home, &list[0]).await;
     let children = run.children();
     // Orchestrator and QEMU at the least.
     assert!(children.iter().filter(|pid| runs(**pid)).count() >= 2, "{children:?}");
