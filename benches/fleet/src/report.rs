@@ -45,19 +45,19 @@ pub fn line(what: &str, figure: impl std::fmt::Display) {
     println!("{what:<64} {figure}");
 }
 
-/// What must be kept, held against figures: those that were missed.
+/// What must be kept, held against figures: those that were missed. What was not measured is missed.
 #[derive(Debug, Default)]
 pub struct Promises(Vec<String>);
 
 impl Promises {
     pub fn at_most(&mut self, what: &str, figure: f64, must: f64) {
-        if figure > must {
+        if figure.is_nan() || figure > must {
             self.0.push(format!("{what}: {figure:.1}, must be at most {must}"));
         }
     }
 
     pub fn at_least(&mut self, what: &str, figure: f64, must: f64) {
-        if figure < must {
+        if figure.is_nan() || figure < must {
             self.0.push(format!("{what}: {figure:.1}, must be at least {must}"));
         }
     }
@@ -65,7 +65,8 @@ impl Promises {
     /// Times of one thing, by their p99 in milliseconds.
     pub fn times(&mut self, what: &str, times: &mut Times, must: f64) {
         line(what, times.show());
-        self.at_most(what, times.p99(), must);
+        let p99 = if times.count() == 0 { f64::NAN } else { times.p99() };
+        self.at_most(what, p99, must);
     }
 
     /// Names what was missed; an error where anything was.
@@ -157,5 +158,14 @@ mod tests {
         ];
         assert_eq!(promises.0, expected);
         assert_eq!(promises.finish().unwrap_err().to_string(), "3 promises were missed");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_missed() {
+        let mut promises = Promises::default();
+        promises.times("page, ms", &mut Times::default(), 100.0);
+        promises.at_least("updates", f64::NAN, 50_000.0);
+        let expected = ["page, ms: NaN, must be at most 100", "updates: NaN, must be at least 50000"];
+        assert_eq!(promises.0, expected);
     }
 }
