@@ -1,8 +1,9 @@
 //! The audit log: every mutation, before it has an effect and again when it is done.
 //!
 //! What always holds: records are numbered without gaps and each holds the BLAKE3 of the one before, so that a
-//! changed, removed or inserted record breaks the chain from there on. A call whose first record cannot be
-//! written is refused: nothing is done that is not in the log.
+//! changed, removed or inserted record breaks the chain from there on. The newest ones, cut off, break nothing, and who
+//! can write the store can make a chain anew: both are seen by who has kept the head that was told before. A call whose
+//! first record cannot be written is refused: nothing is done that is not in the log.
 //!
 //! A call that begins a task is over long before the task is: [`ends`] writes how that ended. A call that has neither
 //! when the program ends gets its end at the next start: [`missed`].
@@ -307,6 +308,26 @@ mod tests {
             assert_eq!(verified.broken_at, broken_at, "{case}: {verified:?}");
             let kept = serde_json::to_string(&db.audit.get(&0).await.unwrap().unwrap().value).unwrap();
             assert!(!kept.contains("\"x\""), "a secret was logged: {kept}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_out_is_missed_and_what_is_cut_off_shows_in_the_head() {
+        for (gone, broken_at) in [(0, Some(0)), (2, Some(2)), (5, None)] {
+            let db = Db::over(Arc::new(MemoryStore::new(&crate::db::schema())));
+            let audit = Audit::open(db.clone()).await.unwrap();
+            let caller = Caller { name: "admin".into(), ..Caller::anonymous(None) };
+            for _ in 0..3 {
+                let of = audit.ask(&caller, "vm.delete", &json!({ "vm": "web" })).await.unwrap();
+                audit.complete(&caller, "vm.delete", of, &Ok(json!({}))).await;
+            }
+            let whole = audit.verify().await.unwrap();
+            assert_eq!((whole.records, whole.broken_at), (6, None));
+            let record = db.audit.get(&gone).await.unwrap().unwrap();
+            db.audit.delete(&record).await.unwrap();
+            let verified = audit.verify().await.unwrap();
+            assert_eq!(verified.broken_at, broken_at, "{gone}: {verified:?}");
+            assert_ne!(verified.head, whole.head, "{gone}");
         }
     }
 
