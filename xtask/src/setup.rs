@@ -11,6 +11,7 @@ mod packages;
 
 use anyhow::{Result, bail};
 
+pub use self::apt::is_root;
 use self::packages::{PACKAGES, Package};
 pub use self::packages::{Purpose, check_node};
 use crate::exec;

@@ -133,7 +133,7 @@ fn as_root(program: &str) -> Command {
     command
 }
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     // An unknown user is taken for an ordinary one: sudo as root does no harm.
     exec::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0")
 }
