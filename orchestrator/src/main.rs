@@ -13,7 +13,7 @@ use xenith_orchestrator::config::Config;
 use xenith_orchestrator::orchestrator::Orchestrator;
 
 fn main() -> ExitCode {
-    memory::share_arenas();
+    memory::bound_glibc();
     xenith_common_pki::install_provider();
     let arguments = cli::parse();
     xenith_common_telemetry::init();
