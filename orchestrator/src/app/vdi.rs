@@ -119,7 +119,7 @@ impl VdiApi for App {
 
     async fn get(&self, call: &Call, request: VdiRef) -> Result<Vdi, ApiError> {
         let found = self.find_vdi(call, &request.vdi).await?.value;
-        let leased_to = self.leased_to(&found).await;
+        let leased_to = self.leased_to(&found).await.map(Box::new);
         Ok(Vdi { leased_to, ..found })
     }
 
