@@ -60,5 +60,5 @@ fn facts(read: guest::GuestFacts) -> GuestFacts {
     };
     let named = [("os_distro", os.distro), ("os_uname", os.uname)];
     let data = named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
-    GuestFacts { addresses, os: os.name, pv_drivers, memory_free: memory.free, data }
+    GuestFacts { addresses: addresses.into(), os: os.name, pv_drivers, memory_free: memory.free, data }
 }

@@ -101,7 +101,7 @@ pub struct Owner {
     guest: GuestFacts,
     guest_stream: Option<(DomId, BoxStream<'static, GuestFacts>)>,
     seen: Option<Box<DomainInfo>>,
-    failure: Option<VmFailure>,
+    failure: Option<Box<VmFailure>>,
     forgotten: bool,
     /// Of the last time that it was sent to another host.
     sending: Option<Arc<Progress>>,
@@ -229,8 +229,8 @@ impl Owner {
             Ok(_) => self.failure = None,
             Err(fault) => {
                 tracing::warn!(vm = %self.vm(), activity = ?current.activity, %fault, "failed");
-                self.failure =
-                    Some(VmFailure { at: OffsetDateTime::now_utc(), message: fault.message.clone() });
+                let (at, message) = (OffsetDateTime::now_utc(), fault.message.clone());
+                self.failure = Some(Box::new(VmFailure { at, message }));
             }
         }
         if matches!(current.activity, Activity::ShuttingDown(_)) {
@@ -497,7 +497,7 @@ impl Owner {
             last_death: self.record.last.map(|(_, reason)| reason),
             failure: self.failure.clone(),
             guest: self.guest.clone(),
-            cpu_given: run.and_then(|run| run.cpu_given),
+            cpu_given: run.and_then(|run| run.cpu_given).map(Box::new),
         }
     }
 

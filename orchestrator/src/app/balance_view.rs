@@ -151,7 +151,7 @@ impl App {
             // What it has; one without memory would count as off.
             wish.memory = known.memory.mib().max(1);
             wish.like = host.machine.clone();
-            wish.given = seen.as_ref().and_then(|seen| seen.cpu_given);
+            wish.given = seen.as_ref().and_then(|seen| seen.cpu_given.as_deref().copied());
             let vcpus = u64::from(seen.as_ref().map_or(known.vcpus, |seen| seen.vcpus_online));
             cpu = self.busy(Entity::Vm(vm), vcpus).unwrap_or(vcpus * GUESS);
         }

@@ -171,7 +171,8 @@ impl App {
                 let Some((_, seen)) = self.fleet.vm(vm).filter(|(_, seen)| seen.power.has_domain()) else {
                     continue;
                 };
-                let wish = Wish { like: like.clone(), given: seen.cpu_given, ..Wish::default() };
+                let wish =
+                    Wish { like: like.clone(), given: seen.cpu_given.as_deref().copied(), ..Wish::default() };
                 if unlike(&wish, here.as_ref()).is_some() {
                     names.push(known.name.to_string());
                 }

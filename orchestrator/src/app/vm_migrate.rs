@@ -120,7 +120,8 @@ impl App {
             let here = self.views.host(record.host);
             let here = here.map(|host| self.host_view(record.host, &host, BTreeSet::new()));
             wish.like = here.and_then(|view| view.machine);
-            wish.given = self.fleet.vm(found.key).and_then(|(_, seen)| seen.cpu_given);
+            let seen = self.fleet.vm(found.key);
+            wish.given = seen.and_then(|(_, seen)| seen.cpu_given.as_deref().copied());
         }
         let (to, placement) = Self::placed_among(&wish, views, self.visible_hosts(call))?;
         let (going, bandwidth) = match disks {

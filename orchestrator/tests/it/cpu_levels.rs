@@ -64,7 +64,7 @@ async fn runs(all: &Installation, name: &str) -> Vm {
 }
 
 fn given(vm: &Vm) -> Option<CpuFeatures> {
-    vm.observed.as_ref().unwrap().cpu_given
+    vm.observed.as_ref().unwrap().cpu_given.as_deref().copied()
 }
 
 /// Why it cannot move.

@@ -60,7 +60,7 @@ impl From<&ObservedVm> for wire::ObservedVm {
                 .as_ref()
                 .map(|failure| wire::Failure { at_ms: to_ms(failure.at), message: failure.message.clone() }),
             guest: Some((&vm.guest).into()),
-            cpu_given: vm.cpu_given.map(|given| given.to_string()).unwrap_or_default(),
+            cpu_given: vm.cpu_given.as_deref().map(ToString::to_string).unwrap_or_default(),
         }
     }
 }
@@ -87,11 +87,11 @@ impl TryFrom<wire::ObservedVm> for ObservedVm {
                 .failure
                 .map(|failure| {
                     let at = from_ms("failure.at_ms", failure.at_ms)?;
-                    Ok::<_, WireError>(VmFailure { at, message: failure.message })
+                    Ok::<_, WireError>(Box::new(VmFailure { at, message: failure.message }))
                 })
                 .transpose()?,
             guest: under("guest", vm.guest.unwrap_or_default().try_into())?,
-            cpu_given: optional_id("cpu_given", &vm.cpu_given)?,
+            cpu_given: optional_id("cpu_given", &vm.cpu_given)?.map(Box::new),
         })
     }
 }

@@ -249,7 +249,7 @@ pub async fn keeps_to_a_level(pair: &Pair, guest: &Guest) -> Result<()> {
     ensure_stopped(has, guest).await?;
     orchestrator.done::<vm::Start>(json!({ "vm": guest.name }), 3 * MINUTE).await?;
     let seen = has.running(guest).await?;
-    ensure!(seen.cpu_given == status.levels.first().copied(), "{status:?}, and was given {seen:?}");
+    ensure!(seen.cpu_given.as_deref() == status.levels.first(), "{status:?}, and was given {seen:?}");
     has.order(&seen, "write-pattern 31 1").await?;
     let boot = has.boot_id(&seen).await?;
     let order = json!({ "vm": guest.name, "host": next.name });

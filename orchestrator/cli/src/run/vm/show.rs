@@ -106,7 +106,7 @@ fn seen(sheet: Sheet, observed: &ObservedVm) -> Sheet {
     let guest = &observed.guest;
     sheet
         .maybe("domain", observed.domid.map(|domid| domid.to_string()))
-        .maybe("cpu level", observed.cpu_given.map(|given| given.to_string()))
+        .maybe("cpu level", observed.cpu_given.as_ref().map(ToString::to_string))
         .maybe("started", observed.started.map(|at| format!("{} ({})", words::at(at), words::ago(at))))
         .each("addresses", guest.addresses.iter().map(ToString::to_string))
         .maybe("os", guest.os.as_ref())
