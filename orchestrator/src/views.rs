@@ -174,7 +174,7 @@ impl Views {
     #[must_use]
     pub fn held(&self) -> Vec<(VmId, SagaId)> {
         let intended = self.intended();
-        intended.vms.iter().filter_map(|(vm, record)| Some((*vm, record.held_by?))).collect()
+        intended.vms.iter().filter_map(|(vm, record)| Some((*vm, record.held_by()?))).collect()
     }
 
     /// The hosts that a saga holds.
@@ -300,7 +300,7 @@ impl Views {
                     regrouped.push(change.key);
                 }
                 fn place(vm: &Arc<KnownVm>) -> (PoolId, HostId, &BTreeSet<String>, &[MacAddr], Option<VmId>) {
-                    (vm.pool, vm.host, &vm.tags, &vm.macs, vm.standby_of)
+                    (vm.pool, vm.host, &vm.tags, &vm.macs, vm.standby_of())
                 }
                 if before.as_ref().map(place) != after.map(place) {
                     placed.push(change.key);

@@ -161,8 +161,8 @@ impl App {
     /// Where its disks and its ISO are, as far as is known without reading anything.
     fn srs_in_memory(&self, known: &KnownVm, needs: &Needs) -> Vec<NeededSr> {
         let mut srs: Vec<NeededSr> = Vec::new();
-        for vdi in known.disks.iter().chain(&known.medium) {
-            let Some(vdi) = self.views.vdi(*vdi) else { continue };
+        for vdi in known.disks.iter().copied().chain(known.medium()) {
+            let Some(vdi) = self.views.vdi(vdi) else { continue };
             let here = || NeededSr { name: vdi.sr.to_string(), hosts: Arc::new(BTreeSet::from([vdi.host])) };
             let sr = needs.srs.get(&vdi.sr).cloned().unwrap_or_else(here);
             if !srs.contains(&sr) {
@@ -192,10 +192,10 @@ impl App {
 
 /// Why a VM is left where it is, as a move of it would be refused.
 fn stays(known: &KnownVm, seen: Option<&ObservedVm>) -> Option<&'static str> {
-    if known.held_by.is_some() {
+    if known.held_by().is_some() {
         return Some("is being worked on");
     }
-    if known.standby_of.is_some() {
+    if known.standby_of().is_some() {
         return Some("stands by for another VM");
     }
     if let Some(fixed) = known.fixed {

@@ -209,7 +209,7 @@ impl HostApi for App {
         unheld(&found.value)?;
         self.nothing_moves(found.key, &found.value.name).await?;
         let vms = self.views.vms_of(found.key);
-        if let Some((name, saga)) = vms.iter().find_map(|(_, vm)| Some((&vm.name, vm.held_by?))) {
+        if let Some((name, saga)) = vms.iter().find_map(|(_, vm)| Some((&vm.name, vm.held_by()?))) {
             return Err(super::begin::held(name, saga));
         }
         if !vms.is_empty() && !request.force {

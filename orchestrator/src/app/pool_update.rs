@@ -110,7 +110,7 @@ impl App {
             told["at_once"] = json!(at_once);
             return Err(call.planned(told));
         }
-        let is_held = |vm: VmId| self.views.vm(vm).is_some_and(|known| known.held_by.is_some());
+        let is_held = |vm: VmId| self.views.vm(vm).is_some_and(|known| known.held_by().is_some());
         refuse_stuck(&pool, plan.stuck(is_held))?;
         let found = self.balance_record(pool.id).await?;
         let record = value(&found);

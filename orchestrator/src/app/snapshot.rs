@@ -181,7 +181,7 @@ impl SnapshotApi for App {
                 rows.push(SnapshotRow {
                     vm: vm.name.to_string(),
                     host: self.host_name(record.value.host),
-                    snapshot: api_snapshot(record.key, record.value, vm.snapshot),
+                    snapshot: api_snapshot(record.key, record.value, vm.snapshot()),
                 });
             }
         }

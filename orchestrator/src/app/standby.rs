@@ -80,7 +80,7 @@ impl App {
     async fn view_standby(&self, vm: VmId, record: &StandbyRecord) -> Result<Option<Standby>, ApiError> {
         let Some(known) = self.views.vm(vm) else { return Ok(None) };
         let repository = self.db.repositories.get(&record.repository).await.map_err(|e| store_error(&e))?;
-        let status = match (&record.holds, known.held_by) {
+        let status = match (&record.holds, known.held_by()) {
             (_, Some(_)) => StandbyStatus::Busy,
             (Some(_), None) => StandbyStatus::Ready,
             (None, None) => StandbyStatus::Incomplete,

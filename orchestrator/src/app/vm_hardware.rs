@@ -163,7 +163,7 @@ impl App {
     pub(super) fn drive_with(&self, vdi: VdiId) -> Option<String> {
         let hosts = self.views.hosts();
         let vms = hosts.into_iter().flat_map(|(host, _)| self.views.vms_of(host));
-        vms.map(|(_, vm)| vm).find(|vm| vm.medium == Some(vdi)).map(|vm| vm.name.to_string())
+        vms.map(|(_, vm)| vm).find(|vm| vm.medium() == Some(vdi)).map(|vm| vm.name.to_string())
     }
 }
 

@@ -72,7 +72,7 @@ fn look_at_host(
     }
     let there: HashSet<VmId> = observed.iter().map(|seen| seen.vm).collect();
     for vm in app.views.ids_of(host).into_iter().filter(|vm| !there.contains(vm)) {
-        let Some(lost) = app.views.vm(vm).filter(|lost| lost.held_by.is_none()) else { continue };
+        let Some(lost) = app.views.vm(vm).filter(|lost| lost.held_by().is_none()) else { continue };
         let name = lost.name.to_string();
         let message = format!(
             "{name} is recorded on {}, which does not know it any more; `xenith vm start` defines it there again, \
@@ -91,7 +91,7 @@ fn stray(
 ) -> Option<(OrphanKind, String)> {
     let (name, power) = (&seen.name, seen.power);
     match record {
-        Some(record) if record.held_by.is_some() || record.host == host => None,
+        Some(record) if record.held_by().is_some() || record.host == host => None,
         Some(_) => Some((
             OrphanKind::Elsewhere,
             format!(

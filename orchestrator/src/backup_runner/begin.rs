@@ -104,7 +104,7 @@ pub fn vms(app: &App, settings: &JobSettings) -> Result<Vec<(VmId, String)>, Api
 fn instead_of_standbys(app: &App, found: BTreeMap<VmId, String>) -> BTreeMap<VmId, String> {
     let stands_for = |(vm, name): (VmId, String)| {
         let known = app.views.vm(vm)?;
-        match known.standby_of {
+        match known.standby_of() {
             None => Some((vm, name)),
             Some(of) => app.views.vm(of).map(|record| (of, record.name.to_string())),
         }

@@ -60,7 +60,7 @@ pub(super) async fn follow(app: &App, tried: &mut Tried) -> Result<(), ApiError>
     tried.last.retain(|vm, _| is_there(vm));
     tried.running.retain(is_there);
     for standby in standbys {
-        let is_busy = app.views.vm(standby.key).is_none_or(|vm| vm.held_by.is_some());
+        let is_busy = app.views.vm(standby.key).is_none_or(|vm| vm.held_by().is_some());
         if is_busy {
             continue;
         }

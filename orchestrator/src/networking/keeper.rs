@@ -156,7 +156,7 @@ impl Kept {
     fn begin_anew(&mut self, (streams, mut news): (Streams, News), views: &Views, fleet: &Fleet) {
         // Before anything is looked up: what changes meanwhile is told again.
         let _looked_up_below = views.take_placed();
-        let standbys = views.vms_where(|_, known| known.standby_of.is_some());
+        let standbys = views.vms_where(|_, known| known.standby_of().is_some());
         news.placed.vms = standbys.into_iter().collect();
         news.placed.hosts = views.hosts().into_iter().map(|(host, _)| host).collect();
         self.picture = Picture::after(std::mem::take(&mut self.picture));

@@ -48,7 +48,7 @@ impl From<&KnownVm> for VmPicture {
         Self {
             pool: known.pool,
             host: known.host,
-            standby_of: known.standby_of,
+            standby_of: known.standby_of(),
             tags: Arc::clone(&known.tags),
             macs: known.macs.clone(),
         }

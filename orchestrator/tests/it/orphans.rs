@@ -122,7 +122,7 @@ async fn a_vm_that_a_dead_saga_holds_is_let_go_of() {
     let hold = async |saga: SagaId| {
         db.vms.modify(&vms[0].key, |record: &mut VmRecord| record.held_by = Some(saga)).await.unwrap();
         until("the read model knows", async || {
-            (app(&all).views.vm(vms[0].key)?.held_by == Some(saga)).then_some(())
+            (app(&all).views.vm(vms[0].key)?.held_by() == Some(saga)).then_some(())
         })
         .await;
     };
