@@ -23,13 +23,14 @@ const SILENT: u32 = 65;
 
 #[derive(Debug, Default)]
 pub struct Entry {
-    columns: Vec<Metric>,
+    columns: Box<[Metric]>,
     minutes: Minutes,
 }
 
 #[derive(Debug)]
 pub struct Group {
-    entries: HashMap<Entity, Entry>,
+    /// Half of the places of a table may be empty: entries lie outside of it, so that an empty one is small.
+    entries: HashMap<Entity, Box<Entry>>,
     /// There may be sheets of minutes up to this one: what comes for them is added to what is there.
     written: u32,
 }
@@ -48,13 +49,16 @@ impl Entry {
     fn record(&mut self, slot: u32, values: &[(Metric, f64)]) {
         let Some(minute) = self.minutes.open(slot) else { return };
         minute.reserve(values.len());
+        if values.iter().any(|(metric, _)| !self.columns.contains(metric)) {
+            // Seldom, and all at once: they have no room for more.
+            let new =
+                values.iter().map(|(metric, _)| *metric).filter(|metric| !self.columns.contains(metric));
+            self.columns = self.columns.iter().copied().chain(new).collect();
+        }
         for (metric, value) in values {
-            let known = self.columns.iter().position(|column| column == metric);
-            let column = known.unwrap_or_else(|| {
-                self.columns.push(*metric);
-                self.columns.len() - 1
-            });
-            minute.set(slot, column, encode(*value));
+            if let Some(column) = self.columns.iter().position(|column| column == metric) {
+                minute.set(slot, column, encode(*value));
+            }
         }
     }
 
@@ -75,7 +79,10 @@ impl Entry {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<(Entity, Self)>() + self.columns.capacity() + self.minutes.bytes()
+        size_of::<(Entity, Box<Self>)>()
+            + size_of::<Self>()
+            + size_of_val(&*self.columns)
+            + self.minutes.bytes()
     }
 }
 
@@ -83,7 +90,8 @@ impl Group {
     /// What is due of the minutes before `end`. What becomes of it is told with [`Self::settle`].
     pub fn begin_write(&mut self, end: u32) -> Due {
         let mut sheets: BTreeMap<u32, Sheet> = BTreeMap::new();
-        for (entity, Entry { columns, minutes }) in &mut self.entries {
+        for (entity, entry) in &mut self.entries {
+            let Entry { columns, minutes } = &mut **entry;
             for minute in minutes.begin_write(end) {
                 sheets.entry(minute.number).or_default().insert(*entity, Entry::row(columns, minute));
             }
@@ -123,7 +131,7 @@ impl Memory {
 
     /// Looks at one entity.
     pub fn with<T>(&self, entity: Entity, look: impl FnOnce(&Entry) -> T) -> Option<T> {
-        self.group(Self::place(entity)).entries.get(&entity).map(look)
+        self.group(Self::place(entity)).entries.get(&entity).map(|entry| look(entry))
     }
 
     pub fn record(&self, entity: Entity, slot: u32, values: &[(Metric, f64)]) {
@@ -151,7 +159,7 @@ impl Memory {
     }
 
     pub fn bytes(&self) -> usize {
-        self.sum(|group| group.entries.values().map(Entry::bytes).sum())
+        self.sum(|group| group.entries.values().map(|entry| entry.bytes()).sum())
     }
 }
 
