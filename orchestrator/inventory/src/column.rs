@@ -14,6 +14,7 @@ pub(crate) enum Column {
         codes: Vec<Code>,
         values: Dictionary,
     },
+    /// Ends at the last row that has any (see [`labels`]): of many columns no row has.
     Labels {
         codes: Vec<Box<[Code]>>,
         values: Dictionary,
@@ -44,7 +45,6 @@ impl Column {
         let len = slot as usize + 1;
         match self {
             Self::Shared { codes, .. } if codes.len() < len => codes.resize(len, NO_CODE),
-            Self::Labels { codes, .. } if codes.len() < len => codes.resize(len, Box::default()),
             Self::Numbers(numbers) if numbers.len() < len => numbers.resize(len, NO_NUMBER),
             Self::Text(text) if sorted == Sorted::Now => text.add(slot),
             _ => {}
@@ -66,6 +66,13 @@ impl Column {
                     Cell::Texts(texts) => texts,
                     Cell::None | Cell::Text(_) | Cell::Number(_) => &[],
                 };
+                let len = slot as usize + 1;
+                if codes.len() < len {
+                    if texts.is_empty() {
+                        return false;
+                    }
+                    codes.resize(len, Box::default());
+                }
                 set_labels(&mut codes[slot as usize], values, slot, texts)
             }
             (Self::Numbers(numbers), cell) => {
@@ -125,9 +132,9 @@ impl Column {
     pub fn texts(&self, slot: u32) -> Vec<String> {
         match self {
             Self::Labels { codes, values } => {
-                let codes = codes.get(slot as usize).map_or(&[][..], |codes| codes);
+                let codes = labels(codes, slot).iter();
                 let mut texts: Vec<String> =
-                    codes.iter().filter_map(|code| values.text(*code)).map(str::to_owned).collect();
+                    codes.filter_map(|code| values.text(*code)).map(str::to_owned).collect();
                 texts.sort_unstable();
                 texts
             }
@@ -157,6 +164,11 @@ impl Column {
             Self::Derived => 0,
         }
     }
+}
+
+/// Those of a row in [`Column::Labels`].
+pub(crate) fn labels(codes: &[Box<[Code]>], slot: u32) -> &[Code] {
+    codes.get(slot as usize).map_or(&[][..], |codes| codes)
 }
 
 /// Whether the order of texts is kept with each change, or made once at the end of a load.
@@ -195,4 +207,25 @@ fn set_labels(codes: &mut Box<[Code]>, values: &mut Dictionary, slot: u32, texts
     let changed = **codes != *new;
     *codes = new.into();
     changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::Searched;
+
+    #[test]
+    fn rows_without_labels_take_no_room_and_have_none() {
+        let spec = ColumnSpec { name: "tag", kind: ColumnKind::Labels, searched: Searched::No, help: "" };
+        let mut column = Column::new(&spec);
+        (0..3).for_each(|slot| column.add(slot, Sorted::Now));
+        assert!(!column.set(2, Cell::Texts(&[]), Sorted::Now));
+        assert_eq!(column.memory(), Column::new(&spec).memory());
+        let tags = ["prod".to_owned()];
+        assert!(column.set(1, Cell::Texts(&tags), Sorted::Now));
+        let all = |column: &Column| [0, 1, 2].map(|slot| column.texts(slot).concat());
+        assert_eq!(all(&column), ["", "prod", ""]);
+        (0..3).for_each(|slot| column.remove(slot));
+        assert_eq!(all(&column), ["", "", ""]);
+    }
 }

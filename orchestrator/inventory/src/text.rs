@@ -45,8 +45,10 @@ struct Arena {
     bytes: Vec<u8>,
     /// By slot.
     places: Vec<Place>,
-    /// Offset and slot of each text in `bytes`, also of garbage, by offset.
-    owners: Vec<(u64, u32)>,
+    /// Where each text in `bytes` begins, also garbage, ascending.
+    starts: Vec<u64>,
+    /// The slot of each of these. Beside them and not with them, where four bytes more of each would be padding.
+    owners: Vec<u32>,
     garbage: usize,
 }
 
@@ -79,7 +81,8 @@ impl Arena {
         let offset = self.bytes.len();
         self.bytes.extend_from_slice(text.as_bytes());
         self.bytes.push(END);
-        self.owners.push((offset as u64, slot));
+        self.starts.push(offset as u64);
+        self.owners.push(slot);
         self.places[slot as usize] = Place::new(offset, text.len());
     }
 
@@ -103,27 +106,27 @@ impl Arena {
         while let Some(hit) = finder.find(&self.bytes[at..]) {
             let hit = at + hit;
             // Hits come in order, so the owner is looked for from the last one on, in growing steps.
-            owner += gallop(&self.owners[owner..], hit as u64);
-            let (offset, slot) = self.owners[owner];
+            owner += gallop(&self.starts[owner..], hit as u64);
+            let (offset, slot) = (self.starts[owner], self.owners[owner]);
             let place = self.places[slot as usize].range();
             if place.start == offset as usize && place.contains(&hit) {
                 found.insert(slot);
             }
             // One hit per text is enough.
-            at = self.owners.get(owner + 1).map_or(self.bytes.len(), |next| next.0 as usize);
+            at = self.starts.get(owner + 1).map_or(self.bytes.len(), |next| *next as usize);
         }
     }
 }
 
-/// The index of the last owner at or before `offset`; the first one is.
-fn gallop(owners: &[(u64, u32)], offset: u64) -> usize {
+/// The index of the last start at or before `offset`; the first one is.
+fn gallop(starts: &[u64], offset: u64) -> usize {
     let mut step = 1;
-    while owners.get(step).is_some_and(|owner| owner.0 <= offset) {
+    while starts.get(step).is_some_and(|start| *start <= offset) {
         step *= 2;
     }
-    let end = step.min(owners.len());
+    let end = step.min(starts.len());
     let from = step / 2;
-    from + owners[from..end].partition_point(|owner| owner.0 <= offset) - 1
+    from + starts[from..end].partition_point(|start| *start <= offset) - 1
 }
 
 /// See the module's documentation. Several texts of one row (`Texts`) are kept as one, with `\n` in between.
@@ -251,7 +254,10 @@ impl TextColumn {
     }
 
     pub fn memory(&self) -> usize {
-        let arena = |a: &Arena| a.bytes.capacity() + a.places.capacity() * 8 + a.owners.capacity() * 16;
+        let arena = |a: &Arena| {
+            let texts = a.starts.capacity() * 8 + a.owners.capacity() * 4;
+            a.bytes.capacity() + a.places.capacity() * 8 + texts
+        };
         let chunks: usize = self.order.chunks.iter().map(|chunk| chunk.capacity() * 4 + 24).sum();
         arena(&self.given) + arena(&self.folded) + chunks + self.remembered.memory()
     }

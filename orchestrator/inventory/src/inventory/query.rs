@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::{Inventory, Revision, State};
 use crate::bits::Bits;
-use crate::column::Column;
+use crate::column::{Column, labels};
 use crate::dictionary::fold;
 use crate::filter::{Completion, Filter, complete};
 use crate::schema::{ColumnKind, Noun, Schema};
@@ -253,7 +253,7 @@ fn facet(table: &Table, column: usize, found: &Bits, (total, limit): (u64, usize
         Column::Labels { codes, values } => {
             let mut counts = vec![0_u64; values.codes_end()];
             found.for_each(|slot| {
-                let labels = &codes[slot as usize];
+                let labels = labels(codes, slot);
                 labels.iter().for_each(|code| counts[*code as usize] += 1);
                 with_value += u64::from(!labels.is_empty());
             });

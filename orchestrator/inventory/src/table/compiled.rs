@@ -9,7 +9,7 @@ use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
 use super::Table;
 use crate::bits::Bits;
-use crate::column::{Column, NO_NUMBER};
+use crate::column::{Column, NO_NUMBER, labels};
 use crate::dictionary::{Code, Dictionary, NO_CODE, fold};
 use crate::filter::{Bound, Filter, Term, Test};
 use crate::schema::{ColumnKind, MatchBy, Searched};
@@ -392,12 +392,12 @@ impl Compiled {
             Self::Not(inner) => !inner.holds(table, slot),
             Self::Codes { column, codes: wanted } => match table.column(*column) {
                 Column::Shared { codes, .. } => wanted.contains(&codes[slot as usize]),
-                Column::Labels { codes, .. } => codes[slot as usize].iter().any(|code| wanted.contains(code)),
+                Column::Labels { codes, .. } => labels(codes, slot).iter().any(|code| wanted.contains(code)),
                 Column::Numbers(_) | Column::Text(_) | Column::Derived => false,
             },
             Self::HasValue(column) => match table.column(*column) {
                 Column::Shared { codes, .. } => codes[slot as usize] != NO_CODE,
-                Column::Labels { codes, .. } => !codes[slot as usize].is_empty(),
+                Column::Labels { codes, .. } => !labels(codes, slot).is_empty(),
                 Column::Numbers(numbers) => numbers[slot as usize] != NO_NUMBER,
                 Column::Text(text) => text.has(slot),
                 Column::Derived => false,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Table;
 use crate::bits::Bits;
-use crate::column::{Column, NO_NUMBER};
+use crate::column::{Column, NO_NUMBER, labels};
 use crate::dictionary::{NO_CODE, fold};
 use crate::schema::ColumnKind;
 
@@ -181,7 +181,7 @@ impl<'a> Keys<'a> {
                 code => rank(ranks, code),
             },
             Self::FirstRank { codes, ranks } => {
-                codes[slot as usize].iter().map(|code| rank(ranks, *code)).min().unwrap_or(LAST)
+                labels(codes, slot).iter().map(|code| rank(ranks, *code)).min().unwrap_or(LAST)
             }
             Self::Equal => 0,
         }
@@ -246,7 +246,7 @@ fn key_of(table: &Table, order: Sort, slot: u32) -> Key {
         // Of labels the first in the order of the values, as `Keys` does.
         (_, Column::Labels { codes, values }) => {
             let ranks = values.ranks();
-            let first = codes[slot as usize].iter().min_by_key(|code| ranks.of[**code as usize]);
+            let first = labels(codes, slot).iter().min_by_key(|code| ranks.of[**code as usize]);
             first.and_then(|code| values.text(*code)).map_or(Key::None, |text| Key::Text(text.to_owned()))
         }
         (_, Column::Derived) => Key::None,
