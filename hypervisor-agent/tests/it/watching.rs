@@ -59,6 +59,21 @@ async fn who_reconnects_gets_what_it_missed_and_after_a_restart_everything() {
     assert_eq!(anew.vms.len(), 1);
 }
 
+/// As the orchestrator does, in the same connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_on_behind_the_list_in_another_stream_misses_nothing() {
+    let lab = Lab::new().await;
+    let vm = lab.define("v").await;
+    let client = lab.client();
+    let mut stream = Box::pin(client.watch("", Generation(0)).await.unwrap());
+    let list = stream.next().await.unwrap().unwrap();
+    lab.done(vm, start()).await;
+    stream.set(client.watch(&list.instance, list.generation).await.unwrap());
+    let next = timeout(SOON, stream.next()).await.unwrap().unwrap().unwrap();
+    assert!(list.full && !next.full);
+    assert_eq!(next.vms.iter().map(|vm| vm.power).collect::<Vec<_>>(), [Power::Running]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_sleeps_misses_nothing_and_holds_up_nobody() {
     let lab = Lab::new().await;
