@@ -8,6 +8,13 @@ export const hosts: Record<string, string> = {
   'It stays off and in maintenance until somebody switches it on.': 'Il reste éteint et en maintenance jusqu’à ce que quelqu’un le rallume.',
   'Before it goes down:': 'Avant qu’il s’arrête :',
   '{{vm}} moves to {{host}}': '{{vm}} va sur {{host}}',
+  '{{vm}} moves to {{host}}, with {{size}} of disks': '{{vm}} va sur {{host}}, avec {{size}} de disques',
+  'Disks that are copied: {{size}}': 'Disques qui sont copiés : {{size}}',
+  'Take disks along that no other host reaches': 'Emporter les disques qu’aucun autre hôte n’atteint',
+  'They are copied to the other host’s own storage while their VMs run. That may take hours.':
+    'Ils sont copiés vers le stockage propre de l’autre hôte pendant que leurs VM fonctionnent. Cela peut prendre des heures.',
+  'They are copied to the other host’s own storage while their VMs run, and back afterwards. That may take hours.':
+    'Ils sont copiés vers le stockage propre de l’autre hôte pendant que leurs VM fonctionnent, puis ramenés. Cela peut prendre des heures.',
   '{{vm}} is shut down': '{{vm}} est éteinte',
   'It starts anew as it is.': 'Il redémarre tel qu’il est.',
   'It goes off.': 'Il s’éteint.',

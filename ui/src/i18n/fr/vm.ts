@@ -42,6 +42,13 @@ export const vm: Record<string, string> = {
   'It goes as it runs, and stands for a moment at the end. The other host must reach its disks, or they are copied.':
     'Elle part en marche, et s’arrête un instant à la fin. L’autre hôte doit atteindre ses disques, sinon ils sont copiés.',
   'Copy the disks that the other host does not reach': 'Copier les disques que l’autre hôte n’atteint pas',
+  'Copy at most (MiB/s)': 'Copier au plus (Mio/s)',
+  '0: no limit. What the VM has to stand for goes without one.': '0 : sans limite. Ce pour quoi la VM doit s’arrêter se copie sans limite.',
+  'What would be done': 'Ce qui serait fait',
+  'The copy takes': 'La copie dure',
+  'It stands': 'Elle s’arrête',
+  'Disks that are copied': 'Disques qui sont copiés',
+  '{{name}}, {{size}}, to {{sr}}': '{{name}}, {{size}}, vers {{sr}}',
   'Its definition goes; its disks stay where they are, and the other host must reach them, or they are copied.':
     'Sa définition part ; ses disques restent où ils sont, et l’autre hôte doit les atteindre, sinon ils sont copiés.',
   'It is not paused.': 'Elle n’est pas en pause.',

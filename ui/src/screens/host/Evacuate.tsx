@@ -2,7 +2,7 @@
 
 import { Button, List, ListItem, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
-import { useId } from 'react';
+import { useId, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { usePlan } from '../../api/client';
@@ -10,13 +10,17 @@ import type { EvacuatedVm, Evacuation, Host } from '../../api/generated';
 import { Alert } from '../../parts/Alert';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { FormDialog } from '../../parts/FormDialog';
+import { useFormat } from '../../parts/format';
 import { Modal } from '../../parts/Modal';
+import { MoveDisks, movingDisks } from '../../parts/MoveDisks';
+import { copied } from './Moves';
 
 export function Evacuate({ host, close, done }: { host: Host; close: () => void; done: (came: Evacuation) => void }) {
   const { t } = useTranslation();
+  const [disks, setDisks] = useState(false);
   return (
     <FormDialog
-      act={{ method: 'host.evacuate', params: { host: host.id }, title: t('Empty {{name}}', { name: host.name }) }}
+      act={{ method: 'host.evacuate', params: { host: host.id, ...movingDisks(disks) }, title: t('Empty {{name}}', { name: host.name }) }}
       button={t('Move its VMs away')}
       ready
       close={close}
@@ -24,23 +28,27 @@ export function Evacuate({ host, close, done }: { host: Host; close: () => void;
       about={t('It goes into maintenance, and its VMs to other hosts.')}
     >
       <p>{t('What runs moves as it runs. What cannot move stays, and is named with the reason.')}</p>
-      <EvacuationPlan host={host} close={close} />
+      <MoveDisks id="evacuate-disks" on={disks} set={setDisks} />
+      <EvacuationPlan host={host} disks={disks} close={close} />
     </FormDialog>
   );
 }
 
 /** What would become of each VM, asked of the orchestrator: those that stay come first. */
-export function EvacuationPlan({ host, close }: { host: Host; close: () => void }) {
+export function EvacuationPlan({ host, disks, close }: { host: Host; disks: boolean; close: () => void }) {
   const { t } = useTranslation();
-  const read = usePlan<{ vms: EvacuatedVm[] }>('host.evacuate', { host: host.id });
+  const format = useFormat();
+  const read = usePlan<{ vms: EvacuatedVm[] }>('host.evacuate', { host: host.id, ...movingDisks(disks) });
   if (read.isPending) return <Loading lines={3} />;
   if (read.isError) return <ErrorBox error={read.error} title={t('It would be refused')} retry={() => void read.refetch()} />;
   const { vms } = read.data.plan;
   const stay = vms.filter((vm) => vm.error);
   const go = vms.filter((vm) => !vm.error);
+  const bytes = copied(go);
   return (
     <>
       <Staying vms={stay} title={t('These would stay:')} close={close} />
+      {bytes > 0 && <p>{t('Disks that are copied: {{size}}', { size: format.bytes(bytes) })}</p>}
       {go.length > 0 && (
         <div className="x-choices" tabIndex={0} role="region" aria-label={t('Where its VMs would go')}>
           <Table variant="compact" borders={false} aria-label={t('Where its VMs would go')}>
@@ -48,6 +56,7 @@ export function EvacuationPlan({ host, close }: { host: Host; close: () => void 
               <Tr>
                 <Th>{t('VM')}</Th>
                 <Th>{t('To host')}</Th>
+                {bytes > 0 && <Th>{t('Disks')}</Th>}
               </Tr>
             </Thead>
             <Tbody>
@@ -55,6 +64,7 @@ export function EvacuationPlan({ host, close }: { host: Host; close: () => void 
                 <Tr key={vm.vm}>
                   <Td dataLabel={t('VM')}>{vm.name}</Td>
                   <Td dataLabel={t('To host')}>{vm.to_name ?? '—'}</Td>
+                  {bytes > 0 && <Td dataLabel={t('Disks')}>{vm.disk_bytes ? format.bytes(vm.disk_bytes) : '—'}</Td>}
                 </Tr>
               ))}
             </Tbody>

@@ -8,13 +8,17 @@ import type { EvacuatedVm, Host, HostGuests } from '../../api/generated';
 import { Alert } from '../../parts/Alert';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { FormDialog } from '../../parts/FormDialog';
+import { MoveDisks, movingDisks } from '../../parts/MoveDisks';
+import { Moves } from './Moves';
 
 export type Down = 'host.reboot' | 'host.shutdown';
 
 export function GoDown({ host, method, close }: { host: Host; method: Down; close: () => void }) {
   const { t } = useTranslation();
   const [guests, setGuests] = useState<HostGuests>('refuse');
-  const plan = usePlan<{ vms: EvacuatedVm[]; shut_down: string[] }>(method, { host: host.id, guests });
+  const [disks, setDisks] = useState(false);
+  const params = { host: host.id, guests, ...movingDisks(guests === 'evacuate' && disks) };
+  const plan = usePlan<{ vms: EvacuatedVm[]; shut_down: string[] }>(method, params);
   const reboot = method === 'host.reboot';
   const title = reboot ? t('Reboot {{name}}', { name: host.name }) : t('Shut down {{name}}', { name: host.name });
   const ways: [HostGuests, string][] = [
@@ -24,7 +28,7 @@ export function GoDown({ host, method, close }: { host: Host; method: Down; clos
   ];
   return (
     <FormDialog
-      act={{ method, params: { host: host.id, guests }, title }}
+      act={{ method, params, title }}
       button={reboot ? t('Reboot') : t('Shut down')}
       ready={plan.data !== undefined}
       close={close}
@@ -35,14 +39,13 @@ export function GoDown({ host, method, close }: { host: Host; method: Down; clos
           <Radio key={way} id={`down-${way}`} name="down-vms" label={label} isChecked={guests === way} onChange={() => setGuests(way)} />
         ))}
       </FormGroup>
+      {guests === 'evacuate' && <MoveDisks id="down-disks" on={disks} set={setDisks} />}
       {plan.isPending && <Loading lines={2} />}
       {plan.isError && <ErrorBox error={plan.error} title={t('It would be refused')} />}
       {plan.data && (plan.data.plan.vms.length > 0 || plan.data.plan.shut_down.length > 0) && (
         <Alert isInline variant="info" title={t('Before it goes down:')}>
           <List isPlain>
-            {plan.data.plan.vms.map((vm) => (
-              <ListItem key={vm.vm}>{t('{{vm}} moves to {{host}}', { vm: vm.name, host: vm.to_name ?? '—' })}</ListItem>
-            ))}
+            <Moves vms={plan.data.plan.vms} />
             {plan.data.plan.shut_down.map((vm) => (
               <ListItem key={vm}>{t('{{vm}} is shut down', { vm })}</ListItem>
             ))}

@@ -10,6 +10,7 @@ import type { Evacuation, Host } from '../../api/generated';
 import type { Act } from '../../parts/acts';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { FormDialog } from '../../parts/FormDialog';
+import { MoveDisks, movingDisks } from '../../parts/MoveDisks';
 import { EvacuationPlan } from './Evacuate';
 
 const MOST = 12;
@@ -18,11 +19,14 @@ const MOST = 12;
 export function Maintenance({ host, close, moved }: { host: Host; close: () => void; moved: (came: Evacuation) => void }) {
   const { t } = useTranslation();
   const [moving, setMoving] = useState(false);
+  const [disks, setDisks] = useState(false);
   const [seen, setSeen] = useState(false);
   const running = useRead('vm.list', { filter: `host_id:${host.id} power:running,paused`, limit: MOST });
   const total = running.data?.total ?? 0;
   const title = t('Maintenance of {{name}}', { name: host.name });
-  const act: Act<'host.set_maintenance' | 'host.evacuate'> = moving ? { method: 'host.evacuate', params: { host: host.id }, title } : { method: 'host.set_maintenance', params: { host: host.id, maintenance: true }, title };
+  const act: Act<'host.set_maintenance' | 'host.evacuate'> = moving
+    ? { method: 'host.evacuate', params: { host: host.id, ...movingDisks(disks) }, title }
+    : { method: 'host.set_maintenance', params: { host: host.id, maintenance: true }, title };
   return (
     <FormDialog
       act={act}
@@ -42,7 +46,10 @@ export function Maintenance({ host, close, moved }: { host: Host; close: () => v
             <Radio id="maintenance-move" name="maintenance-vms" label={t('Move them to other hosts')} isChecked={moving} onChange={() => setMoving(true)} />
           </FormGroup>
           {moving ? (
-            <EvacuationPlan host={host} close={close} />
+            <>
+              <MoveDisks id="maintenance-disks" on={disks} set={setDisks} />
+              <EvacuationPlan host={host} disks={disks} close={close} />
+            </>
           ) : (
             <>
               <p>{t('{{count}} VMs run on it and run on. Shut them down before you work on the host:', { count: total })}</p>

@@ -9,9 +9,11 @@ import { Alert } from '../../parts/Alert';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { ChoiceField, NumberField, TextField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
+import { useFormat } from '../../parts/format';
+import { MoveDisks, movingDisks } from '../../parts/MoveDisks';
 
 interface Plan {
-  hosts: { place: number; host: string; name: string; reason: string; vms: EvacuatedVm[] }[];
+  hosts: { place: number; host: string; name: string; reason: string; vms: EvacuatedVm[]; disk_bytes?: number }[];
   left_out: { name: string; why: string }[];
 }
 
@@ -25,9 +27,10 @@ export function UpdatePool({ pool, close }: { pool: Pool; close: () => void }) {
   const [url, setUrl] = useState('');
   const [atOnce, setAtOnce] = useState(1);
   const [stay, setStay] = useState(false);
+  const [disks, setDisks] = useState(false);
   const what: HostUpdate = kind === 'image' ? { kind, url } : { kind };
   const fine = kind !== 'image' || ADDRESS.test(url);
-  const params = { pool: pool.id, what, at_once: atOnce, vms_stay: stay };
+  const params = { pool: pool.id, what, at_once: atOnce, vms_stay: stay, ...movingDisks(disks) };
   const kinds: [Kind, string][] = [
     ['packages', t('Packages, and a reboot where they need one')],
     ['image', t('A new system, for hosts installed from the medium')],
@@ -55,6 +58,7 @@ export function UpdatePool({ pool, close }: { pool: Pool; close: () => void }) {
       )}
       <NumberField id="update-at-once" label={t('Hosts at the same time')} value={atOnce} set={setAtOnce} min={1} max={100} />
       <Checkbox id="update-stay" label={t('Leave VMs where they went to')} isChecked={stay} onChange={(_event, on) => setStay(on)} />
+      <MoveDisks id="update-disks" on={disks} set={setDisks} back={!stay} />
       {fine && <Order params={params} />}
     </FormDialog>
   );
@@ -62,6 +66,7 @@ export function UpdatePool({ pool, close }: { pool: Pool; close: () => void }) {
 
 function Order({ params }: { params: object }) {
   const { t } = useTranslation();
+  const format = useFormat();
   const read = usePlan<Plan>('pool.update', params);
   if (read.isPending) return <Loading lines={3} />;
   if (read.isError) return <ErrorBox error={read.error} title={t('It would be refused')} retry={() => void read.refetch()} />;
@@ -73,6 +78,7 @@ function Order({ params }: { params: object }) {
         {hosts.map((host) => (
           <ListItem key={host.host}>
             {host.name}: {host.reason}
+            {!!host.disk_bytes && <> ({t('Disks that are copied: {{size}}', { size: format.bytes(host.disk_bytes) })})</>}
           </ListItem>
         ))}
       </List>

@@ -1,11 +1,11 @@
-// Forms about a whole VM: a second one like it, another host for it, a medium for its CD drive.
+// Forms about a whole VM: a second one like it, a medium for its CD drive.
 
 import { Checkbox } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
 import type { Vm } from '../../api/generated';
-import { ChoiceField, Help, TextField, useHostOptions, useVmNameProblem, VM_NAME } from '../../parts/fields';
+import { ChoiceField, Help, TextField, useVmNameProblem, VM_NAME } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { useAll } from '../../list/all';
 
@@ -29,25 +29,6 @@ export function CloneVm({ vm, close }: { vm: Vm; close: () => void }) {
       <TextField id="clone-name" label={t('Name')} value={name} set={setName} required autoFocus wrong={wrong} />
       <TextField id="clone-description" label={t('Description')} value={description} set={setDescription} help={t('Empty: as the other’s.')} />
       <Checkbox id="clone-start" label={t('Start it when it is made')} isChecked={start} onChange={(_event, on) => setStart(on)} />
-    </FormDialog>
-  );
-}
-
-export function MoveVm({ vm, close }: { vm: Vm; close: () => void }) {
-  const { t } = useTranslation();
-  const [host, setHost] = useState('');
-  const [disks, setDisks] = useState(false);
-  const hosts = useHostOptions().filter(([id]) => id !== vm.host);
-  return (
-    <FormDialog
-      act={{ method: 'vm.migrate', params: { vm: vm.id, ...(host ? { host } : {}), ...(disks ? { move_disks: true } : {}) }, title: t('Move {{name}}', { name: vm.name }) }}
-      button={t('Move')}
-      ready={hosts.length > 0}
-      close={close}
-      about={vm.power === 'running' ? t('It goes as it runs, and stands for a moment at the end. The other host must reach its disks, or they are copied.') : t('Its definition goes; its disks stay where they are, and the other host must reach them, or they are copied.')}
-    >
-      <ChoiceField id="move-host" label={t('Host')} value={host} set={setHost} options={hosts} none={t('The best one')} />
-      <Checkbox id="move-disks" label={t('Copy the disks that the other host does not reach')} isChecked={disks} onChange={(_event, on) => setDisks(on)} />
     </FormDialog>
   );
 }
