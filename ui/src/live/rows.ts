@@ -32,6 +32,11 @@ function patchReads<N extends Noun>(noun: N, filter: string, changes: Map<string
     });
     queries.setQueryData(query.queryKey, { ...data, items, total: data.total - (data.items.length - items.length) });
   }
+  // A row does not tell who may write a disk: whoever looks at one reads it again.
+  if (noun === 'vdi') {
+    const looked = ([method, params]: readonly unknown[]) => method === 'vdi.get' && changes.has((params as { vdi: string }).vdi);
+    return void queries.invalidateQueries({ predicate: ({ queryKey }) => looked(queryKey) });
+  }
   if (noun === 'vm') return;
   changes.forEach((row) => row && queries.setQueryData([`${noun}.get`, { [noun]: row.id }], row));
 }

@@ -66,6 +66,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'vdi.clone': { bare: ['vdi', 'name'] },
   'vdi.copy': { bare: ['vdi', 'name'], flags: ['host', 'sr'] },
   'vdi.migrate': { bare: ['vdi'], flags: ['host', 'sr'] },
+  'vdi.break_lease': { bare: ['vdi'], flags: ['host'] },
   'vdi.delete': { bare: ['vdi'] },
   'sr.create': { bare: ['name'], flags: ['host', 'folder', 'nfs', 'nfs_options', 'disk', 'thin_pool'] },
   'sr.attach': { bare: ['sr', 'host'] },

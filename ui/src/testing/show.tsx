@@ -7,7 +7,7 @@ import axe from 'axe-core';
 import { MemoryRouter, Route, Routes, useLocation } from 'react-router';
 import { afterEach } from 'vitest';
 import { queries, SocketProvider } from '../api/client';
-import type { MethodName, Methods, Role, User } from '../api/generated';
+import { SUBSCRIPTIONS, type MethodName, type Methods, type Role, type SubscriptionName, type Subscriptions, type User } from '../api/generated';
 import { Socket } from '../api/socket';
 import { startLanguages } from '../i18n';
 import { ActsProvider } from '../parts/acts';
@@ -35,6 +35,7 @@ class Wire {
   readyState = 1;
   onopen?: () => void;
   onmessage?: (event: { data: string }) => void;
+  private readonly followed: { method: string; subscription: string }[] = [];
 
   constructor(
     private readonly answers: Answers,
@@ -46,7 +47,11 @@ class Wire {
   send(text: string) {
     const { id, method, params } = JSON.parse(text) as Asked & { id: number };
     const say = (message: object) => queueMicrotask(() => this.onmessage?.({ data: JSON.stringify({ jsonrpc: '2.0', id, ...message }) }));
-    if (/subscribe$/.test(method)) return say({ result: `${method} ${id}` });
+    if (/subscribe$/.test(method)) {
+      const subscription = `${method} ${id}`;
+      this.followed.push({ method, subscription });
+      return say({ result: subscription });
+    }
     const { idempotency_key: _key, ...given } = params;
     this.asked.push({ method, params: given });
     const answer = this.answers[method as MethodName];
@@ -56,6 +61,11 @@ class Wire {
     } catch (error) {
       say({ error: { code: -32_000, message: (error as Error).message, data: { reason: (error as Refusal).reason } } });
     }
+  }
+
+  tell(name: SubscriptionName, result: unknown) {
+    const to = this.followed.filter(({ method }) => method === name);
+    to.forEach(({ subscription }) => this.onmessage?.({ data: JSON.stringify({ jsonrpc: '2.0', method: SUBSCRIPTIONS[name].notification, params: { subscription, result } }) }));
   }
 
   close() {
@@ -100,12 +110,17 @@ interface Wish {
   route?: string;
 }
 
-/** Shows `element`; what it asked of the API is in `asked`, where one is then in `address()`. */
+/** Shows `element`; what it asked of the API is in `asked`, where one is then in `address()`, and `tell` is a message of a subscription. */
 export async function show(element: React.ReactNode, { answers = {}, user = somebody(), at = '/', route = '*' }: Wish = {}) {
   await startLanguages('en');
   queries.clear();
   const asked: Asked[] = [];
-  const socket = new Socket('wss://xen.test/rpc', () => new Wire(answers, asked) as unknown as WebSocket);
+  const wires: Wire[] = [];
+  const socket = new Socket('wss://xen.test/rpc', () => {
+    const wire = new Wire(answers, asked);
+    wires.push(wire);
+    return wire as unknown as WebSocket;
+  });
   socket.open();
   open.add(socket);
   let address = at;
@@ -129,5 +144,6 @@ export async function show(element: React.ReactNode, { answers = {}, user = some
     </SocketProvider>,
   );
   const calls = (method: MethodName) => asked.filter((one) => one.method === method).map(({ params }) => params);
-  return { ...shown, asked, calls, address: () => address };
+  const tell = <S extends SubscriptionName>(name: S, item: Subscriptions[S]['item']) => wires.forEach((wire) => wire.tell(name, item));
+  return { ...shown, asked, calls, tell, address: () => address };
 }

@@ -159,4 +159,22 @@ export const storage: Record<string, string> = {
   'Delete the snapshot {{name}}': 'Supprimer l’instantané {{name}}',
   'The VM and its other snapshots stay as they are; nobody can go back to this one.':
     'La VM et ses autres instantanés restent tels quels ; personne ne pourra revenir à celui-ci.',
+  'Who may write it': 'Qui peut l’écrire',
+  'Who may write {{name}}': 'Qui peut écrire {{name}}',
+  'Which host has the lease, and breaking it.': 'Quel hôte a le bail, et comment le rompre.',
+  'Of the hosts that reach it one alone may write a disk. It lets go when its VM is off.':
+    'Des hôtes qui l’atteignent, un seul peut écrire un disque. Il le lâche quand sa VM est éteinte.',
+  'No host has it: nobody writes this disk now, or its storage does not answer.':
+    'Aucun hôte ne l’a : personne n’écrit ce disque en ce moment, ou son stockage ne répond pas.',
+  '{{name}}, which was removed': '{{name}}, qui a été retiré',
+  For: 'Pour',
+  'the host itself, which works on the disk': 'l’hôte lui-même, qui travaille sur le disque',
+  'The VM is on its way to another host': 'La VM est en route vers un autre hôte',
+  'Nobody writes until one of the two is told to let it go on.': 'Personne n’écrit avant que l’un des deux reçoive l’ordre de la laisser continuer.',
+  'Break the lease': 'Rompre le bail',
+  'Break the lease of {{name}}': 'Rompre le bail de {{name}}',
+  'Another host may write the disk then. If {{host}} still writes it, the disk is ruined. Make sure that it is off, or that it does not reach the storage: that it is not heard is no proof.':
+    'Un autre hôte pourra alors écrire le disque. Si {{host}} l’écrit encore, le disque est perdu. Assurez-vous qu’il est éteint, ou qu’il n’atteint pas le stockage : être sans nouvelles de lui n’est pas une preuve.',
+  'Its storage is one host’s: no other writes it.': 'Son stockage est celui d’un seul hôte : aucun autre ne l’écrit.',
+  'The page does not know this disk yet.': 'La page ne connaît pas encore ce disque.',
 };

@@ -31,3 +31,6 @@ export function kind({ spec }: Sr): string {
 export function full({ space }: Sr): number | undefined {
   return space && space.total > 0 ? (space.total - space.free) / space.total : undefined;
 }
+
+/** Whether several hosts may have it: each of its disks is leased to one of them then (orchestrator/src/app/vdi_lease.rs). */
+export const keepsLeases = ({ spec }: Sr): boolean => spec?.kind === 'folder' || spec?.kind === 'nfs';

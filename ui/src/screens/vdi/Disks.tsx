@@ -23,10 +23,12 @@ import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { CloneDisk, CreateDisk, ImportDisk, ResizeDisk } from './dialogs';
 import { DiskElsewhere } from './Elsewhere';
+import { Lease } from './Lease';
 import { UploadDisk } from './UploadDisk';
 import { useVdiVerbs } from './verbs';
 
-type Form = { kind: 'create' | 'import' | 'upload' } | { kind: 'resize' | 'clone' | 'copy' | 'move'; vdi: Vdi };
+type Of = 'resize' | 'clone' | 'copy' | 'move' | 'lease';
+type Form = { kind: 'create' | 'import' | 'upload' } | { kind: Of; vdi: Vdi };
 
 /** `within`: shown on another page, only those that pass this filter; `sr`: that page is its. */
 export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
@@ -72,8 +74,8 @@ export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
     </>
   );
   const close = () => setForm(undefined);
-  const open = (kind: 'resize' | 'clone' | 'copy' | 'move', vdi: Vdi) => () => setForm({ kind, vdi });
-  const verbsOf = (vdi: Vdi) => verbs(vdi, { resize: open('resize', vdi), clone: open('clone', vdi), copy: open('copy', vdi), move: open('move', vdi) });
+  const open = (kind: Of, vdi: Vdi) => () => setForm({ kind, vdi });
+  const verbsOf = (vdi: Vdi) => verbs(vdi, { resize: open('resize', vdi), clone: open('clone', vdi), copy: open('copy', vdi), move: open('move', vdi), lease: open('lease', vdi) });
   const bulk = useBulk({ rows: pages.rows, id: (vdi) => vdi.id, name: (vdi) => vdi.name, verbs: verbsOf });
   return (
     <>
@@ -107,6 +109,7 @@ export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
       {form?.kind === 'resize' && <ResizeDisk vdi={form.vdi} close={close} />}
       {form?.kind === 'clone' && <CloneDisk vdi={form.vdi} close={close} />}
       {(form?.kind === 'copy' || form?.kind === 'move') && <DiskElsewhere vdi={form.vdi} move={form.kind === 'move'} close={close} />}
+      {form?.kind === 'lease' && <Lease vdi={form.vdi} close={close} />}
       {bulk.dialog}
     </>
   );

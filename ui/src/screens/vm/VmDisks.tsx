@@ -18,6 +18,8 @@ import { mayNot } from '../../rules/may';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 import { ResizeDisk } from '../vdi/dialogs';
+import { Lease } from '../vdi/Lease';
+import { useVdiCannot } from '../vdi/verbs';
 import { Devices } from './Devices';
 
 export function VmDisks({ vm }: { vm: Vm }) {
@@ -26,6 +28,8 @@ export function VmDisks({ vm }: { vm: Vm }) {
   const format = useFormat();
   const [adding, setAdding] = useState(false);
   const [growing, setGrowing] = useState<Vdi>();
+  const [leasing, setLeasing] = useState<Vdi>();
+  const cannot = useVdiCannot();
   const srName = useSrName();
   const ids = (vm.spec?.disks ?? []).map((disk) => `id:${disk.vdi}`).join(' or ');
   const vdis = useRead('vdi.list', { filter: ids, limit: 64 }, { enabled: ids !== '' });
@@ -34,9 +38,11 @@ export function VmDisks({ vm }: { vm: Vm }) {
   const noDetach = vmCannotChange(user, 'vm.detach_disk', vm, place);
   const disks = vm.spec?.disks ?? [];
   const vdi = (disk: DiskSpec) => vdis.data?.items.find(({ id }) => id === disk.vdi);
+  const cannotLook = (found: Vdi | undefined) => (found ? cannot.lease(found) : msg('The page does not know this disk yet.'));
   const add = <CreateButton secondary label={t('Attach a disk')} why={noAttach} go={() => setAdding(true)} />;
   const verbs = (disk: DiskSpec): Verb[] => [
     { label: t('Make larger'), why: mayNot(user, 'vdi.resize', place) ?? (vdi(disk) ? undefined : msg('Its size is not known.')), go: () => setGrowing(vdi(disk)) },
+    { label: t('Who may write it'), why: cannotLook(vdi(disk)), go: () => setLeasing(vdi(disk)) },
     {
       label: t('Detach'),
       why: noDetach,
@@ -64,6 +70,7 @@ export function VmDisks({ vm }: { vm: Vm }) {
       />
       {adding && <AttachDisk vm={vm} close={() => setAdding(false)} />}
       {growing && <ResizeDisk vdi={growing} close={() => setGrowing(undefined)} />}
+      {leasing && <Lease vdi={leasing} close={() => setLeasing(undefined)} />}
     </>
   );
 }
