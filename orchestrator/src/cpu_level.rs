@@ -36,6 +36,13 @@ impl CpuLevelRecord {
         }
     }
 
+    /// Whether a guest that runs on a host like `on`, and was `given` these when it started, has more than it would be given
+    /// now. One that was started without a level has all that its host has.
+    #[must_use]
+    pub fn is_above(&self, on: &CpuFeatures, given: Option<&CpuFeatures>) -> bool {
+        self.level_of(on).is_some_and(|level| given.is_none_or(|given| !level.has_all_of(given)))
+    }
+
     /// The level of each maker.
     #[must_use]
     pub fn levels(&self) -> Vec<CpuFeatures> {
@@ -95,6 +102,23 @@ mod tests {
             let record = CpuLevelRecord { mode, hosts: hosts(all) };
             assert_eq!(record.level_of(&on), level, "{case}");
             assert_eq!(record.levels().len(), count, "{case}: {:?}", record.levels());
+        }
+    }
+
+    #[test]
+    fn who_runs_with_more_than_the_level() {
+        let intel = |ebx| features("GenuineIntel", ebx);
+        let lesser = BTreeMap::from([(HostId::new(), intel(0b01))]);
+        for (case, mode, given, above) in [
+            ("no level", CpuLevelMode::Off, None, false),
+            ("started without one", CpuLevelMode::Auto, None, true),
+            ("started under a higher one", CpuLevelMode::Auto, Some(intel(0b11)), true),
+            ("under this one", CpuLevelMode::Auto, Some(intel(0b01)), false),
+            ("under a lower one", CpuLevelMode::Auto, Some(intel(0)), false),
+            ("as it was set", CpuLevelMode::Set { features: intel(0b10) }, Some(intel(0b01)), true),
+        ] {
+            let record = CpuLevelRecord { mode, hosts: lesser.clone() };
+            assert_eq!(record.is_above(&intel(0b11), given.as_ref()), above, "{case}");
         }
     }
 }

@@ -115,8 +115,9 @@ noun! {
         Balance = fn balance(BalancePool) -> TaskStarted, Administer, Plannable;
         /// Tells what VMs that start in a pool are given of the processors' features, and what its hosts have of them.
         CpuLevel = fn cpu_level(PoolRef) -> xenith_orchestrator_types::cpu_level::CpuLevelStatus, View, Read;
-        /// Sets that, so that VMs can move between unlike hosts; one that runs keeps what it has.
-        SetCpuLevel = fn set_cpu_level(xenith_orchestrator_types::cpu_level::SetCpuLevel) -> xenith_orchestrator_types::cpu_level::CpuLevelStatus, Administer, Mutation;
+        /// Sets that, so that VMs can move between unlike hosts; one that runs keeps what it has. A dry run tells which would
+        /// have to be shut down and started to have no more than the level.
+        SetCpuLevel = fn set_cpu_level(xenith_orchestrator_types::cpu_level::SetCpuLevel) -> xenith_orchestrator_types::cpu_level::CpuLevelStatus, Administer, Plannable;
         /// Updates the hosts of a pool one after the other: VMs leave, the host is updated and starts anew, VMs come back.
         Update = fn update(UpdatePool) -> TaskStarted, Administer, Plannable;
         /// Tells what updates a pool, and whether it is paused.

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use xenith_common_ids::{HostId, PoolId};
+use serde_json::{Value, json};
+use xenith_common_ids::{HostId, PoolId, VmId};
 use xenith_common_text::counted;
 use xenith_hypervisor_agent_types::CpuFeatures;
 use xenith_orchestrator_api::Call;
@@ -21,6 +22,9 @@ use crate::cpu_level::CpuLevelRecord;
 use crate::errors::store_error;
 use crate::events::Happened;
 use crate::placement::{Wish, some_of, unlike};
+
+/// VMs that a plan names; a pool may have ten thousand.
+const NAMED: usize = 100;
 
 impl App {
     pub(super) async fn cpu_level_of(
@@ -42,6 +46,7 @@ impl App {
         administers(call, pool.id)?;
         let found = self.db.cpu_levels.get(&pool.id).await.map_err(|error| store_error(&error))?;
         let mut record = found.as_ref().map(|found| found.value.clone()).unwrap_or_default();
+        let before = record.clone();
         record.mode = request.mode;
         record.hosts = self.cpus_of(pool.id, &record);
         if let CpuLevelMode::Set { features } = &record.mode
@@ -50,6 +55,10 @@ impl App {
         {
             let problem = format_args!("no host of {} has processors of {}", pool.name, features.maker());
             return Err(ApiError::invalid("mode", problem));
+        }
+        if call.dry_run {
+            let title = format!("Set the CPU level of {}", pool.name);
+            return Err(call.planned(self.planned_level(pool.id, &title, (before, record))));
         }
         let commit = self.require_pool_in(Transaction::new(), pool.id);
         let commit = match &found {
@@ -63,6 +72,45 @@ impl App {
             }
             ended => ended.map(|_| self.cpu_status(pool.id, record)).map_err(|error| store_error(&error)),
         }
+    }
+
+    /// What another level would change, and for whom only after a restart.
+    fn planned_level(
+        &self,
+        pool: PoolId,
+        title: &str,
+        (before, after): (CpuLevelRecord, CpuLevelRecord),
+    ) -> Value {
+        let above = self.run_above(&after);
+        let restart = above.iter().take(NAMED).map(|(name, vm)| json!({ "vm": vm, "name": name }));
+        let restart: Vec<Value> = restart.collect();
+        let before = self.cpu_status(pool, before);
+        let after = self.cpu_status(pool, after);
+        json!({
+            "title": title,
+            "levels_before": before.levels,
+            "levels": after.levels,
+            "hosts": after.hosts,
+            "restart_total": above.len(),
+            "restart": restart,
+        })
+    }
+
+    /// VMs that run with more than they would be given now, by name.
+    fn run_above(&self, record: &CpuLevelRecord) -> Vec<(String, VmId)> {
+        let mut above = Vec::new();
+        for (host, features) in &record.hosts {
+            for (vm, known) in self.views.vms_of(*host) {
+                let Some((_, seen)) = self.fleet.vm(vm).filter(|(_, seen)| seen.power.has_domain()) else {
+                    continue;
+                };
+                if record.is_above(features, seen.cpu_given.as_ref()) {
+                    above.push((known.name.to_string(), vm));
+                }
+            }
+        }
+        above.sort();
+        above
     }
 
     fn cpu_status(&self, pool: PoolId, mut record: CpuLevelRecord) -> CpuLevelStatus {

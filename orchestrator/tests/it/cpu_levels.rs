@@ -46,6 +46,10 @@ async fn set(all: &Installation, mode: Value) -> CpuLevelStatus {
     all.admin.call::<pool::SetCpuLevel>(&set).await.unwrap()
 }
 
+async fn planned(all: &Installation, mode: Value) -> Value {
+    all.admin.plan::<pool::SetCpuLevel>(&of(json!({ "pool": "default", "mode": mode }))).await.unwrap()
+}
+
 /// On xen1, without disks: it can go wherever its processor can.
 async fn started(all: &Installation, name: &str) -> Vm {
     let mut create = serde_json::to_value(small(name)).unwrap();
@@ -97,6 +101,13 @@ async fn who_was_started_under_the_level_moves_between_unlike_hosts() {
     assert_eq!((xen1.name.as_str(), xen2.name.as_str()), ("xen1", "xen2"));
     assert_eq!(xen1.hidden, ["avx512f"]);
     assert!([&xen1.lacking, &xen2.hidden, &xen2.lacking].into_iter().all(Vec::is_empty), "{status:?}");
+    // Who runs with more than that is named, and a plan sets nothing.
+    let plan = planned(&all, json!({ "kind": "auto" })).await;
+    assert_eq!((&plan["restart_total"], &plan["restart"][0]["name"]), (&json!(1), &json!("wide")), "{plan}");
+    let plan = planned(&all, json!({ "kind": "off" })).await;
+    assert_eq!((&plan["levels_before"], &plan["levels"]), (&json!([features(AVX2)]), &json!([])), "{plan}");
+    assert_eq!(plan["restart"], json!([]));
+    assert_eq!(level(&all).await.levels, [features(AVX2)]);
     let facts = all.admin.call::<host::Get>(&of(json!({ "host": "xen1" }))).await.unwrap().facts.unwrap();
     assert_eq!(facts.cpu_features, Some(features(AVX2 | AVX512)));
 

@@ -127,7 +127,8 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
     let made = plans.made;
     assert_eq!(state(&all).await, before);
 
-    // Tests of imports, standbys, migrations, balance, reboots and leases plan these, and the one of backups below.
+    // Tests of imports, standbys, migrations, balance, CPU levels, reboots and leases plan these, and the one of backups
+    // below.
     let elsewhere = [
         "vdi.break_lease",
         "import.start",
@@ -136,6 +137,7 @@ async fn a_plan_is_checked_told_and_not_carried_out() {
         "backup.delete",
         "vm.migrate",
         "pool.balance",
+        "pool.set_cpu_level",
         "pool.update",
     ];
     let plannable =

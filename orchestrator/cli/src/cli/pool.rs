@@ -67,6 +67,9 @@ pub enum PoolCommand {
         /// them.
         #[arg(value_name = "LEVEL", value_parser = parse_cpu_level)]
         level: CpuLevelMode,
+        /// Show what would change, and which VMs have more until they are shut down and started; nothing changes.
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         keyed: Keyed,
     },

@@ -14,7 +14,7 @@ use crate::cli::{GoalFlag, ModeFlag, OnOff, PoolCommand, SetBalanceArgs, UpdateP
 use crate::error::CliError;
 use crate::run::{list, said};
 use crate::table::{Cell, Column, Paint, Row, Sheet};
-use crate::wait::begin_or_plan;
+use crate::wait::{begin_or_plan, plan};
 use crate::words;
 
 impl Row for Pool {
@@ -66,7 +66,10 @@ pub async fn run(app: &App, command: PoolCommand) -> Result<(), CliError> {
             let status = app.call::<pool::CpuLevel>(&PoolRef { pool }).await?;
             app.out.value(&status, || cpu_sheet(&status).render(Paint::Plain))
         }
-        PoolCommand::SetCpuLevel { pool, level, keyed } => {
+        PoolCommand::SetCpuLevel { pool, level, dry_run: true, .. } => {
+            plan::<pool::SetCpuLevel>(app, &SetCpuLevel { pool, mode: level }).await
+        }
+        PoolCommand::SetCpuLevel { pool, level, keyed, .. } => {
             let params = SetCpuLevel { pool, mode: level };
             let status = app.change::<pool::SetCpuLevel>(&params, &keyed).await?;
             app.out.value(&status, || cpu_sheet(&status).render(Paint::Plain))

@@ -125,6 +125,7 @@ async fn what_cannot_be_undone_is_planned_without_a_question() {
         "host set-management xen1 --vlan 7",
         "vm migrate web-1 --host xen2",
         "pool balance default",
+        "pool set-cpu-level default auto",
         "pool update default --reboot",
     ] {
         let arguments: Vec<_> = line.split(' ').chain(["--dry-run"]).collect();
