@@ -36,6 +36,8 @@ export const en: Record<string, string> = {
   '{{count}} hosts of the pool do not have its bridge_other': '{{count}} hosts of the pool do not have its bridge',
   '{{count}} VMs cannot be moved as they are_one': '{{count}} VM cannot be moved as it is',
   '{{count}} VMs cannot be moved as they are_other': '{{count}} VMs cannot be moved as they are',
+  '{{count}} VMs have more than that until they are shut down and started_one': '{{count}} VM has more than that until it is shut down and started',
+  '{{count}} VMs have more than that until they are shut down and started_other': '{{count}} VMs have more than that until they are shut down and started',
   '{{count}} VMs were not backed up_one': '{{count}} VM was not backed up',
   '{{count}} VMs were not backed up_other': '{{count}} VMs were not backed up',
   '{{count}} backups of each VM, the oldest {{age}}._one': '{{count}} backup of each VM, the oldest {{age}}.',

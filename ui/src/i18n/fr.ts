@@ -5,6 +5,7 @@ import { alarm } from './fr/alarm';
 import { backup } from './fr/backup';
 import { certificate } from './fr/certificate';
 import { common } from './fr/common';
+import { cpu } from './fr/cpu';
 import { factor } from './fr/factor';
 import { files } from './fr/files';
 import { hardware } from './fr/hardware';
@@ -24,7 +25,7 @@ import { vm } from './fr/vm';
 import { vsphere } from './fr/vsphere';
 import { wave } from './fr/wave';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail, ...factor, ...orphan, ...files, ...network, ...certificate, ...upload, ...hosts, ...power };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail, ...factor, ...orphan, ...files, ...network, ...certificate, ...upload, ...hosts, ...power, ...cpu };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

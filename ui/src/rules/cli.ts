@@ -46,6 +46,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'pool.delete': { bare: ['pool'] },
   'pool.balance': { bare: ['pool'], flags: ['goal'] },
   'pool.set_balance': { bare: ['pool'], flags: ['mode', 'goal', 'threshold', 'min_gain', 'ceiling', 'moves', 'at_once', 'per_host', 'per_hour', 'cool_down', 'hosts_on', 'power_hosts', 'power_cool_down'] },
+  'pool.set_cpu_level': { bare: ['pool', 'level'] },
   'pool.update': { bare: ['pool'], flags: ['image', 'packages', 'reboot', 'at_once', 'vms_stay', 'move_disks'], many: ['host'] },
   'pool.pause_update': { bare: ['pool'] },
   'pool.resume_update': { bare: ['pool'] },
@@ -189,6 +190,10 @@ const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
     power_hosts: power_hosts === undefined ? undefined : power_hosts ? 'on' : 'off',
     power_cool_down: minutes(power_cool_down_minutes),
   }),
+  'pool.set_cpu_level': ({ mode, ...rest }) => {
+    const { kind, features } = mode as { kind: string; features?: string };
+    return { ...rest, level: features ?? kind };
+  },
   'host.set_power_control': ({ kind, fingerprint, ...rest }) => (kind ? { ...rest, kind, certificate: fingerprint } : { host: rest.host, kind: 'none' }),
   'host.set_management': ({ dns, interfaces, ...rest }) => ({ ...rest, dns: commas(dns), interfaces: commas(interfaces) }),
   'host.set_maintenance': (params) => ({ ...params, maintenance: params.maintenance ? 'on' : 'off' }),

@@ -118,6 +118,8 @@ describe('the command line', () => {
     ['pool.balance', { pool: 'default', goal: 'density' }, 'xenith pool balance default --goal density'],
     ['pool.set_balance', { pool: 'default', mode: 'automatic', min_gain_percent: 0, cool_down_minutes: 90 }, 'xenith pool set-balance default --mode automatic --min-gain 0 --cool-down 90m'],
     ['pool.set_balance', { pool: 'default', power_hosts: true, hosts_on: 3, power_cool_down_minutes: 45 }, 'xenith pool set-balance default --hosts-on 3 --power-hosts on --power-cool-down 45m'],
+    ['pool.set_cpu_level', { pool: 'default', mode: { kind: 'auto' } }, 'xenith pool set-cpu-level default auto'],
+    ['pool.set_cpu_level', { pool: 'default', mode: { kind: 'set', features: 'GenuineIntel:178bfbff' } }, 'xenith pool set-cpu-level default GenuineIntel:178bfbff'],
     ['vdi.break_lease', { vdi: 'd', host: 'xen2' }, 'xenith vdi break-lease d --host xen2'],
     ['vdi.export', { vdi: 'd' }, 'xenith vdi export d FILE.qcow2'],
     ['vdi.upload', { name: 'd', host: 'xen1', capacity: 512 }, 'xenith vdi upload d FILE --host xen1'],

@@ -97,6 +97,7 @@ function Summary({ host }: { host: Host }) {
                 facts={[
                   [t('Processor'), facts.cpu_model],
                   [t('CPU threads'), t('{{cpus}} (cores a socket: {{cores}}, threads a core: {{threads}}, NUMA nodes: {{nodes}})', { cpus: facts.topology.cpus, nodes: facts.topology.nodes, cores: facts.topology.cores_per_socket, threads: facts.topology.threads_per_core })],
+                  [t('CPU features'), facts.cpu_features && <Id key="f" id={facts.cpu_features} />],
                   [t('VMs'), format.number(host.vms)],
                 ]}
               />

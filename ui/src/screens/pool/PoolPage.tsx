@@ -14,6 +14,7 @@ import { PageHead } from '../../parts/PageHead';
 import { HostLabel } from '../../parts/state';
 import { VerbMenu } from '../../parts/VerbMenu';
 import { Balance } from './Balance';
+import { CpuLevel } from './CpuLevel';
 import { Updating } from './Updating';
 import { usePoolVerbs } from './verbs';
 
@@ -70,6 +71,7 @@ export default function PoolPage() {
         </Card>
       </div>
       <Balance pool={pool} />
+      <CpuLevel pool={pool} />
       {dialogs}
     </PageSection>
   );

@@ -44,6 +44,7 @@ export function VmSummary({ vm }: { vm: Vm }) {
               [t('CPU time'), observed && format.duration(observed.cpu_time_ns / 1e9)],
               [t('Memory'), observed && format.mib(observed.memory)],
               [t('vCPUs'), observed?.vcpus_online],
+              !!observed?.cpu_given && [t('CPU features'), <Id key="f" id={observed.cpu_given} />],
               [t('Xen domain'), observed?.domid ?? undefined],
               [t('Created'), format.date(vm.created)],
               [t('Id'), <Id key="id" id={vm.id} />],
