@@ -27,6 +27,9 @@ const ENDED_KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// A VM that is started meanwhile may get what a host that has just joined lacks; it is told of with the next look.
 const CPU_LEVELS_EVERY: Duration = Duration::from_secs(5);
 
+/// A thousand hosts that answer at once are one change to whoever looks.
+const NETWORKS_TOGETHER: Duration = Duration::from_millis(100);
+
 /// Starts all of it.
 pub fn start(app: &Arc<App>, tasks: &TaskSet) {
     let (token, reporter) = (tasks.token(), Arc::clone(app));
@@ -55,6 +58,7 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
             () = networking.keep() => {}
         }
     });
+    start_network_teller(app, tasks);
     let (token, keeper) = (tasks.token(), Arc::clone(app));
     tasks.spawn("ha-keeper", async move {
         tokio::select! {
@@ -95,6 +99,24 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
                 () = token.cancelled() => return,
                 _ = hourly.tick() => reap(&reaper).await,
             }
+        }
+    });
+}
+
+/// Whoever looks at a network hears that hosts have said something else of theirs.
+fn start_network_teller(app: &Arc<App>, tasks: &TaskSet) {
+    let (token, teller) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("network-teller", async move {
+        let telling = async {
+            loop {
+                teller.networking.answered().await;
+                teller.changes.note_noun("network");
+                tokio::time::sleep(NETWORKS_TOGETHER).await;
+            }
+        };
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = telling => {}
         }
     });
 }

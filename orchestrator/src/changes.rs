@@ -2,7 +2,8 @@
 //!
 //! It is a hint to read again, no state: nothing is kept, and a subscriber that is too slow hears that it missed some. What
 //! hosts change, and what tasks and the scheduler do, is not in here; rows, tasks and events have subscriptions for that.
-//! What is seen of SRs from time to time has none, and is told here.
+//! What is seen of SRs from time to time, what hosts say of networks, and what is wrong with high availability has none, and
+//! is told here.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;

@@ -126,6 +126,8 @@ pub struct Networking {
     hosts: Mutex<HashMap<HostId, Arc<Told>>>,
     kept: Mutex<Kept>,
     changed: Notify,
+    /// A host said something else than before.
+    answered: Notify,
 }
 
 impl Networking {
@@ -139,6 +141,7 @@ impl Networking {
             hosts: Mutex::default(),
             kept: Mutex::default(),
             changed: Notify::new(),
+            answered: Notify::new(),
         })
     }
 
@@ -187,7 +190,7 @@ impl Networking {
                 "what is written down for the NICs of the VM {vm} cannot be read, so the host keeps what it has; the \
                  orchestrator's log says why"
             ));
-            *told.lock() = Some((Instant::now(), said.clone()));
+            self.keep_said(&told, &said);
             return Ok(said);
         }
         let before = told.said();
@@ -217,8 +220,21 @@ impl Networking {
             let _somebody_else_did = self.db.host_networks.delete(known).await;
         }
         *last = Some(wanted);
-        *told.lock() = Some((Instant::now(), said.clone()));
+        self.keep_said(&told, &said);
         Ok(said)
+    }
+
+    fn keep_said(&self, told: &Told, said: &Result<Realised, String>) {
+        let before = told.lock().replace((Instant::now(), said.clone()));
+        if before.is_none_or(|(_, before)| before != *said) {
+            self.answered.notify_one();
+        }
+    }
+
+    /// Until a host has said something else than before: whether a network is where it should be may be another answer now.
+    /// For one waiter; what hosts say meanwhile is not missed.
+    pub async fn answered(&self) {
+        self.answered.notified().await;
     }
 
     /// Public keys are stored: an orchestrator that starts anew must not tell a host that the others have none.

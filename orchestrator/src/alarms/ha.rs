@@ -109,10 +109,18 @@ type All = BTreeMap<(Trouble, HostId), Seen>;
 /// Raises and ends them, until it is dropped.
 pub(super) async fn watch(app: &App) {
     let mut all = All::new();
+    let mut last: Vec<Wrong> = Vec::new();
     loop {
         tokio::time::sleep(EVERY).await;
         match app.ha_wrongs().await {
-            Ok(wrongs) => note(&mut all, wrongs, (Instant::now(), OffsetDateTime::now_utc())),
+            Ok(wrongs) => {
+                // Before it is an alarm: who looks at high availability sees it now.
+                if wrongs != last {
+                    app.changes.note_noun("ha");
+                    last.clone_from(&wrongs);
+                }
+                note(&mut all, wrongs, (Instant::now(), OffsetDateTime::now_utc()));
+            }
             Err(error) => {
                 tracing::debug!(%error, "it cannot be read what is wrong with hosts");
                 continue;

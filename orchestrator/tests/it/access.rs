@@ -112,7 +112,7 @@ async fn everybody_is_told_what_they_may_do_and_by_which_role() {
 }
 
 /// The next noun of which something was changed.
-async fn heard(watch: &mut Watch<NounChanges>) -> Option<String> {
+pub async fn heard(watch: &mut Watch<NounChanges>) -> Option<String> {
     loop {
         let update = tokio::time::timeout(PATIENCE, watch.next()).await.expect("something is told in time");
         if let Some(Update::Item(change)) = update.unwrap() {

@@ -5,11 +5,13 @@ use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::Power;
 use xenith_hypervisor_agent_types::network::guest_interface;
 use xenith_orchestrator_api::vm;
+use xenith_orchestrator_client::{NounChanges, Watch};
 use xenith_orchestrator_types::task::TaskStatus;
 use xenith_orchestrator_types::{Binding, Reason, Role, Scope};
 
+use crate::access::heard;
 use crate::admins::{call, done, somebody};
-use crate::harness::{Installation, api_error, small, until};
+use crate::harness::{EMPTY, Installation, api_error, small, until};
 use crate::shared_storage::of;
 
 /// On the one host.
@@ -37,6 +39,32 @@ async fn bridge_of(all: &Installation, network: &Value) -> String {
     })
     .await;
     bridge
+}
+
+/// Who looks at a network hears that a host has it now, though nobody called anything of networks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_hosts_say_of_networks_is_told() {
+    let mut all = Installation::with_host(SimHypervisor::builder()).await;
+    let lab = json!({ "name": "lab", "uplink": { "kind": "internal" } });
+    call(&all.admin, "network.create", lab).await.unwrap();
+    becomes(&all, "lab", "realised").await;
+    let mut watch: Watch<NounChanges> = all.admin.watch(&EMPTY).await.unwrap();
+    // To subscribe is answered before it is begun.
+    until("changes are heard", async || {
+        let name = format!("east-{}", xenith_common_ids::PoolId::new());
+        call(&all.admin, "pool.create", json!({ "name": name })).await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_millis(500), heard(&mut watch)).await.ok()
+    })
+    .await;
+    all.add_host("xen2", SimHypervisor::builder()).await;
+    loop {
+        let noun = heard(&mut watch).await;
+        let status = call(&all.admin, "network.status", json!({ "network": "lab" })).await.unwrap();
+        if noun.as_deref() == Some("network") && status["hosts"][1]["state"] == "realised" {
+            break;
+        }
+    }
+    all.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
