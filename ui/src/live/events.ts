@@ -4,14 +4,18 @@ import { refresh, useFollow } from '../api/client';
 import type { Event } from '../api/generated';
 import { Again } from './again';
 
+/** What follows from how a host is: whether it is protected, and whether networks are on it. */
+const OF_HOSTS = ['ha', 'network'];
+
+/** Which nouns to read again: what the event is about, and what it is an event of. */
+export function toldBy({ kind, subject }: Pick<Event, 'kind' | 'subject'>): string[] {
+  const nouns = [subject.split('/')[0] || 'host', kind.split('.')[0] ?? ''];
+  const beside = [...(nouns.includes('host') ? OF_HOSTS : []), ...(kind === 'backup.standby' ? ['standby'] : [])];
+  return [...new Set(['event', 'system', ...nouns, ...beside])].filter(Boolean);
+}
+
 const again = new Again();
 
 export function useEventFeed() {
-  const changed = (event: Event) => {
-    const [noun] = event.subject.split('/');
-    again.ask('event', 'system', noun ?? 'host');
-    if (event.kind.startsWith('alarm.')) again.ask('alarm');
-    if (event.kind === 'backup.standby') again.ask('standby');
-  };
-  useFollow('event.subscribe', {}, changed, { started: () => refresh('event', 'host', 'system', 'alarm') });
+  useFollow('event.subscribe', {}, (event) => again.ask(...toldBy(event)), { started: () => refresh('event', 'host', 'system', 'alarm', ...OF_HOSTS) });
 }

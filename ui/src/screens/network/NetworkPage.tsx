@@ -7,6 +7,7 @@ import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Host, Network, NetworkOnHost, NetworkState } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { FALLBACK_MS } from '../../live/again';
 import { useLiveRows } from '../../live/rows';
 import { Alert } from '../../parts/Alert';
 import { Facts } from '../../parts/Facts';
@@ -27,7 +28,7 @@ export default function NetworkPage() {
   const { network: id = '' } = useParams();
   const networks = useAll('network.list', {});
   const hosts = useRead('host.list', { limit: 1000 });
-  const status = useRead('network.status', { network: id }, { every: 10_000 });
+  const status = useRead('network.status', { network: id }, { every: FALLBACK_MS });
   useLiveRows('host', '');
   if (networks.isPending || hosts.isPending) return <Loading />;
   if (networks.isError) return <Failed error={networks.error} retry={() => void networks.refetch()} />;

@@ -6,6 +6,7 @@ import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Pool } from '../../api/generated';
+import { FALLBACK_MS } from '../../live/again';
 import { Facts } from '../../parts/Facts';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
@@ -21,7 +22,7 @@ export function Balance({ pool }: { pool: Pool }) {
   const format = useFormat();
   const user = useUser();
   const [form, setForm] = useState<'now' | 'settings'>();
-  const read = useRead('pool.balance_status', { pool: pool.id }, { every: 5_000 });
+  const read = useRead('pool.balance_status', { pool: pool.id }, { every: FALLBACK_MS });
   const why = mayNot(user, 'pool.balance', { pool: pool.id });
   const close = () => setForm(undefined);
   const button = (label: string, go: () => void) => (

@@ -3,7 +3,9 @@
 import { screen, within } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { describe, expect, it } from 'vitest';
-import type { Pool, PoolHa } from '../../api/generated';
+import type { HaHostState, Pool, PoolHa } from '../../api/generated';
+import { useChangeFeed } from '../../live/changes';
+import { useEventFeed } from '../../live/events';
 import { page, serious, show } from '../../testing/show';
 import { HighAvailability } from './HighAvailability';
 
@@ -27,6 +29,24 @@ describe('high availability', () => {
     expect(screen.getByRole('link', { name: 'db-1' }).getAttribute('href')).toBe('/vms/v');
     expect(screen.getByText('Before all others')).toBeTruthy();
     expect(await serious()).toEqual([]);
+  });
+
+  it('is read again when something has happened to a host, and when the orchestrator says that it is otherwise', async () => {
+    let now = ha;
+    const one = (state: HaHostState): PoolHa => ({ ...ha, hosts: [{ host: 'h1', name: 'xen1', state, waiting: [] }] });
+    function Live() {
+      useEventFeed();
+      useChangeFeed();
+      return <HighAvailability pool={pool} close={() => undefined} />;
+    }
+    const shown = await show(<Live />, { answers: { 'ha.show': () => now } });
+    expect(await screen.findByText('protected')).toBeTruthy();
+    now = one('suspected');
+    shown.tell('event.subscribe', { id: 'e', at: '2026-01-01T00:00:00Z', kind: 'host.lost', severity: 'error', subject: 'host/h1', message: 'xen1 is not heard' });
+    expect(await screen.findByText('not heard: it may be dead')).toBeTruthy();
+    now = one('unarmed');
+    shown.tell('change.subscribe', { noun: 'ha' });
+    expect(await screen.findByText('not protected')).toBeTruthy();
   });
 
   it('is turned on with shared storage of the pool alone', async () => {

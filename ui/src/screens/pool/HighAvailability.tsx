@@ -8,6 +8,7 @@ import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { HaHostState, Pool, PoolHa } from '../../api/generated';
 import { useAll } from '../../list/all';
+import { FALLBACK_MS } from '../../live/again';
 import { useActs } from '../../parts/acts';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { ChoiceField } from '../../parts/fields';
@@ -18,7 +19,7 @@ import { PRIORITY } from '../vm/Priority';
 export function HighAvailability({ pool, why, close }: { pool: Pool; why?: string; close: () => void }) {
   const { t } = useTranslation();
   const id = useId();
-  const shown = useRead('ha.show', { pool: pool.id }, { every: 5000 });
+  const shown = useRead('ha.show', { pool: pool.id }, { every: FALLBACK_MS });
   if (shown.data && !shown.data.armed && !why) return <Enable pool={pool} close={close} />;
   return (
     <Modal isOpen variant="medium" onClose={close} aria-labelledby={id}>
