@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
-use xenith_common_ids::{HostId, PoolId, VmId};
+use xenith_common_ids::{HostId, NetworkId, PoolId, VmId};
 use xenith_common_units::MemoryMiB;
 use xenith_orchestrator_inventory::filter::{Filter, parse};
 use xenith_orchestrator_inventory::vm::{Kind, Managed, Named, Power, VmPatch, VmRow, Vms};
@@ -107,6 +107,8 @@ fn row(n: u64) -> VmRow {
         managed: Managed::Yes,
         fields: [("owner".to_owned(), format!("user{}", random.below(5000)))].into(),
         cpu: running.then(|| random.below(1000) as u32),
+        // 20 networks a pool.
+        networks: vec![NetworkId::from_bytes(id(host_number / 500 * 20 + random.below(20), 4))],
     }
 }
 

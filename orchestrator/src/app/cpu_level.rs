@@ -104,7 +104,7 @@ impl App {
                 let Some((_, seen)) = self.fleet.vm(vm).filter(|(_, seen)| seen.power.has_domain()) else {
                     continue;
                 };
-                if record.is_above(features, seen.cpu_given.as_ref()) {
+                if record.is_above(features, seen.cpu_given.as_deref()) {
                     above.push((known.name.to_string(), vm));
                 }
             }

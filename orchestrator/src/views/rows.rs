@@ -1,8 +1,8 @@
 //! One row from what is intended and what is observed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use xenith_common_ids::{HostId, VdiId, VmId};
+use xenith_common_ids::{HostId, NetworkId, VdiId, VmId};
 use xenith_hypervisor_agent_types::{ObservedVm, PlatformKind, Power as ObservedPower};
 use xenith_orchestrator_inventory::host::{HostRow, HostStatus, Maintenance};
 use xenith_orchestrator_inventory::vdi::{Attached, VdiRow};
@@ -47,7 +47,13 @@ pub(super) fn vm(vm: VmId, intended: &Intended, fleet: &Fleet) -> Option<VmRow> 
         managed: if record.is_some() { Managed::Yes } else { Managed::No },
         fields: BTreeMap::new(),
         cpu: None,
+        networks: record.map(|record| each_once(&record.networks)).unwrap_or_default(),
     })
+}
+
+/// Several NICs may be in one network.
+fn each_once(networks: &[NetworkId]) -> Vec<NetworkId> {
+    networks.iter().copied().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 pub(super) fn host(host: HostId, intended: &Intended, fleet: &Fleet) -> Option<HostRow> {

@@ -68,6 +68,35 @@ async fn what_hosts_say_of_networks_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vms_are_found_by_their_network() {
+    let all = Installation::with_host(SimHypervisor::builder()).await;
+    let lab = json!({ "name": "lab", "uplink": { "kind": "internal" } });
+    let made = call(&all.admin, "network.create", lab).await.unwrap();
+    becomes(&all, "lab", "realised").await;
+    bridge_of(&all, &made).await;
+    for (name, nics) in [
+        ("web-1", json!([{ "network": "lab" }, { "network": "lab" }])),
+        ("db-1", json!([])),
+        ("mail", json!(null)),
+    ] {
+        let mut new = serde_json::to_value(small(name)).unwrap();
+        if !nics.is_null() {
+            new["nics"] = nics;
+        }
+        done::<vm::Create>(&all, new).await;
+    }
+    let of_lab = format!("network_id:{}", made["id"].as_str().unwrap());
+    for (filter, name) in [(of_lab.as_str(), "web-1"), ("network_id:none", "db-1")] {
+        until(filter, async || {
+            let found = call(&all.admin, "vm.list", json!({ "filter": filter })).await.unwrap();
+            (found["total"] == 1 && found["items"][0]["name"] == name).then_some(())
+        })
+        .await;
+    }
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn networks_and_rules_reach_the_hosts() {
     let all = Installation::with_host(SimHypervisor::builder()).await;
     let declare = async |more: Value| call(&all.admin, "network.create", more).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_common_ids::{HostId, PoolId, VmId};
+use xenith_common_ids::{HostId, NetworkId, PoolId, VmId};
 use xenith_common_units::MemoryMiB;
 
 use super::{text_cell, time_cell, time_of, words};
@@ -80,6 +80,9 @@ pub struct VmRow {
     pub fields: BTreeMap<String, String>,
     /// Of all its vCPUs, in tenths of a percent of one.
     pub cpu: Option<u32>,
+    /// That its NICs are in. Sorted, each once.
+    #[serde(default)]
+    pub networks: Vec<NetworkId>,
 }
 
 /// What a host, or a user, changed of a VM. Unset: as it was. `Some(None)`: no value any more.
@@ -122,6 +125,7 @@ const STARTED: usize = 14;
 const MANAGED: usize = 15;
 const FIELDS: usize = 16;
 const CPU: usize = 17;
+const NETWORK_ID: usize = 18;
 
 use Searched::{No, Yes};
 
@@ -148,6 +152,7 @@ static SCHEMA: Schema = Schema {
         column("managed", ColumnKind::Choice(Managed::WORDS), No, "whether Xenith made it"),
         column("field", ColumnKind::Fields, No, "a field of your own: field.owner:anna"),
         column("cpu", ColumnKind::Number(Unit::Percent), No, "CPU use, such as >50%"),
+        column("network_id", ColumnKind::Labels, No, "the id of a network that it has a NIC in"),
         column("age", ColumnKind::Age("created"), No, "time since it was made, such as >30d"),
         column("uptime", ColumnKind::Age("started"), No, "time since it was started, such as <1h"),
     ],
@@ -177,6 +182,11 @@ fn put_id(column: usize, id: Option<uuid::Uuid>, put: Put<'_>) {
 fn put_fields(fields: &BTreeMap<String, String>, put: Put<'_>) {
     let labels: Vec<String> = fields.iter().map(|(key, value)| format!("{key}={value}")).collect();
     put(FIELDS, Cell::Texts(&labels));
+}
+
+fn put_networks(networks: &[NetworkId], put: Put<'_>) {
+    let ids: Vec<String> = networks.iter().map(ToString::to_string).collect();
+    put(NETWORK_ID, Cell::Texts(&ids));
 }
 
 const fn cpu_cell(cpu: Option<u32>) -> Cell<'static> {
@@ -222,6 +232,7 @@ impl Noun for Vms {
         put(MANAGED, Cell::Text(row.managed.as_str()));
         put_fields(&row.fields, put);
         put(CPU, cpu_cell(row.cpu));
+        put_networks(&row.networks, put);
     }
 
     fn patch_cells(patch: &VmPatch, put: Put<'_>) {
@@ -289,6 +300,7 @@ impl Noun for Vms {
             managed: row.str_if_any(MANAGED).and_then(Managed::parse).unwrap_or(Managed::No),
             fields: row.texts(FIELDS).into_iter().filter_map(field).collect(),
             cpu: row.number(CPU).and_then(|cpu| u32::try_from(cpu).ok()),
+            networks: row.texts(NETWORK_ID).iter().filter_map(|id| id.parse().ok()).collect(),
         }
     }
 }

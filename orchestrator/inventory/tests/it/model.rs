@@ -1,9 +1,9 @@
 //! A plain list of rows, and a slow, obvious evaluation of filters: the judge of the fast one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use time::OffsetDateTime;
-use xenith_common_ids::{HostId, PoolId, VmId};
+use xenith_common_ids::{HostId, NetworkId, PoolId, VmId};
 use xenith_common_units::MemoryMiB;
 use xenith_orchestrator_inventory::filter::{Bound, Filter, Test, parse};
 use xenith_orchestrator_inventory::vm::{Kind, Managed, Named, Power, VmRow, Vms};
@@ -50,6 +50,8 @@ pub fn random_row(random: &mut Random, n: usize) -> VmRow {
         .collect::<BTreeMap<_, _>>();
     let count = random.below(3);
     let addresses = (0..count).map(|_| format!("10.0.0.{}", random.below(30))).collect();
+    let networks: BTreeSet<NetworkId> =
+        (0..random.below(3)).map(|_| NetworkId::from_bytes([random.below(4) as u8; 16])).collect();
     VmRow {
         id: id(n),
         name: format!("{}-{}", random.pick(&names), random.below(40)),
@@ -68,6 +70,7 @@ pub fn random_row(random: &mut Random, n: usize) -> VmRow {
         managed: random.pick(&[Managed::Yes, Managed::No]),
         fields,
         cpu: random.pick(&[None, Some(0), Some(55), Some(500), Some(1000)]),
+        networks: networks.into_iter().collect(),
     }
 }
 
@@ -124,6 +127,7 @@ fn texts(row: &VmRow, column: &str, key: Option<&str>) -> Vec<String> {
         "pool" => one(row.pool.as_ref().map(|p| p.name.as_str())),
         "pool_id" => row.pool.iter().map(|p| p.id.to_string()).collect(),
         "tag" => row.tags.clone(),
+        "network_id" => row.networks.iter().map(ToString::to_string).collect(),
         "kind" => one(Some(row.kind.as_str())),
         "address" => row.addresses.clone(),
         "os" => one(row.os.as_deref()),

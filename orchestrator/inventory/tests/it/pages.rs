@@ -32,7 +32,7 @@ pub fn all_pages(
     }
 }
 
-pub const FILTERS: [&str; 46] = [
+pub const FILTERS: [&str; 49] = [
     "",
     "power:running",
     "power:running,paused",
@@ -76,6 +76,9 @@ pub const FILTERS: [&str; 46] = [
     "os:debian",
     "address:10.0.0.1",
     "address:=10.0.0.1",
+    "network_id:01010101-0101-0101-0101-010101010101",
+    "network_id:01010101-0101-0101-0101-010101010101,02020202-0202-0202-0202-020202020202",
+    "network_id:none",
     "field.owner:anna",
     "field.owner:bob or field.room:none",
     "(web or mail) -host:xen1 (tag:old or memory:>1GiB) \"main\"",
