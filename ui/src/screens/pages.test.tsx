@@ -24,6 +24,7 @@ const answers: Answers = {
   'host.power_control': { host: 'h' },
   'pool.list': page([{ id: 'p', name: 'east', description: '', created: '' } as never]),
   'network.list': page([network]),
+  'vm.count': ({ filter }) => ({ total: filter === 'network_id:n' ? 3 : 0, running: 1 }),
   'network.status': { network: 'n', hosts: [{ host: 'h', name: 'xen1', state: 'realised' }] },
   'sr.list': page([sr]),
   'sr.get': sr,
@@ -62,6 +63,7 @@ describe('the page', () => {
     await show(<NetworkPage />, { answers, at: '/networks/n', route: '/networks/:network' });
     expect(await screen.findByText('Realised')).toBeTruthy();
     expect(screen.getByText('the office')).toBeTruthy();
+    expect((await screen.findByRole('link', { name: '3 VMs' })).getAttribute('href')).toBe('/vms?q=network_id%3An');
     expect(screen.getByRole('link', { name: 'What is hit when it fails' }).getAttribute('href')).toBe('/topology?fails=n');
     expect(await serious()).toEqual([]);
   });

@@ -147,12 +147,14 @@ describe('what is hit', () => {
     vms: [
       { id: 'v1', host: 'h1' },
       { id: 'v2', host: 'h2' },
+      { id: 'v3', host: 'h1' },
     ] as VmRow[],
+    inNetwork: new Set(['v1']),
   };
   it.each<[string, string[], string[]]>([
-    ['h1', ['v1'], ['own1']],
+    ['h1', ['v1', 'v3'], ['own1']],
     ['n', ['v1'], []],
-    ['p', ['v1', 'v2'], ['own1', 'own2', 'nas']],
+    ['p', ['v1', 'v2', 'v3'], ['own1', 'own2', 'nas']],
     ['own1', ['v1'], ['own1']],
     ['nas', ['v2'], ['nas']],
   ])('when %s fails', (id, vms, srs) => {

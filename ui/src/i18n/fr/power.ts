@@ -103,7 +103,5 @@ export const power: Record<string, string> = {
   'Choose a repository first.': 'Choisissez d’abord un dépôt.',
   'Change tags': 'Changer les étiquettes',
   'What is hit, as a table': 'Ce qui est touché, en tableau',
-  'Marked are all VMs on hosts that have its bridge. Which of them have a NIC in it, their pages tell.':
-    'Sont marquées toutes les VM des hôtes qui ont son pont. Lesquelles y ont une carte réseau, leurs pages le disent.',
   'And {{count}} more.': 'Et {{count}} autres.',
 };

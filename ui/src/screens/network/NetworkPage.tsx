@@ -29,6 +29,8 @@ export default function NetworkPage() {
   const networks = useAll('network.list', {});
   const hosts = useRead('host.list', { limit: 1000 });
   const status = useRead('network.status', { network: id }, { every: FALLBACK_MS });
+  const within = `network_id:${id}`;
+  const vms = useRead('vm.count', { filter: within }, { every: FALLBACK_MS });
   useLiveRows('host', '');
   if (networks.isPending || hosts.isPending) return <Loading />;
   if (networks.isError) return <Failed error={networks.error} retry={() => void networks.refetch()} />;
@@ -67,6 +69,7 @@ export default function NetworkPage() {
                 [t('Leads to'), uplinkWords(network.uplink, t)],
                 [t('MTU'), network.mtu],
                 [t('Pool'), names.pool(network.pool)],
+                [t('Virtual machines'), vms.data && <Link key="v" to={`/vms?q=${encodeURIComponent(within)}`}>{t('{{count}} VMs', { count: vms.data.total })}</Link>],
                 [t('Id'), <Id key="i" id={network.id} />],
               ]}
             />

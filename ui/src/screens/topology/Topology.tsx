@@ -33,15 +33,22 @@ export default function Topology() {
   useLiveRows('vdi', ATTACHED);
   const vms = useRead('vm.list', { limit: MOST, sort: 'name' });
   useLiveRows('vm', '');
-  const error = pools.error ?? hosts.error ?? networks.error ?? srs.error ?? vdis.error ?? vms.error;
+  // Rows do not tell networks: who is in the one that fails is asked for.
+  const network = networks.data?.find(({ id }) => id === failed)?.id;
+  const within = `network_id:${network ?? ''}`;
+  const members = useRead('vm.list', { filter: within, limit: MOST, sort: 'name' }, { enabled: !!network });
+  useLiveRows('vm', within, 'name', !!network);
+  const inNetwork = useMemo(() => (network && members.data ? new Set<string>(members.data.items.map(({ id }) => id)) : undefined), [network, members.data]);
+  const error = pools.error ?? hosts.error ?? networks.error ?? srs.error ?? vdis.error ?? vms.error ?? members.error;
   const picture: Picture | undefined = useMemo(
     () =>
       pools.data && hosts.data && networks.data && srs.data && vdis.data && vms.data
-        ? { pools: pools.data, hosts: hosts.data.items, networks: networks.data, srs: srs.data, vms: vms.data.items, storage: storageOf(vdis.data.items) }
+        ? { pools: pools.data, hosts: hosts.data.items, networks: networks.data, srs: srs.data, vms: vms.data.items, storage: storageOf(vdis.data.items), inNetwork }
         : undefined,
-    [pools.data, hosts.data, networks.data, srs.data, vdis.data, vms.data],
+    [pools.data, hosts.data, networks.data, srs.data, vdis.data, vms.data, inNetwork],
   );
-  const hit = useMemo(() => (picture && failed ? hitBy(picture, failed) : undefined), [picture, failed]);
+  const known = !network || inNetwork;
+  const hit = useMemo(() => (picture && failed && known ? hitBy(picture, failed) : undefined), [picture, failed, known]);
   if (error) return <Failed error={error} />;
   if (!picture) return <Loading />;
   const running = picture.vms.filter((vm) => hit?.vms.has(vm.id) && vm.power === 'running');
@@ -75,7 +82,6 @@ export default function Topology() {
             </Button>
           }
         >
-          {picture.networks.some(({ id }) => id === failed) && t('Marked are all VMs on hosts that have its bridge. Which of them have a NIC in it, their pages tell.')}
           <HitList picture={picture} hit={hit} />
         </Alert>
       )}

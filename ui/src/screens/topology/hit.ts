@@ -1,5 +1,5 @@
-// What is hit when something fails. A host takes its VMs and its own storage with it; a network takes the hosts that
-// have its bridge out of reach of the VMs on them, as far as lists tell; storage takes the VMs whose disks are in it.
+// What is hit when something fails. A host takes its VMs and its own storage with it; a network is missed by the hosts
+// that have its bridge and by the VMs with a NIC in it; storage takes the VMs whose disks are in it.
 
 import type { Host, Network, Pool, Sr, Vdi, VmRow } from '../../api/generated';
 
@@ -11,6 +11,8 @@ export interface Picture {
   vms: VmRow[];
   /** The SRs that the disks of a VM are in, where that is known. */
   storage: Map<string, Set<string>>;
+  /** VMs with a NIC in the network that fails, where it is one that does. */
+  inNetwork?: Set<string>;
 }
 
 export interface Hit {
@@ -29,7 +31,7 @@ export function storageOf(vdis: Pick<Vdi, 'attached_to' | 'sr'>[]): Map<string, 
   return found;
 }
 
-export function hitBy({ pools, hosts, networks, srs, vms, storage }: Picture, id: string): Hit {
+export function hitBy({ pools, hosts, networks, srs, vms, storage, inNetwork }: Picture, id: string): Hit {
   const hit: Hit = { hosts: new Set(), networks: new Set(), srs: new Set(), vms: new Set() };
   if (srs.some((sr) => sr.id === id)) {
     hit.srs.add(id);
@@ -47,6 +49,6 @@ export function hitBy({ pools, hosts, networks, srs, vms, storage }: Picture, id
   if (pool) networks.filter((one) => one.pool === pool.id).forEach((one) => hit.networks.add(one.id));
   // What is attached to nothing else is gone with them; a network leaves storage as it is.
   if (!network) srs.filter((sr) => sr.hosts.length > 0 && sr.hosts.every((host) => hit.hosts.has(host))).forEach((sr) => hit.srs.add(sr.id));
-  vms.filter((vm) => vm.host && hit.hosts.has(vm.host)).forEach((vm) => hit.vms.add(vm.id));
+  vms.filter((vm) => (network ? inNetwork?.has(vm.id) : vm.host && hit.hosts.has(vm.host))).forEach((vm) => hit.vms.add(vm.id));
   return hit;
 }
