@@ -28,6 +28,7 @@ describe('the wizard', () => {
   it('puts a CD into the drive of an HVM guest alone', () => {
     expect(params({ ...EMPTY, name: 'w', kind: 'hvm', iso: 'i' })).toMatchObject({ hardware: { cd: { iso: 'i' } }, platform: { boot_order: ['disk', 'cdrom'] } });
     expect(params({ ...EMPTY, name: 'w', kernel: 'k', iso: 'i' })).not.toHaveProperty('hardware');
+    expect(params({ ...EMPTY, name: 'w', kernel: 'k', together: ['v'] })).toMatchObject({ together_with: ['v'] });
   });
 
   it.each([

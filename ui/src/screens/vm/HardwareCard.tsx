@@ -17,7 +17,8 @@ interface Props {
   why?: string;
 }
 
-function Changeable({ title, why, change, children }: { title: string; why?: string; change(): void; children: ReactNode }) {
+/** A card of what can be changed in a dialog. */
+export function Changeable({ title, why, change, children }: { title: string; why?: string; change(): void; children: ReactNode }) {
   const { t } = useTranslation();
   const actions = (
     <Button variant="link" isInline aria-label={t('Change: {{what}}', { what: title })} isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : change}>

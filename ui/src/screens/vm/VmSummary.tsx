@@ -11,6 +11,7 @@ import { Id } from '../../parts/Id';
 import { useNames } from '../../parts/names';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
+import { CompanyCard } from './Company';
 import { EditVm } from './EditVm';
 import { HardwareCard, KeptCard } from './HardwareCard';
 import { PRIORITY, usePriority } from './Priority';
@@ -110,6 +111,7 @@ export function VmSummary({ vm }: { vm: Vm }) {
       </Card>
       {spec && <HardwareCard vm={vm} spec={spec} why={why} />}
       {vm.managed && <KeptCard vm={vm} why={why} />}
+      {vm.managed && <CompanyCard vm={vm} why={why} />}
       {editing && spec && <EditVm vm={vm} spec={spec} close={() => setEditing(false)} />}
     </div>
   );

@@ -7,7 +7,20 @@ import { useRead } from '../../../api/client';
 import { Alert } from '../../../parts/Alert';
 import { ErrorBox, Loading } from '../../../parts/feedback';
 import { useFormat } from '../../../parts/format';
+import type { VmRow } from '../../../api/generated';
 import type { StepProps } from './NewVm';
+
+const without = (list: string[], these: string[]) => list.filter((one) => !these.includes(one));
+
+function Fellows({ label, id, vms, chosen, set }: { label: string; id: string; vms: VmRow[]; chosen: string[]; set(chosen: string[]): void }) {
+  return (
+    <FormGroup role="group" label={label} className="x-above">
+      {vms.map((vm) => (
+        <Checkbox key={vm.id} id={`${id}-${vm.id}`} label={vm.name} isChecked={chosen.includes(vm.id)} onChange={(_event, on) => set(on ? [...chosen, vm.id] : without(chosen, [vm.id]))} />
+      ))}
+    </FormGroup>
+  );
+}
 
 export function Placing({ draft, set }: StepProps) {
   const { t } = useTranslation();
@@ -21,6 +34,7 @@ export function Placing({ draft, set }: StepProps) {
     networks: draft.nics,
     vdis: draft.disks.flatMap((disk) => (disk.kind === 'there' && disk.vdi ? [disk.vdi] : [])),
     apart_from: draft.apart,
+    together_with: draft.together,
   });
   if (placement.isPending) return <Loading />;
   if (placement.isError) return <ErrorBox error={placement.error} retry={() => void placement.refetch()} />;
@@ -73,17 +87,10 @@ export function Placing({ draft, set }: StepProps) {
         </Tbody>
       </Table>
       {fellows.data && fellows.data.items.length > 0 && (
-        <FormGroup role="group" label={t('Rather not on one host with')} className="x-above">
-          {fellows.data.items.map((vm) => (
-            <Checkbox
-              key={vm.id}
-              id={`apart-${vm.id}`}
-              label={vm.name}
-              isChecked={draft.apart.includes(vm.id)}
-              onChange={(_event, on) => set({ apart: on ? [...draft.apart, vm.id] : draft.apart.filter((one) => one !== vm.id) })}
-            />
-          ))}
-        </FormGroup>
+        <>
+          <Fellows label={t('Rather not on one host with')} id="apart" vms={fellows.data.items} chosen={draft.apart} set={(apart) => set({ apart, together: without(draft.together, apart) })} />
+          <Fellows label={t('Rather on one host with')} id="together" vms={fellows.data.items} chosen={draft.together} set={(together) => set({ together, apart: without(draft.apart, together) })} />
+        </>
       )}
     </>
   );

@@ -30,6 +30,7 @@ export interface Draft {
   nics: string[];
   host: string;
   apart: string[];
+  together: string[];
   autostart: boolean;
   start: boolean;
 }
@@ -54,6 +55,7 @@ export const EMPTY: Draft = {
   nics: [],
   host: '',
   apart: [],
+  together: [],
   autostart: false,
   start: true,
 };
@@ -92,6 +94,7 @@ export function params(draft: Draft): CreateVm {
     ...(draft.pool ? { pool: draft.pool } : {}),
     ...(draft.host ? { host: draft.host } : {}),
     ...(draft.apart.length ? { apart_from: draft.apart } : {}),
+    ...(draft.together.length ? { together_with: draft.together } : {}),
     ...(draft.start ? { start: true } : {}),
   };
 }
