@@ -36,6 +36,12 @@ describe('a change of a job', () => {
     expect(updateJob(job, { ...fromJob(job), mail: 'b@x.org, a@x.org', mailOn: 'problems' })).toEqual({ job: 'j', mail_to: ['a@x.org', 'b@x.org'], mail_on: 'problems' });
     expect(updateJob(mailed, { ...fromJob(mailed), mail: '' })).toEqual({ job: 'j', mail_to: [] });
   });
+  it('says which disks, as they are typed', () => {
+    expect(updateJob(job, { ...fromJob(job), exclude: 'xvdc, db-1:xvdb' })).toEqual({ job: 'j', exclude_disks: ['db-1:xvdb', 'xvdc'] });
+    const some = { ...job, include_disks: ['xvdb', 'xvda'], exclude_disks: ['xvdc'] };
+    expect(updateJob(some, fromJob(some))).toEqual({ job: 'j' });
+    expect(updateJob(some, { ...fromJob(some), include: '' })).toEqual({ job: 'j', include_disks: [] });
+  });
   it('says which ports have to answer in a proof', () => {
     expect(updateJob(job, { ...fromJob(job), prove: 2, ports: '443, 22 443' })).toEqual({ job: 'j', prove: 2, prove_ports: [22, 443] });
     expect(updateJob(job, { ...fromJob(job), quiesce: 'demand' })).toEqual({ job: 'j', quiesce: 'demand' });

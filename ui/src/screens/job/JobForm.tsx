@@ -112,6 +112,10 @@ function What({ draft, set }: PartProps) {
           <Checkbox key={id} id={`job-repository-${id}`} label={name} isChecked={draft.repositories.includes(id)} onChange={(_event, on) => set({ repositories: on ? [...draft.repositories, id] : draft.repositories.filter((one) => one !== id) })} />
         ))}
       </FormGroup>
+      <Grid hasGutter sm={6}>
+        <TextField id="job-include" label={t('Only these disks')} value={draft.include} set={(include) => set({ include })} placeholder="xvda" help={t('By device, or VM:device. Empty: all.')} />
+        <TextField id="job-exclude" label={t('Disks left out')} value={draft.exclude} set={(exclude) => set({ exclude })} placeholder="db-1:xvdc" help={t('By device, or VM:device. Empty: none.')} />
+      </Grid>
     </FormSection>
   );
 }

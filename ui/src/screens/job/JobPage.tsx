@@ -62,6 +62,7 @@ function Summary({ job }: { job: BackupJob }) {
             facts={[
               [t('VMs'), job.filter && <Link key="f" to={`/vms?q=${encodeURIComponent(job.filter)}`}><code>{job.filter}</code></Link>],
               !!job.vms?.length && [t('VMs by name'), format.number(job.vms.length)],
+              !!job.include_disks?.length && [t('Only these disks'), job.include_disks.join(', ')],
               !!job.exclude_disks?.length && [t('Disks left out'), job.exclude_disks.join(', ')],
               [t('Repositories'), job.repositories.map((id) => repositories.data?.find((one) => one.id === id)?.name ?? id.slice(0, 8)).join(', ')],
             ]}

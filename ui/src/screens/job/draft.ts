@@ -10,6 +10,9 @@ export interface JobDraft {
   vms: string[];
   filter: string;
   repositories: string[];
+  /** Disks as they are typed, `device` or `VM:device`: only these (none stands for all), and those left out. */
+  include: string;
+  exclude: string;
   every: Every;
   /** `HH:MM` */
   at: string;
@@ -45,6 +48,8 @@ export const EMPTY_JOB: JobDraft = {
   vms: [],
   filter: '',
   repositories: [],
+  include: '',
+  exclude: '',
   every: 'day',
   at: '02:30',
   weekday: 0,
@@ -114,6 +119,8 @@ export function fromJob(job: BackupJob): JobDraft {
     vms: job.vms ?? [],
     filter: job.filter ?? '',
     repositories: job.repositories,
+    include: (job.include_disks ?? []).join(' '),
+    exclude: (job.exclude_disks ?? []).join(' '),
     ...fromSchedule(job.schedule ?? ''),
     timezone: job.timezone || EMPTY_JOB.timezone,
     keep: { last: 0, hourly: 0, daily: 0, weekly: 0, monthly: 0, yearly: 0, ...job.keep },
@@ -136,6 +143,8 @@ function settings(draft: JobDraft) {
     vms: draft.vms,
     filter: draft.filter,
     repositories: draft.repositories,
+    include_disks: words(draft.include),
+    exclude_disks: words(draft.exclude),
     schedule: schedule(draft),
     timezone: schedule(draft) ? draft.timezone : '',
     keep: draft.keep,
