@@ -50,7 +50,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'pool.update': { bare: ['pool'], flags: ['image', 'packages', 'reboot', 'at_once', 'vms_stay', 'move_disks'], many: ['host'] },
   'pool.pause_update': { bare: ['pool'] },
   'pool.resume_update': { bare: ['pool'] },
-  'ha.enable': { bare: ['pool'], flags: ['sr'] },
+  'ha.enable': { bare: ['pool'], flags: ['sr', 'lease', 'watchdog', 'beat'] },
   'ha.disable': { bare: ['pool'] },
   'ha.set_priority': { bare: ['vm', 'priority'] },
   'network.create': { bare: ['name'], flags: ['bridge', 'interface', 'bond', 'private', 'internal', 'vlan', 'interfaces', 'bond_mode', 'encryption', 'mtu', 'pool', 'description'] },
@@ -190,6 +190,7 @@ const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
     power_hosts: power_hosts === undefined ? undefined : power_hosts ? 'on' : 'off',
     power_cool_down: minutes(power_cool_down_minutes),
   }),
+  'ha.enable': ({ lease_s, watchdog_s, beat_s, ...rest }) => ({ ...rest, lease: lease_s, watchdog: watchdog_s, beat: beat_s }),
   'pool.set_cpu_level': ({ mode, ...rest }) => {
     const { kind, features } = mode as { kind: string; features?: string };
     return { ...rest, level: features ?? kind };

@@ -100,6 +100,7 @@ describe('the command line', () => {
     ['host.power', { host: 'xen1', order: 'off', force: true }, 'xenith host power xen1 off --force'],
     ['host.set_power_control', { host: 'xen1', kind: 'redfish', address: 'bmc1', user: 'xenith', fingerprint: 'aa' }, 'xenith host set-power-control xen1 redfish bmc1 --user xenith --certificate aa'],
     ['host.set_power_control', { host: 'xen1' }, 'xenith host set-power-control xen1 none'],
+    ['ha.enable', { pool: 'default', sr: 'nas', lease_s: 90 }, 'xenith ha enable default --sr nas --lease 90'],
     ['ha.set_priority', { vm: 'db-1', priority: 'high' }, 'xenith ha set-priority db-1 high'],
     ['pool.update', { pool: 'default', what: { kind: 'image', url: 'https://x/live' }, at_once: 2, vms_stay: false }, 'xenith pool update default --image https://x/live --at-once 2'],
     ['pool.update', { pool: 'default', what: { kind: 'packages' }, hosts: ['xen1', 'xen2'] }, 'xenith pool update default --packages --host xen1 --host xen2'],

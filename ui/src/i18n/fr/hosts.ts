@@ -50,6 +50,15 @@ export const hosts: Record<string, string> = {
   'VMs of a host that dies are not restarted any more.': 'Les VM d’un hôte qui meurt ne sont plus redémarrées.',
   'Turn on high availability of {{name}}': 'Activer la haute disponibilité de {{name}}',
   'Where the leases of the hosts are': 'Où sont les baux des hôtes',
+  'Cut off, a host is reset after': 'Coupé, un hôte est réinitialisé après',
+  'Its watchdog bites after': 'Son chien de garde mord après',
+  'Both are renewed every': 'Les deux sont renouvelés toutes les',
+  'Reset after (s)': 'Réinitialisé après (s)',
+  'A host that has neither the orchestrator nor its lease for so long.': 'Un hôte qui n’a ni l’orchestrateur ni son bail depuis si longtemps.',
+  'Watchdog (s)': 'Chien de garde (s)',
+  'It bites when the host stands still for so long.': 'Il mord quand l’hôte ne bouge plus depuis si longtemps.',
+  'Renewed every (s)': 'Renouvelé toutes les (s)',
+  'Its lease, and the word of the orchestrator.': 'Son bail, et la parole de l’orchestrateur.',
   'A shared SR that every host of the pool has attached. Each host needs a watchdog (xen_wdt).':
     'Un SR partagé que chaque hôte du pool a attaché. Chaque hôte a besoin d’un chien de garde (xen_wdt).',
 };

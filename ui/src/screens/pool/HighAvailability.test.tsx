@@ -1,6 +1,6 @@
 // High availability of a pool as it is: what protects each host, what waits, and what comes first.
 
-import { screen, within } from '@testing-library/react';
+import { fireEvent, screen, within } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { describe, expect, it } from 'vitest';
 import type { HaHostState, Pool, PoolHa } from '../../api/generated';
@@ -28,6 +28,7 @@ describe('high availability', () => {
     expect(dead.getByText('2')).toBeTruthy();
     expect(screen.getByRole('link', { name: 'db-1' }).getAttribute('href')).toBe('/vms/v');
     expect(screen.getByText('Before all others')).toBeTruthy();
+    expect(screen.getByText('Cut off, a host is reset after')).toBeTruthy();
     expect(await serious()).toEqual([]);
   });
 
@@ -57,7 +58,9 @@ describe('high availability', () => {
     await within(field).findByRole('option', { name: 'nas' });
     expect(within(field).queryByRole('option', { name: /local|far/ })).toBeNull();
     await userEvent.selectOptions(field, 'nas');
+    fireEvent.change(screen.getByRole('spinbutton', { name: 'Reset after (s)' }), { target: { value: '90' } });
     await userEvent.click(screen.getByRole('button', { name: 'Turn on' }));
-    expect(shown.calls('ha.enable')).toEqual([{ pool: 'p', sr: 'nas' }]);
+    // What is as usual is not said.
+    expect(shown.calls('ha.enable')).toEqual([{ pool: 'p', sr: 'nas', lease_s: 90 }]);
   });
 });

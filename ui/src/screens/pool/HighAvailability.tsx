@@ -1,18 +1,20 @@
 // High availability of a pool: how it is, host by host, and turning it on and off.
 
-import { Button, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
+import { Button, Grid, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useId, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { useRead } from '../../api/client';
-import type { HaHostState, Pool, PoolHa } from '../../api/generated';
+import type { HaHostState, HaSettings, Pool, PoolHa } from '../../api/generated';
 import { useAll } from '../../list/all';
 import { FALLBACK_MS } from '../../live/again';
 import { useActs } from '../../parts/acts';
+import { Facts } from '../../parts/Facts';
 import { ErrorBox, Loading } from '../../parts/feedback';
-import { ChoiceField } from '../../parts/fields';
+import { ChoiceField, NumberField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
+import { useFormat } from '../../parts/format';
 import { Modal } from '../../parts/Modal';
 import { PRIORITY } from '../vm/Priority';
 
@@ -28,11 +30,28 @@ export function HighAvailability({ pool, why, close }: { pool: Pool; why?: strin
         {shown.isPending && <Loading lines={3} />}
         {shown.isError && <ErrorBox error={shown.error} />}
         {shown.data && !shown.data.armed && <p>{t('It is off.')}</p>}
+        {shown.data?.armed && <Settings armed={shown.data.armed} />}
         {shown.data?.armed && <Hosts shown={shown.data} />}
         {shown.data?.armed && <Priorities shown={shown.data} close={close} />}
       </ModalBody>
       <ModalFooter>{shown.data?.armed && !why ? <Disable pool={pool} close={close} /> : <Button onClick={close}>{t('Close')}</Button>}</ModalFooter>
     </Modal>
+  );
+}
+
+function Settings({ armed }: { armed: HaSettings }) {
+  const { t } = useTranslation();
+  const format = useFormat();
+  const srs = useAll('sr.list', {});
+  return (
+    <Facts
+      facts={[
+        [t('Where the leases of the hosts are'), srs.data?.find(({ id }) => id === armed.sr)?.name ?? armed.sr],
+        [t('Cut off, a host is reset after'), format.duration(armed.lease_s)],
+        [t('Its watchdog bites after'), format.duration(armed.watchdog_s)],
+        [t('Both are renewed every'), format.duration(armed.beat_s)],
+      ]}
+    />
   );
 }
 
@@ -119,14 +138,21 @@ function Disable({ pool, close }: { pool: Pool; close: () => void }) {
   );
 }
 
+/** As the API has them where nothing is said. */
+const USUAL = { lease_s: 60, watchdog_s: 10, beat_s: 5 };
+
+const unusual = (timing: typeof USUAL): Partial<typeof USUAL> => Object.fromEntries(Object.entries(timing).filter(([key, value]) => value !== USUAL[key as keyof typeof USUAL]));
+
 function Enable({ pool, close }: { pool: Pool; close: () => void }) {
   const { t } = useTranslation();
   const srs = useAll('sr.list', {});
   const [sr, setSr] = useState('');
+  const [timing, setTiming] = useState(USUAL);
+  const set = (part: Partial<typeof USUAL>) => setTiming((before) => ({ ...before, ...part }));
   const shared = (srs.data ?? []).filter((one) => one.spec && one.pool === pool.id);
   return (
     <FormDialog
-      act={{ method: 'ha.enable', params: { pool: pool.id, sr }, title: t('Turn on high availability of {{name}}', { name: pool.name }) }}
+      act={{ method: 'ha.enable', params: { pool: pool.id, sr, ...unusual(timing) }, title: t('Turn on high availability of {{name}}', { name: pool.name }) }}
       button={t('Turn on')}
       ready={sr !== ''}
       close={close}
@@ -141,6 +167,11 @@ function Enable({ pool, close }: { pool: Pool; close: () => void }) {
         none={t('Choose …')}
         help={t('A shared SR that every host of the pool has attached. Each host needs a watchdog (xen_wdt).')}
       />
+      <Grid hasGutter sm={4}>
+        <NumberField id="ha-lease" label={t('Reset after (s)')} value={timing.lease_s} set={(lease_s) => set({ lease_s })} min={1} max={3600} help={t('A host that has neither the orchestrator nor its lease for so long.')} />
+        <NumberField id="ha-watchdog" label={t('Watchdog (s)')} value={timing.watchdog_s} set={(watchdog_s) => set({ watchdog_s })} min={1} max={3600} help={t('It bites when the host stands still for so long.')} />
+        <NumberField id="ha-beat" label={t('Renewed every (s)')} value={timing.beat_s} set={(beat_s) => set({ beat_s })} min={1} max={3600} help={t('Its lease, and the word of the orchestrator.')} />
+      </Grid>
     </FormDialog>
   );
 }
