@@ -11,7 +11,7 @@ import { makerOf } from './cpu';
 /** The level of each maker, to be read and copied. */
 export function useLevels(levels: CpuFeatures[]): Fact[] {
   const { t } = useTranslation();
-  return levels.map((level) => [t('At most, of {{maker}}', { maker: makerOf(level) }), <Id key={level} id={level} />]);
+  return levels.map((level): Fact => [t('At most, of {{maker}}', { maker: makerOf(level) }), <Id key={level} id={level} />]);
 }
 
 export function HostLevels({ hosts }: { hosts: HostCpu[] }) {
