@@ -82,9 +82,9 @@ export function useFollow<S extends SubscriptionName>(
   }, [socket, name, key, enabled]);
 }
 
-/** Reads again what is on the screen and begins with one of these nouns. */
+/** Reads again what is on the screen and is one of these methods, or of one of these nouns. */
 export function refresh(...nouns: string[]) {
   void queries.invalidateQueries({
-    predicate: (query) => nouns.some((noun) => String(query.queryKey[0]).startsWith(`${noun}.`)),
+    predicate: ({ queryKey: [method] }) => nouns.some((noun) => method === noun || String(method).startsWith(`${noun}.`)),
   });
 }

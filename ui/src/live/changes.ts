@@ -7,6 +7,8 @@ import { Again } from './again';
 
 /** They have subscriptions that tell what has changed. */
 const TOLD = ['vm', 'host', 'vdi', 'task', 'event'];
+/** What their rows do not tell, and is shown. */
+const NOT_IN_ROWS: Record<string, string[]> = { vm: ['vm.nics'], host: ['host.power_control'] };
 /** What is shown of one noun follows from another. */
 const BESIDE: Record<string, string[]> = { alarm_rule: ['alarm'], backup_job: ['backup_run'], repository: ['backup'], wave: ['import'], import: ['wave'], backup: ['backup_run'], network: ['vm'], security_group: ['vm'] };
 
@@ -18,18 +20,24 @@ export function concerned(noun: string | null | undefined): string[] {
   return TOLD.includes(noun) ? [] : [noun, ...(BESIDE[noun] ?? [])];
 }
 
+/** The same, when a call has changed something of the noun. */
+export function heardOf(noun: string | null | undefined): string[] {
+  const beside = noun == null ? Object.values(NOT_IN_ROWS).flat() : (NOT_IN_ROWS[noun] ?? []);
+  return [...concerned(noun), ...beside];
+}
+
 const again = new Again();
 
 /** Used once, by the shell. */
 export function useChangeFeed() {
   const before = useRef(false);
   const changed = ({ noun }: NounChange) => {
-    const nouns = concerned(noun);
+    const nouns = heardOf(noun);
     if (nouns.length) again.ask(...nouns);
   };
   // Behind a connection that was lost anything may have changed; at first everything has just been read.
   const started = () => {
-    if (before.current) again.ask(...ALL);
+    if (before.current) again.ask(...heardOf(undefined));
     before.current = true;
   };
   useFollow('change.subscribe', {}, changed, { started });

@@ -7,6 +7,7 @@ import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { NicSettings, NicSpec, Vm } from '../../api/generated';
 import { msg } from '../../i18n/msg';
+import { FALLBACK_MS } from '../../live/again';
 import { CreateButton } from '../../parts/CreateButton';
 import { ChoiceField, TextField, useNetworkOptions } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
@@ -28,8 +29,8 @@ export function VmNics({ vm }: { vm: Vm }) {
   const why = vmCannotChange(user, 'vm.attach_nic', vm, place);
   const nics = vm.spec?.nics ?? [];
   const [filtering, setFiltering] = useState<NicSettings>();
-  // Groups come and go with tags and rules, of which nobody tells this page.
-  const read = useRead('vm.nics', { vm: vm.id }, { enabled: vm.managed && nics.length > 0, every: 15_000 });
+  // Groups come and go with tags and rules; calls are told of, and what follows from them is read again besides.
+  const read = useRead('vm.nics', { vm: vm.id }, { enabled: vm.managed && nics.length > 0, every: FALLBACK_MS });
   const settings = (mac: string) => read.data?.find((one) => one.mac === mac);
   const add = <CreateButton secondary label={t('Add a NIC')} why={why} go={() => setAdding(true)} />;
   const verbs = (nic: NicSpec): Verb[] => [
