@@ -2,7 +2,8 @@
 //!
 //! What always holds: a VM's record is given another host in the one write that notes it as moved from the fenced host,
 //! which that write demands to be fenced still. The start itself is that of any VM ([`VmAct`]). A VM that somebody works on
-//! waits for them. One that cannot be started is told of by its task, and not tried again.
+//! waits for them: that nobody does is in the very records that the write demands ([`still_waits`]). One that cannot be
+//! started is told of by its task, and not tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,11 +25,21 @@ use crate::placement::{HostView, Wish, place};
 use crate::sagas::vm_act::{Act, Params, VmAct};
 use crate::snapshots;
 
+/// A VM, and the host that it went down with.
+type Waiting = (Record<VmId, VmRecord>, Record<HostId, HaHostRecord>);
+
 /// Where it is to run, of those that went down with `from`.
 struct Restart {
     found: Record<VmId, VmRecord>,
     from: Record<HostId, HaHostRecord>,
     to: HostId,
+}
+
+/// Whether a VM waits to run again, of those that went down with `host`. Many are begun in one round: while others were,
+/// somebody may have begun to work on it, or have moved it.
+fn still_waits((vm, record): (VmId, &VmRecord), (host, kept): (HostId, &HaHostRecord)) -> bool {
+    let is_free = record.held_by.is_none() && record.standby_of.is_none();
+    is_free && record.host == host && kept.restart.contains(&vm)
 }
 
 impl App {
@@ -104,12 +115,18 @@ impl App {
         self.ha_vm_event((Severity::Error, "vm.not_restarted"), (vm, record), message).await;
     }
 
+    /// What the write is made from that begins its restart, where it waits for one still.
+    async fn waiting_still(&self, host: HostId, vm: VmId) -> Result<Option<Waiting>, ApiError> {
+        let found = self.db.vms.get(&vm).await.map_err(|e| store_error(&e))?;
+        let from = self.db.ha_hosts.get(&host).await.map_err(|e| store_error(&e))?;
+        let both = found.zip(from);
+        Ok(both.filter(|(found, from)| still_waits((vm, &found.value), (host, &from.value))))
+    }
+
     async fn restart_elsewhere(&self, host: HostId, waiting: Vec<Stranded>) -> Result<(), ApiError> {
         for stranded in in_order(waiting) {
             let vm = stranded.vm;
-            let found = self.db.vms.get(&vm).await.map_err(|e| store_error(&e))?;
-            let from = self.db.ha_hosts.get(&host).await.map_err(|e| store_error(&e))?;
-            let (Some(found), Some(from)) = (found, from) else { continue };
+            let Some((found, from)) = self.waiting_still(host, vm).await? else { continue };
             let wish = Wish {
                 memory: found.value.spec.memory.target.mib(),
                 vcpus: found.value.spec.vcpus.online.get(),
@@ -163,9 +180,7 @@ impl App {
                 self.db.ha_hosts.modify(&host, runs).await.map_err(|e| store_error(&e))?;
                 continue;
             }
-            let found = self.db.vms.get(&vm).await.map_err(|e| store_error(&e))?;
-            let from = self.db.ha_hosts.get(&host).await.map_err(|e| store_error(&e))?;
-            if let (Some(found), Some(from)) = (found, from) {
+            if let Some((found, from)) = self.waiting_still(host, vm).await? {
                 self.begin_restart(Restart { found, from, to: host }).await?;
             }
         }
@@ -260,5 +275,30 @@ impl App {
     ) {
         let (subject, pool) = (format!("vm/{vm}"), Some(record.pool));
         self.events.note(Happened { severity, kind, subject, message, pool }).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_took_up_while_others_were_restarted_is_left_to_them() {
+        let (vm, host) = (VmId::new(), HostId::new());
+        let spec = serde_json::json!({
+            "name": "web-1", "platform": { "kind": "pvh", "boot": { "kernel": "vmlinuz" } },
+            "vcpus": { "online": 1, "max": 1 }, "memory": { "target": 128, "max": 128 }, "disks": [], "nics": [],
+        });
+        let record = VmRecord::new(serde_json::from_value(spec).unwrap(), (PoolId::new(), host));
+        let kept = HaHostRecord { restart: BTreeSet::from([vm]), ..HaHostRecord::default() };
+        assert!(still_waits((vm, &record), (host, &kept)));
+        for (case, changed) in [
+            ("it is started by hand", VmRecord { held_by: Some(SagaId::new()), ..record.clone() }),
+            ("it was moved, and may run there", VmRecord { host: HostId::new(), ..record.clone() }),
+            ("it stands by", VmRecord { standby_of: Some(VmId::new()), ..record.clone() }),
+        ] {
+            assert!(!still_waits((vm, &changed), (host, &kept)), "{case}");
+        }
+        assert!(!still_waits((vm, &record), (host, &HaHostRecord::default())), "it runs again");
     }
 }
