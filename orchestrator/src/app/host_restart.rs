@@ -223,8 +223,8 @@ impl Guests for App {
         staying.map_err(|error| stays("it is not known what runs on the host", error))
     }
 
-    async fn leaving(&self, host: HostId, vms: &[VmId]) -> Result<Vec<Staying>, StepError> {
-        let leaving = self.leaving_from(host, vms).await;
+    async fn leaving(&self, host: HostId) -> Result<Vec<Staying>, StepError> {
+        let leaving = self.leaving_from(host).await;
         leaving.map_err(|error| stays("it is not known what leaves the host", error))
     }
 

@@ -1,9 +1,9 @@
-//! What still has a domain on a host that is to be empty: why, and whether it ever goes.
+//! What still has a domain on a host that is to be empty: why, and whether it ever goes; and what is on its way from there.
 //!
 //! What always holds: whatever its agent lists as a domain is named here, for the agent refuses to end a boot under any.
 
 use serde::Deserialize as _;
-use xenith_common_ids::{HostId, TaskId, VmId};
+use xenith_common_ids::{HostId, SagaId, TaskId};
 use xenith_hypervisor_agent_types::ObservedVm;
 use xenith_orchestrator_saga::{Phase, Saga as _, SagaError, SagaRecord};
 use xenith_orchestrator_types::ApiError;
@@ -51,9 +51,15 @@ fn staying(seen: &ObservedVm, home: Home, work: Work) -> Staying {
     Staying { vm: seen.vm, name: seen.name.clone(), goes, why }
 }
 
-fn moves_from(saga: &SagaRecord, host: HostId) -> bool {
-    saga.kind == VmMigrate::KIND
-        && vm_migrate::Params::deserialize(&saga.params).is_ok_and(|params| params.from == host)
+/// The VM that a saga moves away from `host`, off or running. A move that is parked is not waited for: whoever takes it up
+/// finds the host again.
+fn leaves(saga: SagaId, record: &SagaRecord, host: HostId) -> Option<Staying> {
+    if record.kind != VmMigrate::KIND || record.phase.outcome().is_some() {
+        return None;
+    }
+    let moved = vm_migrate::Params::deserialize(&record.params).ok().filter(|moved| moved.from == host)?;
+    let why = format!("is moved away still, by task {}", TaskId::from(saga));
+    Some(Staying { vm: moved.vm, name: moved.spec.name.to_string(), goes: Goes::ByItself, why })
 }
 
 impl App {
@@ -86,28 +92,13 @@ impl App {
         Ok(staying(seen, home, work))
     }
 
-    /// A move that is parked is not waited for: whoever takes it up finds the host again.
-    pub(super) async fn leaving_from(&self, host: HostId, vms: &[VmId]) -> Result<Vec<Staying>, ApiError> {
+    pub(super) async fn leaving_from(&self, host: HostId) -> Result<Vec<Staying>, ApiError> {
         let mut leaving = Vec::new();
-        for vm in vms {
-            let found = self.db.vms.get(vm).await.map_err(|error| store_error(&error))?;
-            let Some(record) = found.map(|found| found.value) else { continue };
-            let Some(saga) = record.held_by else { continue };
-            let moves = match self.engine.get(saga).await {
-                Ok(at_work) => at_work.phase.outcome().is_none() && moves_from(&at_work, host),
-                Err(SagaError::NotFound(_)) => false,
-                Err(error) => return Err(saga_error(&error)),
-            };
-            if moves {
-                let why = format!("is moved away still, by task {}", TaskId::from(saga));
-                leaving.push(Staying {
-                    vm: *vm,
-                    name: record.spec.name.to_string(),
-                    goes: Goes::ByItself,
-                    why,
-                });
-            }
-        }
+        let note = |saga, record: &SagaRecord| {
+            leaving.extend(leaves(saga, record, host));
+            None::<()>
+        };
+        self.first_unfinished(note).await?;
         Ok(leaving)
     }
 

@@ -209,11 +209,20 @@ impl App {
         &self,
         wanted: impl Fn(&SagaRecord) -> bool + Send,
     ) -> Result<Option<SagaId>, ApiError> {
+        self.first_unfinished(move |saga, record| wanted(record).then_some(saga)).await
+    }
+
+    /// What `look` finds first in the sagas that have not ended, parked ones too, the oldest first.
+    pub(super) async fn first_unfinished<T>(
+        &self,
+        mut look: impl FnMut(SagaId, &SagaRecord) -> Option<T> + Send,
+    ) -> Result<Option<T>, ApiError> {
         let mut after = None;
         loop {
             let (sagas, next) = self.engine.active(after, PAGE).await.map_err(|e| saga_error(&e))?;
-            if let Some((saga, _)) = sagas.iter().find(|(_, record)| wanted(record)) {
-                return Ok(Some(*saga));
+            let found = sagas.iter().find_map(|(saga, record)| look(*saga, record));
+            if found.is_some() {
+                return Ok(found);
             }
             match next {
                 Some(more) => after = Some(more),

@@ -176,9 +176,9 @@ pub trait Guests: Send + Sync {
     /// All that its agent lists as domains there, and whether they go.
     async fn staying(&self, host: HostId) -> Result<Vec<Staying>, StepError>;
 
-    /// Of `vms`, those whose moves away from the host have not ended. They may have no domain there any more: what was
-    /// left of them, such as disks that went along, is deleted last.
-    async fn leaving(&self, host: HostId, vms: &[VmId]) -> Result<Vec<Staying>, StepError>;
+    /// VMs whose moves away from the host have not ended, whoever began them. They may have no domain there: they are off,
+    /// or have left, and what was left of them, such as disks that went along, is deleted last.
+    async fn leaving(&self, host: HostId) -> Result<Vec<Staying>, StepError>;
 
     /// Begins to move what runs on the host and nobody works on, each VM by the sagas that [`leave_id`] names, one after
     /// the other. An error says which VM stays, and why.
@@ -319,13 +319,9 @@ impl Deps {
         Err(StepError::retryable(waits))
     }
 
-    /// Of the VMs that step *note* found there: a host that goes off would keep the moves at their last steps, and them held.
+    /// A host that goes off would keep moves away from it at the step that they are at, and their VMs held.
     async fn moves_ended<S: Saga>(&self, ctx: &StepCtx<S>, on: &OnHost) -> Result<(), StepError> {
-        let noted: Vec<VmId> = ctx.output_if_any("note").unwrap_or_default();
-        if noted.is_empty() {
-            return Ok(());
-        }
-        let leaving = self.guests()?.leaving(on.host, &noted).await?;
+        let leaving = self.guests()?.leaving(on.host).await?;
         if leaving.is_empty() {
             return Ok(());
         }

@@ -225,3 +225,33 @@ async fn who_leaves_a_host_takes_its_disks_along_where_that_is_asked_for() {
     assert_eq!(beside(&local(&all, 0), None), Vec::<String>::new());
     all.stop().await;
 }
+
+/// Off, it has no domain that would keep its host up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_goes_down_when_what_leaves_it_has_left() {
+    let mut all = Installation::with_host(SimHypervisor::builder()).await;
+    all.add_host("xen2", SimHypervisor::builder()).await;
+    web(&all).await;
+    done::<vm::PowerOff>(&all, json!({ "vm": "web-1" })).await;
+    becomes(&all, Power::Stopped).await;
+    // A byte a second.
+    let along = json!({ "vm": "web-1", "move_disks": true, "bandwidth": 1 });
+    let moves = all.admin.call::<vm::Migrate>(&of(along)).await.unwrap().task;
+    let reboot = json!({ "host": "xen1", "guests": "refuse" });
+    let reboots = all.admin.call::<host::Reboot>(&of(reboot)).await.unwrap().task;
+    let waits = format!("web-1 is moved away still, by task {moves}");
+    until("the reboot to wait for it", async || {
+        let told = all.admin.call::<task::Get>(&TaskRef { task: reboots }).await.unwrap();
+        told.message.filter(|message| message.contains(&waits))
+    })
+    .await;
+    assert_eq!(all.hosts[0].sim.system().boot, "boot-1");
+
+    all.admin.call::<task::Cancel>(&TaskRef { task: moves }).await.unwrap();
+    let task = all.wait_task(moves).await;
+    assert_eq!(task.status, TaskStatus::RolledBack, "{:?}", task.message);
+    let task = all.wait_task(reboots).await;
+    assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
+    assert_eq!(all.hosts[0].sim.system().boot, "boot-2");
+    all.stop().await;
+}
