@@ -56,16 +56,18 @@ impl App {
             hardware,
         })?;
         let wish = self.wish(call, &spec, request, &disks).await?;
+        // A host that was named brings its own pool along, which the caller may only see. What finds no room there wakes
+        // hosts, so this comes first.
+        if !call.caller.sight(Permission::Provision).covers(wish.pool, &request.tags) {
+            return Err(call.caller.forbidden(Permission::Provision));
+        }
         let placed = self.placed(&wish, self.visible_hosts(call));
         if !call.dry_run && placed.as_ref().is_err_and(|error| error.reason() == Reason::NoPlacement) {
             self.note_no_room(&wish);
         }
         let (host, placement) = placed?;
-        let pool = self.views.host(host).map_or(pool.id, |record| record.pool);
-        // A host that was named brings its own pool along, which the caller may only see.
-        if !call.caller.sight(Permission::Provision).covers(Some(pool), &request.tags) {
-            return Err(call.caller.forbidden(Permission::Provision));
-        }
+        // As in the wish: no other pool's hosts are chosen among.
+        let pool = wish.pool.unwrap_or(pool.id);
         may_give_devices(call, pool, (&[], &spec.hardware.pci))?;
         self.networks_are_of(pool, &spec.nics).await?;
         self.vm_name_is_free(&name, pool).await?;

@@ -3,7 +3,7 @@
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_orchestrator_api::{Method, auth, host, network, pool, sr, task, token, user, vdi, vm};
 use xenith_orchestrator_client::{Client, Credential, NounChanges, Update, Watch};
-use xenith_orchestrator_types::host::{AddHost, HostRef};
+use xenith_orchestrator_types::host::{AddHost, HostMaintenance, HostRef, HostStatus};
 use xenith_orchestrator_types::network::CreateNetwork;
 use xenith_orchestrator_types::pool::CreatePool;
 use xenith_orchestrator_types::sr::SrRef;
@@ -51,6 +51,35 @@ async fn a_tag_is_as_far_as_a_role_reaches() {
     let refused = api_error(viewer.call::<vm::Start>(&StartVm { vm: "prod-1".into() }).await);
     assert_eq!(refused.reason(), Reason::Forbidden);
     installation.stop().await;
+}
+
+/// A VM that finds no room wakes hosts that sleep.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_only_sees_a_pool_is_not_told_that_it_has_no_room() {
+    let mut all = Installation::with_host(SimHypervisor::builder()).await;
+    let west = CreatePool { name: "west".into(), description: String::new() };
+    let west = all.admin.call::<pool::Create>(&west).await.unwrap().id;
+    all.add_host_to(Some("west"), "xen2", SimHypervisor::builder()).await;
+    let out = HostMaintenance { host: "xen2".into(), maintenance: true };
+    all.admin.call::<host::SetMaintenance>(&out).await.unwrap();
+    let own = all.wait_host("xen1", HostStatus::Connected).await.pool;
+    let bindings = vec![
+        Binding { role: Role::Operator, scope: Scope::Pool(own) },
+        Binding { role: Role::Viewer, scope: Scope::Pool(west) },
+    ];
+    let request = CreateUser { name: "dora".into(), password: PASSWORD.into(), bindings };
+    all.admin.call::<user::Create>(&request).await.unwrap();
+    let dora = all.login("dora", PASSWORD).await.unwrap();
+    let wanted =
+        CreateVm { disks: vec![], nics: vec![], host: Some("xen2".into()), start: true, ..small("web-1") };
+    let no_room = until("xen2 is out", async || {
+        let planned = all.admin.plan::<vm::Create>(&wanted).await;
+        planned.is_err().then(|| api_error(planned))
+    })
+    .await;
+    assert_eq!(no_room.reason(), Reason::NoPlacement, "who may is told: {no_room}");
+    assert_eq!(api_error(dora.call::<vm::Create>(&wanted).await).reason(), Reason::Forbidden);
+    all.stop().await;
 }
 
 fn of(name: &str) -> AccessOf {
