@@ -9,13 +9,14 @@
 //! look, and one that is heard again is let out of maintenance and forgotten here. What a look remembers is how many looks
 //! in a row found something so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 use std::time::Instant;
 
 use time::OffsetDateTime;
 use xenith_common_ids::{HostId, PoolId, SagaId};
 use xenith_orchestrator_api::Call;
+use xenith_orchestrator_saga::SagaRecord;
 use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::balance::{BalanceGoal, BalanceMode, BalancePolicy};
 use xenith_orchestrator_types::event::Severity;
@@ -210,15 +211,18 @@ impl App {
     /// Those that are asleep first, the one that went off first before others.
     async fn powers(&self, pool: PoolId, record: &BalanceRecord) -> Result<Vec<HostPower>, ApiError> {
         let (now, wish) = (OffsetDateTime::now_utc(), self.without_room(pool));
-        let own = self.hosts_with_own_disks().await?;
+        let (own, busy) = (self.hosts_with_own_disks().await?, self.hosts_at_work().await?);
         let mut hosts = Vec::new();
         for load in self.sums(pool) {
             let Some(host) = self.views.host(load.view.host) else { continue };
             let asleep = record.asleep.iter().find(|asleep| asleep.host == load.view.host);
             let standing = standing(&load, &host, asleep, now);
-            let stays = match own.contains(&load.view.host) {
-                true => Some("has disks in an SR that no other host reaches"),
-                false => self.stays_on(&load, &host),
+            let stays = if own.contains(&load.view.host) {
+                Some("has disks in an SR that no other host reaches")
+            } else if busy.contains(&load.view.host) {
+                Some("is at work for a task")
+            } else {
+                self.stays_on(&load, &host)
             };
             let is_wanted = wish.as_ref().is_some_and(|wish| fits(wish, &as_if_on(&load.view)));
             hosts.push(HostPower { load, standing, stays, is_wanted });
@@ -250,6 +254,19 @@ impl App {
         Ok(own.flat_map(|sr| sr.record.hosts.iter().copied()).collect())
     }
 
+    /// Hosts that tasks are about which have not ended: VMs move there, or disks in an SR that others reach, too, are filled
+    /// there. All of it would break off with the host.
+    async fn hosts_at_work(&self) -> Result<HashSet<HostId>, ApiError> {
+        let mut hosts = HashSet::new();
+        let note = |_: SagaId, record: &SagaRecord| {
+            let named = record.meta.subjects.iter().filter_map(|subject| subject.strip_prefix("host/"));
+            hosts.extend(named.filter_map(|host| host.parse::<HostId>().ok()));
+            None::<()>
+        };
+        self.first_unfinished(note).await?;
+        Ok(hosts)
+    }
+
     async fn put_to_sleep(&self, pool: &Pool, record: BalanceRecord, step: &Step) -> Result<(), ApiError> {
         let found = self.db.balances.get(&pool.id).await.map_err(|error| store_error(&error))?;
         let host = self.db.hosts.get(&step.host).await.map_err(|error| store_error(&error))?;
@@ -259,7 +276,9 @@ impl App {
         if host.value.held_by.is_some() || host.value.maintenance {
             return Ok(());
         }
-        self.nothing_moves(step.host, &step.name).await?;
+        if self.hosts_at_work().await?.contains(&step.host) {
+            return Ok(());
+        }
         let now = OffsetDateTime::now_utc();
         let mut taken = record;
         taken.asleep.push(AsleepRecord { host: step.host, since: now, woken: None, failed: None });

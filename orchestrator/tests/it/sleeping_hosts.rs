@@ -3,16 +3,16 @@
 use serde_json::{Value, json};
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_orchestrator::app::PowerLooks;
-use xenith_orchestrator_api::{event, host, pool, task};
+use xenith_orchestrator_api::{event, host, pool, task, vdi};
 use xenith_orchestrator_types::balance::BalanceStatus;
 use xenith_orchestrator_types::event::ListEvents;
 use xenith_orchestrator_types::host::{Host, HostRef, HostStatus};
 use xenith_orchestrator_types::pool::PoolRef;
-use xenith_orchestrator_types::task::{ListTasks, TaskStatus};
+use xenith_orchestrator_types::task::{ListTasks, TaskRef, TaskStatus};
 
 use crate::harness::{Installation, until};
 use crate::power::Fake;
-use crate::shared_storage::of;
+use crate::shared_storage::{of, sharing};
 
 async fn status(all: &Installation) -> BalanceStatus {
     all.admin.call::<pool::BalanceStatus>(&PoolRef { pool: "default".into() }).await.unwrap()
@@ -103,5 +103,32 @@ async fn a_host_sleeps_while_the_others_do_without_it() {
     let said = reason(&all, "host.woken").await;
     assert_eq!(said, "xen2 is switched on: of the pool 1 host is on, and 2 must be");
     reason(&all, "host.awake").await;
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_fills_a_disk_stays_up() {
+    let (all, fake) = (sharing().await, Fake::new().await);
+    all.admin.call::<host::SetPowerControl>(&of(fake.settings("xen2", "right"))).await.unwrap();
+    // In an SR that the other host reaches, too, and waiting for who sends it.
+    let upload = json!({ "name": "data", "host": "xen2", "sr": "nas", "capacity": 1 << 20 });
+    let fills = all.admin.call::<vdi::Upload>(&of(upload)).await.unwrap().task;
+    let mut looks = PowerLooks::default();
+    let by_load = json!({ "mode": "automatic", "goal": "density", "power_hosts": true });
+    set(&all, by_load).await;
+    set(&all, json!({ "hosts_on": 1, "power_cool_down_minutes": 0 })).await;
+    for _ in 0..8 {
+        look(&all, &mut looks).await;
+    }
+    assert!(status(&all).await.asleep.is_empty(), "a disk is filled there");
+
+    all.admin.call::<task::Cancel>(&TaskRef { task: fills }).await.unwrap();
+    let task = all.wait_task(fills).await;
+    assert_eq!(task.status, TaskStatus::RolledBack, "{:?}", task.message);
+    until("it goes off", async || {
+        look(&all, &mut looks).await;
+        all.hosts[1].sim.is_off().then_some(())
+    })
+    .await;
     all.stop().await;
 }
