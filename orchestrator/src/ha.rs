@@ -24,7 +24,7 @@ pub struct HaPoolRecord {
     pub priorities: BTreeMap<VmId, RestartPriority>,
 }
 
-/// A host that is armed, or was.
+/// A host that is armed, may be, or was: from before it is told so until it has said that it is not.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HaHostRecord {
     /// By its lease it can be fenced: it is armed, and another host has seen its lease.

@@ -15,7 +15,7 @@ use xenith_common_ids::{HostId, OperationId, PoolId, VmId};
 use xenith_hypervisor_agent_api::{Command, Envelope, VmAction};
 use xenith_hypervisor_agent_client::AgentClient;
 use xenith_hypervisor_agent_types::ha::{Arms, HaAnswer, HaRequest, HaState, SeenLease};
-use xenith_orchestrator_store::StoreError;
+use xenith_orchestrator_store::{Expect, StoreError, Transaction};
 use xenith_orchestrator_types::event::Severity;
 
 use super::App;
@@ -210,6 +210,9 @@ impl App {
                 return Ok(());
             }
         };
+        if matches!(request, HaRequest::Arm(_)) && !self.ha_may_arm(turn.host).await? {
+            return Ok(());
+        }
         let problem = match timeout(timing.beat(), client.ha(self.fleet.epoch(), &request)).await {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(error.to_string()),
@@ -217,6 +220,24 @@ impl App {
         };
         self.ha.note_problem(turn.host, problem);
         Ok(())
+    }
+
+    /// Written before the host is told, and with the host as it was read: who is about to end its boot says that in its
+    /// record, and then either finds this one and waits until it is gone, or the host is not armed.
+    async fn ha_may_arm(&self, host: HostId) -> Result<bool, StoreError> {
+        let known = self.db.hosts.get(&host).await?;
+        let Some(known) = known.filter(|known| !known.value.is_disarmed()) else { return Ok(false) };
+        if self.db.ha_hosts.get(&host).await?.is_some() {
+            return Ok(true);
+        }
+        let commit = self.db.hosts.require_in(Transaction::new(), &host, Expect::At(known.revision));
+        let commit = self.db.ha_hosts.insert_in(commit, &host, &HaHostRecord::default());
+        match self.db.store.commit(commit).await {
+            Ok(_) => Ok(true),
+            // The next round looks again.
+            Err(error) if error.is_conflict() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// What is to run again when this host dies; and what is to run again because it was booted.

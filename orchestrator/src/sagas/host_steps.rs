@@ -363,7 +363,8 @@ impl Deps {
             return Err(StepError::retryable(message));
         }
         self.db.hosts.modify(&on.host, |record| record.disarmed = true).await?;
-        match kept {
+        // Behind that write, which whoever is about to arm the host trips over.
+        match self.db.ha_hosts.get(&on.host).await? {
             // What was restored from a backup is told nothing, and is armed or not: nobody goes by its lease.
             Some(kept) if !kept.value.rests => {
                 Err(StepError::retryable(format!("{} is armed still for high availability", on.name)))

@@ -6,7 +6,7 @@ use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_sim::{Failure, FaultRule, Foreign, Operation, SimHypervisor};
 use xenith_hypervisor_agent_types::Power;
 use xenith_hypervisor_agent_types::system::PackagesDone;
-use xenith_orchestrator_api::{event, host, pool, task, vm};
+use xenith_orchestrator_api::{event, ha, host, pool, task, vm};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::event::ListEvents;
 use xenith_orchestrator_types::ha::HaHostState;
@@ -51,6 +51,24 @@ async fn its_vms_leave_and_its_reboot_is_no_death() {
     assert!(!xen1(&all).await.maintenance);
     is(&all, "xen1", HaHostState::Armed).await;
     assert_eq!((events(&all, "host.rebooted").await, events(&all, "host.fenced").await), (1, 0));
+    all.stop().await;
+}
+
+/// Without another host nobody has seen its lease, and nobody goes by it. Its watchdog runs all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_has_just_been_armed_goes_off_without_its_watchdog() {
+    let mut all = sharing().await;
+    all.hosts[1].stop_agent().await;
+    let enable = json!({ "pool": "default", "sr": "nas", "lease_s": 9, "watchdog_s": 1, "beat_s": 1 });
+    all.admin.call::<ha::Enable>(&of(enable)).await.unwrap();
+    let bites = |all: &Installation| all.hosts[0].sim.watchdog().bites_at.is_some();
+    until("its watchdog to run", async || bites(&all).then_some(())).await;
+    let begun = all.admin.call::<host::Shutdown>(&of(xen1_with("refuse"))).await.unwrap().task;
+    until("the host is told to go off", async || all.hosts[0].sim.is_off().then_some(())).await;
+    assert!(!bites(&all), "it would be started again while it goes down");
+    all.hosts[0].stop_agent().await;
+    let task = all.wait_task(begun).await;
+    assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
     all.stop().await;
 }
 
