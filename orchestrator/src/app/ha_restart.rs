@@ -35,11 +35,28 @@ struct Restart {
     to: HostId,
 }
 
-/// Whether a VM waits to run again, of those that went down with `host`. Many are begun in one round: while others were,
-/// somebody may have begun to work on it, or have moved it.
+/// Of a VM that went down with its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Waits,
+    /// Until nobody works on it.
+    Held,
+    /// It has gone, is another host's by now, or stands by for the VM that has taken over from it.
+    Over,
+}
+
+fn standing(record: Option<&VmRecord>, host: HostId) -> Standing {
+    match record {
+        Some(record) if record.host != host => Standing::Over,
+        Some(record) if record.held_by.is_some() => Standing::Held,
+        Some(record) if record.standby_of.is_none() => Standing::Waits,
+        Some(_) | None => Standing::Over,
+    }
+}
+
+/// Many are begun in one round: while others were, somebody may have begun to work on a VM, or have moved it.
 fn still_waits((vm, record): (VmId, &VmRecord), (host, kept): (HostId, &HaHostRecord)) -> bool {
-    let is_free = record.held_by.is_none() && record.standby_of.is_none();
-    is_free && record.host == host && kept.restart.contains(&vm)
+    standing(Some(record), host) == Standing::Waits && kept.restart.contains(&vm)
 }
 
 impl App {
@@ -62,7 +79,7 @@ impl App {
         Ok(())
     }
 
-    /// What waits to run again, without what has gone or is another host's by now.
+    /// What waits to run again. What does not any more is struck off.
     async fn ha_stranded(
         &self,
         host: HostId,
@@ -73,13 +90,14 @@ impl App {
         let mut over = BTreeSet::new();
         for vm in &record.restart {
             let found = self.db.vms.get(vm).await?.map(|found| found.value);
-            let Some(found) = found.filter(|found| found.host == host) else {
-                over.insert(*vm);
-                continue;
+            let found = match (standing(found.as_ref(), host), found) {
+                (Standing::Waits, Some(found)) => found,
+                (Standing::Held, _) => continue,
+                (Standing::Over | Standing::Waits, _) => {
+                    over.insert(*vm);
+                    continue;
+                }
             };
-            if found.held_by.is_some() || found.standby_of.is_some() {
-                continue;
-            }
             if let Some(other) = self.has_too(host, *vm) {
                 self.tell_of_other((host, *vm), other, &found).await;
             } else {
@@ -282,14 +300,19 @@ impl App {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_somebody_took_up_while_others_were_restarted_is_left_to_them() {
-        let (vm, host) = (VmId::new(), HostId::new());
+    /// On this host, and nobody works on it.
+    fn record(host: HostId) -> VmRecord {
         let spec = serde_json::json!({
             "name": "web-1", "platform": { "kind": "pvh", "boot": { "kernel": "vmlinuz" } },
             "vcpus": { "online": 1, "max": 1 }, "memory": { "target": 128, "max": 128 }, "disks": [], "nics": [],
         });
-        let record = VmRecord::new(serde_json::from_value(spec).unwrap(), (PoolId::new(), host));
+        VmRecord::new(serde_json::from_value(spec).unwrap(), (PoolId::new(), host))
+    }
+
+    #[test]
+    fn what_somebody_took_up_while_others_were_restarted_is_left_to_them() {
+        let (vm, host) = (VmId::new(), HostId::new());
+        let record = record(host);
         let kept = HaHostRecord { restart: BTreeSet::from([vm]), ..HaHostRecord::default() };
         assert!(still_waits((vm, &record), (host, &kept)));
         for (case, changed) in [
@@ -300,5 +323,26 @@ mod tests {
             assert!(!still_waits((vm, &changed), (host, &kept)), "{case}");
         }
         assert!(!still_waits((vm, &record), (host, &HaHostRecord::default())), "it runs again");
+    }
+
+    #[test]
+    fn a_vm_that_another_one_has_taken_over_from_is_waited_for_no_more() {
+        let host = HostId::new();
+        let record = record(host);
+        let held = Some(SagaId::new());
+        let stands_by = VmRecord { standby_of: Some(VmId::new()), ..record.clone() };
+        for (case, record, expected) in [
+            ("it went down", Some(record.clone()), Standing::Waits),
+            (
+                "another one is taking over",
+                Some(VmRecord { held_by: held, ..stands_by.clone() }),
+                Standing::Held,
+            ),
+            ("that runs instead", Some(stands_by), Standing::Over),
+            ("it is another host's", Some(VmRecord { host: HostId::new(), ..record }), Standing::Over),
+            ("it was deleted", None, Standing::Over),
+        ] {
+            assert_eq!(standing(record.as_ref(), host), expected, "{case}");
+        }
     }
 }
