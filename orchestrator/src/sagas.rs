@@ -191,6 +191,17 @@ fn step_error(error: &AgentClientError) -> StepError {
     if passing { StepError::retryable(error.to_string()) } else { StepError::permanent(error.to_string()) }
 }
 
+/// Of a start. A VM that runs already, or that the host does something else with, was not touched by it: what runs there is
+/// another run, which no undo of this one may end.
+fn start_error(error: &AgentClientError) -> StepError {
+    match error {
+        AgentClientError::Refused(fault) if fault.reason == FaultReason::WrongState => {
+            StepError::untouched(error.to_string())
+        }
+        _ => step_error(error),
+    }
+}
+
 impl Deps {
     #[must_use]
     pub fn new(db: Db) -> Self {
@@ -363,7 +374,9 @@ impl Deps {
     ) -> Result<(), StepError> {
         self.rules_first(host, vm).await?;
         let cpu_level = self.cpu_level(host).await?;
-        self.tell_vm(ctx, host, vm, VmAction::Start { incarnation, cpu_level }).await?;
+        let command = Command::Vm { vm, action: VmAction::Start { incarnation, cpu_level } };
+        let started = self.send_as(ctx, ctx.operation_id(), host, command).await;
+        started.map_err(|error| error.map_or_else(|| host_removed(host), |error| start_error(&error)))?;
         let runs = |seen: Option<&ObservedVm>| seen.is_some_and(|seen| seen.incarnation == Some(incarnation));
         let _told_later = self.fleet()?.wait_for(vm, TOLD_WITHIN, runs).await;
         Ok(())

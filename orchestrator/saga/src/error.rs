@@ -24,6 +24,14 @@ pub enum StepError {
         #[source]
         source: Option<Source>,
     },
+    /// Will not succeed, and no try of it has changed anything: the saga unwinds from the step before. Its undo would take
+    /// back what is another's.
+    #[error("{message}")]
+    Untouched {
+        message: String,
+        #[source]
+        source: Option<Source>,
+    },
     /// The step stopped because it was asked to.
     #[error("the step stopped because the operation was cancelled")]
     Cancelled,
@@ -38,6 +46,10 @@ impl StepError {
         Self::Permanent { message: message.into(), source: None }
     }
 
+    pub fn untouched(message: impl Into<String>) -> Self {
+        Self::Untouched { message: message.into(), source: None }
+    }
+
     /// Keeps the error that caused it.
     #[must_use]
     pub fn because(self, cause: impl Into<Source>) -> Self {
@@ -45,6 +57,7 @@ impl StepError {
         match self {
             Self::Retryable { message, .. } => Self::Retryable { message, source },
             Self::Permanent { message, .. } => Self::Permanent { message, source },
+            Self::Untouched { message, .. } => Self::Untouched { message, source },
             Self::Cancelled => Self::Cancelled,
         }
     }

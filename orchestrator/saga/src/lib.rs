@@ -31,7 +31,7 @@
 //! * The list of steps is fixed and logged at the start. If the code's list for the same kind and version differs
 //!   after an upgrade, the saga parks instead of running something else.
 //! * Undo runs from the step that failed (it may have half happened) back to the first. It must bear that its
-//!   step never ran.
+//!   step never ran. A step that says that it has changed nothing ([`StepError::Untouched`]) is not undone.
 //! * One engine runs a saga. An engine takes the next epoch from the store when it opens and writes it into each
 //!   record; every write is a compare-and-set, so an engine that lost its sagas to a newer one fails its next
 //!   write and stops ([`SagaError::Fenced`] in its log, no effect). What a step sends to an agent carries the

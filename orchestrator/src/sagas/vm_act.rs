@@ -10,7 +10,7 @@ use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::{FaultReason, ObservedVm, Power, VmSpec};
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 
-use super::{AGENT_RETURNS, Deps, TOLD_WITHIN, host_removed, nothing, step_error};
+use super::{AGENT_RETURNS, Deps, TOLD_WITHIN, host_removed, nothing, start_error, step_error};
 
 #[derive(Clone)]
 pub struct VmAct(pub Arc<Deps>);
@@ -117,6 +117,7 @@ impl Deps {
         action: VmAction,
         otherwise: Option<Otherwise>,
     ) -> Result<(), StepError> {
+        let starts = matches!(action, VmAction::Start { .. });
         let refused = match self.send_as(ctx, ctx.operation_id(), host, Command::Vm { vm, action }).await {
             Ok(_) => return Ok(()),
             Err(error) => error.ok_or_else(|| host_removed(host))?,
@@ -137,6 +138,7 @@ impl Deps {
             AgentClientError::Unreachable { .. } => StepError::retryable(format!(
                 "{refused}; it is not known whether it took the request, which may be done all the same"
             )),
+            _ if starts => start_error(&refused),
             _ => step_error(&refused),
         })
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use xenith_common_ids::IncarnationId;
 use xenith_hypervisor_agent_sim::{Delay, FaultRule, Manners, Operation, SimHypervisor};
 use xenith_hypervisor_agent_types::Power;
 use xenith_orchestrator_api::{audit, host, task, vm};
@@ -178,6 +179,30 @@ async fn a_guest_that_is_not_down_in_time_is_powered_off_in_the_right_words() {
         assert_eq!(all.wait_task(task).await.status, TaskStatus::Done, "{name}");
         assert_eq!(all.vm(name).await.power, Power::Stopped, "{name}");
     }
+    all.stop().await;
+}
+
+/// The run of web-1, while it runs.
+async fn run_of(all: &Installation) -> Option<IncarnationId> {
+    let vm = all.vm("web-1").await;
+    vm.observed.filter(|_| vm.power == Power::Running)?.incarnation
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_that_is_started_again_runs_on() {
+    let all = Installation::with_host(SimHypervisor::builder()).await;
+    let start = StartVm { vm: "web-1".into() };
+    all.run::<vm::Create>(&small("web-1")).await;
+    assert_eq!(all.run::<vm::Start>(&start).await.status, TaskStatus::Done);
+    let run = until("it to run", async || run_of(&all).await).await;
+    let ended = all.hosts[0].sim.calls(Operation::Destroy);
+    let task = all.run::<vm::Start>(&start).await;
+    assert_eq!(task.status, TaskStatus::RolledBack);
+    let said = task.message.unwrap_or_default();
+    assert!(said.contains("runs already"), "{said}");
+    assert_eq!(all.hosts[0].sim.calls(Operation::Destroy), ended, "nobody asked for it to be powered off");
+    assert_eq!(run_of(&all).await, Some(run));
+    assert_eq!(all.run::<vm::PowerOff>(&named("web-1")).await.status, TaskStatus::Done, "it is free");
     all.stop().await;
 }
 

@@ -134,19 +134,24 @@ impl Runner<'_> {
         let name = &record.steps[step];
         let failed = format!("{name}: {}", error.chain());
         let no_return = self.live.point_of_no_return(step);
+        let first = match &error {
+            StepError::Untouched { .. } => step.checked_sub(1),
+            _ => Some(step),
+        };
         let next = self
             .advance(|record| {
                 let reason = match (&record.cancel, &error) {
                     (Some(cancel), StepError::Cancelled) => cancelled_by(&cancel.by),
                     _ => failed,
                 };
-                record.phase = match no_return {
-                    None => Phase::Unwinding { step, reason },
-                    Some(passed) => {
+                match (no_return, first) {
+                    (None, Some(step)) => record.phase = Phase::Unwinding { step, reason },
+                    (None, None) => record.end(Outcome::RolledBack { reason }),
+                    (Some(passed), _) => {
                         let reason = format!("{reason} (cannot be rolled back since the step {passed:?})");
-                        parked_as_is(&record.phase, reason)
+                        record.phase = parked_as_is(&record.phase, reason);
                     }
-                };
+                }
             })
             .await?;
         if let Phase::Unwinding { reason, .. } = &next.phase {

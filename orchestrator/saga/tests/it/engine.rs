@@ -88,6 +88,23 @@ async fn outcomes_of_trouble() {
 }
 
 #[tokio::test]
+async fn a_step_that_has_changed_nothing_is_not_undone() {
+    for (taken, log) in [
+        ("plant elm", &["survey", "plant oak", "plant elm", "fell oak"][..]),
+        ("plant oak", &["survey", "plant oak"]),
+        ("survey", &["survey"]),
+    ] {
+        let garden = Garden::default();
+        garden.taken.lock().unwrap().insert(taken.to_owned());
+        let (bench, id, outcome) = run(&garden, trees(&["oak", "elm"])).await;
+        let reason = format!("{}: another's", taken.replace(' ', ":"));
+        assert_eq!(outcome, Outcome::RolledBack { reason }, "{taken}");
+        assert_eq!(garden.log(), log, "{taken}");
+        assert!(bench.engine.get(id).await.unwrap().ended.is_some(), "{taken}");
+    }
+}
+
+#[tokio::test]
 async fn an_overdue_step_unwinds() {
     let garden = Garden::default();
     garden.close("water");

@@ -18,6 +18,8 @@ pub struct Garden {
     pub log: Arc<Mutex<Vec<String>>>,
     /// Names of steps (or `undo name`) that fail so: (times, retryable).
     pub trouble: Arc<Mutex<BTreeMap<String, (u32, bool)>>>,
+    /// Steps that find that somebody else is at it, and change nothing.
+    pub taken: Arc<Mutex<BTreeSet<String>>>,
     /// Steps that wait until they are let go or cancelled.
     pub gates: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -47,6 +49,9 @@ impl Garden {
         self.log.lock().unwrap().push(name.to_owned());
         while self.gates.lock().unwrap().contains(name) {
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if self.taken.lock().unwrap().contains(name) {
+            return Err(StepError::untouched("another's"));
         }
         let mut trouble = self.trouble.lock().unwrap();
         match trouble.get_mut(name) {
