@@ -37,8 +37,6 @@ struct Turn {
     /// What it is to be armed with.
     wanted: Option<Arms>,
     record: HaHostRecord,
-    /// VMs that sagas work on.
-    held: Arc<BTreeSet<VmId>>,
 }
 
 /// Until the orchestrator stops.
@@ -82,7 +80,6 @@ impl App {
         if pools.is_empty() && kept.is_empty() {
             return Ok(turns);
         }
-        let held: Arc<BTreeSet<VmId>> = Arc::new(self.views.held().into_iter().map(|(vm, _)| vm).collect());
         for (host, known) in self.views.hosts() {
             let wanted = pools.get(&known.pool).filter(|_| !known.is_disarmed()).map(|record| record.arms);
             let record = kept.remove(&host).map(|record| record.value);
@@ -90,8 +87,7 @@ impl App {
                 continue;
             }
             if wanted.is_some() || record.is_some() {
-                let (record, held) = (record.unwrap_or_default(), Arc::clone(&held));
-                turns.push(Turn { host, known, wanted, record, held });
+                turns.push(Turn { host, known, wanted, record: record.unwrap_or_default() });
             }
         }
         // Those of hosts that were removed.
@@ -253,9 +249,15 @@ impl App {
         }
         let Some(seen) = self.fleet.state(turn.host).filter(|seen| seen.is_heard()) else { return Ok(()) };
         let runs = seen.vms().into_iter().filter(|vm| vm.power.has_domain()).map(|vm| vm.vm);
-        // One that is being started, or moved here, may not be seen yet.
-        let coming = turn.record.running.intersection(&turn.held).copied();
-        let running: BTreeSet<VmId> = runs.chain(coming).collect();
+        let mut running: BTreeSet<VmId> = runs.collect();
+        // One that is being started, or moved here, may not be seen yet. The store says whether: the read model may not have
+        // heard of a restart that was begun a moment ago.
+        let unseen: Vec<VmId> = turn.record.running.difference(&running).copied().collect();
+        for vm in unseen {
+            if self.db.vms.get(&vm).await?.is_some_and(|found| found.value.held_by.is_some()) {
+                running.insert(vm);
+            }
+        }
         if running != turn.record.running {
             self.db.ha_hosts.modify(&turn.host, |kept| kept.running.clone_from(&running)).await?;
         }
