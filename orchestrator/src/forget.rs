@@ -28,17 +28,26 @@ pub async fn host_in(
 ) -> Result<Transaction, StoreError> {
     let mut pieces = Pieces::new(db).sparing(SPARE);
     for vm in vms {
-        let Some(record) = db.vms.get(vm).await? else { continue };
+        // It may have left since it was listed: high availability gives the VMs of a dead host to others.
+        let found = db.vms.get(vm).await?.filter(|found| found.value.host == host.key);
+        let Some(record) = found else { continue };
         for snapshot in snapshots::of_vm(db, *vm).await? {
             pieces.add(snapshots::delete_in(db, Transaction::new(), snapshot.key, *vm)).await?;
         }
-        let mut forget = db.vms.require_in(Transaction::new(), vm, Expect::At(record.revision));
+        // That somebody has taken hold of is not let go: no commit finds what this demands.
+        let expect =
+            if record.value.held_by.is_some() { Expect::Absent } else { Expect::At(record.revision) };
+        let mut forget = db.vms.require_in(Transaction::new(), vm, expect);
         forget = db.vms.delete_in(forget, vm);
         forget = records::follow(db, forget, *vm, (Some(&record.value), None), vdis).await?;
         pieces.add(forget).await?;
     }
     for vdi in vdis {
-        pieces.add(db.vdis.delete_in(Transaction::new(), vdi)).await?;
+        // A disk goes along with its VM.
+        let found = db.vdis.get(vdi).await?.filter(|found| found.value.host == host.key);
+        let Some(record) = found else { continue };
+        let forget = db.vdis.require_in(Transaction::new(), vdi, Expect::At(record.revision));
+        pieces.add(db.vdis.delete_in(forget, vdi)).await?;
     }
     let (srs, _) = db.srs.all().await?;
     for sr in srs.iter().filter(|sr| sr.value.hosts.contains(&host.key)) {
@@ -222,6 +231,28 @@ mod tests {
         world.db.vms.modify(&world.vms[0], hold).await.unwrap();
         assert!(world.db.store.commit(last).await.unwrap_err().is_conflict());
         assert_eq!(world.left().await, (2, 6));
+    }
+
+    #[tokio::test]
+    async fn a_vm_that_was_taken_hold_of_since_it_was_listed_is_a_conflict() {
+        let world = World::new(1).await;
+        let hold = |record: &mut VmRecord| record.held_by = Some(SagaId::new());
+        world.db.vms.modify(&world.vms[0], hold).await.unwrap();
+        assert!(world.forget().await.unwrap_err().is_conflict());
+        assert_eq!(world.left().await, (2, 6));
+    }
+
+    /// By high availability, and it may run there.
+    #[tokio::test]
+    async fn a_vm_that_another_host_got_since_it_was_listed_stays() {
+        let world = World::new(2).await;
+        let (moved, other) = (world.vms[0], world.other);
+        world.db.vms.modify(&moved, |record| record.host = other).await.unwrap();
+        let spec = world.db.vms.get(&moved).await.unwrap().unwrap().value.spec;
+        world.db.vdis.modify(&spec.disks[0].vdi, |vdi| vdi.host = other).await.unwrap();
+        world.forget().await.unwrap();
+        assert_eq!(world.left().await, (0, 6), "all of it is there, and nothing else");
+        assert!(world.db.vms.get(&moved).await.unwrap().is_some());
     }
 
     #[tokio::test]
