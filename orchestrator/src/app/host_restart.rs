@@ -223,9 +223,9 @@ impl Guests for App {
         staying.map_err(|error| stays("it is not known what runs on the host", error))
     }
 
-    async fn leaving(&self, host: HostId) -> Result<Vec<Staying>, StepError> {
-        let leaving = self.leaving_from(host).await;
-        leaving.map_err(|error| stays("it is not known what leaves the host", error))
+    async fn moving(&self, host: HostId) -> Result<Vec<Staying>, StepError> {
+        let moving = self.moving_at(host).await;
+        moving.map_err(|error| stays("it is not known what moves from the host or there", error))
     }
 
     async fn move_away(

@@ -1,4 +1,4 @@
-//! What still has a domain on a host that is to be empty: why, and whether it ever goes; and what is on its way from there.
+//! What still has a domain on a host that is to be empty: why, and whether it ever goes; and what is on its way.
 //!
 //! What always holds: whatever its agent lists as a domain is named here, for the agent refuses to end a boot under any.
 
@@ -51,14 +51,21 @@ fn staying(seen: &ObservedVm, home: Home, work: Work) -> Staying {
     Staying { vm: seen.vm, name: seen.name.clone(), goes, why }
 }
 
-/// The VM that a saga moves away from `host`, off or running. A move that is parked is not waited for: whoever takes it up
-/// finds the host again.
-fn leaves(saga: SagaId, record: &SagaRecord, host: HostId) -> Option<Staying> {
+/// The VM that a saga moves away from `host`, or there, off or running. A move that is parked is not waited for: whoever takes
+/// it up finds the host again.
+fn moving(saga: SagaId, record: &SagaRecord, host: HostId) -> Option<Staying> {
     if record.kind != VmMigrate::KIND || record.phase.outcome().is_some() {
         return None;
     }
-    let moved = vm_migrate::Params::deserialize(&record.params).ok().filter(|moved| moved.from == host)?;
-    let why = format!("is moved away still, by task {}", TaskId::from(saga));
+    let moved = vm_migrate::Params::deserialize(&record.params).ok()?;
+    let way = if moved.from == host {
+        "is moved away still"
+    } else if moved.to == host {
+        "is moved there still"
+    } else {
+        return None;
+    };
+    let why = format!("{way}, by task {}", TaskId::from(saga));
     Some(Staying { vm: moved.vm, name: moved.spec.name.to_string(), goes: Goes::ByItself, why })
 }
 
@@ -92,14 +99,14 @@ impl App {
         Ok(staying(seen, home, work))
     }
 
-    pub(super) async fn leaving_from(&self, host: HostId) -> Result<Vec<Staying>, ApiError> {
-        let mut leaving = Vec::new();
-        let note = |saga, record: &SagaRecord| {
-            leaving.extend(leaves(saga, record, host));
+    pub(super) async fn moving_at(&self, host: HostId) -> Result<Vec<Staying>, ApiError> {
+        let mut found = Vec::new();
+        let note = |saga: SagaId, record: &SagaRecord| {
+            found.extend(moving(saga, record, host));
             None::<()>
         };
         self.first_unfinished(note).await?;
-        Ok(leaving)
+        Ok(found)
     }
 
     /// Adds to a plan what it cannot move: domains that never leave the host.

@@ -176,9 +176,9 @@ pub trait Guests: Send + Sync {
     /// All that its agent lists as domains there, and whether they go.
     async fn staying(&self, host: HostId) -> Result<Vec<Staying>, StepError>;
 
-    /// VMs whose moves away from the host have not ended, whoever began them. They may have no domain there: they are off,
-    /// or have left, and what was left of them, such as disks that went along, is deleted last.
-    async fn leaving(&self, host: HostId) -> Result<Vec<Staying>, StepError>;
+    /// VMs whose moves away from the host, or there, have not ended, whoever began them. They may have no domain there: they
+    /// are off, have not come yet, or have left, and what was left of them, such as disks that went along, is deleted last.
+    async fn moving(&self, host: HostId) -> Result<Vec<Staying>, StepError>;
 
     /// Begins to move what runs on the host and nobody works on, each VM by the sagas that [`leave_id`] names, one after
     /// the other. An error says which VM stays, and why.
@@ -319,13 +319,13 @@ impl Deps {
         Err(StepError::retryable(waits))
     }
 
-    /// A host that goes off would keep moves away from it at the step that they are at, and their VMs held.
+    /// A host that goes off would keep moves at the step that they are at, and their VMs held.
     async fn moves_ended<S: Saga>(&self, ctx: &StepCtx<S>, on: &OnHost) -> Result<(), StepError> {
-        let leaving = self.guests()?.leaving(on.host).await?;
-        if leaving.is_empty() {
+        let moving = self.guests()?.moving(on.host).await?;
+        if moving.is_empty() {
             return Ok(());
         }
-        let waits = format!("{} is not empty yet: {}", on.name, named(&leaving));
+        let waits = format!("{} is not empty yet: {}", on.name, named(&moving));
         ctx.progress(0, waits.clone());
         Err(StepError::retryable(waits))
     }

@@ -226,9 +226,9 @@ async fn who_leaves_a_host_takes_its_disks_along_where_that_is_asked_for() {
     all.stop().await;
 }
 
-/// Off, it has no domain that would keep its host up.
+/// Off, it has no domain that would keep a host up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_goes_down_when_what_leaves_it_has_left() {
+async fn hosts_go_down_when_what_moves_between_them_has_moved() {
     let mut all = Installation::with_host(SimHypervisor::builder()).await;
     all.add_host("xen2", SimHypervisor::builder()).await;
     web(&all).await;
@@ -237,21 +237,27 @@ async fn a_host_goes_down_when_what_leaves_it_has_left() {
     // A byte a second.
     let along = json!({ "vm": "web-1", "move_disks": true, "bandwidth": 1 });
     let moves = all.admin.call::<vm::Migrate>(&of(along)).await.unwrap().task;
-    let reboot = json!({ "host": "xen1", "guests": "refuse" });
-    let reboots = all.admin.call::<host::Reboot>(&of(reboot)).await.unwrap().task;
-    let waits = format!("web-1 is moved away still, by task {moves}");
-    until("the reboot to wait for it", async || {
-        let told = all.admin.call::<task::Get>(&TaskRef { task: reboots }).await.unwrap();
-        told.message.filter(|message| message.contains(&waits))
-    })
-    .await;
-    assert_eq!(all.hosts[0].sim.system().boot, "boot-1");
+    let mut reboots = Vec::new();
+    for (host, way) in [("xen1", "away"), ("xen2", "there")] {
+        let reboot = json!({ "host": host, "guests": "refuse" });
+        let begun = all.admin.call::<host::Reboot>(&of(reboot)).await.unwrap().task;
+        let waits = format!("{host} is not empty yet: web-1 is moved {way} still, by task {moves}");
+        until(&format!("{host} to wait for it"), async || {
+            let told = all.admin.call::<task::Get>(&TaskRef { task: begun }).await.unwrap();
+            told.message.filter(|message| *message == waits)
+        })
+        .await;
+        reboots.push(begun);
+    }
+    assert!(all.hosts.iter().all(|host| host.sim.system().boot == "boot-1"));
 
     all.admin.call::<task::Cancel>(&TaskRef { task: moves }).await.unwrap();
     let task = all.wait_task(moves).await;
     assert_eq!(task.status, TaskStatus::RolledBack, "{:?}", task.message);
-    let task = all.wait_task(reboots).await;
-    assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
-    assert_eq!(all.hosts[0].sim.system().boot, "boot-2");
+    for begun in reboots {
+        let task = all.wait_task(begun).await;
+        assert_eq!(task.status, TaskStatus::Done, "{}: {:?}", task.title, task.message);
+    }
+    assert!(all.hosts.iter().all(|host| host.sim.system().boot == "boot-2"));
     all.stop().await;
 }
