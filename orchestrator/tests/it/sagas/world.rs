@@ -9,12 +9,13 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
-use xenith_common_ids::{Epoch, HostId, NetworkId, PoolId, SagaId, UserId};
+use xenith_common_ids::{Epoch, HostId, NetworkId, PoolId, SagaId, UserId, VmId};
 use xenith_common_pki::{KeyAndRequest, LiveIdentity, client_config};
 use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent::agent::Agent;
@@ -39,12 +40,13 @@ use xenith_orchestrator::model::HostRecord;
 use xenith_orchestrator::networking::Networking;
 use xenith_orchestrator::readers::Readers;
 use xenith_orchestrator::rpc::RateLimit;
+use xenith_orchestrator::sagas::host_steps::{Behalf, Guests, LocalDisks, Staying};
 use xenith_orchestrator::sagas::{Deps, registry};
 use xenith_orchestrator::secret::Vault;
 use xenith_orchestrator::views::{TaskList, Views};
 use xenith_orchestrator_api::{Call, Caller, Method, Registrar};
 use xenith_orchestrator_saga::harness::Subject;
-use xenith_orchestrator_saga::{EngineConfig, Outcome, SagaEngine, SagaRegistry};
+use xenith_orchestrator_saga::{EngineConfig, Outcome, SagaEngine, SagaRegistry, StepError};
 use xenith_orchestrator_store::{MemoryStore, ScanRequest, StateStore};
 use xenith_orchestrator_types::network::Network;
 use xenith_orchestrator_types::pool::Pool;
@@ -207,7 +209,34 @@ struct Host {
     agent: Option<Agent>,
 }
 
+/// Hosts that go down here have no VMs, and none moves. An application lives no longer than a call.
+struct NoGuests;
+
+#[async_trait]
+impl Guests for NoGuests {
+    fn running(&self, _: HostId) -> Vec<VmId> {
+        vec![]
+    }
+
+    async fn staying(&self, _: HostId) -> Result<Vec<Staying>, StepError> {
+        Ok(vec![])
+    }
+
+    async fn moving(&self, _: HostId) -> Result<Vec<Staying>, StepError> {
+        Ok(vec![])
+    }
+
+    async fn move_away(&self, _: (SagaId, HostId), _: LocalDisks, _: &Behalf) -> Result<(), StepError> {
+        Ok(())
+    }
+
+    async fn shut_down(&self, _: HostId, _: &Behalf) -> Result<(), StepError> {
+        Ok(())
+    }
+}
+
 struct Inner {
+    _guests: Arc<dyn Guests>,
     folder: TempDir,
     store: MemoryStore,
     db: Db,
@@ -298,7 +327,10 @@ impl World {
         let events = Events::open(db.clone(), &tasks).await.unwrap();
         let networking = Networking::new(db.clone(), Arc::clone(&fleet), Arc::clone(&views), events);
         deps.set_networking(&networking);
+        let guests: Arc<dyn Guests> = Arc::new(NoGuests);
+        deps.set_guests(Arc::downgrade(&guests));
         let world = Self(Arc::new(Inner {
+            _guests: guests,
             folder,
             store,
             db,
