@@ -17,12 +17,18 @@ use xenith_orchestrator_store::StoreError;
 use xenith_orchestrator_types::power::{MachinePower, PowerOrder};
 
 use super::App;
+use crate::ha::HaHostRecord;
 use crate::model::PowerControlRecord;
 use crate::power::{Controller, PowerError};
 
 const LOOK_EVERY: Duration = if cfg!(test) { Duration::from_millis(5) } else { Duration::from_secs(2) };
 /// Times that a machine is looked at after it was told to go off, before it is told again.
 const LOOKS: u32 = 10;
+
+/// Whether it is armed, as far as anybody goes by that.
+const fn counts(kept: &HaHostRecord) -> bool {
+    kept.believed.is_some() && kept.fenced.is_none() && !kept.rests
+}
 
 /// Until the orchestrator stops.
 pub(crate) async fn keep(app: Arc<App>) {
@@ -76,7 +82,7 @@ impl App {
         let (kept, _) = self.db.ha_hosts.all().await?;
         let suspected = kept
             .into_iter()
-            .filter(|kept| kept.value.believed.is_some() && kept.value.fenced.is_none() && !kept.value.rests)
+            .filter(|kept| counts(&kept.value))
             .map(|kept| kept.key)
             .filter(|host| self.ha.may_be_cut(*host));
         Ok(suspected.filter_map(|host| Some((host, self.views.host(host)?.power.clone()?))).collect())
@@ -94,8 +100,7 @@ impl App {
         if self.is_off(host, &controller).await? {
             return Ok(());
         }
-        // It may have been heard while its controller was asked.
-        if !self.ha.may_be_cut(host) {
+        if !self.may_be_cut_still(host).await {
             return Ok(());
         }
         tracing::warn!(%host, "the host is not heard and its lease stands still: it is switched off");
@@ -107,6 +112,15 @@ impl App {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(())
+    }
+
+    /// While its controller was asked, the host may have been heard, or somebody has turned high availability off.
+    async fn may_be_cut_still(&self, host: HostId) -> bool {
+        let Some(known) = self.views.host(host).filter(|known| !known.is_disarmed()) else { return false };
+        let pool = self.db.ha_pools.get(&known.pool).await;
+        let kept = self.db.ha_hosts.get(&host).await;
+        let counts = kept.ok().flatten().is_some_and(|kept| counts(&kept.value));
+        counts && pool.is_ok_and(|pool| pool.is_some()) && self.ha.may_be_cut(host)
     }
 
     /// Asked now. Noted with the moment before that.
@@ -124,7 +138,31 @@ impl App {
 mod tests {
     use std::sync::Mutex;
 
+    use time::OffsetDateTime;
+    use xenith_common_ha::{Proof, Timing};
+    use xenith_common_ids::SrId;
+    use xenith_hypervisor_agent_types::ha::Arms;
+
     use super::*;
+    use crate::ha::FencedRecord;
+
+    #[test]
+    fn only_a_host_that_is_armed_is_cut() {
+        let arms = Some(Arms { sr: SrId::from_bytes([1; 16]), timing: Timing::default() });
+        let fenced = || {
+            let (proof, at) = (Proof::Lease, OffsetDateTime::UNIX_EPOCH);
+            Some(FencedRecord { proof, at, moved: BTreeSet::new() })
+        };
+        for (case, believed, fenced, rests, expected) in [
+            ("it is armed", arms, None, false, true),
+            ("it may be, or high availability was turned off", None, None, false, false),
+            ("it is off already, or as good as", arms, fenced(), false, false),
+            ("it was restored from a backup", arms, None, true, false),
+        ] {
+            let kept = HaHostRecord { believed, fenced, rests, ..HaHostRecord::default() };
+            assert_eq!(counts(&kept), expected, "{case}");
+        }
+    }
 
     #[tokio::test]
     async fn no_host_waits_for_the_controller_of_another() {
