@@ -189,6 +189,10 @@ impl App {
     ) -> Result<(), StoreError> {
         let request = match (turn.wanted, &state.armed) {
             (Some(arms), Some(armed)) if armed.arms == arms && armed.watchdog_problem.is_none() => {
+                if turn.record.believed.is_none() {
+                    // An earlier program did not note it before.
+                    self.ha_may_arm(turn.host).await?;
+                }
                 return Ok(());
             }
             (Some(arms), Some(armed)) if armed.arms == arms => HaRequest::Arm(arms),
