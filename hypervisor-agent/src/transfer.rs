@@ -15,7 +15,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::blocking::{Client, ClientBuilder};
+use reqwest::{Client, ClientBuilder};
 use xenith_common_block::{BlockError, CopyProgress, copy};
 use xenith_common_ids::{SrId, VdiId};
 use xenith_common_pki::authority_client_config;
@@ -87,7 +87,6 @@ pub(crate) fn way_to(
         .tls_backend_preconfigured(tls)
         .resolve_to_addrs(server_name, &addresses)
         .connect_timeout(Duration::from_secs(10))
-        .timeout(None)
         .no_proxy();
     Ok((http, format!("https://{server_name}:{port}")))
 }

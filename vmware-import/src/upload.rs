@@ -15,10 +15,11 @@
 //! what came after the last mark, and that is sent again.
 
 mod frames;
+mod host;
+mod marks;
 mod pipe;
 
 use std::io::{self, Read, Write};
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use xenith_common_block::{BlockSink, BlockSource, ByteRange, ExtentKind};
@@ -29,6 +30,8 @@ use crate::digest::{DIGEST_BLOCK, DigestKind, DiskDigest};
 use crate::error::{ImportError, Result};
 
 pub use self::frames::Frames;
+pub use self::host::{ReceivingHost, Reply};
+use self::marks::{Marks, with_marks};
 pub use self::pipe::{PipeReader, PipeWriter, pipe};
 
 const MAGIC: &[u8; 4] = b"XNUP";
@@ -39,8 +42,6 @@ const FRAME: u64 = 1 << 20;
 /// What is looked at for zeros at a time, and travels or does not.
 const PIECE: u64 = FRAME / 4;
 const MAX_DIGEST: u32 = 256;
-/// Between two marks of the receiver.
-const MARK_EVERY: Duration = Duration::from_secs(2);
 const NAME: &str = "upload";
 
 /// How far a receiver is.
@@ -169,6 +170,15 @@ pub fn receive(
     (capacity, mark): (u64, &Mark),
     keep: &mut dyn FnMut(&Mark) -> Result<()>,
 ) -> Result<Mark> {
+    begin(input, capacity, mark)?;
+    let digest = mark.state().ok_or_else(|| damaged("the mark makes no sense"))?;
+    // What came after the mark comes again, perhaps as zeros, which do not travel.
+    sink.zero(ByteRange::new(mark.done.min(capacity), capacity))?;
+    with_marks(sink, keep, |marks| frames_into(sink, input, (capacity, mark.done, digest), marks))
+}
+
+/// That the stream is of this disk, and goes on where we are.
+fn begin(input: &mut dyn Read, capacity: u64, mark: &Mark) -> Result<()> {
     let mut head = [0; 24];
     read(input, &mut head)?;
     let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().unwrap_or_default());
@@ -182,11 +192,17 @@ pub fn receive(
     if number(16) != mark.done {
         return Err(damaged("it does not go on where the receiver is; ask for the mark and send from there"));
     }
-    let mut digest = mark.state().ok_or_else(|| damaged("the mark makes no sense"))?;
-    // What came after the mark comes again, perhaps as zeros, which do not travel.
-    sink.zero(ByteRange::new(mark.done.min(capacity), capacity))?;
+    Ok(())
+}
+
+/// Everything from byte `next` on; `digest` is of what was before it.
+fn frames_into(
+    sink: &dyn BlockSink,
+    input: &mut dyn Read,
+    (capacity, mut next, mut digest): (u64, u64, DiskDigest),
+    marks: &mut Marks<'_>,
+) -> Result<Mark> {
     let mut buf = vec![0; FRAME as usize];
-    let (mut next, mut kept) = (mark.done, Instant::now());
     loop {
         let mut head = [0; 12];
         read(input, &mut head)?;
@@ -195,10 +211,9 @@ pub fn receive(
         if offset == END {
             let ours = digest.finish(capacity);
             finish(input, len, &ours)?;
-            sink.flush()?;
-            let mark = Mark { whole: true, ..Mark::at(capacity, &digest) };
-            keep(&mark)?;
-            return Ok(mark);
+            let whole = Mark { whole: true, ..Mark::at(capacity, &digest) };
+            marks.end(sink, &whole)?;
+            return Ok(whole);
         }
         let end = offset.checked_add(u64::from(len)).filter(|&end| end <= capacity);
         let aligned = offset.is_multiple_of(DIGEST_BLOCK)
@@ -211,11 +226,7 @@ pub fn receive(
         read(input, bytes)?;
         store(sink, offset, bytes, Some(&mut digest))?;
         next = end;
-        if kept.elapsed() >= MARK_EVERY {
-            sink.flush()?;
-            keep(&Mark::at(next, &digest))?;
-            kept = Instant::now();
-        }
+        marks.reached(u64::from(len), || Mark::at(next, &digest))?;
     }
 }
 

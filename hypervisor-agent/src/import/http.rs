@@ -22,12 +22,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
+use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -49,10 +50,12 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(60);
 /// Each sender holds a few MiB.
 const CONNECTIONS: usize = 64;
-/// Chunks between network and disk, about 16 KiB each.
-const CHUNKS: usize = 64;
-/// Of an archive that is sent, 256 KiB each.
+/// Read from the network at once. TLS by itself asks for 4 KiB each time, and a call for each of these is what a fast network
+/// waits for.
+const READ: usize = 64 * 1024;
+/// Between network and disk, and of an archive that is sent: so many pieces of this size.
 const PIECES: usize = 8;
+const PIECE: usize = 256 * 1024;
 
 /// Begins to take uploads; where that cannot be, the agent goes on without and says why when one is asked for.
 pub async fn serve(
@@ -101,6 +104,7 @@ fn downloads(backups: &Arc<Backups>) -> Router {
 }
 
 async fn connection(acceptor: TlsAcceptor, tcp: TcpStream, router: Router) {
+    let tcp = BufReader::with_capacity(READ, tcp);
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)).await else { return };
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
@@ -164,16 +168,17 @@ async fn take_changes(
     Ok(Json(json!({ "bytes": bytes })).into_response())
 }
 
-/// From the network to who takes it, on a thread of its own.
+/// From the network to who takes it, on a thread of its own. What comes by the record is gathered: waking that thread for
+/// each costs more than what it does with one.
 async fn pump<T: Send + 'static>(
     place: Place,
     body: Body,
     take: fn(Place, mpsc::Receiver<Bytes>) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
     let ended = place.ended.clone();
-    let (sender, receiver) = mpsc::channel(CHUNKS);
+    let (sender, receiver) = mpsc::channel(PIECES);
     let taking = tokio::task::spawn_blocking(move || take(place, receiver));
-    let mut body = body.into_data_stream();
+    let (mut body, mut piece) = (body.into_data_stream(), BytesMut::with_capacity(PIECE));
     loop {
         let chunk = tokio::select! {
             () = ended.cancelled() => break,
@@ -181,10 +186,16 @@ async fn pump<T: Send + 'static>(
         };
         // The end, a broken connection and silence are one here: what is missing is found by the receiver.
         let Ok(Some(Ok(chunk))) = chunk else { break };
-        if sender.send(chunk).await.is_err() {
-            break;
+        if piece.len() + chunk.len() > PIECE {
+            if sender.send(piece.split().freeze()).await.is_err() {
+                break;
+            }
+            piece.reserve(PIECE);
         }
+        piece.extend_from_slice(&chunk);
     }
+    // Nobody takes it where the receiver has ended, and says why.
+    let _ended = sender.send(piece.freeze()).await;
     drop(sender);
     let failed = |error| Refusal::Failed(Fault::new(FaultReason::Internal, error));
     taking.await.map_err(failed)?

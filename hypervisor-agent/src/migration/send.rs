@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use reqwest::blocking::{Body, Client, Response};
+use reqwest::blocking::{Body, Client, ClientBuilder, Response};
 use uuid::Uuid;
 use xenith_common_ids::VmId;
 use xenith_common_text::chain;
@@ -123,7 +123,8 @@ fn internal(error: &dyn std::fmt::Display) -> Fault {
 
 fn client(order: &SendVm) -> Result<(Client, String), Fault> {
     let (http, base) = way_to(&order.address, &order.server_name, &order.authority_pem)?;
-    let http = http
+    let http = ClientBuilder::from(http)
+        .timeout(None)
         .tcp_keepalive(SILENCE / 4)
         .tcp_keepalive_interval(SILENCE / 4)
         .tcp_keepalive_retries(3_u32)

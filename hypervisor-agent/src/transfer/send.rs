@@ -6,11 +6,10 @@
 //! What changed in a VDI of which the receiver has a copy goes as a whole again: it is little, and taking it twice does no
 //! harm.
 
-use std::io::BufWriter;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::blocking::{Body, Client, ClientBuilder, Response};
+use reqwest::ClientBuilder;
 use serde::de::DeserializeOwned;
 use xenith_common_block::{BlockError, BlockSource};
 use xenith_common_ids::VdiId;
@@ -18,7 +17,9 @@ use xenith_common_text::chain;
 use xenith_hypervisor_agent_api::SendVdi;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use xenith_vmware_import::ImportError;
-use xenith_vmware_import::upload::{Mark, PipeWriter, pipe, send as send_frames};
+use xenith_vmware_import::upload::{
+    Mark, PipeReader, PipeWriter, ReceivingHost, Reply, pipe, send as send_frames,
+};
 
 use super::changes::{self, Changes};
 use super::pace::Pace;
@@ -42,8 +43,8 @@ enum Failure {
 /// Blocks until the receiver says that it has everything.
 pub fn send(storage: &Storage, order: &SendVdi, progress: &Arc<Progress>) -> Result<(), Fault> {
     let source = storage.open_source(order.vdi)?;
-    let (http, url) = client(order, |http| http)?;
-    again(order, (&**progress, TRIES), || once(&http, &url, order, (&source, progress)))
+    let (host, url) = receiver(order, |http| http)?;
+    again(order, (&**progress, TRIES), || once(&host, &url, order, (&source, progress)))
 }
 
 /// Blocks until the receiver says that its copy of `base` has become one of the VDI. Returns how much that was.
@@ -58,13 +59,13 @@ pub fn send_changes(
         let http = http.tcp_keepalive(SILENCE / 4).tcp_keepalive_interval(SILENCE / 4);
         http.tcp_keepalive_retries(3_u32).tcp_user_timeout(SILENCE)
     };
-    let (http, url) = client(order, impatient)?;
+    let (host, url) = receiver(order, impatient)?;
     let url = format!("{url}/changes");
     again(order, (&**progress, TRIES_OF_CHANGES), || {
         let (writer, pieces) = pipe();
         let (of, shown, bandwidth) = (Arc::clone(&changes), Arc::clone(progress), order.bandwidth);
         let reading = std::thread::spawn(move || read_changes(&of, writer, (bandwidth, &*shown)));
-        let put = http.put(&url).bearer_auth(&order.ticket).body(Body::new(pieces)).send();
+        let put = put(&host, &url, order, pieces);
         let read = reading.join().map_err(|_| Failure::Passing("the reader died".to_owned()))?;
         if progress.check().is_err() {
             return Err(Failure::Final(cancelled()));
@@ -80,7 +81,7 @@ pub fn send_changes(
 
 fn read_changes(
     changes: &Changes,
-    mut writer: BufWriter<PipeWriter>,
+    mut writer: PipeWriter,
     (bandwidth, progress): (u64, &Progress),
 ) -> Result<u64, BlockError> {
     let (pace, total) = (Pace::new(bandwidth), changes.total());
@@ -116,22 +117,28 @@ fn again<T>(
     }
 }
 
-fn client(
+fn receiver(
     order: &SendVdi,
     with: impl FnOnce(ClientBuilder) -> ClientBuilder,
-) -> Result<(Client, String), Fault> {
+) -> Result<(ReceivingHost, String), Fault> {
     let (http, base) = way_to(&order.address, &order.server_name, &order.authority_pem)?;
-    let http = with(http).build().map_err(|error| Fault::new(FaultReason::Internal, error))?;
-    Ok((http, format!("{base}/v1/vdis/{}", order.to)))
+    let host = ReceivingHost::new(with(http));
+    let host = host.map_err(|error| Fault::new(FaultReason::Internal, chain(&error)))?;
+    Ok((host, format!("{base}/v1/vdis/{}", order.to)))
+}
+
+/// Blocks until the pieces end, and the host has said what it made of them.
+fn put(host: &ReceivingHost, url: &str, order: &SendVdi, pieces: PipeReader) -> Result<Reply, ImportError> {
+    host.ask(|http| http.put(url).bearer_auth(&order.ticket).body(pieces))
 }
 
 fn once(
-    http: &Client,
+    host: &ReceivingHost,
     url: &str,
     order: &SendVdi,
     (source, progress): (&Arc<dyn BlockSource>, &Arc<Progress>),
 ) -> Result<(), Failure> {
-    let mark: Mark = answer(http.get(url).bearer_auth(&order.ticket).send())?;
+    let mark: Mark = answer(host.ask(|http| http.get(url).bearer_auth(&order.ticket)))?;
     if mark.whole {
         return Ok(());
     }
@@ -139,8 +146,7 @@ fn once(
     let (disk, start, shown) = (Arc::clone(source), mark, Arc::clone(progress));
     let bandwidth = order.bandwidth;
     let reading = std::thread::spawn(move || read(&*disk, &start, writer, (bandwidth, &*shown)));
-    let body = Body::new(pieces);
-    let put = http.put(url).bearer_auth(&order.ticket).body(body).send();
+    let put = put(host, url, order, pieces);
     let read = reading.join().map_err(|_| Failure::Passing("the reader died".to_owned()))?;
     if progress.check().is_err() {
         return Err(Failure::Final(cancelled()));
@@ -157,15 +163,13 @@ fn once(
     if mark.whole { Ok(()) } else { Err(Failure::Passing("it was cut off".to_owned())) }
 }
 
-fn answer<T: DeserializeOwned>(response: reqwest::Result<Response>) -> Result<T, Failure> {
-    let response = response.map_err(|error| Failure::Passing(chain(&error)))?;
-    let status = response.status();
+fn answer<T: DeserializeOwned>(reply: Result<Reply, ImportError>) -> Result<T, Failure> {
+    let reply = reply.map_err(|error| Failure::Passing(chain(&error)))?;
+    let status = reply.status;
     if status.is_success() {
-        return response.json().map_err(|error| Failure::Passing(chain(&error)));
+        return reply.json().map_err(|error| Failure::Passing(chain(&error)));
     }
-    let told = response.json::<serde_json::Value>().ok();
-    let told = told.and_then(|body| body["error"].as_str().map(ToOwned::to_owned));
-    let told = told.unwrap_or_else(|| status.to_string());
+    let told = reply.problem();
     // A sender before us that is not noticed as gone yet, or a restart.
     if status.as_u16() == 409 || status.is_server_error() || told.contains("cut off") {
         return Err(Failure::Passing(told));
@@ -177,7 +181,7 @@ fn answer<T: DeserializeOwned>(response: reqwest::Result<Response>) -> Result<T,
 fn read(
     disk: &dyn BlockSource,
     mark: &Mark,
-    mut writer: BufWriter<PipeWriter>,
+    mut writer: PipeWriter,
     (bandwidth, progress): (u64, &Progress),
 ) -> Result<(), ImportError> {
     let (total, pace) = (disk.size(), Pace::new(bandwidth));

@@ -14,7 +14,6 @@
 //! bytes end early is given no end, and the host knows how far it is: after a crash of ours, or a broken connection, the
 //! page asks for that and goes on from there.
 
-use std::io::BufWriter;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
@@ -27,9 +26,9 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use futures::StreamExt;
-use reqwest::blocking::{Body as Outgoing, Client, RequestBuilder};
+use reqwest::{Client, RequestBuilder};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 use xenith_common_ids::VdiId;
 use xenith_common_pki::authority_client_config;
@@ -37,7 +36,7 @@ use xenith_common_text::chain;
 use xenith_orchestrator_types::import::UploadTicket;
 use xenith_orchestrator_types::{ApiError, Reason};
 use xenith_vmware_import::ImportError;
-use xenith_vmware_import::upload::{Frames, Mark, PipeReader, PipeWriter, pipe};
+use xenith_vmware_import::upload::{Frames, Mark, PipeReader, PipeWriter, ReceivingHost, pipe};
 
 use super::Rpc;
 use super::origin::{Sender, sender};
@@ -210,7 +209,7 @@ impl IntoResponse for Problem {
 
 /// The listener of the host that waits for a disk.
 pub(super) struct Host {
-    http: Client,
+    http: ReceivingHost,
     url: String,
     ticket: String,
 }
@@ -234,22 +233,20 @@ impl Host {
             .tls_backend_preconfigured(tls)
             .resolve_to_addrs(server_name, &addresses)
             .connect_timeout(CONNECT)
-            .timeout(None)
-            .no_proxy()
-            .build()
-            .map_err(|error| broken(&error))?;
+            .no_proxy();
+        let http = ReceivingHost::new(http).map_err(|error| broken(&error))?;
         let url = format!("https://{server_name}:{port}/v1/vdis/{vdi}");
         Ok(Self { http, url, ticket: ticket.clone() })
     }
 
     /// Sends what `pieces` give; blocks until they end, and the host has said what it made of them.
     pub(super) fn put(&self, pieces: PipeReader) -> Result<Mark, Problem> {
-        self.ask(self.http.put(&self.url).body(Outgoing::new(pieces)))
+        self.ask(|http| http.put(&self.url).body(pieces))
     }
 
     pub(super) fn mark(&self) -> Result<Mark, Problem> {
         for _ in 0..TRIES {
-            match self.ask(self.http.get(&self.url).timeout(CONNECT)) {
+            match self.ask(|http| http.get(&self.url).timeout(CONNECT)) {
                 Err(Problem::Ticket) => thread::sleep(PAUSE),
                 other => return other,
             }
@@ -257,16 +254,14 @@ impl Host {
         Err(Problem::Ticket)
     }
 
-    fn ask(&self, request: RequestBuilder) -> Result<Mark, Problem> {
-        let response = request.bearer_auth(&self.ticket).send();
-        let response = response.map_err(|error| Problem::Passing(chain(&error)))?;
-        let status = response.status();
+    fn ask(&self, request: impl FnOnce(&Client) -> RequestBuilder) -> Result<Mark, Problem> {
+        let reply = self.http.ask(|http| request(http).bearer_auth(&self.ticket));
+        let reply = reply.map_err(|error| Problem::Passing(chain(&error)))?;
+        let status = reply.status;
         if status.is_success() {
-            return response.json().map_err(|error| Problem::Passing(chain(&error)));
+            return reply.json().map_err(|error| Problem::Passing(chain(&error)));
         }
-        let body = response.json::<Value>().ok();
-        let told = body.and_then(|body| body["error"].as_str().map(ToOwned::to_owned));
-        let told = told.unwrap_or_else(|| status.to_string());
+        let told = reply.problem();
         // A sender before us that is not noticed as gone yet, a restart, a browser that went away.
         let passing = status.as_u16() == 409 || status.is_server_error() || told.contains("cut off");
         Err(match status.as_u16() {
@@ -305,7 +300,7 @@ fn pass_on(
 fn frame(
     size: u64,
     mark: &Mark,
-    writer: BufWriter<PipeWriter>,
+    writer: PipeWriter,
     mut coming: mpsc::Receiver<Bytes>,
 ) -> Result<(), ImportError> {
     let mut frames = Frames::begin(size, mark, writer)?;

@@ -1,8 +1,17 @@
 //! Between who reads a disk and the connection that takes it: a bounded pipe, so that reading and sending overlap and
-//! neither runs away from the other. Who writes after the reader has gone is told so.
+//! neither runs away from the other. Who writes after the connection has gone is told so.
+//!
+//! What always holds: pieces are of one size, but for the last and for those that were flushed, so that the cost of handing
+//! one over is small beside that of its bytes. What was not flushed when the writer is dropped does not travel.
 
-use std::io::{self, BufWriter, Read, Write};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::convert::Infallible;
+use std::io::{self, Write};
+
+use bytes::{Bytes, BytesMut};
+use reqwest::Body;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
 
 /// Pieces under way, and the size of one: 4 MiB in all.
 const PIECES: usize = 16;
@@ -10,44 +19,82 @@ const PIECE: usize = 256 * 1024;
 
 /// The two ends. Dropping the writer, flushed, ends what the reader reads.
 #[must_use]
-pub fn pipe() -> (BufWriter<PipeWriter>, PipeReader) {
-    let (sender, receiver) = sync_channel(PIECES);
-    let reader = PipeReader { receiver, rest: Vec::new(), at: 0 };
-    (BufWriter::with_capacity(PIECE, PipeWriter(sender)), reader)
+pub fn pipe() -> (PipeWriter, PipeReader) {
+    let (pieces, coming) = mpsc::channel(PIECES);
+    (PipeWriter { pieces, piece: BytesMut::new() }, PipeReader(coming))
 }
 
+/// Blocks while the pipe is full: not for async tasks.
 #[derive(Debug)]
-pub struct PipeWriter(SyncSender<Vec<u8>>);
+pub struct PipeWriter {
+    pieces: mpsc::Sender<Bytes>,
+    /// The piece that is being filled.
+    piece: BytesMut,
+}
+
+impl PipeWriter {
+    fn send(&mut self) -> io::Result<()> {
+        let piece = self.piece.split().freeze();
+        self.pieces.blocking_send(piece).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    }
+}
 
 impl Write for PipeWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.send(bytes.to_vec()).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(bytes.len())
+        if self.piece.is_empty() {
+            self.piece.reserve(PIECE);
+        }
+        let len = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..len]);
+        if self.piece.len() == PIECE {
+            self.send()?;
+        }
+        Ok(len)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        if self.piece.is_empty() { Ok(()) } else { self.send() }
     }
 }
 
+/// A body of a request.
 #[derive(Debug)]
-pub struct PipeReader {
-    receiver: Receiver<Vec<u8>>,
-    rest: Vec<u8>,
-    at: usize,
+pub struct PipeReader(mpsc::Receiver<Bytes>);
+
+impl From<PipeReader> for Body {
+    fn from(pieces: PipeReader) -> Self {
+        Self::wrap_stream(ReceiverStream::new(pieces.0).map(Ok::<Bytes, Infallible>))
+    }
 }
 
-impl Read for PipeReader {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.rest.len() {
-            match self.receiver.recv() {
-                Ok(piece) => (self.rest, self.at) = (piece, 0),
-                Err(_) => return Ok(0),
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_writes_travel_together_and_large_ones_in_pieces() {
+        let (mut writer, PipeReader(mut coming)) = pipe();
+        let bytes: Vec<u8> = (0..PIECE * 5 / 2).map(|at| (at / 251) as u8).collect();
+        for frame in bytes.chunks(PIECE) {
+            writer.write_all(b"a head").unwrap();
+            writer.write_all(frame).unwrap();
         }
-        let len = (self.rest.len() - self.at).min(buf.len());
-        buf[..len].copy_from_slice(&self.rest[self.at..self.at + len]);
-        self.at += len;
-        Ok(len)
+        writer.flush().unwrap();
+        writer.flush().unwrap();
+        drop(writer);
+        let pieces: Vec<Bytes> = std::iter::from_fn(|| coming.blocking_recv()).collect();
+        let lengths: Vec<usize> = pieces.iter().map(Bytes::len).collect();
+        assert_eq!(lengths, [PIECE, PIECE, PIECE / 2 + 3 * b"a head".len()]);
+        let expected: Vec<u8> =
+            bytes.chunks(PIECE).flat_map(|frame| [&b"a head"[..], frame].concat()).collect();
+        assert!(pieces.concat() == expected);
+    }
+
+    #[test]
+    fn who_writes_to_nobody_is_told() {
+        let (mut writer, reader) = pipe();
+        drop(reader);
+        let told = writer.write_all(&vec![1; PIECE]).unwrap_err();
+        assert_eq!(told.kind(), io::ErrorKind::BrokenPipe);
     }
 }

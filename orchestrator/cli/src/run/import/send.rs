@@ -3,23 +3,22 @@
 //! A connection that breaks is made again, and the sending goes on at the receiver's mark. When it cannot be made
 //! again, the import waits for a day: `xenith import send` goes on.
 
-use std::io::{self, BufWriter, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use reqwest::blocking::{Body, Client, Response};
 use xenith_common_block::BlockSource;
 use xenith_common_text::chain;
 use xenith_orchestrator_api::import;
 use xenith_orchestrator_types::import::{Import, ImportPhase, ImportRef, UploadTicket};
 use xenith_vmware_import::ImportError;
-use xenith_vmware_import::upload::{Mark, PipeWriter, pipe, send as send_frames};
+use xenith_vmware_import::upload::{Mark, PipeWriter, ReceivingHost, Reply, pipe, send as send_frames};
 
 use crate::app::App;
 use crate::error::CliError;
 use crate::live::LiveRegion;
-use crate::run::direct::to_host;
+use crate::run::direct::to_receiving_host;
 use crate::words;
 
 /// Whoever has the contents of a disk.
@@ -67,13 +66,13 @@ async fn ticket(app: &App, reference: &ImportRef) -> Result<UploadTicket, CliErr
 }
 
 struct Host<'a> {
-    http: Client,
+    http: ReceivingHost,
     base: String,
     ticket: &'a UploadTicket,
 }
 
 pub fn send_all(ticket: &UploadTicket, images: Vec<Disk>) -> Result<(), String> {
-    let (http, host) = to_host(&ticket.address, &ticket.server_name, &ticket.authority_pem)?;
+    let (http, host) = to_receiving_host(&ticket.address, &ticket.server_name, &ticket.authority_pem)?;
     let host = Host { http, base: format!("{host}/v1/vdis"), ticket };
     let mut progress = Progress::new(images.iter().map(|disk| disk.size()).sum());
     for (disk, image) in ticket.disks.iter().zip(images) {
@@ -110,7 +109,7 @@ fn one(
     (ours, progress): (&mut bool, &mut Progress),
 ) -> Result<(), Failure> {
     let url = format!("{}/{vdi}", host.base);
-    let asked = host.http.get(&url).bearer_auth(&host.ticket.ticket).send();
+    let asked = host.http.ask(|http| http.get(&url).bearer_auth(&host.ticket.ticket));
     let mark: Mark = answer(asked)?;
     if mark.whole {
         return Ok(());
@@ -126,9 +125,9 @@ fn one(
     let (positions, heard) = sync_channel(16);
     let (image, start) = (Arc::clone(image), mark.clone());
     let reading = std::thread::spawn(move || read(&*image, &start, writer, &positions));
-    let body = Body::new(pieces);
     let (http, ticket) = (host.http.clone(), host.ticket.ticket.clone());
-    let putting = std::thread::spawn(move || http.put(&url).bearer_auth(ticket).body(body).send());
+    let putting =
+        std::thread::spawn(move || http.ask(|http| http.put(&url).bearer_auth(ticket).body(pieces)));
     while let Ok(position) = heard.recv() {
         progress.show(position);
     }
@@ -143,15 +142,13 @@ fn one(
     }
 }
 
-fn answer<T: serde::de::DeserializeOwned>(response: reqwest::Result<Response>) -> Result<T, Failure> {
-    let response = response.map_err(|error| Failure::Passing(chain(&error)))?;
-    let status = response.status();
+fn answer<T: serde::de::DeserializeOwned>(reply: Result<Reply, ImportError>) -> Result<T, Failure> {
+    let reply = reply.map_err(|error| Failure::Passing(chain(&error)))?;
+    let status = reply.status;
     if status.is_success() {
-        return response.json().map_err(|error| Failure::Passing(chain(&error)));
+        return reply.json().map_err(|error| Failure::Passing(chain(&error)));
     }
-    let told = response.json::<serde_json::Value>().ok();
-    let told = told.and_then(|body| body["error"].as_str().map(ToOwned::to_owned));
-    let told = told.unwrap_or_else(|| status.to_string());
+    let told = reply.problem();
     // The host hears of a new ticket a moment after we do; a sender that broke off is noticed a moment later.
     let passing =
         matches!(status.as_u16(), 401 | 409) || status.is_server_error() || told.contains("cut off");
@@ -161,7 +158,7 @@ fn answer<T: serde::de::DeserializeOwned>(response: reqwest::Result<Response>) -
 fn read(
     image: &dyn BlockSource,
     mark: &Mark,
-    mut writer: BufWriter<PipeWriter>,
+    mut writer: PipeWriter,
     positions: &SyncSender<u64>,
 ) -> Result<(), ImportError> {
     let mut progress = |position| {
