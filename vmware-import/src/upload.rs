@@ -22,9 +22,9 @@ mod pipe;
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
-use xenith_common_block::{BlockSink, BlockSource, ByteRange, ExtentKind};
+use xenith_common_block::{BlockSink, BlockSource, ByteRange, ExtentKind, is_zero};
 
-use crate::convert::block::{is_zero, store};
+use crate::convert::block::store;
 use crate::convert::journal::{hex, unhex};
 use crate::digest::{DIGEST_BLOCK, DigestKind, DiskDigest};
 use crate::error::{ImportError, Result};

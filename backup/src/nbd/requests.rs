@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-use xenith_common_block::{BlockError, ByteRange, ExtentKind};
+use xenith_common_block::{BlockError, ByteRange, ExtentKind, is_zero};
 
 use super::handshake::{Agreed, CONTEXT};
 use super::wire::*;
@@ -144,7 +144,7 @@ impl<C: Connection> Server<'_, C> {
             out[8..16].copy_from_slice(&request.cookie.to_be_bytes());
             return self.lock().write_all(&out);
         }
-        if out[header..].iter().all(|&byte| byte == 0) && request.length > 0 {
+        if is_zero(&out[header..]) && request.length > 0 {
             let mut hole = request.offset.to_be_bytes().to_vec();
             hole.extend_from_slice(&request.length.to_be_bytes());
             return self.chunk(request, (CHUNK_DONE, CHUNK_HOLE), &hole);

@@ -1,6 +1,6 @@
 //! Source to sink, holes kept.
 
-use crate::{BlockError, BlockSink, BlockSource, ByteRange, ExtentKind};
+use crate::{BlockError, BlockSink, BlockSource, ByteRange, ExtentKind, is_zero};
 
 const STEP: u64 = 1024 * 1024;
 
@@ -34,7 +34,7 @@ pub fn copy(
             let len = (extent.range.end - at).min(STEP);
             let step = &mut buf[..len as usize];
             source.read_at(at, step)?;
-            if step.iter().all(|&byte| byte == 0) {
+            if is_zero(step) {
                 done.skipped += len;
             } else {
                 sink.write_at(at, step)?;

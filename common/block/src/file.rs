@@ -55,6 +55,12 @@ impl FileSource {
         Ok(Self { disk: Disk::new(file, path)? })
     }
 
+    /// What it reads.
+    #[must_use]
+    pub const fn file(&self) -> &File {
+        &self.disk.file
+    }
+
     /// The first offset at or after `from` where `whence` finds data or a hole; `None` past the last.
     fn seek(&self, from: u64, whence: Whence) -> Result<Option<u64>, nix::Error> {
         match lseek64(&self.disk.file, from as i64, whence) {

@@ -19,6 +19,7 @@ mod file;
 mod memory;
 mod partitions;
 mod range;
+mod zeros;
 
 pub use copy::{CopyProgress, copy};
 pub use error::BlockError;
@@ -27,6 +28,7 @@ pub use file::{FileSink, FileSource};
 pub use memory::{MemorySink, MemorySource, NullSink};
 pub use partitions::{Partition, partitions};
 pub use range::{ByteRange, RangeSet};
+pub use zeros::is_zero;
 
 /// Names the state of a disk that changed ranges are counted from: a snapshot's id, a CBT change id, …
 /// Opaque to everyone but the source that made it.

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use crate::{BlockError, BlockSink, BlockSource, ByteRange, Extent, ExtentKind};
+use crate::{BlockError, BlockSink, BlockSource, ByteRange, Extent, ExtentKind, is_zero};
 
 const BLOCK: u64 = 4096;
 
@@ -37,7 +37,7 @@ impl BlockSource for MemorySource {
         let mut at = range.start;
         while at < range.end {
             let end = (at - at % BLOCK + BLOCK).min(range.end);
-            let zero = self.bytes[at as usize..end as usize].iter().all(|&b| b == 0);
+            let zero = is_zero(&self.bytes[at as usize..end as usize]);
             let kind = if zero { ExtentKind::Zero } else { ExtentKind::Data };
             Extent::push_merged(&mut extents, ByteRange::new(at, end), kind);
             at = end;

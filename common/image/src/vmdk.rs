@@ -10,7 +10,7 @@
 use std::io::Write;
 
 use libdeflater::{CompressionLvl, Compressor};
-use xenith_common_block::{BlockError, BlockSource, ByteRange, ExtentKind};
+use xenith_common_block::{BlockError, BlockSource, ByteRange, ExtentKind, is_zero};
 
 use crate::io_error;
 
@@ -163,7 +163,7 @@ fn pack_share(
         let len = (source.size() - at).min(GRAIN) as usize;
         grain[len..].fill(0);
         source.read_at(at, &mut grain[..len])?;
-        if grain.iter().all(|&byte| byte == 0) {
+        if is_zero(&grain) {
             continue;
         }
         let mut bytes = vec![0; compressor.zlib_compress_bound(grain.len())];

@@ -2,8 +2,9 @@
 //!
 //! The image is downloaded into a file beside the local SR, where an interrupted download goes on; then its format is
 //! recognised by its contents and it is written into a VDI under an id that nobody knows, which gets its own when all
-//! is well. That renaming is the commit point: a crash before it leaves a left-over and the download, which the
-//! command made again takes up; nobody ever sees half an image.
+//! is well. A raw image is not written once more where the VDI can have the blocks of that file. The renaming is the
+//! commit point: a crash before it leaves a left-over and the download, which the command made again takes up; nobody
+//! ever sees half an image.
 //!
 //! VMDKs are read by `vmware-import`, other formats by `qemu-img` (`docs/adr/0041-image-formats.md`).
 
@@ -113,6 +114,10 @@ impl Storage {
             Format::Raw => {
                 let source = FileSource::open(file).map_err(block_fault)?;
                 driver.ensure(vdi, disk_size(source.size())?)?;
+                if driver.share(vdi, source.file())? {
+                    progress.set(source.size(), source.size());
+                    return Ok(());
+                }
                 let sink = driver.open_sink(vdi)?;
                 fill_from(&source, &*sink, progress)
             }

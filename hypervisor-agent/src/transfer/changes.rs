@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use xenith_common_block::{
-    BaseId, BlockError, BlockSink, BlockSource, ByteRange, ChangedRanges, ExtentKind, RangeSet,
+    BaseId, BlockError, BlockSink, BlockSource, ByteRange, ChangedRanges, ExtentKind, RangeSet, is_zero,
 };
 use xenith_common_ids::VdiId;
 use xenith_hypervisor_agent_storage::StorageError;
@@ -155,10 +155,6 @@ fn read(disk: &dyn BlockSource, window: ByteRange) -> Result<Vec<u8>, BlockError
         disk.read_at(window.start, &mut bytes)?;
     }
     Ok(bytes)
-}
-
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
 }
 
 /// A copy of a disk that was made larger meanwhile has no room for the rest of it.

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use rustix::io::Errno;
 use xenith_common_block::{BlockError, BlockSink, BlockSource, FileSink, FileSource, copy};
 use xenith_common_ids::{SrId, VdiId};
 use xenith_hypervisor_agent_types::{DamagedVdi, LeftOver, SnapshotOf, SrSpace, VdiFacts, VdiSize};
@@ -477,6 +478,20 @@ impl StorageDriver for FileDriver {
         self.put(&source, vdi, "revert")?;
         self.note(vdi, &Meta::new(source.size, None))?;
         self.facts(vdi)
+    }
+
+    fn share(&self, vdi: VdiId, file: &File) -> Result<bool> {
+        if self.sharing == Sharing::FullCopy {
+            return Ok(false);
+        }
+        let (found, io) = (self.find_writable(vdi)?, self.io("fill", vdi));
+        let target = plain().write(true).open(&found.path).map_err(&io)?;
+        match rustix::fs::ioctl_ficlone(&target, file) {
+            Ok(()) => Ok(true),
+            // It lies in another file system, or ends in the middle of a block, of which the VDI has more.
+            Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP) => Ok(false),
+            Err(errno) => Err(io(errno.into())),
+        }
     }
 
     fn path(&self, vdi: VdiId) -> Result<PathBuf> {

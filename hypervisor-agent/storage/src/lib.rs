@@ -22,6 +22,7 @@ mod lease;
 pub mod lvm_thin;
 mod vdi_lease;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -94,6 +95,13 @@ pub trait StorageDriver: Send + Sync + std::fmt::Debug + 'static {
 
     /// Gives the VDI the contents and the size of a snapshot. Nobody may have it open.
     fn revert(&self, vdi: VdiId, snapshot: VdiId) -> Result<VdiFacts>;
+
+    /// Gives a VDI that was made and never written the contents of a file of this host, by sharing its blocks: at once, and
+    /// nothing is stored twice. `false`, with nothing done, where the two cannot share: then it is for the caller to copy.
+    fn share(&self, vdi: VdiId, file: &File) -> Result<bool> {
+        let _ = (vdi, file);
+        Ok(false)
+    }
 
     /// The raw image or block device that a domain is given.
     fn path(&self, vdi: VdiId) -> Result<PathBuf>;

@@ -1,19 +1,12 @@
 //! The inner step of every copy: a piece of disk in memory goes to the sink, less its zeros, and into the
 //! digest, while it is still in the processor's cache.
 
-use xenith_common_block::{BlockError, BlockSink};
+use xenith_common_block::{BlockError, BlockSink, is_zero};
 
 use crate::digest::{DIGEST_BLOCK, DigestKind, DiskDigest};
 
 /// What is tested for zeros, and the least that a target stores.
 const UNIT: usize = 4096;
-static ZEROS: [u8; UNIT] = [0; UNIT];
-
-/// Whether all of `bytes` are zero. Compares with zeros: `memcmp` gives up at the first byte that differs.
-#[must_use]
-pub fn is_zero(bytes: &[u8]) -> bool {
-    bytes.chunks(UNIT).all(|part| part == &ZEROS[..part.len()])
-}
 
 /// Whether and how what flows through is hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +44,7 @@ pub fn store(
     let mut pending: Option<(usize, usize)> = None;
     for (index, unit) in data.chunks(UNIT).enumerate() {
         let at = index * UNIT;
-        if unit == &ZEROS[..unit.len()] {
+        if is_zero(unit) {
             if let Some((start, end)) = pending.take() {
                 sink.write_at(offset + start as u64, &data[start..end])?;
                 written += (end - start) as u64;

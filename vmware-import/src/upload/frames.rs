@@ -5,7 +5,9 @@
 
 use std::io::Write;
 
-use super::{DiskDigest, Mark, NAME, PIECE, damaged, digest_of, is_zero, write_end, write_frame, write_head};
+use xenith_common_block::is_zero;
+
+use super::{DiskDigest, Mark, NAME, PIECE, damaged, digest_of, write_end, write_frame, write_head};
 use crate::error::{ImportError, Result};
 
 pub struct Frames<W> {

@@ -8,13 +8,13 @@ use std::io::Read;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use xenith_common_block::{ByteRange, RangeSet};
+use xenith_common_block::{ByteRange, RangeSet, is_zero};
 
 use super::areas::SnapshotDisk;
 use super::client::{MoRef, Vim};
 use super::nfc::{Lease, LeaseDisk};
 use super::transfer::{Sums, TargetDisk, Tick, Work};
-use crate::convert::block::{is_zero, store};
+use crate::convert::block::store;
 use crate::error::{ImportError, Result, Retry};
 use crate::vmdk::grain::Inflater;
 use crate::vmdk::stream::StreamReader;

@@ -9,9 +9,9 @@ use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use xenith_common_block::{BlockSink, BlockSource, ByteRange, RangeSet};
+use xenith_common_block::{BlockSink, BlockSource, ByteRange, RangeSet, is_zero};
 
-use crate::convert::block::{is_zero, store};
+use crate::convert::block::store;
 use crate::error::{ImportError, Result};
 
 const STEP: u64 = 2 * 1024 * 1024;

@@ -2,16 +2,19 @@
 //!
 //! What always holds: the file on disk is of one version of the server's. Which one (its entity tag, or when it was
 //! changed) lies beside it, and the server is asked for the rest of that version only (`If-Range`, RFC 9110 13.1.5). A
-//! server that names no version is asked for the whole again, unless a digest tells in the end.
+//! server that names no version is asked for the whole again, unless a digest tells in the end. Zeros are left out as holes,
+//! so that an image which becomes a VDI as it is takes no more room than what it holds.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use sha2::{Digest, Sha256};
+use xenith_common_block::is_zero;
 use xenith_hypervisor_agent_storage::is_full;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
@@ -87,7 +90,7 @@ pub fn download(remote: &Remote<'_>, path: &Path, progress: &Progress) -> Result
         }
     }
     let response = request.send().map_err(|error| unreachable(remote, &error))?;
-    let at = match response.status() {
+    let mut at = match response.status() {
         StatusCode::PARTIAL_CONTENT if from > 0 => from,
         StatusCode::RANGE_NOT_SATISFIABLE if from > 0 => {
             if whole_length(&response).is_some_and(|length| length != from) {
@@ -103,12 +106,15 @@ pub fn download(remote: &Remote<'_>, path: &Path, progress: &Progress) -> Result
         status => return Err(refused(remote, status)),
     };
     let mut file = open(path)?;
-    file.set_len(at).and_then(|()| file.seek(SeekFrom::Start(at))).map_err(|e| on_disk(path, &e))?;
+    file.set_len(at).map_err(|error| on_disk(path, &error))?;
     if at == 0 {
         keep_version(&response, path)?;
     }
-    receive(remote, response, (&mut file, path), (at, progress))?;
-    file.sync_data().map_err(|error| on_disk(path, &error))?;
+    let received = receive(remote, response, (&file, path), (&mut at, progress));
+    // Zeros at the end were not written; however it ended, the next try goes on behind them. Its length vouches for what came,
+    // and must not outlive that in a power cut.
+    let kept = file.set_len(at).and_then(|()| file.sync_data()).map_err(|error| on_disk(path, &error));
+    received.and(kept)?;
     verify(remote, &mut file, path)
 }
 
@@ -154,10 +160,10 @@ fn open(path: &Path) -> Result<File, Fault> {
 fn receive(
     remote: &Remote<'_>,
     mut response: Response,
-    (file, path): (&mut File, &Path),
-    (mut at, progress): (u64, &Progress),
+    (file, path): (&File, &Path),
+    (at, progress): (&mut u64, &Progress),
 ) -> Result<(), Fault> {
-    let total = response.content_length().map_or(0, |rest| at + rest);
+    let total = response.content_length().map_or(0, |rest| *at + rest);
     let mut buffer = vec![0; STEP];
     loop {
         progress.check().map_err(|_| Fault::new(FaultReason::WrongState, "the download was cancelled"))?;
@@ -167,16 +173,18 @@ fn receive(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(unreachable(remote, &error)),
         };
-        if at + read as u64 > remote.most {
+        if *at + read as u64 > remote.most {
             // Not taken up: it would never be right.
             forget(path);
             return Err(too_large(remote));
         }
-        file.write_all(&buffer[..read]).map_err(|error| on_disk(path, &error))?;
-        at += read as u64;
-        progress.set(at, total);
+        if !is_zero(&buffer[..read]) {
+            file.write_all_at(&buffer[..read], *at).map_err(|error| on_disk(path, &error))?;
+        }
+        *at += read as u64;
+        progress.set(*at, total);
     }
-    if total != 0 && at != total {
+    if total != 0 && *at != total {
         let message = format_args!("{} ended after {at} of {total} bytes", remote.url);
         return Err(Fault::new(FaultReason::NotReady, message));
     }

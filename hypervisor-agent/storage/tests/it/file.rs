@@ -4,7 +4,7 @@ use std::fs;
 
 use xenith_common_ids::{HostId, SrId, VdiId};
 use xenith_hypervisor_agent_storage::file::FileDriver;
-use xenith_hypervisor_agent_storage::{StorageDriver, StorageError, Taking};
+use xenith_hypervisor_agent_storage::{Sharing, StorageDriver, StorageError, Taking};
 use xenith_hypervisor_agent_types::{Fault, FaultReason, SnapshotOf, VdiLease, VdiSize};
 
 use crate::xfs::Xfs;
@@ -191,6 +191,50 @@ fn a_full_sr_says_so_and_keeps_what_it_has() {
     driver.open_source(vdi).unwrap().read_at(0, &mut first).unwrap();
     assert_eq!(first, [7; 4096]);
     driver.delete(vdi).unwrap();
+}
+
+#[test]
+fn a_file_of_the_same_file_system_becomes_a_disk_without_being_stored_twice() {
+    let Some(xfs) = Xfs::mount(320) else { return };
+    let driver = FileDriver::open(SrId::new(), xfs.path());
+    let file = xfs.path().join("file");
+    let shared = |content: &[u8], mib: u64| {
+        fs::write(&file, content).unwrap();
+        let vdi = VdiId::new();
+        driver.ensure(vdi, size(mib)).unwrap();
+        (vdi, driver.share(vdi, &fs::File::open(&file).unwrap()).unwrap())
+    };
+    let whole = |vdi: VdiId| fs::read(driver.path(vdi).unwrap()).unwrap();
+
+    let (vdi, done) = shared(&vec![7; 64 << 20], 65);
+    assert!(done);
+    let free = driver.space().unwrap().free;
+    fs::remove_file(&file).unwrap();
+    assert!(driver.space().unwrap().free < free + (32 << 20), "the file's blocks are the disk's");
+    assert_eq!(driver.facts(vdi).unwrap().size, size(65));
+    driver.open_sink(vdi).unwrap().write_at(0, &[8; 4096]).unwrap();
+    let expected = [vec![8; 4096], vec![7; (64 << 20) - 4096], vec![0; 1 << 20]].concat();
+    assert!(whole(vdi) == expected);
+
+    let (vdi, done) = shared(&vec![7; (1 << 20) - 512], 1);
+    assert!(!done, "a part of a block");
+    assert!(whole(vdi) == vec![0; 1 << 20], "nothing was done");
+}
+
+#[test]
+fn a_file_that_shares_nothing_with_the_sr_is_left_to_be_copied() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempfile().unwrap());
+    elsewhere.set_len(1 << 20).unwrap();
+    let vdi = VdiId::new();
+    let plain = FileDriver::open(SrId::new(), folder.path().to_owned());
+    plain.ensure(vdi, size(1)).unwrap();
+    if plain.sharing() == Sharing::FullCopy {
+        assert!(!plain.share(vdi, &elsewhere).unwrap());
+    }
+    let Some(xfs) = Xfs::mount(320) else { return };
+    let driver = FileDriver::open(SrId::new(), xfs.path());
+    driver.ensure(vdi, size(1)).unwrap();
+    assert!(!driver.share(vdi, &elsewhere).unwrap());
 }
 
 #[test]
