@@ -10,10 +10,10 @@ mod turn;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::json;
 use xenith_lab::Accel;
-use xenith_lab_scenario::{Programs, Stage, join_pool};
+use xenith_lab_scenario::{Programs, Stage, by_turns, join_pool};
 use xenith_orchestrator_api::network;
 
 use crate::turn::{Turn, Turns};
@@ -23,24 +23,14 @@ const TURNS: usize = 6;
 #[tokio::main]
 async fn main() -> ExitCode {
     xenith_common_pki::install_provider();
-    match bench().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("xenith-benches-migrate: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    by_turns("xenith-benches-migrate", TURNS, bench).await
 }
 
-async fn bench() -> Result<()> {
-    let wanted = match std::env::args().nth(1) {
-        Some(word) => word.parse().with_context(|| format!("{word:?} is no number of turns"))?,
-        None => TURNS,
-    };
+async fn bench(turns: usize) -> Result<()> {
     let programs = Programs::find()?;
     let (one, other, _lan) = Box::pin(Stage::pair(&programs, "bench-migrate")).await?;
     let hosts = [&one, &other];
-    let done = Box::pin(measure(hosts, &programs, wanted)).await;
+    let done = Box::pin(measure(hosts, &programs, turns)).await;
     if done.is_err() {
         for stage in hosts {
             eprintln!("--- {}\n{}", stage.name, stage.logs().await);

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use xenith_lab::Accel;
-use xenith_lab_scenario::{Programs, Stage, median};
+use xenith_lab_scenario::{Programs, Stage, by_turns, median};
 use xenith_orchestrator_api::network;
 
 use crate::turn::Turns;
@@ -28,20 +28,10 @@ const RATIO: f64 = 1.1;
 #[tokio::main]
 async fn main() -> ExitCode {
     xenith_common_pki::install_provider();
-    match bench().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("xenith-benches-start: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    by_turns("xenith-benches-start", TURNS, bench).await
 }
 
-async fn bench() -> Result<()> {
-    let turns = match std::env::args().nth(1) {
-        Some(word) => word.parse().with_context(|| format!("{word:?} is no number of turns"))?,
-        None => TURNS,
-    };
+async fn bench(turns: usize) -> Result<()> {
     let programs = Programs::find()?;
     let stage = Box::pin(Stage::set(&programs, "bench")).await?;
     Box::pin(stage.enrol(&programs)).await?;

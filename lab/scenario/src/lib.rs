@@ -2,19 +2,19 @@
 //! and steps that are named and timed. The scenario itself is the test in `tests/it`; `docs/lab-scenario.md` says
 //! what it shows and what it leaves out.
 
-mod median;
 mod orchestrator;
 mod pool;
 mod programs;
 mod stage;
 mod steps;
+mod turns;
 
-pub use median::median;
 pub use orchestrator::{Orchestrator, told};
 pub use pool::join_pool;
 pub use programs::Programs;
 pub use stage::{Boot, Guest, Stage, until};
 pub use steps::Steps;
+pub use turns::{by_turns, median};
 
 /// Set by `cargo xtask lab-test`: without it nothing that boots a host runs. Holds the name of the test that is meant, or
 /// 1 for the scenario.
