@@ -54,7 +54,8 @@ pub const DISKS: u8 = 4;
 pub const TURNS: usize = 5;
 /// Of a clone, and of the pause for a snapshot.
 pub const MOST: Duration = Duration::from_secs(1);
-/// An image from a web server is written twice: as it comes, so that a broken download goes on, and as a VDI.
+/// An image from a web server comes over a connection and is made durable as a file, so that a broken download goes on,
+/// before it is a VDI; `cp` has the file at hand. Where blocks are shared, as here, it is stored once.
 const MOST_OF_CP: f64 = 2.5;
 const MOST_OF_STREAM: f64 = 1.5;
 const COMPARISONS: usize = 3;

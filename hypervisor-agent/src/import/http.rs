@@ -50,8 +50,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(60);
 /// Each sender holds a few MiB.
 const CONNECTIONS: usize = 64;
-/// Read from the network at once. TLS by itself asks for 4 KiB each time, and a call for each of these is what a fast network
-/// waits for.
+/// Read from the network at once. TLS by itself asks for 4 KiB at a time, each with a call of the kernel.
 const READ: usize = 64 * 1024;
 /// Between network and disk, and of an archive that is sent: so many pieces of this size.
 const PIECES: usize = 8;
@@ -168,8 +167,8 @@ async fn take_changes(
     Ok(Json(json!({ "bytes": bytes })).into_response())
 }
 
-/// From the network to who takes it, on a thread of its own. What comes by the record is gathered: waking that thread for
-/// each costs more than what it does with one.
+/// From the network to who takes it, on a thread of its own. What comes by the record of TLS is gathered, so that this thread
+/// is not woken for each.
 async fn pump<T: Send + 'static>(
     place: Place,
     body: Body,

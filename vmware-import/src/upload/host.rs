@@ -4,8 +4,7 @@
 //! other, and is dropped with the call: a body that the host did not want to the end lets go of its pipe, and who writes
 //! into that is told.
 //!
-//! Rejected: `reqwest`'s own blocking client. It takes a body by 8 KiB, and hands each of these over to another thread,
-//! which cost four times as much as encrypting them.
+//! Rejected: `reqwest`'s own blocking client. It takes a body by 8 KiB, and hands each of these over to another thread.
 
 use std::io;
 
@@ -63,4 +62,72 @@ impl Reply {
 
 fn failed(error: reqwest::Error) -> ImportError {
     ImportError::io("reach", "the host", io::Error::other(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::{Arc, mpsc};
+    use std::thread;
+
+    use rustls::crypto::aws_lc_rs;
+    use rustls::{ClientConfig, RootCertStore};
+
+    use super::super::pipe;
+    use super::*;
+
+    /// Nothing here is encrypted, so nobody has to be trusted.
+    fn host() -> ReceivingHost {
+        let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        ReceivingHost::new(ClientBuilder::new().tls_backend_preconfigured(tls).no_proxy()).unwrap()
+    }
+
+    /// Answers one request when it has its head, and reads no more of it for as long as the other end of `held` is there.
+    fn refusing(held: mpsc::Receiver<()>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+                head.push(byte[0]);
+            }
+            let body = r#"{"error":"busy"}"#;
+            write!(stream, "HTTP/1.1 409 Conflict\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+            let _over = held.recv();
+        });
+        url
+    }
+
+    #[test]
+    fn a_host_that_does_not_want_all_of_it_ends_who_writes() {
+        let (hold, held) = mpsc::channel();
+        let url = refusing(held);
+        let (mut writer, pieces) = pipe();
+        let writing = thread::spawn(move || {
+            loop {
+                if let Err(error) = writer.write_all(&[1; 1 << 16]) {
+                    return error.kind();
+                }
+            }
+        });
+        let reply = host().ask(|http| http.put(&url).body(pieces)).unwrap();
+        assert_eq!((reply.status, &*reply.problem()), (StatusCode::CONFLICT, "busy"));
+        assert_eq!(writing.join().unwrap(), io::ErrorKind::BrokenPipe);
+        drop(hold);
+    }
+
+    #[test]
+    fn nobody_there_is_an_error_with_its_cause() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        drop(listener);
+        let error = host().ask(|http| http.get(&url)).unwrap_err();
+        assert!(xenith_common_text::chain(&error).contains("cannot reach the host"), "{error:?}");
+    }
 }
