@@ -174,6 +174,8 @@ async fn compared(folder: &Path, mib: u64, verdict: &mut Verdict) {
         let meter = Meter::start();
         let vdi = import(&here, from, &url).await;
         imports.push(meter.stop());
+        // Also so that both are in memory: a VDI that shares a file's blocks is not, until it is read.
+        assert!(beside::same(&source, &image(&here, vdi)), "what was imported is another disk");
 
         let meter = Meter::start();
         wire.carry(&source, &copy);
