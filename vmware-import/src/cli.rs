@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use nix::fcntl::{FcntlArg, fcntl};
 use serde::Serialize;
 use xenith_common_text::counted;
 use xenith_vmware_import::convert::block::Hashing;
@@ -30,6 +31,10 @@ use crate::guest_tool::{Deed, guest};
 use crate::live::{self, Login, WarmStep};
 use crate::output::{Show, info_text, plan_text, print, report_error, report_text};
 use crate::package_tool::{self, ova, print_outcome, streamed_package};
+
+/// What fits into the pipe that a disk comes through, in bytes. By itself 64 KiB do: who writes and we would wait for each other
+/// twice for each grain or two. What anybody may have is 1 MiB (`/proc/sys/fs/pipe-max-size`).
+const PIPE: i32 = 1 << 20;
 
 #[derive(Parser)]
 #[command(name = "xenith-import", version, about = "Reads disks and VMs of VMware")]
@@ -472,7 +477,10 @@ fn plan(cli: &Cli, export: &Path, settings: Option<&Path>) -> Result<ExitCode> {
 
 pub fn open_source(source: &Path, options: &SourceOptions) -> Result<Opened> {
     if source.as_os_str() == "-" {
-        return open_input("standard input", Box::new(std::io::stdin()));
+        let input = std::io::stdin();
+        // Of no pipe, or above what the system lets us have, it stays as it is.
+        let _as_it_was = fcntl(&input, FcntlArg::F_SETPIPE_SZ(PIPE));
+        return open_input("standard input", Box::new(input));
     }
     open_any(source, options)
 }
