@@ -32,7 +32,7 @@ use crate::error::{ImportError, Result};
 pub use self::frames::Frames;
 pub use self::host::{ReceivingHost, Reply};
 use self::marks::{Marks, with_marks};
-pub use self::pipe::{PipeReader, PipeWriter, pipe};
+pub use self::pipe::{PipeReader, PipeWriter, pipe, pipe_of};
 
 const MAGIC: &[u8; 4] = b"XNUP";
 const VERSION: u32 = 1;

@@ -2,21 +2,22 @@
 //!
 //! One try: what breaks off is begun anew by who asked for it, because half of a memory that goes on changing is worth
 //! nothing. It goes over as many connections as both hosts have processors for and the memory is worth ([`super::streams`]);
-//! the first carries the definition, and what the receiver says on it is what counts. Each connection has a client of its
-//! own: one encrypts on one thread, however many connections it has. A peer that vanishes without a word is given up within
-//! [`SILENCE`], as the guest may stand still at that moment.
+//! the first carries the definition, and what the receiver says on it is what counts. Each connection encrypts on a thread of
+//! its own, beside one that makes its frames. A peer that vanishes without a word is given up within [`SILENCE`], as the guest
+//! may stand still at that moment.
 
-use std::io::{self, PipeReader};
+use std::io::{self, PipeReader, Read, Write};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use reqwest::blocking::{Body, Client, ClientBuilder, Response};
 use uuid::Uuid;
 use xenith_common_ids::VmId;
 use xenith_common_text::chain;
 use xenith_hypervisor_agent_api::SendVm;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_vmware_import::ImportError;
+use xenith_vmware_import::upload::{PipeWriter, ReceivingHost, Reply, pipe_of};
 
 use super::frame::Framed;
 use super::streams::{Dealt, StreamCount, deal, streams};
@@ -26,11 +27,14 @@ use crate::transfer::way_to;
 
 /// Also of a receiver that takes nothing: one that makes room for the guest does not for a while.
 const SILENCE: Duration = Duration::from_secs(60);
+/// What is handed over to a connection at once, and how many of these wait there: they are on their way when the guest is
+/// suspended, which is why it is no more.
+const HANDED: usize = 256 << 10;
+const WAITING: usize = 2;
 
 /// The way to the receiver, looked at before anything is asked of the guest.
 pub struct Way {
-    /// Of each connection.
-    clients: Vec<Client>,
+    host: ReceivingHost,
     streams: StreamCount,
     url: String,
     ticket: String,
@@ -39,16 +43,11 @@ pub struct Way {
 impl Way {
     /// Blocks until the receiver has said that it waits for this VM. `most` connections are used.
     pub fn find(vm: VmId, order: &SendVm, most: StreamCount) -> Result<Self, Fault> {
-        let (http, base) = client(order)?;
+        let (host, base) = receiver(order)?;
         let url = format!("{base}/v1/vms/{vm}/memory");
-        let looked = answer(http.get(&url).bearer_auth(&order.ticket).timeout(SILENCE).send())?;
+        let looked = answer(host.ask(|http| http.get(&url).bearer_auth(&order.ticket).timeout(SILENCE)))?;
         let takes = looked.json::<Waits>().map_or(StreamCount::ONE, |waits| waits.streams);
-        let streams = most.min(takes);
-        let mut clients = vec![http];
-        while clients.len() < streams.get() {
-            clients.push(client(order)?.0);
-        }
-        Ok(Self { clients, streams, url, ticket: order.ticket.clone() })
+        Ok(Self { host, streams: most.min(takes), url, ticket: order.ticket.clone() })
     }
 
     /// Blocks until the receiver says that the VM is complete there. `total` is what the VM has, in bytes.
@@ -65,12 +64,11 @@ impl Way {
             shown.set(done.min(total), total);
             shown.check().map_err(io::Error::other)
         };
-        let sent = match self.clients.as_slice() {
-            [only] => {
-                let framed = Framed::new(&preamble, memory, step).map_err(|error| internal(&error))?;
-                self.put(only, &self.url, Body::new(framed))
-            }
-            _ => self.send_parts(&preamble, memory, step),
+        let sent = if self.streams == StreamCount::ONE {
+            let framed = Framed::new(&preamble, memory, step).map_err(|error| internal(&error))?;
+            self.put(&self.url, framed)
+        } else {
+            self.send_parts(&preamble, memory, step)
         };
         if progress.check().is_err() {
             return Err(Fault::new(FaultReason::WrongState, "the migration was cancelled"));
@@ -78,8 +76,13 @@ impl Way {
         sent
     }
 
-    fn put(&self, client: &Client, url: &str, body: Body) -> Result<(), Fault> {
-        answer(client.put(url).bearer_auth(&self.ticket).body(body).send()).map(drop)
+    /// Over one connection. What makes the frames is let go of as soon as the connection is lost.
+    fn put(&self, url: &str, frames: impl Read + Send) -> Result<(), Fault> {
+        let (writer, pieces) = pipe_of(WAITING);
+        thread::scope(|scope| {
+            scope.spawn(move || pour(frames, writer));
+            answer(self.host.ask(|http| http.put(url).bearer_auth(&self.ticket).body(pieces))).map(drop)
+        })
     }
 
     /// Over several connections. The memory is let go as soon as one of them is lost, which ends who writes it.
@@ -93,9 +96,8 @@ impl Way {
         let attempt = Uuid::new_v4();
         thread::scope(|scope| {
             let send = |number: usize, part: Dealt| {
-                let client = &self.clients[number];
                 let url = self.url_of(number, attempt);
-                scope.spawn(move || self.put(client, &url, Body::new(part)))
+                scope.spawn(move || self.put(&url, part))
             };
             let sending: Vec<_> =
                 parts.into_iter().enumerate().map(|(number, part)| send(number, part)).collect();
@@ -121,17 +123,32 @@ fn internal(error: &dyn std::fmt::Display) -> Fault {
     Fault::new(FaultReason::Internal, error)
 }
 
-fn client(order: &SendVm) -> Result<(Client, String), Fault> {
+fn receiver(order: &SendVm) -> Result<(ReceivingHost, String), Fault> {
     let (http, base) = way_to(&order.address, &order.server_name, &order.authority_pem)?;
-    let http = ClientBuilder::from(http)
-        .timeout(None)
+    let http = http
         .tcp_keepalive(SILENCE / 4)
         .tcp_keepalive_interval(SILENCE / 4)
         .tcp_keepalive_retries(3_u32)
-        .tcp_user_timeout(SILENCE)
-        .build()
-        .map_err(|error| internal(&error))?;
-    Ok((http, base))
+        .tcp_user_timeout(SILENCE);
+    let host = ReceivingHost::new(http).map_err(|error| internal(&chain(&error)))?;
+    Ok((host, base))
+}
+
+/// Hands frames over as soon as they are made: the receiver may need them before it takes what comes on another connection.
+fn pour(mut frames: impl Read, mut writer: PipeWriter) {
+    let mut piece = vec![0; HANDED];
+    loop {
+        let poured = match frames.read(&mut piece) {
+            Ok(0) => return,
+            Ok(length) => writer.write_all(&piece[..length]).and_then(|()| writer.flush()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => return writer.fail(error),
+        };
+        if poured.is_err() {
+            // The connection is lost, which who asked over it tells.
+            return;
+        }
+    }
 }
 
 /// Of all connections, the first one's first: the receiver's word is told on it. That not all came is explained by one
@@ -151,18 +168,16 @@ fn verdict(ended: Vec<Result<(), Fault>>) -> Result<(), Fault> {
     }
 }
 
-fn answer(response: reqwest::Result<Response>) -> Result<Response, Fault> {
-    let response = response.map_err(|error| {
+fn answer(reply: Result<Reply, ImportError>) -> Result<Reply, Fault> {
+    let reply = reply.map_err(|error| {
         let why = chain(&error);
         Fault::new(FaultReason::NotReady, format_args!("the connection to the receiving host broke: {why}"))
     })?;
-    let status = response.status();
+    let status = reply.status;
     if status.is_success() {
-        return Ok(response);
+        return Ok(reply);
     }
-    let told = response.json::<serde_json::Value>().ok();
-    let told = told.and_then(|body| body["error"].as_str().map(ToOwned::to_owned));
-    let told = told.unwrap_or_else(|| status.to_string());
+    let told = reply.problem();
     // Its ticket has ended, somebody before us is not noticed as gone, or not all came: a new try may help.
     let passing = matches!(status.as_u16(), 401 | 409 | 503);
     let reason = if passing { FaultReason::NotReady } else { FaultReason::Hypervisor };
@@ -172,6 +187,39 @@ fn answer(response: reqwest::Result<Response>) -> Result<Response, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Gives what it has, and then its error, or its end.
+    struct Frames(Vec<Vec<u8>>, Option<io::Error>);
+
+    impl Read for Frames {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match (self.0.pop(), self.1.take()) {
+                (Some(frame), error) => {
+                    self.1 = error;
+                    buffer[..frame.len()].copy_from_slice(&frame);
+                    Ok(frame.len())
+                }
+                (None, Some(error)) => Err(error),
+                (None, None) => Ok(0),
+            }
+        }
+    }
+
+    #[test]
+    fn frames_that_cannot_be_read_break_the_connection_off() {
+        for (case, error) in [("an end", None), ("an error", Some(io::Error::other("cancelled")))] {
+            let (broken, (writer, pieces)) = (error.is_some(), pipe_of(4));
+            pour(Frames(vec![vec![2; 9], vec![1; 9]], error), writer);
+            let body = futures::executor::block_on(read_all(pieces.into()));
+            assert_eq!(body.ok(), (!broken).then(|| [[1; 9], [2; 9]].concat()), "{case}");
+        }
+    }
+
+    /// The whole of a body.
+    async fn read_all(body: reqwest::Body) -> Result<Vec<u8>, axum::Error> {
+        let bytes = axum::body::to_bytes(axum::body::Body::new(body), usize::MAX).await;
+        bytes.map(|bytes| bytes.to_vec())
+    }
 
     fn fault(reason: FaultReason, message: &str) -> Result<(), Fault> {
         Err(Fault::new(reason, message))

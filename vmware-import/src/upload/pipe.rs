@@ -4,13 +4,11 @@
 //! What always holds: pieces are of one size, but for the last and for those that were flushed, so that the cost of handing
 //! one over is small beside that of its bytes. What was not flushed when the writer is dropped does not travel.
 
-use std::convert::Infallible;
 use std::io::{self, Write};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::Body;
 use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 
 /// Pieces under way, and the size of one: 4 MiB in all.
@@ -20,22 +18,34 @@ const PIECE: usize = 256 * 1024;
 /// The two ends. Dropping the writer, flushed, ends what the reader reads.
 #[must_use]
 pub fn pipe() -> (PipeWriter, PipeReader) {
-    let (pieces, coming) = mpsc::channel(PIECES);
+    pipe_of(PIECES)
+}
+
+/// The same for so many pieces: what is under way is what the receiver gets late.
+#[must_use]
+pub fn pipe_of(pieces: usize) -> (PipeWriter, PipeReader) {
+    let (pieces, coming) = mpsc::channel(pieces);
     (PipeWriter { pieces, piece: BytesMut::new() }, PipeReader(coming))
 }
 
 /// Blocks while the pipe is full: not for async tasks.
 #[derive(Debug)]
 pub struct PipeWriter {
-    pieces: mpsc::Sender<Bytes>,
+    pieces: mpsc::Sender<io::Result<Bytes>>,
     /// The piece that is being filled.
     piece: BytesMut,
 }
 
 impl PipeWriter {
+    /// Breaks the connection off instead of ending what it carries.
+    pub fn fail(self, error: io::Error) {
+        // Nobody is left to whom it could be broken off.
+        let _gone = self.pieces.blocking_send(Err(error));
+    }
+
     fn send(&mut self) -> io::Result<()> {
         let piece = self.piece.split().freeze();
-        self.pieces.blocking_send(piece).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+        self.pieces.blocking_send(Ok(piece)).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
     }
 }
 
@@ -59,11 +69,11 @@ impl Write for PipeWriter {
 
 /// A body of a request.
 #[derive(Debug)]
-pub struct PipeReader(mpsc::Receiver<Bytes>);
+pub struct PipeReader(mpsc::Receiver<io::Result<Bytes>>);
 
 impl From<PipeReader> for Body {
     fn from(pieces: PipeReader) -> Self {
-        Self::wrap_stream(ReceiverStream::new(pieces.0).map(Ok::<Bytes, Infallible>))
+        Self::wrap_stream(ReceiverStream::new(pieces.0))
     }
 }
 
@@ -82,7 +92,7 @@ mod tests {
         writer.flush().unwrap();
         writer.flush().unwrap();
         drop(writer);
-        let pieces: Vec<Bytes> = std::iter::from_fn(|| coming.blocking_recv()).collect();
+        let pieces: Vec<Bytes> = std::iter::from_fn(|| coming.blocking_recv()).map(Result::unwrap).collect();
         let lengths: Vec<usize> = pieces.iter().map(Bytes::len).collect();
         assert_eq!(lengths, [PIECE, PIECE, PIECE / 2 + 3 * b"a head".len()]);
         let expected: Vec<u8> =
