@@ -16,13 +16,14 @@
 
 mod frames;
 mod host;
-mod marks;
 mod pipe;
 
 use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
-use xenith_common_block::{BlockSink, BlockSource, ByteRange, ExtentKind, is_zero};
+use xenith_common_block::{
+    Behind, BlockError, BlockSink, BlockSource, ByteRange, ExtentKind, flushing, is_zero,
+};
 
 use crate::convert::block::store;
 use crate::convert::journal::{hex, unhex};
@@ -31,7 +32,6 @@ use crate::error::{ImportError, Result};
 
 pub use self::frames::Frames;
 pub use self::host::{ReceivingHost, Reply};
-use self::marks::{Marks, with_marks};
 pub use self::pipe::{PipeReader, PipeWriter, pipe, pipe_of};
 
 const MAGIC: &[u8; 4] = b"XNUP";
@@ -162,19 +162,36 @@ fn digest_of(digest: &mut DiskDigest, offset: u64, bytes: &[u8]) {
     }
 }
 
+/// Told of each mark.
+type Keep<'a> = dyn FnMut(&Mark) -> Result<()> + 'a;
+
 /// Receives a disk of `capacity` bytes into `sink`, which may be larger and holds zeros where nothing was written.
 /// `keep` is told each new mark after everything before it was flushed; its error ends the receiving.
 pub fn receive(
     input: &mut dyn Read,
     sink: &dyn BlockSink,
     (capacity, mark): (u64, &Mark),
-    keep: &mut dyn FnMut(&Mark) -> Result<()>,
+    keep: &mut Keep<'_>,
 ) -> Result<Mark> {
     begin(input, capacity, mark)?;
     let digest = mark.state().ok_or_else(|| damaged("the mark makes no sense"))?;
     // What came after the mark comes again, perhaps as zeros, which do not travel.
     sink.zero(ByteRange::new(mark.done.min(capacity), capacity))?;
-    with_marks(sink, keep, |marks| frames_into(sink, input, (capacity, mark.done, digest), marks))
+    flushing(
+        || sink.flush(),
+        |behind| {
+            let from = (capacity, mark.done, digest);
+            let received = frames_into(sink, input, from, (&mut *behind, &mut *keep));
+            // Also where the stream broke off: what is durable need not come again.
+            let settled = behind.settle().map_err(ImportError::from).and_then(|mark| told(mark, keep));
+            received.and_then(|received| settled.map(|()| received))
+        },
+    )
+}
+
+/// Of a mark before which everything is durable.
+fn told(mark: Option<Mark>, keep: &mut Keep<'_>) -> Result<()> {
+    mark.map_or(Ok(()), |mark| keep(&mark))
 }
 
 /// That the stream is of this disk, and goes on where we are.
@@ -200,7 +217,7 @@ fn frames_into(
     sink: &dyn BlockSink,
     input: &mut dyn Read,
     (capacity, mut next, mut digest): (u64, u64, DiskDigest),
-    marks: &mut Marks<'_>,
+    (behind, keep): (&mut Behind<'_, '_, Mark, BlockError>, &mut Keep<'_>),
 ) -> Result<Mark> {
     let mut buf = vec![0; FRAME as usize];
     loop {
@@ -212,7 +229,9 @@ fn frames_into(
             let ours = digest.finish(capacity);
             finish(input, len, &ours)?;
             let whole = Mark { whole: true, ..Mark::at(capacity, &digest) };
-            marks.end(sink, &whole)?;
+            told(behind.settle()?, keep)?;
+            sink.flush()?;
+            keep(&whole)?;
             return Ok(whole);
         }
         let end = offset.checked_add(u64::from(len)).filter(|&end| end <= capacity);
@@ -226,7 +245,7 @@ fn frames_into(
         read(input, bytes)?;
         store(sink, offset, bytes, Some(&mut digest))?;
         next = end;
-        marks.reached(u64::from(len), || Mark::at(next, &digest))?;
+        told(behind.wrote(u64::from(len), || Mark::at(next, &digest))?, keep)?;
     }
 }
 
@@ -299,6 +318,23 @@ mod tests {
         let mark = receive(&mut &stream[..], &sink, (SIZE as u64, &mark), &mut |_| Ok(())).unwrap();
         assert!(mark.whole);
         assert!(sink.into_bytes()[..SIZE] == bytes[..]);
+    }
+
+    #[test]
+    fn a_stream_that_breaks_off_goes_on_behind_what_is_durable() {
+        let bytes = vec![7; 72 << 20];
+        let (stream, sink) = (sent(&bytes, &Mark::default()), MemorySink::new(bytes.len()));
+        let (all, mut kept) = (bytes.len() as u64, Mark::default());
+        let broken = receive(&mut &stream[..stream.len() - 1], &sink, (all, &kept.clone()), &mut |mark| {
+            kept = mark.clone();
+            Ok(())
+        });
+        assert!(matches!(broken, Err(ImportError::Truncated { .. })));
+        assert!(kept.done >= 64 << 20 && !kept.whole, "{kept:?}");
+        let rest = sent(&bytes, &kept);
+        assert!(rest.len() < 9 << 20, "{} bytes are sent again", rest.len());
+        assert!(receive(&mut &rest[..], &sink, (all, &kept), &mut |_| Ok(())).unwrap().whole);
+        assert!(sink.into_bytes() == bytes);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Source to sink, holes kept.
 
-use crate::{BlockError, BlockSink, BlockSource, ByteRange, ExtentKind, is_zero};
+use crate::{Behind, BlockError, BlockSink, BlockSource, ByteRange, ExtentKind, flushing, is_zero};
 
 const STEP: u64 = 1024 * 1024;
 
@@ -13,11 +13,30 @@ pub struct CopyProgress {
 }
 
 /// Copies `source` to `sink`, which must hold zeros (a new image); zeros are never written. Calls
-/// `progress` after each step of at most 1 MiB; an `Err` from it (cancelled) ends the copy.
+/// `progress` after each step of at most 1 MiB; an `Err` from it (cancelled) ends the copy. Everything is durable when it
+/// returns, and is made so while the copy goes on.
 pub fn copy(
     source: &dyn BlockSource,
     sink: &dyn BlockSink,
+    progress: impl FnMut(CopyProgress) -> Result<(), BlockError>,
+) -> Result<CopyProgress, BlockError> {
+    let done = flushing(
+        || sink.flush(),
+        |behind| -> Result<CopyProgress, BlockError> {
+            let done = steps(source, sink, progress, behind)?;
+            behind.settle()?;
+            Ok(done)
+        },
+    )?;
+    sink.flush()?;
+    Ok(done)
+}
+
+fn steps(
+    source: &dyn BlockSource,
+    sink: &dyn BlockSink,
     mut progress: impl FnMut(CopyProgress) -> Result<(), BlockError>,
+    behind: &mut Behind<'_, '_, (), BlockError>,
 ) -> Result<CopyProgress, BlockError> {
     let total = source.size();
     BlockError::check_bounds(0, total, sink.size())?;
@@ -38,13 +57,13 @@ pub fn copy(
                 done.skipped += len;
             } else {
                 sink.write_at(at, step)?;
+                behind.wrote(len, || ())?;
                 done.copied += len;
             }
             at += len;
             progress(done)?;
         }
     }
-    sink.flush()?;
     Ok(done)
 }
 

@@ -12,6 +12,7 @@
 //!   (`docs/adr/0002-blocking-block-seam.md`).
 //! * Sources and sinks are `Sync`: several workers read and write disjoint ranges at once.
 
+mod behind;
 mod copy;
 mod error;
 mod extent;
@@ -21,6 +22,7 @@ mod partitions;
 mod range;
 mod zeros;
 
+pub use behind::{Behind, flushing};
 pub use copy::{CopyProgress, copy};
 pub use error::BlockError;
 pub use extent::{Extent, ExtentKind};

@@ -14,7 +14,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use sha2::{Digest, Sha256};
-use xenith_common_block::is_zero;
+use xenith_common_block::{Behind, flushing, is_zero};
 use xenith_hypervisor_agent_storage::is_full;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
@@ -47,6 +47,12 @@ fn unreachable(remote: &Remote<'_>, error: &dyn std::error::Error) -> Fault {
 fn on_disk(path: &Path, error: &io::Error) -> Fault {
     let reason = if is_full(error) { FaultReason::StorageFull } else { FaultReason::Internal };
     Fault::new(reason, format_args!("cannot write {}: {error}", path.display()))
+}
+
+/// What the system could not write it does not try again, and what is in the file then is not what came.
+fn not_durable(path: &Path, error: &io::Error) -> Fault {
+    forget(path);
+    on_disk(path, error)
 }
 
 fn client() -> Result<Client, Fault> {
@@ -110,11 +116,18 @@ pub fn download(remote: &Remote<'_>, path: &Path, progress: &Progress) -> Result
     if at == 0 {
         keep_version(&response, path)?;
     }
-    let received = receive(remote, response, (&file, path), (&mut at, progress));
+    let received = flushing(
+        || file.sync_data(),
+        |behind| {
+            let received = receive(remote, response, (&file, path), (&mut at, progress), behind);
+            received.and(behind.settle().map(drop).map_err(|error| not_durable(path, &error)))
+        },
+    );
     // Zeros at the end were not written; however it ended, the next try goes on behind them. Its length vouches for what came,
     // and must not outlive that in a power cut.
-    let kept = file.set_len(at).and_then(|()| file.sync_data()).map_err(|error| on_disk(path, &error));
-    received.and(kept)?;
+    let sized = file.set_len(at).map_err(|error| on_disk(path, &error));
+    let durable = file.sync_data().map_err(|error| not_durable(path, &error));
+    received.and(sized).and(durable)?;
     verify(remote, &mut file, path)
 }
 
@@ -162,6 +175,7 @@ fn receive(
     mut response: Response,
     (file, path): (&File, &Path),
     (at, progress): (&mut u64, &Progress),
+    behind: &mut Behind<'_, '_, (), io::Error>,
 ) -> Result<(), Fault> {
     let total = response.content_length().map_or(0, |rest| *at + rest);
     let mut buffer = vec![0; STEP];
@@ -180,6 +194,7 @@ fn receive(
         }
         if !is_zero(&buffer[..read]) {
             file.write_all_at(&buffer[..read], *at).map_err(|error| on_disk(path, &error))?;
+            behind.wrote(read as u64, || ()).map_err(|error| not_durable(path, &error))?;
         }
         *at += read as u64;
         progress.set(*at, total);
