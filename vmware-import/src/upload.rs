@@ -330,9 +330,9 @@ mod tests {
             Ok(())
         });
         assert!(matches!(broken, Err(ImportError::Truncated { .. })));
-        assert!(kept.done >= 64 << 20 && !kept.whole, "{kept:?}");
+        assert!(kept.done > 0 && !kept.whole, "{kept:?}");
         let rest = sent(&bytes, &kept);
-        assert!(rest.len() < 9 << 20, "{} bytes are sent again", rest.len());
+        assert!(rest.len() < bytes.len() - kept.done as usize + (1 << 20), "{} bytes again", rest.len());
         assert!(receive(&mut &rest[..], &sink, (all, &kept), &mut |_| Ok(())).unwrap().whole);
         assert!(sink.into_bytes() == bytes);
     }

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use xenith_common_block::{BlockError, BlockSink, BlockSource, ByteRange, FileSink, FileSource};
+use xenith_common_block::{BlockError, BlockSink, BlockSource, ByteRange, FileSink, FileSource, is_zero};
 
 use super::{Found, LvmThinDriver};
 use crate::StorageDriver;
@@ -91,7 +91,7 @@ impl ThinSink {
             let len = (range.end - at).min(STEP);
             let step = &mut bytes[..usize::try_from(len).expect("a small step")];
             self.reads.read_at(at, step)?;
-            if step.iter().any(|&byte| byte != 0) {
+            if !is_zero(step) {
                 self.grant(at, len)?;
                 self.writes.zero(ByteRange::with_len(at, len))?;
             }
