@@ -332,15 +332,8 @@ fn thin_pool(devices: &Devices<'_>, chosen: &Chosen) -> Vec<Action> {
     let mib = devices.layout.partitions()[number::SR as usize - 1].mib;
     let block = if mib < SMALL_BLOCKS_MIB { "64k" } else { "1m" };
     let group = chosen.group();
-    let pool = [
-        "--yes",
-        "--type=thin-pool",
-        "--zero=y",
-        "--discards=passdown",
-        "--errorwhenfull=n",
-        "--extents=98%FREE",
-        "--name=pool",
-    ];
+    let pool =
+        ["--yes", "--type=thin-pool", "--zero=y", "--discards=passdown", "--extents=98%FREE", "--name=pool"];
     let mut pool = pool.to_vec();
     let block = format!("--chunksize={block}");
     pool.extend([block.as_str(), group.as_str()]);

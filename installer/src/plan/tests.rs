@@ -113,7 +113,7 @@ fn a_thin_pool_takes_the_place_of_the_file_system() {
     let shown = shown(&plan);
     for part in [
         "vgcreate --yes --physicalextentsize=1m xenith_uuid-sr /dev/sda6",
-        "--errorwhenfull=n --extents=98%FREE --name=pool --chunksize=64k xenith_uuid-sr",
+        "--discards=passdown --extents=98%FREE --name=pool --chunksize=64k xenith_uuid-sr",
         "vgchange --activate=n xenith_uuid-sr",
     ] {
         assert!(shown.contains(part), "{part}: {shown}");

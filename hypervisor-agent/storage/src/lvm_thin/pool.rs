@@ -178,8 +178,9 @@ fn make_in_group(machine: &Machine, sr: SrId, pool: &Pool) -> Result<()> {
         let problem = format!("{} MiB are too little for an SR; give disks of 256 MiB at least", free / MIB);
         return Err(StorageError::Unsupported(problem));
     };
-    // The group was made of empty disks: what old signatures it finds in them stand for nothing.
-    let call = Call::long("lvcreate --yes --type thin-pool --zero y --discards passdown --errorwhenfull n")
+    // The group was made of empty disks: what old signatures it finds in them stand for nothing. What a write into a full pool
+    // gets, lvcreate does not take (LVM 2.03.16: "--errorwhenfull is unsupported with thin pools"): `activate` sees to it.
+    let call = Call::long("lvcreate --yes --type thin-pool --zero y --discards passdown")
         .and("--size")
         .and(format!("{data_mib}m"))
         .and("--poolmetadatasize")

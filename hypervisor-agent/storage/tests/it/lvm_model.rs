@@ -274,6 +274,10 @@ impl Model {
         let tags = arguments.all("--addtag").into_iter().map(str::to_owned).collect();
         let device = self.device(world, name);
         let id = if arguments.get("--type") == Some("thin-pool") {
+            // As LVM 2.03.16 does.
+            if arguments.get("--errorwhenfull").is_some() {
+                return Err(failed("Option --errorwhenfull is unsupported with thin pools."));
+            }
             None
         } else if arguments.get("--snapshot").is_some() {
             let origin = FileSource::open(&self.device(world, arguments.volumes()[0])).map_err(failed)?;

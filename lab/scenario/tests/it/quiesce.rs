@@ -19,7 +19,8 @@ pub async fn through_the_channel(stage: &Stage, guest: &Guest) -> Result<()> {
     stage.orchestrator.done::<vm::Start>(json!({ "vm": guest.name }), 4 * MINUTE).await?;
     let up = stage.running(guest).await?;
     let domid = up.domid.context("it runs in a domain")?;
-    let channels = stage.dom0(&format!("xl channel-list {domid}")).await?;
+    // `xl channel-list` tells no names.
+    let channels = stage.dom0(&format!("xenstore-ls /local/domain/{domid}/device/console")).await?;
     ensure!(channels.contains("org.qemu.guest_agent.0"), "{channels}");
     for (number, quiesce) in [(1, "try"), (2, "demand")] {
         let create = json!({ "vm": guest.name, "name": quiesce, "quiesce": quiesce });
