@@ -20,6 +20,7 @@ mod console;
 mod cpu_level;
 mod filter;
 mod find;
+mod fragment;
 mod ha;
 mod ha_keep;
 mod ha_power;
@@ -79,8 +80,8 @@ use std::sync::{Arc, Mutex};
 use xenith_orchestrator_api::{
     Registrar, alarm as alarm_api, alarm_rule, audit, auth as auth_api, backup as backup_api,
     backup_job as backup_job_api, backup_run, console as console_api, event, filter as filter_api,
-    ha as ha_api, host as host_api, import as import_api, iso as iso_api, mail as mail_api,
-    metrics as metrics_api, network as network_api, orphan as orphan_api, pool as pool_api,
+    fragment as fragment_api, ha as ha_api, host as host_api, import as import_api, iso as iso_api,
+    mail as mail_api, metrics as metrics_api, network as network_api, orphan as orphan_api, pool as pool_api,
     repository as repository_api, role, security_group as security_group_api, snapshot as snapshot_api,
     sr as sr_api, standby as standby_api, system as system_api, task as task_api, template as template_api,
     token as token_api, user as user_api, vdi as vdi_api, vm as vm_api, wave as wave_api,
@@ -146,7 +147,7 @@ pub struct App {
     pub vault: Arc<Vault>,
     pub readers: Readers,
     /// Held while something gets a name that is unique among few, which are read for it as a whole: pools, networks,
-    /// security groups, templates, backup jobs. And while a pool is deleted, with what is in it.
+    /// security groups, templates, fragments, backup jobs. And while a pool is deleted, with what is in it.
     pub name_changes: tokio::sync::Mutex<()>,
     /// Held while a user may lose what they are: of two admins who end each other at the same moment, one stays.
     pub user_changes: tokio::sync::Mutex<()>,
@@ -181,6 +182,7 @@ impl App {
         sr_api::register(self, registrar);
         iso_api::register(self, registrar);
         template_api::register(self, registrar);
+        fragment_api::register(self, registrar);
         snapshot_api::register(self, registrar);
         repository_api::register(self, registrar);
         backup_job_api::register(self, registrar);

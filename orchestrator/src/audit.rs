@@ -362,6 +362,7 @@ mod tests {
             json!({ "name": "dora", "password": secret }),
             json!({ "place": { "kind": "s3", "secret_key": secret } }),
             json!({ "template": "debian", "cloud_init": { "hostname": "web-1", "user_data": secret } }),
+            json!({ "name": "base", "user_data": secret, "pool": "default" }),
             json!({ "template": "debian", "cloud_init": { "variables": { "first": secret } } }),
             json!({ "rule": "busy", "webhook": secret }),
             json!({ "vms": [{ "token": secret }] }),

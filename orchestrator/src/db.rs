@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 use xenith_common_ids::{
-    AlarmRuleId, AlarmSilenceId, BackupJobId, BackupRunId, HostId, ImportId, ImportPlanId, ImportSourceId,
-    NetworkId, PoolId, RepositoryId, SagaId, SecurityGroupId, SnapshotId, SrId, TemplateId, TokenId, UserId,
-    VdiId, VmId,
+    AlarmRuleId, AlarmSilenceId, BackupJobId, BackupRunId, FragmentId, HostId, ImportId, ImportPlanId,
+    ImportSourceId, NetworkId, PoolId, RepositoryId, SagaId, SecurityGroupId, SnapshotId, SrId, TemplateId,
+    TokenId, UserId, VdiId, VmId,
 };
 use xenith_orchestrator_store::{Collection, Keyspace, RocksStore, Schema, StateStore, StoreError};
 use xenith_orchestrator_types::backup::{BackupProof, BackupRun};
@@ -27,9 +27,9 @@ use crate::cpu_level::CpuLevelRecord;
 use crate::ha::{HaHostRecord, HaPoolRecord};
 use crate::model::{
     AlarmRecord, AlarmRuleRecord, AlarmSilenceRecord, AuditedTask, AuthorityRecord, BackupRecord,
-    BalanceRecord, BaseRecord, EventRecord, HostRecord, IdempotencyRecord, ImportRecord, ImportSourceRecord,
-    JobRecord, JoinRecord, MailRecord, NoticeRecord, ReportRecord, RepositoryRecord, SessionRecord,
-    SnapshotRecord, SrRecord, StandbyRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
+    BalanceRecord, BaseRecord, EventRecord, FragmentRecord, HostRecord, IdempotencyRecord, ImportRecord,
+    ImportSourceRecord, JobRecord, JoinRecord, MailRecord, NoticeRecord, ReportRecord, RepositoryRecord,
+    SessionRecord, SnapshotRecord, SrRecord, StandbyRecord, TokenRecord, UserRecord, VmRecord, WaveRecord,
 };
 use crate::networking::mesh::HostKeys;
 use crate::networking::wanted::Vifs;
@@ -56,6 +56,7 @@ const IMPORT_SOURCE: Keyspace = Keyspace::new("import.source");
 const WAVE: Keyspace = Keyspace::new("import.wave");
 const SR: Keyspace = Keyspace::new("sr");
 const TEMPLATE: Keyspace = Keyspace::new("template");
+const FRAGMENT: Keyspace = Keyspace::new("fragment");
 const SNAPSHOT: Keyspace = Keyspace::new("snapshot");
 const SNAPSHOT_BY_VM: Keyspace = Keyspace::new("snapshot.by_vm");
 const REPOSITORY: Keyspace = Keyspace::new("repository");
@@ -120,6 +121,7 @@ pub fn schema() -> Schema {
             WAVE,
             SR,
             TEMPLATE,
+            FRAGMENT,
             SNAPSHOT,
             SNAPSHOT_BY_VM,
             REPOSITORY,
@@ -190,6 +192,7 @@ pub struct Db {
     pub waves: Collection<ImportPlanId, WaveRecord>,
     pub srs: Collection<SrId, SrRecord>,
     pub templates: Collection<TemplateId, Template>,
+    pub fragments: Collection<FragmentId, FragmentRecord>,
     pub snapshots: Collection<SnapshotId, SnapshotRecord>,
     /// Which snapshots a VM has; written by [`crate::snapshots`] alone.
     pub snapshots_by_vm: Collection<(VmId, SnapshotId), ()>,
@@ -288,6 +291,7 @@ impl Db {
             waves: collection!(WAVE),
             srs: collection!(SR),
             templates: collection!(TEMPLATE),
+            fragments: collection!(FRAGMENT),
             snapshots: collection!(SNAPSHOT),
             snapshots_by_vm: collection!(SNAPSHOT_BY_VM),
             repositories: collection!(REPOSITORY),

@@ -14,6 +14,7 @@ use xenith_orchestrator_types::alarm::AlarmWhen;
 use xenith_orchestrator_types::backup::{JobSettings, Repository};
 use xenith_orchestrator_types::balance::{BalancePlan, BalancePolicy};
 use xenith_orchestrator_types::event::Severity;
+use xenith_orchestrator_types::fragment::Fragment;
 use xenith_orchestrator_types::import::{GuestPreparation, ImportOrigin, ImportPass, ImportPhase};
 use xenith_orchestrator_types::mail::MailSettings;
 use xenith_orchestrator_types::metrics::{Measured, Metric};
@@ -90,6 +91,14 @@ pub struct SrRecord {
     pub hosts: BTreeSet<HostId>,
     #[serde(default)]
     pub content: SrContent,
+}
+
+/// A part of user data, which people write passwords and keys into.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FragmentRecord {
+    pub fragment: Fragment,
+    /// Its text.
+    pub sealed: Vec<u8>,
 }
 
 /// A point in time of a VM.

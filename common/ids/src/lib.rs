@@ -129,6 +129,8 @@ typed_ids! {
     SnapshotId = "snapshot";
     /// What VMs are made from.
     TemplateId = "template";
+    /// A part of cloud-init's user data that is kept under a name.
+    FragmentId = "fragment";
     /// A VDI attached to a VM.
     VbdId = "vbd";
     /// A virtual NIC.

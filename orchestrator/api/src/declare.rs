@@ -91,7 +91,7 @@ macro_rules! noun {
 
             use async_trait::async_trait;
             #[allow(unused_imports, reason = "not every noun uses all of them")]
-            use xenith_orchestrator_types::{alarm::*, audit::*, auth::*, backup::*, balance::*, console::*, event::*, filter::*, ha::*, host::*, import::*, mail::*, metrics::*, network::*, orphan::*, pool::*, power::*, security_group::*, snapshot::*, sr::*, standby::*, system::*, task::*, template::*, token::*, user::*, vdi::*, vm::*, wave::*, ApiError, Empty, ListRequest, Page, Permission};
+            use xenith_orchestrator_types::{alarm::*, audit::*, auth::*, backup::*, balance::*, console::*, event::*, filter::*, fragment::*, ha::*, host::*, import::*, mail::*, metrics::*, network::*, orphan::*, pool::*, power::*, security_group::*, snapshot::*, sr::*, standby::*, system::*, task::*, template::*, token::*, user::*, vdi::*, vm::*, wave::*, ApiError, Empty, ListRequest, Page, Permission};
 
             use crate::{Call, Kind, Method, MethodInfo, Registrar};
 

@@ -382,6 +382,24 @@ noun! {
         Delete = fn delete(TemplateRef) -> TaskStarted, Provision, Plannable;
         /// Makes a VM from a template, with what its cloud-init is told.
         Deploy = fn deploy(DeployTemplate) -> TaskStarted, Provision, Plannable;
+        /// Says which fragments the VMs that are made from a template get from now on.
+        SetFragments = fn set_fragments(SetTemplateFragments) -> Template, Provision, Mutation;
+    }
+}
+
+noun! {
+    /// Parts of cloud-init's user data, kept under a name.
+    fragment: FragmentApi {
+        /// Lists fragments, without their text.
+        List = fn list(ListRequest) -> Page<Fragment>, View, Read;
+        /// Shows one fragment with its text, to those who may make VMs with it.
+        Get = fn get(FragmentRef) -> FragmentContents, Provision, Read;
+        /// Keeps a part of user data, for templates and deployments to name.
+        Create = fn create(CreateFragment) -> Fragment, Provision, Mutation;
+        /// Changes a fragment; VMs that were made with it stay as they are.
+        Update = fn update(UpdateFragment) -> Fragment, Provision, Mutation;
+        /// Deletes a fragment that no template names.
+        Delete = fn delete(FragmentRef) -> Empty, Provision, Mutation;
     }
 }
 
@@ -627,6 +645,7 @@ pub(crate) fn all_methods() -> Vec<crate::MethodInfo> {
         sr::methods(),
         iso::methods(),
         template::methods(),
+        fragment::methods(),
         snapshot::methods(),
         repository::methods(),
         backup_job::methods(),

@@ -10,6 +10,7 @@ mod backup;
 mod console;
 mod devices;
 mod document;
+mod fragment;
 mod ha;
 mod host;
 mod import;
@@ -42,6 +43,7 @@ pub use backup::{
 pub use console::ConsoleCommand;
 pub use devices::{Against, BulkArgs, BulkVerb, Devices, Kept, PinFlag, VmExportArgs, VmFormat};
 pub use document::{Shell, completions, full_help, man_pages};
+pub use fragment::FragmentCommand;
 pub use ha::{EnableHaArgs, HaCommand, PriorityFlag};
 pub use host::{
     BondFlag, ControlFlag, GuestsFlags, HostCommand, OnOff, PowerControlArgs, PowerFlag, SetManagementArgs,
@@ -138,6 +140,9 @@ pub enum Command {
     /// What VMs are made from.
     #[command(subcommand)]
     Template(TemplateCommand),
+    /// Parts of cloud-init's user data, kept under a name.
+    #[command(subcommand)]
+    Fragment(FragmentCommand),
     /// Points in time of VMs, on their hosts.
     #[command(subcommand)]
     Snapshot(SnapshotCommand),

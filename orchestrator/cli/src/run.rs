@@ -9,6 +9,7 @@ mod console;
 mod direct;
 mod event;
 mod filter;
+mod fragment;
 mod ha;
 mod host;
 mod import;
@@ -63,6 +64,7 @@ pub async fn run(app: &App, command: Command) -> Result<(), CliError> {
         Command::Sr(command) => sr::run(app, command).await,
         Command::Iso(command) => sr::isos(app, command).await,
         Command::Template(command) => template::run(app, command).await,
+        Command::Fragment(command) => fragment::run(app, command).await,
         Command::Snapshot(command) => snapshot::run(app, command).await,
         Command::Repository(command) => repository::run(app, command).await,
         Command::BackupJob(command) => backup::job(app, command).await,

@@ -1,11 +1,15 @@
 //! What a guest's cloud-init is told: the files of its NoCloud source.
 
+mod archive;
+
 use std::collections::BTreeMap;
 
 use serde_json::json;
 use xenith_common_ids::VmId;
 use xenith_orchestrator_types::ApiError;
 use xenith_orchestrator_types::template::CloudInit;
+
+pub(super) use archive::{Part, kind_of};
 
 /// What user-data may begin with, so that cloud-init knows what it is
 /// (https://docs.cloud-init.io/en/latest/explanation/format.html).
@@ -19,6 +23,11 @@ const BEGINNINGS: &[&str] = &[
     "Content-Type: multipart/mixed",
     "MIME-Version:",
 ];
+
+/// What a user's own user data is called among the parts.
+const OWN: &str = "user-data";
+/// Of all files; the disk that they are on has no more room (`hypervisor-agent/src/disk/seed.rs`).
+const MOST_BYTES: usize = 512 * 1024;
 
 /// JSON is YAML, and quotes what a name or key may hold.
 fn yaml(value: &serde_json::Value) -> String {
@@ -42,7 +51,11 @@ fn checked_key(key: &str) -> Result<&str, ApiError> {
 type Values<'a> = BTreeMap<&'a str, &'a str>;
 
 /// Names of our own and the variables, each of which is used.
-fn values<'a>(name: &'a str, hostname: &'a str, wanted: &'a CloudInit) -> Result<Values<'a>, ApiError> {
+fn values<'a>(
+    (name, hostname): (&'a str, &'a str),
+    wanted: &'a CloudInit,
+    fragments: &[Part],
+) -> Result<Values<'a>, ApiError> {
     let mut values = Values::from([("name", name), ("hostname", hostname)]);
     let refused = |problem: String| Err(ApiError::invalid("cloud_init.variables", problem));
     for (key, value) in &wanted.variables {
@@ -51,9 +64,10 @@ fn values<'a>(name: &'a str, hostname: &'a str, wanted: &'a CloudInit) -> Result
             return refused(format!("{key:?}: use letters, digits and _ for a variable's name"));
         }
         let place = format!("${{{key}}}");
-        let texts = [&wanted.user_data, &wanted.network_config];
-        if !texts.into_iter().flatten().any(|text| text.contains(&place)) {
-            return refused(format!("neither user_data nor network_config has {place}"));
+        let own = [&wanted.user_data, &wanted.network_config].into_iter().flatten();
+        let mut texts = own.chain(fragments.iter().map(|part| &part.text));
+        if !texts.any(|text| text.contains(&place)) {
+            return refused(format!("neither user_data, a fragment nor network_config has {place}"));
         }
         if values.insert(key, value).is_some() {
             return refused(format!("{place} is the VM's own; use another name"));
@@ -82,33 +96,55 @@ fn filled(text: &str, values: &Values<'_>) -> String {
     filled
 }
 
-/// The files by name.
-pub(super) fn files(vm: VmId, name: &str, wanted: &CloudInit) -> Result<BTreeMap<String, String>, ApiError> {
-    let hostname = wanted.hostname.as_deref().unwrap_or(name);
-    if hostname.is_empty() || hostname.len() > 253 || hostname.contains(char::is_whitespace) {
-        return Err(ApiError::invalid("cloud_init.hostname", "use 1 to 253 characters without spaces"));
-    }
-    let values = values(name, hostname, wanted)?;
-    let user_data = match &wanted.user_data {
+/// What is asked for as user data, or what stands in for it.
+fn own_user_data(hostname: &str, wanted: &CloudInit, values: &Values<'_>) -> Result<String, ApiError> {
+    match &wanted.user_data {
         Some(_) if !wanted.ssh_keys.is_empty() => {
             let problem = "put the keys into user_data; it is given to the guest as it is";
-            return Err(ApiError::invalid("cloud_init.ssh_keys", problem));
+            Err(ApiError::invalid("cloud_init.ssh_keys", problem))
         }
         Some(text) if !BEGINNINGS.iter().any(|beginning| text.starts_with(beginning)) => {
             let problem =
                 "begin it with #cloud-config, #! or what else cloud-init knows; it would be ignored";
-            return Err(ApiError::invalid("cloud_init.user_data", problem));
+            Err(ApiError::invalid("cloud_init.user_data", problem))
         }
-        Some(text) => filled(text, &values),
+        Some(text) => Ok(filled(text, values)),
         None => {
             let keys = wanted.ssh_keys.iter().map(|key| checked_key(key)).collect::<Result<Vec<_>, _>>()?;
             let mut config = json!({ "hostname": hostname, "preserve_hostname": false });
             if !keys.is_empty() {
                 config["ssh_authorized_keys"] = json!(keys);
             }
-            format!("#cloud-config\n{}", yaml(&config))
+            Ok(format!("#cloud-config\n{}", yaml(&config)))
         }
-    };
+    }
+}
+
+/// The fragments with their variables, and what is the VM's own behind them.
+fn beside(fragments: &[Part], own: String, values: &Values<'_>) -> Result<String, ApiError> {
+    let fill = |part: &Part| Part { name: part.name.clone(), text: filled(&part.text, values) };
+    let own = Part { name: OWN.to_owned(), text: own };
+    let parts: Vec<_> = fragments.iter().map(fill).chain([own]).collect();
+    archive::joined(&parts).map_err(|name| {
+        let problem =
+            format_args!("beside fragments, use a #cloud-config, a script or a #cloud-boothook: {name}");
+        ApiError::invalid("cloud_init.user_data", problem)
+    })
+}
+
+/// The files by name. Of fragments, those that come later count for more, and what is `wanted` for most.
+pub(super) fn files(
+    (vm, name): (VmId, &str),
+    wanted: &CloudInit,
+    fragments: &[Part],
+) -> Result<BTreeMap<String, String>, ApiError> {
+    let hostname = wanted.hostname.as_deref().unwrap_or(name);
+    if hostname.is_empty() || hostname.len() > 253 || hostname.contains(char::is_whitespace) {
+        return Err(ApiError::invalid("cloud_init.hostname", "use 1 to 253 characters without spaces"));
+    }
+    let values = values((name, hostname), wanted, fragments)?;
+    let own = own_user_data(hostname, wanted, &values)?;
+    let user_data = if fragments.is_empty() { own } else { beside(fragments, own, &values)? };
     let meta_data = yaml(&json!({ "instance-id": vm.to_string(), "local-hostname": hostname }));
     let mut files =
         BTreeMap::from([("meta-data".to_owned(), meta_data), ("user-data".to_owned(), user_data)]);
@@ -119,6 +155,11 @@ pub(super) fn files(vm: VmId, name: &str, wanted: &CloudInit) -> Result<BTreeMap
         }
         files.insert("network-config".to_owned(), filled(network, &values));
     }
+    let bytes: usize = files.values().map(String::len).sum();
+    if bytes > MOST_BYTES {
+        let problem = format_args!("{bytes} bytes are too many; at most {} KiB fit", MOST_BYTES / 1024);
+        return Err(ApiError::invalid("cloud_init", problem));
+    }
     Ok(files)
 }
 
@@ -127,7 +168,16 @@ mod tests {
     use super::*;
 
     fn told(wanted: CloudInit) -> Result<BTreeMap<String, String>, String> {
-        files(VmId::new(), "web-1", &wanted).map_err(|error| error.data.field.unwrap_or_default())
+        told_beside(&[], wanted)
+    }
+
+    fn told_beside(fragments: &[Part], wanted: CloudInit) -> Result<BTreeMap<String, String>, String> {
+        files((VmId::new(), "web-1"), &wanted, fragments)
+            .map_err(|error| error.data.field.unwrap_or_default())
+    }
+
+    fn part(name: &str, text: &str) -> Part {
+        Part { name: name.to_owned(), text: text.to_owned() }
     }
 
     #[test]
@@ -176,6 +226,28 @@ mod tests {
             let wanted = CloudInit { user_data: Some(text.into()), variables, ..CloudInit::default() };
             assert_eq!(told(wanted).unwrap_err(), "cloud_init.variables", "{case}");
         }
+    }
+
+    #[test]
+    fn fragments_come_with_their_variables_and_the_vms_own_part() {
+        let script = part("join", "#!/bin/sh\njoin ${name} ${key}\n");
+        let key = "ssh-ed25519 AAAAC3Nz ann@laptop".to_owned();
+        let variables = BTreeMap::from([("key".to_owned(), "s3cret".to_owned())]);
+        let wanted = CloudInit { ssh_keys: vec![key.clone()], variables, ..CloudInit::default() };
+        let own = told(CloudInit { ssh_keys: vec![key], ..CloudInit::default() }).unwrap();
+        let files = told_beside(std::slice::from_ref(&script), wanted).unwrap();
+        let parts = [part("join", "#!/bin/sh\njoin web-1 s3cret\n"), part("user-data", &own["user-data"])];
+        assert_eq!(files["user-data"], archive::joined(&parts).unwrap());
+
+        let variables = BTreeMap::from([("key".to_owned(), "s3cret".to_owned())]);
+        let unused = CloudInit { variables, ..CloudInit::default() };
+        let base = part("base", "#cloud-config\n");
+        assert_eq!(told_beside(std::slice::from_ref(&base), unused).unwrap_err(), "cloud_init.variables");
+        let include =
+            CloudInit { user_data: Some("#include https://example.org".into()), ..CloudInit::default() };
+        assert_eq!(told_beside(&[base], include).unwrap_err(), "cloud_init.user_data");
+        let long = part("long", &format!("#!/bin/sh\n{}", "#".repeat(MOST_BYTES)));
+        assert_eq!(told_beside(&[long], CloudInit::default()).unwrap_err(), "cloud_init");
     }
 
     /// By cloud-init's own tool, where it is installed; it is given a minute. `xtask setup` does not install it: at the

@@ -23,7 +23,7 @@ use super::App;
 use crate::errors::query_error;
 
 /// Of all of them, for completion.
-pub(super) static SCHEMAS: [&Schema; 20] = [
+pub(super) static SCHEMAS: [&Schema; 21] = [
     &places::POOL,
     &places::NETWORK,
     &places::SECURITY_GROUP,
@@ -35,6 +35,7 @@ pub(super) static SCHEMAS: [&Schema; 20] = [
     &storage::SR,
     &storage::ISO,
     &storage::TEMPLATE,
+    &storage::FRAGMENT,
     &storage::SNAPSHOT,
     &imports::IMPORT,
     &imports::WAVE,

@@ -121,6 +121,10 @@ impl App {
         for group in groups.iter().filter(|group| group.value.pool == pool) {
             delete = self.db.security_groups.delete_in(delete, &group.key);
         }
+        let (fragments, _) = self.db.fragments.all().await.map_err(|error| store_error(&error))?;
+        for fragment in fragments.iter().filter(|fragment| fragment.value.fragment.pool == pool) {
+            delete = self.db.fragments.delete_in(delete, &fragment.key);
+        }
         delete = self.db.balances.delete_in(delete, &pool);
         delete = self.db.cpu_levels.delete_in(delete, &pool);
         let (joins, _) = self.db.joins.all().await.map_err(|error| store_error(&error))?;

@@ -11,12 +11,14 @@ use xenith_orchestrator_store::{Expect, Record, Transaction};
 use xenith_orchestrator_types::snapshot::SnapshotDisk;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::template::{
-    CreateTemplate, DeployTemplate, ImportTemplate, Template, TemplateDisk, TemplateRef,
+    CloudInit, CreateTemplate, DeployTemplate, ImportTemplate, SetTemplateFragments, Template, TemplateDisk,
+    TemplateRef,
 };
 use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
 use super::App;
 use super::begin::{About, free};
+use super::cloud_init::Part;
 use super::find::{matches, only};
 use super::listings::filtered;
 use super::listings::storage::TemplateRow;
@@ -61,11 +63,24 @@ impl App {
         Ok(())
     }
 
+    /// The template's own fragments, then those that are asked for; none where cloud-init is told nothing.
+    async fn fragments_for(
+        &self,
+        template: &Template,
+        wanted: Option<&CloudInit>,
+    ) -> Result<Vec<Part>, ApiError> {
+        let Some(wanted) = wanted else { return Ok(vec![]) };
+        let mut fragments = template.fragments.clone();
+        fragments.extend(self.named_fragments(template.pool, &wanted.fragments).await?);
+        self.fragments(&fragments).await
+    }
+
     /// The disks of a VM from a template, and the small one that cloud-init reads.
     fn deployed_disks(
         &self,
         (vm, request): (VmId, &DeployTemplate),
         template: &Template,
+        fragments: &[Part],
     ) -> Result<(Vec<DiskSpec>, Vec<NewVdi>), ApiError> {
         let name = request.name.to_string();
         let (mut disks, mut new_vdis) = (Vec::new(), Vec::new());
@@ -88,7 +103,7 @@ impl App {
             new_vdis.push(NewVdi { vdi, sr, size: wanted, name, from: Some(disk.vdi), seed: None });
         }
         if let Some(wanted) = &request.cloud_init {
-            let files = super::cloud_init::files(vm, &name, wanted)?;
+            let files = super::cloud_init::files((vm, &name), wanted, fragments)?;
             let seed = Seed::seal(&files, &self.vault).map_err(ApiError::internal)?;
             let used = |device: &DiskDevice| disks.iter().any(|disk| disk.device == *device);
             let device = (0..DiskDevice::COUNT).filter_map(DiskDevice::nth).find(|device| !used(device));
@@ -162,6 +177,7 @@ impl TemplateApi for App {
             memory: spec.memory,
             graphics: spec.graphics,
             disks: kept.iter().map(disk).collect(),
+            fragments: vec![],
             ready: false,
         };
         let saga = SagaId::new();
@@ -207,6 +223,7 @@ impl TemplateApi for App {
             memory: request.memory,
             graphics: request.graphics,
             disks: vec![TemplateDisk { device, vdi, sr, size: None }],
+            fragments: vec![],
             ready: false,
         };
         let commit = self.db.templates.insert_in(Transaction::new(), &template.id, &template);
@@ -279,7 +296,8 @@ impl TemplateApi for App {
             self.may_start_on(call, template.host).await?;
         }
         let (vm, saga) = (VmId::new(), SagaId::new());
-        let (disks, new_vdis) = self.deployed_disks((vm, &request), template)?;
+        let fragments = self.fragments_for(template, request.cloud_init.as_ref()).await?;
+        let (disks, new_vdis) = self.deployed_disks((vm, &request), template, &fragments)?;
         let nics = self.nics(call, &request.nics).await?;
         self.networks_are_of(template.pool, &nics).await?;
         let spec = validated(VmSpec {
@@ -328,5 +346,19 @@ impl TemplateApi for App {
         let start = request.start.then(IncarnationId::new);
         let params = VmParams { vm, record, new_vdis, start, source: None };
         self.begin::<VmCreate>(call, (saga, &params), about, commit).await
+    }
+
+    async fn set_fragments(&self, call: &Call, request: SetTemplateFragments) -> Result<Template, ApiError> {
+        let found = self.find_template(call, &request.template).await?;
+        if !call.caller.sight(Permission::Provision).covers(Some(found.value.pool), []) {
+            return Err(call.caller.forbidden(Permission::Provision));
+        }
+        // Nobody deletes one of them meanwhile.
+        let _alone = self.name_changes.lock().await;
+        let fragments = self.named_fragments(found.value.pool, &request.fragments).await?;
+        self.fragments(&fragments).await?;
+        let template = Template { fragments, ..found.value.clone() };
+        self.db.templates.update(&found, &template).await.map_err(|error| store_error(&error))?;
+        Ok(template)
     }
 }

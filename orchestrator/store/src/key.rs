@@ -1,9 +1,10 @@
 //! Typed keys as bytes whose order is the order of the keys.
 
 use xenith_common_ids::{
-    AlarmRuleId, AlarmSilenceId, AuditId, BackupJobId, BackupRunId, EventId, HostId, ImportId, ImportPlanId,
-    ImportSourceId, IncarnationId, NetworkId, OperationId, PoolId, RepositoryId, SagaId, SecurityGroupId,
-    SessionId, SnapshotId, SrId, TaskId, TemplateId, TokenId, UserId, VbdId, VdiId, VifId, VmId,
+    AlarmRuleId, AlarmSilenceId, AuditId, BackupJobId, BackupRunId, EventId, FragmentId, HostId, ImportId,
+    ImportPlanId, ImportSourceId, IncarnationId, NetworkId, OperationId, PoolId, RepositoryId, SagaId,
+    SecurityGroupId, SessionId, SnapshotId, SrId, TaskId, TemplateId, TokenId, UserId, VbdId, VdiId, VifId,
+    VmId,
 };
 
 /// A key of a [`crate::Collection`]. `decode(encode(k)) == k`, and the bytes sort as the keys do.
@@ -34,6 +35,7 @@ id_keys!(
     BackupJobId,
     BackupRunId,
     EventId,
+    FragmentId,
     HostId,
     IncarnationId,
     ImportId,

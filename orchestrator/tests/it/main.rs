@@ -20,6 +20,7 @@ mod enrolment;
 mod fake_agent;
 mod faults;
 mod floods;
+mod fragments;
 mod full_disk;
 mod ha;
 mod hardware;

@@ -10,9 +10,8 @@
 //! ```
 //!
 //! Write one down before stored records change. What is here is never changed: it is on somebody's disk.
-//! `2026-11-30.jsonl`, `2026-11-30-balance.jsonl`, `2026-11-30-ha.jsonl`, `2026-11-30-networks.jsonl` and
-//! `2026-11-30-cpu-level.jsonl` have only what was
-//! new that day, and what a start needs beside it.
+//! `2026-11-30.jsonl` and those with a word behind the day have only what was new that day, and what a start needs beside
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -126,8 +125,8 @@ async fn what_earlier_programs_stored_is_read_whole() {
         read!(name, left, gone: db.vms, db.vm_names, db.macs, db.hosts, db.host_names, db.joins, db.pools, db.networks);
         read!(name, left, gone: db.cpu_levels);
         read!(name, left, gone: db.balances, db.host_networks, db.security_groups, db.vifs, db.ha_pools, db.ha_hosts);
-        read!(name, left, gone: db.vdis, db.imports, db.import_sources, db.waves, db.srs, db.templates, db.snapshots);
-        read!(name, left, gone: db.snapshots_by_vm, db.repositories, db.repository_names, db.backup_jobs);
+        read!(name, left, gone: db.vdis, db.imports, db.import_sources, db.waves, db.srs, db.templates, db.fragments);
+        read!(name, left, gone: db.snapshots, db.snapshots_by_vm, db.repositories, db.repository_names, db.backup_jobs);
         read!(name, left, gone: db.backup_runs, db.backups, db.bases, db.standbys, db.old_snapshots, db.proofs);
         read!(name, left, gone: db.backups_by_vm, db.live_runs, db.reports, db.mail, db.upkeep, db.unprotected);
         read!(name, left, gone: db.alarms, db.alarm_rules, db.alarm_silences, db.alarm_notices, db.users, db.user_names);
@@ -297,6 +296,16 @@ fn balance(now: &Value) -> Value {
     })
 }
 
+fn fragment(pool: &Value, now: &Value) -> Value {
+    json!({
+        "fragment": {
+            "id": OperationId::new().to_string(), "name": "base", "description": "", "pool": pool,
+            "kind": "cloud_config", "changed": now,
+        },
+        "sealed": [1, 2, 3],
+    })
+}
+
 /// What needs more than two hosts and a minute: of the form that these have at the time.
 async fn by_hand(db: &Db) {
     let id = || OperationId::new().to_string();
@@ -356,6 +365,7 @@ async fn by_hand(db: &Db) {
         unprotected[place.key] = now.clone();
         balances[place.value.pool] = balance;
         security_groups[Default::default()] = group;
+        fragments[Default::default()] = fragment(&json!(place.value.pool), &now);
         vifs[place.key] = json!({ "00:16:3e:00:00:01": nic });
         cpu_levels[place.value.pool] = json!({
             "mode": { "kind": "auto" },

@@ -4,7 +4,7 @@ use futures::future::join_all;
 use serde_json::json;
 use xenith_hypervisor_agent_api::JoinToken;
 use xenith_hypervisor_agent_client::join;
-use xenith_orchestrator_api::{Method, host, network, pool, security_group};
+use xenith_orchestrator_api::{Method, fragment, host, network, pool, security_group};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::host::JoinTokenIssued;
 
@@ -24,6 +24,7 @@ async fn of_those_of_one_name_that_are_made_at_once_one_is_made() {
         (pool::Create::NAME, json!({ "name": "lab" })),
         (network::Create::NAME, json!({ "name": "lan", "bridge": "xenbr0" })),
         (security_group::Create::NAME, json!({ "name": "web", "tag": "web" })),
+        (fragment::Create::NAME, json!({ "name": "base", "user_data": "#!/bin/sh\n" })),
     ] {
         let racing = (0..8).map(|_| call(&all.admin, method, params.clone()));
         let (made, refused): (Vec<_>, Vec<_>) = join_all(racing).await.into_iter().partition(Result::is_ok);

@@ -86,6 +86,8 @@ impl Scene {
         done::<sr::Create>(all, json!({ "name": "west-sr", "host": "west-xen", "spec": spec })).await;
         done::<snapshot::Create>(all, json!({ "vm": "west-1", "name": "west-snap" })).await;
         done::<template::Create>(all, json!({ "vm": "west-1", "name": "west-image" })).await;
+        let part = json!({ "name": "west-part", "user_data": "#cloud-config\n", "pool": "west" });
+        call(&all.admin, "fragment.create", part).await.unwrap();
     }
 
     /// A run over all VMs, a standby that holds what came of it, and a VM without a backup.
@@ -127,6 +129,8 @@ impl Scene {
             let found = call(&admin, method, json!({ noun: name })).await.unwrap();
             self.note(noun, name, &text(&found, id));
         }
+        let part = call(&admin, "fragment.get", json!({ "fragment": "west-part" })).await.unwrap();
+        self.note("fragment", "west-part", &text(&part["fragment"], "id"));
         let backup = backup_of(&self.all, "west-1").await;
         let latest = ["west-1@latest".to_owned(), "none-1@latest".to_owned()];
         self.known.insert("backup", vec![[backup.clone(), other(&backup)], latest]);

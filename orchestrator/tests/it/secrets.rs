@@ -5,7 +5,7 @@ use xenith_common_ids::OperationId;
 use xenith_hypervisor_agent_api::JoinToken;
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_orchestrator::db::{self, Db};
-use xenith_orchestrator_api::{Method, auth, host, mail, repository, template, token, user, vm};
+use xenith_orchestrator_api::{Method, auth, fragment, host, mail, repository, template, token, user, vm};
 use xenith_orchestrator_client::{CallOptions, Credential};
 use xenith_orchestrator_store::ScanRequest;
 use xenith_orchestrator_types::auth::Credentials;
@@ -18,6 +18,7 @@ use crate::harness::Installation;
 
 const PASSWORD: &str = "correct horse battery";
 const GUEST_PASSWORD: &str = "what-the-guest-lets-in";
+const FRAGMENT_PASSWORD: &str = "what-all-guests-let-in";
 const GUEST_VARIABLE: &str = "what-the-guest-joins-with";
 const MAIL_PASSWORD: &str = "what-the-mail-server-wants";
 
@@ -88,7 +89,10 @@ async fn secrets(all: &Installation) -> Vec<(&'static str, String)> {
         "platform": { "kind": "pvh", "boot": { "kernel": "vmlinuz" } } });
     task::<vm::Create>(all, plain).await;
     task::<template::Create>(all, json!({ "vm": "golden-1", "name": "golden" })).await;
+    let part = format!("#cloud-config\nchpasswd: [\"{FRAGMENT_PASSWORD}\"]\n");
+    call::<fragment::Create>(all, json!({ "name": "base", "user_data": part })).await;
     let told = json!({
+        "fragments": ["base"],
         "user_data": format!("#cloud-config\npassword: {GUEST_PASSWORD}\nruncmd: [\"join ${{key}}\"]\n"),
         "variables": { "key": GUEST_VARIABLE },
     });
@@ -104,6 +108,7 @@ async fn secrets(all: &Installation) -> Vec<(&'static str, String)> {
         ("a hash of a user's password and two guessable parameters", hash_of_dora),
         ("a repository's key", key),
         ("what cloud-init is told", GUEST_PASSWORD.to_owned()),
+        ("a fragment of what cloud-init is told", FRAGMENT_PASSWORD.to_owned()),
         ("a variable of what cloud-init is told", GUEST_VARIABLE.to_owned()),
         ("the mail server's password", MAIL_PASSWORD.to_owned()),
         ("the secret of a second factor", factor),

@@ -14,6 +14,7 @@ pub mod cpu_level;
 pub mod error;
 pub mod event;
 pub mod filter;
+pub mod fragment;
 pub mod ha;
 pub mod host;
 pub mod import;

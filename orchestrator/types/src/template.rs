@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_common_ids::{HostId, PoolId, SrId, TemplateId, VdiId};
+use xenith_common_ids::{FragmentId, HostId, PoolId, SrId, TemplateId, VdiId};
 use xenith_hypervisor_agent_types::{DiskDevice, Graphics, MemorySpec, Platform, VcpuSpec, VdiSize, VmName};
 
 use crate::Reference;
@@ -28,6 +28,9 @@ pub struct Template {
     pub memory: MemorySpec,
     pub graphics: Graphics,
     pub disks: Vec<TemplateDisk>,
+    /// What cloud-init is told in each VM made from it, in this order and before all else.
+    #[serde(default)]
+    pub fragments: Vec<FragmentId>,
     /// Not before its disks are complete.
     pub ready: bool,
 }
@@ -80,6 +83,15 @@ pub struct TemplateRef {
     pub template: Reference,
 }
 
+/// The fragments of a template are replaced by these.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetTemplateFragments {
+    pub template: Reference,
+    /// Of its pool, in the order in which they count; none: it has none.
+    pub fragments: Vec<Reference>,
+}
+
 /// A VM from a template.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -113,17 +125,21 @@ pub struct CloudInit {
     /// The VM's name, unless it says otherwise.
     #[serde(default)]
     pub hostname: Option<String>,
+    /// Stored parts of the user data, of the template's pool. They come after the template's own, in this order, and
+    /// before the rest of what is said here.
+    #[serde(default)]
+    pub fragments: Vec<Reference>,
     /// Public keys of the image's default user; not together with `user_data`.
     #[serde(default)]
     pub ssh_keys: Vec<String>,
-    /// The whole of it: `#cloud-config`, a script, or what else cloud-init takes. `${name}`, `${hostname}` and the
-    /// variables are replaced.
+    /// The whole of it, or what is added to the fragments: `#cloud-config`, a script, or what else cloud-init takes.
+    /// `${name}`, `${hostname}` and the variables are replaced.
     #[serde(default)]
     pub user_data: Option<String>,
     /// Version 1 or 2 of cloud-init's network configuration, in YAML; the same is replaced in it.
     #[serde(default)]
     pub network_config: Option<String>,
-    /// What `${KEY}` is replaced with in these two. Another `${…}` is left as it is, for scripts have their own.
+    /// What `${KEY}` is replaced with in these two and in fragments. Another `${…}` is left as it is, for scripts have their own.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
 }

@@ -8,7 +8,7 @@ use xenith_hypervisor_agent_types::{VdiSize, VmName};
 
 use super::devices::KeyValue;
 use super::vm::vcpus;
-use super::{Confirm, Listing, NicFlag, Planned, Tasked};
+use super::{Confirm, Keyed, Listing, NicFlag, Planned, Tasked};
 
 #[derive(Debug, Subcommand)]
 pub enum TemplateCommand {
@@ -44,6 +44,17 @@ pub enum TemplateCommand {
     },
     /// Make a VM from a template, with what its cloud-init is told.
     Deploy(Box<DeployArgs>),
+    /// Say which fragments the VMs that are made from a template get from now on.
+    SetFragments {
+        /// Its name or id.
+        #[arg(value_name = "TEMPLATE")]
+        template: String,
+        /// Stored parts of user data, in the order in which they count; none: it has none.
+        #[arg(value_name = "FRAGMENT")]
+        fragments: Vec<String>,
+        #[command(flatten)]
+        keyed: Keyed,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -100,17 +111,20 @@ pub struct DeployArgs {
     /// A file with a public key for the image's default user. May be given several times.
     #[arg(long = "ssh-key", value_name = "FILE")]
     pub ssh_keys: Vec<PathBuf>,
+    /// A stored part of user-data, behind those of the template. May be given several times; the later one counts for more.
+    #[arg(long = "fragment", value_name = "FRAGMENT")]
+    pub fragments: Vec<String>,
     /// A file with user-data for cloud-init, given to the guest as it is but for its variables.
     #[arg(long, value_name = "FILE", conflicts_with = "ssh_keys")]
     pub user_data: Option<PathBuf>,
     /// A file with cloud-init's network configuration.
     #[arg(long, value_name = "FILE")]
     pub network_config: Option<PathBuf>,
-    /// What ${KEY} becomes in these files; ${name} and ${hostname} are the VM's. May be given several times.
+    /// What ${KEY} becomes in these files and in fragments; ${name} and ${hostname} are the VM's. May be given several times.
     #[arg(long = "variable", value_name = "KEY=VALUE")]
     pub variables: Vec<KeyValue>,
     /// Give the guest no disk for cloud-init.
-    #[arg(long, conflicts_with_all = ["hostname", "ssh_keys", "user_data", "network_config", "variables"])]
+    #[arg(long, conflicts_with_all = ["hostname", "ssh_keys", "fragments", "user_data", "network_config", "variables"])]
     pub no_cloud_init: bool,
     #[arg(long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,

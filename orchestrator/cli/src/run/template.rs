@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use xenith_common_ids::FragmentId;
 use xenith_hypervisor_agent_types::{BootDevice, Firmware, Graphics, MemorySpec, Platform, VcpuSpec};
-use xenith_orchestrator_api::template;
+use xenith_orchestrator_api::{fragment, template};
 use xenith_orchestrator_types::template::{
-    CloudInit, CreateTemplate, DeployTemplate, ImportTemplate, Template, TemplateDisk, TemplateRef,
+    CloudInit, CreateTemplate, DeployTemplate, ImportTemplate, SetTemplateFragments, Template, TemplateDisk,
+    TemplateRef,
 };
 
 use crate::app::App;
@@ -50,22 +52,7 @@ pub async fn run(app: &App, command: TemplateCommand) -> Result<(), CliError> {
         TemplateCommand::List(listing) => list::<template::List, Template>(app, &listing).await,
         TemplateCommand::Get { template } => {
             let found = app.call::<template::Get>(&TemplateRef { template }).await?;
-            let names = app.names().await;
-            let disk = |disk: &TemplateDisk| {
-                let size = disk.size.map(|size| words::bytes(size.bytes())).unwrap_or_default();
-                format!("{} {size}", disk.device)
-            };
-            app.out.object(&found, || {
-                Sheet::new()
-                    .line("name", &found.name)
-                    .line("id", found.id.to_string())
-                    .line("host", names.host(found.host))
-                    .line("created", words::at(found.created))
-                    .line("memory", found.memory.target.to_string())
-                    .line("vcpus", found.vcpus.online.to_string())
-                    .maybe("description", Some(&found.description))
-                    .each("disks", found.disks.iter().map(disk))
-            })
+            shown(app, &found).await
         }
         TemplateCommand::Create { vm, name, description, tasked } => {
             begin::<template::Create>(app, &CreateTemplate { vm, name, description }, &tasked).await
@@ -84,7 +71,42 @@ pub async fn run(app: &App, command: TemplateCommand) -> Result<(), CliError> {
             let planned = args.planned.clone();
             begin_or_plan::<template::Deploy>(app, &deploy(*args)?, &planned).await
         }
+        TemplateCommand::SetFragments { template, fragments, keyed } => {
+            let params = SetTemplateFragments { template, fragments };
+            let found = app.change::<template::SetFragments>(&params, &keyed).await?;
+            shown(app, &found).await
+        }
     }
+}
+
+async fn shown(app: &App, found: &Template) -> Result<(), CliError> {
+    let names = app.names().await;
+    let fragments = if app.out.for_people() && !found.fragments.is_empty() {
+        app.all::<fragment::List, _>().await.unwrap_or_default()
+    } else {
+        Vec::new()
+    };
+    // One that the caller may not see is shown by its id.
+    let fragment = |id: &FragmentId| {
+        let known = fragments.iter().find(|fragment| fragment.id == *id);
+        known.map_or_else(|| id.to_string(), |fragment| fragment.name.clone())
+    };
+    let disk = |disk: &TemplateDisk| {
+        let size = disk.size.map(|size| words::bytes(size.bytes())).unwrap_or_default();
+        format!("{} {size}", disk.device)
+    };
+    app.out.object(found, || {
+        Sheet::new()
+            .line("name", &found.name)
+            .line("id", found.id.to_string())
+            .line("host", names.host(found.host))
+            .line("created", words::at(found.created))
+            .line("memory", found.memory.target.to_string())
+            .line("vcpus", found.vcpus.online.to_string())
+            .maybe("description", Some(&found.description))
+            .each("disks", found.disks.iter().map(disk))
+            .each("fragments", found.fragments.iter().map(fragment))
+    })
 }
 
 fn import(args: ImportArgs) -> ImportTemplate {
@@ -103,7 +125,7 @@ fn import(args: ImportArgs) -> ImportTemplate {
     }
 }
 
-fn read(path: &Path) -> Result<String, CliError> {
+pub fn read(path: &Path) -> Result<String, CliError> {
     std::fs::read_to_string(path).map_err(|source| CliError::File {
         what: "read",
         path: path.to_owned(),
@@ -125,6 +147,7 @@ fn deploy(args: DeployArgs) -> Result<DeployTemplate, CliError> {
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
             .map(ToOwned::to_owned)
             .collect(),
+        fragments: args.fragments,
         user_data: args.user_data.as_deref().map(read).transpose()?,
         network_config: args.network_config.as_deref().map(read).transpose()?,
         variables: args.variables.into_iter().map(|variable| (variable.key, variable.value)).collect(),

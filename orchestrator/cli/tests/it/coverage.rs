@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xenith_orchestrator_api::{
-    Kind, Method, alarm, alarm_rule, audit, auth, backup, backup_job, backup_run, console, event, filter, ha,
-    host, import, iso, mail, metrics, network, orphan, pool, repository, role, security_group, snapshot, sr,
-    standby, system, task, template, token, user, vdi, vm, wave,
+    Kind, Method, alarm, alarm_rule, audit, auth, backup, backup_job, backup_run, console, event, filter,
+    fragment, ha, host, import, iso, mail, metrics, network, orphan, pool, repository, role, security_group,
+    snapshot, sr, standby, system, task, template, token, user, vdi, vm, wave,
 };
 
 use crate::program::Program;
@@ -60,8 +60,15 @@ fn cases() -> Vec<Case> {
         ),
         case::<template::Delete>("template delete debian --yes"),
         case::<template::Deploy>(
-            "template deploy debian web-2 --disk-size 20GiB --nic lan --hostname www --variable role=web --start",
+            "template deploy debian web-2 --disk-size 20GiB --nic lan --hostname www --fragment base --variable role=web \
+             --start",
         ),
+        case::<template::SetFragments>("template set-fragments debian base web"),
+        case::<fragment::List>("fragment list -f kind:script"),
+        case::<fragment::Get>("fragment get base"),
+        case::<fragment::Create>("fragment create base tests/it/base.yaml --pool lab --description x"),
+        case::<fragment::Update>("fragment update base --file tests/it/base.yaml"),
+        case::<fragment::Delete>("fragment delete base --yes"),
         case::<snapshot::List>("snapshot list --vm web-1 -f age:>30d --all"),
         case::<snapshot::Get>("snapshot get before"),
         case::<snapshot::Create>("snapshot create web-1 before --description x --memory"),

@@ -227,6 +227,13 @@ fn backup() -> Value {
     })
 }
 
+fn fragment() -> Value {
+    json!({
+        "id": ID, "name": "base", "description": "", "pool": ID, "kind": "cloud_config",
+        "changed": "2026-11-23T08:00:00Z",
+    })
+}
+
 /// Every method answers something that fits.
 #[allow(clippy::too_many_lines, reason = "a table with a line per method")]
 pub fn answer_everything(server: &FakeOrchestrator) {
@@ -380,7 +387,13 @@ pub fn answer_everything(server: &FakeOrchestrator) {
             "sr.adopt" => vdi.clone(),
             "sr.forget" => json!({}),
             "template.list" => json!(page(vec![&template])),
-            "template.get" => template.clone(),
+            "template.get" | "template.set_fragments" => template.clone(),
+            "fragment.list" => json!(page(vec![fragment()])),
+            "fragment.get" => {
+                json!({ "fragment": fragment(), "user_data": "#cloud-config\npackages: [vim]\n" })
+            }
+            "fragment.create" | "fragment.update" => fragment(),
+            "fragment.delete" => json!({}),
             "snapshot.list" => json!(page(vec![&snapshot])),
             "snapshot.get" => snapshot.clone(),
             "repository.list" => json!(page(vec![repository()])),

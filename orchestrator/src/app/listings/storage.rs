@@ -1,8 +1,9 @@
-//! SRs, the images of ISO libraries, templates, snapshots.
+//! SRs, the images of ISO libraries, templates and fragments, snapshots.
 
 use xenith_hypervisor_agent_types::SrSpec;
 use xenith_orchestrator_inventory::listing::{Cells, Listing, YES_NO};
 use xenith_orchestrator_inventory::{ColumnKind, Schema, Unit};
+use xenith_orchestrator_types::fragment::Fragment;
 use xenith_orchestrator_types::snapshot::Snapshot;
 use xenith_orchestrator_types::sr::{Sr, SrContent};
 use xenith_orchestrator_types::template::Template;
@@ -128,6 +129,41 @@ impl Listing for TemplateRow {
         let Template { name, description, platform, ready, created, .. } = &self.template;
         cells.text(name).text(description).text(platform.kind().as_str());
         cells.text(&self.pool).text(&self.host).yes_no((*ready).into()).time(Some(*created));
+    }
+}
+
+pub struct FragmentRow {
+    pub fragment: Fragment,
+    pub pool: String,
+}
+
+pub static FRAGMENT: Schema = Schema {
+    noun: "fragment",
+    default_sort: "name",
+    columns: &[
+        text("name", "a part of the name"),
+        text("description", "a part of the description"),
+        of(
+            "kind",
+            ColumnKind::Choice(&["cloud_config", "script", "boothook"]),
+            "what cloud-init does with it",
+        ),
+        whole("pool", "the name of the pool"),
+        of("changed", ColumnKind::Number(Unit::Time), "when its text was written"),
+        of("age", ColumnKind::Age("changed"), "time since then, such as >30d"),
+    ],
+};
+
+impl Listing for FragmentRow {
+    const SCHEMA: &'static Schema = &FRAGMENT;
+
+    fn id(&self) -> [u8; 16] {
+        *self.fragment.id.as_bytes()
+    }
+
+    fn cells(&self, cells: &mut Cells<'_>) {
+        let Fragment { name, description, kind, changed, .. } = &self.fragment;
+        cells.text(name).text(description).text(kind.as_str()).text(&self.pool).time(Some(*changed));
     }
 }
 

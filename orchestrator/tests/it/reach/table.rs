@@ -19,6 +19,7 @@ pub fn lists() -> Vec<(&'static str, Value, bool)> {
         some("sr.list"),
         none("iso.list"),
         some("template.list"),
+        some("fragment.list"),
         some("snapshot.list"),
         some("backup_run.list"),
         some("backup.list"),
@@ -181,6 +182,13 @@ fn of_storage() -> Vec<Row> {
         row("template.get", "template", On, |template| json!({ "template": template })),
         row("template.delete", "template", On, |template| json!({ "template": template })),
         row("template.deploy", "template", On, |of| json!({ "template": of, "name": "east-9" })),
+        row("template.set_fragments", "template", On, |of| json!({ "template": of, "fragments": [] })),
+        row("fragment.get", "fragment", On, |of| json!({ "fragment": of })),
+        row("fragment.create", "pool", On, |pool| {
+            json!({ "name": "new", "user_data": "#cloud-config\n", "pool": pool })
+        }),
+        row("fragment.update", "fragment", On, |of| json!({ "fragment": of, "description": "new" })),
+        row("fragment.delete", "fragment", On, |of| json!({ "fragment": of })),
         row("template.create", "vm", On, |vm| json!({ "vm": vm, "name": "new" })),
         row("template.import", "host", On, |host| {
             let (vcpus, memory) = (json!({ "online": 1, "max": 1 }), json!({ "target": 64, "max": 64 }));
