@@ -53,6 +53,8 @@ pub struct Views {
     placed: Gathered<Placed>,
     /// Up to here the VMs are as the store has them.
     through: watch::Sender<Revision>,
+    /// Up to here at least the VDIs are.
+    vdis_through: watch::Sender<Revision>,
 }
 
 /// Whether changes of the store were missed.
@@ -87,6 +89,7 @@ impl Views {
             regrouped: Gathered::default(),
             placed: Gathered::default(),
             through: watch::Sender::new(watches.vms_since),
+            vdis_through: watch::Sender::new(watches.vdis.through()),
         });
         let (follower, db, token) = (Arc::clone(&views), db.clone(), tasks.token());
         tasks.spawn("views", async move {
@@ -150,6 +153,13 @@ impl Views {
         self.intended().vdis.get(&vdi).cloned()
     }
 
+    /// VDIs of which the store may have something else than the inventory. `None`: too much has changed meanwhile to tell.
+    /// Ask before the inventory is looked at: what it takes in between is in both, and nothing is in neither.
+    pub fn vdis_ahead(&self, db: &Db) -> Result<Option<Vec<VdiId>>, StoreError> {
+        let since = *self.vdis_through.borrow();
+        db.vdis.changed_since(since)
+    }
+
     /// The VMs that are defined on a host.
     #[must_use]
     pub fn vms_of(&self, host: HostId) -> Vec<(VmId, Arc<KnownVm>)> {
@@ -208,6 +218,8 @@ impl Views {
 
     async fn follow(&self, db: &Db, mut watches: Watches) {
         loop {
+            // What was told before has been noted by now.
+            self.vdis_through.send_replace(watches.vdis.through());
             let missed = tokio::select! {
                 changed = self.fleet.changed() => {
                     self.hear(&changed);

@@ -208,14 +208,23 @@ impl App {
         only("VDI", reference, found.collect())
     }
 
-    /// VDIs of this name, give or take case; those that the caller may not see among them.
-    fn vdis_named(&self, name: &str) -> Result<Vec<VdiId>, ApiError> {
+    /// VDIs of this name, give or take case, those that the caller may not see among them; and what the read model is behind
+    /// with, whatever its name: one that was made a moment ago is found.
+    fn vdis_named(&self, name: &str) -> Result<BTreeSet<VdiId>, ApiError> {
+        let ahead = self.views.vdis_ahead(&self.db).map_err(|error| store_error(&error))?.ok_or_else(|| {
+            let mut behind = ApiError::new(
+                Reason::Throttled,
+                "the orchestrator is behind with what is recorded; try again in a moment, or name the VDI by its id",
+            );
+            behind.data.retry_after_s = Some(1);
+            behind
+        })?;
         let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
         let filter = parse_filter::<Vdis>(&format!("name:=\"{quoted}\""))
             .map_err(|_| ApiError::not_found("VDI", name))?;
         let named = PageRequest::first(filter, Scope::everything(), 1000);
         let page = self.views.vdis.page(&named).map_err(|error| query_error(&error))?;
-        Ok(page.rows.into_iter().map(|row| row.id).collect())
+        Ok(page.rows.into_iter().map(|row| row.id).chain(ahead).collect())
     }
 
     pub(super) async fn find_user(&self, reference: &str) -> Result<Record<UserId, UserRecord>, ApiError> {

@@ -276,6 +276,20 @@ impl<K: StoreKey, V: Serialize + DeserializeOwned> Collection<K, V> {
         }
     }
 
+    /// What was changed after `since`, without waiting: for who looks into a read model that is as old as that. A key may be
+    /// there more than once. `None`: that is too long ago for the store to know.
+    pub fn changed_since(&self, since: Revision) -> Result<Option<Vec<K>>, StoreError> {
+        let mut watch = self.store.watch(self.keyspace, &[], since);
+        let mut keys = Vec::new();
+        while let Some(event) = watch.take() {
+            let WatchEvent::Changes(changes) = event else { return Ok(None) };
+            for change in changes {
+                keys.push(self.decode_key(&change.key)?);
+            }
+        }
+        Ok(Some(keys))
+    }
+
     /// Changes after `since`; the revision comes from [`Self::all`] or a page.
     #[must_use]
     pub fn watch(&self, since: Revision) -> CollectionWatch<K, V> {
@@ -309,6 +323,12 @@ pub struct CollectionWatch<K, V> {
 }
 
 impl<K: StoreKey, V: Serialize + DeserializeOwned> CollectionWatch<K, V> {
+    /// Every change up to here was told, but for records that cannot be read.
+    #[must_use]
+    pub const fn through(&self) -> Revision {
+        self.watch.through()
+    }
+
     /// The next changes; waits for them. Safe to cancel. A record that cannot be read is an error of its own, which names it
     /// and which the watch has passed; what was written beside it comes all the same.
     pub async fn next(&mut self) -> Result<RecordEvent<K, V>, StoreError> {

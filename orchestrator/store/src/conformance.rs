@@ -374,6 +374,10 @@ async fn typed(backend: &Backend) {
         seen.extend(changes.into_iter().map(|change| (change.key, change.value.is_some())));
     }
     assert_eq!(seen, [(2, true), (1, false)]);
+    assert_eq!(watch.through(), store.revision());
+    assert_eq!(new.changed_since(revision).unwrap(), Some(vec![2, 1]), "without a watch");
+    assert_eq!(new.changed_since(store.revision()).unwrap(), Some(vec![]));
+    assert_eq!(new.changed_since(Revision(u64::MAX)).unwrap(), None, "of another life of the store");
     let pairs: Collection<(String, u64), Old> = Collection::new(store, TOOLS);
     for (first, second) in [("b", 1), ("a", 2), ("a", 1), ("ab", 1)] {
         pairs.insert(&(first.to_owned(), second), &Old { name: String::new() }).await.unwrap();

@@ -148,6 +148,12 @@ impl fmt::Debug for Watch {
 }
 
 impl Watch {
+    /// Every change up to here was yielded.
+    #[must_use]
+    pub const fn through(&self) -> Revision {
+        self.cursor
+    }
+
     /// The next changes; waits for them. Safe to cancel. Never ends: a closed store has no more changes.
     pub async fn next(&mut self) -> WatchEvent {
         loop {

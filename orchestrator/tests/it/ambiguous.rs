@@ -1,15 +1,16 @@
 //! A name that several have: which they are is told, and of those only what the caller may see.
 
 use serde_json::{Value, json};
-use xenith_common_ids::PoolId;
+use xenith_common_ids::{PoolId, VdiId};
 use xenith_hypervisor_agent_sim::SimHypervisor;
-use xenith_orchestrator_api::{backup, pool, vm};
+use xenith_orchestrator_api::{backup, pool, vdi, vm};
 use xenith_orchestrator_client::Client;
 use xenith_orchestrator_types::pool::CreatePool;
+use xenith_orchestrator_types::vdi::Vdi;
 use xenith_orchestrator_types::{ApiError, Binding, Reason, Role, Scope};
 
 use crate::admins::{backup_of, call, done, somebody, two_pools};
-use crate::harness::api_error;
+use crate::harness::{Installation, api_error};
 
 async fn ambiguous(who: &Client, method: &str, params: Value) -> ApiError {
     let error = api_error(call(who, method, params.clone()).await);
@@ -88,5 +89,33 @@ async fn digits_that_several_backups_begin_with_are_told_with_what_they_are_of()
         assert!(told.iter().all(|line| line.contains("(of east-1, ")), "{method}: {told:?}");
     }
     assert_eq!(call(&pia, "backup.get", json!({ "backup": second })).await.unwrap()["id"], json!(second));
+    all.stop().await;
+}
+
+/// What is recorded counts, and not what the read model has of it: that is behind for a moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vdi_is_found_by_its_name_as_soon_as_it_is_recorded() {
+    let all = Installation::with_host(SimHypervisor::builder()).await;
+    done::<vdi::Create>(&all, json!({ "name": "data", "size": 1 << 20, "host": "xen1" })).await;
+    let like = call(&all.admin, "vdi.get", json!({ "vdi": "data" })).await.unwrap();
+    let like: Vdi = serde_json::from_value(like).unwrap();
+    let vdis = &all.orchestrator.as_ref().unwrap().app.db.vdis;
+    for number in 0..50 {
+        let named = json!({ "vdi": format!("data-{number}") });
+        let [first, second] = [(); 2].map(|()| {
+            let (id, name) = (VdiId::new(), format!("data-{number}"));
+            Vdi { id, name, ..like.clone() }
+        });
+        vdis.insert(&first.id, &first).await.unwrap();
+        let found = call(&all.admin, "vdi.get", named.clone()).await.unwrap();
+        assert_eq!(found["id"], json!(first.id));
+        vdis.insert(&second.id, &second).await.unwrap();
+        let told = ambiguous(&all.admin, "vdi.get", named.clone()).await.data.candidates;
+        assert_eq!(told.len(), 2, "{told:?}");
+        let read = vdis.get(&first.id).await.unwrap().unwrap();
+        vdis.delete(&read).await.unwrap();
+        let found = call(&all.admin, "vdi.get", named).await.unwrap();
+        assert_eq!(found["id"], json!(second.id));
+    }
     all.stop().await;
 }
