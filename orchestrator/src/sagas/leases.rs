@@ -4,21 +4,22 @@
 //! was moved from it for that reason. Until the host has said that it does not have the VM any more it stays so, and it
 //! starts nothing before. The command carries our epoch: an orchestrator that was replaced breaks nothing.
 
-use xenith_common_ids::{HostId, OperationId, VmId};
+use xenith_common_ids::{HostId, OperationId, VdiId, VmId};
 use xenith_hypervisor_agent_api::{Command, StorageCommand};
 use xenith_hypervisor_agent_client::AgentClientError;
-use xenith_hypervisor_agent_types::{DiskAccess, FaultReason, VmSpec};
+use xenith_hypervisor_agent_types::FaultReason;
 use xenith_orchestrator_saga::{Saga, StepCtx, StepError};
 
 use super::{Deps, host_removed, step_error};
 
 impl Deps {
-    /// Before a VM is started on `host`: what hosts from which it was moved because they were fenced had of it is free.
+    /// Before `host` starts a VM or writes its disks: what hosts from which it was moved because they were fenced had of these
+    /// is free.
     pub(super) async fn end_leases_of_fenced<S: Saga>(
         &self,
         ctx: &StepCtx<S>,
         (host, vm): (HostId, VmId),
-        spec: &VmSpec,
+        vdis: &[VdiId],
     ) -> Result<(), StepError> {
         let (kept, _) = self.db.ha_hosts.all().await?;
         let of: Vec<HostId> = kept
@@ -29,9 +30,9 @@ impl Deps {
         if of.is_empty() {
             return Ok(());
         }
-        for disk in spec.disks.iter().filter(|disk| disk.access == DiskAccess::ReadWrite) {
-            let Some(record) = self.db.vdis.get(&disk.vdi).await? else { continue };
-            let (vdi, sr, of) = (disk.vdi, record.value.sr, of.clone());
+        for vdi in vdis.iter().copied() {
+            let Some(record) = self.db.vdis.get(&vdi).await? else { continue };
+            let (sr, of) = (record.value.sr, of.clone());
             let operation = OperationId::from_uuid(ctx.derived_uuid(&format!("end the lease of {vdi}")));
             let command = Command::Storage(StorageCommand::BreakLease { vdi, sr, of });
             match self.send_as(ctx, operation, host, command).await {

@@ -62,7 +62,10 @@ impl Saga for SnapshotRevert {
 }
 
 async fn look(saga: &SnapshotRevert, ctx: &StepCtx<SnapshotRevert>) -> Result<(), StepError> {
-    let Params { host, disks, .. } = ctx.params();
+    let Params { host, vm, disks, .. } = ctx.params();
+    // Here, where what is refused can be undone. No other host takes them meanwhile: the VM is held.
+    let written: Vec<VdiId> = disks.iter().map(|disk| disk.vdi).collect();
+    saga.0.end_leases_of_fenced(ctx, (*host, *vm), &written).await?;
     let srs: BTreeSet<SrId> = disks.iter().map(|disk| disk.sr).collect();
     for sr in srs {
         // Never the same question twice: the answer changes.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use xenith_common_ids::{HostId, IncarnationId, OperationId, VmId};
+use xenith_common_ids::{HostId, IncarnationId, OperationId, VdiId, VmId};
 use xenith_hypervisor_agent_api::{Command, ShutdownKind, VmAction};
 use xenith_hypervisor_agent_client::AgentClientError;
-use xenith_hypervisor_agent_types::{FaultReason, ObservedVm, Power, VmSpec};
+use xenith_hypervisor_agent_types::{DiskAccess, FaultReason, ObservedVm, Power, VmSpec};
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
 
 use super::{AGENT_RETURNS, Deps, TOLD_WITHIN, host_removed, nothing, start_error, step_error};
@@ -97,7 +97,9 @@ async fn act(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
     }
     let (mut action, force) = action(*act);
     if let VmAction::Start { cpu_level, .. } = &mut action {
-        saga.0.end_leases_of_fenced(ctx, (*host, *vm), spec).await?;
+        let disks = spec.disks.iter().filter(|disk| disk.access == DiskAccess::ReadWrite);
+        let written: Vec<VdiId> = disks.map(|disk| disk.vdi).collect();
+        saga.0.end_leases_of_fenced(ctx, (*host, *vm), &written).await?;
         *cpu_level = saga.0.cpu_level(*host).await?;
     }
     saga.0.tell_guest(ctx, (*host, *vm), action, force.then_some(Otherwise::PowerOff)).await

@@ -1,9 +1,14 @@
 //! Hosts keep two of them from writing one VDI, also where the orchestrator does not know what it does.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
+use time::OffsetDateTime;
+use xenith_common_ha::Proof;
 use xenith_hypervisor_agent_types::Power;
 use xenith_orchestrator::db::Db;
-use xenith_orchestrator_api::{event, vdi, vm};
+use xenith_orchestrator::ha::{FencedRecord, HaHostRecord};
+use xenith_orchestrator_api::{event, snapshot, vdi, vm};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::host::HostStatus;
 use xenith_orchestrator_types::task::TaskStatus;
@@ -64,5 +69,54 @@ async fn an_orchestrator_that_is_wrong_starts_no_vm_twice() {
     // The host is back, and finds that it has lost the lease.
     all.hosts[0].start_agent().await;
     until("the first one to stand", async || (running(&all).await == [0, 1]).then_some(())).await;
+    all.stop().await;
+}
+
+/// A VM that was moved from a dead host, and whose start failed there: going back to a snapshot is a start like any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_goes_back_where_it_was_moved_to_from_a_fenced_host() {
+    let mut all = sharing().await;
+    let (xen1, xen2) = (id(&all, "xen1").await, id(&all, "xen2").await);
+    web(&all).await;
+    done::<vm::Start>(&all, json!({ "vm": "web-1" })).await;
+    becomes(&all, Power::Running).await;
+    done::<snapshot::Create>(&all, json!({ "vm": "web-1", "name": "early", "memory": true })).await;
+    let (web_1, disk) = (all.vm("web-1").await.id, data(&all).await.id);
+
+    all.hosts[0].stop_agent().await;
+    all.release().await;
+    let db = Db::open(&all.folder().join("data/store")).unwrap();
+    db.vms.modify(&web_1, |record| record.host = xen2).await.unwrap();
+    db.vdis.modify(&disk, |record| record.host = xen2).await.unwrap();
+    for snapshot in db.snapshots.all().await.unwrap().0 {
+        db.snapshots.modify(&snapshot.key, |record| record.host = xen2).await.unwrap();
+    }
+    drop(db);
+    all.come_back().await;
+    all.wait_host("xen2", HostStatus::Connected).await;
+    let refused = all.run::<vm::Start>(&of(json!({ "vm": "web-1" }))).await;
+    assert_eq!(
+        refused.status,
+        TaskStatus::RolledBack,
+        "nobody said that xen1 is dead: {:?}",
+        refused.message
+    );
+
+    all.release().await;
+    let db = Db::open(&all.folder().join("data/store")).unwrap();
+    let fenced =
+        FencedRecord { proof: Proof::Lease, at: OffsetDateTime::now_utc(), moved: BTreeSet::from([web_1]) };
+    let record = HaHostRecord { fenced: Some(fenced), ..HaHostRecord::default() };
+    db.ha_hosts.put(&xen1, &record).await.unwrap();
+    drop(db);
+    all.come_back().await;
+    all.wait_host("xen2", HostStatus::Connected).await;
+    done::<snapshot::Revert>(&all, json!({ "snapshot": "early", "vm": "web-1" })).await;
+    assert_eq!(data(&all).await.leased_to.map(|lease| lease.host), Some(xen2));
+    becomes(&all, Power::Running).await;
+
+    // When the host is back, what it had of the VM ends.
+    all.hosts[0].start_agent().await;
+    until("the first one to end", async || (running(&all).await == [0, 1]).then_some(())).await;
     all.stop().await;
 }
