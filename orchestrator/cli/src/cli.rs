@@ -29,7 +29,7 @@ mod template;
 mod vm;
 mod wave;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches, Parser, Subcommand};
 
 pub use access::{GrantScope, RoleCommand, RoleGrant, TokenCommand, UserCommand};
 pub use alarm::{
@@ -205,7 +205,10 @@ pub enum Command {
     /// Call a method of the API by name and print its answer.
     Rpc(RawCall),
     /// Print shell completions: `source <(xenith completion bash)`.
-    Completion { shell: Shell },
+    Completion {
+        /// Whose completions.
+        shell: Shell,
+    },
     /// Write the manual pages into a folder.
     Man {
         /// The folder; it is made when it is not there.
@@ -217,5 +220,6 @@ pub enum Command {
 /// Reads this process' arguments. Ends the process with code 2 after a wrong one, 0 after --help.
 #[must_use]
 pub fn parse() -> Cli {
-    Cli::parse()
+    let matches = document::program().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut document::program()).exit())
 }

@@ -77,7 +77,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'template.create': { bare: ['vm', 'name'], flags: ['description'] },
   'template.import': { bare: ['name', 'url'], flags: ['host', 'sr', 'sha256', 'uefi', 'memory', 'vcpus', 'description'] },
   'template.delete': { bare: ['template'] },
-  'snapshot.create': { bare: ['vm', 'name'], flags: ['description', 'quiesce', 'memory'] },
+  'snapshot.create': { bare: ['name'], flags: ['vm', 'description', 'quiesce', 'memory'] },
   'snapshot.revert': { bare: ['snapshot'], flags: ['disks_only'] },
   'snapshot.delete': { bare: ['snapshot'] },
   'snapshot.clone': { bare: ['snapshot', 'name'], flags: ['start'] },

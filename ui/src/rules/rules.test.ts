@@ -138,6 +138,7 @@ describe('the command line', () => {
     ['sr.create', { name: 'nas', host: 'xen1', spec: { kind: 'nfs', server: 'nas', export: '/vms' } }, 'xenith sr create nas --host xen1 --nfs nas:/vms'],
     ['sr.create', { name: 'fast', host: 'xen1', spec: { kind: 'lvm-thin', disks: ['/dev/sdb'] } }, 'xenith sr create fast --host xen1 --disk /dev/sdb'],
     ['sr.create', { name: 'fast', host: 'xen1', spec: { kind: 'lvm-thin', pool: 'vg/data' } }, 'xenith sr create fast --host xen1 --thin-pool vg/data'],
+    ['snapshot.create', { vm: 'web-1', name: 'before', memory: true }, 'xenith snapshot create before --vm web-1 --memory'],
     ['snapshot.clone', { snapshot: 's', name: 'web-2', start: true }, 'xenith snapshot clone s web-2 --start'],
     [
       'template.import',

@@ -353,6 +353,7 @@ pub enum BackupCommand {
     Hold {
         #[command(flatten)]
         which: WhichBackup,
+        /// Whether it is kept whatever the rules say.
         #[arg(value_enum, default_value = "on")]
         held: OnOff,
         #[command(flatten)]

@@ -131,6 +131,7 @@ pub enum BulkVerb {
 /// xenith vm bulk shutdown --filter "tag:test power:running"
 #[derive(Debug, Args)]
 pub struct BulkArgs {
+    /// What is done with each.
     #[arg(value_enum, value_name = "ACTION")]
     pub action: BulkVerb,
     /// Names or ids.
@@ -156,6 +157,7 @@ pub struct BulkArgs {
 pub struct VmExportArgs {
     #[arg(value_name = "VM")]
     pub vm: String,
+    /// What it is written to.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// As it was at this snapshot: also while the VM runs.

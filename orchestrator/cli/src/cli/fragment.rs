@@ -13,13 +13,11 @@ pub enum FragmentCommand {
     /// Show one fragment with its text.
     #[command(visible_alias = "show")]
     Get {
-        /// Its name or id.
         #[arg(value_name = "FRAGMENT")]
         fragment: String,
     },
     /// Keep a part of user data, for templates and deployments to name.
     Create {
-        /// What it is called in its pool.
         #[arg(value_name = "NAME")]
         name: String,
         /// A #cloud-config, a script (#!) or a #cloud-boothook, each also below `## template: jinja`.
@@ -35,7 +33,6 @@ pub enum FragmentCommand {
     },
     /// Change a fragment; VMs that were made with it stay as they are.
     Update {
-        /// Its name or id.
         #[arg(value_name = "FRAGMENT")]
         fragment: String,
         /// With what it says from now on.
@@ -48,7 +45,6 @@ pub enum FragmentCommand {
     },
     /// Delete a fragment that no template names.
     Delete {
-        /// Its name or id.
         #[arg(value_name = "FRAGMENT")]
         fragment: String,
         #[command(flatten)]

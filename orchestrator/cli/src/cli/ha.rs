@@ -26,6 +26,7 @@ pub enum HaCommand {
     SetPriority {
         #[arg(value_name = "VM")]
         vm: String,
+        /// When it is restarted after its host has failed.
         #[arg(value_enum)]
         priority: PriorityFlag,
         #[command(flatten)]

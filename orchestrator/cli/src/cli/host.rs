@@ -50,6 +50,7 @@ pub enum PowerFlag {
 pub struct PowerControlArgs {
     #[arg(value_name = "HOST")]
     pub host: String,
+    /// What its controller understands.
     #[arg(value_enum)]
     pub kind: ControlFlag,
     /// Of the management controller of this host, and a port where it is not the usual one.
@@ -145,6 +146,7 @@ pub enum HostCommand {
     SetMaintenance {
         #[arg(value_name = "HOST")]
         host: String,
+        /// Whether it is in maintenance from now on.
         #[arg(value_enum, default_value = "on")]
         maintenance: OnOff,
         #[command(flatten)]
@@ -211,6 +213,7 @@ pub enum HostCommand {
     Power {
         #[arg(value_name = "HOST")]
         host: String,
+        /// What its power control is told; `status` only asks.
         #[arg(value_enum, default_value = "status")]
         order: PowerFlag,
         /// Off and cycle also while VMs run there, or while the host is not heard.

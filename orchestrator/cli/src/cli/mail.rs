@@ -15,6 +15,7 @@ pub enum MailCommand {
     Set(MailServer),
     /// Send a message, to see whether that works.
     Test {
+        /// Who gets it.
         #[arg(value_name = "ADDRESS")]
         to: String,
         #[command(flatten)]

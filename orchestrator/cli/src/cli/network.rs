@@ -28,6 +28,7 @@ pub enum NetworkCommand {
     SetEncryption {
         #[arg(value_name = "NETWORK")]
         network: String,
+        /// How, or that it is not.
         #[arg(value_enum)]
         encryption: EncryptionFlag,
         #[command(flatten)]
@@ -189,6 +190,7 @@ impl Rules {
 pub struct SetNicArgs {
     #[arg(value_name = "VM")]
     pub vm: String,
+    /// Of the NIC; `vm nics` lists them.
     #[arg(value_name = "MAC")]
     pub mac: MacAddr,
     /// What the guest may give as its own address.

@@ -26,10 +26,11 @@ pub enum SnapshotCommand {
     },
     /// Keep the contents of a VM's disks at one instant; a running VM stands for under a second. With --memory, its memory too.
     Create {
-        #[arg(value_name = "VM")]
-        vm: String,
         #[arg(value_name = "NAME")]
         name: String,
+        /// Of this VM.
+        #[arg(long)]
+        vm: String,
         #[arg(long, default_value = "", hide_default_value = true)]
         description: String,
         /// Whether a running guest holds its filesystems still for it: never; try, and take it without where that cannot be

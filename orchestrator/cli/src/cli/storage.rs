@@ -37,6 +37,7 @@ pub enum VdiCommand {
     Import {
         #[arg(value_name = "NAME")]
         name: String,
+        /// Of the image, beginning with https:// or http://.
         #[arg(value_name = "URL")]
         url: String,
         /// Of the file; checked where it is given.
@@ -181,6 +182,7 @@ pub struct VdiUploadArgs {
 pub struct ExportArgs {
     #[arg(value_name = "VDI")]
     pub vdi: String,
+    /// What it is written to.
     #[arg(value_name = "FILE", required_unless_present = "ticket")]
     pub file: Option<PathBuf>,
     /// Without one, by the ending of FILE; raw for any other.

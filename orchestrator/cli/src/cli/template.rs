@@ -46,7 +46,6 @@ pub enum TemplateCommand {
     Deploy(Box<DeployArgs>),
     /// Say which fragments the VMs that are made from a template get from now on.
     SetFragments {
-        /// Its name or id.
         #[arg(value_name = "TEMPLATE")]
         template: String,
         /// Stored parts of user data, in the order in which they count; none: it has none.

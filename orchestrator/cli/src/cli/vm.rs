@@ -179,6 +179,7 @@ pub enum VmCommand {
     DetachNic {
         #[arg(value_name = "VM")]
         vm: String,
+        /// Of the NIC; `vm nics` lists them.
         #[arg(value_name = "MAC")]
         mac: MacAddr,
         #[command(flatten)]

@@ -71,7 +71,7 @@ fn cases() -> Vec<Case> {
         case::<fragment::Delete>("fragment delete base --yes"),
         case::<snapshot::List>("snapshot list --vm web-1 -f age:>30d --all"),
         case::<snapshot::Get>("snapshot get before"),
-        case::<snapshot::Create>("snapshot create web-1 before --description x --memory"),
+        case::<snapshot::Create>("snapshot create before --vm web-1 --description x --memory"),
         case::<snapshot::Revert>("snapshot revert before --vm web-1 --yes"),
         case::<snapshot::Delete>("snapshot delete before --yes"),
         case::<snapshot::Clone>("snapshot clone before web-2 --start"),

@@ -110,7 +110,7 @@ async fn what_cannot_be_undone_is_planned_without_a_question() {
         "template deploy debian web-2",
         "vdi delete data",
         "vdi migrate data --sr fast",
-        "snapshot create web-1 fresh --memory",
+        "snapshot create fresh --vm web-1 --memory",
         "snapshot revert fresh",
         "snapshot revert fresh --disks-only",
         "template delete debian",
