@@ -12,6 +12,7 @@ mod kernel;
 mod mesh;
 pub mod plan;
 pub mod rules;
+pub mod tunnels;
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
@@ -22,7 +23,7 @@ use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 use xenith_common_tasks::CancellationToken;
 use xenith_common_units::MacAddr;
-use xenith_hypervisor_agent_backend::{HypervisorError, NetworkDevices, SeenLink};
+use xenith_hypervisor_agent_backend::{FilterTable, HypervisorError, NetworkDevices, SeenLink};
 use xenith_hypervisor_agent_types::filter::PacketFilter;
 use xenith_hypervisor_agent_types::mesh::{Encryption, RealisedMesh};
 use xenith_hypervisor_agent_types::network::{
@@ -71,6 +72,8 @@ struct State {
     wanted: HostNetworks,
     /// What was loaded last; `None`: not by this run of the agent.
     loaded: Option<Table>,
+    /// The tunnels to which only the mesh may send, as was loaded last; `None`: not by this run of the agent.
+    guarded: Option<BTreeSet<u32>>,
     mesh: MeshState,
     /// What was told last.
     told: Realised,
@@ -85,7 +88,8 @@ impl Networks {
             None
         });
         let wanted = wanted.unwrap_or_default();
-        let state = State { wanted, loaded: None, mesh: MeshState::default(), told: Realised::default() };
+        let (mesh, told) = (MeshState::default(), Realised::default());
+        let state = State { wanted, loaded: None, guarded: None, mesh, told };
         Arc::new(Self { devices, journal, state: Mutex::new(state) })
     }
 
@@ -141,8 +145,9 @@ impl Networks {
     async fn carry_out(&self, state: &mut State) -> Realised {
         // The filter first: a network that comes up must not be open before its rules are there.
         let filter_problem = self.filter(&state.wanted.filter, &mut state.loaded).await;
+        let guarded = self.guard(&state.wanted.networks, &mut state.guarded).await;
         let mesh = self.mesh(&state.wanted, &mut state.mesh).await;
-        let way = way(&state.wanted, mesh.as_ref());
+        let way = guarded.and_then(|()| way(&state.wanted, mesh.as_ref()));
         let networks = self.all(&state.wanted.networks, &way).await;
         state.told = Realised { networks, filter_problem, mesh };
         state.told.clone()
@@ -170,8 +175,24 @@ impl Networks {
         }
     }
 
+    /// What comes to encrypted networks past the mesh is refused; or why it cannot be, and none is made then.
+    async fn guard(&self, wanted: &[HostNetwork], loaded: &mut Option<BTreeSet<u32>>) -> Result<(), String> {
+        let numbers = tunnels::numbers(wanted);
+        if numbers.is_empty() && loaded.as_ref().is_some_and(BTreeSet::is_empty) {
+            return Ok(());
+        }
+        let done = match self.devices.has_filter(FilterTable::Tunnels).await {
+            Ok(true) if loaded.as_ref() == Some(&numbers) => Ok(()),
+            // One that cannot filter has no table either.
+            Ok(false) | Err(_) if numbers.is_empty() => Ok(()),
+            _ => self.devices.load_filter(&tunnels::commands(&numbers)).await,
+        };
+        *loaded = done.is_ok().then_some(numbers);
+        done.map_err(|error| error.to_string())
+    }
+
     async fn load(&self, table: &Table, loaded: Option<&Table>) -> Result<(), HypervisorError> {
-        let there = self.devices.has_filter().await;
+        let there = self.devices.has_filter(FilterTable::Vms).await;
         if table.is_empty() {
             return match there {
                 Ok(true) => self.devices.load_filter(&table.whole()).await,

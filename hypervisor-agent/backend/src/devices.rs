@@ -132,6 +132,15 @@ impl std::fmt::Debug for MeshDevice {
     }
 }
 
+/// A table of ours for nftables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FilterTable {
+    /// What may pass the NICs of VMs.
+    Vms,
+    /// What may come into the tunnels of encrypted networks.
+    Tunnels,
+}
+
 /// The kernel's devices and packet filter on a real host.
 #[async_trait]
 pub trait NetworkDevices: Send + Sync + 'static {
@@ -142,8 +151,8 @@ pub trait NetworkDevices: Send + Sync + 'static {
     /// Carries out commands for `nft`: all of them, or none.
     async fn load_filter(&self, commands: &str) -> Result<()>;
 
-    /// Whether our table is there: another program may have flushed all tables.
-    async fn has_filter(&self) -> Result<bool>;
+    /// Whether it is there: another program may have flushed all tables.
+    async fn has_filter(&self, table: FilterTable) -> Result<bool>;
 
     /// A new private key. [`Unsupported`](crate::HypervisorError::Unsupported), here and below, where WireGuard is not.
     async fn mesh_key(&self) -> Result<String>;

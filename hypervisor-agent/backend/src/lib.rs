@@ -35,7 +35,7 @@ use xenith_hypervisor_agent_types::{
     HostHardware,
 };
 
-pub use devices::{LinkChange, LinkKind, MeshDevice, NetworkDevices, SeenLink};
+pub use devices::{FilterTable, LinkChange, LinkKind, MeshDevice, NetworkDevices, SeenLink};
 pub use error::HypervisorError;
 pub use event::{DomainEvent, DomainEventKind, DomainEvents, EventSender};
 pub use machine::Machine;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use xenith_hypervisor_agent_backend::{
-    HypervisorError, LinkChange, LinkKind, MeshDevice, NetworkDevices, Result, SeenLink,
+    FilterTable, HypervisorError, LinkChange, LinkKind, MeshDevice, NetworkDevices, Result, SeenLink,
 };
 use xenith_hypervisor_agent_types::mesh::WireGuardKey;
 use xenith_hypervisor_agent_types::{Bridge, ProofBridge};
@@ -20,8 +20,10 @@ pub(crate) struct Net {
     pub links: Vec<SeenLink>,
     /// The commands that were loaded, in their order; `None`: there is no table.
     pub filter: Option<Vec<String>>,
-    /// How often something was loaded.
+    /// How often something was loaded for it.
     pub filter_loads: u64,
+    /// The table of tunnels; `None`: there is none.
+    pub tunnel_filter: Option<String>,
     /// Changes made.
     pub changes: u64,
     /// Why it filters nothing.
@@ -202,6 +204,10 @@ impl NetworkDevices for SimHypervisor {
     async fn load_filter(&self, commands: &str) -> Result<()> {
         self.inner.with(|world, _| {
             world.net.can_filter()?;
+            if commands.starts_with("table ip6") {
+                world.net.tunnel_filter = commands.contains('{').then(|| commands.to_owned());
+                return Ok(());
+            }
             let makes = commands.lines().any(|line| line.starts_with("table bridge") && line.ends_with('{'));
             let removes = commands.lines().any(|line| line.starts_with("delete table"));
             let loaded = world.net.filter.take().filter(|_| !removes);
@@ -218,8 +224,14 @@ impl NetworkDevices for SimHypervisor {
         })
     }
 
-    async fn has_filter(&self) -> Result<bool> {
-        self.inner.with(|world, _| world.net.can_filter().map(|()| world.net.filter.is_some()))
+    async fn has_filter(&self, table: FilterTable) -> Result<bool> {
+        self.inner.with(|world, _| {
+            world.net.can_filter()?;
+            Ok(match table {
+                FilterTable::Vms => world.net.filter.is_some(),
+                FilterTable::Tunnels => world.net.tunnel_filter.is_some(),
+            })
+        })
     }
 
     async fn mesh_key(&self) -> Result<String> {
@@ -289,11 +301,18 @@ impl SimHypervisor {
         self.inner.with(|world, _| world.net.filter.as_ref().is_some_and(has))
     }
 
+    /// What was loaded for nftables about the tunnels of encrypted networks.
+    #[must_use]
+    pub fn loaded_tunnel_filter(&self) -> Option<String> {
+        self.inner.with(|world, _| world.net.tunnel_filter.clone())
+    }
+
     /// The host has no packet filter from now on, or has one again (`None`).
     pub fn take_filter(&self, why: Option<&'static str>) {
         self.inner.with(|world, _| {
             world.net.no_filter = why;
             world.net.filter = None;
+            world.net.tunnel_filter = None;
         });
     }
 
@@ -310,6 +329,9 @@ impl SimHypervisor {
 
     /// As `nft flush ruleset` does.
     pub fn flush_filter(&self) {
-        self.inner.with(|world, _| world.net.filter = None);
+        self.inner.with(|world, _| {
+            world.net.filter = None;
+            world.net.tunnel_filter = None;
+        });
     }
 }

@@ -21,7 +21,7 @@ pub(super) const MODULES: [(&str, &str); 4] = [
 const PROGRAMS: [(&str, &str, &str); 7] = [
     ("ip", "NICs and networks", "iproute2"),
     ("bridge", "private networks", "iproute2"),
-    ("nft", "security groups, and locks and rates of NICs", "nftables"),
+    ("nft", "security groups, locks and rates of NICs, and encrypted networks", "nftables"),
     ("xenstore-read", "disks and NICs", "xenstore-utils"),
     ("xenstore-write", "disks and NICs", "xenstore-utils"),
     ("qemu-img", "imports of images other than raw ones", "qemu-utils"),

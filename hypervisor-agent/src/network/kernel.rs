@@ -15,12 +15,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 use xenith_hypervisor_agent_backend::{
-    HypervisorError, LinkChange, LinkKind, MeshDevice, NetworkDevices, Result, SeenLink,
+    FilterTable, HypervisorError, LinkChange, LinkKind, MeshDevice, NetworkDevices, Result, SeenLink,
 };
 use xenith_hypervisor_agent_types::mesh::WireGuardKey;
 use xenith_hypervisor_agent_types::network::BondMode;
 
-use super::rules::TABLE;
+use super::{rules, tunnels};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Of a tunnel: what is for everybody, or for a card whose place is not known.
@@ -55,9 +55,13 @@ impl NetworkDevices for KernelDevices {
         run(&words("nft -f -"), commands).await.map(drop)
     }
 
-    async fn has_filter(&self) -> Result<bool> {
-        let shown = run(&words("nft list tables bridge"), "").await?;
-        Ok(shown.lines().any(|line| line.trim() == format!("table bridge {TABLE}")))
+    async fn has_filter(&self, table: FilterTable) -> Result<bool> {
+        let (family, name) = match table {
+            FilterTable::Vms => ("bridge", rules::TABLE),
+            FilterTable::Tunnels => ("ip6", tunnels::TABLE),
+        };
+        let shown = run(&words(&format!("nft list tables {family}")), "").await?;
+        Ok(shown.lines().any(|line| line.trim() == format!("table {family} {name}")))
     }
 
     async fn mesh_key(&self) -> Result<String> {

@@ -44,6 +44,9 @@ impl Spaces {
         if Program::new("wg").arg("--version").output().is_err() {
             return Err("this machine has no wg; install wireguard-tools".to_owned());
         }
+        if Program::new("nft").arg("--version").output().is_err() {
+            return Err("this machine has no nft; install nftables".to_owned());
+        }
         let name = |what: &str| format!("xenith-test-{what}-{}", std::process::id());
         let spaces = Self { wire: name("wire"), hosts: [name("left"), name("right")] };
         for space in [&spaces.wire, &spaces.hosts[0], &spaces.hosts[1]] {

@@ -36,5 +36,6 @@ mod snapshots;
 mod srs;
 mod systems;
 mod transfers;
+mod tunnels;
 mod unmanaged;
 mod watching;

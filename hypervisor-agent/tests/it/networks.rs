@@ -126,6 +126,44 @@ async fn keys_of_the_mesh_are_made_once_and_kept_over_a_boot() {
     assert!(told.networks[0].problem.as_deref().unwrap().contains("no WireGuard"), "{told:?}");
 }
 
+/// The kernel takes packets of a tunnel from every interface; the table for that is there before the tunnel.
+#[tokio::test]
+async fn tunnels_of_encrypted_networks_hear_the_mesh_alone() {
+    let mut lab = Lab::new().await;
+    let private = |vni: u32| network(&format!(r#"{{"kind":"private","vni":{vni}}}"#));
+    let encrypted = HostNetwork { encryption: Encryption::WireGuard, ..private(5) };
+    let bridge = bridge_of(encrypted.network);
+    let address = mesh_address(HostId::from_bytes([1; 16]));
+    let generations = vec![MeshGeneration { number: 1, peers: vec![] }];
+    let mut wanted = HostNetworks {
+        networks: vec![encrypted, private(6)],
+        mesh: Some(Mesh { address, active: 1, generations }),
+        ..HostNetworks::default()
+    };
+    lab.sim.take_filter(Some("this host has no nft; install nftables"));
+    let told = realise(&lab, &wanted).await;
+    assert!(told.networks[0].problem.as_deref().unwrap().contains("install nftables"), "{told:?}");
+    assert_eq!(told.networks[1].problem, None, "one that is not encrypted needs no filter");
+    assert!(!bridges(&lab).await.contains(&bridge));
+
+    lab.sim.take_filter(None);
+    assert!(realise(&lab, &wanted).await.is_whole());
+    let loaded = lab.sim.loaded_tunnel_filter().unwrap();
+    assert!(loaded.contains("@th,96,24 { 5 } drop"), "{loaded}");
+    assert_eq!(lab.sim.loaded_filter(), None, "the table of VMs is another one");
+
+    // Somebody flushed all tables, and the agent was not there: the journal has it.
+    lab.kill().await;
+    lab.sim.flush_filter();
+    lab.start().await;
+    assert_eq!(lab.sim.loaded_tunnel_filter(), Some(loaded));
+
+    wanted.networks[0].encryption = Encryption::None;
+    wanted.mesh = None;
+    assert!(realise(&lab, &wanted).await.is_whole());
+    assert_eq!(lab.sim.loaded_tunnel_filter(), None);
+}
+
 #[tokio::test]
 async fn the_packet_filter_follows_and_comes_back() {
     let mut lab = Lab::new().await;
