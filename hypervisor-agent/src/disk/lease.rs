@@ -260,11 +260,25 @@ impl Storage {
         Ok(())
     }
 
+    /// VDIs whose leases need not be read: they were this host's, and nobody has touched them since.
+    fn unchanged(&self) -> BTreeSet<VdiId> {
+        let mut unchanged = BTreeSet::new();
+        for driver in self.drivers() {
+            let Some(leases) = driver.leases() else { continue };
+            // Where that cannot be said, all of them are read, which says why.
+            let Ok(_question) = self.answering.ask(driver.sr()) else { continue };
+            unchanged.extend(leases.unchanged().unwrap_or_default());
+        }
+        unchanged
+    }
+
     fn lost(&self) -> Vec<(VmId, Fault)> {
         // Copied out: asking may take a while.
         let writers = self.leased.lock().writers.clone();
+        let unchanged = self.unchanged();
         let mut lost = Vec::new();
-        for (vm, (to, vdis)) in writers {
+        for (vm, (to, mut vdis)) in writers {
+            vdis.retain(|vdi| !unchanged.contains(vdi));
             match self.take_leases(&to, &vdis, Taking::Again) {
                 Ok(()) => {}
                 Err(fault) if fault.reason == FaultReason::LeasedElsewhere => lost.push((vm, fault)),

@@ -13,7 +13,9 @@
 //! * A lease that is there is replaced or removed only by the host whose turn it is. The turn is made by symlink(2), which
 //!   is as exclusive, takes next to no room in an SR that fills up, and says whose it is from its first moment on. So nobody
 //!   removes what they have not just read.
-//! * No clock is read or compared. A lease ends when its host gives it up, hands it over, or has it broken.
+//! * No clock is compared. A lease ends when its host gives it up, hands it over, or has it broken.
+//! * Whatever happens to a lease changes the folder, because none is written in place. So while the folder's times stay what
+//!   they were, no lease has to be read again ([`VdiLeases::unchanged`]).
 //!
 //! Who else touches it: the agents of all hosts that have the SR. One agent does one thing at a time with the leases of an SR.
 //! A crash leaves a lease that the same host takes again or gives up, a turn that the same host goes on with, or `<host>.new`,
@@ -21,9 +23,11 @@
 //!
 //! A file is opened for each look: that is when NFS asks its server (close-to-open).
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -49,6 +53,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A lease that comes and goes between two looks is taken by others again and again.
 const TRIES: usize = 16;
+
+/// The times of a folder are as coarse as two seconds on some file systems: two changes may leave the same one. A lease counts
+/// as read only when it was read so long after the folder was seen as it is.
+const SETTLED: Duration = Duration::from_secs(3);
+/// A lease is read as often as this whatever the folder's times are: a file system that keeps them for too long delays what is
+/// found out, and hides nothing.
+const READ_EVERY: Duration = Duration::from_secs(120);
 
 /// What a lease is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +97,22 @@ pub struct VdiLeases {
     root: PathBuf,
     /// One thing at a time: `<host>.new` and a turn are of the host, not of a thread.
     changing: Mutex<()>,
+    looked: Mutex<Looked>,
+    /// Leases that were read.
+    #[cfg(test)]
+    reads: std::sync::atomic::AtomicUsize,
+}
+
+/// What tells whether anything in a folder came, went or was replaced: its identity and its times.
+type Stamp = [i128; 6];
+
+/// What needs no reading.
+#[derive(Debug)]
+struct Looked {
+    /// How the folder was last, and since when it was seen so.
+    folder: Option<(Stamp, Instant)>,
+    /// Leases that were this host's, and when they were read.
+    ours: BTreeMap<VdiId, Instant>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -116,11 +143,22 @@ impl VdiLeases {
     /// Of the SR in `root`.
     #[must_use]
     pub const fn new(sr: SrId, root: PathBuf) -> Self {
-        Self { sr, root, changing: Mutex::new(()) }
+        Self {
+            sr,
+            root,
+            changing: Mutex::new(()),
+            looked: Mutex::new(Looked { folder: None, ours: BTreeMap::new() }),
+            #[cfg(test)]
+            reads: std::sync::atomic::AtomicUsize::new(0),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn looked(&self) -> MutexGuard<'_, Looked> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `None`: there are no leases yet.
@@ -152,6 +190,8 @@ impl VdiLeases {
 
     fn found(&self, folder: &OwnedFd, vdi: VdiId) -> Result<Option<VdiLease>> {
         let name = lease_name(vdi);
+        #[cfg(test)]
+        self.reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let text = match read_file(folder, &name) {
             Ok(text) => text,
             // Removed by its host between the look-up and the reading.
@@ -176,6 +216,32 @@ impl VdiLeases {
         }
     }
 
+    /// VDIs whose leases were this host's when they were looked at last ([`Taking::Again`]), and that nobody can have touched
+    /// since. Costs the same however many there are.
+    pub fn unchanged(&self) -> Result<Vec<VdiId>> {
+        // Opened anew: that is when NFS asks its server, of a folder too.
+        let Some(folder) = self.open()? else { return Ok(Vec::new()) };
+        let about = File::from(folder).metadata().map_err(|error| self.of_sr(error))?;
+        let stamp: Stamp = [
+            about.dev().into(),
+            about.ino().into(),
+            about.mtime().into(),
+            about.mtime_nsec().into(),
+            about.ctime().into(),
+            about.ctime_nsec().into(),
+        ];
+        let now = Instant::now();
+        let mut looked = self.looked();
+        let since = match looked.folder {
+            Some((before, since)) if before == stamp => since,
+            _ => now,
+        };
+        looked.folder = Some((stamp, since));
+        let counts = |read: Instant| read >= since + SETTLED && now.duration_since(read) < READ_EVERY;
+        looked.ours.retain(|_, read| counts(*read));
+        Ok(looked.ours.keys().copied().collect())
+    }
+
     /// Takes the lease of a VDI, or says who has it. One that nobody has is taken only when it is still `needed`.
     pub fn take(
         &self,
@@ -186,6 +252,7 @@ impl VdiLeases {
     ) -> Result<Taken> {
         let _one_at_a_time = self.lock();
         let folder = self.make()?;
+        let asked = Instant::now();
         for _ in 0..TRIES {
             let Some(found) = self.found(&folder, vdi)? else {
                 if !needed() {
@@ -199,7 +266,12 @@ impl VdiLeases {
             };
             match decide(&found, wanted, taking) {
                 None => return Err(StorageError::LeasedElsewhere { vdi, lease: Box::new(found) }),
-                Some(Then::Keep(taken)) => return Ok(taken),
+                Some(Then::Keep(taken)) => {
+                    if taken == Taken::Ours && taking == Taking::Again {
+                        self.looked().ours.insert(vdi, asked);
+                    }
+                    return Ok(taken);
+                }
                 Some(Then::Replace) => {}
             }
             let _turn = self.turn(&folder, vdi, (wanted.host, &[]))?;

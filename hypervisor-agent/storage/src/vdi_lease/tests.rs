@@ -29,6 +29,18 @@ impl Shared {
         VdiLeases::new(self.sr, self.root.path().to_owned())
     }
 
+    /// Until what is changed next gets another time than what was changed last.
+    fn tick(&self) {
+        let changed = |path: &std::path::Path| fs::metadata(path).unwrap().modified().unwrap();
+        let (folder, probe) = (self.root.path().join(VDI_LEASES), self.root.path().join("probe"));
+        loop {
+            fs::write(&probe, "a").unwrap();
+            if changed(&probe) > changed(&folder) {
+                return;
+            }
+        }
+    }
+
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.root.path().join(VDI_LEASES)).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
@@ -236,4 +248,47 @@ fn an_sr_that_is_not_mounted_has_no_leases_to_take() {
     let told = take(&shared.seen(), VdiId::new(), &lease(HostId::new(), None), Taking::ToRun).unwrap_err();
     assert!(told.to_string().contains("mounted"), "{told}");
     assert!(!shared.root.path().join(VDI_LEASES).exists());
+}
+
+/// A look as the agent makes it, 15 seconds after the one before: how many leases were read, and which are lost.
+fn look(leases: &VdiLeases, vdis: &[VdiId], wanted: &VdiLease) -> (usize, Vec<VdiId>) {
+    let before_that = Duration::from_secs(15);
+    {
+        let mut looked = leases.looked();
+        if let Some((_, since)) = &mut looked.folder {
+            *since -= before_that;
+        }
+        looked.ours.values_mut().for_each(|read| *read -= before_that);
+    }
+    let before = leases.reads.load(Ordering::Relaxed);
+    let unchanged = leases.unchanged().unwrap();
+    let read = vdis.iter().filter(|vdi| !unchanged.contains(vdi));
+    let lost = read.copied().filter(|vdi| take(leases, *vdi, wanted, Taking::Again).is_err()).collect();
+    (leases.reads.load(Ordering::Relaxed) - before, lost)
+}
+
+#[test]
+fn only_what_may_have_changed_is_read_again() {
+    let shared = Shared::new();
+    let (ours, theirs) = (shared.seen(), shared.seen());
+    let (here, there) = (lease(HostId::new(), None), lease(HostId::new(), None));
+    let vdis = [VdiId::new(), VdiId::new(), VdiId::new()];
+    for vdi in vdis {
+        take(&ours, vdi, &here, Taking::ToRun).unwrap();
+    }
+    let read = || look(&ours, &vdis, &here).0;
+    assert_eq!([read(), read()], [3, 3], "the second time, because a change may have left the same times");
+    assert_eq!([read(), read(), read(), read(), read(), read(), read()], [0; 7], "nobody has touched any");
+    assert_eq!([read(), read()], [3, 0], "now and then all of them");
+
+    shared.tick();
+    take(&theirs, VdiId::new(), &there, Taking::ToRun).unwrap();
+    assert_eq!([read(), read(), read()], [3, 3, 0], "which one another host has taken is not known");
+
+    shared.tick();
+    theirs.break_of(vdis[1], there.host, &[here.host]).unwrap();
+    take(&theirs, vdis[1], &there, Taking::ToRun).unwrap();
+    for reads in [3, 3, 1, 1] {
+        assert_eq!(look(&ours, &vdis, &here), (reads, vec![vdis[1]]), "what is lost is told at each look");
+    }
 }
