@@ -37,7 +37,7 @@ fn checked_text(text: &str) -> Result<FragmentKind, ApiError> {
     }
     kind_of(text).ok_or_else(|| {
         let problem = "the first line has to be #cloud-config, a script's #! or #cloud-boothook; below \
-                       `## template: jinja`, the second";
+                       `## template: jinja`, the second one of the first two";
         ApiError::invalid("user_data", problem)
     })
 }

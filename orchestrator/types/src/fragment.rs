@@ -55,8 +55,8 @@ pub struct FragmentContents {
 #[serde(deny_unknown_fields)]
 pub struct CreateFragment {
     pub name: String,
-    /// `#cloud-config`, a script or `#cloud-boothook`, each also below `## template: jinja`. `${name}`, `${hostname}` and
-    /// the variables of a deployment are replaced then.
+    /// `#cloud-config` or a script, also below `## template: jinja`; or `#cloud-boothook`. `${name}`, `${hostname}` and the
+    /// variables of a deployment are replaced then.
     pub user_data: String,
     #[serde(default)]
     pub pool: Option<Reference>,

@@ -536,15 +536,17 @@ export type CloneVm = {
 
 /** What cloud-init in the guest is told at its first boot, by a small disk (NoCloud). */
 export type CloudInit = {
+  /** Stored parts of the user data, of the template's pool. They come after the template's own, in this order, and before the rest of what is said here. */
+  fragments?: Array<string>;
   /** The VM's name, unless it says otherwise. */
   hostname?: string | null;
   /** Version 1 or 2 of cloud-init's network configuration, in YAML; the same is replaced in it. */
   network_config?: string | null;
   /** Public keys of the image's default user; not together with `user_data`. */
   ssh_keys?: Array<string>;
-  /** The whole of it: `#cloud-config`, a script, or what else cloud-init takes. `${name}`, `${hostname}` and the variables are replaced. */
+  /** The whole of it, or what is added to the fragments: `#cloud-config`, a script, or what else cloud-init takes. `${name}`, `${hostname}` and the variables are replaced. */
   user_data?: string | null;
-  /** What `${KEY}` is replaced with in these two. Another `${…}` is left as it is, for scripts have their own. */
+  /** What `${KEY}` is replaced with in these two and in fragments. Another `${…}` is left as it is, for scripts have their own. */
   variables?: Record<string, string>;
 };
 
@@ -721,6 +723,14 @@ export type CreateBackupJob = {
   vms?: Array<string>;
   webhook?: string;
   window_minutes?: number;
+};
+
+export type CreateFragment = {
+  description?: string;
+  name: string;
+  pool?: string | null;
+  /** `#cloud-config` or a script, also below `## template: jinja`; or `#cloud-boothook`. `${name}`, `${hostname}` and the variables of a deployment are replaced then. */
+  user_data: string;
 };
 
 export type CreateNetwork = {
@@ -1080,6 +1090,32 @@ export type FailOverStandby = {
 };
 
 export type Firmware = "bios" | "uefi";
+
+/** Without its text, which may hold secrets. */
+export type Fragment = {
+  changed: string;
+  description: string;
+  id: FragmentId;
+  kind: FragmentKind;
+  /** Unique within the pool. */
+  name: string;
+  pool: PoolId;
+};
+
+/** For those who may make VMs with it, and could read it there. */
+export type FragmentContents = {
+  fragment: Fragment;
+  user_data: string;
+};
+
+export type FragmentId = string;
+
+/** What cloud-init does with a fragment. It follows from how the text begins. */
+export type FragmentKind = "cloud_config" | "script" | "boothook";
+
+export type FragmentRef = {
+  fragment: string;
+};
 
 /** Hosts of the source that nobody needs any more. */
 export type FreedHosts = {
@@ -2445,6 +2481,13 @@ export type SetSecurityGroupRules = {
   ingress?: Array<Rule> | null;
 };
 
+/** The fragments of a template are replaced by these. */
+export type SetTemplateFragments = {
+  /** Of its pool, in the order in which they count; none: it has none. */
+  fragments: Array<string>;
+  template: string;
+};
+
 export type Severity = "info" | "warning" | "error";
 
 /** A certificate that the orchestrator shows. */
@@ -2778,6 +2821,8 @@ export type Template = {
   created: string;
   description: string;
   disks: Array<TemplateDisk>;
+  /** What cloud-init is told in each VM made from it, in this order and before all else. */
+  fragments?: Array<FragmentId>;
   graphics: Graphics;
   /** Where its disks are, and so the VMs made from it. */
   host: HostId;
@@ -2891,6 +2936,13 @@ export type UpdateBackupJob = {
   vms?: Array<string> | null;
   webhook?: string | null;
   window_minutes?: number | null;
+};
+
+/** What is not said stays. VMs that were made with it stay as they are. */
+export type UpdateFragment = {
+  description?: string | null;
+  fragment: string;
+  user_data?: string | null;
 };
 
 export type UpdatePool = {
@@ -3536,6 +3588,12 @@ export interface Methods {
   'template.import': { params: ImportTemplate; result: TaskStarted };
   'template.delete': { params: TemplateRef; result: TaskStarted };
   'template.deploy': { params: DeployTemplate; result: TaskStarted };
+  'template.set_fragments': { params: SetTemplateFragments; result: Template };
+  'fragment.list': { params: ListRequest; result: Page<Fragment> };
+  'fragment.get': { params: FragmentRef; result: FragmentContents };
+  'fragment.create': { params: CreateFragment; result: Fragment };
+  'fragment.update': { params: UpdateFragment; result: Fragment };
+  'fragment.delete': { params: FragmentRef; result: Empty };
   'snapshot.list': { params: ListSnapshots; result: Page<Snapshot> };
   'snapshot.get': { params: SnapshotRef; result: Snapshot };
   'snapshot.create': { params: CreateSnapshot; result: TaskStarted };
@@ -3659,7 +3717,7 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'pool.set_balance': { permission: 'administer', mutation: true, dryRun: false },
   'pool.balance': { permission: 'administer', mutation: true, dryRun: true },
   'pool.cpu_level': { permission: 'view', mutation: false, dryRun: false },
-  'pool.set_cpu_level': { permission: 'administer', mutation: true, dryRun: false },
+  'pool.set_cpu_level': { permission: 'administer', mutation: true, dryRun: true },
   'pool.update': { permission: 'administer', mutation: true, dryRun: true },
   'pool.update_status': { permission: 'view', mutation: false, dryRun: false },
   'pool.pause_update': { permission: 'administer', mutation: true, dryRun: false },
@@ -3751,6 +3809,12 @@ export const METHODS: Record<MethodName, MethodInfo> = {
   'template.import': { permission: 'provision', mutation: true, dryRun: false },
   'template.delete': { permission: 'provision', mutation: true, dryRun: true },
   'template.deploy': { permission: 'provision', mutation: true, dryRun: true },
+  'template.set_fragments': { permission: 'provision', mutation: true, dryRun: false },
+  'fragment.list': { permission: 'view', mutation: false, dryRun: false },
+  'fragment.get': { permission: 'provision', mutation: false, dryRun: false },
+  'fragment.create': { permission: 'provision', mutation: true, dryRun: false },
+  'fragment.update': { permission: 'provision', mutation: true, dryRun: false },
+  'fragment.delete': { permission: 'provision', mutation: true, dryRun: false },
   'snapshot.list': { permission: 'view', mutation: false, dryRun: false },
   'snapshot.get': { permission: 'view', mutation: false, dryRun: false },
   'snapshot.create': { permission: 'operate', mutation: true, dryRun: true },

@@ -20,7 +20,7 @@ pub enum FragmentCommand {
     Create {
         #[arg(value_name = "NAME")]
         name: String,
-        /// A #cloud-config, a script (#!) or a #cloud-boothook, each also below `## template: jinja`.
+        /// A #cloud-config or a script (#!), also below `## template: jinja`; or a #cloud-boothook.
         #[arg(value_name = "FILE")]
         file: PathBuf,
         /// Without one, the pool `default`.

@@ -16,7 +16,7 @@ use xenith_orchestrator_types::fragment::FragmentKind;
 
 const JINJA: &str = "## template: jinja";
 /// See the module's text.
-const MERGE: &str = "list(prepend)+dict(no_replace,recurse_list)+str()";
+const MERGE: &str = "list(prepend)+dict(no_replace,recurse_list)";
 /// No line of Base64 has a hyphen.
 const BOUNDARY: &str = "xenith-part";
 
@@ -28,12 +28,14 @@ pub struct Part {
 }
 
 /// What a text is, where it can be a part beside others. An archive cannot, nor what brings more from elsewhere: the order
-/// of what is in there is not ours to keep.
+/// of what is in there is not ours to keep. A boothook that is a template is passed by.
 pub fn kind_of(text: &str) -> Option<FragmentKind> {
-    let body = match text.strip_prefix(JINJA) {
-        Some(rest) => rest.split_once('\n').map_or("", |(_, body)| body),
-        None => text,
-    };
+    let Some(rest) = text.strip_prefix(JINJA) else { return kind_of_body(text) };
+    let body = rest.split_once('\n').map_or("", |(_, body)| body);
+    kind_of_body(body).filter(|kind| *kind != FragmentKind::Boothook)
+}
+
+fn kind_of_body(body: &str) -> Option<FragmentKind> {
     let first = body.lines().next().unwrap_or_default().trim_end();
     match first {
         // Not `#cloud-config-archive` or `#cloud-config-jsonp`.
@@ -126,6 +128,7 @@ mod tests {
             ("## template: jinja\n#!/bin/sh\n", Some(Script)),
             ("#!/bin/sh\n", Some(Script)),
             ("#cloud-boothook\n#!/bin/sh\n", Some(Boothook)),
+            ("## template: jinja\n#cloud-boothook\n#!/bin/sh\n", None),
             ("#cloud-config-archive\n", None),
             ("#cloud-config-jsonp\n", None),
             ("#include https://example.org\n", None),
