@@ -224,19 +224,33 @@ impl Storage {
         };
     }
 
-    /// Makes leases and what is so agree. Returns the VMs that write what another host may write by now. Of VMs that have a
-    /// domain and no owner, as one whose record cannot be read, the leases are left alone.
+    /// The SRs whose VDIs have leases.
     #[must_use]
-    pub fn look_at_leases(&self, unmanaged: &BTreeSet<VmId>) -> Vec<(VmId, Fault)> {
-        for driver in self.drivers() {
-            if let Err(fault) = self.read_held(&*driver, unmanaged) {
-                tracing::warn!(sr = %driver.sr(), %fault, "which VDIs this host has leased is not known yet");
+    pub fn leased_srs(&self) -> Vec<SrId> {
+        let drivers = self.drivers();
+        drivers.iter().filter(|driver| driver.leases().is_some()).map(|driver| driver.sr()).collect()
+    }
+
+    /// Makes the leases in an SR and what is so agree. Returns the VMs that write what another host may write by now. Of VMs
+    /// that have a domain and no owner, as one whose record cannot be read, the leases are left alone. No other SR is asked:
+    /// one that does not answer must not hide what is wrong in the others.
+    #[must_use]
+    pub fn look_at_leases(&self, sr: SrId, unmanaged: &BTreeSet<VmId>) -> Vec<(VmId, Fault)> {
+        // Detached meanwhile.
+        let Ok(driver) = self.driver(sr) else { return Vec::new() };
+        if let Err(fault) = self.read_held(&*driver, unmanaged) {
+            tracing::warn!(%sr, %fault, "which VDIs this host has leased is not known yet");
+        }
+        let lost = self.lost(&*driver);
+        let held: Vec<VdiId> = {
+            let known = self.leased.lock();
+            known.held.iter().filter(|(_, of)| **of == sr).map(|(vdi, _)| *vdi).collect()
+        };
+        for vdi in held.into_iter().filter(|vdi| self.in_use.by(*vdi).is_none()) {
+            if let Err(fault) = self.give_up(&*driver, vdi) {
+                tracing::warn!(%vdi, %fault, "a lease is not given up yet");
             }
         }
-        let lost = self.lost();
-        let held: Vec<VdiId> = self.leased.lock().held.keys().copied().collect();
-        let idle = held.into_iter().filter(|vdi| self.in_use.by(*vdi).is_none());
-        self.give_up_leases(&idle.collect::<Vec<_>>());
         lost
     }
 
@@ -260,32 +274,48 @@ impl Storage {
         Ok(())
     }
 
-    /// VDIs whose leases need not be read: they were this host's, and nobody has touched them since.
-    fn unchanged(&self) -> BTreeSet<VdiId> {
-        let mut unchanged = BTreeSet::new();
-        for driver in self.drivers() {
-            let Some(leases) = driver.leases() else { continue };
-            // Where that cannot be said, all of them are read, which says why.
-            let Ok(_question) = self.answering.ask(driver.sr()) else { continue };
-            unchanged.extend(leases.unchanged().unwrap_or_default());
-        }
-        unchanged
+    /// VDIs of an SR whose leases need not be read: they were this host's, and nobody has touched them since.
+    fn unchanged(&self, driver: &dyn StorageDriver) -> BTreeSet<VdiId> {
+        let Some(leases) = driver.leases() else { return BTreeSet::new() };
+        // Where that cannot be said, all of them are read, which says why.
+        let Ok(_question) = self.answering.ask(driver.sr()) else { return BTreeSet::new() };
+        leases.unchanged().unwrap_or_default().into_iter().collect()
     }
 
-    fn lost(&self) -> Vec<(VmId, Fault)> {
+    fn lost(&self, driver: &dyn StorageDriver) -> Vec<(VmId, Fault)> {
         // Copied out: asking may take a while.
         let writers = self.leased.lock().writers.clone();
-        let unchanged = self.unchanged();
+        let unchanged = self.unchanged(driver);
         let mut lost = Vec::new();
-        for (vm, (to, mut vdis)) in writers {
-            vdis.retain(|vdi| !unchanged.contains(vdi));
-            match self.take_leases(&to, &vdis, Taking::Again) {
-                Ok(()) => {}
-                Err(fault) if fault.reason == FaultReason::LeasedElsewhere => lost.push((vm, fault)),
-                Err(fault) => tracing::warn!(%vm, %fault, "whether a VM has its leases is not known now"),
+        for (vm, (to, vdis)) in writers {
+            for vdi in vdis.into_iter().filter(|vdi| !unchanged.contains(vdi) && self.is_in(driver, *vdi)) {
+                match self.take_lease(driver, (vdi, Some(&to)), Taking::Again) {
+                    Ok(()) => {}
+                    Err(fault) if fault.reason == FaultReason::LeasedElsewhere => {
+                        lost.push((vm, fault));
+                        break;
+                    }
+                    // The lease of another disk of it may be lost all the same.
+                    Err(fault) => {
+                        tracing::warn!(%vm, %vdi, %fault, "whether a VM has its leases is not known now")
+                    }
+                }
             }
         }
         lost
+    }
+
+    /// Whether an SR has the VDI, without asking another one.
+    fn is_in(&self, driver: &dyn StorageDriver, vdi: VdiId) -> bool {
+        let last = || self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&vdi).copied();
+        if let Some(known) = self.leased.sr_of(vdi).or_else(last) {
+            return known == driver.sr();
+        }
+        let is_there = driver.facts(vdi).is_ok();
+        if is_there {
+            self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(vdi, driver.sr());
+        }
+        is_there
     }
 
     /// Who has the lease of a VDI, which is taken from these hosts.
@@ -304,5 +334,118 @@ impl Storage {
             tracing::warn!(%vdi, of = ?broken.found, "a lease was broken");
         }
         Ok(broken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::sync::mpsc;
+
+    use tempfile::TempDir;
+    use xenith_common_ids::IncarnationId;
+    use xenith_hypervisor_agent_storage::VdiLeases;
+    use xenith_hypervisor_agent_storage::file::FileDriver;
+    use xenith_hypervisor_agent_types::VdiSize;
+
+    use super::*;
+    use crate::disk::InUse;
+
+    /// A host that has its own SR and two that other hosts have, too.
+    struct Scene {
+        folder: TempDir,
+        storage: Storage,
+        in_use: InUse,
+        srs: [SrId; 2],
+    }
+
+    impl Scene {
+        fn set() -> Self {
+            let (folder, in_use) = (tempfile::tempdir().unwrap(), InUse::default());
+            let own = FileDriver::open(SrId::new(), folder.path().to_owned());
+            let storage = Storage::new(Arc::new(own), in_use.clone());
+            storage.lease_as(Here { host: HostId::new(), name: "xen1".to_owned() });
+            let scene = Self { folder, storage, in_use, srs: [SrId::new(), SrId::new()] };
+            for sr in scene.srs {
+                fs::create_dir(scene.path(sr)).unwrap();
+                FileDriver::mark(sr, &scene.path(sr)).unwrap();
+                let driver = Arc::new(FileDriver::attach(sr, scene.path(sr)).unwrap());
+                scene.storage.drivers.write().unwrap().insert(sr, driver);
+            }
+            scene
+        }
+
+        fn path(&self, sr: SrId) -> PathBuf {
+            self.folder.path().join(sr.to_string())
+        }
+
+        fn disk(&self, sr: SrId) -> VdiId {
+            let vdi = VdiId::new();
+            self.storage.ensure(sr, vdi, VdiSize::from_bytes(1 << 20).unwrap()).unwrap();
+            vdi
+        }
+
+        /// A VM that runs here.
+        fn runs(&self, vdis: Vec<VdiId>) -> VmId {
+            let vm = VmId::new();
+            let to = LeasedTo { vm, name: "web-1".to_owned(), run: IncarnationId::new(), sent: false };
+            self.in_use.set(vm, vdis.clone());
+            self.storage.note_writer(vm, Some((to, vdis)));
+            vm
+        }
+
+        fn is_taken_elsewhere(&self, sr: SrId, vdi: VdiId) {
+            let theirs = VdiLease { host: HostId::new(), host_name: "xen2".to_owned(), vm: None };
+            let leases = VdiLeases::new(sr, self.path(sr));
+            leases.take(vdi, &theirs, Taking::ToWrite, &|| true).unwrap();
+        }
+
+        fn lost(&self, sr: SrId) -> Vec<VmId> {
+            let lost = self.storage.look_at_leases(sr, &BTreeSet::new());
+            lost.into_iter().map(|(vm, _)| vm).collect()
+        }
+    }
+
+    #[test]
+    fn an_sr_that_does_not_answer_hides_no_lease_that_is_lost_in_another() {
+        let scene = Scene::set();
+        let [silent, other] = scene.srs;
+        let disks = vec![scene.disk(silent), scene.disk(other)];
+        scene.is_taken_elsewhere(other, disks[1]);
+        let vm = scene.runs(disks);
+        let asked = scene.storage.driver(silent).unwrap();
+        let (begun, begins) = mpsc::channel();
+        let (answer, answers) = mpsc::channel();
+        let waits = std::thread::spawn(move || {
+            let wanted = VdiLease { host: HostId::new(), host_name: "xen1".to_owned(), vm: None };
+            let hangs = || {
+                begun.send(()).unwrap();
+                answers.recv().is_ok()
+            };
+            asked.leases().unwrap().take(VdiId::new(), &wanted, Taking::ToWrite, &hangs).unwrap();
+        });
+        begins.recv().unwrap();
+        assert_eq!(scene.lost(other), [vm]);
+        answer.send(()).unwrap();
+        waits.join().unwrap();
+        assert_eq!(scene.lost(silent), []);
+        let mut srs = scene.srs.to_vec();
+        srs.sort_unstable();
+        assert_eq!(scene.storage.leased_srs(), srs, "its own has none");
+    }
+
+    #[test]
+    fn a_lease_that_cannot_be_read_hides_none_that_is_lost() {
+        let scene = Scene::set();
+        let [sr, _] = scene.srs;
+        let disks = vec![scene.disk(sr), scene.disk(sr)];
+        for vdi in &disks {
+            scene.is_taken_elsewhere(sr, *vdi);
+        }
+        let vm = scene.runs(disks.clone());
+        let damaged = scene.path(sr).join(".xenith-leases").join(format!("{}.json", disks[0]));
+        fs::write(damaged, "{\"host\": \"0189").unwrap();
+        assert_eq!(scene.lost(sr), [vm]);
     }
 }

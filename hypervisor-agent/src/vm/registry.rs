@@ -3,6 +3,8 @@
 //! Domains that no journal knows are listed as unmanaged and never touched. The list of domains is read after
 //! events and every [`Settings::sample`], which also repairs events that were lost.
 
+mod leases;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -98,10 +100,6 @@ impl Default for Settings {
 /// hundred events, and a list costs as much as there are domains.
 const BURST: Duration = Duration::from_millis(100);
 
-/// How often leases are looked at: how long one stays that could not be given up, and how long a VM writes on whose lease was
-/// taken from it.
-const LEASES_EVERY: Duration = Duration::from_secs(15);
-
 /// How long one order may hold up the next: a start that hangs is no reason to leave the others off.
 const AUTOSTART_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -117,7 +115,8 @@ pub struct Registry {
     shared: Arc<Shared>,
     tasks: TaskSet,
     owners: Mutex<HashMap<VmId, mpsc::Sender<Message>>>,
-    unmanaged: Mutex<BTreeSet<VmId>>,
+    /// `None`: the domains were not listed yet.
+    unmanaged: Mutex<Option<BTreeSet<VmId>>>,
     /// Held while a VM gets its owner, so that it gets one only.
     defining: tokio::sync::Mutex<()>,
 }
@@ -161,30 +160,6 @@ impl Registry {
         }
         // The owners end when their queues close; their domains stay.
         self.owners.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// Gives up what is left of leases, and stops VMs that have lost one. An SR that does not answer holds up this and nothing
-    /// else.
-    async fn keep_leases(self: Arc<Self>) {
-        let token = self.tasks.token();
-        loop {
-            let storage = self.shared.driver.resolver.storage.clone();
-            let unmanaged = self.unmanaged.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let look = tokio::task::spawn_blocking(move || storage.look_at_leases(&unmanaged));
-            let lost = tokio::select! {
-                () = token.cancelled() => return,
-                lost = look => lost.unwrap_or_default(),
-            };
-            for (vm, fault) in lost {
-                if let Some(owner) = self.owner(vm) {
-                    let _next_look_repeats = owner.try_send(Message::LeaseLost(fault));
-                }
-            }
-            tokio::select! {
-                () = token.cancelled() => return,
-                () = tokio::time::sleep(LEASES_EVERY) => {}
-            }
-        }
     }
 
     async fn adopt_all(self: &Arc<Self>) -> Result<(), Fault> {
@@ -364,7 +339,7 @@ impl Registry {
         }
         let before = {
             let mut known = self.unmanaged.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *known, unmanaged.clone())
+            known.replace(unmanaged.clone()).unwrap_or_default()
         };
         for gone in before.difference(&unmanaged) {
             if self.owner(*gone).is_none() {

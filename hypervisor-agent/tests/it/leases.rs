@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use xenith_common_ids::{HostId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, LeaseFound, MakeSr, StorageCommand, VmAction};
 use xenith_hypervisor_agent_client::AgentClientError;
-use xenith_hypervisor_agent_sim::{Failure, FaultRule, Operation};
+use xenith_hypervisor_agent_sim::{Failure, FaultRule, Foreign, Operation};
 use xenith_hypervisor_agent_storage::VdiLeases;
 use xenith_hypervisor_agent_types::{
     DiskAccess, DiskDevice, DiskSpec, Fault, FaultReason, Power, SrSpec, VdiLease, VdiSize, VmSpec,
@@ -305,6 +305,27 @@ async fn a_lease_that_was_broken_is_lost() {
     shared.there.done(vm, VmAction::Destroy).await;
     shared.here.done(vm, VmAction::Unpause).await;
     assert_eq!(shared.holder(), Some(here));
+}
+
+/// Its record cannot be read, and which domains have no owner is not known at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_without_an_owner_keeps_its_lease_before_the_domains_are_listed() {
+    let mut shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    shared.here.done(vm, start()).await;
+    shared.here.kill().await;
+    std::fs::write(shared.here.record_of(vm), b"{ torn").unwrap();
+    // The first list is for who adopts.
+    shared.here.sim.inject(FaultRule::fail(Operation::Domains, Failure::Failed).nth(2));
+    let before = shared.here.sim.calls(Operation::Domains);
+    shared.here.start().await;
+    assert_eq!(shared.here.look(vm).await, None, "the second list failed");
+    // Something happens on the host: the domains are listed again.
+    shared.here.sim.make_foreign(&Foreign::named("theirs")).unwrap();
+    until("the VM to be listed", async || shared.here.look(vm).await.is_some()).await;
+    assert!(shared.here.sim.calls(Operation::Domains) > before + 2);
+    assert_eq!(shared.holder(), Some(shared.here.host), "its guest writes");
+    refusal(&shared.there, vm, start()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
