@@ -334,11 +334,13 @@ impl Driver {
 
     /// Pauses or unpauses.
     pub async fn set_mode(self: Arc<Self>, mut record: VmRecord, up: Up, mode: Mode) -> Finished {
-        // Also what came from another host and is to run here. (Of one that the journal calls running, they were taken.)
-        if mode == Mode::Running
-            && record.run.as_ref().is_some_and(|run| run.phase == Phase::Paused)
-            && let Err(fault) = self.take_leases(&record, Memory::Here).await
-        {
+        // Also what came from another host and is to run here.
+        let leases = match (mode, record.run.as_ref().map(|run| run.phase)) {
+            (Mode::Running, Some(Phase::Paused)) => self.take_leases(&record, Memory::Here).await,
+            (Mode::Running, _) => self.leases_are_ours(&record).await,
+            (Mode::Paused | Mode::Preserved | Mode::Sent, _) => Ok(()),
+        };
+        if let Err(fault) = leases {
             return Finished::new(record, Settled::Up(up), Err(fault));
         }
         let done = match mode {

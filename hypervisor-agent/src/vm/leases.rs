@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use xenith_common_ids::VdiId;
 use xenith_hypervisor_agent_storage::Taking;
-use xenith_hypervisor_agent_types::{DiskAccess, DiskSpec, Fault, LeasedTo};
+use xenith_hypervisor_agent_types::{DiskAccess, DiskSpec, Fault, FaultReason, LeasedTo};
 
 use crate::journal::VmRecord;
 use crate::vm::domain_spec::{leased_to, written};
@@ -17,8 +17,9 @@ use crate::vm::driver::{Driver, Finished};
 use crate::vm::snapshot::blocking;
 use crate::vm::state::{Mode, Up};
 
-/// An SR that does not answer holds up the end of a VM no longer: its leases are given up when it does.
-const GIVEN_UP_WITHIN: Duration = Duration::from_secs(15);
+/// An SR that does not answer holds up the end of a VM no longer: its leases are given up when it does. Nor a guest that
+/// stands for no reason.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Where the memory of a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,20 @@ impl Driver {
         blocking(move || storage.take_leases(&to, &vdis, Taking::ToRun)).await
     }
 
+    /// Before a guest is let run that the journal calls running, and that stands: the agent was killed while it paused it,
+    /// perhaps because a lease was lost, and was away since. What cannot be told now is found by the next look at the leases.
+    pub(super) async fn leases_are_ours(&self, record: &VmRecord) -> Result<(), Fault> {
+        match timeout(ANSWERED_WITHIN, self.take_leases(record, Memory::Here)).await {
+            Ok(Err(fault)) if fault.reason == FaultReason::LeasedElsewhere => return Err(fault),
+            Ok(Err(fault)) => {
+                tracing::warn!(vm = %record.vm, %fault, "whether a VM has its leases is not known now")
+            }
+            Err(_) => tracing::warn!(vm = %record.vm, "an SR does not answer; the VM runs on meanwhile"),
+            Ok(Ok(())) => {}
+        }
+        Ok(())
+    }
+
     /// Of a disk that is plugged in.
     pub(super) async fn take_lease(&self, record: &VmRecord, disk: &DiskSpec) -> Result<(), Fault> {
         let (Some(run), DiskAccess::ReadWrite) = (&record.run, disk.access) else { return Ok(()) };
@@ -57,7 +72,7 @@ impl Driver {
             return;
         }
         let given_up = tokio::task::spawn_blocking(move || storage.give_up_leases(&vdis));
-        if timeout(GIVEN_UP_WITHIN, given_up).await.is_err() {
+        if timeout(ANSWERED_WITHIN, given_up).await.is_err() {
             tracing::warn!("an SR does not answer; leases in it are given up when it does");
         }
     }

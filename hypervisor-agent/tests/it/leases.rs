@@ -6,11 +6,13 @@ use std::time::Duration;
 use tempfile::TempDir;
 use xenith_common_ids::{HostId, SrId, VdiId, VmId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, LeaseFound, MakeSr, StorageCommand, VmAction};
+use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_sim::{Failure, FaultRule, Foreign, Operation};
 use xenith_hypervisor_agent_storage::VdiLeases;
 use xenith_hypervisor_agent_types::{
-    DiskAccess, DiskDevice, DiskSpec, Fault, FaultReason, Power, SrSpec, VdiLease, VdiSize, VmSpec,
+    DiskAccess, DiskDevice, DiskSpec, DomainStatus, Fault, FaultReason, Power, SrSpec, VdiLease, VdiSize,
+    VmSpec,
 };
 
 use crate::harness::{Lab, define, spec, start, until};
@@ -302,6 +304,35 @@ async fn a_lease_that_was_broken_is_lost() {
     refusal(&shared.here, vm, VmAction::Unpause).await;
     assert_eq!(shared.holder(), Some(there));
     // Whoever sees to it lets one of the two go.
+    shared.there.done(vm, VmAction::Destroy).await;
+    shared.here.done(vm, VmAction::Unpause).await;
+    assert_eq!(shared.holder(), Some(here));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_while_it_stops_a_vm_that_lost_its_lease_it_does_not_let_it_run() {
+    let mut shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    let domid = shared.here.done(vm, start()).await.domid.unwrap();
+    let (here, there) = (shared.here.host, shared.there.host);
+    shared.here.kill().await;
+    assert!(shared.break_lease(&shared.there, vec![here]).await.unwrap().broken);
+    shared.there.done(vm, start()).await;
+    shared.here.sim.inject(FaultRule::hang(Operation::Pause, Duration::from_secs(600)));
+    let before = shared.here.sim.calls(Operation::Pause);
+    shared.here.start().await;
+    shared.here.called(Operation::Pause, before).await;
+    shared.here.kill().await;
+    shared.here.sim.hurry();
+    // The guest stands, and the journal says that it runs.
+    let stands = async || shared.here.sim.domain(domid).await.unwrap().status == DomainStatus::Paused;
+    until("the guest to stand", stands).await;
+    let unpaused = shared.here.sim.calls(Operation::Unpause);
+    shared.here.start().await;
+    let paused = shared.here.becomes(vm, Power::Paused).await;
+    assert!(paused.failure.unwrap().message.contains(&there.to_string()));
+    assert_eq!(shared.here.sim.calls(Operation::Unpause), unpaused, "it was never let run");
+    refusal(&shared.here, vm, VmAction::Unpause).await;
     shared.there.done(vm, VmAction::Destroy).await;
     shared.here.done(vm, VmAction::Unpause).await;
     assert_eq!(shared.holder(), Some(here));

@@ -21,7 +21,9 @@ impl Owner {
             (None, _) => return,
             (Some(Fixup::Death(reason)), Settled::Up(up)) => return self.clean_up(*up, reason, None, vec![]),
             (Some(Fixup::Unpause(_)), Settled::Up(up)) => {
-                (Activity::Unpausing, driver.set_mode(record, *up, Mode::Running).boxed())
+                // What it is until that is done.
+                let standing = Up { mode: Mode::Paused, ..*up };
+                (Activity::Unpausing, driver.set_mode(record, standing, Mode::Running).boxed())
             }
             (Some(Fixup::Pause(_)), Settled::Up(up)) => {
                 (Activity::Pausing, driver.set_mode(record, *up, Mode::Paused).boxed())
