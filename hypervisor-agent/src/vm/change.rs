@@ -18,6 +18,7 @@ use crate::journal::{Attaching, VmRecord};
 use crate::vm::apply::{self, Change};
 use crate::vm::domain_spec;
 use crate::vm::driver::{Done, Driver, Finished};
+use crate::vm::snapshot::blocking;
 use crate::vm::state::{Settled, Up};
 
 impl Driver {
@@ -65,15 +66,21 @@ impl Driver {
 
     async fn attach(&self, record: &mut VmRecord, domid: DomId, device: Attaching) -> Result<(), Fault> {
         self.set_attaching(record, Some(device.clone())).await?;
-        match self.lease_and_plug_in(record, domid, &device).await {
-            Ok(()) => self.note(record, &device.into()).await,
-            Err(error) => {
-                if let Err(also) = self.set_attaching(record, None).await {
-                    tracing::warn!(vm = %record.vm, %also, "a device that was not attached stays noted");
-                }
-                Err(error.into())
-            }
+        let error = match self.lease_and_plug_in(record, domid, &device).await {
+            Ok(()) => return self.note(record, &device.into()).await,
+            Err(error) => error,
+        };
+        // The guest may have it all the same. As long as that is not known, it stays noted: it is in use, and its lease ours.
+        if may_be_there(&error)
+            && let Err(also) = self.change(domid, &detaching(&device)).await
+        {
+            tracing::warn!(vm = %record.vm, %also, "a device that was not attached may be there; the next change looks");
+            return Err(error.into());
         }
+        if let Err(also) = self.set_attaching(record, None).await {
+            tracing::warn!(vm = %record.vm, %also, "a device that was not attached stays noted");
+        }
+        Err(error.into())
     }
 
     /// What an agent that was killed was attaching is attached, or taken out again where that is not possible.
@@ -109,7 +116,8 @@ impl Driver {
     async fn plug_in(&self, domid: DomId, device: &Attaching) -> Result<(), Unplugged> {
         let plugged_in = match device {
             Attaching::Disk(disk) => {
-                let disk = self.resolver.disk(disk).map_err(Unplugged::Unknown)?;
+                let (resolver, disk) = (self.resolver.clone(), disk.clone());
+                let disk = blocking(move || resolver.disk(&disk)).await.map_err(Unplugged::Unknown)?;
                 self.hypervisor.attach_disk(domid, &disk).await
             }
             Attaching::Nic(nic) => self.hypervisor.attach_nic(domid, &domain_spec::nic(nic)).await,
@@ -124,10 +132,11 @@ impl Driver {
             Change::SetVcpus(online) => hypervisor.set_vcpus(domid, *online).await,
             Change::SetCpuShare(share) => hypervisor.set_cpu_share(domid, share).await,
             Change::ChangeCd(vdi) => {
-                let image = vdi
-                    .map(|vdi| self.resolver.image("hardware.cd", vdi, DiskAccess::ReadOnly))
-                    .transpose()?;
-                hypervisor.change_cd(domid, image.as_deref()).await
+                let (resolver, vdi) = (self.resolver.clone(), *vdi);
+                let find = move || {
+                    vdi.map(|vdi| resolver.image("hardware.cd", vdi, DiskAccess::ReadOnly)).transpose()
+                };
+                hypervisor.change_cd(domid, blocking(find).await?.as_deref()).await
             }
             Change::DetachDisk(device) => gone_is_fine(hypervisor.detach_disk(domid, *device).await),
             Change::DetachNic(mac) => gone_is_fine(hypervisor.detach_nic(domid, *mac).await),
@@ -155,6 +164,14 @@ impl From<Unplugged> for Fault {
             Unplugged::Unknown(fault) => fault,
             Unplugged::Hypervisor(error) => from_hypervisor(&error),
         }
+    }
+}
+
+/// Of a device whose plugging in failed. One of its name that was there before is somebody else's.
+const fn may_be_there(why: &Unplugged) -> bool {
+    match why {
+        Unplugged::Unknown(_) | Unplugged::Hypervisor(HypervisorError::AlreadyAttached { .. }) => false,
+        Unplugged::Hypervisor(_) => true,
     }
 }
 

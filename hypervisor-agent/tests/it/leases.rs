@@ -172,6 +172,35 @@ async fn a_disk_that_is_plugged_in_is_leased_and_given_up_when_it_is_taken_out()
     assert_eq!(shared.holder(), Some(there.host));
 }
 
+/// It was plugged in, and its answer was lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_a_guest_may_have_keeps_its_lease() {
+    let shared = Shared::new().await;
+    let (here, there) = (&shared.here, &shared.there);
+    let (up, theirs) = (here.running("ours").await, there.running("theirs").await.vm);
+    here.done(up.vm, define(2, shared.spec("ours"))).await;
+    there.done(theirs, define(2, shared.spec("theirs"))).await;
+    let plugged_in = || here.sim.devices(up.domid.unwrap()).unwrap().disks.len();
+    let lost = || here.sim.inject(FaultRule::spoil(Operation::AttachDisk, Failure::TimedOut));
+    lost();
+    here.vm(up.vm, VmAction::Apply).await.unwrap_err();
+    assert_eq!(plugged_in(), 0, "it was taken out again");
+    here.done(up.vm, define(3, spec("ours"))).await;
+    assert_eq!(shared.lease(), None);
+
+    here.done(up.vm, define(4, shared.spec("ours"))).await;
+    lost();
+    here.sim.inject(FaultRule::fail(Operation::DetachDisk, Failure::Unresponsive));
+    here.vm(up.vm, VmAction::Apply).await.unwrap_err();
+    // Who asked for it takes its wish back, and the guest has it.
+    here.done(up.vm, define(5, spec("ours"))).await;
+    assert_eq!((plugged_in(), shared.holder()), (1, Some(here.host)));
+    refusal(there, theirs, VmAction::Apply).await;
+    here.done(up.vm, VmAction::Apply).await;
+    assert_eq!((plugged_in(), shared.lease()), (0, None));
+    there.done(theirs, VmAction::Apply).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_was_killed_keeps_what_runs_and_gives_up_what_does_not() {
     let mut shared = Shared::new().await;
