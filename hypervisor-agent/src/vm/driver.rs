@@ -378,11 +378,13 @@ impl Driver {
         self.in_journal(move |journal| journal.commit_image(vm)).await
     }
 
-    /// The way back from a suspend that could not be kept.
+    /// The way back from a suspend that could not be kept. A guest that is not let run on keeps its phase, and is tried again.
     pub async fn run_on(&self, record: &mut VmRecord, up: Up, fault: Fault) -> Fault {
         let mut fault = fault;
-        let was_sent = record.run.as_ref().is_some_and(|run| run.phase == Phase::Sending);
-        if was_sent && let Err(also) = self.take_leases(record, Memory::Here).await {
+        let (vm, phase) = (record.vm, record.run.as_ref().map(|run| run.phase));
+        if phase == Some(Phase::Sending)
+            && let Err(also) = self.take_leases(record, Memory::Here).await
+        {
             if also.reason == FaultReason::LeasedElsewhere {
                 fault.message = format!("{fault}; and the guest is not let run on: {also}");
                 return fault;
@@ -390,18 +392,22 @@ impl Driver {
             // Nobody lets it run elsewhere, because the journal does not say that it was sent.
             tracing::warn!(vm = %record.vm, fault = %also, "a lease still says that its VM was sent");
         }
-        // Not suspended yet (the stream broke before the end): it runs, and this says so.
-        let cancelled = self.hypervisor.cancel_suspend(up.domid).await;
-        if let Err(error) = cancelled
-            && !matches!(error, HypervisorError::WrongStatus { .. })
+        // By a commit that failed behind its rename, it may have its name: memory that grows older than the disks.
+        if phase == Some(Phase::Suspending)
+            && let Err(also) = self.in_journal(move |journal| journal.remove_image(vm)).await
         {
-            fault.message = format!("{fault}; and the guest could not be let run on: {error}");
+            fault.message = format!("{fault}; besides, {also}");
         }
-        let vm = record.vm;
+        match self.hypervisor.cancel_suspend(up.domid).await {
+            // Not suspended yet (the stream broke before the end): it runs, and this says so.
+            Ok(()) | Err(HypervisorError::WrongStatus { .. }) => set_phase(record, Phase::Running),
+            Err(error) => {
+                fault.message = format!("{fault}; and the guest could not be let run on: {error}");
+            }
+        }
         if let Err(also) = self.in_journal(move |journal| journal.remove_partial_image(vm)).await {
             fault.message = format!("{fault}; besides, {also}");
         }
-        set_phase(record, Phase::Running);
         self.also_saving(record, fault).await
     }
 

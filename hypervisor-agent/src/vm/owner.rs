@@ -416,6 +416,9 @@ impl Owner {
             return;
         }
         match (info.status, up.mode) {
+            (DomainStatus::Dead(DeathReason::Suspend), Mode::Running) if self.current.is_none() => {
+                self.run_on_again(up).await;
+            }
             // The event for this was lost.
             (DomainStatus::Dead(reason), _) => return self.died(info.domid, reason),
             (DomainStatus::Paused, Mode::Running) | (DomainStatus::Running, Mode::Paused)

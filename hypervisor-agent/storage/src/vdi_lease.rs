@@ -67,6 +67,7 @@ pub enum Taking {
     /// A domain that has the VDI is about to run, or to be let run.
     ToRun,
     /// A domain is built from memory that another host sends, and stands: the sender has the lease until this one is to run.
+    /// Where nobody has it (the sender's SR was full, or its agent takes none) none is taken: the sender writes still.
     ToArrive,
     /// It runs already.
     Again,
@@ -77,7 +78,7 @@ pub enum Taking {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     Ours,
-    /// It is the sender's, as it has to be.
+    /// It is the sender's, as it has to be, or nobody's.
     Senders,
     /// Nobody needed it any more.
     NotNeeded,
@@ -255,6 +256,9 @@ impl VdiLeases {
         let asked = Instant::now();
         for _ in 0..TRIES {
             let Some(found) = self.found(&folder, vdi)? else {
+                if taking == Taking::ToArrive {
+                    return Ok(Taken::Senders);
+                }
                 if !needed() {
                     return Ok(Taken::NotNeeded);
                 }

@@ -83,6 +83,26 @@ async fn killed_between_the_guests_suspend_and_the_images_commit() {
     .await;
 }
 
+/// As a commit leaves it that fails behind its rename. A host that goes down then must not resume that memory: the guest has
+/// written on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_runs_on_leaves_no_image() {
+    let lab = Lab::new().await;
+    let vm = lab.running("v").await.vm;
+    lab.sim.inject(FaultRule::hang(Operation::Suspend, LONG));
+    lab.sim.inject(FaultRule::fail(Operation::Suspend, Failure::Failed));
+    let image = lab.config.state.join("suspended").join(format!("{vm}.image"));
+    let meanwhile = async {
+        lab.called(Operation::Suspend, 0).await;
+        std::fs::write(&image, b"memory").unwrap();
+        lab.sim.hurry();
+    };
+    let (refused, ()) = tokio::join!(lab.refused(vm, VmAction::Suspend), meanwhile);
+    assert_eq!(refused, FaultReason::Hypervisor);
+    assert!(!image.exists());
+    lab.becomes(vm, Power::Running).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_after_the_images_commit() {
     let mut lab = Lab::new().await;

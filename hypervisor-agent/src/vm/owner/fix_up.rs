@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use futures::future::FutureExt;
 use xenith_common_ids::{DomId, IncarnationId};
-use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_hypervisor_agent_types::{DeathReason, DomainStatus, Fault, FaultReason};
 
 use super::Owner;
-use crate::journal::VmRecord;
+use crate::journal::{Phase, VmRecord};
 use crate::vm::adopt::Fixup;
 use crate::vm::driver::{Done, Driver, Finished, Wanted};
 use crate::vm::state::{Activity, Mode, Settled, Up};
@@ -29,7 +29,8 @@ impl Owner {
                 (Activity::Pausing, driver.set_mode(record, *up, Mode::Paused).boxed())
             }
             (Some(Fixup::RunOn(_)), Settled::Up(up)) => {
-                (Activity::Suspending, run_on(driver, record, *up).boxed())
+                let why = "the agent ended while it suspended this VM";
+                (Activity::Suspending, run_on(driver, record, *up, why).boxed())
             }
             (Some(Fixup::Save), _) => (Activity::Destroying, release(driver, record, settled, None).boxed()),
             (Some(Fixup::Release(domid)), _) => {
@@ -53,6 +54,23 @@ impl Owner {
         };
         self.begin(activity, future, Vec::new());
     }
+
+    /// A guest that is suspended because our way back failed, or another host had its lease. Tried again until it runs, as it
+    /// would be when the agent starts: no command means this. One that somebody else has suspended is left to them.
+    pub(super) async fn run_on_again(&mut self, up: Up) {
+        let phase = self.record.run.as_ref().map(|run| run.phase);
+        if !matches!(phase, Some(Phase::Sending | Phase::Suspending)) {
+            return;
+        }
+        // The list may be older than what we did since.
+        let looked_up = self.shared.driver.hypervisor.domain(up.domid).await;
+        if !looked_up.is_ok_and(|info| info.status == DomainStatus::Dead(DeathReason::Suspend)) {
+            return;
+        }
+        let (driver, record) = (Arc::clone(&self.shared.driver), self.record.clone());
+        let future = run_on(driver, record, up, "the guest was suspended, and had to run").boxed();
+        self.begin(Activity::Suspending, future, Vec::new());
+    }
 }
 
 fn after(result: Result<(), Fault>, record: VmRecord, settled: Settled) -> Finished {
@@ -69,8 +87,8 @@ async fn release(driver: Arc<Driver>, record: VmRecord, settled: Settled, domid:
     after(result.and(saved), record, settled)
 }
 
-async fn run_on(driver: Arc<Driver>, mut record: VmRecord, up: Up) -> Finished {
-    let why = Fault::new(FaultReason::Internal, "the agent ended while it suspended this VM");
+async fn run_on(driver: Arc<Driver>, mut record: VmRecord, up: Up, why: &'static str) -> Finished {
+    let why = Fault::new(FaultReason::Internal, why);
     let fault = driver.run_on(&mut record, up, why).await;
     after(Err(fault), record, Settled::Up(up))
 }

@@ -183,6 +183,18 @@ fn a_run_that_was_sent_is_taken_by_one_of_the_two() {
     }
 }
 
+/// The sender writes, and could not take it: it must be able to as long as it does.
+#[test]
+fn what_arrives_takes_no_lease_that_its_sender_has_not() {
+    let (shared, vdi, vm, run) = (Shared::new(), VdiId::new(), VmId::new(), IncarnationId::new());
+    let seen = shared.seen();
+    let runs = |host| lease(host, Some((vm, run, false)));
+    let (source, destination) = (HostId::new(), HostId::new());
+    assert_eq!(take(&seen, vdi, &runs(destination), Taking::ToArrive).unwrap(), Taken::Senders);
+    assert_eq!(seen.read(vdi).unwrap(), None);
+    assert_eq!(take(&seen, vdi, &runs(source), Taking::Again).unwrap(), Taken::Ours);
+}
+
 #[test]
 fn a_lease_is_broken_when_it_is_of_the_host_that_is_meant() {
     let (shared, vdi) = (Shared::new(), VdiId::new());
