@@ -30,7 +30,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 use uuid::Uuid;
 use xenith_common_ids::{IncarnationId, VmId};
 use xenith_common_tasks::{CancellationToken, TaskSet};
@@ -62,6 +62,17 @@ struct Arrival {
     place: Arc<tokio::sync::Mutex<()>>,
     /// The connections of who takes it in.
     gathering: Arc<Gathering>,
+}
+
+impl Arrival {
+    /// The place of who takes it in. Who closes it ends it first and waits for the place then: of the two, one sees the other.
+    fn enter(&self) -> Result<OwnedMutexGuard<()>, Refusal> {
+        let place = Arc::clone(&self.place).try_lock_owned().map_err(|_| Refusal::Busy)?;
+        if self.ended.is_cancelled() {
+            return Err(Refusal::Ticket);
+        }
+        Ok(place)
+    }
 }
 
 /// How one try to send it comes.
@@ -156,7 +167,7 @@ impl Arrivals {
         arrival: Arrival,
         (how, body): (Try, Body),
     ) -> Result<(), Refusal> {
-        let place = Arc::clone(&arrival.place).try_lock_owned().map_err(|_| Refusal::Busy)?;
+        let place = arrival.enter()?;
         let (told, answer) = oneshot::channel();
         let this = Arc::clone(&self);
         self.tasks.spawn("arrival", async move {
@@ -321,4 +332,29 @@ async fn take_part(
     let (sender, over) = place.ok_or(Refusal::Busy)?;
     pump(body, sender, &over).await;
     Ok(Json(json!({ "taken": true })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Its ticket was good when it came, and the arrival was closed before it had its place.
+    #[tokio::test]
+    async fn nothing_comes_in_any_more_when_it_was_closed() {
+        let arrival = Arrival {
+            run: IncarnationId::new(),
+            ticket_hash: String::new(),
+            until: Instant::now(),
+            ended: CancellationToken::new(),
+            place: Arc::default(),
+            gathering: Arc::default(),
+        };
+        let first = arrival.enter().unwrap();
+        assert_eq!(arrival.enter().unwrap_err(), Refusal::Busy);
+        drop(first);
+        // As `Arrivals::close` does.
+        arrival.ended.cancel();
+        drop(arrival.place.lock().await);
+        assert_eq!(arrival.enter().unwrap_err(), Refusal::Ticket);
+    }
 }
