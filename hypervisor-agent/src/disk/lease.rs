@@ -104,7 +104,19 @@ impl Storage {
 
     /// Takes the lease of what is held, until that is over.
     pub(super) fn writing(&self, hold: Hold, driver: &dyn StorageDriver, vdi: VdiId) -> Result<Writing> {
-        self.take_lease(driver, (vdi, None), Taking::ToWrite)?;
+        self.writing_for(hold, driver, vdi, None)
+    }
+
+    /// The same of what a domain of ours writes that is no VM: its lease names it, and as long as it is there an agent that
+    /// was restarted leaves the lease alone.
+    pub(super) fn writing_for(
+        &self,
+        hold: Hold,
+        driver: &dyn StorageDriver,
+        vdi: VdiId,
+        to: Option<&LeasedTo>,
+    ) -> Result<Writing> {
+        self.take_lease(driver, (vdi, to), Taking::ToWrite)?;
         Ok(Writing { _hold: hold, _lease: WriteLease { storage: self.clone(), vdi } })
     }
 

@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use xenith_common_block::{BaseId, BlockError, BlockSink, BlockSource, ByteRange, ChangedRanges, Extent};
 use xenith_common_ids::{SrId, VdiId, VmId};
 use xenith_hypervisor_agent_storage::{StorageDriver, StorageError};
-use xenith_hypervisor_agent_types::{DiskAccess, Fault, FaultReason, SnapshotOf, VdiFacts, VdiSize};
+use xenith_hypervisor_agent_types::{
+    DiskAccess, Fault, FaultReason, LeasedTo, SnapshotOf, VdiFacts, VdiSize,
+};
 
 use super::answering::Answering;
 use super::attached::Attachments;
@@ -307,12 +309,12 @@ impl Storage {
         Ok(Arc::new(Held { inner: driver.open_sink(vdi)?, _held: writing }))
     }
 
-    /// Gives a VDI that no VM has open to a domain of ours, alone, as long as the answer lives.
-    pub fn lend(&self, sr: SrId, vdi: VdiId, what: &'static str) -> Result<Lent> {
+    /// Gives a VDI that no VM has open to a domain of ours, alone, as long as the answer lives. Its lease names that domain.
+    pub fn lend(&self, sr: SrId, vdi: VdiId, what: &'static str, to: &LeasedTo) -> Result<Lent> {
         let hold = self.busy.change(vdi, what)?;
         let driver = self.driver(sr)?;
         self.closed(vdi)?;
-        let writing = self.writing(hold, &*driver, vdi)?;
+        let writing = self.writing_for(hold, &*driver, vdi, Some(to))?;
         self.forget_mark(vdi)?;
         let size = driver.facts(vdi)?.size.bytes();
         Ok(Lent { path: driver.path(vdi)?, size, _writing: writing })

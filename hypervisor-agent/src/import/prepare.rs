@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use xenith_common_ids::{DomId, ImportId, IncarnationId, VmId};
+use xenith_common_ids::{DomId, ImportId, IncarnationId, SrId, VdiId, VmId};
 use xenith_common_units::{MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_api::{GuestPrepared, PrepareGuest, PrepareOutcome};
 use xenith_hypervisor_agent_backend::{DomainEventKind, Hypervisor, HypervisorError, Start};
 use xenith_hypervisor_agent_types::{
     DirectBoot, DiskAccess, DiskDevice, DomainDisk, DomainHardware, DomainIdentity, DomainSpec, DomainStatus,
-    Fault, FaultReason, Firmware, Graphics, MemorySpec, PlatformKind, VcpuSpec, VmName,
+    Fault, FaultReason, Firmware, Graphics, LeasedTo, MemorySpec, PlatformKind, VcpuSpec, VmName,
 };
 use xenith_vmware_import::guest::helper::machine::{Kit, Machine};
 use xenith_vmware_import::guest::helper::report::{self, Phase, Report};
@@ -60,8 +60,13 @@ impl Imports {
         };
         self.end_helper(prepare.import).await?;
         // Nobody writes, deletes or starts on these while a helper has them.
-        let lent = prepare.disks.iter().map(|(vdi, sr)| self.storage.lend(*sr, *vdi, "being prepared"));
-        let lent = lent.collect::<Result<Vec<_>, Fault>>()?;
+        let (storage, wanted) = (self.storage.clone(), prepare.clone());
+        let lent = blocking(move || {
+            let to = leased_to_helper(wanted.import);
+            let lend = |(vdi, sr): &(VdiId, SrId)| storage.lend(*sr, *vdi, "being prepared", &to);
+            wanted.disks.iter().map(lend).collect::<Result<Vec<_>, Fault>>()
+        })
+        .await?;
         let files = self.helper_files(prepare.import);
         let (this, wanted) = (Arc::clone(self), prepare.clone());
         let capacities: Vec<u64> = lent.iter().map(|lent| lent.size).collect();
@@ -95,8 +100,12 @@ impl Imports {
                 answer(PrepareOutcome::Failed, report, "the helper VM ended before it was done")
             }
         };
-        drop(lent);
-        self.forget_helper(prepare.import)?;
+        let this = Arc::clone(self);
+        blocking(move || {
+            drop(lent);
+            this.forget_helper(prepare.import)
+        })
+        .await?;
         Ok(prepared)
     }
 
@@ -113,8 +122,7 @@ impl Imports {
         let invalid = |error: &dyn std::fmt::Display| Fault::new(FaultReason::Internal, error.to_string());
         let memory = MemoryMiB::new(machine.memory_mib).map_err(|error| invalid(&error))?;
         let one = VcpuCount::new(1).map_err(|error| invalid(&error))?;
-        let short = prepare.import.to_string();
-        let name = format!("xenith-prepare-{}", &short[short.len().saturating_sub(12)..]);
+        let name = helper_name(prepare.import);
         Ok(DomainSpec {
             identity: DomainIdentity { vm: helper_vm(prepare.import), incarnation: IncarnationId::new() },
             name: name.parse::<VmName>().map_err(|error| invalid(&error))?,
@@ -230,6 +238,17 @@ impl Imports {
 /// Of no VM: nobody defines or adopts one of this id.
 fn helper_vm(import: ImportId) -> VmId {
     VmId::from_uuid(*import.as_uuid())
+}
+
+fn helper_name(import: ImportId) -> String {
+    let short = import.to_string();
+    format!("xenith-prepare-{}", &short[short.len().saturating_sub(12)..])
+}
+
+/// What its leases say. A helper goes on writing when its agent is killed.
+fn leased_to_helper(import: ImportId) -> LeasedTo {
+    let (vm, name) = (helper_vm(import), helper_name(import));
+    LeasedTo { vm, name, run: IncarnationId::new(), sent: false }
 }
 
 fn job(prepare: &PrepareGuest) -> Result<Job, Fault> {

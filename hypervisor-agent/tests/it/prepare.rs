@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 use xenith_common_ids::{DomId, ImportId, SrId, VdiId};
 use xenith_hypervisor_agent_api::{
-    Command, CommandResult, GuestPrepared, ImportCommand, PrepareGuest, PrepareOutcome,
+    Command, CommandResult, GuestPrepared, ImportCommand, MakeSr, PrepareGuest, PrepareOutcome,
+    StorageCommand,
 };
 use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_client::{AgentClient, AgentClientError};
-use xenith_hypervisor_agent_types::{DeathReason, FaultReason, VdiSize};
+use xenith_hypervisor_agent_storage::{Taking, VdiLeases};
+use xenith_hypervisor_agent_types::{DeathReason, FaultReason, SrSpec, VdiLease, VdiSize};
 use xenith_vmware_import::guest::helper::machine::Kit;
 use xenith_vmware_import::guest::helper::report::{self, Phase, Report};
 
@@ -172,6 +174,43 @@ async fn a_merge_that_was_broken_off_goes_on_after_a_kill_of_the_agent() {
     scene.lab.sim.end_guest(third, DeathReason::PowerOff).unwrap();
     assert_eq!(asked.await.unwrap().unwrap().outcome, PrepareOutcome::Prepared);
     assert_eq!(scene.rest().await, (vec![], vec![]));
+}
+
+/// In an SR that other hosts have, too: they must not start on a disk that is written still.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_helper_that_outlives_its_agent_keeps_the_lease_of_its_disk() {
+    let mut scene = Scene::set().await;
+    let (folder, sr, vdi) = (tempfile::tempdir().unwrap(), SrId::new(), VdiId::new());
+    let path = folder.path().to_str().unwrap().to_owned();
+    let attach = StorageCommand::Attach { sr, spec: SrSpec::Folder { path }, make: MakeSr::New };
+    scene.lab.execute(Command::Storage(attach)).await.unwrap();
+    let size = VdiSize::from_bytes(1 << 20).unwrap();
+    scene.lab.execute(Command::EnsureVdi { vdi, sr, size }).await.unwrap();
+    scene.wanted.disks = vec![(vdi, sr)];
+    let leases = VdiLeases::new(sr, folder.path().to_owned());
+    let asked = scene.ask();
+    let helper = scene.helper(None).await;
+    let lease = leases.read(vdi).unwrap().unwrap();
+    assert!(lease.vm.as_ref().unwrap().name.starts_with("xenith-prepare-"), "{lease:?}");
+    scene.lab.kill().await;
+    assert!(asked.await.unwrap().is_err());
+    // A process that is killed gives nothing up, as the one of this test has. A lease that nobody needs tells when the
+    // agent has looked at all of them.
+    let (idle, of_nobody) = (VdiId::new(), VdiLease { vm: None, ..lease.clone() });
+    for (vdi, left) in [(vdi, &lease), (idle, &of_nobody)] {
+        leases.take(vdi, left, Taking::ToWrite, &|| true).unwrap();
+    }
+    scene.lab.start().await;
+    until("the leases to be looked at", async || leases.read(idle).unwrap().is_none()).await;
+    assert_eq!(leases.read(vdi).unwrap(), Some(lease));
+    assert_eq!(scene.helpers().await, [helper]);
+    // The same order goes on with it.
+    let asked = scene.ask();
+    let second = scene.helper(Some(helper)).await;
+    scene.tell(0, &done());
+    scene.lab.sim.end_guest(second, DeathReason::PowerOff).unwrap();
+    assert_eq!(asked.await.unwrap().unwrap().outcome, PrepareOutcome::Prepared);
+    assert_eq!(leases.read(vdi).unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
