@@ -15,7 +15,7 @@ pub struct PendingSnapshots {
 }
 
 impl PendingSnapshots {
-    pub(super) fn new(parts: Vec<Box<dyn PendingSnapshot>>, holds: Vec<Hold>) -> Self {
+    pub(crate) fn new(parts: Vec<Box<dyn PendingSnapshot>>, holds: Vec<Hold>) -> Self {
         Self { parts, was_there: false, _holds: holds }
     }
 

@@ -33,7 +33,7 @@ use crate::fault::from_hypervisor;
 use crate::journal::VmRecord;
 use crate::progress::Progress;
 use crate::vm::driver::{Done, Driver, Finished};
-use crate::vm::snapshot::{LONGEST_PAUSE, blocking};
+use crate::vm::snapshot::{LONGEST_PAUSE, blocking, whole};
 use crate::vm::state::{Settled, Up};
 
 /// A guest that was suspended and cannot be let run on is tried again for some ten minutes: nothing else helps it.
@@ -87,14 +87,18 @@ impl Driver {
         let writer = blocking(move || storage.create_memory(memory, total)).await?;
         let suspended = self.write_memory(up.domid, writer, (progress, total)).await;
         let taken = match suspended {
-            Ok(suspended) => self
-                .take(pending, Some(Instant::now() + LONGEST_PAUSE))
-                .await
-                .and_then(|(pending, taken)| taken.map(|()| (pending, suspended))),
+            Ok(suspended) => {
+                let taken = self.take(pending, Some(Instant::now() + LONGEST_PAUSE)).await;
+                taken.map(|taken| (taken, suspended))
+            }
             Err(fault) => Err(fault),
         };
         // Whatever came of it, also of a suspend whose answer was lost.
         let runs_on = self.go_on(up.domid).await;
+        let taken = match taken {
+            Ok((taken, suspended)) => whole(Ok(taken)).await.map(|pending| (pending, suspended)),
+            Err(fault) => Err(fault),
+        };
         let kept = match (taken, runs_on) {
             (Ok((pending, suspended)), Ok(())) => {
                 let kept = KeptMemory {

@@ -25,6 +25,9 @@ use crate::vm::state::{Mode, Settled, Up};
 /// How long a guest stands at most where an SR has to copy. Sharing blocks takes milliseconds.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(800);
 
+/// What there is, and whether it is all.
+pub(super) type Taken = Result<(PendingSnapshots, Result<(), Fault>), Fault>;
+
 /// What the guest was left as.
 enum Stood {
     /// As it was before.
@@ -55,7 +58,7 @@ impl Driver {
                 Ok(quiesced) => quiesced,
                 Err(fault) => return Finished { record, settled, result: Err(fault) },
             };
-            let result = self.take(pending, None).await.and_then(|(pending, taken)| taken.map(|()| pending));
+            let result = whole(self.take(pending, None).await).await;
             return self.keep(record, settled, result, (Duration::ZERO, quiesced)).await;
         };
         let held = match known {
@@ -76,7 +79,13 @@ impl Driver {
         };
         match thaw(held, quiesce).await {
             Ok(quiesced) => self.keep(record, settled, pending, (paused, quiesced)).await,
-            Err(fault) => Finished { record, settled, result: Err(pending.err().unwrap_or(fault)) },
+            Err(fault) => {
+                let result = match pending {
+                    Ok(pending) => cleared(pending, fault).await,
+                    Err(earlier) => Err(earlier),
+                };
+                Finished { record, settled, result }
+            }
         }
     }
 
@@ -106,11 +115,7 @@ impl Driver {
         blocking(move || storage.prepare_snapshots(&disks)).await
     }
 
-    pub(super) async fn take(
-        &self,
-        mut pending: PendingSnapshots,
-        deadline: Option<Instant>,
-    ) -> Result<(PendingSnapshots, Result<(), Fault>), Fault> {
+    pub(super) async fn take(&self, mut pending: PendingSnapshots, deadline: Option<Instant>) -> Taken {
         blocking(move || {
             let taken = pending.take(deadline);
             Ok((pending, taken))
@@ -130,10 +135,12 @@ impl Driver {
             Ok(()) => self.take(pending, Some(Instant::now() + LONGEST_PAUSE)).await,
             Err(fault) => Err(fault),
         };
-        let result = taken.and_then(|(pending, taken)| taken.map(|()| pending));
         // Also after a pause that failed: its answer may have been lost.
-        match self.let_run(up.domid).await {
-            Ok(()) => (result, Stood::AsBefore(began.elapsed())),
+        let runs = self.let_run(up.domid).await;
+        let paused = began.elapsed();
+        let result = whole(taken).await;
+        match runs {
+            Ok(()) => (result, Stood::AsBefore(paused)),
             Err(fault) => (result, Stood::Paused(fault)),
         }
     }
@@ -161,6 +168,24 @@ impl Driver {
         let fault = self.also_saving(&record, fault).await;
         Finished { record, settled: Settled::Up(Up { mode: Mode::Paused, ..up }), result: Err(fault) }
     }
+}
+
+/// What was taken, if it is all. Who has a guest standing lets it run first: clearing away the rest takes as long as it takes.
+pub(super) async fn whole(taken: Taken) -> Result<PendingSnapshots, Fault> {
+    let (pending, taken) = taken?;
+    match taken {
+        Ok(()) => Ok(pending),
+        Err(fault) => cleared(pending, fault).await,
+    }
+}
+
+/// Nothing is left of it, for a reason. An SR removes volumes, or has a server that is away.
+async fn cleared<T: Send + 'static>(pending: PendingSnapshots, fault: Fault) -> Result<T, Fault> {
+    blocking(move || {
+        drop(pending);
+        Err(fault)
+    })
+    .await
 }
 
 /// What there is to say when the same call made the snapshot before and its answer was lost. One that was demanded to be
@@ -208,4 +233,45 @@ pub(super) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
     tokio::task::spawn_blocking(call).await.map_err(|error| Fault::new(FaultReason::Internal, error))?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread::{self, ThreadId};
+
+    use xenith_hypervisor_agent_storage as storage;
+    use xenith_hypervisor_agent_types::VdiFacts;
+
+    use super::*;
+
+    /// Tells which thread clears it away.
+    struct Part(mpsc::Sender<ThreadId>);
+
+    impl storage::PendingSnapshot for Part {
+        fn take(&mut self, _: Option<Instant>) -> storage::Result<()> {
+            Ok(())
+        }
+
+        fn commit(self: Box<Self>) -> storage::Result<Vec<VdiFacts>> {
+            Ok(Vec::new())
+        }
+    }
+
+    impl Drop for Part {
+        fn drop(&mut self) {
+            self.0.send(thread::current().id()).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_whole_is_cleared_away_where_that_may_take_long() {
+        let (tells, told) = mpsc::channel();
+        let pending = || PendingSnapshots::new(vec![Box::new(Part(tells.clone()))], Vec::new());
+        let fault = Fault::new(FaultReason::NotReady, "it took too long");
+        assert_eq!(whole(Ok((pending(), Err(fault.clone())))).await.err(), Some(fault));
+        assert_ne!(told.recv().unwrap(), thread::current().id());
+        let all = whole(Ok((pending(), Ok(())))).await;
+        assert!(all.is_ok() && told.try_recv().is_err(), "nothing is cleared away");
+    }
 }
