@@ -1,8 +1,9 @@
 //! Leases of VDIs that several hosts reach: who has one, and taking one from a host that is dead for good.
 //!
 //! What always holds: a lease is taken only from the host that the caller was told of, or has named; and not from one that is
-//! heard to have a domain of the VM. Whether a host that is not heard writes nothing any more, nobody here can know: that is
-//! for high availability to prove ([`crate::ha`]), or for the caller to see to. Hosts keep the leases, not our store.
+//! heard to have a domain of the VM, or says itself that it needs the lease. Whether a host that is not heard writes nothing
+//! any more, nobody here can know: that is for high availability to prove ([`crate::ha`]), or for the caller to see to. Hosts
+//! keep the leases, not our store.
 
 use std::time::Duration;
 
@@ -101,7 +102,7 @@ impl App {
             let title = format!("Break the lease of VDI {name}");
             return Err(call.planned(json!({ "title": title, "held_by": was, "warning": warning })));
         }
-        let now = self.lease_at((keeper, BREAK_WITHIN), &vdi, vec![was.host]).await?;
+        let now = self.broken_at((&vdi, &sr), keeper, was.host).await?;
         if !now.broken {
             let message =
                 format_args!("somebody else has its lease by now; look again: xenith vdi show {name}");
@@ -117,6 +118,26 @@ impl App {
             })
             .await;
         Ok(BrokenLease { vdi: vdi.id, was, warning })
+    }
+
+    /// Through the host that has it, where that is heard: it alone knows whether its agent writes, or memory is saved that goes
+    /// with the disk, and refuses then. One that cannot say, as its SR does not answer there, is for the caller to see to.
+    async fn broken_at(
+        &self,
+        (vdi, sr): (&Vdi, &SrRecord),
+        keeper: HostId,
+        holder: HostId,
+    ) -> Result<LeaseFound, ApiError> {
+        let is_heard = self.fleet.state(holder).is_some_and(|state| state.is_heard());
+        if holder != keeper && is_heard && sr.hosts.contains(&holder) {
+            match self.lease_at((holder, BREAK_WITHIN), vdi, vec![holder]).await {
+                Err(error) if error.reason() != Reason::WrongState => {
+                    tracing::warn!(%error, "who has a lease cannot say whether it is needed");
+                }
+                said => return said,
+            }
+        }
+        self.lease_at((keeper, BREAK_WITHIN), vdi, vec![holder]).await
     }
 
     /// A host that died while it changed a lease which it did not have keeps all others from changing it.

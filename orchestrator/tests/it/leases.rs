@@ -120,3 +120,29 @@ async fn a_vm_goes_back_where_it_was_moved_to_from_a_fenced_host() {
     until("the first one to end", async || (running(&all).await == [0, 1]).then_some(())).await;
     all.stop().await;
 }
+
+/// It has no domain, and its memory goes with the disk as it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lease_of_a_suspended_vm_is_its_hosts_as_long_as_that_is_heard() {
+    let mut all = sharing().await;
+    let (xen1, xen2) = (id(&all, "xen1").await, id(&all, "xen2").await);
+    web(&all).await;
+    done::<vm::Start>(&all, json!({ "vm": "web-1" })).await;
+    done::<vm::Suspend>(&all, json!({ "vm": "web-1" })).await;
+    becomes(&all, Power::Suspended).await;
+    // The record of the VDI says another host, as after a restore of the orchestrator.
+    let vdi = data(&all).await.id;
+    all.release().await;
+    let db = Db::open(&all.folder().join("data/store")).unwrap();
+    db.vdis.modify(&vdi, |record| record.host = xen2).await.unwrap();
+    drop(db);
+    all.come_back().await;
+    for host in ["xen1", "xen2"] {
+        all.wait_host(host, HostStatus::Connected).await;
+    }
+    let error = api_error(all.admin.call::<vdi::BreakLease>(&of(json!({ "vdi": "data" }))).await);
+    assert_eq!(error.reason(), Reason::WrongState, "{error}");
+    assert!(error.message.contains("in use on this host"), "{error}");
+    assert_eq!(data(&all).await.leased_to.map(|lease| lease.host), Some(xen1));
+    all.stop().await;
+}
