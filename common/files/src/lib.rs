@@ -14,8 +14,8 @@ use std::path::Path;
 
 pub use settings::{SettingsError, settings};
 
-/// Makes `bytes` the contents of `path`, for its owner only (mode 0600). Durable when it returns; after an error the
-/// old contents are still there.
+/// Makes `bytes` the contents of `path`, for its owner only (mode 0600). Durable when it returns. After an error there are the
+/// old contents, or, where the folder could not be flushed, the new ones, which the next power cut may take back.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let partial = path.with_extension("partial");
     let replaced = write(&partial, bytes).and_then(|()| fs::rename(&partial, path));

@@ -2,8 +2,9 @@
 //!
 //! A guest that writes into a full SR gets errors for blocks that it believes it has: its file system breaks or goes
 //! read-only. Standing still costs it time and nothing else. What always holds: only VMs that run are paused, only
-//! those that were paused here are let run, and which these are lies on disk before they are paused. An SR that does
-//! not answer (an NFS server that is away) is left alone and holds nobody up: its guests stand in their writes anyway.
+//! those that were paused here are let run, of the same run (one that has come from another host meanwhile stands until its
+//! memory may run), and which these are lies on disk before they are paused. An SR that does not answer (an NFS server that
+//! is away) is left alone and holds nobody up: its guests stand in their writes anyway.
 //!
 //! Who else touches it: nobody. After a crash the VMs that were paused are known from the file.
 
@@ -14,11 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use xenith_common_ids::{OperationId, SrId, VdiId, VmId};
+use xenith_common_ids::{IncarnationId, OperationId, SrId, VdiId, VmId};
 use xenith_common_tasks::CancellationToken;
 use xenith_hypervisor_agent_api::VmAction;
 use xenith_hypervisor_agent_storage::{StorageDriver, StorageError};
-use xenith_hypervisor_agent_types::Power;
+use xenith_hypervisor_agent_types::{ObservedVm, Power};
 
 use super::{InUse, Storage};
 use crate::vm::publisher::Publisher;
@@ -57,7 +58,8 @@ pub struct SpaceGuard {
     in_use: InUse,
     /// Where it is written which VMs were paused.
     file: PathBuf,
-    paused: BTreeSet<VmId>,
+    /// With the run that was paused, which is not known of those of before a restart until they are looked at.
+    paused: BTreeMap<VmId, Option<IncarnationId>>,
     /// SRs that were asked and have not answered.
     asked: HashMap<SrId, Looking>,
 }
@@ -71,7 +73,8 @@ impl SpaceGuard {
         file: PathBuf,
     ) -> Self {
         let known = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let paused = known.unwrap_or_default();
+        let known: BTreeSet<VmId> = known.unwrap_or_default();
+        let paused = known.into_iter().map(|vm| (vm, None)).collect();
         Self { storage, registry, publisher, in_use, file, paused, asked: HashMap::new() }
     }
 
@@ -121,15 +124,17 @@ impl SpaceGuard {
                 self.pause(*vm, *sr).await;
             }
         }
-        for vm in self.paused.clone() {
+        for (vm, paused) in self.paused.clone() {
             let enough = |places: &Places| {
                 places.all_known && places.srs.iter().all(|sr| rooms.get(sr) == Some(&Room::Enough))
             };
-            match self.power(vm) {
-                Some(Power::Paused) if places.get(&vm).is_some_and(|places| !enough(places)) => {}
-                Some(Power::Paused) => self.let_run(vm).await,
+            match stands(self.publisher.vm(vm).as_deref(), paused) {
+                Some(run) if places.get(&vm).is_some_and(|places| !enough(places)) => {
+                    self.paused.insert(vm, Some(run));
+                }
+                Some(_) => self.let_run(vm).await,
                 // Somebody has stopped it, or let it run.
-                _ => self.forget(vm),
+                None => self.forget(vm),
             }
         }
     }
@@ -139,7 +144,7 @@ impl SpaceGuard {
     }
 
     async fn pause(&mut self, vm: VmId, sr: SrId) {
-        self.paused.insert(vm);
+        self.paused.insert(vm, self.publisher.vm(vm).and_then(|seen| seen.incarnation));
         if let Err(error) = self.write() {
             // The SR that is full may be where the journal is. Paused it is all the same; an administrator lets it run.
             tracing::error!(%vm, %error, "it cannot be written down that a VM is paused for want of room");
@@ -174,8 +179,15 @@ impl SpaceGuard {
     }
 
     fn write(&self) -> std::io::Result<()> {
-        xenith_common_files::replace(&self.file, &serde_json::to_vec(&self.paused)?)
+        let paused: Vec<VmId> = self.paused.keys().copied().collect();
+        xenith_common_files::replace(&self.file, &serde_json::to_vec(&paused)?)
     }
+}
+
+/// The run that was paused here, as long as it stands.
+fn stands(seen: Option<&ObservedVm>, paused: Option<IncarnationId>) -> Option<IncarnationId> {
+    let run = seen.filter(|seen| seen.power == Power::Paused)?.incarnation?;
+    paused.is_none_or(|paused| paused == run).then_some(run)
 }
 
 fn room(driver: &dyn StorageDriver) -> Option<(u64, u64)> {
@@ -211,6 +223,7 @@ fn places(drivers: &[Arc<dyn StorageDriver>], in_use: &InUse) -> BTreeMap<VmId, 
 mod tests {
     use xenith_hypervisor_agent_storage::file::FileDriver;
     use xenith_hypervisor_agent_types::VdiSize;
+    use xenith_hypervisor_agent_types::test_support::observed;
 
     use super::*;
 
@@ -228,6 +241,21 @@ mod tests {
             (0, 0, Room::Enough),
         ] {
             assert_eq!(Room::of(free, total), expected, "{free} of {total}");
+        }
+    }
+
+    #[test]
+    fn what_was_paused_here_is_let_run_and_not_what_came_to_stand_since() {
+        let (vm, run, other) = (VmId::new(), IncarnationId::new(), IncarnationId::new());
+        let seen = |power, run| ObservedVm { incarnation: Some(run), ..observed(vm, power) };
+        for (case, seen, paused, expected) in [
+            ("as it was left", Some(seen(Power::Paused, run)), Some(run), Some(run)),
+            ("as before a restart", Some(seen(Power::Paused, run)), None, Some(run)),
+            ("it was let run", Some(seen(Power::Running, run)), Some(run), None),
+            ("it is gone", None, Some(run), None),
+            ("it has come from another host", Some(seen(Power::Paused, other)), Some(run), None),
+        ] {
+            assert_eq!(stands(seen.as_ref(), paused), expected, "{case}");
         }
     }
 
