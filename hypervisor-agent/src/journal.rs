@@ -99,10 +99,7 @@ impl Journal {
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            match read::<VmRecord>(&path) {
-                Ok(Some(record)) if record.format > Self::FORMAT => {
-                    broken.push(JournalError::Newer { path, format: record.format });
-                }
+            match read_record(&path) {
                 Ok(Some(record)) => records.push(record),
                 Ok(None) => {}
                 Err(error) => broken.push(error),
@@ -110,6 +107,11 @@ impl Journal {
         }
         records.sort_by_key(|record| record.vm);
         Ok((records, broken))
+    }
+
+    /// The record of one VM.
+    pub fn load_vm(&self, vm: VmId) -> Result<Option<VmRecord>, JournalError> {
+        read_record(&self.vms.join(format!("{vm}.json")))
     }
 
     pub fn save(&self, record: &VmRecord) -> Result<(), JournalError> {
@@ -210,6 +212,19 @@ impl Journal {
         remove(&self.partial_image(vm))
     }
 
+    /// Of suspends that were cut off: each is as large as a VM's memory. While nothing is suspended, as when the agent starts.
+    pub fn clear_partial_images(&self) -> Result<(), JournalError> {
+        let listed =
+            fs::read_dir(&self.suspended).map_err(|source| io_error("list", &self.suspended, source))?;
+        for entry in listed.flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|extension| extension == "partial") {
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     fn partial_image(&self, vm: VmId) -> PathBuf {
         self.suspended.join(format!("{vm}.partial"))
     }
@@ -217,6 +232,15 @@ impl Journal {
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> JournalError {
     JournalError::Io { action, path: path.to_owned(), source }
+}
+
+fn read_record(path: &Path) -> Result<Option<VmRecord>, JournalError> {
+    match read::<VmRecord>(path)? {
+        Some(record) if record.format > Journal::FORMAT => {
+            Err(JournalError::Newer { path: path.to_owned(), format: record.format })
+        }
+        record => Ok(record),
+    }
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, JournalError> {
@@ -265,7 +289,11 @@ mod tests {
         let vm = VmId::new();
         drop(journal.create_image(vm).unwrap());
         assert!(!journal.has_image(vm));
+        journal.clear_partial_images().unwrap();
+        assert!(journal.commit_image(vm).is_err(), "it is cleared away");
+        drop(journal.create_image(vm).unwrap());
         journal.commit_image(vm).unwrap();
+        journal.clear_partial_images().unwrap();
         assert!(journal.has_image(vm));
         journal.remove_image(vm).unwrap();
         journal.remove_image(vm).unwrap();

@@ -164,7 +164,17 @@ impl Registry {
 
     async fn adopt_all(self: &Arc<Self>) -> Result<(), Fault> {
         let journal = self.shared.driver.journal.clone();
-        let (records, broken) = tokio::task::spawn_blocking(move || journal.load())
+        let load = move || {
+            // In the way of nothing but the room that they take.
+            if let Err(error) = journal.clear_partial_images() {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "what suspends have left half stays"
+                );
+            }
+            journal.load()
+        };
+        let (records, broken) = tokio::task::spawn_blocking(load)
             .await
             .map_err(|error| Fault::new(FaultReason::Internal, error))?
             .map_err(|error| from_journal(&error))?;
@@ -285,7 +295,13 @@ impl Registry {
             return Ok(owner);
         }
         let domains = self.domains().await?;
-        self.shared.driver.save(&record).await?;
+        let vm = record.vm;
+        // One that cannot be read is left alone also now: it says what was suspended, and what runs elsewhere.
+        match self.shared.driver.in_journal(move |journal| journal.load_vm(vm)).await? {
+            // Put back since the agent started.
+            Some(known) => record = known,
+            None => self.shared.driver.save(&record).await?,
+        }
         let adoption = self.adopt(&mut record, &domains);
         Ok(self.spawn_owner(record, adoption))
     }

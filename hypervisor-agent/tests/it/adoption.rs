@@ -67,6 +67,21 @@ async fn killed_while_a_guest_is_written_out() {
     lab.done(up.vm, VmAction::Suspend).await;
 }
 
+/// The host went down with it: nothing lets the guest run on, and nobody suspends it again soon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suspend_that_ends_with_its_host_leaves_no_file() {
+    let mut lab = Lab::new().await;
+    let vm = lab.running("v").await.vm;
+    killed(&mut lab, vm, VmAction::Suspend, Operation::Suspend).await;
+    let partial = lab.config.state.join("suspended").join(format!("{vm}.partial"));
+    assert!(partial.exists());
+    lab.sim.reboot_host();
+    lab.boot = "second boot".to_owned();
+    lab.start().await;
+    lab.becomes(vm, Power::Stopped).await;
+    assert!(!partial.exists());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_between_the_guests_suspend_and_the_images_commit() {
     let mut lab = Lab::new().await;

@@ -99,5 +99,26 @@ async fn a_damaged_record_is_left_alone_with_its_domain() {
     lab.start().await;
     assert!(!lab.look(up.vm).await.unwrap().managed);
     assert!(lab.sim.is_up(up.domid.unwrap()));
+    // Also where the orchestrator has something to say of it: it may be of a newer agent, and of a VM that was suspended.
+    let fault = lab.vm(up.vm, define(2, spec("v"))).await.unwrap_err();
+    assert!(fault.message.contains("is damaged") && fault.message.contains("move it away"), "{fault}");
     assert_eq!(std::fs::read(lab.record_of(up.vm)).unwrap(), b"{ torn");
+    std::fs::remove_file(lab.record_of(up.vm)).unwrap();
+    lab.done(up.vm, define(2, spec("v"))).await;
+    assert_eq!(lab.becomes(up.vm, Power::Running).await.domid, up.domid);
+}
+
+/// As the refusal of a damaged one says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_was_put_back_counts() {
+    let mut lab = Lab::new().await;
+    let vm = lab.running("v").await.vm;
+    lab.done(vm, VmAction::Suspend).await;
+    lab.kill().await;
+    let record = std::fs::read(lab.record_of(vm)).unwrap();
+    std::fs::write(lab.record_of(vm), b"{ torn").unwrap();
+    lab.start().await;
+    std::fs::write(lab.record_of(vm), record).unwrap();
+    assert_eq!(lab.done(vm, define(2, spec("v"))).await.power, Power::Suspended);
+    lab.done(vm, resume()).await;
 }
