@@ -243,6 +243,11 @@ impl Storage {
         drivers.iter().filter(|driver| driver.leases().is_some()).map(|driver| driver.sr()).collect()
     }
 
+    /// Whether the guest of a VM runs here, and writes.
+    pub(super) fn is_writing(&self, vm: VmId) -> bool {
+        self.leased.lock().writers.contains_key(&vm)
+    }
+
     /// Makes the leases in an SR and what is so agree. Returns the VMs that write what another host may write by now. Of VMs
     /// that have a domain and no owner, as one whose record cannot be read, the leases are left alone. No other SR is asked:
     /// one that does not answer must not hide what is wrong in the others.

@@ -297,11 +297,11 @@ impl Storage {
     }
 
     /// The same of a VDI that `vm` may have open: one that came from another host, stands still, and is let run only when
-    /// all was written, for which the orchestrator answers. A domain that never ran has read nothing that changes here.
+    /// all was written, for which the orchestrator answers. Where it runs already, an order has come too late. A domain that never ran has read nothing that changes here.
     pub fn open_sink_under(&self, vdi: VdiId, vm: Option<VmId>) -> Result<Arc<dyn BlockSink>> {
         let hold = self.busy.change(vdi, "being written")?;
         let driver = self.find(vdi)?;
-        if vm.is_none() || self.in_use.by(vdi) != vm {
+        if self.in_use.by(vdi) != vm || vm.is_none_or(|vm| self.is_writing(vm)) {
             self.closed(vdi)?;
         }
         let writing = self.writing(hold, &*driver, vdi)?;
@@ -413,5 +413,30 @@ impl BlockSink for Held<dyn BlockSink, Writing> {
 
     fn flush(&self) -> Result<(), BlockError> {
         self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_common_ids::IncarnationId;
+    use xenith_hypervisor_agent_storage::file::FileDriver;
+
+    use super::*;
+
+    #[test]
+    fn a_disk_is_written_under_the_vm_that_is_named_as_long_as_that_stands() {
+        let (folder, in_use, sr) = (tempfile::tempdir().unwrap(), InUse::default(), SrId::new());
+        let driver = FileDriver::open(sr, folder.path().to_owned());
+        let storage = Storage::new(Arc::new(driver), in_use.clone());
+        let (vm, vdi) = (VmId::new(), VdiId::new());
+        storage.ensure(sr, vdi, VdiSize::from_bytes(1 << 20).unwrap()).unwrap();
+        let opens = |under| storage.open_sink_under(vdi, under).is_ok();
+        assert!(opens(None) && opens(Some(vm)), "nobody has it");
+        in_use.set(vm, vec![vdi]);
+        assert!(!opens(None) && !opens(Some(VmId::new())), "it has come from another host");
+        assert!(opens(Some(vm)));
+        let to = LeasedTo { vm, name: "web-1".to_owned(), run: IncarnationId::new(), sent: false };
+        storage.note_writer(vm, Some((to, vec![vdi])));
+        assert!(!opens(Some(vm)), "its guest writes");
     }
 }

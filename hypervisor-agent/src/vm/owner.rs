@@ -444,6 +444,7 @@ impl Owner {
         }
         tracing::info!(vm = %self.vm(), domid = %up.domid, ?mode, "changed from outside");
         self.settled = Settled::Up(Up { mode, ..up });
+        self.note_writes();
         if let Some(run) = &mut self.record.run {
             run.phase = phase;
             if let Err(fault) = self.shared.driver.save(&self.record).await {

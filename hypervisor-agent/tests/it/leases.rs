@@ -11,8 +11,8 @@ use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_sim::{Failure, FaultRule, Foreign, Operation};
 use xenith_hypervisor_agent_storage::{Taking, VdiLeases};
 use xenith_hypervisor_agent_types::{
-    DeathReason, DiskAccess, DiskDevice, DiskSpec, DomainStatus, Fault, FaultReason, Power, SrSpec, VdiLease,
-    VdiSize, VmSpec,
+    DeathReason, DiskAccess, DiskDevice, DiskSpec, DomainStatus, Fault, FaultReason, ObservedVm, Power,
+    SrSpec, VdiLease, VdiSize, VmSpec,
 };
 
 use crate::harness::{Lab, define, spec, start, until};
@@ -399,6 +399,25 @@ async fn killed_while_it_stops_a_vm_that_lost_its_lease_it_does_not_let_it_run()
     shared.there.done(vm, VmAction::Destroy).await;
     shared.here.done(vm, VmAction::Unpause).await;
     assert_eq!(shared.holder(), Some(here));
+}
+
+/// Which no journal has said: it counts as one that runs all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_that_somebody_else_lets_run_without_its_lease_stands_again() {
+    let shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    let domid = shared.here.done(vm, start()).await.domid.unwrap();
+    shared.here.done(vm, VmAction::Pause).await;
+    let (leases, third) = (VdiLeases::new(shared.sr, path(&shared.folder)), HostId::new());
+    assert!(leases.break_of(shared.vdi, third, &[shared.here.host]).unwrap().broken);
+    let theirs = VdiLease { host: third, host_name: "xen3".to_owned(), vm: None };
+    leases.take(shared.vdi, &theirs, Taking::ToWrite, &|| true).unwrap();
+    // `xl unpause`
+    shared.here.sim.unpause(domid).await.unwrap();
+    shared.here.sim.make_foreign(&Foreign::named("theirs")).unwrap();
+    let is_told = |seen: ObservedVm| seen.failure.is_some_and(|told| told.message.contains("xen3"));
+    until("it to be told", async || shared.here.look(vm).await.is_some_and(is_told)).await;
+    shared.here.becomes(vm, Power::Paused).await;
 }
 
 /// Its record cannot be read, and which domains have no owner is not known at once.
