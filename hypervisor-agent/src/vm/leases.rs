@@ -65,6 +65,20 @@ impl Driver {
         blocking(move || storage.take_leases(&to, &[vdi], Taking::ToRun)).await
     }
 
+    /// Of a disk that saved memory goes with from now on: as long as it is saved, the disk has to stay as it is.
+    pub async fn take_lease_of_saved(&self, record: &VmRecord, disk: &DiskSpec) -> Result<(), Fault> {
+        let (Some(saved), DiskAccess::ReadWrite) = (&record.saved, disk.access) else { return Ok(()) };
+        let to = leased_to(record.vm, record.spec.get(), saved.run);
+        let (storage, vdi) = (self.resolver.storage.clone(), disk.vdi);
+        let taken =
+            timeout(ANSWERED_WITHIN, blocking(move || storage.take_leases(&to, &[vdi], Taking::ToRun)));
+        taken.await.unwrap_or_else(|_| {
+            let message =
+                format_args!("the SR of VDI {vdi} does not answer; see whether its server is there");
+            Err(Fault::new(FaultReason::NotReady, message))
+        })
+    }
+
     /// Of what the VM has no more.
     pub async fn give_up_leases(&self, vdis: Vec<VdiId>) {
         let storage = self.resolver.storage.clone();

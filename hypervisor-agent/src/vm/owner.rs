@@ -324,10 +324,19 @@ impl Owner {
             return Err(Fault::new(FaultReason::Invalid, message));
         };
         disk.vdi = to;
-        self.shared.driver.save(&record).await?;
-        self.record = record;
+        let disk = disk.clone();
+        // Said before its lease is taken: nobody gives that up then.
+        let had = self.shared.in_use.of(self.vm());
+        self.shared.in_use.set(self.vm(), had.into_iter().chain([to]).collect());
+        let mut exchanged = self.shared.driver.take_lease_of_saved(&record, &disk).await;
+        if exchanged.is_ok() {
+            exchanged = self.shared.driver.save(&record).await;
+        }
+        if exchanged.is_ok() {
+            self.record = record;
+        }
         self.disks_changed().await;
-        Ok(())
+        exchanged
     }
 
     async fn disks_changed(&mut self) {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use xenith_common_ids::{HostId, SrId, VdiId, VmId};
-use xenith_hypervisor_agent_api::{Command, CommandResult, LeaseFound, MakeSr, StorageCommand, VmAction};
+use xenith_hypervisor_agent_api::{
+    Command, CommandResult, Exchanged, LeaseFound, MakeSr, StorageCommand, VmAction,
+};
 use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_sim::{Failure, FaultRule, Foreign, Operation};
@@ -15,7 +17,7 @@ use xenith_hypervisor_agent_types::{
     SrSpec, VdiLease, VdiSize, VmSpec,
 };
 
-use crate::harness::{Lab, define, spec, start, until};
+use crate::harness::{Lab, define, resume, spec, start, until};
 use crate::migrations::send;
 
 /// An SR in a folder that both hosts have attached, as a mount of the same export would be, and a VDI in it.
@@ -151,6 +153,30 @@ async fn readers_need_no_lease_and_a_suspended_vm_keeps_its_own() {
     refusal(there, vm, start()).await;
     here.done(vm, VmAction::DiscardSuspended).await;
     assert_eq!(shared.lease(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn saved_memory_that_gets_another_disk_has_the_lease_of_that() {
+    let shared = Shared::new().await;
+    let (here, there) = (&shared.here, &shared.there);
+    let vm = shared.known_to_both().await;
+    here.done(vm, start()).await;
+    here.done(vm, VmAction::Suspend).await;
+    let (to, size) = (VdiId::new(), VdiSize::from_bytes(8 << 20).unwrap());
+    here.execute(Command::EnsureVdi { vdi: to, sr: shared.sr, size }).await.unwrap();
+    let leases = VdiLeases::new(shared.sr, path(&shared.folder));
+    let theirs = VdiLease { host: there.host, host_name: "xen2".to_owned(), vm: None };
+    leases.take(to, &theirs, Taking::ToWrite, &|| true).unwrap();
+    let exchange = VmAction::Exchange(Exchanged { from: shared.vdi, to });
+    refusal(here, vm, exchange.clone()).await;
+    assert_eq!(shared.holder(), Some(here.host), "it has the disk that it had");
+    leases.give_up(to, there.host, &|| false).unwrap();
+    here.done(vm, exchange).await;
+    assert_eq!(leases.read(to).unwrap().map(|lease| lease.host), Some(here.host));
+    assert_eq!(shared.lease(), None);
+    here.done(vm, resume()).await;
+    here.done(vm, VmAction::Destroy).await;
+    assert_eq!(leases.read(to).unwrap(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
