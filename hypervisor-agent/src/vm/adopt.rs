@@ -13,7 +13,8 @@
 //! | any | alive, of another run | adopted as that run (the journal was restored from a backup) |
 //! | running, paused | alive | adopted; unpaused or paused as the journal says |
 //! | running, paused | dead | adopted, its death is handled as if it came now |
-//! | running, paused | dead (suspended) | let run on: a suspend that failed, whose way back failed too |
+//! | running | dead (suspended) | let run on: a suspend that failed, whose way back failed too |
+//! | paused | dead (suspended) | adopted: it was not let run on, because another host had its lease |
 //! | running, paused | none | stopped: it ended while nobody watched |
 //! | suspending | dead (suspended) or none, image | suspended; the domain is released |
 //! | suspending | dead (suspended), no image | let run on |
@@ -183,7 +184,7 @@ fn up(run: &Run, domain: Option<&DomainInfo>, mode: Mode) -> Adoption {
     let as_it_was = Settled::Up(Up { domid: info.domid, run: run.incarnation, mode });
     let fixup = match (info.status, mode) {
         (DomainStatus::Running, Mode::Running)
-        | (DomainStatus::Paused, Mode::Paused)
+        | (DomainStatus::Paused | DomainStatus::Dead(DeathReason::Suspend), Mode::Paused)
         | (_, Mode::Preserved | Mode::Sent) => None,
         (DomainStatus::Paused, Mode::Running) => Some(Fixup::Unpause(info.domid)),
         (DomainStatus::Running, Mode::Paused) => Some(Fixup::Pause(info.domid)),

@@ -344,7 +344,7 @@ impl Driver {
             return Finished::new(record, Settled::Up(up), Err(fault));
         }
         let done = match mode {
-            Mode::Running => self.hypervisor.unpause(up.domid).await,
+            Mode::Running => self.unpause(up.domid).await,
             Mode::Paused | Mode::Preserved | Mode::Sent => self.hypervisor.pause(up.domid).await,
         };
         if let Err(error) = done {
@@ -358,8 +358,8 @@ impl Driver {
     /// Saves the memory and frees it. Commit point: the rename of the image; before it the guest runs on.
     pub async fn suspend(self: Arc<Self>, mut record: VmRecord, up: Up) -> Finished {
         if let Err(fault) = self.write_image(&mut record, up).await {
-            let fault = self.run_on(&mut record, up, fault).await;
-            return Finished::new(record, Settled::Up(up), Err(fault));
+            let (settled, fault) = self.run_on(&mut record, up, fault).await;
+            return Finished::new(record, settled, Err(fault));
         }
         record.suspended(up.run);
         let released = self.release(up.domid).await;
@@ -378,8 +378,9 @@ impl Driver {
         self.in_journal(move |journal| journal.commit_image(vm)).await
     }
 
-    /// The way back from a suspend that could not be kept. A guest that is not let run on keeps its phase, and is tried again.
-    pub async fn run_on(&self, record: &mut VmRecord, up: Up, fault: Fault) -> Fault {
+    /// The way back from a suspend that could not be kept: what the VM is then, and why. A guest that the hypervisor does not let
+    /// run on keeps its phase, and is tried again.
+    pub async fn run_on(&self, record: &mut VmRecord, up: Up, fault: Fault) -> (Settled, Fault) {
         let mut fault = fault;
         let (vm, phase) = (record.vm, record.run.as_ref().map(|run| run.phase));
         if phase == Some(Phase::Sending)
@@ -387,7 +388,7 @@ impl Driver {
         {
             if also.reason == FaultReason::LeasedElsewhere {
                 fault.message = format!("{fault}; and the guest is not let run on: {also}");
-                return fault;
+                return self.stands_after_all(record, up, fault).await;
             }
             // Nobody lets it run elsewhere, because the journal does not say that it was sent.
             tracing::warn!(vm = %record.vm, fault = %also, "a lease still says that its VM was sent");
@@ -408,7 +409,7 @@ impl Driver {
         if let Err(also) = self.in_journal(move |journal| journal.remove_partial_image(vm)).await {
             fault.message = format!("{fault}; besides, {also}");
         }
-        self.also_saving(record, fault).await
+        (Settled::Up(up), self.also_saving(record, fault).await)
     }
 
     /// Drops the saved memory.

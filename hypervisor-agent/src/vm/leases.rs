@@ -7,15 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use xenith_common_ids::VdiId;
+use xenith_common_ids::{DomId, VdiId};
+use xenith_hypervisor_agent_backend::HypervisorError;
 use xenith_hypervisor_agent_storage::Taking;
-use xenith_hypervisor_agent_types::{DiskAccess, DiskSpec, Fault, FaultReason, LeasedTo};
+use xenith_hypervisor_agent_types::{
+    DeathReason, DiskAccess, DiskSpec, DomainStatus, Fault, FaultReason, LeasedTo,
+};
 
-use crate::journal::VmRecord;
+use crate::journal::{Phase, VmRecord};
 use crate::vm::domain_spec::{leased_to, written};
-use crate::vm::driver::{Driver, Finished};
+use crate::vm::driver::{Driver, Finished, set_phase};
 use crate::vm::snapshot::blocking;
-use crate::vm::state::{Mode, Up};
+use crate::vm::state::{Mode, Settled, Up};
 
 /// An SR that does not answer holds up the end of a VM no longer: its leases are given up when it does. Nor a guest that
 /// stands for no reason.
@@ -89,6 +92,36 @@ impl Driver {
         if timeout(ANSWERED_WITHIN, given_up).await.is_err() {
             tracing::warn!("an SR does not answer; leases in it are given up when it does");
         }
+    }
+
+    /// Also one that stands because it was not let run on.
+    pub(super) async fn unpause(&self, domid: DomId) -> Result<(), HypervisorError> {
+        let unpaused = self.hypervisor.unpause(domid).await;
+        if matches!(unpaused, Err(HypervisorError::WrongStatus { .. })) && self.is_suspended(domid).await {
+            return self.hypervisor.cancel_suspend(domid).await;
+        }
+        unpaused
+    }
+
+    pub(super) async fn is_suspended(&self, domid: DomId) -> bool {
+        let suspended = DomainStatus::Dead(DeathReason::Suspend);
+        self.hypervisor.domain(domid).await.is_ok_and(|info| info.status == suspended)
+    }
+
+    /// Of a VM that was not sent after all, while another host has taken its leases: which of the two is right, somebody has to
+    /// see, and let it run. One that is not suspended yet is paused by the next look at the leases.
+    pub(super) async fn stands_after_all(
+        &self,
+        record: &mut VmRecord,
+        up: Up,
+        fault: Fault,
+    ) -> (Settled, Fault) {
+        if !self.is_suspended(up.domid).await {
+            return (Settled::Up(up), fault);
+        }
+        set_phase(record, Phase::Paused);
+        let fault = self.also_saving(record, fault).await;
+        (Settled::Up(Up { mode: Mode::Paused, ..up }), fault)
     }
 
     /// Stops a VM that writes what another host may write by now. What is wrong is the result.

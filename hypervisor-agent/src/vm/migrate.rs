@@ -43,8 +43,8 @@ impl Driver {
         match self.send_memory(&mut record, up, (order, progress)).await {
             Ok(()) => Finished::new(record, Settled::Up(Up { mode: Mode::Sent, ..up }), Ok(())),
             Err(fault) => {
-                let fault = self.run_on(&mut record, up, fault).await;
-                Finished::new(record, Settled::Up(up), Err(fault))
+                let (settled, fault) = self.run_on(&mut record, up, fault).await;
+                Finished::new(record, settled, Err(fault))
             }
         }
     }

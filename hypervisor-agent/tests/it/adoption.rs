@@ -98,6 +98,22 @@ async fn killed_between_the_guests_suspend_and_the_images_commit() {
     .await;
 }
 
+/// The hypervisor did not let it run on when its suspend failed, and does when it is seen to stand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_a_failed_suspend_left_standing_runs_on() {
+    let lab = Lab::builder().sample(Duration::from_millis(100)).start().await;
+    let up = lab.running("v").await;
+    lab.sim.inject(FaultRule::spoil(Operation::Suspend, Failure::Failed));
+    lab.sim.inject(FaultRule::fail(Operation::CancelSuspend, Failure::Failed));
+    assert_eq!(lab.refused(up.vm, VmAction::Suspend).await, FaultReason::Hypervisor);
+    until("the guest to run on", async || {
+        lab.sim.domain(up.domid.unwrap()).await.unwrap().status == DomainStatus::Running
+    })
+    .await;
+    assert_eq!(lab.becomes(up.vm, Power::Running).await.incarnation, up.incarnation);
+    lab.done(up.vm, VmAction::Suspend).await;
+}
+
 /// As a commit leaves it that fails behind its rename. A host that goes down then must not resume that memory: the guest has
 /// written on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

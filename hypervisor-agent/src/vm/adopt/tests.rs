@@ -98,6 +98,7 @@ fn rows() {
             Some(Fixup::Unpause(DOMID)),
         ),
         ("paused", Some((Phase::Paused, ours)), Some(Paused), Absent, &paused, None),
+        ("paused, as a move has left it", Some((Phase::Paused, ours)), Some(dead), Absent, &paused, None),
         (
             "paused, never paused",
             Some((Phase::Paused, ours)),

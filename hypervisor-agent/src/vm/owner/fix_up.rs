@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::FutureExt;
 use xenith_common_ids::{DomId, IncarnationId};
-use xenith_hypervisor_agent_types::{DeathReason, DomainStatus, Fault, FaultReason};
+use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use super::Owner;
 use crate::journal::{Phase, VmRecord};
@@ -55,16 +55,13 @@ impl Owner {
         self.begin(activity, future, Vec::new());
     }
 
-    /// A guest that is suspended because our way back failed, or another host had its lease. Tried again until it runs, as it
-    /// would be when the agent starts: no command means this. One that somebody else has suspended is left to them.
+    /// A guest that is suspended because the hypervisor did not let it run on. Tried again until it does, as when the agent
+    /// starts: no command means this. One that somebody else has suspended is left to them.
     pub(super) async fn run_on_again(&mut self, up: Up) {
         let phase = self.record.run.as_ref().map(|run| run.phase);
-        if !matches!(phase, Some(Phase::Sending | Phase::Suspending)) {
-            return;
-        }
+        let ours = matches!(phase, Some(Phase::Sending | Phase::Suspending));
         // The list may be older than what we did since.
-        let looked_up = self.shared.driver.hypervisor.domain(up.domid).await;
-        if !looked_up.is_ok_and(|info| info.status == DomainStatus::Dead(DeathReason::Suspend)) {
+        if !ours || !self.shared.driver.is_suspended(up.domid).await {
             return;
         }
         let (driver, record) = (Arc::clone(&self.shared.driver), self.record.clone());
@@ -89,6 +86,6 @@ async fn release(driver: Arc<Driver>, record: VmRecord, settled: Settled, domid:
 
 async fn run_on(driver: Arc<Driver>, mut record: VmRecord, up: Up, why: &'static str) -> Finished {
     let why = Fault::new(FaultReason::Internal, why);
-    let fault = driver.run_on(&mut record, up, why).await;
-    after(Err(fault), record, Settled::Up(up))
+    let (settled, fault) = driver.run_on(&mut record, up, why).await;
+    after(Err(fault), record, settled)
 }
