@@ -25,7 +25,7 @@ pub use full::SpaceGuard;
 pub use import::Import;
 pub(crate) use import::{download, scratch};
 pub use in_use::InUse;
-pub use lease::Here;
+pub use lease::{Here, Wrong};
 pub use marks::Point;
 pub use memory::{MemoryHeader, MemoryImage, MemoryWriter};
 pub use seed::SeedFile;

@@ -26,6 +26,15 @@ pub struct Here {
     pub name: String,
 }
 
+/// What is wrong with a lease of a VM that runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    /// Another host has it, and may write by now.
+    Lost(Fault),
+    /// It says still that the VM was sent away: the host where that was to go would be let run it.
+    SaysSent,
+}
+
 /// All clones are one table.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Leased(Arc<Table>);
@@ -98,7 +107,7 @@ impl Storage {
     pub fn take_leases(&self, to: &LeasedTo, vdis: &[VdiId], taking: Taking) -> Result<()> {
         vdis.iter().try_for_each(|vdi| {
             let driver = self.place_of(*vdi)?;
-            self.take_lease(&*driver, (*vdi, Some(to)), taking)
+            self.take_lease(&*driver, (*vdi, Some(to)), taking).map(drop)
         })
     }
 
@@ -122,7 +131,7 @@ impl Storage {
 
     /// The same for what is written behind our back for as long as it is held: it is given up when nobody needs it.
     pub(super) fn lease_while_held(&self, driver: &dyn StorageDriver, vdi: VdiId) -> Result<()> {
-        self.take_lease(driver, (vdi, None), Taking::ToWrite)
+        self.take_lease(driver, (vdi, None), Taking::ToWrite).map(drop)
     }
 
     /// Where a VDI is, or was last: one that moves gets another id.
@@ -140,17 +149,17 @@ impl Storage {
         driver: &dyn StorageDriver,
         (vdi, to): (VdiId, Option<&LeasedTo>),
         taking: Taking,
-    ) -> Result<()> {
-        let Some(leases) = driver.leases() else { return Ok(()) };
+    ) -> Result<Taken> {
+        let Some(leases) = driver.leases() else { return Ok(Taken::NotNeeded) };
         let _question = self.answering.ask(driver.sr())?;
         let wanted = self.leased.lease(to)?;
         // It may have ended since it was seen to run.
         let needed = || taking != Taking::Again || self.in_use.by(vdi).is_some();
         match leases.take(vdi, &wanted, taking, &needed) {
-            Ok(Taken::Senders | Taken::NotNeeded) => Ok(()),
-            Ok(Taken::Ours) => {
+            Ok(taken @ (Taken::Senders | Taken::NotNeeded)) => Ok(taken),
+            Ok(taken @ (Taken::Ours | Taken::SaysSent)) => {
                 self.leased.note(vdi, driver.sr());
-                Ok(())
+                Ok(taken)
             }
             Err(error) => {
                 // Perhaps it was taken, and the answer was lost.
@@ -248,17 +257,17 @@ impl Storage {
         self.leased.lock().writers.contains_key(&vm)
     }
 
-    /// Makes the leases in an SR and what is so agree. Returns the VMs that write what another host may write by now. Of VMs
+    /// Makes the leases in an SR and what is so agree. Returns the VMs whose owners have to see to the rest. Of VMs
     /// that have a domain and no owner, as one whose record cannot be read, the leases are left alone. No other SR is asked:
     /// one that does not answer must not hide what is wrong in the others.
     #[must_use]
-    pub fn look_at_leases(&self, sr: SrId, unmanaged: &BTreeSet<VmId>) -> Vec<(VmId, Fault)> {
+    pub fn look_at_leases(&self, sr: SrId, unmanaged: &BTreeSet<VmId>) -> Vec<(VmId, Wrong)> {
         // Detached meanwhile.
         let Ok(driver) = self.driver(sr) else { return Vec::new() };
         if let Err(fault) = self.read_held(&*driver, unmanaged) {
             tracing::warn!(%sr, %fault, "which VDIs this host has leased is not known yet");
         }
-        let lost = self.lost(&*driver);
+        let wrong = self.wrong(&*driver);
         let held: Vec<VdiId> = {
             let known = self.leased.lock();
             known.held.iter().filter(|(_, of)| **of == sr).map(|(vdi, _)| *vdi).collect()
@@ -268,7 +277,7 @@ impl Storage {
                 tracing::warn!(%vdi, %fault, "a lease is not given up yet");
             }
         }
-        lost
+        wrong
     }
 
     /// Of a run of this agent before, or of a boot before.
@@ -299,17 +308,19 @@ impl Storage {
         leases.unchanged().unwrap_or_default().into_iter().collect()
     }
 
-    fn lost(&self, driver: &dyn StorageDriver) -> Vec<(VmId, Fault)> {
+    fn wrong(&self, driver: &dyn StorageDriver) -> Vec<(VmId, Wrong)> {
         // Copied out: asking may take a while.
         let writers = self.leased.lock().writers.clone();
         let unchanged = self.unchanged(driver);
-        let mut lost = Vec::new();
+        let mut wrong = Vec::new();
         for (vm, (to, vdis)) in writers {
+            let mut says_sent = false;
+            let mut lost = None;
             for vdi in vdis.into_iter().filter(|vdi| !unchanged.contains(vdi) && self.is_in(driver, *vdi)) {
                 match self.take_lease(driver, (vdi, Some(&to)), Taking::Again) {
-                    Ok(()) => {}
+                    Ok(taken) => says_sent |= taken == Taken::SaysSent,
                     Err(fault) if fault.reason == FaultReason::LeasedElsewhere => {
-                        lost.push((vm, fault));
+                        lost = Some(fault);
                         break;
                     }
                     // The lease of another disk of it may be lost all the same.
@@ -318,8 +329,10 @@ impl Storage {
                     }
                 }
             }
+            let found = lost.map(Wrong::Lost).or_else(|| says_sent.then_some(Wrong::SaysSent));
+            wrong.extend(found.map(|found| (vm, found)));
         }
-        lost
+        wrong
     }
 
     /// Whether an SR has the VDI, without asking another one.
@@ -419,8 +432,9 @@ mod tests {
         }
 
         fn lost(&self, sr: SrId) -> Vec<VmId> {
-            let lost = self.storage.look_at_leases(sr, &BTreeSet::new());
-            lost.into_iter().map(|(vm, _)| vm).collect()
+            let wrong = self.storage.look_at_leases(sr, &BTreeSet::new());
+            let lost = |(vm, wrong)| matches!(wrong, Wrong::Lost(_)).then_some(vm);
+            wrong.into_iter().filter_map(lost).collect()
         }
     }
 

@@ -297,7 +297,8 @@ impl Storage {
     }
 
     /// The same of a VDI that `vm` may have open: one that came from another host, stands still, and is let run only when
-    /// all was written, for which the orchestrator answers. Where it runs already, an order has come too late. A domain that never ran has read nothing that changes here.
+    /// all was written, for which the orchestrator answers. Where it runs already, an order has come too late. A domain that
+    /// never ran has read nothing that changes here.
     pub fn open_sink_under(&self, vdi: VdiId, vm: Option<VmId>) -> Result<Arc<dyn BlockSink>> {
         let hold = self.busy.change(vdi, "being written")?;
         let driver = self.find(vdi)?;

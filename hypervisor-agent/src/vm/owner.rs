@@ -25,7 +25,7 @@ use xenith_hypervisor_agent_types::{
     DeathReason, DomainInfo, DomainStatus, Fault, FaultReason, GuestFacts, ObservedVm, VmFailure,
 };
 
-use crate::disk::InUse;
+use crate::disk::{InUse, Wrong};
 use crate::ha::Ha;
 use crate::journal::{Attaching, Phase, VmRecord};
 use crate::migration::arrive::Arriving;
@@ -61,8 +61,8 @@ pub enum Message {
     Seen(Box<DomainInfo>),
     /// It was not in a list; looked up again before it is believed.
     Missing(DomId),
-    /// It writes a VDI that another host may write by now.
-    LeaseLost(Fault),
+    /// A lease of what it writes is not as it has to be.
+    Lease(Wrong),
     /// Started by the agent itself, when the host boots; once for each boot.
     Autostart {
         boot: String,
@@ -177,7 +177,7 @@ impl Owner {
             Message::Died { domid, reason } => self.died(domid, reason),
             Message::Seen(info) => self.note_seen(info).await,
             Message::Missing(domid) => self.check_missing(domid).await,
-            Message::LeaseLost(fault) => self.lease_lost(fault),
+            Message::Lease(wrong) => self.lease_is_wrong(wrong),
             Message::Autostart { boot, reply } => match (&self.settled, &self.current) {
                 (Settled::Stopped { .. }, None)
                     if self.record.away.is_none() && self.record.autostarted.as_ref() != Some(&boot) =>

@@ -78,6 +78,8 @@ pub enum Taking {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     Ours,
+    /// The same, of what runs: it says still that all of it was sent to another host, which would be let take it.
+    SaysSent,
     /// It is the sender's, as it has to be, or nobody's.
     Senders,
     /// Nobody needed it any more.
@@ -138,6 +140,10 @@ fn decide(found: &VdiLease, wanted: &VdiLease, taking: Taking) -> Option<Then> {
         Taking::ToRun if theirs.sent && same_run(theirs, ours) => Some(Then::Replace),
         _ => None,
     }
+}
+
+fn says_sent(lease: &VdiLease) -> bool {
+    lease.vm.as_ref().is_some_and(|to| to.sent)
 }
 
 impl VdiLeases {
@@ -270,6 +276,9 @@ impl VdiLeases {
             };
             match decide(&found, wanted, taking) {
                 None => return Err(StorageError::LeasedElsewhere { vdi, lease: Box::new(found) }),
+                Some(Then::Keep(Taken::Ours)) if taking == Taking::Again && says_sent(&found) => {
+                    return Ok(Taken::SaysSent);
+                }
                 Some(Then::Keep(taken)) => {
                     if taken == Taken::Ours && taking == Taking::Again {
                         self.looked().ours.insert(vdi, asked);

@@ -447,6 +447,24 @@ async fn a_vm_that_somebody_else_lets_run_without_its_lease_stands_again() {
     shared.here.becomes(vm, Power::Paused).await;
 }
 
+/// As its way back leaves it where the SR did not answer: the host that it was sent to would be let run it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_that_says_sent_of_a_vm_that_runs_is_taken_again() {
+    let mut shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    shared.here.done(vm, start()).await;
+    shared.here.kill().await;
+    let mut lease = shared.lease().unwrap();
+    lease.vm.as_mut().unwrap().sent = true;
+    let leases = VdiLeases::new(shared.sr, path(&shared.folder));
+    leases.take(shared.vdi, &lease, Taking::ToRun, &|| true).unwrap();
+    assert!(shared.lease().unwrap().vm.unwrap().sent);
+    shared.here.start().await;
+    until("the mark to be off", async || shared.lease().is_some_and(|lease| !lease.vm.unwrap().sent)).await;
+    assert_eq!(shared.holder(), Some(shared.here.host));
+    shared.here.becomes(vm, Power::Running).await;
+}
+
 /// Its record cannot be read, and which domains have no owner is not known at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vm_without_an_owner_keeps_its_lease_before_the_domains_are_listed() {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use futures::future::FutureExt;
 use xenith_common_ids::VdiId;
-use xenith_hypervisor_agent_types::Fault;
 
 use super::Owner;
+use crate::disk::Wrong;
 use crate::vm::domain_spec::{leased_to, written};
 use crate::vm::state::{Activity, Mode, Settled};
 
@@ -34,16 +34,22 @@ impl Owner {
         }
     }
 
-    /// Another host may write what this VM writes: it stands until somebody has looked which of the two is right. Found
-    /// again and again, while something else is being done.
-    pub(super) fn lease_lost(&mut self, fault: Fault) {
+    /// Where another host may write what this VM writes, it stands until somebody has looked which of the two is right. Where
+    /// a lease says that it was sent (the way back could not write that), it is taken again by who lets it run. Found again and
+    /// again, while something else is being done.
+    pub(super) fn lease_is_wrong(&mut self, wrong: Wrong) {
         let (Settled::Up(up), None) = (&self.settled, &self.current) else { return };
         if up.mode != Mode::Running {
             return;
         }
-        tracing::error!(vm = %self.vm(), %fault, "a VM has lost a lease, and is paused");
-        let driver = Arc::clone(&self.shared.driver);
-        let future = driver.stand(self.record.clone(), *up, fault).boxed();
-        self.begin(Activity::Pausing, future, Vec::new());
+        let (driver, record, up) = (Arc::clone(&self.shared.driver), self.record.clone(), *up);
+        let (activity, future) = match wrong {
+            Wrong::Lost(fault) => {
+                tracing::error!(vm = %self.vm(), %fault, "a VM has lost a lease, and is paused");
+                (Activity::Pausing, driver.stand(record, up, fault).boxed())
+            }
+            Wrong::SaysSent => (Activity::Unpausing, driver.set_mode(record, up, Mode::Running).boxed()),
+        };
+        self.begin(activity, future, Vec::new());
     }
 }

@@ -53,13 +53,13 @@ impl Registry {
     async fn look_at_leases(&self, sr: SrId, unmanaged: BTreeSet<VmId>) {
         let (token, storage) = (self.tasks.token(), self.shared.driver.resolver.storage.clone());
         let look = tokio::task::spawn_blocking(move || storage.look_at_leases(sr, &unmanaged));
-        let lost = tokio::select! {
+        let found = tokio::select! {
             () = token.cancelled() => return,
-            lost = look => lost.unwrap_or_default(),
+            found = look => found.unwrap_or_default(),
         };
-        for (vm, fault) in lost {
+        for (vm, wrong) in found {
             if let Some(owner) = self.owner(vm) {
-                let _next_look_repeats = owner.try_send(Message::LeaseLost(fault));
+                let _next_look_repeats = owner.try_send(Message::Lease(wrong));
             }
         }
     }

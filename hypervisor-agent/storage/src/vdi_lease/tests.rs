@@ -169,6 +169,7 @@ fn a_run_that_was_sent_is_taken_by_one_of_the_two() {
         assert_eq!(arrives, Taken::Senders);
         assert!(take(&seen, vdi, &runs(destination, false), Taking::ToRun).is_err(), "it was not sent yet");
         take(&seen, vdi, &runs(source, true), Taking::ToRun).unwrap();
+        assert_eq!(take(&seen, vdi, &runs(source, false), Taking::Again).unwrap(), Taken::SaysSent);
         // What arrived and is given up again is not its to give up.
         seen.give_up(vdi, destination, &|| false).unwrap();
         let both = [source, destination].map(|host| {
