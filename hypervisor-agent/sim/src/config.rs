@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use xenith_common_units::MemoryMiB;
-use xenith_hypervisor_agent_types::{Bridge, CPU_WORDS, CpuFeatures, CpuTopology, XenVersion};
+use xenith_hypervisor_agent_types::{Bridge, CPU_WORDS, CpuFeatures, CpuTopology, GuestData, XenVersion};
 
 use crate::delay::parse_duration;
 use crate::fault::glob;
@@ -97,6 +97,8 @@ pub struct GuestModel {
     #[serde(deserialize_with = "duration")]
     pub patience: Duration,
     pub os: String,
+    /// What guests write besides.
+    pub data: GuestData,
     /// TCP ports that answer, on a network where somebody asks.
     pub ports: Vec<NonZeroU16>,
     /// By the VM's name; `*` stands for anything. The first match in the order of the patterns counts.
@@ -211,6 +213,7 @@ impl Default for GuestModel {
             // libxl's own limit for a device that does not go away (LIBXL_DESTROY_TIMEOUT).
             patience: Duration::from_secs(10),
             os: "Simulated Linux 1.0".to_owned(),
+            data: GuestData::default(),
             ports: NonZeroU16::new(22).into_iter().collect(),
             manners: BTreeMap::new(),
         }

@@ -59,6 +59,6 @@ fn facts(read: guest::GuestFacts) -> GuestFacts {
         (version, drivers) => version.or(drivers),
     };
     let named = [("os_distro", os.distro), ("os_uname", os.uname)];
-    let data = named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
+    let data = named.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
     GuestFacts { addresses: addresses.into(), os: os.name, pv_drivers, memory_free: memory.free, data }
 }

@@ -56,7 +56,7 @@ async fn facts_come_as_they_change_and_end_with_the_domain() {
     assert_eq!(*told.addresses, ["192.0.2.7".parse::<std::net::IpAddr>().unwrap()]);
     assert_eq!(told.os.as_deref(), Some("Debian GNU/Linux 12"));
     assert_eq!(told.memory_free.unwrap().mib(), 128);
-    assert_eq!(told.data.get("os_distro").map(String::as_str), Some("debian"));
+    assert_eq!(told.data.get("os_distro"), Some("debian"));
     assert!(told.pv_drivers.unwrap().contains("XENBUS"));
 
     store.rm(&domain_path(GUEST)).await.unwrap();

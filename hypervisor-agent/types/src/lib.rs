@@ -11,6 +11,7 @@ mod device;
 mod domain;
 mod fault;
 pub mod filter;
+mod guest_data;
 pub mod ha;
 mod hardware;
 mod host;
@@ -41,6 +42,7 @@ pub use domain::{
     DomainSpec, DomainStatus,
 };
 pub use fault::{Fault, FaultReason};
+pub use guest_data::GuestData;
 pub use hardware::{
     CdDrive, CpuSet, CpuShare, Hardware, HostHardware, NumaNode, ParseCpuSetError, ParsePciAddressError,
     PciAddress, PciDevice, Video, VideoAdapter,

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use xenith_common_ids::{DomId, IncarnationId, VmId};
 use xenith_common_units::MemoryMiB;
 
-use crate::{CpuFeatures, DeathReason, PlatformKind};
+use crate::{CpuFeatures, DeathReason, GuestData, PlatformKind};
 
 /// What a VM is doing. `Unknown` is the orchestrator's word for a VM whose host is not heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -93,7 +93,8 @@ pub struct GuestFacts {
     pub pv_drivers: Option<String>,
     pub memory_free: Option<MemoryMiB>,
     /// Other `data/` keys that the guest wrote, at most 64.
-    pub data: BTreeMap<String, String>,
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub data: GuestData,
 }
 
 /// Why the last thing that the agent tried with a VM did not work, for people to read.

@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(word(&silent), None);
         let named = GuestFacts { os: Some("Debian 12".to_owned()), ..GuestFacts::default() };
         assert_eq!(word(&named).as_deref(), Some("Debian 12"));
-        let data = [("role".to_owned(), "web".to_owned())].into();
+        let data = [("role", "web")].into_iter().collect();
         assert_eq!(word(&GuestFacts { data, ..silent }).as_deref(), Some("role is web"));
     }
 

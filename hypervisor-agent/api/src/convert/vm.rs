@@ -103,7 +103,7 @@ impl From<&GuestFacts> for wire::GuestFacts {
             os: guest.os.clone(),
             pv_drivers: guest.pv_drivers.clone(),
             memory_free_mib: guest.memory_free.map(MemoryMiB::mib),
-            data: guest.data.clone().into_iter().collect(),
+            data: guest.data.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         }
     }
 }

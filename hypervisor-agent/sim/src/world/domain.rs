@@ -9,7 +9,6 @@
 //! is left to a boot or a shutdown. CPU time is counted when it is asked for, so a domain at rest costs its
 //! memory and nothing else.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +21,9 @@ use xenith_hypervisor_agent_types::{
     Graphics, GuestFacts, MemorySpec, PlatformKind, VcpuSpec, link_local,
 };
 
-use crate::Manners;
 use crate::console::Consoles;
 use crate::guest_agent::GuestAgent;
+use crate::{GuestModel, Manners};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Run {
@@ -200,16 +199,16 @@ impl Domain {
     }
 
     /// What the guest has told; nothing before it is up, and nothing without PV drivers.
-    pub(crate) fn facts(&self, os: &str) -> GuestFacts {
+    pub(crate) fn facts(&self, model: &GuestModel) -> GuestFacts {
         if self.stage == Stage::Booting || !self.is_alive() || self.manners == Manners::NoDrivers {
             return GuestFacts::default();
         }
         GuestFacts {
             addresses: self.nics.iter().flat_map(|nic| addresses(nic.mac)).collect(),
-            os: Some(os.to_owned()),
+            os: Some(model.os.clone()),
             pv_drivers: Some("simulated 1.0".to_owned()),
             memory_free: Some(MemoryMiB::from_bytes_floor(self.memory.bytes() / 5 * 3)),
-            data: BTreeMap::new(),
+            data: model.data.clone(),
         }
     }
 }

@@ -199,7 +199,7 @@ impl World {
     }
 
     pub(crate) fn guest_facts(&self, domid: DomId) -> Option<GuestFacts> {
-        self.domains.get(&domid).map(|domain| domain.facts(&self.config.guest.os))
+        self.domains.get(&domid).map(|domain| domain.facts(&self.config.guest))
     }
 }
 
