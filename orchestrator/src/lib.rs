@@ -11,6 +11,7 @@ pub mod authority;
 pub mod background;
 pub mod backup_runner;
 pub mod balance;
+mod by_id;
 pub mod catalogue;
 pub mod changes;
 pub mod config;

@@ -12,7 +12,7 @@ mod placed;
 mod rows;
 mod tasks;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -69,9 +69,8 @@ impl Views {
     pub async fn start(db: &Db, fleet: &Arc<Fleet>, tasks: &TaskSet) -> Result<Arc<Self>, StoreError> {
         let (intended, watches) = Intended::read(db).await?;
         // Nothing is heard yet. Loading makes the orders once, where applying would insert each row into them.
-        let load_vdis = || Inventory::load(intended.vdis.keys().filter_map(|vdi| rows::vdi(*vdi, &intended)));
-        let load_vms =
-            || Inventory::load(intended.vms.keys().filter_map(|vm| rows::vm(*vm, &intended, fleet)));
+        let load_vdis = || Inventory::load(intended.vdis.ids().filter_map(|vdi| rows::vdi(vdi, &intended)));
+        let load_vms = || Inventory::load(intended.vms.ids().filter_map(|vm| rows::vm(vm, &intended, fleet)));
         let (vms, vdis) = std::thread::scope(|scope| {
             let vdis = scope.spawn(load_vdis);
             let vms = load_vms();
@@ -184,7 +183,7 @@ impl Views {
     #[must_use]
     pub fn held(&self) -> Vec<(VmId, SagaId)> {
         let intended = self.intended();
-        intended.vms.iter().filter_map(|(vm, record)| Some((*vm, record.held_by()?))).collect()
+        intended.vms.iter().filter_map(|known| Some((known.id, known.held_by()?))).collect()
     }
 
     /// The hosts that a saga holds.
@@ -199,7 +198,7 @@ impl Views {
     pub fn held_vdis(&self) -> Vec<(VdiId, SagaId)> {
         let intended = self.intended();
         let held = |vdi: &Vdi| Some(SagaId::from(vdi.held_by?));
-        intended.vdis.iter().filter_map(|(id, vdi)| Some((*id, held(vdi)?))).collect()
+        intended.vdis.iter().filter_map(|vdi| Some((vdi.id, held(vdi)?))).collect()
     }
 
     /// How many VDIs are in an SR.
@@ -270,9 +269,9 @@ impl Views {
         let (vms, hosts, vdis) = {
             let intended = self.intended();
             (
-                both(&old.vms, &intended.vms),
-                both(&old.hosts, &intended.hosts),
-                both(&old.vdis, &intended.vdis),
+                both(old.vms.ids(), intended.vms.ids()),
+                both(old.hosts.keys().copied(), intended.hosts.keys().copied()),
+                both(old.vdis.ids(), intended.vdis.ids()),
             )
         };
         self.regrouped.note(|regrouped| regrouped.extend(&vms));
@@ -343,7 +342,7 @@ impl Views {
                 };
                 let shown = |record: Arc<HostRecord>| (record.name.clone(), record.pool);
                 if before.map(shown) != after.map(shown) {
-                    vdis.extend(intended.vdis.values().filter(|vdi| vdi.host == host).map(|vdi| vdi.id));
+                    vdis.extend(intended.vdis.iter().filter(|vdi| vdi.host == host).map(|vdi| vdi.id));
                 }
             }
             self.placed.note(|placed| placed.hosts.extend([host]));
@@ -431,6 +430,6 @@ impl Views {
     }
 }
 
-fn both<K: Copy + Eq + Hash, V>(old: &HashMap<K, V>, new: &HashMap<K, V>) -> HashSet<K> {
-    old.keys().chain(new.keys()).copied().collect()
+fn both<K: Eq + Hash>(old: impl Iterator<Item = K>, new: impl Iterator<Item = K>) -> HashSet<K> {
+    old.chain(new).collect()
 }

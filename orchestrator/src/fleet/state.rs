@@ -10,6 +10,8 @@ use xenith_common_ids::{SrId, VmId};
 use xenith_hypervisor_agent_api::Changes;
 use xenith_hypervisor_agent_types::{HostFacts, ObservedVm, SrSpace};
 
+use crate::by_id::{ById, HasId};
+
 /// Whether the host is heard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Link {
@@ -28,7 +30,7 @@ struct Inner {
     /// When it was heard no more; counts only while it is not. At first when the watch began.
     silent_since: Instant,
     facts: Option<Arc<HostFacts>>,
-    vms: HashMap<VmId, Arc<ObservedVm>>,
+    vms: ById<ObservedVm>,
     running: RunningVms,
     agent_version: Option<String>,
     local_sr: Option<SrId>,
@@ -64,6 +66,14 @@ pub struct SeenSr {
     pub copy_on_write: bool,
 }
 
+impl HasId for ObservedVm {
+    type Id = VmId;
+
+    fn id(&self) -> VmId {
+        self.vm
+    }
+}
+
 /// Read by many, written by the watcher only.
 #[derive(Debug)]
 pub struct HostState(Mutex<Inner>);
@@ -87,7 +97,7 @@ impl Default for HostState {
             link: Link::Connecting,
             silent_since: Instant::now(),
             facts: None,
-            vms: HashMap::new(),
+            vms: ById::default(),
             running: RunningVms::default(),
             agent_version: None,
             local_sr: None,
@@ -126,14 +136,14 @@ impl HostState {
 
     #[must_use]
     pub fn vms(&self) -> Vec<Arc<ObservedVm>> {
-        self.lock().vms.values().cloned().collect()
+        self.lock().vms.iter().cloned().collect()
     }
 
     /// The VMs that have a domain there.
     #[must_use]
     pub fn with_domain(&self) -> BTreeSet<VmId> {
         let inner = self.lock();
-        inner.vms.values().filter(|vm| vm.power.has_domain()).map(|vm| vm.vm).collect()
+        inner.vms.iter().filter(|vm| vm.power.has_domain()).map(|vm| vm.vm).collect()
     }
 
     #[must_use]
@@ -208,20 +218,20 @@ impl HostState {
             inner.facts = Some(Arc::new(facts));
         }
         if changes.full {
-            let listed: HashMap<VmId, ObservedVm> = changes.vms.into_iter().map(|vm| (vm.vm, vm)).collect();
-            news.gone = inner.vms.keys().filter(|vm| !listed.contains_key(vm)).copied().collect();
+            let listed: ById<ObservedVm> = changes.vms.into_iter().map(Arc::new).collect();
+            news.gone = inner.vms.ids().filter(|vm| listed.get(vm).is_none()).collect();
             news.domains = true;
-            inner.vms = listed.into_iter().map(|(id, vm)| (id, Arc::new(vm))).collect();
+            inner.vms = listed;
             let mut running = RunningVms::default();
-            inner.vms.values().for_each(|vm| running.change(None, Some(vm)));
+            inner.vms.iter().for_each(|vm| running.change(None, Some(vm)));
             inner.running = running;
-            news.changed = inner.vms.values().cloned().collect();
+            news.changed = inner.vms.iter().cloned().collect();
             news.others = true;
             return news;
         }
         for vm in changes.vms {
             let vm = Arc::new(vm);
-            let before = inner.vms.insert(vm.vm, Arc::clone(&vm));
+            let before = inner.vms.insert(Arc::clone(&vm));
             inner.running.change(before.as_deref(), Some(&vm));
             news.others |= before.is_none();
             news.domains |= before.is_some_and(|before| before.power.has_domain()) != vm.power.has_domain();

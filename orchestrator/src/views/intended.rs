@@ -14,7 +14,8 @@ use xenith_orchestrator_store::{Collection, CollectionWatch, Revision, StoreErro
 use xenith_orchestrator_types::pool::Pool;
 use xenith_orchestrator_types::vdi::Vdi;
 
-use super::known::{KnownVm, TagSets};
+use super::known::{KnownVm, Shares};
+use crate::by_id::{ById, HasId};
 use crate::db::Db;
 use crate::model::{HostRecord, VmRecord};
 
@@ -24,8 +25,8 @@ const PAGE: usize = 1000;
 /// What is intended, in memory: the records that every list and placement needs.
 #[derive(Debug, Default)]
 pub struct Intended {
-    pub(super) vms: HashMap<VmId, Arc<KnownVm>>,
-    pub(super) tag_sets: TagSets,
+    pub(super) vms: ById<KnownVm>,
+    pub(super) shares: Shares,
     /// How many VMs of a pool have a tag: whoever sees VMs by their tags sees their pools by it.
     pub(super) tagged: HashMap<Box<str>, HashMap<PoolId, usize>>,
     pub(super) of_host: HashMap<HostId, HashSet<VmId>>,
@@ -35,8 +36,16 @@ pub struct Intended {
     pub(super) moves: HashMap<HostId, u64>,
     pub(super) hosts: HashMap<HostId, Arc<HostRecord>>,
     pub(super) pools: HashMap<PoolId, Pool>,
-    pub(super) vdis: HashMap<VdiId, Arc<Vdi>>,
+    pub(super) vdis: ById<Vdi>,
     pub(super) of_sr: HashMap<SrId, HashSet<VdiId>>,
+}
+
+impl HasId for Vdi {
+    type Id = VdiId;
+
+    fn id(&self) -> VdiId {
+        self.id
+    }
 }
 
 /// What follows the store from where it was read.
@@ -106,7 +115,7 @@ impl Intended {
         }
         if let Some(vdi) = vdi {
             self.of_sr.entry(vdi.sr).or_default().insert(id);
-            self.vdis.insert(id, Arc::new(vdi));
+            self.vdis.insert(Arc::new(vdi));
         }
     }
 
@@ -118,12 +127,12 @@ impl Intended {
         {
             vms.remove(&vm);
         }
-        let after = record.map(|record| Arc::new(KnownVm::new(record, &mut self.tag_sets)));
+        let after = record.map(|record| Arc::new(KnownVm::new(vm, record, &mut self.shares)));
         self.count_tags(before.as_deref(), after.as_deref());
         self.note_company(vm, before.as_deref(), after.as_deref());
         if let Some(after) = after {
             self.of_host.entry(after.host).or_default().insert(vm);
-            self.vms.insert(vm, after);
+            self.vms.insert(after);
         }
         before
     }

@@ -2,6 +2,7 @@
 //! hundreds of thousands of them; a whole record in memory is four times as large, and is a read of the store away.
 
 use std::collections::{BTreeSet, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use time::OffsetDateTime;
@@ -9,11 +10,13 @@ use xenith_common_ids::{HostId, NetworkId, PoolId, SagaId, SnapshotId, VdiId, Vm
 use xenith_common_units::{MacAddr, MemoryMiB};
 use xenith_hypervisor_agent_types::PlatformKind;
 
+use crate::by_id::HasId;
 use crate::model::VmRecord;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct KnownVm {
+    pub id: VmId,
     pub name: Box<str>,
     pub description: Box<str>,
     pub tags: Arc<BTreeSet<String>>,
@@ -24,13 +27,22 @@ pub struct KnownVm {
     pub vcpus: u32,
     pub memory: MemoryMiB,
     pub disks: Box<[VdiId]>,
-    pub networks: Box<[NetworkId]>,
+    /// Of its NICs, in their order.
+    pub networks: Arc<Vec<NetworkId>>,
     /// Of its NICs, in their order.
     pub macs: Box<[MacAddr]>,
     /// Most have none.
     pub company: Option<Box<Company>>,
     pub fixed: Option<Fixed>,
     seldom: Option<Box<Seldom>>,
+}
+
+impl HasId for KnownVm {
+    type Id = VmId;
+
+    fn id(&self) -> VmId {
+        self.id
+    }
 }
 
 /// What few VMs have at a time.
@@ -99,37 +111,45 @@ impl Fixed {
     }
 }
 
-/// Sets of tags, each once: a fleet has a few dozen, however many VMs.
+/// Sets that many VMs have in common, each once: a fleet has a few dozen, however many VMs.
 #[derive(Debug, Default)]
-pub(super) struct TagSets {
-    sets: HashSet<Arc<BTreeSet<String>>>,
+struct Shared<T> {
+    sets: HashSet<Arc<T>>,
     /// How many there were when unused ones were dropped last.
     cleaned: usize,
 }
 
-impl TagSets {
-    fn share(&mut self, tags: BTreeSet<String>) -> Arc<BTreeSet<String>> {
-        if let Some(known) = self.sets.get(&tags) {
+impl<T: Eq + Hash> Shared<T> {
+    fn share(&mut self, set: T) -> Arc<T> {
+        if let Some(known) = self.sets.get(&set) {
             return Arc::clone(known);
         }
         if self.sets.len() >= 2 * self.cleaned.max(64) {
             self.sets.retain(|set| Arc::strong_count(set) > 1);
             self.cleaned = self.sets.len();
         }
-        let new = Arc::new(tags);
+        let new = Arc::new(set);
         self.sets.insert(Arc::clone(&new));
         new
     }
 }
 
+/// What VMs have in common.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    tags: Shared<BTreeSet<String>>,
+    networks: Shared<Vec<NetworkId>>,
+}
+
 impl KnownVm {
-    pub(super) fn new(record: VmRecord, sets: &mut TagSets) -> Self {
+    pub(super) fn new(id: VmId, record: VmRecord, shares: &mut Shares) -> Self {
         let (company, fixed, seldom) = (Company::of(&record), Fixed::of(&record), Seldom::of(&record));
         let spec = record.spec;
         Self {
+            id,
             name: spec.name.to_string().into(),
             description: record.description.into(),
-            tags: sets.share(record.tags),
+            tags: shares.tags.share(record.tags),
             pool: record.pool,
             host: record.host,
             created: record.created,
@@ -137,7 +157,7 @@ impl KnownVm {
             vcpus: spec.vcpus.online.get(),
             memory: spec.memory.target,
             disks: spec.disks.iter().map(|disk| disk.vdi).collect(),
-            networks: spec.nics.iter().map(|nic| nic.network).collect(),
+            networks: shares.networks.share(spec.nics.iter().map(|nic| nic.network).collect()),
             macs: spec.nics.iter().map(|nic| nic.mac).collect(),
             company,
             fixed,
@@ -187,7 +207,7 @@ mod tests {
     #[test]
     fn what_few_vms_have_takes_room_where_they_have_it() {
         let plain = VmRecord::new(small("web-1"), (PoolId::new(), HostId::new()));
-        let known = |record: &VmRecord| KnownVm::new(record.clone(), &mut TagSets::default());
+        let known = |record: &VmRecord| KnownVm::new(VmId::new(), record.clone(), &mut Shares::default());
         let told = |known: &KnownVm| (known.held_by(), known.standby_of(), known.snapshot(), known.medium());
         assert_eq!(told(&known(&plain)), (None, None, None, None));
         assert!(known(&plain).seldom.is_none());
@@ -201,7 +221,7 @@ mod tests {
     #[test]
     fn equal_sets_of_tags_are_one_and_unused_ones_go() {
         let set = |number: usize| BTreeSet::from(["prod".to_owned(), format!("n{number}")]);
-        let mut sets = TagSets::default();
+        let mut sets = Shared::default();
         let kept = sets.share(set(0));
         assert!(Arc::ptr_eq(&kept, &sets.share(set(0))));
         for number in 1..1000 {

@@ -52,7 +52,7 @@ impl Views {
     #[must_use]
     pub fn vms_where(&self, wanted: impl Fn(VmId, &KnownVm) -> bool) -> Vec<VmId> {
         let intended = self.intended();
-        intended.vms.iter().filter(|(vm, known)| wanted(**vm, known)).map(|(vm, _)| *vm).collect()
+        intended.vms.iter().filter(|known| wanted(known.id, known)).map(|known| known.id).collect()
     }
 
     /// The VMs with one of these tags, in any pool. Where nobody has one, nothing is looked at.
