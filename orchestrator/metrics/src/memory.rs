@@ -48,13 +48,13 @@ pub struct Due {
 impl Entry {
     fn record(&mut self, slot: u32, values: &[(Metric, f64)]) {
         let Some(minute) = self.minutes.open(slot) else { return };
-        minute.reserve(values.len());
         if values.iter().any(|(metric, _)| !self.columns.contains(metric)) {
             // Seldom, and all at once: they have no room for more.
             let new =
                 values.iter().map(|(metric, _)| *metric).filter(|metric| !self.columns.contains(metric));
             self.columns = self.columns.iter().copied().chain(new).collect();
         }
+        minute.widen(self.columns.len());
         for (metric, value) in values {
             if let Some(column) = self.columns.iter().position(|column| column == metric) {
                 minute.set(slot, column, encode(*value));

@@ -36,7 +36,7 @@ pub struct Minute {
     pub number: u32,
     state: State,
     /// By column.
-    columns: Vec<Slots>,
+    columns: Box<[Slots]>,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ impl Minute {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Self>() + self.columns.capacity() * size_of::<Slots>()
+        size_of::<Self>() + size_of_val(&*self.columns)
     }
 }
 
@@ -74,7 +74,7 @@ impl Minutes {
         let place = self.all.partition_point(|minute| minute.number < number);
         if self.all.get(place).is_none_or(|minute| minute.number != number) {
             self.all.reserve_exact(1);
-            self.all.insert(place, Minute { number, state: State::Changed, columns: Vec::new() });
+            self.all.insert(place, Minute { number, state: State::Changed, columns: Box::default() });
         }
         let minute = &mut self.all[place];
         minute.state = State::Changed;
@@ -133,16 +133,16 @@ impl Minutes {
 
 impl Minute {
     pub fn set(&mut self, slot: u32, column: usize, code: Code) {
-        if self.columns.len() <= column {
-            self.columns.reserve_exact(column + 1 - self.columns.len());
-            self.columns.resize(column + 1, [GAP; SLOTS as usize]);
-        }
+        self.widen(column + 1);
         self.columns[column][(slot % SLOTS) as usize] = code;
     }
 
-    /// Room for so many metrics.
-    pub fn reserve(&mut self, columns: usize) {
-        self.columns.reserve_exact(columns.saturating_sub(self.columns.len()));
+    /// At least so many metrics, new ones with nothing but gaps. Best all at once: there is no room for more.
+    pub fn widen(&mut self, columns: usize) {
+        if self.columns.len() < columns {
+            let new = std::iter::repeat_n([GAP; SLOTS as usize], columns - self.columns.len());
+            self.columns = self.columns.iter().copied().chain(new).collect();
+        }
     }
 }
 
