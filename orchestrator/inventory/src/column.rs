@@ -19,6 +19,7 @@ pub(crate) enum Column {
         codes: Vec<Box<[Code]>>,
         values: Dictionary,
     },
+    /// Ends at the last row that has one (see [`number_at`]): of some columns no row has.
     Numbers(Vec<u64>),
     Text(Box<TextColumn>),
     /// An age: another column knows it.
@@ -45,7 +46,6 @@ impl Column {
         let len = slot as usize + 1;
         match self {
             Self::Shared { codes, .. } if codes.len() < len => codes.resize(len, NO_CODE),
-            Self::Numbers(numbers) if numbers.len() < len => numbers.resize(len, NO_NUMBER),
             Self::Text(text) if sorted == Sorted::Now => text.add(slot),
             _ => {}
         }
@@ -80,6 +80,13 @@ impl Column {
                     Cell::Number(number) => number,
                     Cell::None | Cell::Text(_) | Cell::Texts(_) => NO_NUMBER,
                 };
+                let len = slot as usize + 1;
+                if numbers.len() < len {
+                    if number == NO_NUMBER {
+                        return false;
+                    }
+                    numbers.resize(len, NO_NUMBER);
+                }
                 std::mem::replace(&mut numbers[slot as usize], number) != number
             }
             (Self::Text(column), cell) => {
@@ -147,7 +154,7 @@ impl Column {
 
     pub fn number(&self, slot: u32) -> Option<u64> {
         match self {
-            Self::Numbers(numbers) => numbers.get(slot as usize).copied().filter(|n| *n != NO_NUMBER),
+            Self::Numbers(numbers) => Some(number_at(numbers, slot)).filter(|n| *n != NO_NUMBER),
             _ => None,
         }
     }
@@ -169,6 +176,11 @@ impl Column {
 /// Those of a row in [`Column::Labels`].
 pub(crate) fn labels(codes: &[Box<[Code]>], slot: u32) -> &[Code] {
     codes.get(slot as usize).map_or(&[][..], |codes| codes)
+}
+
+/// That of a row in [`Column::Numbers`].
+pub(crate) fn number_at(numbers: &[u64], slot: u32) -> u64 {
+    numbers.get(slot as usize).copied().unwrap_or(NO_NUMBER)
 }
 
 /// Whether the order of texts is kept with each change, or made once at the end of a load.
@@ -227,5 +239,20 @@ mod tests {
         assert_eq!(all(&column), ["", "prod", ""]);
         (0..3).for_each(|slot| column.remove(slot));
         assert_eq!(all(&column), ["", "", ""]);
+    }
+
+    #[test]
+    fn rows_without_a_number_take_no_room_and_have_none() {
+        let kind = ColumnKind::Number(crate::schema::Unit::Percent);
+        let spec = ColumnSpec { name: "cpu", kind, searched: Searched::No, help: "" };
+        let mut column = Column::new(&spec);
+        (0..3).for_each(|slot| column.add(slot, Sorted::Now));
+        assert!(!column.set(2, Cell::None, Sorted::Now));
+        assert_eq!(column.memory(), Column::new(&spec).memory());
+        assert!(column.set(1, Cell::Number(7), Sorted::Now) && !column.set(1, Cell::Number(7), Sorted::Now));
+        let all = |column: &Column| [0, 1, 2].map(|slot| column.number(slot));
+        assert_eq!(all(&column), [None, Some(7), None]);
+        (0..3).for_each(|slot| column.remove(slot));
+        assert_eq!(all(&column), [None, None, None]);
     }
 }

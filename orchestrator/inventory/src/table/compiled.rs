@@ -9,7 +9,7 @@ use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
 use super::Table;
 use crate::bits::Bits;
-use crate::column::{Column, NO_NUMBER, labels};
+use crate::column::{Column, NO_NUMBER, labels, number_at};
 use crate::dictionary::{Code, Dictionary, NO_CODE, fold};
 use crate::filter::{Bound, Filter, Term, Test};
 use crate::schema::{ColumnKind, MatchBy, Searched};
@@ -277,7 +277,7 @@ impl Compiled {
             Self::Numbers { column, from, to } => match table.column(*column) {
                 Column::Numbers(numbers) => {
                     let (from, to) = (*from, *to);
-                    Bits::collect(len, |slot| (from..=to).contains(&numbers[slot as usize]))
+                    Bits::collect(len, |slot| (from..=to).contains(&number_at(numbers, slot)))
                 }
                 _ => Bits::none(len),
             },
@@ -398,12 +398,12 @@ impl Compiled {
             Self::HasValue(column) => match table.column(*column) {
                 Column::Shared { codes, .. } => codes[slot as usize] != NO_CODE,
                 Column::Labels { codes, .. } => !labels(codes, slot).is_empty(),
-                Column::Numbers(numbers) => numbers[slot as usize] != NO_NUMBER,
+                Column::Numbers(numbers) => number_at(numbers, slot) != NO_NUMBER,
                 Column::Text(text) => text.has(slot),
                 Column::Derived => false,
             },
             Self::Numbers { column, from, to } => match table.column(*column) {
-                Column::Numbers(numbers) => (*from..=*to).contains(&numbers[slot as usize]),
+                Column::Numbers(numbers) => (*from..=*to).contains(&number_at(numbers, slot)),
                 _ => false,
             },
             Self::Part { column, finder, .. } => match table.column(*column) {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Table;
 use crate::bits::Bits;
-use crate::column::{Column, NO_NUMBER, labels};
+use crate::column::{Column, NO_NUMBER, labels, number_at};
 use crate::dictionary::{NO_CODE, fold};
 use crate::schema::ColumnKind;
 
@@ -171,8 +171,8 @@ impl<'a> Keys<'a> {
     fn of(&self, slot: u32) -> u64 {
         let rank = |ranks: &crate::dictionary::Ranks, code: u32| u64::from(ranks.of[code as usize]) * 2 + 1;
         match self {
-            Self::Numbers(numbers) => numbers[slot as usize],
-            Self::Ages(numbers) => match numbers[slot as usize] {
+            Self::Numbers(numbers) => number_at(numbers, slot),
+            Self::Ages(numbers) => match number_at(numbers, slot) {
                 NO_NUMBER => LAST,
                 number => LAST - 1 - number,
             },
