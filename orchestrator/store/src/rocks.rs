@@ -55,6 +55,8 @@ use crate::{
 pub struct RocksOptions {
     /// For blocks of tables read lately; memory in bytes.
     pub block_cache_bytes: usize,
+    /// For what was written lately, of one keyspace: there may be two of them, one on its way to the disk.
+    pub write_buffer_bytes: usize,
     /// How often it is looked whether there is space, still or again.
     pub space_probe_interval: Duration,
     /// Of what was committed lately, for watches: one that is further behind reads again. Memory in bytes.
@@ -67,6 +69,7 @@ impl Default for RocksOptions {
     fn default() -> Self {
         Self {
             block_cache_bytes: 64 << 20,
+            write_buffer_bytes: 32 << 20,
             space_probe_interval: Duration::from_secs(1),
             history_bytes: HISTORY_BYTES,
             keep_free_bytes: 1 << 30,

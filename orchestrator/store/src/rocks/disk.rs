@@ -136,7 +136,16 @@ fn family_options(store: &RocksOptions) -> Options {
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
     options.set_compression_type(DBCompressionType::Lz4);
-    options.set_write_buffer_size(32 << 20);
+    options.set_write_buffer_size(store.write_buffer_bytes);
+    // RocksDB counts these tables and not their bytes. Smaller ones must not bring the next level to be written more often,
+    // nor hold up writes sooner: these are its own numbers for buffers of 32 MiB.
+    let times = |number: usize| {
+        let tables = number * (32 << 20) / store.write_buffer_bytes.max(1);
+        i32::try_from(tables).unwrap_or(i32::MAX).max(2)
+    };
+    options.set_level_zero_file_num_compaction_trigger(times(4));
+    options.set_level_zero_slowdown_writes_trigger(times(20));
+    options.set_level_zero_stop_writes_trigger(times(36));
     // A compaction writes its result before it drops what that replaces: this bounds the room for it.
     options.set_target_file_size_base(16 << 20);
     options.set_max_compaction_bytes(128 << 20);
