@@ -61,6 +61,25 @@ impl Drop for Running {
     }
 }
 
+/// Logs a panic, and counts the task as long as it runs. Not an async function: that would hold the task twice, where it
+/// was captured and where it is awaited, and there are thousands of them, of some KiB each.
+fn supervised(
+    task: impl Future<Output = ()> + Send + 'static,
+    guard: Running,
+) -> impl Future<Output = ()> + Send + 'static {
+    AssertUnwindSafe(task).catch_unwind().map(move |outcome| {
+        if let Err(panic) = outcome {
+            let text = panic
+                .downcast_ref::<&str>()
+                .map(|s| (*s).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "no message".to_owned());
+            tracing::error!(task = guard.name, panic = text, "a background task panicked");
+        }
+        drop(guard);
+    })
+}
+
 impl TaskSet {
     #[must_use]
     pub fn new() -> Self {
@@ -100,19 +119,7 @@ impl TaskSet {
     pub fn spawn(&self, name: &str, task: impl Future<Output = ()> + Send + 'static) {
         let guard = Running::enter(name, &self.running);
         let span = tracing::info_span!("task", name);
-        let owned = name.to_owned();
-        let supervised = async move {
-            let _guard = guard;
-            if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
-                let text = panic
-                    .downcast_ref::<&str>()
-                    .map(|s| (*s).to_owned())
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_else(|| "no message".to_owned());
-                tracing::error!(task = owned, panic = text, "a background task panicked");
-            }
-        };
-        self.inside(|| self.tracker.spawn(supervised.instrument(span)));
+        self.inside(|| self.tracker.spawn(supervised(task, guard).instrument(span)));
     }
 
     /// Asks all tasks to end, without waiting.
@@ -150,6 +157,18 @@ mod tests {
         tasks.spawn("deaf", std::future::pending());
         let stragglers = tasks.shut_down(Duration::from_millis(20)).await.unwrap_err();
         assert_eq!(stragglers.0.get("deaf"), Some(&1));
+    }
+
+    #[test]
+    fn a_task_is_held_once() {
+        let large = async {
+            let held = [1_u8; 4000];
+            tokio::task::yield_now().await;
+            std::hint::black_box(&held);
+        };
+        let alone = size_of_val(&large);
+        let guard = Running::enter("large", &Arc::default());
+        assert!(alone >= 4000 && size_of_val(&supervised(large, guard)) < alone + 200);
     }
 
     #[test]

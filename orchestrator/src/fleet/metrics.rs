@@ -31,7 +31,7 @@ impl Follower {
         }
     }
 
-    async fn follow(self) {
+    async fn follow(&self) {
         let seed = u64::from_be_bytes(self.host.as_bytes()[8..].try_into().unwrap_or_default());
         let mut backoff = Backoff::new(LOOK, Duration::from_secs(60), seed);
         let mut rates = HostRates::new(self.host);
@@ -54,7 +54,8 @@ impl Follower {
         seen: &mut (String, u64),
         backoff: &mut Backoff,
     ) -> Option<AgentClientError> {
-        let stream = match self.client.metrics(&seen.0, seen.1).await {
+        // It waits for samples nearly always: the call takes room while it is made.
+        let stream = match Box::pin(self.client.metrics(&seen.0, seen.1)).await {
             Ok(stream) => stream,
             Err(error) => return Some(error),
         };

@@ -126,15 +126,17 @@ impl Watcher {
             detail: detail.to_owned(),
         };
         let version = env!("CARGO_PKG_VERSION");
-        let greeting = tokio::time::timeout(SILENCE, self.client.hello(self.fleet.epoch, version));
+        // It waits for news nearly always, and there is one for each host: calls take room while they are made.
+        let greeting = Box::pin(self.client.hello(self.fleet.epoch, version));
+        let greeting = tokio::time::timeout(SILENCE, greeting);
         let hello = match greeting.await {
             Ok(Ok(hello)) => hello,
             Ok(Err(error)) => return error,
             Err(_) => return unreachable("it does not answer"),
         };
-        self.note_sr(hello.local_sr).await;
+        Box::pin(self.note_sr(hello.local_sr)).await;
         self.state.greet(hello.agent_version, hello.local_sr, hello.facts);
-        let stream = match self.client.watch(&self.seen.0, self.seen.1).await {
+        let stream = match Box::pin(self.client.watch(&self.seen.0, self.seen.1)).await {
             Ok(stream) => stream,
             Err(error) => return error,
         };
@@ -162,7 +164,7 @@ impl Watcher {
             // tells nothing but lists is not asked for them without end.
             if is_list && !had_list {
                 had_list = true;
-                let rest = self.client.watch(&self.seen.0, self.seen.1);
+                let rest = Box::pin(self.client.watch(&self.seen.0, self.seen.1));
                 match tokio::time::timeout(SILENCE, rest).await {
                     Ok(Ok(rest)) => stream.set(rest),
                     Ok(Err(error)) => return error,
