@@ -1,6 +1,6 @@
 //! What one watcher heard last.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use xenith_common_ids::{SrId, VmId};
 use xenith_hypervisor_agent_api::Changes;
-use xenith_hypervisor_agent_types::{HostFacts, ObservedVm, SrSpace};
+use xenith_hypervisor_agent_types::{GuestData, HostFacts, ObservedVm, SrSpace};
 
 use crate::by_id::{ById, HasId};
 
@@ -31,6 +31,8 @@ struct Inner {
     silent_since: Instant,
     facts: Option<Arc<HostFacts>>,
     vms: ById<ObservedVm>,
+    /// What their guests wrote, each once: most guests of a host are of a few systems.
+    written: HashSet<GuestData>,
     running: RunningVms,
     agent_version: Option<String>,
     local_sr: Option<SrId>,
@@ -74,6 +76,20 @@ impl HasId for ObservedVm {
     }
 }
 
+impl Inner {
+    /// A guest writes the same as others there: it is kept once.
+    fn share_written(&mut self, data: &mut GuestData) {
+        if let Some(known) = self.written.get(data) {
+            data.clone_from(known);
+            return;
+        }
+        if self.written.len() > self.vms.len() {
+            self.written.retain(GuestData::is_shared);
+        }
+        self.written.insert(data.clone());
+    }
+}
+
 /// Read by many, written by the watcher only.
 #[derive(Debug)]
 pub struct HostState(Mutex<Inner>);
@@ -98,6 +114,7 @@ impl Default for HostState {
             silent_since: Instant::now(),
             facts: None,
             vms: ById::default(),
+            written: HashSet::new(),
             running: RunningVms::default(),
             agent_version: None,
             local_sr: None,
@@ -210,9 +227,10 @@ impl HostState {
         inner.last_heard = Some(OffsetDateTime::now_utc());
     }
 
-    pub(super) fn apply(&self, changes: Changes) -> News {
+    pub(super) fn apply(&self, mut changes: Changes) -> News {
         let mut news = News::default();
         let mut inner = self.lock();
+        changes.vms.iter_mut().for_each(|vm| inner.share_written(&mut vm.guest.data));
         inner.last_heard = Some(OffsetDateTime::now_utc());
         if let Some(facts) = changes.host {
             inner.facts = Some(Arc::new(facts));
@@ -260,7 +278,7 @@ impl HostState {
 mod tests {
     use super::*;
     use xenith_common_ids::Generation;
-    use xenith_hypervisor_agent_types::{Power, test_support};
+    use xenith_hypervisor_agent_types::{GuestFacts, Power, test_support};
 
     fn told(vm: ObservedVm) -> Changes {
         Changes { vms: vec![vm], ..nothing() }
@@ -313,6 +331,29 @@ mod tests {
         }
         assert!(state.apply(Changes { gone: vec![vm.vm], ..nothing() }).domains);
         assert_eq!(state.with_domain(), BTreeSet::new());
+    }
+
+    #[test]
+    fn what_guests_write_alike_is_kept_once_and_goes_with_the_last() {
+        let writing = |vm: ObservedVm, kernel: &str| {
+            let data = [("os_distro", "debian"), ("os_uname", kernel)].into_iter().collect();
+            ObservedVm { guest: GuestFacts { data, ..vm.guest.clone() }, ..vm }
+        };
+        let (web, db, state) = (observed(), observed(), HostState::default());
+        let kinds = || state.lock().written.len();
+        let vms = vec![writing(web.clone(), "6.1"), writing(db.clone(), "6.1")];
+        state.apply(Changes { full: true, vms, ..nothing() });
+        assert_eq!(kinds(), 1);
+        for kernel in 2..50 {
+            let kernel = format!("6.{kernel}");
+            state.apply(told(writing(web.clone(), &kernel)));
+            let data = |vm: VmId| state.vm(vm).unwrap().guest.data.clone();
+            assert_eq!(
+                (data(web.vm).get("os_uname"), data(db.vm).get("os_uname")),
+                (Some(&*kernel), Some("6.1"))
+            );
+            assert!(kinds() <= 4, "{} are kept of two guests", kinds());
+        }
     }
 
     #[test]
