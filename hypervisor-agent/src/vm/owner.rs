@@ -348,7 +348,11 @@ impl Owner {
     async fn forget(&mut self) -> Result<(), Fault> {
         if !matches!(self.settled, Settled::Stopped { .. }) {
             let now = state::power(&self.settled, None);
-            return Err(Fault::new(FaultReason::WrongState, format_args!("the VM is {now}; stop it first")));
+            let first = match self.settled {
+                Settled::Suspended => "discard its saved memory first: xenith vm power-off --discard-memory",
+                _ => "stop it first",
+            };
+            return Err(Fault::new(FaultReason::WrongState, format_args!("the VM is {now}; {first}")));
         }
         self.shared.driver.forget(self.vm()).await?;
         self.forgotten = true;

@@ -231,7 +231,7 @@ pub fn decide(
             up_already(*incarnation, *up)
         }
         (VmAction::Start { .. }, Settled::Suspended) => {
-            denied("stopped; resume it, or discard its saved memory")
+            denied("stopped; resume it, or discard its saved memory: xenith vm power-off --discard-memory")
         }
         (VmAction::Resume { incarnation }, Settled::Suspended) => {
             Decision::Begin(Activity::Resuming(*incarnation))
@@ -383,7 +383,8 @@ fn revert(settled: &Settled, incarnation: IncarnationId, part: RevertPart) -> De
     let begun = match settled {
         Settled::Up(up) => return up_already(incarnation, *up),
         Settled::Suspended => {
-            let needs = "stopped; discard its saved memory, or resume it and shut it down";
+            let needs = "stopped; resume it and shut it down, or discard its saved memory: \
+                         xenith vm power-off --discard-memory";
             return Decision::Denied(Denied::WrongState { now: power(settled, None), needs });
         }
         Settled::Stopped { last } => start_again(incarnation, *last),

@@ -191,6 +191,26 @@ async fn an_image_that_was_resumed_is_never_resumed_again() {
     assert!(!image.exists());
 }
 
+/// Between the record and the image.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_while_saved_memory_is_discarded() {
+    let mut lab = Lab::new().await;
+    let vm = lab.running("v").await.vm;
+    lab.done(vm, VmAction::Suspend).await;
+    let image = lab.config.state.join("suspended").join(format!("{vm}.image"));
+    let copy = std::fs::read(&image).unwrap();
+    lab.done(vm, VmAction::DiscardSuspended).await;
+    lab.kill().await;
+    std::fs::write(&image, copy).unwrap();
+    lab.start().await;
+    assert_eq!(lab.look(vm).await.unwrap().power, Power::Stopped);
+    assert!(!image.exists());
+    // By who did not hear the answer.
+    assert_eq!(lab.done(vm, VmAction::DiscardSuspended).await.power, Power::Stopped);
+    assert_eq!(lab.refused(vm, resume()).await, FaultReason::WrongState);
+    lab.done(vm, start()).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guest_is_resumed_as_what_it_was_suspended_as() {
     let lab = Lab::new().await;

@@ -154,8 +154,8 @@ noun! {
         Shutdown = fn shutdown(ShutdownVm) -> TaskStarted, Operate, Plannable;
         /// Asks the guest to reboot.
         Reboot = fn reboot(ShutdownVm) -> TaskStarted, Operate, Plannable;
-        /// Ends a VM at once, like pulling its plug.
-        PowerOff = fn power_off(VmRef) -> TaskStarted, Operate, Plannable;
+        /// Ends a VM at once, like pulling its plug; of one that is suspended, discards the saved memory where asked.
+        PowerOff = fn power_off(PowerOffVm) -> TaskStarted, Operate, Plannable;
         /// Stops a VM's virtual CPUs.
         Pause = fn pause(VmRef) -> TaskStarted, Operate, Plannable;
         /// Lets a paused VM run.

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::json;
 use xenith_common_ids::{IncarnationId, SagaId, VmId};
-use xenith_hypervisor_agent_types::{CdDrive, ObservedVm};
+use xenith_hypervisor_agent_types::{CdDrive, ObservedVm, Power, VmName};
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::vm::VmApi;
 use xenith_orchestrator_inventory::PageRequest;
@@ -14,8 +14,8 @@ use xenith_orchestrator_types::network::{NicChange, NicSettings};
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
     BulkResult, BulkVms, CdInsertion, CloneVm, CompleteFilter, Completion, CreateVm, DeleteVm,
-    DiskAttachment, DiskDetachment, MigrateVm, NicAttachment, NicDetachment, PlaceVm, Placement, ShutdownVm,
-    StartVm, UpdateVm, Vm, VmCount, VmRef, VmRow,
+    DiskAttachment, DiskDetachment, MigrateVm, NicAttachment, NicDetachment, PlaceVm, Placement, PowerOffVm,
+    ShutdownVm, StartVm, UpdateVm, Vm, VmCount, VmRef, VmRow,
 };
 use xenith_orchestrator_types::{ApiError, ListRequest, Page, Permission, Reason};
 
@@ -30,7 +30,7 @@ use crate::errors::store_error;
 use crate::model::VmRecord;
 use crate::records;
 use crate::sagas::NewVdi;
-use crate::sagas::vm_act::{Act, Params as ActParams, VmAct};
+use crate::sagas::vm_act::{Act, Params as ActParams, VmAct, memory_is_saved};
 use crate::sagas::vm_create::{Params as CreateParams, VmCreate};
 use crate::sagas::vm_delete::{Params as DeleteParams, VmDelete};
 use crate::sagas::vm_update::{Params as UpdateParams, VmUpdate};
@@ -86,6 +86,24 @@ fn api_vm(id: VmId, record: &VmRecord, observed: Option<ObservedVm>, power: &str
     }
 }
 
+/// What a plan says.
+const LOST_WITH_MEMORY: &str =
+    "the memory that is saved of it, if it is suspended: it boots as after a power cut";
+
+fn title(act: Act, name: &VmName) -> String {
+    match act {
+        Act::Start { .. } => format!("Start {name}"),
+        Act::Resume { .. } => format!("Resume {name}"),
+        Act::Shutdown { .. } => format!("Shut down {name}"),
+        Act::Reboot { .. } => format!("Reboot {name}"),
+        Act::PowerOff => format!("Power off {name}"),
+        Act::PowerOffAndDiscard => format!("Power off {name} and discard its saved memory"),
+        Act::Pause => format!("Pause {name}"),
+        Act::Unpause => format!("Unpause {name}"),
+        Act::Suspend => format!("Suspend {name}"),
+    }
+}
+
 /// One change of a definition on its way to a saga.
 pub(super) struct Update {
     pub record: Record<VmId, VmRecord>,
@@ -115,21 +133,14 @@ impl App {
         let found = self.find_vm(call, reference, Permission::Operate).await?;
         let record = &found.value;
         // One that stands by may still run: its host was away when it was replaced.
-        if matches!(act, Act::Shutdown { .. } | Act::PowerOff) {
+        if matches!(act, Act::Shutdown { .. } | Act::PowerOff | Act::PowerOffAndDiscard) {
             unheld(record)?
         } else {
             free(record)?
         }
-        let verb = match act {
-            Act::Start { .. } => "Start",
-            Act::Resume { .. } => "Resume",
-            Act::Shutdown { .. } => "Shut down",
-            Act::Reboot { .. } => "Reboot",
-            Act::PowerOff => "Power off",
-            Act::Pause => "Pause",
-            Act::Unpause => "Unpause",
-            Act::Suspend => "Suspend",
-        };
+        if act == Act::PowerOff {
+            self.nothing_is_saved(&found)?;
+        }
         let starts = matches!(act, Act::Start { .. } | Act::Resume { .. });
         if starts && record.protection.start {
             return Err(protected(record, "start"));
@@ -137,9 +148,13 @@ impl App {
         if starts {
             self.may_start_on(call, record.host).await?;
         }
-        let title = format!("{verb} {}", record.spec.name);
+        let title = title(act, &record.spec.name);
         if call.dry_run {
-            return Err(call.planned(json!({ "title": title, "host": record.host, "act": act })));
+            let mut plan = json!({ "title": title, "host": record.host, "act": act });
+            if act == Act::PowerOffAndDiscard {
+                plan["lost"] = json!([LOST_WITH_MEMORY]);
+            }
+            return Err(call.planned(plan));
         }
         if starts {
             self.promise(record.host, record.spec.memory.target.mib());
@@ -354,8 +369,9 @@ impl VmApi for App {
         self.act(call, &request.vm, Act::Reboot { deadline_s, force: request.force }, "vm.reboot").await
     }
 
-    async fn power_off(&self, call: &Call, request: VmRef) -> Result<TaskStarted, ApiError> {
-        self.act(call, &request.vm, Act::PowerOff, "vm.power_off").await
+    async fn power_off(&self, call: &Call, request: PowerOffVm) -> Result<TaskStarted, ApiError> {
+        let act = if request.discard_memory { Act::PowerOffAndDiscard } else { Act::PowerOff };
+        self.act(call, &request.vm, act, "vm.power_off").await
     }
 
     async fn pause(&self, call: &Call, request: VmRef) -> Result<TaskStarted, ApiError> {
@@ -474,6 +490,16 @@ pub(super) enum Fate {
 }
 
 impl App {
+    /// Refuses a VM that is suspended: what its guest has in memory goes only when somebody says so.
+    fn nothing_is_saved(&self, found: &Record<VmId, VmRecord>) -> Result<(), ApiError> {
+        match self.fleet.vm(found.key) {
+            Some((_, observed)) if observed.power == Power::Suspended => {
+                Err(ApiError::new(Reason::WrongState, memory_is_saved(&found.value.spec.name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The caller has checked that it may go.
     pub(super) async fn delete_vm(
         &self,
@@ -489,6 +515,7 @@ impl App {
             let message = format_args!("{name} is {}; shut it down or power it off first", observed.power);
             return Err(ApiError::new(Reason::WrongState, message));
         }
+        self.nothing_is_saved(found)?;
         let mut vdis = Vec::new();
         for disk in record.spec.disks.iter().filter(|_| fate == Fate::Deleted) {
             if let Some(vdi) = self.db.vdis.get(&disk.vdi).await.map_err(|e| store_error(&e))? {

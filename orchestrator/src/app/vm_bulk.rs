@@ -83,6 +83,7 @@ impl App {
             BulkAction::Resume => Act::Resume { incarnation: IncarnationId::new() },
             BulkAction::Shutdown => Act::Shutdown { deadline_s, force },
             BulkAction::Reboot => Act::Reboot { deadline_s, force },
+            BulkAction::PowerOff if request.discard_memory => Act::PowerOffAndDiscard,
             BulkAction::PowerOff => Act::PowerOff,
             BulkAction::Pause => Act::Pause,
             BulkAction::Unpause => Act::Unpause,

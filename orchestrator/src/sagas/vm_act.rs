@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use xenith_common_ids::{HostId, IncarnationId, OperationId, VdiId, VmId};
-use xenith_hypervisor_agent_api::{Command, ShutdownKind, VmAction};
+use xenith_hypervisor_agent_api::{Command, CommandResult, ShutdownKind, VmAction};
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::{DiskAccess, FaultReason, ObservedVm, Power, VmSpec};
 use xenith_orchestrator_saga::{Saga, Step, StepCtx, StepError};
@@ -43,6 +43,8 @@ pub enum Act {
         force: bool,
     },
     PowerOff,
+    /// Also of one that is suspended, whose saved memory is lost.
+    PowerOffAndDiscard,
     Pause,
     Unpause,
     Suspend,
@@ -72,7 +74,11 @@ impl Saga for VmAct {
                 let name = if matches!(params.act, Act::Reboot { .. }) { "reboot" } else { "shutdown" };
                 steps.push(Step::new(name, act).retry(AGENT_RETURNS).deadline(deadline));
             }
-            Act::PowerOff => steps.push(Step::new("power_off", act)),
+            Act::PowerOff => steps.push(Step::new("power_off", power_off_only)),
+            Act::PowerOffAndDiscard => {
+                steps.push(Step::new("power_off", power_off).retry(AGENT_RETURNS));
+                steps.push(Step::new("discard", act).retry(AGENT_RETURNS));
+            }
             Act::Pause => steps.push(Step::new("pause", act)),
             Act::Unpause => steps.push(Step::new("unpause", act)),
             Act::Suspend => {
@@ -164,6 +170,7 @@ fn action(act: Act) -> (VmAction, bool) {
         Act::Shutdown { deadline_s, force } => (shutdown(ShutdownKind::PowerOff, deadline_s), force),
         Act::Reboot { deadline_s, force } => (shutdown(ShutdownKind::Reboot, deadline_s), force),
         Act::PowerOff => (VmAction::Destroy, false),
+        Act::PowerOffAndDiscard => (VmAction::DiscardSuspended, false),
         Act::Pause => (VmAction::Pause, false),
         Act::Unpause => (VmAction::Unpause, false),
         Act::Suspend => (VmAction::Suspend, false),
@@ -173,6 +180,25 @@ fn action(act: Act) -> (VmAction, bool) {
 async fn power_off(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
     let Params { vm, host, .. } = ctx.params();
     saga.0.tell_vm(ctx, *host, *vm, VmAction::Destroy).await.map(|_| ())
+}
+
+/// Its host may not have been heard when this was asked: a VM of which memory is saved is not said to be off.
+async fn power_off_only(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
+    let Params { vm, host, spec, .. } = ctx.params();
+    match saga.0.tell_vm(ctx, *host, *vm, VmAction::Destroy).await? {
+        CommandResult::Vm(seen) if seen.power == Power::Suspended => {
+            Err(StepError::permanent(memory_is_saved(&spec.name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Why a VM that is suspended is neither powered off nor deleted, and the way out.
+pub(crate) fn memory_is_saved(name: impl std::fmt::Display) -> String {
+    format!(
+        "{name} is suspended, and its memory is saved on its host's disk; resume it, or power it off with the loss of \
+         that memory: xenith vm power-off {name} --discard-memory"
+    )
 }
 
 /// The command is done; waits a moment until that is heard, so that who waited for the task and
@@ -186,6 +212,9 @@ async fn observe(saga: &VmAct, ctx: &StepCtx<VmAct>) -> Result<(), StepError> {
             Act::Pause => power == Some(Power::Paused),
             Act::Suspend => power == Some(Power::Suspended),
             Act::Shutdown { .. } | Act::PowerOff => !power.is_some_and(Power::has_domain),
+            Act::PowerOffAndDiscard => {
+                power != Some(Power::Suspended) && !power.is_some_and(Power::has_domain)
+            }
             Act::Reboot { .. } => true,
         }
     };
@@ -231,6 +260,7 @@ mod tests {
             ("reboot", Act::Reboot { deadline_s: 1, force: true }),
             ("suspend", Act::Suspend),
             ("resume", Act::Resume { incarnation }),
+            ("discard", Act::PowerOffAndDiscard),
         ];
         for (name, act) in patient {
             let steps = steps(act);

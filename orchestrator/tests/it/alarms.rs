@@ -9,7 +9,7 @@ use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_orchestrator_api::{Method, alarm, alarm_rule, event, mail, user, vm};
 use xenith_orchestrator_types::alarm::Alarm;
 use xenith_orchestrator_types::event::{Event, ListEvents};
-use xenith_orchestrator_types::vm::VmRef;
+use xenith_orchestrator_types::vm::PowerOffVm;
 use xenith_orchestrator_types::{Empty, ListRequest, Reason};
 
 use crate::harness::{Installation, api_error, small, until};
@@ -200,7 +200,7 @@ async fn who_sees_one_vm_sees_its_alarms_only() {
     assert_eq!(api_error(again).reason(), Reason::Conflict);
 
     // What a filter lets through no more is watched no more, once hosts were heard; a VM that is off says nothing.
-    installation.run::<vm::PowerOff>(&VmRef { vm: "db-1".into() }).await;
+    installation.run::<vm::PowerOff>(&PowerOffVm { vm: "db-1".into(), discard_memory: false }).await;
     assert_eq!(alarms(&installation).await.len(), 2, "silence is no good news");
     installation.stop().await;
 }

@@ -11,7 +11,7 @@ use xenith_orchestrator_types::console::{
 use xenith_orchestrator_types::host::HostStatus;
 use xenith_orchestrator_types::token::{CreateToken, TokenRef};
 use xenith_orchestrator_types::user::CreateUser;
-use xenith_orchestrator_types::vm::{CreateVm, ShutdownVm, VmRef};
+use xenith_orchestrator_types::vm::{CreateVm, PowerOffVm, ShutdownVm};
 use xenith_orchestrator_types::{Binding, Reason, Role, Scope};
 
 use crate::harness::{EMPTY, Installation, PATIENCE, api_error, small};
@@ -164,7 +164,7 @@ async fn a_reboot_is_seen_and_an_end_is_told() {
     let reboot = ShutdownVm { vm: "web".into(), deadline_s: 30, force: false };
     installation.run::<vm::Reboot>(&reboot).await;
     read_until(&mut console, BOOT_TEXT).await;
-    let off = VmRef { vm: "web".into() };
+    let off = PowerOffVm { vm: "web".into(), discard_memory: false };
     installation.run::<vm::PowerOff>(&off).await;
     read_until(&mut console, "the guest has ended").await;
     let refused = api_error(installation.admin.call::<console::Vm>(&serial("web")).await);

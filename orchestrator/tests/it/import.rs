@@ -13,7 +13,7 @@ use xenith_orchestrator_types::import::{
     ConnectSource, CutOverImport, Import, ImportPhase, ImportRef, LookAtSource, NetworkMapping,
     PrepareImport, SourceRef, SourceVm, StartImport, StorageMapping,
 };
-use xenith_orchestrator_types::vm::{StartVm, VmRef};
+use xenith_orchestrator_types::vm::{PowerOffVm, StartVm, VmRef};
 use xenith_orchestrator_types::wave::{
     CreateWave, PlanImports, Wave, WaveCaps, WaveOptions, WaveRef, WaveStatus, WaveStep,
 };
@@ -211,7 +211,7 @@ async fn a_running_vm_moves_and_can_go_back() {
     let back = ImportRef { import: "web-1".into() };
     let runs = api_error(installation.admin.call::<import::RollBack>(&back).await);
     assert_eq!(runs.reason(), Reason::WrongState, "{runs}");
-    installation.run::<vm::PowerOff>(&VmRef { vm: "web-1".into() }).await;
+    installation.run::<vm::PowerOff>(&PowerOffVm { vm: "web-1".into(), discard_memory: false }).await;
     // Nobody knows whether it runs there.
     installation.hosts[0].stop_agent().await;
     installation.wait_host("xen1", HostStatus::Unknown).await;

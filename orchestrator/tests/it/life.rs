@@ -11,7 +11,7 @@ use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::host::HostMaintenance;
 use xenith_orchestrator_types::task::{TaskRef, TaskStatus};
 use xenith_orchestrator_types::vm::{
-    DeleteVm, DiskAttachment, DiskDetachment, NewDisk, ShutdownVm, StartVm, UpdateVm, VmRef,
+    DeleteVm, DiskAttachment, DiskDetachment, NewDisk, PowerOffVm, ShutdownVm, StartVm, UpdateVm, VmRef,
 };
 
 use crate::harness::{EMPTY, Installation, api_error, small, until};
@@ -202,7 +202,8 @@ async fn a_vm_that_is_started_again_runs_on() {
     assert!(said.contains("runs already"), "{said}");
     assert_eq!(all.hosts[0].sim.calls(Operation::Destroy), ended, "nobody asked for it to be powered off");
     assert_eq!(run_of(&all).await, Some(run));
-    assert_eq!(all.run::<vm::PowerOff>(&named("web-1")).await.status, TaskStatus::Done, "it is free");
+    let off = PowerOffVm { vm: "web-1".into(), discard_memory: false };
+    assert_eq!(all.run::<vm::PowerOff>(&off).await.status, TaskStatus::Done, "it is free");
     all.stop().await;
 }
 

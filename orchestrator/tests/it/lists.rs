@@ -8,7 +8,7 @@ use xenith_orchestrator_api::{InventoryChange, Method, WatchRows, host, vdi, vm}
 use xenith_orchestrator_client::{HostChanges, Subscription, Update, VdiChanges, VmChanges, Watch};
 use xenith_orchestrator_types::host::{HostMaintenance, HostStatus};
 use xenith_orchestrator_types::vdi::{CreateVdi, VdiRef};
-use xenith_orchestrator_types::vm::{CompleteFilter, VmRef, VmRow};
+use xenith_orchestrator_types::vm::{CompleteFilter, PowerOffVm, VmRow};
 use xenith_orchestrator_types::{ListRequest, Page, Reason};
 
 use crate::harness::{Installation, PATIENCE, api_error, small, until};
@@ -196,7 +196,7 @@ async fn vms_are_counted_completed_and_followed() {
         known.len() == 1 && known.values().all(|vm| vm.name == "web-1" && vm.power == power)
     };
     follow::<VmChanges, _, _>(&mut vms, &mut known, |known| only(known, Power::Running)).await;
-    all.run::<vm::PowerOff>(&VmRef { vm: "web-1".into() }).await;
+    all.run::<vm::PowerOff>(&PowerOffVm { vm: "web-1".into(), discard_memory: false }).await;
     follow::<VmChanges, _, _>(&mut vms, &mut known, |known| only(known, Power::Stopped)).await;
     // It no longer passes, so it is taken back.
     let update = serde_json::from_value(serde_json::json!({ "vm": "web-1", "tags": [] })).unwrap();

@@ -64,6 +64,7 @@ mod skew;
 mod sleeping_hosts;
 mod standbys;
 mod surface;
+mod suspended;
 mod upgrades;
 #[path = "../../../vmware-import/tests/it/vcsim.rs"]
 mod vcsim;

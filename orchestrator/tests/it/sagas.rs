@@ -45,6 +45,7 @@ sagas! {
     pause: "vm_act" after started() => on_web("vm.pause"), guest_decides();
     unpause: "vm_act" after then(started(), "vm.pause") => on_web("vm.unpause"), guest_decides();
     suspend: "vm_act" after started() => on_web("vm.suspend"), guest_decides();
+    discard: "vm_act" after then(started(), "vm.suspend") => with(on_web("vm.power_off"), "discard_memory", json!(true)), guest_decides();
     resume: "vm_act" after then(started(), "vm.suspend") => on_web("vm.resume"), guest_decides();
     rename: "vm_update" after vec![web()] => with(on_web("vm.update"), "name", json!("web-2"));
     attach_disk: "vm_update" after started() => with(on_web("vm.attach_disk"), "disk", json!({ "size": 1 << 20 }));

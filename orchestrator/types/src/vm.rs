@@ -304,6 +304,9 @@ pub struct BulkVms {
     /// Of a shutdown or reboot: power off who did not answer in time.
     #[serde(default)]
     pub force: bool,
+    /// Of a power-off: those that are suspended too, whose saved memory is lost.
+    #[serde(default)]
+    pub discard_memory: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -349,6 +352,16 @@ pub struct ShutdownVm {
     /// Power it off when it did not answer in time.
     #[serde(default)]
     pub force: bool,
+}
+
+/// Ends a VM at once.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PowerOffVm {
+    pub vm: Reference,
+    /// Also one that is suspended: the memory that was saved of it is lost. Without this, it is refused.
+    #[serde(default)]
+    pub discard_memory: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

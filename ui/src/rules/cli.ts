@@ -16,7 +16,7 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'vm.start': { bare: ['vm'] },
   'vm.shutdown': { bare: ['vm'], flags: ['force'] },
   'vm.reboot': { bare: ['vm'], flags: ['force'] },
-  'vm.power_off': { bare: ['vm'] },
+  'vm.power_off': { bare: ['vm'], flags: ['discard_memory'] },
   'vm.pause': { bare: ['vm'] },
   'vm.unpause': { bare: ['vm'] },
   'vm.suspend': { bare: ['vm'] },

@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import type { Binding, MethodName, Power, User } from '../api/generated';
 import { cliLine, quote, rpcLines, SHAPES } from './cli';
 import { mayNot } from './may';
-import { VM_VERBS, vmCannot, vmCannotChange, vmCannotMove, type VmVerb } from './vm';
+import { VM_VERBS, verbLabel, verbParams, vmCannot, vmCannotChange, vmCannotMove, type VerbInfo, type VmVerb } from './vm';
 
 const user = (...bindings: Binding[]): User => ({ id: 'u', name: 'dora', bindings, disabled: false, created: '' });
 const everywhere = (role: Binding['role']) => user({ role, scope: { kind: 'all' } });
@@ -42,7 +42,7 @@ describe('what a VM can', () => {
     crashed: ['vm.start', 'vm.power_off', 'vm.delete'],
     running: ['vm.shutdown', 'vm.reboot', 'vm.pause', 'vm.suspend', 'vm.power_off'],
     paused: ['vm.unpause', 'vm.power_off'],
-    suspended: ['vm.resume', 'vm.delete'],
+    suspended: ['vm.resume', 'vm.power_off'],
     starting: ['vm.power_off'],
     stopping: ['vm.power_off'],
     suspending: ['vm.power_off'],
@@ -52,6 +52,15 @@ describe('what a VM can', () => {
   it.each(Object.entries(able))('when it is %s', (power, verbs) => {
     const can = VM_VERBS.filter(({ method }) => !vmCannot(everywhere('operator'), method, { power: power as Power, managed: true }));
     expect(can.map(({ method }) => method).sort()).toEqual([...verbs].sort());
+  });
+
+  it('loses saved memory by a verb of that name only', () => {
+    const off = VM_VERBS.find(({ method }) => method === 'vm.power_off') as VerbInfo;
+    expect(verbLabel(off, 'running')).toBe('Power off');
+    expect(verbParams('vm.power_off', { id: 'v', power: 'running' })).toEqual({ vm: 'v' });
+    expect(verbLabel(off, 'suspended')).toBe('Discard the saved memory');
+    expect(verbParams('vm.power_off', { id: 'v', power: 'suspended' })).toEqual({ vm: 'v', discard_memory: true });
+    expect(verbParams('vm.resume', { id: 'v', power: 'suspended' })).toEqual({ vm: 'v' });
   });
 
   it('is not offered what it is protected from', () => {
@@ -88,6 +97,7 @@ describe('the command line', () => {
   it.each<[MethodName, object, string]>([
     ['vm.start', { vm: 'web-1' }, 'xenith vm start web-1'],
     ['vm.power_off', { vm: 'web 1' }, "xenith vm power-off 'web 1'"],
+    ['vm.power_off', { vm: 'web-1', discard_memory: true }, 'xenith vm power-off web-1 --discard-memory'],
     ['vm.delete', { vm: 'web-1', keep_disks: true }, 'xenith vm delete web-1 --keep-disks'],
     ['vm.detach_disk', { device: 'xvdb', vm: 'web-1' }, 'xenith vm detach-disk web-1 xvdb'],
     ['vm.migrate', { vm: 'web-1', host: 'xen2', move_disks: true }, 'xenith vm migrate web-1 --host xen2 --move-disks'],

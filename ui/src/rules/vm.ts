@@ -40,15 +40,16 @@ const HAS_DOMAIN: Power[] = ['running', 'paused', 'starting', 'stopping', 'suspe
 function powerForbids(method: VmVerb, power: Power): string | undefined {
   if (power === 'unknown') return msg('Its host is not heard: nothing is known about this VM now.');
   if (method === 'vm.delete') {
+    if (power === 'suspended') return msg('It is suspended: resume it, or discard its saved memory first.');
     return HAS_DOMAIN.includes(power) ? msg('Shut it down or power it off first.') : undefined;
   }
   if (method === 'vm.power_off') {
-    return ['stopped', 'suspended'].includes(power) ? msg('It does not run.') : undefined;
+    return power === 'stopped' ? msg('It does not run.') : undefined;
   }
   if (BUSY.includes(power)) return msg('It is changing its state; wait until that is done.');
   switch (method) {
     case 'vm.start':
-      if (power === 'suspended') return msg('It is suspended: resume it.');
+      if (power === 'suspended') return msg('It is suspended: resume it, or discard its saved memory first.');
       return ['running', 'paused'].includes(power) ? msg('It runs already.') : undefined;
     case 'vm.resume':
       return power === 'suspended' ? undefined : msg('It is not suspended.');
@@ -88,9 +89,15 @@ export function vmCannotChange(user: User, method: MethodName, vm: { managed: bo
   return mayNot(user, method, place) ?? standbyForbids(method, vm.standby_of);
 }
 
+/** Of one that is suspended, a power-off ends nothing and loses what was saved. */
+export const discards = (method: VmVerb, power: Power) => method === 'vm.power_off' && power === 'suspended';
+
+/** What the verb is called for this VM. One that loses saved memory has a name of its own, also where many are chosen. */
+export const verbLabel = ({ method, label }: VerbInfo, power: Power) => (discards(method, power) ? msg('Discard the saved memory') : label);
+
 /** Params of a verb for one VM, named by its id so that a renamed one is still meant. */
-export function verbParams(_method: VmVerb, vm: Pick<VmRow, 'id'>, more: object = {}) {
-  return { vm: vm.id, ...more } as { vm: string };
+export function verbParams(method: VmVerb, vm: Pick<VmRow, 'id' | 'power'>) {
+  return { vm: vm.id, ...(discards(method, vm.power) ? { discard_memory: true } : {}) } as { vm: string };
 }
 
 /** To another host: a running guest helps to move itself, one that is off has nothing to carry. */

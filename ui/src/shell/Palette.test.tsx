@@ -37,4 +37,16 @@ describe('the palette', () => {
     await userEvent.click(go);
     expect(shown.calls('vm.delete').filter(({ dry_run }) => !dry_run)).toEqual([{ vm: 'v' }]);
   });
+
+  it('says what is lost with the power of one that is suspended', async () => {
+    const vm = { id: 'v', name: 'web-1', power: 'suspended', managed: true, tags: [], addresses: [] } as unknown as VmRow;
+    const shown = await show(<Palette close={() => undefined} />, { answers: { ...answers, 'vm.list': page([vm]), 'vm.power_off': (params) => (params.dry_run ? { plan: {} } : { task: 't' }) } });
+    const field = await screen.findByRole('combobox', { name: 'Search and commands' });
+    await userEvent.type(field, 'power off web-1');
+    await screen.findByText('Discard the saved memory: web-1');
+    fireEvent.keyDown(field, { key: 'Enter' });
+    await screen.findByText(/The memory that was saved of it is lost/);
+    await userEvent.click(screen.getByRole('button', { name: 'Discard' }));
+    expect(shown.calls('vm.power_off').filter(({ dry_run }) => !dry_run)).toEqual([{ vm: 'v', discard_memory: true }]);
+  });
 });

@@ -3,7 +3,7 @@
 import type { Socket } from '../api/socket';
 import type { User, VmRow } from '../api/generated';
 import { quoted } from '../list/filter';
-import { VM_VERBS, vmCannot, type VerbInfo } from '../rules/vm';
+import { VM_VERBS, verbLabel, vmCannot, type VerbInfo } from '../rules/vm';
 import { seesSecurity } from '../rules/may';
 import { PLACES } from './nav';
 
@@ -53,7 +53,7 @@ export function places(typed: string, user: User, t: Translate): Offer[] {
 }
 
 function doing(vm: VmRow, verb: VerbInfo, user: User, t: Translate): Offer {
-  const title = t('{{verb}}: {{name}}', { verb: t(verb.label), name: vm.name });
+  const title = t('{{verb}}: {{name}}', { verb: t(verbLabel(verb, vm.power)), name: vm.name });
   return {
     key: `${verb.method} ${vm.id}`,
     group: t('Do'),

@@ -146,6 +146,9 @@ pub struct BulkArgs {
     /// shutdown and reboot: power off who did not answer in time.
     #[arg(long)]
     pub force: bool,
+    /// power-off: those that are suspended too, whose saved memory is lost.
+    #[arg(long)]
+    pub discard_memory: bool,
     #[command(flatten)]
     pub confirm: Confirm,
     #[command(flatten)]

@@ -71,6 +71,9 @@ pub enum VmCommand {
     PowerOff {
         #[arg(value_name = "VM")]
         vm: String,
+        /// Also when it is suspended: the memory that was saved of it is lost.
+        #[arg(long)]
+        discard_memory: bool,
         #[command(flatten)]
         confirm: Confirm,
         #[command(flatten)]

@@ -12,7 +12,7 @@ use xenith_orchestrator_types::ListRequest;
 use xenith_orchestrator_types::task::TaskStarted;
 use xenith_orchestrator_types::vm::{
     CdInsertion, CloneVm, CompleteFilter, DeleteVm, DiskAttachment, DiskDetachment, MigrateVm, NicAttachment,
-    NicDetachment, PlaceVm, ShutdownVm, StartVm, Vm, VmRef, VmRow,
+    NicDetachment, PlaceVm, PowerOffVm, ShutdownVm, StartVm, Vm, VmRef, VmRow,
 };
 
 use crate::app::App;
@@ -82,11 +82,8 @@ pub async fn run(app: &App, command: VmCommand) -> Result<(), CliError> {
         VmCommand::Start { vm, planned } => begin_or_plan::<vm::Start>(app, &StartVm { vm }, &planned).await,
         VmCommand::Shutdown(args) => shut_down::<vm::Shutdown>(app, args).await,
         VmCommand::Reboot(args) => shut_down::<vm::Reboot>(app, args).await,
-        VmCommand::PowerOff { vm, confirm, planned } => {
-            if !planned.dry_run {
-                ask::confirm(&format!("End {vm} at once, without asking the guest?"), confirm)?;
-            }
-            begin_or_plan::<vm::PowerOff>(app, &VmRef { vm }, &planned).await
+        VmCommand::PowerOff { vm, discard_memory, confirm, planned } => {
+            power_off(app, PowerOffVm { vm, discard_memory }, confirm, planned).await
         }
         VmCommand::Pause(one) => act::<vm::Pause>(app, one).await,
         VmCommand::Unpause(one) => act::<vm::Unpause>(app, one).await,
@@ -132,6 +129,23 @@ where
     M: Method<Params = VmRef, Result = TaskStarted>,
 {
     begin_or_plan::<M>(app, &VmRef { vm }, &planned).await
+}
+
+async fn power_off(
+    app: &App,
+    params: PowerOffVm,
+    confirm: Confirm,
+    planned: Planned,
+) -> Result<(), CliError> {
+    if !planned.dry_run {
+        let vm = &params.vm;
+        let question = match params.discard_memory {
+            true => format!("End {vm} at once, and lose the memory that is saved of it if it is suspended?"),
+            false => format!("End {vm} at once, without asking the guest?"),
+        };
+        ask::confirm(&question, confirm)?;
+    }
+    begin_or_plan::<vm::PowerOff>(app, &params, &planned).await
 }
 
 async fn shut_down<M>(app: &App, args: Shutdown) -> Result<(), CliError>

@@ -309,7 +309,7 @@ fn vms() -> Vec<Case> {
         case::<vm::Start>("vm start web-1"),
         case::<vm::Shutdown>("vm shutdown web-1 --deadline 30s --force"),
         case::<vm::Reboot>("vm reboot web-1"),
-        case::<vm::PowerOff>("vm power-off web-1 --yes"),
+        case::<vm::PowerOff>("vm power-off web-1 --discard-memory --yes"),
         case::<vm::Pause>("vm pause web-1"),
         case::<vm::Unpause>("vm unpause web-1"),
         case::<vm::Suspend>("vm suspend web-1"),

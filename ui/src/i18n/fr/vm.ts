@@ -33,6 +33,9 @@ export const vm: Record<string, string> = {
   'Shut it down or power it off first.': 'Arrêtez-la ou éteignez-la d’abord.',
   'It does not run.': 'Elle ne tourne pas.',
   'It is changing its state; wait until that is done.': 'Elle change d’état ; attendez que ce soit fini.',
+  'It is suspended: resume it, or discard its saved memory first.': 'Elle est suspendue : reprenez-la, ou jetez d’abord sa mémoire enregistrée.',
+  Discard: 'Jeter',
+  'Discard the saved memory': 'Jeter la mémoire enregistrée',
   'It is suspended: resume it.': 'Elle est suspendue : reprenez-la.',
   'It runs already.': 'Elle tourne déjà.',
   'It is not suspended.': 'Elle n’est pas suspendue.',
@@ -95,6 +98,8 @@ export const vm: Record<string, string> = {
   'Keep its disks': 'Garder ses disques',
   '{{name}} ends at once, like pulling its plug: what its guest has not written is lost.':
     '{{name}} s’éteint aussitôt, comme si on la débranchait : ce que son invité n’a pas écrit est perdu.',
+  '{{name}} is suspended. The memory that was saved of it is lost, and it boots as after a power cut. This cannot be taken back.':
+    '{{name}} est suspendue. La mémoire qui en a été enregistrée est perdue, et elle démarrera comme après une coupure de courant. On ne peut pas revenir en arrière.',
   'Copy as a command: {{verb}}': 'Copier comme commande : {{verb}}',
   'Add a NIC': 'Ajouter une carte réseau',
   'Remove the NIC {{mac}} from {{name}}': 'Retirer la carte réseau {{mac}} de {{name}}',

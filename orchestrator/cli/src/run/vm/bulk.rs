@@ -38,6 +38,9 @@ pub async fn run(app: &App, args: BulkArgs) -> Result<(), CliError> {
         BulkVerb::Start => (BulkAction::Start, None),
         BulkVerb::Shutdown => (BulkAction::Shutdown, Some("Shut down")),
         BulkVerb::Reboot => (BulkAction::Reboot, Some("Reboot")),
+        BulkVerb::PowerOff if args.discard_memory => {
+            (BulkAction::PowerOff, Some("End at once, with the loss of memory that is saved,"))
+        }
         BulkVerb::PowerOff => (BulkAction::PowerOff, Some("End at once, without asking the guests,")),
         BulkVerb::Pause => (BulkAction::Pause, None),
         BulkVerb::Unpause => (BulkAction::Unpause, None),
@@ -55,7 +58,14 @@ pub async fn run(app: &App, args: BulkArgs) -> Result<(), CliError> {
     let deadline_s = u32::try_from(args.deadline.as_secs())
         .map_err(|_| CliError::usage("--deadline is longer than a guest can take"))?
         .max(1);
-    let request = BulkVms { vms: args.vms, filter: args.filter, action, deadline_s, force: args.force };
+    let request = BulkVms {
+        vms: args.vms,
+        filter: args.filter,
+        action,
+        deadline_s,
+        force: args.force,
+        discard_memory: args.discard_memory,
+    };
     let results = app.change::<vm::Bulk>(&request, &args.keyed).await?;
     print(app, &results, &Columns::default()).await?;
     let failed = results.iter().filter(|result| result.error.is_some()).count();
