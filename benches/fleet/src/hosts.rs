@@ -191,6 +191,7 @@ async fn populate(
                 asked: None,
                 attaching: None,
                 cpu_given: None,
+                leased: false,
             });
         }
         journal.save(&journaled)?;

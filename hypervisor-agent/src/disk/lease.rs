@@ -163,7 +163,7 @@ impl Storage {
             }
             Err(error) => {
                 // Perhaps it was taken, and the answer was lost.
-                if !matches!(error, StorageError::LeasedElsewhere { .. }) {
+                if !matches!(error, StorageError::LeasedElsewhere { .. } | StorageError::LeaseLost { .. }) {
                     self.leased.note(vdi, driver.sr());
                 }
                 Err(error.into())

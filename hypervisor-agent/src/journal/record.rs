@@ -74,6 +74,9 @@ pub struct Saved {
     /// See [`Run::cpu_given`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_given: Option<CpuFeatures>,
+    /// See [`Run::leased`]: it is resumed only while this host has them still. Not of what an earlier agent has saved.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leased: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +99,9 @@ pub struct Run {
     /// What its guest was given of the processors' features when it booted; `None`: it was started without a level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_given: Option<CpuFeatures>,
+    /// When it was last begun to save its memory, this host had the leases of all that it writes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leased: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,8 +172,9 @@ impl VmRecord {
     pub fn suspended(&mut self, run: IncarnationId) {
         let before = self.run.take();
         let cpu_given = before.as_ref().and_then(|run| run.cpu_given);
+        let leased = before.as_ref().is_some_and(|run| run.leased);
         let spec = before.map_or_else(|| self.spec.get().clone(), |run| run.applied);
-        self.saved = Some(Saved { run, spec, cpu_given });
+        self.saved = Some(Saved { run, spec, cpu_given, leased });
         self.last = Some((run, DeathReason::Suspend));
     }
 

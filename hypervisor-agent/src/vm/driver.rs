@@ -300,14 +300,17 @@ impl Driver {
         run: IncarnationId,
         by: OperationId,
     ) -> Result<DomId, Fault> {
-        let (spec, cpu_given) = match &record.saved {
-            Some(saved) => (saved.spec.clone(), saved.cpu_given),
+        let (spec, cpu_given, taking) = match &record.saved {
+            Some(saved) => {
+                let taking = if saved.leased { Taking::ToResume } else { Taking::ToRun };
+                (saved.spec.clone(), saved.cpu_given, taking)
+            }
             None => return Err(Fault::new(FaultReason::Internal, "the journal knows of no saved memory")),
         };
         let begun = begun(run, Phase::Resuming, spec.clone(), By::Orchestrator);
         record.run = Some(Run { cpu_given, ..begun });
         self.save(record).await?;
-        let domain = self.resolve(record.vm, run, (spec, Taking::ToRun)).await?;
+        let domain = self.resolve(record.vm, run, (spec, taking)).await?;
         let domid = self.make(&domain, Source::Image).await?;
         self.commit_build(record, domid, Some(by)).await?;
         Ok(domid)
@@ -337,7 +340,7 @@ impl Driver {
         // Also what came from another host and is to run here.
         let leases = match (mode, record.run.as_ref().map(|run| run.phase)) {
             (Mode::Running, Some(Phase::Paused)) => self.take_leases(&record, Memory::Here).await,
-            (Mode::Running, _) => self.leases_are_ours(&record).await,
+            (Mode::Running, _) => self.leases_are_ours(&record).await.map(drop),
             (Mode::Paused | Mode::Preserved | Mode::Sent, _) => Ok(()),
         };
         if let Err(fault) = leases {
@@ -355,8 +358,16 @@ impl Driver {
         Finished::new(record, Settled::Up(Up { mode, ..up }), result)
     }
 
-    /// Saves the memory and frees it. Commit point: the rename of the image; before it the guest runs on.
+    /// Saves the memory and frees it. Commit point: the rename of the image; before it the guest runs on. A VM that has lost a
+    /// lease is not suspended: what it has in memory goes with a disk that another host may write.
     pub async fn suspend(self: Arc<Self>, mut record: VmRecord, up: Up) -> Finished {
+        let leased = match self.leases_are_ours(&record).await {
+            Ok(leased) => leased,
+            Err(fault) => return Finished::new(record, Settled::Up(up), Err(fault)),
+        };
+        if let Some(run) = &mut record.run {
+            run.leased = leased;
+        }
         if let Err(fault) = self.write_image(&mut record, up).await {
             let (settled, fault) = self.run_on(&mut record, up, fault).await;
             return Finished::new(record, settled, Err(fault));
@@ -472,6 +483,7 @@ pub(super) fn begun(incarnation: IncarnationId, phase: Phase, applied: VmSpec, b
         asked: None,
         attaching: None,
         cpu_given: None,
+        leased: false,
     }
 }
 

@@ -47,17 +47,20 @@ impl Driver {
     }
 
     /// Before a guest is let run that the journal calls running, and that stands: the agent was killed while it paused it,
-    /// perhaps because a lease was lost, and was away since. What cannot be told now is found by the next look at the leases.
-    pub(super) async fn leases_are_ours(&self, record: &VmRecord) -> Result<(), Fault> {
+    /// perhaps because a lease was lost, and was away since. And before its memory is saved. `false`: it cannot be told now, and
+    /// nobody waits for that; of a VM that runs, the next look at the leases finds it.
+    pub(super) async fn leases_are_ours(&self, record: &VmRecord) -> Result<bool, Fault> {
         match timeout(ANSWERED_WITHIN, self.take_leases(record, Memory::Here)).await {
             Ok(Err(fault)) if fault.reason == FaultReason::LeasedElsewhere => return Err(fault),
             Ok(Err(fault)) => {
                 tracing::warn!(vm = %record.vm, %fault, "whether a VM has its leases is not known now")
             }
-            Err(_) => tracing::warn!(vm = %record.vm, "an SR does not answer; the VM runs on meanwhile"),
-            Ok(Ok(())) => {}
+            Err(_) => {
+                tracing::warn!(vm = %record.vm, "an SR does not answer; it is gone on without its leases")
+            }
+            Ok(Ok(())) => return Ok(record.run.is_some()),
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Of a disk that is plugged in.

@@ -42,6 +42,12 @@ pub enum StorageError {
          of it; if that host is dead for good, break its lease: xenith vdi break-lease {vdi}"
     )]
     LeasedElsewhere { vdi: VdiId, lease: Box<VdiLease> },
+    /// Its memory is from before.
+    #[error(
+        "the lease of VDI {vdi} was lost while the memory of the VM was saved: somebody else may have written the VDI \
+         since, and that memory would ruin it; discard the memory: xenith vm power-off --discard-memory"
+    )]
+    LeaseLost { vdi: VdiId },
     /// Another host is changing the lease, or died while it did.
     #[error(
         "host {host} is changing the lease of VDI {vdi}; try again, and if that host is dead for good: xenith vdi \
@@ -93,6 +99,7 @@ impl From<StorageError> for Fault {
             full if full.is_full() => FaultReason::StorageFull,
             StorageError::NotFound { .. } | StorageError::OtherSr(_) => FaultReason::NotFound,
             StorageError::LeasedElsewhere { .. } => FaultReason::LeasedElsewhere,
+            StorageError::LeaseLost { .. } => FaultReason::WrongState,
             StorageError::LeaseChanging { .. } => FaultReason::NotReady,
             StorageError::OtherSize { .. }
             | StorageError::Shrink { .. }

@@ -66,6 +66,9 @@ const READ_EVERY: Duration = Duration::from_secs(120);
 pub enum Taking {
     /// A domain that has the VDI is about to run, or to be let run.
     ToRun,
+    /// A domain is built from memory that was saved here, while this host had the lease for that VM. Where it has not got it
+    /// any more, somebody may have written meanwhile: it is not taken anew.
+    ToResume,
     /// A domain is built from memory that another host sends, and stands: the sender has the lease until this one is to run.
     /// Where nobody has it (the sender's SR was full, or its agent takes none) none is taken: the sender writes still.
     ToArrive,
@@ -126,12 +129,16 @@ enum Then {
 
 /// Whether a lease that is there is in the way. `None`: it is.
 fn decide(found: &VdiLease, wanted: &VdiLease, taking: Taking) -> Option<Then> {
+    let vm = |lease: &VdiLease| lease.vm.as_ref().map(|to| to.vm);
     if found.host == wanted.host {
-        return Some(match taking {
-            Taking::Again | Taking::ToWrite => Then::Keep(Taken::Ours),
-            Taking::ToRun | Taking::ToArrive if found == wanted => Then::Keep(Taken::Ours),
-            Taking::ToRun | Taking::ToArrive => Then::Replace,
-        });
+        return match taking {
+            Taking::Again | Taking::ToWrite => Some(Then::Keep(Taken::Ours)),
+            Taking::ToResume if vm(found).is_none() || vm(found) != vm(wanted) => None,
+            Taking::ToRun | Taking::ToArrive | Taking::ToResume if found == wanted => {
+                Some(Then::Keep(Taken::Ours))
+            }
+            Taking::ToRun | Taking::ToArrive | Taking::ToResume => Some(Then::Replace),
+        };
     }
     let same_run = |theirs: &LeasedTo, ours: &LeasedTo| (theirs.vm, theirs.run) == (ours.vm, ours.run);
     let (Some(theirs), Some(ours)) = (&found.vm, &wanted.vm) else { return None };
@@ -262,8 +269,10 @@ impl VdiLeases {
         let asked = Instant::now();
         for _ in 0..TRIES {
             let Some(found) = self.found(&folder, vdi)? else {
-                if taking == Taking::ToArrive {
-                    return Ok(Taken::Senders);
+                match taking {
+                    Taking::ToArrive => return Ok(Taken::Senders),
+                    Taking::ToResume => return Err(StorageError::LeaseLost { vdi }),
+                    Taking::ToRun | Taking::Again | Taking::ToWrite => {}
                 }
                 if !needed() {
                     return Ok(Taken::NotNeeded);
@@ -275,6 +284,7 @@ impl VdiLeases {
                 continue;
             };
             match decide(&found, wanted, taking) {
+                None if taking == Taking::ToResume => return Err(StorageError::LeaseLost { vdi }),
                 None => return Err(StorageError::LeasedElsewhere { vdi, lease: Box::new(found) }),
                 Some(Then::Keep(Taken::Ours)) if taking == Taking::Again && says_sent(&found) => {
                     return Ok(Taken::SaysSent);

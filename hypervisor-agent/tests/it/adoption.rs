@@ -16,7 +16,7 @@ use crate::harness::{Lab, define, mib, power_off, resume, spec, start, until};
 const LONG: Duration = Duration::from_secs(600);
 
 /// Sends a command that hangs in `at`, and kills the agent there.
-async fn killed(lab: &mut Lab, vm: VmId, action: VmAction, at: Operation) {
+pub async fn killed(lab: &mut Lab, vm: VmId, action: VmAction, at: Operation) {
     lab.sim.inject(FaultRule::hang(at, LONG));
     let before = lab.sim.calls(at);
     let (client, envelope) = (lab.client(), lab.envelope(Command::Vm { vm, action }));

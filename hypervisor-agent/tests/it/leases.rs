@@ -17,6 +17,7 @@ use xenith_hypervisor_agent_types::{
     SrSpec, VdiLease, VdiSize, VmSpec,
 };
 
+use crate::adoption::killed;
 use crate::harness::{Lab, define, resume, spec, start, until};
 use crate::migrations::send;
 
@@ -177,6 +178,91 @@ async fn saved_memory_that_gets_another_disk_has_the_lease_of_that() {
     here.done(vm, resume()).await;
     here.done(vm, VmAction::Destroy).await;
     assert_eq!(leases.read(to).unwrap(), None);
+}
+
+/// That its memory is of before.
+async fn is_not_resumed(lab: &Lab, vm: VmId) {
+    let fault = lab.vm(vm, resume()).await.unwrap_err();
+    assert_eq!(fault.reason, FaultReason::WrongState, "{fault}");
+    assert!(fault.message.contains("--discard-memory"), "{fault}");
+    lab.becomes(vm, Power::Suspended).await;
+}
+
+/// Its host is taken for dead, and the disk is written elsewhere. With the memory of before it would be ruined.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn saved_memory_whose_lease_was_lost_meanwhile_is_not_resumed() {
+    let mut shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    let here = shared.here.host;
+    shared.here.done(vm, start()).await;
+    shared.here.done(vm, VmAction::Suspend).await;
+    shared.here.kill().await;
+    assert!(shared.break_lease(&shared.there, vec![here]).await.unwrap().broken);
+    shared.there.done(vm, start()).await;
+    shared.here.start().await;
+    is_not_resumed(&shared.here, vm).await;
+    shared.there.done(vm, VmAction::Destroy).await;
+    assert_eq!(shared.lease(), None);
+    is_not_resumed(&shared.here, vm).await;
+    shared.here.restart().await;
+    is_not_resumed(&shared.here, vm).await;
+    assert_eq!(shared.lease(), None, "and none is taken");
+    shared.here.done(vm, VmAction::DiscardSuspended).await;
+    shared.here.done(vm, start()).await;
+    assert_eq!(shared.holder(), Some(here));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_was_killed_as_it_saved_memory_knows_that_it_had_the_lease() {
+    for is_lost in [false, true] {
+        let mut shared = Shared::new().await;
+        let vm = shared.known_to_both().await;
+        shared.here.done(vm, start()).await;
+        // The image has its name, and the record does not say yet that it counts.
+        killed(&mut shared.here, vm, VmAction::Suspend, Operation::Destroy).await;
+        if is_lost {
+            assert!(shared.break_lease(&shared.there, vec![shared.here.host]).await.unwrap().broken);
+        }
+        shared.here.start().await;
+        shared.here.becomes(vm, Power::Suspended).await;
+        match is_lost {
+            true => is_not_resumed(&shared.here, vm).await,
+            false => drop(shared.here.done(vm, resume()).await),
+        }
+    }
+}
+
+/// Which took no leases, and said nothing of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_that_an_earlier_agent_has_saved_is_resumed() {
+    let mut shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    shared.here.done(vm, start()).await;
+    shared.here.done(vm, VmAction::Suspend).await;
+    shared.here.kill().await;
+    let path = shared.here.record_of(vm);
+    let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(record["saved"].as_object_mut().unwrap().remove("leased"), Some(true.into()));
+    std::fs::write(&path, record.to_string()).unwrap();
+    assert!(shared.break_lease(&shared.there, vec![shared.here.host]).await.unwrap().broken);
+    shared.here.start().await;
+    shared.here.done(vm, resume()).await;
+    assert_eq!(shared.holder(), Some(shared.here.host));
+}
+
+/// What it has in memory would be kept for a disk that another host writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_that_has_lost_its_lease_is_not_suspended() {
+    let shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    shared.here.done(vm, start()).await;
+    let (leases, third) = (VdiLeases::new(shared.sr, path(&shared.folder)), HostId::new());
+    assert!(leases.break_of(shared.vdi, third, &[shared.here.host]).unwrap().broken);
+    let theirs = VdiLease { host: third, host_name: "xen3".to_owned(), vm: None };
+    leases.take(shared.vdi, &theirs, Taking::ToWrite, &|| true).unwrap();
+    let suspends = shared.here.sim.calls(Operation::Suspend);
+    shared.here.vm(vm, VmAction::Suspend).await.unwrap_err();
+    assert_eq!(shared.here.sim.calls(Operation::Suspend), suspends);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -96,7 +96,7 @@ impl App {
         let (name, host) = (&vdi.name, self.holder(&was));
         let warning = format!(
             "make sure that {host} is off, or does not reach the SR: if it still writes {name}, the disk is ruined as soon \
-             as another host writes it"
+             as another host writes it; memory that it has saved of a VM with {name} is not resumed after this"
         );
         if call.dry_run {
             let title = format!("Break the lease of VDI {name}");

@@ -22,6 +22,7 @@ fn record(run: IncarnationId, phase: Option<(Phase, By)>) -> VmRecord {
         asked: None,
         attaching: None,
         cpu_given: None,
+        leased: false,
     });
     record
 }
@@ -174,7 +175,8 @@ fn rows() {
         let mut record = record(run, phase);
         let asleep = phase.is_none_or(|(phase, _)| phase == Phase::Resuming);
         if asleep && image == Present {
-            record.saved = Some(Saved { run, spec: record.spec.get().clone(), cpu_given: None });
+            record.saved =
+                Some(Saved { run, spec: record.spec.get().clone(), cpu_given: None, leased: false });
         }
         let domain = status.map(|status| domain(&record, run, status));
         let adoption = adopt(&mut record, domain.as_ref(), image);

@@ -91,6 +91,24 @@ fn what_a_lease_that_is_there_means() {
         ("it is let run where it was sent to", sent(there), runs(here), Taking::ToRun, Some(Then::Replace)),
         ("another run arrives", lease(there, Some((vm, other, false))), runs(here), Taking::ToArrive, None),
         ("another run was sent", lease(there, Some((vm, other, true))), runs(here), Taking::ToRun, None),
+        (
+            "saved memory goes on",
+            lease(here, Some((vm, other, false))),
+            runs(here),
+            Taking::ToResume,
+            Some(Then::Replace),
+        ),
+        ("it is tried again", runs(here), runs(here), Taking::ToResume, keep(Taken::Ours)),
+        ("its host has worked on it since", works(here), runs(here), Taking::ToResume, None),
+        (
+            "another VM of its host has had it since",
+            lease(here, Some((VmId::new(), other, false))),
+            runs(here),
+            Taking::ToResume,
+            None,
+        ),
+        ("another host has it since", runs(there), runs(here), Taking::ToResume, None),
+        ("another host has sent it since", sent(there), runs(here), Taking::ToResume, None),
     ] {
         assert_eq!(decide(&found, &wanted, taking), then, "{case}");
     }
@@ -128,6 +146,29 @@ fn what_nobody_needs_any_more_is_not_taken() {
     let wanted = lease(HostId::new(), None);
     let taken = shared.seen().take(vdi, &wanted, Taking::Again, &|| false).unwrap();
     assert_eq!((taken, shared.seen().read(vdi).unwrap()), (Taken::NotNeeded, None));
+}
+
+#[test]
+fn saved_memory_goes_on_only_while_its_lease_was_never_lost() {
+    let (shared, vdi) = (Shared::new(), VdiId::new());
+    let (here, there) = (HostId::new(), HostId::new());
+    let (vm, leases) = (VmId::new(), shared.seen());
+    let of = |host| lease(host, Some((vm, IncarnationId::new(), false)));
+    let resumes = || take(&leases, vdi, &of(here), Taking::ToResume);
+    let is_lost = || matches!(resumes(), Err(StorageError::LeaseLost { .. }));
+    take(&leases, vdi, &of(here), Taking::ToRun).unwrap();
+    // Twice: the first one did not get as far as its domain.
+    for _ in 0..2 {
+        assert_eq!(resumes().unwrap(), Taken::Ours);
+    }
+    assert!(leases.break_of(vdi, there, &[here]).unwrap().broken);
+    assert!(is_lost(), "nobody has it");
+    take(&leases, vdi, &of(there), Taking::ToRun).unwrap();
+    assert!(is_lost(), "the other host has it");
+    leases.give_up(vdi, there, &|| false).unwrap();
+    assert!(is_lost(), "the other host had it");
+    assert_eq!(leases.read(vdi).unwrap(), None, "and none is taken");
+    assert_eq!(take(&leases, vdi, &of(here), Taking::ToRun).unwrap(), Taken::Ours, "a start takes it");
 }
 
 #[test]
