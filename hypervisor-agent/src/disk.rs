@@ -30,4 +30,4 @@ pub use marks::Point;
 pub use memory::{MemoryHeader, MemoryImage, MemoryWriter};
 pub use seed::SeedFile;
 pub use snapshot::PendingSnapshots;
-pub use storage::{Marked, Storage};
+pub use storage::{Lent, Marked, Storage};

@@ -24,6 +24,7 @@ use xenith_vmware_import::guest::helper::report::{self, Phase, Report};
 use xenith_vmware_import::guest::helper::{Job, work_size};
 
 use super::{Imports, blocking, fault};
+use crate::disk::Lent;
 
 /// A helper that says nothing new for so long hangs. Making an initramfs is the longest step, and says its lines.
 const SILENT: Duration = Duration::from_secs(20 * 60);
@@ -67,6 +68,34 @@ impl Imports {
             wanted.disks.iter().map(lend).collect::<Result<Vec<_>, Fault>>()
         })
         .await?;
+        let prepared = self.run_helper(&prepare, kit, &lane, &lent).await;
+        if prepared.is_err()
+            && let Err(fault) = self.end_helper(prepare.import).await
+        {
+            tracing::warn!(import = %prepare.import, %fault, "a helper VM may be left");
+        }
+        let this = Arc::clone(self);
+        blocking(move || {
+            // Here, whatever came of it: their leases are given up in an SR that may not answer.
+            drop(lent);
+            let prepared = prepared?;
+            // The work disk of one that goes on stays.
+            if prepared.outcome != PrepareOutcome::HalfWritten {
+                this.forget_helper(prepare.import)?;
+            }
+            Ok(prepared)
+        })
+        .await
+    }
+
+    /// Until the helper has ended, and is gone.
+    async fn run_helper(
+        self: &Arc<Self>,
+        prepare: &PrepareGuest,
+        kit: Kit,
+        lane: &super::pass::Lane,
+        lent: &[Lent],
+    ) -> Result<GuestPrepared, Fault> {
         let files = self.helper_files(prepare.import);
         let (this, wanted) = (Arc::clone(self), prepare.clone());
         let capacities: Vec<u64> = lent.iter().map(|lent| lent.size).collect();
@@ -81,17 +110,17 @@ impl Imports {
         .await?;
         let mut disks: Vec<PathBuf> = lent.iter().map(|lent| lent.path.clone()).collect();
         disks.push(files.work.clone());
-        let domid = self.start_helper(&prepare, &machine, &disks).await?;
-        let watched = self.watch_helper(domid, &lane, &work).await;
+        let domid = self.start_helper(prepare, &machine, &disks).await?;
+        let watched = self.watch_helper(domid, lane, &work).await;
         self.end_helper(prepare.import).await?;
-        let report = report_of(&work, &files.work)?;
+        let report = blocking(move || report_of(&work, &files.work)).await?;
         watched?;
-        let prepared = match report.phase {
+        Ok(match report.phase {
             Phase::Merging => {
-                // The work disk stays: the same command goes on merging.
+                // The same command goes on merging.
                 let text =
                     "the helper VM ended while it wrote the changes to the disks; try again, and it goes on";
-                return Ok(answer(PrepareOutcome::HalfWritten, report, text));
+                answer(PrepareOutcome::HalfWritten, report, text)
             }
             Phase::Done if report.changes.is_empty() => answer(PrepareOutcome::Unchanged, report, ""),
             Phase::Done => answer(PrepareOutcome::Prepared, report, ""),
@@ -99,14 +128,7 @@ impl Imports {
             Phase::Working => {
                 answer(PrepareOutcome::Failed, report, "the helper VM ended before it was done")
             }
-        };
-        let this = Arc::clone(self);
-        blocking(move || {
-            drop(lent);
-            this.forget_helper(prepare.import)
         })
-        .await?;
-        Ok(prepared)
     }
 
     fn spec(

@@ -11,6 +11,7 @@ use xenith_hypervisor_agent_api::{
 };
 use xenith_hypervisor_agent_backend::Hypervisor;
 use xenith_hypervisor_agent_client::{AgentClient, AgentClientError};
+use xenith_hypervisor_agent_sim::{Failure, FaultRule, Operation};
 use xenith_hypervisor_agent_storage::{Taking, VdiLeases};
 use xenith_hypervisor_agent_types::{DeathReason, FaultReason, SrSpec, VdiLease, VdiSize};
 use xenith_vmware_import::guest::helper::machine::Kit;
@@ -211,6 +212,29 @@ async fn a_helper_that_outlives_its_agent_keeps_the_lease_of_its_disk() {
     scene.lab.sim.end_guest(second, DeathReason::PowerOff).unwrap();
     assert_eq!(asked.await.unwrap().unwrap().outcome, PrepareOutcome::Prepared);
     assert_eq!(leases.read(vdi).unwrap(), None);
+}
+
+/// Also one whose domain is there, because the answer was lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_helper_that_cannot_be_started_leaves_no_domain_and_no_lease() {
+    let mut scene = Scene::set().await;
+    let (folder, sr, vdi) = (tempfile::tempdir().unwrap(), SrId::new(), VdiId::new());
+    let path = folder.path().to_str().unwrap().to_owned();
+    let attach = StorageCommand::Attach { sr, spec: SrSpec::Folder { path }, make: MakeSr::New };
+    scene.lab.execute(Command::Storage(attach)).await.unwrap();
+    let size = VdiSize::from_bytes(1 << 20).unwrap();
+    scene.lab.execute(Command::EnsureVdi { vdi, sr, size }).await.unwrap();
+    scene.wanted.disks = vec![(vdi, sr)];
+    for fault in [
+        FaultRule::fail(Operation::Create, Failure::NoMemory),
+        FaultRule::spoil(Operation::Create, Failure::TimedOut),
+    ] {
+        scene.lab.sim.inject(fault);
+        assert!(matches!(scene.ask().await.unwrap(), Err(AgentClientError::Refused(_))));
+        assert_eq!(scene.helpers().await, []);
+        assert_eq!(VdiLeases::new(sr, folder.path().to_owned()).read(vdi).unwrap(), None);
+    }
+    scene.lab.execute(Command::DeleteVdi { vdi, sr }).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
