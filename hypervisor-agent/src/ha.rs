@@ -9,7 +9,9 @@
 //!
 //! What always holds: on an armed host no VM is started, by whomever, before its watchdog runs, nor after a boot before the
 //! orchestrator has allowed it to this run of the agent: an order to start one may be of before the boot. The journal says
-//! that the host is armed before the orchestrator is told so, and as long as the orchestrator may go by its lease.
+//! that the host is armed before the orchestrator is told so, and as long as the orchestrator may go by its lease. What has
+//! begun goes on to its end when who asked for it goes away: a journal that says *armed* without threads would have no VM
+//! started after the next boot, and threads without the journal would reset the host.
 //!
 //! A crash: the next start arms from the journal. Killed between the journal and the watchdog while it is disarmed, the host
 //! is reset once by a watchdog that nobody feeds. Stopping the agent does not let go of the watchdog.
@@ -58,7 +60,7 @@ pub struct Ha {
     tasks: TaskSet,
     threads: Mutex<Option<Threads>>,
     /// One is armed or disarmed at a time.
-    turn: tokio::sync::Mutex<()>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     /// Held by who opens the leases of an SR: one that hangs keeps one thread, however often it is asked for.
     opening: Arc<Semaphore>,
     allowed: Notify,
@@ -82,7 +84,7 @@ impl Ha {
             fence,
             tasks,
             threads: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
+            turn: Arc::default(),
             opening: Arc::new(Semaphore::new(1)),
             allowed: Notify::new(),
             over: CancellationToken::new(),
@@ -150,7 +152,7 @@ impl Ha {
     }
 
     async fn arm(self: &Arc<Self>, arms: Arms) -> Result<HaAnswer, Fault> {
-        let _turn = self.turn.lock().await;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         if let Some(armed) = self.armed() {
             let before = lock(&armed).arms;
             if before == arms {
@@ -159,8 +161,17 @@ impl Ha {
             let message = format_args!("this host is armed with SR {} already; disarm it first", before.sr);
             return Err(Fault::new(FaultReason::WrongState, message));
         }
-        // Before anything is promised: whether there is a folder for leases at all.
+        // Before anything is promised: whether there is a folder for leases at all. Who goes away lets others have the turn.
         self.opened(arms.sr, |_| Ok(())).await?;
+        let ha = Arc::clone(self);
+        let arm = async move {
+            let _turn = turn;
+            ha.arm_now(arms).await
+        };
+        self.wholly("arm", arm).await
+    }
+
+    async fn arm_now(self: Arc<Self>, arms: Arms) -> Result<HaAnswer, Fault> {
         self.fence.note_arms(Some(arms)).await?;
         // Whatever was to start with this boot was started.
         let begun = self.begin(arms, Autostart::Allowed);
@@ -169,7 +180,7 @@ impl Ha {
             Err(fault) => Err(fault),
         };
         if fed.is_err() {
-            self.wholly(Arc::clone(self).stand_down(None)).await?;
+            self.stand_down(None).await?;
         }
         fed
     }
@@ -204,25 +215,26 @@ impl Ha {
         let ha = Arc::clone(self);
         let disarm = async move {
             let _turn = ha.turn.lock().await;
-            Arc::clone(&ha).stand_down(Some(challenge)).await
+            ha.stand_down(Some(challenge)).await
         };
-        self.wholly(disarm).await?;
+        self.wholly("disarm", disarm).await?;
         Ok(self.here())
     }
 
-    /// Also when the caller goes away: half of it would leave a watchdog that nobody feeds.
-    async fn wholly(
+    /// Also when the caller goes away: half of it would leave a watchdog that nobody feeds, or a journal that lies.
+    async fn wholly<T: Send + 'static>(
         &self,
-        work: impl Future<Output = Result<(), Fault>> + Send + 'static,
-    ) -> Result<(), Fault> {
+        name: &str,
+        work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, Fault> {
         let (told, answer) = oneshot::channel();
-        self.tasks.spawn("disarm", async move {
+        self.tasks.spawn(name, async move {
             let _nobody_waits = told.send(work.await);
         });
         answer.await.map_err(|_| Fault::new(FaultReason::NotReady, "the agent is stopping"))?
     }
 
-    async fn stand_down(self: Arc<Self>, challenge: Option<Challenge>) -> Result<(), Fault> {
+    async fn stand_down(&self, challenge: Option<Challenge>) -> Result<(), Fault> {
         // From here on the host says that it is not armed, so that nobody begins to go by its lease.
         let threads = self.take_threads(challenge)?;
         let noted = self.fence.note_arms(None).await;
@@ -363,4 +375,66 @@ fn not_fed(armed: &Armed) -> Option<String> {
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Fault> {
     let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(run);
     spawned.map(drop).map_err(|error| Fault::new(FaultReason::Internal, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use tokio::time::{sleep, timeout};
+    use xenith_common_ids::Epoch;
+    use xenith_hypervisor_agent_api::MakeSr;
+    use xenith_hypervisor_agent_sim::SimHypervisor;
+    use xenith_hypervisor_agent_storage::file::FileDriver;
+    use xenith_hypervisor_agent_types::SrSpec;
+    use xenith_hypervisor_agent_types::ha::Timing;
+
+    use super::*;
+    use crate::disk::{AttachedSr, Attachments, InUse};
+    use crate::journal::{HostRecord, Journal};
+
+    /// The host's disk is slow, and who orders it does not wait.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_host_is_armed_wholly_also_for_a_caller_that_goes_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).unwrap();
+        let (boot, format) = (String::new(), Journal::FORMAT);
+        let record = HostRecord { format, epoch: Epoch(1), boot, local_sr: SrId::new(), arms: None };
+        journal.save_host(&record).unwrap();
+        let fence = Arc::new(Fence::new(journal.clone(), record));
+        let own = FileDriver::open(SrId::new(), folder.path().to_owned());
+        let mut storage = Storage::new(Arc::new(own), InUse::default());
+        storage.remember(Attachments::open(folder.path(), folder.path()).unwrap());
+        let (sr, path) = (SrId::new(), folder.path().join("nas"));
+        let spec = SrSpec::Folder { path: path.to_str().unwrap().to_owned() };
+        storage.attach(&AttachedSr { sr, spec }, MakeSr::New).unwrap();
+        let of_host = (HostId::new(), storage);
+        let (watchdog, tasks) = (SimHypervisor::builder().build(), TaskSet::new());
+        let not_armed = (None, Autostart::Allowed);
+        let ha = Ha::start(of_host, watchdog, Arc::clone(&fence), not_armed, tasks.clone());
+
+        // Somebody else holds the record: who opens a pipe to write waits for a reader.
+        let partial = folder.path().join("host.partial");
+        assert!(Command::new("mkfifo").arg(&partial).status().unwrap().success());
+        assert!(timeout(Duration::from_millis(1), fence.pass(Epoch(2))).await.is_err());
+        let arms = Arms { sr, timing: Timing::new(6, 1, 1).unwrap() };
+        let before = Arc::strong_count(&ha);
+        let mut arming = Box::pin(ha.execute(HaRequest::Arm(arms)));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while Arc::strong_count(&ha) == before {
+            assert!(Instant::now() < deadline, "nobody goes on with it");
+            assert!(timeout(LOOK_EVERY, &mut arming).await.is_err(), "the record is held");
+        }
+        drop(arming);
+        assert!(ha.armed().is_none());
+
+        let reader = std::thread::spawn(move || std::fs::read(partial));
+        while !ha.armed().is_some_and(|armed| lock(&armed).settled) {
+            assert!(Instant::now() < deadline, "it is half armed");
+            sleep(LOOK_EVERY).await;
+        }
+        reader.join().unwrap().unwrap();
+        assert_eq!(journal.load_host().unwrap().unwrap().arms, Some(arms));
+        tasks.shut_down(Duration::from_secs(30)).await.unwrap();
+    }
 }
