@@ -3,12 +3,15 @@
 //! What always holds: an SR is attached or detached by one call at a time. Who detaches one takes it out of the table
 //! before asking whether somebody uses it, and who uses something of it says so before looking it up: of the two, at
 //! least one sees the other. An SR whose server is away holds up nobody who wants something of another one.
+//!
+//! An SR has one driver at a time. What a driver keeps of its SR in memory (who changes its leases now) another one does not
+//! know, so an SR that was detached is not attached before the last call in it has ended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use xenith_common_ids::{SrId, VdiId};
 use xenith_hypervisor_agent_api::MakeSr;
@@ -21,9 +24,21 @@ use super::storage::{Result, Storage};
 /// How long the start of the agent waits for an SR. One that is away is attached behind its back, or when asked for.
 const START_WITHIN: Duration = Duration::from_secs(10);
 
-/// SRs that are being attached or detached. All clones are one table.
+/// What was asked of an SR that answers has ended long before. Whoever attaches one waits for that.
+const CALLS_END_WITHIN: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// SRs that come and go. All clones are one table.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Turning(Arc<Mutex<BTreeSet<SrId>>>);
+pub(super) struct Turning(Arc<Mutex<Turns>>);
+
+#[derive(Debug, Default)]
+struct Turns {
+    /// Are being attached or detached.
+    now: BTreeSet<SrId>,
+    /// Were detached. A call that hangs has the driver still.
+    left: BTreeMap<SrId, Weak<dyn StorageDriver>>,
+}
 
 struct Turn {
     turning: Turning,
@@ -31,8 +46,12 @@ struct Turn {
 }
 
 impl Turning {
+    fn lock(&self) -> MutexGuard<'_, Turns> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn begin(&self, sr: SrId) -> Result<Turn> {
-        if !self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(sr) {
+        if !self.lock().now.insert(sr) {
             let message = format_args!(
                 "SR {sr} is being attached or detached; if that does not end, see whether its server is there"
             );
@@ -40,11 +59,34 @@ impl Turning {
         }
         Ok(Turn { turning: self.clone(), sr })
     }
+
+    /// Whose turn it is.
+    fn note_left(&self, driver: &Arc<dyn StorageDriver>) {
+        self.lock().left.insert(driver.sr(), Arc::downgrade(driver));
+    }
+
+    /// Refuses an SR in which a call does not end that was begun before it was detached.
+    fn let_go_of(&self, sr: SrId) -> Result<()> {
+        let since = Instant::now();
+        while self.lock().left.get(&sr).is_some_and(|driver| driver.strong_count() > 0) {
+            if since.elapsed() < CALLS_END_WITHIN {
+                std::thread::sleep(LOOK_EVERY);
+                continue;
+            }
+            let message = format_args!(
+                "SR {sr} was detached, and something that was asked of it before has not ended; see whether its disk or \
+                 its server is there, and try again"
+            );
+            return Err(Fault::new(FaultReason::NotReady, message));
+        }
+        self.lock().left.remove(&sr);
+        Ok(())
+    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turning.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.sr);
+        self.turning.lock().now.remove(&self.sr);
     }
 }
 
@@ -108,6 +150,7 @@ impl Storage {
                 return Err(Fault::new(FaultReason::WrongState, message));
             }
             if self.driver(attached.sr).is_err() {
+                self.turning.let_go_of(attached.sr)?;
                 if make == MakeSr::New {
                     attachments.make(attached)?;
                 }
@@ -137,7 +180,10 @@ impl Storage {
             attachments.unmount(sr)
         });
         match gone {
-            Ok(()) => attachments.forget(sr),
+            Ok(()) => {
+                self.turning.note_left(&driver);
+                attachments.forget(sr)
+            }
             Err(fault) => {
                 self.put(driver);
                 Err(fault)
@@ -190,6 +236,7 @@ impl Storage {
             if self.driver(sr).is_err()
                 && let Some(attached) = self.attachments()?.get(sr)
             {
+                self.turning.let_go_of(sr)?;
                 self.put(self.attachments()?.attach(&attached)?);
             }
         }
@@ -228,5 +275,36 @@ impl Storage {
             || Fault::new(FaultReason::NotFound, format_args!("VDI {vdi} is not on this host")),
             Fault::from,
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_hypervisor_agent_storage::file::FileDriver;
+    use xenith_hypervisor_agent_types::SrSpec;
+
+    use super::*;
+    use crate::disk::InUse;
+
+    #[test]
+    fn an_sr_is_not_attached_beside_a_call_that_hangs_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = FileDriver::open(SrId::new(), folder.path().to_owned());
+        let mut storage = Storage::new(Arc::new(own), InUse::default());
+        storage.remember(Attachments::open(folder.path(), folder.path()).unwrap());
+        let path = folder.path().join("nas").to_str().unwrap().to_owned();
+        let nas = AttachedSr { sr: SrId::new(), spec: SrSpec::Folder { path } };
+        storage.attach(&nas, MakeSr::New).unwrap();
+        // What a call has for as long as it waits.
+        let hangs = storage.driver(nas.sr).unwrap();
+        storage.detach(nas.sr).unwrap();
+        let fault = storage.attach(&nas, MakeSr::MustExist).unwrap_err();
+        assert_eq!(fault.reason, FaultReason::NotReady, "{fault}");
+        assert!(fault.message.contains("has not ended"), "{fault}");
+        assert!(storage.driver(nas.sr).is_err());
+        drop(hangs);
+        storage.attach(&nas, MakeSr::MustExist).unwrap();
+        storage.detach(nas.sr).unwrap();
+        storage.attach(&nas, MakeSr::MustExist).unwrap();
     }
 }
