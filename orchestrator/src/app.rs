@@ -146,8 +146,9 @@ pub struct App {
     /// Opens the secrets of repositories.
     pub vault: Arc<Vault>,
     pub readers: Readers,
-    /// Held while something gets a name that is unique among few, which are read for it as a whole: pools, networks,
-    /// security groups, templates, fragments, backup jobs. And while a pool is deleted, with what is in it.
+    /// Held while something gets a name that is unique among few, which are read for it as a whole: pools, networks, SRs,
+    /// security groups, templates, fragments, backup jobs; or a power control, which is one host's. And while a pool is
+    /// deleted, with what is in it.
     pub name_changes: tokio::sync::Mutex<()>,
     /// Held while a user may lose what they are: of two admins who end each other at the same moment, one stays.
     pub user_changes: tokio::sync::Mutex<()>,

@@ -92,6 +92,11 @@ impl App {
                 Some(record)
             }
         };
+        let _alone = self.name_changes.lock().await;
+        if let Some(record) = &power {
+            // Nobody waits for a controller with the lock. Meanwhile it may have become another host's.
+            self.is_of_no_other(call, found.key, record).await?;
+        }
         let changed = HostRecord { power, ..found.value.clone() };
         self.db.hosts.update(&found, &changed).await.map_err(|e| store_error(&e))?;
         Ok(shown(found.key, changed.power.as_ref()))

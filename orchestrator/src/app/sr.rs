@@ -290,6 +290,7 @@ impl SrApi for App {
             .spec
             .check()
             .map_err(|error| ApiError::invalid(format!("spec.{}", error.field), error.problem))?;
+        let _alone = self.name_changes.lock().await;
         if self.srs(call).await?.iter().any(|sr| sr.record.name == request.name) {
             let message = format_args!("there is an SR {:?} already", request.name);
             return Err(ApiError::new(Reason::Conflict, message));

@@ -32,6 +32,7 @@ use xenith_orchestrator_types::power::MachinePower;
 use super::{Deps, host_removed, step_error};
 use crate::events::Happened;
 use crate::model::HostRecord;
+use crate::placement::some_of;
 use crate::power::Controller;
 
 /// What the agent answers at once. A host that goes down may take a connection and say nothing.
@@ -358,8 +359,9 @@ impl Deps {
     /// High availability goes by the host's lease no more, and its watchdog is let go. Until the host is released.
     pub(super) async fn disarm_host(&self, on: &OnHost) -> Result<(), StepError> {
         let kept = self.db.ha_hosts.get(&on.host).await?;
-        if kept.as_ref().is_some_and(|kept| !kept.value.restart.is_empty()) {
-            let message = format!("VMs that went down with {} are still to run again there", on.name);
+        if let Some(kept) = kept.filter(|kept| !kept.value.restart.is_empty()) {
+            let names = self.names_of(&kept.value.restart).await?;
+            let message = format!("what went down with {} is still to run again: {names}", on.name);
             return Err(StepError::retryable(message));
         }
         self.db.hosts.modify(&on.host, |record| record.disarmed = true).await?;
@@ -371,6 +373,15 @@ impl Deps {
             }
             _ => Ok(()),
         }
+    }
+
+    async fn names_of(&self, vms: &BTreeSet<VmId>) -> Result<String, StepError> {
+        let mut names = Vec::with_capacity(vms.len());
+        for vm in vms {
+            let found = self.db.vms.get(vm).await?;
+            names.push(found.map_or_else(|| vm.to_string(), |found| found.value.spec.name.to_string()));
+        }
+        Ok(some_of(&names))
     }
 
     pub(super) async fn tell_of_host(
@@ -408,7 +419,41 @@ pub(super) fn something_else(answer: &dyn std::fmt::Debug) -> StepError {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use time::OffsetDateTime;
+    use xenith_common_ids::PoolId;
+    use xenith_orchestrator_store::MemoryStore;
+
     use super::*;
+    use crate::db::Db;
+    use crate::ha::HaHostRecord;
+    use crate::model::VmRecord;
+
+    #[tokio::test]
+    async fn what_is_to_run_again_before_a_host_is_disarmed_is_named() {
+        let db = Db::over(Arc::new(MemoryStore::new(&crate::db::schema())));
+        let (host, known, gone) = (HostId::new(), VmId::new(), VmId::new());
+        let record: VmRecord = serde_json::from_value(json!({
+            "spec": {
+                "name": "db-1", "platform": { "kind": "pvh", "boot": { "kernel": "vmlinuz" } },
+                "vcpus": { "online": 1, "max": 1 }, "memory": { "target": 128, "max": 128 },
+                "disks": [], "nics": [],
+            },
+            "definition": 1, "description": "", "tags": [], "pool": PoolId::new(), "host": host,
+            "created": serde_json::to_value(OffsetDateTime::UNIX_EPOCH).unwrap(),
+            "apart_from": [], "together_with": [], "pending_restart": [], "held_by": null,
+        }))
+        .unwrap();
+        db.vms.insert(&known, &record).await.unwrap();
+        let kept = HaHostRecord { restart: BTreeSet::from([known, gone]), ..HaHostRecord::default() };
+        db.ha_hosts.insert(&host, &kept).await.unwrap();
+        let deps = Deps::new(db);
+        let on = OnHost { host, name: "xen1".to_owned(), maintenance: false };
+        let waits = deps.disarm_host(&on).await.unwrap_err().to_string();
+        for word in ["xen1", "db-1", &gone.to_string()] {
+            assert!(waits.contains(word), "{waits}");
+        }
+    }
 
     #[test]
     fn what_never_goes_is_named_first() {

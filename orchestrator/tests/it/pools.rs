@@ -4,9 +4,11 @@ use futures::future::join_all;
 use serde_json::json;
 use xenith_hypervisor_agent_api::JoinToken;
 use xenith_hypervisor_agent_client::join;
-use xenith_orchestrator_api::{Method, fragment, host, network, pool, security_group};
+use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_orchestrator_api::{Method, fragment, host, network, pool, security_group, sr};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::host::JoinTokenIssued;
+use xenith_orchestrator_types::task::TaskStatus;
 
 use crate::admins::call;
 use crate::enrolment::request;
@@ -35,6 +37,26 @@ async fn of_those_of_one_name_that_are_made_at_once_one_is_made() {
     }
     let (pools, _) = all.orchestrator.as_ref().unwrap().app.db.pools.all().await.unwrap();
     assert_eq!(pools.iter().filter(|pool| pool.value.name == "lab").count(), 1);
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_srs_of_one_name_that_are_made_at_once_one_is_made() {
+    let all = Installation::with_host(SimHypervisor::builder()).await;
+    let folder = all.hosts[0].folder().to_owned();
+    let racing = (0..8).map(|number| {
+        let spec = json!({ "kind": "folder", "path": folder.join(format!("fast-{number}")) });
+        let params = json!({ "name": "fast", "host": "xen1", "spec": spec });
+        call(&all.admin, sr::Create::NAME, params)
+    });
+    let (made, refused): (Vec<_>, Vec<_>) = join_all(racing).await.into_iter().partition(Result::is_ok);
+    assert_eq!(made.len(), 1, "{made:?}");
+    for end in refused {
+        assert_eq!(api_error(end).reason(), Reason::Conflict);
+    }
+    let begun = made.into_iter().next().unwrap().unwrap();
+    let task = all.wait_task(serde_json::from_value(begun["task"].clone()).unwrap()).await;
+    assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
     all.stop().await;
 }
 

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use xenith_common_pki::{Authority, Fingerprint, LiveIdentity, install_provider, web_server_config};
 use xenith_common_tasks::TaskSet;
+use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::Power;
 use xenith_orchestrator::model::PowerControlRecord;
 use xenith_orchestrator::power::{Controller, PowerError, SEALED_PASSWORD};
@@ -22,7 +23,7 @@ use xenith_orchestrator_types::ha::HaHostState;
 use xenith_orchestrator_types::power::{MachinePower, PowerControlKind, PowerOrder};
 
 use crate::ha::{armed_for, is, is_known_to_run};
-use crate::harness::{api_error, until};
+use crate::harness::{Installation, api_error, until};
 use crate::migration::{becomes, running, web};
 use crate::shared_storage::{done, id, of};
 
@@ -198,6 +199,23 @@ async fn another_certificate_is_told_nothing_and_another_password_proves_nothing
     drop(listener);
     let gone = open(&PowerControlRecord { address: gone, ..right });
     assert!(matches!(gone.power().await, Err(PowerError::Unreachable { .. })));
+}
+
+/// High availability would take the word of it for both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_hosts_that_are_given_one_controller_at_once_one_has_it() {
+    let mut all = Installation::with_host(SimHypervisor::builder()).await;
+    all.add_host("xen2", SimHypervisor::builder()).await;
+    let fake = Fake::new().await;
+    let (xen1, xen2) = (of(fake.settings("xen1", "right")), of(fake.settings("xen2", "right")));
+    let (first, second) = tokio::join!(
+        all.admin.call::<host::SetPowerControl>(&xen1),
+        all.admin.call::<host::SetPowerControl>(&xen2)
+    );
+    assert_ne!(first.is_ok(), second.is_ok(), "{first:?}, {second:?}");
+    let refused = api_error(if first.is_ok() { second } else { first });
+    assert_eq!(refused.data.field.as_deref(), Some("address"), "{refused}");
+    all.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
