@@ -1,6 +1,7 @@
 //! Work that nobody asks for: each task reads what is intended and what is observed, and acts idempotently.
 
 mod balance;
+mod health;
 pub mod orphans;
 pub mod storage;
 pub mod store;
@@ -59,6 +60,7 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
         }
     });
     start_network_teller(app, tasks);
+    start_health_teller(app, tasks);
     let (token, keeper) = (tasks.token(), Arc::clone(app));
     tasks.spawn("ha-keeper", async move {
         tokio::select! {
@@ -117,6 +119,16 @@ fn start_network_teller(app: &Arc<App>, tasks: &TaskSet) {
         tokio::select! {
             () = token.cancelled() => {}
             () = telling => {}
+        }
+    });
+}
+
+fn start_health_teller(app: &Arc<App>, tasks: &TaskSet) {
+    let (token, counting) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("health-teller", async move {
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = health::tell(&counting) => {}
         }
     });
 }

@@ -2,8 +2,8 @@
 //!
 //! It is a hint to read again, no state: nothing is kept, and a subscriber that is too slow hears that it missed some. What
 //! hosts change, and what tasks and the scheduler do, is not in here; rows, tasks and events have subscriptions for that.
-//! What is seen of SRs from time to time, what hosts say of networks, and what is wrong with high availability has none, and
-//! is told here.
+//! What is seen of SRs from time to time, what hosts say of networks, what is wrong with high availability, and what
+//! `system.health` counts has none, and is told here.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
@@ -23,7 +23,7 @@ const GATHER: Duration = Duration::from_millis(50);
 static READING: LazyLock<HashMap<&'static str, Permission>> = LazyLock::new(|| {
     let mut reading = HashMap::new();
     for info in methods() {
-        if let Some((noun, "list" | "get" | "show")) = info.name.split_once('.') {
+        if let Some((noun, "list" | "get" | "show" | "health")) = info.name.split_once('.') {
             reading.entry(noun).or_insert(info.permission);
         }
     }
@@ -122,11 +122,11 @@ mod tests {
         };
         let (viewer, admin) = (with(Role::Viewer, Scope::Tag("dev".into())), with(Role::Admin, Scope::All));
         let heard = |caller: &Caller| {
-            let nouns = ["network", "token", "user", "mail", "auth", "nothing"];
+            let nouns = ["network", "token", "user", "mail", "system", "auth", "nothing"];
             nouns.into_iter().filter(|noun| may_hear(caller, noun)).collect::<Vec<_>>()
         };
-        assert_eq!(heard(&viewer), ["network", "token"]);
-        assert_eq!(heard(&admin), ["network", "token", "user", "mail"]);
+        assert_eq!(heard(&viewer), ["network", "token", "system"]);
+        assert_eq!(heard(&admin), ["network", "token", "user", "mail", "system"]);
         assert!(heard(&Caller::anonymous(None)).is_empty());
     }
 }

@@ -160,6 +160,12 @@ impl<N: Noun> Inventory<N> {
         *self.shared.latest.borrow()
     }
 
+    /// The newest revision as it rises, for who counts when something may have changed.
+    #[must_use]
+    pub fn revisions(&self) -> tokio::sync::watch::Receiver<Revision> {
+        self.shared.latest.subscribe()
+    }
+
     /// How many rows there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -150,10 +150,11 @@ pub async fn heard(watch: &mut Watch<NounChanges>) -> Option<String> {
     }
 }
 
+/// Nor what is counted, which nobody calls for.
 async fn heard_but_pools(watch: &mut Watch<NounChanges>) -> Option<String> {
     loop {
         let noun = heard(watch).await;
-        if noun.as_deref() != Some("pool") {
+        if !matches!(noun.as_deref(), Some("pool" | "system")) {
             return noun;
         }
     }

@@ -25,6 +25,7 @@ mod full_disk;
 mod ha;
 mod hardware;
 mod harness;
+mod health;
 mod import;
 mod journal;
 mod leases;

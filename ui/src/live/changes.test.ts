@@ -11,6 +11,7 @@ describe('a change of a noun', () => {
     ['alarm_rule', ['alarm_rule', 'alarm']],
     ['vm', []],
     ['task', []],
+    ['system', ['system']],
   ])('of %s concerns %j', (noun, nouns) => {
     expect(concerned(noun)).toEqual(nouns);
   });

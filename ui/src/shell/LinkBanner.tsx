@@ -2,6 +2,7 @@
 
 import { useTranslation } from 'react-i18next';
 import { useLink, useRead } from '../api/client';
+import { FALLBACK_MS } from '../live/again';
 import { Alert } from '../parts/Alert';
 import { useFormat } from '../parts/format';
 
@@ -9,7 +10,7 @@ export function LinkBanner() {
   const { t } = useTranslation();
   const format = useFormat();
   const { link, age } = useLink();
-  const health = useRead('system.health', {}, { every: 15_000 });
+  const health = useRead('system.health', {}, { every: FALLBACK_MS });
   if (link === 'lost' && age >= 1) {
     return (
       <Alert isInline variant="warning" className="x-banner" title={t('No connection to the orchestrator')}>

@@ -3,6 +3,7 @@
 import { Card, CardBody, CardTitle, ClipboardCopy, PageSection } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../../api/client';
+import { FALLBACK_MS } from '../../live/again';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
@@ -12,7 +13,7 @@ export default function About() {
   const { t } = useTranslation();
   const format = useFormat();
   const info = useRead('system.info', {});
-  const health = useRead('system.health', {}, { every: 10_000 });
+  const health = useRead('system.health', {}, { every: FALLBACK_MS });
   if (info.isPending) return <Loading />;
   if (info.isError) return <Failed error={info.error} retry={() => void info.refetch()} />;
   const counts = health.data;

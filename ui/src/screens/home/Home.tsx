@@ -7,6 +7,7 @@ import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Event, Host, Sr } from '../../api/generated';
+import { FALLBACK_MS } from '../../live/again';
 import { useLiveRows } from '../../live/rows';
 import { useTasks } from '../../live/tasks';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
@@ -32,7 +33,7 @@ const MOST = 8;
 export default function Home() {
   const { t } = useTranslation();
   const user = useUser();
-  const health = useRead('system.health', {}, { every: 5_000 });
+  const health = useRead('system.health', {}, { every: FALLBACK_MS });
   const hosts = useRead('host.list', { limit: 1000 });
   useLiveRows('host', '');
   const srs = useAll('sr.list', {}, { every: 30_000 });
