@@ -167,7 +167,8 @@ impl App {
                 refuse(format_args!("{name} is paused; unpause it first: its guest helps to move it"))
             }
             Power::Suspended => refuse(format_args!(
-                "{name} is suspended, and its memory is on its host's disk; resume it first"
+                "{name} is suspended, and its memory is on its host's disk; resume it first, or power it off with the \
+                 loss of that memory: xenith vm power-off {name} --discard-memory"
             )),
             power => refuse(format_args!("{name} is {power}; wait until that is over, or power it off")),
         }

@@ -479,6 +479,8 @@ export type BulkVms = {
   action: BulkAction;
   /** Of a shutdown or reboot: how long a guest may take; 0 stands for 120. */
   deadline_s?: number;
+  /** Of a power-off: those that are suspended too, whose saved memory is lost. */
+  discard_memory?: boolean;
   /** Those that this lets through; beside or instead of `vms`. */
   filter?: string;
   /** Of a shutdown or reboot: power off who did not answer in time. */
@@ -2170,6 +2172,13 @@ export type PowerControl = {
 
 export type PowerControlKind = "redfish" | "ipmi";
 
+/** Ends a VM at once. */
+export type PowerOffVm = {
+  /** Also one that is suspended: the memory that was saved of it is lost. Without this, it is refused. */
+  discard_memory?: boolean;
+  vm: string;
+};
+
 export type PowerOrder = "on" | "status" | "off" | "cycle";
 
 /** Decides about a guest that could not be prepared. */
@@ -3512,7 +3521,7 @@ export interface Methods {
   'vm.start': { params: StartVm; result: TaskStarted };
   'vm.shutdown': { params: ShutdownVm; result: TaskStarted };
   'vm.reboot': { params: ShutdownVm; result: TaskStarted };
-  'vm.power_off': { params: VmRef; result: TaskStarted };
+  'vm.power_off': { params: PowerOffVm; result: TaskStarted };
   'vm.pause': { params: VmRef; result: TaskStarted };
   'vm.unpause': { params: VmRef; result: TaskStarted };
   'vm.suspend': { params: VmRef; result: TaskStarted };
