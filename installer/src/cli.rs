@@ -263,7 +263,8 @@ fn fill(folder: &Path, key: Option<String>, mode: Mode) -> Result<SystemSlot, St
     let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"));
     let (fstab, shadow) = (read("/etc/fstab")?, read("/etc/shadow")?);
     let from = upgrade::Old { root: "/", fstab: &fstab, shadow: &shadow };
-    let plan = upgrade::plan(&record, running, &from, &image.description.version);
+    let partition = upgrade::other(Path::new("/"), running.other()).map_err(|error| error.to_string())?;
+    let plan = upgrade::plan(&record, running, &from, (&partition, &image.description.version));
     for line in &plan.summary {
         println!("{line}");
     }

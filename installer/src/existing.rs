@@ -83,7 +83,9 @@ impl Existing {
             Image::open_signed(Path::new(ON_MEDIUM), &read(KEY)?).map_err(|error| error.to_string())?;
         let (fstab, shadow) = (read("etc/fstab")?, read("etc/shadow")?);
         let old = Old { root: ROOT, fstab: &fstab, shadow: &shadow };
-        let plan = upgrade::plan(&self.record, self.good, &old, &image.description.version);
+        let partition =
+            upgrade::other(Path::new(ROOT), self.good.other()).map_err(|error| error.to_string())?;
+        let plan = upgrade::plan(&self.record, self.good, &old, (&partition, &image.description.version));
         Ok((plan, image))
     }
 

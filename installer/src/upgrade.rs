@@ -7,6 +7,8 @@
 //! Until the last step the running system is the one that starts next, whatever happens. After it the new one is
 //! started once ([`crate::boot_state`]). The state partition and the SR belong to neither slot and are not touched.
 
+mod slots;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -19,6 +21,8 @@ use crate::answers::After;
 use crate::boot_state::{Boot, BootState, BootStateError, ESP, RECORD, Record, Trial, Used};
 use crate::mirror;
 use crate::plan::{Action, Plan, Step, TARGET, slot_menu};
+
+pub use self::slots::{SlotError, other};
 
 /// Under emulation dom0's services take minutes; a host that is not up after ten is not coming.
 const HEALTH_LIMIT: Duration = Duration::from_secs(600);
@@ -42,13 +46,17 @@ pub struct Old<'a> {
     pub shadow: &'a str,
 }
 
-/// The plan of an upgrade from the running slot to the other one.
+/// The plan of an upgrade from the running slot to the other one, which is on `partition` ([`other`]).
 #[must_use]
-pub fn plan(record: &Record, running: SystemSlot, from: &Old<'_>, version: &str) -> Plan {
+pub fn plan(
+    record: &Record,
+    running: SystemSlot,
+    from: &Old<'_>,
+    (partition, version): (&str, &str),
+) -> Plan {
     let Old { root, fstab, shadow } = from;
     let slot = running.other();
     let (old, new) = (&record.slots[running.index()], &record.slots[slot.index()]);
-    let device = format!("/dev/disk/by-uuid/{old}");
     let step = |title: &str, target: &str, actions| Step {
         title: title.to_owned(),
         target: target.to_owned(),
@@ -59,7 +67,6 @@ pub fn plan(record: &Record, running: SystemSlot, from: &Old<'_>, version: &str)
         args: args.iter().map(|arg| (*arg).to_owned()).collect(),
         stdin: String::new(),
     };
-    let partition = partition_of(slot, &device);
     let label = format!("xenith-{}", slot.as_str());
     // A system that is not there has nothing to carry, and the new one would come up as nobody.
     let carry = format!(
@@ -91,17 +98,17 @@ pub fn plan(record: &Record, running: SystemSlot, from: &Old<'_>, version: &str)
     let steps = vec![
         step(
             "make the file system",
-            &partition,
+            partition,
             vec![
                 Action::Unmount { at: TARGET.to_owned() },
-                run("mkfs.ext4", &["-q", "-F", "-m", "1", "-L", &label, "-U", new, &partition]),
+                run("mkfs.ext4", &["-q", "-F", "-m", "1", "-L", &label, "-U", new, partition]),
                 Action::MakeDir { path: TARGET.to_owned(), mode: 0o755 },
-                Action::Mount { device: partition.clone(), at: TARGET.to_owned() },
+                Action::Mount { device: partition.to_owned(), at: TARGET.to_owned() },
             ],
         ),
-        step("copy the system", &partition, vec![Action::Unpack { to: TARGET.to_owned() }]),
+        step("copy the system", partition, vec![Action::Unpack { to: TARGET.to_owned() }]),
         step("carry the settings over", TARGET, settings),
-        step("write everything out", &partition, vec![Action::Unmount { at: TARGET.to_owned() }]),
+        step("write everything out", partition, vec![Action::Unmount { at: TARGET.to_owned() }]),
     ];
     let summary = vec![
         format!(
@@ -112,32 +119,6 @@ pub fn plan(record: &Record, running: SystemSlot, from: &Old<'_>, version: &str)
         "VMs, disks of VMs, logs and the identity of this host are not touched".to_owned(),
     ];
     Plan { summary, steps, after: After::Reboot }
-}
-
-/// The device of the other slot, by the name that the partition has in the table, or the array of a mirror.
-fn partition_of(slot: SystemSlot, running_device: &str) -> String {
-    let name = format!("xenith-{}", slot.as_str());
-    let is_array =
-        fs::canonicalize(running_device).is_ok_and(|path| path.to_string_lossy().starts_with("/dev/md"));
-    if is_array {
-        format!("/dev/md/{name}")
-    } else {
-        beside(running_device, &name).unwrap_or(format!("/dev/disk/by-partlabel/{name}"))
-    }
-}
-
-/// The partition of this name on the same disk: another disk may have been a host once, too.
-fn beside(device: &str, name: &str) -> Option<String> {
-    let real = fs::canonicalize(device).ok()?;
-    let kernel_name = real.file_name()?.to_str()?;
-    let sys = fs::canonicalize(format!("/sys/class/block/{kernel_name}")).ok()?;
-    for entry in fs::read_dir(sys.parent()?).ok()?.flatten() {
-        let uevent = fs::read_to_string(entry.path().join("uevent")).unwrap_or_default();
-        if uevent.lines().any(|line| line == format!("PARTNAME={name}")) {
-            return Some(format!("/dev/{}", entry.file_name().to_str()?));
-        }
-    }
-    None
 }
 
 /// The commit point: the new slot is tried at the next start, once.
@@ -288,10 +269,10 @@ mod tests {
     #[test]
     fn only_the_other_slot_is_written() {
         let from = Old { root: "/run/old", fstab: FSTAB, shadow: "root:$y$hash:1\n" };
-        let plan = plan(&record(), SystemSlot::A, &from, "2.0");
+        let plan = plan(&record(), SystemSlot::A, &from, ("/dev/sda4", "2.0"));
         let actions: Vec<_> = plan.steps.iter().flat_map(|step| &step.actions).collect();
         let shown = actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        assert!(shown.contains("-U bb /dev/disk/by-partlabel/xenith-b"), "{shown}");
+        assert!(shown.contains("-U bb /dev/sda4"), "{shown}");
         assert!(shown.contains("cd /run/old && "), "{shown}");
         for other in ["xenith-a", "xenith-state", "xenith-sr", "sfdisk", "grub-install", "release"] {
             assert!(!shown.contains(other), "{other}: {shown}");
