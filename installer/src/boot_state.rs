@@ -71,6 +71,11 @@ pub enum BootStateError {
     Record { path: PathBuf, detail: String },
     #[error("the running system is in neither slot of this disk ({cmdline})")]
     Elsewhere { cmdline: String },
+    #[error(
+        "the system in slot {slot} is on trial, and the other one is all that there is to go back to; wait until it was found \
+         healthy (`journalctl -u xenith-boot-good`)"
+    )]
+    OnTrial { slot: SystemSlot },
 }
 
 /// What a boot means, decided without IO.

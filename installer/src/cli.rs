@@ -271,6 +271,8 @@ fn fill(folder: &Path, key: Option<String>, mode: Mode) -> Result<SystemSlot, St
     if mode == Mode::PlanOnly {
         return Ok(running);
     }
+    upgrade::give_up_other(&record, running, Path::new(ESP), &mut |line| println!("{line}"))
+        .map_err(|error| error.to_string())?;
     let mut console = Console;
     let mut watch = Lines { terminal: &mut console, last: 0 };
     xenith_installer::apply::apply(&plan, &image, &mut watch).map_err(|error| error.to_string())?;

@@ -91,6 +91,9 @@ impl Existing {
 
     /// Does it. Its last act is the commit point: the new system is tried at the next start.
     pub fn apply(&self, plan: &Plan, image: &Image, watch: &mut dyn Watch) -> Result<(), String> {
+        // A disk of a mirror that cannot be told is dead, or is told when the new system is good.
+        upgrade::give_up_other(&self.record, self.good, Path::new(ESP), &mut |_| ())
+            .map_err(|error| error.to_string())?;
         apply::apply(plan, image, watch).map_err(|error| error.to_string())?;
         upgrade::commit(self.good, Path::new(ESP)).map_err(|error| error.to_string())
     }

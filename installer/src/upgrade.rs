@@ -121,6 +121,25 @@ pub fn plan(
     Plan { summary, steps, after: After::Reboot }
 }
 
+/// Before the other slot is written over: from here on nothing starts it, from no disk, whatever happens. What `running` came
+/// from while it is on trial is all that there is to go back to, and stays.
+pub fn give_up_other(
+    record: &Record,
+    running: SystemSlot,
+    esp: &Path,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), BootStateError> {
+    let state = BootState::read(esp)?;
+    if state.judge(running) == Boot::OnTrial {
+        return Err(BootStateError::OnTrial { slot: running });
+    }
+    if state != (BootState { good: running, trial: None }) {
+        keep(running, esp)?;
+    }
+    mirror::tell(record, running, say);
+    Ok(())
+}
+
 /// The commit point: the new slot is tried at the next start, once.
 pub fn commit(running: SystemSlot, esp: &Path) -> Result<(), BootStateError> {
     let mut state = BootState::read(esp)?;
@@ -302,6 +321,29 @@ mod tests {
         );
         keep(SystemSlot::B, esp.path()).unwrap();
         assert_eq!(BootState::read(esp.path()).unwrap(), BootState { good: SystemSlot::B, trial: None });
+    }
+
+    #[test]
+    fn nothing_starts_a_slot_that_is_about_to_be_written_over() {
+        use SystemSlot::{A, B};
+        let esp = tempfile::tempdir().unwrap();
+        fs::create_dir(esp.path().join("grub")).unwrap();
+        let trial = |slot, used| Some(Trial { slot, used });
+        for (name, good, trial, running, given_up) in [
+            ("an installation", A, None, A, true),
+            ("an upgrade that was not started yet", A, trial(B, Used::No), A, true),
+            ("after a fall-back", A, trial(B, Used::Yes), A, true),
+            ("chosen by hand", A, None, B, true),
+            ("on trial", A, trial(B, Used::Yes), B, false),
+        ] {
+            fs::write(esp.path().join("grub/grubenv"), crate::plan::env_block(&[("slot", "a")])).unwrap();
+            let before = BootState { good, trial };
+            before.write(esp.path()).unwrap();
+            let done = give_up_other(&record(), running, esp.path(), &mut |_| ());
+            assert_eq!(done.is_ok(), given_up, "{name}: {done:?}");
+            let after = if given_up { BootState { good: running, trial: None } } else { before };
+            assert_eq!(BootState::read(esp.path()).unwrap(), after, "{name}");
+        }
     }
 
     #[test]
