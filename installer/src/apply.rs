@@ -1,9 +1,11 @@
 //! Carrying out a plan: the only code that writes to disks.
 //!
 //! What always holds: a failure names the step and its target, and what a program said stands in the log. After a
-//! failure the same plan can be applied again from its beginning: each disk is released and partitioned anew.
+//! failure the same plan can be applied again from its beginning: each disk is released and partitioned anew. Nothing is
+//! written before every byte of the image was compared with its hash, and before each disk was seen to be the one that was
+//! chosen. One plan at a time is applied on a machine.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -11,12 +13,15 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::disks::{Disk, Holder};
-use crate::image::{Image, ImageError};
+use crate::disks::{self, Disk, Holder};
+use crate::facts::FactsError;
+use crate::image::{Image, ImageError, Verified};
 use crate::plan::{Action, Plan};
 
 /// The log of this installation, on the live system; the plan copies it to the installed one.
 pub const LOG: &str = "/run/xenith/install.log";
+/// Two consoles ask questions, and an agent fills slots: who has this file locked is the one that writes.
+const LOCK: &str = "/run/xenith/installing.lock";
 /// How often the progress of unpacking is told.
 const PROGRESS: Duration = Duration::from_secs(2);
 /// Of what a program said, as much as fits on a screen.
@@ -38,6 +43,12 @@ pub enum Cause {
     Program { command: String, status: String, said: String },
     #[error(transparent)]
     Image(#[from] ImageError),
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    #[error("{0}; nothing was written to it. Begin anew, and look at the list of disks")]
+    OtherDisk(String),
+    #[error("another installation or upgrade is being written on this machine; wait until it is over")]
+    Busy,
 }
 
 fn doing(what: impl Into<String>) -> impl FnOnce(io::Error) -> Cause {
@@ -53,29 +64,52 @@ pub trait Watch {
     fn percent(&mut self, what: &str, percent: u64);
 }
 
-/// Does it. `image` is read when the plan unpacks it.
+fn failed(step: &str, target: &str) -> impl FnOnce(Cause) -> ApplyError + use<> {
+    let (step, target) = (step.to_owned(), target.to_owned());
+    move |cause| ApplyError { step, target, cause: Box::new(cause) }
+}
+
+/// Does it, unless somebody else does.
 pub fn apply(plan: &Plan, image: &Image, watch: &mut dyn Watch) -> Result<(), ApplyError> {
+    let _alone = alone(Path::new(LOCK)).map_err(failed("the beginning", "this machine"))?;
+    carry_out(plan, image, watch)
+}
+
+/// `image` is compared with its hash first, and read again when the plan unpacks it.
+fn carry_out(plan: &Plan, image: &Image, watch: &mut dyn Watch) -> Result<(), ApplyError> {
     let log = open_log();
-    let mut work = Work { image, watch, log };
+    let mut work = Work { image, verified: None, watch, log };
     let of = plan.steps.len();
+    let mut actions = plan.steps.iter().flat_map(|step| &step.actions);
+    if actions.any(|action| matches!(action, Action::Unpack { .. })) {
+        work.note("== check the image");
+        let verified = work.verify().map_err(failed("check the image", &image.squashfs.to_string_lossy()));
+        work.verified = Some(verified.inspect_err(|error| work.note(&format!("FAILED {error}")))?);
+    }
     for (index, step) in plan.steps.iter().enumerate() {
         work.watch.step(index + 1, of, &step.title);
         work.note(&format!("== {} ({})", step.title, step.target));
         for action in &step.actions {
             work.note(&format!("   {action}"));
-            work.act(action).map_err(|cause| {
-                let error = ApplyError {
-                    step: step.title.clone(),
-                    target: step.target.clone(),
-                    cause: Box::new(cause),
-                };
-                work.note(&format!("FAILED {error}"));
-                error
-            })?;
+            let done = work.act(action).map_err(failed(&step.title, &step.target));
+            done.inspect_err(|error| work.note(&format!("FAILED {error}")))?;
         }
     }
     work.note("done");
     Ok(())
+}
+
+/// Until the file is dropped.
+fn alone(path: &Path) -> Result<File, Cause> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(doing(format!("make the folder {}", folder.display())))?;
+    }
+    let file = File::create(path).map_err(doing(format!("open {}", path.display())))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Cause::Busy),
+        Err(TryLockError::Error(error)) => Err(doing(format!("lock {}", path.display()))(error)),
+    }
 }
 
 /// Without a log there is still an installation; what fails is told on the screen too.
@@ -87,6 +121,7 @@ fn open_log() -> Option<File> {
 
 struct Work<'a> {
     image: &'a Image,
+    verified: Option<Verified>,
     watch: &'a mut dyn Watch,
     log: Option<File>,
 }
@@ -101,6 +136,7 @@ impl Work<'_> {
 
     fn act(&mut self, action: &Action) -> Result<(), Cause> {
         match action {
+            Action::Recognise { disk } => still_here(disk, &disks::list()?).map(|_| ()),
             Action::Release { disk } => self.release(disk),
             Action::Run { program, args, stdin } => self.run(program, args, stdin),
             Action::Mount { device, at } => {
@@ -157,9 +193,11 @@ impl Work<'_> {
     }
 
     fn release(&mut self, disk: &Disk) -> Result<(), Cause> {
+        // As the disk is now, not as it was when the plan was made: a retry finds its own arrays.
+        let now = still_here(disk, &disks::list()?)?.clone();
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let devices = |device: &str| {
-            disk.has_partition(device) || disk.holders.iter().any(|holder| holder.path == device)
+            disk.has_partition(device) || now.holders.iter().any(|holder| holder.path == device)
         };
         let mut points = mounted_from(&mounts, devices);
         // The inner ones first.
@@ -173,32 +211,38 @@ impl Work<'_> {
         {
             self.run("swapoff", &[swap.to_owned()], "")?;
         }
-        // As the disk is now, not as it was when the plan was made: a retry finds its own arrays.
-        let holders = crate::disks::list()
-            .ok()
-            .and_then(|disks| disks.into_iter().find(|now| now.path == disk.path).map(|now| now.holders));
-        for Holder { path, kind } in holders.unwrap_or_else(|| disk.holders.clone()) {
+        for Holder { path, kind } in now.holders {
             match kind.as_str() {
                 "lvm" => self.run("dmsetup", &["remove".into(), "--retry".into(), path], "")?,
                 "crypt" => self.run("dmsetup", &["remove".into(), path], "")?,
-                kind if kind.starts_with("raid") => self.run("mdadm", &["--stop".into(), path], "")?,
+                kind if kind.starts_with("raid") || path.starts_with("/dev/md") => {
+                    self.run("mdadm", &["--stop".into(), path], "")?;
+                }
                 _ => {}
             }
         }
         Ok(())
     }
 
-    fn unpack(&mut self, to: &str) -> Result<(), Cause> {
+    fn verify(&mut self) -> Result<Verified, Cause> {
         let total = self.image.description.bytes.max(1);
         let watch = &mut *self.watch;
         let mut told = 0;
-        let verified = self.image.clone().verify(|bytes| {
+        let progress = |bytes| {
             let percent = bytes * 100 / total;
             if percent >= told + 20 {
                 told = percent;
                 watch.percent("checking the image", percent);
             }
-        })?;
+        };
+        self.image.clone().verify(progress).map_err(Cause::Image)
+    }
+
+    fn unpack(&mut self, to: &str) -> Result<(), Cause> {
+        let verified = match self.verified.take() {
+            Some(verified) => verified,
+            None => self.verify()?,
+        };
         let image = verified.image();
         let before = used(to);
         let mut child = Command::new("unsquashfs")
@@ -233,6 +277,25 @@ impl Work<'_> {
         }
         let command = format!("unsquashfs -dest {to} {}", image.squashfs.display());
         Err(Cause::Program { command, status: status.to_string(), said: tail(&said) })
+    }
+}
+
+/// The disk as it is now, if it is the one that was chosen: disks that come and go while somebody thinks take each other's
+/// paths.
+fn still_here<'a>(chosen: &Disk, now: &'a [Disk]) -> Result<&'a Disk, Cause> {
+    let path = &chosen.path;
+    let Some(disk) = now.iter().find(|disk| disk.path == *path) else {
+        return Err(Cause::OtherDisk(format!("{path} ({}) is not there any more", chosen.title())));
+    };
+    if !disk.is_same_as(chosen) {
+        let (was, is) = (chosen.title(), disk.title());
+        return Err(Cause::OtherDisk(format!(
+            "another disk has this path now: chosen was {was}, and here is {is}"
+        )));
+    }
+    match disk.unusable {
+        Some(reason) => Err(Cause::OtherDisk(format!("{path} cannot be used any more: {reason}"))),
+        None => Ok(disk),
     }
 }
 
@@ -341,7 +404,7 @@ mod tests {
         ];
         let mut seen = Seen::default();
         for _ in 0..2 {
-            apply(&plan(actions.clone()), &image(), &mut seen).unwrap();
+            carry_out(&plan(actions.clone()), &image(), &mut seen).unwrap();
         }
         assert_eq!(seen.0, ["1/1 try", "1/1 try"]);
         assert_eq!(fs::read(dir.path().join("a/link")).unwrap(), b"one");
@@ -353,7 +416,7 @@ mod tests {
     #[test]
     fn a_failure_names_the_step_the_target_and_what_was_said() {
         let args = ["-c", "echo no room >&2; exit 5"].map(str::to_owned).to_vec();
-        let error = apply(
+        let error = carry_out(
             &plan(vec![Action::Run { program: "sh", args, stdin: String::new() }]),
             &image(),
             &mut Seen::default(),
@@ -363,9 +426,65 @@ mod tests {
         for part in ["try failed on /dev/sdx", "exit status: 5", "no room"] {
             assert!(error.contains(part), "{error}");
         }
-        let error = apply(&plan(vec![Action::Unpack { to: "/tmp".into() }]), &image(), &mut Seen::default())
-            .unwrap_err();
+        let error =
+            carry_out(&plan(vec![Action::Unpack { to: "/tmp".into() }]), &image(), &mut Seen::default())
+                .unwrap_err();
         assert!(error.to_string().contains("/nonexistent"), "{error}");
+    }
+
+    #[test]
+    fn nothing_is_written_before_the_image_was_compared_with_its_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("written").to_string_lossy().into_owned();
+        let actions = vec![
+            Action::Write { path: path.clone(), mode: 0o600, content: b"one".to_vec() },
+            Action::Unpack { to: "/nonexistent".into() },
+        ];
+        let mut image = image();
+        image.squashfs = dir.path().join("damaged.squashfs");
+        fs::write(&image.squashfs, b"not what was signed").unwrap();
+        let error = carry_out(&plan(actions), &image, &mut Seen::default()).unwrap_err();
+        assert!(error.to_string().contains("damaged"), "{error}");
+        assert!(!Path::new(&path).exists());
+    }
+
+    #[test]
+    fn a_disk_that_took_the_path_of_the_chosen_one_is_left_alone() {
+        let disk = |path: &str, serial: &str| Disk {
+            path: path.into(),
+            bytes: 64 << 30,
+            model: "Disk".into(),
+            serial: serial.into(),
+            wwn: String::new(),
+            kind: crate::disks::DiskKind::Ssd,
+            contents: Vec::new(),
+            unusable: None,
+            holders: Vec::new(),
+            health: crate::disks::Health::Unknown,
+        };
+        let chosen = disk("/dev/sda", "1");
+        assert_eq!(still_here(&chosen, &[disk("/dev/sdb", "2"), chosen.clone()]).unwrap(), &chosen);
+        let larger = Disk { bytes: 65 << 30, ..chosen.clone() };
+        let medium = Disk { unusable: Some("the installer runs from it"), ..chosen.clone() };
+        for (now, part) in [
+            (vec![disk("/dev/sdb", "1")], "not there any more"),
+            (vec![disk("/dev/sda", "2"), disk("/dev/sdb", "1")], "another disk has this path"),
+            (vec![larger], "another disk has this path"),
+            (vec![medium], "the installer runs from it"),
+        ] {
+            let error = still_here(&chosen, &now).unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains("nothing was written"), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_plan_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/lock");
+        let first = alone(&path).unwrap();
+        assert!(matches!(alone(&path), Err(Cause::Busy)));
+        drop(first);
+        alone(&path).unwrap();
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Disk {
     pub bytes: u64,
     pub model: String,
     pub serial: String,
+    /// World Wide Name: of a disk, or of a volume that a storage array shows, whichever way it is reached. Empty: it has none.
+    pub wwn: String,
     pub kind: DiskKind,
     /// A line per thing found: partitions, file systems, LVM, RAID. Empty: nothing known is on it.
     pub contents: Vec<String>,
@@ -67,6 +69,19 @@ impl Disk {
         format!("{}  {:.1} GB {kind}  {name}{health}", self.path, self.bytes as f64 / 1e9)
     }
 
+    /// Whether it is that very disk, as far as disks tell, wherever it is found.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let name = |disk: &Self| (disk.wwn.clone(), disk.serial.clone(), disk.model.clone(), disk.bytes);
+        name(self) == name(other)
+    }
+
+    /// Whether it has a name of its own, by which it is told from all others.
+    #[must_use]
+    pub fn has_a_name(&self) -> bool {
+        !self.wwn.is_empty() || !self.serial.is_empty()
+    }
+
     /// Whether `device` is the disk or a partition of it. `/dev/sdaa1` is none of `/dev/sda`.
     #[must_use]
     pub fn has_partition(&self, device: &str) -> bool {
@@ -100,6 +115,7 @@ struct Node {
     size: u64,
     model: Option<String>,
     serial: Option<String>,
+    wwn: Option<String>,
     #[serde(rename = "type")]
     kind: String,
     #[serde(default)]
@@ -115,9 +131,9 @@ struct Node {
     children: Vec<Node>,
 }
 
-const COLUMNS: &str = "PATH,SIZE,MODEL,SERIAL,TYPE,RO,ROTA,FSTYPE,LABEL,PARTLABEL,MOUNTPOINTS";
-/// Where the live system keeps the medium that it came from.
-const MEDIUM: &str = "/run/live/medium";
+const COLUMNS: &str = "PATH,SIZE,MODEL,SERIAL,WWN,TYPE,RO,ROTA,FSTYPE,LABEL,PARTLABEL,MOUNTPOINTS";
+/// Below it the live system keeps what it came from: the medium, and where that is a file, the file system of the file.
+const LIVE: &str = "/run/live/";
 
 /// All disks of this machine.
 pub fn list() -> Result<Vec<Disk>, FactsError> {
@@ -168,7 +184,7 @@ fn disk(node: Node) -> Disk {
     });
     let unusable = if node.ro {
         Some("it is read-only")
-    } else if mounts.iter().any(|at| at.starts_with(MEDIUM)) {
+    } else if mounts.iter().any(|at| at.starts_with(LIVE)) {
         Some("the installer runs from it")
     } else {
         None
@@ -179,6 +195,7 @@ fn disk(node: Node) -> Disk {
         kind: if node.rota { DiskKind::Spinning } else { DiskKind::Ssd },
         model: text(node.model),
         serial: text(node.serial),
+        wwn: text(node.wwn),
         path: node.path,
         contents,
         unusable,
@@ -287,6 +304,12 @@ mod tests {
             assert_eq!(disk.has_partition(device), own, "{device}");
         }
         assert_eq!((nvme.partition(3), disks[0].partition(3)), ("/dev/nvme0n1p3".into(), "/dev/sdb3".into()));
+    }
+
+    #[test]
+    fn a_disk_with_the_file_that_the_installer_runs_from_cannot_be_used() {
+        let json = LSBLK.replace("/run/live/medium", "/run/live/findiso");
+        assert_eq!(parse(&json).unwrap()[0].unusable, Some("the installer runs from it"));
     }
 
     #[test]

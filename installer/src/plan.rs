@@ -50,6 +50,10 @@ pub struct Step {
 /// The few things a step is made of.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Action {
+    /// The disk is still the one that the plan was made for.
+    Recognise {
+        disk: Disk,
+    },
     /// Nothing uses the disk any more: what is mounted is unmounted, arrays and volume groups are stopped.
     Release {
         disk: Disk,
@@ -93,6 +97,7 @@ pub enum Action {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Recognise { disk } => write!(f, "look at {}", disk.path),
             Self::Release { disk } => write!(f, "release {}", disk.path),
             Self::Run { program, args, .. } => write!(f, "{program} {}", args.join(" ")),
             Self::Mount { device, at } => write!(f, "mount {device} {at}"),
@@ -176,6 +181,16 @@ impl<'a> Devices<'a> {
         {
             return Err(wrong(format!("both names mean {}; a mirror needs two disks", one.path)));
         }
+        if let [one, two] = disks.as_slice()
+            && one.has_a_name()
+            && one.is_same_as(two)
+        {
+            let (one, two) = (&one.path, &two.path);
+            let problem = format!(
+                "{one} and {two} are two ways to the same disk; a mirror needs two disks. Take one of them alone"
+            );
+            return Err(wrong(problem));
+        }
         let smallest = disks.iter().min_by_key(|disk| disk.bytes);
         let Some(smallest) = smallest else { return Err(wrong("no disk is named".to_owned())) };
         let layout = Layout::for_size(smallest.bytes)
@@ -246,26 +261,28 @@ fn run(program: &'static str, args: &[&str]) -> Action {
 
 /// Release and partition, disk by disk; then the arrays of a mirror.
 fn prepare(devices: &Devices<'_>) -> Vec<Step> {
-    let mut steps: Vec<Step> = devices
-        .disks
-        .iter()
-        .map(|disk| Step {
-            title: format!("partition {}", disk.path),
-            target: disk.path.clone(),
-            actions: vec![
-                Action::Unmount { at: TARGET.to_owned() },
-                Action::Release { disk: (*disk).clone() },
-                Action::Run {
-                    program: "sfdisk",
-                    args: ["--quiet", "--lock=yes", "--wipe=always", "--wipe-partitions=always", &disk.path]
-                        .map(str::to_owned)
-                        .to_vec(),
-                    stdin: devices.layout.sfdisk(),
-                },
-                run("udevadm", &["settle", "--timeout=30"]),
-            ],
-        })
-        .collect();
+    // All of them before the first is written.
+    let mut steps = vec![Step {
+        title: "look at the disks once more".to_owned(),
+        target: devices.names(),
+        actions: devices.disks.iter().map(|disk| Action::Recognise { disk: (*disk).clone() }).collect(),
+    }];
+    steps.extend(devices.disks.iter().map(|disk| Step {
+        title: format!("partition {}", disk.path),
+        target: disk.path.clone(),
+        actions: vec![
+            Action::Unmount { at: TARGET.to_owned() },
+            Action::Release { disk: (*disk).clone() },
+            Action::Run {
+                program: "sfdisk",
+                args: ["--quiet", "--lock=yes", "--wipe=always", "--wipe-partitions=always", &disk.path]
+                    .map(str::to_owned)
+                    .to_vec(),
+                stdin: devices.layout.sfdisk(),
+            },
+            run("udevadm", &["settle", "--timeout=30"]),
+        ],
+    }));
     if let [one, two] = devices.disks.as_slice() {
         let mut actions = Vec::new();
         for partition in [number::SLOT_A, number::SLOT_B, number::STATE, number::SR] {

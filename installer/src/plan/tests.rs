@@ -14,6 +14,7 @@ fn disk(path: &str, gib: u64) -> Disk {
         bytes: gib << 30,
         model: "Disk".into(),
         serial: format!("S{path}"),
+        wwn: String::new(),
         kind: DiskKind::Ssd,
         contents: vec![format!("{path}1: ext4 \"backups\", 1.0 GB")],
         unusable: None,
@@ -71,6 +72,7 @@ fn the_boot_loader_comes_when_all_else_is_there() {
     assert_eq!(
         titles,
         [
+            "look at the disks once more",
             "partition /dev/sda",
             "make file systems",
             "mount them",
@@ -102,6 +104,11 @@ fn a_mirror_is_as_large_as_its_smaller_disk_and_boots_from_either() {
         assert!(shown.contains(part), "{shown}");
     }
     assert_eq!(shown.matches("grub-install").count(), 2);
+    let looks: Vec<_> = shown.match_indices("look at /dev/").collect();
+    assert!(
+        looks.len() == 2 && looks[1].0 < shown.find("sfdisk").unwrap(),
+        "both before the first is written: {shown}"
+    );
     assert!(shown.contains("PROGRAM /usr/bin/logger && mdadm --detail --scan) >"), "{shown}");
     assert!(plan.summary.iter().any(|line| line.contains("both disks carry everything")));
 }
@@ -207,6 +214,8 @@ fn what_does_not_fit_the_machine_is_told_with_its_field() {
     secure.firmware = Firmware::UefiSecureBoot;
     let mut small = facts();
     small.memory_mib = 1000;
+    let mut paths = facts();
+    paths.disks[1] = Disk { path: "/dev/sdb".into(), ..paths.disks[0].clone() };
     let mut medium = facts();
     medium.disks[0].unusable = Some("the installer runs from it");
     for (name, facts, disks, more, field, part) in [
@@ -227,6 +236,14 @@ fn what_does_not_fit_the_machine_is_told_with_its_field() {
             "",
             "target.disks",
             "both names mean /dev/sda",
+        ),
+        (
+            "two ways to one",
+            paths,
+            "[\"/dev/sda\", \"/dev/sdb\"]",
+            "",
+            "target.disks",
+            "two ways to the same disk",
         ),
         ("medium", medium, "[\"/dev/sda\"]", "", "target.disks", "the installer runs from it"),
         (
