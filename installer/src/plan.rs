@@ -240,10 +240,13 @@ pub fn make(answers: &Answers, facts: &Facts, chosen: &Chosen, version: &str) ->
             &files::Place { chosen, units: &units, dom0_mib, mirror: devices.is_mirror() },
         ),
     });
+    // What the boot loader starts is on the disk before the boot loader is.
+    let mut loader = vec![run("sync", &["--file-system", TARGET, &format!("{TARGET}/var/lib/xenith")])];
+    loader.extend(boot::actions(&devices.disks, chosen));
     steps.push(Step {
         title: "install the boot loader".to_owned(),
         target: devices.names(),
-        actions: boot::actions(&devices.disks, chosen),
+        actions: loader,
     });
     steps.push(finish(answers, &devices, chosen));
     let mut more = vec![format!("Xenith {version}, dom0 gets {dom0_mib} MiB")];
@@ -372,6 +375,9 @@ fn mount(answers: &Answers, devices: &Devices<'_>) -> Step {
         Action::MakeDir { path: format!("{state}/sr"), mode: 0o700 },
     ];
     if answers.target.sr == SrKind::Xfs {
+        // Where the SR cannot be mounted, disks of VMs must not be written into the state's file system instead: it is
+        // small, and what is in the folder cannot be seen when the SR is there again.
+        actions.push(run("chattr", &["+i", &format!("{state}/sr")]));
         actions.push(Action::Mount { device: devices.volume(number::SR), at: format!("{state}/sr") });
     }
     for (place, disk) in devices.disks.iter().enumerate() {

@@ -110,8 +110,10 @@ fn fstab(answers: &Answers, chosen: &Chosen, slot: &str) -> String {
         "/var/lib/xenith/log /var/log none bind,x-systemd.requires-mounts-for=/var/lib/xenith 0 0\n",
     );
     if answers.target.sr == SrKind::Xfs {
-        // A damaged SR must not keep the host, and its other SRs, from starting.
-        text.push_str(&format!("UUID={sr} /var/lib/xenith/sr xfs defaults,noatime,nofail 0 0\n"));
+        // A damaged SR must not keep the host, and its other SRs, from starting. But the agent, which takes the folder for
+        // the SR, waits for one that comes late, or that has a power cut to recover from: `nofail` alone waits for nothing.
+        let options = "defaults,noatime,nofail,x-systemd.before=xenith-agent.service";
+        text.push_str(&format!("UUID={sr} /var/lib/xenith/sr xfs {options} 0 0\n"));
     }
     let serial = &esp[0];
     text.push_str(&format!("UUID={}-{} /boot/esp vfat umask=0077,nofail 0 0\n", &serial[..4], &serial[4..]));

@@ -89,6 +89,26 @@ fn the_boot_loader_comes_when_all_else_is_there() {
 }
 
 #[test]
+fn a_power_cut_behind_the_boot_loader_finds_a_whole_system() {
+    let shown = shown(&plan("[\"/dev/sda\"]", ""));
+    let place = |part: &str| shown.find(part).unwrap_or_else(|| panic!("{part} is missing in\n{shown}"));
+    let sync = place("sync --file-system /run/xenith/target /run/xenith/target/var/lib/xenith");
+    assert!(place("/boot/xenith.cfg") < sync && sync < place("esp0/grub/grub.cfg"), "{shown}");
+    assert!(sync < place("EFI/BOOT") && sync < place("grub-install"), "{shown}");
+}
+
+#[test]
+fn nothing_takes_the_place_of_an_sr_that_is_not_there() {
+    let plan = plan("[\"/dev/sda\"]", "");
+    let shown = shown(&plan);
+    let sealed = shown.find("chattr +i /run/xenith/target/var/lib/xenith/sr").unwrap();
+    assert!(sealed < shown.find("mount /dev/sda6 /run/xenith/target/var/lib/xenith/sr").unwrap(), "{shown}");
+    let fstab = written(&plan, "/run/xenith/target/etc/fstab");
+    let line = fstab.lines().find(|line| line.contains("/var/lib/xenith/sr")).unwrap();
+    assert!(line.contains("nofail,x-systemd.before=xenith-agent.service"), "{line}");
+}
+
+#[test]
 fn no_disk_but_the_chosen_one_is_named_by_any_action() {
     let shown = shown(&plan("[\"/dev/sda\"]", ""));
     assert!(!shown.contains("nvme") && !shown.contains("sdc"), "{shown}");
