@@ -62,10 +62,14 @@ load_env
 if [ -z "$slot" ]; then set slot=a; fi
 set boot="$slot"
 if [ -n "$trial" -a "$trial_left" = 1 ]; then
-    # Taken away before the try: whatever happens now, the next start is the good slot again.
-    set boot="$trial"
+    # Taken away before the try: whatever happens now, the next start is the good slot again. Where that cannot be written
+    # nothing is tried, or a system that hangs would be tried for ever.
     set trial_left=0
-    save_env trial_left
+    if save_env trial_left; then
+        # What cannot even be loaded is not waited at: the good slot is started at once.
+        if [ "$slot" = b ]; then set fallback=1; else set fallback=0; fi
+        set boot="$trial"
+    fi
 fi
 if [ "$boot" = b ]; then set default=xenith-b; else set default=xenith-a; fi
 set timeout=3

@@ -206,6 +206,8 @@ fn the_installed_system_finds_its_parts_by_uuid() {
         assert!(fstab.contains(line), "{line} is missing in\n{fstab}");
     }
     let menu = written(&plan, "/run/xenith/esp0/grub/grub.cfg");
+    assert!(menu.contains("if save_env trial_left; then\n"), "{menu}");
+    assert!(menu.contains("if [ \"$slot\" = b ]; then set fallback=1; else set fallback=0; fi"), "{menu}");
     assert!(menu.contains("--set=root uuid-a") && menu.contains("--set=root uuid-b"), "{menu}");
     let slot = written(&plan, "/run/xenith/target/boot/xenith.cfg");
     assert!(slot.contains("root=UUID=uuid-a") && slot.contains("dom0_mem=1149M"), "{slot}");
