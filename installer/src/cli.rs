@@ -11,6 +11,7 @@ use xenith_installer::apply::Watch;
 use xenith_installer::boot_state::ESP;
 use xenith_installer::facts::Facts;
 use xenith_installer::image::Image;
+use xenith_installer::plan::BRIDGE;
 use xenith_installer::screen::{self, Console, Ended, FAILED, Lines, Terminal};
 use xenith_installer::upgrade::{self, Verdict};
 use xenith_installer::{console, live, own_orchestrator, session, source};
@@ -262,7 +263,8 @@ fn fill(folder: &Path, key: Option<String>, mode: Mode) -> Result<SystemSlot, St
     let (record, running) = upgrade::here().map_err(|error| error.to_string())?;
     let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"));
     let (fstab, shadow) = (read("/etc/fstab")?, read("/etc/shadow")?);
-    let from = upgrade::Old { root: "/", fstab: &fstab, shadow: &shadow };
+    let address = live::address_of(BRIDGE);
+    let from = upgrade::Old { root: "/", fstab: &fstab, shadow: &shadow, address: address.as_deref() };
     let partition = upgrade::other(Path::new("/"), running.other()).map_err(|error| error.to_string())?;
     let plan = upgrade::plan(&record, running, &from, (&partition, &image.description.version));
     for line in &plan.summary {

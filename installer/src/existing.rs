@@ -82,7 +82,7 @@ impl Existing {
         let image =
             Image::open_signed(Path::new(ON_MEDIUM), &read(KEY)?).map_err(|error| error.to_string())?;
         let (fstab, shadow) = (read("etc/fstab")?, read("etc/shadow")?);
-        let old = Old { root: ROOT, fstab: &fstab, shadow: &shadow };
+        let old = Old { root: ROOT, fstab: &fstab, shadow: &shadow, address: None };
         let partition =
             upgrade::other(Path::new(ROOT), self.good.other()).map_err(|error| error.to_string())?;
         let plan = upgrade::plan(&self.record, self.good, &old, (&partition, &image.description.version));

@@ -20,7 +20,7 @@ use xenith_hypervisor_agent_types::system::{HostSystem, SystemSlot, SystemStandi
 use crate::answers::After;
 use crate::boot_state::{Boot, BootState, BootStateError, ESP, RECORD, Record, Trial, Used};
 use crate::mirror;
-use crate::plan::{Action, Plan, Step, TARGET, slot_menu};
+use crate::plan::{Action, BRIDGE, Plan, Step, TARGET, slot_menu};
 
 pub use self::slots::{SlotError, other};
 
@@ -36,6 +36,9 @@ const CARRIED: &str = "etc/machine-id etc/hostname etc/hosts etc/timezone etc/lo
 /// Among them, and in every system that was installed.
 const RECORDED: &str = "etc/xenith/installed.toml";
 
+/// In a system that came by an upgrade from one that could be reached: the address of that one.
+const HAD_ADDRESS: &str = "/boot/xenith-had-address";
+
 /// The system that the new one takes its settings from.
 #[derive(Debug, Clone, Copy)]
 pub struct Old<'a> {
@@ -44,6 +47,8 @@ pub struct Old<'a> {
     /// What stands in its `/etc/fstab` and `/etc/shadow`.
     pub fstab: &'a str,
     pub shadow: &'a str,
+    /// That of the management bridge, where it runs and has one.
+    pub address: Option<&'a str>,
 }
 
 /// The plan of an upgrade from the running slot to the other one, which is on `partition` ([`other`]).
@@ -54,7 +59,7 @@ pub fn plan(
     from: &Old<'_>,
     (partition, version): (&str, &str),
 ) -> Plan {
-    let Old { root, fstab, shadow } = from;
+    let Old { root, fstab, shadow, address } = from;
     let slot = running.other();
     let (old, new) = (&record.slots[running.index()], &record.slots[slot.index()]);
     let step = |title: &str, target: &str, actions| Step {
@@ -68,13 +73,8 @@ pub fn plan(
         stdin: String::new(),
     };
     let label = format!("xenith-{}", slot.as_str());
-    // A system that is not there has nothing to carry, and the new one would come up as nobody.
-    let carry = format!(
-        "cd {root} && if [ ! -e {RECORDED} ]; then echo 'no system is at {root}' >&2; exit 1; fi; for f in {CARRIED}; do \
-         [ ! -e \"$f\" ] || cp -a --parents \"$f\" {TARGET}/; done"
-    );
     let mut settings = vec![
-        run("sh", &["-c", &carry]),
+        run("sh", &["-c", &carry(root)]),
         Action::Write {
             path: format!("{TARGET}/etc/fstab"),
             mode: 0o644,
@@ -89,6 +89,10 @@ pub fn plan(
     {
         let args = [TARGET, "chpasswd", "--encrypted"].map(str::to_owned).to_vec();
         settings.push(Action::Run { program: "chroot", args, stdin: format!("root:{hash}\n") });
+    }
+    if let Some(address) = address {
+        let content = format!("{address}\n").into_bytes();
+        settings.push(Action::Write { path: format!("{TARGET}{HAD_ADDRESS}"), mode: 0o644, content });
     }
     settings.push(Action::Write {
         path: format!("{TARGET}/boot/xenith.cfg"),
@@ -108,7 +112,12 @@ pub fn plan(
         ),
         step("copy the system", partition, vec![Action::Unpack { to: TARGET.to_owned() }]),
         step("carry the settings over", TARGET, settings),
-        step("write everything out", partition, vec![Action::Unmount { at: TARGET.to_owned() }]),
+        step(
+            "write everything out",
+            partition,
+            // Unmounting says nothing of what could not be written.
+            vec![run("sync", &["--file-system", TARGET]), Action::Unmount { at: TARGET.to_owned() }],
+        ),
     ];
     let summary = vec![
         format!(
@@ -119,6 +128,15 @@ pub fn plan(
         "VMs, disks of VMs, logs and the identity of this host are not touched".to_owned(),
     ];
     Plan { summary, steps, after: After::Reboot }
+}
+
+/// A line for the shell. A system that is not there has nothing to carry, and the new one would come up as nobody; so it would
+/// without one of the files, so nothing that fails is passed over.
+fn carry(root: &str) -> String {
+    format!(
+        "set -e; cd {root}; if [ ! -e {RECORDED} ]; then echo 'no system is at {root}' >&2; exit 1; fi; for f in {CARRIED}; do \
+         [ ! -e \"$f\" ] || cp -a --parents \"$f\" {TARGET}/; done"
+    )
 }
 
 /// Before the other slot is written over: from here on nothing starts it, from no disk, whatever happens. What `running` came
@@ -253,7 +271,8 @@ fn wait_for_health() -> Option<String> {
     }
 }
 
-/// What is wrong with this host, if anything is: Xen's tools must answer, and the agent must run.
+/// What is wrong with this host, if anything is: Xen's tools must answer, the agent must run, and a host that could be reached
+/// before must have its network: a card that the new kernel does not know would take it away for good.
 fn ill() -> Option<String> {
     let xl = Command::new("xl").arg("info").output();
     if !xl.is_ok_and(|output| output.status.success()) {
@@ -264,9 +283,24 @@ fn ill() -> Option<String> {
         .output()
         .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
         .unwrap_or_default();
-    agent_is_well(&show)
-        .then_some(())
-        .map_or_else(|| Some(format!("the agent does not run ({})", show.replace('\n', " "))), |()| None)
+    if !agent_is_well(&show) {
+        return Some(format!("the agent does not run ({})", show.replace('\n', " ")));
+    }
+    let carrier = fs::read_to_string(format!("/sys/class/net/{BRIDGE}/carrier")).unwrap_or_default();
+    let had = fs::read_to_string(HAD_ADDRESS).ok();
+    unreachable(had.as_deref(), crate::live::address_of(BRIDGE).as_deref(), &carrier)
+}
+
+/// Why nobody reaches this host, if somebody did before: `had` is the address of then, `has` that of now.
+fn unreachable(had: Option<&str>, has: Option<&str>, carrier: &str) -> Option<String> {
+    let had = had?.trim();
+    if has.is_none() {
+        return Some(format!("{BRIDGE} has no address; before the upgrade it had {had}"));
+    }
+    if carrier.trim() != "1" {
+        return Some(format!("{BRIDGE} has no link; before the upgrade this host was reached at {had}"));
+    }
+    None
 }
 
 /// Running, or waiting for a person (status 2), which no other system would change.
@@ -287,12 +321,12 @@ mod tests {
 
     #[test]
     fn only_the_other_slot_is_written() {
-        let from = Old { root: "/run/old", fstab: FSTAB, shadow: "root:$y$hash:1\n" };
+        let from = Old { root: "/run/old", fstab: FSTAB, shadow: "root:$y$hash:1\n", address: None };
         let plan = plan(&record(), SystemSlot::A, &from, ("/dev/sda4", "2.0"));
         let actions: Vec<_> = plan.steps.iter().flat_map(|step| &step.actions).collect();
         let shown = actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert!(shown.contains("-U bb /dev/sda4"), "{shown}");
-        assert!(shown.contains("cd /run/old && "), "{shown}");
+        assert!(shown.contains("cd /run/old; "), "{shown}");
         for other in ["xenith-a", "xenith-state", "xenith-sr", "sfdisk", "grub-install", "release"] {
             assert!(!shown.contains(other), "{other}: {shown}");
         }
@@ -306,6 +340,53 @@ mod tests {
         assert_eq!(written("/etc/fstab"), FSTAB.replace("UUID=aa", "UUID=bb"));
         assert!(written("/boot/xenith.cfg").contains("root=UUID=bb"));
         assert!(plan.summary[0].contains("into slot b"), "{}", plan.summary[0]);
+        assert!(!shown.contains(HAD_ADDRESS), "{shown}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_carried_over_ends_the_upgrade() {
+        let old = tempfile::tempdir().unwrap();
+        let root = old.path().to_str().unwrap();
+        for name in ["etc/xenith", "etc/systemd/network"] {
+            fs::create_dir_all(old.path().join(name)).unwrap();
+        }
+        fs::write(old.path().join(RECORDED), "").unwrap();
+        let from = Old { root, fstab: FSTAB, shadow: "", address: Some("192.0.2.10/24") };
+        let plan = plan(&record(), SystemSlot::A, &from, ("/dev/sda4", "2.0"));
+        let actions: Vec<_> = plan.steps.iter().flat_map(|step| &step.actions).collect();
+        let carry = actions.iter().find_map(|action| match action {
+            Action::Run { program: "sh", args, .. } => Some(args[1].clone()),
+            _ => None,
+        });
+        let shown = actions.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(shown.contains(HAD_ADDRESS), "{shown}");
+        assert!(shown.find("sync --file-system").unwrap() < shown.rfind("umount").unwrap(), "{shown}");
+        let carried = |to: &str| {
+            let line = carry.clone().unwrap().replace(TARGET, to);
+            Command::new("sh").args(["-c", &line]).status().unwrap().success()
+        };
+        let new = tempfile::tempdir().unwrap();
+        assert!(carried(new.path().to_str().unwrap()));
+        assert!(new.path().join("etc/systemd/network").is_dir());
+        // There is a file where a folder has to be, so that nothing can be copied into it.
+        let odd = tempfile::tempdir().unwrap();
+        fs::create_dir(odd.path().join("etc")).unwrap();
+        fs::write(odd.path().join("etc/systemd"), "").unwrap();
+        assert!(!carried(odd.path().to_str().unwrap()), "the network would be missing");
+    }
+
+    #[test]
+    fn a_host_that_was_reached_before_has_to_be_reached_again() {
+        let (had, has) = (Some("192.0.2.10/24\n"), Some("192.0.2.11/24"));
+        for (had, has, carrier, well) in [
+            (None, None, "", true),
+            (had, has, "1\n", true),
+            (had, None, "1\n", false),
+            (had, has, "0\n", false),
+            (had, has, "", false),
+        ] {
+            assert_eq!(unreachable(had, has, carrier).is_none(), well, "{had:?} {has:?} {carrier}");
+        }
     }
 
     #[test]
