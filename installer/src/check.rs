@@ -3,13 +3,18 @@
 use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
 use xenith_common_pki::{Fingerprint, Peer, pinned_client_config};
 use xenith_hypervisor_agent_api::JoinToken;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A fixed address is there at once, but a switch with spanning tree forwards nothing for 30 s after the link came up; and an
+/// address of IPv6 comes before that of DHCP.
+pub const NETWORK_SETTLES: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
@@ -26,8 +31,20 @@ pub enum CheckError {
     Other { address: String, detail: String },
 }
 
-/// Connects, and compares the authority with the token's.
-pub fn orchestrator(token: &JoinToken) -> Result<(), CheckError> {
+/// Connects, and compares the authority with the token's. Where nobody is found it is tried again, for as long as `patience`.
+pub fn orchestrator(token: &JoinToken, patience: Duration) -> Result<(), CheckError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match once(token) {
+            Err(CheckError::Name { .. } | CheckError::Unreachable { .. }) if Instant::now() < deadline => {
+                thread::sleep(AGAIN);
+            }
+            done => return done,
+        }
+    }
+}
+
+fn once(token: &JoinToken) -> Result<(), CheckError> {
     let address = token.address.clone();
     let pin: Fingerprint = token.fingerprint.parse().map_err(|_| CheckError::Token)?;
     let config = pinned_client_config(pin, &[b"h2"]).map_err(|_| CheckError::Token)?;
@@ -72,6 +89,20 @@ mod tests {
     }
 
     #[test]
+    fn who_cannot_be_reached_yet_is_tried_again() {
+        xenith_common_pki::install_provider();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let answering = std::thread::spawn(move || {
+            thread::sleep(Duration::from_millis(300));
+            let (mut peer, _) = std::net::TcpListener::bind(free).unwrap().accept().unwrap();
+            peer.write_all(b"SSH-2.0-none\r\n").unwrap();
+        });
+        let error = orchestrator(&token(free.to_string()), NETWORK_SETTLES).unwrap_err();
+        assert!(matches!(error, CheckError::Other { .. }), "it was found: {error}");
+        answering.join().unwrap();
+    }
+
+    #[test]
     fn nobody_and_somebody_else_are_told_apart() {
         xenith_common_pki::install_provider();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -80,13 +111,13 @@ mod tests {
             let (mut peer, _) = listener.accept().unwrap();
             peer.write_all(b"SSH-2.0-none\r\n").unwrap();
         });
-        let error = orchestrator(&token(address.clone())).unwrap_err();
+        let error = orchestrator(&token(address.clone()), Duration::ZERO).unwrap_err();
         assert!(matches!(error, CheckError::Other { .. }), "{error}");
         answering.join().unwrap();
         // The listener is closed now.
-        let error = orchestrator(&token(address)).unwrap_err();
+        let error = orchestrator(&token(address), Duration::ZERO).unwrap_err();
         assert!(matches!(error, CheckError::Unreachable { .. }), "{error}");
-        let error = orchestrator(&token("no-such-host.invalid:1".into())).unwrap_err();
+        let error = orchestrator(&token("no-such-host.invalid:1".into()), Duration::ZERO).unwrap_err();
         assert!(matches!(error, CheckError::Name { .. }), "{error}");
     }
 }

@@ -59,7 +59,7 @@ pub fn network(answers: &Answers, facts: &Facts, say: &mut dyn FnMut(&str)) -> R
 }
 
 fn orchestrator(join: &Join, say: &mut dyn FnMut(&str)) -> Result<(), SessionError> {
-    check::orchestrator(&join.token)?;
+    check::orchestrator(&join.token, check::NETWORK_SETTLES)?;
     say(&format!("the orchestrator at {} is the one that the token names", join.token.address));
     Ok(())
 }

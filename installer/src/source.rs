@@ -7,7 +7,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -23,6 +24,9 @@ const LIMIT: u64 = 256 * 1024;
 const MEDIUM: &str = "/run/live/medium";
 const MOUNT: &str = "/run/xenith/answers";
 const FETCH_LIMIT: Duration = Duration::from_secs(30);
+/// A link is up long before its address is there: DHCP takes seconds, and a switch with spanning tree forwards nothing for 30.
+const PATIENCE: Duration = Duration::from_secs(90);
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// A file and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +61,7 @@ pub enum SourceError {
 pub fn find() -> Result<Option<Found>, SourceError> {
     let cmdline = fs::read_to_string("/proc/cmdline").unwrap_or_default();
     if let Some(wanted) = by_url(&cmdline)? {
-        return fetch(&wanted).map(Some);
+        return fetch(&wanted, PATIENCE).map(Some);
     }
     let labelled = [LABEL, LABEL_FAT].map(|label| Path::new("/dev/disk/by-label").join(label));
     if let Some(volume) = labelled.iter().find(|volume| volume.exists()) {
@@ -85,16 +89,22 @@ fn by_url(cmdline: &str) -> Result<Option<Wanted>, SourceError> {
     }
 }
 
-fn fetch(wanted: &Wanted) -> Result<Found, SourceError> {
+/// Tries until somebody answers, for as long as `patience`. What is answered counts.
+fn fetch(wanted: &Wanted, patience: Duration) -> Result<Found, SourceError> {
     let url = &wanted.url;
     let failed = |detail: String| SourceError::Fetch { url: url.clone(), detail };
     let client = reqwest::blocking::Client::builder()
         .timeout(FETCH_LIMIT)
         .build()
         .map_err(|error| failed(error.to_string()))?;
-    let answer = client
-        .get(url)
-        .send()
+    let deadline = Instant::now() + patience;
+    let answer = loop {
+        match client.get(url).send() {
+            Err(error) if Instant::now() < deadline && !error.is_builder() => thread::sleep(AGAIN),
+            answer => break answer,
+        }
+    };
+    let answer = answer
         .and_then(reqwest::blocking::Response::error_for_status)
         .map_err(|error| failed(error.to_string()))?;
     let mut bytes = Vec::new();
@@ -153,18 +163,39 @@ mod tests {
         assert_eq!(wanted, Wanted { url: "http://h/a".into(), sha256: "ab".into() });
     }
 
+    const SOON: Duration = Duration::ZERO;
+
+    #[test]
+    fn a_server_that_cannot_be_reached_yet_is_asked_again() {
+        xenith_common_pki::install_provider();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let wanted = Wanted {
+            url: format!("http://{free}/answers.toml"),
+            sha256: hex(&Sha256::digest(b"version = 1\n")),
+        };
+        assert!(matches!(fetch(&wanted, SOON), Err(SourceError::Fetch { .. })));
+        let serving = std::thread::spawn(move || {
+            thread::sleep(Duration::from_millis(300));
+            answer_once(&TcpListener::bind(free).unwrap(), "200 OK", "version = 1\n");
+        });
+        assert_eq!(fetch(&wanted, PATIENCE).unwrap().text, "version = 1\n");
+        serving.join().unwrap();
+    }
+
+    fn answer_once(listener: &TcpListener, status: &str, body: &str) {
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut request = [0; 4096];
+        let _read = peer.read(&mut request).unwrap();
+        let length = body.len();
+        write!(peer, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+            .unwrap();
+    }
+
     /// Serves one answer.
     fn serve(status: &'static str, body: &'static str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/answers.toml", listener.local_addr().unwrap());
-        std::thread::spawn(move || {
-            let (mut peer, _) = listener.accept().unwrap();
-            let mut request = [0; 4096];
-            let _read = peer.read(&mut request).unwrap();
-            let length = body.len();
-            write!(peer, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
-                .unwrap();
-        });
+        std::thread::spawn(move || answer_once(&listener, status, body));
         url
     }
 
@@ -173,11 +204,11 @@ mod tests {
         xenith_common_pki::install_provider();
         let right = hex(&Sha256::digest(b"version = 1\n"));
         let wanted = Wanted { url: serve("200 OK", "version = 1\n"), sha256: right.clone() };
-        assert_eq!(fetch(&wanted).unwrap().text, "version = 1\n");
+        assert_eq!(fetch(&wanted, SOON).unwrap().text, "version = 1\n");
         let wanted = Wanted { url: serve("200 OK", "version = 2\n"), sha256: right.clone() };
-        assert!(matches!(fetch(&wanted), Err(SourceError::OtherHash { .. })));
+        assert!(matches!(fetch(&wanted, SOON), Err(SourceError::OtherHash { .. })));
         let wanted = Wanted { url: serve("404 Not Found", ""), sha256: right };
-        let error = fetch(&wanted).unwrap_err().to_string();
+        let error = fetch(&wanted, SOON).unwrap_err().to_string();
         assert!(error.contains("404"), "{error}");
     }
 
