@@ -32,9 +32,11 @@ pub fn list(net: &Path) -> Result<Vec<Nic>, FactsError> {
         if !dir.join("device").exists() || text("type") != "1" {
             continue;
         }
+        // In a bond, such as one that an earlier attempt has made, all cards show the address of the first.
+        let own = Some(text("bonding_slave/perm_hwaddr")).filter(|address| !address.is_empty());
         nics.push(Nic {
             name: dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            mac: text("address").to_ascii_lowercase(),
+            mac: own.unwrap_or_else(|| text("address")).to_ascii_lowercase(),
             // Reading the file of a card that is down is an error, which reads as no cable too.
             link: if text("carrier") == "1" { Link::Up } else { Link::Down },
         });
@@ -53,7 +55,13 @@ pub fn choose<'a>(nics: &'a [Nic], wanted: &[NicName]) -> Result<Vec<&'a Nic>, S
                 .find(fits)
                 .ok_or_else(|| format!("there is no network card {name}; this machine has: {}", all()))
         };
-        return wanted.iter().map(find).collect();
+        let found = wanted.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let twice =
+            found.iter().enumerate().find(|(place, nic)| found[..*place].iter().any(|other| other == *nic));
+        return match twice {
+            Some((_, nic)) => Err(format!("{} ({}) is named twice; name each card once", nic.name, nic.mac)),
+            None => Ok(found),
+        };
     }
     let linked: Vec<&Nic> = nics.iter().filter(|nic| nic.link == Link::Up).collect();
     match (nics, linked.as_slice()) {
@@ -98,6 +106,23 @@ mod tests {
     }
 
     #[test]
+    fn a_card_in_a_bond_has_its_own_address() {
+        let net = tempfile::tempdir().unwrap();
+        for (name, own) in [("eth0", "52:54:00:00:00:01"), ("eth1", "52:54:00:00:00:02")] {
+            let dir = net.path().join(name);
+            fs::create_dir_all(dir.join("bonding_slave")).unwrap();
+            fs::create_dir(dir.join("device")).unwrap();
+            for (file, text) in
+                [("type", "1"), ("address", "52:54:00:00:00:01"), ("bonding_slave/perm_hwaddr", own)]
+            {
+                fs::write(dir.join(file), format!("{text}\n")).unwrap();
+            }
+        }
+        let macs: Vec<_> = list(net.path()).unwrap().into_iter().map(|nic| nic.mac).collect();
+        assert_eq!(macs, ["52:54:00:00:00:01", "52:54:00:00:00:02"]);
+    }
+
+    #[test]
     fn one_card_is_chosen_where_there_is_no_doubt() {
         use Link::{Down, Up};
         for (name, nics, chosen) in [
@@ -121,6 +146,8 @@ mod tests {
         let wanted = ["52:54:00:00:00:02".parse().unwrap(), "1".parse().unwrap()];
         let found: Vec<_> = choose(&nics, &wanted).unwrap().iter().map(|nic| nic.name.clone()).collect();
         assert_eq!(found, ["2", "1"]);
+        let same = ["2".parse().unwrap(), "52:54:00:00:00:02".parse().unwrap()];
+        assert!(choose(&nics, &same).unwrap_err().contains("named twice"));
         assert!(choose(&nics, &["eno9".parse().unwrap()]).unwrap_err().contains("no network card eno9"));
     }
 }
