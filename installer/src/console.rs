@@ -7,6 +7,7 @@ pub mod status;
 
 use std::fs;
 use std::io::{self, BufRead, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -15,6 +16,9 @@ use std::time::Duration;
 use self::status::Status;
 
 const REFRESH: Duration = Duration::from_secs(10);
+const UNITS: &str = "/etc/systemd/network";
+/// At the end of the unit of a bridge that has its address by DHCP.
+const OF_DHCP: &str = "\n[DHCPv4]\nClientIdentifier=mac\n";
 const MENU: &str = "Enter: show again   n: network   l: logs   s: log in   r: restart   p: power off";
 
 /// Shows and asks until the console goes away.
@@ -112,8 +116,14 @@ fn password_is(password: &str) -> Result<bool, String> {
     child.wait().map(|status| status.success()).map_err(failed)
 }
 
-/// Opens the files of the management network in an editor of lines is no help at 3 in the morning: two questions are.
+/// To open the files of the management network in an editor of lines is no help at 3 in the morning: two questions are.
 fn network() -> Result<(), String> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    if is_on_trial(&mounts) {
+        return Err("the orchestrator is trying another network on this host, and what is typed now would go with it; the host \
+                    goes back by itself within minutes, then try again"
+            .to_owned());
+    }
     let shown = child("networkctl", &["--no-pager", "status", "xenbr0"]);
     print!("Address, as 192.0.2.10/24, or dhcp [leave it]: ");
     let address = line()?;
@@ -126,12 +136,28 @@ fn network() -> Result<(), String> {
         print!("Gateway [none]: ");
         line()?
     };
-    let path = "/etc/systemd/network/30-xenbr0.network";
+    let path = format!("{UNITS}/30-xenbr0.network");
+    let path = path.as_str();
     let text = fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"))?;
     let changed = with_address(&text, &address, &gateway)?;
-    fs::write(path, changed).map_err(|error| format!("{path} cannot be written: {error}"))?;
+    replace(Path::new(path), &changed).map_err(|error| format!("{path} cannot be written: {error}"))?;
     child("networkctl", &["reload"])?;
     child("networkctl", &["reconfigure", "xenbr0"])
+}
+
+/// Whole or not at all: half of it, after a power cut, would be a host without a network.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    // systemd-networkd reads no file that ends like this.
+    let partial = path.with_extension("new");
+    fs::write(&partial, text)?;
+    fs::set_permissions(&partial, fs::metadata(path)?.permissions())?;
+    fs::File::open(&partial)?.sync_all()?;
+    fs::rename(&partial, path)
+}
+
+/// The files of a change on trial lie over those of the host as a mount.
+fn is_on_trial(mounts: &str) -> bool {
+    mounts.lines().any(|line| line.split(' ').nth(1) == Some(UNITS))
 }
 
 fn line() -> Result<String, String> {
@@ -141,8 +167,10 @@ fn line() -> Result<String, String> {
     Ok(line.trim().to_owned())
 }
 
-/// The unit of the bridge with another address; everything else in it stays.
+/// The unit of the bridge with another address; everything else in it stays. What belongs to DHCP comes and goes with it: the
+/// agent changes only units that are as it would write them itself (`hypervisor_agent_types::management`).
 fn with_address(unit: &str, address: &str, gateway: &str) -> Result<String, String> {
+    let unit = unit.strip_suffix(OF_DHCP).unwrap_or(unit);
     let mut lines: Vec<String> = unit
         .lines()
         .filter(|line| !["Address=", "Gateway=", "DHCP="].iter().any(|key| line.starts_with(key)))
@@ -151,6 +179,9 @@ fn with_address(unit: &str, address: &str, gateway: &str) -> Result<String, Stri
     let place = lines.iter().position(|line| line == "[Network]").ok_or("the unit has no [Network]")? + 1;
     if address == "dhcp" {
         lines.insert(place, "DHCP=yes".to_owned());
+        if !lines.iter().any(|line| line == "[DHCPv4]") {
+            lines.extend(OF_DHCP.lines().map(str::to_owned));
+        }
     } else {
         let address: crate::answers::values::Address = address.parse()?;
         if !gateway.is_empty() {
@@ -175,6 +206,8 @@ fn logs() -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use xenith_hypervisor_agent_types::management::Units;
+
     use super::*;
 
     #[test]
@@ -190,14 +223,54 @@ mod tests {
     }
 
     #[test]
+    fn the_agent_still_knows_a_unit_that_was_changed_here() {
+        let units = |address: Option<&str>, gateway: Option<&str>| Units {
+            cards: vec!["52:54:00:00:00:01".to_owned()],
+            bond: None,
+            vlan: None,
+            address: address.map(str::to_owned),
+            gateway: gateway.map(str::to_owned),
+            dns: vec!["192.0.2.53".to_owned()],
+        };
+        let bridge = |units: &Units| {
+            let mut files = units.files().into_iter();
+            files.find(|(name, _)| name == "30-xenbr0.network").unwrap().1
+        };
+        let dhcp = bridge(&units(None, None));
+        let fixed = bridge(&units(Some("192.0.2.10/24"), Some("192.0.2.1")));
+        assert_eq!(with_address(&dhcp, "192.0.2.10/24", "192.0.2.1").unwrap(), fixed);
+        assert_eq!(with_address(&fixed, "dhcp", "").unwrap(), dhcp);
+    }
+
+    #[test]
+    fn a_network_on_trial_is_seen() {
+        assert!(is_on_trial("tmpfs /run tmpfs rw 0 0\ntmpfs /etc/systemd/network tmpfs rw 0 0\n"));
+        assert!(!is_on_trial("/dev/sda3 / ext4 rw 0 0\n"));
+    }
+
+    #[test]
+    fn a_unit_is_replaced_with_its_mode() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("30-xenbr0.network");
+        fs::write(&path, "one").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        replace(&path, "two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn another_address_leaves_the_rest_of_the_unit() {
-        let unit = "[Match]\nName=xenbr0\n\n[Network]\nDHCP=yes\nDNS=192.0.2.53\n";
+        let unit = &format!("[Match]\nName=xenbr0\n\n[Network]\nDHCP=yes\nDNS=192.0.2.53\n{OF_DHCP}");
         let fixed = with_address(unit, "192.0.2.10/24", "192.0.2.1").unwrap();
         assert_eq!(
             fixed,
             "[Match]\nName=xenbr0\n\n[Network]\nAddress=192.0.2.10/24\nGateway=192.0.2.1\nDNS=192.0.2.53\n"
         );
-        assert_eq!(with_address(&fixed, "dhcp", "").unwrap(), unit);
+        assert_eq!(&with_address(&fixed, "dhcp", "").unwrap(), unit);
+        assert_eq!(&with_address(unit, "dhcp", "").unwrap(), unit);
         for (address, gateway) in [("192.0.2.10", ""), ("192.0.2.10/24", "192.0.3.1"), ("192.0.2.10/24", "x")]
         {
             assert!(with_address(unit, address, gateway).is_err(), "{address} {gateway}");
