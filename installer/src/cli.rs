@@ -47,6 +47,9 @@ enum Command {
         /// The key that signed it (minisign, `RW…`), if not the one of the running system
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
+        /// Also one that is older than the running system
+        #[arg(long)]
+        older: bool,
         /// Only say what would be done
         #[arg(long)]
         plan: bool,
@@ -76,13 +79,14 @@ pub fn main() -> ExitCode {
         Command::Screen => screen(),
         Command::Console => console::run().map_err(|error| error.to_string()),
         Command::BootGood => boot_good(),
-        Command::Upgrade { image, key, plan, reboot } => {
+        Command::Upgrade { image, key, older, plan, reboot } => {
             let mode = if plan { Mode::PlanOnly } else { Mode::Apply };
-            upgrade(&image, key, mode).and_then(|()| if reboot { start_again() } else { Ok(()) })
+            let age = if older { Age::Any } else { Age::NotOlder };
+            upgrade(&image, key, age, mode).and_then(|()| if reboot { start_again() } else { Ok(()) })
         }
         Command::OrchestratorSettings => own_orchestrator::ensure_settings(),
         Command::System => system(),
-        Command::Fill { image } => fill(&image, None, Mode::Apply).map(drop),
+        Command::Fill { image } => fill(&image, None, Age::NotOlder, Mode::Apply).map(drop),
         Command::StartSlot { slot } => start_slot(&slot),
     };
     match result {
@@ -223,6 +227,15 @@ enum Mode {
     Apply,
 }
 
+/// Which systems are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    NotOlder,
+    Any,
+}
+
+/// Came with the running system: the date of its source.
+const SOURCE_DATE: &str = "/usr/share/xenith/source-date";
 /// Came with the running system: whoever signed that one signs the next.
 const IMAGE_KEY: &str = "/usr/share/xenith/image.pub";
 
@@ -239,8 +252,8 @@ fn start_slot(slot: &str) -> Result<(), String> {
     if slot == running { Ok(()) } else { start_again() }
 }
 
-fn upgrade(folder: &Path, key: Option<String>, mode: Mode) -> Result<(), String> {
-    let running = fill(folder, key, mode)?;
+fn upgrade(folder: &Path, key: Option<String>, age: Age, mode: Mode) -> Result<(), String> {
+    let running = fill(folder, key, age, mode)?;
     if mode == Mode::PlanOnly {
         return Ok(());
     }
@@ -253,13 +266,17 @@ fn upgrade(folder: &Path, key: Option<String>, mode: Mode) -> Result<(), String>
 }
 
 /// Into the slot that does not run. Answers which one does.
-fn fill(folder: &Path, key: Option<String>, mode: Mode) -> Result<SystemSlot, String> {
+fn fill(folder: &Path, key: Option<String>, age: Age, mode: Mode) -> Result<SystemSlot, String> {
     let key = match key {
         Some(key) => key,
         None => fs::read_to_string(IMAGE_KEY)
             .map_err(|error| format!("cannot read {IMAGE_KEY}: {error}; give --key"))?,
     };
     let image = Image::open_signed(folder, &key).map_err(|error| error.to_string())?;
+    if age == Age::NotOlder {
+        let running = fs::read_to_string(SOURCE_DATE).unwrap_or_default();
+        upgrade::ensure_not_older(&image.description, &running)?;
+    }
     let (record, running) = upgrade::here().map_err(|error| error.to_string())?;
     let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"));
     let (fstab, shadow) = (read("/etc/fstab")?, read("/etc/shadow")?);

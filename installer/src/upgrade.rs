@@ -19,6 +19,7 @@ use xenith_hypervisor_agent_types::system::{HostSystem, SystemSlot, SystemStandi
 
 use crate::answers::After;
 use crate::boot_state::{Boot, BootState, BootStateError, ESP, RECORD, Record, Trial, Used};
+use crate::image::Description;
 use crate::mirror;
 use crate::plan::{Action, BRIDGE, Plan, Step, TARGET, slot_menu};
 
@@ -137,6 +138,21 @@ fn carry(root: &str) -> String {
         "set -e; cd {root}; if [ ! -e {RECORDED} ]; then echo 'no system is at {root}' >&2; exit 1; fi; for f in {CARRIED}; do \
          [ ! -e \"$f\" ] || cp -a --parents \"$f\" {TARGET}/; done"
     )
+}
+
+/// Refuses an image whose source is older than that of the running system: whoever signs signed that one too, with the faults
+/// that were mended since, and whoever serves the files could give it to a host. `running` is what stands in the system.
+pub fn ensure_not_older(image: &Description, running: &str) -> Result<(), String> {
+    // A system that came before this file says nothing.
+    let Ok(running) = running.trim().parse::<u64>() else { return Ok(()) };
+    if image.source_date >= running {
+        return Ok(());
+    }
+    Err(format!(
+        "this image (Xenith {}) is older than the system that runs here; if that is what you want: `xenith-installer upgrade \
+         FOLDER --older` on the host",
+        image.version
+    ))
 }
 
 /// Before the other slot is written over: from here on nothing starts it, from no disk, whatever happens. What `running` came
@@ -373,6 +389,22 @@ mod tests {
         fs::create_dir(odd.path().join("etc")).unwrap();
         fs::write(odd.path().join("etc/systemd"), "").unwrap();
         assert!(!carried(odd.path().to_str().unwrap()), "the network would be missing");
+    }
+
+    #[test]
+    fn an_older_system_is_not_taken_for_a_new_one() {
+        let image = |source_date| Description {
+            version: "1.2".into(),
+            sha256: "00".into(),
+            bytes: 1,
+            unpacked_bytes: 1,
+            source_date,
+        };
+        for (date, running, fine) in
+            [(10, "10\n", true), (11, "10\n", true), (9, "10\n", false), (9, "", true), (0, "x", true)]
+        {
+            assert_eq!(ensure_not_older(&image(date), running).is_ok(), fine, "{date} {running}");
+        }
     }
 
     #[test]

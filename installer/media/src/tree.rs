@@ -13,7 +13,7 @@ use xenith_lab::rootfs::Order;
 use crate::lock::Lock;
 
 /// Raised when the code here changes what comes out.
-const TREE_VERSION: u32 = 1;
+const TREE_VERSION: u32 = 2;
 /// How hard squashfs compresses what is shipped, and therefore what is tested: 1 is quick, 22 is small.
 pub const LEVEL: u8 = 15;
 /// Below the cache: a tree that was cooked whatever the cache has.
@@ -269,6 +269,8 @@ async fn cook(inputs: &Inputs, work: &Path, key: &str, progress: &Progress) -> R
         put(path, 0o755, content)?;
     }
     put("usr/share/xenith/image.pub", 0o644, key.as_bytes())?;
+    // What the system is older than is no upgrade of it (installer/src/cli.rs).
+    put("usr/share/xenith/source-date", 0o644, format!("{}\n", inputs.source_date).as_bytes())?;
     let mut first = vec![format!("--customize-hook=sync-in '{}' /", overlay.display())];
     if let Some(lock) = &inputs.lock {
         let pins = work.join("preferences");
