@@ -186,6 +186,8 @@ fn disk(node: Node) -> Disk {
         Some("it is read-only")
     } else if mounts.iter().any(|at| at.starts_with(LIVE)) {
         Some("the installer runs from it")
+    } else if mounts.iter().any(|at| at == "/") {
+        Some("the system of this machine runs from it")
     } else {
         None
     };
@@ -310,6 +312,8 @@ mod tests {
     fn a_disk_with_the_file_that_the_installer_runs_from_cannot_be_used() {
         let json = LSBLK.replace("/run/live/medium", "/run/live/findiso");
         assert_eq!(parse(&json).unwrap()[0].unusable, Some("the installer runs from it"));
+        let json = LSBLK.replace("/run/live/medium", "/");
+        assert_eq!(parse(&json).unwrap()[0].unusable, Some("the system of this machine runs from it"));
     }
 
     #[test]
