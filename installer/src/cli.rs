@@ -9,12 +9,13 @@ use xenith_hypervisor_agent_types::system::SystemSlot;
 use xenith_installer::answers::{After, Answers};
 use xenith_installer::apply::Watch;
 use xenith_installer::boot_state::ESP;
+use xenith_installer::disks::{self, Disk};
 use xenith_installer::facts::Facts;
 use xenith_installer::image::Image;
 use xenith_installer::plan::BRIDGE;
 use xenith_installer::screen::{self, Console, Ended, FAILED, Lines, Terminal};
 use xenith_installer::upgrade::{self, Verdict};
-use xenith_installer::{console, live, own_orchestrator, session, source};
+use xenith_installer::{console, existing, live, own_orchestrator, session, source};
 
 const NO_ANSWERS: u8 = 10;
 /// Who watches an unattended installation watches one of these.
@@ -176,8 +177,20 @@ fn unattended(terminal: &mut Everywhere) -> Result<Option<After>, String> {
     terminal.show(&format!("xenith-installer: unattended, answers from {}", found.from));
     let answers = Answers::parse(&found.text).map_err(|error| format!("{}, {error}", found.from))?;
     let facts = Facts::gather().map_err(|error| error.to_string())?;
-    let ready = session::prepare(&answers, &facts, &mut |line| terminal.show(line))
+    let hash = found.hash();
+    // A disk that is not there is told with the plan.
+    let disks: Vec<&Disk> =
+        answers.target.disks.iter().filter_map(|wanted| disks::find(&facts.disks, wanted).ok()).collect();
+    if let Some(disk) = existing::installed_from(&hash, &disks) {
+        return Err(format!(
+            "{disk} has a host that was installed from these very answers, and nothing was written: a machine that starts from \
+             the medium or the network each time would lose its VMs each time. Start it from its disk; or, to install it \
+             again, change the answers, be it by a comment"
+        ));
+    }
+    let mut ready = session::prepare(&answers, &facts, &mut |line| terminal.show(line))
         .map_err(|error| error.to_string())?;
+    ready.plan.note_answers(&hash);
     for line in &ready.plan.summary {
         terminal.show(&format!("  {line}"));
     }

@@ -12,9 +12,11 @@ use xenith_hypervisor_agent_types::system::SystemSlot;
 
 use crate::apply::{self, Watch};
 use crate::boot_state::{BootState, Record};
+use crate::disks::Disk;
 use crate::image::{Image, ON_MEDIUM};
+use crate::layout::number;
 use crate::mirror;
-use crate::plan::Plan;
+use crate::plan::{ANSWERED, Plan};
 use crate::upgrade::{self, Old};
 
 const ROOT: &str = "/run/xenith/installed";
@@ -99,6 +101,28 @@ impl Existing {
     }
 }
 
+/// The disk of these that has a host which was installed from answers with this hash, to its end. Looking changes nothing.
+#[must_use]
+pub fn installed_from<'a>(hash: &str, disks: &[&'a Disk]) -> Option<&'a str> {
+    release();
+    let has_it = |device: &String| {
+        let mounted = mount(Path::new(device), ROOT, &["-t", "ext4", "-o", "ro,noload"]).is_some();
+        let noted = fs::read_to_string(Path::new(ROOT).join(ANSWERED));
+        if mounted {
+            unmount(ROOT);
+        }
+        mounted && noted.is_ok_and(|noted| noted.trim() == hash)
+    };
+    disks.iter().find(|disk| places(disk).iter().any(has_it)).map(|disk| disk.path.as_str())
+}
+
+/// Where the systems of a host on this disk would be: its slots, or the arrays that it is a part of.
+fn places(disk: &Disk) -> Vec<String> {
+    let slots = [number::SLOT_A, number::SLOT_B].map(|slot| disk.partition(slot));
+    let arrays = disk.holders.iter().map(|holder| &holder.path).filter(|path| path.starts_with("/dev/md"));
+    slots.into_iter().chain(arrays.cloned()).collect()
+}
+
 fn mount(device: &Path, at: &str, options: &[&str]) -> Option<()> {
     fs::create_dir_all(at).ok()?;
     let output = Command::new("mount").args(options).arg(device).arg(at).output().ok()?;
@@ -113,4 +137,28 @@ fn unmount(at: &str) {
 fn release() {
     unmount(ROOT);
     unmount(ESP);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disks::{DiskKind, Health, Holder};
+
+    #[test]
+    fn a_host_is_looked_for_in_the_slots_and_in_the_arrays_of_a_disk() {
+        let holder = |path: &str, kind: &str| Holder { path: path.into(), kind: kind.into() };
+        let disk = Disk {
+            path: "/dev/nvme0n1".into(),
+            bytes: 64 << 30,
+            model: String::new(),
+            serial: String::new(),
+            wwn: String::new(),
+            kind: DiskKind::Ssd,
+            contents: Vec::new(),
+            unusable: None,
+            holders: vec![holder("/dev/mapper/xenith-pool", "lvm"), holder("/dev/md127", "raid1")],
+            health: Health::Unknown,
+        };
+        assert_eq!(places(&disk), ["/dev/nvme0n1p3", "/dev/nvme0n1p4", "/dev/md127"]);
+    }
 }

@@ -47,6 +47,20 @@ pub struct Step {
     pub actions: Vec<Action>,
 }
 
+/// In a host that an answers file installed: the hash of that file.
+pub const ANSWERED: &str = "etc/xenith/answers.sha256";
+
+impl Plan {
+    /// Writes down, when all else is there, which answers these are.
+    pub fn note_answers(&mut self, hash: &str) {
+        let path = format!("{TARGET}/{ANSWERED}");
+        let note = Action::Write { path, mode: 0o644, content: format!("{hash}\n").into_bytes() };
+        if let Some(last) = self.steps.last_mut() {
+            last.actions.insert(0, note);
+        }
+    }
+}
+
 /// The few things a step is made of.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Action {

@@ -35,6 +35,14 @@ pub struct Found {
     pub text: String,
 }
 
+impl Found {
+    /// By which the same answers are known again.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        hex(&Sha256::digest(self.text.as_bytes()))
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error("cannot read {path}")]

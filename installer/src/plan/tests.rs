@@ -98,6 +98,16 @@ fn a_power_cut_behind_the_boot_loader_finds_a_whole_system() {
 }
 
 #[test]
+fn the_answers_are_noted_behind_all_that_they_ask_for() {
+    let mut plan = plan("[\"/dev/sda\"]", "");
+    plan.note_answers("00ff");
+    let shown = shown(&plan);
+    let noted = shown.find("write /run/xenith/target/etc/xenith/answers.sha256 (5 bytes").unwrap();
+    assert!(shown.rfind("grub-install").unwrap() < noted, "a power cut before it installs again: {shown}");
+    assert!(noted < shown.rfind("umount /run/xenith/target").unwrap(), "{shown}");
+}
+
+#[test]
 fn nothing_takes_the_place_of_an_sr_that_is_not_there() {
     let plan = plan("[\"/dev/sda\"]", "");
     let shown = shown(&plan);
