@@ -251,6 +251,11 @@ pub fn boot_good(say: &mut dyn FnMut(&str)) -> Result<Verdict, BootStateError> {
         return Ok(Verdict::Stay);
     }
     if boot == Boot::Ordinary {
+        if let Some(problem) = not_tried(&state) {
+            say(&problem);
+            state.trial = None;
+            state.write(esp)?;
+        }
         // Also what could not be told when it became good.
         mirror::tell(&record, running, say);
         return Ok(Verdict::Healthy);
@@ -274,6 +279,16 @@ pub fn boot_good(say: &mut dyn FnMut(&str)) -> Result<Verdict, BootStateError> {
         mirror::tell(&record, running, say);
     }
     Ok(Verdict::Healthy)
+}
+
+/// At a start: a try that was ordered before it, and that the boot menu did not make. It may not come as a surprise months later.
+fn not_tried(state: &BootState) -> Option<String> {
+    let trial = state.trial.filter(|trial| trial.used == Used::No)?;
+    Some(format!(
+        "the system in slot {} was not tried: this machine started from the other disk of its mirror, or its firmware does not \
+         let the boot menu write; it is not tried any more",
+        trial.slot
+    ))
 }
 
 /// What is still wrong when there was time enough.
@@ -389,6 +404,15 @@ mod tests {
         fs::create_dir(odd.path().join("etc")).unwrap();
         fs::write(odd.path().join("etc/systemd"), "").unwrap();
         assert!(!carried(odd.path().to_str().unwrap()), "the network would be missing");
+    }
+
+    #[test]
+    fn a_try_that_the_menu_did_not_make_is_given_up() {
+        let state = |trial| BootState { good: SystemSlot::A, trial };
+        let trial = |used| Some(Trial { slot: SystemSlot::B, used });
+        assert!(not_tried(&state(trial(Used::No))).unwrap().contains("slot b was not tried"));
+        assert_eq!(not_tried(&state(trial(Used::Yes))), None);
+        assert_eq!(not_tried(&state(None)), None);
     }
 
     #[test]
