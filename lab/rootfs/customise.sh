@@ -52,6 +52,19 @@ cat >"$tree/etc/udev/rules.d/59-xenith-nbd.rules" <<'X'
 KERNEL=="nbd*", OPTIONS:="nowatch", ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1", ENV{SYSTEMD_READY}="0"
 X
 
+# The same for the disks of guests that run: loop devices over images, and volumes of thin pools. What a guest has written to
+# the beginning of one is the guest's: dom0 would activate its volume groups and start its arrays, and write to them beside it.
+# Commands of LVM look at no image either: a guest may call its group what the host's is called.
+cat >"$tree/etc/udev/rules.d/59-xenith-disks.rules" <<'X'
+KERNEL=="loop*", ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1"
+KERNEL=="dm-*", ENV{DM_NAME}=="*-xenith_*", ENV{DM_UDEV_DISABLE_DISK_RULES_FLAG}="1"
+X
+cat >>"$tree/etc/lvm/lvmlocal.conf" <<'X'
+devices {
+	global_filter = [ "r|^/dev/loop|", "r|^/dev/nbd|" ]
+}
+X
+
 # dom0 does the disk and network work of all guests. With an equal share of the CPU, guests that compute starve it: Xen's
 # scripts then run into libxl's time-out of 40 s, and an attach fails.
 cat >"$tree/etc/systemd/system/xenith-dom0-weight.service" <<'X'

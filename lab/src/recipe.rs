@@ -160,6 +160,18 @@ mod tests {
     }
 
     #[test]
+    fn dom0_leaves_what_guests_have_on_their_disks_alone() {
+        for part in [
+            r#"KERNEL=="loop*", ENV{UDEV_DISABLE_PERSISTENT_STORAGE_RULES_FLAG}="1""#,
+            // How the agent calls volumes: hypervisor-agent/storage/src/lvm_thin/names.rs.
+            r#"ENV{DM_NAME}=="*-xenith_*", ENV{DM_UDEV_DISABLE_DISK_RULES_FLAG}="1""#,
+            r#"global_filter = [ "r|^/dev/loop|", "r|^/dev/nbd|" ]"#,
+        ] {
+            assert!(CUSTOMISE.text.contains(part), "{part}");
+        }
+    }
+
+    #[test]
     fn flavours_have_hashes_of_their_own_that_stay() {
         let lab = Recipe::new(Flavour::Lab).hash();
         assert_eq!(lab.len(), 16);
